@@ -1,0 +1,398 @@
+/**
+ * What a sandbox may reach over the network, and what may reach it, as data.
+ *
+ * The default is `"public"`: the guest reaches the internet and the host's DNS,
+ * but neither private networks nor the host, and only published ports let
+ * anything in.
+ *
+ * **Example** (Allowing one registry and nothing else)
+ *
+ * ```ts
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const sandbox = Sandbox.launch({
+ *   snapshot: "node-ci",
+ *   network: {
+ *     policy: {
+ *       egress: "deny",
+ *       rules: [{ action: "allow", to: { domain: "packages.example.com" }, protocols: ["tcp"], ports: [443] }]
+ *     }
+ *   }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+import { CString, DurationInput, HostPath, intBetween } from "./internal/schemas.ts"
+
+/**
+ * What a rule does with the traffic that it matches.
+ *
+ * **Example** (Choosing)
+ *
+ * ```ts
+ * import type { Network } from "effect-lightbox"
+ *
+ * export const action: Network.Action = "deny"
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Action = "allow" | "deny"
+
+/**
+ * The far end that a rule speaks of: everything, an address range, a domain with
+ * or without its subdomains, or a group of addresses that the runtime knows.
+ *
+ * **Example** (Naming a domain and all below it)
+ *
+ * ```ts
+ * import type { Network } from "effect-lightbox"
+ *
+ * export const to: Network.Destination = { domainSuffix: "example.com" }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Destination =
+  | "any"
+  | { readonly cidr: string }
+  | { readonly domain: string }
+  | { readonly domainSuffix: string }
+  | {
+      readonly group: "public" | "private" | "loopback" | "link-local" | "metadata" | "multicast" | "host"
+    }
+
+/**
+ * One rule. The first rule that matches decides.
+ *
+ * **Example** (Denying a range)
+ *
+ * ```ts
+ * import type { Network } from "effect-lightbox"
+ *
+ * export const rule: Network.Rule = { action: "deny", to: { cidr: "10.0.0.0/8" } }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Rule {
+  readonly action: Action
+  /** The far end. */
+  readonly to: Destination
+  /** Default: `"egress"`. */
+  readonly direction?: "egress" | "ingress" | "any" | undefined
+  /** Default: any protocol. */
+  readonly protocols?: ReadonlyArray<"tcp" | "udp" | "icmpv4" | "icmpv6"> | undefined
+  /** Single ports and ranges, both ends included. Default: any port. */
+  readonly ports?: ReadonlyArray<number | { readonly from: number; readonly to: number }> | undefined
+}
+
+/**
+ * Ordered rules, and what happens to traffic that none of them matches.
+ *
+ * **Example** (Everything but the private networks)
+ *
+ * ```ts
+ * import type { Network } from "effect-lightbox"
+ *
+ * export const policy: Network.Policy = {
+ *   egress: "allow",
+ *   rules: [{ action: "deny", to: { group: "private" } }]
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Policy {
+  /** For traffic from the guest. Default: `"deny"`. DNS to the host stays possible. */
+  readonly egress?: Action | undefined
+  /** For traffic to the guest's published ports. Default: `"allow"`. */
+  readonly ingress?: Action | undefined
+  /** Default: none. */
+  readonly rules?: ReadonlyArray<Rule> | undefined
+}
+
+/**
+ * A bound on traffic in one direction.
+ *
+ * **Example** (One MiB a second)
+ *
+ * ```ts
+ * import type { Network } from "effect-lightbox"
+ *
+ * export const limit: Network.RateLimit = { bytesPerSecond: 1_048_576 }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RateLimit {
+  /** Default: unlimited. */
+  readonly bytesPerSecond?: number | undefined
+  /** Default: unlimited. */
+  readonly packetsPerSecond?: number | undefined
+}
+
+/**
+ * Network options of a sandbox: a policy by name (`"none"` has no network at
+ * all), or everything in detail.
+ *
+ * **Example** (Publishing nothing, reaching nothing)
+ *
+ * ```ts
+ * import type { Network } from "effect-lightbox"
+ *
+ * export const offline: Network.Input = "none"
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type Input = "none" | "public" | "all" | Options
+
+/**
+ * Network options in detail.
+ *
+ * **Example** (Own name servers and a bandwidth limit)
+ *
+ * ```ts
+ * import type { Network } from "effect-lightbox"
+ *
+ * export const options: Network.Options = {
+ *   policy: "public",
+ *   dns: { nameservers: ["9.9.9.9"], queryTimeout: "2 seconds" },
+ *   rateLimit: { egress: { bytesPerSecond: 10_000_000 } }
+ * }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Default: `"public"`. */
+  readonly policy?: "none" | "public" | "all" | Policy | undefined
+  readonly dns?:
+    | {
+        /** Addresses, with a port if it is not 53. Default: the host's. */
+        readonly nameservers?: ReadonlyArray<string> | undefined
+        /** Refuse public names that resolve to private addresses. Default: `true`. */
+        readonly rebindProtection?: boolean | undefined
+        /** Default: 5 seconds. */
+        readonly queryTimeout?: Duration.Input | undefined
+      }
+    | undefined
+  /** Interception of TLS by the host, which secrets and inspected rules need. */
+  readonly tls?:
+    | {
+        /** Hosts, or patterns such as `*.example.com`, that are passed through. Default: none. */
+        readonly bypass?: ReadonlyArray<string> | undefined
+        /** Check the certificates of the far end. Default: `true`. */
+        readonly verifyUpstream?: boolean | undefined
+        /** Default: 443. */
+        readonly interceptedPorts?: ReadonlyArray<number> | undefined
+        /** Block QUIC, so that clients fall back to TLS over TCP. Default: the runtime's. */
+        readonly blockQuic?: boolean | undefined
+        /** Paths of certificate authorities (PEM) on the host that far ends may be signed by. Default: none. */
+        readonly upstreamCaCerts?: ReadonlyArray<string> | undefined
+        /** The authority (PEM files on the host) that signs for the guest. Default: one made for the sandbox. */
+        readonly authority?: { readonly certificate: string; readonly key: string } | undefined
+      }
+    | undefined
+  /** Connections at once, all together. Default: the runtime's. */
+  readonly maxConnections?: number | undefined
+  /** Let rules that name hosts match only where the host name can be inspected. Default: `false`. */
+  readonly strict?: boolean | undefined
+  /** Trust the host's own certificate authorities in the guest. Default: `false`. */
+  readonly trustHostCas?: boolean | undefined
+  readonly rateLimit?: { readonly egress?: RateLimit | undefined; readonly ingress?: RateLimit | undefined } | undefined
+}
+
+const ActionSchema = Schema.Literals(["allow", "deny"])
+
+const Port = intBetween(0, 65535)
+
+const DestinationSchema = Schema.Union([
+  Schema.Literal("any"),
+  Schema.Struct({ cidr: Schema.NonEmptyString }),
+  Schema.Struct({ domain: Schema.NonEmptyString }),
+  Schema.Struct({ domainSuffix: Schema.NonEmptyString }),
+  Schema.Struct({
+    group: Schema.Literals(["public", "private", "loopback", "link-local", "metadata", "multicast", "host"])
+  })
+])
+
+const RuleSchema = Schema.Struct({
+  action: ActionSchema,
+  to: DestinationSchema,
+  direction: Schema.optional(Schema.Literals(["egress", "ingress", "any"])),
+  protocols: Schema.optional(Schema.Array(Schema.Literals(["tcp", "udp", "icmpv4", "icmpv6"]))),
+  ports: Schema.optional(
+    Schema.Array(
+      Schema.Union([
+        Port,
+        Schema.Struct({ from: Port, to: Port }).check(
+          Schema.makeFilter(({ from, to }) =>
+            from <= to ? undefined : { path: ["from"], issue: "expected a range that does not run backwards" }
+          )
+        )
+      ])
+    )
+  )
+}).check(
+  Schema.makeFilter((rule) =>
+    (rule.direction === "ingress" || rule.direction === "any") &&
+    rule.protocols?.some((protocol) => protocol.startsWith("icmp"))
+      ? { path: ["protocols"], issue: "expected ICMP only in rules for egress" }
+      : undefined
+  )
+)
+
+const RateLimitSchema = Schema.Struct({
+  bytesPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
+  packetsPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER))
+})
+
+const PolicyName = Schema.Literals(["none", "public", "all"])
+
+const Detailed = Schema.Struct({
+  policy: Schema.optional(
+    Schema.Union([
+      PolicyName,
+      Schema.Struct({
+        egress: Schema.optional(ActionSchema),
+        ingress: Schema.optional(ActionSchema),
+        rules: Schema.optional(Schema.Array(RuleSchema))
+      })
+    ])
+  ),
+  dns: Schema.optional(
+    Schema.Struct({
+      nameservers: Schema.optional(Schema.Array(Schema.NonEmptyString)),
+      rebindProtection: Schema.optional(Schema.Boolean),
+      queryTimeout: Schema.optional(DurationInput)
+    })
+  ),
+  tls: Schema.optional(
+    Schema.Struct({
+      bypass: Schema.optional(Schema.Array(Schema.NonEmptyString)),
+      verifyUpstream: Schema.optional(Schema.Boolean),
+      interceptedPorts: Schema.optional(Schema.Array(intBetween(1, 65535))),
+      blockQuic: Schema.optional(Schema.Boolean),
+      upstreamCaCerts: Schema.optional(Schema.Array(HostPath)),
+      authority: Schema.optional(Schema.Struct({ certificate: HostPath, key: HostPath }))
+    })
+  ),
+  maxConnections: Schema.optional(intBetween(1, 0xffff_ffff)),
+  strict: Schema.optional(Schema.Boolean),
+  trustHostCas: Schema.optional(Schema.Boolean),
+  rateLimit: Schema.optional(
+    Schema.Struct({ egress: Schema.optional(RateLimitSchema), ingress: Schema.optional(RateLimitSchema) })
+  )
+})
+
+/**
+ * The schema of network options.
+ *
+ * **Example** (Reading options from a file)
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Network } from "effect-lightbox"
+ *
+ * export const decode = Schema.decodeUnknownEffect(Network.Network)
+ * ```
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Network = Schema.Union([PolicyName, Detailed])
+
+/**
+ * Checked network options.
+ *
+ * **Example** (Asking whether there is any network)
+ *
+ * ```ts
+ * import type { Network } from "effect-lightbox"
+ *
+ * export const isOffline = (network: Network.Network): boolean => network === "none"
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Network = typeof Network.Type
+
+/**
+ * Where a secret may be put into a request to one of its hosts.
+ *
+ * **Example** (Headers and queries)
+ *
+ * ```ts
+ * import type { Network } from "effect-lightbox"
+ *
+ * export const injection: Network.SecretInjection = { headers: true, query: true }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SecretInjection {
+  /** Default: `true`. */
+  readonly headers?: boolean | undefined
+  /** Default: `true`. */
+  readonly basicAuth?: boolean | undefined
+  /** Default: `false`. */
+  readonly query?: boolean | undefined
+  /** Default: `false`. */
+  readonly body?: boolean | undefined
+}
+
+const injectionFields = {
+  headers: Schema.optional(Schema.Boolean),
+  basicAuth: Schema.optional(Schema.Boolean),
+  query: Schema.optional(Schema.Boolean),
+  body: Schema.optional(Schema.Boolean)
+}
+
+/**
+ * The schema of one secret: the guest's environment holds a placeholder only;
+ * the host puts the value in its place in TLS requests to the allowed hosts.
+ *
+ * **Gotchas**
+ *
+ * The runtime keeps the value in its database on the host while the sandbox
+ * exists. Guard the home directory accordingly.
+ *
+ * **Example** (A key for one service)
+ *
+ * ```ts
+ * import { Redacted } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const launch = (key: Redacted.Redacted<string>) =>
+ *   Sandbox.launch({
+ *     snapshot: "agents",
+ *     secrets: { SERVICE_API_KEY: { value: key, hosts: ["api.example.com"] } }
+ *   })
+ * ```
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Secret = Schema.Struct({
+  value: Schema.Redacted(CString),
+  hosts: Schema.Array(Schema.NonEmptyString).check(
+    Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "expected at least one host"))
+  ),
+  placeholder: Schema.optional(Schema.NonEmptyString),
+  inject: Schema.optional(Schema.Struct(injectionFields)),
+  requireTls: Schema.optional(Schema.Boolean)
+})

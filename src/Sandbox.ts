@@ -1,0 +1,1043 @@
+/**
+ * Sandboxes: microVMs booted from a snapshot or an image, as scoped resources.
+ *
+ * {@link launch} boots one for the life of a scope, {@link run} for the life of
+ * a function, {@link layer} for the life of a layer. Whatever happens (success,
+ * failure, interruption, a defect), the sandbox is gone afterwards, unless it
+ * was detached.
+ *
+ * **Example** (Running untrusted code)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Microsandbox, Sandbox } from "effect-lightbox"
+ *
+ * export const program = Effect.gen(function* () {
+ *   const sandbox = yield* Sandbox.launch({ snapshot: "node-ci", network: "none" })
+ *   yield* sandbox.writeFile("/root/code.js", "console.log(6 * 7)")
+ *   const result = yield* sandbox.exec("node", ["/root/code.js"], { timeout: "10 seconds" })
+ *   return result.stdout
+ * }).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import type * as Guest from "./Guest.ts"
+import * as Execution from "./internal/execution.ts"
+import {
+  checkVariable,
+  CString,
+  DurationInput,
+  GuestPath,
+  intBetween,
+  Name,
+  recordOf,
+  Rlimits,
+  User
+} from "./internal/schemas.ts"
+import { generate, instanceLabel } from "./internal/labels.ts"
+import { millis } from "./internal/time.ts"
+import { decoder, invalid } from "./internal/validation.ts"
+import { LightboxError, NotRunning, TimedOut } from "./LightboxError.ts"
+import * as Microsandbox from "./Microsandbox.ts"
+import * as SandboxConfig from "./SandboxConfig.ts"
+
+const TypeId = "~effect-lightbox/Sandbox" as const
+
+// =============================================================================
+// Models
+// =============================================================================
+
+/**
+ * Options of a command.
+ *
+ * **Example** (A command with a limit that must succeed)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox"
+ *
+ * export const options: Sandbox.ExecOptions = { workdir: "/work", timeout: "2 minutes", check: true }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ExecOptions<E = never, R = never> {
+  /** Default: the sandbox's. */
+  readonly workdir?: string | undefined
+  /** Default: the sandbox's. */
+  readonly user?: string | undefined
+  /** Added to the sandbox's. Redacted values appear nowhere but in the guest. */
+  readonly env?: { readonly [name: string]: Guest.Word } | undefined
+  readonly rlimits?: { readonly [name: string]: number | { readonly soft: number; readonly hard: number } } | undefined
+  /** What the command reads. Default: nothing, its input is closed. */
+  readonly stdin?: string | Uint8Array | Stream.Stream<Uint8Array, E, R> | undefined
+  /** Kill the command, and all that it started, after this long, and fail with `TimedOut`. Default: never. */
+  readonly timeout?: Duration.Input | undefined
+  /** Fail with `CommandFailed` when the exit code is not 0. Default: `false`. */
+  readonly check?: boolean | undefined
+  /** Bytes of output, both together, past which the command is killed with `OutputTooLarge`. Default: 256 MiB. */
+  readonly maxOutput?: number | undefined
+}
+
+/**
+ * Options of a command whose output is read while it runs.
+ *
+ * **Example** (Dropping what is not read in time)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox"
+ *
+ * export const options: Sandbox.StreamOptions = { output: { overflow: "suspend" } }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface StreamOptions<E = never, R = never> extends Omit<ExecOptions<E, R>, "maxOutput"> {
+  /** What happens to output that is not read as fast as it comes. Default: up to 4 MiB in memory, more on disk. */
+  readonly output?: Guest.OutputPolicy | undefined
+  /** Give the command a terminal; its two outputs then arrive as one. Default: none. */
+  readonly terminal?: Guest.TerminalSize | undefined
+}
+
+/**
+ * What a command wrote, and how it ended.
+ *
+ * **Example** (Reading the result)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox"
+ *
+ * export const lines = (result: Sandbox.ExecResult): ReadonlyArray<string> => result.stdout.split("\n")
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class ExecResult {
+  /** -1: it was ended by a signal. */
+  readonly exitCode: number
+  readonly stdoutBytes: Uint8Array
+  readonly stderrBytes: Uint8Array
+  /** From the request to the end, in milliseconds. */
+  readonly durationMillis: number
+
+  constructor(fields: {
+    readonly exitCode: number
+    readonly stdout: Uint8Array
+    readonly stderr: Uint8Array
+    readonly durationMillis: number
+  }) {
+    this.exitCode = fields.exitCode
+    this.stdoutBytes = fields.stdout
+    this.stderrBytes = fields.stderr
+    this.durationMillis = fields.durationMillis
+  }
+  /** As UTF-8; what is not is replaced by U+FFFD. */
+  get stdout(): string {
+    return new TextDecoder().decode(this.stdoutBytes)
+  }
+  /** As UTF-8; what is not is replaced by U+FFFD. */
+  get stderr(): string {
+    return new TextDecoder().decode(this.stderrBytes)
+  }
+  /** Whether the exit code is 0. */
+  get isSuccess(): boolean {
+    return this.exitCode === 0
+  }
+}
+
+/**
+ * What happens while a command runs, in order. `Exited` is the last.
+ *
+ * **Example** (Showing output as it comes)
+ *
+ * ```ts
+ * import { Console, Stream } from "effect"
+ * import type { Sandbox } from "effect-lightbox"
+ *
+ * export const show = (sandbox: Sandbox.Sandbox) =>
+ *   Stream.runForEach(sandbox.stream("make"), (event) =>
+ *     event._tag === "Stdout" ? Console.log(new TextDecoder().decode(event.bytes)) : Console.log(event._tag)
+ *   )
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ExecEvent =
+  | { readonly _tag: "Started"; readonly pid: number }
+  | Guest.Output
+  | { readonly _tag: "Exited"; readonly exitCode: number }
+
+/**
+ * A running sandbox.
+ *
+ * **Details**
+ *
+ * Everything can be called concurrently. A command, a read or a write that is
+ * interrupted is ended in the guest. All operations fail with `GuestLost` when
+ * the virtual machine goes away, within the time that the kernel needs to notice.
+ *
+ * **Example** (Taking a sandbox as a parameter)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import type { Sandbox } from "effect-lightbox"
+ *
+ * export const version = (sandbox: Sandbox.Sandbox) =>
+ *   Effect.map(sandbox.exec("node", ["--version"], { check: true }), (result) => result.stdout.trim())
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Sandbox {
+  readonly [TypeId]: typeof TypeId
+  readonly name: string
+  /** Changes when the sandbox is removed and another of its name is created. */
+  readonly id: string
+  /** The channel to the guest, for what is not offered here. */
+  readonly guest: Guest.Guest
+
+  /** Runs a program to its end and gives what it wrote. */
+  readonly exec: <E = never, R = never>(
+    command: string,
+    args?: ReadonlyArray<Guest.Word>,
+    options?: ExecOptions<E, R>
+  ) => Effect.Effect<ExecResult, LightboxError | E, R>
+  /** Runs a script in the sandbox's shell to its end and gives what it wrote. */
+  readonly shell: <E = never, R = never>(
+    script: string,
+    options?: ExecOptions<E, R>
+  ) => Effect.Effect<ExecResult, LightboxError | E, R>
+  /** Runs a program and gives what happens while it does. Ending the stream early kills it. */
+  readonly stream: <E = never, R = never>(
+    command: string,
+    args?: ReadonlyArray<Guest.Word>,
+    options?: StreamOptions<E, R>
+  ) => Stream.Stream<ExecEvent, LightboxError | E, R>
+  /** Runs a script and gives what happens while it does. Ending the stream early kills it. */
+  readonly shellStream: <E = never, R = never>(
+    script: string,
+    options?: StreamOptions<E, R>
+  ) => Stream.Stream<ExecEvent, LightboxError | E, R>
+  /** Starts a program, killed when the scope closes, to talk to while it runs. */
+  readonly spawn: (
+    command: string,
+    args?: ReadonlyArray<Guest.Word>,
+    options?: Omit<StreamOptions, "stdin" | "check" | "timeout">
+  ) => Effect.Effect<Guest.Process, LightboxError, Scope.Scope>
+
+  /** Reads a file whole. */
+  readonly readFile: (path: string) => Effect.Effect<Uint8Array, LightboxError>
+  /** Reads a file whole, as UTF-8. */
+  readonly readFileString: (path: string) => Effect.Effect<string, LightboxError>
+  /** Reads a file in pieces, holding a few MiB at a time. */
+  readonly readStream: (
+    path: string,
+    range?: { readonly offset?: number | undefined; readonly length?: number | undefined }
+  ) => Stream.Stream<Uint8Array, LightboxError>
+  /** Writes a file, replacing what is there. The folder must exist. `mode`: permission bits, default 0o644. */
+  readonly writeFile: (
+    path: string,
+    data: string | Uint8Array,
+    options?: { readonly mode?: number | undefined; readonly append?: boolean | undefined }
+  ) => Effect.Effect<void, LightboxError>
+  /** Writes a file in pieces, holding a few MiB at a time. */
+  readonly writeStream: (
+    path: string,
+    options?: { readonly mode?: number | undefined; readonly append?: boolean | undefined }
+  ) => Sink.Sink<void, Uint8Array, never, LightboxError>
+  /** Whether there is a file, folder or link that leads to one. */
+  readonly exists: (path: string) => Effect.Effect<boolean, LightboxError>
+  readonly stat: (path: string) => Effect.Effect<Guest.FileInfo, LightboxError>
+  /** What is in a folder, by name. */
+  readonly list: (path: string) => Effect.Effect<ReadonlyArray<Guest.FileInfo>, LightboxError>
+  /** Makes a folder and those above it; no failure if it is there. */
+  readonly makeDirectory: (path: string) => Effect.Effect<void, LightboxError>
+  /** Removes a file or folder; what is not there is no failure. A folder with content needs `recursive`. */
+  readonly remove: (
+    path: string,
+    options?: { readonly recursive?: boolean | undefined }
+  ) => Effect.Effect<void, LightboxError>
+  readonly rename: (from: string, to: string) => Effect.Effect<void, LightboxError>
+  /** Copies one file inside the guest. */
+  readonly copyFile: (from: string, to: string) => Effect.Effect<void, LightboxError>
+
+  /** What the runtime knows of the sandbox now. */
+  readonly info: Effect.Effect<Microsandbox.SandboxInfo, LightboxError>
+  /** Shuts the guest down; its disk stays until the scope closes. Killed after `timeout`, default 10 seconds. */
+  readonly stop: (options?: { readonly timeout?: Duration.Input | undefined }) => Effect.Effect<void, LightboxError>
+  /** Ends the virtual machine at once, even with commands hanging in it. */
+  readonly kill: Effect.Effect<void, LightboxError>
+  /** Lets the sandbox outlive the scope and this process: the scope no longer removes it. */
+  readonly detach: Effect.Effect<void, LightboxError>
+  /** Time for one message to the guest and back. */
+  readonly ping: Effect.Effect<Duration.Duration, LightboxError>
+  /** Puts off the idle timeout. */
+  readonly touch: Effect.Effect<void, LightboxError>
+  /** What the sandbox uses now. Fails with `Unsupported` where metrics are off. */
+  readonly metrics: Effect.Effect<Microsandbox.Metrics, LightboxError>
+  /** What the sandbox logged so far, and with `follow` what it logs from then on. */
+  readonly logs: (
+    query?: Microsandbox.LogQuery & { readonly follow?: boolean | undefined }
+  ) => Stream.Stream<Microsandbox.LogEntry, LightboxError>
+  /** Changes the sandbox, or tells what a change would do. */
+  readonly modify: (change: Microsandbox.ModifySandbox) => Effect.Effect<Microsandbox.ModificationPlan, LightboxError>
+}
+
+/**
+ * The service of a program's one sandbox, as {@link layer} provides it.
+ *
+ * **Example** (Using the sandbox of the context)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const kernel = Effect.gen(function* () {
+ *   const sandbox = yield* Sandbox.Sandbox
+ *   return (yield* sandbox.exec("uname", ["-r"])).stdout
+ * })
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Sandbox: Context.Service<Sandbox, Sandbox> = Context.Service<Sandbox>("effect-lightbox/Sandbox")
+
+// =============================================================================
+// Launching
+// =============================================================================
+
+/**
+ * What a sandbox boots from: a snapshot (by name, as built, or as an effect that
+ * gives it, such as a build or the service of a snapshot's layer), or an image.
+ *
+ * **Example** (A snapshot that is built when needed)
+ *
+ * ```ts
+ * import { Sandbox, Snapshot } from "effect-lightbox"
+ *
+ * const tools = Snapshot.make("tools", "alpine").pipe(Snapshot.shell("apk add git"))
+ *
+ * export const sandbox = Sandbox.launch({ snapshot: Snapshot.build(tools) })
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type SourceOptions<E = never, R = never> =
+  | {
+      readonly snapshot: string | BootableSnapshot | Effect.Effect<BootableSnapshot, E, R>
+      readonly image?: undefined
+    }
+  | { readonly image: string; readonly snapshot?: undefined }
+
+/**
+ * A snapshot that can be booted: anything with the path of its folder.
+ *
+ * **Example** (Booting exactly this one, whatever its name leads to later)
+ *
+ * ```ts
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const launch = (snapshot: Sandbox.BootableSnapshot) => Sandbox.launch({ snapshot })
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BootableSnapshot {
+  readonly path: string
+}
+
+/**
+ * Options of {@link launch}.
+ *
+ * **Example** (Options in a variable)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox"
+ *
+ * export const options: Sandbox.LaunchOptions = {
+ *   snapshot: "node-ci",
+ *   resources: { cpus: 2, memory: "1G" },
+ *   mounts: { "/work": "./my-project" },
+ *   workdir: "/work"
+ * }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type LaunchOptions<E = never, R = never> = SourceOptions<E, R> &
+  SandboxConfig.Options & {
+    /** Destroy a sandbox that has the name. Default: `false`, fail with `AlreadyExists`. */
+    readonly overwrite?: boolean | undefined
+    /** Told while an image is pulled. */
+    readonly onPullProgress?: ((progress: Microsandbox.PullProgress) => void) | undefined
+    /** How long releasing may take before it is given up, logged and left. Default: 30 seconds. */
+    readonly releaseTimeout?: Duration.Input | undefined
+  }
+
+const decodeConfig = decoder(SandboxConfig.SandboxConfig, "Sandbox.launch")
+const decodeSource = decoder(SandboxConfig.Source, "Sandbox.launch", "image")
+const decodeReleaseTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.launch", "releaseTimeout")
+const decodeOverwrite = decoder(Schema.UndefinedOr(Schema.Boolean), "Sandbox.launch", "overwrite")
+const decodeSnapshotName = decoder(CString, "Sandbox.launch", "snapshot")
+const decodeName = decoder(Name, "Sandbox.connect", "name")
+
+/**
+ * Boots a sandbox that lives until the scope closes.
+ *
+ * **Details**
+ *
+ * All options are checked before anything boots; a wrong one fails with
+ * `InvalidConfig` and its name. Interrupted while it boots, the virtual machine
+ * is killed and nothing is left of it. When the scope closes, mounts that can be
+ * written to are flushed, the virtual machine is killed, and sandbox and disk are
+ * removed; a named volume stays. The sandbox ends with the process, too, however
+ * that ends.
+ *
+ * Fails with `NotFound` for a snapshot that does not exist, `ImageUnavailable`,
+ * `AlreadyExists` for a name that is taken, `NoVirtualization`, and `BootFailed`
+ * or `TimedOut` when the guest does not come up.
+ *
+ * **Example** (Sharing a folder with a sandbox)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const test = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const sandbox = yield* Sandbox.launch({
+ *       snapshot: "node-ci",
+ *       mounts: { "/work": "./my-project" },
+ *       workdir: "/work"
+ *     })
+ *     return yield* sandbox.shell("npm test", { timeout: "5 minutes" })
+ *   })
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = never>(
+  options: LaunchOptions<E, R>
+): Effect.fn.Return<Sandbox, LightboxError | E, Microsandbox.Microsandbox | Scope.Scope | R> {
+  const driver = yield* Microsandbox.Microsandbox
+  const { image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
+  if ((image === undefined) === (snapshot === undefined)) {
+    return yield* invalid("Sandbox.launch", "snapshot", "expected either a snapshot or an image")
+  }
+  const config = yield* decodeConfig(rest)
+  const timeout = yield* decodeReleaseTimeout(releaseTimeout)
+  const onConflict = (yield* decodeOverwrite(overwrite)) === true ? "replace" : "fail"
+  const source = yield* image === undefined
+    ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
+    : decodeSource({ _tag: "Image", reference: image })
+  const name = config.name ?? (yield* generateName)
+
+  const instance = yield* generate
+  const state: LaunchState = { info: undefined, guest: undefined, isOwned: true }
+  // Registered before the sandbox exists, so that there is no moment at which it exists and nobody would remove it.
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => (state.isOwned ? release(driver, instance, config, state) : Effect.void)).pipe(
+      Effect.timeout(timeout ?? "30 seconds"),
+      Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${name}"` })
+    )
+  )
+  state.info = yield* driver.createSandbox({
+    name,
+    source,
+    config,
+    labels: { [instanceLabel]: instance },
+    onConflict,
+    onPullProgress
+  })
+  state.guest = yield* driver.connect(state.info)
+  return make(driver, state.info, state.guest, () => {
+    state.isOwned = false
+  })
+})
+
+interface LaunchState {
+  info: Microsandbox.SandboxInfo | undefined
+  guest: Guest.Guest | undefined
+  isOwned: boolean
+}
+
+const release = Effect.fnUntraced(function* (
+  driver: Microsandbox.Microsandbox["Service"],
+  instance: string,
+  config: SandboxConfig.SandboxConfig,
+  { guest, info }: LaunchState
+): Effect.fn.Return<void, LightboxError> {
+  if (info !== undefined) {
+    if (guest !== undefined) yield* flushMounts(guest, config)
+    return yield* driver.removeSandbox(info, { force: true })
+  }
+  // The launch failed or was interrupted: what it made, if anything, has our label.
+  const found = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
+  yield* Effect.forEach(found, (info) => driver.removeSandbox(info, { force: true }), { discard: true })
+})
+
+/** Writes what the guest still holds for folders and disks of the host, in a bounded time. */
+const flushMounts = (guest: Guest.Guest, config: SandboxConfig.SandboxConfig): Effect.Effect<void> => {
+  const paths = Object.entries(config.mounts ?? {}).flatMap(([path, mount]) =>
+    typeof mount === "string" || (mount._tag !== "Tmpfs" && mount.readonly !== true) ? [path] : []
+  )
+  if (paths.length === 0) return Effect.void
+  const sync = (...args: ReadonlyArray<string>) =>
+    Execution.collect<never, never>(
+      guest,
+      "Sandbox.launch",
+      { argv: ["sync", ...args], workdir: "/" },
+      { input: undefined, maxOutput: 65_536 }
+    )
+  return sync("-f", ...paths).pipe(
+    // Some guests can only flush everything.
+    Effect.flatMap(({ exitCode }) => (exitCode === 0 ? Effect.void : sync())),
+    Effect.timeout("10 seconds"),
+    Effect.ignore
+  )
+}
+
+const generateName = Effect.map(generate, (id) => `lightbox-${id}`)
+
+const resolveSnapshot = <E, R>(
+  snapshot: string | BootableSnapshot | Effect.Effect<BootableSnapshot, E, R> | undefined
+): Effect.Effect<string, LightboxError | E, R> =>
+  Effect.isEffect(snapshot)
+    ? Effect.map(snapshot, ({ path }) => path)
+    : Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
+      ? Effect.succeed(snapshot.path)
+      : decodeSnapshotName(snapshot)
+
+/**
+ * Boots a sandbox, hands it to a function, and removes it when the function's
+ * effect ends, however it ends.
+ *
+ * **Example** (One command in a fresh machine)
+ *
+ * ```ts
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const answer = Sandbox.run({ snapshot: "py-data" }, (sandbox) =>
+ *   sandbox.exec("python", ["-c", "print(6 * 7)"])
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const run = <A, E2, R2, E = never, R = never>(
+  options: LaunchOptions<E, R>,
+  use: (sandbox: Sandbox) => Effect.Effect<A, E2, R2>
+): Effect.Effect<A, LightboxError | E | E2, Microsandbox.Microsandbox | R | Exclude<R2, Scope.Scope>> =>
+  Effect.scoped(Effect.flatMap(launch(options), use))
+
+/**
+ * Connects to a sandbox that runs, whoever started it. Closing the scope ends
+ * the connection and the commands started over it; the sandbox goes on.
+ *
+ * Fails with `NotFound`, or `NotRunning` when it is stopped.
+ *
+ * **Example** (Looking into a detached sandbox)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const uptime = Effect.scoped(
+ *   Effect.flatMap(Sandbox.connect("agent-1"), (sandbox) => sandbox.exec("uptime"))
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const connect = Effect.fn("Sandbox.connect")(function* (
+  name: string
+): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  const info = yield* driver.getSandbox(yield* decodeName(name))
+  if (info.status !== "running") {
+    return yield* new LightboxError({
+      method: "Sandbox.connect",
+      reason: new NotRunning({ name, status: info.status })
+    })
+  }
+  return make(driver, info, yield* driver.connect(info), () => {})
+})
+
+/**
+ * Boots a sandbox that exists and is stopped, with the disk it had, and connects
+ * to it. It keeps running when the scope closes if `detached`, and is stopped
+ * (not removed) otherwise.
+ *
+ * Fails with `NotFound`, or `StillRunning` when it runs already.
+ *
+ * **Example** (Going on where a builder was left)
+ *
+ * ```ts
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const builder = Sandbox.start("node-ci-builder", { detached: true })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const start = Effect.fn("Sandbox.start")(function* (
+  name: string,
+  options?: { readonly detached?: boolean | undefined }
+): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  const info = yield* driver.getSandbox(yield* decodeName(name))
+  const state = { isOwned: options?.detached !== true }
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => (state.isOwned ? driver.stopSandbox(info) : Effect.void)).pipe(
+      Effect.timeout("30 seconds"),
+      Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${name}"` })
+    )
+  )
+  const started = yield* driver.startSandbox(info, options)
+  return make(driver, started, yield* driver.connect(started), () => {
+    state.isOwned = false
+  })
+})
+
+/**
+ * Removes a sandbox by name, with its disk. What does not exist is no failure.
+ *
+ * Fails with `StillRunning` when it runs, unless `force`, which kills it first.
+ *
+ * **Example** (Making a name free)
+ *
+ * ```ts
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const freed = Sandbox.remove("agent-1", { force: true })
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const remove = Effect.fn("Sandbox.remove")(function* (
+  name: string,
+  options?: { readonly force?: boolean | undefined }
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  yield* Effect.flatMap(driver.getSandbox(yield* decodeName(name)), (info) => driver.removeSandbox(info, options)).pipe(
+    Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
+  )
+})
+
+/**
+ * All sandboxes of the home directory, or those that have all the given labels.
+ *
+ * **Example** (Names of a team's sandboxes)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const names = Effect.map(Sandbox.list({ labels: { team: "platform" } }), (all) => all.map(({ name }) => name))
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const list = (filter?: {
+  readonly labels?: { readonly [key: string]: string } | undefined
+}): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError, Microsandbox.Microsandbox> =>
+  Microsandbox.Microsandbox.use((driver) => driver.listSandboxes(filter))
+
+/**
+ * What the runtime knows of a sandbox. Fails with `NotFound`.
+ *
+ * **Example** (Asking for the status)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const status = Effect.map(Sandbox.get("agent-1"), (sandbox) => sandbox.status)
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const get = (name: string): Effect.Effect<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> =>
+  Microsandbox.Microsandbox.use((driver) => driver.getSandbox(name))
+
+/**
+ * Waits until a sandbox has a status, looking four times a second, and gives up
+ * after `timeout` (default 30 seconds) with `TimedOut`.
+ *
+ * **Example** (Waiting for the end of a sandbox with a maximum duration)
+ *
+ * ```ts
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const ended = Sandbox.waitFor("job-7", "stopped", { timeout: "1 hour" })
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
+  name: string,
+  status: Microsandbox.SandboxStatus,
+  options?: { readonly timeout?: Duration.Input | undefined }
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> {
+  const timeout = options?.timeout ?? "30 seconds"
+  return yield* get(name).pipe(
+    Effect.repeat({ until: (info) => info.status === status, schedule: Schedule.spaced("250 millis") }),
+    Effect.timeoutOrElse({
+      duration: timeout,
+      orElse: () =>
+        Effect.fail(
+          new LightboxError({
+            method: "Sandbox.waitFor",
+            reason: new TimedOut({ operation: `waiting for "${name}" to be ${status}`, limitMillis: millis(timeout) })
+          })
+        )
+    })
+  )
+})
+
+// =============================================================================
+// Layers
+// =============================================================================
+
+/**
+ * Provides {@link Sandbox}: booted when first needed, shared by all that need it,
+ * removed when the layer is closed.
+ *
+ * **Example** (A sandbox on a snapshot that is a layer, too)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Microsandbox, Sandbox, Snapshot } from "effect-lightbox"
+ *
+ * const tools = Snapshot.make("tools", "alpine").pipe(Snapshot.shell("apk add git"))
+ *
+ * const live = Sandbox.layer({ snapshot: Snapshot.Snapshot }).pipe(
+ *   Layer.provide(Snapshot.layer(tools)),
+ *   Layer.provide(Microsandbox.layer())
+ * )
+ *
+ * export const program = Sandbox.Sandbox.use((sandbox) => sandbox.exec("git", ["--version"])).pipe(
+ *   Effect.provide(live)
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <E = never, R = never>(
+  options: LaunchOptions<E, R>
+): Layer.Layer<Sandbox, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>> =>
+  Layer.effect(Sandbox, launch(options))
+
+/**
+ * A service class for one sandbox of several: its own tag, with a `layer` that
+ * launches it.
+ *
+ * **Example** (Two sandboxes in one program)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * class Web extends Sandbox.Service<Web>()("Web", { snapshot: "web", ports: { 8080: 80 } }) {}
+ * class Database extends Sandbox.Service<Database>()("Database", { snapshot: "postgres" }) {}
+ *
+ * export const program = Effect.gen(function* () {
+ *   const web = yield* Web
+ *   const database = yield* Database
+ *   return [web.name, database.name]
+ * }).pipe(Effect.provide(Layer.mergeAll(Web.layer, Database.layer)))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const Service =
+  <Self>() =>
+  <const Id extends string, E = never, R = never>(
+    id: Id,
+    options: LaunchOptions<E, R>
+  ): Context.ServiceClass<Self, Id, Sandbox> & {
+    readonly layer: Layer.Layer<Self, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>>
+  } => {
+    const service = Context.Service<Self, Sandbox>()(id)
+    return Object.assign(service, { layer: Layer.effect(service, launch(options)) })
+  }
+
+// =============================================================================
+// The handle
+// =============================================================================
+
+const WordSchema = Schema.Union([CString, Schema.Redacted(CString)])
+
+const Argv = Schema.TupleWithRest(
+  Schema.Tuple([
+    CString.check(Schema.makeFilter((command) => (command === "" ? "expected the name of a program" : undefined)))
+  ]),
+  [WordSchema]
+)
+
+const CommandOptions = {
+  workdir: Schema.optional(GuestPath),
+  user: Schema.optional(User),
+  env: Schema.optional(recordOf(WordSchema, checkVariable)),
+  rlimits: Schema.optional(Rlimits),
+  stdin: Schema.optional(Schema.Unknown),
+  timeout: Schema.optional(DurationInput),
+  check: Schema.optional(Schema.Boolean)
+}
+
+const decodeExec = decoder(
+  Schema.Struct({
+    argv: Argv,
+    ...CommandOptions,
+    maxOutput: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER))
+  }),
+  "Sandbox.exec"
+)
+
+const decodeStream = decoder(
+  Schema.Struct({
+    argv: Argv,
+    ...CommandOptions,
+    output: Schema.optional(
+      Schema.Struct({
+        memoryBytes: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER)),
+        overflow: Schema.optional(Schema.Literals(["spill", "suspend", "discard"]))
+      })
+    ),
+    terminal: Schema.optional(Schema.Struct({ rows: intBetween(1, 65535), columns: intBetween(1, 65535) }))
+  }),
+  "Sandbox.stream"
+)
+
+const decodeQuery = decoder(
+  Schema.Struct({
+    sources: Schema.optional(Schema.Array(Schema.Literals(["stdout", "stderr", "output", "system"]))),
+    tail: Schema.optional(intBetween(1, 0xffff_ffff)),
+    after: Schema.optional(Schema.NonEmptyString),
+    follow: Schema.optional(Schema.Boolean)
+  }),
+  "Sandbox.logs"
+)
+
+const defaultMaxOutput = 256 * 1024 * 1024
+
+const defaultFileMode = 0o644
+
+const make = (
+  driver: Microsandbox.Microsandbox["Service"],
+  info: Microsandbox.SandboxInfo,
+  guest: Guest.Guest,
+  onDetach: () => void
+): Sandbox => {
+  const exec = Effect.fn("Sandbox.exec")(function* <E, R>(
+    argv: ReadonlyArray<Guest.Word>,
+    options: ExecOptions<E, R> | undefined
+  ): Effect.fn.Return<ExecResult, LightboxError | E, R> {
+    const checked = yield* decodeExec({ argv, ...options })
+    const collected = yield* Execution.collect(guest, "Sandbox.exec", commandOf(checked), {
+      input: options?.stdin,
+      maxOutput: checked.maxOutput ?? defaultMaxOutput
+    }).pipe(Execution.within("Sandbox.exec", argv, checked.timeout))
+    const { exitCode, stderr, stdout } = collected
+    if (checked.check === true && exitCode !== 0) {
+      return yield* Execution.failed("Sandbox.exec", argv, exitCode, stdout, stderr)
+    }
+    return new ExecResult(collected)
+  })
+
+  const stream = <E, R>(
+    argv: ReadonlyArray<Guest.Word>,
+    options: StreamOptions<E, R> | undefined
+  ): Stream.Stream<ExecEvent, LightboxError | E, R> =>
+    Stream.unwrap(
+      Effect.gen(function* () {
+        const checked = yield* decodeStream({ argv, ...options })
+        const process = yield* guest.spawn(commandOf(checked), checked.output)
+        const tails = { Stdout: new Uint8Array(), Stderr: new Uint8Array() }
+        const events: Stream.Stream<ExecEvent, LightboxError | E, R> = Stream.make<[ExecEvent]>({
+          _tag: "Started",
+          pid: process.pid
+        }).pipe(
+          Stream.concat(
+            checked.check === true ? Stream.tap(process.output, (output) => keepTail(tails, output)) : process.output
+          ),
+          Stream.concat(
+            Stream.fromEffect(
+              Effect.flatMap(process.exitCode, (exitCode) =>
+                checked.check === true && exitCode !== 0
+                  ? Effect.fail(Execution.failed("Sandbox.stream", argv, exitCode, tails.Stdout, tails.Stderr))
+                  : Effect.succeed<ExecEvent>({ _tag: "Exited", exitCode })
+              )
+            )
+          ),
+          Stream.interruptWhen(Execution.feed(process, options?.stdin))
+        )
+        return checked.timeout === undefined
+          ? events
+          : Stream.interruptWhen(events, Execution.within("Sandbox.stream", argv, checked.timeout)(Effect.never))
+      })
+    )
+
+  const writeTo = (
+    path: string,
+    options: { readonly mode?: number | undefined; readonly append?: boolean | undefined } | undefined
+  ) =>
+    Effect.gen(function* () {
+      const append = options?.append ?? false
+      const file = yield* guest.open(path, {
+        write: !append,
+        append,
+        create: true,
+        truncate: !append,
+        mode: options?.mode ?? defaultFileMode
+      })
+      // The agent applies its own mask to the mode of a file that it creates.
+      if (options?.mode !== undefined) yield* file.setAttributes({ mode: options.mode })
+      return file
+    })
+
+  const shellArgv = (script: string): ReadonlyArray<Guest.Word> => [info.shell, "-c", script]
+
+  return {
+    [TypeId]: TypeId,
+    name: info.name,
+    id: info.id,
+    guest,
+
+    exec: (command, args, options) => exec([command, ...(args ?? [])], options),
+    shell: (script, options) => exec(shellArgv(script), options),
+    stream: (command, args, options) => stream([command, ...(args ?? [])], options),
+    shellStream: (script, options) => stream(shellArgv(script), options),
+    spawn: Effect.fn("Sandbox.spawn")(function* (command, args, options) {
+      const checked = yield* decodeStream({ argv: [command, ...(args ?? [])], ...options })
+      return yield* guest.spawn(commandOf(checked), checked.output)
+    }),
+
+    readFile: (path) =>
+      Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.read()))),
+    readFileString: (path) =>
+      Effect.scoped(
+        Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.read())))
+      ),
+    readStream: (path, range) =>
+      Stream.unwrap(Effect.map(guest.open(path, { read: true }), (file) => file.read(range))),
+    writeFile: (path, data, options) =>
+      Effect.scoped(
+        Effect.flatMap(writeTo(path, options), (file) =>
+          file.write(Stream.make(typeof data === "string" ? new TextEncoder().encode(data) : data))
+        )
+      ),
+    writeStream: (path, options) =>
+      Sink.unwrap(
+        Effect.map(writeTo(path, options), (file) => {
+          let offset = 0
+          return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
+            const start = offset
+            for (const piece of pieces) offset += piece.length
+            return file.write(Stream.fromIterable(pieces), start)
+          })
+        })
+      ),
+    exists: (path) =>
+      guest.stat(path).pipe(
+        Effect.as(true),
+        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+          reason.code === "ENOENT" || reason.code === "ENOTDIR" ? Effect.succeed(false) : Effect.fail(error)
+        )
+      ),
+    stat: (path) => guest.stat(path),
+    list: (path) => Effect.map(guest.list(path), (entries) => entries.toSorted((a, b) => (a.path < b.path ? -1 : 1))),
+    makeDirectory: (path) => guest.makeDirectory(path),
+    remove: (path, options) =>
+      guest.stat(path, { followSymlinks: false }).pipe(
+        Effect.flatMap(({ kind }) =>
+          kind === "Directory" ? guest.removeDirectory(path, options) : guest.removeFile(path)
+        ),
+        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+          reason.code === "ENOENT" ? Effect.void : Effect.fail(error)
+        )
+      ),
+    rename: guest.rename,
+    copyFile: guest.copyFile,
+
+    info: driver.getSandbox(info.name),
+    stop: (options) => driver.stopSandbox(info, options),
+    kill: driver.killSandbox(info),
+    detach: Effect.uninterruptible(Effect.tap(driver.detachSandbox(info), () => Effect.sync(onDetach))),
+    ping: guest.ping,
+    touch: guest.touch,
+    metrics: driver.readMetrics(info),
+    logs: (query) =>
+      Stream.unwrap(
+        Effect.map(decodeQuery(query ?? {}), ({ follow, ...first }) =>
+          Stream.paginate<Microsandbox.LogQuery, Microsandbox.LogEntry, LightboxError>(first, (query) =>
+            Effect.gen(function* () {
+              // Asked before reading, so that what was written last is read once more.
+              const isRunning = follow === true && (yield* driver.getSandbox(info.name)).status === "running"
+              const entries = yield* driver.readLogs(info, query)
+              if (!isRunning) return [entries, Option.none()]
+              if (entries.length === 0) yield* Effect.sleep("250 millis")
+              const after = entries.at(-1)?.cursor ?? query.after
+              return [entries, Option.some(after === undefined ? query : { sources: first.sources, after })]
+            })
+          )
+        )
+      ),
+    modify: (change) => driver.modifySandbox(info, change)
+  }
+}
+
+const commandOf = (checked: {
+  readonly argv: readonly [string, ...ReadonlyArray<Guest.Word>]
+  readonly workdir?: string | undefined
+  readonly user?: string | undefined
+  readonly env?: { readonly [name: string]: Guest.Word } | undefined
+  readonly rlimits?: Guest.Command["rlimits"]
+  readonly terminal?: Guest.TerminalSize | undefined
+}): Guest.Command => ({
+  argv: checked.argv,
+  workdir: checked.workdir,
+  user: checked.user,
+  env: checked.env,
+  rlimits: checked.rlimits,
+  terminal: checked.terminal
+})
+
+const keepTail = (tails: { Stdout: Uint8Array; Stderr: Uint8Array }, output: Guest.Output): Effect.Effect<void> =>
+  Effect.sync(() => {
+    const joined = new Uint8Array(tails[output._tag].length + output.bytes.length)
+    joined.set(tails[output._tag])
+    joined.set(output.bytes, tails[output._tag].length)
+    tails[output._tag] = joined.slice(-Execution.tailBytes)
+  })

@@ -1,0 +1,12 @@
+/**
+ * Bake microVM snapshots and run sandboxes.
+ *
+ * @since 0.1.0
+ */
+export * as Guest from "./Guest.ts"
+export * as LightboxError from "./LightboxError.ts"
+export * as Microsandbox from "./Microsandbox.ts"
+export * as Mount from "./Mount.ts"
+export * as Network from "./Network.ts"
+export * as Sandbox from "./Sandbox.ts"
+export * as SandboxConfig from "./SandboxConfig.ts"

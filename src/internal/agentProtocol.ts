@@ -1,0 +1,149 @@
+/**
+ * The wire format that the runtime's relay and the guest's agent speak
+ * (generation 7): frames of `[length u32][id u32][flags u8][CBOR {v, t, p}]`
+ * with big-endian integers, where `p` is the payload, itself CBOR.
+ *
+ * The SDK documents its socket for clients of their own
+ * (`AgentClient.socketPath`). One connection of ours carries any number of
+ * commands and file operations at once, can be closed, and reports the guest's
+ * errno. The SDK's own handles take a relay slot (of 128) per command until
+ * garbage collection, hold one lock per sandbox, and drop failures to start.
+ */
+import * as Predicate from "effect/Predicate"
+import * as Cbor from "cborg"
+
+/** The generation that this client speaks. */
+export const generation = 7
+
+/** The largest frame that relay and agent accept, after its length prefix. */
+export const maxFrameBytes = 4 * 1024 * 1024
+
+/** Payload bytes per frame that leave ample room for the envelope. */
+export const maxChunkBytes = 1024 * 1024
+
+const headerBytes = 9
+
+/** Flags that a frame must carry for its type, or the agent refuses it. */
+const flags = { terminal: 1, sessionStart: 2 } as const
+
+const sessionStarts = new Set(["core.exec.request", "core.fs.request", "core.tcp.connect"])
+
+/** A decoded message. */
+export interface Message {
+  readonly id: number
+  readonly type: string
+  readonly payload: Payload
+  /** Whether it is the last of its session. */
+  readonly isLast: boolean
+  readonly generation: number
+}
+
+/** A payload: a CBOR map with text keys. */
+export interface Payload {
+  readonly [key: string]: unknown
+}
+
+const encodeOptions = { ignoreUndefinedProperties: true }
+
+/** Encodes one frame. */
+export const encode = (id: number, type: string, payload: Payload): Uint8Array => {
+  const body = Cbor.encode({ v: generation, t: type, p: Cbor.encode(payload, encodeOptions) })
+  const frame = new Uint8Array(headerBytes + body.length)
+  const view = new DataView(frame.buffer)
+  view.setUint32(0, 5 + body.length)
+  view.setUint32(4, id)
+  view.setUint8(8, sessionStarts.has(type) ? flags.sessionStart : 0)
+  frame.set(body, headerBytes)
+  return frame
+}
+
+const decodeBody = (id: number, flagBits: number, body: Uint8Array): Message => {
+  const envelope: unknown = Cbor.decode(body)
+  if (
+    !Predicate.hasProperty(envelope, "t") ||
+    !Predicate.isString(envelope.t) ||
+    !Predicate.hasProperty(envelope, "p") ||
+    !(envelope.p instanceof Uint8Array) ||
+    !Predicate.hasProperty(envelope, "v") ||
+    !Predicate.isNumber(envelope.v)
+  ) {
+    throw new TypeError("the relay sent a frame that is not a message")
+  }
+  const payload: unknown = envelope.p.length === 0 ? {} : Cbor.decode(envelope.p)
+  return {
+    id,
+    type: envelope.t,
+    payload: isPayload(payload) ? payload : {},
+    isLast: (flagBits & flags.terminal) !== 0,
+    generation: envelope.v
+  }
+}
+
+const isPayload = (u: unknown): u is Payload => Predicate.isObject(u)
+
+/** What the relay says first: the ids this connection may use, and the agent's greeting. */
+export interface Greeting {
+  readonly firstId: number
+  readonly endId: number
+}
+
+/**
+ * Cuts a byte stream into messages. Bytes are copied at most twice, whatever
+ * the size of the frames and of the pieces that arrive.
+ */
+export class Decoder {
+  private chunks: Array<Uint8Array> = []
+  private size = 0
+  private greeting: Greeting | undefined
+
+  /** Adds bytes and returns what they complete. Throws on bytes that are no frame. */
+  push(chunk: Uint8Array, onGreeting: (greeting: Greeting) => void, onMessage: (message: Message) => void): void {
+    this.chunks.push(chunk)
+    this.size += chunk.length
+    if (this.greeting === undefined) {
+      if (this.size < 8) return
+      const head = this.take(8)
+      const view = new DataView(head.buffer, head.byteOffset, head.byteLength)
+      this.greeting = { firstId: view.getUint32(0), endId: view.getUint32(4) }
+      onGreeting(this.greeting)
+    }
+    while (this.size >= 4) {
+      const head = this.peek(4)
+      const length = new DataView(head.buffer, head.byteOffset, head.byteLength).getUint32(0)
+      if (length < 5 || length > maxFrameBytes) throw new TypeError(`the relay sent a frame of ${length} bytes`)
+      if (this.size < 4 + length) return
+      const frame = this.take(4 + length)
+      const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
+      onMessage(decodeBody(view.getUint32(4), view.getUint8(8), frame.subarray(headerBytes)))
+    }
+  }
+
+  private peek(count: number): Uint8Array {
+    const first = this.chunks[0]
+    if (first !== undefined && first.length >= count) return first
+    this.chunks = [concat(this.chunks, this.size)]
+    return this.chunks[0] ?? new Uint8Array()
+  }
+
+  private take(count: number): Uint8Array {
+    const bytes = this.peek(count)
+    const rest = bytes.subarray(count)
+    if (rest.length === 0) this.chunks.shift()
+    else this.chunks[0] = rest
+    this.size -= count
+    return bytes.subarray(0, count)
+  }
+}
+
+/** Joins byte arrays. */
+export const concat = (chunks: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
+  const only = chunks.length === 1 ? chunks[0] : undefined
+  if (only !== undefined) return only
+  const joined = new Uint8Array(size)
+  let offset = 0
+  for (const chunk of chunks) {
+    joined.set(chunk, offset)
+    offset += chunk.length
+  }
+  return joined
+}

@@ -1,0 +1,120 @@
+/**
+ * Running a command to its end, over any guest.
+ */
+import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type * as Guest from "../Guest.ts"
+import { CommandFailed, LightboxError, OutputTooLarge, TimedOut } from "../LightboxError.ts"
+import { shown } from "./agentGuest.ts"
+import { concat } from "./agentProtocol.ts"
+import { millis } from "./time.ts"
+
+/** Both outputs, whole. */
+export interface Collected {
+  readonly exitCode: number
+  readonly stdout: Uint8Array
+  readonly stderr: Uint8Array
+  readonly durationMillis: number
+}
+
+/** Input of a command. */
+export type Input<E, R> = string | Uint8Array | Stream.Stream<Uint8Array, E, R>
+
+/** Feeds a command to the end of the input, and then stays: only the command's end is the end. */
+export const feed = <E, R>(
+  process: Guest.Process,
+  input: Input<E, R> | undefined
+): Effect.Effect<never, LightboxError | E, R> =>
+  Effect.andThen(
+    Stream.run(
+      input === undefined
+        ? Stream.empty
+        : typeof input === "string"
+          ? Stream.make(new TextEncoder().encode(input))
+          : input instanceof Uint8Array
+            ? Stream.make(input)
+            : input,
+      process.stdin
+    ),
+    Effect.never
+  )
+
+/** Starts a command, feeds it, and holds what it writes, up to `maxOutput` bytes. */
+export const collect = <E, R>(
+  guest: Guest.Guest,
+  method: string,
+  command: Guest.Command,
+  options: { readonly input: Input<E, R> | undefined; readonly maxOutput: number }
+): Effect.Effect<Collected, LightboxError | E, R> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const start = yield* Clock.currentTimeNanos
+      const process = yield* guest.spawn(command)
+      const parts: { readonly [tag in Guest.Output["_tag"]]: Array<Uint8Array> } = { Stdout: [], Stderr: [] }
+      const sizes = { Stdout: 0, Stderr: 0 }
+      const read = Stream.runForEach(process.output, ({ _tag, bytes }) => {
+        sizes[_tag] += bytes.length
+        parts[_tag].push(bytes)
+        return sizes.Stdout + sizes.Stderr <= options.maxOutput
+          ? Effect.void
+          : Effect.fail(
+              new LightboxError({
+                method,
+                reason: new OutputTooLarge({ argv: shown(command.argv), limitBytes: options.maxOutput })
+              })
+            )
+      })
+      yield* Effect.raceFirst(read, feed(process, options.input))
+      return {
+        exitCode: yield* process.exitCode,
+        stdout: concat(parts.Stdout, sizes.Stdout),
+        stderr: concat(parts.Stderr, sizes.Stderr),
+        durationMillis: Number((yield* Clock.currentTimeNanos) - start) / 1_000_000
+      }
+    })
+  )
+
+/** Ends an effect at its limit, with an error that names the command. */
+export const within =
+  (method: string, argv: ReadonlyArray<Guest.Word>, limit: Duration.Duration | undefined) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LightboxError, R> =>
+    limit === undefined
+      ? effect
+      : Effect.timeoutOrElse(effect, {
+          duration: limit,
+          orElse: () =>
+            Effect.fail(
+              new LightboxError({
+                method,
+                reason: new TimedOut({ operation: shown(argv).join(" "), limitMillis: millis(limit) })
+              })
+            )
+        })
+
+/** The error of a command that ended with another code than 0. */
+export const failed = (
+  method: string,
+  argv: ReadonlyArray<Guest.Word>,
+  exitCode: number,
+  stdout: Uint8Array,
+  stderr: Uint8Array
+): LightboxError =>
+  new LightboxError({
+    method,
+    reason: new CommandFailed({ argv: shown(argv), exitCode, stdout: tail(stdout), stderr: tail(stderr) })
+  })
+
+/** How much of an output an error keeps. */
+export const tailBytes = 16 * 1024
+
+const tailLines = 50
+
+/** The last lines of an output. */
+export const tail = (bytes: Uint8Array): string =>
+  new TextDecoder()
+    .decode(bytes.subarray(Math.max(0, bytes.length - tailBytes)))
+    .split("\n")
+    .slice(-tailLines - 1)
+    .join("\n")

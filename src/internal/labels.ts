@@ -1,0 +1,16 @@
+/**
+ * Labels that the library puts on what it creates.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+
+/** Tells the sandbox of one launch from any other that has, had or will have its name. */
+export const instanceLabel = "lightbox.instance"
+
+let count = 0
+
+/** Different at each call, in every process of this host. */
+export const generate: Effect.Effect<string> = Effect.map(
+  Clock.currentTimeMillis,
+  (now) => `${now.toString(36)}-${process.pid.toString(36)}-${(count++).toString(36)}`
+)

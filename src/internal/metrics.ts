@@ -1,0 +1,13 @@
+import * as Metric from "effect/Metric"
+
+/** Boots that took too long, were killed, and tried once more. */
+export const bootRetries = Metric.counter("lightbox_boot_retries", {
+  description: "Boots that exceeded the boot time limit and were tried again",
+  incremental: true
+})
+
+/** Calls of the SDK that were made again after a failure that passes. */
+export const sdkRetries = Metric.counter("lightbox_sdk_retries", {
+  description: "Calls of the SDK repeated after a transient failure",
+  incremental: true
+})

@@ -1,0 +1,166 @@
+/**
+ * The small schemas that the options of several modules are made of. Messages
+ * are written for the person who passed the value.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+
+const fail = (input: unknown, message: string) => Effect.fail(new SchemaIssue.InvalidValue({ message }, input))
+
+/** A whole number between two bounds, both included. */
+export const intBetween = (minimum: number, maximum: number) =>
+  Schema.Finite.check(
+    Schema.makeFilter((n) =>
+      Number.isInteger(n) && n >= minimum && n <= maximum
+        ? undefined
+        : `expected a whole number from ${minimum} to ${maximum}`
+    )
+  )
+
+const pattern = (expression: RegExp, expected: string) =>
+  Schema.String.check(Schema.makeFilter((text) => (expression.test(text) ? undefined : `expected ${expected}`)))
+
+/** The name of a sandbox, snapshot or volume. */
+export const Name = pattern(
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/,
+  "1 to 128 letters, digits, dots, dashes and underscores, starting with a letter or digit"
+)
+
+const hasControl = (text: string) => /[\u0000-\u001f\u007f]/.test(text)
+
+/** Text that can be an argument, a path or a value: anything without NUL. */
+export const CString = Schema.String.check(
+  Schema.makeFilter((text) => (text.includes("\0") ? "expected text without NUL characters" : undefined))
+)
+
+/** An absolute path in the guest. */
+export const GuestPath = Schema.String.check(
+  Schema.makeFilter((path) =>
+    !path.startsWith("/")
+      ? "expected an absolute path in the guest"
+      : hasControl(path)
+        ? "expected a path without control characters"
+        : path.split("/").includes("..")
+          ? 'expected a path without ".."'
+          : undefined
+  )
+)
+
+/** A path on the host; relative ones are resolved against the current directory. */
+export const HostPath = CString.check(
+  Schema.makeFilter((path) => (path === "" ? "expected a path on the host" : undefined))
+)
+
+/** The reference of an OCI image. */
+export const ImageReference = pattern(/^[A-Za-z0-9][^\s\u0000-\u001f]{0,511}$/, 'an image reference such as "node:22"')
+
+/** A TCP or UDP port. */
+export const Port = intBetween(1, 65535)
+
+const memoryPattern = /^(\d+)([MG])$/i
+
+/**
+ * An amount of memory or disk: `"512M"`, `"2G"`, or a whole number of MiB.
+ * Decodes to MiB.
+ */
+export const Mebibytes = (minimum: number) =>
+  Schema.Union([Schema.String, Schema.Finite]).pipe(
+    Schema.decodeTo(
+      Schema.Finite,
+      SchemaTransformation.transformEffect<number, string | number>({
+        decode: (input) => {
+          if (typeof input === "number") {
+            return Number.isInteger(input) && input >= minimum && input <= 0xffff_ffff
+              ? Effect.succeed(input)
+              : fail(input, `expected a whole number of MiB, at least ${minimum}`)
+          }
+          const match = memoryPattern.exec(input)
+          if (match === null) return fail(input, `Invalid memory string: "${input}". Use e.g. "512M" or "2G".`)
+          const mib = Number(match[1]) * (match[2]?.toUpperCase() === "G" ? 1024 : 1)
+          return mib >= minimum && mib <= 0xffff_ffff
+            ? Effect.succeed(mib)
+            : fail(input, `expected at least ${minimum}M, at most 4194303G`)
+        },
+        encode: (mib) => Effect.succeed(mib)
+      })
+    )
+  )
+
+/** A finite, positive duration, in any form that Effect takes. */
+export const DurationInput = Schema.Unknown.pipe(
+  Schema.decodeTo(
+    Schema.Duration,
+    SchemaTransformation.transformEffect<Duration.Duration, unknown>({
+      decode: (input) => {
+        const duration = isDurationInput(input) ? Duration.fromInput(input) : Option.none()
+        return Option.isSome(duration) &&
+          Duration.isFinite(duration.value) &&
+          Duration.isGreaterThan(duration.value, Duration.zero)
+          ? Effect.succeed(duration.value)
+          : fail(input, 'expected a positive duration such as "30 seconds"')
+      },
+      encode: (duration) => Effect.succeed(duration)
+    })
+  )
+)
+
+const isDurationInput = (input: unknown): input is Duration.Input =>
+  typeof input === "number" ||
+  typeof input === "bigint" ||
+  typeof input === "string" ||
+  (typeof input === "object" && input !== null)
+
+/** A record whose keys are checked as well: `checkKey` gives the problem. */
+export const recordOf = <V extends Schema.Codec<unknown, unknown>>(
+  value: V,
+  checkKey: (key: string) => string | undefined
+) =>
+  Schema.Record(Schema.String, value).check(
+    Schema.makeFilter((record: { readonly [key: string]: V["Type"] }) =>
+      Object.keys(record).flatMap((key) => {
+        const problem = checkKey(key)
+        return problem === undefined ? [] : [{ path: [key], issue: problem }]
+      })
+    )
+  )
+
+/** What is wrong with the name of an environment variable. */
+export const checkVariable = (name: string): string | undefined =>
+  name === "" || name.includes("=") || name.includes("\0") ? 'expected a variable name without "=" or NUL' : undefined
+
+/** Environment variables with plain values. */
+export const Env = recordOf(CString, checkVariable)
+
+/** Labels. */
+export const Labels = recordOf(CString, (key) =>
+  key === "" || key.includes("\0") ? "expected a label that is not empty" : undefined
+)
+
+/** The user that a command runs as: a name or id, with a group if wanted. */
+export const User = pattern(
+  /^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/,
+  'a user such as "app" or "1000:1000"'
+)
+
+const rlimitNames = new Set(
+  "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split(" ")
+)
+
+const RlimitValue = intBetween(0, Number.MAX_SAFE_INTEGER)
+
+/** POSIX resource limits by name, such as `nofile`. */
+export const Rlimits = recordOf(
+  Schema.Union([
+    RlimitValue,
+    Schema.Struct({ soft: RlimitValue, hard: RlimitValue }).check(
+      Schema.makeFilter(({ hard, soft }) =>
+        soft <= hard ? undefined : { path: ["soft"], issue: "expected a soft limit that is not above the hard one" }
+      )
+    )
+  ]),
+  (key) => (rlimitNames.has(key) ? undefined : `expected one of ${[...rlimitNames].join(", ")}`)
+)

@@ -1,0 +1,1004 @@
+/**
+ * `Microsandbox` over the SDK: the only code that loads it.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Sdk from "microsandbox"
+import * as Fs from "node:fs/promises"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import type * as Guest from "../Guest.ts"
+import {
+  AlreadyExists,
+  FileError,
+  LightboxError,
+  NotFound,
+  Replaced,
+  RuntimeMissing,
+  TimedOut,
+  Unsupported
+} from "../LightboxError.ts"
+import type * as Microsandbox from "../Microsandbox.ts"
+import type { SandboxConfig } from "../SandboxConfig.ts"
+import * as AgentConnection from "./agentConnection.ts"
+import * as AgentGuest from "./agentGuest.ts"
+import { generate, instanceLabel } from "./labels.ts"
+import { bootRetries, sdkRetries } from "./metrics.ts"
+import * as Builder from "./sdkBuilder.ts"
+import { fromSdk, parse, runtimeRemedy, type Subject } from "./sdkErrors.ts"
+import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
+import { millis } from "./time.ts"
+import { decoder, invalid } from "./validation.ts"
+import * as Virtualization from "./virtualization.ts"
+import * as VmProcess from "./vmProcess.ts"
+
+type SdkModule = typeof Sdk
+type Driver = Microsandbox.Microsandbox["Service"]
+
+// =============================================================================
+// One SDK, one home
+// =============================================================================
+
+const load: Effect.Effect<SdkModule, LightboxError> = Effect.tryPromise({
+  // Loaded when a driver is made: where the native module is missing, importing this library must not throw.
+  try: () => import("microsandbox"),
+  catch: (cause) =>
+    new LightboxError({
+      method: "Microsandbox.layer",
+      reason: new RuntimeMissing({ problem: parse(cause).text, remedy: runtimeRemedy, cause })
+    })
+})
+
+let claimedHome: string | undefined
+
+/** The runtime reads its home once per process, so a second one would silently be the first. */
+const claimHome = (home: string | undefined): Effect.Effect<string, LightboxError> =>
+  Effect.suspend(() => {
+    const environment = process.env["MSB_HOME"]
+    const wanted = Path.resolve(
+      home ?? (environment === undefined || environment === "" ? Path.join(Os.homedir(), ".microsandbox") : environment)
+    )
+    if (claimedHome !== undefined && claimedHome !== wanted) {
+      return Effect.fail(
+        new LightboxError({
+          method: "Microsandbox.layer",
+          reason: new Unsupported({
+            feature: `the home ${wanted}`,
+            problem: `this process uses ${claimedHome}, and the runtime knows one home per process`
+          })
+        })
+      )
+    }
+    claimedHome = wanted
+    process.env["MSB_HOME"] = wanted
+    return Effect.succeed(wanted)
+  })
+
+const LayerOptions = Schema.Struct({
+  home: Schema.optional(HostPath),
+  cpus: Schema.optional(intBetween(1, 255)),
+  memory: Schema.optional(Mebibytes(64)),
+  pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
+  bootTimeout: Schema.optional(DurationInput),
+  connectTimeout: Schema.optional(DurationInput)
+})
+
+const decodeLayerOptions = decoder(LayerOptions, "Microsandbox.layer")
+
+/** Makes the driver. */
+export const make = Effect.fnUntraced(function* (
+  input: Microsandbox.LayerOptions
+): Effect.fn.Return<Driver, LightboxError, Scope.Scope> {
+  const options = yield* decodeLayerOptions(input)
+  const home = yield* claimHome(options.home)
+  const sdk = yield* load
+  const context: DriverContext = {
+    sdk,
+    home,
+    owned: new Map(),
+    bootTimeout: options.bootTimeout ?? Duration.seconds(60),
+    connectTimeout: options.connectTimeout ?? Duration.seconds(10),
+    cpus: options.cpus,
+    memory: options.memory,
+    pullPolicy: options.pullPolicy,
+    checkVirtualization: yield* Effect.cached(Virtualization.check("Microsandbox.createSandbox"))
+  }
+  return {
+    backend: "local",
+    home,
+    capabilities: { snapshots: true, bindMounts: true, diskMounts: true, images: true, patches: true, metrics: true },
+    ...images(context),
+    ...sandboxes(context),
+    ...snapshots(context),
+    ...volumes(context)
+  }
+})
+
+interface DriverContext {
+  readonly sdk: SdkModule
+  readonly home: string
+  /**
+   * The SDK's objects of sandboxes that this process owns, by id. Nothing is asked of them but to detach: each has one
+   * lock that its commands hold from start to end. They are kept because a virtual machine ends when its object is
+   * garbage-collected.
+   */
+  readonly owned: Map<string, Sdk.Sandbox>
+  readonly bootTimeout: Duration.Duration
+  readonly connectTimeout: Duration.Duration
+  readonly cpus: number | undefined
+  readonly memory: number | undefined
+  readonly pullPolicy: "always" | "if-missing" | "never" | undefined
+  readonly checkVirtualization: Effect.Effect<void, LightboxError>
+}
+
+// =============================================================================
+// Calls
+// =============================================================================
+
+const transient = Schedule.min([Schedule.exponential("20 millis"), Schedule.spaced("500 millis")]).pipe(
+  Schedule.jittered,
+  Schedule.upTo({ times: 6 })
+)
+
+/** One call of the SDK, made again while the store is busy. */
+const call = <A>(method: string, subject: Subject, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
+  Effect.tryPromise({ try: run, catch: (cause) => fromSdk(method, subject, cause) }).pipe(
+    Effect.tapError((error) => (error.reason._tag === "StoreBusy" ? Metric.update(sdkRetries, 1) : Effect.void)),
+    Effect.retry({ while: (error) => error.reason._tag === "StoreBusy", schedule: transient })
+  )
+
+/**
+ * A call that changes something and can not be called off: interrupted, it is waited for, and what it made is undone.
+ */
+const commit = <A>(
+  method: string,
+  subject: Subject,
+  run: () => Promise<A>,
+  undo: (value: A) => Effect.Effect<void>
+): Effect.Effect<A, LightboxError> =>
+  Effect.callback<A, LightboxError>((resume) => {
+    const pending = run()
+    pending.then(
+      (value) => resume(Effect.succeed(value)),
+      (cause) => resume(Effect.fail(fromSdk(method, subject, cause)))
+    )
+    return Effect.matchEffect(Effect.tryPromise({ try: () => pending, catch: () => undefined }), {
+      onFailure: () => Effect.void,
+      onSuccess: undo
+    })
+  })
+
+const notFoundIsSuccess = <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<void, LightboxError> =>
+  Effect.asVoid(effect).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
+
+/** File operations of the host. */
+const hostFile = <A>(method: string, path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
+  Effect.tryPromise({
+    try: run,
+    catch: (cause) =>
+      new LightboxError({
+        method,
+        reason: new FileError({
+          operation: "file",
+          path,
+          code: Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : "UNKNOWN",
+          problem: parse(cause).text,
+          cause
+        })
+      })
+  })
+
+const date = (value: Date | null | undefined): DateTime.Utc | undefined =>
+  value === null || value === undefined ? undefined : DateTime.fromDateUnsafe(value)
+
+// =============================================================================
+// Images
+// =============================================================================
+
+const imageInfo = (image: Sdk.ImageHandle): Microsandbox.ImageInfo => ({
+  reference: image.reference,
+  digest: image.manifestDigest ?? undefined,
+  size: image.sizeBytes ?? undefined,
+  architecture: image.architecture ?? undefined,
+  os: image.os ?? undefined,
+  layers: image.layerCount,
+  createdAt: date(image.createdAt),
+  lastUsedAt: date(image.lastUsedAt)
+})
+
+const images = ({
+  sdk
+}: DriverContext): Pick<
+  Driver,
+  "loadImage" | "saveImages" | "listImages" | "inspectImage" | "removeImage" | "pruneImages"
+> => ({
+  loadImage: Effect.fn("Microsandbox.loadImage")(function* (path, options) {
+    yield* hostFile("Microsandbox.loadImage", path, () => Fs.access(path))
+    const loaded = yield* call("Microsandbox.loadImage", { path }, () =>
+      sdk.Image.load(Path.resolve(path), options?.tag === undefined ? {} : { tag: options.tag })
+    )
+    return loaded.map(imageInfo)
+  }),
+  saveImages: Effect.fn("Microsandbox.saveImages")(function* (references, path, options) {
+    yield* call("Microsandbox.saveImages", { image: references.join(", "), path }, () =>
+      sdk.Image.save([...references], { outputPath: Path.resolve(path), format: options?.format ?? "oci" })
+    )
+  }),
+  listImages: Effect.map(
+    call("Microsandbox.listImages", {}, () => sdk.Image.list()),
+    (all) => all.map(imageInfo)
+  ),
+  inspectImage: Effect.fn("Microsandbox.inspectImage")(function* (reference) {
+    const { config, handle } = yield* call("Microsandbox.inspectImage", { image: reference }, () =>
+      sdk.Image.inspect(reference)
+    )
+    const env: { [name: string]: string } = {}
+    for (const entry of config?.env ?? []) {
+      const at = entry.indexOf("=")
+      if (at > 0) env[entry.slice(0, at)] = entry.slice(at + 1)
+    }
+    return {
+      ...imageInfo(handle),
+      env,
+      entrypoint: config?.entrypoint ?? [],
+      cmd: config?.cmd ?? [],
+      workdir: config?.workingDir ?? undefined,
+      user: config?.user ?? undefined
+    }
+  }),
+  removeImage: Effect.fn("Microsandbox.removeImage")(function* (reference, options) {
+    yield* notFoundIsSuccess(
+      call("Microsandbox.removeImage", { image: reference }, () =>
+        sdk.Image.remove(reference, { force: options?.force ?? false })
+      )
+    )
+  }),
+  pruneImages: Effect.map(
+    call("Microsandbox.pruneImages", {}, () => sdk.Image.prune()),
+    (report) => ({
+      images: report.imageRefsRemoved,
+      layers: report.layersRemoved,
+      bytes: report.bytesReclaimed ?? undefined
+    })
+  )
+})
+
+// =============================================================================
+// Sandboxes
+// =============================================================================
+
+const property = (u: unknown, ...path: ReadonlyArray<string>): unknown =>
+  path.reduce((value, key) => (Predicate.hasProperty(value, key) ? value[key] : undefined), u)
+
+const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : undefined)
+
+const number = (u: unknown): number | undefined => (Predicate.isNumber(u) ? u : undefined)
+
+/**
+ * Read from the stored configuration itself. The SDK's own `config()` renames keys, those of labels and scripts too.
+ * Never logged: it holds the values of secrets.
+ */
+const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo => {
+  const config: unknown = JSON.parse(handle.configJson)
+  const labels = property(config, "labels")
+  const mounts = property(config, "mounts")
+  return {
+    name: handle.name,
+    id: handle.id,
+    status: handle.status,
+    labels: Predicate.isObject(labels)
+      ? Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, String(value)]))
+      : {},
+    image: text(property(config, "image", "Oci", "reference")),
+    cpus: number(property(config, "resources", "cpus")) ?? 1,
+    memory: number(property(config, "resources", "memory_mib")) ?? 512,
+    volumes: Array.isArray(mounts)
+      ? mounts.flatMap((mount) => {
+          const name = property(mount, "type") === "Named" ? text(property(mount, "name")) : undefined
+          return name === undefined ? [] : [name]
+        })
+      : [],
+    workdir: text(property(config, "runtime", "workdir")),
+    shell: text(property(config, "runtime", "shell")) ?? "/bin/sh",
+    createdAt: date(handle.createdAt)
+  }
+}
+
+/** The SDK's handle of exactly this sandbox. Handles take no lock, whatever runs in the sandbox. */
+const handleOf = (
+  { sdk }: DriverContext,
+  method: string,
+  sandbox: Microsandbox.SandboxRef
+): Effect.Effect<Sdk.SandboxHandle, LightboxError> =>
+  Effect.filterOrFail(
+    call(method, { sandbox: sandbox.name }, () => sdk.Sandbox.get(sandbox.name)),
+    (handle) => handle.id === sandbox.id,
+    () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
+  )
+
+const sandboxes = (
+  context: DriverContext
+): Pick<
+  Driver,
+  | "createSandbox"
+  | "getSandbox"
+  | "listSandboxes"
+  | "startSandbox"
+  | "stopSandbox"
+  | "killSandbox"
+  | "detachSandbox"
+  | "removeSandbox"
+  | "modifySandbox"
+  | "connect"
+  | "readLogs"
+  | "readMetrics"
+> => {
+  const { owned, sdk } = context
+  return {
+    createSandbox: (request) => create(context, request),
+    getSandbox: Effect.fn("Microsandbox.getSandbox")(function* (name) {
+      return sandboxInfo(yield* call("Microsandbox.getSandbox", { sandbox: name }, () => sdk.Sandbox.get(name)))
+    }),
+    listSandboxes: Effect.fn("Microsandbox.listSandboxes")(function* (filter) {
+      const found: Array<Microsandbox.SandboxInfo> = []
+      let cursor: string | undefined
+      do {
+        const page: Sdk.SandboxPage = yield* call("Microsandbox.listSandboxes", {}, () =>
+          sdk.Sandbox.listWith((list) => {
+            list.limit(100).labels({ ...filter?.labels })
+            return cursor === undefined ? list : list.cursor(cursor)
+          })
+        )
+        found.push(...page.sandboxes.map(sandboxInfo))
+        cursor = page.nextCursor
+      } while (cursor !== undefined)
+      return found
+    }),
+    startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox, options) {
+      const method = "Microsandbox.startSandbox"
+      yield* context.checkVirtualization
+      const handle = yield* handleOf(context, method, sandbox)
+      const native = yield* boot(
+        context,
+        method,
+        { sandbox: sandbox.name },
+        (onPulled) => {
+          onPulled()
+          return options?.detached === true ? handle.startDetached() : handle.start()
+        },
+        Effect.void
+      )
+      if (options?.detached !== true) owned.set(sandbox.id, native)
+      return sandboxInfo(yield* handleOf(context, method, sandbox))
+    }),
+    stopSandbox: Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
+      const timeout = millis(options?.timeout ?? "10 seconds")
+      const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox)
+      yield* call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
+      owned.delete(sandbox.id)
+    }),
+    killSandbox: Effect.fn("Microsandbox.killSandbox")(function* (sandbox) {
+      const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox)
+      yield* call("Microsandbox.killSandbox", { sandbox: sandbox.name }, () => handle.kill())
+      owned.delete(sandbox.id)
+    }),
+    detachSandbox: Effect.fn("Microsandbox.detachSandbox")(function* (sandbox) {
+      const native = owned.get(sandbox.id)
+      if (native === undefined) return
+      yield* call("Microsandbox.detachSandbox", { sandbox: sandbox.name }, () => native.detach())
+      owned.delete(sandbox.id)
+    }),
+    removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
+      const method = "Microsandbox.removeSandbox"
+      yield* notFoundIsSuccess(
+        Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
+          call(method, { sandbox: sandbox.name }, () =>
+            options?.force === true ? handle.destroy({ force: true }) : handle.remove()
+          )
+        )
+      )
+      owned.delete(sandbox.id)
+    }),
+    modifySandbox: Effect.fn("Microsandbox.modifySandbox")(function* (sandbox, change) {
+      const method = "Microsandbox.modifySandbox"
+      const handle = yield* handleOf(context, method, sandbox)
+      const plan = yield* call(method, { sandbox: sandbox.name }, () => handle.modify(modifyOptions(change)))
+      return {
+        applied: plan.applied,
+        changes: plan.changes.map((planned) => ({
+          field: planned.field,
+          before: planned.kind === "config" ? planned.before : planned.beforeRef,
+          after: planned.kind === "config" ? planned.after : planned.afterRef,
+          disposition: planned.disposition
+        })),
+        conflicts: plan.conflicts.map(({ field, message }) => ({ field, problem: message })),
+        warnings: plan.warnings.map(({ field, message }) => ({ field, problem: message }))
+      }
+    }),
+    connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
+      // What this process owns was there a moment ago; anything else may have been replaced.
+      if (!owned.has(sandbox.id)) yield* handleOf(context, "Microsandbox.connect", sandbox)
+      return yield* connect(context, sandbox)
+    }),
+    readLogs: Effect.fn("Microsandbox.readLogs")(function* (sandbox, query) {
+      const method = "Microsandbox.readLogs"
+      const handle = yield* handleOf(context, method, sandbox)
+      const sources = query?.sources === undefined ? {} : { sources: query.sources }
+      const { after } = query ?? {}
+      const entries =
+        after === undefined
+          ? yield* call(method, { sandbox: sandbox.name }, () =>
+              handle.logs({ ...sources, ...(query?.tail === undefined ? {} : { tail: query.tail }) })
+            )
+          : // Not followed: the SDK's stream that follows can not be cancelled, and keeps the process alive.
+            yield* call(method, { sandbox: sandbox.name }, async () => {
+              const found: Array<Sdk.LogEntry> = []
+              const stream = await handle.logStream({ ...sources, fromCursor: after, follow: false })
+              for (let entry = await stream.recv(); entry !== null; entry = await stream.recv()) found.push(entry)
+              return found
+            })
+      return entries.map((entry) => ({
+        timestamp: DateTime.fromDateUnsafe(entry.timestamp),
+        source: entry.source,
+        session: entry.sessionId ?? undefined,
+        bytes: entry.data,
+        cursor: entry.cursor
+      }))
+    }),
+    readMetrics: Effect.fn("Microsandbox.readMetrics")(function* (sandbox) {
+      const method = "Microsandbox.readMetrics"
+      const handle = yield* handleOf(context, method, sandbox)
+      const metrics = yield* call(method, { sandbox: sandbox.name }, () => handle.metrics())
+      return {
+        cpuPercent: metrics.cpuPercent,
+        memory: metrics.memoryBytes,
+        memoryLimit: metrics.memoryLimitBytes,
+        diskRead: metrics.diskReadBytes,
+        diskWritten: metrics.diskWriteBytes,
+        networkReceived: metrics.netRxBytes,
+        networkSent: metrics.netTxBytes,
+        rootDiskUsed: metrics.upperUsedBytes ?? undefined,
+        uptimeMillis: metrics.uptimeMs,
+        timestamp: DateTime.fromDateUnsafe(metrics.timestamp)
+      }
+    })
+  }
+}
+
+const policies = { now: "no_restart", restart: "restart", "next-start": "next_start" } as const
+
+const modifyOptions = (change: Microsandbox.ModifySandbox): Sdk.ModifyOptions => {
+  const set = (record: { readonly [key: string]: string | undefined } | undefined) =>
+    Object.fromEntries(
+      Object.entries(record ?? {}).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]]))
+    )
+  const removed = (record: { readonly [key: string]: string | undefined } | undefined) =>
+    Object.entries(record ?? {}).flatMap(([key, value]) => (value === undefined ? [key] : []))
+  return {
+    ...(change.cpus === undefined ? {} : { cpus: change.cpus }),
+    ...(change.maxCpus === undefined ? {} : { maxCpus: change.maxCpus }),
+    ...(change.memory === undefined ? {} : { memory: change.memory }),
+    ...(change.maxMemory === undefined ? {} : { maxMemory: change.maxMemory }),
+    ...(change.disk === undefined ? {} : { rootDiskSize: change.disk }),
+    ...(change.workdir === undefined ? {} : { workdir: change.workdir }),
+    env: set(change.env),
+    envRemove: removed(change.env),
+    labels: set(change.labels),
+    labelsRemove: removed(change.labels),
+    policy: policies[change.apply ?? "now"],
+    dryRun: change.dryRun ?? false
+  }
+}
+
+// =============================================================================
+// Boot
+// =============================================================================
+
+const create = Effect.fn("Microsandbox.createSandbox")(function* (
+  context: DriverContext,
+  request: Microsandbox.CreateSandbox
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
+  const method = "Microsandbox.createSandbox"
+  const { name, source } = request
+  const { sdk } = context
+  const config = withDefaults(context, request.config)
+  yield* checkCombination(request)
+  yield* checkHostPaths(config)
+  yield* context.checkVirtualization
+
+  if (request.onConflict === "replace") yield* destroyByName(context, method, name)
+
+  const instance = request.labels?.[instanceLabel] ?? (yield* generate)
+  const labels = { ...request.labels, [instanceLabel]: instance }
+  const cleanUp = cleanUpInstance(context, name, instance)
+  const attempt = (replacesGhost: boolean) =>
+    boot(
+      context,
+      method,
+      { sandbox: name, ...(source._tag === "Image" ? { image: source.reference } : { snapshot: source.name }) },
+      async (onPulled) => {
+        const builder = Builder.make(sdk, name, source, config, labels)
+        if (replacesGhost) builder.replaceWithTimeout(0)
+        if (source._tag === "Snapshot" || config.pullPolicy === "never") {
+          onPulled()
+          return builder.create()
+        }
+        const creation = await builder.createWithPullProgress()
+        for (let event = await creation.progress.recv(); event !== null; event = await creation.progress.recv()) {
+          const progress = pullProgress(event)
+          if (progress !== undefined) request.onPullProgress?.(progress)
+        }
+        onPulled()
+        return creation.awaitSandbox()
+      },
+      cleanUp
+    )
+
+  return yield* attempt(false).pipe(
+    Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
+      // A creation that failed long ago may have left a folder without a row: taken for the runtime, absent for all else.
+      Effect.matchEffect(
+        call(method, { sandbox: name }, () => sdk.Sandbox.get(name)),
+        {
+          onFailure: (lookup) => (lookup.reason._tag === "NotFound" ? attempt(true) : Effect.fail(error)),
+          onSuccess: () => Effect.fail(error)
+        }
+      )
+    ),
+    Effect.flatMap((native) => {
+      context.owned.set(native.id, native)
+      return Effect.map(handleOf(context, method, { name, id: native.id }), sandboxInfo)
+    }),
+    Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
+  )
+})
+
+/** What has the name then is somebody else's. */
+const isTaken = (cause: Cause.Cause<LightboxError>): boolean => {
+  const error = Cause.findErrorOption(cause)
+  return Option.isSome(error) && error.value.reason._tag === "AlreadyExists"
+}
+
+/**
+ * Boots a virtual machine within the time limit, and once more if it took too long.
+ *
+ * The SDK's promise can not be called off. Interrupted, the virtual machine's process is killed, which makes the
+ * promise settle at once; only while an image is pulled there is no process, and then the rest is left to a fiber in
+ * the background that destroys what comes late.
+ */
+const boot = (
+  context: DriverContext,
+  method: string,
+  subject: BootSubject,
+  start: (onPulled: () => void) => Promise<Sdk.Sandbox>,
+  cleanUp: Effect.Effect<void>
+): Effect.Effect<Sdk.Sandbox, LightboxError> => {
+  const once = Effect.gen(function* () {
+    const pulled = yield* Deferred.make<void>()
+    const booting = Effect.callback<Sdk.Sandbox, LightboxError>((resume) => {
+      let isSettled = false
+      const pending = start(() => Deferred.doneUnsafe(pulled, Effect.void)).finally(() => {
+        isSettled = true
+      })
+      pending.then(
+        (native) => resume(Effect.succeed(native)),
+        (cause) => resume(failBoot(context, method, subject, cause))
+      )
+      const abandon = Effect.sync(() => VmProcess.kill(subject.sandbox)).pipe(
+        Effect.andThen(Effect.timeoutOption(settlement(pending), "20 millis")),
+        Effect.repeat({ until: () => isSettled }),
+        Effect.andThen(cleanUp)
+      )
+      return Effect.flatMap(Effect.forkDetach(abandon, { startImmediately: true }), (fiber) =>
+        Effect.timeoutOption(Fiber.await(fiber), "5 seconds")
+      )
+    })
+    const limit = Deferred.await(pulled).pipe(
+      Effect.andThen(Effect.sleep(context.bootTimeout)),
+      Effect.andThen(
+        Effect.fail(
+          new LightboxError({
+            method,
+            reason: new TimedOut({
+              operation: `booting "${subject.sandbox}"`,
+              limitMillis: millis(context.bootTimeout)
+            })
+          })
+        )
+      )
+    )
+    return yield* Effect.raceFirst(booting, limit)
+  })
+  return once.pipe(
+    Effect.tapError((error) => (error.reason._tag === "TimedOut" ? Metric.update(bootRetries, 1) : Effect.void)),
+    Effect.retry({ while: (error) => error.reason._tag === "TimedOut", times: 1 })
+  )
+}
+
+interface BootSubject extends Subject {
+  readonly sandbox: string
+}
+
+/** Completes when a promise has settled, either way. */
+const settlement = (pending: Promise<unknown>): Effect.Effect<void> =>
+  Effect.ignore(Effect.tryPromise({ try: () => pending, catch: () => undefined }))
+
+const failBoot = Effect.fnUntraced(function* (
+  context: DriverContext,
+  method: string,
+  subject: BootSubject,
+  cause: unknown
+): Effect.fn.Return<never, LightboxError> {
+  const lastLines = yield* lastLogLines(context, subject.sandbox)
+  return yield* fromSdk(method, { ...subject, lastLines }, cause)
+})
+
+/** What the virtual machine wrote last, while its folder is still there. */
+const lastLogLines = ({ sdk }: DriverContext, name: string): Effect.Effect<ReadonlyArray<string>> =>
+  call("Microsandbox.readLogs", { sandbox: name }, async () => {
+    const handle = await sdk.Sandbox.get(name)
+    return handle.logs({ sources: ["system"], tail: 20 })
+  }).pipe(
+    Effect.map((entries) => entries.flatMap((entry) => entry.text().trimEnd().split("\n")).slice(-20)),
+    Effect.orElseSucceed(() => [])
+  )
+
+/** Destroys what one creation has made, and nothing else. Never fails: it runs where there is nobody to tell. */
+const cleanUpInstance = (context: DriverContext, name: string, instance: string): Effect.Effect<void> =>
+  call("Microsandbox.removeSandbox", { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
+    Effect.flatMap((handle) =>
+      sandboxInfo(handle).labels[instanceLabel] === instance
+        ? call("Microsandbox.removeSandbox", { sandbox: name }, () => handle.destroy({ force: true }))
+        : Effect.void
+    ),
+    // The SDK forgets some failed creations, but leaves their folder: the name would stay taken.
+    Effect.catchReason("LightboxError", "NotFound", () =>
+      hostFile("Microsandbox.removeSandbox", name, () =>
+        Fs.rm(Path.join(context.home, "sandboxes", name), { recursive: true, force: true })
+      )
+    ),
+    Effect.timeout("30 seconds"),
+    Effect.ignore({ log: "Warn", message: `Could not clean up after sandbox "${name}"` })
+  )
+
+const destroyByName = (context: DriverContext, method: string, name: string): Effect.Effect<void, LightboxError> =>
+  notFoundIsSuccess(
+    Effect.flatMap(
+      call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)),
+      (handle) => call(method, { sandbox: name }, () => handle.destroy({ force: true }))
+    )
+  )
+
+const withDefaults = (context: DriverContext, config: SandboxConfig): SandboxConfig => ({
+  ...config,
+  resources: {
+    ...config.resources,
+    cpus: config.resources?.cpus ?? context.cpus,
+    memory: config.resources?.memory ?? context.memory
+  },
+  pullPolicy: config.pullPolicy ?? context.pullPolicy
+})
+
+const checkCombination = ({ config, source }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
+  if (source._tag === "Image") return Effect.void
+  if (config.patches !== undefined && config.patches.length > 0) {
+    return Effect.fail(
+      invalid(
+        "Microsandbox.createSandbox",
+        "patches",
+        "expected none with a snapshot; write the files with build steps"
+      )
+    )
+  }
+  return config.resources?.disk === undefined
+    ? Effect.void
+    : Effect.fail(
+        invalid("Microsandbox.createSandbox", "resources.disk", "expected none with a snapshot, which has its own size")
+      )
+}
+
+/** The SDK would find out only after half a boot. */
+const checkHostPaths = Effect.fnUntraced(function* (config: SandboxConfig): Effect.fn.Return<void, LightboxError> {
+  const check = (field: string, path: string) =>
+    Effect.mapError(
+      hostFile("Microsandbox.createSandbox", path, () => Fs.access(path)),
+      () => invalid("Microsandbox.createSandbox", field, `there is no ${Path.resolve(path)} on this host`)
+    )
+  for (const [path, mount] of Object.entries(config.mounts ?? {})) {
+    if (typeof mount === "string") yield* check(`mounts.${path}`, mount)
+    else if (mount._tag === "Bind" || mount._tag === "Disk") yield* check(`mounts.${path}.hostPath`, mount.hostPath)
+  }
+  for (const [index, patch] of (config.patches ?? []).entries()) {
+    if (patch._tag === "CopyFile" || patch._tag === "CopyFolder") {
+      yield* check(`patches.${index}.hostPath`, patch.hostPath)
+    }
+  }
+  if (config.registry?.caCerts !== undefined) yield* check("registry.caCerts", config.registry.caCerts)
+  const { network } = config
+  if (typeof network === "object") {
+    for (const [index, path] of (network.tls?.upstreamCaCerts ?? []).entries()) {
+      yield* check(`network.tls.upstreamCaCerts.${index}`, path)
+    }
+    if (network.tls?.authority !== undefined) {
+      yield* check("network.tls.authority.certificate", network.tls.authority.certificate)
+      yield* check("network.tls.authority.key", network.tls.authority.key)
+    }
+  }
+})
+
+const pullProgress = (event: Sdk.PullProgressEvent): Microsandbox.PullProgress | undefined => {
+  const layer = event.layerIndex ?? 0
+  const reference = event.reference ?? ""
+  switch (event.kind) {
+    case "resolving":
+      return { _tag: "Resolving", reference }
+    case "resolved":
+      return {
+        _tag: "Resolved",
+        reference,
+        digest: event.manifestDigest ?? "",
+        layers: event.layerCount ?? 0,
+        total: event.totalDownloadBytes
+      }
+    case "layerDownloadProgress":
+      return { _tag: "Downloading", layer, done: event.downloadedBytes ?? 0, total: event.totalBytes }
+    case "layerDownloadComplete":
+      return { _tag: "Downloading", layer, done: event.downloadedBytes ?? 0, total: event.downloadedBytes }
+    case "layerMaterializeProgress":
+      return { _tag: "Unpacking", layer, done: event.bytesRead ?? 0, total: event.totalBytes }
+    case "complete":
+      return { _tag: "Pulled", reference }
+    default:
+      return undefined
+  }
+}
+
+// =============================================================================
+// Channel
+// =============================================================================
+
+const connect = (
+  { connectTimeout, sdk }: DriverContext,
+  { name }: Microsandbox.SandboxRef
+): Effect.Effect<Guest.Guest, LightboxError, Scope.Scope> =>
+  Effect.try({
+    try: () => sdk.AgentClient.socketPath(name),
+    catch: (cause) => fromSdk("Microsandbox.connect", { sandbox: name }, cause)
+  }).pipe(
+    Effect.flatMap((path) => AgentConnection.make({ name, path, timeout: connectTimeout })),
+    Effect.tapError((error) => (error.reason._tag === "GuestBusy" ? Metric.update(sdkRetries, 1) : Effect.void)),
+    Effect.retry({ while: (error) => error.reason._tag === "GuestBusy", schedule: transient }),
+    Effect.map(AgentGuest.make)
+  )
+
+// =============================================================================
+// Snapshots
+// =============================================================================
+
+const snapshotInfo = (name: string, snapshot: Sdk.Snapshot): Microsandbox.SnapshotInfo => ({
+  name,
+  digest: snapshot.digest,
+  path: snapshot.path,
+  image: snapshot.imageRef,
+  imageDigest: snapshot.imageManifestDigest,
+  size: snapshot.sizeBytes ?? undefined,
+  labels: Object.fromEntries(snapshot.labels),
+  createdAt: DateTime.makeUnsafe(snapshot.createdAt),
+  sourceSandbox: snapshot.sourceSandbox ?? undefined
+})
+
+const snapshots = ({
+  home,
+  sdk
+}: DriverContext): Pick<
+  Driver,
+  | "captureSnapshot"
+  | "openSnapshot"
+  | "listSnapshots"
+  | "removeSnapshot"
+  | "verifySnapshot"
+  | "saveSnapshot"
+  | "loadSnapshot"
+  | "listSnapshotLinks"
+  | "linkSnapshot"
+  | "unlinkSnapshot"
+> => {
+  const folder = Path.join(home, "snapshots")
+  const at = (name: string) => Path.join(folder, name)
+
+  const entries = (method: string) =>
+    hostFile(method, folder, () => Fs.readdir(folder, { withFileTypes: true })).pipe(
+      Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+        reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
+      )
+    )
+
+  const openSnapshot = Effect.fn("Microsandbox.openSnapshot")(function* (
+    name: string
+  ): Effect.fn.Return<Microsandbox.SnapshotInfo, LightboxError> {
+    const snapshot = yield* call("Microsandbox.openSnapshot", { snapshot: name }, () => sdk.Snapshot.open(name))
+    return snapshotInfo(Path.basename(name), snapshot)
+  })
+
+  const removeSnapshot = Effect.fn("Microsandbox.removeSnapshot")(function* (
+    name: string
+  ): Effect.fn.Return<void, LightboxError> {
+    yield* notFoundIsSuccess(
+      call("Microsandbox.removeSnapshot", { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true }))
+    )
+  })
+
+  return {
+    captureSnapshot: Effect.fn("Microsandbox.captureSnapshot")(function* (request) {
+      const method = "Microsandbox.captureSnapshot"
+      const subject = { snapshot: request.name, sandbox: request.sandbox }
+      const snapshot = yield* commit(
+        method,
+        subject,
+        () => {
+          const builder = sdk.Snapshot.builder(request.name).fromSandbox(request.sandbox)
+          for (const [key, value] of Object.entries(request.labels ?? {})) builder.label(key, value)
+          if (request.integrity === true) builder.recordIntegrity()
+          return builder.create()
+        },
+        () => Effect.ignore(removeSnapshot(request.name))
+      )
+      return snapshotInfo(request.name, snapshot)
+    }),
+    openSnapshot,
+    // The folder is the truth: the SDK's index misses what a crash cut short, and knows no labels.
+    listSnapshots: Effect.gen(function* () {
+      const method = "Microsandbox.listSnapshots"
+      const links = new Set((yield* entries(method)).flatMap((entry) => (entry.isSymbolicLink() ? [entry.name] : [])))
+      const found = yield* call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(
+        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+          reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
+        )
+      )
+      return found.flatMap((snapshot) => {
+        const name = Path.basename(snapshot.path)
+        return links.has(name) ? [] : [snapshotInfo(name, snapshot)]
+      })
+    }),
+    removeSnapshot,
+    verifySnapshot: Effect.fn("Microsandbox.verifySnapshot")(function* (name) {
+      const { upper } = yield* call("Microsandbox.verifySnapshot", { snapshot: name }, async () =>
+        (await sdk.Snapshot.open(name)).verify()
+      )
+      return upper.kind === "verified"
+    }),
+    saveSnapshot: Effect.fn("Microsandbox.saveSnapshot")(function* (name, path, options) {
+      yield* commit(
+        "Microsandbox.saveSnapshot",
+        { snapshot: name, path },
+        () =>
+          sdk.Snapshot.save(name, Path.resolve(path), {
+            withImage: options?.withImage ?? false,
+            plainTar: options?.compress === false
+          }),
+        () => Effect.ignore(hostFile("Microsandbox.saveSnapshot", path, () => Fs.rm(path, { force: true })))
+      )
+    }),
+    loadSnapshot: Effect.fn("Microsandbox.loadSnapshot")(function* (path, name) {
+      const method = "Microsandbox.loadSnapshot"
+      yield* hostFile(method, path, () => Fs.access(path))
+      if ((yield* entries(method)).some((entry) => entry.name === name)) {
+        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
+      }
+      // The SDK names what it loads by digest.
+      const loaded = yield* commit(
+        method,
+        { snapshot: name },
+        () => sdk.Snapshot.load(Path.resolve(path)),
+        (handle) => Effect.ignore(removeSnapshot(handle.path))
+      )
+      yield* hostFile(method, at(name), () => Fs.rename(loaded.path, at(name)))
+      yield* call(method, { snapshot: name }, () => sdk.Snapshot.reindex())
+      return yield* openSnapshot(name)
+    }),
+    listSnapshotLinks: Effect.gen(function* () {
+      const links: { [link: string]: string } = {}
+      for (const entry of yield* entries("Microsandbox.listSnapshotLinks")) {
+        if (!entry.isSymbolicLink() || entry.name.startsWith(".")) continue
+        const target = yield* hostFile("Microsandbox.listSnapshotLinks", at(entry.name), () =>
+          Fs.readlink(at(entry.name))
+        )
+        links[entry.name] = Path.basename(target)
+      }
+      return links
+    }),
+    linkSnapshot: Effect.fn("Microsandbox.linkSnapshot")(function* (link, name) {
+      const method = "Microsandbox.linkSnapshot"
+      const taken = (yield* entries(method)).find((entry) => entry.name === link)
+      if (taken !== undefined && !taken.isSymbolicLink()) {
+        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: link }) })
+      }
+      yield* openSnapshot(name)
+      const staged = at(`.${link}.${process.pid}-${(yield* Clock.currentTimeNanos).toString(36)}.link`)
+      yield* Effect.uninterruptible(
+        hostFile(method, staged, async () => {
+          await Fs.symlink(name, staged)
+          await Fs.rename(staged, at(link))
+        })
+      )
+    }),
+    unlinkSnapshot: Effect.fn("Microsandbox.unlinkSnapshot")(function* (link) {
+      const method = "Microsandbox.unlinkSnapshot"
+      const entry = (yield* entries(method)).find((entry) => entry.name === link)
+      if (entry === undefined || !entry.isSymbolicLink()) {
+        return yield* new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name: link }) })
+      }
+      yield* hostFile(method, at(link), () => Fs.unlink(at(link)))
+    })
+  }
+}
+
+// =============================================================================
+// Volumes
+// =============================================================================
+
+const volumeInfo = (volume: Sdk.VolumeHandle): Microsandbox.VolumeInfo => ({
+  name: volume.name,
+  kind: volume.kind === "disk" ? "disk" : "directory",
+  quota:
+    volume.kind === "disk" && volume.capacityBytes !== null
+      ? Math.round(volume.capacityBytes / 1_048_576)
+      : (volume.quotaMib ?? undefined),
+  used: volume.usedBytes,
+  labels: Object.fromEntries(volume.labels),
+  createdAt: date(volume.createdAt)
+})
+
+const volumes = ({
+  sdk
+}: DriverContext): Pick<Driver, "createVolume" | "getVolume" | "listVolumes" | "removeVolume"> => {
+  const getVolume = Effect.fn("Microsandbox.getVolume")(function* (
+    name: string
+  ): Effect.fn.Return<Microsandbox.VolumeInfo, LightboxError> {
+    return volumeInfo(yield* call("Microsandbox.getVolume", { volume: name }, () => sdk.Volume.get(name)))
+  })
+  const removeVolume = Effect.fn("Microsandbox.removeVolume")(function* (
+    name: string
+  ): Effect.fn.Return<void, LightboxError> {
+    yield* notFoundIsSuccess(call("Microsandbox.removeVolume", { volume: name }, () => sdk.Volume.remove(name)))
+  })
+  return {
+    createVolume: Effect.fn("Microsandbox.createVolume")(function* ({ kind, labels, name, quota }) {
+      yield* commit(
+        "Microsandbox.createVolume",
+        { volume: name },
+        () => {
+          const builder = sdk.Volume.builder(name)
+          if (kind === "disk") {
+            builder.disk()
+            if (quota !== undefined) builder.size(quota)
+          } else {
+            builder.directory()
+            if (quota !== undefined) builder.quota(quota)
+          }
+          for (const [key, value] of Object.entries(labels ?? {})) builder.label(key, value)
+          return builder.create()
+        },
+        () => Effect.ignore(removeVolume(name))
+      )
+      return yield* getVolume(name)
+    }),
+    getVolume,
+    listVolumes: Effect.map(
+      call("Microsandbox.listVolumes", {}, () => sdk.Volume.list()),
+      (all) => all.map(volumeInfo)
+    ),
+    removeVolume
+  }
+}
