@@ -20,7 +20,7 @@
  *
  * @since 0.1.0
  */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 

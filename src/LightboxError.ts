@@ -793,6 +793,37 @@ export class SnapshotDamaged extends Schema.TaggedError<SnapshotDamaged>(
 }
 
 /**
+ * The value of a build secret was found on the disk that a step left. The disk
+ * was not kept. Not retryable: change the step.
+ *
+ * **Example** (Building the reason)
+ *
+ * ```ts
+ * import { LightboxError } from "effect-lightbox"
+ *
+ * export const reason = new LightboxError.SecretLeaked({ secret: "NPM_TOKEN" })
+ * ```
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SecretLeaked extends Schema.TaggedError<SecretLeaked>("effect-lightbox/LightboxError/SecretLeaked")(
+  "SecretLeaked",
+  { secret: Schema.String, ...causeFields }
+) {
+  readonly [ReasonTypeId] = ReasonTypeId
+  override get message(): string {
+    return `The value of the secret ${this.secret} is on the disk that would have become the snapshot, which was discarded`
+  }
+  get isRetryable(): boolean {
+    return false
+  }
+  get outcome(): Outcome {
+    return "failed"
+  }
+}
+
+/**
  * The store (microsandbox's database) is held by another process. Retryable.
  *
  * **Example** (Building the reason)
@@ -930,6 +961,7 @@ export const Reason = Schema.Union([
   GuestBusy,
   TimedOut,
   SnapshotDamaged,
+  SecretLeaked,
   StoreBusy,
   NoSpace,
   Unknown

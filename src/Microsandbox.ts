@@ -259,6 +259,8 @@ export interface SnapshotInfo {
   readonly imageDigest: string
   /** Apparent size of the disk, in bytes; it takes less where it is empty. */
   readonly size: bigint | undefined
+  /** What the disk takes on the host, in bytes, if the host can tell. */
+  readonly allocated: number | undefined
   readonly labels: { readonly [key: string]: string }
   readonly createdAt: DateTime.Utc
   readonly sourceSandbox: string | undefined
@@ -601,11 +603,17 @@ export class Microsandbox extends Context.Service<
     readonly removeSnapshot: (name: string) => Effect.Effect<void, LightboxError>
     /** Compares a snapshot with the checksum recorded at its capture. `false`: none was recorded. */
     readonly verifySnapshot: (name: string) => Effect.Effect<boolean, LightboxError>
+    /** Tells which of some byte strings are somewhere on a snapshot's disk, deleted files included. */
+    readonly searchSnapshot: (
+      name: string,
+      needles: ReadonlyArray<Uint8Array>
+    ) => Effect.Effect<ReadonlyArray<boolean>, LightboxError>
     readonly saveSnapshot: (
       name: string,
       path: string,
       options?: { readonly withImage?: boolean | undefined; readonly compress?: boolean | undefined }
     ) => Effect.Effect<void, LightboxError>
+    readonly renameSnapshot: (name: string, to: string) => Effect.Effect<void, LightboxError>
     /** Reads a saved snapshot and gives it a name. */
     readonly loadSnapshot: (path: string, name: string) => Effect.Effect<SnapshotInfo, LightboxError>
     /** Links by name, with the name of the snapshot that they lead to. */

@@ -26,38 +26,28 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Sink from "effect/Sink"
-import * as Stream from "effect/Stream"
+import type * as Sink from "effect/Sink"
+import type * as Stream from "effect/Stream"
 import type * as Guest from "./Guest.ts"
 import * as Execution from "./internal/execution.ts"
-import {
-  checkVariable,
-  CString,
-  DurationInput,
-  GuestPath,
-  intBetween,
-  Name,
-  recordOf,
-  Rlimits,
-  User
-} from "./internal/schemas.ts"
+import { CString, DurationInput, Name } from "./internal/schemas.ts"
 import { generate, instanceLabel } from "./internal/labels.ts"
+import { type ExecResult, make, type TypeId } from "./internal/sandboxHandle.ts"
 import { millis } from "./internal/time.ts"
 import { decoder, invalid } from "./internal/validation.ts"
 import { LightboxError, NotRunning, TimedOut } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import * as SandboxConfig from "./SandboxConfig.ts"
 
-const TypeId = "~effect-lightbox/Sandbox" as const
-
 // =============================================================================
 // Models
 // =============================================================================
+
+export { ExecResult } from "./internal/sandboxHandle.ts"
 
 /**
  * Options of a command.
@@ -110,53 +100,6 @@ export interface StreamOptions<E = never, R = never> extends Omit<ExecOptions<E,
   readonly output?: Guest.OutputPolicy | undefined
   /** Give the command a terminal; its two outputs then arrive as one. Default: none. */
   readonly terminal?: Guest.TerminalSize | undefined
-}
-
-/**
- * What a command wrote, and how it ended.
- *
- * **Example** (Reading the result)
- *
- * ```ts
- * import type { Sandbox } from "effect-lightbox"
- *
- * export const lines = (result: Sandbox.ExecResult): ReadonlyArray<string> => result.stdout.split("\n")
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export class ExecResult {
-  /** -1: it was ended by a signal. */
-  readonly exitCode: number
-  readonly stdoutBytes: Uint8Array
-  readonly stderrBytes: Uint8Array
-  /** From the request to the end, in milliseconds. */
-  readonly durationMillis: number
-
-  constructor(fields: {
-    readonly exitCode: number
-    readonly stdout: Uint8Array
-    readonly stderr: Uint8Array
-    readonly durationMillis: number
-  }) {
-    this.exitCode = fields.exitCode
-    this.stdoutBytes = fields.stdout
-    this.stderrBytes = fields.stderr
-    this.durationMillis = fields.durationMillis
-  }
-  /** As UTF-8; what is not is replaced by U+FFFD. */
-  get stdout(): string {
-    return new TextDecoder().decode(this.stdoutBytes)
-  }
-  /** As UTF-8; what is not is replaced by U+FFFD. */
-  get stderr(): string {
-    return new TextDecoder().decode(this.stderrBytes)
-  }
-  /** Whether the exit code is 0. */
-  get isSuccess(): boolean {
-    return this.exitCode === 0
-  }
 }
 
 /**
@@ -792,252 +735,3 @@ export const Service =
     const service = Context.Service<Self, Sandbox>()(id)
     return Object.assign(service, { layer: Layer.effect(service, launch(options)) })
   }
-
-// =============================================================================
-// The handle
-// =============================================================================
-
-const WordSchema = Schema.Union([CString, Schema.Redacted(CString)])
-
-const Argv = Schema.TupleWithRest(
-  Schema.Tuple([
-    CString.check(Schema.makeFilter((command) => (command === "" ? "expected the name of a program" : undefined)))
-  ]),
-  [WordSchema]
-)
-
-const CommandOptions = {
-  workdir: Schema.optional(GuestPath),
-  user: Schema.optional(User),
-  env: Schema.optional(recordOf(WordSchema, checkVariable)),
-  rlimits: Schema.optional(Rlimits),
-  stdin: Schema.optional(Schema.Unknown),
-  timeout: Schema.optional(DurationInput),
-  check: Schema.optional(Schema.Boolean)
-}
-
-const decodeExec = decoder(
-  Schema.Struct({
-    argv: Argv,
-    ...CommandOptions,
-    maxOutput: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER))
-  }),
-  "Sandbox.exec"
-)
-
-const decodeStream = decoder(
-  Schema.Struct({
-    argv: Argv,
-    ...CommandOptions,
-    output: Schema.optional(
-      Schema.Struct({
-        memoryBytes: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER)),
-        overflow: Schema.optional(Schema.Literals(["spill", "suspend", "discard"]))
-      })
-    ),
-    terminal: Schema.optional(Schema.Struct({ rows: intBetween(1, 65535), columns: intBetween(1, 65535) }))
-  }),
-  "Sandbox.stream"
-)
-
-const decodeQuery = decoder(
-  Schema.Struct({
-    sources: Schema.optional(Schema.Array(Schema.Literals(["stdout", "stderr", "output", "system"]))),
-    tail: Schema.optional(intBetween(1, 0xffff_ffff)),
-    after: Schema.optional(Schema.NonEmptyString),
-    follow: Schema.optional(Schema.Boolean)
-  }),
-  "Sandbox.logs"
-)
-
-const defaultMaxOutput = 256 * 1024 * 1024
-
-const defaultFileMode = 0o644
-
-const make = (
-  driver: Microsandbox.Microsandbox["Service"],
-  info: Microsandbox.SandboxInfo,
-  guest: Guest.Guest,
-  onDetach: () => void
-): Sandbox => {
-  const exec = Effect.fn("Sandbox.exec")(function* <E, R>(
-    argv: ReadonlyArray<Guest.Word>,
-    options: ExecOptions<E, R> | undefined
-  ): Effect.fn.Return<ExecResult, LightboxError | E, R> {
-    const checked = yield* decodeExec({ argv, ...options })
-    const collected = yield* Execution.collect(guest, "Sandbox.exec", commandOf(checked), {
-      input: options?.stdin,
-      maxOutput: checked.maxOutput ?? defaultMaxOutput
-    }).pipe(Execution.within("Sandbox.exec", argv, checked.timeout))
-    const { exitCode, stderr, stdout } = collected
-    if (checked.check === true && exitCode !== 0) {
-      return yield* Execution.failed("Sandbox.exec", argv, exitCode, stdout, stderr)
-    }
-    return new ExecResult(collected)
-  })
-
-  const stream = <E, R>(
-    argv: ReadonlyArray<Guest.Word>,
-    options: StreamOptions<E, R> | undefined
-  ): Stream.Stream<ExecEvent, LightboxError | E, R> =>
-    Stream.unwrap(
-      Effect.gen(function* () {
-        const checked = yield* decodeStream({ argv, ...options })
-        const process = yield* guest.spawn(commandOf(checked), checked.output)
-        const tails = { Stdout: new Uint8Array(), Stderr: new Uint8Array() }
-        const events: Stream.Stream<ExecEvent, LightboxError | E, R> = Stream.make<[ExecEvent]>({
-          _tag: "Started",
-          pid: process.pid
-        }).pipe(
-          Stream.concat(
-            checked.check === true ? Stream.tap(process.output, (output) => keepTail(tails, output)) : process.output
-          ),
-          Stream.concat(
-            Stream.fromEffect(
-              Effect.flatMap(process.exitCode, (exitCode) =>
-                checked.check === true && exitCode !== 0
-                  ? Effect.fail(Execution.failed("Sandbox.stream", argv, exitCode, tails.Stdout, tails.Stderr))
-                  : Effect.succeed<ExecEvent>({ _tag: "Exited", exitCode })
-              )
-            )
-          ),
-          Stream.interruptWhen(Execution.feed(process, options?.stdin))
-        )
-        return checked.timeout === undefined
-          ? events
-          : Stream.interruptWhen(events, Execution.within("Sandbox.stream", argv, checked.timeout)(Effect.never))
-      })
-    )
-
-  const writeTo = (
-    path: string,
-    options: { readonly mode?: number | undefined; readonly append?: boolean | undefined } | undefined
-  ) =>
-    Effect.gen(function* () {
-      const append = options?.append ?? false
-      const file = yield* guest.open(path, {
-        write: !append,
-        append,
-        create: true,
-        truncate: !append,
-        mode: options?.mode ?? defaultFileMode
-      })
-      // The agent applies its own mask to the mode of a file that it creates.
-      if (options?.mode !== undefined) yield* file.setAttributes({ mode: options.mode })
-      return file
-    })
-
-  const shellArgv = (script: string): ReadonlyArray<Guest.Word> => [info.shell, "-c", script]
-
-  return {
-    [TypeId]: TypeId,
-    name: info.name,
-    id: info.id,
-    guest,
-
-    exec: (command, args, options) => exec([command, ...(args ?? [])], options),
-    shell: (script, options) => exec(shellArgv(script), options),
-    stream: (command, args, options) => stream([command, ...(args ?? [])], options),
-    shellStream: (script, options) => stream(shellArgv(script), options),
-    spawn: Effect.fn("Sandbox.spawn")(function* (command, args, options) {
-      const checked = yield* decodeStream({ argv: [command, ...(args ?? [])], ...options })
-      return yield* guest.spawn(commandOf(checked), checked.output)
-    }),
-
-    readFile: (path) =>
-      Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.read()))),
-    readFileString: (path) =>
-      Effect.scoped(
-        Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.read())))
-      ),
-    readStream: (path, range) =>
-      Stream.unwrap(Effect.map(guest.open(path, { read: true }), (file) => file.read(range))),
-    writeFile: (path, data, options) =>
-      Effect.scoped(
-        Effect.flatMap(writeTo(path, options), (file) =>
-          file.write(Stream.make(typeof data === "string" ? new TextEncoder().encode(data) : data))
-        )
-      ),
-    writeStream: (path, options) =>
-      Sink.unwrap(
-        Effect.map(writeTo(path, options), (file) => {
-          let offset = 0
-          return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
-            const start = offset
-            for (const piece of pieces) offset += piece.length
-            return file.write(Stream.fromIterable(pieces), start)
-          })
-        })
-      ),
-    exists: (path) =>
-      guest.stat(path).pipe(
-        Effect.as(true),
-        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-          reason.code === "ENOENT" || reason.code === "ENOTDIR" ? Effect.succeed(false) : Effect.fail(error)
-        )
-      ),
-    stat: (path) => guest.stat(path),
-    list: (path) => Effect.map(guest.list(path), (entries) => entries.toSorted((a, b) => (a.path < b.path ? -1 : 1))),
-    makeDirectory: (path) => guest.makeDirectory(path),
-    remove: (path, options) =>
-      guest.stat(path, { followSymlinks: false }).pipe(
-        Effect.flatMap(({ kind }) =>
-          kind === "Directory" ? guest.removeDirectory(path, options) : guest.removeFile(path)
-        ),
-        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-          reason.code === "ENOENT" ? Effect.void : Effect.fail(error)
-        )
-      ),
-    rename: guest.rename,
-    copyFile: guest.copyFile,
-
-    info: driver.getSandbox(info.name),
-    stop: (options) => driver.stopSandbox(info, options),
-    kill: driver.killSandbox(info),
-    detach: Effect.uninterruptible(Effect.tap(driver.detachSandbox(info), () => Effect.sync(onDetach))),
-    ping: guest.ping,
-    touch: guest.touch,
-    metrics: driver.readMetrics(info),
-    logs: (query) =>
-      Stream.unwrap(
-        Effect.map(decodeQuery(query ?? {}), ({ follow, ...first }) =>
-          Stream.paginate<Microsandbox.LogQuery, Microsandbox.LogEntry, LightboxError>(first, (query) =>
-            Effect.gen(function* () {
-              // Asked before reading, so that what was written last is read once more.
-              const isRunning = follow === true && (yield* driver.getSandbox(info.name)).status === "running"
-              const entries = yield* driver.readLogs(info, query)
-              if (!isRunning) return [entries, Option.none()]
-              if (entries.length === 0) yield* Effect.sleep("250 millis")
-              const after = entries.at(-1)?.cursor ?? query.after
-              return [entries, Option.some(after === undefined ? query : { sources: first.sources, after })]
-            })
-          )
-        )
-      ),
-    modify: (change) => driver.modifySandbox(info, change)
-  }
-}
-
-const commandOf = (checked: {
-  readonly argv: readonly [string, ...ReadonlyArray<Guest.Word>]
-  readonly workdir?: string | undefined
-  readonly user?: string | undefined
-  readonly env?: { readonly [name: string]: Guest.Word } | undefined
-  readonly rlimits?: Guest.Command["rlimits"]
-  readonly terminal?: Guest.TerminalSize | undefined
-}): Guest.Command => ({
-  argv: checked.argv,
-  workdir: checked.workdir,
-  user: checked.user,
-  env: checked.env,
-  rlimits: checked.rlimits,
-  terminal: checked.terminal
-})
-
-const keepTail = (tails: { Stdout: Uint8Array; Stderr: Uint8Array }, output: Guest.Output): Effect.Effect<void> =>
-  Effect.sync(() => {
-    const joined = new Uint8Array(tails[output._tag].length + output.bytes.length)
-    joined.set(tails[output._tag])
-    joined.set(output.bytes, tails[output._tag].length)
-    tails[output._tag] = joined.slice(-Execution.tailBytes)
-  })

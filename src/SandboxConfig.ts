@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import {
+  checkMountPath,
   CString,
   DurationInput,
   Env,
@@ -282,16 +283,6 @@ const PortRecord = Schema.Record(Schema.String, Schema.Unknown).check(
     )
   )
 )
-
-/** `/work` and `/work/` are the same place, and the root can not be mounted over. */
-const checkMountPath = (path: string): string | undefined =>
-  !path.startsWith("/") || path.split("/").includes("..") || path.includes("\0")
-    ? 'expected an absolute path in the guest without ".."'
-    : /^\/*$/.test(path)
-      ? "expected another path than the guest's root"
-      : /[:;]/.test(path)
-        ? 'expected a path without ":" and ";"'
-        : undefined
 
 const Seconds = DurationInput.check(
   Schema.makeFilter((duration) => {

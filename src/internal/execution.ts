@@ -41,6 +41,18 @@ export const feed = <E, R>(
     Effect.never
   )
 
+/**
+ * Ends what a command left behind once it has exited itself: the agent reports an exit only when all that has the
+ * command's output open has closed it, and a process in the background may never do so.
+ */
+export const endWithMain = (guest: Guest.Guest, process: Guest.Process): Effect.Effect<never, LightboxError> =>
+  guest.stat(`/proc/${process.pid}`).pipe(
+    Effect.delay("1 second"),
+    Effect.forever,
+    Effect.catchReason("LightboxError", "FileError", () => process.signal("SIGKILL")),
+    Effect.andThen(Effect.never)
+  )
+
 /** Starts a command, feeds it, and holds what it writes, up to `maxOutput` bytes. */
 export const collect = <E, R>(
   guest: Guest.Guest,

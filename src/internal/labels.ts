@@ -7,6 +7,9 @@ import * as Effect from "effect/Effect"
 /** Tells the sandbox of one launch from any other that has, had or will have its name. */
 export const instanceLabel = "lightbox.instance"
 
+/** What a sandbox is for, when the library made it for itself. */
+export const roleLabel = "lightbox.role"
+
 let count = 0
 
 /** Different at each call, in every process of this host. */

@@ -11,3 +11,15 @@ export const sdkRetries = Metric.counter("lightbox_sdk_retries", {
   description: "Calls of the SDK repeated after a transient failure",
   incremental: true
 })
+
+/** Steps of builds that ran. */
+export const stepsRun = Metric.counter("lightbox_build_steps_run", {
+  description: "Build steps that were run",
+  incremental: true
+})
+
+/** Steps of builds whose result was there already. */
+export const stepsReused = Metric.counter("lightbox_build_steps_reused", {
+  description: "Build steps whose result was reused",
+  incremental: true
+})

@@ -164,3 +164,13 @@ export const Rlimits = recordOf(
   ]),
   (key) => (rlimitNames.has(key) ? undefined : `expected one of ${[...rlimitNames].join(", ")}`)
 )
+
+/** What is wrong with the path of a mount in the guest. */
+export const checkMountPath = (path: string): string | undefined =>
+  !path.startsWith("/") || path.split("/").includes("..") || path.includes("\0")
+    ? 'expected an absolute path in the guest without ".."'
+    : /^\/*$/.test(path)
+      ? "expected another path than the guest's root"
+      : /[:;]/.test(path)
+        ? 'expected a path without ":" and ";"'
+        : undefined

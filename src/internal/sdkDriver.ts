@@ -786,13 +786,24 @@ const connect = (
 // Snapshots
 // =============================================================================
 
-const snapshotInfo = (name: string, snapshot: Sdk.Snapshot): Microsandbox.SnapshotInfo => ({
+const diskFile = "upper.ext4"
+
+const allocatedBytes = async (path: string): Promise<number | undefined> => {
+  try {
+    return (await Fs.stat(Path.join(path, diskFile))).blocks * 512
+  } catch {
+    return undefined
+  }
+}
+
+const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Microsandbox.SnapshotInfo> => ({
   name,
   digest: snapshot.digest,
   path: snapshot.path,
   image: snapshot.imageRef,
   imageDigest: snapshot.imageManifestDigest,
   size: snapshot.sizeBytes ?? undefined,
+  allocated: await allocatedBytes(snapshot.path),
   labels: Object.fromEntries(snapshot.labels),
   createdAt: DateTime.makeUnsafe(snapshot.createdAt),
   sourceSandbox: snapshot.sourceSandbox ?? undefined
@@ -808,8 +819,10 @@ const snapshots = ({
   | "listSnapshots"
   | "removeSnapshot"
   | "verifySnapshot"
+  | "searchSnapshot"
   | "saveSnapshot"
   | "loadSnapshot"
+  | "renameSnapshot"
   | "listSnapshotLinks"
   | "linkSnapshot"
   | "unlinkSnapshot"
@@ -827,8 +840,9 @@ const snapshots = ({
   const openSnapshot = Effect.fn("Microsandbox.openSnapshot")(function* (
     name: string
   ): Effect.fn.Return<Microsandbox.SnapshotInfo, LightboxError> {
-    const snapshot = yield* call("Microsandbox.openSnapshot", { snapshot: name }, () => sdk.Snapshot.open(name))
-    return snapshotInfo(Path.basename(name), snapshot)
+    return yield* call("Microsandbox.openSnapshot", { snapshot: name }, async () =>
+      snapshotInfo(Path.basename(name), await sdk.Snapshot.open(name))
+    )
   })
 
   const removeSnapshot = Effect.fn("Microsandbox.removeSnapshot")(function* (
@@ -838,6 +852,15 @@ const snapshots = ({
       call("Microsandbox.removeSnapshot", { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true }))
     )
   })
+
+  /** The SDK's index finds snapshots by where they were. */
+  const rename = (method: string, from: string, name: string) =>
+    Effect.uninterruptible(
+      Effect.andThen(
+        hostFile(method, at(name), () => Fs.rename(from, at(name))),
+        call(method, { snapshot: name }, () => sdk.Snapshot.reindex())
+      )
+    )
 
   return {
     captureSnapshot: Effect.fn("Microsandbox.captureSnapshot")(function* (request) {
@@ -854,7 +877,7 @@ const snapshots = ({
         },
         () => Effect.ignore(removeSnapshot(request.name))
       )
-      return snapshotInfo(request.name, snapshot)
+      return yield* Effect.promise(() => snapshotInfo(request.name, snapshot))
     }),
     openSnapshot,
     // The folder is the truth: the SDK's index misses what a crash cut short, and knows no labels.
@@ -866,10 +889,10 @@ const snapshots = ({
           reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
         )
       )
-      return found.flatMap((snapshot) => {
-        const name = Path.basename(snapshot.path)
-        return links.has(name) ? [] : [snapshotInfo(name, snapshot)]
-      })
+      return yield* Effect.forEach(
+        found.filter((snapshot) => !links.has(Path.basename(snapshot.path))),
+        (snapshot) => Effect.promise(() => snapshotInfo(Path.basename(snapshot.path), snapshot))
+      )
     }),
     removeSnapshot,
     verifySnapshot: Effect.fn("Microsandbox.verifySnapshot")(function* (name) {
@@ -877,6 +900,10 @@ const snapshots = ({
         (await sdk.Snapshot.open(name)).verify()
       )
       return upper.kind === "verified"
+    }),
+    searchSnapshot: Effect.fn("Microsandbox.searchSnapshot")(function* (name, needles) {
+      const { path } = yield* openSnapshot(name)
+      return yield* hostFile("Microsandbox.searchSnapshot", path, () => search(Path.join(path, diskFile), needles))
     }),
     saveSnapshot: Effect.fn("Microsandbox.saveSnapshot")(function* (name, path, options) {
       yield* commit(
@@ -903,9 +930,15 @@ const snapshots = ({
         () => sdk.Snapshot.load(Path.resolve(path)),
         (handle) => Effect.ignore(removeSnapshot(handle.path))
       )
-      yield* hostFile(method, at(name), () => Fs.rename(loaded.path, at(name)))
-      yield* call(method, { snapshot: name }, () => sdk.Snapshot.reindex())
+      yield* rename(method, loaded.path, name)
       return yield* openSnapshot(name)
+    }),
+    renameSnapshot: Effect.fn("Microsandbox.renameSnapshot")(function* (name, to) {
+      const method = "Microsandbox.renameSnapshot"
+      if ((yield* entries(method)).some((entry) => entry.name === to)) {
+        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: to }) })
+      }
+      yield* rename(method, at(name), to)
     }),
     listSnapshotLinks: Effect.gen(function* () {
       const links: { [link: string]: string } = {}
@@ -941,6 +974,30 @@ const snapshots = ({
       }
       yield* hostFile(method, at(link), () => Fs.unlink(at(link)))
     })
+  }
+}
+
+const searchBytes = 4 * 1024 * 1024
+
+/** Looks for byte strings in a file, those that lie across the borders of what is read included. */
+const search = async (path: string, needles: ReadonlyArray<Uint8Array>): Promise<ReadonlyArray<boolean>> => {
+  const found = needles.map(() => false)
+  const overlap = Math.max(1, ...needles.map((needle) => needle.length)) - 1
+  const buffer = Buffer.alloc(searchBytes + overlap)
+  const file = await Fs.open(path)
+  try {
+    let kept = 0
+    for (let position = 0; ;) {
+      const { bytesRead } = await file.read(buffer, kept, searchBytes, position)
+      if (bytesRead === 0) return found
+      position += bytesRead
+      const window = buffer.subarray(0, kept + bytesRead)
+      for (const [index, needle] of needles.entries()) found[index] ||= window.indexOf(needle) !== -1
+      kept = Math.min(overlap, window.length)
+      buffer.copyWithin(0, window.length - kept, window.length)
+    }
+  } finally {
+    await file.close()
   }
 }
 

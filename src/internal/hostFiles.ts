@@ -1,0 +1,158 @@
+/**
+ * Files of the host that a step copies: found, hashed, and packed.
+ */
+import * as Effect from "effect/Effect"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import ignore from "ignore"
+import * as Tar from "modern-tar/fs"
+import * as Crypto from "node:crypto"
+import * as FsSync from "node:fs"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { Writable } from "node:stream"
+import { FileError, LightboxError } from "../LightboxError.ts"
+
+/** What identifies a file: everything that copying keeps. The time of its last change is not part of it. */
+export interface HostFile {
+  /** Relative to what is copied, with slashes; empty for a single file. */
+  readonly path: string
+  readonly kind: "file" | "folder" | "link"
+  readonly mode: number
+  readonly size: number
+  /** Of the content, or of the link's target. */
+  readonly digest: string
+}
+
+const wholeFileBytes = 4 * 1024 * 1024
+
+const failure = (method: string, path: string) => (cause: unknown) =>
+  new LightboxError({
+    method,
+    reason: new FileError({
+      operation: "copy",
+      path,
+      code: cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "UNKNOWN",
+      problem: cause instanceof Error ? cause.message : String(cause),
+      cause
+    })
+  })
+
+/** All that is copied from a path, in the order of their names. */
+export const list = Effect.fnUntraced(function* (
+  method: string,
+  root: string,
+  patterns: ReadonlyArray<string>
+): Effect.fn.Return<ReadonlyArray<HostFile>, LightboxError> {
+  const attempt = <A>(path: string, run: () => Promise<A>) =>
+    Effect.tryPromise({ try: run, catch: failure(method, path) })
+  const isIgnored = matcher(patterns)
+  const top = yield* attempt(root, () => Fs.stat(root))
+  const found: Array<{ readonly path: string; readonly stats: FsSync.Stats }> = []
+  if (!top.isDirectory()) found.push({ path: "", stats: top })
+  else {
+    const folders = [""]
+    for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+      const inside = folder
+      const entries = yield* attempt(Path.join(root, inside), () => Fs.readdir(Path.join(root, inside)))
+      for (const name of entries) {
+        const path = inside === "" ? name : `${inside}/${name}`
+        const stats = yield* attempt(Path.join(root, path), () => Fs.lstat(Path.join(root, path)))
+        if (isIgnored(path, stats.isDirectory())) continue
+        if (stats.isDirectory()) folders.push(path)
+        else if (!stats.isFile() && !stats.isSymbolicLink()) {
+          return yield* failure(
+            method,
+            Path.join(root, path)
+          )(new Error("only files, folders and symbolic links can be copied"))
+        }
+        found.push({ path, stats })
+      }
+    }
+  }
+  found.sort((a, b) => (a.path < b.path ? -1 : 1))
+  return yield* Effect.forEach(
+    found,
+    ({ path, stats }) => {
+      const full = Path.join(root, path)
+      return Effect.map(
+        attempt(full, () => digest(full, stats)),
+        (digest): HostFile => ({
+          path,
+          kind: stats.isDirectory() ? "folder" : stats.isSymbolicLink() ? "link" : "file",
+          mode: stats.mode & 0o7777,
+          size: stats.isFile() ? stats.size : 0,
+          digest
+        })
+      )
+    },
+    { concurrency: 16 }
+  )
+})
+
+const matcher = (patterns: ReadonlyArray<string>): ((path: string, isFolder: boolean) => boolean) => {
+  if (patterns.length === 0) return () => false
+  const rules = ignore().add([...patterns])
+  return (path, isFolder) => rules.ignores(isFolder ? `${path}/` : path)
+}
+
+const digest = async (path: string, stats: FsSync.Stats): Promise<string> => {
+  if (stats.isDirectory()) return ""
+  if (stats.isSymbolicLink()) return Crypto.hash("sha256", await Fs.readlink(path))
+  if (stats.size <= wholeFileBytes) return Crypto.hash("sha256", await Fs.readFile(path))
+  const hash = Crypto.createHash("sha256")
+  for await (const chunk of FsSync.createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk)
+  return hash.digest("hex")
+}
+
+/** What was listed, as a tar stream. Names of the host's users do not go into it. */
+export const pack = (
+  method: string,
+  root: string,
+  files: ReadonlyArray<HostFile>,
+  options: {
+    /** The name of a single file in the archive. */
+    readonly name: string
+    readonly mode: number | undefined
+    readonly owner: { readonly uid: number; readonly gid: number }
+  }
+): Stream.Stream<Uint8Array, LightboxError> =>
+  Stream.suspend(() => {
+    const isSingle = files.length === 1 && files[0]?.path === ""
+    const listed = new Set(files.map(({ path }) => path))
+    const source = Tar.packTar(
+      isSingle
+        ? [{ type: "file", source: root, target: options.name }]
+        : [{ type: "directory", source: root, target: "" }],
+      {
+        filter: (path) => isSingle || path === root || listed.has(Path.relative(root, path).split(Path.sep).join("/")),
+        map: (header) => ({
+          ...header,
+          mode: modeOf(header.mode ?? 0o644, header.type === "directory", options.mode),
+          uid: options.owner.uid,
+          gid: options.owner.gid,
+          uname: "",
+          gname: ""
+        })
+      }
+    )
+    return Stream.fromAsyncIterable<Uint8Array, LightboxError>(source, failure(method, root))
+  })
+
+/** A folder with the bits of a file could not be entered: whoever may read it may. */
+const modeOf = (own: number, isFolder: boolean, wanted: number | undefined): number =>
+  wanted === undefined ? own & 0o7777 : isFolder ? wanted | ((wanted & 0o444) >> 2) : wanted
+
+/** Unpacks a tar stream into a folder of the host. Paths and links that lead out of it are refused. */
+export const unpack = <E, R>(
+  method: string,
+  root: string,
+  archive: Stream.Stream<Uint8Array, E, R>
+): Effect.Effect<void, LightboxError | E, R> =>
+  Stream.run(
+    archive,
+    Sink.fromWritableStream({
+      evaluate: () => Writable.toWeb(Tar.unpackTar(root)),
+      onError: failure(method, root)
+    })
+  )

@@ -1,0 +1,267 @@
+/**
+ * Names of snapshots: links that move from one complete result to another.
+ */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { AlreadyExists, LightboxError, NotFound } from "../LightboxError.ts"
+import type * as Microsandbox from "../Microsandbox.ts"
+import type { Snapshot, SnapshotGeneration } from "../Snapshot.ts"
+import { generate } from "./labels.ts"
+import { artifactName, type Generation, keyLabel, type NameRecord, type Store } from "./store.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+/** Whether the library made a snapshot, as a result of a key. */
+export const isResult = (snapshot: Microsandbox.SnapshotInfo): boolean => {
+  const key = snapshot.labels[keyLabel]
+  return key !== undefined && snapshot.name === artifactName(key)
+}
+
+const userLabels = (labels: { readonly [key: string]: string }): { readonly [key: string]: string } =>
+  Object.fromEntries(Object.entries(labels).filter(([key]) => !key.startsWith("lightbox.")))
+
+const toSnapshot = (name: string, info: Microsandbox.SnapshotInfo, generation: Generation | undefined): Snapshot => ({
+  name,
+  path: info.path,
+  digest: info.digest,
+  key: info.labels[keyLabel],
+  generation: generation?.generation,
+  image: info.image,
+  imageDigest: info.imageDigest,
+  size: info.size,
+  allocated: info.allocated,
+  labels: generation?.labels ?? userLabels(info.labels),
+  createdAt: info.createdAt
+})
+
+const currentOf = (record: NameRecord, artifact: string): Generation | undefined =>
+  record.generations.findLast((generation) => generation.artifact === artifact)
+
+/** Fails if a name is taken, by a link or by a snapshot itself. */
+export const requireFree = Effect.fnUntraced(function* (
+  driver: Driver,
+  method: string,
+  name: string
+): Effect.fn.Return<void, LightboxError> {
+  const isTaken =
+    name in (yield* driver.listSnapshotLinks) ||
+    (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name)
+  if (isTaken) return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
+})
+
+/** All names: links, and snapshots that something else has made. With `layers`, what is kept for builds as well. */
+export const list = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  options: { readonly layers?: boolean | undefined } | undefined
+): Effect.fn.Return<ReadonlyArray<Snapshot>, LightboxError> {
+  const links = yield* driver.listSnapshotLinks
+  const all = yield* driver.listSnapshots
+  const byName = new Map(all.map((snapshot) => [snapshot.name, snapshot]))
+  const found: Array<Snapshot> = []
+  for (const [name, artifact] of Object.entries(links)) {
+    const info = byName.get(artifact)
+    // A link that leads nowhere is what a removal left that was cut short.
+    if (info !== undefined) found.push(toSnapshot(name, info, currentOf(yield* store.readName(name), artifact)))
+  }
+  for (const info of all) {
+    if (options?.layers === true || !isResult(info)) found.push(toSnapshot(info.name, info, undefined))
+  }
+  return found.toSorted((a, b) => (a.name < b.name ? -1 : 1))
+})
+
+/** A snapshot by its name. */
+export const get = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  name: string
+): Effect.fn.Return<Snapshot, LightboxError> {
+  const artifact = (yield* driver.listSnapshotLinks)[name]
+  const info = yield* driver.openSnapshot(artifact ?? name)
+  return toSnapshot(name, info, artifact === undefined ? undefined : currentOf(yield* store.readName(name), artifact))
+})
+
+/** The generations of a name that are kept, oldest first. */
+export const generations = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  name: string
+): Effect.fn.Return<ReadonlyArray<SnapshotGeneration>, LightboxError> {
+  const artifact = (yield* driver.listSnapshotLinks)[name]
+  if (artifact === undefined) {
+    return yield* new LightboxError({
+      method: "Snapshot.generations",
+      reason: new NotFound({ resource: "snapshot", name })
+    })
+  }
+  const record = yield* store.readName(name)
+  const current = currentOf(record, artifact)
+  return record.generations.map((generation) => ({
+    generation: generation.generation,
+    key: generation.key,
+    labels: generation.labels,
+    createdAt: DateTime.makeUnsafe(generation.createdAt),
+    isCurrent: generation === current
+  }))
+})
+
+const nameLock = (store: Store, name: string): Effect.Effect<void, LightboxError, Scope.Scope> =>
+  Effect.asVoid(store.lock(`name:${name}`))
+
+/** What a build leaves to be committed. */
+export interface Commit {
+  readonly name: string
+  readonly result: Microsandbox.SnapshotInfo
+  readonly key: string
+  readonly labels: { readonly [key: string]: string }
+  readonly lastBuild: NonNullable<NameRecord["lastBuild"]>
+  /** How many generations are kept. */
+  readonly keep: number
+  /** Whether a snapshot that something else made may lose the name. */
+  readonly replaceForeign: boolean
+}
+
+/**
+ * Moves a name to a result, as a new generation unless it is there already. The
+ * name leads to the old result until it leads to the new one; results that no
+ * kept generation needs any more are removed afterwards.
+ */
+export const commit = (
+  driver: Driver,
+  store: Store,
+  { key, keep, labels, lastBuild, name, replaceForeign, result }: Commit
+): Effect.Effect<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      yield* nameLock(store, name)
+      const record = yield* store.readName(name)
+      const artifact = (yield* driver.listSnapshotLinks)[name]
+      const current = artifact === undefined ? undefined : currentOf(record, artifact)
+      if (current !== undefined && current.key === key && current.artifact === result.name) {
+        const same: Generation = { ...current, labels }
+        const isUnchanged = JSON.stringify([current.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
+        if (!isUnchanged) {
+          yield* store.writeName(name, {
+            generations: record.generations.map((generation) => (generation === current ? same : generation)),
+            lastBuild
+          })
+        }
+        return { snapshot: toSnapshot(name, result, same), isNew: false }
+      }
+      const now = yield* Clock.currentTimeMillis
+      const replaced = replaceForeign ? yield* takeName(driver, name) : undefined
+      const highest = Math.max(0, ...record.generations.map(({ generation }) => generation))
+      // The generation that the name leads to comes last, whatever its number: it is what a rollback wants.
+      const earlier: ReadonlyArray<Generation> = [
+        ...record.generations.filter((generation) => generation !== current),
+        ...(current === undefined ? [] : [current]),
+        ...(replaced === undefined
+          ? []
+          : [{ generation: highest + 1, key: "", artifact: replaced, labels: {}, createdAt: now }])
+      ]
+      const stays = keep === 1 ? [] : earlier.slice(-(keep - 1))
+      const next: Generation = {
+        generation: highest + (replaced === undefined ? 1 : 2),
+        key,
+        artifact: result.name,
+        labels,
+        createdAt: now
+      }
+      yield* Effect.uninterruptible(
+        Effect.andThen(
+          store.writeName(name, {
+            generations: [...stays.toSorted((a, b) => a.generation - b.generation), next],
+            lastBuild
+          }),
+          driver.linkSnapshot(name, result.name)
+        )
+      )
+      yield* removeUnneeded(
+        driver,
+        store,
+        earlier.filter((generation) => !stays.includes(generation)).map((generation) => generation.artifact)
+      )
+      return { snapshot: toSnapshot(name, result, next), isNew: true }
+    })
+  )
+
+/** Takes a name from a snapshot that something else has made, which goes on under another. */
+const takeName = Effect.fnUntraced(function* (
+  driver: Driver,
+  name: string
+): Effect.fn.Return<string | undefined, LightboxError> {
+  if (name in (yield* driver.listSnapshotLinks)) return undefined
+  const foreign = (yield* driver.listSnapshots).find((snapshot) => snapshot.name === name)
+  if (foreign === undefined) return undefined
+  const replaced = `${name}.replaced-${yield* generate}`
+  yield* driver.renameSnapshot(name, replaced)
+  return replaced
+})
+
+/** Removes results that no name and no kept generation of any name leads to. */
+const removeUnneeded = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  candidates: ReadonlyArray<string>
+): Effect.fn.Return<void, LightboxError> {
+  if (candidates.length === 0) return
+  const needed = yield* roots(driver, store)
+  yield* Effect.forEach(
+    new Set(candidates.filter((artifact) => !needed.has(artifact))),
+    (artifact) => driver.removeSnapshot(artifact),
+    { discard: true }
+  )
+})
+
+/** The results that names and their kept generations lead to. */
+export const roots = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store
+): Effect.fn.Return<ReadonlySet<string>, LightboxError> {
+  const needed = new Set(Object.values(yield* driver.listSnapshotLinks))
+  for (const name of yield* store.listNames) {
+    for (const { artifact } of (yield* store.readName(name)).generations) needed.add(artifact)
+  }
+  return needed
+})
+
+/** Moves a name back to an earlier generation: the one before the current, unless told. */
+export const rollback = (
+  driver: Driver,
+  store: Store,
+  name: string,
+  to: number | undefined
+): Effect.Effect<Snapshot, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      yield* nameLock(store, name)
+      const all = yield* generations(driver, store, name)
+      const position = all.findIndex(({ isCurrent }) => isCurrent)
+      const wanted = to === undefined ? all[position - 1] : all.find(({ generation }) => generation === to)
+      const record = yield* store.readName(name)
+      const target = record.generations.find(({ generation }) => generation === wanted?.generation)
+      if (target === undefined) {
+        return yield* new LightboxError({
+          method: "Snapshot.rollback",
+          reason: new NotFound({ resource: "generation", name: to === undefined ? `before ${name}` : `${name}@${to}` })
+        })
+      }
+      yield* driver.linkSnapshot(name, target.artifact)
+      return yield* get(driver, store, name)
+    })
+  )
+
+/** Removes a name, and the results that only it needed. */
+export const remove = (driver: Driver, store: Store, name: string): Effect.Effect<void, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      yield* nameLock(store, name)
+      const artifact = (yield* driver.listSnapshotLinks)[name]
+      if (artifact === undefined) return yield* driver.removeSnapshot(name)
+      const record = yield* store.readName(name)
+      yield* Effect.uninterruptible(Effect.andThen(driver.unlinkSnapshot(name), store.removeName(name)))
+      yield* removeUnneeded(driver, store, [artifact, ...record.generations.map((generation) => generation.artifact)])
+    })
+  )

@@ -1,0 +1,323 @@
+/**
+ * Runs one step in a builder, and brings the builder to the state in which the
+ * next step may find it.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import * as Path from "node:path"
+import type * as Guest from "../Guest.ts"
+import { CommandFailed, FileError, LightboxError } from "../LightboxError.ts"
+import type * as Microsandbox from "../Microsandbox.ts"
+import type * as Sandbox from "../Sandbox.ts"
+import type { Owner, StepSecret } from "../Snapshot.ts"
+import { shown } from "./agentGuest.ts"
+import * as Execution from "./execution.ts"
+import * as HostFiles from "./hostFiles.ts"
+import type { KeyedUnit } from "./plan.ts"
+import { make as makeHandle } from "./sandboxHandle.ts"
+import * as Secrets from "./secrets.ts"
+
+const method = "Snapshot.build"
+
+/** Where secrets that are files are put: a file system in memory, mounted in every builder. */
+export const secretsFolder = "/run/secrets"
+
+/** Told what a step writes, in whole lines as far as possible. */
+export type OnOutput = (stream: "stdout" | "stderr", text: string) => Effect.Effect<void>
+
+/** Runs a step on a builder's disk. */
+export const run = <E, R>(
+  driver: Microsandbox.Microsandbox["Service"],
+  sandbox: Sandbox.Sandbox,
+  unit: KeyedUnit<E, R>,
+  secrets: ReadonlyArray<Secrets.SecretValue>,
+  onOutput: OnOutput
+): Effect.Effect<void, LightboxError | E, R> => {
+  const { guest } = sandbox
+  const { step } = unit
+  switch (step._tag) {
+    case "Shell":
+      return command(guest, unit, ["/bin/sh", "-c", step.script], step.options, secrets, onOutput)
+    case "Exec":
+      return command(guest, unit, step.argv, step.options, secrets, onOutput)
+    case "Copy":
+      return copy(guest, step.from, step.to, unit.files ?? [], step.options)
+    case "Write":
+      return write(guest, step.path, step.content, step.options)
+    case "Workdir":
+      return guest.makeDirectory(step.path)
+    case "Effect":
+      return Effect.flatMap(driver.getSandbox(sandbox.name), (info) =>
+        Effect.asVoid(step.run(makeHandle(driver, info, inEffect(guest, unit), () => {})))
+      )
+  }
+}
+
+/** A guest whose commands run, unless told otherwise, with what is in effect at a step. */
+const inEffect = (guest: Guest.Guest, unit: KeyedUnit<unknown, unknown>): Guest.Guest => ({
+  ...guest,
+  spawn: (command, output) =>
+    guest.spawn(
+      {
+        ...command,
+        workdir: command.workdir ?? unit.workdir,
+        user: command.user ?? unit.user,
+        env: { ...unit.environment, ...command.env }
+      },
+      output
+    )
+})
+
+// =============================================================================
+// Commands
+// =============================================================================
+
+const command = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  unit: KeyedUnit<unknown, unknown>,
+  argv: readonly [string, ...Array<Guest.Word>],
+  options: {
+    readonly env?: { readonly [name: string]: string } | undefined
+    readonly secrets?: { readonly [name: string]: StepSecret } | undefined
+  },
+  secrets: ReadonlyArray<Secrets.SecretValue>,
+  onOutput: OnOutput
+): Effect.fn.Return<void, LightboxError> {
+  const env: { [name: string]: Guest.Word } = { ...unit.environment, ...options.env }
+  const files: Array<readonly [name: string, value: string]> = []
+  for (const [name, secret] of Object.entries(options.secrets ?? {})) {
+    const { as, value } = Secrets.normalize(secret)
+    if (as === "env") env[name] = Redacted.make(value)
+    else files.push([name, value])
+  }
+  yield* Effect.forEach(files, ([name, value]) => write(guest, `${secretsFolder}/${name}`, value, { mode: 0o444 }), {
+    discard: true
+  })
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      const process = yield* guest.spawn({ argv, workdir: unit.workdir, user: unit.user, env })
+      const outputs = { Stdout: new Lines(secrets), Stderr: new Lines(secrets) }
+      const say = (tag: Guest.Output["_tag"], text: string) =>
+        text === "" ? Effect.void : onOutput(tag === "Stdout" ? "stdout" : "stderr", text)
+      yield* Effect.raceAllFirst([
+        Stream.runForEach(process.output, ({ _tag, bytes }) => say(_tag, outputs[_tag].push(bytes))),
+        Execution.feed<never, never>(process, undefined),
+        Execution.endWithMain(guest, process)
+      ])
+      yield* say("Stdout", outputs.Stdout.end())
+      yield* say("Stderr", outputs.Stderr.end())
+      const exitCode = yield* process.exitCode
+      if (exitCode === 0) return
+      return yield* new LightboxError({
+        method,
+        reason: new CommandFailed({
+          argv: shown(argv).map((word) => Secrets.redact(secrets, word)),
+          exitCode,
+          stdout: outputs.Stdout.tail,
+          stderr: outputs.Stderr.tail
+        })
+      })
+    })
+  ).pipe(
+    Effect.ensuring(
+      Effect.forEach(files, ([name]) => Effect.ignore(guest.removeFile(`${secretsFolder}/${name}`)), { discard: true })
+    )
+  )
+})
+
+const longestLine = 8192
+
+/** Cuts output into lines, so that no secret is shown in two halves, and remembers the last ones. */
+class Lines {
+  private readonly decoder = new TextDecoder()
+  private readonly secrets: ReadonlyArray<Secrets.SecretValue>
+  private readonly overlap: number
+  private rest = ""
+  private last = ""
+
+  constructor(secrets: ReadonlyArray<Secrets.SecretValue>) {
+    this.secrets = secrets
+    this.overlap = Math.max(0, ...secrets.map(({ value }) => value.length))
+  }
+
+  /** Takes bytes and gives the lines that they complete. */
+  push(bytes: Uint8Array): string {
+    this.rest += this.decoder.decode(bytes, { stream: true })
+    const end = this.rest.lastIndexOf("\n") + 1
+    return this.take(
+      end > 0 ? end : this.rest.length > longestLine + this.overlap ? this.rest.length - this.overlap : 0
+    )
+  }
+
+  /** Gives what is left. */
+  end(): string {
+    this.rest += this.decoder.decode()
+    return this.take(this.rest.length)
+  }
+
+  /** The last lines of all that was given. */
+  get tail(): string {
+    return Execution.tail(new TextEncoder().encode(this.last))
+  }
+
+  private take(length: number): string {
+    const text = Secrets.redact(this.secrets, this.rest.slice(0, length))
+    this.rest = this.rest.slice(length)
+    this.last = (this.last + text).slice(-Execution.tailBytes)
+    return text
+  }
+}
+
+// =============================================================================
+// Files
+// =============================================================================
+
+const write = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  path: string,
+  content: string | Uint8Array,
+  options: { readonly mode?: number | undefined; readonly owner?: Owner | undefined }
+): Effect.fn.Return<void, LightboxError> {
+  yield* guest.makeDirectory(Path.posix.dirname(path))
+  const owner = yield* resolveOwner(guest, options.owner)
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      const file = yield* guest.open(path, { write: true, create: true, truncate: true })
+      yield* file.write(Stream.make(typeof content === "string" ? new TextEncoder().encode(content) : content))
+      yield* file.setAttributes({ mode: options.mode ?? 0o644, ...owner })
+    })
+  )
+})
+
+const copy = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  from: string,
+  to: string,
+  files: ReadonlyArray<HostFiles.HostFile>,
+  options: { readonly mode?: number | undefined; readonly owner?: Owner | undefined }
+): Effect.fn.Return<void, LightboxError> {
+  const isSingle = files.length === 1 && files[0]?.path === ""
+  const folder = isSingle ? Path.posix.dirname(to) : to
+  yield* guest.makeDirectory(folder)
+  const owner = yield* resolveOwner(guest, options.owner)
+  const archive = HostFiles.pack(method, Path.resolve(from), files, {
+    name: Path.posix.basename(to),
+    mode: options.mode,
+    owner: owner ?? { uid: 0, gid: 0 }
+  })
+  const { exitCode, stderr, stdout } = yield* Execution.collect(
+    guest,
+    method,
+    { argv: ["tar", "-xf", "-", "-C", folder], workdir: "/", user: "0:0" },
+    { input: archive, maxOutput: 1024 * 1024 }
+  )
+  if (exitCode !== 0)
+    return yield* Execution.failed(method, ["tar", "-xf", "-", "-C", folder], exitCode, stdout, stderr)
+})
+
+/** Names of users and groups are the guest's. */
+const resolveOwner = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  owner: Owner | undefined
+): Effect.fn.Return<{ readonly uid: number; readonly gid: number } | undefined, LightboxError> {
+  if (owner === undefined || typeof owner === "object") return owner
+  const [user = "", group] = owner.split(":")
+  const isNumber = (id: string) => /^\d+$/.test(id)
+  // Ids need no names: a guest may have neither file.
+  const find = (path: string, id: string) =>
+    Effect.option(
+      Effect.flatMap(readText(guest, path), (text) =>
+        Effect.fromNullishOr(
+          text
+            .split("\n")
+            .map((line) => line.split(":"))
+            .find((fields) => fields[0] === id || fields[2] === id)
+        )
+      )
+    )
+  const unknown = (path: string, id: string) =>
+    new LightboxError({
+      method,
+      reason: new FileError({ operation: "chown", path, code: "EINVAL", problem: `the guest knows no ${id}` })
+    })
+  const account = yield* find("/etc/passwd", user)
+  if (Option.isNone(account) && !isNumber(user)) return yield* unknown("/etc/passwd", user)
+  const [, , uid = user, primary = uid] = Option.getOrElse(account, () => [])
+  if (group === undefined || isNumber(group)) return { uid: Number(uid), gid: Number(group ?? primary) }
+  const found = yield* find("/etc/group", group)
+  if (Option.isNone(found)) return yield* unknown("/etc/group", group)
+  return { uid: Number(uid), gid: Number(found.value[2]) }
+})
+
+const readText = (guest: Guest.Guest, path: string): Effect.Effect<string, LightboxError> =>
+  Effect.scoped(
+    Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.read())))
+  )
+
+// =============================================================================
+// Between steps
+// =============================================================================
+
+/** What the runtime itself needs in the guest. */
+const runtimeMounts = ["/.msb", "/dev", "/proc", "/sys"]
+
+/**
+ * Takes away what would not outlive a restart: processes, and files in memory.
+ * So a step sees the same whether or not the build paused before it.
+ */
+export const settle = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
+  // Everything but the agent, which is process 1, and the command itself. A guest without `kill` has run no commands.
+  yield* Execution.collect<never, never>(
+    guest,
+    method,
+    { argv: ["kill", "-9", "-1"], workdir: "/", user: "0:0" },
+    { input: undefined, maxOutput: 65_536 }
+  ).pipe(Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.void))
+  const mounts = (yield* readText(guest, "/proc/mounts")).split("\n").map((line) => line.split(" "))
+  const mountPoints = mounts.map(([, path = ""]) => unescapeMountPoint(path))
+  for (const [index, [, , type]] of mounts.entries()) {
+    const path = mountPoints[index] ?? ""
+    const isRuntime = runtimeMounts.some((own) => path === own || path.startsWith(`${own}/`)) && path !== "/dev/shm"
+    if (type === "tmpfs" && !isRuntime) yield* empty(guest, path, mountPoints)
+  }
+})
+
+/** Spaces and the like are octal in the kernel's list. */
+const unescapeMountPoint = (path: string): string =>
+  path.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+
+/** Removes what is in a folder, but nothing that is mounted in it: that is not the guest's own. */
+const empty = (
+  guest: Guest.Guest,
+  folder: string,
+  mountPoints: ReadonlyArray<string>
+): Effect.Effect<void, LightboxError> =>
+  Effect.flatMap(guest.list(folder), (entries) =>
+    Effect.forEach(
+      entries,
+      ({ kind, path }) => {
+        if (mountPoints.includes(path)) return Effect.void
+        if (mountPoints.some((mountPoint) => mountPoint.startsWith(`${path}/`))) return empty(guest, path, mountPoints)
+        return kind === "Directory" ? guest.removeDirectory(path, { recursive: true }) : guest.removeFile(path)
+      },
+      { discard: true }
+    )
+  )
+
+/** Writes everything that the guest still holds to its disk. */
+export const flush = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<boolean, LightboxError> {
+  return yield* Execution.collect<never, never>(
+    guest,
+    method,
+    { argv: ["sync"], workdir: "/", user: "0:0" },
+    { input: undefined, maxOutput: 65_536 }
+  ).pipe(
+    Effect.flatMap(({ exitCode, stderr, stdout }) =>
+      exitCode === 0 ? Effect.succeed(true) : Effect.fail(Execution.failed(method, ["sync"], exitCode, stdout, stderr))
+    ),
+    // A guest without `sync` is shut down instead, which flushes as well.
+    Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.succeed(false))
+  )
+})
