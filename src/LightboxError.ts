@@ -122,7 +122,9 @@ export class AlreadyExists extends Schema.TaggedError<AlreadyExists>("effect-lig
 ) {
   readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `A ${this.resource} named "${this.name}" already exists`
+    return this.resource === "snapshot"
+      ? `Snapshot "${this.name}" already exists. Pass { overwrite: true } to replace it`
+      : `A ${this.resource} named "${this.name}" already exists`
   }
   get isRetryable(): boolean {
     return false
@@ -578,9 +580,12 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>("effect-lig
 ) {
   readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    const output = this.stderr.trim() === "" ? this.stdout : this.stderr
-    const tail = output.trim() === "" ? "" : `\n${indent(output)}`
-    return `${showArgv(this.argv)} exited with code ${this.exitCode}${tail}`
+    return `${showArgv(this.argv)} exited with code ${this.exitCode}${this.output}`
+  }
+  /** What it wrote last, as lines under a message: to standard error, or else to standard output. */
+  get output(): string {
+    const text = this.stderr.trim() === "" ? this.stdout : this.stderr
+    return text.trim() === "" ? "" : `\n${indent(text)}`
   }
   get isRetryable(): boolean {
     return true
@@ -1004,6 +1009,8 @@ export const StepContext = Schema.Struct({
   definition: Schema.String,
   index: Schema.Int,
   description: Schema.String,
+  /** The script, or the words of the command, if it runs one. */
+  command: Schema.optionalKey(Schema.String),
   declaredAt: Schema.optionalKey(Schema.String),
   attempt: Schema.Int,
   durationMillis: Schema.Finite
@@ -1046,8 +1053,12 @@ export class LightboxError extends Schema.TaggedError<LightboxError>("effect-lig
     if (step === undefined) return `${method}: ${reason.message}`
     const at = step.declaredAt === undefined ? "" : ` (${step.declaredAt})`
     const attempt = step.attempt === 1 ? "" : `, attempt ${step.attempt}`
+    const what =
+      reason._tag === "CommandFailed"
+        ? `setup step exited with code ${reason.exitCode}: ${step.command ?? step.description}${reason.output}`
+        : reason.message
     const inspect = builder === undefined ? "" : `\nThe builder was kept: connect to sandbox "${builder}"`
-    return `${method}: "${step.definition}" failed at step ${step.index}${attempt}, ${step.description}${at}: ${reason.message}${inspect}`
+    return `${method}: "${step.definition}" failed at step ${step.index}${attempt}, ${step.description}${at}: ${what}${inspect}`
   }
   /** Whether trying the same again can help. */
   get isRetryable(): boolean {

@@ -184,6 +184,18 @@ export interface Sandbox {
     options?: Omit<StreamOptions, "stdin" | "check" | "timeout">
   ) => Effect.Effect<Guest.Process, LightboxError, Scope.Scope>
 
+  /**
+   * Runs a program with the terminal of this process, and gives its exit code. Ctrl+] ends it and gives 0. Without a
+   * terminal, this process's input and output are passed through as they are.
+   */
+  readonly attach: (
+    command: string,
+    args?: ReadonlyArray<Guest.Word>,
+    options?: Pick<ExecOptions, "workdir" | "user" | "env" | "rlimits">
+  ) => Effect.Effect<number, LightboxError>
+  /** {@link Sandbox.attach} with the sandbox's shell. */
+  readonly attachShell: Effect.Effect<number, LightboxError>
+
   /** Reads a file whole. */
   readonly readFile: (path: string) => Effect.Effect<Uint8Array, LightboxError>
   /** Reads a file whole, as UTF-8. */

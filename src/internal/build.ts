@@ -19,6 +19,7 @@ import * as Microsandbox from "../Microsandbox.ts"
 import * as Mount from "../Mount.ts"
 import * as Sandbox from "../Sandbox.ts"
 import type { Built, BuildOptions, Definition, Snapshot } from "../Snapshot.ts"
+import { shown } from "./agentGuest.ts"
 import * as Events from "./buildEvents.ts"
 import * as Execution from "./execution.ts"
 import { generate, roleLabel } from "./labels.ts"
@@ -158,7 +159,9 @@ const produce = Effect.fnUntraced(function* <E, R>(
   builders.renew(refused)
   const look = Planning.look(driver, store, units, imageDigest, (key) => !refused.has(key))
 
-  yield* Effect.addFinalizer((exit) => (Exit.hasInterrupts(exit) ? Effect.void : Effect.ignoreCause(builders.leave)))
+  yield* Effect.addFinalizer((exit) =>
+    Exit.isFailure(exit) && !Exit.hasInterrupts(exit) ? Effect.ignoreCause(builders.leave(undefined)) : Effect.void
+  )
   let planned = yield* look
   yield* events.emit({ _tag: "Planned", steps: units.length, hits: planned.done })
   for (const { description, index } of units.slice(0, planned.done)) {
@@ -170,6 +173,7 @@ const produce = Effect.fnUntraced(function* <E, R>(
     const result = planned.results.get(planned.key)
     if (result !== undefined) {
       yield* store.touch(planned.key)
+      yield* builders.leave(result)
       return { planned, result, run }
     }
     // One build makes what comes next; all others that want it wait for it, and look again.
@@ -268,7 +272,13 @@ const keepAt = Effect.fnUntraced(function* <E, R>(
   const unit = planned.units[units - 1]
   const network = unit?.network ?? Planning.networkChoice(context.definition.options.network)
   const builder = yield* builders.at(planned, units, network)
-  yield* builders.capture(builder, unit?.key ?? planned.key, units === planned.units.length)
+  yield* builders.capture(
+    builder,
+    unit?.key ?? planned.key,
+    units === planned.units.length,
+    // What was kept before was searched then.
+    Secrets.ofSteps(planned.units.slice(planned.done, units).map(({ step }) => step))
+  )
 })
 
 /** Tries the result, and moves the name to it. */
@@ -382,6 +392,7 @@ const runUnit = Effect.fnUntraced(function* <E, R>(
             definition: definition.name,
             index,
             description: Secrets.redact(secrets, description),
+            ...commandOf(step, secrets),
             ...(declaredAt === undefined ? {} : { declaredAt }),
             attempt,
             durationMillis
@@ -409,6 +420,16 @@ const runUnit = Effect.fnUntraced(function* <E, R>(
     }
   }
 })
+
+const commandOf = (
+  step: Planning.DiskStep<unknown, unknown>,
+  secrets: ReadonlyArray<Secrets.SecretValue>
+): { readonly command?: string } =>
+  step._tag === "Shell"
+    ? { command: Secrets.redact(secrets, step.script) }
+    : step._tag === "Exec"
+      ? { command: Secrets.redact(secrets, shown(step.argv).join(" ")) }
+      : {}
 
 /** The disk of a builder whose step failed is no state to go on from. */
 const dirty = -1
@@ -446,14 +467,19 @@ interface Builders<E, R> {
     units: number,
     network: Planning.NetworkChoice
   ) => Effect.Effect<Builder, LightboxError | E, R | Scope.Scope>
-  /** Keeps the disk of a builder as the result of a key. It is stopped then. */
-  readonly capture: (builder: Builder, key: string, isFinal: boolean) => Effect.Effect<void, LightboxError>
+  /** Keeps the disk of a builder as the result of a key, searched for secrets. It is stopped then. */
+  readonly capture: (
+    builder: Builder,
+    key: string,
+    isFinal: boolean,
+    secrets: ReadonlyArray<Secrets.SecretValue>
+  ) => Effect.Effect<void, LightboxError>
   /** What keeping a result costs, as far as this build has seen, in milliseconds. */
   readonly checkpointMillis: () => number
   /** Keys whose results are made again, under keys of their own. */
   readonly renew: (keys: ReadonlySet<string>) => void
-  /** Leaves the builder running for its user to look at, if that was asked for. */
-  readonly leave: Effect.Effect<void, LightboxError>
+  /** Leaves the builder running for its user to look at, if that was asked for: from a result if nothing ran. */
+  readonly leave: (result: Microsandbox.SnapshotInfo | undefined) => Effect.Effect<void, LightboxError>
 }
 
 const makeBuilders = <E, R>(
@@ -462,7 +488,7 @@ const makeBuilders = <E, R>(
   scope: Scope.Scope,
   nonce: string
 ): Builders<E, R> => {
-  const { definition, driver, events, options, secrets, store } = context
+  const { definition, driver, events, options, store } = context
   let current: Builder | undefined
   let renewed: ReadonlySet<string> = new Set()
   let bootMillis = 0
@@ -555,7 +581,7 @@ const makeBuilders = <E, R>(
       for (const unit of planned.units.slice(position, units)) yield* runUnit(context, builders, planned, unit)
       return current ?? builder
     }),
-    capture: Effect.fnUntraced(function* (builder, plainKey, isFinal) {
+    capture: Effect.fnUntraced(function* (builder, plainKey, isFinal, secrets) {
       const start = yield* Clock.currentTimeMillis
       const key = renewed.has(plainKey) ? Planning.renewedKey(plainKey, nonce) : plainKey
       const isFlushed = yield* StepRunner.flush(builder.sandbox.guest)
@@ -590,10 +616,15 @@ const makeBuilders = <E, R>(
     renew: (keys) => {
       renewed = new Set(keys)
     },
-    leave: Effect.suspend(() => {
-      const kept = current
-      if (kept?.keptAs === undefined) return Effect.void
-      return Effect.andThen(
+    leave: Effect.fnUntraced(function* (result) {
+      if (options.keepBuilder !== true) return
+      const kept =
+        current ??
+        (result === undefined
+          ? undefined
+          : yield* launch(result, prepared.units.length, Planning.networkChoice(definition.options.network)))
+      if (kept === undefined) return
+      yield* Effect.andThen(
         kept.isRunning ? Effect.void : driver.startSandbox(kept.info, { detached: true }),
         kept.launched.detach
       )

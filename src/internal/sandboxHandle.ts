@@ -10,6 +10,7 @@ import type * as Guest from "../Guest.ts"
 import type { LightboxError } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { ExecEvent, ExecOptions, Sandbox, StreamOptions } from "../Sandbox.ts"
+import { attach } from "./attach.ts"
 import * as Execution from "./execution.ts"
 import { checkVariable, CString, DurationInput, GuestPath, intBetween, recordOf, Rlimits, User } from "./schemas.ts"
 import { decoder } from "./validation.ts"
@@ -194,6 +195,13 @@ export const make = (
       return file
     })
 
+  const attachTo = Effect.fn("Sandbox.attach")(function* (
+    argv: ReadonlyArray<Guest.Word>,
+    options: Pick<ExecOptions, "workdir" | "user" | "env" | "rlimits"> | undefined
+  ): Effect.fn.Return<number, LightboxError> {
+    return yield* attach(guest, commandOf(yield* decodeStream({ argv, ...options })))
+  })
+
   const shellArgv = (script: string): ReadonlyArray<Guest.Word> => [info.shell, "-c", script]
 
   return {
@@ -210,6 +218,9 @@ export const make = (
       const checked = yield* decodeStream({ argv: [command, ...(args ?? [])], ...options })
       return yield* guest.spawn(commandOf(checked), checked.output)
     }),
+
+    attach: (command, args, options) => attachTo([command, ...(args ?? [])], options),
+    attachShell: attachTo([info.shell], undefined),
 
     readFile: (path) =>
       Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.read()))),

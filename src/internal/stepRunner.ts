@@ -8,7 +8,7 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
-import { CommandFailed, FileError, LightboxError } from "../LightboxError.ts"
+import { CommandFailed, FileError, LightboxError, Unknown } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type * as Sandbox from "../Sandbox.ts"
 import type { Owner, StepSecret } from "../Snapshot.ts"
@@ -315,7 +315,17 @@ export const flush = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn
     { input: undefined, maxOutput: 65_536 }
   ).pipe(
     Effect.flatMap(({ exitCode, stderr, stdout }) =>
-      exitCode === 0 ? Effect.succeed(true) : Effect.fail(Execution.failed(method, ["sync"], exitCode, stdout, stderr))
+      exitCode === 0
+        ? Effect.succeed(true)
+        : Effect.fail(
+            new LightboxError({
+              method,
+              reason: new Unknown({
+                problem: `sync failed: ${Execution.tail(stderr)}`,
+                cause: Execution.failed(method, ["sync"], exitCode, stdout, stderr).reason
+              })
+            })
+          )
     ),
     // A guest without `sync` is shut down instead, which flushes as well.
     Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.succeed(false))

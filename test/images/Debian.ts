@@ -1,0 +1,46 @@
+/** The big image for tests: Debian with Python, Node.js and npm, in which apt works. */
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
+import * as Packages from "../host/Packages.ts"
+import { run } from "../host/Subprocess.ts"
+import * as OciArchive from "./OciArchive.ts"
+
+/** The reference that the archive is loaded under. */
+export const reference = "lightbox.test/debian:12"
+
+const suite = "bookworm"
+
+// Where this machine has its own packages from, if they are of the same Debian. Otherwise mmdebstrap knows where.
+const sources = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const release = yield* fs.readFileString("/etc/os-release")
+  if (!release.includes(`VERSION_CODENAME=${suite}\n`)) return []
+  return yield* Effect.filter(["/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources"], fs.exists)
+})
+
+const makeLayer = Effect.fnUntraced(function* (folder: string) {
+  const path = yield* Path.Path
+  yield* Packages.ensure(`the image ${reference}`, ["mmdebstrap"])
+  const layer = path.join(folder, "layer.tar")
+  const unread = ["doc", "info", "lintian", "locale", "man"]
+  yield* run(
+    "mmdebstrap",
+    [
+      "--quiet",
+      "--variant=minbase",
+      "--include=ca-certificates,nodejs,npm,python3",
+      ...unread.map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`),
+      // They are this machine's.
+      '--customize-hook=rm "$1/etc/hostname" "$1/etc/resolv.conf"',
+      suite,
+      layer,
+      ...(yield* sources)
+    ],
+    { env: { SOURCE_DATE_EPOCH: "0" } }
+  )
+  return layer
+})
+
+/** The path of the archive, made from Debian's packages at the first time, which takes a minute or two. */
+export const archive = OciArchive.cached({ name: "debian", reference, revision: 1 }, makeLayer)
