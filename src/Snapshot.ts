@@ -226,6 +226,8 @@ export interface StepOptions {
 export interface CommandStepOptions extends StepOptions {
   /** Added to the variables in effect. */
   readonly env?: { readonly [name: string]: string } | undefined
+  /** Let the shell read the profiles of a login first; for scripts only. Default: `false`. */
+  readonly login?: boolean | undefined
   /** By name. */
   readonly secrets?: { readonly [name: string]: StepSecret } | undefined
 }

@@ -47,6 +47,7 @@ const commonOptions = {
 const commandOptions = Schema.Struct({
   ...commonOptions,
   env: Schema.optional(Env),
+  login: Schema.optional(Schema.Boolean),
   secrets: Schema.optional(
     recordOf(Secret, (name) =>
       /^[A-Za-z_][A-Za-z0-9_.-]*$/.test(name)

@@ -227,7 +227,7 @@ const descriptorOf = (
 const argumentsOf = (step: DiskStep<unknown, unknown>): { readonly [key: string]: unknown } => {
   switch (step._tag) {
     case "Shell":
-      return { script: step.script, secrets: secretsOf(step.options.secrets) }
+      return { script: step.script, login: step.options.login, secrets: secretsOf(step.options.secrets) }
     case "Exec":
       return { argv: step.argv.map(digested), secrets: secretsOf(step.options.secrets) }
     case "Copy":

@@ -39,7 +39,14 @@ export const run = <E, R>(
   const { step } = unit
   switch (step._tag) {
     case "Shell":
-      return command(guest, unit, ["/bin/sh", "-c", step.script], step.options, secrets, onOutput)
+      return command(
+        guest,
+        unit,
+        ["/bin/sh", step.options.login === true ? "-lc" : "-c", step.script],
+        step.options,
+        secrets,
+        onOutput
+      )
     case "Exec":
       return command(guest, unit, step.argv, step.options, secrets, onOutput)
     case "Copy":
