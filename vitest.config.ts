@@ -1,0 +1,25 @@
+import { defineConfig } from "vitest/config"
+
+const microvm = "test/**/*.vm.test.ts"
+const core = "test/**/*.core.vm.test.ts"
+const host = "test/host/**"
+
+// A booted microVM shares the processors with the tests: no time limit of ours may be what fails.
+const patient = { testTimeout: 240_000, hookTimeout: 240_000, teardownTimeout: 60_000 }
+
+export default defineConfig({
+  test: {
+    reporters: ["default"],
+    // A process uses one home, and a test file is a process.
+    pool: "forks",
+    projects: [
+      {
+        extends: true,
+        test: { name: "unit", include: ["test/**/*.test.ts"], exclude: [microvm, host], testTimeout: 30_000 }
+      },
+      { extends: true, test: { name: "core", include: [core], ...patient } },
+      { extends: true, test: { name: "microvm", include: [microvm], exclude: [core], ...patient } },
+      { extends: true, test: { name: "host", include: ["test/host/**/*.test.ts"], ...patient } }
+    ]
+  }
+})
