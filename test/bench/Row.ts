@@ -1,0 +1,121 @@
+/**
+ * What the benchmarks have in common: a {@link Bench} measures, and gives rows of the table.
+ *
+ * A module of benchmarks exports `benches: ReadonlyArray<Bench>`, and `run.ts` lists the modules.
+ */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Scope from "effect/Scope"
+import type * as Microsandbox from "../../src/Microsandbox.ts"
+
+/** Values of one thing that was measured several times. */
+export interface Series {
+  /** What was measured, such as `"the SDK by hand"`. */
+  readonly what: string
+  readonly p50: number
+  readonly p95: number
+}
+
+/** One line of the table. */
+export interface Row {
+  readonly name: string
+  /** Of the values: `"ms"`, or `"MiB"` for instance. */
+  readonly unit: string
+  /** How many times each side was measured. */
+  readonly n: number
+  readonly ours: Series
+  /** What ours is compared with, if anything. */
+  readonly reference?: Series | undefined
+  /** Ours through the reference, at p50. */
+  readonly ratio?: number | undefined
+  /** The most that the ratio should be. */
+  readonly target?: number | undefined
+  /** The most that our p50 should be, in the row's unit: for rows without a reference. */
+  readonly limit?: number | undefined
+}
+
+/** Something that can be measured on its own. */
+export interface Bench {
+  /** What it is selected by. */
+  readonly name: string
+  /** Measures `n` times. The scope ends with the benchmark. */
+  readonly rows: (
+    n: number
+  ) => Effect.Effect<ReadonlyArray<Row>, unknown, FileSystem.FileSystem | Microsandbox.Microsandbox | Scope.Scope>
+}
+
+/** One side of a comparison: its name, and an effect that gives what one round measured, in the row's unit. */
+export interface Side<E, R> {
+  readonly what: string
+  readonly round: Effect.Effect<number, E, R>
+}
+
+/** The value that a share of all values does not exceed. */
+const quantile = (values: ReadonlyArray<number>, share: number): number =>
+  values.toSorted((a, b) => a - b)[Math.max(0, Math.ceil(share * values.length) - 1)] ?? Number.NaN
+
+/** A series of values. */
+export const series = (what: string, values: ReadonlyArray<number>): Series => ({
+  what,
+  p50: quantile(values, 0.5),
+  p95: quantile(values, 0.95)
+})
+
+/** A row of values that were measured already. */
+export const make = (
+  name: string,
+  sides: {
+    readonly ours: readonly [what: string, values: ReadonlyArray<number>]
+    readonly reference?: readonly [what: string, values: ReadonlyArray<number>] | undefined
+  },
+  options?: Partial<Pick<Row, "limit" | "target" | "unit">>
+): Row => {
+  const ours = series(...sides.ours)
+  const reference = sides.reference === undefined ? undefined : series(...sides.reference)
+  return {
+    name,
+    unit: options?.unit ?? "ms",
+    n: sides.ours[1].length,
+    ours,
+    reference,
+    ratio: reference === undefined ? undefined : ours.p50 / reference.p50,
+    target: options?.target,
+    limit: options?.limit
+  }
+}
+
+/** How long an effect takes, in milliseconds. */
+export const millisOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<number, E, R> =>
+  Effect.suspend(() => {
+    const start = performance.now()
+    return Effect.map(effect, () => performance.now() - start)
+  })
+
+/** Measures several sides alternately, each round beginning with another one, and gives the values of each. */
+export const alternate = <E, R>(
+  n: number,
+  sides: ReadonlyArray<Effect.Effect<number, E, R>>
+): Effect.Effect<ReadonlyArray<ReadonlyArray<number>>, E, R> =>
+  Effect.gen(function* () {
+    const values: ReadonlyArray<Array<number>> = sides.map(() => [])
+    for (let round = 0; round < n; round++) {
+      for (let turn = 0; turn < sides.length; turn++) {
+        const side = (round + turn) % sides.length
+        const measure = sides[side]
+        if (measure !== undefined) values[side]?.push(yield* measure)
+      }
+    }
+    return values
+  })
+
+/** Measures ours and the reference alternately. */
+export const compare = <E, R>(
+  name: string,
+  n: number,
+  ours: Side<E, R>,
+  reference: Side<E, R>,
+  options?: Partial<Pick<Row, "limit" | "target" | "unit">>
+): Effect.Effect<Row, E, R> =>
+  Effect.map(alternate(n, [ours.round, reference.round]), ([mine = [], theirs = []]) =>
+    make(name, { ours: [ours.what, mine], reference: [reference.what, theirs] }, options)
+  )
