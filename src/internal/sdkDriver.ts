@@ -217,6 +217,15 @@ const imageInfo = (image: Sdk.ImageHandle): Microsandbox.ImageInfo => ({
   lastUsedAt: date(image.lastUsedAt)
 })
 
+/** The SDK boots `alpine` from what was loaded under its whole name, but does not find it when asked for it. */
+const canonicalReference = (reference: string): string => {
+  const [first = "", ...rest] = reference.split("/")
+  const isRegistry = rest.length > 0 && (/[.:]/.test(first) || first === "localhost")
+  const path = isRegistry ? rest.join("/") : reference.includes("/") ? reference : `library/${reference}`
+  const tagged = /[:@]/.test(path) ? path : `${path}:latest`
+  return `${isRegistry ? first : "docker.io"}/${tagged}`
+}
+
 const images = ({
   sdk
 }: DriverContext): Pick<
@@ -240,8 +249,15 @@ const images = ({
     (all) => all.map(imageInfo)
   ),
   inspectImage: Effect.fn("Microsandbox.inspectImage")(function* (reference) {
-    const { config, handle } = yield* call("Microsandbox.inspectImage", { image: reference }, () =>
-      sdk.Image.inspect(reference)
+    const inspect = (reference: string) =>
+      call("Microsandbox.inspectImage", { image: reference }, () => sdk.Image.inspect(reference))
+    const canonical = canonicalReference(reference)
+    const { config, handle } = yield* inspect(reference).pipe(
+      Effect.catchReason("LightboxError", "NotFound", (_, error) =>
+        canonical === reference
+          ? Effect.fail(error)
+          : Effect.catchReason(inspect(canonical), "LightboxError", "NotFound", () => Effect.fail(error))
+      )
     )
     const env: { [name: string]: string } = {}
     for (const entry of config?.env ?? []) {

@@ -5,8 +5,11 @@ import * as Path from "effect/Path"
 import { run } from "../host/Subprocess.ts"
 import * as OciArchive from "./OciArchive.ts"
 
-/** The reference that the archive is loaded under. */
+/** The reference that tests use. */
 export const reference = "lightbox.test/busybox:1"
+
+// For examples, which name the image as everyone does.
+const wellKnown = "docker.io/library/busybox:latest"
 
 // The installed package's file, or that of the package itself, which takes no installing.
 const binary = Effect.fnUntraced(function* (folder: string) {
@@ -62,4 +65,7 @@ const makeLayer = Effect.fnUntraced(function* (folder: string) {
 })
 
 /** The path of the archive, made from Debian's package at the first time: the same bytes wherever the package is the same. */
-export const archive = OciArchive.cached({ name: "busybox", reference, revision: 1 }, makeLayer)
+export const archive = OciArchive.cached(
+  { name: "busybox", references: [reference, wellKnown], revision: 2 },
+  makeLayer
+)

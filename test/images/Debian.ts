@@ -6,8 +6,11 @@ import * as Packages from "../host/Packages.ts"
 import { run } from "../host/Subprocess.ts"
 import * as OciArchive from "./OciArchive.ts"
 
-/** The reference that the archive is loaded under. */
+/** The reference that tests use. */
 export const reference = "lightbox.test/debian:12"
+
+// For examples, which name the image as everyone does.
+const wellKnown = "docker.io/library/debian:12"
 
 const suite = "bookworm"
 
@@ -43,4 +46,4 @@ const makeLayer = Effect.fnUntraced(function* (folder: string) {
 })
 
 /** The path of the archive, made from Debian's packages at the first time, which takes a minute or two. */
-export const archive = OciArchive.cached({ name: "debian", reference, revision: 1 }, makeLayer)
+export const archive = OciArchive.cached({ name: "debian", references: [reference, wellKnown], revision: 2 }, makeLayer)

@@ -11,7 +11,8 @@ import { run } from "../host/Subprocess.ts"
 /** An image, up to its files. */
 export interface Image {
   readonly name: string
-  readonly reference: string
+  /** What it is loaded under. */
+  readonly references: readonly [string, ...Array<string>]
   /** Changes whenever the same name is to be built anew. */
   readonly revision: number
 }
@@ -64,12 +65,12 @@ const pack = Effect.fnUntraced(function* (image: Image, folder: string, layer: s
     config,
     layers: [yield* addFile("application/vnd.oci.image.layer.v1.tar+gzip", `${layer}.gz`)]
   })
-  const annotations = { "org.opencontainers.image.ref.name": image.reference }
+  const manifests = image.references.map((reference) => ({
+    ...manifest,
+    annotations: { "org.opencontainers.image.ref.name": reference }
+  }))
   yield* fs.writeFileString(path.join(layout, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }))
-  yield* fs.writeFileString(
-    path.join(layout, "index.json"),
-    JSON.stringify({ schemaVersion: 2, manifests: [{ ...manifest, annotations }] })
-  )
+  yield* fs.writeFileString(path.join(layout, "index.json"), JSON.stringify({ schemaVersion: 2, manifests }))
   const archive = path.join(folder, "archive.tar")
   const owner = ["--owner=0", "--group=0", "--mode=u=rwX,go=rX"]
   yield* run("tar", ["--create", "--file", archive, "--directory", layout, ...reproducible, ...owner, "."])
@@ -95,7 +96,7 @@ export const cached = Effect.fnUntraced(function* <E, R>(
   if (yield* fs.exists(archive)) return archive
   return yield* Effect.gen(function* () {
     if (yield* fs.exists(archive)) return archive
-    yield* Host.say(`building the image ${image.reference}`)
+    yield* Host.say(`building the image ${image.references[0]}`)
     const folder = yield* Cache.runFolder()
     const layer = yield* makeLayer(folder)
     yield* fs.rename(yield* pack(image, folder, layer), archive)
