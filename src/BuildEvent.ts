@@ -24,6 +24,8 @@ import * as Schema from "effect/Schema"
 const common = {
   /** Which build: the same for all its events, different for every build. */
   buildId: Schema.String,
+  /** Position among the events of its build, from 0. */
+  sequence: Schema.Int,
   /** The definition's name. */
   snapshot: Schema.String,
   /** Milliseconds since 1970. */
@@ -42,8 +44,9 @@ const step = {
  * **Details**
  *
  * `Planned` comes first and `Finished` or `Failed` last. `Waiting` says that
- * another build, here or in another process, is making the same; its events
- * follow under its own `buildId`. Output is decoded as UTF-8 and redacted.
+ * another build, here or in another process, is making the same; its later
+ * events follow under its own `buildId`, with the `sequence` they have there.
+ * Output is decoded as UTF-8 and redacted.
  *
  * **Example** (Writing NDJSON)
  *
@@ -66,8 +69,11 @@ export const BuildEvent = Schema.TaggedUnion({
   Pulling: {
     ...common,
     image: Schema.String,
+    phase: Schema.Literals(["Resolving", "Resolved", "Downloading", "Unpacking", "Pulled"]),
     layer: Schema.optionalKey(Schema.Int),
+    /** Bytes of the layer. */
     done: Schema.optionalKey(Schema.Finite),
+    /** Bytes of the layer, or of the whole image where none is named. */
     total: Schema.optionalKey(Schema.Finite)
   },
   Booting: { ...common, builder: Schema.String, from: Schema.String },

@@ -389,6 +389,7 @@ export interface CallOptions {
  */
 export type BuildEvent = {
   readonly buildId: string
+  readonly sequence: number
   readonly snapshot: string
   readonly at: number
 } & (
@@ -397,6 +398,7 @@ export type BuildEvent = {
   | {
       readonly _tag: "Pulling"
       readonly image: string
+      readonly phase: "Resolving" | "Resolved" | "Downloading" | "Unpacking" | "Pulled"
       readonly layer?: number
       readonly done?: number
       readonly total?: number

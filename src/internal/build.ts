@@ -522,17 +522,14 @@ const makeBuilders = <E, R>(
       registry,
       mounts: { ...(needsSecretFiles(prepared) ? { [StepRunner.secretsFolder]: Mount.tmpfs() } : {}), ...mounts },
       labels: { [roleLabel]: "builder", [definitionLabel]: definition.name },
-      onPullProgress: (progress) => {
-        if (progress._tag === "Downloading" || progress._tag === "Unpacking") {
-          events.emitUnsafe({
-            _tag: "Pulling",
-            image: prepared.image,
-            layer: progress.layer,
-            done: progress.done,
-            ...(progress.total === undefined ? {} : { total: progress.total })
-          })
-        } else events.emitUnsafe({ _tag: "Pulling", image: prepared.image })
-      }
+      onPullProgress: (progress) =>
+        events.emitUnsafe({
+          _tag: "Pulling",
+          image: prepared.image,
+          phase: progress._tag,
+          ...("layer" in progress ? { layer: progress.layer, done: progress.done } : {}),
+          ...("total" in progress && progress.total !== undefined ? { total: progress.total } : {})
+        })
     }).pipe(Scope.provide(own), Effect.provideService(Microsandbox.Microsandbox, driver))
     bootMillis = (yield* Clock.currentTimeMillis) - start
     yield* events.emit({ _tag: "Booted", builder: name, durationMillis: bootMillis })

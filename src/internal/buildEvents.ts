@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import { BuildEvent } from "../BuildEvent.ts"
 
 /** An event without what all events of a build have in common. */
-type Bare<Event> = Event extends BuildEvent ? Omit<Event, "buildId" | "snapshot" | "at"> : never
+type Bare<Event> = Event extends BuildEvent ? Omit<Event, "buildId" | "sequence" | "snapshot" | "at"> : never
 
 /** Says what happens. */
 export interface Emitter {
@@ -60,8 +60,15 @@ export const make = Effect.fnUntraced(function* (options: {
     Queue.offerUnsafe(queue, event)
   }
   const clock = yield* Effect.clockWith(Effect.succeed)
+  let sequence = 0
   const emitUnsafe: Emitter["emitUnsafe"] = (bare) => {
-    const event: BuildEvent = { ...bare, buildId, snapshot, at: clock.currentTimeMillisUnsafe() }
+    const event: BuildEvent = {
+      ...bare,
+      buildId,
+      sequence: sequence++,
+      snapshot,
+      at: clock.currentTimeMillisUnsafe()
+    }
     tell(encode(event))
     deliver(event)
   }
