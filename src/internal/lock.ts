@@ -2,10 +2,10 @@
  * Locks between the processes of one host that a dead process can not keep.
  *
  * A holder listens on a Unix socket, and a file with the lock's next number says
- * where. The file with the highest number is the lock: it is held while its
- * socket answers, and the kernel closes a socket with its process, however that
- * ends. A number is made exclusively (link(2) fails if it is there) and the
- * highest is never removed, so of all who find the lock free one gets it.
+ * where: the lock is held while a socket answers, and the kernel closes a socket
+ * with its process, however that ends. Of all who find the lock free and make the
+ * next number exclusively (link(2) fails if it is there), the one has it who then
+ * finds the other numbers as they were.
  *
  * Those who wait stay connected to the holder: they learn of its end at once,
  * and read meanwhile what it tells them. Lock libraries for Node.js renew a
@@ -14,21 +14,16 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
-import * as Net from "node:net"
 import * as Path from "node:path"
-import * as Timers from "node:timers/promises"
 import { LightboxError, Unknown } from "../LightboxError.ts"
+import { dial, isAnswered, isCode, listen, type Listener } from "./socket.ts"
 
-/** A lock that is held. */
-export interface Lock {
-  /** Tells all who wait a line of text. Those who do not read fast enough miss some. */
-  readonly tell: (line: string) => void
-}
+/** A lock that is held; those who wait are told. */
+export type Lock = Pick<Listener, "tell">
 
 /** What those who wait are told; it ends when the lock is let go. */
 export type Waiting = Stream.Stream<string>
@@ -43,11 +38,8 @@ const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
       })
   })
 
-const isCode = (cause: unknown, ...codes: ReadonlyArray<string>): boolean =>
-  Predicate.hasProperty(cause, "code") && codes.some((code) => cause.code === code)
-
 /** Locks are files in a folder; a socket's path can have about a hundred characters only. */
-const idOf = (name: string): string => Crypto.createHash("sha256").update(name).digest("hex").slice(0, 16)
+const idOf = (name: string): string => Crypto.createHash("sha256").update(name).digest("hex").slice(0, 12)
 
 /**
  * Takes a lock for the life of the scope if nobody holds it; otherwise gives
@@ -60,20 +52,40 @@ export const tryAcquire = Effect.fnUntraced(function* (
   const id = idOf(name)
   yield* attempt(() => Fs.mkdir(folder, { recursive: true, mode: 0o700 }))
   for (;;) {
-    const highest = yield* highestNumber(folder, id)
-    const holder = yield* connect(folder, id, highest)
-    if (Option.isSome(holder)) return { waiting: holder.value }
-
-    const number = highest + 1
-    const lock = yield* claim(folder, id, number)
-    if (Option.isNone(lock)) continue
-    if ((yield* highestNumber(folder, id)) === number) {
-      yield* removeBelow(folder, id, number)
-      return { lock: lock.value }
-    }
-    // Others came and went in between: the number is one of the past, and holds nothing.
-    yield* attempt(() => Fs.rm(numbered(folder, id, number), { force: true }))
+    const numbers = yield* read(folder, id)
+    const waiting = yield* connect(folder, numbers)
+    if (Option.isSome(waiting)) return { waiting: waiting.value }
+    const lock = yield* succeed(folder, id, numbers)
+    if (Option.isSome(lock)) return { lock: lock.value }
   }
+})
+
+/** Takes a lock that nobody was seen to hold; nothing if somebody else does now. */
+const succeed = Effect.fnUntraced(function* (
+  folder: string,
+  id: string,
+  seen: ReadonlyArray<Numbered>
+): Effect.fn.Return<Option.Option<Lock>, LightboxError, Scope.Scope> {
+  const number = Math.max(0, ...seen.map(({ number }) => number)) + 1
+  const claimed = yield* claim(folder, id, number)
+  if (Option.isNone(claimed)) return claimed
+  // Others may have come and gone since the numbers were read: then this number says nothing.
+  const others = (yield* read(folder, id)).filter((other) => other.number !== number)
+  const isUnchanged =
+    others.length === seen.length &&
+    others.every((other) => seen.some(({ number, socket }) => other.number === number && other.socket === socket))
+  if (isUnchanged) {
+    yield* attempt(async () => {
+      for (const { path, socket } of others) {
+        await Fs.rm(Path.join(folder, socket), { force: true })
+        await Fs.rm(path, { force: true })
+      }
+    })
+    return claimed
+  }
+  yield* attempt(() => Fs.rm(Path.join(folder, `${id}.${number}`), { force: true }))
+  yield* Effect.promise(claimed.value.close)
+  return Option.none()
 })
 
 /** Takes a lock for the life of the scope, waiting until it is let go. */
@@ -88,26 +100,41 @@ export const acquire = (
       : Effect.andThen(Stream.runForEach(result.waiting, onLine), acquire(folder, name, onLine))
   )
 
-const numbered = (folder: string, id: string, number: number) => Path.join(folder, `${id}.${number}`)
+/** A number of a lock, and the socket of who made it. */
+interface Numbered {
+  readonly number: number
+  readonly path: string
+  readonly socket: string
+}
 
-const highestNumber = (folder: string, id: string): Effect.Effect<number, LightboxError> =>
-  Effect.map(
-    attempt(() => Fs.readdir(folder)),
-    (entries) =>
-      entries.reduce((highest, entry) => {
-        const number = entry.startsWith(`${id}.`) ? Number(entry.slice(id.length + 1)) : Number.NaN
-        return number > highest ? number : highest
-      }, 0)
-  )
+const read = (folder: string, id: string): Effect.Effect<ReadonlyArray<Numbered>, LightboxError> =>
+  attempt(async () => {
+    for (;;) {
+      const entries = (await Fs.readdir(folder)).filter((entry) => entry.startsWith(`${id}.`))
+      const numbers = await Promise.all(entries.map((entry) => readNumber(folder, entry)))
+      // If one is gone since, what was listed may not have been all there is.
+      if (numbers.every((number) => number !== undefined)) return numbers
+    }
+  })
+
+const readNumber = async (folder: string, entry: string): Promise<Numbered | undefined> => {
+  const path = Path.join(folder, entry)
+  try {
+    return { number: Number(entry.slice(entry.indexOf(".") + 1)), path, socket: await Fs.readFile(path, "utf8") }
+  } catch (cause) {
+    if (isCode(cause, "ENOENT")) return undefined
+    throw cause
+  }
+}
 
 /** Listens, and makes the number say where; nothing if the number is there already. */
 const claim = Effect.fnUntraced(function* (
   folder: string,
   id: string,
   number: number
-): Effect.fn.Return<Option.Option<Lock>, LightboxError, Scope.Scope> {
-  const socket = Path.join(folder, `${id}-${Crypto.randomBytes(6).toString("hex")}`)
-  const lock = yield* Effect.acquireRelease(
+): Effect.fn.Return<Option.Option<Listener>, LightboxError, Scope.Scope> {
+  const socket = Path.join(folder, `${id}-${Crypto.randomBytes(4).toString("hex")}`)
+  const listener = yield* Effect.acquireRelease(
     attempt(() => listen(socket)),
     ({ close }) => Effect.promise(close)
   )
@@ -115,7 +142,7 @@ const claim = Effect.fnUntraced(function* (
     const draft = `${socket}.draft`
     await Fs.writeFile(draft, Path.basename(socket))
     try {
-      await Fs.link(draft, numbered(folder, id, number))
+      await Fs.link(draft, Path.join(folder, `${id}.${number}`))
       return true
     } catch (cause) {
       if (isCode(cause, "EEXIST")) return false
@@ -124,96 +151,78 @@ const claim = Effect.fnUntraced(function* (
       await Fs.rm(draft, { force: true })
     }
   })
-  return isMade ? Option.some(lock) : Option.none()
+  if (isMade) return Option.some(listener)
+  yield* Effect.promise(listener.close)
+  return Option.none()
 })
 
-const slowReaderBytes = 1024 * 1024
-
-const listen = (path: string): Promise<Lock & { readonly close: () => Promise<void> }> =>
-  new Promise((resolve, reject) => {
-    const readers = new Set<Net.Socket>()
-    const server = Net.createServer((reader) => {
-      readers.add(reader)
-      // Holding a lock must not keep a process alive that has nothing else to do.
-      reader.unref()
-      reader.on("error", () => reader.destroy())
-      reader.on("close", () => readers.delete(reader))
-    })
-    server.unref()
-    server.on("error", reject)
-    server.listen(path, () =>
-      resolve({
-        tell: (line) => {
-          for (const reader of readers) if (reader.writableLength < slowReaderBytes) reader.write(`${line}\n`)
-        },
-        close: async () => {
-          server.close()
-          for (const reader of readers) reader.destroy()
-          await Fs.rm(path, { force: true })
-        }
-      })
-    )
-  })
-
-/** Connects to the holder of a number, if it lives. */
+/** Connects to the holder, if there is one. */
 const connect = (
   folder: string,
-  id: string,
-  number: number
+  numbers: ReadonlyArray<Numbered>
 ): Effect.Effect<Option.Option<Waiting>, LightboxError, Scope.Scope> =>
-  number === 0
-    ? Effect.succeedNone
-    : Effect.acquireRelease(
-        attempt(async () => {
-          try {
-            const socket = await Fs.readFile(numbered(folder, id, number), "utf8")
-            return Option.some(await dialPatiently(Path.join(folder, socket)))
-          } catch (cause) {
-            if (isCode(cause, "ENOENT", "ECONNREFUSED", "ECONNRESET")) return Option.none()
-            throw cause
-          }
-        }),
-        (holder) => Effect.sync(() => Option.map(holder, (socket) => socket.destroy()))
-      ).pipe(Effect.map(Option.map(linesOf)))
-
-const dial = (path: string): Promise<Net.Socket> =>
-  new Promise((resolve, reject) => {
-    const socket = Net.connect(path, () => {
-      socket.off("error", reject)
-      socket.on("error", () => socket.destroy())
-      resolve(socket)
-    })
-    socket.once("error", reject)
-  })
-
-/** A holder that so many try to reach at once that its queue is full is alive. */
-const dialPatiently = async (path: string): Promise<Net.Socket> => {
-  try {
-    return await dial(path)
-  } catch (cause) {
-    if (!isCode(cause, "EAGAIN")) throw cause
-    await Timers.setTimeout(50)
-    return dialPatiently(path)
-  }
-}
-
-const linesOf = (socket: Net.Socket): Waiting =>
-  Stream.fromAsyncIterable<Uint8Array, unknown>(socket, (cause) => cause).pipe(
-    // A holder that dies resets the connection: for those who wait that is its end.
-    Stream.catch(() => Stream.empty),
-    Stream.decodeText,
-    Stream.splitLines
+  Effect.acquireRelease(
+    attempt(async () => {
+      for (const { socket } of numbers) {
+        const holder = await dial(Path.join(folder, socket))
+        if (holder !== undefined) return Option.some(holder)
+      }
+      return Option.none()
+    }),
+    (holder) => Effect.sync(() => Option.map(holder, (socket) => socket.destroy()))
+  ).pipe(
+    Effect.map(
+      Option.map((holder) =>
+        Stream.fromAsyncIterable<Uint8Array, unknown>(holder, (cause) => cause).pipe(
+          // A holder that dies resets the connection: for those who wait that is its end.
+          Stream.catch(() => Stream.empty),
+          Stream.decodeText,
+          Stream.splitLines
+        )
+      )
+    )
   )
 
-/** Removes the numbers of the past, with the sockets that dead holders left. */
-const removeBelow = (folder: string, id: string, number: number): Effect.Effect<void, LightboxError> =>
-  attempt(async () => {
-    for (const entry of await Fs.readdir(folder)) {
-      const other = entry.startsWith(`${id}.`) ? Number(entry.slice(id.length + 1)) : Number.NaN
-      if (!(other < number)) continue
-      const path = Path.join(folder, entry)
-      const socket = await Fs.readFile(path, "utf8").catch(() => undefined)
-      if (socket !== undefined && socket !== "") await Fs.rm(Path.join(folder, socket), { force: true })
-      await Fs.rm(path, { force: true })
-    }
-  })
+/** Removes what is left of locks that nobody holds, and tells the files. */
+export const collect = Effect.fnUntraced(function* (
+  folder: string,
+  options: { readonly dryRun: boolean }
+): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+  const removed: Array<string> = []
+  const remove = (entry: string) =>
+    Effect.suspend(() => {
+      removed.push(entry)
+      return options.dryRun ? Effect.void : attempt(() => Fs.rm(Path.join(folder, entry), { force: true }))
+    })
+  const entries = yield* attempt(() =>
+    Fs.readdir(folder).catch((cause) => (isCode(cause, "ENOENT") ? [] : Promise.reject(cause)))
+  )
+  const ids = new Set(entries.flatMap((entry) => /^([0-9a-f]+)\.\d+$/.exec(entry)?.[1] ?? []))
+  for (const id of ids) {
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const numbers = yield* read(folder, id)
+        if (numbers.length === 0 || Option.isSome(yield* connect(folder, numbers))) return
+        // Whoever has read these numbers, and not yet made the next, finds that they have changed.
+        if (!options.dryRun && Option.isNone(yield* succeed(folder, id, numbers))) return
+        const left = options.dryRun ? numbers : yield* read(folder, id)
+        yield* Effect.forEach(left, ({ path }) => remove(Path.basename(path)))
+      })
+    )
+  }
+  // A process that was killed while it made or released a lock. One that is about to listen is not there to answer yet.
+  const now = Date.now()
+  for (const entry of entries) {
+    const socket = /^([0-9a-f]+-[0-9a-f]+)(\.draft)?$/.exec(entry)?.[1]
+    if (socket === undefined) continue
+    const isLeft = yield* attempt(async () => {
+      const stats = await Fs.stat(Path.join(folder, entry)).catch(() => undefined)
+      if (stats === undefined || now - stats.ctimeMs < startupMillis) return false
+      return !(await isAnswered(Path.join(folder, socket)))
+    })
+    if (isLeft) yield* remove(entry)
+  }
+  return removed
+})
+
+const startupMillis = 10_000
