@@ -546,8 +546,12 @@ export type PlainStep =
     }
 
 /**
- * A definition from a plain object. What it says is checked when it is planned
- * or built, like any definition's.
+ * A definition from a plain object, of the shape that lightbox's have. What it
+ * says is checked when it is planned or built, like any definition's.
+ *
+ * **Details**
+ *
+ * Scripts run in a login shell, as lightbox runs them.
  *
  * **Example** (A definition in one piece)
  *
@@ -566,9 +570,10 @@ export const define = (config: PlainDefinition): Definition => {
   if (config.env !== undefined) steps.push({ _tag: "Env", variables: config.env, declaredAt, options: {} })
   if (config.workdir !== undefined) steps.push({ _tag: "Workdir", path: config.workdir, declaredAt, options: {} })
   for (const step of config.setup ?? []) {
-    if (typeof step === "string") steps.push({ _tag: "Shell", script: step, declaredAt, options: {} })
+    if (typeof step === "string") steps.push({ _tag: "Shell", script: step, declaredAt, options: { login: true } })
     else if (step.kind === "shell") {
-      steps.push({ _tag: "Shell", script: step.script, declaredAt, options: { description: step.description } })
+      const { description, script } = step
+      steps.push({ _tag: "Shell", script, declaredAt, options: { login: true, description } })
     } else {
       const argv: [string, ...Array<string>] = [step.cmd, ...(step.args ?? [])]
       steps.push({ _tag: "Exec", argv, declaredAt, options: { description: step.description } })

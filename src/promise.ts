@@ -8,10 +8,11 @@
  * **Details**
  *
  * Every function takes an `AbortSignal`: aborting stops what runs in the guest,
- * cleans up, and then rejects with the signal's reason. Everything rejects with
- * {@link LightboxError}. A process that gets SIGINT, SIGTERM or SIGHUP first
- * releases its sandboxes (within 10 seconds) and then exits with 130, 143 or 129,
- * unless it listens for the signal itself.
+ * cleans up, and then rejects with the signal's reason. Everything else rejects
+ * with {@link LightboxError}. A process that gets SIGINT, SIGTERM or SIGHUP, or
+ * throws what nobody catches, first releases its sandboxes (within 10 seconds)
+ * and then ends as it would have: with 130, 143, 129, or the error. If the program
+ * listens for the signal itself, that counts from the second signal on.
  *
  * **Example** (Build once, run a command)
  *
@@ -37,12 +38,17 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type { CallOptions } from "./internal/promise/options.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
+import { CString, Env, GuestPath, ImageReference, Labels, Name, notBlank } from "./internal/schemas.ts"
+import { decoder } from "./internal/validation.ts"
 import * as Errors from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import * as Mounts from "./Mount.ts"
 import * as Sandboxes from "./Sandbox.ts"
+import { SandboxConfig } from "./SandboxConfig.ts"
 import * as Snapshots from "./Snapshot.ts"
 import * as Volumes from "./Volume.ts"
 
@@ -53,13 +59,20 @@ export {
   ExecOutput,
   ExecSink,
   type ExecStreamOptions,
-  type ExitStatus,
+  type ExitStatus
+} from "./internal/promise/exec.ts"
+export {
   type FsEntry,
-  Sandbox,
-  SandboxFs,
-  SandboxHandle,
-  type SandboxStatus
-} from "./internal/promise/sandbox.ts"
+  type FsEntryKind,
+  type FsMetadata,
+  FsReadStream,
+  FsWriteSink,
+  SandboxFs
+} from "./internal/promise/files.ts"
+export { type CallOptions } from "./internal/promise/options.ts"
+export { Sandbox, type SandboxBuilder, SandboxHandle, type SandboxStatus } from "./internal/promise/sandbox.ts"
+export { Snapshot, SnapshotBuilder } from "./internal/promise/snapshot.ts"
+export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"
 
 // =============================================================================
 // Types
@@ -352,25 +365,6 @@ export interface EnsureVolumeOptions {
 }
 
 /**
- * Options that every function takes.
- *
- * **Example** (Giving up after a second)
- *
- * ```ts
- * import { listSnapshots } from "effect-lightbox/promise"
- *
- * export const snapshots = listSnapshots({ signal: AbortSignal.timeout(1000) })
- * ```
- *
- * @category options
- * @since 0.1.0
- */
-export interface CallOptions {
-  /** Stops the call, and rejects with its reason. */
-  signal?: AbortSignal | undefined
-}
-
-/**
  * What happens while a snapshot is built. `at` is in milliseconds since 1970,
  * durations are in milliseconds, steps count from 1.
  *
@@ -569,7 +563,7 @@ export const LightboxError: abstract new (...args: never) => LightboxError = Err
  * @category constructors
  * @since 0.1.0
  */
-export const defineSnapshot = <const T extends SnapshotConfig>(config: T): T => config
+export const defineSnapshot = <T extends SnapshotConfig>(config: T): T => config
 
 /**
  * A step that runs a script in a login shell.
@@ -619,21 +613,38 @@ export const exec = (
   ...(description === undefined ? {} : { description })
 })
 
+const Step = Schema.Union([
+  notBlank("a script"),
+  Schema.Struct({
+    kind: Schema.Literal("shell"),
+    script: notBlank("a script"),
+    description: Schema.optional(Schema.NonEmptyString)
+  }),
+  Schema.Struct({
+    kind: Schema.Literal("exec"),
+    cmd: notBlank("the name of a program"),
+    args: Schema.optional(Schema.Array(CString)),
+    description: Schema.optional(Schema.NonEmptyString)
+  })
+])
+
+const decodeConfig = decoder(
+  Schema.Struct({
+    name: Name,
+    image: ImageReference,
+    resources: SandboxConfig.fields.resources,
+    workdir: Schema.optional(GuestPath),
+    env: Schema.optional(Env),
+    setup: Schema.optional(Schema.Array(Step)),
+    labels: Schema.optional(Labels)
+  }),
+  "buildSnapshot"
+)
+
+/** Checked before it is turned into steps, so that errors name what the caller wrote. */
 const definitionOf = (config: SnapshotConfig): Snapshots.Definition => {
-  let definition = Snapshots.make(config.name, config.image)
-  if (config.resources !== undefined) definition = Snapshots.resources(definition, config.resources)
-  if (config.labels !== undefined) definition = Snapshots.labels(definition, config.labels)
-  if (config.env !== undefined) definition = Snapshots.env(definition, config.env)
-  if (config.workdir !== undefined) definition = Snapshots.workdir(definition, config.workdir)
-  for (const step of config.setup ?? []) {
-    if (typeof step === "string") definition = Snapshots.shell(definition, step, { login: true })
-    else if (step.kind === "shell") {
-      definition = Snapshots.shell(definition, step.script, { login: true, description: step.description })
-    } else {
-      definition = Snapshots.exec(definition, step.cmd, step.args ?? [], { description: step.description })
-    }
-  }
-  return definition
+  Effect.runSync(decodeConfig(config))
+  return Snapshots.define(config)
 }
 
 const print = (line: string): void => {
@@ -692,10 +703,11 @@ const printEvent = (event: BuildEvent): void => {
  * @since 0.1.0
  */
 export const buildSnapshot = async (config: SnapshotConfig, options: BuildOptions = {}): Promise<void> => {
-  const { debugBuilder, onEvent, overwrite = true, rebuild, signal, verbose } = options
+  const { debugBuilder, onEvent, overwrite = true, rebuild, signal, verbose, ...unknown } = options
   const listens = onEvent !== undefined || verbose === true
   await Runtime.run(
     Snapshots.build(definitionOf(config), {
+      ...unknown,
       overwrite,
       replaceForeign: overwrite,
       force: rebuild,
@@ -780,6 +792,27 @@ export const removeSnapshot = async (
 // Sandboxes
 // =============================================================================
 
+const decodeLaunch = decoder(
+  Schema.Struct({
+    mounts: Schema.optional(
+      Schema.Record(
+        Schema.String,
+        Schema.Union([
+          Schema.String,
+          Schema.Struct({ volume: Schema.String, readonly: Schema.optional(Schema.Boolean) }),
+          Schema.Struct({ bind: Schema.String, readonly: Schema.optional(Schema.Boolean) }),
+          Schema.Struct({ tmpfs: Schema.Unknown })
+        ])
+      )
+    ),
+    ports: Schema.optional(Schema.Record(Schema.String, Schema.Unknown)),
+    secrets: Schema.optional(
+      Schema.Record(Schema.String, Schema.Struct({ value: Schema.String, hosts: Schema.Array(Schema.String) }))
+    )
+  }),
+  "launchSandbox"
+)
+
 const mountOf = (mount: Mount): Mounts.Input => {
   if (typeof mount === "string") return mount
   if ("volume" in mount) return Mounts.volume(mount.volume, { readonly: mount.readonly })
@@ -791,12 +824,14 @@ const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
 
 const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
-  const { mounts, overwrite = true, secrets, signal: _, verbose, ...rest } = options
-  if (verbose === true) print(`launching "${options.name}" from "${options.snapshot}"`)
+  const { mounts, overwrite = true, ports, secrets, signal: _, verbose: __, ...rest } = options
+  Effect.runSync(decodeLaunch({ mounts, ports, secrets }))
   return {
     ...rest,
     overwrite,
     ...(mounts === undefined ? {} : { mounts: mapValues(mounts, mountOf) }),
+    // Text is taken where it says a number, as keys always are.
+    ...(ports === undefined ? {} : { ports: mapValues(ports, Number) }),
     ...(secrets === undefined
       ? {}
       : { secrets: mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) })) })
@@ -824,8 +859,10 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
  * @category operations
  * @since 0.1.0
  */
-export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> =>
-  await Sandbox.open(Sandboxes.launch(launchOptionsOf(options)), options.signal)
+export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> => {
+  if (options.verbose === true) print(`launching "${options.name}" from "${options.snapshot}"`)
+  return await Sandbox.open(Sandboxes.launch(launchOptionsOf(options)), options.signal)
+}
 
 /**
  * Boots a sandbox, hands it to a callback, and ends and removes it when the
@@ -844,18 +881,13 @@ export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> =>
  * @since 0.1.0
  */
 export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: Sandbox) => Promise<T>): Promise<T> => {
-  const { signal } = options
   await using sandbox = await launchSandbox(options)
-  if (signal === undefined) return await use(sandbox)
   // The callback can not be stopped, but the sandbox can be taken away from it.
-  const aborted = Promise.withResolvers<never>()
-  const onAbort = () => aborted.reject(signal.reason)
-  signal.addEventListener("abort", onAbort, { once: true })
-  try {
-    return await Promise.race([use(sandbox), aborted.promise])
-  } finally {
-    signal.removeEventListener("abort", onAbort)
-  }
+  return await Runtime.abortable(
+    options.signal,
+    () => sandbox[Symbol.asyncDispose](),
+    () => use(sandbox)
+  )
 }
 
 /**
@@ -874,7 +906,7 @@ export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: San
  * @since 0.1.0
  */
 export const connectToSandbox = async (name: string, options?: CallOptions): Promise<Sandbox> =>
-  await Sandbox.connect(name, options?.signal)
+  await Sandbox.open(Sandboxes.connect(name), options?.signal)
 
 /**
  * Removes a sandbox with its disk; one that does not exist is no failure. Rejects

@@ -19,6 +19,7 @@ import {
   intBetween,
   Labels,
   Name,
+  notBlank,
   recordOf,
   User
 } from "./schemas.ts"
@@ -63,14 +64,11 @@ const Id = intBetween(0, 0xffff_fffe)
 
 const Owner = Schema.optional(Schema.Union([User, Schema.Struct({ uid: Id, gid: Id })]))
 
-const NonEmpty = (what: string) =>
-  CString.check(Schema.makeFilter((text) => (text.trim() === "" ? `expected ${what}` : undefined)))
-
 const StepSchema = Schema.TaggedUnion({
-  Shell: { declaredAt: Schema.Unknown, script: NonEmpty("a script"), options: commandOptions },
+  Shell: { declaredAt: Schema.Unknown, script: notBlank("a script"), options: commandOptions },
   Exec: {
     declaredAt: Schema.Unknown,
-    argv: Schema.TupleWithRest(Schema.Tuple([NonEmpty("the name of a program")]), [
+    argv: Schema.TupleWithRest(Schema.Tuple([notBlank("the name of a program")]), [
       Schema.Union([CString, Schema.Redacted(CString)])
     ]),
     options: commandOptions
@@ -95,7 +93,7 @@ const StepSchema = Schema.TaggedUnion({
   Workdir: { declaredAt: Schema.Unknown, path: GuestPath, options: Schema.Struct(commonOptions) },
   Effect: {
     declaredAt: Schema.Unknown,
-    name: NonEmpty("a name"),
+    name: notBlank("a name"),
     run: Schema.Unknown,
     options: Schema.Struct({ ...commonOptions, key: Schema.optional(Schema.String) })
   },
@@ -112,13 +110,11 @@ const DefinitionSchema = Schema.Struct({
   image: Schema.optional(ImageReference),
   labels: Labels,
   steps: Schema.Array(StepSchema),
-  options: Schema.Struct({
-    network,
-    pullPolicy,
-    registry,
-    resources,
-    mounts: Schema.optional(recordOf(Schema.Union([HostPath, Mount.Mount]), checkMountPath))
-  })
+  network,
+  pullPolicy,
+  registry,
+  resources,
+  mounts: Schema.optional(recordOf(Schema.Union([HostPath, Mount.Mount]), checkMountPath))
 })
 
 /** Fails with the first field that can not work. */
@@ -135,6 +131,6 @@ export const checkDefinition = <E, R>(
       image: base._tag === "Image" ? base.reference : undefined,
       labels,
       steps: steps.map((step: Step<E, R>) => ({ ...step })),
-      options
+      ...options
     })
   )

@@ -37,6 +37,10 @@ export const CString = Schema.String.check(
   Schema.makeFilter((text) => (text.includes("\0") ? "expected text without NUL characters" : undefined))
 )
 
+/** Text with something in it, which messages call `what`. */
+export const notBlank = (what: string) =>
+  CString.check(Schema.makeFilter((text) => (text.trim() === "" ? `expected ${what}` : undefined)))
+
 /** An absolute path in the guest. */
 export const GuestPath = Schema.String.check(
   Schema.makeFilter((path) =>

@@ -16,6 +16,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
+import * as Module from "node:module"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
@@ -50,14 +51,16 @@ type Driver = Microsandbox.Microsandbox["Service"]
 // One SDK, one home
 // =============================================================================
 
+const missing = (cause: unknown): LightboxError =>
+  new LightboxError({
+    method: "Microsandbox.layer",
+    reason: new RuntimeMissing({ problem: parse(cause).text, remedy: runtimeRemedy, cause })
+  })
+
 const load: Effect.Effect<SdkModule, LightboxError> = Effect.tryPromise({
   // Loaded when a driver is made: where the native module is missing, importing this library must not throw.
   try: () => import("microsandbox"),
-  catch: (cause) =>
-    new LightboxError({
-      method: "Microsandbox.layer",
-      reason: new RuntimeMissing({ problem: parse(cause).text, remedy: runtimeRemedy, cause })
-    })
+  catch: missing
 })
 
 let claimedHome: string | undefined
@@ -84,6 +87,13 @@ const claimHome = (home: string | undefined): Effect.Effect<string, LightboxErro
     process.env["MSB_HOME"] = wanted
     return Effect.succeed(wanted)
   })
+
+/** The SDK itself, at once, for those who want of it what a driver does not offer. */
+export const native = (home: string | undefined): Effect.Effect<SdkModule, LightboxError> =>
+  Effect.andThen(
+    claimHome(home),
+    Effect.try({ try: (): SdkModule => Module.createRequire(import.meta.url)("microsandbox"), catch: missing })
+  )
 
 const LayerOptions = Schema.Struct({
   home: Schema.optional(HostPath),

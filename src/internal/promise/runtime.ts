@@ -3,12 +3,16 @@
  */
 // @effect-diagnostics asyncFunction:off newPromise:off globalTimers:off
 import * as Cause from "effect/Cause"
-import type * as Effect from "effect/Effect"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Scope from "effect/Scope"
-import type { LightboxError } from "../../LightboxError.ts"
+import type * as Sdk from "microsandbox"
+import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
+import * as SdkDriver from "../sdkDriver.ts"
 
 type Runtime = ManagedRuntime.ManagedRuntime<Microsandbox.Microsandbox, LightboxError>
 
@@ -17,8 +21,36 @@ let current: Runtime | undefined
 
 /** Sets the options of the one driver of this process. They count until it is first used. */
 export const configure = (layerOptions: Microsandbox.LayerOptions): void => {
-  if (current !== undefined) throw new Error("configure() has no effect after the first use of the library")
+  if (current !== undefined) {
+    throw new LightboxError({
+      method: "configure",
+      reason: new Unsupported({ feature: "configure()", problem: "the library is in use already; call it first" })
+    })
+  }
   options = layerOptions
+}
+
+/** Runs everything on another driver from now on; the function that it gives goes back to the one before. */
+export const provide = (layer: Layer.Layer<Microsandbox.Microsandbox, LightboxError>): (() => Promise<void>) => {
+  const before = current
+  const provided = ManagedRuntime.make(layer)
+  current = provided
+  return async () => {
+    current = before
+    await provided.dispose()
+  }
+}
+
+/** The SDK itself. A driver of another kind has none. */
+export const native = (feature: string): typeof Sdk => {
+  const context = current?.cachedContext
+  if (context !== undefined && Context.get(context, Microsandbox.Microsandbox).backend !== "local") {
+    throw new LightboxError({
+      method: feature,
+      reason: new Unsupported({ feature, problem: "this driver is not the SDK's" })
+    })
+  }
+  return Effect.runSync(SdkDriver.native(options.home))
 }
 
 const runWith = async <A>(
@@ -35,71 +67,54 @@ const runWith = async <A>(
 }
 
 /**
- * Runs an effect. When the signal aborts, or the process is told to end, the
- * effect is interrupted, and the promise rejects once everything is cleaned up:
- * with the signal's reason.
+ * Runs an effect. When the signal aborts, the effect is interrupted, and the promise rejects with the signal's reason
+ * once everything is cleaned up. When the process ends meanwhile, the effect is interrupted, and the promise stays as
+ * it is: nobody is there any more to be told.
  */
 export const run = async <A>(
   effect: Effect.Effect<A, LightboxError, Microsandbox.Microsandbox>,
   signal?: AbortSignal
 ): Promise<A> => {
   signal?.throwIfAborted()
-  const controller = new AbortController()
-  const result = runWith(
-    effect,
-    signal === undefined ? controller.signal : AbortSignal.any([signal, controller.signal])
-  )
+  const ending = new AbortController()
+  const result = runWith(effect, either(signal, ending.signal))
   const end = begin(async () => {
-    controller.abort(new DOMException("The process is ending", "AbortError"))
+    ending.abort()
     await Promise.allSettled([result])
   })
   try {
     return await result
   } finally {
+    if (ending.signal.aborted) await new Promise<never>(() => {})
     end()
   }
 }
 
-// =============================================================================
-// The end of the process
-// =============================================================================
+/** A signal that aborts with either of two. */
+export const either = (one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined =>
+  one === undefined ? other : other === undefined ? one : AbortSignal.any([one, other])
 
-/** What is under way, and has to be stopped when the process is told to end: the last begun first. */
-const activities = new Set<() => Promise<void>>()
-
-const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const
-
-const exitCodes = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
-
-/** How long stopping everything may take. */
-const stopLimitMillis = 10_000
-
-let isStopping = false
-
-/** Registers something to be stopped with the process, and gives the function that takes it back. */
-const begin = (stop: () => Promise<void>): (() => void) => {
-  if (activities.size === 0) for (const signal of signals) process.on(signal, onSignal)
-  activities.add(stop)
-  return () => {
-    activities.delete(stop)
-    if (activities.size === 0 && !isStopping) for (const signal of signals) process.off(signal, onSignal)
+/** Waits for what can not be called off; when the signal aborts, ends it by `stop`, and rejects with the reason. */
+export const abortable = async <A>(
+  signal: AbortSignal | undefined,
+  stop: () => Promise<void>,
+  use: () => Promise<A>
+): Promise<A> => {
+  if (signal === undefined) return await use()
+  signal.throwIfAborted()
+  const aborted = Promise.withResolvers<never>()
+  const onAbort = () => aborted.reject(signal.reason)
+  signal.addEventListener("abort", onAbort, { once: true })
+  try {
+    return await Promise.race([use(), aborted.promise])
+  } catch (error) {
+    // What was ended may have rejected because of that.
+    if (!signal.aborted) throw error
+    await stop()
+    throw signal.reason
+  } finally {
+    signal.removeEventListener("abort", onAbort)
   }
-}
-
-const onSignal = (signal: (typeof signals)[number]): void => void stopAll(signal)
-
-const stopAll = async (signal: (typeof signals)[number]): Promise<void> => {
-  // The second signal means: now.
-  if (isStopping) process.exit(exitCodes[signal])
-  isStopping = true
-  // A program that listens itself decides itself when it ends.
-  const decides = process.listenerCount(signal) === 1
-  const limit = setTimeout(() => process.exit(exitCodes[signal]), stopLimitMillis)
-  await Promise.allSettled([...activities].toReversed().map((stop) => stop()))
-  clearTimeout(limit)
-  if (decides) process.exit(exitCodes[signal])
-  isStopping = false
-  for (const other of signals) process.off(other, onSignal)
 }
 
 /** A scope that outlives the call that made it: closed with the process, if not before. */
@@ -107,18 +122,112 @@ export interface OpenScope {
   readonly scope: Scope.Closeable
   /** Releases what is in it. */
   readonly close: () => Promise<void>
-  /** Leaves what is in it to itself. */
-  readonly forget: () => void
 }
 
-/** Makes a scope that outlives the call. */
-export const openScope = (): OpenScope => {
+const openScope = (signal: AbortSignal | undefined): OpenScope => {
   const scope = Scope.makeUnsafe()
   let closing: Promise<void> | undefined
   const close = () => {
-    closing ??= runWith(Scope.close(scope, Exit.void), undefined).finally(forget)
+    closing ??= runWith(Scope.close(scope, Exit.void), undefined).finally(() => {
+      signal?.removeEventListener("abort", close)
+      end()
+    })
     return closing
   }
-  const forget = begin(close)
-  return { scope, close, forget }
+  const end = begin(close)
+  signal?.addEventListener("abort", close)
+  return { scope, close }
+}
+
+/**
+ * Acquires something that outlives the call; what had been acquired is released if that fails. The signal counts during
+ * the call, and `forLife` until it is released, which its abort does.
+ */
+export const acquire = async <A, B>(
+  effect: Effect.Effect<A, LightboxError, Microsandbox.Microsandbox | Scope.Scope>,
+  use: (value: A, held: OpenScope) => B,
+  signals: { readonly signal?: AbortSignal | undefined; readonly forLife?: AbortSignal | undefined } = {}
+): Promise<B> => {
+  const { forLife, signal } = signals
+  const held = openScope(forLife)
+  try {
+    return use(await run(Scope.provide(effect, held.scope), either(signal, forLife)), held)
+  } catch (error) {
+    await held.close()
+    throw error
+  }
+}
+
+// =============================================================================
+// The end of the process
+// =============================================================================
+
+/** What is under way, and has to be stopped before the process ends: the last begun first. */
+const activities = new Set<() => Promise<void>>()
+
+/** Registers something to be stopped with the process, and gives the function that takes it back. */
+const begin = (stop: () => Promise<void>): (() => void) => {
+  if (activities.size === 0) listen()
+  activities.add(stop)
+  return () => {
+    activities.delete(stop)
+    if (activities.size === 0 && !isStopping) unlisten()
+  }
+}
+
+const exitCodes = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+
+type Signal = keyof typeof exitCodes
+
+const signals: ReadonlyArray<Signal> = ["SIGINT", "SIGTERM", "SIGHUP"]
+
+/** How long stopping everything may take. */
+const stopLimitMillis = 9_000
+
+let isStopping = false
+let ignored = 0
+
+const listen = (): void => {
+  for (const signal of signals) process.on(signal, onSignal)
+  process.on("uncaughtException", onUncaught)
+  process.on("beforeExit", onBeforeExit)
+}
+
+const unlisten = (): void => {
+  for (const signal of signals) process.off(signal, onSignal)
+  process.off("uncaughtException", onUncaught)
+  process.off("beforeExit", onBeforeExit)
+  ignored = 0
+}
+
+const onSignal = (signal: Signal): void => {
+  const exit = () => process.exit(exitCodes[signal])
+  // Asked twice: now.
+  if (isStopping) return exit()
+  // A program that listens itself may want to finish what it does. Not when it is asked once more.
+  if (process.listenerCount(signal) > 1 && ignored++ === 0) return
+  void stopAll(exit)
+}
+
+const onUncaught = (error: unknown): void => {
+  // Stopped in the middle, the program may well throw: it has ended already.
+  if (isStopping || process.listenerCount("uncaughtException") > 1) return
+  void stopAll(() => {
+    // Thrown where nobody listens any more, it is reported, and ends the process, as it would have without us.
+    unlisten()
+    setImmediate(() => {
+      throw error
+    })
+  })
+}
+
+/** A program that has nothing more to do ends, whatever it left open. */
+const onBeforeExit = (): void => void Promise.allSettled([...activities].toReversed().map((stop) => stop()))
+
+const stopAll = async (end: () => void): Promise<void> => {
+  isStopping = true
+  const limit = setTimeout(end, stopLimitMillis)
+  await Promise.allSettled([...activities].toReversed().map((stop) => stop()))
+  clearTimeout(limit)
+  end()
 }

@@ -4,346 +4,77 @@
  *
  * No type of Effect may appear in a declaration of this module.
  */
-// @effect-diagnostics asyncFunction:off globalDate:off newPromise:off
-import type * as Cause from "effect/Cause"
+// @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
-import * as Effect from "effect/Effect"
-import * as Queue from "effect/Queue"
-import * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
-import * as Fs from "node:fs"
-import * as Path from "node:path"
-import type * as Guest from "../../Guest.ts"
-import { LightboxError, Unsupported } from "../../LightboxError.ts"
+import { LightboxError, Replaced, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandboxes from "../../Sandbox.ts"
-import * as Execution from "../execution.ts"
-import { type OpenScope, openScope, run } from "./runtime.ts"
+import { ExecHandle, type ExecOptions, ExecOutput, type ExecStreamOptions, type ExitStatus, start } from "./exec.ts"
+import { SandboxFs } from "./files.ts"
+import type { CallOptions } from "./options.ts"
+import { acquire, native, type OpenScope, run } from "./runtime.ts"
 
-// =============================================================================
-// Commands
-// =============================================================================
-
-/** Options of a command. Times are in milliseconds. */
-export interface ExecOptions {
-  readonly cwd?: string | undefined
-  readonly user?: string | undefined
-  readonly env?: { readonly [name: string]: string } | undefined
-  /** What the command reads. Default: nothing, its input is closed. */
-  readonly stdin?: string | Uint8Array | undefined
-  /** Kill the command after so many milliseconds, and reject. Default: never. */
-  readonly timeoutMs?: number | undefined
-  /** Kill the command when this aborts, and reject with its reason. */
-  readonly signal?: AbortSignal | undefined
-}
-
-/** Options of a command whose output is read while it runs. */
-export interface ExecStreamOptions extends ExecOptions {
-  /** Keep the input open, for `takeStdin()`. Default: `false`, the command reads `stdin` and then the end. */
-  readonly pipeStdin?: boolean | undefined
-  /** Give the command a terminal. Default: none. */
-  readonly terminal?: { readonly rows: number; readonly columns: number } | undefined
-}
-
-/** What happens while a command runs. */
-export type ExecEvent =
-  | { readonly kind: "started"; readonly pid: number }
-  | { readonly kind: "stdout"; readonly data: Uint8Array }
-  | { readonly kind: "stderr"; readonly data: Uint8Array }
-  | { readonly kind: "exited"; readonly code: number }
-
-/** How a command ended. */
-export interface ExitStatus {
-  readonly code: number
-  readonly success: boolean
-}
-
-/** What a command wrote, and how it ended. A code other than 0 is a result, not a rejection. */
-export class ExecOutput {
-  readonly #exitCode: number
-  readonly #stdout: Uint8Array
-  readonly #stderr: Uint8Array
-
-  /** @internal */
-  constructor(exitCode: number, stdout: Uint8Array, stderr: Uint8Array) {
-    this.#exitCode = exitCode
-    this.#stdout = stdout
-    this.#stderr = stderr
-  }
-  /** -1: it was ended by a signal. */
-  get code(): number {
-    return this.#exitCode
-  }
-  /** Whether the code is 0. */
-  get success(): boolean {
-    return this.#exitCode === 0
-  }
-  get status(): ExitStatus {
-    return { code: this.code, success: this.success }
-  }
-  /** As UTF-8. */
-  stdout(): string {
-    return new TextDecoder().decode(this.#stdout)
-  }
-  /** As UTF-8. */
-  stderr(): string {
-    return new TextDecoder().decode(this.#stderr)
-  }
-  stdoutBytes(): Uint8Array {
-    return this.#stdout
-  }
-  stderrBytes(): Uint8Array {
-    return this.#stderr
-  }
-}
-
-/** The input of a running command. */
-export class ExecSink implements AsyncDisposable {
-  readonly #queue: Queue.Queue<Uint8Array, Cause.Done>
-
-  /** @internal */
-  constructor(queue: Queue.Queue<Uint8Array, Cause.Done>) {
-    this.#queue = queue
-  }
-  /** Writes, and resolves when there is room for more. */
-  async write(data: Uint8Array | string): Promise<void> {
-    await run(Effect.asVoid(Queue.offer(this.#queue, typeof data === "string" ? new TextEncoder().encode(data) : data)))
-  }
-  /** Closes the input: the command reads its end. */
-  async close(): Promise<void> {
-    await run(Effect.asVoid(Queue.end(this.#queue)))
-  }
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
-  }
-}
-
-/** A running command: its events with `for await`, or one by one with `recv()`. */
-export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
-  readonly #process: Guest.Process
-  readonly #held: OpenScope
-  readonly #signal: AbortSignal | undefined
-  readonly #events: AsyncIterator<ExecEvent>
-  #sink: ExecSink | undefined
-
-  private constructor(
-    process: Guest.Process,
-    held: OpenScope,
-    signal: AbortSignal | undefined,
-    events: AsyncIterator<ExecEvent>,
-    sink: ExecSink | undefined
-  ) {
-    this.#process = process
-    this.#held = held
-    this.#signal = signal
-    this.#events = events
-    this.#sink = sink
-  }
-
-  /** @internal */
-  static async start(
-    sandbox: Sandboxes.Sandbox,
-    argv: readonly [string, ...Array<string>],
-    options: ExecStreamOptions | undefined
-  ): Promise<ExecHandle> {
-    const held = openScope()
-    const { signal } = options ?? {}
-    const abort = () => void held.close()
-    try {
-      const started = await run(
-        Effect.gen(function* () {
-          const process = yield* sandbox.spawn(argv[0], argv.slice(1), {
-            workdir: options?.cwd,
-            user: options?.user,
-            env: options?.env,
-            terminal: options?.terminal
-          })
-          const input = yield* Queue.bounded<Uint8Array, Cause.Done>(16)
-          const isPipe = options?.pipeStdin === true
-          yield* Effect.forkScoped(
-            Execution.feed<never, never>(process, isPipe ? Stream.fromQueue(input) : options?.stdin)
-          )
-          if (options?.timeoutMs !== undefined) {
-            yield* Effect.forkScoped(Effect.delay(Effect.ignore(process.signal("SIGKILL")), options.timeoutMs))
-          }
-          const output: Stream.Stream<ExecEvent, LightboxError> = Stream.map(process.output, ({ _tag, bytes }) => ({
-            kind: _tag === "Stdout" ? "stdout" : "stderr",
-            data: bytes
-          }))
-          const exited = Effect.map(process.exitCode, (code): ExecEvent => ({ kind: "exited", code }))
-          const started: ExecEvent = { kind: "started", pid: process.pid }
-          const events = Stream.make(started).pipe(Stream.concat(output), Stream.concat(Stream.fromEffect(exited)))
-          const context = yield* Effect.context<never>()
-          return {
-            process,
-            events: Stream.toAsyncIterableWith(events, context)[Symbol.asyncIterator](),
-            sink: isPipe ? new ExecSink(input) : undefined
-          }
-        }).pipe(Scope.provide(held.scope)),
-        signal
-      )
-      signal?.addEventListener("abort", abort, { once: true })
-      return new ExecHandle(started.process, held, signal, started.events, started.sink)
-    } catch (error) {
-      await held.close()
-      throw error
-    }
-  }
-
-  /** The next event, or `null` after the last. */
-  async recv(): Promise<ExecEvent | null> {
-    try {
-      const next = await this.#events.next()
-      if (next.done !== true && next.value.kind !== "exited") return next.value
-      await this.#held.close()
-      return next.done === true ? null : next.value
-    } catch (error) {
-      await this.#held.close()
-      throw this.#signal?.aborted === true ? this.#signal.reason : error
-    }
-  }
-  /** The command's input, once, if it was started with `pipeStdin`. */
-  async takeStdin(): Promise<ExecSink | null> {
-    const sink = this.#sink ?? null
-    this.#sink = undefined
-    return sink
-  }
-  /** Waits for the end, dropping what the command writes. */
-  async wait(): Promise<ExitStatus> {
-    const { code, success } = await this.collect()
-    return { code, success }
-  }
-  /** Waits for the end, and gives what the command wrote that was not read yet. */
-  async collect(): Promise<ExecOutput> {
-    const parts = { stdout: [] as Array<Uint8Array>, stderr: [] as Array<Uint8Array> }
-    let code = -1
-    for await (const event of this) {
-      if (event.kind === "stdout" || event.kind === "stderr") parts[event.kind].push(event.data)
-      else if (event.kind === "exited") code = event.code
-    }
-    return new ExecOutput(code, Buffer.concat(parts.stdout), Buffer.concat(parts.stderr))
-  }
-  /** Sends a signal, by its number, to the command and all that it started. */
-  async signal(signal: number): Promise<void> {
-    await run(this.#process.signal(signal))
-  }
-  /** Kills the command and all that it started. */
-  async kill(): Promise<void> {
-    await run(this.#process.signal("SIGKILL"))
-  }
-  /** Changes the size of the terminal. */
-  async resize(rows: number, columns: number): Promise<void> {
-    await run(this.#process.resize({ rows, columns }))
-  }
-  async *[Symbol.asyncIterator](): AsyncIterator<ExecEvent> {
-    try {
-      for (let event = await this.recv(); event !== null; event = await this.recv()) yield event
-    } finally {
-      await this.#held.close()
-    }
-  }
-  /** Kills the command if it still runs. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#held.close()
-  }
-}
-
-// =============================================================================
-// Files
-// =============================================================================
-
-/** An entry of a folder. */
-export interface FsEntry {
-  readonly path: string
-  readonly kind: "file" | "directory" | "symlink" | "other"
-  readonly size: number
-  readonly mode: number
-  readonly modified: Date | null
-}
-
-const kinds = { File: "file", Directory: "directory", Symlink: "symlink", Other: "other" } as const
-
-const fsEntry = (info: Guest.FileInfo): FsEntry => ({
-  path: info.path,
-  kind: kinds[info.kind],
-  size: info.size,
-  mode: info.mode,
-  modified: info.modifiedAt === undefined ? null : new Date(info.modifiedAt * 1000)
-})
-
-/** The files of a running sandbox. Paths are absolute. */
-export class SandboxFs {
-  readonly #sandbox: Sandboxes.Sandbox
-
-  /** @internal */
-  constructor(sandbox: Sandboxes.Sandbox) {
-    this.#sandbox = sandbox
-  }
-  async read(path: string): Promise<Uint8Array> {
-    return await run(this.#sandbox.readFile(path))
-  }
-  async readToString(path: string): Promise<string> {
-    return await run(this.#sandbox.readFileString(path))
-  }
-  /** Reads in pieces. */
-  async *readStream(path: string): AsyncGenerator<Uint8Array, void, undefined> {
-    const context = await run(Effect.context<never>())
-    yield* Stream.toAsyncIterableWith(this.#sandbox.readStream(path), context)
-  }
-  async write(path: string, data: Uint8Array | string): Promise<void> {
-    await run(this.#sandbox.writeFile(path, data))
-  }
-  /** Writes in pieces. */
-  async writeStream(path: string, data: AsyncIterable<Uint8Array>): Promise<void> {
-    await run(
-      Stream.run(Stream.orDie(Stream.fromAsyncIterable(data, (cause) => cause)), this.#sandbox.writeStream(path))
-    )
-  }
-  async list(path: string): Promise<Array<FsEntry>> {
-    return (await run(this.#sandbox.list(path))).map(fsEntry)
-  }
-  async mkdir(path: string): Promise<void> {
-    await run(this.#sandbox.makeDirectory(path))
-  }
-  async removeDir(path: string): Promise<void> {
-    await run(this.#sandbox.remove(path, { recursive: true }))
-  }
-  async remove(path: string): Promise<void> {
-    await run(this.#sandbox.guest.removeFile(path))
-  }
-  async copy(from: string, to: string): Promise<void> {
-    await run(this.#sandbox.copyFile(from, to))
-  }
-  async rename(from: string, to: string): Promise<void> {
-    await run(this.#sandbox.rename(from, to))
-  }
-  async stat(path: string): Promise<FsEntry> {
-    return fsEntry(await run(this.#sandbox.stat(path)))
-  }
-  async exists(path: string): Promise<boolean> {
-    return await run(this.#sandbox.exists(path))
-  }
-  /** Copies a file of the host into the guest. */
-  async copyFromHost(hostPath: string, guestPath: string): Promise<void> {
-    await this.writeStream(guestPath, Fs.createReadStream(Path.resolve(hostPath)))
-  }
-  /** Copies a file of the guest to the host. */
-  async copyToHost(guestPath: string, hostPath: string): Promise<void> {
-    await Fs.promises.writeFile(Path.resolve(hostPath), this.readStream(guestPath))
-  }
-}
-
-// =============================================================================
-// Sandboxes
-// =============================================================================
-
-/** The states of a sandbox. */
+/**
+ * The states of a sandbox.
+ *
+ * **Example** (Asking whether commands can run)
+ *
+ * ```ts
+ * import type { SandboxStatus } from "effect-lightbox/promise"
+ *
+ * export const canRun = (status: SandboxStatus): boolean => status === "running"
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type SandboxStatus = "created" | "starting" | "running" | "draining" | "paused" | "stopped" | "crashed"
 
-/** A sandbox as it was when it was looked up, running or not. */
+/**
+ * The SDK's builder of sandboxes, with the one method that lightbox names and
+ * newer SDKs spell differently.
+ *
+ * **Example** (Watching an image being pulled)
+ *
+ * ```ts
+ * import { Sandbox, type SandboxBuilder } from "effect-lightbox/promise"
+ *
+ * const builder: SandboxBuilder = Sandbox.builder("test").image("oven/bun")
+ * const creation = await builder.createDetachedWithPullProgress()
+ * for await (const event of creation) console.log(event.kind)
+ * await creation.awaitSandbox()
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SandboxBuilder extends Sdk.SandboxBuilder {
+  /** Creates a sandbox that outlives this process, and tells how the pull of its image goes. */
+  createDetachedWithPullProgress(): Promise<Sdk.PullProgressCreate>
+}
+
+/**
+ * A sandbox as it was when it was looked up, running or not.
+ *
+ * **Example** (Starting what is stopped)
+ *
+ * ```ts
+ * import { Sandbox } from "effect-lightbox/promise"
+ *
+ * const handle = await Sandbox.get("agent-1")
+ * const sb = handle.status === "running" ? await handle.connect() : await handle.startDetached()
+ * console.log((await sb.shell("uptime")).stdout())
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export class SandboxHandle {
   readonly name: string
+  /** Changes when a sandbox is removed and another of its name is created. */
   readonly id: string
   readonly status: SandboxStatus
   readonly labels: { readonly [key: string]: string }
@@ -360,38 +91,69 @@ export class SandboxHandle {
     this.#info = info
   }
   /** Connects to the sandbox, which must run. */
-  async connect(): Promise<Sandbox> {
-    return await Sandbox.connect(this.name)
+  async connect(options?: CallOptions): Promise<Sandbox> {
+    return await Sandbox.open(Sandboxes.connect(this.name), options?.signal)
   }
   /** Boots the stopped sandbox; it ends with this process unless it is detached. */
-  async start(): Promise<Sandbox> {
-    return await Sandbox.open(Sandboxes.start(this.name))
+  async start(options?: CallOptions): Promise<Sandbox> {
+    return await Sandbox.open(Sandboxes.start(this.name), options?.signal)
   }
   /** Boots the stopped sandbox; it outlives this process. */
-  async startDetached(): Promise<Sandbox> {
-    return await Sandbox.open(Sandboxes.start(this.name, { detached: true }))
+  async startDetached(options?: CallOptions): Promise<Sandbox> {
+    return await Sandbox.open(Sandboxes.start(this.name, { detached: true }), options?.signal)
   }
   /** Shuts the sandbox down. */
-  async stop(): Promise<void> {
-    await run(Microsandbox.Microsandbox.use((driver) => driver.stopSandbox(this.#info)))
+  async stop(options?: CallOptions): Promise<void> {
+    await run(
+      Microsandbox.Microsandbox.use((driver) => driver.stopSandbox(this.#info)),
+      options?.signal
+    )
   }
   /** Ends the virtual machine at once. */
-  async kill(): Promise<void> {
-    await run(Microsandbox.Microsandbox.use((driver) => driver.killSandbox(this.#info)))
+  async kill(options?: CallOptions): Promise<void> {
+    await run(
+      Microsandbox.Microsandbox.use((driver) => driver.killSandbox(this.#info)),
+      options?.signal
+    )
   }
   /** Removes the stopped sandbox with its disk. */
-  async remove(): Promise<void> {
-    await run(Microsandbox.Microsandbox.use((driver) => driver.removeSandbox(this.#info)))
+  async remove(options?: CallOptions): Promise<void> {
+    await run(
+      Microsandbox.Microsandbox.use((driver) => driver.removeSandbox(this.#info)),
+      options?.signal
+    )
   }
   /** Looks it up again. */
-  async refresh(): Promise<SandboxHandle> {
-    return await Sandbox.get(this.name)
+  async refresh(options?: CallOptions): Promise<SandboxHandle> {
+    return await Sandbox.get(this.name, options)
   }
 }
 
-/** A running sandbox. */
+/**
+ * A running sandbox.
+ *
+ * **Details**
+ *
+ * Everything can be called concurrently, and takes an `AbortSignal`. `await using`
+ * ends and removes the sandbox at the end of the block if this process launched
+ * it, stops it if this process started it, and otherwise just leaves it.
+ *
+ * **Example** (Two commands at once)
+ *
+ * ```ts
+ * import { launchSandbox } from "effect-lightbox/promise"
+ *
+ * await using sb = await launchSandbox({ snapshot: "node-ci", name: "job-1" })
+ * const [lint, test] = await Promise.all([sb.shell("npm run lint"), sb.shell("npm test")])
+ * console.log(lint.code, test.code)
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export class Sandbox implements AsyncDisposable {
   readonly name: string
+  /** Changes when the sandbox is removed and another of its name is created. */
   readonly id: string
   readonly #sandbox: Sandboxes.Sandbox
   readonly #held: OpenScope
@@ -406,105 +168,102 @@ export class Sandbox implements AsyncDisposable {
 
   /** @internal */
   static async open(
-    acquire: Effect.Effect<Sandboxes.Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope>,
-    signal?: AbortSignal
+    effect: Effect.Effect<Sandboxes.Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope>,
+    signal: AbortSignal | undefined
   ): Promise<Sandbox> {
-    const held = openScope()
-    try {
-      return new Sandbox(await run(Scope.provide(acquire, held.scope), signal), held)
-    } catch (error) {
-      await held.close()
-      throw error
-    }
-  }
-
-  /** @internal */
-  static async connect(name: string, signal?: AbortSignal): Promise<Sandbox> {
-    return await Sandbox.open(Sandboxes.connect(name), signal)
-  }
-
-  /** @internal For the life of a callback: released by the scope of the effect that made it. */
-  static within(sandbox: Sandboxes.Sandbox): Sandbox {
-    return new Sandbox(sandbox, {
-      scope: Scope.makeUnsafe(),
-      close: () => run(sandbox.kill),
-      forget: () => {}
-    })
+    return await acquire(effect, (sandbox, held) => new Sandbox(sandbox, held), { signal })
   }
 
   /** The SDK's own builder, for what this library does not offer. What it makes is not released by it. */
-  static async builder(name: string): Promise<Sdk.SandboxBuilder> {
-    await run(Effect.asVoid(Microsandbox.Microsandbox))
-    return (await import("microsandbox")).Sandbox.builder(name)
+  static builder(name: string): SandboxBuilder {
+    const builder = native("Sandbox.builder").Sandbox.builder(name)
+    return Object.assign(builder, {
+      createDetachedWithPullProgress: () => builder.detached(true).createWithPullProgress()
+    })
   }
   /** Looks a sandbox up. Rejects when there is none. */
-  static async get(name: string): Promise<SandboxHandle> {
-    return new SandboxHandle(await run(Sandboxes.get(name)))
+  static async get(name: string, options?: CallOptions): Promise<SandboxHandle> {
+    return new SandboxHandle(await run(Sandboxes.get(name), options?.signal))
   }
   /** All sandboxes, running and stopped. */
-  static async list(): Promise<Array<SandboxHandle>> {
-    return (await run(Sandboxes.list())).map((info) => new SandboxHandle(info))
+  static async list(options?: CallOptions): Promise<Array<SandboxHandle>> {
+    return (await run(Sandboxes.list(), options?.signal)).map((info) => new SandboxHandle(info))
   }
-  /** Removes a stopped sandbox with its disk. */
-  static async remove(name: string): Promise<void> {
-    await run(Sandboxes.remove(name))
+  /** Removes a stopped sandbox with its disk; one that does not exist is no failure. */
+  static async remove(name: string, options?: CallOptions): Promise<void> {
+    await run(Sandboxes.remove(name), options?.signal)
   }
 
   /** Runs a program, without a shell, to its end. */
   async exec(command: string, args?: ReadonlyArray<string>, options?: ExecOptions): Promise<ExecOutput> {
-    return await this.#collect(this.#use().exec(command, args, execOptions(options)), options)
+    const { exitCode, stderrBytes, stdoutBytes } = await run(
+      this.#use().exec(command, args, {
+        workdir: options?.cwd,
+        user: options?.user,
+        env: options?.env,
+        stdin: options?.stdin,
+        timeout: options?.timeoutMs
+      }),
+      options?.signal
+    )
+    return new ExecOutput(exitCode, stdoutBytes, stderrBytes)
   }
   /** Runs a script in a login shell (`sh -lc`) to its end. */
   async shell(script: string, options?: ExecOptions): Promise<ExecOutput> {
-    return await this.#collect(this.#use().exec("sh", ["-lc", script], execOptions(options)), options)
+    return await this.exec("sh", ["-lc", script], options)
   }
   /** Starts a program, without a shell, to read while it runs. */
   async execStream(command: string, args?: ReadonlyArray<string>, options?: ExecStreamOptions): Promise<ExecHandle> {
-    return await ExecHandle.start(this.#use(), [command, ...(args ?? [])], options)
+    return await acquire(
+      start(this.#use(), [command, ...(args ?? [])], options),
+      (started, held) => new ExecHandle(started, held, options?.signal),
+      { forLife: options?.signal }
+    )
   }
   /** Starts a script in a login shell (`sh -lc`), to read while it runs. */
   async shellStream(script: string, options?: ExecStreamOptions): Promise<ExecHandle> {
-    return await ExecHandle.start(this.#use(), ["sh", "-lc", script], options)
+    return await this.execStream("sh", ["-lc", script], options)
   }
   /** Runs a program with the terminal of this process; resolves with its exit code, or 0 after Ctrl+]. */
-  async attach(command: string, args?: ReadonlyArray<string>): Promise<number> {
-    return await run(this.#use().attach(command, args))
+  async attach(command: string, args?: ReadonlyArray<string>, options?: CallOptions): Promise<number> {
+    return await run(this.#use().attach(command, args), options?.signal)
   }
   /** Runs a shell with the terminal of this process; resolves with its exit code, or 0 after Ctrl+]. */
-  async attachShell(): Promise<number> {
-    return await run(this.#use().attachShell)
+  async attachShell(options?: CallOptions): Promise<number> {
+    return await run(this.#use().attachShell, options?.signal)
   }
   /** The files of the sandbox. */
   fs(): SandboxFs {
     return new SandboxFs(this.#use())
   }
 
-  /** Shuts the sandbox down. Its record and disk stay, until it is removed or its name is used again. */
-  async stop(): Promise<void> {
-    await run(this.#use().stop())
+  /** Shuts the sandbox down. Its disk stays until it is removed, its name is used again, or this process ends. */
+  async stop(options?: CallOptions): Promise<void> {
+    await run(this.#use().stop(), options?.signal)
   }
   /** Shuts the sandbox down, and tells how that ended. */
-  async stopAndWait(): Promise<ExitStatus> {
-    await this.stop()
-    const { status } = await run(this.#use().info)
+  async stopAndWait(options?: CallOptions): Promise<ExitStatus> {
+    await this.stop(options)
+    const { status } = await run(this.#use().info, options?.signal)
     return { code: status === "stopped" ? 0 : 1, success: status === "stopped" }
   }
   /** Ends the virtual machine at once, even with commands hanging in it. */
-  async kill(): Promise<void> {
-    await run(this.#use().kill)
+  async kill(options?: CallOptions): Promise<void> {
+    await run(this.#use().kill, options?.signal)
   }
   /** Lets the sandbox outlive this process. The object is of no more use. */
-  async detach(): Promise<void> {
-    await run(this.#use().detach)
+  async detach(options?: CallOptions): Promise<void> {
+    await run(this.#use().detach, options?.signal)
     this.#isConsumed = true
     await this.#held.close()
   }
   /** The SDK's own object for this sandbox, for what this library does not offer. */
-  async raw(): Promise<Sdk.Sandbox> {
-    const { Sandbox: native } = await import("microsandbox")
-    return await (await native.get(this.#use().name)).connect()
+  async raw(options?: CallOptions): Promise<Sdk.Sandbox> {
+    const { info, name } = this.#use()
+    const { id } = await run(info, options?.signal)
+    if (id !== this.id) throw new LightboxError({ method: "Sandbox.raw", reason: new Replaced({ name }) })
+    return await (await native("Sandbox.raw").Sandbox.get(name)).connect()
   }
-  /** Ends the sandbox and removes it. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#held.close()
   }
@@ -516,20 +275,4 @@ export class Sandbox implements AsyncDisposable {
       reason: new Unsupported({ feature: this.name, problem: "handle consumed by detach(); connect to it again" })
     })
   }
-
-  async #collect(
-    effect: Effect.Effect<Sandboxes.ExecResult, LightboxError>,
-    options: ExecOptions | undefined
-  ): Promise<ExecOutput> {
-    const { exitCode, stderrBytes, stdoutBytes } = await run(effect, options?.signal)
-    return new ExecOutput(exitCode, stdoutBytes, stderrBytes)
-  }
 }
-
-const execOptions = (options: ExecOptions | undefined): Sandboxes.ExecOptions => ({
-  workdir: options?.cwd,
-  user: options?.user,
-  env: options?.env,
-  stdin: options?.stdin,
-  timeout: options?.timeoutMs
-})

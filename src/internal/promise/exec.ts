@@ -1,0 +1,348 @@
+/**
+ * Commands for programs that know promises only.
+ *
+ * No type of Effect may appear in a declaration of this module.
+ */
+// @effect-diagnostics asyncFunction:off
+import type * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as Guest from "../../Guest.ts"
+import type { LightboxError } from "../../LightboxError.ts"
+import type * as Sandboxes from "../../Sandbox.ts"
+import * as Execution from "../execution.ts"
+import { DurationInput } from "../schemas.ts"
+import { decoder } from "../validation.ts"
+import type { CallOptions } from "./options.ts"
+import * as Readers from "./reader.ts"
+import { either, type OpenScope, run } from "./runtime.ts"
+
+/**
+ * Options of a command. Times are in milliseconds.
+ *
+ * **Example** (A command with input and a limit)
+ *
+ * ```ts
+ * import type { ExecOptions } from "effect-lightbox/promise"
+ *
+ * export const options: ExecOptions = { cwd: "/work", stdin: "some text", timeoutMs: 10_000 }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ExecOptions extends CallOptions {
+  /** Default: the sandbox's. */
+  readonly cwd?: string | undefined
+  /** Default: the sandbox's. */
+  readonly user?: string | undefined
+  /** Added to the sandbox's. */
+  readonly env?: { readonly [name: string]: string } | undefined
+  /** What the command reads. Default: nothing, its input is closed. */
+  readonly stdin?: string | Uint8Array | undefined
+  /** Kill the command after so many milliseconds, and reject. Default: never. */
+  readonly timeoutMs?: number | undefined
+}
+
+/**
+ * Options of a command whose output is read while it runs.
+ *
+ * **Example** (A command that is written to)
+ *
+ * ```ts
+ * import type { ExecStreamOptions } from "effect-lightbox/promise"
+ *
+ * export const options: ExecStreamOptions = { pipeStdin: true }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ExecStreamOptions extends ExecOptions {
+  /** Keep the input open, for `takeStdin()`. Default: `false`, the command reads `stdin` and then the end. */
+  readonly pipeStdin?: boolean | undefined
+  /** Give the command a terminal. Default: none. */
+  readonly terminal?: { readonly rows: number; readonly columns: number } | undefined
+}
+
+/**
+ * What happens while a command runs.
+ *
+ * **Example** (Passing output on)
+ *
+ * ```ts
+ * import type { ExecEvent } from "effect-lightbox/promise"
+ *
+ * export const show = (event: ExecEvent): void => {
+ *   if (event.kind === "stdout") process.stdout.write(event.data)
+ *   if (event.kind === "stderr") process.stderr.write(event.data)
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ExecEvent =
+  | { readonly kind: "started"; readonly pid: number }
+  | { readonly kind: "stdout"; readonly data: Uint8Array }
+  | { readonly kind: "stderr"; readonly data: Uint8Array }
+  | { readonly kind: "exited"; readonly code: number }
+
+/**
+ * How a command ended. The code is -1 when a signal ended it.
+ *
+ * **Example** (Passing the status on)
+ *
+ * ```ts
+ * import type { ExitStatus } from "effect-lightbox/promise"
+ *
+ * export const follow = (status: ExitStatus): void => {
+ *   process.exitCode = status.code
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ExitStatus {
+  readonly code: number
+  /** Whether the code is 0. */
+  readonly success: boolean
+}
+
+const exitStatus = (code: number): ExitStatus => ({ code, success: code === 0 })
+
+/**
+ * What a command wrote, and how it ended. A code other than 0 is a result, not a
+ * rejection.
+ *
+ * **Example** (Looking at the result)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox/promise"
+ *
+ * export const test = async (sb: Sandbox): Promise<void> => {
+ *   const out = await sb.shell("npm test")
+ *   if (!out.success) console.error(`exit code ${out.code}`, out.stderr())
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class ExecOutput {
+  readonly #exitCode: number
+  readonly #stdout: Uint8Array
+  readonly #stderr: Uint8Array
+
+  /** @internal */
+  constructor(exitCode: number, stdout: Uint8Array, stderr: Uint8Array) {
+    this.#exitCode = exitCode
+    this.#stdout = stdout
+    this.#stderr = stderr
+  }
+  /** -1: it was ended by a signal. */
+  get code(): number {
+    return this.#exitCode
+  }
+  /** Whether the code is 0. */
+  get success(): boolean {
+    return this.#exitCode === 0
+  }
+  get status(): ExitStatus {
+    return exitStatus(this.#exitCode)
+  }
+  /** As UTF-8. */
+  stdout(): string {
+    return new TextDecoder().decode(this.#stdout)
+  }
+  /** As UTF-8. */
+  stderr(): string {
+    return new TextDecoder().decode(this.#stderr)
+  }
+  stdoutBytes(): Uint8Array {
+    return this.#stdout
+  }
+  stderrBytes(): Uint8Array {
+    return this.#stderr
+  }
+}
+
+/**
+ * The input of a running command.
+ *
+ * **Example** (Talking to a program)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox/promise"
+ *
+ * export const sort = async (sb: Sandbox, lines: Iterable<string>): Promise<string> => {
+ *   const handle = await sb.execStream("sort", [], { pipeStdin: true })
+ *   const stdin = await handle.takeStdin()
+ *   for (const line of lines) await stdin?.write(`${line}\n`)
+ *   await stdin?.close()
+ *   return (await handle.collect()).stdout()
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class ExecSink implements AsyncDisposable {
+  readonly #queue: Queue.Queue<Uint8Array, Cause.Done>
+
+  /** @internal */
+  constructor(queue: Queue.Queue<Uint8Array, Cause.Done>) {
+    this.#queue = queue
+  }
+  /** Writes, and resolves when there is room for more. What an ended command would have read is dropped. */
+  async write(data: Uint8Array | string, options?: CallOptions): Promise<void> {
+    const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data
+    await run(Effect.asVoid(Queue.offer(this.#queue, bytes)), options?.signal)
+  }
+  /** Closes the input: the command reads its end. */
+  async close(options?: CallOptions): Promise<void> {
+    await run(Effect.asVoid(Queue.end(this.#queue)), options?.signal)
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+interface Started {
+  readonly process: Guest.Process
+  readonly events: Readers.Source<ExecEvent>
+  readonly sink: ExecSink | undefined
+}
+
+/**
+ * A running command: its events with `for await`, or one by one with `recv()`.
+ * Leaving the loop early kills the command. An `AbortSignal` that is given to the
+ * call that started it kills it at any time; one that is given to `recv`, `wait`
+ * or `collect`, during that call.
+ *
+ * **Example** (Output as it comes)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox/promise"
+ *
+ * export const install = async (sb: Sandbox): Promise<void> => {
+ *   for await (const event of await sb.shellStream("npm install")) {
+ *     if (event.kind === "stdout") process.stdout.write(event.data)
+ *     if (event.kind === "exited") console.log(`exit code ${event.code}`)
+ *   }
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
+  readonly #process: Guest.Process
+  readonly #reader: Readers.Reader<ExecEvent>
+  readonly #signal: AbortSignal | undefined
+  #sink: ExecSink | undefined
+  #code = -1
+
+  /** @internal */
+  constructor(started: Started, held: OpenScope, signal: AbortSignal | undefined) {
+    this.#process = started.process
+    this.#reader = new Readers.Reader(started.events, held)
+    this.#signal = signal
+    this.#sink = started.sink
+  }
+
+  /** The next event, or `null` after the last. */
+  async recv(options?: CallOptions): Promise<ExecEvent | null> {
+    const event = await this.#reader.next(either(this.#signal, options?.signal))
+    if (event?.kind === "exited") {
+      this.#code = event.code
+      await this.#reader.close()
+    }
+    return event
+  }
+  /** The command's input, once, if it was started with `pipeStdin`. */
+  async takeStdin(): Promise<ExecSink | null> {
+    const sink = this.#sink ?? null
+    this.#sink = undefined
+    return sink
+  }
+  /** Waits for the end, dropping what the command writes. */
+  async wait(options?: CallOptions): Promise<ExitStatus> {
+    while ((await this.recv(options)) !== null);
+    return exitStatus(this.#code)
+  }
+  /** Waits for the end, and gives what the command wrote that was not read yet. */
+  async collect(options?: CallOptions): Promise<ExecOutput> {
+    const parts = { stdout: [] as Array<Uint8Array>, stderr: [] as Array<Uint8Array> }
+    for (let event = await this.recv(options); event !== null; event = await this.recv(options)) {
+      if (event.kind === "stdout" || event.kind === "stderr") parts[event.kind].push(event.data)
+    }
+    return new ExecOutput(this.#code, Buffer.concat(parts.stdout), Buffer.concat(parts.stderr))
+  }
+  /** Sends a signal, by its number, to the command and all that it started. */
+  async signal(signal: number, options?: CallOptions): Promise<void> {
+    await run(this.#process.signal(signal), options?.signal)
+  }
+  /** Kills the command and all that it started. */
+  async kill(options?: CallOptions): Promise<void> {
+    await run(this.#process.signal("SIGKILL"), options?.signal)
+  }
+  /** Changes the size of the terminal. */
+  async resize(rows: number, columns: number, options?: CallOptions): Promise<void> {
+    await run(this.#process.resize({ rows, columns }), options?.signal)
+  }
+  async *[Symbol.asyncIterator](): AsyncIterator<ExecEvent> {
+    try {
+      for (let event = await this.recv(); event !== null; event = await this.recv()) yield event
+    } finally {
+      await this.#reader.close()
+    }
+  }
+  /** Kills the command if it still runs. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#reader.close()
+  }
+}
+
+const method = "Sandbox.execStream"
+
+const decodeTimeout = decoder(Schema.UndefinedOr(DurationInput), method, "timeoutMs")
+
+/** Starts a command for the life of the scope. */
+export const start = Effect.fnUntraced(function* (
+  sandbox: Sandboxes.Sandbox,
+  argv: readonly [string, ...Array<string>],
+  options: ExecStreamOptions | undefined
+): Effect.fn.Return<Started, LightboxError, Scope.Scope> {
+  const limit = yield* decodeTimeout(options?.timeoutMs)
+  const process = yield* sandbox.spawn(argv[0], argv.slice(1), {
+    workdir: options?.cwd,
+    user: options?.user,
+    env: options?.env,
+    terminal: options?.terminal
+  })
+  const output: Stream.Stream<ExecEvent, LightboxError> = Stream.map(process.output, ({ _tag, bytes }) => ({
+    kind: _tag === "Stdout" ? "stdout" : "stderr",
+    data: bytes
+  }))
+  const exited = Effect.map(process.exitCode, (code): ExecEvent => ({ kind: "exited", code }))
+  const events = yield* Readers.open(
+    Stream.make<[ExecEvent]>({ kind: "started", pid: process.pid }).pipe(
+      Stream.concat(output),
+      Stream.concat(Stream.fromEffect(exited))
+    )
+  )
+  const input = yield* Effect.acquireRelease(Queue.bounded<Uint8Array, Cause.Done>(16), Queue.shutdown)
+  const isPipe = options?.pipeStdin === true
+  yield* Effect.forkScoped(Execution.feed<never, never>(process, isPipe ? Stream.fromQueue(input) : options?.stdin))
+  yield* Effect.never.pipe(
+    Execution.within(method, argv, limit),
+    Effect.catch((error) => Effect.andThen(events.end(error), Effect.ignore(process.signal("SIGKILL")))),
+    Effect.forkScoped
+  )
+  return { process, events, sink: isPipe ? new ExecSink(input) : undefined }
+})

@@ -1,0 +1,316 @@
+/**
+ * Files for programs that know promises only.
+ *
+ * No type of Effect may appear in a declaration of this module.
+ */
+// @effect-diagnostics asyncFunction:off globalDate:off nodeBuiltinImport:off
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import type * as Guest from "../../Guest.ts"
+import { FileError, LightboxError } from "../../LightboxError.ts"
+import type * as Sandboxes from "../../Sandbox.ts"
+import type { CallOptions } from "./options.ts"
+import * as Readers from "./reader.ts"
+import { acquire, type OpenScope, run } from "./runtime.ts"
+
+/**
+ * What a file is.
+ *
+ * **Example** (Choosing by kind)
+ *
+ * ```ts
+ * import type { FsEntry, FsEntryKind } from "effect-lightbox/promise"
+ *
+ * export const only = (kind: FsEntryKind, entries: Array<FsEntry>): Array<FsEntry> =>
+ *   entries.filter((entry) => entry.kind === kind)
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FsEntryKind = "file" | "directory" | "symlink" | "other"
+
+/**
+ * An entry of a folder. `size` is in bytes, `mode` are the permission bits.
+ *
+ * **Example** (Names of what is in a folder)
+ *
+ * ```ts
+ * import type { FsEntry } from "effect-lightbox/promise"
+ *
+ * export const names = (entries: Array<FsEntry>): Array<string> => entries.map((entry) => entry.path)
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FsEntry {
+  readonly path: string
+  readonly kind: FsEntryKind
+  readonly size: number
+  readonly mode: number
+  readonly modified: Date | null
+}
+
+/**
+ * What is known of a file. `size` is in bytes, `mode` are the permission bits.
+ *
+ * **Example** (Asking whether it is empty)
+ *
+ * ```ts
+ * import type { FsMetadata } from "effect-lightbox/promise"
+ *
+ * export const isEmpty = (file: FsMetadata): boolean => file.size === 0
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FsMetadata {
+  readonly kind: FsEntryKind
+  readonly size: number
+  readonly mode: number
+  /** Whether nobody may write to it. */
+  readonly readonly: boolean
+  readonly modified: Date | null
+  /** Always `null`: guests do not tell. */
+  readonly created: Date | null
+}
+
+const kinds = { File: "file", Directory: "directory", Symlink: "symlink", Other: "other" } as const
+
+const modified = ({ modifiedAt }: Guest.FileInfo): Date | null =>
+  modifiedAt === undefined ? null : new Date(modifiedAt * 1000)
+
+const fsEntry = (info: Guest.FileInfo): FsEntry => ({
+  path: info.path,
+  kind: kinds[info.kind],
+  size: info.size,
+  mode: info.mode,
+  modified: modified(info)
+})
+
+const fsMetadata = (info: Guest.FileInfo): FsMetadata => ({
+  kind: kinds[info.kind],
+  size: info.size,
+  mode: info.mode,
+  readonly: (info.mode & 0o222) === 0,
+  modified: modified(info),
+  created: null
+})
+
+/**
+ * A file that is read in pieces: with `for await`, one by one with `recv()`, or
+ * what is left at once with `collect()`.
+ *
+ * **Example** (Counting bytes)
+ *
+ * ```ts
+ * import type { FsReadStream } from "effect-lightbox/promise"
+ *
+ * export const count = async (file: FsReadStream): Promise<number> => {
+ *   let bytes = 0
+ *   for await (const piece of file) bytes += piece.length
+ *   return bytes
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class FsReadStream implements AsyncIterable<Uint8Array>, AsyncDisposable {
+  readonly #reader: Readers.Reader<Uint8Array>
+
+  /** @internal */
+  constructor(source: Readers.Source<Uint8Array>, held: OpenScope) {
+    this.#reader = new Readers.Reader(source, held)
+  }
+  /** The next piece, or `null` at the end. */
+  async recv(options?: CallOptions): Promise<Uint8Array | null> {
+    return await this.#reader.next(options?.signal)
+  }
+  /** All that is left. */
+  async collect(options?: CallOptions): Promise<Uint8Array> {
+    const pieces: Array<Uint8Array> = []
+    for (let piece = await this.recv(options); piece !== null; piece = await this.recv(options)) pieces.push(piece)
+    return Buffer.concat(pieces)
+  }
+  async *[Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+    try {
+      for (let piece = await this.recv(); piece !== null; piece = await this.recv()) yield piece
+    } finally {
+      await this.#reader.close()
+    }
+  }
+  /** Closes the file. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#reader.close()
+  }
+}
+
+/**
+ * A file that is written in pieces.
+ *
+ * **Example** (Writing lines)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox/promise"
+ *
+ * export const writeLines = async (sb: Sandbox, path: string, lines: Iterable<string>): Promise<void> => {
+ *   await using file = await sb.fs().writeStream(path)
+ *   for (const line of lines) await file.write(`${line}\n`)
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class FsWriteSink implements AsyncDisposable {
+  readonly #file: Guest.File
+  readonly #held: OpenScope
+  #offset = 0
+
+  /** @internal */
+  constructor(file: Guest.File, held: OpenScope) {
+    this.#file = file
+    this.#held = held
+  }
+  /** Writes, and resolves when it is written. */
+  async write(data: Uint8Array | string, options?: CallOptions): Promise<void> {
+    const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data
+    const offset = this.#offset
+    this.#offset += bytes.length
+    await run(this.#file.write(Stream.make(bytes), offset), options?.signal)
+  }
+  /** Closes the file. */
+  async close(): Promise<void> {
+    await this.#held.close()
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+/**
+ * The files of a running sandbox. Paths are absolute.
+ *
+ * **Example** (A file there and back)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox/promise"
+ *
+ * export const roundTrip = async (sb: Sandbox): Promise<string> => {
+ *   await sb.fs().write("/root/note.txt", "hello")
+ *   return await sb.fs().readToString("/root/note.txt")
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class SandboxFs {
+  readonly #sandbox: Sandboxes.Sandbox
+
+  /** @internal */
+  constructor(sandbox: Sandboxes.Sandbox) {
+    this.#sandbox = sandbox
+  }
+  /** Reads a file whole. */
+  async read(path: string, options?: CallOptions): Promise<Uint8Array> {
+    return await run(this.#sandbox.readFile(path), options?.signal)
+  }
+  /** Reads a file whole, as UTF-8. */
+  async readToString(path: string, options?: CallOptions): Promise<string> {
+    return await run(this.#sandbox.readFileString(path), options?.signal)
+  }
+  /** Opens a file to be read in pieces. */
+  async readStream(path: string, options?: CallOptions): Promise<FsReadStream> {
+    return await acquire(
+      Effect.flatMap(this.#sandbox.guest.open(path, { read: true }), (file) => Readers.open(file.read())),
+      (source, held) => new FsReadStream(source, held),
+      { signal: options?.signal }
+    )
+  }
+  /** Writes a file, replacing what is there. The folder must exist. */
+  async write(path: string, data: Uint8Array | string, options?: CallOptions): Promise<void> {
+    await run(this.#sandbox.writeFile(path, data), options?.signal)
+  }
+  /** Opens a file to be written in pieces, replacing what is there. The folder must exist. */
+  async writeStream(path: string, options?: CallOptions): Promise<FsWriteSink> {
+    return await acquire(
+      this.#sandbox.guest.open(path, { write: true, create: true, truncate: true, mode: 0o644 }),
+      (file, held) => new FsWriteSink(file, held),
+      { signal: options?.signal }
+    )
+  }
+  /** What is in a folder, by name. */
+  async list(path: string, options?: CallOptions): Promise<Array<FsEntry>> {
+    return (await run(this.#sandbox.list(path), options?.signal)).map(fsEntry)
+  }
+  /** Makes a folder and those above it; no failure if it is there. */
+  async mkdir(path: string, options?: CallOptions): Promise<void> {
+    await run(this.#sandbox.makeDirectory(path), options?.signal)
+  }
+  /** Removes a folder with all that is in it. */
+  async removeDir(path: string, options?: CallOptions): Promise<void> {
+    await run(this.#sandbox.guest.removeDirectory(path, { recursive: true }), options?.signal)
+  }
+  /** Removes a file or a symbolic link. */
+  async remove(path: string, options?: CallOptions): Promise<void> {
+    await run(this.#sandbox.guest.removeFile(path), options?.signal)
+  }
+  /** Copies one file inside the guest. */
+  async copy(from: string, to: string, options?: CallOptions): Promise<void> {
+    await run(this.#sandbox.copyFile(from, to), options?.signal)
+  }
+  async rename(from: string, to: string, options?: CallOptions): Promise<void> {
+    await run(this.#sandbox.rename(from, to), options?.signal)
+  }
+  async stat(path: string, options?: CallOptions): Promise<FsMetadata> {
+    return fsMetadata(await run(this.#sandbox.stat(path), options?.signal))
+  }
+  /** Whether there is a file, folder or link that leads to one. */
+  async exists(path: string, options?: CallOptions): Promise<boolean> {
+    return await run(this.#sandbox.exists(path), options?.signal)
+  }
+  /** Copies a file of the host into the guest, with its permissions. */
+  async copyFromHost(hostPath: string, guestPath: string, options?: CallOptions): Promise<void> {
+    const path = Path.resolve(hostPath)
+    const failed = hostFailure(path)
+    await run(
+      Effect.flatMap(Effect.tryPromise({ try: () => Fs.promises.stat(path), catch: failed }), ({ mode }) =>
+        Stream.run(
+          Stream.suspend(() => Stream.fromAsyncIterable<Uint8Array, LightboxError>(Fs.createReadStream(path), failed)),
+          this.#sandbox.writeStream(guestPath, { mode: mode & 0o777 })
+        )
+      ),
+      options?.signal
+    )
+  }
+  /** Copies a file of the guest to the host, with its permissions. */
+  async copyToHost(guestPath: string, hostPath: string, options?: CallOptions): Promise<void> {
+    const path = Path.resolve(hostPath)
+    const { mode } = await run(this.#sandbox.stat(guestPath), options?.signal)
+    await using file = await this.readStream(guestPath, options)
+    try {
+      await Fs.promises.writeFile(path, file, { mode, signal: options?.signal })
+    } catch (cause) {
+      options?.signal?.throwIfAborted()
+      throw cause instanceof LightboxError ? cause : hostFailure(path)(cause)
+    }
+  }
+}
+
+const hostFailure = (path: string) => (cause: unknown) =>
+  new LightboxError({
+    method: "SandboxFs",
+    reason: new FileError({
+      operation: "copy",
+      path,
+      code: cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "UNKNOWN",
+      problem: cause instanceof Error ? cause.message : String(cause),
+      cause
+    })
+  })

@@ -1,0 +1,18 @@
+/**
+ * Options that every function takes.
+ *
+ * **Example** (Giving up after a second)
+ *
+ * ```ts
+ * import { listSnapshots } from "effect-lightbox/promise"
+ *
+ * export const snapshots = listSnapshots({ signal: AbortSignal.timeout(1000) })
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface CallOptions {
+  /** Stops the call, cleans up, and rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined
+}

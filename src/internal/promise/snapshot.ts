@@ -1,0 +1,191 @@
+/**
+ * Snapshots for programs that know promises only.
+ *
+ * No type of Effect may appear in a declaration of this module.
+ */
+// @effect-diagnostics asyncFunction:off globalDate:off
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Microsandbox from "../../Microsandbox.ts"
+import * as Snapshots from "../../Snapshot.ts"
+import { generate } from "../labels.ts"
+import { Labels, Name } from "../schemas.ts"
+import { decoder } from "../validation.ts"
+import type { CallOptions } from "./options.ts"
+import { run } from "./runtime.ts"
+
+const decode = decoder(Schema.Struct({ name: Name, sandbox: Name, labels: Labels }), "Snapshot.builder")
+
+/**
+ * Captures the disk of a stopped sandbox under a name.
+ *
+ * **Details**
+ *
+ * The two ways of saying which sandbox and which name are those of newer and of
+ * older SDKs: `Snapshot.builder("name").fromSandbox("sandbox")`, and
+ * `Snapshot.builder("sandbox").name("name")`.
+ *
+ * **Example** (Keeping what was done by hand)
+ *
+ * ```ts
+ * import { connectToSandbox, Snapshot } from "effect-lightbox/promise"
+ *
+ * await (await connectToSandbox("agent-1")).stop()
+ * await Snapshot.builder("prepared").fromSandbox("agent-1").label("team", "platform").create()
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class SnapshotBuilder {
+  #name: string
+  #sandbox: string
+  #isForced = false
+  #integrity = false
+  readonly #labels: { [key: string]: string } = {}
+
+  /** @internal */
+  constructor(name: string) {
+    this.#name = name
+    this.#sandbox = name
+  }
+  /** The sandbox whose disk is captured. */
+  fromSandbox(name: string): this {
+    this.#sandbox = name
+    return this
+  }
+  /** The name of the snapshot. */
+  name(name: string): this {
+    this.#name = name
+    return this
+  }
+  label(key: string, value: string): this {
+    this.#labels[key] = value
+    return this
+  }
+  /** Take the name from the snapshot that has it. */
+  force(): this {
+    this.#isForced = true
+    return this
+  }
+  /** Record a checksum of the disk, which `verify()` compares. */
+  recordIntegrity(): this {
+    this.#integrity = true
+    return this
+  }
+  /** Captures. Rejects when the sandbox runs, or the name is taken. */
+  async create(options?: CallOptions): Promise<Snapshot> {
+    const input = { name: this.#name, sandbox: this.#sandbox, labels: this.#labels }
+    const integrity = this.#integrity
+    const isForced = this.#isForced
+    const captured = Effect.gen(function* () {
+      const { labels, name, sandbox } = yield* decode(input)
+      const driver = yield* Microsandbox.Microsandbox
+      if (!isForced || !(yield* Snapshots.exists(name))) {
+        yield* driver.captureSnapshot({ sandbox, name, labels, integrity })
+      } else {
+        // The name leads to the old one until the new one is complete.
+        const draft = `${name}.draft-${yield* generate}`
+        yield* driver.captureSnapshot({ sandbox, name: draft, labels, integrity })
+        yield* Effect.uninterruptible(Effect.andThen(Snapshots.remove(name), driver.renameSnapshot(draft, name)))
+      }
+      return yield* Snapshots.get(name)
+    })
+    return new Snapshot(await run(captured, options?.signal))
+  }
+}
+
+/**
+ * A snapshot on this host, as it was when it was looked up.
+ *
+ * **Example** (Looking one up)
+ *
+ * ```ts
+ * import { Snapshot } from "effect-lightbox/promise"
+ *
+ * const snapshot = await Snapshot.get("node-ci")
+ * console.log(snapshot.imageRef, snapshot.createdAt)
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Snapshot {
+  readonly name: string
+  readonly digest: string
+  readonly imageRef: string
+  readonly imageManifestDigest: string
+  /** Apparent size of the disk. */
+  readonly sizeBytes: bigint | null
+  /** The folder that holds it. */
+  readonly path: string
+  readonly labels: ReadonlyArray<readonly [key: string, value: string]>
+  readonly createdAt: Date
+
+  /** @internal */
+  constructor(snapshot: Snapshots.Snapshot) {
+    this.name = snapshot.name
+    this.digest = snapshot.digest
+    this.imageRef = snapshot.image
+    this.imageManifestDigest = snapshot.imageDigest
+    this.sizeBytes = snapshot.size ?? null
+    this.path = snapshot.path
+    this.labels = Object.entries(snapshot.labels)
+    this.createdAt = DateTime.toDateUtc(snapshot.createdAt)
+  }
+
+  /** Begins to capture the disk of a sandbox. */
+  static builder(name: string): SnapshotBuilder {
+    return new SnapshotBuilder(name)
+  }
+  /** Looks a snapshot up. Rejects when there is none. */
+  static async get(name: string, options?: CallOptions): Promise<Snapshot> {
+    return new Snapshot(await run(Snapshots.get(name), options?.signal))
+  }
+  /** Looks a snapshot up. Rejects when there is none, or a part of it is missing. */
+  static async open(name: string, options?: CallOptions): Promise<Snapshot> {
+    return await Snapshot.get(name, options)
+  }
+  /** All snapshots, by name. */
+  static async list(options?: CallOptions): Promise<Array<Snapshot>> {
+    return (await run(Snapshots.list(), options?.signal)).map((snapshot) => new Snapshot(snapshot))
+  }
+  /** Removes a snapshot; one that does not exist is no failure. */
+  static async remove(name: string, options?: CallOptions): Promise<void> {
+    await run(Snapshots.remove(name), options?.signal)
+  }
+  /** Writes a snapshot to an archive. */
+  static async export(name: string, path: string, options?: CallOptions): Promise<void> {
+    await run(
+      Effect.flatMap(Snapshots.get(name), (snapshot) =>
+        Microsandbox.Microsandbox.use((driver) => driver.saveSnapshot(snapshot.path, path))
+      ),
+      options?.signal
+    )
+  }
+  /** Reads a snapshot from an archive, and gives it a name. */
+  static async import(path: string, name: string, options?: CallOptions): Promise<Snapshot> {
+    await run(
+      Microsandbox.Microsandbox.use((driver) => driver.loadSnapshot(path, name)),
+      options?.signal
+    )
+    return await Snapshot.get(name, options)
+  }
+
+  /** Looks it up again. */
+  async open(options?: CallOptions): Promise<Snapshot> {
+    return await Snapshot.get(this.name, options)
+  }
+  /** Removes it. */
+  async remove(options?: CallOptions): Promise<void> {
+    await Snapshot.remove(this.name, options)
+  }
+  /** Compares the disk with its checksum, and rejects if they differ. `false`: there is no checksum. */
+  async verify(options?: CallOptions): Promise<boolean> {
+    return await run(
+      Microsandbox.Microsandbox.use((driver) => driver.verifySnapshot(this.name)),
+      options?.signal
+    )
+  }
+}
