@@ -1,0 +1,140 @@
+/** The main job on real microVMs: build, launch, run, release. The part of these tests that `npm test` runs. */
+import { assert, layer } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
+import * as Stream from "effect/Stream"
+import * as Crypto from "node:crypto"
+import * as Mount from "../../src/Mount.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import * as Volume from "../../src/Volume.ts"
+import * as Support from "./support.ts"
+
+const greeter = Snapshot.make("greeter", Support.image).pipe(
+  Snapshot.env({ GREETING: "Hello" }),
+  Snapshot.workdir("/srv/greeter"),
+  Snapshot.shell("echo $GREETING > greeting; pwd"),
+  Snapshot.write("/etc/greeter/name", "builder\n", { mode: 0o600, owner: "app" }),
+  Snapshot.exec("sh", ["-c", "cat greeting /etc/greeter/name > both"])
+)
+
+layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
+  it.effect("builds a snapshot, boots sandboxes from it, and leaves nothing but the snapshot", () =>
+    Effect.gen(function* () {
+      const recorder = Support.recorder()
+      const built = yield* Snapshot.build(greeter, { onEvent: recorder.onEvent })
+      assert.deepStrictEqual([built.name, built.generation, built.stepsRun], ["greeter", 1, 4])
+      const output = recorder.events.flatMap((event) => (event._tag === "StepOutput" ? [event.text] : []))
+      assert.deepStrictEqual(output, ["/srv/greeter\n"])
+      assert.deepStrictEqual(recorder.stepsRun(), [1, 2, 3, 4])
+      yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
+
+      const read = (snapshot: string | Snapshot.Snapshot) =>
+        Sandbox.run({ snapshot, workdir: "/srv/greeter" }, (sandbox) =>
+          Effect.gen(function* () {
+            const shown = yield* sandbox.shell("cat both; stat -c '%a %U' /etc/greeter/name; echo changed > both")
+            assert.deepStrictEqual([shown.exitCode, shown.stdout, shown.stderr], [0, "Hello\nbuilder\n600 app\n", ""])
+          })
+        )
+      yield* read(built)
+      yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
+      // What the first one wrote is not in the second one.
+      yield* read("greeter")
+      yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
+    })
+  )
+
+  it.effect("tells where a step failed, and with what, and removes the builder", () =>
+    Effect.gen(function* () {
+      const failing = Snapshot.make("failing", Support.image).pipe(
+        Snapshot.shell("echo fine"),
+        Snapshot.shell("seq 3; seq 200 >&2; exit 7", { description: "the bad one" })
+      )
+      const error = yield* Effect.flip(Snapshot.build(failing, { checkpoints: "final" }))
+      assert.strictEqual(error.reason._tag, "CommandFailed")
+      if (error.reason._tag !== "CommandFailed") return
+      assert.deepStrictEqual([error.reason.exitCode, error.reason.stdout.trim()], [7, "1\n2\n3"])
+      assert.deepStrictEqual(
+        error.reason.stderr.trim().split("\n"),
+        Array.from({ length: 50 }, (_, line) => `${line + 151}`)
+      )
+      assert.deepInclude(error.step, { definition: "failing", index: 2, description: "the bad one", attempt: 1 })
+      assert.match(error.step?.declaredAt ?? "", /main\.core\.vm\.test\.ts:\d+$/)
+      yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
+    })
+  )
+
+  it.effect("keeps what was written to a volume and a folder of the host just before the end", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const home = yield* Support.Home
+      const shared = path.join(home.files, "shared")
+      yield* fs.makeDirectory(shared)
+      const volume = yield* Volume.ensure("data")
+      const bytes = Crypto.randomBytes(3_000_000)
+      yield* Sandbox.run(
+        { image: Support.image, mounts: { "/shared": shared, "/data": Mount.volume("data") } },
+        (sandbox) =>
+          Effect.all(
+            [
+              sandbox.exec("dd", ["of=/shared/file", "bs=100k"], { stdin: bytes, check: true }),
+              sandbox.exec("dd", ["of=/data/file", "bs=100k"], { stdin: bytes, check: true })
+            ],
+            { concurrency: 2 }
+          )
+      )
+      assert.isTrue(bytes.equals(yield* fs.readFile(path.join(shared, "file"))))
+      assert.isTrue(bytes.equals(yield* fs.readFile(path.join(home.path, "volumes", volume.name, "file"))))
+      yield* Support.assertNothingLeft()
+      yield* Volume.remove("data")
+    })
+  )
+
+  it.effect("runs ten commands at once, and stops a sandbox in which a command hangs", () =>
+    Effect.gen(function* () {
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const sandbox = yield* Sandbox.launch({ image: Support.image })
+          // Each tells that it runs, and ends when all do: one after the other they never would.
+          const meet =
+            "mkdir -p /run/met && touch /run/met/$0 && until [ $(ls /run/met | wc -l) = 10 ]; do usleep 50000; done; echo $0"
+          const results = yield* Effect.forEach(
+            Array.from({ length: 10 }, (_, index) => `${index}`),
+            (index) => sandbox.exec("sh", ["-c", meet, index], { check: true }),
+            { concurrency: "unbounded" }
+          )
+          assert.deepStrictEqual(
+            results.map(({ stdout }) => stdout),
+            Array.from({ length: 10 }, (_, index) => `${index}\n`)
+          )
+
+          const started = yield* Deferred.make<void>()
+          const hung = yield* sandbox.shellStream("trap '' TERM; echo started; while :; do sleep 1; done").pipe(
+            Stream.tap(({ _tag }) => (_tag === "Stdout" ? Deferred.succeed(started, undefined) : Effect.void)),
+            Stream.runDrain,
+            Effect.flip,
+            Effect.forkScoped
+          )
+          yield* Deferred.await(started)
+          yield* sandbox.stop()
+          assert.strictEqual((yield* Fiber.join(hung)).reason._tag, "GuestLost")
+          assert.strictEqual((yield* sandbox.info).status, "stopped")
+        })
+      )
+      yield* Support.assertNothingLeft()
+    })
+  )
+
+  it.effect("leaves nothing of a build that is interrupted in a step", () =>
+    Effect.gen(function* () {
+      const recorder = Support.recorder()
+      const endless = Snapshot.make("endless", Support.image).pipe(Snapshot.shell("echo begun; sleep 1000"))
+      yield* Support.interruptAt(Snapshot.build(endless, { onEvent: recorder.onEvent }), recorder.until("StepOutput"))
+      yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
+    })
+  )
+})
