@@ -24,7 +24,8 @@ export interface Emitter {
 
 const codec = Schema.fromJsonString(Schema.toCodecJson(BuildEvent))
 
-const encode = Schema.encodeSync(codec)
+/** An event as a line of JSON. */
+export const encode: (event: BuildEvent) => string = Schema.encodeSync(codec)
 
 /** So much output may wait for a listener that is slow; more is dropped, and no other event ever is. */
 const maxWaiting = 4096
