@@ -218,7 +218,7 @@ export interface Process {
  */
 export interface FileInfo {
   readonly path: string
-  readonly kind: "File" | "Directory" | "Symlink" | "Other"
+  readonly kind: "File" | "Directory" | "Symlink" | "BlockDevice" | "CharacterDevice" | "Fifo" | "Socket" | "Other"
   /** Bytes. */
   readonly size: number
   /** Permission bits, up to `0o7777`. */

@@ -39,11 +39,13 @@ export const make = (connection: AgentConnection): Guest.Guest => {
           const handle = yield* openHandle(connection, file, "list", path, { OpenDir: { path } })
           const entries: Array<Guest.FileInfo> = []
           // In batches: a folder's listing as one message could be larger than a message may be.
+          const limit = 512
           for (;;) {
-            const { data } = yield* file("list", path, { ReadDir: { handle, limit: 512 } })
+            const { data } = yield* file("list", path, { ReadDir: { handle, limit } })
             const batch = field(data, "List")
-            if (!Array.isArray(batch) || batch.length === 0) return entries
+            if (!Array.isArray(batch)) return entries
             for (const entry of batch) entries.push(fileInfo(entry, path))
+            if (batch.length < limit) return entries
           }
         })
       ),
@@ -165,15 +167,20 @@ const pathOf = ({ data }: FileResponse): string => text(field(data, "Path")) ?? 
 const number = (u: unknown): number | undefined =>
   typeof u === "number" ? u : typeof u === "bigint" ? Number(u) : undefined
 
-const kinds: { readonly [kind: string]: Guest.FileInfo["kind"] } = {
-  file: "File",
-  dir: "Directory",
-  symlink: "Symlink"
+/** By the bits of a mode that say what kind of file it is. */
+const kinds: { readonly [bits: number]: Guest.FileInfo["kind"] } = {
+  0o010000: "Fifo",
+  0o020000: "CharacterDevice",
+  0o040000: "Directory",
+  0o060000: "BlockDevice",
+  0o100000: "File",
+  0o120000: "Symlink",
+  0o140000: "Socket"
 }
 
 const fileInfo = (u: unknown, path: string): Guest.FileInfo => ({
   path: text(field(u, "path")) ?? path,
-  kind: kinds[text(field(u, "kind")) ?? ""] ?? "Other",
+  kind: kinds[(number(field(u, "mode")) ?? 0) & 0o170000] ?? "Other",
   size: number(field(u, "size")) ?? 0,
   mode: (number(field(u, "mode")) ?? 0) & 0o7777,
   uid: number(field(u, "uid")) ?? 0,

@@ -79,7 +79,16 @@ export interface FsMetadata {
   readonly created: Date | null
 }
 
-const kinds = { File: "file", Directory: "directory", Symlink: "symlink", Other: "other" } as const
+const kinds = {
+  File: "file",
+  Directory: "directory",
+  Symlink: "symlink",
+  BlockDevice: "other",
+  CharacterDevice: "other",
+  Fifo: "other",
+  Socket: "other",
+  Other: "other"
+} as const
 
 const modified = ({ modifiedAt }: Guest.FileInfo): Date | null =>
   modifiedAt === undefined ? null : new Date(modifiedAt * 1000)
