@@ -763,6 +763,37 @@ export class TimedOut extends Schema.TaggedError<TimedOut>("effect-lightbox/Ligh
   }
 }
 
+/**
+ * There is no room for another sandbox within the budget of this process, and
+ * none became free in time. Retryable.
+ *
+ * **Example** (Building the reason)
+ *
+ * ```ts
+ * import { LightboxError } from "effect-lightbox"
+ *
+ * export const reason = new LightboxError.NoCapacity({ problem: "it waited 60000 ms" })
+ * ```
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NoCapacity extends Schema.TaggedError<NoCapacity>("effect-lightbox/LightboxError/NoCapacity")(
+  "NoCapacity",
+  { problem: Schema.String, ...causeFields }
+) {
+  readonly [ReasonTypeId] = ReasonTypeId
+  override get message(): string {
+    return `There is no room for another sandbox: ${this.problem}`
+  }
+  get isRetryable(): boolean {
+    return true
+  }
+  get outcome(): Outcome {
+    return "failed"
+  }
+}
+
 // =============================================================================
 // Reasons: storage
 // =============================================================================
@@ -965,6 +996,7 @@ export const Reason = Schema.Union([
   GuestLost,
   GuestBusy,
   TimedOut,
+  NoCapacity,
   SnapshotDamaged,
   SecretLeaked,
   StoreBusy,

@@ -17,6 +17,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Guest from "./Guest.ts"
+import type { Admission, Room } from "./internal/admission.ts"
+import type { Note, Owner } from "./internal/owner.ts"
 import * as internal from "./internal/sdkDriver.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import type { SandboxConfig, Source } from "./SandboxConfig.ts"
@@ -559,6 +561,11 @@ export class Microsandbox extends Context.Service<
     /** Removes what neither a sandbox nor a snapshot needs. */
     readonly pruneImages: Effect.Effect<ImagePruneReport, LightboxError>
 
+    /** This process as the owner of what it makes. */
+    readonly owner: Owner
+    /** The room that this process has on the machine. */
+    readonly admission: Admission
+
     readonly createSandbox: (request: CreateSandbox) => Effect.Effect<SandboxInfo, LightboxError>
     readonly getSandbox: (name: string) => Effect.Effect<SandboxInfo, LightboxError>
     /** All sandboxes, or those that have all the given labels. */
@@ -593,6 +600,16 @@ export class Microsandbox extends Context.Service<
     /** What a sandbox logged so far, running or not. */
     readonly readLogs: (sandbox: SandboxRef, query?: LogQuery) => Effect.Effect<ReadonlyArray<LogEntry>, LightboxError>
     readonly readMetrics: (sandbox: SandboxRef) => Effect.Effect<Metrics, LightboxError>
+    /** Tells which of some byte strings are somewhere on the disk of a stopped sandbox, deleted files included. */
+    readonly searchSandbox: (
+      sandbox: SandboxRef,
+      needles: ReadonlyArray<Uint8Array>
+    ) => Effect.Effect<ReadonlyArray<boolean>, LightboxError>
+
+    /** Names that creations which failed have left taken, without leaving a sandbox. */
+    readonly listGhosts: Effect.Effect<ReadonlyArray<string>, LightboxError>
+    /** Makes such a name free, and tells whether it did: not if there is a sandbox of the name after all. */
+    readonly removeGhost: (name: string) => Effect.Effect<boolean, LightboxError>
 
     readonly captureSnapshot: (request: CaptureSnapshot) => Effect.Effect<SnapshotInfo, LightboxError>
     /** By name, link or path. */
@@ -603,16 +620,15 @@ export class Microsandbox extends Context.Service<
     readonly removeSnapshot: (name: string) => Effect.Effect<void, LightboxError>
     /** Compares a snapshot with the checksum recorded at its capture. `false`: none was recorded. */
     readonly verifySnapshot: (name: string) => Effect.Effect<boolean, LightboxError>
-    /** Tells which of some byte strings are somewhere on a snapshot's disk, deleted files included. */
-    readonly searchSnapshot: (
-      name: string,
-      needles: ReadonlyArray<Uint8Array>
-    ) => Effect.Effect<ReadonlyArray<boolean>, LightboxError>
     readonly saveSnapshot: (
       name: string,
       path: string,
       options?: { readonly withImage?: boolean | undefined; readonly compress?: boolean | undefined }
     ) => Effect.Effect<void, LightboxError>
+    /** Removes what captures and loads that were cut short have left: under a name, or all loads since a time. */
+    readonly removeStaging: (
+      of: { readonly snapshot: string } | { readonly loadsSince: number }
+    ) => Effect.Effect<ReadonlyArray<string>, LightboxError>
     readonly renameSnapshot: (name: string, to: string) => Effect.Effect<void, LightboxError>
     /** Reads a saved snapshot and gives it a name. */
     readonly loadSnapshot: (path: string, name: string) => Effect.Effect<SnapshotInfo, LightboxError>
@@ -629,6 +645,8 @@ export class Microsandbox extends Context.Service<
     readonly removeVolume: (name: string) => Effect.Effect<void, LightboxError>
   }
 >()("effect-lightbox/Microsandbox") {}
+
+export type { Admission, Note, Owner, Room }
 
 // =============================================================================
 // Layers
@@ -664,6 +682,41 @@ export interface LayerOptions {
   readonly bootTimeout?: Duration.Input | undefined
   /** How long connecting to a running guest may take. Default: 10 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
+  /** How much of the machine sandboxes may take. Default: what is there. */
+  readonly budget?: Budget | undefined
+  /**
+   * Look, when the layer is built, whether processes that are gone have left something, and remove it: one look into a
+   * folder when there is nothing. Default: `true`.
+   */
+  readonly sweep?: boolean | undefined
+}
+
+/**
+ * How much of the machine the sandboxes of this process may take. A launch that
+ * finds it used up waits for its turn.
+ *
+ * **Example** (Four at a time)
+ *
+ * ```ts
+ * import { Microsandbox } from "effect-lightbox"
+ *
+ * export const live = Microsandbox.layer({ budget: { sandboxes: 4, memory: "4G" } })
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Budget {
+  /** How many may run at once. Default: as many as have memory. */
+  readonly sandboxes?: number | undefined
+  /** Memory for all of them: MiB, or such as `"8G"`. Default: what is free when the first one is launched. */
+  readonly memory?: string | number | undefined
+  /** Space that must be free where the home is: MiB, or such as `"1G"`. Fails with `NoSpace`. Default: 256 MiB. */
+  readonly disk?: string | number | undefined
+  /** How many may boot at once. Default: one for each processor, at least 2. */
+  readonly boots?: number | undefined
+  /** How long a launch may wait before it fails with `NoCapacity`. Default: 10 minutes. */
+  readonly timeout?: Duration.Input | undefined
 }
 
 /**

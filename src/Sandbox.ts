@@ -35,8 +35,8 @@ import type * as Stream from "effect/Stream"
 import type * as Guest from "./Guest.ts"
 import * as Execution from "./internal/execution.ts"
 import { CString, DurationInput, Name } from "./internal/schemas.ts"
-import { generate, instanceLabel } from "./internal/labels.ts"
-import { type ExecResult, make, type TypeId } from "./internal/sandboxHandle.ts"
+import { generate, generatedPrefix, instanceLabel, ownerLabel } from "./internal/labels.ts"
+import { type ExecResult, type LetGo, make, type TypeId } from "./internal/sandboxHandle.ts"
 import { millis } from "./internal/time.ts"
 import { decoder, invalid } from "./internal/validation.ts"
 import { LightboxError, NotRunning, TimedOut } from "./LightboxError.ts"
@@ -238,8 +238,10 @@ export interface Sandbox {
   readonly stop: (options?: { readonly timeout?: Duration.Input | undefined }) => Effect.Effect<void, LightboxError>
   /** Ends the virtual machine at once, even with commands hanging in it. */
   readonly kill: Effect.Effect<void, LightboxError>
-  /** Lets the sandbox outlive the scope and this process: the scope no longer removes it. */
+  /** Lets the sandbox outlive the scope and this process: neither the scope nor a sweep removes it. */
   readonly detach: Effect.Effect<void, LightboxError>
+  /** The same for a time: a sweep after that removes it, running or not. */
+  readonly detachFor: (timeToLive: Duration.Input) => Effect.Effect<void, LightboxError>
   /** Time for one message to the guest and back. */
   readonly ping: Effect.Effect<Duration.Duration, LightboxError>
   /** Puts off the idle timeout. */
@@ -410,27 +412,47 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   const name = config.name ?? (yield* generateName)
 
   const instance = yield* generate
+  const note: Microsandbox.Note = { kind: "sandbox", token: instance, name }
+  const room = yield* driver.admission.admit("Sandbox.launch", config.resources?.memory)
   const state: LaunchState = { info: undefined, guest: undefined, isOwned: true }
   // Registered before the sandbox exists, so that there is no moment at which it exists and nobody would remove it.
   yield* Effect.addFinalizer(() =>
-    Effect.suspend(() => (state.isOwned ? release(driver, instance, config, state) : Effect.void)).pipe(
+    Effect.suspend(() =>
+      state.isOwned ? Effect.andThen(release(driver, instance, config, state), driver.owner.forget(note)) : Effect.void
+    ).pipe(
       Effect.timeout(timeout ?? "30 seconds"),
       Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${name}"` })
     )
   )
-  state.info = yield* driver.createSandbox({
-    name,
-    source,
-    config,
-    labels: { [instanceLabel]: instance },
-    onConflict,
-    onPullProgress
-  })
+  yield* driver.owner.note(note)
+  state.info = yield* driver.admission.boot(
+    driver.createSandbox({
+      name,
+      source,
+      config,
+      labels: { [instanceLabel]: instance, [ownerLabel]: yield* driver.owner.id },
+      onConflict,
+      onPullProgress
+    })
+  )
   state.guest = yield* driver.connect(state.info)
-  return make(driver, state.info, state.guest, () => {
-    state.isOwned = false
-  })
+  const { guest, info } = state
+  const letGo: LetGo = (expires) =>
+    driver.detachSandbox(info).pipe(
+      // Until this is written, the sandbox has an owner.
+      Effect.andThen(driver.owner.release(note, expires)),
+      Effect.andThen(disown(state, room))
+    )
+  return make(driver, info, guest, letGo)
 })
+
+const disown = (state: { isOwned: boolean }, room: Microsandbox.Room): Effect.Effect<void> =>
+  Effect.andThen(
+    Effect.sync(() => {
+      state.isOwned = false
+    }),
+    room.release
+  )
 
 interface LaunchState {
   info: Microsandbox.SandboxInfo | undefined
@@ -474,7 +496,7 @@ const flushMounts = (guest: Guest.Guest, config: SandboxConfig.SandboxConfig): E
   )
 }
 
-const generateName = Effect.map(generate, (id) => `lightbox-${id}`)
+const generateName = Effect.map(generate, (id) => `${generatedPrefix}${id}`)
 
 const resolveSnapshot = <E, R>(
   snapshot: string | BootableSnapshot | Effect.Effect<BootableSnapshot, E, R> | undefined
@@ -539,7 +561,7 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
       reason: new NotRunning({ name, status: info.status })
     })
   }
-  return make(driver, info, yield* driver.connect(info), () => {})
+  return make(driver, info, yield* driver.connect(info))
 })
 
 /**
@@ -573,10 +595,11 @@ export const start = Effect.fn("Sandbox.start")(function* (
       Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${name}"` })
     )
   )
-  const started = yield* driver.startSandbox(info, options)
-  return make(driver, started, yield* driver.connect(started), () => {
-    state.isOwned = false
-  })
+  const room = yield* driver.admission.admit("Sandbox.start", info.memory)
+  const started = yield* driver.admission.boot(driver.startSandbox(info, options))
+  return make(driver, started, yield* driver.connect(started), () =>
+    Effect.andThen(driver.detachSandbox(started), disown(state, room))
+  )
 })
 
 /**

@@ -480,6 +480,7 @@ export interface LightboxErrorReason {
     | "TimedOut"
     | "SnapshotDamaged"
     | "SecretLeaked"
+    | "NoCapacity"
     | "StoreBusy"
     | "NoSpace"
     | "Unknown"

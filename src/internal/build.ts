@@ -31,7 +31,15 @@ import { make as makeHandle } from "./sandboxHandle.ts"
 import { intBetween } from "./schemas.ts"
 import * as Secrets from "./secrets.ts"
 import * as StepRunner from "./stepRunner.ts"
-import { artifactName, builderVersion, definitionLabel, keyLabel, make as makeStore, type Store } from "./store.ts"
+import {
+  artifactName,
+  builderVersion,
+  captureLock,
+  definitionLabel,
+  keyLabel,
+  make as makeStore,
+  type Store
+} from "./store.ts"
 import { decoder } from "./validation.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
@@ -174,6 +182,8 @@ const produce = Effect.fnUntraced(function* <E, R>(
     if (result !== undefined) {
       yield* store.touch(planned.key)
       yield* builders.leave(result)
+      // A verification, or another build, may need the room.
+      yield* builders.close
       return { planned, result, run }
     }
     // One build makes what comes next; all others that want it wait for it, and look again.
@@ -480,6 +490,7 @@ interface Builders<E, R> {
   readonly renew: (keys: ReadonlySet<string>) => void
   /** Leaves the builder running for its user to look at, if that was asked for: from a result if nothing ran. */
   readonly leave: (result: Microsandbox.SnapshotInfo | undefined) => Effect.Effect<void, LightboxError>
+  readonly close: Effect.Effect<void>
 }
 
 const makeBuilders = <E, R>(
@@ -552,7 +563,7 @@ const makeBuilders = <E, R>(
     const start = yield* Clock.currentTimeMillis
     const started = yield* driver.startSandbox(info)
     const guest = yield* Scope.provide(driver.connect(started), builder.scope)
-    builder.sandbox = makeHandle(driver, started, guest, () => {})
+    builder.sandbox = makeHandle(driver, started, guest)
     builder.isRunning = true
     bootMillis = (yield* Clock.currentTimeMillis) - start
     yield* events.emit({ _tag: "Booted", builder: info.name, durationMillis: bootMillis })
@@ -560,6 +571,7 @@ const makeBuilders = <E, R>(
   })
 
   const builders: Builders<E, R> = {
+    close,
     fromImage: Effect.suspend(() =>
       Effect.asVoid(
         launch(undefined, 0, prepared.units[0]?.network ?? Planning.networkChoice(definition.options.network))
@@ -585,13 +597,16 @@ const makeBuilders = <E, R>(
       yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
       builder.isRunning = false
       const name = artifactName(key)
+      const note: Microsandbox.Note = { kind: "snapshot", token: yield* generate, name }
       const request = driver.captureSnapshot({
         sandbox: builder.info.name,
         name,
         labels: { ...(isFinal ? definition.labels : {}), [keyLabel]: key, [definitionLabel]: definition.name },
         integrity: true
       })
-      yield* request.pipe(
+      // Before it is a result: whoever finds one takes it for searched.
+      yield* searchForSecrets(driver, builder.info, secrets)
+      const capture = request.pipe(
         // The runtime's record of a sandbox follows its end at a distance.
         Effect.retry({
           while: (error) => error.reason._tag === "StillRunning",
@@ -600,8 +615,10 @@ const makeBuilders = <E, R>(
         // What is there under the name was looked at before, and found to be of no use.
         Effect.catchReason("LightboxError", "AlreadyExists", () => Effect.andThen(driver.removeSnapshot(name), request))
       )
-      yield* searchForSecrets(driver, name, secrets).pipe(
-        Effect.onError(() => Effect.ignore(driver.removeSnapshot(name)))
+      yield* Effect.acquireUseRelease(
+        driver.owner.note(note),
+        () => Effect.scoped(Effect.andThen(store.lock(captureLock(name)), capture)),
+        () => driver.owner.forget(note)
       )
       if (key !== plainKey) yield* store.writeAlias(plainKey, key)
       yield* store.removeTombstone(key)
@@ -653,16 +670,16 @@ const needsSecretFiles = (prepared: Planning.Prepared<unknown, unknown>): boolea
 /** Shorter values are found by chance. */
 const shortestSearched = 4
 
-/** Fails if the value of a secret is anywhere on a captured disk. */
+/** Fails if the value of a secret is anywhere on the disk of a sandbox. */
 const searchForSecrets = Effect.fnUntraced(function* (
   driver: Driver,
-  name: string,
+  sandbox: Microsandbox.SandboxRef,
   secrets: ReadonlyArray<Secrets.SecretValue>
 ): Effect.fn.Return<void, LightboxError> {
   const searched = secrets.filter(({ value }) => value.length >= shortestSearched)
   if (searched.length === 0) return
-  const found = yield* driver.searchSnapshot(
-    name,
+  const found = yield* driver.searchSandbox(
+    sandbox,
     searched.map(({ value }) => new TextEncoder().encode(value))
   )
   const leaked = searched.find((_, index) => found[index] === true)

@@ -11,7 +11,8 @@ import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { Writable } from "node:stream"
-import { FileError, LightboxError } from "../LightboxError.ts"
+import type { LightboxError } from "../LightboxError.ts"
+import { fileFailure } from "./fileFailure.ts"
 
 /** What identifies a file: everything that copying keeps. The time of its last change is not part of it. */
 export interface HostFile {
@@ -26,17 +27,7 @@ export interface HostFile {
 
 const wholeFileBytes = 4 * 1024 * 1024
 
-const failure = (method: string, path: string) => (cause: unknown) =>
-  new LightboxError({
-    method,
-    reason: new FileError({
-      operation: "copy",
-      path,
-      code: cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "UNKNOWN",
-      problem: cause instanceof Error ? cause.message : String(cause),
-      cause
-    })
-  })
+const failure = (method: string, path: string) => fileFailure(method, "copy", path)
 
 /** All that is copied from a path, in the order of their names. */
 export const list = Effect.fnUntraced(function* (
@@ -121,9 +112,8 @@ export const pack = (
     const isSingle = files.length === 1 && files[0]?.path === ""
     const listed = new Set(files.map(({ path }) => path))
     const source = Tar.packTar(
-      isSingle
-        ? [{ type: "file", source: root, target: options.name }]
-        : [{ type: "directory", source: root, target: "" }],
+      // Without an entry for the folder itself: what its content is put into keeps mode and owner.
+      isSingle ? [{ type: "file", source: root, target: options.name }] : root,
       {
         filter: (path) => isSingle || path === root || listed.has(Path.relative(root, path).split(Path.sep).join("/")),
         map: (header) => ({

@@ -10,6 +10,12 @@ export const instanceLabel = "lightbox.instance"
 /** What a sandbox is for, when the library made it for itself. */
 export const roleLabel = "lightbox.role"
 
+/** Who made it: an owner's id. */
+export const ownerLabel = "lightbox.owner"
+
+/** What generated names begin with. */
+export const generatedPrefix = "lightbox-"
+
 let count = 0
 
 /** Different at each call, in every process of this host. */

@@ -23,3 +23,8 @@ export const stepsReused = Metric.counter("lightbox_build_steps_reused", {
   description: "Build steps whose result was reused",
   incremental: true
 })
+
+/** Launches that wait for room. */
+export const waitingLaunches = Metric.gauge("lightbox_launches_waiting", {
+  description: "Launches that wait for room in the budget of this process"
+})

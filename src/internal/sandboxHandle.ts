@@ -1,6 +1,7 @@
 /**
  * The handle of a running sandbox, over a driver and a guest.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -13,6 +14,7 @@ import type { ExecEvent, ExecOptions, Sandbox, StreamOptions } from "../Sandbox.
 import { attach } from "./attach.ts"
 import * as Execution from "./execution.ts"
 import { checkVariable, CString, DurationInput, GuestPath, intBetween, recordOf, Rlimits, User } from "./schemas.ts"
+import { millis } from "./time.ts"
 import { decoder } from "./validation.ts"
 
 export const TypeId = "~effect-lightbox/Sandbox" as const
@@ -117,16 +119,21 @@ const decodeQuery = decoder(
   "Sandbox.logs"
 )
 
+const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive")
+
 const defaultMaxOutput = 256 * 1024 * 1024
 
 const defaultFileMode = 0o644
 
-/** Makes a handle. */
+/** Lets a sandbox go, for ever or until a time (milliseconds since 1970). */
+export type LetGo = (expires: number | undefined) => Effect.Effect<void, LightboxError>
+
+/** Makes a handle; without a way to let the sandbox go, of one that is somebody else's. */
 export const make = (
   driver: Microsandbox.Microsandbox["Service"],
   info: Microsandbox.SandboxInfo,
   guest: Guest.Guest,
-  onDetach: () => void
+  letGo: LetGo = () => Effect.void
 ): Sandbox => {
   const exec = Effect.fn("Sandbox.exec")(function* <E, R>(
     argv: ReadonlyArray<Guest.Word>,
@@ -272,7 +279,11 @@ export const make = (
     info: driver.getSandbox(info.name),
     stop: (options) => driver.stopSandbox(info, options),
     kill: driver.killSandbox(info),
-    detach: Effect.uninterruptible(Effect.tap(driver.detachSandbox(info), () => Effect.sync(onDetach))),
+    detach: Effect.uninterruptible(letGo(undefined)),
+    detachFor: Effect.fn("Sandbox.detachFor")(function* (timeToLive) {
+      const duration = yield* decodeTimeToLive(timeToLive)
+      yield* Effect.uninterruptible(letGo((yield* Clock.currentTimeMillis) + millis(duration)))
+    }),
     ping: guest.ping,
     touch: guest.touch,
     metrics: driver.readMetrics(info),

@@ -2,7 +2,6 @@
  * `Microsandbox` over the SDK: the only code that loads it.
  */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -22,7 +21,6 @@ import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
 import {
   AlreadyExists,
-  FileError,
   LightboxError,
   NotFound,
   Replaced,
@@ -32,16 +30,23 @@ import {
 } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SandboxConfig } from "../SandboxConfig.ts"
+import * as Admission from "./admission.ts"
 import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
+import { checkCombination, checkHostPaths } from "./createChecks.ts"
+import { fileFailure } from "./fileFailure.ts"
 import { generate, instanceLabel } from "./labels.ts"
 import { bootRetries, sdkRetries } from "./metrics.ts"
+import * as Owner from "./owner.ts"
+import { sweepAtStart } from "./reaper.ts"
 import * as Builder from "./sdkBuilder.ts"
 import { fromSdk, parse, runtimeRemedy, type Subject } from "./sdkErrors.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
+import { hostFile, readFolder, snapshotLinks } from "./snapshotLinks.ts"
 import { millis } from "./time.ts"
 import { decoder, invalid } from "./validation.ts"
 import * as Virtualization from "./virtualization.ts"
+import { isCode } from "./socket.ts"
 import * as VmProcess from "./vmProcess.ts"
 
 type SdkModule = typeof Sdk
@@ -101,7 +106,9 @@ const LayerOptions = Schema.Struct({
   memory: Schema.optional(Mebibytes(64)),
   pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
   bootTimeout: Schema.optional(DurationInput),
-  connectTimeout: Schema.optional(DurationInput)
+  connectTimeout: Schema.optional(DurationInput),
+  budget: Schema.optional(Admission.Budget),
+  sweep: Schema.optional(Schema.Boolean)
 })
 
 const decodeLayerOptions = decoder(LayerOptions, "Microsandbox.layer")
@@ -116,6 +123,7 @@ export const make = Effect.fnUntraced(function* (
   const context: DriverContext = {
     sdk,
     home,
+    owner: yield* Owner.make(home),
     owned: new Map(),
     bootTimeout: options.bootTimeout ?? Duration.seconds(60),
     connectTimeout: options.connectTimeout ?? Duration.seconds(10),
@@ -124,20 +132,26 @@ export const make = Effect.fnUntraced(function* (
     pullPolicy: options.pullPolicy,
     checkVirtualization: yield* Effect.cached(Virtualization.check("Microsandbox.createSandbox"))
   }
-  return {
+  const driver: Driver = {
     backend: "local",
     home,
     capabilities: { snapshots: true, bindMounts: true, diskMounts: true, images: true, patches: true, metrics: true },
+    owner: context.owner,
+    admission: yield* Admission.make({ home, budget: options.budget, defaultMemory: options.memory }),
     ...images(context),
     ...sandboxes(context),
+    ...ghosts(context),
     ...snapshots(context),
     ...volumes(context)
   }
+  if (options.sweep !== false) yield* sweepAtStart(driver)
+  return driver
 })
 
 interface DriverContext {
   readonly sdk: SdkModule
   readonly home: string
+  readonly owner: Owner.Owner
   /**
    * The SDK's objects of sandboxes that this process owns, by id. Nothing is asked of them but to detach: each has one
    * lock that its commands hold from start to end. They are kept because a virtual machine ends when its object is
@@ -191,23 +205,6 @@ const commit = <A>(
 
 const notFoundIsSuccess = <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<void, LightboxError> =>
   Effect.asVoid(effect).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
-
-/** File operations of the host. */
-const hostFile = <A>(method: string, path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
-  Effect.tryPromise({
-    try: run,
-    catch: (cause) =>
-      new LightboxError({
-        method,
-        reason: new FileError({
-          operation: "file",
-          path,
-          code: Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : "UNKNOWN",
-          problem: parse(cause).text,
-          cause
-        })
-      })
-  })
 
 const date = (value: Date | null | undefined): DateTime.Utc | undefined =>
   value === null || value === undefined ? undefined : DateTime.fromDateUnsafe(value)
@@ -369,6 +366,7 @@ const sandboxes = (
   | "connect"
   | "readLogs"
   | "readMetrics"
+  | "searchSandbox"
 > => {
   const { owned, sdk } = context
   return {
@@ -498,7 +496,53 @@ const sandboxes = (
         uptimeMillis: metrics.uptimeMs,
         timestamp: DateTime.fromDateUnsafe(metrics.timestamp)
       }
+    }),
+    searchSandbox: Effect.fn("Microsandbox.searchSandbox")(function* (sandbox, needles) {
+      const method = "Microsandbox.searchSandbox"
+      yield* handleOf(context, method, sandbox)
+      const path = Path.join(context.home, "sandboxes", sandbox.name, diskFile)
+      return yield* hostFile(method, path, () => search(path, needles))
     })
+  }
+}
+
+/** Folders of sandboxes that the runtime does not know. */
+const ghosts = ({ home, sdk }: DriverContext): Pick<Driver, "listGhosts" | "removeGhost"> => {
+  const folder = Path.join(home, "sandboxes")
+  const isKnown = (method: string, name: string) =>
+    call(method, { sandbox: name }, () => sdk.Sandbox.get(name)).pipe(
+      Effect.as(true),
+      Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(false))
+    )
+  return {
+    listGhosts: Effect.gen(function* () {
+      const method = "Microsandbox.listGhosts"
+      const entries = yield* readFolder(method, folder)
+      return yield* Effect.filter(
+        entries.flatMap((entry) => (entry.isDirectory() && !entry.name.startsWith(".") ? [entry.name] : [])),
+        (name) => Effect.map(isKnown(method, name), (known) => !known)
+      )
+    }),
+    removeGhost: Effect.fn("Microsandbox.removeGhost")(function* (name) {
+      const method = "Microsandbox.removeGhost"
+      if (yield* isKnown(method, name)) return false
+      const path = Path.join(folder, name)
+      const taken = Path.join(folder, `.ghost-${yield* generate}`)
+      const isMoved = yield* hostFile(method, path, () =>
+        Fs.rename(path, taken).then(
+          () => true,
+          (cause) => (isCode(cause, "ENOENT") ? false : Promise.reject(cause))
+        )
+      )
+      if (!isMoved) return false
+      // Somebody may have created it in between: then the folder is theirs.
+      if (yield* isKnown(method, name)) {
+        yield* hostFile(method, path, () => Fs.rename(taken, path))
+        return false
+      }
+      yield* hostFile(method, taken, () => Fs.rm(taken, { recursive: true, force: true }))
+      return true
+    }, Effect.uninterruptible)
   }
 }
 
@@ -716,53 +760,6 @@ const withDefaults = (context: DriverContext, config: SandboxConfig): SandboxCon
   pullPolicy: config.pullPolicy ?? context.pullPolicy
 })
 
-const checkCombination = ({ config, source }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
-  if (source._tag === "Image") return Effect.void
-  if (config.patches !== undefined && config.patches.length > 0) {
-    return Effect.fail(
-      invalid(
-        "Microsandbox.createSandbox",
-        "patches",
-        "expected none with a snapshot; write the files with build steps"
-      )
-    )
-  }
-  return config.resources?.disk === undefined
-    ? Effect.void
-    : Effect.fail(
-        invalid("Microsandbox.createSandbox", "resources.disk", "expected none with a snapshot, which has its own size")
-      )
-}
-
-/** The SDK would find out only after half a boot. */
-const checkHostPaths = Effect.fnUntraced(function* (config: SandboxConfig): Effect.fn.Return<void, LightboxError> {
-  const check = (field: string, path: string) =>
-    Effect.mapError(
-      hostFile("Microsandbox.createSandbox", path, () => Fs.access(path)),
-      () => invalid("Microsandbox.createSandbox", field, `there is no ${Path.resolve(path)} on this host`)
-    )
-  for (const [path, mount] of Object.entries(config.mounts ?? {})) {
-    if (typeof mount === "string") yield* check(`mounts.${path}`, mount)
-    else if (mount._tag === "Bind" || mount._tag === "Disk") yield* check(`mounts.${path}.hostPath`, mount.hostPath)
-  }
-  for (const [index, patch] of (config.patches ?? []).entries()) {
-    if (patch._tag === "CopyFile" || patch._tag === "CopyFolder") {
-      yield* check(`patches.${index}.hostPath`, patch.hostPath)
-    }
-  }
-  if (config.registry?.caCerts !== undefined) yield* check("registry.caCerts", config.registry.caCerts)
-  const { network } = config
-  if (typeof network === "object") {
-    for (const [index, path] of (network.tls?.upstreamCaCerts ?? []).entries()) {
-      yield* check(`network.tls.upstreamCaCerts.${index}`, path)
-    }
-    if (network.tls?.authority !== undefined) {
-      yield* check("network.tls.authority.certificate", network.tls.authority.certificate)
-      yield* check("network.tls.authority.key", network.tls.authority.key)
-    }
-  }
-})
-
 const pullProgress = (event: Sdk.PullProgressEvent): Microsandbox.PullProgress | undefined => {
   const layer = event.layerIndex ?? 0
   const reference = event.reference ?? ""
@@ -837,6 +834,7 @@ const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Micro
 
 const snapshots = ({
   home,
+  owner,
   sdk
 }: DriverContext): Pick<
   Driver,
@@ -845,10 +843,10 @@ const snapshots = ({
   | "listSnapshots"
   | "removeSnapshot"
   | "verifySnapshot"
-  | "searchSnapshot"
   | "saveSnapshot"
   | "loadSnapshot"
   | "renameSnapshot"
+  | "removeStaging"
   | "listSnapshotLinks"
   | "linkSnapshot"
   | "unlinkSnapshot"
@@ -856,12 +854,7 @@ const snapshots = ({
   const folder = Path.join(home, "snapshots")
   const at = (name: string) => Path.join(folder, name)
 
-  const entries = (method: string) =>
-    hostFile(method, folder, () => Fs.readdir(folder, { withFileTypes: true })).pipe(
-      Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-        reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
-      )
-    )
+  const entries = (method: string) => readFolder(method, folder)
 
   const openSnapshot = Effect.fn("Microsandbox.openSnapshot")(function* (
     name: string
@@ -927,10 +920,6 @@ const snapshots = ({
       )
       return upper.kind === "verified"
     }),
-    searchSnapshot: Effect.fn("Microsandbox.searchSnapshot")(function* (name, needles) {
-      const { path } = yield* openSnapshot(name)
-      return yield* hostFile("Microsandbox.searchSnapshot", path, () => search(Path.join(path, diskFile), needles))
-    }),
     saveSnapshot: Effect.fn("Microsandbox.saveSnapshot")(function* (name, path, options) {
       yield* commit(
         "Microsandbox.saveSnapshot",
@@ -959,47 +948,46 @@ const snapshots = ({
       yield* rename(method, loaded.path, name)
       return yield* openSnapshot(name)
     }),
+    removeStaging: Effect.fn("Microsandbox.removeStaging")(function* (of) {
+      const method = "Microsandbox.removeStaging"
+      const imports = Path.join(home, "cache", "tmp")
+      const found =
+        "snapshot" in of
+          ? (yield* entries(method)).flatMap(({ name }) => (name === `.${of.snapshot}.staging` ? [at(name)] : []))
+          : yield* Effect.filter(
+              [
+                ...(yield* entries(method)).flatMap(({ name }) =>
+                  name.startsWith(".msb-snapshot-import-") ? [at(name)] : []
+                ),
+                ...(yield* readFolder(method, imports)).flatMap(({ name }) =>
+                  name.startsWith("snapshot-import-") ? [Path.join(imports, name)] : []
+                )
+              ],
+              (path) => hostFile(method, path, async () => (await Fs.stat(path)).birthtimeMs >= of.loadsSince)
+            )
+      yield* Effect.forEach(
+        found,
+        (path) => hostFile(method, path, () => Fs.rm(path, { recursive: true, force: true })),
+        { discard: true }
+      )
+      return found
+    }),
     renameSnapshot: Effect.fn("Microsandbox.renameSnapshot")(function* (name, to) {
       const method = "Microsandbox.renameSnapshot"
       if ((yield* entries(method)).some((entry) => entry.name === to)) {
         return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: to }) })
       }
-      yield* rename(method, at(name), to)
-    }),
-    listSnapshotLinks: Effect.gen(function* () {
-      const links: { [link: string]: string } = {}
-      for (const entry of yield* entries("Microsandbox.listSnapshotLinks")) {
-        if (!entry.isSymbolicLink() || entry.name.startsWith(".")) continue
-        const target = yield* hostFile("Microsandbox.listSnapshotLinks", at(entry.name), () =>
-          Fs.readlink(at(entry.name))
+      yield* rename(method, at(name), to).pipe(
+        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+          Effect.fail(
+            reason.code === "ENOENT"
+              ? new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name }) })
+              : error
+          )
         )
-        links[entry.name] = Path.basename(target)
-      }
-      return links
-    }),
-    linkSnapshot: Effect.fn("Microsandbox.linkSnapshot")(function* (link, name) {
-      const method = "Microsandbox.linkSnapshot"
-      const taken = (yield* entries(method)).find((entry) => entry.name === link)
-      if (taken !== undefined && !taken.isSymbolicLink()) {
-        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: link }) })
-      }
-      yield* openSnapshot(name)
-      const staged = at(`.${link}.${process.pid}-${(yield* Clock.currentTimeNanos).toString(36)}.link`)
-      yield* Effect.uninterruptible(
-        hostFile(method, staged, async () => {
-          await Fs.symlink(name, staged)
-          await Fs.rename(staged, at(link))
-        })
       )
     }),
-    unlinkSnapshot: Effect.fn("Microsandbox.unlinkSnapshot")(function* (link) {
-      const method = "Microsandbox.unlinkSnapshot"
-      const entry = (yield* entries(method)).find((entry) => entry.name === link)
-      if (entry === undefined || !entry.isSymbolicLink()) {
-        return yield* new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name: link }) })
-      }
-      yield* hostFile(method, at(link), () => Fs.unlink(at(link)))
-    })
+    ...snapshotLinks({ folder, stage: owner.stage, openSnapshot })
   }
 }
 

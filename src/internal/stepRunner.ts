@@ -57,25 +57,14 @@ export const run = <E, R>(
       return guest.makeDirectory(step.path)
     case "Effect":
       return Effect.flatMap(driver.getSandbox(sandbox.name), (info) =>
-        Effect.asVoid(step.run(makeHandle(driver, info, inEffect(guest, unit), () => {})))
+        Effect.asVoid(step.run(makeHandle(driver, info, inEffect(guest, unit))))
       )
   }
 }
 
 /** A guest whose commands run, unless told otherwise, with what is in effect at a step. */
-const inEffect = (guest: Guest.Guest, unit: KeyedUnit<unknown, unknown>): Guest.Guest => ({
-  ...guest,
-  spawn: (command, output) =>
-    guest.spawn(
-      {
-        ...command,
-        workdir: command.workdir ?? unit.workdir,
-        user: command.user ?? unit.user,
-        env: { ...unit.environment, ...command.env }
-      },
-      output
-    )
-})
+const inEffect = (guest: Guest.Guest, { environment, user, workdir }: KeyedUnit<unknown, unknown>): Guest.Guest =>
+  Execution.withDefaults(guest, { env: environment, user, workdir })
 
 // =============================================================================
 // Commands
@@ -207,8 +196,10 @@ const copy = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, LightboxError> {
   const isSingle = files.length === 1 && files[0]?.path === ""
   const folder = isSingle ? Path.posix.dirname(to) : to
-  yield* guest.makeDirectory(folder)
   const owner = yield* resolveOwner(guest, options.owner)
+  const isNew = Option.isNone(yield* Effect.option(guest.stat(folder)))
+  yield* guest.makeDirectory(folder)
+  if (isNew && !isSingle && owner !== undefined) yield* guest.setAttributes(folder, owner)
   const archive = HostFiles.pack(method, Path.resolve(from), files, {
     name: Path.posix.basename(to),
     mode: options.mode,

@@ -9,12 +9,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { FileError, LightboxError, NoSpace } from "../LightboxError.ts"
+import type { LightboxError } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
+import { fileFailure } from "./fileFailure.ts"
 import * as Lock from "./lock.ts"
+import { isCode } from "./socket.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -27,6 +28,14 @@ export const definitionLabel = "lightbox.definition"
 
 /** The name under which the runtime keeps the result of a key. */
 export const artifactName = (key: string): string => `lb-${key.slice(0, 40)}`
+
+export const locksFolder = (home: string): string => Path.join(home, "lightbox", "locks")
+
+/** Held while a result is captured. */
+export const captureLock = (artifact: string): string => `capture:${artifact}`
+
+/** Held while a snapshot is loaded. */
+export const loadLock = "load"
 
 /** What a step's result depends on, as it is remembered to tell what changed. */
 export const Descriptor = Schema.Struct({
@@ -68,17 +77,7 @@ export type NameRecord = typeof NameRecord.Type
 /** What is remembered of a result that was pruned. */
 const Tombstone = Schema.Struct({ evictedAt: Schema.Finite })
 
-const failure = (method: string, path: string) => (cause: unknown) => {
-  const code = cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "UNKNOWN"
-  const problem = cause instanceof Error ? cause.message : String(cause)
-  return new LightboxError({
-    method,
-    reason:
-      code === "ENOSPC" || code === "EDQUOT"
-        ? new NoSpace({ problem, cause })
-        : new FileError({ operation: "store", path, code, problem, cause })
-  })
-}
+const failure = (method: string, path: string) => fileFailure(method, "store", path)
 
 /** The store of a home directory. */
 export interface Store {
@@ -114,7 +113,7 @@ const nothing: NameRecord = { generations: [] }
 /** The store in a driver's home. */
 export const make = (driver: Driver): Store => {
   const folder = Path.join(driver.home, "lightbox")
-  const locks = Path.join(folder, "locks")
+  const locks = locksFolder(driver.home)
   const aliasFolder = Path.join(folder, "aliases")
   const namePath = (name: string) => Path.join(folder, "names", `${name}.json`)
   const tombstonePath = (key: string) => Path.join(folder, "evicted", key)
@@ -132,20 +131,21 @@ export const make = (driver: Driver): Store => {
 
   /** In one step: those who read see the old or the new, whole. */
   const write = (path: string, content: string) =>
-    Effect.tryPromise({
-      try: async () => {
-        await Fs.mkdir(Path.dirname(path), { recursive: true })
-        const staged = `${path}.${process.pid}-${Crypto.randomBytes(4).toString("hex")}`
-        try {
-          await Fs.writeFile(staged, content, { flush: true })
-          await Fs.rename(staged, path)
-        } catch (cause) {
-          await Fs.rm(staged, { force: true })
-          throw cause
-        }
-      },
-      catch: failure("Store.write", path)
-    })
+    Effect.flatMap(driver.owner.stage, (staged) =>
+      Effect.tryPromise({
+        try: async () => {
+          await Fs.mkdir(Path.dirname(path), { recursive: true })
+          try {
+            await Fs.writeFile(staged, content, { flush: true })
+            await Fs.rename(staged, path)
+          } catch (cause) {
+            await Fs.rm(staged, { force: true })
+            throw cause
+          }
+        },
+        catch: failure("Store.write", path)
+      })
+    )
 
   const remove = (path: string) =>
     Effect.tryPromise({ try: () => Fs.rm(path, { force: true }), catch: failure("Store.remove", path) })
@@ -198,8 +198,7 @@ export const make = (driver: Driver): Store => {
       ),
     aliases: Effect.tryPromise({
       try: async () => {
-        const entries = await Fs.readdir(aliasFolder).catch((cause) => (isMissing(cause) ? [] : Promise.reject(cause)))
-        const keys = entries.filter((entry) => !entry.includes("."))
+        const keys = await Fs.readdir(aliasFolder).catch((cause) => (isMissing(cause) ? [] : Promise.reject(cause)))
         return new Map(
           await Promise.all(
             keys.map(async (key) => [key, await Fs.readFile(Path.join(aliasFolder, key), "utf8")] as const)
@@ -211,26 +210,24 @@ export const make = (driver: Driver): Store => {
     writeAlias: (key, newer) => write(Path.join(aliasFolder, key), newer),
     tryLock: (name) => Lock.tryAcquire(locks, name),
     lock: (name) => Lock.acquire(locks, name),
-    copies: Effect.promise(() => probeCopies(folder))
+    copies: Effect.orElseSucceed(
+      Effect.flatMap(driver.owner.stage, (staged) => Effect.promise(() => probeCopies(staged))),
+      () => "unknown"
+    )
   }
 }
 
-const isMissing = (cause: unknown): boolean => cause instanceof Error && "code" in cause && cause.code === "ENOENT"
+const isMissing = (cause: unknown): boolean => isCode(cause, "ENOENT")
 
 /** Copies a small file as the runtime copies disks, and looks whether the file system could share its content. */
-const probeCopies = async (folder: string): Promise<"reflink" | "full" | "unknown"> => {
-  const source = Path.join(folder, `.probe-${process.pid}-${Crypto.randomBytes(4).toString("hex")}`)
+const probeCopies = async (source: string): Promise<"reflink" | "full" | "unknown"> => {
   const target = `${source}.copy`
   try {
-    await Fs.mkdir(folder, { recursive: true })
     await Fs.writeFile(source, new Uint8Array(65_536).fill(1))
     await Fs.copyFile(source, target, Fs.constants.COPYFILE_FICLONE_FORCE)
     return "reflink"
   } catch (cause) {
-    const code = cause instanceof Error && "code" in cause ? cause.code : undefined
-    return code === "ENOTSUP" || code === "EOPNOTSUPP" || code === "EXDEV" || code === "EINVAL" || code === "ENOTTY"
-      ? "full"
-      : "unknown"
+    return isCode(cause, "ENOTSUP", "EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY") ? "full" : "unknown"
   } finally {
     await Fs.rm(source, { force: true })
     await Fs.rm(target, { force: true })

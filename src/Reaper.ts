@@ -1,0 +1,174 @@
+/**
+ * The sweeper: removes what processes have left that ended without releasing
+ * what they had, whether they were killed, crashed, or lost with the machine.
+ *
+ * Everything that the library makes belongs to the process that makes it, and is
+ * noted before it exists. A process proves that it lives with a socket, which the
+ * kernel closes with it. A sweep removes what belongs to processes that are gone:
+ * sandboxes, names that failed creations have left taken, unfinished captures,
+ * staged files and locks. It touches nothing of a process that lives, nothing
+ * that was detached, nothing that other tools made, no snapshot, and no volume.
+ *
+ * `Microsandbox.layer` looks at its start for processes that are gone, which
+ * takes one look into a folder when there is none. A process that runs for long
+ * adds {@link layer}.
+ *
+ * **Example** (Sweeping every ten minutes)
+ *
+ * ```ts
+ * import { Layer } from "effect"
+ * import { Microsandbox, Reaper } from "effect-lightbox"
+ *
+ * export const live = Reaper.layer({ interval: "10 minutes" }).pipe(Layer.provideMerge(Microsandbox.layer()))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as internal from "./internal/reaper.ts"
+import { DurationInput } from "./internal/schemas.ts"
+import { decoder } from "./internal/validation.ts"
+import type { LightboxError } from "./LightboxError.ts"
+import * as Microsandbox from "./Microsandbox.ts"
+
+/**
+ * What a sweep found, what it did with it, and why.
+ *
+ * **Details**
+ *
+ * `removable` is what a dry run would remove. A `ghost` is a name that a failed
+ * creation has left taken; `staging` are unfinished files.
+ *
+ * **Example** (What could not be removed)
+ *
+ * ```ts
+ * import type { Reaper } from "effect-lightbox"
+ *
+ * export const failures = (report: Reaper.SweepReport) =>
+ *   report.verdicts.filter(({ verdict }) => verdict === "failed")
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Verdict {
+  readonly resource: "sandbox" | "ghost" | "staging" | "lock" | "owner"
+  readonly name: string
+  readonly verdict: "removed" | "removable" | "kept" | "failed"
+  readonly reason: string
+}
+
+/**
+ * The result of a sweep.
+ *
+ * **Example** (How much was removed)
+ *
+ * ```ts
+ * import type { Reaper } from "effect-lightbox"
+ *
+ * export const removed = (report: Reaper.SweepReport): number =>
+ *   report.verdicts.filter(({ verdict }) => verdict === "removed").length
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SweepReport {
+  readonly verdicts: ReadonlyArray<Verdict>
+  /** `false`: its time was over before everything was looked at. */
+  readonly isComplete: boolean
+  readonly durationMillis: number
+}
+
+/**
+ * Options of {@link sweep}.
+ *
+ * **Example** (Only looking)
+ *
+ * ```ts
+ * import type { Reaper } from "effect-lightbox"
+ *
+ * export const options: Reaper.SweepOptions = { dryRun: true }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SweepOptions {
+  /** Tell what would be removed, and remove nothing. Default: `false`. */
+  readonly dryRun?: boolean | undefined
+  /** How long it may take. Default: 1 minute. */
+  readonly timeout?: Duration.Input | undefined
+}
+
+const decodeOptions = decoder(
+  Schema.Struct({ dryRun: Schema.optional(Schema.Boolean), timeout: Schema.optional(DurationInput) }),
+  "Reaper.sweep"
+)
+
+const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer", "interval")
+
+/**
+ * Looks at everything that there is, once, and removes what belongs to processes
+ * that are gone, and sandboxes that were detached for a time that is over.
+ *
+ * What can not be removed is reported, not thrown; the only failure is
+ * `InvalidConfig`. Any number of sweeps at once, here and in other processes, do
+ * no harm.
+ *
+ * **Example** (A report)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { Microsandbox, Reaper } from "effect-lightbox"
+ *
+ * export const program = Reaper.sweep({ dryRun: true }).pipe(
+ *   Effect.flatMap(({ verdicts }) => Console.table(verdicts)),
+ *   Effect.provide(Microsandbox.layer({ sweep: false }))
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const sweep = Effect.fn("Reaper.sweep")(function* (
+  options?: SweepOptions
+): Effect.fn.Return<SweepReport, LightboxError, Microsandbox.Microsandbox> {
+  const { dryRun, timeout } = yield* decodeOptions(options ?? {})
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* internal.sweep(driver, {
+    all: true,
+    dryRun: dryRun ?? false,
+    timeout: timeout ?? Duration.minutes(1)
+  })
+})
+
+/**
+ * Sweeps at once and then at an interval (default 5 minutes), in the background,
+ * until the layer is closed. Logs what it removes and what it can not remove.
+ *
+ * **Example** (In a service)
+ *
+ * ```ts
+ * import { Layer } from "effect"
+ * import { Microsandbox, Reaper } from "effect-lightbox"
+ *
+ * export const live = Reaper.layer().pipe(Layer.provideMerge(Microsandbox.layer()))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: {
+  readonly interval?: Duration.Input | undefined
+}): Layer.Layer<never, LightboxError, Microsandbox.Microsandbox> =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const interval = (yield* decodeInterval(options?.interval)) ?? Duration.minutes(5)
+      yield* sweep().pipe(Effect.tap(internal.log), Effect.repeat(Schedule.spaced(interval)), Effect.forkScoped)
+    })
+  )

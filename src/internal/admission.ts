@@ -1,0 +1,161 @@
+/**
+ * Room on this machine: sandboxes of a process take from a budget, and wait in order when it is used up, rather than
+ * drive the machine into swapping.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Fs from "node:fs/promises"
+import * as Os from "node:os"
+import { LightboxError, NoCapacity, NoSpace } from "../LightboxError.ts"
+import { fileFailure } from "./fileFailure.ts"
+import { waitingLaunches } from "./metrics.ts"
+import { DurationInput, intBetween, Mebibytes } from "./schemas.ts"
+import { millis } from "./time.ts"
+import { invalid } from "./validation.ts"
+
+/** What may be used; memory is measured and processors are counted where nothing is said. */
+export const Budget = Schema.Struct({
+  sandboxes: Schema.optional(intBetween(1, 1_000_000)),
+  memory: Schema.optional(Mebibytes(1)),
+  disk: Schema.optional(Mebibytes(0)),
+  boots: Schema.optional(intBetween(1, 1_000_000)),
+  timeout: Schema.optional(DurationInput)
+})
+
+/** Room that a sandbox has. */
+export interface Room {
+  /** Gives it back before the scope closes. */
+  readonly release: Effect.Effect<void>
+}
+
+/** Room for sandboxes. */
+export interface Admission {
+  /** Takes room for a sandbox with so much memory (MiB; undefined: the default) until the scope closes. */
+  readonly admit: (method: string, memory: number | undefined) => Effect.Effect<Room, LightboxError, Scope.Scope>
+  /** Runs an effect that boots, when not too many do. */
+  readonly boot: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
+/** What the rest of the machine keeps. */
+const reserveMebibytes = 256
+
+const mebibyte = 1024 * 1024
+
+/** Memory that new processes can have, in MiB. */
+const availableMemory = (): number =>
+  // macOS counts as free only what nobody has ever used.
+  process.platform === "darwin"
+    ? Math.floor((Os.totalmem() * 0.75) / mebibyte)
+    : Math.floor(process.availableMemory() / mebibyte) - reserveMebibytes
+
+interface Waiting {
+  readonly memory: number
+  readonly admitted: Deferred.Deferred<void>
+}
+
+/** Makes the room for one driver. */
+export const make = Effect.fnUntraced(function* (options: {
+  readonly home: string
+  readonly budget: typeof Budget.Type | undefined
+  /** MiB, for sandboxes that do not say. */
+  readonly defaultMemory: number | undefined
+  readonly availableMemory?: (() => number) | undefined
+}): Effect.fn.Return<Admission> {
+  const { home } = options
+  const budget = options.budget ?? {}
+  const minDisk = budget.disk ?? 256
+  const timeout = budget.timeout ?? Duration.minutes(10)
+  const boots = yield* Semaphore.make(budget.boots ?? Math.max(2, Os.availableParallelism()))
+  const maxSandboxes = budget.sandboxes ?? Number.POSITIVE_INFINITY
+  const measure = options.availableMemory ?? availableMemory
+  let maxMemory = 0
+  let sandboxes = 0
+  let memory = 0
+  const queue: Array<Waiting> = []
+
+  const admitNext = () => {
+    for (let next = queue[0]; next !== undefined; next = queue[0]) {
+      // What is booted takes its memory little by little: only an idle process can measure what there is.
+      if (sandboxes === 0) maxMemory = budget.memory ?? measure()
+      if (sandboxes + 1 > maxSandboxes || memory + next.memory > maxMemory) return
+      queue.shift()
+      sandboxes++
+      memory += next.memory
+      Deferred.doneUnsafe(next.admitted, Effect.void)
+    }
+  }
+
+  const checkDisk = Effect.fnUntraced(function* (method: string): Effect.fn.Return<void, LightboxError> {
+    const stats = yield* Effect.tryPromise({
+      try: async () => {
+        await Fs.mkdir(home, { recursive: true })
+        return Fs.statfs(home)
+      },
+      catch: fileFailure(method, "statfs", home)
+    })
+    const free = Math.floor((stats.bavail * stats.bsize) / mebibyte)
+    if (free < minDisk) {
+      const problem = `${home} has ${free} MiB free, and ${minDisk} MiB must be`
+      return yield* new LightboxError({ method, reason: new NoSpace({ problem }) })
+    }
+  })
+
+  const admit = Effect.fnUntraced(function* (
+    method: string,
+    wanted: number | undefined
+  ): Effect.fn.Return<Room, LightboxError, Scope.Scope> {
+    const need = wanted ?? options.defaultMemory ?? 512
+    if (budget.memory !== undefined && need > budget.memory) {
+      const problem = `expected at most ${budget.memory} MiB, which is all that this process may use`
+      return yield* invalid(method, "resources.memory", problem)
+    }
+    yield* checkDisk(method)
+    const waiting: Waiting = { memory: need, admitted: Deferred.makeUnsafe() }
+    const release = Effect.sync(() => {
+      const position = queue.indexOf(waiting)
+      if (position !== -1) queue.splice(position, 1)
+      else if (!isReleased) {
+        sandboxes--
+        memory -= need
+      }
+      isReleased = true
+      admitNext()
+    })
+    let isReleased = false
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        queue.push(waiting)
+        admitNext()
+      }),
+      () => release
+    )
+    if (queue.includes(waiting) && sandboxes === 0) {
+      const problem = `it needs ${need} MiB of memory, and this machine has ${maxMemory} MiB left`
+      return yield* new LightboxError({ method, reason: new NoCapacity({ problem }) })
+    }
+    const admitted = Deferred.await(waiting.admitted).pipe(
+      Effect.timeoutOrElse({
+        duration: timeout,
+        orElse: () => {
+          const problem =
+            `it waited ${millis(timeout)} ms, while ${sandboxes} sandboxes used ${memory} of ${maxMemory} MiB` +
+            (budget.sandboxes === undefined ? "" : ` and ${budget.sandboxes} may run`)
+          return Effect.fail(new LightboxError({ method, reason: new NoCapacity({ problem }) }))
+        }
+      })
+    )
+    yield* Effect.acquireUseRelease(
+      Metric.modify(waitingLaunches, 1),
+      () => admitted,
+      () => Metric.modify(waitingLaunches, -1)
+    )
+    return { release }
+  })
+
+  return { admit, boot: boots.withPermits(1) }
+})

@@ -1,0 +1,264 @@
+/**
+ * Removes what processes have left that are gone.
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Path from "node:path"
+import type { LightboxError } from "../LightboxError.ts"
+import type * as Microsandbox from "../Microsandbox.ts"
+import type { SweepReport, Verdict } from "../Reaper.ts"
+import { generatedPrefix, instanceLabel, ownerLabel } from "./labels.ts"
+import * as Lock from "./lock.ts"
+import * as Owner from "./owner.ts"
+import { captureLock, loadLock, locksFolder } from "./store.ts"
+
+/** What a sweep may do: there is nothing about volumes, nor about snapshots that are complete. */
+export type Driver = Pick<
+  Microsandbox.Microsandbox["Service"],
+  "home" | "getSandbox" | "listSandboxes" | "removeSandbox" | "listGhosts" | "removeGhost" | "removeStaging"
+>
+
+interface Sweep {
+  readonly driver: Driver
+  readonly dryRun: boolean
+  /** Names of sandboxes that somebody who lives is about to make, or has made. */
+  readonly wanted: ReadonlySet<string>
+  /** What was detached, by instance. */
+  readonly released: Effect.Success<ReturnType<typeof Owner.listReleased>>
+  readonly say: (verdict: Verdict) => void
+}
+
+/** Carries a removal out, or not in a dry run, and says what came of it. */
+const removing = (
+  { dryRun, say }: Sweep,
+  resource: Verdict["resource"],
+  name: string,
+  reason: string,
+  remove: Effect.Effect<unknown, LightboxError>
+): Effect.Effect<boolean> =>
+  Effect.suspend(() => {
+    if (dryRun) {
+      say({ resource, name, verdict: "removable", reason })
+      return Effect.succeed(true)
+    }
+    return Effect.match(remove, {
+      onSuccess: () => {
+        say({ resource, name, verdict: "removed", reason })
+        return true
+      },
+      onFailure: (error) => {
+        say({ resource, name, verdict: "failed", reason: `${reason}, but ${error.message}` })
+        return false
+      }
+    })
+  })
+
+const gone = ({ pid }: Owner.Found): string =>
+  pid === undefined ? "its process is gone" : `its process, ${pid}, is gone`
+
+/** Removes what one note is about, if it is still the same. */
+const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.Effect<boolean, LightboxError> => {
+  const { driver, say, wanted } = sweep
+  const reason = gone(owner)
+  const keep = (resource: Verdict["resource"], why: string) =>
+    Effect.sync(() => {
+      say({ resource, name: note.name, verdict: "kept", reason: why })
+      return true
+    })
+  switch (note.kind) {
+    case "sandbox":
+      return driver.getSandbox(note.name).pipe(
+        Effect.flatMap((sandbox) =>
+          sandbox.labels[instanceLabel] !== note.token
+            ? keep("sandbox", "another sandbox has the name")
+            : sweep.released.has(note.token)
+              ? keep("sandbox", "it was detached")
+              : removing(sweep, "sandbox", note.name, reason, driver.removeSandbox(sandbox, { force: true }))
+        ),
+        Effect.catchReason("LightboxError", "NotFound", () =>
+          wanted.has(note.name)
+            ? keep("ghost", "another process is creating a sandbox of the name")
+            : Effect.flatMap(driver.listGhosts, (ghosts) =>
+                ghosts.includes(note.name)
+                  ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
+                  : Effect.succeed(true)
+              )
+        )
+      )
+    case "snapshot":
+      return ifFree(driver, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
+    case "load":
+      return ifFree(driver, loadLock, removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) }))
+  }
+}
+
+const removeStaged = (
+  sweep: Sweep,
+  name: string,
+  reason: string,
+  of: Parameters<Driver["removeStaging"]>[0]
+): Effect.Effect<boolean> =>
+  sweep.dryRun
+    ? Effect.succeed(true)
+    : Effect.matchEffect(sweep.driver.removeStaging(of), {
+        onSuccess: (found) =>
+          Effect.sync(() => {
+            for (const path of found) {
+              sweep.say({ resource: "staging", name: Path.basename(path), verdict: "removed", reason })
+            }
+            return true
+          }),
+        onFailure: (error) => removing(sweep, "staging", name, reason, Effect.fail(error))
+      })
+
+/** Somebody who goes on with the same work removes what is in the way. */
+const ifFree = (
+  { home }: Driver,
+  lock: string,
+  effect: Effect.Effect<boolean, LightboxError>
+): Effect.Effect<boolean, LightboxError> =>
+  Effect.scoped(
+    Effect.flatMap(Lock.tryAcquire(locksFolder(home), lock), (result) =>
+      "lock" in result ? effect : Effect.succeed(true)
+    )
+  )
+
+const settleOwner = Effect.fnUntraced(function* (
+  sweep: Sweep,
+  owner: Owner.Found
+): Effect.fn.Return<void, LightboxError> {
+  const { home } = sweep.driver
+  let isSettled = true
+  for (const note of owner.notes) {
+    const isDone = yield* settleNote(sweep, owner, note)
+    if (isDone && !sweep.dryRun) yield* Owner.removeNote(home, owner.id, note)
+    isSettled &&= isDone
+  }
+  if (isSettled) yield* removing(sweep, "owner", owner.id, gone(owner), Owner.remove(home, owner.id))
+})
+
+/** Looks at all sandboxes: at those whose notes were lost, and at those that were detached for a time. */
+const settleSandboxes = Effect.fnUntraced(function* (
+  sweep: Sweep,
+  known: ReadonlyMap<string, Owner.Found>
+): Effect.fn.Return<void, LightboxError> {
+  const { driver, say, wanted } = sweep
+  const now = yield* Clock.currentTimeMillis
+  const sandboxes = yield* driver.listSandboxes()
+  for (const sandbox of sandboxes) {
+    const { name } = sandbox
+    const instance = sandbox.labels[instanceLabel]
+    const id = sandbox.labels[ownerLabel]
+    const keep = (reason: string) => say({ resource: "sandbox", name, verdict: "kept", reason })
+    const remove = (reason: string) =>
+      removing(sweep, "sandbox", name, reason, driver.removeSandbox(sandbox, { force: true }))
+    const detached = instance === undefined ? undefined : sweep.released.get(instance)
+    if (detached !== undefined) {
+      if (detached.expires === undefined) keep("it was detached")
+      else if (detached.expires > now) keep("it was detached, and its time to live is not over")
+      else yield* remove("its time to live is over")
+    } else if (id === undefined) keep("something else made it")
+    else {
+      const owner = known.get(id) ?? (yield* Owner.find(driver.home, id))
+      if (owner.state === "dead") yield* remove(gone(owner))
+      else
+        keep(owner.state === "alive" ? `its process, ${owner.pid}, lives` : "its process may live on another machine")
+    }
+  }
+  const present = new Set(sandboxes.map(({ labels }) => labels[instanceLabel]))
+  for (const token of sweep.released.keys()) {
+    if (!present.has(token) && !sweep.dryRun) yield* Owner.removeReleased(driver.home, token)
+  }
+  for (const name of yield* driver.listGhosts) {
+    if (wanted.has(name)) continue
+    if (!name.startsWith(generatedPrefix)) {
+      say({ resource: "ghost", name, verdict: "kept", reason: "something else may have made it" })
+    } else yield* removing(sweep, "ghost", name, "its creation failed", driver.removeGhost(name))
+  }
+})
+
+/** Sweeps. With `all`, looks at everything that there is, and otherwise at what dead owners have noted. */
+export const sweep = Effect.fnUntraced(function* (
+  driver: Driver,
+  options: { readonly dryRun: boolean; readonly all: boolean; readonly timeout: Duration.Duration }
+): Effect.fn.Return<SweepReport> {
+  const verdicts: Array<Verdict> = []
+  const start = yield* Clock.currentTimeMillis
+  const work = Effect.gen(function* () {
+    const owners = yield* Owner.list(driver.home)
+    const sweep: Sweep = {
+      driver,
+      dryRun: options.dryRun,
+      wanted: new Set(
+        owners.flatMap(({ notes, state }) =>
+          state === "dead" ? [] : notes.flatMap(({ kind, name }) => (kind === "sandbox" ? [name] : []))
+        )
+      ),
+      released: yield* Owner.listReleased(driver.home),
+      say: (verdict) => {
+        // A sandbox is met twice: with its owner's notes, and among all.
+        const isSaid = verdicts.some(({ name, resource }) => name === verdict.name && resource === verdict.resource)
+        if (!isSaid) verdicts.push(verdict)
+      }
+    }
+    const attempt = (name: string, effect: Effect.Effect<void, LightboxError>) =>
+      Effect.catch(effect, (error) => Effect.sync(() => sweep.say(failed(name, error))))
+    for (const owner of owners) {
+      if (owner.state === "dead") yield* attempt(owner.id, settleOwner(sweep, owner))
+      else sweep.say({ resource: "owner", name: owner.id, verdict: "kept", reason: describe(owner) })
+    }
+    if (!options.all) return
+    yield* attempt("all", settleSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
+    const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
+      for (const name of files) {
+        const verdict = options.dryRun ? "removable" : "removed"
+        sweep.say({ resource: "lock", name, verdict, reason: "nobody holds it" })
+      }
+    })
+    yield* attempt("locks", locks)
+  })
+  const isComplete = yield* work.pipe(
+    Effect.as(true),
+    Effect.catch((error) => {
+      verdicts.push(failed("owners", error))
+      return Effect.succeed(true)
+    }),
+    Effect.timeoutOrElse({ duration: options.timeout, orElse: () => Effect.succeed(false) })
+  )
+  return { verdicts, isComplete, durationMillis: (yield* Clock.currentTimeMillis) - start }
+})
+
+const failed = (name: string, error: LightboxError): Verdict => ({
+  resource: "owner",
+  name,
+  verdict: "failed",
+  reason: error.message
+})
+
+const describe = ({ pid, state }: Owner.Found): string =>
+  state === "alive"
+    ? `its process, ${pid}, lives`
+    : state === "elsewhere"
+      ? "it is on another machine"
+      : "it has just begun"
+
+/** Logs what was removed, and what could not be. */
+export const log = ({ verdicts }: SweepReport): Effect.Effect<void> =>
+  Effect.forEach(
+    verdicts,
+    ({ name, reason, resource, verdict }) =>
+      verdict === "failed"
+        ? Effect.logWarning(`Could not remove ${resource} "${name}": ${reason}`)
+        : verdict === "removed" && (resource === "sandbox" || resource === "ghost")
+          ? Effect.logInfo(`Removed ${resource} "${name}": ${reason}`)
+          : Effect.void,
+    { discard: true }
+  )
+
+/** How long the start of a program may be held up by what others have left. */
+const startTimeout = Duration.seconds(10)
+
+/** What a driver does first. */
+export const sweepAtStart = (driver: Driver): Effect.Effect<void> =>
+  Effect.flatMap(sweep(driver, { dryRun: false, all: false, timeout: startTimeout }), log)
