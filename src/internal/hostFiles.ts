@@ -5,12 +5,13 @@ import * as Effect from "effect/Effect"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import ignore from "ignore"
-import * as Tar from "modern-tar/fs"
+import * as Tar from "modern-tar"
+import * as TarFiles from "modern-tar/fs"
 import * as Crypto from "node:crypto"
 import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { Writable } from "node:stream"
+import { Readable, Writable } from "node:stream"
 import type { LightboxError } from "../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
 
@@ -109,24 +110,29 @@ export const pack = (
   }
 ): Stream.Stream<Uint8Array, LightboxError> =>
   Stream.suspend(() => {
-    const isSingle = files.length === 1 && files[0]?.path === ""
-    const listed = new Set(files.map(({ path }) => path))
-    const source = Tar.packTar(
-      // Without an entry for the folder itself: what its content is put into keeps mode and owner.
-      isSingle ? [{ type: "file", source: root, target: options.name }] : root,
-      {
-        filter: (path) => isSingle || path === root || listed.has(Path.relative(root, path).split(Path.sep).join("/")),
-        map: (header) => ({
-          ...header,
-          mode: modeOf(header.mode ?? 0o644, header.type === "directory", options.mode),
-          uid: options.owner.uid,
-          gid: options.owner.gid,
-          uname: "",
-          gname: ""
-        })
-      }
-    )
-    return Stream.fromAsyncIterable<Uint8Array, LightboxError>(source, failure(method, root))
+    const { controller, readable } = Tar.createTarPacker()
+    const add = async ({ kind, mode, path, size }: HostFile) => {
+      const full = Path.join(root, path)
+      const entry = controller.add({
+        name: path === "" ? options.name : kind === "folder" ? `${path}/` : path,
+        type: kind === "folder" ? "directory" : kind === "link" ? "symlink" : "file",
+        size,
+        mode: modeOf(mode, kind === "folder", options.mode),
+        mtime: (await Fs.lstat(full)).mtime,
+        uid: options.owner.uid,
+        gid: options.owner.gid,
+        ...(kind === "link" ? { linkname: await Fs.readlink(full) } : {})
+      })
+      // A file that has changed its size since it was listed is an error of the packer's.
+      if (kind === "file") await Readable.toWeb(FsSync.createReadStream(full)).pipeTo(entry)
+      else await entry.close()
+    }
+    const addAll = async () => {
+      for (const file of files) await add(file)
+      controller.finalize()
+    }
+    addAll().catch((error: unknown) => controller.error(error))
+    return Stream.fromReadableStream({ evaluate: () => readable, onError: failure(method, root) })
   })
 
 /** A folder with the bits of a file could not be entered: whoever may read it may. */
@@ -142,7 +148,7 @@ export const unpack = <E, R>(
   Stream.run(
     archive,
     Sink.fromWritableStream({
-      evaluate: () => Writable.toWeb(Tar.unpackTar(root)),
+      evaluate: () => Writable.toWeb(TarFiles.unpackTar(root)),
       onError: failure(method, root)
     })
   )
