@@ -19,6 +19,24 @@ export interface Collected {
   readonly durationMillis: number
 }
 
+/** A guest whose commands run, unless told otherwise, with what is given. */
+export const withDefaults = (
+  guest: Guest.Guest,
+  { env, user, workdir }: Pick<Guest.Command, "env" | "user" | "workdir">
+): Guest.Guest => ({
+  ...guest,
+  spawn: (command, output) =>
+    guest.spawn(
+      {
+        ...command,
+        workdir: command.workdir ?? workdir,
+        user: command.user ?? user,
+        env: { ...env, ...command.env }
+      },
+      output
+    )
+})
+
 /** Input of a command. */
 export type Input<E, R> = string | Uint8Array | Stream.Stream<Uint8Array, E, R>
 
