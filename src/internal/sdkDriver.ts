@@ -10,9 +10,11 @@ import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
+import * as RcMap from "effect/RcMap"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Module from "node:module"
@@ -125,6 +127,7 @@ export const make = Effect.fnUntraced(function* (
     home,
     owner: yield* Owner.make(home),
     owned: new Map(),
+    volumes: yield* RcMap.make({ lookup: (_name: string) => Semaphore.make(1) }),
     bootTimeout: options.bootTimeout ?? Duration.seconds(60),
     connectTimeout: options.connectTimeout ?? Duration.seconds(10),
     cpus: options.cpus,
@@ -158,6 +161,8 @@ interface DriverContext {
    * garbage-collected.
    */
   readonly owned: Map<string, Sdk.Sandbox>
+  /** One turn per volume that is in use by {@link takingTurns}. */
+  readonly volumes: RcMap.RcMap<string, Semaphore.Semaphore>
   readonly bootTimeout: Duration.Duration
   readonly connectTimeout: Duration.Duration
   readonly cpus: number | undefined
@@ -205,6 +210,22 @@ const commit = <A>(
 
 const notFoundIsSuccess = <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<void, LightboxError> =>
   Effect.asVoid(effect).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
+
+/**
+ * Calls that create sandboxes with a volume, or change the volume, one after the other. The SDK locks its volumes for
+ * the whole of a creation, and blocks one of its few threads while it waits for the lock, with the very work that the
+ * lock's holder may be waiting for.
+ */
+const takingTurns =
+  ({ volumes }: DriverContext, names: ReadonlyArray<string>) =>
+  <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    [...new Set(names)]
+      .toSorted()
+      .reduceRight(
+        (inner, name) =>
+          Effect.scoped(Effect.flatMap(RcMap.get(volumes, name), (turn) => Semaphore.withPermit(turn, inner))),
+        effect
+      )
 
 const date = (value: Date | null | undefined): DateTime.Utc | undefined =>
   value === null || value === undefined ? undefined : DateTime.fromDateUnsafe(value)
@@ -613,7 +634,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
         return creation.awaitSandbox()
       },
       cleanUp
-    )
+    ).pipe(takingTurns(context, namesOfVolumes(config)))
 
   return yield* attempt(false).pipe(
     Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
@@ -633,6 +654,11 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
     Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
   )
 })
+
+const namesOfVolumes = ({ mounts }: SandboxConfig): ReadonlyArray<string> =>
+  Object.values(mounts ?? {}).flatMap((mount) =>
+    typeof mount === "object" && mount._tag === "Volume" ? [mount.name] : []
+  )
 
 /** What has the name then is somebody else's. */
 const isTaken = (cause: Cause.Cause<LightboxError>): boolean => {
@@ -1031,18 +1057,21 @@ const volumeInfo = (volume: Sdk.VolumeHandle): Microsandbox.VolumeInfo => ({
   createdAt: date(volume.createdAt)
 })
 
-const volumes = ({
-  sdk
-}: DriverContext): Pick<Driver, "createVolume" | "getVolume" | "listVolumes" | "removeVolume"> => {
+const volumes = (
+  context: DriverContext
+): Pick<Driver, "createVolume" | "getVolume" | "listVolumes" | "removeVolume"> => {
+  const { sdk } = context
   const getVolume = Effect.fn("Microsandbox.getVolume")(function* (
     name: string
   ): Effect.fn.Return<Microsandbox.VolumeInfo, LightboxError> {
     return volumeInfo(yield* call("Microsandbox.getVolume", { volume: name }, () => sdk.Volume.get(name)))
   })
+  const remove = (name: string) =>
+    notFoundIsSuccess(call("Microsandbox.removeVolume", { volume: name }, () => sdk.Volume.remove(name)))
   const removeVolume = Effect.fn("Microsandbox.removeVolume")(function* (
     name: string
   ): Effect.fn.Return<void, LightboxError> {
-    yield* notFoundIsSuccess(call("Microsandbox.removeVolume", { volume: name }, () => sdk.Volume.remove(name)))
+    yield* takingTurns(context, [name])(remove(name))
   })
   return {
     createVolume: Effect.fn("Microsandbox.createVolume")(function* ({ kind, labels, name, quota }) {
@@ -1061,8 +1090,8 @@ const volumes = ({
           for (const [key, value] of Object.entries(labels ?? {})) builder.label(key, value)
           return builder.create()
         },
-        () => Effect.ignore(removeVolume(name))
-      )
+        () => Effect.ignore(remove(name))
+      ).pipe(takingTurns(context, [name]))
       return yield* getVolume(name)
     }),
     getVolume,

@@ -24,6 +24,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Path from "effect/Path"
 import * as ChildProcess from "effect/process/ChildProcess"
+import type { ChildProcessHandle } from "effect/process/ChildProcessSpawner"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
@@ -208,8 +209,7 @@ export const assertNothingLeft = Effect.fnUntraced(function* (expected?: {
 // =============================================================================
 
 /** Starts another program on the home of this file, killed when the scope closes. */
-const spawn = Effect.fnUntraced(function* (words: readonly [string, ...ReadonlyArray<string>]) {
-  const [program, ...args] = words
+const spawn = Effect.fnUntraced(function* (program: string, args: ReadonlyArray<string>) {
   return yield* ChildProcess.make(program, args, {
     stdin: "ignore",
     stderr: "inherit",
@@ -219,28 +219,26 @@ const spawn = Effect.fnUntraced(function* (words: readonly [string, ...ReadonlyA
   })
 })
 
-/**
- * Starts a TypeScript program of the folder `programs` in a process of its own, on the home of this file; it is killed
- * when the scope closes.
- */
+/** Starts a program of the folder `programs` in a process of its own, on the home of this file. */
 export const program = (name: string, ...args: ReadonlyArray<string>) =>
-  spawn([process.execPath, fileURLToPath(new URL(`programs/${name}.ts`, import.meta.url)), ...args])
+  spawn(process.execPath, [fileURLToPath(new URL(`programs/${name}.ts`, import.meta.url)), ...args])
 
-/** Runs a program with the home of this file to its end: what it printed, and its exit status. */
-export const execute = Effect.fnUntraced(function* (...words: readonly [string, ...ReadonlyArray<string>]) {
-  const child = yield* spawn(words)
-  const [stdout, exitCode] = yield* Effect.all([Stream.mkString(Stream.decodeText(child.stdout)), child.exitCode], {
-    concurrency: "unbounded"
-  })
-  return { stdout, exitCode: Number(exitCode) }
-}, Effect.scoped)
-
-/** The command line tool of the runtime. */
+/** Starts the command line tool of the runtime. */
 export const msb = (...args: ReadonlyArray<string>) =>
-  execute(
-    process.execPath,
+  spawn(process.execPath, [
     fileURLToPath(new URL("../bin/microsandbox.cjs", import.meta.resolve("microsandbox"))),
     ...args
+  ])
+
+/** Starts a program and waits for its end: what it printed, and its exit status. */
+export const outcome = <E, R>(started: Effect.Effect<ChildProcessHandle, E, R>) =>
+  Effect.scoped(
+    Effect.flatMap(started, (child) =>
+      Effect.all(
+        { stdout: Stream.mkString(Stream.decodeText(child.stdout)), exitCode: Effect.map(child.exitCode, Number) },
+        { concurrency: "unbounded" }
+      )
+    )
   )
 
 // =============================================================================
@@ -280,4 +278,5 @@ export const interruptAt = <A, E, R, E2, R2>(
   effect: Effect.Effect<A, E, R>,
   moment: Effect.Effect<void, E2, R2>
 ): Effect.Effect<void, E | E2, R | R2> =>
-  Effect.raceFirst(Effect.andThen(effect, Effect.die(new Error("it was not interrupted"))), moment)
+  // The moment first: it could be at the very start.
+  Effect.raceFirst(moment, Effect.andThen(effect, Effect.die(new Error("it was not interrupted"))))

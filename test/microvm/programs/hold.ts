@@ -1,0 +1,13 @@
+/** Launches a sandbox, says so, and waits for its end: `hold.ts NAME IMAGE` */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Microsandbox from "../../../src/Microsandbox.ts"
+import * as Sandbox from "../../../src/Sandbox.ts"
+
+const [name = "", image = ""] = process.argv.slice(2)
+
+Sandbox.run({ name, image }, () => Effect.andThen(Console.log("launched"), Effect.never)).pipe(
+  Effect.provide(Microsandbox.layer({ memory: "256M", bootTimeout: "100 seconds" })),
+  NodeRuntime.runMain
+)
