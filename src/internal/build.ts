@@ -190,7 +190,8 @@ const produce = Effect.fnUntraced(function* <E, R>(
     const next = units[planned.done]?.key ?? planned.key
     if (held?.key !== next) {
       const attempt = yield* Scope.fork(scope)
-      const lock = yield* Scope.provide(store.tryLock(`build:${next}`), attempt)
+      const hello = encodeChain(units.slice(planned.done).map(({ key }) => key))
+      const lock = yield* Scope.provide(store.tryLock(`build:${next}`, hello), attempt)
       if ("waiting" in lock) {
         yield* events.emit({ _tag: "Waiting", key: next })
         yield* Stream.runForEach(lock.waiting, events.relay)
@@ -237,7 +238,7 @@ const advance = Effect.fnUntraced(function* <E, R>(
   builders: Builders<E, R>,
   planned: Planning.Planned<E, R>
 ): Effect.fn.Return<number, LightboxError | E, R | Scope.Scope> {
-  const { driver, options } = context
+  const { options } = context
   const { units } = planned
   const policy = options.checkpoints ?? "auto"
   let spentMillis = 0
@@ -260,7 +261,7 @@ const advance = Effect.fnUntraced(function* <E, R>(
       unit.isMarked ||
       policy === "every-step" ||
       nextUnit.network.id !== unit.network.id ||
-      isWantedByOthers(driver, unit.key, nextUnit.key) ||
+      isWantedByOthers(context, unit.key, nextUnit.key) ||
       (policy === "auto" &&
         spentMillis > (options.checkpointFactor ?? defaultCheckpointFactor) * builders.checkpointMillis())
     if (isKept) {
@@ -347,9 +348,19 @@ const announceChain = (driver: Driver, keys: ReadonlyArray<string>): Effect.Effe
     () => Effect.sync(() => chains.get(driver)?.delete(keys))
   )
 
-/** Whether another build needs the result of a key, but goes on differently. */
-const isWantedByOthers = (driver: Driver, key: string, next: string): boolean =>
-  [...(chains.get(driver) ?? [])].some((keys) => keys.includes(key) && !keys.includes(next))
+/** Whether another build, here or among those who wait for this one, needs the result of a key, but goes on differently. */
+const isWantedByOthers = (
+  { driver, holder }: Pick<Context<never, never>, "driver" | "holder">,
+  key: string,
+  next: string
+) => {
+  const heard = (holder.lock?.heard() ?? []).flatMap((line) => Option.toArray(decodeChain(line)))
+  return [...(chains.get(driver) ?? []), ...heard].some((keys) => keys.includes(key) && !keys.includes(next))
+}
+
+const chainCodec = Schema.fromJsonString(Schema.Array(Schema.String))
+const encodeChain = Schema.encodeSync(chainCodec)
+const decodeChain = Schema.decodeOption(chainCodec)
 
 // =============================================================================
 // One step

@@ -22,8 +22,8 @@ import * as Path from "node:path"
 import { LightboxError, Unknown } from "../LightboxError.ts"
 import { dial, isAnswered, isCode, listen, type Listener } from "./socket.ts"
 
-/** A lock that is held; those who wait are told. */
-export type Lock = Pick<Listener, "tell">
+/** A lock that is held; those who wait are told, and heard. */
+export type Lock = Pick<Listener, "tell" | "heard">
 
 /** What those who wait are told; it ends when the lock is let go. */
 export type Waiting = Stream.Stream<string>
@@ -43,17 +43,18 @@ const idOf = (name: string): string => Crypto.createHash("sha256").update(name).
 
 /**
  * Takes a lock for the life of the scope if nobody holds it; otherwise gives
- * what its holder tells.
+ * what its holder tells, who hears `hello` as long as the scope is open.
  */
 export const tryAcquire = Effect.fnUntraced(function* (
   folder: string,
-  name: string
+  name: string,
+  hello?: string
 ): Effect.fn.Return<{ readonly lock: Lock } | { readonly waiting: Waiting }, LightboxError, Scope.Scope> {
   const id = idOf(name)
   yield* attempt(() => Fs.mkdir(folder, { recursive: true, mode: 0o700 }))
   for (;;) {
     const numbers = yield* read(folder, id)
-    const waiting = yield* connect(folder, numbers)
+    const waiting = yield* connect(folder, numbers, hello)
     if (Option.isSome(waiting)) return { waiting: waiting.value }
     const lock = yield* succeed(folder, id, numbers)
     if (Option.isSome(lock)) return { lock: lock.value }
@@ -159,13 +160,16 @@ const claim = Effect.fnUntraced(function* (
 /** Connects to the holder, if there is one. */
 const connect = (
   folder: string,
-  numbers: ReadonlyArray<Numbered>
+  numbers: ReadonlyArray<Numbered>,
+  hello?: string
 ): Effect.Effect<Option.Option<Waiting>, LightboxError, Scope.Scope> =>
   Effect.acquireRelease(
     attempt(async () => {
       for (const { socket } of numbers) {
         const holder = await dial(Path.join(folder, socket))
-        if (holder !== undefined) return Option.some(holder)
+        if (holder === undefined) continue
+        if (hello !== undefined) holder.write(`${hello}\n`)
+        return Option.some(holder)
       }
       return Option.none()
     }),

@@ -37,6 +37,7 @@ import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
 import { checkCombination, checkHostPaths } from "./createChecks.ts"
 import { fileFailure } from "./fileFailure.ts"
+import * as InstallLease from "./installLease.ts"
 import { generate, instanceLabel } from "./labels.ts"
 import { bootRetries, sdkRetries } from "./metrics.ts"
 import * as Owner from "./owner.ts"
@@ -184,6 +185,9 @@ const transient = Schedule.min([Schedule.exponential("20 millis"), Schedule.spac
 const call = <A>(method: string, subject: Subject, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
   Effect.tryPromise({ try: run, catch: (cause) => fromSdk(method, subject, cause) }).pipe(
     Effect.tapError((error) => (error.reason._tag === "StoreBusy" ? Metric.update(sdkRetries, 1) : Effect.void)),
+    Effect.tapError((error) =>
+      claimedHome !== undefined && InstallLease.isCause(error) ? InstallLease.release(claimedHome) : Effect.void
+    ),
     Effect.retry({ while: (error) => error.reason._tag === "StoreBusy", schedule: transient })
   )
 

@@ -14,19 +14,29 @@ export const isCode = (cause: unknown, ...codes: ReadonlyArray<string>): boolean
 export interface Listener {
   /** Sends a line of text to all that are connected. Those who do not read fast enough miss some. */
   readonly tell: (line: string) => void
+  /** The lines that those have sent who are connected. */
+  readonly heard: () => ReadonlyArray<string>
   /** Ends all connections, and removes the socket. */
   readonly close: () => Promise<void>
 }
 
 const slowReaderBytes = 1024 * 1024
 
+const maxHeardLength = 1024 * 1024
+
 /** Listens without keeping a process alive that has nothing else to do. */
 export const listen = (path: string): Promise<Listener> =>
   new Promise((resolve, reject) => {
-    const readers = new Set<Net.Socket>()
+    const readers = new Map<Net.Socket, string>()
     const server = Net.createServer((reader) => {
-      readers.add(reader)
+      readers.set(reader, "")
       reader.unref()
+      reader.setEncoding("utf8")
+      reader.on("data", (text) => {
+        const heard = `${readers.get(reader) ?? ""}${text}`
+        if (heard.length <= maxHeardLength) readers.set(reader, heard)
+        else reader.destroy()
+      })
       reader.on("error", () => reader.destroy())
       reader.on("close", () => readers.delete(reader))
     })
@@ -35,11 +45,14 @@ export const listen = (path: string): Promise<Listener> =>
     server.listen(path, () =>
       resolve({
         tell: (line) => {
-          for (const reader of readers) if (reader.writableLength < slowReaderBytes) reader.write(`${line}\n`)
+          for (const reader of readers.keys()) {
+            if (reader.writableLength < slowReaderBytes) reader.write(`${line}\n`)
+          }
         },
+        heard: () => [...readers.values()].flatMap((text) => text.split("\n").slice(0, -1)),
         close: async () => {
           server.close()
-          for (const reader of readers) reader.destroy()
+          for (const reader of readers.keys()) reader.destroy()
           await Fs.rm(path, { force: true })
         }
       })

@@ -98,7 +98,8 @@ export interface Store {
   readonly aliases: Effect.Effect<ReadonlyMap<string, string>, LightboxError>
   readonly writeAlias: (key: string, newer: string) => Effect.Effect<void, LightboxError>
   readonly tryLock: (
-    name: string
+    name: string,
+    hello?: string
   ) => Effect.Effect<{ readonly lock: Lock.Lock } | { readonly waiting: Lock.Waiting }, LightboxError, Scope.Scope>
   readonly lock: (name: string) => Effect.Effect<Lock.Lock, LightboxError, Scope.Scope>
   /** Whether copies of disks share their content. */
@@ -208,7 +209,7 @@ export const make = (driver: Driver): Store => {
       catch: failure("Store.read", aliasFolder)
     }),
     writeAlias: (key, newer) => write(Path.join(aliasFolder, key), newer),
-    tryLock: (name) => Lock.tryAcquire(locks, name),
+    tryLock: (name, hello) => Lock.tryAcquire(locks, name, hello),
     lock: (name) => Lock.acquire(locks, name),
     copies: Effect.orElseSucceed(
       Effect.flatMap(driver.owner.stage, (staged) => Effect.promise(() => probeCopies(staged))),
