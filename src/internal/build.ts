@@ -115,6 +115,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         const durationMillis = yield* elapsed
         yield* Metric.update(stepsRun, outcome.run)
         yield* Metric.update(stepsReused, reused)
+        yield* Effect.annotateCurrentSpan({ "lightbox.steps.run": outcome.run, "lightbox.steps.reused": reused })
         yield* events.emit({ _tag: "Finished", durationMillis, stepsRun: outcome.run, stepsReused: reused })
         return { ...snapshot, stepsRun: outcome.run, stepsReused: reused, durationMillis }
       })
@@ -608,7 +609,7 @@ const makeBuilders = <E, R>(
       yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
       builder.isRunning = false
       const name = artifactName(key)
-      const note: Microsandbox.Note = { kind: "snapshot", token: yield* generate, name }
+      const note: Microsandbox.Note = { kind: "capture", token: yield* generate, name }
       const request = driver.captureSnapshot({
         sandbox: builder.info.name,
         name,

@@ -1,0 +1,11 @@
+/**
+ * Shows a build as a person, another program and a collector of telemetry see it.
+ *
+ * node examples/build-events/main.ts
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Effect from "effect/Effect"
+import * as Microsandbox from "effect-lightbox/Microsandbox"
+import { program } from "./program.ts"
+
+program.pipe(Effect.provide(Microsandbox.layer()), NodeRuntime.runMain)
