@@ -36,11 +36,11 @@ export const ofSteps = (steps: ReadonlyArray<Step<unknown, unknown>>): ReadonlyA
 
 /** A text without the secrets, line by line for secrets of several lines. */
 export const redact = (secrets: ReadonlyArray<SecretValue>, text: string): string => {
-  let shown = text
-  for (const { value } of secrets) {
-    for (const part of new Set([value, ...value.split("\n").filter((line) => line.trim().length >= 4)])) {
-      shown = shown.replaceAll(part, "<redacted>")
-    }
-  }
-  return shown
+  const parts = new Set(
+    secrets.flatMap(({ value }) => [value, ...value.split("\n").filter((line) => line.trim().length >= 4)])
+  )
+  // The longest first: one may be a part of another.
+  return [...parts]
+    .toSorted((a, b) => b.length - a.length)
+    .reduce((shown, part) => shown.replaceAll(part, "<redacted>"), text)
 }

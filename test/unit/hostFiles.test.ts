@@ -184,10 +184,10 @@ describe("hostFiles", () => {
         "-rf": "d",
         "'quote\"": "e",
         "back\\slash": "f",
-        [`${"long".repeat(30)}`]: { [`${"name".repeat(60)}`]: "g" },
+        ["long".repeat(30)]: { ["name".repeat(60)]: "g" },
         link: ["with space"],
         broken: ["../../outside"],
-        [`${"l".repeat(99)}`]: ["t".repeat(200)],
+        ["l".repeat(99)]: ["t".repeat(200)],
         empty: {}
       })
       Fs.chmodSync(Path.join(folder, "-rf"), 0o755)
