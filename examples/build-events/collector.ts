@@ -59,11 +59,12 @@ export class Collector extends Context.Service<
   Collector,
   {
     readonly url: string
-    readonly spans: Effect.Effect<ReadonlyArray<typeof Span.Type>>
+    /** So far. */
+    readonly spans: ReadonlyArray<typeof Span.Type>
     /** The last values of counters, by name. */
-    readonly counters: Effect.Effect<ReadonlyMap<string, number>>
+    readonly counters: ReadonlyMap<string, number>
   }
->()("effect-lightbox/examples/build-events/Collector") {
+>()("effect-lightbox/examples/build-events/collector") {
   static readonly layer: Layer.Layer<Collector> = Layer.effect(
     Collector,
     Effect.gen(function* () {
@@ -88,11 +89,7 @@ export class Collector extends Context.Service<
           return yield* HttpServerResponse.json({})
         })
       )
-      return {
-        url: yield* HttpServer.addressFormattedWith(Effect.succeed),
-        spans: Effect.sync(() => spans),
-        counters: Effect.sync(() => counters)
-      }
+      return { url: yield* HttpServer.addressFormattedWith(Effect.succeed), spans, counters }
     })
   ).pipe(Layer.provide(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })), Layer.orDie)
 }

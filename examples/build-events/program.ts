@@ -34,7 +34,7 @@ const observed = (collector: Collector["Service"]) =>
     Layer.provide(FetchHttpClient.layer)
   )
 
-type Span = Effect.Success<Collector["Service"]["spans"]>[number]
+type Span = Collector["Service"]["spans"][number]
 
 const showSpan = ({ attributes, endTimeUnixNano, name, startTimeUnixNano, status }: Span): string => {
   const millis = Number(BigInt(endTimeUnixNano) - BigInt(startTimeUnixNano)) / 1_000_000
@@ -63,12 +63,10 @@ export const program = Effect.gen(function* () {
   yield* Console.log([lines[0], lines.at(-1)].join("").trimEnd())
 
   yield* Console.log("\nSpans, as the collector has them:")
-  const spans = yield* collector.spans
-  yield* Console.log(tree(spans, undefined, 0).join("\n"))
+  yield* Console.log(tree(collector.spans, undefined, 0).join("\n"))
 
   yield* Console.log("\nCounters:")
-  const counters = yield* collector.counters
-  yield* Effect.forEach(counters, ([name, value]) =>
+  yield* Effect.forEach(collector.counters, ([name, value]) =>
     name.startsWith("lightbox_") ? Console.log(`${name}  ${value}`) : Effect.void
   )
 }).pipe(Effect.provide(Collector.layer))
