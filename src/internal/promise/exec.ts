@@ -212,7 +212,8 @@ export class ExecSink implements AsyncDisposable {
   }
 }
 
-interface Started {
+/** @internal */
+export interface Started {
   readonly process: Guest.Process
   readonly events: Readers.Source<ExecEvent>
   readonly sink: ExecSink | undefined
@@ -312,7 +313,7 @@ const method = "Sandbox.execStream"
 
 const decodeTimeout = decoder(Schema.UndefinedOr(DurationInput), method, "timeoutMs")
 
-/** Starts a command for the life of the scope. */
+/** @internal Starts a command for the life of the scope. */
 export const start = Effect.fnUntraced(function* (
   sandbox: Sandboxes.Sandbox,
   argv: readonly [string, ...Array<string>],

@@ -9,8 +9,9 @@ import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
-import { FileError, LightboxError } from "../../LightboxError.ts"
+import { LightboxError } from "../../LightboxError.ts"
 import type * as Sandboxes from "../../Sandbox.ts"
+import { fileFailure } from "../fileFailure.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
 import { acquire, type OpenScope, run } from "./runtime.ts"
@@ -312,14 +313,4 @@ export class SandboxFs {
   }
 }
 
-const hostFailure = (path: string) => (cause: unknown) =>
-  new LightboxError({
-    method: "SandboxFs",
-    reason: new FileError({
-      operation: "copy",
-      path,
-      code: cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "UNKNOWN",
-      problem: cause instanceof Error ? cause.message : String(cause),
-      cause
-    })
-  })
+const hostFailure = (path: string) => fileFailure("SandboxFs", "copy", path)

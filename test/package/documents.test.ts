@@ -1,0 +1,56 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as ChildProcess from "node:child_process"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Sources from "./sources.ts"
+
+const hasSince = (comment: string): boolean => /^ \* @since \d+\.\d+\.\d+$/m.test(comment)
+
+const isDocumented = (comment: string): boolean =>
+  hasSince(comment) && /^ \* \*\*Example\*\* \(.+\)$/m.test(comment) && comment.includes("```ts")
+
+describe("documents", () => {
+  it.effect.each(Sources.entryPoints)("say of everything in %s what it is for, since when, and how", (name) =>
+    Effect.sync(() => {
+      const path = `src/${name}.ts`
+      const found = Sources.exportsOf(path)
+      assert.isAbove(found.length, 0)
+      assert.deepStrictEqual(
+        found
+          .filter(({ comment }) => !isDocumented(comment) || !/^ \* @category [a-z ]+$/m.test(comment))
+          .map(({ line, name, path }) => `${path}:${line} ${name}`),
+        []
+      )
+      assert.isTrue(hasSince(Sources.moduleComment(path)), `the comment at the head of ${path}`)
+    })
+  )
+
+  it("have only examples that compile", { timeout: 60_000 }, () => {
+    // Inside the package, where its name leads to what was built of it.
+    const folder = Path.join(Sources.root, ".cache", "examples")
+    Fs.rmSync(folder, { recursive: true, force: true })
+    Fs.mkdirSync(folder, { recursive: true })
+    const examples = Sources.examples()
+    assert.isAbove(examples.length, 100)
+    for (const { code, line, path } of examples) {
+      Fs.writeFileSync(Path.join(folder, `${path.replaceAll(/[/.]/g, "_")}_line_${line}.ts`), code)
+    }
+    Fs.writeFileSync(
+      Path.join(folder, "tsconfig.json"),
+      JSON.stringify({
+        extends: "../../tsconfig.json",
+        compilerOptions: { noUnusedLocals: false, noUnusedParameters: false, plugins: [] },
+        include: ["*.ts"]
+      })
+    )
+    const { status, stdout } = ChildProcess.spawnSync(
+      process.execPath,
+      [Path.join(Sources.root, "node_modules/typescript/bin/tsc"), "-p", folder, "--pretty", "false"],
+      { encoding: "utf8", cwd: folder }
+    )
+    assert.strictEqual(stdout, "")
+    assert.strictEqual(status, 0)
+    Fs.rmSync(folder, { recursive: true })
+  })
+})

@@ -1,0 +1,139 @@
+/**
+ * What this package's sources and documents say, as text.
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+
+/** The folder of the package. */
+export const root = fileURLToPath(new URL("../..", import.meta.url))
+
+const read = (path: string): string => Fs.readFileSync(Path.join(root, path), "utf8")
+
+/** All files below a folder, by path in the package. */
+const filesBelow = (folder: string): ReadonlyArray<string> =>
+  Fs.existsSync(Path.join(root, folder))
+    ? Fs.readdirSync(Path.join(root, folder), { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => Path.relative(root, Path.join(entry.parentPath, entry.name)))
+        .toSorted()
+    : []
+
+/** The modules that can be imported as `effect-lightbox/<name>`. */
+export const entryPoints: ReadonlyArray<string> = filesBelow("src")
+  .flatMap((path) => /^src\/(\w+)\.ts$/.exec(path)?.[1] ?? [])
+  .filter((name) => name !== "index")
+
+// =============================================================================
+// Exports
+// =============================================================================
+
+/** Something that a module offers, and what is said about it. */
+export interface Export {
+  readonly name: string
+  /** Where it is declared. */
+  readonly path: string
+  readonly line: number
+  /** The comment in front of it, or nothing. */
+  readonly comment: string
+}
+
+const declaration =
+  /^export (?:declare |abstract |async )*(?:const|class|interface|type|function\*?) (?<name>\w+)|^export (?:type )?\{(?<names>[^}]*)\}(?: from "(?<from>[^"]+)")?/gm
+
+/** What a module exports, with the declarations of what it passes on from others. */
+export const exportsOf = (path: string): ReadonlyArray<Export> => {
+  const text = read(path)
+  return [...text.matchAll(declaration)].flatMap(({ groups, index }): ReadonlyArray<Export> => {
+    if (groups?.["name"] !== undefined) {
+      const line = text.slice(0, index).split("\n").length
+      return [{ name: groups["name"], path, line, comment: commentBefore(text, index) }]
+    }
+    const names = (groups?.["names"] ?? "").split(",").flatMap((part) => {
+      const name =
+        part
+          .trim()
+          .replace(/^type /, "")
+          .split(" as ")[0] ?? ""
+      return name === "" ? [] : [name]
+    })
+    return names.flatMap((name) => {
+      const from = groups?.["from"] ?? sourceOf(text, name)
+      if (from === undefined) return [{ name, path, line: 0, comment: "" }]
+      return exportsOf(Path.join(Path.dirname(path), from)).filter((other) => other.name === name)
+    })
+  })
+}
+
+/** Where a module has a name from. */
+const sourceOf = (text: string, name: string): string | undefined =>
+  [...text.matchAll(/^import (?:type )?\{([^}]*)\} from "(\.[^"]+)"/gm)].find(([, names = ""]) =>
+    names.split(",").some((part) => part.trim().replace(/^type /, "") === name)
+  )?.[2]
+
+const commentBefore = (text: string, index: number): string => {
+  const before = text.slice(0, index).trimEnd()
+  return before.endsWith("*/") ? before.slice(before.lastIndexOf("/**")) : ""
+}
+
+/** The comment at the head of a module. */
+export const moduleComment = (path: string): string => /^\/\*\*[\s\S]*?\*\//.exec(read(path))?.[0] ?? ""
+
+// =============================================================================
+// Examples
+// =============================================================================
+
+/** A program in a comment or a document. */
+export interface Example {
+  readonly path: string
+  /** Where it begins. */
+  readonly line: number
+  readonly code: string
+}
+
+const fence = /^(?<margin>[ \t]*(?:\* ?)?)```ts(?:[ \t][^\n]*)?\n(?<code>[\s\S]*?)^[ \t]*(?:\* ?)?```/gm
+
+/** The programs in the comments of the sources, and in the documents that users read. */
+export const examples = (): ReadonlyArray<Example> => {
+  const documents = [
+    ...Fs.readdirSync(root).filter((name) => name.endsWith(".md")),
+    ...filesBelow("examples").filter((path) => path.endsWith(".md"))
+  ]
+  const sources = filesBelow("src").filter((path) => path.endsWith(".ts"))
+  return [...documents, ...sources].flatMap((path) => {
+    const text = read(path)
+    return [...text.matchAll(fence)].map(({ groups, index }) => ({
+      path,
+      line: text.slice(0, index).split("\n").length + 1,
+      code: (groups?.["code"] ?? "")
+        .split("\n")
+        .map((line) => (path.endsWith(".ts") ? line.replace(/^[ \t]*\* ?/, "") : line))
+        .join("\n")
+    }))
+  })
+}
+
+// =============================================================================
+// Declarations
+// =============================================================================
+
+const imported = /(?:\bfrom|\bimport)\s*\(?\s*"([^"]+)"/g
+
+const withoutComments = (text: string): string => text.replace(/\/\*[\s\S]*?\*\//g, "")
+
+/** The modules of others that can be reached from a declaration file of this package, each with a file that names it. */
+export const foreignModules = (declarations: string): ReadonlyMap<string, string> => {
+  const foreign = new Map<string, string>()
+  const seen = new Set<string>()
+  const visit = (path: string): void => {
+    if (seen.has(path)) return
+    seen.add(path)
+    for (const [, specifier = ""] of withoutComments(read(path)).matchAll(imported)) {
+      if (specifier.startsWith(".")) {
+        visit(Path.join(Path.dirname(path), specifier.replace(/\.(ts|js)$/, ".d.ts")))
+      } else foreign.set(specifier, path)
+    }
+  }
+  visit(declarations)
+  return foreign
+}
