@@ -610,6 +610,10 @@ export class Microsandbox extends Context.Service<
     readonly listGhosts: Effect.Effect<ReadonlyArray<string>, LightboxError>
     /** Makes such a name free, and tells whether it did: not if there is a sandbox of the name after all. */
     readonly removeGhost: (name: string) => Effect.Effect<boolean, LightboxError>
+    /** Removes temporary folders that virtual machines which are gone have left, and tells them. */
+    readonly removeRemains: (options?: {
+      readonly dryRun?: boolean | undefined
+    }) => Effect.Effect<ReadonlyArray<string>, LightboxError>
 
     readonly captureSnapshot: (request: CaptureSnapshot) => Effect.Effect<SnapshotInfo, LightboxError>
     /** By name, link or path. */

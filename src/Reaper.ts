@@ -7,7 +7,8 @@
  * kernel closes with it. A sweep removes what belongs to processes that are gone:
  * sandboxes, names that failed creations have left taken, unfinished captures,
  * staged files and locks. It touches nothing of a process that lives, nothing
- * that was detached, nothing that other tools made, no snapshot, and no volume.
+ * that was detached, nothing that other tools made, no snapshot but those of a
+ * scope, and no volume.
  *
  * `Microsandbox.layer` looks at its start for processes that are gone, which
  * takes one look into a folder when there is none. A process that runs for long
@@ -41,7 +42,8 @@ import * as Microsandbox from "./Microsandbox.ts"
  * **Details**
  *
  * `removable` is what a dry run would remove. A `ghost` is a name that a failed
- * creation has left taken; `staging` are unfinished files.
+ * creation has left taken, a `snapshot` one of a scope, and `staging` are
+ * unfinished files.
  *
  * **Example** (What could not be removed)
  *
@@ -56,7 +58,7 @@ import * as Microsandbox from "./Microsandbox.ts"
  * @since 0.1.0
  */
 export interface Verdict {
-  readonly resource: "sandbox" | "ghost" | "staging" | "lock" | "owner"
+  readonly resource: "sandbox" | "ghost" | "snapshot" | "staging" | "lock" | "owner"
   readonly name: string
   readonly verdict: "removed" | "removable" | "kept" | "failed"
   readonly reason: string

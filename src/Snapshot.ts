@@ -51,7 +51,9 @@ import { callSite } from "./internal/callSite.ts"
 import * as internalBuild from "./internal/build.ts"
 import * as internalNames from "./internal/names.ts"
 import * as internalPlan from "./internal/plan.ts"
+import * as internalPrune from "./internal/prune.ts"
 import { make as makeStore, type Store } from "./internal/store.ts"
+import * as internalTransfer from "./internal/transfer.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import type * as Mount from "./Mount.ts"
@@ -1319,7 +1321,9 @@ export interface BuildOptions {
  *
  * Of several builds that want the same result, here or in other processes of this
  * host, one makes it and the others wait for it and receive its events. When that
- * one dies, another takes over at once.
+ * one dies, another takes over at once. So definitions that begin alike can be
+ * built at once, with `Effect.all`: what they have in common is made once, and
+ * each takes room from the process's budget as it needs it.
  *
  * Fails with the error of the step, which names definition, step, line and
  * attempt; with `InvalidConfig` before anything boots; with `SecretLeaked` when
@@ -1347,6 +1351,39 @@ export const build = <E, R>(
   definition: Definition<E, R>,
   options?: BuildOptions
 ): Effect.Effect<Built, LightboxError | E, Microsandbox.Microsandbox | R> => internalBuild.build(definition, options)
+
+/**
+ * Builds a definition for the life of a scope: under a name of its own, which
+ * begins with the definition's and is removed with all that only it needs when
+ * the scope closes, or by a sweep.
+ *
+ * What other builds have kept is reused, and what this one keeps can be reused as
+ * long as it is there.
+ *
+ * **Example** (A snapshot for one test)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox, Snapshot } from "effect-lightbox"
+ *
+ * const fixture = Snapshot.make("fixture", "alpine").pipe(Snapshot.shell("apk add git"))
+ *
+ * export const test = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const snapshot = yield* Snapshot.scoped(fixture)
+ *     return yield* Sandbox.run({ snapshot }, (sandbox) => sandbox.exec("git", ["--version"]))
+ *   })
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const scoped = <E, R>(
+  definition: Definition<E, R>,
+  options?: Omit<BuildOptions, "overwrite" | "replaceForeign" | "keep">
+): Effect.Effect<Built, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope> =>
+  internalBuild.scoped((name) => withFields(definition, { name }), definition.name, options)
 
 /**
  * Tells what {@link build} would do, and why, without booting anything.
@@ -1485,6 +1522,196 @@ export const rollback = (
   to?: number
 ): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
   withStore((driver, store) => internalNames.rollback(driver, store, name, to))
+
+/**
+ * What {@link prune} keeps.
+ *
+ * **Example** (At most 20 GB of what was not used for a month)
+ *
+ * ```ts
+ * import type { Snapshot } from "effect-lightbox"
+ *
+ * export const options: Snapshot.PruneOptions = { olderThan: "30 days", maxBytes: 20_000_000_000 }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PruneOptions {
+  /** How many generations each name keeps, the current one included. Default: those it has. */
+  readonly keep?: number | undefined
+  /** Keep what was used within this time. Default: nothing for that. */
+  readonly olderThan?: Duration.Input | undefined
+  /** Keep what was used last as long as all snapshots together take no more bytes. Default: nothing for that. */
+  readonly maxBytes?: number | undefined
+  /** Only tell. Default: `false`. */
+  readonly dryRun?: boolean | undefined
+}
+
+/**
+ * What {@link prune} did with a snapshot, and why. `removable` is what a dry run
+ * would remove.
+ *
+ * **Example** (Showing what goes)
+ *
+ * ```ts
+ * import type { Snapshot } from "effect-lightbox"
+ *
+ * export const show = ({ definition, name, reason }: Snapshot.PruneVerdict) => `${definition ?? name}: ${reason}`
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PruneVerdict {
+  readonly name: string
+  /** The definition that it was built for, if the library built it. */
+  readonly definition: string | undefined
+  readonly verdict: "removed" | "removable" | "kept"
+  readonly reason: string
+  /** What it takes on the host, in bytes. */
+  readonly allocated: number | undefined
+  readonly usedAt: DateTime.Utc
+}
+
+/**
+ * The result of {@link prune}.
+ *
+ * **Example** (How much room was made)
+ *
+ * ```ts
+ * import type { Snapshot } from "effect-lightbox"
+ *
+ * export const mebibytes = (report: Snapshot.PruneReport): number => Math.round(report.freed / 1_048_576)
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PruneReport {
+  readonly verdicts: ReadonlyArray<PruneVerdict>
+  /** Bytes that were, or in a dry run would be, freed. */
+  readonly freed: number
+}
+
+/**
+ * Removes results that were kept for builds and that nothing needs: no name, no
+ * kept generation, no build that runs, no limit of the options.
+ *
+ * Without options that is everything that is not under a name. Snapshots that
+ * other tools made stay. A later {@link plan} says of a step whose result was
+ * removed that it was `Evicted`.
+ *
+ * **Example** (Looking before)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * export const show = Effect.flatMap(Snapshot.prune({ olderThan: "30 days", dryRun: true }), ({ verdicts }) =>
+ *   Console.table(verdicts)
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const prune = (options?: PruneOptions): Effect.Effect<PruneReport, LightboxError, Microsandbox.Microsandbox> =>
+  withStore((driver, store) => internalPrune.prune(driver, store, options))
+
+/**
+ * Options of {@link save}.
+ *
+ * **Example** (Only what the name leads to now)
+ *
+ * ```ts
+ * import type { Snapshot } from "effect-lightbox"
+ *
+ * export const options: Snapshot.SaveOptions = { generations: "current" }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SaveOptions {
+  /** Default: `"all"` that are kept. */
+  readonly generations?: "all" | "current" | undefined
+  /** Save the base image, too, so that the snapshot works without a network. Default: `true`. */
+  readonly withImage?: boolean | undefined
+  /** Compress with Zstandard. Default: `true`. */
+  readonly compress?: boolean | undefined
+}
+
+/**
+ * Options of {@link load}.
+ *
+ * **Example** (Another name)
+ *
+ * ```ts
+ * import type { Snapshot } from "effect-lightbox"
+ *
+ * export const options: Snapshot.LoadOptions = { name: "node-ci-from-build-host" }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LoadOptions {
+  /** Default: the name that it was saved under. A file that another tool made does not say one. */
+  readonly name?: string | undefined
+  /** Let a name that is there lead to what is loaded; what it led to stays as a generation. Default: `false`, fail. */
+  readonly overwrite?: boolean | undefined
+}
+
+/**
+ * Saves a name with its generations to a file of this host, which {@link load}
+ * reads on another. The file appears when it is complete.
+ *
+ * A snapshot that another tool made is saved as that tool would save it. Fails
+ * with `NotFound`, `SnapshotDamaged`, `NoSpace` or `FileError`.
+ *
+ * **Example** (Moving a snapshot to a machine without a network)
+ *
+ * ```ts
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * export const saved = Snapshot.save("node-ci", "./node-ci.lightbox")
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const save = (
+  name: string,
+  path: string,
+  options?: SaveOptions
+): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
+  withStore((driver, store) => internalTransfer.save(driver, store, name, path, options))
+
+/**
+ * Loads what {@link save}, or another tool, has saved. Everything is compared
+ * with its checksums before the name leads to it; after a failure there is
+ * nothing of it.
+ *
+ * Fails with `AlreadyExists` when the name is taken, and with `SnapshotDamaged`
+ * when the file is not what it should be.
+ *
+ * **Example** (On the other machine)
+ *
+ * ```ts
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * export const snapshot = Snapshot.load("./node-ci.lightbox", { overwrite: true })
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const load = (
+  path: string,
+  options?: LoadOptions
+): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
+  withStore((driver, store) => internalTransfer.load(driver, store, path, options))
 
 const withStore = <A>(
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>

@@ -35,6 +35,7 @@ import {
   artifactName,
   builderVersion,
   captureLock,
+  isArtifactName,
   definitionLabel,
   keyLabel,
   make as makeStore,
@@ -109,8 +110,11 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
       const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
       const context: Context<E, R> = { driver, store, definition, options, events, secrets, holder }
       const work = Effect.gen(function* () {
-        const outcome = yield* produce(context, prepared)
-        const snapshot = yield* commit(context, outcome)
+        const { outcome, snapshot } = yield* Effect.scoped(produce(context, prepared)).pipe(
+          Effect.flatMap((outcome) => Effect.map(commit(context, outcome), (snapshot) => ({ outcome, snapshot }))),
+          // Removed by somebody else since it was looked at: then it is made again.
+          Effect.retry({ while: isVanished, times: 2 })
+        )
         const reused = prepared.units.length - outcome.run
         const durationMillis = yield* elapsed
         yield* Metric.update(stepsRun, outcome.run)
@@ -131,6 +135,31 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
     })
   )
 })
+
+/** Builds for the life of a scope, under a name that nobody else has. */
+export const scoped = Effect.fn("Snapshot.scoped")(function* <E, R>(
+  named: (name: string) => Definition<E, R>,
+  name: string,
+  options: BuildOptions | undefined
+): Effect.fn.Return<Built, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  const token = yield* generate
+  const note: Microsandbox.Note = { kind: "name", token, name: `${name}-${token}` }
+  yield* Effect.acquireRelease(driver.owner.note(note), () =>
+    Names.remove(driver, makeStore(driver), note.name).pipe(
+      Effect.andThen(driver.owner.forget(note)),
+      Effect.timeout("30 seconds"),
+      Effect.ignore({ log: "Warn", message: `Could not remove snapshot "${note.name}"` })
+    )
+  )
+  return yield* build(named(note.name), { ...options, overwrite: true })
+})
+
+const isVanished = (error: unknown): boolean =>
+  isLightboxError(error) &&
+  ((error.reason._tag === "NotFound" && error.reason.resource === "snapshot") ||
+    error.reason._tag === "SnapshotDamaged") &&
+  isArtifactName(error.reason.name)
 
 /** What a build has made, or found made. */
 interface Outcome<E, R> {
@@ -535,6 +564,10 @@ const makeBuilders = <E, R>(
     yield* events.emit({ _tag: "Booting", builder: name, from: from?.name ?? prepared.image })
     const start = yield* Clock.currentTimeMillis
     const own = yield* Scope.fork(scope)
+    if (from !== undefined) {
+      const note: Microsandbox.Note = { kind: "use", token: yield* generate, name: from.name }
+      yield* Effect.acquireRelease(driver.owner.note(note), () => driver.owner.forget(note)).pipe(Scope.provide(own))
+    }
     const { mounts, pullPolicy, registry, resources } = definition.options
     const sandbox = yield* Sandbox.launch({
       ...(from === undefined ? { image: prepared.image } : { snapshot: from }),

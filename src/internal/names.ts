@@ -11,7 +11,16 @@ import type { Snapshot, SnapshotGeneration } from "../Snapshot.ts"
 import { generate } from "./labels.ts"
 import { artifactName, type Generation, keyLabel, type NameRecord, type Store } from "./store.ts"
 
-type Driver = Microsandbox.Microsandbox["Service"]
+type Driver = Pick<
+  Microsandbox.Microsandbox["Service"],
+  | "listSnapshotLinks"
+  | "listSnapshots"
+  | "openSnapshot"
+  | "linkSnapshot"
+  | "unlinkSnapshot"
+  | "removeSnapshot"
+  | "renameSnapshot"
+>
 
 /** Whether the library made a snapshot, as a result of a key. */
 export const isResult = (snapshot: Microsandbox.SnapshotInfo): boolean => {
@@ -107,8 +116,9 @@ export const generations = Effect.fnUntraced(function* (
   }))
 })
 
-const nameLock = (store: Store, name: string): Effect.Effect<void, LightboxError, Scope.Scope> =>
-  Effect.asVoid(store.lock(`name:${name}`))
+/** Names share results: one name may lead to what the removal of another finds unneeded. */
+export const lockNames = (store: Store): Effect.Effect<void, LightboxError, Scope.Scope> =>
+  Effect.asVoid(store.lock("names"))
 
 /** What a build leaves to be committed. */
 export interface Commit {
@@ -135,7 +145,7 @@ export const commit = (
 ): Effect.Effect<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      yield* nameLock(store, name)
+      yield* lockNames(store)
       const record = yield* store.readName(name)
       const artifact = (yield* driver.listSnapshotLinks)[name]
       const current = artifact === undefined ? undefined : currentOf(record, artifact)
@@ -216,16 +226,85 @@ const removeUnneeded = Effect.fnUntraced(function* (
 })
 
 /** The results that names and their kept generations lead to. */
-export const roots = Effect.fnUntraced(function* (
+export const roots = (driver: Driver, store: Store): Effect.Effect<ReadonlySet<string>, LightboxError> =>
+  Effect.map(keepGenerations(driver, store, undefined, true), ({ needed }) => needed)
+
+/** Drops all but so many generations of each name, or in a dry run tells which results only they need. */
+export const keepGenerations = Effect.fnUntraced(function* (
   driver: Driver,
-  store: Store
-): Effect.fn.Return<ReadonlySet<string>, LightboxError> {
-  const needed = new Set(Object.values(yield* driver.listSnapshotLinks))
+  store: Store,
+  keep: number | undefined,
+  dryRun: boolean
+): Effect.fn.Return<{ readonly needed: ReadonlySet<string>; readonly dropped: ReadonlySet<string> }, LightboxError> {
+  const links = yield* driver.listSnapshotLinks
+  const needed = new Set(Object.values(links))
+  const dropped = new Set<string>()
   for (const name of yield* store.listNames) {
-    for (const { artifact } of (yield* store.readName(name)).generations) needed.add(artifact)
+    const record = yield* store.readName(name)
+    const artifact = links[name]
+    const current = artifact === undefined ? undefined : currentOf(record, artifact)
+    const others = record.generations.filter((generation) => generation !== current)
+    const stays = new Set(keep === undefined ? others : keep === 1 ? [] : others.slice(-(keep - 1)))
+    const generations = record.generations.filter((generation) => generation === current || stays.has(generation))
+    for (const generation of record.generations) {
+      if (generations.includes(generation)) needed.add(generation.artifact)
+      else dropped.add(generation.artifact)
+    }
+    if (!dryRun && generations.length < record.generations.length) {
+      yield* store.writeName(name, { ...record, generations })
+    }
   }
-  return needed
+  return { needed, dropped }
 })
+
+/** Gives a name generations that are there, after those that it has, and lets it lead to one of them. */
+export const adopt = (
+  driver: Driver,
+  store: Store,
+  adopted: {
+    readonly name: string
+    readonly current: number
+    readonly generations: ReadonlyArray<Generation>
+    readonly lastBuild?: NameRecord["lastBuild"]
+  }
+): Effect.Effect<Snapshot, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { current, generations, lastBuild, name } = adopted
+      yield* lockNames(store)
+      const record = yield* store.readName(name)
+      const replaced = yield* takeName(driver, name)
+      const now = yield* Clock.currentTimeMillis
+      const earlier: ReadonlyArray<Generation> =
+        replaced === undefined
+          ? record.generations
+          : [{ generation: 1, key: "", artifact: replaced, labels: {}, createdAt: now }]
+      const offset = Math.max(0, ...earlier.map(({ generation }) => generation))
+      const added = generations
+        .toSorted((a, b) => a.generation - b.generation)
+        .map((generation, index) => ({ ...generation, generation: offset + index + 1 }))
+      const position = generations
+        .toSorted((a, b) => a.generation - b.generation)
+        .findIndex(({ generation }) => generation === current)
+      const target = added[position] ?? added.at(-1)
+      if (target === undefined) {
+        return yield* new LightboxError({
+          method: "Snapshot.load",
+          reason: new NotFound({ resource: "generation", name: `${name}@${current}` })
+        })
+      }
+      yield* Effect.uninterruptible(
+        Effect.andThen(
+          store.writeName(name, {
+            generations: [...earlier, ...added],
+            ...(lastBuild === undefined ? {} : { lastBuild })
+          }),
+          driver.linkSnapshot(name, target.artifact)
+        )
+      )
+      return yield* get(driver, store, name)
+    })
+  )
 
 /** Moves a name back to an earlier generation: the one before the current, unless told. */
 export const rollback = (
@@ -236,7 +315,7 @@ export const rollback = (
 ): Effect.Effect<Snapshot, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      yield* nameLock(store, name)
+      yield* lockNames(store)
       const all = yield* generations(driver, store, name)
       const position = all.findIndex(({ isCurrent }) => isCurrent)
       const wanted = to === undefined ? all[position - 1] : all.find(({ generation }) => generation === to)
@@ -257,7 +336,7 @@ export const rollback = (
 export const remove = (driver: Driver, store: Store, name: string): Effect.Effect<void, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      yield* nameLock(store, name)
+      yield* lockNames(store)
       const artifact = (yield* driver.listSnapshotLinks)[name]
       if (artifact === undefined) return yield* driver.removeSnapshot(name)
       const record = yield* store.readName(name)

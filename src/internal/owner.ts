@@ -18,8 +18,10 @@ import type { LightboxError } from "../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
 import { isAnswered, isCode, listen } from "./socket.ts"
 
-/** What an owner can leave. */
-export type Kind = "sandbox" | "snapshot" | "load"
+/** What an owner can leave: a sandbox, an unfinished capture or load, a file, the name of a scoped snapshot. */
+export type Kind = (typeof kinds)[number]
+
+const kinds = ["sandbox", "capture", "load", "file", "name", "use"] as const
 
 /** Something that an owner is about to make, has made, or is about to remove. */
 export interface Note {
@@ -66,13 +68,14 @@ const releasedCodec = Schema.fromJsonString(Released)
 const decodeReleased = Schema.decodeOption(releasedCodec)
 const encodeReleased = Schema.encodeSync(releasedCodec)
 
-const fileOf = ({ kind, name, token }: Note): string => `${kind}.${token}.${name}`
+const fileOf = ({ kind, token }: Note): string => `${kind}.${token}`
 
-const noteOf = (file: string): Note | undefined => {
-  const [, kind, token, name] = /^(sandbox|snapshot|load)\.([^.]+)\.(.*)$/s.exec(file) ?? []
-  return (kind === "sandbox" || kind === "snapshot" || kind === "load") && token !== undefined && name !== undefined
-    ? { kind, token, name }
-    : undefined
+const readNote = async (folder: string, file: string): Promise<ReadonlyArray<Note>> => {
+  const kind = kinds.find((kind) => file.startsWith(`${kind}.`))
+  if (kind === undefined) return []
+  const name = await Fs.readFile(Path.join(folder, file), "utf8").catch(() => "")
+  // An empty one was cut short: what it was to be about is not there either.
+  return [{ kind, token: file.slice(kind.length + 1), name }]
 }
 
 const attempt = <A>(path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
@@ -99,7 +102,7 @@ export const make = Effect.fnUntraced(function* (home: string): Effect.fn.Return
     note: (note) =>
       Effect.andThen(
         lease,
-        attempt(folder, () => Fs.writeFile(Path.join(folder, fileOf(note)), ""))
+        attempt(folder, () => Fs.writeFile(Path.join(folder, fileOf(note)), note.name))
       ),
     forget,
     release: Effect.fnUntraced(function* (note, expires) {
@@ -137,7 +140,7 @@ const takeLease = (home: string, id: string): Effect.Effect<void, LightboxError,
     }),
     (listener) =>
       attempt(folder, async () => {
-        const left = (await Fs.readdir(folder)).some((file) => noteOf(file) !== undefined)
+        const left = (await Fs.readdir(folder)).some((file) => kinds.some((kind) => file.startsWith(`${kind}.`)))
         // What could not be released is left to the next sweep, which finds an owner that is gone.
         if (!left) await Fs.rm(folder, { recursive: true, force: true })
         await listener.close()
@@ -176,7 +179,7 @@ const look = async (home: string, id: string): Promise<Found> => {
   const lease = leaseOf(home, id)
   const isAlive = await isAnswered(lease)
   const files = await Fs.readdir(folder).catch(() => undefined)
-  const notes = (files ?? []).flatMap((file) => noteOf(file) ?? [])
+  const notes = (await Promise.all((files ?? []).map((file) => readNote(folder, file)))).flat()
   const content = await Fs.readFile(Path.join(folder, recordName), "utf8").catch(() => "")
   const record = Option.getOrUndefined(decodeRecord(content))
   const common = { id, pid: record?.pid, notes }

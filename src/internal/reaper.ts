@@ -4,19 +4,22 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type { LightboxError } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SweepReport, Verdict } from "../Reaper.ts"
+import { fileFailure } from "./fileFailure.ts"
 import { generatedPrefix, instanceLabel, ownerLabel } from "./labels.ts"
 import * as Lock from "./lock.ts"
 import * as Owner from "./owner.ts"
-import { captureLock, loadLock, locksFolder } from "./store.ts"
+import * as Names from "./names.ts"
+import { captureLock, loadLock, locksFolder, make as makeStore } from "./store.ts"
 
-/** What a sweep may do: there is nothing about volumes, nor about snapshots that are complete. */
-export type Driver = Pick<
+/** What a sweep may do: nothing about volumes. */
+export type Driver = Omit<
   Microsandbox.Microsandbox["Service"],
-  "home" | "getSandbox" | "listSandboxes" | "removeSandbox" | "listGhosts" | "removeGhost" | "removeStaging"
+  "createVolume" | "getVolume" | "listVolumes" | "removeVolume"
 >
 
 interface Sweep {
@@ -86,12 +89,38 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
               )
         )
       )
-    case "snapshot":
+    case "capture":
       return ifFree(driver, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
     case "load":
       return ifFree(driver, loadLock, removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) }))
+    case "file":
+      return Effect.promise(() => isThere(note.name)).pipe(
+        Effect.flatMap((there) =>
+          there ? removing(sweep, "staging", note.name, reason, removeFile(note.name)) : Effect.succeed(true)
+        )
+      )
+    case "name":
+      return Effect.flatMap(driver.listSnapshotLinks, (links) =>
+        note.name in links
+          ? removing(sweep, "snapshot", note.name, reason, Names.remove(driver, makeStore(driver), note.name))
+          : Effect.succeed(true)
+      )
+    case "use":
+      return Effect.succeed(true)
   }
 }
+
+const isThere = (path: string): Promise<boolean> =>
+  Fs.lstat(path).then(
+    () => true,
+    () => false
+  )
+
+const removeFile = (path: string): Effect.Effect<void, LightboxError> =>
+  Effect.tryPromise({
+    try: () => Fs.rm(path, { recursive: true, force: true }),
+    catch: fileFailure("Reaper.sweep", "remove", path)
+  })
 
 const removeStaged = (
   sweep: Sweep,
@@ -217,6 +246,13 @@ export const sweep = Effect.fnUntraced(function* (
       }
     })
     yield* attempt("locks", locks)
+    const remains = Effect.map(driver.removeRemains(options), (folders) => {
+      for (const name of folders) {
+        const verdict = options.dryRun ? "removable" : "removed"
+        sweep.say({ resource: "staging", name, verdict, reason: "its virtual machine is gone" })
+      }
+    })
+    yield* attempt("remains", remains)
   })
   const isComplete = yield* work.pipe(
     Effect.as(true),

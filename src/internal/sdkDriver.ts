@@ -375,6 +375,13 @@ const handleOf = (
     () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
   )
 
+/** Runs what ends a virtual machine, and removes what the runtime leaves of it. */
+const ending = <A, E, R>({ name }: Microsandbox.SandboxRef, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.suspend(() => {
+    const { remove } = VmProcess.remains(name)
+    return Effect.tap(effect, () => Effect.sync(remove))
+  })
+
 const sandboxes = (
   context: DriverContext
 ): Pick<
@@ -434,12 +441,18 @@ const sandboxes = (
     stopSandbox: Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
       const timeout = millis(options?.timeout ?? "10 seconds")
       const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox)
-      yield* call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
+      yield* ending(
+        sandbox,
+        call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
+      )
       owned.delete(sandbox.id)
     }),
     killSandbox: Effect.fn("Microsandbox.killSandbox")(function* (sandbox) {
       const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox)
-      yield* call("Microsandbox.killSandbox", { sandbox: sandbox.name }, () => handle.kill())
+      yield* ending(
+        sandbox,
+        call("Microsandbox.killSandbox", { sandbox: sandbox.name }, () => handle.kill())
+      )
       owned.delete(sandbox.id)
     }),
     detachSandbox: Effect.fn("Microsandbox.detachSandbox")(function* (sandbox) {
@@ -452,9 +465,12 @@ const sandboxes = (
       const method = "Microsandbox.removeSandbox"
       yield* notFoundIsSuccess(
         Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
-          call(method, { sandbox: sandbox.name }, () =>
-            options?.force === true ? handle.destroy({ force: true }) : handle.remove()
-          )
+          options?.force === true
+            ? ending(
+                sandbox,
+                call(method, { sandbox: sandbox.name }, () => handle.destroy({ force: true }))
+              )
+            : call(method, { sandbox: sandbox.name }, () => handle.remove())
         )
       )
       owned.delete(sandbox.id)
@@ -532,7 +548,7 @@ const sandboxes = (
 }
 
 /** Folders of sandboxes that the runtime does not know. */
-const ghosts = ({ home, sdk }: DriverContext): Pick<Driver, "listGhosts" | "removeGhost"> => {
+const ghosts = ({ home, sdk }: DriverContext): Pick<Driver, "listGhosts" | "removeGhost" | "removeRemains"> => {
   const folder = Path.join(home, "sandboxes")
   const isKnown = (method: string, name: string) =>
     call(method, { sandbox: name }, () => sdk.Sandbox.get(name)).pipe(
@@ -548,6 +564,11 @@ const ghosts = ({ home, sdk }: DriverContext): Pick<Driver, "listGhosts" | "remo
         (name) => Effect.map(isKnown(method, name), (known) => !known)
       )
     }),
+    removeRemains: (options) =>
+      Effect.try({
+        try: () => VmProcess.collectRemains({ dryRun: options?.dryRun ?? false }),
+        catch: fileFailure("Microsandbox.removeRemains", "remove", Os.tmpdir())
+      }),
     removeGhost: Effect.fn("Microsandbox.removeGhost")(function* (name) {
       const method = "Microsandbox.removeGhost"
       if (yield* isKnown(method, name)) return false

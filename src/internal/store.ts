@@ -17,7 +17,7 @@ import { fileFailure } from "./fileFailure.ts"
 import * as Lock from "./lock.ts"
 import { isCode } from "./socket.ts"
 
-type Driver = Microsandbox.Microsandbox["Service"]
+type Driver = Pick<Microsandbox.Microsandbox["Service"], "home" | "owner">
 
 /** The version of what keys are made of, and of what a step does to a disk. */
 export const builderVersion = "1"
@@ -36,6 +36,9 @@ export const captureLock = (artifact: string): string => `capture:${artifact}`
 
 /** Held while a snapshot is loaded. */
 export const loadLock = "load"
+
+/** Whether a name, or the path of a folder, is that of a result. */
+export const isArtifactName = (name: string): boolean => /^lb-[0-9a-f]{40}$/.test(Path.basename(name))
 
 /** What a step's result depends on, as it is remembered to tell what changed. */
 export const Descriptor = Schema.Struct({
@@ -92,10 +95,12 @@ export interface Store {
   readonly removeTombstone: (key: string) => Effect.Effect<void, LightboxError>
   /** Remembers that a result was used now. */
   readonly touch: (key: string) => Effect.Effect<void>
+  readonly forgetUse: (key: string) => Effect.Effect<void, LightboxError>
   /** When a result was used last, in milliseconds since 1970. */
   readonly usedAt: (key: string) => Effect.Effect<Option.Option<number>, LightboxError>
   /** Results that were made again, by the key of the old: the new is used. */
   readonly aliases: Effect.Effect<ReadonlyMap<string, string>, LightboxError>
+  readonly removeAlias: (key: string) => Effect.Effect<void, LightboxError>
   readonly writeAlias: (key: string, newer: string) => Effect.Effect<void, LightboxError>
   readonly tryLock: (
     name: string,
@@ -190,6 +195,7 @@ export const make = (driver: Driver): Store => {
           Effect.ignore
         )
       }),
+    forgetUse: (key) => remove(usePath(key)),
     usedAt: (key) =>
       missingIsNone(
         Effect.tryPromise({
@@ -208,6 +214,7 @@ export const make = (driver: Driver): Store => {
       },
       catch: failure("Store.read", aliasFolder)
     }),
+    removeAlias: (key) => remove(Path.join(aliasFolder, key)),
     writeAlias: (key, newer) => write(Path.join(aliasFolder, key), newer),
     tryLock: (name, hello) => Lock.tryAcquire(locks, name, hello),
     lock: (name) => Lock.acquire(locks, name),

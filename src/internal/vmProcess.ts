@@ -9,6 +9,8 @@
  */
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
 
 /** A process that runs a sandbox's virtual machine. */
 export interface VmProcess {
@@ -24,7 +26,7 @@ const ofArguments = (pid: number, words: ReadonlyArray<string>): VmProcess | und
 
 /** Children of this process that run virtual machines. */
 export const children = (): ReadonlyArray<VmProcess> =>
-  process.platform === "linux" ? linuxChildren() : listedChildren()
+  process.platform === "linux" ? linuxChildren() : listed((parent) => parent === process.pid)
 
 const linuxChildren = (): ReadonlyArray<VmProcess> => {
   const found: Array<VmProcess> = []
@@ -38,14 +40,23 @@ const linuxChildren = (): ReadonlyArray<VmProcess> => {
   return found
 }
 
-const listedChildren = (): ReadonlyArray<VmProcess> => {
+const listed = (isWanted: (parent: number) => boolean): ReadonlyArray<VmProcess> => {
   const { stdout } = ChildProcess.spawnSync("ps", ["-axo", "pid=,ppid=,args="], { encoding: "utf8" })
   return (stdout ?? "").split("\n").flatMap((line) => {
     const [pid, parent, ...words] = line.trim().split(/\s+/)
-    const vm = Number(parent) === process.pid ? ofArguments(Number(pid), words) : undefined
+    const vm = isWanted(Number(parent)) ? ofArguments(Number(pid), words) : undefined
     return vm === undefined ? [] : [vm]
   })
 }
+
+/** All processes of this machine that run virtual machines. */
+const all = (): ReadonlyArray<VmProcess> =>
+  process.platform === "linux"
+    ? Fs.readdirSync("/proc").flatMap((pid) => {
+        const vm = /^\d+$/.test(pid) ? ofArguments(Number(pid), read(`/proc/${pid}/cmdline`).split("\0")) : undefined
+        return vm === undefined ? [] : [vm]
+      })
+    : listed(() => true)
 
 /** A thread or process may end between being listed and being read. */
 const read = (path: string): string => {
@@ -60,11 +71,87 @@ const read = (path: string): string => {
 export const kill = (sandbox: string): boolean => {
   const vms = children().filter((vm) => vm.sandbox === sandbox)
   for (const { pid } of vms) {
+    const folders = bootFolders(pid)
     try {
       process.kill(pid, "SIGKILL")
     } catch {
       // It ended by itself in the meantime.
     }
+    for (const folder of folders) removeBootFolder(folder)
   }
   return vms.length > 0
+}
+
+// =============================================================================
+// What virtual machines leave
+// =============================================================================
+
+/** What the guest makes in the folder that it boots from, before it changes to its own root. */
+const bootFolderEntries = [".msb", "dev", "newroot", "proc", "sys"]
+
+const isBootFolderName = (path: string): boolean => /^\.tmp\w{6}$/.test(Path.basename(path))
+
+/** The temporary folders that a virtual machine boots from, which the runtime never removes. */
+const bootFolders = (pid: number): ReadonlyArray<string> => {
+  try {
+    return Fs.readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      const path = readLink(`/proc/${pid}/fd/${fd}`)
+      return isBootFolderName(path) ? [path] : []
+    })
+  } catch {
+    return []
+  }
+}
+
+const readLink = (path: string): string => {
+  try {
+    return Fs.readlinkSync(path)
+  } catch {
+    return ""
+  }
+}
+
+/** Removes such a folder, unless it holds something else. */
+const removeBootFolder = (folder: string): boolean => {
+  try {
+    for (const entry of Fs.readdirSync(folder)) {
+      if (bootFolderEntries.includes(entry)) Fs.rmdirSync(Path.join(folder, entry))
+    }
+    Fs.rmdirSync(folder)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Looks what the virtual machine of a sandbox will leave, for when it has ended. */
+export const remains = (sandbox: string): { readonly remove: () => void } => {
+  const folders = children().flatMap((vm) => (vm.sandbox === sandbox ? bootFolders(vm.pid) : []))
+  return {
+    remove: () => {
+      for (const folder of folders) removeBootFolder(folder)
+    }
+  }
+}
+
+/** Removes what virtual machines have left that ended in other ways, and tells the folders. */
+export const collectRemains = (options: { readonly dryRun: boolean }): ReadonlyArray<string> => {
+  const candidates = Fs.readdirSync(Os.tmpdir())
+    .filter(isBootFolderName)
+    .map((name) => Path.join(Os.tmpdir(), name))
+    .filter((folder) => hasEntries(folder, bootFolderEntries))
+  if (candidates.length === 0) return []
+  const running = all()
+  // Elsewhere it can not be known which folder is whose.
+  if (process.platform !== "linux" && running.length > 0) return []
+  const used = new Set(running.flatMap(({ pid }) => bootFolders(pid)))
+  return candidates.filter((folder) => !used.has(folder) && (options.dryRun || removeBootFolder(folder)))
+}
+
+const hasEntries = (folder: string, entries: ReadonlyArray<string>): boolean => {
+  try {
+    return Fs.readdirSync(folder).toSorted().join("/") === entries.join("/")
+  } catch {
+    return false
+  }
 }
