@@ -17,6 +17,7 @@ import type { AgentConnection } from "./agentConnection.ts"
 import * as Protocol from "./agentProtocol.ts"
 import * as Errno from "./errno.ts"
 import { OutputBuffer } from "./outputBuffer.ts"
+import { signals } from "./signals.ts"
 
 /** The guest behind a connection. */
 export const make = (connection: AgentConnection): Guest.Guest => {
@@ -356,20 +357,6 @@ const split = (bytes: Uint8Array, size: number): ReadonlyArray<Uint8Array> => {
 // Commands
 // =============================================================================
 
-const signals: { readonly [name in Exclude<Guest.Signal, number>]: number } = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGKILL: 9,
-  SIGUSR1: 10,
-  SIGUSR2: 12,
-  SIGTERM: 15,
-  SIGCONT: 18,
-  SIGSTOP: 19,
-  SIGTSTP: 20,
-  SIGWINCH: 28
-}
-
 const clear = (word: Guest.Word): string => (Redacted.isRedacted(word) ? Redacted.value(word) : word)
 
 /** A command line as it may be shown. */
@@ -483,12 +470,23 @@ const spawn = Effect.fnUntraced(function* (
   })
 
   const pid = yield* Deferred.await(started).pipe(
-    Effect.catchReason("LightboxError", "CommandNotStarted", (reason, error) =>
-      // The kernel says ENOENT for a missing program and for a missing folder to run it in.
-      reason.kind === "ProgramNotFound" && command.workdir !== undefined
-        ? Effect.andThen(requireFolder(stat, argv, command.workdir), Effect.fail(error))
-        : Effect.fail(error)
-    )
+    Effect.catchReason("LightboxError", "CommandNotStarted", ({ errno, kind, problem }, error) => {
+      // The kernel says the same of a program that is not there and of a folder to run it in.
+      if (kind !== "ProgramNotFound" && kind !== "BadWorkdir") return Effect.fail(error)
+      const isFolderFine = command.workdir === undefined ? Effect.void : requireFolder(stat, argv, command.workdir)
+      return Effect.andThen(
+        isFolderFine,
+        new LightboxError({
+          method: method("spawn"),
+          reason: new CommandNotStarted({
+            argv,
+            kind: "ProgramNotFound",
+            problem,
+            ...(errno === undefined ? {} : { errno })
+          })
+        })
+      )
+    })
   )
 
   const write = (data: Uint8Array): Effect.Effect<void, LightboxError> =>

@@ -82,7 +82,7 @@ const followSize = (running: Guest.Process): Effect.Effect<void, never, Scope.Sc
   )
 
 /** What is typed; ends with the input. Reading it must not keep the process alive afterwards. */
-const keyboard: Stream.Stream<Uint8Array> = Stream.callback<Uint8Array>((queue) =>
+export const keyboard: Stream.Stream<Uint8Array> = Stream.callback<Uint8Array>((queue) =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const onData = (bytes: Uint8Array) => Queue.offerUnsafe(queue, bytes)
@@ -101,7 +101,8 @@ const keyboard: Stream.Stream<Uint8Array> = Stream.callback<Uint8Array>((queue) 
   )
 )
 
-const writeTo = (stream: NodeJS.WriteStream, bytes: Uint8Array): Effect.Effect<void> =>
+/** Writes to an output of this process, as fast as that takes it. */
+export const writeTo = (stream: NodeJS.WriteStream, bytes: Uint8Array): Effect.Effect<void> =>
   Effect.callback((resume) => {
     stream.write(bytes, () => resume(Effect.void))
   })

@@ -1,0 +1,11 @@
+/** The behaviours that programs may expect, on the host: what a sandbox is compared with. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { layer } from "@effect/vitest"
+import { afterAll } from "vitest"
+import * as Suite from "./suite.ts"
+
+layer(NodeServices.layer, { excludeTestServices: true })("on the host", (it) =>
+  Suite.register(it, { name: "host", kind: "host" })
+)
+
+afterAll(() => console.log(Suite.table()))
