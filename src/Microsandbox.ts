@@ -541,6 +541,8 @@ export class Microsandbox extends Context.Service<
     readonly capabilities: Capabilities
     /** The folder that holds everything, on the host. */
     readonly home: string
+    /** Of the runtime. */
+    readonly version: string
 
     /** Reads images from an archive (of `docker save`, or an OCI layout) into the cache. */
     readonly loadImage: (

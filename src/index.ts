@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 export * as Guest from "./Guest.ts"
+export * as Lightbox from "./Lightbox.ts"
 export * as LightboxError from "./LightboxError.ts"
 export * as Microsandbox from "./Microsandbox.ts"
 export * as Mount from "./Mount.ts"

@@ -47,7 +47,7 @@ const reserveMebibytes = 256
 const mebibyte = 1024 * 1024
 
 /** Memory that new processes can have, in MiB. */
-const availableMemory = (): number =>
+export const availableMemory = (): number =>
   // macOS counts as free only what nobody has ever used.
   process.platform === "darwin"
     ? Math.floor((Os.totalmem() * 0.75) / mebibyte)

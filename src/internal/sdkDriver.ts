@@ -37,6 +37,7 @@ import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
 import { checkCombination, checkHostPaths } from "./createChecks.ts"
 import { fileFailure } from "./fileFailure.ts"
+import * as Home from "./home.ts"
 import * as InstallLease from "./installLease.ts"
 import { generate, instanceLabel } from "./labels.ts"
 import { bootRetries, sdkRetries } from "./metrics.ts"
@@ -75,11 +76,7 @@ let claimedHome: string | undefined
 
 /** The runtime reads its home once per process, so a second one would silently be the first. */
 const claimHome = (home: string | undefined): Effect.Effect<string, LightboxError> =>
-  Effect.suspend(() => {
-    const environment = process.env["MSB_HOME"]
-    const wanted = Path.resolve(
-      home ?? (environment === undefined || environment === "" ? Path.join(Os.homedir(), ".microsandbox") : environment)
-    )
+  Effect.flatMap(Home.resolve("Microsandbox.layer", home), (wanted) => {
     if (claimedHome !== undefined && claimedHome !== wanted) {
       return Effect.fail(
         new LightboxError({
@@ -116,6 +113,16 @@ const LayerOptions = Schema.Struct({
 
 const decodeLayerOptions = decoder(LayerOptions, "Microsandbox.layer")
 
+const PackageVersion = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
+
+/** The SDK's version, which it does not tell itself. */
+const version = Effect.tryPromise(() =>
+  Fs.readFile(new URL("../package.json", import.meta.resolve("microsandbox")), "utf8")
+).pipe(
+  Effect.flatMap(Schema.decodeEffect(PackageVersion)),
+  Effect.match({ onSuccess: ({ version }) => version, onFailure: () => "unknown" })
+)
+
 /** Makes the driver. */
 export const make = Effect.fnUntraced(function* (
   input: Microsandbox.LayerOptions
@@ -139,6 +146,7 @@ export const make = Effect.fnUntraced(function* (
   const driver: Driver = {
     backend: "local",
     home,
+    version: yield* version,
     capabilities: { snapshots: true, bindMounts: true, diskMounts: true, images: true, patches: true, metrics: true },
     owner: context.owner,
     admission: yield* Admission.make({ home, budget: options.budget, defaultMemory: options.memory }),

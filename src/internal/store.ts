@@ -14,6 +14,7 @@ import * as Path from "node:path"
 import type { LightboxError } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import { fileFailure } from "./fileFailure.ts"
+import * as Home from "./home.ts"
 import * as Lock from "./lock.ts"
 import { isCode } from "./socket.ts"
 
@@ -108,7 +109,7 @@ export interface Store {
   ) => Effect.Effect<{ readonly lock: Lock.Lock } | { readonly waiting: Lock.Waiting }, LightboxError, Scope.Scope>
   readonly lock: (name: string) => Effect.Effect<Lock.Lock, LightboxError, Scope.Scope>
   /** Whether copies of disks share their content. */
-  readonly copies: Effect.Effect<"reflink" | "full" | "unknown">
+  readonly copies: Effect.Effect<Home.Copies>
 }
 
 const nameCodec = Schema.fromJsonString(Schema.toCodecJson(NameRecord))
@@ -219,25 +220,10 @@ export const make = (driver: Driver): Store => {
     tryLock: (name, hello) => Lock.tryAcquire(locks, name, hello),
     lock: (name) => Lock.acquire(locks, name),
     copies: Effect.orElseSucceed(
-      Effect.flatMap(driver.owner.stage, (staged) => Effect.promise(() => probeCopies(staged))),
+      Effect.flatMap(driver.owner.stage, (staged) => Effect.promise(() => Home.probeCopies(staged))),
       () => "unknown"
     )
   }
 }
 
 const isMissing = (cause: unknown): boolean => isCode(cause, "ENOENT")
-
-/** Copies a small file as the runtime copies disks, and looks whether the file system could share its content. */
-const probeCopies = async (source: string): Promise<"reflink" | "full" | "unknown"> => {
-  const target = `${source}.copy`
-  try {
-    await Fs.writeFile(source, new Uint8Array(65_536).fill(1))
-    await Fs.copyFile(source, target, Fs.constants.COPYFILE_FICLONE_FORCE)
-    return "reflink"
-  } catch (cause) {
-    return isCode(cause, "ENOTSUP", "EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY") ? "full" : "unknown"
-  } finally {
-    await Fs.rm(source, { force: true })
-    await Fs.rm(target, { force: true })
-  }
-}

@@ -12,6 +12,7 @@ import * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
+import { exitCodes, signals, type Signal } from "../processSignals.ts"
 import * as SdkDriver from "../sdkDriver.ts"
 
 type Runtime = ManagedRuntime.ManagedRuntime<Microsandbox.Microsandbox, LightboxError>
@@ -174,12 +175,6 @@ const begin = (stop: () => Promise<void>): (() => void) => {
     if (activities.size === 0 && !isStopping) unlisten()
   }
 }
-
-const exitCodes = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
-
-type Signal = keyof typeof exitCodes
-
-const signals: ReadonlyArray<Signal> = ["SIGINT", "SIGTERM", "SIGHUP"]
 
 /** How long stopping everything may take. */
 const stopLimitMillis = 9_000

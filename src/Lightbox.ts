@@ -1,0 +1,181 @@
+/**
+ * What concerns a whole program: whether this machine can do what the library
+ * needs ({@link doctor}), and how a program ends ({@link runMain}).
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Runtime from "effect/Runtime"
+import * as internal from "./internal/doctor.ts"
+import { exitCodes, signals, type Signal } from "./internal/processSignals.ts"
+import type { LightboxError } from "./LightboxError.ts"
+
+// =============================================================================
+// Doctor
+// =============================================================================
+
+/**
+ * One thing that {@link doctor} looked at.
+ *
+ * **Example** (What must be done)
+ *
+ * ```ts
+ * import type { Lightbox } from "effect-lightbox"
+ *
+ * export const remedies = (diagnosis: Lightbox.Diagnosis) =>
+ *   diagnosis.findings.flatMap(({ remedy, status }) => (status === "problem" && remedy !== undefined ? [remedy] : []))
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Finding {
+  /** What was looked at. */
+  readonly topic:
+    | "node"
+    | "platform"
+    | "runtime"
+    | "virtualization"
+    | "home"
+    | "disk"
+    | "copies"
+    | "memory"
+    | "store"
+    | "leftovers"
+  /** `problem`: sandboxes do not work; `warning`: something will be slow, or will fail before long. */
+  readonly status: "ok" | "warning" | "problem"
+  readonly found: string
+  readonly remedy: string | undefined
+}
+
+/**
+ * The result of {@link doctor}.
+ *
+ * **Example** (Asking before starting)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Lightbox } from "effect-lightbox"
+ *
+ * export const canRun = Effect.map(Lightbox.doctor(), (diagnosis) => diagnosis.isHealthy)
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Diagnosis {
+  readonly findings: ReadonlyArray<Finding>
+  /** Whether there is no problem; there may be warnings. */
+  readonly isHealthy: boolean
+}
+
+/**
+ * Looks whether this machine can run sandboxes, and what to do if not: Node.js,
+ * platform, the SDK's module, virtualization, the home directory with its disk,
+ * what copies cost there, memory, the runtime's database, and what dead processes
+ * have left. Changes nothing, and needs no driver, for it tells why there may be
+ * none.
+ *
+ * **Details**
+ *
+ * `home` is the same as for `Microsandbox.layer`. Fails with `InvalidConfig` only.
+ *
+ * **Example** (Printing the diagnosis)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { Lightbox } from "effect-lightbox"
+ *
+ * export const program = Effect.flatMap(Lightbox.doctor(), (diagnosis) =>
+ *   Console.log(Lightbox.formatDiagnosis(diagnosis))
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const doctor = (options?: { readonly home?: string | undefined }): Effect.Effect<Diagnosis, LightboxError> =>
+  internal.diagnose(options)
+
+/**
+ * A diagnosis as text, one line for each finding, with what to do below it.
+ *
+ * **Example** (Throwing it at whoever starts the program)
+ *
+ * ```ts
+ * import { Lightbox } from "effect-lightbox"
+ *
+ * export const explain = (diagnosis: Lightbox.Diagnosis): string => Lightbox.formatDiagnosis(diagnosis)
+ * ```
+ *
+ * @category formatting
+ * @since 0.1.0
+ */
+export const formatDiagnosis = ({ findings }: Diagnosis): string =>
+  findings
+    .flatMap(({ found, remedy, status, topic }) => [
+      `${marks[status]} ${topic.padEnd(15)} ${found}`,
+      ...(remedy === undefined ? [] : [`${" ".repeat(18)} ${remedy}`])
+    ])
+    .join("\n")
+
+const marks = { ok: "ok      ", warning: "warning ", problem: "PROBLEM " } as const
+
+// =============================================================================
+// Running
+// =============================================================================
+
+/**
+ * Runs a program as the main one of this process.
+ *
+ * **Details**
+ *
+ * SIGINT, SIGTERM and SIGHUP interrupt it, so that all scopes are closed and
+ * sandboxes released, last first. After `releaseTimeout` (default 10 seconds), or
+ * at a second signal, the process ends all the same, and what was not released is
+ * left to the next sweep. The exit status is 0, 1 after a failure (or what the
+ * error says, see `Runtime.errorExitCode`), and 130, 143 or 129 after a signal.
+ *
+ * `NodeRuntime.runMain` does as well, but waits for as long as releasing takes,
+ * and does not tell the signals apart.
+ *
+ * **Example** (A script)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+ *
+ * Sandbox.run({ image: "alpine" }, (sandbox) => sandbox.exec("uname", ["-a"])).pipe(
+ *   Effect.flatMap((result) => Console.log(result.stdout)),
+ *   Effect.provide(Microsandbox.layer()),
+ *   Lightbox.runMain()
+ * )
+ * ```
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const runMain =
+  (options?: { readonly releaseTimeout?: Duration.Input | undefined }) =>
+  <A, E>(effect: Effect.Effect<A, E>): void => {
+    const releaseMillis = Duration.toMillis(Duration.fromInputUnsafe(options?.releaseTimeout ?? "10 seconds"))
+    const run = Runtime.makeRunMain(({ fiber, teardown }) => {
+      let received: Signal | undefined
+      const onSignal = (signal: Signal): void => {
+        if (received !== undefined) process.exit(exitCodes[received])
+        received = signal
+        setTimeout(() => process.exit(exitCodes[signal]), releaseMillis).unref()
+        fiber.interruptUnsafe(fiber.id)
+      }
+      for (const signal of signals) process.on(signal, onSignal)
+      fiber.addObserver((exit) => {
+        for (const signal of signals) process.off(signal, onSignal)
+        if (received !== undefined) process.exit(exitCodes[received])
+        // A program that has ended may leave what it did not wait for to go on.
+        teardown(exit, (code) => (Exit.isSuccess(exit) ? (process.exitCode = code) : process.exit(code)))
+      })
+    })
+    run(effect)
+  }

@@ -1,0 +1,6 @@
+/** What ends a process from outside, and the exit status that a shell gives it then. */
+export const exitCodes = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+
+export type Signal = keyof typeof exitCodes
+
+export const signals: ReadonlyArray<Signal> = ["SIGINT", "SIGTERM", "SIGHUP"]
