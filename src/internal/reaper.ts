@@ -232,7 +232,7 @@ export const sweep = Effect.fnUntraced(function* (
       }
     }
     const attempt = (name: string, effect: Effect.Effect<void, LightboxError>) =>
-      Effect.catch(effect, (error) => Effect.sync(() => sweep.say(failed(name, error))))
+      effect.pipe(Effect.catch((error) => Effect.sync(() => sweep.say(failed(name, error)))))
     for (const owner of owners) {
       if (owner.state === "dead") yield* attempt(owner.id, settleOwner(sweep, owner))
       else sweep.say({ resource: "owner", name: owner.id, verdict: "kept", reason: describe(owner) })

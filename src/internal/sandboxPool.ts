@@ -27,7 +27,16 @@ import * as SandboxConfig from "../SandboxConfig.ts"
 import type { Options, SandboxPool, Settings } from "../SandboxPool.ts"
 import * as Execution from "./execution.ts"
 import { make as makeHandle } from "./sandboxHandle.ts"
-import { checkVariable, CString, DurationInput, GuestPath, intBetween, recordOf, User } from "./schemas.ts"
+import {
+  checkVariable,
+  CString,
+  DurationInput,
+  GuestPath,
+  ImageReference,
+  intBetween,
+  recordOf,
+  User
+} from "./schemas.ts"
 import { decoder, invalid } from "./validation.ts"
 
 const method = "SandboxPool.make"
@@ -58,7 +67,7 @@ const defaultMin = 1
 
 const decodeConfig = decoder(SandboxConfig.SandboxConfig, method)
 
-const decodeImage = decoder(SandboxConfig.Source, method, "image")
+const decodeImage = decoder(ImageReference, method, "image")
 
 const decodeSnapshotName = decoder(CString, method, "snapshot")
 
@@ -122,7 +131,7 @@ const resolve = Effect.fnUntraced(function* <E, R>(
     return yield* invalid(method, "snapshot", "expected either a snapshot or an image")
   }
   if (image !== undefined) {
-    yield* decodeImage({ _tag: "Image", reference: image })
+    yield* decodeImage(image)
     return { first: { key: image, source: { image } }, look: undefined }
   }
   if (Effect.isEffect(snapshot)) return { first: snapshotAt((yield* snapshot).path), look: undefined }

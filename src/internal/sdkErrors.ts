@@ -100,15 +100,15 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
       return new InUse({ resource: "image", name: subject.image ?? "", usedBy: [], cause })
     case "Image":
     case "Http":
-      return subject.image === undefined
+      return subject.image === undefined && subject.path === undefined
         ? fallback()
-        : new ImageUnavailable({ reference: subject.image, problem: text, cause })
+        : new ImageUnavailable({ reference: subject.image ?? subject.path ?? "", problem: text, cause })
     case "SnapshotImageMissing":
     case "SnapshotIntegrity":
     case "SnapshotMigration":
       return new SnapshotDamaged({ name: snapshot, problem: text, cause })
     case "InvalidConfig":
-      if (subject.volume !== undefined && /in use|referenced|mounted/i.test(text)) {
+      if (subject.volume !== undefined && /in use|referenced|mounted|attached/i.test(text)) {
         return new InUse({ resource: "volume", name: subject.volume, usedBy: namesIn(text), cause })
       }
       return new InvalidConfig({ field: /^workdir\b/.test(text) ? "workdir" : "options", problem: text, cause })
@@ -127,7 +127,12 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
       return runtimeMissing(text, cause)
     case "BootStart":
       return bootFailed(subject, text, cause)
+    case "Custom":
+      return custom(subject, text, cause) ?? fallback()
     case "Database":
+      if (subject.image !== undefined && /foreign key/i.test(text)) {
+        return new InUse({ resource: "image", name: subject.image, usedBy: [], cause })
+      }
       return /newer than/i.test(text)
         ? new Unsupported({ feature: "this home directory", problem: text, cause })
         : /locked|busy|timeout|timed out/i.test(text)
@@ -151,8 +156,22 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
       }
       return fallback()
     default:
-      return fallback()
+      return text.startsWith("invalid fromCursor")
+        ? new InvalidConfig({ field: "cursor", problem: text, cause })
+        : fallback()
   }
+}
+
+/** What the SDK has no tag of its own for. */
+const custom = (subject: Subject, text: string, cause: unknown): Reason | undefined => {
+  const restarting = /^cannot apply modification: (\w+) /.exec(text)
+  if (restarting !== null) return new InvalidConfig({ field: restarting[1] ?? "options", problem: text, cause })
+  if (/too small for ext4/.test(text)) {
+    return new InvalidConfig({ field: subject.volume === undefined ? "resources.disk" : "quota", problem: text, cause })
+  }
+  return subject.snapshot !== undefined && /\barchive\b/.test(text)
+    ? new SnapshotDamaged({ name: subject.snapshot, problem: text, cause })
+    : undefined
 }
 
 const bootFailed = (subject: Subject, text: string, cause: unknown): Reason => {

@@ -6,9 +6,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import * as Path from "effect/Path"
+import type * as Path from "effect/Path"
 import * as PlatformError from "effect/PlatformError"
-import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
+import type * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import type * as Scope from "effect/Scope"
 
 export type Services = ChildProcessSpawner.ChildProcessSpawner | FileSystem.FileSystem | Path.Path

@@ -3,7 +3,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { describe, expectTypeOf, it } from "vitest"
@@ -15,9 +15,11 @@ import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
 
-class Database extends Context.Service<Database, { readonly url: string }>()("test/Database") {}
+class Database extends Context.Service<Database, { readonly url: string }>()(
+  "effect-lightbox/test/unit/types.test/Database"
+) {}
 
-class Clock extends Context.Service<Clock, { readonly now: number }>()("test/Clock") {}
+class Clock extends Context.Service<Clock, { readonly now: number }>()("effect-lightbox/test/unit/types.test/Clock") {}
 
 class SeedFailed extends Schema.TaggedError<SeedFailed>()("SeedFailed", {}) {}
 
@@ -66,11 +68,10 @@ describe("types", () => {
 
   it("do not run a build with a need that nobody meets", () => {
     const build = Snapshot.build(Snapshot.step(base, "seed", seed))
-    const run = (effect: Effect.Effect<unknown, unknown, Microsandbox.Microsandbox>) => effect
-    // @ts-expect-error: there is no Database
-    run(build)
-    run(Effect.provideService(build, Database, { url: "" }))
-    run(Effect.provide(build, Layer.succeed(Database, { url: "" })))
+    expectTypeOf(build).not.toExtend<Effect.Effect<unknown, unknown, Microsandbox.Microsandbox>>()
+    expectTypeOf(Effect.provideService(build, Database, { url: "" })).toExtend<
+      Effect.Effect<unknown, unknown, Microsandbox.Microsandbox>
+    >()
   })
 
   it("let a launch need what its snapshot needs, and its scope", () => {

@@ -3,7 +3,7 @@
  */
 import headless from "@xterm/headless"
 import * as Effect from "effect/Effect"
-import type { Output } from "../src/BuildReporter.ts"
+import type { Output } from "../../src/BuildReporter.ts"
 
 /** A terminal of a size, with a history that is long enough for any test. */
 export class Screen implements Output {

@@ -11,8 +11,8 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import { stripVTControlCharacters } from "node:util"
-import { BuildEvent } from "../src/BuildEvent.ts"
-import * as BuildReporter from "../src/BuildReporter.ts"
+import { BuildEvent } from "../../src/BuildEvent.ts"
+import * as BuildReporter from "../../src/BuildReporter.ts"
 import { Screen } from "./Screen.ts"
 
 // =============================================================================

@@ -1,0 +1,103 @@
+/**
+ * What is looked at before a sandbox is created, whichever driver creates it.
+ */
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs/promises"
+import * as Net from "node:net"
+import * as Path from "node:path"
+import type { LightboxError } from "../LightboxError.ts"
+import type * as Microsandbox from "../Microsandbox.ts"
+import type { SandboxConfig } from "../SandboxConfig.ts"
+import { publishedPorts } from "./sdkBuilder.ts"
+import { isCode } from "./socket.ts"
+import { invalid } from "./validation.ts"
+
+const method = "Microsandbox.createSandbox"
+
+/** Refuses what can not be said of a snapshot. */
+export const checkCombination = ({
+  config,
+  source
+}: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
+  if (source._tag === "Image") return Effect.void
+  if (config.patches !== undefined && config.patches.length > 0) {
+    return Effect.fail(invalid(method, "patches", "expected none with a snapshot; write the files with build steps"))
+  }
+  return config.resources?.disk === undefined
+    ? Effect.void
+    : Effect.fail(invalid(method, "resources.disk", "expected none with a snapshot, which has its own size"))
+}
+
+/** The runtime would find out only after half a boot. */
+export const checkHostPaths = Effect.fnUntraced(function* (
+  config: SandboxConfig
+): Effect.fn.Return<void, LightboxError> {
+  const check = (field: string, path: string) =>
+    Effect.tryPromise({
+      try: () => Fs.access(path),
+      catch: () => invalid(method, field, `there is no ${Path.resolve(path)} on this host`)
+    })
+  for (const [path, mount] of Object.entries(config.mounts ?? {})) {
+    if (typeof mount === "string") yield* check(`mounts.${path}`, mount)
+    else if (mount._tag === "Bind" || mount._tag === "Disk") yield* check(`mounts.${path}.hostPath`, mount.hostPath)
+  }
+  for (const [index, patch] of (config.patches ?? []).entries()) {
+    if (patch._tag === "CopyFile" || patch._tag === "CopyFolder") {
+      yield* check(`patches.${index}.hostPath`, patch.hostPath)
+    }
+  }
+  if (config.registry?.caCerts !== undefined) yield* check("registry.caCerts", config.registry.caCerts)
+  const { network } = config
+  if (typeof network === "object") {
+    for (const [index, path] of (network.tls?.upstreamCaCerts ?? []).entries()) {
+      yield* check(`network.tls.upstreamCaCerts.${index}`, path)
+    }
+    if (network.tls?.authority !== undefined) {
+      yield* check("network.tls.authority.certificate", network.tls.authority.certificate)
+      yield* check("network.tls.authority.key", network.tls.authority.key)
+    }
+  }
+})
+
+const defaultBind = "127.0.0.1"
+
+/** Listens on a port of this host. */
+export const listenOn = (
+  port: number,
+  bind: string | undefined,
+  onConnection?: (socket: Net.Socket) => void
+): Promise<Net.Server> =>
+  new Promise((resolve, reject) => {
+    const server = Net.createServer({ allowHalfOpen: true }, onConnection)
+    server.unref()
+    server.once("error", reject)
+    server.listen(port, bind ?? defaultBind, () => {
+      server.off("error", reject)
+      resolve(server)
+    })
+  })
+
+/** The error for a port that can not be listened on. */
+export const portRefused = (port: number, bind: string | undefined, cause: unknown): LightboxError =>
+  invalid(
+    method,
+    `ports.${port}`,
+    isCode(cause, "EADDRINUSE")
+      ? `port ${port} of ${bind ?? defaultBind} is in use on this host`
+      : `this host does not let port ${port} of ${bind ?? defaultBind} be listened on: ${String(cause)}`
+  )
+
+/** The runtime boots a sandbox whose port is in use as if nothing were wrong, and nothing ever reaches it. */
+export const checkPorts = (config: SandboxConfig): Effect.Effect<void, LightboxError> =>
+  Effect.forEach(
+    publishedPorts(config).filter(({ protocol }) => protocol === "tcp"),
+    ({ bind, host }) =>
+      Effect.tryPromise({
+        try: async () => {
+          const server = await listenOn(host, bind)
+          await new Promise((resolve) => server.close(resolve))
+        },
+        catch: (cause) => portRefused(host, bind, cause)
+      }),
+    { discard: true }
+  )

@@ -1,0 +1,68 @@
+/**
+ * What the guest's kernel answers when it can not do something.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+
+/** As the guest's C library words them. */
+const problems = {
+  E2BIG: "Argument list too long",
+  EACCES: "Permission denied",
+  EADDRINUSE: "Address in use",
+  EBADF: "Bad file descriptor",
+  EBUSY: "Resource busy",
+  ECONNREFUSED: "Connection refused",
+  EEXIST: "File exists",
+  EINVAL: "Invalid argument",
+  EIO: "I/O error",
+  EISDIR: "Is a directory",
+  ELOOP: "Symbolic link loop",
+  EMLINK: "Too many links",
+  ENAMETOOLONG: "Filename too long",
+  ENOENT: "No such file or directory",
+  ENOEXEC: "Exec format error",
+  ENOSPC: "No space left on device",
+  ENOSYS: "Function not implemented",
+  ENOTDIR: "Not a directory",
+  ENOTEMPTY: "Directory not empty",
+  ENOTTY: "Not a tty",
+  EPERM: "Operation not permitted",
+  EPIPE: "Broken pipe",
+  EROFS: "Read-only file system",
+  ESPIPE: "Invalid seek",
+  ESRCH: "No such process",
+  EXDEV: "Cross-device link"
+} as const
+
+/** The name of an error number. */
+export type Code = keyof typeof problems
+
+/** Thrown by file systems, which do everything at once, and the failure of everything that takes time. */
+export class Errno extends Data.TaggedError("Errno")<{ readonly code: Code | "UNKNOWN"; readonly problem: string }> {
+  override get message(): string {
+    return this.problem
+  }
+}
+
+export const errno = (code: Code): Errno => new Errno({ code, problem: problems[code] })
+
+const isCode = (u: unknown): u is Code => Predicate.isString(u) && u in problems
+
+/** What the host's file system threw, as the guest's kernel would say it. */
+export const fromHost = (cause: unknown): Errno => {
+  const code = Predicate.hasProperty(cause, "code") ? cause.code : undefined
+  if (code === "EDQUOT") return errno("ENOSPC")
+  return isCode(code) ? errno(code) : new Errno({ code: "UNKNOWN", problem: String(cause) })
+}
+
+/** Something that throws `Errno`, as an effect. */
+export const attempt = <A>(evaluate: () => A): Effect.Effect<A, Errno> =>
+  Effect.suspend(() => {
+    try {
+      return Effect.succeed(evaluate())
+    } catch (cause) {
+      if (cause instanceof Errno) return Effect.fail(cause)
+      throw cause
+    }
+  })

@@ -1,0 +1,541 @@
+/**
+ * A file system in memory: the root disk over its image, and memory file
+ * systems of their own.
+ *
+ * Like the overlay of a real guest it has a lower part that never changes and an
+ * upper part that holds what is different. Inodes are copied before they change
+ * if somebody else may still see them: the image, a snapshot, or the state that
+ * was last written to the disk, to which a virtual machine that is killed falls
+ * back.
+ */
+import * as Cbor from "cborg"
+import * as Schema from "effect/Schema"
+import * as Device from "./device.ts"
+import { errno } from "./errno.ts"
+import { type Actor, type Attributes, type Entry, type OpenFile, type Stat, Vnode, type Volume } from "./vnode.ts"
+
+interface Content {
+  /** Shared while older than the tree's epoch. */
+  readonly epoch: number
+  bytes: Uint8Array
+  size: number
+}
+
+interface InodeFields {
+  readonly epoch: number
+  mode: number
+  uid: number
+  gid: number
+  modifiedAt: number
+  accessedAt: number
+  links: number
+}
+
+interface FileInode extends InodeFields {
+  readonly _tag: "File"
+  content: Content
+}
+
+interface DirectoryInode extends InodeFields {
+  readonly _tag: "Directory"
+  readonly entries: Map<string, number>
+}
+
+interface SymlinkInode extends InodeFields {
+  readonly _tag: "Symlink"
+  readonly target: string
+}
+
+interface DeviceInode extends InodeFields {
+  readonly _tag: "Device"
+  readonly device: Device.Name
+}
+
+type Inode = FileInode | DirectoryInode | SymlinkInode | DeviceInode
+
+/** The part of a tree that never changes. */
+export type Lower = ReadonlyMap<number, Inode>
+
+const blockBytes = 4096
+
+const directoryBytes = 4096
+
+const rootId = 1
+
+const occupied = (size: number): number => Math.ceil(size / blockBytes) * blockBytes
+
+/** What a removed file leaves on a disk is kept up to so many bytes. */
+const residueLimit = 64 * 1024 * 1024
+
+const StoredInode = Schema.Struct({
+  id: Schema.Int,
+  mode: Schema.Int,
+  uid: Schema.Int,
+  gid: Schema.Int,
+  modifiedAt: Schema.Finite,
+  accessedAt: Schema.Finite,
+  links: Schema.Int,
+  bytes: Schema.optionalKey(Schema.Uint8Array),
+  entries: Schema.optionalKey(Schema.Record(Schema.String, Schema.Int)),
+  target: Schema.optionalKey(Schema.String)
+})
+
+const StoredTree = Schema.Struct({
+  nextId: Schema.Int,
+  inodes: Schema.Array(StoredInode),
+  residue: Schema.Array(Schema.Uint8Array)
+})
+
+const decodeStored = Schema.decodeUnknownSync(StoredTree)
+
+/** How a tree behaves. */
+export interface TreeOptions {
+  readonly source: string
+  readonly type: string
+  readonly options: string
+  /** How much it can hold, in bytes. */
+  readonly limit: number
+  /** Milliseconds since 1970. */
+  readonly now: () => number
+  /** Whether what is removed can still be found by who reads the raw disk. */
+  readonly isDisk: boolean
+  readonly lower?: Lower | undefined
+}
+
+export class FileTree implements Volume {
+  readonly source: string
+  readonly type: string
+  readonly options: string
+  readonly isReadonly = false
+  readonly now: () => number
+  limit: number
+
+  private readonly lower: Lower
+  private readonly isDisk: boolean
+  private upper = new Map<number, Inode>()
+  private durable: { readonly upper: ReadonlyMap<number, Inode>; readonly nextId: number }
+  private nextId: number
+  private epoch = 1
+  private used = 0
+  private residue: Array<Uint8Array> = []
+  private residueBytes = 0
+  private readonly openCounts = new Map<number, number>()
+
+  constructor(options: TreeOptions) {
+    this.source = options.source
+    this.type = options.type
+    this.options = options.options
+    this.limit = options.limit
+    this.now = options.now
+    this.isDisk = options.isDisk
+    this.lower = options.lower ?? new Map()
+    this.nextId = Math.max(rootId, ...this.lower.keys()) + 1
+    if (!this.lower.has(rootId)) {
+      const now = this.now()
+      this.upper.set(rootId, {
+        _tag: "Directory",
+        epoch: this.epoch,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        modifiedAt: now,
+        accessedAt: now,
+        links: 2,
+        entries: new Map()
+      })
+    }
+    this.durable = { upper: new Map(this.upper), nextId: this.nextId }
+    this.recount()
+  }
+
+  get root(): Vnode {
+    return new TreeNode(this, rootId)
+  }
+
+  usage(): { readonly total: number; readonly used: number } {
+    return { total: this.limit, used: this.used }
+  }
+
+  // ===========================================================================
+  // Disks
+  // ===========================================================================
+
+  /** Writes everything to the disk. */
+  sync(): void {
+    this.durable = { upper: new Map(this.upper), nextId: this.nextId }
+    this.epoch++
+  }
+
+  /** Forgets what was not written to the disk, as a machine that loses power does. */
+  revert(): void {
+    this.upper = new Map(this.durable.upper)
+    this.nextId = this.durable.nextId
+    this.epoch++
+    this.recount()
+  }
+
+  /** What is on the disk, without the image below. */
+  encode(): Uint8Array {
+    const inodes: Array<typeof StoredInode.Type> = []
+    for (const [id, inode] of this.durable.upper) {
+      const { accessedAt, gid, links, mode, modifiedAt, uid } = inode
+      const fields = { id, mode, uid, gid, modifiedAt, accessedAt, links }
+      if (inode._tag === "File") {
+        inodes.push({ ...fields, bytes: inode.content.bytes.slice(0, inode.content.size) })
+      } else if (inode._tag === "Directory") {
+        inodes.push({ ...fields, entries: Object.fromEntries(inode.entries) })
+      } else if (inode._tag === "Symlink") {
+        inodes.push({ ...fields, target: inode.target })
+      }
+    }
+    return Cbor.encode({ nextId: this.durable.nextId, inodes, residue: this.residue })
+  }
+
+  /** Puts what `encode` gave over the image. Throws if it is not that. */
+  decode(stored: Uint8Array): void {
+    const { inodes, nextId, residue } = decodeStored(Cbor.decode(stored))
+    this.upper = new Map(
+      inodes.map(({ bytes, entries, id, target, ...rest }): [number, Inode] => {
+        const fields = { ...rest, epoch: 0 }
+        if (target !== undefined) return [id, { ...fields, _tag: "Symlink", target }]
+        if (entries !== undefined)
+          return [id, { ...fields, _tag: "Directory", entries: new Map(Object.entries(entries)) }]
+        const content = { epoch: 0, bytes: bytes ?? new Uint8Array(), size: bytes?.length ?? 0 }
+        return [id, { ...fields, _tag: "File", content }]
+      })
+    )
+    this.nextId = nextId
+    this.residue = [...residue]
+    this.residueBytes = residue.reduce((sum, bytes) => sum + bytes.length, 0)
+    this.durable = { upper: new Map(this.upper), nextId }
+    this.recount()
+  }
+
+  /** The content as something that never changes, for trees above it. */
+  freeze(): Lower {
+    return new Map([...this.lower, ...this.upper])
+  }
+
+  /** Bytes that differ from the image. */
+  get upperBytes(): number {
+    return this.used
+  }
+
+  // ===========================================================================
+  // Inodes
+  // ===========================================================================
+
+  inode(id: number): Inode {
+    const inode = this.upper.get(id) ?? this.lower.get(id)
+    if (inode === undefined) throw errno("ENOENT")
+    return inode
+  }
+
+  directory(id: number): DirectoryInode {
+    const inode = this.inode(id)
+    if (inode._tag !== "Directory") throw errno("ENOTDIR")
+    return inode
+  }
+
+  /** An inode that nobody else sees. */
+  own(id: number): Inode {
+    const inode = this.inode(id)
+    if (inode.epoch === this.epoch && this.upper.has(id)) return inode
+    const copy: Inode =
+      inode._tag === "Directory"
+        ? { ...inode, epoch: this.epoch, entries: new Map(inode.entries) }
+        : { ...inode, epoch: this.epoch }
+    if (!this.upper.has(id)) this.charge(this.sizeOnDisk(inode))
+    this.upper.set(id, copy)
+    return copy
+  }
+
+  ownDirectory(id: number): DirectoryInode {
+    const inode = this.own(id)
+    if (inode._tag !== "Directory") throw errno("ENOTDIR")
+    return inode
+  }
+
+  file(id: number): FileInode {
+    const inode = this.inode(id)
+    if (inode._tag !== "File") throw errno(inode._tag === "Directory" ? "EISDIR" : "EINVAL")
+    return inode
+  }
+
+  private ownFile(id: number): FileInode {
+    this.own(id)
+    const inode = this.file(id)
+    if (inode.content.epoch !== this.epoch) {
+      inode.content = {
+        epoch: this.epoch,
+        bytes: inode.content.bytes.slice(0, inode.content.size),
+        size: inode.content.size
+      }
+    }
+    return inode
+  }
+
+  add(
+    parent: number,
+    name: string,
+    entry: Entry | { readonly _tag: "Device"; readonly device: Device.Name },
+    actor: Actor
+  ): number {
+    const folder = this.directory(parent)
+    if (folder.entries.has(name)) throw errno("EEXIST")
+    this.charge(entry._tag === "Directory" ? directoryBytes : 0)
+    const now = this.now()
+    const id = this.nextId++
+    const fields = {
+      epoch: this.epoch,
+      uid: actor.uid,
+      // A folder's set-group-id bit hands its group down.
+      gid: (folder.mode & 0o2000) !== 0 ? folder.gid : actor.gid,
+      modifiedAt: now,
+      accessedAt: now
+    }
+    switch (entry._tag) {
+      case "File": {
+        const content = { epoch: this.epoch, bytes: new Uint8Array(), size: 0 }
+        this.upper.set(id, { ...fields, _tag: "File", mode: entry.mode & 0o7777, links: 1, content })
+        break
+      }
+      case "Directory": {
+        const mode = (entry.mode & 0o7777) | (folder.mode & 0o2000)
+        this.upper.set(id, { ...fields, _tag: "Directory", mode, links: 2, entries: new Map() })
+        break
+      }
+      case "Symlink": {
+        this.upper.set(id, { ...fields, _tag: "Symlink", mode: 0o777, links: 1, target: entry.target })
+        break
+      }
+      case "Device": {
+        this.upper.set(id, { ...fields, _tag: "Device", mode: 0o666, links: 1, device: entry.device })
+        break
+      }
+    }
+    this.putEntry(parent, name, id)
+    return id
+  }
+
+  putEntry(parent: number, name: string, id: number): void {
+    const folder = this.ownDirectory(parent)
+    folder.entries.set(name, id)
+    folder.modifiedAt = this.now()
+  }
+
+  dropEntry(parent: number, name: string): void {
+    const folder = this.ownDirectory(parent)
+    folder.entries.delete(name)
+    folder.modifiedAt = this.now()
+  }
+
+  /** Takes a name from an inode, which goes with its last name unless it is open. */
+  dropLink(id: number): void {
+    const inode = this.own(id)
+    inode.links = inode._tag === "Directory" ? 0 : inode.links - 1
+    if (inode.links === 0 && !this.openCounts.has(id)) this.discard(id)
+  }
+
+  private discard(id: number): void {
+    const inode = this.upper.get(id)
+    if (inode === undefined) return
+    if (inode._tag === "File") this.leaveResidue(inode.content.bytes.subarray(0, inode.content.size))
+    this.used -= this.sizeOnDisk(inode)
+    this.upper.delete(id)
+  }
+
+  private leaveResidue(bytes: Uint8Array): void {
+    if (!this.isDisk || bytes.length === 0) return
+    this.residue.push(bytes.slice())
+    this.residueBytes += bytes.length
+    while (this.residueBytes > residueLimit) this.residueBytes -= this.residue.shift()?.length ?? 0
+  }
+
+  private sizeOnDisk(inode: Inode): number {
+    return inode._tag === "File" ? occupied(inode.content.size) : inode._tag === "Directory" ? directoryBytes : 0
+  }
+
+  private charge(bytes: number): void {
+    if (bytes > 0 && this.used + bytes > this.limit) throw errno("ENOSPC")
+    this.used += bytes
+  }
+
+  private recount(): void {
+    this.used = 0
+    for (const inode of this.upper.values()) this.used += this.sizeOnDisk(inode)
+  }
+
+  // ===========================================================================
+  // Content
+  // ===========================================================================
+
+  opened(id: number): void {
+    this.openCounts.set(id, (this.openCounts.get(id) ?? 0) + 1)
+  }
+
+  closed(id: number): void {
+    const count = (this.openCounts.get(id) ?? 1) - 1
+    if (count > 0) {
+      this.openCounts.set(id, count)
+      return
+    }
+    this.openCounts.delete(id)
+    if (this.upper.get(id)?.links === 0) this.discard(id)
+  }
+
+  read(id: number, offset: number, length: number): Uint8Array {
+    const { content } = this.file(id)
+    return content.bytes.slice(Math.min(offset, content.size), Math.min(offset + length, content.size))
+  }
+
+  write(id: number, position: number | undefined, bytes: Uint8Array): void {
+    const inode = this.ownFile(id)
+    const { content } = inode
+    const offset = position ?? content.size
+    const end = Math.max(content.size, offset + bytes.length)
+    const room = this.limit - this.used + occupied(content.size)
+    const possible = Math.max(0, Math.min(bytes.length, room - offset))
+    if (possible > 0) {
+      this.resize(inode, Math.min(end, Math.max(content.size, offset + possible)))
+      content.bytes.set(bytes.subarray(0, possible), offset)
+      inode.modifiedAt = this.now()
+    }
+    if (possible < bytes.length) throw errno("ENOSPC")
+  }
+
+  truncate(id: number, size: number): void {
+    const inode = this.ownFile(id)
+    if (size < inode.content.size) this.leaveResidue(inode.content.bytes.subarray(size, inode.content.size))
+    this.resize(inode, size)
+    inode.modifiedAt = this.now()
+  }
+
+  private resize({ content }: FileInode, size: number): void {
+    this.charge(occupied(size) - occupied(content.size))
+    if (size > content.bytes.length) {
+      const grown = new Uint8Array(Math.max(size, Math.min(2 * content.bytes.length, size + 16 * 1024 * 1024)))
+      grown.set(content.bytes.subarray(0, content.size))
+      content.bytes = grown
+    } else if (size < content.size) content.bytes.fill(0, size, content.size)
+    content.size = size
+  }
+}
+
+class TreeNode extends Vnode {
+  readonly volume: FileTree
+  readonly id: number
+
+  constructor(tree: FileTree, id: number) {
+    super()
+    this.volume = tree
+    this.id = id
+  }
+
+  stat(): Stat {
+    const inode = this.volume.inode(this.id)
+    return {
+      kind: inode._tag,
+      size:
+        inode._tag === "File"
+          ? inode.content.size
+          : inode._tag === "Symlink"
+            ? inode.target.length
+            : inode._tag === "Directory"
+              ? directoryBytes
+              : 0,
+      mode: inode.mode,
+      uid: inode.uid,
+      gid: inode.gid,
+      modifiedAt: inode.modifiedAt,
+      accessedAt: inode.accessedAt,
+      links: inode.links
+    }
+  }
+
+  override lookup(name: string): Vnode | undefined {
+    const id = this.volume.directory(this.id).entries.get(name)
+    return id === undefined ? undefined : new TreeNode(this.volume, id)
+  }
+
+  override list(): ReadonlyArray<string> {
+    return [...this.volume.directory(this.id).entries.keys()]
+  }
+
+  override readLink(): string {
+    const inode = this.volume.inode(this.id)
+    if (inode._tag !== "Symlink") throw errno("EINVAL")
+    return inode.target
+  }
+
+  override make(name: string, entry: Entry, actor: Actor): Vnode {
+    return new TreeNode(this.volume, this.volume.add(this.id, name, entry, actor))
+  }
+
+  override link(name: string, file: Vnode): void {
+    if (!(file instanceof TreeNode) || file.volume !== this.volume) throw errno("EXDEV")
+    if (this.volume.directory(this.id).entries.has(name)) throw errno("EEXIST")
+    this.volume.own(file.id).links++
+    this.volume.putEntry(this.id, name, file.id)
+  }
+
+  override unlink(name: string): void {
+    const id = this.volume.directory(this.id).entries.get(name)
+    if (id === undefined) throw errno("ENOENT")
+    if (this.volume.inode(id)._tag === "Directory") throw errno("EISDIR")
+    this.volume.dropEntry(this.id, name)
+    this.volume.dropLink(id)
+  }
+
+  override removeDirectory(name: string): void {
+    const id = this.volume.directory(this.id).entries.get(name)
+    if (id === undefined) throw errno("ENOENT")
+    if (this.volume.directory(id).entries.size > 0) throw errno("ENOTEMPTY")
+    this.volume.dropEntry(this.id, name)
+    this.volume.dropLink(id)
+  }
+
+  override rename(name: string, folder: Vnode, newName: string): void {
+    if (!(folder instanceof TreeNode) || folder.volume !== this.volume) throw errno("EXDEV")
+    const tree = this.volume
+    const id = tree.directory(this.id).entries.get(name)
+    if (id === undefined) throw errno("ENOENT")
+    const replaced = tree.directory(folder.id).entries.get(newName)
+    if (replaced === id) return
+    if (replaced !== undefined) {
+      const isFolder = tree.inode(id)._tag === "Directory"
+      const other = tree.inode(replaced)
+      if (isFolder && other._tag !== "Directory") throw errno("ENOTDIR")
+      if (!isFolder && other._tag === "Directory") throw errno("EISDIR")
+      if (other._tag === "Directory" && other.entries.size > 0) throw errno("ENOTEMPTY")
+    }
+    tree.dropEntry(this.id, name)
+    tree.putEntry(folder.id, newName, id)
+    if (replaced !== undefined) tree.dropLink(replaced)
+  }
+
+  override setAttributes(attributes: Attributes): void {
+    const inode = this.volume.own(this.id)
+    if (attributes.mode !== undefined) inode.mode = attributes.mode & 0o7777
+    if (attributes.uid !== undefined) inode.uid = attributes.uid
+    if (attributes.gid !== undefined) inode.gid = attributes.gid
+    if (attributes.modifiedAt !== undefined) inode.modifiedAt = attributes.modifiedAt
+    if (attributes.accessedAt !== undefined) inode.accessedAt = attributes.accessedAt
+  }
+
+  override open(): OpenFile {
+    const { id, volume: tree } = this
+    const inode = tree.inode(id)
+    if (inode._tag === "Device") return Device.open(inode.device, () => this.stat())
+    if (inode._tag === "Symlink") throw errno("ELOOP")
+    tree.opened(id)
+    return {
+      read: (offset, length) => tree.read(id, offset, length),
+      write: (offset, bytes) => tree.write(id, offset, bytes),
+      stat: () => this.stat(),
+      setAttributes: (attributes) => this.setAttributes(attributes),
+      truncate: (size) => tree.truncate(id, size),
+      close: () => tree.closed(id)
+    }
+  }
+}

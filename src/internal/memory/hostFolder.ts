@@ -1,0 +1,253 @@
+/**
+ * A folder of the host as the guest sees it: bind mounts and directory volumes.
+ *
+ * As with the real runtime, owners and modes that the guest sets stay the
+ * guest's; the host's files keep theirs.
+ */
+import * as Fs from "node:fs"
+import { errno, Errno, fromHost } from "./errno.ts"
+import {
+  type Actor,
+  type Attributes,
+  type Entry,
+  type Kind,
+  type OpenFile,
+  type Stat,
+  Vnode,
+  type Volume
+} from "./vnode.ts"
+
+/** Owners and modes that guests have set, by the identity of the host's file. */
+export type GuestAttributes = Map<string, { mode?: number; uid?: number; gid?: number }>
+
+export interface HostFolderOptions {
+  readonly path: string
+  /** How it shows in the list of mounts. */
+  readonly source: string
+  readonly type: string
+  readonly options: string
+  readonly isReadonly: boolean
+  /** Of files that no guest has set an owner for. */
+  readonly owner: { readonly uid: number; readonly gid: number }
+  /** Whether modes that the guest sets show on the host. */
+  readonly mirrorsModes: boolean
+  /** How much the folder may hold, in bytes. */
+  readonly limit: number | undefined
+  readonly attributes: GuestAttributes
+}
+
+const onHost = <A>(run: () => A): A => {
+  try {
+    return run()
+  } catch (cause) {
+    throw cause instanceof Errno ? cause : fromHost(cause)
+  }
+}
+
+const kindOf = (stats: Fs.Stats): Kind =>
+  stats.isFile() ? "File" : stats.isDirectory() ? "Directory" : stats.isSymbolicLink() ? "Symlink" : "Device"
+
+const guestFileMode = 0o600
+const guestFolderMode = 0o700
+
+export class HostFolder implements Volume {
+  readonly source: string
+  readonly type: string
+  readonly options: string
+  readonly isReadonly: boolean
+  readonly settings: HostFolderOptions
+
+  constructor(settings: HostFolderOptions) {
+    this.settings = settings
+    this.source = settings.source
+    this.isReadonly = settings.isReadonly
+    this.type = settings.type
+    this.options = settings.options
+  }
+
+  get root(): Vnode {
+    return new HostNode(this, "")
+  }
+
+  usage(): { readonly total: number; readonly used: number } {
+    return onHost(() => {
+      if (this.settings.limit !== undefined) return { total: this.settings.limit, used: sizeOf(this.settings.path) }
+      const { bfree, blocks, bsize } = Fs.statfsSync(this.settings.path)
+      return { total: blocks * bsize, used: (blocks - bfree) * bsize }
+    })
+  }
+
+  /** A path below the folder: a byte string, which the host's names are, too. */
+  at(path: string): Buffer {
+    return Buffer.concat([Buffer.from(this.settings.path), Buffer.from(path === "" ? "" : `/${path}`, "latin1")])
+  }
+
+  /** How many more bytes fit. */
+  room(): number {
+    const { limit, path } = this.settings
+    return limit === undefined ? Number.POSITIVE_INFINITY : Math.max(0, limit - sizeOf(path))
+  }
+}
+
+/** What the files of a folder hold, in bytes. */
+export const sizeOf = (folder: string): number => {
+  let size = 0
+  for (const entry of Fs.readdirSync(folder, { withFileTypes: true, recursive: true, encoding: "buffer" })) {
+    if (!entry.isFile()) continue
+    const path = Buffer.concat([Buffer.from(entry.parentPath), Buffer.from("/"), entry.name])
+    size += Fs.lstatSync(path, { throwIfNoEntry: false })?.size ?? 0
+  }
+  return size
+}
+
+class HostNode extends Vnode {
+  readonly volume: HostFolder
+  readonly id: string
+  private readonly path: string
+  private readonly identity: string
+
+  constructor(folder: HostFolder, path: string) {
+    super()
+    this.volume = folder
+    this.path = path
+    const stats = onHost(() => Fs.lstatSync(folder.at(path)))
+    this.id = `${stats.dev}:${stats.ino}`
+    this.identity = identityOf(stats)
+  }
+
+  stat(): Stat {
+    return this.describe(onHost(() => Fs.lstatSync(this.volume.at(this.path))))
+  }
+
+  private describe(stats: Fs.Stats): Stat {
+    const { attributes, mirrorsModes, owner } = this.volume.settings
+    const own = attributes.get(identityOf(stats))
+    return {
+      kind: kindOf(stats),
+      size: stats.size,
+      mode: (mirrorsModes ? undefined : own?.mode) ?? stats.mode & 0o7777,
+      uid: own?.uid ?? owner.uid,
+      gid: own?.gid ?? owner.gid,
+      modifiedAt: stats.mtimeMs,
+      accessedAt: stats.atimeMs,
+      links: stats.nlink
+    }
+  }
+
+  private child(name: string): string {
+    return this.path === "" ? name : `${this.path}/${name}`
+  }
+
+  override lookup(name: string): Vnode | undefined {
+    const path = this.child(name)
+    const stats = onHost(() => Fs.lstatSync(this.volume.at(path), { throwIfNoEntry: false }))
+    return stats === undefined ? undefined : new HostNode(this.volume, path)
+  }
+
+  override list(): ReadonlyArray<string> {
+    return onHost(() =>
+      Fs.readdirSync(this.volume.at(this.path), { encoding: "buffer" }).map((name) => name.toString("latin1"))
+    )
+  }
+
+  override readLink(): string {
+    return onHost(() => Fs.readlinkSync(this.volume.at(this.path), { encoding: "buffer" }).toString("latin1"))
+  }
+
+  override make(name: string, entry: Entry, actor: Actor): Vnode {
+    const path = this.child(name)
+    const at = this.volume.at(path)
+    const { attributes, mirrorsModes } = this.volume.settings
+    onHost(() => {
+      switch (entry._tag) {
+        case "File":
+          return Fs.closeSync(Fs.openSync(at, "wx", mirrorsModes ? entry.mode : guestFileMode))
+        case "Directory":
+          return Fs.mkdirSync(at, { mode: mirrorsModes ? entry.mode : guestFolderMode })
+        case "Symlink":
+          return Fs.symlinkSync(Buffer.from(entry.target, "latin1"), at)
+      }
+    })
+    const node = new HostNode(this.volume, path)
+    attributes.set(node.identity, {
+      uid: actor.uid,
+      gid: actor.gid,
+      ...(entry._tag === "Symlink" ? {} : { mode: entry.mode & 0o7777 })
+    })
+    return node
+  }
+
+  override link(name: string, file: Vnode): void {
+    if (!(file instanceof HostNode) || file.volume !== this.volume) throw errno("EXDEV")
+    onHost(() => Fs.linkSync(this.volume.at(file.path), this.volume.at(this.child(name))))
+  }
+
+  override unlink(name: string): void {
+    const at = this.volume.at(this.child(name))
+    onHost(() => {
+      if (Fs.lstatSync(at).isDirectory()) throw errno("EISDIR")
+      Fs.unlinkSync(at)
+    })
+  }
+
+  override removeDirectory(name: string): void {
+    onHost(() => Fs.rmdirSync(this.volume.at(this.child(name))))
+  }
+
+  override rename(name: string, folder: Vnode, newName: string): void {
+    if (!(folder instanceof HostNode) || folder.volume !== this.volume) throw errno("EXDEV")
+    onHost(() => Fs.renameSync(this.volume.at(this.child(name)), this.volume.at(folder.child(newName))))
+  }
+
+  override setAttributes({ accessedAt, gid, mode, modifiedAt, uid }: Attributes): void {
+    const { attributes, mirrorsModes } = this.volume.settings
+    const at = this.volume.at(this.path)
+    onHost(() => {
+      if (mode !== undefined && mirrorsModes) Fs.chmodSync(at, mode)
+      if (modifiedAt !== undefined || accessedAt !== undefined) {
+        const stats = Fs.lstatSync(at)
+        Fs.lutimesSync(at, (accessedAt ?? stats.atimeMs) / 1000, (modifiedAt ?? stats.mtimeMs) / 1000)
+      }
+    })
+    attributes.set(this.identity, {
+      ...attributes.get(this.identity),
+      ...(mode === undefined ? {} : { mode: mode & 0o7777 }),
+      ...(uid === undefined ? {} : { uid }),
+      ...(gid === undefined ? {} : { gid })
+    })
+  }
+
+  override open(_actor: Actor, isWritten: boolean): OpenFile {
+    const at = this.volume.at(this.path)
+    const flags = Fs.constants.O_NOFOLLOW | (isWritten ? Fs.constants.O_RDWR : Fs.constants.O_RDONLY)
+    const fd = onHost(() => Fs.openSync(at, flags))
+    return {
+      read: (offset, length) =>
+        onHost(() => {
+          const bytes = Buffer.alloc(Math.max(0, Math.min(length, Fs.fstatSync(fd).size - offset)))
+          return bytes.subarray(0, bytes.length === 0 ? 0 : Fs.readSync(fd, bytes, 0, bytes.length, offset))
+        }),
+      write: (position, bytes) =>
+        onHost(() => {
+          const { size } = Fs.fstatSync(fd)
+          const offset = position ?? size
+          const possible = Math.max(0, Math.min(bytes.length, size + this.volume.room() - offset))
+          for (let done = 0; done < possible;) {
+            done += Fs.writeSync(fd, bytes, done, possible - done, offset + done)
+          }
+          if (possible < bytes.length) throw errno("ENOSPC")
+        }),
+      stat: () => this.describe(onHost(() => Fs.fstatSync(fd))),
+      setAttributes: (attributes) => this.setAttributes(attributes),
+      truncate: (size) =>
+        onHost(() => {
+          if (size - Fs.fstatSync(fd).size > this.volume.room()) throw errno("ENOSPC")
+          Fs.ftruncateSync(fd, size)
+        }),
+      close: () => onHost(() => Fs.closeSync(fd))
+    }
+  }
+}
+
+/** A number of an inode is used again; the time of its birth tells the new file from the old. */
+const identityOf = (stats: Fs.Stats): string => `${stats.dev}:${stats.ino}:${stats.birthtimeMs}`

@@ -1,0 +1,337 @@
+/**
+ * A virtual machine that runs: its kernel's tables, and nothing of the host's.
+ */
+import type * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as ByteString from "./byteString.ts"
+import { type Description, Pipe, SocketDescription } from "./description.ts"
+import { errno, Errno } from "./errno.ts"
+import { Process, type ProcessFields, type Program } from "./process.ts"
+import * as Procfs from "./procfs.ts"
+import { type Actor, root } from "./vnode.ts"
+import { mayAccess, type Vfs } from "./vfs.ts"
+
+/** What stands at the beginning of a file that is a program of this machine. */
+export const programMark = "\x7fPROGRAM "
+
+export interface MachineOptions {
+  readonly name: string
+  readonly hostname: string
+  readonly cpus: number
+  /** MiB. */
+  readonly memory: number
+  /** Of commands that do not say. */
+  readonly env: ReadonlyMap<string, string>
+  readonly workdir: string
+  readonly user: string | undefined
+  readonly programs: ReadonlyMap<string, Program>
+  readonly clock: Clock.Clock
+  /** Closed when the machine ends. */
+  readonly scope: Scope.Scope
+  /** The file systems, without the kernel's own. */
+  readonly vfs: Vfs
+  /** A program in the guest has asked for the end. */
+  readonly onPowerOff: () => void
+}
+
+/** Who a command runs as. */
+export interface Account {
+  readonly uid: number
+  readonly gid: number
+  readonly groups: ReadonlyArray<number>
+  readonly home: string
+}
+
+/** A program that was found, and what it is called with. */
+export interface Loaded {
+  readonly program: Program
+  readonly argv: ReadonlyArray<string>
+}
+
+const mostInterpreters = 4
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+export class Machine implements Procfs.MachineInfo {
+  readonly name: string
+  readonly hostname: string
+  readonly cpus: number
+  readonly memory: number
+  readonly env: ReadonlyMap<string, string>
+  readonly workdir: string
+  readonly user: string | undefined
+  readonly clock: Clock.Clock
+  readonly scope: Scope.Scope
+  readonly vfs: Vfs
+  readonly bootedAt: number
+  /** Completes when the machine is gone. */
+  readonly lost = Deferred.makeUnsafe<void>()
+  /** Told why the machine is gone, before its processes end. */
+  readonly watchers = new Set<(problem: string) => void>()
+  readonly traffic = { received: 0, sent: 0 }
+  readonly powerOff: () => void
+
+  private readonly programs: ReadonlyMap<string, Program>
+  private readonly processes = new Map<number, Process>()
+  private readonly listeners = new Map<number, Queue.Queue<SocketDescription>>()
+  private readonly sessions = new Set<number>()
+  private lastActivity: number
+  private nextPid = 2
+
+  constructor(options: MachineOptions) {
+    this.name = options.name
+    this.hostname = options.hostname
+    this.cpus = options.cpus
+    this.memory = options.memory
+    this.env = options.env
+    this.workdir = options.workdir
+    this.user = options.user
+    this.programs = options.programs
+    this.clock = options.clock
+    this.scope = options.scope
+    this.vfs = options.vfs
+    this.powerOff = options.onPowerOff
+    this.bootedAt = this.now()
+    this.lastActivity = this.bootedAt
+    this.vfs.mount("/proc", new Procfs.ProcFs(this).root, root)
+  }
+
+  readonly now = (): number => this.clock.currentTimeMillisUnsafe()
+
+  get isLost(): boolean {
+    return Deferred.isDoneUnsafe(this.lost)
+  }
+
+  /** Ends everything that is connected to it. */
+  lose(problem: string): void {
+    for (const watcher of [...this.watchers]) watcher(problem)
+    Deferred.doneUnsafe(this.lost, Effect.void)
+  }
+
+  // ===========================================================================
+  // Activity
+  // ===========================================================================
+
+  touch(): void {
+    this.lastActivity = this.now()
+  }
+
+  beginSession(session: number): void {
+    this.touch()
+    this.sessions.add(session)
+  }
+
+  endSession(session: number): void {
+    this.touch()
+    this.sessions.delete(session)
+  }
+
+  /** How long nothing has happened, in milliseconds. */
+  get idleMillis(): number {
+    return this.sessions.size > 0 ? 0 : this.now() - this.lastActivity
+  }
+
+  // ===========================================================================
+  // Processes
+  // ===========================================================================
+
+  makeProcess(fields: Omit<ProcessFields, "pid" | "group"> & { readonly group?: number | undefined }): Process {
+    const pid = this.nextPid++
+    const process = new Process(this, { ...fields, pid, group: fields.group ?? pid })
+    this.processes.set(pid, process)
+    return process
+  }
+
+  forget(process: Process): void {
+    this.processes.delete(process.pid)
+  }
+
+  process(pid: number): Process | undefined {
+    return this.processes.get(pid)
+  }
+
+  readonly pids = (): ReadonlyArray<number> => [1, ...this.processes.keys()]
+
+  readonly processInfo = (pid: number): Procfs.ProcessInfo | undefined =>
+    pid === 1
+      ? { pid, parent: 0, group: 1, name: "init", argv: ["/init"], env: new Map(), cwd: "/", actor: root }
+      : this.processes.get(pid)
+
+  /** Sends a signal to all processes of a group. */
+  signalGroup(group: number, signal: number): void {
+    for (const process of [...this.processes.values()]) if (process.group === group) process.signal(signal)
+  }
+
+  /** Sends a signal to all that somebody may send it to, but not to the sender itself. */
+  signalAll(actor: Actor, signal: number): void {
+    for (const process of [...this.processes.values()]) {
+      const isAllowed = actor.uid === 0 || actor.uid === process.actor.uid
+      if (process.pid !== actor.pid && isAllowed) process.signal(signal)
+    }
+  }
+
+  // ===========================================================================
+  // Programs
+  // ===========================================================================
+
+  /** The path of a program by name. Throws if there is none. */
+  locate(name: string, path: string | undefined, cwd: string, actor: Actor): string {
+    if (name.includes("/")) return name
+    let found: Errno | undefined
+    for (const folder of (path ?? defaultPath).split(":")) {
+      const candidate = `${folder === "" ? "." : folder}/${name}`
+      try {
+        const stat = this.vfs.stat(candidate, cwd, actor)
+        if (stat.kind === "File" && mayAccess(actor, stat, 1)) return candidate
+        found ??= errno("EACCES")
+      } catch (cause) {
+        if (!(cause instanceof Errno)) throw cause
+      }
+    }
+    throw found ?? errno("ENOENT")
+  }
+
+  /** Reads a program. Throws if it can not be run. */
+  load(path: string, argv: ReadonlyArray<string>, cwd: string, actor: Actor, depth = 0): Loaded {
+    const place = this.vfs.resolve(path, cwd, actor)
+    const stat = place.node.stat()
+    const isForbidden = this.vfs.volumeOf(place.path)?.volume.options.split(",").includes("noexec") === true
+    if (stat.kind !== "File" || isForbidden || !mayAccess(actor, stat, 1)) throw errno("EACCES")
+    const file = place.node.open(actor, false)
+    let head: string
+    try {
+      head = ByteString.fromBytes(file.read(0, 256)).split("\n")[0] ?? ""
+    } finally {
+      file.close()
+    }
+    if (head.startsWith(programMark)) {
+      const program = this.programs.get(head.slice(programMark.length))
+      if (program === undefined) throw errno("ENOENT")
+      return { program, argv }
+    }
+    if (!head.startsWith("#!")) throw errno("ENOEXEC")
+    if (depth === mostInterpreters) throw errno("ELOOP")
+    const [, interpreter = "", argument] = /^#!\s*(\S*)\s*(.*)$/.exec(head.trimEnd()) ?? []
+    const rest = argument === undefined || argument === "" ? [] : [argument]
+    return this.load(interpreter, [interpreter, ...rest, path, ...argv.slice(1)], cwd, actor, depth + 1)
+  }
+
+  // ===========================================================================
+  // Users
+  // ===========================================================================
+
+  private readTable(path: string): ReadonlyArray<ReadonlyArray<string>> {
+    try {
+      const file = this.vfs.open(path, "/", root, { read: true, write: false })
+      try {
+        const lines = ByteString.fromBytes(file.read(0, file.stat().size)).split("\n")
+        return lines.filter((line) => line !== "").map((line) => line.split(":"))
+      } finally {
+        file.close()
+      }
+    } catch (cause) {
+      if (cause instanceof Errno) return []
+      throw cause
+    }
+  }
+
+  /** Who `"app"`, `"1000"`, `"app:staff"` or `"1000:1000"` is, or what is wrong with it. Nobody in particular is root. */
+  account(user: string | undefined): Account | { readonly problem: string } {
+    if (user === undefined) return { uid: 0, gid: 0, groups: [], home: "/root" }
+    const [name = "", group] = ByteString.fromText(user).split(":")
+    const passwd = this.readTable("/etc/passwd")
+    const groups = this.readTable("/etc/group")
+    const isNumber = (id: string) => /^\d+$/.test(id)
+    const entry = passwd.find(([login]) => login === name) ?? passwd.find(([, , uid]) => isNumber(name) && uid === name)
+    if (entry === undefined && !isNumber(name)) return { problem: `guest user not found: ${name}` }
+    const [login = "", , uid = name, primary = "0", , home = "/"] = entry ?? []
+    const account = { uid: Number(uid), home: home === "" ? "/" : home }
+    if (group === undefined) {
+      const gid = Number(primary)
+      const member = groups.filter(([, , , members = ""]) => members.split(",").includes(login))
+      return { ...account, gid, groups: entry === undefined ? [] : [gid, ...member.map(([, , id]) => Number(id))] }
+    }
+    const found = groups.find(([known]) => known === group)
+    if (found === undefined && !isNumber(group)) return { problem: `guest group not found: ${group}` }
+    const gid = Number(found?.[2] ?? group)
+    return { ...account, gid, groups: [gid] }
+  }
+
+  /** The name of a user or group, if it has one. */
+  nameOf(table: "passwd" | "group", id: number): string | undefined {
+    return this.readTable(`/etc/${table}`).find((fields) => fields[2] === String(id))?.[0]
+  }
+
+  /** The id of a user or group, by name or number. */
+  idOf(table: "passwd" | "group", name: string): number | undefined {
+    const entry = this.readTable(`/etc/${table}`).find((fields) => fields[0] === name)
+    return entry === undefined ? (/^\d+$/.test(name) ? Number(name) : undefined) : Number(entry[2])
+  }
+
+  // ===========================================================================
+  // Network
+  // ===========================================================================
+
+  /** Takes connections to a port for the life of the scope. */
+  listen(port: number): Effect.Effect<Queue.Dequeue<SocketDescription>, Errno, Scope.Scope> {
+    return Effect.acquireRelease(
+      Effect.suspend(() => {
+        if (this.listeners.has(port)) return Effect.fail(errno("EADDRINUSE"))
+        return Effect.tap(Queue.unbounded<SocketDescription>(), (queue) =>
+          Effect.sync(() => this.listeners.set(port, queue))
+        )
+      }),
+      (queue) =>
+        Effect.andThen(
+          Effect.sync(() => this.listeners.delete(port)),
+          Queue.shutdown(queue)
+        )
+    )
+  }
+
+  /** Connects to a port. There is no network but the machine itself. */
+  dial(host: string, port: number): Effect.Effect<SocketDescription, Errno> {
+    return Effect.suspend(() => {
+      if (!["localhost", "127.0.0.1", "::1", "0.0.0.0", this.hostname].includes(host)) {
+        const isAddress = /^[\d.]+$|:/.test(host)
+        return Effect.fail(
+          new Errno({
+            code: "UNKNOWN",
+            problem: isAddress ? "Network unreachable" : "failed to lookup address information: Name does not resolve"
+          })
+        )
+      }
+      const listener = this.listeners.get(port)
+      if (listener === undefined) return Effect.fail(errno("ECONNREFUSED"))
+      const there = new Pipe()
+      const back = new Pipe()
+      Queue.offerUnsafe(listener, new SocketDescription(there, back))
+      return Effect.succeed(new SocketDescription(back, there))
+    })
+  }
+
+  // ===========================================================================
+  // Mounts
+  // ===========================================================================
+
+  readonly mountTable = (): string =>
+    this.vfs
+      .mounted()
+      .map(({ path, volume }) => Procfs.mountLine(volume.source, path, volume.type, volume.options))
+      .join("")
+}
+
+/** The descriptors of a process whose input is empty and whose output nobody sees. */
+export const standard = (
+  input: Description,
+  output: Description,
+  error: Description
+): ReadonlyMap<number, Description> =>
+  new Map([
+    [0, input],
+    [1, output],
+    [2, error]
+  ])

@@ -1,0 +1,316 @@
+/**
+ * The guest's one tree of names, over the file systems that are mounted in it.
+ *
+ * All paths and names are byte strings.
+ */
+import { errno } from "./errno.ts"
+import { type Actor, type Attributes, type Entry, type OpenFile, type Stat, type Vnode, type Volume } from "./vnode.ts"
+
+/** A place in the tree. */
+export interface Place {
+  /** Without symbolic links. */
+  readonly path: string
+  readonly node: Vnode
+}
+
+/** A name that may have nothing behind it. */
+interface Target {
+  readonly folder: Place
+  readonly name: string
+  readonly path: string
+  readonly node: Vnode | undefined
+}
+
+export interface OpenFlags {
+  readonly read: boolean
+  readonly write: boolean
+  readonly append?: boolean
+  readonly create?: boolean
+  readonly exclusive?: boolean
+  readonly truncate?: boolean
+  readonly noFollow?: boolean
+  readonly mode?: number
+}
+
+interface Mount {
+  readonly path: string
+  readonly volume: Volume
+  readonly root: Vnode
+}
+
+const longestName = 255
+const longestPath = 4096
+const mostLinks = 40
+
+const permissions = { read: 4, write: 2, search: 1 } as const
+
+/** Whether somebody may do something with a file. */
+export const mayAccess = (actor: Actor, stat: Stat, wanted: number): boolean => {
+  if (actor.uid === 0) return wanted !== permissions.search || stat.kind === "Directory" || (stat.mode & 0o111) !== 0
+  const shift = actor.uid === stat.uid ? 6 : actor.gid === stat.gid || actor.groups.includes(stat.gid) ? 3 : 0
+  return ((stat.mode >> shift) & wanted) === wanted
+}
+
+const join = (folder: string, name: string): string => (folder === "/" ? `/${name}` : `${folder}/${name}`)
+
+const parentOf = (path: string): string => path.slice(0, Math.max(1, path.lastIndexOf("/")))
+
+export class Vfs {
+  private readonly mounts = new Map<string, Mount>()
+
+  constructor(root: Vnode) {
+    this.mounts.set("/", { path: "/", volume: root.volume, root })
+  }
+
+  /** Mounts a file system, making the folder for it if it is not there. */
+  mount(path: string, root: Vnode, actor: Actor): void {
+    this.makeFolders(path, "/", 0o755, actor)
+    const at = this.resolve(path, "/", actor).path
+    this.mounts.set(at, { path: at, volume: root.volume, root })
+  }
+
+  /** What is mounted, in order. */
+  mounted(): ReadonlyArray<Mount> {
+    return [...this.mounts.values()]
+  }
+
+  /** The file system that a path is on. */
+  volumeOf(path: string): Mount | undefined {
+    for (let at = path; ; at = parentOf(at)) {
+      const mount = this.mounts.get(at)
+      if (mount !== undefined || at === "/") return mount
+    }
+  }
+
+  // ===========================================================================
+  // Names
+  // ===========================================================================
+
+  /** Walks to something that is there. */
+  resolve(path: string, cwd: string, actor: Actor, isFollowed = true): Place {
+    const target = this.walk(path, cwd, actor, isFollowed, { links: 0 })
+    if (target.node === undefined) throw errno("ENOENT")
+    return { path: target.path, node: target.node }
+  }
+
+  private walk(path: string, cwd: string, actor: Actor, isFollowed: boolean, count: { links: number }): Target {
+    if (path === "") throw errno("ENOENT")
+    if (path.length >= longestPath) throw errno("ENAMETOOLONG")
+    const names = path.split("/").filter((name) => name !== "" && name !== ".")
+    const mustBeFolder = path.endsWith("/") || path.endsWith("/.")
+    let at = path.startsWith("/") ? "/" : cwd
+    let node = this.nodeAt(at, actor)
+    for (const [index, name] of names.entries()) {
+      const isLast = index === names.length - 1
+      const stat = node.stat()
+      if (stat.kind !== "Directory") throw errno("ENOTDIR")
+      if (!mayAccess(actor, stat, permissions.search)) throw errno("EACCES")
+      if (name === "..") {
+        at = parentOf(at)
+        node = this.nodeAt(at, actor)
+        continue
+      }
+      if (name.length > longestName) throw errno("ENAMETOOLONG")
+      const childPath = join(at, name)
+      const child = this.mounts.get(childPath)?.root ?? node.lookup(name, actor)
+      if (child === undefined) {
+        if (!isLast) throw errno("ENOENT")
+        return { folder: { path: at, node }, name, path: childPath, node: undefined }
+      }
+      if (child.stat().kind === "Symlink" && (!isLast || isFollowed || mustBeFolder)) {
+        if (++count.links > mostLinks) throw errno("ELOOP")
+        const rest = [child.readLink(actor), ...names.slice(index + 1)].join("/")
+        return this.walk(mustBeFolder ? `${rest}/` : rest, at, actor, isFollowed, count)
+      }
+      if (isLast) {
+        if (mustBeFolder && child.stat().kind !== "Directory") throw errno("ENOTDIR")
+        return { folder: { path: at, node }, name, path: childPath, node: child }
+      }
+      at = childPath
+      node = child
+    }
+    return { folder: { path: parentOf(at), node: this.nodeAt(parentOf(at), actor) }, name: "", path: at, node }
+  }
+
+  /** The node of a path that has no symbolic links. */
+  private nodeAt(path: string, actor: Actor): Vnode {
+    const mount = this.volumeOf(path)
+    if (mount === undefined) throw errno("ENOENT")
+    let node = mount.root
+    const rest = path.slice(mount.path === "/" ? 1 : mount.path.length + 1)
+    for (const name of rest === "" ? [] : rest.split("/")) {
+      const child = node.lookup(name, actor)
+      if (child === undefined) throw errno("ENOENT")
+      node = child
+    }
+    return node
+  }
+
+  /** A name in a folder that may be written to. */
+  private writable(path: string, cwd: string, actor: Actor, isFollowed = false): Target {
+    const target = this.walk(path, cwd, actor, isFollowed, { links: 0 })
+    if (target.name === "") throw errno("EBUSY")
+    return target
+  }
+
+  private checkFolder({ node }: Place, actor: Actor): void {
+    if (node.volume.isReadonly) throw errno("EROFS")
+    if (!mayAccess(actor, node.stat(), permissions.write | permissions.search)) throw errno("EACCES")
+  }
+
+  /** In a folder such as `/tmp`, only the owner of a file may remove or rename it. */
+  private checkSticky(folder: Place, node: Vnode, actor: Actor): void {
+    const stat = folder.node.stat()
+    if ((stat.mode & 0o1000) === 0 || actor.uid === 0) return
+    if (actor.uid !== stat.uid && actor.uid !== node.stat().uid) throw errno("EPERM")
+  }
+
+  private isBusy(path: string): boolean {
+    return [...this.mounts.keys()].some((mount) => mount === path || mount.startsWith(`${path}/`))
+  }
+
+  // ===========================================================================
+  // Operations
+  // ===========================================================================
+
+  stat(path: string, cwd: string, actor: Actor, isFollowed = true): Stat {
+    return this.resolve(path, cwd, actor, isFollowed).node.stat()
+  }
+
+  list(path: string, cwd: string, actor: Actor): ReadonlyArray<string> {
+    const { node } = this.resolve(path, cwd, actor)
+    const stat = node.stat()
+    if (stat.kind !== "Directory") throw errno("ENOTDIR")
+    if (!mayAccess(actor, stat, permissions.read)) throw errno("EACCES")
+    return node.list()
+  }
+
+  readLink(path: string, cwd: string, actor: Actor): string {
+    return this.resolve(path, cwd, actor, false).node.readLink(actor)
+  }
+
+  open(path: string, cwd: string, actor: Actor, flags: OpenFlags): OpenFile & { readonly path: string } {
+    const target = this.walk(path, cwd, actor, flags.noFollow !== true && flags.exclusive !== true, { links: 0 })
+    const isWritten = flags.write || flags.append === true
+    if (target.node === undefined) {
+      if (flags.create !== true) throw errno("ENOENT")
+      this.checkFolder(target.folder, actor)
+      const made = target.folder.node.make(target.name, { _tag: "File", mode: flags.mode ?? 0o666 }, actor)
+      return { ...made.open(actor, isWritten), path: target.path }
+    }
+    if (flags.create === true && flags.exclusive === true) throw errno("EEXIST")
+    const stat = target.node.stat()
+    if (stat.kind === "Symlink") throw errno("ELOOP")
+    if (stat.kind === "Directory" && (isWritten || flags.create === true)) throw errno("EISDIR")
+    const wanted = (flags.read ? permissions.read : 0) | (isWritten ? permissions.write : 0)
+    if (!mayAccess(actor, stat, wanted)) throw errno("EACCES")
+    if (isWritten && target.node.volume.isReadonly && stat.kind !== "Device") throw errno("EROFS")
+    if (stat.kind === "Directory") return { ...openFolder(target.node), path: target.path }
+    const file = target.node.open(actor, isWritten)
+    if (flags.truncate === true && isWritten) file.truncate(0)
+    return { ...file, path: target.path }
+  }
+
+  make(path: string, cwd: string, actor: Actor, entry: Entry): void {
+    const target = this.walk(entry._tag === "Directory" ? path.replace(/(.)\/+$/, "$1") : path, cwd, actor, false, {
+      links: 0
+    })
+    if (target.node !== undefined) throw errno("EEXIST")
+    this.checkFolder(target.folder, actor)
+    target.folder.node.make(target.name, entry, actor)
+  }
+
+  /** Makes a folder and those above it that are not there. */
+  makeFolders(path: string, cwd: string, mode: number, actor: Actor): void {
+    let at = path.startsWith("/") ? "/" : cwd
+    const names = path.split("/").filter((name) => name !== "")
+    for (const [index, name] of names.entries()) {
+      at = join(at, name)
+      const found = this.walk(at, "/", actor, true, { links: 0 })
+      const isLast = index === names.length - 1
+      if (found.node === undefined) this.make(at, "/", actor, { _tag: "Directory", mode: isLast ? mode : 0o755 })
+      else if (found.node.stat().kind !== "Directory") throw errno(isLast ? "EEXIST" : "ENOTDIR")
+    }
+  }
+
+  link(from: string, to: string, cwd: string, actor: Actor): void {
+    const source = this.resolve(from, cwd, actor, false)
+    if (source.node.stat().kind === "Directory") throw errno("EPERM")
+    const target = this.writable(to, cwd, actor)
+    if (target.node !== undefined) throw errno("EEXIST")
+    this.checkFolder(target.folder, actor)
+    target.folder.node.link(target.name, source.node)
+  }
+
+  unlink(path: string, cwd: string, actor: Actor): void {
+    const target = this.writable(path, cwd, actor)
+    if (target.node === undefined) throw errno("ENOENT")
+    this.checkFolder(target.folder, actor)
+    if (target.node.stat().kind === "Directory") throw errno("EISDIR")
+    this.checkSticky(target.folder, target.node, actor)
+    target.folder.node.unlink(target.name)
+  }
+
+  removeDirectory(path: string, cwd: string, actor: Actor): void {
+    const target = this.writable(path.replace(/(.)\/+$/, "$1"), cwd, actor)
+    if (target.node === undefined) throw errno("ENOENT")
+    if (target.node.stat().kind !== "Directory") throw errno("ENOTDIR")
+    if (this.isBusy(target.path)) throw errno("EBUSY")
+    this.checkFolder(target.folder, actor)
+    this.checkSticky(target.folder, target.node, actor)
+    target.folder.node.removeDirectory(target.name)
+  }
+
+  /** Removes a folder with all that is in it, but for what is mounted there. */
+  removeTree(path: string, cwd: string, actor: Actor): void {
+    const { node, path: at } = this.resolve(path, cwd, actor, false)
+    if (node.stat().kind !== "Directory") throw errno("ENOTDIR")
+    for (const name of node.list()) {
+      const child = join(at, name)
+      if (this.stat(child, "/", actor, false).kind === "Directory") this.removeTree(child, "/", actor)
+      else this.unlink(child, "/", actor)
+    }
+    this.removeDirectory(at, "/", actor)
+  }
+
+  rename(from: string, to: string, cwd: string, actor: Actor): void {
+    const source = this.writable(from, cwd, actor)
+    const target = this.writable(to, cwd, actor)
+    if (source.node === undefined) throw errno("ENOENT")
+    if (this.isBusy(source.path) || (target.node !== undefined && this.isBusy(target.path))) throw errno("EBUSY")
+    if (source.folder.node.volume !== target.folder.node.volume) throw errno("EXDEV")
+    if (target.path.startsWith(`${source.path}/`)) throw errno("EINVAL")
+    this.checkFolder(source.folder, actor)
+    this.checkFolder(target.folder, actor)
+    this.checkSticky(source.folder, source.node, actor)
+    if (target.node !== undefined) this.checkSticky(target.folder, target.node, actor)
+    source.folder.node.rename(source.name, target.folder.node, target.name)
+  }
+
+  setAttributes(path: string, cwd: string, actor: Actor, attributes: Attributes, isFollowed = true): void {
+    const { node } = this.resolve(path, cwd, actor, isFollowed)
+    if (node.volume.isReadonly) throw errno("EROFS")
+    const stat = node.stat()
+    const isOwner = actor.uid === 0 || actor.uid === stat.uid
+    const changesOwner = attributes.uid !== undefined && attributes.uid !== stat.uid
+    const changesGroup =
+      attributes.gid !== undefined && attributes.gid !== actor.gid && !actor.groups.includes(attributes.gid)
+    if (!isOwner || (actor.uid !== 0 && (changesOwner || changesGroup))) throw errno("EPERM")
+    node.setAttributes(attributes)
+  }
+}
+
+const openFolder = (node: Vnode): OpenFile => ({
+  read: () => {
+    throw errno("EISDIR")
+  },
+  write: () => {
+    throw errno("EBADF")
+  },
+  stat: () => node.stat(),
+  setAttributes: (attributes) => node.setAttributes(attributes),
+  truncate: () => {
+    throw errno("EISDIR")
+  },
+  close: () => {}
+})

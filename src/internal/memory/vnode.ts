@@ -1,0 +1,112 @@
+/**
+ * What all file systems of the guest have in common.
+ */
+import { errno } from "./errno.ts"
+
+/** Who does something. */
+export interface Actor {
+  readonly pid: number
+  readonly uid: number
+  readonly gid: number
+  readonly groups: ReadonlyArray<number>
+}
+
+/** The guest's kernel and agent. */
+export const root: Actor = { pid: 1, uid: 0, gid: 0, groups: [] }
+
+export type Kind = "File" | "Directory" | "Symlink" | "Device"
+
+/** Times are in milliseconds since 1970. */
+export interface Stat {
+  readonly kind: Kind
+  readonly size: number
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly modifiedAt: number
+  readonly accessedAt: number
+  readonly links: number
+}
+
+export interface Attributes {
+  readonly mode?: number | undefined
+  readonly uid?: number | undefined
+  readonly gid?: number | undefined
+  readonly modifiedAt?: number | undefined
+  readonly accessedAt?: number | undefined
+}
+
+/** What is made in a folder. */
+export type Entry =
+  | { readonly _tag: "File"; readonly mode: number }
+  | { readonly _tag: "Directory"; readonly mode: number }
+  | { readonly _tag: "Symlink"; readonly target: string }
+
+/** How a file system shows in the kernel's list of mounts, and how full it is. */
+export interface Volume {
+  readonly source: string
+  readonly type: string
+  readonly options: string
+  readonly isReadonly: boolean
+  /** Bytes. */
+  readonly usage: () => { readonly total: number; readonly used: number }
+  /** Writes everything to the disk, where there is one. */
+  readonly sync?: () => void
+}
+
+/** An open file, which goes on when its name is gone. */
+export interface OpenFile {
+  /** Up to so many bytes; fewer at the end. */
+  readonly read: (offset: number, length: number) => Uint8Array
+  /** All bytes, or as many as there is room for before it throws. `undefined`: at the end of the file. */
+  readonly write: (offset: number | undefined, bytes: Uint8Array) => void
+  readonly stat: () => Stat
+  readonly setAttributes: (attributes: Attributes) => void
+  readonly truncate: (size: number) => void
+  readonly close: () => void
+}
+
+/**
+ * A file, folder or symbolic link. Names have been looked up and permissions
+ * checked by the time that something is asked of it.
+ */
+export abstract class Vnode {
+  abstract readonly volume: Volume
+  /** The same for the same file of the same volume. */
+  abstract readonly id: string | number
+  abstract stat(): Stat
+
+  lookup(_name: string, _actor: Actor): Vnode | undefined {
+    throw errno("ENOTDIR")
+  }
+  list(): ReadonlyArray<string> {
+    throw errno("ENOTDIR")
+  }
+  readLink(_actor: Actor): string {
+    throw errno("EINVAL")
+  }
+  open(_actor: Actor, _isWritten: boolean): OpenFile {
+    throw errno("EACCES")
+  }
+  make(_name: string, _entry: Entry, _actor: Actor): Vnode {
+    throw errno("EPERM")
+  }
+  link(_name: string, _file: Vnode): void {
+    throw errno("EPERM")
+  }
+  /** Removes a name that is no folder's. */
+  unlink(_name: string): void {
+    throw errno("EPERM")
+  }
+  /** Removes an empty folder. */
+  removeDirectory(_name: string): void {
+    throw errno("EPERM")
+  }
+  /** Both folders are of the same volume, and what has the new name may lose it. */
+  rename(_name: string, _folder: Vnode, _newName: string): void {
+    throw errno("EPERM")
+  }
+  setAttributes(_attributes: Attributes): void {
+    throw errno("EPERM")
+  }
+}

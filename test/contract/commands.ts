@@ -1,0 +1,488 @@
+/**
+ * Commands: how they are started, fed, read, signalled and ended.
+ */
+import { assert } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import * as Crypto from "node:crypto"
+import * as Bench from "./Bench.ts"
+import type { Group } from "./contract.ts"
+
+export const commands: Group<Bench.Shared> = (test) => {
+  // ---------------------------------------------------------------------------
+  // Starting
+  // ---------------------------------------------------------------------------
+
+  test("gives exit code and both outputs", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const result = yield* sandbox.exec("sh", ["-c", "echo out; echo err >&2; exit 3"])
+    assert.deepStrictEqual([result.exitCode, result.stdout, result.stderr], [3, "out\n", "err\n"])
+  })
+
+  test("runs a program without a shell", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const result = yield* sandbox.exec("echo", ["$HOME", "a  b", "*", ""])
+    assert.strictEqual(result.stdout, "$HOME a  b * \n")
+  })
+
+  test("exit codes are a byte", function* () {
+    const { sandbox } = yield* Bench.Shared
+    assert.strictEqual((yield* sandbox.shell("exit 300")).exitCode, 44)
+  })
+
+  test("no output is no output", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const result = yield* sandbox.exec("true")
+    assert.deepStrictEqual([result.exitCode, result.stdoutBytes.length, result.stderrBytes.length], [0, 0, 0])
+  })
+
+  test("has the sandbox's environment and its own", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const result = yield* sandbox.shell("echo $FROM_CONFIG $OWN $SECRET $HOME", {
+      env: { OWN: "own", SECRET: Redacted.make("hidden") }
+    })
+    assert.strictEqual(result.stdout, "configured own hidden /root\n")
+  })
+
+  test("finds scripts of the configuration", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const result = yield* sandbox.exec("greet", ["you"])
+    assert.strictEqual(result.stdout, "hello you\n")
+  })
+
+  test("runs where it is told", function* () {
+    const { sandbox } = yield* Bench.Shared
+    assert.strictEqual((yield* sandbox.exec("pwd")).stdout, "/\n")
+    assert.strictEqual((yield* sandbox.exec("pwd", [], { workdir: "/etc" })).stdout, "/etc\n")
+  })
+
+  test("runs as whom it is told", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const idOf = (user?: string) =>
+      Effect.map(sandbox.exec("id", [], user === undefined ? {} : { user }), (result) => result.stdout.trim())
+    assert.strictEqual(yield* idOf(), "uid=0(root) gid=0(root)")
+    assert.strictEqual(yield* idOf("app"), "uid=1000(app) gid=1000(app) groups=1000(app)")
+    assert.strictEqual(yield* idOf("1000"), "uid=1000(app) gid=1000(app) groups=1000(app)")
+    assert.strictEqual(yield* idOf("app:root"), "uid=1000(app) gid=0(root) groups=0(root)")
+    assert.strictEqual(yield* idOf("4242"), "uid=4242 gid=0(root)")
+    assert.strictEqual((yield* sandbox.shell("echo $HOME", { user: "app" })).stdout, "/home/app\n")
+  })
+
+  test("a user may not write what is root's", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const result = yield* sandbox.shell("touch /etc/mine; touch /home/app/mine && ls /home/app", { user: "app" })
+    assert.strictEqual(result.stdout, "mine\n")
+    assert.include(result.stderr, "Permission denied")
+  })
+
+  test("a program that is not there", function* () {
+    const { sandbox } = yield* Bench.Shared
+    for (const program of ["not-there", "/bin/not-there", "/etc/passwd/not-there"]) {
+      const reason = yield* Bench.failsWith("CommandNotStarted", sandbox.exec(program, ["word"]))
+      assert.strictEqual(reason.kind, "ProgramNotFound")
+      assert.deepStrictEqual(reason.argv, [program, "word"])
+    }
+  })
+
+  test("a file that is no program", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.writeFile("/tmp/text", "just text")
+    const plain = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("/tmp/text"))
+    assert.deepStrictEqual([plain.kind, plain.errno], ["PermissionDenied", "EACCES"])
+    yield* sandbox.writeFile("/tmp/text", "just text", { mode: 0o755 })
+    const marked = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("/tmp/text"))
+    assert.deepStrictEqual([marked.kind, marked.errno], ["NotExecutable", "ENOEXEC"])
+    const folder = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("/etc"))
+    assert.strictEqual(folder.kind, "PermissionDenied")
+    yield* sandbox.writeFile("/tmp/script", "#!/not/there\n", { mode: 0o755 })
+    const script = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("/tmp/script"))
+    assert.strictEqual(script.kind, "ProgramNotFound")
+  })
+
+  test("a script with an interpreter", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.writeFile("/tmp/tool", '#!/bin/sh\necho "$0" "$1"\n', { mode: 0o755 })
+    assert.strictEqual((yield* sandbox.exec("/tmp/tool", ["a b"])).stdout, "/tmp/tool a b\n")
+  })
+
+  test("a folder to run in that is not there", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const missing = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("true", [], { workdir: "/not/there" }))
+    assert.deepStrictEqual([missing.kind, missing.errno], ["BadWorkdir", "ENOENT"])
+    const file = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("true", [], { workdir: "/etc/passwd" }))
+    assert.deepStrictEqual([file.kind, file.errno], ["BadWorkdir", "ENOTDIR"])
+    const terminal = { rows: 24, columns: 80 }
+    const seen = yield* Bench.failsWith(
+      "CommandNotStarted",
+      Effect.scoped(sandbox.guest.spawn({ argv: ["true"], workdir: "/not/there", terminal }))
+    )
+    assert.strictEqual(seen.kind, "BadWorkdir")
+  })
+
+  test("a user that is not there", function* () {
+    const { sandbox } = yield* Bench.Shared
+    for (const user of ["nobody-here", "app:nobodies"]) {
+      const reason = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("true", [], { user }))
+      assert.strictEqual(reason.kind, "UnknownUser")
+    }
+  })
+
+  test("limits of resources", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const result = yield* sandbox.shell("ulimit -n; ulimit -Hn", { rlimits: { nofile: { soft: 100, hard: 200 } } })
+    assert.strictEqual(result.stdout, "100\n200\n")
+  })
+
+  // ---------------------------------------------------------------------------
+  // Output
+  // ---------------------------------------------------------------------------
+
+  test("output that is not text", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const result = yield* sandbox.shell("printf '\\000\\001\\377\\376a\\303'")
+    assert.deepStrictEqual([...result.stdoutBytes], [0, 1, 255, 254, 97, 195])
+    assert.include(result.stdout, "\uFFFD")
+  })
+
+  test("output without an end of line", function* () {
+    const { sandbox } = yield* Bench.Shared
+    assert.strictEqual((yield* sandbox.shell("printf abc")).stdout, "abc")
+  })
+
+  test("ten thousand small pieces of output, in order", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const script = "i=0; while [ $i -lt 10000 ]; do echo $i; i=$((i+1)); done"
+    const result = yield* sandbox.shell(script)
+    assert.strictEqual(result.stdout, Array.from({ length: 10_000 }, (_, index) => `${index}\n`).join(""))
+  })
+
+  test("more output than is held in memory", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const size = 6 * 1024 * 1024
+    const text = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const process = yield* sandbox.spawn("head", ["-c", String(size), "/dev/zero"])
+        yield* process.exitCode
+        return yield* Stream.runFold(
+          process.output,
+          () => 0,
+          (sum, { bytes }) => sum + bytes.length
+        )
+      })
+    )
+    assert.strictEqual(text, size)
+  })
+
+  test("output that is held up until it is read", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const size = 2 * 1024 * 1024
+    const read = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const output = { memoryBytes: 65_536, overflow: "suspend" } as const
+        const process = yield* sandbox.spawn("head", ["-c", String(size), "/dev/zero"], { output })
+        return yield* Stream.runFold(
+          process.output,
+          () => 0,
+          (sum, { bytes }) => sum + bytes.length
+        )
+      })
+    )
+    assert.strictEqual(read, size)
+  })
+
+  test("output that nobody wants", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const { exitCode, stdout } = yield* Effect.scoped(
+      Effect.flatMap(
+        sandbox.spawn("sh", ["-c", "echo dropped; exit 4"], { output: { overflow: "discard" } }),
+        Bench.outcome
+      )
+    )
+    assert.deepStrictEqual([exitCode, stdout], [4, ""])
+  })
+
+  test("output past a limit ends the command", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const reason = yield* Bench.failsWith("OutputTooLarge", sandbox.exec("yes", [], { maxOutput: 100_000 }))
+    assert.strictEqual(reason.limitBytes, 100_000)
+    yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.includes("yes"))
+  })
+
+  test("tells what happens while it runs", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const events = yield* Stream.runCollect(sandbox.shellStream("echo one; exit 2"))
+    assert.deepStrictEqual(
+      events.map((event) => event._tag),
+      ["Started", "Stdout", "Exited"]
+    )
+    const last = events.at(-1)
+    assert.isTrue(last?._tag === "Exited" && last.exitCode === 2)
+  })
+
+  // ---------------------------------------------------------------------------
+  // Input
+  // ---------------------------------------------------------------------------
+
+  test("input is empty unless given", function* () {
+    const { sandbox } = yield* Bench.Shared
+    assert.strictEqual((yield* sandbox.exec("cat")).stdout, "")
+  })
+
+  test("three MiB of input arrive whole", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const data = Crypto.randomBytes(3 * 1024 * 1024)
+    const result = yield* sandbox.exec("md5sum", [], { stdin: data })
+    assert.strictEqual(result.stdout, `${Crypto.hash("md5", data)}  -\n`)
+  })
+
+  test("input in pieces, answered before it ends", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const answer = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const process = yield* sandbox.spawn("cat")
+        const first = yield* Deferred.make<void>()
+        const input = Stream.concat(
+          Stream.make(Bench.encode("one\n")),
+          Stream.fromEffect(Effect.as(Deferred.await(first), Bench.encode("two\n")))
+        )
+        yield* Effect.forkScoped(Stream.run(input, process.stdin))
+        let text = ""
+        yield* Stream.runForEach(process.output, ({ bytes }) => {
+          text += Bench.decode(bytes)
+          return Deferred.succeed(first, undefined)
+        })
+        return [text, yield* process.exitCode]
+      })
+    )
+    assert.deepStrictEqual(answer, ["one\ntwo\n", 0])
+  })
+
+  test("input that is not read does no harm", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const result = yield* sandbox.exec("head", ["-c", "3"], { stdin: new Uint8Array(300_000).fill(65) })
+    assert.deepStrictEqual([result.exitCode, result.stdout], [0, "AAA"])
+    assert.strictEqual((yield* sandbox.exec("true", [], { stdin: new Uint8Array(300_000) })).exitCode, 0)
+  })
+
+  // ---------------------------------------------------------------------------
+  // Signals and ends
+  // ---------------------------------------------------------------------------
+
+  for (const signal of ["SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGTERM"] as const) {
+    test(`${signal} ends a command`, function* () {
+      const { sandbox } = yield* Bench.Shared
+      const exitCode = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const process = yield* sandbox.spawn("sleep", ["1000"])
+          yield* process.signal(signal)
+          return yield* process.exitCode
+        })
+      )
+      assert.strictEqual(exitCode, -1)
+    })
+  }
+
+  test("signals that end nothing", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const { exitCode, stdout } = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const process = yield* sandbox.spawn("sh", ["-c", "read line; echo $line"])
+        for (const signal of ["SIGCONT", "SIGWINCH", 99] as const) yield* process.signal(signal)
+        yield* Effect.forkScoped(Stream.run(Stream.make(Bench.encode("alive\n")), process.stdin))
+        return yield* Bench.outcome(process)
+      })
+    )
+    assert.deepStrictEqual([exitCode, stdout], [0, "alive\n"])
+  })
+
+  test("a command can handle a signal", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const result = yield* sandbox.shell("trap 'echo handled' TERM; kill -TERM $$; echo after")
+    assert.strictEqual(result.stdout, "handled\nafter\n")
+  })
+
+  test("a signal after the end has no effect", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const process = yield* sandbox.spawn("true")
+        assert.strictEqual(yield* process.exitCode, 0)
+        yield* process.signal("SIGKILL")
+        assert.strictEqual(yield* process.exitCode, 0)
+      })
+    )
+  })
+
+  test("a signal reaches all that the command started", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const process = yield* sandbox.spawn("sh", ["-c", "sleep 1001 & sleep 1002"])
+        yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => lines.includes("sleep 1001"))
+        yield* process.signal("SIGTERM")
+        assert.strictEqual(yield* process.exitCode, -1)
+      })
+    )
+    yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.some((line) => /sleep 100[12]/.test(line)))
+  })
+
+  test("closing the scope ends the command and all that it started", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        yield* sandbox.spawn("sh", ["-c", "sleep 1003 & sleep 1004"])
+        yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => lines.includes("sleep 1003"))
+      })
+    )
+    yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.some((line) => /sleep 100[34]/.test(line)))
+  })
+
+  test("a time limit leaves no process", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const reason = yield* Bench.failsWith("TimedOut", sandbox.exec("sleep", ["1005"], { timeout: "300 millis" }))
+    assert.strictEqual(reason.limitMillis, 300)
+    yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.includes("sleep 1005"))
+  })
+
+  test("interruption leaves no process", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const fiber = yield* Effect.forkChild(sandbox.exec("sleep", ["1006"]))
+    yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => lines.includes("sleep 1006"))
+    yield* Fiber.interrupt(fiber)
+    yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.includes("sleep 1006"))
+  })
+
+  test("the end waits for what holds the output", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const process = yield* Effect.timed(sandbox.shell("sleep 1 & echo now"))
+    assert.strictEqual(process[1].stdout, "now\n")
+    assert.isAtLeast(Duration.toMillis(process[0]), 900)
+  })
+
+  test("kill -9 -1 ends all but itself", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const process = yield* sandbox.spawn("sleep", ["1007"])
+        assert.strictEqual((yield* sandbox.exec("kill", ["-9", "-1"])).exitCode, 0)
+        assert.strictEqual(yield* process.exitCode, -1)
+      })
+    )
+    assert.strictEqual((yield* sandbox.exec("true")).exitCode, 0)
+  })
+
+  test("a process is in /proc while it lives", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const process = yield* sandbox.spawn("sleep", ["1008"])
+        assert.strictEqual((yield* sandbox.stat(`/proc/${process.pid}`)).kind, "Directory")
+        assert.strictEqual(yield* sandbox.readFileString(`/proc/${process.pid}/cmdline`), "sleep\x001008\x00")
+        yield* process.signal("SIGKILL")
+        yield* process.exitCode
+        assert.isFalse(yield* sandbox.exists(`/proc/${process.pid}`))
+      })
+    )
+  })
+
+  test("ten commands run at the same time", function* () {
+    const { sandbox } = yield* Bench.Shared
+    // Each waits for the file of the next: one after the other, they would never end.
+    const results = yield* Effect.forEach(
+      Array.from({ length: 10 }, (_, index) => index),
+      (index) => {
+        const next = (index + 1) % 10
+        return sandbox.shell(
+          `touch /tmp/turn-${index}; while [ ! -e /tmp/turn-${next} ]; do sleep 0.05; done; echo ${index}`
+        )
+      },
+      { concurrency: "unbounded" }
+    )
+    assert.deepStrictEqual(
+      results.map(({ stdout }) => stdout),
+      Array.from({ length: 10 }, (_, index) => `${index}\n`)
+    )
+  })
+
+  // ---------------------------------------------------------------------------
+  // Terminals
+  // ---------------------------------------------------------------------------
+
+  test("a terminal has a size, shows what is typed, and joins the outputs", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const { exitCode, stdout } = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const script = "tty >/dev/null && stty size; echo err >&2; read line; echo got $line"
+        const process = yield* sandbox.spawn("sh", ["-c", script], { terminal: { rows: 10, columns: 20 } })
+        let stdout = ""
+        const isAsking = yield* Deferred.make<void>()
+        const typed = Effect.as(Deferred.await(isAsking), Bench.encode("typed\n"))
+        yield* Effect.forkScoped(Stream.run(Stream.fromEffect(typed), process.stdin))
+        yield* Stream.runForEach(process.output, ({ _tag, bytes }) => {
+          stdout += `${_tag === "Stdout" ? "" : "stderr: "}${Bench.decode(bytes)}`
+          return stdout.includes("err") ? Deferred.succeed(isAsking, undefined) : Effect.void
+        })
+        return { exitCode: yield* process.exitCode, stdout }
+      })
+    )
+    assert.deepStrictEqual([exitCode, stdout], [0, "10 20\r\nerr\r\ntyped\r\ngot typed\r\n"])
+  })
+
+  test("a terminal can be resized", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const { stdout } = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const process = yield* sandbox.spawn("sh", ["-c", "read line; stty size"], {
+          terminal: { rows: 10, columns: 20 }
+        })
+        yield* process.resize({ rows: 33, columns: 44 })
+        yield* Effect.forkScoped(Stream.run(Stream.make(Bench.encode("now\n")), process.stdin))
+        return yield* Bench.outcome(process)
+      })
+    )
+    assert.include(stdout, "33 44")
+  })
+
+  // ---------------------------------------------------------------------------
+  // Connections
+  // ---------------------------------------------------------------------------
+
+  test("a connection into the guest", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const answer = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const server = yield* sandbox.spawn("nc", ["-l", "-p", "7000", "-e", "/bin/cat"])
+        const connection = yield* Effect.retry(sandbox.guest.connect("127.0.0.1", 7000), {
+          times: 50,
+          schedule: Schedule.spaced("100 millis")
+        })
+        yield* Effect.forkScoped(Stream.run(Stream.make(Bench.encode("ping\n")), connection.write))
+        const text = yield* Stream.mkString(Stream.decodeText(connection.read))
+        return [text, yield* server.exitCode]
+      })
+    )
+    assert.deepStrictEqual(answer, ["ping\n", 0])
+  })
+
+  test("a connection to a port that nobody listens on", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const refused = Effect.scoped(sandbox.guest.connect("127.0.0.1", 7999))
+    assert.strictEqual((yield* Bench.failsWithCode("ECONNREFUSED", refused)).path, "127.0.0.1:7999")
+  })
+
+  test("a connection to a host that is not there", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* Bench.failsWith("FileError", Effect.scoped(sandbox.guest.connect("nobody.invalid", 80)))
+  })
+
+  test("ping and touch", function* () {
+    const { sandbox } = yield* Bench.Shared
+    assert.isTrue(Duration.isDuration(yield* sandbox.ping))
+    yield* sandbox.touch
+  })
+}

@@ -1,0 +1,394 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { afterAll, beforeAll, beforeEach, vi } from "vitest"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import {
+  buildSnapshot,
+  connectToSandbox,
+  launchSandbox,
+  removeSandbox,
+  runInSandbox,
+  Sandbox,
+  SandboxHandle
+} from "../../src/promise.ts"
+import { rejection, twin, untyped, wrongField } from "./support.ts"
+
+const memory = twin()
+
+const snapshot = "base"
+
+let folder = ""
+
+beforeAll(() => {
+  folder = Fs.realpathSync(Fs.mkdtempSync(Path.join(Os.tmpdir(), "project")))
+})
+
+afterAll(() => Fs.rmSync(folder, { recursive: true }))
+
+beforeEach(async () => {
+  await buildSnapshot({ name: snapshot, image: "debian:12", setup: ["mkdir /work", "echo baked > /work/f"] })
+})
+
+const names = async (): Promise<ReadonlyArray<string>> => (await Sandbox.list()).map(({ name }) => name).toSorted()
+
+describe("launchSandbox", () => {
+  it("boots a sandbox from a snapshot, with all that can be said about it", async () => {
+    await using sb = await launchSandbox({
+      snapshot,
+      name: "agent-1",
+      resources: { cpus: 2, memory: "1G" },
+      workdir: "/work",
+      env: { A: "1" },
+      labels: { team: "platform" }
+    })
+    assert.strictEqual(sb.name, "agent-1")
+    assert.strictEqual((await sb.shell("pwd; echo $A; cat f")).stdout(), "/work\n1\nbaked\n")
+    const { labels, status } = await Sandbox.get("agent-1")
+    assert.strictEqual(status, "running")
+    assert.strictEqual(labels["team"], "platform")
+  })
+
+  it("boots many at once from one snapshot, under names of their own", async () => {
+    const all = await Promise.all(["agent-1", "agent-2", "agent-3"].map((name) => launchSandbox({ snapshot, name })))
+    assert.deepStrictEqual(await names(), ["agent-1", "agent-2", "agent-3"])
+    await all[0]?.fs().write("/work/f", "changed")
+    assert.strictEqual(await all[1]?.fs().readToString("/work/f"), "baked\n")
+    await Promise.all(all.map((sb) => sb[Symbol.asyncDispose]()))
+    assert.deepStrictEqual(await names(), [])
+  })
+
+  it("takes the place of a sandbox of the name, unless told not to", async () => {
+    await using first = await launchSandbox({ snapshot, name: "s" })
+    await first.fs().write("/first", "")
+    const error = await rejection(launchSandbox({ snapshot, name: "s", overwrite: false }))
+    assert.strictEqual(error.reason._tag, "AlreadyExists")
+    assert.isTrue(await first.fs().exists("/first"))
+    await using second = await launchSandbox({ snapshot, name: "s" })
+    assert.isFalse(await second.fs().exists("/first"))
+    assert.strictEqual((await rejection(first.exec("true"))).reason._tag, "GuestLost")
+    assert.notStrictEqual(first.id, second.id)
+  })
+
+  it("does not take the second's place when the first is let go", async () => {
+    const first = await launchSandbox({ snapshot, name: "s" })
+    await using second = await launchSandbox({ snapshot, name: "s" })
+    await first[Symbol.asyncDispose]()
+    assert.isTrue((await second.exec("true")).success)
+  })
+
+  it("fails for a snapshot that is not there, and leaves nothing", async () => {
+    const error = await rejection(launchSandbox({ snapshot: "none", name: "s" }))
+    assert.strictEqual(error.reason._tag, "NotFound")
+    assert.include(error.message, 'There is no snapshot named "none"')
+    assert.deepStrictEqual(await names(), [])
+  })
+
+  it("says that it launches only when told to", async () => {
+    const out = vi.spyOn(process.stdout, "write").mockReturnValue(true)
+    try {
+      await (await launchSandbox({ snapshot, name: "quiet" }))[Symbol.asyncDispose]()
+      assert.strictEqual(out.mock.calls.length, 0)
+      await (await launchSandbox({ snapshot, name: "loud", verbose: true }))[Symbol.asyncDispose]()
+      assert.deepStrictEqual(out.mock.calls[0]?.[0], '[lightbox] launching "loud" from "base"\n')
+    } finally {
+      out.mockRestore()
+    }
+  })
+
+  it.each([
+    [{ abc: 80 }, "ports.abc", "Invalid port mapping: NaN → 80"],
+    [{ 8080: "abc" }, "ports.8080", "Invalid port mapping: 8080 → NaN"],
+    [{ abc: "abc" }, "ports.abc", "Invalid port mapping: NaN → NaN"],
+    [{ 0: 80 }, "ports.0", "Invalid port mapping: 0 → 80"]
+  ])("refuses the ports %j", async (ports, field, message) => {
+    const error = await rejection(launchSandbox({ snapshot, name: "s", ports: untyped(ports) }))
+    assert.strictEqual(wrongField(error), field)
+    assert.include(error.message, message)
+  })
+
+  it("takes ports that parse as numbers", async () => {
+    await using sb = await launchSandbox({ snapshot, name: "s", ports: untyped({ 18080: "80" }) })
+    assert.isTrue((await sb.exec("true")).success)
+  })
+
+  it.each([
+    [{ name: "a b" }, "name"],
+    [{ resources: { cpus: -1 } }, "resources.cpus"],
+    [{ resources: { memory: "1K" } }, "resources.memory"],
+    [{ workdir: "work" }, "workdir"],
+    [{ env: { "": "x" } }, "env."],
+    [{ mounts: { work: "." } }, "mounts.work"],
+    [{ mounts: { "/work": 7 } }, "mounts./work"],
+    [{ mounts: { "/work": { volume: "a b" } } }, "mounts./work.name"],
+    [{ mounts: { "/work": { tmpfs: "1K" } } }, "mounts./work.size"],
+    [{ mounts: { "/work": "./not-there" } }, "mounts./work"],
+    [{ mounts: { "/work": { bind: "./not-there" } } }, "mounts./work.hostPath"],
+    [{ network: "some" }, "network"],
+    [{ secrets: { KEY: { value: "x", hosts: [] } } }, "secrets.KEY.hosts"],
+    [{ replce: true }, "replce"]
+  ])("refuses %j before anything boots", async (options, field) => {
+    const before = await memory.count("createSandbox")
+    await using other = await launchSandbox({ snapshot, name: "taken" })
+    const error = await rejection(launchSandbox(untyped({ snapshot, name: "taken", ...options })))
+    assert.strictEqual(wrongField(error), field)
+    // What has the name is still there.
+    assert.isTrue((await other.exec("true")).success)
+    assert.isAtMost(await memory.count("createSandbox"), before + 2)
+  })
+
+  it("names the folder that a mount misses", async () => {
+    const error = await rejection(launchSandbox({ snapshot, name: "s", mounts: { "/work": "./not-there" } }))
+    assert.include(error.message, Path.resolve("not-there"))
+  })
+
+  it("ends and removes the sandbox at the end of a block", async () => {
+    {
+      await using sb = await launchSandbox({ snapshot, name: "s" })
+      assert.deepStrictEqual(await names(), [sb.name])
+    }
+    assert.deepStrictEqual(await names(), [])
+  })
+
+  it("leaves nothing of a launch that is aborted", async () => {
+    await memory.inject(MicrosandboxMemory.hangAt("createSandbox"))
+    const reason = new Error("enough")
+    const launched = launchSandbox({ snapshot, name: "s", signal: AbortSignal.abort(reason) })
+    assert.strictEqual(
+      await launched.then(
+        () => "launched",
+        (error) => error
+      ),
+      reason
+    )
+
+    const controller = new AbortController()
+    const hanging = launchSandbox({ snapshot, name: "s", signal: controller.signal })
+    await vi.waitFor(async () => assert.strictEqual(await memory.count("createSandbox"), 2))
+    controller.abort(reason)
+    assert.strictEqual(
+      await hanging.then(
+        () => "launched",
+        (error) => error
+      ),
+      reason
+    )
+    assert.deepStrictEqual(await names(), [])
+  })
+})
+
+describe("mounts", () => {
+  it("shares a folder of the host, whichever way it is written", async () => {
+    Fs.writeFileSync(Path.join(folder, "f"), "from the host")
+    for (const [index, mount] of [folder, Path.relative(process.cwd(), folder), { bind: folder }].entries()) {
+      await using sb = await launchSandbox({ snapshot, name: "s", mounts: { "/project": mount }, workdir: "/project" })
+      assert.strictEqual((await sb.shell("cat f")).stdout(), "from the host")
+      await sb.shell(`echo ${index} > from-the-guest`)
+      assert.strictEqual(Fs.readFileSync(Path.join(folder, "from-the-guest"), "utf8"), `${index}\n`)
+    }
+  })
+
+  it("refuses writes to a folder or volume that is read-only", async () => {
+    await using sb = await launchSandbox({
+      snapshot,
+      name: "s",
+      mounts: { "/project": { bind: folder, readonly: true }, "/cache": { volume: "cache", readonly: true } }
+    })
+    assert.isFalse((await sb.shell("touch /project/x")).success)
+    assert.isFalse((await sb.shell("touch /cache/x")).success)
+  })
+
+  it("makes a volume when it is first used, shares it, and keeps it", async () => {
+    {
+      const [a, b] = await Promise.all(
+        ["a", "b"].map((name) => launchSandbox({ snapshot, name, mounts: { "/cache": { volume: "npm-cache" } } }))
+      )
+      await a?.shell("echo shared > /cache/f")
+      assert.strictEqual((await b?.shell("cat /cache/f"))?.stdout(), "shared\n")
+      await a?.[Symbol.asyncDispose]()
+      await b?.[Symbol.asyncDispose]()
+    }
+    const out = await runInSandbox({ snapshot, name: "c", mounts: { "/app": { volume: "npm-cache" } } }, (sb) =>
+      sb.exec("cat", ["/app/f"])
+    )
+    assert.strictEqual(out.stdout(), "shared\n")
+  })
+
+  it("gives memory that is gone with the sandbox", async () => {
+    await using sb = await launchSandbox({ snapshot, name: "s", mounts: { "/scratch": { tmpfs: "16M" } } })
+    assert.isTrue((await sb.shell("touch /scratch/x")).success)
+  })
+})
+
+describe("runInSandbox", () => {
+  it("gives what the callback gives, when the sandbox is gone", async () => {
+    const out = await runInSandbox({ snapshot, name: "s" }, (sb) => sb.shell("cat /work/f"))
+    assert.strictEqual(out.stdout(), "baked\n")
+    assert.deepStrictEqual(await names(), [])
+    assert.strictEqual(await runInSandbox({ snapshot, name: "s" }, async () => 7), 7)
+  })
+
+  it("ends the sandbox when the callback fails, in either way", async () => {
+    const reason = new Error("on purpose")
+    const results = await Promise.allSettled([
+      runInSandbox({ snapshot, name: "a" }, () => Promise.reject(reason)),
+      runInSandbox({ snapshot, name: "b" }, () => {
+        throw reason
+      })
+    ])
+    for (const result of results) assert.deepStrictEqual(result, { status: "rejected", reason })
+    assert.deepStrictEqual(await names(), [])
+  })
+
+  it("leaves a sandbox that the callback has detached", async () => {
+    await runInSandbox({ snapshot, name: "s" }, (sb) => sb.detach())
+    assert.strictEqual((await Sandbox.get("s")).status, "running")
+    await removeSandbox("s", { force: true })
+  })
+
+  it("ends commands and sandbox when it is aborted, and then rejects with the reason", async () => {
+    const controller = new AbortController()
+    const reason = new Error("enough")
+    const running = runInSandbox({ snapshot, name: "s", signal: controller.signal }, async (sb) => {
+      const handle = await sb.execStream("sleep", ["1000"])
+      queueMicrotask(() => controller.abort(reason))
+      return await handle.wait()
+    })
+    assert.strictEqual(
+      await running.then(
+        () => "ran",
+        (error) => error
+      ),
+      reason
+    )
+    assert.deepStrictEqual(await names(), [])
+  })
+
+  it("does not care about a signal that aborts afterwards", async () => {
+    const controller = new AbortController()
+    assert.strictEqual(await runInSandbox({ snapshot, name: "s", signal: controller.signal }, async () => 1), 1)
+    controller.abort()
+  })
+})
+
+describe("Sandbox", () => {
+  it("stops, and its record stays until it is removed", async () => {
+    const sb = await launchSandbox({ snapshot, name: "s" })
+    await sb.fs().write("/work/f", "kept")
+    await sb.stop()
+    assert.strictEqual((await Sandbox.get("s")).status, "stopped")
+    const error = await rejection(sb.exec("true"))
+    assert.include(["GuestLost", "NotRunning"], error.reason._tag)
+    const again = await (await Sandbox.get("s")).start()
+    assert.strictEqual(await again.fs().readToString("/work/f"), "kept")
+    assert.deepStrictEqual(await again.stopAndWait(), { code: 0, success: true })
+    await Sandbox.remove("s")
+    assert.deepStrictEqual(await names(), [])
+    await sb[Symbol.asyncDispose]()
+    await again[Symbol.asyncDispose]()
+  })
+
+  it("is killed with all that hangs in it", async () => {
+    const sb = await launchSandbox({ snapshot, name: "s" })
+    const hanging = rejection(sb.exec("sleep", ["1000"]))
+    const handle = await sb.execStream("sleep", ["1000"])
+    await sb.kill()
+    assert.strictEqual((await hanging).reason._tag, "GuestLost")
+    assert.strictEqual((await rejection(handle.wait())).reason._tag, "GuestLost")
+    assert.notStrictEqual((await Sandbox.get("s")).status, "running")
+    await sb[Symbol.asyncDispose]()
+  })
+
+  it("is of no more use once it is detached, and can be connected to", async () => {
+    const sb = await launchSandbox({ snapshot, name: "agent-1" })
+    await sb.detach()
+    assert.include((await rejection(sb.exec("true"))).message, "handle consumed")
+    assert.throws(() => sb.fs(), /handle consumed/)
+    assert.include((await rejection(sb.stop())).message, "handle consumed")
+    await sb[Symbol.asyncDispose]()
+
+    const other = await connectToSandbox("agent-1")
+    assert.strictEqual(other.id, sb.id)
+    assert.strictEqual((await other.shell("cat /work/f")).stdout(), "baked\n")
+    await other[Symbol.asyncDispose]()
+    assert.strictEqual((await Sandbox.get("agent-1")).status, "running")
+    await (await connectToSandbox("agent-1")).stop()
+    assert.strictEqual((await Sandbox.get("agent-1")).status, "stopped")
+  })
+
+  it("can not be connected to when it is not there, or does not run", async () => {
+    assert.strictEqual((await rejection(connectToSandbox("none"))).reason._tag, "NotFound")
+    await using sb = await launchSandbox({ snapshot, name: "s" })
+    await sb.stop()
+    assert.strictEqual((await rejection(connectToSandbox("s"))).reason._tag, "NotRunning")
+  })
+
+  it("is found by name and in the list, running or not", async () => {
+    await using a = await launchSandbox({ snapshot, name: "a" })
+    await using b = await launchSandbox({ snapshot, name: "b" })
+    await b.stop()
+    const all = await Sandbox.list()
+    assert.deepStrictEqual(all.map(({ name, status }) => [name, status]).toSorted(), [
+      ["a", "running"],
+      ["b", "stopped"]
+    ])
+    for (const handle of all) assert.instanceOf(handle, SandboxHandle)
+    const handle = await Sandbox.get("a")
+    assert.strictEqual(handle.id, a.id)
+    assert.instanceOf(handle.createdAt, Date)
+    // What the list gives can be used as it is.
+    const connected = await all.find(({ name }) => name === "a")?.connect()
+    assert.isTrue((await connected?.exec("true"))?.success)
+    assert.strictEqual((await rejection(Sandbox.get("none"))).reason._tag, "NotFound")
+  })
+
+  it("can be stopped, killed, started and removed by handle", async () => {
+    const sb = await launchSandbox({ snapshot, name: "s" })
+    await sb.detach()
+    const handle = await Sandbox.get("s")
+    assert.strictEqual((await rejection(handle.remove())).reason._tag, "StillRunning")
+    await handle.stop()
+    const detached = await handle.startDetached()
+    await detached[Symbol.asyncDispose]()
+    assert.strictEqual((await handle.refresh()).status, "running")
+    await handle.kill()
+    await handle.remove()
+    assert.deepStrictEqual(await names(), [])
+  })
+
+  it("is another one when its name was used again, which a handle notices", async () => {
+    await (await launchSandbox({ snapshot, name: "s" })).detach()
+    const handle = await Sandbox.get("s")
+    await using _ = await launchSandbox({ snapshot, name: "s" })
+    assert.strictEqual((await rejection(handle.kill())).reason._tag, "Replaced")
+    assert.strictEqual((await Sandbox.get("s")).status, "running")
+  })
+
+  it("has no SDK behind it here, and says so", async () => {
+    await using sb = await launchSandbox({ snapshot, name: "s" })
+    assert.strictEqual((await rejection(sb.raw())).reason._tag, "Unsupported")
+    assert.throws(() => Sandbox.builder("x"), /not the SDK's/)
+  })
+})
+
+describe("removeSandbox", () => {
+  it("removes what is stopped, and takes it for done if there is none", async () => {
+    const sb = await launchSandbox({ snapshot, name: "s" })
+    await sb.stop()
+    await removeSandbox("s")
+    await removeSandbox("s")
+    await removeSandbox("s", { force: true })
+    assert.deepStrictEqual(await names(), [])
+    await sb[Symbol.asyncDispose]()
+  })
+
+  it("removes what runs only by force", async () => {
+    await (await launchSandbox({ snapshot, name: "s" })).detach()
+    const error = await rejection(removeSandbox("s"))
+    assert.strictEqual(error.reason._tag, "StillRunning")
+    assert.strictEqual((await Sandbox.get("s")).status, "running")
+    await removeSandbox("s", { force: true })
+    assert.deepStrictEqual(await names(), [])
+  })
+})
