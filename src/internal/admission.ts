@@ -27,13 +27,47 @@ export const Budget = Schema.Struct({
   timeout: Schema.optional(DurationInput)
 })
 
-/** Room that a sandbox has. */
+/**
+ * Room that a sandbox has in the budget of its driver.
+ *
+ * **Example** (Giving room back early)
+ *
+ * ```ts
+ * import type * as Effect from "effect/Effect"
+ * import type { Microsandbox } from "effect-lightbox"
+ *
+ * export const leave = (room: Microsandbox.Room): Effect.Effect<void> => room.release
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Room {
   /** Gives it back before the scope closes. */
   readonly release: Effect.Effect<void>
 }
 
-/** Room for sandboxes. */
+/**
+ * What a driver lets boot: it makes those wait, in order, that its budget has
+ * no room for. See `budget` of {@link LayerOptions}.
+ *
+ * **Example** (Booting something of one's own within the budget)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { Microsandbox } from "effect-lightbox"
+ *
+ * export const create = (request: Microsandbox.CreateSandbox) =>
+ *   Effect.gen(function* () {
+ *     const driver = yield* Microsandbox.Microsandbox
+ *     yield* driver.admission.admit("create", 512)
+ *     return yield* driver.admission.boot(driver.createSandbox(request))
+ *   })
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Admission {
   /** Takes room for a sandbox with so much memory (MiB; undefined: the default) until the scope closes. */
   readonly admit: (method: string, memory: number | undefined) => Effect.Effect<Room, LightboxError, Scope.Scope>

@@ -23,7 +23,20 @@ export type Kind = (typeof kinds)[number]
 
 const kinds = ["sandbox", "capture", "load", "file", "name", "use"] as const
 
-/** Something that an owner is about to make, has made, or is about to remove. */
+/**
+ * Something that an owner is about to make, has made, or is about to remove.
+ *
+ * **Example** (The note of a sandbox)
+ *
+ * ```ts
+ * import type { Microsandbox } from "effect-lightbox"
+ *
+ * export const note: Microsandbox.Note = { kind: "sandbox", token: "0f2c7a", name: "worker" }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Note {
   readonly kind: Kind
   /** Different for every note. */
@@ -31,7 +44,26 @@ export interface Note {
   readonly name: string
 }
 
-/** This process as an owner. */
+/**
+ * This process as an owner: it notes what it makes before it makes it, so that
+ * another process can remove it if this one is killed.
+ *
+ * **Example** (Noting a sandbox for as long as it is there)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { Microsandbox } from "effect-lightbox"
+ *
+ * export const noted = (note: Microsandbox.Note) =>
+ *   Effect.gen(function* () {
+ *     const { owner } = yield* Microsandbox.Microsandbox
+ *     yield* Effect.acquireRelease(owner.note(note), () => owner.forget(note))
+ *   })
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Owner {
   /** Different for every process. The lease is taken when it is first asked for. */
   readonly id: Effect.Effect<string, LightboxError>

@@ -32,7 +32,7 @@ export const listen = (path: string): Promise<Listener> =>
       readers.set(reader, "")
       reader.unref()
       reader.setEncoding("utf8")
-      reader.on("data", (text) => {
+      reader.on("data", (text: string) => {
         const heard = `${readers.get(reader) ?? ""}${text}`
         if (heard.length <= maxHeardLength) readers.set(reader, heard)
         else reader.destroy()
