@@ -39,7 +39,7 @@ export interface Export {
 }
 
 const declaration =
-  /^export (?:declare |abstract |async )*(?:const|class|interface|type|function\*?) (?<name>\w+)|^export (?:type )?\{(?<names>[^}]*)\}(?: from "(?<from>[^"]+)")?/gm
+  /^export (?:declare |abstract |async )*(?:const|class|interface|type|function\*?|\* as) (?<name>\w+)|^export (?:type )?\{(?<names>[^}]*)\}(?: from "(?<from>[^"]+)")?/gm
 
 /** What a module exports, with the declarations of what it passes on from others. */
 export const exportsOf = (path: string): ReadonlyArray<Export> => {

@@ -72,7 +72,7 @@ export const connect = Effect.fnUntraced(function* (options: {
     channel.loss = error
     channel.flow.openUnsafe()
     Deferred.doneUnsafe(gone, Effect.succeed(error))
-    for (const session of [...channel.sessions]) session(error)
+    for (const session of channel.sessions) session(error)
     channel.sessions.clear()
   }
   yield* Effect.acquireRelease(
@@ -606,7 +606,7 @@ const spawn = Effect.fnUntraced(function* (
         channel,
         "spawn",
         Effect.raceFirst(
-          Effect.catch(written, () =>
+          Effect.catchTag(written, "Errno", () =>
             Effect.sync(() => {
               stdin.isOpen = false
             })

@@ -107,7 +107,7 @@ export class Machine implements Procfs.MachineInfo {
 
   /** Ends everything that is connected to it. */
   lose(problem: string): void {
-    for (const watcher of [...this.watchers]) watcher(problem)
+    for (const watcher of this.watchers) watcher(problem)
     Deferred.doneUnsafe(this.lost, Effect.void)
   }
 
@@ -162,12 +162,12 @@ export class Machine implements Procfs.MachineInfo {
 
   /** Sends a signal to all processes of a group. */
   signalGroup(group: number, signal: number): void {
-    for (const process of [...this.processes.values()]) if (process.group === group) process.signal(signal)
+    for (const process of this.processes.values()) if (process.group === group) process.signal(signal)
   }
 
   /** Sends a signal to all that somebody may send it to, but not to the sender itself. */
   signalAll(actor: Actor, signal: number): void {
-    for (const process of [...this.processes.values()]) {
+    for (const process of this.processes.values()) {
       const isAllowed = actor.uid === 0 || actor.uid === process.actor.uid
       if (process.pid !== actor.pid && isAllowed) process.signal(signal)
     }

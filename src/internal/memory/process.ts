@@ -204,6 +204,19 @@ export class Process {
     )
   }
 
+  /** Reads up to the end of a line and no further: what follows is for others. */
+  readLine(fd: number): Effect.Effect<string, Errno> {
+    return Effect.gen({ self: this }, function* () {
+      let line = ""
+      for (;;) {
+        const bytes = yield* this.read(fd, 1)
+        if (bytes.length === 0) return line
+        line += fromBytes(bytes)
+        if (line.endsWith("\n")) return line
+      }
+    })
+  }
+
   writeBytes(fd: number, bytes: Uint8Array): Effect.Effect<void, Errno> {
     return this.running.await.pipe(
       Effect.andThen(this.descriptor(fd)),

@@ -219,7 +219,7 @@ const run = (
             const before = space
             space = space.replace(action.pattern, (...parts) => {
               count++
-              const whole = String(parts[0])
+              const [whole] = parts
               const isWanted = action.isGlobal ? count >= action.which : count === action.which
               const end = parts.findIndex((part) => typeof part === "number")
               const groups = parts.slice(0, end).map((part) => (part === undefined ? undefined : String(part)))
@@ -229,7 +229,7 @@ const run = (
             break
           }
           case "Translate": {
-            space = [...space].map((character) => action.to[action.from.indexOf(character)] ?? character).join("")
+            space = Array.from(space, (byte) => action.to[action.from.indexOf(byte)] ?? byte).join("")
             break
           }
           case "Delete": {

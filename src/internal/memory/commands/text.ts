@@ -478,7 +478,7 @@ export const tac: Program = filter((text) =>
 
 export const rev: Program = filter((text) =>
   linesOf(text)
-    .map((line) => `${[...line].toReversed().join("")}\n`)
+    .map((line) => `${Array.from(line).toReversed().join("")}\n`)
     .join("")
 )
 

@@ -8,7 +8,8 @@ import { kill } from "../commands/kill.ts"
 import { printf } from "../commands/printf.ts"
 import { test } from "../commands/test.ts"
 import { parse as parseSignal } from "../signals.ts"
-import { Jump, type Outcome, readLine, type Shell } from "./shell.ts"
+import { Jump, type Outcome } from "./outcome.ts"
+import type { Shell } from "./shell.ts"
 
 export type Builtin = (shell: Shell, argv: ReadonlyArray<string>) => Outcome
 
@@ -121,8 +122,8 @@ const read: Builtin = (shell, argv) =>
   Effect.gen(function* () {
     const isRaw = argv.includes("-r")
     const names = argv.slice(1).filter((word) => !word.startsWith("-"))
-    let line = yield* readLine(shell.process, 0)
-    while (!isRaw && line.endsWith("\\\n")) line = line.slice(0, -2) + (yield* readLine(shell.process, 0))
+    let line = yield* shell.process.readLine(0)
+    if (!isRaw) while (line.endsWith("\\\n")) line = line.slice(0, -2) + (yield* shell.process.readLine(0))
     const isComplete = line.endsWith("\n")
     const text = (isComplete ? line.slice(0, -1) : line).replace(isRaw ? /$^/ : /\\(.)/g, "$1")
     const separators = (shell.get("IFS") ?? " \t\n").replace(/[\\\]^-]/g, "\\$&")

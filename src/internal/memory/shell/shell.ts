@@ -1,7 +1,6 @@
 /**
  * The guest's shell: runs parsed scripts in a process.
  */
-import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { fromBytes, toBytes } from "../byteString.ts"
@@ -12,17 +11,9 @@ import { signals } from "../../signals.ts"
 import { describe as describeSignal } from "../signals.ts"
 import * as Arithmetic from "./arithmetic.ts"
 import { builtins } from "./builtins.ts"
+import { Jump, type Outcome } from "./outcome.ts"
 import { expandPath, matches, type Segment, toRegExpSource } from "./pattern.ts"
 import * as Syntax from "./syntax.ts"
-
-/** What leaves a list of commands before its end. */
-export class Jump extends Data.TaggedError("Jump")<{
-  readonly kind: "Exit" | "Return" | "Break" | "Continue"
-  /** The status of an exit or return; how many loops otherwise. */
-  readonly count: number
-}> {}
-
-export type Outcome = Effect.Effect<number, Errno | Jump>
 
 interface Variable {
   value: string | undefined
@@ -173,7 +164,7 @@ export class Shell {
     return Effect.gen({ self: this }, function* () {
       let text = ""
       for (;;) {
-        const line = yield* readLine(this.process, fd)
+        const line = yield* this.process.readLine(fd)
         text += line
         const isEnd = line === ""
         if (text === "") return this.status
@@ -865,18 +856,6 @@ const splitFields = (value: string, separators: string): ReadonlyArray<string | 
   if (piece !== "") pieces.push(piece)
   return pieces
 }
-
-/** Reads up to the end of a line and no further: what follows is for others. */
-export const readLine = (process: Process, fd: number): Effect.Effect<string, Errno> =>
-  Effect.gen(function* () {
-    let line = ""
-    for (;;) {
-      const bytes = yield* process.read(fd, 1)
-      if (bytes.length === 0) return line
-      line += fromBytes(bytes)
-      if (line.endsWith("\n")) return line
-    }
-  })
 
 /** The program `sh`. */
 export const program: Program = (process) =>
