@@ -329,10 +329,10 @@ describe("Sandbox", () => {
     await using b = await launchSandbox({ snapshot, name: "b" })
     await b.stop()
     const all = await Sandbox.list()
-    assert.deepStrictEqual(all.map(({ name, status }) => [name, status]).toSorted(), [
-      ["a", "running"],
-      ["b", "stopped"]
-    ])
+    assert.deepStrictEqual(Object.fromEntries(all.map(({ name, status }) => [name, status])), {
+      a: "running",
+      b: "stopped"
+    })
     for (const handle of all) assert.instanceOf(handle, SandboxHandle)
     const handle = await Sandbox.get("a")
     assert.strictEqual(handle.id, a.id)

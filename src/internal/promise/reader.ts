@@ -29,9 +29,10 @@ export const open = Effect.fnUntraced(function* <A>(
   // Whoever waits for more when the scope closes learns that there is no more.
   yield* Effect.addFinalizer(() => end())
   return {
+    // An end that was given counts for more than what the stream itself says because of it.
     next: Effect.raceFirst(
-      Pull.catchDone(pull, () => Effect.succeed<ReadonlyArray<A>>([])),
-      Deferred.await(over)
+      Deferred.await(over),
+      Pull.catchDone(pull, () => Effect.succeed<ReadonlyArray<A>>([]))
     ),
     end
   }
@@ -53,7 +54,11 @@ export class Reader<A> {
   async next(signal: AbortSignal | undefined): Promise<A | null> {
     signal?.throwIfAborted()
     try {
-      if (this.#pieces.length === 0 && !this.#isOver) this.#pieces = await run(this.#source.next, signal)
+      if (this.#pieces.length === 0 && !this.#isOver) {
+        this.#pieces = await run(this.#source.next, signal)
+        // What is closed by the signal has no more pieces, and may say so first.
+        signal?.throwIfAborted()
+      }
       const [piece, ...others] = this.#pieces
       this.#pieces = others
       if (piece !== undefined) return piece
