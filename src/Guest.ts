@@ -34,6 +34,22 @@ import type { LightboxError } from "./LightboxError.ts"
 export type Word = string | Redacted.Redacted<string>
 
 /**
+ * Who owns a file: ids, or names that the guest knows.
+ *
+ * **Example** (The user app and its group)
+ *
+ * ```ts
+ * import type { Guest } from "effect-lightbox"
+ *
+ * export const owner: Guest.Owner = "app:app"
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Owner = string | { readonly uid: number; readonly gid: number }
+
+/**
  * A command to run in the guest. `argv` is executed as it is, without a shell.
  *
  * **Details**

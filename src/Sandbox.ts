@@ -103,6 +103,29 @@ export interface StreamOptions<E = never, R = never> extends Omit<ExecOptions<E,
 }
 
 /**
+ * Options of a {@link Sandbox}'s `copyIn`.
+ *
+ * **Example** (Sources without what is built of them)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox"
+ *
+ * export const options: Sandbox.CopyInOptions = { ignore: ["node_modules", "dist"], owner: "node" }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface CopyInOptions {
+  /** Patterns as in a `.gitignore`, relative to the folder that is copied. Default: none. */
+  readonly ignore?: ReadonlyArray<string> | undefined
+  /** Permission bits of files (folders get the execute bits, too). Default: those on the host. */
+  readonly mode?: number | undefined
+  /** Default: root. */
+  readonly owner?: Guest.Owner | undefined
+}
+
+/**
  * What happens while a command runs, in order. `Exited` is the last.
  *
  * **Example** (Showing output as it comes)
@@ -231,6 +254,17 @@ export interface Sandbox {
   readonly rename: (from: string, to: string) => Effect.Effect<void, LightboxError>
   /** Copies one file inside the guest. */
   readonly copyFile: (from: string, to: string) => Effect.Effect<void, LightboxError>
+  /**
+   * Copies a file of this host, or what is in a folder, into the guest, and makes the folders above it. Permissions
+   * are kept. The guest needs `tar`.
+   */
+  readonly copyIn: (hostPath: string, path: string, options?: CopyInOptions) => Effect.Effect<void, LightboxError>
+  /**
+   * Copies a file of the guest, or what is in a folder, to this host, and makes the folders above it. Permissions are
+   * kept, but for setuid and setgid; what leads out of the folder, such as a link, is refused with `FileError`. The
+   * guest needs `tar` for a folder. When it fails, what was copied by then stays.
+   */
+  readonly copyOut: (path: string, hostPath: string) => Effect.Effect<void, LightboxError>
 
   /** What the runtime knows of the sandbox now. */
   readonly info: Effect.Effect<Microsandbox.SandboxInfo, LightboxError>
@@ -357,6 +391,8 @@ const decodeReleaseTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox
 const decodeOverwrite = decoder(Schema.UndefinedOr(Schema.Boolean), "Sandbox.launch", "overwrite")
 const decodeSnapshotName = decoder(CString, "Sandbox.launch", "snapshot")
 const decodeName = decoder(Name, "Sandbox.connect", "name")
+const decodeRestartName = decoder(Name, "Sandbox.restart", "name")
+const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.restart", "timeout")
 
 /**
  * Boots a sandbox that lives until the scope closes.
@@ -600,6 +636,33 @@ export const start = Effect.fn("Sandbox.start")(function* (
   return make(driver, started, yield* driver.connect(started), () =>
     Effect.andThen(driver.detachSandbox(started), disown(state, room))
   )
+})
+
+/**
+ * Shuts a sandbox down, killing it after `timeout` (default 10 seconds), and
+ * boots it again with the disk it had: {@link start} of one that runs or is
+ * stopped. Handles made before are of no use afterwards.
+ *
+ * **Example** (After changing what only counts at boot)
+ *
+ * ```ts
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const restarted = Sandbox.restart("agent-1", { detached: true })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const restart = Effect.fn("Sandbox.restart")(function* (
+  name: string,
+  options?: { readonly detached?: boolean | undefined; readonly timeout?: Duration.Input | undefined }
+): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  const info = yield* driver.getSandbox(yield* decodeRestartName(name))
+  const timeout = yield* decodeRestartTimeout(options?.timeout)
+  if (info.status === "running") yield* driver.stopSandbox(info, { timeout })
+  return yield* start(name, options)
 })
 
 /**

@@ -248,7 +248,7 @@ export interface CommandStepOptions extends StepOptions {
  * @category options
  * @since 0.1.0
  */
-export type Owner = string | { readonly uid: number; readonly gid: number }
+export type Owner = Guest.Owner
 
 /**
  * Options of {@link copy}.

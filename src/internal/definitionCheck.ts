@@ -10,13 +10,13 @@ import { SandboxConfig } from "../SandboxConfig.ts"
 import type { Definition, Step } from "../Snapshot.ts"
 import {
   checkMountPath,
+  copyOptions,
   CString,
   DurationInput,
   Env,
   GuestPath,
   HostPath,
   ImageReference,
-  intBetween,
   Labels,
   Name,
   notBlank,
@@ -58,12 +58,6 @@ const commandOptions = Schema.Struct({
   )
 })
 
-const Mode = Schema.optional(intBetween(0, 0o7777))
-
-const Id = intBetween(0, 0xffff_fffe)
-
-const Owner = Schema.optional(Schema.Union([User, Schema.Struct({ uid: Id, gid: Id })]))
-
 const StepSchema = Schema.TaggedUnion({
   Shell: { declaredAt: Schema.Unknown, script: notBlank("a script"), options: commandOptions },
   Exec: {
@@ -79,16 +73,14 @@ const StepSchema = Schema.TaggedUnion({
     to: GuestPath,
     options: Schema.Struct({
       ...commonOptions,
-      ignore: Schema.optional(Schema.Array(Schema.NonEmptyString)),
-      mode: Mode,
-      owner: Owner
+      ...copyOptions
     })
   },
   Write: {
     declaredAt: Schema.Unknown,
     path: GuestPath,
     content: Schema.Union([Schema.String, Schema.Uint8Array]),
-    options: Schema.Struct({ ...commonOptions, mode: Mode, owner: Owner })
+    options: Schema.Struct({ ...commonOptions, mode: copyOptions.mode, owner: copyOptions.owner })
   },
   Workdir: { declaredAt: Schema.Unknown, path: GuestPath, options: Schema.Struct(commonOptions) },
   Effect: {

@@ -139,7 +139,10 @@ export const pack = (
 const modeOf = (own: number, isFolder: boolean, wanted: number | undefined): number =>
   wanted === undefined ? own & 0o7777 : isFolder ? wanted | ((wanted & 0o444) >> 2) : wanted
 
-/** Unpacks a tar stream into a folder of the host. Paths and links that lead out of it are refused. */
+/** Only who may read, write and run: bits that lend rights to whoever runs a file stay in the guest. */
+const permissions = 0o777
+
+/** Unpacks a tar stream into a folder of the host, made if missing. Paths and links that lead out of it are refused. */
 export const unpack = <E, R>(
   method: string,
   root: string,
@@ -148,7 +151,33 @@ export const unpack = <E, R>(
   Stream.run(
     archive,
     Sink.fromWritableStream({
-      evaluate: () => Writable.toWeb(TarFiles.unpackTar(root)),
+      evaluate: () =>
+        Writable.toWeb(
+          TarFiles.unpackTar(root, {
+            map: (header) => ({ ...header, ...(header.mode === undefined ? {} : { mode: header.mode & permissions }) })
+          })
+        ),
       onError: failure(method, root)
     })
+  )
+
+/** Writes a file of the host, and makes the folders above it. */
+export const write = <E, R>(
+  method: string,
+  path: string,
+  content: Stream.Stream<Uint8Array, E, R>,
+  options: { readonly mode: number }
+): Effect.Effect<void, LightboxError | E, R> =>
+  Effect.andThen(
+    Effect.tryPromise({
+      try: () => Fs.mkdir(Path.dirname(path), { recursive: true }),
+      catch: failure(method, path)
+    }),
+    Stream.run(
+      content,
+      Sink.fromWritableStream({
+        evaluate: () => Writable.toWeb(FsSync.createWriteStream(path, { mode: options.mode & permissions })),
+        onError: failure(method, path)
+      })
+    )
   )

@@ -7,13 +7,27 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
+import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
 import type { LightboxError } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { ExecEvent, ExecOptions, Sandbox, StreamOptions } from "../Sandbox.ts"
 import { attach } from "./attach.ts"
 import * as Execution from "./execution.ts"
-import { checkVariable, CString, DurationInput, GuestPath, intBetween, recordOf, Rlimits, User } from "./schemas.ts"
+import * as GuestFiles from "./guestFiles.ts"
+import * as HostFiles from "./hostFiles.ts"
+import {
+  checkVariable,
+  copyOptions,
+  CString,
+  DurationInput,
+  GuestPath,
+  HostPath,
+  intBetween,
+  recordOf,
+  Rlimits,
+  User
+} from "./schemas.ts"
 import { millis } from "./time.ts"
 import { decoder } from "./validation.ts"
 
@@ -118,6 +132,10 @@ const decodeQuery = decoder(
   }),
   "Sandbox.logs"
 )
+
+const decodeCopyIn = decoder(Schema.Struct({ from: HostPath, to: GuestPath, ...copyOptions }), "Sandbox.copyIn")
+
+const decodeCopyOut = decoder(Schema.Struct({ from: GuestPath, to: HostPath }), "Sandbox.copyOut")
 
 const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive")
 
@@ -275,6 +293,15 @@ export const make = (
       ),
     rename: guest.rename,
     copyFile: guest.copyFile,
+    copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
+      const { from, to, ...rest } = yield* decodeCopyIn({ from: hostPath, to: path, ...options })
+      const files = yield* HostFiles.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
+      yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
+    }),
+    copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath) {
+      const { from, to } = yield* decodeCopyOut({ from: path, to: hostPath })
+      yield* GuestFiles.copyOut(guest, "Sandbox.copyOut", from, to)
+    }),
 
     info: driver.getSandbox(info.name),
     stop: (options) => driver.stopSandbox(info, options),

@@ -178,3 +178,12 @@ export const checkMountPath = (path: string): string | undefined =>
       : /[:;]/.test(path)
         ? 'expected a path without ":" and ";"'
         : undefined
+
+const Id = intBetween(0, 0xffff_fffe)
+
+/** What files become that are copied into a guest. */
+export const copyOptions = {
+  ignore: Schema.optional(Schema.Array(Schema.NonEmptyString)),
+  mode: Schema.optional(intBetween(0, 0o7777)),
+  owner: Schema.optional(Schema.Union([User, Schema.Struct({ uid: Id, gid: Id })]))
+}

@@ -3,18 +3,17 @@
  * next step may find it.
  */
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
-import { CommandFailed, FileError, LightboxError, Unknown } from "../LightboxError.ts"
+import { CommandFailed, LightboxError, Unknown } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type * as Sandbox from "../Sandbox.ts"
-import type { Owner, StepSecret } from "../Snapshot.ts"
+import type { StepSecret } from "../Snapshot.ts"
 import { shown } from "./agentGuest.ts"
 import * as Execution from "./execution.ts"
-import * as HostFiles from "./hostFiles.ts"
+import * as GuestFiles from "./guestFiles.ts"
 import type { KeyedUnit } from "./plan.ts"
 import { make as makeHandle } from "./sandboxHandle.ts"
 import * as Secrets from "./secrets.ts"
@@ -50,7 +49,12 @@ export const run = <E, R>(
     case "Exec":
       return command(guest, unit, step.argv, step.options, secrets, onOutput)
     case "Copy":
-      return copy(guest, step.from, step.to, unit.files ?? [], step.options)
+      return GuestFiles.copyIn(guest, method, {
+        ...step.options,
+        from: step.from,
+        to: step.to,
+        files: unit.files ?? []
+      })
     case "Write":
       return write(guest, step.path, step.content, step.options)
     case "Workdir":
@@ -174,10 +178,10 @@ const write = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   path: string,
   content: string | Uint8Array,
-  options: { readonly mode?: number | undefined; readonly owner?: Owner | undefined }
+  options: { readonly mode?: number | undefined; readonly owner?: Guest.Owner | undefined }
 ): Effect.fn.Return<void, LightboxError> {
   yield* guest.makeDirectory(Path.posix.dirname(path))
-  const owner = yield* resolveOwner(guest, options.owner)
+  const owner = yield* GuestFiles.resolveOwner(guest, method, options.owner)
   yield* Effect.scoped(
     Effect.gen(function* () {
       const file = yield* guest.open(path, { write: true, create: true, truncate: true })
@@ -186,73 +190,6 @@ const write = Effect.fnUntraced(function* (
     })
   )
 })
-
-const copy = Effect.fnUntraced(function* (
-  guest: Guest.Guest,
-  from: string,
-  to: string,
-  files: ReadonlyArray<HostFiles.HostFile>,
-  options: { readonly mode?: number | undefined; readonly owner?: Owner | undefined }
-): Effect.fn.Return<void, LightboxError> {
-  const isSingle = files.length === 1 && files[0]?.path === ""
-  const folder = isSingle ? Path.posix.dirname(to) : to
-  const owner = yield* resolveOwner(guest, options.owner)
-  const isNew = Option.isNone(yield* Effect.option(guest.stat(folder)))
-  yield* guest.makeDirectory(folder)
-  if (isNew && !isSingle && owner !== undefined) yield* guest.setAttributes(folder, owner)
-  const archive = HostFiles.pack(method, Path.resolve(from), files, {
-    name: Path.posix.basename(to),
-    mode: options.mode,
-    owner: owner ?? { uid: 0, gid: 0 }
-  })
-  const { exitCode, stderr, stdout } = yield* Execution.collect(
-    guest,
-    method,
-    { argv: ["tar", "-xf", "-", "-C", folder], workdir: "/", user: "0:0" },
-    { input: archive, maxOutput: 1024 * 1024 }
-  )
-  if (exitCode !== 0)
-    return yield* Execution.failed(method, ["tar", "-xf", "-", "-C", folder], exitCode, stdout, stderr)
-})
-
-/** Names of users and groups are the guest's. */
-const resolveOwner = Effect.fnUntraced(function* (
-  guest: Guest.Guest,
-  owner: Owner | undefined
-): Effect.fn.Return<{ readonly uid: number; readonly gid: number } | undefined, LightboxError> {
-  if (owner === undefined || typeof owner === "object") return owner
-  const [user = "", group] = owner.split(":")
-  const isNumber = (id: string) => /^\d+$/.test(id)
-  // Ids need no names: a guest may have neither file.
-  const find = (path: string, id: string) =>
-    Effect.option(
-      Effect.flatMap(readText(guest, path), (text) =>
-        Effect.fromNullishOr(
-          text
-            .split("\n")
-            .map((line) => line.split(":"))
-            .find((fields) => fields[0] === id || fields[2] === id)
-        )
-      )
-    )
-  const unknown = (path: string, id: string) =>
-    new LightboxError({
-      method,
-      reason: new FileError({ operation: "chown", path, code: "EINVAL", problem: `the guest knows no ${id}` })
-    })
-  const account = yield* find("/etc/passwd", user)
-  if (Option.isNone(account) && !isNumber(user)) return yield* unknown("/etc/passwd", user)
-  const [, , uid = user, primary = uid] = Option.getOrElse(account, () => [])
-  if (group === undefined || isNumber(group)) return { uid: Number(uid), gid: Number(group ?? primary) }
-  const found = yield* find("/etc/group", group)
-  if (Option.isNone(found)) return yield* unknown("/etc/group", group)
-  return { uid: Number(uid), gid: Number(found.value[2]) }
-})
-
-const readText = (guest: Guest.Guest, path: string): Effect.Effect<string, LightboxError> =>
-  Effect.scoped(
-    Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.read())))
-  )
 
 // =============================================================================
 // Between steps
@@ -273,7 +210,7 @@ export const settle = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.f
     { argv: ["kill", "-9", "-1"], workdir: "/", user: "0:0" },
     { input: undefined, maxOutput: 65_536 }
   ).pipe(Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.void))
-  const mounts = (yield* readText(guest, "/proc/mounts")).split("\n").map((line) => line.split(" "))
+  const mounts = (yield* GuestFiles.readText(guest, "/proc/mounts")).split("\n").map((line) => line.split(" "))
   const mountPoints = mounts.map(([, path = ""]) => unescapeMountPoint(path))
   for (const [index, [, , type]] of mounts.entries()) {
     const path = mountPoints[index] ?? ""
