@@ -217,7 +217,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   let failed = 0
   let handedOut = 0
   let isClosed = false
-  const isDue = yield* Latch.make()
+  const isDue = yield* Latch.make(true)
 
   // What is registered first ends last: by then no fiber adds a member any more.
   yield* Effect.addFinalizer(() => Effect.forEach(members, destroy, { concurrency: "unbounded", discard: true }))
@@ -235,6 +235,9 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   // ---------------------------------------------------------------------------
 
   const isOutdated = (member: Member) => member.origin !== origin.key || member.renewAt <= now()
+
+  const isUnfit = (member: Member) =>
+    member.expiresAt <= now() || (options.rollOver === "at-once" && member.origin !== origin.key)
 
   const remove = (member: Member): Effect.Effect<void> =>
     Effect.ensuring(
@@ -264,6 +267,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
 
   /** Gives a sandbox to who waits longest, or keeps it for who comes. */
   const offer = (member: Member): void => {
+    if (isUnfit(member)) return dismiss(member)
     const [waiter] = waiters
     if (waiter === undefined) ready = [...ready, member]
     else {
@@ -284,8 +288,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   const tend = (): void => {
     if (isClosed) return
     for (const member of ready) {
-      const isUnfit = member.expiresAt <= now() || (options.rollOver === "at-once" && member.origin !== origin.key)
-      if (isUnfit || (ready.length > least && isOutdated(member))) dismiss(member)
+      if (isUnfit(member) || (ready.length > least && isOutdated(member))) dismiss(member)
     }
     // Without room for another, one has to go first.
     const outdated = ready.length === options.max ? ready.find(isOutdated) : undefined
@@ -489,7 +492,8 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
       Stream.unwrap(
         Effect.map(decodeRunMany(runOptions ?? {}), ({ concurrency, ordered, settings }) =>
           Stream.mapEffect(
-            Stream.zipWithIndex(Stream.fromIterable(jobs)),
+            // One by one: a job begins when it is wanted.
+            Stream.zipWithIndex(Stream.fromIterable(jobs, { chunkSize: 1 })),
             ([job, index]) => {
               const attempt = use(job, settings)
               const work = runOptions?.retry === undefined ? attempt : Effect.retry(attempt, runOptions.retry)
