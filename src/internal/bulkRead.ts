@@ -9,7 +9,6 @@
  * the agent, which also knows the kernel's error.
  */
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Request from "effect/Request"
 import * as RequestResolver from "effect/RequestResolver"
 import { unpackTar } from "modern-tar"
@@ -48,9 +47,8 @@ export const makeReader = (
         entries,
         (entry) => {
           const bytes = files.get(entry.request.path)
-          return bytes === undefined
-            ? Effect.map(Effect.exit(readOne(entry.request.path)), entry.completeUnsafe)
-            : Effect.sync(() => entry.completeUnsafe(Exit.succeed(bytes)))
+          const read = bytes === undefined ? readOne(entry.request.path) : Effect.succeed(bytes)
+          return Effect.map(Effect.exit(read), (exit) => entry.completeUnsafe(exit))
         },
         { concurrency: "unbounded", discard: true }
       )

@@ -40,10 +40,10 @@ const wholeFiles: ReadonlyArray<Behaviour> = [
   ),
   same(
     "writeFile and readFile take files that are larger than a message",
-    [5_000_000, true],
+    [2_500_000, true],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
-        const bytes = Uint8Array.from({ length: 5_000_000 }, (_, index) => index * 7)
+        const bytes = Uint8Array.from({ length: 2_500_000 }, (_, index) => index * 7)
         yield* fs.writeFile(`${folder}/file`, bytes)
         const read = yield* fs.readFile(`${folder}/file`)
         return [read.length, read.every((byte, index) => byte === bytes[index])]
@@ -154,7 +154,11 @@ const wholeFiles: ReadonlyArray<Behaviour> = [
         const others = ["empty", "link", "missing", ".", "loop"].map((name) => `${folder}/${name}`)
         return yield* Effect.forEach(
           [...names, ...others],
-          (path) => Effect.catch(fs.readFileString(path), ({ reason }) => Effect.succeed(reason._tag)),
+          (path) =>
+            Effect.match(fs.readFileString(path), {
+              onFailure: ({ reason }): string => reason._tag,
+              onSuccess: (content) => content
+            }),
           { concurrency: "unbounded" }
         )
       })

@@ -1,5 +1,4 @@
-/** The behaviours that programs may expect, in guests of a small and of a big image, beside the host that they run on. */
-import * as NodeServices from "@effect/platform-node/NodeServices"
+/** The behaviours that programs may expect, in guests of a small and of a big image. */
 import { layer } from "@effect/vitest"
 import * as Layer from "effect/Layer"
 import { afterAll } from "vitest"
@@ -9,10 +8,6 @@ import * as Busybox from "../images/Busybox.ts"
 import * as Debian from "../images/Debian.ts"
 import * as Support from "../microvm/support.ts"
 import * as Suite from "./suite.ts"
-
-layer(NodeServices.layer, { excludeTestServices: true })("on the host", (it) =>
-  Suite.register(it, { name: "host", kind: "host" })
-)
 
 layer(Support.layer, { excludeTestServices: true })("in a guest", (it) => {
   for (const [name, image] of [
