@@ -275,8 +275,7 @@ const advance = Effect.fnUntraced(function* <E, R>(
   for (let position = planned.done; position < units.length; position++) {
     const unit = units[position]
     if (unit === undefined) break
-    const started = yield* Clock.currentTimeMillis
-    yield* runUnit(context, builders, planned, unit).pipe(
+    spentMillis += yield* runUnit(context, builders, planned, unit).pipe(
       Effect.onError((cause) =>
         // What the step started from is worth keeping: a build that is run again starts there.
         policy === "auto" && options.keepBuilder !== true && position > planned.done && !Cause.hasInterruptsOnly(cause)
@@ -284,7 +283,6 @@ const advance = Effect.fnUntraced(function* <E, R>(
           : Effect.void
       )
     )
-    spentMillis += (yield* Clock.currentTimeMillis) - started
     const nextUnit = units[position + 1]
     const isKept =
       nextUnit === undefined ||
@@ -396,12 +394,13 @@ const decodeChain = Schema.decodeOption(chainCodec)
 // One step
 // =============================================================================
 
+/** Runs a step, and tells how many milliseconds the attempt took that went well. */
 const runUnit = Effect.fnUntraced(function* <E, R>(
   context: Context<E, R>,
   builders: Builders<E, R>,
   planned: Planning.Planned<E, R>,
   unit: Planning.KeyedUnit<E, R>
-): Effect.fn.Return<void, LightboxError | E, R | Scope.Scope> {
+): Effect.fn.Return<number, LightboxError | E, R | Scope.Scope> {
   const { definition, events, secrets } = context
   const { description, index, step } = unit
   const { retry, retryFrom } = step.options
@@ -429,7 +428,8 @@ const runUnit = Effect.fnUntraced(function* <E, R>(
     const durationMillis = (yield* Clock.currentTimeMillis) - start
     if (Exit.isSuccess(exit)) {
       builder.units = index
-      return yield* events.emit({ _tag: "StepFinished", index, description, attempt, durationMillis })
+      yield* events.emit({ _tag: "StepFinished", index, description, attempt, durationMillis })
+      return durationMillis
     }
     const error = Cause.findErrorOption(exit.cause)
     // A defect or an interruption is nobody's failed attempt.
