@@ -465,7 +465,7 @@ export interface Fault {
     | { readonly _tag: "Fail"; readonly reason: Reason }
     | { readonly _tag: "Delay"; readonly duration: Duration.Input }
     | { readonly _tag: "Hang" }
-    | { readonly _tag: "LoseAnswer"; readonly reason: Reason | undefined }
+    | { readonly _tag: "LoseAnswer"; readonly reason: Reason | undefined; readonly hangs: boolean }
     | { readonly _tag: "KillGuest"; readonly after: Duration.Input | undefined }
 }
 
@@ -532,7 +532,7 @@ export const hangAt = (at: Operation, when: When = {}): Fault => ({ at, when, ef
 
 /**
  * The call does what it should, and then fails all the same, with an outcome that
- * is `"unknown"` unless a reason is given.
+ * is `"unknown"` unless a reason is given; or, with `hang`, never ends.
  *
  * **Example** (A snapshot that was captured, although nobody heard of it)
  *
@@ -545,11 +545,10 @@ export const hangAt = (at: Operation, when: When = {}): Fault => ({ at, when, ef
  * @category constructors
  * @since 0.1.0
  */
-export const loseAnswerAt = (at: Operation, when: When & { readonly reason?: Reason | undefined } = {}): Fault => ({
-  at,
-  when,
-  effect: { _tag: "LoseAnswer", reason: when.reason }
-})
+export const loseAnswerAt = (
+  at: Operation,
+  when: When & { readonly reason?: Reason | undefined; readonly hang?: boolean | undefined } = {}
+): Fault => ({ at, when, effect: { _tag: "LoseAnswer", reason: when.reason, hangs: when.hang === true } })
 
 /**
  * The virtual machine that the call is about dies: before the call does anything,

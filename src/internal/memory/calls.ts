@@ -166,11 +166,10 @@ const act = (fault: Fault, { kill }: Subject): Effect.Effect<void, LightboxError
   }
 }
 
-const answer = (operation: Operation, fault: Fault): Effect.Effect<void, LightboxError> =>
-  fault.effect._tag === "LoseAnswer"
-    ? Effect.fail(
-        fault.effect.reason === undefined
-          ? lost(operation)
-          : new LightboxError({ method: operation, reason: fault.effect.reason })
-      )
-    : Effect.void
+const answer = (operation: Operation, { effect }: Fault): Effect.Effect<void, LightboxError> => {
+  if (effect._tag !== "LoseAnswer") return Effect.void
+  if (effect.hangs) return Effect.never
+  return Effect.fail(
+    effect.reason === undefined ? lost(operation) : new LightboxError({ method: operation, reason: effect.reason })
+  )
+}
