@@ -184,13 +184,15 @@ let ignored = 0
 
 const listen = (): void => {
   for (const signal of signals) process.on(signal, onSignal)
-  process.on("uncaughtException", onUncaught)
+  process.on("uncaughtException", onException)
+  if (isBun) process.on("unhandledRejection", onRejection)
   process.on("beforeExit", onBeforeExit)
 }
 
 const unlisten = (): void => {
   for (const signal of signals) process.off(signal, onSignal)
-  process.off("uncaughtException", onUncaught)
+  process.off("uncaughtException", onException)
+  process.off("unhandledRejection", onRejection)
   process.off("beforeExit", onBeforeExit)
   ignored = 0
 }
@@ -204,17 +206,25 @@ const onSignal = (signal: Signal): void => {
   void stopAll(exit)
 }
 
-const onUncaught = (error: unknown): void => {
+/** Node.js takes a rejection that nobody handles for an exception. */
+const isBun = process.versions["bun"] !== undefined
+
+const onUncaught = (event: string) => (error: unknown) => {
   // Stopped in the middle, the program may well throw: it has ended already.
-  if (isStopping || process.listenerCount("uncaughtException") > 1) return
+  if (isStopping || process.listenerCount(event) > 1) return
   void stopAll(() => {
     // Thrown where nobody listens any more, it is reported, and ends the process, as it would have without us.
     unlisten()
     setImmediate(() => {
+      // Bun reports it, and goes on where a module waits at its top level.
+      setImmediate(() => process.exit(1))
       throw error
     })
   })
 }
+
+const onException = onUncaught("uncaughtException")
+const onRejection = onUncaught("unhandledRejection")
 
 /** A program that has nothing more to do ends, whatever it left open. */
 const onBeforeExit = (): void => void Promise.allSettled([...activities].toReversed().map((stop) => stop()))
