@@ -799,6 +799,40 @@ export class NoCapacity extends Schema.TaggedError<NoCapacity>("effect-lightbox/
 // =============================================================================
 
 /**
+ * There is a volume of the name already, made with something else than what was
+ * asked for. `field` is what differs: the first of `kind`, `quota`, `labels`. Not
+ * retryable: adopt it as it is, or recreate it.
+ *
+ * **Example** (Building the reason)
+ *
+ * ```ts
+ * import { LightboxError } from "effect-lightbox"
+ *
+ * export const reason = new LightboxError.Drift({ name: "npm-cache", field: "quota", was: "1024 MiB", now: "2048 MiB" })
+ * ```
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Drift extends Schema.TaggedError<Drift>("effect-lightbox/LightboxError/Drift")("Drift", {
+  name: Schema.String,
+  field: Schema.Literals(["kind", "quota", "labels"]),
+  was: Schema.String,
+  now: Schema.String
+}) {
+  readonly [ReasonTypeId] = ReasonTypeId
+  override get message(): string {
+    return `Volume "${this.name}" exists with another ${this.field}: ${this.was}, not ${this.now}`
+  }
+  get isRetryable(): boolean {
+    return false
+  }
+  get outcome(): Outcome {
+    return "failed"
+  }
+}
+
+/**
  * A snapshot's content does not match what was recorded, or a part of it (its
  * disk, its base image) is gone. Not retryable: build it again.
  *
@@ -997,6 +1031,7 @@ export const Reason = Schema.Union([
   GuestBusy,
   TimedOut,
   NoCapacity,
+  Drift,
   SnapshotDamaged,
   SecretLeaked,
   StoreBusy,

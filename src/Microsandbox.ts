@@ -294,13 +294,12 @@ export interface CaptureSnapshot {
 /**
  * A named volume.
  *
- * **Example** (Finding what is nearly full)
+ * **Example** (Finding what has no bound)
  *
  * ```ts
  * import type { Microsandbox } from "effect-lightbox"
  *
- * export const isNearlyFull = (volume: Microsandbox.VolumeInfo): boolean =>
- *   volume.quota !== undefined && volume.used > 0.9 * volume.quota * 1_048_576
+ * export const isUnbounded = (volume: Microsandbox.VolumeInfo): boolean => volume.quota === undefined
  * ```
  *
  * @category models
@@ -311,8 +310,8 @@ export interface VolumeInfo {
   readonly kind: "directory" | "disk"
   /** What a directory volume may hold, or how large a disk volume is, in MiB. */
   readonly quota: number | undefined
-  /** Bytes. */
-  readonly used: number
+  /** On this host: the folder with its files, or the image of a disk. */
+  readonly path: string
   readonly labels: { readonly [key: string]: string }
   readonly createdAt: DateTime.Utc | undefined
 }

@@ -23,24 +23,31 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { Labels, Mebibytes, Name } from "./internal/schemas.ts"
+import type * as Scope from "effect/Scope"
+import * as Lock from "./internal/lock.ts"
+import { DurationInput, Labels, Mebibytes, Name } from "./internal/schemas.ts"
+import { locksFolder } from "./internal/store.ts"
 import { decoder, invalid } from "./internal/validation.ts"
-import type { LightboxError } from "./LightboxError.ts"
+import * as VolumeFiles from "./internal/volumeFiles.ts"
+import * as internal from "./internal/volumes.ts"
+import { AlreadyExists, LightboxError, Unsupported } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 
 /**
  * A named volume.
  *
- * **Example** (Showing how full it is)
+ * **Example** (Showing what it may hold)
  *
  * ```ts
  * import type { Volume } from "effect-lightbox"
  *
  * export const show = (volume: Volume.Volume): string =>
- *   `${volume.name}: ${volume.used} bytes of ${volume.quota ?? "unlimited"} MiB`
+ *   `${volume.name}: ${volume.quota === undefined ? "unlimited" : `${volume.quota} MiB`}`
  * ```
  *
  * @category models
@@ -90,26 +97,31 @@ export interface EnsureOptions {
   /** How much it may hold: `"4G"`, or MiB. Default: unlimited; a disk needs it. */
   readonly quota?: string | number | undefined
   readonly labels?: { readonly [key: string]: string } | undefined
+  /**
+   * What happens when there is a volume of the name that was made with another kind, quota or labels than those given
+   * here (what is not given does not count). `"fail"`, the default: fail with `Drift`. `"adopt"`: give it as it is.
+   * `"recreate"`: remove it with all that is in it, unless it is in use, and make it anew.
+   */
+  readonly onDrift?: "fail" | "adopt" | "recreate" | undefined
 }
 
-const decodeName = decoder(Name, "Volume.ensure", "name")
+const ensureFields = {
+  kind: Schema.optional(Schema.Literals(["directory", "disk"])),
+  quota: Schema.optional(Mebibytes(1)),
+  labels: Schema.optional(Labels),
+  onDrift: Schema.optional(Schema.Literals(["fail", "adopt", "recreate"]))
+}
 
-const decodeOptions = decoder(
-  Schema.Struct({
-    kind: Schema.optional(Schema.Literals(["directory", "disk"])),
-    quota: Schema.optional(Mebibytes(1)),
-    labels: Schema.optional(Labels)
-  }),
-  "Volume.ensure"
-)
+const decodeEnsure = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.ensure")
 
 /**
  * A volume of a name, made if there is none.
  *
  * **Details**
  *
- * Kind, quota and labels count when the volume is made; one that exists is given
- * as it is.
+ * Fails with `Drift` when there is one that is not what is asked for, unless
+ * `onDrift` says otherwise; with `InUse` when that is to be removed and a sandbox
+ * mounts it.
  *
  * **Example** (Once per program)
  *
@@ -127,17 +139,72 @@ export const ensure = Effect.fn("Volume.ensure")(function* (
   options?: EnsureOptions
 ): Effect.fn.Return<Volume, LightboxError, Microsandbox.Microsandbox> {
   const driver = yield* Microsandbox.Microsandbox
-  const checkedName = yield* decodeName(name)
-  const { kind = "directory", labels, quota } = yield* decodeOptions(options ?? {})
+  const { onDrift = "fail", ...request } = yield* decodeEnsure({ name, ...options })
+  const { kind = "directory", quota } = request
   if (kind === "disk" && quota === undefined) {
     return yield* invalid("Volume.ensure", "quota", "expected the size of the disk")
   }
-  return yield* driver.getVolume(checkedName).pipe(
-    Effect.catchReason("LightboxError", "NotFound", () =>
-      driver.createVolume({ name: checkedName, kind, quota, labels })
-    ),
+  const create = driver.createVolume({ ...request, kind })
+  return yield* driver.getVolume(request.name).pipe(
+    Effect.catchReason("LightboxError", "NotFound", () => create),
     // Somebody else made it in between.
-    Effect.catchReason("LightboxError", "AlreadyExists", () => driver.getVolume(checkedName))
+    Effect.catchReason("LightboxError", "AlreadyExists", () => driver.getVolume(request.name)),
+    Effect.flatMap((volume) => {
+      const drift = internal.drift(volume, request)
+      if (drift === undefined || onDrift === "adopt") return Effect.succeed(volume)
+      return onDrift === "fail"
+        ? Effect.fail(new LightboxError({ method: "Volume.ensure", reason: drift }))
+        : Effect.andThen(remove(volume.name), create)
+    })
+  )
+})
+
+const decodeScoped = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.scoped")
+
+/**
+ * A new volume that is removed, with all that is in it, when the scope closes.
+ *
+ * **Details**
+ *
+ * Fails with `AlreadyExists` when there is one of the name. The sandboxes that
+ * mount it must be launched in the same scope, later, or in one that closes
+ * before. A process that is killed leaves the volume: no sweep ever removes one.
+ *
+ * **Example** (Passing files from one sandbox to the next)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ *
+ * export const handOver = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const { name } = yield* Volume.scoped("hand-over", { quota: "1G" })
+ *     const mounts = { "/out": Mount.volume(name) }
+ *     yield* Sandbox.run({ snapshot: "compiler", mounts }, (sandbox) => sandbox.shell("make DESTDIR=/out install"))
+ *     return yield* Sandbox.run({ snapshot: "tester", mounts }, (sandbox) => sandbox.shell("/out/bin/test"))
+ *   })
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const scoped = Effect.fn("Volume.scoped")(function* (
+  name: string,
+  options?: Omit<EnsureOptions, "onDrift">
+): Effect.fn.Return<Volume, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  const { onDrift: _, ...request } = yield* decodeScoped({ name, ...options })
+  if (yield* exists(request.name)) {
+    return yield* new LightboxError({
+      method: "Volume.scoped",
+      reason: new AlreadyExists({ resource: "volume", name: request.name })
+    })
+  }
+  return yield* Effect.acquireRelease(
+    driver.createVolume({ ...request, kind: request.kind ?? "directory" }),
+    () => Effect.ignore(remove(request.name), { log: "Warn", message: `Could not remove volume "${request.name}"` }),
+    { interruptible: true }
   )
 })
 
@@ -216,7 +283,312 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Micr
  * @since 0.1.0
  */
 export const remove = (name: string): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => driver.removeVolume(name))
+  Microsandbox.Microsandbox.use((driver) =>
+    Effect.andThen(driver.removeVolume(name), internal.forgetPrimed(driver.home, name))
+  )
+
+// =============================================================================
+// Sharing
+// =============================================================================
+
+/**
+ * Has a volume to itself until the scope closes: others that ask for it with
+ * this function, in this process or in another, wait in the meantime. It does
+ * not keep sandboxes from mounting the volume.
+ *
+ * **Example** (One migration at a time)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ *
+ * export const migrate = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const { name } = yield* Volume.exclusive("database")
+ *     yield* Sandbox.run({ snapshot: "postgres", mounts: { "/data": Mount.volume(name) } }, (sandbox) =>
+ *       sandbox.shell("migrate /data", { check: true })
+ *     )
+ *   })
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const exclusive = Effect.fn("Volume.exclusive")(function* (
+  name: string
+): Effect.fn.Return<Volume, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  const volume = yield* driver.getVolume(name)
+  yield* Lock.acquire(locksFolder(driver.home), `volume:${name}`)
+  return volume
+})
+
+/**
+ * Options of {@link prime}.
+ *
+ * **Example** (Filling a cache anew when the lock file changes)
+ *
+ * ```ts
+ * import type { Volume } from "effect-lightbox"
+ *
+ * export const options = (digest: string): Volume.PrimeOptions => ({ quota: "4G", key: digest })
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PrimeOptions extends EnsureOptions {
+  /** The volume is filled again when this is not what it was filled with. Default: it is filled once. */
+  readonly key?: string | undefined
+}
+
+const decodePrime = decoder(Schema.Struct({ key: Schema.optional(Schema.String) }), "Volume.prime")
+
+/**
+ * A volume that was filled: the first who asks fills it, and all others, in this
+ * process or in another, wait for that. When filling fails or is interrupted,
+ * the next one fills it.
+ *
+ * **Example** (Installing dependencies once)
+ *
+ * ```ts
+ * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ *
+ * export const dependencies = Volume.prime("dependencies", ({ name }) =>
+ *   Sandbox.run({ snapshot: "node-ci", mounts: { "/root/.npm": Mount.volume(name) } }, (sandbox) =>
+ *     sandbox.shell("npm ci", { check: true })
+ *   )
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const prime = Effect.fn("Volume.prime")(function* <E, R>(
+  name: string,
+  fill: (volume: Volume) => Effect.Effect<unknown, E, R>,
+  options?: PrimeOptions
+): Effect.fn.Return<Volume, LightboxError | E, Microsandbox.Microsandbox | R> {
+  const driver = yield* Microsandbox.Microsandbox
+  const { key: given, ...request } = options ?? {}
+  const { key = "" } = yield* decodePrime({ key: given })
+  const volume = yield* ensure(name, request)
+  if (yield* internal.isPrimed(driver.home, volume, key)) return volume
+  return yield* Effect.scoped(
+    Effect.gen(function* () {
+      yield* Lock.acquire(locksFolder(driver.home), `prime:${name}`)
+      if (yield* internal.isPrimed(driver.home, volume, key)) return volume
+      yield* fill(volume)
+      yield* internal.setPrimed(driver, volume, key)
+      return volume
+    })
+  )
+})
+
+// =============================================================================
+// From the host
+// =============================================================================
+
+/**
+ * How full a volume is.
+ *
+ * **Example** (In per cent)
+ *
+ * ```ts
+ * import type { Volume } from "effect-lightbox"
+ *
+ * export const percent = ({ quota, used }: Volume.Usage): number | undefined =>
+ *   quota === undefined ? undefined : (100 * used) / quota
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Usage {
+  /** What it takes on the host's disk, in bytes. */
+  readonly used: number
+  /** What it may hold, in bytes. */
+  readonly quota: number | undefined
+}
+
+/**
+ * How full a volume is. It looks at every file: with very many, that takes a
+ * while.
+ *
+ * **Example** (Asking)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Volume } from "effect-lightbox"
+ *
+ * export const used = Effect.map(Volume.usage("npm-cache"), ({ used }) => used)
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const usage = Effect.fn("Volume.usage")(function* (
+  name: string
+): Effect.fn.Return<Usage, LightboxError, Microsandbox.Microsandbox> {
+  const { path, quota } = yield* get(name)
+  return {
+    used: yield* VolumeFiles.sizeOf("Volume.usage", path),
+    quota: quota === undefined ? undefined : quota * 1_048_576
+  }
+})
+
+/**
+ * The files of a volume, seen from this host. Paths are relative to the volume.
+ * No link is followed: a sandbox that mounts the volume may have put it there to
+ * lead the host astray. Operations fail with `FileError`.
+ *
+ * **Example** (Taking a report that a sandbox wrote)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Volume } from "effect-lightbox"
+ *
+ * export const report = Effect.flatMap(Volume.files("reports"), (files) => files.readFile("today.json"))
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Files {
+  /** Reads a file whole. */
+  readonly readFile: (path: string) => Effect.Effect<Uint8Array, LightboxError>
+  /** Writes a file, replacing what is there, and makes the folders above it. */
+  readonly writeFile: (path: string, data: string | Uint8Array) => Effect.Effect<void, LightboxError>
+  /** The names in a folder, in order. */
+  readonly list: (path: string) => Effect.Effect<ReadonlyArray<string>, LightboxError>
+  /** Whether there is anything at a path, be it a link that leads nowhere. */
+  readonly exists: (path: string) => Effect.Effect<boolean, LightboxError>
+  /** Removes a file, a link, or a folder that is empty. */
+  readonly remove: (path: string) => Effect.Effect<void, LightboxError>
+}
+
+/**
+ * The files of a volume, for this host to read and write, mounted or not. Fails
+ * with `NotFound`, and with `Unsupported` for a disk: its file system is the
+ * guest's.
+ *
+ * **Example** (Seeding a volume)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Volume } from "effect-lightbox"
+ *
+ * export const seed = Effect.gen(function* () {
+ *   const { name } = yield* Volume.ensure("settings")
+ *   const files = yield* Volume.files(name)
+ *   yield* files.writeFile("app/config.json", JSON.stringify({ debug: true }))
+ * })
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const files = Effect.fn("Volume.files")(function* (
+  name: string
+): Effect.fn.Return<Files, LightboxError, Microsandbox.Microsandbox> {
+  const { kind, path } = yield* get(name)
+  if (kind === "disk") {
+    return yield* new LightboxError({
+      method: "Volume.files",
+      reason: new Unsupported({ feature: "files of a disk volume", problem: "mount it in a sandbox to read them" })
+    })
+  }
+  return VolumeFiles.make("Volume.files", path)
+})
+
+// =============================================================================
+// Pruning
+// =============================================================================
+
+/**
+ * Options of {@link prune}. At least one of `labels` and `olderThan` is needed.
+ *
+ * **Example** (Last month's caches of CI)
+ *
+ * ```ts
+ * import type { Volume } from "effect-lightbox"
+ *
+ * export const options: Volume.PruneOptions = { labels: { tier: "ci" }, olderThan: "30 days", dryRun: true }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PruneOptions {
+  /** Only volumes that have all of these. */
+  readonly labels?: { readonly [key: string]: string } | undefined
+  /** Only volumes that were made longer ago. */
+  readonly olderThan?: Duration.Input | undefined
+  /** Only tell. Default: `false`. */
+  readonly dryRun?: boolean | undefined
+}
+
+/**
+ * What {@link prune} did with a volume that its options are about, and why.
+ * `removable` is what a dry run would remove.
+ *
+ * **Example** (Showing it)
+ *
+ * ```ts
+ * import type { Volume } from "effect-lightbox"
+ *
+ * export const show = ({ name, reason, verdict }: Volume.PruneVerdict): string => `${name}: ${verdict}, ${reason}`
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PruneVerdict {
+  readonly name: string
+  readonly verdict: "removed" | "removable" | "kept"
+  readonly reason: string
+  readonly createdAt: DateTime.Utc | undefined
+}
+
+const decodePrune = decoder(
+  Schema.Struct({
+    labels: Schema.optional(Labels),
+    olderThan: Schema.optional(DurationInput),
+    dryRun: Schema.optional(Schema.Boolean)
+  }),
+  "Volume.prune"
+)
+
+/**
+ * Removes volumes by label and age, with all that is in them, and tells of each
+ * that the options are about. One that a sandbox mounts which runs is kept.
+ *
+ * **Example** (Looking first)
+ *
+ * ```ts
+ * import { Volume } from "effect-lightbox"
+ *
+ * export const verdicts = Volume.prune({ labels: { tier: "ci" }, olderThan: "30 days", dryRun: true })
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const prune = Effect.fn("Volume.prune")(function* (
+  options: PruneOptions
+): Effect.fn.Return<ReadonlyArray<PruneVerdict>, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  const checked = yield* decodePrune(options)
+  if (checked.olderThan === undefined && Object.keys(checked.labels ?? {}).length === 0) {
+    return yield* invalid("Volume.prune", "labels", "expected labels or an age: without, it would be all volumes")
+  }
+  return yield* internal.prune(driver, checked)
+})
+
+// =============================================================================
+// Layers
+// =============================================================================
 
 /**
  * Provides {@link Volume}, made if there is none. It stays when the layer is

@@ -44,6 +44,7 @@ import * as Runtime from "./internal/promise/runtime.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
 import { CString, Env, GuestPath, ImageReference, Labels, Name, notBlank } from "./internal/schemas.ts"
 import { decoder } from "./internal/validation.ts"
+import { listMeasured, type Measured, measured } from "./internal/volumes.ts"
 import * as Errors from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import * as Mounts from "./Mount.ts"
@@ -481,6 +482,7 @@ export interface LightboxErrorReason {
     | "SnapshotDamaged"
     | "SecretLeaked"
     | "NoCapacity"
+    | "Drift"
     | "StoreBusy"
     | "NoSpace"
     | "Unknown"
@@ -935,10 +937,10 @@ export const removeSandbox = async (
 // Volumes
 // =============================================================================
 
-const volumeRecord = (volume: Volumes.Volume): VolumeRecord => ({
+const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
   name: volume.name,
   quotaMib: volume.quota ?? null,
-  usedBytes: volume.used,
+  usedBytes,
   labels: { ...volume.labels },
   createdAt: volume.createdAt === undefined ? null : DateTime.toDateUtc(volume.createdAt)
 })
@@ -960,7 +962,10 @@ const volumeRecord = (volume: Volumes.Volume): VolumeRecord => ({
  */
 export const ensureVolume = async (name: string, options?: EnsureVolumeOptions & CallOptions): Promise<VolumeRecord> =>
   volumeRecord(
-    await Runtime.run(Volumes.ensure(name, { quota: options?.quotaMib, labels: options?.labels }), options?.signal)
+    await Runtime.run(
+      measured(Volumes.ensure(name, { quota: options?.quotaMib, labels: options?.labels, onDrift: "adopt" })),
+      options?.signal
+    )
   )
 
 /**
@@ -980,7 +985,7 @@ export const ensureVolume = async (name: string, options?: EnsureVolumeOptions &
  * @since 0.1.0
  */
 export const listVolumes = async (options?: CallOptions): Promise<Array<VolumeRecord>> =>
-  (await Runtime.run(Volumes.list, options?.signal)).map(volumeRecord)
+  (await Runtime.run(listMeasured, options?.signal)).map(volumeRecord)
 
 /**
  * Whether there is a volume of a name.

@@ -30,7 +30,8 @@ export const Name = pattern(
   "1 to 128 letters, digits, dots, dashes and underscores, starting with a letter or digit"
 )
 
-const hasControl = (text: string) => /[\u0000-\u001f\u007f]/.test(text)
+/** Whether a text has characters that no name or path should have. */
+export const hasControl = (text: string): boolean => /[\u0000-\u001f\u007f]/.test(text)
 
 /** Text that can be an argument, a path or a value: anything without NUL. */
 export const CString = Schema.String.check(

@@ -1078,14 +1078,14 @@ const search = async (path: string, needles: ReadonlyArray<Uint8Array>): Promise
 // Volumes
 // =============================================================================
 
-const volumeInfo = (volume: Sdk.VolumeHandle): Microsandbox.VolumeInfo => ({
+const volumeInfo = (home: string, volume: Sdk.VolumeHandle): Microsandbox.VolumeInfo => ({
   name: volume.name,
   kind: volume.kind === "disk" ? "disk" : "directory",
   quota:
     volume.kind === "disk" && volume.capacityBytes !== null
       ? Math.round(volume.capacityBytes / 1_048_576)
       : (volume.quotaMib ?? undefined),
-  used: volume.usedBytes,
+  path: Path.join(home, "volumes", volume.name, ...(volume.kind === "disk" ? ["disk.raw"] : [])),
   labels: Object.fromEntries(volume.labels),
   createdAt: date(volume.createdAt)
 })
@@ -1093,11 +1093,11 @@ const volumeInfo = (volume: Sdk.VolumeHandle): Microsandbox.VolumeInfo => ({
 const volumes = (
   context: DriverContext
 ): Pick<Driver, "createVolume" | "getVolume" | "listVolumes" | "removeVolume"> => {
-  const { sdk } = context
+  const { home, sdk } = context
   const getVolume = Effect.fn("Microsandbox.getVolume")(function* (
     name: string
   ): Effect.fn.Return<Microsandbox.VolumeInfo, LightboxError> {
-    return volumeInfo(yield* call("Microsandbox.getVolume", { volume: name }, () => sdk.Volume.get(name)))
+    return volumeInfo(home, yield* call("Microsandbox.getVolume", { volume: name }, () => sdk.Volume.get(name)))
   })
   const remove = (name: string) =>
     notFoundIsSuccess(call("Microsandbox.removeVolume", { volume: name }, () => sdk.Volume.remove(name)))
@@ -1130,7 +1130,7 @@ const volumes = (
     getVolume,
     listVolumes: Effect.map(
       call("Microsandbox.listVolumes", {}, () => sdk.Volume.list()),
-      (all) => all.map(volumeInfo)
+      (all) => all.map((volume) => volumeInfo(home, volume))
     ),
     removeVolume
   }

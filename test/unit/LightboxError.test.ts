@@ -139,6 +139,12 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
     isRetryable: true,
     outcome: "failed"
   },
+  Drift: {
+    reason: new LightboxError.Drift({ name: "npm-cache", field: "quota", was: "1024 MiB", now: "2048 MiB" }),
+    message: 'Volume "npm-cache" exists with another quota: 1024 MiB, not 2048 MiB',
+    isRetryable: false,
+    outcome: "failed"
+  },
   SnapshotDamaged: {
     reason: new LightboxError.SnapshotDamaged({ name: "node-ci", problem: "the digest differs" }),
     message: 'Snapshot "node-ci" is damaged: the digest differs',

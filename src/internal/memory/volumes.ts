@@ -8,7 +8,6 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { AlreadyExists, InUse, InvalidConfig, LightboxError, NotFound } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import { sizeOf } from "./hostFolder.ts"
 
 const Record = Schema.Struct({
   name: Schema.String,
@@ -78,7 +77,7 @@ export class VolumeStore {
       name: record.name,
       kind: record.kind,
       quota: record.quota,
-      used: sizeOf(this.dataOf(record.name)),
+      path: this.dataOf(record.name),
       labels: record.labels,
       createdAt: DateTime.makeUnsafe(record.createdAt)
     }

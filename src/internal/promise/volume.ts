@@ -8,6 +8,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
 import * as Volumes from "../../Volume.ts"
+import { listMeasured, type Measured, measured } from "../volumes.ts"
 import type { CallOptions } from "./options.ts"
 import { run } from "./runtime.ts"
 
@@ -73,7 +74,7 @@ export class VolumeBuilder {
           : Volumes.ensure(name, { kind: this.#kind, quota: this.#quota, labels: this.#labels })
       )
     )
-    return new Volume(await run(made, options?.signal))
+    return new Volume(await run(measured(made), options?.signal))
   }
 }
 
@@ -101,11 +102,11 @@ export class VolumeHandle {
   readonly createdAt: Date | null
 
   /** @internal */
-  constructor(volume: Volumes.Volume) {
+  constructor({ usedBytes, volume }: Measured) {
     this.name = volume.name
     this.kind = volume.kind
     this.quotaMib = volume.quota ?? null
-    this.usedBytes = volume.used
+    this.usedBytes = usedBytes
     this.labels = Object.entries(volume.labels)
     this.createdAt = volume.createdAt === undefined ? null : DateTime.toDateUtc(volume.createdAt)
   }
@@ -136,11 +137,11 @@ export class Volume extends VolumeHandle {
   }
   /** Looks a volume up. Rejects when there is none. */
   static async get(name: string, options?: CallOptions): Promise<Volume> {
-    return new Volume(await run(Volumes.get(name), options?.signal))
+    return new Volume(await run(measured(Volumes.get(name)), options?.signal))
   }
   /** All volumes. */
   static async list(options?: CallOptions): Promise<Array<Volume>> {
-    return (await run(Volumes.list, options?.signal)).map((volume) => new Volume(volume))
+    return (await run(listMeasured, options?.signal)).map((volume) => new Volume(volume))
   }
   /** Removes a volume and all that is in it; one that does not exist is no failure. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
