@@ -1,16 +1,14 @@
 /**
- * What the scripts of `package.json` do: `test/bootstrap test/run.ts check | test | all | demo | bench`
+ * What the scripts of `package.json` do: `test/bootstrap test/run.ts check | test | all | demo`
  *
  * - `check`: format, lint, types, and the tests that need no microVM.
  * - `test`: `check`, and the core of the tests on real microVMs.
  * - `all`: `test`, and all other tests on real microVMs.
  * - `demo`: the quick start on a real microVM.
- * - `bench`: the benchmarks on real microVMs.
  *
  * The first three end with the line `N passed, N failed`. Whatever was skipped has failed.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -160,12 +158,6 @@ const demo = Effect.gen(function* () {
   return yield* foreground(onHost(["--timeout", "10 minutes"], [process.execPath, "examples/quickstart.ts"]))
 })
 
-const bench = (args: ReadonlyArray<string>) =>
-  Effect.gen(function* () {
-    yield* foreground([bin("tsc"), "-p", "src"])
-    return yield* foreground(onHost(["--timeout", "3 hours"], [process.execPath, "test/bench/run.ts", ...args]))
-  })
-
 const program = Effect.gen(function* () {
   let status = 0
   const run = <E, R>(name: string, effect: Effect.Effect<number, E, R>) =>
@@ -175,10 +167,7 @@ const program = Effect.gen(function* () {
       run("check", counting(check)),
       run("test", counting(test)),
       run("all", counting(all)),
-      run("demo", demo),
-      Command.make("bench", { args: Argument.String("args").pipe(Argument.variadic()) }, ({ args }) =>
-        Effect.map(bench(args), (ended) => void (status = ended))
-      )
+      run("demo", demo)
     ])
   )
   yield* Command.run(command, { version: "0" })

@@ -3,45 +3,61 @@
  *
  * A module of benchmarks exports `benches: ReadonlyArray<Bench>`, and `run.ts` lists the modules.
  */
+import type * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
-import type * as FileSystem from "effect/FileSystem"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Microsandbox from "../../src/Microsandbox.ts"
 
 /** Values of one thing that was measured several times. */
-export interface Series {
+const Series = Schema.Struct({
   /** What was measured, such as `"the SDK by hand"`. */
-  readonly what: string
-  readonly p50: number
-  readonly p95: number
-}
+  what: Schema.String,
+  p50: Schema.Finite,
+  p95: Schema.Finite
+})
+
+export type Series = typeof Series.Type
 
 /** One line of the table. */
-export interface Row {
-  readonly name: string
+export const Row = Schema.Struct({
+  name: Schema.String,
   /** Of the values: `"ms"`, or `"MiB"` for instance. */
-  readonly unit: string
+  unit: Schema.String,
   /** How many times each side was measured. */
-  readonly n: number
-  readonly ours: Series
+  n: Schema.Int,
+  ours: Series,
   /** What ours is compared with, if anything. */
-  readonly reference?: Series | undefined
+  reference: Schema.optional(Series),
   /** Ours through the reference, at p50. */
-  readonly ratio?: number | undefined
+  ratio: Schema.optional(Schema.Finite),
   /** The most that the ratio should be. */
-  readonly target?: number | undefined
+  target: Schema.optional(Schema.Finite),
   /** The most that our p50 should be, in the row's unit: for rows without a reference. */
-  readonly limit?: number | undefined
+  limit: Schema.optional(Schema.Finite)
+})
+
+export type Row = typeof Row.Type
+
+/** Whether a row is as it should be; `undefined` if nothing is said about that. */
+export const isMet = ({ limit, ours, ratio, target }: Row): boolean | undefined => {
+  if (target === undefined && limit === undefined) return undefined
+  return (target === undefined || (ratio ?? Infinity) <= target) && (limit === undefined || ours.p50 <= limit)
 }
 
 /** Something that can be measured on its own. */
 export interface Bench {
   /** What it is selected by. */
   readonly name: string
+  /**
+   * Where it is measured: where microVMs boot (the default), or there on file systems both without and with reflinks,
+   * or, as it needs no microVM, on this machine with the driver's twin in memory.
+   */
+  readonly place?: "machine" | "microvms" | "file systems" | undefined
   /** Measures `n` times. The scope ends with the benchmark. */
   readonly rows: (
     n: number
-  ) => Effect.Effect<ReadonlyArray<Row>, unknown, FileSystem.FileSystem | Microsandbox.Microsandbox | Scope.Scope>
+  ) => Effect.Effect<ReadonlyArray<Row>, unknown, NodeServices.NodeServices | Microsandbox.Microsandbox | Scope.Scope>
 }
 
 /** One side of a comparison: its name, and an effect that gives what one round measured, in the row's unit. */
@@ -92,12 +108,12 @@ export const millisOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect
   })
 
 /** Measures several sides alternately, each round beginning with another one, and gives the values of each. */
-export const alternate = <E, R>(
+export const alternate = <A, E, R>(
   n: number,
-  sides: ReadonlyArray<Effect.Effect<number, E, R>>
-): Effect.Effect<ReadonlyArray<ReadonlyArray<number>>, E, R> =>
+  sides: ReadonlyArray<Effect.Effect<A, E, R>>
+): Effect.Effect<ReadonlyArray<ReadonlyArray<A>>, E, R> =>
   Effect.gen(function* () {
-    const values: ReadonlyArray<Array<number>> = sides.map(() => [])
+    const values: ReadonlyArray<Array<A>> = sides.map(() => [])
     for (let round = 0; round < n; round++) {
       for (let turn = 0; turn < sides.length; turn++) {
         const side = (round + turn) % sides.length

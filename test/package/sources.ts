@@ -114,26 +114,27 @@ export const examples = (): ReadonlyArray<Example> => {
 }
 
 // =============================================================================
-// Declarations
+// Built files
 // =============================================================================
 
 const imported = /(?:\bfrom|\bimport)\s*\(?\s*"([^"]+)"/g
 
 const withoutComments = (text: string): string => text.replace(/\/\*[\s\S]*?\*\//g, "")
 
-/** The modules of others that can be reached from a declaration file of this package, each with a file that names it. */
-export const foreignModules = (declarations: string): ReadonlyMap<string, string> => {
+/** The modules of others that can be reached from a built file of this package, each with a file that names it. */
+export const foreignModules = (built: string): ReadonlyMap<string, string> => {
   const foreign = new Map<string, string>()
+  const extension = built.endsWith(".d.ts") ? ".d.ts" : ".js"
   const seen = new Set<string>()
   const visit = (path: string): void => {
     if (seen.has(path)) return
     seen.add(path)
     for (const [, specifier = ""] of withoutComments(read(path)).matchAll(imported)) {
       if (specifier.startsWith(".")) {
-        visit(Path.join(Path.dirname(path), specifier.replace(/\.(ts|js)$/, ".d.ts")))
+        visit(Path.join(Path.dirname(path), specifier.replace(/\.(ts|js)$/, extension)))
       } else foreign.set(specifier, path)
     }
   }
-  visit(declarations)
+  visit(built)
   return foreign
 }

@@ -1,0 +1,148 @@
+/**
+ * Commands and their output, over the library's own connection to the guest and over the SDK's.
+ */
+import * as Effect from "effect/Effect"
+import type * as Duration from "effect/Duration"
+import * as Stream from "effect/Stream"
+import * as Sdk from "microsandbox"
+import type { LightboxError } from "../../src/LightboxError.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import { reference as image } from "../images/Busybox.ts"
+import { peakOf } from "./memory.ts"
+import * as Row from "./Row.ts"
+
+const resources = { cpus: 1, memory: "256M" } as const
+const mebibyte = 1024 * 1024
+
+/** Software emulation moves about a megabyte a second. */
+const isEmulated = process.env["LIGHTBOX_HOST"] === "emulated"
+const megabytes = isEmulated ? 10 : 100
+
+/**
+ * What output may take of our memory in MiB, whatever its size: what a command's buffer holds, and what was read and is
+ * not yet collected, for which Node.js takes its time.
+ */
+const memoryLimit = 48
+
+/** Reads output, and waits after each MiB of it. Gives the number of bytes. */
+const readSlowly = <E, R>(
+  output: Stream.Stream<Sandbox.ExecEvent, E, R>,
+  pause: Duration.Input
+): Effect.Effect<number, E, R> =>
+  Stream.runFoldEffect(
+    output,
+    () => 0,
+    (bytes, event) => {
+      if (event._tag !== "Stdout") return Effect.succeed(bytes)
+      const now = bytes + event.bytes.length
+      const isNext = Math.floor(now / mebibyte) > Math.floor(bytes / mebibyte)
+      return isNext ? Effect.as(Effect.sleep(pause), now) : Effect.succeed(now)
+    }
+  )
+
+const expectBytes = (expected: number, bytes: number) =>
+  bytes === expected ? Effect.void : Effect.die(new Error(`${bytes} bytes came, not ${expected}`))
+
+const slowRow = (name: string, megabytes: number, values: ReadonlyArray<number>): Row.Row =>
+  Row.make(
+    `${name}: peak memory`,
+    { ours: [`${megabytes} MiB to a slow reader`, values] },
+    { unit: "MiB", limit: memoryLimit }
+  )
+
+export const benches: ReadonlyArray<Row.Bench> = [
+  {
+    name: "exec",
+    rows: (n) =>
+      Effect.gen(function* () {
+        const sandbox = yield* Sandbox.launch({ image, resources })
+        const raw = yield* Effect.acquireDisposable(
+          Effect.promise(async () => (await Sdk.Sandbox.get(sandbox.name)).connect())
+        )
+        const rawOutput = (command: string, args: Array<string>) =>
+          Effect.promise(async () => {
+            let bytes = 0
+            for await (const event of await raw.execStream(command, args)) {
+              if (event.kind === "stdout") bytes += event.data.length
+            }
+            return bytes
+          })
+        const roundTrip = yield* Row.compare(
+          "exec round trip",
+          n * 10,
+          { what: "sandbox.exec", round: Row.millisOf(sandbox.exec("true")) },
+          { what: "the SDK's execStream, read", round: Row.millisOf(rawOutput("true", [])) },
+          { target: 1.1 }
+        )
+
+        const size = megabytes * mebibyte
+        const args = ["-c", String(size), "/dev/zero"]
+        const measured = <E, R>(output: Effect.Effect<number, E, R>) =>
+          Effect.gen(function* () {
+            const start = performance.now()
+            const { peak, value } = yield* peakOf(output)
+            yield* expectBytes(size, value)
+            return { millis: performance.now() - start, peak }
+          })
+        const [mine = [], theirs = []] = yield* Row.alternate(n, [
+          measured(
+            Stream.runFold(
+              sandbox.stream("head", args),
+              () => 0,
+              (bytes, event) => (event._tag === "Stdout" ? bytes + event.bytes.length : bytes)
+            )
+          ),
+          measured(rawOutput("head", args))
+        ])
+        const output = (name: string, part: "millis" | "peak", options: Parameters<typeof Row.make>[2]) =>
+          Row.make(
+            name,
+            {
+              ours: ["sandbox.stream", mine.map((round) => round[part])],
+              reference: ["the SDK's execStream", theirs.map((round) => round[part])]
+            },
+            options
+          )
+        return [
+          roundTrip,
+          output(`${megabytes} MiB of output`, "millis", { target: 1.1 }),
+          output(`${megabytes} MiB of output: peak memory`, "peak", { unit: "MiB", limit: memoryLimit })
+        ]
+      })
+  },
+  {
+    name: "slow-reader",
+    rows: () =>
+      Effect.gen(function* () {
+        const sandbox = yield* Sandbox.launch({ image, resources })
+        const size = 64
+        const output = sandbox.stream("head", ["-c", String(size * mebibyte), "/dev/zero"])
+        const { peak, value } = yield* peakOf(readSlowly(output, isEmulated ? "1500 millis" : "15 millis"))
+        yield* expectBytes(size * mebibyte, value)
+        return [slowRow("output of a microVM", size, [peak])]
+      })
+  },
+  {
+    name: "slow-reader-twin",
+    place: "machine",
+    rows: () =>
+      Effect.gen(function* () {
+        const size = 1024
+        const piece = new Uint8Array(mebibyte)
+        const print = (invocation: MicrosandboxMemory.Invocation): Effect.Effect<number, LightboxError> =>
+          Effect.as(Effect.repeat(invocation.stdout(piece), { times: size - 1 }), 0)
+        const twin = MicrosandboxMemory.layer({ commands: { print } })
+        const { peak, value } = yield* peakOf(
+          Effect.scoped(
+            Effect.gen(function* () {
+              const sandbox = yield* Sandbox.launch({ image: "busybox" })
+              return yield* readSlowly(sandbox.stream("print"), "1 millis")
+            })
+          ).pipe(Effect.provide(twin))
+        )
+        yield* expectBytes(size * mebibyte, value)
+        return [slowRow("output of the twin in memory", size, [peak])]
+      })
+  }
+]

@@ -1,0 +1,50 @@
+/**
+ * The places where benchmarks are measured, and what is known of a measurement.
+ */
+import * as Schema from "effect/Schema"
+import * as Baked from "./baked.ts"
+import * as Build from "./build.ts"
+import * as Exec from "./exec.ts"
+import * as Import from "./import.ts"
+import * as Launch from "./launch.ts"
+import * as Pool from "./pool.ts"
+import * as Row from "./Row.ts"
+
+/** All benchmarks. */
+export const benches: ReadonlyArray<Row.Bench> = [
+  ...Import.benches,
+  ...Launch.benches,
+  ...Exec.benches,
+  ...Build.benches,
+  ...Pool.benches,
+  ...Baked.benches
+]
+
+/** This machine, a host of microVMs, and one whose file system has reflinks. */
+export const Place = Schema.Literals(["machine", "microvms", "reflinks"])
+
+export type Place = typeof Place.Type
+
+/** The benchmarks of a place, all of them or those with certain names. */
+export const benchesOf = (place: Place, names: ReadonlyArray<string>): ReadonlyArray<Row.Bench> =>
+  benches.filter(
+    (bench) =>
+      (names.length === 0 || names.includes(bench.name)) &&
+      (place === "machine"
+        ? bench.place === "machine"
+        : bench.place === "file systems" || (place === "microvms" && bench.place !== "machine"))
+  )
+
+/** What was measured at one place. */
+export const Measured = Schema.Struct({
+  place: Place,
+  host: Schema.Literals(["native", "emulated"]),
+  platform: Schema.String,
+  processors: Schema.Int,
+  node: Schema.String,
+  rows: Schema.Array(Row.Row),
+  /** Benchmarks that could not be measured. */
+  failures: Schema.Array(Schema.Struct({ bench: Schema.String, problem: Schema.String }))
+})
+
+export type Measured = typeof Measured.Type

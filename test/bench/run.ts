@@ -1,0 +1,138 @@
+/**
+ * The benchmarks: `npm run bench -- [--rounds 5] [NAMES…]`
+ *
+ * Each is measured where it belongs: on this machine, or where microVMs boot, some of them on file systems without and
+ * with reflinks. Prints a table, and writes everything to `.cache/bench.json`. A target that is missed is reported, and
+ * is no failure; a benchmark that can not be measured is one.
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
+import * as Schema from "effect/Schema"
+import { fileURLToPath } from "node:url"
+import * as Interrupt from "../host/Interrupt.ts"
+import * as Machine from "../host/Machine.ts"
+import { spawn, type Words } from "../host/Subprocess.ts"
+import * as Places from "./places.ts"
+import * as Row from "./Row.ts"
+import * as Table from "./table.ts"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+
+const foreground = Effect.fnUntraced(function* (words: Words) {
+  const child = yield* spawn(words, {
+    cwd: root,
+    stdin: "ignore",
+    stdout: "inherit",
+    stderr: "inherit",
+    forceKillAfter: "30 seconds"
+  })
+  return yield* child.exitCode
+}, Effect.scoped)
+
+const Report = Schema.fromJsonString(
+  Schema.Struct({ measured: Schema.Array(Places.Measured), compared: Schema.Array(Row.Row) })
+)
+const decode = Schema.decodeEffect(Schema.fromJsonString(Places.Measured))
+const encode = Schema.encodeEffect(Report)
+
+/** Measures the benchmarks of one place. */
+const measure = Effect.fnUntraced(function* (
+  place: Places.Place,
+  input: { readonly rounds: number; readonly processors: number; readonly names: ReadonlyArray<string> }
+) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  if (Places.benchesOf(place, input.names).length === 0) return []
+  yield* Console.log(`\n# ${place}`)
+  const file = path.join(root, ".cache", `bench-${place}.json`)
+  yield* fs.remove(file, { force: true })
+  const words: Words = [
+    process.execPath,
+    path.join(root, "test/bench/measure.ts"),
+    place,
+    String(input.rounds),
+    file,
+    ...input.names
+  ]
+  const fileSystem = place === "reflinks" ? "xfs" : "ext4"
+  const host = ["--name", place, "--fs", fileSystem, "--cpus", String(input.processors), "--timeout", "3 hours"]
+  const status = yield* foreground(
+    place === "machine" ? words : [process.execPath, path.join(root, "test/host/run.ts"), ...host, "--", ...words]
+  )
+  const measured = yield* Effect.flatMap(fs.readFileString(file), decode)
+  const problem = `the measurements ended with status ${status}`
+  return status === 0 || measured.failures.length > 0
+    ? [measured]
+    : [{ ...measured, failures: [{ bench: place, problem }] }]
+})
+
+/** What the file system makes of a capture. */
+const compared = (measured: ReadonlyArray<Places.Measured>): ReadonlyArray<Row.Row> => {
+  const rowsOf = (place: Places.Place) => measured.find((one) => one.place === place)?.rows ?? []
+  return rowsOf("reflinks").flatMap((row) => {
+    const other = rowsOf("microvms").find(({ name }) => name === row.name)
+    if (other === undefined || !row.name.startsWith("capture")) return []
+    return [
+      {
+        name: row.name,
+        unit: row.unit,
+        n: row.n,
+        ours: { ...row.ours, what: "with reflinks (XFS)" },
+        reference: { ...other.ours, what: "without (ext4)" },
+        ratio: row.ours.p50 / other.ours.p50,
+        target: 0.1
+      }
+    ]
+  })
+}
+
+const program = Effect.gen(function* () {
+  let status = 0
+  const bench = Command.make(
+    "run.ts",
+    {
+      rounds: Flag.Int("rounds").pipe(Flag.withDescription("How often each is measured at least"), Flag.withDefault(5)),
+      processors: Flag.Int("cpus").pipe(
+        Flag.withDescription("Processors of an emulated host"),
+        Flag.withDefault(Machine.cpus)
+      ),
+      names: Argument.String("names").pipe(
+        Argument.withDescription(`Of benchmarks: ${Places.benches.map(({ name }) => name).join(", ")} (default: all)`),
+        Argument.variadic()
+      )
+    },
+    Effect.fnUntraced(function* (input) {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      yield* fs.makeDirectory(path.join(root, ".cache"), { recursive: true })
+      yield* foreground([path.join(root, "node_modules/.bin/tsc"), "-p", "src"])
+      // A machine that boots microVMs itself has the file system that it has.
+      const places: ReadonlyArray<Places.Place> = (yield* Machine.canBoot)
+        ? ["machine", "microvms"]
+        : ["machine", "microvms", "reflinks"]
+      const measured = (yield* Effect.forEach(places, (place) => measure(place, input))).flat()
+      const across = compared(measured)
+      for (const { failures, host, node, place, platform, processors, rows } of measured) {
+        yield* Console.log(`\n# ${place}: ${host}, ${platform}, ${processors} processors, Node.js ${node}`)
+        yield* Console.log(Table.table(rows))
+        yield* Effect.forEach(failures, ({ bench, problem }) => Console.log(`not measured: ${bench}: ${problem}`))
+      }
+      if (across.length > 0) yield* Console.log(`\n# file systems\n${Table.table(across)}`)
+      const all = [...measured.flatMap(({ rows }) => rows), ...across]
+      const missed = all.filter((row) => Row.isMet(row) === false)
+      yield* Console.log(`\n${all.length} rows, ${missed.length} missed their target`)
+      yield* fs.writeFileString(path.join(root, ".cache", "bench.json"), yield* encode({ measured, compared: across }))
+      status = measured.some(({ failures }) => failures.length > 0) ? 1 : 0
+    })
+  )
+  yield* Command.run(bench.pipe(Command.withDescription("Measures the benchmarks")), { version: "0" })
+  return status
+})
+
+program.pipe(Effect.provide(NodeServices.layer), Interrupt.runMain)
