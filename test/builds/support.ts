@@ -2,20 +2,19 @@
  * What tests of builds in memory have in common.
  */
 import { assert, it } from "@effect/vitest"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { TestClock } from "effect/testing"
-import type { BuildEvent } from "../../src/BuildEvent.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import type { MissReason, Plan } from "../../src/Plan.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import { recorder } from "./recorder.ts"
 
 // =============================================================================
 // Tests
@@ -98,35 +97,7 @@ export const passUntilDone = <A, E>(fiber: Fiber.Fiber<A, E>) =>
 // Events
 // =============================================================================
 
-/** Remembers the events of a build, and waits for one. */
-export const recorder = () => {
-  const events: Array<BuildEvent> = []
-  const waiting = new Map<BuildEvent["_tag"], Deferred.Deferred<void>>()
-  return {
-    /** So far. */
-    events,
-    /** For the options of a build. */
-    onEvent: (event: BuildEvent): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        events.push(event)
-        const deferred = waiting.get(event._tag)
-        return deferred === undefined ? Effect.void : Effect.asVoid(Deferred.succeed(deferred, undefined))
-      }),
-    /** Completes when an event of the tag is there. */
-    until: (tag: BuildEvent["_tag"]): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        if (events.some(({ _tag }) => _tag === tag)) return Effect.void
-        const deferred = waiting.get(tag) ?? Deferred.makeUnsafe<void>()
-        waiting.set(tag, deferred)
-        return Deferred.await(deferred)
-      }),
-    /** Positions of the steps that were run, attempts that failed included. */
-    stepsRun: (): ReadonlyArray<number> =>
-      events.flatMap((event) => (event._tag === "StepStarted" ? [event.index] : [])),
-    /** All that steps wrote. */
-    output: (): string => events.flatMap((event) => (event._tag === "StepOutput" ? [event.text] : [])).join("")
-  }
-}
+export { recorder }
 
 /** Builds, and tells which steps ran, and how many sandboxes were booted for it. */
 export const buildCounting = Effect.fnUntraced(function* <E, R>(

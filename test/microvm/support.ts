@@ -28,7 +28,6 @@ import type { ChildProcessHandle } from "effect/process/ChildProcessSpawner"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
-import type { BuildEvent } from "../../src/BuildEvent.ts"
 import { bootRetries } from "../../src/internal/metrics.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -245,33 +244,7 @@ export const outcome = <E, R>(started: Effect.Effect<ChildProcessHandle, E, R>) 
 // Events
 // =============================================================================
 
-/** Remembers the events of a build, and waits for one. */
-export const recorder = () => {
-  const events: Array<BuildEvent> = []
-  const waiting = new Map<BuildEvent["_tag"], Deferred.Deferred<void>>()
-  return {
-    /** So far. */
-    events,
-    /** For the options of a build. */
-    onEvent: (event: BuildEvent): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        events.push(event)
-        const deferred = waiting.get(event._tag)
-        return deferred === undefined ? Effect.void : Effect.asVoid(Deferred.succeed(deferred, undefined))
-      }),
-    /** Completes when an event of the tag is there. */
-    until: (tag: BuildEvent["_tag"]): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        if (events.some(({ _tag }) => _tag === tag)) return Effect.void
-        const deferred = waiting.get(tag) ?? Deferred.makeUnsafe<void>()
-        waiting.set(tag, deferred)
-        return Deferred.await(deferred)
-      }),
-    /** Positions of the steps that were run, attempts that failed included. */
-    stepsRun: (): ReadonlyArray<number> =>
-      events.flatMap((event) => (event._tag === "StepStarted" ? [event.index] : []))
-  }
-}
+export { recorder } from "../builds/recorder.ts"
 
 /** Runs an effect until another completes, and interrupts it then; fails if it is through before. */
 export const interruptAt = <A, E, R, E2, R2>(
