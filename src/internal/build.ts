@@ -174,7 +174,8 @@ const produce = Effect.fnUntraced(function* <E, R>(
   prepared: Planning.Prepared<E, R>
 ): Effect.fn.Return<Outcome<E, R>, LightboxError | E, R | Scope.Scope> {
   const { driver, events, holder, options, store } = context
-  const scope = yield* Effect.scope
+  // Closed after what is done below: a builder that is left to its user is let go first.
+  const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
   const nonce = yield* generate
   const builders = makeBuilders(context, prepared, scope, nonce)
   const imageDigest = yield* resolveImage(context, prepared, builders)
@@ -343,7 +344,7 @@ const commit = Effect.fnUntraced(function* <E, R>(
   const { isNew, snapshot } = yield* Names.commit(driver, store, {
     name,
     result,
-    key: planned.key,
+    key: result.labels[keyLabel] ?? planned.key,
     labels,
     lastBuild: {
       builderVersion,

@@ -221,7 +221,7 @@ export const collect = Effect.fnUntraced(function* (
     if (socket === undefined) continue
     const isLeft = yield* attempt(async () => {
       const stats = await Fs.stat(Path.join(folder, entry)).catch(() => undefined)
-      if (stats === undefined || now - stats.ctimeMs < startupMillis) return false
+      if (stats === undefined || now - stats.mtimeMs < startupMillis) return false
       return !(await isAnswered(Path.join(folder, socket)))
     })
     if (isLeft) yield* remove(entry)

@@ -9,7 +9,7 @@ import { AlreadyExists, LightboxError, NotFound } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { Snapshot, SnapshotGeneration } from "../Snapshot.ts"
 import { generate } from "./labels.ts"
-import { artifactName, type Generation, keyLabel, type NameRecord, type Store } from "./store.ts"
+import { artifactName, type Generation, isArtifactName, keyLabel, type NameRecord, type Store } from "./store.ts"
 
 type Driver = Pick<
   Microsandbox.Microsandbox["Service"],
@@ -20,6 +20,7 @@ type Driver = Pick<
   | "unlinkSnapshot"
   | "removeSnapshot"
   | "renameSnapshot"
+  | "owner"
 >
 
 /** Whether the library made a snapshot, as a result of a key. */
@@ -75,8 +76,11 @@ export const list = Effect.fnUntraced(function* (
     // A link that leads nowhere is what a removal left that was cut short.
     if (info !== undefined) found.push(toSnapshot(name, info, currentOf(yield* store.readName(name), artifact)))
   }
+  const withLayers = options?.layers === true
+  // What another tool made, and a name leads to, is under that name.
+  const needed = withLayers ? new Set() : yield* roots(driver, store)
   for (const info of all) {
-    if (options?.layers === true || !isResult(info)) found.push(toSnapshot(info.name, info, undefined))
+    if (withLayers || !(isResult(info) || needed.has(info.name))) found.push(toSnapshot(info.name, info, undefined))
   }
   return found.toSorted((a, b) => (a.name < b.name ? -1 : 1))
 })
@@ -179,6 +183,8 @@ export const commit = (
         labels,
         createdAt: now
       }
+      const dropped = earlier.flatMap((generation) => (stays.includes(generation) ? [] : [generation.artifact]))
+      yield* noteUnnamed(driver, dropped)
       yield* Effect.uninterruptible(
         Effect.andThen(
           store.writeName(name, {
@@ -188,11 +194,7 @@ export const commit = (
           driver.linkSnapshot(name, result.name)
         )
       )
-      yield* removeUnneeded(
-        driver,
-        store,
-        earlier.filter((generation) => !stays.includes(generation)).map((generation) => generation.artifact)
-      )
+      yield* removeUnneeded(driver, store, dropped)
       return { snapshot: toSnapshot(name, result, next), isNew: true }
     })
   )
@@ -209,6 +211,24 @@ const takeName = Effect.fnUntraced(function* (
   yield* driver.renameSnapshot(name, replaced)
   return replaced
 })
+
+/**
+ * Notes what is about to be removed, or to lose its name, if it is no result that a build could use: what a process that
+ * is killed before the scope closes has left of it is for the next sweep.
+ */
+const noteUnnamed = (
+  driver: Driver,
+  artifacts: ReadonlyArray<string>
+): Effect.Effect<void, LightboxError, Scope.Scope> =>
+  Effect.forEach(
+    artifacts.filter((artifact) => !isArtifactName(artifact)),
+    (name) =>
+      Effect.flatMap(generate, (token) => {
+        const note: Microsandbox.Note = { kind: "unnamed", token, name }
+        return Effect.acquireRelease(driver.owner.note(note), () => driver.owner.forget(note))
+      }),
+    { discard: true }
+  )
 
 /** Removes results that no name and no kept generation of any name leads to. */
 const removeUnneeded = Effect.fnUntraced(function* (
@@ -240,9 +260,14 @@ export const keepGenerations = Effect.fnUntraced(function* (
   const needed = new Set(Object.values(links))
   const dropped = new Set<string>()
   for (const name of yield* store.listNames) {
-    const record = yield* store.readName(name)
     const artifact = links[name]
-    const current = artifact === undefined ? undefined : currentOf(record, artifact)
+    if (artifact === undefined) {
+      // A first build or a removal that was cut short has left it.
+      if (!dryRun) yield* store.removeName(name)
+      continue
+    }
+    const record = yield* store.readName(name)
+    const current = currentOf(record, artifact)
     const others = record.generations.filter((generation) => generation !== current)
     const stays = new Set(keep === undefined ? others : keep === 1 ? [] : others.slice(-(keep - 1)))
     const generations = record.generations.filter((generation) => generation === current || stays.has(generation))
@@ -340,7 +365,9 @@ export const remove = (driver: Driver, store: Store, name: string): Effect.Effec
       const artifact = (yield* driver.listSnapshotLinks)[name]
       if (artifact === undefined) return yield* driver.removeSnapshot(name)
       const record = yield* store.readName(name)
+      const dropped = [artifact, ...record.generations.map((generation) => generation.artifact)]
+      yield* noteUnnamed(driver, [...new Set(dropped)])
       yield* Effect.uninterruptible(Effect.andThen(driver.unlinkSnapshot(name), store.removeName(name)))
-      yield* removeUnneeded(driver, store, [artifact, ...record.generations.map((generation) => generation.artifact)])
+      yield* removeUnneeded(driver, store, dropped)
     })
   )

@@ -18,10 +18,13 @@ import type { LightboxError } from "../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
 import { isAnswered, isCode, listen } from "./socket.ts"
 
-/** What an owner can leave: a sandbox, an unfinished capture or load, a file, the name of a scoped snapshot. */
+/**
+ * What an owner can leave: a sandbox, an unfinished capture or load, a snapshot that no name leads to yet, a file, the
+ * name of a scoped snapshot.
+ */
 export type Kind = (typeof kinds)[number]
 
-const kinds = ["sandbox", "capture", "load", "file", "name", "use"] as const
+const kinds = ["sandbox", "capture", "load", "unnamed", "file", "name", "use"] as const
 
 /**
  * Something that an owner is about to make, has made, or is about to remove.

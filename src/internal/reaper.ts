@@ -93,6 +93,8 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
       return ifFree(driver, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
     case "load":
       return ifFree(driver, loadLock, removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) }))
+    case "unnamed":
+      return removeUnnamed(sweep, note.name, reason)
     case "file":
       return Effect.promise(() => isThere(note.name)).pipe(
         Effect.flatMap((there) =>
@@ -109,6 +111,20 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
       return Effect.succeed(true)
   }
 }
+
+/** Removes a snapshot that nobody has given a name. */
+const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effect<boolean, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { driver } = sweep
+      const store = makeStore(driver)
+      yield* Names.lockNames(store)
+      const isLeft =
+        (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name) &&
+        !(yield* Names.roots(driver, store)).has(name)
+      return !isLeft || (yield* removing(sweep, "snapshot", name, reason, driver.removeSnapshot(name)))
+    })
+  )
 
 const isThere = (path: string): Promise<boolean> =>
   Fs.lstat(path).then(
@@ -174,8 +190,8 @@ const settleSandboxes = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, LightboxError> {
   const { driver, say, wanted } = sweep
   const now = yield* Clock.currentTimeMillis
-  const sandboxes = yield* driver.listSandboxes()
-  for (const sandbox of sandboxes) {
+  const present = new Set<string | undefined>()
+  for (const sandbox of yield* driver.listSandboxes()) {
     const { name } = sandbox
     const instance = sandbox.labels[instanceLabel]
     const id = sandbox.labels[ownerLabel]
@@ -186,7 +202,7 @@ const settleSandboxes = Effect.fnUntraced(function* (
     if (detached !== undefined) {
       if (detached.expires === undefined) keep("it was detached")
       else if (detached.expires > now) keep("it was detached, and its time to live is not over")
-      else yield* remove("its time to live is over")
+      else if (yield* remove("its time to live is over")) continue
     } else if (id === undefined) keep("something else made it")
     else {
       const owner = known.get(id) ?? (yield* Owner.find(driver.home, id))
@@ -194,8 +210,8 @@ const settleSandboxes = Effect.fnUntraced(function* (
       else
         keep(owner.state === "alive" ? `its process, ${owner.pid}, lives` : "its process may live on another machine")
     }
+    present.add(instance)
   }
-  const present = new Set(sandboxes.map(({ labels }) => labels[instanceLabel]))
   for (const token of sweep.released.keys()) {
     if (!present.has(token) && !sweep.dryRun) yield* Owner.removeReleased(driver.home, token)
   }

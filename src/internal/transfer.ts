@@ -191,17 +191,20 @@ export const load = (
         const { name } = options
         yield* requireFree(driver, name, options.overwrite)
         const artifact = yield* foreignName(name)
-        const { createdAt } = yield* loadArchive(driver, store, path, artifact)
-        const generation = {
-          generation: 1,
-          key: "",
-          artifact,
-          labels: {},
-          createdAt: DateTime.toEpochMillis(createdAt)
-        }
-        return yield* Names.adopt(driver, store, { name, current: 1, generations: [generation] }).pipe(
-          Effect.onError(() => Effect.ignore(driver.removeSnapshot(artifact)))
-        )
+        const adopted = Effect.gen(function* () {
+          const { createdAt } = yield* loadArchive(driver, store, path, artifact)
+          const generation = {
+            generation: 1,
+            key: "",
+            artifact,
+            labels: {},
+            createdAt: DateTime.toEpochMillis(createdAt)
+          }
+          return yield* Names.adopt(driver, store, { name, current: 1, generations: [generation] }).pipe(
+            Effect.onError(() => Effect.ignore(driver.removeSnapshot(artifact)))
+          )
+        })
+        return yield* noted(driver, "unnamed", artifact, adopted)
       }
       const folder = yield* stagingFolder(driver, method)
       const expected = /^(lightbox\.json|generation-\d+\.msb)$/

@@ -90,12 +90,12 @@ export class HostFolder implements Volume {
 }
 
 /** What the files of a folder hold, in bytes. */
-export const sizeOf = (folder: string): number => {
+export const sizeOf = (folder: string | Buffer): number => {
   let size = 0
-  for (const entry of Fs.readdirSync(folder, { withFileTypes: true, recursive: true, encoding: "buffer" })) {
-    if (!entry.isFile()) continue
-    const path = Buffer.concat([Buffer.from(entry.parentPath), Buffer.from("/"), entry.name])
-    size += Fs.lstatSync(path, { throwIfNoEntry: false })?.size ?? 0
+  for (const entry of Fs.readdirSync(folder, { withFileTypes: true, encoding: "buffer" })) {
+    const path = Buffer.concat([Buffer.from(folder), Buffer.from("/"), entry.name])
+    if (entry.isDirectory()) size += sizeOf(path)
+    else if (entry.isFile()) size += Fs.lstatSync(path, { throwIfNoEntry: false })?.size ?? 0
   }
   return size
 }

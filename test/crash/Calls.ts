@@ -1,0 +1,38 @@
+/** The driver, seen at each of its calls. */
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import type * as Microsandbox from "../../src/Microsandbox.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+/** Lets something happen before each call, or around it: `owner.note` is a call as well as `createSandbox`. */
+export const around = (
+  driver: Driver,
+  onCall: <A, E, R>(operation: string, call: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+): Driver => wrap(driver, "", onCall)
+
+const wrap = <Service extends object>(
+  service: Service,
+  prefix: string,
+  onCall: <A, E, R>(operation: string, call: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+): Service => {
+  const members = new Map<PropertyKey, unknown>()
+  const see = (key: PropertyKey, value: unknown): unknown => {
+    const operation = `${prefix}${String(key)}`
+    if (Effect.isEffect(value)) return onCall(operation, value)
+    if (Predicate.isFunction(value)) {
+      return (...args: ReadonlyArray<unknown>) => {
+        const result: unknown = Reflect.apply(value, service, args)
+        return Effect.isEffect(result) ? onCall(operation, result) : result
+      }
+    }
+    // What has no files is no place to be killed at.
+    return key === "owner" && Predicate.isObject(value) ? wrap(value, `${operation}.`, onCall) : value
+  }
+  return new Proxy(service, {
+    get: (target, key) => {
+      if (!members.has(key)) members.set(key, see(key, Reflect.get(target, key)))
+      return members.get(key)
+    }
+  })
+}

@@ -1,0 +1,80 @@
+/**
+ * What a process does that is killed: everything of the library that leaves traces, under names of its own, on a home
+ * in which one of the names has been built before.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { LightboxError } from "../../src/LightboxError.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as Mount from "../../src/Mount.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+
+/** Two definitions of one name, which differ in what its file says. */
+export const definition = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
+  Snapshot.make(name, image).pipe(
+    Snapshot.write("/etc/version", version),
+    Snapshot.shell("cp /etc/version /root/complete"),
+    Snapshot.verify((sandbox) => Effect.asVoid(sandbox.shell("test -s /root/complete", { check: true })))
+  )
+
+/** What has to be whole whenever it is looked at: the first line is what was written, the second what a step made. */
+export const readVersion = (name: string): Effect.Effect<string, LightboxError, Microsandbox.Microsandbox> =>
+  Sandbox.run({ snapshot: name }, (sandbox) =>
+    Effect.map(sandbox.shell("cat /etc/version; echo; cat /root/complete", { check: true }), ({ stdout }) => stdout)
+  )
+
+/** Builds, launches, executes and releases: what costs virtual machines. */
+export const core = (name: string, image: string) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      // Only what the name leads to is kept: the old result is removed.
+      const built = yield* Snapshot.build(definition(name, image, "2"), { checkpoints: "final", keep: 1 })
+      const sandbox = yield* Sandbox.launch({ snapshot: built, name: `${name}-job` })
+      yield* sandbox.exec("sh", ["-c", "echo more > /root/more"], { check: true })
+    })
+  )
+
+type Work = (
+  name: string,
+  image: string,
+  files: string
+) => Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
+
+/** The parts of the work, each on a home of its own. */
+export const parts: { readonly [part: string]: Work } = {
+  core,
+  rebuild: Effect.fnUntraced(function* (name, image) {
+    // Results on the way, under new keys, a step that fails, and the way back.
+    yield* Snapshot.build(definition(name, image, "1"), { checkpoints: "every-step", force: true })
+    yield* Snapshot.build(definition(name, image, "3").pipe(Snapshot.shell("exit 1")), { checkpoints: "final" }).pipe(
+      Effect.catchReason("LightboxError", "CommandFailed", () => Effect.void)
+    )
+    yield* Snapshot.rollback(name)
+    yield* Snapshot.prune()
+  }),
+  launch: Effect.fnUntraced(function* (name, image) {
+    yield* Sandbox.run({ image, name: `${name}-mounted`, mounts: { "/shared": Mount.volume("shared") } }, (sandbox) =>
+      sandbox.shell("cat /shared/kept", { check: true })
+    )
+    yield* Sandbox.run({ image, name: `${name}-detached` }, (sandbox) => sandbox.detach)
+    yield* Sandbox.run({ image, name: `${name}-leased` }, (sandbox) => sandbox.detachFor("1 second"))
+  }),
+  transfer: Effect.fnUntraced(function* (name, _image, files) {
+    const moved = `${name}-moved`
+    yield* Snapshot.save(moved, `${files}/saved`)
+    yield* Snapshot.remove(moved)
+    yield* Snapshot.prune()
+    yield* Snapshot.load(`${files}/saved`)
+  }),
+  foreign: Effect.fnUntraced(function* (name, _image, files) {
+    const driver = yield* Microsandbox.Microsandbox
+    yield* driver.saveSnapshot(name, `${files}/foreign`)
+    yield* Snapshot.load(`${files}/foreign`, { name: `${name}-foreign` })
+    yield* Snapshot.remove(`${name}-foreign`)
+  }),
+  scoped: Effect.fnUntraced(function* (name, image) {
+    const definition = Snapshot.make(`${name}-scoped`, image).pipe(Snapshot.shell("echo scoped > /root/scoped"))
+    yield* Snapshot.scoped(definition, { checkpoints: "final" })
+  })
+}
