@@ -1,5 +1,5 @@
 /**
- * `Microsandbox` over the SDK: the only code that loads it.
+ * `Microsandbox` over the SDK, on this machine.
  */
 import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
@@ -11,25 +11,15 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as RcMap from "effect/RcMap"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
-import * as Module from "node:module"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
-import {
-  AlreadyExists,
-  LightboxError,
-  NotFound,
-  Replaced,
-  RuntimeMissing,
-  TimedOut,
-  Unsupported
-} from "../LightboxError.ts"
+import { AlreadyExists, LightboxError, NotFound, Replaced, TimedOut } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SandboxConfig } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
@@ -37,14 +27,14 @@ import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
 import { checkCombination, checkHostPaths } from "./createChecks.ts"
 import { fileFailure } from "./fileFailure.ts"
-import * as Home from "./home.ts"
-import * as InstallLease from "./installLease.ts"
 import { generate, instanceLabel } from "./labels.ts"
 import { bootRetries, sdkRetries } from "./metrics.ts"
 import * as Owner from "./owner.ts"
 import { sweepAtStart } from "./reaper.ts"
 import * as Builder from "./sdkBuilder.ts"
-import { fromSdk, parse, runtimeRemedy, type Subject } from "./sdkErrors.ts"
+import { call, commit, notFoundIsSuccess, transient } from "./sdkCalls.ts"
+import { fromSdk, type Subject } from "./sdkErrors.ts"
+import * as SdkModule from "./sdkModule.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
 import { hostFile, readFolder, snapshotLinks } from "./snapshotLinks.ts"
 import { millis } from "./time.ts"
@@ -53,52 +43,11 @@ import * as Virtualization from "./virtualization.ts"
 import { isCode } from "./socket.ts"
 import * as VmProcess from "./vmProcess.ts"
 
-type SdkModule = typeof Sdk
 type Driver = Microsandbox.Microsandbox["Service"]
 
-// =============================================================================
-// One SDK, one home
-// =============================================================================
-
-const missing = (cause: unknown): LightboxError =>
-  new LightboxError({
-    method: "Microsandbox.layer",
-    reason: new RuntimeMissing({ problem: parse(cause).text, remedy: runtimeRemedy, cause })
-  })
-
-const load: Effect.Effect<SdkModule, LightboxError> = Effect.tryPromise({
-  // Loaded when a driver is made: where the native module is missing, importing this library must not throw.
-  try: () => import("microsandbox"),
-  catch: missing
-})
-
-let claimedHome: string | undefined
-
-/** The runtime reads its home once per process, so a second one would silently be the first. */
-const claimHome = (home: string | undefined): Effect.Effect<string, LightboxError> =>
-  Effect.flatMap(Home.resolve("Microsandbox.layer", home), (wanted) => {
-    if (claimedHome !== undefined && claimedHome !== wanted) {
-      return Effect.fail(
-        new LightboxError({
-          method: "Microsandbox.layer",
-          reason: new Unsupported({
-            feature: `the home ${wanted}`,
-            problem: `this process uses ${claimedHome}, and the runtime knows one home per process`
-          })
-        })
-      )
-    }
-    claimedHome = wanted
-    process.env["MSB_HOME"] = wanted
-    return Effect.succeed(wanted)
-  })
-
 /** The SDK itself, at once, for those who want of it what a driver does not offer. */
-export const native = (home: string | undefined): Effect.Effect<SdkModule, LightboxError> =>
-  Effect.andThen(
-    claimHome(home),
-    Effect.try({ try: (): SdkModule => Module.createRequire(import.meta.url)("microsandbox"), catch: missing })
-  )
+export const native = (home: string | undefined): Effect.Effect<SdkModule.SdkModule, LightboxError> =>
+  Effect.andThen(SdkModule.claimLocal(home), SdkModule.loadSync)
 
 const LayerOptions = Schema.Struct({
   home: Schema.optional(HostPath),
@@ -113,23 +62,13 @@ const LayerOptions = Schema.Struct({
 
 const decodeLayerOptions = decoder(LayerOptions, "Microsandbox.layer")
 
-const PackageVersion = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
-
-/** The SDK's version, which it does not tell itself. */
-const version = Effect.tryPromise(() =>
-  Fs.readFile(new URL("../package.json", import.meta.resolve("microsandbox")), "utf8")
-).pipe(
-  Effect.flatMap(Schema.decodeEffect(PackageVersion)),
-  Effect.match({ onSuccess: ({ version }) => version, onFailure: () => "unknown" })
-)
-
 /** Makes the driver. */
 export const make = Effect.fnUntraced(function* (
   input: Microsandbox.LayerOptions
 ): Effect.fn.Return<Driver, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
-  const home = yield* claimHome(options.home)
-  const sdk = yield* load
+  const home = yield* SdkModule.claimLocal(options.home)
+  const sdk = yield* SdkModule.load
   const context: DriverContext = {
     sdk,
     home,
@@ -146,7 +85,7 @@ export const make = Effect.fnUntraced(function* (
   const driver: Driver = {
     backend: "local",
     home,
-    version: yield* version,
+    version: yield* SdkModule.version,
     capabilities: { snapshots: true, bindMounts: true, diskMounts: true, images: true, patches: true, metrics: true },
     owner: context.owner,
     admission: yield* Admission.make({ home, budget: options.budget, defaultMemory: options.memory }),
@@ -161,7 +100,7 @@ export const make = Effect.fnUntraced(function* (
 })
 
 interface DriverContext {
-  readonly sdk: SdkModule
+  readonly sdk: SdkModule.SdkModule
   readonly home: string
   readonly owner: Owner.Owner
   /**
@@ -183,45 +122,6 @@ interface DriverContext {
 // =============================================================================
 // Calls
 // =============================================================================
-
-const transient = Schedule.min([Schedule.exponential("20 millis"), Schedule.spaced("500 millis")]).pipe(
-  Schedule.jittered,
-  Schedule.upTo({ times: 6 })
-)
-
-/** One call of the SDK, made again while the store is busy. */
-const call = <A>(method: string, subject: Subject, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
-  Effect.tryPromise({ try: run, catch: (cause) => fromSdk(method, subject, cause) }).pipe(
-    Effect.tapError((error) => (error.reason._tag === "StoreBusy" ? Metric.update(sdkRetries, 1) : Effect.void)),
-    Effect.tapError((error) =>
-      claimedHome !== undefined && InstallLease.isCause(error) ? InstallLease.release(claimedHome) : Effect.void
-    ),
-    Effect.retry({ while: (error) => error.reason._tag === "StoreBusy", schedule: transient })
-  )
-
-/**
- * A call that changes something and can not be called off: interrupted, it is waited for, and what it made is undone.
- */
-const commit = <A>(
-  method: string,
-  subject: Subject,
-  run: () => Promise<A>,
-  undo: (value: A) => Effect.Effect<void>
-): Effect.Effect<A, LightboxError> =>
-  Effect.callback<A, LightboxError>((resume) => {
-    const pending = run()
-    pending.then(
-      (value) => resume(Effect.succeed(value)),
-      (cause) => resume(Effect.fail(fromSdk(method, subject, cause)))
-    )
-    return Effect.matchEffect(Effect.tryPromise({ try: () => pending, catch: () => undefined }), {
-      onFailure: () => Effect.void,
-      onSuccess: undo
-    })
-  })
-
-const notFoundIsSuccess = <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<void, LightboxError> =>
-  Effect.asVoid(effect).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
 
 /**
  * Calls that create sandboxes with a volume, or change the volume, one after the other. The SDK locks its volumes for
