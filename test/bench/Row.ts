@@ -29,7 +29,7 @@ export const Row = Schema.Struct({
   ours: Series,
   /** What ours is compared with, if anything. */
   reference: Schema.optional(Series),
-  /** Ours through the reference, at p50. */
+  /** Ours through the reference, at p50, unless that is nothing. */
   ratio: Schema.optional(Schema.Finite),
   /** The most that the ratio should be. */
   target: Schema.optional(Schema.Finite),
@@ -94,7 +94,7 @@ export const make = (
     n: sides.ours[1].length,
     ours,
     reference,
-    ratio: reference === undefined ? undefined : ours.p50 / reference.p50,
+    ratio: reference === undefined || reference.p50 === 0 ? undefined : ours.p50 / reference.p50,
     target: options?.target,
     limit: options?.limit
   }
