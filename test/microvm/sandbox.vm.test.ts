@@ -112,6 +112,35 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
         })
       )
 
+      it.effect("copies a folder in and out with its permissions and links", () =>
+        Effect.gen(function* () {
+          const fs = yield* FileSystem.FileSystem
+          const path = yield* Path.Path
+          const sandbox = yield* Sandbox.Sandbox
+          const folder = path.join((yield* Support.Home).files, "copied")
+          yield* fs.makeDirectory(path.join(folder, "in", "empty"), { recursive: true })
+          yield* fs.writeFileString(path.join(folder, "in", "tool"), "#!/bin/sh\necho ran\n", { mode: 0o755 })
+          yield* fs.symlink("tool", path.join(folder, "in", "link"))
+          yield* sandbox.copyIn(path.join(folder, "in"), "/root/copied", { owner: "app" })
+          const { stdout } = yield* sandbox.shell("/root/copied/link && stat -c '%U %a' /root/copied/tool")
+          assert.strictEqual(stdout, "ran\napp 755\n")
+
+          yield* sandbox.copyOut("/root/copied", path.join(folder, "out"))
+          assert.deepStrictEqual((yield* fs.readDirectory(path.join(folder, "out"))).toSorted(), [
+            "empty",
+            "link",
+            "tool"
+          ])
+          assert.strictEqual(Number((yield* fs.stat(path.join(folder, "out", "tool"))).mode) & 0o777, 0o755)
+          assert.strictEqual(yield* fs.readLink(path.join(folder, "out", "link")), "tool")
+          yield* sandbox.copyOut("/root/copied/tool", path.join(folder, "single"))
+          assert.strictEqual(yield* fs.readFileString(path.join(folder, "single")), "#!/bin/sh\necho ran\n")
+          yield* sandbox.shell("ln -s /etc /root/copied/astray", { check: true })
+          const refused = yield* Effect.flip(sandbox.copyOut("/root/copied", path.join(folder, "refused")))
+          assert.strictEqual(refused.reason._tag, "FileError")
+        })
+      )
+
       it.effect("runs 300 commands one after the other", () =>
         Effect.gen(function* () {
           const sandbox = yield* Sandbox.Sandbox
@@ -156,6 +185,14 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           yield* fs.writeFileString(path.join(folder, "from-host"), "by the host\n")
           assert.strictEqual((yield* reader.shell("cat /folder/from-host")).stdout, "by the host\n")
           assert.strictEqual(yield* fs.readFileString(path.join(folder, "file")), "by the writer\n")
+          const files = yield* Volume.files("both")
+          yield* files.writeFile("deep/er", "by the host\n")
+          assert.strictEqual((yield* reader.shell("cat /volume/deep/er")).stdout, "by the host\n")
+          yield* writer.shell("ln -s /etc/passwd /volume/link", { check: true })
+          assert.deepStrictEqual(yield* files.list("/"), ["deep", "file", "link"])
+          // The runtime keeps a guest's link as a file that says where it leads.
+          assert.strictEqual(new TextDecoder().decode(yield* files.readFile("link")), "/etc/passwd")
+          assert.isAbove((yield* Volume.usage("both")).used, 0)
           const volume = yield* Volume.get("both")
           assert.deepInclude(volume, { name: "both", kind: "directory", quota: 64, labels: { for: "tests" } })
           const inUse = yield* Effect.flip(Volume.remove("both"))

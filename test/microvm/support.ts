@@ -218,9 +218,12 @@ const spawn = Effect.fnUntraced(function* (program: string, args: ReadonlyArray<
   })
 })
 
-/** Starts a program of the folder `programs` in a process of its own, on the home of this file. */
+/** Starts a program in a process of its own, on the home of this file. */
+export const script = (path: string, ...args: ReadonlyArray<string>) => spawn(process.execPath, [path, ...args])
+
+/** Starts a program of the folder `programs`. */
 export const program = (name: string, ...args: ReadonlyArray<string>) =>
-  spawn(process.execPath, [fileURLToPath(new URL(`programs/${name}.ts`, import.meta.url)), ...args])
+  script(fileURLToPath(new URL(`programs/${name}.ts`, import.meta.url)), ...args)
 
 /** Starts the command line tool of the runtime. */
 export const msb = (...args: ReadonlyArray<string>) =>

@@ -26,6 +26,13 @@ describe("documents", () => {
     })
   )
 
+  it.each(Sources.documents)("%s has only links that lead somewhere", (document) => {
+    assert.deepStrictEqual(
+      Sources.linksOf(document).filter((path) => !Fs.existsSync(Path.join(Sources.root, path))),
+      []
+    )
+  })
+
   it("have only examples that compile", { timeout: 60_000 }, () => {
     // Inside the package, where its name leads to what was built of it.
     const folder = Path.join(Sources.root, ".cache", "examples")

@@ -89,16 +89,26 @@ export interface Example {
   /** Where it begins. */
   readonly line: number
   readonly code: string
+  /** Whether it says `run` after the language: it is a whole program, and tests run it. */
+  readonly isRun: boolean
 }
 
-const fence = /^(?<margin>[ \t]*(?:\* ?)?)```ts(?:[ \t][^\n]*)?\n(?<code>[\s\S]*?)^[ \t]*(?:\* ?)?```/gm
+const fence = /^(?<margin>[ \t]*(?:\* ?)?)```ts(?<info>[ \t][^\n]*)?\n(?<code>[\s\S]*?)^[ \t]*(?:\* ?)?```/gm
+
+/** The documents that users read, by path in the package. */
+export const documents: ReadonlyArray<string> = [
+  ...Fs.readdirSync(root).filter((name) => name.endsWith(".md")),
+  ...["examples", "src"].flatMap(filesBelow).filter((path) => path.endsWith(".md"))
+]
+
+/** Where the links of a document lead to, as paths in the package. */
+export const linksOf = (document: string): ReadonlyArray<string> =>
+  [...read(document).matchAll(/\]\((?!\w+:)([^)#]+)/g)].map(([, target = ""]) =>
+    Path.join(Path.dirname(document), target)
+  )
 
 /** The programs in the comments of the sources, and in the documents that users read. */
 export const examples = (): ReadonlyArray<Example> => {
-  const documents = [
-    ...Fs.readdirSync(root).filter((name) => name.endsWith(".md")),
-    ...filesBelow("examples").filter((path) => path.endsWith(".md"))
-  ]
   const sources = filesBelow("src").filter((path) => path.endsWith(".ts"))
   return [...documents, ...sources].flatMap((path) => {
     const text = read(path)
@@ -108,7 +118,8 @@ export const examples = (): ReadonlyArray<Example> => {
       code: (groups?.["code"] ?? "")
         .split("\n")
         .map((line) => (path.endsWith(".ts") ? line.replace(/^[ \t]*\* ?/, "") : line))
-        .join("\n")
+        .join("\n"),
+      isRun: groups?.["info"]?.trim() === "run"
     }))
   })
 }
