@@ -71,7 +71,10 @@ const end = async (
   signals: { readonly [line: string]: NodeJS.Signals } = {}
 ): Promise<Ended> => {
   const child = ChildProcess.spawn(runtimes[runtime], [program, home, work, ending], {
-    stdio: ["ignore", "pipe", "pipe"]
+    stdio: ["ignore", "pipe", "pipe"],
+    // One that does not end fails its test, and is no more.
+    timeout: 50_000,
+    killSignal: "SIGKILL"
   })
   let said = ""
   child.stdout.on("data", (data: Buffer) => {

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { vi } from "vitest"
 import { type ExecEvent, ExecHandle, ExecOutput, type Sandbox } from "../../src/promise.ts"
 import * as Promises from "../../src/promise.ts"
-import { rejection, twin, wrongField } from "./support.ts"
+import { reasonOf, rejection, twin, wrongField } from "./support.ts"
 
 const memory = twin({
   commands: {
@@ -103,13 +103,7 @@ describe("exec", () => {
       const running = sb.exec("sleep", ["1000"], { signal: controller.signal })
       await vi.waitFor(async () => assert.strictEqual((await memory.inventory()).processes.length, 1))
       controller.abort("enough")
-      assert.strictEqual(
-        await running.then(
-          () => "ran",
-          (reason) => reason
-        ),
-        "enough"
-      )
+      assert.strictEqual(await reasonOf(running), "enough")
       assert.deepStrictEqual((await memory.inventory()).processes, [])
     })
   })
@@ -275,22 +269,10 @@ describe("execStream", () => {
       await handle.recv()
       const next = handle.recv(when === "an event" ? { signal } : {})
       controller.abort("enough")
-      assert.strictEqual(
-        await next.then(
-          () => "event",
-          (reason) => reason
-        ),
-        "enough"
-      )
+      assert.strictEqual(await reasonOf(next), "enough")
       await vi.waitFor(async () => assert.deepStrictEqual((await memory.inventory()).processes, []))
       if (when === "the start") {
-        assert.strictEqual(
-          await handle.wait().then(
-            () => "ended",
-            (reason) => reason
-          ),
-          "enough"
-        )
+        assert.strictEqual(await reasonOf(handle.wait()), "enough")
       }
     })
   })

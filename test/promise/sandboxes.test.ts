@@ -13,7 +13,7 @@ import {
   Sandbox,
   SandboxHandle
 } from "../../src/promise.ts"
-import { rejection, twin, untyped, wrongField } from "./support.ts"
+import { reasonOf, rejection, twin, untyped, wrongField } from "./support.ts"
 
 const memory = twin()
 
@@ -155,25 +155,13 @@ describe("launchSandbox", () => {
     await memory.inject(MicrosandboxMemory.hangAt("createSandbox"))
     const reason = new Error("enough")
     const launched = launchSandbox({ snapshot, name: "s", signal: AbortSignal.abort(reason) })
-    assert.strictEqual(
-      await launched.then(
-        () => "launched",
-        (error) => error
-      ),
-      reason
-    )
+    assert.strictEqual(await reasonOf(launched), reason)
 
     const controller = new AbortController()
     const hanging = launchSandbox({ snapshot, name: "s", signal: controller.signal })
     await vi.waitFor(async () => assert.strictEqual(await memory.count("createSandbox"), 2))
     controller.abort(reason)
-    assert.strictEqual(
-      await hanging.then(
-        () => "launched",
-        (error) => error
-      ),
-      reason
-    )
+    assert.strictEqual(await reasonOf(hanging), reason)
     assert.deepStrictEqual(await names(), [])
   })
 })
@@ -255,13 +243,7 @@ describe("runInSandbox", () => {
       queueMicrotask(() => controller.abort(reason))
       return await handle.wait()
     })
-    assert.strictEqual(
-      await running.then(
-        () => "ran",
-        (error) => error
-      ),
-      reason
-    )
+    assert.strictEqual(await reasonOf(running), reason)
     assert.deepStrictEqual(await names(), [])
   })
 

@@ -20,7 +20,7 @@ import {
   Snapshot,
   snapshotExists
 } from "../../src/promise.ts"
-import { rejection, twin, untyped, wrongField } from "./support.ts"
+import { reasonOf, rejection, twin, untyped, wrongField } from "./support.ts"
 
 const memory = twin()
 
@@ -370,13 +370,7 @@ describe("snapshots", () => {
         }
       }
     )
-    assert.strictEqual(
-      await building.then(
-        () => "built",
-        (reason) => reason
-      ),
-      "enough"
-    )
+    assert.strictEqual(await reasonOf(building), "enough")
     assert.deepStrictEqual((await memory.inventory()).sandboxes, [])
     assert.strictEqual(await read("a", "/f"), "old\n")
   })

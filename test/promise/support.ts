@@ -5,7 +5,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { assert } from "@effect/vitest"
-import { afterEach, beforeEach } from "vitest"
+import { afterEach, beforeEach, vi } from "vitest"
 import * as Runtime from "../../src/internal/promise/runtime.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import { LightboxError } from "../../src/promise.ts"
@@ -17,6 +17,8 @@ export interface Twin {
   readonly calls: () => Promise<ReadonlyArray<MicrosandboxMemory.Call>>
   /** How often an operation was called. */
   readonly count: (operation: MicrosandboxMemory.Operation) => Promise<number>
+  /** Waits until an operation was called so often, or once. */
+  readonly until: (operation: MicrosandboxMemory.Operation, times?: number) => Promise<void>
   readonly inject: (...faults: ReadonlyArray<MicrosandboxMemory.Fault>) => Promise<void>
   readonly inventory: () => Promise<MicrosandboxMemory.Inventory>
   readonly setImage: (reference: string, image: MicrosandboxMemory.Image) => Promise<void>
@@ -49,6 +51,8 @@ export const twin = (options?: MicrosandboxMemory.Options): Twin => {
   const twin: Twin = {
     calls: () => ask(({ calls }) => calls),
     count: async (operation) => (await twin.calls()).filter((call) => call.operation === operation).length,
+    until: (operation, times = 1) =>
+      vi.waitFor(async () => assert.isAtLeast(await twin.count(operation), times), { timeout: 20_000 }),
     inject: (...faults) => ask(({ inject }) => inject(...faults)),
     inventory: () => ask(({ inventory }) => inventory),
     setImage: (reference, image) => ask(({ setImage }) => setImage(reference, image))
@@ -66,6 +70,13 @@ export const rejection = async (promise: Promise<unknown>): Promise<LightboxErro
   }
   return assert.fail("it was not rejected")
 }
+
+/** What a promise was rejected with, whatever it is; text if it was not. */
+export const reasonOf = async (promise: Promise<unknown>): Promise<unknown> =>
+  await promise.then(
+    () => "it was not rejected",
+    (reason: unknown) => reason
+  )
 
 /** What a program without types passes. */
 export const untyped = (value: unknown): ReturnType<JSON["parse"]> => JSON.parse(JSON.stringify(value))

@@ -14,7 +14,7 @@ import type * as Sandboxes from "../../Sandbox.ts"
 import { fileFailure } from "../fileFailure.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
-import { acquire, type OpenScope, run } from "./runtime.ts"
+import { acquire, type OpenScope, run, type Signals } from "./runtime.ts"
 
 /**
  * What a file is.
@@ -190,6 +190,7 @@ export class FsWriteSink implements AsyncDisposable {
   /** Writes, and resolves when it is written. */
   async write(data: Uint8Array | string, options?: CallOptions): Promise<void> {
     const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data
+    options?.signal?.throwIfAborted()
     const offset = this.#offset
     this.#offset += bytes.length
     await run(this.#file.write(Stream.make(bytes), offset), options?.signal)
@@ -237,11 +238,7 @@ export class SandboxFs {
   }
   /** Opens a file to be read in pieces. */
   async readStream(path: string, options?: CallOptions): Promise<FsReadStream> {
-    return await acquire(
-      Effect.flatMap(this.#sandbox.guest.open(path, { read: true }), (file) => Readers.open(file.read())),
-      (source, held) => new FsReadStream(source, held),
-      { signal: options?.signal }
-    )
+    return await this.#open(path, { signal: options?.signal })
   }
   /** Writes a file, replacing what is there. The folder must exist. */
   async write(path: string, data: Uint8Array | string, options?: CallOptions): Promise<void> {
@@ -303,13 +300,23 @@ export class SandboxFs {
   async copyToHost(guestPath: string, hostPath: string, options?: CallOptions): Promise<void> {
     const path = Path.resolve(hostPath)
     const { mode } = await run(this.#sandbox.stat(guestPath), options?.signal)
-    await using file = await this.readStream(guestPath, options)
+    await using file = await this.#open(guestPath, { forLife: options?.signal })
     try {
-      await Fs.promises.writeFile(path, file, { mode, signal: options?.signal })
+      await Fs.promises.writeFile(path, file, { mode })
     } catch (cause) {
       options?.signal?.throwIfAborted()
       throw cause instanceof LightboxError ? cause : hostFailure(path)(cause)
     }
+    // Closed by the signal, the file looked shorter than it is.
+    options?.signal?.throwIfAborted()
+  }
+
+  #open(path: string, signals: Signals): Promise<FsReadStream> {
+    return acquire(
+      Effect.flatMap(this.#sandbox.guest.open(path, { read: true }), (file) => Readers.open(file.read())),
+      (source, held) => new FsReadStream(source, held),
+      signals
+    )
   }
 }
 

@@ -6,8 +6,10 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as ManagedRuntime from "effect/ManagedRuntime"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
@@ -31,10 +33,19 @@ export const configure = (layerOptions: Microsandbox.LayerOptions): void => {
   options = layerOptions
 }
 
+/** Output belongs to the program: the library speaks only of what goes wrong behind its back, as errors. */
+const quiet = Layer.mergeAll(
+  Logger.layer([Logger.withConsoleError(Logger.formatSimple)]),
+  Layer.succeed(References.MinimumLogLevel, "Warn")
+)
+
+const make = (layer: Layer.Layer<Microsandbox.Microsandbox, LightboxError>): Runtime =>
+  ManagedRuntime.make(Layer.provideMerge(layer, quiet))
+
 /** Runs everything on another driver from now on; the function that it gives goes back to the one before. */
 export const provide = (layer: Layer.Layer<Microsandbox.Microsandbox, LightboxError>): (() => Promise<void>) => {
   const before = current
-  const provided = ManagedRuntime.make(layer)
+  const provided = make(layer)
   current = provided
   return async () => {
     current = before
@@ -58,7 +69,7 @@ const runWith = async <A>(
   effect: Effect.Effect<A, LightboxError, Microsandbox.Microsandbox>,
   signal: AbortSignal | undefined
 ): Promise<A> => {
-  current ??= ManagedRuntime.make(Microsandbox.layer(options))
+  current ??= make(Microsandbox.layer(options))
   const used = current
   const exit = await used.runPromiseExit(effect, signal === undefined ? undefined : { signal })
   if (Exit.isSuccess(exit)) return exit.value
@@ -140,16 +151,18 @@ const openScope = (signal: AbortSignal | undefined): OpenScope => {
   return { scope, close }
 }
 
-/**
- * Acquires something that outlives the call; what had been acquired is released if that fails. The signal counts during
- * the call, and `forLife` until it is released, which its abort does.
- */
+/** `signal` counts during a call, and `forLife` until what it acquires is released, which its abort does. */
+export interface Signals {
+  readonly signal?: AbortSignal | undefined
+  readonly forLife?: AbortSignal | undefined
+}
+
+/** Acquires something that outlives the call; what had been acquired is released if that fails. */
 export const acquire = async <A, B>(
   effect: Effect.Effect<A, LightboxError, Microsandbox.Microsandbox | Scope.Scope>,
   use: (value: A, held: OpenScope) => B,
-  signals: { readonly signal?: AbortSignal | undefined; readonly forLife?: AbortSignal | undefined } = {}
+  { forLife, signal }: Signals = {}
 ): Promise<B> => {
-  const { forLife, signal } = signals
   const held = openScope(forLife)
   try {
     return use(await run(Scope.provide(effect, held.scope), either(signal, forLife)), held)
