@@ -1,0 +1,95 @@
+/**
+ * Flags that several commands have, and the forms that their values take.
+ */
+import * as Flag from "effect/cli/Flag"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Mount from "../../Mount.ts"
+import type * as SandboxConfig from "../../SandboxConfig.ts"
+import { DurationInput } from "../schemas.ts"
+
+/** A flag that is there or not, and has no opposite. */
+export const toggle = (name: string, description: string): Flag.Flag<boolean> =>
+  Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withoutNegation, Flag.withDefault(false))
+
+const decodeDuration = Schema.decodeUnknownOption(DurationInput)
+
+export const duration = (name: string) =>
+  Flag.String(name).pipe(
+    Flag.withMetavar("DURATION"),
+    Flag.filterMap(decodeDuration, (text) => `Expected a duration such as "30 seconds", not ${JSON.stringify(text)}`)
+  )
+
+/** A flag that can be given any number of times, each time one entry of a record. */
+const record = <A>(
+  name: string,
+  metavar: string,
+  parse: (text: string) => Option.Option<readonly [key: string, value: A]>
+): Flag.Flag<{ readonly [key: string]: A }> =>
+  entries(name, metavar, parse).pipe(Flag.map((all): { readonly [key: string]: A } => Object.fromEntries(all)))
+
+/** A flag that can be given any number of times. */
+const entries = <A>(
+  name: string,
+  metavar: string,
+  parse: (text: string) => Option.Option<A>
+): Flag.Flag<ReadonlyArray<A>> =>
+  Flag.String(name).pipe(
+    Flag.withMetavar(metavar),
+    Flag.filterMap(parse, (text) => `Expected ${metavar}, not ${JSON.stringify(text)}`),
+    Flag.atLeast(0)
+  )
+
+const matched = <A>(
+  pattern: RegExp,
+  make: (groups: { readonly [name: string]: string | undefined }) => A | undefined
+): ((text: string) => Option.Option<A>) => {
+  return (text) => Option.fromNullishOr(make(pattern.exec(text)?.groups ?? {}))
+}
+
+export const labels = record("label", "KEY=VALUE", (text) => {
+  const at = text.indexOf("=")
+  return at < 1 ? Option.none() : Option.some([text.slice(0, at), text.slice(at + 1)])
+}).pipe(Flag.withDescription("A label, to find it by"))
+
+/** A name alone stands for the variable that this process has: so no secret has to be written on the command line. */
+export const env = record("env", "NAME[=VALUE]", (text) => {
+  const at = text.indexOf("=")
+  const value = at < 0 ? process.env[text] : text.slice(at + 1)
+  return at === 0 || value === undefined ? Option.none() : Option.some([at < 0 ? text : text.slice(0, at), value])
+}).pipe(Flag.withAlias("e"), Flag.withDescription("A variable; a name alone passes this shell's on"))
+
+const place = /^(?<source>[^:]+):(?<path>\/[^:]*)(?<readonly>:ro)?$/
+
+const placed = (mount: (source: string, options: Mount.Options) => typeof Mount.Mount.Encoded) =>
+  matched(place, ({ path, readonly, source }) =>
+    source === undefined || path === undefined
+      ? undefined
+      : ([path, mount(source, { readonly: readonly !== undefined })] as const)
+  )
+
+export const mounts = record("mount", "FOLDER:PATH[:ro]", placed(Mount.bind)).pipe(
+  Flag.withAlias("m"),
+  Flag.withDescription("A folder or file of this machine, seen at PATH")
+)
+
+export const volumes = record("volume", "NAME:PATH[:ro]", placed(Mount.volume)).pipe(
+  Flag.withDescription("A volume, seen at PATH, made if there is none")
+)
+
+export const ports = entries(
+  "port",
+  "[ADDRESS:]HOST:GUEST[/udp]",
+  matched(
+    /^(?:(?<bind>[^/]+):)?(?<host>\d+):(?<guest>\d+)(?<udp>\/udp)?$/,
+    ({ bind, guest, host, udp }): SandboxConfig.PortMapping | undefined =>
+      host === undefined || guest === undefined
+        ? undefined
+        : {
+            host: Number(host),
+            guest: Number(guest),
+            bind: bind?.replace(/^\[(.*)\]$/, "$1"),
+            protocol: udp === undefined ? "tcp" : "udp"
+          }
+  )
+).pipe(Flag.withAlias("p"), Flag.withDescription("A port of this machine that leads to one of the guest"))

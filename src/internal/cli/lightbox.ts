@@ -1,0 +1,86 @@
+/**
+ * The command line.
+ */
+import * as NodeChildProcessSpawner from "@effect/platform-node-shared/NodeChildProcessSpawner"
+import * as NodeFileSystem from "@effect/platform-node-shared/NodeFileSystem"
+import * as NodePath from "@effect/platform-node-shared/NodePath"
+import * as NodeStdio from "@effect/platform-node-shared/NodeStdio"
+import * as NodeTerminal from "@effect/platform-node-shared/NodeTerminal"
+import * as CliConfig from "effect/cli/CliConfig"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Schema from "effect/Schema"
+import { createRequire } from "node:module"
+import { build, plan } from "./builds.ts"
+import { Home, Json, Quiet } from "./environment.ts"
+import * as Failure from "./failure.ts"
+import { demo, doctor, init, sweep } from "./machine.ts"
+import { ps, rm, run as runCommand, shell } from "./sandboxes.ts"
+import { load, ls, prune, rollback, save } from "./snapshots.ts"
+import * as Status from "./status.ts"
+import { volume } from "./volumes.ts"
+
+export const lightbox = Command.make("lightbox").pipe(
+  Command.withDescription(`Bake microVM snapshots, and run sandboxes from them
+
+${Status.table}`),
+  Command.withSubcommands([
+    { group: "START", commands: [init, demo, doctor] },
+    { group: "SNAPSHOTS", commands: [build, plan, ls, rollback, prune, save, load] },
+    { group: "SANDBOXES", commands: [runCommand, shell, ps, rm, sweep] },
+    { group: "VOLUMES", commands: [volume] }
+  ]),
+  Command.withGlobalFlags([Json, Quiet, Home])
+)
+
+const { version } = Schema.decodeUnknownSync(Schema.Struct({ version: Schema.String }))(
+  createRequire(import.meta.url)("../../../package.json")
+)
+
+/** Runs the command line with the words after its name, and gives the status to exit with. Everything has been said. */
+export const run = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
+  const end = args.indexOf("--")
+  // It is asked for even where the words can not be understood.
+  const json = args.slice(0, end < 0 ? undefined : end).includes("--json")
+  const fail = (failure: Failure.Failure) => Effect.as(Console.error(Failure.show(failure, { json })), failure.status)
+  const settings = Layer.mergeAll(
+    CliConfig.layer({
+      builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions, GlobalFlag.LogLevel]
+    }),
+    CliOutput.layerPresenter({
+      present: (event) =>
+        event._tag === "InvalidInvocation"
+          ? Effect.asVoid(fail(Failure.ofInvocation(event.commandPath, event.errors)))
+          : CliOutput.defaultPresenter.present(event)
+    }),
+    // What is said on standard output is the result and nothing else.
+    Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
+  )
+  return yield* Command.runWith(lightbox, { version })(args).pipe(
+    Effect.as(0),
+    Effect.catchTags({
+      Ended: ({ status }) => Effect.succeed(status),
+      ShowHelp: ({ commandPath, errors }) => Effect.succeed(errors.length === 0 ? 0 : Status.ofInvocation(commandPath))
+    }),
+    Effect.catch((error) => fail(Failure.ofCause(Cause.fail(error)))),
+    Effect.catchDefect((defect) => fail(Failure.ofCause(Cause.die(defect)))),
+    Effect.provide(settings)
+  )
+})
+
+const services = NodeChildProcessSpawner.layer.pipe(
+  Layer.provideMerge(Layer.mergeAll(NodeFileSystem.layer, NodePath.layer, NodeStdio.layer, NodeTerminal.layer))
+)
+
+/** The whole of a process that is the command line. It fails with nothing but the status to exit with. */
+export const main = (args: ReadonlyArray<string>): Effect.Effect<void, Status.Ended> =>
+  run(args).pipe(
+    Effect.flatMap((status) => (status === 0 ? Effect.void : Effect.fail(new Status.Ended({ status })))),
+    Effect.provide(services)
+  )

@@ -1,0 +1,179 @@
+/**
+ * `sweep`, `doctor`, `demo` and `init`: a machine, and a beginning on it.
+ */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Path from "node:path"
+import * as Lightbox from "../../Lightbox.ts"
+import * as Reaper from "../../Reaper.ts"
+import * as Sandbox from "../../Sandbox.ts"
+import * as Snapshot from "../../Snapshot.ts"
+import { invalid } from "../validation.ts"
+import { reporter } from "./builds.ts"
+import { driver, Home, say, seconds, table } from "./environment.ts"
+import { nameFlags } from "./failure.ts"
+import * as Flags from "./flags.ts"
+import * as Shapes from "./json.ts"
+import * as Status from "./status.ts"
+
+// =============================================================================
+// Machine
+// =============================================================================
+
+export const sweep = Command.make(
+  "sweep",
+  {
+    dryRun: Flags.toggle("dry-run", "Only tell"),
+    timeout: Flags.duration("timeout").pipe(
+      Flag.withDescription("How long it may take (default: 1 minute)"),
+      Flag.optional
+    )
+  },
+  Effect.fnUntraced(function* ({ dryRun, timeout }) {
+    const report = yield* Reaper.sweep({ dryRun, timeout: Option.getOrUndefined(timeout) })
+    const { isComplete, verdicts } = report
+    const full = table(
+      ["VERDICT", "WHAT", "NAME", "REASON"],
+      verdicts.map(({ name, reason, resource, verdict }) => [verdict, resource, name, reason]),
+      "Nothing is left of processes that are gone."
+    )
+    yield* say(Shapes.SweepReport, report, {
+      full: isComplete ? full : `${full}\nThe time was over before everything was looked at.`,
+      brief: verdicts.flatMap(({ name, verdict }) => (verdict === "kept" ? [] : [name])).join("\n")
+    })
+    if (!isComplete || verdicts.some(({ verdict }) => verdict === "failed")) {
+      return yield* new Status.Ended({ status: 1 })
+    }
+  })
+).pipe(
+  Command.withDescription("Remove what processes have left that were killed or crashed"),
+  // Or it would be removed before it was told.
+  Command.provide(() => driver({ sweep: false }))
+)
+
+export const doctor = Command.make(
+  "doctor",
+  {},
+  Effect.fnUntraced(function* () {
+    const diagnosis = yield* Lightbox.doctor({ home: Option.getOrUndefined(yield* Home) }).pipe(
+      Effect.mapError(nameFlags({ home: "--home" }))
+    )
+    const { findings, isHealthy } = diagnosis
+    yield* say(Shapes.Diagnosis, diagnosis, {
+      full: Lightbox.formatDiagnosis(diagnosis),
+      brief: findings.flatMap(({ status, topic }) => (status === "ok" ? [] : [topic])).join("\n")
+    })
+    if (!isHealthy) return yield* new Status.Ended({ status: 1 })
+  })
+).pipe(Command.withDescription("Look whether this machine can run sandboxes, and what to do if not"))
+
+// =============================================================================
+// A beginning
+// =============================================================================
+
+const image = Flag.String("image").pipe(
+  Flag.withMetavar("IMAGE"),
+  Flag.withDescription("What it starts from (default: alpine)"),
+  Flag.withDefault("alpine")
+)
+
+/** Enough for it, on machines with little, too. */
+const resources = { memory: "256M" }
+
+export const demo = Command.make(
+  "demo",
+  { image },
+  Effect.fnUntraced(function* ({ image }) {
+    const definition = Snapshot.make("demo", image).pipe(
+      Snapshot.resources(resources),
+      Snapshot.workdir("/srv"),
+      Snapshot.shell("echo 'echo Hello from a microVM, $1.' > hello.sh", { description: "write a script" }),
+      Snapshot.shell("sh hello.sh builder", { description: "try it" })
+    )
+    const onEvent = yield* reporter
+    const [buildTime, snapshot] = yield* Effect.timed(Snapshot.scoped(definition, { onEvent }))
+    const [rebuildTime] = yield* Effect.timed(Snapshot.scoped(definition, { onEvent }))
+    const [useTime, { stdout }] = yield* Effect.timed(
+      Sandbox.run({ snapshot, resources }, (sandbox) =>
+        sandbox.shell('sh /srv/hello.sh "$(uname -sr)"', { check: true })
+      )
+    )
+    const shown = {
+      image,
+      buildMillis: Duration.toMillis(buildTime),
+      rebuildMillis: Duration.toMillis(rebuildTime),
+      useMillis: Duration.toMillis(useTime),
+      output: stdout
+    }
+    yield* say(Shapes.Demo, shown, {
+      full: [
+        stdout.trimEnd(),
+        `build         ${seconds(shown.buildMillis)}`,
+        `build again   ${seconds(shown.rebuildMillis)}`,
+        `use, in all   ${seconds(shown.useMillis)}`,
+        "Nothing is left of it. lightbox init writes a first definition of your own."
+      ].join("\n"),
+      brief: stdout.trimEnd()
+    })
+  }, Effect.scoped)
+).pipe(
+  Command.withDescription("Build a snapshot, run a sandbox from it, and leave nothing"),
+  Command.provide(() => driver())
+)
+
+const first = (name: string, image: string): string => `import * as Snapshot from "effect-lightbox/Snapshot"
+
+export const definition = Snapshot.make(${JSON.stringify(name)}, ${JSON.stringify(image)}).pipe(
+  Snapshot.workdir("/srv"),
+  Snapshot.shell("echo 'echo Hello from a microVM, $1.' > hello.sh", { description: "write a script" }),
+  Snapshot.shell("sh hello.sh builder", { description: "try it" })
+)
+`
+
+export const init = Command.make(
+  "init",
+  {
+    file: Argument.String("file").pipe(
+      Argument.withMetavar("FILE"),
+      Argument.withDescription("Where to write it (default: lightbox.ts)"),
+      Argument.withDefault("lightbox.ts")
+    ),
+    name: Flag.String("name").pipe(
+      Flag.withMetavar("NAME"),
+      Flag.withDescription("Of the snapshot (default: hello)"),
+      Flag.withDefault("hello")
+    ),
+    image,
+    overwrite: Flags.toggle("overwrite", "Replace a file that is there")
+  },
+  Effect.fnUntraced(function* ({ file, image, name, overwrite }) {
+    const fs = yield* FileSystem.FileSystem
+    yield* fs
+      .writeFileString(file, first(name, image), { flag: overwrite ? "w" : "wx" })
+      .pipe(
+        Effect.mapError(({ message, reason }) =>
+          reason._tag === "AlreadyExists"
+            ? invalid("init", "FILE", `${file} is there; --overwrite replaces it`)
+            : invalid("init", "FILE", message)
+        )
+      )
+    yield* say(
+      Shapes.File,
+      { path: Path.resolve(file) },
+      {
+        full: [
+          `${file} is written. Now:`,
+          `  lightbox plan ${file}`,
+          `  lightbox build ${file}`,
+          `  lightbox run ${name} -- sh /srv/hello.sh world`
+        ].join("\n"),
+        brief: ""
+      }
+    )
+  })
+).pipe(Command.withDescription("Write a first definition"))

@@ -1,0 +1,243 @@
+/**
+ * `run`, `shell`, `ps` and `rm`.
+ */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { isLightboxError, LightboxError, NotFound } from "../../LightboxError.ts"
+import * as Sandbox from "../../Sandbox.ts"
+import * as Snapshot from "../../Snapshot.ts"
+import { invalid } from "../validation.ts"
+import { driver, Json, say, table } from "./environment.ts"
+import { nameFlags } from "./failure.ts"
+import * as Flags from "./flags.ts"
+import * as Shapes from "./json.ts"
+import * as Status from "./status.ts"
+
+// =============================================================================
+// Running
+// =============================================================================
+
+/** Runs a command, or a shell, in a sandbox, and ends as it does. */
+const runIn = Effect.fnUntraced(function* (
+  sandbox: Sandbox.Sandbox,
+  [command, ...args]: ReadonlyArray<string>,
+  method: string
+) {
+  if (yield* Json) {
+    if (command === undefined) return yield* invalid(method, "--json", "expected a command, for a shell is for persons")
+    const ended = yield* sandbox.exec<never, never>(command, args)
+    yield* say(Shapes.Ended, ended, { full: "" })
+    return yield* new Status.Ended({ status: Status.ofExitCode(ended.exitCode) })
+  }
+  const exitCode = yield* command === undefined ? sandbox.attachShell : sandbox.attach(command, args)
+  return yield* new Status.Ended({ status: Status.ofExitCode(exitCode) })
+})
+
+/** What fails here must not be taken for a failure of the guest's command. */
+const ownFailure = <E>(error: LightboxError | E): Status.GuestCommandFailed | E =>
+  isLightboxError(error) ? new Status.GuestCommandFailed({ error }) : error
+
+const command = Argument.String("command").pipe(
+  Argument.withMetavar("COMMAND"),
+  Argument.withDescription("With its arguments, after --. Default: a shell"),
+  Argument.variadic()
+)
+
+const optionalText = (name: string, metavar: string, description: string) =>
+  Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.withDescription(description), Flag.optional)
+
+export const run = Command.make(
+  "run",
+  {
+    snapshot: Argument.String("snapshot").pipe(
+      Argument.withMetavar("SNAPSHOT"),
+      Argument.withDescription("Its name; none with --image"),
+      Argument.optional
+    ),
+    command,
+    image: optionalText("image", "IMAGE", "Boot an image instead of a snapshot"),
+    name: optionalText("name", "NAME", "Default: a generated one"),
+    cpus: Flag.Int("cpus").pipe(
+      Flag.withMetavar("COUNT"),
+      Flag.withDescription("Processors (default: 1)"),
+      Flag.optional
+    ),
+    memory: optionalText("memory", "SIZE", "Such as 2G (default: 512M)"),
+    disk: optionalText("disk", "SIZE", "Of the root disk, with --image (default: 4G)"),
+    env: Flags.env,
+    mounts: Flags.mounts,
+    volumes: Flags.volumes,
+    ports: Flags.ports,
+    workdir: optionalText("workdir", "PATH", "Where the command runs").pipe(Flag.withAlias("w")),
+    user: optionalText("user", "USER", "Who runs the command").pipe(Flag.withAlias("u")),
+    network: Flag.Literals("network", ["public", "all", "none"]).pipe(
+      Flag.withDescription("What can be reached (default: public)"),
+      Flag.optional
+    ),
+    pull: Flag.Literals("pull", ["always", "if-missing", "never"]).pipe(
+      Flag.withDescription("When to ask the registry for the image (default: if-missing)"),
+      Flag.optional
+    ),
+    labels: Flags.labels,
+    maxDuration: Flags.duration("max-duration").pipe(
+      Flag.withDescription("End the sandbox after this long"),
+      Flag.optional
+    ),
+    detach: Flags.toggle("detach", "Leave the sandbox running, and say its name").pipe(Flag.withAlias("d")),
+    detachFor: Flags.duration("detach-for").pipe(
+      Flag.withDescription("The same for a time: a sweep after that removes it"),
+      Flag.optional
+    )
+  },
+  Effect.fnUntraced(
+    function* (input) {
+      const snapshot = Option.getOrUndefined(input.snapshot)
+      const image = Option.getOrUndefined(input.image)
+      if (image === undefined && snapshot === undefined) {
+        return yield* invalid("run", "SNAPSHOT", "expected the name of a snapshot, or --image")
+      }
+      // With an image there is no snapshot, and the first word is the command's.
+      const words = image === undefined || snapshot === undefined ? input.command : [snapshot, ...input.command]
+      const isDetached = input.detach || Option.isSome(input.detachFor)
+      if (isDetached && words.length > 0) {
+        return yield* invalid("run", "--detach", "expected no command: run it with lightbox shell NAME -- COMMAND")
+      }
+      const sandbox = yield* Sandbox.launch({
+        ...(image === undefined ? { snapshot: snapshot ?? "" } : { image }),
+        name: Option.getOrUndefined(input.name),
+        resources: {
+          cpus: Option.getOrUndefined(input.cpus),
+          memory: Option.getOrUndefined(input.memory),
+          disk: Option.getOrUndefined(input.disk)
+        },
+        env: input.env,
+        mounts: { ...input.mounts, ...input.volumes },
+        ports: input.ports,
+        workdir: Option.getOrUndefined(input.workdir),
+        user: Option.getOrUndefined(input.user),
+        network: Option.getOrUndefined(input.network),
+        pullPolicy: Option.getOrUndefined(input.pull),
+        labels: input.labels,
+        maxDuration: Option.getOrUndefined(input.maxDuration)
+      }).pipe(Effect.mapError(nameFlags(launchFlags)))
+      if (!isDetached) return yield* runIn(sandbox, words, "run")
+      yield* Option.match(input.detachFor, { onNone: () => sandbox.detach, onSome: sandbox.detachFor })
+      yield* say(Shapes.Detached, { name: sandbox.name, id: sandbox.id }, { full: sandbox.name })
+    },
+    Effect.scoped,
+    Effect.mapError(ownFailure)
+  )
+).pipe(
+  Command.withDescription("Run a command, or a shell, in a fresh sandbox that is gone afterwards"),
+  Command.withExamples([
+    { command: "lightbox run node-ci --mount .:/work --workdir /work -- npm test", description: "This folder's tests" },
+    { command: "lightbox run --image alpine", description: "A shell" },
+    { command: "lightbox run web --port 8080:80 --detach", description: "A sandbox that stays" }
+  ]),
+  Command.provide(() => driver())
+)
+
+const launchFlags = {
+  image: "--image",
+  reference: "--image",
+  snapshot: "SNAPSHOT",
+  name: "--name",
+  "resources.cpus": "--cpus",
+  "resources.memory": "--memory",
+  "resources.disk": "--disk",
+  env: "--env",
+  mounts: "--mount",
+  ports: "--port",
+  workdir: "--workdir",
+  user: "--user",
+  network: "--network",
+  pullPolicy: "--pull",
+  labels: "--label",
+  maxDuration: "--max-duration"
+}
+
+export const shell = Command.make(
+  "shell",
+  {
+    name: Argument.String("name").pipe(Argument.withMetavar("NAME"), Argument.withDescription("A sandbox that runs")),
+    command
+  },
+  Effect.fnUntraced(
+    function* ({ command, name }) {
+      return yield* runIn(yield* Sandbox.connect(name), command, "shell")
+    },
+    Effect.scoped,
+    Effect.mapError(ownFailure)
+  )
+).pipe(
+  Command.withDescription("Open a shell, or run a command, in a sandbox that runs"),
+  Command.withExamples([{ command: "lightbox shell web -- tail -f /var/log/messages" }]),
+  Command.provide(() => driver())
+)
+
+// =============================================================================
+// Looking and removing
+// =============================================================================
+
+export const ps = Command.make(
+  "ps",
+  { labels: Flags.labels.pipe(Flag.withDescription("Only those that have it")) },
+  Effect.fnUntraced(function* ({ labels }) {
+    const all = yield* Sandbox.list({ labels })
+    yield* say(Shapes.Sandboxes, all, {
+      full: table(
+        ["NAME", "STATUS", "IMAGE", "CPUS", "MEMORY", "CREATED"],
+        all.map(({ cpus, createdAt, image, memory, name, status }) => [
+          name,
+          status,
+          image ?? "-",
+          `${cpus}`,
+          `${memory}M`,
+          createdAt === undefined ? "-" : DateTime.formatIso(createdAt)
+        ]),
+        "There are no sandboxes."
+      ),
+      brief: all.map(({ name }) => name).join("\n")
+    })
+  })
+).pipe(
+  Command.withDescription("List sandboxes"),
+  Command.provide(() => driver())
+)
+
+export const rm = Command.make(
+  "rm",
+  {
+    names: Argument.String("name").pipe(
+      Argument.withMetavar("NAME"),
+      Argument.withDescription("Sandboxes, or with --snapshot snapshots"),
+      Argument.atLeast(1)
+    ),
+    snapshot: Flags.toggle("snapshot", "Remove snapshots instead of sandboxes"),
+    force: Flags.toggle("force", "Kill sandboxes that run, and pass over what is not there").pipe(Flag.withAlias("f"))
+  },
+  Effect.fnUntraced(function* ({ force, names, snapshot }) {
+    // All of them before any is removed.
+    if (!force) yield* Effect.forEach(names, snapshot ? expectSnapshot : Sandbox.get, { discard: true })
+    yield* Effect.forEach(names, (name) => (snapshot ? Snapshot.remove(name) : Sandbox.remove(name, { force })), {
+      discard: true
+    })
+    yield* say(
+      Shapes.Removed,
+      { removed: names },
+      { full: names.map((name) => `${name} is removed`).join("\n"), brief: "" }
+    )
+  })
+).pipe(
+  Command.withDescription("Remove sandboxes, or snapshots with all their generations"),
+  Command.provide(() => driver())
+)
+
+const expectSnapshot = Effect.fnUntraced(function* (name: string) {
+  if (yield* Snapshot.exists(name)) return
+  return yield* new LightboxError({ method: "rm", reason: new NotFound({ resource: "snapshot", name }) })
+})

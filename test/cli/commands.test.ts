@@ -1,0 +1,518 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Schema from "effect/Schema"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { BuildEvent } from "../../src/BuildEvent.ts"
+import * as Shapes from "../../src/internal/cli/json.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Support from "./support.ts"
+import { Cli, definitions, ending, failing, json, succeeding } from "./support.ts"
+
+const two = definitions("two")
+
+const test = <A, E>(
+  name: string,
+  effect: Effect.Effect<
+    A,
+    E,
+    Effect.Services<ReturnType<typeof succeeding>> | MicrosandboxMemory.Control | FileSystem.FileSystem
+  >
+) => it.live(name, () => Effect.provide(effect, Support.layer()))
+
+/** What is left of a twin. */
+const inventory = MicrosandboxMemory.Control.use((control) => control.inventory)
+
+const detached = (name: string) => succeeding("run", "--image", "alpine:3", "--name", name, "--detach")
+
+describe("build and plan", () => {
+  test(
+    "build all that a module exports, and then nothing",
+    Effect.gen(function* () {
+      const { stderr, stdout } = yield* succeeding("build", two)
+      assert.match(stdout, /^tools: generation 1, 2 steps run, 0 reused, [\d.]+ s\nplain: generation 1, 1 steps run/)
+      assert.include(stderr, "say one")
+
+      const again = yield* succeeding("build", two, "--quiet")
+      assert.deepStrictEqual(again, { status: 0, stdout: "tools\nplain\n", stderr: "" })
+      assert.deepStrictEqual((yield* inventory).sandboxes, [])
+    })
+  )
+
+  test(
+    "build by name, with a line of JSON for each event",
+    Effect.gen(function* () {
+      const lines = yield* json(Schema.Union([BuildEvent, Shapes.Built]), "build", two, "plain")
+      assert.isTrue(lines.some(({ _tag }) => _tag === "StepStarted"))
+      const built = lines.filter((line) => line._tag === "Built")
+      assert.deepStrictEqual(
+        built.map(({ generation, name, stepsRun }) => ({ generation, name, stepsRun })),
+        [{ generation: 1, name: "plain", stepsRun: 1 }]
+      )
+      assert.strictEqual(lines.at(-1)?._tag, "Built")
+    })
+  )
+
+  test(
+    "plan what build does, and why",
+    Effect.gen(function* () {
+      const { stdout } = yield* succeeding("plan", two, "tools")
+      assert.include(stdout, "say one")
+      assert.include(stdout, "2 of 2 steps to run.")
+      assert.deepStrictEqual((yield* inventory).snapshots, [])
+
+      yield* succeeding("build", two, "tools")
+      const [plans] = yield* json(Shapes.Plans, "plan", two)
+      assert.deepStrictEqual(
+        plans?.map(({ isCached, snapshot }) => [snapshot, isCached]),
+        [
+          ["tools", true],
+          ["plain", false]
+        ]
+      )
+      assert.strictEqual((yield* succeeding("plan", two, "--quiet")).stdout, "plain\n")
+      const [forced] = yield* json(Shapes.Plans, "plan", two, "tools", "--from", "2")
+      assert.deepStrictEqual(
+        forced?.[0]?.steps.map(({ verdict }) => (verdict._tag === "Hit" ? "Hit" : verdict.reason._tag)),
+        ["NotKept", "Forced"]
+      )
+    })
+  )
+
+  test(
+    "tell which step failed, its tail, and what to do",
+    Effect.gen(function* () {
+      const module = definitions("failing")
+      const { stderr } = yield* ending(1)("build", module, "failing", "--quiet")
+      assert.match(
+        stderr,
+        /^error: Snapshot\.build: "failing" failed at step 1, the bad one \(.*failing\.ts:\d+\): setup step exited with code 7: .*\n {2}\| a red tail\nhint: with --keep-builder, .*\n$/
+      )
+      assert.notInclude(stderr, "\x1b")
+
+      const failure = yield* failing(1, "build", module, "failing", "--keep-builder")
+      assert.strictEqual(failure.error?.reason._tag, "CommandFailed")
+      assert.deepInclude(failure.error?.step, { definition: "failing", index: 1, description: "the bad one" })
+      assert.strictEqual(failure.hint, "lightbox shell failing-builder opens a shell in the builder")
+      assert.deepStrictEqual(
+        (yield* inventory).sandboxes.map(({ name }) => name),
+        ["failing-builder"]
+      )
+    })
+  )
+
+  test(
+    "tell an error of a definition's own",
+    Effect.gen(function* () {
+      const { stderr } = yield* ending(1)("build", definitions("failing"), "foreign", "--quiet")
+      assert.match(stderr, /^error: SeedError: the seed is missing\n/)
+    })
+  )
+
+  test(
+    "name what is wrong with a module, its name and the flags",
+    Effect.gen(function* () {
+      const field = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
+        const { error, message } = yield* failing(2, ...args)
+        return error?.reason._tag === "InvalidConfig" ? `${error.reason.field}: ${error.reason.problem}` : message
+      })
+      assert.match(yield* field("build", "no/such.ts"), /^FILE: no\/such\.ts can not be loaded: /)
+      assert.match(yield* field("build", definitions("broken")), /^FILE: .*a module that throws/)
+      assert.match(yield* field("build", definitions("none")), /^FILE: .*none\.ts exports no definition$/)
+      assert.match(yield* field("plan", definitions("doubled")), /^FILE: .* two definitions of the name "same"$/)
+      assert.match(yield* field("plan", two, "other"), /^NAME: .*two\.ts exports tools, plain, and not other$/)
+      assert.match(yield* field("build", two, "--from", "0"), /^--from: /)
+      assert.match(yield* field("build", two, "--keep", "0"), /^--keep: /)
+      assert.match(yield* field("build", two, "--keep", "many"), /--keep/)
+      assert.match(yield* field("build", two, "--checkpoints", "some"), /--checkpoints/)
+      assert.match(yield* field("build"), /^Missing required argument: file$/)
+      assert.deepStrictEqual((yield* inventory).snapshots, [])
+    })
+  )
+})
+
+describe("ls, rollback, prune, save and load", () => {
+  test(
+    "list snapshots and generations, move back, and remove",
+    Effect.gen(function* () {
+      assert.strictEqual((yield* succeeding("ls")).stdout, "There are no snapshots.\n")
+      assert.deepStrictEqual(yield* json(Shapes.Snapshots, "ls"), [[]])
+      yield* succeeding("build", two, "--quiet")
+      yield* succeeding("build", two, "tools", "--force", "--quiet")
+
+      assert.match(
+        (yield* succeeding("ls")).stdout,
+        /^NAME +GENERATION +IMAGE +SIZE +CREATED\nplain +1 +alpine:3 .*\ntools +2 +alpine:3 .*Z\n$/
+      )
+      assert.strictEqual((yield* succeeding("ls", "-q")).stdout, "plain\ntools\n")
+      const [named] = yield* json(Shapes.Snapshots, "ls")
+      const [all] = yield* json(Shapes.Snapshots, "ls", "--layers")
+      assert.isAbove(all?.length ?? 0, named?.length ?? 0)
+
+      const current = Effect.map(json(Shapes.Generations, "ls", "tools"), ([generations]) =>
+        generations?.map(({ generation, isCurrent }) => [generation, isCurrent])
+      )
+      assert.deepStrictEqual(yield* current, [
+        [1, false],
+        [2, true]
+      ])
+      assert.strictEqual((yield* succeeding("rollback", "tools")).stdout, "tools leads to generation 1\n")
+      assert.deepStrictEqual(yield* current, [
+        [1, true],
+        [2, false]
+      ])
+      const [forward] = yield* json(Shapes.Snapshot, "rollback", "tools", "--to", "2")
+      assert.strictEqual(forward?.generation, 2)
+      assert.match((yield* succeeding("ls", "tools")).stdout, /^GENERATION +CREATED\n1 .*\n2 .* current\n$/)
+
+      const missing = yield* failing(1, "rollback", "tools", "--to", "9")
+      assert.strictEqual(missing.error?.reason._tag, "NotFound")
+      assert.include(missing.hint, "lightbox ls NAME")
+      assert.include((yield* failing(1, "ls", "nothing")).hint, "lightbox ls")
+
+      assert.strictEqual((yield* succeeding("rm", "--snapshot", "plain")).stdout, "plain is removed\n")
+      assert.strictEqual((yield* failing(1, "rm", "--snapshot", "plain")).error?.reason._tag, "NotFound")
+      assert.deepStrictEqual(yield* json(Shapes.Removed, "rm", "--snapshot", "plain", "tools", "--force"), [
+        { removed: ["plain", "tools"] }
+      ])
+      assert.strictEqual((yield* succeeding("ls", "-q")).stdout, "")
+    })
+  )
+
+  test(
+    "prune what nothing needs, after a look",
+    Effect.gen(function* () {
+      yield* succeeding("build", two, "--quiet")
+      yield* succeeding("build", two, "tools", "--force", "--quiet")
+      const before = (yield* inventory).snapshots.length
+      const [report] = yield* json(Shapes.PruneReport, "prune", "--keep", "1", "--dry-run")
+      const removable = report?.verdicts.filter(({ verdict }) => verdict === "removable") ?? []
+      assert.isAbove(removable.length, 0)
+      assert.strictEqual((yield* inventory).snapshots.length, before)
+
+      assert.match((yield* succeeding("prune", "--keep", "1", "--older-than", "30 days")).stdout, /0\.0M were freed\n$/)
+      assert.match(
+        (yield* succeeding("prune", "--keep", "1")).stdout,
+        /^VERDICT +SNAPSHOT .*\n(.*\n)*removed +tools \(/
+      )
+      assert.strictEqual((yield* inventory).snapshots.length, before - removable.length)
+      assert.include((yield* failing(2, "prune", "--keep", "0")).message, "Invalid --keep")
+      assert.include((yield* failing(2, "prune", "--older-than", "soon")).message, "--older-than")
+    })
+  )
+
+  test(
+    "save to a file and load it under another name",
+    Effect.gen(function* () {
+      const { folder } = yield* Cli
+      const file = Path.join(folder, "tools.lightbox")
+      yield* succeeding("build", two, "tools", "--quiet")
+      assert.deepStrictEqual(yield* json(Shapes.File, "save", "tools", file, "--current", "--no-compress"), [
+        { path: file }
+      ])
+      const taken = yield* failing(1, "load", file)
+      assert.strictEqual(taken.error?.reason._tag, "AlreadyExists")
+      assert.include(taken.hint, "--overwrite")
+      const [loaded] = yield* json(Shapes.Snapshot, "load", file, "--as", "copy")
+      assert.strictEqual(loaded?.name, "copy")
+      assert.strictEqual((yield* succeeding("load", file, "--overwrite")).stdout, "tools is loaded\n")
+      assert.include((yield* failing(2, "load", file, "--as", "no name")).message, "Invalid --as")
+      assert.strictEqual((yield* succeeding("ls", "-q")).stdout, "copy\ntools\n")
+    })
+  )
+})
+
+describe("run, shell, ps and rm", () => {
+  test(
+    "pass the exit status on",
+    Effect.gen(function* () {
+      yield* succeeding("run", "--image", "alpine:3", "--", "true")
+      yield* ending(7)("run", "--image", "alpine:3", "--", "sh", "-c", "exit 7")
+      yield* ending(255)("run", "--image", "alpine:3", "--", "sh", "-c", "kill -9 $$")
+      assert.deepStrictEqual((yield* inventory).sandboxes, [])
+    })
+  )
+
+  test(
+    "tell its own failures from the command's",
+    Effect.gen(function* () {
+      const notFound = yield* failing(127, "run", "--image", "alpine:3", "--", "nonesuch")
+      assert.strictEqual(notFound.error?.reason._tag, "CommandNotStarted")
+      yield* failing(126, "run", "--image", "alpine:3", "--workdir", "/", "--", "/etc/passwd")
+      assert.include((yield* failing(125, "run", "nothing", "--", "true")).hint, "lightbox ls")
+      assert.include((yield* failing(125, "run")).message, "Invalid SNAPSHOT")
+      assert.include((yield* failing(125, "run", "--frob", "x")).message, "--frob")
+      assert.include((yield* failing(125, "shell", "nothing")).hint, "lightbox ps")
+      assert.deepStrictEqual((yield* inventory).sandboxes, [])
+    })
+  )
+
+  test(
+    "set the sandbox up as the flags say",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const { folder, requests } = yield* Cli
+      yield* fs.writeFileString(Path.join(folder, "greeting"), "hello")
+      const script = 'echo "$A $B [$EMPTY] $PWD"; cat /work/greeting; echo kept > /cache/file; echo no >&2; exit 3'
+      const { stdout } = yield* ending(3)(
+        ..."run --json --image alpine:3 --name set-up --cpus 2 --memory 1G --disk 2G --workdir /etc -u root".split(" "),
+        ..."-e A=1 --env B=x=y --env EMPTY= --env HOME --volume cache:/cache -p 127.0.0.1:18080:80/udp".split(" "),
+        ..."--network public --pull if-missing --label team=web".split(" "),
+        "--mount",
+        `${folder}:/work:ro`,
+        "--max-duration",
+        "1 hour",
+        "--",
+        "sh",
+        "-c",
+        script
+      )
+      const [ended] = yield* Support.decodeLines(Shapes.Ended, stdout)
+      assert.deepInclude(ended, { exitCode: 3, stdout: "1 x=y [] /etc\nhello", stderr: "no\n" })
+      const [request] = requests
+      assert.deepStrictEqual(request?.source, { _tag: "Image", reference: "alpine:3" })
+      const { env, labels, maxDuration, mounts, ...rest } = request?.config ?? {}
+      assert.deepStrictEqual(rest, {
+        name: "set-up",
+        resources: { cpus: 2, memory: 1024, disk: 2048 },
+        ports: [{ host: 18080, guest: 80, bind: "127.0.0.1", protocol: "udp" }],
+        workdir: "/etc",
+        user: "root",
+        network: "public",
+        pullPolicy: "if-missing"
+      })
+      assert.deepStrictEqual(env, { A: "1", B: "x=y", EMPTY: "", HOME: Os.homedir() })
+      assert.deepStrictEqual(labels, { team: "web" })
+      assert.deepStrictEqual(maxDuration, Duration.hours(1))
+      assert.deepStrictEqual(mounts, {
+        "/work": { _tag: "Bind", hostPath: folder, readonly: true },
+        "/cache": { _tag: "Volume", name: "cache", readonly: false }
+      })
+      assert.deepStrictEqual((yield* inventory).volumes, ["cache"])
+    })
+  )
+
+  test(
+    "name the flag that can not work, before anything boots",
+    Effect.gen(function* () {
+      const problem = (...args: ReadonlyArray<string>) =>
+        Effect.map(failing(125, "run", "--image", "alpine:3", ...args, "--", "true"), ({ message }) => message)
+      assert.include(yield* problem("--memory", "3 potatoes"), "Invalid --memory")
+      assert.include(yield* problem("--cpus", "0"), "Invalid --cpus")
+      assert.include(yield* problem("--cpus", "two"), "--cpus")
+      assert.include(yield* problem("--name", "no name"), "Invalid --name")
+      assert.include(yield* problem("--workdir", "srv"), "Invalid --workdir")
+      assert.include(yield* problem("--mount", ".:work"), "--mount")
+      assert.include(yield* problem("--mount", ".:/"), "Invalid --mount")
+      assert.include(yield* problem("--mount", "/no/such/folder:/work"), "Invalid --mount /work")
+      assert.include(yield* problem("--port", "80"), "--port")
+      assert.include(yield* problem("--port", "0:80"), "Invalid --port")
+      assert.include(yield* problem("--network", "none", "--port", "8080:80"), "Invalid --port")
+      assert.include(yield* problem("--network", "some"), "--network")
+      assert.include(yield* problem("--env", "=x"), "--env")
+      assert.include(yield* problem("--env", "LIGHTBOX_NOT_SET"), "--env")
+      assert.include(yield* problem("--label", "team"), "--label")
+      assert.include(yield* problem("--max-duration", "long"), "--max-duration")
+      assert.include(yield* problem("--detach"), "Invalid --detach")
+      const shell = yield* failing(125, "run", "--image", "alpine:3")
+      assert.include(shell.message, "Invalid --json: expected a command")
+      assert.deepStrictEqual((yield* inventory).sandboxes, [])
+    })
+  )
+
+  test(
+    "leave a sandbox running, work in it, list it and remove it",
+    Effect.gen(function* () {
+      assert.strictEqual((yield* succeeding("ps")).stdout, "There are no sandboxes.\n")
+      const started = yield* succeeding("run", "--image", "alpine:3", "--name", "web", "--label", "team=web", "-d")
+      assert.strictEqual(started.stdout, "web\n")
+      const [other] = yield* json(
+        Shapes.Detached,
+        "run",
+        "--image",
+        "alpine:3",
+        "--name",
+        "other",
+        "--detach-for",
+        "1 hour"
+      )
+      assert.strictEqual(other?.name, "other")
+
+      assert.match((yield* succeeding("ps")).stdout, /^NAME +STATUS +IMAGE .*\n(.*\n)*web +running +alpine:3 +1 +512M /)
+      assert.strictEqual((yield* succeeding("ps", "-q", "--label", "team=web")).stdout, "web\n")
+      const [sandboxes] = yield* json(Shapes.Sandboxes, "ps")
+      assert.deepStrictEqual(sandboxes?.map(({ name, status }) => [name, status]).toSorted(), [
+        ["other", "running"],
+        ["web", "running"]
+      ])
+
+      const ended = yield* ending(4)("shell", "web", "--json", "--", "sh", "-c", "echo out; echo err >&2; exit 4")
+      const [result] = yield* Support.decodeLines(Shapes.Ended, ended.stdout)
+      assert.deepInclude(result, { exitCode: 4, stdout: "out\n", stderr: "err\n" })
+      yield* ending(4)("shell", "web", "--", "sh", "-c", "exit 4")
+
+      const running = yield* failing(1, "rm", "web")
+      assert.strictEqual(running.error?.reason._tag, "StillRunning")
+      assert.include(running.hint, "--force")
+      const taken = yield* failing(125, "run", "--image", "alpine:3", "--name", "web", "--", "true")
+      assert.strictEqual(taken.hint, "lightbox rm web makes the name free")
+      assert.strictEqual((yield* failing(1, "rm", "web", "nothing")).error?.reason._tag, "NotFound")
+      assert.strictEqual((yield* inventory).sandboxes.length, 2)
+      assert.strictEqual(
+        (yield* succeeding("rm", "-f", "web", "other", "nothing")).stdout.split("\n")[0],
+        "web is removed"
+      )
+      assert.deepStrictEqual((yield* inventory).sandboxes, [])
+    })
+  )
+})
+
+describe("volume", () => {
+  test(
+    "make, list, prune and remove",
+    Effect.gen(function* () {
+      assert.strictEqual((yield* succeeding("volume", "ls")).stdout, "There are no volumes.\n")
+      yield* succeeding("volume", "create", "cache", "--quota", "4G", "--label", "tier=ci")
+      const [volume] = yield* json(Shapes.Volume, "volume", "create", "data")
+      assert.deepInclude(volume, { name: "data", kind: "directory" })
+      assert.match((yield* succeeding("volume", "ls", "--usage")).stdout, /\ncache +directory +4096M +\d+\.\dM\n/)
+      const [all] = yield* json(Shapes.Volumes, "volume", "ls", "--usage")
+      assert.deepStrictEqual(
+        all?.map(({ name, quota, used }) => [name, quota, typeof used]),
+        [
+          ["cache", 4096, "number"],
+          ["data", undefined, "number"]
+        ]
+      )
+      assert.include((yield* failing(2, "volume", "create", "disk", "--kind", "disk")).message, "Invalid --quota")
+      assert.include((yield* failing(2, "volume", "create", "x", "--quota", "much")).message, "Invalid --quota")
+      assert.include((yield* failing(2, "volume", "create", "no name")).message, "Invalid NAME")
+
+      assert.include((yield* failing(2, "volume", "prune")).message, "Invalid --label")
+      const [verdicts] = yield* json(Shapes.VolumeVerdicts, "volume", "prune", "--label", "tier=ci", "--dry-run")
+      assert.deepStrictEqual(
+        verdicts?.map(({ name, verdict }) => [name, verdict]),
+        [["cache", "removable"]]
+      )
+      assert.match((yield* succeeding("volume", "prune", "--label", "tier=ci")).stdout, /\nremoved +cache /)
+      assert.strictEqual((yield* failing(1, "volume", "rm", "cache")).error?.reason._tag, "NotFound")
+      assert.deepStrictEqual(yield* json(Shapes.Removed, "volume", "rm", "data", "cache", "--force"), [
+        { removed: ["data", "cache"] }
+      ])
+      assert.deepStrictEqual((yield* inventory).volumes, [])
+    })
+  )
+
+  test(
+    "keep a volume that a sandbox mounts",
+    Effect.gen(function* () {
+      yield* succeeding("run", "--image", "alpine:3", "--name", "user", "--volume", "cache:/cache", "-d")
+      assert.strictEqual((yield* failing(1, "volume", "rm", "cache")).error?.reason._tag, "InUse")
+      yield* succeeding("rm", "--force", "user")
+      yield* succeeding("volume", "rm", "cache")
+    })
+  )
+})
+
+describe("a machine, and a beginning on it", () => {
+  test(
+    "sweep, without sweeping first",
+    Effect.gen(function* () {
+      yield* detached("kept")
+      const { drivers } = yield* Cli
+      const [report] = yield* json(Shapes.SweepReport, "sweep", "--dry-run", "--home", "/elsewhere")
+      assert.isTrue(report?.isComplete)
+      assert.deepStrictEqual(drivers.at(-1), { sweep: false, home: "/elsewhere" })
+      assert.deepStrictEqual(
+        report?.verdicts.filter(({ verdict }) => verdict !== "kept"),
+        []
+      )
+      yield* succeeding("sweep", "--timeout", "1 minute")
+      assert.deepStrictEqual(
+        (yield* inventory).sandboxes.map(({ name }) => name),
+        ["kept"]
+      )
+      assert.include((yield* failing(2, "sweep", "--timeout", "0")).message, "--timeout")
+    })
+  )
+
+  test(
+    "diagnose a machine, healthy or not",
+    Effect.gen(function* () {
+      const { call, drivers, folder } = yield* Cli
+      const { status, stdout } = yield* call("doctor", "--json", "--home", folder)
+      const [diagnosis] = yield* Support.decodeLines(Shapes.Diagnosis, stdout)
+      assert.strictEqual(status, diagnosis?.isHealthy === true ? 0 : 1)
+      assert.includeMembers(diagnosis?.findings.map(({ topic }) => topic) ?? [], ["node", "virtualization", "home"])
+      assert.deepStrictEqual(drivers, [])
+      assert.include((yield* failing(2, "doctor", "--home", `/${"long/".repeat(40)}`)).message, "Invalid --home")
+    })
+  )
+
+  test(
+    "show what it can, and leave nothing",
+    Effect.gen(function* () {
+      const { stdout } = yield* succeeding("demo", "--image", "alpine:3", "--quiet")
+      assert.match(stdout, /^Hello from a microVM, .*\.\n$/)
+      const lines = yield* json(Schema.Union([BuildEvent, Shapes.Demo]), "demo", "--image", "alpine:3")
+      assert.include(JSON.stringify(lines.at(-1)), "Hello from a microVM")
+      const { sandboxes, snapshots } = yield* inventory
+      assert.deepStrictEqual([sandboxes, snapshots], [[], []])
+    })
+  )
+
+  test(
+    "write a first definition",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const { folder } = yield* Cli
+      const file = Path.join(folder, "first.ts")
+      const { stdout } = yield* succeeding("init", file, "--name", "first", "--image", "alpine:3")
+      assert.include(stdout, `lightbox build ${file}`)
+      const text = yield* fs.readFileString(file)
+      assert.include(text, 'Snapshot.make("first", "alpine:3")')
+      const { message } = yield* failing(2, "init", file)
+      assert.include(message, "--overwrite replaces it")
+      assert.strictEqual(yield* fs.readFileString(file), text)
+      assert.deepStrictEqual(yield* json(Shapes.File, "init", file, "--overwrite"), [{ path: file }])
+      assert.include(yield* fs.readFileString(file), 'Snapshot.make("hello", "alpine")')
+      assert.include((yield* failing(2, "init", Path.join(folder, "no/where.ts"))).message, "Invalid FILE")
+    })
+  )
+})
+
+describe("lightbox", () => {
+  test(
+    "tells its version, as the package does",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const manifest = JSON.parse(yield* fs.readFileString(Path.resolve(import.meta.dirname, "../../package.json")))
+      assert.strictEqual((yield* succeeding("--version")).stdout, `lightbox v${manifest.version}\n`)
+    })
+  )
+
+  test(
+    "is lenient with nobody",
+    Effect.gen(function* () {
+      assert.include((yield* failing(2, "frob")).message, "frob")
+      assert.include((yield* failing(2, "ls", "--frob")).message, "--frob")
+      assert.include((yield* failing(2, "rm")).message, "name")
+      const { stderr, stdout } = yield* ending(2)("bild")
+      assert.strictEqual(stdout, "")
+      assert.match(
+        stderr,
+        /^error: Unknown subcommand "bild"(.*\n)+ *build\nhint: lightbox --help tells what it takes\n$/
+      )
+      assert.match((yield* succeeding()).stdout, /^DESCRIPTION\n/)
+    })
+  )
+
+  it.live.each(["bash", "zsh", "fish", "powershell"])("completes words in %s", (shell) =>
+    Effect.gen(function* () {
+      const { stdout } = yield* succeeding("--completions", shell)
+      for (const word of ["rollback", "dry-run", "volume"]) assert.include(stdout, word)
+    }).pipe(Effect.provide(Support.layer()))
+  )
+})

@@ -1,0 +1,1 @@
+export const name = "nothing to build"

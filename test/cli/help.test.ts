@@ -1,0 +1,35 @@
+import { it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { expect } from "vitest"
+import * as Support from "./support.ts"
+
+const commands = [
+  [],
+  ["init"],
+  ["demo"],
+  ["doctor"],
+  ["build"],
+  ["plan"],
+  ["ls"],
+  ["rollback"],
+  ["prune"],
+  ["save"],
+  ["load"],
+  ["run"],
+  ["shell"],
+  ["ps"],
+  ["rm"],
+  ["sweep"],
+  ["volume"],
+  ["volume", "ls"],
+  ["volume", "create"],
+  ["volume", "rm"],
+  ["volume", "prune"]
+]
+
+it.live.each(commands.map((words) => ["lightbox", ...words].join(" ")))("%s --help", (name) =>
+  Effect.gen(function* () {
+    const { stdout } = yield* Support.succeeding(...name.split(" ").slice(1), "--help")
+    yield* Effect.promise(() => expect(stdout).toMatchFileSnapshot(`help/${name.replaceAll(" ", "-")}.txt`))
+  }).pipe(Effect.provide(Support.layer()))
+)

@@ -1,0 +1,68 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import type * as Scope from "effect/Scope"
+import { fileURLToPath } from "node:url"
+import { definitions } from "./support.ts"
+import * as Terminal from "./Terminal.ts"
+
+const program = fileURLToPath(new URL("programs/lightbox.ts", import.meta.url))
+
+/** Calls the command line in a terminal, with a home that all calls of a test have. */
+const making = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  // Sockets are made below it, and the path of a socket is short.
+  const home = yield* fs.makeTempDirectoryScoped({ prefix: "t" })
+  return (...words: ReadonlyArray<string>) => Terminal.start([program, ...words], { MSB_HOME: home })
+})
+
+/** What a call leaves on the screen, and its status. */
+const outcome = (terminal: Effect.Success<ReturnType<typeof Terminal.start>>) =>
+  Effect.gen(function* () {
+    const status = yield* terminal.ended
+    return { status, lines: yield* terminal.screen.lines, ...(yield* terminal.screen.state) }
+  })
+
+const test = <A, E>(name: string, effect: Effect.Effect<A, E, NodeServices.NodeServices | Scope.Scope>) =>
+  it.live(name, () => Effect.provide(Effect.scoped(effect), NodeServices.layer), 60_000)
+
+test(
+  "a build shows what goes on, and leaves what it came to",
+  Effect.gen(function* () {
+    const lightbox = yield* making
+    const { cursor, lines, status, wraps } = yield* outcome(yield* lightbox("build", definitions("two"), "tools"))
+    assert.strictEqual(status, 0)
+    assert.match(lines.join("\n"), /✔ .*say one[^]*\ntools: generation 1, 2 steps run, 0 reused, [\d.]+ s$/)
+    assert.deepStrictEqual([cursor, wraps], [[0, lines.length], true])
+  })
+)
+
+test(
+  "Ctrl-C ends a build, and leaves nothing of it",
+  Effect.gen(function* () {
+    const lightbox = yield* making
+    const build = yield* lightbox("build", definitions("endless"))
+    yield* build.until("begun")
+    yield* build.type("\x03")
+    const { lines, status } = yield* outcome(build)
+    assert.strictEqual(status, 130)
+    assert.match(lines.join("\n"), /interrupted/)
+    for (const list of ["ps", "ls"]) {
+      assert.deepStrictEqual((yield* outcome(yield* lightbox(list, "--quiet"))).lines, [])
+    }
+  })
+)
+
+test(
+  "a shell is one to type in, and its status is passed on",
+  Effect.gen(function* () {
+    const lightbox = yield* making
+    const shell = yield* lightbox("run", "--image", "alpine:3")
+    yield* shell.type('echo "it is $((6 * 7))"; test -t 0 && echo a terminal; exit 5\r')
+    const { lines, status } = yield* outcome(shell)
+    assert.strictEqual(status, 5)
+    assert.match(lines.join("\n"), /\nit is 42\na terminal/)
+    assert.deepStrictEqual((yield* outcome(yield* lightbox("ps", "--quiet"))).lines, [])
+  })
+)
