@@ -559,6 +559,8 @@ const makeBuilders = <E, R>(
     network: Planning.NetworkChoice
   ): Effect.fn.Return<Builder, LightboxError> {
     yield* close
+    // The name could not lead to the result: not worth a boot.
+    if (options.replaceForeign !== true) yield* Names.requireOurs(driver, method, definition.name)
     const isKept = options.keepBuilder === true
     const name = isKept ? `${definition.name}-builder` : `lightbox-builder-${yield* generate}`
     if (isKept) yield* removeKeptBuilder(driver, name)

@@ -61,6 +61,15 @@ export const requireFree = Effect.fnUntraced(function* (
   if (isTaken) return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
 })
 
+/** Fails if a name is that of a snapshot which something else has made. */
+export const requireOurs = Effect.fnUntraced(function* (
+  driver: Driver,
+  method: string,
+  name: string
+): Effect.fn.Return<void, LightboxError> {
+  if (!(name in (yield* driver.listSnapshotLinks))) yield* requireFree(driver, method, name)
+})
+
 /** All names: links, and snapshots that something else has made. With `layers`, what is kept for builds as well. */
 export const list = Effect.fnUntraced(function* (
   driver: Driver,
@@ -165,6 +174,8 @@ export const commit = (
         return { snapshot: toSnapshot(name, result, same), isNew: false }
       }
       const now = yield* Clock.currentTimeMillis
+      // What can not be linked is no generation.
+      if (!replaceForeign) yield* requireOurs(driver, "Snapshot.build", name)
       const replaced = replaceForeign ? yield* takeName(driver, name) : undefined
       const highest = Math.max(0, ...record.generations.map(({ generation }) => generation))
       // The generation that the name leads to comes last, whatever its number: it is what a rollback wants.

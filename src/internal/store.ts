@@ -191,8 +191,9 @@ export const make = (driver: Driver): Store => {
     touch: (key) =>
       Effect.clockWith((clock) => {
         const seconds = clock.currentTimeMillisUnsafe() / 1000
-        return Effect.tryPromise(() => Fs.utimes(usePath(key), seconds, seconds)).pipe(
-          Effect.catch(() => write(usePath(key), "")),
+        const set = Effect.tryPromise(() => Fs.utimes(usePath(key), seconds, seconds))
+        return set.pipe(
+          Effect.catch(() => Effect.andThen(write(usePath(key), ""), set)),
           Effect.ignore
         )
       }),

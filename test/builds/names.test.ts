@@ -1,0 +1,448 @@
+/** Names of snapshots: their generations, what is kept for them and what is not, and how they move. */
+import { assert, describe } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import { TestClock } from "effect/testing"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import * as Support from "./support.ts"
+
+const { test } = Support
+
+/** A definition of a name, in several versions. */
+const version = (content: string, name = "app") =>
+  Snapshot.make(name, Support.image).pipe(Snapshot.shell(`echo ${content} > /root/version`))
+
+const build = (content: string, options?: Snapshot.BuildOptions) => Snapshot.build(version(content), options)
+
+const versionOf = (snapshot: string) => Support.readIn(snapshot, "/root/version")
+
+/** The generations of a name, the current one in brackets. */
+const numbers = (name: string) =>
+  Effect.map(Snapshot.generations(name), (all) =>
+    all.map(({ generation, isCurrent }) => (isCurrent ? `[${generation}]` : `${generation}`)).join(" ")
+  )
+
+/** A snapshot that the library knows nothing of. */
+const foreign = Effect.fnUntraced(function* (name: string, content: string) {
+  const driver = yield* Microsandbox.Microsandbox
+  yield* Sandbox.run({ name: "source", image: Support.image }, (sandbox) =>
+    Effect.gen(function* () {
+      yield* sandbox.shell(`echo ${content} > /root/version; sync`, { check: true })
+      yield* sandbox.kill
+      yield* driver.captureSnapshot({ sandbox: "source", name })
+    })
+  )
+})
+
+const names = Effect.map(Snapshot.list(), (all) => all.map(({ name }) => name))
+
+describe("a name", () => {
+  test(
+    "keeps the generation before, and goes back to it",
+    Effect.gen(function* () {
+      yield* build("one")
+      yield* build("two")
+      assert.strictEqual(yield* numbers("app"), "1 [2]")
+      yield* build("three")
+      assert.strictEqual(yield* numbers("app"), "2 [3]")
+
+      const back = yield* Snapshot.rollback("app")
+      assert.strictEqual(back.generation, 2)
+      assert.deepStrictEqual([yield* versionOf("app"), yield* numbers("app")], ["two\n", "[2] 3"])
+      assert.strictEqual((yield* Snapshot.get("app")).path, back.path)
+      yield* Snapshot.rollback("app", 3)
+      assert.deepStrictEqual([yield* versionOf("app"), yield* numbers("app")], ["three\n", "2 [3]"])
+    })
+  )
+
+  test(
+    "does not go where it has no generation",
+    Effect.gen(function* () {
+      const reasonOf = <A, R>(effect: Effect.Effect<A, { readonly reason: object }, R>) =>
+        Effect.map(Effect.flip(effect), ({ reason }) => reason)
+      assert.deepInclude(yield* reasonOf(Snapshot.rollback("app")), { _tag: "NotFound", resource: "snapshot" })
+      assert.deepInclude(yield* reasonOf(Snapshot.generations("app")), { _tag: "NotFound", resource: "snapshot" })
+      yield* build("one")
+      assert.deepInclude(yield* reasonOf(Snapshot.rollback("app")), { _tag: "NotFound", resource: "generation" })
+      assert.deepInclude(yield* reasonOf(Snapshot.rollback("app", 7)), { _tag: "NotFound", name: "app@7" })
+      assert.strictEqual(yield* numbers("app"), "[1]")
+    })
+  )
+
+  test(
+    "keeps as many generations as it is told to, and their results, and no others",
+    Effect.gen(function* () {
+      const snapshots = MicrosandboxMemory.Control.use(({ inventory }) =>
+        Effect.map(inventory, ({ snapshots }) => snapshots.length)
+      )
+      for (const content of ["one", "two", "three", "four"]) yield* build(content, { keep: 3 })
+      assert.deepStrictEqual([yield* numbers("app"), yield* snapshots], ["2 3 [4]", 3])
+      yield* build("five", { keep: 1 })
+      assert.deepStrictEqual([yield* numbers("app"), yield* snapshots], ["[5]", 1])
+    })
+  )
+
+  test(
+    "keeps what it was rolled back from as the one before, when it is built anew",
+    Effect.gen(function* () {
+      yield* build("one", { keep: 3 })
+      yield* build("two", { keep: 3 })
+      yield* Snapshot.rollback("app")
+      yield* build("three", { keep: 2 })
+      // What the name led to is what a rollback wants.
+      assert.strictEqual(yield* numbers("app"), "1 [3]")
+      yield* Snapshot.rollback("app")
+      assert.strictEqual(yield* versionOf("app"), "one\n")
+    })
+  )
+
+  test(
+    "comes back to a result that is still there without a boot, as a new generation",
+    Effect.gen(function* () {
+      yield* build("one")
+      yield* build("two")
+      const { boots, built } = yield* Support.buildCounting(version("one"))
+      assert.deepStrictEqual([boots, built.generation, yield* versionOf("app")], [0, 3, "one\n"])
+    })
+  )
+
+  test(
+    "takes labels that have changed, without a build",
+    Effect.gen(function* () {
+      const labelled = (team: string) => version("one").pipe(Snapshot.labels({ team }))
+      yield* Snapshot.build(labelled("a"))
+      const { boots, built } = yield* Support.buildCounting(labelled("b"))
+      assert.deepStrictEqual([boots, built.generation, built.labels], [0, 1, { team: "b" }])
+      assert.deepStrictEqual((yield* Snapshot.get("app")).labels, { team: "b" })
+      assert.deepStrictEqual((yield* Snapshot.list())[0]?.labels, { team: "b" })
+    })
+  )
+
+  test(
+    "shares results with another, and each is removed with its last name",
+    Effect.gen(function* () {
+      const one = yield* build("one")
+      const { boots, built } = yield* Support.buildCounting(version("one", "same"))
+      assert.deepStrictEqual([boots, built.digest], [0, one.digest])
+      yield* Snapshot.remove("app")
+      assert.strictEqual(yield* versionOf("same"), "one\n")
+      yield* Snapshot.remove("same")
+      assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
+      // What is not there is no failure.
+      yield* Snapshot.remove("same")
+    })
+  )
+
+  test(
+    "moves only when the definition's verification has passed",
+    Effect.gen(function* () {
+      const verified = (content: string) =>
+        version(content).pipe(
+          Snapshot.verify((sandbox) => sandbox.shell("grep -q good /root/version", { check: true }))
+        )
+      yield* Snapshot.build(verified("good"))
+      const error = yield* Effect.flip(Snapshot.build(verified("bad")))
+      assert.strictEqual(error.reason._tag, "CommandFailed")
+      assert.deepStrictEqual([yield* versionOf("app"), yield* numbers("app")], ["good\n", "[1]"])
+    })
+  )
+
+  test(
+    "is not taken by a build that is not to overwrite it",
+    Effect.gen(function* () {
+      yield* build("one")
+      const [error, boots] = yield* Support.countingBoots(Effect.flip(build("two", { overwrite: false })))
+      assert.deepInclude(error.reason, { _tag: "AlreadyExists", resource: "snapshot", name: "app" })
+      assert.deepStrictEqual([boots, yield* versionOf("app")], [0, "one\n"])
+    })
+  )
+})
+
+describe("a snapshot that something else made", () => {
+  test(
+    "is listed, can be booted, and is pruned by nobody",
+    Effect.gen(function* () {
+      yield* foreign("theirs", "theirs")
+      yield* build("one")
+      assert.deepStrictEqual(yield* names, ["app", "theirs"])
+      const { generation, key } = yield* Snapshot.get("theirs")
+      assert.deepStrictEqual([generation, key], [undefined, undefined])
+      assert.strictEqual(yield* versionOf("theirs"), "theirs\n")
+      const { verdicts } = yield* Snapshot.prune({ keep: 1, maxBytes: 0 })
+      assert.deepInclude(
+        verdicts.map(({ name, reason, verdict }) => ({ name, reason, verdict })),
+        { name: "theirs", verdict: "kept", reason: "something else made it" }
+      )
+      assert.strictEqual(yield* versionOf("theirs"), "theirs\n")
+    })
+  )
+
+  test(
+    "loses its name only to a build that may take it, and is then a generation",
+    Effect.gen(function* () {
+      yield* foreign("app", "theirs")
+      const refused = Effect.map(
+        Support.countingBoots(Effect.flip(build("ours"))),
+        ([{ reason }, boots]) => [reason._tag, boots] as const
+      )
+      assert.deepStrictEqual(yield* refused, ["AlreadyExists", 0])
+      // Not even where there is nothing to do but to move the name.
+      yield* Snapshot.build(version("ours", "other"))
+      assert.deepStrictEqual(yield* refused, ["AlreadyExists", 0])
+      assert.strictEqual(yield* versionOf("app"), "theirs\n")
+
+      const { built } = yield* Support.buildCounting(version("ours"), { replaceForeign: true })
+      assert.strictEqual(built.generation, 2)
+      assert.deepStrictEqual([yield* versionOf("app"), yield* numbers("app")], ["ours\n", "1 [2]"])
+      yield* Snapshot.rollback("app")
+      assert.strictEqual(yield* versionOf("app"), "theirs\n")
+    })
+  )
+})
+
+describe("pruning", () => {
+  const layered = Support.tenSteps("ten")
+
+  /** What is removed, or would be, and why: the number of results by reason. */
+  const removed = ({ verdicts }: Snapshot.PruneReport) => {
+    const counts: { [reason: string]: number } = {}
+    for (const { reason, verdict } of verdicts) {
+      if (verdict !== "kept") counts[`${verdict}: ${reason}`] = (counts[`${verdict}: ${reason}`] ?? 0) + 1
+    }
+    return counts
+  }
+
+  test(
+    "removes what nothing but a build can need, and says before what it would",
+    Effect.gen(function* () {
+      yield* Snapshot.build(layered, { checkpoints: "every-step" })
+      const look = yield* Snapshot.prune({ dryRun: true })
+      assert.deepStrictEqual(removed(look), { "removable: nothing but a build can need it": 9 })
+      assert.isAbove(look.freed, 0)
+      assert.lengthOf(yield* Snapshot.list({ layers: true }), 11)
+      const report = yield* Snapshot.prune()
+      assert.deepStrictEqual(removed(report), { "removed: nothing but a build can need it": 9 })
+      assert.strictEqual(report.freed, look.freed)
+      assert.deepStrictEqual(
+        report.verdicts.flatMap(({ definition, reason, verdict }) =>
+          verdict === "kept" ? [[definition, reason]] : []
+        ),
+        [["ten", "a name leads to it"]]
+      )
+      // The name is whole, and its build has nothing to do.
+      assert.deepStrictEqual((yield* Support.buildCounting(layered)).boots, 0)
+      assert.deepStrictEqual(removed(yield* Snapshot.prune()), {})
+    })
+  )
+
+  test(
+    "removes generations that are too many",
+    Effect.gen(function* () {
+      for (const content of ["one", "two", "three"]) yield* build(content, { keep: 3 })
+      yield* Snapshot.rollback("app", 2)
+      const report = yield* Snapshot.prune({ keep: 2, dryRun: true })
+      assert.deepStrictEqual(removed(report), { "removable: its name keeps 2 generations": 1 })
+      assert.strictEqual(yield* numbers("app"), "1 [2] 3")
+      yield* Snapshot.prune({ keep: 2 })
+      assert.strictEqual(yield* numbers("app"), "[2] 3")
+      yield* Snapshot.prune({ keep: 1 })
+      assert.deepStrictEqual([yield* numbers("app"), yield* versionOf("app")], ["[2]", "two\n"])
+    })
+  )
+
+  test(
+    "keeps what was used lately",
+    Effect.gen(function* () {
+      yield* Snapshot.build(layered, { checkpoints: "every-step" })
+      yield* TestClock.adjust("2 days")
+      // From the eighth step on: its result has been used.
+      yield* Snapshot.build(Support.tenSteps("other", { 9: "other" }), { checkpoints: "final" })
+      yield* TestClock.adjust("2 days")
+      const report = yield* Snapshot.prune({ olderThan: "3 days" })
+      assert.deepStrictEqual(removed(report), { "removed: nothing but a build can need it": 8 })
+      const used = report.verdicts.find(({ reason }) => reason === "it was used less than 3d ago")
+      assert.strictEqual(used === undefined ? undefined : DateTime.toEpochMillis(used.usedAt), 2 * 24 * 3_600_000)
+    })
+  )
+
+  test(
+    "keeps what was used last as long as there is room",
+    Effect.gen(function* () {
+      yield* Snapshot.build(layered, { checkpoints: "every-step" })
+      const { verdicts } = yield* Snapshot.prune({ dryRun: true })
+      const total = verdicts.reduce((sum, { allocated }) => sum + (allocated ?? 0), 0)
+      assert.deepStrictEqual(removed(yield* Snapshot.prune({ maxBytes: total })), {})
+      const report = yield* Snapshot.prune({ maxBytes: total - 1 })
+      assert.deepStrictEqual(removed(report), { "removed: nothing but a build can need it": 1 })
+      assert.deepStrictEqual(removed(yield* Snapshot.prune({ maxBytes: 0 })), {
+        "removed: nothing but a build can need it": 8
+      })
+    })
+  )
+
+  test(
+    "keeps what a build has started from, however old it is",
+    Effect.gen(function* () {
+      yield* Snapshot.build(layered, { checkpoints: "every-step" })
+      const reasons: Array<string> = []
+      const definition = Support.tenSteps("other", { 10: "other" }).pipe(
+        Snapshot.step("prune", () =>
+          Effect.map(Snapshot.prune(), ({ verdicts }) => reasons.push(...verdicts.map(({ reason }) => reason)))
+        )
+      )
+      const { steps } = yield* Support.buildCounting(definition, { checkpoints: "final" })
+      assert.deepStrictEqual(steps, [10, 11])
+      assert.include(reasons, "a build that runs has started from it")
+    })
+  )
+})
+
+describe("a snapshot for a scope", () => {
+  test(
+    "goes with it, with all that only it needs",
+    Effect.gen(function* () {
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const scoped = yield* Snapshot.scoped(version("scoped"))
+          assert.match(scoped.name, /^app-/)
+          assert.deepStrictEqual(yield* names, [scoped.name])
+          assert.strictEqual(yield* versionOf(scoped.name), "scoped\n")
+        })
+      )
+      assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
+    })
+  )
+
+  test(
+    "uses what others have built, and leaves it to them",
+    Effect.gen(function* () {
+      const shared = yield* build("shared")
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const { boots, built } = yield* Effect.map(
+            Support.countingBoots(Snapshot.scoped(version("shared"))),
+            ([built, boots]) => ({ built, boots })
+          )
+          assert.deepStrictEqual([boots, built.digest], [0, shared.digest])
+        })
+      )
+      assert.deepStrictEqual([yield* names, yield* versionOf("app")], [["app"], "shared\n"])
+    })
+  )
+})
+
+describe("a saved snapshot", () => {
+  /** A driver in memory with another home, in which nothing is. */
+  const elsewhere = <A, E>(
+    effect: Effect.Effect<A, E, Microsandbox.Microsandbox | MicrosandboxMemory.Control | FileSystem.FileSystem>
+  ) => Support.withTwin(effect, { images: {} })
+
+  const file = Effect.map(
+    FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped()),
+    (folder) => `${folder}/app.lightbox`
+  )
+
+  test(
+    "has its name, its generations and its labels in another home, and its image",
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* build("one")
+      const two = yield* Snapshot.build(version("two").pipe(Snapshot.labels({ team: "platform" })))
+      yield* Snapshot.save("app", path)
+      yield* elsewhere(
+        Effect.gen(function* () {
+          const loaded = yield* Snapshot.load(path)
+          assert.deepStrictEqual(
+            [loaded.name, loaded.generation, loaded.key, loaded.labels],
+            ["app", 2, two.key, { team: "platform" }]
+          )
+          assert.deepStrictEqual([yield* numbers("app"), yield* versionOf("app")], ["1 [2]", "two\n"])
+          // It is a result as if it had been built here.
+          const { boots } = yield* Support.buildCounting(version("two"))
+          assert.strictEqual(boots, 0)
+          yield* Snapshot.rollback("app")
+          assert.strictEqual(yield* versionOf("app"), "one\n")
+          yield* Support.assertNothingRuns
+        })
+      )
+    })
+  )
+
+  test(
+    "has only what its name leads to if that is all that is wanted",
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* build("one")
+      yield* build("two")
+      yield* Snapshot.save("app", path, { generations: "current" })
+      yield* elsewhere(
+        Effect.gen(function* () {
+          yield* Snapshot.load(path, { name: "renamed" })
+          assert.deepStrictEqual([yield* numbers("renamed"), yield* versionOf("renamed")], ["[1]", "two\n"])
+        })
+      )
+    })
+  )
+
+  test(
+    "takes a name only if it may, and what the name led to stays",
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* build("one")
+      yield* Snapshot.save("app", path)
+      yield* build("two")
+      const error = yield* Effect.flip(Snapshot.load(path))
+      assert.deepInclude(error.reason, { _tag: "AlreadyExists", name: "app" })
+      yield* Snapshot.load(path, { overwrite: true })
+      assert.deepStrictEqual([yield* numbers("app"), yield* versionOf("app")], ["1 2 [3]", "one\n"])
+    })
+  )
+
+  test(
+    "that something else made comes back under the name that it is given",
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* foreign("theirs", "theirs")
+      yield* Snapshot.save("theirs", path)
+      yield* elsewhere(
+        Effect.gen(function* () {
+          assert.deepInclude((yield* Effect.flip(Snapshot.load(path))).reason, { _tag: "InvalidConfig", field: "name" })
+          yield* Snapshot.load(path, { name: "ours" })
+          assert.deepStrictEqual([yield* versionOf("ours"), yield* names], ["theirs\n", ["ours"]])
+        })
+      )
+    })
+  )
+
+  test(
+    "that is cut short, changed or something else is refused, and leaves nothing",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* file
+      yield* build("one")
+      yield* Snapshot.save("app", path, { withImage: false })
+      const whole = yield* fs.readFile(path)
+      const changed = Buffer.from(whole)
+      changed.write("two", changed.indexOf("one\n"))
+      const files = {
+        cut: whole.subarray(0, whole.length >> 1),
+        changed,
+        other: new TextEncoder().encode("no archive")
+      }
+      for (const [name, content] of Object.entries(files)) {
+        yield* fs.writeFile(`${path}.${name}`, content)
+        yield* elsewhere(
+          Effect.gen(function* () {
+            const error = yield* Effect.flip(Snapshot.load(`${path}.${name}`, { name: "broken" }))
+            assert.strictEqual(error.reason._tag, "SnapshotDamaged", name)
+            assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
+          })
+        )
+      }
+    })
+  )
+})
