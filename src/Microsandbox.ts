@@ -632,7 +632,8 @@ export class Microsandbox extends Context.Service<
     ) => Effect.Effect<void, LightboxError>
     /** Removes what captures and loads that were cut short have left: under a name, or all loads since a time. */
     readonly removeStaging: (
-      of: { readonly snapshot: string } | { readonly loadsSince: number }
+      of: { readonly snapshot: string } | { readonly loadsSince: number },
+      options?: { readonly dryRun?: boolean | undefined }
     ) => Effect.Effect<ReadonlyArray<string>, LightboxError>
     readonly renameSnapshot: (name: string, to: string) => Effect.Effect<void, LightboxError>
     /** Reads a saved snapshot and gives it a name. */

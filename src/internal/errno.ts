@@ -45,12 +45,20 @@ const names: { readonly [errno: number]: string } = {
   122: "EDQUOT"
 }
 
+/** What the agent says instead of a number of writes that it does later. */
+const kinds: { readonly [description: string]: string } = {
+  "no storage space": "ENOSPC",
+  "quota exceeded": "EDQUOT",
+  "file too large": "EFBIG"
+}
+
 /**
  * The errno in a message of the agent, which puts it behind the text as the Rust
  * standard library does: `stat: No such file or directory (os error 2)`.
  */
 export const parse = (message: string): { readonly code: string; readonly problem: string } => {
   const match = /^(?:\w+: )?([\s\S]*) \(os error (\d+)\)/.exec(message)
-  if (match === null) return { code: "UNKNOWN", problem: message }
+  if (match === null)
+    return { code: kinds[message.slice(message.indexOf(": ") + 1).trim()] ?? "UNKNOWN", problem: message }
   return { code: names[Number(match[2])] ?? `E${match[2]}`, problem: match[1] ?? message }
 }

@@ -209,8 +209,9 @@ export const collect = Effect.fnUntraced(function* (
         if (numbers.length === 0 || Option.isSome(yield* connect(folder, numbers))) return
         // Whoever has read these numbers, and not yet made the next, finds that they have changed.
         if (!options.dryRun && Option.isNone(yield* succeed(folder, id, numbers))) return
-        const left = options.dryRun ? numbers : yield* read(folder, id)
-        yield* Effect.forEach(left, ({ path }) => remove(Path.basename(path)))
+        removed.push(...numbers.map(({ path }) => Path.basename(path)))
+        const left = options.dryRun ? [] : yield* read(folder, id)
+        yield* attempt(() => Promise.all(left.map(({ path }) => Fs.rm(path, { force: true }))))
       })
     )
   }

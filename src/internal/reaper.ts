@@ -90,9 +90,9 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
         )
       )
     case "capture":
-      return ifFree(driver, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
+      return ifFree(sweep, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
     case "load":
-      return ifFree(driver, loadLock, removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) }))
+      return ifFree(sweep, loadLock, removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) }))
     case "unnamed":
       return removeUnnamed(sweep, note.name, reason)
     case "file":
@@ -118,7 +118,7 @@ const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effec
     Effect.gen(function* () {
       const { driver } = sweep
       const store = makeStore(driver)
-      yield* Names.lockNames(store)
+      if (!sweep.dryRun) yield* Names.lockNames(store)
       const isLeft =
         (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name) &&
         !(yield* Names.roots(driver, store)).has(name)
@@ -139,35 +139,37 @@ const removeFile = (path: string): Effect.Effect<void, LightboxError> =>
   })
 
 const removeStaged = (
-  sweep: Sweep,
+  { dryRun, driver, say }: Sweep,
   name: string,
   reason: string,
   of: Parameters<Driver["removeStaging"]>[0]
 ): Effect.Effect<boolean> =>
-  sweep.dryRun
-    ? Effect.succeed(true)
-    : Effect.matchEffect(sweep.driver.removeStaging(of), {
-        onSuccess: (found) =>
-          Effect.sync(() => {
-            for (const path of found) {
-              sweep.say({ resource: "staging", name: Path.basename(path), verdict: "removed", reason })
-            }
-            return true
-          }),
-        onFailure: (error) => removing(sweep, "staging", name, reason, Effect.fail(error))
-      })
+  Effect.match(driver.removeStaging(of, { dryRun }), {
+    onSuccess: (found) => {
+      for (const path of found) {
+        say({ resource: "staging", name: Path.basename(path), verdict: dryRun ? "removable" : "removed", reason })
+      }
+      return true
+    },
+    onFailure: (error) => {
+      say({ resource: "staging", name, verdict: "failed", reason: `${reason}, but ${error.message}` })
+      return false
+    }
+  })
 
 /** Somebody who goes on with the same work removes what is in the way. */
 const ifFree = (
-  { home }: Driver,
+  { driver, dryRun }: Sweep,
   lock: string,
   effect: Effect.Effect<boolean, LightboxError>
 ): Effect.Effect<boolean, LightboxError> =>
-  Effect.scoped(
-    Effect.flatMap(Lock.tryAcquire(locksFolder(home), lock), (result) =>
-      "lock" in result ? effect : Effect.succeed(true)
-    )
-  )
+  dryRun
+    ? effect
+    : Effect.scoped(
+        Effect.flatMap(Lock.tryAcquire(locksFolder(driver.home), lock), (result) =>
+          "lock" in result ? effect : Effect.succeed(true)
+        )
+      )
 
 const settleOwner = Effect.fnUntraced(function* (
   sweep: Sweep,

@@ -907,7 +907,7 @@ const snapshots = ({
       yield* rename(method, loaded.path, name)
       return yield* openSnapshot(name)
     }),
-    removeStaging: Effect.fn("Microsandbox.removeStaging")(function* (of) {
+    removeStaging: Effect.fn("Microsandbox.removeStaging")(function* (of, options) {
       const method = "Microsandbox.removeStaging"
       const imports = Path.join(home, "cache", "tmp")
       const found =
@@ -924,6 +924,7 @@ const snapshots = ({
               ],
               (path) => hostFile(method, path, async () => (await Fs.stat(path)).birthtimeMs >= of.loadsSince)
             )
+      if (options?.dryRun === true) return found
       yield* Effect.forEach(
         found,
         (path) => hostFile(method, path, () => Fs.rm(path, { recursive: true, force: true })),

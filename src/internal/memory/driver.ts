@@ -246,7 +246,8 @@ const recorded = (calls: Calls, world: Sandboxes.World, plain: Plain): Plain => 
       run("saveSnapshot", undefined, { name, path }, plain.saveSnapshot(name, path, options)),
     loadSnapshot: (path, name) => run("loadSnapshot", undefined, { path, name }, plain.loadSnapshot(path, name)),
     renameSnapshot: (name, to) => run("renameSnapshot", undefined, { name, to }, plain.renameSnapshot(name, to)),
-    removeStaging: (of) => run("removeStaging", undefined, { ...of }, plain.removeStaging(of)),
+    removeStaging: (of, options) =>
+      run("removeStaging", undefined, { ...of, ...options }, plain.removeStaging(of, options)),
     listSnapshotLinks: run("listSnapshotLinks", undefined, {}, plain.listSnapshotLinks),
     linkSnapshot: (link, name) => run("linkSnapshot", undefined, { link, name }, plain.linkSnapshot(link, name)),
     unlinkSnapshot: (link) => run("unlinkSnapshot", undefined, { link }, plain.unlinkSnapshot(link)),

@@ -292,12 +292,13 @@ export const make = (options: {
       }
       yield* onHost(method, at(to), () => Fs.renameSync(at(name), at(to)))
     }),
-    removeStaging: (of) =>
+    removeStaging: (of, options) =>
       onHost("Microsandbox.removeStaging", folder, () => {
         const found = Fs.readdirSync(folder)
           .filter((name) => ("snapshot" in of ? name === `.${of.snapshot}.staging` : name.startsWith(loadPrefix)))
           .map(at)
           .filter((path) => "snapshot" in of || Fs.statSync(path).birthtimeMs >= of.loadsSince)
+        if (options?.dryRun === true) return found
         for (const path of found) Fs.rmSync(path, { recursive: true, force: true })
         return found
       })
