@@ -15,9 +15,11 @@ import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type * as Guest from "./Guest.ts"
 import type { Admission, Room } from "./internal/admission.ts"
+import * as internalCloud from "./internal/cloudDriver.ts"
 import type { Note, Owner } from "./internal/owner.ts"
 import * as internal from "./internal/sdkDriver.ts"
 import type { LightboxError } from "./LightboxError.ts"
@@ -772,3 +774,83 @@ export const layerConfig = (
   options: Config.Wrap<LayerOptions>
 ): Layer.Layer<Microsandbox, LightboxError | Config.ConfigError> =>
   Layer.effect(Microsandbox, Effect.flatMap(Config.unwrap(options), internal.make))
+
+/**
+ * Options of {@link layerCloud}.
+ *
+ * **Example** (A server of one's own)
+ *
+ * ```ts
+ * import { Redacted } from "effect"
+ * import type { Microsandbox } from "effect-lightbox"
+ *
+ * export const options: Microsandbox.CloudOptions = {
+ *   apiKey: Redacted.make("msb_test_key"),
+ *   url: "https://sandboxes.example.com"
+ * }
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface CloudOptions {
+  readonly apiKey: Redacted.Redacted<string>
+  /** Default: the hosted service. */
+  readonly url?: string | undefined
+  /** Where it is noted what this process makes. Default: `MSB_HOME` in the environment, else `~/.microsandbox`. */
+  readonly home?: string | undefined
+  /** For sandboxes that do not say. Default: 1. */
+  readonly cpus?: number | undefined
+  /** For sandboxes that do not say. Default: `"512M"`. */
+  readonly memory?: string | number | undefined
+  /** How long connecting to a running guest may take. Default: 10 seconds. */
+  readonly connectTimeout?: Duration.Input | undefined
+  /** How many sandboxes of this process may run at once. Default: as many as one likes. */
+  readonly sandboxes?: number | undefined
+  /** Remove what processes on this machine that are gone have left. Default: `true`. */
+  readonly sweep?: boolean | undefined
+}
+
+/**
+ * Provides {@link Microsandbox} on the runtime's hosted service, for programs that
+ * outgrow one machine.
+ *
+ * **Details**
+ *
+ * Programs stay as they are: sandboxes are launched from images, commands run,
+ * files are read and written. Snapshots, images, volumes, patches, logs, metrics,
+ * published ports, mounts of what is on this host, and changes to a sandbox fail
+ * with `Unsupported` before anything is asked of the service; `capabilities` tells
+ * beforehand. Volumes that exist there can be mounted, with `create: false`.
+ *
+ * Sandboxes are released with their scope as everywhere, by stopping and removing
+ * them. When the process ends without that, they run on: the next process with the
+ * same key on this machine removes them when it begins.
+ *
+ * Fails with `InvalidConfig` naming a wrong option, and with `Unsupported` when
+ * this process already uses another service, another key, or this machine: the
+ * runtime knows one per process.
+ *
+ * **Gotchas**
+ *
+ * Output that is not read waits in memory, whatever the policy, as the service
+ * can not be told to wait.
+ *
+ * **Example** (The same program on the cloud)
+ *
+ * ```ts
+ * import { Config, Effect, Layer } from "effect"
+ * import { Microsandbox, Sandbox } from "effect-lightbox"
+ *
+ * const cloud = Layer.unwrap(Effect.map(Config.Redacted("MSB_API_KEY"), (apiKey) => Microsandbox.layerCloud({ apiKey })))
+ *
+ * export const program = Sandbox.run({ image: "alpine" }, (sandbox) => sandbox.shell("uname -a")).pipe(
+ *   Effect.provide(cloud)
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerCloud = (options: CloudOptions): Layer.Layer<Microsandbox, LightboxError> =>
+  Layer.effect(Microsandbox, internalCloud.make(options))

@@ -6,7 +6,7 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import * as Net from "node:net"
+import type { Duplex } from "node:stream"
 import { GuestBusy, GuestLost, LightboxError, NotRunning, TimedOut } from "../LightboxError.ts"
 import * as Protocol from "./agentProtocol.ts"
 import { millis } from "./time.ts"
@@ -36,14 +36,21 @@ export interface AgentConnection {
   readonly lost: Effect.Effect<LightboxError>
 }
 
-/** Connects to the relay at a socket's path. */
+/** What the bytes go through: a socket, or what does as one. */
+export interface Channel extends Duplex {
+  /** Whether it keeps the process alive. */
+  readonly ref: () => unknown
+  readonly unref: () => unknown
+}
+
+/** Connects to a relay. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly name: string
-  readonly path: string
+  readonly open: () => Channel
   readonly timeout: Duration.Duration
 }): Effect.fn.Return<AgentConnection, LightboxError, Scope.Scope> {
   const client = yield* Effect.acquireRelease(
-    Effect.sync(() => new Client(options.name, options.path)),
+    Effect.sync(() => new Client(options.name, options.open())),
     (client) => Effect.sync(() => client.destroy())
   )
   yield* Deferred.await(client.ready).pipe(
@@ -66,7 +73,7 @@ class Client implements AgentConnection {
   bootMillis = 0
 
   private readonly name: string
-  private readonly socket: Net.Socket
+  private readonly socket: Channel
   private readonly decoder = new Protocol.Decoder()
   private readonly sessions = new Map<number, Session>()
   private readonly gone = Deferred.makeUnsafe<LightboxError>()
@@ -77,9 +84,9 @@ class Client implements AgentConnection {
   private pauses = 0
   private waiting: Array<() => void> = []
 
-  constructor(name: string, path: string) {
+  constructor(name: string, socket: Channel) {
     this.name = name
-    this.socket = Net.connect(path)
+    this.socket = socket
     this.socket.on("data", (chunk) => this.onData(chunk))
     this.socket.on("drain", () => this.onDrain())
     this.socket.on("error", (error) => this.onGone(error))

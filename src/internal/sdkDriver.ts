@@ -9,13 +9,13 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import * as RcMap from "effect/RcMap"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
+import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
@@ -35,6 +35,7 @@ import * as Builder from "./sdkBuilder.ts"
 import { call, commit, notFoundIsSuccess, transient } from "./sdkCalls.ts"
 import { fromSdk, type Subject } from "./sdkErrors.ts"
 import * as SdkModule from "./sdkModule.ts"
+import { date, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
 import { hostFile, readFolder, snapshotLinks } from "./snapshotLinks.ts"
 import { millis } from "./time.ts"
@@ -139,9 +140,6 @@ const takingTurns =
         effect
       )
 
-const date = (value: Date | null | undefined): DateTime.Utc | undefined =>
-  value === null || value === undefined ? undefined : DateTime.fromDateUnsafe(value)
-
 // =============================================================================
 // Images
 // =============================================================================
@@ -234,43 +232,6 @@ const images = ({
 // Sandboxes
 // =============================================================================
 
-const property = (u: unknown, ...path: ReadonlyArray<string>): unknown =>
-  path.reduce((value, key) => (Predicate.hasProperty(value, key) ? value[key] : undefined), u)
-
-const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : undefined)
-
-const number = (u: unknown): number | undefined => (Predicate.isNumber(u) ? u : undefined)
-
-/**
- * Read from the stored configuration itself. The SDK's own `config()` renames keys, those of labels and scripts too.
- * Never logged: it holds the values of secrets.
- */
-const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo => {
-  const config: unknown = JSON.parse(handle.configJson)
-  const labels = property(config, "labels")
-  const mounts = property(config, "mounts")
-  return {
-    name: handle.name,
-    id: handle.id,
-    status: handle.status,
-    labels: Predicate.isObject(labels)
-      ? Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, String(value)]))
-      : {},
-    image: text(property(config, "image", "Oci", "reference")),
-    cpus: number(property(config, "resources", "cpus")) ?? 1,
-    memory: number(property(config, "resources", "memory_mib")) ?? 512,
-    volumes: Array.isArray(mounts)
-      ? mounts.flatMap((mount) => {
-          const name = property(mount, "type") === "Named" ? text(property(mount, "name")) : undefined
-          return name === undefined ? [] : [name]
-        })
-      : [],
-    workdir: text(property(config, "runtime", "workdir")),
-    shell: text(property(config, "runtime", "shell")) ?? "/bin/sh",
-    createdAt: date(handle.createdAt)
-  }
-}
-
 /** The SDK's handle of exactly this sandbox. Handles take no lock, whatever runs in the sandbox. */
 const handleOf = (
   { sdk }: DriverContext,
@@ -314,21 +275,7 @@ const sandboxes = (
     getSandbox: Effect.fn("Microsandbox.getSandbox")(function* (name) {
       return sandboxInfo(yield* call("Microsandbox.getSandbox", { sandbox: name }, () => sdk.Sandbox.get(name)))
     }),
-    listSandboxes: Effect.fn("Microsandbox.listSandboxes")(function* (filter) {
-      const found: Array<Microsandbox.SandboxInfo> = []
-      let cursor: string | undefined
-      do {
-        const page: Sdk.SandboxPage = yield* call("Microsandbox.listSandboxes", {}, () =>
-          sdk.Sandbox.listWith((list) => {
-            list.limit(100).labels({ ...filter?.labels })
-            return cursor === undefined ? list : list.cursor(cursor)
-          })
-        )
-        found.push(...page.sandboxes.map(sandboxInfo))
-        cursor = page.nextCursor
-      } while (cursor !== undefined)
-      return found
-    }),
+    listSandboxes: (filter) => listSandboxes(sdk, filter),
     startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox, options) {
       const method = "Microsandbox.startSandbox"
       yield* context.checkVirtualization
@@ -758,7 +705,7 @@ const connect = (
     try: () => sdk.AgentClient.socketPath(name),
     catch: (cause) => fromSdk("Microsandbox.connect", { sandbox: name }, cause)
   }).pipe(
-    Effect.flatMap((path) => AgentConnection.make({ name, path, timeout: connectTimeout })),
+    Effect.flatMap((path) => AgentConnection.make({ name, open: () => Net.connect(path), timeout: connectTimeout })),
     Effect.tapError((error) => (error.reason._tag === "GuestBusy" ? Metric.update(sdkRetries, 1) : Effect.void)),
     Effect.retry({ while: (error) => error.reason._tag === "GuestBusy", schedule: transient }),
     Effect.map(AgentGuest.make)

@@ -17,6 +17,7 @@ import {
   InUse,
   InvalidConfig,
   LightboxError,
+  NoCapacity,
   NoSpace,
   NotFound,
   NotRunning,
@@ -103,6 +104,8 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
       return subject.image === undefined && subject.path === undefined
         ? fallback()
         : new ImageUnavailable({ reference: subject.image ?? subject.path ?? "", problem: text, cause })
+    case "CloudHttp":
+      return refused(text, cause) ?? fallback()
     case "SnapshotImageMissing":
     case "SnapshotIntegrity":
     case "SnapshotMigration":
@@ -159,6 +162,19 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
       return text.startsWith("invalid fromCursor")
         ? new InvalidConfig({ field: "cursor", problem: text, cause })
         : fallback()
+  }
+}
+
+/** What a status of the hosted service means, where it means more than that something failed there. */
+const refused = (text: string, cause: unknown): Reason | undefined => {
+  switch (/^cloud HTTP (\d+): /.exec(text)?.[1]) {
+    case "401":
+    case "403":
+      return new InvalidConfig({ field: "apiKey", problem: text, cause })
+    case "429":
+      return new NoCapacity({ problem: text, cause })
+    default:
+      return undefined
   }
 }
 

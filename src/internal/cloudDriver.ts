@@ -1,0 +1,332 @@
+/**
+ * `Microsandbox` over the SDK's hosted backend.
+ *
+ * The SDK is asked for everything but what happens in a guest. Its agent is
+ * reached through the same WebSocket that the SDK uses, with the protocol that
+ * the agent speaks everywhere.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Sdk from "microsandbox"
+import * as Crypto from "node:crypto"
+import * as Path from "node:path"
+import { LightboxError, Replaced, Unsupported } from "../LightboxError.ts"
+import type * as Microsandbox from "../Microsandbox.ts"
+import type { SandboxConfig } from "../SandboxConfig.ts"
+import * as Admission from "./admission.ts"
+import * as AgentConnection from "./agentConnection.ts"
+import * as AgentGuest from "./agentGuest.ts"
+import * as Home from "./home.ts"
+import { generate, instanceLabel, ownerLabel } from "./labels.ts"
+import * as Owner from "./owner.ts"
+import { sweepAtStart } from "./reaper.ts"
+import * as Builder from "./sdkBuilder.ts"
+import { call, notFoundIsSuccess } from "./sdkCalls.ts"
+import { fromSdk } from "./sdkErrors.ts"
+import { listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
+import * as SdkModule from "./sdkModule.ts"
+import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
+import { millis } from "./time.ts"
+import { decoder } from "./validation.ts"
+import * as WebSocketChannel from "./webSocketChannel.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+const LayerOptions = Schema.Struct({
+  apiKey: Schema.Redacted(
+    Schema.String.check(Schema.makeFilter((key) => (key.trim() === "" ? "expected the key of an account" : undefined)))
+  ),
+  url: Schema.optional(
+    Schema.String.check(
+      Schema.makeFilter((url) =>
+        /^https?:$/.test(URL.parse(url)?.protocol ?? "") ? undefined : "expected a URL with http or https"
+      )
+    )
+  ),
+  home: Schema.optional(HostPath),
+  cpus: Schema.optional(intBetween(1, 255)),
+  memory: Schema.optional(Mebibytes(64)),
+  connectTimeout: Schema.optional(DurationInput),
+  sandboxes: Schema.optional(intBetween(1, 1_000_000)),
+  sweep: Schema.optional(Schema.Boolean)
+})
+
+const decodeLayerOptions = decoder(LayerOptions, "Microsandbox.layerCloud")
+
+/** The SDK's own. */
+const defaultUrl = "https://api.microsandbox.dev"
+
+/** Notes about sandboxes of one account must not be taken for another's. */
+const homeOf = (home: string | undefined, url: string, apiKey: string) =>
+  Effect.flatMap(Home.resolve("Microsandbox.layerCloud", home), (home) => {
+    const account = Crypto.hash("sha256", `${url}\n${apiKey}`).slice(0, 8)
+    return Home.resolve("Microsandbox.layerCloud", Path.join(home, `cloud-${account}`))
+  })
+
+/** Makes the driver. */
+export const make = Effect.fnUntraced(function* (
+  input: Microsandbox.CloudOptions
+): Effect.fn.Return<Driver, LightboxError, Scope.Scope> {
+  const options = yield* decodeLayerOptions(input)
+  const url = (options.url ?? defaultUrl).replace(/\/+$/, "")
+  const apiKey = Redacted.value(options.apiKey).trim()
+  const home = yield* homeOf(options.home, url, apiKey)
+  yield* SdkModule.claimCloud(url, apiKey)
+  const sdk = yield* SdkModule.load
+  yield* Effect.try({
+    try: () => sdk.setDefaultBackend({ kind: "cloud", url, apiKey }),
+    catch: (cause) => fromSdk("Microsandbox.layerCloud", {}, cause)
+  })
+  const context: CloudContext = {
+    sdk,
+    url,
+    apiKey,
+    connectTimeout: options.connectTimeout ?? Duration.seconds(10),
+    cpus: options.cpus,
+    memory: options.memory
+  }
+  const driver: Driver = {
+    backend: "cloud",
+    home,
+    version: yield* SdkModule.version,
+    capabilities: {
+      snapshots: false,
+      bindMounts: false,
+      diskMounts: false,
+      images: false,
+      patches: false,
+      metrics: false
+    },
+    owner: yield* Owner.make(home),
+    // This machine's memory is not what they take.
+    admission: yield* Admission.make({
+      home,
+      budget: { disk: 0, sandboxes: options.sandboxes },
+      defaultMemory: options.memory,
+      availableMemory: () => Number.POSITIVE_INFINITY
+    }),
+    ...sandboxes(context),
+    ...unavailable
+  }
+  if (options.sweep !== false) yield* sweepAtStart(driver)
+  return driver
+})
+
+interface CloudContext {
+  readonly sdk: SdkModule.SdkModule
+  readonly url: string
+  readonly apiKey: string
+  readonly connectTimeout: Duration.Duration
+  readonly cpus: number | undefined
+  readonly memory: number | undefined
+}
+
+// =============================================================================
+// What the cloud does not do
+// =============================================================================
+
+const refusal = (method: string, feature: string, problem: string): LightboxError =>
+  new LightboxError({ method: `Microsandbox.${method}`, reason: new Unsupported({ feature, problem }) })
+
+const unsupported = (method: string, feature: string, problem = "the cloud does not offer it") =>
+  Effect.fail(refusal(method, feature, problem))
+
+const noSnapshots = "the cloud keeps no snapshots"
+const ofRegistries = "the cloud pulls images itself, from their registries"
+const noVolumes = "volumes of the cloud are managed with its own tools; a sandbox can mount one that exists"
+
+const unavailable: Omit<
+  Driver,
+  "backend" | "home" | "version" | "capabilities" | "owner" | "admission" | keyof ReturnType<typeof sandboxes>
+> = {
+  loadImage: () => unsupported("loadImage", "images", ofRegistries),
+  saveImages: () => unsupported("saveImages", "images", ofRegistries),
+  listImages: unsupported("listImages", "images", ofRegistries),
+  inspectImage: () => unsupported("inspectImage", "images", ofRegistries),
+  removeImage: () => unsupported("removeImage", "images", ofRegistries),
+  pruneImages: unsupported("pruneImages", "images", ofRegistries),
+
+  captureSnapshot: () => unsupported("captureSnapshot", "snapshots", noSnapshots),
+  openSnapshot: () => unsupported("openSnapshot", "snapshots", noSnapshots),
+  listSnapshots: unsupported("listSnapshots", "snapshots", noSnapshots),
+  removeSnapshot: () => unsupported("removeSnapshot", "snapshots", noSnapshots),
+  verifySnapshot: () => unsupported("verifySnapshot", "snapshots", noSnapshots),
+  saveSnapshot: () => unsupported("saveSnapshot", "snapshots", noSnapshots),
+  loadSnapshot: () => unsupported("loadSnapshot", "snapshots", noSnapshots),
+  renameSnapshot: () => unsupported("renameSnapshot", "snapshots", noSnapshots),
+  listSnapshotLinks: unsupported("listSnapshotLinks", "snapshots", noSnapshots),
+  linkSnapshot: () => unsupported("linkSnapshot", "snapshots", noSnapshots),
+  unlinkSnapshot: () => unsupported("unlinkSnapshot", "snapshots", noSnapshots),
+
+  createVolume: () => unsupported("createVolume", "volumes", noVolumes),
+  getVolume: () => unsupported("getVolume", "volumes", noVolumes),
+  listVolumes: unsupported("listVolumes", "volumes", noVolumes),
+  removeVolume: () => unsupported("removeVolume", "volumes", noVolumes),
+
+  // Nothing of the cloud's is in folders of this machine.
+  removeStaging: () => Effect.succeed([]),
+  listGhosts: Effect.succeed([]),
+  removeGhost: () => Effect.succeed(false),
+  removeRemains: () => Effect.succeed([])
+}
+
+/** What the SDK would drop, or take for something else: a path of this host for one of the cloud's. What else the cloud does not take, the SDK refuses. */
+const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
+  const refuse = (feature: string, problem?: string) => unsupported("createSandbox", feature, problem)
+  if (source._tag === "Snapshot") return refuse("snapshots", noSnapshots)
+  if ((config.patches ?? []).length > 0) return refuse("patches", "write the files once the sandbox runs")
+  if (config.deployment !== undefined) return refuse("deployment")
+  for (const [path, mount] of Object.entries(config.mounts ?? {})) {
+    if (typeof mount === "string" || mount._tag === "Bind") return refuse(`the bind mount at ${path}`)
+    if (mount._tag === "Disk") return refuse(`the disk mount at ${path}`)
+    if (mount._tag === "Volume" && mount.create !== false) return refuse(`making the volume at ${path}`, noVolumes)
+  }
+  return Effect.void
+}
+
+// =============================================================================
+// Sandboxes
+// =============================================================================
+
+const defaultStopTimeout = Duration.seconds(10)
+
+const handleOf = (
+  { sdk }: CloudContext,
+  method: string,
+  sandbox: Microsandbox.SandboxRef
+): Effect.Effect<Sdk.SandboxHandle, LightboxError> =>
+  Effect.filterOrFail(
+    call(method, { sandbox: sandbox.name }, () => sdk.Sandbox.get(sandbox.name)),
+    (handle) => handle.id === sandbox.id,
+    () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
+  )
+
+const sandboxes = (
+  context: CloudContext
+): Pick<
+  Driver,
+  | "createSandbox"
+  | "getSandbox"
+  | "listSandboxes"
+  | "startSandbox"
+  | "stopSandbox"
+  | "killSandbox"
+  | "detachSandbox"
+  | "removeSandbox"
+  | "modifySandbox"
+  | "connect"
+  | "readLogs"
+  | "readMetrics"
+  | "searchSandbox"
+> => {
+  const { sdk } = context
+  return {
+    createSandbox: (request) => create(context, request),
+    getSandbox: Effect.fn("Microsandbox.getSandbox")(function* (name) {
+      return sandboxInfo(yield* call("Microsandbox.getSandbox", { sandbox: name }, () => sdk.Sandbox.get(name)))
+    }),
+    listSandboxes: (filter) => listSandboxes(sdk, filter),
+    startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox) {
+      const method = "Microsandbox.startSandbox"
+      const handle = yield* handleOf(context, method, sandbox)
+      yield* call(method, { sandbox: sandbox.name }, () => handle.startDetached())
+      return sandboxInfo(yield* handleOf(context, method, sandbox))
+    }),
+    stopSandbox: Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
+      const method = "Microsandbox.stopSandbox"
+      const handle = yield* handleOf(context, method, sandbox)
+      const timeout = millis(options?.timeout ?? defaultStopTimeout)
+      yield* call(method, { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
+    }),
+    killSandbox: () => unsupported("killSandbox", "killing a sandbox", "the cloud can only stop it"),
+    // It outlives this process anyway.
+    detachSandbox: () => Effect.void,
+    removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
+      const method = "Microsandbox.removeSandbox"
+      yield* notFoundIsSuccess(
+        Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
+          options?.force === true
+            ? destroy(method, handle)
+            : call(method, { sandbox: sandbox.name }, () => handle.remove())
+        )
+      )
+    }),
+    modifySandbox: () => unsupported("modifySandbox", "modifying a sandbox", "create another one"),
+    connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
+      yield* handleOf(context, "Microsandbox.connect", sandbox)
+      // What the SDK puts in front of an id is its own.
+      const id = sandbox.id.replace(/^cloud:/, "")
+      const url = new URL(`${context.url.replace(/^http/, "ws")}/v1/sandboxes/${encodeURIComponent(id)}/agent`)
+      const connection = yield* AgentConnection.make({
+        name: sandbox.name,
+        open: () => WebSocketChannel.open(url, { authorization: `Bearer ${context.apiKey}` }),
+        timeout: context.connectTimeout
+      })
+      return AgentGuest.make(connection)
+    }),
+    readLogs: () => unsupported("readLogs", "logs", "the cloud only has those of what runs, as they come"),
+    readMetrics: () => unsupported("readMetrics", "metrics"),
+    searchSandbox: () => unsupported("searchSandbox", "disks of sandboxes")
+  }
+}
+
+/** The cloud can not kill. */
+const destroy = (method: string, handle: Sdk.SandboxHandle): Effect.Effect<void, LightboxError> =>
+  call(method, { sandbox: handle.name }, () => handle.destroy({ timeoutMs: millis(defaultStopTimeout) }))
+
+const create = Effect.fn("Microsandbox.createSandbox")(function* (
+  context: CloudContext,
+  request: Microsandbox.CreateSandbox
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
+  const method = "Microsandbox.createSandbox"
+  const { name, source } = request
+  const { sdk } = context
+  yield* checkRequest(request)
+  const config: SandboxConfig = {
+    ...request.config,
+    resources: {
+      ...request.config.resources,
+      cpus: request.config.resources?.cpus ?? context.cpus,
+      memory: request.config.resources?.memory ?? context.memory
+    }
+  }
+  if (request.onConflict === "replace") {
+    yield* notFoundIsSuccess(
+      Effect.flatMap(
+        call(method, { sandbox: name }, () => sdk.Sandbox.get(name)),
+        (handle) => destroy(method, handle)
+      )
+    )
+  }
+
+  const instance = request.labels?.[instanceLabel] ?? (yield* generate)
+  // Nobody on another machine can tell whether the owner lives.
+  const labels = Object.fromEntries(
+    Object.entries({ ...request.labels, [instanceLabel]: instance }).filter(([key]) => key !== ownerLabel)
+  )
+  const cleanUp = Effect.flatMap(listSandboxes(sdk, { labels: { [instanceLabel]: instance } }), (found) =>
+    Effect.forEach(found, (sandbox) =>
+      notFoundIsSuccess(Effect.flatMap(handleOf(context, method, sandbox), (handle) => destroy(method, handle)))
+    )
+  ).pipe(
+    Effect.timeout("30 seconds"),
+    Effect.ignore({ log: "Warn", message: `Could not clean up after sandbox "${name}"` })
+  )
+  const native = yield* Effect.callback<Sdk.Sandbox, LightboxError>((resume) => {
+    const pending = Builder.make(sdk, name, source, config, labels).create()
+    pending.then(
+      (native) => resume(Effect.succeed(native)),
+      (cause) => resume(Effect.fail(fromSdk(method, { sandbox: name }, cause)))
+    )
+    // The request can not be called off: what it makes is removed when it is there.
+    const settled = Effect.ignore(Effect.tryPromise({ try: () => pending, catch: () => undefined }))
+    return Effect.flatMap(Effect.forkDetach(Effect.andThen(settled, cleanUp), { startImmediately: true }), (fiber) =>
+      Effect.timeoutOption(Fiber.await(fiber), "5 seconds")
+    )
+  }).pipe(Effect.tapError((error) => (error.reason._tag === "AlreadyExists" ? Effect.void : cleanUp)))
+  return sandboxInfo(yield* handleOf(context, method, { name, id: native.id }))
+})

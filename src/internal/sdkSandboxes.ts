@@ -1,0 +1,72 @@
+/**
+ * What the SDK says of sandboxes, of whichever backend.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import type * as Sdk from "microsandbox"
+import type { LightboxError } from "../LightboxError.ts"
+import type * as Microsandbox from "../Microsandbox.ts"
+import { call } from "./sdkCalls.ts"
+import type { SdkModule } from "./sdkModule.ts"
+
+export const date = (value: Date | null | undefined): DateTime.Utc | undefined =>
+  value === null || value === undefined ? undefined : DateTime.fromDateUnsafe(value)
+
+const property = (u: unknown, ...path: ReadonlyArray<string>): unknown =>
+  path.reduce((value, key) => (Predicate.hasProperty(value, key) ? value[key] : undefined), u)
+
+const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : undefined)
+
+const number = (u: unknown): number | undefined => (Predicate.isNumber(u) ? u : undefined)
+
+/**
+ * Read from the stored configuration itself. The SDK's own `config()` renames keys, those of labels and scripts too.
+ * Never logged: it holds the values of secrets.
+ */
+export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo => {
+  const config: unknown = JSON.parse(handle.configJson)
+  const labels = property(config, "labels")
+  const mounts = property(config, "mounts")
+  return {
+    name: handle.name,
+    id: handle.id,
+    status: handle.status,
+    labels: Predicate.isObject(labels)
+      ? Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, String(value)]))
+      : {},
+    // The cloud has other names for some.
+    image: text(property(config, "image", "Oci", "reference")) ?? text(property(config, "image", "reference")),
+    cpus: number(property(config, "resources", "cpus")) ?? number(property(config, "resources", "vcpus")) ?? 1,
+    memory: number(property(config, "resources", "memory_mib")) ?? 512,
+    volumes: Array.isArray(mounts)
+      ? mounts.flatMap((mount) => {
+          const name = /^named$/i.test(text(property(mount, "type")) ?? "") ? text(property(mount, "name")) : undefined
+          return name === undefined ? [] : [name]
+        })
+      : [],
+    workdir: text(property(config, "runtime", "workdir")),
+    shell: text(property(config, "runtime", "shell")) ?? "/bin/sh",
+    createdAt: date(handle.createdAt)
+  }
+}
+
+/** All sandboxes, or those that have all the given labels. */
+export const listSandboxes = Effect.fn("Microsandbox.listSandboxes")(function* (
+  sdk: SdkModule,
+  filter: { readonly labels?: { readonly [key: string]: string } | undefined } | undefined
+): Effect.fn.Return<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> {
+  const found: Array<Microsandbox.SandboxInfo> = []
+  let cursor: string | undefined
+  do {
+    const page: Sdk.SandboxPage = yield* call("Microsandbox.listSandboxes", {}, () =>
+      sdk.Sandbox.listWith((list) => {
+        list.limit(100).labels({ ...filter?.labels })
+        return cursor === undefined ? list : list.cursor(cursor)
+      })
+    )
+    found.push(...page.sandboxes.map(sandboxInfo))
+    cursor = page.nextCursor
+  } while (cursor !== undefined)
+  return found
+})
