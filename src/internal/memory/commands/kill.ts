@@ -52,7 +52,9 @@ const send = (process: Process, pid: number, signal: number): Errno | undefined 
     return undefined
   }
   if (pid <= 0) {
-    machine.signalGroup(pid === 0 ? process.group : -pid, signal)
+    const group = pid === 0 ? process.group : -pid
+    if (!machine.pids().some((pid) => machine.process(pid)?.group === group)) return errno("ESRCH")
+    machine.signalGroup(group, signal)
     return undefined
   }
   const target = machine.process(pid)
