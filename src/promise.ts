@@ -522,6 +522,8 @@ export interface LightboxError extends Error {
         readonly definition: string
         readonly index: number
         readonly description: string
+        /** The script, or the words of the command. */
+        readonly command?: string | undefined
         readonly attempt: number
         readonly durationMillis: number
       }

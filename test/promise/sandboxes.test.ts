@@ -138,6 +138,11 @@ describe("launchSandbox", () => {
     assert.isAtMost(await memory.count("createSandbox"), before + 2)
   })
 
+  it("says how memory is written when it is written otherwise", async () => {
+    const error = await rejection(launchSandbox(untyped({ snapshot, name: "s", resources: { memory: "1.5G" } })))
+    assert.include(error.message, 'Invalid memory string: "1.5G". Use e.g. "512M" or "2G".')
+  })
+
   it("names the folder that a mount misses", async () => {
     const error = await rejection(launchSandbox({ snapshot, name: "s", mounts: { "/work": "./not-there" } }))
     assert.include(error.message, Path.resolve("not-there"))

@@ -1,0 +1,82 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Presets from "../../src/presets.ts"
+import { buildSnapshot, runInSandbox, shell, snapshotExists } from "../../src/promise.ts"
+import * as Snapshots from "../../src/Snapshot.ts"
+import { rejection, twin } from "./support.ts"
+
+/** Packages that `bun install -g` has; what they are called then. */
+const agents = {
+  "@github/copilot": "copilot",
+  "@google/gemini-cli": "gemini",
+  "@openai/codex": "codex",
+  "@earendil-works/pi-coding-agent": "pi"
+}
+
+const programs = Object.values(agents)
+
+/** Makes a program that says its name. */
+const install = (name: string): string =>
+  `printf '#!/bin/sh\\necho ${name}\\n' > /usr/local/bin/${name} && chmod 755 /usr/local/bin/${name}`
+
+const bun = ["#!/bin/sh", 'case "$1 $2 $3" in']
+  .concat(Object.entries(agents).map(([name, program]) => `"install -g ${name}") ${install(program)} ;;`))
+  .concat("*) echo unknown >&2; exit 1 ;;", "esac")
+
+const memory = twin({
+  images: { "oven/bun": { files: { "/usr/local/bin/bun": { content: bun.join("\n"), mode: 0o755 } } } }
+})
+
+describe("codingAgentsPreset", () => {
+  it("is what lightbox documents", async () => {
+    const config = Presets.codingAgentsPreset()
+    assert.deepInclude(config, { name: "lightbox", image: "oven/bun", resources: { cpus: 2, memory: "1G" } })
+    assert.isUndefined(config.labels)
+    assert.isNotEmpty(config.setup)
+    for (const step of config.setup) assert.isNotEmpty(typeof step === "string" ? "" : step.description)
+
+    await buildSnapshot(config)
+    const versions = await runInSandbox({ snapshot: "lightbox", name: "agent-1", workdir: "/workspace" }, (sb) =>
+      sb.shell(programs.join(" && "))
+    )
+    assert.strictEqual(versions.stdout(), programs.map((name) => `${name}\n`).join(""))
+  })
+
+  it("takes another name, image, size and labels", () => {
+    const options = {
+      name: "agents-xl",
+      image: "oven/bun:1",
+      resources: { cpus: 4, memory: "4G" },
+      labels: { tier: "premium" }
+    } as const
+    assert.deepInclude(Presets.codingAgentsPreset(options), options)
+  })
+
+  it("gives a new object each time, to be added to", async () => {
+    const config = Presets.codingAgentsPreset({ name: "lightbox-plus" })
+    config.setup.push(shell("touch /usr/bin/rg", "ripgrep"))
+    assert.strictEqual(config.setup.length, Presets.codingAgentsPreset().setup.length + 1)
+    await buildSnapshot(config)
+    assert.isTrue(await runInSandbox({ snapshot: "lightbox-plus", name: "s" }, (sb) => sb.fs().exists("/usr/bin/rg")))
+  })
+
+  it("is not built when an agent is missing in the end", async () => {
+    await memory.setImage("oven/bun", {
+      files: { "/usr/local/bin/bun": { content: "#!/bin/sh\nexit 0\n", mode: 0o755 } }
+    })
+    const error = await rejection(buildSnapshot(Presets.codingAgentsPreset()))
+    assert.include(error.step?.description, "check copilot")
+    assert.isFalse(await snapshotExists("lightbox"))
+  })
+})
+
+describe("presets", () => {
+  it.each([Presets.codingAgentsPreset, Presets.nodeCiPreset, Presets.pythonDataPreset, Presets.browserPreset])(
+    "are definitions for programs on Effect as well: %o",
+    (preset) => {
+      const config = preset({ labels: { a: "b" } })
+      const { labels, name, steps } = Snapshots.define(config)
+      assert.deepStrictEqual([name, labels], [config.name, config.labels])
+      assert.isAtLeast(steps.length, config.setup.length)
+    }
+  )
+})
