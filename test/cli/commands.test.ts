@@ -2,6 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
+import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -13,14 +16,8 @@ import { Cli, definitions, ending, failing, json, succeeding } from "./support.t
 
 const two = definitions("two")
 
-const test = <A, E>(
-  name: string,
-  effect: Effect.Effect<
-    A,
-    E,
-    Effect.Services<ReturnType<typeof succeeding>> | MicrosandboxMemory.Control | FileSystem.FileSystem
-  >
-) => it.live(name, () => Effect.provide(effect, Support.layer()))
+const test = <A, E>(name: string, effect: Effect.Effect<A, E, Layer.Success<ReturnType<typeof Support.layer>>>) =>
+  it.live(name, () => Effect.provide(effect, Support.layer()))
 
 /** What is left of a twin. */
 const inventory = MicrosandboxMemory.Control.use((control) => control.inventory)
@@ -509,7 +506,31 @@ describe("lightbox", () => {
     })
   )
 
-  it.live.each(["bash", "zsh", "fish", "powershell"])("completes words in %s", (shell) =>
+  test(
+    "completes what is typed in bash",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const { folder } = yield* Cli
+      const script = Path.join(folder, "completions.sh")
+      yield* fs.writeFileString(script, (yield* succeeding("--completions", "bash")).stdout)
+      const completed = yield* Effect.forEach(["roll", "prune --d", "volume cr"], (typed) =>
+        ChildProcessSpawner.ChildProcessSpawner.use((spawner) =>
+          spawner.string(
+            ChildProcess.make("bash", [
+              "-c",
+              'source "$1"; COMP_LINE=$2; COMP_POINT=${#2}; COMP_WORDS=($2); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _lightbox; echo "${COMPREPLY[@]}"',
+              "bash",
+              script,
+              `lightbox ${typed}`
+            ])
+          )
+        )
+      )
+      assert.deepStrictEqual(completed, ["rollback\n", "--dry-run\n", "create\n"])
+    })
+  )
+
+  it.live.each(["zsh", "fish", "powershell"])("completes words in %s", (shell) =>
     Effect.gen(function* () {
       const { stdout } = yield* succeeding("--completions", shell)
       for (const word of ["rollback", "dry-run", "volume"]) assert.include(stdout, word)

@@ -115,6 +115,22 @@ describe("package", () => {
     assert.deepStrictEqual([ended.stdout, ended.stderr], ["lightbox\n", ""])
   })
 
+  it("is a command line", patient, () => {
+    const lightbox = (...args: ReadonlyArray<string>): Ended =>
+      run("npx", ["--no-install", "effect-lightbox", ...args, "--home", Path.join(folder, "home")])
+    const version = lightbox("--version")
+    assertSucceeded(version)
+    assert.match(version.stdout, /^lightbox v\d/)
+    assertSucceeded(lightbox("init", "first.ts"))
+    const plan = lightbox("plan", "first.ts")
+    assertSucceeded(plan)
+    assert.match(plan.stdout, /^hello from alpine\n[^]*\n3 of 3 steps to run\.\n$/)
+    const wrong = lightbox("plan", "second.ts", "--json")
+    assert.deepStrictEqual([wrong.status, wrong.stdout], [2, ""])
+    // npm may have something to say before it.
+    assert.include(JSON.parse(wrong.stderr.trim().split("\n").at(-1) ?? "").message, "Invalid FILE")
+  })
+
   it("loads with the Promise adapter only what that needs", () => {
     const hook = Path.join(folder, "loaded.mjs")
     Fs.writeFileSync(
