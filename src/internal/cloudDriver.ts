@@ -37,8 +37,8 @@ import * as WebSocketChannel from "./webSocketChannel.ts"
 type Driver = Microsandbox.Microsandbox["Service"]
 
 const LayerOptions = Schema.Struct({
-  apiKey: Schema.Redacted(
-    Schema.String.check(Schema.makeFilter((key) => (key.trim() === "" ? "expected the key of an account" : undefined)))
+  apiKey: Schema.Redacted(Schema.String).check(
+    Schema.makeFilter((key) => (Redacted.value(key).trim() === "" ? "expected the key of an account" : undefined))
   ),
   url: Schema.optional(
     Schema.String.check(
@@ -178,6 +178,7 @@ const unavailable: Omit<
 const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
   const refuse = (feature: string, problem?: string) => unsupported("createSandbox", feature, problem)
   if (source._tag === "Snapshot") return refuse("snapshots", noSnapshots)
+  if (Builder.publishedPorts(config).length > 0) return refuse("published ports")
   if ((config.patches ?? []).length > 0) return refuse("patches", "write the files once the sandbox runs")
   if (config.deployment !== undefined) return refuse("deployment")
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
@@ -205,6 +206,15 @@ const handleOf = (
     () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
   )
 
+/** Looked at here as well: what is found by its labels may be about to be removed. */
+const labelled = (
+  sdk: SdkModule.SdkModule,
+  labels: { readonly [key: string]: string } = {}
+): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> =>
+  Effect.map(listSandboxes(sdk, { labels }), (found) =>
+    found.filter((sandbox) => Object.entries(labels).every(([key, value]) => sandbox.labels[key] === value))
+  )
+
 const sandboxes = (
   context: CloudContext
 ): Pick<
@@ -229,7 +239,7 @@ const sandboxes = (
     getSandbox: Effect.fn("Microsandbox.getSandbox")(function* (name) {
       return sandboxInfo(yield* call("Microsandbox.getSandbox", { sandbox: name }, () => sdk.Sandbox.get(name)))
     }),
-    listSandboxes: (filter) => listSandboxes(sdk, filter),
+    listSandboxes: (filter) => labelled(sdk, filter?.labels),
     startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox) {
       const method = "Microsandbox.startSandbox"
       const handle = yield* handleOf(context, method, sandbox)
@@ -308,7 +318,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const labels = Object.fromEntries(
     Object.entries({ ...request.labels, [instanceLabel]: instance }).filter(([key]) => key !== ownerLabel)
   )
-  const cleanUp = Effect.flatMap(listSandboxes(sdk, { labels: { [instanceLabel]: instance } }), (found) =>
+  const cleanUp = Effect.flatMap(labelled(sdk, { [instanceLabel]: instance }), (found) =>
     Effect.forEach(found, (sandbox) =>
       notFoundIsSuccess(Effect.flatMap(handleOf(context, method, sandbox), (handle) => destroy(method, handle)))
     )

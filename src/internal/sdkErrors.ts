@@ -123,7 +123,11 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
       return new InvalidConfig({ field: "cursor", problem: text, cause })
     case "Unsupported":
     case "UnsupportedOperation":
-      return new Unsupported({ feature: "this operation", problem: text, cause })
+      return new Unsupported({
+        feature: /\bthe (.+) option is not accepted\b/.exec(text)?.[1] ?? "this operation",
+        problem: text,
+        cause
+      })
     case "MetricsDisabled":
       return new Unsupported({ feature: "metrics", problem: text, cause })
     case "LibkrunfwNotFound":
