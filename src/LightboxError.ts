@@ -20,6 +20,7 @@
  *
  * @since 0.1.0
  */
+import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 
@@ -1134,6 +1135,10 @@ export class LightboxError extends Schema.TaggedError<LightboxError>("effect-lig
   /** Whether the operation may have taken effect all the same. */
   get outcome(): Outcome {
     return this.reason.outcome
+  }
+  /** What `console.error` shows: an error, not its fields. */
+  override [NodeInspectSymbol](): string {
+    return this.stack ?? this.message
   }
 }
 

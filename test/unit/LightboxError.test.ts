@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { inspect } from "node:util"
 import * as LightboxError from "../../src/LightboxError.ts"
 
 type Reason = LightboxError.Reason
@@ -233,6 +234,11 @@ describe("LightboxError", () => {
     assert.strictEqual(back.reason._tag, "Unknown")
     assert.instanceOf(back.reason.cause, Error)
     assert.strictEqual(back.reason.cause.message, "the original")
+  })
+
+  it("is shown as an error is, its message first", () => {
+    const error = errorOf(table.NotFound.reason)
+    assert.isTrue(inspect(error).startsWith(`effect-lightbox/LightboxError: ${error.message}\n    at `), inspect(error))
   })
 
   it("says nothing about a state or users that are not known", () => {
