@@ -1,0 +1,23 @@
+/** Pattern 1: jobs that run side by side, and later ones, share a cache. */
+import { Console, Effect } from "effect"
+import { Lightbox, Microsandbox, Mount, Sandbox } from "effect-lightbox"
+
+Effect.forEach(
+  ["unit", "integration"],
+  (suite) =>
+    Sandbox.run(
+      {
+        snapshot: "python-ci",
+        name: `ci-${suite}`,
+        mounts: { "/work": "./my-project", "/cache": Mount.volume("py-cache") },
+        workdir: "/work",
+        env: { PYTHONPYCACHEPREFIX: "/cache" }
+      },
+      (sandbox) => Effect.map(sandbox.shell(`python -m unittest test_${suite}.py`), (out) => out.exitCode)
+    ),
+  { concurrency: "unbounded" }
+).pipe(
+  Effect.flatMap((codes) => Console.log(codes)),
+  Effect.provide(Microsandbox.layer()),
+  Lightbox.runMain()
+)

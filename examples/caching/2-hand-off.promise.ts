@@ -1,0 +1,13 @@
+/** Pattern 2: what one sandbox builds, another one runs. */
+import { runInSandbox } from "effect-lightbox/promise"
+
+await runInSandbox(
+  { snapshot: "python-ci", name: "build", mounts: { "/src": "./my-project", "/artifacts": { volume: "build-out" } } },
+  (sb) => sb.shell("python -m zipapp /src --python /usr/bin/python --output /artifacts/myapp")
+)
+
+const out = await runInSandbox(
+  { snapshot: "python-ci", name: "run", mounts: { "/app": { volume: "build-out" } } },
+  (sb) => sb.exec("/app/myapp", ["--version"])
+)
+console.log(out.stdout())

@@ -1,0 +1,16 @@
+/** Pattern 2: what one sandbox builds, another one runs. */
+import { Console, Effect } from "effect"
+import { Lightbox, Microsandbox, Mount, Sandbox } from "effect-lightbox"
+
+Effect.gen(function* () {
+  yield* Sandbox.run(
+    { snapshot: "python-ci", mounts: { "/src": "./my-project", "/artifacts": Mount.volume("build-out") } },
+    (sandbox) =>
+      sandbox.shell("python -m zipapp /src --python /usr/bin/python --output /artifacts/myapp", { check: true })
+  )
+
+  const out = yield* Sandbox.run({ snapshot: "python-ci", mounts: { "/app": Mount.volume("build-out") } }, (sandbox) =>
+    sandbox.exec("/app/myapp", ["--version"], { check: true })
+  )
+  yield* Console.log(out.stdout)
+}).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())

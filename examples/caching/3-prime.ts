@@ -1,0 +1,22 @@
+/** Pattern 3: fills a cache once, however many sandboxes need it and whichever comes first. */
+import { Console, Effect } from "effect"
+import { Lightbox, Microsandbox, Mount, Sandbox, Volume } from "effect-lightbox"
+
+const mounts = { "/root/.cache/huggingface": Mount.volume("hf-cache") }
+
+const cache = Volume.prime("hf-cache", () =>
+  Sandbox.run(
+    { snapshot: "tools", mounts },
+    (sandbox) =>
+      sandbox.shell("cd /root/.cache/huggingface && dd if=/dev/zero of=weights bs=1M count=8", { check: true }) // a download
+  )
+)
+
+const work = Effect.gen(function* () {
+  yield* cache
+  const sandbox = yield* Sandbox.launch({ snapshot: "tools", mounts })
+  const out = yield* sandbox.shell("md5sum /root/.cache/huggingface/weights")
+  yield* Console.log(out.stdout)
+}).pipe(Effect.scoped)
+
+Effect.all([work, work], { concurrency: "unbounded" }).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())

@@ -1,0 +1,11 @@
+/** Stops a sandbox that another process has launched. Its disk stays. */
+import { Console, Effect } from "effect"
+import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+
+Effect.gen(function* () {
+  const sandbox = yield* Sandbox.connect("agent-1")
+  yield* sandbox.stop() // or, if it hangs: yield* sandbox.kill
+
+  const { name, status } = yield* Sandbox.get("agent-1")
+  yield* Console.log(name, status)
+}).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()), Lightbox.runMain())

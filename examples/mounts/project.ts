@@ -1,0 +1,18 @@
+/** Tests a project of this machine in a sandbox, with a cache that stays. Build it first: snapshots/define.ts */
+import { Console, Effect } from "effect"
+import { Lightbox, Microsandbox, Mount, Sandbox } from "effect-lightbox"
+
+Sandbox.run(
+  {
+    snapshot: "python-ci",
+    name: "test-run",
+    mounts: { "/work": "./my-project", "/cache": Mount.volume("py-cache") },
+    workdir: "/work",
+    env: { PYTHONPYCACHEPREFIX: "/cache" }
+  },
+  (sandbox) => sandbox.shell("python -m unittest", { check: true })
+).pipe(
+  Effect.flatMap((out) => Console.log(out.stderr)),
+  Effect.provide(Microsandbox.layer()),
+  Lightbox.runMain()
+)

@@ -1,0 +1,1 @@
+print("myapp 1.0")

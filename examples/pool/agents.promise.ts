@@ -1,0 +1,9 @@
+/** Launches agents side by side, which go on working when this script is through. */
+import { launchSandbox } from "effect-lightbox/promise"
+
+await Promise.all(
+  ["agent-1", "agent-2"].map(async (name) => {
+    const sb = await launchSandbox({ snapshot: "lightbox", name })
+    await sb.detach()
+  })
+)

@@ -1,0 +1,9 @@
+/** Launches agents side by side, which go on working when this program is through. */
+import { Effect } from "effect"
+import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+
+Effect.forEach(
+  ["agent-1", "agent-2"],
+  (name) => Sandbox.run({ snapshot: "lightbox", name, overwrite: true }, (sandbox) => sandbox.detach),
+  { concurrency: "unbounded" }
+).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())

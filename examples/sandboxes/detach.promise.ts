@@ -1,0 +1,13 @@
+/** Launches a sandbox that outlives this script. Build it first: presets/coding-agents.promise.ts */
+import { launchSandbox } from "effect-lightbox/promise"
+
+const sb = await launchSandbox({
+  snapshot: "lightbox",
+  name: "agent-1",
+  resources: { cpus: 2, memory: "1G" }
+})
+
+const out = await sb.exec("copilot", ["--version"])
+console.log(out.stdout())
+
+await sb.detach() // or: await sb.stop()

@@ -1,0 +1,17 @@
+/** Launches a sandbox that outlives this program. Build it first: presets/coding-agents.ts */
+import { Console, Effect } from "effect"
+import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+
+Effect.gen(function* () {
+  const sandbox = yield* Sandbox.launch({
+    snapshot: "lightbox",
+    name: "agent-1",
+    resources: { cpus: 2, memory: "1G" },
+    overwrite: true
+  })
+
+  const out = yield* sandbox.exec("copilot", ["--version"])
+  yield* Console.log(out.stdout)
+
+  yield* sandbox.detach // without it, the sandbox ends with the scope
+}).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()), Lightbox.runMain())

@@ -1,0 +1,18 @@
+/** Everything that a snapshot can be told: resources, environment, folder, steps with descriptions, labels. */
+import { Effect } from "effect"
+import { Lightbox, Microsandbox, Snapshot } from "effect-lightbox"
+import * as BuildReporter from "effect-lightbox/BuildReporter"
+
+const pythonCi = Snapshot.make("python-ci", "debian:12").pipe(
+  Snapshot.resources({ cpus: 1, memory: "512M" }),
+  Snapshot.env({ CI: "true" }),
+  Snapshot.workdir("/work"),
+  Snapshot.shell("echo CI is $CI > /etc/motd"),
+  Snapshot.shell("ln -s python3 /usr/bin/python", { description: "call it python" }),
+  Snapshot.exec("python", ["--version"], { description: "try it" }),
+  Snapshot.labels({ team: "platform", purpose: "ci" })
+)
+
+Effect.gen(function* () {
+  yield* Snapshot.build(pythonCi, { onEvent: yield* BuildReporter.terminal() })
+}).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()), Lightbox.runMain())
