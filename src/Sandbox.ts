@@ -504,7 +504,9 @@ const release = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, LightboxError> {
   if (info !== undefined) {
     if (guest !== undefined) yield* flushMounts(guest, config)
-    return yield* driver.removeSandbox(info, { force: true })
+    const removed = driver.removeSandbox(info, { force: true })
+    // Who has taken its name has removed it.
+    return yield* Effect.catchReason(removed, "LightboxError", "Replaced", () => Effect.void)
   }
   // The launch failed or was interrupted: what it made, if anything, has our label.
   const found = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
@@ -627,6 +629,7 @@ export const start = Effect.fn("Sandbox.start")(function* (
   const state = { isOwned: options?.detached !== true }
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => (state.isOwned ? driver.stopSandbox(info) : Effect.void)).pipe(
+      Effect.catchReasons("LightboxError", { NotFound: () => Effect.void, Replaced: () => Effect.void }),
       Effect.timeout("30 seconds"),
       Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${name}"` })
     )
