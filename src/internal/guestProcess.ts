@@ -44,16 +44,16 @@ const lookInterval = Duration.millis(50)
 
 /**
  * Called with a process group, a signal for it, how often to look whether it is still there, and a last signal. It
- * ends at once if there is no such group.
+ * ends at once if there is no such group. Busybox takes a `--` before the group for a group that is not there.
  */
 const endGroupScript = `
-kill -s "$2" -- "-$1" 2>/dev/null || exit 0
+kill "-$2" "-$1" 2>/dev/null || exit 0
 n=0
-while [ "$n" -lt "$3" ] && kill -s 0 -- "-$1" 2>/dev/null; do
+while [ "$n" -lt "$3" ] && kill -0 "-$1" 2>/dev/null; do
   n=$((n + 1))
   sleep 0.05 2>/dev/null || sleep 1
 done
-[ -z "$4" ] || kill -s "$4" -- "-$1" 2>/dev/null
+[ -z "$4" ] || kill "-$4" "-$1" 2>/dev/null
 `
 
 /** Follows a process to its end. */
