@@ -1,0 +1,20 @@
+/**
+ * Lets a language model work in a sandbox. With a model of a provider, such as those of `@effect/ai-openai`, in place of
+ * the one that plays a part, nothing else changes.
+ *
+ * node examples/agent-tools/main.ts
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Microsandbox from "effect-lightbox/Microsandbox"
+import * as Sandbox from "effect-lightbox/Sandbox"
+import { model, program } from "./program.ts"
+import * as Tools from "./tools.ts"
+
+const live = Tools.layer.pipe(
+  Layer.provide(Sandbox.layer({ image: "busybox", network: "none", resources: { cpus: 1, memory: "128M" } })),
+  Layer.provide(Microsandbox.layer())
+)
+
+program.pipe(Effect.provide([model, live]), NodeRuntime.runMain)

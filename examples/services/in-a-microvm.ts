@@ -1,0 +1,20 @@
+/**
+ * Tests the same project in a microVM.
+ *
+ * node examples/services/in-a-microvm.ts
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Microsandbox from "effect-lightbox/Microsandbox"
+import * as Sandbox from "effect-lightbox/Sandbox"
+import * as SandboxServices from "effect-lightbox/SandboxServices"
+import { archive } from "./archive.ts"
+import { program } from "./program.ts"
+
+const live = SandboxServices.layer.pipe(
+  Layer.provide(Sandbox.layer({ image: "busybox", network: "none", resources: { cpus: 1, memory: "128M" } })),
+  Layer.provide(Microsandbox.layer())
+)
+
+program(archive).pipe(Effect.provide(live), NodeRuntime.runMain)

@@ -1,0 +1,54 @@
+/** The examples of Effect's own services in a sandbox, and of a language model's tools, wherever the sandbox is. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, type Vitest } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as TestConsole from "effect/testing/TestConsole"
+import * as AgentTools from "../../examples/agent-tools/program.ts"
+import * as Tools from "../../examples/agent-tools/tools.ts"
+import { archive } from "../../examples/services/archive.ts"
+import * as Services from "../../examples/services/program.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as SandboxServices from "../../src/SandboxServices.ts"
+
+/** What an effect prints, line by line. */
+const printed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.andThen(effect, TestConsole.logLines).pipe(Effect.provide(TestConsole.layer, { local: true }))
+
+/** The sandbox of the examples. */
+export const sandbox = Sandbox.layer({ image: "busybox", network: "none", resources: { cpus: 1, memory: "128M" } })
+
+/** A test for each example. */
+export const register = (it: Vitest.MethodsNonLive<Sandbox.Sandbox>): void => {
+  it.effect("a program prints on the host and in a sandbox the same", () =>
+    Effect.gen(function* () {
+      const program = printed(Services.program(archive))
+      const inSandbox = yield* Effect.provide(program, SandboxServices.layer)
+      assert.deepStrictEqual(inSandbox, [
+        "unpacked install.sh, slug, test.sh",
+        "installed bin, bin/slug",
+        "| ok Hello, World!",
+        "| ok   spaces   and_signs ",
+        "| ok 9 lives",
+        "| ok ***",
+        "the tests ended with 0",
+        "4 passed, 0 failed"
+      ])
+      assert.deepStrictEqual(yield* Effect.provide(program, NodeServices.layer), inSandbox)
+    })
+  )
+
+  it.effect("a language model works with its tools until it can answer", () =>
+    Effect.gen(function* () {
+      const [first, ...others] = yield* printed(Effect.provide(AgentTools.program, [AgentTools.model, Tools.layer]))
+      assert.match(String(first), /^run: \{"exitCode":(2|127),"stdout":"","stderr":"[^"]*primes.sh[^"]*"\}$/)
+      assert.deepStrictEqual(others, [
+        "writeFile: done",
+        'run: {"exitCode":0,"stdout":"1 2 3 5 7 11 13 17 19 23 29 ","stderr":""}',
+        "writeFile: done",
+        'run: {"exitCode":0,"stdout":"","stderr":""}',
+        'readFile: "2 3 5 7 11 13 17 19 23 29 "',
+        "answer: 2 3 5 7 11 13 17 19 23 29"
+      ])
+    })
+  )
+}

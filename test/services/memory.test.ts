@@ -1,0 +1,10 @@
+/** The examples of services with the twin in memory. */
+import { layer } from "@effect/vitest"
+import * as Layer from "effect/Layer"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Examples from "./examples.ts"
+
+layer(Layer.provide(Examples.sandbox, MicrosandboxMemory.layer()), { excludeTestServices: true })(
+  "examples of services, with the twin",
+  Examples.register
+)
