@@ -15,7 +15,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "unit", include: ["test/**/*.test.ts", "examples/**/*.test.ts"], exclude: [microvm, host], testTimeout: 30_000 }
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
+          exclude: [microvm, host],
+          testTimeout: 30_000
+        }
       },
       { extends: true, test: { name: "core", include: [core], ...patient } },
       { extends: true, test: { name: "microvm", include: [microvm], exclude: [core], ...patient } },

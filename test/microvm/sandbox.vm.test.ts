@@ -131,7 +131,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
             "link",
             "tool"
           ])
-          assert.strictEqual(Number((yield* fs.stat(path.join(folder, "out", "tool"))).mode) & 0o777, 0o755)
+          assert.strictEqual((yield* fs.stat(path.join(folder, "out", "tool"))).mode & 0o777, 0o755)
           assert.strictEqual(yield* fs.readLink(path.join(folder, "out", "link")), "tool")
           yield* sandbox.copyOut("/root/copied/tool", path.join(folder, "single"))
           assert.strictEqual(yield* fs.readFileString(path.join(folder, "single")), "#!/bin/sh\necho ran\n")
