@@ -476,8 +476,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   const letGo: LetGo = (expires) =>
     driver.detachSandbox(info).pipe(
       // Until this is written, the sandbox has an owner.
-      Effect.andThen(driver.owner.release(note, expires)),
-      Effect.andThen(disown(state, room))
+      Effect.andThen(Effect.uninterruptible(Effect.andThen(driver.owner.release(note, expires), disown(state, room))))
     )
   return make(driver, info, guest, letGo)
 })

@@ -3,9 +3,10 @@
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { AlreadyExists, LightboxError, NotFound } from "../LightboxError.ts"
+import { AlreadyExists, LightboxError, NotFound, TimedOut } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { Snapshot, SnapshotGeneration } from "../Snapshot.ts"
 import { generate } from "./labels.ts"
@@ -129,6 +130,23 @@ export const generations = Effect.fnUntraced(function* (
   }))
 })
 
+const stepSeconds = 10
+
+/** What is not to be cut short by an interruption, a record with the link that goes with it, in bounded time. */
+const inOneStep = (effect: Effect.Effect<void, LightboxError>): Effect.Effect<void, LightboxError> =>
+  Effect.uninterruptible(
+    Effect.timeoutOrElse(effect, {
+      duration: Duration.seconds(stepSeconds),
+      orElse: () =>
+        Effect.fail(
+          new LightboxError({
+            method: "Snapshot",
+            reason: new TimedOut({ operation: "moving the name of a snapshot", limitMillis: stepSeconds * 1000 })
+          })
+        )
+    })
+  )
+
 /** Names share results: one name may lead to what the removal of another finds unneeded. */
 export const lockNames = (store: Store): Effect.Effect<void, LightboxError, Scope.Scope> =>
   Effect.asVoid(store.lock("names"))
@@ -196,7 +214,7 @@ export const commit = (
       }
       const dropped = earlier.flatMap((generation) => (stays.includes(generation) ? [] : [generation.artifact]))
       yield* noteUnnamed(driver, dropped)
-      yield* Effect.uninterruptible(
+      yield* inOneStep(
         Effect.andThen(
           store.writeName(name, {
             generations: [...stays.toSorted((a, b) => a.generation - b.generation), next],
@@ -329,7 +347,7 @@ export const adopt = (
           reason: new NotFound({ resource: "generation", name: `${name}@${current}` })
         })
       }
-      yield* Effect.uninterruptible(
+      yield* inOneStep(
         Effect.andThen(
           store.writeName(name, {
             generations: [...earlier, ...added],
@@ -378,7 +396,7 @@ export const remove = (driver: Driver, store: Store, name: string): Effect.Effec
       const record = yield* store.readName(name)
       const dropped = [artifact, ...record.generations.map((generation) => generation.artifact)]
       yield* noteUnnamed(driver, [...new Set(dropped)])
-      yield* Effect.uninterruptible(Effect.andThen(driver.unlinkSnapshot(name), store.removeName(name)))
+      yield* inOneStep(Effect.andThen(driver.unlinkSnapshot(name), store.removeName(name)))
       yield* removeUnneeded(driver, store, dropped)
     })
   )

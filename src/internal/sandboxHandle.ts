@@ -306,10 +306,10 @@ export const make = (
     info: driver.getSandbox(info.name),
     stop: (options) => driver.stopSandbox(info, options),
     kill: driver.killSandbox(info),
-    detach: Effect.uninterruptible(letGo(undefined)),
+    detach: letGo(undefined),
     detachFor: Effect.fn("Sandbox.detachFor")(function* (timeToLive) {
       const duration = yield* decodeTimeToLive(timeToLive)
-      yield* Effect.uninterruptible(letGo((yield* Clock.currentTimeMillis) + millis(duration)))
+      yield* letGo((yield* Clock.currentTimeMillis) + millis(duration))
     }),
     ping: guest.ping,
     touch: guest.touch,

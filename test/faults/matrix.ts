@@ -1,0 +1,282 @@
+/**
+ * What can go wrong, derived from what is asked: every call that an operation makes of the driver and its guests, in a
+ * run in which all goes well, is in turn the one that fails, never ends, loses its answer, or finds its guest dead.
+ *
+ * Each time, nothing may be left that the good run would not have left: at once, or at the latest after the first sweep
+ * of the next owner. The operation may end, in bounded time, in success, in a `LightboxError` that tells what happened,
+ * or as the interruption that it met. And it must work when it is tried again.
+ */
+import { afterAll, assert, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { isLightboxError, type LightboxError, Unknown } from "../../src/LightboxError.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Reaper from "../../src/Reaper.ts"
+
+/** An operation of the library, in a situation in which it works. */
+export interface Operation {
+  readonly name: string
+  /** What is there before. */
+  readonly given?: Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
+  readonly run: Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
+  /** What must succeed afterwards, however it ended. */
+  readonly always?: Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox>
+}
+
+export const image = "alpine:3"
+
+/** The twin in a home: with room for what is there before and for what the operation boots, and for nothing that leaked. */
+const twin = (home: string) =>
+  MicrosandboxMemory.layer({ home, images: { [image]: {} }, budget: { sandboxes: 2 }, sweep: false })
+
+// What the library records is flushed to the disk: in memory, where there is a folder for that, it takes no time.
+const temporary = Fs.existsSync("/dev/shm") ? "/dev/shm" : Os.tmpdir()
+
+const home = Effect.acquireRelease(
+  Effect.sync(() => Fs.mkdtempSync(Path.join(temporary, "faults-"))),
+  (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true }))
+)
+
+// =============================================================================
+// What is left
+// =============================================================================
+
+const random = /-[0-9a-z]{12,}/g
+
+/** What is there, one line each, without what is chosen at random in names. */
+const remains = Effect.gen(function* () {
+  const driver = yield* Microsandbox.Microsandbox
+  const control = yield* MicrosandboxMemory.Control
+  const { processes, sandboxes, snapshotLinks, snapshots, volumes } = yield* control.inventory
+  const folder = Path.join(driver.home, "snapshots")
+  return [
+    ...sandboxes.map(({ name, status }) => `sandbox ${name}, ${status}`),
+    ...(yield* driver.listGhosts).map((name) => `ghost ${name}`),
+    ...processes.map(({ command, sandbox }) => `process ${command} in ${sandbox}`),
+    ...snapshots.map((name) => `snapshot ${name}`),
+    ...Fs.readdirSync(folder).flatMap((name) => (name.startsWith(".") ? [`staging ${name}`] : [])),
+    ...snapshotLinks.map((name) => `link ${name}`),
+    ...volumes.map((name) => `volume ${name}`)
+  ].map((line) => line.replaceAll(random, "-*"))
+})
+
+// =============================================================================
+// Time
+// =============================================================================
+
+/** What stays open, or waits for time, is no work under way. */
+const isIdle = (resource: string): boolean =>
+  /^(Timeout|(Pipe|PipeServer|TTY|Process|Signal)Wrap|MessagePort)$/.test(resource)
+
+/** Lets everything happen that does not wait for time. */
+const quiet = Effect.promise(async () => {
+  for (let idle = 0; idle < 3;) {
+    await new Promise<void>((resolve) => setImmediate(resolve))
+    idle = process.getActiveResourcesInfo().every(isIdle) ? idle + 1 : 0
+  }
+})
+
+/** How long an operation may take in all, in seconds: releases are given up after half a minute. */
+const patience = 120
+
+/** Lets time pass when nothing else happens, until something is so, and tells whether it came to that. */
+const until = <R>(isSo: Effect.Effect<boolean, never, R>): Effect.Effect<boolean, never, R> =>
+  Effect.gen(function* () {
+    for (let seconds = 0; seconds < patience; seconds++) {
+      yield* quiet
+      if (yield* isSo) return true
+      yield* TestClock.adjust("1 second")
+    }
+    return false
+  })
+
+const hasEnded = (fiber: Fiber.Fiber<unknown, unknown>) => Effect.sync(() => fiber.pollUnsafe() !== undefined)
+
+// =============================================================================
+// Cases
+// =============================================================================
+
+const injected = new Unknown({ problem: "injected for this test" })
+
+interface Variant {
+  readonly name: string
+  /** Undefined where it makes no sense. */
+  readonly faultAt: (at: MicrosandboxMemory.Operation, nth: number) => MicrosandboxMemory.Fault | undefined
+  readonly isInterrupted: boolean
+}
+
+const isOfGuest = (at: MicrosandboxMemory.Operation): at is MicrosandboxMemory.GuestOperation => at.includes(".")
+
+const dies = "finds that its guest has died"
+
+const variants: ReadonlyArray<Variant> = [
+  {
+    name: "fails",
+    faultAt: (at, nth) => MicrosandboxMemory.failAt(at, injected, { nth }),
+    isInterrupted: false
+  },
+  {
+    name: "hangs, and is interrupted",
+    faultAt: (at, nth) => MicrosandboxMemory.hangAt(at, { nth }),
+    isInterrupted: true
+  },
+  {
+    name: "is done, but its answer lost",
+    faultAt: (at, nth) => MicrosandboxMemory.loseAnswerAt(at, { nth, reason: injected }),
+    isInterrupted: false
+  },
+  {
+    name: "is done, but never answers, and is interrupted",
+    faultAt: (at, nth) => MicrosandboxMemory.loseAnswerAt(at, { nth, hang: true }),
+    isInterrupted: true
+  },
+  {
+    name: dies,
+    faultAt: (at, nth) => (isOfGuest(at) ? MicrosandboxMemory.killGuestAt(at, { nth }) : undefined),
+    isInterrupted: false
+  }
+]
+
+interface Case {
+  readonly at: MicrosandboxMemory.Operation
+  readonly nth: number
+  readonly variant: Variant
+  readonly fault: MicrosandboxMemory.Fault
+}
+
+const casesOf = (calls: ReadonlyArray<MicrosandboxMemory.Call>): ReadonlyArray<Case> =>
+  calls.flatMap(({ operation: at }, index) => {
+    const nth = calls.slice(0, index + 1).filter(({ operation }) => operation === at).length
+    return variants.flatMap((variant) => {
+      const fault = variant.faultAt(at, nth)
+      return fault === undefined ? [] : [{ at, nth, variant, fault }]
+    })
+  })
+
+/** What is wrong with how an operation ended. */
+const wrongEnd = (exit: Exit.Exit<unknown, unknown>, { variant }: Case): ReadonlyArray<string> => {
+  if (Exit.isSuccess(exit)) return []
+  if (Cause.hasInterruptsOnly(exit.cause)) return variant.isInterrupted ? [] : ["is interrupted by itself"]
+  const { reasons } = exit.cause
+  const defect = reasons.find((reason) => reason._tag === "Die")
+  if (defect !== undefined) return [`dies of ${String(defect.defect)}`]
+  return reasons.flatMap((reason) => {
+    if (reason._tag !== "Fail") return []
+    if (!isLightboxError(reason.error)) return [`fails with ${String(reason.error)}`]
+    const { message, method } = reason.error
+    // Of a guest that died, what is told depends on what was asked of it.
+    const isTold = variant.name === dies || message.includes(injected.problem)
+    return isTold && method !== "" ? [] : [`does not tell what happened: ${message}`]
+  })
+}
+
+/** The calls that an operation makes when all goes well, and what may be there when it is over. */
+const record = ({ given = Effect.void, run }: Operation) =>
+  Effect.gen(function* () {
+    const control = yield* MicrosandboxMemory.Control
+    yield* given
+    const before = yield* remains
+    const { length } = yield* control.calls
+    const fiber = yield* Effect.forkDetach(Effect.scoped(run))
+    assert.isTrue(yield* until(hasEnded(fiber)), "it does not end when all goes well")
+    yield* Fiber.join(fiber)
+    return { calls: (yield* control.calls).slice(length), allowed: [...before, ...(yield* remains)] }
+  }).pipe(Effect.scoped, (effect) => Effect.flatMap(home, (path) => Effect.provide(effect, twin(path))), Effect.scoped)
+
+/** Runs an operation with one thing that goes wrong. */
+const runWith = Effect.fnUntraced(function* ({ run }: Operation, one: Case) {
+  const control = yield* MicrosandboxMemory.Control
+  const { length } = yield* control.calls
+  yield* control.inject(one.fault)
+  const fiber = yield* Effect.forkDetach(Effect.scoped(run))
+  if (one.variant.isInterrupted) {
+    const isMet = Effect.map(
+      control.calls,
+      (calls) => calls.slice(length).filter(({ operation }) => operation === one.at).length >= one.nth
+    )
+    if (!(yield* until(isMet))) return ["is not met"]
+    fiber.interruptUnsafe()
+  }
+  if (!(yield* until(hasEnded(fiber)))) return ["does not end"]
+  yield* control.clearFaults
+  return wrongEnd(yield* Fiber.await(fiber), one)
+})
+
+/** What goes wrong when nothing is in the way any more. */
+const tryAgain = Effect.fnUntraced(function* ({ always = Effect.void, given, run }: Operation, { variant }: Case) {
+  // What was given may have died.
+  const isPossible = variant.name !== dies || given === undefined
+  const fiber = yield* Effect.forkDetach(Effect.andThen(always, isPossible ? Effect.scoped(run) : Effect.void))
+  if (!(yield* until(hasEnded(fiber)))) return ["does not end when it is tried again"]
+  const exit = yield* Fiber.await(fiber)
+  return Exit.isSuccess(exit) ? [] : [`fails when it is tried again: ${Cause.pretty(exit.cause)}`]
+})
+
+/** What is wrong with how an operation copes with one thing, and what it leaves to the next sweep. */
+const examine = Effect.fnUntraced(function* (operation: Operation, one: Case, allowed: ReadonlyArray<string>) {
+  const path = yield* home
+  // A guest that died is none that was left behind.
+  const mayStay = [...allowed, ...(one.variant.name === dies ? allowed.map(crashed) : [])]
+  const left = Effect.map(remains, (found) => found.filter((line) => !mayStay.includes(line)))
+  const { problems, swept } = yield* Effect.gen(function* () {
+    yield* operation.given ?? Effect.void
+    const problems = yield* runWith(operation, one)
+    const swept = yield* left
+    if (swept.length > 0 || problems.length > 0) return { problems, swept }
+    return { problems: yield* tryAgain(operation, one), swept: yield* left }
+  }).pipe(Effect.scoped, Effect.provide(twin(path)))
+  if (swept.length === 0) return { problems, swept }
+  const stays = yield* Effect.andThen(Reaper.sweep(), left).pipe(Effect.provide(twin(path)))
+  return { problems: [...problems, ...stays.map((line) => `leaves ${line}, in spite of a sweep`)], swept }
+}, Effect.scoped)
+
+const crashed = (line: string): string => line.replace(/, running$/, ", crashed")
+
+// =============================================================================
+// Tests
+// =============================================================================
+
+/** Declares one test for each operation, which goes through all its cases. */
+export const matrix = (module: string, operations: ReadonlyArray<Operation>): void => {
+  const total = { calls: 0, cases: 0, swept: 0 }
+
+  it.effect.each(operations)(
+    "$name",
+    (operation) =>
+      Effect.gen(function* () {
+        const { allowed, calls } = yield* record(operation)
+        const cases = casesOf(calls)
+        assert.isAbove(cases.length, 0)
+        const problems: Array<string> = []
+        for (const one of cases) {
+          const found = yield* examine(operation, one, allowed)
+          const name = `${one.at} #${one.nth} ${one.variant.name}`
+          problems.push(...found.problems.map((problem) => `${name}: ${problem}`))
+          if (found.swept.length > 0) {
+            total.swept++
+            yield* Console.log(`${module}: ${operation.name}: ${name}: left to the sweep: ${found.swept.join("; ")}`)
+          }
+        }
+        total.calls += calls.length
+        total.cases += cases.length
+        assert.deepStrictEqual(problems, [])
+      }),
+    120_000
+  )
+
+  afterAll(() => {
+    const { calls, cases, swept } = total
+    console.log(
+      `faults of ${module}: ${operations.length} operations, ${calls} calls, ${cases} cases, ${swept} of which left something to the next owner's sweep`
+    )
+  })
+}

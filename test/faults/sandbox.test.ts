@@ -1,0 +1,94 @@
+/** Sandboxes, with everything that can go wrong. */
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as Mount from "../../src/Mount.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import { image, matrix, type Operation } from "./matrix.ts"
+
+const launch = Sandbox.launch({ name: "box", image })
+
+/** A sandbox that is there, with something to work on. */
+const there = Effect.gen(function* () {
+  const sandbox = yield* launch
+  yield* sandbox.shell("mkdir -p /data/inner; echo text > /data/file; echo more > /data/inner/file", { check: true })
+})
+
+const stopped = Effect.andThen(
+  there,
+  Effect.flatMap(Sandbox.connect("box"), (sandbox) => sandbox.stop())
+)
+
+/** Something done over a connection of its own. */
+const over = (
+  name: string,
+  use: (sandbox: Sandbox.Sandbox) => Operation["run"],
+  given: Operation["run"] = there
+): Operation => ({ name, given, run: Effect.flatMap(Sandbox.connect("box"), use) })
+
+/** The end of a sandbox, of which nothing is left to do once it has come. */
+const whileRunning = (use: (sandbox: Sandbox.Sandbox) => Operation["run"]): Operation["run"] =>
+  Effect.flatMap(Sandbox.get("box"), ({ status }) =>
+    status === "running" ? Effect.flatMap(Sandbox.connect("box"), use) : Effect.void
+  )
+
+const alone = Sandbox.launch({ name: "alone", image, overwrite: true })
+
+/** A file of the host, in the home, which goes with the test. */
+const hostPath = (name: string) => Microsandbox.Microsandbox.useSync(({ home }) => `${home}/${name}`)
+
+matrix("Sandbox", [
+  { name: "launch", run: launch },
+  {
+    name: "launch from an image that is not there yet, with a volume",
+    run: Sandbox.launch({ image, mounts: { "/data": Mount.volume("data") } })
+  },
+  { name: "launch in place of another", given: there, run: Sandbox.launch({ name: "box", image, overwrite: true }) },
+  { name: "run", run: Sandbox.run({ image }, (sandbox) => sandbox.exec("true", [], { check: true })) },
+  { name: "connect", given: there, run: Sandbox.connect("box") },
+  { name: "start", given: stopped, run: Sandbox.start("box") },
+  { name: "remove", given: stopped, run: Sandbox.remove("box") },
+  { name: "remove by force", given: there, run: Sandbox.remove("box", { force: true }) },
+  { name: "list", given: there, run: Sandbox.list() },
+  { name: "get", given: there, run: Sandbox.get("box") },
+  { name: "waitFor", given: there, run: Sandbox.waitFor("box", "running") },
+  { name: "layer", run: Effect.provide(Effect.asVoid(Sandbox.Sandbox), Sandbox.layer({ image })) },
+  over("exec", (sandbox) => sandbox.exec("cat", [], { stdin: "input" })),
+  over("shell", (sandbox) => sandbox.shell("sleep 1 & echo done")),
+  over("exec with a time limit", (sandbox) =>
+    Effect.catchReason(
+      sandbox.exec("sleep", ["1000"], { timeout: "2 seconds" }),
+      "LightboxError",
+      "TimedOut",
+      () => Effect.void
+    )
+  ),
+  over("stream", (sandbox) => Stream.runDrain(sandbox.stream("cat", ["/data/file"]))),
+  over("shellStream", (sandbox) => Stream.runDrain(sandbox.shellStream("cat /data/file"))),
+  over("spawn", (sandbox) => sandbox.spawn("sleep", ["1000"])),
+  over("readFile", (sandbox) => sandbox.readFile("/data/file")),
+  over("readStream", (sandbox) => Stream.runDrain(sandbox.readStream("/data/file"))),
+  over("writeFile", (sandbox) => sandbox.writeFile("/data/new", "text", { mode: 0o600 })),
+  over("writeStream", (sandbox) => Stream.run(Stream.make(new Uint8Array(9)), sandbox.writeStream("/data/new"))),
+  over("exists", (sandbox) => sandbox.exists("/data/file")),
+  over("stat", (sandbox) => sandbox.stat("/data/file")),
+  over("list files", (sandbox) => sandbox.list("/data")),
+  over("makeDirectory", (sandbox) => sandbox.makeDirectory("/data/a/b")),
+  over("remove files", (sandbox) => sandbox.remove("/data/inner", { recursive: true })),
+  over("rename", (sandbox) =>
+    Effect.andThen(sandbox.writeFile("/data/one", "one"), sandbox.rename("/data/one", "/data/two"))
+  ),
+  over("copyFile", (sandbox) => sandbox.copyFile("/data/file", "/data/copy")),
+  over("copyIn", (sandbox) => sandbox.copyIn(import.meta.dirname, "/data/tests")),
+  over("copyOut", (sandbox) => Effect.flatMap(hostPath("out"), (path) => sandbox.copyOut("/data", path))),
+  over("ping", (sandbox) => sandbox.ping),
+  over("touch", (sandbox) => sandbox.touch),
+  over("metrics", (sandbox) => sandbox.metrics),
+  over("logs", (sandbox) => Stream.runDrain(sandbox.logs())),
+  over("modify", (sandbox) => sandbox.modify({ labels: { team: "platform" }, apply: "next-start" })),
+  over("info", (sandbox) => sandbox.info),
+  { name: "stop", given: there, run: whileRunning((sandbox) => sandbox.stop()) },
+  { name: "kill", given: there, run: whileRunning((sandbox) => sandbox.kill) },
+  { name: "detach", run: Effect.flatMap(alone, (sandbox) => sandbox.detach) },
+  { name: "detachFor", run: Effect.flatMap(alone, (sandbox) => sandbox.detachFor("1 hour")) }
+])
