@@ -109,6 +109,14 @@ describe("build and plan", () => {
   )
 
   test(
+    "tell what a definition needs that nobody provides",
+    Effect.gen(function* () {
+      const { stderr } = yield* ending(1)("build", definitions("failing"), "needy", "--quiet")
+      assert.match(stderr, /^error: .*Service not found: .*\/Database/)
+    })
+  )
+
+  test(
     "name what is wrong with a module, its name and the flags",
     Effect.gen(function* () {
       const field = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
@@ -225,7 +233,8 @@ describe("run, shell, ps and rm", () => {
   test(
     "pass the exit status on",
     Effect.gen(function* () {
-      yield* succeeding("run", "--image", "alpine:3", "--", "true")
+      assert.strictEqual((yield* succeeding("run", "--image", "alpine:3", "--", "true")).stderr, "pulling alpine:3\n")
+      assert.strictEqual((yield* succeeding("run", "--image", "alpine:3", "--", "true")).stderr, "")
       yield* ending(7)("run", "--image", "alpine:3", "--", "sh", "-c", "exit 7")
       yield* ending(255)("run", "--image", "alpine:3", "--", "sh", "-c", "kill -9 $$")
       assert.deepStrictEqual((yield* inventory).sandboxes, [])
@@ -304,6 +313,8 @@ describe("run, shell, ps and rm", () => {
       assert.include(yield* problem("--mount", ".:work"), "--mount")
       assert.include(yield* problem("--mount", ".:/"), "Invalid --mount")
       assert.include(yield* problem("--mount", "/no/such/folder:/work"), "Invalid --mount /work")
+      assert.include(yield* problem("--mount", ".:/work", "--volume", "data:/work"), "Invalid --mount /work")
+      assert.include(yield* problem("--volume", "no name:/work"), "Invalid --volume /work")
       assert.include(yield* problem("--port", "80"), "--port")
       assert.include(yield* problem("--port", "0:80"), "Invalid --port")
       assert.include(yield* problem("--network", "none", "--port", "8080:80"), "Invalid --port")

@@ -20,14 +20,6 @@ export const duration = (name: string) =>
     Flag.filterMap(decodeDuration, (text) => `Expected a duration such as "30 seconds", not ${JSON.stringify(text)}`)
   )
 
-/** A flag that can be given any number of times, each time one entry of a record. */
-const record = <A>(
-  name: string,
-  metavar: string,
-  parse: (text: string) => Option.Option<readonly [key: string, value: A]>
-): Flag.Flag<{ readonly [key: string]: A }> =>
-  entries(name, metavar, parse).pipe(Flag.map((all): { readonly [key: string]: A } => Object.fromEntries(all)))
-
 /** A flag that can be given any number of times. */
 const entries = <A>(
   name: string,
@@ -40,12 +32,18 @@ const entries = <A>(
     Flag.atLeast(0)
   )
 
-const matched = <A>(
-  pattern: RegExp,
-  make: (groups: { readonly [name: string]: string | undefined }) => A | undefined
-): ((text: string) => Option.Option<A>) => {
-  return (text) => Option.fromNullishOr(make(pattern.exec(text)?.groups ?? {}))
-}
+/** The same with texts by name, of which the last of a name counts. */
+const record = (
+  name: string,
+  metavar: string,
+  parse: (text: string) => Option.Option<readonly [key: string, value: string]>
+): Flag.Flag<{ readonly [key: string]: string }> =>
+  entries(name, metavar, parse).pipe(Flag.map((all): { readonly [key: string]: string } => Object.fromEntries(all)))
+
+const matched =
+  <A>(pattern: RegExp, make: (groups: { readonly [name: string]: string | undefined }) => A | undefined) =>
+  (text: string): Option.Option<A> =>
+    Option.fromUndefinedOr(make(pattern.exec(text)?.groups ?? {}))
 
 export const labels = record("label", "KEY=VALUE", (text) => {
   const at = text.indexOf("=")
@@ -68,12 +66,12 @@ const placed = (mount: (source: string, options: Mount.Options) => typeof Mount.
       : ([path, mount(source, { readonly: readonly !== undefined })] as const)
   )
 
-export const mounts = record("mount", "FOLDER:PATH[:ro]", placed(Mount.bind)).pipe(
+export const mounts = entries("mount", "FOLDER:PATH[:ro]", placed(Mount.bind)).pipe(
   Flag.withAlias("m"),
   Flag.withDescription("A folder or file of this machine, seen at PATH")
 )
 
-export const volumes = record("volume", "NAME:PATH[:ro]", placed(Mount.volume)).pipe(
+export const volumes = entries("volume", "NAME:PATH[:ro]", placed(Mount.volume)).pipe(
   Flag.withDescription("A volume, seen at PATH, made if there is none")
 )
 

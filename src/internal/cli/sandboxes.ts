@@ -8,10 +8,11 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { isLightboxError, LightboxError, NotFound } from "../../LightboxError.ts"
+import type { PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../validation.ts"
-import { driver, Json, say, table } from "./environment.ts"
+import { driver, Json, Outputs, Quiet, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -106,6 +107,10 @@ export const run = Command.make(
       if (isDetached && words.length > 0) {
         return yield* invalid("run", "--detach", "expected no command: run it with lightbox shell NAME -- COMMAND")
       }
+      const mounts = [...input.mounts, ...input.volumes]
+      const doubled = mounts.find(([path], index) => mounts.findIndex((other) => other[0] === path) < index)
+      if (doubled !== undefined)
+        return yield* invalid("run", `--mount ${doubled[0]}`, "expected one mount for each path")
       const sandbox = yield* Sandbox.launch({
         ...(image === undefined ? { snapshot: snapshot ?? "" } : { image }),
         name: Option.getOrUndefined(input.name),
@@ -115,15 +120,23 @@ export const run = Command.make(
           disk: Option.getOrUndefined(input.disk)
         },
         env: input.env,
-        mounts: { ...input.mounts, ...input.volumes },
+        mounts: Object.fromEntries(mounts),
         ports: input.ports,
         workdir: Option.getOrUndefined(input.workdir),
         user: Option.getOrUndefined(input.user),
         network: Option.getOrUndefined(input.network),
         pullPolicy: Option.getOrUndefined(input.pull),
         labels: input.labels,
-        maxDuration: Option.getOrUndefined(input.maxDuration)
-      }).pipe(Effect.mapError(nameFlags(launchFlags)))
+        maxDuration: Option.getOrUndefined(input.maxDuration),
+        onPullProgress: yield* sayPull(image)
+      }).pipe(
+        Effect.mapError(
+          nameFlags({
+            ...launchFlags,
+            ...Object.fromEntries(input.volumes.map(([path]) => [`mounts.${path}`, `--volume ${path}`]))
+          })
+        )
+      )
       if (!isDetached) return yield* runIn(sandbox, words, "run")
       yield* Option.match(input.detachFor, { onNone: () => sandbox.detach, onSome: sandbox.detachFor })
       yield* say(Shapes.Detached, { name: sandbox.name, id: sandbox.id }, { full: sandbox.name })
@@ -140,6 +153,17 @@ export const run = Command.make(
   ]),
   Command.provide(() => driver())
 )
+
+/** Says, once, that an image is pulled: it can take minutes. */
+const sayPull = Effect.fnUntraced(function* (image: string | undefined) {
+  if ((yield* Quiet) || (yield* Json)) return undefined
+  const { stderr } = yield* Outputs
+  let isSaid = false
+  return ({ _tag }: PullProgress): void => {
+    if (_tag === "Downloading" && !isSaid) stderr.write(`pulling ${image ?? "the image of the snapshot"}\n`)
+    isSaid ||= _tag === "Downloading"
+  }
+})
 
 const launchFlags = {
   image: "--image",

@@ -1,3 +1,4 @@
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Snapshot from "../../../src/Snapshot.ts"
@@ -10,4 +11,12 @@ export const failing = Snapshot.make("failing", "alpine:3").pipe(
 
 export const foreign = Snapshot.make("foreign", "alpine:3").pipe(
   Snapshot.step("own error", () => Effect.fail(new SeedError({ message: "the seed is missing" })))
+)
+
+class Database extends Context.Service<Database, { readonly seed: Effect.Effect<void> }>()(
+  "effect-lightbox/test/cli/definitions/failing/Database"
+) {}
+
+export const needy = Snapshot.make("needy", "alpine:3").pipe(
+  Snapshot.step("seed", () => Database.use(({ seed }) => seed))
 )
