@@ -15,9 +15,11 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { fileURLToPath } from "node:url"
 import * as Interrupt from "./host/Interrupt.ts"
-import { spawn, type Words } from "./host/Subprocess.ts"
+import * as Machine from "./host/Machine.ts"
+import { run, spawn, type Words } from "./host/Subprocess.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const out = `${root}.cache`
@@ -77,27 +79,22 @@ const Report = Schema.Struct({
 })
 const decodeReport = Schema.decodeUnknownEffect(Schema.fromJsonString(Report))
 
-const vitest = Effect.fnUntraced(function* (project: string, hostOptions?: ReadonlyArray<string>) {
+const decodeFiles = Schema.decodeUnknownEffect(
+  Schema.fromJsonString(Schema.Array(Schema.Struct({ file: Schema.String })))
+)
+
+const vitestWords = (...args: ReadonlyArray<string>): Words => [
+  process.execPath,
+  `${root}node_modules/vitest/vitest.mjs`,
+  ...args
+]
+
+/** What a report says; what it does not say has failed. */
+const countOf = Effect.fnUntraced(function* (name: string, file: string, status: number) {
   const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  yield* Console.log(`\n# Tests: ${project}`)
-  yield* fs.makeDirectory(out, { recursive: true })
-  const file = path.join(out, `${project}.json`)
-  yield* fs.remove(file, { force: true })
-  const words: Words = [
-    process.execPath,
-    `${root}node_modules/vitest/vitest.mjs`,
-    "run",
-    "--project",
-    project,
-    "--reporter=default",
-    "--reporter=json",
-    `--outputFile.json=${file}`
-  ]
-  const status = yield* foreground(hostOptions === undefined ? words : onHost(hostOptions, words))
   const report = yield* Effect.option(Effect.flatMap(fs.readFileString(file), decodeReport))
   if (report._tag === "None") {
-    yield* Console.log(`The tests of ${project} ended with status ${status} and without a report`)
+    yield* Console.log(`The tests of ${name} ended with status ${status} and without a report`)
     return { passed: 0, failed: 1 }
   }
   const { numPassedTests: passed, numTotalTests: total, testResults } = report.value
@@ -114,36 +111,89 @@ const vitest = Effect.fnUntraced(function* (project: string, hostOptions?: Reado
   return { passed, failed }
 })
 
+/** Runs tests, in the foreground or in another way, and counts them. */
+const vitest = Effect.fnUntraced(function* <E, R>(
+  name: string,
+  args: ReadonlyArray<string>,
+  run: (words: Words) => Effect.Effect<number, E, R>
+) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  yield* fs.makeDirectory(out, { recursive: true })
+  const file = path.join(out, `${name}.json`)
+  yield* fs.remove(file, { force: true })
+  const words = vitestWords("run", ...args, "--reporter=default", "--reporter=json", `--outputFile.json=${file}`)
+  return yield* countOf(name, file, yield* run(words))
+})
+
+const unit = Effect.andThen(Console.log("\n# Tests: unit"), vitest("unit", ["--project", "unit"], foreground))
+
+const allImages = ["busybox", "bun", "debian"].flatMap((image) => ["--image", image])
+
+/** Runs a command of this repository, and shows what it printed when it is through. */
+const behind = Effect.fnUntraced(function* (title: string, words: Words) {
+  const child = yield* spawn(words, { cwd: root, stdin: "ignore", forceKillAfter: "30 seconds" })
+  const [text, status] = yield* Effect.all([Stream.mkString(Stream.decodeText(child.all)), child.exitCode], {
+    concurrency: "unbounded"
+  })
+  yield* Console.log(`\n# Tests: ${title}\n${text}`)
+  return status
+}, Effect.scoped)
+
+/**
+ * All tests of a project. Emulated hosts of one processor each boot almost twice as many virtual machines as one with
+ * all of them: there each test file has a host of its own, as many at a time as there are processors.
+ */
+const onMicrovms = Effect.fnUntraced(function* (
+  project: string,
+  images: ReadonlyArray<string>,
+  limits: { readonly each: string; readonly all: string }
+) {
+  const args = ["--project", project]
+  if (yield* Machine.canBoot) {
+    yield* Console.log(`\n# Tests: ${project}`)
+    return yield* vitest(project, args, (words) =>
+      foreground(onHost(["--name", project, ...images, "--timeout", limits.all], words))
+    )
+  }
+  const list = yield* run(...vitestWords("list", ...args, "--filesOnly", "--json"))
+  const files = (yield* decodeFiles(list)).map(({ file }) => file)
+  yield* Console.log(`\n${files.length} files of tests: ${project}`)
+  const counts = yield* Effect.forEach(
+    files,
+    (file) => {
+      const name = file.slice(root.length).replaceAll("/", "-")
+      return vitest(name, [...args, file], (words) =>
+        behind(
+          file.slice(root.length),
+          onHost(["--name", project, "--cpus", "1", ...images, "--timeout", limits.each], words)
+        )
+      )
+    },
+    { concurrency: Machine.cpus }
+  )
+  return sum(counts)
+})
+
 const check = Effect.gen(function* () {
   return sum([
     yield* static_("Build", [bin("tsc"), "-p", "src"]),
     yield* static_("Format", [bin("oxfmt"), "--check", "."]),
     yield* static_("Lint", [bin("oxlint")]),
     yield* static_("Types", [bin("tsc"), "-p", "."]),
-    yield* vitest("unit")
+    yield* unit
   ])
 })
 
 const test = Effect.gen(function* () {
   const fast = yield* check
-  return sum([fast, yield* vitest("core", ["--name", "core", "--image", "busybox", "--timeout", "20 minutes"])])
+  const core = onMicrovms("core", ["--image", "busybox"], { each: "15 minutes", all: "20 minutes" })
+  return sum([fast, yield* core])
 })
 
 const all = Effect.gen(function* () {
   const first = yield* test
-  return sum([
-    first,
-    yield* vitest("microvm", [
-      "--name",
-      "microvm",
-      "--image",
-      "busybox",
-      "--image",
-      "debian",
-      "--timeout",
-      "60 minutes"
-    ])
-  ])
+  return sum([first, yield* onMicrovms("microvm", allImages, { each: "30 minutes", all: "60 minutes" })])
 })
 
 const counting = <E, R>(suite: Effect.Effect<Count, E, R>) =>

@@ -29,6 +29,7 @@ import * as Ref from "effect/Ref"
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import { fileURLToPath } from "node:url"
+import * as Bun from "../images/Bun.ts"
 import * as Busybox from "../images/Busybox.ts"
 import * as Debian from "../images/Debian.ts"
 import * as EmulatedHost from "./EmulatedHost.ts"
@@ -63,7 +64,7 @@ const flags = {
   ),
   images: Flag.String("image").pipe(
     Flag.withDescription(
-      "Image that MSB_HOME holds: busybox, debian or an OCI archive; may be repeated (default: busybox)"
+      "Image that MSB_HOME holds: busybox, bun, debian or an OCI archive; may be repeated (default: busybox)"
     ),
     Flag.atLeast(0)
   ),
@@ -80,6 +81,8 @@ const archiveOf = (image: string) => {
   switch (image) {
     case "busybox":
       return Busybox.archive
+    case "bun":
+      return Bun.archive
     case "debian":
       return Debian.archive
     default:

@@ -21,7 +21,8 @@ const binary = Effect.fnUntraced(function* (folder: string) {
   return path.join(folder, "package/bin/busybox")
 })
 
-const makeLayer = Effect.fnUntraced(function* (folder: string) {
+/** Makes the layer in a folder. */
+export const makeLayer = Effect.fnUntraced(function* (folder: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const root = path.join(folder, "root")
