@@ -29,7 +29,7 @@ describe("build and plan", () => {
     "build all that a module exports, and then nothing",
     Effect.gen(function* () {
       const { stderr, stdout } = yield* succeeding("build", two)
-      assert.match(stdout, /^tools: generation 1, 2 steps run, 0 reused, [\d.]+ s\nplain: generation 1, 1 steps run/)
+      assert.match(stdout, /^tools: generation 1, steps: 2 run, 0 reused, [\d.]+ s\nplain: generation 1, steps: 1 run/)
       assert.include(stderr, "say one")
 
       const again = yield* succeeding("build", two, "--quiet")

@@ -33,7 +33,7 @@ test(
     const lightbox = yield* making
     const { cursor, lines, status, wraps } = yield* outcome(yield* lightbox("build", definitions("two"), "tools"))
     assert.strictEqual(status, 0)
-    assert.match(lines.join("\n"), /✔ .*say one[^]*\ntools: generation 1, 2 steps run, 0 reused, [\d.]+ s$/)
+    assert.match(lines.join("\n"), /✔ .*say one[^]*\ntools: generation 1, steps: 2 run, 0 reused, [\d.]+ s$/)
     assert.deepStrictEqual([cursor, wraps], [[0, lines.length], true])
   })
 )

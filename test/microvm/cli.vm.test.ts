@@ -33,8 +33,8 @@ layer(Support.layer, { excludeTestServices: true })("the command line", (it) => 
       const file = path.join(yield* project, "first.ts")
       yield* said("init", file, "--image", Support.image)
       assert.include(yield* said("plan", file), "3 of 3 steps to run.")
-      assert.match(yield* said("build", file), /^hello: generation 1, 3 steps run, 0 reused, /)
-      assert.match(yield* said("build", file), /^hello: generation 1, 0 steps run, 3 reused, /)
+      assert.match(yield* said("build", file), /^hello: generation 1, steps: 3 run, 0 reused, /)
+      assert.match(yield* said("build", file), /^hello: generation 1, steps: 0 run, 3 reused, /)
       assert.strictEqual(yield* said("ls", "--quiet"), "hello\n")
 
       const once = yield* lightbox(

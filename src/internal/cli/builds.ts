@@ -92,7 +92,7 @@ export const build = Command.make(
     }
     const lines = built.map(
       ({ durationMillis, generation, name, stepsReused, stepsRun }) =>
-        `${name}: generation ${generation}, ${stepsRun} steps run, ${stepsReused} reused, ${seconds(durationMillis)}`
+        `${name}: generation ${generation}, steps: ${stepsRun} run, ${stepsReused} reused, ${seconds(durationMillis)}`
     )
     yield* Console.log(((yield* Quiet) ? built.map(({ name }) => name) : lines).join("\n"))
   })
