@@ -83,11 +83,7 @@ const decodeFiles = Schema.decodeUnknownEffect(
   Schema.fromJsonString(Schema.Array(Schema.Struct({ file: Schema.String })))
 )
 
-const vitestWords = (...args: ReadonlyArray<string>): Words => [
-  process.execPath,
-  `${root}node_modules/vitest/vitest.mjs`,
-  ...args
-]
+const vitestScript = `${root}node_modules/vitest/vitest.mjs`
 
 /** What a report says; what it does not say has failed. */
 const countOf = Effect.fnUntraced(function* (name: string, file: string, status: number) {
@@ -122,8 +118,8 @@ const vitest = Effect.fnUntraced(function* <E, R>(
   yield* fs.makeDirectory(out, { recursive: true })
   const file = path.join(out, `${name}.json`)
   yield* fs.remove(file, { force: true })
-  const words = vitestWords("run", ...args, "--reporter=default", "--reporter=json", `--outputFile.json=${file}`)
-  return yield* countOf(name, file, yield* run(words))
+  const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`]
+  return yield* countOf(name, file, yield* run([process.execPath, vitestScript, "run", ...args, ...reporters]))
 })
 
 const unit = Effect.andThen(Console.log("\n# Tests: unit"), vitest("unit", ["--project", "unit"], foreground))
@@ -156,7 +152,7 @@ const onMicrovms = Effect.fnUntraced(function* (
       foreground(onHost(["--name", project, ...images, "--timeout", limits.all], words))
     )
   }
-  const list = yield* run(...vitestWords("list", ...args, "--filesOnly", "--json"))
+  const list = yield* run(process.execPath, [vitestScript, "list", ...args, "--filesOnly", "--json"], { cwd: root })
   const files = (yield* decodeFiles(list)).map(({ file }) => file)
   yield* Console.log(`\n${files.length} files of tests: ${project}`)
   const counts = yield* Effect.forEach(
