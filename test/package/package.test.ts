@@ -131,6 +131,21 @@ describe("package", () => {
     assert.include(JSON.parse(wrong.stderr.trim().split("\n").at(-1) ?? "").message, "Invalid FILE")
   })
 
+  it.each(["mjs", "cjs"])("can be used under Bun, as .%s", (extension) => {
+    const file = Path.join(folder, `bun.${extension}`)
+    const load = extension === "mjs" ? "await import" : "require"
+    Fs.writeFileSync(
+      file,
+      `const { defineSnapshot } = ${load}("effect-lightbox/promise")
+       const { codingAgentsPreset } = ${load}("effect-lightbox/presets")
+       const { Snapshot } = ${load}("effect-lightbox")
+       console.log(Snapshot.define(defineSnapshot(codingAgentsPreset())).name)`
+    )
+    const ended = run(Path.join(Sources.root, "node_modules/.bin/bun"), [file])
+    assertSucceeded(ended)
+    assert.deepStrictEqual([ended.stdout, ended.stderr], ["lightbox\n", ""])
+  })
+
   it("loads with the Promise adapter only what that needs", () => {
     const hook = Path.join(folder, "loaded.mjs")
     Fs.writeFileSync(

@@ -161,3 +161,12 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
     assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
   })
 })
+
+describe("the end of a process", () => {
+  it("does not wait for ever for what hangs", { timeout: 60_000 }, async () => {
+    const ended = await end("Node.js", ["hanging release", "wait"], { ready: "SIGTERM" })
+    // Releasing a sandbox gives up by itself as well, later, and would say so.
+    assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [143, "ready\nreleasing\n", ""])
+    assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
+  })
+})
