@@ -107,18 +107,24 @@ export const millisOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect
     return Effect.map(effect, () => performance.now() - start)
   })
 
-/** Measures several sides alternately, each round beginning with another one, and gives the values of each. */
+/**
+ * Measures several sides alternately, each round beginning with another one, and gives the values of each. Rounds to
+ * warm up come before, and are not counted: code that runs for the first time is compiled first.
+ */
 export const alternate = <A, E, R>(
   n: number,
-  sides: ReadonlyArray<Effect.Effect<A, E, R>>
+  sides: ReadonlyArray<Effect.Effect<A, E, R>>,
+  options?: { readonly warmUp?: number | undefined }
 ): Effect.Effect<ReadonlyArray<ReadonlyArray<A>>, E, R> =>
   Effect.gen(function* () {
     const values: ReadonlyArray<Array<A>> = sides.map(() => [])
-    for (let round = 0; round < n; round++) {
+    for (let round = -(options?.warmUp ?? 0); round < n; round++) {
       for (let turn = 0; turn < sides.length; turn++) {
-        const side = (round + turn) % sides.length
+        const side = (Math.abs(round) + turn) % sides.length
         const measure = sides[side]
-        if (measure !== undefined) values[side]?.push(yield* measure)
+        if (measure === undefined) continue
+        const value = yield* measure
+        if (round >= 0) values[side]?.push(value)
       }
     }
     return values
@@ -130,8 +136,8 @@ export const compare = <E, R>(
   n: number,
   ours: Side<E, R>,
   reference: Side<E, R>,
-  options?: Partial<Pick<Row, "limit" | "target" | "unit">>
+  options?: Partial<Pick<Row, "limit" | "target" | "unit">> & { readonly warmUp?: number | undefined }
 ): Effect.Effect<Row, E, R> =>
-  Effect.map(alternate(n, [ours.round, reference.round]), ([mine = [], theirs = []]) =>
+  Effect.map(alternate(n, [ours.round, reference.round], options), ([mine = [], theirs = []]) =>
     make(name, { ours: [ours.what, mine], reference: [reference.what, theirs] }, options)
   )

@@ -73,7 +73,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
           n * 10,
           { what: "sandbox.exec", round: Row.millisOf(sandbox.exec("true")) },
           { what: "the SDK's execStream, read", round: Row.millisOf(rawOutput("true", [])) },
-          { target: 1.1 }
+          { target: 1.1, warmUp: n * 10 }
         )
 
         const size = megabytes * mebibyte

@@ -75,7 +75,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
     rows: (n) =>
       Effect.gen(function* () {
         yield* Effect.acquireRelease(Snapshot.build(definition), () => Effect.ignore(Snapshot.remove(snapshot)))
-        const [mine = [], hand = [], former = []] = yield* Row.alternate(n, [ours, byHand, lightbox])
+        const [mine = [], hand = [], former = []] = yield* Row.alternate(n, [ours, byHand, lightbox], { warmUp: 1 })
         const row = (
           name: string,
           what: string,
