@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
+import { inspect } from "node:util"
 import * as internal from "./internal/doctor.ts"
 import { exitCodes, signals, type Signal } from "./internal/processSignals.ts"
 import type { LightboxError } from "./LightboxError.ts"
@@ -135,8 +136,9 @@ const marks = { ok: "ok      ", warning: "warning ", problem: "PROBLEM " } as co
  * SIGINT, SIGTERM and SIGHUP interrupt it, so that all scopes are closed and
  * sandboxes released, last first. After `releaseTimeout` (default 10 seconds), or
  * at a second signal, the process ends all the same, and what was not released is
- * left to the next sweep. The exit status is 0, 1 after a failure (or what the
- * error says, see `Runtime.errorExitCode`), and 130, 143 or 129 after a signal.
+ * left to the next sweep. So does an exception that nothing has caught. The exit
+ * status is 0, 1 after a failure or such an exception (or what the error says, see
+ * `Runtime.errorExitCode`), and 130, 143 or 129 after a signal.
  *
  * `NodeRuntime.runMain` does as well, but waits for as long as releasing takes,
  * and does not tell the signals apart.
@@ -162,17 +164,23 @@ export const runMain =
   <A, E>(effect: Effect.Effect<A, E>): void => {
     const releaseMillis = Duration.toMillis(Duration.fromInputUnsafe(options?.releaseTimeout ?? "10 seconds"))
     const run = Runtime.makeRunMain(({ fiber, teardown }) => {
-      let received: Signal | undefined
-      const onSignal = (signal: Signal): void => {
-        if (received !== undefined) process.exit(exitCodes[received])
-        received = signal
-        setTimeout(() => process.exit(exitCodes[signal]), releaseMillis).unref()
+      let status: number | undefined
+      const end = (wanted: number): void => {
+        status = wanted
+        setTimeout(() => process.exit(wanted), releaseMillis).unref()
         fiber.interruptUnsafe(fiber.id)
       }
+      const onSignal = (signal: Signal): void => (status === undefined ? end(exitCodes[signal]) : process.exit(status))
+      const onUncaught = (error: unknown): void => {
+        process.stderr.write(`${inspect(error)}\n`)
+        if (status === undefined) end(1)
+      }
       for (const signal of signals) process.on(signal, onSignal)
+      process.on("uncaughtException", onUncaught)
       fiber.addObserver((exit) => {
         for (const signal of signals) process.off(signal, onSignal)
-        if (received !== undefined) process.exit(exitCodes[received])
+        process.off("uncaughtException", onUncaught)
+        if (status !== undefined) process.exit(status)
         // A program that has ended may leave what it did not wait for to go on.
         teardown(exit, (code) => (Exit.isSuccess(exit) ? (process.exitCode = code) : process.exit(code)))
       })

@@ -36,3 +36,7 @@ const wrap = <Service extends object>(
     }
   })
 }
+
+/** Being killed before one of these is being killed at the next call: there is nothing new on the disk. */
+export const isReading = (operation: string): boolean =>
+  /^(get|list|open|inspect|verify|read|search|connect)|^owner\.(id|stage)$/.test(operation)

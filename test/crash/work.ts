@@ -10,11 +10,16 @@ import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 
-/** Two definitions of one name, which differ in what its file says. */
-export const definition = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
+/** What has another content in every version. */
+export const unverified = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
   Snapshot.make(name, image).pipe(
     Snapshot.write("/etc/version", version),
-    Snapshot.shell("cp /etc/version /root/complete"),
+    Snapshot.shell("cp /etc/version /root/complete")
+  )
+
+/** The same, tried out before the name leads to it. */
+export const definition = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
+  unverified(name, image, version).pipe(
     Snapshot.verify((sandbox) => Effect.asVoid(sandbox.shell("test -s /root/complete", { check: true })))
   )
 
@@ -25,11 +30,12 @@ export const readVersion = (name: string): Effect.Effect<string, LightboxError, 
   )
 
 /** Builds, launches, executes and releases: what costs virtual machines. */
-export const core = (name: string, image: string) =>
+export const core = (definition: Snapshot.Definition<LightboxError>) =>
   Effect.scoped(
     Effect.gen(function* () {
+      const { name } = definition
       // Only what the name leads to is kept: the old result is removed.
-      const built = yield* Snapshot.build(definition(name, image, "2"), { checkpoints: "final", keep: 1 })
+      const built = yield* Snapshot.build(definition, { checkpoints: "final", keep: 1 })
       const sandbox = yield* Sandbox.launch({ snapshot: built, name: `${name}-job` })
       yield* sandbox.exec("sh", ["-c", "echo more > /root/more"], { check: true })
     })
@@ -43,7 +49,7 @@ type Work = (
 
 /** The parts of the work, each on a home of its own. */
 export const parts: { readonly [part: string]: Work } = {
-  core,
+  core: (name, image) => core(definition(name, image, "2")),
   rebuild: Effect.fnUntraced(function* (name, image) {
     // Results on the way, under new keys, a step that fails, and the way back.
     yield* Snapshot.build(definition(name, image, "1"), { checkpoints: "every-step", force: true })

@@ -14,7 +14,7 @@ import * as Module from "node:module"
 import * as Path from "node:path"
 import * as Microsandbox from "../../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
-import { around } from "../Calls.ts"
+import { around, isReading } from "../Calls.ts"
 import { parts } from "../work.ts"
 
 const [root = ""] = process.argv.slice(2)
@@ -79,10 +79,6 @@ const kindOf = ({ folder }: Run, path: string): string =>
     .slice(0, 3)
     .join("/")
     .replace(/\/[^/]*\d[^/]*$/, "/…")
-
-/** Being killed before one of these is being killed at the next place: there is nothing new on the disk. */
-const isReading = (operation: string): boolean =>
-  /^(get|list|open|inspect|verify|read|search|connect)|^owner\.(id|stage)$/.test(operation)
 
 const begin = (run: Run, work: (typeof parts)[string]) =>
   Effect.gen(function* () {

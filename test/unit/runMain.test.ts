@@ -1,0 +1,96 @@
+/** How programs end that `Lightbox.runMain` runs. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as ChildProcess from "node:child_process"
+import { fileURLToPath } from "node:url"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Reaper from "../../src/Reaper.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+
+const program = fileURLToPath(new URL("programs/main.ts", import.meta.url))
+
+interface Ended {
+  readonly status: number | null
+  readonly said: ReadonlyArray<string>
+}
+
+/** Runs the program, sending it a signal when it says the word for it. */
+const end = (
+  home: string,
+  args: ReadonlyArray<string>,
+  signals: { readonly [said: string]: NodeJS.Signals } = {}
+): Effect.Effect<Ended> =>
+  Effect.callback((resume) => {
+    const said: Array<string> = []
+    const child = ChildProcess.spawn(process.execPath, [program, home, ...args], {
+      stdio: ["ignore", "pipe", "ignore"]
+    })
+    child.stdout.setEncoding("utf8")
+    child.stdout.on("data", (text: string) => {
+      for (const line of text.trim().split("\n")) {
+        // The rest is what Effect logs.
+        if (!["ready", "releasing", "released"].includes(line)) continue
+        said.push(line)
+        const signal = signals[line]
+        if (signal !== undefined) child.kill(signal)
+      }
+    })
+    child.on("close", (status) => resume(Effect.succeed({ status, said })))
+    return Effect.sync(() => child.kill("SIGKILL"))
+  })
+
+const makeHome = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "m" }))
+
+/** The sandboxes that are left, without and with a sweep. */
+const left = (home: string) =>
+  Effect.gen(function* () {
+    const names = Effect.map(Sandbox.list(), (all) => all.map(({ name }) => name))
+    const before = yield* names
+    yield* Reaper.sweep()
+    return [before, yield* names]
+  }).pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false }))))
+
+layer(NodeServices.layer, { excludeTestServices: true })("a program", (it) => {
+  const cases = [
+    { what: "wait", signal: "SIGINT", status: 130 },
+    { what: "wait", signal: "SIGTERM", status: 143 },
+    { what: "wait", signal: "SIGHUP", status: 129 },
+    { what: "succeed", signal: undefined, status: 0 },
+    { what: "fail", signal: undefined, status: 1 },
+    { what: "die", signal: undefined, status: 1 },
+    { what: "throw", signal: undefined, status: 1 }
+  ] as const
+  for (const { signal, status, what } of cases) {
+    it.effect(`releases what it has, and ends with status ${status}: ${signal ?? what}`, () =>
+      Effect.gen(function* () {
+        const home = yield* makeHome
+        const ended = yield* end(home, [what], signal === undefined ? {} : { ready: signal })
+        assert.deepStrictEqual(ended, { status, said: ["ready", "released"] })
+        assert.deepStrictEqual(yield* left(home), [[], []])
+      })
+    )
+  }
+
+  it.effect("does not wait for a release that never ends, and leaves it to the sweeper", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const ended = yield* end(home, ["slow", "50"], { ready: "SIGTERM" })
+      assert.deepStrictEqual(ended, { status: 143, said: ["ready", "releasing"] })
+      yield* left(home)
+      assert.deepStrictEqual(yield* left(home), [[], []])
+    })
+  )
+
+  it.effect("ends at once at a second signal", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const ended = yield* end(home, ["slow"], { ready: "SIGINT", releasing: "SIGTERM" })
+      assert.deepStrictEqual(ended, { status: 130, said: ["ready", "releasing"] })
+      yield* left(home)
+      assert.deepStrictEqual(yield* left(home), [[], []])
+    })
+  )
+})
