@@ -2,6 +2,8 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import type * as Scope from "effect/Scope"
 import { fileURLToPath } from "node:url"
 import { definitions } from "./support.ts"
@@ -64,5 +66,24 @@ test(
     assert.strictEqual(status, 5)
     assert.match(lines.join("\n"), /\nit is 42\na terminal/)
     assert.deepStrictEqual((yield* outcome(yield* lightbox("ps", "--quiet"))).lines, [])
+  })
+)
+
+test(
+  "a command whose output nobody reads any more is ended, with its sandbox",
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const home = yield* fs.makeTempDirectoryScoped({ prefix: "t" })
+    const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+    const inShell = (script: string) =>
+      spawner.string(
+        ChildProcess.make("bash", ["-c", script, process.execPath, program], {
+          env: { MSB_HOME: home },
+          extendEnv: true
+        })
+      )
+    const endless = '"$0" "$1" run --image alpine:3 -- sh -c "while :; do echo more; done"'
+    assert.strictEqual(yield* inShell(`${endless} | head -1; echo \${PIPESTATUS[0]}`), "more\n141\n")
+    assert.strictEqual(yield* inShell('"$0" "$1" ps --quiet'), "")
   })
 )

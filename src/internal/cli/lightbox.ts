@@ -17,6 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Schema from "effect/Schema"
 import { createRequire } from "node:module"
+import { isCode } from "../socket.ts"
 import { build, plan } from "./builds.ts"
 import { Home, Json, Quiet } from "./environment.ts"
 import * as Failure from "./failure.ts"
@@ -78,9 +79,18 @@ const services = NodeChildProcessSpawner.layer.pipe(
   Layer.provideMerge(Layer.mergeAll(NodeFileSystem.layer, NodePath.layer, NodeStdio.layer, NodeTerminal.layer))
 )
 
+/** Fails when nobody reads any more what is said, as behind `| head`. */
+const unread = Effect.callback<never, Status.Ended>((resume) => {
+  const onError = (error: unknown) =>
+    resume(Effect.fail(new Status.Ended({ status: isCode(error, "EPIPE") ? Status.unread : 1 })))
+  process.stdout.on("error", onError)
+  return Effect.sync(() => process.stdout.off("error", onError))
+})
+
 /** The whole of a process that is the command line. It fails with nothing but the status to exit with. */
 export const main = (args: ReadonlyArray<string>): Effect.Effect<void, Status.Ended> =>
   run(args).pipe(
     Effect.flatMap((status) => (status === 0 ? Effect.void : Effect.fail(new Status.Ended({ status })))),
+    Effect.raceFirst(unread),
     Effect.provide(services)
   )

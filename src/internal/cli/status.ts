@@ -12,7 +12,11 @@ export const table = `EXIT STATUS
   2               it was called wrongly: nothing was done
   125, 126, 127   of \`run\` and \`shell\`: lightbox failed, the command could not be started, there is no such command
   129, 130, 143   it was ended by SIGHUP, SIGINT (Ctrl-C) or SIGTERM
+  141             nobody reads its output any more
   any other       of \`run\` and \`shell\`: what the command exited with; 255 if a signal ended it`
+
+/** What a shell gives for SIGPIPE. */
+export const unread = 141
 
 /** Ends the command line with a status; everything was said. */
 export class Ended extends Data.TaggedError("Ended")<{ readonly status: number }> {
