@@ -139,11 +139,13 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
     assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
   })
 
-  it("by SIGKILL: the next run removes what it left", async () => {
-    const ended = await end(runtime, ["run", "wait"], { ready: "SIGKILL" })
+  it("by SIGKILL: the next run removes what it left, and does not speak of it", async () => {
+    const ended = await end(runtime, ["build", "wait"], { ready: "SIGKILL" })
     assert.strictEqual(ended.signal, "SIGKILL")
-    assert.deepStrictEqual(await sandboxes({ nextRun: false }), ["s"])
-    assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
+    assert.strictEqual((await sandboxes({ nextRun: false })).length, 1)
+    const next = await end(runtime, ["run", "return"])
+    assert.deepStrictEqual([next.status, next.stdout, next.stderr], [0, "ready\ndone\n", ""])
+    assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
   })
 
   it("is left to a program that listens for the signal, the first time", async () => {
