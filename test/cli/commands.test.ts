@@ -10,7 +10,9 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { BuildEvent } from "../../src/BuildEvent.ts"
 import * as Shapes from "../../src/internal/cli/json.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
 import * as Support from "./support.ts"
 import { Cli, definitions, ending, failing, json, succeeding } from "./support.ts"
 
@@ -97,6 +99,20 @@ describe("build and plan", () => {
         (yield* inventory).sandboxes.map(({ name }) => name),
         ["failing-builder"]
       )
+    })
+  )
+
+  test(
+    "take a name from another tool only when told to",
+    Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      yield* Sandbox.run({ image: "alpine:3", name: "hand-made" }, (sandbox) =>
+        Effect.andThen(sandbox.stop(), driver.captureSnapshot({ sandbox: "hand-made", name: "tools" }))
+      )
+      const failure = yield* failing(1, "build", two, "tools", "--quiet")
+      assert.strictEqual(failure.error?.reason._tag, "AlreadyExists")
+      assert.include(failure.hint, "--replace-foreign")
+      yield* succeeding("build", two, "tools", "--quiet", "--replace-foreign")
     })
   )
 

@@ -90,15 +90,17 @@ const lists = {
   step: undefined
 }
 
-const hintOf = ({ builder, reason, step }: LightboxError): string | undefined => {
+const hintOf = ({ builder, method, reason, step }: LightboxError): string | undefined => {
   if (builder !== undefined) return `lightbox shell ${builder} opens a shell in the builder`
   switch (reason._tag) {
     case "NotFound":
       return lists[reason.resource]
     case "AlreadyExists":
-      return reason.resource === "snapshot"
-        ? "--overwrite lets the name lead to the new one"
-        : `lightbox rm ${reason.name} makes the name free`
+      if (reason.resource !== "snapshot") return `lightbox rm ${reason.name} makes the name free`
+      // A build takes every name but one that another tool has given.
+      return method === "Snapshot.build"
+        ? "--replace-foreign takes the name from the other tool"
+        : "--overwrite lets the name lead to the new one"
     case "StillRunning":
       return "--force kills it first"
     case "NotRunning":
