@@ -28,6 +28,8 @@ export interface Operation {
   /** What is there before. */
   readonly given?: Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
   readonly run: Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
+  /** What may be there afterwards that the good run does not leave. */
+  readonly mayStay?: ReadonlyArray<string>
   /** What must succeed afterwards, however it ended. */
   readonly always?: Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox>
 }
@@ -173,8 +175,8 @@ const wrongEnd = (exit: Exit.Exit<unknown, unknown>, { variant }: Case): Readonl
     if (reason._tag !== "Fail") return []
     if (!isLightboxError(reason.error)) return [`fails with ${String(reason.error)}`]
     const { message, method } = reason.error
-    // Of a guest that died, what is told depends on what was asked of it.
-    const isTold = variant.name === dies || message.includes(injected.problem)
+    // Of a guest that died, what is told depends on what was asked of it; what was given up says so.
+    const isTold = variant.name === dies || variant.isInterrupted || message.includes(injected.problem)
     return isTold && method !== "" ? [] : [`does not tell what happened: ${message}`]
   })
 }
@@ -225,7 +227,7 @@ const tryAgain = Effect.fnUntraced(function* ({ always = Effect.void, given, run
 const examine = Effect.fnUntraced(function* (operation: Operation, one: Case, allowed: ReadonlyArray<string>) {
   const path = yield* home
   // A guest that died is none that was left behind.
-  const mayStay = [...allowed, ...(one.variant.name === dies ? allowed.map(crashed) : [])]
+  const mayStay = [...allowed, ...(operation.mayStay ?? []), ...(one.variant.name === dies ? allowed.map(crashed) : [])]
   const left = Effect.map(remains, (found) => found.filter((line) => !mayStay.includes(line)))
   const { problems, swept } = yield* Effect.gen(function* () {
     yield* operation.given ?? Effect.void
@@ -257,15 +259,15 @@ export const matrix = (module: string, operations: ReadonlyArray<Operation>): vo
         const cases = casesOf(calls)
         assert.isAbove(cases.length, 0)
         const problems: Array<string> = []
+        const swept: Array<string> = []
         for (const one of cases) {
           const found = yield* examine(operation, one, allowed)
           const name = `${one.at} #${one.nth} ${one.variant.name}`
           problems.push(...found.problems.map((problem) => `${name}: ${problem}`))
-          if (found.swept.length > 0) {
-            total.swept++
-            yield* Console.log(`${module}: ${operation.name}: ${name}: left to the sweep: ${found.swept.join("; ")}`)
-          }
+          if (found.swept.length > 0) swept.push(`${name}: ${found.swept.join(", ")}`)
         }
+        yield* Effect.forEach(swept, (line) => Console.log(`left to the next owner's sweep: ${line}`))
+        total.swept += swept.length
         total.calls += calls.length
         total.cases += cases.length
         assert.deepStrictEqual(problems, [])

@@ -1,0 +1,61 @@
+/** Snapshots, with everything that can go wrong. */
+import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import { image, matrix } from "./matrix.ts"
+
+const tools = (version: number) => Snapshot.make("tools", image).pipe(Snapshot.shell(`echo ${version} > /version`))
+
+const full = tools(1).pipe(
+  Snapshot.exec("sh", ["-c", 'test -n "$TOKEN"'], { secrets: { TOKEN: Redacted.make("s3cret-value") } }),
+  Snapshot.checkpoint,
+  Snapshot.copy(`${import.meta.dirname}/matrix.ts`, "/srv/copied"),
+  Snapshot.labels({ team: "platform" }),
+  Snapshot.verify((sandbox) => sandbox.exec("test", ["-e", "/srv/copied"], { check: true }))
+)
+
+const builtOnce = Snapshot.build(tools(1))
+const builtTwice = Effect.andThen(builtOnce, Snapshot.build(tools(2)))
+
+/** The name leads to a whole result: the one before or the one after. */
+const isWhole = Sandbox.run({ snapshot: "tools" }, (sandbox) =>
+  Effect.map(sandbox.readFileString("/version"), (version) => assert.match(version, /^[12]\n$/))
+)
+
+const savedPath = Microsandbox.Microsandbox.useSync(({ home }) => `${home}/tools.snapshot`)
+
+const save = Effect.flatMap(savedPath, (path) => Snapshot.save("tools", path))
+
+matrix("Snapshot", [
+  { name: "build", run: Snapshot.build(full) },
+  { name: "build of what is there", given: builtOnce, run: builtOnce, always: isWhole },
+  { name: "build of another result", given: builtOnce, run: Snapshot.build(tools(2), { keep: 1 }), always: isWhole },
+  { name: "build by force", given: builtOnce, run: Snapshot.build(tools(1), { force: true }), always: isWhole },
+  {
+    name: "build that keeps its builder",
+    run: Snapshot.build(tools(1), { keepBuilder: true }),
+    // Kept after a failure, too, running or not.
+    mayStay: ["sandbox tools-builder, stopped", "sandbox tools-builder, crashed"]
+  },
+  // What was kept is there for the next build, until it is pruned.
+  { name: "scoped", run: Snapshot.scoped(tools(1)), mayStay: ["snapshot lb-*"] },
+  { name: "layer", given: builtOnce, run: Effect.provide(Effect.asVoid(Snapshot.Snapshot), Snapshot.layer(tools(1))) },
+  { name: "plan", given: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
+  { name: "list", given: builtOnce, run: Snapshot.list({ layers: true }), always: isWhole },
+  { name: "get", given: builtOnce, run: Snapshot.get("tools"), always: isWhole },
+  { name: "exists", given: builtOnce, run: Snapshot.exists("tools"), always: isWhole },
+  { name: "generations", given: builtTwice, run: Snapshot.generations("tools"), always: isWhole },
+  { name: "rollback", given: builtTwice, run: Snapshot.rollback("tools", 1), always: isWhole },
+  { name: "prune", given: builtTwice, run: Snapshot.prune({ keep: 1 }), always: isWhole },
+  { name: "save", given: builtOnce, run: save, always: isWhole },
+  {
+    name: "load",
+    given: Effect.andThen(builtOnce, save),
+    run: Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded", overwrite: true })),
+    always: isWhole
+  },
+  { name: "remove", given: builtTwice, run: Snapshot.remove("tools") }
+])
