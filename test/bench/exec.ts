@@ -20,10 +20,10 @@ const isEmulated = process.env["LIGHTBOX_HOST"] === "emulated"
 const megabytes = isEmulated ? 10 : 100
 
 /**
- * What output may take of our memory in MiB, whatever its size: what a command's buffer holds, and what was read and is
- * not yet collected, for which Node.js takes its time.
+ * What output may take of our memory in MiB: what a command's buffer holds, and what was read and is not yet collected,
+ * for which Node.js takes its time: some 100 MiB where there is that much.
  */
-const memoryLimit = 48
+const memoryLimit = { some: 48, plenty: 192 }
 
 /** Reads output, and waits after each MiB of it. Gives the number of bytes. */
 const readSlowly = <E, R>(
@@ -44,11 +44,11 @@ const readSlowly = <E, R>(
 const expectBytes = (expected: number, bytes: number) =>
   bytes === expected ? Effect.void : Effect.die(new Error(`${bytes} bytes came, not ${expected}`))
 
-const slowRow = (name: string, megabytes: number, values: ReadonlyArray<number>): Row.Row =>
+const slowRow = (name: string, megabytes: number, peak: number, limit: number): Row.Row =>
   Row.make(
-    `${name}: peak memory`,
-    { ours: [`${megabytes} MiB to a slow reader`, values] },
-    { unit: "MiB", limit: memoryLimit }
+    `${megabytes} MiB of output of ${name} to a slow reader: peak memory`,
+    { ours: ["sandbox.stream", [peak]] },
+    { unit: "MiB", limit }
   )
 
 export const benches: ReadonlyArray<Row.Bench> = [
@@ -107,7 +107,10 @@ export const benches: ReadonlyArray<Row.Bench> = [
         return [
           roundTrip,
           output(`${megabytes} MiB of output`, "millis", { target: 1.1 }),
-          output(`${megabytes} MiB of output: peak memory`, "peak", { unit: "MiB", limit: memoryLimit })
+          output(`${megabytes} MiB of output: peak memory`, "peak", {
+            unit: "MiB",
+            limit: isEmulated ? memoryLimit.some : memoryLimit.plenty
+          })
         ]
       })
   },
@@ -120,7 +123,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
         const output = sandbox.stream("head", ["-c", String(size * mebibyte), "/dev/zero"])
         const { peak, value } = yield* peakOf(readSlowly(output, isEmulated ? "1500 millis" : "15 millis"))
         yield* expectBytes(size * mebibyte, value)
-        return [slowRow("output of a microVM", size, [peak])]
+        return [slowRow("a microVM", size, peak, memoryLimit.some)]
       })
   },
   {
@@ -142,7 +145,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
           ).pipe(Effect.provide(twin))
         )
         yield* expectBytes(size * mebibyte, value)
-        return [slowRow("output of the twin in memory", size, [peak])]
+        return [slowRow("the twin in memory", size, peak, memoryLimit.plenty)]
       })
   }
 ]
