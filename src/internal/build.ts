@@ -211,6 +211,12 @@ const produce = Effect.fnUntraced(function* <E, R>(
   for (;;) {
     const result = planned.results.get(planned.key)
     if (result !== undefined) {
+      // Before anybody else takes it for one that is whole.
+      if (run > 0) {
+        yield* Effect.onError(driver.verifySnapshot(result.name), () =>
+          Effect.ignore(driver.removeSnapshot(result.name))
+        )
+      }
       yield* store.touch(planned.key)
       yield* builders.leave(result)
       // A verification, or another build, may need the room.
@@ -287,7 +293,7 @@ const advance = Effect.fnUntraced(function* <E, R>(
     const nextUnit = units[position + 1]
     const isKept =
       nextUnit === undefined ||
-      unit.isMarked ||
+      (unit.isMarked && policy !== "final") ||
       policy === "every-step" ||
       nextUnit.network.id !== unit.network.id ||
       isWantedByOthers(context, unit.key, nextUnit.key) ||
@@ -324,10 +330,9 @@ const keepAt = Effect.fnUntraced(function* <E, R>(
 /** Tries the result, and moves the name to it. */
 const commit = Effect.fnUntraced(function* <E, R>(
   { definition, driver, events, options, store }: Context<E, R>,
-  { planned, result, run }: Outcome<E, R>
+  { planned, result }: Outcome<E, R>
 ): Effect.fn.Return<Snapshot, LightboxError | E, R> {
   const { labels, name, verification } = definition
-  if (run > 0) yield* driver.verifySnapshot(result.name)
   if (verification !== undefined && (yield* driver.listSnapshotLinks)[name] !== result.name) {
     const { pullPolicy, registry, resources } = definition.options
     yield* Sandbox.run(

@@ -231,6 +231,7 @@ describe("checkpoints", () => {
       )
       assert.deepStrictEqual(yield* checkpointsOf(marked, { checkpoints: "every-step" }), [1, 2, 3])
       assert.deepStrictEqual(yield* checkpointsOf(marked, { checkpoints: "marked", force: true }), [1, 3])
+      assert.deepStrictEqual(yield* checkpointsOf(marked, { checkpoints: "final", force: true }), [3])
       assert.deepStrictEqual(yield* checkpointsOf(lasting(60, 60, 60), { checkpoints: "final" }), [3])
     })
   )

@@ -78,14 +78,6 @@ export const turn = Effect.promise(() => new Promise<void>((resolve) => setImmed
 export const until = <E, R>(isSo: Effect.Effect<boolean, E, R>) =>
   Effect.andThen(turn, isSo).pipe(Effect.repeat({ until: (value) => value }), Effect.asVoid)
 
-/** Waits until a call of an operation is under way. */
-export const isUnderWay = (operation: MicrosandboxMemory.Operation) =>
-  MicrosandboxMemory.Control.use(({ calls }) =>
-    until(
-      Effect.map(calls, (all) => all.some((call) => call.operation === operation && call.outcome._tag === "Pending"))
-    )
-  )
-
 /** Lets time pass until a fiber is through. */
 export const passUntilDone = <A, E>(fiber: Fiber.Fiber<A, E>) =>
   Effect.andThen(turn, TestClock.adjust("1 second")).pipe(

@@ -1,0 +1,554 @@
+/** Builds that fail, are interrupted or are watched: what is said, what is left, and what nobody is told. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FileSystem from "effect/FileSystem"
+import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import { LightboxError, NoSpace } from "../../src/LightboxError.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import * as Support from "./support.ts"
+
+const { test } = Support
+
+describe("the error of a step", () => {
+  test(
+    "says which step of which definition, where it was declared, what ran, and how it ended",
+    Effect.gen(function* () {
+      const definition = Snapshot.make("failing", Support.image).pipe(
+        Snapshot.shell("echo fine"),
+        Snapshot.exec("sh", ["-c", "seq 200; seq 300 >&2; exit 7"], {
+          description: "the bad one",
+          retry: Schedule.recurs(2)
+        })
+      )
+      const error = yield* Effect.flip(Snapshot.build(definition))
+      assert.deepInclude(error.reason, {
+        _tag: "CommandFailed",
+        argv: ["sh", "-c", "seq 200; seq 300 >&2; exit 7"],
+        exitCode: 7
+      })
+      if (error.reason._tag !== "CommandFailed") return
+      const last = (from: number) => Array.from({ length: 50 }, (_, line) => `${from + line}`)
+      assert.deepStrictEqual(error.reason.stdout.trim().split("\n"), last(151))
+      assert.deepStrictEqual(error.reason.stderr.trim().split("\n"), last(251))
+      const { declaredAt, durationMillis, ...step } = error.step ?? assert.fail("no step")
+      assert.deepStrictEqual(step, {
+        definition: "failing",
+        index: 2,
+        description: "the bad one",
+        command: "sh -c seq 200; seq 300 >&2; exit 7",
+        attempt: 3
+      })
+      assert.match(declaredAt ?? "", /^test\/builds\/failures\.test\.ts:\d+$/)
+      assert.isAtLeast(durationMillis, 0)
+      assert.deepStrictEqual([error.method, error.isRetryable, error.outcome], ["Snapshot.build", true, "failed"])
+      assert.match(error.message, /"failing" failed at step 2, attempt 3, the bad one \(test\/builds\/failures/)
+      const codec = Schema.fromJsonString(Schema.toCodecJson(LightboxError))
+      const decoded = yield* Schema.decodeEffect(codec)(yield* Schema.encodeEffect(codec)(error))
+      assert.deepStrictEqual(decoded.step, error.step)
+      assert.strictEqual(decoded.message, error.message)
+    })
+  )
+
+  test(
+    "is the step's own if that has one",
+    Effect.gen(function* () {
+      class Refused extends Schema.TaggedError<Refused>()("Refused", { why: Schema.String }) {}
+      const definition = Snapshot.make("own", Support.image).pipe(
+        Snapshot.step("refuses", () => Effect.fail(new Refused({ why: "no" })))
+      )
+      const { events, onEvent } = Support.recorder()
+      const error = yield* Effect.flip(Snapshot.build(definition, { onEvent }))
+      assert.deepInclude(error, { _tag: "Refused", why: "no" })
+      assert.deepStrictEqual(
+        events.flatMap((event) => (event._tag === "StepAttemptFailed" ? [event.index] : [])),
+        [1]
+      )
+    })
+  )
+
+  test(
+    "is a time limit when the step takes too long, and the command is ended",
+    Effect.gen(function* () {
+      const definition = Snapshot.make("slow", Support.image).pipe(
+        Snapshot.shell("sleep 1000", { timeout: "10 seconds", description: "too slow" })
+      )
+      const fiber = yield* Effect.forkChild(Effect.flip(Snapshot.build(definition)))
+      const error = yield* Effect.flatten(Support.passUntilDone(fiber))
+      assert.deepInclude(error.reason, { _tag: "TimedOut", limitMillis: 10_000 })
+      assert.deepInclude(error.step, { index: 1, description: "too slow" })
+    })
+  )
+
+  test(
+    "says that a virtual machine was lost",
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Snapshot.build(Support.tenSteps("ten")))
+      assert.strictEqual(error.reason._tag, "GuestLost")
+      assert.deepInclude(error.step, { definition: "ten", index: 1, attempt: 1 })
+      assert.isTrue(error.isRetryable)
+    }),
+    {
+      faults: [
+        MicrosandboxMemory.killGuestAt("guest.spawn", {
+          matching: ({ detail }) => /echo 1 /.test(JSON.stringify(detail))
+        })
+      ]
+    }
+  )
+
+  test(
+    "names the builder that was kept, with the disk that the step left, until the next build",
+    Effect.gen(function* () {
+      const { inventory } = yield* MicrosandboxMemory.Control
+      const definition = (script: string) =>
+        Snapshot.make("kept", Support.image).pipe(Snapshot.shell("echo 1 > /root/one"), Snapshot.shell(script))
+      const error = yield* Effect.flip(Snapshot.build(definition("echo 2 > /root/two; exit 3"), { keepBuilder: true }))
+      assert.strictEqual(error.builder, "kept-builder")
+      assert.include(error.message, 'connect to sandbox "kept-builder"')
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const sandbox = yield* Sandbox.connect("kept-builder")
+          assert.strictEqual((yield* sandbox.shell("cat /root/one /root/two")).stdout, "1\n2\n")
+        })
+      )
+      // It stays after a success, too, with what was built.
+      yield* Snapshot.build(definition("echo 3 > /root/two"), { keepBuilder: true })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const sandbox = yield* Sandbox.connect("kept-builder")
+          assert.strictEqual((yield* sandbox.shell("cat /root/one /root/two")).stdout, "1\n3\n")
+        })
+      )
+      assert.deepStrictEqual((yield* inventory).sandboxes, [{ name: "kept-builder", status: "running" }])
+      yield* Sandbox.remove("kept-builder", { force: true })
+    })
+  )
+})
+
+describe("a build that does not end well", () => {
+  const old = Snapshot.make("app", Support.image).pipe(Snapshot.shell("echo old > /root/version"))
+
+  const next = Snapshot.make("app", Support.image).pipe(
+    Snapshot.shell("echo step"),
+    Snapshot.checkpoint,
+    Snapshot.write("/root/version", "new\n"),
+    Snapshot.verify((sandbox) => sandbox.shell("test -s /root/version", { check: true }))
+  )
+
+  const isOldOrNew = Effect.map(Support.readIn("app", "/root/version"), (version) =>
+    assert.include(["old\n", "new\n"], version)
+  )
+
+  /** All that a build asks of the driver, the begin of each call being a moment at which it can be interrupted. */
+  const moments = Effect.gen(function* () {
+    const control = yield* MicrosandboxMemory.Control
+    yield* Snapshot.build(old)
+    const before = (yield* control.calls).length
+    yield* Snapshot.build(next, { checkpoints: "marked" })
+    const counts = new Map<MicrosandboxMemory.Operation, number>()
+    return (yield* control.calls).slice(before).map(({ operation }) => {
+      const nth = (counts.get(operation) ?? 0) + 1
+      counts.set(operation, nth)
+      return { operation, nth }
+    })
+  })
+
+  it.effect(
+    "leaves the name where it was, or leads it to the whole result, wherever it is interrupted",
+    () =>
+      Effect.gen(function* () {
+        const all = yield* Support.withTwin(moments)
+        assert.isAbove(all.length, 30)
+        yield* Effect.forEach(all, ({ nth, operation }) =>
+          Support.withTwin(
+            Effect.gen(function* () {
+              const control = yield* MicrosandboxMemory.Control
+              yield* Snapshot.build(old)
+              const before = (yield* control.calls).length
+              yield* control.inject(MicrosandboxMemory.delayAt(operation, "1 second", { nth }))
+              const fiber = yield* Effect.forkChild(Snapshot.build(next, { checkpoints: "marked" }))
+              yield* Support.until(
+                Effect.map(control.calls, (calls) => {
+                  const same = calls.slice(before).filter((call) => call.operation === operation)
+                  return same[nth - 1]?.outcome._tag === "Pending"
+                })
+              )
+              const interrupted = yield* Effect.forkChild(Fiber.interrupt(fiber))
+              yield* Support.passUntilDone(interrupted)
+              const exit = yield* Fiber.await(fiber)
+              // What can not be interrupted any more, the move of the name, is done to its end.
+              assert.isTrue(Exit.hasInterrupts(exit) || Exit.isSuccess(exit), `${operation} ${nth}`)
+              yield* Support.assertNothingRuns
+              yield* isOldOrNew
+              yield* Snapshot.build(next)
+              assert.strictEqual(yield* Support.readIn("app", "/root/version"), "new\n", `${operation} ${nth}`)
+            })
+          )
+        )
+      }),
+    120_000
+  )
+
+  test(
+    "leaves the name where it was when there is no room for the result",
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      yield* Snapshot.build(old)
+      yield* control.inject(
+        MicrosandboxMemory.failAt("captureSnapshot", new NoSpace({ problem: "No space left on device" }), { times: 9 })
+      )
+      const error = yield* Effect.flip(Snapshot.build(next))
+      assert.strictEqual(error.reason._tag, "NoSpace")
+      assert.strictEqual(yield* Support.readIn("app", "/root/version"), "old\n")
+      assert.lengthOf(yield* Snapshot.generations("app"), 1)
+    })
+  )
+
+  test(
+    "leads no name to a result that is not what was captured",
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const driver = yield* Microsandbox.Microsandbox
+      yield* Snapshot.build(old)
+      // As a disk does that says that it has written.
+      const spoiled = Snapshot.build(Support.tenSteps("app"), { checkpoints: "final" }).pipe(
+        Effect.provideService(Microsandbox.Microsandbox, {
+          ...driver,
+          captureSnapshot: (request) =>
+            Effect.tap(driver.captureSnapshot(request), () => control.damageSnapshot(request.name, "content"))
+        })
+      )
+      const error = yield* Effect.flip(spoiled)
+      assert.strictEqual(error.reason._tag, "SnapshotDamaged")
+      assert.strictEqual(yield* Support.readIn("app", "/root/version"), "old\n")
+      assert.lengthOf(yield* Snapshot.list({ layers: true }), 2)
+    })
+  )
+})
+
+describe("a secret of a build", () => {
+  const value = "kept-to-itself-4711"
+
+  /** Everything that is kept in the home and is no disk. */
+  const records = Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const { home } = yield* Microsandbox.Microsandbox
+    const files = yield* fs.readDirectory(home, { recursive: true })
+    const contents = yield* Effect.forEach(files, (file) =>
+      Effect.orElseSucceed(fs.readFileString(`${home}/${file}`), () => "")
+    )
+    return contents.join("\n")
+  })
+
+  test(
+    "reaches its step as a variable and as a file, and nobody else, in whatever way it tries",
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const definition = Snapshot.make("secret", Support.image).pipe(
+        Snapshot.shell(
+          'test "$TOKEN" = "$(cat /run/secrets/FILE)"; echo "it is $TOKEN" | tee /dev/stderr; false || true',
+          {
+            secrets: {
+              TOKEN: Redacted.make(value),
+              FILE: { value: Redacted.make(value), as: "file" }
+            }
+          }
+        ),
+        Snapshot.exec("echo", [Redacted.make(value)]),
+        Snapshot.shell("{ env; ls -A /run /run/secrets; } > /root/after")
+      )
+      const { events, onEvent } = Support.recorder()
+      yield* Snapshot.build(definition, { onEvent, checkpoints: "every-step" })
+      const after = yield* Support.readIn("secret", "/root/after")
+      assert.notInclude(after, "TOKEN")
+      assert.notInclude(after, "FILE")
+      const shown = JSON.stringify([events, yield* control.calls, yield* Snapshot.plan(definition)])
+      assert.include(shown, "it is <redacted>")
+      assert.notInclude(shown, value)
+      assert.notInclude(yield* records, value)
+    })
+  )
+
+  test(
+    "is not in the error of the step",
+    Effect.gen(function* () {
+      const definition = Snapshot.make("secret", Support.image).pipe(
+        Snapshot.exec("sh", ["-c", 'echo "bad: $TOKEN"; echo "worse: $0" >&2; exit 1', Redacted.make(value)], {
+          secrets: { TOKEN: Redacted.make(value) }
+        })
+      )
+      const { events, onEvent } = Support.recorder()
+      const error = yield* Effect.flip(Snapshot.build(definition, { onEvent }))
+      assert.deepInclude(error.reason, {
+        _tag: "CommandFailed",
+        stdout: "bad: <redacted>\n",
+        stderr: "worse: <redacted>\n"
+      })
+      assert.notInclude(JSON.stringify([error, error.message, events, String(error.stack)]), value)
+    })
+  )
+
+  test(
+    "is not shown though it comes in pieces",
+    Effect.gen(function* () {
+      const definition = Snapshot.make("secret", Support.image).pipe(
+        Snapshot.shell('printf "%s" "${TOKEN%4711}"; printf "4711\\n"; seq 5000; printf "%s" "$TOKEN"', {
+          secrets: { TOKEN: Redacted.make(value) }
+        })
+      )
+      const { onEvent, output } = Support.recorder()
+      yield* Snapshot.build(definition, { onEvent })
+      assert.match(output(), /^<redacted>\n1\n2\n[^]*5000\n<redacted>$/)
+    })
+  )
+
+  test(
+    "that a step leaves on the disk fails the build, and nothing of it is kept",
+    Effect.gen(function* () {
+      const leaking = (script: string) =>
+        Snapshot.make("leak", Support.image).pipe(
+          Snapshot.shell(script, { secrets: { TOKEN: Redacted.make(value) } }),
+          Snapshot.shell("true")
+        )
+      for (const script of [
+        "echo $TOKEN > /root/token",
+        "echo before $TOKEN after > /etc/deep; mv /etc/deep /usr/deeper",
+        // Removed: it is on the disk all the same.
+        "echo $TOKEN > /root/token; sync; rm /root/token"
+      ]) {
+        for (const checkpoints of ["final", "every-step"] as const) {
+          const error = yield* Effect.flip(Snapshot.build(leaking(script), { checkpoints }))
+          assert.deepInclude(error.reason, { _tag: "SecretLeaked", secret: "TOKEN" })
+          assert.notInclude(JSON.stringify([error, error.message]), value)
+          assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
+        }
+      }
+      // What goes with the guest's memory is no leak.
+      yield* Snapshot.build(leaking("echo $TOKEN > /tmp/token; echo $TOKEN > /run/token; echo $TOKEN > /dev/shm/token"))
+    })
+  )
+
+  test(
+    "does not run its step again when it changes, unless it is in the key",
+    Effect.gen(function* () {
+      const using = (token: string, inKey: boolean) =>
+        Snapshot.make("secret", Support.image).pipe(
+          Snapshot.shell("true", { secrets: { TOKEN: { value: Redacted.make(token), inKey } } })
+        )
+      const boots = (definition: Snapshot.Definition) =>
+        Effect.map(Support.buildCounting(definition), ({ boots }) => boots)
+      assert.deepStrictEqual([yield* boots(using("first", false)), yield* boots(using("second", false))], [1, 0])
+      assert.deepStrictEqual([yield* boots(using("first", true)), yield* boots(using("second", true))], [1, 1])
+    })
+  )
+})
+
+describe("those who watch a build", () => {
+  test(
+    "see everything in order, and where it belongs",
+    Effect.gen(function* () {
+      const definition = Snapshot.make("watched", Support.image).pipe(
+        Snapshot.shell("echo one"),
+        Snapshot.checkpoint,
+        Snapshot.shell("echo two >&2")
+      )
+      const { events, onEvent } = Support.recorder()
+      yield* Snapshot.build(definition, { checkpoints: "marked", onEvent })
+      assert.deepStrictEqual(
+        events.flatMap(({ _tag }) => (_tag === "Pulling" ? [] : [_tag])),
+        [
+          "Planned",
+          "Booting",
+          "Booted",
+          "StepStarted",
+          "StepOutput",
+          "StepFinished",
+          "Checkpointed",
+          "Booting",
+          "Booted",
+          "StepStarted",
+          "StepOutput",
+          "StepFinished",
+          "Checkpointed",
+          "Committed",
+          "Finished"
+        ]
+      )
+      assert.deepStrictEqual(
+        events.map(({ sequence }) => sequence),
+        events.map((_, index) => index)
+      )
+      assert.strictEqual(new Set(events.map(({ buildId }) => buildId)).size, 1)
+      const output = events.flatMap((event) =>
+        event._tag === "StepOutput" ? [[event.index, event.stream, event.text]] : []
+      )
+      assert.deepStrictEqual(output, [
+        [1, "stdout", "one\n"],
+        [2, "stderr", "two\n"]
+      ])
+    })
+  )
+
+  test(
+    "do not hold it up, however slow they are, or break it",
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const listeners: ReadonlyArray<Snapshot.BuildOptions["onEvent"]> = [
+        () => Effect.never,
+        () => Effect.die(new Error("a listener that breaks")),
+        ({ _tag }) =>
+          Effect.andThen(
+            Effect.sleep("1 hour"),
+            Effect.sync(() => seen.push(_tag))
+          )
+      ]
+      for (const [index, onEvent] of listeners.entries()) {
+        const fiber = yield* Effect.forkChild(
+          Snapshot.build(Support.tenSteps(`ten-${index}`), { onEvent, force: true })
+        )
+        // The name is there although no time has passed for anybody.
+        yield* Support.until(Snapshot.exists(`ten-${index}`))
+        const exit = yield* Support.passUntilDone(fiber)
+        assert.isTrue(Exit.isSuccess(exit))
+      }
+      assert.deepStrictEqual(seen, [])
+    })
+  )
+
+  test(
+    "are told of a failure and of an interruption",
+    Effect.gen(function* () {
+      const failing = Support.recorder()
+      yield* Effect.exit(
+        Snapshot.build(Snapshot.make("failing", Support.image).pipe(Snapshot.shell("exit 1")), {
+          onEvent: failing.onEvent
+        })
+      )
+      assert.strictEqual(failing.events.at(-1)?._tag, "Failed")
+
+      const interrupted = Support.recorder()
+      const fiber = yield* Effect.forkChild(
+        Snapshot.build(Snapshot.make("endless", Support.image).pipe(Snapshot.shell("echo begun; sleep 1000")), {
+          onEvent: interrupted.onEvent
+        })
+      )
+      yield* interrupted.until("StepOutput")
+      yield* Fiber.interrupt(fiber)
+      assert.deepInclude(interrupted.events.at(-1), { _tag: "Failed", problem: "interrupted" })
+    })
+  )
+})
+
+describe("builds that want the same", () => {
+  const counted = (name: string, gate: Effect.Effect<void>) => {
+    let runs = 0
+    return {
+      runs: () => runs,
+      definition: Snapshot.make(name, Support.image).pipe(
+        Snapshot.shell("echo shared"),
+        Snapshot.step("counted", () =>
+          Effect.suspend(() => {
+            runs++
+            return gate
+          })
+        ),
+        Snapshot.shell("echo after")
+      )
+    }
+  }
+
+  test(
+    "are one, and those who wait see what happens in it",
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const { definition, runs } = counted("same", Deferred.await(gate))
+      const recorders = Array.from({ length: 3 }, () => Support.recorder())
+      const fibers = yield* Effect.forEach(recorders, ({ onEvent }) =>
+        Effect.forkChild(Snapshot.build(definition, { onEvent, checkpoints: "final" }))
+      )
+      const isWaiting = ({ events }: (typeof recorders)[number]) => events.some(({ _tag }) => _tag === "Waiting")
+      yield* Support.until(Effect.sync(() => recorders.filter(isWaiting).length === 2 && runs() === 1))
+      yield* Deferred.succeed(gate, undefined)
+      const built = yield* Effect.forEach(fibers, Fiber.join)
+      assert.strictEqual(runs(), 1)
+      assert.strictEqual(yield* Support.boots, 1)
+      assert.deepStrictEqual(
+        built.map(({ stepsRun }) => stepsRun).toSorted((a, b) => a - b),
+        [0, 0, 3]
+      )
+      assert.strictEqual(new Set(built.map(({ digest }) => digest)).size, 1)
+      assert.lengthOf(yield* Snapshot.generations("same"), 1)
+      for (const recorder of recorders.filter(isWaiting)) {
+        // Of the build that runs, under its own id.
+        assert.include(recorder.output(), "after\n")
+        const own = recorder.events[0]?.buildId
+        assert.isTrue(recorder.events.some((event) => event._tag === "StepOutput" && event.buildId !== own))
+      }
+    })
+  )
+
+  test(
+    "go on with another when the one that makes it is interrupted or fails",
+    Effect.gen(function* () {
+      for (const how of ["interrupted", "failed"] as const) {
+        const gate = yield* Deferred.make<void, LightboxError>()
+        let runs = 0
+        const definition = Snapshot.make(how, Support.image).pipe(
+          Snapshot.step(how, () => Effect.suspend(() => (++runs === 1 ? Deferred.await(gate) : Effect.void)))
+        )
+        const first = yield* Effect.forkChild(Effect.exit(Snapshot.build(definition)), { startImmediately: true })
+        yield* Support.until(Effect.sync(() => runs === 1))
+        const waiter = Support.recorder()
+        const second = yield* Effect.forkChild(Snapshot.build(definition, { onEvent: waiter.onEvent }))
+        yield* waiter.until("Waiting")
+        yield* how === "interrupted"
+          ? Fiber.interrupt(first)
+          : Deferred.fail(gate, new LightboxError({ method: "test", reason: new NoSpace({ problem: "full" }) }))
+        assert.strictEqual((yield* Fiber.join(second)).stepsRun, 1)
+        assert.strictEqual(runs, 2)
+      }
+    })
+  )
+
+  test(
+    "run what they have in common once, and the rest at the same time",
+    Effect.gen(function* () {
+      let common = 0
+      const meeting = yield* Deferred.make<void>()
+      let met = 0
+      const meet = Effect.suspend(() => (++met === 3 ? Deferred.succeed(meeting, undefined) : Deferred.await(meeting)))
+      const base = Snapshot.make("base", Support.image).pipe(
+        Snapshot.step("common", (sandbox) =>
+          Effect.andThen(
+            Effect.sync(() => common++),
+            sandbox.writeFile("/root/common", "common\n")
+          )
+        )
+      )
+      const names = ["one", "two", "three"]
+      yield* Effect.forEach(
+        names,
+        (name) =>
+          Snapshot.build(
+            Snapshot.from(name, base).pipe(
+              Snapshot.step(name, (sandbox) => Effect.andThen(meet, sandbox.writeFile("/root/own", name)))
+            )
+          ),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(common, 1)
+      for (const name of names) {
+        assert.strictEqual(yield* Support.readIn(name, "/root/common"), "common\n")
+        assert.strictEqual(yield* Support.readIn(name, "/root/own"), name)
+      }
+    })
+  )
+})
