@@ -73,7 +73,7 @@ const readMany = (guest: Guest.Guest, paths: ReadonlySet<string>): Effect.Effect
     )
     // It failed on one of them, and may have filled up another with zeros.
     if (exitCode !== 0) return new Map()
-    const entries = yield* Effect.promise(() => unpackTar(stdout))
+    const entries = yield* Effect.tryPromise(() => unpackTar(stdout))
     return new Map(
       entries.flatMap(({ data, header }) =>
         header.type === "file" && data !== undefined && data.length > 0
