@@ -842,7 +842,9 @@ export interface CloudOptions {
  * import { Config, Effect, Layer } from "effect"
  * import { Microsandbox, Sandbox } from "effect-lightbox"
  *
- * const cloud = Layer.unwrap(Effect.map(Config.Redacted("MSB_API_KEY"), (apiKey) => Microsandbox.layerCloud({ apiKey })))
+ * const cloud = Layer.unwrap(
+ *   Effect.map(Config.Redacted("MSB_API_KEY"), (apiKey) => Microsandbox.layerCloud({ apiKey }))
+ * )
  *
  * export const program = Sandbox.run({ image: "alpine" }, (sandbox) => sandbox.shell("uname -a")).pipe(
  *   Effect.provide(cloud)

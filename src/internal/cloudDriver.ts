@@ -14,7 +14,7 @@ import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import * as Crypto from "node:crypto"
 import * as Path from "node:path"
-import { LightboxError, Replaced, Unsupported } from "../LightboxError.ts"
+import { LightboxError, Unsupported } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SandboxConfig } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
@@ -27,7 +27,7 @@ import { sweepAtStart } from "./reaper.ts"
 import * as Builder from "./sdkBuilder.ts"
 import { call, notFoundIsSuccess } from "./sdkCalls.ts"
 import { fromSdk } from "./sdkErrors.ts"
-import { listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
+import { handleOf, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
 import * as SdkModule from "./sdkModule.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
 import { millis } from "./time.ts"
@@ -129,43 +129,42 @@ interface CloudContext {
 // What the cloud does not do
 // =============================================================================
 
-const refusal = (method: string, feature: string, problem: string): LightboxError =>
-  new LightboxError({ method: `Microsandbox.${method}`, reason: new Unsupported({ feature, problem }) })
+const refuse =
+  (feature: string, problem = "the cloud does not offer it") =>
+  (method: string): Effect.Effect<never, LightboxError> =>
+    Effect.fail(new LightboxError({ method: `Microsandbox.${method}`, reason: new Unsupported({ feature, problem }) }))
 
-const unsupported = (method: string, feature: string, problem = "the cloud does not offer it") =>
-  Effect.fail(refusal(method, feature, problem))
-
-const noSnapshots = "the cloud keeps no snapshots"
-const ofRegistries = "the cloud pulls images itself, from their registries"
-const noVolumes = "volumes of the cloud are managed with its own tools; a sandbox can mount one that exists"
+const images = refuse("images", "the cloud pulls them itself, from their registries")
+const snapshots = refuse("snapshots")
+const volumes = refuse("volumes", "they are managed with the cloud's own tools; a sandbox can mount one that exists")
 
 const unavailable: Omit<
   Driver,
   "backend" | "home" | "version" | "capabilities" | "owner" | "admission" | keyof ReturnType<typeof sandboxes>
 > = {
-  loadImage: () => unsupported("loadImage", "images", ofRegistries),
-  saveImages: () => unsupported("saveImages", "images", ofRegistries),
-  listImages: unsupported("listImages", "images", ofRegistries),
-  inspectImage: () => unsupported("inspectImage", "images", ofRegistries),
-  removeImage: () => unsupported("removeImage", "images", ofRegistries),
-  pruneImages: unsupported("pruneImages", "images", ofRegistries),
+  loadImage: () => images("loadImage"),
+  saveImages: () => images("saveImages"),
+  listImages: images("listImages"),
+  inspectImage: () => images("inspectImage"),
+  removeImage: () => images("removeImage"),
+  pruneImages: images("pruneImages"),
 
-  captureSnapshot: () => unsupported("captureSnapshot", "snapshots", noSnapshots),
-  openSnapshot: () => unsupported("openSnapshot", "snapshots", noSnapshots),
-  listSnapshots: unsupported("listSnapshots", "snapshots", noSnapshots),
-  removeSnapshot: () => unsupported("removeSnapshot", "snapshots", noSnapshots),
-  verifySnapshot: () => unsupported("verifySnapshot", "snapshots", noSnapshots),
-  saveSnapshot: () => unsupported("saveSnapshot", "snapshots", noSnapshots),
-  loadSnapshot: () => unsupported("loadSnapshot", "snapshots", noSnapshots),
-  renameSnapshot: () => unsupported("renameSnapshot", "snapshots", noSnapshots),
-  listSnapshotLinks: unsupported("listSnapshotLinks", "snapshots", noSnapshots),
-  linkSnapshot: () => unsupported("linkSnapshot", "snapshots", noSnapshots),
-  unlinkSnapshot: () => unsupported("unlinkSnapshot", "snapshots", noSnapshots),
+  captureSnapshot: () => snapshots("captureSnapshot"),
+  openSnapshot: () => snapshots("openSnapshot"),
+  listSnapshots: snapshots("listSnapshots"),
+  removeSnapshot: () => snapshots("removeSnapshot"),
+  verifySnapshot: () => snapshots("verifySnapshot"),
+  saveSnapshot: () => snapshots("saveSnapshot"),
+  loadSnapshot: () => snapshots("loadSnapshot"),
+  renameSnapshot: () => snapshots("renameSnapshot"),
+  listSnapshotLinks: snapshots("listSnapshotLinks"),
+  linkSnapshot: () => snapshots("linkSnapshot"),
+  unlinkSnapshot: () => snapshots("unlinkSnapshot"),
 
-  createVolume: () => unsupported("createVolume", "volumes", noVolumes),
-  getVolume: () => unsupported("getVolume", "volumes", noVolumes),
-  listVolumes: unsupported("listVolumes", "volumes", noVolumes),
-  removeVolume: () => unsupported("removeVolume", "volumes", noVolumes),
+  createVolume: () => volumes("createVolume"),
+  getVolume: () => volumes("getVolume"),
+  listVolumes: volumes("listVolumes"),
+  removeVolume: () => volumes("removeVolume"),
 
   // Nothing of the cloud's is in folders of this machine.
   removeStaging: () => Effect.succeed([]),
@@ -174,17 +173,22 @@ const unavailable: Omit<
   removeRemains: () => Effect.succeed([])
 }
 
-/** What the SDK would drop, or take for something else: a path of this host for one of the cloud's. What else the cloud does not take, the SDK refuses. */
+/**
+ * What the SDK would drop, or take for something else: a path of this host for one of the cloud's. What else the cloud
+ * does not take, the SDK refuses.
+ */
 const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
-  const refuse = (feature: string, problem?: string) => unsupported("createSandbox", feature, problem)
-  if (source._tag === "Snapshot") return refuse("snapshots", noSnapshots)
-  if (Builder.publishedPorts(config).length > 0) return refuse("published ports")
-  if ((config.patches ?? []).length > 0) return refuse("patches", "write the files once the sandbox runs")
-  if (config.deployment !== undefined) return refuse("deployment")
+  const refuseOption = (feature: string, problem?: string) => refuse(feature, problem)("createSandbox")
+  if (source._tag === "Snapshot") return snapshots("createSandbox")
+  if (Builder.publishedPorts(config).length > 0) return refuseOption("published ports")
+  if ((config.patches ?? []).length > 0) return refuseOption("patches", "write the files once the sandbox runs")
+  if (config.deployment !== undefined) return refuseOption("deployment")
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
-    if (typeof mount === "string" || mount._tag === "Bind") return refuse(`the bind mount at ${path}`)
-    if (mount._tag === "Disk") return refuse(`the disk mount at ${path}`)
-    if (mount._tag === "Volume" && mount.create !== false) return refuse(`making the volume at ${path}`, noVolumes)
+    if (typeof mount === "string" || mount._tag === "Bind") return refuseOption(`the bind mount at ${path}`)
+    if (mount._tag === "Disk") return refuseOption(`the disk mount at ${path}`)
+    if (mount._tag === "Volume" && mount.create !== false) {
+      return refuseOption(`making the volume at ${path}`, "mount one that exists, with create: false")
+    }
   }
   return Effect.void
 }
@@ -194,17 +198,6 @@ const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Ef
 // =============================================================================
 
 const defaultStopTimeout = Duration.seconds(10)
-
-const handleOf = (
-  { sdk }: CloudContext,
-  method: string,
-  sandbox: Microsandbox.SandboxRef
-): Effect.Effect<Sdk.SandboxHandle, LightboxError> =>
-  Effect.filterOrFail(
-    call(method, { sandbox: sandbox.name }, () => sdk.Sandbox.get(sandbox.name)),
-    (handle) => handle.id === sandbox.id,
-    () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
-  )
 
 /** Looked at here as well: what is found by its labels may be about to be removed. */
 const labelled = (
@@ -252,7 +245,7 @@ const sandboxes = (
       const timeout = millis(options?.timeout ?? defaultStopTimeout)
       yield* call(method, { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
     }),
-    killSandbox: () => unsupported("killSandbox", "killing a sandbox", "the cloud can only stop it"),
+    killSandbox: () => refuse("killing a sandbox", "the cloud can only stop it")("killSandbox"),
     // It outlives this process anyway.
     detachSandbox: () => Effect.void,
     removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
@@ -265,7 +258,7 @@ const sandboxes = (
         )
       )
     }),
-    modifySandbox: () => unsupported("modifySandbox", "modifying a sandbox", "create another one"),
+    modifySandbox: () => refuse("modifying a sandbox", "create another one")("modifySandbox"),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
       yield* handleOf(context, "Microsandbox.connect", sandbox)
       // What the SDK puts in front of an id is its own.
@@ -278,9 +271,9 @@ const sandboxes = (
       })
       return AgentGuest.make(connection)
     }),
-    readLogs: () => unsupported("readLogs", "logs", "the cloud only has those of what runs, as they come"),
-    readMetrics: () => unsupported("readMetrics", "metrics"),
-    searchSandbox: () => unsupported("searchSandbox", "disks of sandboxes")
+    readLogs: () => refuse("logs", "the cloud only has those of what runs, as they come")("readLogs"),
+    readMetrics: () => refuse("metrics")("readMetrics"),
+    searchSandbox: () => refuse("disks of sandboxes")("searchSandbox")
   }
 }
 

@@ -19,7 +19,7 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
-import { AlreadyExists, LightboxError, NotFound, Replaced, TimedOut } from "../LightboxError.ts"
+import { AlreadyExists, LightboxError, NotFound, TimedOut } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SandboxConfig } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
@@ -35,7 +35,7 @@ import * as Builder from "./sdkBuilder.ts"
 import { call, commit, notFoundIsSuccess, transient } from "./sdkCalls.ts"
 import { fromSdk, type Subject } from "./sdkErrors.ts"
 import * as SdkModule from "./sdkModule.ts"
-import { date, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
+import { date, handleOf, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
 import { hostFile, readFolder, snapshotLinks } from "./snapshotLinks.ts"
 import { millis } from "./time.ts"
@@ -231,18 +231,6 @@ const images = ({
 // =============================================================================
 // Sandboxes
 // =============================================================================
-
-/** The SDK's handle of exactly this sandbox. Handles take no lock, whatever runs in the sandbox. */
-const handleOf = (
-  { sdk }: DriverContext,
-  method: string,
-  sandbox: Microsandbox.SandboxRef
-): Effect.Effect<Sdk.SandboxHandle, LightboxError> =>
-  Effect.filterOrFail(
-    call(method, { sandbox: sandbox.name }, () => sdk.Sandbox.get(sandbox.name)),
-    (handle) => handle.id === sandbox.id,
-    () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
-  )
 
 /** Runs what ends a virtual machine, and removes what the runtime leaves of it. */
 const ending = <A, E, R>({ name }: Microsandbox.SandboxRef, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

@@ -5,7 +5,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as Sdk from "microsandbox"
-import type { LightboxError } from "../LightboxError.ts"
+import { LightboxError, Replaced } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import { call } from "./sdkCalls.ts"
 import type { SdkModule } from "./sdkModule.ts"
@@ -50,6 +50,18 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
     createdAt: date(handle.createdAt)
   }
 }
+
+/** The SDK's handle of exactly this sandbox. Handles take no lock, whatever runs in the sandbox. */
+export const handleOf = (
+  { sdk }: { readonly sdk: SdkModule },
+  method: string,
+  sandbox: Microsandbox.SandboxRef
+): Effect.Effect<Sdk.SandboxHandle, LightboxError> =>
+  Effect.filterOrFail(
+    call(method, { sandbox: sandbox.name }, () => sdk.Sandbox.get(sandbox.name)),
+    (handle) => handle.id === sandbox.id,
+    () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
+  )
 
 /** All sandboxes, or those that have all the given labels. */
 export const listSandboxes = Effect.fn("Microsandbox.listSandboxes")(function* (
