@@ -1291,7 +1291,10 @@ export interface BuildOptions {
    * {@link checkpoint} only.
    */
   readonly checkpoints?: "auto" | "every-step" | "final" | "marked" | undefined
-  /** How many times the cost of keeping a result steps must have taken, for `"auto"`. Default: 2. */
+  /**
+   * How many times the cost of keeping a result steps must have taken, for `"auto"`. Default: 10, so that a first build
+   * takes at most a tenth longer.
+   */
   readonly checkpointFactor?: number | undefined
   /** Run all steps again, or those from a position (from 1) on, whatever is there. Default: `false`. */
   readonly force?: boolean | number | undefined

@@ -62,7 +62,7 @@ const Options = Schema.Struct({
 
 const decodeOptions = decoder(Options, method)
 
-const defaultCheckpointFactor = 2
+const defaultCheckpointFactor = 10
 
 const defaultKeep = 2
 

@@ -239,8 +239,9 @@ describe("checkpoints", () => {
   test(
     "are made where the steps since the last one took longer than a checkpoint costs, by a factor",
     Effect.gen(function* () {
-      // A boot at first, with the factor 2: more than 4 seconds; then a boot and a capture: more than 10 seconds.
-      assert.deepStrictEqual(yield* checkpointsOf(lasting(2, 2, 1, 5, 5, 1, 1)), [3, 6, 7])
+      // A boot at first: more than 4 seconds; then a boot and a capture: more than 10 seconds.
+      assert.deepStrictEqual(yield* checkpointsOf(lasting(2, 2, 1, 5, 5, 1, 1), { checkpointFactor: 2 }), [3, 6, 7])
+      assert.deepStrictEqual(yield* checkpointsOf(lasting(20, 1, 1), { force: true }), [2, 3])
       assert.deepStrictEqual(yield* checkpointsOf(lasting(1, 1, 1), { checkpointFactor: 0, force: true }), [1, 2, 3])
       assert.deepStrictEqual(yield* checkpointsOf(lasting(99, 99, 1), { checkpointFactor: 100, force: true }), [3])
     })
