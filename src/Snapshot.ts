@@ -52,8 +52,10 @@ import * as internalBuild from "./internal/build.ts"
 import * as internalNames from "./internal/names.ts"
 import * as internalPlan from "./internal/plan.ts"
 import * as internalPrune from "./internal/prune.ts"
+import { Name } from "./internal/schemas.ts"
 import { make as makeStore, type Store } from "./internal/store.ts"
 import * as internalTransfer from "./internal/transfer.ts"
+import { decoder } from "./internal/validation.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import type * as Mount from "./Mount.ts"
@@ -1447,7 +1449,7 @@ export const list = (options?: {
  * @since 0.1.0
  */
 export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
-  withStore((driver, store) => internalNames.get(driver, store, name))
+  withName("Snapshot.get", name, (driver, store) => internalNames.get(driver, store, name))
 
 /**
  * Whether there is a snapshot of a name.
@@ -1483,7 +1485,7 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Micr
  * @since 0.1.0
  */
 export const remove = (name: string): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
-  withStore((driver, store) => internalNames.remove(driver, store, name))
+  withName("Snapshot.remove", name, (driver, store) => internalNames.remove(driver, store, name))
 
 /**
  * The generations of a name that are kept, oldest first. Fails with `NotFound`.
@@ -1503,7 +1505,7 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Microsa
 export const generations = (
   name: string
 ): Effect.Effect<ReadonlyArray<SnapshotGeneration>, LightboxError, Microsandbox.Microsandbox> =>
-  withStore((driver, store) => internalNames.generations(driver, store, name))
+  withName("Snapshot.generations", name, (driver, store) => internalNames.generations(driver, store, name))
 
 /**
  * Moves a name back, to the generation before the current one or to the one
@@ -1524,7 +1526,7 @@ export const rollback = (
   name: string,
   to?: number
 ): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
-  withStore((driver, store) => internalNames.rollback(driver, store, name, to))
+  withName("Snapshot.rollback", name, (driver, store) => internalNames.rollback(driver, store, name, to))
 
 /**
  * What {@link prune} keeps.
@@ -1689,7 +1691,7 @@ export const save = (
   path: string,
   options?: SaveOptions
 ): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
-  withStore((driver, store) => internalTransfer.save(driver, store, name, path, options))
+  withName("Snapshot.save", name, (driver, store) => internalTransfer.save(driver, store, name, path, options))
 
 /**
  * Loads what {@link save}, or another tool, has saved. Everything is compared
@@ -1715,6 +1717,14 @@ export const load = (
   options?: LoadOptions
 ): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
   withStore((driver, store) => internalTransfer.load(driver, store, path, options))
+
+/** A driver takes what is no name for a path. */
+const withName = <A>(
+  method: string,
+  name: string,
+  use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>
+): Effect.Effect<A, LightboxError, Microsandbox.Microsandbox> =>
+  Effect.andThen(decoder(Name, method, "name")(name), withStore(use))
 
 const withStore = <A>(
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>

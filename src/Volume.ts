@@ -112,6 +112,10 @@ const ensureFields = {
   onDrift: Schema.optional(Schema.Literals(["fail", "adopt", "recreate"]))
 }
 
+/** A driver takes what is no name for a path. */
+const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
+  decoder(Name, method, "name")(name)
+
 const decodeEnsure = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.ensure")
 
 /**
@@ -224,7 +228,10 @@ export const scoped = Effect.fn("Volume.scoped")(function* (
  * @since 0.1.0
  */
 export const get = (name: string): Effect.Effect<Volume, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => driver.getVolume(name))
+  Effect.andThen(
+    decodeName("Volume.get", name),
+    Microsandbox.Microsandbox.use((driver) => driver.getVolume(name))
+  )
 
 /**
  * All volumes.
@@ -283,8 +290,11 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Micr
  * @since 0.1.0
  */
 export const remove = (name: string): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) =>
-    Effect.andThen(driver.removeVolume(name), internal.forgetPrimed(driver.home, name))
+  Effect.andThen(
+    decodeName("Volume.remove", name),
+    Microsandbox.Microsandbox.use((driver) =>
+      Effect.andThen(driver.removeVolume(name), internal.forgetPrimed(driver.home, name))
+    )
   )
 
 // =============================================================================

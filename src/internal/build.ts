@@ -28,7 +28,7 @@ import { stepsReused, stepsRun } from "./metrics.ts"
 import * as Names from "./names.ts"
 import * as Planning from "./plan.ts"
 import { make as makeHandle } from "./sandboxHandle.ts"
-import { intBetween } from "./schemas.ts"
+import { intBetween, Name } from "./schemas.ts"
 import * as Secrets from "./secrets.ts"
 import * as StepRunner from "./stepRunner.ts"
 import {
@@ -61,6 +61,8 @@ const Options = Schema.Struct({
 })
 
 const decodeOptions = decoder(Options, method)
+
+const decodeScopedName = decoder(Name, "Snapshot.scoped", "name")
 
 const defaultCheckpointFactor = 10
 
@@ -142,6 +144,7 @@ export const scoped = Effect.fn("Snapshot.scoped")(function* <E, R>(
   name: string,
   options: BuildOptions | undefined
 ): Effect.fn.Return<Built, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope> {
+  yield* decodeScopedName(name)
   const driver = yield* Microsandbox.Microsandbox
   const token = yield* generate
   const note: Microsandbox.Note = { kind: "name", token, name: `${name}-${token}` }

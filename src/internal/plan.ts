@@ -20,6 +20,7 @@ import { shown } from "./agentGuest.ts"
 import { checkDefinition } from "./definitionCheck.ts"
 import * as HostFiles from "./hostFiles.ts"
 import { generate } from "./labels.ts"
+import * as Secrets from "./secrets.ts"
 import {
   artifactName,
   builderVersion,
@@ -131,7 +132,7 @@ export const prepare = Effect.fnUntraced(function* <E, R>(
           units.push({
             index: units.length + 1,
             step,
-            description: describe(step),
+            description: Secrets.redact(Secrets.ofSteps([step]), describe(step)),
             environment,
             workdir,
             user,
