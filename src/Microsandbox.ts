@@ -496,10 +496,19 @@ export interface ModificationPlan {
  */
 export interface Capabilities {
   readonly snapshots: boolean
+  /** The cache of images, beside launching from them. */
+  readonly images: boolean
+  /** Making, listing and removing volumes, beside mounting one that exists. */
+  readonly volumes: boolean
   readonly bindMounts: boolean
   readonly diskMounts: boolean
-  readonly images: boolean
   readonly patches: boolean
+  /** Ports of this host that lead into a guest. */
+  readonly ports: boolean
+  /** Ending a sandbox at once, beside stopping it. */
+  readonly kill: boolean
+  readonly modify: boolean
+  readonly logs: boolean
   readonly metrics: boolean
 }
 

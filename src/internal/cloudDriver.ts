@@ -95,10 +95,15 @@ export const make = Effect.fnUntraced(function* (
     version: yield* SdkModule.version,
     capabilities: {
       snapshots: false,
+      images: false,
+      volumes: false,
       bindMounts: false,
       diskMounts: false,
-      images: false,
       patches: false,
+      ports: false,
+      kill: false,
+      modify: false,
+      logs: false,
       metrics: false
     },
     owner: yield* Owner.make(home),

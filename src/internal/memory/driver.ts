@@ -171,7 +171,19 @@ export const make = Effect.fnUntraced(function* (
     backend: "memory",
     version: "memory",
     home,
-    capabilities: { snapshots: true, bindMounts: true, diskMounts: false, images: true, patches: true, metrics: true },
+    capabilities: {
+      snapshots: true,
+      images: true,
+      volumes: true,
+      bindMounts: true,
+      diskMounts: false,
+      patches: true,
+      ports: true,
+      kill: true,
+      modify: true,
+      logs: true,
+      metrics: true
+    },
     owner,
     admission: yield* Admission.make({
       home,
