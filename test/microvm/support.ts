@@ -232,10 +232,6 @@ export const msb = (...args: ReadonlyArray<string>) =>
     ...args
   ])
 
-/** Starts the command line of this package. */
-export const lightbox = (...args: ReadonlyArray<string>) =>
-  spawn(process.execPath, [fileURLToPath(new URL("../../src/internal/cli/main.ts", import.meta.url)), ...args])
-
 /** Starts a program and waits for its end: what it printed, and its exit status. */
 export const outcome = <E, R>(started: Effect.Effect<ChildProcessHandle, E, R>) =>
   Effect.scoped(
