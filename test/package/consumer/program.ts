@@ -1,6 +1,9 @@
 // A program that has never heard of Effect: everything that lightbox documents, and what came since.
 import {
   buildSnapshot,
+  type CallOptions,
+  configure,
+  type ConfigureOptions,
   connectToSandbox,
   defineSnapshot,
   ensureRuntime,
@@ -40,7 +43,10 @@ import type {
 } from "effect-lightbox/promise"
 import { codingAgentsPreset, type CodingAgentsPresetOptions } from "effect-lightbox/presets"
 
-await ensureRuntime()
+const settings: ConfigureOptions = { home: "/var/lib/sandboxes", bootTimeoutMs: 120_000 }
+configure(settings)
+const call: CallOptions = { signal: AbortSignal.timeout(10_000) }
+await ensureRuntime(call)
 
 const memory: Memory = "4G"
 const resources: SnapshotResources = { cpus: 4, memory }
@@ -109,7 +115,15 @@ const byName = await Volume.get(volume.name)
 console.log(byName instanceof VolumeHandle, byName.usedBytes, await volumeExists("npm-cache"))
 
 {
-  await using scoped = await launchSandbox({ snapshot: "node-ci", name: "scoped", signal: AbortSignal.timeout(60_000) })
+  await using scoped = await launchSandbox({
+    snapshot: "node-ci",
+    name: "scoped",
+    network: "public",
+    labels: { team: "platform" },
+    mounts: { "/src": { bind: ".", readonly: true }, "/scratch": { tmpfs: "64M" } },
+    secrets: { API_KEY: { value: "secret", hosts: ["api.example.com"] } },
+    signal: AbortSignal.timeout(60_000)
+  })
   await scoped.kill()
 }
 
