@@ -18,10 +18,7 @@ import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 import * as Status from "./status.ts"
 
-const file = Argument.String("file").pipe(
-  Argument.withMetavar("FILE"),
-  Argument.withDescription("A module that exports definitions: JavaScript, or TypeScript as it is")
-)
+const file = Flags.file("A module that exports definitions: JavaScript, or TypeScript as it is")
 
 const names = Argument.String("name").pipe(
   Argument.withMetavar("NAME"),

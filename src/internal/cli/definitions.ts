@@ -4,7 +4,6 @@
 import type { Environment } from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import * as Path from "node:path"
 import { pathToFileURL } from "node:url"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
 import type { Microsandbox } from "../../Microsandbox.ts"
@@ -71,7 +70,7 @@ export const load = Effect.fnUntraced(function* (
 
 const importModule = (method: string, file: string): Effect.Effect<object, LightboxError> =>
   Effect.tryPromise({
-    try: (): Promise<object> => import(pathToFileURL(Path.resolve(file)).href),
+    try: (): Promise<object> => import(pathToFileURL(file).href),
     catch: (cause) =>
       new LightboxError({
         method,

@@ -1,9 +1,11 @@
 /**
  * Flags that several commands have, and the forms that their values take.
  */
+import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Path from "node:path"
 import * as Mount from "../../Mount.ts"
 import type * as SandboxConfig from "../../SandboxConfig.ts"
 import { DurationInput } from "../schemas.ts"
@@ -11,6 +13,16 @@ import { DurationInput } from "../schemas.ts"
 /** A flag that is there or not, and has no opposite. */
 export const toggle = (name: string, description: string): Flag.Flag<boolean> =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withoutNegation, Flag.withDefault(false))
+
+/** A file of this machine, by its absolute path. */
+export const file = (description: string): Argument.Argument<string> =>
+  Argument.File("file", { mustExist: false }).pipe(Argument.withMetavar("FILE"), Argument.withDescription(description))
+
+/** A path as a person would type it. */
+export const typed = (path: string): string => {
+  const relative = Path.relative("", path)
+  return relative.startsWith("..") ? path : relative
+}
 
 const decodeDuration = Schema.decodeUnknownOption(DurationInput)
 

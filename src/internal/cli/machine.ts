@@ -138,10 +138,8 @@ export const definition = Snapshot.make(${JSON.stringify(name)}, ${JSON.stringif
 export const init = Command.make(
   "init",
   {
-    file: Argument.String("file").pipe(
-      Argument.withMetavar("FILE"),
-      Argument.withDescription("Where to write it (default: lightbox.ts)"),
-      Argument.withDefault("lightbox.ts")
+    file: Flags.file("Where to write it (default: lightbox.ts)").pipe(
+      Argument.withDefault(Path.resolve("lightbox.ts"))
     ),
     name: Flag.String("name").pipe(
       Flag.withMetavar("NAME"),
@@ -158,18 +156,18 @@ export const init = Command.make(
       .pipe(
         Effect.mapError(({ message, reason }) =>
           reason._tag === "AlreadyExists"
-            ? invalid("init", "FILE", `${file} is there; --overwrite replaces it`)
+            ? invalid("init", "FILE", `${Flags.typed(file)} is there; --overwrite replaces it`)
             : invalid("init", "FILE", message)
         )
       )
     yield* say(
       Shapes.File,
-      { path: Path.resolve(file) },
+      { path: file },
       {
         full: [
-          `${file} is written. Now:`,
-          `  lightbox plan ${file}`,
-          `  lightbox build ${file}`,
+          `${Flags.typed(file)} is written. Now:`,
+          `  lightbox plan ${Flags.typed(file)}`,
+          `  lightbox build ${Flags.typed(file)}`,
           `  lightbox run ${name} -- sh /srv/hello.sh world`
         ].join("\n"),
         brief: ""

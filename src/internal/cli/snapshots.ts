@@ -7,7 +7,6 @@ import * as Flag from "effect/cli/Flag"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Path from "node:path"
 import * as Snapshot from "../../Snapshot.ts"
 import { bytes, driver, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
@@ -15,8 +14,6 @@ import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 
 const name = Argument.String("name").pipe(Argument.withMetavar("NAME"), Argument.withDescription("A snapshot"))
-
-const file = Argument.String("file").pipe(Argument.withMetavar("FILE"))
 
 export const ls = Command.make(
   "ls",
@@ -142,7 +139,7 @@ export const save = Command.make(
   "save",
   {
     name,
-    file: file.pipe(Argument.withDescription("Where to write it")),
+    file: Flags.file("Where to write it"),
     current: Flags.toggle("current", "Only what the name leads to now, without earlier generations"),
     withImage: Flag.Boolean("image").pipe(
       Flag.withDescription("With the base image, so that it works without a network (default: yes)"),
@@ -155,7 +152,7 @@ export const save = Command.make(
   },
   Effect.fnUntraced(function* ({ compress, current, file, name, withImage }) {
     yield* Snapshot.save(name, file, { generations: current ? "current" : "all", withImage, compress })
-    yield* say(Shapes.File, { path: Path.resolve(file) }, { full: `${name} is saved in ${file}`, brief: "" })
+    yield* say(Shapes.File, { path: file }, { full: `${name} is saved in ${Flags.typed(file)}`, brief: "" })
   })
 ).pipe(
   Command.withDescription("Save a snapshot to a file, for another machine"),
@@ -165,7 +162,7 @@ export const save = Command.make(
 export const load = Command.make(
   "load",
   {
-    file: file.pipe(Argument.withDescription("What save has written")),
+    file: Flags.file("What save has written"),
     as: Flag.String("as").pipe(
       Flag.withMetavar("NAME"),
       Flag.withDescription("Default: the name that it was saved under"),
