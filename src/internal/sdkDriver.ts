@@ -48,7 +48,7 @@ type Driver = Microsandbox.Microsandbox["Service"]
 
 /** The SDK itself, at once, for those who want of it what a driver does not offer. */
 export const native = (home: string | undefined): Effect.Effect<SdkModule.SdkModule, LightboxError> =>
-  Effect.andThen(SdkModule.claimLocal(home), SdkModule.loadSync)
+  Effect.andThen(SdkModule.claimLocal(home), SdkModule.loadLocalSync)
 
 const LayerOptions = Schema.Struct({
   home: Schema.optional(HostPath),
@@ -69,7 +69,7 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Driver, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
   const home = yield* SdkModule.claimLocal(options.home)
-  const sdk = yield* SdkModule.load
+  const sdk = yield* SdkModule.loadLocal
   const context: DriverContext = {
     sdk,
     home,

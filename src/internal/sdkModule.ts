@@ -24,11 +24,17 @@ export const load: Effect.Effect<SdkModule, LightboxError> = Effect.tryPromise({
   catch: missing
 })
 
+/** The environment may name another backend. */
+const useLocal = (load: Effect.Effect<SdkModule, LightboxError>): Effect.Effect<SdkModule, LightboxError> =>
+  Effect.tap(load, (sdk) => Effect.sync(() => sdk.setDefaultBackend("local")))
+
+/** The same, for this machine. */
+export const loadLocal: Effect.Effect<SdkModule, LightboxError> = useLocal(load)
+
 /** The same, at once. */
-export const loadSync: Effect.Effect<SdkModule, LightboxError> = Effect.try({
-  try: (): SdkModule => Module.createRequire(import.meta.url)("microsandbox"),
-  catch: missing
-})
+export const loadLocalSync: Effect.Effect<SdkModule, LightboxError> = useLocal(
+  Effect.try({ try: (): SdkModule => Module.createRequire(import.meta.url)("microsandbox"), catch: missing })
+)
 
 type Claim =
   | { readonly _tag: "Local"; readonly home: string }

@@ -1,0 +1,35 @@
+import { assert, layer } from "@effect/vitest"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+
+const local = Layer.unwrap(
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    process.env["MSB_BACKEND"] = "cloud"
+    process.env["MSB_API_KEY"] = "msb_test_0123456789"
+    process.env["MSB_API_URL"] = "http://127.0.0.1:1"
+    return Microsandbox.layer({ home: yield* fs.makeTempDirectoryScoped({ prefix: "l" }) })
+  })
+)
+
+layer(local.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestServices: true })("this machine", (it) => {
+  it.effect("is what a driver for it uses, whatever the environment says", () =>
+    Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      assert.strictEqual(driver.backend, "local")
+      assert.deepStrictEqual(yield* driver.listSandboxes(), [])
+    })
+  )
+
+  it.effect("is the only backend of its process", () =>
+    Effect.gen(function* () {
+      const cloud = Microsandbox.layerCloud({ apiKey: Redacted.make("key") })
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(cloud)))
+      assert.strictEqual(error.reason._tag, "Unsupported")
+    })
+  )
+})
