@@ -213,7 +213,7 @@ const onFile = <A>(
     return Effect.mapError(attempt(evaluate), (error) => fileError(operation, path, error))
   })
 
-const kinds = { File: "File", Directory: "Directory", Symlink: "Symlink", Device: "Other" } as const
+const kinds = { File: "File", Directory: "Directory", Symlink: "Symlink", Device: "CharacterDevice" } as const
 
 const infoOf = (path: string, stat: Stat): Guest.FileInfo => ({
   path,

@@ -84,6 +84,15 @@ const rootEntries = (machine: MachineInfo): Entries => {
     stat: file(
       () => `cpu  0 0 0 0\nbtime ${Math.floor(machine.bootedAt / 1000)}\nprocesses ${machine.pids().length}\n`
     ),
+    sys: {
+      _tag: "Folder",
+      entries: fixed({
+        kernel: {
+          _tag: "Folder",
+          entries: fixed({ osrelease: file(() => `${kernelRelease}\n`), ostype: file(() => "Linux\n") })
+        }
+      })
+    },
     uptime: file(() => `${uptime()} ${uptime()}\n`),
     version: file(() => `Linux version ${kernelRelease}\n`)
   })

@@ -92,6 +92,15 @@ const infoOf = (row: Row, status: Microsandbox.SandboxStatus): Microsandbox.Sand
   createdAt: DateTime.makeUnsafe(row.createdAt)
 })
 
+/** Another process may remove it at any time. */
+const readQuietly = (path: string): string => {
+  try {
+    return Fs.readFileSync(path, "utf8")
+  } catch {
+    return ""
+  }
+}
+
 /** The folders of the sandboxes of a home. */
 class Rows {
   private readonly folder: string
@@ -120,9 +129,8 @@ class Rows {
   }
 
   get(name: string): Row | undefined {
-    const path = Path.join(this.at(name), "sandbox.json")
-    const row = Fs.existsSync(path) ? decodeRow(Fs.readFileSync(path, "utf8")) : undefined
-    return row?._tag === "Some" ? row.value : undefined
+    const row = decodeRow(readQuietly(Path.join(this.at(name), "sandbox.json")))
+    return row._tag === "Some" ? row.value : undefined
   }
 
   put(row: Row): void {
@@ -258,12 +266,14 @@ const machineOf = (held: Held, method: string): Effect.Effect<Machine, LightboxE
 /** All sandboxes of the home. */
 export const all = (world: World): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> =>
   Effect.map(
-    Effect.forEach(
-      world.rows.names().filter((name) => world.held.has(name) || world.rows.get(name) !== undefined),
-      (name) => Effect.map(lookUp(world, "Microsandbox.listSandboxes", name), ({ row, status }) => infoOf(row, status))
+    Effect.forEach(world.rows.names(), (name) =>
+      lookUp(world, "Microsandbox.listSandboxes", name).pipe(
+        Effect.map(({ row, status }) => [infoOf(row, status)]),
+        Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed([]))
+      )
     ),
     // As the runtime does, newest first.
-    (found) => found.toSorted((a, b) => idNumber(b.id) - idNumber(a.id))
+    (found) => found.flat().toSorted((a, b) => idNumber(b.id) - idNumber(a.id))
   )
 
 const idNumber = (id: string): number => Number(id.slice(id.indexOf(":") + 1))
@@ -450,6 +460,8 @@ const finish = (world: World, held: Held, status: "stopped" | "crashed", isFlush
     if (running === undefined) return Effect.void
     const { machine, scope } = running
     return Effect.gen(function* () {
+      // The agent ends its connections first: of a command that then ends by itself, nobody hears.
+      machine.lose(lossProblem)
       if (isFlushed) {
         machine.signalAll({ pid: 1, uid: 0, gid: 0, groups: [] }, signals.SIGTERM)
         for (let turn = 0; turn < goodbyes; turn++) yield* Effect.yieldNow
@@ -457,7 +469,6 @@ const finish = (world: World, held: Held, status: "stopped" | "crashed", isFlush
       } else disk.revert()
       held.running = undefined
       log.system(machine.now(), "--- sandbox stopped ---")
-      machine.lose(lossProblem)
       if (world.held.get(row.name) === held) {
         Fs.writeFileSync(world.rows.diskOf(row.name), disk.encode())
         change(world, held, { status })
