@@ -409,6 +409,31 @@ export const commands: Group<Bench.Shared> = (test) => {
     )
   })
 
+  test("more than 128 commands run at the same time", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const numbers = Array.from({ length: 150 }, (_, index) => `${index}\n`)
+    const outputs = yield* Effect.scoped(
+      Effect.gen(function* () {
+        // All of them run before the first is given what it waits for.
+        const processes = yield* Effect.forEach(numbers, () => sandbox.spawn("cat"), { concurrency: "unbounded" })
+        assert.strictEqual(new Set(processes.map(({ pid }) => pid)).size, numbers.length)
+        return yield* Effect.forEach(
+          processes,
+          (process, index) =>
+            Effect.andThen(
+              Stream.run(Stream.make(Bench.encode(numbers[index] ?? "")), process.stdin),
+              Bench.outcome(process)
+            ),
+          { concurrency: "unbounded" }
+        )
+      })
+    )
+    assert.deepStrictEqual(
+      outputs.map(({ stdout }) => stdout),
+      numbers
+    )
+  })
+
   // ---------------------------------------------------------------------------
   // Terminals
   // ---------------------------------------------------------------------------

@@ -10,8 +10,11 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Microsandbox from "../../src/Microsandbox.ts"
+import type { SandboxConfig } from "../../src/SandboxConfig.ts"
 import * as Bench from "./Bench.ts"
 import { commands } from "./commands.ts"
+import { files } from "./files.ts"
+import { sandboxes } from "./sandboxes.ts"
 
 /** What all cases can use. */
 type Tools = Bench.Bench | Microsandbox.Microsandbox | Scope.Scope
@@ -39,20 +42,37 @@ const cases =
       timeout
     )
 
-/** Declares all cases for a backend. */
+const groups = ["sandboxes", "commands", "files"] as const
+
+/** Declares the cases for a backend: all, or those of some groups. */
 export const contract = <E>(
   backend: string,
   options: {
     readonly layer: Layer.Layer<Bench.Bench | Microsandbox.Microsandbox, E>
     /** Milliseconds for one case. */
     readonly timeout: number
+    readonly groups?: ReadonlyArray<(typeof groups)[number]>
   }
 ): void => {
   const { timeout } = options
+  const wanted = new Set(options.groups ?? groups)
   layer(options.layer, { excludeTestServices: true, timeout })(`the contract, on ${backend}`, (it) => {
-    it.layer(
-      Bench.shared(() => ({ env: { FROM_CONFIG: "configured" }, scripts: { greet: "#!/bin/sh\necho hello $1\n" } })),
-      { timeout }
-    )("commands", (it) => commands(cases<Bench.Shared>(it, timeout)))
+    if (wanted.has("sandboxes")) sandboxes(cases<never>(it, timeout))
+    it.layer(Bench.shared(everyday), { timeout })("one sandbox", (it) => {
+      const test = cases<Bench.Shared>(it, timeout)
+      if (wanted.has("commands")) commands(test)
+      if (wanted.has("files")) files(test)
+    })
   })
 }
+
+/** What the sandbox has that most cases share. */
+const everyday = (files: string): SandboxConfig => ({
+  env: { FROM_CONFIG: "configured" },
+  scripts: { greet: "#!/bin/sh\necho hello $1\n" },
+  mounts: {
+    "/host": files,
+    "/readonly": { _tag: "Bind", hostPath: files, readonly: true },
+    "/small": { _tag: "Tmpfs", size: 1 }
+  }
+})

@@ -9,5 +9,6 @@ contract("microVMs", {
   layer: Bench.layer({ image: Support.image, files: Effect.map(Support.Home, ({ files }) => files) }).pipe(
     Layer.provide(Support.layer)
   ),
-  timeout: 240_000
+  timeout: 240_000,
+  groups: ["commands"]
 })

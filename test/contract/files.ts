@@ -1,0 +1,265 @@
+/**
+ * Files: how they are written, read, listed, linked, changed and refused.
+ */
+import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as Crypto from "node:crypto"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Bench from "./Bench.ts"
+import type { Group } from "./contract.ts"
+
+const mebibyte = 1024 * 1024
+
+const nameOf = ({ path }: { readonly path: string }): string => path.slice(path.lastIndexOf("/") + 1)
+
+export const files: Group<Bench.Shared> = (test) => {
+  // ---------------------------------------------------------------------------
+  // Content
+  // ---------------------------------------------------------------------------
+
+  test("files have what was written, nothing included", function* () {
+    const { sandbox } = yield* Bench.Shared
+    for (const size of [0, 1, 4 * mebibyte, 4 * mebibyte + 1]) {
+      const bytes = Crypto.randomBytes(size)
+      yield* sandbox.writeFile("/root/file", bytes)
+      assert.isTrue(bytes.equals(yield* sandbox.readFile("/root/file")))
+    }
+  })
+
+  test("a file is replaced, or goes on", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.writeFile("/root/replaced", "a longer text")
+    yield* sandbox.writeFile("/root/replaced", "short", { mode: 0o600 })
+    yield* sandbox.writeFile("/root/replaced", "er", { append: true })
+    assert.strictEqual(yield* sandbox.readFileString("/root/replaced"), "shorter")
+    assert.strictEqual((yield* sandbox.stat("/root/replaced")).mode, 0o600)
+  })
+
+  test("parts of a file", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.writeFile("/root/parts", "0123456789")
+    const part = (range: { readonly offset?: number; readonly length?: number }) =>
+      Stream.mkString(Stream.decodeText(sandbox.readStream("/root/parts", range)))
+    assert.strictEqual(yield* part({ offset: 7 }), "789")
+    assert.strictEqual(yield* part({ length: 3 }), "012")
+    assert.strictEqual(yield* part({ offset: 3, length: 4 }), "3456")
+    assert.strictEqual(yield* part({ offset: 8, length: 100 }), "89")
+    assert.strictEqual(yield* part({ offset: 100 }), "")
+    assert.strictEqual(yield* part({ length: 0 }), "")
+  })
+
+  test("an open file", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.writeFile("/root/open", "0123456789")
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const file = yield* sandbox.guest.open("/root/open", { read: true, write: true })
+        yield* file.write(Stream.make(Bench.encode("ab"), Bench.encode("cd")), 4)
+        assert.strictEqual(yield* Stream.mkString(Stream.decodeText(file.read())), "0123abcd89")
+        yield* file.setAttributes({ size: 6 })
+        assert.strictEqual((yield* file.info).size, 6)
+        // It stays open when its name is gone.
+        yield* sandbox.remove("/root/open")
+        assert.strictEqual(yield* Stream.mkString(Stream.decodeText(file.read())), "0123ab")
+      })
+    )
+  })
+
+  test("what the kernel tells, in files of no size", function* () {
+    const { sandbox } = yield* Bench.Shared
+    assert.include(yield* sandbox.readFileString("/proc/1/cmdline"), "init")
+    assert.strictEqual((yield* sandbox.readFileString("/proc/sys/kernel/ostype")).trim(), "Linux")
+  })
+
+  // ---------------------------------------------------------------------------
+  // Names
+  // ---------------------------------------------------------------------------
+
+  test("unusual names", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const names = ["größe 文件 🚀", "with\nline", " ", "-rf", "*", "$HOME", "x".repeat(255)]
+    yield* sandbox.makeDirectory("/root/names")
+    for (const name of names) yield* sandbox.writeFile(`/root/names/${name}`, name)
+    assert.deepStrictEqual((yield* sandbox.list("/root/names")).map(nameOf).toSorted(), names.toSorted())
+    for (const name of names) assert.strictEqual(yield* sandbox.readFileString(`/root/names/${name}`), name)
+    yield* Bench.failsWithCode("ENAMETOOLONG", sandbox.writeFile(`/root/names/${"x".repeat(256)}`, ""))
+  })
+
+  test("a folder of a thousand files", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.shell("mkdir /root/many; cd /root/many; i=0; while [ $i -lt 1000 ]; do : > $i; i=$((i+1)); done")
+    const names = (yield* sandbox.list("/root/many")).map(nameOf)
+    assert.deepStrictEqual(
+      names.map(Number).toSorted((a, b) => a - b),
+      Array.from({ length: 1000 }, (_, index) => index)
+    )
+    yield* sandbox.remove("/root/many", { recursive: true })
+    assert.isFalse(yield* sandbox.exists("/root/many"))
+  })
+
+  // ---------------------------------------------------------------------------
+  // Kinds and attributes
+  // ---------------------------------------------------------------------------
+
+  test("kinds of files", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.shell("mkdir /root/kinds; cd /root/kinds; : > file; mkdir folder; ln -s file link")
+    const kinds = (yield* sandbox.list("/root/kinds")).map((info) => [nameOf(info), info.kind])
+    assert.deepStrictEqual(
+      kinds.toSorted(([a], [b]) => (a ?? "").localeCompare(b ?? "")),
+      [
+        ["file", "File"],
+        ["folder", "Directory"],
+        ["link", "Symlink"]
+      ]
+    )
+    assert.strictEqual((yield* sandbox.stat("/dev/null")).kind, "CharacterDevice")
+  })
+
+  test("attributes", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const { guest } = sandbox
+    yield* sandbox.writeFile("/root/attributes", "0123456789")
+    yield* guest.setAttributes("/root/attributes", {
+      mode: 0o4750,
+      uid: 1000,
+      gid: 7,
+      size: 4,
+      accessedAt: 1_000_000_000,
+      modifiedAt: 1_100_000_000
+    })
+    const { gid, mode, modifiedAt, size, uid } = yield* sandbox.stat("/root/attributes")
+    assert.deepStrictEqual(
+      { gid, mode, modifiedAt, size, uid },
+      {
+        gid: 7,
+        mode: 0o4750,
+        modifiedAt: 1_100_000_000,
+        size: 4,
+        uid: 1000
+      }
+    )
+    assert.strictEqual(yield* sandbox.readFileString("/root/attributes"), "0123")
+    yield* guest.setAttributes("/root/attributes", { size: 6 })
+    assert.strictEqual(yield* sandbox.readFileString("/root/attributes"), "0123\0\0")
+  })
+
+  test("links", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const { guest } = sandbox
+    yield* sandbox.makeDirectory("/root/links/folder")
+    yield* sandbox.writeFile("/root/links/folder/file", "through a link")
+    yield* guest.symlink("folder", "/root/links/relative")
+    yield* guest.symlink("/root/nowhere", "/root/links/dangling")
+    yield* guest.symlink("circle", "/root/links/circle")
+    assert.strictEqual(yield* guest.readLink("/root/links/relative"), "folder")
+    assert.strictEqual(yield* guest.realPath("/root/links/relative/../relative/file"), "/root/links/folder/file")
+    assert.strictEqual(yield* sandbox.readFileString("/root/links/relative/file"), "through a link")
+    assert.strictEqual((yield* sandbox.stat("/root/links/relative")).kind, "Directory")
+    assert.strictEqual((yield* guest.stat("/root/links/relative", { followSymlinks: false })).kind, "Symlink")
+    assert.isFalse(yield* sandbox.exists("/root/links/dangling"))
+    yield* Bench.failsWithCode("ELOOP", sandbox.readFile("/root/links/circle"))
+    yield* Bench.failsWithCode("EINVAL", guest.readLink("/root/links/folder"))
+    yield* Bench.failsWithCode("EEXIST", guest.symlink("x", "/root/links/circle"))
+    // The link goes, and what it leads to stays.
+    yield* sandbox.remove("/root/links/relative", { recursive: true })
+    assert.isTrue(yield* sandbox.exists("/root/links/folder/file"))
+  })
+
+  // ---------------------------------------------------------------------------
+  // Folders, moves, copies
+  // ---------------------------------------------------------------------------
+
+  test("folders are made with those above them, and more than once", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.makeDirectory("/root/a/b/c")
+    yield* sandbox.makeDirectory("/root/a/b/c")
+    assert.deepStrictEqual((yield* sandbox.list("/root/a/b")).map(nameOf), ["c"])
+    yield* Bench.failsWithCode("ENOTEMPTY", sandbox.remove("/root/a"))
+    yield* sandbox.remove("/root/a", { recursive: true })
+    yield* sandbox.remove("/root/a", { recursive: true })
+    assert.isFalse(yield* sandbox.exists("/root/a"))
+  })
+
+  test("a move replaces what is there", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.writeFile("/root/from", "moved")
+    yield* sandbox.writeFile("/root/to", "replaced")
+    yield* sandbox.rename("/root/from", "/root/to")
+    assert.strictEqual(yield* sandbox.readFileString("/root/to"), "moved")
+    assert.isFalse(yield* sandbox.exists("/root/from"))
+    yield* Bench.failsWithCode("ENOENT", sandbox.rename("/root/from", "/root/to"))
+    yield* Bench.failsWithCode("EXDEV", sandbox.rename("/root/to", "/run/to"))
+  })
+
+  test("a copy has the content and the permissions", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.writeFile("/root/original", "copied", { mode: 0o755 })
+    yield* sandbox.copyFile("/root/original", "/root/copy")
+    assert.strictEqual(yield* sandbox.readFileString("/root/copy"), "copied")
+    assert.strictEqual((yield* sandbox.stat("/root/copy")).mode, 0o755)
+    yield* Bench.failsWithCode("ENOENT", sandbox.copyFile("/root/none", "/root/copy"))
+  })
+
+  test("a folder of the host, in and out again", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const from = yield* Bench.hostFolder({ plain: "text", größe: "unicode", empty: "" })
+    Fs.mkdirSync(Path.join(from, "inner"))
+    Fs.writeFileSync(Path.join(from, "inner", "program"), "#!/bin/sh\n", { mode: 0o755 })
+    const to = yield* Bench.hostFolder()
+    yield* sandbox.copyIn(from, "/root/tree/in")
+    assert.strictEqual(yield* sandbox.readFileString("/root/tree/in/größe"), "unicode")
+    yield* sandbox.copyOut("/root/tree/in", to)
+    const entries = Fs.readdirSync(from, { recursive: true, encoding: "utf8" }).toSorted()
+    assert.deepStrictEqual(Fs.readdirSync(to, { recursive: true, encoding: "utf8" }).toSorted(), entries)
+    assert.strictEqual(Fs.statSync(Path.join(to, "inner", "program")).mode & 0o777, 0o755)
+    assert.strictEqual(Fs.readFileSync(Path.join(to, "plain"), "utf8"), "text")
+  })
+
+  // ---------------------------------------------------------------------------
+  // Refusals
+  // ---------------------------------------------------------------------------
+
+  test("what is not there, or is something else", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const { guest } = sandbox
+    yield* sandbox.writeFile("/root/plain", "text")
+    const missing = yield* Bench.failsWithCode("ENOENT", sandbox.readFile("/root/none"))
+    assert.strictEqual(missing.path, "/root/none")
+    yield* Bench.failsWithCode("ENOENT", sandbox.writeFile("/root/none/file", ""))
+    yield* Bench.failsWithCode("ENOENT", sandbox.stat("/root/none"))
+    yield* Bench.failsWithCode("ENOENT", sandbox.list("/root/none"))
+    yield* Bench.failsWithCode("ENOTDIR", sandbox.readFile("/root/plain/file"))
+    yield* Bench.failsWithCode("ENOTDIR", sandbox.list("/root/plain"))
+    yield* Bench.failsWithCode("EISDIR", sandbox.readFile("/root"))
+    yield* Bench.failsWithCode("EISDIR", sandbox.writeFile("/root", ""))
+    yield* Bench.failsWithCode("EISDIR", guest.removeFile("/root"))
+    yield* Bench.failsWithCode("ENOTDIR", guest.removeDirectory("/root/plain"))
+    yield* Bench.failsWithCode("EEXIST", Effect.scoped(guest.open("/root/plain", { write: true, createNew: true })))
+    assert.isFalse(yield* sandbox.exists("/root/none"))
+  })
+
+  test("a file system that is full", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* Bench.failsWithCode("ENOSPC", sandbox.writeFile("/small/file", new Uint8Array(3 * mebibyte)))
+    const shell = yield* sandbox.shell("head -c 3000000 /dev/zero > /small/other")
+    assert.notStrictEqual(shell.exitCode, 0)
+    assert.include(shell.stderr, "No space left on device")
+    yield* sandbox.shell("rm /small/*")
+    yield* sandbox.writeFile("/small/file", new Uint8Array(mebibyte / 2))
+  })
+
+  test("a folder of the host, to read and to write", function* () {
+    const { files } = yield* Bench.Bench
+    const { sandbox } = yield* Bench.Shared
+    Fs.writeFileSync(Path.join(files, "from-host"), "from the host")
+    assert.strictEqual(yield* sandbox.readFileString("/host/from-host"), "from the host")
+    yield* sandbox.writeFile("/host/from-guest", "from the guest")
+    assert.strictEqual(Fs.readFileSync(Path.join(files, "from-guest"), "utf8"), "from the guest")
+    assert.strictEqual(yield* sandbox.readFileString("/readonly/from-guest"), "from the guest")
+    yield* Bench.failsWithCode("EROFS", sandbox.writeFile("/readonly/file", ""))
+    yield* Bench.failsWithCode("EROFS", sandbox.remove("/readonly/from-guest"))
+  })
+}
