@@ -33,9 +33,7 @@ export const program = Effect.fnUntraced(function* (archive: Stream.Stream<Uint8
   const installed = yield* fs.glob("**/*", { root: prefix })
   yield* Console.log(`installed ${installed.join(", ")}`)
 
-  const [first = "", ...others] = yield* spawner.lines(ChildProcess.make`printenv PATH`)
-  const search = [path.join(prefix, "bin"), first, ...others].join(":")
-  const test = yield* ChildProcess.make("sh", ["test.sh"], { cwd: project, env: { PATH: search }, extendEnv: true })
+  const test = yield* ChildProcess.make("sh", ["test.sh"], { cwd: project, env: { PREFIX: prefix }, extendEnv: true })
   yield* test.stdout.pipe(
     Stream.decodeText,
     Stream.splitLines,

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Tests the slug that is installed, and writes what came of it to report.json
+# Tests the slug that is installed below $PREFIX, and writes what came of it to report.json
+PATH=$PREFIX/bin:$PATH
 passed=0
 failed=""
 
