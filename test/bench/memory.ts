@@ -26,7 +26,7 @@ export const peakOf = <A, E, R>(
     })
     const value = yield* Effect.raceFirst(
       effect,
-      Effect.andThen(Effect.repeat(look, Schedule.spaced("5 millis")), Effect.never)
+      Effect.andThen(Effect.repeat(look, Schedule.spaced("50 millis")), Effect.never)
     )
     yield* look
     return { value, peak: (most - before) / mebibyte }
