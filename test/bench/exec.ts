@@ -21,9 +21,9 @@ const megabytes = isEmulated ? 10 : 100
 
 /**
  * What output may take of our memory in MiB: what a command's buffer holds, and what was read and is not yet collected,
- * for which Node.js takes its time: some 100 MiB where there is that much.
+ * for which Node.js takes its time: 100 to 200 MiB where there is that much.
  */
-const memoryLimit = { some: 48, plenty: 192 }
+const memoryLimit = { some: 48, plenty: 256 }
 
 /** Reads output, and waits after each MiB of it. Gives the number of bytes. */
 const readSlowly = <E, R>(
