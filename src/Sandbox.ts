@@ -34,7 +34,7 @@ import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
 import type * as Guest from "./Guest.ts"
 import * as Execution from "./internal/execution.ts"
-import { CString, DurationInput, Name } from "./internal/schemas.ts"
+import { CString, DurationInput, ImageReference, Name } from "./internal/schemas.ts"
 import { generate, generatedPrefix, instanceLabel, ownerLabel } from "./internal/labels.ts"
 import { type ExecResult, type LetGo, make, type TypeId } from "./internal/sandboxHandle.ts"
 import { millis } from "./internal/time.ts"
@@ -386,11 +386,15 @@ export type LaunchOptions<E = never, R = never> = SourceOptions<E, R> &
   }
 
 const decodeConfig = decoder(SandboxConfig.SandboxConfig, "Sandbox.launch")
-const decodeSource = decoder(SandboxConfig.Source, "Sandbox.launch", "image")
+const decodeImage = decoder(ImageReference, "Sandbox.launch", "image")
 const decodeReleaseTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.launch", "releaseTimeout")
 const decodeOverwrite = decoder(Schema.UndefinedOr(Schema.Boolean), "Sandbox.launch", "overwrite")
 const decodeSnapshotName = decoder(CString, "Sandbox.launch", "snapshot")
-const decodeName = decoder(Name, "Sandbox.connect", "name")
+const decodeNameFor = {
+  connect: decoder(Name, "Sandbox.connect", "name"),
+  start: decoder(Name, "Sandbox.start", "name"),
+  remove: decoder(Name, "Sandbox.remove", "name")
+}
 const decodeRestartName = decoder(Name, "Sandbox.restart", "name")
 const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.restart", "timeout")
 
@@ -444,7 +448,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   const onConflict = (yield* decodeOverwrite(overwrite)) === true ? "replace" : "fail"
   const source = yield* image === undefined
     ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
-    : decodeSource({ _tag: "Image", reference: image })
+    : Effect.map(decodeImage(image), (reference) => ({ _tag: "Image", reference }) as const)
   const name = config.name ?? (yield* generateName)
 
   const instance = yield* generate
@@ -591,7 +595,7 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
   name: string
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
-  const info = yield* driver.getSandbox(yield* decodeName(name))
+  const info = yield* driver.getSandbox(yield* decodeNameFor.connect(name))
   if (info.status !== "running") {
     return yield* new LightboxError({
       method: "Sandbox.connect",
@@ -624,7 +628,7 @@ export const start = Effect.fn("Sandbox.start")(function* (
   options?: { readonly detached?: boolean | undefined }
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
-  const info = yield* driver.getSandbox(yield* decodeName(name))
+  const info = yield* driver.getSandbox(yield* decodeNameFor.start(name))
   const state = { isOwned: options?.detached !== true }
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => (state.isOwned ? driver.stopSandbox(info) : Effect.void)).pipe(
@@ -688,9 +692,9 @@ export const remove = Effect.fn("Sandbox.remove")(function* (
   options?: { readonly force?: boolean | undefined }
 ): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
   const driver = yield* Microsandbox.Microsandbox
-  yield* Effect.flatMap(driver.getSandbox(yield* decodeName(name)), (info) => driver.removeSandbox(info, options)).pipe(
-    Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
-  )
+  yield* Effect.flatMap(driver.getSandbox(yield* decodeNameFor.remove(name)), (info) =>
+    driver.removeSandbox(info, options)
+  ).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
 })
 
 /**
