@@ -25,8 +25,6 @@ export type Driver = Omit<
 interface Sweep {
   readonly driver: Driver
   readonly dryRun: boolean
-  /** Names of sandboxes that somebody who lives is about to make, or has made. */
-  readonly wanted: ReadonlySet<string>
   /** What was detached, by instance. */
   readonly released: Effect.Success<ReturnType<typeof Owner.listReleased>>
   readonly say: (verdict: Verdict) => void
@@ -46,8 +44,9 @@ const removing = (
       return Effect.succeed(true)
     }
     return Effect.match(remove, {
-      onSuccess: () => {
-        say({ resource, name, verdict: "removed", reason })
+      onSuccess: (isRemoved) => {
+        // It may have been gone by then.
+        if (isRemoved !== false) say({ resource, name, verdict: "removed", reason })
         return true
       },
       onFailure: (error) => {
@@ -62,7 +61,7 @@ const gone = ({ pid }: Owner.Found): string =>
 
 /** Removes what one note is about, if it is still the same. */
 const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.Effect<boolean, LightboxError> => {
-  const { driver, say, wanted } = sweep
+  const { driver, say } = sweep
   const reason = gone(owner)
   const keep = (resource: Verdict["resource"], why: string) =>
     Effect.sync(() => {
@@ -80,13 +79,11 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
               : removing(sweep, "sandbox", note.name, reason, driver.removeSandbox(sandbox, { force: true }))
         ),
         Effect.catchReason("LightboxError", "NotFound", () =>
-          wanted.has(note.name)
-            ? keep("ghost", "another process is creating a sandbox of the name")
-            : Effect.flatMap(driver.listGhosts, (ghosts) =>
-                ghosts.includes(note.name)
-                  ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
-                  : Effect.succeed(true)
-              )
+          Effect.flatMap(deserted(driver), (ghosts) =>
+            ghosts.includes(note.name)
+              ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
+              : Effect.succeed(true)
+          )
         )
       )
     case "capture":
@@ -111,6 +108,16 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
       return Effect.succeed(true)
   }
 }
+
+/** Ghosts that are not what somebody who lives is creating: what is created is noted before it is there. */
+const deserted = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+  const ghosts = yield* driver.listGhosts
+  if (ghosts.length === 0) return ghosts
+  const wanted = (yield* Owner.list(driver.home)).flatMap(({ notes, state }) =>
+    state === "dead" ? [] : notes.flatMap(({ kind, name }) => (kind === "sandbox" ? [name] : []))
+  )
+  return ghosts.filter((name) => !wanted.includes(name))
+})
 
 /** Removes a snapshot that nobody has given a name. */
 const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effect<boolean, LightboxError> =>
@@ -190,7 +197,7 @@ const settleSandboxes = Effect.fnUntraced(function* (
   sweep: Sweep,
   known: ReadonlyMap<string, Owner.Found>
 ): Effect.fn.Return<void, LightboxError> {
-  const { driver, say, wanted } = sweep
+  const { driver, say } = sweep
   const now = yield* Clock.currentTimeMillis
   const present = new Set<string | undefined>()
   for (const sandbox of yield* driver.listSandboxes()) {
@@ -208,17 +215,19 @@ const settleSandboxes = Effect.fnUntraced(function* (
     } else if (id === undefined) keep("something else made it")
     else {
       const owner = known.get(id) ?? (yield* Owner.find(driver.home, id))
-      if (owner.state === "dead") yield* remove(gone(owner))
-      else
+      if (owner.state !== "dead") {
         keep(owner.state === "alive" ? `its process, ${owner.pid}, lives` : "its process may live on another machine")
+      } else if (instance !== undefined && (yield* Owner.listReleased(driver.home)).has(instance)) {
+        // By a process that has begun and ended since the sweep began.
+        keep("it was detached")
+      } else yield* remove(gone(owner))
     }
     present.add(instance)
   }
   for (const token of sweep.released.keys()) {
     if (!present.has(token) && !sweep.dryRun) yield* Owner.removeReleased(driver.home, token)
   }
-  for (const name of yield* driver.listGhosts) {
-    if (wanted.has(name)) continue
+  for (const name of yield* deserted(driver)) {
     if (!name.startsWith(generatedPrefix)) {
       say({ resource: "ghost", name, verdict: "kept", reason: "something else may have made it" })
     } else yield* removing(sweep, "ghost", name, "its creation failed", driver.removeGhost(name))
@@ -237,11 +246,6 @@ export const sweep = Effect.fnUntraced(function* (
     const sweep: Sweep = {
       driver,
       dryRun: options.dryRun,
-      wanted: new Set(
-        owners.flatMap(({ notes, state }) =>
-          state === "dead" ? [] : notes.flatMap(({ kind, name }) => (kind === "sandbox" ? [name] : []))
-        )
-      ),
       released: yield* Owner.listReleased(driver.home),
       say: (verdict) => {
         // A sandbox is met twice: with its owner's notes, and among all.
