@@ -4,7 +4,7 @@ import { buildSnapshot, shell } from "effect-lightbox/promise"
 
 const cfg = codingAgentsPreset({
   name: "agents-xl",
-  resources: { cpus: 2, memory: "2G" },
+  resources: { memory: "2G" },
   labels: { tier: "premium" }
 })
 cfg.setup.push(shell("bun install -g prettier", "prettier"))

@@ -6,7 +6,7 @@ import { codingAgentsPreset } from "effect-lightbox/presets"
 
 const preset = codingAgentsPreset({
   name: "agents-xl",
-  resources: { cpus: 2, memory: "2G" },
+  resources: { memory: "2G" },
   labels: { tier: "premium" }
 })
 

@@ -1,14 +1,14 @@
-/** Bakes a snapshot with Python packages, and runs code in a sandbox booted from it. */
+/** Bakes data into a snapshot, and runs Python in a sandbox booted from it. */
 import { buildSnapshot, runInSandbox } from "effect-lightbox/promise"
 
 await buildSnapshot({
   name: "py-data",
   image: "debian:12",
-  resources: { cpus: 2, memory: "1G" },
-  setup: ["apt-get update && apt-get install -y python3-yaml"]
+  resources: { memory: "1G" },
+  setup: ["mkdir /data && seq 100 > /data/numbers"]
 })
 
 const out = await runInSandbox({ snapshot: "py-data", name: "analysis-1" }, (sb) =>
-  sb.exec("python3", ["-c", "import yaml; print(yaml.safe_load('answer: 42'))"])
+  sb.exec("python3", ["-c", "print(sum(map(int, open('/data/numbers'))))"])
 )
 console.log(out.stdout())

@@ -1,16 +1,16 @@
-/** Bakes a snapshot with Python packages, and runs code in a sandbox booted from it. */
+/** Bakes data into a snapshot, and runs Python in a sandbox booted from it. */
 import { Console, Effect } from "effect"
 import { Lightbox, Microsandbox, Sandbox, Snapshot } from "effect-lightbox"
 
 const pyData = Snapshot.define({
   name: "py-data",
   image: "debian:12",
-  resources: { cpus: 2, memory: "1G" },
-  setup: ["apt-get update && apt-get install -y python3-yaml"]
+  resources: { memory: "1G" },
+  setup: ["mkdir /data && seq 100 > /data/numbers"]
 })
 
 Sandbox.run({ snapshot: Snapshot.build(pyData), name: "analysis-1" }, (sandbox) =>
-  sandbox.exec("python3", ["-c", "import yaml; print(yaml.safe_load('answer: 42'))"])
+  sandbox.exec("python3", ["-c", "print(sum(map(int, open('/data/numbers'))))"])
 ).pipe(
   Effect.flatMap((out) => Console.log(out.stdout)),
   Effect.provide(Microsandbox.layer()),

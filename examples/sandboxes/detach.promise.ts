@@ -4,7 +4,7 @@ import { launchSandbox } from "effect-lightbox/promise"
 const sb = await launchSandbox({
   snapshot: "lightbox",
   name: "agent-1",
-  resources: { cpus: 2, memory: "1G" }
+  resources: { memory: "1G" }
 })
 
 const out = await sb.exec("copilot", ["--version"])

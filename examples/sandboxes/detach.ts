@@ -6,7 +6,7 @@ Effect.gen(function* () {
   const sandbox = yield* Sandbox.launch({
     snapshot: "lightbox",
     name: "agent-1",
-    resources: { cpus: 2, memory: "1G" },
+    resources: { memory: "1G" },
     overwrite: true
   })
 
