@@ -86,10 +86,13 @@ const define = (actions: ReadonlyArray<typeof Action.Type>, isPlain: boolean): S
           `${index}`,
           (sandbox) =>
             Effect.suspend(() =>
-              sandbox.shell(`echo "${index} of $WHO" >> /var/notes; ${noting(`rm ${action.path}`)}; [ $ATTEMPT = 2 ]`, {
-                check: true,
-                env: { ATTEMPT: `${++attempts}` }
-              })
+              sandbox.shell(
+                `echo "${index} of $WHO" >> /var/notes; ${noting(`rm ${action.path}`)}; [ $ATTEMPT -ge 2 ]`,
+                {
+                  check: true,
+                  env: { ATTEMPT: `${++attempts}` }
+                }
+              )
             ),
           { retry: Schedule.recurs(1) }
         )
