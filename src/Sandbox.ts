@@ -393,9 +393,9 @@ const decodeSnapshotName = decoder(CString, "Sandbox.launch", "snapshot")
 const decodeNameFor = {
   connect: decoder(Name, "Sandbox.connect", "name"),
   start: decoder(Name, "Sandbox.start", "name"),
+  restart: decoder(Name, "Sandbox.restart", "name"),
   remove: decoder(Name, "Sandbox.remove", "name")
 }
-const decodeRestartName = decoder(Name, "Sandbox.restart", "name")
 const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.restart", "timeout")
 
 /**
@@ -629,7 +629,8 @@ export const start = Effect.fn("Sandbox.start")(function* (
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
   const info = yield* driver.getSandbox(yield* decodeNameFor.start(name))
-  const state = { isOwned: options?.detached !== true }
+  // One that runs is somebody else's: it is not for this scope to stop.
+  const state = { isOwned: false }
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => (state.isOwned ? driver.stopSandbox(info) : Effect.void)).pipe(
       Effect.catchReasons("LightboxError", { NotFound: () => Effect.void, Replaced: () => Effect.void }),
@@ -638,7 +639,17 @@ export const start = Effect.fn("Sandbox.start")(function* (
     )
   )
   const room = yield* driver.admission.admit("Sandbox.start", info.memory)
-  const started = yield* driver.admission.boot(driver.startSandbox(info, options))
+  const starting = Effect.suspend(() => {
+    state.isOwned = options?.detached !== true
+    return driver.startSandbox(info, options)
+  })
+  const started = yield* driver.admission.boot(starting).pipe(
+    Effect.tapError(({ reason }) =>
+      Effect.sync(() => {
+        if (reason._tag === "StillRunning") state.isOwned = false
+      })
+    )
+  )
   return make(driver, started, yield* driver.connect(started), () =>
     Effect.andThen(driver.detachSandbox(started), disown(state, room))
   )
@@ -665,7 +676,7 @@ export const restart = Effect.fn("Sandbox.restart")(function* (
   options?: { readonly detached?: boolean | undefined; readonly timeout?: Duration.Input | undefined }
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
-  const info = yield* driver.getSandbox(yield* decodeRestartName(name))
+  const info = yield* driver.getSandbox(yield* decodeNameFor.restart(name))
   const timeout = yield* decodeRestartTimeout(options?.timeout)
   if (info.status === "running") yield* driver.stopSandbox(info, { timeout })
   return yield* start(name, options)

@@ -168,6 +168,8 @@ export const sandboxes: Group = (test) => {
     assert.deepInclude(exists, { resource: "sandbox", name })
     yield* Bench.failsWith("StillRunning", driver.removeSandbox(info))
     yield* Bench.failsWith("StillRunning", driver.startSandbox(info))
+    yield* Bench.failsWith("StillRunning", Effect.scoped(Sandbox.start(name)))
+    assert.strictEqual(yield* statusOf(name), "running")
     yield* Bench.failsWith("StillRunning", driver.captureSnapshot({ sandbox: name, name: "too-early" }))
     yield* Bench.failsWith("Replaced", driver.stopSandbox({ name, id: "another" }))
     const metrics = yield* Bench.eventually(Effect.option(driver.readMetrics(info)), (found) => found._tag === "Some")

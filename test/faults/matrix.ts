@@ -8,7 +8,6 @@
  */
 import { afterAll, assert, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -249,7 +248,8 @@ const crashed = (line: string): string => line.replace(/, running$/, ", crashed"
 
 /** Declares one test for each operation, which goes through all its cases. */
 export const matrix = (module: string, operations: ReadonlyArray<Operation>): void => {
-  const total = { calls: 0, cases: 0, swept: 0 }
+  const total = { calls: 0, cases: 0 }
+  const swept: Array<string> = []
 
   it.effect.each(operations)(
     "$name",
@@ -259,15 +259,12 @@ export const matrix = (module: string, operations: ReadonlyArray<Operation>): vo
         const cases = casesOf(calls)
         assert.isAbove(cases.length, 0)
         const problems: Array<string> = []
-        const swept: Array<string> = []
         for (const one of cases) {
           const found = yield* examine(operation, one, allowed)
           const name = `${one.at} #${one.nth} ${one.variant.name}`
           problems.push(...found.problems.map((problem) => `${name}: ${problem}`))
-          if (found.swept.length > 0) swept.push(`${name}: ${found.swept.join(", ")}`)
+          if (found.swept.length > 0) swept.push(`${operation.name}: ${name}: ${found.swept.join(", ")}`)
         }
-        yield* Effect.forEach(swept, (line) => Console.log(`left to the next owner's sweep: ${line}`))
-        total.swept += swept.length
         total.calls += calls.length
         total.cases += cases.length
         assert.deepStrictEqual(problems, [])
@@ -276,9 +273,13 @@ export const matrix = (module: string, operations: ReadonlyArray<Operation>): vo
   )
 
   afterAll(() => {
-    const { calls, cases, swept } = total
+    const { calls, cases } = total
     console.log(
-      `faults of ${module}: ${operations.length} operations, ${calls} calls, ${cases} cases, ${swept} of which left something to the next owner's sweep`
+      [
+        `faults of ${module}: ${operations.length} operations, ${calls} calls, ${cases} cases`,
+        `${swept.length} left something to the first sweep of the next owner:`,
+        ...swept
+      ].join("\n  ")
     )
   })
 }

@@ -47,6 +47,7 @@ matrix("Sandbox", [
   { name: "run", run: Sandbox.run({ image }, (sandbox) => sandbox.exec("true", [], { check: true })) },
   { name: "connect", given: there, run: Sandbox.connect("box") },
   { name: "start", given: stopped, run: Sandbox.start("box") },
+  { name: "restart", given: there, run: Sandbox.restart("box") },
   { name: "remove", given: stopped, run: Sandbox.remove("box") },
   { name: "remove by force", given: there, run: Sandbox.remove("box", { force: true }) },
   { name: "list", given: there, run: Sandbox.list() },
