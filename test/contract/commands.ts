@@ -213,6 +213,15 @@ export const commands: Group<Bench.Shared> = (test) => {
     yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.includes("yes"))
   })
 
+  test("a failure says all that is known of it", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const script = "echo out; echo err >&2; exit 3"
+    const reason = yield* Bench.failsWith("CommandFailed", sandbox.exec("sh", ["-c", script], { check: true }))
+    assert.deepInclude(reason, { argv: ["sh", "-c", script], exitCode: 3, stdout: "out\n", stderr: "err\n" })
+    const killed = yield* Bench.failsWith("CommandFailed", sandbox.shell("kill -KILL $$", { check: true }))
+    assert.strictEqual(killed.exitCode, -1)
+  })
+
   test("tells what happens while it runs", function* () {
     const { sandbox } = yield* Bench.Shared
     const events = yield* Stream.runCollect(sandbox.shellStream("echo one; exit 2"))
