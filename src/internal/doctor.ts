@@ -111,6 +111,9 @@ const disk = async (home: string, isThere: boolean): Promise<ReadonlyArray<Findi
   } catch {
     return [problem("home", `${folder} can not be written to`, "choose another home, or make it yours with chown")]
   }
+  if (!(await Fs.stat(folder)).isDirectory()) {
+    return [problem("home", `${folder} is no folder`, "choose another home, or move what is there")]
+  }
   const { bavail, bsize } = await Fs.statfs(folder)
   const free = Math.floor((bavail * bsize) / mebibyte)
   const probe = Path.join(folder, `.lightbox-${Crypto.randomBytes(6).toString("hex")}`)

@@ -1,0 +1,101 @@
+/** What the doctor finds on machines that are not well. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as Lightbox from "../../src/Lightbox.ts"
+
+const temporary = Effect.acquireRelease(
+  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "d"))),
+  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+)
+
+const findings = (home: string) =>
+  Effect.map(Lightbox.doctor({ home }), (diagnosis) => ({
+    ...diagnosis,
+    of: (topic: Lightbox.Finding["topic"]) => diagnosis.findings.find((finding) => finding.topic === topic)
+  }))
+
+describe("the doctor", () => {
+  it.effect("looks at a home that is not there without making it, and at everything else", () =>
+    Effect.gen(function* () {
+      const home = Path.join(yield* temporary, "not", "there")
+      const { findings: all, isHealthy, of } = yield* findings(home)
+      assert.isFalse(Fs.existsSync(Path.dirname(home)))
+      for (const topic of [
+        "node",
+        "platform",
+        "virtualization",
+        "home",
+        "disk",
+        "copies",
+        "memory",
+        "runtime"
+      ] as const) {
+        assert.isDefined(of(topic), topic)
+      }
+      assert.strictEqual(of("node")?.status, "ok")
+      assert.deepInclude(of("home"), { status: "ok", found: `${home}, which will be made` })
+      assert.strictEqual(
+        isHealthy,
+        all.every(({ status }) => status !== "problem")
+      )
+      // Whatever is wrong, it says what to do.
+      for (const { remedy, status, topic } of all) {
+        if (status !== "ok") assert.isNotEmpty(remedy, topic)
+      }
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("says that a home is a file", () =>
+    Effect.gen(function* () {
+      const home = Path.join(yield* temporary, "file")
+      Fs.writeFileSync(home, "")
+      const { isHealthy, of } = yield* findings(home)
+      assert.isFalse(isHealthy)
+      assert.deepInclude(of("home"), { status: "problem" })
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("leaves nothing where it looked", () =>
+    Effect.gen(function* () {
+      const home = yield* temporary
+      const before = Fs.readdirSync(Path.dirname(home)).filter((name) => name.startsWith(".lightbox-"))
+      yield* findings(Path.join(home, "inside"))
+      assert.deepStrictEqual(Fs.readdirSync(home), [])
+      assert.deepStrictEqual(
+        Fs.readdirSync(Path.dirname(home)).filter((name) => name.startsWith(".lightbox-")),
+        before
+      )
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("refuses a home that no socket fits into", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Lightbox.doctor({ home: `/tmp/${"x".repeat(200)}` }))
+      assert.deepInclude(error.reason, { _tag: "InvalidConfig", field: "home" })
+    })
+  )
+
+  it("writes its findings one in a line, with what to do below", () => {
+    const text = Lightbox.formatDiagnosis({
+      isHealthy: false,
+      findings: [
+        { topic: "node", status: "ok", found: "Node.js 24", remedy: undefined },
+        { topic: "disk", status: "warning", found: "1 MiB is free", remedy: "make room" },
+        { topic: "home", status: "problem", found: "it is a file", remedy: "take another" }
+      ]
+    })
+    assert.strictEqual(
+      text,
+      [
+        "ok       node            Node.js 24",
+        "warning  disk            1 MiB is free",
+        "                   make room",
+        "PROBLEM  home            it is a file",
+        "                   take another"
+      ].join("\n")
+    )
+  })
+})
