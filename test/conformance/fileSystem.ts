@@ -135,7 +135,7 @@ const wholeFiles: ReadonlyArray<Behaviour> = [
   same(
     "many files that are read at the same time come each with its own content or failure",
     [
-      ...Array.from({ length: 60 }, (_, index) => `content ${index}`),
+      ...Array.from({ length: 30 }, (_, index) => `content ${index}`),
       "",
       "content 7",
       "NotFound",
@@ -144,7 +144,7 @@ const wholeFiles: ReadonlyArray<Behaviour> = [
     ],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
-        const names = Array.from({ length: 60 }, (_, index) => `${folder}/file ${index}`)
+        const names = Array.from({ length: 30 }, (_, index) => `${folder}/file ${index}`)
         yield* Effect.forEach(names, (name, index) => fs.writeFileString(name, `content ${index}`), {
           concurrency: "unbounded"
         })
