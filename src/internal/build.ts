@@ -676,7 +676,8 @@ const makeBuilders = <E, R>(
         () => Effect.scoped(Effect.andThen(store.lock(captureLock(name)), capture)),
         () => driver.owner.forget(note)
       )
-      if (key !== plainKey) yield* store.writeAlias(plainKey, key)
+      // What an alias led to was not there any more, or this would not have been made.
+      yield* key === plainKey ? store.removeAlias(plainKey) : store.writeAlias(plainKey, key)
       yield* store.removeTombstone(key)
       yield* store.touch(plainKey)
       captureMillis = (yield* Clock.currentTimeMillis) - start
