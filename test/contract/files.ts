@@ -131,18 +131,20 @@ export const files: Group<Bench.Shared> = (test) => {
       modifiedAt: 1_100_000_000
     })
     const { gid, mode, modifiedAt, size, uid } = yield* sandbox.stat("/root/attributes")
+    // Whoever is given a program is not given what it may do.
     assert.deepStrictEqual(
       { gid, mode, modifiedAt, size, uid },
       {
         gid: 7,
-        mode: 0o4750,
+        mode: 0o750,
         modifiedAt: 1_100_000_000,
         size: 4,
         uid: 1000
       }
     )
     assert.strictEqual(yield* sandbox.readFileString("/root/attributes"), "0123")
-    yield* guest.setAttributes("/root/attributes", { size: 6 })
+    yield* guest.setAttributes("/root/attributes", { mode: 0o4755, size: 6 })
+    assert.strictEqual((yield* sandbox.stat("/root/attributes")).mode, 0o4755)
     assert.strictEqual(yield* sandbox.readFileString("/root/attributes"), "0123\0\0")
   })
 

@@ -516,9 +516,13 @@ class TreeNode extends Vnode {
 
   override setAttributes(attributes: Attributes): void {
     const inode = this.volume.own(this.id)
+    const { gid = inode.gid, uid = inode.uid } = attributes
+    // Whoever is given a program is not given what it may do.
+    const isGiven = attributes.uid !== undefined || attributes.gid !== undefined
+    if (isGiven && inode._tag === "File") inode.mode &= (inode.mode & 0o010) === 0 ? ~0o4000 : ~0o6000
+    inode.uid = uid
+    inode.gid = gid
     if (attributes.mode !== undefined) inode.mode = attributes.mode & 0o7777
-    if (attributes.uid !== undefined) inode.uid = attributes.uid
-    if (attributes.gid !== undefined) inode.gid = attributes.gid
     if (attributes.modifiedAt !== undefined) inode.modifiedAt = attributes.modifiedAt
     if (attributes.accessedAt !== undefined) inode.accessedAt = attributes.accessedAt
   }

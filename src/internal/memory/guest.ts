@@ -366,8 +366,9 @@ const open = (
           { path, attributes },
           onFile(channel, "setAttributes", path, () => {
             if (attributes.size !== undefined) file.truncate(attributes.size)
+            // In this order, as the agent does.
+            file.setAttributes({ mode: attributes.mode })
             file.setAttributes({
-              mode: attributes.mode,
               uid: attributes.uid,
               gid: attributes.gid,
               accessedAt: seconds(attributes.accessedAt),
