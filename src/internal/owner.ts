@@ -127,7 +127,9 @@ export const make = Effect.fnUntraced(function* (home: string): Effect.fn.Return
   const id = Crypto.randomBytes(6).toString("hex")
   const folder = folderOf(home, id)
   const lease = yield* Effect.scope.pipe(
-    Effect.flatMap((scope) => Effect.cached(Scope.provide(takeLease(home, id), scope)))
+    Effect.flatMap((scope) => Effect.cached(Scope.provide(takeLease(home, id), scope))),
+    // An interruption of who asks first must not make it be taken twice.
+    Effect.map(Effect.uninterruptible)
   )
   const staged = () => Path.join(folder, `staged.${Crypto.randomBytes(6).toString("hex")}`)
   const forget = (note: Note) =>

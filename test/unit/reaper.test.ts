@@ -3,6 +3,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as ChildProcess from "effect/process/ChildProcess"
@@ -107,6 +108,21 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
       yield* Scope.close(scope, Exit.void)
       assert.deepStrictEqual(yield* Owner.list(home), [])
       assert.deepStrictEqual(yield* fs.readDirectory(`${home}/lightbox/owners`), [])
+    })
+  )
+
+  it.effect("takes its lease once, also when who asks first is interrupted", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      for (let turns = 0; turns < 12; turns++) {
+        const owner = yield* Owner.make(home)
+        const first = yield* Effect.forkChild(owner.id, { startImmediately: true })
+        for (let turn = 0; turn < turns; turn++) {
+          yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+        }
+        yield* Fiber.interrupt(first)
+        assert.strictEqual(yield* stateOf(home, yield* owner.id), "alive")
+      }
     })
   )
 
