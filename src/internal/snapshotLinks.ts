@@ -39,9 +39,9 @@ export const snapshotLinks = (options: {
       for (const entry of yield* entries("Microsandbox.listSnapshotLinks")) {
         if (!entry.isSymbolicLink() || entry.name.startsWith(".")) continue
         const target = yield* hostFile("Microsandbox.listSnapshotLinks", at(entry.name), () =>
-          Fs.readlink(at(entry.name))
+          Fs.readlink(at(entry.name)).catch((cause) => (isCode(cause, "ENOENT") ? undefined : Promise.reject(cause)))
         )
-        links[entry.name] = Path.basename(target)
+        if (target !== undefined) links[entry.name] = Path.basename(target)
       }
       return links
     }),
