@@ -34,7 +34,7 @@ export const program = Effect.fnUntraced(function* (archive: Stream.Stream<Uint8
   yield* Console.log(`installed ${installed.join(", ")}`)
 
   const test = yield* ChildProcess.make("sh", ["test.sh"], { cwd: project, env: { PREFIX: prefix }, extendEnv: true })
-  yield* test.stdout.pipe(
+  yield* test.all.pipe(
     Stream.decodeText,
     Stream.splitLines,
     Stream.runForEach((line) => Console.log(`| ${line}`))
