@@ -9,6 +9,7 @@ import * as Import from "./import.ts"
 import * as Launch from "./launch.ts"
 import * as Pool from "./pool.ts"
 import * as Row from "./Row.ts"
+import * as Services from "./services.ts"
 
 /** All benchmarks. */
 export const benches: ReadonlyArray<Row.Bench> = [
@@ -17,6 +18,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
   ...Exec.benches,
   ...Build.benches,
   ...Pool.benches,
+  ...Services.benches,
   ...Baked.benches
 ]
 
