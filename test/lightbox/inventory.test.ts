@@ -29,7 +29,7 @@ const endings = test("test/promise/endings.test.ts")
 const presets = test("test/promise/presets.test.ts")
 const packaged = test("test/package/package.test.ts")
 const native = test("test/promise/native.test.ts")
-const microvm = test("test/microvm/sandbox.vm.test.ts")
+const microvm = test("test/promise/promise.vm.test.ts")
 
 const guide = (...texts: ReadonlyArray<string>): Proof => ({
   _tag: "Document",
@@ -133,7 +133,11 @@ const inventory: { readonly [number: number]: readonly [what: string, ...proofs:
   48: ["the builder's name", snapshots("keeps the builder of a build that %s, running, when told to")],
 
   // E. Building
-  49: ["the order of a build", snapshots("builds with all that a configuration can say")],
+  49: [
+    "the order of a build",
+    snapshots("builds with all that a configuration can say"),
+    microvm("builds, keeps the builder, runs and mounts under Node.js")
+  ],
   50: ["a build can be run again", snapshots("boots nothing for what is there already")],
   51: ["the disk is flushed", snapshots("fails when the disk can not be flushed")],
   52: ["a step that fails ends the build", snapshots("fails with a step that fails: %j")],
@@ -188,7 +192,7 @@ const inventory: { readonly [number: number]: readonly [what: string, ...proofs:
   ],
   68: [
     "connecting to what another process has launched",
-    microvm("lets a detached sandbox go on, for another process to connect to and to remove")
+    microvm("is required, finds the snapshot built, and detaches a sandbox that another process, under Bun, uses")
   ],
   69: ["many at once from one snapshot", sandboxes("boots many at once from one snapshot, under names of their own")],
   70: [
