@@ -25,7 +25,7 @@ import type { SandboxConfig } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
 import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
-import { checkCombination, checkHostPaths } from "./createChecks.ts"
+import { checkCombination, checkHostPaths, checkPorts } from "./createChecks.ts"
 import { fileFailure } from "./fileFailure.ts"
 import { generate, instanceLabel } from "./labels.ts"
 import { bootRetries, sdkRetries } from "./metrics.ts"
@@ -489,6 +489,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   yield* context.checkVirtualization
 
   if (request.onConflict === "replace") yield* destroyByName(context, method, name)
+  yield* checkPorts(config)
 
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
   const labels = { ...request.labels, [instanceLabel]: instance }
