@@ -125,6 +125,8 @@ export interface CreateSandbox {
   readonly labels?: { readonly [key: string]: string } | undefined
   /** `"replace"` destroys the sandbox that has the name. Default: `"fail"`, with `AlreadyExists`. */
   readonly onConflict?: "fail" | "replace" | undefined
+  /** Not tied to this process, nor to its terminal. Default: `false`, it ends with the process. */
+  readonly detached?: boolean | undefined
   /** Told while the image is pulled. */
   readonly onPullProgress?: ((progress: PullProgress) => void) | undefined
 }

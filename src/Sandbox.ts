@@ -379,6 +379,12 @@ export type LaunchOptions<E = never, R = never> = SourceOptions<E, R> &
   SandboxConfig.Options & {
     /** Destroy a sandbox that has the name. Default: `false`, fail with `AlreadyExists`. */
     readonly overwrite?: boolean | undefined
+    /**
+     * Boot it for {@link Sandbox.detach}: neither a signal to this process's group, such as Ctrl-C in a terminal, nor
+     * the end of this process reaches it. Until it is detached it belongs to the scope all the same, and after a crash
+     * to the next sweep. Default: `false`, it ends with the process.
+     */
+    readonly detached?: boolean | undefined
     /** Told while an image is pulled. */
     readonly onPullProgress?: ((progress: Microsandbox.PullProgress) => void) | undefined
     /** How long releasing may take before it is given up, logged and left. Default: 30 seconds. */
@@ -388,6 +394,7 @@ export type LaunchOptions<E = never, R = never> = SourceOptions<E, R> &
 const decodeConfig = decoder(SandboxConfig.SandboxConfig, "Sandbox.launch")
 const decodeImage = decoder(ImageReference, "Sandbox.launch", "image")
 const decodeReleaseTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.launch", "releaseTimeout")
+const decodeDetached = decoder(Schema.UndefinedOr(Schema.Boolean), "Sandbox.launch", "detached")
 const decodeOverwrite = decoder(Schema.UndefinedOr(Schema.Boolean), "Sandbox.launch", "overwrite")
 const decodeSnapshotName = decoder(CString, "Sandbox.launch", "snapshot")
 const decodeNameFor = {
@@ -439,7 +446,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   options: LaunchOptions<E, R>
 ): Effect.fn.Return<Sandbox, LightboxError | E, Microsandbox.Microsandbox | Scope.Scope | R> {
   const driver = yield* Microsandbox.Microsandbox
-  const { image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
+  const { detached, image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
   if ((image === undefined) === (snapshot === undefined)) {
     return yield* invalid("Sandbox.launch", "snapshot", "expected either a snapshot or an image")
   }
@@ -472,6 +479,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
       config,
       labels: { [instanceLabel]: instance, [ownerLabel]: yield* driver.owner.id },
       onConflict,
+      detached: yield* decodeDetached(detached),
       onPullProgress
     })
   )

@@ -502,6 +502,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
       async (onPulled) => {
         const builder = Builder.make(sdk, name, source, config, labels)
         if (replacesGhost) builder.replaceWithTimeout(0)
+        if (request.detached === true) builder.detached(true)
         if (source._tag === "Snapshot" || config.pullPolicy === "never") {
           onPulled()
           return builder.create()
@@ -529,7 +530,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
       )
     ),
     Effect.flatMap((native) => {
-      context.owned.set(native.id, native)
+      if (request.detached !== true) context.owned.set(native.id, native)
       return Effect.map(handleOf(context, method, { name, id: native.id }), sandboxInfo)
     }),
     Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))

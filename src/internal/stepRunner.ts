@@ -33,6 +33,19 @@ export const run = <E, R>(
   unit: KeyedUnit<E, R>,
   secrets: ReadonlyArray<Secrets.SecretValue>,
   onOutput: OnOutput
+): Effect.Effect<void, LightboxError | E, R> =>
+  Effect.andThen(
+    // One in memory, such as below `/tmp`, was gone with the step before.
+    unit.workdir === undefined ? Effect.void : sandbox.guest.makeDirectory(unit.workdir),
+    perform(driver, sandbox, unit, secrets, onOutput)
+  )
+
+const perform = <E, R>(
+  driver: Microsandbox.Microsandbox["Service"],
+  sandbox: Sandbox.Sandbox,
+  unit: KeyedUnit<E, R>,
+  secrets: ReadonlyArray<Secrets.SecretValue>,
+  onOutput: OnOutput
 ): Effect.Effect<void, LightboxError | E, R> => {
   const { guest } = sandbox
   const { step } = unit

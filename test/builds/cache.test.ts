@@ -23,6 +23,19 @@ const layers = Effect.map(Snapshot.list({ layers: true }), (found) =>
 
 describe("what a build runs", () => {
   test(
+    "runs in its working directory, also where that is in memory and gone after each step",
+    Effect.gen(function* () {
+      yield* Snapshot.make("scratch", Support.image).pipe(
+        Snapshot.workdir("/tmp/scratch"),
+        Snapshot.shell("touch left && pwd >> /root/lines"),
+        Snapshot.shell("ls -A >> /root/lines && pwd >> /root/lines"),
+        Snapshot.build
+      )
+      assert.strictEqual(yield* Support.readIn("scratch", "/root/lines"), "/tmp/scratch\n/tmp/scratch\n")
+    })
+  )
+
+  test(
     "is everything at first, and nothing when nothing has changed",
     Effect.gen(function* () {
       const first = yield* Support.buildCounting(Support.tenSteps("ten"))

@@ -114,6 +114,7 @@ export const run = Command.make(
       const sandbox = yield* Sandbox.launch({
         ...(image === undefined ? { snapshot: snapshot ?? "" } : { image }),
         name: Option.getOrUndefined(input.name),
+        detached: isDetached,
         resources: {
           cpus: Option.getOrUndefined(input.cpus),
           memory: Option.getOrUndefined(input.memory),

@@ -576,7 +576,7 @@ const create = Effect.fnUntraced(function* (
       createdAt: clock.currentTimeMillisUnsafe(),
       diskSize: base.size,
       owner,
-      isDetached: false
+      isDetached: request.detached === true
     },
     config,
     image: base.image,
