@@ -12,6 +12,8 @@ export default defineConfig({
     reporters: ["default"],
     // A process uses one home, and a test file is a process.
     pool: "forks",
+    // Much of a test is waiting, for processes for one.
+    maxWorkers: "100%",
     projects: [
       {
         extends: true,
