@@ -23,7 +23,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
@@ -397,12 +397,9 @@ const decodeReleaseTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox
 const decodeDetached = decoder(Schema.UndefinedOr(Schema.Boolean), "Sandbox.launch", "detached")
 const decodeOverwrite = decoder(Schema.UndefinedOr(Schema.Boolean), "Sandbox.launch", "overwrite")
 const decodeSnapshotName = decoder(CString, "Sandbox.launch", "snapshot")
-const decodeNameFor = {
-  connect: decoder(Name, "Sandbox.connect", "name"),
-  start: decoder(Name, "Sandbox.start", "name"),
-  restart: decoder(Name, "Sandbox.restart", "name"),
-  remove: decoder(Name, "Sandbox.remove", "name")
-}
+const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
+  decoder(Name, method, "name")(name)
+const decodeWaitTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.waitFor", "timeout")
 const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.restart", "timeout")
 
 /**
@@ -452,6 +449,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   }
   const config = yield* decodeConfig(rest)
   const timeout = yield* decodeReleaseTimeout(releaseTimeout)
+  const isDetached = yield* decodeDetached(detached)
   const onConflict = (yield* decodeOverwrite(overwrite)) === true ? "replace" : "fail"
   const source = yield* image === undefined
     ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
@@ -479,7 +477,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
       config,
       labels: { [instanceLabel]: instance, [ownerLabel]: yield* driver.owner.id },
       onConflict,
-      detached: yield* decodeDetached(detached),
+      detached: isDetached,
       onPullProgress
     })
   )
@@ -603,7 +601,7 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
   name: string
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
-  const info = yield* driver.getSandbox(yield* decodeNameFor.connect(name))
+  const info = yield* driver.getSandbox(yield* decodeName("Sandbox.connect", name))
   if (info.status !== "running") {
     return yield* new LightboxError({
       method: "Sandbox.connect",
@@ -636,7 +634,7 @@ export const start = Effect.fn("Sandbox.start")(function* (
   options?: { readonly detached?: boolean | undefined }
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
-  const info = yield* driver.getSandbox(yield* decodeNameFor.start(name))
+  const info = yield* driver.getSandbox(yield* decodeName("Sandbox.start", name))
   // One that runs is somebody else's: it is not for this scope to stop.
   const state = { isOwned: false }
   yield* Effect.addFinalizer(() =>
@@ -684,7 +682,7 @@ export const restart = Effect.fn("Sandbox.restart")(function* (
   options?: { readonly detached?: boolean | undefined; readonly timeout?: Duration.Input | undefined }
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
-  const info = yield* driver.getSandbox(yield* decodeNameFor.restart(name))
+  const info = yield* driver.getSandbox(yield* decodeName("Sandbox.restart", name))
   const timeout = yield* decodeRestartTimeout(options?.timeout)
   if (info.status === "running") yield* driver.stopSandbox(info, { timeout })
   return yield* start(name, options)
@@ -711,7 +709,7 @@ export const remove = Effect.fn("Sandbox.remove")(function* (
   options?: { readonly force?: boolean | undefined }
 ): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
   const driver = yield* Microsandbox.Microsandbox
-  yield* Effect.flatMap(driver.getSandbox(yield* decodeNameFor.remove(name)), (info) =>
+  yield* Effect.flatMap(driver.getSandbox(yield* decodeName("Sandbox.remove", name)), (info) =>
     driver.removeSandbox(info, options)
   ).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
 })
@@ -752,7 +750,7 @@ export const list = (filter?: {
  * @since 0.1.0
  */
 export const get = (name: string): Effect.Effect<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => driver.getSandbox(name))
+  Microsandbox.Microsandbox.use((driver) => Effect.flatMap(decodeName("Sandbox.get", name), driver.getSandbox))
 
 /**
  * Waits until a sandbox has a status, looking four times a second, and gives up
@@ -774,8 +772,10 @@ export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
   status: Microsandbox.SandboxStatus,
   options?: { readonly timeout?: Duration.Input | undefined }
 ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> {
-  const timeout = options?.timeout ?? "30 seconds"
-  return yield* get(name).pipe(
+  const driver = yield* Microsandbox.Microsandbox
+  const checkedName = yield* decodeName("Sandbox.waitFor", name)
+  const timeout = (yield* decodeWaitTimeout(options?.timeout)) ?? Duration.seconds(30)
+  return yield* driver.getSandbox(checkedName).pipe(
     Effect.repeat({ until: (info) => info.status === status, schedule: Schedule.spaced("250 millis") }),
     Effect.timeoutOrElse({
       duration: timeout,

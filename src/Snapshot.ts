@@ -208,7 +208,7 @@ export interface StepOptions {
   readonly network?: Network.Input | undefined
   /**
    * `"auto"`, the default, runs the step when it, its environment, or anything before it changed. `"never"` runs it in
-   * every build. A key runs it when the key changed, whatever else did.
+   * every build. A key stands in place of the step's own arguments, environment and files.
    */
   readonly cache?: "auto" | "never" | { readonly key: string } | undefined
 }

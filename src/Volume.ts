@@ -329,7 +329,7 @@ export const exclusive = Effect.fn("Volume.exclusive")(function* (
   name: string
 ): Effect.fn.Return<Volume, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
-  const volume = yield* driver.getVolume(name)
+  const volume = yield* driver.getVolume(yield* decodeName("Volume.exclusive", name))
   yield* Lock.acquire(locksFolder(driver.home), `volume:${name}`)
   return volume
 })

@@ -195,7 +195,11 @@ const leftovers = (driver: Microsandbox.Microsandbox["Service"]): Effect.Effect<
     const left = verdicts.filter(({ resource, verdict }) => verdict === "removable" && resource !== "lock")
     const foreign = verdicts.filter(({ resource, verdict }) => verdict === "kept" && resource === "ghost")
     if (left.length > 0) {
-      return warning("leftovers", `processes that are gone have left ${left.length} things`, "run Reaper.sweep")
+      return warning(
+        "leftovers",
+        `processes that are gone have left ${left.length} things`,
+        "run `lightbox sweep`, or Reaper.sweep"
+      )
     }
     return foreign.length === 0
       ? ok("leftovers", "nothing is left of processes that are gone")

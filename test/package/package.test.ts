@@ -78,7 +78,7 @@ describe("package", () => {
     const others = files.filter((path) => !/^(dist\/.*\.(js|d\.ts)(\.map)?|src\/.*\.ts)$/.test(path))
     assert.includeMembers(others, ["LICENSE", "package.json"])
     assert.deepStrictEqual(
-      others.filter((path) => !/^(LICENSE|package\.json|\w+\.md|src\/AGENTS\.md)$/.test(path)),
+      others.filter((path) => !/^(LICENSE|package\.json|\w+\.md|src\/AGENTS\.md|examples\/.*)$/.test(path)),
       []
     )
     for (const path of files.filter((path) => path.endsWith(".map"))) {
