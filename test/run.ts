@@ -3,7 +3,7 @@
  *
  * - `check`: format, lint, types, and the tests that need no microVM.
  * - `test`: `check`, and the core of the tests on real microVMs.
- * - `all`: `test`, and all other tests on real microVMs.
+ * - `all`: `test`, the tests of the emulated host where one is used, and all other tests on real microVMs.
  * - `demo`: the quick start on a real microVM.
  *
  * The first three end with the line `N passed, N failed`. Whatever was skipped has failed.
@@ -14,12 +14,13 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { fileURLToPath } from "node:url"
 import * as Interrupt from "./host/Interrupt.ts"
 import * as Machine from "./host/Machine.ts"
-import { run, spawn, type Words } from "./host/Subprocess.ts"
+import { exitStatus, foreground, run, spawn, type Words } from "./host/Subprocess.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const out = `${root}.cache`
@@ -33,18 +34,6 @@ const sum = (counts: ReadonlyArray<Count>): Count => ({
   passed: counts.reduce((total, count) => total + count.passed, 0),
   failed: counts.reduce((total, count) => total + count.failed, 0)
 })
-
-/** Runs a command of this repository in the foreground, and gives its exit status. */
-const foreground = Effect.fnUntraced(function* (words: Words) {
-  const child = yield* spawn(words, {
-    cwd: root,
-    stdin: "ignore",
-    stdout: "inherit",
-    stderr: "inherit",
-    forceKillAfter: "30 seconds"
-  })
-  return yield* child.exitCode
-}, Effect.scoped)
 
 const bin = (name: string): string => `${root}node_modules/.bin/${name}`
 
@@ -129,7 +118,7 @@ const allImages = ["busybox", "bun", "debian"].flatMap((image) => ["--image", im
 /** Runs a command of this repository, and shows what it printed when it is through. */
 const behind = Effect.fnUntraced(function* (title: string, words: Words) {
   const child = yield* spawn(words, { cwd: root, stdin: "ignore", forceKillAfter: "30 seconds" })
-  const [text, status] = yield* Effect.all([Stream.mkString(Stream.decodeText(child.all)), child.exitCode], {
+  const [text, status] = yield* Effect.all([Stream.mkString(Stream.decodeText(child.all)), exitStatus(child)], {
     concurrency: "unbounded"
   })
   yield* Console.log(`\n# Tests: ${title}\n${text}`)
@@ -152,8 +141,14 @@ const onMicrovms = Effect.fnUntraced(function* (
       foreground(onHost(["--name", project, ...images, "--timeout", limits.all], words))
     )
   }
-  const list = yield* run(process.execPath, [vitestScript, "list", ...args, "--filesOnly", "--json"], { cwd: root })
-  const files = (yield* decodeFiles(list)).map(({ file }) => file)
+  const listed = yield* run(process.execPath, [vitestScript, "list", ...args, "--filesOnly", "--json"], {
+    cwd: root
+  }).pipe(Effect.flatMap(decodeFiles), Effect.result)
+  if (Result.isFailure(listed)) {
+    yield* Console.log(`The tests of ${project} can not be listed: ${listed.failure.message}`)
+    return { passed: 0, failed: 1 }
+  }
+  const files = listed.success.map(({ file }) => file)
   yield* Console.log(`\n${files.length} files of tests: ${project}`)
   const counts = yield* Effect.forEach(
     files,
@@ -187,9 +182,19 @@ const test = Effect.gen(function* () {
   return sum([fast, yield* core])
 })
 
+/** The emulated host itself, on machines that have a use for it. */
+const host = Effect.gen(function* () {
+  if (yield* Machine.canBoot) return sum([])
+  yield* Console.log("\n# Tests: host")
+  return yield* vitest("host", ["--project", "host"], foreground)
+})
+
 const all = Effect.gen(function* () {
-  const first = yield* test
-  return sum([first, yield* onMicrovms("microvm", allImages, { each: "30 minutes", all: "60 minutes" })])
+  return sum([
+    yield* test,
+    yield* host,
+    yield* onMicrovms("microvm", allImages, { each: "30 minutes", all: "60 minutes" })
+  ])
 })
 
 const counting = <E, R>(suite: Effect.Effect<Count, E, R>) =>
@@ -200,7 +205,8 @@ const counting = <E, R>(suite: Effect.Effect<Count, E, R>) =>
   })
 
 const demo = Effect.gen(function* () {
-  yield* foreground([bin("tsc"), "-p", "src"])
+  const built = yield* foreground([bin("tsc"), "-p", "src"])
+  if (built !== 0) return built
   return yield* foreground(onHost(["--timeout", "10 minutes"], [process.execPath, "examples/quickstart.ts"]))
 })
 

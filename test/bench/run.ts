@@ -18,23 +18,12 @@ import * as Schema from "effect/Schema"
 import { fileURLToPath } from "node:url"
 import * as Interrupt from "../host/Interrupt.ts"
 import * as Machine from "../host/Machine.ts"
-import { spawn, type Words } from "../host/Subprocess.ts"
+import { foreground, type Words } from "../host/Subprocess.ts"
 import * as Places from "./places.ts"
 import * as Row from "./Row.ts"
 import * as Table from "./table.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
-
-const foreground = Effect.fnUntraced(function* (words: Words) {
-  const child = yield* spawn(words, {
-    cwd: root,
-    stdin: "ignore",
-    stdout: "inherit",
-    stderr: "inherit",
-    forceKillAfter: "30 seconds"
-  })
-  return yield* child.exitCode
-}, Effect.scoped)
 
 const Report = Schema.fromJsonString(
   Schema.Struct({ measured: Schema.Array(Places.Measured), compared: Schema.Array(Row.Row) })
@@ -114,7 +103,8 @@ const program = Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
       yield* fs.makeDirectory(path.join(root, ".cache"), { recursive: true })
-      yield* foreground([path.join(root, "node_modules/.bin/tsc"), "-p", "src"])
+      status = yield* foreground([path.join(root, "node_modules/.bin/tsc"), "-p", "src"])
+      if (status !== 0) return
       // A machine that boots microVMs itself has the file system that it has.
       const places: ReadonlyArray<Places.Place> = (yield* Machine.canBoot)
         ? ["machine", "microvms"]

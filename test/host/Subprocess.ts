@@ -1,10 +1,13 @@
 /** Child processes that the test host and the image builds use. */
 import * as Effect from "effect/Effect"
 import * as ChildProcess from "effect/process/ChildProcess"
+import type { ChildProcessHandle } from "effect/process/ChildProcessSpawner"
 import * as CommandLine from "effect/process/CommandLine"
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { fileURLToPath } from "node:url"
+import * as Interrupt from "./Interrupt.ts"
 
 /** A tool that ended with another status than 0. */
 export class ToolFailed extends Schema.TaggedError<ToolFailed>()("ToolFailed", {
@@ -65,4 +68,22 @@ export const run = Effect.fnUntraced(function* (
     })
   }
   return stdout
+}, Effect.scoped)
+
+/** The exit status of a process: that of SIGKILL for one that a signal ended, whichever it was. */
+export const exitStatus = (child: ChildProcessHandle): Effect.Effect<number> =>
+  Effect.orElseSucceed(child.exitCode, (): number => Interrupt.exitStatus("SIGKILL"))
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+
+/** Runs a command of this repository in its folder, shows what it prints, and gives its exit status. */
+export const foreground = Effect.fnUntraced(function* (words: Words) {
+  const child = yield* spawn(words, {
+    cwd: root,
+    stdin: "ignore",
+    stdout: "inherit",
+    stderr: "inherit",
+    forceKillAfter: "30 seconds"
+  })
+  return yield* exitStatus(child)
 }, Effect.scoped)

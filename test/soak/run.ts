@@ -32,7 +32,7 @@ import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
 import { readVersion, unverified } from "../crash/work.ts"
 import * as Interrupt from "../host/Interrupt.ts"
-import { run, spawn } from "../host/Subprocess.ts"
+import { foreground, run } from "../host/Subprocess.ts"
 import { reference as image } from "../images/Busybox.ts"
 import { generator, names, volume } from "./common.ts"
 
@@ -252,13 +252,8 @@ const onHost = (minutes: number, seed: number, rounds: number) =>
     const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url))
     const host = [path("../host/run.ts"), "--timeout", `${Math.ceil(minutes) + 30} minutes`, "--", process.execPath]
     const words = ["--minutes", String(minutes), "--seed", String(seed), "--rounds", String(rounds)]
-    const child = yield* spawn([process.execPath, ...host, path("run.ts"), "--backend", "microvm", ...words], {
-      stdin: "ignore",
-      stdout: "inherit",
-      stderr: "inherit",
-      forceKillAfter: "30 seconds"
-    })
-    assert.equal(yield* child.exitCode, 0, "it failed")
+    const status = yield* foreground([process.execPath, ...host, path("run.ts"), "--backend", "microvm", ...words])
+    assert.equal(status, 0, "it failed")
   })
 
 const command = Command.make(
