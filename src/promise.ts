@@ -291,6 +291,11 @@ export interface LaunchOptions {
   secrets?: Record<string, { value: string; hosts: Array<string> }> | undefined
   /** Replace a sandbox of the name; `false` rejects then. Default: `true`. */
   overwrite?: boolean | undefined
+  /**
+   * Boot it for `detach()`: neither Ctrl-C in this process's terminal nor the end of this process reaches it. Until it is
+   * detached it belongs to this process all the same. Default: `false`.
+   */
+  detached?: boolean | undefined
   /** Print that it is launched. Default: `false`. */
   verbose?: boolean | undefined
   /** Stops the launch (and for {@link runInSandbox} the callback's commands), cleans up, and rejects. */
@@ -856,7 +861,7 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
  * ```ts
  * import { launchSandbox } from "effect-lightbox/promise"
  *
- * const sb = await launchSandbox({ snapshot: "lightbox", name: "agent-1", resources: { cpus: 2, memory: "2G" } })
+ * const sb = await launchSandbox({ snapshot: "lightbox", name: "agent-1", detached: true })
  * console.log((await sb.exec("copilot", ["--version"])).stdout())
  * await sb.detach()
  * ```

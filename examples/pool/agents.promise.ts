@@ -3,7 +3,7 @@ import { launchSandbox } from "effect-lightbox/promise"
 
 await Promise.all(
   ["agent-1", "agent-2"].map(async (name) => {
-    const sb = await launchSandbox({ snapshot: "lightbox", name })
+    const sb = await launchSandbox({ snapshot: "lightbox", name, detached: true })
     await sb.detach()
   })
 )

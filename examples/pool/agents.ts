@@ -4,6 +4,6 @@ import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
 
 Effect.forEach(
   ["agent-1", "agent-2"],
-  (name) => Sandbox.run({ snapshot: "lightbox", name, overwrite: true }, (sandbox) => sandbox.detach),
+  (name) => Sandbox.run({ snapshot: "lightbox", name, overwrite: true, detached: true }, (sandbox) => sandbox.detach),
   { concurrency: "unbounded" }
 ).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())

@@ -4,7 +4,8 @@ import { launchSandbox } from "effect-lightbox/promise"
 const sb = await launchSandbox({
   snapshot: "lightbox",
   name: "agent-1",
-  resources: { memory: "1G" }
+  resources: { memory: "1G" },
+  detached: true // Ctrl-C in this terminal does not reach it
 })
 
 const out = await sb.exec("copilot", ["--version"])

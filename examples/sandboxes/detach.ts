@@ -7,7 +7,8 @@ Effect.gen(function* () {
     snapshot: "lightbox",
     name: "agent-1",
     resources: { memory: "1G" },
-    overwrite: true
+    overwrite: true,
+    detached: true // Ctrl-C in this terminal does not reach it
   })
 
   const out = yield* sandbox.exec("copilot", ["--version"])

@@ -126,6 +126,7 @@ describe("launchSandbox", () => {
     [{ mounts: { "/work": "./not-there" } }, "mounts./work"],
     [{ mounts: { "/work": { bind: "./not-there" } } }, "mounts./work.hostPath"],
     [{ network: "some" }, "network"],
+    [{ detached: "yes" }, "detached"],
     [{ secrets: { KEY: { value: "x", hosts: [] } } }, "secrets.KEY.hosts"],
     [{ replce: true }, "replce"]
   ])("refuses %j before anything boots", async (options, field) => {
@@ -285,6 +286,19 @@ describe("Sandbox", () => {
     assert.strictEqual((await rejection(handle.wait())).reason._tag, "GuestLost")
     assert.notStrictEqual((await Sandbox.get("s")).status, "running")
     await sb[Symbol.asyncDispose]()
+  })
+
+  it("is booted for being detached, if that is said", async () => {
+    for (const detached of [undefined, true, false]) {
+      await using _ = await launchSandbox({ snapshot, name: "s", detached })
+    }
+    const launches = (await memory.calls()).filter((call) => call.operation === "createSandbox" && call.sandbox === "s")
+    assert.deepStrictEqual(
+      launches.map(({ detail }) => detail["detached"]),
+      [false, true, false]
+    )
+    // Until then it is as any other.
+    assert.deepStrictEqual(await names(), [])
   })
 
   it("is of no more use once it is detached, and can be connected to", async () => {

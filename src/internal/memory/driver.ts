@@ -221,7 +221,7 @@ const recorded = (calls: Calls, world: Sandboxes.World, plain: Plain): Plain => 
       run(
         "createSandbox",
         request.name,
-        { source: request.source, onConflict: request.onConflict ?? "fail" },
+        { source: request.source, onConflict: request.onConflict ?? "fail", detached: request.detached === true },
         plain.createSandbox(request)
       ),
     getSandbox: (name) => run("getSandbox", name, {}, plain.getSandbox(name)),
