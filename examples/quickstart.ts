@@ -3,12 +3,12 @@
  *
  * npm run demo
  */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as BuildEvent from "effect-lightbox/BuildEvent"
+import * as Lightbox from "effect-lightbox/Lightbox"
 import * as Microsandbox from "effect-lightbox/Microsandbox"
 import * as Sandbox from "effect-lightbox/Sandbox"
 import * as Snapshot from "effect-lightbox/Snapshot"
@@ -69,4 +69,4 @@ const program = Effect.gen(function* () {
   yield* Console.log(`left          ${left.length === 0 ? "no sandbox" : left.map(({ name }) => name).join(", ")}`)
 })
 
-program.pipe(Effect.provide(Microsandbox.layer()), NodeRuntime.runMain)
+program.pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())

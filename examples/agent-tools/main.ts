@@ -4,9 +4,9 @@
  *
  * node examples/agent-tools/main.ts
  */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Lightbox from "effect-lightbox/Lightbox"
 import * as Microsandbox from "effect-lightbox/Microsandbox"
 import * as Sandbox from "effect-lightbox/Sandbox"
 import { model, program } from "./program.ts"
@@ -17,4 +17,4 @@ const live = Tools.layer.pipe(
   Layer.provide(Microsandbox.layer())
 )
 
-program.pipe(Effect.provide([model, live]), NodeRuntime.runMain)
+program.pipe(Effect.provide([model, live]), Lightbox.runMain())

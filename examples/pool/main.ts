@@ -3,9 +3,9 @@
  *
  * node examples/pool/main.ts
  */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Effect from "effect/Effect"
+import * as Lightbox from "effect-lightbox/Lightbox"
 import * as Microsandbox from "effect-lightbox/Microsandbox"
 import { program } from "./program.ts"
 
-program.pipe(Effect.provide(Microsandbox.layer()), NodeRuntime.runMain)
+program.pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())

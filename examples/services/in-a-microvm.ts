@@ -3,9 +3,9 @@
  *
  * node examples/services/in-a-microvm.ts
  */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Lightbox from "effect-lightbox/Lightbox"
 import * as Microsandbox from "effect-lightbox/Microsandbox"
 import * as Sandbox from "effect-lightbox/Sandbox"
 import * as SandboxServices from "effect-lightbox/SandboxServices"
@@ -17,4 +17,4 @@ const live = SandboxServices.layer.pipe(
   Layer.provide(Microsandbox.layer())
 )
 
-program(archive).pipe(Effect.provide(live), NodeRuntime.runMain)
+program(archive).pipe(Effect.provide(live), Lightbox.runMain())

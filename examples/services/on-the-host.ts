@@ -3,10 +3,10 @@
  *
  * node examples/services/on-the-host.ts
  */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
+import * as Lightbox from "effect-lightbox/Lightbox"
 import { archive } from "./archive.ts"
 import { program } from "./program.ts"
 
-program(archive).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)
+program(archive).pipe(Effect.provide(NodeServices.layer), Lightbox.runMain())
