@@ -11,7 +11,7 @@ const codes = await Promise.all(
         workdir: "/work",
         env: { PYTHONPYCACHEPREFIX: "/cache" }
       },
-      async (sb) => (await sb.shell(`python -m unittest test_${suite}.py`)).code
+      async (sb) => (await sb.shell(`python3 -m unittest test_${suite}.py`)).code
     )
   )
 )

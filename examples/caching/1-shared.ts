@@ -13,7 +13,7 @@ Effect.forEach(
         workdir: "/work",
         env: { PYTHONPYCACHEPREFIX: "/cache" }
       },
-      (sandbox) => Effect.map(sandbox.shell(`python -m unittest test_${suite}.py`), (out) => out.exitCode)
+      (sandbox) => Effect.map(sandbox.shell(`python3 -m unittest test_${suite}.py`), (out) => out.exitCode)
     ),
   { concurrency: "unbounded" }
 ).pipe(

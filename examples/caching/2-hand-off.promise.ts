@@ -3,7 +3,7 @@ import { runInSandbox } from "effect-lightbox/promise"
 
 await runInSandbox(
   { snapshot: "python-ci", name: "build", mounts: { "/src": "./my-project", "/artifacts": { volume: "build-out" } } },
-  (sb) => sb.shell("python -m zipapp /src --python /usr/bin/python --output /artifacts/myapp")
+  (sb) => sb.shell("python3 -m zipapp /src --python '/usr/bin/env python3' --output /artifacts/myapp")
 )
 
 const out = await runInSandbox(

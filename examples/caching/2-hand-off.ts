@@ -6,7 +6,7 @@ Effect.gen(function* () {
   yield* Sandbox.run(
     { snapshot: "python-ci", mounts: { "/src": "./my-project", "/artifacts": Mount.volume("build-out") } },
     (sandbox) =>
-      sandbox.shell("python -m zipapp /src --python /usr/bin/python --output /artifacts/myapp", { check: true })
+      sandbox.shell("python3 -m zipapp /src --python '/usr/bin/env python3' --output /artifacts/myapp", { check: true })
   )
 
   const out = yield* Sandbox.run({ snapshot: "python-ci", mounts: { "/app": Mount.volume("build-out") } }, (sandbox) =>

@@ -9,7 +9,7 @@ const out = await runInSandbox(
     workdir: "/work",
     env: { PYTHONPYCACHEPREFIX: "/cache" }
   },
-  (sb) => sb.shell("python -m unittest")
+  (sb) => sb.shell("python3 -m unittest")
 )
 console.log(out.stderr())
 process.exitCode = out.code

@@ -10,7 +10,7 @@ Sandbox.run(
     workdir: "/work",
     env: { PYTHONPYCACHEPREFIX: "/cache" }
   },
-  (sandbox) => sandbox.shell("python -m unittest", { check: true })
+  (sandbox) => sandbox.shell("python3 -m unittest", { check: true })
 ).pipe(
   Effect.flatMap((out) => Console.log(out.stderr)),
   Effect.provide(Microsandbox.layer()),

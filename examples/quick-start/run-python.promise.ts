@@ -3,7 +3,7 @@ import { buildSnapshot, runInSandbox } from "effect-lightbox/promise"
 
 await buildSnapshot({
   name: "py-data",
-  image: "debian:12",
+  image: "python:3.12-slim",
   resources: { memory: "1G" },
   setup: ["mkdir /data && seq 100 > /data/numbers"]
 })

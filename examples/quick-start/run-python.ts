@@ -4,7 +4,7 @@ import { Lightbox, Microsandbox, Sandbox, Snapshot } from "effect-lightbox"
 
 const pyData = Snapshot.define({
   name: "py-data",
-  image: "debian:12",
+  image: "python:3.12-slim",
   resources: { memory: "1G" },
   setup: ["mkdir /data && seq 100 > /data/numbers"]
 })

@@ -4,7 +4,7 @@ import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
 
 Sandbox.run({ snapshot: "python-ci", name: "commands" }, (sandbox) =>
   Effect.gen(function* () {
-    const out = yield* sandbox.exec("python", [
+    const out = yield* sandbox.exec("python3", [
       "-c",
       "import sys; print('hello'); print('oops', file=sys.stderr); exit(3)"
     ])

@@ -3,13 +3,12 @@ import { Effect } from "effect"
 import { Lightbox, Microsandbox, Snapshot } from "effect-lightbox"
 import * as BuildReporter from "effect-lightbox/BuildReporter"
 
-const pythonCi = Snapshot.make("python-ci", "debian:12").pipe(
+const pythonCi = Snapshot.make("python-ci", "python:3.12-slim").pipe(
   Snapshot.resources({ cpus: 1, memory: "512M" }),
   Snapshot.env({ CI: "true" }),
   Snapshot.workdir("/work"),
-  Snapshot.shell("echo CI is $CI > /etc/motd"),
-  Snapshot.shell("ln -s python3 /usr/bin/python", { description: "call it python" }),
-  Snapshot.exec("python", ["--version"], { description: "try it" }),
+  Snapshot.shell("echo CI is $CI > /etc/motd", { description: "leave a message" }),
+  Snapshot.exec("python3", ["--version"], { description: "try it" }),
   Snapshot.labels({ team: "platform", purpose: "ci" })
 )
 

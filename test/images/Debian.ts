@@ -9,8 +9,8 @@ import * as OciArchive from "./OciArchive.ts"
 /** The reference that tests use. */
 export const reference = "lightbox.test/debian:12"
 
-// For examples, which name the image as everyone does.
-const wellKnown = "docker.io/library/debian:12"
+// For examples, which name images as everyone does: what they use of these is in this one.
+const wellKnown = ["docker.io/library/debian:12", "docker.io/library/python:3.12-slim"]
 
 const suite = "bookworm"
 
@@ -46,4 +46,7 @@ const makeLayer = Effect.fnUntraced(function* (folder: string) {
 })
 
 /** The path of the archive, made from Debian's packages at the first time, which takes a minute or two. */
-export const archive = OciArchive.cached({ name: "debian", references: [reference, wellKnown], revision: 2 }, makeLayer)
+export const archive = OciArchive.cached(
+  { name: "debian", references: [reference, ...wellKnown], revision: 3 },
+  makeLayer
+)

@@ -31,7 +31,7 @@ const pairs: ReadonlyArray<Example> = [
   { path: "presets/coding-agents", prints: [] },
   { path: "presets/customized", prints: ["prettier"] },
   { path: "snapshots/list", prints: [/^lightbox .*oven\/bun/m, /^tools .*busybox/m] },
-  { path: "snapshots/define", prints: ["call it python", "try it", "Python 3."] },
+  { path: "snapshots/define", prints: ["leave a message", "try it", "Python 3."] },
   { path: "quick-start/run-python", prints: [/^5050$/m] },
   { path: "sandboxes/run-and-tear-down", prints: ["copilot 1.0.0", "gemini 1.0.0", "codex 1.0.0", "pi 1.0.0"] },
   { path: "sandboxes/commands", prints: ["3 false hello", "oops", /total \d+/, "done"] },
