@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
+import * as Packages from "../host/Packages.ts"
 import { run } from "../host/Subprocess.ts"
 import * as OciArchive from "./OciArchive.ts"
 
@@ -16,7 +17,7 @@ const binary = Effect.fnUntraced(function* (folder: string) {
   const path = yield* Path.Path
   const installed = yield* Effect.option(run("dpkg-query", ["--listfiles", "busybox-static"]))
   if (installed._tag === "Some") return "/bin/busybox"
-  yield* run("apt-get", ["download", "busybox-static"], { cwd: folder })
+  yield* Packages.download(`the image ${reference}`, "busybox-static", folder)
   yield* run("sh", ["-c", "dpkg-deb --extract busybox-static_*.deb package"], { cwd: folder })
   return path.join(folder, "package/bin/busybox")
 })
