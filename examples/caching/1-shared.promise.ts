@@ -1,4 +1,4 @@
-/** Pattern 1: jobs that run side by side, and later ones, share a cache. */
+/** Pattern 1: jobs that run side by side, and later ones, share a cache. Build it first: snapshots/define.promise.ts */
 import { runInSandbox } from "effect-lightbox/promise"
 
 const codes = await Promise.all(

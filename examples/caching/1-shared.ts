@@ -1,4 +1,4 @@
-/** Pattern 1: jobs that run side by side, and later ones, share a cache. */
+/** Pattern 1: jobs that run side by side, and later ones, share a cache. Build it first: snapshots/define.ts */
 import { Console, Effect } from "effect"
 import { Lightbox, Microsandbox, Mount, Sandbox } from "effect-lightbox"
 

@@ -1,4 +1,4 @@
-/** Pattern 2: what one sandbox builds, another one runs. */
+/** Pattern 2: what one sandbox builds, another one runs. Build it first: snapshots/define.promise.ts */
 import { runInSandbox } from "effect-lightbox/promise"
 
 await runInSandbox(

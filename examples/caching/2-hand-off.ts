@@ -1,4 +1,4 @@
-/** Pattern 2: what one sandbox builds, another one runs. */
+/** Pattern 2: what one sandbox builds, another one runs. Build it first: snapshots/define.ts */
 import { Console, Effect } from "effect"
 import { Lightbox, Microsandbox, Mount, Sandbox } from "effect-lightbox"
 

@@ -1,4 +1,4 @@
-/** Pattern 3: fills a cache once, before many sandboxes need it. */
+/** Pattern 3: fills a cache once, before many sandboxes need it. Build it first: snapshots/list.promise.ts */
 import { launchSandbox, runInSandbox } from "effect-lightbox/promise"
 
 const mounts = { "/root/.cache/huggingface": { volume: "hf-cache" } }

@@ -1,4 +1,4 @@
-/** Removes sandboxes: one that is stopped, and one that may still run. */
+/** Removes sandboxes: one that is stopped, and one that may still run. Stop one first: cleanup/stop.ts */
 import { Effect } from "effect"
 import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
 

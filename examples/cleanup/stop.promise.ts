@@ -1,4 +1,4 @@
-/** Stops a sandbox that another process has launched. Its disk stays. */
+/** Stops a sandbox that another process has launched. Its disk stays. Launch it first: sandboxes/detach.promise.ts */
 import { connectToSandbox, Sandbox } from "effect-lightbox/promise"
 
 const sb = await connectToSandbox("agent-1")

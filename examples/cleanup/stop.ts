@@ -1,4 +1,4 @@
-/** Stops a sandbox that another process has launched. Its disk stays. */
+/** Stops a sandbox that another process has launched. Its disk stays. Launch it first: sandboxes/detach.ts */
 import { Console, Effect } from "effect"
 import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
 
