@@ -1,4 +1,8 @@
-/** Pattern 3: fills a cache once, however many sandboxes need it and whichever comes first. Build it first: snapshots/list.ts */
+/**
+ * Pattern 3: fills a cache once, however many sandboxes need it and whichever comes first.
+ *
+ * Build it first: snapshots/list.ts
+ */
 import { Console, Effect } from "effect"
 import { Lightbox, Microsandbox, Mount, Sandbox, Volume } from "effect-lightbox"
 

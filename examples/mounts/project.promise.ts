@@ -1,4 +1,8 @@
-/** Tests a project of this machine in a sandbox, with a cache that stays. Build it first: snapshots/define.promise.ts */
+/**
+ * Tests a project of this machine in a sandbox, with a cache that stays.
+ *
+ * Build it first: snapshots/define.promise.ts
+ */
 import { runInSandbox } from "effect-lightbox/promise"
 
 const out = await runInSandbox(

@@ -1,4 +1,8 @@
-/** Launches agents side by side, which go on working when this script is through. Build it first: presets/coding-agents.promise.ts */
+/**
+ * Launches agents side by side, which go on working when this script is through.
+ *
+ * Build it first: presets/coding-agents.promise.ts
+ */
 import { launchSandbox } from "effect-lightbox/promise"
 
 await Promise.all(

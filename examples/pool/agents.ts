@@ -1,4 +1,8 @@
-/** Launches agents side by side, which go on working when this program is through. Build it first: presets/coding-agents.ts */
+/**
+ * Launches agents side by side, which go on working when this program is through.
+ *
+ * Build it first: presets/coding-agents.ts
+ */
 import { Effect } from "effect"
 import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
 

@@ -1,4 +1,8 @@
-/** Asks four agents for their versions in a sandbox that is gone afterwards, whatever happens. Build it first: presets/coding-agents.promise.ts */
+/**
+ * Asks four agents for their versions in a sandbox that is gone afterwards, whatever happens.
+ *
+ * Build it first: presets/coding-agents.promise.ts
+ */
 import { runInSandbox } from "effect-lightbox/promise"
 
 const versions = await runInSandbox({ snapshot: "lightbox", name: "scratch" }, async (sb) => {

@@ -1,4 +1,8 @@
-/** Asks four agents for their versions in a sandbox that is gone afterwards, whatever happens. Build it first: presets/coding-agents.ts */
+/**
+ * Asks four agents for their versions in a sandbox that is gone afterwards, whatever happens.
+ *
+ * Build it first: presets/coding-agents.ts
+ */
 import { Console, Effect } from "effect"
 import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
 
