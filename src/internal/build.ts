@@ -286,11 +286,18 @@ const advance = Effect.fnUntraced(function* <E, R>(
     const unit = units[position]
     if (unit === undefined) break
     spentMillis += yield* runUnit(context, builders, planned, unit).pipe(
-      Effect.onError((cause) =>
+      Effect.catchCause((cause) =>
         // What the step started from is worth keeping: a build that is run again starts there.
-        policy === "auto" && options.keepBuilder !== true && position > planned.done && !Cause.hasInterruptsOnly(cause)
-          ? Effect.ignoreCause(keepAt(context, builders, planned, position))
-          : Effect.void
+        Effect.andThen(
+          policy === "auto" &&
+            options.keepBuilder !== true &&
+            position > planned.done &&
+            units[position - 1]?.isForced !== true &&
+            !Cause.hasInterrupts(cause)
+            ? Effect.ignoreCause(keepAt(context, builders, planned, position))
+            : Effect.void,
+          Effect.failCause(cause)
+        )
       )
     )
     const nextUnit = units[position + 1]

@@ -34,13 +34,27 @@ export const ofSteps = (steps: ReadonlyArray<Step<unknown, unknown>>): ReadonlyA
     return [...named, ...words].filter(({ value }) => value !== "")
   })
 
+/** What is not to be shown of some secrets: each, and the lines of one that has several. The longest come first. */
+const partsOf = (secrets: ReadonlyArray<SecretValue>): ReadonlyArray<string> =>
+  [
+    ...new Set(secrets.flatMap(({ value }) => [value, ...value.split("\n").filter((line) => line.trim().length >= 4)]))
+  ].toSorted((a, b) => b.length - a.length)
+
 /** A text without the secrets, line by line for secrets of several lines. */
-export const redact = (secrets: ReadonlyArray<SecretValue>, text: string): string => {
-  const parts = new Set(
-    secrets.flatMap(({ value }) => [value, ...value.split("\n").filter((line) => line.trim().length >= 4)])
-  )
+export const redact = (secrets: ReadonlyArray<SecretValue>, text: string): string =>
   // The longest first: one may be a part of another.
-  return [...parts]
-    .toSorted((a, b) => b.length - a.length)
-    .reduce((shown, part) => shown.replaceAll(part, "<redacted>"), text)
+  partsOf(secrets).reduce((shown, part) => shown.replaceAll(part, "<redacted>"), text)
+
+/** The last place up to `end` where a text can be cut with no secret on both sides, whatever is still to come. */
+export const cutBefore = (secrets: ReadonlyArray<SecretValue>, text: string, end: number): number => {
+  const parts = partsOf(secrets)
+  const longest = parts[0]?.length ?? 0
+  let cut = end
+  for (let start = end - 1; start >= 0 && start > cut - longest; start--) {
+    const isInside = parts.some(
+      (part) => start + part.length > cut && text.startsWith(part.slice(0, text.length - start), start)
+    )
+    if (isInside) cut = start
+  }
+  return cut
 }

@@ -143,25 +143,25 @@ const command = Effect.fnUntraced(function* (
 const longestLine = 8192
 
 /** Cuts output into lines, so that no secret is shown in two halves, and remembers the last ones. */
-class Lines {
+export class Lines {
   private readonly decoder = new TextDecoder()
   private readonly secrets: ReadonlyArray<Secrets.SecretValue>
-  private readonly overlap: number
   private rest = ""
   private last = ""
 
   constructor(secrets: ReadonlyArray<Secrets.SecretValue>) {
     this.secrets = secrets
-    this.overlap = Math.max(0, ...secrets.map(({ value }) => value.length))
   }
 
   /** Takes bytes and gives the lines that they complete. */
   push(bytes: Uint8Array): string {
     this.rest += this.decoder.decode(bytes, { stream: true })
     const end = this.rest.lastIndexOf("\n") + 1
-    return this.take(
-      end > 0 ? end : this.rest.length > longestLine + this.overlap ? this.rest.length - this.overlap : 0
-    )
+    const isLong = this.rest.length > longestLine
+    const cut = Secrets.cutBefore(this.secrets, this.rest, end === 0 && isLong ? this.rest.length : end)
+    // A secret that is repeated without end could be cut nowhere.
+    if (cut === 0 && isLong) this.rest = Secrets.redact(this.secrets, this.rest)
+    return this.take(cut)
   }
 
   /** Gives what is left. */

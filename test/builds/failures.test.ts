@@ -198,6 +198,46 @@ describe("a build that does not end well", () => {
   )
 
   test(
+    "can be interrupted while it keeps what the step that failed had started from",
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const definition = Support.tenSteps("ten").pipe(Snapshot.shell("exit 7"))
+      yield* control.inject(MicrosandboxMemory.hangAt("createSandbox", { nth: 2 }))
+      const fiber = yield* Effect.forkChild(Snapshot.build(definition))
+      yield* Support.until(Effect.map(Support.boots, (boots) => boots === 2))
+      yield* Support.passUntilDone(yield* Effect.forkChild(Fiber.interrupt(fiber)))
+      assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(fiber)))
+      assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
+    })
+  )
+
+  test(
+    "says why, though what its step had started from can not be kept",
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      yield* control.inject(
+        MicrosandboxMemory.failAt("captureSnapshot", new NoSpace({ problem: "full" }), { times: 9 })
+      )
+      const error = yield* Effect.flip(Snapshot.build(Support.tenSteps("ten").pipe(Snapshot.shell("exit 7"))))
+      assert.deepInclude(error.reason, { _tag: "CommandFailed", exitCode: 7 })
+    })
+  )
+
+  test(
+    "runs nothing again for a result that no later build could start from",
+    Effect.gen(function* () {
+      const definition = Support.tenSteps("ten").pipe(
+        Snapshot.shell("true", { cache: "never" }),
+        Snapshot.shell("exit 7")
+      )
+      const { onEvent, stepsRun } = Support.recorder()
+      yield* Effect.flip(Snapshot.build(definition, { onEvent }))
+      assert.lengthOf(stepsRun(), 12)
+      assert.strictEqual(yield* Support.boots, 1)
+    })
+  )
+
+  test(
     "leaves the name where it was when there is no room for the result",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
@@ -307,6 +347,23 @@ describe("a secret of a build", () => {
       const { onEvent, output } = Support.recorder()
       yield* Snapshot.build(definition, { onEvent })
       assert.match(output(), /^<redacted>\n1\n2\n[^]*5000\n<redacted>$/)
+    })
+  )
+
+  test(
+    "is not shown in a line without end, nor in the error after it",
+    Effect.gen(function* () {
+      const definition = Snapshot.make("secret", Support.image).pipe(
+        Snapshot.shell('seq -s - 3000; printf "%s" "$(seq -s - 3000)$TOKEN"; printf "/tail"; exit 1', {
+          secrets: { TOKEN: Redacted.make(value) }
+        })
+      )
+      const { onEvent, output } = Support.recorder()
+      const error = yield* Effect.flip(Snapshot.build(definition, { onEvent }))
+      assert.include(output(), "-3000<redacted>/tail")
+      assert.deepInclude(error.reason, { _tag: "CommandFailed", exitCode: 1 })
+      if (error.reason._tag !== "CommandFailed") return
+      assert.match(error.reason.stdout, /-3000<redacted>\/tail$/)
     })
   )
 
