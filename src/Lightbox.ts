@@ -167,7 +167,8 @@ export const runMain =
       let status: number | undefined
       const end = (wanted: number): void => {
         status = wanted
-        setTimeout(() => process.exit(wanted), releaseMillis).unref()
+        // A timer of more milliseconds than 31 bits can hold would go off at once.
+        if (releaseMillis < 2 ** 31) setTimeout(() => process.exit(wanted), releaseMillis).unref()
         fiber.interruptUnsafe(fiber.id)
       }
       const onSignal = (signal: Signal): void => (status === undefined ? end(exitCodes[signal]) : process.exit(status))

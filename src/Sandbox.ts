@@ -25,18 +25,19 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
 import type * as Guest from "./Guest.ts"
 import * as Execution from "./internal/execution.ts"
 import { CString, DurationInput, ImageReference, Name } from "./internal/schemas.ts"
 import { generate, generatedPrefix, instanceLabel, ownerLabel } from "./internal/labels.ts"
-import { type ExecResult, type LetGo, make, type TypeId } from "./internal/sandboxHandle.ts"
+import { type ExecResult, type LetGo, make, noTimeToLive, type TypeId } from "./internal/sandboxHandle.ts"
 import { millis } from "./internal/time.ts"
 import { decoder, invalid } from "./internal/validation.ts"
 import { LightboxError, NotRunning, TimedOut } from "./LightboxError.ts"
@@ -455,33 +456,50 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
     ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
     : Effect.map(decodeImage(image), (reference) => ({ _tag: "Image", reference }) as const)
   const name = config.name ?? (yield* generateName)
+  return yield* acquire(driver, {
+    config,
+    timeout: timeout ?? Duration.seconds(30),
+    request: { name, source, config, onConflict, detached: isDetached, onPullProgress }
+  }).pipe(allOrNothing)
+})
 
+/** What an acquisition has taken is given back when it fails, and not only when the caller's scope closes. */
+const allOrNothing = <A>(acquisition: Effect.Effect<A, LightboxError, Scope.Scope>) =>
+  Effect.gen(function* () {
+    const own = yield* Scope.fork(yield* Effect.scope)
+    return yield* acquisition.pipe(
+      Scope.provide(own),
+      Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
+    )
+  })
+
+const acquire = Effect.fnUntraced(function* (
+  driver: Microsandbox.Microsandbox["Service"],
+  options: {
+    readonly config: SandboxConfig.SandboxConfig
+    readonly timeout: Duration.Duration
+    readonly request: Omit<Microsandbox.CreateSandbox, "labels">
+  }
+): Effect.fn.Return<Sandbox, LightboxError, Scope.Scope> {
+  const { config, request, timeout } = options
+  const { name } = request
   const instance = yield* generate
   const note: Microsandbox.Note = { kind: "sandbox", token: instance, name }
   const room = yield* driver.admission.admit("Sandbox.launch", config.resources?.memory)
+  // Closed after the release below, which still has something to say to the guest.
+  const channel = yield* Scope.fork(yield* Effect.scope)
   const state: LaunchState = { info: undefined, guest: undefined, isOwned: true }
   // Registered before the sandbox exists, so that there is no moment at which it exists and nobody would remove it.
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() =>
       state.isOwned ? Effect.andThen(release(driver, instance, config, state), driver.owner.forget(note)) : Effect.void
-    ).pipe(
-      Effect.timeout(timeout ?? "30 seconds"),
-      Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${name}"` })
-    )
+    ).pipe(Effect.timeout(timeout), Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${name}"` }))
   )
   yield* driver.owner.note(note)
   state.info = yield* driver.admission.boot(
-    driver.createSandbox({
-      name,
-      source,
-      config,
-      labels: { [instanceLabel]: instance, [ownerLabel]: yield* driver.owner.id },
-      onConflict,
-      detached: isDetached,
-      onPullProgress
-    })
+    driver.createSandbox({ ...request, labels: { [instanceLabel]: instance, [ownerLabel]: yield* driver.owner.id } })
   )
-  state.guest = yield* driver.connect(state.info)
+  state.guest = yield* Scope.provide(driver.connect(state.info), channel)
   const { guest, info } = state
   const letGo: LetGo = (expires) =>
     driver.detachSandbox(info).pipe(
@@ -512,7 +530,7 @@ const release = Effect.fnUntraced(function* (
   { guest, info }: LaunchState
 ): Effect.fn.Return<void, LightboxError> {
   if (info !== undefined) {
-    if (guest !== undefined) yield* flushMounts(guest, config)
+    if (guest !== undefined) yield* flushMounts(driver, info, guest, config)
     const removed = driver.removeSandbox(info, { force: true })
     // Who has taken its name has removed it.
     return yield* Effect.catchReason(removed, "LightboxError", "Replaced", () => Effect.void)
@@ -523,21 +541,29 @@ const release = Effect.fnUntraced(function* (
 })
 
 /** Writes what the guest still holds for folders and disks of the host, in a bounded time. */
-const flushMounts = (guest: Guest.Guest, config: SandboxConfig.SandboxConfig): Effect.Effect<void> => {
+const flushMounts = (
+  driver: Microsandbox.Microsandbox["Service"],
+  info: Microsandbox.SandboxInfo,
+  guest: Guest.Guest,
+  config: SandboxConfig.SandboxConfig
+): Effect.Effect<void> => {
   const paths = Object.entries(config.mounts ?? {}).flatMap(([path, mount]) =>
     typeof mount === "string" || (mount._tag !== "Tmpfs" && mount.readonly !== true) ? [path] : []
   )
   if (paths.length === 0) return Effect.void
-  const sync = (...args: ReadonlyArray<string>) =>
+  const sync = (guest: Guest.Guest, ...args: ReadonlyArray<string>) =>
     Execution.collect<never, never>(
       guest,
       "Sandbox.launch",
-      { argv: ["sync", ...args], workdir: "/" },
+      { argv: ["sync", ...args], workdir: "/", user: "0:0" },
       { input: undefined, maxOutput: 65_536 }
     )
-  return sync("-f", ...paths).pipe(
+  const flush = (guest: Guest.Guest) =>
     // Some guests can only flush everything.
-    Effect.flatMap(({ exitCode }) => (exitCode === 0 ? Effect.void : sync())),
+    Effect.flatMap(sync(guest, "-f", ...paths), ({ exitCode }) => (exitCode === 0 ? Effect.void : sync(guest)))
+  return flush(guest).pipe(
+    // The sandbox may have been restarted behind this connection.
+    Effect.catchReason("LightboxError", "GuestLost", () => Effect.scoped(Effect.flatMap(driver.connect(info), flush))),
     Effect.timeout("10 seconds"),
     Effect.ignore
   )
@@ -635,13 +661,21 @@ export const start = Effect.fn("Sandbox.start")(function* (
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
   const info = yield* driver.getSandbox(yield* decodeName("Sandbox.start", name))
+  return yield* boot(driver, info, options).pipe(allOrNothing)
+})
+
+const boot = Effect.fnUntraced(function* (
+  driver: Microsandbox.Microsandbox["Service"],
+  info: Microsandbox.SandboxInfo,
+  options: { readonly detached?: boolean | undefined } | undefined
+): Effect.fn.Return<Sandbox, LightboxError, Scope.Scope> {
   // One that runs is somebody else's: it is not for this scope to stop.
   const state = { isOwned: false }
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => (state.isOwned ? driver.stopSandbox(info) : Effect.void)).pipe(
       Effect.catchReasons("LightboxError", { NotFound: () => Effect.void, Replaced: () => Effect.void }),
       Effect.timeout("30 seconds"),
-      Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${name}"` })
+      Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${info.name}"` })
     )
   )
   const room = yield* driver.admission.admit("Sandbox.start", info.memory)
@@ -656,9 +690,21 @@ export const start = Effect.fn("Sandbox.start")(function* (
       })
     )
   )
-  return make(driver, started, yield* driver.connect(started), () =>
-    Effect.andThen(driver.detachSandbox(started), disown(state, room))
-  )
+  const token = info.labels[instanceLabel]
+  const letGo: LetGo = (expires) =>
+    expires !== undefined && token === undefined
+      ? noTimeToLive(info.name)
+      : driver
+          .detachSandbox(started)
+          .pipe(
+            Effect.andThen(
+              expires === undefined || token === undefined
+                ? Effect.void
+                : driver.owner.release({ kind: "sandbox", token, name: info.name }, expires)
+            ),
+            Effect.andThen(disown(state, room))
+          )
+  return make(driver, started, yield* driver.connect(started), letGo)
 })
 
 /**

@@ -158,10 +158,24 @@ export const ensure = Effect.fn("Volume.ensure")(function* (
       if (drift === undefined || onDrift === "adopt") return Effect.succeed(volume)
       return onDrift === "fail"
         ? Effect.fail(new LightboxError({ method: "Volume.ensure", reason: drift }))
-        : Effect.andThen(remove(volume.name), create)
+        : recreate(request.name, request, create)
     })
   )
 })
+
+/** One of those that want to recreate a volume does, and the others find it as they want it. */
+const recreate = Effect.fnUntraced(function* (
+  name: string,
+  request: internal.Wanted,
+  create: Effect.Effect<Volume, LightboxError>
+): Effect.fn.Return<Volume, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  yield* Lock.acquire(locksFolder(driver.home), `recreate:${name}`)
+  const volume = yield* driver.getVolume(name)
+  if (internal.drift(volume, request) === undefined) return volume
+  yield* remove(name)
+  return yield* create
+}, Effect.scoped)
 
 const decodeScoped = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.scoped")
 
@@ -388,10 +402,12 @@ export const prime = Effect.fn("Volume.prime")(function* <E, R>(
   return yield* Effect.scoped(
     Effect.gen(function* () {
       yield* Lock.acquire(locksFolder(driver.home), `prime:${name}`)
-      if (yield* internal.isPrimed(driver.home, volume, key)) return volume
-      yield* fill(volume)
-      yield* internal.setPrimed(driver, volume, key)
-      return volume
+      // It may have been made anew while this one waited.
+      const current = yield* ensure(name, request)
+      if (yield* internal.isPrimed(driver.home, current, key)) return current
+      yield* fill(current)
+      yield* internal.setPrimed(driver, current, key)
+      return current
     })
   )
 })

@@ -88,8 +88,9 @@ export const availableMemory = (): number =>
     : Math.floor(process.availableMemory() / mebibyte) - reserveMebibytes
 
 interface Waiting {
+  readonly method: string
   readonly memory: number
-  readonly admitted: Deferred.Deferred<void>
+  readonly admitted: Deferred.Deferred<void, LightboxError>
 }
 
 /** Makes the room for one driver. */
@@ -111,13 +112,23 @@ export const make = Effect.fnUntraced(function* (options: {
   let sandboxes = 0
   let memory = 0
   const queue: Array<Waiting> = []
+  const admitted = new Set<Waiting>()
 
   const admitNext = () => {
     for (let next = queue[0]; next !== undefined; next = queue[0]) {
       // What is booted takes its memory little by little: only an idle process can measure what there is.
       if (sandboxes === 0) maxMemory = budget.memory ?? measure()
-      if (sandboxes + 1 > maxSandboxes || memory + next.memory > maxMemory) return
+      if (sandboxes + 1 > maxSandboxes || memory + next.memory > maxMemory) {
+        if (sandboxes > 0) return
+        // Nothing that could end would make room for it.
+        queue.shift()
+        const problem = `it needs ${next.memory} MiB of memory, and this machine has ${maxMemory} MiB left`
+        const error = new LightboxError({ method: next.method, reason: new NoCapacity({ problem }) })
+        Deferred.doneUnsafe(next.admitted, Effect.fail(error))
+        continue
+      }
       queue.shift()
+      admitted.add(next)
       sandboxes++
       memory += next.memory
       Deferred.doneUnsafe(next.admitted, Effect.void)
@@ -149,18 +160,16 @@ export const make = Effect.fnUntraced(function* (options: {
       return yield* invalid(method, "resources.memory", problem)
     }
     yield* checkDisk(method)
-    const waiting: Waiting = { memory: need, admitted: Deferred.makeUnsafe() }
+    const waiting: Waiting = { method, memory: need, admitted: Deferred.makeUnsafe() }
     const release = Effect.sync(() => {
       const position = queue.indexOf(waiting)
       if (position !== -1) queue.splice(position, 1)
-      else if (!isReleased) {
+      else if (admitted.delete(waiting)) {
         sandboxes--
         memory -= need
       }
-      isReleased = true
       admitNext()
     })
-    let isReleased = false
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         queue.push(waiting)
@@ -168,11 +177,7 @@ export const make = Effect.fnUntraced(function* (options: {
       }),
       () => release
     )
-    if (queue.includes(waiting) && sandboxes === 0) {
-      const problem = `it needs ${need} MiB of memory, and this machine has ${maxMemory} MiB left`
-      return yield* new LightboxError({ method, reason: new NoCapacity({ problem }) })
-    }
-    const admitted = Deferred.await(waiting.admitted).pipe(
+    const admission = Deferred.await(waiting.admitted).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
         orElse: () => {
@@ -185,7 +190,7 @@ export const make = Effect.fnUntraced(function* (options: {
     )
     yield* Effect.acquireUseRelease(
       Metric.modify(waitingLaunches, 1),
-      () => admitted,
+      () => admission,
       () => Metric.modify(waitingLaunches, -1)
     )
     return { release }

@@ -7,7 +7,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
-import { GuestBusy, GuestLost, LightboxError, NotRunning, TimedOut } from "../LightboxError.ts"
+import { GuestBusy, GuestLost, InvalidConfig, LightboxError, NotRunning, TimedOut } from "../LightboxError.ts"
 import * as Protocol from "./agentProtocol.ts"
 import { millis } from "./time.ts"
 
@@ -114,7 +114,10 @@ class Client implements AgentConnection {
   send(id: number, type: string, payload: Protocol.Payload): Effect.Effect<void, LightboxError> {
     return Effect.callback<void, LightboxError>((resume) => {
       if (this.loss !== undefined) return resume(Effect.fail(this.loss))
-      if (this.socket.write(Protocol.encode(id, type, payload))) return resume(Effect.void)
+      const frame = Protocol.encode(id, type, payload)
+      // The relay ends the connection at a longer one, with all that is under way.
+      if (frame.length > Protocol.maxFrameBytes) return resume(Effect.fail(tooLong(frame.length)))
+      if (this.socket.write(frame)) return resume(Effect.void)
       const wake = () => resume(this.loss === undefined ? Effect.void : Effect.fail(this.loss))
       this.waiting.push(wake)
       return Effect.sync(() => {
@@ -210,3 +213,12 @@ class Client implements AgentConnection {
     })
   }
 }
+
+const tooLong = (length: number): LightboxError =>
+  new LightboxError({
+    method: "Guest",
+    reason: new InvalidConfig({
+      field: "command",
+      problem: `expected at most ${Protocol.maxFrameBytes} bytes of words and variables, not ${length}`
+    })
+  })

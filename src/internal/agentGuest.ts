@@ -338,12 +338,17 @@ const writeWindow = Effect.fnUntraced(function* (
     onMessage: ({ payload }) => Deferred.doneUnsafe(answer, fileResponse("write", path, payload)),
     onLost: (error) => Deferred.doneUnsafe(answer, Effect.fail(during("write", error)))
   })
-  yield* connection.send(id, "core.fs.request", { op: { Write: { handle, offset, len: bytes.length } } })
-  for (const data of split(bytes, Protocol.maxChunkBytes)) yield* connection.send(id, "core.fs.data", { data })
-  yield* connection.send(id, "core.fs.data", { data: new Uint8Array() })
-  yield* Effect.ensuring(
-    Deferred.await(answer),
-    Effect.sync(() => connection.close(id))
+  const end = { data: new Uint8Array() }
+  const send = Effect.gen(function* () {
+    yield* connection.send(id, "core.fs.request", { op: { Write: { handle, offset, len: bytes.length } } })
+    for (const data of split(bytes, Protocol.maxChunkBytes)) yield* connection.send(id, "core.fs.data", { data })
+    yield* connection.send(id, "core.fs.data", end)
+  })
+  yield* send.pipe(
+    // The agent waits for the rest otherwise.
+    Effect.onInterrupt(() => Effect.sync(() => connection.post(id, "core.fs.data", end))),
+    Effect.andThen(Deferred.await(answer)),
+    Effect.ensuring(Effect.sync(() => connection.close(id)))
   )
 })
 

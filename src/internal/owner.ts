@@ -5,7 +5,9 @@
  * that jumps, nor a reboot can make a dead one look alive. Beside the socket is a folder with a note for everything
  * that the owner is about to make, written before it exists and removed after it is gone.
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -110,7 +112,7 @@ const readNote = async (folder: string, file: string): Promise<ReadonlyArray<Not
   if (kind === undefined) return []
   const name = await Fs.readFile(Path.join(folder, file), "utf8").catch(() => "")
   // An empty one was cut short: what it was to be about is not there either.
-  return [{ kind, token: file.slice(kind.length + 1), name }]
+  return name === "" ? [] : [{ kind, token: file.slice(kind.length + 1), name }]
 }
 
 const attempt = <A>(path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
@@ -127,7 +129,12 @@ export const make = Effect.fnUntraced(function* (home: string): Effect.fn.Return
   const id = Crypto.randomBytes(6).toString("hex")
   const folder = folderOf(home, id)
   const lease = yield* Effect.scope.pipe(
-    Effect.flatMap((scope) => Effect.cached(Scope.provide(takeLease(home, id), scope))),
+    Effect.flatMap((scope) =>
+      // What keeps it from being taken, a full disk for one, may pass.
+      Effect.cachedWithTTL(Scope.provide(takeLease(home, id), scope), (exit) =>
+        Exit.isSuccess(exit) ? Duration.infinity : Duration.zero
+      )
+    ),
     // An interruption of who asks first must not make it be taken twice.
     Effect.map(Effect.uninterruptible)
   )
@@ -163,17 +170,22 @@ const takeLease = (home: string, id: string): Effect.Effect<void, LightboxError,
       await Fs.mkdir(foldersOf(home), { recursive: true, mode: 0o700 })
       // Before there is a folder to judge it by.
       const listener = await listen(leaseOf(home, id))
-      await Fs.mkdir(folder, { mode: 0o700 })
-      await Fs.writeFile(
-        Path.join(folder, recordName),
-        encodeRecord({
-          pid: process.pid,
-          startedAt: Math.round(Date.now() - process.uptime() * 1000),
-          boot: await bootId(),
-          host: Os.hostname()
-        })
-      )
-      return listener
+      try {
+        await Fs.mkdir(folder, { recursive: true, mode: 0o700 })
+        await Fs.writeFile(
+          Path.join(folder, recordName),
+          encodeRecord({
+            pid: process.pid,
+            startedAt: Math.round(Date.now() - process.uptime() * 1000),
+            boot: await bootId(),
+            host: Os.hostname()
+          })
+        )
+        return listener
+      } catch (cause) {
+        await listener.close()
+        throw cause
+      }
     }),
     (listener) =>
       attempt(folder, async () => {

@@ -9,7 +9,7 @@ import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
-import type { LightboxError } from "../LightboxError.ts"
+import { LightboxError, Unsupported } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { ExecEvent, ExecOptions, Sandbox, StreamOptions } from "../Sandbox.ts"
 import { attach } from "./attach.ts"
@@ -17,6 +17,7 @@ import * as Execution from "./execution.ts"
 import * as GuestFiles from "./guestFiles.ts"
 import * as HostFiles from "./hostFiles.ts"
 import {
+  checkLabel,
   checkVariable,
   copyOptions,
   CString,
@@ -24,6 +25,7 @@ import {
   GuestPath,
   HostPath,
   intBetween,
+  Mebibytes,
   recordOf,
   Rlimits,
   User
@@ -137,6 +139,24 @@ const decodeCopyIn = decoder(Schema.Struct({ from: HostPath, to: GuestPath, ...c
 
 const decodeCopyOut = decoder(Schema.Struct({ from: GuestPath, to: HostPath }), "Sandbox.copyOut")
 
+const decodeStop = decoder(Schema.Struct({ timeout: Schema.optional(DurationInput) }), "Sandbox.stop")
+
+const decodeModify = decoder(
+  Schema.Struct({
+    cpus: Schema.optional(intBetween(1, 255)),
+    maxCpus: Schema.optional(intBetween(1, 255)),
+    memory: Schema.optional(Mebibytes(64)),
+    maxMemory: Schema.optional(Mebibytes(64)),
+    disk: Schema.optional(Mebibytes(16)),
+    workdir: Schema.optional(GuestPath),
+    env: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkVariable)),
+    labels: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkLabel)),
+    apply: Schema.optional(Schema.Literals(["now", "restart", "next-start"])),
+    dryRun: Schema.optional(Schema.Boolean)
+  }),
+  "Sandbox.modify"
+)
+
 const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive")
 
 const defaultMaxOutput = 256 * 1024 * 1024
@@ -146,12 +166,21 @@ const defaultFileMode = 0o644
 /** Lets a sandbox go, for ever or until a time (milliseconds since 1970). */
 export type LetGo = (expires: number | undefined) => Effect.Effect<void, LightboxError>
 
+/** Only who launches a sandbox can say how long it stays. */
+export const noTimeToLive = (name: string): Effect.Effect<never, LightboxError> =>
+  Effect.fail(
+    new LightboxError({
+      method: "Sandbox.detachFor",
+      reason: new Unsupported({ feature: "detachFor", problem: `this program has not launched sandbox "${name}"` })
+    })
+  )
+
 /** Makes a handle; without a way to let the sandbox go, of one that is somebody else's. */
 export const make = (
   driver: Microsandbox.Microsandbox["Service"],
   info: Microsandbox.SandboxInfo,
   guest: Guest.Guest,
-  letGo: LetGo = () => Effect.void
+  letGo: LetGo = (expires) => (expires === undefined ? Effect.void : noTimeToLive(info.name))
 ): Sandbox => {
   const exec = Effect.fn("Sandbox.exec")(function* <E, R>(
     argv: ReadonlyArray<Guest.Word>,
@@ -304,7 +333,9 @@ export const make = (
     }),
 
     info: driver.getSandbox(info.name),
-    stop: (options) => driver.stopSandbox(info, options),
+    stop: Effect.fn("Sandbox.stop")(function* (options) {
+      yield* driver.stopSandbox(info, yield* decodeStop(options ?? {}))
+    }),
     kill: driver.killSandbox(info),
     detach: letGo(undefined),
     detachFor: Effect.fn("Sandbox.detachFor")(function* (timeToLive) {
@@ -330,7 +361,9 @@ export const make = (
           )
         )
       ),
-    modify: (change) => driver.modifySandbox(info, change)
+    modify: Effect.fn("Sandbox.modify")(function* (change) {
+      return yield* driver.modifySandbox(info, yield* decodeModify(change))
+    })
   }
 }
 

@@ -140,10 +140,12 @@ export const checkVariable = (name: string): string | undefined =>
 /** Environment variables with plain values. */
 export const Env = recordOf(CString, checkVariable)
 
-/** Labels. */
-export const Labels = recordOf(CString, (key) =>
+/** What is wrong with the key of a label. */
+export const checkLabel = (key: string): string | undefined =>
   key === "" || key.includes("\0") ? "expected a label that is not empty" : undefined
-)
+
+/** Labels. */
+export const Labels = recordOf(CString, checkLabel)
 
 /** The user that a command runs as: a name or id, with a group if wanted. */
 export const User = pattern(

@@ -18,15 +18,15 @@ import { sizeOf } from "./volumeFiles.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
+/** What is asked for; what is not said does not count. */
+export interface Wanted {
+  readonly kind?: Microsandbox.VolumeInfo["kind"] | undefined
+  readonly quota?: number | undefined
+  readonly labels?: { readonly [key: string]: string } | undefined
+}
+
 /** How a volume differs from what was asked for. */
-export const drift = (
-  volume: Microsandbox.VolumeInfo,
-  wanted: {
-    readonly kind?: Microsandbox.VolumeInfo["kind"] | undefined
-    readonly quota?: number | undefined
-    readonly labels?: { readonly [key: string]: string } | undefined
-  }
-): Drift | undefined => {
+export const drift = (volume: Microsandbox.VolumeInfo, wanted: Wanted): Drift | undefined => {
   const { name } = volume
   const mebibytes = (size: number | undefined) => (size === undefined ? "unlimited" : `${size} MiB`)
   if (wanted.kind !== undefined && wanted.kind !== volume.kind) {

@@ -75,22 +75,34 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
       const shared = path.join(home.files, "shared")
       yield* fs.makeDirectory(shared)
       const volume = yield* Volume.ensure("data")
+      yield* Volume.ensure("disk", { kind: "disk", quota: "128M" })
       const bytes = Crypto.randomBytes(3_000_000)
       yield* Sandbox.run(
-        { image: Support.image, mounts: { "/shared": shared, "/data": Mount.volume("data") } },
+        {
+          image: Support.image,
+          mounts: { "/shared": shared, "/data": Mount.volume("data"), "/disk": Mount.volume("disk") }
+        },
         (sandbox) =>
           Effect.all(
             [
+              sandbox.exec("dd", ["of=/disk/file", "bs=100k"], { stdin: bytes, check: true }),
               sandbox.exec("dd", ["of=/shared/file", "bs=100k"], { stdin: bytes, check: true }),
               sandbox.exec("dd", ["of=/data/file", "bs=100k"], { stdin: bytes, check: true })
             ],
-            { concurrency: 2 }
+            { concurrency: 3 }
           )
       )
+      // The file system of a disk is the guest's: only a flush brings it out.
+      const onDisk = yield* Sandbox.run(
+        { image: Support.image, mounts: { "/disk": Mount.volume("disk", { readonly: true }) } },
+        (sandbox) => sandbox.readFile("/disk/file")
+      )
+      assert.isTrue(bytes.equals(onDisk))
       assert.isTrue(bytes.equals(yield* fs.readFile(path.join(shared, "file"))))
       assert.isTrue(bytes.equals(yield* fs.readFile(path.join(home.path, "volumes", volume.name, "file"))))
       yield* Support.assertNothingLeft()
       yield* Volume.remove("data")
+      yield* Volume.remove("disk")
     })
   )
 

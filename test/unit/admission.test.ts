@@ -7,12 +7,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import * as Os from "node:os"
 import * as Admission from "../../src/internal/admission.ts"
 import { waitingLaunches } from "../../src/internal/metrics.ts"
+import * as LightboxError from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -50,6 +52,26 @@ const untilWaiting = (many: number) =>
   Effect.repeat(Effect.andThen(turn, waiting), { until: (count) => count === many })
 
 describe("the budget", () => {
+  it.effect("has its room back from a launch that fails or is given up, while its scope goes on", () =>
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const reason = new LightboxError.BootFailed({ name: "worker", problem: "it did not boot", lastLines: [] })
+      yield* control.inject(
+        MicrosandboxMemory.failAt("createSandbox", reason),
+        MicrosandboxMemory.failAt("connect", reason, { nth: 1 })
+      )
+      const launch = Sandbox.launch({ image, name: "worker" })
+      // The first does not boot, the second boots and can not be reached, the third is there.
+      yield* launch.pipe(Effect.retry({ times: 2 }))
+      const late = yield* Effect.forkChild(Effect.timeoutOption(Sandbox.launch({ image }), "5 seconds"))
+      yield* untilWaiting(1)
+      yield* TestClock.adjust("5 seconds")
+      assert.isTrue(Option.isNone(yield* Fiber.join(late)))
+      assert.strictEqual(yield* waiting, 0)
+      assert.deepStrictEqual((yield* control.inventory).sandboxes, [{ name: "worker", status: "running" }])
+    }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 1 } })))
+  )
+
   it.effect("lets 200 launches through, four at a time, in the order in which they came", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox

@@ -77,7 +77,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a program", (it) => {
   it.effect("does not wait for a release that never ends, and leaves it to the sweeper", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
-      const ended = yield* end(home, ["slow", "50"], { ready: "SIGTERM" })
+      const ended = yield* end(home, ["slow", "2000"], { ready: "SIGTERM" })
       assert.deepStrictEqual(ended, { status: 143, said: ["ready", "releasing"] })
       yield* left(home)
       assert.deepStrictEqual(yield* left(home), [[], []])
