@@ -747,7 +747,8 @@ export interface Budget {
  * fails with `RuntimeMissing` where the module is not installed, with
  * `InvalidConfig` naming a wrong option, and with `Unsupported` when this
  * process already uses another home: the runtime knows one per process. Closing
- * it destroys what interrupted launches may still have under way.
+ * it waits until what interrupted launches still have under way is destroyed, for
+ * ten seconds at most.
  *
  * **Example** (Providing it to a program)
  *

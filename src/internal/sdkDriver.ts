@@ -3,10 +3,8 @@
  */
 import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as RcMap from "effect/RcMap"
@@ -19,7 +17,7 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
-import { AlreadyExists, LightboxError, NotFound, TimedOut } from "../LightboxError.ts"
+import { AlreadyExists, LightboxError, NotFound } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SandboxConfig } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
@@ -28,9 +26,10 @@ import * as AgentGuest from "./agentGuest.ts"
 import { checkCombination, checkHostPaths, checkPorts } from "./createChecks.ts"
 import { fileFailure } from "./fileFailure.ts"
 import { generate, instanceLabel } from "./labels.ts"
-import { bootRetries, sdkRetries } from "./metrics.ts"
+import { sdkRetries } from "./metrics.ts"
 import * as Owner from "./owner.ts"
 import { sweepAtStart } from "./reaper.ts"
+import * as Boots from "./sdkBoots.ts"
 import * as Builder from "./sdkBuilder.ts"
 import { call, commit, notFoundIsSuccess, transient } from "./sdkCalls.ts"
 import { fromSdk, type Subject } from "./sdkErrors.ts"
@@ -63,6 +62,9 @@ const LayerOptions = Schema.Struct({
 
 const decodeLayerOptions = decoder(LayerOptions, "Microsandbox.layer")
 
+/** How long closing waits for what interrupted launches still have under way. */
+const closingLimit = Duration.seconds(10)
+
 /** Makes the driver. */
 export const make = Effect.fnUntraced(function* (
   input: Microsandbox.LayerOptions
@@ -75,14 +77,15 @@ export const make = Effect.fnUntraced(function* (
     home,
     owner: yield* Owner.make(home),
     owned: new Map(),
-    volumes: yield* RcMap.make({ lookup: (_name: string) => Semaphore.make(1) }),
+    names: yield* turns,
+    volumes: yield* turns,
     bootTimeout: options.bootTimeout ?? Duration.seconds(60),
     connectTimeout: options.connectTimeout ?? Duration.seconds(10),
     cpus: options.cpus,
     memory: options.memory,
-    pullPolicy: options.pullPolicy,
-    checkVirtualization: yield* Effect.cached(Virtualization.check("Microsandbox.createSandbox"))
+    pullPolicy: options.pullPolicy
   }
+  yield* Effect.addFinalizer(() => Effect.timeoutOption(Boots.settled(), closingLimit))
   const driver: Driver = {
     backend: "local",
     home,
@@ -122,33 +125,39 @@ interface DriverContext {
    * garbage-collected.
    */
   readonly owned: Map<string, Sdk.Sandbox>
-  /** One turn per volume that is in use by {@link takingTurns}. */
-  readonly volumes: RcMap.RcMap<string, Semaphore.Semaphore>
+  /** One boot at a time of each name. */
+  readonly names: Turns
+  /**
+   * Calls that create sandboxes with a volume, or change the volume, one after the other. The SDK locks its volumes for
+   * the whole of a creation, and blocks one of its few threads while it waits for the lock, with the very work that the
+   * lock's holder may be waiting for.
+   */
+  readonly volumes: Turns
   readonly bootTimeout: Duration.Duration
   readonly connectTimeout: Duration.Duration
   readonly cpus: number | undefined
   readonly memory: number | undefined
   readonly pullPolicy: "always" | "if-missing" | "never" | undefined
-  readonly checkVirtualization: Effect.Effect<void, LightboxError>
 }
 
 // =============================================================================
 // Calls
 // =============================================================================
 
-/**
- * Calls that create sandboxes with a volume, or change the volume, one after the other. The SDK locks its volumes for
- * the whole of a creation, and blocks one of its few threads while it waits for the lock, with the very work that the
- * lock's holder may be waiting for.
- */
+/** One turn for each name that is in use. */
+type Turns = RcMap.RcMap<string, Semaphore.Semaphore>
+
+const turns = RcMap.make({ lookup: (_name: string) => Semaphore.make(1) })
+
+/** Runs an effect when it is its turn with all the names. */
 const takingTurns =
-  ({ volumes }: DriverContext, names: ReadonlyArray<string>) =>
+  (turns: Turns, names: ReadonlyArray<string>) =>
   <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     [...new Set(names)]
       .toSorted()
       .reduceRight(
         (inner, name) =>
-          Effect.scoped(Effect.flatMap(RcMap.get(volumes, name), (turn) => Semaphore.withPermit(turn, inner))),
+          Effect.scoped(Effect.flatMap(RcMap.get(turns, name), (turn) => Semaphore.withPermit(turn, inner))),
         effect
       )
 
@@ -278,7 +287,7 @@ const sandboxes = (
     listSandboxes: (filter) => listSandboxes(sdk, filter),
     startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox, options) {
       const method = "Microsandbox.startSandbox"
-      yield* context.checkVirtualization
+      yield* Virtualization.check(method)
       const handle = yield* handleOf(context, method, sandbox)
       const native = yield* boot(
         context,
@@ -289,7 +298,7 @@ const sandboxes = (
           return options?.detached === true ? handle.startDetached() : handle.start()
         },
         Effect.void
-      )
+      ).pipe(takingTurns(context.names, [sandbox.name]))
       if (options?.detached !== true) owned.set(sandbox.id, native)
       return sandboxInfo(yield* handleOf(context, method, sandbox))
     }),
@@ -486,13 +495,11 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const config = withDefaults(context, request.config)
   yield* checkCombination(request)
   yield* checkHostPaths(config)
-  yield* context.checkVirtualization
-
-  if (request.onConflict === "replace") yield* destroyByName(context, method, name)
-  yield* checkPorts(config)
+  yield* Virtualization.check(method)
 
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
   const labels = { ...request.labels, [instanceLabel]: instance }
+  const report = yield* progressReport(request)
   const cleanUp = cleanUpInstance(context, name, instance)
   const attempt = (replacesGhost: boolean) =>
     boot(
@@ -509,33 +516,63 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
         }
         const creation = await builder.createWithPullProgress()
         for (let event = await creation.progress.recv(); event !== null; event = await creation.progress.recv()) {
-          const progress = pullProgress(event)
-          if (progress !== undefined) request.onPullProgress?.(progress)
+          report(event)
         }
         onPulled()
         return creation.awaitSandbox()
       },
       cleanUp
-    ).pipe(takingTurns(context, namesOfVolumes(config)))
+    ).pipe(takingTurns(context.volumes, namesOfVolumes(config)))
 
-  return yield* attempt(false).pipe(
-    Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
-      // A creation that failed long ago may have left a folder without a row: taken for the runtime, absent for all else.
-      Effect.matchEffect(
-        call(method, { sandbox: name }, () => sdk.Sandbox.get(name)),
-        {
-          onFailure: (lookup) => (lookup.reason._tag === "NotFound" ? attempt(true) : Effect.fail(error)),
-          onSuccess: () => Effect.fail(error)
-        }
-      )
-    ),
-    Effect.flatMap((native) => {
-      if (request.detached !== true) context.owned.set(native.id, native)
-      return Effect.map(handleOf(context, method, { name, id: native.id }), sandboxInfo)
-    }),
-    Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
-  )
+  return yield* Effect.gen(function* () {
+    if (request.onConflict === "replace") yield* destroyByName(context, method, name)
+    yield* checkPorts(config)
+    return yield* attempt(false).pipe(
+      Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
+        Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
+          isGhost ? attempt(true) : Effect.fail(error)
+        )
+      ),
+      Effect.flatMap((native) => {
+        if (request.detached !== true) context.owned.set(native.id, native)
+        return Effect.map(handleOf(context, method, { name, id: native.id }), sandboxInfo)
+      }),
+      Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
+    )
+  }).pipe(takingTurns(context.names, [name]))
 })
+
+/** Tells the progress of a pull. What a caller's function throws is not the creation's failure, which would go on. */
+const progressReport = ({
+  name,
+  onPullProgress
+}: Microsandbox.CreateSandbox): Effect.Effect<(event: Sdk.PullProgressEvent) => void> =>
+  Effect.map(Effect.context<never>(), (context) => (event) => {
+    const progress = pullProgress(event)
+    if (progress === undefined) return
+    try {
+      onPullProgress?.(progress)
+    } catch (cause) {
+      Effect.runForkWith(context)(Effect.logDebug(`The progress of sandbox "${name}" was not taken`, cause))
+    }
+  })
+
+/**
+ * Whether a name that is taken for the runtime, but absent for all else, belongs to a creation that failed long ago and
+ * left a folder without a row. A creation that has only begun looks the same.
+ */
+const isGhost = (
+  context: DriverContext,
+  method: string,
+  name: string,
+  instance: string
+): Effect.Effect<boolean, LightboxError> =>
+  call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
+    Effect.as(false),
+    Effect.catchReason("LightboxError", "NotFound", () =>
+      Effect.map(Boots.isBeingMade(context.home, name, instance), (isBeingMade) => !isBeingMade)
+    )
+  )
 
 const namesOfVolumes = ({ mounts }: SandboxConfig): ReadonlyArray<string> =>
   Object.values(mounts ?? {}).flatMap((mount) =>
@@ -548,69 +585,26 @@ const isTaken = (cause: Cause.Cause<LightboxError>): boolean => {
   return Option.isSome(error) && error.value.reason._tag === "AlreadyExists"
 }
 
-/**
- * Boots a virtual machine within the time limit, and once more if it took too long.
- *
- * The SDK's promise can not be called off. Interrupted, the virtual machine's process is killed, which makes the
- * promise settle at once; only while an image is pulled there is no process, and then the rest is left to a fiber in
- * the background that destroys what comes late.
- */
+/** Boots a virtual machine for whoever has the turn of its name. */
 const boot = (
   context: DriverContext,
   method: string,
   subject: BootSubject,
   start: (onPulled: () => void) => Promise<Sdk.Sandbox>,
   cleanUp: Effect.Effect<void>
-): Effect.Effect<Sdk.Sandbox, LightboxError> => {
-  const once = Effect.gen(function* () {
-    const pulled = yield* Deferred.make<void>()
-    const booting = Effect.callback<Sdk.Sandbox, LightboxError>((resume) => {
-      let isSettled = false
-      const pending = start(() => Deferred.doneUnsafe(pulled, Effect.void)).finally(() => {
-        isSettled = true
-      })
-      pending.then(
-        (native) => resume(Effect.succeed(native)),
-        (cause) => resume(failBoot(context, method, subject, cause))
-      )
-      const abandon = Effect.sync(() => VmProcess.kill(subject.sandbox)).pipe(
-        Effect.andThen(Effect.timeoutOption(settlement(pending), "20 millis")),
-        Effect.repeat({ until: () => isSettled }),
-        Effect.andThen(cleanUp)
-      )
-      return Effect.flatMap(Effect.forkDetach(abandon, { startImmediately: true }), (fiber) =>
-        Effect.timeoutOption(Fiber.await(fiber), "5 seconds")
-      )
-    })
-    const limit = Deferred.await(pulled).pipe(
-      Effect.andThen(Effect.sleep(context.bootTimeout)),
-      Effect.andThen(
-        Effect.fail(
-          new LightboxError({
-            method,
-            reason: new TimedOut({
-              operation: `booting "${subject.sandbox}"`,
-              limitMillis: millis(context.bootTimeout)
-            })
-          })
-        )
-      )
-    )
-    return yield* Effect.raceFirst(booting, limit)
+): Effect.Effect<Sdk.Sandbox, LightboxError> =>
+  Boots.boot({
+    method,
+    name: subject.sandbox,
+    limit: context.bootTimeout,
+    start,
+    fail: (cause) => failBoot(context, method, subject, cause),
+    cleanUp
   })
-  return once.pipe(
-    Effect.tapError((error) => (error.reason._tag === "TimedOut" ? Metric.update(bootRetries, 1) : Effect.void)),
-    Effect.retry({ while: (error) => error.reason._tag === "TimedOut", times: 1 })
-  )
-}
 
 interface BootSubject extends Subject {
   readonly sandbox: string
 }
-
-/** Completes when a promise has settled, either way. */
-const settlement = (pending: Promise<unknown>): Effect.Effect<void> =>
-  Effect.ignore(Effect.tryPromise({ try: () => pending, catch: () => undefined }))
 
 const failBoot = Effect.fnUntraced(function* (
   context: DriverContext,
@@ -642,8 +636,12 @@ const cleanUpInstance = (context: DriverContext, name: string, instance: string)
     ),
     // The SDK forgets some failed creations, but leaves their folder: the name would stay taken.
     Effect.catchReason("LightboxError", "NotFound", () =>
-      hostFile("Microsandbox.removeSandbox", name, () =>
-        Fs.rm(Path.join(context.home, "sandboxes", name), { recursive: true, force: true })
+      Effect.flatMap(isGhost(context, "Microsandbox.removeSandbox", name, instance), (isGhost) =>
+        isGhost
+          ? hostFile("Microsandbox.removeSandbox", name, () =>
+              Fs.rm(Path.join(context.home, "sandboxes", name), { recursive: true, force: true })
+            )
+          : Effect.void
       )
     ),
     Effect.timeout("30 seconds"),
@@ -954,7 +952,7 @@ const volumes = (
   const removeVolume = Effect.fn("Microsandbox.removeVolume")(function* (
     name: string
   ): Effect.fn.Return<void, LightboxError> {
-    yield* takingTurns(context, [name])(remove(name))
+    yield* takingTurns(context.volumes, [name])(remove(name))
   })
   return {
     createVolume: Effect.fn("Microsandbox.createVolume")(function* ({ kind, labels, name, quota }) {
@@ -974,7 +972,7 @@ const volumes = (
           return builder.create()
         },
         () => Effect.ignore(remove(name))
-      ).pipe(takingTurns(context, [name]))
+      ).pipe(takingTurns(context.volumes, [name]))
       return yield* getVolume(name)
     }),
     getVolume,

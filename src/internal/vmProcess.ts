@@ -67,10 +67,14 @@ const read = (path: string): string => {
   }
 }
 
-/** Kills this process's virtual machine for a sandbox, and tells whether there was one. */
-export const kill = (sandbox: string): boolean => {
-  const vms = children().filter((vm) => vm.sandbox === sandbox)
-  for (const { pid } of vms) {
+/** The processes of this process's virtual machines for a sandbox. */
+export const pidsOf = (sandbox: string): ReadonlySet<number> =>
+  new Set(children().flatMap((vm) => (vm.sandbox === sandbox ? [vm.pid] : [])))
+
+/** Kills this process's virtual machines for a sandbox, but for some. */
+export const kill = (sandbox: string, spared: ReadonlySet<number>): void => {
+  for (const pid of pidsOf(sandbox)) {
+    if (spared.has(pid)) continue
     const folders = bootFolders(pid)
     try {
       process.kill(pid, "SIGKILL")
@@ -79,7 +83,6 @@ export const kill = (sandbox: string): boolean => {
     }
     for (const folder of folders) removeBootFolder(folder)
   }
-  return vms.length > 0
 }
 
 // =============================================================================
@@ -126,7 +129,7 @@ const removeBootFolder = (folder: string): boolean => {
 
 /** Looks what the virtual machine of a sandbox will leave, for when it has ended. */
 export const remains = (sandbox: string): { readonly remove: () => void } => {
-  const folders = children().flatMap((vm) => (vm.sandbox === sandbox ? bootFolders(vm.pid) : []))
+  const folders = [...pidsOf(sandbox)].flatMap(bootFolders)
   return {
     remove: () => {
       for (const folder of folders) removeBootFolder(folder)
