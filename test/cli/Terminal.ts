@@ -2,14 +2,26 @@
  * Programs in a terminal: one of the kernel's, seen through one of ours.
  */
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as ChildProcess from "effect/process/ChildProcess"
+import * as CommandLine from "effect/process/CommandLine"
 import * as Queue from "effect/Queue"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { Screen } from "../unit/Screen.ts"
 
-/** Gives a program a terminal of the kernel, and passes on what it writes and what it is to read, and its status. */
-const inTerminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+/** Gives a command a terminal of the kernel, and passes on what it writes and what it is to read, and its status. */
+const inTerminal = (words: ReadonlyArray<string>): ReadonlyArray<string> => [
+  "-c",
+  // The `script` of macOS reads pipes, but not the sockets that Node.js gives to its children. The shell stays, for
+  // `script` waits for all its children, and would for `cat`.
+  'exec < <(cat 2> /dev/null); script -q "$@"; exit $?',
+  "bash",
+  ...(process.platform === "darwin"
+    ? ["/dev/null", ...words]
+    : ["-e", "-c", Result.getOrThrow(CommandLine.join(words)), "/dev/null"])
+]
 
 const size = { columns: 100, rows: 30 }
 
@@ -19,27 +31,24 @@ export const start = Effect.fnUntraced(function* (
   env: { readonly [name: string]: string }
 ) {
   const typed = yield* Queue.unbounded<string>()
-  const resized = `stty cols ${size.columns} rows ${size.rows} && exec "$@"`
-  const child = yield* ChildProcess.make(
-    "python3",
-    ["-c", inTerminal, "sh", "-c", resized, "sh", process.execPath, ...words],
-    {
-      stdin: Stream.encodeText(Stream.fromQueue(typed)),
-      env: { TERM: "xterm-256color", ...env },
-      extendEnv: true,
-      killSignal: "SIGKILL"
-    }
-  )
+  // Where its input is no terminal, `script` turns off what a terminal shows of what is typed.
+  const prepared = `stty echo cols ${size.columns} rows ${size.rows} && exec "$@"`
+  const child = yield* ChildProcess.make("bash", inTerminal(["sh", "-c", prepared, "sh", process.execPath, ...words]), {
+    stdin: Stream.encodeText(Stream.fromQueue(typed)),
+    env: { TERM: "xterm-256color", SHELL: "/bin/sh", ...env },
+    extendEnv: true,
+    killSignal: "SIGKILL"
+  })
   const screen = new Screen(size)
   const seen = yield* SubscriptionRef.make("")
-  yield* Stream.decodeText(child.all).pipe(
+  const shown = yield* Stream.decodeText(child.all).pipe(
     Stream.runForEach((text) => {
       screen.write(text)
       return Effect.flatMap(screen.lines, (lines) => SubscriptionRef.set(seen, lines.join("\n")))
     }),
     Effect.forkScoped({ startImmediately: true })
   )
-  const ended = Effect.map(child.exitCode, Number)
+  const ended = Effect.andThen(Fiber.join(shown), Effect.map(child.exitCode, Number))
   return {
     screen,
     /** Types a text. */

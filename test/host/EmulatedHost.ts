@@ -54,6 +54,12 @@ export const prepare = Effect.fnUntraced(function* (options: Pick<Host.Options, 
     "kmod",
     scratchDisk[options.fileSystem].package
   ])
+  const fs = yield* FileSystem.FileSystem
+  if (!(yield* fs.exists(Emulator.fileServerProgram))) {
+    return yield* new HostUnavailable({
+      message: `${purpose} needs Debian 12, where the package qemu-system-common has ${Emulator.fileServerProgram}`
+    })
+  }
   if (!Machine.isRoot) {
     return yield* new HostUnavailable({
       message: `${purpose} shares the files of this machine, which only root may do`
@@ -73,7 +79,17 @@ const makeScratchDisk = Effect.fnUntraced(function* (folder: string, { fileSyste
   return path.basename(disk)
 })
 
-const drivers = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtiofs", "overlay", "kvm_amd", "tun"]
+const drivers = [
+  "virtio_pci",
+  "virtio_blk",
+  "virtio_net",
+  "virtio_console",
+  "virtiofs",
+  "overlay",
+  "loop",
+  "kvm_amd",
+  "tun"
+]
 
 const makeInitramfs = Effect.fnUntraced(function* (
   folder: string,

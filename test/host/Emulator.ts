@@ -42,8 +42,11 @@ export const leftovers = (name: string): ReadonlyArray<string> => [`/var/run/vir
 // socket can't be long.
 const socketOf = (name: string) => `lightbox-${name}.sock`
 
+/** The server of this machine's files, as it comes with QEMU in Debian 12. Later ones are another, with other flags. */
+export const fileServerProgram = "/usr/lib/qemu/virtiofsd"
+
 const fileServer = (socket: string): Subprocess.Words => [
-  "/usr/lib/qemu/virtiofsd",
+  fileServerProgram,
   ...[
     ["-f", "-o", "log_level=err", `--socket-path=${socket}`],
     // Nobody changes these files during a run, or if so, not for it to see.

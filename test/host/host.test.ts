@@ -356,6 +356,26 @@ layer(Folders.layer.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestS
         assert.isFalse(yield* fs.exists(left))
       }))
 
+    test("names the Debian that it needs", () =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const empty = yield* fs.makeTempDirectoryScoped()
+        const host = yield* ChildProcess.make(
+          "unshare",
+          [
+            ...["--mount", "sh", "-c", 'mount --bind "$0" /usr/lib/qemu && exec "$@"', empty],
+            ...[process.execPath, file("run.ts"), "--fresh", "--", "true"]
+          ],
+          { env: { XDG_CACHE_HOME: (yield* Folders).cache, LIGHTBOX_OUT: (yield* Folders).out }, extendEnv: true }
+        )
+        const result = yield* outcome(host)
+        assert.strictEqual(result.status, 69, result.stderr)
+        assert.strictEqual(
+          result.stderr,
+          "host: an emulated host needs Debian 12, where the package qemu-system-common has /usr/lib/qemu/virtiofsd\n"
+        )
+      }).pipe(Effect.scoped))
+
     test("names the packages that it may not install", () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
