@@ -7,7 +7,6 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -20,12 +19,13 @@ import type { SandboxConfig } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
 import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
+import { checkHostPaths } from "./createChecks.ts"
 import * as Home from "./home.ts"
 import { generate, instanceLabel, ownerLabel } from "./labels.ts"
 import * as Owner from "./owner.ts"
 import { sweepAtStart } from "./reaper.ts"
 import * as Builder from "./sdkBuilder.ts"
-import { call, notFoundIsSuccess } from "./sdkCalls.ts"
+import { call, isTaken, leave, notFoundIsSuccess, settlement } from "./sdkCalls.ts"
 import { fromSdk } from "./sdkErrors.ts"
 import { handleOf, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
 import * as SdkModule from "./sdkModule.ts"
@@ -294,6 +294,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const { name, source } = request
   const { sdk } = context
   yield* checkRequest(request)
+  yield* checkHostPaths(request.config)
   const config: SandboxConfig = {
     ...request.config,
     resources: {
@@ -324,17 +325,18 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
     Effect.timeout("30 seconds"),
     Effect.ignore({ log: "Warn", message: `Could not clean up after sandbox "${name}"` })
   )
-  const native = yield* Effect.callback<Sdk.Sandbox, LightboxError>((resume) => {
-    const pending = Builder.make(sdk, name, source, config, labels).create()
+  const creating = Effect.callback<Sdk.Sandbox, LightboxError>((resume) => {
+    const pending = Promise.resolve().then(() => Builder.make(sdk, name, source, config, labels).create())
     pending.then(
       (native) => resume(Effect.succeed(native)),
       (cause) => resume(Effect.fail(fromSdk(method, { sandbox: name }, cause)))
     )
     // The request can not be called off: what it makes is removed when it is there.
-    const settled = Effect.ignore(Effect.tryPromise({ try: () => pending, catch: () => undefined }))
-    return Effect.flatMap(Effect.forkDetach(Effect.andThen(settled, cleanUp), { startImmediately: true }), (fiber) =>
-      Effect.timeoutOption(Fiber.await(fiber), "5 seconds")
-    )
-  }).pipe(Effect.tapError((error) => (error.reason._tag === "AlreadyExists" ? Effect.void : cleanUp)))
-  return sandboxInfo(yield* handleOf(context, method, { name, id: native.id }))
+    return leave(Effect.andThen(settlement(pending), cleanUp))
+  })
+  return yield* creating.pipe(
+    Effect.flatMap(({ id }) => handleOf(context, method, { name, id })),
+    Effect.map(sandboxInfo),
+    Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
+  )
 })

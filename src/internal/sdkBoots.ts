@@ -7,24 +7,23 @@
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { LightboxError, TimedOut } from "../LightboxError.ts"
 import { bootRetries } from "./metrics.ts"
 import * as Owner from "./owner.ts"
+import { leave, settlement } from "./sdkCalls.ts"
 import { millis } from "./time.ts"
 import * as VmProcess from "./vmProcess.ts"
 
-/** What abandoned boots of this process have under way, by the names of their sandboxes. */
-const abandoned = new Map<string, Fiber.Fiber<void>>()
+/** Names of which abandoned boots of this process have something under way. */
+const abandoned = new Map<string, Deferred.Deferred<void>>()
 
-/** Completes when nothing is under way any more that abandoned boots began: those of a name, or all. */
-export const settled = (name?: string): Effect.Effect<void> =>
+const settled = (name: string): Effect.Effect<void> =>
   Effect.suspend(() => {
-    const fibers = [...abandoned].flatMap(([key, fiber]) => (name === undefined || key === name ? [fiber] : []))
-    return Effect.asVoid(Fiber.awaitAll(fibers))
+    const last = abandoned.get(name)
+    return last === undefined ? Effect.void : Deferred.await(last)
   })
 
 /** How often it is looked for a virtual machine to kill: often, unless an image is pulled first. */
@@ -63,18 +62,24 @@ const once = Effect.fnUntraced(function* <A>({
       (value) => resume(Effect.succeed(value)),
       (cause) => resume(fail(cause))
     )
-    const settlement = Effect.ignore(Effect.tryPromise({ try: () => pending, catch: () => undefined }))
     const killing = Effect.repeat(
       Effect.sync(() => VmProcess.kill(name, others)),
       looks
     )
-    const abandon = Effect.raceFirst(settlement, killing).pipe(
-      Effect.andThen(cleanUp),
-      Effect.ensuring(Effect.sync(() => abandoned.delete(name)))
-    )
-    return Effect.flatMap(Effect.forkDetach(abandon), (fiber) => {
-      abandoned.set(name, fiber)
-      return Effect.timeoutOption(Fiber.await(fiber), "5 seconds")
+    return Effect.suspend(() => {
+      const over = Deferred.makeUnsafe<void>()
+      abandoned.set(name, over)
+      return leave(
+        Effect.raceFirst(settlement(pending), killing).pipe(
+          Effect.andThen(cleanUp),
+          Effect.ensuring(
+            Effect.sync(() => {
+              abandoned.delete(name)
+              Deferred.doneUnsafe(over, Effect.void)
+            })
+          )
+        )
+      )
     })
   })
   const tooLong = new LightboxError({

@@ -1,12 +1,10 @@
 /**
  * `Microsandbox` over the SDK, on this machine.
  */
-import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
 import * as RcMap from "effect/RcMap"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -28,10 +26,11 @@ import { fileFailure } from "./fileFailure.ts"
 import { generate, instanceLabel } from "./labels.ts"
 import { sdkRetries } from "./metrics.ts"
 import * as Owner from "./owner.ts"
+import * as PullReport from "./pullReport.ts"
 import { sweepAtStart } from "./reaper.ts"
 import * as Boots from "./sdkBoots.ts"
 import * as Builder from "./sdkBuilder.ts"
-import { call, commit, notFoundIsSuccess, transient } from "./sdkCalls.ts"
+import { call, commit, isTaken, notFoundIsSuccess, settled, transient } from "./sdkCalls.ts"
 import { fromSdk, type Subject } from "./sdkErrors.ts"
 import * as SdkModule from "./sdkModule.ts"
 import { date, handleOf, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
@@ -85,7 +84,7 @@ export const make = Effect.fnUntraced(function* (
     memory: options.memory,
     pullPolicy: options.pullPolicy
   }
-  yield* Effect.addFinalizer(() => Effect.timeoutOption(Boots.settled(), closingLimit))
+  yield* Effect.addFinalizer(() => Effect.timeoutOption(settled, closingLimit))
   const driver: Driver = {
     backend: "local",
     home,
@@ -499,7 +498,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
 
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
   const labels = { ...request.labels, [instanceLabel]: instance }
-  const report = yield* progressReport(request)
+  const report = yield* PullReport.make(request)
   const cleanUp = cleanUpInstance(context, name, instance)
   const attempt = (replacesGhost: boolean) =>
     boot(
@@ -516,7 +515,8 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
         }
         const creation = await builder.createWithPullProgress()
         for (let event = await creation.progress.recv(); event !== null; event = await creation.progress.recv()) {
-          report(event)
+          const progress = pullProgress(event)
+          if (progress !== undefined) report(progress)
         }
         onPulled()
         return creation.awaitSandbox()
@@ -542,21 +542,6 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   }).pipe(takingTurns(context.names, [name]))
 })
 
-/** Tells the progress of a pull. What a caller's function throws is not the creation's failure, which would go on. */
-const progressReport = ({
-  name,
-  onPullProgress
-}: Microsandbox.CreateSandbox): Effect.Effect<(event: Sdk.PullProgressEvent) => void> =>
-  Effect.map(Effect.context<never>(), (context) => (event) => {
-    const progress = pullProgress(event)
-    if (progress === undefined) return
-    try {
-      onPullProgress?.(progress)
-    } catch (cause) {
-      Effect.runForkWith(context)(Effect.logDebug(`The progress of sandbox "${name}" was not taken`, cause))
-    }
-  })
-
 /**
  * Whether a name that is taken for the runtime, but absent for all else, belongs to a creation that failed long ago and
  * left a folder without a row. A creation that has only begun looks the same.
@@ -578,12 +563,6 @@ const namesOfVolumes = ({ mounts }: SandboxConfig): ReadonlyArray<string> =>
   Object.values(mounts ?? {}).flatMap((mount) =>
     typeof mount === "object" && mount._tag === "Volume" ? [mount.name] : []
   )
-
-/** What has the name then is somebody else's. */
-const isTaken = (cause: Cause.Cause<LightboxError>): boolean => {
-  const error = Cause.findErrorOption(cause)
-  return Option.isSome(error) && error.value.reason._tag === "AlreadyExists"
-}
 
 /** Boots a virtual machine for whoever has the turn of its name. */
 const boot = (
@@ -778,31 +757,27 @@ const snapshots = ({
     )
   })
 
+  const move = (method: string, from: string, name: string) =>
+    hostFile(method, at(name), () => Fs.rename(from, at(name)))
+
   /** The SDK's index finds snapshots by where they were. */
-  const rename = (method: string, from: string, name: string) =>
-    Effect.uninterruptible(
-      Effect.andThen(
-        hostFile(method, at(name), () => Fs.rename(from, at(name))),
-        call(method, { snapshot: name }, () => sdk.Snapshot.reindex())
-      )
-    )
+  const reindex = (method: string, name: string) => call(method, { snapshot: name }, () => sdk.Snapshot.reindex())
 
   return {
     captureSnapshot: Effect.fn("Microsandbox.captureSnapshot")(function* (request) {
       const method = "Microsandbox.captureSnapshot"
-      const subject = { snapshot: request.name, sandbox: request.sandbox }
-      const snapshot = yield* commit(
+      return yield* commit({
         method,
-        subject,
-        () => {
+        subject: { snapshot: request.name, sandbox: request.sandbox },
+        run: () => {
           const builder = sdk.Snapshot.builder(request.name).fromSandbox(request.sandbox)
           for (const [key, value] of Object.entries(request.labels ?? {})) builder.label(key, value)
           if (request.integrity === true) builder.recordIntegrity()
           return builder.create()
         },
-        () => Effect.ignore(removeSnapshot(request.name))
-      )
-      return yield* Effect.promise(() => snapshotInfo(request.name, snapshot))
+        tell: (snapshot) => Effect.promise(() => snapshotInfo(request.name, snapshot)),
+        undo: () => Effect.ignore(removeSnapshot(request.name))
+      })
     }),
     openSnapshot,
     // The folder is the truth: the SDK's index misses what a crash cut short, and knows no labels.
@@ -827,16 +802,17 @@ const snapshots = ({
       return upper.kind === "verified"
     }),
     saveSnapshot: Effect.fn("Microsandbox.saveSnapshot")(function* (name, path, options) {
-      yield* commit(
-        "Microsandbox.saveSnapshot",
-        { snapshot: name, path },
-        () =>
+      yield* commit({
+        method: "Microsandbox.saveSnapshot",
+        subject: { snapshot: name, path },
+        run: () =>
           sdk.Snapshot.save(name, Path.resolve(path), {
             withImage: options?.withImage ?? false,
             plainTar: options?.compress === false
           }),
-        () => Effect.ignore(hostFile("Microsandbox.saveSnapshot", path, () => Fs.rm(path, { force: true })))
-      )
+        tell: Effect.succeed,
+        undo: () => Effect.ignore(hostFile("Microsandbox.saveSnapshot", path, () => Fs.rm(path, { force: true })))
+      })
     }),
     loadSnapshot: Effect.fn("Microsandbox.loadSnapshot")(function* (path, name) {
       const method = "Microsandbox.loadSnapshot"
@@ -845,14 +821,22 @@ const snapshots = ({
         return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
       }
       // The SDK names what it loads by digest.
-      const loaded = yield* commit(
+      return yield* commit({
         method,
-        { snapshot: name },
-        () => sdk.Snapshot.load(Path.resolve(path)),
-        (handle) => Effect.ignore(removeSnapshot(handle.path))
-      )
-      yield* rename(method, loaded.path, name)
-      return yield* openSnapshot(name)
+        subject: { snapshot: name },
+        run: () => sdk.Snapshot.load(Path.resolve(path)),
+        tell: (loaded) =>
+          move(method, loaded.path, name).pipe(
+            Effect.andThen(
+              reindex(method, name).pipe(
+                Effect.andThen(openSnapshot(name)),
+                Effect.onError(() => Effect.ignore(removeSnapshot(name)))
+              )
+            ),
+            Effect.uninterruptible
+          ),
+        undo: ({ path }) => Effect.ignore(removeSnapshot(path))
+      })
     }),
     removeStaging: Effect.fn("Microsandbox.removeStaging")(function* (of, options) {
       const method = "Microsandbox.removeStaging"
@@ -884,7 +868,9 @@ const snapshots = ({
       if ((yield* entries(method)).some((entry) => entry.name === to)) {
         return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: to }) })
       }
-      yield* rename(method, at(name), to).pipe(
+      yield* move(method, at(name), to).pipe(
+        Effect.andThen(reindex(method, to)),
+        Effect.uninterruptible,
         Effect.catchReason("LightboxError", "FileError", (reason, error) =>
           Effect.fail(
             reason.code === "ENOENT"
@@ -956,10 +942,10 @@ const volumes = (
   })
   return {
     createVolume: Effect.fn("Microsandbox.createVolume")(function* ({ kind, labels, name, quota }) {
-      yield* commit(
-        "Microsandbox.createVolume",
-        { volume: name },
-        () => {
+      return yield* commit({
+        method: "Microsandbox.createVolume",
+        subject: { volume: name },
+        run: () => {
           const builder = sdk.Volume.builder(name)
           if (kind === "disk") {
             builder.disk()
@@ -971,9 +957,9 @@ const volumes = (
           for (const [key, value] of Object.entries(labels ?? {})) builder.label(key, value)
           return builder.create()
         },
-        () => Effect.ignore(remove(name))
-      ).pipe(takingTurns(context.volumes, [name]))
-      return yield* getVolume(name)
+        tell: () => getVolume(name),
+        undo: () => Effect.ignore(remove(name))
+      }).pipe(takingTurns(context.volumes, [name]))
     }),
     getVolume,
     listVolumes: Effect.map(

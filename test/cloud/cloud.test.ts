@@ -214,6 +214,41 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     })
   )
 
+  it.effect("refuses files that are not on this host before it asks for anything", () =>
+    Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      const creation = driver.createSandbox({
+        name: "any",
+        source: { _tag: "Image", reference: "alpine" },
+        config: { registry: { caCerts: "./not-there.pem" } }
+      })
+      const { requests, result } = yield* asked(Effect.flip(creation))
+      assert.deepInclude(result.reason, { _tag: "InvalidConfig", field: "registry.caCerts" })
+      assert.deepStrictEqual(requests, [])
+    })
+  )
+
+  it.effect("removes a sandbox that it can not tell of", () =>
+    Effect.gen(function* () {
+      const fake = yield* FakeCloud
+      const driver = yield* Microsandbox.Microsandbox
+      const { promise, resolve } = Promise.withResolvers<void>()
+      fake.holdUp = promise
+      const before = fake.requests.length
+      const creation = yield* Effect.forkChild(
+        Effect.flip(
+          driver.createSandbox({ name: "untold", source: { _tag: "Image", reference: "alpine" }, config: {} })
+        ),
+        { startImmediately: true }
+      )
+      yield* until(() => fake.requests.slice(before).some(({ method }) => method === "POST"))
+      fake.failNext(500, "internal")
+      resolve()
+      assert.strictEqual((yield* Fiber.join(creation)).reason._tag, "Unknown")
+      assert.deepStrictEqual(fake.sandboxes(), [])
+    })
+  )
+
   it.effect("refuses what it has not before it asks for anything, and says so beforehand", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox

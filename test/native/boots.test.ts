@@ -11,6 +11,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Owner from "../../src/internal/owner.ts"
 import * as Boots from "../../src/internal/sdkBoots.ts"
+import { settled } from "../../src/internal/sdkCalls.ts"
 import { BootFailed, LightboxError } from "../../src/LightboxError.ts"
 
 const temporary = Effect.acquireRelease(
@@ -121,7 +122,7 @@ describe("a boot", () => {
       pull.resolve("first")
       assert.strictEqual(yield* Fiber.join(next), "second")
       assert.deepStrictEqual(steps, ["cleaned up", "booted"])
-      yield* Boots.settled()
+      yield* settled
     })
   )
 

@@ -28,6 +28,7 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { checkCombination, checkHostPaths, checkPorts } from "../createChecks.ts"
 import { generate, instanceLabel } from "../labels.ts"
 import * as Owner from "../owner.ts"
+import * as PullReport from "../pullReport.ts"
 import { signals } from "../signals.ts"
 import { boot, environment } from "./boot.ts"
 import type { Calls } from "./calls.ts"
@@ -309,9 +310,10 @@ const method = "Microsandbox.createSandbox"
 
 const baseOf = Effect.fnUntraced(function* (
   { registry, world }: Context,
-  { onPullProgress, source }: Microsandbox.CreateSandbox,
+  request: Microsandbox.CreateSandbox,
   config: SandboxConfig
 ): Effect.fn.Return<Base, LightboxError> {
+  const { source } = request
   const policy = config.pullPolicy ?? "if-missing"
   if (source._tag === "Image") {
     const disk = config.resources?.disk ?? defaultDisk
@@ -321,9 +323,8 @@ const baseOf = Effect.fnUntraced(function* (
         reason: new InvalidConfig({ field: "resources.disk", problem: tooSmall })
       })
     }
-    const image = yield* resolve(world.cache, registry, source.reference, policy, (progress) =>
-      onPullProgress?.(progress)
-    )
+    const report = yield* PullReport.make(request)
+    const image = yield* resolve(world.cache, registry, source.reference, policy, report)
     return { image, stored: undefined, size: disk * mebibyte }
   }
   const { info, readDisk, size } = yield* world.snapshots.open(method, source.name)

@@ -1,0 +1,26 @@
+import { assert, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+
+const image = "lightbox.test/busybox:1"
+
+layer(MicrosandboxMemory.layer({ images: { [image]: {} } }))("the progress of a pull", (it) => {
+  it.effect("goes on when the function that is told of it throws", () =>
+    Effect.gen(function* () {
+      let told = 0
+      const result = yield* Sandbox.run(
+        {
+          image,
+          onPullProgress: () => {
+            told++
+            throw new Error("not interested")
+          }
+        },
+        (sandbox) => sandbox.shell("echo launched")
+      )
+      assert.strictEqual(result.stdout, "launched\n")
+      assert.isAbove(told, 1)
+    })
+  )
+})
