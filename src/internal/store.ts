@@ -208,11 +208,15 @@ export const make = (driver: Driver): Store => {
     aliases: Effect.tryPromise({
       try: async () => {
         const keys = await Fs.readdir(aliasFolder).catch((cause) => (isMissing(cause) ? [] : Promise.reject(cause)))
-        return new Map(
-          await Promise.all(
-            keys.map(async (key) => [key, await Fs.readFile(Path.join(aliasFolder, key), "utf8")] as const)
-          )
+        const found = await Promise.all(
+          keys.map(async (key) => {
+            const read = Fs.readFile(Path.join(aliasFolder, key), "utf8")
+            // Another process may remove one meanwhile.
+            const newer = await read.catch((cause) => (isMissing(cause) ? undefined : Promise.reject(cause)))
+            return newer === undefined ? [] : [[key, newer] as const]
+          })
         )
+        return new Map(found.flat())
       },
       catch: failure("Store.read", aliasFolder)
     }),
