@@ -81,7 +81,7 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
     case "SnapshotNotFound":
       return new NotFound({ resource: "snapshot", name: snapshot, cause })
     case "VolumeNotFound":
-      return new NotFound({ resource: "volume", name: subject.volume ?? "", cause })
+      return new NotFound({ resource: "volume", name: subject.volume ?? lastWord(text), cause })
     case "ImageNotFound":
       return new NotFound({ resource: "image", name: subject.image ?? "", cause })
     case "SandboxAlreadyExists":
@@ -89,7 +89,7 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
     case "SnapshotAlreadyExists":
       return new AlreadyExists({ resource: "snapshot", name: snapshot, cause })
     case "VolumeAlreadyExists":
-      return new AlreadyExists({ resource: "volume", name: subject.volume ?? "", cause })
+      return new AlreadyExists({ resource: "volume", name: subject.volume ?? lastWord(text), cause })
     case "SandboxStillRunning":
     case "SnapshotSandboxRunning":
       return new StillRunning({ name: sandbox, cause })
@@ -168,6 +168,9 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
         : fallback()
   }
 }
+
+/** The name in `volume not found: NAME`, for operations that are about several volumes at once. */
+const lastWord = (text: string): string => /\S*$/.exec(text)?.[0] ?? ""
 
 /** What a status of the hosted service means, where it means more than that something failed there. */
 const refused = (text: string, cause: unknown): Reason | undefined => {
