@@ -14,6 +14,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { inspect } from "node:util"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import { type Reason } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
@@ -140,9 +141,15 @@ export const failsWithCode = <A, R>(code: string, effect: Effect.Effect<A, Light
     return reason
   })
 
-/** Repeats until something is so, since the real runtime's records follow its machines at a distance. */
+/**
+ * Repeats until something is so, since the real runtime's records follow its machines at a distance, and dies with what
+ * was there instead when it has not become so.
+ */
 export const eventually = <A, E, R>(effect: Effect.Effect<A, E, R>, isSo: (value: A) => boolean) =>
-  Effect.repeat(effect, { until: isSo, schedule: Schedule.max([Schedule.spaced("100 millis"), Schedule.recurs(100)]) })
+  effect.pipe(
+    Effect.repeat({ until: isSo, schedule: Schedule.max([Schedule.spaced("100 millis"), Schedule.recurs(100)]) }),
+    Effect.filterOrElse(isSo, (value) => Effect.die(new Error(`it did not become so: ${inspect(value)}`)))
+  )
 
 /** Runs something in the background until the scope closes, and is told how it ended. */
 export const background = <A, R>(effect: Effect.Effect<A, LightboxError, R>) =>

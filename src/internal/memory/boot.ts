@@ -175,7 +175,6 @@ const mountKernel = (vfs: Vfs, { config, memory }: BootOptions, now: () => numbe
   })
   vfs.mount("/sys", system.root, root)
   vfs.mount("/dev/shm", tmpfs("tmpfs", half, now, "rw,nosuid,noexec,relatime").root, root)
-  vfs.mount("/run", tmpfs("tmpfs", half, now).root, root)
   vfs.mount("/tmp", tmpfs("tmpfs", half / 2, now).root, root)
   for (const path of ["/dev/shm", "/tmp"]) vfs.setAttributes(path, "/", root, { mode: 0o1777 })
 }

@@ -368,17 +368,21 @@ export const mount: Program = (process) =>
         0
       )
 
-/** `poweroff`, `reboot` and `halt` end the machine, and wait for that. */
-export const poweroff: Program = (process) =>
-  Effect.gen(function* () {
-    if (process.actor.uid !== 0) {
-      yield* process.complain(`${process.name}: Operation not permitted`)
-      return 1
-    }
-    process.machine.powerOff()
-    yield* Deferred.await(process.machine.lost)
-    return 0
-  })
+const ending =
+  (end: (machine: Process["machine"]) => Effect.Effect<unknown>): Program =>
+  (process) =>
+    process.actor.uid === 0
+      ? Effect.as(end(process.machine), 0)
+      : Effect.as(process.complain(`${process.name}: Operation not permitted`), 1)
+
+/** `reboot` ends the machine, and waits for that. */
+export const reboot: Program = ending((machine) => {
+  machine.powerOff()
+  return Deferred.await(machine.lost)
+})
+
+/** `poweroff` and `halt` only stop it: it has nothing that could turn it off, and nobody outside hears of it. */
+export const halt: Program = ending(() => Effect.never)
 
 /** Netcat: connects, or with `-l` takes one connection; `-e` runs a program on it. */
 export const nc: Program = (process) =>

@@ -68,40 +68,52 @@ const rewritten =
     return program(process)
   }
 
+/** A program that writes through the C library, which does not know any more why it could not. */
+const buffered =
+  (program: Program): Program =>
+  (process) =>
+    Effect.catch(program(process), (error) =>
+      error.code === "EPIPE"
+        ? Effect.fail(error)
+        : Effect.as(process.complain(`${process.name}: standard output: I/O error`), 1)
+    )
+
 export const head: Program = rewritten(
-  withOptions("n:c:qv", (process, options) =>
-    onEach(
-      process,
-      options.operands,
-      (fd, name, index) =>
-        Effect.gen(function* () {
-          const isTitled = options.has("v") || (options.operands.length > 1 && !options.has("q"))
-          if (isTitled) yield* process.print(`${index > 0 ? "\n" : ""}==> ${name} <==\n`)
-          const limit = Number(options.get("c") ?? options.get("n") ?? 10)
-          if (options.has("c")) {
-            for (let left = limit; left > 0;) {
-              const bytes = yield* process.read(fd, left)
-              if (bytes.length === 0) break
-              yield* process.writeBytes(1, bytes)
-              left -= bytes.length
+  buffered(
+    withOptions("n:c:qv", (process, options) =>
+      onEach(
+        process,
+        options.operands,
+        (fd, name, index) =>
+          Effect.gen(function* () {
+            const isTitled = options.has("v") || (options.operands.length > 1 && !options.has("q"))
+            if (isTitled) yield* process.print(`${index > 0 ? "\n" : ""}==> ${name} <==\n`)
+            const limit = Number(options.get("c") ?? options.get("n") ?? 10)
+            if (options.has("c")) {
+              for (let left = limit; left > 0;) {
+                const bytes = yield* process.read(fd, left)
+                if (bytes.length === 0) break
+                yield* process.writeBytes(1, bytes)
+                left -= bytes.length
+              }
+              return 0
+            }
+            if (limit < 0) {
+              const { found } = yield* inputs(process, [fd === 0 ? "-" : name])
+              const lines = linesOf(found[0]?.text ?? "").slice(0, limit)
+              yield* process.print(lines.map((line) => `${line}\n`).join(""))
+              return 0
+            }
+            let count = 0
+            if (limit > 0) {
+              yield* forEachLine(process, fd, (line, isComplete) =>
+                Effect.as(process.print(isComplete ? `${line}\n` : line), ++count < limit)
+              )
             }
             return 0
-          }
-          if (limit < 0) {
-            const { found } = yield* inputs(process, [fd === 0 ? "-" : name])
-            const lines = linesOf(found[0]?.text ?? "").slice(0, limit)
-            yield* process.print(lines.map((line) => `${line}\n`).join(""))
-            return 0
-          }
-          let count = 0
-          if (limit > 0) {
-            yield* forEachLine(process, fd, (line, isComplete) =>
-              Effect.as(process.print(isComplete ? `${line}\n` : line), ++count < limit)
-            )
-          }
-          return 0
-        }),
-      plainProblem
+          }),
+        plainProblem
+      )
     )
   )
 )
