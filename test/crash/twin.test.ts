@@ -12,6 +12,7 @@ import { vi } from "vitest"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import { auditHome, prepare } from "./audit.ts"
+import { killed } from "./killed.ts"
 
 const program = fileURLToPath(new URL("programs/twin.ts", import.meta.url))
 
@@ -38,7 +39,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a process that is kill
           stdout: "inherit",
           stderr: "inherit"
         })
-        yield* Effect.exit(child.exitCode)
+        yield* killed(child)
         const places = yield* decodePlaces(yield* fs.readFileString(path.join(root, "killed.json")))
         assert.isAbove(Object.keys(places).length, 100)
 
