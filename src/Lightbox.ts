@@ -76,12 +76,16 @@ export interface Diagnosis {
  * Looks whether this machine can run sandboxes, and what to do if not: Node.js,
  * platform, the SDK's module, virtualization, the home directory with its disk,
  * what copies cost there, memory, the runtime's database, and what dead processes
- * have left. Changes nothing, and needs no driver, for it tells why there may be
- * none.
+ * have left. Needs no driver, for it tells why there may be none.
  *
  * **Details**
  *
  * `home` is the same as for `Microsandbox.layer`. Fails with `InvalidConfig` only.
+ *
+ * Leaves nothing behind and removes nothing. To see what copies cost it writes
+ * two files of up to 32 MiB to the home's disk, and removes them. A database that
+ * is there is opened, which brings one of an older version up to date. As long as
+ * it runs, this process uses the home as with `Microsandbox.layer`.
  *
  * **Example** (Printing the diagnosis)
  *

@@ -745,10 +745,9 @@ export interface Budget {
  *
  * Building the layer loads the SDK's native module and checks the options; it
  * fails with `RuntimeMissing` where the module is not installed, with
- * `InvalidConfig` naming a wrong option, and with `Unsupported` when this
- * process already uses another home: the runtime knows one per process. Closing
- * it waits until what interrupted launches still have under way is destroyed, for
- * ten seconds at most.
+ * `InvalidConfig` naming a wrong option, and with `Unsupported` while this
+ * process uses another home: the runtime knows one at a time. Closing it waits until what
+ * interrupted launches still have under way is destroyed, for ten seconds at most.
  *
  * **Example** (Providing it to a program)
  *
@@ -839,9 +838,9 @@ export interface CloudOptions {
  * them. When the process ends without that, they run on: the next process with the
  * same key on this machine removes them when it begins.
  *
- * Fails with `InvalidConfig` naming a wrong option, and with `Unsupported` when
- * this process already uses another service, another key, or this machine: the
- * runtime knows one per process.
+ * Fails with `InvalidConfig` naming a wrong option, and with `Unsupported` while
+ * this process uses another service, another key, or this machine: the runtime
+ * knows one at a time.
  *
  * **Gotchas**
  *

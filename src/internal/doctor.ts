@@ -31,13 +31,14 @@ export const diagnose = Effect.fn(method)(function* (
   const options = yield* decodeOptions(input ?? {})
   const home = yield* Home.resolve(method, options.home)
   const isThere = yield* Effect.promise(() => canRead(home))
+  const hasStore = yield* Effect.promise(() => canRead(Path.join(home, "db", "msb.db")))
   const findings: ReadonlyArray<Finding> = [
     node(),
     platform(),
     yield* virtualization,
     memory(),
     ...(yield* Effect.promise(() => disk(home, isThere))),
-    ...(yield* driver(home, isThere))
+    ...(yield* driver(home, hasStore))
   ]
   return { findings, isHealthy: findings.every(({ status }) => status !== "problem") }
 })
@@ -155,11 +156,11 @@ const copies = async (probe: string): Promise<Finding> => {
   }
 }
 
-const driver = (home: string, isThere: boolean): Effect.Effect<ReadonlyArray<Finding>> =>
+const driver = (home: string, hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>> =>
   Effect.scoped(
     Effect.gen(function* () {
       const context = yield* Layer.build(Microsandbox.layer({ home, sweep: false }))
-      return yield* Effect.provideContext(stored(isThere), context)
+      return yield* Effect.provideContext(stored(hasStore), context)
     })
   ).pipe(
     Effect.catch(({ reason }) =>
@@ -167,12 +168,12 @@ const driver = (home: string, isThere: boolean): Effect.Effect<ReadonlyArray<Fin
     )
   )
 
-const stored = (isThere: boolean): Effect.Effect<ReadonlyArray<Finding>, never, Microsandbox.Microsandbox> =>
+const stored = (hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>, never, Microsandbox.Microsandbox> =>
   Effect.gen(function* () {
     const driver = yield* Microsandbox.Microsandbox
     const runtime = ok("runtime", `microsandbox ${driver.version}`)
     // Asking would make it.
-    if (!isThere) return [runtime]
+    if (!hasStore) return [runtime]
     return yield* Effect.all([driver.listSandboxes(), driver.listSnapshots, driver.listImages]).pipe(
       Effect.matchEffect({
         onFailure: ({ reason }) =>

@@ -4,10 +4,11 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as RcMap from "effect/RcMap"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
@@ -44,9 +45,15 @@ import * as VmProcess from "./vmProcess.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** The SDK itself, at once, for those who want of it what a driver does not offer. */
+/** The SDK itself, at once and for good, for those who want of it what a driver does not offer. */
 export const native = (home: string | undefined): Effect.Effect<SdkModule.SdkModule, LightboxError> =>
-  Effect.andThen(SdkModule.claimLocal(home), SdkModule.loadLocalSync)
+  Effect.flatMap(Scope.make(), (scope) =>
+    SdkModule.claimLocal(home).pipe(
+      Effect.andThen(SdkModule.loadLocalSync),
+      Scope.provide(scope),
+      Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+    )
+  )
 
 const LayerOptions = Schema.Struct({
   home: Schema.optional(HostPath),

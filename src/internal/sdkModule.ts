@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Module from "node:module"
@@ -40,44 +41,69 @@ type Claim =
   | { readonly _tag: "Local"; readonly home: string }
   | { readonly _tag: "Cloud"; readonly url: string; readonly apiKey: string }
 
-let claimed: Claim | undefined
+interface Held {
+  readonly claim: Claim
+  /** What the environment said before. */
+  readonly home: string | undefined
+  holders: number
+}
+
+let held: Held | undefined
 
 const describe = (claim: Claim): string =>
   claim._tag === "Local" ? `the home ${claim.home}` : `the cloud at ${claim.url}`
 
-/** Fails if this process uses another backend, or another home, or another account. */
-const claim = (method: string, wanted: Claim): Effect.Effect<void, LightboxError> =>
-  Effect.suspend(() => {
-    claimed ??= wanted
-    const isSame =
-      claimed._tag === "Local"
-        ? wanted._tag === "Local" && claimed.home === wanted.home
-        : wanted._tag === "Cloud" && claimed.url === wanted.url && claimed.apiKey === wanted.apiKey
-    if (isSame) return Effect.void
-    const problem =
-      describe(claimed) === describe(wanted)
-        ? "this process uses it with another key, and the runtime knows one account per process"
-        : `this process uses ${describe(claimed)}, and the runtime knows one home or cloud per process`
-    return Effect.fail(new LightboxError({ method, reason: new Unsupported({ feature: describe(wanted), problem }) }))
-  })
+const isSame = (one: Claim, other: Claim): boolean =>
+  one._tag === "Local"
+    ? other._tag === "Local" && one.home === other.home
+    : other._tag === "Cloud" && one.url === other.url && one.apiKey === other.apiKey
 
-/** The runtime reads its home once per process, so a second one would silently be the first. */
+const setHome = (home: string | undefined): void => {
+  if (home === undefined) delete process.env["MSB_HOME"]
+  else process.env["MSB_HOME"] = home
+}
+
+/** Fails while this process uses another backend, or another home, or another account. */
+const claim = (method: string, wanted: Claim): Effect.Effect<void, LightboxError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      if (held !== undefined && !isSame(held.claim, wanted)) {
+        const problem =
+          describe(held.claim) === describe(wanted)
+            ? "this process uses it with another key, and the runtime knows one account per process"
+            : `this process uses ${describe(held.claim)}, and the runtime knows one home or cloud per process`
+        const reason = new Unsupported({ feature: describe(wanted), problem })
+        return Effect.fail(new LightboxError({ method, reason }))
+      }
+      held ??= { claim: wanted, home: process.env["MSB_HOME"], holders: 0 }
+      held.holders++
+      if (wanted._tag === "Local") setHome(wanted.home)
+      return Effect.succeed(held)
+    }),
+    (mine) =>
+      Effect.sync(() => {
+        if (--mine.holders > 0) return
+        held = undefined
+        if (mine.claim._tag === "Local") setHome(mine.home)
+      })
+  )
+
+/** The runtime knows one home at a time, so a second one would silently be the first. Given back with the scope. */
 export const claimLocal = Effect.fnUntraced(function* (
   wanted: string | undefined
-): Effect.fn.Return<string, LightboxError> {
+): Effect.fn.Return<string, LightboxError, Scope.Scope> {
   const method = "Microsandbox.layer"
   const home = yield* Home.resolve(method, wanted)
   yield* claim(method, { _tag: "Local", home })
-  process.env["MSB_HOME"] = home
   return home
 })
 
 /** The runtime's switch between backends is the whole process's. */
-export const claimCloud = (url: string, apiKey: string): Effect.Effect<void, LightboxError> =>
+export const claimCloud = (url: string, apiKey: string): Effect.Effect<void, LightboxError, Scope.Scope> =>
   claim("Microsandbox.layerCloud", { _tag: "Cloud", url, apiKey })
 
 /** The home of this process, if it has one. */
-export const localHome = (): string | undefined => (claimed?._tag === "Local" ? claimed.home : undefined)
+export const localHome = (): string | undefined => (held?.claim._tag === "Local" ? held.claim.home : undefined)
 
 const PackageVersion = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
 

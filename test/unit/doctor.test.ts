@@ -1,10 +1,13 @@
 /** What the doctor finds on machines that are not well. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Lightbox from "../../src/Lightbox.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
 
 const temporary = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "d"))),
@@ -68,6 +71,22 @@ describe("the doctor", () => {
         Fs.readdirSync(Path.dirname(home)).filter((name) => name.startsWith(".lightbox-")),
         before
       )
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("makes nothing in a home that is empty, and gives the home back", () =>
+    Effect.gen(function* () {
+      const environment = process.env["MSB_HOME"]
+      const home = yield* temporary
+      yield* findings(home)
+      assert.deepStrictEqual(Fs.readdirSync(home), [])
+      assert.strictEqual(process.env["MSB_HOME"], environment)
+      const other = yield* temporary
+      const { home: used } = Context.get(
+        yield* Layer.build(Microsandbox.layer({ home: other })),
+        Microsandbox.Microsandbox
+      )
+      assert.strictEqual(used, other)
     }).pipe(Effect.scoped)
   )
 

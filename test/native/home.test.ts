@@ -1,0 +1,48 @@
+/** The home that a process uses, with the SDK itself. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+
+const temporary = Effect.acquireRelease(
+  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "h"))),
+  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+)
+
+const driver = (home: string) =>
+  Effect.map(Layer.build(Layer.fresh(Microsandbox.layer({ home }))), Context.get(Microsandbox.Microsandbox))
+
+const createVolume = (home: string) =>
+  Effect.flatMap(driver(home), (driver) => driver.createVolume({ name: "cache", kind: "directory" }))
+
+const volumesOf = (home: string) =>
+  Effect.flatMap(driver(home), (driver) => Effect.map(driver.listVolumes, (all) => all.map(({ path }) => path)))
+
+describe("the home of a process", () => {
+  it.live("is one at a time, and free again when the last layer is closed", () =>
+    Effect.gen(function* () {
+      const [first, second] = [yield* temporary, yield* temporary]
+      const environment = process.env["MSB_HOME"]
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* createVolume(first)
+          // Another one of the same home, closed before.
+          yield* Effect.scoped(driver(first))
+          const error = yield* Effect.flip(Effect.scoped(driver(second)))
+          assert.strictEqual(error.reason._tag, "Unsupported")
+          assert.include(error.message, first)
+          assert.strictEqual(process.env["MSB_HOME"], first)
+        })
+      )
+      assert.strictEqual(process.env["MSB_HOME"], environment)
+      assert.deepStrictEqual(yield* Effect.scoped(volumesOf(second)), [])
+      yield* Effect.scoped(createVolume(second))
+      assert.deepStrictEqual(yield* Effect.scoped(volumesOf(second)), [Path.join(second, "volumes", "cache")])
+      assert.deepStrictEqual(yield* Effect.scoped(volumesOf(first)), [Path.join(first, "volumes", "cache")])
+    }).pipe(Effect.scoped)
+  )
+})
