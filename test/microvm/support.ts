@@ -169,6 +169,9 @@ const virtualMachines = Effect.fnUntraced(function* (home: string) {
   return lines.filter((line) => /^\S*msb sandbox /.test(line) && line.includes(`MSB_HOME=${home} `))
 })
 
+/** The names of all snapshots that are there. */
+export const snapshotNames = Effect.map(Snapshot.list(), (all) => all.map(({ name }) => name))
+
 /**
  * Fails unless nothing runs and no sandbox is left in the home of this file, by the list, by the folders, and by the
  * process table; and unless its snapshots are complete, and are exactly the named ones if names are given.
@@ -191,7 +194,7 @@ export const assertNothingLeft = Effect.fnUntraced(function* (expected?: {
   assert.deepStrictEqual(yield* entriesOf("run/sandboxes"), [], "sockets of sandboxes")
   assert.deepStrictEqual(yield* virtualMachines(home.path), [], "virtual machines")
 
-  const names = (yield* Snapshot.list()).map(({ name }) => name)
+  const names = yield* snapshotNames
   const all = (yield* driver.listSnapshots).map(({ name }) => name)
   assert.deepStrictEqual(
     (yield* entriesOf("snapshots")).toSorted(),

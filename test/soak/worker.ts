@@ -2,13 +2,12 @@
  * One process of the soak: does at random what programs do, until its input ends: `worker.ts BACKEND HOME IMAGE SEED`.
  * Ends with what it did and what it holds, as one line of JSON, and fails at the first thing that should not happen.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
-import { isLightboxError } from "../../src/LightboxError.ts"
+import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Mount from "../../src/Mount.ts"
@@ -38,6 +37,13 @@ const launch = (source: { readonly snapshot: string } | { readonly image: string
     })
   )
 
+/** Whether what a name led to was removed after the name had moved on. */
+const isOutdated = ({ reason }: LightboxError): boolean =>
+  reason._tag === "SnapshotDamaged" || (reason._tag === "NotFound" && reason.resource === "snapshot")
+
+/** A name leads to a complete snapshot at any time: at most one moment is the wrong one to look. */
+const launchByName = (name: string) => Effect.retry(launch({ snapshot: name }), { while: isOutdated, times: 1 })
+
 const build = (name: string, version: number) => {
   const definition = unverified(name, image, String(version))
   return Snapshot.build(definition, {
@@ -55,24 +61,14 @@ const detached = Effect.gen(function* () {
 const actions = [
   () => launch({ image }),
   () => launch({ image }),
-  () => launch({ snapshot: oneOf(names) }),
-  () => launch({ snapshot: oneOf(names) }),
+  () => launchByName(oneOf(names)),
+  () => launchByName(oneOf(names)),
   () => build(oneOf(names), below(4)),
   () => build(oneOf(names), below(4)),
   () => Effect.asVoid(Effect.scoped(Snapshot.scoped(unverified("scoped", image, String(below(4)))))),
   () => detached,
   () => Effect.asVoid(Snapshot.prune({ keep: 1 + below(2) }))
 ] as const
-
-/** What can not be otherwise when somebody else prunes or builds at the same moment. */
-const isMeanwhile = (cause: Cause.Cause<unknown>): boolean => {
-  const error = Cause.findErrorOption(cause)
-  return (
-    error._tag === "Some" &&
-    isLightboxError(error.value) &&
-    ["NotFound", "SnapshotDamaged"].includes(error.value.reason._tag)
-  )
-}
 
 /** Far more than anything takes: what needs longer hangs. */
 const longest = "3 minutes"
@@ -87,7 +83,7 @@ const act = Effect.gen(function* () {
     Effect.timeoutOrElse(running, { duration: longest, orElse: () => Effect.die("it hangs") })
   )
   if (isInterrupted) counts.interruptions++
-  if (Exit.isFailure(exit) && !isMeanwhile(exit.cause)) return yield* Effect.failCause(exit.cause)
+  if (Exit.isFailure(exit)) return yield* Effect.failCause(exit.cause)
 })
 
 /** What this process holds, when it has got rid of what it can. */
