@@ -12,6 +12,7 @@ import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { Readable, Writable } from "node:stream"
+import { TransformStream } from "node:stream/web"
 import type { LightboxError } from "../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
 
@@ -38,10 +39,13 @@ export const list = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ReadonlyArray<HostFile>, LightboxError> {
   const attempt = <A>(path: string, run: () => Promise<A>) =>
     Effect.tryPromise({ try: run, catch: failure(method, path) })
+  const refuse = (path: string) =>
+    failure(method, path)(new Error("only files, folders and symbolic links can be copied"))
   const isIgnored = matcher(patterns)
   const top = yield* attempt(root, () => Fs.stat(root))
   const found: Array<{ readonly path: string; readonly stats: FsSync.Stats }> = []
-  if (!top.isDirectory()) found.push({ path: "", stats: top })
+  if (top.isFile()) found.push({ path: "", stats: top })
+  else if (!top.isDirectory()) return yield* refuse(root)
   else {
     const folders = [""]
     for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
@@ -53,10 +57,7 @@ export const list = Effect.fnUntraced(function* (
         if (isIgnored(path, stats.isDirectory())) continue
         if (stats.isDirectory()) folders.push(path)
         else if (!stats.isFile() && !stats.isSymbolicLink()) {
-          return yield* failure(
-            method,
-            Path.join(root, path)
-          )(new Error("only files, folders and symbolic links can be copied"))
+          return yield* refuse(Path.join(root, path))
         }
         found.push({ path, stats })
       }
@@ -97,6 +98,23 @@ const digest = async (path: string, stats: FsSync.Stats): Promise<string> => {
   return hash.digest("hex")
 }
 
+/** Passes on what still has its digest, and fails at the end of what has not. */
+const unchanged = (path: string, digest: string): TransformStream<Uint8Array, Uint8Array> => {
+  const hash = Crypto.createHash("sha256")
+  return new TransformStream({
+    transform: (chunk, controller) => {
+      hash.update(chunk)
+      controller.enqueue(chunk)
+    },
+    flush: () => requireDigest(path, hash.digest("hex"), digest)
+  })
+}
+
+/** What is copied under a key must be what the key was made of. */
+const requireDigest = (path: string, found: string, expected: string): void => {
+  if (found !== expected) throw new Error(`"${path}" changed while it was copied`)
+}
+
 /** What was listed, as a tar stream. Names of the host's users do not go into it. */
 export const pack = (
   method: string,
@@ -111,8 +129,10 @@ export const pack = (
 ): Stream.Stream<Uint8Array, LightboxError> =>
   Stream.suspend(() => {
     const { controller, readable } = Tar.createTarPacker()
-    const add = async ({ kind, mode, path, size }: HostFile) => {
+    const add = async ({ digest, kind, mode, path, size }: HostFile) => {
       const full = Path.join(root, path)
+      const linkname = kind === "link" ? await Fs.readlink(full) : undefined
+      if (linkname !== undefined) requireDigest(full, Crypto.hash("sha256", linkname), digest)
       const entry = controller.add({
         name: path === "" ? options.name : kind === "folder" ? `${path}/` : path,
         type: kind === "folder" ? "directory" : kind === "link" ? "symlink" : "file",
@@ -121,11 +141,12 @@ export const pack = (
         mtime: (await Fs.lstat(full)).mtime,
         uid: options.owner.uid,
         gid: options.owner.gid,
-        ...(kind === "link" ? { linkname: await Fs.readlink(full) } : {})
+        ...(linkname === undefined ? {} : { linkname })
       })
       // A file that has changed its size since it was listed is an error of the packer's.
-      if (kind === "file") await Readable.toWeb(FsSync.createReadStream(full)).pipeTo(entry)
-      else await entry.close()
+      if (kind === "file") {
+        await Readable.toWeb(FsSync.createReadStream(full)).pipeThrough(unchanged(full, digest)).pipeTo(entry)
+      } else await entry.close()
     }
     const addAll = async () => {
       for (const file of files) await add(file)

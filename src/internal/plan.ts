@@ -10,7 +10,6 @@ import * as Redacted from "effect/Redacted"
 import * as Cbor from "cborg"
 import * as Crypto from "node:crypto"
 import * as Path from "node:path"
-import type * as Guest from "../Guest.ts"
 import type { LightboxError } from "../LightboxError.ts"
 import * as Microsandbox from "../Microsandbox.ts"
 import type * as Network from "../Network.ts"
@@ -198,7 +197,9 @@ export const keyUnits = Effect.fnUntraced(function* <E, R>(
     const { cache } = unit.step.options
     const own = typeof cache === "object" ? ["key", cache.key] : descriptor
     const key = hash(
-      [builderVersion, parent, own, unit.isForced ? nonce : undefined].filter((part) => part !== undefined)
+      [builderVersion, parent, own, secretsInKey(unit.step), unit.isForced ? nonce : undefined].filter(
+        (part) => part !== undefined
+      )
     )
     keyed.push({ ...unit, key, descriptor, files })
     parent = key
@@ -206,12 +207,31 @@ export const keyUnits = Effect.fnUntraced(function* <E, R>(
   return keyed
 })
 
+/** Secrets that count: part of a key, and of nothing that is remembered. */
+const secretsInKey = (step: DiskStep<unknown, unknown>): ReadonlyArray<string> | undefined => {
+  // A key of its user's own stands for everything.
+  if ((step._tag !== "Shell" && step._tag !== "Exec") || typeof step.options.cache === "object") return undefined
+  const named = Object.values(step.options.secrets ?? {}).flatMap((secret) =>
+    !Redacted.isRedacted(secret) && secret.inKey === true ? [Redacted.value(secret.value)] : []
+  )
+  const words =
+    step._tag === "Exec" ? step.argv.flatMap((word) => (Redacted.isRedacted(word) ? [Redacted.value(word)] : [])) : []
+  const all = [...named, ...words]
+  return all.length === 0 ? undefined : all
+}
+
 const descriptorOf = (
   { environment, step, user, workdir }: Unit<unknown, unknown>,
   files: ReadonlyArray<HostFiles.HostFile> | undefined
 ): Descriptor => ({
   kind: step._tag,
-  arguments: JSON.stringify({ ...argumentsOf(step), workdir, user, network: step.options.network }),
+  arguments: JSON.stringify({
+    ...argumentsOf(step),
+    workdir,
+    user,
+    network: step.options.network,
+    cacheKey: typeof step.options.cache === "object" ? step.options.cache.key : undefined
+  }),
   environment: {
     ...environment,
     ...(step._tag === "Shell" || step._tag === "Exec" ? step.options.env : undefined)
@@ -230,7 +250,10 @@ const argumentsOf = (step: DiskStep<unknown, unknown>): { readonly [key: string]
     case "Shell":
       return { script: step.script, login: step.options.login, secrets: secretsOf(step.options.secrets) }
     case "Exec":
-      return { argv: step.argv.map(digested), secrets: secretsOf(step.options.secrets) }
+      return {
+        argv: step.argv.map((word) => (Redacted.isRedacted(word) ? { redacted: true } : word)),
+        secrets: secretsOf(step.options.secrets)
+      }
     case "Copy":
       return { to: step.to, mode: step.options.mode, owner: step.options.owner }
     case "Write":
@@ -247,10 +270,6 @@ const argumentsOf = (step: DiskStep<unknown, unknown>): { readonly [key: string]
   }
 }
 
-/** A redacted word counts, and can not be read from where it is remembered. */
-const digested = (word: Guest.Word): unknown =>
-  Redacted.isRedacted(word) ? { redacted: Crypto.hash("sha256", Redacted.value(word)) } : word
-
 const secretsOf = (
   secrets: { readonly [name: string]: StepSecret } | undefined
 ): { readonly [name: string]: unknown } | undefined =>
@@ -259,9 +278,7 @@ const secretsOf = (
     : Object.fromEntries(
         Object.entries(secrets).map(([name, secret]) => [
           name,
-          Redacted.isRedacted(secret)
-            ? "env"
-            : [secret.as ?? "env", secret.inKey === true ? Crypto.hash("sha256", Redacted.value(secret.value)) : ""]
+          Redacted.isRedacted(secret) ? "env" : [secret.as ?? "env", secret.inKey === true]
         ])
       )
 

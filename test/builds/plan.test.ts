@@ -33,6 +33,20 @@ const planAfterBuild = <E>(definition: Snapshot.Definition<E>) => Effect.andThen
 
 describe("a plan", () => {
   test(
+    "says that the key of a step's user has changed",
+    Effect.gen(function* () {
+      const keyed = (key: string) =>
+        Snapshot.make("keyed", Support.image).pipe(Snapshot.shell("echo 1", { cache: { key } }))
+      yield* Snapshot.build(keyed("one"))
+      const reason = reasonOf(yield* Snapshot.plan(keyed("two")), 1)
+      assert.strictEqual(reason?._tag, "ArgumentsChanged")
+      if (reason?._tag !== "ArgumentsChanged") return
+      assert.include(reason.was, '"cacheKey":"one"')
+      assert.include(reason.now, '"cacheKey":"two"')
+    })
+  )
+
+  test(
     "says that nothing was ever built, and boots nothing",
     Effect.gen(function* () {
       const [plan, boots] = yield* Support.countingBoots(Snapshot.plan(three()))

@@ -262,6 +262,33 @@ describe("hostFiles", () => {
     })
   )
 
+  it.effect("refuses to copy what is neither file nor folder itself", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const fifo = Path.join(folder, "fifo")
+      ChildProcess.spawnSync("mkfifo", [fifo])
+      for (const path of [fifo, "/dev/zero"]) {
+        const reason = yield* describeError(list(path))
+        assert.include(reason, { path, problem: "only files, folders and symbolic links can be copied" })
+      }
+    })
+  )
+
+  it.effect("fails when a file or a link is another than was listed, though of the same size", () =>
+    Effect.gen(function* () {
+      for (const name of ["file", "link"]) {
+        const folder = yield* makeTree({ file: "before", link: ["before"], other: "" })
+        const files = yield* list(folder)
+        const path = Path.join(folder, name)
+        Fs.rmSync(path)
+        if (name === "file") Fs.writeFileSync(path, "behind")
+        else Fs.symlinkSync("behind", path)
+        const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
+        assert.include(reason, { operation: "copy", problem: `"${path}" changed while it was copied` })
+      }
+    })
+  )
+
   it.effect("fails when a file goes away between listing and packing", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ file: "x" })
@@ -278,7 +305,7 @@ describe("hostFiles", () => {
       const files = yield* list(folder)
       Fs.writeFileSync(Path.join(folder, "file"), content)
       const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
-      assert.match(reason.problem, /"file"/)
+      assert.match(reason.problem, /file"/)
     })
   )
 
