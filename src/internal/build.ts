@@ -220,7 +220,8 @@ const produce = Effect.fnUntraced(function* <E, R>(
           Effect.ignore(driver.removeSnapshot(result.name))
         )
       }
-      yield* store.touch(planned.key)
+      // What was made by force has a key of its own.
+      yield* store.touch(result.labels[keyLabel] ?? planned.key)
       yield* builders.leave(result)
       // A verification, or another build, may need the room.
       yield* builders.close
@@ -304,11 +305,13 @@ const advance = Effect.fnUntraced(function* <E, R>(
     const isKept =
       nextUnit === undefined ||
       (unit.isMarked && policy !== "final") ||
-      policy === "every-step" ||
       nextUnit.network.id !== unit.network.id ||
-      isWantedByOthers(context, unit.key, nextUnit.key) ||
-      (policy === "auto" &&
-        spentMillis > (options.checkpointFactor ?? defaultCheckpointFactor) * builders.checkpointMillis())
+      // No later build could start from it.
+      (!unit.isForced &&
+        (policy === "every-step" ||
+          isWantedByOthers(context, unit.key, nextUnit.key) ||
+          (policy === "auto" &&
+            spentMillis > (options.checkpointFactor ?? defaultCheckpointFactor) * builders.checkpointMillis())))
     if (isKept) {
       yield* keepAt(context, builders, planned, position + 1)
       return position + 1
@@ -343,7 +346,7 @@ const commit = Effect.fnUntraced(function* <E, R>(
   { planned, result }: Outcome<E, R>
 ): Effect.fn.Return<Snapshot, LightboxError | E, R> {
   const { labels, name, verification } = definition
-  if (verification !== undefined && (yield* driver.listSnapshotLinks)[name] !== result.name) {
+  if (verification !== undefined && (yield* Names.target(driver, name)) !== result.name) {
     const { pullPolicy, registry, resources } = definition.options
     yield* Sandbox.run(
       {
@@ -368,7 +371,8 @@ const commit = Effect.fnUntraced(function* <E, R>(
       steps: planned.units.map(({ descriptor }) => descriptor)
     },
     keep: options.keep ?? defaultKeep,
-    replaceForeign: options.replaceForeign ?? false
+    replaceForeign: options.replaceForeign ?? false,
+    overwrite: options.overwrite ?? true
   })
   if (isNew) {
     yield* events.emit({ _tag: "Committed", generation: snapshot.generation ?? 0, digest: snapshot.digest })
@@ -647,7 +651,7 @@ const makeBuilders = <E, R>(
       let position = units
       while (position > 0 && !planned.results.has(planned.units[position - 1]?.key ?? "")) position--
       const from = planned.results.get(planned.units[position - 1]?.key ?? "")
-      if (from !== undefined) yield* store.touch(planned.units[position - 1]?.key ?? "")
+      if (from !== undefined) yield* store.touch(from.labels[keyLabel] ?? "")
       const first = planned.units[position]
       const builder = yield* launch(from, position, position === units ? network : (first?.network ?? network))
       for (const unit of planned.units.slice(position, units)) yield* runUnit(context, builders, planned, unit)
@@ -686,7 +690,7 @@ const makeBuilders = <E, R>(
       // What an alias led to was not there any more, or this would not have been made.
       yield* key === plainKey ? store.removeAlias(plainKey) : store.writeAlias(plainKey, key)
       yield* store.removeTombstone(key)
-      yield* store.touch(plainKey)
+      yield* store.touch(key)
       captureMillis = (yield* Clock.currentTimeMillis) - start
       yield* events.emit({ _tag: "Checkpointed", index: builder.units, key, durationMillis: captureMillis })
     }),

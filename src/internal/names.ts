@@ -50,6 +50,14 @@ const toSnapshot = (name: string, info: Microsandbox.SnapshotInfo, generation: G
 const currentOf = (record: NameRecord, artifact: string): Generation | undefined =>
   record.generations.findLast((generation) => generation.artifact === artifact)
 
+/** What names lead to. Any word may be a name, and so `constructor`. */
+const linksOf = (driver: Driver): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
+  Effect.map(driver.listSnapshotLinks, (links) => new Map(Object.entries(links)))
+
+/** What a name leads to, if it is a link. */
+export const target = (driver: Driver, name: string): Effect.Effect<string | undefined, LightboxError> =>
+  Effect.map(linksOf(driver), (links) => links.get(name))
+
 /** Fails if a name is taken, by a link or by a snapshot itself. */
 export const requireFree = Effect.fnUntraced(function* (
   driver: Driver,
@@ -57,7 +65,7 @@ export const requireFree = Effect.fnUntraced(function* (
   name: string
 ): Effect.fn.Return<void, LightboxError> {
   const isTaken =
-    name in (yield* driver.listSnapshotLinks) ||
+    (yield* target(driver, name)) !== undefined ||
     (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name)
   if (isTaken) return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
 })
@@ -68,7 +76,7 @@ export const requireOurs = Effect.fnUntraced(function* (
   method: string,
   name: string
 ): Effect.fn.Return<void, LightboxError> {
-  if (!(name in (yield* driver.listSnapshotLinks))) yield* requireFree(driver, method, name)
+  if ((yield* target(driver, name)) === undefined) yield* requireFree(driver, method, name)
 })
 
 /** All names: links, and snapshots that something else has made. With `layers`, what is kept for builds as well. */
@@ -77,11 +85,11 @@ export const list = Effect.fnUntraced(function* (
   store: Store,
   options: { readonly layers?: boolean | undefined } | undefined
 ): Effect.fn.Return<ReadonlyArray<Snapshot>, LightboxError> {
-  const links = yield* driver.listSnapshotLinks
+  const links = yield* linksOf(driver)
   const all = yield* driver.listSnapshots
   const byName = new Map(all.map((snapshot) => [snapshot.name, snapshot]))
   const found: Array<Snapshot> = []
-  for (const [name, artifact] of Object.entries(links)) {
+  for (const [name, artifact] of links) {
     const info = byName.get(artifact)
     // A link that leads nowhere is what a removal left that was cut short.
     if (info !== undefined) found.push(toSnapshot(name, info, currentOf(yield* store.readName(name), artifact)))
@@ -101,7 +109,7 @@ export const get = Effect.fnUntraced(function* (
   store: Store,
   name: string
 ): Effect.fn.Return<Snapshot, LightboxError> {
-  const artifact = (yield* driver.listSnapshotLinks)[name]
+  const artifact = yield* target(driver, name)
   const info = yield* driver.openSnapshot(artifact ?? name)
   return toSnapshot(name, info, artifact === undefined ? undefined : currentOf(yield* store.readName(name), artifact))
 })
@@ -112,7 +120,7 @@ export const generations = Effect.fnUntraced(function* (
   store: Store,
   name: string
 ): Effect.fn.Return<ReadonlyArray<SnapshotGeneration>, LightboxError> {
-  const artifact = (yield* driver.listSnapshotLinks)[name]
+  const artifact = yield* target(driver, name)
   if (artifact === undefined) {
     return yield* new LightboxError({
       method: "Snapshot.generations",
@@ -162,6 +170,8 @@ export interface Commit {
   readonly keep: number
   /** Whether a snapshot that something else made may lose the name. */
   readonly replaceForeign: boolean
+  /** Whether the name may be there already. */
+  readonly overwrite: boolean
 }
 
 /**
@@ -172,13 +182,14 @@ export interface Commit {
 export const commit = (
   driver: Driver,
   store: Store,
-  { key, keep, labels, lastBuild, name, replaceForeign, result }: Commit
+  { key, keep, labels, lastBuild, name, overwrite, replaceForeign, result }: Commit
 ): Effect.Effect<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
       yield* lockNames(store)
-      const record = yield* store.readName(name)
-      const artifact = (yield* driver.listSnapshotLinks)[name]
+      if (!overwrite) yield* requireFree(driver, "Snapshot.build", name)
+      const artifact = yield* target(driver, name)
+      const record = yield* recordOf(store, name, artifact)
       const current = artifact === undefined ? undefined : currentOf(record, artifact)
       if (current !== undefined && current.key === key && current.artifact === result.name) {
         const same: Generation = { ...current, labels }
@@ -194,7 +205,7 @@ export const commit = (
       const now = yield* Clock.currentTimeMillis
       // What can not be linked is no generation.
       if (!replaceForeign) yield* requireOurs(driver, "Snapshot.build", name)
-      const replaced = replaceForeign ? yield* takeName(driver, name) : undefined
+      const replaced = replaceForeign ? yield* nameForForeign(driver, name) : undefined
       const highest = Math.max(0, ...record.generations.map(({ generation }) => generation))
       // The generation that the name leads to comes last, whatever its number: it is what a rollback wants.
       const earlier: ReadonlyArray<Generation> = [
@@ -213,33 +224,63 @@ export const commit = (
         createdAt: now
       }
       const dropped = earlier.flatMap((generation) => (stays.includes(generation) ? [] : [generation.artifact]))
-      yield* noteUnnamed(driver, dropped)
-      yield* inOneStep(
-        Effect.andThen(
-          store.writeName(name, {
-            generations: [...stays.toSorted((a, b) => a.generation - b.generation), next],
-            lastBuild
-          }),
-          driver.linkSnapshot(name, result.name)
-        )
+      yield* noteUnnamed(
+        driver,
+        dropped.filter((artifact) => artifact !== replaced)
       )
+      yield* moveName(driver, store, name, record, replaced, result.name, {
+        generations: [...stays.toSorted((a, b) => a.generation - b.generation), next],
+        lastBuild
+      })
+      // Not before: nobody is to remove it while its name does not lead to the new one.
+      if (replaced !== undefined && dropped.includes(replaced)) yield* noteUnnamed(driver, [replaced])
       yield* removeUnneeded(driver, store, dropped)
       return { snapshot: toSnapshot(name, result, next), isNew: true }
     })
   )
 
-/** Takes a name from a snapshot that something else has made, which goes on under another. */
-const takeName = Effect.fnUntraced(function* (
+/** The generations of a name. Where no link leads, a record is what a first build or a removal left that was cut short. */
+const recordOf = (store: Store, name: string, artifact: string | undefined): Effect.Effect<NameRecord, LightboxError> =>
+  artifact === undefined ? Effect.succeed({ generations: [] }) : store.readName(name)
+
+/** A name for a snapshot that something else has made, and that is to lose its own. */
+const nameForForeign = Effect.fnUntraced(function* (
   driver: Driver,
   name: string
 ): Effect.fn.Return<string | undefined, LightboxError> {
-  if (name in (yield* driver.listSnapshotLinks)) return undefined
-  const foreign = (yield* driver.listSnapshots).find((snapshot) => snapshot.name === name)
-  if (foreign === undefined) return undefined
-  const replaced = `${name}.replaced-${yield* generate}`
-  yield* driver.renameSnapshot(name, replaced)
-  return replaced
+  if ((yield* target(driver, name)) !== undefined) return undefined
+  const isForeign = (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name)
+  return isForeign ? `${name}.replaced-${yield* generate}` : undefined
 })
+
+/**
+ * Lets a name lead to a result, and what something else has made go on as `replaced`. If it fails, the name leads to
+ * what it led to before.
+ */
+const moveName = (
+  driver: Driver,
+  store: Store,
+  name: string,
+  was: NameRecord,
+  replaced: string | undefined,
+  artifact: string,
+  record: NameRecord
+): Effect.Effect<void, LightboxError> => {
+  const undo = Effect.andThen(
+    Effect.ignore(store.writeName(name, was)),
+    replaced === undefined ? Effect.void : driver.renameSnapshot(replaced, name)
+  )
+  return inOneStep(
+    (replaced === undefined ? Effect.void : driver.renameSnapshot(name, replaced)).pipe(
+      Effect.andThen(store.writeName(name, record)),
+      Effect.andThen(driver.linkSnapshot(name, artifact)),
+      Effect.onError(() =>
+        // The last step may be done although it is not known to be.
+        Effect.ignore(Effect.flatMap(target(driver, name), (now) => (now === artifact ? Effect.void : undo)))
+      )
+    )
+  )
+}
 
 /**
  * Notes what is about to be removed, or to lose its name, if it is no result that a build could use: what a process that
@@ -285,11 +326,11 @@ export const keepGenerations = Effect.fnUntraced(function* (
   keep: number | undefined,
   dryRun: boolean
 ): Effect.fn.Return<{ readonly needed: ReadonlySet<string>; readonly dropped: ReadonlySet<string> }, LightboxError> {
-  const links = yield* driver.listSnapshotLinks
-  const needed = new Set(Object.values(links))
+  const links = yield* linksOf(driver)
+  const needed = new Set(links.values())
   const dropped = new Set<string>()
   for (const name of yield* store.listNames) {
-    const artifact = links[name]
+    const artifact = links.get(name)
     if (artifact === undefined) {
       // A first build or a removal that was cut short has left it.
       if (!dryRun) yield* store.removeName(name)
@@ -320,14 +361,17 @@ export const adopt = (
     readonly current: number
     readonly generations: ReadonlyArray<Generation>
     readonly lastBuild?: NameRecord["lastBuild"]
+    /** Whether the name may be there already. */
+    readonly overwrite: boolean
   }
 ): Effect.Effect<Snapshot, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { current, generations, lastBuild, name } = adopted
+      const { current, generations, lastBuild, name, overwrite } = adopted
       yield* lockNames(store)
-      const record = yield* store.readName(name)
-      const replaced = yield* takeName(driver, name)
+      if (!overwrite) yield* requireFree(driver, "Snapshot.load", name)
+      const record = yield* recordOf(store, name, yield* target(driver, name))
+      const replaced = yield* nameForForeign(driver, name)
       const now = yield* Clock.currentTimeMillis
       const earlier: ReadonlyArray<Generation> =
         replaced === undefined
@@ -340,22 +384,17 @@ export const adopt = (
       const position = generations
         .toSorted((a, b) => a.generation - b.generation)
         .findIndex(({ generation }) => generation === current)
-      const target = added[position] ?? added.at(-1)
-      if (target === undefined) {
+      const next = added[position] ?? added.at(-1)
+      if (next === undefined) {
         return yield* new LightboxError({
           method: "Snapshot.load",
           reason: new NotFound({ resource: "generation", name: `${name}@${current}` })
         })
       }
-      yield* inOneStep(
-        Effect.andThen(
-          store.writeName(name, {
-            generations: [...earlier, ...added],
-            ...(lastBuild === undefined ? {} : { lastBuild })
-          }),
-          driver.linkSnapshot(name, target.artifact)
-        )
-      )
+      yield* moveName(driver, store, name, record, replaced, next.artifact, {
+        generations: [...earlier, ...added],
+        ...(lastBuild === undefined ? {} : { lastBuild })
+      })
       return yield* get(driver, store, name)
     })
   )
@@ -374,14 +413,14 @@ export const rollback = (
       const position = all.findIndex(({ isCurrent }) => isCurrent)
       const wanted = to === undefined ? all[position - 1] : all.find(({ generation }) => generation === to)
       const record = yield* store.readName(name)
-      const target = record.generations.find(({ generation }) => generation === wanted?.generation)
-      if (target === undefined) {
+      const next = record.generations.find(({ generation }) => generation === wanted?.generation)
+      if (next === undefined) {
         return yield* new LightboxError({
           method: "Snapshot.rollback",
           reason: new NotFound({ resource: "generation", name: to === undefined ? `before ${name}` : `${name}@${to}` })
         })
       }
-      yield* driver.linkSnapshot(name, target.artifact)
+      yield* driver.linkSnapshot(name, next.artifact)
       return yield* get(driver, store, name)
     })
   )
@@ -391,7 +430,7 @@ export const remove = (driver: Driver, store: Store, name: string): Effect.Effec
   Effect.scoped(
     Effect.gen(function* () {
       yield* lockNames(store)
-      const artifact = (yield* driver.listSnapshotLinks)[name]
+      const artifact = yield* target(driver, name)
       if (artifact === undefined) return yield* driver.removeSnapshot(name)
       const record = yield* store.readName(name)
       const dropped = [artifact, ...record.generations.map((generation) => generation.artifact)]

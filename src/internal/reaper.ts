@@ -68,6 +68,8 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
       say({ resource, name: note.name, verdict: "kept", reason: why })
       return true
     })
+  // Its process has ended before it could say what it was about to make.
+  if (note.name === "") return Effect.succeed(true)
   switch (note.kind) {
     case "sandbox":
       return driver.getSandbox(note.name).pipe(
@@ -99,8 +101,8 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
         )
       )
     case "name":
-      return Effect.flatMap(driver.listSnapshotLinks, (links) =>
-        note.name in links
+      return Effect.flatMap(Names.target(driver, note.name), (artifact) =>
+        artifact !== undefined
           ? removing(sweep, "snapshot", note.name, reason, Names.remove(driver, makeStore(driver), note.name))
           : Effect.succeed(true)
       )

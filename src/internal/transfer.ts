@@ -95,7 +95,7 @@ export const save = (
       const { compress, generations, withImage = true } = yield* decodeSaveOptions(input ?? {})
       const target = Path.resolve(yield* decodeSavePath(path))
       const partial = Path.join(Path.dirname(target), `.${Path.basename(target)}.${yield* generate}.partial`)
-      const artifact = (yield* driver.listSnapshotLinks)[name]
+      const artifact = yield* Names.target(driver, name)
       const record = yield* store.readName(name)
       const current = record.generations.findLast((generation) => generation.artifact === artifact)
       const finish = <A>(write: Effect.Effect<A, LightboxError>) =>
@@ -192,7 +192,9 @@ export const load = (
         yield* requireFree(driver, name, options.overwrite)
         const artifact = yield* foreignName(name)
         const adopted = Effect.gen(function* () {
-          const { createdAt } = yield* loadArchive(driver, store, path, artifact)
+          const { createdAt } = yield* Effect.scoped(
+            Effect.andThen(store.lock(loadLock), loadArchive(driver, path, artifact))
+          )
           const generation = {
             generation: 1,
             key: "",
@@ -200,10 +202,13 @@ export const load = (
             labels: {},
             createdAt: DateTime.toEpochMillis(createdAt)
           }
-          return yield* Names.adopt(driver, store, { name, current: 1, generations: [generation] }).pipe(
-            Effect.onError(() => Effect.ignore(driver.removeSnapshot(artifact)))
-          )
-        })
+          return yield* Names.adopt(driver, store, {
+            name,
+            current: 1,
+            generations: [generation],
+            overwrite: options.overwrite === true
+          })
+        }).pipe(Effect.onError(() => Effect.ignore(driver.removeSnapshot(artifact))))
         return yield* noted(driver, "unnamed", artifact, adopted)
       }
       const folder = yield* stagingFolder(driver, method)
@@ -230,11 +235,16 @@ export const load = (
         for (const generation of manifest.generations) {
           const archive = Path.join(folder, archiveName(generation))
           const artifact = generation.key === "" ? yield* foreignName(name) : generation.artifact
-          const isNew = yield* loadGeneration(driver, store, archive, { ...generation, artifact })
+          const isNew = yield* Effect.scoped(loadGeneration(driver, store, archive, { ...generation, artifact }))
           if (isNew) loaded.push(artifact)
           generations.push({ ...generation, artifact })
         }
-        return yield* Names.adopt(driver, store, { ...manifest, name, generations })
+        return yield* Names.adopt(driver, store, {
+          ...manifest,
+          name,
+          generations,
+          overwrite: options.overwrite === true
+        })
       }).pipe(
         Effect.onError(() =>
           Effect.forEach(loaded, (artifact) => Effect.ignore(driver.removeSnapshot(artifact)), { discard: true })
@@ -259,15 +269,10 @@ const requireFree = (
 /** Loads what another tool has saved, or one of our own archives, under a name of its own. */
 const loadArchive = (
   driver: Driver,
-  store: Store,
   path: string,
   name: string
 ): Effect.Effect<Microsandbox.SnapshotInfo, LightboxError> =>
-  Effect.scoped(
-    Effect.flatMap(Clock.currentTimeMillis, (now) =>
-      Effect.andThen(store.lock(loadLock), noted(driver, "load", String(now), driver.loadSnapshot(path, name)))
-    )
-  )
+  Effect.flatMap(Clock.currentTimeMillis, (now) => noted(driver, "load", String(now), driver.loadSnapshot(path, name)))
 
 /** Loads the result of a generation, unless it is there, and tells whether it did. */
 const loadGeneration = Effect.fnUntraced(function* (
@@ -275,10 +280,12 @@ const loadGeneration = Effect.fnUntraced(function* (
   store: Store,
   archive: string,
   { artifact, generation, key }: Generation
-): Effect.fn.Return<boolean, LightboxError> {
+): Effect.fn.Return<boolean, LightboxError, Scope.Scope> {
   if (key !== "" && (!/^[0-9a-f]{64}$/.test(key) || artifact !== artifactName(key))) {
     return yield* damaged(archive, `generation ${generation} has no proper key`)
   }
+  // Nobody else removes it, or takes it, before it is whole.
+  yield* store.lock(loadLock)
   const isThere = yield* driver.openSnapshot(artifact).pipe(
     Effect.map(({ labels }) => labels[keyLabel] === key),
     Effect.catchReasons("LightboxError", {
@@ -288,8 +295,9 @@ const loadGeneration = Effect.fnUntraced(function* (
   )
   if (isThere) return false
   yield* driver.removeSnapshot(artifact)
-  const snapshot = yield* loadArchive(driver, store, archive, artifact)
+  // Also when it is cut short: the next one would take what it finds for whole.
   return yield* Effect.gen(function* () {
+    const snapshot = yield* loadArchive(driver, archive, artifact)
     if (key !== "" && snapshot.labels[keyLabel] !== key)
       return yield* damaged(artifact, "it is not what the file says it is")
     yield* driver.verifySnapshot(artifact)

@@ -155,6 +155,25 @@ describe("what a build runs", () => {
   )
 
   test(
+    "is not kept between steps that always run, which no later build could start from",
+    Effect.gen(function* () {
+      const definition = Snapshot.make("never", Support.image).pipe(
+        Snapshot.shell("true"),
+        Snapshot.skipCache,
+        Snapshot.shell("true"),
+        Snapshot.shell("true"),
+        Snapshot.shell("true")
+      )
+      yield* Snapshot.build(definition, { checkpoints: "every-step" })
+      // The first step's, and the last.
+      assert.lengthOf(
+        (yield* Snapshot.list({ layers: true })).filter(({ name }) => name !== "never"),
+        2
+      )
+    })
+  )
+
+  test(
     "is decided by a key where there is one",
     Effect.gen(function* () {
       const keyed = (script: string, key: string) =>

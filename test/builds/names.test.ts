@@ -2,8 +2,12 @@
 import { assert, describe } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
 import { TestClock } from "effect/testing"
+import { NoSpace } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -160,9 +164,98 @@ describe("a name", () => {
       assert.deepStrictEqual([boots, yield* versionOf("app")], [0, "one\n"])
     })
   )
+
+  test(
+    "goes to one of several builds that are not to overwrite it",
+    Effect.gen(function* () {
+      const exits = yield* Effect.forEach(
+        ["one", "two", "three"],
+        (content) => Effect.exit(Effect.as(build(content, { overwrite: false }), content)),
+        { concurrency: "unbounded" }
+      )
+      const won = exits.flatMap((exit) => (Exit.isSuccess(exit) ? [exit.value] : []))
+      const lost = exits.flatMap((exit) => {
+        const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+        return error === undefined ? [] : [error.reason._tag]
+      })
+      assert.lengthOf(won, 1)
+      assert.deepStrictEqual(lost, ["AlreadyExists", "AlreadyExists"])
+      assert.deepStrictEqual([yield* versionOf("app"), yield* numbers("app")], [`${won[0]}\n`, "[1]"])
+    })
+  )
+
+  test(
+    "can be any word",
+    Effect.gen(function* () {
+      for (const name of ["constructor", "toString", "hasOwnProperty"]) {
+        assert.isFalse(yield* Snapshot.exists(name))
+        const { generation } = yield* Snapshot.build(version("one", name), { overwrite: false })
+        assert.strictEqual(generation, 1)
+        yield* Snapshot.build(version("two", name))
+        assert.deepStrictEqual([yield* versionOf(name), yield* numbers(name)], ["two\n", "1 [2]"])
+        yield* Snapshot.remove(name)
+        assert.isFalse(yield* Snapshot.exists(name))
+      }
+      assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
+    })
+  )
+
+  test(
+    "leads where it led, with the generations that it had, when it can not be moved",
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      yield* build("one", { keep: 3 })
+      yield* control.inject(MicrosandboxMemory.failAt("linkSnapshot", new NoSpace({ problem: "full" })))
+      assert.strictEqual((yield* Effect.flip(build("two", { keep: 3 }))).reason._tag, "NoSpace")
+      assert.deepStrictEqual([yield* versionOf("app"), yield* numbers("app")], ["one\n", "[1]"])
+    })
+  )
 })
 
 describe("a snapshot that something else made", () => {
+  test(
+    "has its name again when that can not lead to another",
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      yield* foreign("app", "theirs")
+      const theirs = Effect.gen(function* () {
+        assert.deepStrictEqual([yield* versionOf("app"), yield* names], ["theirs\n", ["app"]])
+      })
+      for (const operation of ["renameSnapshot", "linkSnapshot"] as const) {
+        for (const keep of [1, 2]) {
+          yield* control.inject(MicrosandboxMemory.failAt(operation, new NoSpace({ problem: "full" })))
+          const error = yield* Effect.flip(build("ours", { replaceForeign: true, keep }))
+          assert.strictEqual(error.reason._tag, "NoSpace")
+          yield* theirs
+        }
+      }
+    })
+  )
+
+  test(
+    "keeps its name, or leaves it to the whole result, wherever the move is interrupted",
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      // What is there needs no build: only the move is left.
+      yield* Snapshot.build(version("ours", "other"))
+      for (const operation of ["renameSnapshot", "linkSnapshot"] as const) {
+        yield* foreign("app", "theirs")
+        const before = (yield* control.calls).length
+        yield* control.inject(MicrosandboxMemory.delayAt(operation, "1 second"))
+        const fiber = yield* Effect.forkChild(build("ours", { replaceForeign: true }))
+        yield* Support.until(
+          Effect.map(control.calls, (calls) => calls.slice(before).some((call) => call.operation === operation))
+        )
+        yield* Support.passUntilDone(yield* Effect.forkChild(Fiber.interrupt(fiber)))
+        const is = yield* versionOf("app")
+        assert.include(["theirs\n", "ours\n"], is)
+        assert.deepStrictEqual(yield* names, ["app", "other"])
+        if (is === "ours\n") assert.strictEqual(yield* numbers("app"), "1 [2]")
+        yield* Snapshot.remove("app")
+      }
+    })
+  )
+
   test(
     "is listed, can be booted, and is pruned by nobody",
     Effect.gen(function* () {
@@ -266,6 +359,31 @@ describe("pruning", () => {
       assert.deepStrictEqual(removed(report), { "removed: nothing but a build can need it": 8 })
       const used = report.verdicts.find(({ reason }) => reason === "it was used less than 3d ago")
       assert.strictEqual(used === undefined ? undefined : DateTime.toEpochMillis(used.usedAt), 2 * 24 * 3_600_000)
+    })
+  )
+
+  test(
+    "keeps what was made by force and used lately",
+    Effect.gen(function* () {
+      yield* Snapshot.build(layered, { checkpoints: "every-step", force: true })
+      yield* TestClock.adjust("2 days")
+      yield* Snapshot.build(Support.tenSteps("other", { 9: "other" }), { checkpoints: "final" })
+      // A build that has nothing to do uses its result as well.
+      yield* Snapshot.build(layered)
+      yield* Snapshot.remove("other")
+      yield* TestClock.adjust("2 days")
+      const { verdicts } = yield* Snapshot.prune({ olderThan: "3 days", dryRun: true })
+      assert.deepStrictEqual(
+        verdicts
+          .flatMap(({ reason, usedAt }) =>
+            reason === "nothing but a build can need it" ? [] : [[reason, DateTime.toEpochMillis(usedAt)]]
+          )
+          .toSorted(),
+        [
+          ["a name leads to it", 2 * 24 * 3_600_000],
+          ["it was used less than 3d ago", 2 * 24 * 3_600_000]
+        ]
+      )
     })
   )
 
@@ -399,6 +517,50 @@ describe("a saved snapshot", () => {
       assert.deepInclude(error.reason, { _tag: "AlreadyExists", name: "app" })
       yield* Snapshot.load(path, { overwrite: true })
       assert.deepStrictEqual([yield* numbers("app"), yield* versionOf("app")], ["1 2 [3]", "one\n"])
+    })
+  )
+
+  test(
+    "goes to one of several that are not to overwrite the name",
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* build("one")
+      yield* Snapshot.save("app", path)
+      yield* elsewhere(
+        Effect.gen(function* () {
+          const exits = yield* Effect.forEach([1, 2, 3], () => Effect.exit(Snapshot.load(path)), {
+            concurrency: "unbounded"
+          })
+          assert.lengthOf(exits.filter(Exit.isSuccess), 1)
+          assert.deepStrictEqual([yield* numbers("app"), yield* versionOf("app")], ["[1]", "one\n"])
+          yield* Support.assertNothingRuns
+        })
+      )
+    })
+  )
+
+  test(
+    "is not taken for whole when its loading was cut short",
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* build("one")
+      yield* Snapshot.save("app", path)
+      yield* elsewhere(
+        Effect.gen(function* () {
+          const control = yield* MicrosandboxMemory.Control
+          for (const fault of [
+            // It is there, and nobody was told.
+            MicrosandboxMemory.loseAnswerAt("loadSnapshot"),
+            MicrosandboxMemory.failAt("verifySnapshot", new NoSpace({ problem: "full" }))
+          ]) {
+            yield* control.inject(fault)
+            yield* Effect.flip(Snapshot.load(path))
+            assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
+          }
+          yield* Snapshot.load(path)
+          assert.strictEqual(yield* versionOf("app"), "one\n")
+        })
+      )
     })
   )
 
