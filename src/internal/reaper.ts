@@ -68,8 +68,6 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
       say({ resource, name: note.name, verdict: "kept", reason: why })
       return true
     })
-  // Its process has ended before it could say what it was about to make.
-  if (note.name === "") return Effect.succeed(true)
   switch (note.kind) {
     case "sandbox":
       return driver.getSandbox(note.name).pipe(
