@@ -216,7 +216,7 @@ const produce = Effect.fnUntraced(function* <E, R>(
     if (result !== undefined) {
       // Before anybody else takes it for one that is whole.
       if (run > 0) {
-        yield* Effect.onError(driver.verifySnapshot(result.name), () =>
+        yield* Effect.tapError(driver.verifySnapshot(result.name), () =>
           Effect.ignore(driver.removeSnapshot(result.name))
         )
       }
@@ -673,14 +673,21 @@ const makeBuilders = <E, R>(
       })
       // Before it is a result: whoever finds one takes it for searched.
       yield* searchForSecrets(driver, builder.info, secrets)
+      const replace = () => Effect.andThen(driver.removeSnapshot(name), request)
       const capture = request.pipe(
         // The runtime's record of a sandbox follows its end at a distance.
         Effect.retry({
           while: (error) => error.reason._tag === "StillRunning",
           schedule: Schedule.spaced("50 millis").pipe(Schedule.upTo({ times: 100 }))
         }),
-        // What is there under the name was looked at before, and found to be of no use.
-        Effect.catchReason("LightboxError", "AlreadyExists", () => Effect.andThen(driver.removeSnapshot(name), request))
+        // Another build may have come to the same from another step, and names may lead to it already. What is not whole
+        // was found to be of no use.
+        Effect.catchReason("LightboxError", "AlreadyExists", () =>
+          Effect.catchReasons(driver.verifySnapshot(name), "LightboxError", {
+            NotFound: replace,
+            SnapshotDamaged: replace
+          })
+        )
       )
       yield* Effect.acquireUseRelease(
         driver.owner.note(note),
