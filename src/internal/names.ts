@@ -301,7 +301,7 @@ const noteUnnamed = (
   )
 
 /** Removes results that no name and no kept generation of any name leads to. */
-const removeUnneeded = Effect.fnUntraced(function* (
+export const removeUnneeded = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
   candidates: ReadonlyArray<string>

@@ -208,7 +208,7 @@ export const load = (
             generations: [generation],
             overwrite: options.overwrite === true
           })
-        }).pipe(Effect.onError(() => Effect.ignore(driver.removeSnapshot(artifact))))
+        }).pipe(Effect.onError(() => Effect.ignore(Names.removeUnneeded(driver, store, [artifact]))))
         return yield* noted(driver, "unnamed", artifact, adopted)
       }
       const folder = yield* stagingFolder(driver, method)
@@ -246,9 +246,8 @@ export const load = (
           overwrite: options.overwrite === true
         })
       }).pipe(
-        Effect.onError(() =>
-          Effect.forEach(loaded, (artifact) => Effect.ignore(driver.removeSnapshot(artifact)), { discard: true })
-        )
+        // The name may lead there already.
+        Effect.onError(() => Effect.ignore(Names.removeUnneeded(driver, store, loaded)))
       )
     })
   )

@@ -565,6 +565,31 @@ describe("a saved snapshot", () => {
   )
 
   test(
+    "is whole under its name, or nothing is left of it, wherever its loading fails",
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* build("one")
+      yield* Snapshot.save("app", path)
+      for (const operation of ["listSnapshotLinks", "openSnapshot"] as const) {
+        let exit: Exit.Exit<unknown, unknown> = Exit.fail("not loaded yet")
+        for (let nth = 1; Exit.isFailure(exit); nth++) {
+          exit = yield* elsewhere(
+            Effect.gen(function* () {
+              const control = yield* MicrosandboxMemory.Control
+              yield* control.inject(MicrosandboxMemory.failAt(operation, new NoSpace({ problem: "full" }), { nth }))
+              const exit = yield* Effect.exit(Snapshot.load(path))
+              yield* control.clearFaults
+              const { length } = yield* Snapshot.list({ layers: true })
+              if (length > 0) assert.strictEqual(yield* versionOf("app"), "one\n", `${operation} ${nth}`)
+              return exit
+            })
+          )
+        }
+      }
+    })
+  )
+
+  test(
     "that something else made comes back under the name that it is given",
     Effect.gen(function* () {
       const path = yield* file
