@@ -96,8 +96,10 @@ const remains = Effect.gen(function* () {
         Effect.orElseSucceed(() => [])
       )
   )
-  const folders = yield* fs.readDirectory(runs)
-  const marks = yield* Effect.filter(yield* fs.readDirectory("/var/run/virtiofsd"), (name) => {
+  // There is none before the first run.
+  const entries = (folder: string) => Effect.orElseSucceed(fs.readDirectory(folder), (): Array<string> => [])
+  const folders = yield* entries(runs)
+  const marks = yield* Effect.filter(yield* entries("/var/run/virtiofsd"), (name) => {
     const pid = /^lightbox-(\d+)-/.exec(name)?.[1]
     return pid === undefined ? Effect.succeed(false) : Effect.map(fs.exists(`/proc/${pid}`), (alive) => !alive)
   })
