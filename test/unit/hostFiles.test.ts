@@ -12,7 +12,7 @@ import { isLightboxError } from "../../src/LightboxError.ts"
 
 const makeFolder = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "files"))),
-  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
 )
 
 /** Text is a file, an object a folder, an array the target of a link. */
