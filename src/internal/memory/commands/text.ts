@@ -72,10 +72,10 @@ const rewritten =
 const buffered =
   (program: Program): Program =>
   (process) =>
-    Effect.catch(program(process), (error) =>
-      error.code === "EPIPE"
-        ? Effect.fail(error)
-        : Effect.as(process.complain(`${process.name}: standard output: I/O error`), 1)
+    Effect.catchIf(
+      program(process),
+      ({ code }) => code !== "EPIPE",
+      () => Effect.as(process.complain(`${process.name}: standard output: I/O error`), 1)
     )
 
 export const head: Program = rewritten(
