@@ -159,7 +159,6 @@ export const make = Effect.fnUntraced(function* (options: {
       const problem = `expected at most ${budget.memory} MiB, which is all that this process may use`
       return yield* invalid(method, "resources.memory", problem)
     }
-    yield* checkDisk(method)
     const waiting: Waiting = { method, memory: need, admitted: Deferred.makeUnsafe() }
     const release = Effect.sync(() => {
       const position = queue.indexOf(waiting)
@@ -177,6 +176,8 @@ export const make = Effect.fnUntraced(function* (options: {
       }),
       () => release
     )
+    // In line first: looking takes its time, and who came first is first.
+    yield* Effect.onError(checkDisk(method), () => release)
     const admission = Deferred.await(waiting.admitted).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
