@@ -365,8 +365,16 @@ layer(Folders.layer.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestS
         const host = yield* ChildProcess.make(
           "unshare",
           [
-            ...["--mount", "sh", "-c", 'mount --bind "$0" /usr/lib/qemu && exec "$@"', empty],
-            ...[process.execPath, file("run.ts"), "--fresh", "--", "true"]
+            "--mount",
+            "sh",
+            "-c",
+            'mount --bind "$0" /usr/lib/qemu && exec "$@"',
+            empty,
+            process.execPath,
+            file("run.ts"),
+            "--fresh",
+            "--",
+            "true"
           ],
           { env: { XDG_CACHE_HOME: (yield* Folders).cache, LIGHTBOX_OUT: (yield* Folders).out }, extendEnv: true }
         )
