@@ -513,7 +513,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
       method,
       { sandbox: name, ...(source._tag === "Image" ? { image: source.reference } : { snapshot: source.name }) },
       async (onPulled) => {
-        const builder = Builder.make(sdk, name, source, config, labels)
+        const builder = Builder.make(sdk, name, source, await withVolumesAsTheyAre(sdk, config), labels)
         if (replacesGhost) builder.replaceWithTimeout(0)
         if (request.detached === true) builder.detached(true)
         if (source._tag === "Snapshot" || config.pullPolicy === "never") {
@@ -565,6 +565,20 @@ const isGhost = (
       Effect.map(Boots.isBeingMade(context.home, name, instance), (isBeingMade) => !isBeingMade)
     )
   )
+
+/** Asked to make sure that there is a volume, the SDK wants it to be a folder. */
+const withVolumesAsTheyAre = async (sdk: SdkModule.SdkModule, config: SandboxConfig): Promise<SandboxConfig> => {
+  const mounts: { [path: string]: NonNullable<SandboxConfig["mounts"]>[string] } = { ...config.mounts }
+  for (const [path, mount] of Object.entries(mounts)) {
+    if (typeof mount === "string" || mount._tag !== "Volume") continue
+    const isThere = await sdk.Volume.get(mount.name).then(
+      () => true,
+      () => false
+    )
+    if (isThere) mounts[path] = { ...mount, create: false }
+  }
+  return config.mounts === undefined ? config : { ...config, mounts }
+}
 
 const namesOfVolumes = ({ mounts }: SandboxConfig): ReadonlyArray<string> =>
   Object.values(mounts ?? {}).flatMap((mount) =>

@@ -21,6 +21,14 @@ const greeter = Snapshot.make("greeter", Support.image).pipe(
   Snapshot.exec("sh", ["-c", "cat greeting /etc/greeter/name > both"])
 )
 
+/** The whole blocks of a file, or of the disk that holds it. */
+const blocksOf = (bytes: Uint8Array): ReadonlySet<string> =>
+  new Set(
+    Array.from({ length: Math.floor(bytes.length / 4096) }, (_, index) =>
+      Crypto.hash("sha256", bytes.subarray(index * 4096, (index + 1) * 4096))
+    )
+  )
+
 layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
   it.effect("builds a snapshot, boots sandboxes from it, and leaves nothing but the snapshot", () =>
     Effect.gen(function* () {
@@ -94,11 +102,11 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
           )
       )
       // The file system of a disk is the guest's: only a flush brings it out.
-      const onDisk = yield* Sandbox.run(
-        { image: Support.image, mounts: { "/disk": Mount.volume("disk", { readonly: true }) } },
-        (sandbox) => sandbox.readFile("/disk/file")
+      const blocks = blocksOf(yield* fs.readFile((yield* Volume.get("disk")).path))
+      assert.deepStrictEqual(
+        [...blocksOf(bytes)].filter((block) => !blocks.has(block)),
+        []
       )
-      assert.isTrue(bytes.equals(onDisk))
       assert.isTrue(bytes.equals(yield* fs.readFile(path.join(shared, "file"))))
       assert.isTrue(bytes.equals(yield* fs.readFile(path.join(home.path, "volumes", volume.name, "file"))))
       yield* Support.assertNothingLeft()
