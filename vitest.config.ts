@@ -2,6 +2,7 @@ import { defineConfig } from "vitest/config"
 
 const microvm = "test/**/*.vm.test.ts"
 const core = "test/**/*.core.vm.test.ts"
+const long = "test/**/*.long.test.ts"
 const host = "test/host/**"
 
 // A booted microVM shares the processors with the tests: no time limit of ours may be what fails.
@@ -20,12 +21,13 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
-          exclude: [microvm, host],
+          exclude: [microvm, long, host],
           testTimeout: 30_000
         }
       },
       { extends: true, test: { name: "core", include: [core], ...patient } },
       { extends: true, test: { name: "microvm", include: [microvm], exclude: [core], ...patient } },
+      { extends: true, test: { name: "long", include: [long], ...patient } },
       { extends: true, test: { name: "host", include: ["test/host/**/*.test.ts"], ...patient } }
     ]
   }
