@@ -27,12 +27,13 @@ import { sweepAtStart } from "./reaper.ts"
 import * as Builder from "./sdkBuilder.ts"
 import { call, isTaken, leave, notFoundIsSuccess, settlement } from "./sdkCalls.ts"
 import { fromSdk } from "./sdkErrors.ts"
-import { handleOf, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
+import { getSandbox, handleOf, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
 import * as SdkModule from "./sdkModule.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
 import { millis } from "./time.ts"
 import { decoder } from "./validation.ts"
 import * as WebSocketChannel from "./webSocketChannel.ts"
+import type { SandboxPart } from "./driverParts.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -213,30 +214,11 @@ const labelled = (
     found.filter((sandbox) => Object.entries(labels).every(([key, value]) => sandbox.labels[key] === value))
   )
 
-const sandboxes = (
-  context: CloudContext
-): Pick<
-  Driver,
-  | "createSandbox"
-  | "getSandbox"
-  | "listSandboxes"
-  | "startSandbox"
-  | "stopSandbox"
-  | "killSandbox"
-  | "detachSandbox"
-  | "removeSandbox"
-  | "modifySandbox"
-  | "connect"
-  | "readLogs"
-  | "readMetrics"
-  | "searchSandbox"
-> => {
+const sandboxes = (context: CloudContext): SandboxPart => {
   const { sdk } = context
   return {
     createSandbox: (request) => create(context, request),
-    getSandbox: Effect.fn("Microsandbox.getSandbox")(function* (name) {
-      return sandboxInfo(yield* call("Microsandbox.getSandbox", { sandbox: name }, () => sdk.Sandbox.get(name)))
-    }),
+    getSandbox: (name) => getSandbox(sdk, name),
     listSandboxes: (filter) => labelled(sdk, filter?.labels),
     startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox) {
       const method = "Microsandbox.startSandbox"

@@ -34,7 +34,7 @@ import * as Builder from "./sdkBuilder.ts"
 import { call, commit, isTaken, notFoundIsSuccess, settled, transient } from "./sdkCalls.ts"
 import { fromSdk, type Subject } from "./sdkErrors.ts"
 import * as SdkModule from "./sdkModule.ts"
-import { date, handleOf, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
+import { date, getSandbox, handleOf, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
 import { hostFile, readFolder, snapshotLinks } from "./snapshotLinks.ts"
 import { millis } from "./time.ts"
@@ -42,6 +42,7 @@ import { decoder } from "./validation.ts"
 import * as Virtualization from "./virtualization.ts"
 import { isCode } from "./socket.ts"
 import * as VmProcess from "./vmProcess.ts"
+import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "./driverParts.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -191,12 +192,7 @@ const canonicalReference = (reference: string): string => {
   return `${isRegistry ? first : "docker.io"}/${tagged}`
 }
 
-const images = ({
-  sdk
-}: DriverContext): Pick<
-  Driver,
-  "loadImage" | "saveImages" | "listImages" | "inspectImage" | "removeImage" | "pruneImages"
-> => ({
+const images = ({ sdk }: DriverContext): ImagePart => ({
   loadImage: Effect.fn("Microsandbox.loadImage")(function* (path, options) {
     yield* hostFile("Microsandbox.loadImage", path, () => Fs.access(path))
     const loaded = yield* call("Microsandbox.loadImage", { path }, () =>
@@ -266,30 +262,11 @@ const ending = <A, E, R>({ name }: Microsandbox.SandboxRef, effect: Effect.Effec
     return Effect.tap(effect, () => Effect.sync(remove))
   })
 
-const sandboxes = (
-  context: DriverContext
-): Pick<
-  Driver,
-  | "createSandbox"
-  | "getSandbox"
-  | "listSandboxes"
-  | "startSandbox"
-  | "stopSandbox"
-  | "killSandbox"
-  | "detachSandbox"
-  | "removeSandbox"
-  | "modifySandbox"
-  | "connect"
-  | "readLogs"
-  | "readMetrics"
-  | "searchSandbox"
-> => {
+const sandboxes = (context: DriverContext): SandboxPart => {
   const { owned, sdk } = context
   return {
     createSandbox: (request) => create(context, request),
-    getSandbox: Effect.fn("Microsandbox.getSandbox")(function* (name) {
-      return sandboxInfo(yield* call("Microsandbox.getSandbox", { sandbox: name }, () => sdk.Sandbox.get(name)))
-    }),
+    getSandbox: (name) => getSandbox(sdk, name),
     listSandboxes: (filter) => listSandboxes(sdk, filter),
     startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox, options) {
       const method = "Microsandbox.startSandbox"
@@ -418,7 +395,7 @@ const sandboxes = (
 }
 
 /** Folders of sandboxes that the runtime does not know. */
-const ghosts = ({ home, sdk }: DriverContext): Pick<Driver, "listGhosts" | "removeGhost" | "removeRemains"> => {
+const ghosts = ({ home, sdk }: DriverContext): RemainsPart => {
   const folder = Path.join(home, "sandboxes")
   const isKnown = (method: string, name: string) =>
     call(method, { sandbox: name }, () => sdk.Sandbox.get(name)).pipe(
@@ -738,25 +715,7 @@ const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Micro
   sourceSandbox: snapshot.sourceSandbox ?? undefined
 })
 
-const snapshots = ({
-  home,
-  owner,
-  sdk
-}: DriverContext): Pick<
-  Driver,
-  | "captureSnapshot"
-  | "openSnapshot"
-  | "listSnapshots"
-  | "removeSnapshot"
-  | "verifySnapshot"
-  | "saveSnapshot"
-  | "loadSnapshot"
-  | "renameSnapshot"
-  | "removeStaging"
-  | "listSnapshotLinks"
-  | "linkSnapshot"
-  | "unlinkSnapshot"
-> => {
+const snapshots = ({ home, owner, sdk }: DriverContext): SnapshotPart => {
   const folder = Path.join(home, "snapshots")
   const at = (name: string) => Path.join(folder, name)
 
@@ -945,9 +904,7 @@ const volumeInfo = (home: string, volume: Sdk.VolumeHandle): Microsandbox.Volume
   createdAt: date(volume.createdAt)
 })
 
-const volumes = (
-  context: DriverContext
-): Pick<Driver, "createVolume" | "getVolume" | "listVolumes" | "removeVolume"> => {
+const volumes = (context: DriverContext): VolumePart => {
   const { home, sdk } = context
   const getVolume = Effect.fn("Microsandbox.getVolume")(function* (
     name: string

@@ -63,6 +63,13 @@ export const handleOf = (
     () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
   )
 
+export const getSandbox = Effect.fn("Microsandbox.getSandbox")(function* (
+  sdk: SdkModule,
+  name: string
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
+  return sandboxInfo(yield* call("Microsandbox.getSandbox", { sandbox: name }, () => sdk.Sandbox.get(name)))
+})
+
 /** All sandboxes, or those that have all the given labels. */
 export const listSandboxes = Effect.fn("Microsandbox.listSandboxes")(function* (
   sdk: SdkModule,

@@ -18,6 +18,7 @@ import { FileTree, type Lower } from "./fileTree.ts"
 import { programMark } from "./machine.ts"
 import { root } from "./vnode.ts"
 import { Vfs } from "./vfs.ts"
+import type { ImagePart } from "../driverParts.ts"
 
 /** An image as the cache keeps it. */
 const Stored = Schema.Struct({
@@ -263,11 +264,6 @@ export const resolve = (
     return Effect.succeed(wanted)
   })
 
-type ImageOperations = Pick<
-  Microsandbox.Microsandbox["Service"],
-  "loadImage" | "saveImages" | "listImages" | "inspectImage" | "removeImage" | "pruneImages"
->
-
 const missing = (method: string, name: string): LightboxError =>
   new LightboxError({ method, reason: new NotFound({ resource: "image", name }) })
 
@@ -278,7 +274,7 @@ export const make = (
   usersOf: (
     digest: string
   ) => Effect.Effect<{ readonly running: ReadonlyArray<string>; readonly count: number }, LightboxError>
-): ImageOperations => ({
+): ImagePart => ({
   loadImage: Effect.fnUntraced(function* (path, options) {
     const method = "Microsandbox.loadImage"
     const bytes = yield* Effect.try({

@@ -43,6 +43,7 @@ import { patch } from "./patches.ts"
 import type { Program } from "./process.ts"
 import type { Captured, SnapshotStore } from "./snapshots.ts"
 import { smallestDisk, tooSmall, type VolumeStore } from "./volumes.ts"
+import type { RemainsPart, SandboxPart } from "../driverParts.ts"
 
 const mebibyte = 1024 * 1024
 
@@ -648,28 +649,8 @@ const diskOf = (world: World, found: Found): Uint8Array =>
 // Operations
 // =============================================================================
 
-type SandboxOperations = Pick<
-  Microsandbox.Microsandbox["Service"],
-  | "createSandbox"
-  | "getSandbox"
-  | "listSandboxes"
-  | "startSandbox"
-  | "stopSandbox"
-  | "killSandbox"
-  | "detachSandbox"
-  | "removeSandbox"
-  | "modifySandbox"
-  | "connect"
-  | "readLogs"
-  | "readMetrics"
-  | "searchSandbox"
-  | "listGhosts"
-  | "removeGhost"
-  | "removeRemains"
->
-
 /** The operations on sandboxes. */
-export const make = (context: Context): SandboxOperations => {
+export const make = (context: Context): SandboxPart & RemainsPart => {
   const { calls, world } = context
   return {
     createSandbox: (request) => create(context, request),

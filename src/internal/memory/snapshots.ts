@@ -15,6 +15,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import { fileFailure } from "../fileFailure.ts"
 import { snapshotLinks } from "../snapshotLinks.ts"
 import type { ImageCache } from "./images.ts"
+import type { SnapshotPart } from "../driverParts.ts"
 
 const Descriptor = Schema.Struct({
   image: Schema.String,
@@ -64,22 +65,6 @@ export interface Opened {
   readonly size: number
   readonly readDisk: () => Uint8Array
 }
-
-type SnapshotOperations = Pick<
-  Microsandbox.Microsandbox["Service"],
-  | "captureSnapshot"
-  | "openSnapshot"
-  | "listSnapshots"
-  | "removeSnapshot"
-  | "verifySnapshot"
-  | "saveSnapshot"
-  | "loadSnapshot"
-  | "renameSnapshot"
-  | "removeStaging"
-  | "listSnapshotLinks"
-  | "linkSnapshot"
-  | "unlinkSnapshot"
->
 
 const checksumOf = (bytes: Uint8Array): string => `sha256:${Crypto.createHash("sha256").update(bytes).digest("hex")}`
 
@@ -190,7 +175,7 @@ export const make = (options: {
   readonly cache: ImageCache
   readonly stage: Effect.Effect<string, LightboxError>
   readonly capture: (method: string, sandbox: string) => Effect.Effect<Captured, LightboxError>
-}): SnapshotOperations => {
+}): SnapshotPart => {
   const { cache, capture, stage, store } = options
   const { folder } = store
   const at = (name: string) => Path.join(folder, name)

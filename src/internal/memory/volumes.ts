@@ -8,6 +8,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { AlreadyExists, InUse, InvalidConfig, LightboxError, NotFound } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import type { VolumePart } from "../driverParts.ts"
 
 const Record = Schema.Struct({
   name: Schema.String,
@@ -84,16 +85,11 @@ export class VolumeStore {
   }
 }
 
-type VolumeOperations = Pick<
-  Microsandbox.Microsandbox["Service"],
-  "createVolume" | "getVolume" | "listVolumes" | "removeVolume"
->
-
 /** The operations on volumes. `usersOf` gives the sandboxes that run and mount one. */
 export const make = (
   store: VolumeStore,
   usersOf: (name: string) => Effect.Effect<ReadonlyArray<string>, LightboxError>
-): VolumeOperations => ({
+): VolumePart => ({
   createVolume: Effect.fnUntraced(function* ({ kind, labels, name, quota }) {
     const method = "Microsandbox.createVolume"
     const refuse = (field: string, problem: string) =>
