@@ -83,6 +83,7 @@ class Client implements AgentConnection {
   private nextId = 0
   private pauses = 0
   private waiting: Array<() => void> = []
+  private isCorked = false
 
   constructor(name: string, socket: Channel) {
     this.name = name
@@ -117,7 +118,7 @@ class Client implements AgentConnection {
       const frame = Protocol.encode(id, type, payload)
       // The relay ends the connection at a longer one, with all that is under way.
       if (frame.length > Protocol.maxFrameBytes) return resume(Effect.fail(tooLong(frame.length)))
-      if (this.socket.write(frame)) return resume(Effect.void)
+      if (this.write(frame)) return resume(Effect.void)
       const wake = () => resume(this.loss === undefined ? Effect.void : Effect.fail(this.loss))
       this.waiting.push(wake)
       return Effect.sync(() => {
@@ -127,7 +128,7 @@ class Client implements AgentConnection {
   }
 
   post(id: number, type: string, payload: Protocol.Payload): void {
-    if (this.loss === undefined) this.socket.write(Protocol.encode(id, type, payload))
+    if (this.loss === undefined) this.write(Protocol.encode(id, type, payload))
   }
 
   pause(): void {
@@ -141,6 +142,19 @@ class Client implements AgentConnection {
   destroy(): void {
     this.onGone(undefined)
     this.socket.destroy()
+  }
+
+  /** What is written in one go leaves in one go: each system call wakes the relay, and through it the guest. */
+  private write(frame: Uint8Array): boolean {
+    if (!this.isCorked) {
+      this.isCorked = true
+      this.socket.cork()
+      queueMicrotask(() => {
+        this.isCorked = false
+        this.socket.uncork()
+      })
+    }
+    return this.socket.write(frame)
   }
 
   private claimId(): number {

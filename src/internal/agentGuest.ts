@@ -377,7 +377,7 @@ const spawn = Effect.fnUntraced(function* (
   const argv = shown(command.argv)
   const started = yield* Deferred.make<number, LightboxError>()
   const exit = yield* Deferred.make<number, LightboxError>()
-  const stdin = { isOpen: true }
+  const stdin = { isOpen: command.stdin !== "empty" }
 
   if (command.terminal !== undefined && command.workdir !== undefined) {
     // With a terminal, the agent runs the command elsewhere rather than fail.
@@ -473,6 +473,7 @@ const spawn = Effect.fnUntraced(function* (
         : { resource, soft: limit.soft, hard: limit.hard }
     )
   })
+  if (command.stdin === "empty") connection.post(id, "core.exec.stdin", { data: new Uint8Array() })
 
   const pid = yield* Deferred.await(started).pipe(
     Effect.catchReason("LightboxError", "CommandNotStarted", ({ errno, kind, problem }, error) => {

@@ -40,20 +40,18 @@ export const withDefaults = (
 /** Input of a command. */
 export type Input<E, R> = string | Uint8Array | Stream.Stream<Uint8Array, E, R>
 
+/** Whether a command is to be fed. */
+export const stdinFor = (input: unknown): Guest.Command["stdin"] => (input === undefined ? "empty" : "open")
+
 /** Feeds a command to the end of the input, and then stays: only the command's end is the end. */
-export const feed = <E, R>(
-  process: Guest.Process,
-  input: Input<E, R> | undefined
-): Effect.Effect<never, LightboxError | E, R> =>
+export const feed = <E, R>(process: Guest.Process, input: Input<E, R>): Effect.Effect<never, LightboxError | E, R> =>
   Effect.andThen(
     Stream.run(
-      input === undefined
-        ? Stream.empty
-        : typeof input === "string"
-          ? Stream.make(new TextEncoder().encode(input))
-          : input instanceof Uint8Array
-            ? Stream.make(input)
-            : input,
+      typeof input === "string"
+        ? Stream.make(new TextEncoder().encode(input))
+        : input instanceof Uint8Array
+          ? Stream.make(input)
+          : input,
       process.stdin
     ),
     Effect.never
@@ -81,7 +79,7 @@ export const collect = <E, R>(
   Effect.scoped(
     Effect.gen(function* () {
       const start = yield* Clock.currentTimeNanos
-      const process = yield* guest.spawn(command)
+      const process = yield* guest.spawn({ ...command, stdin: stdinFor(options.input) })
       const parts: { readonly [tag in Guest.Output["_tag"]]: Array<Uint8Array> } = { Stdout: [], Stderr: [] }
       const sizes = { Stdout: 0, Stderr: 0 }
       const read = Stream.runForEach(process.output, ({ _tag, bytes }) => {
@@ -96,7 +94,7 @@ export const collect = <E, R>(
               })
             )
       })
-      yield* Effect.raceFirst(read, feed(process, options.input))
+      yield* options.input === undefined ? read : Effect.raceFirst(read, feed(process, options.input))
       return {
         exitCode: yield* process.exitCode,
         stdout: concat(parts.Stdout, sizes.Stdout),

@@ -61,7 +61,7 @@ export const copyOut = Effect.fnUntraced(function* (
   }
   const argv = ["tar", "-cf", "-", "-C", from, "."] as const
   // No quicker than this host writes.
-  const process = yield* guest.spawn({ argv, workdir: "/", user: "0:0" }, { overflow: "suspend" })
+  const process = yield* guest.spawn({ argv, workdir: "/", user: "0:0", stdin: "empty" }, { overflow: "suspend" })
   const complaints: Array<Uint8Array> = []
   const archive = process.output.pipe(
     Stream.filterMap(({ _tag, bytes }) => {
@@ -70,7 +70,7 @@ export const copyOut = Effect.fnUntraced(function* (
       return Result.failVoid
     })
   )
-  yield* Effect.raceFirst(HostFiles.unpack(method, target, archive), Execution.feed<never, never>(process, undefined))
+  yield* HostFiles.unpack(method, target, archive)
   const exitCode = yield* process.exitCode
   if (exitCode !== 0) {
     return yield* Execution.failed(method, argv, exitCode, new Uint8Array(), Buffer.concat(complaints))

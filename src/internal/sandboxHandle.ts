@@ -3,6 +3,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Sink from "effect/Sink"
@@ -205,7 +206,8 @@ export const make = (
     Stream.unwrap(
       Effect.gen(function* () {
         const checked = yield* decodeStream({ argv, ...options })
-        const process = yield* guest.spawn(commandOf(checked), checked.output)
+        const command = { ...commandOf(checked), stdin: Execution.stdinFor(options?.stdin) }
+        const process = yield* guest.spawn(command, checked.output)
         const tails = { Stdout: new Uint8Array(), Stderr: new Uint8Array() }
         const events: Stream.Stream<ExecEvent, LightboxError | E, R> = Stream.make<[ExecEvent]>({
           _tag: "Started",
@@ -223,7 +225,7 @@ export const make = (
               )
             )
           ),
-          Stream.interruptWhen(Execution.feed(process, options?.stdin))
+          options?.stdin === undefined ? identity : Stream.interruptWhen(Execution.feed(process, options.stdin))
         )
         return checked.timeout === undefined
           ? events

@@ -110,15 +110,14 @@ const command = Effect.fnUntraced(function* (
   })
   yield* Effect.scoped(
     Effect.gen(function* () {
-      const process = yield* guest.spawn({ argv, workdir: unit.workdir, user: unit.user, env })
+      const process = yield* guest.spawn({ argv, workdir: unit.workdir, user: unit.user, env, stdin: "empty" })
       const outputs = { Stdout: new Lines(secrets), Stderr: new Lines(secrets) }
       const say = (tag: Guest.Output["_tag"], text: string) =>
         text === "" ? Effect.void : onOutput(tag === "Stdout" ? "stdout" : "stderr", text)
-      yield* Effect.raceAllFirst([
+      yield* Effect.raceFirst(
         Stream.runForEach(process.output, ({ _tag, bytes }) => say(_tag, outputs[_tag].push(bytes))),
-        Execution.feed<never, never>(process, undefined),
         Execution.endWithMain(guest, process)
-      ])
+      )
       yield* say("Stdout", outputs.Stdout.end())
       yield* say("Stderr", outputs.Stderr.end())
       const exitCode = yield* process.exitCode

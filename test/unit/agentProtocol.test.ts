@@ -51,9 +51,12 @@ const receive = (bytes: Uint8Array, sizes: ReadonlyArray<number> = [bytes.length
 /** UTF-8 has no halves of characters. */
 const Text = Schema.String.check(Schema.makeFilter((text) => text.isWellFormed()))
 
+/** Whole numbers have one zero. */
+const Int = Schema.Int.check(Schema.makeFilter((n) => !Object.is(n, -0)))
+
 const Payload = Schema.Record(
   Text,
-  Schema.Union([Text, Schema.Int, Schema.Boolean, Schema.Null, Schema.Uint8Array, Schema.Array(Text)])
+  Schema.Union([Text, Int, Schema.Boolean, Schema.Null, Schema.Uint8Array, Schema.Array(Text)])
 )
 
 const Id = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0xffff_ffff }))

@@ -623,6 +623,7 @@ const spawn = Effect.fnUntraced(function* (
     else terminal.hangUp()
   })
 
+  if (command.stdin === "empty") yield* endInput
   return {
     pid: process.pid,
     output: Stream.fromPull(Effect.succeed(output.take)),

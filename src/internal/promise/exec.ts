@@ -339,7 +339,8 @@ export const start = Effect.fnUntraced(function* (
   )
   const input = yield* Effect.acquireRelease(Queue.bounded<Uint8Array, Cause.Done>(16), Queue.shutdown)
   const isPipe = options?.pipeStdin === true
-  yield* Effect.forkScoped(Execution.feed<never, never>(process, isPipe ? Stream.fromQueue(input) : options?.stdin))
+  const fed = isPipe ? Stream.fromQueue(input) : (options?.stdin ?? Stream.empty)
+  yield* Effect.forkScoped(Execution.feed<never, never>(process, fed))
   yield* Effect.never.pipe(
     Execution.within(method, argv, limit),
     Effect.catch((error) => Effect.andThen(events.end(error), Effect.ignore(process.signal("SIGKILL")))),
