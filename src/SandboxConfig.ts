@@ -193,6 +193,12 @@ export interface Options {
   readonly deployment?: "single-tenant" | "multi-tenant" | undefined
   /** Let the runtime remove the sandbox by itself once it has stopped. Default: `false`. */
   readonly ephemeral?: boolean | undefined
+  /**
+   * What the root disk is to what a snapshot has: a `"copy"`, or an `"overlay"`, which holds only what the sandbox
+   * changes, so that a launch costs the same however much was baked in. `"auto"` is an overlay where a file system would
+   * copy every byte. A sandbox with an overlay can not be captured. Default: `"auto"`.
+   */
+  readonly rootDisk?: "auto" | "copy" | "overlay" | undefined
   /** Stop the sandbox after this long without commands or traffic from the host (whole seconds). Default: never. */
   readonly idleTimeout?: Duration.Input | undefined
   /** End the sandbox after this long, without flushing its disk (whole seconds). Default: never. */
@@ -347,6 +353,7 @@ export const SandboxConfig = Schema.Struct({
   security: Schema.optional(Schema.Literals(["default", "restricted"])),
   deployment: Schema.optional(Schema.Literals(["single-tenant", "multi-tenant"])),
   ephemeral: Schema.optional(Schema.Boolean),
+  rootDisk: Schema.optional(Schema.Literals(["auto", "copy", "overlay"])),
   idleTimeout: Schema.optional(Seconds),
   maxDuration: Schema.optional(Seconds),
   pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),

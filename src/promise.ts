@@ -285,6 +285,11 @@ export interface LaunchOptions {
   /** By guest path. */
   mounts?: Record<string, Mount> | undefined
   labels?: Record<string, string> | undefined
+  /**
+   * What the root disk is to the snapshot's: a `"copy"`, or an `"overlay"` that holds only what the sandbox changes, and
+   * can not be captured. Default: `"auto"`, an overlay where a copy would cost more the more was baked in.
+   */
+  rootDisk?: "auto" | "copy" | "overlay" | undefined
   /** What the guest reaches: nothing, the internet, or everything. Default: the internet. */
   network?: "none" | "public" | "all" | undefined
   /** Values that the guest can send to some hosts without ever seeing them, by environment variable. */

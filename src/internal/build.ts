@@ -594,6 +594,8 @@ const makeBuilders = <E, R>(
     const sandbox = yield* Sandbox.launch({
       ...(from === undefined ? { image: prepared.image } : { snapshot: from }),
       name,
+      // It is captured.
+      rootDisk: "copy",
       resources: from === undefined ? resources : { ...resources, disk: undefined },
       network: network.input,
       pullPolicy,

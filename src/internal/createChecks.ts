@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Fs from "node:fs/promises"
 import * as Net from "node:net"
 import * as Path from "node:path"
-import type { LightboxError } from "../LightboxError.ts"
+import { LightboxError, Unsupported } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SandboxConfig } from "../SandboxConfig.ts"
 import { publishedPorts } from "./sdkBuilder.ts"
@@ -14,12 +14,16 @@ import { invalid } from "./validation.ts"
 
 const method = "Microsandbox.createSandbox"
 
-/** Refuses what can not be said of a snapshot. */
+/** Refuses what can not be said of a snapshot, or only of one. */
 export const checkCombination = ({
   config,
   source
 }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
-  if (source._tag === "Image") return Effect.void
+  if (source._tag === "Image") {
+    return config.rootDisk === "overlay"
+      ? Effect.fail(invalid(method, "rootDisk", "expected none with an image, which is shared anyway"))
+      : Effect.void
+  }
   if (config.patches !== undefined && config.patches.length > 0) {
     return Effect.fail(invalid(method, "patches", "expected none with a snapshot; write the files with build steps"))
   }
@@ -27,6 +31,16 @@ export const checkCombination = ({
     ? Effect.void
     : Effect.fail(invalid(method, "resources.disk", "expected none with a snapshot, which has its own size"))
 }
+
+/** The error for what the runtime can only do with root disks that it has made itself. */
+export const overlayRefused = (method: string, feature: string): LightboxError =>
+  new LightboxError({
+    method,
+    reason: new Unsupported({
+      feature,
+      problem: 'the root disk of the sandbox is an overlay; launch it with rootDisk: "copy"'
+    })
+  })
 
 /** The runtime would find out only after half a boot. */
 export const checkHostPaths = Effect.fnUntraced(function* (

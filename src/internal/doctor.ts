@@ -133,7 +133,7 @@ const reflinkRemedy =
       "mkfs.xfs -m reflink=1 /var/lib/lightbox.xfs && mount -o loop /var/lib/lightbox.xfs HOME"
     : "put the home on APFS"
 
-/** The cost of copying, which every capture and every launch pays for all that a snapshot holds. */
+/** The cost of copying, which every capture pays for all that a snapshot holds. */
 const copies = async (probe: string): Promise<Finding> => {
   const kind = await Home.probeCopies(probe)
   if (kind === "reflink") return ok("copies", "captures and launches share what is on the disk (reflinks)")
@@ -147,7 +147,11 @@ const copies = async (probe: string): Promise<Finding> => {
     await file.sync()
     await file.close()
     const each = ((performance.now() - start) / size).toFixed(2)
-    return warning("copies", `captures and launches copy what a snapshot holds: ${each} ms for each MiB`, reflinkRemedy)
+    return warning(
+      "copies",
+      `captures copy what a snapshot holds: ${each} ms for each MiB (launches do not)`,
+      reflinkRemedy
+    )
   } catch (error) {
     return warning("copies", `could not be tried: ${String(error)}`, reflinkRemedy)
   } finally {

@@ -21,12 +21,12 @@ import { fileFailure } from "./fileFailure.ts"
 import { isAnswered, isCode, listen } from "./socket.ts"
 
 /**
- * What an owner can leave: a sandbox, an unfinished capture or load, a snapshot that no name leads to yet, a file, the
- * name of a scoped snapshot.
+ * What an owner can leave: a sandbox, the disk of one, an unfinished capture or load, a snapshot that no name leads to
+ * yet, a file, the name of a scoped snapshot.
  */
 export type Kind = (typeof kinds)[number]
 
-const kinds = ["sandbox", "capture", "load", "unnamed", "file", "name", "use"] as const
+const kinds = ["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use"] as const
 
 /**
  * Something that an owner is about to make, has made, or is about to remove.

@@ -14,6 +14,8 @@ import { generatedPrefix, instanceLabel, ownerLabel } from "./labels.ts"
 import * as Lock from "./lock.ts"
 import * as Owner from "./owner.ts"
 import * as Names from "./names.ts"
+import * as RootDisk from "./rootDisk.ts"
+import { isCode } from "./socket.ts"
 import { captureLock, loadLock, locksFolder, make as makeStore } from "./store.ts"
 
 /** What a sweep may do: nothing about volumes. */
@@ -84,8 +86,13 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
               ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
               : Effect.succeed(true)
           )
+        ),
+        Effect.andThen((isSettled) =>
+          Effect.map(settleDisk(sweep, note.token, reason), (isDone) => isSettled && isDone)
         )
       )
+    case "disk":
+      return settleDisk(sweep, note.token, reason)
     case "capture":
       return ifFree(sweep, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
     case "load":
@@ -108,6 +115,37 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
       return Effect.succeed(true)
   }
 }
+
+/** Removes the disk that was made for a sandbox, unless there is one that has it. */
+const settleDisk = Effect.fnUntraced(function* (
+  sweep: Sweep,
+  instance: string,
+  reason: string
+): Effect.fn.Return<boolean, LightboxError> {
+  const { driver } = sweep
+  const folder = RootDisk.folderOf(driver.home, instance)
+  if (!(yield* Effect.promise(() => isThere(folder)))) return true
+  const sandboxes = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
+  return sandboxes.length > 0 || (yield* removing(sweep, "staging", instance, reason, removeFile(folder)))
+})
+
+/** Removes the disks of sandboxes that something else has removed. */
+const settleDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<void, LightboxError> {
+  const { home } = sweep.driver
+  const folder = RootDisk.foldersOf(home)
+  const instances = yield* Effect.tryPromise({
+    try: () => Fs.readdir(folder).catch((cause) => (isCode(cause, "ENOENT") ? [] : Promise.reject(cause))),
+    catch: fileFailure("Reaper.sweep", "list", folder)
+  })
+  if (instances.length === 0) return
+  // A disk is noted before it is there, and until there is a sandbox that has it.
+  const wanted = (yield* Owner.list(home)).flatMap(({ notes, state }) =>
+    state === "dead" ? [] : notes.flatMap(({ kind, token }) => (kind === "sandbox" || kind === "disk" ? [token] : []))
+  )
+  for (const instance of instances) {
+    if (!wanted.includes(instance)) yield* settleDisk(sweep, instance, "its sandbox is gone")
+  }
+})
 
 /** Ghosts that are not what somebody who lives is creating: what is created is noted before it is there. */
 const deserted = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
@@ -261,6 +299,7 @@ export const sweep = Effect.fnUntraced(function* (
     }
     if (!options.all) return
     yield* attempt("all", settleSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
+    yield* attempt("disks", settleDisks(sweep))
     const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
       for (const name of files) {
         const verdict = options.dryRun ? "removable" : "removed"

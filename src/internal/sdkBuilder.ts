@@ -23,17 +23,21 @@ type PatchBuilder = InstanceType<SdkModule["PatchBuilder"]>
 type RegistryBuilder = InstanceType<SdkModule["RegistryConfigBuilder"]>
 type InitBuilder = InstanceType<SdkModule["InitOptionsBuilder"]>
 
+/** What a sandbox boots from: a source itself, or an image below a disk. */
+export type Root = Source | { readonly _tag: "Disk"; readonly image: string; readonly path: string }
+
 /** A builder with everything set. */
 export const make = (
   sdk: SdkModule,
   name: string,
-  source: Source,
+  root: Root,
   config: SandboxConfig,
   labels: { readonly [key: string]: string }
 ): SandboxBuilder => {
   const builder = sdk.Sandbox.builder(name)
-  if (source._tag === "Image") builder.image(source.reference)
-  else builder.fromSnapshot(source.name)
+  if (root._tag === "Snapshot") builder.fromSnapshot(root.name)
+  else if (root._tag === "Image") builder.image(root.reference)
+  else builder.image(root.image).rootDisk((disk) => disk.disk(root.path).format("qcow2").fstype("ext4"))
   resources(builder, config)
   process_(builder, config)
   if (config.security !== undefined) builder.security(config.security)
@@ -41,7 +45,8 @@ export const make = (
   if (config.ephemeral !== undefined) builder.ephemeral(config.ephemeral)
   if (config.idleTimeout !== undefined) builder.idleTimeout(Duration.toSeconds(config.idleTimeout))
   if (config.maxDuration !== undefined) builder.maxDuration(Duration.toSeconds(config.maxDuration))
-  if (config.pullPolicy !== undefined) builder.pullPolicy(config.pullPolicy)
+  const pullPolicy = root._tag === "Disk" ? "never" : config.pullPolicy
+  if (pullPolicy !== undefined) builder.pullPolicy(pullPolicy)
   const { registry } = config
   if (registry !== undefined) builder.registry((b: RegistryBuilder) => configureRegistry(b, registry))
   ports(builder, config)

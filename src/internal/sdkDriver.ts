@@ -16,19 +16,21 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
-import { AlreadyExists, LightboxError, NotFound } from "../LightboxError.ts"
+import { AlreadyExists, LightboxError, NotFound, Unsupported } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
-import type { SandboxConfig } from "../SandboxConfig.ts"
+import type { SandboxConfig, Source } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
 import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
-import { checkCombination, checkHostPaths, checkPorts } from "./createChecks.ts"
+import { checkCombination, checkHostPaths, checkPorts, overlayRefused } from "./createChecks.ts"
 import { fileFailure } from "./fileFailure.ts"
+import * as Home from "./home.ts"
 import { generate, instanceLabel } from "./labels.ts"
 import { sdkRetries } from "./metrics.ts"
 import * as Owner from "./owner.ts"
 import * as PullReport from "./pullReport.ts"
 import { sweepAtStart } from "./reaper.ts"
+import * as RootDisk from "./rootDisk.ts"
 import * as Boots from "./sdkBoots.ts"
 import * as Builder from "./sdkBuilder.ts"
 import { call, commit, isTaken, notFoundIsSuccess, settled, transient } from "./sdkCalls.ts"
@@ -79,10 +81,14 @@ export const make = Effect.fnUntraced(function* (
   const options = yield* decodeLayerOptions(input)
   const home = yield* SdkModule.claimLocal(options.home)
   const sdk = yield* SdkModule.loadLocal
+  const owner = yield* Owner.make(home)
   const context: DriverContext = {
     sdk,
     home,
-    owner: yield* Owner.make(home),
+    owner,
+    copies: yield* Effect.cached(
+      Effect.flatMap(owner.stage, (staged) => Effect.promise(() => Home.probeCopies(staged)))
+    ),
     owned: new Map(),
     names: yield* turns,
     volumes: yield* turns,
@@ -126,6 +132,8 @@ interface DriverContext {
   readonly sdk: SdkModule.SdkModule
   readonly home: string
   readonly owner: Owner.Owner
+  /** How the file system of the home copies disks. */
+  readonly copies: Effect.Effect<Home.Copies, LightboxError>
   /**
    * The SDK's objects of sandboxes that this process owns, by id. Nothing is asked of them but to detach: each has one
    * lock that its commands hold from start to end. They are kept because a virtual machine ends when its object is
@@ -192,6 +200,18 @@ const canonicalReference = (reference: string): string => {
   return `${isRegistry ? first : "docker.io"}/${tagged}`
 }
 
+const byAnyName = <A>(
+  reference: string,
+  find: (reference: string) => Effect.Effect<A, LightboxError>
+): Effect.Effect<A, LightboxError> => {
+  const canonical = canonicalReference(reference)
+  return Effect.catchReason(find(reference), "LightboxError", "NotFound", (_, error) =>
+    canonical === reference
+      ? Effect.fail(error)
+      : Effect.catchReason(find(canonical), "LightboxError", "NotFound", () => Effect.fail(error))
+  )
+}
+
 const images = ({ sdk }: DriverContext): ImagePart => ({
   loadImage: Effect.fn("Microsandbox.loadImage")(function* (path, options) {
     yield* hostFile("Microsandbox.loadImage", path, () => Fs.access(path))
@@ -210,15 +230,8 @@ const images = ({ sdk }: DriverContext): ImagePart => ({
     (all) => all.map(imageInfo)
   ),
   inspectImage: Effect.fn("Microsandbox.inspectImage")(function* (reference) {
-    const inspect = (reference: string) =>
+    const { config, handle } = yield* byAnyName(reference, (reference) =>
       call("Microsandbox.inspectImage", { image: reference }, () => sdk.Image.inspect(reference))
-    const canonical = canonicalReference(reference)
-    const { config, handle } = yield* inspect(reference).pipe(
-      Effect.catchReason("LightboxError", "NotFound", (_, error) =>
-        canonical === reference
-          ? Effect.fail(error)
-          : Effect.catchReason(inspect(canonical), "LightboxError", "NotFound", () => Effect.fail(error))
-      )
     )
     const env: { [name: string]: string } = {}
     for (const entry of config?.env ?? []) {
@@ -312,12 +325,13 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       const method = "Microsandbox.removeSandbox"
       yield* notFoundIsSuccess(
         Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
-          options?.force === true
+          (options?.force === true
             ? ending(
                 sandbox,
                 call(method, { sandbox: sandbox.name }, () => handle.destroy({ force: true }))
               )
             : call(method, { sandbox: sandbox.name }, () => handle.remove())
+          ).pipe(Effect.andThen(removeRootDisk(context, method, sandboxInfo(handle))))
         )
       )
       owned.delete(sandbox.id)
@@ -325,6 +339,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
     modifySandbox: Effect.fn("Microsandbox.modifySandbox")(function* (sandbox, change) {
       const method = "Microsandbox.modifySandbox"
       const handle = yield* handleOf(context, method, sandbox)
+      if (change.disk !== undefined) yield* requireCopy(context, method, "modify.disk", sandboxInfo(handle).labels)
       const plan = yield* call(method, { sandbox: sandbox.name }, () => handle.modify(modifyOptions(change)))
       return {
         applied: plan.applied,
@@ -387,7 +402,8 @@ const sandboxes = (context: DriverContext): SandboxPart => {
     }),
     searchSandbox: Effect.fn("Microsandbox.searchSandbox")(function* (sandbox, needles) {
       const method = "Microsandbox.searchSandbox"
-      yield* handleOf(context, method, sandbox)
+      const { labels } = sandboxInfo(yield* handleOf(context, method, sandbox))
+      yield* requireCopy(context, method, "searchSandbox", labels)
       const path = Path.join(context.home, "sandboxes", sandbox.name, diskFile)
       return yield* hostFile(method, path, () => search(path, needles))
     })
@@ -484,16 +500,18 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const labels = { ...request.labels, [instanceLabel]: instance }
   const report = yield* PullReport.make(request)
   const cleanUp = cleanUpInstance(context, name, instance)
-  const attempt = (replacesGhost: boolean) =>
+  const attempt = (root: Builder.Root, replacesGhost: boolean) =>
     boot(
       context,
       method,
       { sandbox: name, ...(source._tag === "Image" ? { image: source.reference } : { snapshot: source.name }) },
       async (onPulled) => {
-        const builder = Builder.make(sdk, name, source, await withVolumesAsTheyAre(sdk, config), labels)
+        // Anew: a boot that failed may have written to it.
+        if (root._tag === "Disk") await RootDisk.write(root.path)
+        const builder = Builder.make(sdk, name, root, await withVolumesAsTheyAre(sdk, config), labels)
         if (replacesGhost) builder.replaceWithTimeout(0)
         if (request.detached === true) builder.detached(true)
-        if (source._tag === "Snapshot" || config.pullPolicy === "never") {
+        if (root._tag !== "Image" || config.pullPolicy === "never") {
           onPulled()
           return builder.create()
         }
@@ -511,19 +529,119 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   return yield* Effect.gen(function* () {
     if (request.onConflict === "replace") yield* destroyByName(context, method, name)
     yield* checkPorts(config)
-    return yield* attempt(false).pipe(
-      Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
-        Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
-          isGhost ? attempt(true) : Effect.fail(error)
-        )
-      ),
-      Effect.flatMap((native) => {
-        if (request.detached !== true) context.owned.set(native.id, native)
-        return Effect.map(handleOf(context, method, { name, id: native.id }), sandboxInfo)
-      }),
-      Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
-    )
+    const bootFrom = (root: Builder.Root) =>
+      attempt(root, false).pipe(
+        Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
+          Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
+            isGhost ? attempt(root, true) : Effect.fail(error)
+          )
+        ),
+        Effect.flatMap((native) => {
+          if (request.detached !== true) context.owned.set(native.id, native)
+          return Effect.map(handleOf(context, method, { name, id: native.id }), sandboxInfo)
+        }),
+        Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
+      )
+    const overlay = yield* overlayOf(context, method, source, config)
+    return yield* overlay === undefined
+      ? bootFrom(source)
+      : withRootDisk(context, method, instance, overlay, (root) => bootFrom(root ?? source))
   }).pipe(takingTurns(context.names, [name]))
+})
+
+/** What a root disk is to lie above. */
+interface Overlay {
+  readonly image: string
+  /** The disk of the snapshot. */
+  readonly base: string
+  /** The copy is as good if there can be no such disk. */
+  readonly isOptional: boolean
+}
+
+/** Whether a sandbox is to have a root disk above that of its snapshot. What is wrong with the snapshot, a boot tells. */
+const overlayOf = Effect.fnUntraced(function* (
+  { copies, sdk }: DriverContext,
+  method: string,
+  source: Source,
+  { rootDisk = "auto" }: SandboxConfig
+): Effect.fn.Return<Overlay | undefined, LightboxError> {
+  if (source._tag === "Image" || rootDisk === "copy") return undefined
+  const isOptional = rootDisk === "auto"
+  if (isOptional && (yield* copies) !== "full") return undefined
+  const snapshot = yield* call(method, { snapshot: source.name }, () => sdk.Snapshot.open(source.name))
+  const image = yield* byAnyName(snapshot.imageRef, (reference) =>
+    call(method, { image: reference }, () => sdk.Image.get(reference))
+  ).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
+  if (image?.manifestDigest === snapshot.imageManifestDigest) {
+    return { image: snapshot.imageRef, base: Path.join(snapshot.path, diskFile), isOptional }
+  }
+  if (isOptional) return undefined
+  const problem = `"${snapshot.imageRef}" is not the image any more that the snapshot was made from`
+  return yield* new LightboxError({ method, reason: new Unsupported({ feature: "rootDisk", problem }) })
+})
+
+/** Makes a root disk, which stays if what boots from it does. Gives none if there can be none. */
+const withRootDisk = <A>(
+  { home, owner }: DriverContext,
+  method: string,
+  instance: string,
+  { base, image, isOptional }: Overlay,
+  use: (root: Builder.Root | undefined) => Effect.Effect<A, LightboxError>
+): Effect.Effect<A, LightboxError> => {
+  const folder = RootDisk.folderOf(home, instance)
+  const note: Microsandbox.Note = { kind: "disk", token: instance, name: folder }
+  const made = Effect.tryPromise({
+    try: () => RootDisk.make(folder, base),
+    catch: (cause) =>
+      isCode(cause, "EXDEV", "EPERM", "EMLINK", "ENOTSUP", "EOPNOTSUPP")
+        ? new LightboxError({
+            method,
+            reason: new Unsupported({
+              feature: "rootDisk",
+              problem: `${base} can not have another name in ${home}`,
+              cause
+            })
+          })
+        : fileFailure(method, "create", folder)(cause)
+  })
+  return Effect.acquireUseRelease(
+    owner.note(note),
+    () =>
+      made.pipe(
+        Effect.map((path): Builder.Root => ({ _tag: "Disk", image, path })),
+        Effect.catchReason("LightboxError", "Unsupported", (_, error) =>
+          isOptional ? Effect.void : Effect.fail(error)
+        ),
+        Effect.flatMap((root) => use(root ?? undefined)),
+        Effect.onError(() => Effect.promise(() => RootDisk.remove(home, instance)))
+      ),
+    () => owner.forget(note)
+  )
+}
+
+/** Removes the root disk of a sandbox that is gone, if it had one of its own. */
+const removeRootDisk = (
+  { home }: DriverContext,
+  method: string,
+  { labels }: Microsandbox.SandboxInfo
+): Effect.Effect<void, LightboxError> => {
+  const instance = labels[instanceLabel]
+  return instance === undefined
+    ? Effect.void
+    : hostFile(method, RootDisk.folderOf(home, instance), () => RootDisk.remove(home, instance))
+}
+
+/** Refuses what the runtime can only do with root disks that it has made itself. */
+const requireCopy = Effect.fnUntraced(function* (
+  { home }: DriverContext,
+  method: string,
+  feature: string,
+  labels: Microsandbox.SandboxInfo["labels"]
+): Effect.fn.Return<void, LightboxError> {
+  const instance = labels[instanceLabel]
+  if (instance === undefined) return
+  const folder = RootDisk.folderOf(home, instance)
+  if (yield* hostFile(method, folder, () => RootDisk.has(home, instance))) return yield* overlayRefused(method, feature)
 })
 
 /**
@@ -629,7 +747,10 @@ const destroyByName = (context: DriverContext, method: string, name: string): Ef
   notFoundIsSuccess(
     Effect.flatMap(
       call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)),
-      (handle) => call(method, { sandbox: name }, () => handle.destroy({ force: true }))
+      (handle) =>
+        call(method, { sandbox: name }, () => handle.destroy({ force: true })).pipe(
+          Effect.andThen(removeRootDisk(context, method, sandboxInfo(handle)))
+        )
     )
   )
 
@@ -715,7 +836,8 @@ const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Micro
   sourceSandbox: snapshot.sourceSandbox ?? undefined
 })
 
-const snapshots = ({ home, owner, sdk }: DriverContext): SnapshotPart => {
+const snapshots = (context: DriverContext): SnapshotPart => {
+  const { home, owner, sdk } = context
   const folder = Path.join(home, "snapshots")
   const at = (name: string) => Path.join(folder, name)
 
@@ -746,6 +868,8 @@ const snapshots = ({ home, owner, sdk }: DriverContext): SnapshotPart => {
   return {
     captureSnapshot: Effect.fn("Microsandbox.captureSnapshot")(function* (request) {
       const method = "Microsandbox.captureSnapshot"
+      const source = yield* call(method, { sandbox: request.sandbox }, () => sdk.Sandbox.get(request.sandbox))
+      yield* requireCopy(context, method, "captureSnapshot", sandboxInfo(source).labels)
       return yield* commit({
         method,
         subject: { snapshot: request.name, sandbox: request.sandbox },

@@ -281,7 +281,7 @@ describe("run, shell, ps and rm", () => {
       const { stdout } = yield* ending(3)(
         ..."run --json --image alpine:3 --name set-up --cpus 2 --memory 1G --disk 2G --workdir /etc -u root".split(" "),
         ..."-e A=1 --env B=x=y --env EMPTY= --env HOME --volume cache:/cache -p 127.0.0.1:18080:80/udp".split(" "),
-        ..."--network public --pull if-missing --label team=web".split(" "),
+        ..."--network public --pull if-missing --label team=web --root-disk copy".split(" "),
         "--mount",
         `${folder}:/work:ro`,
         "--max-duration",
@@ -299,6 +299,7 @@ describe("run, shell, ps and rm", () => {
       assert.deepStrictEqual(rest, {
         name: "set-up",
         resources: { cpus: 2, memory: 1024, disk: 2048 },
+        rootDisk: "copy",
         ports: [{ host: 18080, guest: 80, bind: "127.0.0.1", protocol: "udp" }],
         workdir: "/etc",
         user: "root",

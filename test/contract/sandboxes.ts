@@ -267,12 +267,16 @@ export const sandboxes: Group = (test) => {
     assert.strictEqual((yield* driver.loadSnapshot(path, "loaded")).name, "loaded")
     Fs.rmSync(path)
 
-    // Booted, with a volume.
+    // Booted with a disk that holds only the difference, and with a volume.
     yield* driver.createVolume({ name: "data", kind: "directory" })
     const info = yield* Bench.boot({
       name: Bench.freshName("from-snapshot"),
       source: { _tag: "Snapshot", name: "loaded" },
-      config: { resources: { memory: 256 }, mounts: { "/data": { _tag: "Volume", name: "data" } } }
+      config: {
+        resources: { memory: 256 },
+        rootDisk: "overlay",
+        mounts: { "/data": { _tag: "Volume", name: "data" } }
+      }
     })
     assert.deepStrictEqual(info.volumes, ["data"])
     const sandbox = yield* Sandbox.connect(info.name)
@@ -280,14 +284,26 @@ export const sandboxes: Group = (test) => {
     assert.strictEqual(stdout, "baked\nin the volume\n")
     const inUse = yield* Bench.failsWith("InUse", driver.removeVolume("data"))
     assert.deepStrictEqual(inUse.usedBy, [info.name])
+    const refused = yield* Bench.failsWith(
+      "Unsupported",
+      driver.captureSnapshot({ sandbox: info.name, name: "refused" })
+    )
+    assert.strictEqual(refused.feature, "captureSnapshot")
+    yield* Bench.failsWith("Unsupported", driver.searchSandbox(info, [Bench.encode("baked")]))
+    yield* Bench.failsWith("Unsupported", driver.modifySandbox(info, { disk: 8192 }))
+    // It goes on when the snapshot is gone.
+    yield* driver.removeSnapshot("loaded")
+    yield* driver.stopSandbox(info)
+    yield* driver.startSandbox(info)
+    const again = yield* Sandbox.connect(info.name)
+    assert.strictEqual((yield* again.shell("cat /root/baked /data/file")).stdout, "baked\nin the volume\n")
 
     // Nobody asked it to end. (A `poweroff` would only halt its kernel: the virtual machine goes on, and never answers.)
-    const lines = yield* Bench.background(Stream.runDrain(sandbox.stream("sleep", ["1000"])))
-    yield* Bench.background(sandbox.exec("reboot", ["-f"]))
+    const lines = yield* Bench.background(Stream.runDrain(again.stream("sleep", ["1000"])))
+    yield* Bench.background(again.exec("reboot", ["-f"]))
     yield* lines.failure("GuestLost")
     yield* Bench.eventually(statusOf(info.name), (status) => status !== "running")
     yield* driver.removeSandbox(info)
     yield* driver.removeVolume("data")
-    yield* driver.removeSnapshot("loaded")
   })
 }

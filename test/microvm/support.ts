@@ -192,6 +192,7 @@ export const assertNothingLeft = Effect.fnUntraced(function* (expected?: {
     Effect.orElseSucceed(fs.readDirectory(path.join(home.path, folder)), (): Array<string> => [])
   assert.deepStrictEqual(yield* entriesOf("sandboxes"), [], "folders of sandboxes")
   assert.deepStrictEqual(yield* entriesOf("run/sandboxes"), [], "sockets of sandboxes")
+  assert.deepStrictEqual(yield* entriesOf("lightbox/disks"), [], "disks of sandboxes")
   assert.deepStrictEqual(yield* virtualMachines(home.path), [], "virtual machines")
 
   const names = yield* snapshotNames

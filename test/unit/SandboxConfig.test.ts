@@ -54,6 +54,7 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ shell: "sh" }, "shell", "expected an absolute path in the guest"],
   [{ user: "a b" }, "user", 'expected a user such as "app" or "1000:1000"'],
   [{ user: "a:b:c" }, "user", /expected a user/],
+  [{ rootDisk: "qcow2" }, "rootDisk", /"auto" \| "copy" \| "overlay"/],
   [{ hostname: "a_b" }, "hostname", /letters, digits and dashes/],
   [{ hostname: "-a" }, "hostname", /letters, digits and dashes/],
   [{ hostname: "a".repeat(64) }, "hostname", /1 to 63/],
@@ -147,6 +148,7 @@ const everything: SandboxConfig.Options = {
   ephemeral: true,
   idleTimeout: "5 minutes",
   maxDuration: { hours: 1 },
+  rootDisk: "overlay",
   pullPolicy: "never",
   registry: { username: "me", password: Redacted.make("p"), insecure: true, caCerts: "ca.pem" },
   ports: [

@@ -241,7 +241,8 @@ const leaveEverything = Effect.fnUntraced(function* (home: string) {
       { kind: "name", token: "t7", name: "for-a-scope" },
       { kind: "unnamed", token: "t8", name: "nameless" },
       { kind: "unnamed", token: "t9", name: "plain-copy" },
-      { kind: "use", token: "t10", name: "kept" }
+      { kind: "use", token: "t10", name: "kept" },
+      { kind: "disk", token: "t11", name: "unfinished" }
     ]
   })
   yield* leaveSocket(`${home}/lightbox/owners/${owner}.lease`)
@@ -255,6 +256,11 @@ const leaveEverything = Effect.fnUntraced(function* (home: string) {
   yield* fs.makeDirectory(`${home}/snapshots/.${artifact}.staging`)
   yield* fs.makeDirectory(`${home}/snapshots/.load-x`)
   yield* fs.writeFileString(file, "half")
+  // Of a ghost, of a launch that was cut short, of nobody, and of a sandbox that stays.
+  for (const instance of ["t2", "t11", "nobodys", "another"]) {
+    yield* fs.makeDirectory(`${home}/lightbox/disks/${instance}`, { recursive: true })
+    yield* fs.writeFileString(`${home}/lightbox/disks/${instance}/disk.qcow2`, "changes")
+  }
 
   yield* Snapshot.build(Snapshot.make("for-a-scope", image).pipe(Snapshot.shell("echo 1 > /root/one")))
   yield* Snapshot.build(Snapshot.make("kept", image).pipe(Snapshot.shell("echo 2 > /root/two")))
@@ -286,7 +292,10 @@ const leaveEverything = Effect.fnUntraced(function* (home: string) {
       "snapshot nameless",
       `staging .${artifact}.staging`,
       "staging .load-x",
-      `staging ${file}`
+      `staging ${file}`,
+      "staging nobodys",
+      "staging t11",
+      "staging t2"
     ]
   }
 })
@@ -324,6 +333,9 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
         const driver = yield* Microsandbox.Microsandbox
         assert.deepStrictEqual((yield* driver.listSandboxes()).map(({ name }) => name).toSorted(), ["live", "replaced"])
         assert.deepStrictEqual(yield* driver.listGhosts, ["unknown"])
+        assert.deepStrictEqual(yield* (yield* FileSystem.FileSystem).readDirectory(`${home}/lightbox/disks`), [
+          "another"
+        ])
         assert.deepStrictEqual(
           (yield* Snapshot.list()).map(({ name }) => name),
           ["kept", "named-since"]

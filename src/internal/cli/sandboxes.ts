@@ -69,6 +69,10 @@ export const run = Command.make(
     ),
     memory: optionalText("memory", "SIZE", "Such as 2G (default: 512M)"),
     disk: optionalText("disk", "SIZE", "Of the root disk, with --image (default: 4G)"),
+    rootDisk: Flag.Literals("root-disk", ["auto", "copy", "overlay"]).pipe(
+      Flag.withDescription("A copy of the snapshot's, or an overlay on it (default: auto)"),
+      Flag.optional
+    ),
     env: Flags.env,
     mounts: Flags.mounts,
     volumes: Flags.volumes,
@@ -120,6 +124,7 @@ export const run = Command.make(
           memory: Option.getOrUndefined(input.memory),
           disk: Option.getOrUndefined(input.disk)
         },
+        rootDisk: Option.getOrUndefined(input.rootDisk),
         env: input.env,
         mounts: Object.fromEntries(mounts),
         ports: input.ports,
@@ -174,6 +179,7 @@ const launchFlags = {
   "resources.cpus": "--cpus",
   "resources.memory": "--memory",
   "resources.disk": "--disk",
+  rootDisk: "--root-disk",
   env: "--env",
   mounts: "--mount",
   ports: "--port",

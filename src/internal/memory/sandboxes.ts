@@ -25,7 +25,7 @@ import {
 } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
-import { checkCombination, checkHostPaths, checkPorts } from "../createChecks.ts"
+import { checkCombination, checkHostPaths, checkPorts, overlayRefused } from "../createChecks.ts"
 import { generate, instanceLabel } from "../labels.ts"
 import * as Owner from "../owner.ts"
 import * as PullReport from "../pullReport.ts"
@@ -71,7 +71,8 @@ const Row = Schema.Struct({
   /** How much the disk can hold, in bytes. */
   diskSize: Schema.Finite,
   owner: Schema.String,
-  isDetached: Schema.Boolean
+  isDetached: Schema.Boolean,
+  isOverlay: Schema.Boolean
 })
 
 type Row = typeof Row.Type
@@ -578,7 +579,8 @@ const create = Effect.fnUntraced(function* (
       createdAt: clock.currentTimeMillisUnsafe(),
       diskSize: base.size,
       owner,
-      isDetached: request.detached === true
+      isDetached: request.detached === true,
+      isOverlay: config.rootDisk === "overlay"
     },
     config,
     image: base.image,
@@ -633,6 +635,7 @@ const destroy = (world: World, method: string, found: Found, isForced: boolean):
 export const captured = (world: World, method: string, name: string): Effect.Effect<Captured, LightboxError> =>
   Effect.flatMap(lookUp(world, method, name), (found) => {
     const { row, status } = found
+    if (row.isOverlay) return Effect.fail(overlayRefused(method, "captureSnapshot"))
     if (status === "running") return Effect.fail(new LightboxError({ method, reason: new StillRunning({ name }) }))
     return Effect.sync(() => ({
       sandbox: name,
@@ -698,6 +701,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
       const method = "Microsandbox.modifySandbox"
       const held = yield* own(world, method, sandbox)
       const { config, row } = held
+      if (wanted.disk !== undefined && row.isOverlay) return yield* overlayRefused(method, "modify.disk")
       const isRunning = held.running !== undefined
       const plan = yield* Modify.plan(method, wanted, {
         isRunning,
@@ -782,9 +786,10 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
       }
     }),
     searchSandbox: (sandbox, needles) =>
-      Effect.map(exactly(world, "Microsandbox.searchSandbox", sandbox), (found) => {
+      Effect.flatMap(exactly(world, "Microsandbox.searchSandbox", sandbox), (found) => {
+        if (found.row.isOverlay) return Effect.fail(overlayRefused("Microsandbox.searchSandbox", "searchSandbox"))
         const disk = Buffer.from(diskOf(world, found))
-        return needles.map((needle) => disk.indexOf(needle) !== -1)
+        return Effect.succeed(needles.map((needle) => disk.indexOf(needle) !== -1))
       }),
     listGhosts: Effect.sync(() =>
       world.rows.names().filter((name) => !world.held.has(name) && world.rows.get(name) === undefined)
