@@ -107,7 +107,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         buildId: yield* generate,
         snapshot: definition.name,
         onEvent: input?.onEvent,
-        tell: (line) => holder.lock?.tell(line)
+        tell: () => holder.lock?.tell
       })
       const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
       const context: Context<E, R> = { driver, store, definition, options, events, secrets, holder }

@@ -41,20 +41,22 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly buildId: string
   readonly snapshot: string
   readonly onEvent: ((event: BuildEvent) => Effect.Effect<void>) | undefined
-  /** Tells other processes. */
-  readonly tell: (line: string) => void
+  /** Tells other processes, while there can be some that listen. */
+  readonly tell: () => ((line: string) => void) | undefined
 }): Effect.fn.Return<Emitter, never, Scope.Scope> {
   const { buildId, onEvent, snapshot, tell } = options
   const queue = yield* Queue.unbounded<BuildEvent, Cause.Done>()
-  const listener = yield* Stream.runForEach(Stream.fromQueue(queue), (event) =>
-    Effect.ignoreCause(onEvent?.(event) ?? Effect.void)
-  ).pipe(Effect.forkDetach({ startImmediately: true }))
-  yield* Effect.addFinalizer(() =>
-    Queue.end(queue).pipe(
-      Effect.andThen(Effect.timeoutOption(Fiber.await(listener), drainTimeout)),
-      Effect.andThen(Fiber.interrupt(listener))
+  if (onEvent !== undefined) {
+    const listener = yield* Stream.runForEach(Stream.fromQueue(queue), (event) =>
+      Effect.ignoreCause(onEvent(event))
+    ).pipe(Effect.forkDetach({ startImmediately: true }))
+    yield* Effect.addFinalizer(() =>
+      Queue.end(queue).pipe(
+        Effect.andThen(Effect.timeoutOption(Fiber.await(listener), drainTimeout)),
+        Effect.andThen(Fiber.interrupt(listener))
+      )
     )
-  )
+  }
   const deliver = (event: BuildEvent): void => {
     if (onEvent === undefined) return
     if (event._tag === "StepOutput" && Queue.sizeUnsafe(queue) >= maxWaiting) return
@@ -70,7 +72,7 @@ export const make = Effect.fnUntraced(function* (options: {
       snapshot,
       at: clock.currentTimeMillisUnsafe()
     }
-    tell(encode(event))
+    tell()?.(encode(event))
     deliver(event)
   }
   return {

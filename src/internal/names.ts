@@ -179,21 +179,58 @@ export interface Commit {
  * name leads to the old result until it leads to the new one; results that no
  * kept generation needs any more are removed afterwards.
  */
-export const commit = (
+export const commit = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
-  { key, keep, labels, lastBuild, name, overwrite, replaceForeign, result }: Commit
+  commit: Commit
+): Effect.fn.Return<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> {
+  if (commit.overwrite) {
+    // The common case changes nothing, and needs no lock for that.
+    const { current, isUnchanged } = yield* standing(driver, store, commit)
+    if (isUnchanged) return { snapshot: toSnapshot(commit.name, commit.result, current), isNew: false }
+  }
+  return yield* moveTo(driver, store, commit)
+})
+
+/** Where a name stands before a commit. */
+const standing = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  { key, labels, lastBuild, name, result }: Commit
+): Effect.fn.Return<
+  {
+    readonly record: NameRecord
+    /** The generation that the name leads to. */
+    readonly current: Generation | undefined
+    /** Whether that is what is committed. */
+    readonly isThere: boolean
+    /** Whether it is committed with everything that is remembered of it. */
+    readonly isUnchanged: boolean
+  },
+  LightboxError
+> {
+  const artifact = yield* target(driver, name)
+  const record = yield* recordOf(store, name, artifact)
+  const current = artifact === undefined ? undefined : currentOf(record, artifact)
+  const isThere = current !== undefined && current.key === key && current.artifact === result.name
+  const isUnchanged =
+    isThere && JSON.stringify([current.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
+  return { record, current, isThere, isUnchanged }
+})
+
+const moveTo = (
+  driver: Driver,
+  store: Store,
+  commit: Commit
 ): Effect.Effect<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
+      const { key, keep, labels, lastBuild, name, overwrite, replaceForeign, result } = commit
       yield* lockNames(store)
       if (!overwrite) yield* requireFree(driver, "Snapshot.build", name)
-      const artifact = yield* target(driver, name)
-      const record = yield* recordOf(store, name, artifact)
-      const current = artifact === undefined ? undefined : currentOf(record, artifact)
-      if (current !== undefined && current.key === key && current.artifact === result.name) {
+      const { current, isThere, isUnchanged, record } = yield* standing(driver, store, commit)
+      if (current !== undefined && isThere) {
         const same: Generation = { ...current, labels }
-        const isUnchanged = JSON.stringify([current.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
         if (!isUnchanged) {
           yield* store.writeName(name, {
             generations: record.generations.map((generation) => (generation === current ? same : generation)),
