@@ -36,7 +36,7 @@ import * as Builder from "./sdkBuilder.ts"
 import { call, commit, isTaken, notFoundIsSuccess, settled, transient } from "./sdkCalls.ts"
 import { fromSdk, type Subject } from "./sdkErrors.ts"
 import * as SdkModule from "./sdkModule.ts"
-import { date, getSandbox, handleOf, listSandboxes, sandboxInfo } from "./sdkSandboxes.ts"
+import { date, getSandbox, handleOf, listSandboxes, mayHoldDisks, sandboxInfo } from "./sdkSandboxes.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
 import { hostFile, readFolder, snapshotLinks } from "./snapshotLinks.ts"
 import { millis } from "./time.ts"
@@ -139,7 +139,7 @@ interface DriverContext {
    * lock that its commands hold from start to end. They are kept because a virtual machine ends when its object is
    * garbage-collected.
    */
-  readonly owned: Map<string, Sdk.Sandbox>
+  readonly owned: Map<string, Owned>
   /** One boot at a time of each name. */
   readonly names: Turns
   /**
@@ -154,6 +154,27 @@ interface DriverContext {
   readonly memory: number | undefined
   readonly pullPolicy: "always" | "if-missing" | "never" | undefined
 }
+
+/** A sandbox that ends with this process. */
+interface Owned {
+  readonly native: Sdk.Sandbox
+  /** Whether the native object has locks on disks, which it gives back only when it is garbage-collected. */
+  readonly holdsLocks: boolean
+}
+
+const own = (context: DriverContext, native: Sdk.Sandbox, handle: Sdk.SandboxHandle): void => {
+  context.owned.set(native.id, { native, holdsLocks: mayHoldDisks(handle) })
+}
+
+/** Lets the native object of a virtual machine go that has ended. */
+const disown = ({ owned }: DriverContext, { id, name }: Microsandbox.SandboxRef): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const found = owned.get(id)
+    owned.delete(id)
+    return found?.holdsLocks === true
+      ? Effect.ignore(call("Microsandbox.removeSandbox", { sandbox: name }, () => found.native.detach()))
+      : Effect.void
+  })
 
 // =============================================================================
 // Calls
@@ -295,8 +316,9 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         },
         Effect.void
       ).pipe(takingTurns(context.names, [sandbox.name]))
-      if (options?.detached !== true) owned.set(sandbox.id, native)
-      return sandboxInfo(yield* handleOf(context, method, sandbox))
+      const started = yield* handleOf(context, method, sandbox)
+      if (options?.detached !== true) own(context, native, started)
+      return sandboxInfo(started)
     }),
     stopSandbox: Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
       const timeout = millis(options?.timeout ?? "10 seconds")
@@ -305,7 +327,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         sandbox,
         call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
       )
-      owned.delete(sandbox.id)
+      yield* disown(context, sandbox)
     }),
     killSandbox: Effect.fn("Microsandbox.killSandbox")(function* (sandbox) {
       const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox)
@@ -313,12 +335,12 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         sandbox,
         call("Microsandbox.killSandbox", { sandbox: sandbox.name }, () => handle.kill())
       )
-      owned.delete(sandbox.id)
+      yield* disown(context, sandbox)
     }),
     detachSandbox: Effect.fn("Microsandbox.detachSandbox")(function* (sandbox) {
-      const native = owned.get(sandbox.id)
-      if (native === undefined) return
-      yield* call("Microsandbox.detachSandbox", { sandbox: sandbox.name }, () => native.detach())
+      const found = owned.get(sandbox.id)
+      if (found === undefined) return
+      yield* call("Microsandbox.detachSandbox", { sandbox: sandbox.name }, () => found.native.detach())
       owned.delete(sandbox.id)
     }),
     removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
@@ -334,7 +356,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
           ).pipe(Effect.andThen(removeRootDisk(context, method, sandboxInfo(handle))))
         )
       )
-      owned.delete(sandbox.id)
+      yield* disown(context, sandbox)
     }),
     modifySandbox: Effect.fn("Microsandbox.modifySandbox")(function* (sandbox, change) {
       const method = "Microsandbox.modifySandbox"
@@ -536,10 +558,12 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
             isGhost ? attempt(root, true) : Effect.fail(error)
           )
         ),
-        Effect.flatMap((native) => {
-          if (request.detached !== true) context.owned.set(native.id, native)
-          return Effect.map(handleOf(context, method, { name, id: native.id }), sandboxInfo)
-        }),
+        Effect.flatMap((native) =>
+          Effect.map(handleOf(context, method, { name, id: native.id }), (handle) => {
+            if (request.detached !== true) own(context, native, handle)
+            return sandboxInfo(handle)
+          })
+        ),
         Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
       )
     const overlay = yield* overlayOf(context, method, source, config)

@@ -110,11 +110,17 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
     case "SnapshotIntegrity":
     case "SnapshotMigration":
       return new SnapshotDamaged({ name: snapshot, problem: text, cause })
-    case "InvalidConfig":
+    case "InvalidConfig": {
+      const inUse = attached.exec(text)
+      if (inUse !== null) {
+        const [, name = "", user] = inUse
+        return new InUse({ resource: "volume", name, usedBy: user === undefined ? [] : [user], cause })
+      }
       if (subject.volume !== undefined && /in use|referenced|mounted|attached/i.test(text)) {
         return new InUse({ resource: "volume", name: subject.volume, usedBy: namesIn(text), cause })
       }
       return new InvalidConfig({ field: /^workdir\b/.test(text) ? "workdir" : "options", problem: text, cause })
+    }
     case "NetworkBuilder":
       return new InvalidConfig({ field: "network", problem: text, cause })
     case "PatchFailed":
@@ -168,6 +174,9 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
         : fallback()
   }
 }
+
+/** A disk that another virtual machine has, by the name of the volume or its path. */
+const attached = /"([^"]*)" is (?:attached to active sandbox "([^"]*)"|already attached with an incompatible disk mode)/
 
 /** The name in `volume not found: NAME`, for operations that are about several volumes at once. */
 const lastWord = (text: string): string => /\S*$/.exec(text)?.[0] ?? ""

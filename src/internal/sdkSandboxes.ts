@@ -5,6 +5,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as Sdk from "microsandbox"
+import * as Fs from "node:fs"
 import { LightboxError, Replaced } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import { call } from "./sdkCalls.ts"
@@ -49,6 +50,30 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
     shell: text(property(config, "runtime", "shell")) ?? "/bin/sh",
     createdAt: date(handle.createdAt)
   }
+}
+
+const mountsOf = (handle: Sdk.SandboxHandle): ReadonlyArray<unknown> => {
+  const config: unknown = JSON.parse(handle.configJson)
+  const mounts = property(config, "mounts")
+  return Array.isArray(mounts) ? mounts : []
+}
+
+const isFile = (path: string | undefined): boolean =>
+  path !== undefined && (Fs.statSync(path, { throwIfNoEntry: false })?.isFile() ?? false)
+
+/**
+ * Whether the native object of a sandbox may have locks on disks (of a volume, the runtime does not say what it is) that
+ * it can be made to give back: files that are mounted by themselves it would leave behind.
+ */
+export const mayHoldDisks = (handle: Sdk.SandboxHandle): boolean => {
+  const mounts = mountsOf(handle).map((mount) => ({
+    type: text(property(mount, "type"))?.toLowerCase(),
+    host: text(property(mount, "host"))
+  }))
+  return (
+    mounts.some(({ type }) => type === "diskimage" || type === "named") &&
+    !mounts.some(({ host, type }) => type === "bind" && isFile(host))
+  )
 }
 
 /** The SDK's handle of exactly this sandbox. Handles take no lock, whatever runs in the sandbox. */

@@ -340,4 +340,23 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
       yield* Support.assertNothingLeft({ snapshots: [] })
     })
   )
+
+  it.effect("have a disk one after the other, and never at once", () =>
+    Effect.gen(function* () {
+      yield* Volume.ensure("disk", { kind: "disk", quota: "256M" })
+      const mounts = { "/disk": Mount.volume("disk") }
+      const options = { image: Support.image, mounts }
+      const counted = Sandbox.run(options, (sandbox) =>
+        Effect.gen(function* () {
+          const second = yield* Effect.flip(Sandbox.run(options, () => Effect.void))
+          assert.deepInclude(second.reason, { _tag: "InUse", resource: "volume", name: "disk" })
+          const { stdout } = yield* sandbox.shell("echo once >> /disk/runs; wc -l < /disk/runs", { check: true })
+          return Number(stdout)
+        })
+      )
+      assert.deepStrictEqual([yield* counted, yield* counted], [1, 2])
+      yield* Volume.remove("disk")
+      yield* Support.assertNothingLeft()
+    })
+  )
 })

@@ -14,6 +14,7 @@ import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import {
   AlreadyExists,
+  InUse,
   InvalidConfig,
   LightboxError,
   NotFound,
@@ -359,8 +360,11 @@ const ensureVolumes = Effect.fnUntraced(function* (
     } else if (volume.kind === "disk") {
       const users = yield* usersOfVolume(world, mount.name)
       if (users.some((user) => user !== name)) {
-        const problem = `disk volume "${mount.name}" is attached to active sandbox "${users[0]}"`
-        return yield* new LightboxError({ method, reason: new InvalidConfig({ field: "options", problem }) })
+        const usedBy = users.slice(0, 1)
+        return yield* new LightboxError({
+          method,
+          reason: new InUse({ resource: "volume", name: mount.name, usedBy })
+        })
       }
     }
     names.push(mount.name)
