@@ -274,7 +274,7 @@ export interface SnapshotInfo {
 
 /**
  * What {@link Microsandbox} `captureSnapshot` takes. The sandbox must be
- * stopped.
+ * stopped, and its root disk no overlay: that is `Unsupported`.
  *
  * **Example** (Recording a checksum)
  *

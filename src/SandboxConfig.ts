@@ -194,9 +194,11 @@ export interface Options {
   /** Let the runtime remove the sandbox by itself once it has stopped. Default: `false`. */
   readonly ephemeral?: boolean | undefined
   /**
-   * What the root disk is to what a snapshot has: a `"copy"`, or an `"overlay"`, which holds only what the sandbox
-   * changes, so that a launch costs the same however much was baked in. `"auto"` is an overlay where a file system would
-   * copy every byte. A sandbox with an overlay can not be captured. Default: `"auto"`.
+   * What the root disk is to that of the snapshot: a `"copy"`, or an `"overlay"`, which holds only what the sandbox
+   * changes, so that a launch costs the same however much was baked in. A sandbox with an overlay can be neither
+   * captured nor searched, and its disk can not be resized. `"auto"` is an overlay where the file system would copy every
+   * byte, unless the sandbox is launched detached or is ephemeral, or the image of the snapshot is not in the cache any
+   * more. Default: `"auto"`.
    */
   readonly rootDisk?: "auto" | "copy" | "overlay" | undefined
   /** Stop the sandbox after this long without commands or traffic from the host (whole seconds). Default: never. */

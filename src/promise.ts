@@ -286,8 +286,9 @@ export interface LaunchOptions {
   mounts?: Record<string, Mount> | undefined
   labels?: Record<string, string> | undefined
   /**
-   * What the root disk is to the snapshot's: a `"copy"`, or an `"overlay"` that holds only what the sandbox changes, and
-   * can not be captured. Default: `"auto"`, an overlay where a copy would cost more the more was baked in.
+   * What the root disk is to the snapshot's: a `"copy"`, or an `"overlay"`, which holds only what the sandbox changes and
+   * can not be captured; `"auto"` is an overlay where a copy would cost more the more was baked in. Default: `"copy"`,
+   * and `"auto"` for {@link runInSandbox}.
    */
   rootDisk?: "auto" | "copy" | "overlay" | undefined
   /** What the guest reaches: nothing, the internet, or everything. Default: the internet. */
@@ -876,7 +877,8 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
  */
 export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> => {
   if (options.verbose === true) print(`launching "${options.name}" from "${options.snapshot}"`)
-  return await Sandbox.open(Sandboxes.launch(launchOptionsOf(options)), options.signal)
+  const { rootDisk = "copy" } = options
+  return await Sandbox.open(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), options.signal)
 }
 
 /**
@@ -896,7 +898,8 @@ export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> =>
  * @since 0.1.0
  */
 export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: Sandbox) => Promise<T>): Promise<T> => {
-  await using sandbox = await launchSandbox(options)
+  const { rootDisk = "auto" } = options
+  await using sandbox = await launchSandbox({ ...options, rootDisk })
   // The callback can not be stopped, but the sandbox can be taken away from it.
   return await Runtime.abortable(
     options.signal,

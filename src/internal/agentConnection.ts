@@ -141,6 +141,8 @@ class Client implements AgentConnection {
 
   destroy(): void {
     this.onGone(undefined)
+    // What was said last, such as that a command is to end, still leaves.
+    if (this.isCorked) this.socket.uncork()
     this.socket.destroy()
   }
 

@@ -188,6 +188,7 @@ const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Ef
   if (source._tag === "Snapshot") return snapshots("createSandbox")
   if (Builder.publishedPorts(config).length > 0) return refuseOption("published ports")
   if ((config.patches ?? []).length > 0) return refuseOption("patches", "write the files once the sandbox runs")
+  if (config.rootDisk === "overlay") return refuseOption("rootDisk")
   if (config.deployment !== undefined) return refuseOption("deployment")
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
     if (typeof mount === "string" || mount._tag === "Bind") return refuseOption(`the bind mount at ${path}`)

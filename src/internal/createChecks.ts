@@ -24,12 +24,22 @@ export const checkCombination = ({
       ? Effect.fail(invalid(method, "rootDisk", "expected none with an image, which is shared anyway"))
       : Effect.void
   }
+  if (config.rootDisk === "overlay" && config.ephemeral === true) {
+    return Effect.fail(invalid(method, "rootDisk", "expected no overlay for an ephemeral sandbox: it would stay"))
+  }
   if (config.patches !== undefined && config.patches.length > 0) {
     return Effect.fail(invalid(method, "patches", "expected none with a snapshot; write the files with build steps"))
   }
   return config.resources?.disk === undefined
     ? Effect.void
     : Effect.fail(invalid(method, "resources.disk", "expected none with a snapshot, which has its own size"))
+}
+
+/** Whether a root disk is to be an overlay where that saves a copy: not where it can be captured later, or would stay. */
+export const wantsOverlay = ({ config, detached, source }: Microsandbox.CreateSandbox): boolean => {
+  if (source._tag === "Image") return false
+  const { ephemeral, rootDisk = "auto" } = config
+  return rootDisk === "overlay" || (rootDisk === "auto" && detached !== true && ephemeral !== true)
 }
 
 /** The error for what the runtime can only do with root disks that it has made itself. */

@@ -88,11 +88,14 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
           )
         ),
         Effect.andThen((isSettled) =>
-          Effect.map(settleDisk(sweep, note.token, reason), (isDone) => isSettled && isDone)
+          Effect.map(
+            settleDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`),
+            (isDone) => isSettled && isDone
+          )
         )
       )
     case "disk":
-      return settleDisk(sweep, note.token, reason)
+      return settleDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`)
     case "capture":
       return ifFree(sweep, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
     case "load":

@@ -18,14 +18,11 @@ export const folderOf = (home: string, instance: string): string => Path.join(fo
 const baseName = "base.ext4"
 const diskName = "disk.qcow2"
 
-/** The path of the disk that is in a folder. */
-export const diskOf = (folder: string): string => Path.join(folder, diskName)
-
 /** Makes a folder for the disk of a sandbox, and tells the path of the disk, which is yet to be written. */
 export const make = async (folder: string, base: string): Promise<string> => {
   await Fs.mkdir(folder, { recursive: true, mode: 0o700 })
   await Fs.link(base, Path.join(folder, baseName))
-  return diskOf(folder)
+  return Path.join(folder, diskName)
 }
 
 /** Writes a disk that looks like what is below it, in place of what is there. */
@@ -50,11 +47,14 @@ const clusterBytes = 1 << clusterBits
 /** What an entry of the first table leads to: a cluster of entries of eight bytes, each for one cluster. */
 const bytesOfTable = clusterBytes * (clusterBytes / 8)
 
+/** The largest disk that one cluster of tables can say everything of: 4 TiB. */
+export const maxBytes = bytesOfTable * (clusterBytes / 8)
+
 /** By cluster: the header, the table of the tables of counts, the counts, and the first table of what is where. */
 const clusters = { header: 0, refcountTable: 1, refcounts: 2, l1Table: 3 } as const
 const clusterCount = Object.keys(clusters).length
 
-/** An empty image (QCOW2, version 3) of some bytes, above a raw file beside it. */
+/** An empty image (QCOW2, version 3) of up to {@link maxBytes}, above a raw file beside it. */
 export const overlay = (backing: string, size: number): Uint8Array => {
   const name = Buffer.from(backing)
   const image = Buffer.alloc(clusterCount * clusterBytes)

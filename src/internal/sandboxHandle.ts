@@ -142,6 +142,10 @@ const decodeCopyOut = decoder(Schema.Struct({ from: GuestPath, to: HostPath }), 
 
 const decodeStop = decoder(Schema.Struct({ timeout: Schema.optional(DurationInput) }), "Sandbox.stop")
 
+/** By the others, it is known whose a sandbox is. */
+const checkOwnLabel = (key: string): string | undefined =>
+  key.startsWith("lightbox.") ? 'expected none that begins with "lightbox."' : checkLabel(key)
+
 const decodeModify = decoder(
   Schema.Struct({
     cpus: Schema.optional(intBetween(1, 255)),
@@ -151,7 +155,7 @@ const decodeModify = decoder(
     disk: Schema.optional(Mebibytes(16)),
     workdir: Schema.optional(GuestPath),
     env: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkVariable)),
-    labels: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkLabel)),
+    labels: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkOwnLabel)),
     apply: Schema.optional(Schema.Literals(["now", "restart", "next-start"])),
     dryRun: Schema.optional(Schema.Boolean)
   }),

@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as RcMap from "effect/RcMap"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -16,13 +17,13 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
-import { AlreadyExists, LightboxError, NotFound, Unsupported } from "../LightboxError.ts"
+import { AlreadyExists, LightboxError, NotFound } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
-import type { SandboxConfig, Source } from "../SandboxConfig.ts"
+import type { SandboxConfig } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
 import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
-import { checkCombination, checkHostPaths, checkPorts, overlayRefused } from "./createChecks.ts"
+import { checkCombination, checkHostPaths, checkPorts } from "./createChecks.ts"
 import { fileFailure } from "./fileFailure.ts"
 import * as Home from "./home.ts"
 import { generate, instanceLabel } from "./labels.ts"
@@ -31,6 +32,7 @@ import * as Owner from "./owner.ts"
 import * as PullReport from "./pullReport.ts"
 import { sweepAtStart } from "./reaper.ts"
 import * as RootDisk from "./rootDisk.ts"
+import * as RootDisks from "./sdkRootDisks.ts"
 import * as Boots from "./sdkBoots.ts"
 import * as Builder from "./sdkBuilder.ts"
 import { call, commit, isTaken, notFoundIsSuccess, settled, transient } from "./sdkCalls.ts"
@@ -86,8 +88,13 @@ export const make = Effect.fnUntraced(function* (
     sdk,
     home,
     owner,
-    copies: yield* Effect.cached(
-      Effect.flatMap(owner.stage, (staged) => Effect.promise(() => Home.probeCopies(staged)))
+    copies: yield* Effect.cachedWithTTL(
+      owner.stage.pipe(
+        Effect.flatMap((staged) => Effect.promise(() => Home.probeCopies(staged))),
+        Effect.orElseSucceed(() => "unknown" as const)
+      ),
+      // What keeps it from being known, a full disk for one, may pass.
+      (exit) => (Exit.isSuccess(exit) && exit.value !== "unknown" ? Duration.infinity : Duration.zero)
     ),
     owned: new Map(),
     names: yield* turns,
@@ -133,7 +140,7 @@ interface DriverContext {
   readonly home: string
   readonly owner: Owner.Owner
   /** How the file system of the home copies disks. */
-  readonly copies: Effect.Effect<Home.Copies, LightboxError>
+  readonly copies: Effect.Effect<Home.Copies>
   /**
    * The SDK's objects of sandboxes that this process owns, by id. Nothing is asked of them but to detach: each has one
    * lock that its commands hold from start to end. They are kept because a virtual machine ends when its object is
@@ -160,10 +167,16 @@ interface Owned {
   readonly native: Sdk.Sandbox
   /** Whether the native object has locks on disks, which it gives back only when it is garbage-collected. */
   readonly holdsLocks: boolean
+  /** The token of its creation. */
+  readonly instance: string | undefined
 }
 
 const own = (context: DriverContext, native: Sdk.Sandbox, handle: Sdk.SandboxHandle): void => {
-  context.owned.set(native.id, { native, holdsLocks: mayHoldDisks(handle) })
+  context.owned.set(native.id, {
+    native,
+    holdsLocks: mayHoldDisks(handle),
+    instance: sandboxInfo(handle).labels[instanceLabel]
+  })
 }
 
 /** Lets the native object of a virtual machine go that has ended. */
@@ -175,6 +188,12 @@ const disown = ({ owned }: DriverContext, { id, name }: Microsandbox.SandboxRef)
       ? Effect.ignore(call("Microsandbox.removeSandbox", { sandbox: name }, () => found.native.detach()))
       : Effect.void
   })
+
+/** Lets it go as well when another sandbox turns out to have its name. */
+const orDisown =
+  (context: DriverContext, sandbox: Microsandbox.SandboxRef) =>
+  <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
+    Effect.tapError(effect, ({ reason }) => (reason._tag === "Replaced" ? disown(context, sandbox) : Effect.void))
 
 // =============================================================================
 // Calls
@@ -306,6 +325,8 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       const method = "Microsandbox.startSandbox"
       yield* Virtualization.check(method)
       const handle = yield* handleOf(context, method, sandbox)
+      // It may have ended by itself: then its disks would be in its own way.
+      if (handle.status === "stopped" || handle.status === "crashed") yield* disown(context, sandbox)
       const native = yield* boot(
         context,
         method,
@@ -322,7 +343,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
     }),
     stopSandbox: Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
       const timeout = millis(options?.timeout ?? "10 seconds")
-      const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox)
+      const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox).pipe(orDisown(context, sandbox))
       yield* ending(
         sandbox,
         call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
@@ -330,7 +351,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       yield* disown(context, sandbox)
     }),
     killSandbox: Effect.fn("Microsandbox.killSandbox")(function* (sandbox) {
-      const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox)
+      const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox).pipe(orDisown(context, sandbox))
       yield* ending(
         sandbox,
         call("Microsandbox.killSandbox", { sandbox: sandbox.name }, () => handle.kill())
@@ -345,23 +366,29 @@ const sandboxes = (context: DriverContext): SandboxPart => {
     }),
     removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
       const method = "Microsandbox.removeSandbox"
-      yield* notFoundIsSuccess(
-        Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
-          (options?.force === true
+      const instance = owned.get(sandbox.id)?.instance
+      yield* handleOf(context, method, sandbox).pipe(
+        Effect.flatMap((handle) =>
+          options?.force === true
             ? ending(
                 sandbox,
-                call(method, { sandbox: sandbox.name }, () => handle.destroy({ force: true }))
+                RootDisks.removing(context, method, handle, () => handle.destroy({ force: true }))
               )
-            : call(method, { sandbox: sandbox.name }, () => handle.remove())
-          ).pipe(Effect.andThen(removeRootDisk(context, method, sandboxInfo(handle))))
-        )
+            : RootDisks.removing(context, method, handle, () => handle.remove())
+        ),
+        Effect.catchReasons("LightboxError", {
+          // Something else has removed it.
+          NotFound: () => RootDisks.removeOf(context, method, instance),
+          Replaced: (_, error) => Effect.andThen(RootDisks.removeOf(context, method, instance), Effect.fail(error))
+        }),
+        orDisown(context, sandbox)
       )
       yield* disown(context, sandbox)
     }),
     modifySandbox: Effect.fn("Microsandbox.modifySandbox")(function* (sandbox, change) {
       const method = "Microsandbox.modifySandbox"
       const handle = yield* handleOf(context, method, sandbox)
-      if (change.disk !== undefined) yield* requireCopy(context, method, "modify.disk", sandboxInfo(handle).labels)
+      if (change.disk !== undefined) yield* RootDisks.requireCopy(context, method, "modify.disk", handle)
       const plan = yield* call(method, { sandbox: sandbox.name }, () => handle.modify(modifyOptions(change)))
       return {
         applied: plan.applied,
@@ -424,9 +451,8 @@ const sandboxes = (context: DriverContext): SandboxPart => {
     }),
     searchSandbox: Effect.fn("Microsandbox.searchSandbox")(function* (sandbox, needles) {
       const method = "Microsandbox.searchSandbox"
-      const { labels } = sandboxInfo(yield* handleOf(context, method, sandbox))
-      yield* requireCopy(context, method, "searchSandbox", labels)
-      const path = Path.join(context.home, "sandboxes", sandbox.name, diskFile)
+      yield* RootDisks.requireCopy(context, method, "searchSandbox", yield* handleOf(context, method, sandbox))
+      const path = Path.join(context.home, "sandboxes", sandbox.name, RootDisks.diskFile)
       return yield* hostFile(method, path, () => search(path, needles))
     })
   }
@@ -551,7 +577,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   return yield* Effect.gen(function* () {
     if (request.onConflict === "replace") yield* destroyByName(context, method, name)
     yield* checkPorts(config)
-    const bootFrom = (root: Builder.Root) =>
+    const bootFrom = (root: Builder.Root, check: (handle: Sdk.SandboxHandle) => Effect.Effect<void, LightboxError>) =>
       attempt(root, false).pipe(
         Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
           Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
@@ -559,113 +585,26 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
           )
         ),
         Effect.flatMap((native) =>
-          Effect.map(handleOf(context, method, { name, id: native.id }), (handle) => {
-            if (request.detached !== true) own(context, native, handle)
-            return sandboxInfo(handle)
-          })
+          handleOf(context, method, { name, id: native.id }).pipe(
+            Effect.tap(check),
+            Effect.map((handle) => {
+              if (request.detached !== true) own(context, native, handle)
+              return sandboxInfo(handle)
+            })
+          )
         ),
         Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
       )
-    const overlay = yield* overlayOf(context, method, source, config)
-    return yield* overlay === undefined
-      ? bootFrom(source)
-      : withRootDisk(context, method, instance, overlay, (root) => bootFrom(root ?? source))
-  }).pipe(takingTurns(context.names, [name]))
-})
-
-/** What a root disk is to lie above. */
-interface Overlay {
-  readonly image: string
-  /** The disk of the snapshot. */
-  readonly base: string
-  /** The copy is as good if there can be no such disk. */
-  readonly isOptional: boolean
-}
-
-/** Whether a sandbox is to have a root disk above that of its snapshot. What is wrong with the snapshot, a boot tells. */
-const overlayOf = Effect.fnUntraced(function* (
-  { copies, sdk }: DriverContext,
-  method: string,
-  source: Source,
-  { rootDisk = "auto" }: SandboxConfig
-): Effect.fn.Return<Overlay | undefined, LightboxError> {
-  if (source._tag === "Image" || rootDisk === "copy") return undefined
-  const isOptional = rootDisk === "auto"
-  if (isOptional && (yield* copies) !== "full") return undefined
-  const snapshot = yield* call(method, { snapshot: source.name }, () => sdk.Snapshot.open(source.name))
-  const image = yield* byAnyName(snapshot.imageRef, (reference) =>
-    call(method, { image: reference }, () => sdk.Image.get(reference))
-  ).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
-  if (image?.manifestDigest === snapshot.imageManifestDigest) {
-    return { image: snapshot.imageRef, base: Path.join(snapshot.path, diskFile), isOptional }
-  }
-  if (isOptional) return undefined
-  const problem = `"${snapshot.imageRef}" is not the image any more that the snapshot was made from`
-  return yield* new LightboxError({ method, reason: new Unsupported({ feature: "rootDisk", problem }) })
-})
-
-/** Makes a root disk, which stays if what boots from it does. Gives none if there can be none. */
-const withRootDisk = <A>(
-  { home, owner }: DriverContext,
-  method: string,
-  instance: string,
-  { base, image, isOptional }: Overlay,
-  use: (root: Builder.Root | undefined) => Effect.Effect<A, LightboxError>
-): Effect.Effect<A, LightboxError> => {
-  const folder = RootDisk.folderOf(home, instance)
-  const note: Microsandbox.Note = { kind: "disk", token: instance, name: folder }
-  const made = Effect.tryPromise({
-    try: () => RootDisk.make(folder, base),
-    catch: (cause) =>
-      isCode(cause, "EXDEV", "EPERM", "EMLINK", "ENOTSUP", "EOPNOTSUPP")
-        ? new LightboxError({
-            method,
-            reason: new Unsupported({
-              feature: "rootDisk",
-              problem: `${base} can not have another name in ${home}`,
-              cause
-            })
-          })
-        : fileFailure(method, "create", folder)(cause)
-  })
-  return Effect.acquireUseRelease(
-    owner.note(note),
-    () =>
-      made.pipe(
-        Effect.map((path): Builder.Root => ({ _tag: "Disk", image, path })),
-        Effect.catchReason("LightboxError", "Unsupported", (_, error) =>
-          isOptional ? Effect.void : Effect.fail(error)
+    return yield* RootDisks.bootFrom(context, method, request, {
+      instance,
+      findImage: (reference) =>
+        byAnyName(reference, (reference) => call(method, { image: reference }, () => sdk.Image.get(reference))).pipe(
+          Effect.map(({ manifestDigest }) => Option.fromNullishOr(manifestDigest)),
+          Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
         ),
-        Effect.flatMap((root) => use(root ?? undefined)),
-        Effect.onError(() => Effect.promise(() => RootDisk.remove(home, instance)))
-      ),
-    () => owner.forget(note)
-  )
-}
-
-/** Removes the root disk of a sandbox that is gone, if it had one of its own. */
-const removeRootDisk = (
-  { home }: DriverContext,
-  method: string,
-  { labels }: Microsandbox.SandboxInfo
-): Effect.Effect<void, LightboxError> => {
-  const instance = labels[instanceLabel]
-  return instance === undefined
-    ? Effect.void
-    : hostFile(method, RootDisk.folderOf(home, instance), () => RootDisk.remove(home, instance))
-}
-
-/** Refuses what the runtime can only do with root disks that it has made itself. */
-const requireCopy = Effect.fnUntraced(function* (
-  { home }: DriverContext,
-  method: string,
-  feature: string,
-  labels: Microsandbox.SandboxInfo["labels"]
-): Effect.fn.Return<void, LightboxError> {
-  const instance = labels[instanceLabel]
-  if (instance === undefined) return
-  const folder = RootDisk.folderOf(home, instance)
-  if (yield* hostFile(method, folder, () => RootDisk.has(home, instance))) return yield* overlayRefused(method, feature)
+      boot: bootFrom
+    })
+  }).pipe(takingTurns(context.names, [name]))
 })
 
 /**
@@ -772,8 +711,8 @@ const destroyByName = (context: DriverContext, method: string, name: string): Ef
     Effect.flatMap(
       call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)),
       (handle) =>
-        call(method, { sandbox: name }, () => handle.destroy({ force: true })).pipe(
-          Effect.andThen(removeRootDisk(context, method, sandboxInfo(handle)))
+        RootDisks.removing(context, method, handle, () => handle.destroy({ force: true })).pipe(
+          Effect.andThen(disown(context, { id: handle.id, name }))
         )
     )
   )
@@ -837,11 +776,9 @@ const connect = (
 // Snapshots
 // =============================================================================
 
-const diskFile = "upper.ext4"
-
 const allocatedBytes = async (path: string): Promise<number | undefined> => {
   try {
-    return (await Fs.stat(Path.join(path, diskFile))).blocks * 512
+    return (await Fs.stat(Path.join(path, RootDisks.diskFile))).blocks * 512
   } catch {
     return undefined
   }
@@ -893,7 +830,7 @@ const snapshots = (context: DriverContext): SnapshotPart => {
     captureSnapshot: Effect.fn("Microsandbox.captureSnapshot")(function* (request) {
       const method = "Microsandbox.captureSnapshot"
       const source = yield* call(method, { sandbox: request.sandbox }, () => sdk.Sandbox.get(request.sandbox))
-      yield* requireCopy(context, method, "captureSnapshot", sandboxInfo(source).labels)
+      yield* RootDisks.requireCopy(context, method, "captureSnapshot", source)
       return yield* commit({
         method,
         subject: { snapshot: request.name, sandbox: request.sandbox },

@@ -57,6 +57,15 @@ export const sandboxes: Group = (test) => {
       })
     )
     assert.strictEqual(patched.field, "patches")
+    const onImage = yield* Bench.failsWith(
+      "InvalidConfig",
+      driver.createSandbox({ ...asked, config: { rootDisk: "overlay" } })
+    )
+    const onEphemeral = yield* Bench.failsWith(
+      "InvalidConfig",
+      driver.createSandbox({ ...asked, source: snapshot, config: { rootDisk: "overlay", ephemeral: true } })
+    )
+    assert.deepStrictEqual([onImage.field, onEphemeral.field], ["rootDisk", "rootDisk"])
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
   })
 

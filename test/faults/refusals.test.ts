@@ -28,6 +28,7 @@ const operations: ReadonlyArray<Refused> = [
   ["Sandbox.launch", "resources.memory", Sandbox.launch({ image, resources: { memory: Number.NaN } })],
   ["Sandbox.launch", "workdir", Sandbox.launch({ image, workdir: "not/absolute" })],
   ["Sandbox.launch", "ports.70000", Sandbox.launch({ image, ports: { 70000: 80 } })],
+  ["Sandbox.launch", "rootDisk", Sandbox.launch({ image, rootDisk: JSON.parse('"qcow2"') })],
   ["Sandbox.launch", "mounts.not/absolute", Sandbox.launch({ image, mounts: { "not/absolute": "/tmp" } })],
   ["Sandbox.launch", "mounts./data.name", Sandbox.launch({ image, mounts: { "/data": Mount.volume("a/b") } })],
   ["Sandbox.run", "name", Sandbox.run({ image, name: "-" }, () => Effect.void)],

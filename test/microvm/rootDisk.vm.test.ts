@@ -127,7 +127,7 @@ layer(Support.layer, { excludeTestServices: true })("a root disk", (it) => {
     limit
   )
 
-  it.effect("can not be an overlay where there is nothing to lie above, or another image than at the capture", () =>
+  it.effect("can not be an overlay where there is nothing to lie above", () =>
     Effect.gen(function* () {
       const run = (options: Sandbox.LaunchOptions) => Effect.flip(Sandbox.run(options, () => Effect.void))
       const image = yield* run({ image: Support.image, rootDisk: "overlay" })

@@ -355,6 +355,20 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
         })
       )
       assert.deepStrictEqual([yield* counted, yield* counted], [1, 2])
+      // Taken over with the name, and by the same sandbox once more when it has ended by itself.
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* Sandbox.launch({ ...options, name: "with-disk" })
+          const { guest, name } = yield* Sandbox.launch({ ...options, name: "with-disk", overwrite: true })
+          yield* Effect.forkChild(Effect.ignore(Effect.scoped(guest.spawn({ argv: ["reboot", "-f"] }))))
+          yield* guest.lost
+          yield* Sandbox.waitFor(name, "stopped").pipe(
+            Effect.catchReason("LightboxError", "TimedOut", () => Sandbox.waitFor(name, "crashed"))
+          )
+          const again = yield* Sandbox.start(name)
+          assert.strictEqual((yield* again.shell("wc -l < /disk/runs", { check: true })).stdout.trim(), "2")
+        })
+      )
       yield* Volume.remove("disk")
       yield* Support.assertNothingLeft()
     })

@@ -26,7 +26,7 @@ import {
 } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
-import { checkCombination, checkHostPaths, checkPorts, overlayRefused } from "../createChecks.ts"
+import { checkCombination, checkHostPaths, checkPorts, overlayRefused, wantsOverlay } from "../createChecks.ts"
 import { generate, instanceLabel } from "../labels.ts"
 import * as Owner from "../owner.ts"
 import * as PullReport from "../pullReport.ts"
@@ -584,7 +584,7 @@ const create = Effect.fnUntraced(function* (
       diskSize: base.size,
       owner,
       isDetached: request.detached === true,
-      isOverlay: config.rootDisk === "overlay"
+      isOverlay: wantsOverlay({ ...request, config })
     },
     config,
     image: base.image,

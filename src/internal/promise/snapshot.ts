@@ -24,7 +24,8 @@ const decode = decoder(Schema.Struct({ name: Name, sandbox: Name, labels: Labels
  *
  * The two ways of saying which sandbox and which name are those of newer and of
  * older SDKs: `Snapshot.builder("name").fromSandbox("sandbox")`, and
- * `Snapshot.builder("sandbox").name("name")`.
+ * `Snapshot.builder("sandbox").name("name")`. The root disk of the sandbox must
+ * be a copy of its snapshot's, as that of `launchSandbox` is by default.
  *
  * **Example** (Keeping what was done by hand)
  *

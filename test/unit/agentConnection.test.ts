@@ -1,0 +1,67 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Stream from "node:stream"
+import * as AgentConnection from "../../src/internal/agentConnection.ts"
+import * as Protocol from "../../src/internal/agentProtocol.ts"
+
+/** A channel that is greeted as by a relay, and keeps what is written to it, with the number of writes. */
+const channel = () => {
+  const written: Array<Uint8Array> = []
+  let writes = 0
+  const duplex = Object.assign(
+    new Stream.Duplex({
+      read: () => {},
+      write: (chunk: Uint8Array, _encoding, done) => {
+        writes++
+        written.push(chunk)
+        done()
+      },
+      writev: (chunks, done) => {
+        writes++
+        for (const { chunk } of chunks) written.push(chunk)
+        done()
+      }
+    }),
+    { ref: () => {}, unref: () => {} }
+  )
+  const greeting = new Uint8Array(8)
+  new DataView(greeting.buffer).setUint32(4, 100)
+  duplex.push(greeting)
+  duplex.push(Protocol.encode(0, "core.ready", {}))
+  return { duplex, bytes: () => Buffer.concat(written), writes: () => writes }
+}
+
+const frames = (...types: ReadonlyArray<string>) => Buffer.concat(types.map((type) => Protocol.encode(1, type, {})))
+
+describe("a connection to a guest", () => {
+  it.live("sends in one go what is said in one go", () =>
+    Effect.gen(function* () {
+      const { bytes, duplex, writes } = channel()
+      const connection = yield* AgentConnection.make({ name: "one", open: () => duplex, timeout: Duration.seconds(1) })
+      connection.post(1, "first", {})
+      connection.post(1, "second", {})
+      yield* Effect.yieldNow
+      yield* Effect.promise(() => Promise.resolve())
+      assert.deepStrictEqual(bytes(), frames("first", "second"))
+      assert.strictEqual(writes(), 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("sends what was said last before it closes", () =>
+    Effect.gen(function* () {
+      const { bytes, duplex } = channel()
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const connection = yield* AgentConnection.make({
+            name: "one",
+            open: () => duplex,
+            timeout: Duration.seconds(1)
+          })
+          connection.post(1, "last", {})
+        })
+      )
+      assert.deepStrictEqual(bytes(), frames("last"))
+    })
+  )
+})
