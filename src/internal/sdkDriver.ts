@@ -347,13 +347,12 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       const method = "Microsandbox.removeSandbox"
       yield* notFoundIsSuccess(
         Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
-          (options?.force === true
-            ? ending(
-                sandbox,
-                call(method, { sandbox: sandbox.name }, () => handle.destroy({ force: true }))
+          options?.force === true
+            ? ending(sandbox, destroy(context, method, handle))
+            : Effect.andThen(
+                call(method, { sandbox: sandbox.name }, () => handle.remove()),
+                removeRootDisk(context, method, sandboxInfo(handle))
               )
-            : call(method, { sandbox: sandbox.name }, () => handle.remove())
-          ).pipe(Effect.andThen(removeRootDisk(context, method, sandboxInfo(handle))))
         )
       )
       yield* disown(context, sandbox)
@@ -426,11 +425,14 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       const method = "Microsandbox.searchSandbox"
       const { labels } = sandboxInfo(yield* handleOf(context, method, sandbox))
       yield* requireCopy(context, method, "searchSandbox", labels)
-      const path = Path.join(context.home, "sandboxes", sandbox.name, diskFile)
+      const path = diskOf(context, sandbox.name)
       return yield* hostFile(method, path, () => search(path, needles))
     })
   }
 }
+
+/** The disk that the runtime makes for a sandbox. */
+const diskOf = ({ home }: DriverContext, name: string): string => Path.join(home, "sandboxes", name, diskFile)
 
 /** Folders of sandboxes that the runtime does not know. */
 const ghosts = ({ home, sdk }: DriverContext): RemainsPart => {
@@ -643,7 +645,7 @@ const withRootDisk = <A>(
   )
 }
 
-/** Removes the root disk of a sandbox that is gone, if it had one of its own. */
+/** Removes the root disk of a sandbox, if it has one of its own. */
 const removeRootDisk = (
   { home }: DriverContext,
   method: string,
@@ -653,6 +655,22 @@ const removeRootDisk = (
   return instance === undefined
     ? Effect.void
     : hostFile(method, RootDisk.folderOf(home, instance), () => RootDisk.remove(home, instance))
+}
+
+/**
+ * Ends and removes a sandbox. Its disks go first, so that there is room when its virtual machine has ended: the runtime
+ * writes down that it has, and where the disk of the home is full, it could never write again in this process.
+ */
+const destroy = (
+  context: DriverContext,
+  method: string,
+  handle: Sdk.SandboxHandle
+): Effect.Effect<void, LightboxError> => {
+  const disk = diskOf(context, handle.name)
+  return hostFile(method, disk, () => Fs.rm(disk, { force: true })).pipe(
+    Effect.andThen(removeRootDisk(context, method, sandboxInfo(handle))),
+    Effect.andThen(call(method, { sandbox: handle.name }, () => handle.destroy({ force: true })))
+  )
 }
 
 /** Refuses what the runtime can only do with root disks that it has made itself. */
@@ -771,10 +789,7 @@ const destroyByName = (context: DriverContext, method: string, name: string): Ef
   notFoundIsSuccess(
     Effect.flatMap(
       call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)),
-      (handle) =>
-        call(method, { sandbox: name }, () => handle.destroy({ force: true })).pipe(
-          Effect.andThen(removeRootDisk(context, method, sandboxInfo(handle)))
-        )
+      (handle) => destroy(context, method, handle)
     )
   )
 
