@@ -13,8 +13,8 @@ export default defineConfig({
     reporters: ["default"],
     // A process uses one home, and a test file is a process.
     pool: "forks",
-    // Much of a test is waiting, for processes for one.
-    maxWorkers: "100%",
+    // Much of a test is waiting, for processes for one: that leaves room for others.
+    maxWorkers: "150%",
     // Many tests start processes, and each would compile all of Effect again.
     env: {
       NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? fileURLToPath(new URL(".cache/compiled", import.meta.url))
