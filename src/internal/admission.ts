@@ -100,11 +100,13 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly budget: typeof Budget.Type | undefined
   /** MiB, for sandboxes that do not say. */
   readonly defaultMemory: number | undefined
+  /** MiB that must be free even if the budget asks for less. */
+  readonly leastDisk?: number | undefined
   readonly availableMemory?: (() => number) | undefined
 }): Effect.fn.Return<Admission> {
   const { home } = options
   const budget = options.budget ?? {}
-  const minDisk = budget.disk ?? 256
+  const minDisk = Math.max(budget.disk ?? 256, options.leastDisk ?? 0)
   const timeout = budget.timeout ?? Duration.minutes(10)
   const boots = yield* Semaphore.make(budget.boots ?? Math.max(2, Os.availableParallelism()))
   const maxSandboxes = budget.sandboxes ?? Number.POSITIVE_INFINITY

@@ -117,7 +117,13 @@ export const make = Effect.fnUntraced(function* (
       metrics: true
     },
     owner: context.owner,
-    admission: yield* Admission.make({ home, budget: options.budget, defaultMemory: options.memory }),
+    admission: yield* Admission.make({
+      home,
+      budget: options.budget,
+      defaultMemory: options.memory,
+      // Where it finds no room for its records once, the runtime could never write again in this process.
+      leastDisk: 16
+    }),
     ...images(context),
     ...sandboxes(context),
     ...ghosts(context),
@@ -768,7 +774,7 @@ const cleanUpInstance = (context: DriverContext, name: string, instance: string)
   call("Microsandbox.removeSandbox", { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
     Effect.flatMap((handle) =>
       sandboxInfo(handle).labels[instanceLabel] === instance
-        ? call("Microsandbox.removeSandbox", { sandbox: name }, () => handle.destroy({ force: true }))
+        ? destroy(context, "Microsandbox.removeSandbox", handle)
         : Effect.void
     ),
     // The SDK forgets some failed creations, but leaves their folder: the name would stay taken.
