@@ -25,6 +25,7 @@ import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
 import { checkCombination, checkHostPaths, checkPorts } from "./createChecks.ts"
 import { fileFailure } from "./fileFailure.ts"
+import { freeBytes } from "./diskRoom.ts"
 import * as Home from "./home.ts"
 import { generate, instanceLabel } from "./labels.ts"
 import { sdkRetries } from "./metrics.ts"
@@ -124,7 +125,12 @@ export const make = Effect.fnUntraced(function* (
       metrics: true
     },
     owner: context.owner,
-    admission: yield* Admission.make({ home, budget: options.budget, defaultMemory: options.memory }),
+    admission: yield* Admission.make({
+      home,
+      budget: options.budget,
+      defaultMemory: options.memory,
+      leastDisk
+    }),
     ...images(context),
     ...sandboxes(context),
     ...ghosts(context),
@@ -372,7 +378,10 @@ const sandboxes = (context: DriverContext): SandboxPart => {
           options?.force === true
             ? ending(
                 sandbox,
-                RootDisks.removing(context, method, handle, () => handle.destroy({ force: true }))
+                Effect.andThen(
+                  makeRoom(context, method, handle),
+                  RootDisks.removing(context, method, handle, () => handle.destroy({ force: true }))
+                )
               )
             : RootDisks.removing(context, method, handle, () => handle.remove())
         ),
@@ -452,10 +461,35 @@ const sandboxes = (context: DriverContext): SandboxPart => {
     searchSandbox: Effect.fn("Microsandbox.searchSandbox")(function* (sandbox, needles) {
       const method = "Microsandbox.searchSandbox"
       yield* RootDisks.requireCopy(context, method, "searchSandbox", yield* handleOf(context, method, sandbox))
-      const path = Path.join(context.home, "sandboxes", sandbox.name, RootDisks.diskFile)
+      const path = diskOf(context, sandbox.name)
       return yield* hostFile(method, path, () => search(path, needles))
     })
   }
+}
+
+/** The disk that the runtime makes for a sandbox. */
+const diskOf = ({ home }: DriverContext, name: string): string => Path.join(home, "sandboxes", name, RootDisks.diskFile)
+
+/** In MiB. Where it finds no room for its records once, the runtime can never write again in this process. */
+const leastDisk = 16
+
+/**
+ * Removes the disk of a sandbox that is about to be destroyed where the disk of the home is full: when the virtual machine
+ * has ended, the runtime writes down that it has.
+ */
+const makeRoom = (
+  context: DriverContext,
+  method: string,
+  handle: Sdk.SandboxHandle
+): Effect.Effect<void, LightboxError> => {
+  const { labels, name } = sandboxInfo(handle)
+  const disk = diskOf(context, name)
+  const instance = labels[instanceLabel]
+  return hostFile(method, disk, async () => {
+    if ((await freeBytes(context.home)) >= leastDisk * 1_048_576) return
+    await Fs.rm(disk, { force: true })
+    if (instance !== undefined) await RootDisk.remove(context.home, instance)
+  })
 }
 
 /** Folders of sandboxes that the runtime does not know. */
@@ -689,7 +723,10 @@ const cleanUpInstance = (context: DriverContext, name: string, instance: string)
   call("Microsandbox.removeSandbox", { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
     Effect.flatMap((handle) =>
       sandboxInfo(handle).labels[instanceLabel] === instance
-        ? call("Microsandbox.removeSandbox", { sandbox: name }, () => handle.destroy({ force: true }))
+        ? Effect.andThen(
+            makeRoom(context, "Microsandbox.removeSandbox", handle),
+            call("Microsandbox.removeSandbox", { sandbox: name }, () => handle.destroy({ force: true }))
+          )
         : Effect.void
     ),
     // The SDK forgets some failed creations, but leaves their folder: the name would stay taken.
