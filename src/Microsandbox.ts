@@ -730,7 +730,7 @@ export interface Budget {
   readonly sandboxes?: number | undefined
   /** Memory for all of them: MiB, or such as `"8G"`. Default: what is free when the first one is launched. */
   readonly memory?: string | number | undefined
-  /** Space that must be free where the home is: MiB, or such as `"1G"`. Fails with `NoSpace`. Default: 256 MiB. */
+  /** Space that must be free where the home is: MiB, or such as `"1G"`. Fails with `NoSpace`. Default: 256, least: 16. */
   readonly disk?: string | number | undefined
   /** How many may boot at once. Default: one for each processor, at least 2. */
   readonly boots?: number | undefined

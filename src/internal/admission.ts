@@ -12,6 +12,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import { LightboxError, NoCapacity, NoSpace } from "../LightboxError.ts"
+import { freeBytes } from "./diskRoom.ts"
 import { fileFailure } from "./fileFailure.ts"
 import { waitingLaunches } from "./metrics.ts"
 import { DurationInput, intBetween, Mebibytes } from "./schemas.ts"
@@ -99,11 +100,13 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly budget: typeof Budget.Type | undefined
   /** MiB, for sandboxes that do not say. */
   readonly defaultMemory: number | undefined
+  /** MiB that must be free even if the budget asks for less. */
+  readonly leastDisk?: number | undefined
   readonly availableMemory?: (() => number) | undefined
 }): Effect.fn.Return<Admission> {
   const { home } = options
   const budget = options.budget ?? {}
-  const minDisk = budget.disk ?? 256
+  const minDisk = Math.max(budget.disk ?? 256, options.leastDisk ?? 0)
   const timeout = budget.timeout ?? Duration.minutes(10)
   const boots = yield* Semaphore.make(budget.boots ?? Math.max(2, Os.availableParallelism()))
   const maxSandboxes = budget.sandboxes ?? Number.POSITIVE_INFINITY
@@ -136,14 +139,14 @@ export const make = Effect.fnUntraced(function* (options: {
   }
 
   const checkDisk = Effect.fnUntraced(function* (method: string): Effect.fn.Return<void, LightboxError> {
-    const stats = yield* Effect.tryPromise({
+    const bytes = yield* Effect.tryPromise({
       try: async () => {
         await Fs.mkdir(home, { recursive: true })
-        return Fs.statfs(home)
+        return freeBytes(home)
       },
       catch: fileFailure(method, "statfs", home)
     })
-    const free = Math.floor((stats.bavail * stats.bsize) / mebibyte)
+    const free = Math.floor(bytes / mebibyte)
     if (free < minDisk) {
       const problem = `${home} has ${free} MiB free, and ${minDisk} MiB must be`
       return yield* new LightboxError({ method, reason: new NoSpace({ problem }) })

@@ -21,6 +21,7 @@ import * as Sandbox from "../Sandbox.ts"
 import type { Built, BuildOptions, Definition, Snapshot } from "../Snapshot.ts"
 import { shown } from "./agentGuest.ts"
 import * as Events from "./buildEvents.ts"
+import { whileRoom } from "./diskRoom.ts"
 import * as Execution from "./execution.ts"
 import { generate, roleLabel } from "./labels.ts"
 import type * as Lock from "./lock.ts"
@@ -435,6 +436,7 @@ const runUnit = Effect.fnUntraced(function* <E, R>(
       ).pipe(
         Execution.within(method, [description], durationOf(step.options.timeout)),
         Effect.andThen(StepRunner.settle(builder.sandbox.guest)),
+        whileRoom(method, context.driver.home),
         Effect.withSpan("Snapshot.step", {
           attributes: {
             "lightbox.snapshot": definition.name,
@@ -662,7 +664,7 @@ const makeBuilders = <E, R>(
     capture: Effect.fnUntraced(function* (builder, plainKey, isFinal, secrets) {
       const start = yield* Clock.currentTimeMillis
       const key = renewed.has(plainKey) ? Planning.renewedKey(plainKey, nonce) : plainKey
-      const isFlushed = yield* StepRunner.flush(builder.sandbox.guest)
+      const isFlushed = yield* whileRoom(method, driver.home)(StepRunner.flush(builder.sandbox.guest))
       yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
       builder.isRunning = false
       const name = artifactName(key)

@@ -13,6 +13,7 @@ import type { Diagnosis, Finding } from "../Lightbox.ts"
 import type { LightboxError } from "../LightboxError.ts"
 import * as Microsandbox from "../Microsandbox.ts"
 import { availableMemory } from "./admission.ts"
+import { freeBytes } from "./diskRoom.ts"
 import * as Home from "./home.ts"
 import { sweep } from "./reaper.ts"
 import { HostPath } from "./schemas.ts"
@@ -115,8 +116,7 @@ const disk = async (home: string, isThere: boolean): Promise<ReadonlyArray<Findi
   if (!(await Fs.stat(folder)).isDirectory()) {
     return [problem("home", `${folder} is no folder`, "choose another home, or move what is there")]
   }
-  const { bavail, bsize } = await Fs.statfs(folder)
-  const free = Math.floor((bavail * bsize) / mebibyte)
+  const free = Math.floor((await freeBytes(folder)) / mebibyte)
   const probe = Path.join(folder, `.lightbox-${Crypto.randomBytes(6).toString("hex")}`)
   return [
     ok("home", isThere ? home : `${home}, which will be made`),

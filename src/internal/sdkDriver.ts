@@ -124,7 +124,13 @@ export const make = Effect.fnUntraced(function* (
       metrics: true
     },
     owner: context.owner,
-    admission: yield* Admission.make({ home, budget: options.budget, defaultMemory: options.memory }),
+    admission: yield* Admission.make({
+      home,
+      budget: options.budget,
+      defaultMemory: options.memory,
+      // Where it finds no room for its records once, the runtime could never write again in this process.
+      leastDisk: 16
+    }),
     ...images(context),
     ...sandboxes(context),
     ...ghosts(context),
@@ -372,7 +378,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
           options?.force === true
             ? ending(
                 sandbox,
-                RootDisks.removing(context, method, handle, () => handle.destroy({ force: true }))
+                RootDisks.removing(context, method, handle, () => destroy(context.home, handle))
               )
             : RootDisks.removing(context, method, handle, () => handle.remove())
         ),
@@ -456,6 +462,17 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       return yield* hostFile(method, path, () => search(path, needles))
     })
   }
+}
+
+/**
+ * Ends and removes a sandbox. Its disks go first, so that there is room when its virtual machine has ended: the runtime
+ * writes down that it has, and where the disk of the home is full, it could never write again in this process.
+ */
+const destroy = async (home: string, handle: Sdk.SandboxHandle): Promise<void> => {
+  const instance = sandboxInfo(handle).labels[instanceLabel]
+  await Fs.rm(Path.join(home, "sandboxes", handle.name, RootDisks.diskFile), { force: true })
+  if (instance !== undefined) await RootDisk.remove(home, instance)
+  await handle.destroy({ force: true })
 }
 
 /** Folders of sandboxes that the runtime does not know. */
@@ -689,7 +706,7 @@ const cleanUpInstance = (context: DriverContext, name: string, instance: string)
   call("Microsandbox.removeSandbox", { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
     Effect.flatMap((handle) =>
       sandboxInfo(handle).labels[instanceLabel] === instance
-        ? call("Microsandbox.removeSandbox", { sandbox: name }, () => handle.destroy({ force: true }))
+        ? call("Microsandbox.removeSandbox", { sandbox: name }, () => destroy(context.home, handle))
         : Effect.void
     ),
     // The SDK forgets some failed creations, but leaves their folder: the name would stay taken.
@@ -711,7 +728,7 @@ const destroyByName = (context: DriverContext, method: string, name: string): Ef
     Effect.flatMap(
       call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)),
       (handle) =>
-        RootDisks.removing(context, method, handle, () => handle.destroy({ force: true })).pipe(
+        RootDisks.removing(context, method, handle, () => destroy(context.home, handle)).pipe(
           Effect.andThen(disown(context, { id: handle.id, name }))
         )
     )
