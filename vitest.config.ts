@@ -1,8 +1,8 @@
+import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
 const microvm = "test/**/*.vm.test.ts"
 const core = "test/**/*.core.vm.test.ts"
-const long = "test/**/*.long.test.ts"
 const host = "test/host/**"
 
 // A booted microVM shares the processors with the tests: no time limit of ours may be what fails.
@@ -13,21 +13,24 @@ export default defineConfig({
     reporters: ["default"],
     // A process uses one home, and a test file is a process.
     pool: "forks",
-    // Much of a test is waiting, for processes for one.
-    maxWorkers: "100%",
+    // Much of a test is waiting, for processes for one: that leaves room for others.
+    maxWorkers: "150%",
+    // Many tests start processes, and each would compile all of Effect again.
+    env: {
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? fileURLToPath(new URL(".cache/compiled", import.meta.url))
+    },
     projects: [
       {
         extends: true,
         test: {
           name: "unit",
           include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
-          exclude: [microvm, long, host],
+          exclude: [microvm, host],
           testTimeout: 30_000
         }
       },
       { extends: true, test: { name: "core", include: [core], ...patient } },
       { extends: true, test: { name: "microvm", include: [microvm], exclude: [core], ...patient } },
-      { extends: true, test: { name: "long", include: [long], ...patient } },
       { extends: true, test: { name: "host", include: ["test/host/**/*.test.ts"], ...patient } }
     ]
   }

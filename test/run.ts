@@ -1,13 +1,12 @@
 /**
- * What the scripts of `package.json` do: `test/bootstrap test/run.ts check | test | all | long | demo`
+ * What the scripts of `package.json` do: `test/bootstrap test/run.ts check | test | all | demo`
  *
  * - `check`: format, lint, types, and the tests that need no microVM.
  * - `test`: `check`, and the core of the tests on real microVMs.
  * - `all`: `test`, the tests of the emulated host where one is used, and all other tests on real microVMs.
- * - `long`: the tests on real microVMs that take too long to run with all others.
  * - `demo`: the quick start on a real microVM.
  *
- * The first four end with the line `N passed, N failed`. Whatever was skipped has failed.
+ * The first three end with the line `N passed, N failed`. Whatever was skipped has failed.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Command from "effect/cli/Command"
@@ -198,8 +197,6 @@ const all = Effect.gen(function* () {
   ])
 })
 
-const long = onMicrovms("long", allImages, { each: "60 minutes", all: "120 minutes" })
-
 const counting = <E, R>(suite: Effect.Effect<Count, E, R>) =>
   Effect.gen(function* () {
     const { failed, passed } = yield* suite
@@ -222,7 +219,6 @@ const program = Effect.gen(function* () {
       run("check", counting(check)),
       run("test", counting(test)),
       run("all", counting(all)),
-      run("long", counting(long)),
       run("demo", demo)
     ])
   )

@@ -1,9 +1,11 @@
-/** Real microVMs of processes that are killed, and that die themselves. */
+/** Real microVMs of processes that are killed, of processes that sweep beside each other, and that die themselves. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { children } from "../../src/internal/vmProcess.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
@@ -18,6 +20,12 @@ import * as Support from "./support.ts"
 
 const { image } = Support
 
+const decodeSweep = Schema.decodeEffect(
+  Schema.fromJsonString(
+    Schema.Array(Schema.Struct({ resource: Schema.String, name: Schema.String, verdict: Schema.String }))
+  )
+)
+
 /** Calls that take long enough to be killed in their middle. */
 const long = ["createSandbox", "killSandbox", "captureSnapshot", "removeSandbox", "removeSnapshot"]
 
@@ -28,7 +36,7 @@ const limit = 900_000
 const recorded: Array<string> = []
 
 layer(Support.layer, { excludeTestServices: true })("processes and their microVMs", (it) => {
-  it.effect("leave nothing when they come to their end", () =>
+  it.effect("work undisturbed beside another that sweeps all the time, and leave nothing at their end", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const watched = around(driver, (operation, call) =>
@@ -39,8 +47,24 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
       )
       yield* Snapshot.build(unverified("recorded", image, "old"))
       yield* Volume.ensure("untouched")
+      const sweeper = yield* Support.program("../../crash/programs/sweeper")
+      const sweeps = yield* Stream.toQueue(Stream.splitLines(Stream.decodeText(sweeper.stdout)), {
+        capacity: "unbounded"
+      })
+      // It takes its time to begin, and may remove locks that were left before.
+      yield* Queue.take(sweeps)
       yield* core(unverified("recorded", image, "recorded")).pipe(
         Effect.provideService(Microsandbox.Microsandbox, watched)
+      )
+      const beside = yield* Queue.takeAll(sweeps)
+      yield* sweeper.kill({ killSignal: "SIGKILL" })
+      // One began when the other was over.
+      assert.isAbove(beside.length, 1)
+      const verdicts = yield* Effect.forEach(beside, (line) => decodeSweep(line))
+      assert.deepStrictEqual(
+        // What an ended virtual machine leaves, either may remove.
+        verdicts.flat().filter(({ name, resource }) => resource !== "lock" && !/\/\.tmp\w{6}$/.test(name)),
+        []
       )
       assert.includeMembers(recorded, ["createSandbox", "captureSnapshot", "removeSandbox"])
       yield* Support.assertNothingLeft({ snapshots: ["recorded"] })

@@ -1,18 +1,19 @@
-/** Runs every example in a process of its own, as a reader would, one after the other. */
+/** The examples, and tests that run each in a process of its own, as a reader would, one after the other. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as Stream from "effect/Stream"
-import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Support from "./support.ts"
 
-const folder = fileURLToPath(new URL("../../examples/", import.meta.url))
+/** Where they are. */
+export const folder = fileURLToPath(new URL("../../examples/", import.meta.url))
 
+/** A program, and what comes of it. */
 interface Example {
   readonly path: string
   /** What it prints, in order. */
@@ -60,17 +61,22 @@ const pairs: ReadonlyArray<Example> = [
   { path: "snapshots/remove", prints: ["false"] }
 ]
 
-const both = (form: ".promise.ts" | ".ts"): ReadonlyArray<Example> =>
+const inForm = (form: ".promise.ts" | ".ts"): ReadonlyArray<Example> =>
   pairs.map((example) => ({ ...example, path: `${example.path}${form}` }))
 
-const examples: ReadonlyArray<Example> = [
-  ...both(".promise.ts"),
-  { path: "cleanup/volumes.promise.ts", prints: ["0 removed"] },
-  ...both(".ts"),
+/** Those with promises only. */
+export const onPromises: ReadonlyArray<Example> = [
+  ...inForm(".promise.ts"),
+  { path: "cleanup/volumes.promise.ts", prints: ["0 removed"] }
+]
+
+/** Those on Effect. */
+export const onEffect: ReadonlyArray<Example> = [
+  ...inForm(".ts"),
   { path: "cleanup/volumes.ts", prints: ["pr-1234: kept"] },
 
   // ===========================================================================
-  // On Effect only
+  // In this form only
   // ===========================================================================
 
   { path: "pool/main.ts", prints: [/^agent did: release$/m, /sandboxes handed out/] },
@@ -78,23 +84,9 @@ const examples: ReadonlyArray<Example> = [
   { path: "services/on-the-host.ts", prints: [/^4 passed, 0 failed$/m] }
 ]
 
-/** Programs that are run by `npm run demo`, and by the tests of the services. */
-const elsewhere = ["quickstart.ts", "services/in-a-microvm.ts", "agent-tools/main.ts"]
-
 // =============================================================================
-// The folder
+// Tests
 // =============================================================================
-
-const modules = Fs.readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts"))
-
-/** What other modules import. */
-const parts = new Set(
-  modules.flatMap((path) =>
-    [...Fs.readFileSync(Path.join(folder, path), "utf8").matchAll(/ from "(\.[^"]+)"/g)].map(([, imported = ""]) =>
-      Path.join(Path.dirname(path), imported)
-    )
-  )
-)
 
 const run = Effect.fnUntraced(function* ({ path, stdin }: Example) {
   const home = yield* Support.Home
@@ -120,37 +112,26 @@ const project = Layer.effectDiscard(
   })
 )
 
-layer(Layer.provideMerge(project, Support.layer), { excludeTestServices: true })("examples", (it) => {
-  it.effect("are all here", () =>
-    Effect.sync(() => {
-      const paths = modules.filter((path) => !parts.has(path) && !path.endsWith(".test.ts")).toSorted()
-      assert.deepStrictEqual([...examples.map(({ path }) => path), ...elsewhere].toSorted(), paths)
-      const readme = Fs.readFileSync(Path.join(folder, "README.md"), "utf8")
-      assert.deepStrictEqual(
-        paths.filter((path) => !readme.includes(`](./${path})`)),
-        [],
-        "examples that the README does not name"
+/** Tests of some of the examples, on a home of their own. */
+export const suite = (title: string, examples: ReadonlyArray<Example>): void =>
+  layer(Layer.provideMerge(project, Support.layer), { excludeTestServices: true })(title, (it) => {
+    for (const example of examples) {
+      it.effect(example.path, () =>
+        Effect.gen(function* () {
+          const driver = yield* Microsandbox.Microsandbox
+          const { printed, status } = yield* run(example)
+          assert.strictEqual(Number(status), 0, printed)
+          for (const expected of example.prints) {
+            if (typeof expected === "string") assert.include(printed, expected)
+            else assert.match(printed, expected)
+          }
+          const left = (yield* driver.listSandboxes()).map(({ name, status }) => `${name} ${status}`)
+          assert.deepStrictEqual(left.toSorted(), example.leaves ?? [])
+        })
       )
-    })
-  )
+    }
 
-  for (const example of examples) {
-    it.effect(example.path, () =>
-      Effect.gen(function* () {
-        const driver = yield* Microsandbox.Microsandbox
-        const { printed, status } = yield* run(example)
-        assert.strictEqual(Number(status), 0, printed)
-        for (const expected of example.prints) {
-          if (typeof expected === "string") assert.include(printed, expected)
-          else assert.match(printed, expected)
-        }
-        const left = (yield* driver.listSandboxes()).map(({ name, status }) => `${name} ${status}`)
-        assert.deepStrictEqual(left.toSorted(), example.leaves ?? [])
-      })
+    it.effect("leave nothing but what they have baked", () =>
+      Support.assertNothingLeft({ snapshots: ["agents-xl", "lightbox", "py-data", "python-ci"] })
     )
-  }
-
-  it.effect("leave nothing but what they have baked", () =>
-    Support.assertNothingLeft({ snapshots: ["agents-xl", "lightbox", "py-data", "python-ci"] })
-  )
-})
+  })

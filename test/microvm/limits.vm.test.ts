@@ -59,7 +59,7 @@ const smallHome = Layer.effect(
 
 const driver = Layer.unwrap(
   Effect.map(Support.Home, ({ path }) =>
-    // What happens when it is really full, not what the budget says before.
+    // There is less room than the budget asks for by default.
     Microsandbox.layer({ home: path, memory: "256M", bootTimeout: "100 seconds", budget: { disk: 0 } })
   )
 )

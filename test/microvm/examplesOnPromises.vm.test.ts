@@ -1,0 +1,3 @@
+import * as Examples from "./examples.ts"
+
+Examples.suite("examples with promises", Examples.onPromises)
