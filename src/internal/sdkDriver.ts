@@ -378,10 +378,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
           options?.force === true
             ? ending(
                 sandbox,
-                Effect.andThen(
-                  makeRoom(context, method, handle),
-                  RootDisks.removing(context, method, handle, () => handle.destroy({ force: true }))
-                )
+                RootDisks.removing(context, method, handle, () => destroy(context.home, handle))
               )
             : RootDisks.removing(context, method, handle, () => handle.remove())
         ),
@@ -461,35 +458,26 @@ const sandboxes = (context: DriverContext): SandboxPart => {
     searchSandbox: Effect.fn("Microsandbox.searchSandbox")(function* (sandbox, needles) {
       const method = "Microsandbox.searchSandbox"
       yield* RootDisks.requireCopy(context, method, "searchSandbox", yield* handleOf(context, method, sandbox))
-      const path = diskOf(context, sandbox.name)
+      const path = Path.join(context.home, "sandboxes", sandbox.name, RootDisks.diskFile)
       return yield* hostFile(method, path, () => search(path, needles))
     })
   }
 }
 
-/** The disk that the runtime makes for a sandbox. */
-const diskOf = ({ home }: DriverContext, name: string): string => Path.join(home, "sandboxes", name, RootDisks.diskFile)
-
 /** In MiB. Where it finds no room for its records once, the runtime can never write again in this process. */
 const leastDisk = 16
 
 /**
- * Removes the disk of a sandbox that is about to be destroyed where the disk of the home is full: when the virtual machine
- * has ended, the runtime writes down that it has.
+ * Ends and removes a sandbox. On a full disk its own disks go first, so that there is room when its virtual machine has
+ * ended: the runtime writes down that it has.
  */
-const makeRoom = (
-  context: DriverContext,
-  method: string,
-  handle: Sdk.SandboxHandle
-): Effect.Effect<void, LightboxError> => {
-  const { labels, name } = sandboxInfo(handle)
-  const disk = diskOf(context, name)
-  const instance = labels[instanceLabel]
-  return hostFile(method, disk, async () => {
-    if ((await freeBytes(context.home)) >= leastDisk * 1_048_576) return
-    await Fs.rm(disk, { force: true })
-    if (instance !== undefined) await RootDisk.remove(context.home, instance)
-  })
+const destroy = async (home: string, handle: Sdk.SandboxHandle): Promise<void> => {
+  if ((await freeBytes(home)) < leastDisk * 1_048_576) {
+    const instance = sandboxInfo(handle).labels[instanceLabel]
+    await Fs.rm(Path.join(home, "sandboxes", handle.name, RootDisks.diskFile), { force: true })
+    if (instance !== undefined) await RootDisk.remove(home, instance)
+  }
+  await handle.destroy({ force: true })
 }
 
 /** Folders of sandboxes that the runtime does not know. */
@@ -723,10 +711,7 @@ const cleanUpInstance = (context: DriverContext, name: string, instance: string)
   call("Microsandbox.removeSandbox", { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
     Effect.flatMap((handle) =>
       sandboxInfo(handle).labels[instanceLabel] === instance
-        ? Effect.andThen(
-            makeRoom(context, "Microsandbox.removeSandbox", handle),
-            call("Microsandbox.removeSandbox", { sandbox: name }, () => handle.destroy({ force: true }))
-          )
+        ? call("Microsandbox.removeSandbox", { sandbox: name }, () => destroy(context.home, handle))
         : Effect.void
     ),
     // The SDK forgets some failed creations, but leaves their folder: the name would stay taken.
@@ -748,7 +733,7 @@ const destroyByName = (context: DriverContext, method: string, name: string): Ef
     Effect.flatMap(
       call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)),
       (handle) =>
-        RootDisks.removing(context, method, handle, () => handle.destroy({ force: true })).pipe(
+        RootDisks.removing(context, method, handle, () => destroy(context.home, handle)).pipe(
           Effect.andThen(disown(context, { id: handle.id, name }))
         )
     )
