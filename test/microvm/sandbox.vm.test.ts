@@ -359,9 +359,10 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
       yield* Effect.scoped(
         Effect.gen(function* () {
           yield* Sandbox.launch({ ...options, name: "with-disk" })
-          const { guest, name } = yield* Sandbox.launch({ ...options, name: "with-disk", overwrite: true })
-          yield* Effect.forkChild(Effect.ignore(Effect.scoped(guest.spawn({ argv: ["reboot", "-f"] }))))
-          yield* guest.lost
+          const second = yield* Sandbox.launch({ ...options, name: "with-disk", overwrite: true })
+          const { name } = second
+          yield* Effect.forkChild(Effect.ignore(second.exec("reboot", ["-f"])))
+          yield* second.guest.lost
           yield* Sandbox.waitFor(name, "stopped").pipe(
             Effect.catchReason("LightboxError", "TimedOut", () => Sandbox.waitFor(name, "crashed"))
           )
