@@ -77,6 +77,7 @@ describe("the budget", () => {
       const driver = yield* Microsandbox.Microsandbox
       let running = 0
       let most = 0
+      const four = yield* Deferred.make<void>()
       const order: Array<number> = []
       yield* Effect.forEach(
         Array.from({ length: 200 }, (_, index) => index),
@@ -85,6 +86,9 @@ describe("the budget", () => {
             Effect.gen(function* () {
               order.push(index)
               most = Math.max(most, ++running)
+              // The first four wait for each other.
+              if (running === 4) yield* Deferred.succeed(four, undefined)
+              yield* Deferred.await(four)
               assert.strictEqual((yield* sandbox.exec("echo", [`${index}`])).stdout, `${index}\n`)
               running--
             })
