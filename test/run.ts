@@ -1,8 +1,8 @@
 /**
  * What the scripts of `package.json` do: `test/bootstrap test/run.ts check | test | all | demo`
  *
- * - `check`: format, lint, types, and the tests that need no microVM.
- * - `test`: `check`, and the core of the tests on real microVMs.
+ * - `check`: format, lint, types, and the quick tests that need no microVM.
+ * - `test`: `check`, the tests of whole processes and of the package, and the core of the tests on real microVMs.
  * - `all`: `test`, a short soak, the tests of the emulated host where one is used, and all other tests on real microVMs.
  * - `demo`: the quick start on a real microVM.
  *
@@ -111,7 +111,8 @@ const vitest = Effect.fnUntraced(function* <E, R>(
   return yield* countOf(name, file, yield* run([process.execPath, vitestScript, "run", ...args, ...reporters]))
 })
 
-const unit = Effect.andThen(Console.log("\n# Tests: unit"), vitest("unit", ["--project", "unit"], foreground))
+const here = (project: string) =>
+  Effect.andThen(Console.log(`\n# Tests: ${project}`), vitest(project, ["--project", project], foreground))
 
 const allImages = ["busybox", "bun", "debian"].flatMap((image) => ["--image", image])
 
@@ -172,14 +173,14 @@ const check = Effect.gen(function* () {
     yield* static_("Format", [bin("oxfmt"), "--check", "."]),
     yield* static_("Lint", [bin("oxlint")]),
     yield* static_("Types", [bin("tsc"), "-p", "."]),
-    yield* unit
+    yield* here("unit")
   ])
 })
 
 const test = Effect.gen(function* () {
   const fast = yield* check
   const core = onMicrovms("core", ["--image", "busybox"], { each: "15 minutes", all: "20 minutes" })
-  return sum([fast, yield* core])
+  return sum([fast, yield* here("whole"), yield* core])
 })
 
 /** The emulated host itself, on machines that have a use for it. */

@@ -29,9 +29,9 @@ const snapshots = test("test/promise/snapshots.test.ts")
 const volumes = test("test/promise/volumes.test.ts")
 const exec = test("test/promise/exec.test.ts")
 const files = test("test/promise/files.test.ts")
-const endings = test("test/promise/endings.test.ts")
+const endings = test("test/promise/endings.whole.test.ts")
 const presets = test("test/promise/presets.test.ts")
-const packaged = test("test/package/package.test.ts")
+const packaged = test("test/package/package.whole.test.ts")
 const native = test("test/promise/native.test.ts")
 const microvm = test("test/promise/promise.vm.test.ts")
 
@@ -375,7 +375,7 @@ const inventory: { readonly [number: number]: Entry } = {
   95: [
     "errors have types",
     sandboxes("fails for a snapshot that is not there, and leaves nothing"),
-    test("test/package/package.test.ts")("compiles in a program without Effect with %s")
+    test("test/package/package.whole.test.ts")("compiles in a program without Effect with %s")
   ],
 
   // J. Troubleshooting
