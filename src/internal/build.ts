@@ -115,8 +115,8 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
       const work = Effect.gen(function* () {
         const { outcome, snapshot } = yield* Effect.scoped(produce(context, prepared)).pipe(
           Effect.flatMap((outcome) => Effect.map(commit(context, outcome), (snapshot) => ({ outcome, snapshot }))),
-          // Removed by somebody else since it was looked at: then it is made again.
-          Effect.retry({ while: isVanished, times: 2 })
+          // Removed by somebody else since it was looked at: then it is made again, however many prune all the time.
+          Effect.retry({ while: isVanished, times: 20 })
         )
         const reused = prepared.units.length - outcome.run
         const durationMillis = yield* elapsed
