@@ -12,6 +12,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { AlreadyExists, LightboxError, NotFound, SnapshotDamaged } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import { isCode } from "../socket.ts"
 import { fileFailure } from "../fileFailure.ts"
 import { snapshotLinks } from "../snapshotLinks.ts"
 import type { ImageCache } from "./images.ts"
@@ -227,10 +228,19 @@ export const make = (options: {
     verifySnapshot: Effect.fnUntraced(function* (name) {
       const method = "Microsandbox.verifySnapshot"
       const { info, readDisk } = yield* store.open(method, name)
-      const decoded = decodeDescriptor(Fs.readFileSync(Path.join(info.path, descriptorFile), "utf8"))
-      const checksum = decoded._tag === "Success" ? decoded.success.checksum : undefined
+      // Another process may remove it meanwhile.
+      const { checksum, actual } = yield* Effect.try({
+        try: () => {
+          const decoded = decodeDescriptor(Fs.readFileSync(Path.join(info.path, descriptorFile), "utf8"))
+          const checksum = decoded._tag === "Success" ? decoded.success.checksum : undefined
+          return { checksum, actual: checksum === undefined ? undefined : checksumOf(readDisk()) }
+        },
+        catch: (cause) =>
+          isCode(cause, "ENOENT")
+            ? new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name, cause }) })
+            : fileFailure(method, "read", info.path)(cause)
+      })
       if (checksum === undefined) return false
-      const actual = checksumOf(readDisk())
       if (actual === checksum) return true
       const problem = `snapshot integrity check failed: upper integrity mismatch: descriptor=${checksum}, file=${actual}`
       return yield* new LightboxError({ method, reason: new SnapshotDamaged({ name, problem }) })
