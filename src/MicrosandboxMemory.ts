@@ -38,6 +38,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Stream from "effect/Stream"
+import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "./internal/driverParts.ts"
 import * as internal from "./internal/memory/driver.ts"
 import type { LightboxError, Reason } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
@@ -260,20 +261,7 @@ export type Command = (invocation: Invocation) => Effect.Effect<number, Lightbox
  * @category models
  * @since 0.1.0
  */
-export type SandboxOperation =
-  | "createSandbox"
-  | "getSandbox"
-  | "startSandbox"
-  | "stopSandbox"
-  | "killSandbox"
-  | "detachSandbox"
-  | "removeSandbox"
-  | "modifySandbox"
-  | "connect"
-  | "readLogs"
-  | "readMetrics"
-  | "searchSandbox"
-  | "captureSnapshot"
+export type SandboxOperation = Exclude<keyof SandboxPart, "listSandboxes"> | "captureSnapshot"
 
 /**
  * The operations of the driver, by the names that they have in `Microsandbox`.
@@ -289,33 +277,7 @@ export type SandboxOperation =
  * @category models
  * @since 0.1.0
  */
-export type DriverOperation =
-  | SandboxOperation
-  | "loadImage"
-  | "saveImages"
-  | "listImages"
-  | "inspectImage"
-  | "removeImage"
-  | "pruneImages"
-  | "listSandboxes"
-  | "listGhosts"
-  | "removeGhost"
-  | "removeRemains"
-  | "openSnapshot"
-  | "listSnapshots"
-  | "removeSnapshot"
-  | "verifySnapshot"
-  | "saveSnapshot"
-  | "loadSnapshot"
-  | "renameSnapshot"
-  | "removeStaging"
-  | "listSnapshotLinks"
-  | "linkSnapshot"
-  | "unlinkSnapshot"
-  | "createVolume"
-  | "getVolume"
-  | "listVolumes"
-  | "removeVolume"
+export type DriverOperation = keyof (ImagePart & SandboxPart & RemainsPart & SnapshotPart & VolumePart)
 
 /**
  * The operations of a running guest, by the names that they have in `Guest`, with

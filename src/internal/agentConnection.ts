@@ -83,7 +83,6 @@ class Client implements AgentConnection {
   private nextId = 0
   private pauses = 0
   private waiting: Array<() => void> = []
-  private isCorked = false
 
   constructor(name: string, socket: Channel) {
     this.name = name
@@ -142,19 +141,15 @@ class Client implements AgentConnection {
   destroy(): void {
     this.onGone(undefined)
     // What was said last, such as that a command is to end, still leaves.
-    if (this.isCorked) this.socket.uncork()
+    this.socket.uncork()
     this.socket.destroy()
   }
 
   /** What is written in one go leaves in one go: each system call wakes the relay, and through it the guest. */
   private write(frame: Uint8Array): boolean {
-    if (!this.isCorked) {
-      this.isCorked = true
+    if (this.socket.writableCorked === 0) {
       this.socket.cork()
-      queueMicrotask(() => {
-        this.isCorked = false
-        this.socket.uncork()
-      })
+      queueMicrotask(() => this.socket.uncork())
     }
     return this.socket.write(frame)
   }

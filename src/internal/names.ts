@@ -182,14 +182,14 @@ export interface Commit {
 export const commit = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
-  commit: Commit
+  wanted: Commit
 ): Effect.fn.Return<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> {
-  if (commit.overwrite) {
+  if (wanted.overwrite) {
     // The common case changes nothing, and needs no lock for that.
-    const { current, isUnchanged } = yield* standing(driver, store, commit)
-    if (isUnchanged) return { snapshot: toSnapshot(commit.name, commit.result, current), isNew: false }
+    const { isUnchanged, there } = yield* standing(driver, store, wanted)
+    if (isUnchanged) return { snapshot: toSnapshot(wanted.name, wanted.result, there), isNew: false }
   }
-  return yield* moveTo(driver, store, commit)
+  return yield* moveTo(driver, store, wanted)
 })
 
 /** Where a name stands before a commit. */
@@ -202,9 +202,9 @@ const standing = Effect.fnUntraced(function* (
     readonly record: NameRecord
     /** The generation that the name leads to. */
     readonly current: Generation | undefined
-    /** Whether that is what is committed. */
-    readonly isThere: boolean
-    /** Whether it is committed with everything that is remembered of it. */
+    /** The same, if it is what is to be committed. */
+    readonly there: Generation | undefined
+    /** Whether it is there with everything that is remembered of it. */
     readonly isUnchanged: boolean
   },
   LightboxError
@@ -212,28 +212,28 @@ const standing = Effect.fnUntraced(function* (
   const artifact = yield* target(driver, name)
   const record = yield* recordOf(store, name, artifact)
   const current = artifact === undefined ? undefined : currentOf(record, artifact)
-  const isThere = current !== undefined && current.key === key && current.artifact === result.name
+  const there = current?.key === key && current.artifact === result.name ? current : undefined
   const isUnchanged =
-    isThere && JSON.stringify([current.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
-  return { record, current, isThere, isUnchanged }
+    there !== undefined && JSON.stringify([there.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
+  return { record, current, there, isUnchanged }
 })
 
 const moveTo = (
   driver: Driver,
   store: Store,
-  commit: Commit
+  wanted: Commit
 ): Effect.Effect<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { key, keep, labels, lastBuild, name, overwrite, replaceForeign, result } = commit
+      const { key, keep, labels, lastBuild, name, overwrite, replaceForeign, result } = wanted
       yield* lockNames(store)
       if (!overwrite) yield* requireFree(driver, "Snapshot.build", name)
-      const { current, isThere, isUnchanged, record } = yield* standing(driver, store, commit)
-      if (current !== undefined && isThere) {
-        const same: Generation = { ...current, labels }
+      const { current, isUnchanged, record, there } = yield* standing(driver, store, wanted)
+      if (there !== undefined) {
+        const same: Generation = { ...there, labels }
         if (!isUnchanged) {
           yield* store.writeName(name, {
-            generations: record.generations.map((generation) => (generation === current ? same : generation)),
+            generations: record.generations.map((generation) => (generation === there ? same : generation)),
             lastBuild
           })
         }

@@ -31,13 +31,8 @@ const decodeOptions = decoder(
 /** Results that builds which run have started from. */
 const inUse = (driver: Driver): Effect.Effect<ReadonlySet<string>, LightboxError> =>
   Effect.map(
-    Owner.list(driver.home),
-    (owners) =>
-      new Set(
-        owners.flatMap(({ notes, state }) =>
-          state === "dead" ? [] : notes.flatMap(({ kind, name }) => (kind === "use" ? [name] : []))
-        )
-      )
+    Owner.livingNotes(driver.home),
+    (notes) => new Set(notes.flatMap(({ kind, name }) => (kind === "use" ? [name] : [])))
   )
 
 export const prune = (

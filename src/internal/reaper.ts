@@ -15,7 +15,7 @@ import * as Lock from "./lock.ts"
 import * as Owner from "./owner.ts"
 import * as Names from "./names.ts"
 import * as RootDisk from "./rootDisk.ts"
-import { isCode } from "./socket.ts"
+import { readFolder } from "./snapshotLinks.ts"
 import { captureLock, loadLock, locksFolder, make as makeStore } from "./store.ts"
 
 /** What a sweep may do: nothing about volumes. */
@@ -65,6 +65,7 @@ const gone = ({ pid }: Owner.Found): string =>
 const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.Effect<boolean, LightboxError> => {
   const { driver, say } = sweep
   const reason = gone(owner)
+  const disk = settleDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`)
   const keep = (resource: Verdict["resource"], why: string) =>
     Effect.sync(() => {
       say({ resource, name: note.name, verdict: "kept", reason: why })
@@ -87,15 +88,10 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
               : Effect.succeed(true)
           )
         ),
-        Effect.andThen((isSettled) =>
-          Effect.map(
-            settleDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`),
-            (isDone) => isSettled && isDone
-          )
-        )
+        Effect.andThen((isSettled) => Effect.map(disk, (isDone) => isSettled && isDone))
       )
     case "disk":
-      return settleDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`)
+      return disk
     case "capture":
       return ifFree(sweep, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
     case "load":
@@ -135,15 +131,11 @@ const settleDisk = Effect.fnUntraced(function* (
 /** Removes the disks of sandboxes that something else has removed. */
 const settleDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<void, LightboxError> {
   const { home } = sweep.driver
-  const folder = RootDisk.foldersOf(home)
-  const instances = yield* Effect.tryPromise({
-    try: () => Fs.readdir(folder).catch((cause) => (isCode(cause, "ENOENT") ? [] : Promise.reject(cause))),
-    catch: fileFailure("Reaper.sweep", "list", folder)
-  })
+  const instances = (yield* readFolder("Reaper.sweep", RootDisk.foldersOf(home))).map(({ name }) => name)
   if (instances.length === 0) return
   // A disk is noted before it is there, and until there is a sandbox that has it.
-  const wanted = (yield* Owner.list(home)).flatMap(({ notes, state }) =>
-    state === "dead" ? [] : notes.flatMap(({ kind, token }) => (kind === "sandbox" || kind === "disk" ? [token] : []))
+  const wanted = (yield* Owner.livingNotes(home)).flatMap(({ kind, token }) =>
+    kind === "sandbox" || kind === "disk" ? [token] : []
   )
   for (const instance of instances) {
     if (!wanted.includes(instance)) yield* settleDisk(sweep, instance, "its sandbox is gone")
@@ -154,9 +146,7 @@ const settleDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return
 const deserted = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
   const ghosts = yield* driver.listGhosts
   if (ghosts.length === 0) return ghosts
-  const wanted = (yield* Owner.list(driver.home)).flatMap(({ notes, state }) =>
-    state === "dead" ? [] : notes.flatMap(({ kind, name }) => (kind === "sandbox" ? [name] : []))
-  )
+  const wanted = (yield* Owner.livingNotes(driver.home)).flatMap(({ kind, name }) => (kind === "sandbox" ? [name] : []))
   return ghosts.filter((name) => !wanted.includes(name))
 })
 

@@ -39,7 +39,7 @@ import * as Builder from "./sdkBuilder.ts"
 import { call, commit, isTaken, notFoundIsSuccess, settled, transient } from "./sdkCalls.ts"
 import { fromSdk, type Subject } from "./sdkErrors.ts"
 import * as SdkModule from "./sdkModule.ts"
-import { date, getSandbox, handleOf, listSandboxes, mayHoldDisks, sandboxInfo } from "./sdkSandboxes.ts"
+import { date, getSandbox, handleOf, instanceOf, listSandboxes, mayHoldDisks, sandboxInfo } from "./sdkSandboxes.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
 import { hostFile, readFolder, snapshotLinks } from "./snapshotLinks.ts"
 import { millis } from "./time.ts"
@@ -181,7 +181,7 @@ const own = (context: DriverContext, native: Sdk.Sandbox, handle: Sdk.SandboxHan
   context.owned.set(native.id, {
     native,
     holdsLocks: mayHoldDisks(handle),
-    instance: sandboxInfo(handle).labels[instanceLabel]
+    instance: instanceOf(handle)
   })
 }
 
@@ -473,7 +473,7 @@ const leastDisk = 16
  */
 const destroy = async (home: string, handle: Sdk.SandboxHandle): Promise<void> => {
   if ((await freeBytes(home)) < leastDisk * 1_048_576) {
-    const instance = sandboxInfo(handle).labels[instanceLabel]
+    const instance = instanceOf(handle)
     await Fs.rm(Path.join(home, "sandboxes", handle.name, RootDisks.diskFile), { force: true })
     if (instance !== undefined) await RootDisk.remove(home, instance)
   }
@@ -710,7 +710,7 @@ const lastLogLines = ({ sdk }: DriverContext, name: string): Effect.Effect<Reado
 const cleanUpInstance = (context: DriverContext, name: string, instance: string): Effect.Effect<void> =>
   call("Microsandbox.removeSandbox", { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
     Effect.flatMap((handle) =>
-      sandboxInfo(handle).labels[instanceLabel] === instance
+      instanceOf(handle) === instance
         ? call("Microsandbox.removeSandbox", { sandbox: name }, () => destroy(context.home, handle))
         : Effect.void
     ),

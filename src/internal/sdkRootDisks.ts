@@ -12,13 +12,12 @@ import type * as Microsandbox from "../Microsandbox.ts"
 import { overlayRefused, wantsOverlay } from "./createChecks.ts"
 import { fileFailure } from "./fileFailure.ts"
 import type { Copies } from "./home.ts"
-import { instanceLabel } from "./labels.ts"
 import type { Owner } from "./owner.ts"
 import * as RootDisk from "./rootDisk.ts"
 import type { Root } from "./sdkBuilder.ts"
 import { call } from "./sdkCalls.ts"
 import type { SdkModule } from "./sdkModule.ts"
-import { sandboxInfo } from "./sdkSandboxes.ts"
+import { imageDigestOf, instanceOf } from "./sdkSandboxes.ts"
 import { hostFile } from "./snapshotLinks.ts"
 import { isCode } from "./socket.ts"
 
@@ -75,14 +74,25 @@ const find = Effect.fnUntraced(function* (
   )
 })
 
+/** Removes the root disk of a sandbox that is gone by itself, or never came to be. */
+export const removeOf = (
+  { home }: Context,
+  method: string,
+  instance: string | undefined
+): Effect.Effect<void, LightboxError> =>
+  instance === undefined
+    ? Effect.void
+    : hostFile(method, RootDisk.folderOf(home, instance), () => RootDisk.remove(home, instance))
+
 /** Makes a root disk for as long as what boots from it is there. */
 const within = <A>(
-  { home, owner }: Context,
+  context: Context,
   method: string,
   request: { readonly name: string; readonly snapshot: string; readonly instance: string },
   { base, image }: Overlay,
   use: (root: Root) => Effect.Effect<A, LightboxError>
 ): Effect.Effect<A, LightboxError> => {
+  const { home, owner } = context
   const { instance, name, snapshot } = request
   const folder = RootDisk.folderOf(home, instance)
   const note: Microsandbox.Note = { kind: "disk", token: instance, name }
@@ -97,7 +107,6 @@ const within = <A>(
         : fileFailure(method, "create", folder)(cause)
     }
   })
-  const remove = hostFile(method, folder, () => RootDisk.remove(home, instance))
   return Effect.acquireUseRelease(
     owner.note(note),
     // Uninterrupted: what comes after an interruption would come after its removal.
@@ -106,18 +115,10 @@ const within = <A>(
       Exit.isSuccess(exit)
         ? owner.forget(note)
         : // What could not be removed stays noted, for a sweep.
-          Effect.andThen(remove, owner.forget(note)).pipe(
+          Effect.andThen(removeOf(context, method, instance), owner.forget(note)).pipe(
             Effect.ignore({ log: "Warn", message: `Could not remove the disk of sandbox "${name}"` })
           )
   )
-}
-
-/** The digest of the image that a sandbox was booted from. */
-const bootedDigest = (handle: Sdk.SandboxHandle): unknown => {
-  const config: unknown = JSON.parse(handle.configJson)
-  return typeof config === "object" && config !== null && "manifest_digest" in config
-    ? config.manifest_digest
-    : undefined
 }
 
 /**
@@ -146,7 +147,7 @@ export const bootFrom = (
       ? plain
       : within(context, method, { name, snapshot: source.name, instance }, overlay, (root) =>
           boot(root, (handle) =>
-            bootedDigest(handle) === overlay.imageDigest
+            imageDigestOf(handle) === overlay.imageDigest
               ? Effect.void
               : Effect.fail(unsupported(method, `${overlay.image} was replaced meanwhile`))
           )
@@ -176,8 +177,8 @@ export const removing = Effect.fnUntraced(function* (
   handle: Sdk.SandboxHandle,
   remove: () => Promise<unknown>
 ): Effect.fn.Return<void, LightboxError> {
-  const { labels, name } = sandboxInfo(handle)
-  const instance = labels[instanceLabel]
+  const { name } = handle
+  const instance = instanceOf(handle)
   if (instance === undefined || !(yield* has(context, method, instance))) {
     return yield* Effect.asVoid(call(method, { sandbox: name }, remove))
   }
@@ -191,16 +192,6 @@ export const removing = Effect.fnUntraced(function* (
   yield* context.owner.forget(note)
 })
 
-/** Removes the root disk of a sandbox that something else has removed. */
-export const removeOf = (
-  context: Context,
-  method: string,
-  instance: string | undefined
-): Effect.Effect<void, LightboxError> =>
-  instance === undefined
-    ? Effect.void
-    : hostFile(method, RootDisk.folderOf(context.home, instance), () => RootDisk.remove(context.home, instance))
-
 /** Refuses what the runtime can only do with root disks that it has made itself. */
 export const requireCopy = Effect.fnUntraced(function* (
   context: Pick<Context, "home">,
@@ -208,6 +199,6 @@ export const requireCopy = Effect.fnUntraced(function* (
   feature: string,
   handle: Sdk.SandboxHandle
 ): Effect.fn.Return<void, LightboxError> {
-  const instance = sandboxInfo(handle).labels[instanceLabel]
+  const instance = instanceOf(handle)
   if (instance !== undefined && (yield* has(context, method, instance))) return yield* overlayRefused(method, feature)
 })

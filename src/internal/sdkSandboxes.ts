@@ -8,6 +8,7 @@ import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs"
 import { LightboxError, Replaced } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
+import { instanceLabel } from "./labels.ts"
 import { call } from "./sdkCalls.ts"
 import type { SdkModule } from "./sdkModule.ts"
 
@@ -22,13 +23,19 @@ const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : un
 const number = (u: unknown): number | undefined => (Predicate.isNumber(u) ? u : undefined)
 
 /**
- * Read from the stored configuration itself. The SDK's own `config()` renames keys, those of labels and scripts too.
- * Never logged: it holds the values of secrets.
+ * The stored configuration itself. The SDK's own `config()` renames keys, those of labels and scripts too. Never logged:
+ * it holds the values of secrets.
  */
-export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo => {
-  const config: unknown = JSON.parse(handle.configJson)
-  const labels = property(config, "labels")
+const configOf = (handle: Sdk.SandboxHandle): unknown => JSON.parse(handle.configJson)
+
+const mountsIn = (config: unknown): ReadonlyArray<unknown> => {
   const mounts = property(config, "mounts")
+  return Array.isArray(mounts) ? mounts : []
+}
+
+export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo => {
+  const config = configOf(handle)
+  const labels = property(config, "labels")
   return {
     name: handle.name,
     id: handle.id,
@@ -40,23 +47,23 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
     image: text(property(config, "image", "Oci", "reference")) ?? text(property(config, "image", "reference")),
     cpus: number(property(config, "resources", "cpus")) ?? number(property(config, "resources", "vcpus")) ?? 1,
     memory: number(property(config, "resources", "memory_mib")) ?? 512,
-    volumes: Array.isArray(mounts)
-      ? mounts.flatMap((mount) => {
-          const name = /^named$/i.test(text(property(mount, "type")) ?? "") ? text(property(mount, "name")) : undefined
-          return name === undefined ? [] : [name]
-        })
-      : [],
+    volumes: mountsIn(config).flatMap((mount) => {
+      const name = /^named$/i.test(text(property(mount, "type")) ?? "") ? text(property(mount, "name")) : undefined
+      return name === undefined ? [] : [name]
+    }),
     workdir: text(property(config, "runtime", "workdir")),
     shell: text(property(config, "runtime", "shell")) ?? "/bin/sh",
     createdAt: date(handle.createdAt)
   }
 }
 
-const mountsOf = (handle: Sdk.SandboxHandle): ReadonlyArray<unknown> => {
-  const config: unknown = JSON.parse(handle.configJson)
-  const mounts = property(config, "mounts")
-  return Array.isArray(mounts) ? mounts : []
-}
+/** The token of a sandbox's creation. */
+export const instanceOf = (handle: Sdk.SandboxHandle): string | undefined =>
+  text(property(configOf(handle), "labels", instanceLabel))
+
+/** The digest of the image that a sandbox was booted from. */
+export const imageDigestOf = (handle: Sdk.SandboxHandle): string | undefined =>
+  text(property(configOf(handle), "manifest_digest"))
 
 const isFile = (path: string | undefined): boolean =>
   path !== undefined && (Fs.statSync(path, { throwIfNoEntry: false })?.isFile() ?? false)
@@ -66,7 +73,7 @@ const isFile = (path: string | undefined): boolean =>
  * it can be made to give back: files that are mounted by themselves it would leave behind.
  */
 export const mayHoldDisks = (handle: Sdk.SandboxHandle): boolean => {
-  const mounts = mountsOf(handle).map((mount) => ({
+  const mounts = mountsIn(configOf(handle)).map((mount) => ({
     type: text(property(mount, "type"))?.toLowerCase(),
     host: text(property(mount, "host"))
   }))

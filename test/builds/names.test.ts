@@ -461,6 +461,9 @@ describe("a saved snapshot", () => {
     (folder) => `${folder}/app.lightbox`
   )
 
+  /** A file with one generation. */
+  const saved = Effect.tap(file, (path) => Effect.andThen(build("one"), Snapshot.save("app", path)))
+
   test(
     "has its name, its generations and its labels in another home, and its image",
     Effect.gen(function* () {
@@ -506,9 +509,7 @@ describe("a saved snapshot", () => {
   test(
     "takes a name only if it may, and what the name led to stays",
     Effect.gen(function* () {
-      const path = yield* file
-      yield* build("one")
-      yield* Snapshot.save("app", path)
+      const path = yield* saved
       yield* build("two")
       const error = yield* Effect.flip(Snapshot.load(path))
       assert.deepInclude(error.reason, { _tag: "AlreadyExists", name: "app" })
@@ -520,9 +521,7 @@ describe("a saved snapshot", () => {
   test(
     "goes to one of several that are not to overwrite the name",
     Effect.gen(function* () {
-      const path = yield* file
-      yield* build("one")
-      yield* Snapshot.save("app", path)
+      const path = yield* saved
       yield* elsewhere(
         Effect.gen(function* () {
           const exits = yield* Effect.forEach([1, 2, 3], () => Effect.exit(Snapshot.load(path)), {
@@ -539,9 +538,7 @@ describe("a saved snapshot", () => {
   test(
     "is not taken for whole when its loading was cut short",
     Effect.gen(function* () {
-      const path = yield* file
-      yield* build("one")
-      yield* Snapshot.save("app", path)
+      const path = yield* saved
       yield* elsewhere(
         Effect.gen(function* () {
           const control = yield* MicrosandboxMemory.Control
@@ -564,9 +561,7 @@ describe("a saved snapshot", () => {
   test(
     "is whole under its name, or nothing is left of it, wherever its loading fails",
     Effect.gen(function* () {
-      const path = yield* file
-      yield* build("one")
-      yield* Snapshot.save("app", path)
+      const path = yield* saved
       for (const operation of ["listSnapshotLinks", "openSnapshot"] as const) {
         let exit: Exit.Exit<unknown, unknown> = Exit.fail("not loaded yet")
         for (let nth = 1; Exit.isFailure(exit); nth++) {

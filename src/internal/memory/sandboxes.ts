@@ -338,7 +338,7 @@ const baseOf = Effect.fnUntraced(function* (
     return yield* new LightboxError({ method, reason: new SnapshotDamaged({ name: source.name, problem }) })
   }
   if (cached === undefined) world.cache.put(pulled)
-  return { image: pulled, stored: readDisk(), size }
+  return { image: pulled, stored: yield* readDisk, size }
 })
 
 /** Volumes that do not exist are made, unless that was refused. */

@@ -64,7 +64,11 @@ export interface Captured {
 export interface Opened {
   readonly info: Microsandbox.SnapshotInfo
   readonly size: number
-  readonly readDisk: () => Uint8Array
+  /** As it is stored. */
+  readonly descriptor: string
+  readonly checksum: string | undefined
+  /** Another process may remove it meanwhile: then it is not found. */
+  readonly readDisk: Effect.Effect<Buffer, LightboxError>
 }
 
 const checksumOf = (bytes: Uint8Array): string => `sha256:${Crypto.createHash("sha256").update(bytes).digest("hex")}`
@@ -94,9 +98,8 @@ export class SnapshotStore {
             reason: new SnapshotDamaged({ name, problem: `snapshot integrity check failed: ${problem}` })
           })
         )
-      if (!Fs.existsSync(path)) {
-        return Effect.fail(new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name }) }))
-      }
+      const missing = () => new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name }) })
+      if (!Fs.existsSync(path)) return Effect.fail(missing())
       const text = readQuietly(Path.join(path, descriptorFile))?.toString("utf8") ?? ""
       const decoded = decodeDescriptor(text)
       if (decoded._tag === "Failure") return damaged("the descriptor can not be read")
@@ -121,7 +124,12 @@ export class SnapshotStore {
           sourceSandbox: descriptor.sourceSandbox
         },
         size: descriptor.size,
-        readDisk: () => Fs.readFileSync(disk)
+        descriptor: text,
+        checksum: descriptor.checksum,
+        readDisk: Effect.try({
+          try: () => Fs.readFileSync(disk),
+          catch: (cause) => (isCode(cause, "ENOENT") ? missing() : fileFailure(method, "read", disk)(cause))
+        })
       })
     })
   }
@@ -144,14 +152,15 @@ export class SnapshotStore {
 
   /** Spoils the content of a snapshot's disk, or takes the disk away. */
   damage(method: string, name: string, part: "content" | "disk"): Effect.Effect<void, LightboxError> {
-    return Effect.map(this.open(method, name), ({ info, readDisk }) => {
-      const path = Path.join(info.path, diskFile)
-      if (part === "disk") return Fs.rmSync(path)
-      const bytes = readDisk()
-      const middle = bytes.length >> 1
-      bytes[middle] = (bytes[middle] ?? 0) ^ 0xff
-      Fs.writeFileSync(path, bytes)
-    })
+    return Effect.flatMap(this.open(method, name), ({ info, readDisk }) =>
+      Effect.map(readDisk, (bytes) => {
+        const path = Path.join(info.path, diskFile)
+        if (part === "disk") return Fs.rmSync(path)
+        const middle = bytes.length >> 1
+        bytes[middle] = (bytes[middle] ?? 0) ^ 0xff
+        Fs.writeFileSync(path, bytes)
+      })
+    )
   }
 
   /** Everything in the folder that is no link, damaged or not. */
@@ -227,27 +236,17 @@ export const make = (options: {
       ),
     verifySnapshot: Effect.fnUntraced(function* (name) {
       const method = "Microsandbox.verifySnapshot"
-      const { info, readDisk } = yield* store.open(method, name)
-      // Another process may remove it meanwhile.
-      const { checksum, actual } = yield* Effect.try({
-        try: () => {
-          const decoded = decodeDescriptor(Fs.readFileSync(Path.join(info.path, descriptorFile), "utf8"))
-          const checksum = decoded._tag === "Success" ? decoded.success.checksum : undefined
-          return { checksum, actual: checksum === undefined ? undefined : checksumOf(readDisk()) }
-        },
-        catch: (cause) =>
-          isCode(cause, "ENOENT")
-            ? new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name, cause }) })
-            : fileFailure(method, "read", info.path)(cause)
-      })
+      const { checksum, readDisk } = yield* store.open(method, name)
       if (checksum === undefined) return false
+      const actual = checksumOf(yield* readDisk)
       if (actual === checksum) return true
       const problem = `snapshot integrity check failed: upper integrity mismatch: descriptor=${checksum}, file=${actual}`
       return yield* new LightboxError({ method, reason: new SnapshotDamaged({ name, problem }) })
     }),
     saveSnapshot: Effect.fnUntraced(function* (name, path, saving) {
       const method = "Microsandbox.saveSnapshot"
-      const { info, readDisk } = yield* store.open(method, name)
+      const { descriptor, info, readDisk } = yield* store.open(method, name)
+      const disk = yield* readDisk
       const image = saving?.withImage === true ? cache.byDigest(info.imageDigest) : undefined
       yield* onHost(method, path, () => {
         Fs.mkdirSync(Path.dirname(Path.resolve(path)), { recursive: true })
@@ -255,8 +254,8 @@ export const make = (options: {
           path,
           Cbor.encode({
             kind: "effect-lightbox memory snapshot",
-            descriptor: Fs.readFileSync(Path.join(info.path, descriptorFile), "utf8"),
-            disk: readDisk(),
+            descriptor,
+            disk,
             ...(image === undefined ? {} : { image })
           })
         )
