@@ -653,6 +653,8 @@ export class Microsandbox extends Context.Service<
     readonly loadSnapshot: (path: string, name: string) => Effect.Effect<SnapshotInfo, LightboxError>
     /** Links by name, with the name of the snapshot that they lead to. */
     readonly listSnapshotLinks: Effect.Effect<{ readonly [link: string]: string }, LightboxError>
+    /** What a link leads to: the name of a snapshot, or `undefined` where there is no such link. */
+    readonly readSnapshotLink: (link: string) => Effect.Effect<string | undefined, LightboxError>
     /** Makes a link, or moves it, in one step. */
     readonly linkSnapshot: (link: string, name: string) => Effect.Effect<void, LightboxError>
     readonly unlinkSnapshot: (link: string) => Effect.Effect<void, LightboxError>

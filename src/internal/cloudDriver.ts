@@ -164,6 +164,7 @@ const unavailable: Omit<
   loadSnapshot: () => snapshots("loadSnapshot"),
   renameSnapshot: () => snapshots("renameSnapshot"),
   listSnapshotLinks: snapshots("listSnapshotLinks"),
+  readSnapshotLink: () => snapshots("readSnapshotLink"),
   linkSnapshot: () => snapshots("linkSnapshot"),
   unlinkSnapshot: () => snapshots("unlinkSnapshot"),
 

@@ -42,6 +42,7 @@ export type SnapshotPart = Pick<
   | "renameSnapshot"
   | "removeStaging"
   | "listSnapshotLinks"
+  | "readSnapshotLink"
   | "linkSnapshot"
   | "unlinkSnapshot"
 >

@@ -15,6 +15,7 @@ import { artifactName, type Generation, isArtifactName, keyLabel, type NameRecor
 type Driver = Pick<
   Microsandbox.Microsandbox["Service"],
   | "listSnapshotLinks"
+  | "readSnapshotLink"
   | "listSnapshots"
   | "openSnapshot"
   | "linkSnapshot"
@@ -56,7 +57,7 @@ const linksOf = (driver: Driver): Effect.Effect<ReadonlyMap<string, string>, Lig
 
 /** What a name leads to, if it is a link. */
 export const target = (driver: Driver, name: string): Effect.Effect<string | undefined, LightboxError> =>
-  Effect.map(linksOf(driver), (links) => links.get(name))
+  driver.readSnapshotLink(name)
 
 /** Fails if a name is taken, by a link or by a snapshot itself. */
 export const requireFree = Effect.fnUntraced(function* (
@@ -209,8 +210,10 @@ const standing = Effect.fnUntraced(function* (
   },
   LightboxError
 > {
-  const artifact = yield* target(driver, name)
-  const record = yield* recordOf(store, name, artifact)
+  const [artifact, remembered] = yield* Effect.all([target(driver, name), store.readName(name)], {
+    concurrency: "unbounded"
+  })
+  const record = recordOf(artifact, remembered)
   const current = artifact === undefined ? undefined : currentOf(record, artifact)
   const there = current?.key === key && current.artifact === result.name ? current : undefined
   const isUnchanged =
@@ -277,8 +280,8 @@ const moveTo = (
   )
 
 /** The generations of a name. Where no link leads, a record is what a first build or a removal left that was cut short. */
-const recordOf = (store: Store, name: string, artifact: string | undefined): Effect.Effect<NameRecord, LightboxError> =>
-  artifact === undefined ? Effect.succeed({ generations: [] }) : store.readName(name)
+const recordOf = (artifact: string | undefined, remembered: NameRecord): NameRecord =>
+  artifact === undefined ? { generations: [] } : remembered
 
 /** A name for a snapshot that something else has made, and that is to lose its own. */
 const nameForForeign = Effect.fnUntraced(function* (
@@ -407,7 +410,7 @@ export const adopt = (
       const { current, generations, lastBuild, name, overwrite } = adopted
       yield* lockNames(store)
       if (!overwrite) yield* requireFree(driver, "Snapshot.load", name)
-      const record = yield* recordOf(store, name, yield* target(driver, name))
+      const record = recordOf(yield* target(driver, name), yield* store.readName(name))
       const replaced = yield* nameForForeign(driver, name)
       const now = yield* Clock.currentTimeMillis
       const earlier: ReadonlyArray<Generation> =

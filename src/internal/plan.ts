@@ -307,11 +307,14 @@ export const look = Effect.fnUntraced(function* <E, R>(
   isUsable: (key: string) => boolean = () => true
 ): Effect.fn.Return<Planned<E, R>, LightboxError> {
   const key = units.at(-1)?.key ?? baseKey(imageDigest)
-  const aliases = yield* store.aliases
+  // The common case is that everything is there, under its own key, and takes one look.
+  const [aliases, own] = yield* Effect.all([store.aliases, isUsable(key) ? open(driver, key) : Effect.succeedNone], {
+    concurrency: "unbounded"
+  })
   const results = new Map<string, Microsandbox.SnapshotInfo>()
   if (isUsable(key)) {
-    // The common case is that everything is there, and takes one look.
-    const final = yield* open(driver, aliases.get(key) ?? key)
+    const alias = aliases.get(key)
+    const final = alias === undefined ? own : yield* open(driver, alias)
     if (Option.isSome(final)) {
       return { units, imageDigest, done: units.length, results: results.set(key, final.value), key }
     }

@@ -137,8 +137,8 @@ const resolve = Effect.fnUntraced(function* <E, R>(
   if (Effect.isEffect(snapshot)) return { first: snapshotAt((yield* snapshot).path), look: undefined }
   if (hasPath(snapshot)) return { first: snapshotAt(snapshot.path), look: undefined }
   const name = yield* decodeSnapshotName(snapshot)
-  const look = driver.listSnapshotLinks.pipe(
-    Effect.flatMap((links) => driver.openSnapshot(links[name] ?? name)),
+  const look = driver.readSnapshotLink(name).pipe(
+    Effect.flatMap((target) => driver.openSnapshot(target ?? name)),
     Effect.map(({ digest, path }) => snapshotAt(path, digest))
   )
   return { first: yield* look, look }

@@ -28,22 +28,34 @@ export const snapshotLinks = (options: {
   readonly folder: string
   readonly stage: Effect.Effect<string, LightboxError>
   readonly openSnapshot: Driver["openSnapshot"]
-}): Pick<Driver, "listSnapshotLinks" | "linkSnapshot" | "unlinkSnapshot"> => {
+}): Pick<Driver, "listSnapshotLinks" | "readSnapshotLink" | "linkSnapshot" | "unlinkSnapshot"> => {
   const { folder, openSnapshot, stage } = options
   const at = (name: string) => Path.join(folder, name)
   const entries = (method: string) => readFolder(method, folder)
+
+  /** `undefined` where nothing is, or something else than a link. */
+  const read = (method: string, link: string) =>
+    hostFile(method, at(link), () =>
+      Fs.readlink(at(link)).then(Path.basename, (cause) =>
+        isCode(cause, "ENOENT", "EINVAL") ? undefined : Promise.reject(cause)
+      )
+    )
 
   return {
     listSnapshotLinks: Effect.gen(function* () {
       const links: { [link: string]: string } = {}
       for (const entry of yield* entries("Microsandbox.listSnapshotLinks")) {
         if (!entry.isSymbolicLink() || entry.name.startsWith(".")) continue
-        const target = yield* hostFile("Microsandbox.listSnapshotLinks", at(entry.name), () =>
-          Fs.readlink(at(entry.name)).catch((cause) => (isCode(cause, "ENOENT") ? undefined : Promise.reject(cause)))
-        )
-        if (target !== undefined) links[entry.name] = Path.basename(target)
+        const target = yield* read("Microsandbox.listSnapshotLinks", entry.name)
+        if (target !== undefined) links[entry.name] = target
       }
       return links
+    }),
+    readSnapshotLink: Effect.fn("Microsandbox.readSnapshotLink")(function* (link) {
+      // What is a path can lead to a snapshot, but is no name.
+      return link.startsWith(".") || Path.basename(link) !== link
+        ? undefined
+        : yield* read("Microsandbox.readSnapshotLink", link)
     }),
     linkSnapshot: Effect.fn("Microsandbox.linkSnapshot")(function* (link, name) {
       const method = "Microsandbox.linkSnapshot"

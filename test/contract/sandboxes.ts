@@ -258,6 +258,10 @@ export const sandboxes: Group = (test) => {
     // Names.
     yield* driver.linkSnapshot("latest", "baked")
     assert.deepStrictEqual(yield* driver.listSnapshotLinks, { latest: "baked" })
+    assert.strictEqual(yield* driver.readSnapshotLink("latest"), "baked")
+    for (const other of ["baked", "nothing", "constructor", "", ".", "..", "../snapshots/latest"]) {
+      assert.isUndefined(yield* driver.readSnapshotLink(other), other)
+    }
     assert.strictEqual((yield* driver.openSnapshot("latest")).digest, captured.digest)
     assert.deepStrictEqual(
       (yield* driver.listSnapshots).map(({ name }) => name),

@@ -41,6 +41,10 @@ export const core = (definition: Snapshot.Definition<LightboxError>) =>
     })
   )
 
+/** Whether whoever sweeps first may remove something: what an ended process, or an ended virtual machine, has left. */
+export const isAnybodys = ({ name, resource }: { readonly name: string; readonly resource: string }): boolean =>
+  resource === "lock" || /\/\.tmp\w{6}$/.test(name)
+
 type Work = (
   name: string,
   image: string,

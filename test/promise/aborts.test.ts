@@ -50,7 +50,7 @@ const calls: ReadonlyArray<readonly [name: string, at: MicrosandboxMemory.Operat
   ["buildSnapshot", "createSandbox", (_, options) => Lightbox.buildSnapshot({ ...base, setup: ["true"] }, options)],
   ["listSnapshots", "listSnapshotLinks", (_, options) => Lightbox.listSnapshots(options)],
   ["snapshotExists", "listSnapshotLinks", (_, options) => Lightbox.snapshotExists("base", options)],
-  ["removeSnapshot", "listSnapshotLinks", (_, options) => Lightbox.removeSnapshot("base", options)],
+  ["removeSnapshot", "readSnapshotLink", (_, options) => Lightbox.removeSnapshot("base", options)],
   [
     "launchSandbox",
     "createSandbox",
@@ -130,7 +130,7 @@ const calls: ReadonlyArray<readonly [name: string, at: MicrosandboxMemory.Operat
   ["Snapshot.get", "openSnapshot", (_, options) => Lightbox.Snapshot.get("base", options)],
   ["Snapshot.open", "openSnapshot", ({ snapshot }, options) => snapshot.open(options)],
   ["Snapshot.list", "listSnapshotLinks", (_, options) => Lightbox.Snapshot.list(options)],
-  ["Snapshot.remove", "listSnapshotLinks", ({ snapshot }, options) => snapshot.remove(options)],
+  ["Snapshot.remove", "readSnapshotLink", ({ snapshot }, options) => snapshot.remove(options)],
   ["Snapshot.verify", "verifySnapshot", ({ snapshot }, options) => snapshot.verify(options)],
   [
     "Snapshot.export",

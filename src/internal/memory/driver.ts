@@ -261,6 +261,7 @@ const recorded = (calls: Calls, world: Sandboxes.World, plain: Plain): Plain => 
     removeStaging: (of, options) =>
       run("removeStaging", undefined, { ...of, ...options }, plain.removeStaging(of, options)),
     listSnapshotLinks: run("listSnapshotLinks", undefined, {}, plain.listSnapshotLinks),
+    readSnapshotLink: (link) => run("readSnapshotLink", undefined, { link }, plain.readSnapshotLink(link)),
     linkSnapshot: (link, name) => run("linkSnapshot", undefined, { link, name }, plain.linkSnapshot(link, name)),
     unlinkSnapshot: (link) => run("unlinkSnapshot", undefined, { link }, plain.unlinkSnapshot(link)),
     createVolume: (request) => run("createVolume", undefined, { ...request }, plain.createVolume(request)),
