@@ -36,8 +36,9 @@ export const snapshotLinks = (options: {
   /** `undefined` where nothing is, or something else than a link. */
   const read = (method: string, link: string) =>
     hostFile(method, at(link), () =>
-      Fs.readlink(at(link)).then(Path.basename, (cause) =>
-        isCode(cause, "ENOENT", "EINVAL") ? undefined : Promise.reject(cause)
+      Fs.readlink(at(link)).then(
+        (target) => Path.basename(target),
+        (cause) => (isCode(cause, "ENOENT", "EINVAL") ? undefined : Promise.reject(cause))
       )
     )
 
