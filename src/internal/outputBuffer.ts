@@ -35,6 +35,19 @@ export interface Source {
   readonly fail: () => void
 }
 
+/** Output as it is held: `bytes` has room for more than the first `length`. */
+interface Held {
+  readonly tag: Chunk["_tag"]
+  bytes: Uint8Array
+  length: number
+}
+
+/** Pieces are joined to pieces of so many bytes while they wait. */
+const joinedBytes = 16 * 1024
+
+/** What a piece takes beside its bytes. */
+const pieceBytes = 128
+
 const recordHeaderBytes = 5
 const readBatchBytes = 256 * 1024
 const coalesceBytes = 64 * 1024
@@ -42,7 +55,7 @@ const coalesceBytes = 64 * 1024
 export class OutputBuffer {
   private readonly policy: Policy
   private readonly source: Source
-  private memory: Array<Chunk> = []
+  private memory: Array<Held> = []
   private memoryBytes = 0
   private spill: { readonly fd: number; written: number; read: number } | undefined
   private isPaused = false
@@ -60,9 +73,8 @@ export class OutputBuffer {
     if (this.isDisposed || this.end !== undefined) return
     if (this.spill !== undefined && this.spill.read < this.spill.written) {
       this.writeSpill(chunk)
-    } else if (this.memoryBytes + chunk.bytes.length <= this.policy.memoryBytes || this.policy.overflow === "suspend") {
-      this.memory.push(chunk)
-      this.memoryBytes += chunk.bytes.length
+    } else if (this.memoryBytes + this.costOf(chunk) <= this.policy.memoryBytes || this.policy.overflow === "suspend") {
+      this.hold(chunk)
       if (this.memoryBytes > this.policy.memoryBytes) this.setPaused(true)
     } else {
       this.writeSpill(chunk)
@@ -118,8 +130,40 @@ export class OutputBuffer {
     else this.source.resume()
   }
 
+  /** What a piece is joined to, if it is. */
+  private hostOf({ _tag: tag, bytes }: Chunk): Held | undefined {
+    const last = this.memory.at(-1)
+    return last?.tag === tag && last.length + bytes.length <= joinedBytes ? last : undefined
+  }
+
+  private costOf(chunk: Chunk): number {
+    return chunk.bytes.length + (this.memory.length === 0 || this.hostOf(chunk) !== undefined ? 0 : pieceBytes)
+  }
+
+  /** Many small pieces take no more than few large ones, and none keeps the buffer in which it came. */
+  private hold(chunk: Chunk): void {
+    const { bytes } = chunk
+    const host = this.hostOf(chunk)
+    this.memoryBytes += this.costOf(chunk)
+    if (host === undefined) {
+      const own = bytes.buffer.byteLength > 2 * bytes.length ? Uint8Array.from(bytes) : bytes
+      this.memory.push({ tag: chunk._tag, bytes: own, length: bytes.length })
+      return
+    }
+    const length = host.length + bytes.length
+    if (length > host.bytes.length) {
+      const grown = new Uint8Array(Math.min(2 * length, joinedBytes))
+      grown.set(host.bytes.subarray(0, host.length))
+      host.bytes = grown
+    }
+    host.bytes.set(bytes, host.length)
+    host.length = length
+  }
+
   private takeMemory(): [Chunk, ...Array<Chunk>] | undefined {
-    const chunks = coalesce(this.memory)
+    const chunks = coalesce(
+      this.memory.map(({ bytes, length, tag }) => ({ _tag: tag, bytes: bytes.subarray(0, length) }))
+    )
     this.memory = []
     this.memoryBytes = 0
     this.setPaused(false)
@@ -129,15 +173,12 @@ export class OutputBuffer {
   private writeSpill(chunk: Chunk): void {
     try {
       this.spill ??= { fd: openNameless(), written: 0, read: 0 }
-      const record = new Uint8Array(recordHeaderBytes + chunk.bytes.length)
-      const view = new DataView(record.buffer)
+      const header = new Uint8Array(recordHeaderBytes)
+      const view = new DataView(header.buffer)
       view.setUint8(0, chunk._tag === "Stdout" ? 1 : 2)
       view.setUint32(1, chunk.bytes.length)
-      record.set(chunk.bytes, recordHeaderBytes)
-      for (let offset = 0; offset < record.length;) {
-        offset += Fs.writeSync(this.spill.fd, record, offset, record.length - offset, this.spill.written + offset)
-      }
-      this.spill.written += record.length
+      this.writeAt(this.spill.fd, this.spill.written, header, chunk.bytes)
+      this.spill.written += header.length + chunk.bytes.length
     } catch (cause) {
       this.finish(
         new LightboxError({
@@ -176,6 +217,15 @@ export class OutputBuffer {
       spill.written = 0
     }
     return coalesce(chunks)
+  }
+
+  private writeAt(fd: number, position: number, header: Uint8Array, bytes: Uint8Array): void {
+    let written = Fs.writevSync(fd, [header, bytes], position)
+    while (written < header.length + bytes.length) {
+      const rest =
+        written < header.length ? [header.subarray(written), bytes] : [bytes.subarray(written - header.length)]
+      written += Fs.writevSync(fd, rest, position + written)
+    }
   }
 
   private readAt(fd: number, position: number, length: number): Uint8Array {

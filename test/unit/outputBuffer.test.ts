@@ -120,14 +120,40 @@ describe("OutputBuffer", () => {
       assert.deepStrictEqual(
         chunks.map(({ _tag, bytes }) => [_tag, bytes.length]),
         [
-          ["Stdout", 65_000],
-          ["Stdout", 65_000],
-          ["Stdout", 65_000],
-          ["Stdout", 5000],
+          ["Stdout", 64_000],
+          ["Stdout", 64_000],
+          ["Stdout", 64_000],
+          ["Stdout", 8000],
           ["Stderr", 1],
           ["Stdout", 1]
         ]
       )
+    })
+  )
+
+  it.effect("takes no more memory for many small pieces, of one kind or of two, than for few large ones", () =>
+    Effect.gen(function* () {
+      const byte = new Uint8Array(1)
+      const kinds = [["Stdout"], ["Stdout", "Stderr"]] as const
+      for (const tags of kinds) {
+        const { buffer, source } = make({ memoryBytes: 1_000_000, overflow: "suspend" })
+        let count = 0
+        while (source.paused === 0) buffer.offer({ _tag: tags[count++ % tags.length] ?? "Stdout", bytes: byte })
+        // Alone, a piece takes some hundred bytes of a process.
+        assert.isAtMost(count, tags.length === 1 ? 1_000_001 : 8_000)
+        assert.isAtLeast(count, tags.length === 1 ? 900_000 : 5_000)
+        buffer.dispose()
+      }
+    })
+  )
+
+  it.effect("lets go of the large buffer in which a small piece came", () =>
+    Effect.gen(function* () {
+      const { buffer } = make({ memoryBytes: 1000, overflow: "spill" })
+      buffer.offer({ _tag: "Stdout", bytes: new Uint8Array(65_536).subarray(7, 8) })
+      const [chunk] = yield* buffer.take
+      assert.isAtMost(chunk.bytes.buffer.byteLength, 2)
+      buffer.dispose()
     })
   )
 
