@@ -3,7 +3,7 @@
  *
  * - `check`: format, lint, types, and the quick tests that need no microVM.
  * - `test`: `check`, the tests of whole processes and of the package, and the core of the tests on real microVMs.
- * - `all`: `test`, the tests of the emulated host where one is used, and all other tests on real microVMs.
+ * - `all`: `test`, a short soak, the tests of the emulated host where one is used, and all other tests on real microVMs.
  * - `demo`: the quick start on a real microVM.
  *
  * The first three end with the line `N passed, N failed`. Whatever was skipped has failed.
@@ -190,9 +190,13 @@ const host = Effect.gen(function* () {
   return yield* vitest("host", ["--project", "host"], foreground)
 })
 
+/** A short one of what can go on for long: several processes that work at random, on the twin. */
+const soak = static_("Soak", [process.execPath, `${root}test/soak/run.ts`, "--minutes", "3", "--rounds", "100"])
+
 const all = Effect.gen(function* () {
   return sum([
     yield* test,
+    yield* soak,
     yield* host,
     yield* onMicrovms("microvm", allImages, { each: "30 minutes", all: "60 minutes" })
   ])

@@ -236,6 +236,8 @@ const produce = Effect.fnUntraced(function* <E, R>(
       const lock = yield* Scope.provide(store.tryLock(`build:${next}`, hello), attempt)
       if ("waiting" in lock) {
         yield* events.emit({ _tag: "Waiting", key: next })
+        // Its room may be what the other waits for, and what comes next starts from another disk.
+        yield* builders.close
         yield* Stream.runForEach(lock.waiting, events.relay)
         yield* Scope.close(attempt, Exit.void)
       } else {

@@ -608,4 +608,25 @@ describe("builds that want the same", () => {
       }
     })
   )
+
+  test(
+    "do not hold the room that the one they wait for needs",
+    Effect.gen(function* () {
+      // Booted to pull the image: the common step is there, and needs another builder.
+      const base = Snapshot.make("base", Support.image).pipe(
+        Snapshot.builder({ pullPolicy: "always" }),
+        Snapshot.shell("echo common > /root/common")
+      )
+      yield* Snapshot.build(base)
+      const definition = Snapshot.from("both", base).pipe(
+        Snapshot.builder({ pullPolicy: "always" }),
+        Snapshot.shell("cat /root/common > /root/own")
+      )
+      const built = yield* Effect.all([Snapshot.build(definition), Snapshot.build(definition)], {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(built.map(({ stepsRun }) => stepsRun).toSorted(), [0, 1])
+    }),
+    { budget: { sandboxes: 1 } }
+  )
 })
