@@ -846,8 +846,8 @@ export interface CloudOptions {
  *
  * **Gotchas**
  *
- * Output that is not read waits in memory, whatever the policy, as the service
- * can not be told to wait.
+ * With the policy `"suspend"`, output that is not read waits in memory, as the
+ * service can not be told to wait.
  *
  * **Example** (The same program on the cloud)
  *

@@ -195,8 +195,20 @@ export const format = (plan: Plan): string =>
     ),
     plan.isCached
       ? "Nothing to do."
-      : `${plan.steps.filter(({ verdict }) => verdict._tag === "Miss").length} of ${plan.steps.length} steps to run.`
+      : `${plan.steps.filter(({ verdict }) => verdict._tag === "Miss").length} of ${plan.steps.length} steps to run.`,
+    ...(plan.isCached ? [] : [formatCopies(plan.copies)])
   ].join("\n")
+
+const formatCopies = (copies: Plan["copies"]): string => {
+  switch (copies) {
+    case "reflink":
+      return "Keeping a result costs next to nothing here: copies share what is on the disk."
+    case "full":
+      return "Keeping a result copies all that is on its disk: the diagnosis says what that costs for each MiB here."
+    case "unknown":
+      return "Whether copies share what is on the disk here is not known."
+  }
+}
 
 /**
  * A reason as a phrase.

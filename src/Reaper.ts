@@ -7,8 +7,9 @@
  * kernel closes with it. A sweep removes what belongs to processes that are gone:
  * sandboxes, names that failed creations have left taken, unfinished captures,
  * staged files and locks. It touches nothing of a process that lives, nothing
- * that was detached, nothing that other tools made, no snapshot but those of a
- * scope, and no volume.
+ * that was detached, nothing that other tools made, and no volume. Of snapshots it
+ * touches only those of a scope, and what a removal or a load that was cut short
+ * has left without a name.
  *
  * `Microsandbox.layer` looks at its start for processes that are gone, which
  * takes one look into a folder when there is none. A process that runs for long
@@ -42,8 +43,8 @@ import * as Microsandbox from "./Microsandbox.ts"
  * **Details**
  *
  * `removable` is what a dry run would remove. A `ghost` is a name that a failed
- * creation has left taken, a `snapshot` one of a scope, and `staging` are
- * unfinished files.
+ * creation has left taken, a `snapshot` one of a scope or one that has lost its
+ * name, and `staging` are unfinished files.
  *
  * **Example** (What could not be removed)
  *
@@ -151,7 +152,8 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
 
 /**
  * Sweeps at once and then at an interval (default 5 minutes), in the background,
- * until the layer is closed. Logs what it removes and what it can not remove.
+ * until the layer is closed. Logs the sandboxes that it removes, the names that it
+ * makes free, and whatever it can not remove.
  *
  * **Example** (In a service)
  *

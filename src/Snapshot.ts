@@ -143,8 +143,9 @@ export interface BuilderOptions extends Pick<SandboxConfig.Options, "network" | 
  * `"env"` (the default) sets the variable for that one process. `"file"` makes a
  * file of that name under `/run/secrets`, in memory, gone after the step. The
  * value appears in no event, error or key, and the disk is searched for it before
- * it is kept: a build whose disk contains it fails. A changed value does not run
- * the step again, unless `inKey`.
+ * it is kept: a build whose disk contains it fails. Values of fewer than 4
+ * characters are not searched for: they are found by chance. A changed value does
+ * not run the step again, unless `inKey`.
  *
  * **Example** (A token for one command)
  *
@@ -864,8 +865,8 @@ export const step: {
 )
 
 /**
- * Keeps the result of the steps so far, whatever the build's policy says, so that
- * a later build can start there.
+ * Keeps the result of the steps so far, so that a later build can start there,
+ * unless the build's policy is `"final"`.
  *
  * **Example** (After the slow part)
  *
@@ -1288,9 +1289,11 @@ export interface SnapshotGeneration {
  */
 export interface BuildOptions {
   /**
-   * Which results are kept, beside the last: those of steps that took more than keeping them costs (`"auto"`, the
-   * default; after a failure also what the failed step started from), of every step, of none, or of those before a
-   * {@link checkpoint} only.
+   * Which results are kept, beside the last: those of steps that took more than keeping them costs and those before a
+   * {@link checkpoint} (`"auto"`, the default), of every step, of none, or of those before a {@link checkpoint} only.
+   * Unless it is `"final"`, also what other builds that wait start from; and always where the network of steps changes,
+   * as that takes another builder. After a failure, `"auto"` also keeps what the failed step started from: for that, the
+   * steps since the last kept result run once more, in a fresh builder, before the build fails.
    */
   readonly checkpoints?: "auto" | "every-step" | "final" | "marked" | undefined
   /**
@@ -1308,7 +1311,10 @@ export interface BuildOptions {
   readonly keep?: number | undefined
   /** Leave the builder running, as `<name>-builder`, after a failure and after a success. Default: `false`. */
   readonly keepBuilder?: boolean | undefined
-  /** Told what happens. It runs beside the build: it can be slow, or fail, without any effect on it. */
+  /**
+   * Told what happens. It runs beside the build: it can be slow, or fail, without any effect on the steps. While 4,096
+   * events wait for it, output of steps is not told; at its end, the build waits up to 2 seconds for it.
+   */
   readonly onEvent?: ((event: BuildEvent) => Effect.Effect<void>) | undefined
 }
 

@@ -123,18 +123,18 @@ const disk = async (home: string, isThere: boolean): Promise<ReadonlyArray<Findi
     free >= fewFreeMebibytes
       ? ok("disk", `${free} MiB are free`)
       : warning("disk", `${free} MiB are free`, "remove snapshots with Snapshot.prune, and images with Image.prune"),
-    await copies(probe)
+    await copies(home, probe)
   ]
 }
 
-const reflinkRemedy =
+const reflinkRemedy = (home: string): string =>
   process.platform === "linux"
     ? "put the home on XFS or Btrfs, such as: truncate -s 64G /var/lib/lightbox.xfs && " +
-      "mkfs.xfs -m reflink=1 /var/lib/lightbox.xfs && mount -o loop /var/lib/lightbox.xfs HOME"
+      `mkfs.xfs -m reflink=1 /var/lib/lightbox.xfs && mount -o loop /var/lib/lightbox.xfs ${home}`
     : "put the home on APFS"
 
 /** The cost of copying, which every capture pays for all that a snapshot holds. */
-const copies = async (probe: string): Promise<Finding> => {
+const copies = async (home: string, probe: string): Promise<Finding> => {
   const kind = await Home.probeCopies(probe)
   if (kind === "reflink") return ok("copies", "captures and launches share what is on the disk (reflinks)")
   const size = 32
@@ -150,10 +150,10 @@ const copies = async (probe: string): Promise<Finding> => {
     return warning(
       "copies",
       `captures copy what a snapshot holds: ${each} ms for each MiB (launches do not)`,
-      reflinkRemedy
+      reflinkRemedy(home)
     )
   } catch (error) {
-    return warning("copies", `could not be tried: ${String(error)}`, reflinkRemedy)
+    return warning("copies", `could not be tried: ${String(error)}`, reflinkRemedy(home))
   } finally {
     await Fs.rm(probe, { force: true })
     await Fs.rm(target, { force: true })

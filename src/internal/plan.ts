@@ -6,6 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Cbor from "cborg"
 import * as Crypto from "node:crypto"
@@ -60,7 +61,7 @@ export interface Unit<E = never, R = never> {
   readonly user: string | undefined
   /** The network while it runs. */
   readonly network: NetworkChoice
-  /** Whether its result is kept, whatever the policy. */
+  /** Whether its result is kept unless only the last is. */
   readonly isMarked: boolean
   /** Whether it and all after it run in every build. */
   readonly isForced: boolean
@@ -211,7 +212,7 @@ export const keyUnits = Effect.fnUntraced(function* <E, R>(
 const secretsInKey = (step: DiskStep<unknown, unknown>): ReadonlyArray<string> | undefined => {
   // A key of its user's own stands for everything.
   if ((step._tag !== "Shell" && step._tag !== "Exec") || typeof step.options.cache === "object") return undefined
-  const named = Object.values(step.options.secrets ?? {}).flatMap((secret) =>
+  const named = sortedEntries(step.options.secrets ?? {}).flatMap(([, secret]) =>
     !Redacted.isRedacted(secret) && secret.inKey === true ? [Redacted.value(secret.value)] : []
   )
   const words =
@@ -225,13 +226,16 @@ const descriptorOf = (
   files: ReadonlyArray<HostFiles.HostFile> | undefined
 ): Descriptor => ({
   kind: step._tag,
-  arguments: JSON.stringify({
-    ...argumentsOf(step),
-    workdir,
-    user,
-    network: step.options.network,
-    cacheKey: typeof step.options.cache === "object" ? step.options.cache.key : undefined
-  }),
+  arguments: JSON.stringify(
+    {
+      ...argumentsOf(step),
+      workdir,
+      user,
+      network: step.options.network,
+      cacheKey: typeof step.options.cache === "object" ? step.options.cache.key : undefined
+    },
+    inOneOrder
+  ),
   environment: {
     ...environment,
     ...(step._tag === "Shell" || step._tag === "Exec" ? step.options.env : undefined)
@@ -281,6 +285,13 @@ const secretsOf = (
           Redacted.isRedacted(secret) ? "env" : [secret.as ?? "env", secret.inKey === true]
         ])
       )
+
+const sortedEntries = <A>(record: { readonly [name: string]: A }): ReadonlyArray<readonly [string, A]> =>
+  Object.entries(record).toSorted(([a], [b]) => (a < b ? -1 : 1))
+
+/** For JSON: whoever writes the same fields in another order means the same. */
+const inOneOrder = (_key: string, value: unknown): unknown =>
+  Predicate.isObject(value) && !Array.isArray(value) ? Object.fromEntries(sortedEntries({ ...value })) : value
 
 // =============================================================================
 // Plans

@@ -333,7 +333,7 @@ const describe = ({ pid, state }: Owner.Found): string =>
       ? "it is on another machine"
       : "it has just begun"
 
-/** Logs what was removed, and what could not be. */
+/** Logs what was removed of sandboxes, and what could not be removed at all. */
 export const log = ({ verdicts }: SweepReport): Effect.Effect<void> =>
   Effect.forEach(
     verdicts,

@@ -21,7 +21,7 @@ import { isCode } from "./socket.ts"
 type Driver = Pick<Microsandbox.Microsandbox["Service"], "home" | "owner">
 
 /** The version of what keys are made of, and of what a step does to a disk. */
-export const builderVersion = "1"
+export const builderVersion = "2"
 
 /** Labels of a result. */
 export const keyLabel = "lightbox.key"

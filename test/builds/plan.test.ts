@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
+import * as Home from "../../src/internal/home.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Plan from "../../src/Plan.ts"
@@ -229,10 +230,10 @@ describe("a plan", () => {
       yield* buildThree
       const path = `${home}/lightbox/names/three.json`
       const record = yield* fs.readFileString(path)
-      assert.include(record, '"builderVersion":"1"')
-      yield* fs.writeFileString(path, record.replace('"builderVersion":"1"', '"builderVersion":"0"'))
+      assert.include(record, '"builderVersion":"2"')
+      yield* fs.writeFileString(path, record.replace('"builderVersion":"2"', '"builderVersion":"0"'))
       const plan = yield* Snapshot.plan(three({ second: "echo two" }).pipe(Snapshot.shell("true")))
-      assert.deepStrictEqual(reasonOf(plan, 2), { _tag: "BuilderChanged", was: "0", now: "1" })
+      assert.deepStrictEqual(reasonOf(plan, 2), { _tag: "BuilderChanged", was: "0", now: "2" })
     })
   )
 
@@ -244,8 +245,15 @@ describe("a plan", () => {
         "   1  cached  echo 1 >> /root/lines",
         '   2  run     echo 2 >> /root/lines  <- environment changed: A (was "1", is "changed")',
         "   3  run     echo 3 >> /root/lines  <- step 2 runs",
-        "2 of 3 steps to run."
+        "2 of 3 steps to run.",
+        {
+          full: "Keeping a result copies all that is on its disk: the diagnosis says what that costs for each MiB here.",
+          reflink: "Keeping a result costs next to nothing here: copies share what is on the disk.",
+          unknown: "Whether copies share what is on the disk here is not known."
+        }[plan.copies]
       ])
+      const { home } = yield* Microsandbox.Microsandbox
+      assert.strictEqual(plan.copies, yield* Effect.promise(() => Home.probeCopies(`${home}/probe`)))
       const codec = Schema.fromJsonString(Schema.toCodecJson(Plan.Plan))
       const json = yield* Schema.encodeEffect(codec)(plan)
       assert.deepStrictEqual(yield* Schema.decodeEffect(codec)(json), plan)

@@ -48,6 +48,10 @@ describe("the doctor", () => {
       for (const { remedy, status, topic } of all) {
         if (status !== "ok") assert.isNotEmpty(remedy, topic)
       }
+      const copies = of("copies")
+      if (copies?.status === "warning" && process.platform === "linux") {
+        assert.include(copies.remedy, `mount -o loop /var/lib/lightbox.xfs ${home}`)
+      }
     }).pipe(Effect.scoped)
   )
 

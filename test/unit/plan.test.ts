@@ -48,15 +48,15 @@ describe("plan", () => {
       )
       // Another key for the same steps would throw away what everybody has built: only with another `builderVersion`.
       assert.deepStrictEqual(yield* keysOf(definition), [
-        "b0ed2ad0e760b0b6006200113c711837b92b6d6665e3dbaa066828f3c82141e7",
-        "84f998e08c4ad74bfc004eddbf15ca77e24638f159f4451329df939e78b75c67",
-        "43634694e6df0e572e3b2c9f0eddeff75bfb494e65a7bf1fdf20022cfc1e1ba4",
-        "18f58a351ffdc52a2fd18e6999312b6043fa0fe98a805a219e27878fe442ad55",
-        "999f19d477b64d726080a03b3cfc9e4ee202fbcc1896e2c71992bdf25aa7b3ff"
+        "255c089f92dc965e1a1eea9da4319cc898fb5621f7ec142998826779c8c40c72",
+        "a4c9a1cfe9db07ecb0a8136b84516a5732d5bbd7e749c409046a8b712e1e7dcc",
+        "9c04f8aaead15651fcedef32d605c82a14b900dc251e28a2ba02ff930d6e2e8a",
+        "933a998486181359829582a472b460385738475fb9699c7fd8d595035c07f8e0",
+        "20883fca64da6e3df7074e9a0809c28f8c8bad26b8795a0d4a7addcb02932d3f"
       ])
       assert.strictEqual(
         Planning.baseKey(imageDigest),
-        "26546ef1558c0b6ab6ede9eff9035f2df718eaee00d09f6774b0a1d284ad0ab5"
+        "7ec396ccf2b86dacf050543adb35e520898c9317d74a0215ae82fdd23f175e0a"
       )
     })
   )
@@ -165,6 +165,22 @@ describe("plan", () => {
           Snapshot.shell(Snapshot.env(base, { B: "2", A: "1" }), "make"),
           Snapshot.shell(base.pipe(Snapshot.env({ A: "0" }), Snapshot.env({ B: "2", A: "1" })), "make"),
           Snapshot.shell(base, "make", { env: { B: "2", A: "1" } })
+        ),
+        1
+      )
+    })
+  )
+
+  it.effect("does not depend on the order in which fields of options were written", () =>
+    Effect.gen(function* () {
+      const [one, two] = [Redacted.make("1"), { value: Redacted.make("2"), inKey: true }]
+      assert.strictEqual(
+        yield* distinct(
+          Snapshot.shell(base, "npm ci", {
+            secrets: { ONE: one, TWO: two },
+            network: { policy: "none", strict: true }
+          }),
+          Snapshot.shell(base, "npm ci", { network: { strict: true, policy: "none" }, secrets: { TWO: two, ONE: one } })
         ),
         1
       )
