@@ -49,8 +49,9 @@ export const make = (
   if (pullPolicy !== undefined) builder.pullPolicy(pullPolicy)
   const { registry } = config
   if (registry !== undefined) builder.registry((b: RegistryBuilder) => configureRegistry(b, registry))
-  ports(builder, config)
+  // Said later, it would forget the ports and the secrets.
   network(builder, config.network)
+  ports(builder, config)
   for (const [variable, secret] of Object.entries(config.secrets ?? {})) {
     builder.secret((b: SecretBuilder) => configureSecret(b, variable, secret))
   }

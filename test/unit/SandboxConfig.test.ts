@@ -7,8 +7,8 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { decoder } from "../../src/internal/validation.ts"
 import * as Mount from "../../src/Mount.ts"
-import type * as Network from "../../src/Network.ts"
 import * as SandboxConfig from "../../src/SandboxConfig.ts"
+import { everything } from "./everything.ts"
 
 const decode = decoder(SandboxConfig.SandboxConfig, "Sandbox.launch")
 const decodeSource = decoder(SandboxConfig.Source, "Sandbox.launch", "image")
@@ -130,59 +130,6 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ metricsInterval: "never" }, "metricsInterval", /"off"|duration/]
 ]
 
-const everything: SandboxConfig.Options = {
-  name: "worker.1_a-b",
-  resources: { cpus: 2, maxCpus: 4, memory: "1g", maxMemory: 2048, disk: "8G" },
-  workdir: "/work",
-  shell: "/bin/bash",
-  user: "1000:app",
-  hostname: "worker-1",
-  env: { A: "", "with space": "b\nc" },
-  entrypoint: ["/init"],
-  cmd: [],
-  scripts: { "setup.sh": "true" },
-  init: { command: "/sbin/init", args: ["-x"], env: { B: "c" } },
-  rlimits: { nofile: 1024, nproc: { soft: 10, hard: 20 } },
-  security: "restricted",
-  deployment: "multi-tenant",
-  ephemeral: true,
-  idleTimeout: "5 minutes",
-  maxDuration: { hours: 1 },
-  rootDisk: "overlay",
-  pullPolicy: "never",
-  registry: { username: "me", password: Redacted.make("p"), insecure: true, caCerts: "ca.pem" },
-  ports: [
-    { host: 8080, guest: 80 },
-    { host: 5353, guest: 53, protocol: "udp", bind: "0.0.0.0" }
-  ],
-  network: {
-    policy: {
-      egress: "deny",
-      rules: [
-        { action: "allow", to: { domainSuffix: "example.com" }, protocols: ["tcp"], ports: [443, { from: 1, to: 9 }] }
-      ]
-    },
-    dns: { nameservers: ["1.1.1.1"], queryTimeout: "2 seconds" },
-    tls: { bypass: ["*.example.com"] },
-    rateLimit: { egress: { bytesPerSecond: 1_000_000 } }
-  } satisfies Network.Input,
-  secrets: { TOKEN: secret() },
-  patches: [
-    { _tag: "Write", path: "/etc/motd", content: "hi" },
-    { _tag: "Remove", path: "/etc/issue" }
-  ],
-  mounts: {
-    "/work": ".",
-    "/bind/": Mount.bind("/srv", { readonly: true, quota: "1G", owner: { uid: 1000, gid: 1000 } }),
-    "/cache": Mount.volume("npm-cache", { create: false }),
-    "/scratch": Mount.tmpfs({ size: 64 }),
-    "/disk": Mount.disk("data.qcow2", { format: "qcow2", fstype: "ext4" })
-  },
-  labels: { team: "platform" },
-  logLevel: "debug",
-  metricsInterval: "off"
-}
-
 describe("SandboxConfig", () => {
   it.effect.each(
     wrong.map(([input, field, problem]) => ({ text: JSON.stringify(input).slice(0, 80), input, field, problem }))
@@ -199,8 +146,9 @@ describe("SandboxConfig", () => {
     Effect.gen(function* () {
       const config = yield* decode(everything)
       assert.deepStrictEqual(config.resources, { cpus: 2, maxCpus: 4, memory: 1024, maxMemory: 2048, disk: 8192 })
+      assert.sameMembers(Object.keys(config), Object.keys(SandboxConfig.SandboxConfig.fields))
       assert.strictEqual(Duration.toSeconds(config.maxDuration ?? 0), 3600)
-      assert.deepStrictEqual(config.mounts?.["/scratch"], { _tag: "Tmpfs", size: 64 })
+      assert.deepStrictEqual(config.mounts?.["/scratch"], { _tag: "Tmpfs", size: 64, nosuid: true })
       assert.deepInclude(config.mounts?.["/bind/"], { quota: 1024 })
     })
   )
