@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import {
+  checkGrowth,
   checkMountPath,
   CString,
   DurationInput,
@@ -238,12 +239,7 @@ const ResourcesSchema = Schema.Struct({
   memory: Schema.optional(Mebibytes(64)),
   maxMemory: Schema.optional(Mebibytes(64)),
   disk: Schema.optional(Mebibytes(16))
-}).check(
-  Schema.makeFilter(({ cpus = 1, maxCpus = cpus, memory = 512, maxMemory = memory }) => [
-    ...(maxCpus < cpus ? [{ path: ["maxCpus"], issue: "expected at least as many as cpus" }] : []),
-    ...(maxMemory < memory ? [{ path: ["maxMemory"], issue: "expected at least as much as memory" }] : [])
-  ])
-)
+}).check(Schema.makeFilter(checkGrowth))
 
 const Mode = intBetween(0, 0o7777)
 

@@ -15,11 +15,10 @@ import * as Crypto from "node:crypto"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
-import type { SandboxConfig } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
 import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
-import { checkHostPaths } from "./createChecks.ts"
+import { checkHostPaths, withDefaults } from "./createChecks.ts"
 import * as Home from "./home.ts"
 import { generate, instanceLabel, ownerLabel } from "./labels.ts"
 import * as Owner from "./owner.ts"
@@ -279,14 +278,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const { sdk } = context
   yield* checkRequest(request)
   yield* checkHostPaths(request.config)
-  const config: SandboxConfig = {
-    ...request.config,
-    resources: {
-      ...request.config.resources,
-      cpus: request.config.resources?.cpus ?? context.cpus,
-      memory: request.config.resources?.memory ?? context.memory
-    }
-  }
+  const config = yield* withDefaults(context, request.config)
   if (request.onConflict === "replace") {
     yield* notFoundIsSuccess(
       Effect.flatMap(

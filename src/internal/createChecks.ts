@@ -8,11 +8,35 @@ import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SandboxConfig } from "../SandboxConfig.ts"
+import { checkGrowth } from "./schemas.ts"
 import { publishedPorts } from "./sdkBuilder.ts"
 import { isCode } from "./socket.ts"
 import { invalid } from "./validation.ts"
 
 const method = "Microsandbox.createSandbox"
+
+/** What a layer says of all sandboxes that do not say it themselves. */
+export interface Defaults {
+  readonly cpus: number | undefined
+  readonly memory: number | undefined
+  readonly pullPolicy?: SandboxConfig["pullPolicy"]
+}
+
+/** Fills in what is not said, and refuses what then does not fit together. */
+export const withDefaults = (
+  { cpus, memory, pullPolicy }: Defaults,
+  config: SandboxConfig
+): Effect.Effect<SandboxConfig, LightboxError> => {
+  const resources = {
+    ...config.resources,
+    cpus: config.resources?.cpus ?? cpus,
+    memory: config.resources?.memory ?? memory
+  }
+  const [wrong] = checkGrowth({ ...resources, cpus: resources.cpus ?? 1, memory: resources.memory ?? 512 })
+  return wrong === undefined
+    ? Effect.succeed({ ...config, resources, pullPolicy: config.pullPolicy ?? pullPolicy })
+    : Effect.fail(invalid(method, `resources.${wrong.path[0]}`, wrong.issue))
+}
 
 /** Refuses what can not be said of a snapshot, or only of one. */
 export const checkCombination = ({

@@ -63,6 +63,22 @@ export const HostPath = CString.check(
 /** The reference of an OCI image. */
 export const ImageReference = pattern(/^[A-Za-z0-9][^\s\u0000-\u001f]{0,511}$/, 'an image reference such as "node:22"')
 
+/** What is wrong with what a sandbox can be grown to, as far as it is known what it begins with. */
+export const checkGrowth = (resources: {
+  readonly cpus?: number | undefined
+  readonly maxCpus?: number | undefined
+  readonly memory?: number | undefined
+  readonly maxMemory?: number | undefined
+}): ReadonlyArray<{ readonly path: readonly [string]; readonly issue: string }> => {
+  const { cpus = 0, maxCpus = cpus, memory = 0, maxMemory = memory } = resources
+  return [
+    ...(maxCpus < cpus ? [{ path: ["maxCpus"] as const, issue: `expected at least as many as cpus, ${cpus}` }] : []),
+    ...(maxMemory < memory
+      ? [{ path: ["maxMemory"] as const, issue: `expected at least as much as memory, ${memory} MiB` }]
+      : [])
+  ]
+}
+
 /** A TCP or UDP port. */
 export const Port = intBetween(1, 65535)
 

@@ -23,7 +23,7 @@ import type { SandboxConfig } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
 import * as AgentConnection from "./agentConnection.ts"
 import * as AgentGuest from "./agentGuest.ts"
-import { checkCombination, checkHostPaths, checkPorts } from "./createChecks.ts"
+import { checkCombination, checkHostPaths, checkPorts, withDefaults } from "./createChecks.ts"
 import { fileFailure } from "./fileFailure.ts"
 import { freeBytes } from "./diskRoom.ts"
 import * as Home from "./home.ts"
@@ -561,7 +561,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const method = "Microsandbox.createSandbox"
   const { name, source } = request
   const { sdk } = context
-  const config = withDefaults(context, request.config)
+  const config = yield* withDefaults(context, request.config)
   yield* checkCombination(request)
   yield* checkHostPaths(config)
   yield* Virtualization.check(method)
@@ -738,16 +738,6 @@ const destroyByName = (context: DriverContext, method: string, name: string): Ef
         )
     )
   )
-
-const withDefaults = (context: DriverContext, config: SandboxConfig): SandboxConfig => ({
-  ...config,
-  resources: {
-    ...config.resources,
-    cpus: config.resources?.cpus ?? context.cpus,
-    memory: config.resources?.memory ?? context.memory
-  },
-  pullPolicy: config.pullPolicy ?? context.pullPolicy
-})
 
 const pullProgress = (event: Sdk.PullProgressEvent): Microsandbox.PullProgress | undefined => {
   const layer = event.layerIndex ?? 0

@@ -36,7 +36,7 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ resources: { cpus: 1.5 } }, "resources.cpus", "expected a whole number from 1 to 255"],
   [{ resources: { cpus: Number.NaN } }, "resources.cpus", /finite/],
   [{ resources: { cpus: "2" } }, "resources.cpus", /number/],
-  [{ resources: { cpus: 4, maxCpus: 2 } }, "resources.maxCpus", "expected at least as many as cpus"],
+  [{ resources: { cpus: 4, maxCpus: 2 } }, "resources.maxCpus", "expected at least as many as cpus, 4"],
   [{ resources: { memory: "1T" } }, "resources.memory", 'Invalid memory string: "1T". Use e.g. "512M" or "2G".'],
   [{ resources: { memory: "1.5G" } }, "resources.memory", /Invalid memory string/],
   [{ resources: { memory: "" } }, "resources.memory", /Invalid memory string/],
@@ -45,7 +45,11 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ resources: { memory: -1 } }, "resources.memory", /at least 64/],
   [{ resources: { memory: 2 ** 40 } }, "resources.memory", /whole number of MiB/],
   [{ resources: { memory: "4194304G" } }, "resources.memory", /at most 4194303G/],
-  [{ resources: { memory: "1G", maxMemory: "512M" } }, "resources.maxMemory", "expected at least as much as memory"],
+  [
+    { resources: { memory: "1G", maxMemory: "512M" } },
+    "resources.maxMemory",
+    "expected at least as much as memory, 1024 MiB"
+  ],
   [{ resources: { disk: "1M" } }, "resources.disk", /at least 16M/],
   [{ resources: { dsik: "1G" } }, "resources.dsik", "unknown option"],
   [{ workdir: "work" }, "workdir", "expected an absolute path in the guest"],
@@ -153,9 +157,13 @@ describe("SandboxConfig", () => {
     })
   )
 
-  it.effect("takes nothing at all", () =>
+  it.effect("takes nothing at all, and resources in part", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* decode({}), {})
+      // What it begins with is the layer's to say.
+      assert.deepStrictEqual(yield* decode({ resources: { maxMemory: "384M", maxCpus: 1 } }), {
+        resources: { maxMemory: 384, maxCpus: 1 }
+      })
     })
   )
 

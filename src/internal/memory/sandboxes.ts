@@ -26,7 +26,14 @@ import {
 } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
-import { checkCombination, checkHostPaths, checkPorts, overlayRefused, wantsOverlay } from "../createChecks.ts"
+import {
+  checkCombination,
+  checkHostPaths,
+  checkPorts,
+  overlayRefused,
+  wantsOverlay,
+  withDefaults
+} from "../createChecks.ts"
 import { generate, instanceLabel } from "../labels.ts"
 import * as Owner from "../owner.ts"
 import * as PullReport from "../pullReport.ts"
@@ -291,16 +298,6 @@ const change = (world: World, held: Held, fields: Partial<Row>): void => {
 // Life
 // =============================================================================
 
-const withDefaults = (context: Context, config: SandboxConfig): SandboxConfig => ({
-  ...config,
-  resources: {
-    ...config.resources,
-    cpus: config.resources?.cpus ?? context.cpus,
-    memory: config.resources?.memory ?? context.memory
-  },
-  pullPolicy: config.pullPolicy ?? context.pullPolicy
-})
-
 /** What a sandbox boots from. */
 interface Base {
   readonly image: StoredImage
@@ -538,7 +535,7 @@ const create = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
   const { world } = context
   const { name } = request
-  const config = withDefaults(context, request.config)
+  const config = yield* withDefaults(context, request.config)
   yield* checkName(name)
   yield* checkCombination(request)
   yield* checkHostPaths(config)
