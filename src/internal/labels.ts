@@ -23,3 +23,7 @@ export const generate: Effect.Effect<string> = Effect.map(
   Clock.currentTimeMillis,
   (now) => `${now.toString(36)}-${process.pid.toString(36)}-${(count++).toString(36)}`
 )
+
+/** Whether a name is one that {@link generate} made different from all others. */
+export const isGenerated = (name: string): boolean =>
+  /^lightbox-(builder-)?[0-9a-z]{8,}-[0-9a-z]+-[0-9a-z]+$/.test(name)

@@ -85,7 +85,8 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
           Effect.flatMap(deserted(driver), (ghosts) =>
             ghosts.includes(note.name)
               ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
-              : Effect.succeed(true)
+              : // What its removal that was cut short has left of its name.
+                Effect.as(driver.removeGhost(note.name), true)
           )
         ),
         Effect.andThen((isSettled) => Effect.map(disk, (isDone) => isSettled && isDone))

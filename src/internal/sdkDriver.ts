@@ -32,6 +32,7 @@ import { sdkRetries } from "./metrics.ts"
 import * as Owner from "./owner.ts"
 import * as PullReport from "./pullReport.ts"
 import { sweepAtStart } from "./reaper.ts"
+import * as NameLocks from "./nameLocks.ts"
 import * as RootDisk from "./rootDisk.ts"
 import * as RootDisks from "./sdkRootDisks.ts"
 import * as Boots from "./sdkBoots.ts"
@@ -194,6 +195,10 @@ const disown = ({ owned }: DriverContext, { id, name }: Microsandbox.SandboxRef)
       ? Effect.ignore(call("Microsandbox.removeSandbox", { sandbox: name }, () => found.native.detach()))
       : Effect.void
   })
+
+/** Lets go of the name of a sandbox that was removed. */
+const dropName = ({ home }: DriverContext, method: string, name: string): Effect.Effect<void, LightboxError> =>
+  hostFile(method, name, () => NameLocks.remove(home, name))
 
 /** Lets it go as well when another sandbox turns out to have its name. */
 const orDisown =
@@ -390,6 +395,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         orDisown(context, sandbox)
       )
       yield* disown(context, sandbox)
+      yield* dropName(context, method, sandbox.name)
     }),
     modifySandbox: Effect.fn("Microsandbox.modifySandbox")(function* (sandbox, change) {
       const method = "Microsandbox.modifySandbox"
@@ -481,7 +487,8 @@ const destroy = async (home: string, handle: Sdk.SandboxHandle): Promise<void> =
 }
 
 /** Folders of sandboxes that the runtime does not know. */
-const ghosts = ({ home, sdk }: DriverContext): RemainsPart => {
+const ghosts = (context: DriverContext): RemainsPart => {
+  const { home, sdk } = context
   const folder = Path.join(home, "sandboxes")
   const isKnown = (method: string, name: string) =>
     call(method, { sandbox: name }, () => sdk.Sandbox.get(name)).pipe(
@@ -513,13 +520,17 @@ const ghosts = ({ home, sdk }: DriverContext): RemainsPart => {
           (cause) => (isCode(cause, "ENOENT") ? false : Promise.reject(cause))
         )
       )
-      if (!isMoved) return false
+      if (!isMoved) {
+        yield* dropName(context, method, name)
+        return false
+      }
       // Somebody may have created it in between: then the folder is theirs.
       if (yield* isKnown(method, name)) {
         yield* hostFile(method, path, () => Fs.rename(taken, path))
         return false
       }
       yield* hostFile(method, taken, () => Fs.rm(taken, { recursive: true, force: true }))
+      yield* dropName(context, method, name)
       return true
     }, Effect.uninterruptible)
   }
@@ -724,6 +735,7 @@ const cleanUpInstance = (context: DriverContext, name: string, instance: string)
           : Effect.void
       )
     ),
+    Effect.andThen(dropName(context, "Microsandbox.removeSandbox", name)),
     Effect.timeout("30 seconds"),
     Effect.ignore({ log: "Warn", message: `Could not clean up after sandbox "${name}"` })
   )

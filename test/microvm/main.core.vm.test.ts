@@ -52,6 +52,14 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
       // What the first one wrote is not in the second one.
       yield* read("greeter")
       yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
+
+      // Nor the locks of names that nobody uses again.
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const home = yield* Support.Home
+      for (const folder of ["locks", "creation-locks"]) {
+        assert.deepStrictEqual(yield* fs.readDirectory(path.join(home.path, "run", folder)), [], folder)
+      }
     })
   )
 

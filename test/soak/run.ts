@@ -79,6 +79,8 @@ const audit = Effect.gen(function* () {
   assert.deepEqual(yield* entries("sandboxes"), [], "folders of sandboxes")
   assert.deepEqual(yield* entries("lightbox", "disks"), [], "disks above snapshots")
   assert.deepEqual(yield* entries("run", "sandboxes"), [], "what runs")
+  assert.deepEqual(yield* entries("run", "locks"), [], "locks of names")
+  assert.deepEqual(yield* entries("run", "creation-locks"), [], "locks of names that are being made")
   assert.deepEqual((yield* entries("lightbox", "owners")).toSorted(), [own, `${own}.lease`], "owners")
   assert.deepEqual(yield* entries("lightbox", "detached"), [], "what was detached")
   // A lock that was being made when its process was killed is given some seconds.
