@@ -625,7 +625,10 @@ describe("builds that want the same", () => {
       const built = yield* Effect.all([Snapshot.build(definition), Snapshot.build(definition)], {
         concurrency: "unbounded"
       })
-      assert.deepStrictEqual(built.map(({ stepsRun }) => stepsRun).toSorted(), [0, 1])
+      assert.deepStrictEqual(
+        built.reduce((steps, { stepsRun }) => steps + stepsRun, 0),
+        1
+      )
     }),
     { budget: { sandboxes: 1 } }
   )

@@ -131,21 +131,19 @@ describe("OutputBuffer", () => {
     })
   )
 
-  it.effect("takes no more memory for many small pieces, of one kind or of two, than for few large ones", () =>
-    Effect.gen(function* () {
-      const byte = new Uint8Array(1)
-      const kinds = [["Stdout"], ["Stdout", "Stderr"]] as const
-      for (const tags of kinds) {
-        const { buffer, source } = make({ memoryBytes: 1_000_000, overflow: "suspend" })
-        let count = 0
-        while (source.paused === 0) buffer.offer({ _tag: tags[count++ % tags.length] ?? "Stdout", bytes: byte })
-        // Alone, a piece takes some hundred bytes of a process.
-        assert.isAtMost(count, tags.length === 1 ? 1_000_001 : 8_000)
-        assert.isAtLeast(count, tags.length === 1 ? 900_000 : 5_000)
-        buffer.dispose()
-      }
-    })
-  )
+  it("takes no more memory for many small pieces, of one kind or of two, than for few large ones", () => {
+    const byte = new Uint8Array(1)
+    const kinds = [["Stdout"], ["Stdout", "Stderr"]] as const
+    for (const tags of kinds) {
+      const { buffer, source } = make({ memoryBytes: 1_000_000, overflow: "suspend" })
+      let count = 0
+      while (source.paused === 0) buffer.offer({ _tag: tags[count++ % tags.length] ?? "Stdout", bytes: byte })
+      // Alone, a piece takes some hundred bytes of a process.
+      assert.isAtMost(count, tags.length === 1 ? 1_000_001 : 8_000)
+      assert.isAtLeast(count, tags.length === 1 ? 900_000 : 5_000)
+      buffer.dispose()
+    }
+  })
 
   it.effect("lets go of the large buffer in which a small piece came", () =>
     Effect.gen(function* () {

@@ -1,6 +1,6 @@
 /** Who owns what, and what a sweep does with it. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { assert, layer } from "@effect/vitest"
+import { assert, it, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -8,6 +8,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
@@ -452,26 +453,6 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("goes on in the background, and ends with its layer", () =>
-    Effect.gen(function* () {
-      const home = yield* makeHome
-      yield* Effect.gen(function* () {
-        yield* leaveEverything(home)
-        const driver = yield* Microsandbox.Microsandbox
-        const isOver = Effect.repeat(
-          Effect.andThen(
-            Effect.promise(() => new Promise((resolve) => setImmediate(resolve))),
-            driver.listGhosts
-          ),
-          {
-            until: (ghosts) => ghosts.length === 1
-          }
-        )
-        yield* Effect.provide(isOver, Reaper.layer({ interval: "1 hour" }))
-      }).pipe(onHome(home))
-    })
-  )
-
   it.effect("comes with the driver, and costs no call when there is nothing", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
@@ -505,3 +486,32 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 })
+
+it.effect("a sweep goes on in the background, and ends with its layer", () =>
+  Effect.gen(function* () {
+    const home = yield* makeHome
+    yield* Effect.gen(function* () {
+      const leave = Effect.fnUntraced(function* (name: string) {
+        const file = `${home}/${name}`
+        Fs.writeFileSync(file, "")
+        yield* makeOwner(home, { notes: [{ kind: "file", token: name, name: file }] })
+        return () => !Fs.existsSync(file)
+      })
+      const turn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      // What has just begun is not looked at.
+      yield* TestClock.setTime(Date.now() + hour)
+      const scope = yield* Scope.make()
+      const first = yield* leave("first")
+      yield* Layer.buildWithScope(Reaper.layer({ interval: "10 minutes" }), scope)
+      yield* Effect.repeat(turn, { until: first })
+      const second = yield* leave("second")
+      // A sweep takes its turns, and has a minute of this clock for them.
+      const interval = Effect.andThen(TestClock.adjust("10 minutes"), Effect.repeat(turn, { times: 50 }))
+      yield* Effect.repeat(interval, { until: second })
+      yield* Scope.close(scope, Exit.void)
+      const third = yield* leave("third")
+      yield* Effect.repeat(interval, { times: 10 })
+      assert.isFalse(third())
+    }).pipe(onHome(home))
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+)
