@@ -25,7 +25,7 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { CString, DurationInput, HostPath, intBetween } from "./internal/schemas.ts"
+import { Cidr, CString, DomainName, HostPath, intBetween, Milliseconds, Nameserver } from "./internal/schemas.ts"
 
 /**
  * What a rule does with the traffic that it matches.
@@ -180,7 +180,7 @@ export interface Options {
   readonly policy?: "none" | "public" | "all" | Policy | undefined
   readonly dns?:
     | {
-        /** Addresses, with a port if it is not 53. Default: the host's. */
+        /** Addresses or names, with a port if it is not 53. Default: the host's. */
         readonly nameservers?: ReadonlyArray<string> | undefined
         /** Refuse public names that resolve to private addresses. Default: `true`. */
         readonly rebindProtection?: boolean | undefined
@@ -205,7 +205,7 @@ export interface Options {
         readonly authority?: { readonly certificate: string; readonly key: string } | undefined
       }
     | undefined
-  /** Connections at once, all together. Default: the runtime's. */
+  /** Connections at once, all together, up to 4096. Default: the runtime's. */
   readonly maxConnections?: number | undefined
   /** Let rules that name hosts match only where the host name can be inspected. Default: `false`. */
   readonly strict?: boolean | undefined
@@ -220,9 +220,9 @@ const Port = intBetween(0, 65535)
 
 const DestinationSchema = Schema.Union([
   Schema.Literal("any"),
-  Schema.Struct({ cidr: Schema.NonEmptyString }),
-  Schema.Struct({ domain: Schema.NonEmptyString }),
-  Schema.Struct({ domainSuffix: Schema.NonEmptyString }),
+  Schema.Struct({ cidr: Cidr }),
+  Schema.Struct({ domain: DomainName }),
+  Schema.Struct({ domainSuffix: DomainName }),
   Schema.Struct({
     group: Schema.Literals(["public", "private", "loopback", "link-local", "metadata", "multicast", "host"])
   })
@@ -274,9 +274,9 @@ const Detailed = Schema.Struct({
   ),
   dns: Schema.optional(
     Schema.Struct({
-      nameservers: Schema.optional(Schema.Array(Schema.NonEmptyString)),
+      nameservers: Schema.optional(Schema.Array(Nameserver)),
       rebindProtection: Schema.optional(Schema.Boolean),
-      queryTimeout: Schema.optional(DurationInput)
+      queryTimeout: Schema.optional(Milliseconds)
     })
   ),
   tls: Schema.optional(
@@ -289,7 +289,7 @@ const Detailed = Schema.Struct({
       authority: Schema.optional(Schema.Struct({ certificate: HostPath, key: HostPath }))
     })
   ),
-  maxConnections: Schema.optional(intBetween(1, 0xffff_ffff)),
+  maxConnections: Schema.optional(intBetween(1, 4096)),
   strict: Schema.optional(Schema.Boolean),
   trustHostCas: Schema.optional(Schema.Boolean),
   rateLimit: Schema.optional(

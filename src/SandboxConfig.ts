@@ -8,14 +8,15 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import {
+  Address,
   checkGrowth,
   checkMountPath,
   CString,
-  DurationInput,
+  defaultBind,
   Env,
   GuestPath,
   HostPath,
@@ -23,10 +24,12 @@ import {
   intBetween,
   Labels,
   Mebibytes,
+  Milliseconds,
   Name,
   Port,
   recordOf,
   Rlimits,
+  Seconds,
   User
 } from "./internal/schemas.ts"
 import * as Mount from "./Mount.ts"
@@ -272,7 +275,13 @@ const PortList = Schema.Array(
     host: Port,
     guest: Port,
     protocol: Schema.optional(Schema.Literals(["tcp", "udp"])),
-    bind: Schema.optional(Schema.NonEmptyString)
+    bind: Schema.optional(Address)
+  })
+).check(
+  Schema.makeFilter((mappings) => {
+    const ends = mappings.map(({ bind = defaultBind, host, protocol = "tcp" }) => `${protocol} ${bind} ${host}`)
+    const doubled = ends.findIndex((end, index) => ends.indexOf(end) !== index)
+    return doubled === -1 ? undefined : { path: [doubled, "host"], issue: "expected each port of the host once" }
   })
 )
 
@@ -286,13 +295,6 @@ const PortRecord = Schema.Record(Schema.String, Schema.Unknown).check(
         : [{ path: [host], issue: `Invalid port mapping: ${Number(host)} → ${String(guest)}` }]
     )
   )
-)
-
-const Seconds = DurationInput.check(
-  Schema.makeFilter((duration) => {
-    const seconds = Duration.toSeconds(duration)
-    return Number.isInteger(seconds) && seconds <= 0xffff_ffff ? undefined : "expected whole seconds"
-  })
 )
 
 /**
@@ -383,7 +385,7 @@ export const SandboxConfig = Schema.Struct({
   mounts: Schema.optional(recordOf(Schema.Union([HostPath, Mount.Mount]), checkMountPath)),
   labels: Schema.optional(Labels),
   logLevel: Schema.optional(Schema.Literals(["trace", "debug", "info", "warn", "error"])),
-  metricsInterval: Schema.optional(Schema.Union([Schema.Literal("off"), DurationInput]))
+  metricsInterval: Schema.optional(Schema.Union([Schema.Literal("off"), Milliseconds]))
 }).check(
   Schema.makeFilter((config) => {
     const paths = Object.keys(config.mounts ?? {}).map((path) => path.replace(/\/+$/, "").replace(/\/+/g, "/"))

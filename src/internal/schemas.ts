@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaTransformation from "effect/SchemaTransformation"
+import * as Net from "node:net"
 
 const fail = (input: unknown, message: string) => Effect.fail(new SchemaIssue.InvalidValue({ message }, input))
 
@@ -62,6 +63,46 @@ export const HostPath = CString.check(
 
 /** The reference of an OCI image. */
 export const ImageReference = pattern(/^[A-Za-z0-9][^\s\u0000-\u001f]{0,511}$/, 'an image reference such as "node:22"')
+
+const isAddress = (text: string): boolean => Net.isIP(text) !== 0 && !text.includes("%")
+
+/** Where ports of this host are listened on, if nobody says where. */
+export const defaultBind = "127.0.0.1"
+
+/** An address of this host. */
+export const Address = Schema.String.check(
+  Schema.makeFilter((text) => (isAddress(text) ? undefined : 'expected an IP address such as "127.0.0.1" or "::1"'))
+)
+
+/** A range of addresses, or one address. */
+export const Cidr = Schema.String.check(
+  Schema.makeFilter((text) => {
+    const [, address = "", prefix = "0"] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+    return isAddress(address) && Number(prefix) <= (Net.isIPv4(address) ? 32 : 128)
+      ? undefined
+      : 'expected a range of addresses such as "10.0.0.0/8" or "fd00::/8"'
+  })
+)
+
+const label = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+const domainName = new RegExp(`^(?=.{1,253}$)\\.?${label}(?:\\.${label})*\\.?$`)
+
+/** The name of a host, or of all that is below it. */
+export const DomainName = pattern(domainName, 'a domain name such as "example.com"')
+
+/** A name server, with a port if it is not 53. */
+export const Nameserver = Schema.String.check(
+  Schema.makeFilter((text) => {
+    const [, inBrackets, name = text, port = "53"] = /^(?:\[(.*)\]|([^:]*)):(\d{1,5})$/.exec(text) ?? []
+    const isHost =
+      inBrackets === undefined
+        ? isAddress(name) || (domainName.test(name) && !/(?:^|\.)\d+$/.test(name))
+        : isAddress(inBrackets) && Net.isIPv6(inBrackets)
+    return isHost && Number(port) >= 1 && Number(port) <= 65535
+      ? undefined
+      : 'expected an address or a name, with a port if it is not 53, such as "9.9.9.9" or "[2620:fe::fe]:5353"'
+  })
+)
 
 /** What is wrong with what a sandbox can be grown to, as far as it is known what it begins with. */
 export const checkGrowth = (resources: {
@@ -127,6 +168,22 @@ export const DurationInput = Schema.Unknown.pipe(
       encode: (duration) => Effect.succeed(duration)
     })
   )
+)
+
+/** A duration that the runtime counts in seconds. */
+export const Seconds = DurationInput.check(
+  Schema.makeFilter((duration) => {
+    const seconds = Duration.toSeconds(duration)
+    return Number.isInteger(seconds) && seconds <= 0xffff_ffff ? undefined : "expected whole seconds"
+  })
+)
+
+/** A duration that the runtime counts in milliseconds. */
+export const Milliseconds = DurationInput.check(
+  Schema.makeFilter((duration) => {
+    const millis = Duration.toMillis(duration)
+    return millis >= 1 && millis <= 0xffff_ffff ? undefined : "expected 1 millisecond to 49 days"
+  })
 )
 
 const isDurationInput = (input: unknown): input is Duration.Input =>

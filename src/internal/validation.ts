@@ -7,8 +7,10 @@ import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { InvalidConfig, LightboxError } from "../LightboxError.ts"
 
+const unknownOption = "unknown option"
+
 const format = SchemaIssue.makeFormatterStandardSchemaV1({
-  leafHook: (issue) => (issue._tag === "UnexpectedKey" ? "unknown option" : SchemaIssue.defaultLeafHook(issue))
+  leafHook: (issue) => (issue._tag === "UnexpectedKey" ? unknownOption : SchemaIssue.defaultLeafHook(issue))
 })
 
 /** The error for one field, found before anything happened. */
@@ -20,7 +22,9 @@ export const describe = (
   issue: SchemaIssue.Issue,
   root: string
 ): { readonly field: string; readonly problem: string } => {
-  const first = format(issue).issues[0]
+  const { issues } = format(issue)
+  // Of the forms that a value may have, the one that knows the option says what is wrong with it.
+  const first = issues.find(({ message }) => message !== unknownOption) ?? issues[0]
   const path = (first?.path ?? []).map((key) => String(typeof key === "object" ? key.key : key))
   const field = path.join(".")
   const message = first?.message ?? "not acceptable"

@@ -5,6 +5,7 @@ import * as Sdk from "microsandbox"
 import * as Path from "node:path"
 import * as Builder from "../../src/internal/sdkBuilder.ts"
 import { decoder } from "../../src/internal/validation.ts"
+import type * as Network from "../../src/Network.ts"
 import * as SandboxConfig from "../../src/SandboxConfig.ts"
 import { everything } from "../unit/everything.ts"
 
@@ -42,10 +43,17 @@ const understood: Readonly<Record<string, unknown>> = {
     logLevel: "debug",
     disableMetricsSample: true
   },
-  env: [
-    { key: "A", value: "" },
-    { key: "with space", value: "b\nc" }
-  ],
+  // The SDK keeps no order among them.
+  env: expect.toSatisfy((entries: ReadonlyArray<unknown>) => {
+    assert.sameDeepMembers(
+      [...entries],
+      [
+        { key: "A", value: "" },
+        { key: "with space", value: "b\nc" }
+      ]
+    )
+    return true
+  }),
   labels: { team: "platform", owner: "me" },
   rlimits: [
     { resource: "Nofile", soft: 1024, hard: 1024 },
@@ -240,6 +248,31 @@ describe("options, said to the SDK", () => {
           network: { ports: understoodNetwork["ports"], secrets: understoodNetwork["secrets"] }
         })
       }
+    })
+  )
+
+  it.effect("ranges, names and addresses in all forms that are taken", () =>
+    Effect.gen(function* () {
+      const nameservers = [
+        "9.9.9.9",
+        "9.9.9.9:5353",
+        "::1",
+        "[::1]:53",
+        "dns.example.com",
+        "dns:5353",
+        "[::ffff:1.2.3.4]:1"
+      ]
+      const destinations: ReadonlyArray<Network.Destination> = [
+        ...["10.0.0.0/8", "10.0.0.1", "::1", "::/0", "fd00::/128", "0.0.0.0/32"].map((cidr) => ({ cidr })),
+        ...["localhost", "EXAMPLE.com.", "_http._tcp.example.com", "xn--bcher-kva.example"].map((domain) => ({
+          domain
+        })),
+        ...[".example.com", "a-b.example.com"].map((domainSuffix) => ({ domainSuffix }))
+      ]
+      const rules = destinations.map((to) => ({ action: "allow", to }) as const)
+      expect(yield* built({ network: { policy: { rules }, dns: { nameservers } } })).toMatchObject({
+        network: { policy: { rules: rules.map(() => ({ action: "allow" })) }, dns: { nameservers: { length: 7 } } }
+      })
     })
   )
 

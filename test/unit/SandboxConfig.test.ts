@@ -91,12 +91,34 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ ports: { 0: 80 } }, "ports.0", "Invalid port mapping: 0 → 80"],
   [{ ports: { 8080: 65_536 } }, "ports.8080", "Invalid port mapping: 8080 → 65536"],
   [{ ports: [{ host: 1, guest: 2, protocol: "sctp" }] }, "ports.0.protocol", /tcp/],
+  [{ ports: [{ host: 1, guest: 2, bind: "localhost" }] }, "ports.0.bind", /expected an IP address/],
+  [{ ports: [{ host: 1, guest: 2, bind: "fe80::1%lo" }] }, "ports.0.bind", /expected an IP address/],
+  [
+    {
+      ports: [
+        { host: 8080, guest: 80 },
+        { host: 8081, guest: 80 },
+        { host: 8080, guest: 81, protocol: "tcp", bind: "127.0.0.1" }
+      ]
+    },
+    "ports.2.host",
+    "expected each port of the host once"
+  ],
   [{ ports: { 8080: 80 }, network: "none" }, "ports", 'expected no ports with the network "none"'],
   [{ network: "private" }, "network", /"none" \| "public" \| "all"/],
   [{ network: { policy: "some" } }, "network.policy", /none/],
   [{ network: { policy: { egress: "maybe" } } }, "network.policy.egress", /allow/],
-  [rule({ to: { cidr: "" } }), "network.policy.rules.0.to.cidr", /length/],
-  [rule({ to: { group: "lan" } }), "network.policy.rules.0.to.group", /option|expected/],
+  ...["", "10.0.0.0/33", "10.0/8", "10.0.0.0/", "::/129", "10.0.0.0/8/8", "example.com"].map(
+    (cidr) => [rule({ to: { cidr } }), "network.policy.rules.0.to.cidr", /expected a range of addresses/] as const
+  ),
+  ...["", "a b", "-a.com", "a..b", "*.example.com", "https://example.com", "a:443", `${"a".repeat(64)}.com`].flatMap(
+    (name) =>
+      ["domain", "domainSuffix"].map(
+        (key) => [rule({ to: { [key]: name } }), `network.policy.rules.0.to.${key}`, /expected a domain name/] as const
+      )
+  ),
+  [rule({ to: { group: "lan" } }), "network.policy.rules.0.to.group", /"public" \| "private"/],
+  [rule({ to: { domian: "a.com" } }), "network.policy.rules.0.to.domian", "unknown option"],
   [rule({ ports: [70_000] }), "network.policy.rules.0.ports.0", /65535/],
   [rule({ ports: [{ from: 2, to: 1 }] }), "network.policy.rules.0.ports.0.from", /run backwards/],
   [
@@ -104,8 +126,14 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
     "network.policy.rules.0.protocols",
     /ICMP only in rules for egress/
   ],
+  ...["", "1.1.1", "256.1.1.1", "1.1.1.1:0", "1.1.1.1:65536", "8.8.8.8:", "[::1]", "[1.1.1.1]:53", "a b", "::1%lo"].map(
+    (server) =>
+      [{ network: { dns: { nameservers: [server] } } }, "network.dns.nameservers.0", /expected an address/] as const
+  ),
+  [{ network: { dns: { queryTimeout: "60 days" } } }, "network.dns.queryTimeout", "expected 1 millisecond to 49 days"],
   [{ network: { dns: { queryTimeout: 0 } } }, "network.dns.queryTimeout", /positive duration/],
   [{ network: { tls: { interceptedPorts: [0] } } }, "network.tls.interceptedPorts.0", /65535/],
+  [{ network: { maxConnections: 4097 } }, "network.maxConnections", "expected a whole number from 1 to 4096"],
   [{ network: { maxConnections: 0 } }, "network.maxConnections", /whole number/],
   [{ network: { rateLimit: { egress: { bytesPerSecond: 0 } } } }, "network.rateLimit.egress.bytesPerSecond", /whole/],
   [{ network: { plicy: "all" } }, "network.plicy", "unknown option"],
@@ -131,6 +159,8 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ mounts: { "/work": { _tag: "Bind", hostPath: ".", readOnly: true } } }, "mounts./work.readOnly", "unknown option"],
   [{ labels: { "": "x" } }, "labels.", "expected a label that is not empty"],
   [{ logLevel: "loud" }, "logLevel", /trace/],
+  [{ metricsInterval: "60 days" }, "metricsInterval", "expected 1 millisecond to 49 days"],
+  [{ metricsInterval: "100 micros" }, "metricsInterval", "expected 1 millisecond to 49 days"],
   [{ metricsInterval: "never" }, "metricsInterval", /"off"|duration/]
 ]
 

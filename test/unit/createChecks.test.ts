@@ -4,9 +4,13 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
+import * as Dgram from "node:dgram"
+import * as Net from "node:net"
+import { checkPorts } from "../../src/internal/createChecks.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import type * as SandboxConfig from "../../src/SandboxConfig.ts"
 
 interface Defaults {
   readonly memory?: string
@@ -17,6 +21,14 @@ interface Defaults {
 const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "c" })).pipe(
   Effect.provide(NodeFileSystem.layer)
 )
+
+const freePort = Effect.callback<number>((resume) => {
+  const server = Net.createServer()
+  server.listen(0, "127.0.0.1", () => {
+    const address = server.address()
+    server.close(() => resume(Effect.succeed(typeof address === "object" ? (address?.port ?? 0) : 0)))
+  })
+})
 
 const drivers = [
   ["the twin", (defaults?: Defaults) => Layer.fresh(MicrosandboxMemory.layer(defaults))],
@@ -41,6 +53,59 @@ describe.each(drivers)("before %s creates a sandbox", (_, layer) => {
       assert.deepInclude(reason, { _tag: "InvalidConfig", field })
       assert.include(reason.message, problem)
     })
+  )
+})
+
+describe("ports of the host that are to be published", () => {
+  const refused = (ports: ReadonlyArray<SandboxConfig.PortMapping>) =>
+    Effect.map(Effect.flip(checkPorts({ ports })), ({ reason }) => reason)
+
+  it.live.each([
+    ["udp4", "127.0.0.1", undefined],
+    ["udp4", "0.0.0.0", "127.0.0.1"],
+    ["udp6", "::1", "::1"]
+  ] as const)("are not in use for %s on %s", ([type, address, bind]) =>
+    Effect.gen(function* () {
+      const { port } = yield* Effect.acquireRelease(
+        Effect.callback<Dgram.Socket>((resume) => {
+          const socket = Dgram.createSocket(type)
+          socket.bind(0, address, () => resume(Effect.succeed(socket)))
+        }),
+        (socket) => Effect.sync(() => socket.close())
+      ).pipe(Effect.map((socket) => socket.address()))
+      const reason = yield* refused([{ host: port, guest: 53, protocol: "udp", bind }])
+      assert.deepInclude(reason, { _tag: "InvalidConfig", field: `ports.${port}` })
+      assert.include(reason.message, "is in use on this host")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("are not in each other's way", () =>
+    Effect.gen(function* () {
+      const port = yield* freePort
+      const reason = yield* refused([
+        { host: port, guest: 80, bind: "0.0.0.0" },
+        { host: port, guest: 81 }
+      ])
+      assert.deepInclude(reason, { _tag: "InvalidConfig", field: `ports.${port}` })
+    })
+  )
+})
+
+describe("a published port", () => {
+  it.live("is the twin's while its sandbox runs, and may be one of each protocol", () =>
+    Effect.gen(function* () {
+      const port = yield* freePort
+      const launch = Sandbox.launch({
+        image: "plain",
+        ports: [
+          { host: port, guest: 80 },
+          { host: port, guest: 53, protocol: "udp" }
+        ]
+      })
+      const { reason } = yield* Effect.scoped(Effect.andThen(launch, Effect.flip(launch)))
+      assert.deepInclude(reason, { _tag: "InvalidConfig", field: `ports.${port}` })
+      yield* Effect.scoped(launch)
+    }).pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer())))
   )
 })
 

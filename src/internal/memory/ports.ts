@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Net from "node:net"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
-import { listenOn, portRefused } from "../createChecks.ts"
+import { bindTo, listenOn, portRefused } from "../createChecks.ts"
 import { publishedPorts } from "../sdkBuilder.ts"
 import type { SocketDescription } from "./description.ts"
 import type { Machine } from "./machine.ts"
@@ -13,14 +13,18 @@ import type { Machine } from "./machine.ts"
 /** Listens on the host for the life of the machine. UDP goes nowhere. */
 export const publish = (machine: Machine, config: SandboxConfig): Effect.Effect<void, LightboxError> =>
   Effect.forEach(
-    publishedPorts(config).filter(({ protocol }) => protocol === "tcp"),
-    ({ bind, guest, host }) =>
+    publishedPorts(config),
+    ({ bind, guest, host, protocol }) =>
       Effect.gen(function* () {
+        const listen = <A>(listening: () => Promise<A>) =>
+          Effect.tryPromise({ try: listening, catch: (cause) => portRefused(host, bind, cause) })
+        if (protocol === "udp") {
+          const socket = yield* listen(() => bindTo(host, bind))
+          machine.watchers.add(() => socket.close())
+          return
+        }
         const connect = yield* connector(machine, guest)
-        const server = yield* Effect.tryPromise({
-          try: () => listenOn(host, bind, connect),
-          catch: (cause) => portRefused(host, bind, cause)
-        })
+        const server = yield* listen(() => listenOn(host, bind, connect))
         const open = new Set<Net.Socket>()
         server.on("connection", (socket) => open.add(socket.on("close", () => open.delete(socket))))
         machine.watchers.add(() => {
