@@ -27,8 +27,8 @@ export interface AgentConnection {
   readonly close: (id: number) => void
   /** Sends a message, waiting while the relay takes no more. */
   readonly send: (id: number, type: string, payload: Protocol.Payload) => Effect.Effect<void, LightboxError>
-  /** Sends a message without waiting, and without telling whether it arrived. */
-  readonly post: (id: number, type: string, payload: Protocol.Payload) => void
+  /** Sends a message without waiting, and without telling whether it arrived: only whether it is short enough to. */
+  readonly post: (id: number, type: string, payload: Protocol.Payload) => boolean
   /** Stops taking messages until as many `resume`s have followed. */
   readonly pause: () => void
   readonly resume: () => void
@@ -115,8 +115,7 @@ class Client implements AgentConnection {
     return Effect.callback<void, LightboxError>((resume) => {
       if (this.loss !== undefined) return resume(Effect.fail(this.loss))
       const frame = Protocol.encode(id, type, payload)
-      // The relay ends the connection at a longer one, with all that is under way.
-      if (frame.length > Protocol.maxFrameBytes) return resume(Effect.fail(tooLong(frame.length)))
+      if (isTooLong(frame)) return resume(Effect.fail(tooLong(frame.length)))
       if (this.write(frame)) return resume(Effect.void)
       const wake = () => resume(this.loss === undefined ? Effect.void : Effect.fail(this.loss))
       this.waiting.push(wake)
@@ -126,8 +125,12 @@ class Client implements AgentConnection {
     })
   }
 
-  post(id: number, type: string, payload: Protocol.Payload): void {
-    if (this.loss === undefined) this.write(Protocol.encode(id, type, payload))
+  post(id: number, type: string, payload: Protocol.Payload): boolean {
+    if (this.loss !== undefined) return true
+    const frame = Protocol.encode(id, type, payload)
+    if (isTooLong(frame)) return false
+    this.write(frame)
+    return true
   }
 
   pause(): void {
@@ -224,6 +227,9 @@ class Client implements AgentConnection {
     })
   }
 }
+
+/** The relay ends the connection at such a one, with all that is under way. */
+const isTooLong = (frame: Uint8Array): boolean => frame.length > Protocol.maxFrameBytes
 
 const tooLong = (length: number): LightboxError =>
   new LightboxError({

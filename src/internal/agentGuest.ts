@@ -100,6 +100,9 @@ const protocolError = (operation: string, payload: Protocol.Payload): LightboxEr
     reason: new Unknown({ problem: text(payload["message"]) ?? "the agent refused the message" })
   })
 
+/** What the kernel would have the agent answer to a path of that length. */
+const tooLong: Protocol.Payload = { ok: false, error: "File name too long (os error 36)" }
+
 const requester =
   (connection: AgentConnection): Requester =>
   (operation, type, payload, onLate) =>
@@ -113,7 +116,10 @@ const requester =
         },
         onLost: (error) => resume(Effect.fail(during(operation, error)))
       })
-      connection.post(id, type, payload)
+      if (!connection.post(id, type, payload)) {
+        connection.close(id)
+        resume(Effect.succeed(tooLong))
+      }
       return Effect.sync(() => {
         isAbandoned = true
         if (onLate === undefined) connection.close(id)

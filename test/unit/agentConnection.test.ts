@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "node:stream"
+import * as AgentGuest from "../../src/internal/agentGuest.ts"
 import * as AgentConnection from "../../src/internal/agentConnection.ts"
 import * as Protocol from "../../src/internal/agentProtocol.ts"
 
@@ -45,6 +46,22 @@ describe("a connection to a guest", () => {
       yield* Effect.promise(() => Promise.resolve())
       assert.deepStrictEqual(bytes(), frames("first", "second"))
       assert.strictEqual(writes(), 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("sends nothing that the relay would end it for", () =>
+    Effect.gen(function* () {
+      const { bytes, duplex } = channel()
+      const connection = yield* AgentConnection.make({ name: "one", open: () => duplex, timeout: Duration.seconds(1) })
+      const guest = AgentGuest.make(connection)
+      const path = `/${"x".repeat(Protocol.maxFrameBytes)}`
+      for (const request of [guest.stat(path), guest.symlink(path, "/link"), guest.rename("/one", path)]) {
+        const { reason } = yield* Effect.flip(request)
+        assert.deepInclude(reason, { _tag: "FileError", code: "ENAMETOOLONG" })
+      }
+      connection.post(1, "short", {})
+      yield* Effect.promise(() => Promise.resolve())
+      assert.deepStrictEqual(bytes(), frames("short"))
     }).pipe(Effect.scoped)
   )
 
