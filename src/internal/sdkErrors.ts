@@ -72,7 +72,7 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
   const snapshot = subject.snapshot ?? ""
   const fallback = () => new Unknown({ problem: text, cause, ...(tag === undefined ? {} : { tag }) })
 
-  if (/no space left on device|os error 28\b|disk quota exceeded|os error 122\b/i.test(text)) {
+  if (/no space left on device|os error 28\b|disk quota exceeded|os error 122\b|disk is full/i.test(text)) {
     return new NoSpace({ problem: text, cause })
   }
   switch (tag) {

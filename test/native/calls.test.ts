@@ -3,8 +3,11 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import * as Result from "effect/Result"
 import * as TestClock from "effect/testing/TestClock"
-import { commit, settled } from "../../src/internal/sdkCalls.ts"
+import { sdkRetries } from "../../src/internal/metrics.ts"
+import { call, commit, settled } from "../../src/internal/sdkCalls.ts"
 import { LightboxError, NotFound } from "../../src/LightboxError.ts"
 
 const failure = new LightboxError({ method: "test", reason: new NotFound({ resource: "volume", name: "cache" }) })
@@ -22,6 +25,47 @@ const making = (
     tell,
     undo: (value) => Effect.sync(() => undone.push(value))
   })
+
+describe("a call while the store is busy", () => {
+  const locked = () => new Error("[Database] database error: (code: 5) database is locked")
+
+  /** Fails so often, and then gives how often it was called; with how often that was said to be tried again. */
+  const calling = Effect.fnUntraced(function* (failures: number, error: () => Error) {
+    let calls = 0
+    const { count: before } = yield* Metric.value(sdkRetries)
+    const running = yield* Effect.forkChild(
+      Effect.result(
+        call("test", { volume: "cache" }, () => (++calls > failures ? Promise.resolve(calls) : Promise.reject(error())))
+      ),
+      { startImmediately: true }
+    )
+    yield* TestClock.adjust("1 minute")
+    const result = yield* Fiber.join(running)
+    return { calls, result, retries: (yield* Metric.value(sdkRetries)).count - before }
+  })
+
+  it.effect("is made again", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* calling(2, locked), { calls: 3, result: Result.succeed(3), retries: 2 })
+    })
+  )
+
+  it.effect("is given up after a while", () =>
+    Effect.gen(function* () {
+      const { calls, result } = yield* calling(100, locked)
+      assert.strictEqual(calls, 7)
+      assert.isTrue(Result.isFailure(result) && result.failure.reason._tag === "StoreBusy")
+    })
+  )
+
+  it.effect("is made once if it fails for another reason", () =>
+    Effect.gen(function* () {
+      const { calls, result, retries } = yield* calling(1, () => new Error("[VolumeNotFound] volume not found: cache"))
+      assert.deepStrictEqual([calls, retries], [1, 0])
+      assert.isTrue(Result.isFailure(result) && result.failure.reason._tag === "NotFound")
+    })
+  )
+})
 
 describe("a call that makes something", () => {
   it.effect("undoes nothing if all goes well, nor if it makes nothing", () =>

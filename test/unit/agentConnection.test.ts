@@ -1,13 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
 import * as Stream from "node:stream"
 import * as AgentGuest from "../../src/internal/agentGuest.ts"
 import * as AgentConnection from "../../src/internal/agentConnection.ts"
 import * as Protocol from "../../src/internal/agentProtocol.ts"
 
-/** A channel that is greeted as by a relay, and keeps what is written to it, with the number of writes. */
-const channel = () => {
+const connect = (duplex: AgentConnection.Channel) =>
+  AgentConnection.make({ name: "one", open: () => duplex, timeout: Duration.seconds(1) })
+
+/** A channel that keeps what is written to it, with the number of writes. */
+const silent = () => {
   const written: Array<Uint8Array> = []
   let writes = 0
   const duplex = Object.assign(
@@ -26,11 +31,17 @@ const channel = () => {
     }),
     { ref: () => {}, unref: () => {} }
   )
+  return { duplex, bytes: () => Buffer.concat(written), writes: () => writes }
+}
+
+/** One that is greeted as by a relay. */
+const channel = () => {
+  const made = silent()
   const greeting = new Uint8Array(8)
   new DataView(greeting.buffer).setUint32(4, 100)
-  duplex.push(greeting)
-  duplex.push(Protocol.encode(0, "core.ready", {}))
-  return { duplex, bytes: () => Buffer.concat(written), writes: () => writes }
+  made.duplex.push(greeting)
+  made.duplex.push(Protocol.encode(0, "core.ready", {}))
+  return made
 }
 
 const frames = (...types: ReadonlyArray<string>) => Buffer.concat(types.map((type) => Protocol.encode(1, type, {})))
@@ -39,7 +50,7 @@ describe("a connection to a guest", () => {
   it.live("sends in one go what is said in one go", () =>
     Effect.gen(function* () {
       const { bytes, duplex, writes } = channel()
-      const connection = yield* AgentConnection.make({ name: "one", open: () => duplex, timeout: Duration.seconds(1) })
+      const connection = yield* connect(duplex)
       connection.post(1, "first", {})
       connection.post(1, "second", {})
       yield* Effect.yieldNow
@@ -52,7 +63,7 @@ describe("a connection to a guest", () => {
   it.live("sends nothing that the relay would end it for", () =>
     Effect.gen(function* () {
       const { bytes, duplex } = channel()
-      const connection = yield* AgentConnection.make({ name: "one", open: () => duplex, timeout: Duration.seconds(1) })
+      const connection = yield* connect(duplex)
       const guest = AgentGuest.make(connection)
       const path = `/${"x".repeat(Protocol.maxFrameBytes)}`
       for (const request of [guest.stat(path), guest.symlink(path, "/link"), guest.rename("/one", path)]) {
@@ -65,16 +76,32 @@ describe("a connection to a guest", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("is refused by a relay that has enough of them, or that is not there, and is not waited for in vain", () =>
+    Effect.gen(function* () {
+      const refusal = Effect.fnUntraced(function* (happens: (duplex: Stream.Duplex) => void) {
+        const { duplex } = silent()
+        const connecting = yield* Effect.forkChild(Effect.flip(Effect.scoped(connect(duplex))), {
+          startImmediately: true
+        })
+        happens(duplex)
+        yield* TestClock.adjust("1 second")
+        return (yield* Fiber.join(connecting)).reason
+      })
+      const full = yield* refusal((duplex) => duplex.destroy())
+      assert.deepInclude(full, { _tag: "GuestBusy", name: "one" })
+      assert.isTrue(full.isRetryable)
+      const cause = new Error("connect ENOENT")
+      assert.deepInclude(yield* refusal((duplex) => duplex.destroy(cause)), { _tag: "NotRunning", name: "one", cause })
+      assert.deepInclude(yield* refusal(() => {}), { _tag: "TimedOut", limitMillis: 1000 })
+    })
+  )
+
   it.live("sends what was said last before it closes", () =>
     Effect.gen(function* () {
       const { bytes, duplex } = channel()
       yield* Effect.scoped(
         Effect.gen(function* () {
-          const connection = yield* AgentConnection.make({
-            name: "one",
-            open: () => duplex,
-            timeout: Duration.seconds(1)
-          })
+          const connection = yield* connect(duplex)
           connection.post(1, "last", {})
         })
       )
