@@ -132,7 +132,11 @@ const decodeQuery = decoder(
     tail: Schema.optional(intBetween(1, 0xffff_ffff)),
     after: Schema.optional(Schema.NonEmptyString),
     follow: Schema.optional(Schema.Boolean)
-  }),
+  }).check(
+    Schema.makeFilter(({ after, tail }) =>
+      after === undefined || tail === undefined ? undefined : { path: ["tail"], issue: "expected no tail with after" }
+    )
+  ),
   "Sandbox.logs"
 )
 

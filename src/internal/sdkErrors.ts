@@ -126,7 +126,7 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
     case "PatchFailed":
       return new InvalidConfig({ field: "patches", problem: text, cause })
     case "InvalidCursor":
-      return new InvalidConfig({ field: "cursor", problem: text, cause })
+      return new InvalidConfig({ field: "after", problem: text, cause })
     case "Unsupported":
     case "UnsupportedOperation":
       return new Unsupported({
@@ -170,7 +170,7 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
       return fallback()
     default:
       return text.startsWith("invalid fromCursor")
-        ? new InvalidConfig({ field: "cursor", problem: text, cause })
+        ? new InvalidConfig({ field: "after", problem: text, cause })
         : fallback()
   }
 }

@@ -58,19 +58,21 @@ export class Log {
         return Effect.fail(
           new LightboxError({
             method: "Microsandbox.readLogs",
-            reason: new InvalidConfig({ field: "cursor", problem: "expected a cursor of an entry" })
+            reason: new InvalidConfig({ field: "after", problem: "expected a cursor of an entry" })
           })
         )
       }
       const found = this.entries.filter(({ number, source }) => number > position && sources.includes(source))
       return Effect.succeed(
-        (tail === undefined ? found : found.slice(-tail)).map(({ at, bytes, number, session, source }) => ({
-          timestamp: DateTime.makeUnsafe(at),
-          source,
-          session,
-          bytes,
-          cursor: `memory-${number}`
-        }))
+        (tail === undefined || after !== undefined ? found : found.slice(-tail)).map(
+          ({ at, bytes, number, session, source }) => ({
+            timestamp: DateTime.makeUnsafe(at),
+            source,
+            session,
+            bytes,
+            cursor: `memory-${number}`
+          })
+        )
       )
     })
   }
