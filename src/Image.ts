@@ -52,6 +52,18 @@ export const load = (
  * Writes images from the cache to an archive, in the OCI layout or that of
  * `docker save`. Fails with `NotFound` for an image that is not in the cache.
  *
+ * **Gotchas**
+ *
+ * Layers are saved unpacked. An image that was pulled has another digest when it
+ * comes back from an archive, and a snapshot that is based on it does not boot
+ * from that: save such a snapshot with its image.
+ *
+ * **Gotchas**
+ *
+ * Layers are saved as they are when they are unpacked. So an image that was
+ * pulled has another digest when it comes back, and snapshots that are based on
+ * it do not boot from that: they are saved with their image by `Snapshot.save`.
+ *
  * **Example** (Taking an image along)
  *
  * ```ts
@@ -113,8 +125,10 @@ export const inspect = (
   Microsandbox.Microsandbox.use((driver) => driver.inspectImage(reference))
 
 /**
- * Removes an image from the cache; what is not there is no failure. Fails with
- * `InUse` while a sandbox is based on it, unless `force`.
+ * Removes a name from the cache, and with its last name the image; what is not
+ * there is no failure. Fails with `InUse` while there is a sandbox that is based
+ * on the image, running or not. `force` removes the name all the same, unless it
+ * is the last one.
  *
  * **Example** (Removing)
  *

@@ -17,7 +17,7 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../Guest.ts"
-import { AlreadyExists, LightboxError, NotFound } from "../LightboxError.ts"
+import { AlreadyExists, InUse, LightboxError, NotFound } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SandboxConfig } from "../SandboxConfig.ts"
 import * as Admission from "./admission.ts"
@@ -27,6 +27,7 @@ import { checkCombination, checkHostPaths, checkPorts, withDefaults } from "./cr
 import { fileFailure } from "./fileFailure.ts"
 import { freeBytes } from "./diskRoom.ts"
 import * as Home from "./home.ts"
+import { checkReferences, wholeReference } from "./imageReference.ts"
 import { generate, instanceLabel } from "./labels.ts"
 import { sdkRetries } from "./metrics.ts"
 import * as Owner from "./owner.ts"
@@ -38,7 +39,7 @@ import * as RootDisks from "./sdkRootDisks.ts"
 import * as Boots from "./sdkBoots.ts"
 import * as Builder from "./sdkBuilder.ts"
 import { call, commit, isTaken, notFoundIsSuccess, settled, transient } from "./sdkCalls.ts"
-import { fromSdk, type Subject } from "./sdkErrors.ts"
+import { fromSdk, modifiedField, type Subject } from "./sdkErrors.ts"
 import * as SdkModule from "./sdkModule.ts"
 import { date, getSandbox, handleOf, instanceOf, listSandboxes, mayHoldDisks, sandboxInfo } from "./sdkSandboxes.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
@@ -242,26 +243,22 @@ const imageInfo = (image: Sdk.ImageHandle): Microsandbox.ImageInfo => ({
   lastUsedAt: date(image.lastUsedAt)
 })
 
-/** The SDK boots `alpine` from what was loaded under its whole name, but does not find it when asked for it. */
-const canonicalReference = (reference: string): string => {
-  const [first = "", ...rest] = reference.split("/")
-  const isRegistry = rest.length > 0 && (/[.:]/.test(first) || first === "localhost")
-  const path = isRegistry ? rest.join("/") : reference.includes("/") ? reference : `library/${reference}`
-  const tagged = /[:@]/.test(path) ? path : `${path}:latest`
-  return `${isRegistry ? first : "docker.io"}/${tagged}`
-}
-
+/** Does something with an image by the name that it is known by: the given one, or the whole of it. */
 const byAnyName = <A>(
   reference: string,
-  find: (reference: string) => Effect.Effect<A, LightboxError>
+  use: (reference: string) => Effect.Effect<A, LightboxError>
 ): Effect.Effect<A, LightboxError> => {
-  const canonical = canonicalReference(reference)
-  return Effect.catchReason(find(reference), "LightboxError", "NotFound", (_, error) =>
-    canonical === reference
+  const whole = wholeReference(reference)
+  return Effect.catchReason(use(reference), "LightboxError", "NotFound", (_, error) =>
+    whole === reference
       ? Effect.fail(error)
-      : Effect.catchReason(find(canonical), "LightboxError", "NotFound", () => Effect.fail(error))
+      : Effect.catchReason(use(whole), "LightboxError", "NotFound", () => Effect.fail(error))
   )
 }
+
+/** Removes an archive that came only after nobody wanted it any more. */
+const removeFile = (method: string, path: string): Effect.Effect<void> =>
+  Effect.ignore(hostFile(method, path, () => Fs.rm(path, { force: true })))
 
 const images = ({ sdk }: DriverContext): ImagePart => ({
   loadImage: Effect.fn("Microsandbox.loadImage")(function* (path, options) {
@@ -272,9 +269,16 @@ const images = ({ sdk }: DriverContext): ImagePart => ({
     return loaded.map(imageInfo)
   }),
   saveImages: Effect.fn("Microsandbox.saveImages")(function* (references, path, options) {
-    yield* call("Microsandbox.saveImages", { image: references.join(", "), path }, () =>
-      sdk.Image.save([...references], { outputPath: Path.resolve(path), format: options?.format ?? "oci" })
-    )
+    const method = "Microsandbox.saveImages"
+    yield* checkReferences(references)
+    yield* hostFile(method, path, () => Fs.mkdir(Path.dirname(Path.resolve(path)), { recursive: true }))
+    yield* commit({
+      method,
+      subject: { path },
+      run: () => sdk.Image.save([...references], { outputPath: Path.resolve(path), format: options?.format ?? "oci" }),
+      tell: Effect.succeed,
+      undo: () => removeFile(method, path)
+    })
   }),
   listImages: Effect.map(
     call("Microsandbox.listImages", {}, () => sdk.Image.list()),
@@ -300,8 +304,10 @@ const images = ({ sdk }: DriverContext): ImagePart => ({
   }),
   removeImage: Effect.fn("Microsandbox.removeImage")(function* (reference, options) {
     yield* notFoundIsSuccess(
-      call("Microsandbox.removeImage", { image: reference }, () =>
-        sdk.Image.remove(reference, { force: options?.force ?? false })
+      byAnyName(reference, (reference) =>
+        call("Microsandbox.removeImage", { image: reference }, () =>
+          sdk.Image.remove(reference, { force: options?.force ?? false })
+        )
       )
     )
   }),
@@ -405,13 +411,13 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       return {
         applied: plan.applied,
         changes: plan.changes.map((planned) => ({
-          field: planned.field,
+          field: modifiedField(planned.field),
           before: planned.kind === "config" ? planned.before : planned.beforeRef,
           after: planned.kind === "config" ? planned.after : planned.afterRef,
           disposition: planned.disposition
         })),
-        conflicts: plan.conflicts.map(({ field, message }) => ({ field, problem: message })),
-        warnings: plan.warnings.map(({ field, message }) => ({ field, problem: message }))
+        conflicts: plan.conflicts.map(problemOf),
+        warnings: plan.warnings.map(problemOf)
       }
     }),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
@@ -536,6 +542,11 @@ const ghosts = (context: DriverContext): RemainsPart => {
   }
 }
 
+const problemOf = ({ field, message }: { readonly field: string; readonly message: string }) => ({
+  field: modifiedField(field),
+  problem: message
+})
+
 const policies = { now: "no_restart", restart: "restart", "next-start": "next_start" } as const
 
 const modifyOptions = (change: Microsandbox.ModifySandbox): Sdk.ModifyOptions => {
@@ -637,7 +648,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
         ),
       boot: bootFrom
     })
-  }).pipe(takingTurns(context.names, [name]))
+  }).pipe(tellingUsers(context), takingTurns(context.names, [name]))
 })
 
 /**
@@ -670,6 +681,31 @@ const withVolumesAsTheyAre = async (sdk: SdkModule.SdkModule, config: SandboxCon
   }
   return config.mounts === undefined ? config : { ...config, mounts }
 }
+
+/** Tells who has a volume, which the runtime does not where it is a disk. */
+const tellingUsers =
+  ({ sdk }: DriverContext) =>
+  <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
+    Effect.catchReason(effect, "LightboxError", "InUse", (reason, error) =>
+      reason.resource !== "volume" || reason.usedBy.length > 0
+        ? Effect.fail(error)
+        : Effect.flatMap(
+            // Who it is matters less than that somebody has it.
+            Effect.orElseSucceed(listSandboxes(sdk, undefined), () => []),
+            (all) => {
+              const { cause, name: volume, resource } = reason
+              const usedBy = all.flatMap(({ name, status, volumes }) =>
+                status === "running" && volumes.includes(volume) ? [name] : []
+              )
+              return Effect.fail(
+                new LightboxError({
+                  method: error.method,
+                  reason: new InUse({ resource, name: volume, usedBy, cause })
+                })
+              )
+            }
+          )
+    )
 
 const namesOfVolumes = ({ mounts }: SandboxConfig): ReadonlyArray<string> =>
   Object.values(mounts ?? {}).flatMap((mount) =>
@@ -891,8 +927,9 @@ const snapshots = (context: DriverContext): SnapshotPart => {
       return upper.kind === "verified"
     }),
     saveSnapshot: Effect.fn("Microsandbox.saveSnapshot")(function* (name, path, options) {
+      const method = "Microsandbox.saveSnapshot"
       yield* commit({
-        method: "Microsandbox.saveSnapshot",
+        method,
         subject: { snapshot: name, path },
         run: () =>
           sdk.Snapshot.save(name, Path.resolve(path), {
@@ -900,7 +937,7 @@ const snapshots = (context: DriverContext): SnapshotPart => {
             plainTar: options?.compress === false
           }),
         tell: Effect.succeed,
-        undo: () => Effect.ignore(hostFile("Microsandbox.saveSnapshot", path, () => Fs.rm(path, { force: true })))
+        undo: () => removeFile(method, path)
       })
     }),
     loadSnapshot: Effect.fn("Microsandbox.loadSnapshot")(function* (path, name) {
@@ -1025,7 +1062,7 @@ const volumes = (context: DriverContext): VolumePart => {
   const removeVolume = Effect.fn("Microsandbox.removeVolume")(function* (
     name: string
   ): Effect.fn.Return<void, LightboxError> {
-    yield* takingTurns(context.volumes, [name])(remove(name))
+    yield* remove(name).pipe(tellingUsers(context), takingTurns(context.volumes, [name]))
   })
   return {
     createVolume: Effect.fn("Microsandbox.createVolume")(function* ({ kind, labels, name, quota }) {

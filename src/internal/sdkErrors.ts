@@ -83,7 +83,7 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
     case "VolumeNotFound":
       return new NotFound({ resource: "volume", name: subject.volume ?? lastWord(text), cause })
     case "ImageNotFound":
-      return new NotFound({ resource: "image", name: subject.image ?? "", cause })
+      return new NotFound({ resource: "image", name: subject.image ?? lastWord(text), cause })
     case "SandboxAlreadyExists":
       return new AlreadyExists({ resource: "sandbox", name: sandbox, cause })
     case "SnapshotAlreadyExists":
@@ -119,6 +119,8 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
       if (subject.volume !== undefined && /in use|referenced|mounted|attached/i.test(text)) {
         return new InUse({ resource: "volume", name: subject.volume, usedBy: namesIn(text), cause })
       }
+      if (text.startsWith("disk named volumes require"))
+        return new InvalidConfig({ field: "quota", problem: text, cause })
       return new InvalidConfig({ field: /^workdir\b/.test(text) ? "workdir" : "options", problem: text, cause })
     }
     case "NetworkBuilder":
@@ -194,10 +196,22 @@ const refused = (text: string, cause: unknown): Reason | undefined => {
   }
 }
 
+/** What the runtime calls what can be modified, where that is not what we call it. */
+const modifiedFields = new Map([
+  ["label", "labels"],
+  ["max_cpus", "maxCpus"],
+  ["max_memory", "maxMemory"],
+  ["root disk", "disk"],
+  ["root_disk_size", "disk"]
+])
+
+/** The field of a modification that the runtime has a name of its own for. */
+export const modifiedField = (name: string): string => modifiedFields.get(name) ?? name
+
 /** What the SDK has no tag of its own for. */
 const custom = (subject: Subject, text: string, cause: unknown): Reason | undefined => {
-  const restarting = /^cannot apply modification: (\w+) /.exec(text)
-  if (restarting !== null) return new InvalidConfig({ field: restarting[1] ?? "options", problem: text, cause })
+  const refused = /^cannot apply modification: (root disk|\w+) /.exec(text)
+  if (refused !== null) return new InvalidConfig({ field: modifiedField(refused[1] ?? ""), problem: text, cause })
   if (/too small for ext4/.test(text)) {
     return new InvalidConfig({ field: subject.volume === undefined ? "resources.disk" : "quota", problem: text, cause })
   }

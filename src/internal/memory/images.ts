@@ -12,6 +12,7 @@ import { ImageUnavailable, InUse, LightboxError, NotFound } from "../../Lightbox
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Image, ImageFile } from "../../MicrosandboxMemory.ts"
 import { fileFailure } from "../fileFailure.ts"
+import { checkReferences, wholeReference } from "../imageReference.ts"
 import * as ByteString from "./byteString.ts"
 import { programs } from "./commands/index.ts"
 import { FileTree, type Lower } from "./fileTree.ts"
@@ -145,8 +146,19 @@ export const build = (
     ...(image.user === undefined ? {} : { user: image.user })
   }
   // As at a registry, where tags of the same image have one digest.
-  const digest = `sha256:${Crypto.createHash("sha256").update(Cbor.encode(config)).update(encoded).digest("hex")}`
-  return { reference, digest, ...config, tree: encoded, createdAt }
+  return { reference, digest: digestOf(config, encoded), ...config, tree: encoded, createdAt }
+}
+
+const digestOf = (...parts: ReadonlyArray<unknown>): string => {
+  const hash = Crypto.createHash("sha256")
+  for (const part of parts) hash.update(part instanceof Uint8Array ? part : Cbor.encode(part))
+  return `sha256:${hash.digest("hex")}`
+}
+
+/** The runtime saves layers as they are when they are unpacked: what was pulled has another digest when it comes back. */
+const asSaved = (image: StoredImage): StoredImage => {
+  const { cmd, entrypoint, env, tree, user, workdir } = image
+  return { ...image, digest: digestOf("unpacked", { env, entrypoint, cmd, workdir, user }, tree) }
 }
 
 const lowers = new Map<string, Lower>()
@@ -202,6 +214,11 @@ export class ImageCache {
     return Fs.existsSync(path) ? decodeStored(Cbor.decode(Fs.readFileSync(path))) : undefined
   }
 
+  /** By this name, or the whole of it. */
+  find(reference: string): StoredImage | undefined {
+    return this.get(reference) ?? this.get(wholeReference(reference))
+  }
+
   all(): ReadonlyArray<StoredImage> {
     return Fs.readdirSync(this.folder)
       .filter((name) => name.endsWith(".image"))
@@ -239,14 +256,17 @@ export const resolve = (
   onProgress: (progress: Microsandbox.PullProgress) => void
 ): Effect.Effect<StoredImage, LightboxError> =>
   Effect.suspend(() => {
-    const cached = cache.get(reference)
+    const found = cache.find(reference)
+    const cached = found === undefined ? undefined : { ...found, reference }
     const unavailable = (problem: string) =>
       new LightboxError({
         method: "Microsandbox.createSandbox",
         reason: new ImageUnavailable({ reference, problem })
       })
     if (policy === "never") {
-      return cached === undefined ? Effect.fail(unavailable(`image not cached: ${reference}`)) : Effect.succeed(cached)
+      if (cached === undefined) return Effect.fail(unavailable(`image not cached: ${reference}`))
+      cache.put(cached)
+      return Effect.succeed(cached)
     }
     const wanted = policy === "if-missing" && cached !== undefined ? cached : registry.find(reference)
     if (wanted === undefined) {
@@ -258,8 +278,8 @@ export const resolve = (
     if (wanted.digest !== cached?.digest) {
       onProgress({ _tag: "Downloading", layer: 0, done: total, total })
       onProgress({ _tag: "Unpacking", layer: 0, done: total, total })
-      cache.put(wanted)
     }
+    cache.put(wanted)
     onProgress({ _tag: "Pulled", reference })
     return Effect.succeed(wanted)
   })
@@ -267,13 +287,17 @@ export const resolve = (
 const missing = (method: string, name: string): LightboxError =>
   new LightboxError({ method, reason: new NotFound({ resource: "image", name }) })
 
+/** What needs an image. */
+export interface ImageUsers {
+  readonly sandboxes: number
+  readonly snapshots: number
+}
+
 /** The operations on images. `usersOf` gives what needs an image, by its digest. */
 export const make = (
   cache: ImageCache,
   registry: Registry,
-  usersOf: (
-    digest: string
-  ) => Effect.Effect<{ readonly running: ReadonlyArray<string>; readonly count: number }, LightboxError>
+  usersOf: (digest: string) => Effect.Effect<ImageUsers>
 ): ImagePart => ({
   loadImage: Effect.fnUntraced(function* (path, options) {
     const method = "Microsandbox.loadImage"
@@ -300,9 +324,12 @@ export const make = (
   }),
   saveImages: Effect.fnUntraced(function* (references, path) {
     const method = "Microsandbox.saveImages"
+    yield* checkReferences(references)
     const images = yield* Effect.forEach(references, (reference) => {
-      const image = cache.get(reference)
-      return image === undefined ? Effect.fail(missing(method, references.join(", "))) : Effect.succeed(image)
+      const image = cache.find(reference)
+      return image === undefined
+        ? Effect.fail(missing(method, reference))
+        : Effect.succeed(asSaved({ ...image, reference }))
     })
     yield* Effect.try({
       try: () => {
@@ -315,34 +342,35 @@ export const make = (
   listImages: Effect.sync(() => cache.all().map(infoOf)),
   inspectImage: (reference) =>
     Effect.suspend(() => {
-      const image = cache.get(reference)
+      const image = cache.find(reference)
       if (image === undefined) return Effect.fail(missing("Microsandbox.inspectImage", reference))
       const { cmd, entrypoint, env, user, workdir } = image
       return Effect.succeed({ ...infoOf(image), env, entrypoint, cmd, workdir, user })
     }),
   removeImage: Effect.fnUntraced(function* (reference, options) {
-    const image = cache.get(reference)
+    const image = cache.find(reference)
     if (image === undefined) return
-    const others = cache.all().filter((other) => other.digest === image.digest).length - 1
-    const users = others > 0 ? { running: [], count: 0 } : yield* usersOf(image.digest)
-    if (users.running.length > 0 || (users.count > 0 && options?.force !== true)) {
+    const isLast = cache.all().filter(({ digest }) => digest === image.digest).length === 1
+    const { sandboxes } = yield* usersOf(image.digest)
+    if (sandboxes > 0 && (isLast || options?.force !== true)) {
       return yield* new LightboxError({
         method: "Microsandbox.removeImage",
         reason: new InUse({ resource: "image", name: reference, usedBy: [] })
       })
     }
-    cache.remove(reference)
+    cache.remove(image.reference)
   }),
   pruneImages: Effect.gen(function* () {
-    let images = 0
-    let bytes = 0
-    for (const image of cache.all()) {
-      if ((yield* usersOf(image.digest)).count > 0) continue
-      cache.remove(image.reference)
-      images++
-      bytes += image.tree.length
+    const unused = yield* Effect.filter(cache.all(), ({ digest }) =>
+      Effect.map(usersOf(digest), ({ sandboxes, snapshots }) => sandboxes + snapshots === 0)
+    )
+    for (const { reference } of unused) cache.remove(reference)
+    const trees = new Map(unused.map(({ digest, tree }) => [digest, tree.length]))
+    return {
+      images: unused.length,
+      layers: trees.size,
+      bytes: trees.size === 0 ? undefined : [...trees.values()].reduce((sum, size) => sum + size, 0)
     }
-    return { images, layers: images, bytes: images === 0 ? undefined : bytes }
   })
 })
 

@@ -43,7 +43,7 @@ import type { Calls } from "./calls.ts"
 import { FileTree } from "./fileTree.ts"
 import * as GuestChannel from "./guest.ts"
 import type { GuestAttributes } from "./hostFolder.ts"
-import { type ImageCache, lowerOf, type Registry, resolve, type StoredImage } from "./images.ts"
+import { type ImageCache, type ImageUsers, lowerOf, type Registry, resolve, type StoredImage } from "./images.ts"
 import { Log } from "./logs.ts"
 import type { Machine } from "./machine.ts"
 import * as Modify from "./modify.ts"
@@ -376,24 +376,19 @@ export const usersOfVolume = (world: World, volume: string): Effect.Effect<Reado
   )
 
 /** What needs an image: sandboxes, running or not, and snapshots. */
-export const usersOfImage = (
-  world: World,
-  digest: string
-): Effect.Effect<{ readonly running: ReadonlyArray<string>; readonly count: number }, LightboxError> =>
+export const usersOfImage = (world: World, digest: string): Effect.Effect<ImageUsers> =>
   Effect.gen(function* () {
-    const running: Array<string> = []
-    let count = 0
-    for (const name of world.rows.names()) {
+    const sandboxes = world.rows.names().filter((name) => {
       const row = world.held.get(name)?.row ?? world.rows.get(name)
-      if (row?.imageDigest !== digest) continue
-      count++
-      if ((yield* lookUp(world, "Microsandbox.removeImage", name)).status === "running") running.push(name)
-    }
-    for (const name of world.snapshots.names()) {
-      const opened = yield* Effect.option(world.snapshots.open("Microsandbox.removeImage", name))
-      if (opened._tag === "Some" && opened.value.info.imageDigest === digest) count++
-    }
-    return { running, count }
+      return row?.imageDigest === digest
+    })
+    const snapshots = yield* Effect.filter(world.snapshots.names(), (name) =>
+      world.snapshots.open("Microsandbox.pruneImages", name).pipe(
+        Effect.map(({ info }) => info.imageDigest === digest),
+        Effect.orElseSucceed(() => false)
+      )
+    )
+    return { sandboxes: sandboxes.length, snapshots: snapshots.length }
   })
 
 /** Boots a sandbox that is there. */
@@ -722,8 +717,8 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         env: Modify.merge(config.env, wanted.env),
         resources: {
           ...resources,
-          maxCpus: wanted.maxCpus ?? resources?.maxCpus,
-          maxMemory: wanted.maxMemory ?? resources?.maxMemory
+          maxCpus: Math.max(wanted.maxCpus ?? resources?.maxCpus ?? row.cpus, wanted.cpus ?? row.cpus),
+          maxMemory: Math.max(wanted.maxMemory ?? resources?.maxMemory ?? row.memory, wanted.memory ?? row.memory)
         }
       }
       held.env = environment(held.image, held.config)
