@@ -94,6 +94,13 @@ export interface PortMapping {
  * A change to the file system of an image, made before the guest boots. Not for
  * snapshots, whose builds have steps for it.
  *
+ * **Gotchas**
+ *
+ * The runtime makes the folders above a path anew: they are root's then, with
+ * permissions 0o755, whatever they were in the image. So after a patch of
+ * `/home/app/.profile`, the user `app` can not write to `/home/app`. A file that
+ * is appended to is root's as well, with permissions 0o644.
+ *
  * **Example** (A file and a folder)
  *
  * ```ts

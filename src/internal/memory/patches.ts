@@ -5,15 +5,22 @@
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
+import type { LightboxError } from "../../LightboxError.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
+import { invalid } from "../validation.ts"
 import * as ByteString from "./byteString.ts"
 import { attempt, Errno } from "./errno.ts"
 import type { FileTree } from "./fileTree.ts"
-import { root } from "./vnode.ts"
+import { type Kind, root } from "./vnode.ts"
 import { Vfs } from "./vfs.ts"
 
 type Patch = NonNullable<SandboxConfig["patches"]>[number]
+
+/** The files of an image, and the paths that patches have made so far. */
+interface Patched {
+  readonly vfs: Vfs
+  readonly made: Set<string>
+}
 
 /** Changes an image's files before the first boot. */
 export const patch = (
@@ -21,100 +28,152 @@ export const patch = (
   disk: FileTree,
   patches: ReadonlyArray<Patch>
 ): Effect.Effect<void, LightboxError> => {
-  const vfs = new Vfs(disk.root)
+  const patched: Patched = { vfs: new Vfs(disk.root), made: new Set() }
   return Effect.forEach(
     patches,
     (one) =>
       Effect.mapError(
-        attempt(() => applyPatch(vfs, one)),
-        ({ problem }) =>
-          new LightboxError({
-            method,
-            reason: new InvalidConfig({ field: "patches", problem: `patch failed: ${problem}` })
-          })
+        attempt(() => applyPatch(patched, one)),
+        ({ problem }) => invalid(method, "patches", `patch failed: ${problem}`)
       ),
     { discard: true }
   )
 }
 
-const applyPatch = (vfs: Vfs, one: Patch): void => {
+const refuse = (problem: string): never => {
+  throw new Errno({ code: "EINVAL", problem })
+}
+
+const kindNames = { File: "regular file", Directory: "directory", Symlink: "symlink", Device: "character device" }
+
+const applyPatch = (patched: Patched, one: Patch): void => {
+  const { made, vfs } = patched
   const path = ByteString.fromText(one.path)
-  const folder = path.slice(0, path.lastIndexOf("/"))
-  const isThere = exists(vfs, path)
-  if (one._tag !== "Remove" && folder !== "") vfs.makeFolders(folder, "/", 0o755, root)
-  if ("replace" in one || one._tag === "Symlink" || one._tag === "Write" || one._tag === "CopyFile") {
-    if (isThere && one.replace !== true) refuse(one.path)
+  const kind = kindAt(vfs, path)
+  const makeRoom = (replace: boolean | undefined) => {
+    if (kind !== undefined && replace !== true)
+      refuse(`path exists in image layer: '${one.path}' (set replace to allow)`)
+    makeParents(patched, path)
   }
   switch (one._tag) {
-    case "Write":
+    case "Write": {
+      makeRoom(one.replace)
+      return writeFile(patched, path, Buffer.from(one.content), one.mode ?? 0o644)
+    }
     case "CopyFile": {
-      const content =
-        one._tag === "CopyFile"
-          ? Fs.readFileSync(one.hostPath)
-          : typeof one.content === "string"
-            ? new TextEncoder().encode(one.content)
-            : one.content
-      writeFile(vfs, path, content, one.mode ?? 0o644)
-      break
+      makeRoom(one.replace)
+      const { isFile, mode } = sourceOf(one.hostPath)
+      if (!isFile) refuse(`patch source is not a regular file: ${one.hostPath}`)
+      return writeFile(patched, path, Fs.readFileSync(one.hostPath), one.mode ?? mode)
     }
     case "Append": {
-      const file = vfs.open(path, "/", root, { read: false, write: false, append: true, create: true, mode: 0o644 })
-      file.write(undefined, new TextEncoder().encode(one.content))
-      file.close()
-      break
+      if (kind === undefined) refuse(`cannot append to '${one.path}': file not found in rootfs`)
+      if (kind !== "File") refuse(`cannot append to '${one.path}': target is not a regular file`)
+      makeParents(patched, path)
+      const { content, mode } = readFile(vfs, path)
+      // What was the image's file is made anew.
+      return writeFile(patched, path, Buffer.concat([content, Buffer.from(one.content)]), made.has(path) ? mode : 0o644)
     }
     case "CopyFolder": {
-      copyFolder(vfs, one.hostPath, path)
-      break
+      makeRoom(one.replace)
+      return copyFolder(patched, one.hostPath, path)
     }
     case "Symlink": {
-      if (isThere) vfs.unlink(path, "/", root)
-      vfs.make(path, "/", root, { _tag: "Symlink", target: ByteString.fromText(one.target) })
-      break
+      makeRoom(one.replace)
+      return symlink(patched, ByteString.fromText(one.target), path)
     }
     case "Mkdir": {
-      vfs.makeFolders(path, "/", one.mode ?? 0o755, root)
-      vfs.setAttributes(path, "/", root, { mode: one.mode ?? 0o755 })
-      break
+      if (kind !== undefined && kind !== "Directory") {
+        refuse(`cannot create directory at '${one.path}': path exists and is not a directory (${kindNames[kind]})`)
+      }
+      makeParents(patched, path)
+      // A folder that the image has stays as it is.
+      if (kind === undefined || made.has(path)) makeFolder(patched, path, one.mode ?? 0o755)
+      return
     }
     case "Remove": {
-      if (!isThere) break
-      if (vfs.stat(path, "/", root, false).kind === "Directory") vfs.removeTree(path, "/", root)
-      else vfs.unlink(path, "/", root)
-      break
+      if (kind === undefined) return
+      makeParents(patched, path)
+      return clear(patched, path)
     }
   }
 }
 
-const refuse = (path: string): never => {
-  throw new Errno({ code: "EEXIST", problem: `path exists in image layer: '${path}' (set replace to allow)` })
-}
-
-const exists = (vfs: Vfs, path: string): boolean => {
+const kindAt = (vfs: Vfs, path: string): Kind | undefined => {
   try {
-    vfs.stat(path, "/", root, false)
-    return true
+    return vfs.stat(path, "/", root, false).kind
   } catch (cause) {
-    if (cause instanceof Errno) return false
+    if (cause instanceof Errno) return undefined
     throw cause
   }
 }
 
-const writeFile = (vfs: Vfs, path: string, content: Uint8Array, mode: number): void => {
-  const file = vfs.open(path, "/", root, { read: false, write: true, create: true, truncate: true, mode })
-  file.write(0, content)
-  file.setAttributes({ mode })
-  file.close()
+/** The folders above a path. Those that the image has are made anew, with the usual owner and permissions. */
+const makeParents = (patched: Patched, path: string): void => {
+  const names = path.split("/").filter((name) => name !== "")
+  for (let count = 1; count < names.length; count++) {
+    const folder = `/${names.slice(0, count).join("/")}`
+    const kind = kindAt(patched.vfs, folder)
+    if (kind !== undefined && kind !== "Directory") {
+      refuse(`patch path parent is not a directory: '${folder}' (${kindNames[kind]})`)
+    }
+    if (!patched.made.has(folder)) makeFolder(patched, folder, 0o755)
+  }
 }
 
-const copyFolder = (vfs: Vfs, hostPath: string, path: string): void => {
-  vfs.makeFolders(path, "/", 0o755, root)
+/** Files, folders and links are all root's, and from the beginning of time. */
+const finish = ({ made, vfs }: Patched, path: string, mode: number): void => {
+  vfs.setAttributes(path, "/", root, { mode, uid: 0, gid: 0, modifiedAt: 0 }, false)
+  made.add(path)
+}
+
+const makeFolder = (patched: Patched, path: string, mode: number): void => {
+  patched.vfs.makeFolders(path, "/", mode, root)
+  finish(patched, path, mode)
+}
+
+const symlink = (patched: Patched, target: string, path: string): void => {
+  clear(patched, path)
+  patched.vfs.make(path, "/", root, { _tag: "Symlink", target })
+  finish(patched, path, 0o777)
+}
+
+const readFile = (vfs: Vfs, path: string): { readonly content: Uint8Array; readonly mode: number } => {
+  const file = vfs.open(path, "/", root, { read: true, write: false })
+  const { mode, size } = file.stat()
+  const content = file.read(0, size)
+  file.close()
+  return { content, mode }
+}
+
+const writeFile = (patched: Patched, path: string, content: Uint8Array, mode: number): void => {
+  clear(patched, path)
+  const file = patched.vfs.open(path, "/", root, { read: false, write: true, create: true, mode })
+  file.write(0, content)
+  file.close()
+  finish(patched, path, mode)
+}
+
+const clear = ({ made, vfs }: Patched, path: string): void => {
+  const kind = kindAt(vfs, path)
+  if (kind === "Directory") vfs.removeTree(path, "/", root)
+  else if (kind !== undefined) vfs.unlink(path, "/", root)
+  made.delete(path)
+}
+
+const sourceOf = (hostPath: string): { readonly isFile: boolean; readonly mode: number } => {
+  const stats = Fs.statSync(hostPath)
+  return { isFile: stats.isFile(), mode: stats.mode & 0o7777 }
+}
+
+const copyFolder = (patched: Patched, hostPath: string, path: string): void => {
+  if (kindAt(patched.vfs, path) !== "Directory") clear(patched, path)
+  makeFolder(patched, path, sourceOf(hostPath).mode)
   for (const entry of Fs.readdirSync(hostPath, { withFileTypes: true })) {
     const from = Path.join(hostPath, entry.name)
     const to = `${path}/${ByteString.fromText(entry.name)}`
-    if (entry.isDirectory()) copyFolder(vfs, from, to)
-    else if (entry.isSymbolicLink()) {
-      vfs.make(to, "/", root, { _tag: "Symlink", target: ByteString.fromText(Fs.readlinkSync(from)) })
-    } else writeFile(vfs, to, Fs.readFileSync(from), Fs.statSync(from).mode & 0o7777)
+    if (entry.isDirectory()) copyFolder(patched, from, to)
+    else if (entry.isSymbolicLink()) symlink(patched, ByteString.fromText(Fs.readlinkSync(from)), to)
+    else writeFile(patched, to, Fs.readFileSync(from), sourceOf(from).mode)
   }
 }
