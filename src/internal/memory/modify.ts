@@ -2,8 +2,9 @@
  * What a change to a sandbox does, and when.
  */
 import * as Effect from "effect/Effect"
-import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
+import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import { invalid } from "../validation.ts"
 
 /** A sandbox as it is. Sizes in MiB. */
 export interface Current {
@@ -18,14 +19,10 @@ export interface Current {
   readonly labels: { readonly [key: string]: string }
 }
 
-interface Entries {
-  readonly [key: string]: string | undefined
-}
-
 /** A record with some entries changed; those that are undefined are removed. */
 export const merge = (
   record: { readonly [key: string]: string } | undefined,
-  entries: Entries | undefined
+  entries: { readonly [key: string]: string | undefined } | undefined
 ): { [key: string]: string } => {
   const result: { [key: string]: string } = { ...record }
   for (const [key, value] of Object.entries(entries ?? {})) {
@@ -62,56 +59,57 @@ export const plan = (
     const add = (field: string, before: string | undefined, after: string | undefined, when = disposition) => {
       changes.push({ field, before, after, disposition: when })
     }
-    const resize = (
-      field: "cpus" | "memory",
-      value: number | undefined,
-      now: number,
-      most: number,
-      show: (size: number) => string
-    ) => {
-      if (value === undefined || value === now) return
-      const fits = value <= most
-      add(field, show(now), show(value), isLater ? "next start" : fits ? "live" : "requires restart")
-      if (fits) return
-      add(`max_${field}`, show(most), show(value))
-      if (!isLater) warnings.push({ field, problem: noResize })
-    }
-    resize("cpus", wanted.cpus, current.cpus, current.maxCpus, String)
-    if (wanted.maxCpus !== undefined && wanted.maxCpus !== current.maxCpus) {
-      add("max_cpus", String(current.maxCpus), String(wanted.maxCpus))
-    }
-    resize("memory", wanted.memory, current.memory, current.maxMemory, shownSize)
-    if (wanted.maxMemory !== undefined && wanted.maxMemory !== current.maxMemory) {
-      add("max_memory", shownSize(current.maxMemory), shownSize(wanted.maxMemory))
-    }
-    if (wanted.disk !== undefined && wanted.disk < current.disk) {
-      const problem = `root disk size ${shownSize(wanted.disk)} is smaller than the current ${shownSize(current.disk)}; shrink is not supported (recreate the sandbox instead)`
-      conflicts.push({ field: "root_disk_size", problem })
-    } else if (wanted.disk !== undefined && wanted.disk !== current.disk) {
-      add("root_disk_size", shownSize(current.disk), shownSize(wanted.disk))
-    }
-    const isForFutureExecs = current.isRunning && isLater
-    const addEntries = (field: string, entries: Entries | undefined, record: { readonly [key: string]: string }) => {
-      let isChanged = false
-      const set = Object.entries(entries ?? {}).filter(([key, value]) => value !== undefined && record[key] !== value)
-      for (const [key, value] of set) {
-        isChanged = true
-        add(field, record[key] === undefined ? undefined : `${key}=${record[key]}`, `${key}=${value}`)
+    // Where there is no room to grow into, the runtime can not change what a sandbox has while it runs, not even to less.
+    const isElastic = current.maxCpus > current.cpus || current.maxMemory > current.memory
+    const resize = (field: "cpus" | "memory", maxField: "maxCpus" | "maxMemory", show: (size: number) => string) => {
+      const value = wanted[field]
+      const now = current[field]
+      const most = current[maxField]
+      if (value !== undefined && value !== now) {
+        const isLive = !isLater && isElastic && value <= most
+        add(field, show(now), show(value), isLive ? "live" : disposition)
+        if (!isLive && !isLater) warnings.push({ field, problem: noResize })
       }
-      for (const [key, value] of Object.entries(entries ?? {})) {
-        if (value !== undefined || record[key] === undefined) continue
-        isChanged = true
-        add(field, `${key}=${record[key]}`, undefined)
+      const least = value ?? now
+      const max = wanted[maxField]
+      if (max !== undefined && max < least) {
+        const name = field === "cpus" ? "max_cpus" : "max_memory"
+        const problem = `${name} ${show(max)} is lower than requested ${field} ${show(least)}`
+        conflicts.push({ field: maxField, problem })
       }
-      return isChanged
+      const desired = Math.max(max ?? most, least)
+      if (desired !== most) add(maxField, show(most), show(desired))
     }
-    if (addEntries("env", wanted.env, current.env) && isForFutureExecs) {
-      warnings.push({ field: "env", problem: futureExecs })
+    resize("cpus", "maxCpus", String)
+    resize("memory", "maxMemory", shownSize)
+    if (wanted.disk !== undefined && wanted.disk > current.disk) {
+      add("disk", shownSize(current.disk), shownSize(wanted.disk))
+    } else if (wanted.disk !== undefined) {
+      const problem =
+        wanted.disk === current.disk
+          ? `root disk size is already ${shownSize(current.disk)}; only grow is supported`
+          : `root disk size ${shownSize(wanted.disk)} is smaller than the current ${shownSize(current.disk)}; shrink is not supported (recreate the sandbox instead)`
+      conflicts.push({ field: "disk", problem })
     }
-    addEntries("label", wanted.labels, current.labels)
+    const warn = (field: string) => {
+      if (current.isRunning && isLater) warnings.push({ field, problem: futureExecs })
+    }
+    const addEntries = (field: "env" | "labels") => {
+      const record = current[field]
+      const change = (key: string, value: string | undefined) => {
+        const show = (value: string | undefined) => (value === undefined ? undefined : `${key}=${value}`)
+        add(field, show(record[key]), show(value))
+        if (field === "env") warn(field)
+      }
+      const entries = Object.entries(wanted[field] ?? {}).filter(([key, value]) => value !== record[key])
+      for (const [key, value] of entries) if (value !== undefined) change(key, value)
+      for (const [key, value] of entries) if (value === undefined) change(key, value)
+    }
+    addEntries("env")
+    addEntries("labels")
     if (wanted.workdir !== undefined && wanted.workdir !== current.workdir) {
       add("workdir", current.workdir, wanted.workdir)
-      if (isForFutureExecs) warnings.push({ field: "workdir", problem: futureExecs })
+      warn("workdir")
     }
 
     if (wanted.dryRun === true) return Effect.succeed({ applied: false, changes, conflicts, warnings })
@@ -119,8 +117,8 @@ export const plan = (
       conflicts[0] ??
       changes
         .filter((one) => apply === "now" && one.disposition === "requires restart")
-        .map(({ field }) => ({ field, problem: `cannot apply modification: ${field} requires restart` }))[0]
+        .map(({ field }) => ({ field, problem: `${field} requires restart` }))[0]
     return refused === undefined
       ? Effect.succeed({ applied: true, changes, conflicts, warnings })
-      : Effect.fail(new LightboxError({ method, reason: new InvalidConfig(refused) }))
+      : Effect.fail(invalid(method, refused.field, `cannot apply modification: ${refused.problem}`))
   })
