@@ -25,6 +25,8 @@ const codec = Schema.fromJsonString(Record)
 const decodeRecord = Schema.decodeUnknownSync(codec)
 const encodeRecord = Schema.encodeSync(codec)
 
+const mebibyte = 1024 * 1024
+
 /** The smallest disk that the runtime can make a file system on, in MiB. */
 export const smallestDisk = 96
 
@@ -41,6 +43,11 @@ export class VolumeStore {
 
   private recordOf(name: string): string {
     return Path.join(this.folder, name, "volume.json")
+  }
+
+  /** What stands for the image of a disk on this host: as large, and always empty. */
+  private diskOf(name: string): string {
+    return Path.join(this.folder, name, "disk.raw")
   }
 
   /** The folder with the content. */
@@ -65,6 +72,10 @@ export class VolumeStore {
       return false
     }
     Fs.mkdirSync(this.dataOf(record.name))
+    if (record.kind === "disk") {
+      Fs.writeFileSync(this.diskOf(record.name), "")
+      Fs.truncateSync(this.diskOf(record.name), (record.quota ?? 0) * mebibyte)
+    }
     Fs.writeFileSync(this.recordOf(record.name), encodeRecord(record))
     return true
   }
@@ -78,7 +89,7 @@ export class VolumeStore {
       name: record.name,
       kind: record.kind,
       quota: record.quota,
-      path: this.dataOf(record.name),
+      path: record.kind === "disk" ? this.diskOf(record.name) : this.dataOf(record.name),
       labels: record.labels,
       createdAt: DateTime.makeUnsafe(record.createdAt)
     }
@@ -97,7 +108,7 @@ export const make = (
     if (store.get(name) !== undefined) {
       return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "volume", name }) })
     }
-    if (kind === "disk" && quota === undefined) return yield* refuse("options", "disk named volumes require a size")
+    if (kind === "disk" && quota === undefined) return yield* refuse("quota", "disk named volumes require a size")
     if (kind === "disk" && quota !== undefined && quota < smallestDisk) return yield* refuse("quota", tooSmall)
     const createdAt = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
     const record = { name, kind, ...(quota === undefined ? {} : { quota }), labels: { ...labels }, createdAt }
