@@ -29,12 +29,17 @@ export class Bench extends Context.Service<
   {
     /** An image with busybox, the user app (1000), and nothing else. */
     readonly image: string
+    /** Another name of it: as one writes it, and whole. */
+    readonly alias: { readonly short: string; readonly whole: string }
     /** A folder of the host, where files can be shared with guests. */
     readonly files: string
     /** How many cases have run, and how often a machine was booted. */
     readonly counts: { cases: number; boots: number }
   }
 >()("effect-lightbox/test/contract/Bench") {}
+
+/** What the image is called as well. */
+export const alias = { short: "busybox", whole: "docker.io/library/busybox:latest" }
 
 /** Makes the bench, and a driver that counts its boots. */
 export const layer = <E, R>(options: {
@@ -60,7 +65,7 @@ export const layer = <E, R>(options: {
         Console.log(`contract on ${driver.backend}: ${counts.cases} cases, ${counts.boots} boots`)
       )
       return Context.make(Microsandbox.Microsandbox, counting).pipe(
-        Context.add(Bench, { image: options.image, files: yield* options.files, counts })
+        Context.add(Bench, { image: options.image, alias, files: yield* options.files, counts })
       )
     })
   )

@@ -14,6 +14,7 @@ import type { SandboxConfig } from "../../src/SandboxConfig.ts"
 import * as Bench from "./Bench.ts"
 import { commands } from "./commands.ts"
 import { files } from "./files.ts"
+import { images } from "./images.ts"
 import { sandboxes } from "./sandboxes.ts"
 
 /** What all cases can use. */
@@ -42,7 +43,7 @@ const cases =
       timeout
     )
 
-const groups = ["sandboxes", "commands", "files"] as const
+const groups = ["images", "sandboxes", "commands", "files"] as const
 
 /** Declares the cases for a backend: all, or those of some groups. */
 export const contract = <E>(
@@ -57,6 +58,7 @@ export const contract = <E>(
   const { timeout } = options
   const wanted = new Set(options.groups ?? groups)
   layer(options.layer, { excludeTestServices: true, timeout })(`the contract, on ${backend}`, (it) => {
+    if (wanted.has("images")) images(cases<never>(it, timeout))
     if (wanted.has("sandboxes")) sandboxes(cases<never>(it, timeout))
     it.layer(Bench.shared(everyday), { timeout })("one sandbox", (it) => {
       const test = cases<Bench.Shared>(it, timeout)

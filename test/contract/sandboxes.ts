@@ -1,5 +1,5 @@
 /**
- * Sandboxes, snapshots, volumes and images: their lives, and what is refused.
+ * Sandboxes, snapshots and volumes: their lives, and what is refused.
  */
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -9,6 +9,7 @@ import * as Net from "node:net"
 import * as Path from "node:path"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import type * as SandboxConfig from "../../src/SandboxConfig.ts"
 import * as Bench from "./Bench.ts"
 import type { Group } from "./contract.ts"
 
@@ -121,6 +122,59 @@ export const sandboxes: Group = (test) => {
     assert.strictEqual(image.resource, "image")
   })
 
+  test("patches that can not be made", function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const { files } = yield* Bench.Bench
+    const patches: ReadonlyArray<readonly [SandboxConfig.Patch, string]> = [
+      [{ _tag: "Write", path: "/etc/passwd", content: "" }, "path exists in image layer: '/etc/passwd'"],
+      [{ _tag: "Symlink", path: "/etc/passwd", target: "x" }, "path exists in image layer: '/etc/passwd'"],
+      [{ _tag: "CopyFolder", path: "/etc", hostPath: files }, "path exists in image layer: '/etc'"],
+      [{ _tag: "CopyFile", path: "/etc/new", hostPath: files }, "patch source is not a regular file"],
+      [{ _tag: "Append", path: "/etc/new", content: "" }, "cannot append to '/etc/new': file not found"],
+      [{ _tag: "Append", path: "/etc", content: "" }, "cannot append to '/etc'"],
+      [{ _tag: "Mkdir", path: "/etc/passwd" }, "cannot create directory at '/etc/passwd'"],
+      [{ _tag: "Write", path: "/etc/passwd/new", content: "" }, "patch path parent is not a directory: '/etc/passwd'"]
+    ]
+    for (const [patch, problem] of patches) {
+      const refused = yield* Bench.failsWith(
+        "InvalidConfig",
+        Effect.flatMap(Bench.request({ patches: [patch] }), driver.createSandbox)
+      )
+      assert.strictEqual(refused.field, "patches")
+      assert.include(refused.problem, problem)
+    }
+    assert.deepStrictEqual(yield* driver.listSandboxes(), [])
+    assert.deepStrictEqual(yield* driver.listGhosts, [])
+  })
+
+  // ---------------------------------------------------------------------------
+  // What is left
+  // ---------------------------------------------------------------------------
+
+  test("a name that nobody has, though it is taken", function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    Fs.mkdirSync(Path.join(driver.home, "sandboxes", "ghost"), { recursive: true })
+    assert.deepStrictEqual(yield* driver.listGhosts, ["ghost"])
+    assert.deepStrictEqual(yield* driver.listSandboxes(), [])
+    assert.isTrue(yield* driver.removeGhost("ghost"))
+    assert.isFalse(yield* driver.removeGhost("ghost"))
+    assert.deepStrictEqual(yield* driver.listGhosts, [])
+  })
+
+  test("what a capture has left that was cut short", function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const staging = Path.join(driver.home, "snapshots", ".cut.staging")
+    Fs.mkdirSync(staging, { recursive: true })
+    const remove = (dryRun: boolean) => driver.removeStaging({ snapshot: "cut" }, { dryRun })
+    assert.deepStrictEqual(yield* driver.removeStaging({ snapshot: "other" }), [])
+    assert.deepStrictEqual(yield* driver.removeStaging({ loadsSince: 0 }), [])
+    assert.deepStrictEqual(yield* remove(true), [staging])
+    assert.isTrue(Fs.existsSync(staging))
+    assert.deepStrictEqual(yield* remove(false), [staging])
+    assert.isFalse(Fs.existsSync(staging))
+    assert.deepStrictEqual(yield* remove(false), [])
+  })
+
   // ---------------------------------------------------------------------------
   // Volumes
   // ---------------------------------------------------------------------------
@@ -137,22 +191,28 @@ export const sandboxes: Group = (test) => {
       (yield* driver.listVolumes).map(({ name }) => name),
       ["shelf"]
     )
+    assert.isTrue(Fs.statSync(made.path).isDirectory())
     yield* driver.removeVolume("shelf")
+    assert.isFalse(Fs.existsSync(made.path))
     assert.deepStrictEqual(yield* driver.listVolumes, [])
   })
 
-  // ---------------------------------------------------------------------------
-  // Images
-  // ---------------------------------------------------------------------------
-
-  test("an image tells its configuration", function* () {
+  test("a volume that is a disk has a size", function* () {
     const driver = yield* Microsandbox.Microsandbox
-    const { image } = yield* Bench.Bench
-    const detail = yield* driver.inspectImage(image)
-    assert.strictEqual(detail.reference, image)
-    assert.match(detail.digest ?? "", /^sha256:[0-9a-f]{64}$/)
-    const listed = (yield* driver.listImages).find(({ reference }) => reference === image)
-    assert.strictEqual(listed?.digest, detail.digest)
+    for (const quota of [undefined, 64]) {
+      const refused = yield* Bench.failsWith(
+        "InvalidConfig",
+        driver.createVolume({ name: "disk", kind: "disk", quota })
+      )
+      assert.strictEqual(refused.field, "quota")
+    }
+    assert.deepStrictEqual(yield* driver.listVolumes, [])
+    const made = yield* driver.createVolume({ name: "disk", kind: "disk", quota: 128 })
+    assert.deepInclude(made, { name: "disk", kind: "disk", quota: 128, labels: {} })
+    assert.deepInclude(yield* driver.getVolume("disk"), { kind: "disk", quota: 128, path: made.path })
+    assert.strictEqual(Fs.statSync(made.path).size, 128 * 1024 * 1024)
+    yield* driver.removeVolume("disk")
+    assert.isFalse(Fs.existsSync(made.path))
   })
 
   // ---------------------------------------------------------------------------
@@ -161,8 +221,35 @@ export const sandboxes: Group = (test) => {
 
   test("a sandbox runs, stops, starts, is captured, killed and removed", function* () {
     const driver = yield* Microsandbox.Microsandbox
+    const { alias, files, image } = yield* Bench.Bench
     const name = "x".repeat(128)
-    const asked = yield* Bench.request({ labels: { team: "platform" }, env: { KEPT: "kept" } }, name)
+    const folder = yield* Bench.hostFolder({ tool: "#!/bin/sh\necho tool\n" })
+    Fs.chmodSync(Path.join(folder, "tool"), 0o755)
+    Fs.symlinkSync("tool", Path.join(folder, "link"))
+    const tool = Path.join(folder, "tool")
+    const asked = yield* Bench.request(
+      {
+        labels: { team: "platform", kind: "life" },
+        env: { KEPT: "kept", LOST: "lost" },
+        patches: [
+          { _tag: "Write", path: "/opt/deep/text", content: "größe", mode: 0o600 },
+          { _tag: "Write", path: "/opt/bytes", content: new Uint8Array([0, 255]) },
+          { _tag: "Write", path: "/home/app/file", content: "" },
+          { _tag: "Write", path: "/etc/group", content: "root:x:0:\n", replace: true },
+          { _tag: "Append", path: "/opt/bytes", content: "more" },
+          { _tag: "Append", path: "/etc/passwd", content: "other:x:7:7::/:/bin/sh\n" },
+          { _tag: "CopyFile", path: "/opt/copy", hostPath: tool },
+          { _tag: "CopyFile", path: "/opt/plain", hostPath: tool, mode: 0o644 },
+          { _tag: "CopyFolder", path: "/opt/folder", hostPath: folder },
+          { _tag: "Symlink", path: "/opt/link", target: "folder/link" },
+          { _tag: "Mkdir", path: "/opt/private", mode: 0o700 },
+          { _tag: "Mkdir", path: "/root", mode: 0o755 },
+          { _tag: "Remove", path: "/bin/yes" },
+          { _tag: "Remove", path: "/not/there" }
+        ]
+      },
+      name
+    )
     const info = yield* Bench.boot(asked)
     assert.deepInclude(info, { name, status: "running", memory: 256, cpus: 1 })
     assert.strictEqual(info.labels["team"], "platform")
@@ -184,8 +271,85 @@ export const sandboxes: Group = (test) => {
     const metrics = yield* Bench.eventually(Effect.option(driver.readMetrics(info)), (found) => found._tag === "Some")
     assert.isTrue(metrics._tag === "Some" && metrics.value.memoryLimit > 0)
 
-    // What commands wrote is logged.
+    // Its files are those of the image, with the patches.
     const sandbox = yield* Sandbox.connect(name)
+    assert.strictEqual(yield* sandbox.readFileString("/opt/deep/text"), "größe")
+    assert.deepStrictEqual([...(yield* sandbox.readFile("/opt/bytes"))], [0, 255, ...Bench.encode("more")])
+    assert.strictEqual(
+      (yield* sandbox.shell("/opt/copy; /opt/link; tail -n 1 /etc/passwd; cat /etc/group")).stdout,
+      "tool\ntool\nother:x:7:7::/:/bin/sh\nroot:x:0:\n"
+    )
+    assert.isFalse(yield* sandbox.exists("/bin/yes"))
+    const attributes = yield* Effect.forEach(
+      [
+        ["/opt", 0o755],
+        ["/opt/deep", 0o755],
+        ["/opt/deep/text", 0o600],
+        ["/opt/bytes", 0o644],
+        ["/opt/copy", 0o755],
+        ["/opt/plain", 0o644],
+        ["/opt/folder/tool", 0o755],
+        ["/opt/private", 0o700],
+        ["/etc/passwd", 0o644],
+        // As it was.
+        ["/root", 0o700],
+        // The folders on the way to a patch are root's then, whoever had them.
+        ["/home/app", 0o755]
+      ] as const,
+      ([path, mode]) =>
+        Effect.map(
+          sandbox.stat(path),
+          (info) => [path, mode, { mode: info.mode, uid: info.uid, gid: info.gid }] as const
+        )
+    )
+    for (const [path, mode, found] of attributes) assert.deepStrictEqual(found, { mode, uid: 0, gid: 0 }, path)
+
+    // The image is needed: its names can go with force, but for the last one.
+    const archive = Path.join(files, "life.tar")
+    yield* driver.saveImages([alias.whole], archive)
+    yield* Bench.failsWith("InUse", driver.removeImage(image))
+    yield* driver.removeImage(alias.short, { force: true })
+    yield* Bench.failsWith("NotFound", driver.inspectImage(alias.whole))
+    const last = yield* Bench.failsWith("InUse", driver.removeImage(image, { force: true }))
+    assert.deepInclude(last, { resource: "image", name: image, usedBy: [] })
+    assert.deepStrictEqual(yield* driver.pruneImages, { images: 0, layers: 0, bytes: undefined })
+    yield* driver.inspectImage(image)
+
+    // What can not be changed while it runs.
+    const restart = { labels: { team: "kernel" }, memory: 320, disk: 8192 }
+    for (const [change, field] of [
+      [{ labels: restart.labels }, "labels"],
+      [{ memory: 320 }, "memory"],
+      [{ memory: 192 }, "memory"],
+      [{ maxMemory: 128 }, "maxMemory"],
+      [{ disk: 8192 }, "disk"],
+      [{ disk: 1024 }, "disk"]
+    ] as const) {
+      const refused = yield* Bench.failsWith("InvalidConfig", driver.modifySandbox(info, change))
+      assert.strictEqual(refused.field, field)
+    }
+    const wouldRestart = yield* driver.modifySandbox(info, { ...restart, dryRun: true })
+    assert.isFalse(wouldRestart.applied)
+    assert.deepStrictEqual(
+      new Set(wouldRestart.changes.map(({ disposition }) => disposition)),
+      new Set(["requires restart"])
+    )
+    assert.deepStrictEqual(
+      wouldRestart.warnings.map(({ field }) => field),
+      ["memory"]
+    )
+    const later = yield* driver.modifySandbox(info, { env: { LATER: "later" }, apply: "next-start" })
+    assert.deepStrictEqual(later.changes, [
+      { field: "env", before: undefined, after: "LATER=later", disposition: "next start" }
+    ])
+    assert.deepStrictEqual(
+      later.warnings.map(({ field }) => field),
+      ["env"]
+    )
+    assert.strictEqual((yield* sandbox.shell("echo $LATER")).stdout, "\n")
+    assert.isFalse(yield* driver.removeGhost(name))
+
+    // What commands wrote is logged.
     yield* sandbox.shell("echo to the log; echo to the other >&2; echo kept > /root/kept; echo lost > /tmp/lost")
     const logged = Effect.map(driver.readLogs(info), (entries) =>
       entries.map(({ bytes, source }) => `${source}: ${Bench.decode(bytes).trimEnd()}`)
@@ -199,6 +363,8 @@ export const sandboxes: Group = (test) => {
     )
     assert.strictEqual((yield* driver.readLogs(info, { tail: 1 })).length, 1)
     assert.isAbove((yield* driver.readLogs(info, { sources: ["system"] })).length, 0)
+    const nowhere = yield* Bench.failsWith("InvalidConfig", driver.readLogs(info, { after: "nowhere" }))
+    assert.strictEqual(nowhere.field, "after")
 
     // Stopped: what was written is there, although nobody flushed it.
     const hanging = yield* Bench.background(sandbox.exec("sleep", ["1000"]))
@@ -219,7 +385,45 @@ export const sandboxes: Group = (test) => {
       [true, false]
     )
 
+    // Changed, but for what can not be.
+    const change = {
+      labels: { team: "kernel", kind: undefined },
+      env: { ADDED: "added", LOST: undefined },
+      memory: 320,
+      disk: 8192,
+      workdir: "/opt"
+    }
+    const changes = [
+      { field: "memory", before: "256 MiB", after: "320 MiB", disposition: "next start" },
+      { field: "maxMemory", before: "256 MiB", after: "320 MiB", disposition: "next start" },
+      { field: "disk", before: "4 GiB", after: "8 GiB", disposition: "next start" },
+      { field: "env", before: undefined, after: "ADDED=added", disposition: "next start" },
+      { field: "env", before: "LOST=lost", after: undefined, disposition: "next start" },
+      { field: "labels", before: "team=platform", after: "team=kernel", disposition: "next start" },
+      { field: "labels", before: "kind=life", after: undefined, disposition: "next start" },
+      { field: "workdir", before: undefined, after: "/opt", disposition: "next start" }
+    ]
+    const asIs = yield* driver.getSandbox(name)
+    const planned = yield* driver.modifySandbox(info, { ...change, dryRun: true })
+    assert.deepStrictEqual(planned, { applied: false, changes, conflicts: [], warnings: [] })
+    assert.deepStrictEqual(yield* driver.getSandbox(name), asIs)
+    const shrinking = yield* driver.modifySandbox(info, { disk: 1024, dryRun: true })
+    assert.deepStrictEqual([shrinking.changes, shrinking.conflicts.map(({ field }) => field)], [[], ["disk"]])
+    assert.strictEqual(
+      (yield* Bench.failsWith("InvalidConfig", driver.modifySandbox(info, { disk: 1024 }))).field,
+      "disk"
+    )
+    assert.deepStrictEqual(yield* driver.modifySandbox(info, change), { ...planned, applied: true })
+    const changed = yield* driver.getSandbox(name)
+    assert.deepInclude(changed, { status: "stopped", memory: 320, workdir: "/opt" })
+    assert.deepStrictEqual([changed.labels["team"], changed.labels["kind"]], ["kernel", undefined])
+    assert.deepStrictEqual(
+      (yield* driver.listSandboxes({ labels: { team: "kernel" } })).map(({ id }) => id),
+      [info.id]
+    )
+
     // Captured, and started again.
+    yield* Bench.failsWith("InUse", driver.removeImage(image, { force: true }))
     const captured = yield* Effect.acquireRelease(
       driver.captureSnapshot({ sandbox: name, name: "life", labels: { of: "a life" }, integrity: true }),
       () => Effect.orDie(driver.removeSnapshot("life"))
@@ -228,30 +432,45 @@ export const sandboxes: Group = (test) => {
     const twice = yield* Bench.failsWith("AlreadyExists", driver.captureSnapshot({ sandbox: name, name: "life" }))
     assert.deepInclude(twice, { resource: "snapshot", name: "life" })
     const started = yield* driver.startSandbox(info)
-    assert.deepInclude(started, { name, id: info.id, status: "running" })
+    assert.deepInclude(started, { name, id: info.id, status: "running", memory: 320 })
     const second = yield* Sandbox.connect(name)
-    const found = yield* second.shell("cat /root/kept; ls /tmp; echo $KEPT")
-    assert.strictEqual(found.stdout, "kept\nkept\n")
+    const found = yield* second.shell(
+      "pwd; cat /root/kept; ls /tmp; echo $KEPT $ADDED $LATER $LOST; df -m / | tail -n 1"
+    )
+    const [workdir, kept, variables, size = ""] = found.stdout.split("\n")
+    assert.deepStrictEqual([workdir, kept, variables], ["/opt", "kept", "kept added later"])
+    assert.isAbove(Number(size.split(/\s+/)[1]), 7000)
 
-    // Killed, and removed.
+    // Let go, killed, and removed.
+    yield* driver.detachSandbox(info)
+    yield* driver.detachSandbox(info)
+    assert.strictEqual((yield* second.exec("true")).exitCode, 0)
     yield* driver.killSandbox(info)
     yield* Bench.failsWith("GuestLost", second.exec("true"))
-    yield* Bench.eventually(statusOf(name), (status) => status === "stopped" || status === "crashed")
+    yield* Bench.eventually(statusOf(name), (status) => status === "stopped")
     yield* driver.removeSandbox(info)
     yield* driver.removeSandbox(info)
     yield* Bench.failsWith("NotFound", driver.getSandbox(name))
+    // Only the snapshot needs the image now: that keeps it from being pruned.
+    assert.deepStrictEqual(yield* driver.pruneImages, { images: 0, layers: 0, bytes: undefined })
+    yield* driver.loadImage(archive)
   })
 
   test("a snapshot is named, moved, saved, loaded, booted, and lost", function* () {
     const driver = yield* Microsandbox.Microsandbox
-    const { files, image } = yield* Bench.Bench
-    const builder = yield* Bench.boot(yield* Bench.request())
+    const { alias, files } = yield* Bench.Bench
+    // The name that it is asked for by becomes one of the image.
+    const source = { _tag: "Image", reference: alias.short } as const
+    const builder = yield* Bench.boot({ ...(yield* Bench.request()), source })
+    assert.strictEqual((yield* driver.inspectImage(alias.short)).reference, alias.short)
     const guest = yield* Sandbox.connect(builder.name)
     yield* guest.shell("echo baked > /root/baked; rm /etc/hosts; sync")
     yield* driver.stopSandbox(builder)
     yield* Bench.eventually(statusOf(builder.name), (status) => status === "stopped")
-    const captured = yield* driver.captureSnapshot({ sandbox: builder.name, name: "baked", integrity: true })
-    assert.deepInclude(captured, { name: "baked", image })
+    const labels = { of: "a test" }
+    const captured = yield* driver.captureSnapshot({ sandbox: builder.name, name: "baked", labels, integrity: true })
+    const { createdAt, digest, imageDigest } = captured
+    assert.deepInclude(captured, { name: "baked", image: alias.short, labels })
     assert.isTrue(yield* driver.verifySnapshot("baked"))
     yield* driver.removeSandbox(builder)
 
@@ -277,26 +496,52 @@ export const sandboxes: Group = (test) => {
     yield* driver.saveSnapshot("renamed", path, { withImage: false })
     yield* driver.removeSnapshot("renamed")
     assert.deepStrictEqual(yield* driver.listSnapshots, [])
-    assert.strictEqual((yield* driver.loadSnapshot(path, "loaded")).name, "loaded")
-    Fs.rmSync(path)
+    const same = { digest, image: alias.short, imageDigest, labels, createdAt, sourceSandbox: builder.name }
+    assert.deepInclude(yield* driver.loadSnapshot(path, "loaded"), { name: "loaded", ...same })
+    assert.deepInclude(yield* driver.openSnapshot("loaded"), { name: "loaded", ...same })
+    assert.isTrue(yield* driver.verifySnapshot("loaded"))
+    const taken = yield* Bench.failsWith("AlreadyExists", driver.loadSnapshot(path, "loaded"))
+    assert.deepInclude(taken, { resource: "snapshot", name: "loaded" })
+    Fs.writeFileSync(path, "no archive")
+    yield* Bench.failsWith("SnapshotDamaged", driver.loadSnapshot(path, "never"))
+    assert.deepStrictEqual(
+      (yield* driver.listSnapshots).map(({ name }) => name),
+      ["loaded"]
+    )
 
-    // Booted with a disk that holds only the difference, and with a volume.
-    yield* driver.createVolume({ name: "data", kind: "directory" })
+    // Booted with a disk that holds only the difference, and with volumes.
+    yield* driver.createVolume({ name: "data", kind: "directory", quota: 8 })
+    yield* driver.createVolume({ name: "disk", kind: "disk", quota: 128 })
     const info = yield* Bench.boot({
       name: Bench.freshName("from-snapshot"),
       source: { _tag: "Snapshot", name: "loaded" },
       config: {
         resources: { memory: 256 },
         rootDisk: "overlay",
-        mounts: { "/data": { _tag: "Volume", name: "data" } }
+        mounts: { "/data": { _tag: "Volume", name: "data" }, "/disk": { _tag: "Volume", name: "disk" } }
       }
     })
-    assert.deepStrictEqual(info.volumes, ["data"])
+    assert.deepStrictEqual(info.volumes.toSorted(), ["data", "disk"])
     const sandbox = yield* Sandbox.connect(info.name)
-    const { stdout } = yield* sandbox.shell("cat /root/baked; echo in the volume > /data/file; cat /data/file")
-    assert.strictEqual(stdout, "baked\nin the volume\n")
-    const inUse = yield* Bench.failsWith("InUse", driver.removeVolume("data"))
-    assert.deepStrictEqual(inUse.usedBy, [info.name])
+    const { stdout } = yield* sandbox.shell(
+      "cat /root/baked; echo in the volume > /data/file; echo on the disk > /disk/file; cat /data/file /disk/file"
+    )
+    assert.strictEqual(stdout, "baked\nin the volume\non the disk\n")
+    const large = new Uint8Array(20 * 1024 * 1024)
+    yield* Bench.failsWithCode("ENOSPC", sandbox.writeFile("/data/large", large))
+    yield* sandbox.remove("/data/large")
+    yield* sandbox.writeFile("/disk/large", large)
+    for (const name of ["data", "disk"]) {
+      const inUse = yield* Bench.failsWith("InUse", driver.removeVolume(name))
+      assert.deepInclude(inUse, { resource: "volume", name, usedBy: [info.name] })
+    }
+    // Only one can have the disk.
+    const second = yield* Bench.failsWith(
+      "InUse",
+      Effect.flatMap(Bench.request({ mounts: { "/disk": { _tag: "Volume", name: "disk" } } }), driver.createSandbox)
+    )
+    assert.deepInclude(second, { resource: "volume", name: "disk", usedBy: [info.name] })
+    assert.strictEqual((yield* driver.listSandboxes()).length, 1)
     const refused = yield* Bench.failsWith(
       "Unsupported",
       driver.captureSnapshot({ sandbox: info.name, name: "refused" })
@@ -309,14 +554,19 @@ export const sandboxes: Group = (test) => {
     yield* driver.stopSandbox(info)
     yield* driver.startSandbox(info)
     const again = yield* Sandbox.connect(info.name)
-    assert.strictEqual((yield* again.shell("cat /root/baked /data/file")).stdout, "baked\nin the volume\n")
+    const read = yield* again.shell("cat /root/baked /data/file /disk/file")
+    assert.strictEqual(read.stdout, "baked\nin the volume\non the disk\n")
 
     // Nobody asked it to end. (A `poweroff` would only halt its kernel: the virtual machine goes on, and never answers.)
     const lines = yield* Bench.background(Stream.runDrain(again.stream("sleep", ["1000"])))
     yield* Bench.background(again.exec("reboot", ["-f"]))
     yield* lines.failure("GuestLost")
-    yield* Bench.eventually(statusOf(info.name), (status) => status !== "running")
+    assert.strictEqual(yield* Bench.eventually(statusOf(info.name), (status) => status !== "running"), "stopped")
+    const remains = yield* driver.removeRemains({ dryRun: true })
+    assert.deepStrictEqual(yield* driver.removeRemains(), remains)
+    assert.deepStrictEqual(yield* driver.removeRemains(), [])
     yield* driver.removeSandbox(info)
-    yield* driver.removeVolume("data")
+    for (const name of ["data", "disk"]) yield* driver.removeVolume(name)
+    assert.deepStrictEqual(yield* driver.listVolumes, [])
   })
 }
