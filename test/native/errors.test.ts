@@ -21,6 +21,11 @@ const rows: ReadonlyArray<readonly [message: string, subject: Subject, expected:
   ["[VolumeNotFound] volume not found: cache", volume, { _tag: "NotFound", resource: "volume", name: "cache" }],
   // Several may be meant: the text names the one.
   ["[VolumeNotFound] volume not found: other", sandbox, { _tag: "NotFound", resource: "volume", name: "other" }],
+  [
+    "[ImageNotFound] image not found: node:20",
+    { path: "/tmp/saved" },
+    { _tag: "NotFound", resource: "image", name: "node:20" }
+  ],
   ["[ImageNotFound] image not found: sha256:0", image, { _tag: "NotFound", resource: "image", name: "node:22" }],
   [
     "[SandboxAlreadyExists] sandbox already exists: one",
@@ -72,12 +77,23 @@ const rows: ReadonlyArray<readonly [message: string, subject: Subject, expected:
     sandbox,
     { _tag: "InvalidConfig", field: "workdir", problem: "workdir /x does not exist" }
   ],
+  [
+    "[InvalidConfig] invalid config: disk named volumes require .size(...) / --size",
+    volume,
+    { _tag: "InvalidConfig", field: "quota" }
+  ],
   ["[InvalidConfig] invalid config: image not set", sandbox, { _tag: "InvalidConfig", field: "options" }],
   ["[NetworkBuilder] network builder: no direction", sandbox, { _tag: "InvalidConfig", field: "network" }],
   ["[PatchFailed] patch failed: /etc/motd exists", sandbox, { _tag: "InvalidConfig", field: "patches" }],
   ["[InvalidCursor] invalid cursor: abc", sandbox, { _tag: "InvalidConfig", field: "after" }],
   ["invalid fromCursor: abc", sandbox, { _tag: "InvalidConfig", field: "after" }],
   ["[Custom] cannot apply modification: memory requires restart", sandbox, { _tag: "InvalidConfig", field: "memory" }],
+  ["[Custom] cannot apply modification: label requires restart", sandbox, { _tag: "InvalidConfig", field: "labels" }],
+  [
+    "[Custom] cannot apply modification: root disk size 1 GiB is smaller than the current 4 GiB",
+    sandbox,
+    { _tag: "InvalidConfig", field: "disk" }
+  ],
   ["[Custom] image size is too small for ext4 formatting", volume, { _tag: "InvalidConfig", field: "quota" }],
   ["[Custom] image size is too small for ext4 formatting", sandbox, { _tag: "InvalidConfig", field: "resources.disk" }],
   ["[Custom] archive has no manifest", snapshot, { _tag: "SnapshotDamaged", name: "tools" }],
