@@ -1,8 +1,10 @@
-/** What the twin promises beyond the contract: faults, time, and what other processes have. */
+/** What the twin promises beyond the contract: time, logs, and what other processes have. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 
@@ -25,5 +27,99 @@ describe("logs", () => {
         }
       })
     ).pipe(Effect.provide(twin()))
+  )
+})
+
+describe("waiting for a status", () => {
+  it.effect("ends when it is reached, or after its time", () =>
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image, name: "job" })
+      const waiting = yield* Effect.forkChild(Sandbox.waitFor("job", "stopped"), { startImmediately: true })
+      const late = yield* Effect.forkChild(Effect.flip(Sandbox.waitFor("job", "crashed", { timeout: "45 seconds" })), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("29 seconds")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* sandbox.stop()
+      yield* TestClock.adjust("250 millis")
+      assert.deepInclude(yield* Fiber.join(waiting), { name: "job", status: "stopped" })
+
+      yield* TestClock.adjust("15 seconds")
+      assert.isUndefined(late.pollUnsafe())
+      yield* TestClock.adjust("750 millis")
+      const { method, reason } = yield* Fiber.join(late)
+      assert.strictEqual(method, "Sandbox.waitFor")
+      assert.deepInclude(reason, { _tag: "TimedOut", limitMillis: 45_000 })
+    }).pipe(Effect.scoped, Effect.provide(twin()))
+  )
+
+  it.effect("takes half a minute if it is not said how long, and none if there is no such sandbox", () =>
+    Effect.gen(function* () {
+      assert.deepInclude((yield* Effect.flip(Sandbox.waitFor("job", "stopped"))).reason, {
+        _tag: "NotFound",
+        name: "job"
+      })
+      yield* Sandbox.launch({ image, name: "job" })
+      const waiting = yield* Effect.forkChild(Effect.flip(Sandbox.waitFor("job", "stopped")), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("30 seconds")
+      assert.deepInclude((yield* Fiber.join(waiting)).reason, { _tag: "TimedOut", limitMillis: 30_000 })
+    }).pipe(Effect.scoped, Effect.provide(twin()))
+  )
+})
+
+describe("the life of a sandbox", () => {
+  const statusOf = (name: string) => Effect.map(Sandbox.get(name), ({ status }) => status)
+
+  it.effect("ends when it was idle for its time, its disk flushed", () =>
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image, name: "idler", idleTimeout: "1 minute" })
+      yield* sandbox.writeFile("/root/kept", "kept")
+      yield* TestClock.adjust("59 seconds")
+      assert.strictEqual(yield* statusOf("idler"), "running")
+      // A command counts as long as it runs.
+      const command = yield* Effect.forkChild(sandbox.exec("sleep", ["90"]), { startImmediately: true })
+      yield* TestClock.adjust("90 seconds")
+      assert.strictEqual((yield* Fiber.join(command)).exitCode, 0)
+      yield* TestClock.adjust("50 seconds")
+      yield* sandbox.touch
+      yield* TestClock.adjust("59 seconds")
+      assert.strictEqual(yield* statusOf("idler"), "running")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* statusOf("idler"), "stopped")
+      const again = yield* Sandbox.start("idler")
+      assert.strictEqual(yield* again.readFileString("/root/kept"), "kept")
+    }).pipe(Effect.scoped, Effect.provide(twin()))
+  )
+
+  it.effect("ends after its greatest duration, whatever it does, its disk not flushed", () =>
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image, name: "job", maxDuration: "1 hour" })
+      yield* sandbox.shell("echo kept > /root/kept; sync; echo lost > /root/lost")
+      const command = yield* Effect.forkChild(Effect.flip(sandbox.exec("sleep", ["1d"])), { startImmediately: true })
+      yield* TestClock.adjust("59 minutes")
+      assert.strictEqual(yield* statusOf("job"), "running")
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* Fiber.join(command)).reason._tag, "GuestLost")
+      assert.strictEqual(yield* statusOf("job"), "stopped")
+      const again = yield* Sandbox.start("job")
+      assert.deepStrictEqual([yield* again.exists("/root/kept"), yield* again.exists("/root/lost")], [true, false])
+    }).pipe(Effect.scoped, Effect.provide(twin()))
+  )
+
+  it.effect("leaves nothing if it is ephemeral, however it ends", () =>
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const launch = (name: string) => Sandbox.launch({ image, name, ephemeral: true, idleTimeout: "1 minute" })
+      const stopped = yield* launch("stopped")
+      const killed = yield* launch("killed")
+      yield* launch("idle")
+      yield* stopped.stop()
+      yield* killed.kill
+      assert.deepStrictEqual((yield* control.inventory).sandboxes, [{ name: "idle", status: "running" }])
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual((yield* control.inventory).sandboxes, [])
+    }).pipe(Effect.scoped, Effect.provide(twin()))
   )
 })
