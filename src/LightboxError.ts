@@ -1060,7 +1060,8 @@ export type Reason = typeof Reason.Type
 /**
  * The step of a build that was under way when it failed: the definition's name,
  * the step's position (from 1) and description, the file and line that declared
- * it, the attempt (from 1), and how long it ran, in milliseconds.
+ * it, the attempt (from 1), and how long it ran, in milliseconds. A definition's
+ * verification counts as the step after the last.
  *
  * **Example** (Pointing at the line)
  *

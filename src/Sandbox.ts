@@ -36,7 +36,7 @@ import type * as Stream from "effect/Stream"
 import type * as Guest from "./Guest.ts"
 import * as Execution from "./internal/execution.ts"
 import { CString, DurationInput, ImageReference, Name } from "./internal/schemas.ts"
-import { generate, generatedPrefix, instanceLabel, ownerLabel } from "./internal/labels.ts"
+import { generate, generatedPrefix, instanceLabel, ownerLabel, roleLabel } from "./internal/labels.ts"
 import { type ExecResult, type LetGo, make, noTimeToLive, type TypeId } from "./internal/sandboxHandle.ts"
 import { millis } from "./internal/time.ts"
 import { decoder, invalid } from "./internal/validation.ts"
@@ -497,7 +497,14 @@ const acquire = Effect.fnUntraced(function* (
   )
   yield* driver.owner.note(note)
   state.info = yield* driver.admission.boot(
-    driver.createSandbox({ ...request, labels: { [instanceLabel]: instance, [ownerLabel]: yield* driver.owner.id } })
+    driver.createSandbox({
+      ...request,
+      labels: {
+        [instanceLabel]: instance,
+        [ownerLabel]: yield* driver.owner.id,
+        [roleLabel]: config.labels?.[roleLabel] ?? "scoped"
+      }
+    })
   )
   state.guest = yield* Scope.provide(driver.connect(state.info), channel)
   const { guest, info } = state

@@ -343,6 +343,19 @@ const keepAt = Effect.fnUntraced(function* <E, R>(
   )
 })
 
+/** What a verification fails with: it comes after the last step. */
+const unverified = (
+  definition: string,
+  { units }: Planning.Planned<unknown, unknown>,
+  durationMillis: number,
+  { reason }: LightboxError
+): LightboxError =>
+  new LightboxError({
+    method,
+    reason,
+    step: { definition, index: units.length + 1, description: "verification", attempt: 1, durationMillis }
+  })
+
 /** Tries the result, and moves the name to it. */
 const commit = Effect.fnUntraced(function* <E, R>(
   { definition, driver, events, options, store }: Context<E, R>,
@@ -351,6 +364,7 @@ const commit = Effect.fnUntraced(function* <E, R>(
   const { labels, name, verification } = definition
   if (verification !== undefined && (yield* Names.target(driver, name)) !== result.name) {
     const { pullPolicy, registry, resources } = definition.options
+    const start = yield* Clock.currentTimeMillis
     yield* Sandbox.run(
       {
         snapshot: result,
@@ -360,7 +374,14 @@ const commit = Effect.fnUntraced(function* <E, R>(
         labels: { [roleLabel]: "verifier", [definitionLabel]: name }
       },
       verification
-    ).pipe(Effect.provideService(Microsandbox.Microsandbox, driver))
+    ).pipe(
+      Effect.provideService(Microsandbox.Microsandbox, driver),
+      Effect.catch((error) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          Effect.fail(isLightboxError(error) ? unverified(definition.name, planned, now - start, error) : error)
+        )
+      )
+    )
   }
   const { isNew, snapshot } = yield* Names.commit(driver, store, {
     name,

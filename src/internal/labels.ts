@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 /** Tells the sandbox of one launch from any other that has, had or will have its name. */
 export const instanceLabel = "lightbox.instance"
 
-/** What a sandbox is for, when the library made it for itself. */
+/** What a sandbox is for: `scoped`, `pool`, `builder` or `verifier`. */
 export const roleLabel = "lightbox.role"
 
 /** Who made it: an owner's id. */

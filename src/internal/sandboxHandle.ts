@@ -366,7 +366,8 @@ export const make = (
               if (!isRunning) return [entries, Option.none()]
               if (entries.length === 0) yield* Effect.sleep("250 millis")
               const after = entries.at(-1)?.cursor ?? query.after
-              return [entries, Option.some(after === undefined ? query : { sources: first.sources, after })]
+              // All that comes from now on, whatever was asked of what was there.
+              return [entries, Option.some({ sources: first.sources, ...(after === undefined ? {} : { after }) })]
             })
           )
         )

@@ -26,6 +26,7 @@ import * as Sandbox from "../Sandbox.ts"
 import * as SandboxConfig from "../SandboxConfig.ts"
 import type { Options, SandboxPool, Settings } from "../SandboxPool.ts"
 import * as Execution from "./execution.ts"
+import { roleLabel } from "./labels.ts"
 import { make as makeHandle } from "./sandboxHandle.ts"
 import {
   checkVariable,
@@ -302,7 +303,13 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
 
   const start = Effect.fnUntraced(
     function* (source: Sandbox.SourceOptions) {
-      const sandbox = yield* Sandbox.launch({ ...rest, ...source, onPullProgress, releaseTimeout })
+      const sandbox = yield* Sandbox.launch({
+        ...rest,
+        ...source,
+        labels: { ...rest.labels, [roleLabel]: "pool" },
+        onPullProgress,
+        releaseTimeout
+      })
       return { sandbox, info: yield* sandbox.info }
     },
     Effect.provideService(Microsandbox.Microsandbox, driver)

@@ -151,6 +151,7 @@ describe("a name", () => {
       yield* Snapshot.build(verified("good"))
       const error = yield* Effect.flip(Snapshot.build(verified("bad")))
       assert.strictEqual(error.reason._tag, "CommandFailed")
+      assert.deepInclude(error.step, { definition: "app", index: 2, description: "verification" })
       assert.deepStrictEqual([yield* versionOf("app"), yield* numbers("app")], ["good\n", "[1]"])
     })
   )

@@ -40,7 +40,9 @@ const ending = (): Effect.Effect<void, string> => {
 }
 
 Effect.gen(function* () {
-  yield* Effect.addFinalizer(() => say("released"))
+  yield* Effect.addFinalizer(() =>
+    Effect.flatMap(Effect.orDie(Sandbox.list()), (left) => say(left.length === 0 ? "released" : "out of order"))
+  )
   if (what === "slow") yield* Effect.addFinalizer(() => Effect.andThen(say("releasing"), Effect.never))
   yield* Sandbox.launch({ name: "worker", image: "plain" })
   yield* say("ready")
