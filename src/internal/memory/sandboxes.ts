@@ -277,10 +277,12 @@ const machineOf = (held: Held, method: string): Effect.Effect<Machine, LightboxE
 /** All sandboxes of the home. */
 export const all = (world: World): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> =>
   Effect.map(
-    Effect.forEach(world.rows.names(), (name) =>
-      lookUp(world, "Microsandbox.listSandboxes", name).pipe(
-        Effect.map(({ row, status }) => [infoOf(row, status)]),
-        Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed([]))
+    Effect.suspend(() =>
+      Effect.forEach(world.rows.names(), (name) =>
+        lookUp(world, "Microsandbox.listSandboxes", name).pipe(
+          Effect.map(({ row, status }) => [infoOf(row, status)]),
+          Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed([]))
+        )
       )
     ),
     // As the runtime does, newest first.
