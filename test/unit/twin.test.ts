@@ -1,14 +1,23 @@
 /** What the twin promises beyond the contract: time, logs, and what other processes have. */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import type { LightboxError } from "../../src/LightboxError.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 
 const image = "plain"
+
+// Sockets are made below it, and the path of a socket is short.
+const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "t" })).pipe(
+  Effect.provide(NodeFileSystem.layer)
+)
 
 const twin = (options?: MicrosandboxMemory.Options) => Layer.fresh(MicrosandboxMemory.layer(options))
 
@@ -121,5 +130,38 @@ describe("the life of a sandbox", () => {
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual((yield* control.inventory).sandboxes, [])
     }).pipe(Effect.scoped, Effect.provide(twin()))
+  )
+})
+
+describe("a sandbox of another process", () => {
+  it.effect("is listed, and nothing that only its process could do is done as if it were there", () =>
+    Effect.gen(function* () {
+      const { home } = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const sandbox = yield* Sandbox.launch({ image, name: "other" })
+          yield* sandbox.exec("echo", ["one"])
+          yield* sandbox.detach
+          return yield* Microsandbox.Microsandbox
+        })
+      ).pipe(Effect.provide(twin({ home: yield* temporary })))
+      // What the layer that is closed had in memory is gone.
+      yield* Effect.gen(function* () {
+        const driver = yield* Microsandbox.Microsandbox
+        const info = yield* driver.getSandbox("other")
+        assert.deepStrictEqual(yield* driver.listSandboxes(), [info])
+        const operations: ReadonlyArray<Effect.Effect<unknown, LightboxError>> = [
+          driver.readLogs(info),
+          driver.readMetrics(info),
+          driver.startSandbox(info),
+          driver.modifySandbox(info, { labels: { a: "b" } })
+        ]
+        for (const operation of operations) {
+          assert.deepInclude((yield* Effect.flip(operation)).reason, {
+            _tag: "Unsupported",
+            feature: "a sandbox of another process"
+          })
+        }
+      }).pipe(Effect.provide(twin({ home })))
+    }).pipe(Effect.scoped)
   )
 })

@@ -755,9 +755,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
       })
     }),
     readLogs: (sandbox, query) =>
-      Effect.flatMap(exactly(world, "Microsandbox.readLogs", sandbox), (found) =>
-        found._tag === "Held" ? found.held.log.read(query) : Effect.succeed([])
-      ),
+      Effect.flatMap(own(world, "Microsandbox.readLogs", sandbox), ({ log }) => log.read(query)),
     readMetrics: Effect.fnUntraced(function* (sandbox) {
       const method = "Microsandbox.readMetrics"
       const held = yield* own(world, method, sandbox)
