@@ -1,5 +1,7 @@
 /** The home that a process uses, with the SDK itself. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -43,6 +45,29 @@ describe("the home of a process", () => {
       yield* Effect.scoped(createVolume(second))
       assert.deepStrictEqual(yield* Effect.scoped(volumesOf(second)), [Path.join(second, "volumes", "cache")])
       assert.deepStrictEqual(yield* Effect.scoped(volumesOf(first)), [Path.join(first, "volumes", "cache")])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is what the configuration says", () =>
+    Effect.gen(function* () {
+      const home = yield* temporary
+      const configured = (settings: { readonly [name: string]: string }) =>
+        Effect.map(
+          Layer.build(
+            Layer.fresh(
+              Microsandbox.layerConfig({ home: Config.String("SANDBOX_HOME"), memory: Config.String("SANDBOX_MEMORY") })
+            ).pipe(Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(settings))))
+          ),
+          Context.get(Microsandbox.Microsandbox)
+        ).pipe(Effect.scoped)
+      const driver = yield* configured({ SANDBOX_HOME: home, SANDBOX_MEMORY: "256M" })
+      assert.strictEqual(driver.home, home)
+      const missing = yield* Effect.flip(configured({ SANDBOX_HOME: home }))
+      assert.strictEqual(missing._tag, "ConfigError")
+      assert.include(missing.message, "SANDBOX_MEMORY")
+      const wrong = yield* Effect.flip(configured({ SANDBOX_HOME: home, SANDBOX_MEMORY: "much" }))
+      assert.isTrue(wrong._tag === "LightboxError" && wrong.reason._tag === "InvalidConfig")
+      assert.include(wrong.message, "memory")
     }).pipe(Effect.scoped)
   )
 })
