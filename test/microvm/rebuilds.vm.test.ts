@@ -56,6 +56,9 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
           assert.strictEqual((yield* killAt(word)).path, old.path, `killed at ${word}`)
         }
         assert.strictEqual(yield* versionOf(name), "this process\n")
+        // For the tool of the runtime as well.
+        const other = Support.msb("run", "--memory", "256M", "--from-snapshot", name, "--", "cat", "/root/version")
+        assert.deepStrictEqual(yield* Support.outcome(other), { exitCode: 0, stdout: "this process\n" })
         // The old or the new, and whole.
         const found = yield* killAt("link")
         assert.isTrue(yield* driver.verifySnapshot(path.basename(found.path)))

@@ -3,6 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
+import * as Hosts from "../../src/internal/home.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { reference as debian } from "../images/Debian.ts"
@@ -125,6 +126,31 @@ layer(Support.layer, { excludeTestServices: true })("a root disk", (it) => {
         yield* Support.assertNothingLeft({ snapshots: [] })
       }),
     limit
+  )
+
+  it.effect(
+    "is an overlay by itself where a copy costs, but for what outlives its process or is gone with its end",
+    () =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const path = yield* Path.Path
+        const home = yield* Support.Home
+        const folder = path.join(home.path, "lightbox", "disks")
+        const overlays = Effect.map(
+          Effect.orElseSucceed(fs.readDirectory(folder), (): Array<string> => []),
+          ({ length }) => length
+        )
+        yield* Snapshot.build(Snapshot.make("small", Support.image).pipe(Snapshot.shell("echo small > /root/small")))
+        const look = (ephemeral: boolean) =>
+          Sandbox.run({ snapshot: "small", ephemeral }, (sandbox) =>
+            Effect.andThen(sandbox.shell("cat /root/small", { check: true }), overlays)
+          )
+        const kind = yield* Effect.promise(() => Hosts.probeCopies(path.join(home.files, "probe")))
+        assert.strictEqual(yield* look(false), kind === "full" ? 1 : 0)
+        assert.strictEqual(yield* look(true), 0)
+        yield* Snapshot.remove("small")
+        yield* Support.assertNothingLeft({ snapshots: [] })
+      })
   )
 
   it.effect("can not be an overlay where there is nothing to lie above", () =>
