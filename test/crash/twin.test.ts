@@ -1,6 +1,7 @@
 /** A process is killed wherever the driver is called or a file is about to change, and one sweep finds everything. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
+import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
@@ -42,6 +43,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a process that is kill
         yield* killed(child)
         const places = yield* decodePlaces(yield* fs.readFileString(path.join(root, "killed.json")))
         assert.isAbove(Object.keys(places).length, 100)
+        yield* Console.log(`killed at ${Object.keys(places).length} places`)
 
         // Long enough for whatever is given a moment to begin.
         const now = Date.now

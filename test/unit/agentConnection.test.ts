@@ -96,6 +96,29 @@ describe("a connection to a guest", () => {
     })
   )
 
+  it.live("tells all that is pending, and all that comes, that its relay is gone", () =>
+    Effect.gen(function* () {
+      for (const cause of [undefined, new Error("read ECONNRESET")]) {
+        const { duplex } = channel()
+        const guest = AgentGuest.make(yield* connect(duplex))
+        const calls = [
+          Effect.asVoid(guest.stat("/etc/passwd")),
+          Effect.asVoid(guest.spawn({ argv: ["sleep", "1000"] })),
+          Effect.asVoid(guest.ping),
+          Effect.asVoid(guest.list("/"))
+        ]
+        const pending = yield* Effect.forEach(calls, (call) =>
+          Effect.forkScoped(Effect.flip(Effect.scoped(call)), { startImmediately: true })
+        )
+        duplex.destroy(cause)
+        for (const fiber of pending) assert.strictEqual((yield* Fiber.join(fiber)).reason._tag, "GuestLost")
+        for (const call of calls) {
+          assert.strictEqual((yield* Effect.flip(Effect.scoped(call))).reason._tag, "GuestLost")
+        }
+      }
+    }).pipe(Effect.scoped)
+  )
+
   it.live("sends what was said last before it closes", () =>
     Effect.gen(function* () {
       const { bytes, duplex } = channel()
