@@ -1051,7 +1051,7 @@ export const gitClone: {
     ) =>
       append(self, {
         _tag: "Exec",
-        argv: ["git", "clone", "--depth", "1", ...(ref === undefined ? [] : ["--branch", ref]), url, path],
+        argv: ["git", "clone", "--depth", "1", ...(ref === undefined ? [] : ["--branch", ref]), "--", url, path],
         declaredAt,
         options: { description: `git clone ${url}`, ...options }
       })

@@ -80,7 +80,15 @@ export const onEffect: ReadonlyArray<Example> = [
   // ===========================================================================
 
   { path: "pool/main.ts", prints: [/^agent did: release$/m, /sandboxes handed out/] },
-  { path: "build-events/main.ts", prints: ["events; the first and the last", "Counters:"] },
+  {
+    path: "build-events/main.ts",
+    prints: [
+      "events; the first and the last",
+      /Snapshot\.step .*step\.index=2/,
+      "Counters:",
+      /lightbox_build_steps_run\s+\d/
+    ]
+  },
   { path: "services/on-the-host.ts", prints: [/^4 passed, 0 failed$/m] }
 ]
 
