@@ -281,7 +281,10 @@ export interface Sandbox {
   readonly ping: Effect.Effect<Duration.Duration, LightboxError>
   /** Puts off the idle timeout. */
   readonly touch: Effect.Effect<void, LightboxError>
-  /** What the sandbox uses now. Fails with `Unsupported` where metrics are off. */
+  /**
+   * What the sandbox uses now. Fails with `Unsupported` where metrics are off. As a stream, for instance every second:
+   * `Stream.fromEffectSchedule(sandbox.metrics, Schedule.spaced("1 second"))`.
+   */
   readonly metrics: Effect.Effect<Microsandbox.Metrics, LightboxError>
   /** What the sandbox logged so far, and with `follow` what it logs from then on. */
   readonly logs: (

@@ -127,6 +127,32 @@ export const benches: ReadonlyArray<Row.Bench> = [
       })
   },
   {
+    name: "file-streams",
+    rows: () =>
+      Effect.gen(function* () {
+        const sandbox = yield* Sandbox.launch({ image, resources: { cpus: 1, memory: "512M" } })
+        const megabytes = 64
+        const piece = new Uint8Array(mebibyte)
+        const pieces = Stream.fromIterable(Array.from({ length: megabytes }, () => piece))
+        const written = yield* peakOf(Stream.run(pieces, sandbox.writeStream("/dev/shm/file")))
+        const read = yield* peakOf(
+          Stream.runFold(
+            sandbox.readStream("/dev/shm/file"),
+            () => 0,
+            (bytes, piece) => bytes + piece.length
+          )
+        )
+        yield* expectBytes(megabytes * mebibyte, read.value)
+        const row = (what: string, peak: number) =>
+          Row.make(
+            `a file of ${megabytes} MiB ${what} as a stream: peak memory`,
+            { ours: ["sandbox", [peak]] },
+            { unit: "MiB", limit: memoryLimit.some }
+          )
+        return [row("written", written.peak), row("read", read.peak)]
+      })
+  },
+  {
     name: "slow-reader",
     rows: () =>
       Effect.gen(function* () {

@@ -117,6 +117,20 @@ describe("what a build runs", () => {
   )
 
   test(
+    "is nothing for a layer of what was built before",
+    Effect.gen(function* () {
+      const definition = Support.tenSteps("ten")
+      const { digest } = yield* Snapshot.build(definition)
+      class Ten extends Snapshot.Service<Ten>()("test/Ten", definition) {}
+      const digests = Effect.all([Snapshot.Snapshot, Ten]).pipe(
+        Effect.map((all) => all.map((snapshot) => snapshot.digest)),
+        Effect.provide([Snapshot.layer(definition), Ten.layer])
+      )
+      assert.deepStrictEqual(yield* Support.countingBoots(digests), [[digest, digest], 0])
+    })
+  )
+
+  test(
     "is everything when the image has changed behind its tag",
     Effect.gen(function* () {
       const { setImage } = yield* MicrosandboxMemory.Control
