@@ -221,7 +221,11 @@ export const scoped = Effect.fn("Volume.scoped")(function* (
   }
   return yield* Effect.acquireRelease(
     driver.createVolume({ ...request, kind: request.kind ?? "directory" }),
-    () => Effect.ignore(remove(request.name), { log: "Warn", message: `Could not remove volume "${request.name}"` }),
+    () =>
+      remove(request.name).pipe(
+        Effect.timeout("30 seconds"),
+        Effect.ignore({ log: "Warn", message: `Could not remove volume "${request.name}"` })
+      ),
     { interruptible: true }
   )
 })

@@ -246,10 +246,39 @@ const crashed = (line: string): string => line.replace(/, running$/, ", crashed"
 // Tests
 // =============================================================================
 
+/** What there must be operations for, by the first words of their names. */
+export interface Surface {
+  /** The module. */
+  readonly exports: object
+  /** What of it is no operation. */
+  readonly others: ReadonlyArray<string>
+  /** What it makes, whose methods are operations, too. */
+  readonly instance?: Effect.Effect<object, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
+  /** What of that is none. */
+  readonly fields?: ReadonlyArray<string>
+}
+
 /** Declares one test for each operation, which goes through all its cases. */
-export const matrix = (module: string, operations: ReadonlyArray<Operation>): void => {
+export const matrix = (
+  module: string,
+  { exports, fields = [], instance = Effect.succeed({}), others }: Surface,
+  operations: ReadonlyArray<Operation>
+): void => {
   const total = { calls: 0, cases: 0 }
   const swept: Array<string> = []
+
+  it.effect("has an operation for everything that can be asked for", () =>
+    Effect.gen(function* () {
+      const named = operations.map(({ name }) => name.split(" ")[0])
+      const methods = Object.keys(yield* instance).filter((name) => !name.startsWith("~"))
+      assert.includeMembers([...others, ...named], Object.keys(exports))
+      assert.includeMembers([...fields, ...named], methods)
+    }).pipe(
+      Effect.scoped,
+      (effect) => Effect.flatMap(home, (path) => Effect.provide(effect, twin(path))),
+      Effect.scoped
+    )
+  )
 
   it.effect.each(operations)(
     "$name",

@@ -1,10 +1,11 @@
 /** Sandboxes, with everything that can go wrong. */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
-import { image, matrix, type Operation } from "./matrix.ts"
+import { image, matrix, type Operation, type Surface } from "./matrix.ts"
 
 const launch = Sandbox.launch({ name: "box", image })
 
@@ -34,10 +35,31 @@ const whileRunning = (use: (sandbox: Sandbox.Sandbox) => Operation["run"]): Oper
 
 const alone = Sandbox.launch({ name: "alone", image, overwrite: true })
 
+class Box extends Sandbox.Service<Box>()("Box", { image }) {}
+
 /** A file of the host, in the home, which goes with the test. */
 const hostPath = (name: string) => Microsandbox.Microsandbox.useSync(({ home }) => `${home}/${name}`)
 
-matrix("Sandbox", [
+/** Attaches, and types what ends a shell, now and then. */
+const typing = (attached: Effect.Effect<number, LightboxError>) =>
+  Effect.raceFirst(
+    attached,
+    Effect.forever(
+      Effect.delay(
+        Effect.sync(() => process.stdin.emit("data", Buffer.from("exit\n"))),
+        "1 second"
+      )
+    )
+  )
+
+const surface: Surface = {
+  exports: Sandbox,
+  others: ["ExecResult", "Sandbox"],
+  instance: alone,
+  fields: ["name", "id", "guest"]
+}
+
+matrix("Sandbox", surface, [
   { name: "launch", run: launch },
   {
     name: "launch from an image that is not there yet, with a volume",
@@ -54,6 +76,7 @@ matrix("Sandbox", [
   { name: "get", given: there, run: Sandbox.get("box") },
   { name: "waitFor", given: there, run: Sandbox.waitFor("box", "running") },
   { name: "layer", run: Effect.provide(Effect.asVoid(Sandbox.Sandbox), Sandbox.layer({ image })) },
+  { name: "Service", run: Effect.provide(Effect.asVoid(Box), Box.layer) },
   over("exec", (sandbox) => sandbox.exec("cat", [], { stdin: "input" })),
   over("shell", (sandbox) => sandbox.shell("sleep 1 & echo done")),
   over("exec with a time limit", (sandbox) =>
@@ -67,7 +90,10 @@ matrix("Sandbox", [
   over("stream", (sandbox) => Stream.runDrain(sandbox.stream("cat", ["/data/file"]))),
   over("shellStream", (sandbox) => Stream.runDrain(sandbox.shellStream("cat /data/file"))),
   over("spawn", (sandbox) => sandbox.spawn("sleep", ["1000"])),
+  over("attach", (sandbox) => sandbox.attach("true")),
+  over("attachShell", (sandbox) => typing(sandbox.attachShell)),
   over("readFile", (sandbox) => sandbox.readFile("/data/file")),
+  over("readFileString", (sandbox) => sandbox.readFileString("/data/file")),
   over("readStream", (sandbox) => Stream.runDrain(sandbox.readStream("/data/file"))),
   over("writeFile", (sandbox) => sandbox.writeFile("/data/new", "text", { mode: 0o600 })),
   over("writeStream", (sandbox) => Stream.run(Stream.make(new Uint8Array(9)), sandbox.writeStream("/data/new"))),

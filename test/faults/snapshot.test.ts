@@ -25,11 +25,17 @@ const isWhole = Sandbox.run({ snapshot: "tools" }, (sandbox) =>
   Effect.map(sandbox.readFileString("/version"), (version) => assert.match(version, /^[12]\n$/))
 )
 
+class Tools extends Snapshot.Service<Tools>()("Tools", tools(1)) {}
+
 const savedPath = Microsandbox.Microsandbox.useSync(({ home }) => `${home}/tools.snapshot`)
 
 const save = Effect.flatMap(savedPath, (path) => Snapshot.save("tools", path))
 
-matrix("Snapshot", [
+/** What only says what is to be built. */
+const descriptions =
+  "apt builder checkpoint copy define env exec from gitClone isDefinition labels make npm pip resources shell skipCache step user verify workdir write"
+
+matrix("Snapshot", { exports: Snapshot, others: ["Snapshot", ...descriptions.split(" ")] }, [
   { name: "build", run: Snapshot.build(full) },
   { name: "build of what is there", given: builtOnce, run: builtOnce, always: isWhole },
   { name: "build of another result", given: builtOnce, run: Snapshot.build(tools(2), { keep: 1 }), always: isWhole },
@@ -43,6 +49,7 @@ matrix("Snapshot", [
   // What was kept is there for the next build, until it is pruned.
   { name: "scoped", run: Snapshot.scoped(tools(1)), mayStay: ["snapshot lb-*"] },
   { name: "layer", given: builtOnce, run: Effect.provide(Effect.asVoid(Snapshot.Snapshot), Snapshot.layer(tools(1))) },
+  { name: "Service", given: builtOnce, run: Effect.provide(Effect.asVoid(Tools), Tools.layer) },
   { name: "plan", given: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
   { name: "list", given: builtOnce, run: Snapshot.list({ layers: true }), always: isWhole },
   { name: "get", given: builtOnce, run: Snapshot.get("tools"), always: isWhole },

@@ -1,16 +1,51 @@
 /** Volumes, with everything that can go wrong. */
 import * as Effect from "effect/Effect"
+import * as Mount from "../../src/Mount.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
 import * as Volume from "../../src/Volume.ts"
-import { matrix } from "./matrix.ts"
+import { image, matrix } from "./matrix.ts"
 
 const there = Volume.ensure("cache", { quota: 64 })
 
-matrix("Volume", [
+class Cache extends Volume.Service<Cache>()("Cache", "cache") {}
+
+/** Filled once, whole, whoever fills it. */
+const primed = Volume.prime("cache", ({ name }) =>
+  Sandbox.run({ image, mounts: { "/cache": Mount.volume(name) } }, (sandbox) =>
+    sandbox.shell("echo full > /cache/state", { check: true })
+  )
+)
+
+matrix("Volume", { exports: Volume, others: ["Volume"] }, [
   { name: "ensure", run: there },
   { name: "ensure of one that is there", given: there, run: there },
   { name: "get", given: there, run: Volume.get("cache") },
   { name: "list", given: there, run: Volume.list },
   { name: "exists", given: there, run: Volume.exists("cache") },
   { name: "remove", given: there, run: Volume.remove("cache") },
-  { name: "layer", run: Effect.provide(Effect.asVoid(Volume.Volume), Volume.layer("cache")) }
+  {
+    name: "scoped",
+    run: Volume.scoped("scratch"),
+    // No sweep removes volumes.
+    mayStay: ["volume scratch"],
+    always: Volume.remove("scratch")
+  },
+  { name: "prime", run: primed },
+  { name: "prime of one that is full", given: primed, run: primed },
+  { name: "exclusive", given: there, run: Volume.exclusive("cache") },
+  { name: "usage", given: there, run: Volume.usage("cache") },
+  {
+    name: "files",
+    given: there,
+    run: Effect.flatMap(Volume.files("cache"), (files) =>
+      Effect.andThen(files.writeFile("/a/file", "text"), files.readFile("/a/file"))
+    )
+  },
+  {
+    name: "prune",
+    given: Volume.ensure("old", { labels: { team: "platform" } }),
+    run: Volume.prune({ labels: { team: "platform" } })
+  },
+  { name: "layer", run: Effect.provide(Effect.asVoid(Volume.Volume), Volume.layer("cache")) },
+  { name: "Service", run: Effect.provide(Effect.asVoid(Cache), Cache.layer) }
 ])
