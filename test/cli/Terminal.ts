@@ -4,6 +4,8 @@
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as ChildProcess from "effect/process/ChildProcess"
+import * as FileSystem from "effect/FileSystem"
+import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as CommandLine from "effect/process/CommandLine"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
@@ -32,10 +34,11 @@ export const start = Effect.fnUntraced(function* (
 ) {
   const typed = yield* Queue.unbounded<string>()
   // Where its input is no terminal, `script` turns off what a terminal shows of what is typed.
-  const prepared = `stty echo cols ${size.columns} rows ${size.rows} && exec "$@"`
+  const prepared = `stty echo cols ${size.columns} rows ${size.rows} && tty > "$TERMINAL_NAME" && exec "$@"`
+  const name = yield* FileSystem.FileSystem.use((fs) => fs.makeTempFileScoped())
   const child = yield* ChildProcess.make("bash", inTerminal(["sh", "-c", prepared, "sh", process.execPath, ...words]), {
     stdin: Stream.encodeText(Stream.fromQueue(typed)),
-    env: { TERM: "xterm-256color", SHELL: "/bin/sh", ...env },
+    env: { TERM: "xterm-256color", SHELL: "/bin/sh", TERMINAL_NAME: name, ...env },
     extendEnv: true,
     killSignal: "SIGKILL"
   })
@@ -53,6 +56,15 @@ export const start = Effect.fnUntraced(function* (
     screen,
     /** Types a text. */
     type: (text: string) => Queue.offer(typed, text),
+    /** Makes it another size. */
+    resize: (columns: number, rows: number) =>
+      ChildProcessSpawner.ChildProcessSpawner.use((spawner) =>
+        spawner.exitCode(
+          ChildProcess.make("bash", ["-c", `stty cols ${columns} rows ${rows} < "$(cat "$0")"`, name], {
+            stdin: "ignore"
+          })
+        )
+      ),
     /** Waits until a text is on the screen. */
     until: (text: string | RegExp) =>
       Effect.raceFirst(

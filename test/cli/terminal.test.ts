@@ -11,6 +11,8 @@ import * as Terminal from "./Terminal.ts"
 
 const program = fileURLToPath(new URL("programs/lightbox.ts", import.meta.url))
 
+const attached = fileURLToPath(new URL("programs/attach.ts", import.meta.url))
+
 /** Calls the command line in a terminal, with a home that all calls of a test have. */
 const making = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
@@ -66,6 +68,22 @@ test(
     assert.strictEqual(status, 5)
     assert.match(lines.join("\n"), /\nit is 42\na terminal/)
     assert.deepStrictEqual((yield* outcome(yield* lightbox("ps", "--quiet"))).lines, [])
+  })
+)
+
+test(
+  "a shell follows the size of the terminal, and ends when it is left with Ctrl+]",
+  Effect.gen(function* () {
+    const shell = yield* Terminal.start([attached], {})
+    yield* shell.type("sleep 1d & stty size\r")
+    yield* shell.until(/^30 100$/m)
+    assert.strictEqual(yield* shell.resize(120, 40), 0)
+    yield* shell.type('until [ "$(stty size)" = "40 120" ]; do sleep 0.01; done; echo followed | tr a-z A-Z\r')
+    yield* shell.until("FOLLOWED")
+    yield* shell.type("\x1d")
+    const { lines, status } = yield* outcome(shell)
+    assert.strictEqual(status, 0)
+    assert.match(lines.join("\n"), /\nstatus 0, 0 processes, raw false$/)
   })
 )
 
