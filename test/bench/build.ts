@@ -1,13 +1,20 @@
 /**
  * Builds of snapshots, and plans of them, beside the least that they could do, and beside lightbox 0.3's way.
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as Stream from "effect/Stream"
 import * as Sdk from "microsandbox"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import { shared } from "../builds/programs/shared.ts"
 import { reference as image } from "../images/Busybox.ts"
 import * as Row from "./Row.ts"
 
@@ -162,4 +169,48 @@ const plan: Row.Bench = {
     })
 }
 
-export const benches: ReadonlyArray<Row.Bench> = [unchanged, lastChanged, first, plan]
+/** A process that builds, and hangs in a step: killed when it has come there. */
+const hanging = fileURLToPath(new URL("../builds/programs/build.ts", import.meta.url))
+
+const takeover: Row.Bench = {
+  name: "takeover",
+  place: "machine",
+  rows: (n) =>
+    Effect.gen(function* () {
+      const { home } = yield* Microsandbox.Microsandbox
+      const round = Effect.scoped(
+        Effect.gen(function* () {
+          const child = yield* ChildProcess.make(process.execPath, [hanging, home, "hang"], { stderr: "inherit" })
+          const lines = Stream.splitLines(Stream.decodeText(child.stdout))
+          yield* Stream.runDrain(Stream.takeUntil(lines, (line) => line === "step 2"))
+          const [waits, runs] = [yield* Deferred.make<void>(), yield* Deferred.make<number>()]
+          const building = yield* Snapshot.build(shared(Effect.void), {
+            checkpoints: "final",
+            onEvent: ({ _tag }) =>
+              _tag === "Waiting"
+                ? Deferred.succeed(waits, undefined)
+                : _tag === "StepStarted"
+                  ? Deferred.succeed(runs, performance.now())
+                  : Effect.void
+          }).pipe(Effect.forkScoped)
+          yield* Deferred.await(waits)
+          const start = performance.now()
+          yield* child.kill({ killSignal: "SIGKILL" })
+          const millis = (yield* Deferred.await(runs)) - start
+          yield* Fiber.join(building)
+          yield* Snapshot.remove("shared")
+          return millis
+        })
+      )
+      const values = yield* Effect.replicateEffect(round, n)
+      return [
+        Row.make(
+          "from the SIGKILL of a process that builds to the first step of one that waits",
+          { ours: ["Snapshot.build", values] },
+          { limit: 5000 }
+        )
+      ]
+    })
+}
+
+export const benches: ReadonlyArray<Row.Bench> = [unchanged, lastChanged, first, plan, takeover]

@@ -7,16 +7,11 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Snapshot from "../../../src/Snapshot.ts"
+import { shared } from "./shared.ts"
 
 const [home = "", mode] = process.argv.slice(2)
 
-const definition = Snapshot.make("shared", "debian:12").pipe(
-  Snapshot.shell("echo one > /root/version"),
-  Snapshot.step("second", () => (mode === "hang" ? Effect.never : Effect.void)),
-  Snapshot.shell("echo three > /root/version; echo written")
-)
-
-Snapshot.build(definition, {
+Snapshot.build(shared(mode === "hang" ? Effect.never : Effect.void), {
   checkpoints: "final",
   onEvent: (event) => Console.log(event._tag === "StepStarted" ? `step ${event.index}` : event._tag)
 }).pipe(
