@@ -1,17 +1,23 @@
 import { assert, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Layer from "effect/Layer"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
+import { fileURLToPath } from "node:url"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import type { SandboxConfig } from "../../src/SandboxConfig.ts"
 import * as Fake from "./FakeCloud.ts"
+
+const program = fileURLToPath(new URL("programs/dying.ts", import.meta.url))
 
 class FakeCloud extends Context.Service<FakeCloud, Fake.FakeCloud>()(
   "effect-lightbox/test/cloud/cloud.test/FakeCloud"
@@ -74,7 +80,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
       assert.deepStrictEqual(body["resources"], { vcpus: 1, memory_mib: 256 })
       assert.deepStrictEqual(body["env"], [{ key: "A", value: "1" }])
       // Who owns it is known on this machine alone.
-      assert.deepStrictEqual(Object.keys(body.labels).toSorted(), ["lightbox.instance", "team_name"])
+      assert.deepStrictEqual(Object.keys(body.labels).toSorted(), ["lightbox.instance", "lightbox.role", "team_name"])
     })
   )
 
@@ -277,6 +283,38 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
       assert.deepStrictEqual([...new Set(result)], ["Unsupported"])
       assert.deepStrictEqual(requests, [])
     })
+  )
+
+  it.effect("takes the place of a sandbox only if it is told to", () =>
+    Effect.gen(function* () {
+      const fake = yield* FakeCloud
+      const old = yield* Sandbox.launch({ image: "alpine", name: "taken" })
+      yield* old.detach
+      const refused = yield* Effect.flip(Sandbox.launch({ image: "alpine", name: "taken" }))
+      assert.deepInclude(refused.reason, { _tag: "AlreadyExists", name: "taken" })
+      assert.deepStrictEqual(fake.sandboxes(), ["taken"])
+      const { requests, result } = yield* asked(Sandbox.launch({ image: "alpine:3", name: "taken", overwrite: true }))
+      assert.strictEqual((yield* result.info).image, "alpine:3")
+      const removed = requests.findIndex(({ method }) => method === "DELETE")
+      const created = requests.findIndex(({ method, path }) => method === "POST" && path === "/v1/sandboxes")
+      assert.isTrue(removed >= 0 && removed < created)
+      assert.deepStrictEqual(fake.sandboxes(), ["taken"])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("is rid of what a process on this machine left, as soon as the next one begins", () =>
+    Effect.gen(function* () {
+      const fake = yield* FakeCloud
+      const fs = yield* FileSystem.FileSystem
+      const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+      const home = yield* fs.makeTempDirectoryScoped({ prefix: "c" })
+      yield* Sandbox.launch({ image: "alpine", name: "neighbour" })
+      const dying = yield* spawner.spawn(ChildProcess.make(process.execPath, [program, fake.url, apiKey, home]))
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(dying.exitCode)))
+      assert.sameMembers([...fake.sandboxes()], ["neighbour", "orphan"])
+      yield* Layer.build(Layer.fresh(Microsandbox.layerCloud({ apiKey: Redacted.make(apiKey), url: fake.url, home })))
+      assert.deepStrictEqual(fake.sandboxes(), ["neighbour"])
+    }).pipe(Effect.scoped)
   )
 
   it.effect("is the only backend of its process", () =>
