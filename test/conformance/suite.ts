@@ -16,6 +16,8 @@ export const behaviours: ReadonlyArray<Behaviour> = [
 export interface Place {
   readonly name: string
   readonly kind: "host" | "guest"
+  /** Behaviours that can not be there, by what is not there. */
+  readonly without?: { readonly [what: string]: ReadonlyArray<string> } | undefined
 }
 
 const results = new Map<string, Map<string, string>>()
@@ -25,7 +27,13 @@ const expectedAt = ({ expected }: Behaviour, { kind }: Place): unknown =>
 
 /** A test for each behaviour. */
 export const register = (it: Vitest.MethodsNonLive<Services>, place: Place): void => {
-  for (const behaviour of behaviours) {
+  const missing = new Set(Object.values(place.without ?? {}).flat())
+  for (const name of missing)
+    assert.isTrue(
+      behaviours.some((behaviour) => behaviour.name === name),
+      name
+    )
+  for (const behaviour of behaviours.filter(({ name }) => !missing.has(name))) {
     it.effect(behaviour.name, () =>
       Effect.gen(function* () {
         const row = results.get(behaviour.name) ?? new Map<string, string>()

@@ -98,6 +98,8 @@ const writeBase = (vfs: Vfs, installed: ReadonlyArray<string>, commands: Readonl
   write("/etc/passwd", passwd, 0o644)
   write("/etc/group", groups, 0o644)
   for (const name of installed) write(`/bin/${name}`, `${programMark}${name}\n`, 0o755)
+  // What scripts, and programs that take variables away, ask for by its path.
+  if (installed.includes("env")) write("/usr/bin/env", `${programMark}env\n`, 0o755)
   for (const name of commands) {
     const path = ByteString.fromText(name.startsWith("/") ? name : `/usr/local/bin/${name}`)
     vfs.makeFolders(path.slice(0, path.lastIndexOf("/")) || "/", "/", 0o755, root)
