@@ -81,19 +81,24 @@ export const overlayRefused = (method: string, feature: string): LightboxError =
 export const checkHostPaths = Effect.fnUntraced(function* (
   config: SandboxConfig
 ): Effect.fn.Return<void, LightboxError> {
-  const check = (field: string, path: string) =>
+  const check = (field: string, path: string, kind: "file" | "folder" | "any" = "any") =>
     Effect.tryPromise({
-      try: () => Fs.access(path),
+      try: () => Fs.stat(path),
       catch: () => invalid(method, field, `there is no ${Path.resolve(path)} on this host`)
-    })
+    }).pipe(
+      Effect.filterOrFail(
+        (stats) => kind === "any" || (kind === "file" ? stats.isFile() : stats.isDirectory()),
+        () => invalid(method, field, `${Path.resolve(path)} is no ${kind}`)
+      )
+    )
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
     if (typeof mount === "string") yield* check(`mounts.${path}`, mount)
     else if (mount._tag === "Bind" || mount._tag === "Disk") yield* check(`mounts.${path}.hostPath`, mount.hostPath)
   }
   for (const [index, patch] of (config.patches ?? []).entries()) {
-    if (patch._tag === "CopyFile" || patch._tag === "CopyFolder") {
-      yield* check(`patches.${index}.hostPath`, patch.hostPath)
-    }
+    const field = `patches.${index}.hostPath`
+    if (patch._tag === "CopyFile") yield* check(field, patch.hostPath, "file")
+    if (patch._tag === "CopyFolder") yield* check(field, patch.hostPath, "folder")
   }
   if (config.registry?.caCerts !== undefined) yield* check("registry.caCerts", config.registry.caCerts)
   const { network } = config

@@ -51,8 +51,9 @@ const applyPatch = (patched: Patched, one: Patch): void => {
   const path = ByteString.fromText(one.path)
   const kind = kindAt(vfs, path)
   const makeRoom = (replace: boolean | undefined) => {
-    if (kind !== undefined && replace !== true)
+    if (kind !== undefined && replace !== true) {
       refuse(`path exists in image layer: '${one.path}' (set replace to allow)`)
+    }
     makeParents(patched, path)
   }
   switch (one._tag) {
@@ -62,9 +63,7 @@ const applyPatch = (patched: Patched, one: Patch): void => {
     }
     case "CopyFile": {
       makeRoom(one.replace)
-      const { isFile, mode } = sourceOf(one.hostPath)
-      if (!isFile) refuse(`patch source is not a regular file: ${one.hostPath}`)
-      return writeFile(patched, path, Fs.readFileSync(one.hostPath), one.mode ?? mode)
+      return writeFile(patched, path, Fs.readFileSync(one.hostPath), one.mode ?? modeOf(one.hostPath))
     }
     case "Append": {
       if (kind === undefined) refuse(`cannot append to '${one.path}': file not found in rootfs`)
@@ -161,19 +160,16 @@ const clear = ({ made, vfs }: Patched, path: string): void => {
   made.delete(path)
 }
 
-const sourceOf = (hostPath: string): { readonly isFile: boolean; readonly mode: number } => {
-  const stats = Fs.statSync(hostPath)
-  return { isFile: stats.isFile(), mode: stats.mode & 0o7777 }
-}
+const modeOf = (hostPath: string): number => Fs.statSync(hostPath).mode & 0o7777
 
 const copyFolder = (patched: Patched, hostPath: string, path: string): void => {
   if (kindAt(patched.vfs, path) !== "Directory") clear(patched, path)
-  makeFolder(patched, path, sourceOf(hostPath).mode)
+  makeFolder(patched, path, modeOf(hostPath))
   for (const entry of Fs.readdirSync(hostPath, { withFileTypes: true })) {
     const from = Path.join(hostPath, entry.name)
     const to = `${path}/${ByteString.fromText(entry.name)}`
     if (entry.isDirectory()) copyFolder(patched, from, to)
     else if (entry.isSymbolicLink()) symlink(patched, ByteString.fromText(Fs.readlinkSync(from)), to)
-    else writeFile(patched, to, Fs.readFileSync(from), sourceOf(from).mode)
+    else writeFile(patched, to, Fs.readFileSync(from), modeOf(from))
   }
 }
