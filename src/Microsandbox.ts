@@ -470,6 +470,7 @@ export interface ModifySandbox {
 export interface ModificationPlan {
   readonly applied: boolean
   readonly changes: ReadonlyArray<{
+    /** As in {@link ModifySandbox}. */
     readonly field: string
     readonly before: string | undefined
     readonly after: string | undefined

@@ -334,11 +334,8 @@ const ending = <A, E, R>({ name }: Microsandbox.SandboxRef, effect: Effect.Effec
 
 const sandboxes = (context: DriverContext): SandboxPart => {
   const { owned, sdk } = context
-  return {
-    createSandbox: (request) => create(context, request),
-    getSandbox: (name) => getSandbox(sdk, name),
-    listSandboxes: (filter) => listSandboxes(sdk, filter),
-    startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox, options) {
+  const startSandbox: SandboxPart["startSandbox"] = Effect.fn("Microsandbox.startSandbox")(
+    function* (sandbox, options) {
       const method = "Microsandbox.startSandbox"
       yield* Virtualization.check(method)
       const handle = yield* handleOf(context, method, sandbox)
@@ -357,16 +354,23 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       const started = yield* handleOf(context, method, sandbox)
       if (options?.detached !== true) own(context, native, started)
       return sandboxInfo(started)
-    }),
-    stopSandbox: Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
-      const timeout = millis(options?.timeout ?? "10 seconds")
-      const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox).pipe(orDisown(context, sandbox))
-      yield* ending(
-        sandbox,
-        call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
-      )
-      yield* disown(context, sandbox)
-    }),
+    }
+  )
+  const stopSandbox: SandboxPart["stopSandbox"] = Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
+    const timeout = millis(options?.timeout ?? "10 seconds")
+    const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox).pipe(orDisown(context, sandbox))
+    yield* ending(
+      sandbox,
+      call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
+    )
+    yield* disown(context, sandbox)
+  })
+  return {
+    createSandbox: (request) => create(context, request),
+    getSandbox: (name) => getSandbox(sdk, name),
+    listSandboxes: (filter) => listSandboxes(sdk, filter),
+    startSandbox,
+    stopSandbox,
     killSandbox: Effect.fn("Microsandbox.killSandbox")(function* (sandbox) {
       const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox).pipe(orDisown(context, sandbox))
       yield* ending(
@@ -407,18 +411,20 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       const method = "Microsandbox.modifySandbox"
       const handle = yield* handleOf(context, method, sandbox)
       if (change.disk !== undefined) yield* RootDisks.requireCopy(context, method, "modify.disk", handle)
-      const plan = yield* call(method, { sandbox: sandbox.name }, () => handle.modify(modifyOptions(change)))
-      return {
-        applied: plan.applied,
-        changes: plan.changes.map((planned) => ({
-          field: modifiedField(planned.field),
-          before: planned.kind === "config" ? planned.before : planned.beforeRef,
-          after: planned.kind === "config" ? planned.after : planned.afterRef,
-          disposition: planned.disposition
-        })),
-        conflicts: plan.conflicts.map(problemOf),
-        warnings: plan.warnings.map(problemOf)
-      }
+      const modify = (change: Microsandbox.ModifySandbox) =>
+        Effect.map(
+          call(method, { sandbox: sandbox.name }, () => handle.modify(modifyOptions(change))),
+          planOf
+        )
+      if (change.apply !== "restart" || change.dryRun === true || !owned.has(sandbox.id)) return yield* modify(change)
+      const plan = yield* modify({ ...change, dryRun: true })
+      const needsRestart = plan.changes.some(({ disposition }) => disposition === "requires restart")
+      if (plan.conflicts.length > 0 || !needsRestart) return yield* modify(change)
+      // The runtime would start it so that it outlives this process.
+      yield* stopSandbox(sandbox)
+      yield* modify({ ...change, apply: "next-start" })
+      yield* startSandbox(sandbox)
+      return { ...plan, applied: true }
     }),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
       // What this process owns was there a moment ago; anything else may have been replaced.
@@ -542,10 +548,23 @@ const ghosts = (context: DriverContext): RemainsPart => {
   }
 }
 
-const problemOf = ({ field, message }: { readonly field: string; readonly message: string }) => ({
-  field: modifiedField(field),
-  problem: message
-})
+const planOf = (plan: Sdk.SandboxModificationPlan): Microsandbox.ModificationPlan => {
+  const problemOf = ({ field, message }: { readonly field: string; readonly message: string }) => ({
+    field: modifiedField(field),
+    problem: message
+  })
+  return {
+    applied: plan.applied,
+    changes: plan.changes.map((planned) => ({
+      field: modifiedField(planned.field),
+      before: planned.kind === "config" ? planned.before : planned.beforeRef,
+      after: planned.kind === "config" ? planned.after : planned.afterRef,
+      disposition: planned.disposition
+    })),
+    conflicts: plan.conflicts.map(problemOf),
+    warnings: plan.warnings.map(problemOf)
+  }
+}
 
 const policies = { now: "no_restart", restart: "restart", "next-start": "next_start" } as const
 
