@@ -59,7 +59,11 @@ export const layer = <E, R>(options: {
       const counting: Driver = {
         ...driver,
         createSandbox: (request) => counted(driver.createSandbox(request)),
-        startSandbox: (sandbox, options) => counted(driver.startSandbox(sandbox, options))
+        startSandbox: (sandbox, options) => counted(driver.startSandbox(sandbox, options)),
+        modifySandbox: (sandbox, change) => {
+          const modified = driver.modifySandbox(sandbox, change)
+          return change.apply === "restart" ? counted(modified) : modified
+        }
       }
       yield* Effect.addFinalizer(() =>
         Console.log(`contract on ${driver.backend}: ${counts.cases} cases, ${counts.boots} boots`)
@@ -69,6 +73,16 @@ export const layer = <E, R>(options: {
       )
     })
   )
+
+/** An archive of the image under both names, from which it comes back as it is from now on. */
+export const archived = Effect.gen(function* () {
+  const driver = yield* Microsandbox.Microsandbox
+  const { files, image } = yield* Bench
+  const path = Path.join(files, freshName("image"))
+  yield* driver.saveImages([image, alias.whole], path)
+  yield* driver.loadImage(path)
+  return path
+})
 
 // =============================================================================
 // Sandboxes
@@ -174,6 +188,10 @@ export const background = <A, R>(effect: Effect.Effect<A, LightboxError, R>) =>
 export const encode = (text: string): Uint8Array => new TextEncoder().encode(text)
 
 export const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+
+/** The names of images, sorted. */
+export const referencesOf = (all: ReadonlyArray<Microsandbox.ImageInfo>): ReadonlyArray<string> =>
+  all.map(({ reference }) => reference).toSorted()
 
 /** The commands that run in a guest, kernel threads left out. */
 export const commandLines = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox) {

@@ -11,8 +11,6 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Bench from "./Bench.ts"
 import type { Group } from "./contract.ts"
 
-const referencesOf = (all: ReadonlyArray<Microsandbox.ImageInfo>) => all.map(({ reference }) => reference).toSorted()
-
 const digestsOf = (all: ReadonlyArray<Microsandbox.ImageInfo>) => [...new Set(all.map(({ digest }) => digest))]
 
 export const images: Group = (test) => {
@@ -68,8 +66,8 @@ export const images: Group = (test) => {
     // Its layers are saved unpacked: it is another image now.
     const tag = "lightbox.test/tagged:1"
     const loaded = yield* driver.loadImage(path, { tag })
-    assert.deepStrictEqual(referencesOf(loaded), [alias.whole, image, tag].toSorted())
-    assert.deepStrictEqual(referencesOf(yield* driver.listImages), referencesOf(loaded))
+    assert.deepStrictEqual(Bench.referencesOf(loaded), [alias.whole, image, tag].toSorted())
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), Bench.referencesOf(loaded))
     const { cmd, digest, entrypoint, env, user, workdir } = yield* driver.inspectImage(image)
     assert.deepStrictEqual(digestsOf(loaded), [digest])
     assert.notStrictEqual(digest, original.digest)
@@ -83,13 +81,13 @@ export const images: Group = (test) => {
     // By its short name first that one goes, and then the whole one.
     yield* driver.removeImage(tag)
     yield* driver.removeImage(alias.short)
-    assert.deepStrictEqual(referencesOf(yield* driver.listImages), [alias.whole, image].toSorted())
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), [alias.whole, image].toSorted())
     assert.strictEqual((yield* driver.inspectImage(alias.short)).reference, alias.whole)
     yield* driver.removeImage(alias.short)
-    assert.deepStrictEqual(referencesOf(yield* driver.listImages), [image])
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), [image])
     yield* Bench.failsWith("NotFound", driver.inspectImage(alias.short))
     yield* driver.removeImage(alias.short)
     yield* driver.loadImage(path)
-    assert.deepStrictEqual(referencesOf(yield* driver.listImages), [alias.whole, image].toSorted())
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), [alias.whole, image].toSorted())
   })
 }
