@@ -49,7 +49,7 @@ export const make = (
   if (pullPolicy !== undefined) builder.pullPolicy(pullPolicy)
   const { registry } = config
   if (registry !== undefined) builder.registry((b: RegistryBuilder) => configureRegistry(b, registry))
-  // Said later, it would forget the ports and the secrets.
+  // Before ports and secrets: setting the network drops those that are there.
   network(builder, config.network)
   ports(builder, config)
   for (const [variable, secret] of Object.entries(config.secrets ?? {})) {

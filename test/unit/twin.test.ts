@@ -133,6 +133,21 @@ describe("the life of a sandbox", () => {
   )
 })
 
+describe("a path that no kernel takes", () => {
+  it.effect("is too long, be it of a file or of what a link leads to", () =>
+    Sandbox.run({ image }, ({ guest }) =>
+      Effect.gen(function* () {
+        const path = "/a".repeat(2048)
+        yield* guest.symlink(path.slice(1), "/root/longest")
+        for (const request of [guest.stat(path), guest.symlink(path, "/root/longer")]) {
+          const { reason } = yield* Effect.flip(Effect.asVoid(request))
+          assert.deepInclude(reason, { _tag: "FileError", code: "ENAMETOOLONG" })
+        }
+      })
+    ).pipe(Effect.provide(twin()))
+  )
+})
+
 describe("a sandbox of another process", () => {
   it.effect("is listed, and nothing that only its process could do is done as if it were there", () =>
     Effect.gen(function* () {

@@ -212,6 +212,7 @@ export class Vfs {
   }
 
   make(path: string, cwd: string, actor: Actor, entry: Entry): void {
+    if (entry._tag === "Symlink" && entry.target.length >= longestPath) throw errno("ENAMETOOLONG")
     const target = this.walk(entry._tag === "Directory" ? path.replace(/(.)\/+$/, "$1") : path, cwd, actor, false, {
       links: 0
     })
