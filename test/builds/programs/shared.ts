@@ -1,5 +1,5 @@
 /** What several processes build at once. */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Snapshot from "../../../src/Snapshot.ts"
 
 /** The same to all of them, whatever its second step does. */
