@@ -1,6 +1,7 @@
 /**
  * What can go wrong, derived from what is asked: every call that an operation makes of the driver and its guests, in a
- * run in which all goes well, is in turn the one that fails, never ends, loses its answer, or finds its guest dead.
+ * run in which all goes well, is in turn the one that fails, never ends, loses its answer, or finds its guest dead. And
+ * between the calls, while it waits for a file, a lock or its turn, it is interrupted here and there.
  *
  * Each time, nothing may be left that the good run would not have left: at once, or at the latest after the first sweep
  * of the next owner. The operation may end, in bounded time, in success, in a `LightboxError` that tells what happened,
@@ -78,10 +79,14 @@ const remains = Effect.gen(function* () {
 const isIdle = (resource: string): boolean =>
   /^(Timeout|(Pipe|PipeServer|TTY|Process|Signal)Wrap|MessagePort)$/.test(resource)
 
+/** Turns of this process's event loop, and what is to happen at one of them. */
+const turns = { count: 0, at: Infinity, happens: () => {} }
+
 /** Lets everything happen that does not wait for time. */
 const quiet = Effect.promise(async () => {
   for (let idle = 0; idle < 3;) {
     await new Promise<void>((resolve) => setImmediate(resolve))
+    if (++turns.count === turns.at) turns.happens()
     idle = process.getActiveResourcesInfo().every(isIdle) ? idle + 1 : 0
   }
 })
@@ -148,25 +153,42 @@ const variants: ReadonlyArray<Variant> = [
 ]
 
 interface Case {
-  readonly at: MicrosandboxMemory.Operation
-  readonly nth: number
-  readonly variant: Variant
-  readonly fault: MicrosandboxMemory.Fault
+  readonly name: string
+  readonly isInterrupted: boolean
+  /** Whether its guest dies. */
+  readonly isDeath: boolean
+  /** The call that something goes wrong with. */
+  readonly call?: {
+    readonly at: MicrosandboxMemory.Operation
+    readonly nth: number
+    readonly fault: MicrosandboxMemory.Fault
+  }
+  /** The turn at which it is interrupted, if that is at no call. */
+  readonly turn?: number
 }
 
-const casesOf = (calls: ReadonlyArray<MicrosandboxMemory.Call>): ReadonlyArray<Case> =>
-  calls.flatMap(({ operation: at }, index) => {
+/** How many turns of each operation are tried, from its first to its last. */
+const triedTurns = 6
+
+const casesOf = (calls: ReadonlyArray<MicrosandboxMemory.Call>, length: number): ReadonlyArray<Case> => [
+  ...calls.flatMap(({ operation: at }, index) => {
     const nth = calls.slice(0, index + 1).filter(({ operation }) => operation === at).length
-    return variants.flatMap((variant) => {
-      const fault = variant.faultAt(at, nth)
-      return fault === undefined ? [] : [{ at, nth, variant, fault }]
+    return variants.flatMap(({ faultAt, isInterrupted, name }) => {
+      const fault = faultAt(at, nth)
+      return fault === undefined
+        ? []
+        : [{ name: `${at} #${nth} ${name}`, isInterrupted, isDeath: name === dies, call: { at, nth, fault } }]
     })
-  })
+  }),
+  ...[...new Set(Array.from({ length: triedTurns }, (_, index) => 1 + Math.floor((index * length) / triedTurns)))].map(
+    (turn) => ({ name: `is interrupted at turn ${turn}`, isInterrupted: true, isDeath: false, turn })
+  )
+]
 
 /** What is wrong with how an operation ended. */
-const wrongEnd = (exit: Exit.Exit<unknown, unknown>, { variant }: Case): ReadonlyArray<string> => {
+const wrongEnd = (exit: Exit.Exit<unknown, unknown>, { isDeath, isInterrupted }: Case): ReadonlyArray<string> => {
   if (Exit.isSuccess(exit)) return []
-  if (Cause.hasInterruptsOnly(exit.cause)) return variant.isInterrupted ? [] : ["is interrupted by itself"]
+  if (Cause.hasInterruptsOnly(exit.cause)) return isInterrupted ? [] : ["is interrupted by itself"]
   const { reasons } = exit.cause
   const defect = reasons.find((reason) => reason._tag === "Die")
   if (defect !== undefined) return [`dies of ${String(defect.defect)}`]
@@ -175,7 +197,7 @@ const wrongEnd = (exit: Exit.Exit<unknown, unknown>, { variant }: Case): Readonl
     if (!isLightboxError(reason.error)) return [`fails with ${String(reason.error)}`]
     const { message, method } = reason.error
     // Of a guest that died, what is told depends on what was asked of it; what was given up says so.
-    const isTold = variant.name === dies || variant.isInterrupted || message.includes(injected.problem)
+    const isTold = isDeath || isInterrupted || message.includes(injected.problem)
     return isTold && method !== "" ? [] : [`does not tell what happened: ${message}`]
   })
 }
@@ -187,35 +209,40 @@ const record = ({ given = Effect.void, run }: Operation) =>
     yield* given
     const before = yield* remains
     const { length } = yield* control.calls
+    turns.count = 0
     const fiber = yield* Effect.forkDetach(Effect.scoped(run))
     assert.isTrue(yield* until(hasEnded(fiber)), "it does not end when all goes well")
     yield* Fiber.join(fiber)
-    return { calls: (yield* control.calls).slice(length), allowed: [...before, ...(yield* remains)] }
+    const calls = (yield* control.calls).slice(length)
+    return { calls, turns: turns.count, allowed: [...before, ...(yield* remains)] }
   }).pipe(Effect.scoped, (effect) => Effect.flatMap(home, (path) => Effect.provide(effect, twin(path))), Effect.scoped)
 
 /** Runs an operation with one thing that goes wrong. */
 const runWith = Effect.fnUntraced(function* ({ run }: Operation, one: Case) {
   const control = yield* MicrosandboxMemory.Control
   const { length } = yield* control.calls
-  yield* control.inject(one.fault)
+  const { call, isInterrupted, turn = Infinity } = one
+  if (call !== undefined) yield* control.inject(call.fault)
   const fiber = yield* Effect.forkDetach(Effect.scoped(run))
-  if (one.variant.isInterrupted) {
+  Object.assign(turns, { count: 0, at: turn, happens: () => fiber.interruptUnsafe() })
+  if (call !== undefined && isInterrupted) {
     const isMet = Effect.map(
       control.calls,
-      (calls) => calls.slice(length).filter(({ operation }) => operation === one.at).length >= one.nth
+      (calls) => calls.slice(length).filter(({ operation }) => operation === call.at).length >= call.nth
     )
     if (!(yield* until(isMet))) return ["is not met"]
     fiber.interruptUnsafe()
   }
   if (!(yield* until(hasEnded(fiber)))) return ["does not end"]
+  turns.at = Infinity
   yield* control.clearFaults
   return wrongEnd(yield* Fiber.await(fiber), one)
 })
 
 /** What goes wrong when nothing is in the way any more. */
-const tryAgain = Effect.fnUntraced(function* ({ always = Effect.void, given, run }: Operation, { variant }: Case) {
+const tryAgain = Effect.fnUntraced(function* ({ always = Effect.void, given, run }: Operation, { isDeath }: Case) {
   // What was given may have died.
-  const isPossible = variant.name !== dies || given === undefined
+  const isPossible = !isDeath || given === undefined
   const fiber = yield* Effect.forkDetach(Effect.andThen(always, isPossible ? Effect.scoped(run) : Effect.void))
   if (!(yield* until(hasEnded(fiber)))) return ["does not end when it is tried again"]
   const exit = yield* Fiber.await(fiber)
@@ -226,7 +253,7 @@ const tryAgain = Effect.fnUntraced(function* ({ always = Effect.void, given, run
 const examine = Effect.fnUntraced(function* (operation: Operation, one: Case, allowed: ReadonlyArray<string>) {
   const path = yield* home
   // A guest that died is none that was left behind.
-  const mayStay = [...allowed, ...(operation.mayStay ?? []), ...(one.variant.name === dies ? allowed.map(crashed) : [])]
+  const mayStay = [...allowed, ...(operation.mayStay ?? []), ...(one.isDeath ? allowed.map(crashed) : [])]
   const left = Effect.map(remains, (found) => found.filter((line) => !mayStay.includes(line)))
   const { problems, swept } = yield* Effect.gen(function* () {
     yield* operation.given ?? Effect.void
@@ -284,15 +311,14 @@ export const matrix = (
     "$name",
     (operation) =>
       Effect.gen(function* () {
-        const { allowed, calls } = yield* record(operation)
-        const cases = casesOf(calls)
+        const { allowed, calls, turns } = yield* record(operation)
+        const cases = casesOf(calls, turns)
         assert.isAbove(cases.length, 0)
         const problems: Array<string> = []
         for (const one of cases) {
           const found = yield* examine(operation, one, allowed)
-          const name = `${one.at} #${one.nth} ${one.variant.name}`
-          problems.push(...found.problems.map((problem) => `${name}: ${problem}`))
-          if (found.swept.length > 0) swept.push(`${operation.name}: ${name}: ${found.swept.join(", ")}`)
+          problems.push(...found.problems.map((problem) => `${one.name}: ${problem}`))
+          if (found.swept.length > 0) swept.push(`${operation.name}: ${one.name}: ${found.swept.join(", ")}`)
         }
         total.calls += calls.length
         total.cases += cases.length
