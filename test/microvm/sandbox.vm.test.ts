@@ -7,6 +7,7 @@ import * as Path from "effect/Path"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
+import * as Net from "node:net"
 import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -242,6 +243,32 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
         _tag: "InvalidConfig",
         field: "workdir"
       })
+      yield* Support.assertNothingLeft()
+    })
+  )
+
+  it.effect("is reached through the ports that it publishes, whatever is said of its network", () =>
+    Effect.gen(function* () {
+      const port = yield* Effect.promise(async () => {
+        const server = Net.createServer()
+        await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+        const address = server.address()
+        await new Promise((resolve) => server.close(resolve))
+        return address !== null && typeof address === "object" ? address.port : 0
+      })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const sandbox = yield* Sandbox.launch({
+            image: Support.image,
+            ports: { [port]: 8080 },
+            network: { policy: "public", maxConnections: 100 }
+          })
+          yield* sandbox.shell("mkdir /www && echo served > /www/index.html", { check: true })
+          yield* sandbox.spawn("httpd", ["-f", "-p", "8080", "-h", "/www"])
+          const page = Effect.tryPromise(async () => (await fetch(`http://127.0.0.1:${port}/`)).text())
+          assert.strictEqual(yield* Effect.retry(page, { schedule: Schedule.spaced("100 millis") }), "served\n")
+        })
+      )
       yield* Support.assertNothingLeft()
     })
   )
