@@ -6,7 +6,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../Guest.ts"
-import { CommandFailed, LightboxError, OutputTooLarge, TimedOut } from "../LightboxError.ts"
+import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, TimedOut } from "../LightboxError.ts"
 import { shown } from "./agentGuest.ts"
 import { concat } from "./agentProtocol.ts"
 import { millis } from "./time.ts"
@@ -69,6 +69,14 @@ export const endWithMain = (guest: Guest.Guest, process: Guest.Process): Effect.
     Effect.andThen(Effect.never)
   )
 
+/** Lets an error tell of what was asked for, and not of how that is done. */
+export const toldOf =
+  (method: string) =>
+  <E>(error: E): E | LightboxError =>
+    isLightboxError(error) && error.method === "Sandbox.spawn"
+      ? new LightboxError({ method, reason: error.reason })
+      : error
+
 /** Starts a command, feeds it, and holds what it writes, up to `maxOutput` bytes. */
 export const collect = <E, R>(
   guest: Guest.Guest,
@@ -102,7 +110,7 @@ export const collect = <E, R>(
         durationMillis: Number((yield* Clock.currentTimeNanos) - start) / 1_000_000
       }
     })
-  )
+  ).pipe(Effect.mapError(toldOf(method)))
 
 /** Ends an effect at its limit, with an error that names the command. */
 export const within =

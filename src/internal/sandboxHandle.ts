@@ -239,7 +239,7 @@ export const make = (
           ? events
           : Stream.interruptWhen(events, Execution.within("Sandbox.stream", argv, checked.timeout)(Effect.never))
       })
-    )
+    ).pipe(Stream.mapError(Execution.toldOf("Sandbox.stream")))
 
   const writeTo = (
     path: string,
