@@ -87,6 +87,15 @@ export const commands: Group<Bench.Shared> = (test) => {
       assert.strictEqual(reason.kind, "ProgramNotFound")
       assert.deepStrictEqual(reason.argv, [program, "word"])
     }
+    const methods = yield* Effect.forEach(
+      [
+        Effect.asVoid(sandbox.exec("not-there")),
+        Stream.runDrain(sandbox.stream("not-there")),
+        Effect.asVoid(Effect.scoped(sandbox.spawn("not-there")))
+      ],
+      (call) => Effect.map(Effect.flip(call), ({ method }) => method)
+    )
+    assert.deepStrictEqual(methods, ["Sandbox.exec", "Sandbox.stream", "Sandbox.spawn"])
   })
 
   test("a file that is no program", function* () {
