@@ -54,12 +54,6 @@ export const load = (
  *
  * **Gotchas**
  *
- * Layers are saved unpacked. An image that was pulled has another digest when it
- * comes back from an archive, and a snapshot that is based on it does not boot
- * from that: save such a snapshot with its image.
- *
- * **Gotchas**
- *
  * Layers are saved as they are when they are unpacked. So an image that was
  * pulled has another digest when it comes back, and snapshots that are based on
  * it do not boot from that: they are saved with their image by `Snapshot.save`.

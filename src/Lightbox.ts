@@ -169,19 +169,17 @@ export const runMain =
     const releaseMillis = Duration.toMillis(Duration.fromInputUnsafe(options?.releaseTimeout ?? "10 seconds"))
     const run = Runtime.makeRunMain(({ fiber, teardown }) => {
       let status: number | undefined
-      const abandon = (wanted: number): void => {
-        process.stderr.write(
-          `Not everything was released within ${releaseMillis} ms: the next sweep removes what is left.\n`
-        )
-        process.exit(wanted)
+      const abandon = (): void => {
+        process.stderr.write("Not everything was released: the next sweep removes what is left.\n")
+        process.exit(status)
       }
       const end = (wanted: number): void => {
         status = wanted
         // A timer of more milliseconds than 31 bits can hold would go off at once.
-        if (releaseMillis < 2 ** 31) setTimeout(() => abandon(wanted), releaseMillis).unref()
+        if (releaseMillis < 2 ** 31) setTimeout(abandon, releaseMillis).unref()
         fiber.interruptUnsafe(fiber.id)
       }
-      const onSignal = (signal: Signal): void => (status === undefined ? end(exitCodes[signal]) : process.exit(status))
+      const onSignal = (signal: Signal): void => (status === undefined ? end(exitCodes[signal]) : abandon())
       const onUncaught = (error: unknown): void => {
         process.stderr.write(`${inspect(error)}\n`)
         if (status === undefined) end(1)

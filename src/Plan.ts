@@ -204,7 +204,7 @@ const formatCopies = (copies: Plan["copies"]): string => {
     case "reflink":
       return "Keeping a result costs next to nothing here: copies share what is on the disk."
     case "full":
-      return "Keeping a result copies all that is on its disk: the diagnosis says what that costs for each MiB here."
+      return "Keeping a result copies all that is on its disk: `lightbox doctor` says what a MiB costs."
     case "unknown":
       return "Whether copies share what is on the disk here is not known."
   }

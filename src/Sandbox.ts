@@ -36,7 +36,7 @@ import type * as Stream from "effect/Stream"
 import type * as Guest from "./Guest.ts"
 import * as Execution from "./internal/execution.ts"
 import { CString, DurationInput, ImageReference, Name } from "./internal/schemas.ts"
-import { generate, generatedPrefix, instanceLabel, ownerLabel, roleLabel } from "./internal/labels.ts"
+import { generate, generateName, instanceLabel, ownerLabel, roleLabel } from "./internal/labels.ts"
 import { type ExecResult, type LetGo, make, noTimeToLive, type TypeId } from "./internal/sandboxHandle.ts"
 import { millis } from "./internal/time.ts"
 import { decoder, invalid } from "./internal/validation.ts"
@@ -458,7 +458,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   const source = yield* image === undefined
     ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
     : Effect.map(decodeImage(image), (reference) => ({ _tag: "Image", reference }) as const)
-  const name = config.name ?? (yield* generateName)
+  const name = config.name ?? (yield* generateName())
   return yield* acquire(driver, {
     config,
     timeout: timeout ?? Duration.seconds(30),
@@ -505,7 +505,7 @@ const acquire = Effect.fnUntraced(function* (
       labels: {
         [instanceLabel]: instance,
         [ownerLabel]: yield* driver.owner.id,
-        [roleLabel]: config.labels?.[roleLabel] ?? "scoped"
+        [roleLabel]: config.labels?.[roleLabel] ?? (request.detached === true ? "detached" : "scoped")
       }
     })
   )
@@ -578,8 +578,6 @@ const flushMounts = (
     Effect.ignore
   )
 }
-
-const generateName = Effect.map(generate, (id) => `${generatedPrefix}${id}`)
 
 const resolveSnapshot = <E, R>(
   snapshot: string | BootableSnapshot | Effect.Effect<BootableSnapshot, E, R> | undefined

@@ -23,7 +23,7 @@ import { shown } from "./agentGuest.ts"
 import * as Events from "./buildEvents.ts"
 import { whileRoom } from "./diskRoom.ts"
 import * as Execution from "./execution.ts"
-import { generate, roleLabel } from "./labels.ts"
+import { generate, generateName, roleLabel } from "./labels.ts"
 import type * as Lock from "./lock.ts"
 import { stepsReused, stepsRun } from "./metrics.ts"
 import * as Names from "./names.ts"
@@ -346,14 +346,15 @@ const keepAt = Effect.fnUntraced(function* <E, R>(
 /** What a verification fails with: it comes after the last step. */
 const unverified = (
   definition: string,
-  { units }: Planning.Planned<unknown, unknown>,
+  index: number,
   durationMillis: number,
-  { reason }: LightboxError
+  { reason, step }: LightboxError
 ): LightboxError =>
   new LightboxError({
     method,
     reason,
-    step: { definition, index: units.length + 1, description: "verification", attempt: 1, durationMillis }
+    // Of a build of its own, it is told which step failed there.
+    step: step ?? { definition, index, description: "verification", attempt: 1, durationMillis }
   })
 
 /** Tries the result, and moves the name to it. */
@@ -378,7 +379,7 @@ const commit = Effect.fnUntraced(function* <E, R>(
       Effect.provideService(Microsandbox.Microsandbox, driver),
       Effect.catch((error) =>
         Effect.flatMap(Clock.currentTimeMillis, (now) =>
-          Effect.fail(isLightboxError(error) ? unverified(definition.name, planned, now - start, error) : error)
+          Effect.fail(isLightboxError(error) ? unverified(name, planned.units.length + 1, now - start, error) : error)
         )
       )
     )
@@ -606,7 +607,7 @@ const makeBuilders = <E, R>(
     // The name could not lead to the result: not worth a boot.
     if (options.replaceForeign !== true) yield* Names.requireOurs(driver, method, definition.name)
     const isKept = options.keepBuilder === true
-    const name = isKept ? `${definition.name}-builder` : `lightbox-builder-${yield* generate}`
+    const name = isKept ? `${definition.name}-builder` : yield* generateName("builder")
     if (isKept) yield* removeKeptBuilder(driver, name)
     yield* events.emit({ _tag: "Booting", builder: name, from: from?.name ?? prepared.image })
     const start = yield* Clock.currentTimeMillis

@@ -13,8 +13,8 @@ const pathsOf = (home: string, name: string): ReadonlyArray<string> => {
 }
 
 /**
- * Removes the locks of a sandbox that is gone. Only of a name that was generated: whoever makes a sandbox of the same
- * name meanwhile would hold a lock that others do not see, and nobody makes one of a generated name again.
+ * Removes the locks of a sandbox that is gone, if its name looks like a generated one: whoever makes a sandbox of the
+ * same name meanwhile would hold a lock that others do not see, and names that somebody has chosen are used again.
  */
 export const remove = async (home: string, name: string): Promise<void> => {
   if (!isGenerated(name)) return

@@ -10,7 +10,7 @@ import type { LightboxError } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SweepReport, Verdict } from "../Reaper.ts"
 import { fileFailure } from "./fileFailure.ts"
-import { generatedPrefix, instanceLabel, ownerLabel } from "./labels.ts"
+import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "./labels.ts"
 import * as Lock from "./lock.ts"
 import * as Owner from "./owner.ts"
 import * as Names from "./names.ts"
@@ -85,8 +85,10 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
           Effect.flatMap(deserted(driver), (ghosts) =>
             ghosts.includes(note.name)
               ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
-              : // What its removal that was cut short has left of its name.
-                Effect.as(driver.removeGhost(note.name), true)
+              : sweep.dryRun || !isGenerated(note.name)
+                ? Effect.succeed(true)
+                : // What its removal that was cut short has left of its name, which nobody else can be creating.
+                  Effect.as(driver.removeGhost(note.name), true)
           )
         ),
         Effect.andThen((isSettled) => Effect.map(disk, (isDone) => isSettled && isDone))

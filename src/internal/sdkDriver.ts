@@ -773,27 +773,32 @@ const lastLogLines = ({ sdk }: DriverContext, name: string): Effect.Effect<Reado
   )
 
 /** Destroys what one creation has made, and nothing else. Never fails: it runs where there is nobody to tell. */
-const cleanUpInstance = (context: DriverContext, name: string, instance: string): Effect.Effect<void> =>
-  call("Microsandbox.removeSandbox", { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
+const cleanUpInstance = (context: DriverContext, name: string, instance: string): Effect.Effect<void> => {
+  const method = "Microsandbox.removeSandbox"
+  const removing = (remove: Effect.Effect<void, LightboxError>) =>
+    Effect.andThen(remove, dropName(context, method, name))
+  return call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
     Effect.flatMap((handle) =>
       instanceOf(handle) === instance
-        ? call("Microsandbox.removeSandbox", { sandbox: name }, () => destroy(context.home, handle))
+        ? removing(call(method, { sandbox: name }, () => destroy(context.home, handle)))
         : Effect.void
     ),
     // The SDK forgets some failed creations, but leaves their folder: the name would stay taken.
     Effect.catchReason("LightboxError", "NotFound", () =>
-      Effect.flatMap(isGhost(context, "Microsandbox.removeSandbox", name, instance), (isGhost) =>
+      Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
         isGhost
-          ? hostFile("Microsandbox.removeSandbox", name, () =>
-              Fs.rm(Path.join(context.home, "sandboxes", name), { recursive: true, force: true })
+          ? removing(
+              hostFile(method, name, () =>
+                Fs.rm(Path.join(context.home, "sandboxes", name), { recursive: true, force: true })
+              )
             )
           : Effect.void
       )
     ),
-    Effect.andThen(dropName(context, "Microsandbox.removeSandbox", name)),
     Effect.timeout("30 seconds"),
     Effect.ignore({ log: "Warn", message: `Could not clean up after sandbox "${name}"` })
   )
+}
 
 const destroyByName = (context: DriverContext, method: string, name: string): Effect.Effect<void, LightboxError> =>
   notFoundIsSuccess(

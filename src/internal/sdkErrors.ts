@@ -119,9 +119,12 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
       if (subject.volume !== undefined && /in use|referenced|mounted|attached/i.test(text)) {
         return new InUse({ resource: "volume", name: subject.volume, usedBy: namesIn(text), cause })
       }
-      if (text.startsWith("disk named volumes require"))
-        return new InvalidConfig({ field: "quota", problem: text, cause })
-      return new InvalidConfig({ field: /^workdir\b/.test(text) ? "workdir" : "options", problem: text, cause })
+      const field = text.startsWith("disk named volumes require")
+        ? "quota"
+        : /^workdir\b/.test(text)
+          ? "workdir"
+          : "options"
+      return new InvalidConfig({ field, problem: text, cause })
     }
     case "NetworkBuilder":
       return new InvalidConfig({ field: "network", problem: text, cause })
@@ -210,8 +213,10 @@ export const modifiedField = (name: string): string => modifiedFields.get(name) 
 
 /** What the SDK has no tag of its own for. */
 const custom = (subject: Subject, text: string, cause: unknown): Reason | undefined => {
-  const refused = /^cannot apply modification: (root disk|\w+) /.exec(text)
-  if (refused !== null) return new InvalidConfig({ field: modifiedField(refused[1] ?? ""), problem: text, cause })
+  const modified = /^cannot apply modification: (root disk|\w+) /.exec(text)
+  if (modified !== null) {
+    return new InvalidConfig({ field: modifiedField(modified[1] ?? "options"), problem: text, cause })
+  }
   if (/too small for ext4/.test(text)) {
     return new InvalidConfig({ field: subject.volume === undefined ? "resources.disk" : "quota", problem: text, cause })
   }

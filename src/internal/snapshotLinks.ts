@@ -38,7 +38,7 @@ export const snapshotLinks = (options: {
     hostFile(method, at(link), () =>
       Fs.readlink(at(link)).then(
         (target) => Path.basename(target),
-        (cause) => (isCode(cause, "ENOENT", "EINVAL") ? undefined : Promise.reject(cause))
+        (cause) => (isCode(cause, "ENOENT", "EINVAL", "ENAMETOOLONG") ? undefined : Promise.reject(cause))
       )
     )
 

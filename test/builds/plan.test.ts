@@ -247,7 +247,7 @@ describe("a plan", () => {
         "   3  run     echo 3 >> /root/lines  <- step 2 runs",
         "2 of 3 steps to run.",
         {
-          full: "Keeping a result copies all that is on its disk: the diagnosis says what that costs for each MiB here.",
+          full: "Keeping a result copies all that is on its disk: `lightbox doctor` says what a MiB costs.",
           reflink: "Keeping a result costs next to nothing here: copies share what is on the disk.",
           unknown: "Whether copies share what is on the disk here is not known."
         }[plan.copies]

@@ -409,6 +409,24 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
+  it.effect("lets a name be that somebody who lives is creating a sandbox of, though one who is gone was as well", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      yield* Effect.gen(function* () {
+        const driver = yield* Microsandbox.Microsandbox
+        for (const name of ["db", `lightbox-${"0".repeat(8)}-1-1`]) {
+          yield* makeOwner(home, { notes: [{ kind: "sandbox", token: `gone-${name}`, name }] })
+          yield* driver.owner.note({ kind: "sandbox", token: `lives-${name}`, name })
+          Fs.mkdirSync(`${home}/sandboxes/${name}`, { recursive: true })
+          yield* Reaper.sweep({ dryRun: true })
+          assert.isTrue(Fs.existsSync(`${home}/sandboxes/${name}`), name)
+        }
+        yield* Reaper.sweep()
+        assert.isTrue(Fs.existsSync(`${home}/sandboxes/db`))
+      }).pipe(onHome(home))
+    })
+  )
+
   it.effect("ends within its time, and says that it is not through", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
