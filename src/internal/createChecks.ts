@@ -151,6 +151,9 @@ export const portRefused = (port: number, bind = defaultBind, cause: unknown): L
       : `this host does not let port ${port} of ${bind} be listened on: ${String(cause)}`
   )
 
+// The port is not let go of while a connection to it is open.
+const hangUp = (socket: Net.Socket): void => void socket.destroy()
+
 /** The runtime boots a sandbox whose port is in use as if nothing were wrong, and nothing ever reaches it. */
 export const checkPorts = (config: SandboxConfig): Effect.Effect<void, LightboxError> =>
   // All at once: two that are wanted may be in each other's way.
@@ -160,7 +163,7 @@ export const checkPorts = (config: SandboxConfig): Effect.Effect<void, LightboxE
       ({ bind, host, protocol }) =>
         Effect.acquireRelease(
           Effect.tryPromise<Net.Server | Dgram.Socket, LightboxError>({
-            try: () => (protocol === "tcp" ? listenOn(host, bind) : bindTo(host, bind)),
+            try: () => (protocol === "tcp" ? listenOn(host, bind, hangUp) : bindTo(host, bind)),
             catch: (cause) => portRefused(host, bind, cause)
           }),
           (taken) => Effect.promise(() => new Promise<void>((resolve) => taken.close(() => resolve())))

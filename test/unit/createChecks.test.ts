@@ -1,6 +1,6 @@
 /** What is refused before a sandbox is created, by both drivers alike. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
@@ -88,6 +88,30 @@ describe("ports of the host that are to be published", () => {
       ])
       assert.deepInclude(reason, { _tag: "InvalidConfig", field: `ports.${port}` })
     })
+  )
+})
+
+describe("a port that is looked at", () => {
+  it.live("is let go of although somebody has connected to it and stays", () =>
+    Effect.gen(function* () {
+      const port = yield* freePort
+      const client = yield* Effect.acquireRelease(
+        Effect.sync(() => new Net.Socket({ allowHalfOpen: true }).on("error", () => {})),
+        (client) => Effect.sync(() => client.destroy())
+      )
+      const spy = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          vi.spyOn(Net.Server.prototype, "close").mockImplementationOnce(function (this: Net.Server, done) {
+            client.connect(port, "127.0.0.1")
+            return this.once("connection", () => this.close(done))
+          })
+        ),
+        (spy) => Effect.sync(() => spy.mockRestore())
+      )
+      yield* checkPorts({ ports: [{ host: port, guest: 80 }] })
+      assert.strictEqual(spy.mock.calls.length, 2)
+      yield* checkPorts({ ports: [{ host: port, guest: 80 }] })
+    }).pipe(Effect.scoped)
   )
 })
 
