@@ -15,7 +15,7 @@ import { LightboxError, NoCapacity, NoSpace } from "../LightboxError.ts"
 import { freeBytes } from "./diskRoom.ts"
 import { fileFailure } from "./fileFailure.ts"
 import { waitingLaunches } from "./metrics.ts"
-import { DurationInput, intBetween, Mebibytes } from "./schemas.ts"
+import { defaultResources, DurationInput, intBetween, Mebibytes } from "./schemas.ts"
 import { millis } from "./time.ts"
 import { invalid } from "./validation.ts"
 
@@ -157,7 +157,7 @@ export const make = Effect.fnUntraced(function* (options: {
     method: string,
     wanted: number | undefined
   ): Effect.fn.Return<Room, LightboxError, Scope.Scope> {
-    const need = wanted ?? options.defaultMemory ?? 512
+    const need = wanted ?? options.defaultMemory ?? defaultResources.memory
     if (budget.memory !== undefined && need > budget.memory) {
       const problem = `expected at most ${budget.memory} MiB, which is all that this process may use`
       return yield* invalid(method, "resources.memory", problem)

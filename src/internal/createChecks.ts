@@ -9,7 +9,7 @@ import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import type { SandboxConfig } from "../SandboxConfig.ts"
-import { checkGrowth, defaultBind } from "./schemas.ts"
+import { checkGrowth, defaultBind, defaultResources } from "./schemas.ts"
 import { publishedPorts } from "./sdkBuilder.ts"
 import { isCode } from "./socket.ts"
 import { invalid } from "./validation.ts"
@@ -33,7 +33,11 @@ export const withDefaults = (
     cpus: config.resources?.cpus ?? cpus,
     memory: config.resources?.memory ?? memory
   }
-  const [wrong] = checkGrowth({ ...resources, cpus: resources.cpus ?? 1, memory: resources.memory ?? 512 })
+  const [wrong] = checkGrowth({
+    ...resources,
+    cpus: resources.cpus ?? defaultResources.cpus,
+    memory: resources.memory ?? defaultResources.memory
+  })
   return wrong === undefined
     ? Effect.succeed({ ...config, resources, pullPolicy: config.pullPolicy ?? pullPolicy })
     : Effect.fail(invalid(method, `resources.${wrong.path[0]}`, wrong.issue))

@@ -69,6 +69,9 @@ const isAddress = (text: string): boolean => Net.isIP(text) !== 0 && !text.inclu
 /** Where ports of this host are listened on, if nobody says where. */
 export const defaultBind = "127.0.0.1"
 
+/** What a sandbox begins with if nobody says it, in MiB of memory: the SDK says so to every backend. */
+export const defaultResources = { cpus: 1, memory: 512 }
+
 /** An address of this host. */
 export const Address = Schema.String.check(
   Schema.makeFilter((text) => (isAddress(text) ? undefined : 'expected an IP address such as "127.0.0.1" or "::1"'))

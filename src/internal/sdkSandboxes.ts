@@ -9,6 +9,7 @@ import * as Fs from "node:fs"
 import { LightboxError, Replaced } from "../LightboxError.ts"
 import type * as Microsandbox from "../Microsandbox.ts"
 import { instanceLabel } from "./labels.ts"
+import { defaultResources } from "./schemas.ts"
 import { call } from "./sdkCalls.ts"
 import type { SdkModule } from "./sdkModule.ts"
 
@@ -45,8 +46,11 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
       : {},
     // The cloud has other names for some.
     image: text(property(config, "image", "Oci", "reference")) ?? text(property(config, "image", "reference")),
-    cpus: number(property(config, "resources", "cpus")) ?? number(property(config, "resources", "vcpus")) ?? 1,
-    memory: number(property(config, "resources", "memory_mib")) ?? 512,
+    cpus:
+      number(property(config, "resources", "cpus")) ??
+      number(property(config, "resources", "vcpus")) ??
+      defaultResources.cpus,
+    memory: number(property(config, "resources", "memory_mib")) ?? defaultResources.memory,
     volumes: mountsIn(config).flatMap((mount) => {
       const name = /^named$/i.test(text(property(mount, "type")) ?? "") ? text(property(mount, "name")) : undefined
       return name === undefined ? [] : [name]

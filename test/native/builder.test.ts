@@ -3,6 +3,7 @@ import { assert, describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Sdk from "microsandbox"
 import * as Path from "node:path"
+import { defaultResources } from "../../src/internal/schemas.ts"
 import * as Builder from "../../src/internal/sdkBuilder.ts"
 import { decoder } from "../../src/internal/validation.ts"
 import type * as Network from "../../src/Network.ts"
@@ -201,6 +202,13 @@ describe("options, said to the SDK", () => {
         )
       assert.includeMembers([...Object.keys(understood), "network"], changed(without, config))
       assert.includeMembers(Object.keys(understoodNetwork), changed(network(without), network(config)))
+    })
+  )
+
+  it.effect("resources that nobody says, which are counted on where others are compared with them", () =>
+    Effect.gen(function* () {
+      const { cpus, memory } = defaultResources
+      expect(yield* built({})).toMatchObject({ resources: { cpus, memoryMib: memory } })
     })
   )
 

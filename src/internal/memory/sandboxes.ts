@@ -37,6 +37,7 @@ import {
 import { generate, instanceLabel } from "../labels.ts"
 import * as Owner from "../owner.ts"
 import * as PullReport from "../pullReport.ts"
+import { defaultResources } from "../schemas.ts"
 import { signals } from "../signals.ts"
 import { boot, environment } from "./boot.ts"
 import type { Calls } from "./calls.ts"
@@ -569,8 +570,8 @@ const create = Effect.fnUntraced(function* (
       labels: { ...config.labels, ...request.labels, [instanceLabel]: instance },
       image: base.image.reference,
       imageDigest: base.image.digest,
-      cpus: config.resources?.cpus ?? 1,
-      memory: config.resources?.memory ?? 512,
+      cpus: config.resources?.cpus ?? defaultResources.cpus,
+      memory: config.resources?.memory ?? defaultResources.memory,
       volumes,
       ...(config.workdir === undefined ? {} : { workdir: config.workdir }),
       shell: config.shell ?? "/bin/sh",
