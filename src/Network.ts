@@ -25,7 +25,16 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { Cidr, CString, DomainName, HostPath, intBetween, Milliseconds, Nameserver } from "./internal/schemas.ts"
+import {
+  Cidr,
+  CString,
+  DomainName,
+  DomainSuffix,
+  HostPath,
+  intBetween,
+  Milliseconds,
+  Nameserver
+} from "./internal/schemas.ts"
 
 /**
  * What a rule does with the traffic that it matches.
@@ -46,6 +55,11 @@ export type Action = "allow" | "deny"
 /**
  * The far end that a rule speaks of: everything, an address range, a domain with
  * or without its subdomains, or a group of addresses that the runtime knows.
+ *
+ * **Details**
+ *
+ * A `domainSuffix` has at least two parts: `"com"` would match every domain
+ * below it.
  *
  * **Example** (Naming a domain and all below it)
  *
@@ -222,7 +236,7 @@ const DestinationSchema = Schema.Union([
   Schema.Literal("any"),
   Schema.Struct({ cidr: Cidr }),
   Schema.Struct({ domain: DomainName }),
-  Schema.Struct({ domainSuffix: DomainName }),
+  Schema.Struct({ domainSuffix: DomainSuffix }),
   Schema.Struct({
     group: Schema.Literals(["public", "private", "loopback", "link-local", "metadata", "multicast", "host"])
   })

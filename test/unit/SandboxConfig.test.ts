@@ -117,6 +117,14 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
         (key) => [rule({ to: { [key]: name } }), `network.policy.rules.0.to.${key}`, /expected a domain name/] as const
       )
   ),
+  ...["com", ".com", "com.", ".internal."].map(
+    (domainSuffix) =>
+      [
+        rule({ to: { domainSuffix } }),
+        "network.policy.rules.0.to.domainSuffix",
+        'expected a domain name of at least two parts such as "example.com"'
+      ] as const
+  ),
   [rule({ to: { group: "lan" } }), "network.policy.rules.0.to.group", /"public" \| "private"/],
   [rule({ to: { domian: "a.com" } }), "network.policy.rules.0.to.domian", "unknown option"],
   [rule({ ports: [70_000] }), "network.policy.rules.0.ports.0", /65535/],
