@@ -198,7 +198,7 @@ export interface Options {
         readonly nameservers?: ReadonlyArray<string> | undefined
         /** Refuse public names that resolve to private addresses. Default: `true`. */
         readonly rebindProtection?: boolean | undefined
-        /** Default: 5 seconds. */
+        /** In whole milliseconds. Default: 5 seconds. */
         readonly queryTimeout?: Duration.Input | undefined
       }
     | undefined

@@ -239,7 +239,7 @@ export interface Options {
   readonly labels?: { readonly [key: string]: string } | undefined
   /** How much the virtual machine itself logs. Default: the runtime's. */
   readonly logLevel?: "trace" | "debug" | "info" | "warn" | "error" | undefined
-  /** How often metrics are sampled; `"off"` for never. Default: 1 second. */
+  /** How often metrics are sampled (whole milliseconds); `"off"` for never. Default: 1 second. */
   readonly metricsInterval?: Duration.Input | "off" | undefined
 }
 

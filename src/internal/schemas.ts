@@ -177,21 +177,23 @@ export const DurationInput = Schema.Unknown.pipe(
   )
 )
 
+const largestCount = 0xffff_ffff
+
+const countedIn = (unit: string, count: (duration: Duration.Duration) => number) =>
+  DurationInput.check(
+    Schema.makeFilter((duration) => {
+      const counted = count(duration)
+      return Number.isInteger(counted) && counted <= largestCount
+        ? undefined
+        : `expected whole ${unit}, at most ${largestCount}`
+    })
+  )
+
 /** A duration that the runtime counts in seconds. */
-export const Seconds = DurationInput.check(
-  Schema.makeFilter((duration) => {
-    const seconds = Duration.toSeconds(duration)
-    return Number.isInteger(seconds) && seconds <= 0xffff_ffff ? undefined : "expected whole seconds"
-  })
-)
+export const Seconds = countedIn("seconds", Duration.toSeconds)
 
 /** A duration that the runtime counts in milliseconds. */
-export const Milliseconds = DurationInput.check(
-  Schema.makeFilter((duration) => {
-    const millis = Duration.toMillis(duration)
-    return millis >= 1 && millis <= 0xffff_ffff ? undefined : "expected 1 millisecond to 49 days"
-  })
-)
+export const Milliseconds = countedIn("milliseconds", Duration.toMillis)
 
 const isDurationInput = (input: unknown): input is Duration.Input =>
   typeof input === "number" ||

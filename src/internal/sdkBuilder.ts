@@ -64,7 +64,7 @@ export const make = (
   if (config.logLevel !== undefined) builder.logLevel(config.logLevel)
   if (config.metricsInterval === "off") builder.disableMetricsSample()
   else if (config.metricsInterval !== undefined) {
-    builder.metricsSampleIntervalMs(Math.round(Duration.toMillis(config.metricsInterval)))
+    builder.metricsSampleIntervalMs(Duration.toMillis(config.metricsInterval))
   }
   return builder
 }
@@ -163,7 +163,7 @@ const configureNetwork = (builder: NetworkBuilder, options: Exclude<Network.Netw
     builder.dns((b) => {
       if (dns.nameservers !== undefined) b.nameservers([...dns.nameservers])
       if (dns.rebindProtection !== undefined) b.rebindProtection(dns.rebindProtection)
-      if (dns.queryTimeout !== undefined) b.queryTimeoutMs(Math.round(Duration.toMillis(dns.queryTimeout)))
+      if (dns.queryTimeout !== undefined) b.queryTimeoutMs(Duration.toMillis(dns.queryTimeout))
       return b
     })
   }

@@ -78,10 +78,10 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ deployment: "shared" }, "deployment", /single-tenant/],
   [{ ephemeral: "yes" }, "ephemeral", /expected boolean/],
   [{ idleTimeout: -5 }, "idleTimeout", /positive duration/],
-  [{ idleTimeout: "1500 millis" }, "idleTimeout", "expected whole seconds"],
+  [{ idleTimeout: "1500 millis" }, "idleTimeout", "expected whole seconds, at most 4294967295"],
   [{ idleTimeout: "soon" }, "idleTimeout", /positive duration/],
   [{ maxDuration: Number.POSITIVE_INFINITY }, "maxDuration", /positive duration/],
-  [{ maxDuration: { seconds: 2 ** 33 } }, "maxDuration", "expected whole seconds"],
+  [{ maxDuration: { seconds: 2 ** 33 } }, "maxDuration", "expected whole seconds, at most 4294967295"],
   [{ pullPolicy: "sometimes" }, "pullPolicy", /if-missing/],
   [{ registry: { username: "me" } }, "registry.password", "expected username and password together"],
   [{ registry: { password: Redacted.make("p") } }, "registry.username", "expected username and password together"],
@@ -138,7 +138,16 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
     (server) =>
       [{ network: { dns: { nameservers: [server] } } }, "network.dns.nameservers.0", /expected an address/] as const
   ),
-  [{ network: { dns: { queryTimeout: "60 days" } } }, "network.dns.queryTimeout", "expected 1 millisecond to 49 days"],
+  [
+    { network: { dns: { queryTimeout: "60 days" } } },
+    "network.dns.queryTimeout",
+    "expected whole milliseconds, at most 4294967295"
+  ],
+  [
+    { network: { dns: { queryTimeout: "1500 micros" } } },
+    "network.dns.queryTimeout",
+    "expected whole milliseconds, at most 4294967295"
+  ],
   [{ network: { dns: { queryTimeout: 0 } } }, "network.dns.queryTimeout", /positive duration/],
   [{ network: { tls: { interceptedPorts: [0] } } }, "network.tls.interceptedPorts.0", /65535/],
   [{ network: { maxConnections: 4097 } }, "network.maxConnections", "expected a whole number from 1 to 4096"],
@@ -167,8 +176,9 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ mounts: { "/work": { _tag: "Bind", hostPath: ".", readOnly: true } } }, "mounts./work.readOnly", "unknown option"],
   [{ labels: { "": "x" } }, "labels.", "expected a label that is not empty"],
   [{ logLevel: "loud" }, "logLevel", /trace/],
-  [{ metricsInterval: "60 days" }, "metricsInterval", "expected 1 millisecond to 49 days"],
-  [{ metricsInterval: "100 micros" }, "metricsInterval", "expected 1 millisecond to 49 days"],
+  [{ metricsInterval: "60 days" }, "metricsInterval", "expected whole milliseconds, at most 4294967295"],
+  [{ metricsInterval: "1500 micros" }, "metricsInterval", "expected whole milliseconds, at most 4294967295"],
+  [{ metricsInterval: "100 micros" }, "metricsInterval", "expected whole milliseconds, at most 4294967295"],
   [{ metricsInterval: "never" }, "metricsInterval", /"off"|duration/]
 ]
 
