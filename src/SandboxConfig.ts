@@ -277,6 +277,8 @@ const PatchSchema = Schema.Union([
   Schema.TaggedStruct("Remove", { path: GuestPath })
 ])
 
+const hostPortTwice = "expected each port of the host once"
+
 const PortList = Schema.Array(
   Schema.Struct({
     host: Port,
@@ -288,20 +290,24 @@ const PortList = Schema.Array(
   Schema.makeFilter((mappings) => {
     const ends = mappings.map(({ bind = defaultBind, host, protocol = "tcp" }) => `${protocol} ${bind} ${host}`)
     const doubled = ends.findIndex((end, index) => ends.indexOf(end) !== index)
-    return doubled === -1 ? undefined : { path: [doubled, "host"], issue: "expected each port of the host once" }
+    return doubled === -1 ? undefined : { path: [doubled, "host"], issue: hostPortTwice }
   })
 )
 
 const isPort = (n: number) => Number.isInteger(n) && n >= 1 && n <= 65535
 
 const PortRecord = Schema.Record(Schema.String, Schema.Unknown).check(
-  Schema.makeFilter((record: { readonly [host: string]: unknown }) =>
-    Object.entries(record).flatMap(([host, guest]) =>
-      isPort(Number(host)) && typeof guest === "number" && isPort(guest)
-        ? []
-        : [{ path: [host], issue: `Invalid port mapping: ${Number(host)} → ${String(guest)}` }]
+  Schema.makeFilter((record: { readonly [host: string]: unknown }) => {
+    // "080" and "0x50" are the same port as "80".
+    const hosts = Object.keys(record).map(Number)
+    return Object.entries(record).flatMap(([host, guest], index) =>
+      !isPort(Number(host)) || typeof guest !== "number" || !isPort(guest)
+        ? [{ path: [host], issue: `Invalid port mapping: ${Number(host)} → ${String(guest)}` }]
+        : hosts.indexOf(Number(host)) !== index
+          ? [{ path: [host], issue: hostPortTwice }]
+          : []
     )
-  )
+  })
 )
 
 /**

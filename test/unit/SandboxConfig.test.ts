@@ -90,6 +90,8 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ ports: { 8080: Number.NaN } }, "ports.8080", "Invalid port mapping: 8080 → NaN"],
   [{ ports: { 0: 80 } }, "ports.0", "Invalid port mapping: 0 → 80"],
   [{ ports: { 8080: 65_536 } }, "ports.8080", "Invalid port mapping: 8080 → 65536"],
+  [{ ports: { 80: 1, "080": 2 } }, "ports.080", "expected each port of the host once"],
+  [{ ports: { "8e1": 1, "0x50": 1 } }, "ports.0x50", "expected each port of the host once"],
   [{ ports: [{ host: 1, guest: 2, protocol: "sctp" }] }, "ports.0.protocol", /tcp/],
   [{ ports: [{ host: 1, guest: 2, bind: "localhost" }] }, "ports.0.bind", /expected an IP address/],
   [{ ports: [{ host: 1, guest: 2, bind: "fe80::1%lo" }] }, "ports.0.bind", /expected an IP address/],
