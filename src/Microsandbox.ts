@@ -424,7 +424,8 @@ export interface Metrics {
  * **Details**
  *
  * `apply` says when: at once, refusing what needs a restart (`"now"`, the
- * default), with a restart if need be, or at the next start.
+ * default), with a restart if need be, or at the next start. What is ephemeral
+ * can not restart.
  *
  * **Example** (Growing)
  *

@@ -33,6 +33,7 @@ import { sdkRetries } from "./metrics.ts"
 import * as Owner from "./owner.ts"
 import * as PullReport from "./pullReport.ts"
 import { sweepAtStart } from "./reaper.ts"
+import { ephemeralRefused, needsRestart } from "./restart.ts"
 import * as NameLocks from "./nameLocks.ts"
 import * as RootDisk from "./rootDisk.ts"
 import * as RootDisks from "./sdkRootDisks.ts"
@@ -41,7 +42,16 @@ import * as Builder from "./sdkBuilder.ts"
 import { call, commit, isTaken, notFoundIsSuccess, settled, transient } from "./sdkCalls.ts"
 import { fromSdk, modifiedField, type Subject } from "./sdkErrors.ts"
 import * as SdkModule from "./sdkModule.ts"
-import { date, getSandbox, handleOf, instanceOf, listSandboxes, mayHoldDisks, sandboxInfo } from "./sdkSandboxes.ts"
+import {
+  date,
+  getSandbox,
+  handleOf,
+  instanceOf,
+  isEphemeral,
+  listSandboxes,
+  mayHoldDisks,
+  sandboxInfo
+} from "./sdkSandboxes.ts"
 import { DurationInput, HostPath, intBetween, Mebibytes } from "./schemas.ts"
 import { hostFile, readFolder, snapshotLinks } from "./snapshotLinks.ts"
 import { millis } from "./time.ts"
@@ -416,14 +426,18 @@ const sandboxes = (context: DriverContext): SandboxPart => {
           call(method, { sandbox: sandbox.name }, () => handle.modify(modifyOptions(change))),
           planOf
         )
-      if (change.apply !== "restart" || change.dryRun === true || !owned.has(sandbox.id)) return yield* modify(change)
+      if (change.apply !== "restart" || change.dryRun === true) return yield* modify(change)
       const plan = yield* modify({ ...change, dryRun: true })
-      const needsRestart = plan.changes.some(({ disposition }) => disposition === "requires restart")
-      if (plan.conflicts.length > 0 || !needsRestart) return yield* modify(change)
-      // The runtime would start it so that it outlives this process.
-      yield* stopSandbox(sandbox)
-      yield* modify({ ...change, apply: "next-start" })
-      yield* startSandbox(sandbox)
+      if (plan.conflicts.length > 0 || !needsRestart(plan)) return yield* modify(change)
+      if (isEphemeral(handle)) return yield* ephemeralRefused(method)
+      if (!owned.has(sandbox.id)) return yield* modify(change)
+      // The runtime would start it so that it outlives this process. Once it has stopped it starts again, changed or not.
+      yield* stopSandbox(sandbox).pipe(
+        Effect.andThen(
+          Effect.onExit(modify({ ...change, apply: "next-start" }), () => Effect.asVoid(startSandbox(sandbox)))
+        ),
+        Effect.uninterruptible
+      )
       return { ...plan, applied: true }
     }),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {

@@ -69,6 +69,10 @@ export const instanceOf = (handle: Sdk.SandboxHandle): string | undefined =>
 export const imageDigestOf = (handle: Sdk.SandboxHandle): string | undefined =>
   text(property(configOf(handle), "manifest_digest"))
 
+/** Whether the runtime removes a sandbox when it stops. */
+export const isEphemeral = (handle: Sdk.SandboxHandle): boolean =>
+  property(configOf(handle), "lifecycle", "ephemeral") === true
+
 const isFile = (path: string | undefined): boolean =>
   path !== undefined && (Fs.statSync(path, { throwIfNoEntry: false })?.isFile() ?? false)
 

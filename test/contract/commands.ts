@@ -10,6 +10,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
+import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Bench from "./Bench.ts"
 import type { Group } from "./contract.ts"
 
@@ -527,5 +528,15 @@ export const commands: Group<Bench.Shared> = (test) => {
     const { sandbox } = yield* Bench.Shared
     assert.isTrue(Duration.isDuration(yield* sandbox.ping))
     yield* sandbox.touch
+  })
+
+  test("a change that would end what can not be started again", function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const { info, sandbox } = yield* Bench.Shared
+    const change = { env: { ADDED: "added" }, apply: "restart" } as const
+    const refused = yield* Bench.failsWith("Unsupported", driver.modifySandbox(info, change))
+    assert.strictEqual(refused.feature, "modify.apply")
+    assert.isFalse((yield* driver.modifySandbox(info, { ...change, dryRun: true })).applied)
+    assert.strictEqual((yield* sandbox.exec("true")).exitCode, 0)
   })
 }

@@ -70,6 +70,7 @@ export const contract = <E>(
 
 /** What the sandbox has that most cases share. */
 const everyday = (files: string): SandboxConfig => ({
+  ephemeral: true,
   env: { FROM_CONFIG: "configured" },
   scripts: { greet: "#!/bin/sh\necho hello $1\n" },
   mounts: {

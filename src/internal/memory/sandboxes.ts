@@ -38,6 +38,7 @@ import { generate, instanceLabel } from "../labels.ts"
 import * as Owner from "../owner.ts"
 import * as PullReport from "../pullReport.ts"
 import { defaultResources } from "../schemas.ts"
+import { ephemeralRefused, needsRestart } from "../restart.ts"
 import { signals } from "../signals.ts"
 import { boot, environment } from "./boot.ts"
 import type { Calls } from "./calls.ts"
@@ -714,6 +715,8 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         labels: row.labels
       })
       if (!plan.applied) return plan
+      const restarts = needsRestart(plan)
+      if (restarts && config.ephemeral === true) return yield* ephemeralRefused(method)
       const { resources } = config
       held.config = {
         ...config,
@@ -733,9 +736,11 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         labels: Modify.merge(row.labels, wanted.labels),
         ...(wanted.workdir === undefined ? {} : { workdir: wanted.workdir })
       })
-      if (isRunning && wanted.apply === "restart" && plan.changes.length > 0) {
-        yield* finish(world, held, "stopped", true)
-        yield* start(context, method, held)
+      if (restarts) {
+        yield* finish(world, held, "stopped", true).pipe(
+          Effect.andThen(start(context, method, held)),
+          Effect.uninterruptible
+        )
       }
       return plan
     }),
