@@ -5,6 +5,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
+import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Path from "node:path"
@@ -44,6 +45,9 @@ const patches = Effect.gen(function* () {
     { _tag: "Symlink", path: "/opt/link", target: "folder/link" },
     { _tag: "Mkdir", path: "/opt/private", mode: 0o700 },
     { _tag: "Mkdir", path: "/root", mode: 0o755 },
+    { _tag: "Mkdir", path: "/opt/gone/folder" },
+    { _tag: "Remove", path: "/opt/gone" },
+    { _tag: "Write", path: "/opt/gone/folder/file", content: "and back" },
     { _tag: "Remove", path: "/bin/yes" },
     { _tag: "Remove", path: "/not/there" }
   ]
@@ -58,6 +62,7 @@ const isPatched = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox) {
     (yield* sandbox.shell("/opt/copy; /opt/link; tail -n 1 /etc/passwd; cat /etc/group")).stdout,
     "tool\ntool\nother:x:7:7::/:/bin/sh\nroot:x:0:\n"
   )
+  assert.strictEqual(yield* sandbox.readFileString("/opt/gone/folder/file"), "and back")
   assert.isFalse(yield* sandbox.exists("/bin/yes"))
   for (const [path, mode] of [
     ["/opt", 0o755],
@@ -312,10 +317,16 @@ export const sandboxes: Group = (test) => {
   test("patches that can not be made", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { files } = yield* Bench.Bench
+    const withPipe = yield* Bench.hostFolder()
+    ChildProcess.execFileSync("mkfifo", [Path.join(withPipe, "pipe")])
     const patches: ReadonlyArray<readonly [SandboxConfig.Patch, string]> = [
       [{ _tag: "Write", path: "/etc/passwd", content: "" }, "path exists in image layer: '/etc/passwd'"],
       [{ _tag: "Symlink", path: "/etc/passwd", target: "x" }, "path exists in image layer: '/etc/passwd'"],
       [{ _tag: "CopyFolder", path: "/etc", hostPath: files }, "path exists in image layer: '/etc'"],
+      [
+        { _tag: "CopyFolder", path: "/opt/folder", hostPath: withPipe },
+        "CopyDir source contains an unsupported file type: '"
+      ],
       [{ _tag: "Append", path: "/etc/new", content: "" }, "cannot append to '/etc/new': file not found"],
       [{ _tag: "Append", path: "/etc", content: "" }, "cannot append to '/etc'"],
       [{ _tag: "Mkdir", path: "/etc/passwd" }, "cannot create directory at '/etc/passwd'"],

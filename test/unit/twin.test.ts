@@ -7,6 +7,8 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
@@ -129,6 +131,20 @@ describe("the life of a sandbox", () => {
       assert.deepStrictEqual((yield* control.inventory).sandboxes, [{ name: "idle", status: "running" }])
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual((yield* control.inventory).sandboxes, [])
+    }).pipe(Effect.scoped, Effect.provide(twin()))
+  )
+})
+
+describe("a patch", () => {
+  it.effect("of a file that can not be read is refused", () =>
+    Effect.gen(function* () {
+      const hostPath = Path.join(yield* temporary, "large")
+      Fs.writeFileSync(hostPath, "")
+      // More than is read at once.
+      Fs.truncateSync(hostPath, 2 ** 31)
+      const patches = [{ _tag: "CopyFile", path: "/opt/large", hostPath }] as const
+      const { reason } = yield* Effect.flip(Effect.scoped(Sandbox.launch({ image, patches })))
+      assert.deepInclude(reason, { _tag: "InvalidConfig", field: "patches" })
     }).pipe(Effect.scoped, Effect.provide(twin()))
   )
 })

@@ -44,6 +44,15 @@ const refuse = (problem: string): never => {
   throw new Errno({ code: "EINVAL", problem })
 }
 
+/** Something that is read of the host, which may have changed since it was looked at. */
+const ofHost = <A>(read: () => A): A => {
+  try {
+    return read()
+  } catch (cause) {
+    return refuse(cause instanceof Error ? cause.message : String(cause))
+  }
+}
+
 const kindNames = { File: "regular file", Directory: "directory", Symlink: "symlink", Device: "character device" }
 
 const applyPatch = (patched: Patched, one: Patch): void => {
@@ -63,7 +72,7 @@ const applyPatch = (patched: Patched, one: Patch): void => {
     }
     case "CopyFile": {
       makeRoom(one.replace)
-      return writeFile(patched, path, Fs.readFileSync(one.hostPath), one.mode ?? modeOf(one.hostPath))
+      return writeFile(patched, path, contentOf(one.hostPath), one.mode ?? modeOf(one.hostPath))
     }
     case "Append": {
       if (kind === undefined) refuse(`cannot append to '${one.path}': file not found in rootfs`)
@@ -157,19 +166,22 @@ const clear = ({ made, vfs }: Patched, path: string): void => {
   const kind = kindAt(vfs, path)
   if (kind === "Directory") vfs.removeTree(path, "/", root)
   else if (kind !== undefined) vfs.unlink(path, "/", root)
-  made.delete(path)
+  for (const one of made) if (one === path || one.startsWith(`${path}/`)) made.delete(one)
 }
 
-const modeOf = (hostPath: string): number => Fs.statSync(hostPath).mode & 0o7777
+const contentOf = (hostPath: string): Uint8Array => ofHost(() => Fs.readFileSync(hostPath))
+
+const modeOf = (hostPath: string): number => ofHost(() => Fs.statSync(hostPath)).mode & 0o7777
 
 const copyFolder = (patched: Patched, hostPath: string, path: string): void => {
   if (kindAt(patched.vfs, path) !== "Directory") clear(patched, path)
   makeFolder(patched, path, modeOf(hostPath))
-  for (const entry of Fs.readdirSync(hostPath, { withFileTypes: true })) {
+  for (const entry of ofHost(() => Fs.readdirSync(hostPath, { withFileTypes: true }))) {
     const from = Path.join(hostPath, entry.name)
     const to = `${path}/${ByteString.fromText(entry.name)}`
     if (entry.isDirectory()) copyFolder(patched, from, to)
-    else if (entry.isSymbolicLink()) symlink(patched, ByteString.fromText(Fs.readlinkSync(from)), to)
-    else writeFile(patched, to, Fs.readFileSync(from), modeOf(from))
+    else if (entry.isSymbolicLink()) symlink(patched, ByteString.fromText(ofHost(() => Fs.readlinkSync(from))), to)
+    else if (entry.isFile()) writeFile(patched, to, contentOf(from), modeOf(from))
+    else refuse(`CopyDir source contains an unsupported file type: '${from}'`)
   }
 }
