@@ -149,6 +149,25 @@ describe("a patch", () => {
   )
 })
 
+describe("an image in the cache", () => {
+  it.effect("is left as it is by whoever boots from it", () =>
+    Effect.gen(function* () {
+      const { home } = yield* Microsandbox.Microsandbox
+      const folder = Path.join(home, "images")
+      const files = Effect.sync(() => Fs.readdirSync(folder).map((name) => Fs.statSync(Path.join(folder, name)).ino))
+      const boot = (pullPolicy: "always" | "if-missing" | "never") =>
+        Sandbox.run({ image, pullPolicy }, () => Effect.void)
+      yield* boot("if-missing")
+      const pulled = yield* files
+      assert.strictEqual(pulled.length, 1)
+      for (const policy of ["if-missing", "always", "never"] as const) {
+        yield* boot(policy)
+        assert.deepStrictEqual(yield* files, pulled, policy)
+      }
+    }).pipe(Effect.provide(twin()))
+  )
+})
+
 describe("a path that no kernel takes", () => {
   it.effect("is too long, be it of a file or of what a link leads to", () =>
     Sandbox.run({ image }, ({ guest }) =>

@@ -258,8 +258,12 @@ export const resolve = (
   onProgress: (progress: Microsandbox.PullProgress) => void
 ): Effect.Effect<StoredImage, LightboxError> =>
   Effect.suspend(() => {
-    const found = cache.find(reference)
+    const known = cache.get(reference)
+    const found = known ?? cache.get(wholeReference(reference))
     const cached = found === undefined ? undefined : { ...found, reference }
+    const keep = (image: StoredImage) => {
+      if (image.digest !== known?.digest) cache.put(image)
+    }
     const unavailable = (problem: string) =>
       new LightboxError({
         method: "Microsandbox.createSandbox",
@@ -267,7 +271,7 @@ export const resolve = (
       })
     if (policy === "never") {
       if (cached === undefined) return Effect.fail(unavailable(`image not cached: ${reference}`))
-      cache.put(cached)
+      keep(cached)
       return Effect.succeed(cached)
     }
     const wanted = policy === "if-missing" && cached !== undefined ? cached : registry.find(reference)
@@ -281,7 +285,7 @@ export const resolve = (
       onProgress({ _tag: "Downloading", layer: 0, done: total, total })
       onProgress({ _tag: "Unpacking", layer: 0, done: total, total })
     }
-    cache.put(wanted)
+    keep(wanted)
     onProgress({ _tag: "Pulled", reference })
     return Effect.succeed(wanted)
   })
