@@ -415,6 +415,12 @@ const spawn = Effect.fnUntraced(function* (
     Deferred.doneUnsafe(exit, Effect.fail(error))
   }
 
+  /** An agent that is dying loses track of its commands before the connection ends: no command exits with such a code. */
+  const whenLost = (code: number) =>
+    Effect.flatMap(connection.lost, (error) => Effect.fail(during("spawn", error))).pipe(
+      Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
+    )
+
   const id = connection.open({
     onMessage: ({ payload, type }) => {
       switch (type) {
@@ -437,7 +443,8 @@ const spawn = Effect.fnUntraced(function* (
         case "core.exec.exited": {
           stdin.isOpen = false
           output.finish()
-          Deferred.doneUnsafe(exit, Effect.succeed(number(payload["code"]) ?? -1))
+          const code = number(payload["code"]) ?? -1
+          Deferred.doneUnsafe(exit, code < 0 ? whenLost(code) : Effect.succeed(code))
           break
         }
         case "core.exec.failed": {

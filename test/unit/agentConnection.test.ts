@@ -119,6 +119,29 @@ describe("a connection to a guest", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("takes a command that a dying agent has lost track of for lost with its guest", () =>
+    Effect.gen(function* () {
+      const spawned = Effect.fnUntraced(function* (duplex: AgentConnection.Channel) {
+        const process = yield* Effect.forkScoped(AgentGuest.make(yield* connect(duplex)).spawn({ argv: ["tail"] }), {
+          startImmediately: true
+        })
+        duplex.push(Protocol.encode(0, "core.exec.started", { pid: 5 }))
+        const exited = Protocol.encode(0, "core.exec.exited", { code: -1 })
+        exited[8] = 1
+        duplex.push(exited)
+        return yield* Fiber.join(process)
+      })
+      const dying = channel().duplex
+      const lost = yield* Effect.forkScoped(Effect.flip((yield* spawned(dying)).exitCode), { startImmediately: true })
+      dying.destroy()
+      assert.strictEqual((yield* Fiber.join(lost)).reason._tag, "GuestLost")
+
+      const alive = yield* Effect.forkScoped((yield* spawned(channel().duplex)).exitCode, { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual(yield* Fiber.join(alive), -1)
+    }).pipe(Effect.scoped)
+  )
+
   it.live("sends what was said last before it closes", () =>
     Effect.gen(function* () {
       const { bytes, duplex } = channel()
