@@ -17,6 +17,7 @@ import * as Path from "node:path"
 import { inspect } from "node:util"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import { type Reason } from "../../src/LightboxError.ts"
+import { needsRestart } from "../../src/internal/restart.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import type { SandboxConfig } from "../../src/SandboxConfig.ts"
@@ -50,20 +51,18 @@ export const layer = <E, R>(options: {
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const counts = { cases: 0, boots: 0 }
-      const counted = <A>(effect: Effect.Effect<A, LightboxError>) =>
-        Effect.tap(effect, () =>
+      const counted = <A>(effect: Effect.Effect<A, LightboxError>, isBoot: (value: A) => boolean = () => true) =>
+        Effect.tap(effect, (value) =>
           Effect.sync(() => {
-            counts.boots++
+            if (isBoot(value)) counts.boots++
           })
         )
       const counting: Driver = {
         ...driver,
         createSandbox: (request) => counted(driver.createSandbox(request)),
         startSandbox: (sandbox, options) => counted(driver.startSandbox(sandbox, options)),
-        modifySandbox: (sandbox, change) => {
-          const modified = driver.modifySandbox(sandbox, change)
-          return change.apply === "restart" ? counted(modified) : modified
-        }
+        modifySandbox: (sandbox, change) =>
+          counted(driver.modifySandbox(sandbox, change), (plan) => plan.applied && needsRestart(plan))
       }
       yield* Effect.addFinalizer(() =>
         Console.log(`contract on ${driver.backend}: ${counts.cases} cases, ${counts.boots} boots`)
