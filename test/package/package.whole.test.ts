@@ -124,7 +124,7 @@ describe("package", () => {
     assertSucceeded(lightbox("init", "first.ts"))
     const plan = lightbox("plan", "first.ts")
     assertSucceeded(plan)
-    assert.match(plan.stdout, /^hello from alpine\n[^]*\n3 of 3 steps to run\.\n$/)
+    assert.match(plan.stdout, /^hello from alpine\n[^]*\n3 of 3 steps to run\.\n.+\n$/)
     const wrong = lightbox("plan", "second.ts", "--json")
     assert.deepStrictEqual([wrong.status, wrong.stdout], [2, ""])
     // npm may have something to say before it.
