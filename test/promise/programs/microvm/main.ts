@@ -51,9 +51,9 @@ const kept = await runInSandbox(
   async (sb) => {
     await check(sb)
     // A hung command does not keep the sandbox from being killed.
-    const hung = sb.exec("sleep", ["1000"])
+    const lost = assert.rejects(sb.exec("sleep", ["1000"]), LightboxError)
     await sb.kill()
-    await assert.rejects(hung, LightboxError)
+    await lost
     return sb
   }
 )
