@@ -1291,8 +1291,8 @@ export interface BuildOptions {
   /**
    * Which results are kept, beside the last: those of steps that took more than keeping them costs and those before a
    * {@link checkpoint} (`"auto"`, the default), of every step, of none, or of those before a {@link checkpoint} only.
-   * Unless it is `"final"`, also what other builds that wait start from; and always where the network of steps changes,
-   * as that takes another builder. After a failure, `"auto"` also keeps what the failed step started from: for that, the
+   * Always also what other builds that wait start from, and those before a change of the network, which takes another
+   * builder. After a failure, `"auto"` also keeps what the failed step started from: for that, the
    * steps since the last kept result run once more, in a fresh builder, before the build fails.
    */
   readonly checkpoints?: "auto" | "every-step" | "final" | "marked" | undefined

@@ -363,7 +363,7 @@ const commit = Effect.fnUntraced(function* <E, R>(
   { planned, result }: Outcome<E, R>
 ): Effect.fn.Return<Snapshot, LightboxError | E, R> {
   const { labels, name, verification } = definition
-  if (verification !== undefined && (yield* Names.target(driver, name)) !== result.name) {
+  if (verification !== undefined && (yield* driver.readSnapshotLink(name)) !== result.name) {
     const { pullPolicy, registry, resources } = definition.options
     const start = yield* Clock.currentTimeMillis
     yield* Sandbox.run(

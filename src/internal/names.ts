@@ -55,9 +55,16 @@ const currentOf = (record: NameRecord, artifact: string): Generation | undefined
 const linksOf = (driver: Driver): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
   Effect.map(driver.listSnapshotLinks, (links) => new Map(Object.entries(links)))
 
-/** What a name leads to, if it is a link. */
-export const target = (driver: Driver, name: string): Effect.Effect<string | undefined, LightboxError> =>
-  driver.readSnapshotLink(name)
+/** What a name leads to, and what is remembered of it. Where no link leads, a record is what was cut short has left. */
+const lookUp = (
+  driver: Driver,
+  store: Store,
+  name: string
+): Effect.Effect<{ readonly artifact: string | undefined; readonly record: NameRecord }, LightboxError> =>
+  Effect.map(
+    Effect.all([driver.readSnapshotLink(name), store.readName(name)], { concurrency: "unbounded" }),
+    ([artifact, record]) => ({ artifact, record: artifact === undefined ? { generations: [] } : record })
+  )
 
 /** Fails if a name is taken, by a link or by a snapshot itself. */
 export const requireFree = Effect.fnUntraced(function* (
@@ -66,7 +73,7 @@ export const requireFree = Effect.fnUntraced(function* (
   name: string
 ): Effect.fn.Return<void, LightboxError> {
   const isTaken =
-    (yield* target(driver, name)) !== undefined ||
+    (yield* driver.readSnapshotLink(name)) !== undefined ||
     (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name)
   if (isTaken) return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
 })
@@ -77,7 +84,7 @@ export const requireOurs = Effect.fnUntraced(function* (
   method: string,
   name: string
 ): Effect.fn.Return<void, LightboxError> {
-  if ((yield* target(driver, name)) === undefined) yield* requireFree(driver, method, name)
+  if ((yield* driver.readSnapshotLink(name)) === undefined) yield* requireFree(driver, method, name)
 })
 
 /** All names: links, and snapshots that something else has made. With `layers`, what is kept for builds as well. */
@@ -110,7 +117,7 @@ export const get = Effect.fnUntraced(function* (
   store: Store,
   name: string
 ): Effect.fn.Return<Snapshot, LightboxError> {
-  const artifact = yield* target(driver, name)
+  const artifact = yield* driver.readSnapshotLink(name)
   const info = yield* driver.openSnapshot(artifact ?? name)
   return toSnapshot(name, info, artifact === undefined ? undefined : currentOf(yield* store.readName(name), artifact))
 })
@@ -121,7 +128,7 @@ export const generations = Effect.fnUntraced(function* (
   store: Store,
   name: string
 ): Effect.fn.Return<ReadonlyArray<SnapshotGeneration>, LightboxError> {
-  const artifact = yield* target(driver, name)
+  const artifact = yield* driver.readSnapshotLink(name)
   if (artifact === undefined) {
     return yield* new LightboxError({
       method: "Snapshot.generations",
@@ -210,10 +217,7 @@ const standing = Effect.fnUntraced(function* (
   },
   LightboxError
 > {
-  const [artifact, remembered] = yield* Effect.all([target(driver, name), store.readName(name)], {
-    concurrency: "unbounded"
-  })
-  const record = recordOf(artifact, remembered)
+  const { artifact, record } = yield* lookUp(driver, store, name)
   const current = artifact === undefined ? undefined : currentOf(record, artifact)
   const there = current?.key === key && current.artifact === result.name ? current : undefined
   const isUnchanged =
@@ -279,16 +283,12 @@ const moveTo = (
     })
   )
 
-/** The generations of a name. Where no link leads, a record is what a first build or a removal left that was cut short. */
-const recordOf = (artifact: string | undefined, remembered: NameRecord): NameRecord =>
-  artifact === undefined ? { generations: [] } : remembered
-
 /** A name for a snapshot that something else has made, and that is to lose its own. */
 const nameForForeign = Effect.fnUntraced(function* (
   driver: Driver,
   name: string
 ): Effect.fn.Return<string | undefined, LightboxError> {
-  if ((yield* target(driver, name)) !== undefined) return undefined
+  if ((yield* driver.readSnapshotLink(name)) !== undefined) return undefined
   const isForeign = (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name)
   return isForeign ? `${name}.replaced-${yield* generate}` : undefined
 })
@@ -316,7 +316,7 @@ const moveName = (
       Effect.andThen(driver.linkSnapshot(name, artifact)),
       Effect.onError(() =>
         // The last step may be done although it is not known to be.
-        Effect.ignore(Effect.flatMap(target(driver, name), (now) => (now === artifact ? Effect.void : undo)))
+        Effect.ignore(Effect.flatMap(driver.readSnapshotLink(name), (now) => (now === artifact ? Effect.void : undo)))
       )
     )
   )
@@ -410,7 +410,7 @@ export const adopt = (
       const { current, generations, lastBuild, name, overwrite } = adopted
       yield* lockNames(store)
       if (!overwrite) yield* requireFree(driver, "Snapshot.load", name)
-      const record = recordOf(yield* target(driver, name), yield* store.readName(name))
+      const { record } = yield* lookUp(driver, store, name)
       const replaced = yield* nameForForeign(driver, name)
       const now = yield* Clock.currentTimeMillis
       const earlier: ReadonlyArray<Generation> =
@@ -470,7 +470,7 @@ export const remove = (driver: Driver, store: Store, name: string): Effect.Effec
   Effect.scoped(
     Effect.gen(function* () {
       yield* lockNames(store)
-      const artifact = yield* target(driver, name)
+      const artifact = yield* driver.readSnapshotLink(name)
       if (artifact === undefined) return yield* driver.removeSnapshot(name)
       const record = yield* store.readName(name)
       const dropped = [artifact, ...record.generations.map((generation) => generation.artifact)]

@@ -216,8 +216,7 @@ export class OutputBuffer {
   }
 
   private writeAt(fd: number, position: number, header: Uint8Array, bytes: Uint8Array): void {
-    let written = Fs.writevSync(fd, [header, bytes], position)
-    while (written < header.length + bytes.length) {
+    for (let written = 0; written < header.length + bytes.length;) {
       const rest =
         written < header.length ? [header.subarray(written), bytes] : [bytes.subarray(written - header.length)]
       written += Fs.writevSync(fd, rest, position + written)

@@ -216,9 +216,14 @@ export const list = (home: string): Effect.Effect<ReadonlyArray<Found>, Lightbox
     return Promise.all([...ids].map((id) => look(home, id)))
   })
 
-/** What owners have noted that are not known to be gone. */
-export const livingNotes = (home: string): Effect.Effect<ReadonlyArray<Note>, LightboxError> =>
-  Effect.map(list(home), (owners) => owners.flatMap(({ notes, state }) => (state === "dead" ? [] : notes)))
+/** What owners that are not known to be gone have noted, of some kinds. */
+export const livingNotes = (
+  home: string,
+  ...kinds: ReadonlyArray<Note["kind"]>
+): Effect.Effect<ReadonlyArray<Note>, LightboxError> =>
+  Effect.map(list(home), (owners) =>
+    owners.flatMap(({ notes, state }) => (state === "dead" ? [] : notes.filter(({ kind }) => kinds.includes(kind))))
+  )
 
 /** The owner of an id, whether or not it has left a trace. */
 export const find = (home: string, id: string): Effect.Effect<Found, LightboxError> =>

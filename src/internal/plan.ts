@@ -323,12 +323,10 @@ export const look = Effect.fnUntraced(function* <E, R>(
     concurrency: "unbounded"
   })
   const results = new Map<string, Microsandbox.SnapshotInfo>()
-  if (isUsable(key)) {
-    const alias = aliases.get(key)
-    const final = alias === undefined ? own : yield* open(driver, alias)
-    if (Option.isSome(final)) {
-      return { units, imageDigest, done: units.length, results: results.set(key, final.value), key }
-    }
+  const alias = isUsable(key) ? aliases.get(key) : undefined
+  const final = alias === undefined ? own : yield* open(driver, alias)
+  if (Option.isSome(final)) {
+    return { units, imageDigest, done: units.length, results: results.set(key, final.value), key }
   }
   const found = new Map<string, Microsandbox.SnapshotInfo>()
   for (const snapshot of yield* driver.listSnapshots) {

@@ -30,10 +30,7 @@ const decodeOptions = decoder(
 
 /** Results that builds which run have started from. */
 const inUse = (driver: Driver): Effect.Effect<ReadonlySet<string>, LightboxError> =>
-  Effect.map(
-    Owner.livingNotes(driver.home),
-    (notes) => new Set(notes.flatMap(({ kind, name }) => (kind === "use" ? [name] : [])))
-  )
+  Effect.map(Owner.livingNotes(driver.home, "use"), (notes) => new Set(notes.map(({ name }) => name)))
 
 export const prune = (
   driver: Driver,

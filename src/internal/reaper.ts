@@ -108,7 +108,7 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
         )
       )
     case "name":
-      return Effect.flatMap(Names.target(driver, note.name), (artifact) =>
+      return Effect.flatMap(driver.readSnapshotLink(note.name), (artifact) =>
         artifact !== undefined
           ? removing(sweep, "snapshot", note.name, reason, Names.remove(driver, makeStore(driver), note.name))
           : Effect.succeed(true)
@@ -137,9 +137,7 @@ const settleDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return
   const instances = (yield* readFolder("Reaper.sweep", RootDisk.foldersOf(home))).map(({ name }) => name)
   if (instances.length === 0) return
   // A disk is noted before it is there, and until there is a sandbox that has it.
-  const wanted = (yield* Owner.livingNotes(home)).flatMap(({ kind, token }) =>
-    kind === "sandbox" || kind === "disk" ? [token] : []
-  )
+  const wanted = (yield* Owner.livingNotes(home, "sandbox", "disk")).map(({ token }) => token)
   for (const instance of instances) {
     if (!wanted.includes(instance)) yield* settleDisk(sweep, instance, "its sandbox is gone")
   }
@@ -149,7 +147,7 @@ const settleDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return
 const deserted = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
   const ghosts = yield* driver.listGhosts
   if (ghosts.length === 0) return ghosts
-  const wanted = (yield* Owner.livingNotes(driver.home)).flatMap(({ kind, name }) => (kind === "sandbox" ? [name] : []))
+  const wanted = (yield* Owner.livingNotes(driver.home, "sandbox")).map(({ name }) => name)
   return ghosts.filter((name) => !wanted.includes(name))
 })
 

@@ -88,14 +88,17 @@ export const Cidr = Schema.String.check(
 )
 
 const label = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-const domainName = new RegExp(`^(?=.{1,253}$)\\.?${label}(?:\\.${label})*\\.?$`)
-const domainSuffix = new RegExp(`^(?=.{1,253}$)\\.?${label}(?:\\.${label})+\\.?$`)
+
+/** A name of so many parts or more. */
+const partsOf = (least: 1 | 2): RegExp => new RegExp(`^(?=.{1,253}$)\\.?${label}(?:\\.${label}){${least - 1},}\\.?$`)
+
+const domainName = partsOf(1)
 
 /** The name of a host. */
 export const DomainName = pattern(domainName, 'a domain name such as "example.com"')
 
 /** A domain and all that is below it. The runtime's own tools refuse a single part as well: it is a whole top level. */
-export const DomainSuffix = pattern(domainSuffix, 'a domain name of at least two parts such as "example.com"')
+export const DomainSuffix = pattern(partsOf(2), 'a domain name of at least two parts such as "example.com"')
 
 /** A name server, with a port if it is not 53. */
 export const Nameserver = Schema.String.check(

@@ -102,6 +102,6 @@ export const boot = <A>(options: Boot<A>): Effect.Effect<A, LightboxError> =>
 
 /** Whether somebody who may live has noted another sandbox of the name, which it makes now or has made. */
 export const isBeingMade = (home: string, name: string, instance: string): Effect.Effect<boolean, LightboxError> =>
-  Effect.map(Owner.livingNotes(home), (notes) =>
-    notes.some((note) => note.kind === "sandbox" && note.name === name && note.token !== instance)
+  Effect.map(Owner.livingNotes(home, "sandbox"), (notes) =>
+    notes.some((note) => note.name === name && note.token !== instance)
   )

@@ -95,7 +95,7 @@ export const save = (
       const { compress, generations, withImage = true } = yield* decodeSaveOptions(input ?? {})
       const target = Path.resolve(yield* decodeSavePath(path))
       const partial = Path.join(Path.dirname(target), `.${Path.basename(target)}.${yield* generate}.partial`)
-      const artifact = yield* Names.target(driver, name)
+      const artifact = yield* driver.readSnapshotLink(name)
       const record = yield* store.readName(name)
       const current = record.generations.findLast((generation) => generation.artifact === artifact)
       const finish = <A>(write: Effect.Effect<A, LightboxError>) =>

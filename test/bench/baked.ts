@@ -10,10 +10,11 @@ import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { reference as image } from "../images/Busybox.ts"
 import * as Row from "./Row.ts"
+import { isEmulated } from "../support.ts"
 
 const resources = { cpus: 1, memory: "256M" } as const
 /** In MiB. Software emulation writes some ten of them a second. */
-const sizes = process.env["LIGHTBOX_HOST"] === "emulated" ? [10, 150] : [10, 150, 2048]
+const sizes = isEmulated ? [10, 150] : [10, 150, 2048]
 const mebibyte = 1024 * 1024
 
 const nameOf = (size: number): string => `bench-baked-${size}`

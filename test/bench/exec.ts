@@ -11,12 +11,11 @@ import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import { reference as image } from "../images/Busybox.ts"
 import { peakOf } from "./memory.ts"
 import * as Row from "./Row.ts"
+import { isEmulated } from "../support.ts"
 
 const resources = { cpus: 1, memory: "256M" } as const
 const mebibyte = 1024 * 1024
 
-/** Software emulation moves about a megabyte a second. */
-const isEmulated = process.env["LIGHTBOX_HOST"] === "emulated"
 const megabytes = isEmulated ? 10 : 100
 
 /**
@@ -131,9 +130,9 @@ export const benches: ReadonlyArray<Row.Bench> = [
     rows: () =>
       Effect.gen(function* () {
         const sandbox = yield* Sandbox.launch({ image, resources: { cpus: 1, memory: "512M" } })
-        const megabytes = 64
+        const size = 64
         const piece = new Uint8Array(mebibyte)
-        const pieces = Stream.fromIterable(Array.from({ length: megabytes }, () => piece))
+        const pieces = Stream.fromIterable(Array.from({ length: size }, () => piece))
         const written = yield* peakOf(Stream.run(pieces, sandbox.writeStream("/dev/shm/file")))
         const read = yield* peakOf(
           Stream.runFold(
@@ -142,10 +141,10 @@ export const benches: ReadonlyArray<Row.Bench> = [
             (bytes, piece) => bytes + piece.length
           )
         )
-        yield* expectBytes(megabytes * mebibyte, read.value)
+        yield* expectBytes(size * mebibyte, read.value)
         const row = (what: string, peak: number) =>
           Row.make(
-            `a file of ${megabytes} MiB ${what} as a stream: peak memory`,
+            `a file of ${size} MiB ${what} as a stream: peak memory`,
             { ours: ["sandbox", [peak]] },
             { unit: "MiB", limit: memoryLimit.plenty }
           )

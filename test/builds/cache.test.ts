@@ -10,6 +10,7 @@ import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import { turn } from "../support.ts"
 import * as Support from "./support.ts"
 
 const { test } = Support
@@ -351,7 +352,7 @@ describe("retries", () => {
         events.flatMap((event) => (event._tag === "StepStarted" && event.index === 3 ? [event.attempt] : []))
       yield* failures(1)
       yield* TestClock.adjust("59 seconds")
-      yield* Support.turn
+      yield* turn
       assert.deepStrictEqual(attempts(), [1])
       yield* TestClock.adjust("1 second")
       yield* failures(2)

@@ -16,6 +16,7 @@ import type { MissReason, Plan } from "../../src/Plan.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { recorder } from "./recorder.ts"
+import { turn } from "../support.ts"
 
 // =============================================================================
 // Tests
@@ -75,9 +76,6 @@ export const countingBoots = Effect.fnUntraced(function* <A, E, R>(effect: Effec
   const result = yield* effect
   return [result, (yield* boots) - before] as const
 })
-
-/** Lets what goes on outside of the clock go on: the driver in memory keeps its snapshots in files. */
-export const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
 /** Waits, without the clock, until something is so. */
 export const until = <E, R>(isSo: Effect.Effect<boolean, E, R>) =>

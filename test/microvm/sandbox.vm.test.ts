@@ -7,12 +7,12 @@ import * as Path from "effect/Path"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
-import * as Net from "node:net"
 import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
 import * as Support from "./support.ts"
+import { freePort, isEmulated } from "../support.ts"
 
 const sha256 = (bytes: Uint8Array): string => Crypto.createHash("sha256").update(bytes).digest("hex")
 
@@ -21,8 +21,7 @@ const chunks = (bytes: Uint8Array, size: number): Stream.Stream<Uint8Array> =>
     Stream.map((index) => bytes.subarray(index * size, (index + 1) * size))
   )
 
-/** Software emulation moves about a megabyte a second, and takes a tenth of a second for a command. */
-const isEmulated = process.env["LIGHTBOX_HOST"] === "emulated"
+/** Software emulation takes a tenth of a second for a command. */
 const megabytes = isEmulated ? 20 : 100
 const commands = isEmulated ? 300 : 1000
 
@@ -249,13 +248,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
 
   it.effect("is reached through the ports that it publishes, whatever is said of its network", () =>
     Effect.gen(function* () {
-      const port = yield* Effect.promise(async () => {
-        const server = Net.createServer()
-        await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-        const address = server.address()
-        await new Promise((resolve) => server.close(resolve))
-        return address !== null && typeof address === "object" ? address.port : 0
-      })
+      const port = yield* freePort
       yield* Effect.scoped(
         Effect.gen(function* () {
           const sandbox = yield* Sandbox.launch({

@@ -7,17 +7,12 @@ import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
-import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Owner from "../../src/internal/owner.ts"
 import * as Boots from "../../src/internal/sdkBoots.ts"
 import { settled } from "../../src/internal/sdkCalls.ts"
 import { BootFailed, LightboxError } from "../../src/LightboxError.ts"
-
-const temporary = Effect.acquireRelease(
-  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "b"))),
-  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
-)
+import { temporary } from "../support.ts"
 
 /** Starts processes that are called as the runtime calls its own, and end only when they are killed. */
 const machines = Effect.gen(function* () {

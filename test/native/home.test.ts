@@ -5,15 +5,9 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Fs from "node:fs"
-import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Microsandbox from "../../src/Microsandbox.ts"
-
-const temporary = Effect.acquireRelease(
-  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "h"))),
-  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
-)
+import { temporary } from "../support.ts"
 
 const driver = (home: string) =>
   Effect.map(Layer.build(Layer.fresh(Microsandbox.layer({ home }))), Context.get(Microsandbox.Microsandbox))

@@ -4,7 +4,6 @@ import * as Effect from "effect/Effect"
 import * as ChildProcess from "node:child_process"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
-import * as Os from "node:os"
 import * as Path from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { vi } from "vitest"
@@ -13,11 +12,7 @@ import { generate, isGenerated } from "../../src/internal/labels.ts"
 import * as NameLocks from "../../src/internal/nameLocks.ts"
 import * as VmProcess from "../../src/internal/vmProcess.ts"
 import { fromSdk } from "../../src/internal/sdkErrors.ts"
-
-const temporary = Effect.acquireRelease(
-  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "b"))),
-  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
-)
+import { temporary } from "../support.ts"
 
 describe("the lease of a process that was killed while it opened the database", () => {
   const text =

@@ -16,6 +16,7 @@ import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import type { Sandbox } from "../../src/Sandbox.ts"
 import * as SandboxPool from "../../src/SandboxPool.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import { turn } from "../support.ts"
 
 // =============================================================================
 // Tests on the twin
@@ -37,9 +38,6 @@ const assertNothingLeft = Effect.gen(function* () {
   const { processes, sandboxes } = yield* inventory
   assert.deepStrictEqual({ processes, sandboxes }, { processes: [], sandboxes: [] })
 })
-
-/** The twin works on real files: lets that go on. */
-const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
 const until = (pool: SandboxPool.SandboxPool, isSo: (stats: SandboxPool.Stats) => boolean) =>
   Effect.andThen(turn, pool.stats).pipe(Effect.repeat({ until: isSo }))

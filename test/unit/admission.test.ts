@@ -18,6 +18,7 @@ import * as LightboxError from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import { turn } from "../support.ts"
 
 const image = "plain"
 
@@ -28,8 +29,6 @@ const make = (budget: typeof Admission.Budget.Type, available = 8192) =>
     defaultMemory: undefined,
     availableMemory: () => available
   })
-
-const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
 /** The disk is looked at first, which takes real time: lets that go on until something is so. */
 const until = (isSo: () => boolean) => Effect.repeat(turn, { until: isSo })

@@ -4,15 +4,10 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
-import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Lightbox from "../../src/Lightbox.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
-
-const temporary = Effect.acquireRelease(
-  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "d"))),
-  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
-)
+import { temporary } from "../support.ts"
 
 const findings = (home: string) =>
   Effect.map(Lightbox.doctor({ home }), (diagnosis) => ({

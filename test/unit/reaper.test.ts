@@ -23,6 +23,7 @@ import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
+import { turn } from "../support.ts"
 
 const image = "plain"
 
@@ -118,9 +119,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
       for (let turns = 0; turns < 12; turns++) {
         const owner = yield* Owner.make(home)
         const first = yield* Effect.forkChild(owner.id, { startImmediately: true })
-        for (let turn = 0; turn < turns; turn++) {
-          yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-        }
+        for (let count = 0; count < turns; count++) yield* turn
         yield* Fiber.interrupt(first)
         assert.strictEqual(yield* stateOf(home, yield* owner.id), "alive")
       }
@@ -515,7 +514,6 @@ it.effect("a sweep goes on in the background, and ends with its layer", () =>
         yield* makeOwner(home, { notes: [{ kind: "file", token: name, name: file }] })
         return () => !Fs.existsSync(file)
       })
-      const turn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
       // What has just begun is not looked at.
       yield* TestClock.setTime(Date.now() + hour)
       const scope = yield* Scope.make()

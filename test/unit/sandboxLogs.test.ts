@@ -8,8 +8,7 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as SandboxPool from "../../src/SandboxPool.ts"
-
-const turn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+import { turn } from "../support.ts"
 
 /** Follows the logs of a sandbox, and gives what was seen so far. */
 const follow = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox, query: Microsandbox.LogQuery) {
