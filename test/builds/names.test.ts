@@ -142,6 +142,19 @@ describe("a name", () => {
   )
 
   test(
+    "that leads nowhere begins anew, whatever a removal that was cut short has left of it",
+    Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      yield* build("one")
+      yield* build("two")
+      // The record is removed after the link.
+      yield* driver.unlinkSnapshot("app")
+      yield* build("three")
+      assert.deepStrictEqual([yield* versionOf("app"), yield* numbers("app")], ["three\n", "[1]"])
+    })
+  )
+
+  test(
     "moves only when the definition's verification has passed",
     Effect.gen(function* () {
       const verified = (content: string) =>
