@@ -37,9 +37,9 @@ import * as Sink from "effect/Sink"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import type { BuildEvent } from "./BuildEvent.ts"
-import { encode } from "./internal/buildEvents.ts"
-import * as BuildView from "./internal/buildView.ts"
-import { cut } from "./internal/terminalText.ts"
+import { encode } from "./internal/build/events.ts"
+import * as BuildView from "./internal/report/buildView.ts"
+import { cut } from "./internal/report/terminalText.ts"
 
 // =============================================================================
 // Models

@@ -9,8 +9,8 @@ import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
 import { inspect } from "node:util"
-import * as internal from "./internal/doctor.ts"
-import { exitCodes, signals, type Signal } from "./internal/processSignals.ts"
+import * as internal from "./internal/reaper/doctor.ts"
+import { exitCodes, signals, type Signal } from "./internal/host/processSignals.ts"
 import type { LightboxError } from "./LightboxError.ts"
 
 // =============================================================================

@@ -24,7 +24,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { HostPath, Mebibytes, Name, intBetween } from "./internal/schemas.ts"
+import { HostPath, Mebibytes, Name, intBetween } from "./internal/config/schemas.ts"
 
 /**
  * Options that every kind of mount takes.

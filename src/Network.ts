@@ -34,7 +34,7 @@ import {
   intBetween,
   Milliseconds,
   Nameserver
-} from "./internal/schemas.ts"
+} from "./internal/config/schemas.ts"
 
 /**
  * What a rule does with the traffic that it matches.

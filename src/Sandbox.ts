@@ -34,12 +34,12 @@ import * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
 import type * as Guest from "./Guest.ts"
-import * as Execution from "./internal/execution.ts"
-import { CString, DurationInput, ImageReference, Name } from "./internal/schemas.ts"
-import { generate, generateName, instanceLabel, ownerLabel, roleLabel } from "./internal/labels.ts"
-import { type ExecResult, type LetGo, make, noTimeToLive, type TypeId } from "./internal/sandboxHandle.ts"
-import { millis } from "./internal/time.ts"
-import { decoder, invalid } from "./internal/validation.ts"
+import * as Execution from "./internal/guest/execution.ts"
+import { CString, DurationInput, ImageReference, Name } from "./internal/config/schemas.ts"
+import { generate, generateName, instanceLabel, ownerLabel, roleLabel } from "./internal/ownership/labels.ts"
+import { type ExecResult, type LetGo, make, noTimeToLive, type TypeId } from "./internal/sandbox/handle.ts"
+import { millis } from "./internal/config/time.ts"
+import { decoder, invalid } from "./internal/config/validation.ts"
 import { LightboxError, NotRunning, TimedOut } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import * as SandboxConfig from "./SandboxConfig.ts"
@@ -48,7 +48,7 @@ import * as SandboxConfig from "./SandboxConfig.ts"
 // Models
 // =============================================================================
 
-export { ExecResult } from "./internal/sandboxHandle.ts"
+export { ExecResult } from "./internal/sandbox/handle.ts"
 
 /**
  * Options of a command.

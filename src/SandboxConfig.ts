@@ -31,7 +31,7 @@ import {
   Rlimits,
   Seconds,
   User
-} from "./internal/schemas.ts"
+} from "./internal/config/schemas.ts"
 import * as Mount from "./Mount.ts"
 import * as Network from "./Network.ts"
 

@@ -14,7 +14,7 @@ import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
-import { shared } from "../builds/programs/shared.ts"
+import { shared } from "../Snapshot/programs/shared.ts"
 import { reference as image } from "../images/Busybox.ts"
 import * as Row from "./Row.ts"
 
@@ -170,7 +170,7 @@ const plan: Row.Bench = {
 }
 
 /** A process that builds, and hangs in a step: killed when it has come there. */
-const hanging = fileURLToPath(new URL("../builds/programs/build.ts", import.meta.url))
+const hanging = fileURLToPath(new URL("../Snapshot/programs/build.ts", import.meta.url))
 
 const takeover: Row.Bench = {
   name: "takeover",

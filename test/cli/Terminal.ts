@@ -11,7 +11,7 @@ import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { Screen } from "../unit/Screen.ts"
+import { Screen } from "../Screen.ts"
 
 /** Gives a command a terminal of the kernel, and passes on what it writes and what it is to read, and its status. */
 const inTerminal = (words: ReadonlyArray<string>): ReadonlyArray<string> => [

@@ -403,7 +403,7 @@ const inventory: { readonly [number: number]: Entry } = {
   108: [
     "trap: a shared cache is cold for all who start at once",
     guide("D13. A shared cache"),
-    test("test/unit/Volume.test.ts")("is filled by the first who asks, while the others wait")
+    test("test/Volume.test.ts")("is filled by the first who asks, while the others wait")
   ],
   109: [
     "trap: quota and labels count at creation only",

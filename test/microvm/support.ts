@@ -28,7 +28,7 @@ import type { ChildProcessHandle } from "effect/process/ChildProcessSpawner"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
-import { bootRetries } from "../../src/internal/metrics.ts"
+import { bootRetries } from "../../src/internal/report/metrics.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { run } from "../host/Subprocess.ts"
@@ -251,7 +251,7 @@ export const outcome = <E, R>(started: Effect.Effect<ChildProcessHandle, E, R>) 
 // Events
 // =============================================================================
 
-export { recorder } from "../builds/recorder.ts"
+export { recorder } from "../Snapshot/recorder.ts"
 
 /** Runs an effect until another completes, and interrupts it then; fails if it is through before. */
 export const interruptAt = <A, E, R, E2, R2>(

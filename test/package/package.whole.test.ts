@@ -93,14 +93,15 @@ describe("package", () => {
     assertSucceeded(node(names.map((name) => `await import("${name}")`).join("\n")))
   })
 
-  it.each(["effect-lightbox/internal/lock", "effect-lightbox/index", "effect-lightbox/internal/promise/sandbox"])(
-    "keeps %s to itself",
-    (name) => {
-      const { status, stderr } = node(`await import("${name}")`)
-      assert.strictEqual(status, 1)
-      assert.include(stderr, "ERR_PACKAGE_PATH_NOT_EXPORTED")
-    }
-  )
+  it.each([
+    "effect-lightbox/internal/ownership/lock",
+    "effect-lightbox/index",
+    "effect-lightbox/internal/promise/sandbox"
+  ])("keeps %s to itself", (name) => {
+    const { status, stderr } = node(`await import("${name}")`)
+    assert.strictEqual(status, 1)
+    assert.include(stderr, "ERR_PACKAGE_PATH_NOT_EXPORTED")
+  })
 
   it("can be required from CommonJS", () => {
     const file = Path.join(folder, "program.cjs")
@@ -182,7 +183,7 @@ describe("package", () => {
       ]
     )
     assert.deepStrictEqual(
-      loaded.filter((path) => path.includes("/internal/memory/")),
+      loaded.filter((path) => path.includes("/internal/driver/memory/")),
       []
     )
     const groups =

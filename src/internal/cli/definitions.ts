@@ -8,7 +8,7 @@ import { pathToFileURL } from "node:url"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
 import type { Microsandbox } from "../../Microsandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { invalid } from "../validation.ts"
+import { invalid } from "../config/validation.ts"
 
 /** What the command line can provide to the steps of a definition. */
 export type Definition = Snapshot.Definition<unknown, Environment | Microsandbox>

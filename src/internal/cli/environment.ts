@@ -13,7 +13,7 @@ import * as Schema from "effect/Schema"
 import type { Output } from "../../BuildReporter.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
-import { clean } from "../terminalText.ts"
+import { clean } from "../report/terminalText.ts"
 
 // =============================================================================
 // Flags

@@ -5,7 +5,7 @@ import * as Cause from "effect/Cause"
 import type { NonShowHelpErrors } from "effect/cli/CliError"
 import * as Schema from "effect/Schema"
 import { InvalidConfig, isLightboxError, LightboxError } from "../../LightboxError.ts"
-import { clean } from "../terminalText.ts"
+import { clean } from "../report/terminalText.ts"
 import { toJson } from "./environment.ts"
 import * as Status from "./status.ts"
 

@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 import * as Path from "node:path"
 import * as Mount from "../../Mount.ts"
 import type * as SandboxConfig from "../../SandboxConfig.ts"
-import { DurationInput } from "../schemas.ts"
+import { DurationInput } from "../config/schemas.ts"
 
 /** A flag that is there or not, and has no opposite. */
 export const toggle = (name: string, description: string): Flag.Flag<boolean> =>

@@ -11,7 +11,7 @@ import { isLightboxError, LightboxError, NotFound } from "../../LightboxError.ts
 import type { PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { invalid } from "../validation.ts"
+import { invalid } from "../config/validation.ts"
 import { driver, Json, Outputs, Quiet, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"

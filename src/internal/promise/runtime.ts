@@ -14,8 +14,8 @@ import * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
-import { exitCodes, signals, type Signal } from "../processSignals.ts"
-import * as SdkDriver from "../sdkDriver.ts"
+import { exitCodes, signals, type Signal } from "../host/processSignals.ts"
+import * as SdkDriver from "../driver/local/driver.ts"
 
 type Runtime = ManagedRuntime.ManagedRuntime<Microsandbox.Microsandbox, LightboxError>
 

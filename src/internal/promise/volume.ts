@@ -8,7 +8,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
 import * as Volumes from "../../Volume.ts"
-import { listMeasured, type Measured, measured } from "../volumes.ts"
+import { listMeasured, type Measured, measured } from "../volume/volumes.ts"
 import type { CallOptions } from "./options.ts"
 import { run } from "./runtime.ts"
 

@@ -1,0 +1,280 @@
+/**
+ * Runs one step in a builder, and brings the builder to the state in which the
+ * next step may find it.
+ */
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import * as Path from "node:path"
+import type * as Guest from "../../Guest.ts"
+import { CommandFailed, LightboxError, Unknown } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import type * as Sandbox from "../../Sandbox.ts"
+import type { StepSecret } from "../../Snapshot.ts"
+import { shown } from "../guest/agent.ts"
+import * as Execution from "../guest/execution.ts"
+import * as GuestFiles from "../guest/copy.ts"
+import type { KeyedUnit } from "../plan/plan.ts"
+import { make as makeHandle } from "../sandbox/handle.ts"
+import * as Secrets from "../definition/secrets.ts"
+
+const method = "Snapshot.build"
+
+/** Where secrets that are files are put: a file system in memory, mounted in every builder. */
+export const secretsFolder = "/run/secrets"
+
+/** Told what a step writes, in whole lines as far as possible. */
+export type OnOutput = (stream: "stdout" | "stderr", text: string) => Effect.Effect<void>
+
+/** Runs a step on a builder's disk. */
+export const run = <E, R>(
+  driver: Microsandbox.Microsandbox["Service"],
+  sandbox: Sandbox.Sandbox,
+  unit: KeyedUnit<E, R>,
+  secrets: ReadonlyArray<Secrets.SecretValue>,
+  onOutput: OnOutput
+): Effect.Effect<void, LightboxError | E, R> =>
+  Effect.andThen(
+    // One in memory, such as below `/tmp`, was gone with the step before.
+    unit.workdir === undefined ? Effect.void : sandbox.guest.makeDirectory(unit.workdir),
+    perform(driver, sandbox, unit, secrets, onOutput)
+  )
+
+const perform = <E, R>(
+  driver: Microsandbox.Microsandbox["Service"],
+  sandbox: Sandbox.Sandbox,
+  unit: KeyedUnit<E, R>,
+  secrets: ReadonlyArray<Secrets.SecretValue>,
+  onOutput: OnOutput
+): Effect.Effect<void, LightboxError | E, R> => {
+  const { guest } = sandbox
+  const { step } = unit
+  switch (step._tag) {
+    case "Shell":
+      return command(
+        guest,
+        unit,
+        ["/bin/sh", step.options.login === true ? "-lc" : "-c", step.script],
+        step.options,
+        secrets,
+        onOutput
+      )
+    case "Exec":
+      return command(guest, unit, step.argv, step.options, secrets, onOutput)
+    case "Copy":
+      return GuestFiles.copyIn(guest, method, {
+        ...step.options,
+        from: step.from,
+        to: step.to,
+        files: unit.files ?? []
+      })
+    case "Write":
+      return write(guest, step.path, step.content, step.options)
+    case "Workdir":
+      return guest.makeDirectory(step.path)
+    case "Effect":
+      return Effect.flatMap(driver.getSandbox(sandbox.name), (info) =>
+        Effect.asVoid(step.run(makeHandle(driver, info, inEffect(guest, unit))))
+      )
+  }
+}
+
+/** A guest whose commands run, unless told otherwise, with what is in effect at a step. */
+const inEffect = (guest: Guest.Guest, { environment, user, workdir }: KeyedUnit<unknown, unknown>): Guest.Guest =>
+  Execution.withDefaults(guest, { env: environment, user, workdir })
+
+// =============================================================================
+// Commands
+// =============================================================================
+
+const command = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  unit: KeyedUnit<unknown, unknown>,
+  argv: readonly [string, ...Array<Guest.Word>],
+  options: {
+    readonly env?: { readonly [name: string]: string } | undefined
+    readonly secrets?: { readonly [name: string]: StepSecret } | undefined
+  },
+  secrets: ReadonlyArray<Secrets.SecretValue>,
+  onOutput: OnOutput
+): Effect.fn.Return<void, LightboxError> {
+  const env: { [name: string]: Guest.Word } = { ...unit.environment, ...options.env }
+  const files: Array<readonly [name: string, value: string]> = []
+  for (const [name, secret] of Object.entries(options.secrets ?? {})) {
+    const { as, value } = Secrets.normalize(secret)
+    if (as === "env") env[name] = Redacted.make(value)
+    else files.push([name, value])
+  }
+  yield* Effect.forEach(files, ([name, value]) => write(guest, `${secretsFolder}/${name}`, value, { mode: 0o444 }), {
+    discard: true
+  })
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      const process = yield* guest.spawn({ argv, workdir: unit.workdir, user: unit.user, env, stdin: "empty" })
+      const outputs = { Stdout: new Lines(secrets), Stderr: new Lines(secrets) }
+      const say = (tag: Guest.Output["_tag"], text: string) =>
+        text === "" ? Effect.void : onOutput(tag === "Stdout" ? "stdout" : "stderr", text)
+      yield* Effect.raceFirst(
+        Stream.runForEach(process.output, ({ _tag, bytes }) => say(_tag, outputs[_tag].push(bytes))),
+        Execution.endWithMain(guest, process)
+      )
+      yield* say("Stdout", outputs.Stdout.end())
+      yield* say("Stderr", outputs.Stderr.end())
+      const exitCode = yield* process.exitCode
+      if (exitCode === 0) return
+      return yield* new LightboxError({
+        method,
+        reason: new CommandFailed({
+          argv: shown(argv).map((word) => Secrets.redact(secrets, word)),
+          exitCode,
+          stdout: outputs.Stdout.tail,
+          stderr: outputs.Stderr.tail
+        })
+      })
+    })
+  ).pipe(
+    Effect.ensuring(
+      Effect.forEach(files, ([name]) => Effect.ignore(guest.removeFile(`${secretsFolder}/${name}`)), { discard: true })
+    )
+  )
+})
+
+const longestLine = 8192
+
+/** Cuts output into lines, so that no secret is shown in two halves, and remembers the last ones. */
+export class Lines {
+  private readonly decoder = new TextDecoder()
+  private readonly secrets: ReadonlyArray<Secrets.SecretValue>
+  private rest = ""
+  private last = ""
+
+  constructor(secrets: ReadonlyArray<Secrets.SecretValue>) {
+    this.secrets = secrets
+  }
+
+  /** Takes bytes and gives the lines that they complete. */
+  push(bytes: Uint8Array): string {
+    this.rest += this.decoder.decode(bytes, { stream: true })
+    const end = this.rest.lastIndexOf("\n") + 1
+    const isLong = this.rest.length > longestLine
+    const cut = Secrets.cutBefore(this.secrets, this.rest, end === 0 && isLong ? this.rest.length : end)
+    // A secret that is repeated without end could be cut nowhere.
+    if (cut === 0 && isLong) this.rest = Secrets.redact(this.secrets, this.rest)
+    return this.take(cut)
+  }
+
+  /** Gives what is left. */
+  end(): string {
+    this.rest += this.decoder.decode()
+    return this.take(this.rest.length)
+  }
+
+  /** The last lines of all that was given. */
+  get tail(): string {
+    return Execution.tail(new TextEncoder().encode(this.last))
+  }
+
+  private take(length: number): string {
+    const text = Secrets.redact(this.secrets, this.rest.slice(0, length))
+    this.rest = this.rest.slice(length)
+    this.last = (this.last + text).slice(-Execution.tailBytes)
+    return text
+  }
+}
+
+// =============================================================================
+// Files
+// =============================================================================
+
+const write = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  path: string,
+  content: string | Uint8Array,
+  options: { readonly mode?: number | undefined; readonly owner?: Guest.Owner | undefined }
+): Effect.fn.Return<void, LightboxError> {
+  yield* guest.makeDirectory(Path.posix.dirname(path))
+  const owner = yield* GuestFiles.resolveOwner(guest, method, options.owner)
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      const file = yield* guest.open(path, { write: true, create: true, truncate: true })
+      yield* file.write(Stream.make(typeof content === "string" ? new TextEncoder().encode(content) : content))
+      yield* file.setAttributes({ mode: options.mode ?? 0o644, ...owner })
+    })
+  )
+})
+
+// =============================================================================
+// Between steps
+// =============================================================================
+
+/** What the runtime itself needs in the guest. */
+const runtimeMounts = ["/.msb", "/dev", "/proc", "/sys"]
+
+/**
+ * Takes away what would not outlive a restart: processes, and files in memory.
+ * So a step sees the same whether or not the build paused before it.
+ */
+export const settle = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
+  // Everything but the agent, which is process 1, and the command itself. A guest without `kill` has run no commands.
+  yield* Execution.collect<never, never>(
+    guest,
+    method,
+    { argv: ["kill", "-9", "-1"], workdir: "/", user: "0:0" },
+    { input: undefined, maxOutput: 65_536 }
+  ).pipe(Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.void))
+  const mounts = (yield* GuestFiles.readText(guest, "/proc/mounts")).split("\n").map((line) => line.split(" "))
+  const mountPoints = mounts.map(([, path = ""]) => unescapeMountPoint(path))
+  for (const [index, [, , type]] of mounts.entries()) {
+    const path = mountPoints[index] ?? ""
+    const isRuntime = runtimeMounts.some((own) => path === own || path.startsWith(`${own}/`)) && path !== "/dev/shm"
+    if (type === "tmpfs" && !isRuntime) yield* empty(guest, path, mountPoints)
+  }
+})
+
+/** Spaces and the like are octal in the kernel's list. */
+const unescapeMountPoint = (path: string): string =>
+  path.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+
+/** Removes what is in a folder, but nothing that is mounted in it: that is not the guest's own. */
+const empty = (
+  guest: Guest.Guest,
+  folder: string,
+  mountPoints: ReadonlyArray<string>
+): Effect.Effect<void, LightboxError> =>
+  Effect.flatMap(guest.list(folder), (entries) =>
+    Effect.forEach(
+      entries,
+      ({ kind, path }) => {
+        if (mountPoints.includes(path)) return Effect.void
+        if (mountPoints.some((mountPoint) => mountPoint.startsWith(`${path}/`))) return empty(guest, path, mountPoints)
+        return kind === "Directory" ? guest.removeDirectory(path, { recursive: true }) : guest.removeFile(path)
+      },
+      { discard: true }
+    )
+  )
+
+/** Writes everything that the guest still holds to its disk. */
+export const flush = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<boolean, LightboxError> {
+  return yield* Execution.collect<never, never>(
+    guest,
+    method,
+    { argv: ["sync"], workdir: "/", user: "0:0" },
+    { input: undefined, maxOutput: 65_536 }
+  ).pipe(
+    Effect.flatMap(({ exitCode, stderr, stdout }) =>
+      exitCode === 0
+        ? Effect.succeed(true)
+        : Effect.fail(
+            new LightboxError({
+              method,
+              reason: new Unknown({
+                problem: `sync failed: ${Execution.tail(stderr)}`,
+                cause: Execution.failed(method, ["sync"], exitCode, stdout, stderr).reason
+              })
+            })
+          )
+    ),
+    // A guest without `sync` is shut down instead, which flushes as well.
+    Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.succeed(false))
+  )
+})

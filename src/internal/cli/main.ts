@@ -1,8 +1,0 @@
-#!/usr/bin/env node
-/**
- * The program `lightbox`.
- */
-import { runMain } from "../../Lightbox.ts"
-import { main } from "./lightbox.ts"
-
-main(process.argv.slice(2)).pipe(runMain())

@@ -1,0 +1,28 @@
+/**
+ * Where in the caller's program a function of ours was called.
+ */
+import * as Path from "node:path"
+import * as Url from "node:url"
+
+const ownFolder = Url.fileURLToPath(new URL("../..", import.meta.url)).slice(0, -1)
+
+const location = /\(?((?:file:\/\/)?[^\s()]+):(\d+):\d+\)?$/
+
+/** The file and line of the nearest caller outside this library and the Effect runtime. */
+export const callSite = (): string | undefined => {
+  const limit = Error.stackTraceLimit
+  Error.stackTraceLimit = 20
+  const frames = (new Error().stack ?? "").split("\n").slice(1)
+  Error.stackTraceLimit = limit
+  for (const frame of frames) {
+    const match = location.exec(frame.trim())
+    const file = match?.[1]
+    if (match === null || file === undefined || file.startsWith("node:")) continue
+    const path = file.startsWith("file://") ? Url.fileURLToPath(file) : file
+    if (path.startsWith(ownFolder + Path.sep) || /[\\/]node_modules[\\/]effect[\\/]/.test(path)) continue
+    if (!Path.isAbsolute(path)) continue
+    const relative = Path.relative(process.cwd(), path)
+    return `${relative.startsWith("..") ? path : relative}:${match[2]}`
+  }
+  return undefined
+}

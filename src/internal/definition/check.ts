@@ -1,0 +1,128 @@
+/**
+ * Checks a definition before anything is asked of the runtime.
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { LightboxError } from "../../LightboxError.ts"
+import * as Mount from "../../Mount.ts"
+import * as Network from "../../Network.ts"
+import { SandboxConfig } from "../../SandboxConfig.ts"
+import type { Definition, Step } from "../../Snapshot.ts"
+import {
+  checkMountPath,
+  copyOptions,
+  CString,
+  DurationInput,
+  Env,
+  GuestPath,
+  HostPath,
+  ImageReference,
+  Labels,
+  Name,
+  notBlank,
+  recordOf,
+  User
+} from "../config/schemas.ts"
+import { decoder } from "../config/validation.ts"
+
+const Secret = Schema.Union([
+  Schema.Redacted(CString),
+  Schema.Struct({
+    value: Schema.Redacted(CString),
+    as: Schema.optional(Schema.Literals(["env", "file"])),
+    inKey: Schema.optional(Schema.Boolean)
+  })
+])
+
+const commonOptions = {
+  description: Schema.optional(Schema.NonEmptyString),
+  timeout: Schema.optional(DurationInput),
+  retry: Schema.optional(Schema.Unknown),
+  retryFrom: Schema.optional(Schema.Literals(["clean", "dirty"])),
+  network: Schema.optional(Network.Network),
+  cache: Schema.optional(
+    Schema.Union([Schema.Literals(["auto", "never"]), Schema.Struct({ key: Schema.NonEmptyString })])
+  )
+}
+
+const commandOptions = Schema.Struct({
+  ...commonOptions,
+  env: Schema.optional(Env),
+  login: Schema.optional(Schema.Boolean),
+  secrets: Schema.optional(
+    recordOf(Secret, (name) =>
+      /^[A-Za-z_][A-Za-z0-9_.-]*$/.test(name)
+        ? undefined
+        : "expected a name of letters, digits, dots, dashes and underscores"
+    )
+  )
+})
+
+const StepSchema = Schema.TaggedUnion({
+  Shell: { declaredAt: Schema.Unknown, script: notBlank("a script"), options: commandOptions },
+  Exec: {
+    declaredAt: Schema.Unknown,
+    argv: Schema.TupleWithRest(Schema.Tuple([notBlank("the name of a program")]), [
+      Schema.Union([CString, Schema.Redacted(CString)])
+    ]),
+    options: commandOptions
+  },
+  Copy: {
+    declaredAt: Schema.Unknown,
+    from: HostPath,
+    to: GuestPath,
+    options: Schema.Struct({
+      ...commonOptions,
+      ...copyOptions
+    })
+  },
+  Write: {
+    declaredAt: Schema.Unknown,
+    path: GuestPath,
+    content: Schema.Union([Schema.String, Schema.Uint8Array]),
+    options: Schema.Struct({ ...commonOptions, mode: copyOptions.mode, owner: copyOptions.owner })
+  },
+  Workdir: { declaredAt: Schema.Unknown, path: GuestPath, options: Schema.Struct(commonOptions) },
+  Effect: {
+    declaredAt: Schema.Unknown,
+    name: notBlank("a name"),
+    run: Schema.Unknown,
+    options: Schema.Struct({ ...commonOptions, key: Schema.optional(Schema.String) })
+  },
+  Env: { declaredAt: Schema.Unknown, variables: Env, options: Schema.Struct({}) },
+  User: { declaredAt: Schema.Unknown, user: User, options: Schema.Struct({}) },
+  Checkpoint: { declaredAt: Schema.Unknown, options: Schema.Struct({}) },
+  SkipCache: { declaredAt: Schema.Unknown, options: Schema.Struct({}) }
+})
+
+const { network, pullPolicy, registry, resources } = SandboxConfig.fields
+
+const DefinitionSchema = Schema.Struct({
+  name: Name,
+  image: Schema.optional(ImageReference),
+  labels: Labels,
+  steps: Schema.Array(StepSchema),
+  network,
+  pullPolicy,
+  registry,
+  resources,
+  mounts: Schema.optional(recordOf(Schema.Union([HostPath, Mount.Mount]), checkMountPath))
+})
+
+/** Fails with the first field that can not work. */
+export const checkDefinition = <E, R>(
+  method: string,
+  { base, labels, name, options, steps }: Definition<E, R>
+): Effect.Effect<void, LightboxError> =>
+  Effect.asVoid(
+    decoder(
+      DefinitionSchema,
+      method
+    )({
+      name,
+      image: base._tag === "Image" ? base.reference : undefined,
+      labels,
+      steps: steps.map((step: Step<E, R>) => ({ ...step })),
+      ...options
+    })
+  )

@@ -1,0 +1,204 @@
+/**
+ * Room on this machine: sandboxes of a process take from a budget, and wait in order when it is used up, rather than
+ * drive the machine into swapping.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Fs from "node:fs/promises"
+import * as Os from "node:os"
+import { LightboxError, NoCapacity, NoSpace } from "../../LightboxError.ts"
+import { freeBytes } from "../host/diskRoom.ts"
+import { fileFailure } from "../host/fileFailure.ts"
+import { waitingLaunches } from "../report/metrics.ts"
+import { defaultResources, DurationInput, intBetween, Mebibytes } from "../config/schemas.ts"
+import { millis } from "../config/time.ts"
+import { invalid } from "../config/validation.ts"
+
+/** What may be used; memory is measured and processors are counted where nothing is said. */
+export const Budget = Schema.Struct({
+  sandboxes: Schema.optional(intBetween(1, 1_000_000)),
+  memory: Schema.optional(Mebibytes(1)),
+  disk: Schema.optional(Mebibytes(0)),
+  boots: Schema.optional(intBetween(1, 1_000_000)),
+  timeout: Schema.optional(DurationInput)
+})
+
+/**
+ * Room that a sandbox has in the budget of its driver.
+ *
+ * **Example** (Giving room back early)
+ *
+ * ```ts
+ * import type * as Effect from "effect/Effect"
+ * import type { Microsandbox } from "effect-lightbox"
+ *
+ * export const leave = (room: Microsandbox.Room): Effect.Effect<void> => room.release
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Room {
+  /** Gives it back before the scope closes. */
+  readonly release: Effect.Effect<void>
+}
+
+/**
+ * What a driver lets boot: it makes those wait, in order, that its budget has
+ * no room for. See `budget` of {@link LayerOptions}.
+ *
+ * **Example** (Booting something of one's own within the budget)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { Microsandbox } from "effect-lightbox"
+ *
+ * export const create = (request: Microsandbox.CreateSandbox) =>
+ *   Effect.gen(function* () {
+ *     const driver = yield* Microsandbox.Microsandbox
+ *     yield* driver.admission.admit("create", 512)
+ *     return yield* driver.admission.boot(driver.createSandbox(request))
+ *   })
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Admission {
+  /** Takes room for a sandbox with so much memory (MiB; undefined: the default) until the scope closes. */
+  readonly admit: (method: string, memory: number | undefined) => Effect.Effect<Room, LightboxError, Scope.Scope>
+  /** Runs an effect that boots, when not too many do. */
+  readonly boot: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
+/** What the rest of the machine keeps. */
+const reserveMebibytes = 256
+
+const mebibyte = 1024 * 1024
+
+/** Memory that new processes can have, in MiB. */
+export const availableMemory = (): number =>
+  // macOS counts as free only what nobody has ever used.
+  process.platform === "darwin"
+    ? Math.floor((Os.totalmem() * 0.75) / mebibyte)
+    : Math.floor(process.availableMemory() / mebibyte) - reserveMebibytes
+
+interface Waiting {
+  readonly method: string
+  readonly memory: number
+  readonly admitted: Deferred.Deferred<void, LightboxError>
+}
+
+/** Makes the room for one driver. */
+export const make = Effect.fnUntraced(function* (options: {
+  readonly home: string
+  readonly budget: typeof Budget.Type | undefined
+  /** MiB, for sandboxes that do not say. */
+  readonly defaultMemory: number | undefined
+  /** MiB that must be free even if the budget asks for less. */
+  readonly leastDisk?: number | undefined
+  readonly availableMemory?: (() => number) | undefined
+}): Effect.fn.Return<Admission> {
+  const { home } = options
+  const budget = options.budget ?? {}
+  const minDisk = Math.max(budget.disk ?? 256, options.leastDisk ?? 0)
+  const timeout = budget.timeout ?? Duration.minutes(10)
+  const boots = yield* Semaphore.make(budget.boots ?? Math.max(2, Os.availableParallelism()))
+  const maxSandboxes = budget.sandboxes ?? Number.POSITIVE_INFINITY
+  const measure = options.availableMemory ?? availableMemory
+  let maxMemory = 0
+  let sandboxes = 0
+  let memory = 0
+  const queue: Array<Waiting> = []
+  const admitted = new Set<Waiting>()
+
+  const admitNext = () => {
+    for (let next = queue[0]; next !== undefined; next = queue[0]) {
+      // What is booted takes its memory little by little: only an idle process can measure what there is.
+      if (sandboxes === 0) maxMemory = budget.memory ?? measure()
+      if (sandboxes + 1 > maxSandboxes || memory + next.memory > maxMemory) {
+        if (sandboxes > 0) return
+        // Nothing that could end would make room for it.
+        queue.shift()
+        const problem = `it needs ${next.memory} MiB of memory, and this machine has ${maxMemory} MiB left`
+        const error = new LightboxError({ method: next.method, reason: new NoCapacity({ problem }) })
+        Deferred.doneUnsafe(next.admitted, Effect.fail(error))
+        continue
+      }
+      queue.shift()
+      admitted.add(next)
+      sandboxes++
+      memory += next.memory
+      Deferred.doneUnsafe(next.admitted, Effect.void)
+    }
+  }
+
+  const checkDisk = Effect.fnUntraced(function* (method: string): Effect.fn.Return<void, LightboxError> {
+    const bytes = yield* Effect.tryPromise({
+      try: async () => {
+        await Fs.mkdir(home, { recursive: true })
+        return freeBytes(home)
+      },
+      catch: fileFailure(method, "statfs", home)
+    })
+    const free = Math.floor(bytes / mebibyte)
+    if (free < minDisk) {
+      const problem = `${home} has ${free} MiB free, and ${minDisk} MiB must be`
+      return yield* new LightboxError({ method, reason: new NoSpace({ problem }) })
+    }
+  })
+
+  const admit = Effect.fnUntraced(function* (
+    method: string,
+    wanted: number | undefined
+  ): Effect.fn.Return<Room, LightboxError, Scope.Scope> {
+    const need = wanted ?? options.defaultMemory ?? defaultResources.memory
+    if (budget.memory !== undefined && need > budget.memory) {
+      const problem = `expected at most ${budget.memory} MiB, which is all that this process may use`
+      return yield* invalid(method, "resources.memory", problem)
+    }
+    const waiting: Waiting = { method, memory: need, admitted: Deferred.makeUnsafe() }
+    const release = Effect.sync(() => {
+      const position = queue.indexOf(waiting)
+      if (position !== -1) queue.splice(position, 1)
+      else if (admitted.delete(waiting)) {
+        sandboxes--
+        memory -= need
+      }
+      admitNext()
+    })
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        queue.push(waiting)
+        admitNext()
+      }),
+      () => release
+    )
+    // In line first: looking takes its time, and who came first is first.
+    yield* Effect.onError(checkDisk(method), () => release)
+    const admission = Deferred.await(waiting.admitted).pipe(
+      Effect.timeoutOrElse({
+        duration: timeout,
+        orElse: () => {
+          const problem =
+            `it waited ${millis(timeout)} ms, while ${sandboxes} sandboxes used ${memory} of ${maxMemory} MiB` +
+            (budget.sandboxes === undefined ? "" : ` and ${budget.sandboxes} may run`)
+          return Effect.fail(new LightboxError({ method, reason: new NoCapacity({ problem }) }))
+        }
+      })
+    )
+    yield* Effect.acquireUseRelease(
+      Metric.modify(waitingLaunches, 1),
+      () => admission,
+      () => Metric.modify(waitingLaunches, -1)
+    )
+    return { release }
+  })
+
+  return { admit, boot: boots.withPermits(1) }
+})

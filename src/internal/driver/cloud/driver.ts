@@ -1,0 +1,318 @@
+/**
+ * `Microsandbox` over the SDK's hosted backend.
+ *
+ * The SDK is asked for everything but what happens in a guest. Its agent is
+ * reached through the same WebSocket that the SDK uses, with the protocol that
+ * the agent speaks everywhere.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Sdk from "microsandbox"
+import * as Crypto from "node:crypto"
+import * as Path from "node:path"
+import { LightboxError, Unsupported } from "../../../LightboxError.ts"
+import type * as Microsandbox from "../../../Microsandbox.ts"
+import * as Admission from "../admission.ts"
+import * as AgentConnection from "../../guest/connection.ts"
+import * as AgentGuest from "../../guest/agent.ts"
+import { checkHostPaths, withDefaults } from "../createChecks.ts"
+import * as Home from "../../host/home.ts"
+import { generate, instanceLabel, ownerLabel } from "../../ownership/labels.ts"
+import * as Owner from "../../ownership/owner.ts"
+import { sweepAtStart } from "../../reaper/sweep.ts"
+import * as Builder from "../sdk/builder.ts"
+import { call, isTaken, leave, notFoundIsSuccess, settlement } from "../sdk/calls.ts"
+import { fromSdk } from "../sdk/errors.ts"
+import { getSandbox, handleOf, listSandboxes, sandboxInfo } from "../sdk/sandboxes.ts"
+import * as SdkModule from "../sdk/module.ts"
+import { DurationInput, HostPath, intBetween, Mebibytes } from "../../config/schemas.ts"
+import { millis } from "../../config/time.ts"
+import { decoder } from "../../config/validation.ts"
+import * as WebSocketChannel from "./webSocketChannel.ts"
+import type { SandboxPart } from "../parts.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+const LayerOptions = Schema.Struct({
+  apiKey: Schema.Redacted(Schema.String).check(
+    Schema.makeFilter((key) => (Redacted.value(key).trim() === "" ? "expected the key of an account" : undefined))
+  ),
+  url: Schema.optional(
+    Schema.String.check(
+      Schema.makeFilter((url) =>
+        /^https?:$/.test(URL.parse(url)?.protocol ?? "") ? undefined : "expected a URL with http or https"
+      )
+    )
+  ),
+  home: Schema.optional(HostPath),
+  cpus: Schema.optional(intBetween(1, 255)),
+  memory: Schema.optional(Mebibytes(64)),
+  connectTimeout: Schema.optional(DurationInput),
+  sandboxes: Schema.optional(intBetween(1, 1_000_000)),
+  sweep: Schema.optional(Schema.Boolean)
+})
+
+const decodeLayerOptions = decoder(LayerOptions, "Microsandbox.layerCloud")
+
+/** The SDK's own. */
+const defaultUrl = "https://api.microsandbox.dev"
+
+/** Notes about sandboxes of one account must not be taken for another's. */
+const homeOf = (home: string | undefined, url: string, apiKey: string) =>
+  Effect.flatMap(Home.resolve("Microsandbox.layerCloud", home), (home) => {
+    const account = Crypto.hash("sha256", `${url}\n${apiKey}`).slice(0, 8)
+    return Home.resolve("Microsandbox.layerCloud", Path.join(home, `cloud-${account}`))
+  })
+
+/** Makes the driver. */
+export const make = Effect.fnUntraced(function* (
+  input: Microsandbox.CloudOptions
+): Effect.fn.Return<Driver, LightboxError, Scope.Scope> {
+  const options = yield* decodeLayerOptions(input)
+  const url = (options.url ?? defaultUrl).replace(/\/+$/, "")
+  const apiKey = Redacted.value(options.apiKey).trim()
+  const home = yield* homeOf(options.home, url, apiKey)
+  yield* SdkModule.claimCloud(url, apiKey)
+  const sdk = yield* SdkModule.load
+  yield* Effect.try({
+    try: () => sdk.setDefaultBackend({ kind: "cloud", url, apiKey }),
+    catch: (cause) => fromSdk("Microsandbox.layerCloud", {}, cause)
+  })
+  const context: CloudContext = {
+    sdk,
+    url,
+    apiKey,
+    connectTimeout: options.connectTimeout ?? Duration.seconds(10),
+    cpus: options.cpus,
+    memory: options.memory
+  }
+  const driver: Driver = {
+    backend: "cloud",
+    home,
+    version: yield* SdkModule.version,
+    capabilities: {
+      snapshots: false,
+      images: false,
+      volumes: false,
+      bindMounts: false,
+      diskMounts: false,
+      patches: false,
+      ports: false,
+      kill: false,
+      modify: false,
+      logs: false,
+      metrics: false
+    },
+    owner: yield* Owner.make(home),
+    // This machine's memory is not what they take.
+    admission: yield* Admission.make({
+      home,
+      budget: { disk: 0, sandboxes: options.sandboxes },
+      defaultMemory: options.memory,
+      availableMemory: () => Number.POSITIVE_INFINITY
+    }),
+    ...sandboxes(context),
+    ...unavailable
+  }
+  if (options.sweep !== false) yield* sweepAtStart(driver)
+  return driver
+})
+
+interface CloudContext {
+  readonly sdk: SdkModule.SdkModule
+  readonly url: string
+  readonly apiKey: string
+  readonly connectTimeout: Duration.Duration
+  readonly cpus: number | undefined
+  readonly memory: number | undefined
+}
+
+// =============================================================================
+// What the cloud does not do
+// =============================================================================
+
+const refuse =
+  (feature: string, problem = "the cloud does not offer it") =>
+  (method: string): Effect.Effect<never, LightboxError> =>
+    Effect.fail(new LightboxError({ method: `Microsandbox.${method}`, reason: new Unsupported({ feature, problem }) }))
+
+const images = refuse("images", "the cloud pulls them itself, from their registries")
+const snapshots = refuse("snapshots")
+const volumes = refuse("volumes", "they are managed with the cloud's own tools; a sandbox can mount one that exists")
+
+const unavailable: Omit<
+  Driver,
+  "backend" | "home" | "version" | "capabilities" | "owner" | "admission" | keyof ReturnType<typeof sandboxes>
+> = {
+  loadImage: () => images("loadImage"),
+  saveImages: () => images("saveImages"),
+  listImages: images("listImages"),
+  inspectImage: () => images("inspectImage"),
+  removeImage: () => images("removeImage"),
+  pruneImages: images("pruneImages"),
+
+  captureSnapshot: () => snapshots("captureSnapshot"),
+  openSnapshot: () => snapshots("openSnapshot"),
+  listSnapshots: snapshots("listSnapshots"),
+  removeSnapshot: () => snapshots("removeSnapshot"),
+  verifySnapshot: () => snapshots("verifySnapshot"),
+  saveSnapshot: () => snapshots("saveSnapshot"),
+  loadSnapshot: () => snapshots("loadSnapshot"),
+  renameSnapshot: () => snapshots("renameSnapshot"),
+  listSnapshotLinks: snapshots("listSnapshotLinks"),
+  readSnapshotLink: () => snapshots("readSnapshotLink"),
+  linkSnapshot: () => snapshots("linkSnapshot"),
+  unlinkSnapshot: () => snapshots("unlinkSnapshot"),
+
+  createVolume: () => volumes("createVolume"),
+  getVolume: () => volumes("getVolume"),
+  listVolumes: volumes("listVolumes"),
+  removeVolume: () => volumes("removeVolume"),
+
+  // Nothing of the cloud's is in folders of this machine.
+  removeStaging: () => Effect.succeed([]),
+  listGhosts: Effect.succeed([]),
+  removeGhost: () => Effect.succeed(false),
+  removeRemains: () => Effect.succeed([])
+}
+
+/**
+ * What the SDK would drop, or take for something else: a path of this host for one of the cloud's. What else the cloud
+ * does not take, the SDK refuses.
+ */
+const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
+  const refuseOption = (feature: string, problem?: string) => refuse(feature, problem)("createSandbox")
+  if (source._tag === "Snapshot") return snapshots("createSandbox")
+  if (Builder.publishedPorts(config).length > 0) return refuseOption("published ports")
+  if ((config.patches ?? []).length > 0) return refuseOption("patches", "write the files once the sandbox runs")
+  if (config.rootDisk === "overlay") return refuseOption("rootDisk")
+  if (config.deployment !== undefined) return refuseOption("deployment")
+  for (const [path, mount] of Object.entries(config.mounts ?? {})) {
+    if (typeof mount === "string" || mount._tag === "Bind") return refuseOption(`the bind mount at ${path}`)
+    if (mount._tag === "Disk") return refuseOption(`the disk mount at ${path}`)
+    if (mount._tag === "Volume" && mount.create !== false) {
+      return refuseOption(`making the volume at ${path}`, "mount one that exists, with create: false")
+    }
+  }
+  return Effect.void
+}
+
+// =============================================================================
+// Sandboxes
+// =============================================================================
+
+const defaultStopTimeout = Duration.seconds(10)
+
+/** Looked at here as well: what is found by its labels may be about to be removed. */
+const labelled = (
+  sdk: SdkModule.SdkModule,
+  labels: { readonly [key: string]: string } = {}
+): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> =>
+  Effect.map(listSandboxes(sdk, { labels }), (found) =>
+    found.filter((sandbox) => Object.entries(labels).every(([key, value]) => sandbox.labels[key] === value))
+  )
+
+const sandboxes = (context: CloudContext): SandboxPart => {
+  const { sdk } = context
+  return {
+    createSandbox: (request) => create(context, request),
+    getSandbox: (name) => getSandbox(sdk, name),
+    listSandboxes: (filter) => labelled(sdk, filter?.labels),
+    startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox) {
+      const method = "Microsandbox.startSandbox"
+      const handle = yield* handleOf(context, method, sandbox)
+      yield* call(method, { sandbox: sandbox.name }, () => handle.startDetached())
+      return sandboxInfo(yield* handleOf(context, method, sandbox))
+    }),
+    stopSandbox: Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
+      const method = "Microsandbox.stopSandbox"
+      const handle = yield* handleOf(context, method, sandbox)
+      const timeout = millis(options?.timeout ?? defaultStopTimeout)
+      yield* call(method, { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
+    }),
+    killSandbox: () => refuse("killing a sandbox", "the cloud can only stop it")("killSandbox"),
+    // It outlives this process anyway.
+    detachSandbox: () => Effect.void,
+    removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
+      const method = "Microsandbox.removeSandbox"
+      yield* notFoundIsSuccess(
+        Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
+          options?.force === true
+            ? destroy(method, handle)
+            : call(method, { sandbox: sandbox.name }, () => handle.remove())
+        )
+      )
+    }),
+    modifySandbox: () => refuse("modifying a sandbox", "create another one")("modifySandbox"),
+    connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
+      yield* handleOf(context, "Microsandbox.connect", sandbox)
+      // What the SDK puts in front of an id is its own.
+      const id = sandbox.id.replace(/^cloud:/, "")
+      const url = new URL(`${context.url.replace(/^http/, "ws")}/v1/sandboxes/${encodeURIComponent(id)}/agent`)
+      const connection = yield* AgentConnection.make({
+        name: sandbox.name,
+        open: () => WebSocketChannel.open(url, { authorization: `Bearer ${context.apiKey}` }),
+        timeout: context.connectTimeout
+      })
+      return AgentGuest.make(connection)
+    }),
+    readLogs: () => refuse("logs", "the cloud only has those of what runs, as they come")("readLogs"),
+    readMetrics: () => refuse("metrics")("readMetrics"),
+    searchSandbox: () => refuse("disks of sandboxes")("searchSandbox")
+  }
+}
+
+/** The cloud can not kill. */
+const destroy = (method: string, handle: Sdk.SandboxHandle): Effect.Effect<void, LightboxError> =>
+  call(method, { sandbox: handle.name }, () => handle.destroy({ timeoutMs: millis(defaultStopTimeout) }))
+
+const create = Effect.fn("Microsandbox.createSandbox")(function* (
+  context: CloudContext,
+  request: Microsandbox.CreateSandbox
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
+  const method = "Microsandbox.createSandbox"
+  const { name, source } = request
+  const { sdk } = context
+  yield* checkRequest(request)
+  yield* checkHostPaths(request.config)
+  const config = yield* withDefaults(context, request.config)
+  if (request.onConflict === "replace") {
+    yield* notFoundIsSuccess(
+      Effect.flatMap(
+        call(method, { sandbox: name }, () => sdk.Sandbox.get(name)),
+        (handle) => destroy(method, handle)
+      )
+    )
+  }
+
+  const instance = request.labels?.[instanceLabel] ?? (yield* generate)
+  // Nobody on another machine can tell whether the owner lives.
+  const labels = Object.fromEntries(
+    Object.entries({ ...request.labels, [instanceLabel]: instance }).filter(([key]) => key !== ownerLabel)
+  )
+  const cleanUp = Effect.flatMap(labelled(sdk, { [instanceLabel]: instance }), (found) =>
+    Effect.forEach(found, (sandbox) =>
+      notFoundIsSuccess(Effect.flatMap(handleOf(context, method, sandbox), (handle) => destroy(method, handle)))
+    )
+  ).pipe(
+    Effect.timeout("30 seconds"),
+    Effect.ignore({ log: "Warn", message: `Could not clean up after sandbox "${name}"` })
+  )
+  const creating = Effect.callback<Sdk.Sandbox, LightboxError>((resume) => {
+    const pending = Promise.resolve().then(() => Builder.make(sdk, name, source, config, labels).create())
+    pending.then(
+      (native) => resume(Effect.succeed(native)),
+      (cause) => resume(Effect.fail(fromSdk(method, { sandbox: name }, cause)))
+    )
+    // The request can not be called off: what it makes is removed when it is there.
+    return leave(Effect.andThen(settlement(pending), cleanUp))
+  })
+  return yield* creating.pipe(
+    Effect.flatMap(({ id }) => handleOf(context, method, { name, id })),
+    Effect.map(sandboxInfo),
+    Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
+  )
+})

@@ -1,0 +1,24 @@
+/**
+ * The names of images.
+ */
+import * as Effect from "effect/Effect"
+import type { LightboxError } from "../../LightboxError.ts"
+import { invalid } from "../config/validation.ts"
+
+/**
+ * The whole name of an image: `docker.io/library/alpine:latest` for `alpine`. The runtime boots `alpine` from what was
+ * loaded under the whole name, but does not find it when asked for it.
+ */
+export const wholeReference = (reference: string): string => {
+  const [first = "", ...rest] = reference.split("/")
+  const isRegistry = rest.length > 0 && (/[.:]/.test(first) || first === "localhost")
+  const path = isRegistry ? rest.join("/") : reference.includes("/") ? reference : `library/${reference}`
+  const tagged = /[:@]/.test(path) ? path : `${path}:latest`
+  return `${isRegistry ? first : "docker.io"}/${tagged}`
+}
+
+/** Refuses to save nothing. */
+export const checkReferences = (references: ReadonlyArray<string>): Effect.Effect<void, LightboxError> =>
+  references.length === 0
+    ? Effect.fail(invalid("Microsandbox.saveImages", "references", "expected at least one"))
+    : Effect.void

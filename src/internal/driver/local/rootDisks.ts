@@ -1,0 +1,204 @@
+/**
+ * Which sandboxes have a root disk above that of their snapshot, and what becomes of it.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import type * as Sdk from "microsandbox"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { LightboxError, NotFound, Unsupported } from "../../../LightboxError.ts"
+import type * as Microsandbox from "../../../Microsandbox.ts"
+import { overlayRefused, wantsOverlay } from "../createChecks.ts"
+import { fileFailure } from "../../host/fileFailure.ts"
+import type { Copies } from "../../host/home.ts"
+import type { Owner } from "../../ownership/owner.ts"
+import * as RootDisk from "../rootDisk.ts"
+import type { Root } from "../sdk/builder.ts"
+import { call } from "../sdk/calls.ts"
+import type { SdkModule } from "../sdk/module.ts"
+import { imageDigestOf, instanceOf } from "../sdk/sandboxes.ts"
+import { hostFile } from "../snapshotLinks.ts"
+import { isCode } from "../../host/socket.ts"
+
+interface Context {
+  readonly sdk: SdkModule
+  readonly home: string
+  readonly owner: Owner
+  /** How the file system of the home copies disks. */
+  readonly copies: Effect.Effect<Copies>
+}
+
+/** The file that holds the disk of a snapshot, and of a sandbox that has a copy. */
+export const diskFile = "upper.ext4"
+
+/** What a root disk is to lie above. */
+interface Overlay {
+  readonly image: string
+  readonly imageDigest: string
+  /** The disk of the snapshot. */
+  readonly base: string
+}
+
+const unsupported = (method: string, problem: string, cause?: unknown): LightboxError =>
+  new LightboxError({ method, reason: new Unsupported({ feature: "rootDisk", problem, cause }) })
+
+/**
+ * Looks what a root disk can lie above. Nothing where the snapshot is not there: what boots from it says so better.
+ * `findImage` tells the digest of an image that is in the cache.
+ */
+const find = Effect.fnUntraced(function* (
+  { home, sdk }: Context,
+  method: string,
+  name: string,
+  findImage: (reference: string) => Effect.Effect<Option.Option<string>, LightboxError>
+): Effect.fn.Return<Overlay | undefined, LightboxError> {
+  // A name may move to what is above another image: both are of what it leads to now.
+  const path = Path.resolve(home, "snapshots", name)
+  const folder = yield* hostFile(method, path, () =>
+    Fs.realpath(path).catch((cause) => (isCode(cause, "ENOENT") ? undefined : Promise.reject(cause)))
+  )
+  if (folder === undefined) return undefined
+  const snapshot = yield* call(method, { snapshot: name }, () => sdk.Snapshot.open(folder))
+  const { fstype, imageManifestDigest: imageDigest, imageRef: image } = snapshot
+  if (snapshot.format !== "raw" || fstype !== "ext4" || (snapshot.sizeBytes ?? 0n) > RootDisk.maxBytes) {
+    return yield* unsupported(method, `nothing can lie above a ${snapshot.format} disk of ${snapshot.sizeBytes} bytes`)
+  }
+  const digest = Option.getOrUndefined(yield* findImage(image))
+  if (digest === imageDigest) return { image, imageDigest, base: Path.join(folder, diskFile) }
+  return yield* unsupported(
+    method,
+    digest === undefined
+      ? `its image, ${image}, is not in the cache`
+      : `${image} is not the image any more that the snapshot was made from`
+  )
+})
+
+/** Removes the root disk of a sandbox that is gone by itself, or never came to be. */
+export const removeOf = (
+  { home }: Context,
+  method: string,
+  instance: string | undefined
+): Effect.Effect<void, LightboxError> =>
+  instance === undefined
+    ? Effect.void
+    : hostFile(method, RootDisk.folderOf(home, instance), () => RootDisk.remove(home, instance))
+
+/** Makes a root disk for as long as what boots from it is there. */
+const within = <A>(
+  context: Context,
+  method: string,
+  request: { readonly name: string; readonly snapshot: string; readonly instance: string },
+  { base, image }: Overlay,
+  use: (root: Root) => Effect.Effect<A, LightboxError>
+): Effect.Effect<A, LightboxError> => {
+  const { home, owner } = context
+  const { instance, name, snapshot } = request
+  const folder = RootDisk.folderOf(home, instance)
+  const note: Microsandbox.Note = { kind: "disk", token: instance, name }
+  const make = Effect.tryPromise({
+    try: () => RootDisk.make(folder, base),
+    catch: (cause) => {
+      if (isCode(cause, "ENOENT")) {
+        return new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name: snapshot, cause }) })
+      }
+      return isCode(cause, "EXDEV", "EPERM", "EMLINK", "ENOTSUP", "EOPNOTSUPP")
+        ? unsupported(method, `${base} can not have another name in ${home}`, cause)
+        : fileFailure(method, "create", folder)(cause)
+    }
+  })
+  return Effect.acquireUseRelease(
+    owner.note(note),
+    // Uninterrupted: what comes after an interruption would come after its removal.
+    () => Effect.flatMap(Effect.uninterruptible(make), (path) => use({ _tag: "Disk", image, path })),
+    (_, exit) =>
+      Exit.isSuccess(exit)
+        ? owner.forget(note)
+        : // What could not be removed stays noted, for a sweep.
+          Effect.andThen(removeOf(context, method, instance), owner.forget(note)).pipe(
+            Effect.ignore({ log: "Warn", message: `Could not remove the disk of sandbox "${name}"` })
+          )
+  )
+}
+
+/**
+ * Boots from a snapshot, or from its image below a disk of the sandbox's own. Falls back to the first if it may and can
+ * not do the second.
+ */
+export const bootFrom = (
+  context: Context,
+  method: string,
+  request: Microsandbox.CreateSandbox,
+  options: {
+    readonly instance: string
+    readonly findImage: (reference: string) => Effect.Effect<Option.Option<string>, LightboxError>
+    readonly boot: (
+      root: Root,
+      check: (handle: Sdk.SandboxHandle) => Effect.Effect<void, LightboxError>
+    ) => Effect.Effect<Microsandbox.SandboxInfo, LightboxError>
+  }
+): Effect.Effect<Microsandbox.SandboxInfo, LightboxError> => {
+  const { config, name, source } = request
+  const { boot, findImage, instance } = options
+  const plain = boot(source, () => Effect.void)
+  if (source._tag === "Image" || !wantsOverlay(request)) return plain
+  const onOverlay = Effect.flatMap(find(context, method, source.name, findImage), (overlay) =>
+    overlay === undefined
+      ? plain
+      : within(context, method, { name, snapshot: source.name, instance }, overlay, (root) =>
+          boot(root, (handle) =>
+            imageDigestOf(handle) === overlay.imageDigest
+              ? Effect.void
+              : Effect.fail(unsupported(method, `${overlay.image} was replaced meanwhile`))
+          )
+        )
+  )
+  if (config.rootDisk === "overlay") return onOverlay
+  return Effect.flatMap(context.copies, (copies) =>
+    copies === "full"
+      ? Effect.catchReason(onOverlay, "LightboxError", "Unsupported", (reason, error) =>
+          reason.feature === "rootDisk" ? plain : Effect.fail(error)
+        )
+      : plain
+  )
+}
+
+const has = (
+  { home }: Pick<Context, "home">,
+  method: string,
+  instance: string
+): Effect.Effect<boolean, LightboxError> =>
+  hostFile(method, RootDisk.folderOf(home, instance), () => RootDisk.has(home, instance))
+
+/** Removes a sandbox, and then the root disk that it had of its own: both, also when nobody waits any more. */
+export const removing = Effect.fnUntraced(function* (
+  context: Context,
+  method: string,
+  handle: Sdk.SandboxHandle,
+  remove: () => Promise<unknown>
+): Effect.fn.Return<void, LightboxError> {
+  const { name } = handle
+  const instance = instanceOf(handle)
+  if (instance === undefined || !(yield* has(context, method, instance))) {
+    return yield* Effect.asVoid(call(method, { sandbox: name }, remove))
+  }
+  const note: Microsandbox.Note = { kind: "disk", token: instance, name }
+  // On a full disk nothing can be noted, and what makes room must go on.
+  yield* Effect.ignore(context.owner.note(note))
+  yield* call(method, { sandbox: name }, async () => {
+    await remove()
+    await RootDisk.remove(context.home, instance)
+  })
+  yield* context.owner.forget(note)
+})
+
+/** Refuses what the runtime can only do with root disks that it has made itself. */
+export const requireCopy = Effect.fnUntraced(function* (
+  context: Pick<Context, "home">,
+  method: string,
+  feature: string,
+  handle: Sdk.SandboxHandle
+): Effect.fn.Return<void, LightboxError> {
+  const instance = instanceOf(handle)
+  if (instance !== undefined && (yield* has(context, method, instance))) return yield* overlayRefused(method, feature)
+})

@@ -1,0 +1,263 @@
+/**
+ * From a configuration to a machine that runs: its file systems, its
+ * environment, and the ports that it publishes.
+ */
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Crypto from "node:crypto"
+import * as Path from "node:path"
+import { BootFailed, InvalidConfig, LightboxError, Unsupported } from "../../../LightboxError.ts"
+import type * as Mount from "../../../Mount.ts"
+import type { SandboxConfig } from "../../../SandboxConfig.ts"
+import * as ByteString from "./kernel/byteString.ts"
+import * as Device from "./kernel/device.ts"
+import { attempt } from "./kernel/errno.ts"
+import { FileTree } from "./kernel/fileTree.ts"
+import { type GuestAttributes, HostFolder, sizeOf } from "./kernel/hostFolder.ts"
+import type { StoredImage } from "./images.ts"
+import type { Log } from "./logs.ts"
+import { Machine } from "./kernel/machine.ts"
+import { publish } from "./ports.ts"
+import type { Program } from "./kernel/process.ts"
+import { root, type Vnode } from "./kernel/vnode.ts"
+import { Vfs } from "./kernel/vfs.ts"
+import type { VolumeStore } from "./volumes.ts"
+
+const mebibyte = 1024 * 1024
+
+const scriptsFolder = "/.msb/scripts"
+
+/** What a sandbox boots with. */
+export interface BootOptions {
+  readonly method: string
+  readonly name: string
+  readonly config: SandboxConfig
+  readonly cpus: number
+  /** MiB. */
+  readonly memory: number
+  readonly env: ReadonlyMap<string, string>
+  readonly workdir: string
+  readonly image: StoredImage
+  readonly disk: FileTree
+  readonly volumes: VolumeStore
+  readonly attributes: GuestAttributes
+  readonly programs: ReadonlyMap<string, Program>
+  readonly clock: Clock.Clock
+  readonly log: Log
+  /** Closed when the machine ends. */
+  readonly scope: Scope.Scope
+  readonly onPowerOff: () => void
+}
+
+/** The environment of commands that do not say. */
+export const environment = (image: StoredImage, config: SandboxConfig): Map<string, string> => {
+  const env = new Map<string, string>([["TERM", "linux"]])
+  const set = (variables: { readonly [name: string]: string }) => {
+    for (const [name, value] of Object.entries(variables))
+      env.set(ByteString.fromText(name), ByteString.fromText(value))
+  }
+  set(image.env)
+  set({ ...config.env })
+  for (const [name, { placeholder }] of Object.entries(config.secrets ?? {}))
+    set({ [name]: placeholder ?? `$MSB_${name}` })
+  env.set(
+    "PATH",
+    `${scriptsFolder}:${env.get("PATH") ?? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}`
+  )
+  return env
+}
+
+/** Boots a machine. Fails as a guest does that does not come up. */
+export const boot = Effect.fnUntraced(function* (options: BootOptions): Effect.fn.Return<Machine, LightboxError> {
+  const { clock, config, disk, log, method, name } = options
+  const now = () => clock.currentTimeMillisUnsafe()
+  const hostname = config.hostname ?? name.slice(0, 63)
+  log.system(now(), `INFO microsandbox_runtime::vm: sandbox starting sandbox=${name}`)
+  log.system(now(), `INFO microsandbox_runtime::vm: entering VM sandbox=${name}`)
+  const vfs = yield* Effect.mapError(
+    attempt(() => {
+      const vfs = new Vfs(disk.root)
+      mountKernel(vfs, options, now)
+      writeSettings(vfs, hostname)
+      return vfs
+    }),
+    ({ problem }) => bootFailed(options, problem)
+  )
+  yield* Effect.forEach(
+    Object.entries(config.mounts ?? {}),
+    ([path, mount]) => mountOne(vfs, options, now, path, mount),
+    {
+      discard: true
+    }
+  )
+  const machine = new Machine({
+    name,
+    hostname,
+    cpus: options.cpus,
+    memory: options.memory,
+    env: options.env,
+    workdir: options.workdir,
+    user: config.user ?? options.image.user,
+    programs: options.programs,
+    clock,
+    scope: options.scope,
+    vfs,
+    onPowerOff: options.onPowerOff
+  })
+  const account = machine.account(machine.user)
+  if ("problem" in account) {
+    log.system(now(), `agentd: init failed: exec session error: ${account.problem}`)
+    return yield* bootFailed(options, "sandbox process exited (exit status: 0) before agent relay became available")
+  }
+  const workdir = ByteString.fromText(options.workdir)
+  const isThere = yield* Effect.isSuccess(attempt(() => vfs.stat(`${workdir}/.`, "/", root)))
+  if (config.workdir !== undefined && !isThere) {
+    return yield* new LightboxError({
+      method,
+      reason: new InvalidConfig({ field: "workdir", problem: `workdir does not exist in guest: ${options.workdir}` })
+    })
+  }
+  yield* publish(machine, config)
+  return machine
+})
+
+const bootFailed = ({ log, method, name }: BootOptions, problem: string): LightboxError =>
+  new LightboxError({
+    method,
+    reason: new BootFailed({ name, problem: `failed to start "${name}": ${problem}`, lastLines: log.lastLines(20) })
+  })
+
+// =============================================================================
+// File systems
+// =============================================================================
+
+const tmpfs = (source: string, limit: number, now: () => number, options = "rw,relatime"): FileTree =>
+  new FileTree({ source, type: "tmpfs", options, limit, now, isDisk: false })
+
+const mountKernel = (vfs: Vfs, { config, memory }: BootOptions, now: () => number): void => {
+  const half = (memory * mebibyte) / 2
+  vfs.mount(
+    "/.msb",
+    new FileTree({ source: "msb_runtime", type: "virtiofs", options: "rw,relatime", limit: half, now, isDisk: false })
+      .root,
+    root
+  )
+  vfs.makeFolders(scriptsFolder, "/", 0o755, root)
+  for (const [name, content] of Object.entries(config.scripts ?? {})) {
+    const path = `${scriptsFolder}/${ByteString.fromText(name)}`
+    const file = vfs.open(path, "/", root, { read: false, write: true, create: true, mode: 0o755 })
+    file.write(0, new TextEncoder().encode(content))
+    file.close()
+  }
+  const devices = new FileTree({
+    source: "devtmpfs",
+    type: "devtmpfs",
+    options: "rw,relatime",
+    limit: half,
+    now,
+    isDisk: false
+  })
+  const folder = 1
+  for (const device of Device.all) devices.add(folder, device, { _tag: "Device", device }, root)
+  vfs.mount("/dev", devices.root, root)
+  for (const [index, name] of ["stdin", "stdout", "stderr"].entries()) {
+    vfs.make(`/dev/${name}`, "/", root, { _tag: "Symlink", target: `/proc/self/fd/${index}` })
+  }
+  vfs.make("/dev/fd", "/", root, { _tag: "Symlink", target: "/proc/self/fd" })
+  const system = new FileTree({
+    source: "sysfs",
+    type: "sysfs",
+    options: "rw,nosuid,nodev,noexec,relatime",
+    limit: half,
+    now,
+    isDisk: false
+  })
+  vfs.mount("/sys", system.root, root)
+  vfs.mount("/dev/shm", tmpfs("tmpfs", half, now, "rw,nosuid,noexec,relatime").root, root)
+  vfs.mount("/tmp", tmpfs("tmpfs", half / 2, now).root, root)
+  for (const path of ["/dev/shm", "/tmp"]) vfs.setAttributes(path, "/", root, { mode: 0o1777 })
+}
+
+const writeSettings = (vfs: Vfs, hostname: string): void => {
+  const write = (path: string, content: string) => {
+    const file = vfs.open(path, "/", root, { read: false, write: true, create: true, truncate: true, mode: 0o644 })
+    file.write(0, ByteString.toBytes(content))
+    file.close()
+  }
+  vfs.makeFolders("/etc", "/", 0o755, root)
+  write("/etc/hostname", hostname)
+  write("/etc/hosts", `127.0.0.1\tlocalhost ${hostname}\n::1\tlocalhost ${hostname}\n`)
+  write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+}
+
+const sourceName = (prefix: string, path: string): string => `${prefix}_${Crypto.hash("sha256", path).slice(0, 8)}`
+
+const flags = (mount: {
+  readonly [flag in "readonly" | "noexec" | "nosuid" | "nodev"]?: boolean | undefined
+}): string =>
+  [
+    mount.readonly === true ? "ro" : "rw",
+    ...(["noexec", "nosuid", "nodev"] as const).filter((flag) => mount[flag] === true),
+    "relatime"
+  ].join(",")
+
+/** The file system of a mount, with its root. */
+const fileSystemOf = (
+  options: BootOptions,
+  now: () => number,
+  path: string,
+  mount: Exclude<Mount.Mount, { readonly _tag: "Disk" }>
+): Vnode => {
+  if (mount._tag === "Tmpfs") {
+    const limit = (mount.size ?? options.memory / 2) * mebibyte
+    return new FileTree({ source: "tmpfs", type: "tmpfs", options: flags(mount), limit, now, isDisk: false }).root
+  }
+  const record = mount._tag === "Volume" ? options.volumes.get(mount.name) : undefined
+  const hostPath = mount._tag === "Volume" ? options.volumes.dataOf(mount.name) : Path.resolve(mount.hostPath)
+  const limit =
+    mount._tag === "Volume"
+      ? record?.quota === undefined
+        ? undefined
+        : record.quota * mebibyte
+      : mount.quota === undefined
+        ? undefined
+        : sizeOf(hostPath) + mount.quota * mebibyte
+  return new HostFolder({
+    path: hostPath,
+    source:
+      record?.kind === "disk"
+        ? `/dev/${sourceName("vd", path)}`
+        : sourceName(mount._tag === "Volume" ? mount.name : "bind", path),
+    type: record?.kind === "disk" ? "ext4" : "virtiofs",
+    options: flags(mount),
+    isReadonly: mount.readonly === true,
+    owner: mount.owner ?? { uid: 0, gid: 0 },
+    mirrorsModes: mount.hostPermissions === "mirror",
+    limit,
+    attributes: options.attributes
+  }).root
+}
+
+const mountOne = (
+  vfs: Vfs,
+  options: BootOptions,
+  now: () => number,
+  path: string,
+  mount: string | Mount.Mount
+): Effect.Effect<void, LightboxError> => {
+  const wanted: Mount.Mount = typeof mount === "string" ? { _tag: "Bind", hostPath: mount } : mount
+  if (wanted._tag === "Disk") {
+    return Effect.fail(
+      new LightboxError({
+        method: options.method,
+        reason: new Unsupported({ feature: "disk mounts", problem: "the memory backend can not read disk images" })
+      })
+    )
+  }
+  const at = ByteString.fromText(path.replace(/(.)\/+$/, "$1"))
+  return Effect.mapError(
+    attempt(() => vfs.mount(at, fileSystemOf(options, now, path, wanted), root)),
+    ({ problem }) => bootFailed(options, `mount ${path}: ${problem}`)
+  )
+}

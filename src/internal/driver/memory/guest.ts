@@ -1,0 +1,706 @@
+/**
+ * `Guest` over a virtual machine in memory.
+ */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import * as Path from "node:path"
+import type * as Guest from "../../../Guest.ts"
+import { CommandNotStarted, FileError, GuestLost, LightboxError } from "../../../LightboxError.ts"
+import { shown } from "../../guest/agent.ts"
+import { OutputBuffer } from "../../guest/outputBuffer.ts"
+import * as ByteString from "./kernel/byteString.ts"
+import type { Calls, Subject } from "./calls.ts"
+import { type Description, OutputDescription, Pipe, TerminalDescription } from "./kernel/description.ts"
+import { attempt, type Code, Errno } from "./kernel/errno.ts"
+import type { Log } from "./logs.ts"
+import type { Loaded, Machine } from "./kernel/machine.ts"
+import { signals } from "../../guest/signals.ts"
+import { parse as parseSignal } from "./kernel/signals.ts"
+import { type OpenFile, root, type Stat } from "./kernel/vnode.ts"
+
+/** The time that a guest says it took to boot. */
+const bootMillis = 100
+
+const connectionClosed = "the connection to it closed"
+
+/** An open channel to a machine. */
+interface Channel {
+  readonly machine: Machine
+  readonly calls: Calls
+  readonly subject: Subject
+  readonly log: Log
+  /** Closed while a reader that asked for it has not caught up. */
+  readonly flow: Latch.Latch
+  /** Told when the channel is lost. */
+  readonly sessions: Set<(error: LightboxError) => void>
+  loss: LightboxError | undefined
+  nextHandle: number
+}
+
+const method = (operation: string): string => `Sandbox.${operation}`
+
+const during = (operation: string, error: LightboxError): LightboxError =>
+  new LightboxError({ method: method(operation), reason: error.reason })
+
+/** Opens a channel to a machine for the life of the scope. */
+export const connect = Effect.fnUntraced(function* (options: {
+  readonly machine: Machine
+  readonly calls: Calls
+  readonly subject: Subject
+  readonly log: Log
+}): Effect.fn.Return<Guest.Guest, LightboxError, Scope.Scope> {
+  const { machine } = options
+  const channel: Channel = {
+    ...options,
+    flow: Latch.makeUnsafe(true),
+    sessions: new Set(),
+    loss: undefined,
+    nextHandle: 1
+  }
+  const gone = yield* Deferred.make<LightboxError>()
+  const lose = (problem: string) => {
+    if (channel.loss !== undefined) return
+    const error = new LightboxError({ method: "Guest", reason: new GuestLost({ name: machine.name, problem }) })
+    channel.loss = error
+    channel.flow.openUnsafe()
+    Deferred.doneUnsafe(gone, Effect.succeed(error))
+    for (const session of channel.sessions) session(error)
+    channel.sessions.clear()
+  }
+  yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      machine.watchers.add(lose)
+      if (machine.isLost) lose(connectionClosed)
+    }),
+    () =>
+      Effect.sync(() => {
+        machine.watchers.delete(lose)
+        lose(connectionClosed)
+      })
+  )
+  return make(channel, Deferred.await(gone))
+})
+
+const make = (channel: Channel, lost: Effect.Effect<LightboxError>): Guest.Guest => {
+  const { calls, machine, subject } = channel
+  const { vfs } = machine
+  const file = <A>(
+    name: Parameters<Calls["run"]>[0],
+    operation: string,
+    path: string,
+    detail: { readonly [key: string]: unknown },
+    evaluate: (path: string) => A
+  ): Effect.Effect<A, LightboxError> =>
+    calls.run(
+      name,
+      subject,
+      { path, ...detail },
+      onFile(channel, operation, path, () => evaluate(guestPath(path)))
+    )
+
+  return {
+    bootMillis,
+    lost,
+    spawn: (command, policy) =>
+      calls.run(
+        "guest.spawn",
+        subject,
+        { argv: shown(command.argv), workdir: command.workdir },
+        spawn(channel, command, policy)
+      ),
+    stat: (path, options) =>
+      file("guest.stat", "stat", path, {}, (at) =>
+        infoOf(path, vfs.stat(at, "/", root, options?.followSymlinks ?? true))
+      ),
+    list: (path) =>
+      file("guest.list", "list", path, {}, (at) =>
+        vfs.list(at, "/", root).map((name) => {
+          const child = at.endsWith("/") ? at + name : `${at}/${name}`
+          return infoOf(ByteString.toText(child), vfs.stat(child, "/", root, false))
+        })
+      ),
+    realPath: (path) => file("guest.realPath", "realPath", path, {}, (at) => ByteString.toText(realPath(machine, at))),
+    readLink: (path) =>
+      file("guest.readLink", "readLink", path, {}, (at) => ByteString.toText(vfs.readLink(at, "/", root))),
+    symlink: (target, path) =>
+      file("guest.symlink", "symlink", path, { target }, (at) =>
+        vfs.make(at, "/", root, { _tag: "Symlink", target: ByteString.fromText(target) })
+      ),
+    makeDirectory: (path, options) =>
+      file("guest.makeDirectory", "makeDirectory", path, {}, (at) => {
+        vfs.makeFolders(at, "/", options?.mode ?? 0o755, root)
+      }),
+    removeFile: (path) => file("guest.removeFile", "removeFile", path, {}, (at) => vfs.unlink(at, "/", root)),
+    removeDirectory: (path, options) =>
+      file("guest.removeDirectory", "removeDirectory", path, { recursive: options?.recursive ?? false }, (at) => {
+        if (options?.recursive !== true) vfs.removeDirectory(at, "/", root)
+        else if (vfs.stat(at, "/", root, false).kind === "Symlink") vfs.unlink(at, "/", root)
+        else vfs.removeTree(at, "/", root)
+      }),
+    rename: (from, to) =>
+      file("guest.rename", "rename", from, { to }, (at) => vfs.rename(at, guestPath(to), "/", root)),
+    copyFile: (from, to) =>
+      file("guest.copyFile", "copyFile", from, { to }, (at) => copyFile(machine, at, guestPath(to))),
+    setAttributes: (path, attributes, options) =>
+      file("guest.setAttributes", "setAttributes", path, { attributes }, (at) =>
+        setAttributes(machine, at, attributes, options?.followSymlinks ?? true)
+      ),
+    open: (path, options) => calls.run("guest.open", subject, { path, ...options }, open(channel, path, options)),
+    connect: (host, port) => calls.run("guest.connect", subject, { host, port }, dial(channel, host, port)),
+    ping: calls.run(
+      "guest.ping",
+      subject,
+      {},
+      Effect.gen(function* () {
+        const start = yield* Clock.currentTimeNanos
+        yield* guard(channel, "ping", Effect.yieldNow)
+        return Duration.nanos((yield* Clock.currentTimeNanos) - start)
+      })
+    ),
+    touch: calls.run("guest.touch", subject, {}, guard(channel, "touch", Effect.void))
+  }
+}
+
+// =============================================================================
+// Requests
+// =============================================================================
+
+/** Fails when the channel is lost, before something or while it goes on. */
+const guard = <A, E>(
+  channel: Channel,
+  operation: string,
+  effect: Effect.Effect<A, E>
+): Effect.Effect<A, E | LightboxError> =>
+  Effect.suspend(() => {
+    channel.machine.touch()
+    if (channel.loss !== undefined) return Effect.fail(during(operation, channel.loss))
+    return Effect.raceFirst(
+      effect,
+      Effect.callback<never, LightboxError>((resume) => {
+        const onLost = (error: LightboxError) => resume(Effect.fail(during(operation, error)))
+        channel.sessions.add(onLost)
+        return Effect.sync(() => channel.sessions.delete(onLost))
+      })
+    )
+  })
+
+const guestPath = (path: string): string => {
+  if (path.includes("\0")) throw new Errno({ code: "UNKNOWN", problem: "file name contained an unexpected NUL byte" })
+  const bytes = ByteString.fromText(path)
+  return path === "" || path.startsWith("/") ? bytes : `/${bytes}`
+}
+
+const fileError = (operation: string, path: string, { code, problem }: Errno): LightboxError =>
+  new LightboxError({ method: method(operation), reason: new FileError({ operation, path, code, problem }) })
+
+const onFile = <A>(
+  channel: Channel,
+  operation: string,
+  path: string,
+  evaluate: () => A
+): Effect.Effect<A, LightboxError> =>
+  Effect.suspend(() => {
+    channel.machine.touch()
+    if (channel.loss !== undefined) return Effect.fail(during(operation, channel.loss))
+    return Effect.mapError(attempt(evaluate), (error) => fileError(operation, path, error))
+  })
+
+const kinds = { File: "File", Directory: "Directory", Symlink: "Symlink", Device: "CharacterDevice" } as const
+
+const infoOf = (path: string, stat: Stat): Guest.FileInfo => ({
+  path,
+  kind: kinds[stat.kind],
+  size: stat.size,
+  mode: stat.mode,
+  uid: stat.uid,
+  gid: stat.gid,
+  modifiedAt: Math.floor(stat.modifiedAt / 1000),
+  accessedAt: Math.floor(stat.accessedAt / 1000)
+})
+
+// =============================================================================
+// Files
+// =============================================================================
+
+const unsupported = (problem: string): Errno => new Errno({ code: "UNKNOWN", problem })
+
+/** The agent says in front what it was at. */
+const at = <A>(step: string, evaluate: () => A): A => {
+  try {
+    return evaluate()
+  } catch (cause) {
+    if (!(cause instanceof Errno)) throw cause
+    throw new Errno({ code: cause.code, problem: `${step}: ${cause.problem}` })
+  }
+}
+
+const seconds = (time: number | undefined): number | undefined => (time === undefined ? undefined : time * 1000)
+
+/** The agent gives a path that leads nowhere as it is. */
+const realPath = ({ vfs }: Machine, path: string): string => {
+  try {
+    return vfs.resolve(path, "/", root).path
+  } catch (cause) {
+    if (cause instanceof Errno && cause.code === "ENOENT") return Path.posix.normalize(path)
+    throw cause
+  }
+}
+
+const setAttributes = (
+  { vfs }: Machine,
+  path: string,
+  { accessedAt, gid, mode, modifiedAt, size, uid }: Guest.FileAttributes,
+  isFollowed: boolean
+): void => {
+  if (mode !== undefined) {
+    if (!isFollowed && vfs.stat(path, "/", root, false).kind === "Symlink") {
+      throw unsupported("setstat: chmod on symlink without following is not supported")
+    }
+    at("chmod", () => vfs.setAttributes(path, "/", root, { mode }, isFollowed))
+  }
+  if (uid !== undefined || gid !== undefined) {
+    at("chown", () => vfs.setAttributes(path, "/", root, { uid, gid }, isFollowed))
+  }
+  if (size !== undefined) {
+    at("open for truncate", () => {
+      const file = vfs.open(path, "/", root, { read: false, write: true })
+      try {
+        file.truncate(size)
+      } finally {
+        file.close()
+      }
+    })
+  }
+  if (accessedAt !== undefined || modifiedAt !== undefined) {
+    const times = { accessedAt: seconds(accessedAt), modifiedAt: seconds(modifiedAt) }
+    at("utimens", () => vfs.setAttributes(path, "/", root, times, isFollowed))
+  }
+}
+
+const copyFile = ({ vfs }: Machine, from: string, to: string): void => {
+  const stat = vfs.stat(from, "/", root)
+  if (stat.kind !== "File") {
+    throw unsupported("copy: the source path is neither a regular file nor a symlink to a regular file")
+  }
+  const source = vfs.open(from, "/", root, { read: true, write: false })
+  try {
+    const target = vfs.open(to, "/", root, { read: false, write: true, create: true, truncate: true, mode: stat.mode })
+    try {
+      // Looked at now: a file that is copied to itself is empty by now, as with the real agent.
+      target.write(0, source.read(0, source.stat().size))
+      target.setAttributes({ mode: stat.mode })
+    } finally {
+      target.close()
+    }
+  } finally {
+    source.close()
+  }
+}
+
+const checkOpenOptions = ({ append, create, createNew, read, truncate, write }: Guest.OpenOptions): void => {
+  if (read !== true && write !== true && append !== true) {
+    throw unsupported("open: must specify at least one of read, write, or append access")
+  }
+  const isMade = create === true || createNew === true
+  if ((isMade && write !== true && append !== true) || (truncate === true && write !== true)) {
+    throw unsupported("open: creating or truncating a file requires write or append access")
+  }
+}
+
+const windowBytes = 2 * 1024 * 1024
+
+const defaultMode = 0o644
+
+/** The agent creates files as everything in the guest is created, with the mask of a system service. */
+const agentMask = 0o022
+
+const open = (
+  channel: Channel,
+  path: string,
+  options: Guest.OpenOptions
+): Effect.Effect<Guest.File, LightboxError, Scope.Scope> => {
+  const { calls, machine, subject } = channel
+  return Effect.map(
+    Effect.acquireRelease(
+      onFile(channel, "open", path, () => {
+        checkOpenOptions(options)
+        const handle = channel.nextHandle++
+        return {
+          handle,
+          ...machine.vfs.open(guestPath(path), "/", root, {
+            read: options.read ?? false,
+            write: options.write ?? false,
+            append: options.append ?? false,
+            create: options.create === true || options.createNew === true,
+            exclusive: options.createNew ?? false,
+            truncate: options.truncate ?? false,
+            mode: (options.mode ?? defaultMode) & ~agentMask
+          })
+        }
+      }),
+      (file) => Effect.sync(() => file.close())
+    ),
+    (file): Guest.File => ({
+      read: (range) =>
+        calls.stream("file.read", subject, { path, ...range }, read(channel, path, file, options, range)),
+      write: (data, offset = 0) =>
+        calls.run("file.write", subject, { path, offset }, write(channel, path, file, options, data, offset)),
+      info: calls.run(
+        "file.info",
+        subject,
+        { path },
+        onFile(channel, "stat", path, () => infoOf(path, file.stat()))
+      ),
+      setAttributes: (attributes) =>
+        calls.run(
+          "file.setAttributes",
+          subject,
+          { path, attributes },
+          onFile(channel, "setAttributes", path, () => {
+            if (attributes.size !== undefined) file.truncate(attributes.size)
+            // In this order, as the agent does.
+            file.setAttributes({ mode: attributes.mode })
+            file.setAttributes({
+              uid: attributes.uid,
+              gid: attributes.gid,
+              accessedAt: seconds(attributes.accessedAt),
+              modifiedAt: seconds(attributes.modifiedAt)
+            })
+          })
+        )
+    })
+  )
+}
+
+type Handle = OpenFile & { readonly handle: number }
+
+const read = (
+  channel: Channel,
+  path: string,
+  file: Handle,
+  options: Guest.OpenOptions,
+  range: { readonly offset?: number | undefined; readonly length?: number | undefined } | undefined
+): Stream.Stream<Uint8Array, LightboxError> => {
+  const start = range?.offset ?? 0
+  const end = range?.length === undefined ? Number.POSITIVE_INFINITY : start + range.length
+  return Stream.paginate(start, (offset) => {
+    const length = Math.min(windowBytes, end - offset)
+    if (length <= 0) return Effect.succeed([[], Option.none()])
+    return onFile(channel, "read", path, () => {
+      if (options.read !== true) throw unsupported(`read: handle ${file.handle} is not open for reading`)
+      return file.read(offset, length)
+    }).pipe(
+      // What has no end must leave room for others.
+      Effect.tap(() => Effect.yieldNow),
+      Effect.map((bytes) => [
+        bytes.length === 0 ? [] : [bytes],
+        bytes.length === 0 ? Option.none() : Option.some(offset + bytes.length)
+      ])
+    )
+  })
+}
+
+const write = <E, R>(
+  channel: Channel,
+  path: string,
+  file: Handle,
+  options: Guest.OpenOptions,
+  data: Stream.Stream<Uint8Array, E, R>,
+  offset: number
+): Effect.Effect<void, LightboxError | E, R> =>
+  Effect.suspend(() => {
+    let position = offset
+    return Stream.runForEach(data, (bytes) =>
+      Effect.andThen(
+        onFile(channel, "write", path, () => {
+          if (options.write !== true && options.append !== true) {
+            throw unsupported(`write: handle ${file.handle} is not open for writing`)
+          }
+          file.write(options.append === true ? undefined : position, bytes)
+          position += bytes.length
+        }),
+        Effect.yieldNow
+      )
+    )
+  })
+
+// =============================================================================
+// Commands
+// =============================================================================
+
+const clear = (word: Guest.Word): string => ByteString.fromText(Redacted.isRedacted(word) ? Redacted.value(word) : word)
+
+const startProblems: { readonly [code in Code]?: CommandNotStarted["kind"] } = {
+  EACCES: "PermissionDenied",
+  ELOOP: "Other",
+  ENOENT: "ProgramNotFound",
+  ENOEXEC: "NotExecutable",
+  ENOTDIR: "ProgramNotFound"
+}
+
+const notStarted = (
+  command: Guest.Command,
+  kind: CommandNotStarted["kind"],
+  problem: string,
+  errno?: string
+): LightboxError =>
+  new LightboxError({
+    method: method("spawn"),
+    reason: new CommandNotStarted({
+      argv: shown(command.argv),
+      kind,
+      problem,
+      ...(errno === undefined ? {} : { errno })
+    })
+  })
+
+/** Finds out who runs what, and where. */
+const prepare = (machine: Machine, command: Guest.Command) =>
+  Effect.gen(function* () {
+    const account = machine.account(command.user ?? machine.user)
+    if ("problem" in account) return yield* notStarted(command, "UnknownUser", account.problem)
+    const workdir = ByteString.fromText(command.workdir ?? machine.workdir)
+    const cwd = yield* Effect.mapError(
+      attempt(() => {
+        const place = machine.vfs.resolve(workdir, "/", root)
+        machine.vfs.stat(`${place.path}/.`, "/", root)
+        return place.path
+      }),
+      ({ code, problem }) => notStarted(command, "BadWorkdir", `${ByteString.toText(workdir)}: ${problem}`, code)
+    )
+    const env = new Map(machine.env)
+    env.set("HOME", account.home)
+    for (const [name, value] of Object.entries(command.env ?? {})) env.set(ByteString.fromText(name), clear(value))
+    const argv = command.argv.map(clear)
+    const actor = { pid: 0, uid: account.uid, gid: account.gid, groups: account.groups }
+    const loaded: Loaded = yield* Effect.mapError(
+      attempt(() => machine.load(machine.locate(argv[0] ?? "", env.get("PATH"), cwd, actor), argv, cwd, actor)),
+      ({ code, problem }) =>
+        notStarted(command, (code === "UNKNOWN" ? undefined : startProblems[code]) ?? "Other", problem, code)
+    )
+    return { cwd, env, actor, loaded }
+  })
+
+const spawn = Effect.fnUntraced(function* (
+  channel: Channel,
+  command: Guest.Command,
+  policy: Guest.OutputPolicy | undefined
+): Effect.fn.Return<Guest.Process, LightboxError, Scope.Scope> {
+  const { calls, log, machine, subject } = channel
+  const { actor, cwd, env, loaded } = yield* guard(channel, "spawn", prepare(machine, command))
+  const exit = yield* Deferred.make<number, LightboxError>()
+  const output = yield* Effect.acquireRelease(
+    Effect.sync(
+      () =>
+        new OutputBuffer(
+          {
+            memoryBytes: policy?.memoryBytes ?? 4 * 1024 * 1024,
+            overflow: policy?.overflow === "suspend" ? "suspend" : "spill"
+          },
+          {
+            pause: () => channel.flow.closeUnsafe(),
+            resume: () => channel.flow.openUnsafe(),
+            fail: () => kill()
+          }
+        )
+    ),
+    (output) => Effect.sync(() => output.dispose())
+  )
+
+  const session = log.nextSession()
+  let openOutputs = command.terminal === undefined ? 2 : 1
+  let exitCode: number | undefined
+  const settle = () => {
+    if (exitCode === undefined || openOutputs > 0 || channel.loss !== undefined) return
+    channel.sessions.delete(fail)
+    machine.endSession(session)
+    output.finish()
+    Deferred.doneUnsafe(exit, Effect.succeed(exitCode))
+  }
+  const fail = (error: LightboxError) => {
+    machine.endSession(session)
+    output.finish(during("spawn", error))
+    Deferred.doneUnsafe(exit, Effect.fail(during("spawn", error)))
+  }
+  const onWrite = (tag: "Stdout" | "Stderr") => (bytes: Uint8Array) =>
+    channel.flow.await.pipe(
+      Effect.andThen(
+        Effect.sync(() => {
+          const source = command.terminal !== undefined ? "output" : tag === "Stdout" ? "stdout" : "stderr"
+          log.add(machine.now(), source, session, bytes)
+          if (policy?.overflow !== "discard") output.offer({ _tag: tag, bytes })
+        })
+      ),
+      // A command that only writes must leave room for those who read.
+      Effect.andThen(Effect.yieldNow)
+    )
+  const onClose = () => {
+    openOutputs--
+    settle()
+  }
+
+  const input = new Pipe()
+  const terminal =
+    command.terminal === undefined
+      ? undefined
+      : new TerminalDescription({
+          terminal: { name: "/dev/pts/0", ...command.terminal },
+          onWrite: onWrite("Stdout"),
+          onClose,
+          onInterrupt: () => machine.signalGroup(process.group, signals.SIGINT)
+        })
+  const descriptors: ReadonlyArray<Description> =
+    terminal === undefined
+      ? [
+          input.reader,
+          new OutputDescription(onWrite("Stdout"), onClose),
+          new OutputDescription(onWrite("Stderr"), onClose)
+        ]
+      : [terminal, terminal.retain(), terminal.retain()]
+  const process = machine.makeProcess({
+    parent: 1,
+    argv: loaded.argv,
+    env,
+    cwd,
+    actor,
+    umask: 0o022,
+    descriptors: new Map(descriptors.entries()),
+    limits: limitsOf(command)
+  })
+  const kill = () => machine.signalGroup(process.group, signals.SIGKILL)
+
+  machine.beginSession(session)
+  channel.sessions.add(fail)
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      channel.sessions.delete(fail)
+      if (Deferred.isDoneUnsafe(exit)) return
+      machine.endSession(session)
+      kill()
+    })
+  )
+  yield* process.start(loaded.program)
+  yield* Effect.forkIn(
+    Effect.map(process.ended, (status) => {
+      exitCode = status._tag === "Exited" ? status.code : -1
+      settle()
+    }),
+    machine.scope
+  )
+
+  const stdin = { isOpen: true }
+  /** Written until the command reads it, ends, or closes its side. */
+  const feed = (bytes: Uint8Array): Effect.Effect<void, LightboxError> =>
+    Effect.suspend(() => {
+      if (channel.loss !== undefined) return Effect.fail(during("spawn", channel.loss))
+      if (!stdin.isOpen || Deferred.isDoneUnsafe(exit)) return Effect.void
+      const written = terminal === undefined ? input.writer.write(bytes) : terminal.type(bytes)
+      return guard(
+        channel,
+        "spawn",
+        Effect.raceFirst(
+          Effect.catchTag(written, "Errno", () =>
+            Effect.sync(() => {
+              stdin.isOpen = false
+            })
+          ),
+          Effect.asVoid(process.ended)
+        )
+      )
+    })
+  const endInput = Effect.sync(() => {
+    if (!stdin.isOpen) return
+    stdin.isOpen = false
+    if (terminal === undefined) input.writer.release()
+    else terminal.hangUp()
+  })
+
+  if (command.stdin === "empty") yield* endInput
+  return {
+    pid: process.pid,
+    output: Stream.fromPull(Effect.succeed(output.take)),
+    exitCode: Deferred.await(exit),
+    stdin: Sink.forEach((bytes: Uint8Array) =>
+      calls.run("process.stdin", subject, { pid: process.pid, bytes: bytes.length }, feed(bytes))
+    ).pipe(Sink.mapEffect(() => endInput)),
+    signal: (signal) =>
+      calls.run(
+        "process.signal",
+        subject,
+        { pid: process.pid, signal },
+        Effect.suspend(() => {
+          if (Deferred.isDoneUnsafe(exit)) return Effect.void
+          if (channel.loss !== undefined) return Effect.fail(during("spawn", channel.loss))
+          return Effect.sync(() => machine.signalGroup(process.group, parseSignal(String(signal)) ?? 0))
+        })
+      ),
+    resize: (size) =>
+      calls.run(
+        "process.resize",
+        subject,
+        { pid: process.pid, ...size },
+        Effect.sync(() => {
+          if (terminal === undefined) return
+          terminal.terminal.rows = size.rows
+          terminal.terminal.columns = size.columns
+          machine.signalGroup(process.group, signals.SIGWINCH)
+        })
+      )
+  }
+})
+
+const limitsOf = (command: Guest.Command): ReadonlyMap<string, { readonly soft: number; readonly hard: number }> =>
+  new Map(
+    Object.entries(command.rlimits ?? {}).map(([name, limit]) => [
+      name,
+      typeof limit === "number" ? { soft: limit, hard: limit } : limit
+    ])
+  )
+
+// =============================================================================
+// Connections into the guest
+// =============================================================================
+
+const dial = Effect.fnUntraced(function* (
+  channel: Channel,
+  host: string,
+  port: number
+): Effect.fn.Return<Guest.Connection, LightboxError, Scope.Scope> {
+  const { machine } = channel
+  const target = `${host}:${port}`
+  const socket = yield* Effect.acquireRelease(
+    guard(
+      channel,
+      "connect",
+      Effect.mapError(machine.dial(host, port), ({ code, problem }) =>
+        fileError("connect", target, new Errno({ code, problem: `connect ${target}: ${problem}` }))
+      )
+    ),
+    (socket) => Effect.sync(() => socket.release())
+  )
+  const read = guard(
+    channel,
+    "connect",
+    Effect.orElseSucceed(socket.read(64 * 1024), () => new Uint8Array())
+  )
+  return {
+    read: Stream.paginate(undefined, () =>
+      Effect.map(read, (bytes) => {
+        machine.traffic.sent += bytes.length
+        return bytes.length === 0 ? [[], Option.none()] : [[bytes], Option.some(undefined)]
+      })
+    ),
+    write: Sink.forEach((bytes: Uint8Array) => {
+      machine.traffic.received += bytes.length
+      return guard(channel, "connect", Effect.ignore(socket.write(bytes)))
+    }).pipe(Sink.mapEffect(() => Effect.sync(() => socket.endOutput())))
+  }
+})

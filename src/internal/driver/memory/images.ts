@@ -1,0 +1,390 @@
+/**
+ * Images: what a registry would have, and the cache of a home.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Cbor from "cborg"
+import * as Crypto from "node:crypto"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { ImageUnavailable, InUse, LightboxError, NotFound } from "../../../LightboxError.ts"
+import type * as Microsandbox from "../../../Microsandbox.ts"
+import type { Image, ImageFile } from "../../../MicrosandboxMemory.ts"
+import { fileFailure } from "../../host/fileFailure.ts"
+import { checkReferences, wholeReference } from "../imageReference.ts"
+import * as ByteString from "./kernel/byteString.ts"
+import { programs } from "./programs/index.ts"
+import { FileTree, type Lower } from "./kernel/fileTree.ts"
+import { programMark } from "./kernel/machine.ts"
+import { root } from "./kernel/vnode.ts"
+import { Vfs } from "./kernel/vfs.ts"
+import type { ImagePart } from "../parts.ts"
+
+/** An image as the cache keeps it. */
+const Stored = Schema.Struct({
+  reference: Schema.String,
+  digest: Schema.String,
+  env: Schema.Record(Schema.String, Schema.String),
+  entrypoint: Schema.Array(Schema.String),
+  cmd: Schema.Array(Schema.String),
+  workdir: Schema.optionalKey(Schema.String),
+  user: Schema.optionalKey(Schema.String),
+  tree: Schema.Uint8Array,
+  /** Milliseconds since 1970. */
+  createdAt: Schema.Finite
+})
+
+export type StoredImage = typeof Stored.Type
+
+const decodeStored = Schema.decodeUnknownSync(Stored)
+const decodeOptional = Schema.decodeUnknownOption(Stored)
+
+const Archive = Schema.Struct({ kind: Schema.Literal("effect-lightbox memory images"), images: Schema.Array(Stored) })
+
+const decodeArchive = Schema.decodeUnknownOption(Archive)
+
+/** The files of images do not say when they were made, so that the same files give the same digest. */
+const epoch = 0
+
+const passwd =
+  "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\napp:x:1000:1000:app:/home/app:/bin/sh\n"
+
+const groups = "root:x:0:\nnobody:x:65534:\napp:x:1000:\n"
+
+const baseFolders = [
+  "bin",
+  "dev",
+  "etc",
+  "home",
+  "proc",
+  "run",
+  "sbin",
+  "sys",
+  "usr",
+  "usr/bin",
+  "usr/local",
+  "usr/local/bin",
+  "usr/sbin",
+  "var",
+  "var/tmp"
+]
+
+/** A directory in which the contents of declared images are built. */
+const emptyTree = (): FileTree =>
+  new FileTree({
+    source: "image",
+    type: "overlay",
+    options: "ro",
+    limit: Number.POSITIVE_INFINITY,
+    now: () => epoch,
+    isDisk: false
+  })
+
+const writeBase = (vfs: Vfs, installed: ReadonlyArray<string>, commands: ReadonlyArray<string>): void => {
+  const write = (path: string, content: string, mode: number) => {
+    const file = vfs.open(path, "/", root, { read: false, write: true, create: true, truncate: true, mode })
+    file.write(0, ByteString.toBytes(content))
+    file.close()
+  }
+  for (const folder of baseFolders) vfs.makeFolders(`/${folder}`, "/", 0o755, root)
+  vfs.makeFolders("/root", "/", 0o700, root)
+  vfs.makeFolders("/home/app", "/", 0o755, root)
+  vfs.setAttributes("/home/app", "/", root, { uid: 1000, gid: 1000 })
+  for (const folder of ["/tmp", "/var/tmp"]) {
+    vfs.makeFolders(folder, "/", 0o1777, root)
+    vfs.setAttributes(folder, "/", root, { mode: 0o1777 })
+  }
+  write("/etc/passwd", passwd, 0o644)
+  write("/etc/group", groups, 0o644)
+  for (const name of installed) write(`/bin/${name}`, `${programMark}${name}\n`, 0o755)
+  // What scripts, and programs that take variables away, ask for by its path.
+  if (installed.includes("env")) write("/usr/bin/env", `${programMark}env\n`, 0o755)
+  for (const name of commands) {
+    const path = ByteString.fromText(name.startsWith("/") ? name : `/usr/local/bin/${name}`)
+    vfs.makeFolders(path.slice(0, path.lastIndexOf("/")) || "/", "/", 0o755, root)
+    write(path, `${programMark}${ByteString.fromText(name)}\n`, 0o755)
+  }
+}
+
+const writeDeclared = (vfs: Vfs, path: string, declared: ImageFile | string | Uint8Array): void => {
+  const at = ByteString.fromText(path)
+  const folder = at.slice(0, at.lastIndexOf("/"))
+  if (folder !== "") vfs.makeFolders(folder, "/", 0o755, root)
+  const entry: ImageFile =
+    typeof declared === "string" || declared instanceof Uint8Array ? { content: declared } : declared
+  if (entry.symlink !== undefined) {
+    vfs.make(at, "/", root, { _tag: "Symlink", target: ByteString.fromText(entry.symlink) })
+    return
+  }
+  const mode = entry.mode ?? (entry.content === undefined ? 0o755 : 0o644)
+  if (entry.content === undefined) vfs.makeFolders(at, "/", mode, root)
+  else {
+    const file = vfs.open(at, "/", root, { read: false, write: true, create: true, truncate: true, mode })
+    file.write(0, typeof entry.content === "string" ? new TextEncoder().encode(entry.content) : entry.content)
+    file.close()
+  }
+  vfs.setAttributes(at, "/", root, { mode, uid: entry.uid ?? 0, gid: entry.gid ?? 0 })
+}
+
+/** An image as it was declared, with all that is built in. */
+export const build = (
+  reference: string,
+  image: Image,
+  commands: ReadonlyArray<string>,
+  createdAt: number
+): StoredImage => {
+  const tree = emptyTree()
+  const vfs = new Vfs(tree.root)
+  writeBase(vfs, image.programs ?? Object.keys(programs), commands)
+  for (const [path, file] of Object.entries(image.files ?? {})) writeDeclared(vfs, path, file)
+  tree.sync()
+  const encoded = tree.encode()
+  const config = {
+    env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...image.env },
+    entrypoint: image.entrypoint ?? [],
+    cmd: image.cmd ?? ["sh"],
+    ...(image.workdir === undefined ? {} : { workdir: image.workdir }),
+    ...(image.user === undefined ? {} : { user: image.user })
+  }
+  // As at a registry, where tags of the same image have one digest.
+  return { reference, digest: digestOf(config, encoded), ...config, tree: encoded, createdAt }
+}
+
+const digestOf = (...parts: ReadonlyArray<unknown>): string => {
+  const hash = Crypto.createHash("sha256")
+  for (const part of parts) hash.update(part instanceof Uint8Array ? part : Cbor.encode(part))
+  return `sha256:${hash.digest("hex")}`
+}
+
+/** The runtime saves layers as they are when they are unpacked: what was pulled has another digest when it comes back. */
+const asSaved = (image: StoredImage): StoredImage => {
+  const { cmd, entrypoint, env, tree, user, workdir } = image
+  return { ...image, digest: digestOf("unpacked", { env, entrypoint, cmd, workdir, user }, tree) }
+}
+
+const lowers = new Map<string, Lower>()
+
+/** The files of an image, to put a disk on. */
+export const lowerOf = (image: StoredImage): Lower => {
+  const known = lowers.get(image.digest)
+  if (known !== undefined) return known
+  const tree = emptyTree()
+  tree.decode(image.tree)
+  const lower = tree.freeze()
+  lowers.set(image.digest, lower)
+  return lower
+}
+
+const utc = (millis: number): DateTime.Utc => DateTime.makeUnsafe(millis)
+
+const infoOf = (image: StoredImage): Microsandbox.ImageInfo => ({
+  reference: image.reference,
+  digest: image.digest,
+  size: image.tree.length,
+  architecture: "amd64",
+  os: "linux",
+  layers: 1,
+  createdAt: utc(image.createdAt),
+  lastUsedAt: utc(image.createdAt)
+})
+
+/** What a registry has, and what can be loaded from archives. */
+export interface Registry {
+  /** Nothing if the registry does not know the reference. */
+  readonly find: (reference: string) => StoredImage | undefined
+  /** The image that stands for an archive at a path. */
+  readonly archived: (path: string) => StoredImage | undefined
+  readonly declare: (reference: string, image: Image) => void
+}
+
+/** The images that a home holds. */
+export class ImageCache {
+  private readonly folder: string
+
+  constructor(home: string) {
+    this.folder = Path.join(home, "images")
+    Fs.mkdirSync(this.folder, { recursive: true })
+  }
+
+  private fileOf(reference: string): string {
+    return Path.join(this.folder, `${Crypto.hash("sha256", reference)}.image`)
+  }
+
+  get(reference: string): StoredImage | undefined {
+    const path = this.fileOf(reference)
+    return Fs.existsSync(path) ? decodeStored(Cbor.decode(Fs.readFileSync(path))) : undefined
+  }
+
+  /** By this name, or the whole of it. */
+  find(reference: string): StoredImage | undefined {
+    return this.get(reference) ?? this.get(wholeReference(reference))
+  }
+
+  all(): ReadonlyArray<StoredImage> {
+    return Fs.readdirSync(this.folder)
+      .filter((name) => name.endsWith(".image"))
+      .map((name) => decodeStored(Cbor.decode(Fs.readFileSync(Path.join(this.folder, name)))))
+  }
+
+  byDigest(digest: string): StoredImage | undefined {
+    return this.all().find((image) => image.digest === digest)
+  }
+
+  put(image: StoredImage): void {
+    const path = this.fileOf(image.reference)
+    const staged = `${path}.${process.pid}`
+    Fs.writeFileSync(staged, Cbor.encode(image))
+    Fs.renameSync(staged, path)
+  }
+
+  /** Puts back what a file says is an image, if it is one. */
+  restore(stored: unknown): void {
+    const image = decodeOptional(stored)
+    if (image._tag === "Some" && this.get(image.value.reference) === undefined) this.put(image.value)
+  }
+
+  remove(reference: string): void {
+    Fs.rmSync(this.fileOf(reference), { force: true })
+  }
+}
+
+/** An image for a sandbox: from the cache, or pulled into it. */
+export const resolve = (
+  cache: ImageCache,
+  registry: Registry,
+  reference: string,
+  policy: "always" | "if-missing" | "never",
+  onProgress: (progress: Microsandbox.PullProgress) => void
+): Effect.Effect<StoredImage, LightboxError> =>
+  Effect.suspend(() => {
+    const known = cache.get(reference)
+    const found = known ?? cache.get(wholeReference(reference))
+    const cached = found === undefined ? undefined : { ...found, reference }
+    const keep = (image: StoredImage) => {
+      if (image.digest !== known?.digest) cache.put(image)
+    }
+    const unavailable = (problem: string) =>
+      new LightboxError({
+        method: "Microsandbox.createSandbox",
+        reason: new ImageUnavailable({ reference, problem })
+      })
+    if (policy === "never") {
+      if (cached === undefined) return Effect.fail(unavailable(`image not cached: ${reference}`))
+      keep(cached)
+      return Effect.succeed(cached)
+    }
+    const wanted = policy === "if-missing" && cached !== undefined ? cached : registry.find(reference)
+    if (wanted === undefined) {
+      return Effect.fail(unavailable(`registry error: the registry has no image ${reference}`))
+    }
+    onProgress({ _tag: "Resolving", reference })
+    const total = wanted.tree.length
+    onProgress({ _tag: "Resolved", reference, digest: wanted.digest, layers: 1, total })
+    if (wanted.digest !== cached?.digest) {
+      onProgress({ _tag: "Downloading", layer: 0, done: total, total })
+      onProgress({ _tag: "Unpacking", layer: 0, done: total, total })
+    }
+    keep(wanted)
+    onProgress({ _tag: "Pulled", reference })
+    return Effect.succeed(wanted)
+  })
+
+const missing = (method: string, name: string): LightboxError =>
+  new LightboxError({ method, reason: new NotFound({ resource: "image", name }) })
+
+/** What needs an image. */
+export interface ImageUsers {
+  readonly sandboxes: number
+  readonly snapshots: number
+}
+
+/** The operations on images. `usersOf` gives what needs an image, by its digest. */
+export const make = (
+  cache: ImageCache,
+  registry: Registry,
+  usersOf: (digest: string) => Effect.Effect<ImageUsers>
+): ImagePart => ({
+  loadImage: Effect.fnUntraced(function* (path, options) {
+    const method = "Microsandbox.loadImage"
+    const bytes = yield* Effect.try({
+      try: () => Fs.readFileSync(path),
+      catch: fileFailure(method, "file", path)
+    })
+    const declared = registry.archived(Path.resolve(path))
+    const images = declared === undefined ? readArchive(bytes) : [declared]
+    if (images === undefined) {
+      return yield* new LightboxError({
+        method,
+        reason: new ImageUnavailable({
+          reference: path,
+          problem: "it is neither an archive that this backend has saved, nor one that an image was declared for"
+        })
+      })
+    }
+    const [first] = images
+    const tagged =
+      options?.tag === undefined || first === undefined ? images : [...images, { ...first, reference: options.tag }]
+    for (const image of tagged) cache.put(image)
+    return tagged.map(infoOf)
+  }),
+  saveImages: Effect.fnUntraced(function* (references, path) {
+    const method = "Microsandbox.saveImages"
+    yield* checkReferences(references)
+    const images = yield* Effect.forEach(references, (reference) => {
+      const image = cache.find(reference)
+      return image === undefined
+        ? Effect.fail(missing(method, reference))
+        : Effect.succeed(asSaved({ ...image, reference }))
+    })
+    yield* Effect.try({
+      try: () => {
+        Fs.mkdirSync(Path.dirname(Path.resolve(path)), { recursive: true })
+        Fs.writeFileSync(path, Cbor.encode({ kind: "effect-lightbox memory images", images }))
+      },
+      catch: fileFailure(method, "file", path)
+    })
+  }),
+  listImages: Effect.sync(() => cache.all().map(infoOf)),
+  inspectImage: (reference) =>
+    Effect.suspend(() => {
+      const image = cache.find(reference)
+      if (image === undefined) return Effect.fail(missing("Microsandbox.inspectImage", reference))
+      const { cmd, entrypoint, env, user, workdir } = image
+      return Effect.succeed({ ...infoOf(image), env, entrypoint, cmd, workdir, user })
+    }),
+  removeImage: Effect.fnUntraced(function* (reference, options) {
+    const image = cache.find(reference)
+    if (image === undefined) return
+    const isLast = cache.all().filter(({ digest }) => digest === image.digest).length === 1
+    const { sandboxes } = yield* usersOf(image.digest)
+    if (sandboxes > 0 && (isLast || options?.force !== true)) {
+      return yield* new LightboxError({
+        method: "Microsandbox.removeImage",
+        reason: new InUse({ resource: "image", name: reference, usedBy: [] })
+      })
+    }
+    cache.remove(image.reference)
+  }),
+  pruneImages: Effect.gen(function* () {
+    const unused = yield* Effect.filter(cache.all(), ({ digest }) =>
+      Effect.map(usersOf(digest), ({ sandboxes, snapshots }) => sandboxes + snapshots === 0)
+    )
+    for (const { reference } of unused) cache.remove(reference)
+    const trees = new Map(unused.map(({ digest, tree }) => [digest, tree.length]))
+    return {
+      images: unused.length,
+      layers: trees.size,
+      bytes: trees.size === 0 ? undefined : [...trees.values()].reduce((sum, size) => sum + size, 0)
+    }
+  })
+})
+
+const readArchive = (bytes: Uint8Array): ReadonlyArray<StoredImage> | undefined => {
+  try {
+    const archive = decodeArchive(Cbor.decode(bytes))
+    return archive._tag === "Some" ? archive.value.images : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,321 @@
+/**
+ * Processes of the guest. Each is a fiber that runs a program; a signal that
+ * ends a process interrupts it.
+ */
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import { concat } from "../../../guest/protocol.ts"
+import { fromBytes, fromText, toBytes } from "./byteString.ts"
+import { type Description, FileDescription } from "./description.ts"
+import { attempt, errno, type Errno } from "./errno.ts"
+import type { Machine } from "./machine.ts"
+import { signals } from "../../../guest/signals.ts"
+import { ignoredByDefault } from "./signals.ts"
+import type { Attributes, Entry, OpenFile, Stat, Actor } from "./vnode.ts"
+import type { OpenFlags } from "./vfs.ts"
+
+/** What a process runs: it gives the exit code. */
+export type Program = (process: Process) => Effect.Effect<number, Errno>
+
+/** How a process ended. */
+export type ExitStatus =
+  | { readonly _tag: "Exited"; readonly code: number }
+  | { readonly _tag: "Signaled"; readonly signal: number }
+
+export interface ProcessFields {
+  readonly pid: number
+  readonly parent: number
+  /** The process that it was started with; a signal to it goes to all of its group. */
+  readonly group: number
+  readonly argv: ReadonlyArray<string>
+  readonly env: ReadonlyMap<string, string>
+  readonly cwd: string
+  readonly actor: Omit<Actor, "pid">
+  readonly umask: number
+  readonly descriptors: ReadonlyMap<number, Description>
+  readonly limits: ReadonlyMap<string, Limit>
+}
+
+/** What a process may use of something. */
+export interface Limit {
+  readonly soft: number
+  readonly hard: number
+}
+
+const readBytes = 64 * 1024
+
+export class Process {
+  readonly machine: Machine
+  readonly pid: number
+  readonly parent: number
+  readonly group: number
+  readonly actor: Actor
+  argv: ReadonlyArray<string>
+  readonly env: Map<string, string>
+  cwd: string
+  umask: number
+  readonly descriptors: Map<number, Description>
+  readonly limits: Map<string, Limit>
+  readonly exit = Deferred.makeUnsafe<ExitStatus>()
+  /** Signals that do something else than by default: `undefined` is to ignore them. */
+  readonly handlers = new Map<number, (() => void) | undefined>()
+
+  private readonly running = Latch.makeUnsafe(true)
+  private fiber: Fiber.Fiber<unknown> | undefined
+  private endedBy: number | undefined
+
+  constructor(machine: Machine, fields: ProcessFields) {
+    this.machine = machine
+    this.pid = fields.pid
+    this.parent = fields.parent
+    this.group = fields.group
+    this.actor = { ...fields.actor, pid: fields.pid }
+    this.argv = fields.argv
+    this.env = new Map(fields.env)
+    this.cwd = fields.cwd
+    this.umask = fields.umask
+    this.descriptors = new Map(fields.descriptors)
+    this.limits = new Map(fields.limits)
+  }
+
+  /** The name that it complains under. */
+  get name(): string {
+    const path = this.argv[0] ?? ""
+    return path.slice(path.lastIndexOf("/") + 1)
+  }
+
+  /** Another process with all that this one has. */
+  fork(change: Partial<Pick<ProcessFields, "argv" | "group">> = {}): Process {
+    return this.machine.makeProcess({
+      parent: this.pid,
+      group: change.group ?? this.group,
+      argv: change.argv ?? this.argv,
+      env: this.env,
+      cwd: this.cwd,
+      actor: this.actor,
+      umask: this.umask,
+      descriptors: new Map([...this.descriptors].map(([fd, description]) => [fd, description.retain()])),
+      limits: this.limits
+    })
+  }
+
+  /** Runs a program in this process until it ends, and then ends the process. */
+  start(program: Program): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const run = Effect.suspend(() => program(this)).pipe(
+        Effect.catch((error) => {
+          if (error.code === "EPIPE") {
+            this.endedBy ??= signals.SIGPIPE
+            return Effect.succeed(-1)
+          }
+          return Effect.as(Effect.ignore(this.complain(`${this.name}: write error: ${error.problem}`)), 1)
+        }),
+        // Somebody declared this program, and wants to know what is wrong with it.
+        Effect.tapDefect((defect) =>
+          Effect.andThen(
+            Effect.sync(() => (this.endedBy ??= signals.SIGABRT)),
+            Effect.ignore(this.complain(fromText(`${this.name}: ${Cause.pretty(Cause.die(defect))}`)))
+          )
+        )
+      )
+      return Effect.map(Effect.forkIn(run, this.machine.scope), (fiber) => {
+        this.fiber = fiber
+        // Also if it is ended before it has begun.
+        fiber.addObserver((exit) => this.finish(Exit.isSuccess(exit) ? exit.value : -1))
+        if (this.endedBy !== undefined) fiber.interruptUnsafe()
+      })
+    })
+  }
+
+  /** Waits for the end. */
+  get ended(): Effect.Effect<ExitStatus> {
+    return Deferred.await(this.exit)
+  }
+
+  signal(signal: number): void {
+    if (signal === 0 || Deferred.isDoneUnsafe(this.exit)) return
+    if (signal === signals.SIGCONT) this.running.openUnsafe()
+    if (signal === signals.SIGSTOP) {
+      this.running.closeUnsafe()
+      return
+    }
+    if (signal !== signals.SIGKILL && this.handlers.has(signal)) {
+      this.handlers.get(signal)?.()
+      return
+    }
+    if (ignoredByDefault.has(signal)) return
+    this.endedBy ??= signal
+    this.fiber?.interruptUnsafe()
+  }
+
+  private finish(code: number): void {
+    for (const description of this.descriptors.values()) description.release()
+    this.descriptors.clear()
+    this.machine.forget(this)
+    const status: ExitStatus =
+      this.endedBy === undefined ? { _tag: "Exited", code: code & 0xff } : { _tag: "Signaled", signal: this.endedBy }
+    Deferred.doneUnsafe(this.exit, Effect.succeed(status))
+  }
+
+  // ===========================================================================
+  // Descriptors
+  // ===========================================================================
+
+  descriptor(fd: number): Effect.Effect<Description, Errno> {
+    return Effect.suspend(() => {
+      const description = this.descriptors.get(fd)
+      return description === undefined ? Effect.fail(errno("EBADF")) : Effect.succeed(description)
+    })
+  }
+
+  /** Puts something under a number, and lets go of what was there. */
+  assign(fd: number, description: Description): void {
+    this.descriptors.get(fd)?.release()
+    this.descriptors.set(fd, description)
+  }
+
+  read(fd: number, length = readBytes): Effect.Effect<Uint8Array, Errno> {
+    return this.running.await.pipe(
+      Effect.andThen(this.descriptor(fd)),
+      Effect.flatMap((description) => description.read(length))
+    )
+  }
+
+  /** Everything up to the end. */
+  readAll(fd: number): Effect.Effect<string, Errno> {
+    const chunks: Array<Uint8Array> = []
+    return Effect.whileLoop({
+      while: () => chunks.at(-1)?.length !== 0,
+      body: () => this.read(fd),
+      step: (bytes) => chunks.push(bytes)
+    }).pipe(
+      Effect.map(() =>
+        fromBytes(
+          concat(
+            chunks,
+            chunks.reduce((size, chunk) => size + chunk.length, 0)
+          )
+        )
+      )
+    )
+  }
+
+  /** Reads up to the end of a line and no further: what follows is for others. */
+  readLine(fd: number): Effect.Effect<string, Errno> {
+    return Effect.gen({ self: this }, function* () {
+      let line = ""
+      for (;;) {
+        const bytes = yield* this.read(fd, 1)
+        if (bytes.length === 0) return line
+        line += fromBytes(bytes)
+        if (line.endsWith("\n")) return line
+      }
+    })
+  }
+
+  writeBytes(fd: number, bytes: Uint8Array): Effect.Effect<void, Errno> {
+    return this.running.await.pipe(
+      Effect.andThen(this.descriptor(fd)),
+      Effect.flatMap((description) => description.write(bytes))
+    )
+  }
+
+  /** Writes a byte string to the standard output. */
+  print(text: string): Effect.Effect<void, Errno> {
+    return this.writeBytes(1, toBytes(text))
+  }
+
+  /** Writes a line to the standard error. */
+  complain(line: string): Effect.Effect<void, Errno> {
+    return this.writeBytes(2, toBytes(`${line}\n`))
+  }
+
+  sleep(millis: number): Effect.Effect<void> {
+    return Effect.andThen(Effect.sleep(millis), this.running.await)
+  }
+
+  // ===========================================================================
+  // Files
+  // ===========================================================================
+
+  open(path: string, flags: OpenFlags): Effect.Effect<Description, Errno> {
+    return Effect.suspend(() => {
+      const own = this.ownDescriptor(path)
+      if (own !== undefined) return Effect.map(this.descriptor(own), (description) => description.retain())
+      return attempt(() => new FileDescription(this.openFile(path, flags), flags.append === true))
+    })
+  }
+
+  openFile(path: string, flags: OpenFlags): OpenFile {
+    return this.machine.vfs.open(path, this.cwd, this.actor, {
+      ...flags,
+      mode: (flags.mode ?? 0o666) & ~this.umask
+    })
+  }
+
+  /** The number behind a path such as `/dev/stdin`. */
+  private ownDescriptor(path: string): number | undefined {
+    const standard = ["/dev/stdin", "/dev/stdout", "/dev/stderr"].indexOf(path)
+    if (standard !== -1) return standard
+    const match = /^\/(?:dev|proc\/self)\/fd\/(\d+)$/.exec(path)
+    return match === null ? undefined : Number(match[1])
+  }
+
+  /** A whole file, as a byte string. */
+  readFile(path: string): Effect.Effect<string, Errno> {
+    return Effect.acquireUseRelease(
+      this.open(path, { read: true, write: false }),
+      (description) => {
+        const chunks: Array<string> = []
+        return Effect.whileLoop({
+          while: () => chunks.at(-1) !== "",
+          body: () => description.read(1024 * 1024),
+          step: (bytes) => chunks.push(fromBytes(bytes))
+        }).pipe(Effect.map(() => chunks.join("")))
+      },
+      (description) => Effect.sync(() => description.release())
+    )
+  }
+
+  writeFile(path: string, content: string, mode = 0o666): Effect.Effect<void, Errno> {
+    return Effect.acquireUseRelease(
+      this.open(path, { read: false, write: true, create: true, truncate: true, mode }),
+      (description) => description.write(toBytes(content)),
+      (description) => Effect.sync(() => description.release())
+    )
+  }
+
+  stat(path: string, isFollowed = true): Stat {
+    return this.machine.vfs.stat(path, this.cwd, this.actor, isFollowed)
+  }
+
+  /** What is there, or nothing. */
+  lookAt(path: string, isFollowed = true): Stat | undefined {
+    try {
+      return this.stat(path, isFollowed)
+    } catch {
+      return undefined
+    }
+  }
+
+  list(path: string): ReadonlyArray<string> {
+    return this.machine.vfs.list(path, this.cwd, this.actor)
+  }
+
+  make(path: string, entry: Entry): void {
+    this.machine.vfs.make(
+      path,
+      this.cwd,
+      this.actor,
+      entry._tag === "Symlink" ? entry : { ...entry, mode: entry.mode & ~this.umask }
+    )
+  }
+
+  setAttributes(path: string, attributes: Attributes, isFollowed = true): void {
+    this.machine.vfs.setAttributes(path, this.cwd, this.actor, attributes, isFollowed)
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * Changes to an image's files, made before a sandbox boots from it for the first
+ * time.
+ */
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import type { LightboxError } from "../../../LightboxError.ts"
+import type { SandboxConfig } from "../../../SandboxConfig.ts"
+import { invalid } from "../../config/validation.ts"
+import * as ByteString from "./kernel/byteString.ts"
+import { attempt, Errno } from "./kernel/errno.ts"
+import type { FileTree } from "./kernel/fileTree.ts"
+import { type Kind, root } from "./kernel/vnode.ts"
+import { Vfs } from "./kernel/vfs.ts"
+
+type Patch = NonNullable<SandboxConfig["patches"]>[number]
+
+/** The files of an image, and the paths that patches have made so far. */
+interface Patched {
+  readonly vfs: Vfs
+  readonly made: Set<string>
+}
+
+/** Changes an image's files before the first boot. */
+export const patch = (
+  method: string,
+  disk: FileTree,
+  patches: ReadonlyArray<Patch>
+): Effect.Effect<void, LightboxError> => {
+  const patched: Patched = { vfs: new Vfs(disk.root), made: new Set() }
+  return Effect.forEach(
+    patches,
+    (one) =>
+      Effect.mapError(
+        attempt(() => applyPatch(patched, one)),
+        ({ problem }) => invalid(method, "patches", `patch failed: ${problem}`)
+      ),
+    { discard: true }
+  )
+}
+
+const refuse = (problem: string): never => {
+  throw new Errno({ code: "EINVAL", problem })
+}
+
+/** Something that is read of the host, which may have changed since it was looked at. */
+const ofHost = <A>(read: () => A): A => {
+  try {
+    return read()
+  } catch (cause) {
+    return refuse(cause instanceof Error ? cause.message : String(cause))
+  }
+}
+
+const kindNames = { File: "regular file", Directory: "directory", Symlink: "symlink", Device: "character device" }
+
+const applyPatch = (patched: Patched, one: Patch): void => {
+  const { made, vfs } = patched
+  const path = ByteString.fromText(one.path)
+  const kind = kindAt(vfs, path)
+  const makeRoom = (replace: boolean | undefined) => {
+    if (kind !== undefined && replace !== true) {
+      refuse(`path exists in image layer: '${one.path}' (set replace to allow)`)
+    }
+    makeParents(patched, path)
+  }
+  switch (one._tag) {
+    case "Write": {
+      makeRoom(one.replace)
+      return writeFile(patched, path, Buffer.from(one.content), one.mode ?? 0o644)
+    }
+    case "CopyFile": {
+      makeRoom(one.replace)
+      return writeFile(patched, path, contentOf(one.hostPath), one.mode ?? modeOf(one.hostPath))
+    }
+    case "Append": {
+      if (kind === undefined) refuse(`cannot append to '${one.path}': file not found in rootfs`)
+      if (kind !== "File") refuse(`cannot append to '${one.path}': target is not a regular file`)
+      makeParents(patched, path)
+      const { content, mode } = readFile(vfs, path)
+      // What was the image's file is made anew.
+      return writeFile(patched, path, Buffer.concat([content, Buffer.from(one.content)]), made.has(path) ? mode : 0o644)
+    }
+    case "CopyFolder": {
+      makeRoom(one.replace)
+      return copyFolder(patched, one.hostPath, path)
+    }
+    case "Symlink": {
+      makeRoom(one.replace)
+      return symlink(patched, ByteString.fromText(one.target), path)
+    }
+    case "Mkdir": {
+      if (kind !== undefined && kind !== "Directory") {
+        refuse(`cannot create directory at '${one.path}': path exists and is not a directory (${kindNames[kind]})`)
+      }
+      makeParents(patched, path)
+      // A folder that the image has stays as it is.
+      if (kind === undefined || made.has(path)) makeFolder(patched, path, one.mode ?? 0o755)
+      return
+    }
+    case "Remove": {
+      if (kind === undefined) return
+      makeParents(patched, path)
+      return clear(patched, path)
+    }
+  }
+}
+
+const kindAt = (vfs: Vfs, path: string): Kind | undefined => {
+  try {
+    return vfs.stat(path, "/", root, false).kind
+  } catch (cause) {
+    if (cause instanceof Errno) return undefined
+    throw cause
+  }
+}
+
+/** The folders above a path. Those that the image has are made anew, with the usual owner and permissions. */
+const makeParents = (patched: Patched, path: string): void => {
+  const names = path.split("/").filter((name) => name !== "")
+  for (let count = 1; count < names.length; count++) {
+    const folder = `/${names.slice(0, count).join("/")}`
+    const kind = kindAt(patched.vfs, folder)
+    if (kind !== undefined && kind !== "Directory") {
+      refuse(`patch path parent is not a directory: '${folder}' (${kindNames[kind]})`)
+    }
+    if (!patched.made.has(folder)) makeFolder(patched, folder, 0o755)
+  }
+}
+
+/** Files, folders and links are all root's, and from the beginning of time. */
+const finish = ({ made, vfs }: Patched, path: string, mode: number): void => {
+  vfs.setAttributes(path, "/", root, { mode, uid: 0, gid: 0, modifiedAt: 0 }, false)
+  made.add(path)
+}
+
+const makeFolder = (patched: Patched, path: string, mode: number): void => {
+  patched.vfs.makeFolders(path, "/", mode, root)
+  finish(patched, path, mode)
+}
+
+const symlink = (patched: Patched, target: string, path: string): void => {
+  clear(patched, path)
+  patched.vfs.make(path, "/", root, { _tag: "Symlink", target })
+  finish(patched, path, 0o777)
+}
+
+const readFile = (vfs: Vfs, path: string): { readonly content: Uint8Array; readonly mode: number } => {
+  const file = vfs.open(path, "/", root, { read: true, write: false })
+  const { mode, size } = file.stat()
+  const content = file.read(0, size)
+  file.close()
+  return { content, mode }
+}
+
+const writeFile = (patched: Patched, path: string, content: Uint8Array, mode: number): void => {
+  clear(patched, path)
+  const file = patched.vfs.open(path, "/", root, { read: false, write: true, create: true, mode })
+  file.write(0, content)
+  file.close()
+  finish(patched, path, mode)
+}
+
+const clear = ({ made, vfs }: Patched, path: string): void => {
+  const kind = kindAt(vfs, path)
+  if (kind === "Directory") vfs.removeTree(path, "/", root)
+  else if (kind !== undefined) vfs.unlink(path, "/", root)
+  for (const one of made) if (one === path || one.startsWith(`${path}/`)) made.delete(one)
+}
+
+const contentOf = (hostPath: string): Uint8Array => ofHost(() => Fs.readFileSync(hostPath))
+
+const modeOf = (hostPath: string): number => ofHost(() => Fs.statSync(hostPath)).mode & 0o7777
+
+const copyFolder = (patched: Patched, hostPath: string, path: string): void => {
+  if (kindAt(patched.vfs, path) !== "Directory") clear(patched, path)
+  makeFolder(patched, path, modeOf(hostPath))
+  for (const entry of ofHost(() => Fs.readdirSync(hostPath, { withFileTypes: true }))) {
+    const from = Path.join(hostPath, entry.name)
+    const to = `${path}/${ByteString.fromText(entry.name)}`
+    if (entry.isDirectory()) copyFolder(patched, from, to)
+    else if (entry.isSymbolicLink()) symlink(patched, ByteString.fromText(ofHost(() => Fs.readlinkSync(from))), to)
+    else if (entry.isFile()) writeFile(patched, to, contentOf(from), modeOf(from))
+    else refuse(`CopyDir source contains an unsupported file type: '${from}'`)
+  }
+}

@@ -1,0 +1,822 @@
+/**
+ * Sandboxes: machines that run in this process, and what is left of them in the
+ * home for others to see.
+ */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import type * as Guest from "../../../Guest.ts"
+import {
+  AlreadyExists,
+  InUse,
+  InvalidConfig,
+  LightboxError,
+  NotFound,
+  NotRunning,
+  Replaced,
+  SnapshotDamaged,
+  StillRunning,
+  Unsupported
+} from "../../../LightboxError.ts"
+import type * as Microsandbox from "../../../Microsandbox.ts"
+import type { SandboxConfig } from "../../../SandboxConfig.ts"
+import {
+  checkCombination,
+  checkHostPaths,
+  checkPorts,
+  overlayRefused,
+  wantsOverlay,
+  withDefaults
+} from "../createChecks.ts"
+import { generate, instanceLabel } from "../../ownership/labels.ts"
+import * as Owner from "../../ownership/owner.ts"
+import * as PullReport from "../pullReport.ts"
+import { defaultResources } from "../../config/schemas.ts"
+import { ephemeralRefused, needsRestart } from "../restart.ts"
+import { signals } from "../../guest/signals.ts"
+import { boot, environment } from "./boot.ts"
+import type { Calls } from "./calls.ts"
+import { FileTree } from "./kernel/fileTree.ts"
+import * as GuestChannel from "./guest.ts"
+import type { GuestAttributes } from "./kernel/hostFolder.ts"
+import { type ImageCache, type ImageUsers, lowerOf, type Registry, resolve, type StoredImage } from "./images.ts"
+import { Log } from "./logs.ts"
+import type { Machine } from "./kernel/machine.ts"
+import * as Modify from "./modify.ts"
+import { patch } from "./patches.ts"
+import type { Program } from "./kernel/process.ts"
+import type { Captured, SnapshotStore } from "./snapshots.ts"
+import { smallestDisk, tooSmall, type VolumeStore } from "./volumes.ts"
+import type { RemainsPart, SandboxPart } from "../parts.ts"
+
+const mebibyte = 1024 * 1024
+
+const defaultDisk = 4096
+
+// =============================================================================
+// Rows
+// =============================================================================
+
+/** What others can see of a sandbox. */
+const Row = Schema.Struct({
+  id: Schema.String,
+  name: Schema.String,
+  status: Schema.Literals(["created", "starting", "running", "draining", "paused", "stopped", "crashed"]),
+  labels: Schema.Record(Schema.String, Schema.String),
+  image: Schema.String,
+  imageDigest: Schema.String,
+  cpus: Schema.Finite,
+  memory: Schema.Finite,
+  volumes: Schema.Array(Schema.String),
+  workdir: Schema.optionalKey(Schema.String),
+  shell: Schema.String,
+  /** Milliseconds since 1970. */
+  createdAt: Schema.Finite,
+  /** How much the disk can hold, in bytes. */
+  diskSize: Schema.Finite,
+  owner: Schema.String,
+  isDetached: Schema.Boolean,
+  isOverlay: Schema.Boolean
+})
+
+type Row = typeof Row.Type
+
+const codec = Schema.fromJsonString(Row)
+const decodeRow = Schema.decodeUnknownOption(codec)
+const encodeRow = Schema.encodeSync(codec)
+
+const infoOf = (row: Row, status: Microsandbox.SandboxStatus): Microsandbox.SandboxInfo => ({
+  id: row.id,
+  name: row.name,
+  status,
+  labels: row.labels,
+  image: row.image,
+  cpus: row.cpus,
+  memory: row.memory,
+  volumes: row.volumes,
+  workdir: row.workdir,
+  shell: row.shell,
+  createdAt: DateTime.makeUnsafe(row.createdAt)
+})
+
+/** Another process may remove it at any time. */
+const readQuietly = (path: string): string => {
+  try {
+    return Fs.readFileSync(path, "utf8")
+  } catch {
+    return ""
+  }
+}
+
+/** The folders of the sandboxes of a home. */
+class Rows {
+  private readonly folder: string
+
+  constructor(home: string) {
+    this.folder = Path.join(home, "sandboxes")
+    Fs.mkdirSync(this.folder, { recursive: true })
+  }
+
+  private at(name: string): string {
+    return Path.join(this.folder, name)
+  }
+
+  diskOf(name: string): string {
+    return Path.join(this.at(name), "upper.disk")
+  }
+
+  /** Makes a name taken, if it is free. */
+  reserve(name: string): boolean {
+    try {
+      Fs.mkdirSync(this.at(name))
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  get(name: string): Row | undefined {
+    const row = decodeRow(readQuietly(Path.join(this.at(name), "sandbox.json")))
+    return row._tag === "Some" ? row.value : undefined
+  }
+
+  put(row: Row): void {
+    const path = Path.join(this.at(row.name), "sandbox.json")
+    Fs.writeFileSync(`${path}.${process.pid}`, encodeRow(row))
+    Fs.renameSync(`${path}.${process.pid}`, path)
+  }
+
+  remove(name: string): void {
+    Fs.rmSync(this.at(name), { recursive: true, force: true })
+  }
+
+  names(): ReadonlyArray<string> {
+    return Fs.readdirSync(this.folder)
+  }
+
+  /** A number that no other sandbox of the home has had. */
+  nextId(): string {
+    const taken = Path.join(this.folder, "..", "ids")
+    Fs.mkdirSync(taken, { recursive: true })
+    for (let id = Fs.readdirSync(taken).length + 1; ; id++) {
+      try {
+        Fs.mkdirSync(Path.join(taken, String(id)))
+        return `memory:${id}`
+      } catch {
+        continue
+      }
+    }
+  }
+}
+
+// =============================================================================
+// State
+// =============================================================================
+
+/** A machine, with what ends when it does. */
+interface Running {
+  readonly machine: Machine
+  readonly scope: Scope.Closeable
+}
+
+/** A sandbox of this process. */
+interface Held {
+  row: Row
+  config: SandboxConfig
+  readonly image: StoredImage
+  readonly disk: FileTree
+  readonly log: Log
+  /** The layer that its life is tied to. */
+  readonly layer: object
+  env: Map<string, string>
+  running: Running | undefined
+}
+
+/** What the layers of this process that have the same home share. */
+export interface World {
+  readonly home: string
+  readonly rows: Rows
+  readonly held: Map<string, Held>
+  readonly cache: ImageCache
+  readonly snapshots: SnapshotStore
+  readonly volumes: VolumeStore
+  readonly attributes: GuestAttributes
+}
+
+export const makeRows = (home: string): Rows => new Rows(home)
+
+/** What one layer works with. */
+export interface Context {
+  readonly world: World
+  readonly registry: Registry
+  readonly programs: ReadonlyMap<string, Program>
+  readonly calls: Calls
+  readonly owner: Owner.Owner
+  /** Tells this layer from others. */
+  readonly layer: object
+  readonly cpus: number | undefined
+  readonly memory: number | undefined
+  readonly pullPolicy: "always" | "if-missing" | "never" | undefined
+}
+
+/** A sandbox, of this process or another. */
+type Found =
+  | { readonly _tag: "Held"; readonly held: Held; readonly row: Row; readonly status: Row["status"] }
+  | { readonly _tag: "Foreign"; readonly row: Row; readonly status: Row["status"] }
+
+const elsewhere = (method: string): LightboxError =>
+  new LightboxError({
+    method,
+    reason: new Unsupported({
+      feature: "a sandbox of another process",
+      problem: "the memory backend keeps it in the memory of the process that made it"
+    })
+  })
+
+const statusOfForeign = (home: string, row: Row): Effect.Effect<Row["status"], LightboxError> =>
+  row.status !== "running"
+    ? Effect.succeed(row.status)
+    : Effect.map(Owner.find(home, row.owner), ({ state }) =>
+        state === "dead" ? (row.isDetached ? "crashed" : "stopped") : row.status
+      )
+
+const lookUp = (world: World, method: string, name: string): Effect.Effect<Found, LightboxError> =>
+  Effect.suspend((): Effect.Effect<Found, LightboxError> => {
+    const held = world.held.get(name)
+    if (held !== undefined) return Effect.succeed({ _tag: "Held", held, row: held.row, status: held.row.status })
+    const row = world.rows.get(name)
+    if (row === undefined) {
+      return Effect.fail(new LightboxError({ method, reason: new NotFound({ resource: "sandbox", name }) }))
+    }
+    return Effect.map(statusOfForeign(world.home, row), (status) => ({ _tag: "Foreign", row, status }))
+  })
+
+/** Exactly this sandbox, not another that has its name by now. */
+const exactly = (world: World, method: string, sandbox: Microsandbox.SandboxRef): Effect.Effect<Found, LightboxError> =>
+  Effect.filterOrFail(
+    lookUp(world, method, sandbox.name),
+    ({ row }) => row.id === sandbox.id,
+    () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
+  )
+
+/** Exactly this sandbox, if it is one of this process. */
+const own = (world: World, method: string, sandbox: Microsandbox.SandboxRef): Effect.Effect<Held, LightboxError> =>
+  Effect.flatMap(exactly(world, method, sandbox), (found) =>
+    found._tag === "Held" ? Effect.succeed(found.held) : Effect.fail(elsewhere(method))
+  )
+
+const machineOf = (held: Held, method: string): Effect.Effect<Machine, LightboxError> =>
+  held.running === undefined
+    ? Effect.fail(new LightboxError({ method, reason: new NotRunning({ name: held.row.name }) }))
+    : Effect.succeed(held.running.machine)
+
+/** All sandboxes of the home. */
+export const all = (world: World): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> =>
+  Effect.map(
+    Effect.suspend(() =>
+      Effect.forEach(world.rows.names(), (name) =>
+        lookUp(world, "Microsandbox.listSandboxes", name).pipe(
+          Effect.map(({ row, status }) => [infoOf(row, status)]),
+          Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed([]))
+        )
+      )
+    ),
+    // As the runtime does, newest first.
+    (found) => found.flat().toSorted((a, b) => idNumber(b.id) - idNumber(a.id))
+  )
+
+const idNumber = (id: string): number => Number(id.slice(id.indexOf(":") + 1))
+
+const change = (world: World, held: Held, fields: Partial<Row>): void => {
+  held.row = { ...held.row, ...fields }
+  world.rows.put(held.row)
+}
+
+// =============================================================================
+// Life
+// =============================================================================
+
+/** What a sandbox boots from. */
+interface Base {
+  readonly image: StoredImage
+  readonly stored: Uint8Array | undefined
+  /** Bytes. */
+  readonly size: number
+}
+
+const method = "Microsandbox.createSandbox"
+
+const baseOf = Effect.fnUntraced(function* (
+  { registry, world }: Context,
+  request: Microsandbox.CreateSandbox,
+  config: SandboxConfig
+): Effect.fn.Return<Base, LightboxError> {
+  const { source } = request
+  const policy = config.pullPolicy ?? "if-missing"
+  if (source._tag === "Image") {
+    const disk = config.resources?.disk ?? defaultDisk
+    if (disk < smallestDisk) {
+      return yield* new LightboxError({
+        method,
+        reason: new InvalidConfig({ field: "resources.disk", problem: tooSmall })
+      })
+    }
+    const report = yield* PullReport.make(request)
+    const image = yield* resolve(world.cache, registry, source.reference, policy, report)
+    return { image, stored: undefined, size: disk * mebibyte }
+  }
+  const { info, readDisk, size } = yield* world.snapshots.open(method, source.name)
+  const cached = world.cache.byDigest(info.imageDigest)
+  const pulled = cached ?? (policy === "never" ? undefined : registry.find(info.image))
+  if (pulled === undefined || pulled.digest !== info.imageDigest) {
+    const problem = `snapshot integrity check failed: snapshot base image ${info.imageDigest} no longer available`
+    return yield* new LightboxError({ method, reason: new SnapshotDamaged({ name: source.name, problem }) })
+  }
+  if (cached === undefined) world.cache.put(pulled)
+  return { image: pulled, stored: yield* readDisk, size }
+})
+
+/** Volumes that do not exist are made, unless that was refused. */
+const ensureVolumes = Effect.fnUntraced(function* (
+  { world }: Context,
+  name: string,
+  config: SandboxConfig
+): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+  const names: Array<string> = []
+  for (const mount of Object.values(config.mounts ?? {})) {
+    if (typeof mount === "string" || mount._tag !== "Volume") continue
+    const volume = world.volumes.get(mount.name)
+    if (volume === undefined) {
+      if (mount.create === false) {
+        return yield* new LightboxError({ method, reason: new NotFound({ resource: "volume", name: mount.name }) })
+      }
+      const createdAt = yield* Clock.currentTimeMillis
+      world.volumes.create({ name: mount.name, kind: "directory", labels: {}, createdAt })
+    } else if (volume.kind === "disk") {
+      const users = yield* usersOfVolume(world, mount.name)
+      if (users.some((user) => user !== name)) {
+        const usedBy = users.slice(0, 1)
+        return yield* new LightboxError({
+          method,
+          reason: new InUse({ resource: "volume", name: mount.name, usedBy })
+        })
+      }
+    }
+    names.push(mount.name)
+  }
+  return names.toSorted()
+})
+
+/** Sandboxes that run and mount a volume. */
+export const usersOfVolume = (world: World, volume: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
+  Effect.map(all(world), (found) =>
+    found.flatMap(({ name, status, volumes }) => (status === "running" && volumes.includes(volume) ? [name] : []))
+  )
+
+/** What needs an image: sandboxes, running or not, and snapshots. */
+export const usersOfImage = (world: World, digest: string): Effect.Effect<ImageUsers> =>
+  Effect.gen(function* () {
+    const sandboxes = world.rows.names().filter((name) => {
+      const row = world.held.get(name)?.row ?? world.rows.get(name)
+      return row?.imageDigest === digest
+    })
+    const snapshots = yield* Effect.filter(world.snapshots.names(), (name) =>
+      world.snapshots.open("Microsandbox.pruneImages", name).pipe(
+        Effect.map(({ info }) => info.imageDigest === digest),
+        Effect.orElseSucceed(() => false)
+      )
+    )
+    return { sandboxes: sandboxes.length, snapshots: snapshots.length }
+  })
+
+/** Boots a sandbox that is there. */
+const start = Effect.fnUntraced(function* (
+  { programs, world }: Context,
+  method: string,
+  held: Held
+): Effect.fn.Return<void, LightboxError> {
+  const { config, image, row } = held
+  const scope = yield* Scope.make()
+  const context = yield* Effect.context()
+  const end = (status: "stopped" | "crashed", isFlushed: boolean) => finish(world, held, status, isFlushed)
+  const run = Effect.runForkWith(context)
+  const clock = yield* Effect.clockWith(Effect.succeed)
+  const machine = yield* boot({
+    method,
+    name: row.name,
+    config,
+    cpus: row.cpus,
+    memory: row.memory,
+    env: held.env,
+    workdir: row.workdir ?? image.workdir ?? "/",
+    image,
+    disk: held.disk,
+    volumes: world.volumes,
+    attributes: world.attributes,
+    programs,
+    clock,
+    log: held.log,
+    scope,
+    // Not by the process that asked for it: it could not wait for its own end.
+    onPowerOff: () => run(end("stopped", true))
+  }).pipe(Effect.onError(() => Scope.close(scope, Exit.void)))
+  held.running = { machine, scope }
+  change(world, held, { status: "running" })
+  yield* watchTimes(machine, config, end)
+})
+
+/** Ends a machine after its time. */
+const watchTimes = Effect.fnUntraced(function* (
+  machine: Machine,
+  { idleTimeout, maxDuration }: SandboxConfig,
+  end: (status: "stopped", isFlushed: boolean) => Effect.Effect<void>
+): Effect.fn.Return<void> {
+  const endLater = (isFlushed: boolean) => Effect.forkDetach(end("stopped", isFlushed), { startImmediately: true })
+  if (maxDuration !== undefined) {
+    yield* Effect.forkIn(Effect.andThen(Effect.sleep(maxDuration), endLater(false)), machine.scope)
+  }
+  if (idleTimeout === undefined) return
+  const limit = Duration.toMillis(idleTimeout)
+  const wait: Effect.Effect<unknown> = Effect.suspend(() =>
+    machine.idleMillis >= limit
+      ? endLater(true)
+      : Effect.andThen(Effect.sleep(Math.max(1, limit - machine.idleMillis)), wait)
+  )
+  yield* Effect.forkIn(wait, machine.scope)
+})
+
+const lossProblem = "the connection to it closed"
+
+/** How often the rest of the guest gets a turn to end by itself. */
+const goodbyes = 20
+
+/** Ends a machine, if it runs. */
+const finish = (world: World, held: Held, status: "stopped" | "crashed", isFlushed: boolean): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { disk, log, row, running } = held
+    if (running === undefined) return Effect.void
+    const { machine, scope } = running
+    return Effect.gen(function* () {
+      // The agent ends its connections first: of a command that then ends by itself, nobody hears.
+      machine.lose(lossProblem)
+      if (isFlushed) {
+        machine.signalAll({ pid: 1, uid: 0, gid: 0, groups: [] }, signals.SIGTERM)
+        for (let turn = 0; turn < goodbyes; turn++) yield* Effect.yieldNow
+        disk.sync()
+      } else disk.revert()
+      held.running = undefined
+      log.system(machine.now(), "--- sandbox stopped ---")
+      if (world.held.get(row.name) === held) {
+        Fs.writeFileSync(world.rows.diskOf(row.name), disk.encode())
+        change(world, held, { status })
+        if (held.config.ephemeral === true) forget(world, held)
+      }
+      yield* Scope.close(scope, Exit.void)
+    })
+  }).pipe(Effect.uninterruptible)
+
+const forget = (world: World, held: Held): void => {
+  world.held.delete(held.row.name)
+  world.rows.remove(held.row.name)
+}
+
+/** Ends the machine of a sandbox as if its process had been killed. */
+export const crash = (world: World, method: string, name: string): Effect.Effect<void, LightboxError> =>
+  Effect.flatMap(lookUp(world, method, name), (found) => {
+    if (found._tag === "Foreign") return Effect.fail(elsewhere(method))
+    return found.held.running === undefined
+      ? Effect.fail(new LightboxError({ method, reason: new NotRunning({ name }) }))
+      : finish(world, found.held, "crashed", false)
+  })
+
+/** Fills the disk of a sandbox up to so many bytes. */
+export const fill = (world: World, method: string, name: string, free: number): Effect.Effect<void, LightboxError> =>
+  Effect.flatMap(lookUp(world, method, name), (found) =>
+    found._tag === "Foreign"
+      ? Effect.fail(elsewhere(method))
+      : Effect.sync(() => {
+          const { disk } = found.held
+          disk.limit = disk.usage().used + free
+        })
+  )
+
+/** Ends what a layer has running, as the end of its process would. */
+export const releaseLayer = (world: World, layer: object): Effect.Effect<void> =>
+  Effect.forEach(
+    [...world.held.values()].filter((held) => held.layer === layer && !held.row.isDetached),
+    (held) => finish(world, held, "stopped", true),
+    { discard: true }
+  )
+
+/** Ends all that runs. */
+export const releaseWorld = (world: World): Effect.Effect<void> =>
+  Effect.forEach([...world.held.values()], (held) => finish(world, held, "stopped", true), { discard: true })
+
+/** How many processes the guests of this process have, agents not counted. */
+export const processes = (
+  world: World
+): ReadonlyArray<{ readonly sandbox: string; readonly pid: number; readonly argv: ReadonlyArray<string> }> =>
+  [...world.held.values()].flatMap(({ row, running }) =>
+    (running?.machine.pids() ?? [])
+      .filter((pid) => pid !== 1)
+      .map((pid) => ({ sandbox: row.name, pid, argv: running?.machine.processInfo(pid)?.argv ?? [] }))
+  )
+
+const create = Effect.fnUntraced(function* (
+  context: Context,
+  request: Microsandbox.CreateSandbox
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
+  const { world } = context
+  const { name } = request
+  const config = yield* withDefaults(context, request.config)
+  yield* checkName(name)
+  yield* checkCombination(request)
+  yield* checkHostPaths(config)
+  if (request.onConflict === "replace") yield* destroyByName(world, name)
+  yield* checkPorts(config)
+  const taken = new LightboxError({ method, reason: new AlreadyExists({ resource: "sandbox", name }) })
+  if (world.held.has(name) || world.rows.get(name) !== undefined) return yield* taken
+  const base = yield* baseOf(context, request, config)
+  const volumes = yield* ensureVolumes(context, name, config)
+  const instance = request.labels?.[instanceLabel] ?? (yield* generate)
+  const owner = yield* context.owner.id
+  const clock = yield* Effect.clockWith(Effect.succeed)
+  const disk = new FileTree({
+    source: "overlay",
+    type: "overlay",
+    options:
+      "rw,relatime,lowerdir=/.msb/rootfs/lower,upperdir=/.msb/rootfs/upperfs/upper,workdir=/.msb/rootfs/upperfs/work",
+    limit: base.size,
+    now: () => clock.currentTimeMillisUnsafe(),
+    isDisk: true,
+    lower: lowerOf(base.image)
+  })
+  if (base.stored !== undefined) disk.decode(base.stored)
+  yield* patch(method, disk, config.patches ?? [])
+  disk.sync()
+
+  // Nothing between the two: what is reserved is held, and is given back from here on.
+  if (!world.rows.reserve(name) && world.rows.get(name) !== undefined) return yield* taken
+  const held: Held = {
+    row: {
+      id: world.rows.nextId(),
+      name,
+      status: "starting",
+      labels: { ...config.labels, ...request.labels, [instanceLabel]: instance },
+      image: base.image.reference,
+      imageDigest: base.image.digest,
+      cpus: config.resources?.cpus ?? defaultResources.cpus,
+      memory: config.resources?.memory ?? defaultResources.memory,
+      volumes,
+      ...(config.workdir === undefined ? {} : { workdir: config.workdir }),
+      shell: config.shell ?? "/bin/sh",
+      createdAt: clock.currentTimeMillisUnsafe(),
+      diskSize: base.size,
+      owner,
+      isDetached: request.detached === true,
+      isOverlay: wantsOverlay({ ...request, config })
+    },
+    config,
+    image: base.image,
+    disk,
+    log: new Log(),
+    layer: context.layer,
+    env: environment(base.image, config),
+    running: undefined
+  }
+  world.held.set(name, held)
+  world.rows.put(held.row)
+  yield* start(context, method, held).pipe(Effect.onError(() => discard(world, held)))
+  return infoOf(held.row, held.row.status)
+})
+
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
+
+const checkName = (name: string): Effect.Effect<void, LightboxError> =>
+  namePattern.test(name)
+    ? Effect.void
+    : Effect.fail(
+        new LightboxError({
+          method,
+          reason: new InvalidConfig({ field: "options", problem: `invalid sandbox name: ${JSON.stringify(name)}` })
+        })
+      )
+
+/** Removes a sandbox, whatever it does. */
+const discard = (world: World, held: Held): Effect.Effect<void> =>
+  Effect.sync(() => {
+    forget(world, held)
+  }).pipe(Effect.andThen(finish(world, held, "stopped", false)))
+
+const destroyByName = (world: World, name: string): Effect.Effect<void, LightboxError> =>
+  lookUp(world, method, name).pipe(
+    Effect.flatMap((found) => destroy(world, method, found, true)),
+    Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
+  )
+
+const destroy = (world: World, method: string, found: Found, isForced: boolean): Effect.Effect<void, LightboxError> =>
+  Effect.suspend(() => {
+    if (found.status === "running" && !isForced) {
+      return Effect.fail(new LightboxError({ method, reason: new StillRunning({ name: found.row.name }) }))
+    }
+    if (found._tag === "Held") return discard(world, found.held)
+    return found.status === "running"
+      ? Effect.fail(elsewhere(method))
+      : Effect.sync(() => world.rows.remove(found.row.name))
+  })
+
+/** The disk of a sandbox that is stopped. */
+export const captured = (world: World, method: string, name: string): Effect.Effect<Captured, LightboxError> =>
+  Effect.flatMap(lookUp(world, method, name), (found) => {
+    const { row, status } = found
+    if (row.isOverlay) return Effect.fail(overlayRefused(method, "captureSnapshot"))
+    if (status === "running") return Effect.fail(new LightboxError({ method, reason: new StillRunning({ name }) }))
+    return Effect.sync(() => ({
+      sandbox: name,
+      disk: diskOf(world, found),
+      size: row.diskSize,
+      image: { reference: row.image, digest: row.imageDigest }
+    }))
+  })
+
+const diskOf = (world: World, found: Found): Uint8Array =>
+  found._tag === "Held" ? found.held.disk.encode() : Fs.readFileSync(world.rows.diskOf(found.row.name))
+
+// =============================================================================
+// Operations
+// =============================================================================
+
+/** The operations on sandboxes. */
+export const make = (context: Context): SandboxPart & RemainsPart => {
+  const { calls, world } = context
+  return {
+    createSandbox: (request) => create(context, request),
+    getSandbox: (name) =>
+      Effect.map(lookUp(world, "Microsandbox.getSandbox", name), ({ row, status }) => infoOf(row, status)),
+    listSandboxes: (filter) =>
+      Effect.map(all(world), (found) =>
+        found.filter(({ labels }) =>
+          Object.entries(filter?.labels ?? {}).every(([key, value]) => labels[key] === value)
+        )
+      ),
+    startSandbox: Effect.fnUntraced(function* (sandbox, options) {
+      const method = "Microsandbox.startSandbox"
+      const held = yield* own(world, method, sandbox)
+      if (held.running !== undefined) {
+        return yield* new LightboxError({ method, reason: new StillRunning({ name: sandbox.name }) })
+      }
+      for (const volume of held.row.volumes) {
+        if (world.volumes.get(volume) !== undefined) continue
+        return yield* new LightboxError({ method, reason: new NotFound({ resource: "volume", name: volume }) })
+      }
+      yield* start(context, method, held)
+      change(world, held, { isDetached: options?.detached === true })
+      return infoOf(held.row, held.row.status)
+    }),
+    stopSandbox: (sandbox) =>
+      Effect.flatMap(exactly(world, "Microsandbox.stopSandbox", sandbox), (found) =>
+        end(world, "Microsandbox.stopSandbox", found, true)
+      ),
+    killSandbox: (sandbox) =>
+      Effect.flatMap(exactly(world, "Microsandbox.killSandbox", sandbox), (found) =>
+        end(world, "Microsandbox.killSandbox", found, false)
+      ),
+    detachSandbox: (sandbox) =>
+      Effect.sync(() => {
+        const held = world.held.get(sandbox.name)
+        if (held?.row.id === sandbox.id && held.layer === context.layer) change(world, held, { isDetached: true })
+      }),
+    removeSandbox: (sandbox, options) =>
+      exactly(world, "Microsandbox.removeSandbox", sandbox).pipe(
+        Effect.flatMap((found) => destroy(world, "Microsandbox.removeSandbox", found, options?.force === true)),
+        Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
+      ),
+    modifySandbox: Effect.fnUntraced(function* (sandbox, wanted) {
+      const method = "Microsandbox.modifySandbox"
+      const held = yield* own(world, method, sandbox)
+      const { config, row } = held
+      if (wanted.disk !== undefined && row.isOverlay) return yield* overlayRefused(method, "modify.disk")
+      const isRunning = held.running !== undefined
+      const plan = yield* Modify.plan(method, wanted, {
+        isRunning,
+        cpus: row.cpus,
+        maxCpus: config.resources?.maxCpus ?? row.cpus,
+        memory: row.memory,
+        maxMemory: config.resources?.maxMemory ?? row.memory,
+        disk: row.diskSize / mebibyte,
+        workdir: row.workdir,
+        env: { ...config.env },
+        labels: row.labels
+      })
+      if (!plan.applied) return plan
+      const restarts = needsRestart(plan)
+      if (restarts && config.ephemeral === true) return yield* ephemeralRefused(method)
+      const { resources } = config
+      held.config = {
+        ...config,
+        env: Modify.merge(config.env, wanted.env),
+        resources: {
+          ...resources,
+          maxCpus: Math.max(wanted.maxCpus ?? resources?.maxCpus ?? row.cpus, wanted.cpus ?? row.cpus),
+          maxMemory: Math.max(wanted.maxMemory ?? resources?.maxMemory ?? row.memory, wanted.memory ?? row.memory)
+        }
+      }
+      held.env = environment(held.image, held.config)
+      if (wanted.disk !== undefined) held.disk.limit = wanted.disk * mebibyte
+      change(world, held, {
+        cpus: wanted.cpus ?? row.cpus,
+        memory: wanted.memory ?? row.memory,
+        diskSize: wanted.disk === undefined ? row.diskSize : wanted.disk * mebibyte,
+        labels: Modify.merge(row.labels, wanted.labels),
+        ...(wanted.workdir === undefined ? {} : { workdir: wanted.workdir })
+      })
+      if (restarts) {
+        yield* finish(world, held, "stopped", true).pipe(
+          Effect.andThen(start(context, method, held)),
+          Effect.uninterruptible
+        )
+      }
+      return plan
+    }),
+    connect: Effect.fnUntraced(function* (sandbox): Effect.fn.Return<Guest.Guest, LightboxError, Scope.Scope> {
+      const method = "Microsandbox.connect"
+      const found = yield* exactly(world, method, sandbox)
+      if (found._tag === "Foreign") {
+        return yield* found.status === "running"
+          ? elsewhere(method)
+          : new LightboxError({ method, reason: new NotRunning({ name: sandbox.name }) })
+      }
+      const machine = yield* machineOf(found.held, method)
+      return yield* GuestChannel.connect({
+        machine,
+        calls,
+        log: found.held.log,
+        subject: { sandbox: sandbox.name, kill: finish(world, found.held, "crashed", false) }
+      })
+    }),
+    readLogs: (sandbox, query) =>
+      Effect.flatMap(own(world, "Microsandbox.readLogs", sandbox), ({ log }) => log.read(query)),
+    readMetrics: Effect.fnUntraced(function* (sandbox) {
+      const method = "Microsandbox.readMetrics"
+      const held = yield* own(world, method, sandbox)
+      const machine = yield* machineOf(held, method)
+      if (held.config.metricsInterval === "off") {
+        return yield* new LightboxError({
+          method,
+          reason: new Unsupported({ feature: "metrics", problem: "they are not sampled for this sandbox" })
+        })
+      }
+      const now = yield* Clock.currentTimeMillis
+      const { used } = held.disk.usage()
+      return {
+        cpuPercent: 0,
+        memory: 32 * mebibyte + (machine.pids().length - 1) * mebibyte,
+        memoryLimit: held.row.memory * mebibyte,
+        diskRead: held.image.tree.length,
+        diskWritten: used,
+        networkReceived: machine.traffic.received,
+        networkSent: machine.traffic.sent,
+        rootDiskUsed: used,
+        uptimeMillis: now - machine.bootedAt,
+        timestamp: DateTime.makeUnsafe(now)
+      }
+    }),
+    searchSandbox: (sandbox, needles) =>
+      Effect.flatMap(exactly(world, "Microsandbox.searchSandbox", sandbox), (found) => {
+        if (found.row.isOverlay) return Effect.fail(overlayRefused("Microsandbox.searchSandbox", "searchSandbox"))
+        const disk = Buffer.from(diskOf(world, found))
+        return Effect.succeed(needles.map((needle) => disk.indexOf(needle) !== -1))
+      }),
+    listGhosts: Effect.sync(() =>
+      world.rows.names().filter((name) => !world.held.has(name) && world.rows.get(name) === undefined)
+    ),
+    // Machines in memory leave no folders.
+    removeRemains: () => Effect.succeed([]),
+    removeGhost: (name) =>
+      Effect.sync(() => {
+        const isGhost = world.rows.names().includes(name) && !world.held.has(name) && world.rows.get(name) === undefined
+        if (isGhost) world.rows.remove(name)
+        return isGhost
+      })
+  }
+}
+
+const end = (world: World, method: string, found: Found, isFlushed: boolean): Effect.Effect<void, LightboxError> => {
+  if (found._tag === "Held") return finish(world, found.held, "stopped", isFlushed)
+  return found.status === "running" ? Effect.fail(elsewhere(method)) : Effect.void
+}
+
+/** Ends the machine that a call is about, for faults. */
+export const killerOf = (world: World, name: string | undefined): Effect.Effect<void> | undefined =>
+  name === undefined
+    ? undefined
+    : Effect.suspend(() => {
+        const held = world.held.get(name)
+        return held === undefined ? Effect.void : finish(world, held, "crashed", false)
+      })

@@ -1,0 +1,95 @@
+/**
+ * Patterns with `*`, `?` and brackets, for names of files and for texts.
+ */
+import { Errno } from "../kernel/errno.ts"
+import type { Process } from "../kernel/process.ts"
+
+/** A piece of a pattern; what is quoted stands for itself. */
+export interface Segment {
+  readonly text: string
+  readonly isQuoted: boolean
+}
+
+const escape = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
+
+/** The source of a regular expression for a pattern. */
+export const toRegExpSource = (segments: ReadonlyArray<Segment>, isShortest = false): string => {
+  let source = ""
+  for (const { isQuoted, text } of segments) {
+    if (isQuoted) {
+      source += escape(text)
+      continue
+    }
+    for (let position = 0; position < text.length; position++) {
+      const character = text[position] ?? ""
+      if (character === "*") source += isShortest ? "[^]*?" : "[^]*"
+      else if (character === "?") source += "[^]"
+      else if (character === "[") {
+        const bracket = /^\[([!^]?)(\]?(?:\[:\w+:\]|[^\]])*)\]/.exec(text.slice(position))
+        if (bracket === null) source += "\\["
+        else {
+          const members = (bracket[2] ?? "").replace(/\[:(\w+):\]/g, (_, name: string) => classes[name] ?? "")
+          source += `[${bracket[1] === "" ? "" : "^"}${members.replace(/[\\\]]/g, "\\$&")}]`
+          position += bracket[0].length - 1
+        }
+      } else source += escape(character)
+    }
+  }
+  return source
+}
+
+const classes: { readonly [name: string]: string } = {
+  alpha: "a-zA-Z",
+  digit: "0-9",
+  alnum: "a-zA-Z0-9",
+  upper: "A-Z",
+  lower: "a-z",
+  space: " \t\n\r\f\v",
+  blank: " \t",
+  punct: "!-/:-@[-`{-~",
+  xdigit: "0-9a-fA-F"
+}
+
+/** Whether a text is what a pattern describes. */
+export const matches = (segments: ReadonlyArray<Segment>, text: string): boolean =>
+  new RegExp(`^${toRegExpSource(segments)}$`).test(text)
+
+const isActive = ({ isQuoted, text }: Segment): boolean => !isQuoted && /[*?[]/.test(text)
+
+/** The files that a pattern describes, by name; the pattern itself if there are none. */
+export const expandPath = (process: Process, segments: ReadonlyArray<Segment>): ReadonlyArray<string> => {
+  const literal = segments.map(({ text }) => text).join("")
+  if (!segments.some(isActive)) return [literal]
+  const levels: Array<Array<Segment>> = [[]]
+  for (const { isQuoted, text } of segments) {
+    for (const [index, piece] of text.split("/").entries()) {
+      if (index > 0) levels.push([])
+      if (piece !== "") levels.at(-1)?.push({ text: piece, isQuoted })
+    }
+  }
+  const isAbsolute = literal.startsWith("/")
+  let found = [isAbsolute ? "/" : ""]
+  for (const level of isAbsolute ? levels.slice(1) : levels) {
+    if (level.length === 0) continue
+    const name = level.map(({ text }) => text).join("")
+    found = found.flatMap((folder) => {
+      const at = (entry: string) => (folder === "" || folder === "/" ? folder + entry : `${folder}/${entry}`)
+      if (!level.some(isActive)) return process.lookAt(at(name), false) === undefined ? [] : [at(name)]
+      const expression = new RegExp(`^${toRegExpSource(level)}$`)
+      return listQuietly(process, folder === "" ? "." : folder)
+        .filter((entry) => expression.test(entry) && (!entry.startsWith(".") || name.startsWith(".")))
+        .toSorted()
+        .map(at)
+    })
+  }
+  return found.length === 0 ? [literal] : found
+}
+
+const listQuietly = (process: Process, folder: string): ReadonlyArray<string> => {
+  try {
+    return process.list(folder)
+  } catch (cause) {
+    if (cause instanceof Errno) return []
+    throw cause
+  }
+}

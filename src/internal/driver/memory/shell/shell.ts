@@ -1,0 +1,894 @@
+/**
+ * The guest's shell: runs parsed scripts in a process.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import { fromBytes, toBytes } from "../kernel/byteString.ts"
+import { BytesDescription, type Description, Pipe } from "../kernel/description.ts"
+import { attempt, Errno, errno } from "../kernel/errno.ts"
+import type { ExitStatus, Process, Program } from "../kernel/process.ts"
+import { signals } from "../../../guest/signals.ts"
+import { describe as describeSignal } from "../kernel/signals.ts"
+import * as Arithmetic from "./arithmetic.ts"
+import { builtins } from "./builtins.ts"
+import { Jump, type Outcome } from "./outcome.ts"
+import { expandPath, matches, type Segment, toRegExpSource } from "./pattern.ts"
+import * as Syntax from "./syntax.ts"
+
+interface Variable {
+  value: string | undefined
+  isExported: boolean
+  isReadonly: boolean
+}
+
+const usageError = 2
+
+const wildcards = { IFS: " \t\n" }
+
+export class Shell {
+  readonly process: Process
+  readonly name: string
+  readonly variables: Map<string, Variable>
+  readonly functions: Map<string, Syntax.Command>
+  readonly options: Set<string>
+  readonly traps: Map<number, string>
+  readonly children = new Map<number, Process>()
+  positional: ReadonlyArray<string>
+  status = 0
+  lastBackground: number | undefined
+
+  private substitutionStatus: number | undefined
+  private conditions = 0
+  private functionDepth = 0
+  private readonly caught: Array<number> = []
+  private interrupted = Deferred.makeUnsafe<void>()
+  private readonly locals: Array<Map<string, Variable | undefined>> = []
+
+  constructor(process: Process, name: string, positional: ReadonlyArray<string>, parent?: Shell) {
+    this.process = process
+    this.name = name
+    this.positional = positional
+    this.variables = new Map([...(parent?.variables ?? [])].map(([key, variable]) => [key, { ...variable }]))
+    this.functions = new Map(parent?.functions)
+    this.options = new Set(parent?.options)
+    this.traps = new Map()
+    if (parent === undefined) {
+      for (const [key, value] of process.env) this.variables.set(key, { value, isExported: true, isReadonly: false })
+      this.set("PWD", process.cwd)
+      this.export("PWD")
+      this.set("SHLVL", String(Number(this.get("SHLVL") ?? 0) + 1))
+      this.export("SHLVL")
+      this.variables.set("IFS", { value: wildcards.IFS, isExported: false, isReadonly: false })
+    } else {
+      this.status = parent.status
+      this.lastBackground = parent.lastBackground
+      this.functionDepth = parent.functionDepth
+      this.conditions = parent.conditions
+    }
+  }
+
+  // ===========================================================================
+  // Variables
+  // ===========================================================================
+
+  get(name: string): string | undefined {
+    return this.variables.get(name)?.value
+  }
+
+  set(name: string, value: string): void {
+    const variable = this.variables.get(name)
+    if (variable === undefined) {
+      this.variables.set(name, { value, isExported: this.options.has("a"), isReadonly: false })
+    } else variable.value = value
+  }
+
+  export(name: string): void {
+    const variable = this.variables.get(name)
+    if (variable === undefined) this.variables.set(name, { value: undefined, isExported: true, isReadonly: false })
+    else variable.isExported = true
+  }
+
+  isReadonly(name: string): boolean {
+    return this.variables.get(name)?.isReadonly === true
+  }
+
+  assign(name: string, value: string): Outcome {
+    if (this.isReadonly(name)) return this.abort(`${name}: is read only`)
+    this.set(name, value)
+    return Effect.succeed(0)
+  }
+
+  /** Makes a variable local to the function that runs. */
+  declareLocal(name: string): boolean {
+    const scope = this.locals.at(-1)
+    if (scope === undefined) return false
+    if (!scope.has(name)) {
+      const variable = this.variables.get(name)
+      scope.set(name, variable === undefined ? undefined : { ...variable })
+    }
+    return true
+  }
+
+  exported(assignments: ReadonlyMap<string, string> = new Map()): Map<string, string> {
+    const env = new Map<string, string>()
+    for (const [name, { isExported, value }] of this.variables) {
+      if (isExported && value !== undefined) env.set(name, value)
+    }
+    for (const [name, value] of assignments) env.set(name, value)
+    return env
+  }
+
+  // ===========================================================================
+  // Scripts
+  // ===========================================================================
+
+  /** Runs a script to its end. */
+  main(script: string): Effect.Effect<number, Errno> {
+    return this.toEnd(this.source(script))
+  }
+
+  /** The status with which the shell's process ends. */
+  toEnd(outcome: Outcome): Effect.Effect<number, Errno> {
+    return Effect.catchTag(outcome, "Jump", ({ count, kind }) =>
+      Effect.succeed(kind === "Exit" || kind === "Return" ? count : this.status)
+    ).pipe(
+      Effect.flatMap((status) => {
+        const onExit = this.traps.get(0)
+        if (onExit === undefined) return Effect.succeed(status)
+        this.traps.delete(0)
+        this.status = status
+        return Effect.as(this.toEnd(this.source(onExit)), status)
+      })
+    )
+  }
+
+  /** Runs a script in this shell. */
+  source(script: string): Outcome {
+    return Effect.suspend(() => {
+      const list = this.parse(script)
+      return "problem" in list ? this.abort(list.message) : this.list(list)
+    })
+  }
+
+  private parse(script: string): Syntax.List | Syntax.SyntaxProblem {
+    try {
+      return Syntax.parse(script)
+    } catch (cause) {
+      if (cause instanceof Syntax.SyntaxProblem) return cause
+      throw cause
+    }
+  }
+
+  /** Runs commands as they are read, each when it is complete. */
+  interactive(fd: number): Outcome {
+    return Effect.gen({ self: this }, function* () {
+      let text = ""
+      for (;;) {
+        const line = yield* this.process.readLine(fd)
+        text += line
+        const isEnd = line === ""
+        if (text === "") return this.status
+        const parsed = this.parse(text)
+        if (!("problem" in parsed)) {
+          text = ""
+          yield* this.list(parsed)
+        } else if (isEnd || !parsed.isIncomplete) return yield* this.abort(parsed.message)
+        if (isEnd) return this.status
+      }
+    })
+  }
+
+  complain(problem: string): Effect.Effect<void, Errno> {
+    return this.process.complain(`${this.name}: ${problem}`)
+  }
+
+  /** Ends the shell with a message, as mistakes in a script do. */
+  abort(problem: string, status = usageError): Effect.Effect<never, Errno | Jump> {
+    return Effect.andThen(this.complain(problem), Effect.fail(new Jump({ kind: "Exit", count: status })))
+  }
+
+  // ===========================================================================
+  // Signals
+  // ===========================================================================
+
+  /** Sets what is done at a signal; 0 stands for the end of the shell. */
+  trap(signal: number, action: string | undefined): void {
+    if (action === undefined) {
+      this.traps.delete(signal)
+      this.process.handlers.delete(signal)
+      return
+    }
+    this.traps.set(signal, action)
+    if (signal === 0) return
+    this.process.handlers.set(
+      signal,
+      action === ""
+        ? undefined
+        : () => {
+            this.caught.push(signal)
+            Deferred.doneUnsafe(this.interrupted, Effect.void)
+          }
+    )
+  }
+
+  private runTraps(): Effect.Effect<void, Errno | Jump> {
+    return Effect.suspend(() => {
+      const signal = this.caught.shift()
+      if (signal === undefined) return Effect.void
+      this.interrupted = Deferred.makeUnsafe<void>()
+      const { status } = this
+      return this.source(this.traps.get(signal) ?? "").pipe(
+        Effect.andThen(Effect.sync(() => (this.status = status))),
+        Effect.andThen(this.runTraps())
+      )
+    })
+  }
+
+  /** Waits for a child, or for a signal that is trapped. */
+  waitInterruptibly(child: Process): Effect.Effect<ExitStatus> {
+    return Effect.raceFirst(
+      child.ended,
+      Effect.as(Deferred.await(this.interrupted), { _tag: "Signaled", signal: signals.SIGTERM } as const)
+    )
+  }
+
+  // ===========================================================================
+  // Lists
+  // ===========================================================================
+
+  list(list: Syntax.List): Outcome {
+    return Effect.gen({ self: this }, function* () {
+      this.status = list.length === 0 ? 0 : this.status
+      for (const item of list) {
+        this.status = yield* item.isBackground ? this.background(item) : this.andOr(item)
+        if (this.caught.length > 0) yield* this.runTraps()
+      }
+      return this.status
+    })
+  }
+
+  private background(item: Syntax.AndOr): Outcome {
+    return Effect.gen({ self: this }, function* () {
+      const child = this.process.fork()
+      child.assign(0, new BytesDescription(new Uint8Array()))
+      this.lastBackground = child.pid
+      this.children.set(child.pid, child)
+      yield* child.start(this.inChild((shell) => shell.andOr(item)))
+      return 0
+    })
+  }
+
+  /** A program that goes on with a copy of this shell. */
+  private inChild(run: (shell: Shell) => Outcome): Program {
+    return (process) => {
+      const shell = new Shell(process, this.name, this.positional, this)
+      return shell.toEnd(run(shell))
+    }
+  }
+
+  private andOr({ first, rest }: Syntax.AndOr): Outcome {
+    return Effect.gen({ self: this }, function* () {
+      let status = yield* rest.length > 0 ? this.condition(this.pipeline(first)) : this.pipeline(first)
+      for (const [index, { operator, pipeline }] of rest.entries()) {
+        if ((operator === "&&") !== (status === 0)) continue
+        this.status = status
+        const isLast = index === rest.length - 1
+        status = yield* isLast ? this.pipeline(pipeline) : this.condition(this.pipeline(pipeline))
+      }
+      return status
+    })
+  }
+
+  /** Runs what may fail without ending a shell that ends at failures. */
+  private condition(outcome: Outcome): Outcome {
+    return Effect.suspend(() => {
+      this.conditions++
+      return Effect.ensuring(
+        outcome,
+        Effect.sync(() => {
+          this.conditions--
+        })
+      )
+    })
+  }
+
+  private pipeline({ commands, isNegated }: Syntax.Pipeline): Outcome {
+    return Effect.gen({ self: this }, function* () {
+      const [only] = commands
+      const run = commands.length === 1 && only !== undefined ? this.command(only) : this.piped(commands)
+      const status = yield* isNegated ? this.condition(run) : run
+      if (isNegated) return status === 0 ? 1 : 0
+      if (status !== 0 && this.conditions === 0 && this.options.has("e")) {
+        return yield* new Jump({ kind: "Exit", count: status })
+      }
+      return status
+    })
+  }
+
+  private piped(commands: ReadonlyArray<Syntax.Command>): Outcome {
+    return Effect.gen({ self: this }, function* () {
+      const children: Array<Process> = []
+      let input: Description | undefined
+      for (const [index, command] of commands.entries()) {
+        const child = this.process.fork()
+        if (input !== undefined) child.assign(0, input)
+        input = undefined
+        if (index < commands.length - 1) {
+          const pipe = new Pipe()
+          child.assign(1, pipe.writer)
+          input = pipe.reader
+        }
+        children.push(child)
+        yield* child.start(this.inChild((shell) => shell.command(command)))
+      }
+      let status = 0
+      for (const child of children) {
+        status = yield* this.statusOf(yield* child.ended)
+      }
+      return status
+    })
+  }
+
+  private statusOf(status: ExitStatus): Effect.Effect<number, Errno> {
+    if (status._tag === "Exited") return Effect.succeed(status.code)
+    const problem = describeSignal(status.signal)
+    return Effect.as(
+      problem === undefined ? Effect.void : Effect.ignore(this.process.complain(problem)),
+      128 + status.signal
+    )
+  }
+
+  // ===========================================================================
+  // Commands
+  // ===========================================================================
+
+  private command(command: Syntax.Command): Outcome {
+    if (command._tag === "Simple") return this.simple(command)
+    return this.redirected(command.redirections, () => this.compound(command))
+  }
+
+  private compound(command: Exclude<Syntax.Command, { readonly _tag: "Simple" }>): Outcome {
+    switch (command._tag) {
+      case "Group":
+        return this.list(command.body)
+      case "Subshell":
+        return Effect.gen({ self: this }, function* () {
+          const child = this.process.fork()
+          yield* child.start(this.inChild((shell) => shell.list(command.body)))
+          return yield* this.statusOf(yield* child.ended)
+        })
+      case "If":
+        return Effect.gen({ self: this }, function* () {
+          for (const { body, condition } of command.clauses) {
+            if ((yield* this.condition(this.list(condition))) === 0) return yield* this.list(body)
+          }
+          return command.otherwise === undefined ? 0 : yield* this.list(command.otherwise)
+        })
+      case "Loop":
+        return Effect.gen({ self: this }, function* () {
+          let status = 0
+          while (((yield* this.condition(this.list(command.condition))) === 0) !== command.isUntil) {
+            const next = yield* this.iteration(this.list(command.body))
+            status = next.status
+            if (next.isOver) break
+          }
+          return status
+        })
+      case "For":
+        return Effect.gen({ self: this }, function* () {
+          const values = command.words === undefined ? this.positional : yield* this.fields(command.words)
+          let status = 0
+          for (const value of values) {
+            yield* this.assign(command.name, value)
+            const next = yield* this.iteration(this.list(command.body))
+            status = next.status
+            if (next.isOver) break
+          }
+          return status
+        })
+      case "Case":
+        return Effect.gen({ self: this }, function* () {
+          const value = yield* this.text(command.word)
+          for (const { body, patterns } of command.items) {
+            for (const pattern of patterns) {
+              if (matches(yield* this.segments(pattern), value)) return yield* this.list(body)
+            }
+          }
+          return 0
+        })
+      case "Function": {
+        this.functions.set(command.name, command.body)
+        return Effect.succeed(0)
+      }
+    }
+  }
+
+  /** One turn of a loop. */
+  private iteration(body: Outcome): Effect.Effect<{ readonly status: number; readonly isOver: boolean }, Errno | Jump> {
+    return body.pipe(
+      Effect.map((status) => ({ status, isOver: false })),
+      Effect.catchTag("Jump", (jump) => {
+        if (jump.kind === "Exit" || jump.kind === "Return") return Effect.fail(jump)
+        if (jump.count > 1) return Effect.fail(new Jump({ kind: jump.kind, count: jump.count - 1 }))
+        return Effect.succeed({ status: 0, isOver: jump.kind === "Break" })
+      })
+    )
+  }
+
+  private simple({ assignments, redirections, words }: Extract<Syntax.Command, { readonly _tag: "Simple" }>): Outcome {
+    return Effect.gen({ self: this }, function* () {
+      this.substitutionStatus = undefined
+      const argv = yield* this.fields(words)
+      const values = new Map<string, string>()
+      for (const { name, value } of assignments) {
+        const text = yield* this.text(value)
+        if (argv.length > 0) values.set(name, text)
+        else yield* this.assign(name, text)
+      }
+      if (this.options.has("x")) yield* this.process.complain(`+ ${argv.join(" ")}`)
+      const [name] = argv
+      if (name === undefined) {
+        return yield* this.redirected(redirections, () => Effect.succeed(this.substitutionStatus ?? 0))
+      }
+      const definition = this.functions.get(name)
+      if (definition !== undefined) {
+        return yield* this.redirected(redirections, () => this.withValues(values, this.call(definition, argv)))
+      }
+      // Redirections of nothing are for the rest of the script.
+      if (name === "exec" && argv.length === 1) return (yield* this.redirect(redirections)) ? 0 : 1
+      const builtin = builtins[name]
+      if (Object.hasOwn(builtins, name) && builtin !== undefined) {
+        return yield* this.redirected(redirections, () => this.withValues(values, this.survive(builtin(this, argv))))
+      }
+      return yield* this.external(argv, values, redirections)
+    })
+  }
+
+  /** What a command of the shell can not write does not end the shell. */
+  private survive(outcome: Outcome): Outcome {
+    return Effect.catchIf(
+      outcome,
+      (error): error is Errno => error instanceof Errno && error.code !== "EPIPE",
+      ({ problem }) => Effect.as(this.process.complain(`sh: write error: ${problem}`), 1)
+    )
+  }
+
+  /** Runs something with variables that are gone afterwards. */
+  private withValues(values: ReadonlyMap<string, string>, outcome: Outcome): Outcome {
+    if (values.size === 0) return outcome
+    return Effect.suspend(() => {
+      const before = [...values.keys()].map((name) => [name, this.variables.get(name)] as const)
+      for (const [name, value] of values) this.variables.set(name, { value, isExported: true, isReadonly: false })
+      return Effect.ensuring(
+        outcome,
+        Effect.sync(() => {
+          for (const [name, variable] of before) {
+            if (variable === undefined) this.variables.delete(name)
+            else this.variables.set(name, variable)
+          }
+        })
+      )
+    })
+  }
+
+  private call(definition: Syntax.Command, argv: ReadonlyArray<string>): Outcome {
+    return Effect.suspend(() => {
+      const outer = this.positional
+      this.positional = argv.slice(1)
+      this.functionDepth++
+      const scope = new Map<string, Variable | undefined>()
+      this.locals.push(scope)
+      return this.command(definition).pipe(
+        Effect.catchTag("Jump", (jump) => (jump.kind === "Return" ? Effect.succeed(jump.count) : Effect.fail(jump))),
+        Effect.ensuring(
+          Effect.sync(() => {
+            this.positional = outer
+            this.functionDepth--
+            this.locals.pop()
+            for (const [name, variable] of scope) {
+              if (variable === undefined) this.variables.delete(name)
+              else this.variables.set(name, variable)
+            }
+          })
+        )
+      )
+    })
+  }
+
+  get isInFunction(): boolean {
+    return this.functionDepth > 0
+  }
+
+  /** Runs a program in a process of its own. */
+  external(
+    argv: ReadonlyArray<string>,
+    values: ReadonlyMap<string, string> = new Map(),
+    redirections: ReadonlyArray<Syntax.Redirection> = []
+  ): Outcome {
+    return Effect.gen({ self: this }, function* () {
+      const child = this.process.fork({ argv })
+      child.env.clear()
+      for (const [name, value] of this.exported(values)) child.env.set(name, value)
+      yield* child.start((process) => {
+        const shell = new Shell(process, this.name, this.positional, this)
+        return shell.toEnd(shell.redirected(redirections, () => shell.execute(argv)))
+      })
+      return yield* this.statusOf(yield* child.ended)
+    })
+  }
+
+  /** Runs a program in this process. */
+  execute(argv: ReadonlyArray<string>): Outcome {
+    const { process } = this
+    const name = argv[0] ?? ""
+    return attempt(() => {
+      const path = process.machine.locate(name, this.get("PATH"), process.cwd, process.actor)
+      return { path, ...process.machine.load(path, argv, process.cwd, process.actor) }
+    }).pipe(
+      Effect.flatMap(({ argv, program }) => {
+        process.argv = argv
+        // What is ignored stays so; what is handled here is not handled by another program.
+        for (const [signal, handler] of process.handlers) if (handler !== undefined) process.handlers.delete(signal)
+        return program(process)
+      }),
+      Effect.catchTag("Errno", (error) => {
+        switch (error.code) {
+          case "ENOENT":
+          case "ENOTDIR":
+            return Effect.as(this.complain(`${name}: not found`), 127)
+          case "EACCES":
+            return Effect.as(this.complain(`${name}: Permission denied`), 126)
+          case "ENOEXEC":
+            return Effect.flatMap(process.readFile(name), (script) => {
+              const shell = new Shell(process, name, argv.slice(1))
+              return shell.main(script)
+            })
+          default:
+            return Effect.fail(error)
+        }
+      })
+    )
+  }
+
+  // ===========================================================================
+  // Redirections
+  // ===========================================================================
+
+  /** Runs something with other descriptors, which are as before afterwards. */
+  private redirected(redirections: ReadonlyArray<Syntax.Redirection>, run: () => Outcome): Outcome {
+    if (redirections.length === 0) return Effect.suspend(run)
+    return Effect.suspend(() => {
+      const saved = new Map<number, Description | undefined>()
+      for (const { fd } of redirections) {
+        if (!saved.has(fd)) saved.set(fd, this.process.descriptors.get(fd)?.retain())
+      }
+      return this.redirect(redirections).pipe(
+        Effect.flatMap((isDone) => (isDone ? run() : Effect.succeed(1))),
+        Effect.ensuring(
+          Effect.sync(() => {
+            for (const [fd, description] of saved) {
+              if (description !== undefined) this.process.assign(fd, description)
+              else {
+                this.process.descriptors.get(fd)?.release()
+                this.process.descriptors.delete(fd)
+              }
+            }
+          })
+        )
+      )
+    })
+  }
+
+  /** Changes the descriptors, and tells whether that worked. */
+  redirect(redirections: ReadonlyArray<Syntax.Redirection>): Effect.Effect<boolean, Errno | Jump> {
+    return Effect.gen({ self: this }, function* () {
+      for (const { fd, operator, target } of redirections) {
+        if (operator === "<<") {
+          this.process.assign(fd, new BytesDescription(toBytes(yield* this.text(target))))
+          continue
+        }
+        const name = yield* this.text(target)
+        if (operator === "<&" || operator === ">&") {
+          if (name === "-") {
+            this.process.descriptors.get(fd)?.release()
+            this.process.descriptors.delete(fd)
+            continue
+          }
+          const source = /^\d+$/.test(name) ? this.process.descriptors.get(Number(name)) : undefined
+          if (source === undefined) {
+            yield* this.complain(`dup2(${name},${fd}): ${errno("EBADF").problem}`)
+            return false
+          }
+          this.process.assign(fd, source.retain())
+          continue
+        }
+        const isWritten = operator !== "<"
+        const opened = yield* Effect.result(
+          this.process.open(name, {
+            read: operator === "<" || operator === "<>",
+            write: isWritten,
+            append: operator === ">>",
+            create: isWritten,
+            truncate: operator === ">"
+          })
+        )
+        if (opened._tag === "Failure") {
+          const { code, problem } = opened.failure
+          const reason = code !== "ENOENT" ? problem : isWritten ? "nonexistent directory" : "no such file"
+          yield* this.complain(`can't ${isWritten ? "create" : "open"} ${name}: ${reason}`)
+          return false
+        }
+        this.process.assign(fd, opened.success)
+      }
+      return true
+    })
+  }
+
+  // ===========================================================================
+  // Words
+  // ===========================================================================
+
+  /** Words as arguments: split, and with patterns replaced by names. */
+  fields(words: ReadonlyArray<Syntax.Word>): Effect.Effect<ReadonlyArray<string>, Errno | Jump> {
+    return Effect.gen({ self: this }, function* () {
+      const result: Array<string> = []
+      for (const word of words) {
+        for (const field of yield* this.split(word)) {
+          if (this.options.has("f")) result.push(field.map(({ text }) => text).join(""))
+          else result.push(...expandPath(this.process, field))
+        }
+      }
+      return result
+    })
+  }
+
+  /** A word as one text. */
+  text(word: Syntax.Word): Effect.Effect<string, Errno | Jump> {
+    return Effect.map(this.segments(word), (segments) => segments.map(({ text }) => text).join(""))
+  }
+
+  private segments(word: Syntax.Word): Effect.Effect<ReadonlyArray<Segment>, Errno | Jump> {
+    return Effect.gen({ self: this }, function* () {
+      const segments: Array<Segment> = []
+      for (const [index, part] of word.entries()) {
+        if (part._tag === "Text") {
+          segments.push({ text: index === 0 ? this.tilde(part) : part.text, isQuoted: part.isQuoted })
+        } else segments.push({ text: (yield* this.value(part)).join(" "), isQuoted: part.isQuoted })
+      }
+      return segments
+    })
+  }
+
+  private tilde({ isQuoted, text }: Extract<Syntax.Part, { readonly _tag: "Text" }>): string {
+    const home = this.get("HOME")
+    return isQuoted || home === undefined ? text : text.replace(/^~(?=\/|$)/, home.replaceAll("$", "$$$$"))
+  }
+
+  private split(word: Syntax.Word): Effect.Effect<ReadonlyArray<ReadonlyArray<Segment>>, Errno | Jump> {
+    return Effect.gen({ self: this }, function* () {
+      const fields: Array<Array<Segment>> = []
+      let current: Array<Segment> | undefined
+      const append = (text: string, isQuoted: boolean) => {
+        if (text === "" && !isQuoted) return
+        current ??= []
+        current.push({ text, isQuoted })
+      }
+      const close = () => {
+        if (current !== undefined) fields.push(current)
+        current = undefined
+      }
+      const separators = this.get("IFS") ?? wildcards.IFS
+      for (const [index, part] of word.entries()) {
+        if (part._tag === "Text") {
+          append(index === 0 ? this.tilde(part) : part.text, part.isQuoted)
+          continue
+        }
+        const values = yield* this.value(part)
+        if (part.isQuoted) {
+          for (const [position, value] of values.entries()) {
+            if (position > 0) close()
+            append(value, true)
+          }
+          continue
+        }
+        for (const [position, value] of values.entries()) {
+          if (position > 0) close()
+          for (const piece of splitFields(value, separators)) {
+            if (piece === undefined) close()
+            else append(piece, false)
+          }
+        }
+      }
+      close()
+      return fields
+    })
+  }
+
+  /** What an expansion stands for: more than one text for all arguments only. */
+  private value(
+    part: Exclude<Syntax.Part, { readonly _tag: "Text" }>
+  ): Effect.Effect<ReadonlyArray<string>, Errno | Jump> {
+    switch (part._tag) {
+      case "Substitution":
+        return Effect.map(this.substitute(part.body), (text) => [text])
+      case "Arithmetic":
+        return Effect.flatMap(this.text(part.expression), (expression) =>
+          Effect.map(this.calculate(expression), (value) => [String(value)])
+        )
+      case "Parameter":
+        return this.parameter(part)
+    }
+  }
+
+  calculate(expression: string): Effect.Effect<number, Errno | Jump> {
+    return Effect.suspend(() => {
+      try {
+        return Effect.succeed(
+          Arithmetic.evaluate(expression, {
+            get: (name) => this.get(name),
+            set: (name, value) => this.set(name, value)
+          })
+        )
+      } catch (cause) {
+        if (cause instanceof Arithmetic.ArithmeticProblem) return this.abort(cause.message)
+        throw cause
+      }
+    })
+  }
+
+  private substitute(body: Syntax.List): Effect.Effect<string, Errno> {
+    return Effect.gen({ self: this }, function* () {
+      const pipe = new Pipe()
+      const child = this.process.fork()
+      child.assign(1, pipe.writer)
+      yield* child.start(this.inChild((shell) => shell.list(body)))
+      let output = ""
+      for (;;) {
+        const bytes = yield* pipe.reader.read(64 * 1024)
+        if (bytes.length === 0) break
+        output += fromBytes(bytes)
+      }
+      pipe.reader.release()
+      this.substitutionStatus = yield* this.statusOf(yield* child.ended)
+      this.status = this.substitutionStatus
+      return output.replace(/\n+$/, "").replaceAll("\0", "")
+    })
+  }
+
+  private special(name: string): ReadonlyArray<string> | undefined {
+    if (/^\d+$/.test(name)) {
+      const value = name === "0" ? this.name : this.positional[Number(name) - 1]
+      return value === undefined ? undefined : [value]
+    }
+    switch (name) {
+      case "@":
+        return this.positional
+      case "*":
+        return [this.positional.join((this.get("IFS") ?? " ").slice(0, 1))]
+      case "#":
+        return [String(this.positional.length)]
+      case "?":
+        return [String(this.status)]
+      case "$":
+        return [String(this.process.pid)]
+      case "!":
+        return [this.lastBackground === undefined ? "" : String(this.lastBackground)]
+      case "-":
+        return [[...this.options].join("")]
+      default: {
+        const value = this.get(name)
+        return value === undefined ? undefined : [value]
+      }
+    }
+  }
+
+  private parameter(
+    part: Extract<Syntax.Part, { readonly _tag: "Parameter" }>
+  ): Effect.Effect<ReadonlyArray<string>, Errno | Jump> {
+    return Effect.gen({ self: this }, function* () {
+      const { isLength, name, operator, word = [] } = part
+      const found = this.special(name)
+      if (isLength) return [String(name === "@" || name === "*" ? this.positional.length : (found?.[0] ?? "").length)]
+      if (operator === undefined) {
+        if (found === undefined && this.options.has("u") && name !== "@" && name !== "*") {
+          return yield* this.abort(`${name}: parameter not set`)
+        }
+        return found ?? []
+      }
+      const isAbsent = found === undefined || (operator.startsWith(":") && found.join("") === "")
+      switch (operator.replace(":", "")) {
+        case "-":
+          return isAbsent ? [yield* this.text(word)] : found
+        case "=": {
+          if (!isAbsent) return found
+          const value = yield* this.text(word)
+          yield* this.assign(name, value)
+          return [value]
+        }
+        case "?": {
+          if (!isAbsent) return found
+          const message = yield* this.text(word)
+          return yield* this.abort(`${name}: ${message === "" ? "parameter not set" : message}`)
+        }
+        case "+":
+          return isAbsent ? [] : [yield* this.text(word)]
+        default: {
+          const segments = yield* this.segments(word)
+          const value = (found ?? []).join(" ")
+          const isPrefix = operator.startsWith("#")
+          const source = toRegExpSource(segments, operator.length === 1)
+          return [
+            isPrefix ? value.replace(new RegExp(`^${source}`), "") : cutSuffix(value, source, operator.length === 1)
+          ]
+        }
+      }
+    })
+  }
+}
+
+/** Removes the shortest or longest suffix: a search from the left would find the longest only. */
+const cutSuffix = (value: string, source: string, isShortest: boolean): string => {
+  const expression = new RegExp(`^(?:${source})$`)
+  const lengths = Array.from({ length: value.length + 1 }, (_, length) => length)
+  for (const length of isShortest ? lengths : lengths.toReversed()) {
+    if (expression.test(value.slice(value.length - length))) return value.slice(0, value.length - length)
+  }
+  return value
+}
+
+/** Pieces of a value, with `undefined` wherever a field ends. */
+const splitFields = (value: string, separators: string): ReadonlyArray<string | undefined> => {
+  const pieces: Array<string | undefined> = []
+  let piece = ""
+  let wasBlank = false
+  for (const character of value) {
+    if (!separators.includes(character)) {
+      piece += character
+      wasBlank = false
+      continue
+    }
+    const isBlank = /\s/.test(character)
+    if (piece !== "" || !isBlank) pieces.push(piece, undefined)
+    else if (!wasBlank) pieces.push(undefined)
+    piece = ""
+    wasBlank = isBlank
+  }
+  if (piece !== "") pieces.push(piece)
+  return pieces
+}
+
+/** The program `sh`. */
+export const program: Program = (process) =>
+  Effect.gen(function* () {
+    const words = process.argv.slice(1)
+    const options = new Set<string>()
+    let isCommand = false
+    let isFromInput = false
+    while (words[0] !== undefined && /^[-+]./.test(words[0])) {
+      const word = words.shift() ?? ""
+      if (word === "--") break
+      for (const letter of word.slice(1)) {
+        if (letter === "c") isCommand = true
+        else if (letter === "s") isFromInput = true
+        else if (letter === "o") words.shift()
+        else options.add(letter)
+      }
+    }
+    const script = isCommand ? words.shift() : undefined
+    if (isCommand && script === undefined) {
+      yield* process.complain(`${process.argv[0]}: -c requires an argument`)
+      return usageError
+    }
+    const file = isCommand || isFromInput ? undefined : words.shift()
+    const name = isCommand ? (words.shift() ?? process.argv[0] ?? "sh") : (file ?? process.argv[0] ?? "sh")
+    const shell = new Shell(process, name, words)
+    for (const letter of options) shell.options.add(letter)
+    if (script !== undefined) return yield* shell.main(script)
+    if (file === undefined) return yield* shell.toEnd(shell.interactive(0))
+    const content = yield* Effect.result(process.readFile(file))
+    if (content._tag === "Failure") {
+      yield* process.complain(`${process.argv[0]}: can't open '${file}': ${content.failure.problem}`)
+      return usageError
+    }
+    return yield* shell.main(content.success)
+  })

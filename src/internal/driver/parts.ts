@@ -1,0 +1,50 @@
+/**
+ * What a driver is made of, by what it is about. Each driver has these parts, each in a place of its own.
+ */
+import type * as Microsandbox from "../../Microsandbox.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+export type ImagePart = Pick<
+  Driver,
+  "loadImage" | "saveImages" | "listImages" | "inspectImage" | "removeImage" | "pruneImages"
+>
+
+export type SandboxPart = Pick<
+  Driver,
+  | "createSandbox"
+  | "getSandbox"
+  | "listSandboxes"
+  | "startSandbox"
+  | "stopSandbox"
+  | "killSandbox"
+  | "detachSandbox"
+  | "removeSandbox"
+  | "modifySandbox"
+  | "connect"
+  | "readLogs"
+  | "readMetrics"
+  | "searchSandbox"
+>
+
+/** What the runtime leaves of sandboxes. */
+export type RemainsPart = Pick<Driver, "listGhosts" | "removeGhost" | "removeRemains">
+
+export type SnapshotPart = Pick<
+  Driver,
+  | "captureSnapshot"
+  | "openSnapshot"
+  | "listSnapshots"
+  | "removeSnapshot"
+  | "verifySnapshot"
+  | "saveSnapshot"
+  | "loadSnapshot"
+  | "renameSnapshot"
+  | "removeStaging"
+  | "listSnapshotLinks"
+  | "readSnapshotLink"
+  | "linkSnapshot"
+  | "unlinkSnapshot"
+>
+
+export type VolumePart = Pick<Driver, "createVolume" | "getVolume" | "listVolumes" | "removeVolume">

@@ -1,0 +1,86 @@
+/**
+ * Calls of the SDK: none of them can be called off.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type { LightboxError } from "../../../LightboxError.ts"
+import * as InstallLease from "./workaroundInstallLease.ts"
+import { sdkRetries } from "../../report/metrics.ts"
+import { fromSdk, type Subject } from "./errors.ts"
+import * as SdkModule from "./module.ts"
+
+export const transient = Schedule.min([Schedule.exponential("20 millis"), Schedule.spaced("500 millis")]).pipe(
+  Schedule.jittered,
+  Schedule.upTo({ times: 6 })
+)
+
+/** One call of the SDK, made again while the store is busy. */
+export const call = <A>(method: string, subject: Subject, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
+  Effect.tryPromise({ try: run, catch: (cause) => fromSdk(method, subject, cause) }).pipe(
+    Effect.tapError((error) => (error.reason._tag === "StoreBusy" ? Metric.update(sdkRetries, 1) : Effect.void)),
+    Effect.tapError((error) => {
+      const home = SdkModule.localHome()
+      return home !== undefined && InstallLease.isCause(error) ? InstallLease.release(home) : Effect.void
+    }),
+    Effect.retry({ while: (error) => error.reason._tag === "StoreBusy", schedule: transient })
+  )
+
+const leftovers = new Set<Fiber.Fiber<void>>()
+
+/** Waits a while for the rest of what was interrupted, and then leaves it to the background. */
+export const leave = (rest: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.flatMap(Effect.forkDetach(rest), (fiber) => {
+    leftovers.add(fiber)
+    fiber.addObserver(() => leftovers.delete(fiber))
+    return Effect.asVoid(Effect.timeoutOption(Fiber.await(fiber), "5 seconds"))
+  })
+
+/** Completes when nothing that was interrupted is under way any more. */
+export const settled: Effect.Effect<void> = Effect.suspend(() => Effect.asVoid(Fiber.awaitAll(leftovers)))
+
+/** Completes when a promise has settled, either way. */
+export const settlement = (pending: Promise<unknown>): Effect.Effect<void> =>
+  Effect.ignore(Effect.tryPromise({ try: () => pending, catch: () => undefined }))
+
+/**
+ * A call that makes something and can not be called off, and what then tells of it. What was made is undone if telling
+ * of it fails, and if it comes only after an interruption.
+ */
+export const commit = <A, B>(options: {
+  readonly method: string
+  readonly subject: Subject
+  readonly run: () => Promise<A>
+  readonly tell: (value: A) => Effect.Effect<B, LightboxError>
+  readonly undo: (value: A) => Effect.Effect<void>
+}): Effect.Effect<B, LightboxError> => {
+  const { method, run, subject, tell, undo } = options
+  const making = Effect.callback<A, LightboxError>((resume) => {
+    const pending = Promise.resolve().then(run)
+    pending.then(
+      (value) => resume(Effect.succeed(value)),
+      (cause) => resume(Effect.fail(fromSdk(method, subject, cause)))
+    )
+    return leave(
+      Effect.matchEffect(Effect.tryPromise({ try: () => pending, catch: () => undefined }), {
+        onFailure: () => Effect.void,
+        onSuccess: undo
+      })
+    )
+  })
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(restore(making), (value) => Effect.onError(restore(tell(value)), () => undo(value)))
+  )
+}
+
+export const notFoundIsSuccess = <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<void, LightboxError> =>
+  Effect.asVoid(effect).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
+
+/** What has the name then is somebody else's. */
+export const isTaken = (cause: Cause.Cause<LightboxError>): boolean => {
+  const error = Cause.findErrorOption(cause)
+  return Option.isSome(error) && error.value.reason._tag === "AlreadyExists"
+}

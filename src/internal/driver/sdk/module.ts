@@ -1,0 +1,116 @@
+/**
+ * The SDK itself, of which a process has one, with one backend and one home.
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Sdk from "microsandbox"
+import * as Fs from "node:fs/promises"
+import * as Module from "node:module"
+import { LightboxError, RuntimeMissing, Unsupported } from "../../../LightboxError.ts"
+import * as Home from "../../host/home.ts"
+import { parse, runtimeRemedy } from "./errors.ts"
+
+export type SdkModule = typeof Sdk
+
+const missing = (cause: unknown): LightboxError =>
+  new LightboxError({
+    method: "Microsandbox.layer",
+    reason: new RuntimeMissing({ problem: parse(cause).text, remedy: runtimeRemedy, cause })
+  })
+
+/** Loads it when a driver is made: where the native module is missing, importing this library must not throw. */
+export const load: Effect.Effect<SdkModule, LightboxError> = Effect.tryPromise({
+  try: () => import("microsandbox"),
+  catch: missing
+})
+
+/** The environment may name another backend. */
+const useLocal = (load: Effect.Effect<SdkModule, LightboxError>): Effect.Effect<SdkModule, LightboxError> =>
+  Effect.tap(load, (sdk) => Effect.sync(() => sdk.setDefaultBackend("local")))
+
+/** The same, for this machine. */
+export const loadLocal: Effect.Effect<SdkModule, LightboxError> = useLocal(load)
+
+/** The same, at once. */
+export const loadLocalSync: Effect.Effect<SdkModule, LightboxError> = useLocal(
+  Effect.try({ try: (): SdkModule => Module.createRequire(import.meta.url)("microsandbox"), catch: missing })
+)
+
+type Claim =
+  | { readonly _tag: "Local"; readonly home: string }
+  | { readonly _tag: "Cloud"; readonly url: string; readonly apiKey: string }
+
+interface Held {
+  readonly claim: Claim
+  /** What the environment said before. */
+  readonly home: string | undefined
+  holders: number
+}
+
+let held: Held | undefined
+
+const describe = (claim: Claim): string =>
+  claim._tag === "Local" ? `the home ${claim.home}` : `the cloud at ${claim.url}`
+
+const isSame = (one: Claim, other: Claim): boolean =>
+  one._tag === "Local"
+    ? other._tag === "Local" && one.home === other.home
+    : other._tag === "Cloud" && one.url === other.url && one.apiKey === other.apiKey
+
+const setHome = (home: string | undefined): void => {
+  if (home === undefined) delete process.env["MSB_HOME"]
+  else process.env["MSB_HOME"] = home
+}
+
+/** Fails while this process uses another backend, or another home, or another account. */
+const claim = (method: string, wanted: Claim): Effect.Effect<void, LightboxError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      if (held !== undefined && !isSame(held.claim, wanted)) {
+        const problem =
+          describe(held.claim) === describe(wanted)
+            ? "this process uses it with another key, and the runtime knows one account per process"
+            : `this process uses ${describe(held.claim)}, and the runtime knows one home or cloud per process`
+        const reason = new Unsupported({ feature: describe(wanted), problem })
+        return Effect.fail(new LightboxError({ method, reason }))
+      }
+      held ??= { claim: wanted, home: process.env["MSB_HOME"], holders: 0 }
+      held.holders++
+      if (wanted._tag === "Local") setHome(wanted.home)
+      return Effect.succeed(held)
+    }),
+    (mine) =>
+      Effect.sync(() => {
+        if (--mine.holders > 0) return
+        held = undefined
+        if (mine.claim._tag === "Local") setHome(mine.home)
+      })
+  )
+
+/** The runtime knows one home at a time, so a second one would silently be the first. Given back with the scope. */
+export const claimLocal = Effect.fnUntraced(function* (
+  wanted: string | undefined
+): Effect.fn.Return<string, LightboxError, Scope.Scope> {
+  const method = "Microsandbox.layer"
+  const home = yield* Home.resolve(method, wanted)
+  yield* claim(method, { _tag: "Local", home })
+  return home
+})
+
+/** The runtime's switch between backends is the whole process's. */
+export const claimCloud = (url: string, apiKey: string): Effect.Effect<void, LightboxError, Scope.Scope> =>
+  claim("Microsandbox.layerCloud", { _tag: "Cloud", url, apiKey })
+
+/** The home of this process, if it has one. */
+export const localHome = (): string | undefined => (held?.claim._tag === "Local" ? held.claim.home : undefined)
+
+const PackageVersion = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
+
+/** The SDK's version, which it does not tell itself. */
+export const version: Effect.Effect<string> = Effect.tryPromise(() =>
+  Fs.readFile(new URL("../package.json", import.meta.resolve("microsandbox")), "utf8")
+).pipe(
+  Effect.flatMap(Schema.decodeEffect(PackageVersion)),
+  Effect.match({ onSuccess: ({ version }) => version, onFailure: () => "unknown" })
+)

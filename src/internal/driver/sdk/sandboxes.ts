@@ -1,0 +1,131 @@
+/**
+ * What the SDK says of sandboxes, of whichever backend.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import type * as Sdk from "microsandbox"
+import * as Fs from "node:fs"
+import { LightboxError, Replaced } from "../../../LightboxError.ts"
+import type * as Microsandbox from "../../../Microsandbox.ts"
+import { instanceLabel } from "../../ownership/labels.ts"
+import { defaultResources } from "../../config/schemas.ts"
+import { call } from "./calls.ts"
+import type { SdkModule } from "./module.ts"
+
+export const date = (value: Date | null | undefined): DateTime.Utc | undefined =>
+  value === null || value === undefined ? undefined : DateTime.fromDateUnsafe(value)
+
+const property = (u: unknown, ...path: ReadonlyArray<string>): unknown =>
+  path.reduce((value, key) => (Predicate.hasProperty(value, key) ? value[key] : undefined), u)
+
+const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : undefined)
+
+const number = (u: unknown): number | undefined => (Predicate.isNumber(u) ? u : undefined)
+
+/**
+ * The stored configuration itself. The SDK's own `config()` renames keys, those of labels and scripts too. Never logged:
+ * it holds the values of secrets.
+ */
+const configOf = (handle: Sdk.SandboxHandle): unknown => JSON.parse(handle.configJson)
+
+const mountsIn = (config: unknown): ReadonlyArray<unknown> => {
+  const mounts = property(config, "mounts")
+  return Array.isArray(mounts) ? mounts : []
+}
+
+export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo => {
+  const config = configOf(handle)
+  const labels = property(config, "labels")
+  return {
+    name: handle.name,
+    id: handle.id,
+    status: handle.status,
+    labels: Predicate.isObject(labels)
+      ? Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, String(value)]))
+      : {},
+    // The cloud has other names for some.
+    image: text(property(config, "image", "Oci", "reference")) ?? text(property(config, "image", "reference")),
+    cpus:
+      number(property(config, "resources", "cpus")) ??
+      number(property(config, "resources", "vcpus")) ??
+      defaultResources.cpus,
+    memory: number(property(config, "resources", "memory_mib")) ?? defaultResources.memory,
+    volumes: mountsIn(config).flatMap((mount) => {
+      const name = /^named$/i.test(text(property(mount, "type")) ?? "") ? text(property(mount, "name")) : undefined
+      return name === undefined ? [] : [name]
+    }),
+    workdir: text(property(config, "runtime", "workdir")),
+    shell: text(property(config, "runtime", "shell")) ?? "/bin/sh",
+    createdAt: date(handle.createdAt)
+  }
+}
+
+/** The token of a sandbox's creation. */
+export const instanceOf = (handle: Sdk.SandboxHandle): string | undefined =>
+  text(property(configOf(handle), "labels", instanceLabel))
+
+/** The digest of the image that a sandbox was booted from. */
+export const imageDigestOf = (handle: Sdk.SandboxHandle): string | undefined =>
+  text(property(configOf(handle), "manifest_digest"))
+
+/** Whether the runtime removes a sandbox when it stops. */
+export const isEphemeral = (handle: Sdk.SandboxHandle): boolean =>
+  property(configOf(handle), "lifecycle", "ephemeral") === true
+
+const isFile = (path: string | undefined): boolean =>
+  path !== undefined && (Fs.statSync(path, { throwIfNoEntry: false })?.isFile() ?? false)
+
+/**
+ * Whether the native object of a sandbox may have locks on disks (of a volume, the runtime does not say what it is) that
+ * it can be made to give back: files that are mounted by themselves it would leave behind.
+ */
+export const mayHoldDisks = (handle: Sdk.SandboxHandle): boolean => {
+  const mounts = mountsIn(configOf(handle)).map((mount) => ({
+    type: text(property(mount, "type"))?.toLowerCase(),
+    host: text(property(mount, "host"))
+  }))
+  return (
+    mounts.some(({ type }) => type === "diskimage" || type === "named") &&
+    !mounts.some(({ host, type }) => type === "bind" && isFile(host))
+  )
+}
+
+/** The SDK's handle of exactly this sandbox. Handles take no lock, whatever runs in the sandbox. */
+export const handleOf = (
+  { sdk }: { readonly sdk: SdkModule },
+  method: string,
+  sandbox: Microsandbox.SandboxRef
+): Effect.Effect<Sdk.SandboxHandle, LightboxError> =>
+  Effect.filterOrFail(
+    call(method, { sandbox: sandbox.name }, () => sdk.Sandbox.get(sandbox.name)),
+    (handle) => handle.id === sandbox.id,
+    () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
+  )
+
+export const getSandbox = Effect.fn("Microsandbox.getSandbox")(function* (
+  sdk: SdkModule,
+  name: string
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
+  return sandboxInfo(yield* call("Microsandbox.getSandbox", { sandbox: name }, () => sdk.Sandbox.get(name)))
+})
+
+/** All sandboxes, or those that have all the given labels. */
+export const listSandboxes = Effect.fn("Microsandbox.listSandboxes")(function* (
+  sdk: SdkModule,
+  filter: { readonly labels?: { readonly [key: string]: string } | undefined } | undefined
+): Effect.fn.Return<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> {
+  const found: Array<Microsandbox.SandboxInfo> = []
+  let cursor: string | undefined
+  do {
+    const page: Sdk.SandboxPage = yield* call("Microsandbox.listSandboxes", {}, () =>
+      sdk.Sandbox.listWith((list) => {
+        list.limit(100).labels({ ...filter?.labels })
+        return cursor === undefined ? list : list.cursor(cursor)
+      })
+    )
+    found.push(...page.sandboxes.map(sandboxInfo))
+    cursor = page.nextCursor
+  } while (cursor !== undefined)
+  return found
+})

@@ -1,0 +1,85 @@
+/**
+ * Names of snapshots that are symbolic links in the folder of a driver's
+ * snapshots.
+ */
+import * as Effect from "effect/Effect"
+import type { Dirent } from "node:fs"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { AlreadyExists, LightboxError, NotFound } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import { fileFailure } from "../host/fileFailure.ts"
+import { isCode } from "../host/socket.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+/** File operations of the host. */
+export const hostFile = <A>(method: string, path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
+  Effect.tryPromise({ try: run, catch: fileFailure(method, "file", path) })
+
+/** What is in a folder of the host: nothing, if there is no such folder. */
+export const readFolder = (method: string, folder: string): Effect.Effect<ReadonlyArray<Dirent>, LightboxError> =>
+  hostFile(method, folder, () =>
+    Fs.readdir(folder, { withFileTypes: true }).catch((cause) => (isCode(cause, "ENOENT") ? [] : Promise.reject(cause)))
+  )
+
+/** The operations on links. `stage` gives paths on the file system of the folder. */
+export const snapshotLinks = (options: {
+  readonly folder: string
+  readonly stage: Effect.Effect<string, LightboxError>
+  readonly openSnapshot: Driver["openSnapshot"]
+}): Pick<Driver, "listSnapshotLinks" | "readSnapshotLink" | "linkSnapshot" | "unlinkSnapshot"> => {
+  const { folder, openSnapshot, stage } = options
+  const at = (name: string) => Path.join(folder, name)
+  const entries = (method: string) => readFolder(method, folder)
+
+  /** `undefined` where nothing is, or something else than a link. */
+  const read = (method: string, link: string) =>
+    hostFile(method, at(link), () =>
+      Fs.readlink(at(link)).then(
+        (target) => Path.basename(target),
+        (cause) => (isCode(cause, "ENOENT", "EINVAL", "ENAMETOOLONG") ? undefined : Promise.reject(cause))
+      )
+    )
+
+  return {
+    listSnapshotLinks: Effect.gen(function* () {
+      const links: { [link: string]: string } = {}
+      for (const entry of yield* entries("Microsandbox.listSnapshotLinks")) {
+        if (!entry.isSymbolicLink() || entry.name.startsWith(".")) continue
+        const target = yield* read("Microsandbox.listSnapshotLinks", entry.name)
+        if (target !== undefined) links[entry.name] = target
+      }
+      return links
+    }),
+    readSnapshotLink: Effect.fn("Microsandbox.readSnapshotLink")(function* (link) {
+      // What is a path can lead to a snapshot, but is no name.
+      return link.startsWith(".") || Path.basename(link) !== link
+        ? undefined
+        : yield* read("Microsandbox.readSnapshotLink", link)
+    }),
+    linkSnapshot: Effect.fn("Microsandbox.linkSnapshot")(function* (link, name) {
+      const method = "Microsandbox.linkSnapshot"
+      const taken = (yield* entries(method)).find((entry) => entry.name === link)
+      if (taken !== undefined && !taken.isSymbolicLink()) {
+        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: link }) })
+      }
+      yield* openSnapshot(name)
+      const staged = yield* stage
+      yield* Effect.uninterruptible(
+        hostFile(method, staged, async () => {
+          await Fs.symlink(name, staged)
+          await Fs.rename(staged, at(link))
+        })
+      )
+    }),
+    unlinkSnapshot: Effect.fn("Microsandbox.unlinkSnapshot")(function* (link) {
+      const method = "Microsandbox.unlinkSnapshot"
+      const entry = (yield* entries(method)).find((entry) => entry.name === link)
+      if (entry === undefined || !entry.isSymbolicLink()) {
+        return yield* new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name: link }) })
+      }
+      yield* hostFile(method, at(link), () => Fs.unlink(at(link)))
+    })
+  }
+}

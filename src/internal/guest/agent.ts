@@ -1,0 +1,664 @@
+/**
+ * `Guest` over the agent's protocol.
+ */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import type * as Guest from "../../Guest.ts"
+import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../LightboxError.ts"
+import type { AgentConnection } from "./connection.ts"
+import * as Protocol from "./protocol.ts"
+import * as Errno from "./errno.ts"
+import { OutputBuffer } from "./outputBuffer.ts"
+import { signals } from "./signals.ts"
+
+/** The guest behind a connection. */
+export const make = (connection: AgentConnection): Guest.Guest => {
+  const request = requester(connection)
+  const file = fileRequester(request)
+
+  const stat: Guest.Guest["stat"] = (path, options) =>
+    Effect.map(file("stat", path, { Stat: { path, follow_symlink: options?.followSymlinks ?? true } }), ({ data }) =>
+      fileInfo(field(data, "Stat"), path)
+    )
+
+  return {
+    bootMillis: connection.bootMillis,
+    lost: connection.lost,
+    spawn: (command, policy) => spawn(connection, stat, command, policy),
+    stat,
+    list: (path) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const handle = yield* openHandle(connection, file, "list", path, { OpenDir: { path } })
+          const entries: Array<Guest.FileInfo> = []
+          // In batches: a folder's listing as one message could be larger than a message may be.
+          const limit = 512
+          for (;;) {
+            const { data } = yield* file("list", path, { ReadDir: { handle, limit } })
+            const batch = field(data, "List")
+            if (!Array.isArray(batch)) return entries
+            for (const entry of batch) entries.push(fileInfo(entry, path))
+            if (batch.length < limit) return entries
+          }
+        })
+      ),
+    realPath: (path) => Effect.map(file("realPath", path, { RealPath: { path } }), pathOf),
+    readLink: (path) => Effect.map(file("readLink", path, { ReadLink: { path } }), pathOf),
+    symlink: (target, path) => Effect.asVoid(file("symlink", path, { Symlink: { target, link_path: path } })),
+    makeDirectory: (path, options) =>
+      Effect.asVoid(file("makeDirectory", path, { Mkdir: { path, mode: options?.mode ?? null } })),
+    removeFile: (path) => Effect.asVoid(file("removeFile", path, { Remove: { path } })),
+    removeDirectory: (path, options) =>
+      Effect.asVoid(file("removeDirectory", path, { RemoveDir: { path, recursive: options?.recursive ?? false } })),
+    rename: (from, to) => Effect.asVoid(file("rename", from, { Rename: { src: from, dst: to } })),
+    copyFile: (from, to) => Effect.asVoid(file("copyFile", from, { Copy: { src: from, dst: to } })),
+    setAttributes: (path, attributes, options) =>
+      Effect.asVoid(
+        file("setAttributes", path, {
+          SetStat: { path, follow_symlink: options?.followSymlinks ?? true, attrs: setAttrs(attributes) }
+        })
+      ),
+    open: (path, options) => open(connection, file, path, options),
+    connect: (host, port) => connect(connection, host, port),
+    ping: Effect.gen(function* () {
+      const start = yield* Clock.currentTimeNanos
+      yield* request("ping", "core.ping", {})
+      return Duration.nanos((yield* Clock.currentTimeNanos) - start)
+    }),
+    touch: Effect.asVoid(request("touch", "core.touch", {}))
+  }
+}
+
+// =============================================================================
+// Requests
+// =============================================================================
+
+type Requester = (
+  operation: string,
+  type: string,
+  payload: Protocol.Payload,
+  /** Sees the answer of a request whose caller has gone. */
+  onLate?: (payload: Protocol.Payload) => void
+) => Effect.Effect<Protocol.Payload, LightboxError>
+
+const method = (operation: string) => `Sandbox.${operation}`
+
+const during = (operation: string, error: LightboxError): LightboxError =>
+  new LightboxError({ method: method(operation), reason: error.reason })
+
+const protocolError = (operation: string, payload: Protocol.Payload): LightboxError =>
+  new LightboxError({
+    method: method(operation),
+    reason: new Unknown({ problem: text(payload["message"]) ?? "the agent refused the message" })
+  })
+
+/** What the kernel would have the agent answer to a path of that length. */
+const tooLong: Protocol.Payload = { ok: false, error: "File name too long (os error 36)" }
+
+const requester =
+  (connection: AgentConnection): Requester =>
+  (operation, type, payload, onLate) =>
+    Effect.callback((resume) => {
+      let isAbandoned = false
+      const id = connection.open({
+        onMessage: (message) => {
+          if (isAbandoned) onLate?.(message.payload)
+          else if (message.type === "core.error") resume(Effect.fail(protocolError(operation, message.payload)))
+          else resume(Effect.succeed(message.payload))
+        },
+        onLost: (error) => resume(Effect.fail(during(operation, error)))
+      })
+      if (!connection.post(id, type, payload)) {
+        connection.close(id)
+        resume(Effect.succeed(tooLong))
+      }
+      return Effect.sync(() => {
+        isAbandoned = true
+        if (onLate === undefined) connection.close(id)
+      })
+    })
+
+interface FileResponse {
+  readonly data: unknown
+}
+
+type FileRequester = (
+  operation: string,
+  path: string,
+  op: Protocol.Payload,
+  onLate?: (response: FileResponse) => void
+) => Effect.Effect<FileResponse, LightboxError>
+
+const fileRequester =
+  (request: Requester): FileRequester =>
+  (operation, path, op, onLate) =>
+    Effect.flatMap(
+      request(
+        operation,
+        "core.fs.request",
+        { op },
+        onLate === undefined ? undefined : (payload) => onLate({ data: payload["data"] })
+      ),
+      (payload) => fileResponse(operation, path, payload)
+    )
+
+const fileResponse = (
+  operation: string,
+  path: string,
+  payload: Protocol.Payload
+): Effect.Effect<FileResponse, LightboxError> =>
+  payload["ok"] === true
+    ? Effect.succeed({ data: payload["data"] })
+    : Effect.fail(fileError(operation, path, text(payload["error"]) ?? "the agent gave no reason"))
+
+const fileError = (operation: string, path: string, message: string): LightboxError =>
+  new LightboxError({
+    method: method(operation),
+    reason: new FileError({ operation, path, ...Errno.parse(message) })
+  })
+
+const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : undefined)
+
+const field = (u: unknown, key: string): unknown => (Predicate.hasProperty(u, key) ? u[key] : undefined)
+
+const pathOf = ({ data }: FileResponse): string => text(field(data, "Path")) ?? ""
+
+const number = (u: unknown): number | undefined =>
+  typeof u === "number" ? u : typeof u === "bigint" ? Number(u) : undefined
+
+/** By the bits of a mode that say what kind of file it is. */
+const kinds: { readonly [bits: number]: Guest.FileInfo["kind"] } = {
+  0o010000: "Fifo",
+  0o020000: "CharacterDevice",
+  0o040000: "Directory",
+  0o060000: "BlockDevice",
+  0o100000: "File",
+  0o120000: "Symlink",
+  0o140000: "Socket"
+}
+
+const fileInfo = (u: unknown, path: string): Guest.FileInfo => ({
+  path: text(field(u, "path")) ?? path,
+  kind: kinds[(number(field(u, "mode")) ?? 0) & 0o170000] ?? "Other",
+  size: number(field(u, "size")) ?? 0,
+  mode: (number(field(u, "mode")) ?? 0) & 0o7777,
+  uid: number(field(u, "uid")) ?? 0,
+  gid: number(field(u, "gid")) ?? 0,
+  modifiedAt: number(field(u, "mtime")),
+  accessedAt: number(field(u, "atime"))
+})
+
+const setAttrs = (attributes: Guest.FileAttributes): Protocol.Payload => ({
+  mode: attributes.mode ?? null,
+  uid: attributes.uid ?? null,
+  gid: attributes.gid ?? null,
+  size: attributes.size ?? null,
+  atime: attributes.accessedAt ?? null,
+  mtime: attributes.modifiedAt ?? null
+})
+
+// =============================================================================
+// Files
+// =============================================================================
+
+const openHandle = (
+  connection: AgentConnection,
+  file: FileRequester,
+  operation: string,
+  path: string,
+  op: Protocol.Payload
+): Effect.Effect<number, LightboxError, Scope.Scope> => {
+  const close = (handle: number) => {
+    // Nobody waits for the answer: the agent closes in order, and closes the rest with the connection.
+    const id = connection.open({ onMessage: () => {}, onLost: () => {} })
+    connection.post(id, "core.fs.request", { op: { CloseHandle: { handle } } })
+  }
+  const handleOf = ({ data }: FileResponse) => number(field(data, "Handle"))
+  return Effect.acquireRelease(
+    Effect.flatMap(
+      file(operation, path, op, (late) => {
+        const handle = handleOf(late)
+        if (handle !== undefined) close(handle)
+      }),
+      (response) => {
+        const handle = handleOf(response)
+        return handle === undefined
+          ? Effect.fail(fileError(operation, path, "the agent gave no handle"))
+          : Effect.succeed(handle)
+      }
+    ),
+    (handle) => Effect.sync(() => close(handle)),
+    { interruptible: true }
+  )
+}
+
+/** One request's worth of a file: enough to make the round trip cheap, little enough to hold. */
+const windowBytes = 2 * Protocol.maxChunkBytes
+
+const open = (
+  connection: AgentConnection,
+  file: FileRequester,
+  path: string,
+  options: Guest.OpenOptions
+): Effect.Effect<Guest.File, LightboxError, Scope.Scope> =>
+  Effect.map(
+    openHandle(connection, file, "open", path, {
+      OpenFile: {
+        path,
+        options: {
+          read: options.read ?? false,
+          write: options.write ?? false,
+          append: options.append ?? false,
+          create: options.create ?? false,
+          create_new: options.createNew ?? false,
+          truncate: options.truncate ?? false,
+          mode: options.mode ?? null
+        }
+      }
+    }),
+    (handle): Guest.File => ({
+      read: (range) => {
+        const start = range?.offset ?? 0
+        const end = range?.length === undefined ? Number.POSITIVE_INFINITY : start + range.length
+        return Stream.paginate(start, (offset) => {
+          const length = Math.min(windowBytes, end - offset)
+          if (length <= 0) return Effect.succeed([[], Option.none()])
+          return Effect.map(readWindow(connection, path, handle, offset, length), (bytes) => [
+            bytes.length === 0 ? [] : [bytes],
+            bytes.length < length ? Option.none() : Option.some(offset + length)
+          ])
+        })
+      },
+      write: (data, offset = 0) =>
+        Effect.suspend(() => {
+          let at = offset
+          return Stream.runForEachArray(data, (pieces) => {
+            const bytes = Protocol.concat(
+              pieces,
+              pieces.reduce((size, piece) => size + piece.length, 0)
+            )
+            return Effect.forEach(
+              split(bytes, windowBytes),
+              (window) =>
+                Effect.suspend(() => {
+                  const start = at
+                  at += window.length
+                  return writeWindow(connection, path, handle, start, window)
+                }),
+              { discard: true }
+            )
+          })
+        }),
+      info: Effect.map(file("stat", path, { FStat: { handle } }), ({ data }) => fileInfo(field(data, "Stat"), path)),
+      setAttributes: (attributes) =>
+        Effect.asVoid(file("setAttributes", path, { FSetStat: { handle, attrs: setAttrs(attributes) } }))
+    })
+  )
+
+const readWindow = (
+  connection: AgentConnection,
+  path: string,
+  handle: number,
+  offset: number,
+  length: number
+): Effect.Effect<Uint8Array, LightboxError> =>
+  Effect.callback((resume) => {
+    const chunks: Array<Uint8Array> = []
+    let size = 0
+    const id = connection.open({
+      onMessage: ({ payload, type }) => {
+        if (type === "core.fs.data") {
+          const bytes = payload["data"]
+          if (!(bytes instanceof Uint8Array)) return
+          chunks.push(bytes)
+          size += bytes.length
+        } else if (payload["ok"] === true) {
+          resume(Effect.succeed(Protocol.concat(chunks, size)))
+        } else {
+          resume(Effect.fail(fileError("read", path, text(payload["error"]) ?? "the agent gave no reason")))
+        }
+      },
+      onLost: (error) => resume(Effect.fail(during("read", error)))
+    })
+    connection.post(id, "core.fs.request", { op: { Read: { handle, offset, len: length } } })
+    return Effect.sync(() => connection.close(id))
+  })
+
+const writeWindow = Effect.fnUntraced(function* (
+  connection: AgentConnection,
+  path: string,
+  handle: number,
+  offset: number,
+  bytes: Uint8Array
+): Effect.fn.Return<void, LightboxError> {
+  const answer = yield* Deferred.make<FileResponse, LightboxError>()
+  const id = connection.open({
+    onMessage: ({ payload }) => Deferred.doneUnsafe(answer, fileResponse("write", path, payload)),
+    onLost: (error) => Deferred.doneUnsafe(answer, Effect.fail(during("write", error)))
+  })
+  const end = { data: new Uint8Array() }
+  const send = Effect.gen(function* () {
+    yield* connection.send(id, "core.fs.request", { op: { Write: { handle, offset, len: bytes.length } } })
+    for (const data of split(bytes, Protocol.maxChunkBytes)) yield* connection.send(id, "core.fs.data", { data })
+    yield* connection.send(id, "core.fs.data", end)
+  })
+  yield* send.pipe(
+    // The agent waits for the rest otherwise.
+    Effect.onInterrupt(() => Effect.sync(() => connection.post(id, "core.fs.data", end))),
+    Effect.andThen(Deferred.await(answer)),
+    Effect.ensuring(Effect.sync(() => connection.close(id)))
+  )
+})
+
+const split = (bytes: Uint8Array, size: number): ReadonlyArray<Uint8Array> => {
+  const parts: Array<Uint8Array> = []
+  for (let start = 0; start < bytes.length; start += size) parts.push(bytes.subarray(start, start + size))
+  return parts
+}
+
+// =============================================================================
+// Commands
+// =============================================================================
+
+const clear = (word: Guest.Word): string => (Redacted.isRedacted(word) ? Redacted.value(word) : word)
+
+/** A command line as it may be shown. */
+export const shown = (argv: ReadonlyArray<Guest.Word>): ReadonlyArray<string> =>
+  argv.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
+
+const spawn = Effect.fnUntraced(function* (
+  connection: AgentConnection,
+  stat: Guest.Guest["stat"],
+  command: Guest.Command,
+  policy: Guest.OutputPolicy | undefined
+): Effect.fn.Return<Guest.Process, LightboxError, Scope.Scope> {
+  const argv = shown(command.argv)
+  const started = yield* Deferred.make<number, LightboxError>()
+  const exit = yield* Deferred.make<number, LightboxError>()
+  const stdin = { isOpen: command.stdin !== "empty" }
+
+  if (command.terminal !== undefined && command.workdir !== undefined) {
+    // With a terminal, the agent runs the command elsewhere rather than fail.
+    yield* requireFolder(stat, argv, command.workdir)
+  }
+
+  const output = yield* Effect.acquireRelease(
+    Effect.sync(
+      () =>
+        new OutputBuffer(
+          {
+            memoryBytes: policy?.memoryBytes ?? 4 * 1024 * 1024,
+            overflow: policy?.overflow === "suspend" ? "suspend" : "spill"
+          },
+          {
+            pause: () => connection.pause(),
+            resume: () => connection.resume(),
+            fail: () => kill()
+          }
+        )
+    ),
+    (output) => Effect.sync(() => output.dispose())
+  )
+  const keepsOutput = policy?.overflow !== "discard"
+  const fail = (error: LightboxError) => {
+    stdin.isOpen = false
+    output.finish(error)
+    Deferred.doneUnsafe(started, Effect.fail(error))
+    Deferred.doneUnsafe(exit, Effect.fail(error))
+  }
+
+  /** An agent that is dying loses track of its commands before the connection ends: no command exits with such a code. */
+  const whenLost = (code: number) =>
+    Effect.flatMap(connection.lost, (error) => Effect.fail(during("spawn", error))).pipe(
+      Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
+    )
+
+  const id = connection.open({
+    onMessage: ({ payload, type }) => {
+      switch (type) {
+        case "core.exec.started": {
+          Deferred.doneUnsafe(started, Effect.succeed(number(payload["pid"]) ?? 0))
+          break
+        }
+        case "core.exec.stdout":
+        case "core.exec.stderr": {
+          const bytes = payload["data"]
+          if (keepsOutput && bytes instanceof Uint8Array) {
+            output.offer({ _tag: type === "core.exec.stdout" ? "Stdout" : "Stderr", bytes })
+          }
+          break
+        }
+        case "core.exec.stdin.error": {
+          stdin.isOpen = false
+          break
+        }
+        case "core.exec.exited": {
+          stdin.isOpen = false
+          output.finish()
+          const code = number(payload["code"]) ?? -1
+          Deferred.doneUnsafe(exit, code < 0 ? whenLost(code) : Effect.succeed(code))
+          break
+        }
+        case "core.exec.failed": {
+          fail(notStarted(argv, command, payload))
+          break
+        }
+        case "core.error": {
+          fail(protocolError("spawn", payload))
+          break
+        }
+      }
+    },
+    onLost: (error) => fail(during("spawn", error))
+  })
+  const kill = () => connection.post(id, "core.exec.signal", { signal: signals.SIGKILL })
+
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      if (!Deferred.isDoneUnsafe(exit)) kill()
+      connection.close(id)
+    })
+  )
+
+  const send = (type: string, payload: Protocol.Payload) =>
+    Effect.mapError(connection.send(id, type, payload), (error) => during("spawn", error))
+
+  yield* send("core.exec.request", {
+    cmd: command.argv[0],
+    args: command.argv.slice(1).map(clear),
+    env: Object.entries(command.env ?? {}).map(([name, value]) => `${name}=${clear(value)}`),
+    cwd: command.workdir ?? null,
+    user: command.user ?? null,
+    tty: command.terminal !== undefined,
+    rows: command.terminal?.rows ?? 24,
+    cols: command.terminal?.columns ?? 80,
+    rlimits: Object.entries(command.rlimits ?? {}).map(([resource, limit]) =>
+      typeof limit === "number"
+        ? { resource, soft: limit, hard: limit }
+        : { resource, soft: limit.soft, hard: limit.hard }
+    )
+  })
+  if (command.stdin === "empty") connection.post(id, "core.exec.stdin", { data: new Uint8Array() })
+
+  const pid = yield* Deferred.await(started).pipe(
+    Effect.catchReason("LightboxError", "CommandNotStarted", ({ errno, kind, problem }, error) => {
+      // The kernel says the same of a program that is not there and of a folder to run it in.
+      if (kind !== "ProgramNotFound" && kind !== "BadWorkdir") return Effect.fail(error)
+      const isFolderFine = command.workdir === undefined ? Effect.void : requireFolder(stat, argv, command.workdir)
+      return Effect.andThen(
+        isFolderFine,
+        new LightboxError({
+          method: method("spawn"),
+          reason: new CommandNotStarted({
+            argv,
+            kind: "ProgramNotFound",
+            problem,
+            ...(errno === undefined ? {} : { errno })
+          })
+        })
+      )
+    })
+  )
+
+  const write = (data: Uint8Array): Effect.Effect<void, LightboxError> =>
+    Effect.suspend(() => (stdin.isOpen ? send("core.exec.stdin", { data }) : Effect.void))
+
+  return {
+    pid,
+    output: Stream.fromPull(Effect.succeed(output.take)),
+    exitCode: Deferred.await(exit),
+    stdin: Sink.forEach((bytes: Uint8Array) =>
+      Effect.forEach(split(bytes, Protocol.maxChunkBytes), write, { discard: true })
+    ).pipe(Sink.mapEffect(() => write(new Uint8Array()))),
+    signal: (signal) =>
+      Effect.suspend(() =>
+        Deferred.isDoneUnsafe(exit)
+          ? Effect.void
+          : send("core.exec.signal", { signal: typeof signal === "number" ? signal : signals[signal] })
+      ),
+    resize: ({ columns, rows }) =>
+      Effect.suspend(() =>
+        Deferred.isDoneUnsafe(exit) ? Effect.void : send("core.exec.resize", { rows, cols: columns })
+      )
+  }
+})
+
+const problems: { readonly [kind: string]: CommandNotStarted["kind"] } = {
+  not_found: "ProgramNotFound",
+  permission_denied: "PermissionDenied",
+  not_executable: "NotExecutable",
+  bad_cwd: "BadWorkdir",
+  bad_args: "BadArguments",
+  resource_limit: "ResourceLimit",
+  user_setup_failed: "UnknownUser",
+  out_of_memory: "OutOfMemory",
+  pty_setup_failed: "NoTerminal"
+}
+
+const notStarted = (argv: ReadonlyArray<string>, command: Guest.Command, payload: Protocol.Payload): LightboxError => {
+  const message = text(payload["message"]) ?? "the agent gave no reason"
+  const errno = text(payload["errno_name"])
+  const isUser = command.user !== undefined && /user|group/.test(message) && errno === undefined
+  return new LightboxError({
+    method: method("spawn"),
+    reason: new CommandNotStarted({
+      argv,
+      kind: isUser ? "UnknownUser" : (problems[text(payload["kind"]) ?? ""] ?? "Other"),
+      // The agent repeats the program's name in front.
+      problem: Errno.parse(message.replace(/^(spawn "[^"]*"|exec session error): /, "")).problem,
+      ...(errno === undefined ? {} : { errno })
+    })
+  })
+}
+
+const requireFolder = (
+  stat: Guest.Guest["stat"],
+  argv: ReadonlyArray<string>,
+  workdir: string
+): Effect.Effect<void, LightboxError> => {
+  const missing = (problem: string, errno: string) =>
+    new LightboxError({
+      method: method("spawn"),
+      reason: new CommandNotStarted({ argv, kind: "BadWorkdir", problem: `${workdir}: ${problem}`, errno })
+    })
+  return stat(workdir).pipe(
+    Effect.catchReason("LightboxError", "FileError", ({ code, problem }) => Effect.fail(missing(problem, code))),
+    Effect.filterOrFail(
+      ({ kind }) => kind === "Directory",
+      () => missing("Not a directory", "ENOTDIR")
+    ),
+    Effect.asVoid
+  )
+}
+
+// =============================================================================
+// Connections into the guest
+// =============================================================================
+
+const connect = Effect.fnUntraced(function* (
+  connection: AgentConnection,
+  host: string,
+  port: number
+): Effect.fn.Return<Guest.Connection, LightboxError, Scope.Scope> {
+  const opened = yield* Deferred.make<void, LightboxError>()
+  const state = { isOpen: true }
+  const input = yield* Effect.acquireRelease(
+    Effect.sync(
+      () =>
+        new OutputBuffer(
+          { memoryBytes: 4 * 1024 * 1024, overflow: "spill" },
+          { pause: () => connection.pause(), resume: () => connection.resume(), fail: () => close() }
+        )
+    ),
+    (input) => Effect.sync(() => input.dispose())
+  )
+  const fail = (error: LightboxError) => {
+    state.isOpen = false
+    input.finish(error)
+    Deferred.doneUnsafe(opened, Effect.fail(error))
+  }
+  const id = connection.open({
+    onMessage: ({ payload, type }) => {
+      switch (type) {
+        case "core.tcp.connected": {
+          Deferred.doneUnsafe(opened, Effect.void)
+          break
+        }
+        case "core.tcp.data": {
+          const bytes = payload["data"]
+          if (bytes instanceof Uint8Array) input.offer({ _tag: "Stdout", bytes })
+          break
+        }
+        case "core.tcp.eof": {
+          input.finish()
+          break
+        }
+        case "core.tcp.closed": {
+          state.isOpen = false
+          input.finish()
+          break
+        }
+        case "core.tcp.failed":
+        case "core.error": {
+          const { code, problem } = Errno.parse(text(payload["error"]) ?? text(payload["message"]) ?? "refused")
+          fail(
+            new LightboxError({
+              method: method("connect"),
+              reason: new FileError({ operation: "connect", path: `${host}:${port}`, code, problem })
+            })
+          )
+          break
+        }
+      }
+    },
+    onLost: (error) => fail(during("connect", error))
+  })
+  const close = () => connection.post(id, "core.tcp.close", {})
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      if (state.isOpen) close()
+      connection.close(id)
+    })
+  )
+  yield* connection.send(id, "core.tcp.connect", { host, port })
+  yield* Deferred.await(opened)
+
+  const write = (type: string, payload: Protocol.Payload) =>
+    Effect.suspend(() => (state.isOpen ? connection.send(id, type, payload) : Effect.void))
+  return {
+    read: Stream.map(Stream.fromPull(Effect.succeed(input.take)), ({ bytes }) => bytes),
+    write: Sink.forEach((bytes: Uint8Array) =>
+      Effect.forEach(split(bytes, Protocol.maxChunkBytes), (data) => write("core.tcp.data", { data }), {
+        discard: true
+      })
+    ).pipe(Sink.mapEffect(() => write("core.tcp.eof", {})))
+  }
+})

@@ -1,0 +1,108 @@
+/**
+ * Gives a command of the guest the terminal of this process.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as Guest from "../../Guest.ts"
+import type { LightboxError } from "../../LightboxError.ts"
+
+/** Ctrl+]: leaves the command to its end, as `telnet` and others do. */
+const detachByte = 0x1d
+
+const size = (): Guest.TerminalSize => ({ rows: process.stdout.rows ?? 24, columns: process.stdout.columns ?? 80 })
+
+/**
+ * Runs a command with this process's input and output, in a terminal if there is
+ * one, and gives its exit code; Ctrl+] gives 0 at once and ends the command.
+ */
+export const attach = (
+  guest: Guest.Guest,
+  command: Omit<Guest.Command, "terminal">
+): Effect.Effect<number, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const isTerminal = process.stdin.isTTY && process.stdout.isTTY
+      const running = yield* guest.spawn(
+        isTerminal
+          ? { ...command, terminal: size(), env: { TERM: process.env["TERM"] ?? "xterm", ...command.env } }
+          : command
+      )
+      const detached = yield* Deferred.make<void>()
+      if (isTerminal) {
+        yield* rawMode
+        yield* followSize(running)
+      }
+      const output = Stream.runForEach(running.output, ({ _tag, bytes }) =>
+        writeTo(_tag === "Stdout" ? process.stdout : process.stderr, bytes)
+      )
+      const input = Stream.run(
+        isTerminal ? Stream.takeWhile(keyboard, (bytes) => !leaves(bytes)) : keyboard,
+        running.stdin
+      )
+      const fed = isTerminal
+        ? Effect.andThen(input, Deferred.succeed(detached, undefined))
+        : Effect.andThen(input, Effect.never)
+      return yield* Effect.raceAllFirst([
+        Effect.andThen(output, running.exitCode),
+        Effect.andThen(fed, Effect.never),
+        Effect.as(Deferred.await(detached), 0)
+      ])
+    })
+  )
+
+const leaves = (bytes: Uint8Array): boolean => bytes.includes(detachByte)
+
+const rawMode: Effect.Effect<void, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.sync(() => {
+    process.stdin.setRawMode(true)
+  }),
+  () =>
+    Effect.sync(() => {
+      process.stdin.setRawMode(false)
+    })
+)
+
+const followSize = (running: Guest.Process): Effect.Effect<void, never, Scope.Scope> =>
+  Stream.callback<Guest.TerminalSize>((queue) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const onResize = () => Queue.offerUnsafe(queue, size())
+        process.stdout.on("resize", onResize)
+        return onResize
+      }),
+      (onResize) => Effect.sync(() => process.stdout.off("resize", onResize))
+    )
+  ).pipe(
+    Stream.runForEach((to) => Effect.ignore(running.resize(to))),
+    Effect.forkScoped,
+    Effect.asVoid
+  )
+
+/** What is typed; ends with the input. Reading it must not keep the process alive afterwards. */
+export const keyboard: Stream.Stream<Uint8Array> = Stream.callback<Uint8Array>((queue) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const onData = (bytes: Uint8Array) => Queue.offerUnsafe(queue, bytes)
+      const onEnd = () => Queue.endUnsafe(queue)
+      process.stdin.on("data", onData)
+      process.stdin.on("end", onEnd)
+      process.stdin.resume()
+      return { onData, onEnd }
+    }),
+    ({ onData, onEnd }) =>
+      Effect.sync(() => {
+        process.stdin.off("data", onData)
+        process.stdin.off("end", onEnd)
+        process.stdin.pause()
+      })
+  )
+)
+
+/** Writes to an output of this process, as fast as that takes it. */
+export const writeTo = (stream: NodeJS.WriteStream, bytes: Uint8Array): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    stream.write(bytes, () => resume(Effect.void))
+  })

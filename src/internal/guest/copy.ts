@@ -1,0 +1,121 @@
+/**
+ * Files and folders on their way into a guest and out of it.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Path from "node:path"
+import type * as Guest from "../../Guest.ts"
+import { FileError, LightboxError } from "../../LightboxError.ts"
+import * as Execution from "./execution.ts"
+import * as HostFiles from "../host/files.ts"
+
+/** Packs what was listed of the host, and unpacks it in the guest. */
+export const copyIn = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  method: string,
+  options: {
+    readonly from: string
+    readonly to: string
+    readonly files: ReadonlyArray<HostFiles.HostFile>
+    readonly mode?: number | undefined
+    readonly owner?: Guest.Owner | undefined
+  }
+): Effect.fn.Return<void, LightboxError> {
+  const { files, from, to } = options
+  const isSingle = files.length === 1 && files[0]?.path === ""
+  const folder = isSingle ? Path.posix.dirname(to) : to
+  const owner = yield* resolveOwner(guest, method, options.owner)
+  const isNew = Option.isNone(yield* Effect.option(guest.stat(folder)))
+  yield* guest.makeDirectory(folder)
+  if (isNew && !isSingle && owner !== undefined) yield* guest.setAttributes(folder, owner)
+  const archive = HostFiles.pack(method, Path.resolve(from), files, {
+    name: Path.posix.basename(to),
+    mode: options.mode,
+    owner: owner ?? { uid: 0, gid: 0 }
+  })
+  const argv = ["tar", "-xf", "-", "-C", folder] as const
+  const { exitCode, stderr, stdout } = yield* Execution.collect(
+    guest,
+    method,
+    { argv, workdir: "/", user: "0:0" },
+    { input: archive, maxOutput: 1024 * 1024 }
+  )
+  if (exitCode !== 0) return yield* Execution.failed(method, argv, exitCode, stdout, stderr)
+})
+
+/** Copies a file, or what is in a folder, to the host. What comes out of a guest is not to be trusted. */
+export const copyOut = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  method: string,
+  from: string,
+  to: string
+): Effect.fn.Return<void, LightboxError, Scope.Scope> {
+  const { kind, mode } = yield* guest.stat(from)
+  const target = Path.resolve(to)
+  if (kind !== "Directory") {
+    const file = yield* guest.open(from, { read: true })
+    return yield* HostFiles.write(method, target, file.read(), { mode })
+  }
+  const argv = ["tar", "-cf", "-", "-C", from, "."] as const
+  // No quicker than this host writes.
+  const process = yield* guest.spawn({ argv, workdir: "/", user: "0:0", stdin: "empty" }, { overflow: "suspend" })
+  const complaints: Array<Uint8Array> = []
+  const archive = process.output.pipe(
+    Stream.filterMap(({ _tag, bytes }) => {
+      if (_tag === "Stdout") return Result.succeed(bytes)
+      if (complaints.length < maxComplaints) complaints.push(bytes)
+      return Result.failVoid
+    })
+  )
+  yield* HostFiles.unpack(method, target, archive)
+  const exitCode = yield* process.exitCode
+  if (exitCode !== 0) {
+    return yield* Execution.failed(method, argv, exitCode, new Uint8Array(), Buffer.concat(complaints))
+  }
+}, Effect.scoped)
+
+const maxComplaints = 64
+
+/** Names of users and groups are the guest's. */
+export const resolveOwner = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  method: string,
+  owner: Guest.Owner | undefined
+): Effect.fn.Return<{ readonly uid: number; readonly gid: number } | undefined, LightboxError> {
+  if (owner === undefined || typeof owner === "object") return owner
+  const [user = "", group] = owner.split(":")
+  const isNumber = (id: string) => /^\d+$/.test(id)
+  // Ids need no names: a guest may have neither file.
+  const find = (path: string, id: string) =>
+    Effect.option(
+      Effect.flatMap(readText(guest, path), (text) =>
+        Effect.fromNullishOr(
+          text
+            .split("\n")
+            .map((line) => line.split(":"))
+            .find((fields) => fields[0] === id || fields[2] === id)
+        )
+      )
+    )
+  const unknown = (path: string, id: string) =>
+    new LightboxError({
+      method,
+      reason: new FileError({ operation: "chown", path, code: "EINVAL", problem: `the guest knows no ${id}` })
+    })
+  const account = yield* find("/etc/passwd", user)
+  if (Option.isNone(account) && !isNumber(user)) return yield* unknown("/etc/passwd", user)
+  const [, , uid = user, primary = uid] = Option.getOrElse(account, () => [])
+  if (group === undefined || isNumber(group)) return { uid: Number(uid), gid: Number(group ?? primary) }
+  const found = yield* find("/etc/group", group)
+  if (Option.isNone(found)) return yield* unknown("/etc/group", group)
+  return { uid: Number(uid), gid: Number(found.value[2]) }
+})
+
+/** A file of the guest, whole. */
+export const readText = (guest: Guest.Guest, path: string): Effect.Effect<string, LightboxError> =>
+  Effect.scoped(
+    Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.read())))
+  )

@@ -1,0 +1,101 @@
+/**
+ * What a command of a guest is started with: its variables, and the program that
+ * its name stands for.
+ */
+import * as Effect from "effect/Effect"
+import type * as ChildProcess from "effect/process/ChildProcess"
+import * as Redacted from "effect/Redacted"
+import { posix as Path } from "node:path"
+import type * as Guest from "../../Guest.ts"
+import { CommandNotStarted, LightboxError } from "../../LightboxError.ts"
+import * as Execution from "./execution.ts"
+
+/** Variables to set, and those of the guest to take away. */
+export interface Environment {
+  readonly set: { readonly [name: string]: Guest.Word }
+  readonly unset: ReadonlyArray<string>
+}
+
+/** Where the kernel's own tools look for programs when there is no PATH. */
+const defaultPath = "/bin:/usr/bin"
+
+/** The variables that commands of the guest get if nothing is said. */
+export const inherited = (guest: Guest.Guest): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
+  Effect.map(
+    Execution.collect<never, never>(
+      guest,
+      "ChildProcess.spawn",
+      { argv: ["cat", "/proc/self/environ"], workdir: "/" },
+      { input: undefined, maxOutput: 4 * 1024 * 1024 }
+    ),
+    ({ stdout }) =>
+      new Map(
+        new TextDecoder()
+          .decode(stdout)
+          .split("\0")
+          .flatMap((variable) => {
+            const end = variable.indexOf("=")
+            return end === -1 ? [] : [[variable.slice(0, end), variable.slice(end + 1)] as const]
+          })
+      )
+  )
+
+/**
+ * The environment of a command. The agent only adds to what is inherited; so what must not be inherited has to be
+ * taken away.
+ */
+export const make = <E>(
+  options: ChildProcess.CommandOptions,
+  inherited: Effect.Effect<ReadonlyMap<string, string>, E>
+): Effect.Effect<Environment, E> => {
+  const given = Object.entries(options.env ?? {})
+  const set = Object.fromEntries(
+    given.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]))
+  )
+  return options.env === undefined || options.extendEnv === true
+    ? Effect.succeed({ set, unset: given.flatMap(([name, value]) => (value === undefined ? [name] : [])) })
+    : Effect.map(inherited, (all) => ({ set, unset: [...all.keys()].filter((name) => !Object.hasOwn(set, name)) }))
+}
+
+/** What to put before the words of a command to take variables away from it. */
+export const wrapper = ({ unset }: Environment): ReadonlyArray<string> =>
+  unset.length === 0 ? [] : ["/usr/bin/env", ...unset.flatMap((name) => ["-u", name])]
+
+/** The value of PATH that a command will have. */
+export const searchPath = <E>(
+  { set, unset }: Environment,
+  inherited: Effect.Effect<ReadonlyMap<string, string>, E>
+): Effect.Effect<string, E> => {
+  const path = set["PATH"]
+  if (path !== undefined) return Effect.succeed(Redacted.isRedacted(path) ? Redacted.value(path) : path)
+  if (unset.includes("PATH")) return Effect.succeed(defaultPath)
+  return Effect.map(inherited, (all) => all.get("PATH") ?? defaultPath)
+}
+
+/** The program that a name stands for, found as the kernel's loader would, with its failures. */
+export const findProgram = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  name: string,
+  options: { readonly path: string; readonly workdir: string }
+): Effect.fn.Return<string, LightboxError> {
+  const candidates = name.includes("/")
+    ? [Path.resolve(options.workdir, name)]
+    : options.path.split(":").map((folder) => Path.resolve(options.workdir, folder, name))
+  const found = yield* Effect.forEach(
+    candidates,
+    (path) => Effect.catchReason(guest.stat(path), "LightboxError", "FileError", () => Effect.undefined),
+    { concurrency: "unbounded" }
+  )
+  const program = found.find((info) => info?.kind === "File" && (info.mode & 0o111) !== 0)
+  if (program !== undefined) return program.path
+  const isThere = found.some((info) => info !== undefined)
+  return yield* new LightboxError({
+    method: "ChildProcess.spawn",
+    reason: new CommandNotStarted({
+      argv: [name],
+      kind: isThere ? "PermissionDenied" : "ProgramNotFound",
+      problem: isThere ? "Permission denied" : "No such file or directory",
+      errno: isThere ? "EACCES" : "ENOENT"
+    })
+  })
+})

@@ -1,0 +1,156 @@
+/**
+ * Running a command to its end, over any guest.
+ */
+import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type * as Guest from "../../Guest.ts"
+import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, TimedOut } from "../../LightboxError.ts"
+import { shown } from "./agent.ts"
+import { concat } from "./protocol.ts"
+import { millis } from "../config/time.ts"
+
+/** Both outputs, whole. */
+export interface Collected {
+  readonly exitCode: number
+  readonly stdout: Uint8Array
+  readonly stderr: Uint8Array
+  readonly durationMillis: number
+}
+
+/** A guest whose commands run, unless told otherwise, with what is given. */
+export const withDefaults = (
+  guest: Guest.Guest,
+  { env, user, workdir }: Pick<Guest.Command, "env" | "user" | "workdir">
+): Guest.Guest => ({
+  ...guest,
+  spawn: (command, output) =>
+    guest.spawn(
+      {
+        ...command,
+        workdir: command.workdir ?? workdir,
+        user: command.user ?? user,
+        env: { ...env, ...command.env }
+      },
+      output
+    )
+})
+
+/** Input of a command. */
+export type Input<E, R> = string | Uint8Array | Stream.Stream<Uint8Array, E, R>
+
+/** Whether a command is to be fed. */
+export const stdinFor = (input: unknown): Guest.Command["stdin"] => (input === undefined ? "empty" : "open")
+
+/** Feeds a command to the end of the input, and then stays: only the command's end is the end. */
+export const feed = <E, R>(process: Guest.Process, input: Input<E, R>): Effect.Effect<never, LightboxError | E, R> =>
+  Effect.andThen(
+    Stream.run(
+      typeof input === "string"
+        ? Stream.make(new TextEncoder().encode(input))
+        : input instanceof Uint8Array
+          ? Stream.make(input)
+          : input,
+      process.stdin
+    ),
+    Effect.never
+  )
+
+/**
+ * Ends what a command left behind once it has exited itself: the agent reports an exit only when all that has the
+ * command's output open has closed it, and a process in the background may never do so.
+ */
+export const endWithMain = (guest: Guest.Guest, process: Guest.Process): Effect.Effect<never, LightboxError> =>
+  guest.stat(`/proc/${process.pid}`).pipe(
+    Effect.delay("1 second"),
+    Effect.forever,
+    Effect.catchReason("LightboxError", "FileError", () => process.signal("SIGKILL")),
+    Effect.andThen(Effect.never)
+  )
+
+/** Lets an error tell of what was asked for, and not of how that is done. */
+export const toldOf =
+  (method: string) =>
+  <E>(error: E): E | LightboxError =>
+    isLightboxError(error) && error.method === "Sandbox.spawn"
+      ? new LightboxError({ method, reason: error.reason })
+      : error
+
+/** Starts a command, feeds it, and holds what it writes, up to `maxOutput` bytes. */
+export const collect = <E, R>(
+  guest: Guest.Guest,
+  method: string,
+  command: Guest.Command,
+  options: { readonly input: Input<E, R> | undefined; readonly maxOutput: number }
+): Effect.Effect<Collected, LightboxError | E, R> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const start = yield* Clock.currentTimeNanos
+      const process = yield* guest.spawn({ ...command, stdin: stdinFor(options.input) })
+      const parts: { readonly [tag in Guest.Output["_tag"]]: Array<Uint8Array> } = { Stdout: [], Stderr: [] }
+      const sizes = { Stdout: 0, Stderr: 0 }
+      const read = Stream.runForEach(process.output, ({ _tag, bytes }) => {
+        sizes[_tag] += bytes.length
+        parts[_tag].push(bytes)
+        return sizes.Stdout + sizes.Stderr <= options.maxOutput
+          ? Effect.void
+          : Effect.fail(
+              new LightboxError({
+                method,
+                reason: new OutputTooLarge({ argv: shown(command.argv), limitBytes: options.maxOutput })
+              })
+            )
+      })
+      yield* options.input === undefined ? read : Effect.raceFirst(read, feed(process, options.input))
+      return {
+        exitCode: yield* process.exitCode,
+        stdout: concat(parts.Stdout, sizes.Stdout),
+        stderr: concat(parts.Stderr, sizes.Stderr),
+        durationMillis: Number((yield* Clock.currentTimeNanos) - start) / 1_000_000
+      }
+    })
+  ).pipe(Effect.mapError(toldOf(method)))
+
+/** Ends an effect at its limit, with an error that names the command. */
+export const within =
+  (method: string, argv: ReadonlyArray<Guest.Word>, limit: Duration.Duration | undefined) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LightboxError, R> =>
+    limit === undefined
+      ? effect
+      : Effect.timeoutOrElse(effect, {
+          duration: limit,
+          orElse: () =>
+            Effect.fail(
+              new LightboxError({
+                method,
+                reason: new TimedOut({ operation: shown(argv).join(" "), limitMillis: millis(limit) })
+              })
+            )
+        })
+
+/** The error of a command that ended with another code than 0. */
+export const failed = (
+  method: string,
+  argv: ReadonlyArray<Guest.Word>,
+  exitCode: number,
+  stdout: Uint8Array,
+  stderr: Uint8Array
+): LightboxError =>
+  new LightboxError({
+    method,
+    reason: new CommandFailed({ argv: shown(argv), exitCode, stdout: tail(stdout), stderr: tail(stderr) })
+  })
+
+/** How much of an output an error keeps. */
+export const tailBytes = 16 * 1024
+
+const tailLines = 50
+
+/** The last lines of an output. */
+export const tail = (bytes: Uint8Array): string =>
+  new TextDecoder()
+    .decode(bytes.subarray(Math.max(0, bytes.length - tailBytes)))
+    .split("\n")
+    .slice(-tailLines - 1)
+    .join("\n")

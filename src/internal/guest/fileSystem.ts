@@ -1,0 +1,544 @@
+/**
+ * Effect's `FileSystem` over a guest.
+ *
+ * The agent in the guest does most of it and reports the kernel's error. A few
+ * operations that it does not have go through the guest's own programs; those
+ * fail as what the agent finds when it looks at the paths afterwards.
+ */
+import * as ByteSize from "effect/ByteSize"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import type * as PlatformError from "effect/PlatformError"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import * as Crypto from "node:crypto"
+import { posix as Path } from "node:path"
+import type * as Guest from "../../Guest.ts"
+import { FileError, LightboxError } from "../../LightboxError.ts"
+import { makeReader } from "./bulkRead.ts"
+import * as Execution from "./execution.ts"
+import { watch } from "./watch.ts"
+import { failure, type Operation, refusal, toPlatformError } from "./platformErrors.ts"
+
+/** The agent keeps up to 1024 files open for a connection, those that programs opened themselves among them. */
+const maxOpenAtOnce = 128
+
+/** What the agent's own processes take away from the mode of what they create. */
+const umask = 0o022
+
+const temporary = "/tmp"
+
+/** Runs a program as the agent's file operations run: as root, with messages in English. */
+export const asAgent = (...argv: readonly [string, ...ReadonlyArray<string>]): Guest.Command => ({
+  argv,
+  user: "0:0",
+  workdir: "/",
+  env: { LC_ALL: "C" }
+})
+
+/** A file system whose relative paths begin at a folder of the guest. */
+export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem => {
+  const gate = Semaphore.makeUnsafe(maxOpenAtOnce)
+  const limited = Semaphore.withPermit(gate)
+
+  // ===========================================================================
+  // Paths, failures and programs
+  // ===========================================================================
+
+  /** Uses a path as the guest sees it. */
+  const at = <A, R>(
+    method: string,
+    path: string,
+    use: (path: string) => Effect.Effect<A, LightboxError | PlatformError.PlatformError, R>
+  ): Effect.Effect<A, PlatformError.PlatformError, R> => {
+    const operation: Operation = { module: "FileSystem", method, path }
+    if (path.includes("\0")) return Effect.fail(refusal(operation, "a path has no NUL characters"))
+    if (path === "") return Effect.fail(failure(operation, { code: "ENOENT", problem: "a path is not empty" }))
+    return Effect.mapError(use(path.startsWith("/") ? path : Path.join(workdir, path)), toPlatformError(operation))
+  }
+
+  const lstat = (path: string) => guest.stat(path, { followSymlinks: false })
+
+  /** What is at a path, if anything. */
+  const lookUp = (path: string): Effect.Effect<Guest.FileInfo | undefined, LightboxError> =>
+    Effect.catchReason(lstat(path), "LightboxError", "FileError", (reason, error) =>
+      reason.code === "ENOENT" ? Effect.undefined : Effect.fail(error)
+    )
+
+  const run = (...argv: readonly [string, ...ReadonlyArray<string>]) =>
+    Execution.collect<never, never>(guest, "FileSystem", asAgent(...argv), { input: undefined, maxOutput: 65_536 })
+
+  /** Runs a program that makes `path`. It says in English why it could not, so that is looked up. */
+  const runToMake = Effect.fnUntraced(function* (
+    method: string,
+    path: string,
+    ...argv: readonly [string, ...ReadonlyArray<string>]
+  ) {
+    const { exitCode, stderr } = yield* run(...argv)
+    if (exitCode === 0) return
+    if ((yield* lookUp(path)) !== undefined) return yield* failed(method, path, "EEXIST", "File exists")
+    yield* requireDirectory(method, Path.dirname(path))
+    return yield* failed(method, path, "UNKNOWN", new TextDecoder().decode(stderr).trim())
+  })
+
+  const requireDirectory = Effect.fnUntraced(function* (method: string, path: string) {
+    const { kind } = yield* guest.stat(path)
+    if (kind !== "Directory") return yield* failed(method, path, "ENOTDIR", "Not a directory")
+  })
+
+  // ===========================================================================
+  // Files
+  // ===========================================================================
+
+  const open: FileSystem.FileSystem["open"] = (path, options) =>
+    at("open", path, (absolute) =>
+      options?.noFollow === true
+        ? Effect.fail(
+            refusal({ module: "FileSystem", method: "open" }, "noFollow is not supported by the guest's agent")
+          )
+        : Effect.map(guest.open(absolute, openOptions(options?.flag ?? "r", options?.mode)), (file) =>
+            makeFile(file, path, options?.flag?.startsWith("a") === true, run("sync", absolute))
+          )
+    )
+
+  const readWhole = makeReader(guest, (path) =>
+    limited(Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.read()))))
+  )
+
+  const writeWhole = (path: string, data: Uint8Array, options: Guest.OpenOptions) =>
+    limited(Effect.scoped(Effect.flatMap(guest.open(path, options), (file) => file.write(Stream.make(data)))))
+
+  const access: FileSystem.FileSystem["access"] = (path, options) =>
+    at("access", path, (absolute) =>
+      Effect.gen(function* () {
+        yield* guest.stat(absolute)
+        if (options?.writable !== true) return
+        // All that root can not write to is what is mounted read-only.
+        const { exitCode } = yield* run("test", "-w", absolute)
+        if (exitCode !== 0) return yield* failed("access", path, "EROFS", "Read-only file system")
+      })
+    )
+
+  const remove = (method: string, path: string, options: Parameters<FileSystem.FileSystem["remove"]>[1]) =>
+    at(method, path, (absolute) =>
+      Effect.gen(function* () {
+        const { kind } = yield* lstat(absolute)
+        if (kind !== "Directory") return yield* guest.removeFile(absolute)
+        if (options?.recursive !== true) {
+          return yield* failed(method, path, "UNKNOWN", "it is a directory, and the option recursive was not given")
+        }
+        return yield* guest.removeDirectory(absolute, { recursive: true })
+      }).pipe(
+        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+          options?.force === true && reason.code === "ENOENT" ? Effect.void : Effect.fail(error)
+        )
+      )
+    )
+
+  const link: FileSystem.FileSystem["link"] = (fromPath, toPath) =>
+    at("link", fromPath, (from) =>
+      at("link", toPath, (to) =>
+        Effect.gen(function* () {
+          const { kind } = yield* lstat(from)
+          if (kind === "Directory") return yield* failed("link", fromPath, "EPERM", "it is a directory")
+          // To `ln`, a folder is where to put the link.
+          if ((yield* lookUp(to)) !== undefined) return yield* failed("link", toPath, "EEXIST", "File exists")
+          return yield* runToMake("link", to, "ln", from, to)
+        })
+      )
+    )
+
+  // ===========================================================================
+  // Folders
+  // ===========================================================================
+
+  const makeDirectory: FileSystem.FileSystem["makeDirectory"] = (path, options) =>
+    at("makeDirectory", path, (absolute) => {
+      const mode = options?.mode === undefined ? undefined : options.mode & ~umask
+      if (options?.recursive === true) {
+        return mode === undefined ? guest.makeDirectory(absolute) : makeDirectories(absolute, mode)
+      }
+      // The agent makes parents and accepts what is there. Programs use mkdir(2) to be the only one who made it.
+      return mode === undefined
+        ? runToMake("makeDirectory", absolute, "mkdir", absolute)
+        : runToMake("makeDirectory", absolute, "mkdir", "-m", mode.toString(8), absolute)
+    })
+
+  /** Makes a folder and those above it, all with a mode, and leaves alone what is there. */
+  const makeDirectories = (path: string, mode: number): Effect.Effect<void, LightboxError> =>
+    Effect.catchReason(
+      requireDirectory("makeDirectory", path),
+      "LightboxError",
+      "FileError",
+      (reason, error): Effect.Effect<void, LightboxError> =>
+        reason.code === "ENOENT"
+          ? Effect.andThen(makeDirectories(Path.dirname(path), mode), guest.makeDirectory(path, { mode }))
+          : Effect.fail(error)
+    )
+
+  const makeTempDirectory = (
+    method: string,
+    options: Parameters<FileSystem.FileSystem["makeTempDirectory"]>[0]
+  ): Effect.Effect<string, PlatformError.PlatformError> =>
+    Effect.suspend(() => {
+      const folder = options?.directory === undefined ? temporary : Path.join(options.directory, ".")
+      const path = `${options?.prefix === undefined ? `${folder}/` : Path.join(folder, options.prefix)}${random()}`
+      return at(method, path, (absolute) =>
+        Effect.andThen(requireDirectory(method, Path.dirname(absolute)), guest.makeDirectory(absolute, { mode: 0o700 }))
+      ).pipe(Effect.as(path))
+    })
+
+  const makeTempFile = Effect.fnUntraced(function* (
+    method: string,
+    options: Parameters<FileSystem.FileSystem["makeTempFile"]>[0]
+  ) {
+    const folder = yield* makeTempDirectory(method, options)
+    const path = Path.join(folder, `${random()}${options?.suffix ?? ""}`)
+    yield* at(method, path, (absolute) => writeWhole(absolute, new Uint8Array(), openOptions("wx")))
+    return path
+  })
+
+  /** Removes what was made for a scope. A guest that is lost took it along. */
+  const discard = (method: string, path: string) =>
+    Effect.ignore(remove(method, path, { recursive: true, force: true }), { log: "Debug" })
+
+  const entriesOf = (folder: string): Effect.Effect<ReadonlyArray<Entry>, LightboxError> =>
+    Effect.map(limited(guest.list(folder)), (entries) =>
+      entries.map((info) => ({ name: Path.basename(info.path), info }))
+    )
+
+  const namesBelow = (folder: string, prefix: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
+    Effect.flatMap(entriesOf(folder), (entries) =>
+      Effect.map(
+        Effect.forEach(
+          entries,
+          ({ info, name }) =>
+            info.kind === "Directory"
+              ? Effect.map(namesBelow(`${folder}/${name}`, `${prefix}${name}/`), (below) => [prefix + name, ...below])
+              : Effect.succeed([prefix + name]),
+          { concurrency: "unbounded" }
+        ),
+        (names) => names.flat()
+      )
+    )
+
+  // ===========================================================================
+  // Copies
+  // ===========================================================================
+
+  const copy: FileSystem.FileSystem["copy"] = (fromPath, toPath, options) =>
+    at("copy", fromPath, (from) =>
+      at("copy", toPath, (to) =>
+        Effect.gen(function* () {
+          const [source, target] = yield* Effect.all([lstat(from), lookUp(to)], { concurrency: "unbounded" })
+          if (`${Path.resolve(to)}/`.startsWith(`${Path.resolve(from)}/`)) {
+            return yield* failed("copy", toPath, "EINVAL", "it is what is to be copied, or within it")
+          }
+          if (target === undefined) yield* guest.makeDirectory(Path.dirname(to))
+          if (source.kind !== "Directory" || target !== undefined || options?.preserveTimestamps === true) {
+            return yield* copyEach({ path: from, info: source }, { path: to, info: target }, options ?? {})
+          }
+          // One program instead of a message for each file; the mask that the agent's processes have is not for copies.
+          const { exitCode, stderr } = yield* run("sh", "-c", 'umask 0; exec cp -R -P "$1" "$2"', "sh", from, to)
+          if (exitCode !== 0) {
+            return yield* failed("copy", toPath, "UNKNOWN", new TextDecoder().decode(stderr).trim())
+          }
+        })
+      )
+    )
+
+  const copyEach = (
+    from: { readonly path: string; readonly info: Guest.FileInfo },
+    to: { readonly path: string; readonly info: Guest.FileInfo | undefined },
+    options: CopyOptions
+  ): Effect.Effect<void, LightboxError> =>
+    Effect.gen(function* () {
+      if (to.info !== undefined && (from.info.kind === "Directory") !== (to.info.kind === "Directory")) {
+        return yield* failed("copy", to.path, "UNKNOWN", "a directory and something else do not replace each other")
+      }
+      switch (from.info.kind) {
+        case "Directory": {
+          if (to.info === undefined) yield* guest.makeDirectory(to.path)
+          const [sources, targets] = yield* Effect.all(
+            [entriesOf(from.path), to.info === undefined ? Effect.succeed([]) : entriesOf(to.path)],
+            { concurrency: "unbounded" }
+          )
+          const there = new Map(targets.map(({ info, name }) => [name, info]))
+          yield* Effect.forEach(
+            sources,
+            ({ info, name }) =>
+              copyEach(
+                { path: `${from.path}/${name}`, info },
+                { path: `${to.path}/${name}`, info: there.get(name) },
+                options
+              ),
+            { concurrency: "unbounded", discard: true }
+          )
+          if (to.info === undefined) yield* guest.setAttributes(to.path, { mode: from.info.mode })
+          break
+        }
+        case "File": {
+          if (to.info !== undefined && options.overwrite !== true) return
+          if (to.info !== undefined) yield* guest.removeFile(to.path)
+          yield* limited(guest.copyFile(from.path, to.path))
+          break
+        }
+        case "Symlink": {
+          if (to.info !== undefined && options.overwrite !== true) return
+          if (to.info !== undefined) yield* guest.removeFile(to.path)
+          return yield* guest.symlink(yield* guest.readLink(from.path), to.path)
+        }
+        default: {
+          return yield* failed("copy", from.path, "UNKNOWN", "it is neither a file nor a directory nor a link")
+        }
+      }
+      if (options.preserveTimestamps === true) {
+        const { accessedAt, modifiedAt } = from.info
+        yield* guest.setAttributes(to.path, { accessedAt, modifiedAt })
+      }
+    })
+
+  return FileSystem.make({
+    access,
+    chmod: (path, mode) =>
+      at("chmod", path, (absolute) =>
+        Effect.andThen(requireInteger("chmod", "mode", mode), guest.setAttributes(absolute, { mode: mode & 0o7777 }))
+      ),
+    chown: (path, uid, gid) =>
+      at("chown", path, (absolute) =>
+        Effect.gen(function* () {
+          yield* requireInteger("chown", "uid", uid)
+          yield* requireInteger("chown", "gid", gid)
+          // As to chown(2), -1 is to leave it as it is.
+          yield* guest.setAttributes(absolute, { uid: uid < 0 ? undefined : uid, gid: gid < 0 ? undefined : gid })
+        })
+      ),
+    copy,
+    copyFile: (fromPath, toPath) =>
+      at("copyFile", fromPath, (from) => at("copyFile", toPath, (to) => guest.copyFile(from, to))),
+    link,
+    lstat: (path) => at("lstat", path, (absolute) => Effect.map(lstat(absolute), infoOf)),
+    makeDirectory,
+    makeTempDirectory: (options) => makeTempDirectory("makeTempDirectory", options),
+    makeTempDirectoryScoped: (options) =>
+      Effect.acquireRelease(makeTempDirectory("makeTempDirectoryScoped", options), (path) =>
+        discard("makeTempDirectoryScoped", path)
+      ),
+    makeTempFile: (options) => makeTempFile("makeTempFile", options),
+    makeTempFileScoped: (options) =>
+      Effect.acquireRelease(makeTempFile("makeTempFileScoped", options), (path) =>
+        discard("makeTempFileScoped", Path.dirname(path))
+      ),
+    open,
+    readDirectory: (path, options) =>
+      at("readDirectory", path, (absolute) =>
+        options?.recursive === true
+          ? Effect.map(namesBelow(absolute, ""), (names) => [...names])
+          : Effect.map(entriesOf(absolute), (entries) => entries.map(({ name }) => name))
+      ),
+    readDirectoryEntries: (path) =>
+      at("readDirectoryEntries", path, (absolute) =>
+        Effect.map(entriesOf(absolute), (entries) =>
+          entries.map(({ info, name }) => ({ name, type: types[info.kind] }))
+        )
+      ),
+    readFile: (path) => at("readFile", path, readWhole),
+    readLink: (path) => at("readLink", path, guest.readLink),
+    realPath: (path) =>
+      at("realPath", path, (absolute) =>
+        // The agent also resolves what is not there, as long as its folder is.
+        Effect.andThen(guest.stat(absolute), guest.realPath(absolute))
+      ),
+    remove: (path, options) => remove("remove", path, options),
+    rename: (oldPath, newPath) =>
+      at("rename", oldPath, (from) => at("rename", newPath, (to) => guest.rename(from, to))),
+    stat: (path) => at("stat", path, (absolute) => Effect.map(guest.stat(absolute), infoOf)),
+    symlink: (target, path) => at("symlink", path, (absolute) => guest.symlink(target, absolute)),
+    truncate: (path, length = 0) =>
+      at("truncate", path, (absolute) =>
+        Effect.andThen(
+          requireInteger("truncate", "length", length),
+          guest.setAttributes(absolute, { size: Math.max(0, length) })
+        )
+      ),
+    utimes: (path, atime, mtime) =>
+      at("utimes", path, (absolute) =>
+        Effect.gen(function* () {
+          const accessedAt = secondsOf(atime)
+          const modifiedAt = secondsOf(mtime)
+          yield* requireInteger("utimes", "atime", accessedAt)
+          yield* requireInteger("utimes", "mtime", modifiedAt)
+          yield* guest.setAttributes(absolute, { accessedAt, modifiedAt })
+        })
+      ),
+    watch: (path, options) =>
+      Stream.unwrap(
+        at("watch", path, (absolute) =>
+          Effect.map(guest.stat(absolute), (info) =>
+            Stream.mapError(
+              watch(guest, absolute, info, options),
+              toPlatformError({ module: "FileSystem", method: "watch", path })
+            )
+          )
+        )
+      ),
+    writeFile: (path, data, options) =>
+      at("writeFile", path, (absolute) => writeWhole(absolute, data, openOptions(options?.flag ?? "w", options?.mode)))
+  })
+}
+
+interface Entry {
+  readonly name: string
+  readonly info: Guest.FileInfo
+}
+
+type CopyOptions = NonNullable<Parameters<FileSystem.FileSystem["copy"]>[2]>
+
+const failed = (operation: string, path: string, code: string, problem: string): LightboxError =>
+  new LightboxError({ method: `FileSystem.${operation}`, reason: new FileError({ operation, path, code, problem }) })
+
+const requireInteger = (
+  method: string,
+  name: string,
+  value: number
+): Effect.Effect<void, PlatformError.PlatformError> =>
+  Number.isSafeInteger(value)
+    ? Effect.void
+    : Effect.fail(refusal({ module: "FileSystem", method }, `expected a whole number for ${name}`))
+
+const random = (): string => Crypto.randomBytes(6).toString("hex")
+
+/** The agent's times are whole seconds. */
+const secondsOf = (time: Date | number): number => Math.floor(time instanceof Date ? time.getTime() / 1000 : time)
+
+const openOptions = (flag: FileSystem.OpenFlag, mode?: number): Guest.OpenOptions => ({
+  read: flag.startsWith("r") || flag.endsWith("+"),
+  write: flag.startsWith("w") || flag === "r+",
+  append: flag.startsWith("a"),
+  create: !flag.startsWith("r"),
+  createNew: flag.includes("x"),
+  truncate: flag.startsWith("w"),
+  mode
+})
+
+// =============================================================================
+// Information
+// =============================================================================
+
+const types: { readonly [kind in Guest.FileInfo["kind"]]: FileSystem.File.Type } = {
+  File: "File",
+  Directory: "Directory",
+  Symlink: "SymbolicLink",
+  BlockDevice: "BlockDevice",
+  CharacterDevice: "CharacterDevice",
+  Fifo: "FIFO",
+  Socket: "Socket",
+  Other: "Unknown"
+}
+
+const typeBits: { readonly [kind in Guest.FileInfo["kind"]]: number } = {
+  File: 0o100000,
+  Directory: 0o040000,
+  Symlink: 0o120000,
+  BlockDevice: 0o060000,
+  CharacterDevice: 0o020000,
+  Fifo: 0o010000,
+  Socket: 0o140000,
+  Other: 0
+}
+
+const dateOf = (seconds: number | undefined): Option.Option<Date> =>
+  seconds === undefined ? Option.none() : Option.some(new Date(seconds * 1000))
+
+const infoOf = (info: Guest.FileInfo): FileSystem.File.Info => ({
+  type: types[info.kind],
+  mode: typeBits[info.kind] | info.mode,
+  size: ByteSize.bytes(info.size),
+  mtime: dateOf(info.modifiedAt),
+  atime: dateOf(info.accessedAt),
+  uid: Option.some(info.uid),
+  gid: Option.some(info.gid),
+  // The agent does not tell.
+  dev: BigInt(0),
+  birthtime: Option.none(),
+  ino: Option.none(),
+  nlink: Option.none(),
+  rdev: Option.none(),
+  blksize: Option.none(),
+  blocks: Option.none()
+})
+
+// =============================================================================
+// Open files
+// =============================================================================
+
+const makeFile = (
+  file: Guest.File,
+  path: string,
+  isAppending: boolean,
+  sync: Effect.Effect<unknown, LightboxError>
+): FileSystem.File => {
+  const zero = BigInt(0)
+  let cursor = zero
+
+  const on = <A>(
+    method: string,
+    effect: Effect.Effect<A, LightboxError>
+  ): Effect.Effect<A, PlatformError.PlatformError> =>
+    Effect.mapError(effect, toPlatformError({ module: "FileSystem", method, path }))
+
+  const refuse = (method: string, description: string) =>
+    Effect.fail(refusal({ module: "FileSystem", method }, description))
+
+  const readAt = (method: string, length: number, position: bigint | undefined) =>
+    Effect.suspend(() => {
+      const from = position ?? cursor
+      if (from < zero) return refuse(method, "Cannot read before the start of the file")
+      return Effect.map(on(method, Stream.mkUint8Array(file.read({ offset: Number(from), length }))), (bytes) => {
+        if (position === undefined) cursor = from + BigInt(bytes.length)
+        return bytes
+      })
+    })
+
+  const write = (method: string, bytes: Uint8Array) =>
+    Effect.suspend(() => {
+      const from = cursor
+      return Effect.map(on(method, file.write(Stream.make(bytes), Number(from))), () => {
+        if (!isAppending) cursor = from + BigInt(bytes.length)
+      })
+    })
+
+  return {
+    [FileSystem.FileTypeId]: FileSystem.FileTypeId,
+    stat: on("stat", Effect.map(file.info, infoOf)),
+    seek: (offset, from) =>
+      Effect.suspend(() => {
+        const to = from === "start" ? offset : cursor + offset
+        if (to < zero) return refuse("seek", "Cannot seek before the start of the file")
+        cursor = to
+        return Effect.succeed(to)
+      }),
+    sync: on("sync", Effect.asVoid(sync)),
+    read: (buffer, options) =>
+      Effect.map(readAt("read", buffer.length, options?.position), (bytes) => {
+        buffer.set(bytes)
+        return bytes.length
+      }),
+    readAlloc: (size, options) =>
+      Number.isSafeInteger(size) && size >= 0
+        ? Effect.map(readAt("readAlloc", size, options?.position), (bytes) =>
+            bytes.length === 0 ? Option.none() : Option.some(bytes)
+          )
+        : refuse("readAlloc", "size must be a non-negative integer"),
+    truncate: (length = 0) =>
+      Effect.andThen(
+        requireInteger("truncate", "length", length),
+        Effect.map(on("truncate", file.setAttributes({ size: Math.max(0, length) })), () => {
+          if (!isAppending && cursor > BigInt(length)) cursor = BigInt(length)
+        })
+      ),
+    write: (buffer) => Effect.as(write("write", buffer), buffer.length),
+    writeAll: (buffer) => write("writeAll", buffer)
+  }
+}

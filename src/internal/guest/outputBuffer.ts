@@ -1,0 +1,268 @@
+/**
+ * What a command wrote and nobody has read yet.
+ *
+ * The relay delivers the output of all commands of a sandbox over one
+ * connection, in order. Not reading it would hold up every other command, and
+ * holding it in memory is what makes a process that reads slowly die. So past a
+ * limit it goes to a file that has no name (the kernel removes it with the
+ * process), or, if the caller chose so, the whole connection is held up.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { LightboxError, NoSpace } from "../../LightboxError.ts"
+import { concat } from "./protocol.ts"
+
+/** Bytes of one of the two output streams. */
+export interface Chunk {
+  readonly _tag: "Stdout" | "Stderr"
+  readonly bytes: Uint8Array
+}
+
+/** How much to hold, and what to do with more. */
+export interface Policy {
+  readonly memoryBytes: number
+  readonly overflow: "spill" | "suspend"
+}
+
+/** Holds up and lets go the source of the output. */
+export interface Source {
+  readonly pause: () => void
+  readonly resume: () => void
+  /** Called once when the output can not be kept. */
+  readonly fail: () => void
+}
+
+/** Output as it is held: `bytes` has room for more than the first `length`. */
+interface Held {
+  readonly tag: Chunk["_tag"]
+  bytes: Uint8Array
+  length: number
+}
+
+/** Pieces are joined to pieces of so many bytes while they wait. */
+const joinedBytes = 16 * 1024
+
+/** What a piece takes beside its bytes, as measured: up to 600 bytes of a process. */
+const pieceBytes = 512
+
+const recordHeaderBytes = 5
+const readBatchBytes = 256 * 1024
+const coalesceBytes = 64 * 1024
+
+export class OutputBuffer {
+  private readonly policy: Policy
+  private readonly source: Source
+  private memory: Array<Held> = []
+  private memoryBytes = 0
+  private spill: { readonly fd: number; written: number; read: number } | undefined
+  private isPaused = false
+  private isDisposed = false
+  private end: { readonly error: LightboxError | undefined } | undefined
+  private wake: (() => void) | undefined
+
+  constructor(policy: Policy, source: Source) {
+    this.policy = policy
+    this.source = source
+  }
+
+  /** Takes what arrived. */
+  offer(chunk: Chunk): void {
+    if (this.isDisposed || this.end !== undefined) return
+    const host = this.hostOf(chunk)
+    const cost = chunk.bytes.length + (this.memory.length === 0 || host !== undefined ? 0 : pieceBytes)
+    if (this.spill !== undefined && this.spill.read < this.spill.written) {
+      this.writeSpill(chunk)
+    } else if (this.memoryBytes + cost <= this.policy.memoryBytes || this.policy.overflow === "suspend") {
+      this.hold(chunk, host)
+      this.memoryBytes += cost
+      if (this.memoryBytes > this.policy.memoryBytes) this.setPaused(true)
+    } else {
+      this.writeSpill(chunk)
+    }
+    this.notify()
+  }
+
+  /** Nothing more comes, for the given reason if it is a failure. */
+  finish(error?: LightboxError): void {
+    if (this.end !== undefined) return
+    this.end = { error }
+    this.notify()
+  }
+
+  /** Lets go of everything that is held; what arrives from now on is dropped. */
+  dispose(): void {
+    if (this.isDisposed) return
+    this.isDisposed = true
+    this.memory = []
+    this.memoryBytes = 0
+    this.setPaused(false)
+    if (this.spill !== undefined) Fs.closeSync(this.spill.fd)
+    this.spill = undefined
+    this.finish()
+  }
+
+  /** The next output, in order, in pieces of up to 64 KiB; done after the last. For one reader. */
+  readonly take: Effect.Effect<[Chunk, ...Array<Chunk>], LightboxError | Cause.Done> = Effect.suspend(() => {
+    const next = this.takeMemory() ?? this.readSpill()
+    if (next !== undefined) return Effect.succeed(next)
+    if (this.end !== undefined) return this.end.error === undefined ? Cause.done() : Effect.fail(this.end.error)
+    return Effect.andThen(
+      Effect.callback<void>((resume) => {
+        this.wake = () => resume(Effect.void)
+        return Effect.sync(() => {
+          this.wake = undefined
+        })
+      }),
+      this.take
+    )
+  })
+
+  private notify(): void {
+    const wake = this.wake
+    this.wake = undefined
+    wake?.()
+  }
+
+  private setPaused(isPaused: boolean): void {
+    if (this.isPaused === isPaused) return
+    this.isPaused = isPaused
+    if (isPaused) this.source.pause()
+    else this.source.resume()
+  }
+
+  /** What a piece is joined to, if it is. */
+  private hostOf({ _tag: tag, bytes }: Chunk): Held | undefined {
+    const last = this.memory.at(-1)
+    return last?.tag === tag && last.length + bytes.length <= joinedBytes ? last : undefined
+  }
+
+  /** Many small pieces take little more than few large ones, and none keeps a buffer of more than twice its size. */
+  private hold({ _tag: tag, bytes }: Chunk, host: Held | undefined): void {
+    if (host === undefined) {
+      const own = bytes.buffer.byteLength > 2 * bytes.length ? new Uint8Array(bytes) : bytes
+      this.memory.push({ tag, bytes: own, length: bytes.length })
+      return
+    }
+    const length = host.length + bytes.length
+    if (length > host.bytes.length) {
+      const grown = new Uint8Array(Math.min(2 * length, joinedBytes))
+      grown.set(host.bytes.subarray(0, host.length))
+      host.bytes = grown
+    }
+    host.bytes.set(bytes, host.length)
+    host.length = length
+  }
+
+  private takeMemory(): [Chunk, ...Array<Chunk>] | undefined {
+    const chunks = coalesce(
+      this.memory.map(({ bytes, length, tag }) => ({ _tag: tag, bytes: bytes.subarray(0, length) }))
+    )
+    this.memory = []
+    this.memoryBytes = 0
+    this.setPaused(false)
+    return chunks
+  }
+
+  private writeSpill(chunk: Chunk): void {
+    try {
+      this.spill ??= { fd: openNameless(), written: 0, read: 0 }
+      const header = new Uint8Array(recordHeaderBytes)
+      const view = new DataView(header.buffer)
+      view.setUint8(0, chunk._tag === "Stdout" ? 1 : 2)
+      view.setUint32(1, chunk.bytes.length)
+      this.writeAt(this.spill.fd, this.spill.written, header, chunk.bytes)
+      this.spill.written += header.length + chunk.bytes.length
+    } catch (cause) {
+      this.finish(
+        new LightboxError({
+          method: "Sandbox.spawn",
+          reason: new NoSpace({ problem: `could not keep output in ${Os.tmpdir()}`, cause })
+        })
+      )
+      this.source.fail()
+    }
+  }
+
+  private readSpill(): [Chunk, ...Array<Chunk>] | undefined {
+    const spill = this.spill
+    if (spill === undefined || spill.read === spill.written) return undefined
+    let bytes = this.readAt(spill.fd, spill.read, Math.min(readBatchBytes, spill.written - spill.read))
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    const first = recordHeaderBytes + view.getUint32(1)
+    if (first > bytes.length) bytes = this.readAt(spill.fd, spill.read, first)
+    const chunks: Array<Chunk> = []
+    let offset = 0
+    while (offset + recordHeaderBytes <= bytes.length) {
+      const record = new DataView(bytes.buffer, bytes.byteOffset + offset)
+      const length = record.getUint32(1)
+      if (offset + recordHeaderBytes + length > bytes.length) break
+      const start = offset + recordHeaderBytes
+      chunks.push({
+        _tag: record.getUint8(0) === 1 ? "Stdout" : "Stderr",
+        bytes: bytes.subarray(start, start + length)
+      })
+      offset = start + length
+    }
+    spill.read += offset
+    if (spill.read === spill.written) {
+      Fs.ftruncateSync(spill.fd, 0)
+      spill.read = 0
+      spill.written = 0
+    }
+    return coalesce(chunks)
+  }
+
+  private writeAt(fd: number, position: number, header: Uint8Array, bytes: Uint8Array): void {
+    for (let written = 0; written < header.length + bytes.length;) {
+      const rest =
+        written < header.length ? [header.subarray(written), bytes] : [bytes.subarray(written - header.length)]
+      written += Fs.writevSync(fd, rest, position + written)
+    }
+  }
+
+  private readAt(fd: number, position: number, length: number): Uint8Array {
+    const bytes = new Uint8Array(length)
+    for (let offset = 0; offset < length;) {
+      const count = Fs.readSync(fd, bytes, offset, length - offset, position + offset)
+      if (count === 0) throw new Error("the spill file is shorter than what was written to it")
+      offset += count
+    }
+    return bytes
+  }
+}
+
+const openNameless = (): number => {
+  const path = Path.join(Os.tmpdir(), `lightbox-output-${process.pid}-${Math.random().toString(36).slice(2)}`)
+  const fd = Fs.openSync(path, "wx+", 0o600)
+  Fs.unlinkSync(path)
+  return fd
+}
+
+const coalesce = (chunks: ReadonlyArray<Chunk>): [Chunk, ...Array<Chunk>] | undefined => {
+  const [first, ...others] = chunks
+  if (first === undefined) return undefined
+  const result: [Chunk, ...Array<Chunk>] = [first]
+  let run: { tag: Chunk["_tag"]; parts: Array<Uint8Array>; size: number } = {
+    tag: first._tag,
+    parts: [first.bytes],
+    size: first.bytes.length
+  }
+  const close = () => {
+    result[result.length - 1] = { _tag: run.tag, bytes: concat(run.parts, run.size) }
+  }
+  for (const { _tag: tag, bytes } of others) {
+    if (tag === run.tag && run.size + bytes.length <= coalesceBytes) {
+      run.parts.push(bytes)
+      run.size += bytes.length
+    } else {
+      close()
+      run = { tag, parts: [bytes], size: bytes.length }
+      result.push({ _tag: tag, bytes })
+    }
+  }
+  close()
+  return result
+}

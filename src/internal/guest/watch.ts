@@ -1,0 +1,119 @@
+/**
+ * Watching files of a guest.
+ *
+ * A script in the guest looks four times a second and says what is there when
+ * that has changed. Every image with a shell, `find` and `stat` can do it, and it
+ * tells the same in all of them, which the kernel's own notifications (where an
+ * image has a program for them) do not.
+ */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type { PlatformError } from "effect/PlatformError"
+import * as Stream from "effect/Stream"
+import * as Crypto from "node:crypto"
+import { posix as Path } from "node:path"
+import type * as Guest from "../../Guest.ts"
+import type { LightboxError } from "../../LightboxError.ts"
+import { failure, type Operation, refusal } from "./platformErrors.ts"
+
+/**
+ * Called with the mark that sets records apart, and what to look for with `find`. A record has the inode, the time of
+ * the last change, size, mode and path. Nothing but the end of a list is written on its own.
+ */
+const script = `
+mark=$1; shift
+command -v find >/dev/null && stat -c %i / >/dev/null || exit 127
+last=none
+while :; do
+  now=$(find "$@" -exec stat -c "$mark%i %z|%s|%f|%n" {} + 2>/dev/null)
+  if [ "$now" != "$last" ]; then
+    printf '%s\\n%send' "$now" "$mark"
+    last=$now
+  fi
+  sleep 0.25 2>/dev/null || sleep 1
+done
+`
+
+/** What a file is told by, and what shows that it changed. */
+interface Entry {
+  readonly inode: string
+  readonly state: string
+}
+
+type Listing = ReadonlyMap<string, Entry>
+
+const isDirectory = (mode: string): boolean => (Number.parseInt(mode, 16) & 0o170000) === 0o040000
+
+/** The events of a file, or of a folder and what is in it, by names relative to the folder. */
+export const watch = (
+  guest: Guest.Guest,
+  path: string,
+  info: Guest.FileInfo,
+  options: FileSystem.WatchOptions | undefined
+): Stream.Stream<FileSystem.WatchEvent, LightboxError | PlatformError> =>
+  Stream.unwrap(
+    Effect.gen(function* () {
+      const root = Path.resolve(path)
+      const mark = `${Crypto.randomUUID()} `
+      const folder = info.kind === "Directory" ? root : Path.dirname(root)
+      const search =
+        info.kind !== "Directory"
+          ? [root, "-maxdepth", "0"]
+          : [root, "-mindepth", "1", ...(options?.recursive === true ? [] : ["-maxdepth", "1"])]
+      const process = yield* guest.spawn({ argv: ["/bin/sh", "-c", script, "sh", mark, ...search], user: "0:0" })
+      return process.output.pipe(
+        Stream.filter(({ _tag }) => _tag === "Stdout"),
+        Stream.map(({ bytes }) => bytes),
+        Stream.decodeText,
+        Stream.mapAccum(
+          () => "",
+          (pending: string, text) => {
+            const parts = (pending + text).split(`\n${mark}end`)
+            return [parts.pop() ?? "", parts]
+          }
+        ),
+        Stream.mapAccum(
+          (): Listing | undefined => undefined,
+          (before, text) => {
+            const after = parse(text, mark, folder)
+            if (before === undefined) options?.onReady?.()
+            return [after, before === undefined ? [] : changes(before, after)]
+          }
+        ),
+        Stream.concat(Stream.fromEffect(Effect.flatMap(process.exitCode, ended(path))))
+      )
+    })
+  )
+
+const ended =
+  (path: string) =>
+  (exitCode: number): Effect.Effect<never, PlatformError> => {
+    const operation: Operation = { module: "FileSystem", method: "watch", path }
+    return Effect.fail(
+      exitCode === 127
+        ? refusal(operation, "this needs find and stat in the guest")
+        : failure(operation, { code: "UNKNOWN", problem: "the process in the guest that watches has ended" })
+    )
+  }
+
+const parse = (text: string, mark: string, folder: string): Listing =>
+  new Map(
+    text.split(mark).flatMap((record) => {
+      const match = /^(\d+) ([^|]*)\|(\d+)\|([0-9a-f]+)\|([\s\S]*?)\n?$/.exec(record)
+      if (match === null) return []
+      const [, inode = "", changed = "", size = "", mode = "", name = ""] = match
+      // What happens in a folder changes its time, and is told of what is in it.
+      return [[Path.relative(folder, name), { inode, state: isDirectory(mode) ? mode : `${changed} ${size} ${mode}` }]]
+    })
+  )
+
+const changes = (before: Listing, after: Listing): ReadonlyArray<FileSystem.WatchEvent> => [
+  ...[...before.keys()].flatMap((path): ReadonlyArray<FileSystem.WatchEvent> =>
+    after.has(path) ? [] : [{ _tag: "Remove", path }]
+  ),
+  ...[...after].flatMap(([path, entry]): ReadonlyArray<FileSystem.WatchEvent> => {
+    const old = before.get(path)
+    if (old?.inode !== entry.inode) return [{ _tag: "Create", path }]
+    return old.state === entry.state ? [] : [{ _tag: "Update", path }]
+  })
+]

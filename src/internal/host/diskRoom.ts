@@ -1,0 +1,32 @@
+/** Room on the disk that virtual machines write to. */
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs/promises"
+import { LightboxError, NoSpace } from "../../LightboxError.ts"
+import { fileFailure } from "./fileFailure.ts"
+
+/** How many bytes are free where a folder is. */
+export const freeBytes = async (folder: string): Promise<number> => {
+  const { bavail, bsize } = await Fs.statfs(folder)
+  return bavail * bsize
+}
+
+/** Less is none: single writes may still fit. */
+const least = 1024 * 1024
+
+/**
+ * Fails what a virtual machine does, with `NoSpace`, when the disk of the home is full meanwhile: what the guest wrote
+ * may be lost, and the guest may stand still, for the runtime tries again and again to write down what its kernel says
+ * of that.
+ */
+export const whileRoom = (
+  method: string,
+  home: string
+): (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | LightboxError, R>) => {
+  const measure = Effect.tryPromise({ try: () => freeBytes(home), catch: fileFailure(method, "statfs", home) })
+  const look = Effect.flatMap(measure, (free) => {
+    const problem = `${home} had no room left for what a guest wrote`
+    return free < least ? Effect.fail(new LightboxError({ method, reason: new NoSpace({ problem }) })) : Effect.void
+  })
+  const watch = Effect.forever(Effect.andThen(Effect.sleep("1 second"), look))
+  return (effect) => Effect.tap(Effect.raceFirst(effect, watch), () => look)
+}

@@ -1,0 +1,233 @@
+/**
+ * Locks between the processes of one host that a dead process can not keep.
+ *
+ * A holder listens on a Unix socket, and a file with the lock's next number says
+ * where: the lock is held while a socket answers, and the kernel closes a socket
+ * with its process, however that ends. Of all who find the lock free and make the
+ * next number exclusively (link(2) fails if it is there), the one has it who then
+ * finds the other numbers as they were.
+ *
+ * Those who wait stay connected to the holder: they learn of its end at once,
+ * and read meanwhile what it tells them. Lock libraries for Node.js renew a
+ * timestamp instead, which a busy or suspended machine fails to do in time; the
+ * kernel's file locks would need a native module.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Crypto from "node:crypto"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { LightboxError, Unknown } from "../../LightboxError.ts"
+import { dial, isAnswered, isCode, listen, type Listener } from "../host/socket.ts"
+
+/** A lock that is held; those who wait are told, and heard. */
+export type Lock = Pick<Listener, "tell" | "heard">
+
+/** What those who wait are told; it ends when the lock is let go. */
+export type Waiting = Stream.Stream<string>
+
+const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
+  Effect.tryPromise({
+    try: run,
+    catch: (cause) =>
+      new LightboxError({
+        method: "Lock",
+        reason: new Unknown({ problem: cause instanceof Error ? cause.message : String(cause), cause })
+      })
+  })
+
+/** Locks are files in a folder; a socket's path can have about a hundred characters only. */
+const idOf = (name: string): string => Crypto.createHash("sha256").update(name).digest("hex").slice(0, 12)
+
+/**
+ * Takes a lock for the life of the scope if nobody holds it; otherwise gives
+ * what its holder tells, who hears `hello` as long as the scope is open.
+ */
+export const tryAcquire = Effect.fnUntraced(function* (
+  folder: string,
+  name: string,
+  hello?: string
+): Effect.fn.Return<{ readonly lock: Lock } | { readonly waiting: Waiting }, LightboxError, Scope.Scope> {
+  const id = idOf(name)
+  yield* attempt(() => Fs.mkdir(folder, { recursive: true, mode: 0o700 }))
+  for (;;) {
+    const numbers = yield* read(folder, id)
+    const waiting = yield* connect(folder, numbers, hello)
+    if (Option.isSome(waiting)) return { waiting: waiting.value }
+    const lock = yield* succeed(folder, id, numbers)
+    if (Option.isSome(lock)) return { lock: lock.value }
+  }
+})
+
+/** Takes a lock that nobody was seen to hold; nothing if somebody else does now. */
+const succeed = Effect.fnUntraced(function* (
+  folder: string,
+  id: string,
+  seen: ReadonlyArray<Numbered>
+): Effect.fn.Return<Option.Option<Lock>, LightboxError, Scope.Scope> {
+  const number = Math.max(0, ...seen.map(({ number }) => number)) + 1
+  const claimed = yield* claim(folder, id, number)
+  if (Option.isNone(claimed)) return claimed
+  // Others may have come and gone since the numbers were read: then this number says nothing.
+  const others = (yield* read(folder, id)).filter((other) => other.number !== number)
+  const isUnchanged =
+    others.length === seen.length &&
+    others.every((other) => seen.some(({ number, socket }) => other.number === number && other.socket === socket))
+  if (isUnchanged) {
+    yield* attempt(async () => {
+      for (const { path, socket } of others) {
+        await Fs.rm(Path.join(folder, socket), { force: true })
+        await Fs.rm(path, { force: true })
+      }
+    })
+    return claimed
+  }
+  yield* attempt(() => Fs.rm(Path.join(folder, `${id}.${number}`), { force: true }))
+  yield* Effect.promise(claimed.value.close)
+  return Option.none()
+})
+
+/** Takes a lock for the life of the scope, waiting until it is let go. */
+export const acquire = (
+  folder: string,
+  name: string,
+  onLine: (line: string) => Effect.Effect<void> = () => Effect.void
+): Effect.Effect<Lock, LightboxError, Scope.Scope> =>
+  Effect.flatMap(tryAcquire(folder, name), (result) =>
+    "lock" in result
+      ? Effect.succeed(result.lock)
+      : Effect.andThen(Stream.runForEach(result.waiting, onLine), acquire(folder, name, onLine))
+  )
+
+/** A number of a lock, and the socket of who made it. */
+interface Numbered {
+  readonly number: number
+  readonly path: string
+  readonly socket: string
+}
+
+const read = (folder: string, id: string): Effect.Effect<ReadonlyArray<Numbered>, LightboxError> =>
+  attempt(async () => {
+    for (;;) {
+      const entries = (await Fs.readdir(folder)).filter((entry) => entry.startsWith(`${id}.`))
+      const numbers = await Promise.all(entries.map((entry) => readNumber(folder, entry)))
+      // If one is gone since, what was listed may not have been all there is.
+      if (numbers.every((number) => number !== undefined)) return numbers
+    }
+  })
+
+const readNumber = async (folder: string, entry: string): Promise<Numbered | undefined> => {
+  const path = Path.join(folder, entry)
+  try {
+    return { number: Number(entry.slice(entry.indexOf(".") + 1)), path, socket: await Fs.readFile(path, "utf8") }
+  } catch (cause) {
+    if (isCode(cause, "ENOENT")) return undefined
+    throw cause
+  }
+}
+
+/** Listens, and makes the number say where; nothing if the number is there already. */
+const claim = Effect.fnUntraced(function* (
+  folder: string,
+  id: string,
+  number: number
+): Effect.fn.Return<Option.Option<Listener>, LightboxError, Scope.Scope> {
+  const socket = Path.join(folder, `${id}-${Crypto.randomBytes(4).toString("hex")}`)
+  const listener = yield* Effect.acquireRelease(
+    attempt(() => listen(socket)),
+    ({ close }) => Effect.promise(close)
+  )
+  const isMade = yield* attempt(async () => {
+    const draft = `${socket}.draft`
+    await Fs.writeFile(draft, Path.basename(socket))
+    try {
+      await Fs.link(draft, Path.join(folder, `${id}.${number}`))
+      return true
+    } catch (cause) {
+      if (isCode(cause, "EEXIST")) return false
+      throw cause
+    } finally {
+      await Fs.rm(draft, { force: true })
+    }
+  })
+  if (isMade) return Option.some(listener)
+  yield* Effect.promise(listener.close)
+  return Option.none()
+})
+
+/** Connects to the holder, if there is one. */
+const connect = (
+  folder: string,
+  numbers: ReadonlyArray<Numbered>,
+  hello?: string
+): Effect.Effect<Option.Option<Waiting>, LightboxError, Scope.Scope> =>
+  Effect.acquireRelease(
+    attempt(async () => {
+      for (const { socket } of numbers) {
+        const holder = await dial(Path.join(folder, socket))
+        if (holder === undefined) continue
+        if (hello !== undefined) holder.write(`${hello}\n`)
+        return Option.some(holder)
+      }
+      return Option.none()
+    }),
+    (holder) => Effect.sync(() => Option.map(holder, (socket) => socket.destroy()))
+  ).pipe(
+    Effect.map(
+      Option.map((holder) =>
+        Stream.fromAsyncIterable<Uint8Array, unknown>(holder, (cause) => cause).pipe(
+          // A holder that dies resets the connection: for those who wait that is its end.
+          Stream.catch(() => Stream.empty),
+          Stream.decodeText,
+          Stream.splitLines
+        )
+      )
+    )
+  )
+
+/** Removes what is left of locks that nobody holds, and tells the files. */
+export const collect = Effect.fnUntraced(function* (
+  folder: string,
+  options: { readonly dryRun: boolean }
+): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+  const removed: Array<string> = []
+  const remove = (entry: string) =>
+    Effect.suspend(() => {
+      removed.push(entry)
+      return options.dryRun ? Effect.void : attempt(() => Fs.rm(Path.join(folder, entry), { force: true }))
+    })
+  const entries = yield* attempt(() =>
+    Fs.readdir(folder).catch((cause) => (isCode(cause, "ENOENT") ? [] : Promise.reject(cause)))
+  )
+  const ids = new Set(entries.flatMap((entry) => /^([0-9a-f]+)\.\d+$/.exec(entry)?.[1] ?? []))
+  for (const id of ids) {
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const numbers = yield* read(folder, id)
+        if (numbers.length === 0 || Option.isSome(yield* connect(folder, numbers))) return
+        // Whoever has read these numbers, and not yet made the next, finds that they have changed.
+        if (!options.dryRun && Option.isNone(yield* succeed(folder, id, numbers))) return
+        removed.push(...numbers.map(({ path }) => Path.basename(path)))
+        const left = options.dryRun ? [] : yield* read(folder, id)
+        yield* attempt(() => Promise.all(left.map(({ path }) => Fs.rm(path, { force: true }))))
+      })
+    )
+  }
+  // A process that was killed while it made or released a lock. One that is about to listen is not there to answer yet.
+  const now = Date.now()
+  for (const entry of entries) {
+    const socket = /^([0-9a-f]+-[0-9a-f]+)(\.draft)?$/.exec(entry)?.[1]
+    if (socket === undefined) continue
+    const isLeft = yield* attempt(async () => {
+      const stats = await Fs.stat(Path.join(folder, entry)).catch(() => undefined)
+      if (stats === undefined || now - stats.mtimeMs < startupMillis) return false
+      return !(await isAnswered(Path.join(folder, socket)))
+    })
+    if (isLeft) yield* remove(entry)
+  }
+  return removed
+})
+
+const startupMillis = 10_000

@@ -1,0 +1,284 @@
+/**
+ * This process as the owner of what it makes, so that others can tell what it left when it is gone.
+ *
+ * An owner listens on a Unix socket as long as it lives: neither a number that another process got since, nor a clock
+ * that jumps, nor a reboot can make a dead one look alive. Beside the socket is a folder with a note for everything
+ * that the owner is about to make, written before it exists and removed after it is gone.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as ChildProcess from "node:child_process"
+import * as Crypto from "node:crypto"
+import * as Fs from "node:fs/promises"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import type { LightboxError } from "../../LightboxError.ts"
+import { fileFailure } from "../host/fileFailure.ts"
+import { isAnswered, isCode, listen } from "../host/socket.ts"
+
+/**
+ * What an owner can leave: a sandbox, the disk of one, an unfinished capture or load, a snapshot that no name leads to
+ * yet, a file, the name of a scoped snapshot.
+ */
+export type Kind = (typeof kinds)[number]
+
+const kinds = ["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use"] as const
+
+/**
+ * Something that an owner is about to make, has made, or is about to remove.
+ *
+ * **Example** (The note of a sandbox)
+ *
+ * ```ts
+ * import type { Microsandbox } from "effect-lightbox"
+ *
+ * export const note: Microsandbox.Note = { kind: "sandbox", token: "0f2c7a", name: "worker" }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Note {
+  readonly kind: Kind
+  /** Different for every note. */
+  readonly token: string
+  readonly name: string
+}
+
+/**
+ * This process as an owner: it notes what it makes before it makes it, so that
+ * another process can remove it if this one is killed.
+ *
+ * **Example** (Noting a sandbox for as long as it is there)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { Microsandbox } from "effect-lightbox"
+ *
+ * export const noted = (note: Microsandbox.Note) =>
+ *   Effect.gen(function* () {
+ *     const { owner } = yield* Microsandbox.Microsandbox
+ *     yield* Effect.acquireRelease(owner.note(note), () => owner.forget(note))
+ *   })
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Owner {
+  /** Different for every process. The lease is taken when it is first asked for. */
+  readonly id: Effect.Effect<string, LightboxError>
+  readonly note: (note: Note) => Effect.Effect<void, LightboxError>
+  readonly forget: (note: Note) => Effect.Effect<void>
+  /** From now on what was noted has no owner, for ever or until a time (milliseconds since 1970). */
+  readonly release: (note: Note, expires: number | undefined) => Effect.Effect<void, LightboxError>
+  /** The path of a file that is to be moved to its place when it is complete. */
+  readonly stage: Effect.Effect<string, LightboxError>
+}
+
+const Record = Schema.Struct({
+  pid: Schema.Int,
+  /** Milliseconds since 1970. */
+  startedAt: Schema.Finite,
+  boot: Schema.String,
+  host: Schema.String
+})
+
+const recordCodec = Schema.fromJsonString(Record)
+const decodeRecord = Schema.decodeOption(recordCodec)
+const encodeRecord = Schema.encodeSync(recordCodec)
+
+const foldersOf = (home: string) => Path.join(home, "lightbox", "owners")
+const leaseOf = (home: string, id: string) => Path.join(foldersOf(home), `${id}.lease`)
+const folderOf = (home: string, id: string) => Path.join(foldersOf(home), id)
+const recordName = "owner.json"
+
+const releasedOf = (home: string) => Path.join(home, "lightbox", "detached")
+
+const Released = Schema.Struct({ name: Schema.String, expires: Schema.optionalKey(Schema.Finite) })
+
+const releasedCodec = Schema.fromJsonString(Released)
+const decodeReleased = Schema.decodeOption(releasedCodec)
+const encodeReleased = Schema.encodeSync(releasedCodec)
+
+const fileOf = ({ kind, token }: Note): string => `${kind}.${token}`
+
+const readNote = async (folder: string, file: string): Promise<ReadonlyArray<Note>> => {
+  const kind = kinds.find((kind) => file.startsWith(`${kind}.`))
+  if (kind === undefined) return []
+  const name = await Fs.readFile(Path.join(folder, file), "utf8").catch(() => "")
+  // An empty one was cut short: what it was to be about is not there either.
+  return name === "" ? [] : [{ kind, token: file.slice(kind.length + 1), name }]
+}
+
+const attempt = <A>(path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
+  Effect.tryPromise({ try: run, catch: fileFailure("Owner", "ownership", path) })
+
+/** Changes with every start of the machine, and is the same in all its containers. */
+const bootId = async (): Promise<string> => {
+  if (process.platform === "linux") return (await Fs.readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim()
+  return ChildProcess.execFileSync("sysctl", ["-n", "kern.bootsessionuuid"], { encoding: "utf8" }).trim()
+}
+
+/** Makes an owner that takes its lease when it first makes something, and gives it back with the scope. */
+export const make = Effect.fnUntraced(function* (home: string): Effect.fn.Return<Owner, never, Scope.Scope> {
+  const id = Crypto.randomBytes(6).toString("hex")
+  const folder = folderOf(home, id)
+  const lease = yield* Effect.scope.pipe(
+    Effect.flatMap((scope) =>
+      // What keeps it from being taken, a full disk for one, may pass.
+      Effect.cachedWithTTL(Scope.provide(takeLease(home, id), scope), (exit) =>
+        Exit.isSuccess(exit) ? Duration.infinity : Duration.zero
+      )
+    ),
+    // An interruption of who asks first must not make it be taken twice.
+    Effect.map(Effect.uninterruptible)
+  )
+  const staged = () => Path.join(folder, `staged.${Crypto.randomBytes(6).toString("hex")}`)
+  const forget = (note: Note) =>
+    Effect.ignore(attempt(folder, () => Fs.rm(Path.join(folder, fileOf(note)), { force: true })))
+  return {
+    id: Effect.as(lease, id),
+    note: (note) =>
+      Effect.andThen(
+        lease,
+        attempt(folder, () => Fs.writeFile(Path.join(folder, fileOf(note)), note.name))
+      ),
+    forget,
+    release: Effect.fnUntraced(function* (note, expires) {
+      yield* lease
+      yield* attempt(releasedOf(home), async () => {
+        const path = staged()
+        await Fs.mkdir(releasedOf(home), { recursive: true })
+        await Fs.writeFile(path, encodeReleased({ name: note.name, ...(expires === undefined ? {} : { expires }) }))
+        await Fs.rename(path, Path.join(releasedOf(home), note.token))
+      })
+      yield* forget(note)
+    }),
+    stage: Effect.map(lease, staged)
+  }
+})
+
+const takeLease = (home: string, id: string): Effect.Effect<void, LightboxError, Scope.Scope> => {
+  const folder = folderOf(home, id)
+  return Effect.acquireRelease(
+    attempt(folder, async () => {
+      await Fs.mkdir(foldersOf(home), { recursive: true, mode: 0o700 })
+      // Before there is a folder to judge it by.
+      const listener = await listen(leaseOf(home, id))
+      try {
+        await Fs.mkdir(folder, { recursive: true, mode: 0o700 })
+        await Fs.writeFile(
+          Path.join(folder, recordName),
+          encodeRecord({
+            pid: process.pid,
+            startedAt: Math.round(Date.now() - process.uptime() * 1000),
+            boot: await bootId(),
+            host: Os.hostname()
+          })
+        )
+        return listener
+      } catch (cause) {
+        await listener.close()
+        throw cause
+      }
+    }),
+    (listener) =>
+      attempt(folder, async () => {
+        const left = (await Fs.readdir(folder)).some((file) => kinds.some((kind) => file.startsWith(`${kind}.`)))
+        // What could not be released is left to the next sweep, which finds an owner that is gone.
+        if (!left) await Fs.rm(folder, { recursive: true, force: true })
+        await listener.close()
+      }).pipe(Effect.ignore({ log: "Warn" }))
+  )
+}
+
+/** An owner as others see it. */
+export interface Found {
+  readonly id: string
+  /** `elsewhere`: on another machine that has the same home, whose processes can not be asked. */
+  readonly state: "alive" | "dead" | "elsewhere" | "unknown"
+  readonly pid: number | undefined
+  readonly notes: ReadonlyArray<Note>
+}
+
+/** All owners that have left a trace in a home. */
+export const list = (home: string): Effect.Effect<ReadonlyArray<Found>, LightboxError> =>
+  attempt(foldersOf(home), async () => {
+    const entries = await Fs.readdir(foldersOf(home)).catch((cause) =>
+      isCode(cause, "ENOENT") ? [] : Promise.reject(cause)
+    )
+    const ids = new Set(entries.map((entry) => (entry.endsWith(".lease") ? entry.slice(0, -".lease".length) : entry)))
+    return Promise.all([...ids].map((id) => look(home, id)))
+  })
+
+/** What owners that are not known to be gone have noted, of some kinds. */
+export const livingNotes = (
+  home: string,
+  ...kinds: ReadonlyArray<Note["kind"]>
+): Effect.Effect<ReadonlyArray<Note>, LightboxError> =>
+  Effect.map(list(home), (owners) =>
+    owners.flatMap(({ notes, state }) => (state === "dead" ? [] : notes.filter(({ kind }) => kinds.includes(kind))))
+  )
+
+/** The owner of an id, whether or not it has left a trace. */
+export const find = (home: string, id: string): Effect.Effect<Found, LightboxError> =>
+  attempt(folderOf(home, id), () => look(home, id))
+
+/** How long an owner may need from its first trace to its last. */
+const startupMillis = 10_000
+
+const look = async (home: string, id: string): Promise<Found> => {
+  const folder = folderOf(home, id)
+  const lease = leaseOf(home, id)
+  const isAlive = await isAnswered(lease)
+  const files = await Fs.readdir(folder).catch(() => undefined)
+  const notes = (await Promise.all((files ?? []).map((file) => readNote(folder, file)))).flat()
+  const content = await Fs.readFile(Path.join(folder, recordName), "utf8").catch(() => "")
+  const record = Option.getOrUndefined(decodeRecord(content))
+  const common = { id, pid: record?.pid, notes }
+  if (isAlive) return { ...common, state: "alive" }
+  if (record !== undefined) {
+    const isHere = record.boot === (await bootId()) || record.host === Os.hostname()
+    return { ...common, state: isHere ? "dead" : "elsewhere" }
+  }
+  const since = await Fs.stat(files === undefined ? lease : folder).catch(() => undefined)
+  return { ...common, state: since !== undefined && Date.now() - since.ctimeMs < startupMillis ? "unknown" : "dead" }
+}
+
+/** Removes the traces of an owner. */
+export const remove = (home: string, id: string): Effect.Effect<void, LightboxError> =>
+  attempt(folderOf(home, id), async () => {
+    await Fs.rm(folderOf(home, id), { recursive: true, force: true })
+    await Fs.rm(leaseOf(home, id), { force: true })
+  })
+
+/** Removes a note of an owner that is gone. */
+export const removeNote = (home: string, id: string, note: Note): Effect.Effect<void, LightboxError> =>
+  attempt(folderOf(home, id), () => Fs.rm(Path.join(folderOf(home, id), fileOf(note)), { force: true }))
+
+/** What was released, by its token. */
+export const listReleased = (home: string): Effect.Effect<ReadonlyMap<string, typeof Released.Type>, LightboxError> =>
+  attempt(releasedOf(home), async () => {
+    const tokens = await Fs.readdir(releasedOf(home)).catch((cause) =>
+      isCode(cause, "ENOENT") ? [] : Promise.reject(cause)
+    )
+    const found = new Map<string, typeof Released.Type>()
+    for (const token of tokens) {
+      const content = await Fs.readFile(Path.join(releasedOf(home), token), "utf8").catch(() => "")
+      // One that can not be read still says that there is no owner.
+      found.set(
+        token,
+        Option.getOrElse(decodeReleased(content), () => ({ name: token }))
+      )
+    }
+    return found
+  })
+
+/** Forgets what was released and is not there any more. */
+export const removeReleased = (home: string, token: string): Effect.Effect<void, LightboxError> =>
+  attempt(releasedOf(home), () => Fs.rm(Path.join(releasedOf(home), token), { force: true }))

@@ -1,0 +1,216 @@
+/**
+ * Looks whether this machine can run sandboxes.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Crypto from "node:crypto"
+import * as Fs from "node:fs/promises"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import type { Diagnosis, Finding } from "../../Lightbox.ts"
+import type { LightboxError } from "../../LightboxError.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
+import { availableMemory } from "../driver/admission.ts"
+import { freeBytes } from "../host/diskRoom.ts"
+import * as Home from "../host/home.ts"
+import { sweep } from "./sweep.ts"
+import { HostPath } from "../config/schemas.ts"
+import { decoder } from "../config/validation.ts"
+import * as Virtualization from "../host/virtualization.ts"
+
+const method = "Lightbox.doctor"
+
+const decodeOptions = decoder(Schema.Struct({ home: Schema.optional(HostPath) }), method)
+
+const mebibyte = 1024 * 1024
+
+export const diagnose = Effect.fn(method)(function* (
+  input: { readonly home?: string | undefined } | undefined
+): Effect.fn.Return<Diagnosis, LightboxError> {
+  const options = yield* decodeOptions(input ?? {})
+  const home = yield* Home.resolve(method, options.home)
+  const isThere = yield* Effect.promise(() => canRead(home))
+  const hasStore = yield* Effect.promise(() => canRead(Path.join(home, "db", "msb.db")))
+  const findings: ReadonlyArray<Finding> = [
+    node(),
+    platform(),
+    yield* virtualization,
+    memory(),
+    ...(yield* Effect.promise(() => disk(home, isThere))),
+    ...(yield* driver(home, hasStore))
+  ]
+  return { findings, isHealthy: findings.every(({ status }) => status !== "problem") }
+})
+
+const ok = (topic: Finding["topic"], found: string): Finding => ({ topic, status: "ok", found, remedy: undefined })
+
+const warning = (topic: Finding["topic"], found: string, remedy: string): Finding => ({
+  topic,
+  status: "warning",
+  found,
+  remedy
+})
+
+const problem = (topic: Finding["topic"], found: string, remedy: string): Finding => ({
+  topic,
+  status: "problem",
+  found,
+  remedy
+})
+
+const node = (): Finding => {
+  const { bun } = process.versions
+  if (bun !== undefined) return ok("node", `Bun ${bun}`)
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
+  return major > 22 || (major === 22 && minor >= 19)
+    ? ok("node", `Node.js ${process.versions.node}`)
+    : problem("node", `Node.js ${process.versions.node}`, "use Node.js 22.19 or newer")
+}
+
+const platform = (): Finding => {
+  const found = `${process.platform} ${process.arch}`
+  const isSupported =
+    (process.platform === "linux" && (process.arch === "x64" || process.arch === "arm64")) ||
+    (process.platform === "darwin" && process.arch === "arm64")
+  return isSupported ? ok("platform", found) : problem("platform", found, "use Linux, or macOS on Apple silicon")
+}
+
+const virtualization: Effect.Effect<Finding> = Effect.match(Virtualization.check(method), {
+  onSuccess: () => ok("virtualization", "virtual machines can run"),
+  onFailure: ({ reason }) =>
+    reason._tag === "NoVirtualization"
+      ? problem("virtualization", reason.problem, reason.remedy)
+      : problem("virtualization", reason.message, "")
+})
+
+/** Less is not enough for a sandbox of the default size beside anything else. */
+const fewMebibytes = 768
+
+const memory = (): Finding => {
+  const available = availableMemory()
+  const found = `${available} of ${Math.floor(Os.totalmem() / mebibyte)} MiB can be used`
+  return available >= fewMebibytes
+    ? ok("memory", found)
+    : warning("memory", found, "give sandboxes less memory, or end something else")
+}
+
+const canRead = (path: string): Promise<boolean> =>
+  Fs.access(path).then(
+    () => true,
+    () => false
+  )
+
+const existing = async (path: string): Promise<string> => ((await canRead(path)) ? path : existing(Path.dirname(path)))
+
+const fewFreeMebibytes = 4096
+
+const disk = async (home: string, isThere: boolean): Promise<ReadonlyArray<Finding>> => {
+  const folder = await existing(home)
+  try {
+    await Fs.access(folder, Fs.constants.R_OK | Fs.constants.W_OK)
+  } catch {
+    return [problem("home", `${folder} can not be written to`, "choose another home, or make it yours with chown")]
+  }
+  if (!(await Fs.stat(folder)).isDirectory()) {
+    return [problem("home", `${folder} is no folder`, "choose another home, or move what is there")]
+  }
+  const free = Math.floor((await freeBytes(folder)) / mebibyte)
+  const probe = Path.join(folder, `.lightbox-${Crypto.randomBytes(6).toString("hex")}`)
+  return [
+    ok("home", isThere ? home : `${home}, which will be made`),
+    free >= fewFreeMebibytes
+      ? ok("disk", `${free} MiB are free`)
+      : warning("disk", `${free} MiB are free`, "remove snapshots with Snapshot.prune, and images with Image.prune"),
+    await copies(home, probe)
+  ]
+}
+
+const reflinkRemedy = (home: string): string =>
+  process.platform === "linux"
+    ? "put the home on XFS or Btrfs, such as: truncate -s 64G /var/lib/lightbox.xfs && " +
+      `mkfs.xfs -m reflink=1 /var/lib/lightbox.xfs && mount -o loop /var/lib/lightbox.xfs ${home}`
+    : "put the home on APFS"
+
+/** The cost of copying, which every capture pays for all that a snapshot holds. */
+const copies = async (home: string, probe: string): Promise<Finding> => {
+  const kind = await Home.probeCopies(probe)
+  if (kind === "reflink") return ok("copies", "captures and launches share what is on the disk (reflinks)")
+  const size = 32
+  const target = `${probe}.copy`
+  try {
+    await Fs.writeFile(probe, Crypto.randomBytes(size * mebibyte), { flush: true })
+    const start = performance.now()
+    await Fs.copyFile(probe, target)
+    const file = await Fs.open(target)
+    await file.sync()
+    await file.close()
+    const each = ((performance.now() - start) / size).toFixed(2)
+    return warning(
+      "copies",
+      `captures copy what a snapshot holds: ${each} ms for each MiB (launches do not)`,
+      reflinkRemedy(home)
+    )
+  } catch (error) {
+    return warning("copies", `could not be tried: ${String(error)}`, reflinkRemedy(home))
+  } finally {
+    await Fs.rm(probe, { force: true })
+    await Fs.rm(target, { force: true })
+  }
+}
+
+const driver = (home: string, hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const context = yield* Layer.build(Microsandbox.layer({ home, sweep: false }))
+      return yield* Effect.provideContext(stored(hasStore), context)
+    })
+  ).pipe(
+    Effect.catch(({ reason }) =>
+      Effect.succeed([problem("runtime", reason.message, reason._tag === "RuntimeMissing" ? reason.remedy : "")])
+    )
+  )
+
+const stored = (hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>, never, Microsandbox.Microsandbox> =>
+  Effect.gen(function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const runtime = ok("runtime", `microsandbox ${driver.version}`)
+    // Asking would make it.
+    if (!hasStore) return [runtime]
+    return yield* Effect.all([driver.listSandboxes(), driver.listSnapshots, driver.listImages]).pipe(
+      Effect.matchEffect({
+        onFailure: ({ reason }) =>
+          Effect.succeed([
+            runtime,
+            problem("store", reason.message, "end what else uses this home, or choose another home")
+          ]),
+        onSuccess: ([sandboxes, snapshots, images]) =>
+          Effect.map(leftovers(driver), (left) => [
+            runtime,
+            ok("store", `${sandboxes.length} sandboxes, ${snapshots.length} snapshots, ${images.length} images`),
+            left
+          ])
+      })
+    )
+  })
+
+const leftovers = (driver: Microsandbox.Microsandbox["Service"]): Effect.Effect<Finding> =>
+  Effect.map(sweep(driver, { dryRun: true, all: true, timeout: Duration.seconds(10) }), ({ verdicts }) => {
+    const left = verdicts.filter(({ resource, verdict }) => verdict === "removable" && resource !== "lock")
+    const foreign = verdicts.filter(({ resource, verdict }) => verdict === "kept" && resource === "ghost")
+    if (left.length > 0) {
+      return warning(
+        "leftovers",
+        `processes that are gone have left ${left.length} things`,
+        "run `lightbox sweep`, or Reaper.sweep"
+      )
+    }
+    return foreign.length === 0
+      ? ok("leftovers", "nothing is left of processes that are gone")
+      : warning(
+          "leftovers",
+          `there are folders of sandboxes that the runtime does not know: ${foreign.map(({ name }) => name).join(", ")}`,
+          "remove them from the folder `sandboxes` of the home, if nothing is creating them"
+        )
+  })

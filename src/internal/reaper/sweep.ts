@@ -1,0 +1,355 @@
+/**
+ * Removes what processes have left that are gone.
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import type { LightboxError } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import type { SweepReport, Verdict } from "../../Reaper.ts"
+import { fileFailure } from "../host/fileFailure.ts"
+import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
+import * as Lock from "../ownership/lock.ts"
+import * as Owner from "../ownership/owner.ts"
+import * as Names from "../store/names.ts"
+import * as RootDisk from "../driver/rootDisk.ts"
+import { readFolder } from "../driver/snapshotLinks.ts"
+import { captureLock, loadLock, locksFolder, make as makeStore } from "../store/store.ts"
+
+/** What a sweep may do: nothing about volumes. */
+export type Driver = Omit<
+  Microsandbox.Microsandbox["Service"],
+  "createVolume" | "getVolume" | "listVolumes" | "removeVolume"
+>
+
+interface Sweep {
+  readonly driver: Driver
+  readonly dryRun: boolean
+  /** What was detached, by instance. */
+  readonly released: Effect.Success<ReturnType<typeof Owner.listReleased>>
+  readonly say: (verdict: Verdict) => void
+}
+
+/** Carries a removal out, or not in a dry run, and says what came of it. */
+const removing = (
+  { dryRun, say }: Sweep,
+  resource: Verdict["resource"],
+  name: string,
+  reason: string,
+  remove: Effect.Effect<unknown, LightboxError>
+): Effect.Effect<boolean> =>
+  Effect.suspend(() => {
+    if (dryRun) {
+      say({ resource, name, verdict: "removable", reason })
+      return Effect.succeed(true)
+    }
+    return Effect.match(remove, {
+      onSuccess: (isRemoved) => {
+        // It may have been gone by then.
+        if (isRemoved !== false) say({ resource, name, verdict: "removed", reason })
+        return true
+      },
+      onFailure: (error) => {
+        say({ resource, name, verdict: "failed", reason: `${reason}, but ${error.message}` })
+        return false
+      }
+    })
+  })
+
+const gone = ({ pid }: Owner.Found): string =>
+  pid === undefined ? "its process is gone" : `its process, ${pid}, is gone`
+
+/** Removes what one note is about, if it is still the same. */
+const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.Effect<boolean, LightboxError> => {
+  const { driver, say } = sweep
+  const reason = gone(owner)
+  const disk = settleDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`)
+  const keep = (resource: Verdict["resource"], why: string) =>
+    Effect.sync(() => {
+      say({ resource, name: note.name, verdict: "kept", reason: why })
+      return true
+    })
+  switch (note.kind) {
+    case "sandbox":
+      return driver.getSandbox(note.name).pipe(
+        Effect.flatMap((sandbox) =>
+          sandbox.labels[instanceLabel] !== note.token
+            ? keep("sandbox", "another sandbox has the name")
+            : sweep.released.has(note.token)
+              ? keep("sandbox", "it was detached")
+              : removing(sweep, "sandbox", note.name, reason, driver.removeSandbox(sandbox, { force: true }))
+        ),
+        Effect.catchReason("LightboxError", "NotFound", () =>
+          Effect.flatMap(deserted(driver), (ghosts) =>
+            ghosts.includes(note.name)
+              ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
+              : sweep.dryRun || !isGenerated(note.name)
+                ? Effect.succeed(true)
+                : // What its removal that was cut short has left of its name, which nobody else can be creating.
+                  Effect.as(driver.removeGhost(note.name), true)
+          )
+        ),
+        Effect.andThen((isSettled) => Effect.map(disk, (isDone) => isSettled && isDone))
+      )
+    case "disk":
+      return disk
+    case "capture":
+      return ifFree(sweep, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
+    case "load":
+      return ifFree(sweep, loadLock, removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) }))
+    case "unnamed":
+      return removeUnnamed(sweep, note.name, reason)
+    case "file":
+      return Effect.promise(() => isThere(note.name)).pipe(
+        Effect.flatMap((there) =>
+          there ? removing(sweep, "staging", note.name, reason, removeFile(note.name)) : Effect.succeed(true)
+        )
+      )
+    case "name":
+      return Effect.flatMap(driver.readSnapshotLink(note.name), (artifact) =>
+        artifact !== undefined
+          ? removing(sweep, "snapshot", note.name, reason, Names.remove(driver, makeStore(driver), note.name))
+          : Effect.succeed(true)
+      )
+    case "use":
+      return Effect.succeed(true)
+  }
+}
+
+/** Removes the disk that was made for a sandbox, unless there is one that has it. */
+const settleDisk = Effect.fnUntraced(function* (
+  sweep: Sweep,
+  instance: string,
+  reason: string
+): Effect.fn.Return<boolean, LightboxError> {
+  const { driver } = sweep
+  const folder = RootDisk.folderOf(driver.home, instance)
+  if (!(yield* Effect.promise(() => isThere(folder)))) return true
+  const sandboxes = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
+  return sandboxes.length > 0 || (yield* removing(sweep, "staging", instance, reason, removeFile(folder)))
+})
+
+/** Removes the disks of sandboxes that something else has removed. */
+const settleDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<void, LightboxError> {
+  const { home } = sweep.driver
+  const instances = (yield* readFolder("Reaper.sweep", RootDisk.foldersOf(home))).map(({ name }) => name)
+  if (instances.length === 0) return
+  // A disk is noted before it is there, and until there is a sandbox that has it.
+  const wanted = (yield* Owner.livingNotes(home, "sandbox", "disk")).map(({ token }) => token)
+  for (const instance of instances) {
+    if (!wanted.includes(instance)) yield* settleDisk(sweep, instance, "its sandbox is gone")
+  }
+})
+
+/** Ghosts that are not what somebody who lives is creating: what is created is noted before it is there. */
+const deserted = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+  const ghosts = yield* driver.listGhosts
+  if (ghosts.length === 0) return ghosts
+  const wanted = (yield* Owner.livingNotes(driver.home, "sandbox")).map(({ name }) => name)
+  return ghosts.filter((name) => !wanted.includes(name))
+})
+
+/** Removes a snapshot that nobody has given a name. */
+const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effect<boolean, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { driver } = sweep
+      const store = makeStore(driver)
+      if (!sweep.dryRun) yield* Names.lockNames(store)
+      const isLeft =
+        (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name) &&
+        !(yield* Names.roots(driver, store)).has(name)
+      return !isLeft || (yield* removing(sweep, "snapshot", name, reason, driver.removeSnapshot(name)))
+    })
+  )
+
+const isThere = (path: string): Promise<boolean> =>
+  Fs.lstat(path).then(
+    () => true,
+    () => false
+  )
+
+const removeFile = (path: string): Effect.Effect<void, LightboxError> =>
+  Effect.tryPromise({
+    try: () => Fs.rm(path, { recursive: true, force: true }),
+    catch: fileFailure("Reaper.sweep", "remove", path)
+  })
+
+const removeStaged = (
+  { dryRun, driver, say }: Sweep,
+  name: string,
+  reason: string,
+  of: Parameters<Driver["removeStaging"]>[0]
+): Effect.Effect<boolean> =>
+  Effect.match(driver.removeStaging(of, { dryRun }), {
+    onSuccess: (found) => {
+      for (const path of found) {
+        say({ resource: "staging", name: Path.basename(path), verdict: dryRun ? "removable" : "removed", reason })
+      }
+      return true
+    },
+    onFailure: (error) => {
+      say({ resource: "staging", name, verdict: "failed", reason: `${reason}, but ${error.message}` })
+      return false
+    }
+  })
+
+/** Somebody who goes on with the same work removes what is in the way. */
+const ifFree = (
+  { driver, dryRun }: Sweep,
+  lock: string,
+  effect: Effect.Effect<boolean, LightboxError>
+): Effect.Effect<boolean, LightboxError> =>
+  dryRun
+    ? effect
+    : Effect.scoped(
+        Effect.flatMap(Lock.tryAcquire(locksFolder(driver.home), lock), (result) =>
+          "lock" in result ? effect : Effect.succeed(true)
+        )
+      )
+
+const settleOwner = Effect.fnUntraced(function* (
+  sweep: Sweep,
+  owner: Owner.Found
+): Effect.fn.Return<void, LightboxError> {
+  const { home } = sweep.driver
+  let isSettled = true
+  for (const note of owner.notes) {
+    const isDone = yield* settleNote(sweep, owner, note)
+    if (isDone && !sweep.dryRun) yield* Owner.removeNote(home, owner.id, note)
+    isSettled &&= isDone
+  }
+  if (isSettled) yield* removing(sweep, "owner", owner.id, gone(owner), Owner.remove(home, owner.id))
+})
+
+/** Looks at all sandboxes: at those whose notes were lost, and at those that were detached for a time. */
+const settleSandboxes = Effect.fnUntraced(function* (
+  sweep: Sweep,
+  known: ReadonlyMap<string, Owner.Found>
+): Effect.fn.Return<void, LightboxError> {
+  const { driver, say } = sweep
+  const now = yield* Clock.currentTimeMillis
+  const present = new Set<string | undefined>()
+  for (const sandbox of yield* driver.listSandboxes()) {
+    const { name } = sandbox
+    const instance = sandbox.labels[instanceLabel]
+    const id = sandbox.labels[ownerLabel]
+    const keep = (reason: string) => say({ resource: "sandbox", name, verdict: "kept", reason })
+    const remove = (reason: string) =>
+      removing(sweep, "sandbox", name, reason, driver.removeSandbox(sandbox, { force: true }))
+    const detached = instance === undefined ? undefined : sweep.released.get(instance)
+    if (detached !== undefined) {
+      if (detached.expires === undefined) keep("it was detached")
+      else if (detached.expires > now) keep("it was detached, and its time to live is not over")
+      else if (yield* remove("its time to live is over")) continue
+    } else if (id === undefined) keep("something else made it")
+    else {
+      const owner = known.get(id) ?? (yield* Owner.find(driver.home, id))
+      if (owner.state !== "dead") {
+        keep(owner.state === "alive" ? `its process, ${owner.pid}, lives` : "its process may live on another machine")
+      } else if (instance !== undefined && (yield* Owner.listReleased(driver.home)).has(instance)) {
+        // By a process that has begun and ended since the sweep began.
+        keep("it was detached")
+      } else yield* remove(gone(owner))
+    }
+    present.add(instance)
+  }
+  for (const token of sweep.released.keys()) {
+    if (!present.has(token) && !sweep.dryRun) yield* Owner.removeReleased(driver.home, token)
+  }
+  for (const name of yield* deserted(driver)) {
+    if (!name.startsWith(generatedPrefix)) {
+      say({ resource: "ghost", name, verdict: "kept", reason: "something else may have made it" })
+    } else yield* removing(sweep, "ghost", name, "its creation failed", driver.removeGhost(name))
+  }
+})
+
+/** Sweeps. With `all`, looks at everything that there is, and otherwise at what dead owners have noted. */
+export const sweep = Effect.fnUntraced(function* (
+  driver: Driver,
+  options: { readonly dryRun: boolean; readonly all: boolean; readonly timeout: Duration.Duration }
+): Effect.fn.Return<SweepReport> {
+  const verdicts: Array<Verdict> = []
+  const start = yield* Clock.currentTimeMillis
+  const work = Effect.gen(function* () {
+    const owners = yield* Owner.list(driver.home)
+    const sweep: Sweep = {
+      driver,
+      dryRun: options.dryRun,
+      released: yield* Owner.listReleased(driver.home),
+      say: (verdict) => {
+        // A sandbox is met twice: with its owner's notes, and among all.
+        const isSaid = verdicts.some(({ name, resource }) => name === verdict.name && resource === verdict.resource)
+        if (!isSaid) verdicts.push(verdict)
+      }
+    }
+    const attempt = (name: string, effect: Effect.Effect<void, LightboxError>) =>
+      effect.pipe(Effect.catch((error) => Effect.sync(() => sweep.say(failed(name, error)))))
+    for (const owner of owners) {
+      if (owner.state === "dead") yield* attempt(owner.id, settleOwner(sweep, owner))
+      else sweep.say({ resource: "owner", name: owner.id, verdict: "kept", reason: describe(owner) })
+    }
+    if (!options.all) return
+    yield* attempt("all", settleSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
+    yield* attempt("disks", settleDisks(sweep))
+    const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
+      for (const name of files) {
+        const verdict = options.dryRun ? "removable" : "removed"
+        sweep.say({ resource: "lock", name, verdict, reason: "nobody holds it" })
+      }
+    })
+    yield* attempt("locks", locks)
+    const remains = Effect.map(driver.removeRemains(options), (folders) => {
+      for (const name of folders) {
+        const verdict = options.dryRun ? "removable" : "removed"
+        sweep.say({ resource: "staging", name, verdict, reason: "its virtual machine is gone" })
+      }
+    })
+    yield* attempt("remains", remains)
+  })
+  const isComplete = yield* work.pipe(
+    Effect.as(true),
+    Effect.catch((error) => {
+      verdicts.push(failed("owners", error))
+      return Effect.succeed(true)
+    }),
+    Effect.timeoutOrElse({ duration: options.timeout, orElse: () => Effect.succeed(false) })
+  )
+  return { verdicts, isComplete, durationMillis: (yield* Clock.currentTimeMillis) - start }
+})
+
+const failed = (name: string, error: LightboxError): Verdict => ({
+  resource: "owner",
+  name,
+  verdict: "failed",
+  reason: error.message
+})
+
+const describe = ({ pid, state }: Owner.Found): string =>
+  state === "alive"
+    ? `its process, ${pid}, lives`
+    : state === "elsewhere"
+      ? "it is on another machine"
+      : "it has just begun"
+
+/** Logs what was removed of sandboxes, and what could not be removed at all. */
+export const log = ({ verdicts }: SweepReport): Effect.Effect<void> =>
+  Effect.forEach(
+    verdicts,
+    ({ name, reason, resource, verdict }) =>
+      verdict === "failed"
+        ? Effect.logWarning(`Could not remove ${resource} "${name}": ${reason}`)
+        : verdict === "removed" && (resource === "sandbox" || resource === "ghost")
+          ? Effect.logInfo(`Removed ${resource} "${name}": ${reason}`)
+          : Effect.void,
+    { discard: true }
+  )
+
+/** How long the start of a program may be held up by what others have left. */
+const startTimeout = Duration.seconds(10)
+
+/** What a driver does first. */
+export const sweepAtStart = (driver: Driver): Effect.Effect<void> =>
+  Effect.flatMap(sweep(driver, { dryRun: false, all: false, timeout: startTimeout }), log)

@@ -1,0 +1,342 @@
+/**
+ * What a person sees of builds: lines that stay, and lines that say what goes on
+ * now.
+ */
+import * as ByteSize from "effect/ByteSize"
+import { displayWidth } from "effect/cli/CliOutput"
+import * as Duration from "effect/Duration"
+import { styleText } from "node:util"
+import type { BuildEvent } from "../../BuildEvent.ts"
+import { clean, cut, oneLine, wrap } from "./terminalText.ts"
+
+// =============================================================================
+// Lines
+// =============================================================================
+
+const marks = {
+  done: ["✔", "green"],
+  failed: ["✖", "red"],
+  busy: ["⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "cyan"],
+  started: ["›", "cyan"],
+  note: ["·", "dim"],
+  output: ["  │", "dim"],
+  problem: [" ", "red"]
+} as const
+
+/** A line, whatever the width of the window. */
+export interface Line {
+  readonly mark: keyof typeof marks
+  readonly text: string
+  /** What stands behind the text: the first that leaves room for it. */
+  readonly notes?: ReadonlyArray<string>
+}
+
+/** A note is left out rather than take the last of so many columns from the text. */
+const shortestText = 16
+
+/** A line as it is written: a problem in pieces that fit into the window, anything else cut off at its edge. */
+export const show = (
+  { mark, notes, text }: Line,
+  window: { readonly columns: number; readonly color: boolean; readonly now: number }
+): ReadonlyArray<string> => {
+  const style = (format: (typeof marks)[Line["mark"]][1], part: string) =>
+    window.color && part !== "" ? styleText(format, part, { validateStream: false }) : part
+  const [signs, format] = marks[mark]
+  const sign = mark === "busy" ? (signs[Math.floor(window.now / 100) % signs.length] ?? "") : signs
+  const room = window.columns - displayWidth(sign) - 1
+  if (room < 1) return [cut(sign, window.columns)]
+  if (mark === "problem") return wrap(text, room).map((part) => `${sign} ${style(format, part)}`)
+  const note = notes?.find((note) => displayWidth(note) + 2 + shortestText <= room)
+  const shown = cut(text, note === undefined ? room : room - displayWidth(note) - 2)
+  const end = note === undefined ? "" : `  ${style("dim", note)}`
+  return [`${style(format, sign)} ${mark === "output" ? style(format, shown) : shown}${end}`]
+}
+
+const elapsed = (millis: number): string => {
+  const unit = millis < 1000 ? 1 : millis < 60_000 ? 100 : 1000
+  return Duration.format(Duration.millis(Math.floor(Math.max(0, millis) / unit) * unit))
+}
+
+// =============================================================================
+// Builds
+// =============================================================================
+
+type Of<Tag extends BuildEvent["_tag"]> = Extract<BuildEvent, { readonly _tag: Tag }>
+
+interface Build {
+  readonly name: string
+  /** One that another build waits for is heard of, too, but never from its first event on. */
+  readonly isOwn: boolean
+  /** Of its last event. */
+  sequence: number
+  steps: number | undefined
+  activity: Activity
+  isWaiting: boolean
+  pull: Pull | undefined
+  /** The last lines that the step wrote. */
+  tail: ReadonlyArray<string>
+  generation: number | undefined
+  isOver: boolean
+}
+
+interface Activity {
+  readonly text: string
+  readonly since: number
+}
+
+const labelOf = ({ name, steps }: Build, index?: number): string =>
+  index === undefined ? `[${name}]` : `[${name} ${index}${steps === undefined ? "" : `/${steps}`}]`
+
+const stepText = (build: Build, step: Of<"StepCached" | "StepStarted" | "StepAttemptFailed" | "StepFinished">) => {
+  const attempt = "attempt" in step && step.attempt > 1 ? `, attempt ${step.attempt}` : ""
+  return `${labelOf(build, step.index)} ${oneLine(step.description)}${attempt}`
+}
+
+/** So many of the last lines of a step that failed are shown. */
+const failedLines = 20
+
+/** So many of the last lines of a step that runs are shown. */
+const runningLines = 4
+
+/** What is shown of builds. */
+export interface View {
+  /** Takes an event, and gives lines that stay. */
+  readonly accept: (event: BuildEvent) => ReadonlyArray<Line>
+  /** What goes on, in lines that the next such lines take the place of. */
+  readonly current: (now: number) => ReadonlyArray<Line>
+}
+
+/** A view of any number of builds. Unless it is live, beginnings and output are among the lines that stay. */
+export const make = ({ isLive }: { readonly isLive: boolean }): View => {
+  const builds = new Map<string, Build>()
+
+  const buildOf = (event: BuildEvent): Build => {
+    const known = builds.get(event.buildId)
+    if (known !== undefined) return known
+    const build: Build = {
+      name: oneLine(event.snapshot),
+      isOwn: event.sequence === 0,
+      sequence: -1,
+      steps: undefined,
+      activity: { text: "", since: event.at },
+      isWaiting: false,
+      pull: undefined,
+      tail: [],
+      generation: undefined,
+      isOver: false
+    }
+    builds.set(event.buildId, build)
+    return build
+  }
+
+  /** A build that waited goes on: the one that it waited for is over, or has died and will say no more. */
+  const endWaiting = (build: Build): void => {
+    if (!build.isWaiting) return
+    build.isWaiting = false
+    const others = [...builds.values()]
+    if (others.some(({ isWaiting }) => isWaiting)) return
+    for (const other of others) if (!other.isOwn) other.isOver = true
+  }
+
+  const begin = (build: Build, since: number, text: string): ReadonlyArray<Line> => {
+    build.activity = { text, since }
+    return isLive ? [] : [{ mark: "started", text }]
+  }
+
+  const accept = (event: BuildEvent): ReadonlyArray<Line> => {
+    const build = buildOf(event)
+    // A build that another one in this process waits for is heard of twice.
+    if (event.sequence <= build.sequence || build.isOver) return []
+    build.sequence = event.sequence
+    endWaiting(build)
+    const { activity } = build
+    if (event._tag !== "StepOutput" && event._tag !== "Pulling") {
+      build.activity = { text: `${labelOf(build)} working`, since: event.at }
+    }
+
+    switch (event._tag) {
+      case "Planned": {
+        build.steps = event.steps
+        const cached = event.hits === 0 ? "" : `, ${event.hits} cached`
+        return [
+          { mark: "note", text: `${labelOf(build)} ${event.steps} ${event.steps === 1 ? "step" : "steps"}${cached}` }
+        ]
+      }
+      case "Waiting":
+        build.isWaiting = true
+        return begin(build, event.at, `${labelOf(build)} waiting for another build of the same`)
+      case "Pulling":
+        return pulling(build, event)
+      case "Booting":
+        return begin(build, event.at, `${labelOf(build)} booting`)
+      case "Booted":
+        return [
+          ...pulled(build, event.at),
+          { mark: "done", text: `${labelOf(build)} booted`, notes: [elapsed(event.durationMillis)] }
+        ]
+      case "StepCached":
+        return [{ mark: "done", text: stepText(build, event), notes: ["cached"] }]
+      case "StepStarted":
+        build.tail = []
+        return begin(build, event.at, stepText(build, event))
+      case "StepOutput": {
+        const lines = event.text
+          .replace(/\r?\n$/, "")
+          .split("\n")
+          .map(clean)
+        build.tail = [...build.tail, ...lines].slice(-failedLines)
+        return isLive ? [] : lines.map((line) => ({ mark: "output", text: `${labelOf(build, event.index)} ${line}` }))
+      }
+      case "StepAttemptFailed": {
+        const [problem = "", ...details] = event.problem.split("\n")
+        const notes = [`failed after ${elapsed(event.at - activity.since)}`]
+        // What commands of a step's own code wrote is known from their error alone.
+        const wrote = build.tail.length > 0 ? build.tail : details.map((line) => clean(line.replace(/^ *\| /, "")))
+        const isShown = !isLive && build.tail.length > 0
+        build.tail = []
+        return [
+          { mark: "failed", text: stepText(build, event), notes },
+          { mark: "problem", text: clean(problem) },
+          ...(isShown ? [] : wrote.slice(-failedLines)).map((text): Line => ({ mark: "output", text }))
+        ]
+      }
+      case "StepFinished":
+        build.tail = []
+        return [{ mark: "done", text: stepText(build, event), notes: [elapsed(event.durationMillis)] }]
+      case "Checkpointed": {
+        const notes = [elapsed(event.durationMillis)]
+        return [{ mark: "note", text: `${labelOf(build, event.index)} result kept`, notes }]
+      }
+      case "Committed":
+        build.generation = event.generation
+        return []
+      case "Finished": {
+        build.isOver = true
+        // The build that waits for it says the same in a moment.
+        if (!build.isOwn) return []
+        const { durationMillis, stepsReused, stepsRun } = event
+        const facts = [
+          elapsed(durationMillis),
+          ...(stepsRun === 0 ? [] : [`${stepsRun} run`]),
+          ...(stepsReused === 0 ? [] : [`${stepsReused} cached`]),
+          ...(build.generation === undefined ? [] : [`generation ${build.generation}`])
+        ]
+        const isUnchanged = stepsRun === 0 && build.generation === undefined
+        const text = `${labelOf(build)} ${isUnchanged ? "up to date" : "built"}`
+        return [{ mark: "done", text, notes: [facts.join(", ")] }]
+      }
+      case "Failed": {
+        build.isOver = true
+        const notes = [`after ${elapsed(event.durationMillis)}`]
+        if (event.problem === "interrupted") {
+          return [{ mark: "failed", text: `${labelOf(build)} interrupted`, notes }]
+        }
+        // What is indented in it, output and stack, was shown, or is for the one who gets the error.
+        const [first = "", ...more] = event.problem.split("\n")
+        const end = more.findIndex((line) => /^\s/.test(line))
+        return [
+          { mark: "failed", text: `${labelOf(build)} failed`, notes },
+          ...[first, ...more.slice(0, end === -1 ? undefined : end)].map((line): Line => ({
+            mark: "problem",
+            text: clean(line)
+          }))
+        ]
+      }
+    }
+  }
+
+  const pulling = (build: Build, { at, done, image, layer, phase, total }: Of<"Pulling">): ReadonlyArray<Line> => {
+    if (phase === "Pulled") return pulled(build, at)
+    const pull = (build.pull ??= { image: oneLine(image), since: at, total: undefined, layers: new Map() })
+    if (phase === "Resolved") pull.total = total
+    if (layer === undefined || (phase !== "Downloading" && phase !== "Unpacking")) return []
+    const isFirst = pull.layers.size === 0
+    pull.layers.set(layer, { ...pull.layers.get(layer), [phase]: { done: done ?? 0, total } })
+    return isLive || !isFirst ? [] : [{ mark: "started", text: `${labelOf(build)} pulling ${pull.image}` }]
+  }
+
+  return {
+    accept,
+    current: (now) =>
+      [...builds.values()].flatMap((build): ReadonlyArray<Line> => {
+        if (build.isOver) return []
+        if (build.pull !== undefined && build.pull.layers.size > 0) return [pullLine(build, build.pull, now)]
+        const { text, since } = build.activity
+        return [
+          { mark: "busy", text: text === "" ? labelOf(build) : text, notes: [elapsed(now - since)] },
+          ...build.tail.slice(-runningLines).map((text): Line => ({ mark: "output", text }))
+        ]
+      })
+  }
+}
+
+// =============================================================================
+// Pulls
+// =============================================================================
+
+interface Pull {
+  readonly image: string
+  readonly since: number
+  /** Bytes of the image, as far as its manifest told. */
+  total: number | undefined
+  readonly layers: Map<number, { readonly Downloading?: Progress; readonly Unpacking?: Progress }>
+}
+
+interface Progress {
+  readonly done: number
+  readonly total: number | undefined
+}
+
+/** How far all layers are, together. Their number is known from the first that are heard of only. */
+const progressOf = ({ layers }: Pull, phase: "Downloading" | "Unpacking"): Progress => {
+  const parts = [...layers.values()].flatMap((layer) => layer[phase] ?? [])
+  return {
+    done: parts.reduce((sum, { done }) => sum + done, 0),
+    total: parts.reduce<number | undefined>(
+      (sum, { total }) => (sum === undefined || total === undefined ? undefined : sum + total),
+      0
+    )
+  }
+}
+
+const barColumns = 20
+
+const pullLine = (build: Build, pull: Pull, now: number): Line => {
+  const downloaded = progressOf(pull, "Downloading")
+  const total = pull.total ?? downloaded.total
+  const isDownloaded = total !== undefined && downloaded.done >= total
+  const { done, total: whole } = isDownloaded ? progressOf(pull, "Unpacking") : { done: downloaded.done, total }
+  const time = elapsed(now - pull.since)
+  const text = `${labelOf(build)} ${isDownloaded ? "unpacking" : "pulling"} ${pull.image}`
+  if (whole === undefined || whole <= 0) return { mark: "busy", text, notes: [`${size(done)}  ${time}`, time] }
+  const share = Math.min(1, Math.max(0, done / whole))
+  const full = Math.round(share * barColumns)
+  const percent = `${Math.floor(share * 100)}%`
+  return {
+    mark: "busy",
+    text,
+    notes: [
+      `${"━".repeat(full)}${"─".repeat(barColumns - full)} ${percent}  ${size(done)} of ${size(whole)}  ${time}`,
+      `${percent}  ${time}`
+    ]
+  }
+}
+
+const pulled = (build: Build, at: number): ReadonlyArray<Line> => {
+  const { pull } = build
+  build.pull = undefined
+  // What is in the cache is resolved only.
+  if (pull === undefined || pull.layers.size === 0) return []
+  const { done } = progressOf(pull, "Downloading")
+  const time = elapsed(at - pull.since)
+  return [
+    {
+      mark: "done",
+      text: `${labelOf(build)} pulled ${pull.image}`,
+      notes: [done > 0 ? `${size(done)}, ${time}` : time]
+    }
+  ]
+}
+
+const size = (bytes: number): string =>
+  ByteSize.format(ByteSize.bytes(Math.min(Math.max(0, Math.round(bytes)), Number.MAX_SAFE_INTEGER)), { precision: 1 })

@@ -1,0 +1,403 @@
+/**
+ * The handle of a running sandbox, over a driver and a guest.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import * as Path from "node:path"
+import type * as Guest from "../../Guest.ts"
+import { LightboxError, Unsupported } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import type { ExecEvent, ExecOptions, Sandbox, StreamOptions } from "../../Sandbox.ts"
+import { attach } from "../guest/attach.ts"
+import * as Execution from "../guest/execution.ts"
+import * as GuestFiles from "../guest/copy.ts"
+import * as HostFiles from "../host/files.ts"
+import {
+  checkLabel,
+  checkVariable,
+  copyOptions,
+  CString,
+  DurationInput,
+  GuestPath,
+  HostPath,
+  intBetween,
+  Mebibytes,
+  recordOf,
+  Rlimits,
+  User
+} from "../config/schemas.ts"
+import { millis } from "../config/time.ts"
+import { decoder } from "../config/validation.ts"
+
+export const TypeId = "~effect-lightbox/Sandbox" as const
+
+/**
+ * What a command wrote, and how it ended.
+ *
+ * **Example** (Reading the result)
+ *
+ * ```ts
+ * import type { Sandbox } from "effect-lightbox"
+ *
+ * export const lines = (result: Sandbox.ExecResult): ReadonlyArray<string> => result.stdout.split("\n")
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class ExecResult {
+  /** -1: it was ended by a signal. */
+  readonly exitCode: number
+  readonly stdoutBytes: Uint8Array
+  readonly stderrBytes: Uint8Array
+  /** From the request to the end, in milliseconds. */
+  readonly durationMillis: number
+
+  constructor(fields: {
+    readonly exitCode: number
+    readonly stdout: Uint8Array
+    readonly stderr: Uint8Array
+    readonly durationMillis: number
+  }) {
+    this.exitCode = fields.exitCode
+    this.stdoutBytes = fields.stdout
+    this.stderrBytes = fields.stderr
+    this.durationMillis = fields.durationMillis
+  }
+  /** As UTF-8; what is not is replaced by U+FFFD. */
+  get stdout(): string {
+    return new TextDecoder().decode(this.stdoutBytes)
+  }
+  /** As UTF-8; what is not is replaced by U+FFFD. */
+  get stderr(): string {
+    return new TextDecoder().decode(this.stderrBytes)
+  }
+  /** Whether the exit code is 0. */
+  get isSuccess(): boolean {
+    return this.exitCode === 0
+  }
+}
+
+const WordSchema = Schema.Union([CString, Schema.Redacted(CString)])
+
+const Argv = Schema.TupleWithRest(
+  Schema.Tuple([
+    CString.check(Schema.makeFilter((command) => (command === "" ? "expected the name of a program" : undefined)))
+  ]),
+  [WordSchema]
+)
+
+const CommandOptions = {
+  workdir: Schema.optional(GuestPath),
+  user: Schema.optional(User),
+  env: Schema.optional(recordOf(WordSchema, checkVariable)),
+  rlimits: Schema.optional(Rlimits),
+  stdin: Schema.optional(Schema.Unknown),
+  timeout: Schema.optional(DurationInput),
+  check: Schema.optional(Schema.Boolean)
+}
+
+const decodeExec = decoder(
+  Schema.Struct({
+    argv: Argv,
+    ...CommandOptions,
+    maxOutput: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER))
+  }),
+  "Sandbox.exec"
+)
+
+const decodeStream = decoder(
+  Schema.Struct({
+    argv: Argv,
+    ...CommandOptions,
+    output: Schema.optional(
+      Schema.Struct({
+        memoryBytes: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER)),
+        overflow: Schema.optional(Schema.Literals(["spill", "suspend", "discard"]))
+      })
+    ),
+    terminal: Schema.optional(Schema.Struct({ rows: intBetween(1, 65535), columns: intBetween(1, 65535) }))
+  }),
+  "Sandbox.stream"
+)
+
+const decodeQuery = decoder(
+  Schema.Struct({
+    sources: Schema.optional(Schema.Array(Schema.Literals(["stdout", "stderr", "output", "system"]))),
+    tail: Schema.optional(intBetween(1, 0xffff_ffff)),
+    after: Schema.optional(Schema.NonEmptyString),
+    follow: Schema.optional(Schema.Boolean)
+  }).check(
+    Schema.makeFilter(({ after, tail }) =>
+      after === undefined || tail === undefined ? undefined : { path: ["tail"], issue: "expected no tail with after" }
+    )
+  ),
+  "Sandbox.logs"
+)
+
+const decodeCopyIn = decoder(Schema.Struct({ from: HostPath, to: GuestPath, ...copyOptions }), "Sandbox.copyIn")
+
+const decodeCopyOut = decoder(Schema.Struct({ from: GuestPath, to: HostPath }), "Sandbox.copyOut")
+
+const decodeStop = decoder(Schema.Struct({ timeout: Schema.optional(DurationInput) }), "Sandbox.stop")
+
+/** By the others, it is known whose a sandbox is. */
+const checkOwnLabel = (key: string): string | undefined =>
+  key.startsWith("lightbox.") ? 'expected none that begins with "lightbox."' : checkLabel(key)
+
+const decodeModify = decoder(
+  Schema.Struct({
+    cpus: Schema.optional(intBetween(1, 255)),
+    maxCpus: Schema.optional(intBetween(1, 255)),
+    memory: Schema.optional(Mebibytes(64)),
+    maxMemory: Schema.optional(Mebibytes(64)),
+    disk: Schema.optional(Mebibytes(16)),
+    workdir: Schema.optional(GuestPath),
+    env: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkVariable)),
+    labels: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkOwnLabel)),
+    apply: Schema.optional(Schema.Literals(["now", "restart", "next-start"])),
+    dryRun: Schema.optional(Schema.Boolean)
+  }),
+  "Sandbox.modify"
+)
+
+const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive")
+
+const defaultMaxOutput = 256 * 1024 * 1024
+
+const defaultFileMode = 0o644
+
+/** Lets a sandbox go, for ever or until a time (milliseconds since 1970). */
+export type LetGo = (expires: number | undefined) => Effect.Effect<void, LightboxError>
+
+/** Only who launches a sandbox can say how long it stays. */
+export const noTimeToLive = (name: string): Effect.Effect<never, LightboxError> =>
+  Effect.fail(
+    new LightboxError({
+      method: "Sandbox.detachFor",
+      reason: new Unsupported({ feature: "detachFor", problem: `this program has not launched sandbox "${name}"` })
+    })
+  )
+
+/** Makes a handle; without a way to let the sandbox go, of one that is somebody else's. */
+export const make = (
+  driver: Microsandbox.Microsandbox["Service"],
+  info: Microsandbox.SandboxInfo,
+  guest: Guest.Guest,
+  letGo: LetGo = (expires) => (expires === undefined ? Effect.void : noTimeToLive(info.name))
+): Sandbox => {
+  const exec = Effect.fn("Sandbox.exec")(function* <E, R>(
+    argv: ReadonlyArray<Guest.Word>,
+    options: ExecOptions<E, R> | undefined
+  ): Effect.fn.Return<ExecResult, LightboxError | E, R> {
+    const checked = yield* decodeExec({ argv, ...options })
+    const collected = yield* Execution.collect(guest, "Sandbox.exec", commandOf(checked), {
+      input: options?.stdin,
+      maxOutput: checked.maxOutput ?? defaultMaxOutput
+    }).pipe(Execution.within("Sandbox.exec", argv, checked.timeout))
+    const { exitCode, stderr, stdout } = collected
+    if (checked.check === true && exitCode !== 0) {
+      return yield* Execution.failed("Sandbox.exec", argv, exitCode, stdout, stderr)
+    }
+    return new ExecResult(collected)
+  })
+
+  const stream = <E, R>(
+    argv: ReadonlyArray<Guest.Word>,
+    options: StreamOptions<E, R> | undefined
+  ): Stream.Stream<ExecEvent, LightboxError | E, R> =>
+    Stream.unwrap(
+      Effect.gen(function* () {
+        const checked = yield* decodeStream({ argv, ...options })
+        const command = { ...commandOf(checked), stdin: Execution.stdinFor(options?.stdin) }
+        const process = yield* guest.spawn(command, checked.output)
+        const tails = { Stdout: new Uint8Array(), Stderr: new Uint8Array() }
+        const events: Stream.Stream<ExecEvent, LightboxError | E, R> = Stream.make<[ExecEvent]>({
+          _tag: "Started",
+          pid: process.pid
+        }).pipe(
+          Stream.concat(
+            checked.check === true ? Stream.tap(process.output, (output) => keepTail(tails, output)) : process.output
+          ),
+          Stream.concat(
+            Stream.fromEffect(
+              Effect.flatMap(process.exitCode, (exitCode) =>
+                checked.check === true && exitCode !== 0
+                  ? Effect.fail(Execution.failed("Sandbox.stream", argv, exitCode, tails.Stdout, tails.Stderr))
+                  : Effect.succeed<ExecEvent>({ _tag: "Exited", exitCode })
+              )
+            )
+          ),
+          options?.stdin === undefined ? identity : Stream.interruptWhen(Execution.feed(process, options.stdin))
+        )
+        return checked.timeout === undefined
+          ? events
+          : Stream.interruptWhen(events, Execution.within("Sandbox.stream", argv, checked.timeout)(Effect.never))
+      })
+    ).pipe(Stream.mapError(Execution.toldOf("Sandbox.stream")))
+
+  const writeTo = (
+    path: string,
+    options: { readonly mode?: number | undefined; readonly append?: boolean | undefined } | undefined
+  ) =>
+    Effect.gen(function* () {
+      const append = options?.append ?? false
+      const file = yield* guest.open(path, {
+        write: !append,
+        append,
+        create: true,
+        truncate: !append,
+        mode: options?.mode ?? defaultFileMode
+      })
+      // The agent applies its own mask to the mode of a file that it creates.
+      if (options?.mode !== undefined) yield* file.setAttributes({ mode: options.mode })
+      return file
+    })
+
+  const attachTo = Effect.fn("Sandbox.attach")(function* (
+    argv: ReadonlyArray<Guest.Word>,
+    options: Pick<ExecOptions, "workdir" | "user" | "env" | "rlimits"> | undefined
+  ): Effect.fn.Return<number, LightboxError> {
+    return yield* attach(guest, commandOf(yield* decodeStream({ argv, ...options })))
+  })
+
+  const shellArgv = (script: string): ReadonlyArray<Guest.Word> => [info.shell, "-c", script]
+
+  return {
+    [TypeId]: TypeId,
+    name: info.name,
+    id: info.id,
+    guest,
+
+    exec: (command, args, options) => exec([command, ...(args ?? [])], options),
+    shell: (script, options) => exec(shellArgv(script), options),
+    stream: (command, args, options) => stream([command, ...(args ?? [])], options),
+    shellStream: (script, options) => stream(shellArgv(script), options),
+    spawn: Effect.fn("Sandbox.spawn")(function* (command, args, options) {
+      const checked = yield* decodeStream({ argv: [command, ...(args ?? [])], ...options })
+      return yield* guest.spawn(commandOf(checked), checked.output)
+    }),
+
+    attach: (command, args, options) => attachTo([command, ...(args ?? [])], options),
+    attachShell: attachTo([info.shell], undefined),
+
+    readFile: (path) =>
+      Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.read()))),
+    readFileString: (path) =>
+      Effect.scoped(
+        Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.read())))
+      ),
+    readStream: (path, range) =>
+      Stream.unwrap(Effect.map(guest.open(path, { read: true }), (file) => file.read(range))),
+    writeFile: (path, data, options) =>
+      Effect.scoped(
+        Effect.flatMap(writeTo(path, options), (file) =>
+          file.write(Stream.make(typeof data === "string" ? new TextEncoder().encode(data) : data))
+        )
+      ),
+    writeStream: (path, options) =>
+      Sink.unwrap(
+        Effect.map(writeTo(path, options), (file) => {
+          let offset = 0
+          return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
+            const start = offset
+            for (const piece of pieces) offset += piece.length
+            return file.write(Stream.fromIterable(pieces), start)
+          })
+        })
+      ),
+    exists: (path) =>
+      guest.stat(path).pipe(
+        Effect.as(true),
+        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+          reason.code === "ENOENT" || reason.code === "ENOTDIR" ? Effect.succeed(false) : Effect.fail(error)
+        )
+      ),
+    stat: (path) => guest.stat(path),
+    list: (path) => Effect.map(guest.list(path), (entries) => entries.toSorted((a, b) => (a.path < b.path ? -1 : 1))),
+    makeDirectory: (path) => guest.makeDirectory(path),
+    remove: (path, options) =>
+      guest.stat(path, { followSymlinks: false }).pipe(
+        Effect.flatMap(({ kind }) =>
+          kind === "Directory" ? guest.removeDirectory(path, options) : guest.removeFile(path)
+        ),
+        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+          reason.code === "ENOENT" ? Effect.void : Effect.fail(error)
+        )
+      ),
+    rename: guest.rename,
+    copyFile: guest.copyFile,
+    copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
+      const { from, to, ...rest } = yield* decodeCopyIn({ from: hostPath, to: path, ...options })
+      const files = yield* HostFiles.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
+      yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
+    }),
+    copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath) {
+      const { from, to } = yield* decodeCopyOut({ from: path, to: hostPath })
+      yield* GuestFiles.copyOut(guest, "Sandbox.copyOut", from, to)
+    }),
+
+    info: driver.getSandbox(info.name),
+    stop: Effect.fn("Sandbox.stop")(function* (options) {
+      yield* driver.stopSandbox(info, yield* decodeStop(options ?? {}))
+    }),
+    kill: driver.killSandbox(info),
+    detach: letGo(undefined),
+    detachFor: Effect.fn("Sandbox.detachFor")(function* (timeToLive) {
+      const duration = yield* decodeTimeToLive(timeToLive)
+      yield* letGo((yield* Clock.currentTimeMillis) + millis(duration))
+    }),
+    ping: guest.ping,
+    touch: guest.touch,
+    metrics: driver.readMetrics(info),
+    logs: (query) =>
+      Stream.unwrap(
+        Effect.map(decodeQuery(query ?? {}), ({ follow, ...first }) =>
+          Stream.paginate<Microsandbox.LogQuery, Microsandbox.LogEntry, LightboxError>(first, (query) =>
+            Effect.gen(function* () {
+              // Asked before reading, so that what was written last is read once more.
+              const isRunning = follow === true && (yield* driver.getSandbox(info.name)).status === "running"
+              const entries = yield* driver.readLogs(info, query)
+              if (!isRunning) return [entries, Option.none()]
+              if (entries.length === 0) yield* Effect.sleep("250 millis")
+              const after = entries.at(-1)?.cursor ?? query.after
+              // All that comes from now on, whatever was asked of what was there.
+              return [entries, Option.some({ sources: first.sources, ...(after === undefined ? {} : { after }) })]
+            })
+          )
+        )
+      ),
+    modify: Effect.fn("Sandbox.modify")(function* (change) {
+      return yield* driver.modifySandbox(info, yield* decodeModify(change))
+    })
+  }
+}
+
+const commandOf = (checked: {
+  readonly argv: readonly [string, ...ReadonlyArray<Guest.Word>]
+  readonly workdir?: string | undefined
+  readonly user?: string | undefined
+  readonly env?: { readonly [name: string]: Guest.Word } | undefined
+  readonly rlimits?: Guest.Command["rlimits"]
+  readonly terminal?: Guest.TerminalSize | undefined
+}): Guest.Command => ({
+  argv: checked.argv,
+  workdir: checked.workdir,
+  user: checked.user,
+  env: checked.env,
+  rlimits: checked.rlimits,
+  terminal: checked.terminal
+})
+
+const keepTail = (tails: { Stdout: Uint8Array; Stderr: Uint8Array }, output: Guest.Output): Effect.Effect<void> =>
+  Effect.sync(() => {
+    const joined = new Uint8Array(tails[output._tag].length + output.bytes.length)
+    joined.set(tails[output._tag])
+    joined.set(output.bytes, tails[output._tag].length)
+    tails[output._tag] = joined.slice(-Execution.tailBytes)
+  })

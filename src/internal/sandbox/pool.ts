@@ -1,0 +1,514 @@
+/**
+ * Sandboxes that are ready before they are asked for.
+ *
+ * Not on Effect's `Pool`: that one lends its items again and again, and its
+ * minimum counts those that are lent; a failed acquisition is an item of its own,
+ * handed to the next borrower; and idle items are retired, but not looked after.
+ * Here nothing is lent twice, the minimum is what waits, failures are backed off
+ * from, and what waits is watched and replaced. So this is a state that changes
+ * in synchronous steps, and fibers for what takes time: boots, removals, looks.
+ */
+import type * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberSet from "effect/FiberSet"
+import * as Latch from "effect/Latch"
+import * as Predicate from "effect/Predicate"
+import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { LightboxError } from "../../LightboxError.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
+import * as Sandbox from "../../Sandbox.ts"
+import * as SandboxConfig from "../../SandboxConfig.ts"
+import type { Options, SandboxPool, Settings } from "../../SandboxPool.ts"
+import * as Execution from "../guest/execution.ts"
+import { roleLabel } from "../ownership/labels.ts"
+import { make as makeHandle } from "./handle.ts"
+import {
+  checkVariable,
+  CString,
+  DurationInput,
+  GuestPath,
+  ImageReference,
+  intBetween,
+  recordOf,
+  User
+} from "../config/schemas.ts"
+import { decoder, invalid } from "../config/validation.ts"
+
+const method = "SandboxPool.make"
+
+// =============================================================================
+// Options
+// =============================================================================
+
+const decodeOptions = decoder(
+  Schema.Struct({
+    min: Schema.optional(intBetween(0, 10_000)),
+    max: intBetween(1, 10_000),
+    timeToLive: Schema.optional(DurationInput),
+    rollOver: Schema.optional(Schema.Literals(["gradual", "at-once"])),
+    healthCheck: Schema.optional(
+      Schema.Struct({ interval: Schema.optional(DurationInput), timeout: Schema.optional(DurationInput) })
+    ),
+    releaseTimeout: Schema.optional(DurationInput)
+  }).check(
+    Schema.makeFilter(({ max, min = defaultMin }) =>
+      min <= max ? undefined : { path: ["min"], issue: `expected no more than the max of ${max}` }
+    )
+  ),
+  method
+)
+
+const defaultMin = 1
+
+const decodeConfig = decoder(SandboxConfig.SandboxConfig, method)
+
+const decodeImage = decoder(ImageReference, method, "image")
+
+const decodeSnapshotName = decoder(CString, method, "snapshot")
+
+const SettingsSchema = Schema.Struct({
+  env: Schema.optional(recordOf(Schema.Union([CString, Schema.Redacted(CString)]), checkVariable)),
+  workdir: Schema.optional(GuestPath),
+  user: Schema.optional(User)
+})
+
+const decodeSettings = decoder(SettingsSchema, "SandboxPool.acquire")
+
+const decodeRunMany = decoder(
+  Schema.Struct({
+    concurrency: Schema.optional(intBetween(1, 10_000)),
+    retry: Schema.optional(Schema.Unknown),
+    ordered: Schema.optional(Schema.Boolean),
+    settings: Schema.optional(SettingsSchema)
+  }),
+  "SandboxPool.runMany"
+)
+
+/** Settings for one user of a sandbox; those that it would have to boot with are refused. */
+const checkSettings = (settings: Settings): Effect.Effect<typeof SettingsSchema.Type, LightboxError> => {
+  const field = Object.keys(settings).find(
+    (field) => field in SandboxConfig.SandboxConfig.fields && !(field in SettingsSchema.fields)
+  )
+  return field === undefined
+    ? decodeSettings(settings)
+    : Effect.fail(
+        invalid("SandboxPool.acquire", field, "expected among the options of the pool: a sandbox boots with it")
+      )
+}
+
+// =============================================================================
+// State
+// =============================================================================
+
+/** What sandboxes boot from, at present. */
+interface Origin {
+  /** Another one for each generation. */
+  readonly key: string
+  readonly source: Sandbox.SourceOptions
+}
+
+const snapshotAt = (path: string, digest = ""): Origin => ({ key: `${digest} ${path}`, source: { snapshot: { path } } })
+
+const hasPath = (snapshot: unknown): snapshot is Sandbox.BootableSnapshot =>
+  Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
+
+/** What a pool boots from, and, if that can change, how to find out. */
+const resolve = Effect.fnUntraced(function* <E, R>(
+  driver: Microsandbox.Microsandbox["Service"],
+  image: string | undefined,
+  snapshot: string | Sandbox.BootableSnapshot | Effect.Effect<Sandbox.BootableSnapshot, E, R> | undefined
+): Effect.fn.Return<
+  { readonly first: Origin; readonly look: Effect.Effect<Origin, LightboxError> | undefined },
+  LightboxError | E,
+  R
+> {
+  if ((image === undefined) === (snapshot === undefined)) {
+    return yield* invalid(method, "snapshot", "expected either a snapshot or an image")
+  }
+  if (image !== undefined) {
+    yield* decodeImage(image)
+    return { first: { key: image, source: { image } }, look: undefined }
+  }
+  if (Effect.isEffect(snapshot)) return { first: snapshotAt((yield* snapshot).path), look: undefined }
+  if (hasPath(snapshot)) return { first: snapshotAt(snapshot.path), look: undefined }
+  const name = yield* decodeSnapshotName(snapshot)
+  const look = driver.readSnapshotLink(name).pipe(
+    Effect.flatMap((target) => driver.openSnapshot(target ?? name)),
+    Effect.map(({ digest, path }) => snapshotAt(path, digest))
+  )
+  return { first: yield* look, look }
+})
+
+/** A sandbox that has booted and is not gone. */
+interface Member {
+  readonly sandbox: Sandbox.Sandbox
+  readonly info: Microsandbox.SandboxInfo
+  readonly scope: Scope.Closeable
+  readonly origin: string
+  /** When another one should be ready in its place. */
+  readonly renewAt: number
+  /** When it is no longer handed out. */
+  readonly expiresAt: number
+  answeredAt: number
+  isLeaving: boolean
+  readonly gone: Deferred.Deferred<void>
+}
+
+/** One who asked when nothing was ready. */
+interface Waiter {
+  readonly served: Deferred.Deferred<Member, LightboxError>
+  member: Member | undefined
+}
+
+/** Sandboxes are renewed in this last part of their time to live, each at a moment of its own. */
+const renewalShare = 0.25
+
+const [firstBackoff, longestBackoff] = [250, 10_000]
+
+// =============================================================================
+// The pool
+// =============================================================================
+
+export const make = Effect.fn(method)(function* <E = never, R = never>(
+  input: Options<E, R>
+): Effect.fn.Return<SandboxPool, LightboxError | E, Microsandbox.Microsandbox | Scope.Scope | R> {
+  const { healthCheck, image, max, min, onPullProgress, releaseTimeout, rollOver, snapshot, timeToLive, ...rest } =
+    input
+  const options = yield* decodeOptions({ healthCheck, max, min, releaseTimeout, rollOver, timeToLive })
+  const { name, ports } = yield* decodeConfig(rest)
+  if (name !== undefined) {
+    return yield* invalid(method, "name", "expected none: each sandbox of a pool gets one of its own")
+  }
+  if (ports !== undefined && options.max > 1) {
+    return yield* invalid(
+      method,
+      "ports",
+      "expected none with a max above 1: sandboxes can not share a port of the host"
+    )
+  }
+  const least = options.min ?? defaultMin
+  const lifetime = Duration.toMillis(options.timeToLive ?? Duration.hours(1))
+  const interval = options.healthCheck?.interval ?? Duration.seconds(1)
+  const timeout = options.healthCheck?.timeout ?? Duration.seconds(1)
+  /** So long counts what was found out by a look, at a sandbox or at the snapshot's name. */
+  const freshMillis = 2 * Duration.toMillis(interval)
+
+  const driver = yield* Microsandbox.Microsandbox
+  const clock = yield* Effect.clockWith(Effect.succeed)
+  const now = () => clock.currentTimeMillisUnsafe()
+  const { first, look } = yield* resolve(driver, image, snapshot)
+
+  let origin = first
+  let lookedAt = now()
+  const members = new Set<Member>()
+  /** Those of the members that can be handed out, oldest first. If there are any, nobody waits. */
+  let ready: ReadonlyArray<Member> = []
+  const waiters = new Set<Waiter>()
+  let booting = 0
+  /** Boots that failed, since the last that did not. */
+  let failures = 0
+  let retryAt = 0
+  let booted = 0
+  let failed = 0
+  let handedOut = 0
+  let isClosed = false
+  const isDue = yield* Latch.make(true)
+
+  // What is registered first ends last: by then no fiber adds a member any more.
+  yield* Effect.addFinalizer(() => Effect.forEach(members, destroy, { concurrency: "unbounded", discard: true }))
+  const fibers = yield* FiberSet.make()
+  const fork = yield* FiberSet.runtime(fibers)()
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      isClosed = true
+      for (const { served } of waiters) Deferred.doneUnsafe(served, Effect.interrupt)
+    })
+  )
+
+  // ---------------------------------------------------------------------------
+  // Steps
+  // ---------------------------------------------------------------------------
+
+  const isOutdated = (member: Member) => member.origin !== origin.key || member.renewAt <= now()
+
+  const isUnfit = (member: Member) =>
+    member.expiresAt <= now() || (options.rollOver === "at-once" && member.origin !== origin.key)
+
+  const remove = (member: Member): Effect.Effect<void> =>
+    Effect.ensuring(
+      Scope.close(member.scope, Exit.void),
+      Effect.sync(() => {
+        members.delete(member)
+        Deferred.doneUnsafe(member.gone, Effect.void)
+        tend()
+      })
+    ).pipe(Effect.uninterruptible)
+
+  /** Removes a sandbox, or waits until it is gone if that is under way. */
+  const destroy = (member: Member): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (member.isLeaving) return Deferred.await(member.gone)
+      member.isLeaving = true
+      return remove(member)
+    })
+
+  /** Removes a sandbox in the background. */
+  const dismiss = (member: Member): void => {
+    if (isClosed) return
+    ready = ready.filter((other) => other !== member)
+    member.isLeaving = true
+    fork(remove(member))
+  }
+
+  /** Gives a sandbox to who waits longest, or keeps it for who comes. */
+  const offer = (member: Member): void => {
+    if (isUnfit(member)) return dismiss(member)
+    const [waiter] = waiters
+    if (waiter === undefined) ready = [...ready, member]
+    else {
+      waiters.delete(waiter)
+      waiter.member = member
+      Deferred.doneUnsafe(waiter.served, Effect.succeed(member))
+    }
+    tend()
+  }
+
+  /** How many more sandboxes should be booting. After a failure, one finds out for all whether it is over. */
+  const missing = (): number => {
+    const wanted = least + waiters.size - ready.filter((member) => !isOutdated(member)).length - booting
+    return Math.min(wanted, options.max - members.size - booting, failures > 0 ? 1 - booting : wanted)
+  }
+
+  /** After any change: lets go what need not stay, and has booted what is missing. */
+  const tend = (): void => {
+    if (isClosed) return
+    for (const member of ready) {
+      if (isUnfit(member) || (ready.length > least && isOutdated(member))) dismiss(member)
+    }
+    // Without room for another, one has to go first.
+    const outdated = ready.length === options.max ? ready.find(isOutdated) : undefined
+    if (outdated !== undefined) dismiss(outdated)
+    if (missing() > 0) isDue.openUnsafe()
+  }
+
+  // ---------------------------------------------------------------------------
+  // Boots
+  // ---------------------------------------------------------------------------
+
+  const start = Effect.fnUntraced(
+    function* (source: Sandbox.SourceOptions) {
+      const sandbox = yield* Sandbox.launch({
+        ...rest,
+        ...source,
+        labels: { ...rest.labels, [roleLabel]: "pool" },
+        onPullProgress,
+        releaseTimeout
+      })
+      return { sandbox, info: yield* sandbox.info }
+    },
+    Effect.provideService(Microsandbox.Microsandbox, driver)
+  )
+
+  const boot = Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const { key, source } = origin
+      const exit = yield* Effect.exit(restore(Scope.provide(start(source), scope)))
+      if (Exit.isFailure(exit)) {
+        yield* Scope.close(scope, exit)
+        booting--
+        return yield* fail(exit.cause)
+      }
+      booting--
+      failures = 0
+      const member: Member = {
+        ...exit.value,
+        scope,
+        origin: key,
+        renewAt: now() + lifetime * (1 - renewalShare * (yield* Random.next)),
+        expiresAt: now() + lifetime,
+        answeredAt: now(),
+        isLeaving: false,
+        gone: Deferred.makeUnsafe()
+      }
+      members.add(member)
+      yield* member.sandbox.guest.lost.pipe(
+        Effect.andThen(Effect.sync(() => (ready.includes(member) ? dismiss(member) : undefined))),
+        Effect.forkIn(scope)
+      )
+      booted++
+      offer(member)
+    })
+  )
+
+  /** Nobody waits for what can not be had: if nothing else is under way, all who wait get the error. */
+  const fail = Effect.fnUntraced(function* (cause: Cause.Cause<LightboxError>): Effect.fn.Return<void> {
+    if (isClosed) return
+    const backoff = Math.min(longestBackoff, firstBackoff * 2 ** failures)
+    retryAt = now() + backoff * (1 - 0.25 * (yield* Random.next))
+    failures++
+    failed++
+    if (booting === 0) {
+      for (const { served } of waiters) Deferred.doneUnsafe(served, Effect.failCause(cause))
+      waiters.clear()
+    }
+    tend()
+    yield* Effect.logWarning("A sandbox for a pool did not boot", cause)
+  })
+
+  yield* isDue.await.pipe(
+    Effect.andThen(Effect.suspend(() => Effect.sleep(Math.max(0, retryAt - now())))),
+    Effect.andThen(
+      Effect.sync(() => {
+        isDue.closeUnsafe()
+        for (let n = missing(); n > 0; n--) {
+          booting++
+          fork(boot)
+        }
+      })
+    ),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  // ---------------------------------------------------------------------------
+  // Looks
+  // ---------------------------------------------------------------------------
+
+  /** Finds out whether the name of the snapshot has moved. */
+  const refresh =
+    look === undefined
+      ? Effect.void
+      : look.pipe(
+          Effect.timeout(timeout),
+          Effect.tap((found) =>
+            Effect.sync(() => {
+              if (found.key === origin.key) return
+              origin = found
+              tend()
+            })
+          ),
+          Effect.ignore({ log: "Debug", message: "Could not find out what a pool's snapshot is now" }),
+          Effect.ensuring(Effect.sync(() => (lookedAt = now())))
+        )
+
+  /** Whether a sandbox answers in time. */
+  const answers = (member: Member): Effect.Effect<boolean> =>
+    member.sandbox.ping.pipe(
+      Effect.timeout(timeout),
+      Effect.match({
+        onFailure: () => false,
+        onSuccess: () => {
+          member.answeredAt = now()
+          return true
+        }
+      })
+    )
+
+  const check = (member: Member): Effect.Effect<void> =>
+    Effect.map(answers(member), (isFit) => {
+      if (!isFit && ready.includes(member)) dismiss(member)
+    })
+
+  yield* Effect.sleep(interval).pipe(
+    Effect.andThen(refresh),
+    Effect.andThen(Effect.suspend(() => Effect.forEach(ready, check, { concurrency: "unbounded", discard: true }))),
+    Effect.andThen(Effect.sync(tend)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  // ---------------------------------------------------------------------------
+  // Handing out
+  // ---------------------------------------------------------------------------
+
+  type Restore = Parameters<Parameters<typeof Effect.uninterruptibleMask>[0]>[0]
+
+  const pick = (): Member | undefined => {
+    tend()
+    const member = ready.find((member) => !isOutdated(member)) ?? ready[0]
+    ready = ready.filter((other) => other !== member)
+    tend()
+    return member
+  }
+
+  const wait = Effect.fnUntraced(function* (restore: Restore): Effect.fn.Return<Member, LightboxError> {
+    const waiter: Waiter = { served: Deferred.makeUnsafe(), member: undefined }
+    waiters.add(waiter)
+    tend()
+    return yield* Effect.onError(restore(Deferred.await(waiter.served)), () =>
+      Effect.sync(() => {
+        waiters.delete(waiter)
+        if (waiter.member !== undefined) offer(waiter.member)
+      })
+    )
+  })
+
+  const take = Effect.fnUntraced(function* (restore: Restore): Effect.fn.Return<Member, LightboxError> {
+    for (;;) {
+      if (isClosed) return yield* Effect.interrupt
+      if (look !== undefined && now() - lookedAt > freshMillis) yield* restore(refresh)
+      const member = pick() ?? (yield* wait(restore))
+      if (now() - member.answeredAt <= freshMillis) return member
+      const isFit = yield* Effect.onError(restore(answers(member)), () => Effect.sync(() => offer(member)))
+      if (isFit) return member
+      dismiss(member)
+    }
+  })
+
+  const acquire = Effect.fn("SandboxPool.acquire")(function* (
+    settings?: Settings
+  ): Effect.fn.Return<Sandbox.Sandbox, LightboxError, Scope.Scope> {
+    const checked = settings === undefined ? undefined : yield* checkSettings(settings)
+    const { info, sandbox } = yield* Effect.uninterruptibleMask((restore) =>
+      Effect.tap(take(restore), (member) => Effect.addFinalizer(() => destroy(member)))
+    )
+    handedOut++
+    if (checked === undefined) return sandbox
+    const guest = Execution.withDefaults(sandbox.guest, checked)
+    return { ...makeHandle(driver, info, guest), detach: sandbox.detach, detachFor: sandbox.detachFor }
+  })
+
+  const use: SandboxPool["use"] = (f, settings) => Effect.scoped(Effect.flatMap(acquire(settings), f))
+
+  return {
+    acquire,
+    use,
+    stats: Effect.sync(() => {
+      const leaving = [...members].filter(({ isLeaving }) => isLeaving).length
+      return {
+        min: least,
+        max: options.max,
+        ready: ready.length,
+        booting,
+        used: members.size - ready.length - leaving,
+        leaving,
+        waiting: waiters.size,
+        booted,
+        failed,
+        handedOut
+      }
+    }),
+    runMany: (jobs, runOptions) =>
+      Stream.unwrap(
+        Effect.map(decodeRunMany(runOptions ?? {}), ({ concurrency, ordered, settings }) =>
+          Stream.mapEffect(
+            // One by one: a job begins when it is wanted.
+            Stream.zipWithIndex(Stream.fromIterable(jobs, { chunkSize: 1 })),
+            ([job, index]) => {
+              const attempt = use(job, settings)
+              const work = runOptions?.retry === undefined ? attempt : Effect.retry(attempt, runOptions.retry)
+              return Effect.map(Effect.exit(work), (exit) => ({ index, exit }))
+            },
+            { concurrency: concurrency ?? options.max, unordered: ordered !== true }
+          )
+        )
+      )
+  }
+})

@@ -1,0 +1,120 @@
+/**
+ * Which results are kept, and which are not needed any more.
+ */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type { LightboxError } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import type { PruneOptions, PruneReport, PruneVerdict } from "../../Snapshot.ts"
+import * as Names from "./names.ts"
+import * as Owner from "../ownership/owner.ts"
+import { DurationInput, intBetween } from "../config/schemas.ts"
+import { definitionLabel, keyLabel, type Store } from "./store.ts"
+import { decoder } from "../config/validation.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+const decodeOptions = decoder(
+  Schema.Struct({
+    keep: Schema.optional(intBetween(1, 1000)),
+    olderThan: Schema.optional(DurationInput),
+    maxBytes: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER)),
+    dryRun: Schema.optional(Schema.Boolean)
+  }),
+  "Snapshot.prune"
+)
+
+/** Results that builds which run have started from. */
+const inUse = (driver: Driver): Effect.Effect<ReadonlySet<string>, LightboxError> =>
+  Effect.map(Owner.livingNotes(driver.home, "use"), (notes) => new Set(notes.map(({ name }) => name)))
+
+export const prune = (
+  driver: Driver,
+  store: Store,
+  input: PruneOptions | undefined
+): Effect.Effect<PruneReport, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const options = yield* decodeOptions(input ?? {})
+      const dryRun = options.dryRun === true
+      yield* Names.lockNames(store)
+      const { dropped, needed } = yield* Names.keepGenerations(driver, store, options.keep, dryRun)
+      const used = yield* inUse(driver)
+      const aliases = yield* store.aliases
+      const now = yield* Clock.currentTimeMillis
+      const verdicts: Array<PruneVerdict> = []
+      const candidates: Array<{ readonly snapshot: Microsandbox.SnapshotInfo; readonly verdict: PruneVerdict }> = []
+
+      for (const snapshot of yield* driver.listSnapshots) {
+        const key = snapshot.labels[keyLabel]
+        const own = key === undefined ? Option.none() : yield* store.usedAt(key)
+        const usedAt = Option.getOrElse(own, () => DateTime.toEpochMillis(snapshot.createdAt))
+        const common = {
+          name: snapshot.name,
+          definition: snapshot.labels[definitionLabel],
+          allocated: snapshot.allocated,
+          usedAt: DateTime.makeUnsafe(usedAt)
+        }
+        const keep = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
+        if (needed.has(snapshot.name)) keep("a name leads to it")
+        else if (!Names.isResult(snapshot)) keep("something else made it")
+        else if (used.has(snapshot.name)) keep("a build that runs has started from it")
+        else if (options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
+          keep(`it was used less than ${Duration.format(options.olderThan)} ago`)
+        } else {
+          const reason = dropped.has(snapshot.name)
+            ? `its name keeps ${options.keep} generations`
+            : "nothing but a build can need it"
+          candidates.push({ snapshot, verdict: { ...common, verdict: dryRun ? "removable" : "removed", reason } })
+        }
+      }
+
+      // What was used last stays as long as there is room.
+      let room =
+        options.maxBytes === undefined
+          ? Number.NEGATIVE_INFINITY
+          : options.maxBytes - verdicts.reduce((total, { allocated }) => total + (allocated ?? 0), 0)
+      const byUse = candidates.toSorted(
+        (a, b) => DateTime.toEpochMillis(b.verdict.usedAt) - DateTime.toEpochMillis(a.verdict.usedAt)
+      )
+      for (const { snapshot, verdict } of byUse) {
+        room -= snapshot.allocated ?? 0
+        if (room >= 0) {
+          verdicts.push({ ...verdict, verdict: "kept", reason: "there is room for it" })
+          continue
+        }
+        if (!dryRun) yield* evict(driver, store, aliases, snapshot, now)
+        verdicts.push(verdict)
+      }
+      const freed = verdicts.reduce(
+        (total, { allocated, verdict }) => total + (verdict === "kept" ? 0 : (allocated ?? 0)),
+        0
+      )
+      return { verdicts: verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)), freed }
+    })
+  )
+
+/** Removes a result, and leaves behind when that was. */
+const evict = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  aliases: ReadonlyMap<string, string>,
+  snapshot: Microsandbox.SnapshotInfo,
+  now: number
+): Effect.fn.Return<void, LightboxError> {
+  const key = snapshot.labels[keyLabel]
+  yield* driver.removeSnapshot(snapshot.name)
+  if (key === undefined) return
+  yield* store.writeTombstone(key, now)
+  yield* store.forgetUse(key)
+  for (const [older, newer] of aliases) {
+    if (newer === key) {
+      yield* store.writeTombstone(older, now)
+      yield* store.removeAlias(older)
+    }
+  }
+})

@@ -1,0 +1,234 @@
+/**
+ * What the library remembers in the home directory, beside what the runtime
+ * keeps: results by key, names with their generations, and locks.
+ *
+ * Everything here can be lost without losing a snapshot: results say in their
+ * labels what they are.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import type { LightboxError } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import { fileFailure } from "../host/fileFailure.ts"
+import * as Home from "../host/home.ts"
+import * as Lock from "../ownership/lock.ts"
+import { isCode } from "../host/socket.ts"
+
+type Driver = Pick<Microsandbox.Microsandbox["Service"], "home" | "owner">
+
+/** The version of what keys are made of, and of what a step does to a disk. */
+export const builderVersion = "2"
+
+/** Labels of a result. */
+export const keyLabel = "lightbox.key"
+export const definitionLabel = "lightbox.definition"
+
+/** The name under which the runtime keeps the result of a key. */
+export const artifactName = (key: string): string => `lb-${key.slice(0, 40)}`
+
+export const locksFolder = (home: string): string => Path.join(home, "lightbox", "locks")
+
+/** Held while a result is captured. */
+export const captureLock = (artifact: string): string => `capture:${artifact}`
+
+/** Held while a snapshot is loaded. */
+export const loadLock = "load"
+
+/** Whether a name, or the path of a folder, is that of a result. */
+export const isArtifactName = (name: string): boolean => /^lb-[0-9a-f]{40}$/.test(Path.basename(name))
+
+/** What a step's result depends on, as it is remembered to tell what changed. */
+export const Descriptor = Schema.Struct({
+  kind: Schema.String,
+  arguments: Schema.String,
+  environment: Schema.Record(Schema.String, Schema.String),
+  files: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
+})
+
+export type Descriptor = typeof Descriptor.Type
+
+/** One generation of a name. */
+export const Generation = Schema.Struct({
+  generation: Schema.Int,
+  key: Schema.String,
+  artifact: Schema.String,
+  labels: Schema.Record(Schema.String, Schema.String),
+  /** Milliseconds since 1970. */
+  createdAt: Schema.Finite
+})
+
+export type Generation = typeof Generation.Type
+
+/** What is remembered of a name: its generations, oldest first, and its last build. */
+export const NameRecord = Schema.Struct({
+  generations: Schema.Array(Generation),
+  lastBuild: Schema.optionalKey(
+    Schema.Struct({
+      builderVersion: Schema.String,
+      image: Schema.String,
+      imageDigest: Schema.String,
+      steps: Schema.Array(Descriptor)
+    })
+  )
+})
+
+export type NameRecord = typeof NameRecord.Type
+
+/** What is remembered of a result that was pruned. */
+const Tombstone = Schema.Struct({ evictedAt: Schema.Finite })
+
+const failure = (method: string, path: string) => fileFailure(method, "store", path)
+
+/** The store of a home directory. */
+export interface Store {
+  readonly folder: string
+  readonly readName: (name: string) => Effect.Effect<NameRecord, LightboxError>
+  readonly writeName: (name: string, record: NameRecord) => Effect.Effect<void, LightboxError>
+  readonly removeName: (name: string) => Effect.Effect<void, LightboxError>
+  readonly listNames: Effect.Effect<ReadonlyArray<string>, LightboxError>
+  /** When a result was pruned, if it was. */
+  readonly readTombstone: (key: string) => Effect.Effect<Option.Option<number>, LightboxError>
+  readonly writeTombstone: (key: string, at: number) => Effect.Effect<void, LightboxError>
+  readonly removeTombstone: (key: string) => Effect.Effect<void, LightboxError>
+  /** Remembers that a result was used now. */
+  readonly touch: (key: string) => Effect.Effect<void>
+  readonly forgetUse: (key: string) => Effect.Effect<void, LightboxError>
+  /** When a result was used last, in milliseconds since 1970. */
+  readonly usedAt: (key: string) => Effect.Effect<Option.Option<number>, LightboxError>
+  /** Results that were made again, by the key of the old: the new is used. */
+  readonly aliases: Effect.Effect<ReadonlyMap<string, string>, LightboxError>
+  readonly removeAlias: (key: string) => Effect.Effect<void, LightboxError>
+  readonly writeAlias: (key: string, newer: string) => Effect.Effect<void, LightboxError>
+  readonly tryLock: (
+    name: string,
+    hello?: string
+  ) => Effect.Effect<{ readonly lock: Lock.Lock } | { readonly waiting: Lock.Waiting }, LightboxError, Scope.Scope>
+  readonly lock: (name: string) => Effect.Effect<Lock.Lock, LightboxError, Scope.Scope>
+  /** Whether copies of disks share their content. */
+  readonly copies: Effect.Effect<Home.Copies>
+}
+
+const nameCodec = Schema.fromJsonString(Schema.toCodecJson(NameRecord))
+const tombstoneCodec = Schema.fromJsonString(Schema.toCodecJson(Tombstone))
+
+const nothing: NameRecord = { generations: [] }
+
+/** The store in a driver's home. */
+export const make = (driver: Driver): Store => {
+  const folder = Path.join(driver.home, "lightbox")
+  const locks = locksFolder(driver.home)
+  const aliasFolder = Path.join(folder, "aliases")
+  const namePath = (name: string) => Path.join(folder, "names", `${name}.json`)
+  const tombstonePath = (key: string) => Path.join(folder, "evicted", key)
+  const usePath = (key: string) => Path.join(folder, "used", key)
+
+  const missingIsNone = <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<Option.Option<A>, LightboxError> =>
+    Effect.asSome(effect).pipe(
+      Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+        reason.code === "ENOENT" ? Effect.succeedNone : Effect.fail(error)
+      )
+    )
+
+  const read = (path: string) =>
+    missingIsNone(Effect.tryPromise({ try: () => Fs.readFile(path, "utf8"), catch: failure("Store.read", path) }))
+
+  /** In one step: those who read see the old or the new, whole. */
+  const write = (path: string, content: string) =>
+    Effect.flatMap(driver.owner.stage, (staged) =>
+      Effect.tryPromise({
+        try: async () => {
+          await Fs.mkdir(Path.dirname(path), { recursive: true })
+          try {
+            await Fs.writeFile(staged, content, { flush: true })
+            await Fs.rename(staged, path)
+          } catch (cause) {
+            await Fs.rm(staged, { force: true })
+            throw cause
+          }
+        },
+        catch: failure("Store.write", path)
+      })
+    )
+
+  const remove = (path: string) =>
+    Effect.tryPromise({ try: () => Fs.rm(path, { force: true }), catch: failure("Store.remove", path) })
+
+  return {
+    folder,
+    readName: Effect.fnUntraced(function* (name) {
+      const content = yield* read(namePath(name))
+      if (Option.isNone(content)) return nothing
+      // A record that can not be read is as good as none: the link and the results are the truth.
+      return yield* Effect.orElseSucceed(Schema.decodeEffect(nameCodec)(content.value), () => nothing)
+    }),
+    writeName: (name, record) =>
+      Effect.flatMap(Effect.orDie(Schema.encodeEffect(nameCodec)(record)), (content) => write(namePath(name), content)),
+    removeName: (name) => remove(namePath(name)),
+    listNames: Effect.tryPromise({
+      try: () =>
+        Fs.readdir(Path.join(folder, "names")).catch((cause) => (isMissing(cause) ? [] : Promise.reject(cause))),
+      catch: failure("Store.read", folder)
+    }).pipe(
+      Effect.map((entries) =>
+        entries.flatMap((entry) => (entry.endsWith(".json") ? [entry.slice(0, -".json".length)] : []))
+      )
+    ),
+    readTombstone: Effect.fnUntraced(function* (key) {
+      const content = yield* read(tombstonePath(key))
+      if (Option.isNone(content)) return Option.none()
+      const tombstone = yield* Effect.option(Schema.decodeEffect(tombstoneCodec)(content.value))
+      return Option.map(tombstone, ({ evictedAt }) => evictedAt)
+    }),
+    writeTombstone: (key, evictedAt) =>
+      Effect.flatMap(Effect.orDie(Schema.encodeEffect(tombstoneCodec)({ evictedAt })), (content) =>
+        write(tombstonePath(key), content)
+      ),
+    removeTombstone: (key) => remove(tombstonePath(key)),
+    touch: (key) =>
+      Effect.clockWith((clock) => {
+        const seconds = clock.currentTimeMillisUnsafe() / 1000
+        const set = Effect.tryPromise(() => Fs.utimes(usePath(key), seconds, seconds))
+        return set.pipe(
+          Effect.catch(() => Effect.andThen(write(usePath(key), ""), set)),
+          Effect.ignore
+        )
+      }),
+    forgetUse: (key) => remove(usePath(key)),
+    usedAt: (key) =>
+      missingIsNone(
+        Effect.tryPromise({
+          try: async () => (await Fs.stat(usePath(key))).mtimeMs,
+          catch: failure("Store.read", key)
+        })
+      ),
+    aliases: Effect.tryPromise({
+      try: async () => {
+        const keys = await Fs.readdir(aliasFolder).catch((cause) => (isMissing(cause) ? [] : Promise.reject(cause)))
+        const found = await Promise.all(
+          keys.map(async (key) => {
+            const read = Fs.readFile(Path.join(aliasFolder, key), "utf8")
+            // Another process may remove one meanwhile.
+            const newer = await read.catch((cause) => (isMissing(cause) ? undefined : Promise.reject(cause)))
+            return newer === undefined ? [] : [[key, newer] as const]
+          })
+        )
+        return new Map(found.flat())
+      },
+      catch: failure("Store.read", aliasFolder)
+    }),
+    removeAlias: (key) => remove(Path.join(aliasFolder, key)),
+    writeAlias: (key, newer) => write(Path.join(aliasFolder, key), newer),
+    tryLock: (name, hello) => Lock.tryAcquire(locks, name, hello),
+    lock: (name) => Lock.acquire(locks, name),
+    copies: Effect.orElseSucceed(
+      Effect.flatMap(driver.owner.stage, (staged) => Effect.promise(() => Home.probeCopies(staged))),
+      () => "unknown"
+    )
+  }
+}
+
+const isMissing = (cause: unknown): boolean => isCode(cause, "ENOENT")

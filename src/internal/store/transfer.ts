@@ -1,0 +1,305 @@
+/**
+ * Snapshots as files: a name with its generations, or one that another tool has saved.
+ */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as TarFiles from "modern-tar/fs"
+import * as FsSync from "node:fs"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { pipeline } from "node:stream/promises"
+import { LightboxError, SnapshotDamaged } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import type { LoadOptions, SaveOptions, Snapshot } from "../../Snapshot.ts"
+import { fileFailure } from "../host/fileFailure.ts"
+import { generate } from "../ownership/labels.ts"
+import * as Names from "./names.ts"
+import { HostPath, Name } from "../config/schemas.ts"
+import { artifactName, Generation, keyLabel, loadLock, NameRecord, type Store } from "./store.ts"
+import { decoder, invalid } from "../config/validation.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+/** What a file of ours holds, beside an archive for each generation. */
+const Manifest = Schema.Struct({
+  format: Schema.Literal(1),
+  name: Name,
+  /** The number of the generation that the name leads to. */
+  current: Schema.Int,
+  generations: Schema.NonEmptyArray(Generation),
+  lastBuild: NameRecord.fields.lastBuild
+})
+
+const manifestName = "lightbox.json"
+const manifestCodec = Schema.fromJsonString(Schema.toCodecJson(Manifest))
+const archiveName = ({ generation }: Generation): string => `generation-${generation}.msb`
+
+const attempt = <A>(method: string, path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
+  Effect.tryPromise({ try: run, catch: fileFailure(method, "archive", path) })
+
+/** A folder for the time of the scope. */
+const stagingFolder = (driver: Driver, method: string): Effect.Effect<string, LightboxError, Scope.Scope> =>
+  Effect.flatMap(driver.owner.stage, (path) =>
+    Effect.acquireRelease(
+      Effect.as(
+        attempt(method, path, () => Fs.mkdir(path)),
+        path
+      ),
+      () => Effect.ignore(attempt(method, path, () => Fs.rm(path, { recursive: true, force: true })))
+    )
+  )
+
+/** Runs an effect while a note says what it is about to make. */
+const noted = <A, E, R>(
+  driver: Driver,
+  kind: Microsandbox.Note["kind"],
+  name: string,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, LightboxError | E, R> =>
+  Effect.flatMap(generate, (token) => {
+    const note: Microsandbox.Note = { kind, token, name }
+    return Effect.acquireUseRelease(
+      driver.owner.note(note),
+      () => effect,
+      () => driver.owner.forget(note)
+    )
+  })
+
+// =============================================================================
+// Saving
+// =============================================================================
+
+const decodeSaveOptions = decoder(
+  Schema.Struct({
+    generations: Schema.optional(Schema.Literals(["all", "current"])),
+    withImage: Schema.optional(Schema.Boolean),
+    compress: Schema.optional(Schema.Boolean)
+  }),
+  "Snapshot.save"
+)
+const decodeSavePath = decoder(HostPath, "Snapshot.save", "path")
+
+export const save = (
+  driver: Driver,
+  store: Store,
+  name: string,
+  path: string,
+  input: SaveOptions | undefined
+): Effect.Effect<void, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const method = "Snapshot.save"
+      const { compress, generations, withImage = true } = yield* decodeSaveOptions(input ?? {})
+      const target = Path.resolve(yield* decodeSavePath(path))
+      const partial = Path.join(Path.dirname(target), `.${Path.basename(target)}.${yield* generate}.partial`)
+      const artifact = yield* driver.readSnapshotLink(name)
+      const record = yield* store.readName(name)
+      const current = record.generations.findLast((generation) => generation.artifact === artifact)
+      const finish = <A>(write: Effect.Effect<A, LightboxError>) =>
+        noted(
+          driver,
+          "file",
+          partial,
+          write.pipe(
+            Effect.andThen(attempt(method, target, () => Fs.rename(partial, target))),
+            Effect.onError(() => Effect.ignore(attempt(method, partial, () => Fs.rm(partial, { force: true }))))
+          )
+        )
+      if (artifact === undefined || current === undefined) {
+        // What another tool made, it can also read.
+        return yield* finish(driver.saveSnapshot(artifact ?? name, partial, { withImage, compress }))
+      }
+      const saved = generations === "current" ? [current] : record.generations
+      const folder = yield* stagingFolder(driver, method)
+      const images = new Set<string>()
+      for (const generation of saved) {
+        const { imageDigest } = yield* driver.openSnapshot(generation.artifact)
+        yield* driver.saveSnapshot(generation.artifact, Path.join(folder, archiveName(generation)), {
+          // One image serves all generations that were built on it.
+          withImage: withImage && !images.has(imageDigest),
+          compress
+        })
+        images.add(imageDigest)
+      }
+      const manifest = yield* Effect.orDie(
+        Schema.encodeUnknownEffect(manifestCodec)({
+          format: 1,
+          name,
+          current: current.generation,
+          generations: saved,
+          ...(record.lastBuild === undefined ? {} : { lastBuild: record.lastBuild })
+        })
+      )
+      const sources: Array<TarFiles.TarSource> = [
+        { type: "content", target: manifestName, content: manifest },
+        ...saved.map((generation): TarFiles.TarSource => ({
+          type: "file",
+          source: Path.join(folder, archiveName(generation)),
+          target: archiveName(generation)
+        }))
+      ]
+      yield* finish(
+        attempt(method, partial, () => pipeline(TarFiles.packTar(sources), FsSync.createWriteStream(partial)))
+      )
+    })
+  )
+
+// =============================================================================
+// Loading
+// =============================================================================
+
+const decodeLoadOptions = decoder(
+  Schema.Struct({ name: Schema.optional(Name), overwrite: Schema.optional(Schema.Boolean) }),
+  "Snapshot.load"
+)
+const decodeLoadPath = decoder(HostPath, "Snapshot.load", "path")
+
+const method = "Snapshot.load"
+
+const damaged = (name: string, problem: string): LightboxError =>
+  new LightboxError({ method, reason: new SnapshotDamaged({ name, problem }) })
+
+/** Whether a file is one of ours: the name of a tar's first entry is at its very beginning. */
+const isOurs = (path: string): Effect.Effect<boolean, LightboxError> =>
+  attempt(method, path, async () => {
+    const file = await Fs.open(path)
+    try {
+      const { buffer } = await file.read(Buffer.alloc(100), 0, 100, 0)
+      return buffer.toString("latin1").split("\0")[0] === manifestName
+    } finally {
+      await file.close()
+    }
+  })
+
+export const load = (
+  driver: Driver,
+  store: Store,
+  input: string,
+  inputOptions: LoadOptions | undefined
+): Effect.Effect<Snapshot, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const options = yield* decodeLoadOptions(inputOptions ?? {})
+      const path = Path.resolve(yield* decodeLoadPath(input))
+      if (!(yield* isOurs(path))) {
+        if (options.name === undefined) {
+          return yield* invalid(method, "name", "expected one, for the file does not say it")
+        }
+        const { name } = options
+        yield* requireFree(driver, name, options.overwrite)
+        const artifact = yield* foreignName(name)
+        const adopted = Effect.gen(function* () {
+          const { createdAt } = yield* Effect.scoped(
+            Effect.andThen(store.lock(loadLock), loadArchive(driver, path, artifact))
+          )
+          const generation = {
+            generation: 1,
+            key: "",
+            artifact,
+            labels: {},
+            createdAt: DateTime.toEpochMillis(createdAt)
+          }
+          return yield* Names.adopt(driver, store, {
+            name,
+            current: 1,
+            generations: [generation],
+            overwrite: options.overwrite === true
+          })
+        }).pipe(Effect.onError(() => Effect.ignore(Names.removeUnneeded(driver, store, [artifact]))))
+        return yield* noted(driver, "unnamed", artifact, adopted)
+      }
+      const folder = yield* stagingFolder(driver, method)
+      const expected = /^(lightbox\.json|generation-\d+\.msb)$/
+      yield* attempt(method, path, () =>
+        pipeline(
+          FsSync.createReadStream(path),
+          TarFiles.unpackTar(folder, {
+            strict: true,
+            filter: (header) => header.type === "file" && expected.test(header.name)
+          })
+        )
+      ).pipe(Effect.mapError((error) => (isFileFailure(error) ? error : damaged(path, error.message))))
+      const text = yield* attempt(method, path, () => Fs.readFile(Path.join(folder, manifestName), "utf8"))
+      const manifest = yield* Effect.mapError(Schema.decodeEffect(manifestCodec)(text), (error) =>
+        damaged(path, `its list of contents can not be read: ${error.message}`)
+      )
+      const name = options.name ?? manifest.name
+      yield* requireFree(driver, name, options.overwrite)
+
+      const loaded: Array<string> = []
+      return yield* Effect.gen(function* () {
+        const generations: Array<Generation> = []
+        for (const generation of manifest.generations) {
+          const archive = Path.join(folder, archiveName(generation))
+          const artifact = generation.key === "" ? yield* foreignName(name) : generation.artifact
+          const isNew = yield* Effect.scoped(loadGeneration(driver, store, archive, { ...generation, artifact }))
+          if (isNew) loaded.push(artifact)
+          generations.push({ ...generation, artifact })
+        }
+        return yield* Names.adopt(driver, store, {
+          ...manifest,
+          name,
+          generations,
+          overwrite: options.overwrite === true
+        })
+      }).pipe(
+        // The name may lead there already.
+        Effect.onError(() => Effect.ignore(Names.removeUnneeded(driver, store, loaded)))
+      )
+    })
+  )
+
+/** Where a snapshot goes that is no result of a key. */
+const foreignName = (name: string): Effect.Effect<string> => Effect.map(generate, (id) => `${name}.loaded-${id}`)
+
+/** The machine's failures are not the file's. */
+const isFileFailure = ({ reason }: LightboxError): boolean =>
+  reason._tag === "NoSpace" || (reason._tag === "FileError" && reason.code !== "UNKNOWN")
+
+const requireFree = (
+  driver: Driver,
+  name: string,
+  overwrite: boolean | undefined
+): Effect.Effect<void, LightboxError> => (overwrite === true ? Effect.void : Names.requireFree(driver, method, name))
+
+/** Loads what another tool has saved, or one of our own archives, under a name of its own. */
+const loadArchive = (
+  driver: Driver,
+  path: string,
+  name: string
+): Effect.Effect<Microsandbox.SnapshotInfo, LightboxError> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => noted(driver, "load", String(now), driver.loadSnapshot(path, name)))
+
+/** Loads the result of a generation, unless it is there, and tells whether it did. */
+const loadGeneration = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  archive: string,
+  { artifact, generation, key }: Generation
+): Effect.fn.Return<boolean, LightboxError, Scope.Scope> {
+  if (key !== "" && (!/^[0-9a-f]{64}$/.test(key) || artifact !== artifactName(key))) {
+    return yield* damaged(archive, `generation ${generation} has no proper key`)
+  }
+  // Nobody else removes it, or takes it, before it is whole.
+  yield* store.lock(loadLock)
+  const isThere = yield* driver.openSnapshot(artifact).pipe(
+    Effect.map(({ labels }) => labels[keyLabel] === key),
+    Effect.catchReasons("LightboxError", {
+      NotFound: () => Effect.succeed(false),
+      SnapshotDamaged: () => Effect.succeed(false)
+    })
+  )
+  if (isThere) return false
+  yield* driver.removeSnapshot(artifact)
+  // Also when it is cut short: the next one would take what it finds for whole.
+  return yield* Effect.gen(function* () {
+    const snapshot = yield* loadArchive(driver, archive, artifact)
+    if (key !== "" && snapshot.labels[keyLabel] !== key)
+      return yield* damaged(artifact, "it is not what the file says it is")
+    yield* driver.verifySnapshot(artifact)
+    return true
+  }).pipe(Effect.onError(() => Effect.ignore(driver.removeSnapshot(artifact))))
+})

@@ -1,0 +1,134 @@
+/**
+ * The files of a volume, seen from the host.
+ *
+ * A guest that has the volume mounted may put links into it, and may do so while
+ * the host looks: no link is followed, at no depth.
+ */
+import * as Effect from "effect/Effect"
+import { constants } from "node:fs"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
+import { fileFailure } from "../host/fileFailure.ts"
+import { hasControl } from "../config/schemas.ts"
+
+const { O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants
+
+/** The names on the way to a path of a volume. */
+const namesOf = (method: string, path: string): Effect.Effect<ReadonlyArray<string>, LightboxError> => {
+  const names = path.split("/").filter((name) => name !== "" && name !== ".")
+  return names.includes("..") || hasControl(path)
+    ? Effect.fail(
+        new LightboxError({
+          method,
+          reason: new InvalidConfig({ field: "path", problem: 'expected a path without ".." and control characters' })
+        })
+      )
+    : Effect.succeed(names)
+}
+
+/** Hands out the path of a folder that stays the same folder, whatever happens to those on the way to it. */
+const inFolder = async <A>(
+  root: string,
+  names: ReadonlyArray<string>,
+  options: { readonly make: boolean },
+  use: (folder: string) => Promise<A>
+): Promise<A> => {
+  let handle = await Fs.open(root, O_RDONLY | O_DIRECTORY)
+  try {
+    let folder = pinned(handle, root)
+    for (const name of names) {
+      const path = Path.join(folder, name)
+      if (options.make) await Fs.mkdir(path).catch(unlessThere)
+      const next = await Fs.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+      await handle.close()
+      handle = next
+      folder = pinned(handle, path)
+    }
+    return await use(folder)
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Elsewhere than on Linux a folder that is open has no path of its own. */
+const pinned = (handle: Fs.FileHandle, path: string): string =>
+  process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : path
+
+const unlessThere = (cause: unknown): void => {
+  if (!(cause instanceof Error && "code" in cause && cause.code === "EEXIST")) throw cause
+}
+
+const opened = async <A>(path: string, flags: number, use: (file: Fs.FileHandle) => Promise<A>): Promise<A> => {
+  // A pipe that nobody has opened at its other end must not keep the host waiting.
+  const file = await Fs.open(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o644)
+  try {
+    if (!(await file.stat()).isFile()) throw Object.assign(new Error("it is no file"), { code: "EINVAL" })
+    return await use(file)
+  } finally {
+    await file.close()
+  }
+}
+
+/** The operations on the files below a folder. */
+export const make = (method: string, root: string) => {
+  const at = <A>(
+    operation: string,
+    path: string,
+    use: (folder: string, name: string) => Promise<A>,
+    options = { make: false }
+  ): Effect.Effect<A, LightboxError> =>
+    Effect.flatMap(namesOf(method, path), (names) =>
+      Effect.tryPromise({
+        try: () => inFolder(root, names.slice(0, -1), options, (folder) => use(folder, names.at(-1) ?? ".")),
+        catch: fileFailure(method, operation, path)
+      })
+    )
+  return {
+    readFile: (path: string): Effect.Effect<Uint8Array, LightboxError> =>
+      at("read", path, (folder, name) => opened(Path.join(folder, name), O_RDONLY, (file) => file.readFile())),
+    writeFile: (path: string, data: string | Uint8Array): Effect.Effect<void, LightboxError> =>
+      at(
+        "write",
+        path,
+        (folder, name) => opened(Path.join(folder, name), O_WRONLY | O_CREAT | O_TRUNC, (file) => file.writeFile(data)),
+        { make: true }
+      ),
+    list: (path: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
+      Effect.flatMap(namesOf(method, path), (names) =>
+        Effect.tryPromise({
+          try: () => inFolder(root, names, { make: false }, async (folder) => (await Fs.readdir(folder)).toSorted()),
+          catch: fileFailure(method, "list", path)
+        })
+      ),
+    exists: (path: string): Effect.Effect<boolean, LightboxError> =>
+      at("stat", path, (folder, name) => Fs.lstat(Path.join(folder, name))).pipe(
+        Effect.as(true),
+        Effect.catchReason("LightboxError", "FileError", ({ code }, error) =>
+          code === "ENOENT" || code === "ENOTDIR" ? Effect.succeed(false) : Effect.fail(error)
+        )
+      ),
+    remove: (path: string): Effect.Effect<void, LightboxError> =>
+      at("remove", path, async (folder, name) => {
+        const target = Path.join(folder, name)
+        await ((await Fs.lstat(target)).isDirectory() ? Fs.rmdir(target) : Fs.unlink(target))
+      })
+  }
+}
+
+/** What a folder, or a file, takes on the disk, in bytes. */
+export const sizeOf = (method: string, path: string): Effect.Effect<number, LightboxError> => {
+  // A file that a guest removes meanwhile takes nothing.
+  const size = async (path: string): Promise<number> => {
+    const stats = await Fs.lstat(path, { bigint: false }).catch(() => undefined)
+    if (stats === undefined) return 0
+    let bytes = stats.blocks * blockBytes
+    if (stats.isDirectory()) {
+      for (const name of await Fs.readdir(path).catch(() => [])) bytes += await size(Path.join(path, name))
+    }
+    return bytes
+  }
+  return Effect.tryPromise({ try: () => size(path), catch: fileFailure(method, "stat", path) })
+}
+
+const blockBytes = 512

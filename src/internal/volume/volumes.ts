@@ -1,0 +1,155 @@
+/**
+ * What is behind volumes: how one differs from what is asked for, whether it was
+ * filled, and which can go.
+ */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { Drift, type LightboxError } from "../../LightboxError.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
+import type { PruneVerdict } from "../../Volume.ts"
+import { fileFailure } from "../host/fileFailure.ts"
+import { sizeOf } from "./files.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+/** What is asked for; what is not said does not count. */
+export interface Wanted {
+  readonly kind?: Microsandbox.VolumeInfo["kind"] | undefined
+  readonly quota?: number | undefined
+  readonly labels?: { readonly [key: string]: string } | undefined
+}
+
+/** How a volume differs from what was asked for. */
+export const drift = (volume: Microsandbox.VolumeInfo, wanted: Wanted): Drift | undefined => {
+  const { name } = volume
+  const mebibytes = (size: number | undefined) => (size === undefined ? "unlimited" : `${size} MiB`)
+  if (wanted.kind !== undefined && wanted.kind !== volume.kind) {
+    return new Drift({ name, field: "kind", was: volume.kind, now: wanted.kind })
+  }
+  if (wanted.quota !== undefined && wanted.quota !== volume.quota) {
+    return new Drift({ name, field: "quota", was: mebibytes(volume.quota), now: mebibytes(wanted.quota) })
+  }
+  const labels = (all: { readonly [key: string]: string }) =>
+    JSON.stringify(Object.fromEntries(Object.entries(all).toSorted(([a], [b]) => (a < b ? -1 : 1))))
+  return wanted.labels !== undefined && labels(wanted.labels) !== labels(volume.labels)
+    ? new Drift({ name, field: "labels", was: labels(volume.labels), now: labels(wanted.labels) })
+    : undefined
+}
+
+/** A volume, and what it takes on the host's disk. */
+export interface Measured {
+  readonly volume: Microsandbox.VolumeInfo
+  readonly usedBytes: number
+}
+
+export const measured = <R>(
+  volume: Effect.Effect<Microsandbox.VolumeInfo, LightboxError, R>
+): Effect.Effect<Measured, LightboxError, R> =>
+  Effect.flatMap(volume, (volume) =>
+    Effect.map(sizeOf("Volume.usage", volume.path), (usedBytes) => ({ volume, usedBytes }))
+  )
+
+export const listMeasured: Effect.Effect<
+  ReadonlyArray<Measured>,
+  LightboxError,
+  Microsandbox.Microsandbox
+> = Microsandbox.Microsandbox.use((driver) =>
+  Effect.flatMap(driver.listVolumes, (volumes) =>
+    Effect.forEach(volumes, (volume) => measured(Effect.succeed(volume)), { concurrency: 4 })
+  )
+)
+
+// =============================================================================
+// Filled volumes
+// =============================================================================
+
+/** A volume that was removed and made again is another one: it has another time. */
+const Primed = Schema.fromJsonString(Schema.Struct({ key: Schema.String, createdAt: Schema.NullOr(Schema.Finite) }))
+
+const encodePrimed = Schema.encodeSync(Primed)
+const decodePrimed = Schema.decodeOption(Primed)
+
+const primedFile = (home: string, name: string): string => Path.join(home, "lightbox", "primed", `${name}.json`)
+
+const timeOf = ({ createdAt }: Microsandbox.VolumeInfo): number | null =>
+  createdAt === undefined ? null : DateTime.toEpochMillis(createdAt)
+
+/** Whether a volume was filled with this key. What can not be read was not. */
+export const isPrimed = (home: string, volume: Microsandbox.VolumeInfo, key: string): Effect.Effect<boolean> =>
+  Effect.promise(() => Fs.readFile(primedFile(home, volume.name), "utf8").catch(() => "")).pipe(
+    Effect.map((text) =>
+      Option.exists(decodePrimed(text), (primed) => primed.key === key && primed.createdAt === timeOf(volume))
+    )
+  )
+
+export const setPrimed = Effect.fnUntraced(function* (
+  driver: Driver,
+  volume: Microsandbox.VolumeInfo,
+  key: string
+): Effect.fn.Return<void, LightboxError> {
+  const file = primedFile(driver.home, volume.name)
+  const staged = yield* driver.owner.stage
+  yield* Effect.tryPromise({
+    try: async () => {
+      await Fs.mkdir(Path.dirname(file), { recursive: true })
+      await Fs.writeFile(staged, encodePrimed({ key, createdAt: timeOf(volume) }))
+      await Fs.rename(staged, file)
+    },
+    catch: fileFailure("Volume.prime", "write", file)
+  })
+})
+
+export const forgetPrimed = (home: string, name: string): Effect.Effect<void, LightboxError> =>
+  Effect.tryPromise({
+    try: () => Fs.rm(primedFile(home, name), { force: true }),
+    catch: fileFailure("Volume.remove", "remove", name)
+  })
+
+// =============================================================================
+// Pruning
+// =============================================================================
+
+export const prune = Effect.fnUntraced(function* (
+  driver: Driver,
+  options: {
+    readonly labels?: { readonly [key: string]: string } | undefined
+    readonly olderThan?: Duration.Duration | undefined
+    readonly dryRun?: boolean | undefined
+  }
+): Effect.fn.Return<ReadonlyArray<PruneVerdict>, LightboxError> {
+  const { labels = {}, olderThan } = options
+  const now = yield* Clock.currentTimeMillis
+  const running = (yield* driver.listSandboxes()).filter(({ status }) => status !== "stopped")
+  const all = (yield* driver.listVolumes).filter((volume) =>
+    Object.entries(labels).every(([key, value]) => volume.labels[key] === value)
+  )
+  return yield* Effect.forEach(all, (volume) => {
+    const { createdAt, name } = volume
+    const verdict = (verdict: PruneVerdict["verdict"], reason: string): PruneVerdict => ({
+      name,
+      verdict,
+      reason,
+      createdAt
+    })
+    const age = createdAt === undefined ? undefined : Duration.millis(now - DateTime.toEpochMillis(createdAt))
+    const old = age === undefined ? "of an unknown age" : `made ${Duration.format(age)} ago`
+    if (olderThan !== undefined && (age === undefined || Duration.isLessThanOrEqualTo(age, olderThan))) {
+      return Effect.succeed(verdict("kept", old))
+    }
+    const kept = (usedBy: ReadonlyArray<string>) => verdict("kept", `in use by ${usedBy.join(", ")}`)
+    const users = running.filter(({ volumes }) => volumes.includes(name)).map((sandbox) => sandbox.name)
+    if (users.length > 0) return Effect.succeed(kept(users))
+    if (options.dryRun === true) return Effect.succeed(verdict("removable", old))
+    return driver.removeVolume(name).pipe(
+      Effect.andThen(forgetPrimed(driver.home, name)),
+      Effect.as(verdict("removed", old)),
+      Effect.catchReason("LightboxError", "InUse", ({ usedBy }) => Effect.succeed(kept(usedBy)))
+    )
+  })
+})

@@ -1,0 +1,310 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { inspect } from "node:util"
+import * as LightboxError from "../src/LightboxError.ts"
+
+type Reason = LightboxError.Reason
+
+interface Row<R> {
+  readonly reason: R
+  readonly message: string
+  readonly isRetryable: boolean
+  readonly outcome: LightboxError.Outcome
+}
+
+/** One of each, so that a new reason does not compile without a row. */
+const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly _tag: Tag }>> } = {
+  NotFound: {
+    reason: new LightboxError.NotFound({ resource: "snapshot", name: "node-ci" }),
+    message: 'There is no snapshot named "node-ci"',
+    isRetryable: false,
+    outcome: "failed"
+  },
+  AlreadyExists: {
+    reason: new LightboxError.AlreadyExists({ resource: "snapshot", name: "node-ci" }),
+    message: 'Snapshot "node-ci" already exists. Pass { overwrite: true } to replace it',
+    isRetryable: false,
+    outcome: "failed"
+  },
+  StillRunning: {
+    reason: new LightboxError.StillRunning({ name: "worker" }),
+    message: 'Sandbox "worker" is still running; stop it first',
+    isRetryable: false,
+    outcome: "failed"
+  },
+  NotRunning: {
+    reason: new LightboxError.NotRunning({ name: "worker", status: "stopped" }),
+    message: 'Sandbox "worker" is not running (stopped)',
+    isRetryable: false,
+    outcome: "failed"
+  },
+  Replaced: {
+    reason: new LightboxError.Replaced({ name: "worker" }),
+    message: 'Sandbox "worker" was removed and replaced by another of the same name',
+    isRetryable: false,
+    outcome: "failed"
+  },
+  InUse: {
+    reason: new LightboxError.InUse({ resource: "volume", name: "cache", usedBy: ["a", "b"] }),
+    message: 'The volume "cache" is in use by "a", "b"',
+    isRetryable: true,
+    outcome: "failed"
+  },
+  InvalidConfig: {
+    reason: new LightboxError.InvalidConfig({ field: "resources.cpus", problem: "expected a whole number" }),
+    message: "Invalid resources.cpus: expected a whole number",
+    isRetryable: false,
+    outcome: "failed"
+  },
+  Unsupported: {
+    reason: new LightboxError.Unsupported({ feature: "snapshots", problem: "not on this backend" }),
+    message: "snapshots: not on this backend",
+    isRetryable: false,
+    outcome: "failed"
+  },
+  ImageUnavailable: {
+    reason: new LightboxError.ImageUnavailable({ reference: "node:22", problem: "no route to the registry" }),
+    message: 'Image "node:22" is not available: no route to the registry',
+    isRetryable: true,
+    outcome: "failed"
+  },
+  BootFailed: {
+    reason: new LightboxError.BootFailed({ name: "worker", problem: "it ended", lastLines: ["one", "kernel panic"] }),
+    message: 'Sandbox "worker" did not boot: it ended\n  | one\n  | kernel panic',
+    isRetryable: true,
+    outcome: "failed"
+  },
+  NoVirtualization: {
+    reason: new LightboxError.NoVirtualization({ problem: "there is no /dev/kvm", remedy: "load the module" }),
+    message: "This machine can not run microVMs: there is no /dev/kvm. To mend it: load the module",
+    isRetryable: false,
+    outcome: "failed"
+  },
+  RuntimeMissing: {
+    reason: new LightboxError.RuntimeMissing({ problem: "no native module", remedy: "install it" }),
+    message: "The microsandbox runtime is missing: no native module. To mend it: install it",
+    isRetryable: false,
+    outcome: "failed"
+  },
+  CommandNotStarted: {
+    reason: new LightboxError.CommandNotStarted({
+      argv: ["pnpm", "run", "two words"],
+      kind: "ProgramNotFound",
+      problem: "No such file or directory",
+      errno: "ENOENT"
+    }),
+    message: 'Could not start pnpm run "two words": No such file or directory',
+    isRetryable: false,
+    outcome: "failed"
+  },
+  CommandFailed: {
+    reason: new LightboxError.CommandFailed({ argv: ["npm", "test"], exitCode: 2, stdout: "out", stderr: "a\nb\n" }),
+    message: "npm test exited with code 2\n  | a\n  | b",
+    isRetryable: true,
+    outcome: "failed"
+  },
+  OutputTooLarge: {
+    reason: new LightboxError.OutputTooLarge({ argv: ["yes"], limitBytes: 1024 }),
+    message: "yes wrote more than 1024 bytes and was killed",
+    isRetryable: false,
+    outcome: "unknown"
+  },
+  FileError: {
+    reason: new LightboxError.FileError({ operation: "stat", path: "/none", code: "ENOENT", problem: "No such file" }),
+    message: "stat /none: No such file (ENOENT)",
+    isRetryable: false,
+    outcome: "failed"
+  },
+  GuestLost: {
+    reason: new LightboxError.GuestLost({ name: "worker", problem: "the connection closed" }),
+    message: 'Sandbox "worker" was lost: the connection closed',
+    isRetryable: true,
+    outcome: "unknown"
+  },
+  GuestBusy: {
+    reason: new LightboxError.GuestBusy({ name: "worker", problem: "all connections are taken" }),
+    message: 'Sandbox "worker" is busy: all connections are taken',
+    isRetryable: true,
+    outcome: "failed"
+  },
+  TimedOut: {
+    reason: new LightboxError.TimedOut({ operation: "npm test", limitMillis: 60_000 }),
+    message: "npm test took longer than 60000 ms and was stopped",
+    isRetryable: true,
+    outcome: "unknown"
+  },
+  NoCapacity: {
+    reason: new LightboxError.NoCapacity({ problem: "it waited 60000 ms" }),
+    message: "There is no room for another sandbox: it waited 60000 ms",
+    isRetryable: true,
+    outcome: "failed"
+  },
+  Drift: {
+    reason: new LightboxError.Drift({ name: "npm-cache", field: "quota", was: "1024 MiB", now: "2048 MiB" }),
+    message: 'Volume "npm-cache" exists with another quota: 1024 MiB, not 2048 MiB',
+    isRetryable: false,
+    outcome: "failed"
+  },
+  SnapshotDamaged: {
+    reason: new LightboxError.SnapshotDamaged({ name: "node-ci", problem: "the digest differs" }),
+    message: 'Snapshot "node-ci" is damaged: the digest differs',
+    isRetryable: false,
+    outcome: "failed"
+  },
+  SecretLeaked: {
+    reason: new LightboxError.SecretLeaked({ secret: "NPM_TOKEN" }),
+    message:
+      "The value of the secret NPM_TOKEN is on the disk that would have become the snapshot, which was discarded",
+    isRetryable: false,
+    outcome: "failed"
+  },
+  StoreBusy: {
+    reason: new LightboxError.StoreBusy({ problem: "database is locked" }),
+    message: "The store is busy: database is locked",
+    isRetryable: true,
+    outcome: "failed"
+  },
+  NoSpace: {
+    reason: new LightboxError.NoSpace({ problem: "No space left on device" }),
+    message: "The disk is full: No space left on device",
+    isRetryable: true,
+    outcome: "failed"
+  },
+  Unknown: {
+    reason: new LightboxError.Unknown({ problem: "what happened", tag: "Nix", cause: new Error("the original") }),
+    message: "what happened [Nix]",
+    isRetryable: false,
+    outcome: "unknown"
+  }
+}
+
+const rows: ReadonlyArray<Row<Reason>> = Object.values(table)
+
+const errorOf = (reason: Reason) => new LightboxError.LightboxError({ method: "Sandbox.launch", reason })
+
+describe("LightboxError", () => {
+  it.effect.each(rows.map((row) => ({ tag: row.reason._tag, row })))(
+    "$tag says what happened and whether to try again",
+    ({ row }) =>
+      Effect.sync(() => {
+        const error = errorOf(row.reason)
+        assert.strictEqual(row.reason.message, row.message)
+        assert.strictEqual(error.message, `Sandbox.launch: ${row.message}`)
+        assert.strictEqual(error.isRetryable, row.isRetryable)
+        assert.strictEqual(error.outcome, row.outcome)
+        assert.strictEqual(error.cause, row.reason)
+        assert.isTrue(LightboxError.isLightboxError(error))
+        assert.isFalse(LightboxError.isLightboxError(row.reason))
+      })
+  )
+
+  it.effect.each(rows.map((row) => ({ tag: row.reason._tag, row })))("$tag comes back from JSON as it was", ({ row }) =>
+    Effect.gen(function* () {
+      const codec = Schema.fromJsonString(Schema.toCodecJson(LightboxError.LightboxError))
+      const error = new LightboxError.LightboxError({
+        method: "Snapshot.build",
+        reason: row.reason,
+        step: {
+          definition: "node-ci",
+          index: 2,
+          description: "install",
+          command: "npm ci",
+          declaredAt: "build.ts:3",
+          attempt: 1,
+          durationMillis: 12.5
+        },
+        builder: "node-ci-builder"
+      })
+      const json = yield* Schema.encodeEffect(codec)(error)
+      const back = yield* Schema.decodeEffect(codec)(json)
+      assert.isTrue(LightboxError.isLightboxError(back))
+      assert.strictEqual(back.message, error.message)
+      assert.strictEqual(back.reason._tag, row.reason._tag)
+      assert.deepStrictEqual(back.step, error.step)
+      assert.strictEqual(back.isRetryable, row.isRetryable)
+      assert.strictEqual(back.outcome, row.outcome)
+      assert.strictEqual(yield* Schema.encodeEffect(codec)(back), json)
+    })
+  )
+
+  it("keeps the original cause through JSON", () => {
+    const codec = Schema.toCodecJson(LightboxError.LightboxError)
+    const back = Schema.decodeSync(codec)(Schema.encodeSync(codec)(errorOf(table.Unknown.reason)))
+    assert.strictEqual(back.reason._tag, "Unknown")
+    assert.instanceOf(back.reason.cause, Error)
+    assert.strictEqual(back.reason.cause.message, "the original")
+  })
+
+  it("is shown as an error is, its message first", () => {
+    const error = errorOf(table.NotFound.reason)
+    assert.isTrue(inspect(error).startsWith(`effect-lightbox/LightboxError: ${error.message}\n    at `), inspect(error))
+  })
+
+  it("says nothing about a state or users that are not known", () => {
+    assert.strictEqual(new LightboxError.NotRunning({ name: "a" }).message, 'Sandbox "a" is not running')
+    const inUse = new LightboxError.InUse({ resource: "image", name: "node:22", usedBy: [] })
+    assert.strictEqual(inUse.message, 'The image "node:22" is in use')
+    const exists = new LightboxError.AlreadyExists({ resource: "sandbox", name: "a" })
+    assert.strictEqual(exists.message, 'A sandbox named "a" already exists')
+  })
+
+  it("shows standard output where a command wrote nothing to standard error", () => {
+    const failed = (stdout: string, stderr: string) =>
+      new LightboxError.CommandFailed({ argv: ["make"], exitCode: 1, stdout, stderr }).message
+    assert.strictEqual(failed("one\ntwo\n", " \n"), "make exited with code 1\n  | one\n  | two")
+    assert.strictEqual(failed("", ""), "make exited with code 1")
+  })
+
+  it("calls starting a command again worth a try where the guest had no room", () => {
+    const kinds = Object.fromEntries(
+      LightboxError.StartProblem.literals.map((kind) => [
+        kind,
+        new LightboxError.CommandNotStarted({ argv: ["a"], kind, problem: "b" }).isRetryable
+      ])
+    )
+    assert.deepStrictEqual(
+      Object.keys(kinds).filter((kind) => kinds[kind]),
+      ["ResourceLimit", "OutOfMemory"]
+    )
+  })
+
+  it("names definition, step, line and attempt of a build that failed, and the builder that was kept", () => {
+    const step = { definition: "node-ci", index: 2, description: "install", attempt: 1, durationMillis: 5 }
+    const reason = new LightboxError.CommandFailed({ argv: ["sh"], exitCode: 7, stdout: "", stderr: "oops" })
+    const at = (more: object) =>
+      new LightboxError.LightboxError({ method: "Snapshot.build", reason, step: { ...step, ...more } }).message
+    assert.strictEqual(
+      at({ command: "npm ci", declaredAt: "build.ts:3", attempt: 2 }),
+      'Snapshot.build: "node-ci" failed at step 2, attempt 2, install (build.ts:3): ' +
+        "setup step exited with code 7: npm ci\n  | oops"
+    )
+    assert.include(at({}), "setup step exited with code 7: install")
+    const kept = new LightboxError.LightboxError({
+      method: "Snapshot.build",
+      reason: table.TimedOut.reason,
+      step,
+      builder: "node-ci-builder"
+    })
+    assert.strictEqual(
+      kept.message,
+      'Snapshot.build: "node-ci" failed at step 2, install: npm test took longer than 60000 ms and was stopped\n' +
+        'The builder was kept: connect to sandbox "node-ci-builder"'
+    )
+  })
+
+  it.effect("can be told apart by reason", () =>
+    Effect.gen(function* () {
+      const found = yield* Effect.fail(errorOf(table.NotFound.reason)).pipe(
+        Effect.catchReason("LightboxError", "NotFound", (reason) => Effect.succeed(reason.name))
+      )
+      assert.strictEqual(found, "node-ci")
+      const other = yield* Effect.flip(
+        Effect.fail(errorOf(table.StoreBusy.reason)).pipe(
+          Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(""))
+        )
+      )
+      assert.strictEqual(other.reason._tag, "StoreBusy")
+    })
+  )
+})

@@ -1,0 +1,95 @@
+/**
+ * Images: what the cache tells of them, and their way to an archive and back.
+ *
+ * These cases come first: nothing needs the images yet.
+ */
+import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { settled } from "../../src/internal/driver/sdk/calls.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as Bench from "./Bench.ts"
+import type { Group } from "./contract.ts"
+
+const digestsOf = (all: ReadonlyArray<Microsandbox.ImageInfo>) => [...new Set(all.map(({ digest }) => digest))]
+
+export const images: Group = (test) => {
+  test("an image tells its configuration", function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const { image } = yield* Bench.Bench
+    const detail = yield* driver.inspectImage(image)
+    assert.strictEqual(detail.reference, image)
+    assert.match(detail.digest ?? "", /^sha256:[0-9a-f]{64}$/)
+    const listed = (yield* driver.listImages).find(({ reference }) => reference === image)
+    assert.strictEqual(listed?.digest, detail.digest)
+  })
+
+  test("images that can not be saved or loaded", function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const { files, image } = yield* Bench.Bench
+    const path = Path.join(files, "never.tar")
+    const none = yield* Bench.failsWith("InvalidConfig", driver.saveImages([], path))
+    assert.strictEqual(none.field, "references")
+    const unknown = "lightbox.test/not-there:1"
+    const missing = yield* Bench.failsWith("NotFound", driver.saveImages([image, unknown], path))
+    assert.deepInclude(missing, { resource: "image", name: unknown })
+    assert.strictEqual((yield* Bench.failsWithCode("ENOENT", driver.loadImage(path))).path, path)
+    Fs.writeFileSync(path, "no archive")
+    const wrong = yield* Bench.failsWith("ImageUnavailable", driver.loadImage(path))
+    assert.strictEqual(wrong.reference, path)
+  })
+
+  test("an archive that nobody waits for any more is not written", function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const { files, image } = yield* Bench.Bench
+    const path = Path.join(files, "late.tar")
+    // One driver is through by then, and the other is not: it may go on for a while.
+    const saved = yield* Effect.timeoutOption(driver.saveImages([image], path), "1 millis")
+    yield* settled
+    assert.strictEqual(Fs.existsSync(path), saved._tag === "Some")
+  })
+
+  test("images are saved, pruned, loaded under more names, and removed", function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const { alias, files, image } = yield* Bench.Bench
+    const path = Path.join(files, "new", "folder", "images.tar")
+    const original = yield* driver.inspectImage(image)
+    yield* driver.saveImages([image, alias.whole], path)
+    const before = yield* driver.listImages
+    const pruned = yield* driver.pruneImages
+    assert.strictEqual(pruned.images, before.length)
+    assert.isAtLeast(pruned.layers, digestsOf(before).length)
+    assert.isAbove(pruned.bytes ?? 0, 0)
+    assert.deepStrictEqual(yield* driver.listImages, [])
+    assert.deepStrictEqual(yield* driver.pruneImages, { images: 0, layers: 0, bytes: undefined })
+    yield* Bench.failsWith("NotFound", driver.inspectImage(image))
+
+    // Its layers are saved unpacked: it is another image now.
+    const tag = "lightbox.test/tagged:1"
+    const loaded = yield* driver.loadImage(path, { tag })
+    assert.deepStrictEqual(Bench.referencesOf(loaded), [alias.whole, image, tag].toSorted())
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), Bench.referencesOf(loaded))
+    const { cmd, digest, entrypoint, env, user, workdir } = yield* driver.inspectImage(image)
+    assert.deepStrictEqual(digestsOf(loaded), [digest])
+    assert.notStrictEqual(digest, original.digest)
+    assert.deepInclude(original, { cmd, entrypoint, env, user, workdir })
+    // And the same from then on.
+    const again = Path.join(files, "again.tar")
+    yield* driver.saveImages([alias.short], again, { format: "docker" })
+    const [only, ...others] = yield* driver.loadImage(again)
+    assert.deepStrictEqual([only?.reference, only?.digest, others.length], [alias.short, digest, 0])
+
+    // By its short name first that one goes, and then the whole one.
+    yield* driver.removeImage(tag)
+    yield* driver.removeImage(alias.short)
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), [alias.whole, image].toSorted())
+    assert.strictEqual((yield* driver.inspectImage(alias.short)).reference, alias.whole)
+    yield* driver.removeImage(alias.short)
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), [image])
+    yield* Bench.failsWith("NotFound", driver.inspectImage(alias.short))
+    yield* driver.removeImage(alias.short)
+    yield* driver.loadImage(path)
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), [alias.whole, image].toSorted())
+  })
+}

@@ -1,0 +1,133 @@
+/** Calls that can not be called off, with promises of our own. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import * as Result from "effect/Result"
+import * as TestClock from "effect/testing/TestClock"
+import { sdkRetries } from "../../src/internal/report/metrics.ts"
+import { call, commit, settled } from "../../src/internal/driver/sdk/calls.ts"
+import { LightboxError, NotFound } from "../../src/LightboxError.ts"
+
+const failure = new LightboxError({ method: "test", reason: new NotFound({ resource: "volume", name: "cache" }) })
+
+/** Tells what was made, and what was undone. */
+const making = (
+  undone: Array<string>,
+  run: () => Promise<string>,
+  tell: (value: string) => Effect.Effect<string, LightboxError> = Effect.succeed
+) =>
+  commit({
+    method: "test",
+    subject: { volume: "cache" },
+    run,
+    tell,
+    undo: (value) => Effect.sync(() => undone.push(value))
+  })
+
+describe("a call while the store is busy", () => {
+  const locked = () => new Error("[Database] database error: (code: 5) database is locked")
+
+  /** Fails so often, and then gives how often it was called; with how often that was said to be tried again. */
+  const calling = Effect.fnUntraced(function* (failures: number, error: () => Error) {
+    let calls = 0
+    const { count: before } = yield* Metric.value(sdkRetries)
+    const running = yield* Effect.forkChild(
+      Effect.result(
+        call("test", { volume: "cache" }, () => (++calls > failures ? Promise.resolve(calls) : Promise.reject(error())))
+      ),
+      { startImmediately: true }
+    )
+    yield* TestClock.adjust("1 minute")
+    const result = yield* Fiber.join(running)
+    return { calls, result, retries: (yield* Metric.value(sdkRetries)).count - before }
+  })
+
+  it.effect("is made again", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* calling(2, locked), { calls: 3, result: Result.succeed(3), retries: 2 })
+    })
+  )
+
+  it.effect("is given up after a while", () =>
+    Effect.gen(function* () {
+      const { calls, result } = yield* calling(100, locked)
+      assert.strictEqual(calls, 7)
+      assert.isTrue(Result.isFailure(result) && result.failure.reason._tag === "StoreBusy")
+    })
+  )
+
+  it.effect("is made once if it fails for another reason", () =>
+    Effect.gen(function* () {
+      const { calls, result, retries } = yield* calling(1, () => new Error("[VolumeNotFound] volume not found: cache"))
+      assert.deepStrictEqual([calls, retries], [1, 0])
+      assert.isTrue(Result.isFailure(result) && result.failure.reason._tag === "NotFound")
+    })
+  )
+})
+
+describe("a call that makes something", () => {
+  it.effect("undoes nothing if all goes well, nor if it makes nothing", () =>
+    Effect.gen(function* () {
+      const undone: Array<string> = []
+      assert.strictEqual(yield* making(undone, () => Promise.resolve("made")), "made")
+      for (const run of [
+        () => Promise.reject(new Error("refused")),
+        () => {
+          throw new Error("refused")
+        }
+      ]) {
+        assert.include((yield* Effect.flip(making(undone, run))).message, "refused")
+      }
+      assert.deepStrictEqual(undone, [])
+    })
+  )
+
+  it.effect("undoes what can not be told of", () =>
+    Effect.gen(function* () {
+      const undone: Array<string> = []
+      const failing = making(
+        undone,
+        () => Promise.resolve("made"),
+        () => Effect.fail(failure)
+      )
+      assert.strictEqual(yield* Effect.flip(failing), failure)
+      assert.deepStrictEqual(undone, ["made"])
+
+      const isTelling = yield* Deferred.make<void>()
+      const telling = yield* Effect.forkChild(
+        making(
+          undone,
+          () => Promise.resolve("made again"),
+          () => Effect.andThen(Deferred.succeed(isTelling, undefined), Effect.never)
+        )
+      )
+      yield* Deferred.await(isTelling)
+      yield* Fiber.interrupt(telling)
+      assert.deepStrictEqual(undone, ["made", "made again"])
+    })
+  )
+
+  it.effect("holds up an interruption for a while only, and undoes what it makes after that", () =>
+    Effect.gen(function* () {
+      const undone: Array<string> = []
+      const { promise, resolve } = Promise.withResolvers<string>()
+      const isRunning = yield* Deferred.make<void>()
+      const running = yield* Effect.forkChild(
+        making(undone, () => {
+          Deferred.doneUnsafe(isRunning, Effect.void)
+          return promise
+        })
+      )
+      yield* Deferred.await(isRunning)
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(running), { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(interrupting)
+      assert.deepStrictEqual(undone, [])
+      resolve("late")
+      yield* settled
+      assert.deepStrictEqual(undone, ["late"])
+    })
+  )
+})

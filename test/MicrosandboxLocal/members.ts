@@ -1,0 +1,107 @@
+/**
+ * What of the SDK this package uses, as the compiler sees it: a new use is found by itself.
+ */
+import type * as Ast from "typescript/unstable/ast"
+import * as Is from "typescript/unstable/ast/is"
+import { API, type Checker, type Symbol as TypeScriptSymbol, SymbolFlags } from "typescript/unstable/sync"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Sources from "../package/sources.ts"
+
+/** A member of something that the SDK offers, such as `stop` of `Sandbox`. */
+export interface Member {
+  /** The class, interface or module that declares it. */
+  readonly owner: string
+  readonly name: string
+  /** Whether it is a function, an accessor or a class, and so there at run time whatever the values are. */
+  readonly isCode: boolean
+}
+
+/** Whether it is an export of the SDK itself. */
+export const isExport = ({ owner }: Member): boolean => owner.startsWith('"')
+
+export interface Usage {
+  readonly members: ReadonlyArray<Member>
+  /** What the compiler has to say of the files that use the SDK. */
+  readonly problems: ReadonlyArray<string>
+  /** The tags of errors that are told apart. */
+  readonly tags: ReadonlyArray<string>
+}
+
+const nodesOf = (file: Ast.SourceFile): ReadonlyArray<Ast.Node> => {
+  const nodes: Array<Ast.Node> = []
+  const visit = (node: Ast.Node): void => {
+    nodes.push(node)
+    node.forEachChild(visit)
+  }
+  visit(file)
+  return nodes
+}
+
+/** The members that a file names, in `value.member`, `{ member } = value`, and `value["member"]`. */
+const symbolsIn = (checker: Checker, nodes: ReadonlyArray<Ast.Node>): ReadonlyArray<TypeScriptSymbol> => {
+  const property = (of: Ast.Node, names: ReadonlyArray<string>) => {
+    const type = checker.getTypeAtLocation(of)
+    return type === undefined ? [] : names.flatMap((name) => checker.getPropertyOfType(type, name) ?? [])
+  }
+  const named = nodes.flatMap((node) => (Is.isPropertyAccessExpression(node) ? [node.name] : []))
+  return [
+    ...checker.getSymbolAtLocation(named).flatMap((symbol) => symbol ?? []),
+    ...nodes.flatMap((node) => {
+      if (Is.isBindingElement(node)) {
+        const name = node.propertyName ?? node.name
+        return name !== undefined && Is.isIdentifier(name) ? property(node.parent, [name.text]) : []
+      }
+      if (!Is.isElementAccessExpression(node)) return []
+      const key = checker.getTypeAtLocation(node.argumentExpression)
+      const keys = key?.isUnionType() === true ? (key.getTypes() ?? []) : key === undefined ? [] : [key]
+      return property(
+        node.expression,
+        keys.flatMap((key) => (key.isStringLiteralType() ? [key.value] : []))
+      )
+    })
+  ]
+}
+
+const codeFlags =
+  SymbolFlags.Method | SymbolFlags.GetAccessor | SymbolFlags.Function | SymbolFlags.Class | SymbolFlags.Alias
+
+/** Reads all sources that import the SDK. */
+export const usage = (): Usage => {
+  const api = new API({ cwd: Sources.root })
+  try {
+    const project = api
+      .updateSnapshot({ openProjects: [Path.join(Sources.root, "src/tsconfig.json")] })
+      .getProjects()
+      .at(0)
+    if (project === undefined) throw new Error("the compiler does not open the project")
+    const files = Fs.readdirSync(Path.join(Sources.root, "src"), { recursive: true, encoding: "utf8" }).flatMap(
+      (name) => {
+        const file = project.program.getSourceFile(Path.join(Sources.root, "src", name))
+        return file !== undefined && /\bfrom "microsandbox"/.test(file.text) ? [file] : []
+      }
+    )
+    const members = new Map<string, Member>()
+    const tags = new Set<string>()
+    const problems: Array<string> = []
+    for (const file of files) {
+      const nodes = nodesOf(file)
+      problems.push(
+        ...project.program.getSemanticDiagnostics(file.fileName).map(({ text }) => `${file.fileName}: ${text}`)
+      )
+      for (const symbol of symbolsIn(project.checker, nodes)) {
+        const declaration = symbol.valueDeclaration ?? symbol.declarations.at(0)
+        if (declaration === undefined || !declaration.path.includes("/node_modules/microsandbox/")) continue
+        const owner = symbol.getParent()?.name ?? ""
+        members.set(`${owner}.${symbol.name}`, { owner, name: symbol.name, isCode: (symbol.flags & codeFlags) !== 0 })
+      }
+    }
+    const errors = project.program.getSourceFile(Path.join(Sources.root, "src/internal/driver/sdk/errors.ts"))
+    for (const node of errors === undefined ? [] : nodesOf(errors)) {
+      if (Is.isCaseClause(node) && Is.isStringLiteral(node.expression)) tags.add(node.expression.text)
+    }
+    return { members: [...members.values()], problems, tags: [...tags] }
+  } finally {
+    api.close()
+  }
+}

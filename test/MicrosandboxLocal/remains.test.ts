@@ -1,0 +1,135 @@
+/** What the runtime leaves behind and never removes itself. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as ChildProcess from "node:child_process"
+import * as Crypto from "node:crypto"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import { vi } from "vitest"
+import * as InstallLease from "../../src/internal/driver/sdk/workaroundInstallLease.ts"
+import { generate, isGenerated } from "../../src/internal/ownership/labels.ts"
+import * as NameLocks from "../../src/internal/driver/local/workaroundNameLocks.ts"
+import * as VmProcess from "../../src/internal/driver/local/workaroundVmProcess.ts"
+import { fromSdk } from "../../src/internal/driver/sdk/errors.ts"
+import { temporary } from "../support.ts"
+
+describe("the lease of a process that was killed while it opened the database", () => {
+  const text =
+    "[Runtime] runtime error: microsandbox install operation in progress until 2999-01-01 00:00:00; retry after it completes"
+
+  /** A home whose database says who holds the lease. */
+  const homeOf = Effect.fnUntraced(function* (holder: number) {
+    const home = yield* temporary
+    Fs.mkdirSync(Path.join(home, "db"))
+    const database = new DatabaseSync(Path.join(home, "db", "msb.db"))
+    database.exec("CREATE TABLE maintenance_lease (name TEXT, holder_pid INTEGER, lease_expires_at TEXT)")
+    const insert = database.prepare("INSERT INTO maintenance_lease VALUES (?, ?, '2999-01-01 00:00:00')")
+    insert.run("install_exclusive", holder)
+    insert.run("another", holder)
+    database.close()
+    const leases = () => {
+      const database = new DatabaseSync(Path.join(home, "db", "msb.db"))
+      const rows = database.prepare("SELECT name, holder_pid AS holder FROM maintenance_lease ORDER BY name").all()
+      database.close()
+      return rows.map(({ holder, name }) => [name, holder])
+    }
+    return { home, leases }
+  })
+
+  it.effect("is ended, and no other", () =>
+    Effect.gen(function* () {
+      const { pid } = ChildProcess.spawnSync(process.execPath, ["--version"])
+      const { home, leases } = yield* homeOf(pid)
+      yield* InstallLease.release(home)
+      assert.deepStrictEqual(leases(), [
+        ["another", pid],
+        ["install_exclusive", null]
+      ])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("stays while its holder lives", () =>
+    Effect.gen(function* () {
+      const { home, leases } = yield* homeOf(process.pid)
+      yield* InstallLease.release(home)
+      assert.deepInclude(leases(), ["install_exclusive", process.pid])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("is not missed where there is no database, and made none", () =>
+    Effect.gen(function* () {
+      const home = yield* temporary
+      yield* InstallLease.release(home)
+      assert.deepStrictEqual(Fs.readdirSync(home), [])
+    }).pipe(Effect.scoped)
+  )
+
+  it("is what the runtime's error is about", () => {
+    const error = fromSdk("test", {}, new Error(text))
+    assert.strictEqual(error.reason._tag, "StoreBusy")
+    assert.isTrue(InstallLease.isCause(error))
+  })
+})
+
+describe("folders that virtual machines booted from", () => {
+  const entries = [".msb", "dev", "newroot", "proc", "sys"]
+
+  const make = (folder: string, more: ReadonlyArray<string> = []): void => {
+    for (const entry of [...entries, ...more]) Fs.mkdirSync(Path.join(folder, entry), { recursive: true })
+  }
+
+  it.effect("go if they are nothing else, and nobody uses them", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporary
+      vi.stubEnv("TMPDIR", folder)
+      yield* Effect.addFinalizer(() => Effect.sync(() => vi.unstubAllEnvs()))
+      const left = Path.join(folder, ".tmpAbC123")
+      make(left)
+      make(Path.join(folder, ".tmpOther1"), ["mine"])
+      make(Path.join(folder, "tmpAbC124"))
+      Fs.mkdirSync(Path.join(folder, ".tmpEmpty1"))
+      const holding = Path.join(folder, ".tmpFull01")
+      make(holding)
+      Fs.writeFileSync(Path.join(holding, "dev", "null"), "")
+      const before = Fs.readdirSync(folder).toSorted()
+
+      assert.deepStrictEqual([...VmProcess.collectRemains({ dryRun: true })].toSorted(), [left, holding].toSorted())
+      assert.deepStrictEqual(Fs.readdirSync(folder).toSorted(), before)
+      // What holds something is not removed, and not said to be.
+      assert.deepStrictEqual(VmProcess.collectRemains({ dryRun: false }), [left])
+      assert.deepStrictEqual(
+        Fs.readdirSync(folder).toSorted(),
+        before.filter((name) => name !== ".tmpAbC123")
+      )
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(holding, "dev")), ["null"])
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("locks of names", () => {
+  it.live("go with a name that was generated, and stay with one that somebody may use again", () =>
+    Effect.gen(function* () {
+      const home = yield* temporary
+      const id = yield* generate
+      const file = (name: string) => `${Crypto.hash("sha256", name).slice(0, 32)}.lock`
+      const generated = [`lightbox-${id}`, `lightbox-builder-${id}`]
+      const chosen = ["worker", "lightbox", "lightbox-", "lightbox-app", "lightbox-my-own-app", `my-lightbox-${id}`]
+      for (const folder of ["locks", "creation-locks"]) {
+        Fs.mkdirSync(Path.join(home, "run", folder), { recursive: true })
+        for (const name of [...generated, ...chosen]) Fs.writeFileSync(Path.join(home, "run", folder, file(name)), "")
+      }
+      for (const name of [...generated, ...chosen]) yield* Effect.promise(() => NameLocks.remove(home, name))
+      // A name that never was is nothing to complain about.
+      yield* Effect.promise(() => NameLocks.remove(home, `lightbox-${id}`))
+      for (const folder of ["locks", "creation-locks"]) {
+        assert.deepStrictEqual(
+          Fs.readdirSync(Path.join(home, "run", folder)).toSorted(),
+          chosen.map(file).toSorted(),
+          folder
+        )
+      }
+      assert.isTrue(generated.every(isGenerated))
+    }).pipe(Effect.scoped)
+  )
+})

@@ -1,0 +1,533 @@
+/** Who owns what, and what a sweep does with it. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, it, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
+import * as Crypto from "node:crypto"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import { vi } from "vitest"
+import { instanceLabel, ownerLabel } from "../../src/internal/ownership/labels.ts"
+import * as Owner from "../../src/internal/ownership/owner.ts"
+import { Unknown } from "../../src/LightboxError.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Mount from "../../src/Mount.ts"
+import * as Reaper from "../../src/Reaper.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import * as Volume from "../../src/Volume.ts"
+import { turn } from "../support.ts"
+
+const image = "plain"
+
+// Sockets are made below it, and the path of a socket is short.
+const makeHome = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "r" }))
+
+/** A driver on a home, as another process would have one. */
+const onHome =
+  (home: string) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false })))
+
+// =============================================================================
+// Other owners
+// =============================================================================
+
+const here = {
+  pid: process.ppid,
+  startedAt: 0,
+  boot: Fs.existsSync("/proc/sys/kernel/random/boot_id")
+    ? Fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()
+    : "another start",
+  host: Os.hostname()
+}
+
+/** The traces of an owner that does not answer: by default one whose number a process that lives has got. */
+const makeOwner = Effect.fnUntraced(function* (
+  home: string,
+  options?: {
+    readonly record?: Partial<typeof here> | undefined
+    readonly notes?: ReadonlyArray<Owner.Note> | undefined
+  }
+) {
+  const fs = yield* FileSystem.FileSystem
+  const id = Crypto.randomBytes(6).toString("hex")
+  const folder = `${home}/lightbox/owners/${id}`
+  yield* fs.makeDirectory(folder, { recursive: true })
+  yield* fs.writeFileString(`${folder}/owner.json`, JSON.stringify({ ...here, ...options?.record }))
+  for (const { kind, name, token } of options?.notes ?? [])
+    yield* fs.writeFileString(`${folder}/${kind}.${token}`, name)
+  return id
+})
+
+/** A socket that a process has left which was killed. */
+const leaveSocket = (path: string) =>
+  Effect.scoped(
+    Effect.flatMap(
+      ChildProcess.make(process.execPath, [
+        "--eval",
+        `require("net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`
+      ]),
+      (child) => Effect.exit(child.exitCode)
+    )
+  )
+
+const stateOf = (home: string, id: string) => Effect.map(Owner.find(home, id), ({ state }) => state)
+
+/** Lets a clock that others may have turned say something else. */
+const turnClock = (millis: number) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const now = Date.now
+      vi.spyOn(Date, "now").mockImplementation(() => now() + millis)
+    }),
+    () => Effect.sync(() => vi.restoreAllMocks())
+  )
+
+const hour = 3_600_000
+const year = 365 * 24 * hour
+
+layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
+  it.effect("takes its lease with the first thing that it notes, and gives it back with its scope", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const home = yield* makeHome
+      const scope = yield* Scope.make()
+      const owner = yield* Scope.provide(Owner.make(home), scope)
+      assert.deepStrictEqual(yield* Owner.list(home), [])
+      const note: Owner.Note = { kind: "sandbox", token: "t", name: "worker" }
+      yield* owner.note(note)
+      const id = yield* owner.id
+      assert.deepStrictEqual(yield* Owner.list(home), [{ id, state: "alive", pid: process.pid, notes: [note] }])
+      yield* owner.forget(note)
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(yield* Owner.list(home), [])
+      assert.deepStrictEqual(yield* fs.readDirectory(`${home}/lightbox/owners`), [])
+    })
+  )
+
+  it.effect("takes its lease once, also when who asks first is interrupted", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      for (let turns = 0; turns < 12; turns++) {
+        const owner = yield* Owner.make(home)
+        const first = yield* Effect.forkChild(owner.id, { startImmediately: true })
+        for (let count = 0; count < turns; count++) yield* turn
+        yield* Fiber.interrupt(first)
+        assert.strictEqual(yield* stateOf(home, yield* owner.id), "alive")
+      }
+    })
+  )
+
+  it.effect("leaves to the next sweep what it could not release", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const scope = yield* Scope.make()
+      const owner = yield* Scope.provide(Owner.make(home), scope)
+      yield* owner.note({ kind: "sandbox", token: "t", name: "worker" })
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(yield* stateOf(home, yield* owner.id), "dead")
+    })
+  )
+
+  it.effect("is dead when nobody answers, whatever process has its number by now", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const reused = yield* makeOwner(home)
+      assert.strictEqual(yield* stateOf(home, reused), "dead")
+      const own = yield* makeOwner(home, { record: { pid: process.pid } })
+      assert.strictEqual(yield* stateOf(home, own), "dead")
+      const killed = yield* makeOwner(home)
+      yield* leaveSocket(`${home}/lightbox/owners/${killed}.lease`)
+      assert.isTrue(Fs.lstatSync(`${home}/lightbox/owners/${killed}.lease`).isSocket())
+      assert.strictEqual(yield* stateOf(home, killed), "dead")
+    })
+  )
+
+  it.effect(
+    "is nobody's to judge on another machine, but after another start of this one or in a container of it",
+    () =>
+      Effect.gen(function* () {
+        const home = yield* makeHome
+        const elsewhere = yield* makeOwner(home, { record: { boot: "another", host: "another" } })
+        assert.strictEqual(yield* stateOf(home, elsewhere), "elsewhere")
+        const before = yield* makeOwner(home, { record: { boot: "another" } })
+        assert.strictEqual(yield* stateOf(home, before), "dead")
+        const container = yield* makeOwner(home, { record: { host: "another" } })
+        // Starts can only be compared where the kernel tells them.
+        assert.strictEqual(yield* stateOf(home, container), here.boot === "another start" ? "elsewhere" : "dead")
+      })
+  )
+
+  it.effect("is alive, or dead, or only beginning, wherever the clock jumps to", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const home = yield* makeHome
+      const alive = yield* (yield* Owner.make(home)).id
+      const dead = yield* makeOwner(home)
+      const folder = `${home}/lightbox/owners/beginning`
+      yield* fs.makeDirectory(folder)
+      const states = Effect.all([stateOf(home, alive), stateOf(home, dead), stateOf(home, "beginning")])
+      assert.deepStrictEqual(yield* states, ["alive", "dead", "unknown"])
+      yield* Effect.scoped(
+        Effect.andThen(
+          turnClock(-10 * year),
+          Effect.map(states, ([first, second, third]) =>
+            assert.deepStrictEqual([first, second, third], ["alive", "dead", "unknown"])
+          )
+        )
+      )
+      yield* Effect.scoped(
+        Effect.andThen(
+          turnClock(10 * year),
+          Effect.map(states, ([first, second, third]) =>
+            assert.deepStrictEqual([first, second, third], ["alive", "dead", "dead"])
+          )
+        )
+      )
+    })
+  )
+})
+
+// =============================================================================
+// Sweeps
+// =============================================================================
+
+/** Everything below a folder that is not somebody's who lives, with content and times. */
+const listing = (folder: string, isIgnored: (path: string) => boolean): ReadonlyArray<string> =>
+  Fs.readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((path) => !isIgnored(path))
+    .toSorted()
+    .map((path) => {
+      const stats = Fs.lstatSync(`${folder}/${path}`)
+      const content = stats.isFile() ? Crypto.hash("sha256", Fs.readFileSync(`${folder}/${path}`)) : ""
+      return `${path} ${stats.mode} ${stats.mtimeMs} ${content}`
+    })
+
+const verdictsOf = ({ verdicts }: Reaper.SweepReport, ...which: ReadonlyArray<Reaper.Verdict["verdict"]>) =>
+  verdicts.flatMap(({ name, resource, verdict }) => (which.includes(verdict) ? [`${resource} ${name}`] : [])).toSorted()
+
+/** Makes a sandbox that says who owns it. */
+const createOwned = (name: string, instance: string, owner: string | undefined) =>
+  Microsandbox.Microsandbox.use((driver) =>
+    driver.createSandbox({
+      name,
+      source: { _tag: "Image", reference: image },
+      config: {},
+      labels: { [instanceLabel]: instance, ...(owner === undefined ? {} : { [ownerLabel]: owner }) }
+    })
+  )
+
+/** Leaves one of everything in a home, and some that is not to be touched. */
+const leaveEverything = Effect.fnUntraced(function* (home: string) {
+  const fs = yield* FileSystem.FileSystem
+  const file = `${home}/partial`
+  const artifact = `lb-${"a".repeat(40)}`
+  const owner = yield* makeOwner(home, {
+    notes: [
+      { kind: "sandbox", token: "t1", name: "noted" },
+      { kind: "sandbox", token: "t2", name: "ghost" },
+      { kind: "sandbox", token: "t3", name: "replaced" },
+      { kind: "capture", token: "t4", name: artifact },
+      { kind: "load", token: "t5", name: "0" },
+      { kind: "file", token: "t6", name: file },
+      { kind: "name", token: "t7", name: "for-a-scope" },
+      { kind: "unnamed", token: "t8", name: "nameless" },
+      { kind: "unnamed", token: "t9", name: "plain-copy" },
+      { kind: "use", token: "t10", name: "kept" },
+      { kind: "disk", token: "t11", name: "unfinished" }
+    ]
+  })
+  yield* leaveSocket(`${home}/lightbox/owners/${owner}.lease`)
+
+  yield* createOwned("noted", "t1", owner)
+  yield* createOwned("label-only", "t0", owner)
+  yield* createOwned("replaced", "another", undefined)
+  yield* fs.makeDirectory(`${home}/sandboxes/ghost`)
+  yield* fs.makeDirectory(`${home}/sandboxes/lightbox-ghost`)
+  yield* fs.makeDirectory(`${home}/sandboxes/unknown`)
+  yield* fs.makeDirectory(`${home}/snapshots/.${artifact}.staging`)
+  yield* fs.makeDirectory(`${home}/snapshots/.load-x`)
+  yield* fs.writeFileString(file, "half")
+  // Of a ghost, of a launch that was cut short, of nobody, and of a sandbox that stays.
+  for (const instance of ["t2", "t11", "nobodys", "another"]) {
+    yield* fs.makeDirectory(`${home}/lightbox/disks/${instance}`, { recursive: true })
+    yield* fs.writeFileString(`${home}/lightbox/disks/${instance}/disk.qcow2`, "changes")
+  }
+
+  yield* Snapshot.build(Snapshot.make("for-a-scope", image).pipe(Snapshot.shell("echo 1 > /root/one")))
+  yield* Snapshot.build(Snapshot.make("kept", image).pipe(Snapshot.shell("echo 2 > /root/two")))
+  const driver = yield* Microsandbox.Microsandbox
+  yield* driver.saveSnapshot("kept", `${home}/saved`)
+  yield* driver.loadSnapshot(`${home}/saved`, "nameless")
+  yield* driver.loadSnapshot(`${home}/saved`, "plain-copy")
+  yield* driver.linkSnapshot("named-since", "plain-copy")
+
+  // A lock that was held by a process that was killed.
+  yield* fs.makeDirectory(`${home}/lightbox/locks`, { recursive: true })
+  yield* leaveSocket(`${home}/lightbox/locks/abcdef012345-00000001`)
+  yield* fs.writeFileString(`${home}/lightbox/locks/abcdef012345.7`, "abcdef012345-00000001")
+
+  yield* Volume.ensure("data")
+  yield* Sandbox.run({ image, mounts: { "/data": Mount.volume("data") } }, (sandbox) =>
+    sandbox.shell("echo kept > /data/file", { check: true })
+  )
+  return {
+    owner,
+    removable: [
+      "ghost ghost",
+      "ghost lightbox-ghost",
+      "lock abcdef012345.7",
+      `owner ${owner}`,
+      "sandbox label-only",
+      "sandbox noted",
+      "snapshot for-a-scope",
+      "snapshot nameless",
+      `staging .${artifact}.staging`,
+      "staging .load-x",
+      `staging ${file}`,
+      "staging nobodys",
+      "staging t11",
+      "staging t2"
+    ]
+  }
+})
+
+const isLock = (verdict: string): boolean => verdict.startsWith("lock ") && verdict !== "lock abcdef012345.7"
+
+layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
+  it.effect("says what it would do and does nothing, or does exactly that", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      yield* Effect.gen(function* () {
+        const { removable } = yield* leaveEverything(home)
+        const live = yield* Sandbox.launch({ image, name: "live" })
+        // Of a launch that is under way.
+        const { owner } = yield* Microsandbox.Microsandbox
+        yield* owner.note({ kind: "disk", token: "making", name: "making" })
+        yield* (yield* FileSystem.FileSystem).makeDirectory(`${home}/lightbox/disks/making`)
+        // Looking at a lock without changing anything leaves it as it was.
+        const isOurs = (path: string) => path.startsWith("lightbox/owners/")
+        const before = listing(home, isOurs)
+        const dry = yield* Reaper.sweep({ dryRun: true })
+        assert.deepStrictEqual(listing(home, isOurs), before)
+        assert.deepStrictEqual(
+          verdictsOf(dry, "removable").filter((verdict) => !isLock(verdict)),
+          removable
+        )
+        assert.deepStrictEqual(verdictsOf(dry, "removed", "failed"), [])
+
+        const report = yield* Reaper.sweep()
+        assert.deepStrictEqual(
+          verdictsOf(report, "removed").filter((verdict) => !isLock(verdict)),
+          removable
+        )
+        assert.deepStrictEqual(verdictsOf(report, "failed"), [])
+        const kept = verdictsOf(report, "kept")
+        for (const what of ["sandbox live", "sandbox replaced", "ghost unknown"]) assert.include(kept, what)
+        assert.strictEqual((yield* live.exec("true")).exitCode, 0)
+
+        const driver = yield* Microsandbox.Microsandbox
+        assert.deepStrictEqual((yield* driver.listSandboxes()).map(({ name }) => name).toSorted(), ["live", "replaced"])
+        assert.deepStrictEqual(yield* driver.listGhosts, ["unknown"])
+        assert.deepStrictEqual(yield* (yield* FileSystem.FileSystem).readDirectory(`${home}/lightbox/disks`), [
+          "another",
+          "making"
+        ])
+        assert.deepStrictEqual(
+          (yield* Snapshot.list()).map(({ name }) => name),
+          ["kept", "named-since"]
+        )
+        // There is nothing left for another one.
+        assert.deepStrictEqual(
+          verdictsOf(yield* Reaper.sweep(), "removed", "failed").filter((v) => !isLock(v)),
+          []
+        )
+
+        assert.deepStrictEqual(
+          (yield* Volume.list).map(({ name }) => name),
+          ["data"]
+        )
+        assert.strictEqual(Fs.readFileSync(`${home}/volumes/data/data/file`, "utf8"), "kept\n")
+      }).pipe(Effect.scoped, onHome(home))
+    })
+  )
+
+  it.effect("is harmless beside others at once", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const { removable } = yield* onHome(home)(leaveEverything(home))
+      const reports = yield* Effect.all(
+        Array.from({ length: 4 }, () => onHome(home)(Reaper.sweep())),
+        { concurrency: "unbounded" }
+      )
+      const removed = new Set(reports.flatMap((report) => verdictsOf(report, "removed")))
+      for (const what of removable) assert.include([...removed], what)
+      const left = yield* onHome(home)(Reaper.sweep())
+      assert.deepStrictEqual(
+        verdictsOf(left, "removed", "removable", "failed").filter((v) => !isLock(v)),
+        []
+      )
+    })
+  )
+
+  it.effect("tells what it can not remove, goes on, and removes it the next time", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      yield* Effect.gen(function* () {
+        const { owner, removable } = yield* leaveEverything(home)
+        const control = yield* MicrosandboxMemory.Control
+        const broken = new Unknown({ problem: "out of order" })
+        yield* control.inject(
+          // It is met twice: in the notes of its owner, and among all.
+          MicrosandboxMemory.failAt("removeSandbox", broken, { sandbox: "noted", times: 2 }),
+          MicrosandboxMemory.failAt("removeSnapshot", broken, {
+            matching: ({ detail }) => detail["name"] === "nameless"
+          }),
+          MicrosandboxMemory.failAt("removeStaging", broken)
+        )
+        const report = yield* Reaper.sweep()
+        assert.isTrue(report.isComplete)
+        const failed = report.verdicts.filter(({ verdict }) => verdict === "failed")
+        assert.isAbove(failed.length, 2)
+        for (const { reason } of failed) assert.include(reason, "out of order")
+        assert.notInclude(verdictsOf(report, "removed"), `owner ${owner}`)
+
+        const again = yield* Reaper.sweep()
+        assert.deepStrictEqual(verdictsOf(again, "failed"), [])
+        const removed = [...verdictsOf(report, "removed"), ...verdictsOf(again, "removed")]
+        for (const what of removable) assert.include(removed, what)
+      }).pipe(onHome(home))
+    })
+  )
+
+  it.effect("lets a name be that somebody who lives is creating a sandbox of, though one who is gone was as well", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      yield* Effect.gen(function* () {
+        const driver = yield* Microsandbox.Microsandbox
+        for (const name of ["db", `lightbox-${"0".repeat(8)}-1-1`]) {
+          yield* makeOwner(home, { notes: [{ kind: "sandbox", token: `gone-${name}`, name }] })
+          yield* driver.owner.note({ kind: "sandbox", token: `lives-${name}`, name })
+          Fs.mkdirSync(`${home}/sandboxes/${name}`, { recursive: true })
+          yield* Reaper.sweep({ dryRun: true })
+          assert.isTrue(Fs.existsSync(`${home}/sandboxes/${name}`), name)
+        }
+        yield* Reaper.sweep()
+        assert.isTrue(Fs.existsSync(`${home}/sandboxes/db`))
+      }).pipe(onHome(home))
+    })
+  )
+
+  it.effect("ends within its time, and says that it is not through", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      yield* Effect.gen(function* () {
+        yield* leaveEverything(home)
+        const control = yield* MicrosandboxMemory.Control
+        yield* control.inject(MicrosandboxMemory.hangAt("removeSandbox"))
+        const report = yield* Reaper.sweep({ timeout: "50 millis" })
+        assert.isFalse(report.isComplete)
+        // A slow machine may not have come to it.
+        yield* control.clearFaults
+        assert.isTrue((yield* Reaper.sweep()).isComplete)
+      }).pipe(onHome(home))
+    })
+  )
+
+  it.effect("keeps what was detached, for ever or for its time, whoever is gone", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const launchAll = Effect.gen(function* () {
+        yield* Sandbox.run({ image, name: "detached" }, (sandbox) => sandbox.detach)
+        yield* Sandbox.run({ image, name: "leased" }, (sandbox) => sandbox.detachFor("1 hour"))
+      })
+      yield* onHome(home)(launchAll)
+      yield* Effect.gen(function* () {
+        const names = Effect.map(Sandbox.list(), (all) => all.map(({ name }) => name).toSorted())
+        yield* Reaper.sweep()
+        assert.deepStrictEqual(yield* names, ["detached", "leased"])
+        yield* turnClock(2 * hour)
+        const dry = yield* Reaper.sweep({ dryRun: true })
+        assert.deepStrictEqual(
+          verdictsOf(dry, "removable").filter((v) => !isLock(v)),
+          ["sandbox leased"]
+        )
+        yield* Reaper.sweep()
+        assert.deepStrictEqual(yield* names, ["detached"])
+        assert.strictEqual(Fs.readdirSync(`${home}/lightbox/detached`).length, 1)
+        yield* Sandbox.remove("detached", { force: true })
+        yield* Reaper.sweep()
+        assert.deepStrictEqual(Fs.readdirSync(`${home}/lightbox/detached`), [])
+      }).pipe(Effect.scoped, onHome(home))
+    })
+  )
+
+  it.effect("comes with the driver, and costs no call when there is nothing", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      yield* onHome(home)(leaveEverything(home))
+      const calls = Effect.flatMap(MicrosandboxMemory.Control, ({ calls }) => calls)
+      const start = Effect.provide(calls, Layer.fresh(MicrosandboxMemory.layer({ home })))
+      assert.isAbove((yield* start).length, 0)
+      assert.deepStrictEqual(
+        (yield* Owner.list(home)).filter(({ state }) => state !== "alive"),
+        []
+      )
+      assert.deepStrictEqual(yield* start, [])
+    })
+  )
+
+  it.effect("knows nothing of volumes", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      yield* Effect.gen(function* () {
+        yield* leaveEverything(home)
+        const control = yield* MicrosandboxMemory.Control
+        const before = (yield* control.calls).length
+        yield* Reaper.sweep()
+        const asked = (yield* control.calls).slice(before).map(({ operation }) => operation)
+        assert.isAbove(asked.length, 0)
+        assert.deepStrictEqual(
+          asked.filter((operation) => operation.includes("Volume")),
+          []
+        )
+      }).pipe(onHome(home))
+    })
+  )
+})
+
+it.effect("a sweep goes on in the background, and ends with its layer", () =>
+  Effect.gen(function* () {
+    const home = yield* makeHome
+    yield* Effect.gen(function* () {
+      const leave = Effect.fnUntraced(function* (name: string) {
+        const file = `${home}/${name}`
+        Fs.writeFileSync(file, "")
+        yield* makeOwner(home, { notes: [{ kind: "file", token: name, name: file }] })
+        return () => !Fs.existsSync(file)
+      })
+      // What has just begun is not looked at.
+      yield* TestClock.setTime(Date.now() + hour)
+      const scope = yield* Scope.make()
+      const first = yield* leave("first")
+      yield* Layer.buildWithScope(Reaper.layer({ interval: "10 minutes" }), scope)
+      yield* Effect.repeat(turn, { until: first })
+      const second = yield* leave("second")
+      // A sweep takes its turns, and has a minute of this clock for them.
+      const interval = Effect.andThen(TestClock.adjust("10 minutes"), Effect.repeat(turn, { times: 50 }))
+      yield* Effect.repeat(interval, { until: second })
+      yield* Scope.close(scope, Exit.void)
+      const third = yield* leave("third")
+      yield* Effect.repeat(interval, { times: 10 })
+      assert.isFalse(third())
+    }).pipe(onHome(home))
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+)

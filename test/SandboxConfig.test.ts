@@ -1,0 +1,282 @@
+// Numbers that are not finite are among what programs pass.
+// @effect-diagnostics schemaNumber:off
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { decoder } from "../src/internal/config/validation.ts"
+import * as Mount from "../src/Mount.ts"
+import * as SandboxConfig from "../src/SandboxConfig.ts"
+import { everything } from "./package/everything.ts"
+
+const decode = decoder(SandboxConfig.SandboxConfig, "Sandbox.launch")
+const decodeSource = decoder(SandboxConfig.Source, "Sandbox.launch", "image")
+
+const refused = Effect.fnUntraced(function* (effect: Effect.Effect<unknown, { readonly reason: unknown }>) {
+  const { reason } = yield* Effect.flip(effect)
+  assert.include(reason, { _tag: "InvalidConfig" })
+  return yield* Schema.decodeUnknownEffect(Schema.Struct({ field: Schema.String, problem: Schema.String }))(reason)
+})
+
+const secret = (more: object = {}) => ({ value: Redacted.make("s"), hosts: ["api.example.com"], ...more })
+
+const rule = (more: object) => ({ network: { policy: { rules: [{ action: "allow", to: "any", ...more }] } } })
+
+/** Options that can not work, with the field that is named and what is said about it. */
+const wrong: ReadonlyArray<readonly [input: object, field: string, problem: string | RegExp]> = [
+  [{ name: "" }, "name", /1 to 128 letters/],
+  [{ name: "-a" }, "name", /starting with a letter or digit/],
+  [{ name: "a/b" }, "name", /1 to 128 letters/],
+  [{ name: "a".repeat(129) }, "name", /1 to 128 letters/],
+  [{ name: 7 }, "name", /expected string/],
+  [{ nmae: "a" }, "nmae", "unknown option"],
+  [{ resources: { cpus: 0 } }, "resources.cpus", "expected a whole number from 1 to 255"],
+  [{ resources: { cpus: 256 } }, "resources.cpus", "expected a whole number from 1 to 255"],
+  [{ resources: { cpus: 1.5 } }, "resources.cpus", "expected a whole number from 1 to 255"],
+  [{ resources: { cpus: Number.NaN } }, "resources.cpus", /finite/],
+  [{ resources: { cpus: "2" } }, "resources.cpus", /number/],
+  [{ resources: { cpus: 4, maxCpus: 2 } }, "resources.maxCpus", "expected at least as many as cpus, 4"],
+  [{ resources: { memory: "1T" } }, "resources.memory", 'Invalid memory string: "1T". Use e.g. "512M" or "2G".'],
+  [{ resources: { memory: "1.5G" } }, "resources.memory", /Invalid memory string/],
+  [{ resources: { memory: "" } }, "resources.memory", /Invalid memory string/],
+  [{ resources: { memory: "63M" } }, "resources.memory", /at least 64M/],
+  [{ resources: { memory: 63 } }, "resources.memory", /at least 64/],
+  [{ resources: { memory: -1 } }, "resources.memory", /at least 64/],
+  [{ resources: { memory: 2 ** 40 } }, "resources.memory", /whole number of MiB/],
+  [{ resources: { memory: "4194304G" } }, "resources.memory", /at most 4194303G/],
+  [
+    { resources: { memory: "1G", maxMemory: "512M" } },
+    "resources.maxMemory",
+    "expected at least as much as memory, 1024 MiB"
+  ],
+  [{ resources: { disk: "1M" } }, "resources.disk", /at least 16M/],
+  [{ resources: { dsik: "1G" } }, "resources.dsik", "unknown option"],
+  [{ workdir: "work" }, "workdir", "expected an absolute path in the guest"],
+  [{ workdir: "/a/../b" }, "workdir", 'expected a path without ".."'],
+  [{ workdir: "/a\nb" }, "workdir", "expected a path without control characters"],
+  [{ shell: "sh" }, "shell", "expected an absolute path in the guest"],
+  [{ user: "a b" }, "user", 'expected a user such as "app" or "1000:1000"'],
+  [{ user: "a:b:c" }, "user", /expected a user/],
+  [{ rootDisk: "qcow2" }, "rootDisk", /"auto" \| "copy" \| "overlay"/],
+  [{ hostname: "a_b" }, "hostname", /letters, digits and dashes/],
+  [{ hostname: "-a" }, "hostname", /letters, digits and dashes/],
+  [{ hostname: "a".repeat(64) }, "hostname", /1 to 63/],
+  [{ env: { "A=B": "1" } }, "env.A=B", /variable name/],
+  [{ env: { "": "1" } }, "env.", /variable name/],
+  [{ env: { A: "a\0b" } }, "env.A", "expected text without NUL characters"],
+  [{ env: { A: 1 } }, "env.A", "expected string"],
+  [{ entrypoint: ["a\0"] }, "entrypoint.0", /NUL/],
+  [{ cmd: "sleep" }, "cmd", /array/],
+  [{ scripts: { "../x": "" } }, "scripts.../x", /script name/],
+  [{ init: { command: "" } }, "init.command", "expected the path of an init program"],
+  [{ init: { command: "/sbin/init", env: { "A=": "" } } }, "init.env.A=", /variable name/],
+  [{ rlimits: { files: 5 } }, "rlimits.files", /expected one of as, core/],
+  [{ rlimits: { nofile: -1 } }, "rlimits.nofile", /whole number/],
+  [{ rlimits: { nofile: { soft: 2, hard: 1 } } }, "rlimits.nofile.soft", /not above the hard one/],
+  [{ security: "none" }, "security", /"default" | "restricted"/],
+  [{ deployment: "shared" }, "deployment", /single-tenant/],
+  [{ ephemeral: "yes" }, "ephemeral", /expected boolean/],
+  [{ idleTimeout: -5 }, "idleTimeout", /positive duration/],
+  [{ idleTimeout: "1500 millis" }, "idleTimeout", "expected whole seconds, at most 4294967295"],
+  [{ idleTimeout: "soon" }, "idleTimeout", /positive duration/],
+  [{ maxDuration: Number.POSITIVE_INFINITY }, "maxDuration", /positive duration/],
+  [{ maxDuration: { seconds: 2 ** 33 } }, "maxDuration", "expected whole seconds, at most 4294967295"],
+  [{ pullPolicy: "sometimes" }, "pullPolicy", /if-missing/],
+  [{ registry: { username: "me" } }, "registry.password", "expected username and password together"],
+  [{ registry: { password: Redacted.make("p") } }, "registry.username", "expected username and password together"],
+  [{ registry: { username: "me", password: "clear" } }, "registry.password", /Redacted/i],
+  [{ ports: { abc: 80 } }, "ports.abc", "Invalid port mapping: NaN → 80"],
+  [{ ports: { 8080: Number.NaN } }, "ports.8080", "Invalid port mapping: 8080 → NaN"],
+  [{ ports: { 0: 80 } }, "ports.0", "Invalid port mapping: 0 → 80"],
+  [{ ports: { 8080: 65_536 } }, "ports.8080", "Invalid port mapping: 8080 → 65536"],
+  [{ ports: { 80: 1, "080": 2 } }, "ports.080", "expected each port of the host once"],
+  [{ ports: { "8e1": 1, "0x50": 1 } }, "ports.0x50", "expected each port of the host once"],
+  [{ ports: [{ host: 1, guest: 2, protocol: "sctp" }] }, "ports.0.protocol", /tcp/],
+  [{ ports: [{ host: 1, guest: 2, bind: "localhost" }] }, "ports.0.bind", /expected an IP address/],
+  [{ ports: [{ host: 1, guest: 2, bind: "fe80::1%lo" }] }, "ports.0.bind", /expected an IP address/],
+  [
+    {
+      ports: [
+        { host: 8080, guest: 80 },
+        { host: 8081, guest: 80 },
+        { host: 8080, guest: 81, protocol: "tcp", bind: "127.0.0.1" }
+      ]
+    },
+    "ports.2.host",
+    "expected each port of the host once"
+  ],
+  [{ ports: { 8080: 80 }, network: "none" }, "ports", 'expected no ports with the network "none"'],
+  [{ network: "private" }, "network", /"none" \| "public" \| "all"/],
+  [{ network: { policy: "some" } }, "network.policy", /none/],
+  [{ network: { policy: { egress: "maybe" } } }, "network.policy.egress", /allow/],
+  ...["", "10.0.0.0/33", "10.0/8", "10.0.0.0/", "::/129", "10.0.0.0/8/8", "example.com"].map(
+    (cidr) => [rule({ to: { cidr } }), "network.policy.rules.0.to.cidr", /expected a range of addresses/] as const
+  ),
+  ...["", "a b", "-a.com", "a..b", "*.example.com", "https://example.com", "a:443", `${"a".repeat(64)}.com`].flatMap(
+    (name) =>
+      ["domain", "domainSuffix"].map(
+        (key) => [rule({ to: { [key]: name } }), `network.policy.rules.0.to.${key}`, /expected a domain name/] as const
+      )
+  ),
+  ...["com", ".com", "com.", ".internal."].map(
+    (domainSuffix) =>
+      [
+        rule({ to: { domainSuffix } }),
+        "network.policy.rules.0.to.domainSuffix",
+        'expected a domain name of at least two parts such as "example.com"'
+      ] as const
+  ),
+  [rule({ to: { group: "lan" } }), "network.policy.rules.0.to.group", /"public" \| "private"/],
+  [rule({ to: { domian: "a.com" } }), "network.policy.rules.0.to.domian", "unknown option"],
+  [rule({ ports: [70_000] }), "network.policy.rules.0.ports.0", /65535/],
+  [rule({ ports: [{ from: 2, to: 1 }] }), "network.policy.rules.0.ports.0.from", /run backwards/],
+  [
+    rule({ direction: "any", protocols: ["icmpv4"] }),
+    "network.policy.rules.0.protocols",
+    /ICMP only in rules for egress/
+  ],
+  ...["", "1.1.1", "256.1.1.1", "1.1.1.1:0", "1.1.1.1:65536", "8.8.8.8:", "[::1]", "[1.1.1.1]:53", "a b", "::1%lo"].map(
+    (server) =>
+      [{ network: { dns: { nameservers: [server] } } }, "network.dns.nameservers.0", /expected an address/] as const
+  ),
+  [
+    { network: { dns: { queryTimeout: "60 days" } } },
+    "network.dns.queryTimeout",
+    "expected whole milliseconds, at most 4294967295"
+  ],
+  [
+    { network: { dns: { queryTimeout: "1500 micros" } } },
+    "network.dns.queryTimeout",
+    "expected whole milliseconds, at most 4294967295"
+  ],
+  [{ network: { dns: { queryTimeout: 0 } } }, "network.dns.queryTimeout", /positive duration/],
+  [{ network: { tls: { interceptedPorts: [0] } } }, "network.tls.interceptedPorts.0", /65535/],
+  [{ network: { maxConnections: 4097 } }, "network.maxConnections", "expected a whole number from 1 to 4096"],
+  [{ network: { maxConnections: 0 } }, "network.maxConnections", /whole number/],
+  [{ network: { rateLimit: { egress: { bytesPerSecond: 0 } } } }, "network.rateLimit.egress.bytesPerSecond", /whole/],
+  [{ network: { plicy: "all" } }, "network.plicy", "unknown option"],
+  [{ secrets: { "1A": secret() } }, "secrets.1A", "expected the name of an environment variable"],
+  [{ secrets: { A: secret({ value: "clear" }) } }, "secrets.A.value", /Redacted/i],
+  [{ secrets: { A: secret({ hosts: [] }) } }, "secrets.A.hosts", "expected at least one host"],
+  [{ secrets: { A: secret({ inject: { heders: true } }) } }, "secrets.A.inject.heders", "unknown option"],
+  [{ secrets: { A: secret() }, network: { policy: "none" } }, "secrets", 'expected no secrets with the network "none"'],
+  [{ patches: [{ _tag: "Write", path: "etc", content: "" }] }, "patches.0.path", /absolute path/],
+  [{ patches: [{ _tag: "Write", path: "/etc/x", content: "", mode: 0o10000 }] }, "patches.0.mode", /4095/],
+  [{ patches: [{ _tag: "CopyFile", hostPath: "", path: "/x" }] }, "patches.0.hostPath", "expected a path on the host"],
+  [{ mounts: { work: "." } }, "mounts.work", /absolute path in the guest/],
+  [{ mounts: { "/": "." } }, "mounts./", "expected another path than the guest's root"],
+  [{ mounts: { "/a:b": "." } }, "mounts./a:b", 'expected a path without ":" and ";"'],
+  [{ mounts: { "/a/../b": "." } }, "mounts./a/../b", /absolute path in the guest/],
+  [{ mounts: { "/work": "" } }, "mounts./work", "expected a path on the host"],
+  [{ mounts: { "/work": ".", "/work/": "." } }, "mounts./work", "expected one mount for each path"],
+  [{ mounts: { "/work": Mount.bind(".", { quota: 0 }) } }, "mounts./work.quota", /at least 1/],
+  [{ mounts: { "/work": Mount.volume("a b") } }, "mounts./work.name", /1 to 128 letters/],
+  [{ mounts: { "/work": Mount.tmpfs({ size: "1K" }) } }, "mounts./work.size", /Invalid memory string/],
+  [{ mounts: { "/work": { _tag: "Disk", hostPath: "d.img", format: "iso" } } }, "mounts./work.format", /qcow2/],
+  [{ mounts: { "/work": { _tag: "Bind", hostPath: ".", owner: { uid: -1, gid: 0 } } } }, "mounts./work.owner.uid", /0/],
+  [{ mounts: { "/work": { _tag: "Bind", hostPath: ".", readOnly: true } } }, "mounts./work.readOnly", "unknown option"],
+  [{ labels: { "": "x" } }, "labels.", "expected a label that is not empty"],
+  [{ logLevel: "loud" }, "logLevel", /trace/],
+  [{ metricsInterval: "60 days" }, "metricsInterval", "expected whole milliseconds, at most 4294967295"],
+  [{ metricsInterval: "1500 micros" }, "metricsInterval", "expected whole milliseconds, at most 4294967295"],
+  [{ metricsInterval: "100 micros" }, "metricsInterval", "expected whole milliseconds, at most 4294967295"],
+  [{ metricsInterval: "never" }, "metricsInterval", /"off"|duration/]
+]
+
+describe("SandboxConfig", () => {
+  it.effect.each(
+    wrong.map(([input, field, problem]) => ({ text: JSON.stringify(input).slice(0, 80), input, field, problem }))
+  )("refuses $text and names $field", ({ field, input, problem }) =>
+    Effect.gen(function* () {
+      const found = yield* refused(decode(input))
+      assert.strictEqual(found.field, field)
+      if (typeof problem === "string") assert.strictEqual(found.problem, problem)
+      else assert.match(found.problem, problem)
+    })
+  )
+
+  it.effect("takes everything that can be said, and knows it in one form", () =>
+    Effect.gen(function* () {
+      const config = yield* decode(everything)
+      assert.deepStrictEqual(config.resources, { cpus: 2, maxCpus: 4, memory: 1024, maxMemory: 2048, disk: 8192 })
+      assert.sameMembers(Object.keys(config), Object.keys(SandboxConfig.SandboxConfig.fields))
+      assert.strictEqual(Duration.toSeconds(config.maxDuration ?? 0), 3600)
+      assert.deepStrictEqual(config.mounts?.["/scratch"], { _tag: "Tmpfs", size: 64, nosuid: true })
+      assert.deepInclude(config.mounts?.["/bind/"], { quota: 1024 })
+    })
+  )
+
+  it.effect("takes nothing at all, and resources in part", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* decode({}), {})
+      // What it begins with is the layer's to say.
+      assert.deepStrictEqual(yield* decode({ resources: { maxMemory: "384M", maxCpus: 1 } }), {
+        resources: { maxMemory: 384, maxCpus: 1 }
+      })
+    })
+  )
+
+  it.effect.each(["", " ", "-x", "a b", "a\u0000", "x".repeat(513)])("refuses the image %j", (reference) =>
+    Effect.gen(function* () {
+      const { field, problem } = yield* refused(decodeSource({ _tag: "Image", reference }))
+      assert.strictEqual(field, "reference")
+      assert.strictEqual(problem, 'expected an image reference such as "node:22"')
+    })
+  )
+
+  it.effect.each(["node:22", "docker.io/library/alpine@sha256:0123", "localhost:5000/a/b:c"])(
+    "takes the image %s",
+    (reference) => Effect.asVoid(decodeSource({ _tag: "Image", reference }))
+  )
+
+  const Mib = Schema.Int.check(Schema.isBetween({ minimum: 64, maximum: 4_194_303 }))
+
+  it.effect.prop("reads memory in all its spellings", [Mib], ([amount]) =>
+    Effect.gen(function* () {
+      for (const [memory, mib] of [
+        [amount, amount],
+        [`${amount}M`, amount],
+        [`${amount}m`, amount],
+        [`0${amount}M`, amount],
+        [`${amount}G`, amount * 1024]
+      ] as const) {
+        assert.deepStrictEqual((yield* decode({ resources: { memory } })).resources, { memory: mib })
+      }
+    })
+  )
+
+  // What is not a finite number is among what programs pass.
+  // @effect-diagnostics-next-line schemaNumber:off
+  const AnyNumber = Schema.Number
+
+  it.effect.prop("takes a port mapping exactly if both ends are ports", [AnyNumber, AnyNumber], ([host, guest]) =>
+    Effect.gen(function* () {
+      const isPort = (n: number) => Number.isInteger(n) && n > 0 && n < 65_536
+      const exit = yield* Effect.exit(decode({ ports: { [host]: guest } }))
+      assert.strictEqual(exit._tag, isPort(host) && isPort(guest) ? "Success" : "Failure")
+    })
+  )
+
+  it.effect.prop(
+    "takes as the path of a mount only what is absolute and leads nowhere else",
+    [Schema.String],
+    ([text]) =>
+      Effect.gen(function* () {
+        const exit = yield* Effect.exit(decode({ mounts: { [text]: Mount.tmpfs() } }))
+        const parts = text.split("/").filter((part) => part !== "")
+        const isGood = text.startsWith("/") && parts.length > 0 && !parts.includes("..") && !/[\0:;]/.test(text)
+        assert.strictEqual(exit._tag, isGood ? "Success" : "Failure")
+      })
+  )
+
+  it.effect.prop("never gives a number to the runtime that is not one", [Schema.Unknown], ([value]) =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(decode({ resources: { cpus: value, memory: value, disk: value } }))
+      if (exit._tag === "Failure") return
+      for (const n of Object.values(exit.value.resources ?? {})) {
+        if (n !== undefined) assert.isTrue(Number.isSafeInteger(n) && n > 0)
+      }
+    })
+  )
+})

@@ -1,0 +1,262 @@
+/** What a plan says, and that a build does just that. */
+import { assert, describe } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Schema from "effect/Schema"
+import { TestClock } from "effect/testing"
+import * as Home from "../../src/internal/host/home.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Plan from "../../src/Plan.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import * as Support from "./support.ts"
+
+const { reasonOf, test, verdicts } = Support
+
+/** Three steps that can change, each of them kept. */
+const three = (
+  steps: {
+    readonly second?: string
+    readonly options?: Snapshot.CommandStepOptions
+    readonly env?: { readonly [name: string]: string }
+  } = {}
+) =>
+  Snapshot.make("three", Support.image).pipe(
+    Snapshot.shell("echo 1 >> /root/lines"),
+    Snapshot.env(steps.env ?? { A: "1", B: "2" }),
+    Snapshot.shell(steps.second ?? "echo 2 >> /root/lines", steps.options),
+    Snapshot.shell("echo 3 >> /root/lines")
+  )
+
+const buildThree = Snapshot.build(three(), { checkpoints: "every-step" })
+
+const planAfterBuild = <E>(definition: Snapshot.Definition<E>) => Effect.andThen(buildThree, Snapshot.plan(definition))
+
+describe("a plan", () => {
+  test(
+    "says that the key of a step's user has changed",
+    Effect.gen(function* () {
+      const keyed = (key: string) =>
+        Snapshot.make("keyed", Support.image).pipe(Snapshot.shell("echo 1", { cache: { key } }))
+      yield* Snapshot.build(keyed("one"))
+      const reason = reasonOf(yield* Snapshot.plan(keyed("two")), 1)
+      assert.strictEqual(reason?._tag, "ArgumentsChanged")
+      if (reason?._tag !== "ArgumentsChanged") return
+      assert.include(reason.was, '"cacheKey":"one"')
+      assert.include(reason.now, '"cacheKey":"two"')
+    })
+  )
+
+  test(
+    "says that nothing was ever built, and boots nothing",
+    Effect.gen(function* () {
+      const [plan, boots] = yield* Support.countingBoots(Snapshot.plan(three()))
+      assert.strictEqual(boots, 0)
+      assert.deepStrictEqual(verdicts(plan), ["NeverBuilt", "EarlierChanged", "EarlierChanged"])
+      assert.isFalse(plan.isCached)
+      assert.deepStrictEqual(
+        plan.steps.map(({ declaredAt }) => declaredAt?.replace(/:\d+$/, "")),
+        Array.from({ length: 3 }, () => "test/Snapshot/plan.test.ts")
+      )
+    })
+  )
+
+  test(
+    "has the keys that the build then has, and only hits after it",
+    Effect.gen(function* () {
+      const before = yield* Snapshot.plan(three())
+      const built = yield* buildThree
+      const after = yield* Snapshot.plan(three())
+      assert.deepStrictEqual(verdicts(after), ["Hit", "Hit", "Hit"])
+      assert.isTrue(after.isCached)
+      assert.deepStrictEqual([before.key, after.key], [built.key, built.key])
+      assert.deepStrictEqual(
+        before.steps.map(({ key }) => key),
+        after.steps.map(({ key }) => key)
+      )
+      assert.strictEqual(after.imageDigest, built.imageDigest)
+    })
+  )
+
+  test(
+    "knows no digest of an image that is not there yet",
+    Effect.gen(function* () {
+      const plan = yield* Snapshot.plan(three())
+      assert.deepStrictEqual(reasonOf(plan, 1), { _tag: "BaseUnknown", image: Support.image })
+      assert.notProperty(plan, "imageDigest")
+    }),
+    { images: { [Support.image]: {} } }
+  )
+
+  test(
+    "says which digest the image had, and which it has",
+    Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      const control = yield* MicrosandboxMemory.Control
+      const { imageDigest } = yield* buildThree
+      yield* control.setImage(Support.image, { files: { "/new": "new" } })
+      yield* driver.removeImage(Support.image, { force: true })
+      yield* driver.createSandbox({ name: "puller", source: { _tag: "Image", reference: Support.image }, config: {} })
+      yield* driver.removeSandbox(yield* driver.getSandbox("puller"), { force: true })
+      const plan = yield* Snapshot.plan(three())
+      assert.deepStrictEqual(reasonOf(plan, 1), { _tag: "BaseChanged", was: imageDigest, now: plan.imageDigest ?? "" })
+      assert.deepStrictEqual(verdicts(plan), ["BaseChanged", "EarlierChanged", "EarlierChanged"])
+    })
+  )
+
+  test(
+    "says what a command was, and what it is",
+    Effect.gen(function* () {
+      const plan = yield* planAfterBuild(three({ second: "echo two >> /root/lines" }))
+      assert.deepStrictEqual(verdicts(plan), ["Hit", "ArgumentsChanged", "EarlierChanged"])
+      const reason = reasonOf(plan, 2)
+      if (reason?._tag !== "ArgumentsChanged") return assert.fail("another reason")
+      assert.include(reason.was, "echo 2 >> /root/lines")
+      assert.include(reason.now, "echo two >> /root/lines")
+      assert.deepStrictEqual(reasonOf(plan, 3), { _tag: "EarlierChanged", index: 2 })
+    })
+  )
+
+  test(
+    "names the variables that have changed, come and gone",
+    Effect.gen(function* () {
+      const plan = yield* planAfterBuild(three({ env: { A: "changed", C: "3" } }))
+      assert.deepStrictEqual(reasonOf(plan, 2), {
+        _tag: "EnvironmentChanged",
+        variables: [
+          { name: "A", was: "1", now: "changed" },
+          { name: "B", was: "2", now: "" },
+          { name: "C", was: "", now: "3" }
+        ]
+      })
+    })
+  )
+
+  test(
+    "names the files that have changed, come and gone, and takes no notice of their times",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped()
+      const write = (path: string, content: string) => fs.writeFileString(`${folder}/${path}`, content)
+      yield* fs.makeDirectory(`${folder}/inner`)
+      yield* Effect.all([write("same", "same"), write("gone", "gone"), write("inner/file", "1"), write("mode", "mode")])
+      yield* fs.chmod(`${folder}/mode`, 0o644)
+      const definition = Snapshot.make("copied", Support.image).pipe(Snapshot.copy(folder, "/srv"))
+      yield* Snapshot.build(definition)
+      yield* fs.utimes(`${folder}/same`, 1, 1)
+      assert.deepStrictEqual(verdicts(yield* Snapshot.plan(definition)), ["Hit"])
+
+      yield* Effect.all([fs.remove(`${folder}/gone`), write("inner/file", "2"), fs.chmod(`${folder}/mode`, 0o755)])
+      yield* write("new", "new")
+      const reason = reasonOf(yield* Snapshot.plan(definition), 1)
+      if (reason?._tag !== "FilesChanged") return assert.fail("another reason")
+      assert.deepStrictEqual(
+        reason.files.map(({ now, path, was }) => [path, was.split(" ").slice(0, 2), now.split(" ").slice(0, 2)]),
+        [
+          ["gone", ["file", "644"], [""]],
+          ["inner/file", ["file", "644"], ["file", "644"]],
+          ["mode", ["file", "644"], ["file", "755"]],
+          ["new", [""], ["file", "644"]]
+        ]
+      )
+    })
+  )
+
+  test(
+    "says what is forced: by the options, by a step, and from a step on",
+    Effect.gen(function* () {
+      const all = yield* planAfterBuild(three({ options: { cache: "never" } }))
+      assert.deepStrictEqual(verdicts(all), ["Hit", "Forced", "Forced"])
+      const forced = (force: boolean | number) => Effect.map(Snapshot.plan(three(), { force }), verdicts)
+      assert.deepStrictEqual(yield* forced(true), ["Forced", "Forced", "Forced"])
+      assert.deepStrictEqual(yield* forced(3), ["Hit", "Hit", "Forced"])
+      assert.deepStrictEqual(yield* forced(false), ["Hit", "Hit", "Hit"])
+      const skipping = three().pipe(Snapshot.skipCache, Snapshot.shell("true"))
+      assert.deepStrictEqual(verdicts(yield* Snapshot.plan(skipping)), ["Hit", "Hit", "Hit", "Forced"])
+    })
+  )
+
+  test(
+    "tells steps that are unchanged, but were not kept, from the one that has changed",
+    Effect.gen(function* () {
+      const changed = three().pipe(Snapshot.shell("echo 4"))
+      yield* Snapshot.build(changed, { checkpoints: "final" })
+      const plan = yield* Snapshot.plan(three().pipe(Snapshot.shell("echo 5")))
+      assert.deepStrictEqual(verdicts(plan), ["NotKept", "NotKept", "NotKept", "ArgumentsChanged"])
+    })
+  )
+
+  test(
+    "says when a result was pruned",
+    Effect.gen(function* () {
+      yield* buildThree
+      yield* TestClock.adjust("1 hour")
+      // The results on the way: the last is what the name leads to.
+      yield* Snapshot.prune()
+      const plan = yield* Snapshot.plan(three({ second: "echo two" }))
+      assert.deepStrictEqual(reasonOf(plan, 1), { _tag: "Evicted", at: 3_600_000 })
+      assert.deepStrictEqual(verdicts(plan), ["Evicted", "EarlierChanged", "EarlierChanged"])
+      // Made again, it is there.
+      yield* Snapshot.build(three({ second: "echo two" }), { checkpoints: "every-step" })
+      assert.deepStrictEqual(verdicts(yield* Snapshot.plan(three({ second: "echo 3" }))), [
+        "Hit",
+        "ArgumentsChanged",
+        "EarlierChanged"
+      ])
+    })
+  )
+
+  test(
+    "says what is damaged, and the build makes it again",
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const built = yield* buildThree
+      yield* control.damageSnapshot(built.path, "disk")
+      const plan = yield* Snapshot.plan(three())
+      assert.isFalse(plan.isCached)
+      assert.deepStrictEqual(verdicts(plan), ["Hit", "Hit", "Damaged"])
+      const { boots, steps, built: healed } = yield* Support.buildCounting(three())
+      assert.deepStrictEqual([steps, boots], [[3], 1])
+      assert.strictEqual(yield* Support.readIn(healed, "/root/lines"), "1\n2\n3\n")
+      assert.deepStrictEqual(verdicts(yield* Snapshot.plan(three())), ["Hit", "Hit", "Hit"])
+    })
+  )
+
+  test(
+    "says which version of the builder made what is there",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const { home } = yield* Microsandbox.Microsandbox
+      yield* buildThree
+      const path = `${home}/lightbox/names/three.json`
+      const record = yield* fs.readFileString(path)
+      assert.include(record, '"builderVersion":"2"')
+      yield* fs.writeFileString(path, record.replace('"builderVersion":"2"', '"builderVersion":"0"'))
+      const plan = yield* Snapshot.plan(three({ second: "echo two" }).pipe(Snapshot.shell("true")))
+      assert.deepStrictEqual(reasonOf(plan, 2), { _tag: "BuilderChanged", was: "0", now: "2" })
+    })
+  )
+
+  test(
+    "can be read, and written as JSON and read again",
+    Effect.gen(function* () {
+      const plan = yield* planAfterBuild(three({ env: { A: "changed", B: "2" } }))
+      assert.deepStrictEqual(Plan.format(plan).split("\n").slice(1), [
+        "   1  cached  echo 1 >> /root/lines",
+        '   2  run     echo 2 >> /root/lines  <- environment changed: A (was "1", is "changed")',
+        "   3  run     echo 3 >> /root/lines  <- step 2 runs",
+        "2 of 3 steps to run.",
+        {
+          full: "Keeping a result copies all that is on its disk: `lightbox doctor` says what a MiB costs.",
+          reflink: "Keeping a result costs next to nothing here: copies share what is on the disk.",
+          unknown: "Whether copies share what is on the disk here is not known."
+        }[plan.copies]
+      ])
+      const { home } = yield* Microsandbox.Microsandbox
+      assert.strictEqual(plan.copies, yield* Effect.promise(() => Home.probeCopies(`${home}/probe`)))
+      const codec = Schema.fromJsonString(Schema.toCodecJson(Plan.Plan))
+      const json = yield* Schema.encodeEffect(codec)(plan)
+      assert.deepStrictEqual(yield* Schema.decodeEffect(codec)(json), plan)
+    })
+  )
+})

@@ -1,0 +1,89 @@
+import { assert, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as Stream from "effect/Stream"
+import { fileURLToPath } from "node:url"
+import * as Support from "../microvm/support.ts"
+
+const main = fileURLToPath(new URL("../../src/bin.ts", import.meta.url))
+
+const start = Effect.fnUntraced(function* (
+  args: ReadonlyArray<string>,
+  options: Pick<ChildProcess.CommandOptions, "detached">
+) {
+  return yield* ChildProcess.make(process.execPath, [main, ...args], {
+    stdin: "ignore",
+    stderr: "inherit",
+    env: { MSB_HOME: (yield* Support.Home).path },
+    extendEnv: true,
+    killSignal: "SIGKILL",
+    ...options
+  })
+})
+
+/** Calls the command line. What it leaves running belongs to its process group, which must not be ended with it. */
+const lightbox = (...args: ReadonlyArray<string>) => Support.outcome(start(args, { detached: false }))
+
+/** Calls that succeed: what they say. */
+const said = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
+  const { exitCode, stdout } = yield* lightbox(...args)
+  assert.strictEqual(exitCode, 0, stdout)
+  return stdout
+})
+
+/** A folder as that of a program which has this package installed. */
+const project = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const { files } = yield* Support.Home
+  const modules = path.join(files, "node_modules")
+  yield* fs.makeDirectory(modules)
+  yield* fs.symlink(fileURLToPath(new URL("../..", import.meta.url)), path.join(modules, "effect-lightbox"))
+  return files
+})
+
+layer(Support.layer, { excludeTestServices: true })("the command line", (it) => {
+  it.effect("leads from a first definition to a sandbox and back to nothing", () =>
+    Effect.gen(function* () {
+      const path = yield* Path.Path
+      const file = path.join(yield* project, "first.ts")
+      yield* said("init", file, "--image", Support.image)
+      assert.include(yield* said("plan", file), "3 of 3 steps to run.")
+      assert.match(yield* said("build", file), /^hello: generation 1, steps: 3 run, 0 reused, /)
+
+      const once = yield* lightbox(
+        ..."run hello --memory 256M --env WHO=world --workdir /srv -- sh -c".split(" "),
+        'sh hello.sh "$WHO"; exit 7'
+      )
+      assert.deepStrictEqual(once, { stdout: "Hello from a microVM, world.\n", exitCode: 7 })
+
+      assert.strictEqual(yield* said("run", "hello", "--name", "web", "--memory", "256M", "--detach"), "web\n")
+      assert.strictEqual(yield* said("ps", "--quiet"), "web\n")
+      assert.strictEqual(yield* said("shell", "web", "--", "cat", "/srv/hello.sh"), "echo Hello from a microVM, $1.\n")
+      yield* said("rm", "--force", "web")
+      yield* Support.assertNothingLeft({ snapshots: ["hello"] })
+    })
+  )
+
+  it.effect("leaves nothing of a build that Ctrl-C ends", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const before = yield* Support.snapshotNames
+      const file = path.join((yield* Support.Home).files, "endless.ts")
+      yield* fs.writeFileString(
+        file,
+        `export const endless = { name: "endless", image: "${Support.image}", setup: ["echo begun; sleep 1000"] }`
+      )
+      // As a terminal does, the signal goes to all processes of the group, virtual machines included.
+      const build = yield* start(["build", file, "--json"], { detached: true })
+      const lines = Stream.splitLines(Stream.decodeText(build.stdout))
+      yield* Stream.runDrain(Stream.takeUntil(lines, (line) => line.includes('"StepOutput"')))
+      yield* build.kill({ killSignal: "SIGINT" })
+      assert.strictEqual(Number(yield* build.exitCode), 130)
+      yield* Support.assertNothingLeft({ snapshots: before })
+    }).pipe(Effect.scoped)
+  )
+})

@@ -1,0 +1,145 @@
+/** The examples, and tests that run each in a process of its own, as a reader would, one after the other. */
+import { assert, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as Stream from "effect/Stream"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as Support from "../microvm/support.ts"
+
+/** Where they are. */
+export const folder = fileURLToPath(new URL("../../examples/", import.meta.url))
+
+/** A program, and what comes of it. */
+interface Example {
+  readonly path: string
+  /** What it prints, in order. */
+  readonly prints: ReadonlyArray<string | RegExp>
+  readonly stdin?: string
+  /** Sandboxes that are there afterwards. Default: none. */
+  readonly leaves?: ReadonlyArray<string>
+}
+
+// =============================================================================
+// In two forms
+// =============================================================================
+
+/** In the order in which they need each other. */
+const pairs: ReadonlyArray<Example> = [
+  { path: "presets/coding-agents", prints: [] },
+  { path: "presets/customized", prints: ["prettier"] },
+  { path: "snapshots/list", prints: [/^lightbox .*oven\/bun/m, /^tools .*busybox/m] },
+  { path: "snapshots/define", prints: ["leave a message", "try it", "Python 3."] },
+  { path: "quick-start/run-python", prints: [/^5050$/m] },
+  { path: "sandboxes/run-and-tear-down", prints: ["copilot 1.0.0", "gemini 1.0.0", "codex 1.0.0", "pi 1.0.0"] },
+  { path: "sandboxes/commands", prints: ["3 false hello", "oops", /total \d+/, "done"] },
+  { path: "sandboxes/ports", prints: ["hello"] },
+  { path: "streaming/output", prints: ["package 1\npackage 2\npackage 3\n", "warn", "exit code 0"] },
+  { path: "sandboxes/detach", prints: ["copilot 1.0.0"], leaves: ["agent-1 running"] },
+  { path: "pool/agents", prints: [], leaves: ["agent-1 running", "agent-2 running"] },
+  {
+    path: "connect/connect",
+    prints: ["agent-1 running", "agent-2 running", "pi 1.0.0"],
+    leaves: ["agent-1 running", "agent-2 running"]
+  },
+  { path: "cleanup/stop", prints: ["agent-1 stopped"], leaves: ["agent-1 stopped", "agent-2 running"] },
+  { path: "cleanup/remove", prints: [] },
+  { path: "mounts/project", prints: ["Ran 2 tests", "OK"] },
+  { path: "caching/volumes", prints: [/^npm-cache 2048 /m, "tier", "ci", "false"] },
+  { path: "caching/1-shared", prints: ["[ 0, 0 ]"] },
+  { path: "caching/2-hand-off", prints: ["myapp 1.0"] },
+  { path: "caching/3-prime", prints: [/^(\w{32}  \S+weights\s+){2}$/] },
+  {
+    path: "debug/failed-build",
+    stdin: "ls -d /work\n",
+    prints: ["setup step exited with code 1: cat /work/package.json", /^\/work$/m]
+  },
+  { path: "debug/slow-pull", prints: [/resolv/i, /^test$/m] },
+  { path: "snapshots/remove", prints: ["false"] }
+]
+
+const inForm = (form: ".promise.ts" | ".ts"): ReadonlyArray<Example> =>
+  pairs.map((example) => ({ ...example, path: `${example.path}${form}` }))
+
+/** Those with promises only. */
+export const onPromises: ReadonlyArray<Example> = [
+  ...inForm(".promise.ts"),
+  { path: "cleanup/volumes.promise.ts", prints: ["0 removed"] }
+]
+
+/** Those on Effect. */
+export const onEffect: ReadonlyArray<Example> = [
+  ...inForm(".ts"),
+  { path: "cleanup/volumes.ts", prints: ["pr-1234: kept"] },
+
+  // ===========================================================================
+  // In this form only
+  // ===========================================================================
+
+  { path: "pool/main.ts", prints: [/^agent did: release$/m, /sandboxes handed out/] },
+  {
+    path: "build-events/main.ts",
+    prints: [
+      "events; the first and the last",
+      /Snapshot\.step .*step\.index=2/,
+      "Counters:",
+      /lightbox_build_steps_run\s+\d/
+    ]
+  },
+  { path: "services/on-the-host.ts", prints: [/^4 passed, 0 failed$/m] }
+]
+
+// =============================================================================
+// Tests
+// =============================================================================
+
+const run = Effect.fnUntraced(function* ({ path, stdin }: Example) {
+  const home = yield* Support.Home
+  const child = yield* ChildProcess.make(process.execPath, [Path.join(folder, path)], {
+    cwd: home.files,
+    env: { MSB_HOME: home.path },
+    extendEnv: true,
+    // What it leaves running is in its process group.
+    detached: false,
+    stdin: stdin === undefined ? "ignore" : Stream.make(new TextEncoder().encode(stdin))
+  })
+  return yield* Effect.all(
+    { printed: Stream.mkString(Stream.decodeText(child.all)), status: child.exitCode },
+    { concurrency: "unbounded" }
+  )
+}, Effect.scoped)
+
+/** The project that some work with, where they run: the file system has to keep what a guest says of files. */
+const project = Layer.effectDiscard(
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    yield* fs.copy(Path.join(folder, "my-project"), Path.join((yield* Support.Home).files, "my-project"))
+  })
+)
+
+/** Tests of some of the examples, on a home of their own. */
+export const suite = (title: string, examples: ReadonlyArray<Example>): void =>
+  layer(Layer.provideMerge(project, Support.layer), { excludeTestServices: true })(title, (it) => {
+    for (const example of examples) {
+      it.effect(example.path, () =>
+        Effect.gen(function* () {
+          const driver = yield* Microsandbox.Microsandbox
+          const { printed, status } = yield* run(example)
+          assert.strictEqual(Number(status), 0, printed)
+          for (const expected of example.prints) {
+            if (typeof expected === "string") assert.include(printed, expected)
+            else assert.match(printed, expected)
+          }
+          const left = (yield* driver.listSandboxes()).map(({ name, status }) => `${name} ${status}`)
+          assert.deepStrictEqual(left.toSorted(), example.leaves ?? [])
+        })
+      )
+    }
+
+    it.effect("leave nothing but what they have baked", () =>
+      Support.assertNothingLeft({ snapshots: ["agents-xl", "lightbox", "py-data", "python-ci"] })
+    )
+  })

@@ -1,0 +1,109 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Secrets from "../../../src/internal/definition/secrets.ts"
+import { Lines } from "../../../src/internal/build/stepRunner.ts"
+import * as Snapshot from "../../../src/Snapshot.ts"
+
+const secret = (value: string): Secrets.SecretValue => ({ name: "TOKEN", value })
+
+const Value = Schema.String.check(Schema.isMinLength(4))
+
+describe("secrets", () => {
+  it.effect.prop("shows a secret nowhere", [Value, Schema.Array(Schema.String)], ([value, texts]) =>
+    Effect.sync(() => {
+      const shown = Secrets.redact([secret(value)], texts.join(value))
+      // What is put in its place, and what is around it, may happen to be the secret.
+      if (!`${texts.join(" ")}<redacted>`.includes(value)) assert.notInclude(shown.replaceAll("<redacted>", " "), value)
+    })
+  )
+
+  it.effect.prop("leaves text without secrets as it is", [Schema.String], ([text]) =>
+    Effect.sync(() => assert.strictEqual(Secrets.redact([secret(`not in ${text}`)], text), text))
+  )
+
+  it("hides every line of a secret of several lines, but no short ones", () => {
+    const key = "-----BEGIN KEY-----\nabcdef\n}\n-----END KEY-----\n"
+    const shown = Secrets.redact([secret(key)], `${key}|abcdef|}|-----END KEY-----`)
+    assert.strictEqual(shown, "<redacted>|<redacted>|}|<redacted>")
+  })
+
+  it("hides the longer of two secrets whole", () => {
+    const shown = Secrets.redact([secret("pass"), secret("password")], "password pass")
+    assert.notInclude(shown, "pass")
+    assert.notInclude(shown, "word")
+  })
+
+  it("hides several in one text, and what looks like a pattern", () => {
+    assert.strictEqual(Secrets.redact([secret("a.*c"), secret("$&")], "a.*c abc $& $1"), "<redacted> abc <redacted> $1")
+  })
+
+  /** What is shown of output that comes in pieces. */
+  const shownOf = (secrets: ReadonlyArray<Secrets.SecretValue>, pieces: ReadonlyArray<string>) => {
+    const lines = new Lines(secrets)
+    const shown = [...pieces.map((piece) => lines.push(new TextEncoder().encode(piece))), lines.end()].join("")
+    return { shown, tail: lines.tail }
+  }
+
+  /** Longer than what is held back until its line ends. */
+  const long = "-".repeat(9000)
+
+  it("shows no part of a secret in a line without end, wherever that is cut", () => {
+    const value = "kept-to-itself-4711"
+    for (let before = 0; before <= value.length; before++) {
+      for (let after = 0; after <= value.length + 1; after++) {
+        const pieces = [`${long}${value.slice(0, before)}`, `${value.slice(before)}${"+".repeat(after)}`, "+"]
+        const { shown, tail } = shownOf([secret(value)], pieces)
+        assert.strictEqual(shown, `${long}<redacted>${"+".repeat(after + 1)}`)
+        assert.strictEqual(tail, shown.slice(-tail.length))
+        assert.strictEqual(shownOf([secret(value)], [pieces.join("")]).shown, shown)
+      }
+    }
+  })
+
+  it("shows no line of a secret in halves, and goes on after one that never ends", () => {
+    assert.strictEqual(shownOf([secret("ab\ncd")], ["ab\n", "cd\n"]).shown, "<redacted>\n")
+    const { shown } = shownOf([secret("0000")], ["0".repeat(10_000), "0".repeat(10_000), "1"])
+    assert.match(shown, /^(<redacted>)+0{0,3}1$/)
+  })
+
+  const Word = Schema.Array(Schema.Literals(["x", "y"]))
+
+  it.effect.prop(
+    "shows none of several secrets, however they overlap and come",
+    [Schema.NonEmptyArray(Word), Schema.Array(Word)],
+    ([values, pieces]) =>
+      Effect.sync(() => {
+        const secrets = values.map((letters) => secret(["x", ...letters].join("")))
+        const { shown, tail } = shownOf(secrets, [long, ...pieces.map((letters) => letters.join(""))])
+        for (const { value } of secrets) assert.notInclude(`${shown}${tail}`.replaceAll("<redacted>", " "), value)
+      })
+  )
+
+  it("finds the secrets of all steps, words of a command line among them", () => {
+    const definition = Snapshot.make("tools", "debian:12").pipe(
+      Snapshot.shell("npm ci", {
+        secrets: {
+          A: Redacted.make("one"),
+          B: { value: Redacted.make("two"), as: "file" },
+          EMPTY: Redacted.make("")
+        }
+      }),
+      Snapshot.exec("login", ["user", Redacted.make("three")]),
+      Snapshot.write("/etc/motd", "four")
+    )
+    assert.deepStrictEqual(Secrets.ofSteps(definition.steps), [
+      { name: "A", value: "one" },
+      { name: "B", value: "two" },
+      { name: "an argument", value: "three" }
+    ])
+  })
+
+  it("gives a secret as a variable unless told", () => {
+    const value = Redacted.make("x")
+    assert.deepStrictEqual(Secrets.normalize(value), { value: "x", as: "env" })
+    assert.deepStrictEqual(Secrets.normalize({ value }), { value: "x", as: "env" })
+    assert.deepStrictEqual(Secrets.normalize({ value, as: "file" }), { value: "x", as: "file" })
+  })
+})

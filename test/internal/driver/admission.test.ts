@@ -1,0 +1,265 @@
+/** Room on the machine: who gets it, in which order, and what those are told who do not. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
+import * as Os from "node:os"
+import * as Admission from "../../../src/internal/driver/admission.ts"
+import { waitingLaunches } from "../../../src/internal/report/metrics.ts"
+import * as LightboxError from "../../../src/LightboxError.ts"
+import * as Microsandbox from "../../../src/Microsandbox.ts"
+import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
+import * as Sandbox from "../../../src/Sandbox.ts"
+import { turn } from "../../support.ts"
+
+const image = "plain"
+
+const make = (budget: typeof Admission.Budget.Type, available = 8192) =>
+  Admission.make({
+    home: Os.tmpdir(),
+    budget: { disk: 0, ...budget },
+    defaultMemory: undefined,
+    availableMemory: () => available
+  })
+
+/** The disk is looked at first, which takes real time: lets that go on until something is so. */
+const until = (isSo: () => boolean) => Effect.repeat(turn, { until: isSo })
+
+/** Takes room in the background; `has` tells whether it has got it. */
+const take = Effect.fnUntraced(function* (admission: Admission.Admission, memory: number) {
+  const state = { has: false, isOver: false }
+  const scope = yield* Scope.make()
+  const fiber = yield* Scope.provide(admission.admit("test", memory), scope).pipe(
+    Effect.tap(() => Effect.sync(() => void (state.has = true))),
+    Effect.onExit(() => Effect.sync(() => void (state.isOver = true))),
+    Effect.forkDetach({ startImmediately: true })
+  )
+  return { state, fiber, leave: Effect.andThen(Fiber.interrupt(fiber), Scope.close(scope, Exit.void)) }
+})
+
+const waiting = Effect.map(Metric.value(waitingLaunches), ({ value }) => value)
+
+const untilWaiting = (many: number) =>
+  Effect.repeat(Effect.andThen(turn, waiting), { until: (count) => count === many })
+
+describe("the budget", () => {
+  it.effect("has its room back from a launch that fails or is given up, while its scope goes on", () =>
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const reason = new LightboxError.BootFailed({ name: "worker", problem: "it did not boot", lastLines: [] })
+      yield* control.inject(
+        MicrosandboxMemory.failAt("createSandbox", reason),
+        MicrosandboxMemory.failAt("connect", reason, { nth: 1 })
+      )
+      const launch = Sandbox.launch({ image, name: "worker" })
+      // The first does not boot, the second boots and can not be reached, the third is there.
+      yield* launch.pipe(Effect.retry({ times: 2 }))
+      const late = yield* Effect.forkChild(Effect.timeoutOption(Sandbox.launch({ image }), "5 seconds"))
+      yield* untilWaiting(1)
+      yield* TestClock.adjust("5 seconds")
+      assert.isTrue(Option.isNone(yield* Fiber.join(late)))
+      assert.strictEqual(yield* waiting, 0)
+      assert.deepStrictEqual((yield* control.inventory).sandboxes, [{ name: "worker", status: "running" }])
+    }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 1 } })))
+  )
+
+  it.effect("lets 200 launches through, four at a time, in the order in which they came", () =>
+    Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      let running = 0
+      let most = 0
+      const four = yield* Deferred.make<void>()
+      const order: Array<number> = []
+      yield* Effect.forEach(
+        Array.from({ length: 200 }, (_, index) => index),
+        (index) =>
+          Sandbox.run({ image }, (sandbox) =>
+            Effect.gen(function* () {
+              order.push(index)
+              most = Math.max(most, ++running)
+              // The first four wait for each other.
+              if (running === 4) yield* Deferred.succeed(four, undefined)
+              yield* Deferred.await(four)
+              assert.strictEqual((yield* sandbox.exec("echo", [`${index}`])).stdout, `${index}\n`)
+              running--
+            })
+          ),
+        { concurrency: "unbounded", discard: true }
+      )
+      assert.strictEqual(most, 4)
+      // Four at a time can overtake each other, but nobody is overtaken by many.
+      assert.strictEqual(new Set(order).size, 200)
+      for (const [position, index] of order.entries()) assert.isAtMost(Math.abs(position - index), 8)
+      assert.deepStrictEqual(yield* driver.listSandboxes(), [])
+    }).pipe(Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 4 } })))
+  )
+
+  it.effect("gives room in order, also to those who need little", () =>
+    Effect.gen(function* () {
+      const admission = yield* make({ memory: 1000 })
+      const first = yield* take(admission, 800)
+      yield* until(() => first.state.has)
+      const large = yield* take(admission, 500)
+      yield* untilWaiting(1)
+      const small = yield* take(admission, 100)
+      yield* untilWaiting(2)
+      assert.deepStrictEqual([large.state.has, small.state.has], [false, false])
+      yield* first.leave
+      yield* until(() => large.state.has && small.state.has)
+      yield* large.leave
+      yield* small.leave
+    })
+  )
+
+  it.effect("tells those who waited too long what is short", () =>
+    Effect.gen(function* () {
+      const admission = yield* make({ sandboxes: 1, memory: 1000, timeout: Duration.minutes(10) })
+      const first = yield* take(admission, 600)
+      yield* until(() => first.state.has)
+      const second = yield* take(admission, 300)
+      yield* untilWaiting(1)
+      yield* TestClock.adjust("10 minutes")
+      const error = yield* Effect.flip(Fiber.join(second.fiber))
+      assert.strictEqual(error.reason._tag, "NoCapacity")
+      assert.include(error.message, "600 of 1000 MiB")
+      assert.include(error.message, "1 may run")
+      yield* second.leave
+      assert.strictEqual(yield* waiting, 0)
+      // It has not kept anything.
+      yield* first.leave
+      const third = yield* take(admission, 1000)
+      yield* until(() => third.state.has)
+      yield* third.leave
+    })
+  )
+
+  it.effect("refuses at once what can never have room", () =>
+    Effect.gen(function* () {
+      const reasonOf = (admission: Admission.Admission, memory: number) =>
+        Effect.map(Effect.flip(Effect.scoped(admission.admit("test", memory))), ({ reason }) => reason)
+      assert.deepInclude(yield* reasonOf(yield* make({ memory: 1000 }), 1001), {
+        _tag: "InvalidConfig",
+        field: "resources.memory"
+      })
+      assert.strictEqual((yield* reasonOf(yield* make({}, 400), 401))._tag, "NoCapacity")
+      const noDisk = yield* reasonOf(yield* make({ disk: 1e12 }), 1)
+      assert.strictEqual(noDisk._tag, "NoSpace")
+    })
+  )
+
+  it.effect("forgets who is interrupted while waiting, and lets the next one in", () =>
+    Effect.gen(function* () {
+      const admission = yield* make({ memory: 1000 })
+      const first = yield* take(admission, 600)
+      yield* until(() => first.state.has)
+      const large = yield* take(admission, 1000)
+      yield* untilWaiting(1)
+      const small = yield* take(admission, 400)
+      yield* untilWaiting(2)
+      yield* large.leave
+      yield* until(() => small.state.has)
+      yield* first.leave
+      yield* small.leave
+      assert.strictEqual(yield* waiting, 0)
+    })
+  )
+
+  it.effect("has room again for what is detached, or given back early", () =>
+    Effect.gen(function* () {
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const first = yield* Sandbox.launch({ image, name: "first" })
+          yield* first.detach
+          yield* Sandbox.launch({ image, name: "second" })
+        })
+      )
+      yield* Sandbox.remove("first", { force: true })
+      const admission = yield* make({ sandboxes: 1 })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const room = yield* admission.admit("test", 1)
+          yield* room.release
+          yield* room.release
+          yield* admission.admit("test", 1)
+          const next = yield* take(admission, 1)
+          yield* untilWaiting(1)
+          assert.isFalse(next.state.has)
+          yield* next.leave
+        })
+      )
+    }).pipe(Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 1 } })))
+  )
+
+  it.effect("boots as many at once as it is told to", () =>
+    Effect.gen(function* () {
+      const { boot } = yield* make({ boots: 3 })
+      let booting = 0
+      let most = 0
+      const go = yield* Deferred.make<void>()
+      const fibers = yield* Effect.forEach(Array.from({ length: 20 }), () =>
+        Effect.forkChild(
+          boot(
+            Effect.gen(function* () {
+              most = Math.max(most, ++booting)
+              yield* Deferred.await(go)
+              booting--
+            })
+          ),
+          { startImmediately: true }
+        )
+      )
+      assert.strictEqual(booting, 3)
+      yield* Deferred.succeed(go, undefined)
+      yield* Effect.forEach(fibers, Fiber.join, { discard: true })
+      assert.strictEqual(most, 3)
+    })
+  )
+
+  const int = (minimum: number, maximum: number) =>
+    Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum, maximum })))
+
+  it.effect.prop(
+    "is never exceeded, whoever comes, goes or gives up, and is all there in the end",
+    {
+      sandboxes: int(1, 5),
+      memory: int(100, 1000),
+      steps: Arbitrary.array(Arbitrary.all({ need: int(1, 400), leaves: int(0, 30) }), { maxLength: 40 })
+    },
+    ({ memory, sandboxes, steps }) =>
+      Effect.gen(function* () {
+        const admission = yield* make({ sandboxes }, memory)
+        const there: Array<{ readonly need: number } & Effect.Success<ReturnType<typeof take>>> = []
+        const check = () => {
+          const inside = there.filter(({ state }) => state.has)
+          assert.isAtMost(inside.length, sandboxes)
+          assert.isAtMost(
+            inside.reduce((total, { need }) => total + need, 0),
+            memory
+          )
+        }
+        for (const { leaves, need } of steps) {
+          there.push({ need, ...(yield* take(admission, need)) })
+          yield* until(() => true)
+          check()
+          // Somebody goes, whether it has room, waits, or was refused.
+          const [going] = leaves < there.length ? there.splice(leaves, 1) : []
+          if (going !== undefined) yield* going.leave
+          check()
+        }
+        for (const one of there.splice(0)) yield* one.leave
+        const all = yield* take(admission, memory)
+        yield* until(() => all.state.isOver)
+        assert.isTrue(all.state.has)
+        yield* all.leave
+      }),
+    { arbitrary: { runs: 100 }, timeout: 60_000 }
+  )
+})

@@ -1,0 +1,135 @@
+/** What is refused before a sandbox is created, by both drivers alike. */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { assert, describe, it, vi } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Dgram from "node:dgram"
+import * as Net from "node:net"
+import { checkPorts } from "../../../src/internal/driver/createChecks.ts"
+import * as Microsandbox from "../../../src/Microsandbox.ts"
+import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
+import * as Sandbox from "../../../src/Sandbox.ts"
+import type * as SandboxConfig from "../../../src/SandboxConfig.ts"
+import { freePort } from "../../support.ts"
+
+interface Defaults {
+  readonly memory?: string
+  readonly cpus?: number
+}
+
+// Sockets are made below it, and the path of a socket is short.
+const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "c" })).pipe(
+  Effect.provide(NodeFileSystem.layer)
+)
+
+const drivers = [
+  ["the twin", (defaults?: Defaults) => Layer.fresh(MicrosandboxMemory.layer(defaults))],
+  [
+    "microsandbox",
+    (defaults?: Defaults) =>
+      Layer.unwrap(Effect.map(temporary, (home) => Layer.fresh(Microsandbox.layer({ home, ...defaults }))))
+  ]
+] as const
+
+describe.each(drivers)("before %s creates a sandbox", (_, layer) => {
+  const launch = (options: Omit<Sandbox.LaunchOptions, "image" | "snapshot">, defaults?: Defaults) =>
+    Sandbox.launch({ image: "plain", ...options }).pipe(Effect.scoped, Effect.provide(layer(defaults)))
+
+  it.live.each([
+    [{ memory: "2G" }, { maxMemory: "1G" }, "resources.maxMemory", "as memory, 2048 MiB"],
+    [{ cpus: 4 }, { maxCpus: 2 }, "resources.maxCpus", "as cpus, 4"],
+    [{}, { maxMemory: "256M" }, "resources.maxMemory", "as memory, 512 MiB"]
+  ] as const)("with %j on the layer, it refuses %j", ([defaults, resources, field, problem]) =>
+    Effect.gen(function* () {
+      const { reason } = yield* Effect.flip(launch({ resources }, defaults))
+      assert.deepInclude(reason, { _tag: "InvalidConfig", field })
+      assert.include(reason.message, problem)
+    })
+  )
+})
+
+describe("ports of the host that are to be published", () => {
+  const refused = (ports: ReadonlyArray<SandboxConfig.PortMapping>) =>
+    Effect.map(Effect.flip(checkPorts({ ports })), ({ reason }) => reason)
+
+  it.live.each([
+    ["udp4", "127.0.0.1", undefined],
+    ["udp4", "0.0.0.0", "127.0.0.1"],
+    ["udp6", "::1", "::1"]
+  ] as const)("are not in use for %s on %s", ([type, address, bind]) =>
+    Effect.gen(function* () {
+      const { port } = yield* Effect.acquireRelease(
+        Effect.callback<Dgram.Socket>((resume) => {
+          const socket = Dgram.createSocket(type)
+          socket.bind(0, address, () => resume(Effect.succeed(socket)))
+        }),
+        (socket) => Effect.sync(() => socket.close())
+      ).pipe(Effect.map((socket) => socket.address()))
+      const reason = yield* refused([{ host: port, guest: 53, protocol: "udp", bind }])
+      assert.deepInclude(reason, { _tag: "InvalidConfig", field: `ports.${port}` })
+      assert.include(reason.message, "is in use on this host")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("are not in each other's way", () =>
+    Effect.gen(function* () {
+      const port = yield* freePort
+      const reason = yield* refused([
+        { host: port, guest: 80, bind: "0.0.0.0" },
+        { host: port, guest: 81 }
+      ])
+      assert.deepInclude(reason, { _tag: "InvalidConfig", field: `ports.${port}` })
+    })
+  )
+})
+
+describe("a port that is looked at", () => {
+  it.live("is let go of although somebody has connected to it and stays", () =>
+    Effect.gen(function* () {
+      const port = yield* freePort
+      const client = yield* Effect.acquireRelease(
+        Effect.sync(() => new Net.Socket({ allowHalfOpen: true }).on("error", () => {})),
+        (client) => Effect.sync(() => client.destroy())
+      )
+      const spy = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          vi.spyOn(Net.Server.prototype, "close").mockImplementationOnce(function (this: Net.Server, done) {
+            client.connect(port, "127.0.0.1")
+            return this.once("connection", () => this.close(done))
+          })
+        ),
+        (spy) => Effect.sync(() => spy.mockRestore())
+      )
+      yield* checkPorts({ ports: [{ host: port, guest: 80 }] })
+      assert.strictEqual(spy.mock.calls.length, 2)
+      yield* checkPorts({ ports: [{ host: port, guest: 80 }] })
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a published port", () => {
+  it.live("is the twin's while its sandbox runs, and may be one of each protocol", () =>
+    Effect.gen(function* () {
+      const port = yield* freePort
+      const launch = Sandbox.launch({
+        image: "plain",
+        ports: [
+          { host: port, guest: 80 },
+          { host: port, guest: 53, protocol: "udp" }
+        ]
+      })
+      const { reason } = yield* Effect.scoped(Effect.andThen(launch, Effect.flip(launch)))
+      assert.deepInclude(reason, { _tag: "InvalidConfig", field: `ports.${port}` })
+      yield* Effect.scoped(launch)
+    }).pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer())))
+  )
+})
+
+describe("resources that the layer says in part", () => {
+  it.live("are taken if they fit together", () =>
+    Sandbox.run({ image: "plain", resources: { maxMemory: "384M", maxCpus: 2 } }, (sandbox) =>
+      Effect.map(sandbox.info, (info) => assert.deepInclude(info, { memory: 256, cpus: 2 }))
+    ).pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer({ memory: "256M", cpus: 2 }))))
+  )
+})

@@ -1,0 +1,286 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import { type Chunk, OutputBuffer, type Policy } from "../../../src/internal/guest/outputBuffer.ts"
+import { GuestLost, LightboxError } from "../../../src/LightboxError.ts"
+
+interface Watched {
+  readonly buffer: OutputBuffer
+  readonly source: { paused: number; resumed: number; failed: number }
+}
+
+const make = (policy: Policy): Watched => {
+  const source = { paused: 0, resumed: 0, failed: 0 }
+  const buffer = new OutputBuffer(policy, {
+    pause: () => void source.paused++,
+    resume: () => void source.resumed++,
+    fail: () => void source.failed++
+  })
+  return { buffer, source }
+}
+
+const stdout = (text: string): Chunk => ({ _tag: "Stdout", bytes: new TextEncoder().encode(text) })
+
+const stderr = (text: string): Chunk => ({ _tag: "Stderr", bytes: new TextEncoder().encode(text) })
+
+const lost = new LightboxError({ method: "Guest", reason: new GuestLost({ name: "a", problem: "gone" }) })
+
+/** Everything up to the end, as it was given. */
+const rest = Effect.fnUntraced(function* (buffer: OutputBuffer) {
+  const chunks: Array<Chunk> = []
+  for (;;) {
+    const exit = yield* Effect.exit(buffer.take)
+    if (Exit.isFailure(exit)) {
+      const error = Cause.findErrorOption(exit.cause)
+      const failure = error._tag === "Some" && error.value instanceof LightboxError ? error.value : undefined
+      return { chunks, failure }
+    }
+    chunks.push(...exit.value)
+  }
+})
+
+/** Neighbouring pieces of one kind as one. */
+const joined = (chunks: ReadonlyArray<Chunk>): ReadonlyArray<readonly [Chunk["_tag"], string]> => {
+  const parts: Array<[Chunk["_tag"], string]> = []
+  for (const { _tag, bytes } of chunks) {
+    const text = Buffer.from(bytes).toString("latin1")
+    const last = parts.at(-1)
+    if (last !== undefined && last[0] === _tag) last[1] += text
+    else if (text !== "") parts.push([_tag, text])
+  }
+  return parts
+}
+
+const Output = Schema.Struct({ _tag: Schema.Literals(["Stdout", "Stderr"]), bytes: Schema.Uint8Array })
+
+/** The files that this process holds output in, as the kernel knows them. */
+const spillFiles = (): ReadonlyArray<{ readonly path: string; readonly size: number }> =>
+  Fs.readdirSync("/proc/self/fd").flatMap((fd) => {
+    try {
+      const path = Fs.readlinkSync(`/proc/self/fd/${fd}`)
+      return path.includes(`lightbox-output-${process.pid}-`) ? [{ path, size: Fs.fstatSync(Number(fd)).size }] : []
+    } catch {
+      return []
+    }
+  })
+
+/** What can be had without waiting. */
+const takeNow = Effect.fnUntraced(function* (buffer: OutputBuffer) {
+  const fiber = yield* Effect.forkChild(buffer.take, { startImmediately: true })
+  const exit = fiber.pollUnsafe()
+  if (exit !== undefined && Exit.isSuccess(exit)) return exit.value
+  yield* Fiber.interrupt(fiber)
+  return []
+})
+
+describe("OutputBuffer", () => {
+  it.effect.prop(
+    "gives everything in order, however much fits into memory",
+    [
+      Schema.Array(Schema.Union([Output, Schema.Literal("take")])),
+      Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 30 })),
+      Schema.Literals(["spill", "suspend"])
+    ],
+    ([actions, memoryBytes, overflow]) =>
+      Effect.gen(function* () {
+        const { buffer, source } = make({ memoryBytes, overflow })
+        const given: Array<Chunk> = []
+        const taken: Array<Chunk> = []
+        for (const action of actions) {
+          if (action === "take") taken.push(...(yield* takeNow(buffer)))
+          else {
+            buffer.offer(action)
+            given.push(action)
+          }
+        }
+        buffer.finish()
+        const { chunks, failure } = yield* rest(buffer)
+        assert.isUndefined(failure)
+        assert.deepStrictEqual(joined([...taken, ...chunks]), joined(given))
+        assert.strictEqual(source.paused, source.resumed)
+        assert.strictEqual(source.failed, 0)
+        buffer.dispose()
+      })
+  )
+
+  it.effect("gives small pieces of one kind together, in pieces of at most 64 KiB", () =>
+    Effect.gen(function* () {
+      const { buffer } = make({ memoryBytes: 10_000_000, overflow: "spill" })
+      for (let i = 0; i < 200; i++) buffer.offer(stdout("x".repeat(1000)))
+      buffer.offer(stderr("e"))
+      buffer.offer(stdout("y"))
+      buffer.finish()
+      const { chunks } = yield* rest(buffer)
+      assert.deepStrictEqual(
+        chunks.map(({ _tag, bytes }) => [_tag, bytes.length]),
+        [
+          ["Stdout", 64_000],
+          ["Stdout", 64_000],
+          ["Stdout", 64_000],
+          ["Stdout", 8000],
+          ["Stderr", 1],
+          ["Stdout", 1]
+        ]
+      )
+    })
+  )
+
+  it("takes no more memory for many small pieces, of one kind or of two, than for few large ones", () => {
+    const byte = new Uint8Array(1)
+    const kinds = [["Stdout"], ["Stdout", "Stderr"]] as const
+    for (const tags of kinds) {
+      const { buffer, source } = make({ memoryBytes: 1_000_000, overflow: "suspend" })
+      let count = 0
+      while (source.paused === 0) buffer.offer({ _tag: tags[count++ % tags.length] ?? "Stdout", bytes: byte })
+      // Alone, a piece takes some hundred bytes of a process.
+      assert.isAtMost(count, tags.length === 1 ? 1_000_001 : 2_000)
+      assert.isAtLeast(count, tags.length === 1 ? 900_000 : 1_500)
+      buffer.dispose()
+    }
+  })
+
+  it.effect("lets go of the large buffer in which a small piece came", () =>
+    Effect.gen(function* () {
+      const { buffer } = make({ memoryBytes: 1000, overflow: "spill" })
+      buffer.offer({ _tag: "Stdout", bytes: new Uint8Array(65_536).subarray(7, 8) })
+      const [chunk] = yield* buffer.take
+      assert.isAtMost(chunk.bytes.buffer.byteLength, 2)
+      buffer.dispose()
+    })
+  )
+
+  it.effect("holds no more in memory than it may, and the rest in one file without a name", () =>
+    Effect.gen(function* () {
+      const { buffer, source } = make({ memoryBytes: 1000, overflow: "spill" })
+      const piece = new Uint8Array(100_000)
+      for (let i = 0; i < 100; i++) buffer.offer({ _tag: "Stdout", bytes: piece })
+      assert.deepStrictEqual(
+        spillFiles().map(({ path }) => path.endsWith(" (deleted)")),
+        [true]
+      )
+      assert.deepStrictEqual(
+        Fs.readdirSync(Os.tmpdir()).filter((name) => name.startsWith(`lightbox-output-${process.pid}-`)),
+        []
+      )
+      assert.strictEqual(source.paused, 0)
+      buffer.finish()
+      const { chunks } = yield* rest(buffer)
+      assert.strictEqual(
+        chunks.reduce((size, { bytes }) => size + bytes.length, 0),
+        10_000_000
+      )
+      buffer.dispose()
+      assert.deepStrictEqual(spillFiles(), [])
+    })
+  )
+
+  it.effect("uses the space of the file again once it is read", () =>
+    Effect.gen(function* () {
+      const { buffer } = make({ memoryBytes: 0, overflow: "spill" })
+      const sizes: Array<number | undefined> = []
+      for (let round = 0; round < 3; round++) {
+        buffer.offer({ _tag: "Stderr", bytes: new Uint8Array(50_000) })
+        sizes.push(spillFiles()[0]?.size)
+        assert.strictEqual((yield* takeNow(buffer)).length, 1)
+      }
+      assert.deepStrictEqual(sizes, [50_005, 50_005, 50_005])
+      buffer.dispose()
+    })
+  )
+
+  it.effect("gives a piece that is larger than what it reads at a time", () =>
+    Effect.gen(function* () {
+      const { buffer } = make({ memoryBytes: 0, overflow: "spill" })
+      const large = new Uint8Array(700_000).map((_, index) => index % 251)
+      buffer.offer(stderr("first"))
+      buffer.offer({ _tag: "Stdout", bytes: large })
+      buffer.offer(stderr("last"))
+      buffer.finish()
+      const { chunks } = yield* rest(buffer)
+      assert.deepStrictEqual(joined(chunks), [
+        ["Stderr", "first"],
+        ["Stdout", Buffer.from(large).toString("latin1")],
+        ["Stderr", "last"]
+      ])
+      buffer.dispose()
+    })
+  )
+
+  it.effect("holds the source up while it is full, if told so", () =>
+    Effect.gen(function* () {
+      const { buffer, source } = make({ memoryBytes: 4, overflow: "suspend" })
+      buffer.offer(stdout("1234"))
+      assert.deepStrictEqual(source, { paused: 0, resumed: 0, failed: 0 })
+      buffer.offer(stdout("5"))
+      buffer.offer(stdout("6"))
+      assert.deepStrictEqual(source, { paused: 1, resumed: 0, failed: 0 })
+      assert.deepStrictEqual(joined(yield* takeNow(buffer)), [["Stdout", "123456"]])
+      assert.deepStrictEqual(source, { paused: 1, resumed: 1, failed: 0 })
+      assert.deepStrictEqual(spillFiles(), [])
+    })
+  )
+
+  it.effect("lets the source go when it is not read any more", () =>
+    Effect.gen(function* () {
+      const { buffer, source } = make({ memoryBytes: 0, overflow: "suspend" })
+      buffer.offer(stdout("x"))
+      buffer.dispose()
+      assert.deepStrictEqual(source, { paused: 1, resumed: 1, failed: 0 })
+      buffer.offer(stdout("y"))
+      assert.deepStrictEqual(yield* rest(buffer), { chunks: [], failure: undefined })
+    })
+  )
+
+  it.effect("wakes whoever waits for the next piece", () =>
+    Effect.gen(function* () {
+      const { buffer } = make({ memoryBytes: 10, overflow: "spill" })
+      const waits = yield* Deferred.make<void>()
+      const fiber = yield* Effect.forkChild(Effect.andThen(Deferred.succeed(waits, undefined), buffer.take), {
+        startImmediately: true
+      })
+      yield* Deferred.await(waits)
+      assert.isUndefined(fiber.pollUnsafe())
+      buffer.offer(stdout("now"))
+      assert.deepStrictEqual(joined(yield* Fiber.join(fiber)), [["Stdout", "now"]])
+    })
+  )
+
+  it.effect("gives what had come before a failure, and then the failure, at every look", () =>
+    Effect.gen(function* () {
+      const { buffer } = make({ memoryBytes: 2, overflow: "spill" })
+      buffer.offer(stdout("abc"))
+      buffer.finish(lost)
+      buffer.finish()
+      buffer.offer(stdout("too late"))
+      const { chunks, failure } = yield* rest(buffer)
+      assert.deepStrictEqual(joined(chunks), [["Stdout", "abc"]])
+      assert.strictEqual(failure, lost)
+      assert.strictEqual((yield* rest(buffer)).failure, lost)
+      buffer.dispose()
+    })
+  )
+
+  it.effect("fails, and ends the source, where the output can not be kept", () =>
+    Effect.gen(function* () {
+      const before = process.env["TMPDIR"]
+      process.env["TMPDIR"] = "/nowhere"
+      const { buffer, source } = make({ memoryBytes: 3, overflow: "spill" })
+      try {
+        buffer.offer(stdout("kept"))
+      } finally {
+        if (before === undefined) delete process.env["TMPDIR"]
+        else process.env["TMPDIR"] = before
+      }
+      assert.strictEqual(source.failed, 1)
+      const { failure } = yield* rest(buffer)
+      assert.strictEqual(failure?.reason._tag, "NoSpace")
+      assert.include(failure?.message, "could not keep output in")
+    })
+  )
+})

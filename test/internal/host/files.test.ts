@@ -1,0 +1,363 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Tar from "modern-tar"
+import * as ChildProcess from "node:child_process"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as HostFiles from "../../../src/internal/host/files.ts"
+import { isLightboxError } from "../../../src/LightboxError.ts"
+
+const makeFolder = Effect.acquireRelease(
+  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "files"))),
+  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
+)
+
+/** Text is a file, an object a folder, an array the target of a link. */
+interface Tree {
+  readonly [name: string]: string | readonly [target: string] | Tree
+}
+
+const write = (folder: string, tree: Tree): void => {
+  for (const [name, node] of Object.entries(tree)) {
+    const path = Path.join(folder, name)
+    if (typeof node === "string") Fs.writeFileSync(path, node)
+    else if (isLink(node)) Fs.symlinkSync(node[0], path)
+    else {
+      Fs.mkdirSync(path)
+      write(path, node)
+    }
+  }
+}
+
+const isLink = (node: readonly [target: string] | Tree): node is readonly [target: string] => Array.isArray(node)
+
+const makeTree = (tree: Tree) => Effect.tap(makeFolder, (folder) => Effect.sync(() => write(folder, tree)))
+
+const list = (folder: string, ignore: ReadonlyArray<string> = []) => HostFiles.list("Snapshot.build", folder, ignore)
+
+const paths = (files: ReadonlyArray<HostFiles.HostFile>): ReadonlyArray<string> => files.map(({ path }) => path)
+
+const pack = (
+  folder: string,
+  files: ReadonlyArray<HostFiles.HostFile>,
+  options: { readonly name?: string; readonly mode?: number; readonly owner?: { uid: number; gid: number } } = {}
+) =>
+  HostFiles.pack("Snapshot.build", folder, files, {
+    name: options.name ?? "name",
+    mode: options.mode,
+    owner: options.owner ?? { uid: 0, gid: 0 }
+  })
+
+const entriesOf = Effect.fnUntraced(function* <E>(archive: Stream.Stream<Uint8Array, E>) {
+  const bytes = yield* Stream.mkUint8Array(archive)
+  return yield* Effect.promise(() => Tar.unpackTar(bytes))
+})
+
+const describeError = Effect.fnUntraced(function* (effect: Effect.Effect<unknown, unknown>) {
+  const error = yield* Effect.flip(effect)
+  if (!isLightboxError(error) || error.reason._tag !== "FileError") return assert.fail(String(error))
+  return error.reason
+})
+
+/** Everything that copying keeps, read back from a folder. */
+const seen = (folder: string): ReadonlyArray<string> =>
+  Fs.readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .toSorted()
+    .map((name) => {
+      const path = Path.join(folder, name)
+      const stats = Fs.lstatSync(path)
+      const mode = (stats.mode & 0o7777).toString(8)
+      if (stats.isSymbolicLink()) return `${name} -> ${Fs.readlinkSync(path)}`
+      return stats.isDirectory() ? `${name}/ ${mode}` : `${name} ${mode} ${Fs.readFileSync(path, "hex")}`
+    })
+
+describe("hostFiles", () => {
+  it.effect("lists everything by name, with what identifies it", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({
+        b: "two",
+        a: { z: "", ".hidden": "h" },
+        empty: {},
+        link: ["a/z"],
+        dead: ["none"]
+      })
+      Fs.chmodSync(Path.join(folder, "b"), 0o4750)
+      const files = yield* list(folder)
+      assert.deepStrictEqual(
+        files.map(({ kind, path, size }) => [path, kind, size]),
+        [
+          ["a", "folder", 0],
+          ["a/.hidden", "file", 1],
+          ["a/z", "file", 0],
+          ["b", "file", 3],
+          ["dead", "link", 0],
+          ["empty", "folder", 0],
+          ["link", "link", 0]
+        ]
+      )
+      assert.strictEqual(files.find(({ path }) => path === "b")?.mode, 0o4750)
+      assert.strictEqual(
+        files.find(({ path }) => path === "b")?.digest,
+        "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
+      )
+    })
+  )
+
+  it.effect("knows a changed file, mode or link, and no other time", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ file: "one", link: ["file"] })
+      const identity = Effect.map(list(folder), (files) => JSON.stringify(files))
+      const first = yield* identity
+      Fs.utimesSync(Path.join(folder, "file"), 1, 1)
+      assert.strictEqual(yield* identity, first)
+      Fs.writeFileSync(Path.join(folder, "file"), "eno")
+      const second = yield* identity
+      assert.notStrictEqual(second, first)
+      Fs.chmodSync(Path.join(folder, "file"), 0o600)
+      const third = yield* identity
+      assert.notStrictEqual(third, second)
+      Fs.unlinkSync(Path.join(folder, "link"))
+      Fs.symlinkSync("elif", Path.join(folder, "link"))
+      assert.notStrictEqual(yield* identity, third)
+    })
+  )
+
+  it.effect("hashes a large file as it hashes a small one", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      Fs.writeFileSync(Path.join(folder, "large"), Buffer.alloc(5 * 1024 * 1024, "x"))
+      const [file] = yield* list(folder)
+      // sha256sum of five million and some x.
+      const { stdout } = ChildProcess.spawnSync("sha256sum", [Path.join(folder, "large")], { encoding: "utf8" })
+      assert.strictEqual(file?.digest, stdout.slice(0, 64))
+    })
+  )
+
+  const tree: Tree = {
+    "app.log": "",
+    "keep.txt": "",
+    logs: { "a.log": "", "b.txt": "" },
+    node_modules: { dep: { "index.js": "" } },
+    src: { node_modules: { "x.js": "" }, "main.ts": "", "main.log": "" }
+  }
+
+  const patterns: ReadonlyArray<readonly [ignore: ReadonlyArray<string>, left: ReadonlyArray<string>]> = [
+    [
+      ["node_modules"],
+      ["app.log", "keep.txt", "logs", "logs/a.log", "logs/b.txt", "src", "src/main.log", "src/main.ts"]
+    ],
+    [
+      ["/node_modules", "/logs"],
+      ["app.log", "keep.txt", "src", "src/main.log", "src/main.ts", "src/node_modules", "src/node_modules/x.js"]
+    ],
+    [
+      ["*.log", "node_modules/", "!app.log"],
+      ["app.log", "keep.txt", "logs", "logs/b.txt", "src", "src/main.ts"]
+    ],
+    [["*", "!keep.txt"], ["keep.txt"]],
+    [
+      ["# a comment", "**/main.*", "logs/**", "node_modules"],
+      ["app.log", "keep.txt", "logs", "src"]
+    ],
+    [["keep.txt/", "logs", "node_modules", "src", "*.log"], ["keep.txt"]]
+  ]
+
+  it.effect.each(patterns.map(([ignore, left]) => ({ ignore, left })))("leaves out $ignore", ({ ignore, left }) =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree(tree)
+      const files = yield* list(folder, ignore)
+      assert.deepStrictEqual(paths(files), left)
+      const packed = yield* entriesOf(pack(folder, files))
+      assert.deepStrictEqual(packed.map(({ header }) => header.name.replace(/\/$/, "")).toSorted(), left.toSorted())
+    })
+  )
+
+  it.effect("comes out of the archive as it went in", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({
+        "with space": "a",
+        "new\nline": "b",
+        "ünïcödé ∞": { 日本: "c" },
+        "-rf": "d",
+        "'quote\"": "e",
+        "back\\slash": "f",
+        ["long".repeat(30)]: { ["name".repeat(60)]: "g" },
+        link: ["with space"],
+        broken: ["../../outside"],
+        ["l".repeat(99)]: ["t".repeat(200)],
+        empty: {}
+      })
+      Fs.chmodSync(Path.join(folder, "-rf"), 0o755)
+      Fs.chmodSync(Path.join(folder, "empty"), 0o700)
+      Fs.writeFileSync(
+        Path.join(folder, "binary"),
+        Uint8Array.from({ length: 100_000 }, (_, index) => index % 256)
+      )
+      const target = yield* makeFolder
+      const { status, stderr } = ChildProcess.spawnSync("tar", ["-xpf", "-", "-C", target], {
+        input: yield* Stream.mkUint8Array(pack(folder, yield* list(folder))),
+        encoding: "utf8"
+      })
+      assert.strictEqual(stderr, "")
+      assert.strictEqual(status, 0)
+      assert.deepStrictEqual(seen(target), seen(folder))
+    })
+  )
+
+  it.effect("packs one file under the name that it is to have", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ "config.dev.json": "{}" })
+      const path = Path.join(folder, "config.dev.json")
+      const files = yield* list(path)
+      assert.deepStrictEqual(paths(files), [""])
+      const packed = yield* entriesOf(
+        pack(path, files, { name: "config.json", mode: 0o600, owner: { uid: 7, gid: 8 } })
+      )
+      assert.deepStrictEqual(
+        packed.map(({ header }) => [header.name, header.mode, header.uid, header.gid]),
+        [["config.json", 0o600, 7, 8]]
+      )
+    })
+  )
+
+  it.effect("packs for the owner and the mode that were asked for, and tells nobody whose the files are here", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ folder: { file: "" } })
+      const packed = yield* entriesOf(
+        pack(folder, yield* list(folder), { mode: 0o640, owner: { uid: 1000, gid: 2000 } })
+      )
+      for (const { header } of packed) {
+        assert.deepStrictEqual([header.uid, header.gid, header.uname ?? "", header.gname ?? ""], [1000, 2000, "", ""])
+        assert.strictEqual(header.mode, header.type === "directory" ? 0o750 : 0o640)
+      }
+    })
+  )
+
+  it.effect("follows a link that is copied itself", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ real: { file: "x" }, link: ["real"] })
+      assert.deepStrictEqual(paths(yield* list(Path.join(folder, "link"))), ["file"])
+    })
+  )
+
+  it.effect("refuses what is not there, by its path", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const reason = yield* describeError(list(Path.join(folder, "none")))
+      assert.include(reason, { operation: "copy", path: Path.join(folder, "none"), code: "ENOENT" })
+    })
+  )
+
+  it.effect("refuses what is neither file nor folder nor link, by its path", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ a: {} })
+      const fifo = Path.join(folder, "a", "fifo")
+      ChildProcess.spawnSync("mkfifo", [fifo])
+      const reason = yield* describeError(list(folder))
+      assert.include(reason, { path: fifo, problem: "only files, folders and symbolic links can be copied" })
+      assert.deepStrictEqual(paths(yield* list(folder, ["fifo"])), ["a"])
+    })
+  )
+
+  it.effect("refuses to copy what is neither file nor folder itself", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const fifo = Path.join(folder, "fifo")
+      ChildProcess.spawnSync("mkfifo", [fifo])
+      for (const path of [fifo, "/dev/zero"]) {
+        const reason = yield* describeError(list(path))
+        assert.include(reason, { path, problem: "only files, folders and symbolic links can be copied" })
+      }
+    })
+  )
+
+  it.effect("fails when a file or a link is another than was listed, though of the same size", () =>
+    Effect.gen(function* () {
+      for (const name of ["file", "link"]) {
+        const folder = yield* makeTree({ file: "before", link: ["before"], other: "" })
+        const files = yield* list(folder)
+        const path = Path.join(folder, name)
+        Fs.rmSync(path)
+        if (name === "file") Fs.writeFileSync(path, "behind")
+        else Fs.symlinkSync("behind", path)
+        const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
+        assert.include(reason, { operation: "copy", problem: `"${path}" changed while it was copied` })
+      }
+    })
+  )
+
+  it.effect("fails when a file goes away between listing and packing", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ file: "x" })
+      const files = yield* list(Path.join(folder, "file"))
+      Fs.rmSync(Path.join(folder, "file"))
+      const reason = yield* describeError(Stream.runDrain(pack(Path.join(folder, "file"), files)))
+      assert.strictEqual(reason.code, "ENOENT")
+    })
+  )
+
+  it.effect.each(["longer than before", "x"])("fails when a file is %j where it was listed as another", (content) =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ file: "before" })
+      const files = yield* list(folder)
+      Fs.writeFileSync(Path.join(folder, "file"), content)
+      const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
+      assert.match(reason.problem, /file"/)
+    })
+  )
+
+  it.effect("unpacks what it packed", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ a: { b: "c" }, link: ["a/b"] })
+      const target = yield* makeFolder
+      yield* HostFiles.unpack("Volume.copy", target, pack(folder, yield* list(folder)))
+      assert.deepStrictEqual(
+        seen(target).map((line) => line.replace(/ \d+/, "")),
+        seen(folder).map((line) => line.replace(/ \d+/, ""))
+      )
+    })
+  )
+
+  const escapes: ReadonlyArray<readonly [what: string, entries: ReadonlyArray<Tar.TarEntry>]> = [
+    ["a path that leads out", [{ header: { name: "../evil", size: 1, type: "file" }, body: "x" }]],
+    ["an absolute path", [{ header: { name: "/tmp/../evil", size: 1, type: "file" }, body: "x" }]],
+    [
+      "a path through a link that leads out",
+      [
+        { header: { name: "out", size: 0, type: "symlink", linkname: ".." } },
+        { header: { name: "out/evil", size: 1, type: "file" }, body: "x" }
+      ]
+    ]
+  ]
+
+  it.effect.each(escapes.map(([what, entries]) => ({ what, entries })))("never writes by $what", ({ entries }) =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ inside: {} })
+      const archive = yield* Effect.promise(() => Tar.packTar([...entries]))
+      yield* Effect.exit(HostFiles.unpack("Volume.copy", Path.join(folder, "inside"), Stream.make(archive)))
+      assert.isFalse(Fs.existsSync(Path.join(folder, "evil")))
+      assert.isFalse(Fs.existsSync("/evil"))
+    })
+  )
+
+  const Name = Schema.NonEmptyString.check(
+    Schema.makeFilter((name) => name.isWellFormed() && !/^\.\.?$|[\0/]/.test(name) && Buffer.byteLength(name) <= 255)
+  )
+
+  it.effect.prop("keeps any name and any content", [Name, Schema.Uint8Array], ([name, content]) =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const folder = yield* makeFolder
+        Fs.writeFileSync(Path.join(folder, name), content)
+        const files = yield* list(folder)
+        assert.deepStrictEqual(paths(files), [name])
+        const packed = yield* entriesOf(pack(folder, files))
+        const entry = packed.find(({ header }) => header.name === name)
+        assert.deepStrictEqual(Buffer.from(entry?.data ?? [255]), Buffer.from(content))
+      })
+    )
+  )
+})

@@ -1,0 +1,204 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, layer } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FileSystem from "effect/FileSystem"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { fileURLToPath } from "node:url"
+import * as Lock from "../../../src/internal/ownership/lock.ts"
+
+const makeFolder = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "lock" }))
+
+const program = fileURLToPath(new URL("programs/lock.ts", import.meta.url))
+
+/** Another process. */
+const spawn = (...args: ReadonlyArray<string>) =>
+  ChildProcess.make(process.execPath, [program, ...args], { stderr: "inherit", killSignal: "SIGKILL" })
+
+/** Another process that has the lock. */
+const holder = Effect.fnUntraced(function* (folder: string) {
+  const child = yield* spawn("hold", folder)
+  const said = yield* Stream.runHead(Stream.splitLines(Stream.decodeText(child.stdout)))
+  assert.deepStrictEqual(said, yield* Effect.succeedSome("held"))
+  return child
+})
+
+/** Whether the lock can be had without waiting. */
+const isFree = (folder: string) =>
+  Effect.scoped(Effect.map(Lock.tryAcquire(folder, "name"), (result) => "lock" in result))
+
+/** Lets events of this process happen. */
+const macrotask = Effect.callback<void>((resume) => {
+  setImmediate(() => resume(Effect.void))
+})
+
+/** Waits for the lock, in the background, and remembers what it is told. */
+const waitFor = Effect.fnUntraced(function* (folder: string) {
+  const hears = yield* Deferred.make<void>()
+  const result = yield* Lock.tryAcquire(folder, "name")
+  if ("lock" in result) return assert.fail("nobody has the lock")
+  const heard = yield* Effect.forkChild(
+    Stream.runCollect(Stream.tap(result.waiting, () => Deferred.succeed(hears, undefined))),
+    { startImmediately: true }
+  )
+  return { heard, hears }
+})
+
+layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
+  it.effect("is held for the life of the scope, by one", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const scope = yield* Scope.make()
+      yield* Scope.provide(Lock.acquire(folder, "name"), scope)
+      assert.isFalse(yield* isFree(folder))
+      assert.isTrue(yield* Effect.scoped(Effect.map(Lock.tryAcquire(folder, "other"), (result) => "lock" in result)))
+      yield* Scope.close(scope, Exit.void)
+      assert.isTrue(yield* isFree(folder))
+    })
+  )
+
+  it.effect("is let go by whoever fails or is interrupted", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const held = Effect.andThen(Lock.acquire(folder, "name"), Effect.fail("on purpose"))
+      assert.strictEqual(yield* Effect.flip(Effect.scoped(held)), "on purpose")
+      assert.isTrue(yield* isFree(folder))
+
+      const taken = yield* Deferred.make<void>()
+      const fiber = yield* Lock.acquire(folder, "name").pipe(
+        Effect.andThen(Deferred.succeed(taken, undefined)),
+        Effect.andThen(Effect.never),
+        Effect.scoped,
+        Effect.forkChild
+      )
+      yield* Deferred.await(taken)
+      assert.isFalse(yield* isFree(folder))
+      yield* Fiber.interrupt(fiber)
+      assert.isTrue(yield* isFree(folder))
+    })
+  )
+
+  it.effect("is taken over at once from a process that is killed", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const child = yield* holder(folder)
+      const first = yield* Lock.tryAcquire(folder, "name")
+      assert.isTrue("waiting" in first)
+      const next = yield* Effect.forkChild(Effect.scoped(Lock.acquire(folder, "name")), { startImmediately: true })
+      yield* child.kill({ killSignal: "SIGKILL" })
+      if ("waiting" in first) assert.deepStrictEqual(yield* Stream.runCollect(first.waiting), [])
+      yield* Fiber.join(next)
+      assert.isTrue(yield* isFree(folder))
+    })
+  )
+
+  it.effect("tells those who wait what its holder says, lines whole", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const scope = yield* Scope.make()
+      const lock = yield* Scope.provide(Lock.acquire(folder, "name"), scope)
+      const lines = ["one", "zwei ∞", "x".repeat(100_000)]
+      const waiters = yield* Effect.forEach([1, 2], () => waitFor(folder))
+      // The holder has to have seen those who connected.
+      yield* Effect.repeat(
+        Effect.andThen(
+          Effect.sync(() => lock.tell("ping")),
+          macrotask
+        ),
+        { until: () => waiters.every(({ hears }) => Deferred.isDoneUnsafe(hears)) }
+      )
+      for (const line of lines) lock.tell(line)
+      yield* Scope.close(scope, Exit.void)
+      for (const { heard } of waiters) {
+        assert.deepStrictEqual(
+          (yield* Fiber.join(heard)).filter((line) => line !== "ping"),
+          lines
+        )
+      }
+    })
+  )
+
+  it.effect("tells another process's lines", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const child = yield* holder(folder)
+      const { heard, hears } = yield* waitFor(folder)
+      yield* Stream.fromEffectRepeat(Effect.as(macrotask, new TextEncoder().encode("hello\n"))).pipe(
+        Stream.run(child.stdin),
+        Effect.raceFirst(Deferred.await(hears))
+      )
+      yield* child.kill({ killSignal: "SIGKILL" })
+      const lines = yield* Fiber.join(heard)
+      assert.deepStrictEqual([...new Set(lines.flatMap((line) => line.split("\n")))], ["hello"])
+    })
+  )
+
+  it.effect("lets one in at a time, of many fibers", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      let inside = 0
+      let rounds = 0
+      const round = Effect.scoped(
+        Effect.gen(function* () {
+          yield* Lock.acquire(folder, "name")
+          assert.strictEqual(++inside, 1)
+          yield* Effect.yieldNow
+          assert.strictEqual(inside--, 1)
+          rounds++
+        })
+      )
+      yield* Effect.forEach(Array.from({ length: 60 }), () => round, { concurrency: 12, discard: true })
+      assert.strictEqual(rounds, 60)
+    })
+  )
+
+  it.effect("lets one in at a time, of many processes, some of which are killed", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* makeFolder
+      yield* fs.writeFileString(`${folder}/count`, "0")
+      const children = yield* Effect.forEach([1, 2, 3], () => spawn("count", folder, "20"))
+      const victim = yield* holder(folder)
+      yield* victim.kill({ killSignal: "SIGKILL" })
+      const codes = yield* Effect.forEach(children, (child) => child.exitCode, { concurrency: "unbounded" })
+      assert.deepStrictEqual(codes.map(Number), [0, 0, 0])
+      const count = yield* Schema.decodeEffect(Schema.FiniteFromString)(yield* fs.readFileString(`${folder}/count`))
+      assert.strictEqual(count, 60)
+    })
+  )
+
+  it.effect("leaves nothing behind that a collection does not find, and takes nothing from a holder", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* makeFolder
+      const child = yield* holder(folder)
+      yield* Effect.scoped(Lock.acquire(folder, "another"))
+      const before = yield* fs.readDirectory(folder)
+      const found = yield* Lock.collect(folder, { dryRun: true })
+      assert.strictEqual(found.length, 1)
+      assert.deepStrictEqual(yield* fs.readDirectory(folder), before)
+      yield* Lock.collect(folder, { dryRun: false })
+      assert.deepStrictEqual(
+        yield* fs.readDirectory(folder),
+        before.filter((entry) => !found.includes(entry))
+      )
+      assert.isFalse(yield* isFree(folder))
+      yield* child.kill({ killSignal: "SIGKILL" })
+      yield* Lock.collect(folder, { dryRun: false })
+      const numbers = (yield* fs.readDirectory(folder)).filter((entry) => /\.\d+$/.test(entry))
+      assert.deepStrictEqual(numbers, [])
+      assert.isTrue(yield* isFree(folder))
+    })
+  )
+
+  it.effect("finds nothing to collect where there is no folder", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* Lock.collect(`${yield* makeFolder}/none`, { dryRun: false }), [])
+    })
+  )
+})

@@ -1,0 +1,145 @@
+/**
+ * What the compiler says of programs. The tests pass if this file compiles, which `tsc -p .` sees to.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { describe, expectTypeOf, it } from "vitest"
+import type { LightboxError } from "../../src/LightboxError.ts"
+import type * as Microsandbox from "../../src/Microsandbox.ts"
+import * as Presets from "../../src/presets.ts"
+import * as Promises from "../../src/promise.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import * as Volume from "../../src/Volume.ts"
+
+class Database extends Context.Service<Database, { readonly url: string }>()(
+  "effect-lightbox/test/package/types.test/Database"
+) {}
+
+class Clock extends Context.Service<Clock, { readonly now: number }>()(
+  "effect-lightbox/test/package/types.test/Clock"
+) {}
+
+class SeedFailed extends Schema.TaggedError<SeedFailed>()("SeedFailed", {}) {}
+
+class CheckFailed extends Schema.TaggedError<CheckFailed>()("CheckFailed", {}) {}
+
+const base = Snapshot.make("tools", "debian:12")
+
+const seed = () => Effect.flatMap(Database, () => Effect.fail(new SeedFailed()))
+
+const check = () => Effect.flatMap(Clock, () => Effect.fail(new CheckFailed()))
+
+describe("types", () => {
+  it("let errors and needs of steps join those of the definition", () => {
+    const plain = base.pipe(Snapshot.shell("make"), Snapshot.env({ A: "1" }))
+    expectTypeOf(plain).toEqualTypeOf<Snapshot.Definition>()
+
+    const seeded = plain.pipe(Snapshot.step("seed", seed))
+    expectTypeOf(seeded).toEqualTypeOf<Snapshot.Definition<SeedFailed, Database>>()
+
+    const checked = seeded.pipe(Snapshot.shell("make"), Snapshot.verify(check), Snapshot.labels({ a: "b" }))
+    expectTypeOf(checked).toEqualTypeOf<Snapshot.Definition<SeedFailed | CheckFailed, Database | Clock>>()
+
+    expectTypeOf(Snapshot.step(plain, "seed", seed)).toEqualTypeOf(seeded)
+    expectTypeOf(Snapshot.from("child", checked).pipe(Snapshot.apt(["git"]))).toEqualTypeOf(checked)
+    expectTypeOf(Snapshot.from("child", plain).pipe(Snapshot.step("seed", seed))).toEqualTypeOf(seeded)
+  })
+
+  it("let them join those of the build", () => {
+    const definition = base.pipe(Snapshot.step("seed", seed), Snapshot.verify(check))
+    expectTypeOf(Snapshot.build(definition)).toEqualTypeOf<
+      Effect.Effect<
+        Snapshot.Built,
+        LightboxError | SeedFailed | CheckFailed,
+        Microsandbox.Microsandbox | Database | Clock
+      >
+    >()
+    expectTypeOf(Snapshot.plan(definition)).toExtend<Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox>>()
+    expectTypeOf(Snapshot.layer(definition)).toEqualTypeOf<
+      Layer.Layer<
+        Snapshot.Snapshot,
+        LightboxError | SeedFailed | CheckFailed,
+        Microsandbox.Microsandbox | Database | Clock
+      >
+    >()
+  })
+
+  it("do not run a build with a need that nobody meets", () => {
+    const build = Snapshot.build(Snapshot.step(base, "seed", seed))
+    expectTypeOf(build).not.toExtend<Effect.Effect<unknown, unknown, Microsandbox.Microsandbox>>()
+    expectTypeOf(Effect.provideService(build, Database, { url: "" })).toExtend<
+      Effect.Effect<unknown, unknown, Microsandbox.Microsandbox>
+    >()
+  })
+
+  it("let a launch need what its snapshot needs, and its scope", () => {
+    const build = Snapshot.build(Snapshot.step(base, "seed", seed))
+    expectTypeOf(Sandbox.launch({ snapshot: build })).toEqualTypeOf<
+      Effect.Effect<Sandbox.Sandbox, LightboxError | SeedFailed, Microsandbox.Microsandbox | Database | Scope.Scope>
+    >()
+    expectTypeOf(Sandbox.run({ snapshot: build }, seed)).toEqualTypeOf<
+      Effect.Effect<never, LightboxError | SeedFailed, Microsandbox.Microsandbox | Database>
+    >()
+    expectTypeOf(Sandbox.layer({ snapshot: Snapshot.Snapshot })).toEqualTypeOf<
+      Layer.Layer<Sandbox.Sandbox, LightboxError, Microsandbox.Microsandbox | Snapshot.Snapshot>
+    >()
+    expectTypeOf(Sandbox.run({ image: "debian:12" }, (sandbox) => sandbox.exec("true"))).toEqualTypeOf<
+      Effect.Effect<Sandbox.ExecResult, LightboxError, Microsandbox.Microsandbox>
+    >()
+  })
+
+  it("boot from an image or from a snapshot, not from both or none", () => {
+    // @ts-expect-error: from both
+    void Sandbox.launch({ image: "debian:12", snapshot: "tools" })
+    // @ts-expect-error: from none
+    void Sandbox.launch({ name: "worker" })
+  })
+
+  it("give several sandboxes, snapshots and volumes services of their own", () => {
+    class Web extends Sandbox.Service<Web>()("test/Web", { snapshot: "web" }) {}
+    class Tools extends Snapshot.Service<Tools>()("test/Tools", Snapshot.step(base, "seed", seed)) {}
+    class Cache extends Volume.Service<Cache>()("test/Cache", "npm-cache") {}
+    expectTypeOf(Web.layer).toEqualTypeOf<Layer.Layer<Web, LightboxError, Microsandbox.Microsandbox>>()
+    expectTypeOf(Tools.layer).toEqualTypeOf<
+      Layer.Layer<Tools, LightboxError | SeedFailed, Microsandbox.Microsandbox | Database>
+    >()
+    expectTypeOf(Cache.layer).toExtend<Layer.Layer<Cache, LightboxError, Microsandbox.Microsandbox>>()
+    expectTypeOf(Web).toExtend<Effect.Effect<Sandbox.Sandbox, never, Web>>()
+  })
+
+  it("keep what a configuration says", () => {
+    const config = Promises.defineSnapshot({
+      name: "node-ci",
+      image: "node:22",
+      resources: { cpus: 4, memory: "4G" },
+      setup: ["mkdir -p /work", { kind: "exec", cmd: "npm", args: ["ci"] }]
+    })
+    expectTypeOf(config.resources.memory).toEqualTypeOf<"4G">()
+    config.setup.push("npm test")
+    expectTypeOf(config).toExtend<Promises.SnapshotConfig>()
+    expectTypeOf(Snapshot.define(config)).toEqualTypeOf<Snapshot.Definition>()
+    // @ts-expect-error: memory is said with a unit
+    Promises.defineSnapshot({ name: "a", image: "b", resources: { memory: 1024 } })
+  })
+
+  it("let a preset be added to without a look whether it has steps", () => {
+    const preset = Presets.codingAgentsPreset()
+    expectTypeOf(preset).toEqualTypeOf<Promises.PresetConfig>()
+    expectTypeOf(preset.setup.push).toBeFunction()
+    expectTypeOf(Snapshot.define(preset)).toEqualTypeOf<Snapshot.Definition>()
+  })
+
+  it("narrow an error that was caught", () => {
+    const seen = (error: unknown) => {
+      if (!(error instanceof Promises.LightboxError)) return undefined
+      expectTypeOf(error.isRetryable).toBeBoolean()
+      expectTypeOf(error.reason._tag).toExtend<string>()
+      return error.step?.index
+    }
+    expectTypeOf(seen).returns.toEqualTypeOf<number | undefined>()
+  })
+})
