@@ -46,10 +46,10 @@ describe("the error of a step", () => {
         command: "sh -c seq 200; seq 300 >&2; exit 7",
         attempt: 3
       })
-      assert.match(declaredAt ?? "", /^test\/builds\/failures\.test\.ts:\d+$/)
+      assert.match(declaredAt ?? "", /^test\/Snapshot\/failures\.test\.ts:\d+$/)
       assert.isAtLeast(durationMillis, 0)
       assert.deepStrictEqual([error.method, error.isRetryable, error.outcome], ["Snapshot.build", true, "failed"])
-      assert.match(error.message, /"failing" failed at step 2, attempt 3, the bad one \(test\/builds\/failures/)
+      assert.match(error.message, /"failing" failed at step 2, attempt 3, the bad one \(test\/Snapshot\/failures/)
       const codec = Schema.fromJsonString(Schema.toCodecJson(LightboxError))
       const decoded = yield* Schema.decodeEffect(codec)(yield* Schema.encodeEffect(codec)(error))
       assert.deepStrictEqual(decoded.step, error.step)
