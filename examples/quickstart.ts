@@ -9,7 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as BuildEvent from "effect-lightbox/BuildEvent"
 import * as Lightbox from "effect-lightbox/Lightbox"
-import * as Microsandbox from "effect-lightbox/Microsandbox"
+import * as MicrosandboxLocal from "effect-lightbox/MicrosandboxLocal"
 import * as Sandbox from "effect-lightbox/Sandbox"
 import * as Snapshot from "effect-lightbox/Snapshot"
 
@@ -69,4 +69,4 @@ const program = Effect.gen(function* () {
   yield* Console.log(`left          ${left.length === 0 ? "no sandbox" : left.map(({ name }) => name).join(", ")}`)
 })
 
-program.pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+program.pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

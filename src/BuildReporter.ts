@@ -11,7 +11,7 @@
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Microsandbox, Snapshot } from "effect-lightbox"
+ * import { MicrosandboxLocal, Snapshot } from "effect-lightbox"
  * import * as BuildReporter from "effect-lightbox/BuildReporter"
  *
  * const node = Snapshot.make("node-ci", "node:22").pipe(Snapshot.shell("npm i -g pnpm@9"))
@@ -22,7 +22,7 @@
  *   yield* Effect.all([Snapshot.build(node, { onEvent }), Snapshot.build(python, { onEvent })], {
  *     concurrency: "unbounded"
  *   })
- * }).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()))
+ * }).pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()))
  * ```
  *
  * @since 0.1.0

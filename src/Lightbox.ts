@@ -80,12 +80,12 @@ export interface Diagnosis {
  *
  * **Details**
  *
- * `home` is the same as for `Microsandbox.layer`. Fails with `InvalidConfig` only.
+ * `home` is the same as for `MicrosandboxLocal.layer`. Fails with `InvalidConfig` only.
  *
  * Leaves nothing behind and removes nothing. To see what copies cost it writes
  * two files of up to 32 MiB to the home's disk, and removes them. A database that
  * is there is opened, which brings one of an older version up to date. As long as
- * it runs, this process uses the home as with `Microsandbox.layer`.
+ * it runs, this process uses the home as with `MicrosandboxLocal.layer`.
  *
  * **Example** (Printing the diagnosis)
  *
@@ -151,11 +151,11 @@ const marks = { ok: "ok      ", warning: "warning ", problem: "PROBLEM " } as co
  *
  * ```ts
  * import { Console, Effect } from "effect"
- * import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+ * import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
  *
  * Sandbox.run({ image: "alpine" }, (sandbox) => sandbox.exec("uname", ["-a"])).pipe(
  *   Effect.flatMap((result) => Console.log(result.stdout)),
- *   Effect.provide(Microsandbox.layer()),
+ *   Effect.provide(MicrosandboxLocal.layer()),
  *   Lightbox.runMain()
  * )
  * ```

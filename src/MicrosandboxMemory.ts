@@ -42,6 +42,7 @@ import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } fr
 import * as internal from "./internal/driver/memory/driver.ts"
 import type { LightboxError, Reason } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
+import type * as MicrosandboxLocal from "./MicrosandboxLocal.ts"
 
 // =============================================================================
 // Images
@@ -647,7 +648,7 @@ export interface Options {
   /** For sandboxes that do not say. Default: `"if-missing"`. */
   readonly pullPolicy?: "always" | "if-missing" | "never" | undefined
   /** How much sandboxes may take. Default: anything. */
-  readonly budget?: Microsandbox.Budget | undefined
+  readonly budget?: MicrosandboxLocal.Budget | undefined
   /** Remove what processes have left that are gone. Default: `true`. */
   readonly sweep?: boolean | undefined
   /** What the registry has, by reference. Default: a plain image behind every reference. */

@@ -11,7 +11,7 @@
  * touches only those of a scope, and what a removal or a load that was cut short
  * has left without a name.
  *
- * `Microsandbox.layer` looks at its start for processes that are gone, which
+ * `MicrosandboxLocal.layer` looks at its start for processes that are gone, which
  * takes one look into a folder when there is none. A process that runs for long
  * adds {@link layer}.
  *
@@ -19,9 +19,9 @@
  *
  * ```ts
  * import { Layer } from "effect"
- * import { Microsandbox, Reaper } from "effect-lightbox"
+ * import { MicrosandboxLocal, Reaper } from "effect-lightbox"
  *
- * export const live = Reaper.layer({ interval: "10 minutes" }).pipe(Layer.provideMerge(Microsandbox.layer()))
+ * export const live = Reaper.layer({ interval: "10 minutes" }).pipe(Layer.provideMerge(MicrosandboxLocal.layer()))
  * ```
  *
  * @since 0.1.0
@@ -127,11 +127,11 @@ const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer"
  *
  * ```ts
  * import { Console, Effect } from "effect"
- * import { Microsandbox, Reaper } from "effect-lightbox"
+ * import { MicrosandboxLocal, Reaper } from "effect-lightbox"
  *
  * export const program = Reaper.sweep({ dryRun: true }).pipe(
  *   Effect.flatMap(({ verdicts }) => Console.table(verdicts)),
- *   Effect.provide(Microsandbox.layer({ sweep: false }))
+ *   Effect.provide(MicrosandboxLocal.layer({ sweep: false }))
  * )
  * ```
  *
@@ -159,9 +159,9 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
  *
  * ```ts
  * import { Layer } from "effect"
- * import { Microsandbox, Reaper } from "effect-lightbox"
+ * import { MicrosandboxLocal, Reaper } from "effect-lightbox"
  *
- * export const live = Reaper.layer().pipe(Layer.provideMerge(Microsandbox.layer()))
+ * export const live = Reaper.layer().pipe(Layer.provideMerge(MicrosandboxLocal.layer()))
  * ```
  *
  * @category layers

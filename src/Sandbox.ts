@@ -10,14 +10,14 @@
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Microsandbox, Sandbox } from "effect-lightbox"
+ * import { MicrosandboxLocal, Sandbox } from "effect-lightbox"
  *
  * export const program = Effect.gen(function* () {
  *   const sandbox = yield* Sandbox.launch({ snapshot: "node-ci", network: "none" })
  *   yield* sandbox.writeFile("/root/code.js", "console.log(6 * 7)")
  *   const result = yield* sandbox.exec("node", ["/root/code.js"], { timeout: "10 seconds" })
  *   return result.stdout
- * }).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()))
+ * }).pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()))
  * ```
  *
  * @since 0.1.0
@@ -856,13 +856,13 @@ export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
  *
  * ```ts
  * import { Effect, Layer } from "effect"
- * import { Microsandbox, Sandbox, Snapshot } from "effect-lightbox"
+ * import { MicrosandboxLocal, Sandbox, Snapshot } from "effect-lightbox"
  *
  * const tools = Snapshot.make("tools", "alpine").pipe(Snapshot.shell("apk add git"))
  *
  * const live = Sandbox.layer({ snapshot: Snapshot.Snapshot }).pipe(
  *   Layer.provide(Snapshot.layer(tools)),
- *   Layer.provide(Microsandbox.layer())
+ *   Layer.provide(MicrosandboxLocal.layer())
  * )
  *
  * export const program = Sandbox.Sandbox.use((sandbox) => sandbox.exec("git", ["--version"])).pipe(

@@ -9,12 +9,12 @@
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Microsandbox, SandboxPool } from "effect-lightbox"
+ * import { MicrosandboxLocal, SandboxPool } from "effect-lightbox"
  *
  * export const program = Effect.gen(function* () {
  *   const pool = yield* SandboxPool.make({ snapshot: "py-data", min: 2, max: 8, network: "none" })
  *   return yield* pool.use((sandbox) => sandbox.exec("python", ["-c", "print(6 * 7)"], { timeout: "10 seconds" }))
- * }).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()))
+ * }).pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()))
  * ```
  *
  * @since 0.1.0
@@ -322,12 +322,12 @@ export const make = <E = never, R = never>(
  *
  * ```ts
  * import { Layer } from "effect"
- * import { Microsandbox, SandboxPool, Snapshot } from "effect-lightbox"
+ * import { MicrosandboxLocal, SandboxPool, Snapshot } from "effect-lightbox"
  *
  * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
  *
  * export const live = SandboxPool.layer({ snapshot: Snapshot.build(tools), min: 2, max: 4 }).pipe(
- *   Layer.provide(Microsandbox.layer())
+ *   Layer.provide(MicrosandboxLocal.layer())
  * )
  * ```
  *

@@ -56,7 +56,7 @@
  * import { NodeServices } from "@effect/platform-node"
  * import { Effect, FileSystem, Layer } from "effect"
  * import { ChildProcess, ChildProcessSpawner } from "effect/process"
- * import { Microsandbox, Sandbox } from "effect-lightbox"
+ * import { MicrosandboxLocal, Sandbox } from "effect-lightbox"
  * import * as SandboxServices from "effect-lightbox/SandboxServices"
  *
  * const program = Effect.gen(function* () {
@@ -72,7 +72,7 @@
  *   Effect.provide(
  *     SandboxServices.layer.pipe(
  *       Layer.provide(Sandbox.layer({ image: "alpine" })),
- *       Layer.provide(Microsandbox.layer())
+ *       Layer.provide(MicrosandboxLocal.layer())
  *     )
  *   )
  * )

@@ -19,7 +19,7 @@
  *
  * ```ts
  * import { Effect, Schedule } from "effect"
- * import { Microsandbox, Sandbox, Snapshot } from "effect-lightbox"
+ * import { MicrosandboxLocal, Sandbox, Snapshot } from "effect-lightbox"
  *
  * const nodeCi = Snapshot.make("node-ci", "node:22").pipe(
  *   Snapshot.resources({ cpus: 4, memory: "4G" }),
@@ -30,7 +30,7 @@
  *
  * export const program = Sandbox.run({ snapshot: Snapshot.build(nodeCi) }, (sandbox) =>
  *   sandbox.shell("pnpm --version")
- * ).pipe(Effect.provide(Microsandbox.layer()))
+ * ).pipe(Effect.provide(MicrosandboxLocal.layer()))
  * ```
  *
  * @since 0.1.0
@@ -1345,13 +1345,13 @@ export interface BuildOptions {
  *
  * ```ts
  * import { Console, Effect } from "effect"
- * import { Microsandbox, Snapshot } from "effect-lightbox"
+ * import { MicrosandboxLocal, Snapshot } from "effect-lightbox"
  *
  * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
  *
  * export const program = Snapshot.build(tools).pipe(
  *   Effect.tap((built) => Console.log(`${built.stepsRun} steps run, ${built.stepsReused} reused`)),
- *   Effect.provide(Microsandbox.layer())
+ *   Effect.provide(MicrosandboxLocal.layer())
  * )
  * ```
  *
@@ -1749,11 +1749,11 @@ const withStore = <A>(
  *
  * ```ts
  * import { Layer } from "effect"
- * import { Microsandbox, Snapshot } from "effect-lightbox"
+ * import { MicrosandboxLocal, Snapshot } from "effect-lightbox"
  *
  * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
  *
- * export const live = Snapshot.layer(tools).pipe(Layer.provide(Microsandbox.layer()))
+ * export const live = Snapshot.layer(tools).pipe(Layer.provide(MicrosandboxLocal.layer()))
  * ```
  *
  * @category layers

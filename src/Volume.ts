@@ -628,9 +628,9 @@ export const prune = Effect.fn("Volume.prune")(function* (
  *
  * ```ts
  * import { Layer } from "effect"
- * import { Microsandbox, Volume } from "effect-lightbox"
+ * import { MicrosandboxLocal, Volume } from "effect-lightbox"
  *
- * export const live = Volume.layer("npm-cache", { quota: "4G" }).pipe(Layer.provide(Microsandbox.layer()))
+ * export const live = Volume.layer("npm-cache", { quota: "4G" }).pipe(Layer.provide(MicrosandboxLocal.layer()))
  * ```
  *
  * @category layers

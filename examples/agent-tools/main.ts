@@ -7,14 +7,14 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Lightbox from "effect-lightbox/Lightbox"
-import * as Microsandbox from "effect-lightbox/Microsandbox"
+import * as MicrosandboxLocal from "effect-lightbox/MicrosandboxLocal"
 import * as Sandbox from "effect-lightbox/Sandbox"
 import { model, program } from "./program.ts"
 import * as Tools from "./tools.ts"
 
 const live = Tools.layer.pipe(
   Layer.provide(Sandbox.layer({ image: "busybox", network: "none", resources: { cpus: 1, memory: "128M" } })),
-  Layer.provide(Microsandbox.layer())
+  Layer.provide(MicrosandboxLocal.layer())
 )
 
 program.pipe(Effect.provide([model, live]), Lightbox.runMain())

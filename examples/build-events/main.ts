@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Lightbox from "effect-lightbox/Lightbox"
-import * as Microsandbox from "effect-lightbox/Microsandbox"
+import * as MicrosandboxLocal from "effect-lightbox/MicrosandboxLocal"
 import { program } from "./program.ts"
 
-program.pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+program.pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

@@ -1,6 +1,6 @@
 /** Pattern 1: jobs that run side by side, and later ones, share a cache. Build it first: snapshots/define.ts */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Mount, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Mount, Sandbox } from "effect-lightbox"
 
 Effect.forEach(
   ["unit", "integration"],
@@ -18,6 +18,6 @@ Effect.forEach(
   { concurrency: "unbounded" }
 ).pipe(
   Effect.flatMap((codes) => Console.log(codes)),
-  Effect.provide(Microsandbox.layer()),
+  Effect.provide(MicrosandboxLocal.layer()),
   Lightbox.runMain()
 )

@@ -1,6 +1,6 @@
 /** Pattern 2: what one sandbox builds, another one runs. Build it first: snapshots/define.ts */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Mount, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Mount, Sandbox } from "effect-lightbox"
 
 Effect.gen(function* () {
   yield* Sandbox.run(
@@ -13,4 +13,4 @@ Effect.gen(function* () {
     sandbox.exec("/app/myapp", ["--version"], { check: true })
   )
   yield* Console.log(out.stdout)
-}).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+}).pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

@@ -4,7 +4,7 @@
  * Build it first: snapshots/list.ts
  */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Mount, Sandbox, Volume } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Mount, Sandbox, Volume } from "effect-lightbox"
 
 const mounts = { "/root/.cache/huggingface": Mount.volume("hf-cache") }
 
@@ -23,4 +23,7 @@ const work = Effect.gen(function* () {
   yield* Console.log(out.stdout)
 }).pipe(Effect.scoped)
 
-Effect.all([work, work], { concurrency: "unbounded" }).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+Effect.all([work, work], { concurrency: "unbounded" }).pipe(
+  Effect.provide(MicrosandboxLocal.layer()),
+  Lightbox.runMain()
+)

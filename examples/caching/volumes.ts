@@ -1,6 +1,6 @@
 /** Makes a volume with a quota and labels, looks at it, and removes it. */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Volume } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Volume } from "effect-lightbox"
 
 Effect.gen(function* () {
   yield* Volume.ensure("npm-cache", { quota: "2G", labels: { tier: "ci" } })
@@ -9,4 +9,4 @@ Effect.gen(function* () {
 
   yield* Volume.remove("npm-cache")
   yield* Console.log(yield* Volume.exists("npm-cache"))
-}).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+}).pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

@@ -1,6 +1,6 @@
 /** Removes the volumes of a label that are old. */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Volume } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Volume } from "effect-lightbox"
 
 Effect.gen(function* () {
   yield* Volume.ensure("pr-1234", { labels: { ttl: "30d" } })
@@ -8,4 +8,4 @@ Effect.gen(function* () {
   for (const v of yield* Volume.prune({ labels: { ttl: "30d" }, olderThan: "30 days" })) {
     yield* Console.log(`${v.name}: ${v.verdict}, ${v.reason}`)
   }
-}).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+}).pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

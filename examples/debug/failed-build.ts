@@ -1,6 +1,6 @@
 /** Looks around where a build failed. */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Sandbox, Snapshot } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox, Snapshot } from "effect-lightbox"
 
 const broken = Snapshot.make("broken", "busybox").pipe(
   Snapshot.shell("mkdir /work"),
@@ -14,4 +14,4 @@ Effect.gen(function* () {
   yield* sandbox.attachShell
 
   yield* Sandbox.remove(sandbox.name, { force: true })
-}).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+}).pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

@@ -1,7 +1,7 @@
 /** Shows how the pull of an image goes. */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 
 Sandbox.run({ image: "oven/bun", name: "test", onPullProgress: ({ _tag }) => console.log(_tag) }, (sandbox) =>
   Console.log(sandbox.name)
-).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+).pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

@@ -1,6 +1,6 @@
 /** Tests a project of this machine in a sandbox, with a cache that stays. Build it first: snapshots/define.ts */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Mount, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Mount, Sandbox } from "effect-lightbox"
 
 Sandbox.run(
   {
@@ -13,6 +13,6 @@ Sandbox.run(
   (sandbox) => sandbox.shell("python3 -m unittest", { check: true })
 ).pipe(
   Effect.flatMap((out) => Console.log(out.stderr)),
-  Effect.provide(Microsandbox.layer()),
+  Effect.provide(MicrosandboxLocal.layer()),
   Lightbox.runMain()
 )

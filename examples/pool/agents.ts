@@ -4,10 +4,10 @@
  * Build it first: presets/coding-agents.ts
  */
 import { Effect } from "effect"
-import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 
 Effect.forEach(
   ["agent-1", "agent-2"],
   (name) => Sandbox.run({ snapshot: "lightbox", name, overwrite: true, detached: true }, (sandbox) => sandbox.detach),
   { concurrency: "unbounded" }
-).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+).pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

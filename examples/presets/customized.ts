@@ -1,6 +1,6 @@
 /** The agents' preset under another name, with more memory, labels, and one more step. */
 import { Effect } from "effect"
-import { Lightbox, Microsandbox, Snapshot } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Snapshot } from "effect-lightbox"
 import * as BuildReporter from "effect-lightbox/BuildReporter"
 import { codingAgentsPreset } from "effect-lightbox/presets"
 
@@ -14,4 +14,4 @@ const agents = Snapshot.define(preset).pipe(Snapshot.shell("bun install -g prett
 
 Effect.gen(function* () {
   yield* Snapshot.build(agents, { onEvent: yield* BuildReporter.terminal() })
-}).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+}).pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

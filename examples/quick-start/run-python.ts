@@ -1,6 +1,6 @@
 /** Bakes data into a snapshot, and runs Python in a sandbox booted from it. */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Sandbox, Snapshot } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox, Snapshot } from "effect-lightbox"
 
 const pyData = Snapshot.define({
   name: "py-data",
@@ -13,6 +13,6 @@ Sandbox.run({ snapshot: Snapshot.build(pyData), name: "analysis-1" }, (sandbox) 
   sandbox.exec("python3", ["-c", "print(sum(map(int, open('/data/numbers'))))"])
 ).pipe(
   Effect.flatMap((out) => Console.log(out.stdout)),
-  Effect.provide(Microsandbox.layer()),
+  Effect.provide(MicrosandboxLocal.layer()),
   Lightbox.runMain()
 )

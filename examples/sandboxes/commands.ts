@@ -1,6 +1,6 @@
 /** A program with its arguments as they are, and a script in a shell. Build it first: snapshots/define.ts */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 
 Sandbox.run({ snapshot: "python-ci", name: "commands" }, (sandbox) =>
   Effect.gen(function* () {
@@ -13,4 +13,4 @@ Sandbox.run({ snapshot: "python-ci", name: "commands" }, (sandbox) =>
     const listing = yield* sandbox.shell("ls -la /work | head -5 && echo done", { check: true })
     yield* Console.log(listing.stdout)
   })
-).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+).pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

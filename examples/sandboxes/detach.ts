@@ -1,6 +1,6 @@
 /** Launches a sandbox that outlives this program. Build it first: presets/coding-agents.ts */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 
 Effect.gen(function* () {
   const sandbox = yield* Sandbox.launch({
@@ -15,4 +15,4 @@ Effect.gen(function* () {
   yield* Console.log(out.stdout)
 
   yield* sandbox.detach // without it, the sandbox ends with the scope
-}).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+}).pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

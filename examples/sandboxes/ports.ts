@@ -1,7 +1,7 @@
 /** Reaches a web server in a sandbox from this machine. Build it first: snapshots/list.ts */
 import { Console, Effect } from "effect"
 import { FetchHttpClient, HttpClient } from "effect/http"
-import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 
 Sandbox.run({ snapshot: "tools", name: "web", ports: { 8080: 80 } }, (sandbox) =>
   Effect.gen(function* () {
@@ -10,4 +10,4 @@ Sandbox.run({ snapshot: "tools", name: "web", ports: { 8080: 80 } }, (sandbox) =
     const response = yield* HttpClient.get("http://127.0.0.1:8080")
     yield* Console.log(yield* response.text)
   })
-).pipe(Effect.provide([Microsandbox.layer(), FetchHttpClient.layer]), Lightbox.runMain())
+).pipe(Effect.provide([MicrosandboxLocal.layer(), FetchHttpClient.layer]), Lightbox.runMain())

@@ -4,7 +4,7 @@
  * Build it first: presets/coding-agents.ts
  */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 
 Sandbox.run({ snapshot: "lightbox", name: "scratch" }, (sandbox) =>
   Effect.gen(function* () {
@@ -17,6 +17,6 @@ Sandbox.run({ snapshot: "lightbox", name: "scratch" }, (sandbox) =>
   })
 ).pipe(
   Effect.flatMap((versions) => Console.log(versions)),
-  Effect.provide(Microsandbox.layer()),
+  Effect.provide(MicrosandboxLocal.layer()),
   Lightbox.runMain()
 )

@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Lightbox from "effect-lightbox/Lightbox"
-import * as Microsandbox from "effect-lightbox/Microsandbox"
+import * as MicrosandboxLocal from "effect-lightbox/MicrosandboxLocal"
 import * as Sandbox from "effect-lightbox/Sandbox"
 import * as SandboxServices from "effect-lightbox/SandboxServices"
 import { archive } from "./archive.ts"
@@ -14,7 +14,7 @@ import { program } from "./program.ts"
 
 const live = SandboxServices.layer.pipe(
   Layer.provide(Sandbox.layer({ image: "busybox", network: "none", resources: { cpus: 1, memory: "128M" } })),
-  Layer.provide(Microsandbox.layer())
+  Layer.provide(MicrosandboxLocal.layer())
 )
 
 program(archive).pipe(Effect.provide(live), Lightbox.runMain())

@@ -1,6 +1,6 @@
 /** Everything that a snapshot can be told: resources, environment, folder, steps with descriptions, labels. */
 import { Effect } from "effect"
-import { Lightbox, Microsandbox, Snapshot } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Snapshot } from "effect-lightbox"
 import * as BuildReporter from "effect-lightbox/BuildReporter"
 
 const pythonCi = Snapshot.make("python-ci", "python:3.12-slim").pipe(
@@ -14,4 +14,4 @@ const pythonCi = Snapshot.make("python-ci", "python:3.12-slim").pipe(
 
 Effect.gen(function* () {
   yield* Snapshot.build(pythonCi, { onEvent: yield* BuildReporter.terminal() })
-}).pipe(Effect.scoped, Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+}).pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

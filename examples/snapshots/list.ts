@@ -1,6 +1,6 @@
 /** Builds a snapshot unless it exists, which takes no asking, and lists all there are. */
 import { Console, Effect } from "effect"
-import { Lightbox, Microsandbox, Snapshot } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Snapshot } from "effect-lightbox"
 
 Effect.gen(function* () {
   yield* Snapshot.build(Snapshot.make("tools", "busybox"))
@@ -8,4 +8,4 @@ Effect.gen(function* () {
   for (const s of yield* Snapshot.list()) {
     yield* Console.log(s.name, s.image, s.size, s.createdAt)
   }
-}).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+}).pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

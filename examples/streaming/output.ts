@@ -1,6 +1,6 @@
 /** Shows what a command writes while it runs. Build it first: snapshots/list.ts */
 import { Console, Effect, Stream } from "effect"
-import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 
 Sandbox.run({ snapshot: "tools", name: "installer" }, (sandbox) =>
   sandbox.shellStream("for n in 1 2 3; do echo package $n; sleep 0.2; done; echo warn >&2").pipe(
@@ -17,4 +17,4 @@ Sandbox.run({ snapshot: "tools", name: "installer" }, (sandbox) =>
       }
     })
   )
-).pipe(Effect.provide(Microsandbox.layer()), Lightbox.runMain())
+).pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

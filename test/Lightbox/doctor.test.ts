@@ -7,6 +7,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Lightbox from "../../src/Lightbox.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import { temporary } from "../support.ts"
 
 const findings = (home: string) =>
@@ -82,7 +83,7 @@ describe("the doctor", () => {
       assert.strictEqual(process.env["MSB_HOME"], environment)
       const other = yield* temporary
       const { home: used } = Context.get(
-        yield* Layer.build(Microsandbox.layer({ home: other })),
+        yield* Layer.build(MicrosandboxLocal.layer({ home: other })),
         Microsandbox.Microsandbox
       )
       assert.strictEqual(used, other)

@@ -13,6 +13,8 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { fileURLToPath } from "node:url"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxCloud from "../../src/MicrosandboxCloud.ts"
+import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import type { SandboxConfig } from "../../src/SandboxConfig.ts"
 import * as Fake from "./FakeCloud.ts"
@@ -32,7 +34,7 @@ const cloud = Layer.unwrap(
     const { url } = yield* FakeCloud
     const fs = yield* FileSystem.FileSystem
     const home = yield* fs.makeTempDirectoryScoped({ prefix: "c" })
-    return Microsandbox.layerCloud({ apiKey: Redacted.make(apiKey), url: `${url}/`, home, memory: "256M" })
+    return MicrosandboxCloud.layer({ apiKey: Redacted.make(apiKey), url: `${url}/`, home, memory: "256M" })
   })
 )
 
@@ -312,7 +314,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
       const dying = yield* spawner.spawn(ChildProcess.make(process.execPath, [program, fake.url, apiKey, home]))
       assert.isTrue(Exit.isFailure(yield* Effect.exit(dying.exitCode)))
       assert.sameMembers([...fake.sandboxes()], ["neighbour", "orphan"])
-      yield* Layer.build(Layer.fresh(Microsandbox.layerCloud({ apiKey: Redacted.make(apiKey), url: fake.url, home })))
+      yield* Layer.build(Layer.fresh(MicrosandboxCloud.layer({ apiKey: Redacted.make(apiKey), url: fake.url, home })))
       assert.deepStrictEqual(fake.sandboxes(), ["neighbour"])
     }).pipe(Effect.scoped)
   )
@@ -323,14 +325,14 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
       const problem = <E extends { readonly message: string; readonly reason: { readonly _tag: string } }>(
         layer: Layer.Layer<Microsandbox.Microsandbox, E>
       ) => Effect.flip(Effect.scoped(Layer.build(layer)))
-      const another = yield* problem(Microsandbox.layerCloud({ apiKey: Redacted.make("another"), url }))
+      const another = yield* problem(MicrosandboxCloud.layer({ apiKey: Redacted.make("another"), url }))
       assert.strictEqual(another.reason._tag, "Unsupported")
       assert.include(another.message, "another key")
-      const local = yield* problem(Microsandbox.layer())
+      const local = yield* problem(MicrosandboxLocal.layer())
       assert.strictEqual(local.reason._tag, "Unsupported")
       assert.include(local.message, url)
       const elsewhere = yield* problem(
-        Microsandbox.layerCloud({ apiKey: Redacted.make(apiKey), url: "https://sandboxes.example.com" })
+        MicrosandboxCloud.layer({ apiKey: Redacted.make(apiKey), url: "https://sandboxes.example.com" })
       )
       assert.strictEqual(elsewhere.reason._tag, "Unsupported")
     })
@@ -342,7 +344,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     { options: { apiKey: Redacted.make(apiKey), memory: "1" }, field: "memory" }
   ])("names the wrong option $field", ({ field, options }) =>
     Effect.gen(function* () {
-      const error = yield* Effect.flip(Effect.scoped(Layer.build(Microsandbox.layerCloud(options))))
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(MicrosandboxCloud.layer(options))))
       assert.deepInclude(error.reason, { _tag: "InvalidConfig", field })
       assert.notInclude(error.message, apiKey)
     })

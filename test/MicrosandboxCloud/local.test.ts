@@ -5,6 +5,8 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxCloud from "../../src/MicrosandboxCloud.ts"
+import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 
 const local = Layer.unwrap(
   Effect.gen(function* () {
@@ -12,7 +14,7 @@ const local = Layer.unwrap(
     process.env["MSB_BACKEND"] = "cloud"
     process.env["MSB_API_KEY"] = "msb_test_0123456789"
     process.env["MSB_API_URL"] = "http://127.0.0.1:1"
-    return Microsandbox.layer({ home: yield* fs.makeTempDirectoryScoped({ prefix: "l" }) })
+    return MicrosandboxLocal.layer({ home: yield* fs.makeTempDirectoryScoped({ prefix: "l" }) })
   })
 )
 
@@ -27,7 +29,7 @@ layer(local.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestServices:
 
   it.effect("is the only backend of its process", () =>
     Effect.gen(function* () {
-      const cloud = Microsandbox.layerCloud({ apiKey: Redacted.make("key") })
+      const cloud = MicrosandboxCloud.layer({ apiKey: Redacted.make("key") })
       const error = yield* Effect.flip(Effect.scoped(Layer.build(cloud)))
       assert.strictEqual(error.reason._tag, "Unsupported")
     })

@@ -7,10 +7,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Path from "node:path"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import { temporary } from "../support.ts"
 
 const driver = (home: string) =>
-  Effect.map(Layer.build(Layer.fresh(Microsandbox.layer({ home }))), Context.get(Microsandbox.Microsandbox))
+  Effect.map(Layer.build(Layer.fresh(MicrosandboxLocal.layer({ home }))), Context.get(Microsandbox.Microsandbox))
 
 const createVolume = (home: string) =>
   Effect.flatMap(driver(home), (driver) => driver.createVolume({ name: "cache", kind: "directory" }))
@@ -49,7 +50,10 @@ describe("the home of a process", () => {
         Effect.map(
           Layer.build(
             Layer.fresh(
-              Microsandbox.layerConfig({ home: Config.String("SANDBOX_HOME"), memory: Config.String("SANDBOX_MEMORY") })
+              MicrosandboxLocal.layerConfig({
+                home: Config.String("SANDBOX_HOME"),
+                memory: Config.String("SANDBOX_MEMORY")
+              })
             ).pipe(Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(settings))))
           ),
           Context.get(Microsandbox.Microsandbox)

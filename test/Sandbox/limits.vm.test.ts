@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Path from "effect/Path"
 import * as Fs from "node:fs"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -60,7 +61,7 @@ const smallHome = Layer.effect(
 const driver = Layer.unwrap(
   Effect.map(Support.Home, ({ path }) =>
     // There is less room than the budget asks for by default.
-    Microsandbox.layer({ home: path, memory: "256M", bootTimeout: "100 seconds", budget: { disk: 0 } })
+    MicrosandboxLocal.layer({ home: path, memory: "256M", bootTimeout: "100 seconds", budget: { disk: 0 } })
   )
 )
 

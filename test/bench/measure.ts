@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import * as Os from "node:os"
-import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Interrupt from "../host/Interrupt.ts"
 import * as Places from "./places.ts"
@@ -40,7 +40,7 @@ const program = Effect.gen(function* () {
   const driver =
     place === "machine"
       ? MicrosandboxMemory.layer()
-      : Microsandbox.layer({ memory: "256M", bootTimeout: "100 seconds" })
+      : MicrosandboxLocal.layer({ memory: "256M", bootTimeout: "100 seconds" })
   yield* Effect.forEach(Places.benchesOf(place, names), (bench) =>
     bench.rows(Number(rounds)).pipe(
       Effect.scoped,

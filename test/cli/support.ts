@@ -17,6 +17,7 @@ import { Driver, Outputs } from "../../src/internal/cli/environment.ts"
 import { Failure } from "../../src/internal/cli/failure.ts"
 import { run } from "../../src/internal/cli/lightbox.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import type * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 
 /** What a call of the command line came to. */
@@ -32,7 +33,7 @@ export class Cli extends Context.Service<
   {
     readonly call: (...args: ReadonlyArray<string>) => Effect.Effect<Ended>
     /** What the driver was asked to be, so far. */
-    readonly drivers: ReadonlyArray<Microsandbox.LayerOptions>
+    readonly drivers: ReadonlyArray<MicrosandboxLocal.Options>
     /** What sandboxes the driver was asked for, so far. */
     readonly requests: ReadonlyArray<Microsandbox.CreateSandbox>
     /** A folder for this test. */
@@ -45,7 +46,7 @@ export class Cli extends Context.Service<
       const fs = yield* FileSystem.FileSystem
       const services = yield* Effect.context<Layer.Success<typeof NodeServices.layer>>()
       const memory = yield* Microsandbox.Microsandbox
-      const drivers: Array<Microsandbox.LayerOptions> = []
+      const drivers: Array<MicrosandboxLocal.Options> = []
       const requests: Array<Microsandbox.CreateSandbox> = []
       const driver = Layer.succeed(Microsandbox.Microsandbox, {
         ...memory,

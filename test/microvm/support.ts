@@ -30,6 +30,7 @@ import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
 import { bootRetries } from "../../src/internal/report/metrics.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { run } from "../host/Subprocess.ts"
 
@@ -126,7 +127,7 @@ const observed = Layer.effectContext(
 
 // In emulation, a few boots in a thousand hang until our limit.
 const driver = Layer.unwrap(
-  Effect.map(Home, ({ path }) => Microsandbox.layer({ home: path, memory: "256M", bootTimeout: "100 seconds" }))
+  Effect.map(Home, ({ path }) => MicrosandboxLocal.layer({ home: path, memory: "256M", bootTimeout: "100 seconds" }))
 )
 
 const reportRetries = Layer.effectDiscard(

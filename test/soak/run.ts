@@ -24,6 +24,7 @@ import * as assert from "node:assert/strict"
 import * as ChildProcess from "node:child_process"
 import { fileURLToPath } from "node:url"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Mount from "../../src/Mount.ts"
 import * as Reaper from "../../src/Reaper.ts"
@@ -246,7 +247,7 @@ const driver = (backend: Backend) =>
       const home = `${yield* fs.makeTempDirectoryScoped({ prefix: "k" })}/home`
       if (backend === "memory") return MicrosandboxMemory.layer({ home })
       yield* run("cp", ["-a", yield* Config.String("MSB_HOME"), home])
-      return Microsandbox.layer({ home, memory: "256M", bootTimeout: "100 seconds" })
+      return MicrosandboxLocal.layer({ home, memory: "256M", bootTimeout: "100 seconds" })
     })
   )
 

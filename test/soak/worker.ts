@@ -8,7 +8,8 @@ import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import type { LightboxError } from "../../src/LightboxError.ts"
-import * as Microsandbox from "../../src/Microsandbox.ts"
+import type * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -116,7 +117,7 @@ const program = Effect.gen(function* () {
 const driver: Layer.Layer<Microsandbox.Microsandbox, unknown> =
   backend === "memory"
     ? MicrosandboxMemory.layer({ home })
-    : Microsandbox.layer({ home, memory: "256M", bootTimeout: "100 seconds" })
+    : MicrosandboxLocal.layer({ home, memory: "256M", bootTimeout: "100 seconds" })
 
 Effect.runPromise(Effect.provide(program, driver)).then(
   () => process.exit(0),

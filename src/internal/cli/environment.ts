@@ -12,7 +12,8 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Output } from "../../BuildReporter.ts"
 import type { LightboxError } from "../../LightboxError.ts"
-import * as Microsandbox from "../../Microsandbox.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
 import { clean } from "../report/terminalText.ts"
 
 // =============================================================================
@@ -48,11 +49,11 @@ export const Home = GlobalFlag.Setting("home")({
 
 /** Where the driver comes from. Tests put another in its place. */
 export const Driver = Context.Reference<
-  (options: Microsandbox.LayerOptions) => Layer.Layer<Microsandbox.Microsandbox, LightboxError>
->("effect-lightbox/internal/cli/Driver", { defaultValue: () => Microsandbox.layer })
+  (options: MicrosandboxLocal.Options) => Layer.Layer<Microsandbox.Microsandbox, LightboxError>
+>("effect-lightbox/internal/cli/Driver", { defaultValue: () => MicrosandboxLocal.layer })
 
 /** The driver as the flags want it. */
-export const driver = (options?: Pick<Microsandbox.LayerOptions, "sweep">) =>
+export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const layer = yield* Driver

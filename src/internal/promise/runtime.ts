@@ -14,16 +14,17 @@ import * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
+import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
 import { exitCodes, signals, type Signal } from "../host/processSignals.ts"
 import * as SdkDriver from "../driver/local/driver.ts"
 
 type Runtime = ManagedRuntime.ManagedRuntime<Microsandbox.Microsandbox, LightboxError>
 
-let options: Microsandbox.LayerOptions = {}
+let options: MicrosandboxLocal.Options = {}
 let current: Runtime | undefined
 
 /** Sets the options of the one driver of this process. They count until it is first used. */
-export const configure = (layerOptions: Microsandbox.LayerOptions): void => {
+export const configure = (layerOptions: MicrosandboxLocal.Options): void => {
   if (current !== undefined) {
     throw new LightboxError({
       method: "configure",
@@ -69,7 +70,7 @@ const runWith = async <A>(
   effect: Effect.Effect<A, LightboxError, Microsandbox.Microsandbox>,
   signal: AbortSignal | undefined
 ): Promise<A> => {
-  current ??= make(Microsandbox.layer(options))
+  current ??= make(MicrosandboxLocal.layer(options))
   const used = current
   const exit = await used.runPromiseExit(effect, signal === undefined ? undefined : { signal })
   if (Exit.isSuccess(exit)) return exit.value

@@ -12,6 +12,7 @@ import * as Path from "node:path"
 import type { Diagnosis, Finding } from "../../Lightbox.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
+import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
 import { availableMemory } from "../driver/admission.ts"
 import { freeBytes } from "../host/diskRoom.ts"
 import * as Home from "../host/home.ts"
@@ -163,7 +164,7 @@ const copies = async (home: string, probe: string): Promise<Finding> => {
 const driver = (home: string, hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const context = yield* Layer.build(Microsandbox.layer({ home, sweep: false }))
+      const context = yield* Layer.build(MicrosandboxLocal.layer({ home, sweep: false }))
       return yield* Effect.provideContext(stored(hasStore), context)
     })
   ).pipe(

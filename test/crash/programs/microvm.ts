@@ -10,6 +10,7 @@ import * as Schedule from "effect/Schedule"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Microsandbox from "../../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import { around, isReading } from "../Calls.ts"
 import { core, unverified } from "../work.ts"
 
@@ -74,7 +75,7 @@ Effect.forEach(
         process.kill(process.pid, "SIGKILL")
       })
     ),
-    Effect.provide(Microsandbox.layer({ memory: "256M", bootTimeout: "100 seconds" })),
+    Effect.provide(MicrosandboxLocal.layer({ memory: "256M", bootTimeout: "100 seconds" })),
     Effect.runPromise
   )
   .catch((error: unknown) => {

@@ -7,7 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Dgram from "node:dgram"
 import * as Net from "node:net"
 import { checkPorts } from "../../../src/internal/driver/createChecks.ts"
-import * as Microsandbox from "../../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../../src/Sandbox.ts"
 import type * as SandboxConfig from "../../../src/SandboxConfig.ts"
@@ -28,7 +28,7 @@ const drivers = [
   [
     "microsandbox",
     (defaults?: Defaults) =>
-      Layer.unwrap(Effect.map(temporary, (home) => Layer.fresh(Microsandbox.layer({ home, ...defaults }))))
+      Layer.unwrap(Effect.map(temporary, (home) => Layer.fresh(MicrosandboxLocal.layer({ home, ...defaults }))))
   ]
 ] as const
 

@@ -6,6 +6,7 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Microsandbox from "../../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import * as Snapshot from "../../../src/Snapshot.ts"
 
 const [name = "", image = "", mode] = process.argv.slice(2)
@@ -31,6 +32,6 @@ Snapshot.build(definition, {
     captureSnapshot: (request) => saying("capture")(driver.captureSnapshot(request)),
     linkSnapshot: (link, artifact) => saying("link")(driver.linkSnapshot(link, artifact))
   })),
-  Effect.provide(Microsandbox.layer({ memory: "256M", bootTimeout: "100 seconds" })),
+  Effect.provide(MicrosandboxLocal.layer({ memory: "256M", bootTimeout: "100 seconds" })),
   NodeRuntime.runMain
 )

@@ -2,7 +2,7 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Microsandbox from "../../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import * as Sandbox from "../../../src/Sandbox.ts"
 import * as Snapshot from "../../../src/Snapshot.ts"
 
@@ -14,6 +14,6 @@ Effect.gen(function* () {
   const version = yield* Sandbox.run({ snapshot: loaded }, (sandbox) => sandbox.readFileString("/root/version"))
   yield* Console.log(`${loaded.name}, generation ${loaded.generation} of ${generations.length}: ${version.trim()}`)
 }).pipe(
-  Effect.provide(Microsandbox.layer({ home, memory: "256M", bootTimeout: "100 seconds", pullPolicy: "never" })),
+  Effect.provide(MicrosandboxLocal.layer({ home, memory: "256M", bootTimeout: "100 seconds", pullPolicy: "never" })),
   NodeRuntime.runMain
 )

@@ -2,7 +2,7 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Microsandbox from "../../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import * as Sandbox from "../../../src/Sandbox.ts"
 
 const [name = ""] = process.argv.slice(2)
@@ -13,4 +13,8 @@ Effect.scoped(
     const { stdout } = yield* sandbox.shell("cat /root/note", { check: true })
     yield* Console.log(stdout.trim())
   })
-).pipe(Effect.andThen(Sandbox.remove(name, { force: true })), Effect.provide(Microsandbox.layer()), NodeRuntime.runMain)
+).pipe(
+  Effect.andThen(Sandbox.remove(name, { force: true })),
+  Effect.provide(MicrosandboxLocal.layer()),
+  NodeRuntime.runMain
+)

@@ -15,6 +15,7 @@ import * as Crypto from "node:crypto"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import type * as MicrosandboxCloud from "../../../MicrosandboxCloud.ts"
 import * as Admission from "../admission.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
@@ -55,21 +56,21 @@ const LayerOptions = Schema.Struct({
   sweep: Schema.optional(Schema.Boolean)
 })
 
-const decodeLayerOptions = decoder(LayerOptions, "Microsandbox.layerCloud")
+const decodeLayerOptions = decoder(LayerOptions, "MicrosandboxCloud.layer")
 
 /** The SDK's own. */
 const defaultUrl = "https://api.microsandbox.dev"
 
 /** Notes about sandboxes of one account must not be taken for another's. */
 const homeOf = (home: string | undefined, url: string, apiKey: string) =>
-  Effect.flatMap(Home.resolve("Microsandbox.layerCloud", home), (home) => {
+  Effect.flatMap(Home.resolve("MicrosandboxCloud.layer", home), (home) => {
     const account = Crypto.hash("sha256", `${url}\n${apiKey}`).slice(0, 8)
-    return Home.resolve("Microsandbox.layerCloud", Path.join(home, `cloud-${account}`))
+    return Home.resolve("MicrosandboxCloud.layer", Path.join(home, `cloud-${account}`))
   })
 
 /** Makes the driver. */
 export const make = Effect.fnUntraced(function* (
-  input: Microsandbox.CloudOptions
+  input: MicrosandboxCloud.Options
 ): Effect.fn.Return<Driver, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
   const url = (options.url ?? defaultUrl).replace(/\/+$/, "")
@@ -79,7 +80,7 @@ export const make = Effect.fnUntraced(function* (
   const sdk = yield* SdkModule.load
   yield* Effect.try({
     try: () => sdk.setDefaultBackend({ kind: "cloud", url, apiKey }),
-    catch: (cause) => fromSdk("Microsandbox.layerCloud", {}, cause)
+    catch: (cause) => fromSdk("MicrosandboxCloud.layer", {}, cause)
   })
   const context: CloudContext = {
     sdk,

@@ -19,6 +19,7 @@ import * as Path from "node:path"
 import type * as Guest from "../../../Guest.ts"
 import { AlreadyExists, InUse, LightboxError, NotFound } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import type * as MicrosandboxLocal from "../../../MicrosandboxLocal.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import * as Admission from "../admission.ts"
 import * as AgentConnection from "../../guest/connection.ts"
@@ -84,14 +85,14 @@ const LayerOptions = Schema.Struct({
   sweep: Schema.optional(Schema.Boolean)
 })
 
-const decodeLayerOptions = decoder(LayerOptions, "Microsandbox.layer")
+const decodeLayerOptions = decoder(LayerOptions, "MicrosandboxLocal.layer")
 
 /** How long closing waits for what interrupted launches still have under way. */
 const closingLimit = Duration.seconds(10)
 
 /** Makes the driver. */
 export const make = Effect.fnUntraced(function* (
-  input: Microsandbox.LayerOptions
+  input: MicrosandboxLocal.Options
 ): Effect.fn.Return<Driver, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
   const home = yield* SdkModule.claimLocal(options.home)

@@ -15,7 +15,7 @@ export type SdkModule = typeof Sdk
 
 const missing = (cause: unknown): LightboxError =>
   new LightboxError({
-    method: "Microsandbox.layer",
+    method: "MicrosandboxLocal.layer",
     reason: new RuntimeMissing({ problem: parse(cause).text, remedy: runtimeRemedy, cause })
   })
 
@@ -92,7 +92,7 @@ const claim = (method: string, wanted: Claim): Effect.Effect<void, LightboxError
 export const claimLocal = Effect.fnUntraced(function* (
   wanted: string | undefined
 ): Effect.fn.Return<string, LightboxError, Scope.Scope> {
-  const method = "Microsandbox.layer"
+  const method = "MicrosandboxLocal.layer"
   const home = yield* Home.resolve(method, wanted)
   yield* claim(method, { _tag: "Local", home })
   return home
@@ -100,7 +100,7 @@ export const claimLocal = Effect.fnUntraced(function* (
 
 /** The runtime's switch between backends is the whole process's. */
 export const claimCloud = (url: string, apiKey: string): Effect.Effect<void, LightboxError, Scope.Scope> =>
-  claim("Microsandbox.layerCloud", { _tag: "Cloud", url, apiKey })
+  claim("MicrosandboxCloud.layer", { _tag: "Cloud", url, apiKey })
 
 /** The home of this process, if it has one. */
 export const localHome = (): string | undefined => (held?.claim._tag === "Local" ? held.claim.home : undefined)

@@ -1,5 +1,5 @@
 /** Runs in a sandbox, as a program on Effect: `effect.ts` */
-import { Lightbox, Microsandbox, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -15,4 +15,4 @@ Sandbox.run({ snapshot: "quick-start" }, (sandbox) =>
     )
     yield* Console.log(JSON.stringify([stdout, pieces]))
   })
-).pipe(Effect.provide(Microsandbox.layer({ memory: "256M", bootTimeout: "100 seconds" })), Lightbox.runMain())
+).pipe(Effect.provide(MicrosandboxLocal.layer({ memory: "256M", bootTimeout: "100 seconds" })), Lightbox.runMain())
