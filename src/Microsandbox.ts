@@ -88,7 +88,7 @@ export interface SandboxInfo extends SandboxRef {
   readonly memory: number
   /** Names of the volumes that it mounts. */
   readonly volumes: ReadonlyArray<string>
-  readonly workdir: string | undefined
+  readonly cwd: string | undefined
   readonly shell: string
   readonly createdAt: DateTime.Utc | undefined
 }
@@ -210,7 +210,7 @@ export interface ImageDetail extends ImageInfo {
   readonly env: { readonly [name: string]: string }
   readonly entrypoint: ReadonlyArray<string>
   readonly cmd: ReadonlyArray<string>
-  readonly workdir: string | undefined
+  readonly cwd: string | undefined
   readonly user: string | undefined
 }
 
@@ -439,7 +439,7 @@ export interface ModifySandbox {
   readonly memory?: number | undefined
   readonly maxMemory?: number | undefined
   readonly disk?: number | undefined
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   /** `undefined` removes a variable. */
   readonly env?: { readonly [name: string]: string | undefined } | undefined
   /** `undefined` removes a label. */

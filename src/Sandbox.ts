@@ -14,7 +14,7 @@
  *
  * export const program = Effect.gen(function* () {
  *   const sandbox = yield* Sandbox.launch({ snapshot: "node-ci", network: "none" })
- *   yield* sandbox.writeFile("/root/code.js", "console.log(6 * 7)")
+ *   yield* sandbox.writeFileString("/root/code.js", "console.log(6 * 7)")
  *   const result = yield* sandbox.exec("node", ["/root/code.js"], { timeout: "10 seconds" })
  *   return result.stdout
  * }).pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()))
@@ -31,7 +31,6 @@ import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
 import type * as Guest from "./Guest.ts"
 import * as Execution from "./internal/guest/execution.ts"
@@ -58,7 +57,7 @@ export { ExecResult } from "./internal/sandbox/handle.ts"
  * ```ts
  * import type { Sandbox } from "effect-lightbox"
  *
- * export const options: Sandbox.ExecOptions = { workdir: "/work", timeout: "2 minutes", check: true }
+ * export const options: Sandbox.ExecOptions = { cwd: "/work", timeout: "2 minutes", check: true }
  * ```
  *
  * @category options
@@ -66,7 +65,7 @@ export { ExecResult } from "./internal/sandbox/handle.ts"
  */
 export interface ExecOptions<E = never, R = never> {
   /** Default: the sandbox's. */
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   /** Default: the sandbox's. */
   readonly user?: string | undefined
   /** Added to the sandbox's. Redacted values appear nowhere but in the guest. */
@@ -90,13 +89,13 @@ export interface ExecOptions<E = never, R = never> {
  * ```ts
  * import type { Sandbox } from "effect-lightbox"
  *
- * export const options: Sandbox.StreamOptions = { output: { overflow: "suspend" } }
+ * export const options: Sandbox.ExecStreamOptions = { output: { overflow: "suspend" } }
  * ```
  *
  * @category options
  * @since 0.1.0
  */
-export interface StreamOptions<E = never, R = never> extends Omit<ExecOptions<E, R>, "maxOutput"> {
+export interface ExecStreamOptions<E = never, R = never> extends Omit<ExecOptions<E, R>, "maxOutput"> {
   /** What happens to output that is not read as fast as it comes. Default: up to 4 MiB in memory, more on disk. */
   readonly output?: Guest.OutputPolicy | undefined
   /** Give the command a terminal; its two outputs then arrive as one. Default: none. */
@@ -136,7 +135,7 @@ export interface CopyInOptions {
  * import type { Sandbox } from "effect-lightbox"
  *
  * export const show = (sandbox: Sandbox.Sandbox) =>
- *   Stream.runForEach(sandbox.stream("make"), (event) =>
+ *   Stream.runForEach(sandbox.execStream("make"), (event) =>
  *     event._tag === "Stdout" ? Console.log(new TextDecoder().decode(event.bytes)) : Console.log(event._tag)
  *   )
  * ```
@@ -171,7 +170,7 @@ export type ExecEvent =
  * @category models
  * @since 0.1.0
  */
-export interface Sandbox {
+export interface Sandbox extends Guest.Files {
   readonly [TypeId]: typeof TypeId
   readonly name: string
   /** Changes when the sandbox is removed and another of its name is created. */
@@ -191,21 +190,21 @@ export interface Sandbox {
     options?: ExecOptions<E, R>
   ) => Effect.Effect<ExecResult, LightboxError | E, R>
   /** Runs a program and gives what happens while it does. Ending the stream early kills it. */
-  readonly stream: <E = never, R = never>(
+  readonly execStream: <E = never, R = never>(
     command: string,
     args?: ReadonlyArray<Guest.Word>,
-    options?: StreamOptions<E, R>
+    options?: ExecStreamOptions<E, R>
   ) => Stream.Stream<ExecEvent, LightboxError | E, R>
   /** Runs a script and gives what happens while it does. Ending the stream early kills it. */
   readonly shellStream: <E = never, R = never>(
     script: string,
-    options?: StreamOptions<E, R>
+    options?: ExecStreamOptions<E, R>
   ) => Stream.Stream<ExecEvent, LightboxError | E, R>
   /** Starts a program, killed when the scope closes, to talk to while it runs. */
   readonly spawn: (
     command: string,
     args?: ReadonlyArray<Guest.Word>,
-    options?: Omit<StreamOptions, "stdin" | "check" | "timeout">
+    options?: Omit<ExecStreamOptions, "stdin" | "check" | "timeout">
   ) => Effect.Effect<Guest.Process, LightboxError, Scope.Scope>
 
   /**
@@ -215,46 +214,11 @@ export interface Sandbox {
   readonly attach: (
     command: string,
     args?: ReadonlyArray<Guest.Word>,
-    options?: Pick<ExecOptions, "workdir" | "user" | "env" | "rlimits">
+    options?: Pick<ExecOptions, "cwd" | "user" | "env" | "rlimits">
   ) => Effect.Effect<number, LightboxError>
   /** {@link Sandbox.attach} with the sandbox's shell. */
   readonly attachShell: Effect.Effect<number, LightboxError>
 
-  /** Reads a file whole. */
-  readonly readFile: (path: string) => Effect.Effect<Uint8Array, LightboxError>
-  /** Reads a file whole, as UTF-8. */
-  readonly readFileString: (path: string) => Effect.Effect<string, LightboxError>
-  /** Reads a file in pieces, holding a few MiB at a time. */
-  readonly readStream: (
-    path: string,
-    range?: { readonly offset?: number | undefined; readonly length?: number | undefined }
-  ) => Stream.Stream<Uint8Array, LightboxError>
-  /** Writes a file, replacing what is there. The folder must exist. `mode`: permission bits, default 0o644. */
-  readonly writeFile: (
-    path: string,
-    data: string | Uint8Array,
-    options?: { readonly mode?: number | undefined; readonly append?: boolean | undefined }
-  ) => Effect.Effect<void, LightboxError>
-  /** Writes a file in pieces, holding a few MiB at a time. */
-  readonly writeStream: (
-    path: string,
-    options?: { readonly mode?: number | undefined; readonly append?: boolean | undefined }
-  ) => Sink.Sink<void, Uint8Array, never, LightboxError>
-  /** Whether there is a file, folder or link that leads to one. */
-  readonly exists: (path: string) => Effect.Effect<boolean, LightboxError>
-  readonly stat: (path: string) => Effect.Effect<Guest.FileInfo, LightboxError>
-  /** What is in a folder, by name. */
-  readonly list: (path: string) => Effect.Effect<ReadonlyArray<Guest.FileInfo>, LightboxError>
-  /** Makes a folder and those above it; no failure if it is there. */
-  readonly makeDirectory: (path: string) => Effect.Effect<void, LightboxError>
-  /** Removes a file or folder; what is not there is no failure. A folder with content needs `recursive`. */
-  readonly remove: (
-    path: string,
-    options?: { readonly recursive?: boolean | undefined }
-  ) => Effect.Effect<void, LightboxError>
-  readonly rename: (from: string, to: string) => Effect.Effect<void, LightboxError>
-  /** Copies one file inside the guest. */
-  readonly copyFile: (from: string, to: string) => Effect.Effect<void, LightboxError>
   /**
    * Copies a file of this host, or what is in a folder, into the guest, and makes the folders above it. Permissions
    * are kept. The guest needs `tar`.
@@ -372,7 +336,7 @@ export interface BootableSnapshot {
  *   snapshot: "node-ci",
  *   resources: { cpus: 2, memory: "1G" },
  *   mounts: { "/work": "./my-project" },
- *   workdir: "/work"
+ *   cwd: "/work"
  * }
  * ```
  *
@@ -433,7 +397,7 @@ const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox
  *     const sandbox = yield* Sandbox.launch({
  *       snapshot: "node-ci",
  *       mounts: { "/work": "./my-project" },
- *       workdir: "/work"
+ *       cwd: "/work"
  *     })
  *     return yield* sandbox.shell("npm test", { timeout: "5 minutes" })
  *   })
@@ -565,7 +529,7 @@ const flushMounts = (
     Execution.collect<never, never>(
       guest,
       "Sandbox.launch",
-      { argv: ["sync", ...args], workdir: "/", user: "0:0" },
+      { argv: ["sync", ...args], cwd: "/", user: "0:0" },
       { input: undefined, maxOutput: 65_536 }
     )
   const flush = (guest: Guest.Guest) =>

@@ -174,7 +174,7 @@ export interface Options {
   readonly name?: string | undefined
   readonly resources?: Resources | undefined
   /** Where commands run unless told otherwise; it must exist. Default: the image's, else `/`. */
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   /** The shell of `shell` commands. Default: `/bin/sh`. */
   readonly shell?: string | undefined
   /** Who commands run as unless told otherwise. Default: the image's, else root. */
@@ -328,7 +328,7 @@ const PortRecord = Schema.Record(Schema.String, Schema.Unknown).check(
 export const SandboxConfig = Schema.Struct({
   name: Schema.optional(Name),
   resources: Schema.optional(ResourcesSchema),
-  workdir: Schema.optional(GuestPath),
+  cwd: Schema.optional(GuestPath),
   shell: Schema.optional(GuestPath),
   user: Schema.optional(User),
   hostname: Schema.optional(

@@ -840,10 +840,11 @@ const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
 
 const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
-  const { mounts, overwrite = true, ports, secrets, signal: _, verbose: __, ...rest } = options
+  const { mounts, overwrite = true, ports, secrets, signal: _, verbose: __, workdir, ...rest } = options
   Effect.runSync(decodeLaunch({ mounts, ports, secrets }))
   return {
     ...rest,
+    cwd: workdir,
     overwrite,
     ...(mounts === undefined ? {} : { mounts: mapValues(mounts, mountOf) }),
     // Text is taken where it says a number, as keys always are.
@@ -853,6 +854,15 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
       : { secrets: mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) })) })
   }
 }
+
+/** What is `cwd` in the rest of the library is `workdir` here. */
+const inOwnWords = (error: Errors.LightboxError): Errors.LightboxError =>
+  error.reason._tag === "InvalidConfig" && error.reason.field === "cwd"
+    ? new Errors.LightboxError({
+        method: error.method,
+        reason: new Errors.InvalidConfig({ field: "workdir", problem: error.reason.problem })
+      })
+    : error
 
 /**
  * Boots a sandbox from a snapshot.
@@ -878,7 +888,10 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
 export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> => {
   if (options.verbose === true) print(`launching "${options.name}" from "${options.snapshot}"`)
   const { rootDisk = "copy" } = options
-  return await Sandbox.open(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), options.signal)
+  return await Sandbox.open(
+    Effect.mapError(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), inOwnWords),
+    options.signal
+  )
 }
 
 /**

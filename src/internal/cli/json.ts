@@ -75,7 +75,7 @@ export const Sandboxes = Schema.Array(
     /** MiB. */
     memory: Schema.Finite,
     volumes: Schema.Array(Schema.String),
-    workdir: Schema.optional(Schema.String),
+    cwd: Schema.optional(Schema.String),
     shell: Schema.String,
     labels,
     createdAt: Schema.optional(Schema.DateTimeUtc)

@@ -22,14 +22,14 @@ export interface Collected {
 /** A guest whose commands run, unless told otherwise, with what is given. */
 export const withDefaults = (
   guest: Guest.Guest,
-  { env, user, workdir }: Pick<Guest.Command, "env" | "user" | "workdir">
+  { env, user, cwd }: Pick<Guest.Command, "env" | "user" | "cwd">
 ): Guest.Guest => ({
   ...guest,
   spawn: (command, output) =>
     guest.spawn(
       {
         ...command,
-        workdir: command.workdir ?? workdir,
+        cwd: command.cwd ?? cwd,
         user: command.user ?? user,
         env: { ...env, ...command.env }
       },

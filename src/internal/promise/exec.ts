@@ -321,7 +321,7 @@ export const start = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Started, LightboxError, Scope.Scope> {
   const limit = yield* decodeTimeout(options?.timeoutMs)
   const process = yield* sandbox.spawn(argv[0], argv.slice(1), {
-    workdir: options?.cwd,
+    cwd: options?.cwd,
     user: options?.user,
     env: options?.env,
     terminal: options?.terminal

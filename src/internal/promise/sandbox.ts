@@ -198,7 +198,7 @@ export class Sandbox implements AsyncDisposable {
   async exec(command: string, args?: ReadonlyArray<string>, options?: ExecOptions): Promise<ExecOutput> {
     const { exitCode, stderrBytes, stdoutBytes } = await run(
       this.#use().exec(command, args, {
-        workdir: options?.cwd,
+        cwd: options?.cwd,
         user: options?.user,
         env: options?.env,
         stdin: options?.stdin,

@@ -6,16 +6,16 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import type { ExecEvent, ExecOptions, Sandbox, StreamOptions } from "../../Sandbox.ts"
+import type { ExecEvent, ExecOptions, Sandbox, ExecStreamOptions } from "../../Sandbox.ts"
 import { attach } from "../guest/attach.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
+import * as Files from "../guest/files.ts"
 import * as HostFiles from "../host/files.ts"
 import {
   checkLabel,
@@ -93,7 +93,7 @@ const Argv = Schema.TupleWithRest(
 )
 
 const CommandOptions = {
-  workdir: Schema.optional(GuestPath),
+  cwd: Schema.optional(GuestPath),
   user: Schema.optional(User),
   env: Schema.optional(recordOf(WordSchema, checkVariable)),
   rlimits: Schema.optional(Rlimits),
@@ -123,7 +123,7 @@ const decodeStream = decoder(
     ),
     terminal: Schema.optional(Schema.Struct({ rows: intBetween(1, 65535), columns: intBetween(1, 65535) }))
   }),
-  "Sandbox.stream"
+  "Sandbox.execStream"
 )
 
 const decodeQuery = decoder(
@@ -157,7 +157,7 @@ const decodeModify = decoder(
     memory: Schema.optional(Mebibytes(64)),
     maxMemory: Schema.optional(Mebibytes(64)),
     disk: Schema.optional(Mebibytes(16)),
-    workdir: Schema.optional(GuestPath),
+    cwd: Schema.optional(GuestPath),
     env: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkVariable)),
     labels: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkOwnLabel)),
     apply: Schema.optional(Schema.Literals(["now", "restart", "next-start"])),
@@ -169,8 +169,6 @@ const decodeModify = decoder(
 const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive")
 
 const defaultMaxOutput = 256 * 1024 * 1024
-
-const defaultFileMode = 0o644
 
 /** Lets a sandbox go, for ever or until a time (milliseconds since 1970). */
 export type LetGo = (expires: number | undefined) => Effect.Effect<void, LightboxError>
@@ -207,9 +205,9 @@ export const make = (
     return new ExecResult(collected)
   })
 
-  const stream = <E, R>(
+  const execStream = <E, R>(
     argv: ReadonlyArray<Guest.Word>,
-    options: StreamOptions<E, R> | undefined
+    options: ExecStreamOptions<E, R> | undefined
   ): Stream.Stream<ExecEvent, LightboxError | E, R> =>
     Stream.unwrap(
       Effect.gen(function* () {
@@ -228,7 +226,7 @@ export const make = (
             Stream.fromEffect(
               Effect.flatMap(process.exitCode, (exitCode) =>
                 checked.check === true && exitCode !== 0
-                  ? Effect.fail(Execution.failed("Sandbox.stream", argv, exitCode, tails.Stdout, tails.Stderr))
+                  ? Effect.fail(Execution.failed("Sandbox.execStream", argv, exitCode, tails.Stdout, tails.Stderr))
                   : Effect.succeed<ExecEvent>({ _tag: "Exited", exitCode })
               )
             )
@@ -237,31 +235,13 @@ export const make = (
         )
         return checked.timeout === undefined
           ? events
-          : Stream.interruptWhen(events, Execution.within("Sandbox.stream", argv, checked.timeout)(Effect.never))
+          : Stream.interruptWhen(events, Execution.within("Sandbox.execStream", argv, checked.timeout)(Effect.never))
       })
-    ).pipe(Stream.mapError(Execution.toldOf("Sandbox.stream")))
-
-  const writeTo = (
-    path: string,
-    options: { readonly mode?: number | undefined; readonly append?: boolean | undefined } | undefined
-  ) =>
-    Effect.gen(function* () {
-      const append = options?.append ?? false
-      const file = yield* guest.open(path, {
-        write: !append,
-        append,
-        create: true,
-        truncate: !append,
-        mode: options?.mode ?? defaultFileMode
-      })
-      // The agent applies its own mask to the mode of a file that it creates.
-      if (options?.mode !== undefined) yield* file.setAttributes({ mode: options.mode })
-      return file
-    })
+    ).pipe(Stream.mapError(Execution.toldOf("Sandbox.execStream")))
 
   const attachTo = Effect.fn("Sandbox.attach")(function* (
     argv: ReadonlyArray<Guest.Word>,
-    options: Pick<ExecOptions, "workdir" | "user" | "env" | "rlimits"> | undefined
+    options: Pick<ExecOptions, "cwd" | "user" | "env" | "rlimits"> | undefined
   ): Effect.fn.Return<number, LightboxError> {
     return yield* attach(guest, commandOf(yield* decodeStream({ argv, ...options })))
   })
@@ -269,6 +249,7 @@ export const make = (
   const shellArgv = (script: string): ReadonlyArray<Guest.Word> => [info.shell, "-c", script]
 
   return {
+    ...Files.make(guest),
     [TypeId]: TypeId,
     name: info.name,
     id: info.id,
@@ -276,8 +257,8 @@ export const make = (
 
     exec: (command, args, options) => exec([command, ...(args ?? [])], options),
     shell: (script, options) => exec(shellArgv(script), options),
-    stream: (command, args, options) => stream([command, ...(args ?? [])], options),
-    shellStream: (script, options) => stream(shellArgv(script), options),
+    execStream: (command, args, options) => execStream([command, ...(args ?? [])], options),
+    shellStream: (script, options) => execStream(shellArgv(script), options),
     spawn: Effect.fn("Sandbox.spawn")(function* (command, args, options) {
       const checked = yield* decodeStream({ argv: [command, ...(args ?? [])], ...options })
       return yield* guest.spawn(commandOf(checked), checked.output)
@@ -286,52 +267,6 @@ export const make = (
     attach: (command, args, options) => attachTo([command, ...(args ?? [])], options),
     attachShell: attachTo([info.shell], undefined),
 
-    readFile: (path) =>
-      Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.read()))),
-    readFileString: (path) =>
-      Effect.scoped(
-        Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.read())))
-      ),
-    readStream: (path, range) =>
-      Stream.unwrap(Effect.map(guest.open(path, { read: true }), (file) => file.read(range))),
-    writeFile: (path, data, options) =>
-      Effect.scoped(
-        Effect.flatMap(writeTo(path, options), (file) =>
-          file.write(Stream.make(typeof data === "string" ? new TextEncoder().encode(data) : data))
-        )
-      ),
-    writeStream: (path, options) =>
-      Sink.unwrap(
-        Effect.map(writeTo(path, options), (file) => {
-          let offset = 0
-          return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
-            const start = offset
-            for (const piece of pieces) offset += piece.length
-            return file.write(Stream.fromIterable(pieces), start)
-          })
-        })
-      ),
-    exists: (path) =>
-      guest.stat(path).pipe(
-        Effect.as(true),
-        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-          reason.code === "ENOENT" || reason.code === "ENOTDIR" ? Effect.succeed(false) : Effect.fail(error)
-        )
-      ),
-    stat: (path) => guest.stat(path),
-    list: (path) => Effect.map(guest.list(path), (entries) => entries.toSorted((a, b) => (a.path < b.path ? -1 : 1))),
-    makeDirectory: (path) => guest.makeDirectory(path),
-    remove: (path, options) =>
-      guest.stat(path, { followSymlinks: false }).pipe(
-        Effect.flatMap(({ kind }) =>
-          kind === "Directory" ? guest.removeDirectory(path, options) : guest.removeFile(path)
-        ),
-        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-          reason.code === "ENOENT" ? Effect.void : Effect.fail(error)
-        )
-      ),
-    rename: guest.rename,
-    copyFile: guest.copyFile,
     copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
       const { from, to, ...rest } = yield* decodeCopyIn({ from: hostPath, to: path, ...options })
       const files = yield* HostFiles.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
@@ -380,14 +315,14 @@ export const make = (
 
 const commandOf = (checked: {
   readonly argv: readonly [string, ...ReadonlyArray<Guest.Word>]
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   readonly user?: string | undefined
   readonly env?: { readonly [name: string]: Guest.Word } | undefined
   readonly rlimits?: Guest.Command["rlimits"]
   readonly terminal?: Guest.TerminalSize | undefined
 }): Guest.Command => ({
   argv: checked.argv,
-  workdir: checked.workdir,
+  cwd: checked.cwd,
   user: checked.user,
   env: checked.env,
   rlimits: checked.rlimits,

@@ -74,7 +74,7 @@ const decodeSnapshotName = decoder(CString, method, "snapshot")
 
 const SettingsSchema = Schema.Struct({
   env: Schema.optional(recordOf(Schema.Union([CString, Schema.Redacted(CString)]), checkVariable)),
-  workdir: Schema.optional(GuestPath),
+  cwd: Schema.optional(GuestPath),
   user: Schema.optional(User)
 })
 

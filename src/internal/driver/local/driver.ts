@@ -309,7 +309,7 @@ const images = ({ sdk }: DriverContext): ImagePart => ({
       env,
       entrypoint: config?.entrypoint ?? [],
       cmd: config?.cmd ?? [],
-      workdir: config?.workingDir ?? undefined,
+      cwd: config?.workingDir ?? undefined,
       user: config?.user ?? undefined
     }
   }),
@@ -596,7 +596,7 @@ const modifyOptions = (change: Microsandbox.ModifySandbox): Sdk.ModifyOptions =>
     ...(change.memory === undefined ? {} : { memory: change.memory }),
     ...(change.maxMemory === undefined ? {} : { maxMemory: change.maxMemory }),
     ...(change.disk === undefined ? {} : { rootDiskSize: change.disk }),
-    ...(change.workdir === undefined ? {} : { workdir: change.workdir }),
+    ...(change.cwd === undefined ? {} : { workdir: change.cwd }),
     env: set(change.env),
     envRemove: removed(change.env),
     labels: set(change.labels),

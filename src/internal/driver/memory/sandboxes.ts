@@ -100,7 +100,7 @@ const infoOf = (row: Row, status: Microsandbox.SandboxStatus): Microsandbox.Sand
   cpus: row.cpus,
   memory: row.memory,
   volumes: row.volumes,
-  workdir: row.workdir,
+  cwd: row.workdir,
   shell: row.shell,
   createdAt: DateTime.makeUnsafe(row.createdAt)
 })
@@ -574,7 +574,7 @@ const create = Effect.fnUntraced(function* (
       cpus: config.resources?.cpus ?? defaultResources.cpus,
       memory: config.resources?.memory ?? defaultResources.memory,
       volumes,
-      ...(config.workdir === undefined ? {} : { workdir: config.workdir }),
+      ...(config.cwd === undefined ? {} : { workdir: config.cwd }),
       shell: config.shell ?? "/bin/sh",
       createdAt: clock.currentTimeMillisUnsafe(),
       diskSize: base.size,
@@ -734,7 +734,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         memory: wanted.memory ?? row.memory,
         diskSize: wanted.disk === undefined ? row.diskSize : wanted.disk * mebibyte,
         labels: Modify.merge(row.labels, wanted.labels),
-        ...(wanted.workdir === undefined ? {} : { workdir: wanted.workdir })
+        ...(wanted.cwd === undefined ? {} : { workdir: wanted.cwd })
       })
       if (restarts) {
         yield* finish(world, held, "stopped", true).pipe(

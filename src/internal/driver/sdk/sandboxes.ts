@@ -55,7 +55,7 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
       const name = /^named$/i.test(text(property(mount, "type")) ?? "") ? text(property(mount, "name")) : undefined
       return name === undefined ? [] : [name]
     }),
-    workdir: text(property(config, "runtime", "workdir")),
+    cwd: text(property(config, "runtime", "workdir")),
     shell: text(property(config, "runtime", "shell")) ?? "/bin/sh",
     createdAt: date(handle.createdAt)
   }
