@@ -43,7 +43,7 @@ import type { CallOptions } from "./internal/promise/options.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
 import { CString, Env, GuestPath, ImageReference, Labels, Name, notBlank } from "./internal/config/schemas.ts"
-import { decoder } from "./internal/config/validation.ts"
+import { decoder, renameFields } from "./internal/config/validation.ts"
 import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
 import * as Errors from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
@@ -535,12 +535,16 @@ export interface LightboxError extends Error {
         readonly description: string
         /** The script, or the words of the command. */
         readonly command?: string | undefined
+        /** The file and line that declared the step. */
+        readonly declaredAt?: string | undefined
         readonly attempt: number
         readonly durationMillis: number
       }
     | undefined
   /** The builder that was kept. */
   readonly builder?: string | undefined
+  /** What to do about it, if that is known. Part of the message. */
+  readonly hint: string | undefined
   readonly isRetryable: boolean
   readonly outcome: "failed" | "unknown"
 }
@@ -659,7 +663,7 @@ const decodeConfig = decoder(
 
 /** Checked before it is turned into steps, so that errors name what the caller wrote. */
 const definitionOf = (config: SnapshotConfig): Snapshots.Definition => {
-  Effect.runSync(decodeConfig(config))
+  Runtime.runNow(decodeConfig(config))
   return Snapshots.define(config)
 }
 
@@ -841,7 +845,7 @@ const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<
 
 const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
   const { mounts, overwrite = true, ports, secrets, signal: _, verbose: __, workdir, ...rest } = options
-  Effect.runSync(decodeLaunch({ mounts, ports, secrets }))
+  Runtime.runNow(decodeLaunch({ mounts, ports, secrets }))
   return {
     ...rest,
     cwd: workdir,
@@ -855,14 +859,7 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
   }
 }
 
-/** What is `cwd` in the rest of the library is `workdir` here. */
-const inOwnWords = (error: Errors.LightboxError): Errors.LightboxError =>
-  error.reason._tag === "InvalidConfig" && error.reason.field === "cwd"
-    ? new Errors.LightboxError({
-        method: error.method,
-        reason: new Errors.InvalidConfig({ field: "workdir", problem: error.reason.problem })
-      })
-    : error
+const inOurNames = Runtime.renameFields({ cwd: "workdir" })
 
 /**
  * Boots a sandbox from a snapshot.
@@ -889,7 +886,7 @@ export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> =>
   if (options.verbose === true) print(`launching "${options.name}" from "${options.snapshot}"`)
   const { rootDisk = "copy" } = options
   return await Sandbox.open(
-    Effect.mapError(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), inOwnWords),
+    Effect.mapError(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), inOurNames),
     options.signal
   )
 }
@@ -991,7 +988,9 @@ const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
 export const ensureVolume = async (name: string, options?: EnsureVolumeOptions & CallOptions): Promise<VolumeRecord> =>
   volumeRecord(
     await Runtime.run(
-      measured(Volumes.ensure(name, { quota: options?.quotaMib, labels: options?.labels, onDrift: "adopt" })),
+      measured(Volumes.ensure(name, { quota: options?.quotaMib, labels: options?.labels, onDrift: "adopt" })).pipe(
+        Effect.mapError(renameFields({ quota: "quotaMib" }))
+      ),
       options?.signal
     )
   )
