@@ -22,6 +22,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -36,7 +37,9 @@ import type * as Guest from "./Guest.ts"
 import * as Execution from "./internal/guest/execution.ts"
 import { CString, DurationInput, ImageReference, Name } from "./internal/config/schemas.ts"
 import { generate, generateName, instanceLabel, ownerLabel, roleLabel } from "./internal/ownership/labels.ts"
-import { type ExecResult, type LetGo, make, noTimeToLive, type TypeId } from "./internal/sandbox/handle.ts"
+import * as EventText from "./internal/sandbox/eventText.ts"
+import type { ExecResult } from "./internal/sandbox/execResult.ts"
+import { type LetGo, make, noTimeToLive, TypeId } from "./internal/sandbox/handle.ts"
 import { millis } from "./internal/config/time.ts"
 import { decoder, invalid } from "./internal/config/validation.ts"
 import { LightboxError, NotRunning, TimedOut } from "./LightboxError.ts"
@@ -47,7 +50,7 @@ import * as SandboxConfig from "./SandboxConfig.ts"
 // Models
 // =============================================================================
 
-export { ExecResult } from "./internal/sandbox/handle.ts"
+export { ExecResult } from "./internal/sandbox/execResult.ts"
 
 /**
  * Options of a command.
@@ -126,27 +129,67 @@ export interface CopyInOptions {
 }
 
 /**
- * What happens while a command runs, in order. `Exited` is the last.
+ * An event of a running command. `Started` is the first and `Exited` the last;
+ * output comes in between, in the order in which it was written to each stream.
+ *
+ * {@link decodeText} and {@link splitLines} turn the bytes into text.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ExecEvent = ExecStatusEvent | Guest.Output
+
+/**
+ * The events of a running command that are not output. `exitCode` is -1 if a
+ * signal ended the command, and `signal` names it, if it is known.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ExecStatusEvent =
+  | { readonly _tag: "Started"; readonly pid: number }
+  | { readonly _tag: "Exited"; readonly exitCode: number; readonly signal?: Guest.Signal | undefined }
+
+/**
+ * An event of a running command, with its output as text.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ExecTextEvent = ExecStatusEvent | { readonly _tag: "Stdout" | "Stderr"; readonly text: string }
+
+/**
+ * Decodes output as UTF-8, also where a character is cut in two. Invalid bytes
+ * become U+FFFD.
  *
  * **Example** (Showing output as it comes)
  *
  * ```ts
  * import { Console, Stream } from "effect"
- * import type { Sandbox } from "effect-lightbox"
+ * import { Sandbox } from "effect-lightbox"
  *
  * export const show = (sandbox: Sandbox.Sandbox) =>
- *   Stream.runForEach(sandbox.execStream("make"), (event) =>
- *     event._tag === "Stdout" ? Console.log(new TextDecoder().decode(event.bytes)) : Console.log(event._tag)
+ *   Stream.runForEach(Sandbox.decodeText(sandbox.execStream("make")), (event) =>
+ *     event._tag === "Stdout" || event._tag === "Stderr" ? Console.log(event.text) : Console.log(event)
  *   )
  * ```
  *
- * @category models
+ * @see {@link splitLines} for whole lines
+ * @category combinators
  * @since 0.1.0
  */
-export type ExecEvent =
-  | { readonly _tag: "Started"; readonly pid: number }
-  | Guest.Output
-  | { readonly _tag: "Exited"; readonly exitCode: number; readonly signal: Guest.Signal | undefined }
+export const decodeText = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream.Stream<ExecTextEvent, E, R> =>
+  EventText.decode(events, { lines: false })
+
+/**
+ * Decodes output as {@link decodeText} does, and gives one event for each line,
+ * without the end of the line.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const splitLines = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream.Stream<ExecTextEvent, E, R> =>
+  EventText.decode(events, { lines: true })
 
 /**
  * A running sandbox.
@@ -259,6 +302,14 @@ export interface Sandbox extends Guest.Files {
 }
 
 /**
+ * Checks whether a value is a {@link Sandbox}.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isSandbox = (u: unknown): u is Sandbox => Predicate.hasProperty(u, TypeId)
+
+/**
  * The service of a program's one sandbox, as {@link layer} provides it.
  *
  * **Example** (Using the sandbox of the context)
@@ -348,9 +399,8 @@ export type LaunchOptions<E = never, R = never> = SourceOptions<E, R> &
     /** Destroy a sandbox that has the name. Default: `false`, fail with `AlreadyExists`. */
     readonly overwrite?: boolean | undefined
     /**
-     * Boot it for {@link Sandbox.detach}: neither a signal to this process's group, such as Ctrl-C in a terminal, nor
-     * the end of this process reaches it. Until it is detached it belongs to the scope all the same, and after a crash
-     * to the next sweep. Default: `false`, it ends with the process.
+     * Let the sandbox outlive the scope, this process and Ctrl-C: only `Sandbox.remove` removes it. Default: `false`, it
+     * is removed when the scope closes, and ends with the process.
      */
     readonly detached?: boolean | undefined
     /** Told while an image is pulled. */
@@ -368,6 +418,7 @@ const decodeSnapshotName = decoder(CString, "Sandbox.launch", "snapshot")
 const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
   decoder(Name, method, "name")(name)
 const decodeWaitTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.waitFor", "timeout")
+const decodeStopTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.stop", "timeout")
 const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.restart", "timeout")
 
 /**
@@ -480,6 +531,7 @@ const acquire = Effect.fnUntraced(function* (
       // Until this is written, the sandbox has an owner.
       Effect.andThen(Effect.uninterruptible(Effect.andThen(driver.owner.release(note, expires), disown(state, room))))
     )
+  if (request.detached === true) yield* letGo(undefined)
   return make(driver, info, guest, letGo)
 })
 
@@ -709,6 +761,38 @@ export const restart = Effect.fn("Sandbox.restart")(function* (
 })
 
 /**
+ * Shuts a sandbox down by name, and keeps its disk. Its guest is killed after
+ * `timeout` (default 10 seconds). Succeeds if it is stopped already; fails with
+ * `NotFound`.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const stop = Effect.fn("Sandbox.stop")(function* (
+  name: string,
+  options?: { readonly timeout?: Duration.Input | undefined }
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  const info = yield* driver.getSandbox(yield* decodeName("Sandbox.stop", name))
+  yield* driver.stopSandbox(info, { timeout: yield* decodeStopTimeout(options?.timeout) })
+})
+
+/**
+ * Ends the virtual machine of a sandbox at once, by name, and keeps its disk.
+ * Fails with `NotFound`.
+ *
+ * @see {@link stop} to let the guest shut down
+ * @category operations
+ * @since 0.1.0
+ */
+export const kill = Effect.fn("Sandbox.kill")(function* (
+  name: string
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  yield* driver.killSandbox(yield* driver.getSandbox(yield* decodeName("Sandbox.kill", name)))
+})
+
+/**
  * Removes a sandbox by name, with its disk. What does not exist is no failure.
  *
  * Fails with `StillRunning` when it runs, unless `force`, which kills it first.
@@ -749,10 +833,12 @@ export const remove = Effect.fn("Sandbox.remove")(function* (
  * @category operations
  * @since 0.1.0
  */
-export const list = (filter?: {
+export const list = Effect.fn("Sandbox.list")(function* (filter?: {
   readonly labels?: { readonly [key: string]: string } | undefined
-}): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => driver.listSandboxes(filter))
+}): Effect.fn.Return<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.listSandboxes(filter)
+})
 
 /**
  * What the runtime knows of a sandbox. Fails with `NotFound`.
@@ -769,8 +855,12 @@ export const list = (filter?: {
  * @category operations
  * @since 0.1.0
  */
-export const get = (name: string): Effect.Effect<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => Effect.flatMap(decodeName("Sandbox.get", name), driver.getSandbox))
+export const get = Effect.fn("Sandbox.get")(function* (
+  name: string
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.getSandbox(yield* decodeName("Sandbox.get", name))
+})
 
 /**
  * Waits until a sandbox has a status, looking four times a second, and gives up
@@ -843,6 +933,29 @@ export const layer = <E = never, R = never>(
   options: LaunchOptions<E, R>
 ): Layer.Layer<Sandbox, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>> =>
   Layer.effect(Sandbox, launch(options))
+
+/**
+ * Provides {@link Sandbox} with options from the configuration.
+ *
+ * **Example** (An image from the environment)
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const live = Sandbox.layerConfig({ image: Config.String("IMAGE"), network: "none" })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<LaunchOptions>
+): Layer.Layer<Sandbox, LightboxError | Config.ConfigError, Microsandbox.Microsandbox> =>
+  Layer.effect(
+    Sandbox,
+    Effect.flatMap(Config.unwrap(options), (options) => launch(options))
+  )
 
 /**
  * A service class for one sandbox of several: its own tag, with a `layer` that

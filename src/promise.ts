@@ -298,8 +298,8 @@ export interface LaunchOptions {
   /** Replace a sandbox of the name; `false` rejects then. Default: `true`. */
   overwrite?: boolean | undefined
   /**
-   * Boot it for `detach()`: neither Ctrl-C in this process's terminal nor the end of this process reaches it. Until it is
-   * detached it belongs to this process all the same. Default: `false`.
+   * Let the sandbox outlive this process and Ctrl-C: only `removeSandbox` removes it. Default: `false`, it ends with this
+   * process.
    */
   detached?: boolean | undefined
   /** Print that it is launched. Default: `false`. */
@@ -859,7 +859,7 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
   }
 }
 
-const inOurNames = Runtime.renameFields({ cwd: "workdir" })
+const inOurNames = renameFields({ cwd: "workdir" })
 
 /**
  * Boots a sandbox from a snapshot.
@@ -876,7 +876,6 @@ const inOurNames = Runtime.renameFields({ cwd: "workdir" })
  *
  * const sb = await launchSandbox({ snapshot: "lightbox", name: "agent-1", detached: true })
  * console.log((await sb.exec("copilot", ["--version"])).stdout())
- * await sb.detach()
  * ```
  *
  * @category operations

@@ -54,7 +54,7 @@ const typing = (attached: Effect.Effect<number, LightboxError>) =>
 
 const surface: Surface = {
   exports: Sandbox,
-  others: ["ExecResult", "Sandbox"],
+  others: ["ExecResult", "Sandbox", "decodeText", "isSandbox", "splitLines"],
   instance: alone,
   fields: ["name", "id", "guest"]
 }
@@ -72,6 +72,9 @@ matrix("Sandbox", surface, [
   { name: "restart", given: there, run: Sandbox.restart("box") },
   { name: "remove", given: stopped, run: Sandbox.remove("box") },
   { name: "remove by force", given: there, run: Sandbox.remove("box", { force: true }) },
+  { name: "stop", given: there, run: Sandbox.stop("box") },
+  { name: "kill", given: there, run: Sandbox.kill("box") },
+  { name: "layerConfig", run: Effect.provide(Effect.asVoid(Sandbox.Sandbox), Sandbox.layerConfig({ image })) },
   { name: "list", given: there, run: Sandbox.list() },
   { name: "get", given: there, run: Sandbox.get("box") },
   { name: "waitFor", given: there, run: Sandbox.waitFor("box", "running") },
@@ -119,8 +122,8 @@ matrix("Sandbox", surface, [
   over("logs", (sandbox) => Stream.runDrain(sandbox.logs())),
   over("modify", (sandbox) => sandbox.modify({ labels: { team: "platform" }, apply: "next-start" })),
   over("info", (sandbox) => sandbox.info),
-  { name: "stop", given: there, run: whileRunning((sandbox) => sandbox.stop()) },
-  { name: "kill", given: there, run: whileRunning((sandbox) => sandbox.kill) },
+  { name: "stop a running one", given: there, run: whileRunning((sandbox) => sandbox.stop()) },
+  { name: "kill a running one", given: there, run: whileRunning((sandbox) => sandbox.kill) },
   { name: "detach", run: Effect.flatMap(alone, (sandbox) => sandbox.detach) },
   { name: "detachFor", run: Effect.flatMap(alone, (sandbox) => sandbox.detachFor("1 hour")) }
 ])

@@ -16,6 +16,7 @@ import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../Ligh
 import type { AgentConnection } from "./connection.ts"
 import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
+import { printable } from "../report/printable.ts"
 import { OutputBuffer } from "./outputBuffer.ts"
 import { endsProcess, fromKernelLog, named, signals } from "./signals.ts"
 import { fromSeconds, toSeconds } from "./time.ts"
@@ -526,7 +527,7 @@ const spawn = Effect.fnUntraced(function* (
     )
   )
 
-  return {
+  const process: Guest.Process = {
     pid,
     output: Stream.fromPull(Effect.succeed(output.take)),
     exitCode: Deferred.await(exit),
@@ -545,6 +546,7 @@ const spawn = Effect.fnUntraced(function* (
         Deferred.isDoneUnsafe(exit) ? Effect.void : send("core.exec.resize", { rows, cols: columns })
       )
   }
+  return printable(process, "Process", () => ({ pid }))
 })
 
 /** The log of the guest's kernel, or nothing if the guest cannot show it. */

@@ -12,6 +12,7 @@ import type * as Guest from "../../Guest.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { ExecEvent, ExecOptions, Sandbox, ExecStreamOptions } from "../../Sandbox.ts"
+import { ExecResult } from "./execResult.ts"
 import { attach } from "../guest/attach.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
@@ -34,59 +35,9 @@ import {
 } from "../config/schemas.ts"
 import { millis } from "../config/time.ts"
 import { decoder } from "../config/validation.ts"
+import { printable } from "../report/printable.ts"
 
 export const TypeId = "~effect-lightbox/Sandbox" as const
-
-/**
- * What a command wrote, and how it ended.
- *
- * **Example** (Reading the result)
- *
- * ```ts
- * import type { Sandbox } from "effect-lightbox"
- *
- * export const lines = (result: Sandbox.ExecResult): ReadonlyArray<string> => result.stdout.split("\n")
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export class ExecResult {
-  /** -1: a signal ended it. */
-  readonly exitCode: number
-  /** The signal that ended it, if one did and it is known. */
-  readonly signal: Guest.Signal | undefined
-  readonly stdoutBytes: Uint8Array
-  readonly stderrBytes: Uint8Array
-  /** From the request to the end, in milliseconds. */
-  readonly durationMillis: number
-
-  constructor(fields: {
-    readonly exitCode: number
-    readonly signal: Guest.Signal | undefined
-    readonly stdout: Uint8Array
-    readonly stderr: Uint8Array
-    readonly durationMillis: number
-  }) {
-    this.exitCode = fields.exitCode
-    this.signal = fields.signal
-    this.stdoutBytes = fields.stdout
-    this.stderrBytes = fields.stderr
-    this.durationMillis = fields.durationMillis
-  }
-  /** As UTF-8; what is not is replaced by U+FFFD. */
-  get stdout(): string {
-    return new TextDecoder().decode(this.stdoutBytes)
-  }
-  /** As UTF-8; what is not is replaced by U+FFFD. */
-  get stderr(): string {
-    return new TextDecoder().decode(this.stderrBytes)
-  }
-  /** Whether the exit code is 0. */
-  get isSuccess(): boolean {
-    return this.exitCode === 0
-  }
-}
 
 const Argv = Schema.TupleWithRest(
   Schema.Tuple([
@@ -206,7 +157,7 @@ export const make = (
     if (checked.check === true && collected.exitCode !== 0) {
       return yield* Execution.failed("Sandbox.exec", argv, collected, collected.stdout, collected.stderr)
     }
-    return new ExecResult(collected)
+    return ExecResult.fromCollected(collected)
   })
 
   const execStream = <E, R>(
@@ -241,7 +192,7 @@ export const make = (
           ? events
           : Stream.interruptWhen(events, Execution.within("Sandbox.execStream", argv, checked.timeout)(Effect.never))
       })
-    ).pipe(Stream.mapError(Execution.toldOf("Sandbox.execStream")))
+    ).pipe(Stream.mapError(Execution.withMethod("Sandbox.execStream")), Stream.withSpan("Sandbox.execStream"))
 
   const attachTo = Effect.fn("Sandbox.attach")(function* (
     argv: ReadonlyArray<Guest.Word>,
@@ -252,69 +203,73 @@ export const make = (
 
   const shellArgv = (script: string): ReadonlyArray<Guest.Word> => [info.shell, "-c", script]
 
-  return {
-    ...Files.make(guest),
-    [TypeId]: TypeId,
-    name: info.name,
-    id: info.id,
-    guest,
+  return printable<Sandbox>(
+    {
+      ...Files.make(guest),
+      [TypeId]: TypeId,
+      name: info.name,
+      id: info.id,
+      guest,
 
-    exec: (command, args, options) => exec([command, ...(args ?? [])], options),
-    shell: (script, options) => exec(shellArgv(script), options),
-    execStream: (command, args, options) => execStream([command, ...(args ?? [])], options),
-    shellStream: (script, options) => execStream(shellArgv(script), options),
-    spawn: Effect.fn("Sandbox.spawn")(function* (command, args, options) {
-      const checked = yield* decodeStream({ argv: [command, ...(args ?? [])], ...options })
-      return yield* guest.spawn(commandOf(checked), checked.output)
-    }),
+      exec: (command, args, options) => exec([command, ...(args ?? [])], options),
+      shell: (script, options) => exec(shellArgv(script), options),
+      execStream: (command, args, options) => execStream([command, ...(args ?? [])], options),
+      shellStream: (script, options) => execStream(shellArgv(script), options),
+      spawn: Effect.fn("Sandbox.spawn")(function* (command, args, options) {
+        const checked = yield* decodeStream({ argv: [command, ...(args ?? [])], ...options })
+        return yield* guest.spawn(commandOf(checked), checked.output)
+      }),
 
-    attach: (command, args, options) => attachTo([command, ...(args ?? [])], options),
-    attachShell: attachTo([info.shell], undefined),
+      attach: (command, args, options) => attachTo([command, ...(args ?? [])], options),
+      attachShell: attachTo([info.shell], undefined),
 
-    copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
-      const { from, to, ...rest } = yield* decodeCopyIn({ from: hostPath, to: path, ...options })
-      const files = yield* HostFiles.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
-      yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
-    }),
-    copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath) {
-      const { from, to } = yield* decodeCopyOut({ from: path, to: hostPath })
-      yield* GuestFiles.copyOut(guest, "Sandbox.copyOut", from, to)
-    }),
+      copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
+        const { from, to, ...rest } = yield* decodeCopyIn({ from: hostPath, to: path, ...options })
+        const files = yield* HostFiles.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
+        yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
+      }),
+      copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath) {
+        const { from, to } = yield* decodeCopyOut({ from: path, to: hostPath })
+        yield* GuestFiles.copyOut(guest, "Sandbox.copyOut", from, to)
+      }),
 
-    info: driver.getSandbox(info.name),
-    stop: Effect.fn("Sandbox.stop")(function* (options) {
-      yield* driver.stopSandbox(info, yield* decodeStop(options ?? {}))
-    }),
-    kill: driver.killSandbox(info),
-    detach: letGo(undefined),
-    detachFor: Effect.fn("Sandbox.detachFor")(function* (timeToLive) {
-      const duration = yield* decodeTimeToLive(timeToLive)
-      yield* letGo((yield* Clock.currentTimeMillis) + millis(duration))
-    }),
-    ping: guest.ping,
-    touch: guest.touch,
-    metrics: driver.readMetrics(info),
-    logs: (query) =>
-      Stream.unwrap(
-        Effect.map(decodeQuery(query ?? {}), ({ follow, ...first }) =>
-          Stream.paginate<Microsandbox.LogQuery, Microsandbox.LogEntry, LightboxError>(first, (query) =>
-            Effect.gen(function* () {
-              // Asked before reading, so that what was written last is read once more.
-              const isRunning = follow === true && (yield* driver.getSandbox(info.name)).status === "running"
-              const entries = yield* driver.readLogs(info, query)
-              if (!isRunning) return [entries, Option.none()]
-              if (entries.length === 0) yield* Effect.sleep("250 millis")
-              const after = entries.at(-1)?.cursor ?? query.after
-              // All that comes from now on, whatever was asked of what was there.
-              return [entries, Option.some({ sources: first.sources, ...(after === undefined ? {} : { after }) })]
-            })
+      info: Effect.withSpan(driver.getSandbox(info.name), "Sandbox.info"),
+      stop: Effect.fn("Sandbox.stop")(function* (options) {
+        yield* driver.stopSandbox(info, yield* decodeStop(options ?? {}))
+      }),
+      kill: Effect.withSpan(driver.killSandbox(info), "Sandbox.kill"),
+      detach: Effect.withSpan(letGo(undefined), "Sandbox.detach"),
+      detachFor: Effect.fn("Sandbox.detachFor")(function* (timeToLive) {
+        const duration = yield* decodeTimeToLive(timeToLive)
+        yield* letGo((yield* Clock.currentTimeMillis) + millis(duration))
+      }),
+      ping: Effect.withSpan(guest.ping, "Sandbox.ping"),
+      touch: Effect.withSpan(guest.touch, "Sandbox.touch"),
+      metrics: Effect.withSpan(driver.readMetrics(info), "Sandbox.metrics"),
+      logs: (query) =>
+        Stream.unwrap(
+          Effect.map(decodeQuery(query ?? {}), ({ follow, ...first }) =>
+            Stream.paginate<Microsandbox.LogQuery, Microsandbox.LogEntry, LightboxError>(first, (query) =>
+              Effect.gen(function* () {
+                // Asked before reading, so that what was written last is read once more.
+                const isRunning = follow === true && (yield* driver.getSandbox(info.name)).status === "running"
+                const entries = yield* driver.readLogs(info, query)
+                if (!isRunning) return [entries, Option.none()]
+                if (entries.length === 0) yield* Effect.sleep("250 millis")
+                const after = entries.at(-1)?.cursor ?? query.after
+                // All that comes from now on, whatever was asked of what was there.
+                return [entries, Option.some({ sources: first.sources, ...(after === undefined ? {} : { after }) })]
+              })
+            )
           )
-        )
-      ),
-    modify: Effect.fn("Sandbox.modify")(function* (change) {
-      return yield* driver.modifySandbox(info, yield* decodeModify(change))
-    })
-  }
+        ),
+      modify: Effect.fn("Sandbox.modify")(function* (change) {
+        return yield* driver.modifySandbox(info, yield* decodeModify(change))
+      })
+    },
+    "Sandbox",
+    ({ id, name }) => ({ name, id })
+  )
 }
 
 const commandOf = (checked: {

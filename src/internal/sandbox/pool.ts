@@ -469,7 +469,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
     handedOut++
     if (checked === undefined) return sandbox
     const guest = Execution.withDefaults(sandbox.guest, checked)
-    return { ...makeHandle(driver, info, guest), detach: sandbox.detach, detachFor: sandbox.detachFor }
+    return Object.assign(makeHandle(driver, info, guest), { detach: sandbox.detach, detachFor: sandbox.detachFor })
   })
 
   const use: SandboxPool["use"] = (f, settings) => Effect.scoped(Effect.flatMap(acquire(settings), f))

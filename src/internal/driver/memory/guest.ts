@@ -25,6 +25,7 @@ import type { Log } from "./logs.ts"
 import type { Loaded, Machine } from "./kernel/machine.ts"
 import { named, signals } from "../../guest/signals.ts"
 import { fromSeconds, toSeconds } from "../../guest/time.ts"
+import { printable } from "../../report/printable.ts"
 import { parse as parseSignal } from "./kernel/signals.ts"
 import { type OpenFile, root, type Stat } from "./kernel/vnode.ts"
 
@@ -647,7 +648,7 @@ const spawn = Effect.fnUntraced(function* (
   })
 
   if (command.stdin === "empty") yield* endInput
-  return {
+  const running: Guest.Process = {
     pid: process.pid,
     output: Stream.fromPull(Effect.succeed(output.take)),
     exitCode: Deferred.await(exit),
@@ -679,6 +680,7 @@ const spawn = Effect.fnUntraced(function* (
         })
       )
   }
+  return printable(running, "Process", ({ pid }) => ({ pid }))
 })
 
 const limitsOf = (command: Guest.Command): ReadonlyMap<string, { readonly soft: number; readonly hard: number }> =>
