@@ -943,7 +943,7 @@ export const layer = <E = never, R = never>(
  * import { Config } from "effect"
  * import { Sandbox } from "effect-lightbox"
  *
- * export const live = Sandbox.layerConfig({ image: Config.String("IMAGE"), network: "none" })
+ * export const live = Sandbox.layerConfig({ image: Config.String("IMAGE"), network: Config.succeed("none") })
  * ```
  *
  * @category layers

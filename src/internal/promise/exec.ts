@@ -146,7 +146,7 @@ export class ExecOutput {
   /** Whether the code is 0. */
   readonly success: boolean
   /** The signal that ended it, if one did and it is known. */
-  readonly signal?: Guest.Signal
+  declare readonly signal?: Guest.Signal
   readonly #stdout: Uint8Array
   readonly #stderr: Uint8Array
 
