@@ -2,6 +2,7 @@
  * What stays and what goes: detached sandboxes, and sandboxes by name.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -41,6 +42,19 @@ describe("a sandbox", () => {
       for (const missing of [Sandbox.stop("none"), Sandbox.kill("none")]) {
         assert.strictEqual((yield* Effect.flip(missing)).reason._tag, "NotFound")
       }
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is launched as the configuration says", () =>
+    Effect.gen(function* () {
+      const live = Sandbox.layerConfig({ image: Config.succeed(image), name: Config.succeed("configured") })
+      assert.strictEqual(
+        yield* Effect.provide(
+          Sandbox.Sandbox.useSync(({ name }) => name),
+          live
+        ),
+        "configured"
+      )
     }).pipe(Effect.provide(layer))
   )
 

@@ -1,5 +1,4 @@
 /** Sandboxes, with everything that can go wrong. */
-import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { LightboxError } from "../../src/LightboxError.ts"
@@ -55,7 +54,7 @@ const typing = (attached: Effect.Effect<number, LightboxError>) =>
 
 const surface: Surface = {
   exports: Sandbox,
-  others: ["ExecResult", "Sandbox", "decodeText", "isSandbox", "splitLines"],
+  others: ["ExecResult", "Sandbox", "decodeText", "isSandbox", "layerConfig", "splitLines"],
   instance: alone,
   fields: ["name", "id", "guest"]
 }
@@ -75,14 +74,6 @@ matrix("Sandbox", surface, [
   { name: "remove by force", given: there, run: Sandbox.remove("box", { force: true }) },
   { name: "stop", given: there, run: Sandbox.stop("box") },
   { name: "kill", given: there, run: Sandbox.kill("box") },
-  {
-    name: "layerConfig",
-    run: Effect.catchTag(
-      Effect.provide(Effect.asVoid(Sandbox.Sandbox), Sandbox.layerConfig({ image: Config.succeed(image) })),
-      "ConfigError",
-      Effect.die
-    )
-  },
   { name: "list", given: there, run: Sandbox.list() },
   { name: "get", given: there, run: Sandbox.get("box") },
   { name: "waitFor", given: there, run: Sandbox.waitFor("box", "running") },
