@@ -12,11 +12,11 @@ import { concat } from "../../../guest/protocol.ts"
 import { fromBytes, fromText, toBytes } from "./byteString.ts"
 import { type Description, FileDescription } from "./description.ts"
 import { attempt, errno, type Errno } from "./errno.ts"
-import type { Machine } from "./machine.ts"
+import type { Loaded, Machine } from "./machine.ts"
 import { signals } from "../../../guest/signals.ts"
 import { ignoredByDefault } from "./signals.ts"
 import type { Attributes, Entry, OpenFile, Stat, Actor } from "./vnode.ts"
-import type { OpenFlags } from "./vfs.ts"
+import type { OpenFlags, Place } from "./vfs.ts"
 
 /** What a process runs: it gives the exit code. */
 export type Program = (process: Process) => Effect.Effect<number, Errno>
@@ -46,13 +46,16 @@ export interface Limit {
   readonly hard: number
 }
 
+/** The status that a shell gives for how a process ended. */
+export const codeOf = (status: ExitStatus): number => (status._tag === "Exited" ? status.code : 128 + status.signal)
+
 const readBytes = 64 * 1024
 
 export class Process {
   readonly machine: Machine
   readonly pid: number
   readonly parent: number
-  readonly group: number
+  group: number
   readonly actor: Actor
   argv: ReadonlyArray<string>
   readonly env: Map<string, string>
@@ -178,6 +181,11 @@ export class Process {
     this.descriptors.set(fd, description)
   }
 
+  close(fd: number): void {
+    this.descriptors.get(fd)?.release()
+    this.descriptors.delete(fd)
+  }
+
   read(fd: number, length = readBytes): Effect.Effect<Uint8Array, Errno> {
     return this.running.await.pipe(
       Effect.andThen(this.descriptor(fd)),
@@ -257,6 +265,16 @@ export class Process {
     })
   }
 
+  /** Uses an open file, and closes it. */
+  using<A>(path: string, flags: OpenFlags, use: (file: OpenFile) => A): A {
+    const file = this.openFile(path, flags)
+    try {
+      return use(file)
+    } finally {
+      file.close()
+    }
+  }
+
   /** The number behind a path such as `/dev/stdin`. */
   private ownDescriptor(path: string): number | undefined {
     const standard = ["/dev/stdin", "/dev/stdout", "/dev/stderr"].indexOf(path)
@@ -300,6 +318,27 @@ export class Process {
     } catch {
       return undefined
     }
+  }
+
+  resolve(path: string): Place {
+    return this.machine.vfs.resolve(path, this.cwd, this.actor)
+  }
+
+  readLink(path: string): string {
+    return this.machine.vfs.readLink(path, this.cwd, this.actor)
+  }
+
+  /** Removes a file, or a folder with everything in it. */
+  remove(path: string): void {
+    const { vfs } = this.machine
+    if (this.lookAt(path, false)?.kind === "Directory") vfs.removeTree(path, this.cwd, this.actor)
+    else vfs.unlink(path, this.cwd, this.actor)
+  }
+
+  /** Finds a program by name. */
+  load(argv: ReadonlyArray<string>, path = this.env.get("PATH")): Effect.Effect<Loaded, Errno> {
+    const { actor, cwd, machine } = this
+    return attempt(() => machine.load(machine.locate(argv[0] ?? "", path, cwd, actor), argv, cwd, actor))
   }
 
   list(path: string): ReadonlyArray<string> {

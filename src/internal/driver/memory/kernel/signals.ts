@@ -23,28 +23,26 @@ export const parse = (text: string): number | undefined => {
   return Object.entries(signals).find(([key]) => key === name)?.[1]
 }
 
-/** What a shell says when a signal has ended a command. */
-export const describe = (signal: number): string | undefined => {
-  switch (signal) {
-    case signals.SIGHUP:
-      return "Hangup"
-    case signals.SIGQUIT:
-      return "Quit"
-    case signals.SIGABRT:
-      return "Aborted"
-    case signals.SIGKILL:
-      return "Killed"
-    case signals.SIGSEGV:
-      return "Segmentation fault"
-    case signals.SIGUSR1:
-      return "User defined signal 1"
-    case signals.SIGUSR2:
-      return "User defined signal 2"
-    case signals.SIGALRM:
-      return "Alarm clock"
-    case signals.SIGTERM:
-      return "Terminated"
-    default:
-      return undefined
-  }
+/** The name of a signal's number, or the number of a name. */
+export const translate = (text: string): string | undefined => {
+  const number = parse(text)
+  if (number === undefined || !/^\d+$/.test(text)) return number === undefined ? undefined : String(number)
+  return Object.entries(signals)
+    .find(([, value]) => value === number)?.[0]
+    .slice(3)
 }
+
+const endings: { readonly [signal: number]: string } = {
+  [signals.SIGHUP]: "Hangup",
+  [signals.SIGQUIT]: "Quit",
+  [signals.SIGABRT]: "Aborted",
+  [signals.SIGKILL]: "Killed",
+  [signals.SIGSEGV]: "Segmentation fault",
+  [signals.SIGUSR1]: "User defined signal 1",
+  [signals.SIGUSR2]: "User defined signal 2",
+  [signals.SIGALRM]: "Alarm clock",
+  [signals.SIGTERM]: "Terminated"
+}
+
+/** What a shell says when a signal has ended a command. */
+export const describe = (signal: number): string | undefined => endings[signal]

@@ -7,7 +7,8 @@ import { echo } from "../programs/echo.ts"
 import { kill } from "../programs/kill.ts"
 import { printf } from "../programs/printf.ts"
 import { test } from "../programs/test.ts"
-import { parse as parseSignal } from "../kernel/signals.ts"
+import { signals } from "../../../guest/signals.ts"
+import { parse as parseSignal, translate as signalName } from "../kernel/signals.ts"
 import { Jump, type Outcome } from "./outcome.ts"
 import type { Shell } from "./shell.ts"
 
@@ -74,7 +75,9 @@ const jump =
   (kind: Jump["kind"], fallback: (shell: Shell) => number): Builtin =>
   (shell, argv) =>
     Effect.flatMap(numberOf(shell, argv[0] ?? "", argv[1], fallback(shell)), (count) =>
-      Effect.fail(new Jump({ kind, count: kind === "Exit" || kind === "Return" ? count & 0xff : count }))
+      shell.loops === 0 && (kind === "Break" || kind === "Continue")
+        ? Effect.succeed(0)
+        : Effect.fail(new Jump({ kind, count: kind === "Exit" || kind === "Return" ? count & 0xff : count }))
     )
 
 const set: Builtin = (shell, argv) =>
@@ -141,20 +144,27 @@ const wait: Builtin = (shell, argv) =>
   Effect.gen(function* () {
     const pids = argv.slice(1).map(Number)
     let status = 0
-    for (const [pid, child] of shell.children) {
-      if (pids.length > 0 && !pids.includes(pid)) continue
+    if (pids.some((pid) => Number.isNaN(pid))) return 2
+    for (const pid of pids.length === 0 ? shell.children.keys() : pids) {
+      const child = shell.children.get(pid)
+      if (child === undefined) {
+        status = 127
+        continue
+      }
       const ended = yield* shell.waitInterruptibly(child)
-      if (ended._tag === "Exited") shell.children.delete(pid)
-      if (pids.length > 0) status = ended._tag === "Exited" ? ended.code : 128 + ended.signal
+      if (ended !== undefined) shell.children.delete(pid)
+      const code = ended === undefined ? 128 + signals.SIGTERM : yield* shell.statusOf(ended)
+      if (pids.length > 0) status = code
     }
-    return pids.some((pid) => Number.isNaN(pid)) ? 2 : status
+    return status
   })
 
 const trap: Builtin = (shell, argv) =>
   Effect.gen(function* () {
     const [, action, ...names] = argv
     if (action === undefined) {
-      for (const [signal, text] of shell.traps) yield* shell.process.print(`trap -- '${text}' ${signal}\n`)
+      for (const [signal, text] of shell.traps)
+        yield* shell.process.print(`trap -- '${text}' ${signalName(String(signal)) ?? "EXIT"}\n`)
       return 0
     }
     const isReset = names.length === 0
@@ -215,7 +225,7 @@ const exec: Builtin = (shell, argv) =>
     const env = shell.exported()
     shell.process.env.clear()
     for (const [name, value] of env) shell.process.env.set(name, value)
-    const status = yield* shell.execute(argv.slice(1))
+    const status = yield* shell.execute(argv.slice(1), "exec: line 0: ")
     return yield* new Jump({ kind: "Exit", count: status })
   })
 

@@ -5,9 +5,8 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { fromBytes, toBytes } from "../kernel/byteString.ts"
 import { BytesDescription, type Description, Pipe } from "../kernel/description.ts"
-import { attempt, Errno, errno } from "../kernel/errno.ts"
+import { Errno, errno } from "../kernel/errno.ts"
 import type { ExitStatus, Process, Program } from "../kernel/process.ts"
-import { signals } from "../../../guest/signals.ts"
 import { describe as describeSignal } from "../kernel/signals.ts"
 import * as Arithmetic from "./arithmetic.ts"
 import { builtins } from "./builtins.ts"
@@ -39,7 +38,8 @@ export class Shell {
 
   private substitutionStatus: number | undefined
   private conditions = 0
-  private functionDepth = 0
+  /** How many loops run. */
+  loops = 0
   private readonly caught: Array<number> = []
   private interrupted = Deferred.makeUnsafe<void>()
   private readonly locals: Array<Map<string, Variable | undefined>> = []
@@ -62,7 +62,7 @@ export class Shell {
     } else {
       this.status = parent.status
       this.lastBackground = parent.lastBackground
-      this.functionDepth = parent.functionDepth
+      this.loops = parent.loops
       this.conditions = parent.conditions
     }
   }
@@ -224,12 +224,9 @@ export class Shell {
     })
   }
 
-  /** Waits for a child, or for a signal that is trapped. */
-  waitInterruptibly(child: Process): Effect.Effect<ExitStatus> {
-    return Effect.raceFirst(
-      child.ended,
-      Effect.as(Deferred.await(this.interrupted), { _tag: "Signaled", signal: signals.SIGTERM } as const)
-    )
+  /** Waits for a child, or until a signal is trapped. */
+  waitInterruptibly(child: Process): Effect.Effect<ExitStatus | undefined> {
+    return Effect.raceFirst(child.ended, Effect.as(Deferred.await(this.interrupted), undefined))
   }
 
   // ===========================================================================
@@ -329,7 +326,7 @@ export class Shell {
     })
   }
 
-  private statusOf(status: ExitStatus): Effect.Effect<number, Errno> {
+  statusOf(status: ExitStatus): Effect.Effect<number, Errno> {
     if (status._tag === "Exited") return Effect.succeed(status.code)
     const problem = describeSignal(status.signal)
     return Effect.as(
@@ -405,13 +402,15 @@ export class Shell {
 
   /** One turn of a loop. */
   private iteration(body: Outcome): Effect.Effect<{ readonly status: number; readonly isOver: boolean }, Errno | Jump> {
+    this.loops++
     return body.pipe(
       Effect.map((status) => ({ status, isOver: false })),
       Effect.catchTag("Jump", (jump) => {
         if (jump.kind === "Exit" || jump.kind === "Return") return Effect.fail(jump)
         if (jump.count > 1) return Effect.fail(new Jump({ kind: jump.kind, count: jump.count - 1 }))
         return Effect.succeed({ status: 0, isOver: jump.kind === "Break" })
-      })
+      }),
+      Effect.ensuring(Effect.sync(() => this.loops--))
     )
   }
 
@@ -420,12 +419,14 @@ export class Shell {
       this.substitutionStatus = undefined
       const argv = yield* this.fields(words)
       const values = new Map<string, string>()
+      const traced: Array<string> = []
       for (const { name, value } of assignments) {
         const text = yield* this.text(value)
+        traced.push(`${name}=${text}`)
         if (argv.length > 0) values.set(name, text)
         else yield* this.assign(name, text)
       }
-      if (this.options.has("x")) yield* this.process.complain(`+ ${argv.join(" ")}`)
+      if (this.options.has("x")) yield* this.process.complain(`+ ${[...traced, ...argv].join(" ")}`)
       const [name] = argv
       if (name === undefined) {
         return yield* this.redirected(redirections, () => Effect.succeed(this.substitutionStatus ?? 0))
@@ -475,7 +476,6 @@ export class Shell {
     return Effect.suspend(() => {
       const outer = this.positional
       this.positional = argv.slice(1)
-      this.functionDepth++
       const scope = new Map<string, Variable | undefined>()
       this.locals.push(scope)
       return this.command(definition).pipe(
@@ -483,7 +483,6 @@ export class Shell {
         Effect.ensuring(
           Effect.sync(() => {
             this.positional = outer
-            this.functionDepth--
             this.locals.pop()
             for (const [name, variable] of scope) {
               if (variable === undefined) this.variables.delete(name)
@@ -493,10 +492,6 @@ export class Shell {
         )
       )
     })
-  }
-
-  get isInFunction(): boolean {
-    return this.functionDepth > 0
   }
 
   /** Runs a program in a process of its own. */
@@ -518,13 +513,10 @@ export class Shell {
   }
 
   /** Runs a program in this process. */
-  execute(argv: ReadonlyArray<string>): Outcome {
+  execute(argv: ReadonlyArray<string>, prefix = ""): Outcome {
     const { process } = this
     const name = argv[0] ?? ""
-    return attempt(() => {
-      const path = process.machine.locate(name, this.get("PATH"), process.cwd, process.actor)
-      return { path, ...process.machine.load(path, argv, process.cwd, process.actor) }
-    }).pipe(
+    return process.load(argv, this.get("PATH")).pipe(
       Effect.flatMap(({ argv, program }) => {
         process.argv = argv
         // What is ignored stays so; what is handled here is not handled by another program.
@@ -535,9 +527,9 @@ export class Shell {
         switch (error.code) {
           case "ENOENT":
           case "ENOTDIR":
-            return Effect.as(this.complain(`${name}: not found`), 127)
+            return Effect.as(this.complain(`${prefix}${name}: not found`), 127)
           case "EACCES":
-            return Effect.as(this.complain(`${name}: Permission denied`), 126)
+            return Effect.as(this.complain(`${prefix}${name}: Permission denied`), 126)
           case "ENOEXEC":
             return Effect.flatMap(process.readFile(name), (script) => {
               const shell = new Shell(process, name, argv.slice(1))
@@ -568,10 +560,7 @@ export class Shell {
           Effect.sync(() => {
             for (const [fd, description] of saved) {
               if (description !== undefined) this.process.assign(fd, description)
-              else {
-                this.process.descriptors.get(fd)?.release()
-                this.process.descriptors.delete(fd)
-              }
+              else this.process.close(fd)
             }
           })
         )
@@ -590,13 +579,12 @@ export class Shell {
         const name = yield* this.text(target)
         if (operator === "<&" || operator === ">&") {
           if (name === "-") {
-            this.process.descriptors.get(fd)?.release()
-            this.process.descriptors.delete(fd)
+            this.process.close(fd)
             continue
           }
           const source = /^\d+$/.test(name) ? this.process.descriptors.get(Number(name)) : undefined
           if (source === undefined) {
-            yield* this.complain(`dup2(${name},${fd}): ${errno("EBADF").problem}`)
+            yield* this.complain(`${name}: ${errno("EBADF").problem}`)
             return false
           }
           this.process.assign(fd, source.retain())
@@ -695,6 +683,7 @@ export class Shell {
           if (position > 0) close()
           for (const piece of splitFields(value, separators)) {
             if (piece === undefined) close()
+            else if (piece === "") current ??= []
             else append(piece, false)
           }
         }
@@ -808,7 +797,8 @@ export class Shell {
         case "?": {
           if (!isAbsent) return found
           const message = yield* this.text(word)
-          return yield* this.abort(`${name}: ${message === "" ? "parameter not set" : message}`)
+          const missing = operator === ":?" ? "parameter not set or null" : "parameter not set"
+          return yield* this.abort(`${name}: ${message === "" ? missing : message}`)
         }
         case "+":
           return isAbsent ? [] : [yield* this.text(word)]
@@ -840,18 +830,19 @@ const cutSuffix = (value: string, source: string, isShortest: boolean): string =
 const splitFields = (value: string, separators: string): ReadonlyArray<string | undefined> => {
   const pieces: Array<string | undefined> = []
   let piece = ""
-  let wasBlank = false
+  let before: "text" | "blank" | "separator" | undefined
   for (const character of value) {
+    const isBlank = /\s/.test(character)
     if (!separators.includes(character)) {
       piece += character
-      wasBlank = false
+      before = "text"
       continue
     }
-    const isBlank = /\s/.test(character)
-    if (piece !== "" || !isBlank) pieces.push(piece, undefined)
-    else if (!wasBlank) pieces.push(undefined)
+    // Blanks and one other separator among them are one end of a field.
+    if (piece !== "") pieces.push(piece, undefined)
+    else if (isBlank ? before === undefined : before !== "blank") pieces.push(isBlank ? undefined : "", undefined)
     piece = ""
-    wasBlank = isBlank
+    before = isBlank && before === "separator" ? before : isBlank ? "blank" : "separator"
   }
   if (piece !== "") pieces.push(piece)
   return pieces

@@ -81,24 +81,10 @@ export class SyntaxProblem extends Data.TaggedError("SyntaxProblem")<{
   }
 }
 
-const reserved = new Set([
-  "if",
-  "then",
-  "elif",
-  "else",
-  "fi",
-  "while",
-  "until",
-  "for",
-  "do",
-  "done",
-  "case",
-  "esac",
-  "{",
-  "}",
-  "!",
-  "in"
-])
+/** Reserved words that end a list. */
+const closing = new Set(["then", "elif", "else", "fi", "do", "done", "esac", "}"])
+
+const reserved = new Set([...closing, "if", "while", "until", "for", "case", "{", "!", "in"])
 
 const metacharacters = /[\s;&|<>()]/
 
@@ -112,7 +98,7 @@ interface PendingHereDocument {
 /** Parses a script. Throws `SyntaxProblem`. */
 export const parse = (source: string): List => {
   const parser = new Parser(source)
-  const list = parser.list([])
+  const list = parser.list()
   parser.expectEnd()
   return list
 }
@@ -191,7 +177,7 @@ class Parser {
         this.position = end === -1 ? this.source.length : end + 1
         const line = stripsTabs ? raw.replace(/^\t+/, "") : raw
         if (line === delimiter) break
-        body += `${line}\n`
+        body += end === -1 ? line : `${line}\n`
       }
       fill(isLiteral ? [{ _tag: "Text", text: body, isQuoted: true }] : new Parser(body).hereDocumentText())
     }
@@ -219,32 +205,29 @@ class Parser {
     return word !== undefined && reserved.has(word) ? word : undefined
   }
 
-  private isTerminator(terminators: ReadonlyArray<string>): boolean {
-    if (this.isAtEnd) return true
-    if (this.character === ")" || this.startsWith(";;")) return true
-    const word = this.reservedWord()
-    return word !== undefined && terminators.includes(word)
+  private get isAtListEnd(): boolean {
+    return this.isAtEnd || this.character === ")" || this.startsWith(";;") || closing.has(this.reservedWord() ?? "")
   }
 
-  /** Commands up to one of some reserved words, a closing parenthesis or the end. */
-  list(terminators: ReadonlyArray<string>): List {
+  /** Parses commands up to a reserved word that closes, a closing parenthesis or the end. */
+  list(): List {
     const items: Array<AndOr> = []
     for (;;) {
       this.lines()
-      if (this.isTerminator(terminators)) return items
+      if (this.isAtListEnd) return items
       const item = this.andOr()
       this.blanks()
       if (this.startsWith(";;")) return [...items, item]
       const isBackground = this.character === "&"
       items.push(isBackground ? { ...item, isBackground } : item)
       if (this.character === ";" || isBackground) this.position++
-      else if (this.character !== "\n" && !this.isTerminator(terminators)) this.unexpected()
+      else if (this.character !== "\n" && !this.isAtListEnd) this.unexpected()
     }
   }
 
-  private nonEmptyList(terminators: ReadonlyArray<string>): List {
-    const list = this.list(terminators)
-    if (list.length === 0) this.unexpected(this.isAtEnd ? terminators[0] : undefined)
+  private nonEmptyList(wanted?: string): List {
+    const list = this.list()
+    if (list.length === 0) this.unexpected(this.isAtEnd ? wanted : undefined)
     return list
   }
 
@@ -297,7 +280,7 @@ class Parser {
     const redirections: ReadonlyArray<Redirection> = []
     if (this.character === "(") {
       this.position++
-      const body = this.nonEmptyList([])
+      const body = this.nonEmptyList()
       if (!this.accept(")")) this.unexpected(")")
       return { _tag: "Subshell", body, redirections }
     }
@@ -314,7 +297,7 @@ class Parser {
     this.position += word.length
     switch (word) {
       case "{": {
-        const body = this.nonEmptyList(["}"])
+        const body = this.nonEmptyList("}")
         this.keyword("}")
         return { _tag: "Group", body, redirections }
       }
@@ -322,7 +305,7 @@ class Parser {
         return this.conditional()
       case "while":
       case "until": {
-        const condition = this.nonEmptyList(["do"])
+        const condition = this.nonEmptyList("do")
         return { _tag: "Loop", condition, body: this.loopBody(), isUntil: word === "until", redirections }
       }
       case "for":
@@ -346,9 +329,9 @@ class Parser {
     const clauses: Array<{ readonly condition: List; readonly body: List }> = []
     let otherwise: List | undefined
     for (;;) {
-      const condition = this.nonEmptyList(["then"])
+      const condition = this.nonEmptyList("then")
       this.keyword("then")
-      clauses.push({ condition, body: this.nonEmptyList(["elif", "else", "fi"]) })
+      clauses.push({ condition, body: this.nonEmptyList("elif") })
       const word = this.reservedWord()
       if (word === "elif") {
         this.position += word.length
@@ -356,7 +339,7 @@ class Parser {
       }
       if (word === "else") {
         this.position += word.length
-        otherwise = this.nonEmptyList(["fi"])
+        otherwise = this.nonEmptyList("fi")
       }
       this.keyword("fi")
       return { _tag: "If", clauses, otherwise, redirections: [] }
@@ -365,7 +348,7 @@ class Parser {
 
   private loopBody(): List {
     this.keyword("do")
-    const body = this.nonEmptyList(["done"])
+    const body = this.nonEmptyList("done")
     this.keyword("done")
     return body
   }
@@ -408,7 +391,7 @@ class Parser {
         this.blanks()
       } while (this.accept("|"))
       if (!this.accept(")")) this.unexpected(")")
-      const body = this.list(["esac"])
+      const body = this.list()
       items.push({ patterns, body })
       this.lines()
       if (!this.accept(";;") && this.reservedWord() !== "esac") this.unexpected(";;")
@@ -433,6 +416,12 @@ class Parser {
       }
       if (this.isAtEnd || metacharacters.test(this.character)) break
       words.push(this.word())
+      // Only a function has a parenthesis after its name.
+      this.blanks()
+      if (words.length === 1 && assignments.length === 0 && this.accept("(")) {
+        this.blanks()
+        this.unexpected(")")
+      }
     }
     if (assignments.length === 0 && words.length === 0 && redirections.length === 0) this.unexpected()
     return { _tag: "Simple", assignments, words, redirections }
@@ -539,7 +528,7 @@ class Parser {
     if (this.accept("$((")) {
       parts.push({ _tag: "Arithmetic", expression: this.arithmetic(), isQuoted })
     } else if (this.accept("$(")) {
-      const body = this.list([])
+      const body = this.list()
       if (!this.accept(")")) this.unexpected(")")
       parts.push({ _tag: "Substitution", body, isQuoted })
     } else if (this.accept("${")) {
