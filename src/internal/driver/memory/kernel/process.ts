@@ -181,6 +181,11 @@ export class Process {
     this.descriptors.set(fd, description)
   }
 
+  setEnv(env: ReadonlyMap<string, string>): void {
+    this.env.clear()
+    for (const [name, value] of env) this.env.set(name, value)
+  }
+
   close(fd: number): void {
     this.descriptors.get(fd)?.release()
     this.descriptors.delete(fd)

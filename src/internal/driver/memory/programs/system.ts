@@ -156,7 +156,8 @@ const formatDate = (date: Date, format: string): string => {
     S: () => iso.slice(17, 19),
     N: () => `${iso.slice(20, 23)}000000`,
     s: () => String(Math.floor(date.getTime() / 1000)),
-    j: () => String(Math.floor((date.getTime() - Date.UTC(date.getUTCFullYear(), 0)) / 86_400_000) + 1).padStart(3, "0"),
+    j: () =>
+      String(Math.floor((date.getTime() - Date.UTC(date.getUTCFullYear(), 0)) / 86_400_000) + 1).padStart(3, "0"),
     F: () => iso.slice(0, 10),
     T: () => iso.slice(11, 19),
     A: () => name({ weekday: "long" }),

@@ -222,9 +222,7 @@ const command: Builtin = (shell, argv) =>
 const exec: Builtin = (shell, argv) =>
   Effect.gen(function* () {
     if (argv.length === 1) return 0
-    const env = shell.exported()
-    shell.process.env.clear()
-    for (const [name, value] of env) shell.process.env.set(name, value)
+    shell.process.setEnv(shell.exported())
     const status = yield* shell.execute(argv.slice(1), "exec: line 0: ")
     return yield* new Jump({ kind: "Exit", count: status })
   })

@@ -250,7 +250,11 @@ export class Shell {
       child.assign(0, new BytesDescription(new Uint8Array()))
       this.lastBackground = child.pid
       this.children.set(child.pid, child)
-      yield* child.start(this.inChild((shell) => shell.andOr(item)))
+      const { commands, isNegated } = item.first
+      const only = commands.length === 1 && item.rest.length === 0 && !isNegated ? commands[0] : undefined
+      yield* child.start(
+        this.inChild((shell) => (only === undefined ? shell.andOr(item) : shell.command(only, only._tag === "Simple")))
+      )
       return 0
     })
   }
@@ -316,7 +320,7 @@ export class Shell {
           input = pipe.reader
         }
         children.push(child)
-        yield* child.start(this.inChild((shell) => shell.command(command)))
+        yield* child.start(this.inChild((shell) => shell.command(command, true)))
       }
       let status = 0
       for (const child of children) {
@@ -339,8 +343,9 @@ export class Shell {
   // Commands
   // ===========================================================================
 
-  private command(command: Syntax.Command): Outcome {
-    if (command._tag === "Simple") return this.simple(command)
+  /** Runs a command. `isLast`: nothing follows, so that a program can take the place of the shell. */
+  private command(command: Syntax.Command, isLast = false): Outcome {
+    if (command._tag === "Simple") return this.simple(command, isLast)
     return this.redirected(command.redirections, () => this.compound(command))
   }
 
@@ -414,7 +419,10 @@ export class Shell {
     )
   }
 
-  private simple({ assignments, redirections, words }: Extract<Syntax.Command, { readonly _tag: "Simple" }>): Outcome {
+  private simple(
+    { assignments, redirections, words }: Extract<Syntax.Command, { readonly _tag: "Simple" }>,
+    isLast: boolean
+  ): Outcome {
     return Effect.gen({ self: this }, function* () {
       this.substitutionStatus = undefined
       const argv = yield* this.fields(words)
@@ -441,7 +449,7 @@ export class Shell {
       if (Object.hasOwn(builtins, name) && builtin !== undefined) {
         return yield* this.redirected(redirections, () => this.withValues(values, this.survive(builtin(this, argv))))
       }
-      return yield* this.external(argv, values, redirections)
+      return yield* isLast ? this.become(argv, values, redirections) : this.external(argv, values, redirections)
     })
   }
 
@@ -502,13 +510,20 @@ export class Shell {
   ): Outcome {
     return Effect.gen({ self: this }, function* () {
       const child = this.process.fork({ argv })
-      child.env.clear()
-      for (const [name, value] of this.exported(values)) child.env.set(name, value)
-      yield* child.start((process) => {
-        const shell = new Shell(process, this.name, this.positional, this)
-        return shell.toEnd(shell.redirected(redirections, () => shell.execute(argv)))
-      })
+      yield* child.start(this.inChild((shell) => shell.become(argv, values, redirections)))
       return yield* this.statusOf(yield* child.ended)
+    })
+  }
+
+  /** Ends this shell with a program in its place. */
+  private become(
+    argv: ReadonlyArray<string>,
+    values: ReadonlyMap<string, string>,
+    redirections: ReadonlyArray<Syntax.Redirection>
+  ): Outcome {
+    return this.redirected(redirections, () => {
+      this.process.setEnv(this.exported(values))
+      return this.execute(argv)
     })
   }
 
