@@ -1,7 +1,4 @@
-/**
- * Changes to an image's files, made before a sandbox boots from it for the first
- * time.
- */
+/** Changes to an image's files before the first boot. */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -16,13 +13,11 @@ import { Vfs } from "./kernel/vfs.ts"
 
 type Patch = NonNullable<SandboxConfig["patches"]>[number]
 
-/** The files of an image, and the paths that patches have made so far. */
 interface Patched {
   readonly vfs: Vfs
   readonly made: Set<string>
 }
 
-/** Changes an image's files before the first boot. */
 export const patch = (
   method: string,
   disk: FileTree,
@@ -44,7 +39,7 @@ const refuse = (problem: string): never => {
   throw new Errno({ code: "EINVAL", problem })
 }
 
-/** Something that is read of the host, which may have changed since it was looked at. */
+/** Reads the host, which may have changed since the check. */
 const ofHost = <A>(read: () => A): A => {
   try {
     return read()
@@ -79,7 +74,7 @@ const applyPatch = (patched: Patched, one: Patch): void => {
       if (kind !== "File") refuse(`cannot append to '${one.path}': target is not a regular file`)
       makeParents(patched, path)
       const { content, mode } = readFile(vfs, path)
-      // What was the image's file is made anew.
+      // A file of the image gets the default mode.
       return writeFile(patched, path, Buffer.concat([content, Buffer.from(one.content)]), made.has(path) ? mode : 0o644)
     }
     case "CopyFolder": {
@@ -95,7 +90,7 @@ const applyPatch = (patched: Patched, one: Patch): void => {
         refuse(`cannot create directory at '${one.path}': path exists and is not a directory (${kindNames[kind]})`)
       }
       makeParents(patched, path)
-      // A folder that the image has stays as it is.
+      // A folder of the image keeps its mode.
       if (kind === undefined || made.has(path)) makeFolder(patched, path, one.mode ?? 0o755)
       return
     }
@@ -116,7 +111,7 @@ const kindAt = (vfs: Vfs, path: string): Kind | undefined => {
   }
 }
 
-/** The folders above a path. Those that the image has are made anew, with the usual owner and permissions. */
+/** Creates the parents of a path. The image's own get the usual owner and mode. */
 const makeParents = (patched: Patched, path: string): void => {
   const names = path.split("/").filter((name) => name !== "")
   for (let count = 1; count < names.length; count++) {
@@ -129,7 +124,7 @@ const makeParents = (patched: Patched, path: string): void => {
   }
 }
 
-/** Files, folders and links are all root's, and from the beginning of time. */
+/** Everything belongs to root and dates from 1970. */
 const finish = ({ made, vfs }: Patched, path: string, mode: number): void => {
   vfs.setAttributes(path, "/", root, { mode, uid: 0, gid: 0, modifiedAt: 0 }, false)
   made.add(path)

@@ -1,6 +1,4 @@
-/**
- * What a process has open: files, pipes, terminals and connections, each counted by its descriptors.
- */
+/** What a process has open: files, pipes, terminals and connections, each counted by its descriptors. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { concat } from "../../../guest/protocol.ts"
@@ -15,7 +13,6 @@ const notOpen = Effect.fail(errno("EBADF"))
 export class Description {
   private count = 1
 
-  /** The terminal behind it, if there is one. */
   readonly terminal: TerminalState | undefined = undefined
 
   read(_length: number): Effect.Effect<Uint8Array, Errno> {
@@ -26,7 +23,6 @@ export class Description {
     return notOpen
   }
 
-  /** Runs when its last descriptor is closed. */
   protected close(): void {}
 
   retain(): this {
@@ -39,14 +35,12 @@ export class Description {
   }
 }
 
-/** A terminal's state, as the program in it sees it. */
 export interface TerminalState {
   readonly name: string
   rows: number
   columns: number
 }
 
-/** An open file with a position. */
 export class FileDescription extends Description {
   private readonly file: OpenFile
   private readonly isAppended: boolean
@@ -96,10 +90,6 @@ export class BytesDescription extends Description {
   }
 }
 
-// =============================================================================
-// Pipes
-// =============================================================================
-
 const pipeBytes = 64 * 1024
 
 /** A pipe, which holds as much as the kernel's until it is read. */
@@ -113,7 +103,6 @@ export class Pipe {
   readonly reader: Description = new PipeEnd(this, "reader")
   readonly writer: Description = new PipeEnd(this, "writer")
 
-  /** Wakes everyone who waits for the other side. */
   private wake(): void {
     const { changed } = this
     this.changed = Deferred.makeUnsafe<void>()
@@ -181,7 +170,6 @@ class PipeEnd extends Description {
   }
 }
 
-/** One end of a connection. */
 export class SocketDescription extends Description {
   private readonly input: Description
   private readonly output: Description
@@ -213,11 +201,6 @@ export class SocketDescription extends Description {
   }
 }
 
-// =============================================================================
-// To the agent
-// =============================================================================
-
-/** Carries what a command writes to the agent. */
 export class OutputDescription extends Description {
   private readonly onWrite: Write
   private readonly onClose: () => void
@@ -246,7 +229,6 @@ interface TerminalOptions {
   readonly terminal: TerminalState
   readonly onWrite: Write
   readonly onClose: () => void
-  /** Runs when Control-C is typed. */
   readonly onInterrupt: () => void
 }
 
@@ -271,7 +253,6 @@ export class TerminalDescription extends Description {
     return shown.length === 0 ? Effect.void : this.options.onWrite(Uint8Array.from(shown))
   }
 
-  /** Takes what is typed, and shows it. */
   type(bytes: Uint8Array): Effect.Effect<void, Errno> {
     const typed: Array<number> = []
     for (const byte of bytes) {
@@ -285,7 +266,6 @@ export class TerminalDescription extends Description {
     )
   }
 
-  /** Ends the input. */
   hangUp(): void {
     this.input.closeEnd("writer")
   }

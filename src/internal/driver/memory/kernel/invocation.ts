@@ -1,6 +1,4 @@
-/**
- * Commands that a user has declared.
- */
+/** Commands that a user declares. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
@@ -116,12 +114,11 @@ const invocationOf = (process: Process): Invocation => {
   }
 }
 
-/** The program that a declared command is. */
 export const programOf = (name: string, command: Command): readonly [string, Program] => [
   ByteString.fromText(name),
   (process) =>
     Effect.catchTag(command(invocationOf(process)), "LightboxError", (error) =>
-      // As with any program: who writes to what nobody reads is ended, and everything else is its own failure.
+      // As with any program, only a write that nobody reads ends the process.
       error.reason._tag === "FileError" && error.reason.code === "EPIPE"
         ? Effect.fail(errno("EPIPE"))
         : Effect.as(process.complain(ByteString.fromText(`${name}: ${error.message}`)), 1)

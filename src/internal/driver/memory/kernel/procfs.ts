@@ -1,11 +1,8 @@
-/**
- * The guest's `/proc`, made up whenever it is read.
- */
+/** The guest's `/proc`. */
 import { fromText, toBytes } from "./byteString.ts"
 import { errno } from "./errno.ts"
 import { type Actor, type OpenFile, type Stat, Vnode, type Volume } from "./vnode.ts"
 
-/** What there is to tell of a process. */
 export interface ProcessInfo {
   readonly pid: number
   readonly parent: number
@@ -17,7 +14,6 @@ export interface ProcessInfo {
   readonly actor: Omit<Actor, "pid">
 }
 
-/** What there is to tell of the machine. */
 export interface MachineInfo {
   readonly bootedAt: number
   readonly now: () => number
@@ -31,7 +27,7 @@ export interface MachineInfo {
 
 export const kernelRelease = "6.12.99"
 
-/** A file system of files that tell something. */
+/** The file system of `/proc`. */
 export class ProcFs implements Volume {
   readonly source = "proc"
   readonly type = "proc"
@@ -193,13 +189,13 @@ class ProcFolder extends ProcNode {
     return this.entries.list()
   }
 
-  /** The kernel makes what is here; nobody else can. */
+  /** Nothing can be created here. */
   override make(): Vnode {
     throw errno("ENOENT")
   }
 }
 
-/** One line of the list of mounts. Spaces and the like are octal there. */
+/** Formats a line of the mount table, which escapes spaces in octal. */
 export const mountLine = (source: string, path: string, type: string, options: string): string =>
   `${escapeMountPoint(fromText(source))} ${escapeMountPoint(path)} ${type} ${options} 0 0\n`
 

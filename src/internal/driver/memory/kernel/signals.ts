@@ -1,9 +1,7 @@
-/**
- * What signals do in the guest.
- */
+/** Signals in the guest. */
 import { signals } from "../../../guest/signals.ts"
 
-/** Those that do nothing by default. Without a shell that controls jobs, the terminal's stops are among them. */
+/** Signals without effect by default. Without job control, terminal stops are among them. */
 export const ignoredByDefault: ReadonlySet<number> = new Set([
   signals.SIGCHLD,
   signals.SIGCONT,
@@ -16,14 +14,14 @@ export const ignoredByDefault: ReadonlySet<number> = new Set([
 
 const highest = 64
 
-/** The number of a signal that is given by number or name, with or without `SIG`. */
+/** Parses a signal: a number, or a name with or without `SIG`. */
 export const parse = (text: string): number | undefined => {
   if (/^\d+$/.test(text)) return Number(text) <= highest ? Number(text) : undefined
   const name = `SIG${text.toUpperCase().replace(/^SIG/, "")}`
   return Object.entries(signals).find(([key]) => key === name)?.[1]
 }
 
-/** The name of a signal's number, or the number of a name. */
+/** Translates a signal's number into its name, or a name into its number. */
 export const translate = (text: string): string | undefined => {
   const number = parse(text)
   if (number === undefined || !/^\d+$/.test(text)) return number === undefined ? undefined : String(number)
@@ -44,5 +42,5 @@ const endings: { readonly [signal: number]: string } = {
   [signals.SIGTERM]: "Terminated"
 }
 
-/** What a shell says when a signal has ended a command. */
+/** What a shell prints when a signal ended a command. */
 export const describe = (signal: number): string | undefined => endings[signal]

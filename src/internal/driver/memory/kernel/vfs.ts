@@ -1,19 +1,14 @@
-/**
- * The guest's one tree of names, over the file systems that are mounted in it.
- *
- * All paths and names are byte strings.
- */
+/** The guest's tree of names, over the mounted file systems. Paths and names are byte strings. */
 import { errno } from "./errno.ts"
 import { type Actor, type Attributes, type Entry, type OpenFile, type Stat, type Vnode, type Volume } from "./vnode.ts"
 
-/** A place in the tree. */
 export interface Place {
   /** Without symbolic links. */
   readonly path: string
   readonly node: Vnode
 }
 
-/** A name that may have nothing behind it. */
+/** A name that may not exist yet. */
 interface Target {
   readonly folder: Place
   readonly name: string
@@ -44,7 +39,7 @@ const mostLinks = 40
 
 const permissions = { read: 4, write: 2, search: 1 } as const
 
-/** Whether somebody may do something with a file. */
+/** Checks permissions. */
 export const mayAccess = (actor: Actor, stat: Stat, wanted: number): boolean => {
   if (actor.uid === 0) return wanted !== permissions.search || stat.kind === "Directory" || (stat.mode & 0o111) !== 0
   const shift = actor.uid === stat.uid ? 6 : actor.gid === stat.gid || actor.groups.includes(stat.gid) ? 3 : 0
@@ -62,19 +57,17 @@ export class Vfs {
     this.mounts.set("/", { path: "/", volume: root.volume, root })
   }
 
-  /** Mounts a file system, making the folder for it if it is not there. */
+  /** Mounts a file system, creating its folder if necessary. */
   mount(path: string, root: Vnode, actor: Actor): void {
     this.makeFolders(path, "/", 0o755, actor)
     const at = this.resolve(path, "/", actor).path
     this.mounts.set(at, { path: at, volume: root.volume, root })
   }
 
-  /** What is mounted, in order. */
   mounted(): ReadonlyArray<Mount> {
     return [...this.mounts.values()]
   }
 
-  /** The file system that a path is on. */
   volumeOf(path: string): Mount | undefined {
     for (let at = path; ; at = parentOf(at)) {
       const mount = this.mounts.get(at)
@@ -82,11 +75,7 @@ export class Vfs {
     }
   }
 
-  // ===========================================================================
-  // Names
-  // ===========================================================================
-
-  /** Walks to something that is there. */
+  /** Resolves an existing path. Throws `Errno`. */
   resolve(path: string, cwd: string, actor: Actor, isFollowed = true): Place {
     const target = this.walk(path, cwd, actor, isFollowed, { links: 0 })
     if (target.node === undefined) throw errno("ENOENT")
@@ -132,7 +121,7 @@ export class Vfs {
     return { folder: { path: parentOf(at), node: this.nodeAt(parentOf(at), actor) }, name: "", path: at, node }
   }
 
-  /** The node of a path that has no symbolic links. */
+  /** Finds the node of a path without symbolic links. */
   private nodeAt(path: string, actor: Actor): Vnode {
     const mount = this.volumeOf(path)
     if (mount === undefined) throw errno("ENOENT")
@@ -146,7 +135,7 @@ export class Vfs {
     return node
   }
 
-  /** A name in a folder that may be written to. */
+  /** Resolves a name for a change; the roots of mounts cannot be changed. */
   private writable(path: string, cwd: string, actor: Actor, isFollowed = false): Target {
     const target = this.walk(path, cwd, actor, isFollowed, { links: 0 })
     if (target.name === "") throw errno("EBUSY")
@@ -158,7 +147,7 @@ export class Vfs {
     if (!mayAccess(actor, node.stat(), permissions.write | permissions.search)) throw errno("EACCES")
   }
 
-  /** In a folder such as `/tmp`, only the owner of a file may remove or rename it. */
+  /** Checks the sticky bit: only a file's owner may remove or rename it. */
   private checkSticky(folder: Place, node: Vnode, actor: Actor): void {
     const stat = folder.node.stat()
     if ((stat.mode & 0o1000) === 0 || actor.uid === 0) return
@@ -168,10 +157,6 @@ export class Vfs {
   private isBusy(path: string): boolean {
     return [...this.mounts.keys()].some((mount) => mount === path || mount.startsWith(`${path}/`))
   }
-
-  // ===========================================================================
-  // Operations
-  // ===========================================================================
 
   stat(path: string, cwd: string, actor: Actor, isFollowed = true): Stat {
     return this.resolve(path, cwd, actor, isFollowed).node.stat()
@@ -221,7 +206,7 @@ export class Vfs {
     target.folder.node.make(target.name, entry, actor)
   }
 
-  /** Makes a folder and those above it that are not there. */
+  /** Creates a folder and its missing parents. */
   makeFolders(path: string, cwd: string, mode: number, actor: Actor): void {
     let at = path.startsWith("/") ? "/" : cwd
     const names = path.split("/").filter((name) => name !== "")
@@ -262,7 +247,7 @@ export class Vfs {
     target.folder.node.removeDirectory(target.name)
   }
 
-  /** Removes a folder with all that is in it, but for what is mounted there. */
+  /** Removes a folder recursively. Fails with EBUSY at mounts. */
   removeTree(path: string, cwd: string, actor: Actor): void {
     const { node, path: at } = this.resolve(path, cwd, actor, false)
     if (node.stat().kind !== "Directory") throw errno("ENOTDIR")

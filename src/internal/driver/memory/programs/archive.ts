@@ -1,6 +1,4 @@
-/**
- * `tar` and checksums.
- */
+/** `tar` and checksums. */
 import * as Effect from "effect/Effect"
 import * as Tar from "modern-tar"
 import * as Crypto from "node:crypto"

@@ -1,6 +1,4 @@
-/**
- * Programs that change files.
- */
+/** Programs that change files. */
 import * as Effect from "effect/Effect"
 import { attempt, errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"

@@ -1,6 +1,4 @@
-/**
- * The programs behind the guest's files in `/bin`.
- */
+/** The programs behind the guest's files in `/bin`. */
 import type { Program } from "../kernel/process.ts"
 import { program as sh } from "../shell/shell.ts"
 import { checksum, tar } from "./archive.ts"

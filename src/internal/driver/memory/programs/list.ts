@@ -1,6 +1,4 @@
-/**
- * Programs that show files.
- */
+/** Programs that show files. */
 import * as Effect from "effect/Effect"
 import { attempt, errno, Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
@@ -11,7 +9,6 @@ import { runProgram } from "./run.ts"
 
 const letters = { File: "-", Directory: "d", Symlink: "l", Device: "c" } as const
 
-/** Permissions such as `-rwxr-xr-x`. */
 const permissionsOf = ({ kind, mode }: Stat): string => {
   const bits = [6, 3, 0].map((shift) => {
     const three = (mode >> shift) & 7
@@ -150,15 +147,10 @@ export const stat: Program = withOptions(
   { least: 1 }
 )
 
-// =============================================================================
-// find
-// =============================================================================
-
 interface Visited {
   readonly path: string
   readonly stat: Stat
   readonly depth: number
-  /** Set by `-prune`. */
   isPruned: boolean
 }
 
@@ -348,10 +340,6 @@ export const find: Program = Effect.fnUntraced(function* (process) {
   for (const { argv, paths } of batches) if (paths.length > 0) yield* runProgram(process, [...argv, ...paths])
   return status
 })
-
-// =============================================================================
-// Sizes
-// =============================================================================
 
 export const du: Program = withOptions("shkmac", (process, options) => {
   const unit = options.has("m") ? 1024 * 1024 : 1024

@@ -1,16 +1,12 @@
-/**
- * What programs share: options, complaints, inputs, and walks through folders.
- */
+/** What programs share: options, complaints, inputs, and walks through folders. */
 import * as Effect from "effect/Effect"
 import { fromBytes } from "../kernel/byteString.ts"
 import { attempt, type Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import type { Stat } from "../kernel/vnode.ts"
 
-/** The parsed words of a command line. */
 export interface Options {
   readonly has: (flag: string) => boolean
-  /** The last value given for an option. */
   readonly get: (flag: string) => string | undefined
   readonly all: (flag: string) => ReadonlyArray<string>
   readonly operands: ReadonlyArray<string>
@@ -109,11 +105,9 @@ export const forEach = <A>(
 ): Effect.Effect<number, Errno> =>
   Effect.map(Effect.forEach(items, run), (codes) => codes.find((code) => code !== 0) ?? 0)
 
-/** Reads a file, or the standard input for `-`. */
 export const content = (process: Process, path: string): Effect.Effect<string, Errno> =>
   path === "-" ? process.readAll(0) : process.readFile(path)
 
-/** An input that could be read. */
 export interface Input {
   readonly name: string
   readonly text: string
@@ -141,7 +135,6 @@ export const inputs = Effect.fnUntraced(function* (
   return { found, code }
 })
 
-/** Copies an input to the standard output, chunk by chunk. */
 export const pump = Effect.fnUntraced(function* (process: Process, fd: number): Effect.fn.Return<void, Errno> {
   for (;;) {
     const bytes = yield* process.read(fd)
@@ -150,7 +143,6 @@ export const pump = Effect.fnUntraced(function* (process: Process, fd: number): 
   }
 })
 
-/** The lines of a text, without their ends. */
 export const linesOf = (text: string): ReadonlyArray<string> =>
   text === "" ? [] : (text.endsWith("\n") ? text.slice(0, -1) : text).split("\n")
 
@@ -173,13 +165,11 @@ export const forEachLine = Effect.fnUntraced(function* (
   if (rest !== "") yield* onLine(rest, false)
 })
 
-/** The last part of a path. */
 export const baseName = (path: string): string => {
   const trimmed = path.replace(/(.)\/+$/, "$1")
   return trimmed === "/" ? "/" : trimmed.slice(trimmed.lastIndexOf("/") + 1)
 }
 
-/** A path without its last part. */
 export const directoryName = (path: string): string => {
   const trimmed = path.replace(/(.)\/+$/, "$1")
   const at = trimmed.lastIndexOf("/")

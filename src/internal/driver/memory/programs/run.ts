@@ -1,12 +1,9 @@
-/**
- * How a program runs another one.
- */
+/** How a program runs another one. */
 import * as Effect from "effect/Effect"
 import type { Errno } from "../kernel/errno.ts"
 import { codeOf, type Process } from "../kernel/process.ts"
 import { fail } from "./options.ts"
 
-/** Goes on as another program. */
 export const replace = (
   process: Process,
   argv: ReadonlyArray<string>,
@@ -21,7 +18,6 @@ export const replace = (
     }
   })
 
-/** Runs another program in a process of its own, and gives its status. */
 export const runProgram = Effect.fnUntraced(function* (
   process: Process,
   argv: ReadonlyArray<string>

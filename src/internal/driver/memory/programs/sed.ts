@@ -1,6 +1,4 @@
-/**
- * The part of `sed` that people use most: `s`, `d`, `p` and `q`, at lines, ranges and patterns.
- */
+/** The part of `sed` that people use most: `s`, `d`, `p` and `q`, at lines, ranges and patterns. */
 import * as Effect from "effect/Effect"
 import type { Program } from "../kernel/process.ts"
 import { fail, inputs, linesOf, withOptions } from "./options.ts"
@@ -29,7 +27,6 @@ const addressOf = (text: string | undefined, isExtended: boolean): Address | und
   return (line) => pattern.test(line)
 }
 
-/** Fills in the groups of one match. */
 const expand = (replacement: string, groups: ReadonlyArray<unknown>): string =>
   replacement.replace(/\\(\d)|\\([^])|&/g, (_, group: string | undefined, escaped: string | undefined) =>
     escaped !== undefined ? ({ n: "\n", t: "\t" }[escaped] ?? escaped) : String(groups[Number(group ?? 0)] ?? "")

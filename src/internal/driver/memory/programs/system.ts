@@ -1,6 +1,4 @@
-/**
- * Programs about processes, users, time and the machine.
- */
+/** Programs about processes, users, time and the machine. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -15,7 +13,6 @@ import { parseDate } from "./files.ts"
 import { baseName, directoryName, fail, forEach, pump, usage, withOptions } from "./options.ts"
 import { replace } from "./run.ts"
 
-/** Makes a program that prints one line. */
 const say = (text: (process: Process) => string): Program =>
   withOptions("", (process) => Effect.as(process.print(`${text(process)}\n`), 0))
 

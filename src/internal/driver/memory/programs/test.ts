@@ -66,7 +66,6 @@ const compareFiles = (process: Process, left: string, operator: string, right: s
   return operator === "-nt" ? one.modifiedAt > other.modifiedAt : one.modifiedAt < other.modifiedAt
 }
 
-/** Evaluates an expression. Throws `Errno`. */
 const evaluate = (process: Process, words: ReadonlyArray<string>): boolean => {
   let position = 0
   const accept = (word: string) => words[position] === word && ++position > 0
@@ -116,7 +115,6 @@ const evaluate = (process: Process, words: ReadonlyArray<string>): boolean => {
   return result
 }
 
-/** Runs `test` or `[`. */
 export const test = (process: Process, argv: ReadonlyArray<string>): Effect.Effect<number, Errno> => {
   const isBracket = /(?:^|\/)\[$/.test(argv[0] ?? "")
   if (isBracket && argv.at(-1) !== "]") return fail(process, "missing ]", usageError)

@@ -1,6 +1,4 @@
-/**
- * Programs that read text and write text. They work on bytes, as those of a small guest do.
- */
+/** Programs that read text and write text. They work on bytes, as those of a small guest do. */
 import * as Effect from "effect/Effect"
 import { toBytes } from "../kernel/byteString.ts"
 import type { Errno } from "../kernel/errno.ts"
@@ -370,7 +368,6 @@ export const uniq: Program = withOptions(
   })
 )
 
-/** Positions such as `1,3-5,7-`. */
 const inRanges = (spec: string): ((position: number) => boolean) => {
   const ranges = spec.split(",").map((part) => {
     const [from = "", to = from] = part.split("-")

@@ -1,16 +1,13 @@
-/**
- * The shell's whole-number arithmetic.
- */
+/** Arithmetic of the shell. */
 import * as Data from "effect/Data"
 
-/** What is no expression, or can not be computed. */
+/** A wrong expression. */
 export class ArithmeticProblem extends Data.TaggedError("ArithmeticProblem")<{ readonly problem: string }> {
   override get message(): string {
     return this.problem
   }
 }
 
-/** Where variables are. */
 export interface Variables {
   readonly get: (name: string) => string | undefined
   readonly set: (name: string, value: string) => void
@@ -76,7 +73,6 @@ const compute = (operator: string, left: number, right: number): number => {
   return operation(left, right)
 }
 
-/** Computes an expression. Throws `ArithmeticProblem`. */
 export const evaluate = (text: string, variables: Variables): number => {
   const tokens = tokenize(text)
   let position = 0

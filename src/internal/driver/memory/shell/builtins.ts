@@ -1,6 +1,4 @@
-/**
- * Commands that are part of the shell.
- */
+/** Builtins of the shell. */
 import * as Effect from "effect/Effect"
 import { attempt, type Errno } from "../kernel/errno.ts"
 import { echo } from "../programs/echo.ts"
@@ -16,7 +14,6 @@ export type Builtin = (shell: Shell, argv: ReadonlyArray<string>) => Outcome
 
 const isName = (text: string): boolean => /^[A-Za-z_]\w*$/.test(text)
 
-/** A program that runs in the shell's own process. */
 const inPlace =
   (run: (process: Shell["process"], argv: ReadonlyArray<string>) => Effect.Effect<number, Errno>): Builtin =>
   (shell, argv) =>
@@ -46,7 +43,6 @@ const cd: Builtin = Effect.fnUntraced(function* (shell, argv) {
   return 0
 })
 
-/** Sets variables and does something with each. */
 const declare =
   (command: string, mark: (shell: Shell, name: string) => void): Builtin =>
   (shell, argv) =>
@@ -260,7 +256,7 @@ const limitNames: { readonly [letter: string]: string } = {
 
 const defaultLimits: { readonly [name: string]: number } = { core: 0, nofile: 1024 }
 
-/** Shows limits, or sets them. Nothing holds processes to them. */
+/** Shows or sets limits, which are not enforced. */
 const ulimit: Builtin = (shell, argv) =>
   Effect.suspend(() => {
     const words = argv.slice(1)

@@ -1,6 +1,4 @@
-/**
- * The guest's shell: runs parsed scripts in a process.
- */
+/** The shell: runs parsed scripts in a process. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { fromBytes, toBytes } from "../kernel/byteString.ts"
@@ -38,7 +36,6 @@ export class Shell {
 
   private substitutionStatus: number | undefined
   private conditions = 0
-  /** How many loops run. */
   loops = 0
   private readonly caught: Array<number> = []
   private interrupted = Deferred.makeUnsafe<void>()
@@ -67,10 +64,6 @@ export class Shell {
     }
   }
 
-  // ===========================================================================
-  // Variables
-  // ===========================================================================
-
   get(name: string): string | undefined {
     return this.variables.get(name)?.value
   }
@@ -98,7 +91,7 @@ export class Shell {
     return Effect.succeed(0)
   }
 
-  /** Makes a variable local to the function that runs. */
+  /** Declares a variable local to the current function. */
   declareLocal(name: string): boolean {
     const scope = this.locals.at(-1)
     if (scope === undefined) return false
@@ -118,16 +111,11 @@ export class Shell {
     return env
   }
 
-  // ===========================================================================
-  // Scripts
-  // ===========================================================================
-
-  /** Runs a script to its end. */
   main(script: string): Effect.Effect<number, Errno> {
     return this.toEnd(this.source(script))
   }
 
-  /** The status with which the shell's process ends. */
+  /** Runs the EXIT trap, and gives the status of the shell's process. */
   toEnd(outcome: Outcome): Effect.Effect<number, Errno> {
     return Effect.catchTag(outcome, "Jump", ({ count, kind }) =>
       Effect.succeed(kind === "Exit" || kind === "Return" ? count : this.status)
@@ -142,7 +130,6 @@ export class Shell {
     )
   }
 
-  /** Runs a script in this shell. */
   source(script: string): Outcome {
     return Effect.suspend(() => {
       const list = this.parse(script)
@@ -159,7 +146,7 @@ export class Shell {
     }
   }
 
-  /** Runs commands as they are read, each when it is complete. */
+  /** Runs each command as soon as it was read. */
   interactive(fd: number): Outcome {
     return Effect.gen({ self: this }, function* () {
       let text = ""
@@ -182,16 +169,12 @@ export class Shell {
     return this.process.complain(`${this.name}: ${problem}`)
   }
 
-  /** Ends the shell with a message, as mistakes in a script do. */
+  /** Ends the shell with a message. */
   abort(problem: string, status = usageError): Effect.Effect<never, Errno | Jump> {
     return Effect.andThen(this.complain(problem), Effect.fail(new Jump({ kind: "Exit", count: status })))
   }
 
-  // ===========================================================================
-  // Signals
-  // ===========================================================================
-
-  /** Sets what is done at a signal; 0 stands for the end of the shell. */
+  /** Sets a trap; signal 0 is the end of the shell. */
   trap(signal: number, action: string | undefined): void {
     if (action === undefined) {
       this.traps.delete(signal)
@@ -229,10 +212,6 @@ export class Shell {
     return Effect.raceFirst(child.ended, Effect.as(Deferred.await(this.interrupted), undefined))
   }
 
-  // ===========================================================================
-  // Lists
-  // ===========================================================================
-
   list(list: Syntax.List): Outcome {
     return Effect.gen({ self: this }, function* () {
       this.status = list.length === 0 ? 0 : this.status
@@ -259,7 +238,7 @@ export class Shell {
     })
   }
 
-  /** A program that goes on with a copy of this shell. */
+  /** Makes a program that runs in a copy of this shell. */
   private inChild(run: (shell: Shell) => Outcome): Program {
     return (process) => {
       const shell = new Shell(process, this.name, this.positional, this)
@@ -280,7 +259,7 @@ export class Shell {
     })
   }
 
-  /** Runs what may fail without ending a shell that ends at failures. */
+  /** Runs a condition, whose failure does not end the shell under `set -e`. */
   private condition(outcome: Outcome): Outcome {
     return Effect.suspend(() => {
       this.conditions++
@@ -338,10 +317,6 @@ export class Shell {
       128 + status.signal
     )
   }
-
-  // ===========================================================================
-  // Commands
-  // ===========================================================================
 
   /** Runs a command. `isLast`: nothing follows, so that a program can take the place of the shell. */
   private command(command: Syntax.Command, isLast = false): Outcome {
@@ -405,7 +380,6 @@ export class Shell {
     }
   }
 
-  /** One turn of a loop. */
   private iteration(body: Outcome): Effect.Effect<{ readonly status: number; readonly isOver: boolean }, Errno | Jump> {
     this.loops++
     return body.pipe(
@@ -443,7 +417,7 @@ export class Shell {
       if (definition !== undefined) {
         return yield* this.redirected(redirections, () => this.withValues(values, this.call(definition, argv)))
       }
-      // Redirections of nothing are for the rest of the script.
+      // Without a command, redirections apply to the rest of the script.
       if (name === "exec" && argv.length === 1) return (yield* this.redirect(redirections)) ? 0 : 1
       const builtin = builtins[name]
       if (Object.hasOwn(builtins, name) && builtin !== undefined) {
@@ -453,7 +427,7 @@ export class Shell {
     })
   }
 
-  /** What a command of the shell can not write does not end the shell. */
+  /** A builtin's write error does not end the shell. */
   private survive(outcome: Outcome): Outcome {
     return Effect.catchIf(
       outcome,
@@ -462,7 +436,7 @@ export class Shell {
     )
   }
 
-  /** Runs something with variables that are gone afterwards. */
+  /** Runs something with temporary variables. */
   private withValues(values: ReadonlyMap<string, string>, outcome: Outcome): Outcome {
     if (values.size === 0) return outcome
     return Effect.suspend(() => {
@@ -502,7 +476,6 @@ export class Shell {
     })
   }
 
-  /** Runs a program in a process of its own. */
   external(
     argv: ReadonlyArray<string>,
     values: ReadonlyMap<string, string> = new Map(),
@@ -527,14 +500,13 @@ export class Shell {
     })
   }
 
-  /** Runs a program in this process. */
   execute(argv: ReadonlyArray<string>, prefix = ""): Outcome {
     const { process } = this
     const name = argv[0] ?? ""
     return process.load(argv, this.get("PATH")).pipe(
       Effect.flatMap(({ argv, program }) => {
         process.argv = argv
-        // What is ignored stays so; what is handled here is not handled by another program.
+        // Another program inherits ignored signals, but no handlers.
         for (const [signal, handler] of process.handlers) if (handler !== undefined) process.handlers.delete(signal)
         return program(process)
       }),
@@ -557,11 +529,7 @@ export class Shell {
     )
   }
 
-  // ===========================================================================
-  // Redirections
-  // ===========================================================================
-
-  /** Runs something with other descriptors, which are as before afterwards. */
+  /** Runs something with other descriptors, and restores them. */
   private redirected(redirections: ReadonlyArray<Syntax.Redirection>, run: () => Outcome): Outcome {
     if (redirections.length === 0) return Effect.suspend(run)
     return Effect.suspend(() => {
@@ -583,7 +551,7 @@ export class Shell {
     })
   }
 
-  /** Changes the descriptors, and tells whether that worked. */
+  /** Changes the descriptors, and gives whether that worked. */
   redirect(redirections: ReadonlyArray<Syntax.Redirection>): Effect.Effect<boolean, Errno | Jump> {
     return Effect.gen({ self: this }, function* () {
       for (const { fd, operator, target } of redirections) {
@@ -627,11 +595,7 @@ export class Shell {
     })
   }
 
-  // ===========================================================================
-  // Words
-  // ===========================================================================
-
-  /** Words as arguments: split, and with patterns replaced by names. */
+  /** Expands words into arguments. */
   fields(words: ReadonlyArray<Syntax.Word>): Effect.Effect<ReadonlyArray<string>, Errno | Jump> {
     return Effect.gen({ self: this }, function* () {
       const result: Array<string> = []
@@ -645,7 +609,6 @@ export class Shell {
     })
   }
 
-  /** A word as one text. */
   text(word: Syntax.Word): Effect.Effect<string, Errno | Jump> {
     return Effect.map(this.segments(word), (segments) => segments.map(({ text }) => text).join(""))
   }
@@ -708,7 +671,7 @@ export class Shell {
     })
   }
 
-  /** What an expansion stands for: more than one text for all arguments only. */
+  /** Expands a part. Only `$@` gives several texts. */
   private value(
     part: Exclude<Syntax.Part, { readonly _tag: "Text" }>
   ): Effect.Effect<ReadonlyArray<string>, Errno | Jump> {
@@ -831,7 +794,7 @@ export class Shell {
   }
 }
 
-/** Removes the shortest or longest suffix: a search from the left would find the longest only. */
+/** Removes a suffix. A regular expression alone would always find the longest. */
 const cutSuffix = (value: string, source: string, isShortest: boolean): string => {
   const expression = new RegExp(`^(?:${source})$`)
   const lengths = Array.from({ length: value.length + 1 }, (_, length) => length)
@@ -841,7 +804,7 @@ const cutSuffix = (value: string, source: string, isShortest: boolean): string =
   return value
 }
 
-/** Pieces of a value, with `undefined` wherever a field ends. */
+/** Splits a value into pieces, with `undefined` where a field ends. */
 const splitFields = (value: string, separators: string): ReadonlyArray<string | undefined> => {
   const pieces: Array<string | undefined> = []
   let piece = ""
@@ -863,7 +826,6 @@ const splitFields = (value: string, separators: string): ReadonlyArray<string | 
   return pieces
 }
 
-/** The program `sh`. */
 export const program: Program = (process) =>
   Effect.gen(function* () {
     const words = process.argv.slice(1)

@@ -1,10 +1,6 @@
-/**
- * The shell's language: a subset of POSIX's that covers what people write in
- * commands and small scripts.
- */
+/** The shell's language, a subset of POSIX's. */
 import * as Data from "effect/Data"
 
-/** A piece of a word. */
 export type Part =
   | { readonly _tag: "Text"; readonly text: string; readonly isQuoted: boolean }
   | {
@@ -25,7 +21,7 @@ export type Word = ReadonlyArray<Part>
 export interface Redirection {
   readonly fd: number
   readonly operator: "<" | ">" | ">>" | "<>" | "<&" | ">&" | "<<"
-  /** What is opened, the number that is copied, or the text of a here-document. */
+  /** A path, a descriptor, or the text of a here-document. */
   readonly target: Word
 }
 
@@ -71,7 +67,7 @@ export interface AndOr {
 
 export type List = ReadonlyArray<AndOr>
 
-/** What is no script. `isIncomplete`: more text could make it one. */
+/** A syntax error. `isIncomplete`: more text could mend it. */
 export class SyntaxProblem extends Data.TaggedError("SyntaxProblem")<{
   readonly problem: string
   readonly isIncomplete: boolean
@@ -112,10 +108,6 @@ class Parser {
     this.source = source
   }
 
-  // ===========================================================================
-  // Characters
-  // ===========================================================================
-
   private get character(): string {
     return this.source[this.position] ?? ""
   }
@@ -149,13 +141,12 @@ class Parser {
     )
   }
 
-  /** Skips blanks and comments on the line. */
   private blanks(): void {
     const skipped = /^(?:[ \t]|\\\n|#[^\n]*)*/.exec(this.source.slice(this.position))
     this.position += skipped?.[0].length ?? 0
   }
 
-  /** Skips blanks and ends of lines, with the here-documents that follow them. */
+  /** Skips blanks and line ends, and reads the here-documents after them. */
   private lines(): void {
     for (;;) {
       this.blanks()
@@ -189,16 +180,12 @@ class Parser {
     return parts
   }
 
-  // ===========================================================================
-  // Lists
-  // ===========================================================================
-
   expectEnd(): void {
     this.lines()
     if (!this.isAtEnd) this.unexpected()
   }
 
-  /** The reserved word here, if it is one. */
+  /** The reserved word at this position. */
   private reservedWord(): string | undefined {
     const match = /^(?:[a-z]+|[{}!])(?=[\s;&|<>()]|$)/.exec(this.source.slice(this.position, this.position + 16))
     const word = match?.[0]
@@ -260,10 +247,6 @@ class Parser {
       commands.push(this.command())
     }
   }
-
-  // ===========================================================================
-  // Commands
-  // ===========================================================================
 
   private command(): Command {
     this.blanks()
@@ -453,10 +436,6 @@ class Parser {
     return true
   }
 
-  // ===========================================================================
-  // Words
-  // ===========================================================================
-
   private word(): Word {
     const parts: Array<Part> = []
     const start = this.position
@@ -484,7 +463,7 @@ class Parser {
       }
       case '"': {
         this.position++
-        // Nothing between quotes is still a word.
+        // An empty quoted text is a word.
         pushText(parts, "", true)
         this.quoted(parts, () => this.character === '"', '$`"\\')
         this.position++
@@ -506,7 +485,7 @@ class Parser {
     }
   }
 
-  /** Text in which only dollars, backquotes and backslashes mean something. */
+  /** Parses text in which only `$`, backquotes and backslashes are special. */
   private quoted(parts: Array<Part>, isEnd: () => boolean, escapable: string): void {
     while (!isEnd()) {
       if (this.isAtEnd) this.fail("unterminated quoted string", true)
