@@ -40,7 +40,13 @@ Fs.writeFileSync(at("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\napp:x:1000:10
 Fs.writeFileSync(at("etc/group"), "root:x:0:\napp:x:1000:\n")
 
 // Namespaces keep process numbers, and what a script leaves running, apart from the host.
-const isolated = ["--mount", "--pid", "--fork", "--kill-child", ...(process.getuid?.() === 0 ? [] : ["--map-root-user"])]
+const isolated = [
+  "--mount",
+  "--pid",
+  "--fork",
+  "--kill-child",
+  ...(process.getuid?.() === 0 ? [] : ["--map-root-user"])
+]
 const enter = `mount --bind /dev/null "$1/dev/null"; mount -t proc none "$1/proc"
 exec chroot "$1" /bin/sh -c 'cd; exec /bin/sh -c "$0"' "$2"`
 const env = { HOME: "/root", PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" }

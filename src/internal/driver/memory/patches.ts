@@ -73,7 +73,8 @@ const applyPatch = (patched: Patched, one: Patch): void => {
       if (kind === undefined) refuse(`cannot append to '${one.path}': file not found in rootfs`)
       if (kind !== "File") refuse(`cannot append to '${one.path}': target is not a regular file`)
       makeParents(patched, path)
-      const { content, mode } = readFile(vfs, path)
+      const content = vfs.read(path, root)
+      const { mode } = vfs.stat(path, "/", root)
       // A file of the image gets the default mode.
       return writeFile(patched, path, Buffer.concat([content, Buffer.from(one.content)]), made.has(path) ? mode : 0o644)
     }
@@ -141,19 +142,9 @@ const symlink = (patched: Patched, target: string, path: string): void => {
   finish(patched, path, 0o777)
 }
 
-const readFile = (vfs: Vfs, path: string): { readonly content: Uint8Array; readonly mode: number } => {
-  const file = vfs.open(path, "/", root, { read: true, write: false })
-  const { mode, size } = file.stat()
-  const content = file.read(0, size)
-  file.close()
-  return { content, mode }
-}
-
 const writeFile = (patched: Patched, path: string, content: Uint8Array, mode: number): void => {
   clear(patched, path)
-  const file = patched.vfs.open(path, "/", root, { read: false, write: true, create: true, mode })
-  file.write(0, content)
-  file.close()
+  patched.vfs.write(path, root, content, mode)
   finish(patched, path, mode)
 }
 

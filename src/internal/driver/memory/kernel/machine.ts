@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as ByteString from "./byteString.ts"
-import { type Description, Pipe, SocketDescription } from "./description.ts"
+import { Pipe, SocketDescription } from "./description.ts"
 import { errno, Errno } from "./errno.ts"
 import { Process, type ProcessFields, type Program } from "./process.ts"
 import * as Procfs from "./procfs.ts"
@@ -181,12 +181,8 @@ export class Machine implements Procfs.MachineInfo {
     const isForbidden = this.vfs.volumeOf(place.path)?.volume.options.split(",").includes("noexec") === true
     if (stat.kind !== "File" || isForbidden || !mayAccess(actor, stat, 1)) throw errno("EACCES")
     const file = place.node.open(actor, false)
-    let head: string
-    try {
-      head = ByteString.fromBytes(file.read(0, 256)).split("\n")[0] ?? ""
-    } finally {
-      file.close()
-    }
+    const head = ByteString.fromBytes(file.read(0, 256)).split("\n")[0] ?? ""
+    file.close()
     if (head.startsWith(programMark)) {
       const program = this.programs.get(head.slice(programMark.length))
       if (program === undefined) throw errno("ENOENT")
@@ -201,13 +197,8 @@ export class Machine implements Procfs.MachineInfo {
 
   private readTable(path: string): ReadonlyArray<ReadonlyArray<string>> {
     try {
-      const file = this.vfs.open(path, "/", root, { read: true, write: false })
-      try {
-        const lines = ByteString.fromBytes(file.read(0, file.stat().size)).split("\n")
-        return lines.filter((line) => line !== "").map((line) => line.split(":"))
-      } finally {
-        file.close()
-      }
+      const lines = ByteString.fromBytes(this.vfs.read(path, root)).split("\n")
+      return lines.filter((line) => line !== "").map((line) => line.split(":"))
     } catch (cause) {
       if (cause instanceof Errno) return []
       throw cause
@@ -289,15 +280,3 @@ export class Machine implements Procfs.MachineInfo {
       .map(({ path, volume }) => Procfs.mountLine(volume.source, path, volume.type, volume.options))
       .join("")
 }
-
-/** The descriptors of a process whose input is empty and whose output nobody sees. */
-export const standard = (
-  input: Description,
-  output: Description,
-  error: Description
-): ReadonlyMap<number, Description> =>
-  new Map([
-    [0, input],
-    [1, output],
-    [2, error]
-  ])

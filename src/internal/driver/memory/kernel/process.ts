@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import { concat } from "../../../guest/protocol.ts"
 import { fromBytes, fromText, toBytes } from "./byteString.ts"
 import { type Description, FileDescription } from "./description.ts"
 import { attempt, errno, type Errno } from "./errno.ts"
@@ -43,6 +42,16 @@ export interface Limit {
 export const codeOf = (status: ExitStatus): number => (status._tag === "Exited" ? status.code : 128 + status.signal)
 
 const readBytes = 64 * 1024
+
+/** Reads everything up to the end. */
+export const toEnd = (read: () => Effect.Effect<Uint8Array, Errno>): Effect.Effect<string, Errno> => {
+  const chunks: Array<string> = []
+  return Effect.whileLoop({
+    while: () => chunks.at(-1) !== "",
+    body: read,
+    step: (bytes) => chunks.push(fromBytes(bytes))
+  }).pipe(Effect.map(() => chunks.join("")))
+}
 
 export class Process {
   readonly machine: Machine
@@ -185,21 +194,7 @@ export class Process {
   }
 
   readAll(fd: number): Effect.Effect<string, Errno> {
-    const chunks: Array<Uint8Array> = []
-    return Effect.whileLoop({
-      while: () => chunks.at(-1)?.length !== 0,
-      body: () => this.read(fd),
-      step: (bytes) => chunks.push(bytes)
-    }).pipe(
-      Effect.map(() =>
-        fromBytes(
-          concat(
-            chunks,
-            chunks.reduce((size, chunk) => size + chunk.length, 0)
-          )
-        )
-      )
-    )
+    return toEnd(() => this.read(fd))
   }
 
   /** Reads exactly one line: others may read on. */
@@ -269,14 +264,7 @@ export class Process {
   readFile(path: string): Effect.Effect<string, Errno> {
     return Effect.acquireUseRelease(
       this.open(path, { read: true, write: false }),
-      (description) => {
-        const chunks: Array<string> = []
-        return Effect.whileLoop({
-          while: () => chunks.at(-1) !== "",
-          body: () => description.read(1024 * 1024),
-          step: (bytes) => chunks.push(fromBytes(bytes))
-        }).pipe(Effect.map(() => chunks.join("")))
-      },
+      (description) => toEnd(() => description.read(1024 * 1024)),
       (description) => Effect.sync(() => description.release())
     )
   }

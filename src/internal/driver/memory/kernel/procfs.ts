@@ -1,7 +1,7 @@
 /** The guest's `/proc`. */
 import { fromText, toBytes } from "./byteString.ts"
 import { errno } from "./errno.ts"
-import { type Actor, type OpenFile, type Stat, Vnode, type Volume } from "./vnode.ts"
+import { type Actor, type OpenFile, openWith, type Stat, Vnode, type Volume } from "./vnode.ts"
 
 export interface ProcessInfo {
   readonly pid: number
@@ -155,16 +155,11 @@ class ProcNode extends Vnode {
   override open(): OpenFile {
     if (this.content._tag !== "File") throw errno("EISDIR")
     const bytes = toBytes(this.content.text())
-    return {
+    return openWith(this, {
       read: (offset, length) => bytes.slice(offset, offset + length),
-      write: () => {
-        throw errno("EACCES")
-      },
-      stat: () => this.stat(),
       setAttributes: () => {},
-      truncate: () => {},
-      close: () => {}
-    }
+      truncate: () => {}
+    })
   }
 }
 

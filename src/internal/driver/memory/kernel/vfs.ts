@@ -1,6 +1,15 @@
 /** The guest's tree of names, over the mounted file systems. Paths and names are byte strings. */
 import { errno } from "./errno.ts"
-import { type Actor, type Attributes, type Entry, type OpenFile, type Stat, type Vnode, type Volume } from "./vnode.ts"
+import {
+  type Actor,
+  type Attributes,
+  type Entry,
+  type OpenFile,
+  openWith,
+  type Stat,
+  type Vnode,
+  type Volume
+} from "./vnode.ts"
 
 export interface Place {
   /** Without symbolic links. */
@@ -77,12 +86,12 @@ export class Vfs {
 
   /** Resolves an existing path. Throws `Errno`. */
   resolve(path: string, cwd: string, actor: Actor, isFollowed = true): Place {
-    const target = this.walk(path, cwd, actor, isFollowed, { links: 0 })
+    const target = this.walk(path, cwd, actor, isFollowed)
     if (target.node === undefined) throw errno("ENOENT")
     return { path: target.path, node: target.node }
   }
 
-  private walk(path: string, cwd: string, actor: Actor, isFollowed: boolean, count: { links: number }): Target {
+  private walk(path: string, cwd: string, actor: Actor, isFollowed: boolean, count = { links: 0 }): Target {
     if (path === "") throw errno("ENOENT")
     if (path.length >= longestPath) throw errno("ENAMETOOLONG")
     const names = path.split("/").filter((name) => name !== "" && name !== ".")
@@ -137,7 +146,7 @@ export class Vfs {
 
   /** Resolves a name for a change; the roots of mounts cannot be changed. */
   private writable(path: string, cwd: string, actor: Actor, isFollowed = false): Target {
-    const target = this.walk(path, cwd, actor, isFollowed, { links: 0 })
+    const target = this.walk(path, cwd, actor, isFollowed)
     if (target.name === "") throw errno("EBUSY")
     return target
   }
@@ -175,7 +184,7 @@ export class Vfs {
   }
 
   open(path: string, cwd: string, actor: Actor, flags: OpenFlags): OpenFile & { readonly path: string } {
-    const target = this.walk(path, cwd, actor, flags.noFollow !== true && flags.exclusive !== true, { links: 0 })
+    const target = this.walk(path, cwd, actor, flags.noFollow !== true && flags.exclusive !== true)
     const isWritten = flags.write || flags.append === true
     if (target.node === undefined) {
       if (flags.create !== true) throw errno("ENOENT")
@@ -190,17 +199,32 @@ export class Vfs {
     const wanted = (flags.read ? permissions.read : 0) | (isWritten ? permissions.write : 0)
     if (!mayAccess(actor, stat, wanted)) throw errno("EACCES")
     if (isWritten && target.node.volume.isReadonly && stat.kind !== "Device") throw errno("EROFS")
-    if (stat.kind === "Directory") return { ...openFolder(target.node), path: target.path }
+    if (stat.kind === "Directory") return { ...openWith(target.node, {}), path: target.path }
     const file = target.node.open(actor, isWritten)
     if (flags.truncate === true && isWritten) file.truncate(0)
     return { ...file, path: target.path }
   }
 
+  read(path: string, actor: Actor): Uint8Array {
+    const file = this.open(path, "/", actor, { read: true, write: false })
+    const bytes = file.read(0, file.stat().size)
+    file.close()
+    return bytes
+  }
+
+  /** Replaces the content of a file, creating it if necessary. */
+  write(path: string, actor: Actor, bytes: Uint8Array, mode: number): void {
+    const file = this.open(path, "/", actor, { read: false, write: true, create: true, truncate: true, mode })
+    try {
+      file.write(0, bytes)
+    } finally {
+      file.close()
+    }
+  }
+
   make(path: string, cwd: string, actor: Actor, entry: Entry): void {
     if (entry._tag === "Symlink" && entry.target.length >= longestPath) throw errno("ENAMETOOLONG")
-    const target = this.walk(entry._tag === "Directory" ? path.replace(/(.)\/+$/, "$1") : path, cwd, actor, false, {
-      links: 0
-    })
+    const target = this.walk(entry._tag === "Directory" ? path.replace(/(.)\/+$/, "$1") : path, cwd, actor, false)
     if (target.node !== undefined) throw errno("EEXIST")
     this.checkFolder(target.folder, actor)
     target.folder.node.make(target.name, entry, actor)
@@ -212,7 +236,7 @@ export class Vfs {
     const names = path.split("/").filter((name) => name !== "")
     for (const [index, name] of names.entries()) {
       at = join(at, name)
-      const found = this.walk(at, "/", actor, true, { links: 0 })
+      const found = this.walk(at, "/", actor, true)
       const isLast = index === names.length - 1
       if (found.node === undefined) this.make(at, "/", actor, { _tag: "Directory", mode: isLast ? mode : 0o755 })
       else if (found.node.stat().kind !== "Directory") throw errno(isLast ? "EEXIST" : "ENOTDIR")
@@ -285,18 +309,3 @@ export class Vfs {
     node.setAttributes(attributes)
   }
 }
-
-const openFolder = (node: Vnode): OpenFile => ({
-  read: () => {
-    throw errno("EISDIR")
-  },
-  write: () => {
-    throw errno("EBADF")
-  },
-  stat: () => node.stat(),
-  setAttributes: (attributes) => node.setAttributes(attributes),
-  truncate: () => {
-    throw errno("EISDIR")
-  },
-  close: () => {}
-})

@@ -105,3 +105,20 @@ export abstract class Vnode {
     throw errno("EPERM")
   }
 }
+
+/** Opens a node that does only some of what a file does. */
+export const openWith = (node: Vnode, own: Partial<OpenFile>): OpenFile => ({
+  read: () => {
+    throw errno("EISDIR")
+  },
+  write: () => {
+    throw errno("EBADF")
+  },
+  stat: () => node.stat(),
+  setAttributes: (attributes) => node.setAttributes(attributes),
+  truncate: () => {
+    throw errno("EISDIR")
+  },
+  close: () => {},
+  ...own
+})

@@ -1,10 +1,10 @@
 /** The shell: runs parsed scripts in a process. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import { fromBytes, toBytes } from "../kernel/byteString.ts"
+import { toBytes } from "../kernel/byteString.ts"
 import { BytesDescription, type Description, Pipe } from "../kernel/description.ts"
 import { Errno, errno } from "../kernel/errno.ts"
-import type { ExitStatus, Process, Program } from "../kernel/process.ts"
+import { type ExitStatus, type Process, type Program, toEnd } from "../kernel/process.ts"
 import { describe as describeSignal } from "../kernel/signals.ts"
 import * as Arithmetic from "./arithmetic.ts"
 import { builtins } from "./builtins.ts"
@@ -617,17 +617,16 @@ export class Shell {
     return Effect.gen({ self: this }, function* () {
       const segments: Array<Segment> = []
       for (const [index, part] of word.entries()) {
-        if (part._tag === "Text") {
-          segments.push({ text: index === 0 ? this.tilde(part) : part.text, isQuoted: part.isQuoted })
-        } else segments.push({ text: (yield* this.value(part)).join(" "), isQuoted: part.isQuoted })
+        const text = part._tag === "Text" ? this.tilde(part, index) : (yield* this.value(part)).join(" ")
+        segments.push({ text, isQuoted: part.isQuoted })
       }
       return segments
     })
   }
 
-  private tilde({ isQuoted, text }: Extract<Syntax.Part, { readonly _tag: "Text" }>): string {
+  private tilde({ isQuoted, text }: Extract<Syntax.Part, { readonly _tag: "Text" }>, index: number): string {
     const home = this.get("HOME")
-    return isQuoted || home === undefined ? text : text.replace(/^~(?=\/|$)/, home.replaceAll("$", "$$$$"))
+    return isQuoted || home === undefined || index > 0 ? text : text.replace(/^~(?=\/|$)/, home.replaceAll("$", "$$$$"))
   }
 
   private split(word: Syntax.Word): Effect.Effect<ReadonlyArray<ReadonlyArray<Segment>>, Errno | Jump> {
@@ -646,23 +645,19 @@ export class Shell {
       const separators = this.get("IFS") ?? wildcards.IFS
       for (const [index, part] of word.entries()) {
         if (part._tag === "Text") {
-          append(index === 0 ? this.tilde(part) : part.text, part.isQuoted)
+          append(this.tilde(part, index), part.isQuoted)
           continue
         }
         const values = yield* this.value(part)
-        if (part.isQuoted) {
-          for (const [position, value] of values.entries()) {
-            if (position > 0) close()
-            append(value, true)
-          }
-          continue
-        }
         for (const [position, value] of values.entries()) {
           if (position > 0) close()
-          for (const piece of splitFields(value, separators)) {
-            if (piece === undefined) close()
-            else if (piece === "") current ??= []
-            else append(piece, false)
+          if (part.isQuoted) append(value, true)
+          else {
+            for (const piece of splitFields(value, separators)) {
+              if (piece === undefined) close()
+              else if (piece === "") current ??= []
+              else append(piece, false)
+            }
           }
         }
       }
@@ -709,12 +704,7 @@ export class Shell {
       const child = this.process.fork()
       child.assign(1, pipe.writer)
       yield* child.start(this.inChild((shell) => shell.list(body)))
-      let output = ""
-      for (;;) {
-        const bytes = yield* pipe.reader.read(64 * 1024)
-        if (bytes.length === 0) break
-        output += fromBytes(bytes)
-      }
+      const output = yield* toEnd(() => pipe.reader.read(64 * 1024))
       pipe.reader.release()
       this.substitutionStatus = yield* this.statusOf(yield* child.ended)
       this.status = this.substitutionStatus

@@ -18,9 +18,11 @@ export type Part =
 
 export type Word = ReadonlyArray<Part>
 
+const operators = ["<", ">", ">>", "<>", "<&", ">&", "<<"] as const
+
 export interface Redirection {
   readonly fd: number
-  readonly operator: "<" | ">" | ">>" | "<>" | "<&" | ">&" | "<<"
+  readonly operator: (typeof operators)[number]
   /** A path, a descriptor, or the text of a here-document. */
   readonly target: Word
 }
@@ -432,7 +434,8 @@ class Parser {
       })
       return true
     }
-    redirections.push({ fd, operator: operator === ">|" ? ">" : toOperator(operator), target: this.word() })
+    const kept = operators.find((known) => known === operator) ?? ">"
+    redirections.push({ fd, operator: kept, target: this.word() })
     return true
   }
 
@@ -591,20 +594,6 @@ class Parser {
     }
     this.position++
     parts.push({ _tag: "Substitution", body: parse(script), isQuoted })
-  }
-}
-
-const toOperator = (text: string): Exclude<Redirection["operator"], "<<"> => {
-  switch (text) {
-    case "<":
-    case ">":
-    case ">>":
-    case "<>":
-    case "<&":
-    case ">&":
-      return text
-    default:
-      throw new SyntaxProblem({ problem: `unexpected "${text}"`, isIncomplete: false })
   }
 }
 
