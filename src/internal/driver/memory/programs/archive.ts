@@ -35,7 +35,7 @@ export const tar: Program = withDash(
       const archive = options.get("f") ?? "-"
       const path = archive === "-" || archive.startsWith("/") ? archive : joinPath(process.cwd, archive)
       const entries = options.has("c") ? [] : yield* readArchive(process, archive, options)
-      if (!(entries instanceof Array)) return entries.code
+      if ("code" in entries) return entries.code
       const folder = options.get("C")
       const moved =
         folder === undefined
@@ -90,7 +90,7 @@ const create = Effect.fnUntraced(function* (
     return 0
   })
   const status = yield* forEach(options.operands, (operand) =>
-    Effect.catch(add(operand), ({ problem }) => fail(process, `${operand}: ${problem}`))
+    add(operand).pipe(Effect.catch(({ problem }) => fail(process, `${operand}: ${problem}`)))
   )
   const bytes = yield* Effect.promise(() => Tar.packTar(entries))
   const output = ByteString.fromBytes(options.has("z") ? Zlib.gzipSync(bytes) : bytes)

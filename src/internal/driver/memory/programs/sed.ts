@@ -27,9 +27,9 @@ const addressOf = (text: string | undefined, isExtended: boolean): Address | und
   return (line) => pattern.test(line)
 }
 
-const expand = (replacement: string, groups: ReadonlyArray<unknown>): string =>
+const expand = (replacement: string, groups: ReadonlyArray<string>): string =>
   replacement.replace(/\\(\d)|\\([^])|&/g, (_, group: string | undefined, escaped: string | undefined) =>
-    escaped !== undefined ? ({ n: "\n", t: "\t" }[escaped] ?? escaped) : String(groups[Number(group ?? 0)] ?? "")
+    escaped !== undefined ? ({ n: "\n", t: "\t" }[escaped] ?? escaped) : (groups[Number(group ?? 0)] ?? "")
   )
 
 /** Parses a script. Throws `SyntaxError`. */
@@ -53,8 +53,11 @@ const parse = (script: string, isExtended: boolean): ReadonlyArray<Command> => {
         let count = 0
         return line.replace(expression, (...parts) =>
           ++count === which || (count > which && flags.includes("g"))
-            ? expand(plain(replacement), parts)
-            : String(parts[0])
+            ? expand(
+                plain(replacement),
+                parts.map((part) => (typeof part === "string" ? part : ""))
+              )
+            : parts[0]
         )
       }
     })
