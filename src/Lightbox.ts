@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -190,9 +191,16 @@ export const runMain =
         for (const signal of signals) process.off(signal, onSignal)
         process.off("uncaughtException", onUncaught)
         if (status !== undefined) process.exit(status)
+        if (Exit.isFailure(exit)) report(exit.cause)
         // A program that has ended may leave what it did not wait for to go on.
         teardown(exit, (code) => (Exit.isSuccess(exit) ? (process.exitCode = code) : process.exit(code)))
       })
     })
-    run(effect)
+    run(effect, { disableErrorReporting: true })
   }
+
+/** Standard output belongs to the program. */
+const report = (cause: Cause.Cause<unknown>): void => {
+  if (Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause))) return
+  process.stderr.write(`${Cause.pretty(cause)}\n`)
+}

@@ -659,7 +659,7 @@ const decodeConfig = decoder(
 
 /** Checked before it is turned into steps, so that errors name what the caller wrote. */
 const definitionOf = (config: SnapshotConfig): Snapshots.Definition => {
-  Effect.runSync(decodeConfig(config))
+  Runtime.runNow(decodeConfig(config))
   return Snapshots.define(config)
 }
 
@@ -841,7 +841,7 @@ const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<
 
 const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
   const { mounts, overwrite = true, ports, secrets, signal: _, verbose: __, ...rest } = options
-  Effect.runSync(decodeLaunch({ mounts, ports, secrets }))
+  Runtime.runNow(decodeLaunch({ mounts, ports, secrets }))
   return {
     ...rest,
     overwrite,
