@@ -123,7 +123,7 @@ export const formatDiagnosis = ({ findings }: Diagnosis): string =>
   findings
     .flatMap(({ found, remedy, status, topic }) => [
       `${marks[status]} ${topic.padEnd(15)} ${found}`,
-      ...(remedy === undefined ? [] : [`${" ".repeat(18)} ${remedy}`])
+      ...(remedy === undefined || remedy === "" ? [] : remedy.split("\n").map((line) => `${" ".repeat(18)} ${line}`))
     ])
     .join("\n")
 
@@ -171,7 +171,7 @@ export const runMain =
     const run = Runtime.makeRunMain(({ fiber, teardown }) => {
       let status: number | undefined
       const abandon = (): void => {
-        process.stderr.write("Not everything was released: the next sweep removes what is left.\n")
+        process.stderr.write("Not everything was released. The next sweep removes the rest.\n")
         process.exit(status)
       }
       const end = (wanted: number): void => {

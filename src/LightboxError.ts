@@ -194,7 +194,7 @@ export class Unsupported extends Schema.TaggedError<Unsupported>("effect-lightbo
   { feature: Schema.String, problem: Schema.String, ...causeFields }
 ) {
   override get message(): string {
-    return `${this.feature} is not supported: ${this.problem}`
+    return `Cannot use ${this.feature}: ${this.problem}`
   }
   readonly isRetryable = false
   readonly outcome: Outcome = "failed"
@@ -711,7 +711,7 @@ export class LightboxError extends Schema.TaggedError<LightboxError>("effect-lig
     return this.reason.outcome
   }
   override toJSON(): unknown {
-    const { cause: _, ...reason } = { ...this.reason }
+    const reason = Object.fromEntries(Object.entries(this.reason).filter(([key]) => key !== "cause"))
     const { _tag, builder, hint, isRetryable, method, outcome, step } = this
     return { _tag, method, reason, step, builder, hint, isRetryable, outcome }
   }

@@ -253,7 +253,7 @@ const RuleSchema = Schema.Struct({
         Port,
         Schema.Struct({ from: Port, to: Port }).check(
           Schema.makeFilter(({ from, to }) =>
-            from <= to ? undefined : { path: ["from"], issue: "expected a range that does not run backwards" }
+            from <= to ? undefined : { path: ["from"], issue: "expected `from` <= `to`" }
           )
         )
       ])
@@ -263,7 +263,7 @@ const RuleSchema = Schema.Struct({
   Schema.makeFilter((rule) =>
     (rule.direction === "ingress" || rule.direction === "any") &&
     rule.protocols?.some((protocol) => protocol.startsWith("icmp"))
-      ? { path: ["protocols"], issue: "expected ICMP only in rules for egress" }
+      ? { path: ["protocols"], issue: "ICMP is only allowed in egress rules" }
       : undefined
   )
 )
@@ -404,7 +404,7 @@ const injectionFields = {
 export const Secret = Schema.Struct({
   value: Schema.Redacted(CString),
   hosts: Schema.Array(Schema.NonEmptyString).check(
-    Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "expected at least one host"))
+    Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "pass at least one host"))
   ),
   placeholder: Schema.optional(Schema.NonEmptyString),
   inject: Schema.optional(Schema.Struct(injectionFields)),

@@ -147,7 +147,7 @@ export interface CopyInOptions {
 export type ExecEvent =
   | { readonly _tag: "Started"; readonly pid: number }
   | Guest.Output
-  | { readonly _tag: "Exited"; readonly exitCode: number }
+  | { readonly _tag: "Exited"; readonly exitCode: number; readonly signal: Guest.Signal | undefined }
 
 /**
  * A running sandbox.
@@ -448,7 +448,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
 ): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
   const { detached, image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
   if ((image === undefined) === (snapshot === undefined)) {
-    return yield* invalid("Sandbox.launch", "snapshot", "expected either a snapshot or an image")
+    return yield* invalid("Sandbox.launch", "snapshot", "pass either a snapshot or an image")
   }
   const config = yield* decodeConfig(rest)
   const timeout = yield* decodeReleaseTimeout(releaseTimeout)
@@ -472,7 +472,9 @@ const resolveSnapshot = <E, R>(
     ? Effect.map(snapshot, ({ path }) => path)
     : Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
       ? Effect.succeed(snapshot.path)
-      : decodeSnapshotName(snapshot)
+      : Predicate.hasProperty(snapshot, "steps")
+        ? Effect.fail(invalid("Sandbox.launch", "snapshot", "this is a definition: pass Snapshot.build(definition)"))
+        : decodeSnapshotName(snapshot)
 
 /**
  * Boots a sandbox, hands it to a function, and removes it when the function's

@@ -283,7 +283,7 @@ describe("a snapshot that something else made", () => {
       const { verdicts } = yield* Snapshot.prune({ keep: 1, maxBytes: 0 })
       assert.deepInclude(
         verdicts.map(({ name, reason, verdict }) => ({ name, reason, verdict })),
-        { name: "theirs", verdict: "kept", reason: "something else made it" }
+        { name: "theirs", verdict: "kept", reason: "another program created it" }
       )
       assert.strictEqual(yield* versionOf("theirs"), "theirs\n")
     })
@@ -339,7 +339,7 @@ describe("pruning", () => {
         report.verdicts.flatMap(({ definition, reason, verdict }) =>
           verdict === "kept" ? [[definition, reason]] : []
         ),
-        [["ten", "a name leads to it"]]
+        [["ten", "a name points to it"]]
       )
       // The name is whole, and its build has nothing to do.
       assert.deepStrictEqual((yield* Support.buildCounting(layered)).boots, 0)
@@ -394,7 +394,7 @@ describe("pruning", () => {
             reason === "nothing but a build can need it" ? [] : [`${reason}: ${DateTime.toEpochMillis(usedAt)}`]
           )
           .toSorted(),
-        [`a name leads to it: ${2 * 24 * 3_600_000}`, `it was used less than 3d ago: ${2 * 24 * 3_600_000}`]
+        [`a name points to it: ${2 * 24 * 3_600_000}`, `it was used less than 3d ago: ${2 * 24 * 3_600_000}`]
       )
     })
   )

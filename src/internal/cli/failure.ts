@@ -4,7 +4,8 @@
 import * as Cause from "effect/Cause"
 import type { NonShowHelpErrors } from "effect/cli/CliError"
 import * as Schema from "effect/Schema"
-import { InvalidConfig, isLightboxError, LightboxError } from "../../LightboxError.ts"
+import { isLightboxError, LightboxError } from "../../LightboxError.ts"
+import { renameFields } from "../config/validation.ts"
 import { hintFor, what } from "../report/failureText.ts"
 import { clean } from "../report/terminalText.ts"
 import { toJson } from "./environment.ts"
@@ -63,20 +64,9 @@ export const ofCause = (cause: Cause.Cause<unknown>): Failure => {
   return { message: Cause.pretty(shown), status: 1, isRetryable: false, outcome: "unknown" }
 }
 
-/** Names the flag instead of the field in an `InvalidConfig`. The longest name that the field begins with counts. */
-export const nameFlags =
-  (names: { readonly [field: string]: string }) =>
-  (error: LightboxError): LightboxError => {
-    const { method, reason } = error
-    if (reason._tag !== "InvalidConfig") return error
-    const name = Object.keys(names)
-      .filter((name) => reason.field === name || reason.field.startsWith(`${name}.`))
-      .toSorted((a, b) => b.length - a.length)[0]
-    const flag = name === undefined ? undefined : names[name]
-    if (name === undefined || flag === undefined) return error
-    const field = `${flag}${reason.field.slice(name.length).replace(".", " ")}`
-    return new LightboxError({ method, reason: new InvalidConfig({ field, problem: reason.problem }) })
-  }
+/** Names the flag instead of the field in an `InvalidConfig`. */
+export const nameFlags = (names: { readonly [field: string]: string }): ((error: LightboxError) => LightboxError) =>
+  renameFields(names, " ")
 
 // =============================================================================
 // Printing

@@ -78,7 +78,7 @@ export const make = Effect.fnUntraced(function* (options: {
         if (sandboxes > 0) return
         // Nothing that could end would make room for it.
         queue.shift()
-        const problem = `it needs ${next.memory} MiB of memory, and this machine has ${maxMemory} MiB left`
+        const problem = `it needs ${next.memory} MiB of memory, and only ${maxMemory} MiB are left on this machine`
         const error = new LightboxError({ method: next.method, reason: new NoCapacity({ problem }) })
         Deferred.doneUnsafe(next.admitted, Effect.fail(error))
         continue
@@ -101,7 +101,7 @@ export const make = Effect.fnUntraced(function* (options: {
     })
     const free = Math.floor(bytes / mebibyte)
     if (free < minDisk) {
-      const problem = `${home} has ${free} MiB free, and ${minDisk} MiB must be`
+      const problem = `${home} has ${free} MiB free, and needs at least ${minDisk} MiB`
       return yield* new LightboxError({ method, reason: new NoSpace({ problem }) })
     }
   })
@@ -112,7 +112,7 @@ export const make = Effect.fnUntraced(function* (options: {
   ): Effect.fn.Return<Room, LightboxError, Scope.Scope> {
     const need = wanted ?? options.defaultMemory ?? defaultResources.memory
     if (budget.memory !== undefined && need > budget.memory) {
-      const problem = `expected at most ${budget.memory} MiB, which is all that this process may use`
+      const problem = `expected at most ${budget.memory} MiB, the budget of this process`
       return yield* invalid(method, "resources.memory", problem)
     }
     const waiting: Waiting = { method, memory: need, admitted: Deferred.makeUnsafe() }

@@ -31,7 +31,10 @@ export const configure = (layerOptions: MicrosandboxLocal.Options): void => {
   if (current !== undefined) {
     throw new LightboxError({
       method: "configure",
-      reason: new Unsupported({ feature: "configure()", problem: "the library is in use already; call it first" })
+      reason: new Unsupported({
+        feature: "configure()",
+        problem: "it must be called before anything else in this library"
+      })
     })
   }
   options = layerOptions
@@ -63,7 +66,7 @@ export const native = (feature: string): typeof Sdk => {
   if (context !== undefined && Context.get(context, Microsandbox.Microsandbox).backend !== "local") {
     throw new LightboxError({
       method: feature,
-      reason: new Unsupported({ feature, problem: "this driver is not the SDK's" })
+      reason: new Unsupported({ feature, problem: "this driver does not use the SDK" })
     })
   }
   return Effect.runSync(SdkDriver.native(options.home))

@@ -53,7 +53,10 @@ export const outputOf = ({ stderr, stdout }: { readonly stderr: string; readonly
 /** What to do, one thing a line. */
 export const fix = (remedy: string): string => {
   const lines = remedy.split("\n")
-  return `\nTo fix it: ${lines.length === 1 ? remedy : lines.map((line) => `\n  - ${line}`).join("")}`.replace(": \n", ":\n")
+  return `\nTo fix it: ${lines.length === 1 ? remedy : lines.map((line) => `\n  - ${line}`).join("")}`.replace(
+    ": \n",
+    ":\n"
+  )
 }
 
 const firstLine = (text: string): string => {
