@@ -11,7 +11,8 @@ const agent = (log: string | undefined) => {
   const sessions: Array<Session> = []
   const started: Array<unknown> = []
   const answer = (id: number, type: string, payload: Protocol.Payload) => {
-    const say = (type: string, payload: Protocol.Payload) => sessions[id]?.onMessage({ id, type, payload, isLast: false, generation: 7 })
+    const say = (type: string, payload: Protocol.Payload) =>
+      sessions[id]?.onMessage({ id, type, payload, isLast: false, generation: 7 })
     if (type !== "core.exec.request") return
     started.push(payload["cmd"])
     if (payload["cmd"] !== "dmesg") {
@@ -31,7 +32,8 @@ const agent = (log: string | undefined) => {
     close: () => {},
     send: (id, type, payload) => Effect.sync(() => answer(id, type, payload)),
     post: (id, type) => {
-      if (type === "core.exec.signal") sessions[id]?.onMessage({ id, type: "core.exec.exited", payload: { code: -1 }, isLast: true, generation: 7 })
+      if (type === "core.exec.signal")
+        sessions[id]?.onMessage({ id, type: "core.exec.exited", payload: { code: -1 }, isLast: true, generation: 7 })
       return true
     },
     pause: () => {},
