@@ -31,6 +31,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Ownership from "./Ownership.ts"
+import type { Services } from "./Driver.ts"
 import * as internal from "./internal/reaper/sweep.ts"
 import { DurationInput } from "./internal/config/schemas.ts"
 import { decoder } from "./internal/config/validation.ts"
@@ -140,10 +142,10 @@ const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer"
  */
 export const sweep = Effect.fn("Reaper.sweep")(function* (
   options?: SweepOptions
-): Effect.fn.Return<SweepReport, LightboxError, Microsandbox.Microsandbox> {
+): Effect.fn.Return<SweepReport, LightboxError, Services> {
   const { dryRun, timeout } = yield* decodeOptions(options ?? {})
   const driver = yield* Microsandbox.Microsandbox
-  return yield* internal.sweep(driver, {
+  return yield* internal.sweep(driver, yield* Ownership.Ownership, {
     all: true,
     dryRun: dryRun ?? false,
     timeout: timeout ?? Duration.minutes(1)
@@ -169,7 +171,7 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
  */
 export const layer = (options?: {
   readonly interval?: Duration.Input | undefined
-}): Layer.Layer<never, LightboxError, Microsandbox.Microsandbox> =>
+}): Layer.Layer<never, LightboxError, Services> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const interval = (yield* decodeInterval(options?.interval)) ?? Duration.minutes(5)

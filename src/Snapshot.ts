@@ -45,6 +45,8 @@ import * as Pipeable from "effect/Pipeable"
 import type * as Redacted from "effect/Redacted"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Ownership from "./Ownership.ts"
+import type { Services } from "./Driver.ts"
 import type { BuildEvent } from "./BuildEvent.ts"
 import type * as Guest from "./Guest.ts"
 import { callSite } from "./internal/definition/callSite.ts"
@@ -1361,7 +1363,7 @@ export interface BuildOptions {
 export const build = <E, R>(
   definition: Definition<E, R>,
   options?: BuildOptions
-): Effect.Effect<Built, LightboxError | E, Microsandbox.Microsandbox | R> => internalBuild.build(definition, options)
+): Effect.Effect<Built, LightboxError | E, Services | R> => internalBuild.build(definition, options)
 
 /**
  * Builds a definition for the life of a scope: under a name of its own, which
@@ -1393,7 +1395,7 @@ export const build = <E, R>(
 export const scoped = <E, R>(
   definition: Definition<E, R>,
   options?: Omit<BuildOptions, "overwrite" | "replaceForeign" | "keep">
-): Effect.Effect<Built, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope> =>
+): Effect.Effect<Built, LightboxError | E, Services | R | Scope.Scope> =>
   internalBuild.scoped((name) => withFields(definition, { name }), definition.name, options)
 
 /**
@@ -1415,7 +1417,7 @@ export const scoped = <E, R>(
 export const plan = <E, R>(
   definition: Definition<E, R>,
   options?: Pick<BuildOptions, "force">
-): Effect.Effect<Plan, LightboxError, Microsandbox.Microsandbox> => internalPlan.plan(definition, options)
+): Effect.Effect<Plan, LightboxError, Services> => internalPlan.plan(definition, options)
 
 /**
  * All snapshots by name. With `layers`, also the results that are kept for builds
@@ -1435,7 +1437,7 @@ export const plan = <E, R>(
  */
 export const list = (options?: {
   readonly layers?: boolean | undefined
-}): Effect.Effect<ReadonlyArray<Snapshot>, LightboxError, Microsandbox.Microsandbox> =>
+}): Effect.Effect<ReadonlyArray<Snapshot>, LightboxError, Services> =>
   withStore((driver, store) => internalNames.list(driver, store, options))
 
 /**
@@ -1454,7 +1456,7 @@ export const list = (options?: {
  * @category operations
  * @since 0.1.0
  */
-export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
+export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Services> =>
   withName("Snapshot.get", name, (driver, store) => internalNames.get(driver, store, name))
 
 /**
@@ -1472,7 +1474,7 @@ export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Micros
  * @category operations
  * @since 0.1.0
  */
-export const exists = (name: string): Effect.Effect<boolean, LightboxError, Microsandbox.Microsandbox> =>
+export const exists = (name: string): Effect.Effect<boolean, LightboxError, Services> =>
   Effect.map(list(), (all) => all.some((snapshot) => snapshot.name === name))
 
 /**
@@ -1490,7 +1492,7 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Micr
  * @category operations
  * @since 0.1.0
  */
-export const remove = (name: string): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
+export const remove = (name: string): Effect.Effect<void, LightboxError, Services> =>
   withName("Snapshot.remove", name, (driver, store) => internalNames.remove(driver, store, name))
 
 /**
@@ -1508,9 +1510,7 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Microsa
  * @category operations
  * @since 0.1.0
  */
-export const generations = (
-  name: string
-): Effect.Effect<ReadonlyArray<SnapshotGeneration>, LightboxError, Microsandbox.Microsandbox> =>
+export const generations = (name: string): Effect.Effect<ReadonlyArray<SnapshotGeneration>, LightboxError, Services> =>
   withName("Snapshot.generations", name, (driver, store) => internalNames.generations(driver, store, name))
 
 /**
@@ -1528,10 +1528,7 @@ export const generations = (
  * @category operations
  * @since 0.1.0
  */
-export const rollback = (
-  name: string,
-  to?: number
-): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
+export const rollback = (name: string, to?: number): Effect.Effect<Snapshot, LightboxError, Services> =>
   withName("Snapshot.rollback", name, (driver, store) => internalNames.rollback(driver, store, name, to))
 
 /**
@@ -1627,7 +1624,7 @@ export interface PruneReport {
  * @category operations
  * @since 0.1.0
  */
-export const prune = (options?: PruneOptions): Effect.Effect<PruneReport, LightboxError, Microsandbox.Microsandbox> =>
+export const prune = (options?: PruneOptions): Effect.Effect<PruneReport, LightboxError, Services> =>
   withStore((driver, store) => internalPrune.prune(driver, store, options))
 
 /**
@@ -1692,11 +1689,7 @@ export interface LoadOptions {
  * @category operations
  * @since 0.1.0
  */
-export const save = (
-  name: string,
-  path: string,
-  options?: SaveOptions
-): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
+export const save = (name: string, path: string, options?: SaveOptions): Effect.Effect<void, LightboxError, Services> =>
   withName("Snapshot.save", name, (driver, store) => internalTransfer.save(driver, store, name, path, options))
 
 /**
@@ -1718,10 +1711,7 @@ export const save = (
  * @category operations
  * @since 0.1.0
  */
-export const load = (
-  path: string,
-  options?: LoadOptions
-): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
+export const load = (path: string, options?: LoadOptions): Effect.Effect<Snapshot, LightboxError, Services> =>
   withStore((driver, store) => internalTransfer.load(driver, store, path, options))
 
 /** A driver takes what is no name for a path. */
@@ -1729,13 +1719,15 @@ const withName = <A>(
   method: string,
   name: string,
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>
-): Effect.Effect<A, LightboxError, Microsandbox.Microsandbox> =>
-  Effect.andThen(decoder(Name, method, "name")(name), withStore(use))
+): Effect.Effect<A, LightboxError, Services> => Effect.andThen(decoder(Name, method, "name")(name), withStore(use))
 
 const withStore = <A>(
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>
-): Effect.Effect<A, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => use(driver, makeStore(driver)))
+): Effect.Effect<A, LightboxError, Services> =>
+  Effect.gen(function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    return yield* use(driver, makeStore(driver, yield* Ownership.Ownership))
+  })
 
 // =============================================================================
 // Layers
@@ -1762,7 +1754,7 @@ const withStore = <A>(
 export const layer = <E, R>(
   definition: Definition<E, R>,
   options?: BuildOptions
-): Layer.Layer<Snapshot, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>> =>
+): Layer.Layer<Snapshot, LightboxError | E, Services | Exclude<R, Scope.Scope>> =>
   Layer.effect(Snapshot, build(definition, options))
 
 /**
@@ -1795,7 +1787,7 @@ export const Service =
     definition: Definition<E, R>,
     options?: BuildOptions
   ): Context.ServiceClass<Self, Id, Snapshot> & {
-    readonly layer: Layer.Layer<Self, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>>
+    readonly layer: Layer.Layer<Self, LightboxError | E, Services | Exclude<R, Scope.Scope>>
   } => {
     const service = Context.Service<Self, Snapshot>()(id)
     return Object.assign(service, { layer: Layer.effect(service, build(definition, options)) })

@@ -4,6 +4,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import type * as ServiceMap from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -14,6 +15,9 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Launch from "../sandbox/launch.ts"
+import * as Ownership from "../../Ownership.ts"
+import type { Services } from "../../Driver.ts"
 import { AlreadyExists, isLightboxError, LightboxError, SecretLeaked, Unknown } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Mount from "../../Mount.ts"
@@ -71,6 +75,7 @@ const defaultKeep = 2
 
 /** What one build works with. */
 interface Context<E, R> {
+  readonly services: ServiceMap.Context<Services>
   readonly driver: Driver
   readonly store: Store
   readonly definition: Definition<E, R>
@@ -87,10 +92,11 @@ interface Context<E, R> {
 export const build = Effect.fn("Snapshot.build")(function* <E, R>(
   definition: Definition<E, R>,
   input: BuildOptions | undefined
-): Effect.fn.Return<Built, LightboxError | E, Microsandbox.Microsandbox | R> {
+): Effect.fn.Return<Built, LightboxError | E, Services | R> {
   const options = yield* decodeOptions(input ?? {})
   const driver = yield* Microsandbox.Microsandbox
-  const store = makeStore(driver)
+  const store = makeStore(driver, yield* Ownership.Ownership)
+  const services = yield* Launch.services
   const prepared = yield* Planning.prepare(method, definition)
   yield* Effect.annotateCurrentSpan({
     "lightbox.snapshot": definition.name,
@@ -111,7 +117,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         tell: () => holder.lock?.tell
       })
       const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
-      const context: Context<E, R> = { driver, store, definition, options, events, secrets, holder }
+      const context: Context<E, R> = { services, driver, store, definition, options, events, secrets, holder }
       const work = Effect.gen(function* () {
         const { outcome, snapshot } = yield* Effect.scoped(produce(context, prepared)).pipe(
           Effect.flatMap((outcome) => Effect.map(commit(context, outcome), (snapshot) => ({ outcome, snapshot }))),
@@ -144,14 +150,15 @@ export const scoped = Effect.fn("Snapshot.scoped")(function* <E, R>(
   named: (name: string) => Definition<E, R>,
   name: string,
   options: BuildOptions | undefined
-): Effect.fn.Return<Built, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope> {
+): Effect.fn.Return<Built, LightboxError | E, Services | R | Scope.Scope> {
   yield* decodeScopedName(name)
   const driver = yield* Microsandbox.Microsandbox
+  const ownership = yield* Ownership.Ownership
   const token = yield* generate
-  const note: Microsandbox.Note = { kind: "name", token, name: `${name}-${token}` }
-  yield* Effect.acquireRelease(driver.owner.note(note), () =>
-    Names.remove(driver, makeStore(driver), note.name).pipe(
-      Effect.andThen(driver.owner.forget(note)),
+  const note: Ownership.Note = { kind: "name", token, name: `${name}-${token}` }
+  yield* Effect.acquireRelease(ownership.note(note), () =>
+    Names.remove(driver, makeStore(driver, ownership), note.name).pipe(
+      Effect.andThen(ownership.forget(note)),
       Effect.timeout("30 seconds"),
       Effect.ignore({ log: "Warn", message: `Could not remove snapshot "${note.name}"` })
     )
@@ -359,7 +366,7 @@ const unverified = (
 
 /** Tries the result, and moves the name to it. */
 const commit = Effect.fnUntraced(function* <E, R>(
-  { definition, driver, events, options, store }: Context<E, R>,
+  { definition, driver, events, options, services, store }: Context<E, R>,
   { planned, result }: Outcome<E, R>
 ): Effect.fn.Return<Snapshot, LightboxError | E, R> {
   const { labels, name, verification } = definition
@@ -376,7 +383,7 @@ const commit = Effect.fnUntraced(function* <E, R>(
       },
       verification
     ).pipe(
-      Effect.provideService(Microsandbox.Microsandbox, driver),
+      Effect.provide(services),
       Effect.catch((error) =>
         Effect.flatMap(Clock.currentTimeMillis, (now) =>
           Effect.fail(isLightboxError(error) ? unverified(name, planned.units.length + 1, now - start, error) : error)
@@ -586,7 +593,7 @@ const makeBuilders = <E, R>(
   scope: Scope.Scope,
   nonce: string
 ): Builders<E, R> => {
-  const { definition, driver, events, options, store } = context
+  const { definition, driver, events, options, services, store } = context
   let current: Builder | undefined
   let renewed: ReadonlySet<string> = new Set()
   let bootMillis = 0
@@ -613,8 +620,10 @@ const makeBuilders = <E, R>(
     const start = yield* Clock.currentTimeMillis
     const own = yield* Scope.fork(scope)
     if (from !== undefined) {
-      const note: Microsandbox.Note = { kind: "use", token: yield* generate, name: from.name }
-      yield* Effect.acquireRelease(driver.owner.note(note), () => driver.owner.forget(note)).pipe(Scope.provide(own))
+      const note: Ownership.Note = { kind: "use", token: yield* generate, name: from.name }
+      yield* Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note)).pipe(
+        Scope.provide(own)
+      )
     }
     const { mounts, pullPolicy, registry, resources } = definition.options
     const sandbox = yield* Sandbox.launch({
@@ -636,7 +645,7 @@ const makeBuilders = <E, R>(
           ...("layer" in progress ? { layer: progress.layer, done: progress.done } : {}),
           ...("total" in progress && progress.total !== undefined ? { total: progress.total } : {})
         })
-    }).pipe(Scope.provide(own), Effect.provideService(Microsandbox.Microsandbox, driver))
+    }).pipe(Scope.provide(own), Effect.provide(services))
     bootMillis = (yield* Clock.currentTimeMillis) - start
     yield* events.emit({ _tag: "Booted", builder: name, durationMillis: bootMillis })
     current = {
@@ -692,7 +701,7 @@ const makeBuilders = <E, R>(
       yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
       builder.isRunning = false
       const name = artifactName(key)
-      const note: Microsandbox.Note = { kind: "capture", token: yield* generate, name }
+      const note: Ownership.Note = { kind: "capture", token: yield* generate, name }
       const request = driver.captureSnapshot({
         sandbox: builder.info.name,
         name,
@@ -718,9 +727,9 @@ const makeBuilders = <E, R>(
         )
       )
       yield* Effect.acquireUseRelease(
-        driver.owner.note(note),
+        store.ownership.note(note),
         () => Effect.scoped(Effect.andThen(store.lock(captureLock(name)), capture)),
-        () => driver.owner.forget(note)
+        () => store.ownership.forget(note)
       )
       // What an alias led to was not there any more, or this would not have been made.
       yield* key === plainKey ? store.removeAlias(plainKey) : store.writeAlias(plainKey, key)

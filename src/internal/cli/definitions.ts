@@ -6,12 +6,12 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { pathToFileURL } from "node:url"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
-import type { Microsandbox } from "../../Microsandbox.ts"
+import type { Services } from "../../Driver.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
 
 /** What the command line can provide to the steps of a definition. */
-export type Definition = Snapshot.Definition<unknown, Environment | Microsandbox>
+export type Definition = Snapshot.Definition<unknown, Environment | Services>
 
 // What a step needs is not there to be looked at; one that needs something else dies of it, by name.
 const isDefinition = (u: unknown): u is Definition => Snapshot.isDefinition(u)

@@ -11,6 +11,8 @@ import * as Redacted from "effect/Redacted"
 import * as Cbor from "cborg"
 import * as Crypto from "node:crypto"
 import * as Path from "node:path"
+import * as Ownership from "../../Ownership.ts"
+import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import type * as Network from "../../Network.ts"
@@ -461,10 +463,10 @@ const differences = (
 export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
   definition: Definition<E, R>,
   options: { readonly force?: boolean | number | undefined } | undefined
-): Effect.fn.Return<Plan, LightboxError, Microsandbox.Microsandbox> {
+): Effect.fn.Return<Plan, LightboxError, Services> {
   const method = "Snapshot.plan"
   const driver = yield* Microsandbox.Microsandbox
-  const store = makeStore(driver)
+  const store = makeStore(driver, yield* Ownership.Ownership)
   const from = options?.force === true ? 0 : typeof options?.force === "number" ? options.force : undefined
   const prepared = yield* prepare(method, definition)
   const forced: Prepared<E, R> =

@@ -6,6 +6,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type * as Ownership from "../../Ownership.ts"
 import { AlreadyExists, LightboxError, NotFound, TimedOut } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Snapshot, SnapshotGeneration } from "../../Snapshot.ts"
@@ -22,7 +23,6 @@ type Driver = Pick<
   | "unlinkSnapshot"
   | "removeSnapshot"
   | "renameSnapshot"
-  | "owner"
 >
 
 /** Whether the library made a snapshot, as a result of a key. */
@@ -269,7 +269,7 @@ const moveTo = (
       }
       const dropped = earlier.flatMap((generation) => (stays.includes(generation) ? [] : [generation.artifact]))
       yield* noteUnnamed(
-        driver,
+        store,
         dropped.filter((artifact) => artifact !== replaced)
       )
       yield* moveName(driver, store, name, record, replaced, result.name, {
@@ -277,7 +277,7 @@ const moveTo = (
         lastBuild
       })
       // Not before: nobody is to remove it while its name does not lead to the new one.
-      if (replaced !== undefined && dropped.includes(replaced)) yield* noteUnnamed(driver, [replaced])
+      if (replaced !== undefined && dropped.includes(replaced)) yield* noteUnnamed(store, [replaced])
       yield* removeUnneeded(driver, store, dropped)
       return { snapshot: toSnapshot(name, result, next), isNew: true }
     })
@@ -326,16 +326,13 @@ const moveName = (
  * Notes what is about to be removed, or to lose its name, if it is no result that a build could use: what a process that
  * is killed before the scope closes has left of it is for the next sweep.
  */
-const noteUnnamed = (
-  driver: Driver,
-  artifacts: ReadonlyArray<string>
-): Effect.Effect<void, LightboxError, Scope.Scope> =>
+const noteUnnamed = (store: Store, artifacts: ReadonlyArray<string>): Effect.Effect<void, LightboxError, Scope.Scope> =>
   Effect.forEach(
     artifacts.filter((artifact) => !isArtifactName(artifact)),
     (name) =>
       Effect.flatMap(generate, (token) => {
-        const note: Microsandbox.Note = { kind: "unnamed", token, name }
-        return Effect.acquireRelease(driver.owner.note(note), () => driver.owner.forget(note))
+        const note: Ownership.Note = { kind: "unnamed", token, name }
+        return Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note))
       }),
     { discard: true }
   )
@@ -474,7 +471,7 @@ export const remove = (driver: Driver, store: Store, name: string): Effect.Effec
       if (artifact === undefined) return yield* driver.removeSnapshot(name)
       const record = yield* store.readName(name)
       const dropped = [artifact, ...record.generations.map((generation) => generation.artifact)]
-      yield* noteUnnamed(driver, [...new Set(dropped)])
+      yield* noteUnnamed(store, [...new Set(dropped)])
       yield* inOneStep(Effect.andThen(driver.unlinkSnapshot(name), store.removeName(name)))
       yield* removeUnneeded(driver, store, dropped)
     })

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import type * as Ownership from "../../Ownership.ts"
 import { Drift, type LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import type { PruneVerdict } from "../../Volume.ts"
@@ -90,11 +91,12 @@ export const isPrimed = (home: string, volume: Microsandbox.VolumeInfo, key: str
 
 export const setPrimed = Effect.fnUntraced(function* (
   driver: Driver,
+  ownership: Ownership.Ownership["Service"],
   volume: Microsandbox.VolumeInfo,
   key: string
 ): Effect.fn.Return<void, LightboxError> {
   const file = primedFile(driver.home, volume.name)
-  const staged = yield* driver.owner.stage
+  const staged = yield* ownership.stage
   yield* Effect.tryPromise({
     try: async () => {
       await Fs.mkdir(Path.dirname(file), { recursive: true })
