@@ -82,7 +82,7 @@ export interface SandboxInfo extends SandboxRef {
   /** The image that its root disk is based on. */
   readonly image: string | undefined
   readonly cpus: number
-  /** MiB. */
+  /** Bytes. */
   readonly memory: number
   /** Names of the volumes that it mounts. */
   readonly volumes: ReadonlyArray<string>
@@ -103,7 +103,7 @@ export interface SandboxInfo extends SandboxRef {
  * export const request: Microsandbox.CreateSandbox = {
  *   name: "worker",
  *   source: { _tag: "Image", reference: "alpine:3" },
- *   config: { resources: { memory: 256 } }
+ *   config: { resources: { memory: 256 * 1024 * 1024 } }
  * }
  * ```
  *
@@ -257,7 +257,7 @@ export interface SnapshotInfo {
   /** Digest of the manifest of the image that it needs to boot. */
   readonly imageDigest: string
   /** Apparent size of the disk, in bytes; it takes less where it is empty. */
-  readonly size: bigint | undefined
+  readonly size: number | undefined
   /** What the disk takes on the host, in bytes, if the host can tell. */
   readonly allocated: number | undefined
   readonly labels: { readonly [key: string]: string }
@@ -305,7 +305,7 @@ export interface CaptureSnapshot {
 export interface VolumeInfo {
   readonly name: string
   readonly kind: "directory" | "disk"
-  /** What a directory volume may hold, or how large a disk volume is, in MiB. */
+  /** What a directory volume may hold, or how large a disk volume is, in bytes. */
   readonly quota: number | undefined
   /** On this host: the folder with its files, or the image of a disk. */
   readonly path: string
@@ -321,7 +321,7 @@ export interface VolumeInfo {
  * ```ts
  * import type { Microsandbox } from "effect-lightbox"
  *
- * export const request: Microsandbox.CreateVolume = { name: "cache", kind: "directory", quota: 2048 }
+ * export const request: Microsandbox.CreateVolume = { name: "cache", kind: "directory", quota: 2 * 1024 ** 3 }
  * ```
  *
  * @category models
@@ -330,7 +330,7 @@ export interface VolumeInfo {
 export interface CreateVolume {
   readonly name: string
   readonly kind: "directory" | "disk"
-  /** MiB. A disk volume needs it. */
+  /** Bytes. A disk volume needs it. */
   readonly quota?: number | undefined
   readonly labels?: { readonly [key: string]: string } | undefined
 }
@@ -407,12 +407,12 @@ export interface Metrics {
   readonly networkSent: number
   /** What the root disk holds beyond its image. */
   readonly rootDiskUsed: number | undefined
-  readonly uptimeMillis: number
+  readonly uptime: Duration.Duration
   readonly timestamp: DateTime.Utc
 }
 
 /**
- * Changes to a sandbox that exists. Sizes in MiB.
+ * Changes to a sandbox that exists.
  *
  * **Details**
  *
@@ -425,7 +425,7 @@ export interface Metrics {
  * ```ts
  * import type { Microsandbox } from "effect-lightbox"
  *
- * export const change: Microsandbox.ModifySandbox = { memory: 2048, apply: "restart" }
+ * export const change: Microsandbox.ModifySandbox = { memory: 2 * 1024 ** 3, apply: "restart" }
  * ```
  *
  * @category models

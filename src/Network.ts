@@ -24,6 +24,7 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import {
   Cidr,
@@ -33,7 +34,8 @@ import {
   HostPath,
   intBetween,
   Milliseconds,
-  Nameserver
+  Nameserver,
+  optionsSchema
 } from "./internal/config/schemas.ts"
 
 /**
@@ -163,13 +165,49 @@ export interface RateLimit {
  * ```ts
  * import type { Network } from "effect-lightbox"
  *
- * export const offline: Network.Input = "none"
+ * export const offline: Network.NetworkInput = "none"
  * ```
  *
  * @category options
  * @since 0.1.0
  */
-export type Input = "none" | "public" | "all" | Options
+export type NetworkInput = "none" | "public" | "all" | Options
+
+/**
+ * How the guest resolves names.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Dns {
+  /** Addresses or names, with a port if it is not 53. Default: the host's name servers. */
+  readonly nameservers?: ReadonlyArray<string> | undefined
+  /** Refuse public names that resolve to private addresses. Default: `true`. */
+  readonly rebindProtection?: boolean | undefined
+  /** How long a query may take, in whole milliseconds. Default: 5 seconds. */
+  readonly queryTimeout?: Duration.Input | undefined
+}
+
+/**
+ * How the host intercepts TLS, which secrets and inspected rules need.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Tls {
+  /** Hosts, or patterns such as `*.example.com`, that are not intercepted. Default: none. */
+  readonly bypass?: ReadonlyArray<string> | undefined
+  /** Check the certificates of the far end. Default: `true`. */
+  readonly verifyUpstream?: boolean | undefined
+  /** The ports that are intercepted. Default: `[443]`. */
+  readonly interceptedPorts?: ReadonlyArray<number> | undefined
+  /** Block QUIC, so that clients fall back to TLS over TCP. Default: the runtime's. */
+  readonly blockQuic?: boolean | undefined
+  /** Files of certificate authorities (PEM) on the host that may sign for far ends. Default: none. */
+  readonly upstreamCaCerts?: ReadonlyArray<string> | undefined
+  /** The authority (PEM files on the host) that signs for the guest. Default: one made for the sandbox. */
+  readonly authority?: { readonly certificate: string; readonly key: string } | undefined
+}
 
 /**
  * Network options in detail.
@@ -190,41 +228,19 @@ export type Input = "none" | "public" | "all" | Options
  * @since 0.1.0
  */
 export interface Options {
-  /** Default: `"public"`. */
+  /** What the guest can reach: `"none"`, `"public"`, `"all"`, or rules. Default: `"public"`. */
   readonly policy?: "none" | "public" | "all" | Policy | undefined
-  readonly dns?:
-    | {
-        /** Addresses or names, with a port if it is not 53. Default: the host's. */
-        readonly nameservers?: ReadonlyArray<string> | undefined
-        /** Refuse public names that resolve to private addresses. Default: `true`. */
-        readonly rebindProtection?: boolean | undefined
-        /** In whole milliseconds. Default: 5 seconds. */
-        readonly queryTimeout?: Duration.Input | undefined
-      }
-    | undefined
-  /** Interception of TLS by the host, which secrets and inspected rules need. */
-  readonly tls?:
-    | {
-        /** Hosts, or patterns such as `*.example.com`, that are passed through. Default: none. */
-        readonly bypass?: ReadonlyArray<string> | undefined
-        /** Check the certificates of the far end. Default: `true`. */
-        readonly verifyUpstream?: boolean | undefined
-        /** Default: 443. */
-        readonly interceptedPorts?: ReadonlyArray<number> | undefined
-        /** Block QUIC, so that clients fall back to TLS over TCP. Default: the runtime's. */
-        readonly blockQuic?: boolean | undefined
-        /** Paths of certificate authorities (PEM) on the host that far ends may be signed by. Default: none. */
-        readonly upstreamCaCerts?: ReadonlyArray<string> | undefined
-        /** The authority (PEM files on the host) that signs for the guest. Default: one made for the sandbox. */
-        readonly authority?: { readonly certificate: string; readonly key: string } | undefined
-      }
-    | undefined
-  /** Connections at once, all together, up to 4096. Default: the runtime's. */
+  /** How names are resolved. Default: by the host's name servers. */
+  readonly dns?: Dns | undefined
+  /** How TLS is intercepted. Default: not at all, unless there are secrets. */
+  readonly tls?: Tls | undefined
+  /** Connections at the same time, up to 4096. Default: the runtime's. */
   readonly maxConnections?: number | undefined
   /** Let rules that name hosts match only where the host name can be inspected. Default: `false`. */
   readonly strict?: boolean | undefined
   /** Trust the host's own certificate authorities in the guest. Default: `false`. */
   readonly trustHostCas?: boolean | undefined
+  /** Limits on traffic, by direction. Default: unlimited. */
   readonly rateLimit?: { readonly egress?: RateLimit | undefined; readonly ingress?: RateLimit | undefined } | undefined
 }
 
@@ -232,34 +248,38 @@ const ActionSchema = Schema.Literals(["allow", "deny"])
 
 const Port = intBetween(0, 65535)
 
-const DestinationSchema = Schema.Union([
-  Schema.Literal("any"),
-  Schema.Struct({ cidr: Cidr }),
-  Schema.Struct({ domain: DomainName }),
-  Schema.Struct({ domainSuffix: DomainSuffix }),
-  Schema.Struct({
-    group: Schema.Literals(["public", "private", "loopback", "link-local", "metadata", "multicast", "host"])
-  })
-])
+const DestinationSchema = optionsSchema<Destination>()(
+  Schema.Union([
+    Schema.Literal("any"),
+    Schema.Struct({ cidr: Cidr }),
+    Schema.Struct({ domain: DomainName }),
+    Schema.Struct({ domainSuffix: DomainSuffix }),
+    Schema.Struct({
+      group: Schema.Literals(["public", "private", "loopback", "link-local", "metadata", "multicast", "host"])
+    })
+  ])
+)
 
-const RuleSchema = Schema.Struct({
-  action: ActionSchema,
-  to: DestinationSchema,
-  direction: Schema.optional(Schema.Literals(["egress", "ingress", "any"])),
-  protocols: Schema.optional(Schema.Array(Schema.Literals(["tcp", "udp", "icmpv4", "icmpv6"]))),
-  ports: Schema.optional(
-    Schema.Array(
-      Schema.Union([
-        Port,
-        Schema.Struct({ from: Port, to: Port }).check(
-          Schema.makeFilter(({ from, to }) =>
-            from <= to ? undefined : { path: ["from"], issue: "expected a range that does not run backwards" }
+const RuleSchema = optionsSchema<Rule>()(
+  Schema.Struct({
+    action: ActionSchema,
+    to: DestinationSchema,
+    direction: Schema.optional(Schema.Literals(["egress", "ingress", "any"])),
+    protocols: Schema.optional(Schema.Array(Schema.Literals(["tcp", "udp", "icmpv4", "icmpv6"]))),
+    ports: Schema.optional(
+      Schema.Array(
+        Schema.Union([
+          Port,
+          Schema.Struct({ from: Port, to: Port }).check(
+            Schema.makeFilter(({ from, to }) =>
+              from <= to ? undefined : { path: ["from"], issue: "expected `from` <= `to`" }
+            )
           )
-        )
-      ])
+        ])
+      )
     )
-  )
-}).check(
+  })
+).check(
   Schema.makeFilter((rule) =>
     (rule.direction === "ingress" || rule.direction === "any") &&
     rule.protocols?.some((protocol) => protocol.startsWith("icmp"))
@@ -268,48 +288,55 @@ const RuleSchema = Schema.Struct({
   )
 )
 
-const RateLimitSchema = Schema.Struct({
-  bytesPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
-  packetsPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER))
-})
+const RateLimitSchema = optionsSchema<RateLimit>()(
+  Schema.Struct({
+    bytesPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
+    packetsPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER))
+  })
+)
 
 const PolicyName = Schema.Literals(["none", "public", "all"])
 
-const Detailed = Schema.Struct({
-  policy: Schema.optional(
-    Schema.Union([
-      PolicyName,
-      Schema.Struct({
-        egress: Schema.optional(ActionSchema),
-        ingress: Schema.optional(ActionSchema),
-        rules: Schema.optional(Schema.Array(RuleSchema))
-      })
-    ])
-  ),
-  dns: Schema.optional(
-    Schema.Struct({
-      nameservers: Schema.optional(Schema.Array(Nameserver)),
-      rebindProtection: Schema.optional(Schema.Boolean),
-      queryTimeout: Schema.optional(Milliseconds)
-    })
-  ),
-  tls: Schema.optional(
-    Schema.Struct({
-      bypass: Schema.optional(Schema.Array(Schema.NonEmptyString)),
-      verifyUpstream: Schema.optional(Schema.Boolean),
-      interceptedPorts: Schema.optional(Schema.Array(intBetween(1, 65535))),
-      blockQuic: Schema.optional(Schema.Boolean),
-      upstreamCaCerts: Schema.optional(Schema.Array(HostPath)),
-      authority: Schema.optional(Schema.Struct({ certificate: HostPath, key: HostPath }))
-    })
-  ),
-  maxConnections: Schema.optional(intBetween(1, 4096)),
-  strict: Schema.optional(Schema.Boolean),
-  trustHostCas: Schema.optional(Schema.Boolean),
-  rateLimit: Schema.optional(
-    Schema.Struct({ egress: Schema.optional(RateLimitSchema), ingress: Schema.optional(RateLimitSchema) })
-  )
-})
+const PolicySchema = optionsSchema<Policy>()(
+  Schema.Struct({
+    egress: Schema.optional(ActionSchema),
+    ingress: Schema.optional(ActionSchema),
+    rules: Schema.optional(Schema.Array(RuleSchema))
+  })
+)
+
+const Detailed = optionsSchema<Options>()(
+  Schema.Struct({
+    policy: Schema.optional(Schema.Union([PolicyName, PolicySchema])),
+    dns: Schema.optional(
+      optionsSchema<Dns>()(
+        Schema.Struct({
+          nameservers: Schema.optional(Schema.Array(Nameserver)),
+          rebindProtection: Schema.optional(Schema.Boolean),
+          queryTimeout: Schema.optional(Milliseconds)
+        })
+      )
+    ),
+    tls: Schema.optional(
+      optionsSchema<Tls>()(
+        Schema.Struct({
+          bypass: Schema.optional(Schema.Array(Schema.NonEmptyString)),
+          verifyUpstream: Schema.optional(Schema.Boolean),
+          interceptedPorts: Schema.optional(Schema.Array(intBetween(1, 65535))),
+          blockQuic: Schema.optional(Schema.Boolean),
+          upstreamCaCerts: Schema.optional(Schema.Array(HostPath)),
+          authority: Schema.optional(Schema.Struct({ certificate: HostPath, key: HostPath }))
+        })
+      )
+    ),
+    maxConnections: Schema.optional(intBetween(1, 4096)),
+    strict: Schema.optional(Schema.Boolean),
+    trustHostCas: Schema.optional(Schema.Boolean),
+    rateLimit: Schema.optional(
+      Schema.Struct({ egress: Schema.optional(RateLimitSchema), ingress: Schema.optional(RateLimitSchema) })
+    )
+  })
+)
 
 /**
  * The schema of network options.
@@ -369,16 +396,9 @@ export interface SecretInjection {
   readonly body?: boolean | undefined
 }
 
-const injectionFields = {
-  headers: Schema.optional(Schema.Boolean),
-  basicAuth: Schema.optional(Schema.Boolean),
-  query: Schema.optional(Schema.Boolean),
-  body: Schema.optional(Schema.Boolean)
-}
-
 /**
- * The schema of one secret: the guest's environment holds a placeholder only;
- * the host puts the value in its place in TLS requests to the allowed hosts.
+ * A secret that the guest can use without seeing it: its environment holds a
+ * placeholder, which the host replaces in TLS requests to the allowed hosts.
  *
  * **Gotchas**
  *
@@ -398,15 +418,45 @@ const injectionFields = {
  *   })
  * ```
  *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SecretInput {
+  /** The value. */
+  readonly value: Redacted.Redacted<string>
+  /** The hosts that may receive the value, or patterns such as `*.example.com`. At least one. */
+  readonly hosts: ReadonlyArray<string>
+  /** What the guest sees instead. Default: a generated text. */
+  readonly placeholder?: string | undefined
+  /** Where the placeholder is replaced. Default: in headers and basic authentication. */
+  readonly inject?: SecretInjection | undefined
+  /** Replace only where the host's TLS identity was checked. Default: `true`. */
+  readonly requireTls?: boolean | undefined
+}
+
+/**
+ * The schema of one secret.
+ *
  * @category schemas
  * @since 0.1.0
  */
-export const Secret = Schema.Struct({
-  value: Schema.Redacted(CString),
-  hosts: Schema.Array(Schema.NonEmptyString).check(
-    Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "expected at least one host"))
-  ),
-  placeholder: Schema.optional(Schema.NonEmptyString),
-  inject: Schema.optional(Schema.Struct(injectionFields)),
-  requireTls: Schema.optional(Schema.Boolean)
-})
+export const Secret = optionsSchema<SecretInput>()(
+  Schema.Struct({
+    value: Schema.Redacted(CString),
+    hosts: Schema.Array(Schema.NonEmptyString).check(
+      Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "expected at least one host"))
+    ),
+    placeholder: Schema.optional(Schema.NonEmptyString),
+    inject: Schema.optional(
+      optionsSchema<SecretInjection>()(
+        Schema.Struct({
+          headers: Schema.optional(Schema.Boolean),
+          basicAuth: Schema.optional(Schema.Boolean),
+          query: Schema.optional(Schema.Boolean),
+          body: Schema.optional(Schema.Boolean)
+        })
+      )
+    ),
+    requireTls: Schema.optional(Schema.Boolean)
+  })
+)

@@ -9,12 +9,12 @@
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ * import { Sandbox, Volume } from "effect-lightbox"
  *
  * export const program = Effect.gen(function* () {
  *   yield* Volume.ensure("npm-cache", { quota: "4G", labels: { tier: "ci" } })
  *   return yield* Sandbox.run(
- *     { snapshot: "node-ci", mounts: { "/root/.npm": Mount.volume("npm-cache") } },
+ *     { snapshot: "node-ci", mounts: { "/root/.npm": { volume: "npm-cache" } } },
  *     (sandbox) => sandbox.shell("npm ci")
  *   )
  * })
@@ -39,6 +39,7 @@ import * as VolumeFiles from "./internal/volume/files.ts"
 import * as internal from "./internal/volume/volumes.ts"
 import { AlreadyExists, LightboxError, Unsupported } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
+import type { Size } from "./SandboxConfig.ts"
 
 /**
  * A named volume.
@@ -49,7 +50,7 @@ import * as Microsandbox from "./Microsandbox.ts"
  * import type { Volume } from "effect-lightbox"
  *
  * export const show = (volume: Volume.Volume): string =>
- *   `${volume.name}: ${volume.quota === undefined ? "unlimited" : `${volume.quota} MiB`}`
+ *   `${volume.name}: ${volume.quota === undefined ? "unlimited" : `${volume.quota} bytes`}`
  * ```
  *
  * @category models
@@ -64,10 +65,10 @@ export interface Volume extends Microsandbox.VolumeInfo {}
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ * import { Sandbox, Volume } from "effect-lightbox"
  *
  * export const sandbox = Effect.flatMap(Volume.Volume, ({ name }) =>
- *   Sandbox.launch({ snapshot: "node-ci", mounts: { "/cache": Mount.volume(name) } })
+ *   Sandbox.launch({ snapshot: "node-ci", mounts: { "/cache": { volume: name } } })
  * )
  * ```
  *
@@ -96,8 +97,8 @@ export interface EnsureOptions {
    * quicker for many small files, that one sandbox can mount at a time.
    */
   readonly kind?: "directory" | "disk" | undefined
-  /** How much it may hold: `"4G"`, or MiB. Default: unlimited; a disk needs it. */
-  readonly quota?: string | number | undefined
+  /** How much it may hold: such as `"4G"`. Default: unlimited; a disk needs it. */
+  readonly quota?: Size | undefined
   readonly labels?: { readonly [key: string]: string } | undefined
   /**
    * What happens when there is a volume of the name that was made with another kind, quota or labels than those given
@@ -194,12 +195,12 @@ const decodeScoped = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Vo
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ * import { Sandbox, Volume } from "effect-lightbox"
  *
  * export const handOver = Effect.scoped(
  *   Effect.gen(function* () {
  *     const { name } = yield* Volume.scoped("hand-over", { quota: "1G" })
- *     const mounts = { "/out": Mount.volume(name) }
+ *     const mounts = { "/out": { volume: name } }
  *     yield* Sandbox.run({ snapshot: "compiler", mounts }, (sandbox) => sandbox.shell("make DESTDIR=/out install"))
  *     return yield* Sandbox.run({ snapshot: "tester", mounts }, (sandbox) => sandbox.shell("/out/bin/test"))
  *   })
@@ -330,12 +331,12 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Microsa
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ * import { Sandbox, Volume } from "effect-lightbox"
  *
  * export const migrate = Effect.scoped(
  *   Effect.gen(function* () {
  *     const { name } = yield* Volume.exclusive("database")
- *     yield* Sandbox.run({ snapshot: "postgres", mounts: { "/data": Mount.volume(name) } }, (sandbox) =>
+ *     yield* Sandbox.run({ snapshot: "postgres", mounts: { "/data": { volume: name } } }, (sandbox) =>
  *       sandbox.shell("migrate /data", { check: true })
  *     )
  *   })
@@ -383,10 +384,10 @@ const decodePrime = decoder(Schema.Struct({ key: Schema.optional(Schema.String) 
  * **Example** (Installing dependencies once)
  *
  * ```ts
- * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ * import { Sandbox, Volume } from "effect-lightbox"
  *
  * export const dependencies = Volume.prime("dependencies", ({ name }) =>
- *   Sandbox.run({ snapshot: "node-ci", mounts: { "/root/.npm": Mount.volume(name) } }, (sandbox) =>
+ *   Sandbox.run({ snapshot: "node-ci", mounts: { "/root/.npm": { volume: name } } }, (sandbox) =>
  *     sandbox.shell("npm ci", { check: true })
  *   )
  * )

@@ -42,14 +42,14 @@ import * as Schema from "effect/Schema"
 import type { CallOptions } from "./internal/promise/options.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
-import { CString, Env, GuestPath, ImageReference, Labels, Name, notBlank } from "./internal/config/schemas.ts"
+import { CString, Env, GuestPath, ImageReference, Labels, Name, mebibyte, notBlank } from "./internal/config/schemas.ts"
 import { decoder } from "./internal/config/validation.ts"
 import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
 import * as Errors from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
-import * as Mounts from "./Mount.ts"
+import type { MountInput } from "./Mount.ts"
 import * as Sandboxes from "./Sandbox.ts"
-import { SandboxConfig } from "./SandboxConfig.ts"
+import { SandboxConfig, type Size } from "./SandboxConfig.ts"
 import * as Snapshots from "./Snapshot.ts"
 import * as Volumes from "./Volume.ts"
 
@@ -80,7 +80,8 @@ export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.t
 // =============================================================================
 
 /**
- * An amount of memory: `"512M"` or `"2G"`.
+ * An amount of memory: a whole number of MiB or GiB, such as `"512M"`, `"2G"` or
+ * `"2 GiB"`.
  *
  * **Example** (Two gigabytes)
  *
@@ -93,7 +94,7 @@ export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.t
  * @category models
  * @since 0.1.0
  */
-export type Memory = `${number}M` | `${number}G`
+export type Memory = Exclude<Size, number>
 
 /**
  * Processors and memory.
@@ -243,11 +244,7 @@ export interface BuildOptions {
  * @category models
  * @since 0.1.0
  */
-export type Mount =
-  | string
-  | { volume: string; readonly?: boolean | undefined }
-  | { bind: string; readonly?: boolean | undefined }
-  | { tmpfs: Memory }
+export type Mount = MountInput
 
 /**
  * Options of {@link launchSandbox} and {@link runInSandbox}.
@@ -760,7 +757,7 @@ export const listSnapshots = async (options?: CallOptions): Promise<Array<Snapsh
     digest: snapshot.digest,
     imageRef: snapshot.image,
     createdAt: DateTime.toDateUtc(snapshot.createdAt),
-    sizeBytes: snapshot.size ?? null,
+    sizeBytes: snapshot.size === undefined ? null : BigInt(snapshot.size),
     path: snapshot.path,
     labels: { ...snapshot.labels }
   }))
@@ -810,17 +807,6 @@ export const removeSnapshot = async (
 
 const decodeLaunch = decoder(
   Schema.Struct({
-    mounts: Schema.optional(
-      Schema.Record(
-        Schema.String,
-        Schema.Union([
-          Schema.String,
-          Schema.Struct({ volume: Schema.String, readonly: Schema.optional(Schema.Boolean) }),
-          Schema.Struct({ bind: Schema.String, readonly: Schema.optional(Schema.Boolean) }),
-          Schema.Struct({ tmpfs: Schema.Unknown })
-        ])
-      )
-    ),
     ports: Schema.optional(Schema.Record(Schema.String, Schema.Unknown)),
     secrets: Schema.optional(
       Schema.Record(Schema.String, Schema.Struct({ value: Schema.String, hosts: Schema.Array(Schema.String) }))
@@ -829,23 +815,15 @@ const decodeLaunch = decoder(
   "launchSandbox"
 )
 
-const mountOf = (mount: Mount): Mounts.Input => {
-  if (typeof mount === "string") return mount
-  if ("volume" in mount) return Mounts.volume(mount.volume, { readonly: mount.readonly })
-  if ("bind" in mount) return Mounts.bind(mount.bind, { readonly: mount.readonly })
-  return Mounts.tmpfs({ size: mount.tmpfs })
-}
-
 const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
 
 const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
-  const { mounts, overwrite = true, ports, secrets, signal: _, verbose: __, ...rest } = options
-  Effect.runSync(decodeLaunch({ mounts, ports, secrets }))
+  const { overwrite = true, ports, secrets, signal: _, verbose: __, ...rest } = options
+  Effect.runSync(decodeLaunch({ ports, secrets }))
   return {
     ...rest,
     overwrite,
-    ...(mounts === undefined ? {} : { mounts: mapValues(mounts, mountOf) }),
     // Text is taken where it says a number, as keys always are.
     ...(ports === undefined ? {} : { ports: mapValues(ports, Number) }),
     ...(secrets === undefined
@@ -952,9 +930,11 @@ export const removeSandbox = async (
 // Volumes
 // =============================================================================
 
+const bytesOf = (mebibytes: number | undefined) => (mebibytes === undefined ? undefined : mebibytes * mebibyte)
+
 const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
   name: volume.name,
-  quotaMib: volume.quota ?? null,
+  quotaMib: volume.quota === undefined ? null : volume.quota / mebibyte,
   usedBytes,
   labels: { ...volume.labels },
   createdAt: volume.createdAt === undefined ? null : DateTime.toDateUtc(volume.createdAt)
@@ -978,7 +958,7 @@ const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
 export const ensureVolume = async (name: string, options?: EnsureVolumeOptions & CallOptions): Promise<VolumeRecord> =>
   volumeRecord(
     await Runtime.run(
-      measured(Volumes.ensure(name, { quota: options?.quotaMib, labels: options?.labels, onDrift: "adopt" })),
+      measured(Volumes.ensure(name, { quota: bytesOf(options?.quotaMib), labels: options?.labels, onDrift: "adopt" })),
       options?.signal
     )
   )

@@ -298,7 +298,7 @@ describe("run, shell, ps and rm", () => {
       const { env, labels, maxDuration, mounts, ...rest } = request?.config ?? {}
       assert.deepStrictEqual(rest, {
         name: "set-up",
-        resources: { cpus: 2, memory: 1024, disk: 2048 },
+        resources: { cpus: 2, memory: 1024 ** 3, disk: 2 * 1024 ** 3 },
         rootDisk: "copy",
         ports: [{ host: 18080, guest: 80, bind: "127.0.0.1", protocol: "udp" }],
         workdir: "/etc",
@@ -310,8 +310,8 @@ describe("run, shell, ps and rm", () => {
       assert.deepStrictEqual(labels, { team: "web" })
       assert.deepStrictEqual(maxDuration, Duration.hours(1))
       assert.deepStrictEqual(mounts, {
-        "/work": { _tag: "Bind", hostPath: folder, readonly: true },
-        "/cache": { _tag: "Volume", name: "cache", readonly: false }
+        "/work": { bind: folder, readonly: true },
+        "/cache": { volume: "cache", readonly: false }
       })
       assert.deepStrictEqual((yield* inventory).volumes, ["cache"])
     })

@@ -16,7 +16,7 @@ const snapshot = {
   image: Schema.String,
   imageDigest: Schema.String,
   /** Apparent size of the disk, in bytes. */
-  size: Schema.optional(Schema.BigInt),
+  size: Schema.optional(Schema.Finite),
   /** What the disk takes on the host, in bytes. */
   allocated: Schema.optional(Schema.Finite),
   labels,
@@ -72,7 +72,7 @@ export const Sandboxes = Schema.Array(
     status: Schema.String,
     image: Schema.optional(Schema.String),
     cpus: Schema.Int,
-    /** MiB. */
+    /** Bytes. */
     memory: Schema.Finite,
     volumes: Schema.Array(Schema.String),
     workdir: Schema.optional(Schema.String),
@@ -99,7 +99,7 @@ export const Removed = Schema.Struct({ removed: Schema.Array(Schema.String) })
 export const Volume = Schema.Struct({
   name: Schema.String,
   kind: Schema.Literals(["directory", "disk"]),
-  /** MiB. */
+  /** Bytes. */
   quota: Schema.optional(Schema.Finite),
   /** On the host: the folder with its files, or the image of a disk. */
   path: Schema.String,

@@ -12,7 +12,7 @@ import type { PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
-import { driver, Json, Outputs, Quiet, say, table } from "./environment.ts"
+import { bytes, driver, Json, Outputs, Quiet, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -121,8 +121,8 @@ export const run = Command.make(
         detached: isDetached,
         resources: {
           cpus: Option.getOrUndefined(input.cpus),
-          memory: Option.getOrUndefined(input.memory),
-          disk: Option.getOrUndefined(input.disk)
+          memory: yield* Flags.bytesOf("--memory", input.memory),
+          disk: yield* Flags.bytesOf("--disk", input.disk)
         },
         rootDisk: Option.getOrUndefined(input.rootDisk),
         env: input.env,
@@ -227,7 +227,7 @@ export const ps = Command.make(
           status,
           image ?? "-",
           `${cpus}`,
-          `${memory}M`,
+          bytes(memory),
           createdAt === undefined ? "-" : DateTime.formatIso(createdAt)
         ]),
         "There are no sandboxes."

@@ -27,7 +27,7 @@ const ls = Command.make(
     yield* say(Shapes.Volumes, all, {
       full: table(
         ["NAME", "KIND", "QUOTA", "USED"],
-        all.map(({ kind, name, quota, used }) => [name, kind, quota === undefined ? "-" : `${quota}M`, bytes(used)]),
+        all.map(({ kind, name, quota, used }) => [name, kind, bytes(quota), bytes(used)]),
         "There are no volumes."
       ),
       brief: all.map(({ name }) => name).join("\n")
@@ -53,7 +53,7 @@ const create = Command.make(
   Effect.fnUntraced(function* ({ kind, labels, name, quota }) {
     const volume = yield* Volume.ensure(name, {
       kind: Option.getOrUndefined(kind),
-      quota: Option.getOrUndefined(quota),
+      quota: yield* Flags.bytesOf("--quota", quota),
       labels
     }).pipe(Effect.mapError(nameFlags({ name: "NAME", kind: "--kind", quota: "--quota", labels: "--label" })))
     yield* say(Shapes.Volume, volume, { full: `${name} is there`, brief: name })

@@ -96,8 +96,8 @@ export const checkHostPaths = Effect.fnUntraced(function* (
       )
     )
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
-    if (typeof mount === "string") yield* check(`mounts.${path}`, mount)
-    else if (mount._tag === "Bind" || mount._tag === "Disk") yield* check(`mounts.${path}.hostPath`, mount.hostPath)
+    if ("bind" in mount) yield* check(`mounts.${path}`, mount.bind)
+    else if ("disk" in mount) yield* check(`mounts.${path}.disk`, mount.disk)
   }
   for (const [index, patch] of (config.patches ?? []).entries()) {
     const field = `patches.${index}.hostPath`

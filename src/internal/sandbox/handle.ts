@@ -27,6 +27,7 @@ import {
   HostPath,
   intBetween,
   Mebibytes,
+  Memory,
   recordOf,
   Rlimits,
   User
@@ -154,8 +155,8 @@ const decodeModify = decoder(
   Schema.Struct({
     cpus: Schema.optional(intBetween(1, 255)),
     maxCpus: Schema.optional(intBetween(1, 255)),
-    memory: Schema.optional(Mebibytes(64)),
-    maxMemory: Schema.optional(Mebibytes(64)),
+    memory: Schema.optional(Memory),
+    maxMemory: Schema.optional(Memory),
     disk: Schema.optional(Mebibytes(16)),
     workdir: Schema.optional(GuestPath),
     env: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkVariable)),

@@ -11,10 +11,11 @@ import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../../src/Sandbox.ts"
 import type * as SandboxConfig from "../../../src/SandboxConfig.ts"
+import type * as SandboxConfig from "../../../src/SandboxConfig.ts"
 import { freePort } from "../../support.ts"
 
 interface Defaults {
-  readonly memory?: string
+  readonly memory?: SandboxConfig.Size
   readonly cpus?: number
 }
 
@@ -129,7 +130,7 @@ describe("a published port", () => {
 describe("resources that the layer says in part", () => {
   it.live("are taken if they fit together", () =>
     Sandbox.run({ image: "plain", resources: { maxMemory: "384M", maxCpus: 2 } }, (sandbox) =>
-      Effect.map(sandbox.info, (info) => assert.deepInclude(info, { memory: 256, cpus: 2 }))
+      Effect.map(sandbox.info, (info) => assert.deepInclude(info, { memory: 256 * 1024 ** 2, cpus: 2 }))
     ).pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer({ memory: "256M", cpus: 2 }))))
   )
 })

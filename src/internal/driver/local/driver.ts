@@ -53,12 +53,13 @@ import {
   mayHoldDisks,
   sandboxInfo
 } from "../sdk/sandboxes.ts"
-import { DurationInput, HostPath, intBetween, Mebibytes } from "../../config/schemas.ts"
+import { DurationInput, HostPath, intBetween, mebibyte, Memory } from "../../config/schemas.ts"
 import { hostFile, readFolder, snapshotLinks } from "../snapshotLinks.ts"
 import { millis } from "../../config/time.ts"
 import { decoder } from "../../config/validation.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { isCode } from "../../host/socket.ts"
+import { fromMebibytes, toMebibytes } from "../sdk/sizes.ts"
 import * as VmProcess from "./workaroundVmProcess.ts"
 import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "../parts.ts"
 
@@ -77,7 +78,7 @@ export const native = (home: string | undefined): Effect.Effect<SdkModule.SdkMod
 const LayerOptions = Schema.Struct({
   home: Schema.optional(HostPath),
   cpus: Schema.optional(intBetween(1, 255)),
-  memory: Schema.optional(Mebibytes(64)),
+  memory: Schema.optional(Memory),
   pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
   bootTimeout: Schema.optional(DurationInput),
   connectTimeout: Schema.optional(DurationInput),
@@ -492,7 +493,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         networkReceived: metrics.netRxBytes,
         networkSent: metrics.netTxBytes,
         rootDiskUsed: metrics.upperUsedBytes ?? undefined,
-        uptimeMillis: metrics.uptimeMs,
+        uptime: Duration.millis(metrics.uptimeMs),
         timestamp: DateTime.fromDateUnsafe(metrics.timestamp)
       }
     }),
@@ -505,15 +506,15 @@ const sandboxes = (context: DriverContext): SandboxPart => {
   }
 }
 
-/** In MiB. Where it finds no room for its records once, the runtime can never write again in this process. */
-const leastDisk = 16
+/** Where it finds no room for its records once, the runtime can never write again in this process. */
+const leastDisk = 16 * mebibyte
 
 /**
  * Ends and removes a sandbox. On a full disk its own disks go first, so that there is room when its virtual machine has
  * ended: the runtime writes down that it has.
  */
 const destroy = async (home: string, handle: Sdk.SandboxHandle): Promise<void> => {
-  if ((await freeBytes(home)) < leastDisk * 1_048_576) {
+  if ((await freeBytes(home)) < leastDisk) {
     const instance = instanceOf(handle)
     await Fs.rm(Path.join(home, "sandboxes", handle.name, RootDisks.diskFile), { force: true })
     if (instance !== undefined) await RootDisk.remove(home, instance)
@@ -601,9 +602,9 @@ const modifyOptions = (change: Microsandbox.ModifySandbox): Sdk.ModifyOptions =>
   return {
     ...(change.cpus === undefined ? {} : { cpus: change.cpus }),
     ...(change.maxCpus === undefined ? {} : { maxCpus: change.maxCpus }),
-    ...(change.memory === undefined ? {} : { memory: change.memory }),
-    ...(change.maxMemory === undefined ? {} : { maxMemory: change.maxMemory }),
-    ...(change.disk === undefined ? {} : { rootDiskSize: change.disk }),
+    ...(change.memory === undefined ? {} : { memory: toMebibytes(change.memory) }),
+    ...(change.maxMemory === undefined ? {} : { maxMemory: toMebibytes(change.maxMemory) }),
+    ...(change.disk === undefined ? {} : { rootDiskSize: toMebibytes(change.disk) }),
     ...(change.workdir === undefined ? {} : { workdir: change.workdir }),
     env: set(change.env),
     envRemove: removed(change.env),
@@ -714,8 +715,8 @@ const isGhost = (
 const withVolumesAsTheyAre = async (sdk: SdkModule.SdkModule, config: SandboxConfig): Promise<SandboxConfig> => {
   const mounts: { [path: string]: NonNullable<SandboxConfig["mounts"]>[string] } = { ...config.mounts }
   for (const [path, mount] of Object.entries(mounts)) {
-    if (typeof mount === "string" || mount._tag !== "Volume") continue
-    const isThere = await sdk.Volume.get(mount.name).then(
+    if (!("volume" in mount)) continue
+    const isThere = await sdk.Volume.get(mount.volume).then(
       () => true,
       () => false
     )
@@ -750,9 +751,7 @@ const tellingUsers =
     )
 
 const namesOfVolumes = ({ mounts }: SandboxConfig): ReadonlyArray<string> =>
-  Object.values(mounts ?? {}).flatMap((mount) =>
-    typeof mount === "object" && mount._tag === "Volume" ? [mount.name] : []
-  )
+  Object.values(mounts ?? {}).flatMap((mount) => ("volume" in mount ? [mount.volume] : []))
 
 /** Boots a virtual machine for whoever has the turn of its name. */
 const boot = (
@@ -897,7 +896,7 @@ const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Micro
   path: snapshot.path,
   image: snapshot.imageRef,
   imageDigest: snapshot.imageManifestDigest,
-  size: snapshot.sizeBytes ?? undefined,
+  size: snapshot.sizeBytes === null ? undefined : Number(snapshot.sizeBytes),
   allocated: await allocatedBytes(snapshot.path),
   labels: Object.fromEntries(snapshot.labels),
   createdAt: DateTime.makeUnsafe(snapshot.createdAt),
@@ -1090,8 +1089,10 @@ const volumeInfo = (home: string, volume: Sdk.VolumeHandle): Microsandbox.Volume
   kind: volume.kind === "disk" ? "disk" : "directory",
   quota:
     volume.kind === "disk" && volume.capacityBytes !== null
-      ? Math.round(volume.capacityBytes / 1_048_576)
-      : (volume.quotaMib ?? undefined),
+      ? volume.capacityBytes
+      : volume.quotaMib === null
+        ? undefined
+        : fromMebibytes(volume.quotaMib),
   path: Path.join(home, "volumes", volume.name, ...(volume.kind === "disk" ? ["disk.raw"] : [])),
   labels: Object.fromEntries(volume.labels),
   createdAt: date(volume.createdAt)
@@ -1120,10 +1121,10 @@ const volumes = (context: DriverContext): VolumePart => {
           const builder = sdk.Volume.builder(name)
           if (kind === "disk") {
             builder.disk()
-            if (quota !== undefined) builder.size(quota)
+            if (quota !== undefined) builder.size(toMebibytes(quota))
           } else {
             builder.directory()
-            if (quota !== undefined) builder.quota(quota)
+            if (quota !== undefined) builder.quota(toMebibytes(quota))
           }
           for (const [key, value] of Object.entries(labels ?? {})) builder.label(key, value)
           return builder.create()

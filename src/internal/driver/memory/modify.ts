@@ -4,9 +4,10 @@
 import * as Effect from "effect/Effect"
 import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import { mebibyte } from "../../config/schemas.ts"
 import { invalid } from "../../config/validation.ts"
 
-/** A sandbox as it is. Sizes in MiB. */
+/** A sandbox as it is. */
 export interface Current {
   readonly isRunning: boolean
   readonly cpus: number
@@ -32,8 +33,8 @@ export const merge = (
   return result
 }
 
-const shownSize = (mebibytes: number): string =>
-  mebibytes % 1024 === 0 ? `${mebibytes / 1024} GiB` : `${mebibytes} MiB`
+const shownSize = (bytes: number): string =>
+  bytes % (1024 * mebibyte) === 0 ? `${bytes / (1024 * mebibyte)} GiB` : `${bytes / mebibyte} MiB`
 
 type Change = Microsandbox.ModificationPlan["changes"][number]
 type Problem = Microsandbox.ModificationPlan["warnings"][number]

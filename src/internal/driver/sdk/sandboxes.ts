@@ -3,6 +3,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs"
@@ -12,6 +13,7 @@ import { instanceLabel } from "../../ownership/labels.ts"
 import { defaultResources } from "../../config/schemas.ts"
 import { call } from "./calls.ts"
 import type { SdkModule } from "./module.ts"
+import { fromMebibytes } from "./sizes.ts"
 
 export const date = (value: Date | null | undefined): DateTime.Utc | undefined =>
   value === null || value === undefined ? undefined : DateTime.fromDateUnsafe(value)
@@ -50,7 +52,10 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
       number(property(config, "resources", "cpus")) ??
       number(property(config, "resources", "vcpus")) ??
       defaultResources.cpus,
-    memory: number(property(config, "resources", "memory_mib")) ?? defaultResources.memory,
+    memory: Option.match(Option.fromUndefinedOr(number(property(config, "resources", "memory_mib"))), {
+      onNone: () => defaultResources.memory,
+      onSome: fromMebibytes
+    }),
     volumes: mountsIn(config).flatMap((mount) => {
       const name = /^named$/i.test(text(property(mount, "type")) ?? "") ? text(property(mount, "name")) : undefined
       return name === undefined ? [] : [name]
