@@ -176,6 +176,8 @@ export interface Sandbox {
   readonly name: string
   /** Changes when the sandbox is removed and another of its name is created. */
   readonly id: string
+  /** The ports of the guest that are published on this host, with the port that was chosen for host port 0. */
+  readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
   /** The channel to the guest, for what is not offered here. */
   readonly guest: Guest.Guest
 
@@ -472,7 +474,15 @@ const resolveSnapshot = <E, R>(
     ? Effect.map(snapshot, ({ path }) => path)
     : Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
       ? Effect.succeed(snapshot.path)
-      : decodeSnapshotName(snapshot)
+      : Predicate.isObject(snapshot)
+        ? Effect.fail(
+            invalid(
+              "Sandbox.launch",
+              "snapshot",
+              "expected a snapshot that is built, such as Snapshot.build(definition)"
+            )
+          )
+        : decodeSnapshotName(snapshot)
 
 /**
  * Boots a sandbox, hands it to a function, and removes it when the function's

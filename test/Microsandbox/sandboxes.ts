@@ -150,7 +150,7 @@ const changesWhileItIsStopped = Effect.fnUntraced(function* (info: Microsandbox.
     disk: 8 * gib,
     workdir: "/opt"
   }
-  const changes = [
+  const changes: Microsandbox.ModificationPlan["changes"] = [
     { field: "memory", before: "256 MiB", after: "320 MiB", disposition: "next start" },
     { field: "maxMemory", before: "256 MiB", after: "320 MiB", disposition: "next start" },
     { field: "disk", before: "4 GiB", after: "8 GiB", disposition: "next start" },
@@ -167,7 +167,12 @@ const changesWhileItIsStopped = Effect.fnUntraced(function* (info: Microsandbox.
   const shrinking = yield* driver.modifySandbox(info, { disk: gib, dryRun: true })
   assert.deepStrictEqual([shrinking.changes, shrinking.conflicts.map(({ field }) => field)], [[], ["disk"]])
   assert.strictEqual((yield* Bench.failsWith("InvalidConfig", driver.modifySandbox(info, { disk: gib }))).field, "disk")
-  assert.deepStrictEqual(yield* driver.modifySandbox(info, change), { ...planned, applied: true })
+  assert.deepStrictEqual(yield* driver.modifySandbox(info, change), {
+    applied: true,
+    changes: planned.changes,
+    conflicts: planned.conflicts,
+    warnings: planned.warnings
+  })
   const changed = yield* driver.getSandbox(name)
   assert.deepInclude(changed, { status: "stopped", memory: 320 * mib, workdir: "/opt" })
   assert.deepStrictEqual([changed.labels["team"], changed.labels["kind"]], ["kernel", undefined])
@@ -423,12 +428,21 @@ export const sandboxes: Group = (test) => {
     const archive = yield* Bench.archived
     const name = "x".repeat(128)
     const asked = yield* Bench.request(
-      { labels: { team: "platform", kind: "life" }, env: { KEPT: "kept", LOST: "lost" }, patches: yield* patches },
+      {
+        labels: { team: "platform", kind: "life" },
+        env: { KEPT: "kept", LOST: "lost" },
+        patches: yield* patches,
+        ports: { 0: 80 }
+      },
       name
     )
     const info = yield* Bench.boot(asked)
     assert.deepInclude(info, { name, status: "running", memory: 256 * mib, cpus: 1 })
     assert.strictEqual(info.labels["team"], "platform")
+    // A free port, which stays its own.
+    const [port] = info.ports
+    assert.deepStrictEqual(info.ports, [{ host: port?.host ?? 0, guest: 80, protocol: "tcp", bind: "127.0.0.1" }])
+    assert.isAbove(port?.host ?? 0, 0)
     assert.deepStrictEqual(
       (yield* driver.listSandboxes({ labels: { team: "platform" } })).map(({ id }) => id),
       [info.id]
@@ -448,6 +462,7 @@ export const sandboxes: Group = (test) => {
     assert.isTrue(metrics._tag === "Some" && metrics.value.memoryLimit > 0)
 
     const sandbox = yield* Sandbox.connect(name)
+    assert.deepStrictEqual(sandbox.ports, info.ports)
     yield* isPatched(sandbox)
 
     yield* needsItsImage(archive)
@@ -504,6 +519,7 @@ export const sandboxes: Group = (test) => {
     assert.deepInclude(twice, { resource: "snapshot", name: "life" })
     const started = yield* driver.startSandbox(info)
     assert.deepInclude(started, { name, id: info.id, status: "running", memory: 320 * mib })
+    assert.deepStrictEqual(started.ports, info.ports)
     const second = yield* Sandbox.connect(name)
     const found = yield* second.shell(
       "pwd; cat /root/kept; ls /tmp; echo $KEPT $ADDED $LATER $LOST; df -m / | tail -n 1"

@@ -114,5 +114,8 @@ export const bytes = (count: number | undefined): string => {
   return mebibytes >= 1024 ? `${(mebibytes / 1024).toFixed(1)}G` : `${mebibytes.toFixed(1)}M`
 }
 
+/** A size that is whole MiB, for a person. */
+export const mebibytes = (count: number | undefined): string => (count === undefined ? "-" : `${count / 1_048_576}M`)
+
 /** A duration, for a person. */
 export const seconds = (millis: number): string => `${(millis / 1000).toFixed(2)} s`

@@ -12,7 +12,7 @@ import type { PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
-import { bytes, driver, Json, Outputs, Quiet, say, table } from "./environment.ts"
+import { driver, Json, mebibytes, Outputs, Quiet, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -227,7 +227,7 @@ export const ps = Command.make(
           status,
           image ?? "-",
           `${cpus}`,
-          bytes(memory),
+          mebibytes(memory),
           createdAt === undefined ? "-" : DateTime.formatIso(createdAt)
         ]),
         "There are no sandboxes."

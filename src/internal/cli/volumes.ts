@@ -7,7 +7,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Volume from "../../Volume.ts"
-import { bytes, driver, say, table } from "./environment.ts"
+import { bytes, driver, mebibytes, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -27,7 +27,7 @@ const ls = Command.make(
     yield* say(Shapes.Volumes, all, {
       full: table(
         ["NAME", "KIND", "QUOTA", "USED"],
-        all.map(({ kind, name, quota, used }) => [name, kind, bytes(quota), bytes(used)]),
+        all.map(({ kind, name, quota, used }) => [name, kind, mebibytes(quota), bytes(used)]),
         "There are no volumes."
       ),
       brief: all.map(({ name }) => name).join("\n")

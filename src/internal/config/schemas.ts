@@ -33,6 +33,14 @@ export const optionsSchema =
   ): S =>
     schema
 
+/** The same for the model `I`, which decodes to it. */
+export const modelSchema =
+  <I>() =>
+  <S extends Schema.Constraint>(
+    schema: S & (IsSame<Required<I>, Required<S["Type"]>> extends true ? unknown : { readonly "not the same": I })
+  ): S =>
+    schema
+
 /** A whole number between two bounds, both included. */
 export const intBetween = (minimum: number, maximum: number) =>
   Schema.Finite.check(
@@ -260,6 +268,10 @@ export const Env = recordOf(CString, checkVariable)
 /** What is wrong with the key of a label. */
 export const checkLabel = (key: string): string | undefined =>
   key === "" || key.includes("\0") ? "expected a label that is not empty" : undefined
+
+/** What is wrong with a label that a caller chooses: those of the library say whose a sandbox is. */
+export const checkOwnLabel = (key: string): string | undefined =>
+  key.startsWith("lightbox.") ? 'expected none that begins with "lightbox."' : checkLabel(key)
 
 /** Labels. */
 export const Labels = recordOf(CString, checkLabel)

@@ -11,14 +11,13 @@ import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
-import type * as Microsandbox from "../../Microsandbox.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
 import type { ExecEvent, ExecOptions, Sandbox, StreamOptions } from "../../Sandbox.ts"
 import { attach } from "../guest/attach.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
 import * as HostFiles from "../host/files.ts"
 import {
-  checkLabel,
   checkVariable,
   copyOptions,
   CString,
@@ -26,8 +25,6 @@ import {
   GuestPath,
   HostPath,
   intBetween,
-  Mebibytes,
-  Memory,
   recordOf,
   Rlimits,
   User
@@ -147,25 +144,7 @@ const decodeCopyOut = decoder(Schema.Struct({ from: GuestPath, to: HostPath }), 
 
 const decodeStop = decoder(Schema.Struct({ timeout: Schema.optional(DurationInput) }), "Sandbox.stop")
 
-/** By the others, it is known whose a sandbox is. */
-const checkOwnLabel = (key: string): string | undefined =>
-  key.startsWith("lightbox.") ? 'expected none that begins with "lightbox."' : checkLabel(key)
-
-const decodeModify = decoder(
-  Schema.Struct({
-    cpus: Schema.optional(intBetween(1, 255)),
-    maxCpus: Schema.optional(intBetween(1, 255)),
-    memory: Schema.optional(Memory),
-    maxMemory: Schema.optional(Memory),
-    disk: Schema.optional(Mebibytes(16)),
-    workdir: Schema.optional(GuestPath),
-    env: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkVariable)),
-    labels: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkOwnLabel)),
-    apply: Schema.optional(Schema.Literals(["now", "restart", "next-start"])),
-    dryRun: Schema.optional(Schema.Boolean)
-  }),
-  "Sandbox.modify"
-)
+const decodeModify = decoder(Microsandbox.ModifySandbox, "Sandbox.modify")
 
 const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive")
 
@@ -273,6 +252,7 @@ export const make = (
     [TypeId]: TypeId,
     name: info.name,
     id: info.id,
+    ports: info.ports,
     guest,
 
     exec: (command, args, options) => exec([command, ...(args ?? [])], options),

@@ -18,13 +18,13 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../../../Guest.ts"
 import { AlreadyExists, InUse, LightboxError, NotFound } from "../../../LightboxError.ts"
-import type * as Microsandbox from "../../../Microsandbox.ts"
+import * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxLocal from "../../../MicrosandboxLocal.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import * as Admission from "../admission.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
-import { checkCombination, checkHostPaths, checkPorts, withDefaults } from "../createChecks.ts"
+import { checkCombination, checkHostPaths, withDefaults } from "../createChecks.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
 import { freeBytes } from "../../host/diskRoom.ts"
 import * as Home from "../../host/home.ts"
@@ -59,6 +59,7 @@ import { millis } from "../../config/time.ts"
 import { decoder } from "../../config/validation.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { isCode } from "../../host/socket.ts"
+import { withPorts } from "../ports.ts"
 import { fromMebibytes, toMebibytes } from "../sdk/sizes.ts"
 import * as VmProcess from "./workaroundVmProcess.ts"
 import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "../parts.ts"
@@ -252,7 +253,7 @@ const takingTurns =
 // Images
 // =============================================================================
 
-const imageInfo = (image: Sdk.ImageHandle): Microsandbox.ImageInfo => ({
+const imageInfo = (image: Sdk.ImageHandle) => ({
   reference: image.reference,
   digest: image.manifestDigest ?? undefined,
   size: image.sizeBytes ?? undefined,
@@ -431,7 +432,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       const method = "Microsandbox.modifySandbox"
       const handle = yield* handleOf(context, method, sandbox)
       if (change.disk !== undefined) yield* RootDisks.requireCopy(context, method, "modify.disk", handle)
-      const modify = (change: Microsandbox.ModifySandbox) =>
+      const modify = (change: typeof Microsandbox.ModifySandbox.Type) =>
         Effect.map(
           call(method, { sandbox: sandbox.name }, () => handle.modify(modifyOptions(change))),
           planOf
@@ -448,7 +449,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         ),
         Effect.uninterruptible
       )
-      return { ...plan, applied: true }
+      return { applied: true, changes: plan.changes, conflicts: plan.conflicts, warnings: plan.warnings }
     }),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
       // What this process owns was there a moment ago; anything else may have been replaced.
@@ -472,13 +473,16 @@ const sandboxes = (context: DriverContext): SandboxPart => {
               for (let entry = await stream.recv(); entry !== null; entry = await stream.recv()) found.push(entry)
               return found
             })
-      return entries.map((entry) => ({
-        timestamp: DateTime.fromDateUnsafe(entry.timestamp),
-        source: entry.source,
-        session: entry.sessionId ?? undefined,
-        bytes: entry.data,
-        cursor: entry.cursor
-      }))
+      return entries.map(
+        (entry) =>
+          new Microsandbox.LogEntry({
+            timestamp: DateTime.fromDateUnsafe(entry.timestamp),
+            source: entry.source,
+            session: entry.sessionId ?? undefined,
+            bytes: entry.data,
+            cursor: entry.cursor
+          })
+      )
     }),
     readMetrics: Effect.fn("Microsandbox.readMetrics")(function* (sandbox) {
       const method = "Microsandbox.readMetrics"
@@ -592,7 +596,7 @@ const planOf = (plan: Sdk.SandboxModificationPlan): Microsandbox.ModificationPla
 
 const policies = { now: "no_restart", restart: "restart", "next-start": "next_start" } as const
 
-const modifyOptions = (change: Microsandbox.ModifySandbox): Sdk.ModifyOptions => {
+const modifyOptions = (change: typeof Microsandbox.ModifySandbox.Type): Sdk.ModifyOptions => {
   const set = (record: { readonly [key: string]: string | undefined } | undefined) =>
     Object.fromEntries(
       Object.entries(record ?? {}).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]]))
@@ -635,7 +639,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const labels = { ...request.labels, [instanceLabel]: instance }
   const report = yield* PullReport.make(request)
   const cleanUp = cleanUpInstance(context, name, instance)
-  const attempt = (root: Builder.Root, replacesGhost: boolean) =>
+  const attempt = (config: SandboxConfig, root: Builder.Root, replacesGhost: boolean) =>
     boot(
       context,
       method,
@@ -663,34 +667,37 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
 
   return yield* Effect.gen(function* () {
     if (request.onConflict === "replace") yield* destroyByName(context, method, name)
-    yield* checkPorts(config)
-    const bootFrom = (root: Builder.Root, check: (handle: Sdk.SandboxHandle) => Effect.Effect<void, LightboxError>) =>
-      attempt(root, false).pipe(
-        Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
-          Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
-            isGhost ? attempt(root, true) : Effect.fail(error)
-          )
-        ),
-        Effect.flatMap((native) =>
-          handleOf(context, method, { name, id: native.id }).pipe(
-            Effect.tap(check),
-            Effect.map((handle) => {
-              if (request.detached !== true) own(context, native, handle)
-              return sandboxInfo(handle)
-            })
-          )
-        ),
-        Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
-      )
-    return yield* RootDisks.bootFrom(context, method, request, {
-      instance,
-      findImage: (reference) =>
-        byAnyName(reference, (reference) => call(method, { image: reference }, () => sdk.Image.get(reference))).pipe(
-          Effect.map(({ manifestDigest }) => Option.fromNullishOr(manifestDigest)),
-          Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
-        ),
-      boot: bootFrom
-    })
+    const bootFrom =
+      (config: SandboxConfig) =>
+      (root: Builder.Root, check: (handle: Sdk.SandboxHandle) => Effect.Effect<void, LightboxError>) =>
+        attempt(config, root, false).pipe(
+          Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
+            Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
+              isGhost ? attempt(config, root, true) : Effect.fail(error)
+            )
+          ),
+          Effect.flatMap((native) =>
+            handleOf(context, method, { name, id: native.id }).pipe(
+              Effect.tap(check),
+              Effect.map((handle) => {
+                if (request.detached !== true) own(context, native, handle)
+                return sandboxInfo(handle)
+              })
+            )
+          ),
+          Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
+        )
+    return yield* withPorts(config, (config) =>
+      RootDisks.bootFrom(context, method, request, {
+        instance,
+        findImage: (reference) =>
+          byAnyName(reference, (reference) => call(method, { image: reference }, () => sdk.Image.get(reference))).pipe(
+            Effect.map(({ manifestDigest }) => Option.fromNullishOr(manifestDigest)),
+            Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
+          ),
+        boot: bootFrom(config)
+      })
+    )
   }).pipe(tellingUsers(context), takingTurns(context.names, [name]))
 })
 

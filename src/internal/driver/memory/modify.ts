@@ -46,18 +46,23 @@ const noResize = "live CPU and memory resize are not available in this runtime y
 /** The plan for a change, which is applied unless it is only asked for. */
 export const plan = (
   method: string,
-  wanted: Microsandbox.ModifySandbox,
+  wanted: typeof Microsandbox.ModifySandbox.Type,
   current: Current
 ): Effect.Effect<Microsandbox.ModificationPlan, LightboxError> =>
   Effect.suspend((): Effect.Effect<Microsandbox.ModificationPlan, LightboxError> => {
     const apply = wanted.apply ?? "now"
     const isLater = !current.isRunning || apply === "next-start"
-    const disposition = isLater ? "next start" : "requires restart"
+    const disposition: Change["disposition"] = isLater ? "next start" : "requires restart"
     const changes: Array<Change> = []
     const conflicts: Array<Problem> = []
     const warnings: Array<Problem> = []
 
-    const add = (field: string, before: string | undefined, after: string | undefined, when = disposition) => {
+    const add = (
+      field: string,
+      before: string | undefined,
+      after: string | undefined,
+      when: Change["disposition"] = disposition
+    ) => {
       changes.push({ field, before, after, disposition: when })
     }
     // Where there is no room to grow into, the runtime can not change what a sandbox has while it runs, not even to less.

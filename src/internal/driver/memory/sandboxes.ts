@@ -24,16 +24,10 @@ import {
   StillRunning,
   Unsupported
 } from "../../../LightboxError.ts"
-import type * as Microsandbox from "../../../Microsandbox.ts"
+import * as Microsandbox from "../../../Microsandbox.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
-import {
-  checkCombination,
-  checkHostPaths,
-  checkPorts,
-  overlayRefused,
-  wantsOverlay,
-  withDefaults
-} from "../createChecks.ts"
+import { checkCombination, checkHostPaths, overlayRefused, wantsOverlay, withDefaults } from "../createChecks.ts"
+import { publishedPorts, withPorts } from "../ports.ts"
 import { generate, instanceLabel } from "../../ownership/labels.ts"
 import * as Owner from "../../ownership/owner.ts"
 import type * as Ownership from "../../../Ownership.ts"
@@ -73,6 +67,7 @@ const Row = Schema.Struct({
   cpus: Schema.Finite,
   memory: Schema.Finite,
   volumes: Schema.Array(Schema.String),
+  ports: Schema.Array(Microsandbox.PublishedPort),
   workdir: Schema.optionalKey(Schema.String),
   shell: Schema.String,
   /** Milliseconds since 1970. */
@@ -99,6 +94,7 @@ const infoOf = (row: Row, status: Microsandbox.SandboxStatus): Microsandbox.Sand
   cpus: row.cpus,
   memory: row.memory,
   volumes: row.volumes,
+  ports: row.ports,
   workdir: row.workdir,
   shell: row.shell,
   createdAt: DateTime.makeUnsafe(row.createdAt)
@@ -538,7 +534,16 @@ const create = Effect.fnUntraced(function* (
   yield* checkCombination(request)
   yield* checkHostPaths(config)
   if (request.onConflict === "replace") yield* destroyByName(world, name)
-  yield* checkPorts(config)
+  return yield* withPorts(config, (config) => createChecked(context, request, config))
+})
+
+const createChecked = Effect.fnUntraced(function* (
+  context: Context,
+  request: Microsandbox.CreateSandbox,
+  config: SandboxConfig
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
+  const { world } = context
+  const { name } = request
   const taken = new LightboxError({ method, reason: new AlreadyExists({ resource: "sandbox", name }) })
   if (world.held.has(name) || world.rows.get(name) !== undefined) return yield* taken
   const base = yield* baseOf(context, request, config)
@@ -573,6 +578,7 @@ const create = Effect.fnUntraced(function* (
       cpus: config.resources?.cpus ?? defaultResources.cpus,
       memory: config.resources?.memory ?? defaultResources.memory,
       volumes,
+      ports: publishedPorts(config),
       ...(config.workdir === undefined ? {} : { workdir: config.workdir }),
       shell: config.shell ?? "/bin/sh",
       createdAt: clock.currentTimeMillisUnsafe(),

@@ -10,10 +10,11 @@ import * as Redacted from "effect/Redacted"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { publishedPorts } from "../publishedPorts.ts"
+import { publishedPorts } from "../ports.ts"
 import type * as Mount from "../../../Mount.ts"
 import type * as Network from "../../../Network.ts"
 import type { SandboxConfig, Source } from "../../../SandboxConfig.ts"
+import { publishedPorts } from "../ports.ts"
 import { toMebibytes } from "./sizes.ts"
 
 type SdkModule = typeof Sdk
@@ -114,10 +115,7 @@ const configureRegistry = (
 
 const ports = (builder: SandboxBuilder, config: SandboxConfig): void => {
   for (const { bind, guest, host, protocol } of publishedPorts(config)) {
-    if (protocol === "tcp") {
-      if (bind === undefined) builder.port(host, guest)
-      else builder.portBind(bind, host, guest)
-    } else if (bind === undefined) builder.portUdp(host, guest)
+    if (protocol === "tcp") builder.portBind(bind, host, guest)
     else builder.portUdpBind(bind, host, guest)
   }
 }

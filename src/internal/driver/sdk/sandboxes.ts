@@ -10,7 +10,7 @@ import * as Fs from "node:fs"
 import { LightboxError, Replaced } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import { instanceLabel } from "../../ownership/labels.ts"
-import { defaultResources } from "../../config/schemas.ts"
+import { defaultBind, defaultResources } from "../../config/schemas.ts"
 import { call } from "./calls.ts"
 import type { SdkModule } from "./module.ts"
 import { fromMebibytes } from "./sizes.ts"
@@ -34,6 +34,24 @@ const configOf = (handle: Sdk.SandboxHandle): unknown => JSON.parse(handle.confi
 const mountsIn = (config: unknown): ReadonlyArray<unknown> => {
   const mounts = property(config, "mounts")
   return Array.isArray(mounts) ? mounts : []
+}
+
+const portsIn = (config: unknown): ReadonlyArray<Microsandbox.PublishedPort> => {
+  const ports = property(config, "network", "ports")
+  return (Array.isArray(ports) ? ports : []).flatMap((port): ReadonlyArray<Microsandbox.PublishedPort> => {
+    const host = number(property(port, "host_port"))
+    const guest = number(property(port, "guest_port"))
+    return host === undefined || guest === undefined
+      ? []
+      : [
+          {
+            host,
+            guest,
+            protocol: text(property(port, "protocol"))?.toLowerCase() === "udp" ? "udp" : "tcp",
+            bind: text(property(port, "host_bind")) ?? defaultBind
+          }
+        ]
+  })
 }
 
 export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo => {
@@ -60,6 +78,7 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
       const name = /^named$/i.test(text(property(mount, "type")) ?? "") ? text(property(mount, "name")) : undefined
       return name === undefined ? [] : [name]
     }),
+    ports: portsIn(config),
     workdir: text(property(config, "runtime", "workdir")),
     shell: text(property(config, "runtime", "shell")) ?? "/bin/sh",
     createdAt: date(handle.createdAt)
