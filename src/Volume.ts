@@ -468,7 +468,7 @@ export const usage = Effect.fn("Volume.usage")(function* (
   const { path, quota } = yield* get(name)
   return {
     used: yield* VolumeFiles.sizeOf("Volume.usage", path),
-    quota: quota === undefined ? undefined : quota * 1_048_576
+    quota
   }
 })
 
