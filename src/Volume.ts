@@ -97,8 +97,9 @@ export interface EnsureOptions {
    * quicker for many small files, that one sandbox can mount at a time.
    */
   readonly kind?: "directory" | "disk" | undefined
-  /** How much it may hold: such as `"4G"`. Default: unlimited; a disk needs it. */
+  /** How much it may hold, in whole MiB, such as `"4G"`. A disk needs it. Default: unlimited. */
   readonly quota?: Size | undefined
+  /** Labels to find the volume by. Default: none. */
   readonly labels?: { readonly [key: string]: string } | undefined
   /**
    * What happens when there is a volume of the name that was made with another kind, quota or labels than those given
@@ -122,7 +123,7 @@ const decodeName = (method: string, name: string): Effect.Effect<string, Lightbo
 const decodeEnsure = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.ensure")
 
 /**
- * A volume of a name, made if there is none.
+ * Gets a volume, creating it if it does not exist.
  *
  * **Details**
  *
@@ -183,7 +184,7 @@ const recreate = Effect.fnUntraced(function* (
 const decodeScoped = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.scoped")
 
 /**
- * A new volume that is removed, with all that is in it, when the scope closes.
+ * Creates a volume that is removed, with its content, when the scope closes.
  *
  * **Details**
  *
@@ -234,7 +235,7 @@ export const scoped = Effect.fn("Volume.scoped")(function* (
 })
 
 /**
- * A volume by its name. Fails with `NotFound`.
+ * Gets a volume by name. Fails with `NotFound`.
  *
  * **Example** (Asking for its labels)
  *
@@ -255,7 +256,7 @@ export const get = (name: string): Effect.Effect<Volume, LightboxError, Microsan
   )
 
 /**
- * All volumes.
+ * Lists all volumes.
  *
  * **Example** (Those of a team)
  *
@@ -276,7 +277,7 @@ export const list: Effect.Effect<
 > = Microsandbox.Microsandbox.use((driver) => driver.listVolumes)
 
 /**
- * Whether there is a volume of a name.
+ * Checks whether a volume exists.
  *
  * **Example** (Asking)
  *
@@ -296,8 +297,8 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Micr
   )
 
 /**
- * Removes a volume and all that is in it; what does not exist is no failure.
- * Fails with `InUse`, naming the sandboxes, while one that runs mounts it.
+ * Removes a volume and its content. A volume that does not exist is no failure.
+ * Fails with `InUse`, naming the sandboxes, while running ones mount it.
  *
  * **Example** (Removing)
  *
@@ -323,9 +324,9 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Microsa
 // =============================================================================
 
 /**
- * Has a volume to itself until the scope closes: others that ask for it with
- * this function, in this process or in another, wait in the meantime. It does
- * not keep sandboxes from mounting the volume.
+ * Acquires an exclusive lock on a volume for the scope. Other callers of this
+ * function, in this process or another, wait for it. Sandboxes can still mount
+ * the volume.
  *
  * **Example** (One migration at a time)
  *
@@ -370,16 +371,16 @@ export const exclusive = Effect.fn("Volume.exclusive")(function* (
  * @since 0.1.0
  */
 export interface PrimeOptions extends EnsureOptions {
-  /** The volume is filled again when this is not what it was filled with. Default: it is filled once. */
+  /** Fill the volume again when it was filled with another key. Default: fill it once. */
   readonly key?: string | undefined
 }
 
 const decodePrime = decoder(Schema.Struct({ key: Schema.optional(Schema.String) }), "Volume.prime")
 
 /**
- * A volume that was filled: the first who asks fills it, and all others, in this
- * process or in another, wait for that. When filling fails or is interrupted,
- * the next one fills it.
+ * Gets a volume that was filled once: the first caller fills it, and all others,
+ * in this process or another, wait. When filling fails or is interrupted, the
+ * next caller fills it.
  *
  * **Example** (Installing dependencies once)
  *
@@ -447,8 +448,8 @@ export interface Usage {
 }
 
 /**
- * How full a volume is. It looks at every file: with very many, that takes a
- * while.
+ * Measures a volume. It looks at every file, which takes a while if there are
+ * many.
  *
  * **Example** (Asking)
  *
@@ -557,9 +558,9 @@ export const files = Effect.fn("Volume.files")(function* (
 export interface PruneOptions {
   /** Only volumes that have all of these. */
   readonly labels?: { readonly [key: string]: string } | undefined
-  /** Only volumes that were made longer ago. */
+  /** Only volumes created longer ago than this. */
   readonly olderThan?: Duration.Input | undefined
-  /** Only tell. Default: `false`. */
+  /** Only report what would be removed. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }
 

@@ -11,23 +11,34 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
-import type { Admission, Room , Budget as BudgetOptions } from "../../Admission.ts"
+import type { Admission, Room, Budget as BudgetOptions } from "../../Admission.ts"
 import { LightboxError, NoCapacity, NoSpace } from "../../LightboxError.ts"
 import { freeBytes } from "../host/diskRoom.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { waitingLaunches } from "../report/metrics.ts"
-import { Bytes, defaultResources, DurationInput, intBetween, mebibyte, Mebibytes, optionsSchema, showSize } from "../config/schemas.ts"
+import {
+  Bytes,
+  defaultResources,
+  DurationInput,
+  intBetween,
+  mebibyte,
+  Mebibytes,
+  optionsSchema,
+  showSize
+} from "../config/schemas.ts"
 import { millis } from "../config/time.ts"
 import { invalid } from "../config/validation.ts"
 
 /** What may be used; memory is measured and processors are counted where nothing is said. */
-export const Budget = optionsSchema<BudgetOptions>()(Schema.Struct({
-  sandboxes: Schema.optional(intBetween(1, 1_000_000)),
-  memory: Schema.optional(Mebibytes(1)),
-  disk: Schema.optional(Bytes),
-  boots: Schema.optional(intBetween(1, 1_000_000)),
-  timeout: Schema.optional(DurationInput)
-}))
+export const Budget = optionsSchema<BudgetOptions>()(
+  Schema.Struct({
+    sandboxes: Schema.optional(intBetween(1, 1_000_000)),
+    memory: Schema.optional(Mebibytes(1)),
+    disk: Schema.optional(Bytes),
+    boots: Schema.optional(intBetween(1, 1_000_000)),
+    timeout: Schema.optional(DurationInput)
+  })
+)
 
 /** What the rest of the machine keeps. */
 const reserve = 256 * mebibyte

@@ -14,7 +14,6 @@ import { publishedPorts } from "../ports.ts"
 import type * as Mount from "../../../Mount.ts"
 import type * as Network from "../../../Network.ts"
 import type { SandboxConfig, Source } from "../../../SandboxConfig.ts"
-import { publishedPorts } from "../ports.ts"
 import { toMebibytes } from "./sizes.ts"
 
 type SdkModule = typeof Sdk
