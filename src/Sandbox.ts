@@ -78,8 +78,8 @@ export interface ExecOptions<E = never, R = never> {
   readonly timeout?: Duration.Input | undefined
   /** Fail with `CommandFailed` when the exit code is not 0. Default: `false`. */
   readonly check?: boolean | undefined
-  /** Bytes of output, both together, past which the command is killed with `OutputTooLarge`. Default: 256 MiB. */
-  readonly maxOutput?: number | undefined
+  /** How much output, both streams together, such as `"1M"`, past which the command is killed with `OutputTooLarge`. Default: 256 MiB. */
+  readonly maxOutput?: SandboxConfig.Size | undefined
 }
 
 /**

@@ -1551,7 +1551,7 @@ export interface PruneOptions {
   /** Keep what was used within this time. Default: nothing for that. */
   readonly olderThan?: Duration.Input | undefined
   /** Keep what was used last as long as all snapshots together take no more bytes. Default: nothing for that. */
-  readonly maxBytes?: number | undefined
+  readonly maxBytes?: SandboxConfig.Size | undefined
   /** Only tell. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }

@@ -32,7 +32,7 @@ import type * as Scope from "effect/Scope"
 import * as Ownership from "./Ownership.ts"
 import type { Services } from "./Driver.ts"
 import * as Lock from "./internal/ownership/lock.ts"
-import { DurationInput, Labels, Mebibytes, Name } from "./internal/config/schemas.ts"
+import { DurationInput, Labels, Mebibytes, Name, optionsSchema } from "./internal/config/schemas.ts"
 import { locksFolder } from "./internal/store/store.ts"
 import { decoder, invalid } from "./internal/config/validation.ts"
 import * as VolumeFiles from "./internal/volume/files.ts"
@@ -120,7 +120,10 @@ const ensureFields = {
 const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
   decoder(Name, method, "name")(name)
 
-const decodeEnsure = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.ensure")
+const decodeEnsure = decoder(
+  optionsSchema<EnsureOptions & { readonly name: string }>()(Schema.Struct({ name: Name, ...ensureFields })),
+  "Volume.ensure"
+)
 
 /**
  * Gets a volume, creating it if it does not exist.
@@ -587,11 +590,13 @@ export interface PruneVerdict {
 }
 
 const decodePrune = decoder(
-  Schema.Struct({
-    labels: Schema.optional(Labels),
-    olderThan: Schema.optional(DurationInput),
-    dryRun: Schema.optional(Schema.Boolean)
-  }),
+  optionsSchema<PruneOptions>()(
+    Schema.Struct({
+      labels: Schema.optional(Labels),
+      olderThan: Schema.optional(DurationInput),
+      dryRun: Schema.optional(Schema.Boolean)
+    })
+  ),
   "Volume.prune"
 )
 

@@ -18,6 +18,7 @@ import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
 import * as HostFiles from "../host/files.ts"
 import {
+  Bytes,
   checkVariable,
   copyOptions,
   CString,
@@ -104,7 +105,7 @@ const decodeExec = decoder(
   Schema.Struct({
     argv: Argv,
     ...CommandOptions,
-    maxOutput: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER))
+    maxOutput: Schema.optional(Bytes)
   }),
   "Sandbox.exec"
 )
