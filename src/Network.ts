@@ -1,5 +1,5 @@
 /**
- * What a sandbox may reach over the network, and what may reach it, as data.
+ * Network options of a sandbox: what it can reach, and what can reach it.
  *
  * The default is `"public"`: the guest reaches the internet and the host's DNS,
  * but neither private networks nor the host, and only published ports let
@@ -39,7 +39,7 @@ import {
 } from "./internal/config/schemas.ts"
 
 /**
- * What a rule does with the traffic that it matches.
+ * The effect of a rule on the traffic that it matches.
  *
  * **Example** (Choosing)
  *
@@ -55,8 +55,8 @@ import {
 export type Action = "allow" | "deny"
 
 /**
- * The far end that a rule speaks of: everything, an address range, a domain with
- * or without its subdomains, or a group of addresses that the runtime knows.
+ * The far end that a rule matches: everything, an address range, a domain with or
+ * without its subdomains, or a group of addresses that the runtime knows.
  *
  * **Details**
  *
@@ -98,19 +98,20 @@ export type Destination =
  * @since 0.1.0
  */
 export interface Rule {
+  /** What happens to traffic that the rule matches. */
   readonly action: Action
   /** The far end. */
   readonly to: Destination
-  /** Default: `"egress"`. */
+  /** The direction of the traffic. Default: `"egress"`. */
   readonly direction?: "egress" | "ingress" | "any" | undefined
-  /** Default: any protocol. */
+  /** The protocols that match: `"tcp"`, `"udp"`, `"icmpv4"` or `"icmpv6"`. Default: any. */
   readonly protocols?: ReadonlyArray<"tcp" | "udp" | "icmpv4" | "icmpv6"> | undefined
-  /** Single ports and ranges, both ends included. Default: any port. */
+  /** Ports of the far end, single or as inclusive ranges. Default: any. */
   readonly ports?: ReadonlyArray<number | { readonly from: number; readonly to: number }> | undefined
 }
 
 /**
- * Ordered rules, and what happens to traffic that none of them matches.
+ * Ordered rules, and defaults for traffic that matches none of them.
  *
  * **Example** (Everything but the private networks)
  *
@@ -136,7 +137,7 @@ export interface Policy {
 }
 
 /**
- * A bound on traffic in one direction.
+ * A limit on traffic in one direction.
  *
  * **Example** (One MiB a second)
  *
@@ -372,7 +373,7 @@ export const Network = Schema.Union([PolicyName, Detailed])
 export type Network = typeof Network.Type
 
 /**
- * Where a secret may be put into a request to one of its hosts.
+ * The parts of a request to one of its hosts in which a secret is put.
  *
  * **Example** (Headers and queries)
  *

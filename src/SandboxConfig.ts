@@ -13,6 +13,8 @@ import * as Predicate from "effect/Predicate"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaParser from "effect/SchemaParser"
+import * as SchemaTransformation from "effect/SchemaTransformation"
 import {
   Address,
   Bytes,
@@ -68,7 +70,8 @@ type WholeNumber = "0" | (`${bigint}` & `${"1" | "2" | "3" | "4" | "5" | "6" | "
 export type Size = number | `${WholeNumber}${"" | " "}${"K" | "KiB" | "M" | "MiB" | "G" | "GiB" | "k" | "m" | "g"}`
 
 /**
- * The schema of {@link Size}. It decodes to a number of bytes.
+ * The schema of {@link Size}, which reads it from text or a number. It decodes to
+ * a number of bytes.
  *
  * **Example** (Reading a size from the environment)
  *
@@ -82,7 +85,15 @@ export type Size = number | `${WholeNumber}${"" | " "}${"K" | "KiB" | "M" | "MiB
  * @category schemas
  * @since 0.1.0
  */
-export const Size: Schema.Codec<number, Size> = Bytes
+export const Size: Schema.Codec<number, number | string> = Schema.Union([Schema.Finite, Schema.String]).pipe(
+  Schema.decodeTo(
+    Schema.Finite,
+    SchemaTransformation.transformEffect<number, number | string>({
+      decode: (input, options) => SchemaParser.decodeUnknownEffect(Bytes)(input, options),
+      encode: Effect.succeed
+    })
+  )
+)
 
 /**
  * Processors, memory and disk of a sandbox.

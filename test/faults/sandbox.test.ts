@@ -55,7 +55,7 @@ const surface: Surface = {
   exports: Sandbox,
   others: ["ExecResult", "Sandbox"],
   instance: alone,
-  fields: ["name", "id", "guest"]
+  fields: ["name", "id", "ports", "guest"]
 }
 
 matrix("Sandbox", surface, [
