@@ -31,7 +31,8 @@ const node = (script: string, args: ReadonlyArray<string>): void =>
 const install = (): void => {
   const installed = Path.join(docs, "node_modules/.package-lock.json")
   const isCurrent =
-    Fs.existsSync(installed) && Fs.statSync(installed).mtimeMs >= Fs.statSync(Path.join(docs, "package-lock.json")).mtimeMs
+    Fs.existsSync(installed) &&
+    Fs.statSync(installed).mtimeMs >= Fs.statSync(Path.join(docs, "package-lock.json")).mtimeMs
   if (!isCurrent) run("npm", ["ci", "--no-audit", "--no-fund"])
 }
 
@@ -47,7 +48,10 @@ const reference = (): void => {
   }
   const api = Path.join(pages, "api")
   node("typedoc/bin/typedoc", [
-    ...["--options", "typedoc.json", "--out", api],
+    "--options",
+    "typedoc.json",
+    "--out",
+    api,
     ...names.flatMap((name) => ["--entryPoints", Path.join(src, `${name}.ts`)])
   ])
   Fs.rmSync(Path.join(api, "README.md"))

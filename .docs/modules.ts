@@ -2,7 +2,17 @@
 export const modules: ReadonlyArray<{ readonly title: string; readonly names: ReadonlyArray<string> }> = [
   {
     title: "Resources",
-    names: ["Snapshot", "Sandbox", "SandboxPool", "SandboxServices", "Volume", "Mount", "Network", "Image", "SandboxConfig"]
+    names: [
+      "Snapshot",
+      "Sandbox",
+      "SandboxPool",
+      "SandboxServices",
+      "Volume",
+      "Mount",
+      "Network",
+      "Image",
+      "SandboxConfig"
+    ]
   },
   { title: "Builds", names: ["Plan", "BuildEvent", "BuildReporter"] },
   { title: "Drivers", names: ["Microsandbox", "MicrosandboxMemory", "Guest"] },

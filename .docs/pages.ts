@@ -104,7 +104,9 @@ export const tidy = (page: string): string => {
       .replaceAll(/^#+ Stability\n\n(.+)$/gm, "*Stability: $1*")
       .replaceAll(/^(?:###### Returns\n\n.*|#+ Returns\n\n(?!.*\]\().*)\n+/gm, "")
       .replaceAll(/^#+ (?:Get Signature|Constructor)\n+/gm, "")
-      .replaceAll(/^#+ Parameters\n\n\| Parameter \| Type \|\n\| -+ \| -+ \|\n\| \.\.\.`args` .*\n+/gm, "")
+      .replaceAll(/^#+ Parameters\n\n\| Parameter \| Type \|\n(?:\|.*\n)+\n*/gm, (table) =>
+        table.includes("](") && !table.includes("...`args`") ? table : ""
+      )
       .replaceAll(/^\| .*`~effect-lightbox.*\n/gm, "")
       .replaceAll(/^## ([a-z])/gm, (_, letter: string) => `## ${letter.toUpperCase()}`)
       // A class that implements a type of its name counts twice there.
@@ -124,19 +126,23 @@ const summary = (root: string, name: string): string => {
 }
 
 /** The first page of the reference. */
-export const overview = (root: string, modules: Modules): string =>
-  [
+export const overview = (root: string, modules: Modules): string => {
+  const index = Fs.readFileSync(Path.join(root, "src/index.ts"), "utf8")
+  const namespaces = [...index.matchAll(/^export \* as (\w+)/gm)].map(([, name = ""]) => name).toSorted()
+  return [
     "# API reference",
-    "Import a module by its own name, such as `effect-lightbox/Sandbox`, or as a namespace from `effect-lightbox`, if it is one of those that [the package exports](/index.md#modules) there.",
+    "Import a module by its own name, such as `effect-lightbox/Sandbox`.",
+    `\`effect-lightbox\` itself exports these as namespaces: ${namespaces.map((name) => `[\`${name}\`](./${name}.md)`).join(", ")}.`,
     ...modules.map(({ names, title }) =>
       [
         `## ${title}\n`,
-        "| Module | |",
+        "| Module | Purpose |",
         "| --- | --- |",
         ...names.map((name) => `| [\`${name}\`](./${name}.md) | ${summary(root, name).replaceAll("|", "\\|")} |`)
       ].join("\n")
     )
   ].join("\n\n")
+}
 
 const titleOf = (file: string): string =>
   (/^# (.+)$/m.exec(Fs.readFileSync(file, "utf8"))?.[1] ?? Path.basename(file, ".md")).replaceAll("`", "")
@@ -148,7 +154,10 @@ export const navigation = (root: string, pages: string, modules: Modules): unkno
     const index = readme.indexOf(`examples/${page}`)
     return index < 0 ? readme.length : index
   }
-  const item = (page: string) => ({ text: titleOf(Path.join(pages, page)), link: `/${page.replace(/(index)?\.md$/, "")}` })
+  const item = (page: string) => ({
+    text: titleOf(Path.join(pages, page)),
+    link: `/${page.replace(/(index)?\.md$/, "")}`
+  })
   const guides = Fs.readdirSync(Path.join(pages, "guides"))
     .map((name) => `guides/${name}`)
     .toSorted((one, other) => place(one) - place(other) || one.localeCompare(other))
@@ -187,7 +196,10 @@ export const deadLinks = (site: string): ReadonlyArray<string> => {
   return files.flatMap((file) =>
     [...Fs.readFileSync(file, "utf8").matchAll(/<a\s[^>]*href="([^"]*)"/g)].flatMap(([, href = ""]) => {
       if (/^\w+:/.test(href)) return []
-      const { hash, pathname } = new URL(href.replaceAll("&amp;", "&"), `https://site.invalid/${Path.relative(site, file)}`)
+      const { hash, pathname } = new URL(
+        href.replaceAll("&amp;", "&"),
+        `https://site.invalid/${Path.relative(site, file)}`
+      )
       const path = Path.join(site, decodeURIComponent(pathname))
       const target = [path, `${path}.html`, Path.join(path, "index.html")].find((one) => idsOf.has(one))
       const problem = `${Path.relative(site, file)}: ${href}`

@@ -14,8 +14,7 @@ export default defineConfig({
   srcDir: "pages",
   outDir: "../.cache/docs/site",
   cacheDir: "../.cache/docs/vite",
-  cleanUrls: false,
-  ignoreDeadLinks: false,
+  head: [["style", {}, readFileSync(new URL("style.css", import.meta.url), "utf8")]],
   markdown: { anchor: { slugify } },
   vite: { build: { chunkSizeWarningLimit: 4096 }, publicDir: false },
   themeConfig: {
