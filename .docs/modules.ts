@@ -15,7 +15,10 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
     ]
   },
   { title: "Builds", names: ["Plan", "BuildEvent", "BuildReporter"] },
-  { title: "Drivers", names: ["Microsandbox", "MicrosandboxMemory", "Guest"] },
+  {
+    title: "Drivers",
+    names: ["Microsandbox", "MicrosandboxLocal", "MicrosandboxCloud", "MicrosandboxMemory", "Guest"]
+  },
   { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper"] },
   { title: "Without Effect", names: ["promise", "presets"] },
   { title: "Tests", names: ["testing"] }
