@@ -17,7 +17,16 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
   { title: "Builds", names: ["Plan", "BuildEvent", "BuildReporter"] },
   {
     title: "Drivers",
-    names: ["Microsandbox", "MicrosandboxLocal", "MicrosandboxCloud", "MicrosandboxMemory", "Guest"]
+    names: [
+      "Microsandbox",
+      "MicrosandboxLocal",
+      "MicrosandboxCloud",
+      "MicrosandboxMemory",
+      "Driver",
+      "Ownership",
+      "Admission",
+      "Guest"
+    ]
   },
   { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper"] },
   { title: "Without Effect", names: ["promise", "presets"] },

@@ -18,6 +18,7 @@ const pageOf = (path: string, names: ReadonlyArray<string>): string | undefined 
   if (path === "src/AGENTS.md") return "agents.md"
   if (path === ".github/CONTRIBUTING.md") return "contributing.md"
   if (path === ".github/SECURITY.md") return "reporting.md"
+  if (path === ".github/CHANGELOG.md") return "changelog.md"
   if (path.startsWith("examples/guides/")) return path.slice("examples/".length)
   const module = /^src\/(\w+)\.ts$/.exec(path)?.[1]
   if (module !== undefined && names.includes(module)) return `api/${module}.md`
@@ -52,7 +53,8 @@ export const write = (root: string, pages: string, names: ReadonlyArray<string>)
     if (isFolder && Fs.existsSync(Path.join(source, "README.md"))) return linked(Path.join(path, "README.md"), from)
     const page = pageOf(path, names)
     if (page !== undefined) return page
-    const name = `${path}.md`
+    // VitePress takes no page from a folder whose name begins with a dot.
+    const name = `${path.replace(/^\./, "")}.md`
     if (!Fs.existsSync(Path.join(pages, name))) {
       const files = isFolder ? filesBelow(source) : [source]
       const sections = files.map((file) => {
@@ -67,7 +69,9 @@ export const write = (root: string, pages: string, names: ReadonlyArray<string>)
   const documents = [
     "README.md",
     "src/AGENTS.md",
-    ...[".github/CONTRIBUTING.md", ".github/SECURITY.md"].filter((path) => Fs.existsSync(Path.join(root, path))),
+    ...[".github/CONTRIBUTING.md", ".github/SECURITY.md", ".github/CHANGELOG.md"].filter((path) =>
+      Fs.existsSync(Path.join(root, path))
+    ),
     ...filesBelow(Path.join(root, "examples"))
       .map((file) => Path.relative(root, file))
       .filter((path) => path.endsWith(".md"))
@@ -164,9 +168,10 @@ export const navigation = (root: string, pages: string, modules: Modules): unkno
   const examples = filesBelow(Path.join(pages, "examples"))
     .map((file) => Path.relative(pages, file))
     .filter((page) => page.endsWith("index.md"))
-  const optional = ["agents.md", "contributing.md", "reporting.md"].filter((page) =>
+  const optional = ["agents.md", "contributing.md", "reporting.md", "changelog.md"].filter((page) =>
     Fs.existsSync(Path.join(pages, page))
   )
+  const project = optional.map((page) => (page === "changelog.md" ? { ...item(page), text: "Changelog" } : item(page)))
   return [
     { text: "Start", items: [{ text: "effect-lightbox", link: "/" }] },
     { text: "Guides", items: guides.map(item) },
@@ -180,7 +185,7 @@ export const navigation = (root: string, pages: string, modules: Modules): unkno
         items: names.map((name) => ({ text: name, link: `/api/${name}` }))
       }))
     },
-    { text: "Project", items: optional.map(item) }
+    { text: "Project", items: project }
   ]
 }
 

@@ -170,11 +170,14 @@ describe("package", () => {
     assert.deepStrictEqual(
       loaded.flatMap((path) => /^effect-lightbox\/dist\/(\w+)\.js/.exec(path)?.[1] ?? []).toSorted(),
       [
+        "Admission",
         "BuildEvent",
         "LightboxError",
         "Microsandbox",
+        "MicrosandboxLocal",
         "Mount",
         "Network",
+        "Ownership",
         "Sandbox",
         "SandboxConfig",
         "Snapshot",
