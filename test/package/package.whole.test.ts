@@ -52,7 +52,7 @@ beforeAll(() => {
   )
 }, 120_000)
 
-afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }))
+afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }), 120_000)
 
 describe("package", () => {
   it("is what publint asks for", async () => {
