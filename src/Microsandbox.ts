@@ -3,7 +3,7 @@
  * out and typed errors.
  *
  * This is the one service that the rest of the library, and any program that
- * needs more than it offers, talks to. {@link layer} provides it on this
+ * needs more than it offers, talks to. `MicrosandboxLocal.layer` provides it on this
  * machine; `MicrosandboxMemory.layer` in `effect-lightbox/testing` provides an
  * in-memory twin for tests.
  *

@@ -284,7 +284,7 @@ const RuleSchema = optionsSchema<Rule>()(
   Schema.makeFilter((rule) =>
     (rule.direction === "ingress" || rule.direction === "any") &&
     rule.protocols?.some((protocol) => protocol.startsWith("icmp"))
-      ? { path: ["protocols"], issue: "expected ICMP only in rules for egress" }
+      ? { path: ["protocols"], issue: "ICMP is only allowed in egress rules" }
       : undefined
   )
 )
@@ -445,7 +445,7 @@ export const Secret = optionsSchema<SecretInput>()(
   Schema.Struct({
     value: Schema.Redacted(CString),
     hosts: Schema.Array(Schema.NonEmptyString).check(
-      Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "expected at least one host"))
+      Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "pass at least one host"))
     ),
     placeholder: Schema.optional(Schema.NonEmptyString),
     inject: Schema.optional(

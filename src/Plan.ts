@@ -202,11 +202,11 @@ export const format = (plan: Plan): string =>
 const formatCopies = (copies: Plan["copies"]): string => {
   switch (copies) {
     case "reflink":
-      return "Keeping a result costs next to nothing here: copies share what is on the disk."
+      return "Keeping a result costs next to nothing here: copies share disk blocks."
     case "full":
-      return "Keeping a result copies all that is on its disk: `lightbox doctor` says what a MiB costs."
+      return "Keeping a result copies its whole disk: `lightbox doctor` measures the cost per MiB."
     case "unknown":
-      return "Whether copies share what is on the disk here is not known."
+      return "It is not known whether copies share disk blocks here."
   }
 }
 
@@ -249,7 +249,7 @@ export const formatReason = (reason: MissReason): string => {
     case "Damaged":
       return `damaged: ${reason.problem}`
     case "BuilderChanged":
-      return `built by version ${reason.was} of the builder, this is ${reason.now}`
+      return `built by builder version ${reason.was}, now ${reason.now}`
   }
 }
 

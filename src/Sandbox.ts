@@ -147,7 +147,7 @@ export interface CopyInOptions {
 export type ExecEvent =
   | { readonly _tag: "Started"; readonly pid: number }
   | Guest.Output
-  | { readonly _tag: "Exited"; readonly exitCode: number }
+  | { readonly _tag: "Exited"; readonly exitCode: number; readonly signal: Guest.Signal | undefined }
 
 /**
  * A running sandbox.
@@ -450,7 +450,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
 ): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
   const { detached, image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
   if ((image === undefined) === (snapshot === undefined)) {
-    return yield* invalid("Sandbox.launch", "snapshot", "expected either a snapshot or an image")
+    return yield* invalid("Sandbox.launch", "snapshot", "pass either a snapshot or an image")
   }
   const config = yield* decodeConfig(rest)
   const timeout = yield* decodeReleaseTimeout(releaseTimeout)
@@ -474,14 +474,8 @@ const resolveSnapshot = <E, R>(
     ? Effect.map(snapshot, ({ path }) => path)
     : Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
       ? Effect.succeed(snapshot.path)
-      : Predicate.isObject(snapshot)
-        ? Effect.fail(
-            invalid(
-              "Sandbox.launch",
-              "snapshot",
-              "expected a snapshot that is built, such as Snapshot.build(definition)"
-            )
-          )
+      : Predicate.hasProperty(snapshot, "steps")
+        ? Effect.fail(invalid("Sandbox.launch", "snapshot", "this is a definition: pass Snapshot.build(definition)"))
         : decodeSnapshotName(snapshot)
 
 /**

@@ -350,7 +350,7 @@ const PatchSchema = optionsSchema<Patch>()(
   ])
 )
 
-const hostPortTwice = "expected each port of the host once"
+const hostPortTwice = "each host port can be published only once"
 
 const HostPort = intBetween(0, 65535)
 
@@ -419,7 +419,7 @@ export const SandboxConfig = optionsSchema<Options>()(
         Schema.makeFilter((name) =>
           /^(?=.{1,63}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$/.test(name)
             ? undefined
-            : "expected 1 to 63 letters, digits and dashes, not starting or ending with a dash"
+            : "expected 1 to 63 letters, digits and dashes; a dash cannot come first or last"
         )
       )
     ),
@@ -469,7 +469,7 @@ export const SandboxConfig = optionsSchema<Options>()(
             ? undefined
             : {
                 path: [username === undefined ? "username" : "password"],
-                issue: "expected username and password together"
+                issue: "pass both username and password, or neither"
               }
         )
       )
@@ -495,10 +495,12 @@ export const SandboxConfig = optionsSchema<Options>()(
       config.network === "none" || (typeof config.network === "object" && config.network.policy === "none")
     const published = config.ports === undefined ? 0 : Object.keys(config.ports).length
     return [
-      ...(doubled === undefined ? [] : [{ path: ["mounts", doubled], issue: "expected one mount for each path" }]),
-      ...(isOffline && published > 0 ? [{ path: ["ports"], issue: 'expected no ports with the network "none"' }] : []),
+      ...(doubled === undefined ? [] : [{ path: ["mounts", doubled], issue: "only one mount per path is allowed" }]),
+      ...(isOffline && published > 0
+        ? [{ path: ["ports"], issue: 'ports cannot be published with network "none"' }]
+        : []),
       ...(isOffline && Object.keys(config.secrets ?? {}).length > 0
-        ? [{ path: ["secrets"], issue: 'expected no secrets with the network "none"' }]
+        ? [{ path: ["secrets"], issue: 'secrets cannot be used with network "none"' }]
         : [])
     ]
   })

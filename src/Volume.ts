@@ -153,7 +153,7 @@ export const ensure = Effect.fn("Volume.ensure")(function* (
   const { onDrift = "fail", ...request } = yield* decodeEnsure({ name, ...options })
   const { kind = "directory", quota } = request
   if (kind === "disk" && quota === undefined) {
-    return yield* invalid("Volume.ensure", "quota", "expected the size of the disk")
+    return yield* invalid("Volume.ensure", "quota", "a disk volume needs a size")
   }
   const create = driver.createVolume({ ...request, kind })
   return yield* driver.getVolume(request.name).pipe(
@@ -534,7 +534,10 @@ export const files = Effect.fn("Volume.files")(function* (
   if (kind === "disk") {
     return yield* new LightboxError({
       method: "Volume.files",
-      reason: new Unsupported({ feature: "files of a disk volume", problem: "mount it in a sandbox to read them" })
+      reason: new Unsupported({
+        feature: "files of a disk volume",
+        problem: "mount the volume in a sandbox to read its files"
+      })
     })
   }
   return VolumeFiles.make("Volume.files", path)
@@ -621,7 +624,7 @@ export const prune = Effect.fn("Volume.prune")(function* (
   const driver = yield* Microsandbox.Microsandbox
   const checked = yield* decodePrune(options)
   if (checked.olderThan === undefined && Object.keys(checked.labels ?? {}).length === 0) {
-    return yield* invalid("Volume.prune", "labels", "expected labels or an age: without, it would be all volumes")
+    return yield* invalid("Volume.prune", "labels", "pass labels or an age: without them, all volumes would be removed")
   }
   return yield* internal.prune(driver, checked)
 })

@@ -43,7 +43,7 @@ import type { CallOptions } from "./internal/promise/options.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
 import { CString, Env, GuestPath, ImageReference, Labels, Name, mebibyte, notBlank } from "./internal/config/schemas.ts"
-import { decoder } from "./internal/config/validation.ts"
+import { decoder, renameFields } from "./internal/config/validation.ts"
 import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
 import * as Errors from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
@@ -560,12 +560,16 @@ export interface LightboxError extends Error {
         readonly description: string
         /** The script, or the words of the command. */
         readonly command?: string | undefined
+        /** The file and line that declared the step. */
+        readonly declaredAt?: string | undefined
         readonly attempt: number
         readonly durationMillis: number
       }
     | undefined
   /** The builder that was kept. */
   readonly builder?: string | undefined
+  /** What to do about it, if that is known. Part of the message. */
+  readonly hint: string | undefined
   readonly isRetryable: boolean
   readonly outcome: "failed" | "unknown"
 }
@@ -684,7 +688,7 @@ const decodeConfig = decoder(
 
 /** Checked before it is turned into steps, so that errors name what the caller wrote. */
 const definitionOf = (config: SnapshotConfig): Snapshots.Definition => {
-  Effect.runSync(decodeConfig(config))
+  Runtime.runNow(decodeConfig(config))
   return Snapshots.define(config)
 }
 
@@ -848,7 +852,7 @@ const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<
 
 const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
   const { overwrite = true, ports, secrets, signal: _, verbose: __, ...rest } = options
-  Effect.runSync(decodeLaunch({ ports, secrets }))
+  Runtime.runNow(decodeLaunch({ ports, secrets }))
   return {
     ...rest,
     overwrite,
@@ -987,7 +991,9 @@ const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
 export const ensureVolume = async (name: string, options?: EnsureVolumeOptions & CallOptions): Promise<VolumeRecord> =>
   volumeRecord(
     await Runtime.run(
-      measured(Volumes.ensure(name, { quota: bytesOf(options?.quotaMib), labels: options?.labels, onDrift: "adopt" })),
+      measured(
+        Volumes.ensure(name, { quota: bytesOf(options?.quotaMib), labels: options?.labels, onDrift: "adopt" })
+      ).pipe(Effect.mapError(renameFields({ quota: "quotaMib" }))),
       options?.signal
     )
   )

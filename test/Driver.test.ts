@@ -28,6 +28,7 @@ const guest: Guest.Guest = {
       pid: 1,
       output: Stream.make({ _tag: "Stdout", bytes: new TextEncoder().encode(argv.map(String).join(" ")) }),
       exitCode: Effect.succeed(0),
+      endedBy: Effect.undefined,
       stdin: Sink.drain,
       signal: () => Effect.void,
       resize: () => Effect.void

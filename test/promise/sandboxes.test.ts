@@ -369,7 +369,7 @@ describe("Sandbox", () => {
   it("has no SDK behind it here, and says so", async () => {
     await using sb = await launchSandbox({ snapshot, name: "s" })
     assert.strictEqual((await rejection(sb.raw())).reason._tag, "Unsupported")
-    assert.throws(() => Sandbox.builder("x"), /not the SDK's/)
+    assert.throws(() => Sandbox.builder("x"), /this driver does not use the SDK/)
   })
 })
 

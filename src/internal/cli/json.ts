@@ -73,7 +73,10 @@ export const Detached = Schema.Struct({ name: Schema.String, id: Schema.String }
 
 /** A command that has ended. */
 export const Ended = Schema.Struct({
+  /** -1: a signal ended it. */
   exitCode: Schema.Int,
+  /** Its name, or its number if it has none. */
+  signal: Schema.optional(Schema.Union([Schema.String, Schema.Finite])),
   stdout: Schema.String,
   stderr: Schema.String,
   durationMillis: Schema.Finite

@@ -157,7 +157,7 @@ export const init = Command.make(
       .pipe(
         Effect.mapError(({ message, reason }) =>
           reason._tag === "AlreadyExists"
-            ? invalid("init", "FILE", `${Flags.typed(file)} is there; --overwrite replaces it`)
+            ? invalid("init", "FILE", `${Flags.typed(file)} already exists; pass --overwrite to replace it`)
             : invalid("init", "FILE", message)
         )
       )

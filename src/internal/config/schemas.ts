@@ -68,6 +68,9 @@ export const CString = Schema.String.check(
   Schema.makeFilter((text) => (text.includes("\0") ? "expected text without NUL characters" : undefined))
 )
 
+/** A word of a command line, or the value of a variable: text, or text that is shown nowhere. */
+export const Word = Schema.Union([CString, Schema.Redacted(CString).annotate({ expected: "string" })])
+
 /** Text with something in it, which messages call `what`. */
 export const notBlank = (what: string) =>
   CString.check(Schema.makeFilter((text) => (text.trim() === "" ? `expected ${what}` : undefined)))
@@ -152,9 +155,9 @@ export const checkGrowth = (resources: {
 }): ReadonlyArray<{ readonly path: readonly [string]; readonly issue: string }> => {
   const { cpus = 0, maxCpus = cpus, memory = 0, maxMemory = memory } = resources
   return [
-    ...(maxCpus < cpus ? [{ path: ["maxCpus"] as const, issue: `expected at least as many as cpus, ${cpus}` }] : []),
+    ...(maxCpus < cpus ? [{ path: ["maxCpus"] as const, issue: `expected at least cpus, ${cpus}` }] : []),
     ...(maxMemory < memory
-      ? [{ path: ["maxMemory"] as const, issue: `expected at least as much as memory, ${showSize(memory)}` }]
+      ? [{ path: ["maxMemory"] as const, issue: `expected at least memory, ${showSize(memory)}` }]
       : [])
   ]
 }
@@ -267,11 +270,11 @@ export const Env = recordOf(CString, checkVariable)
 
 /** What is wrong with the key of a label. */
 export const checkLabel = (key: string): string | undefined =>
-  key === "" || key.includes("\0") ? "expected a label that is not empty" : undefined
+  key === "" || key.includes("\0") ? "a label cannot be empty" : undefined
 
 /** What is wrong with a label that a caller chooses: those of the library say whose a sandbox is. */
 export const checkOwnLabel = (key: string): string | undefined =>
-  key.startsWith("lightbox.") ? 'expected none that begins with "lightbox."' : checkLabel(key)
+  key.startsWith("lightbox.") ? 'labels that begin with "lightbox." are reserved' : checkLabel(key)
 
 /** Labels. */
 export const Labels = recordOf(CString, checkLabel)
@@ -294,7 +297,7 @@ export const Rlimits = recordOf(
     RlimitValue,
     Schema.Struct({ soft: RlimitValue, hard: RlimitValue }).check(
       Schema.makeFilter(({ hard, soft }) =>
-        soft <= hard ? undefined : { path: ["soft"], issue: "expected a soft limit that is not above the hard one" }
+        soft <= hard ? undefined : { path: ["soft"], issue: "expected `soft` <= `hard`" }
       )
     )
   ]),
@@ -306,9 +309,9 @@ export const checkMountPath = (path: string): string | undefined =>
   !path.startsWith("/") || path.split("/").includes("..") || path.includes("\0")
     ? 'expected an absolute path in the guest without ".."'
     : /^\/*$/.test(path)
-      ? "expected another path than the guest's root"
+      ? "cannot mount over the guest's root"
       : /[:;]/.test(path)
-        ? 'expected a path without ":" and ";"'
+        ? 'expected a path without ":" or ";"'
         : undefined
 
 const Id = intBetween(0, 0xffff_fffe)

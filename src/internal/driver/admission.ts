@@ -85,7 +85,7 @@ export const make = Effect.fnUntraced(function* (options: {
         if (sandboxes > 0) return
         // Nothing that could end would make room for it.
         queue.shift()
-        const problem = `it needs ${showSize(next.memory)} of memory, and this machine has ${showSize(maxMemory)} left`
+        const problem = `it needs ${showSize(next.memory)} of memory, and only ${showSize(maxMemory)} are left on this machine`
         const error = new LightboxError({ method: next.method, reason: new NoCapacity({ problem }) })
         Deferred.doneUnsafe(next.admitted, Effect.fail(error))
         continue
@@ -107,7 +107,7 @@ export const make = Effect.fnUntraced(function* (options: {
       catch: fileFailure(method, "statfs", home)
     })
     if (bytes < minDisk) {
-      const problem = `${home} has ${showSize(bytes)} free, and ${showSize(minDisk)} must be`
+      const problem = `${home} has ${showSize(bytes)} free, and needs at least ${showSize(minDisk)}`
       return yield* new LightboxError({ method, reason: new NoSpace({ problem }) })
     }
   })
@@ -118,7 +118,7 @@ export const make = Effect.fnUntraced(function* (options: {
   ): Effect.fn.Return<Room, LightboxError, Scope.Scope> {
     const need = wanted ?? options.defaultMemory ?? defaultResources.memory
     if (budget.memory !== undefined && need > budget.memory) {
-      const problem = `expected at most ${showSize(budget.memory)}, which is all that this process may use`
+      const problem = `expected at most ${showSize(budget.memory)}, the budget of this process`
       return yield* invalid(method, "resources.memory", problem)
     }
     const waiting: Waiting = { method, memory: need, admitted: Deferred.makeUnsafe() }

@@ -46,18 +46,22 @@ export const checkCombination = ({
 }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
   if (source._tag === "Image") {
     return config.rootDisk === "overlay"
-      ? Effect.fail(invalid(method, "rootDisk", "expected none with an image, which is shared anyway"))
+      ? Effect.fail(invalid(method, "rootDisk", "this option needs a snapshot: images are always shared"))
       : Effect.void
   }
   if (config.rootDisk === "overlay" && config.ephemeral === true) {
-    return Effect.fail(invalid(method, "rootDisk", "expected no overlay for an ephemeral sandbox: it would stay"))
+    return Effect.fail(
+      invalid(method, "rootDisk", "an ephemeral sandbox cannot have an overlay: it would be left behind")
+    )
   }
   if (config.patches !== undefined && config.patches.length > 0) {
-    return Effect.fail(invalid(method, "patches", "expected none with a snapshot; write the files with build steps"))
+    return Effect.fail(
+      invalid(method, "patches", "patches need an image; with a snapshot, write the files in build steps")
+    )
   }
   return config.resources?.disk === undefined
     ? Effect.void
-    : Effect.fail(invalid(method, "resources.disk", "expected none with a snapshot, which has its own size"))
+    : Effect.fail(invalid(method, "resources.disk", "this option needs an image: a snapshot has its own size"))
 }
 
 /** Whether a root disk is to be an overlay where that saves a copy: not where it can be captured later, or would stay. */
@@ -73,7 +77,7 @@ export const overlayRefused = (method: string, feature: string): LightboxError =
     method,
     reason: new Unsupported({
       feature,
-      problem: 'the root disk of the sandbox is an overlay; launch it with rootDisk: "copy"'
+      problem: 'the root disk of the sandbox is an overlay; launch the sandbox with rootDisk: "copy"'
     })
   })
 
@@ -84,11 +88,11 @@ export const checkHostPaths = Effect.fnUntraced(function* (
   const check = (field: string, path: string, kind: "file" | "folder" | "any" = "any") =>
     Effect.tryPromise({
       try: () => Fs.stat(path),
-      catch: () => invalid(method, field, `there is no ${Path.resolve(path)} on this host`)
+      catch: () => invalid(method, field, `${Path.resolve(path)} does not exist on this host`)
     }).pipe(
       Effect.filterOrFail(
         (stats) => kind === "any" || (kind === "file" ? stats.isFile() : stats.isDirectory()),
-        () => invalid(method, field, `${Path.resolve(path)} is no ${kind}`)
+        () => invalid(method, field, `${Path.resolve(path)} is not a ${kind}`)
       )
     )
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {

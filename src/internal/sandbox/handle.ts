@@ -28,7 +28,8 @@ import {
   intBetween,
   recordOf,
   Rlimits,
-  User
+  User,
+  Word
 } from "../config/schemas.ts"
 import { millis } from "../config/time.ts"
 import { decoder } from "../config/validation.ts"
@@ -50,8 +51,10 @@ export const TypeId = "~effect-lightbox/Sandbox" as const
  * @since 0.1.0
  */
 export class ExecResult {
-  /** -1: it was ended by a signal. */
+  /** -1: a signal ended it. */
   readonly exitCode: number
+  /** The signal that ended it, if one did and it is known. */
+  readonly signal: Guest.Signal | undefined
   readonly stdoutBytes: Uint8Array
   readonly stderrBytes: Uint8Array
   /** From the request to the end, in milliseconds. */
@@ -59,11 +62,13 @@ export class ExecResult {
 
   constructor(fields: {
     readonly exitCode: number
+    readonly signal: Guest.Signal | undefined
     readonly stdout: Uint8Array
     readonly stderr: Uint8Array
     readonly durationMillis: number
   }) {
     this.exitCode = fields.exitCode
+    this.signal = fields.signal
     this.stdoutBytes = fields.stdout
     this.stderrBytes = fields.stderr
     this.durationMillis = fields.durationMillis
@@ -82,19 +87,17 @@ export class ExecResult {
   }
 }
 
-const WordSchema = Schema.Union([CString, Schema.Redacted(CString)])
-
 const Argv = Schema.TupleWithRest(
   Schema.Tuple([
     CString.check(Schema.makeFilter((command) => (command === "" ? "expected the name of a program" : undefined)))
   ]),
-  [WordSchema]
+  [Word]
 )
 
 const CommandOptions = {
   workdir: Schema.optional(GuestPath),
   user: Schema.optional(User),
-  env: Schema.optional(recordOf(WordSchema, checkVariable)),
+  env: Schema.optional(recordOf(Word, checkVariable)),
   rlimits: Schema.optional(Rlimits),
   stdin: Schema.optional(Schema.Unknown),
   timeout: Schema.optional(DurationInput),
@@ -133,7 +136,9 @@ const decodeQuery = decoder(
     follow: Schema.optional(Schema.Boolean)
   }).check(
     Schema.makeFilter(({ after, tail }) =>
-      after === undefined || tail === undefined ? undefined : { path: ["tail"], issue: "expected no tail with after" }
+      after === undefined || tail === undefined
+        ? undefined
+        : { path: ["tail"], issue: "tail cannot be combined with after" }
     )
   ),
   "Sandbox.logs"
@@ -161,7 +166,7 @@ export const noTimeToLive = (name: string): Effect.Effect<never, LightboxError> 
   Effect.fail(
     new LightboxError({
       method: "Sandbox.detachFor",
-      reason: new Unsupported({ feature: "detachFor", problem: `this program has not launched sandbox "${name}"` })
+      reason: new Unsupported({ feature: "detachFor", problem: `sandbox "${name}" was not launched by this program` })
     })
   )
 
@@ -181,9 +186,8 @@ export const make = (
       input: options?.stdin,
       maxOutput: checked.maxOutput ?? defaultMaxOutput
     }).pipe(Execution.within("Sandbox.exec", argv, checked.timeout))
-    const { exitCode, stderr, stdout } = collected
-    if (checked.check === true && exitCode !== 0) {
-      return yield* Execution.failed("Sandbox.exec", argv, exitCode, stdout, stderr)
+    if (checked.check === true && collected.exitCode !== 0) {
+      return yield* Execution.failed("Sandbox.exec", argv, collected, collected.stdout, collected.stderr)
     }
     return new ExecResult(collected)
   })
@@ -207,10 +211,10 @@ export const make = (
           ),
           Stream.concat(
             Stream.fromEffect(
-              Effect.flatMap(process.exitCode, (exitCode) =>
-                checked.check === true && exitCode !== 0
-                  ? Effect.fail(Execution.failed("Sandbox.stream", argv, exitCode, tails.Stdout, tails.Stderr))
-                  : Effect.succeed<ExecEvent>({ _tag: "Exited", exitCode })
+              Effect.flatMap(Execution.ended(process), (end) =>
+                checked.check === true && end.exitCode !== 0
+                  ? Effect.fail(Execution.failed("Sandbox.stream", argv, end, tails.Stdout, tails.Stderr))
+                  : Effect.succeed<ExecEvent>({ _tag: "Exited", ...end })
               )
             )
           ),

@@ -60,15 +60,15 @@ export const prune = (
           usedAt: DateTime.makeUnsafe(usedAt)
         }
         const keep = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
-        if (needed.has(snapshot.name)) keep("a name leads to it")
-        else if (!Names.isResult(snapshot)) keep("something else made it")
-        else if (used.has(snapshot.name)) keep("a build that runs has started from it")
+        if (needed.has(snapshot.name)) keep("a name points to it")
+        else if (!Names.isResult(snapshot)) keep("another program created it")
+        else if (used.has(snapshot.name)) keep("a running build started from it")
         else if (options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
           keep(`it was used less than ${Duration.format(options.olderThan)} ago`)
         } else {
           const reason = dropped.has(snapshot.name)
             ? `its name keeps ${options.keep} generations`
-            : "nothing but a build can need it"
+            : "only builds can use it"
           candidates.push({ snapshot, verdict: { ...common, verdict: dryRun ? "removable" : "removed", reason } })
         }
       }
@@ -84,7 +84,7 @@ export const prune = (
       for (const { snapshot, verdict } of byUse) {
         room -= snapshot.allocated ?? 0
         if (room >= 0) {
-          verdicts.push({ ...verdict, verdict: "kept", reason: "there is room for it" })
+          verdicts.push({ ...verdict, verdict: "kept", reason: "it fits into the limit" })
           continue
         }
         if (!dryRun) yield* evict(driver, store, aliases, snapshot, now)

@@ -187,7 +187,7 @@ export const load = (
       const path = Path.resolve(yield* decodeLoadPath(input))
       if (!(yield* isOurs(path))) {
         if (options.name === undefined) {
-          return yield* invalid(method, "name", "expected one, for the file does not say it")
+          return yield* invalid(method, "name", "the file does not contain a name; pass one")
         }
         const { name } = options
         yield* requireFree(driver, name, options.overwrite)
@@ -225,7 +225,7 @@ export const load = (
       ).pipe(Effect.mapError((error) => (isFileFailure(error) ? error : damaged(path, error.message))))
       const text = yield* attempt(method, path, () => Fs.readFile(Path.join(folder, manifestName), "utf8"))
       const manifest = yield* Effect.mapError(Schema.decodeEffect(manifestCodec)(text), (error) =>
-        damaged(path, `its list of contents can not be read: ${error.message}`)
+        damaged(path, `its list of contents cannot be read: ${error.message}`)
       )
       const name = options.name ?? manifest.name
       yield* requireFree(driver, name, options.overwrite)

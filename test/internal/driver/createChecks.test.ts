@@ -37,9 +37,9 @@ describe.each(drivers)("before %s creates a sandbox", (_, layer) => {
     Sandbox.launch({ image: "plain", ...options }).pipe(Effect.scoped, Effect.provide(layer(defaults)))
 
   it.live.each([
-    [{ memory: "2G" }, { maxMemory: "1G" }, "resources.maxMemory", "as memory, 2048 MiB"],
-    [{ cpus: 4 }, { maxCpus: 2 }, "resources.maxCpus", "as cpus, 4"],
-    [{}, { maxMemory: "256M" }, "resources.maxMemory", "as memory, 512 MiB"]
+    [{ memory: "2G" }, { maxMemory: "1G" }, "resources.maxMemory", "expected at least memory, 2048 MiB"],
+    [{ cpus: 4 }, { maxCpus: 2 }, "resources.maxCpus", "expected at least cpus, 4"],
+    [{}, { maxMemory: "256M" }, "resources.maxMemory", "expected at least memory, 512 MiB"]
   ] as const)("with %j on the layer, it refuses %j", ([defaults, resources, field, problem]) =>
     Effect.gen(function* () {
       const { reason } = yield* Effect.flip(launch({ resources }, defaults))

@@ -38,12 +38,12 @@ type Driver = Microsandbox.Microsandbox["Service"]
 
 const LayerOptions = Schema.Struct({
   apiKey: Schema.Redacted(Schema.String).check(
-    Schema.makeFilter((key) => (Redacted.value(key).trim() === "" ? "expected the key of an account" : undefined))
+    Schema.makeFilter((key) => (Redacted.value(key).trim() === "" ? "expected an API key" : undefined))
   ),
   url: Schema.optional(
     Schema.String.check(
       Schema.makeFilter((url) =>
-        /^https?:$/.test(URL.parse(url)?.protocol ?? "") ? undefined : "expected a URL with http or https"
+        /^https?:$/.test(URL.parse(url)?.protocol ?? "") ? undefined : "expected an http or https URL"
       )
     )
   ),
@@ -141,13 +141,13 @@ interface CloudContext {
 // =============================================================================
 
 const refuse =
-  (feature: string, problem = "the cloud does not offer it") =>
+  (feature: string, problem = "not available in the cloud") =>
   (method: string): Effect.Effect<never, LightboxError> =>
     Effect.fail(new LightboxError({ method: `Microsandbox.${method}`, reason: new Unsupported({ feature, problem }) }))
 
-const images = refuse("images", "the cloud pulls them itself, from their registries")
+const images = refuse("images", "the cloud pulls images from their registries by itself")
 const snapshots = refuse("snapshots")
-const volumes = refuse("volumes", "they are managed with the cloud's own tools; a sandbox can mount one that exists")
+const volumes = refuse("volumes", "use the cloud's own tools to manage volumes; a sandbox can mount existing ones")
 
 const unavailable: Omit<Driver, "backend" | "home" | "version" | "capabilities" | keyof ReturnType<typeof sandboxes>> =
   {
@@ -237,7 +237,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
       const timeout = millis(options?.timeout ?? defaultStopTimeout)
       yield* call(method, { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
     }),
-    killSandbox: () => refuse("killing a sandbox", "the cloud can only stop it")("killSandbox"),
+    killSandbox: () => refuse("kill", "the cloud can only stop a sandbox")("killSandbox"),
     // It outlives this process anyway.
     detachSandbox: () => Effect.void,
     removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
@@ -250,7 +250,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
         )
       )
     }),
-    modifySandbox: () => refuse("modifying a sandbox", "create another one")("modifySandbox"),
+    modifySandbox: () => refuse("modify", "the cloud cannot change a sandbox; create another one")("modifySandbox"),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
       yield* handleOf(context, "Microsandbox.connect", sandbox)
       // What the SDK puts in front of an id is its own.
@@ -263,9 +263,9 @@ const sandboxes = (context: CloudContext): SandboxPart => {
       })
       return AgentGuest.make(connection)
     }),
-    readLogs: () => refuse("logs", "the cloud only has those of what runs, as they come")("readLogs"),
+    readLogs: () => refuse("logs", "the cloud only streams the output of running commands")("readLogs"),
     readMetrics: () => refuse("metrics")("readMetrics"),
-    searchSandbox: () => refuse("disks of sandboxes")("searchSandbox")
+    searchSandbox: () => refuse("sandbox disks")("searchSandbox")
   }
 }
 

@@ -242,7 +242,7 @@ const mountOne = (
     return Effect.fail(
       new LightboxError({
         method: options.method,
-        reason: new Unsupported({ feature: "disk mounts", problem: "the memory backend can not read disk images" })
+        reason: new Unsupported({ feature: "disk mounts", problem: "the in-memory driver cannot read disk images" })
       })
     )
   }

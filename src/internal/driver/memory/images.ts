@@ -318,7 +318,7 @@ export const make = (
         method,
         reason: new ImageUnavailable({
           reference: path,
-          problem: "it is neither an archive that this backend has saved, nor one that an image was declared for"
+          problem: "the in-memory driver only loads archives that it saved or that were declared"
         })
       })
     }

@@ -58,7 +58,7 @@ export class Log {
         return Effect.fail(
           new LightboxError({
             method: "Microsandbox.readLogs",
-            reason: new InvalidConfig({ field: "after", problem: "expected a cursor of an entry" })
+            reason: new InvalidConfig({ field: "after", problem: "expected the cursor of a log entry" })
           })
         )
       }

@@ -230,7 +230,7 @@ const elsewhere = (method: string): LightboxError =>
     method,
     reason: new Unsupported({
       feature: "a sandbox of another process",
-      problem: "the memory backend keeps it in the memory of the process that made it"
+      problem: "the in-memory driver keeps it in the memory of the process that created it"
     })
   })
 
@@ -774,7 +774,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
       if (held.config.metricsInterval === "off") {
         return yield* new LightboxError({
           method,
-          reason: new Unsupported({ feature: "metrics", problem: "they are not sampled for this sandbox" })
+          reason: new Unsupported({ feature: "metrics", problem: "this sandbox does not collect metrics" })
         })
       }
       const now = yield* Clock.currentTimeMillis
