@@ -80,8 +80,8 @@ export interface ExecOptions<E = never, R = never> {
   readonly timeout?: Duration.Input | undefined
   /** Fail with `CommandFailed` when the exit code is not 0. Default: `false`. */
   readonly check?: boolean | undefined
-  /** Bytes of output, both together, past which the command is killed with `OutputTooLarge`. Default: 256 MiB. */
-  readonly maxOutput?: number | undefined
+  /** How much output, both streams together, such as `"1M"`, past which the command is killed with `OutputTooLarge`. Default: 256 MiB. */
+  readonly maxOutput?: SandboxConfig.Size | undefined
 }
 
 /**
@@ -218,6 +218,8 @@ export interface Sandbox extends Guest.Files {
   readonly name: string
   /** Changes when the sandbox is removed and another of its name is created. */
   readonly id: string
+  /** The ports of the guest that are published on this host, with the port that was chosen for host port 0. */
+  readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
   /** The channel to the guest, for what is not offered here. */
   readonly guest: Guest.Guest
 

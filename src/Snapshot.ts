@@ -134,7 +134,7 @@ export type Base<E = never, R = never> =
 export interface BuilderOptions extends Pick<SandboxConfig.Options, "network" | "pullPolicy" | "registry"> {
   readonly resources?: SandboxConfig.Resources | undefined
   /** Folders and volumes that steps see and that do not become part of the snapshot, by guest path. */
-  readonly mounts?: { readonly [path: string]: Mount.Input } | undefined
+  readonly mounts?: { readonly [path: string]: Mount.MountInput } | undefined
 }
 
 /**
@@ -208,7 +208,7 @@ export interface StepOptions {
    */
   readonly retryFrom?: "clean" | "dirty" | undefined
   /** The network while the step runs; another one than before costs a checkpoint and a boot. Default: the definition's. */
-  readonly network?: Network.Input | undefined
+  readonly network?: Network.NetworkInput | undefined
   /**
    * `"auto"`, the default, runs the step when it, its environment, or anything before it changed. `"never"` runs it in
    * every build. A key stands in place of the step's own arguments, environment and files.
@@ -1093,10 +1093,10 @@ export const resources: {
  * **Example** (A shared download cache)
  *
  * ```ts
- * import { Mount, Snapshot } from "effect-lightbox"
+ * import { Snapshot } from "effect-lightbox"
  *
  * export const node = Snapshot.make("node-ci", "node:22").pipe(
- *   Snapshot.builder({ mounts: { "/root/.npm": Mount.volume("npm-cache") } }),
+ *   Snapshot.builder({ mounts: { "/root/.npm": { volume: "npm-cache" } } }),
  *   Snapshot.npm(["pnpm@9"])
  * )
  * ```
@@ -1209,7 +1209,7 @@ export interface Snapshot {
   readonly image: string
   readonly imageDigest: string
   /** Apparent size of the disk, in bytes. */
-  readonly size: bigint | undefined
+  readonly size: number | undefined
   /** What the disk takes on the host, in bytes, if the host can tell. */
   readonly allocated: number | undefined
   readonly labels: { readonly [key: string]: string }
@@ -1551,7 +1551,7 @@ export interface PruneOptions {
   /** Keep what was used within this time. Default: nothing for that. */
   readonly olderThan?: Duration.Input | undefined
   /** Keep what was used last as long as all snapshots together take no more bytes. Default: nothing for that. */
-  readonly maxBytes?: number | undefined
+  readonly maxBytes?: SandboxConfig.Size | undefined
   /** Only tell. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }

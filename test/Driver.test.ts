@@ -94,11 +94,10 @@ const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>
           id: name,
           status: "running",
           labels,
-          image: undefined,
           cpus: 1,
-          memory: 64,
+          memory: 64 * 1024 ** 2,
+          ports: [],
           volumes: [],
-          cwd: undefined,
           shell: "/bin/sh",
           createdAt: DateTime.makeUnsafe(0)
         }

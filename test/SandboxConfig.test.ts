@@ -6,7 +6,6 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { decoder } from "../src/internal/config/validation.ts"
-import * as Mount from "../src/Mount.ts"
 import * as SandboxConfig from "../src/SandboxConfig.ts"
 import { everything } from "./package/everything.ts"
 
@@ -43,7 +42,18 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ resources: { memory: "63M" } }, "resources.memory", /at least 64M/],
   [{ resources: { memory: 63 } }, "resources.memory", /at least 64/],
   [{ resources: { memory: -1 } }, "resources.memory", /at least 64/],
-  [{ resources: { memory: 2 ** 40 } }, "resources.memory", /whole number of MiB/],
+  [{ resources: { memory: 2 ** 60 } }, "resources.memory", /at most 4194303G/],
+  [{ resources: { memory: 65 * 1024 ** 2 + 1 } }, "resources.memory", /whole number of MiB/],
+  [{ resources: { memory: "100000 KiB" } }, "resources.memory", /whole number of MiB/],
+  ...["1GB", "1 gb", "1g iB", "1giB", "1e3M", "-1G", "007M", "+1G", "1  G", " 1G", "1G ", "512", "0x10M"].map(
+    (memory) =>
+      [
+        { resources: { memory } },
+        "resources.memory",
+        `Invalid memory string: "${memory}". Use e.g. "512M" or "2G".`
+      ] as const
+  ),
+  [{ resources: { disk: "1GB" } }, "resources.disk", 'Invalid size string: "1GB". Use e.g. "512M" or "2G".'],
   [{ resources: { memory: "4194304G" } }, "resources.memory", /at most 4194303G/],
   [{ resources: { memory: "1G", maxMemory: "512M" } }, "resources.maxMemory", "expected at least memory, 1024 MiB"],
   [{ resources: { disk: "1M" } }, "resources.disk", /at least 16M/],
@@ -84,7 +94,8 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ registry: { username: "me", password: "clear" } }, "registry.password", /Redacted/i],
   [{ ports: { abc: 80 } }, "ports.abc", "Invalid port mapping: NaN → 80"],
   [{ ports: { 8080: Number.NaN } }, "ports.8080", "Invalid port mapping: 8080 → NaN"],
-  [{ ports: { 0: 80 } }, "ports.0", "Invalid port mapping: 0 → 80"],
+  [{ ports: { 8080: 0 } }, "ports.8080", "Invalid port mapping: 8080 → 0"],
+  [{ ports: { [-1]: 80 } }, "ports.-1", "Invalid port mapping: -1 → 80"],
   [{ ports: { 8080: 65_536 } }, "ports.8080", "Invalid port mapping: 8080 → 65536"],
   [{ ports: { 80: 1, "080": 2 } }, "ports.080", "each host port can be published only once"],
   [{ ports: { "8e1": 1, "0x50": 1 } }, "ports.0x50", "each host port can be published only once"],
@@ -126,7 +137,7 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [rule({ to: { group: "lan" } }), "network.policy.rules.0.to.group", /expected "public", "private", /],
   [rule({ to: { domian: "a.com" } }), "network.policy.rules.0.to.domian", "unknown option"],
   [rule({ ports: [70_000] }), "network.policy.rules.0.ports.0", /65535/],
-  [rule({ ports: [{ from: 2, to: 1 }] }), "network.policy.rules.0.ports.0.from", /expected `from` <= `to`/],
+  [rule({ ports: [{ from: 2, to: 1 }] }), "network.policy.rules.0.ports.0.from", "expected `from` <= `to`"],
   [
     rule({ direction: "any", protocols: ["icmpv4"] }),
     "network.policy.rules.0.protocols",
@@ -166,12 +177,20 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ mounts: { "/a/../b": "." } }, "mounts./a/../b", /absolute path in the guest/],
   [{ mounts: { "/work": "" } }, "mounts./work", "expected a path on the host"],
   [{ mounts: { "/work": ".", "/work/": "." } }, "mounts./work", "only one mount per path is allowed"],
-  [{ mounts: { "/work": Mount.bind(".", { quota: 0 }) } }, "mounts./work.quota", /at least 1/],
-  [{ mounts: { "/work": Mount.volume("a b") } }, "mounts./work.name", /1 to 128 letters/],
-  [{ mounts: { "/work": Mount.tmpfs({ size: "1K" }) } }, "mounts./work.size", /Invalid memory string/],
-  [{ mounts: { "/work": { _tag: "Disk", hostPath: "d.img", format: "iso" } } }, "mounts./work.format", /qcow2/],
-  [{ mounts: { "/work": { _tag: "Bind", hostPath: ".", owner: { uid: -1, gid: 0 } } } }, "mounts./work.owner.uid", /0/],
-  [{ mounts: { "/work": { _tag: "Bind", hostPath: ".", readOnly: true } } }, "mounts./work.readOnly", "unknown option"],
+  [{ mounts: { "/work": { bind: ".", quota: 0 } } }, "mounts./work.quota", /at least 1/],
+  [{ mounts: { "/work": { volume: "a b" } } }, "mounts./work.volume", /1 to 128 letters/],
+  [{ mounts: { "/work": { tmpfs: "1K" } } }, "mounts./work.tmpfs", /at least 1M/],
+  [{ mounts: { "/work": { tmpfs: "1MB" } } }, "mounts./work.tmpfs", /Invalid memory string/],
+  [
+    { mounts: { "/work": { _tag: "Bind", hostPath: "." } } },
+    "mounts./work",
+    /expected a folder of the host, or one of/
+  ],
+  [{ mounts: { "/work": { bind: ".", volume: "x" } } }, "mounts./work.volume", "unknown option"],
+  [{ mounts: { "/work": 7 } }, "mounts./work", /expected a folder of the host, or one of/],
+  [{ mounts: { "/work": { disk: "d.img", format: "iso" } } }, "mounts./work.format", /qcow2/],
+  [{ mounts: { "/work": { bind: ".", owner: { uid: -1, gid: 0 } } } }, "mounts./work.owner.uid", /0/],
+  [{ mounts: { "/work": { bind: ".", readOnly: true } } }, "mounts./work.readOnly", "unknown option"],
   [{ labels: { "": "x" } }, "labels.", "a label cannot be empty"],
   [{ logLevel: "loud" }, "logLevel", /trace/],
   [{ metricsInterval: "60 days" }, "metricsInterval", "expected whole milliseconds, at most 4294967295"],
@@ -195,11 +214,17 @@ describe("SandboxConfig", () => {
   it.effect("takes everything that can be said, and knows it in one form", () =>
     Effect.gen(function* () {
       const config = yield* decode(everything)
-      assert.deepStrictEqual(config.resources, { cpus: 2, maxCpus: 4, memory: 1024, maxMemory: 2048, disk: 8192 })
+      assert.deepStrictEqual(config.resources, {
+        cpus: 2,
+        maxCpus: 4,
+        memory: 1024 ** 3,
+        maxMemory: 2 * 1024 ** 3,
+        disk: 8 * 1024 ** 3
+      })
       assert.sameMembers(Object.keys(config), Object.keys(SandboxConfig.SandboxConfig.fields))
       assert.strictEqual(Duration.toSeconds(config.maxDuration ?? 0), 3600)
-      assert.deepStrictEqual(config.mounts?.["/scratch"], { _tag: "Tmpfs", size: 64, nosuid: true })
-      assert.deepInclude(config.mounts?.["/bind/"], { quota: 1024 })
+      assert.deepStrictEqual(config.mounts?.["/scratch"], { tmpfs: 64 * 1024 ** 2, nosuid: true })
+      assert.deepInclude(config.mounts?.["/bind/"], { quota: 1024 ** 3 })
     })
   )
 
@@ -208,7 +233,7 @@ describe("SandboxConfig", () => {
       assert.deepStrictEqual(yield* decode({}), {})
       // What it begins with is the layer's to say.
       assert.deepStrictEqual(yield* decode({ resources: { maxMemory: "384M", maxCpus: 1 } }), {
-        resources: { maxMemory: 384, maxCpus: 1 }
+        resources: { maxMemory: 384 * 1024 ** 2, maxCpus: 1 }
       })
     })
   )
@@ -231,13 +256,15 @@ describe("SandboxConfig", () => {
   it.effect.prop("reads memory in all its spellings", [Mib], ([amount]) =>
     Effect.gen(function* () {
       for (const [memory, mib] of [
-        [amount, amount],
+        [amount * 1024 ** 2, amount],
         [`${amount}M`, amount],
         [`${amount}m`, amount],
-        [`0${amount}M`, amount],
-        [`${amount}G`, amount * 1024]
+        [`${amount} MiB`, amount],
+        [`${amount * 1024}K`, amount],
+        [`${amount}G`, amount * 1024],
+        [`${amount} GiB`, amount * 1024]
       ] as const) {
-        assert.deepStrictEqual((yield* decode({ resources: { memory } })).resources, { memory: mib })
+        assert.deepStrictEqual((yield* decode({ resources: { memory } })).resources, { memory: mib * 1024 ** 2 })
       }
     })
   )
@@ -246,12 +273,15 @@ describe("SandboxConfig", () => {
   // @effect-diagnostics-next-line schemaNumber:off
   const AnyNumber = Schema.Number
 
-  it.effect.prop("takes a port mapping exactly if both ends are ports", [AnyNumber, AnyNumber], ([host, guest]) =>
-    Effect.gen(function* () {
-      const isPort = (n: number) => Number.isInteger(n) && n > 0 && n < 65_536
-      const exit = yield* Effect.exit(decode({ ports: { [host]: guest } }))
-      assert.strictEqual(exit._tag, isPort(host) && isPort(guest) ? "Success" : "Failure")
-    })
+  it.effect.prop(
+    "takes a port mapping exactly if the guest's end is a port, and the host's a port or 0",
+    [AnyNumber, AnyNumber],
+    ([host, guest]) =>
+      Effect.gen(function* () {
+        const isPort = (n: number) => Number.isInteger(n) && n > 0 && n < 65_536
+        const exit = yield* Effect.exit(decode({ ports: { [host]: guest } }))
+        assert.strictEqual(exit._tag, (host === 0 || isPort(host)) && isPort(guest) ? "Success" : "Failure")
+      })
   )
 
   it.effect.prop(
@@ -259,7 +289,7 @@ describe("SandboxConfig", () => {
     [Schema.String],
     ([text]) =>
       Effect.gen(function* () {
-        const exit = yield* Effect.exit(decode({ mounts: { [text]: Mount.tmpfs() } }))
+        const exit = yield* Effect.exit(decode({ mounts: { [text]: { tmpfs: true } } }))
         const parts = text.split("/").filter((part) => part !== "")
         const isGood = text.startsWith("/") && parts.length > 0 && !parts.includes("..") && !/[\0:;]/.test(text)
         assert.strictEqual(exit._tag, isGood ? "Success" : "Failure")

@@ -298,7 +298,7 @@ describe("run, shell, ps and rm", () => {
       const { env, labels, maxDuration, mounts, ...rest } = request?.config ?? {}
       assert.deepStrictEqual(rest, {
         name: "set-up",
-        resources: { cpus: 2, memory: 1024, disk: 2048 },
+        resources: { cpus: 2, memory: 1024 ** 3, disk: 2 * 1024 ** 3 },
         rootDisk: "copy",
         ports: [{ host: 18080, guest: 80, bind: "127.0.0.1", protocol: "udp" }],
         cwd: "/etc",
@@ -310,8 +310,8 @@ describe("run, shell, ps and rm", () => {
       assert.deepStrictEqual(labels, { team: "web" })
       assert.deepStrictEqual(maxDuration, Duration.hours(1))
       assert.deepStrictEqual(mounts, {
-        "/work": { _tag: "Bind", hostPath: folder, readonly: true },
-        "/cache": { _tag: "Volume", name: "cache", readonly: false }
+        "/work": { bind: folder, readonly: true },
+        "/cache": { volume: "cache", readonly: false }
       })
       assert.deepStrictEqual((yield* inventory).volumes, ["cache"])
     })
@@ -333,7 +333,7 @@ describe("run, shell, ps and rm", () => {
       assert.include(yield* problem("--mount", ".:/work", "--volume", "data:/work"), "Invalid --mount /work")
       assert.include(yield* problem("--volume", "no name:/work"), "Invalid --volume /work")
       assert.include(yield* problem("--port", "80"), "--port")
-      assert.include(yield* problem("--port", "0:80"), "Invalid --port")
+      assert.include(yield* problem("--port", "70000:80"), "Invalid --port")
       assert.include(yield* problem("--network", "none", "--port", "8080:80"), "Invalid --port")
       assert.include(yield* problem("--network", "some"), "--network")
       assert.include(yield* problem("--env", "=x"), "--env")
@@ -407,7 +407,7 @@ describe("volume", () => {
       assert.deepStrictEqual(
         all?.map(({ name, quota, used }) => [name, quota, typeof used]),
         [
-          ["cache", 4096, "number"],
+          ["cache", 4 * 1024 ** 3, "number"],
           ["data", undefined, "number"]
         ]
       )

@@ -20,7 +20,6 @@ import * as Ownership from "../../Ownership.ts"
 import type { Services } from "../../Driver.ts"
 import { AlreadyExists, isLightboxError, LightboxError, SecretLeaked, Unknown } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
-import * as Mount from "../../Mount.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type { Built, BuildOptions, Definition, Snapshot } from "../../Snapshot.ts"
 import { shown } from "../guest/agent.ts"
@@ -635,7 +634,7 @@ const makeBuilders = <E, R>(
       network: network.input,
       pullPolicy,
       registry,
-      mounts: { ...(needsSecretFiles(prepared) ? { [StepRunner.secretsFolder]: Mount.tmpfs() } : {}), ...mounts },
+      mounts: { ...(needsSecretFiles(prepared) ? { [StepRunner.secretsFolder]: { tmpfs: true } } : {}), ...mounts },
       labels: { [roleLabel]: "builder", [definitionLabel]: definition.name },
       onPullProgress: (progress) =>
         events.emitUnsafe({

@@ -2,6 +2,7 @@
  * The shapes of what commands say with `--json`.
  */
 import * as Schema from "effect/Schema"
+import { SandboxInfo, VolumeInfo } from "../../Microsandbox.ts"
 import { Plan } from "../../Plan.ts"
 
 const labels = Schema.Record(Schema.String, Schema.String)
@@ -16,7 +17,7 @@ const snapshot = {
   image: Schema.String,
   imageDigest: Schema.String,
   /** Apparent size of the disk, in bytes. */
-  size: Schema.optional(Schema.BigInt),
+  size: Schema.optional(Schema.Finite),
   /** What the disk takes on the host, in bytes. */
   allocated: Schema.optional(Schema.Finite),
   labels,
@@ -65,22 +66,7 @@ export const PruneReport = Schema.Struct({
 /** A file of the host. */
 export const File = Schema.Struct({ path: Schema.String })
 
-export const Sandboxes = Schema.Array(
-  Schema.Struct({
-    name: Schema.String,
-    id: Schema.String,
-    status: Schema.String,
-    image: Schema.optional(Schema.String),
-    cpus: Schema.Int,
-    /** MiB. */
-    memory: Schema.Finite,
-    volumes: Schema.Array(Schema.String),
-    cwd: Schema.optional(Schema.String),
-    shell: Schema.String,
-    labels,
-    createdAt: Schema.optional(Schema.DateTimeUtc)
-  })
-)
+export const Sandboxes = Schema.Array(SandboxInfo)
 
 /** A sandbox that was left running. */
 export const Detached = Schema.Struct({ name: Schema.String, id: Schema.String })
@@ -99,16 +85,7 @@ export const Ended = Schema.Struct({
 /** Names of what is gone. */
 export const Removed = Schema.Struct({ removed: Schema.Array(Schema.String) })
 
-export const Volume = Schema.Struct({
-  name: Schema.String,
-  kind: Schema.Literals(["directory", "disk"]),
-  /** MiB. */
-  quota: Schema.optional(Schema.Finite),
-  /** On the host: the folder with its files, or the image of a disk. */
-  path: Schema.String,
-  labels,
-  createdAt: Schema.optional(Schema.DateTimeUtc)
-})
+export const Volume = VolumeInfo
 
 export const Volumes = Schema.Array(
   Schema.Struct({

@@ -12,6 +12,7 @@ import * as Path from "node:path"
 import * as Lightbox from "../../Lightbox.ts"
 import * as Reaper from "../../Reaper.ts"
 import * as Sandbox from "../../Sandbox.ts"
+import type * as SandboxConfig from "../../SandboxConfig.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
 import { reporter } from "./builds.ts"
@@ -83,7 +84,7 @@ const image = Flag.String("image").pipe(
 )
 
 /** Enough for it, on machines with little, too. */
-const resources = { memory: "256M" }
+const resources: SandboxConfig.Resources = { memory: "256M" }
 
 export const demo = Command.make(
   "demo",

@@ -14,7 +14,7 @@ import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { statusOf } from "../guest/signals.ts"
 import { invalid } from "../config/validation.ts"
-import { driver, Json, Outputs, Quiet, say, table } from "./environment.ts"
+import { driver, Json, mebibytes, Outputs, Quiet, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -124,8 +124,8 @@ export const run = Command.make(
         detached: isDetached,
         resources: {
           cpus: Option.getOrUndefined(input.cpus),
-          memory: Option.getOrUndefined(input.memory),
-          disk: Option.getOrUndefined(input.disk)
+          memory: yield* Flags.bytesOf("--memory", input.memory),
+          disk: yield* Flags.bytesOf("--disk", input.disk)
         },
         rootDisk: Option.getOrUndefined(input.rootDisk),
         env: input.env,
@@ -230,7 +230,7 @@ export const ps = Command.make(
           status,
           image ?? "-",
           `${cpus}`,
-          `${memory}M`,
+          mebibytes(memory),
           createdAt === undefined ? "-" : DateTime.formatIso(createdAt)
         ]),
         "There are no sandboxes."

@@ -87,6 +87,8 @@ export class SandboxHandle {
   readonly id: string
   readonly status: SandboxStatus
   readonly labels: { readonly [key: string]: string }
+  /** The ports of the guest that are published on this host. */
+  readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
   readonly createdAt: Date | null
   readonly #info: Microsandbox.SandboxInfo
 
@@ -96,6 +98,7 @@ export class SandboxHandle {
     this.id = info.id
     this.status = info.status
     this.labels = info.labels
+    this.ports = info.ports
     this.createdAt = info.createdAt === undefined ? null : DateTime.toDateUtc(info.createdAt)
     this.#info = info
   }
@@ -164,6 +167,8 @@ export class Sandbox implements AsyncDisposable {
   readonly name: string
   /** Changes when the sandbox is removed and another of its name is created. */
   readonly id: string
+  /** The ports of the guest that are published on this host, with the port that was chosen for host port 0. */
+  readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
   readonly #sandbox: Sandboxes.Sandbox
   readonly #held: OpenScope
   #isConsumed = false
@@ -171,6 +176,7 @@ export class Sandbox implements AsyncDisposable {
   private constructor(sandbox: Sandboxes.Sandbox, held: OpenScope) {
     this.name = sandbox.name
     this.id = sandbox.id
+    this.ports = sandbox.ports
     this.#sandbox = sandbox
     this.#held = held
   }

@@ -90,12 +90,12 @@ const virtualization: Effect.Effect<Finding> = Effect.match(Virtualization.check
 })
 
 /** Less is not enough for a sandbox of the default size beside anything else. */
-const fewMebibytes = 768
+const littleMemory = 768 * mebibyte
 
 const memory = (): Finding => {
   const available = availableMemory()
-  const found = `${available} of ${Math.floor(Os.totalmem() / mebibyte)} MiB are available`
-  return available >= fewMebibytes
+  const found = `${Math.floor(available / mebibyte)} of ${Math.floor(Os.totalmem() / mebibyte)} MiB are available`
+  return available >= littleMemory
     ? ok("memory", found)
     : warning("memory", found, "give sandboxes less memory, or stop other programs")
 }

@@ -10,7 +10,7 @@ import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
-import type * as Microsandbox from "../../Microsandbox.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
 import type { ExecEvent, ExecOptions, Sandbox, ExecStreamOptions } from "../../Sandbox.ts"
 import { ExecResult } from "./execResult.ts"
 import { attach } from "../guest/attach.ts"
@@ -19,7 +19,7 @@ import * as GuestFiles from "../guest/copy.ts"
 import * as Files from "../guest/files.ts"
 import * as HostFiles from "../host/files.ts"
 import {
-  checkLabel,
+  Bytes,
   checkVariable,
   copyOptions,
   CString,
@@ -27,7 +27,6 @@ import {
   GuestPath,
   HostPath,
   intBetween,
-  Mebibytes,
   recordOf,
   Rlimits,
   User,
@@ -60,7 +59,7 @@ const decodeExec = decoder(
   Schema.Struct({
     argv: Argv,
     ...CommandOptions,
-    maxOutput: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER))
+    maxOutput: Schema.optional(Bytes)
   }),
   "Sandbox.exec"
 )
@@ -102,25 +101,7 @@ const decodeCopyOut = decoder(Schema.Struct({ from: GuestPath, to: HostPath }), 
 
 const decodeStop = decoder(Schema.Struct({ timeout: Schema.optional(DurationInput) }), "Sandbox.stop")
 
-/** By the others, it is known whose a sandbox is. */
-const checkOwnLabel = (key: string): string | undefined =>
-  key.startsWith("lightbox.") ? 'labels that begin with "lightbox." are reserved' : checkLabel(key)
-
-const decodeModify = decoder(
-  Schema.Struct({
-    cpus: Schema.optional(intBetween(1, 255)),
-    maxCpus: Schema.optional(intBetween(1, 255)),
-    memory: Schema.optional(Mebibytes(64)),
-    maxMemory: Schema.optional(Mebibytes(64)),
-    disk: Schema.optional(Mebibytes(16)),
-    cwd: Schema.optional(GuestPath),
-    env: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkVariable)),
-    labels: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkOwnLabel)),
-    apply: Schema.optional(Schema.Literals(["now", "restart", "next-start"])),
-    dryRun: Schema.optional(Schema.Boolean)
-  }),
-  "Sandbox.modify"
-)
+const decodeModify = decoder(Microsandbox.ModifySandbox, "Sandbox.modify")
 
 const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive")
 
@@ -209,6 +190,7 @@ export const make = (
       [TypeId]: TypeId,
       name: info.name,
       id: info.id,
+      ports: info.ports,
       guest,
 
       exec: (command, args, options) => exec([command, ...(args ?? [])], options),

@@ -12,7 +12,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type { PruneOptions, PruneReport, PruneVerdict } from "../../Snapshot.ts"
 import * as Names from "./names.ts"
 import * as Owner from "../ownership/owner.ts"
-import { DurationInput, intBetween } from "../config/schemas.ts"
+import { Bytes, DurationInput, intBetween } from "../config/schemas.ts"
 import { definitionLabel, keyLabel, type Store } from "./store.ts"
 import { decoder } from "../config/validation.ts"
 
@@ -22,7 +22,7 @@ const decodeOptions = decoder(
   Schema.Struct({
     keep: Schema.optional(intBetween(1, 1000)),
     olderThan: Schema.optional(DurationInput),
-    maxBytes: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER)),
+    maxBytes: Schema.optional(Bytes),
     dryRun: Schema.optional(Schema.Boolean)
   }),
   "Snapshot.prune"

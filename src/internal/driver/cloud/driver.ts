@@ -18,7 +18,7 @@ import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxCloud from "../../../MicrosandboxCloud.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
-import { publishedPorts } from "../publishedPorts.ts"
+import { publishedPorts } from "../ports.ts"
 import { checkHostPaths, withDefaults } from "../createChecks.ts"
 import * as Home from "../../host/home.ts"
 import { generate, instanceLabel, ownerLabel } from "../../ownership/labels.ts"
@@ -28,7 +28,7 @@ import { call, isTaken, leave, notFoundIsSuccess, settlement } from "../sdk/call
 import { fromSdk } from "../sdk/errors.ts"
 import { getSandbox, handleOf, listSandboxes, sandboxInfo } from "../sdk/sandboxes.ts"
 import * as SdkModule from "../sdk/module.ts"
-import { DurationInput, HostPath, intBetween, Mebibytes } from "../../config/schemas.ts"
+import { DurationInput, HostPath, intBetween, Memory } from "../../config/schemas.ts"
 import { millis } from "../../config/time.ts"
 import { decoder } from "../../config/validation.ts"
 import * as WebSocketChannel from "./webSocketChannel.ts"
@@ -49,7 +49,7 @@ const LayerOptions = Schema.Struct({
   ),
   home: Schema.optional(HostPath),
   cpus: Schema.optional(intBetween(1, 255)),
-  memory: Schema.optional(Mebibytes(64)),
+  memory: Schema.optional(Memory),
   connectTimeout: Schema.optional(DurationInput),
   sandboxes: Schema.optional(intBetween(1, 1_000_000)),
   sweep: Schema.optional(Schema.Boolean)
@@ -195,9 +195,9 @@ const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Ef
   if (config.rootDisk === "overlay") return refuseOption("rootDisk")
   if (config.deployment !== undefined) return refuseOption("deployment")
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
-    if (typeof mount === "string" || mount._tag === "Bind") return refuseOption(`the bind mount at ${path}`)
-    if (mount._tag === "Disk") return refuseOption(`the disk mount at ${path}`)
-    if (mount._tag === "Volume" && mount.create !== false) {
+    if ("bind" in mount) return refuseOption(`the bind mount at ${path}`)
+    if ("disk" in mount) return refuseOption(`the disk mount at ${path}`)
+    if ("volume" in mount && mount.create !== false) {
       return refuseOption(`making the volume at ${path}`, "mount one that exists, with create: false")
     }
   }

@@ -178,7 +178,7 @@ export const lowerOf = (image: StoredImage): Lower => {
 
 const utc = (millis: number): DateTime.Utc => DateTime.makeUnsafe(millis)
 
-const infoOf = (image: StoredImage): Microsandbox.ImageInfo => ({
+const infoOf = (image: StoredImage) => ({
   reference: image.reference,
   digest: image.digest,
   size: image.tree.length,

@@ -117,7 +117,7 @@ export class SnapshotStore {
           path,
           image: descriptor.image,
           imageDigest: descriptor.imageDigest,
-          size: BigInt(descriptor.size),
+          size: descriptor.size,
           allocated: stats.blocks * 512,
           labels: descriptor.labels,
           createdAt: DateTime.makeUnsafe(descriptor.createdAt),
