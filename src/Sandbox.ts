@@ -36,8 +36,7 @@ import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
 import { CString, DurationInput, ImageReference, Name } from "./internal/config/schemas.ts"
 import { generateName } from "./internal/ownership/labels.ts"
-import * as EventText from "./internal/sandbox/eventText.ts"
-import type { ExecResult } from "./internal/sandbox/execResult.ts"
+import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
 import { make, TypeId } from "./internal/sandbox/handle.ts"
 import * as internal from "./internal/sandbox/launch.ts"
 import { millis } from "./internal/config/time.ts"
@@ -50,7 +49,7 @@ import * as SandboxConfig from "./SandboxConfig.ts"
 // Models
 // =============================================================================
 
-export { ExecResult } from "./internal/sandbox/execResult.ts"
+export { ExecResult } from "./internal/sandbox/results.ts"
 
 /**
  * Options of a command.
@@ -179,7 +178,7 @@ export type ExecTextEvent = ExecStatusEvent | { readonly _tag: "Stdout" | "Stder
  * @since 0.1.0
  */
 export const decodeText = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream.Stream<ExecTextEvent, E, R> =>
-  EventText.decode(events, { lines: false })
+  eventText(events, { lines: false })
 
 /**
  * Decodes output as {@link decodeText} does, and gives one event for each line,
@@ -189,7 +188,7 @@ export const decodeText = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream
  * @since 0.1.0
  */
 export const splitLines = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream.Stream<ExecTextEvent, E, R> =>
-  EventText.decode(events, { lines: true })
+  eventText(events, { lines: true })
 
 /**
  * A running sandbox.

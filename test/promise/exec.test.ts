@@ -51,7 +51,7 @@ describe("exec", () => {
     assert.strictEqual(JSON.stringify(out), '{"exitCode":3,"stdout":"out","stderr":"err"}')
     assert.deepStrictEqual({ ...out }, { code: 3, success: false })
     await inSandbox(async (sb) => {
-      assert.strictEqual(Util.inspect(sb), `Sandbox { name: '${sb.name}', id: '${sb.id}' }`)
+      assert.strictEqual(Util.inspect(sb), `Sandbox { name: '${sb.name}', id: '${sb.id}', ports: [] }`)
       const killed = await sb.shell("kill -KILL $$")
       assert.deepInclude(JSON.parse(JSON.stringify(killed)), { signal: "SIGKILL" })
       await using handle = await sb.execStream("say", ["out"])

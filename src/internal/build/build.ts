@@ -22,7 +22,7 @@ import { AlreadyExists, isLightboxError, LightboxError, SecretLeaked, Unknown } 
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type { Built, BuildOptions, Definition, Snapshot } from "../../Snapshot.ts"
-import { shown } from "../guest/agent.ts"
+import { shown } from "../guest/execution.ts"
 import * as Events from "./events.ts"
 import { whileRoom } from "../host/diskRoom.ts"
 import * as Execution from "../guest/execution.ts"

@@ -4,12 +4,16 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, TimedOut } from "../../LightboxError.ts"
-import { shown } from "./agent.ts"
 import { concat } from "./protocol.ts"
 import { millis } from "../config/time.ts"
+
+/** A command line as it may be shown. */
+export const shown = (argv: ReadonlyArray<Guest.Word>): ReadonlyArray<string> =>
+  argv.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
 
 /** How a command ended. */
 export interface Ended {
