@@ -49,6 +49,7 @@ import type { BuildEvent } from "./BuildEvent.ts"
 import type * as Guest from "./Guest.ts"
 import { callSite } from "./internal/definition/callSite.ts"
 import * as internalBuild from "./internal/build/build.ts"
+import * as internalGenerations from "./internal/store/generations.ts"
 import * as internalNames from "./internal/store/names.ts"
 import * as internalPlan from "./internal/plan/plan.ts"
 import * as internalPrune from "./internal/store/prune.ts"
@@ -1511,7 +1512,7 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Microsa
 export const generations = (
   name: string
 ): Effect.Effect<ReadonlyArray<SnapshotGeneration>, LightboxError, Microsandbox.Microsandbox> =>
-  withName("Snapshot.generations", name, (driver, store) => internalNames.generations(driver, store, name))
+  withName("Snapshot.generations", name, (driver, store) => internalGenerations.generations(driver, store, name))
 
 /**
  * Moves a name back, to the generation before the current one or to the one

@@ -14,7 +14,7 @@ import type { StepSecret } from "../../Snapshot.ts"
 import { shown } from "../guest/agent.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
-import type { KeyedUnit } from "../plan/plan.ts"
+import type { KeyedUnit } from "../plan/keys.ts"
 import { make as makeHandle } from "../sandbox/handle.ts"
 import * as Secrets from "../definition/secrets.ts"
 

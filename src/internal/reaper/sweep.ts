@@ -13,6 +13,8 @@ import { fileFailure } from "../host/fileFailure.ts"
 import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
 import * as Lock from "../ownership/lock.ts"
 import * as Owner from "../ownership/owner.ts"
+import * as Generations from "../store/generations.ts"
+import * as Links from "../store/links.ts"
 import * as Names from "../store/names.ts"
 import * as RootDisk from "../driver/rootDisk.ts"
 import { readFolder } from "../driver/snapshotLinks.ts"
@@ -157,10 +159,10 @@ const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effec
     Effect.gen(function* () {
       const { driver } = sweep
       const store = makeStore(driver)
-      if (!sweep.dryRun) yield* Names.lockNames(store)
+      if (!sweep.dryRun) yield* Links.lockNames(store)
       const isLeft =
         (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name) &&
-        !(yield* Names.roots(driver, store)).has(name)
+        !(yield* Generations.roots(driver, store)).has(name)
       return !isLeft || (yield* removing(sweep, "snapshot", name, reason, driver.removeSnapshot(name)))
     })
   )

@@ -10,7 +10,8 @@ import * as Schema from "effect/Schema"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { PruneOptions, PruneReport, PruneVerdict } from "../../Snapshot.ts"
-import * as Names from "./names.ts"
+import * as Generations from "./generations.ts"
+import * as Links from "./links.ts"
 import * as Owner from "../ownership/owner.ts"
 import { DurationInput, intBetween } from "../config/schemas.ts"
 import { definitionLabel, keyLabel, type Store } from "./store.ts"
@@ -41,8 +42,8 @@ export const prune = (
     Effect.gen(function* () {
       const options = yield* decodeOptions(input ?? {})
       const dryRun = options.dryRun === true
-      yield* Names.lockNames(store)
-      const { dropped, needed } = yield* Names.keepGenerations(driver, store, options.keep, dryRun)
+      yield* Links.lockNames(store)
+      const { dropped, needed } = yield* Generations.keepGenerations(driver, store, options.keep, dryRun)
       const used = yield* inUse(driver)
       const aliases = yield* store.aliases
       const now = yield* Clock.currentTimeMillis
@@ -61,7 +62,7 @@ export const prune = (
         }
         const keep = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
         if (needed.has(snapshot.name)) keep("a name leads to it")
-        else if (!Names.isResult(snapshot)) keep("something else made it")
+        else if (!Links.isResult(snapshot)) keep("something else made it")
         else if (used.has(snapshot.name)) keep("a build that runs has started from it")
         else if (options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
           keep(`it was used less than ${Duration.format(options.olderThan)} ago`)

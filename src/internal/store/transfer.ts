@@ -16,6 +16,8 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type { LoadOptions, SaveOptions, Snapshot } from "../../Snapshot.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { generate } from "../ownership/labels.ts"
+import * as Commits from "./commits.ts"
+import * as Generations from "./generations.ts"
 import * as Names from "./names.ts"
 import { HostPath, Name } from "../config/schemas.ts"
 import { artifactName, Generation, keyLabel, loadLock, NameRecord, type Store } from "./store.ts"
@@ -202,13 +204,13 @@ export const load = (
             labels: {},
             createdAt: DateTime.toEpochMillis(createdAt)
           }
-          return yield* Names.adopt(driver, store, {
+          return yield* Commits.adopt(driver, store, {
             name,
             current: 1,
             generations: [generation],
             overwrite: options.overwrite === true
           })
-        }).pipe(Effect.onError(() => Effect.ignore(Names.removeUnneeded(driver, store, [artifact]))))
+        }).pipe(Effect.onError(() => Effect.ignore(Generations.removeUnneeded(driver, store, [artifact]))))
         return yield* noted(driver, "unnamed", artifact, adopted)
       }
       const folder = yield* stagingFolder(driver, method)
@@ -239,7 +241,7 @@ export const load = (
           if (isNew) loaded.push(artifact)
           generations.push({ ...generation, artifact })
         }
-        return yield* Names.adopt(driver, store, {
+        return yield* Commits.adopt(driver, store, {
           ...manifest,
           name,
           generations,
@@ -247,7 +249,7 @@ export const load = (
         })
       }).pipe(
         // The name may lead there already.
-        Effect.onError(() => Effect.ignore(Names.removeUnneeded(driver, store, loaded)))
+        Effect.onError(() => Effect.ignore(Generations.removeUnneeded(driver, store, loaded)))
       )
     })
   )
