@@ -23,6 +23,7 @@
 import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { show as showCommand } from "./internal/report/commandLine.ts"
 
 const TypeId = "~effect-lightbox/LightboxError" as const
 const ReasonTypeId = "~effect-lightbox/LightboxError/Reason" as const
@@ -538,7 +539,7 @@ export class CommandNotStarted extends Schema.TaggedError<CommandNotStarted>(
 }) {
   readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `Could not start ${showArgv(this.argv)}: ${this.problem}`
+    return `Could not start ${showCommand(this.argv)}: ${this.problem}`
   }
   get isRetryable(): boolean {
     return this.kind === "OutOfMemory" || this.kind === "ResourceLimit"
@@ -581,7 +582,7 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>("effect-lig
 ) {
   readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `${showArgv(this.argv)} exited with code ${this.exitCode}${this.output}`
+    return `${showCommand(this.argv)} exited with code ${this.exitCode}${this.output}`
   }
   /** What it wrote last, as lines under a message: to standard error, or else to standard output. */
   get output(): string {
@@ -617,7 +618,7 @@ export class OutputTooLarge extends Schema.TaggedError<OutputTooLarge>("effect-l
 ) {
   readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `${showArgv(this.argv)} wrote more than ${this.limitBytes} bytes and was killed`
+    return `${showCommand(this.argv)} wrote more than ${this.limitBytes} bytes and was killed`
   }
   get isRetryable(): boolean {
     return false
@@ -1159,9 +1160,6 @@ export class LightboxError extends Schema.TaggedError<LightboxError>("effect-lig
  * @since 0.1.0
  */
 export const isLightboxError = (u: unknown): u is LightboxError => Predicate.hasProperty(u, TypeId)
-
-const showArgv = (argv: ReadonlyArray<string>): string =>
-  argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word))).join(" ")
 
 const indent = (text: string): string =>
   text

@@ -170,7 +170,7 @@ export type PullProgress =
  * import { Effect } from "effect"
  * import { Image } from "effect-lightbox"
  *
- * export const digests = Effect.map(Image.list, (images) => images.map((image) => image.digest))
+ * export const digests = Effect.map(Image.list(), (images) => images.map((image) => image.digest))
  * ```
  *
  * @category models

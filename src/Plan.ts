@@ -18,6 +18,7 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 
 const change = { was: Schema.String, now: Schema.String }
@@ -62,7 +63,7 @@ export const MissReason = Schema.TaggedUnion({
   EarlierChanged: { index: Schema.Int },
   NotKept: {},
   Forced: {},
-  Evicted: { at: Schema.Finite },
+  Evicted: { at: Schema.DateTimeUtc },
   Damaged: { problem: Schema.String },
   BuilderChanged: change
 })
@@ -245,7 +246,7 @@ export const formatReason = (reason: MissReason): string => {
     case "Forced":
       return "forced"
     case "Evicted":
-      return `pruned at ${new Date(reason.at).toISOString()}`
+      return `pruned at ${DateTime.formatIso(reason.at)}`
     case "Damaged":
       return `damaged: ${reason.problem}`
     case "BuilderChanged":

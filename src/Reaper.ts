@@ -31,61 +31,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import type * as Cleanup from "./Cleanup.ts"
 import * as internal from "./internal/reaper/sweep.ts"
 import { DurationInput } from "./internal/config/schemas.ts"
 import { decoder } from "./internal/config/validation.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
-
-/**
- * What a sweep found, what it did with it, and why.
- *
- * **Details**
- *
- * `removable` is what a dry run would remove. A `ghost` is a name that a failed
- * creation has left taken, a `snapshot` one of a scope or one that has lost its
- * name, and `staging` are unfinished files.
- *
- * **Example** (What could not be removed)
- *
- * ```ts
- * import type { Reaper } from "effect-lightbox"
- *
- * export const failures = (report: Reaper.SweepReport) =>
- *   report.verdicts.filter(({ verdict }) => verdict === "failed")
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface Verdict {
-  readonly resource: "sandbox" | "ghost" | "snapshot" | "staging" | "lock" | "owner"
-  readonly name: string
-  readonly verdict: "removed" | "removable" | "kept" | "failed"
-  readonly reason: string
-}
-
-/**
- * The result of a sweep.
- *
- * **Example** (How much was removed)
- *
- * ```ts
- * import type { Reaper } from "effect-lightbox"
- *
- * export const removed = (report: Reaper.SweepReport): number =>
- *   report.verdicts.filter(({ verdict }) => verdict === "removed").length
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface SweepReport {
-  readonly verdicts: ReadonlyArray<Verdict>
-  /** `false`: its time was over before everything was looked at. */
-  readonly isComplete: boolean
-  readonly durationMillis: number
-}
 
 /**
  * Options of {@link sweep}.
@@ -140,7 +91,7 @@ const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer"
  */
 export const sweep = Effect.fn("Reaper.sweep")(function* (
   options?: SweepOptions
-): Effect.fn.Return<SweepReport, LightboxError, Microsandbox.Microsandbox> {
+): Effect.fn.Return<Cleanup.Report, LightboxError, Microsandbox.Microsandbox> {
   const { dryRun, timeout } = yield* decodeOptions(options ?? {})
   const driver = yield* Microsandbox.Microsandbox
   return yield* internal.sweep(driver, {

@@ -860,7 +860,7 @@ export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
  *
  * const tools = Snapshot.make("tools", "alpine").pipe(Snapshot.shell("apk add git"))
  *
- * const live = Sandbox.layer({ snapshot: Snapshot.Snapshot }).pipe(
+ * const live = Sandbox.layer({ snapshot: Snapshot.Current }).pipe(
  *   Layer.provide(Snapshot.layer(tools)),
  *   Layer.provide(MicrosandboxLocal.layer())
  * )

@@ -47,8 +47,8 @@ matrix("Snapshot", { exports: Snapshot, others: ["Snapshot", ...descriptions.spl
     mayStay: ["sandbox tools-builder, stopped", "sandbox tools-builder, crashed"]
   },
   // What was kept is there for the next build, until it is pruned.
-  { name: "scoped", run: Snapshot.scoped(tools(1)), mayStay: ["snapshot lb-*"] },
-  { name: "layer", given: builtOnce, run: Effect.provide(Effect.asVoid(Snapshot.Snapshot), Snapshot.layer(tools(1))) },
+  { name: "scoped", run: Snapshot.buildScoped(tools(1)), mayStay: ["snapshot lb-*"] },
+  { name: "layer", given: builtOnce, run: Effect.provide(Effect.asVoid(Snapshot.Current), Snapshot.layer(tools(1))) },
   { name: "Service", given: builtOnce, run: Effect.provide(Effect.asVoid(Tools), Tools.layer) },
   { name: "plan", given: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
   { name: "list", given: builtOnce, run: Snapshot.list({ layers: true }), always: isWhole },

@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import { describe, expectTypeOf, it } from "vitest"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import type * as Microsandbox from "../../src/Microsandbox.ts"
+import * as Preset from "../../src/Preset.ts"
 import * as Presets from "../../src/presets.ts"
 import * as Promises from "../../src/promise.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -61,7 +62,7 @@ describe("types", () => {
     expectTypeOf(Snapshot.plan(definition)).toExtend<Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox>>()
     expectTypeOf(Snapshot.layer(definition)).toEqualTypeOf<
       Layer.Layer<
-        Snapshot.Snapshot,
+        Snapshot.Current,
         LightboxError | SeedFailed | CheckFailed,
         Microsandbox.Microsandbox | Database | Clock
       >
@@ -84,8 +85,8 @@ describe("types", () => {
     expectTypeOf(Sandbox.run({ snapshot: build }, seed)).toEqualTypeOf<
       Effect.Effect<never, LightboxError | SeedFailed, Microsandbox.Microsandbox | Database>
     >()
-    expectTypeOf(Sandbox.layer({ snapshot: Snapshot.Snapshot })).toEqualTypeOf<
-      Layer.Layer<Sandbox.Sandbox, LightboxError, Microsandbox.Microsandbox | Snapshot.Snapshot>
+    expectTypeOf(Sandbox.layer({ snapshot: Snapshot.Current })).toEqualTypeOf<
+      Layer.Layer<Sandbox.Sandbox, LightboxError, Microsandbox.Microsandbox | Snapshot.Current>
     >()
     expectTypeOf(Sandbox.run({ image: "debian:12" }, (sandbox) => sandbox.exec("true"))).toEqualTypeOf<
       Effect.Effect<Sandbox.ExecResult, LightboxError, Microsandbox.Microsandbox>
@@ -121,7 +122,6 @@ describe("types", () => {
     expectTypeOf(config.resources.memory).toEqualTypeOf<"4G">()
     config.setup.push("npm test")
     expectTypeOf(config).toExtend<Promises.SnapshotConfig>()
-    expectTypeOf(Snapshot.define(config)).toEqualTypeOf<Snapshot.Definition>()
     // @ts-expect-error: memory is said with a unit
     Promises.defineSnapshot({ name: "a", image: "b", resources: { memory: 1024 } })
   })
@@ -130,7 +130,7 @@ describe("types", () => {
     const preset = Presets.codingAgentsPreset()
     expectTypeOf(preset).toEqualTypeOf<Promises.PresetConfig>()
     expectTypeOf(preset.setup.push).toBeFunction()
-    expectTypeOf(Snapshot.define(preset)).toEqualTypeOf<Snapshot.Definition>()
+    expectTypeOf(Preset.codingAgents()).toEqualTypeOf<Snapshot.Definition>()
   })
 
   it("narrow an error that was caught", () => {

@@ -9,7 +9,7 @@ import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
-import { shown } from "../guest/agent.ts"
+import * as CommandLine from "../report/commandLine.ts"
 import { whileRoom } from "../host/diskRoom.ts"
 import * as Execution from "../guest/execution.ts"
 import type * as Keys from "../plan/keys.ts"
@@ -55,7 +55,13 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
     const durationMillis = (yield* Clock.currentTimeMillis) - start
     if (Exit.isSuccess(exit)) {
       builder.units = index
-      yield* events.emit({ _tag: "StepFinished", index, description, attempt, durationMillis })
+      yield* events.emit({
+        _tag: "StepFinished",
+        index,
+        description,
+        attempt,
+        duration: Duration.millis(durationMillis)
+      })
       return durationMillis
     }
     const error = Cause.findErrorOption(exit.cause)
@@ -106,7 +112,7 @@ const commandOf = (
   step._tag === "Shell"
     ? { command: Secrets.redact(secrets, step.script) }
     : step._tag === "Exec"
-      ? { command: Secrets.redact(secrets, shown(step.argv).join(" ")) }
+      ? { command: Secrets.redact(secrets, CommandLine.show(step.argv)) }
       : {}
 
 /** The disk of a builder whose step failed is no state to go on from. */

@@ -4,6 +4,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
@@ -33,7 +34,7 @@ import { announceChain, encodeChain, isWantedByOthers } from "./sharedBeginnings
 
 const decodeOptions = decoder(Options, method)
 
-const decodeScopedName = decoder(Name, "Snapshot.scoped", "name")
+const decodeScopedName = decoder(Name, "Snapshot.buildScoped", "name")
 
 const defaultCheckpointFactor = 10
 
@@ -42,7 +43,7 @@ const defaultKeep = 2
 export const build = Effect.fn("Snapshot.build")(function* <E, R>(
   definition: Definition<E, R>,
   input: BuildOptions | undefined
-): Effect.fn.Return<Built, LightboxError | E, Microsandbox.Microsandbox | R> {
+): Effect.fn.Return<BuiltFields, LightboxError | E, Microsandbox.Microsandbox | R> {
   const options = yield* decodeOptions(input ?? {})
   const driver = yield* Microsandbox.Microsandbox
   const store = makeStore(driver)
@@ -54,7 +55,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
   })
   if (options.overwrite === false) yield* Names.requireFree(driver, method, definition.name)
   const start = yield* Clock.currentTimeMillis
-  const elapsed = Effect.map(Clock.currentTimeMillis, (now) => now - start)
+  const elapsed = Effect.map(Clock.currentTimeMillis, (now) => Duration.millis(now - start))
 
   return yield* Effect.scoped(
     Effect.gen(function* () {
@@ -74,18 +75,18 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
           Effect.retry({ while: isVanished, times: 20 })
         )
         const reused = prepared.units.length - outcome.run
-        const durationMillis = yield* elapsed
+        const duration = yield* elapsed
         yield* Metric.update(stepsRun, outcome.run)
         yield* Metric.update(stepsReused, reused)
         yield* Effect.annotateCurrentSpan({ "lightbox.steps.run": outcome.run, "lightbox.steps.reused": reused })
-        yield* events.emit({ _tag: "Finished", durationMillis, stepsRun: outcome.run, stepsReused: reused })
-        return { ...snapshot, stepsRun: outcome.run, stepsReused: reused, durationMillis }
+        yield* events.emit({ _tag: "Finished", duration, stepsRun: outcome.run, stepsReused: reused })
+        return { ...snapshot, stepsRun: outcome.run, stepsReused: reused, duration }
       })
       return yield* Effect.onError(work, (cause) =>
-        Effect.flatMap(elapsed, (durationMillis) =>
+        Effect.flatMap(elapsed, (duration) =>
           events.emit({
             _tag: "Failed",
-            durationMillis,
+            duration,
             problem: Secrets.redact(secrets, Cause.hasInterruptsOnly(cause) ? "interrupted" : Cause.pretty(cause))
           })
         )
@@ -95,11 +96,11 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
 })
 
 /** Builds for the life of a scope, under a name that nobody else has. */
-export const scoped = Effect.fn("Snapshot.scoped")(function* <E, R>(
+export const buildScoped = Effect.fn("Snapshot.buildScoped")(function* <E, R>(
   named: (name: string) => Definition<E, R>,
   name: string,
   options: BuildOptions | undefined
-): Effect.fn.Return<Built, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope> {
+): Effect.fn.Return<BuiltFields, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope> {
   yield* decodeScopedName(name)
   const driver = yield* Microsandbox.Microsandbox
   const token = yield* generate
@@ -119,6 +120,9 @@ const isVanished = (error: unknown): boolean =>
   ((error.reason._tag === "NotFound" && error.reason.resource === "snapshot") ||
     error.reason._tag === "SnapshotDamaged") &&
   isArtifactName(error.reason.name)
+
+/** The fields of a {@link Built}. */
+export type BuiltFields = Omit<Built, "toJSON">
 
 /** What a build has made, or found made. */
 interface Outcome<E, R> {

@@ -1,5 +1,6 @@
 /** The sandboxes that steps run in. */
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
@@ -122,7 +123,7 @@ export const makeBuilders = <E, R>(
         })
     }).pipe(Scope.provide(own), Effect.provideService(Microsandbox.Microsandbox, driver))
     bootMillis = (yield* Clock.currentTimeMillis) - start
-    yield* events.emit({ _tag: "Booted", builder: name, durationMillis: bootMillis })
+    yield* events.emit({ _tag: "Booted", builder: name, duration: Duration.millis(bootMillis) })
     current = {
       launched: sandbox,
       sandbox,
@@ -145,7 +146,7 @@ export const makeBuilders = <E, R>(
     builder.sandbox = makeHandle(driver, started, guest)
     builder.isRunning = true
     bootMillis = (yield* Clock.currentTimeMillis) - start
-    yield* events.emit({ _tag: "Booted", builder: info.name, durationMillis: bootMillis })
+    yield* events.emit({ _tag: "Booted", builder: info.name, duration: Duration.millis(bootMillis) })
     return builder
   })
 
@@ -209,7 +210,7 @@ export const makeBuilders = <E, R>(
       yield* store.removeTombstone(key)
       yield* store.touch(key)
       captureMillis = (yield* Clock.currentTimeMillis) - start
-      yield* events.emit({ _tag: "Checkpointed", index: builder.units, key, durationMillis: captureMillis })
+      yield* events.emit({ _tag: "Checkpointed", index: builder.units, key, duration: Duration.millis(captureMillis) })
     }),
     checkpointMillis: () => bootMillis + captureMillis,
     renew: (keys) => {

@@ -2,6 +2,7 @@
  * From what happens in a build to those who listen.
  */
 import type * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
@@ -70,7 +71,7 @@ export const make = Effect.fnUntraced(function* (options: {
       buildId,
       sequence: sequence++,
       snapshot,
-      at: clock.currentTimeMillisUnsafe()
+      at: DateTime.makeUnsafe(clock.currentTimeMillisUnsafe())
     }
     tell()?.(encode(event))
     deliver(event)

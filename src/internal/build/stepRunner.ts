@@ -11,7 +11,7 @@ import { CommandFailed, LightboxError, Unknown } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Sandbox from "../../Sandbox.ts"
 import type { StepSecret } from "../../Snapshot.ts"
-import { shown } from "../guest/agent.ts"
+import { redactWords } from "../report/commandLine.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
 import type { KeyedUnit } from "../plan/keys.ts"
@@ -125,7 +125,7 @@ const command = Effect.fnUntraced(function* (
       return yield* new LightboxError({
         method,
         reason: new CommandFailed({
-          argv: shown(argv).map((word) => Secrets.redact(secrets, word)),
+          argv: redactWords(argv).map((word) => Secrets.redact(secrets, word)),
           exitCode,
           stdout: outputs.Stdout.tail,
           stderr: outputs.Stderr.tail

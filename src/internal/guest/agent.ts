@@ -13,6 +13,7 @@ import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../LightboxError.ts"
+import { redactWords } from "../report/commandLine.ts"
 import type { AgentConnection } from "./connection.ts"
 import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
@@ -370,17 +371,13 @@ const split = (bytes: Uint8Array, size: number): ReadonlyArray<Uint8Array> => {
 
 const clear = (word: Guest.Word): string => (Redacted.isRedacted(word) ? Redacted.value(word) : word)
 
-/** A command line as it may be shown. */
-export const shown = (argv: ReadonlyArray<Guest.Word>): ReadonlyArray<string> =>
-  argv.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
-
 const spawn = Effect.fnUntraced(function* (
   connection: AgentConnection,
   stat: Guest.Guest["stat"],
   command: Guest.Command,
   policy: Guest.OutputPolicy | undefined
 ): Effect.fn.Return<Guest.Process, LightboxError, Scope.Scope> {
-  const argv = shown(command.argv)
+  const argv = redactWords(command.argv)
   const started = yield* Deferred.make<number, LightboxError>()
   const exit = yield* Deferred.make<number, LightboxError>()
   const stdin = { isOpen: command.stdin !== "empty" }

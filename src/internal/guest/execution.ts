@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, TimedOut } from "../../LightboxError.ts"
-import { shown } from "./agent.ts"
+import * as CommandLine from "../report/commandLine.ts"
 import { concat } from "./protocol.ts"
 import { millis } from "../config/time.ts"
 
@@ -98,7 +98,10 @@ export const collect = <E, R>(
           : Effect.fail(
               new LightboxError({
                 method,
-                reason: new OutputTooLarge({ argv: shown(command.argv), limitBytes: options.maxOutput })
+                reason: new OutputTooLarge({
+                  argv: CommandLine.redactWords(command.argv),
+                  limitBytes: options.maxOutput
+                })
               })
             )
       })
@@ -124,7 +127,7 @@ export const within =
             Effect.fail(
               new LightboxError({
                 method,
-                reason: new TimedOut({ operation: shown(argv).join(" "), limitMillis: millis(limit) })
+                reason: new TimedOut({ operation: CommandLine.show(argv), limitMillis: millis(limit) })
               })
             )
         })
@@ -139,7 +142,12 @@ export const failed = (
 ): LightboxError =>
   new LightboxError({
     method,
-    reason: new CommandFailed({ argv: shown(argv), exitCode, stdout: tail(stdout), stderr: tail(stderr) })
+    reason: new CommandFailed({
+      argv: CommandLine.redactWords(argv),
+      exitCode,
+      stdout: tail(stdout),
+      stderr: tail(stderr)
+    })
   })
 
 /** How much of an output an error keeps. */

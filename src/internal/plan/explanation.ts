@@ -1,4 +1,5 @@
 /** Explains why a step would run. */
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { LightboxError } from "../../LightboxError.ts"
@@ -80,7 +81,7 @@ const missReason = Effect.fnUntraced(function* (
   const changed = compare(was, unit.descriptor)
   if (changed !== undefined) return changed
   const evictedAt = yield* store.readTombstone(unit.key)
-  if (Option.isSome(evictedAt)) return { _tag: "Evicted", at: evictedAt.value }
+  if (Option.isSome(evictedAt)) return { _tag: "Evicted", at: DateTime.makeUnsafe(evictedAt.value) }
   return yield* driver.openSnapshot(artifactName(unit.key)).pipe(
     Effect.as<MissReason>({ _tag: "Damaged", problem: "it is not what its name says" }),
     Effect.catchReasons("LightboxError", {

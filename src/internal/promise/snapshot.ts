@@ -130,7 +130,7 @@ export class Snapshot {
     this.digest = snapshot.digest
     this.imageRef = snapshot.image
     this.imageManifestDigest = snapshot.imageDigest
-    this.sizeBytes = snapshot.size ?? null
+    this.sizeBytes = snapshot.size === undefined ? null : BigInt(snapshot.size)
     this.path = snapshot.path
     this.labels = Object.entries(snapshot.labels)
     this.createdAt = DateTime.toDateUtc(snapshot.createdAt)

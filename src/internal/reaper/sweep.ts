@@ -6,9 +6,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import { Report, type Verdict } from "../../Cleanup.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import type { SweepReport, Verdict } from "../../Reaper.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
 import * as Lock from "../ownership/lock.ts"
@@ -272,9 +272,8 @@ const settleSandboxes = Effect.fnUntraced(function* (
 export const sweep = Effect.fnUntraced(function* (
   driver: Driver,
   options: { readonly dryRun: boolean; readonly all: boolean; readonly timeout: Duration.Duration }
-): Effect.fn.Return<SweepReport> {
+): Effect.fn.Return<Report> {
   const verdicts: Array<Verdict> = []
-  const start = yield* Clock.currentTimeMillis
   const work = Effect.gen(function* () {
     const owners = yield* Owner.list(driver.home)
     const sweep: Sweep = {
@@ -319,7 +318,7 @@ export const sweep = Effect.fnUntraced(function* (
     }),
     Effect.timeoutOrElse({ duration: options.timeout, orElse: () => Effect.succeed(false) })
   )
-  return { verdicts, isComplete, durationMillis: (yield* Clock.currentTimeMillis) - start }
+  return Report.of(verdicts, { dryRun: options.dryRun, isComplete })
 })
 
 const failed = (name: string, error: LightboxError): Verdict => ({
@@ -337,7 +336,7 @@ const describe = ({ pid, state }: Owner.Found): string =>
       : "it has just begun"
 
 /** Logs what was removed of sandboxes, and what could not be removed at all. */
-export const log = ({ verdicts }: SweepReport): Effect.Effect<void> =>
+export const log = ({ verdicts }: Report): Effect.Effect<void> =>
   Effect.forEach(
     verdicts,
     ({ name, reason, resource, verdict }) =>

@@ -33,19 +33,22 @@ export const toSnapshot = (
   name: string,
   info: Microsandbox.SnapshotInfo,
   generation: Generation | undefined
-): Snapshot => ({
-  name,
-  path: info.path,
-  digest: info.digest,
-  key: info.labels[keyLabel],
-  generation: generation?.generation,
-  image: info.image,
-  imageDigest: info.imageDigest,
-  size: info.size,
-  allocated: info.allocated,
-  labels: generation?.labels ?? userLabels(info.labels),
-  createdAt: info.createdAt
-})
+): Snapshot => {
+  const key = info.labels[keyLabel]
+  return {
+    name,
+    path: info.path,
+    digest: info.digest,
+    ...(key === undefined ? {} : { key }),
+    ...(generation === undefined ? {} : { generation: generation.generation }),
+    image: info.image,
+    imageDigest: info.imageDigest,
+    ...(info.size === undefined ? {} : { size: Number(info.size) }),
+    ...(info.allocated === undefined ? {} : { allocated: info.allocated }),
+    labels: generation?.labels ?? userLabels(info.labels),
+    createdAt: info.createdAt
+  }
+}
 
 export const currentOf = (record: NameRecord, artifact: string): Generation | undefined =>
   record.generations.findLast((generation) => generation.artifact === artifact)

@@ -7,9 +7,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Cleanup from "../../Cleanup.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import type { PruneOptions, PruneReport, PruneVerdict } from "../../Snapshot.ts"
+import type { PruneOptions } from "../../Snapshot.ts"
 import * as Generations from "./generations.ts"
 import * as Links from "./links.ts"
 import * as Owner from "../ownership/owner.ts"
@@ -37,7 +38,7 @@ export const prune = (
   driver: Driver,
   store: Store,
   input: PruneOptions | undefined
-): Effect.Effect<PruneReport, LightboxError> =>
+): Effect.Effect<Cleanup.Report, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
       const options = yield* decodeOptions(input ?? {})
@@ -47,17 +48,24 @@ export const prune = (
       const used = yield* inUse(driver)
       const aliases = yield* store.aliases
       const now = yield* Clock.currentTimeMillis
-      const verdicts: Array<PruneVerdict> = []
-      const candidates: Array<{ readonly snapshot: Microsandbox.SnapshotInfo; readonly verdict: PruneVerdict }> = []
+      const verdicts: Array<Cleanup.Verdict> = []
+      const candidates: Array<{
+        readonly snapshot: Microsandbox.SnapshotInfo
+        readonly usedAt: number
+        readonly verdict: Cleanup.Verdict
+      }> = []
 
       for (const snapshot of yield* driver.listSnapshots) {
         const key = snapshot.labels[keyLabel]
         const own = key === undefined ? Option.none() : yield* store.usedAt(key)
         const usedAt = Option.getOrElse(own, () => DateTime.toEpochMillis(snapshot.createdAt))
+        const definition = snapshot.labels[definitionLabel]
         const common = {
+          resource: "snapshot" as const,
           name: snapshot.name,
-          definition: snapshot.labels[definitionLabel],
-          allocated: snapshot.allocated,
+          ...(definition === undefined ? {} : { definition }),
+          ...(snapshot.allocated === undefined ? {} : { bytes: snapshot.allocated }),
+          createdAt: snapshot.createdAt,
           usedAt: DateTime.makeUnsafe(usedAt)
         }
         const keep = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
@@ -70,7 +78,11 @@ export const prune = (
           const reason = dropped.has(snapshot.name)
             ? `its name keeps ${options.keep} generations`
             : "nothing but a build can need it"
-          candidates.push({ snapshot, verdict: { ...common, verdict: dryRun ? "removable" : "removed", reason } })
+          candidates.push({
+            snapshot,
+            usedAt,
+            verdict: { ...common, verdict: dryRun ? "removable" : "removed", reason }
+          })
         }
       }
 
@@ -78,11 +90,8 @@ export const prune = (
       let room =
         options.maxBytes === undefined
           ? Number.NEGATIVE_INFINITY
-          : options.maxBytes - verdicts.reduce((total, { allocated }) => total + (allocated ?? 0), 0)
-      const byUse = candidates.toSorted(
-        (a, b) => DateTime.toEpochMillis(b.verdict.usedAt) - DateTime.toEpochMillis(a.verdict.usedAt)
-      )
-      for (const { snapshot, verdict } of byUse) {
+          : options.maxBytes - verdicts.reduce((total, { bytes = 0 }) => total + bytes, 0)
+      for (const { snapshot, verdict } of candidates.toSorted((a, b) => b.usedAt - a.usedAt)) {
         room -= snapshot.allocated ?? 0
         if (room >= 0) {
           verdicts.push({ ...verdict, verdict: "kept", reason: "there is room for it" })
@@ -91,11 +100,10 @@ export const prune = (
         if (!dryRun) yield* evict(driver, store, aliases, snapshot, now)
         verdicts.push(verdict)
       }
-      const freed = verdicts.reduce(
-        (total, { allocated, verdict }) => total + (verdict === "kept" ? 0 : (allocated ?? 0)),
-        0
+      return Cleanup.Report.of(
+        verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+        { dryRun }
       )
-      return { verdicts: verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)), freed }
     })
   )
 

@@ -14,7 +14,7 @@ import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../../../Guest.ts"
 import { CommandNotStarted, FileError, GuestLost, LightboxError } from "../../../LightboxError.ts"
-import { shown } from "../../guest/agent.ts"
+import { redactWords } from "../../report/commandLine.ts"
 import { OutputBuffer } from "../../guest/outputBuffer.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import type { Calls, Subject } from "./calls.ts"
@@ -113,7 +113,7 @@ const make = (channel: Channel, lost: Effect.Effect<LightboxError>): Guest.Guest
       calls.run(
         "guest.spawn",
         subject,
-        { argv: shown(command.argv), workdir: command.workdir },
+        { argv: redactWords(command.argv), workdir: command.workdir },
         spawn(channel, command, policy)
       ),
     stat: (path, options) =>
@@ -455,7 +455,7 @@ const notStarted = (
   new LightboxError({
     method: method("spawn"),
     reason: new CommandNotStarted({
-      argv: shown(command.argv),
+      argv: redactWords(command.argv),
       kind,
       problem,
       ...(errno === undefined ? {} : { errno })
