@@ -21,6 +21,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { DurationFromWholeMillis } from "./internal/config/time.ts"
 
 const common = {
   /** Identifies the build: the same for all its events, different for every build. */
@@ -44,7 +45,7 @@ const event = <const Tag extends string, const Fields extends Schema.Struct.Fiel
 
 /** With a span, which is `durationMillis` in JSON. */
 const timed = <const Tag extends string, const Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
-  Schema.TaggedStruct(tag, { ...common, ...fields, duration: Schema.DurationFromMillis }).pipe(
+  Schema.TaggedStruct(tag, { ...common, ...fields, duration: DurationFromWholeMillis }).pipe(
     Schema.encodeKeys({ duration: "durationMillis" })
   )
 

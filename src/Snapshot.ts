@@ -56,6 +56,7 @@ import * as internalNames from "./internal/store/names.ts"
 import * as internalPlan from "./internal/plan/plan.ts"
 import * as internalPrune from "./internal/store/prune.ts"
 import { Name } from "./internal/config/schemas.ts"
+import { DurationFromWholeMillis } from "./internal/config/time.ts"
 import { make as makeStore, type Store } from "./internal/store/store.ts"
 import * as internalTransfer from "./internal/store/transfer.ts"
 import { decoder } from "./internal/config/validation.ts"
@@ -970,7 +971,7 @@ class BuiltSnapshot extends Schema.Class<BuiltSnapshot>("effect-lightbox/Snapsho
   ...Snapshot.fields,
   stepsRun: Schema.Int,
   stepsReused: Schema.Int,
-  duration: Schema.DurationFromMillis
+  duration: DurationFromWholeMillis
 }) {
   toJSON(): unknown {
     return encodeBuilt(this)

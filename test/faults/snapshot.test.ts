@@ -1,5 +1,6 @@
 /** Snapshots, with everything that can go wrong. */
 import { assert } from "@effect/vitest"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Microsandbox from "../../src/Microsandbox.ts"
@@ -33,9 +34,9 @@ const save = Effect.flatMap(savedPath, (path) => Snapshot.save("tools", path))
 
 /** What only says what is to be built. */
 const descriptions =
-  "apt builder checkpoint copy define env exec from gitClone isDefinition labels make npm pip resources shell skipCache step user verify workdir write"
+  "apt builder checkpoint copy env exec from gitClone isDefinition labels make npm pip provide resources shell skipCache step user verify workdir write"
 
-matrix("Snapshot", { exports: Snapshot, others: ["Snapshot", ...descriptions.split(" ")] }, [
+matrix("Snapshot", { exports: Snapshot, others: ["Built", "Current", "Generation", "Snapshot", ...descriptions.split(" ")] }, [
   { name: "build", run: Snapshot.build(full) },
   { name: "build of what is there", given: builtOnce, run: builtOnce, always: isWhole },
   { name: "build of another result", given: builtOnce, run: Snapshot.build(tools(2), { keep: 1 }), always: isWhole },
@@ -47,8 +48,13 @@ matrix("Snapshot", { exports: Snapshot, others: ["Snapshot", ...descriptions.spl
     mayStay: ["sandbox tools-builder, stopped", "sandbox tools-builder, crashed"]
   },
   // What was kept is there for the next build, until it is pruned.
-  { name: "scoped", run: Snapshot.buildScoped(tools(1)), mayStay: ["snapshot lb-*"] },
+  { name: "buildScoped", run: Snapshot.buildScoped(tools(1)), mayStay: ["snapshot lb-*"] },
   { name: "layer", given: builtOnce, run: Effect.provide(Effect.asVoid(Snapshot.Current), Snapshot.layer(tools(1))) },
+  {
+    name: "layerConfig",
+    given: builtOnce,
+    run: Effect.provide(Effect.asVoid(Snapshot.Current), Snapshot.layerConfig(tools(1), { keep: Config.succeed(2) }))
+  },
   { name: "Service", given: builtOnce, run: Effect.provide(Effect.asVoid(Tools), Tools.layer) },
   { name: "plan", given: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
   { name: "list", given: builtOnce, run: Snapshot.list({ layers: true }), always: isWhole },

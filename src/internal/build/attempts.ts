@@ -9,7 +9,7 @@ import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
-import * as CommandLine from "../report/commandLine.ts"
+import { redactWords } from "../report/commandLine.ts"
 import { whileRoom } from "../host/diskRoom.ts"
 import * as Execution from "../guest/execution.ts"
 import type * as Keys from "../plan/keys.ts"
@@ -112,7 +112,7 @@ const commandOf = (
   step._tag === "Shell"
     ? { command: Secrets.redact(secrets, step.script) }
     : step._tag === "Exec"
-      ? { command: Secrets.redact(secrets, CommandLine.show(step.argv)) }
+      ? { command: Secrets.redact(secrets, redactWords(step.argv).join(" ")) }
       : {}
 
 /** The disk of a builder whose step failed is no state to go on from. */
