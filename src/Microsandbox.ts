@@ -15,8 +15,6 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Guest from "./Guest.ts"
-import type { Admission, Room } from "./internal/driver/admission.ts"
-import type { Note, Owner } from "./internal/ownership/owner.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import type { SandboxConfig, Source } from "./SandboxConfig.ts"
 
@@ -509,6 +507,16 @@ export interface Capabilities {
   readonly modify: boolean
   readonly logs: boolean
   readonly metrics: boolean
+  /** Capturing the disk of a sandbox that runs. */
+  readonly captureRunning: boolean
+  /** Copying a sandbox that runs, with its memory. */
+  readonly fork: boolean
+  /** Snapshots that hold the memory as well as the disk. */
+  readonly memorySnapshots: boolean
+  /** Changing the network rules of a sandbox that runs. */
+  readonly liveNetwork: boolean
+  /** Pausing and resuming a sandbox. */
+  readonly pause: boolean
 }
 
 // =============================================================================
@@ -571,11 +579,6 @@ export class Microsandbox extends Context.Service<
     ) => Effect.Effect<void, LightboxError>
     /** Removes what neither a sandbox nor a snapshot needs. */
     readonly pruneImages: Effect.Effect<ImagePruneReport, LightboxError>
-
-    /** This process as the owner of what it makes. */
-    readonly owner: Owner
-    /** The room that this process has on the machine. */
-    readonly admission: Admission
 
     readonly createSandbox: (request: CreateSandbox) => Effect.Effect<SandboxInfo, LightboxError>
     readonly getSandbox: (name: string) => Effect.Effect<SandboxInfo, LightboxError>
@@ -663,5 +666,3 @@ export class Microsandbox extends Context.Service<
     readonly removeVolume: (name: string) => Effect.Effect<void, LightboxError>
   }
 >()("effect-lightbox/Microsandbox") {}
-
-export type { Admission, Note, Owner, Room }

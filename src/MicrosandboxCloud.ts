@@ -6,11 +6,12 @@
 import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
+import type { Services } from "./Driver.ts"
 import * as internal from "./internal/driver/cloud/driver.ts"
+import { layer as compose } from "./internal/reaper/compose.ts"
 import type { LightboxError } from "./LightboxError.ts"
-import * as Microsandbox from "./Microsandbox.ts"
 
 /**
  * Options of {@link layer}.
@@ -87,8 +88,7 @@ export interface Options {
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options): Layer.Layer<Microsandbox.Microsandbox, LightboxError> =>
-  Layer.effect(Microsandbox.Microsandbox, internal.make(options))
+export const layer = (options: Options): Layer.Layer<Services, LightboxError> => compose(internal.make(options))
 
 /**
  * Provides `Microsandbox` on the hosted service, with options from `Config`.
@@ -105,7 +105,5 @@ export const layer = (options: Options): Layer.Layer<Microsandbox.Microsandbox, 
  * @category layers
  * @since 0.1.0
  */
-export const layerConfig = (
-  options: Config.Wrap<Options>
-): Layer.Layer<Microsandbox.Microsandbox, LightboxError | Config.ConfigError> =>
-  Layer.effect(Microsandbox.Microsandbox, Effect.flatMap(Config.unwrap(options), internal.make))
+export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Services, LightboxError | Config.ConfigError> =>
+  compose(Effect.flatMap(Config.unwrap(options), internal.make))

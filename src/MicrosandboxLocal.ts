@@ -6,10 +6,12 @@
 import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
+import type * as Admission from "./Admission.ts"
+import type { Services } from "./Driver.ts"
 import * as internal from "./internal/driver/local/driver.ts"
+import { layer as compose } from "./internal/reaper/compose.ts"
 import type { LightboxError } from "./LightboxError.ts"
-import * as Microsandbox from "./Microsandbox.ts"
 
 /**
  * Options of {@link layer}.
@@ -42,40 +44,12 @@ export interface Options {
   /** How long connecting to a running guest may take. Default: 10 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
   /** How much of the machine sandboxes may take. Default: what is there. */
-  readonly budget?: Budget | undefined
+  readonly budget?: Admission.Budget | undefined
   /**
    * Look, when the layer is built, whether processes that are gone have left something, and remove it: one look into a
    * folder when there is nothing. Default: `true`.
    */
   readonly sweep?: boolean | undefined
-}
-
-/**
- * How much of the machine the sandboxes of this process may take. A launch that
- * finds it used up waits for its turn.
- *
- * **Example** (Four at a time)
- *
- * ```ts
- * import { MicrosandboxLocal } from "effect-lightbox"
- *
- * export const live = MicrosandboxLocal.layer({ budget: { sandboxes: 4, memory: "4G" } })
- * ```
- *
- * @category options
- * @since 0.1.0
- */
-export interface Budget {
-  /** How many may run at once. Default: as many as have memory. */
-  readonly sandboxes?: number | undefined
-  /** Memory for all of them: MiB, or such as `"8G"`. Default: what is free when the first one is launched. */
-  readonly memory?: string | number | undefined
-  /** Space that must be free where the home is: MiB, or such as `"1G"`. Fails with `NoSpace`. Default: 256, least: 16. */
-  readonly disk?: string | number | undefined
-  /** How many may boot at once. Default: one for each processor, at least 2. */
-  readonly boots?: number | undefined
-  /** How long a launch may wait before it fails with `NoCapacity`. Default: 10 minutes. */
-  readonly timeout?: Duration.Input | undefined
 }
 
 /**
@@ -103,8 +77,7 @@ export interface Budget {
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: Options): Layer.Layer<Microsandbox.Microsandbox, LightboxError> =>
-  Layer.effect(Microsandbox.Microsandbox, internal.make(options ?? {}))
+export const layer = (options?: Options): Layer.Layer<Services, LightboxError> => compose(internal.make(options ?? {}))
 
 /**
  * Provides `Microsandbox` with options from `Config`.
@@ -121,7 +94,5 @@ export const layer = (options?: Options): Layer.Layer<Microsandbox.Microsandbox,
  * @category layers
  * @since 0.1.0
  */
-export const layerConfig = (
-  options: Config.Wrap<Options>
-): Layer.Layer<Microsandbox.Microsandbox, LightboxError | Config.ConfigError> =>
-  Layer.effect(Microsandbox.Microsandbox, Effect.flatMap(Config.unwrap(options), internal.make))
+export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Services, LightboxError | Config.ConfigError> =>
+  compose(Effect.flatMap(Config.unwrap(options), internal.make))

@@ -38,11 +38,13 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Stream from "effect/Stream"
+import type * as Admission from "./Admission.ts"
+import type * as Microsandbox from "./Microsandbox.ts"
 import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "./internal/driver/parts.ts"
+import type { Services } from "./Driver.ts"
 import * as internal from "./internal/driver/memory/driver.ts"
+import { compose } from "./internal/reaper/compose.ts"
 import type { LightboxError, Reason } from "./LightboxError.ts"
-import * as Microsandbox from "./Microsandbox.ts"
-import type * as MicrosandboxLocal from "./MicrosandboxLocal.ts"
 
 // =============================================================================
 // Images
@@ -648,7 +650,7 @@ export interface Options {
   /** For sandboxes that do not say. Default: `"if-missing"`. */
   readonly pullPolicy?: "always" | "if-missing" | "never" | undefined
   /** How much sandboxes may take. Default: anything. */
-  readonly budget?: MicrosandboxLocal.Budget | undefined
+  readonly budget?: Admission.Budget | undefined
   /** Remove what processes have left that are gone. Default: `true`. */
   readonly sweep?: boolean | undefined
   /** What the registry has, by reference. Default: a plain image behind every reference. */
@@ -698,9 +700,9 @@ export interface Options {
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: Options): Layer.Layer<Microsandbox.Microsandbox | Control, LightboxError> =>
+export const layer = (options?: Options): Layer.Layer<Services | Control, LightboxError> =>
   Layer.effectContext(
-    Effect.map(internal.make(options ?? {}), ({ control, driver }) =>
-      Context.make(Microsandbox.Microsandbox, driver).pipe(Context.add(Control, control))
+    Effect.flatMap(internal.make(options ?? {}), ({ blueprint, control }) =>
+      Effect.map(compose(blueprint), Context.add(Control, control))
     )
   )

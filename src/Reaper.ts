@@ -94,7 +94,7 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
 ): Effect.fn.Return<Cleanup.Report, LightboxError, Microsandbox.Microsandbox> {
   const { dryRun, timeout } = yield* decodeOptions(options ?? {})
   const driver = yield* Microsandbox.Microsandbox
-  return yield* internal.sweep(driver, {
+  return yield* internal.sweep(driver, yield* Ownership.Ownership, {
     all: true,
     dryRun: dryRun ?? false,
     timeout: timeout ?? Duration.minutes(1)
@@ -120,7 +120,7 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
  */
 export const layer = (options?: {
   readonly interval?: Duration.Input | undefined
-}): Layer.Layer<never, LightboxError, Microsandbox.Microsandbox> =>
+}): Layer.Layer<never, LightboxError, Services> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const interval = (yield* decodeInterval(options?.interval)) ?? Duration.minutes(5)

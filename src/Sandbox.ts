@@ -25,19 +25,19 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
+import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
-import * as Execution from "./internal/guest/execution.ts"
 import { CString, DurationInput, ImageReference, Name } from "./internal/config/schemas.ts"
-import { generate, generateName, instanceLabel, ownerLabel, roleLabel } from "./internal/ownership/labels.ts"
-import { type ExecResult, type LetGo, make, noTimeToLive, type TypeId } from "./internal/sandbox/handle.ts"
+import { generateName } from "./internal/ownership/labels.ts"
+import { type ExecResult, make, type TypeId } from "./internal/sandbox/handle.ts"
+import * as internal from "./internal/sandbox/launch.ts"
 import { millis } from "./internal/config/time.ts"
 import { decoder, invalid } from "./internal/config/validation.ts"
 import { LightboxError, NotRunning, TimedOut } from "./LightboxError.ts"
@@ -445,8 +445,7 @@ const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox
  */
 export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = never>(
   options: LaunchOptions<E, R>
-): Effect.fn.Return<Sandbox, LightboxError | E, Microsandbox.Microsandbox | Scope.Scope | R> {
-  const driver = yield* Microsandbox.Microsandbox
+): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
   const { detached, image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
   if ((image === undefined) === (snapshot === undefined)) {
     return yield* invalid("Sandbox.launch", "snapshot", "expected either a snapshot or an image")
@@ -459,125 +458,12 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
     ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
     : Effect.map(decodeImage(image), (reference) => ({ _tag: "Image", reference }) as const)
   const name = config.name ?? (yield* generateName())
-  return yield* acquire(driver, {
+  return yield* internal.launch({
     config,
     timeout: timeout ?? Duration.seconds(30),
     request: { name, source, config, onConflict, detached: isDetached, onPullProgress }
-  }).pipe(allOrNothing)
-})
-
-/** What an acquisition has taken is given back when it fails, and not only when the caller's scope closes. */
-const allOrNothing = <A>(acquisition: Effect.Effect<A, LightboxError, Scope.Scope>) =>
-  Effect.gen(function* () {
-    const own = yield* Scope.fork(yield* Effect.scope)
-    return yield* acquisition.pipe(
-      Scope.provide(own),
-      Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
-    )
   })
-
-const acquire = Effect.fnUntraced(function* (
-  driver: Microsandbox.Microsandbox["Service"],
-  options: {
-    readonly config: SandboxConfig.SandboxConfig
-    readonly timeout: Duration.Duration
-    readonly request: Omit<Microsandbox.CreateSandbox, "labels">
-  }
-): Effect.fn.Return<Sandbox, LightboxError, Scope.Scope> {
-  const { config, request, timeout } = options
-  const { name } = request
-  const instance = yield* generate
-  const note: Microsandbox.Note = { kind: "sandbox", token: instance, name }
-  const room = yield* driver.admission.admit("Sandbox.launch", config.resources?.memory)
-  // Closed after the release below, which still has something to say to the guest.
-  const channel = yield* Scope.fork(yield* Effect.scope)
-  const state: LaunchState = { info: undefined, guest: undefined, isOwned: true }
-  // Registered before the sandbox exists, so that there is no moment at which it exists and nobody would remove it.
-  yield* Effect.addFinalizer(() =>
-    Effect.suspend(() =>
-      state.isOwned ? Effect.andThen(release(driver, instance, config, state), driver.owner.forget(note)) : Effect.void
-    ).pipe(Effect.timeout(timeout), Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${name}"` }))
-  )
-  yield* driver.owner.note(note)
-  state.info = yield* driver.admission.boot(
-    driver.createSandbox({
-      ...request,
-      labels: {
-        [instanceLabel]: instance,
-        [ownerLabel]: yield* driver.owner.id,
-        [roleLabel]: config.labels?.[roleLabel] ?? (request.detached === true ? "detached" : "scoped")
-      }
-    })
-  )
-  state.guest = yield* Scope.provide(driver.connect(state.info), channel)
-  const { guest, info } = state
-  const letGo: LetGo = (expires) =>
-    driver.detachSandbox(info).pipe(
-      // Until this is written, the sandbox has an owner.
-      Effect.andThen(Effect.uninterruptible(Effect.andThen(driver.owner.release(note, expires), disown(state, room))))
-    )
-  return make(driver, info, guest, letGo)
 })
-
-const disown = (state: { isOwned: boolean }, room: Microsandbox.Room): Effect.Effect<void> =>
-  Effect.andThen(
-    Effect.sync(() => {
-      state.isOwned = false
-    }),
-    room.release
-  )
-
-interface LaunchState {
-  info: Microsandbox.SandboxInfo | undefined
-  guest: Guest.Guest | undefined
-  isOwned: boolean
-}
-
-const release = Effect.fnUntraced(function* (
-  driver: Microsandbox.Microsandbox["Service"],
-  instance: string,
-  config: SandboxConfig.SandboxConfig,
-  { guest, info }: LaunchState
-): Effect.fn.Return<void, LightboxError> {
-  if (info !== undefined) {
-    if (guest !== undefined) yield* flushMounts(driver, info, guest, config)
-    const removed = driver.removeSandbox(info, { force: true })
-    // Who has taken its name has removed it.
-    return yield* Effect.catchReason(removed, "LightboxError", "Replaced", () => Effect.void)
-  }
-  // The launch failed or was interrupted: what it made, if anything, has our label.
-  const found = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
-  yield* Effect.forEach(found, (info) => driver.removeSandbox(info, { force: true }), { discard: true })
-})
-
-/** Writes what the guest still holds for folders and disks of the host, in a bounded time. */
-const flushMounts = (
-  driver: Microsandbox.Microsandbox["Service"],
-  info: Microsandbox.SandboxInfo,
-  guest: Guest.Guest,
-  config: SandboxConfig.SandboxConfig
-): Effect.Effect<void> => {
-  const paths = Object.entries(config.mounts ?? {}).flatMap(([path, mount]) =>
-    typeof mount === "string" || (mount._tag !== "Tmpfs" && mount.readonly !== true) ? [path] : []
-  )
-  if (paths.length === 0) return Effect.void
-  const sync = (guest: Guest.Guest, ...args: ReadonlyArray<string>) =>
-    Execution.collect<never, never>(
-      guest,
-      "Sandbox.launch",
-      { argv: ["sync", ...args], workdir: "/", user: "0:0" },
-      { input: undefined, maxOutput: 65_536 }
-    )
-  const flush = (guest: Guest.Guest) =>
-    // Some guests can only flush everything.
-    Effect.flatMap(sync(guest, "-f", ...paths), ({ exitCode }) => (exitCode === 0 ? Effect.void : sync(guest)))
-  return flush(guest).pipe(
-    // The sandbox may have been restarted behind this connection.
-    Effect.catchReason("LightboxError", "GuestLost", () => Effect.scoped(Effect.flatMap(driver.connect(info), flush))),
-    Effect.timeout("10 seconds"),
-    Effect.ignore
-  )
-}
 
 const resolveSnapshot = <E, R>(
   snapshot: string | BootableSnapshot | Effect.Effect<BootableSnapshot, E, R> | undefined
@@ -608,7 +494,7 @@ const resolveSnapshot = <E, R>(
 export const run = <A, E2, R2, E = never, R = never>(
   options: LaunchOptions<E, R>,
   use: (sandbox: Sandbox) => Effect.Effect<A, E2, R2>
-): Effect.Effect<A, LightboxError | E | E2, Microsandbox.Microsandbox | R | Exclude<R2, Scope.Scope>> =>
+): Effect.Effect<A, LightboxError | E | E2, Services | R | Exclude<R2, Scope.Scope>> =>
   Effect.scoped(Effect.flatMap(launch(options), use))
 
 /**
@@ -666,53 +552,10 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
 export const start = Effect.fn("Sandbox.start")(function* (
   name: string,
   options?: { readonly detached?: boolean | undefined }
-): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
+): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
   const info = yield* driver.getSandbox(yield* decodeName("Sandbox.start", name))
-  return yield* boot(driver, info, options).pipe(allOrNothing)
-})
-
-const boot = Effect.fnUntraced(function* (
-  driver: Microsandbox.Microsandbox["Service"],
-  info: Microsandbox.SandboxInfo,
-  options: { readonly detached?: boolean | undefined } | undefined
-): Effect.fn.Return<Sandbox, LightboxError, Scope.Scope> {
-  // One that runs is somebody else's: it is not for this scope to stop.
-  const state = { isOwned: false }
-  yield* Effect.addFinalizer(() =>
-    Effect.suspend(() => (state.isOwned ? driver.stopSandbox(info) : Effect.void)).pipe(
-      Effect.catchReasons("LightboxError", { NotFound: () => Effect.void, Replaced: () => Effect.void }),
-      Effect.timeout("30 seconds"),
-      Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${info.name}"` })
-    )
-  )
-  const room = yield* driver.admission.admit("Sandbox.start", info.memory)
-  const starting = Effect.suspend(() => {
-    state.isOwned = options?.detached !== true
-    return driver.startSandbox(info, options)
-  })
-  const started = yield* driver.admission.boot(starting).pipe(
-    Effect.tapError(({ reason }) =>
-      Effect.sync(() => {
-        if (reason._tag === "StillRunning") state.isOwned = false
-      })
-    )
-  )
-  const token = info.labels[instanceLabel]
-  const letGo: LetGo = (expires) =>
-    expires !== undefined && token === undefined
-      ? noTimeToLive(info.name)
-      : driver
-          .detachSandbox(started)
-          .pipe(
-            Effect.andThen(
-              expires === undefined || token === undefined
-                ? Effect.void
-                : driver.owner.release({ kind: "sandbox", token, name: info.name }, expires)
-            ),
-            Effect.andThen(disown(state, room))
-          )
-  return make(driver, started, yield* driver.connect(started), letGo)
+  return yield* internal.start(info, options)
 })
 
 /**
@@ -734,7 +577,7 @@ const boot = Effect.fnUntraced(function* (
 export const restart = Effect.fn("Sandbox.restart")(function* (
   name: string,
   options?: { readonly detached?: boolean | undefined; readonly timeout?: Duration.Input | undefined }
-): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
+): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
   const info = yield* driver.getSandbox(yield* decodeName("Sandbox.restart", name))
   const timeout = yield* decodeRestartTimeout(options?.timeout)
@@ -875,8 +718,7 @@ export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
  */
 export const layer = <E = never, R = never>(
   options: LaunchOptions<E, R>
-): Layer.Layer<Sandbox, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>> =>
-  Layer.effect(Sandbox, launch(options))
+): Layer.Layer<Sandbox, LightboxError | E, Services | Exclude<R, Scope.Scope>> => Layer.effect(Sandbox, launch(options))
 
 /**
  * A service class for one sandbox of several: its own tag, with a `layer` that
@@ -907,7 +749,7 @@ export const Service =
     id: Id,
     options: LaunchOptions<E, R>
   ): Context.ServiceClass<Self, Id, Sandbox> & {
-    readonly layer: Layer.Layer<Self, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>>
+    readonly layer: Layer.Layer<Self, LightboxError | E, Services | Exclude<R, Scope.Scope>>
   } => {
     const service = Context.Service<Self, Sandbox>()(id)
     return Object.assign(service, { layer: Layer.effect(service, launch(options)) })

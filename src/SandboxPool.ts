@@ -27,10 +27,10 @@ import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
 import * as internal from "./internal/sandbox/pool.ts"
 import type { LightboxError } from "./LightboxError.ts"
-import type * as Microsandbox from "./Microsandbox.ts"
 import type * as Sandbox from "./Sandbox.ts"
 import type * as SandboxConfig from "./SandboxConfig.ts"
 
@@ -309,7 +309,7 @@ export interface HealthCheck {
  */
 export const make = <E = never, R = never>(
   options: Options<E, R>
-): Effect.Effect<SandboxPool, LightboxError | E, Microsandbox.Microsandbox | Scope.Scope | R> => internal.make(options)
+): Effect.Effect<SandboxPool, LightboxError | E, Services | Scope.Scope | R> => internal.make(options)
 
 // =============================================================================
 // Layers
@@ -336,7 +336,7 @@ export const make = <E = never, R = never>(
  */
 export const layer = <E = never, R = never>(
   options: Options<E, R>
-): Layer.Layer<SandboxPool, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>> =>
+): Layer.Layer<SandboxPool, LightboxError | E, Services | Exclude<R, Scope.Scope>> =>
   Layer.effect(SandboxPool, make(options))
 
 /**
@@ -368,7 +368,7 @@ export const Service =
     id: Id,
     options: Options<E, R>
   ): Context.ServiceClass<Self, Id, SandboxPool> & {
-    readonly layer: Layer.Layer<Self, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>>
+    readonly layer: Layer.Layer<Self, LightboxError | E, Services | Exclude<R, Scope.Scope>>
   } => {
     const service = Context.Service<Self, SandboxPool>()(id)
     return Object.assign(service, { layer: Layer.effect(service, make(options)) })

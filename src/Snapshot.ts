@@ -45,6 +45,8 @@ import type * as Redacted from "effect/Redacted"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Ownership from "./Ownership.ts"
+import type { Services } from "./Driver.ts"
 import type { BuildEvent } from "./BuildEvent.ts"
 import type * as Cleanup from "./Cleanup.ts"
 import type * as Guest from "./Guest.ts"
@@ -1190,7 +1192,7 @@ export const plan: <Arg extends Definition<unknown, unknown> | Pick<BuildOptions
  */
 export const list = (options?: {
   readonly layers?: boolean | undefined
-}): Effect.Effect<ReadonlyArray<Snapshot>, LightboxError, Microsandbox.Microsandbox> =>
+}): Effect.Effect<ReadonlyArray<Snapshot>, LightboxError, Services> =>
   withStore((driver, store) => internalNames.list(driver, store, options))
 
 /**
@@ -1200,7 +1202,7 @@ export const list = (options?: {
  * @category operations
  * @since 0.1.0
  */
-export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
+export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Services> =>
   withName("Snapshot.get", name, (driver, store) => internalNames.get(driver, store, name))
 
 /**
@@ -1209,7 +1211,7 @@ export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Micros
  * @category operations
  * @since 0.1.0
  */
-export const exists = (name: string): Effect.Effect<boolean, LightboxError, Microsandbox.Microsandbox> =>
+export const exists = (name: string): Effect.Effect<boolean, LightboxError, Services> =>
   Effect.map(list(), (all) => all.some((snapshot) => snapshot.name === name))
 
 /**
@@ -1219,7 +1221,7 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Micr
  * @category operations
  * @since 0.1.0
  */
-export const remove = (name: string): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
+export const remove = (name: string): Effect.Effect<void, LightboxError, Services> =>
   withName("Snapshot.remove", name, (driver, store) => internalNames.remove(driver, store, name))
 
 /**
@@ -1240,10 +1242,7 @@ export const generations = (
  * @category operations
  * @since 0.1.0
  */
-export const rollback = (
-  name: string,
-  to?: number
-): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
+export const rollback = (name: string, to?: number): Effect.Effect<Snapshot, LightboxError, Services> =>
   withName("Snapshot.rollback", name, (driver, store) => internalNames.rollback(driver, store, name, to))
 
 /**
@@ -1330,11 +1329,7 @@ export interface LoadOptions {
  * @category operations
  * @since 0.1.0
  */
-export const save = (
-  name: string,
-  path: string,
-  options?: SaveOptions
-): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
+export const save = (name: string, path: string, options?: SaveOptions): Effect.Effect<void, LightboxError, Services> =>
   withName("Snapshot.save", name, (driver, store) => internalTransfer.save(driver, store, name, path, options))
 
 /**
@@ -1349,10 +1344,7 @@ export const save = (
  * @category operations
  * @since 0.1.0
  */
-export const load = (
-  path: string,
-  options?: LoadOptions
-): Effect.Effect<Snapshot, LightboxError, Microsandbox.Microsandbox> =>
+export const load = (path: string, options?: LoadOptions): Effect.Effect<Snapshot, LightboxError, Services> =>
   withStore((driver, store) => internalTransfer.load(driver, store, path, options))
 
 /** A driver takes what is no name for a path. */
@@ -1360,13 +1352,15 @@ const withName = <A>(
   method: string,
   name: string,
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>
-): Effect.Effect<A, LightboxError, Microsandbox.Microsandbox> =>
-  Effect.andThen(decoder(Name, method, "name")(name), withStore(use))
+): Effect.Effect<A, LightboxError, Services> => Effect.andThen(decoder(Name, method, "name")(name), withStore(use))
 
 const withStore = <A>(
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>
-): Effect.Effect<A, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => use(driver, makeStore(driver)))
+): Effect.Effect<A, LightboxError, Services> =>
+  Effect.gen(function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    return yield* use(driver, makeStore(driver, yield* Ownership.Ownership))
+  })
 
 // =============================================================================
 // Layers
@@ -1468,7 +1462,7 @@ export const Service =
     definition: Definition<E, R>,
     options?: BuildOptions
   ): Context.ServiceClass<Self, Id, Snapshot> & {
-    readonly layer: Layer.Layer<Self, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>>
+    readonly layer: Layer.Layer<Self, LightboxError | E, Services | Exclude<R, Scope.Scope>>
   } => {
     const service = Context.Service<Self, Snapshot>()(id)
     return Object.assign(service, { layer: Layer.effect(service, build(definition, options)) })

@@ -397,8 +397,9 @@ export const prime = Effect.fn("Volume.prime")(function* <E, R>(
   name: string,
   fill: (volume: Volume) => Effect.Effect<unknown, E, R>,
   options?: PrimeOptions
-): Effect.fn.Return<Volume, LightboxError | E, Microsandbox.Microsandbox | R> {
+): Effect.fn.Return<Volume, LightboxError | E, Services | R> {
   const driver = yield* Microsandbox.Microsandbox
+  const ownership = yield* Ownership.Ownership
   const { key: given, ...request } = options ?? {}
   const { key = "" } = yield* decodePrime({ key: given })
   const volume = yield* ensure(name, request)
@@ -410,7 +411,7 @@ export const prime = Effect.fn("Volume.prime")(function* <E, R>(
       const current = yield* ensure(name, request)
       if (yield* internal.isPrimed(driver.home, current, key)) return current
       yield* fill(current)
-      yield* internal.setPrimed(driver, current, key)
+      yield* internal.setPrimed(driver, ownership, current, key)
       return current
     })
   )

@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+export * as Admission from "./Admission.ts"
+export * as Driver from "./Driver.ts"
 export * as Guest from "./Guest.ts"
 export * as Lightbox from "./Lightbox.ts"
 export * as LightboxError from "./LightboxError.ts"
@@ -11,6 +13,7 @@ export * as MicrosandboxCloud from "./MicrosandboxCloud.ts"
 export * as MicrosandboxLocal from "./MicrosandboxLocal.ts"
 export * as Mount from "./Mount.ts"
 export * as Network from "./Network.ts"
+export * as Ownership from "./Ownership.ts"
 export * as Reaper from "./Reaper.ts"
 export * as Sandbox from "./Sandbox.ts"
 export * as SandboxConfig from "./SandboxConfig.ts"

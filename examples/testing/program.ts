@@ -3,14 +3,14 @@
  * seconds to print the answer.
  */
 import * as Effect from "effect/Effect"
+import type { Services } from "effect-lightbox/Driver"
 import type { LightboxError } from "effect-lightbox/LightboxError"
-import type * as Microsandbox from "effect-lightbox/Microsandbox"
 import * as Sandbox from "effect-lightbox/Sandbox"
 
 export type Grade = "right" | "wrong" | "too slow"
 
 /** A machine that dies is not the student's fault: there is a second try, in another one. */
-export const grade = (submission: string): Effect.Effect<Grade, LightboxError, Microsandbox.Microsandbox> =>
+export const grade = (submission: string): Effect.Effect<Grade, LightboxError, Services> =>
   Sandbox.run({ image: "node:22" }, (sandbox) =>
     Effect.gen(function* () {
       yield* sandbox.writeFile("/root/submission.js", submission)

@@ -15,6 +15,7 @@ import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { inspect } from "node:util"
+import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import { type Reason } from "../../src/LightboxError.ts"
 import { needsRestart } from "../../src/internal/driver/restart.ts"
@@ -46,7 +47,7 @@ export const alias = { short: "busybox", whole: "docker.io/library/busybox:lates
 export const layer = <E, R>(options: {
   readonly image: string
   readonly files: Effect.Effect<string, E, R>
-}): Layer.Layer<Bench | Microsandbox.Microsandbox, E, Exclude<R, Scope.Scope> | Microsandbox.Microsandbox> =>
+}): Layer.Layer<Bench | Services, E, Exclude<R, Scope.Scope> | Services> =>
   Layer.effectContext(
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
@@ -67,7 +68,8 @@ export const layer = <E, R>(options: {
       yield* Effect.addFinalizer(() =>
         Console.log(`contract on ${driver.backend}: ${counts.cases} cases, ${counts.boots} boots`)
       )
-      return Context.make(Microsandbox.Microsandbox, counting).pipe(
+      return (yield* Effect.context<Services>()).pipe(
+        Context.add(Microsandbox.Microsandbox, counting),
         Context.add(Bench, { image: options.image, alias, files: yield* options.files, counts })
       )
     })

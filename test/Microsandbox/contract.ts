@@ -9,7 +9,7 @@ import { layer, type Vitest } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import type * as Microsandbox from "../../src/Microsandbox.ts"
+import type { Services } from "../../src/Driver.ts"
 import type { SandboxConfig } from "../../src/SandboxConfig.ts"
 import * as Bench from "./Bench.ts"
 import { commands } from "./commands.ts"
@@ -18,7 +18,7 @@ import { images } from "./images.ts"
 import { sandboxes } from "./sandboxes.ts"
 
 /** What all cases can use. */
-type Tools = Bench.Bench | Microsandbox.Microsandbox | Scope.Scope
+type Tools = Bench.Bench | Services | Scope.Scope
 
 /** Declares a case. */
 export type Test<R> = (
@@ -30,7 +30,7 @@ export type Test<R> = (
 export type Group<R = never> = (test: Test<R>) => void
 
 const cases =
-  <R>(it: Vitest.MethodsNonLive<R | Bench.Bench | Microsandbox.Microsandbox>, timeout: number): Test<R> =>
+  <R>(it: Vitest.MethodsNonLive<R | Bench.Bench | Services>, timeout: number): Test<R> =>
   (name, body) =>
     it.effect(
       name,
@@ -49,7 +49,7 @@ const groups = ["images", "sandboxes", "commands", "files"] as const
 export const contract = <E>(
   backend: string,
   options: {
-    readonly layer: Layer.Layer<Bench.Bench | Microsandbox.Microsandbox, E>
+    readonly layer: Layer.Layer<Bench.Bench | Services, E>
     /** Milliseconds for one case. */
     readonly timeout: number
     readonly groups?: ReadonlyArray<(typeof groups)[number]>

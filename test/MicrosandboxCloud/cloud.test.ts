@@ -12,6 +12,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { fileURLToPath } from "node:url"
+import type { Services } from "../../src/Driver.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxCloud from "../../src/MicrosandboxCloud.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
@@ -323,7 +324,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     Effect.gen(function* () {
       const { url } = yield* FakeCloud
       const problem = <E extends { readonly message: string; readonly reason: { readonly _tag: string } }>(
-        layer: Layer.Layer<Microsandbox.Microsandbox, E>
+        layer: Layer.Layer<Services, E>
       ) => Effect.flip(Effect.scoped(Layer.build(layer)))
       const another = yield* problem(MicrosandboxCloud.layer({ apiKey: Redacted.make("another"), url }))
       assert.strictEqual(another.reason._tag, "Unsupported")

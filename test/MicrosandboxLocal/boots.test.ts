@@ -8,6 +8,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import type * as Ownership from "../../src/Ownership.ts"
 import * as Owner from "../../src/internal/ownership/owner.ts"
 import * as Boots from "../../src/internal/driver/local/boots.ts"
 import { settled } from "../../src/internal/driver/sdk/calls.ts"
@@ -159,7 +160,7 @@ describe("a name", () => {
     Effect.gen(function* () {
       const home = yield* temporary
       const owner = yield* Owner.make(home)
-      const note: Owner.Note = { kind: "sandbox", token: "first", name: "worker" }
+      const note: Ownership.Note = { kind: "sandbox", token: "first", name: "worker" }
       assert.isFalse(yield* Boots.isBeingMade(home, "worker", "second"))
       yield* owner.note(note)
       assert.isTrue(yield* Boots.isBeingMade(home, "worker", "second"))

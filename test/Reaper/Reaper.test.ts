@@ -13,6 +13,7 @@ import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import { vi } from "vitest"
+import * as Ownership from "../../src/Ownership.ts"
 import { instanceLabel, ownerLabel } from "../../src/internal/ownership/labels.ts"
 import * as Owner from "../../src/internal/ownership/owner.ts"
 import { Unknown } from "../../src/LightboxError.ts"
@@ -55,7 +56,7 @@ const makeOwner = Effect.fnUntraced(function* (
   home: string,
   options?: {
     readonly record?: Partial<typeof here> | undefined
-    readonly notes?: ReadonlyArray<Owner.Note> | undefined
+    readonly notes?: ReadonlyArray<Ownership.Note> | undefined
   }
 ) {
   const fs = yield* FileSystem.FileSystem
@@ -103,7 +104,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
       const scope = yield* Scope.make()
       const owner = yield* Scope.provide(Owner.make(home), scope)
       assert.deepStrictEqual(yield* Owner.list(home), [])
-      const note: Owner.Note = { kind: "sandbox", token: "t", name: "worker" }
+      const note: Ownership.Note = { kind: "sandbox", token: "t", name: "worker" }
       yield* owner.note(note)
       const id = yield* owner.id
       assert.deepStrictEqual(yield* Owner.list(home), [{ id, state: "alive", pid: process.pid, notes: [note] }])
@@ -311,8 +312,8 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
         const { removable } = yield* leaveEverything(home)
         const live = yield* Sandbox.launch({ image, name: "live" })
         // Of a launch that is under way.
-        const { owner } = yield* Microsandbox.Microsandbox
-        yield* owner.note({ kind: "disk", token: "making", name: "making" })
+        const ownership = yield* Ownership.Ownership
+        yield* ownership.note({ kind: "disk", token: "making", name: "making" })
         yield* (yield* FileSystem.FileSystem).makeDirectory(`${home}/lightbox/disks/making`)
         // Looking at a lock without changing anything leaves it as it was.
         const isOurs = (path: string) => path.startsWith("lightbox/owners/")
@@ -413,10 +414,10 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
-        const driver = yield* Microsandbox.Microsandbox
+        const ownership = yield* Ownership.Ownership
         for (const name of ["db", `lightbox-${"0".repeat(8)}-1-1`]) {
           yield* makeOwner(home, { notes: [{ kind: "sandbox", token: `gone-${name}`, name }] })
-          yield* driver.owner.note({ kind: "sandbox", token: `lives-${name}`, name })
+          yield* ownership.note({ kind: "sandbox", token: `lives-${name}`, name })
           Fs.mkdirSync(`${home}/sandboxes/${name}`, { recursive: true })
           yield* Reaper.sweep({ dryRun: true })
           assert.isTrue(Fs.existsSync(`${home}/sandboxes/${name}`), name)

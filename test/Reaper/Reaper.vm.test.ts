@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { children } from "../../src/internal/driver/local/workaroundVmProcess.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as Ownership from "../../src/Ownership.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -112,7 +113,7 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
           )
           yield* Support.assertNothingLeft()
           const driver = yield* Microsandbox.Microsandbox
-          const own = yield* driver.owner.id
+          const own = yield* (yield* Ownership.Ownership).id
           assert.deepStrictEqual(
             (yield* fs.readDirectory(path.join(home.path, "lightbox/owners"))).toSorted(),
             [own, `${own}.lease`],

@@ -10,6 +10,7 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
+import type { Services } from "../../src/Driver.ts"
 import { BootFailed } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
@@ -22,7 +23,7 @@ import { turn } from "../support.ts"
 // Tests on the twin
 // =============================================================================
 
-type Twin = Microsandbox.Microsandbox | MicrosandboxMemory.Control
+type Twin = Services | MicrosandboxMemory.Control
 
 /** A test on a twin of its own, in which nothing may be left when its scope is closed. */
 const test = <E>(name: string, effect: Effect.Effect<void, E, Twin | Scope.Scope>) =>

@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import { TestClock } from "effect/testing"
+import type { Services } from "../../src/Driver.ts"
 import { NoSpace } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
@@ -473,7 +474,7 @@ describe("a snapshot for a scope", () => {
 describe("a saved snapshot", () => {
   /** A driver in memory with another home, in which nothing is. */
   const elsewhere = <A, E>(
-    effect: Effect.Effect<A, E, Microsandbox.Microsandbox | MicrosandboxMemory.Control | FileSystem.FileSystem>
+    effect: Effect.Effect<A, E, Services | MicrosandboxMemory.Control | FileSystem.FileSystem>
   ) => Support.withTwin(effect, { images: {} })
 
   const file = Effect.map(

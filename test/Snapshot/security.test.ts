@@ -12,9 +12,9 @@ import * as Redacted from "effect/Redacted"
 import * as Tar from "modern-tar"
 import * as Fs from "node:fs"
 import { inspect } from "node:util"
+import type { Services } from "../../src/Driver.ts"
 import * as BuildReporter from "../../src/BuildReporter.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
-import type * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -173,9 +173,7 @@ const names = [
   "x".repeat(300)
 ]
 
-type Use = (
-  name: string
-) => Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox | MicrosandboxMemory.Control>
+type Use = (name: string) => Effect.Effect<unknown, LightboxError, Services | MicrosandboxMemory.Control>
 
 const uses: { readonly [what: string]: Use } = {
   "Sandbox.launch": (name) => Sandbox.run({ image, name }, () => Effect.void),

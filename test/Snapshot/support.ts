@@ -8,6 +8,7 @@ import type * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { TestClock } from "effect/testing"
+import type { Services } from "../../src/Driver.ts"
 import { isArtifactName } from "../../src/internal/store/store.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
@@ -25,7 +26,7 @@ import { turn } from "../support.ts"
 export const image = "debian:12"
 
 /** What a test of {@link test} can use. */
-export type Twin = Microsandbox.Microsandbox | MicrosandboxMemory.Control | FileSystem.FileSystem
+export type Twin = Services | MicrosandboxMemory.Control | FileSystem.FileSystem
 
 /** A driver in memory with a home of its own. */
 export const withTwin = <A, E, R>(effect: Effect.Effect<A, E, R>, options?: MicrosandboxMemory.Options) =>

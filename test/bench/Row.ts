@@ -7,7 +7,7 @@ import type * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import type * as Microsandbox from "../../src/Microsandbox.ts"
+import type { Services } from "../../src/Driver.ts"
 
 /** Values of one thing that was measured several times. */
 const Series = Schema.Struct({
@@ -57,7 +57,7 @@ export interface Bench {
   /** Measures `n` times. The scope ends with the benchmark. */
   readonly rows: (
     n: number
-  ) => Effect.Effect<ReadonlyArray<Row>, unknown, NodeServices.NodeServices | Microsandbox.Microsandbox | Scope.Scope>
+  ) => Effect.Effect<ReadonlyArray<Row>, unknown, NodeServices.NodeServices | Services | Scope.Scope>
 }
 
 /** One side of a comparison: its name, and an effect that gives what one round measured, in the row's unit. */

@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { TestConsole } from "effect/testing"
 import { fileURLToPath } from "node:url"
+import type { Services } from "../../src/Driver.ts"
 import type { Output } from "../../src/BuildReporter.ts"
 import { Driver, Outputs } from "../../src/internal/cli/environment.ts"
 import { Failure } from "../../src/internal/cli/failure.ts"
@@ -48,13 +49,15 @@ export class Cli extends Context.Service<
       const memory = yield* Microsandbox.Microsandbox
       const drivers: Array<MicrosandboxLocal.Options> = []
       const requests: Array<Microsandbox.CreateSandbox> = []
-      const driver = Layer.succeed(Microsandbox.Microsandbox, {
-        ...memory,
-        createSandbox: (request) => {
-          requests.push(request)
-          return memory.createSandbox(request)
-        }
-      })
+      const driver = Layer.succeedContext(
+        Context.add(yield* Effect.context<Services>(), Microsandbox.Microsandbox, {
+          ...memory,
+          createSandbox: (request) => {
+            requests.push(request)
+            return memory.createSandbox(request)
+          }
+        })
+      )
       return {
         drivers,
         requests,

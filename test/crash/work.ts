@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Mount from "../../src/Mount.ts"
@@ -24,7 +25,7 @@ export const definition = (name: string, image: string, version: string): Snapsh
   )
 
 /** What has to be whole whenever it is looked at: the first line is what was written, the second what a step made. */
-export const readVersion = (name: string): Effect.Effect<string, LightboxError, Microsandbox.Microsandbox> =>
+export const readVersion = (name: string): Effect.Effect<string, LightboxError, Services> =>
   Sandbox.run({ snapshot: name }, (sandbox) =>
     Effect.map(sandbox.shell("cat /etc/version; echo; cat /root/complete", { check: true }), ({ stdout }) => stdout)
   )
@@ -49,7 +50,7 @@ type Work = (
   name: string,
   image: string,
   files: string
-) => Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
+) => Effect.Effect<unknown, LightboxError, Services | Scope.Scope>
 
 /** The parts of the work, each on a home of its own. */
 export const parts: { readonly [part: string]: Work } = {

@@ -17,6 +17,7 @@ import { TestClock } from "effect/testing"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import type { Services } from "../../src/Driver.ts"
 import { isLightboxError, type LightboxError, Unknown } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
@@ -26,12 +27,12 @@ import * as Reaper from "../../src/Reaper.ts"
 export interface Operation {
   readonly name: string
   /** What is there before. */
-  readonly given?: Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
-  readonly run: Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
+  readonly given?: Effect.Effect<unknown, LightboxError, Services | Scope.Scope>
+  readonly run: Effect.Effect<unknown, LightboxError, Services | Scope.Scope>
   /** What may be there afterwards that the good run does not leave. */
   readonly mayStay?: ReadonlyArray<string>
   /** What must succeed afterwards, however it ended. */
-  readonly always?: Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox>
+  readonly always?: Effect.Effect<unknown, LightboxError, Services>
 }
 
 export const image = "alpine:3"
@@ -280,7 +281,7 @@ export interface Surface {
   /** What of it is no operation. */
   readonly others: ReadonlyArray<string>
   /** What it makes, whose methods are operations, too. */
-  readonly instance?: Effect.Effect<object, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
+  readonly instance?: Effect.Effect<object, LightboxError, Services | Scope.Scope>
   /** What of that is none. */
   readonly fields?: ReadonlyArray<string>
 }

@@ -2,8 +2,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
-import type * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -14,7 +14,7 @@ import { image } from "./matrix.ts"
 type Refused = readonly [
   operation: string,
   field: string,
-  run: Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox | Scope.Scope>
+  run: Effect.Effect<unknown, LightboxError, Services | Scope.Scope>
 ]
 
 const plain = Snapshot.make("tools", image)

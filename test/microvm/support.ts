@@ -28,6 +28,7 @@ import type { ChildProcessHandle } from "effect/process/ChildProcessSpawner"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
+import type { Services } from "../../src/Driver.ts"
 import { bootRetries } from "../../src/internal/report/metrics.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
@@ -121,7 +122,10 @@ const observed = Layer.effectContext(
           return Deferred.await(deferred)
         })
     })
-    return Context.make(Microsandbox.Microsandbox, wrapped).pipe(Context.add(Observer, observer))
+    return (yield* Effect.context<Services>()).pipe(
+      Context.add(Microsandbox.Microsandbox, wrapped),
+      Context.add(Observer, observer)
+    )
   })
 )
 

@@ -7,6 +7,7 @@ import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { describe, expectTypeOf, it } from "vitest"
+import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import type * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Preset from "../../src/Preset.ts"
@@ -53,13 +54,9 @@ describe("types", () => {
   it("let them join those of the build", () => {
     const definition = base.pipe(Snapshot.step("seed", seed), Snapshot.verify(check))
     expectTypeOf(Snapshot.build(definition)).toEqualTypeOf<
-      Effect.Effect<
-        Snapshot.Built,
-        LightboxError | SeedFailed | CheckFailed,
-        Microsandbox.Microsandbox | Database | Clock
-      >
+      Effect.Effect<Snapshot.Built, LightboxError | SeedFailed | CheckFailed, Services | Database | Clock>
     >()
-    expectTypeOf(Snapshot.plan(definition)).toExtend<Effect.Effect<unknown, LightboxError, Microsandbox.Microsandbox>>()
+    expectTypeOf(Snapshot.plan(definition)).toExtend<Effect.Effect<unknown, LightboxError, Services>>()
     expectTypeOf(Snapshot.layer(definition)).toEqualTypeOf<
       Layer.Layer<
         Snapshot.Current,
@@ -71,25 +68,25 @@ describe("types", () => {
 
   it("do not run a build with a need that nobody meets", () => {
     const build = Snapshot.build(Snapshot.step(base, "seed", seed))
-    expectTypeOf(build).not.toExtend<Effect.Effect<unknown, unknown, Microsandbox.Microsandbox>>()
+    expectTypeOf(build).not.toExtend<Effect.Effect<unknown, unknown, Services>>()
     expectTypeOf(Effect.provideService(build, Database, { url: "" })).toExtend<
-      Effect.Effect<unknown, unknown, Microsandbox.Microsandbox>
+      Effect.Effect<unknown, unknown, Services>
     >()
   })
 
   it("let a launch need what its snapshot needs, and its scope", () => {
     const build = Snapshot.build(Snapshot.step(base, "seed", seed))
     expectTypeOf(Sandbox.launch({ snapshot: build })).toEqualTypeOf<
-      Effect.Effect<Sandbox.Sandbox, LightboxError | SeedFailed, Microsandbox.Microsandbox | Database | Scope.Scope>
+      Effect.Effect<Sandbox.Sandbox, LightboxError | SeedFailed, Services | Database | Scope.Scope>
     >()
     expectTypeOf(Sandbox.run({ snapshot: build }, seed)).toEqualTypeOf<
-      Effect.Effect<never, LightboxError | SeedFailed, Microsandbox.Microsandbox | Database>
+      Effect.Effect<never, LightboxError | SeedFailed, Services | Database>
     >()
     expectTypeOf(Sandbox.layer({ snapshot: Snapshot.Current })).toEqualTypeOf<
       Layer.Layer<Sandbox.Sandbox, LightboxError, Microsandbox.Microsandbox | Snapshot.Current>
     >()
     expectTypeOf(Sandbox.run({ image: "debian:12" }, (sandbox) => sandbox.exec("true"))).toEqualTypeOf<
-      Effect.Effect<Sandbox.ExecResult, LightboxError, Microsandbox.Microsandbox>
+      Effect.Effect<Sandbox.ExecResult, LightboxError, Services>
     >()
   })
 
@@ -104,11 +101,9 @@ describe("types", () => {
     class Web extends Sandbox.Service<Web>()("test/Web", { snapshot: "web" }) {}
     class Tools extends Snapshot.Service<Tools>()("test/Tools", Snapshot.step(base, "seed", seed)) {}
     class Cache extends Volume.Service<Cache>()("test/Cache", "npm-cache") {}
-    expectTypeOf(Web.layer).toEqualTypeOf<Layer.Layer<Web, LightboxError, Microsandbox.Microsandbox>>()
-    expectTypeOf(Tools.layer).toEqualTypeOf<
-      Layer.Layer<Tools, LightboxError | SeedFailed, Microsandbox.Microsandbox | Database>
-    >()
-    expectTypeOf(Cache.layer).toExtend<Layer.Layer<Cache, LightboxError, Microsandbox.Microsandbox>>()
+    expectTypeOf(Web.layer).toEqualTypeOf<Layer.Layer<Web, LightboxError, Services>>()
+    expectTypeOf(Tools.layer).toEqualTypeOf<Layer.Layer<Tools, LightboxError | SeedFailed, Services | Database>>()
+    expectTypeOf(Cache.layer).toExtend<Layer.Layer<Cache, LightboxError, Services>>()
     expectTypeOf(Web).toExtend<Effect.Effect<Sandbox.Sandbox, never, Web>>()
   })
 

@@ -24,6 +24,7 @@ import * as assert from "node:assert/strict"
 import * as ChildProcess from "node:child_process"
 import { fileURLToPath } from "node:url"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as Ownership from "../../src/Ownership.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Mount from "../../src/Mount.ts"
@@ -63,7 +64,7 @@ const audit = Effect.gen(function* () {
   const driver = yield* Microsandbox.Microsandbox
   const entries = (...folder: ReadonlyArray<string>) =>
     Effect.orElseSucceed(fs.readDirectory(path.join(driver.home, ...folder)), (): Array<string> => [])
-  const own = yield* driver.owner.id
+  const own = yield* (yield* Ownership.Ownership).id
   // The time for which some sandboxes were detached.
   yield* Effect.sleep("1 second")
   const report = yield* Reaper.sweep()

@@ -7,8 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
+import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
-import type * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Mount from "../../src/Mount.ts"
@@ -75,7 +75,7 @@ const actions = [
 const longest = "3 minutes"
 
 const act = Effect.gen(function* () {
-  const action: Effect.Effect<unknown, unknown, Microsandbox.Microsandbox> = oneOf(actions)()
+  const action: Effect.Effect<unknown, unknown, Services> = oneOf(actions)()
   const isInterrupted = random() < 0.25
   const running = isInterrupted
     ? Effect.timeoutOption(action, backend === "memory" ? below(60) : below(20_000))
@@ -114,7 +114,7 @@ const program = Effect.gen(function* () {
   yield* Effect.sync(() => Fs.writeSync(1, `${JSON.stringify({ counts, first: first ?? last, last })}\n`))
 })
 
-const driver: Layer.Layer<Microsandbox.Microsandbox, unknown> =
+const driver: Layer.Layer<Services, unknown> =
   backend === "memory"
     ? MicrosandboxMemory.layer({ home })
     : MicrosandboxLocal.layer({ home, memory: "256M", bootTimeout: "100 seconds" })

@@ -4,6 +4,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import type * as ServiceMap from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -67,7 +68,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         tell: () => holder.lock?.tell
       })
       const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
-      const context: Context<E, R> = { driver, store, definition, options, events, secrets, holder }
+      const context: Context<E, R> = { services, driver, store, definition, options, events, secrets, holder }
       const work = Effect.gen(function* () {
         const { outcome, snapshot } = yield* Effect.scoped(produce(context, prepared)).pipe(
           Effect.flatMap((outcome) => Effect.map(commit(context, outcome), (snapshot) => ({ outcome, snapshot }))),
@@ -103,11 +104,12 @@ export const buildScoped = Effect.fn("Snapshot.buildScoped")(function* <E, R>(
 ): Effect.fn.Return<BuiltFields, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope> {
   yield* decodeScopedName(name)
   const driver = yield* Microsandbox.Microsandbox
+  const ownership = yield* Ownership.Ownership
   const token = yield* generate
-  const note: Microsandbox.Note = { kind: "name", token, name: `${name}-${token}` }
-  yield* Effect.acquireRelease(driver.owner.note(note), () =>
-    Names.remove(driver, makeStore(driver), note.name).pipe(
-      Effect.andThen(driver.owner.forget(note)),
+  const note: Ownership.Note = { kind: "name", token, name: `${name}-${token}` }
+  yield* Effect.acquireRelease(ownership.note(note), () =>
+    Names.remove(driver, makeStore(driver, ownership), note.name).pipe(
+      Effect.andThen(ownership.forget(note)),
       Effect.timeout("30 seconds"),
       Effect.ignore({ log: "Warn", message: `Could not remove snapshot "${note.name}"` })
     )
@@ -318,7 +320,7 @@ const unverified = (
 
 /** Tries the result, and moves the name to it. */
 const commit = Effect.fnUntraced(function* <E, R>(
-  { definition, driver, events, options, store }: Context<E, R>,
+  { definition, driver, events, options, services, store }: Context<E, R>,
   { planned, result }: Outcome<E, R>
 ): Effect.fn.Return<Snapshot, LightboxError | E, R> {
   const { labels, name, verification } = definition
@@ -335,7 +337,7 @@ const commit = Effect.fnUntraced(function* <E, R>(
       },
       verification
     ).pipe(
-      Effect.provideService(Microsandbox.Microsandbox, driver),
+      Effect.provide(services),
       Effect.catch((error) =>
         Effect.flatMap(Clock.currentTimeMillis, (now) =>
           Effect.fail(isLightboxError(error) ? unverified(name, planned.units.length + 1, now - start, error) : error)

@@ -5,13 +5,13 @@ import type { Environment } from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import { pathToFileURL } from "node:url"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
-import type { Microsandbox } from "../../Microsandbox.ts"
+import type { Services } from "../../Driver.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
 import * as Plain from "../promise/definition.ts"
 
 /** What the command line can provide to the steps of a definition. */
-export type Definition = Snapshot.Definition<unknown, Environment | Microsandbox>
+export type Definition = Snapshot.Definition<unknown, Environment | Services>
 
 // What a step needs is not there to be looked at; one that needs something else dies of it, by name.
 const isDefinition = (u: unknown): u is Definition => Snapshot.isDefinition(u)

@@ -10,9 +10,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type { Services } from "../../Driver.ts"
 import type { Output } from "../../BuildReporter.ts"
 import type { LightboxError } from "../../LightboxError.ts"
-import type * as Microsandbox from "../../Microsandbox.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
 import { clean } from "../report/terminalText.ts"
 
@@ -48,9 +48,10 @@ export const Home = GlobalFlag.Setting("home")({
 // =============================================================================
 
 /** Where the driver comes from. Tests put another in its place. */
-export const Driver = Context.Reference<
-  (options: MicrosandboxLocal.Options) => Layer.Layer<Microsandbox.Microsandbox, LightboxError>
->("effect-lightbox/internal/cli/Driver", { defaultValue: () => MicrosandboxLocal.layer })
+export const Driver = Context.Reference<(options: MicrosandboxLocal.Options) => Layer.Layer<Services, LightboxError>>(
+  "effect-lightbox/internal/cli/Driver",
+  { defaultValue: () => MicrosandboxLocal.layer }
+)
 
 /** The driver as the flags want it. */
 export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>

@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
+import type { Admission, Room } from "../../Admission.ts"
 import { LightboxError, NoCapacity, NoSpace } from "../../LightboxError.ts"
 import { freeBytes } from "../host/diskRoom.ts"
 import { fileFailure } from "../host/fileFailure.ts"
@@ -27,54 +28,6 @@ export const Budget = Schema.Struct({
   boots: Schema.optional(intBetween(1, 1_000_000)),
   timeout: Schema.optional(DurationInput)
 })
-
-/**
- * Room that a sandbox has in the budget of its driver.
- *
- * **Example** (Giving room back early)
- *
- * ```ts
- * import type * as Effect from "effect/Effect"
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const leave = (room: Microsandbox.Room): Effect.Effect<void> => room.release
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface Room {
-  /** Gives it back before the scope closes. */
-  readonly release: Effect.Effect<void>
-}
-
-/**
- * What a driver lets boot: it makes those wait, in order, that its budget has
- * no room for. See `budget` of {@link LayerOptions}.
- *
- * **Example** (Booting something of one's own within the budget)
- *
- * ```ts
- * import * as Effect from "effect/Effect"
- * import { Microsandbox } from "effect-lightbox"
- *
- * export const create = (request: Microsandbox.CreateSandbox) =>
- *   Effect.gen(function* () {
- *     const driver = yield* Microsandbox.Microsandbox
- *     yield* driver.admission.admit("create", 512)
- *     return yield* driver.admission.boot(driver.createSandbox(request))
- *   })
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface Admission {
-  /** Takes room for a sandbox with so much memory (MiB; undefined: the default) until the scope closes. */
-  readonly admit: (method: string, memory: number | undefined) => Effect.Effect<Room, LightboxError, Scope.Scope>
-  /** Runs an effect that boots, when not too many do. */
-  readonly boot: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-}
 
 /** What the rest of the machine keeps. */
 const reserveMebibytes = 256
@@ -103,7 +56,7 @@ export const make = Effect.fnUntraced(function* (options: {
   /** MiB that must be free even if the budget asks for less. */
   readonly leastDisk?: number | undefined
   readonly availableMemory?: (() => number) | undefined
-}): Effect.fn.Return<Admission> {
+}): Effect.fn.Return<Admission["Service"]> {
   const { home } = options
   const budget = options.budget ?? {}
   const minDisk = Math.max(budget.disk ?? 256, options.leastDisk ?? 0)

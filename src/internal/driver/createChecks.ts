@@ -10,7 +10,7 @@ import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { checkGrowth, defaultBind, defaultResources } from "../config/schemas.ts"
-import { publishedPorts } from "./sdk/builder.ts"
+import { publishedPorts } from "./publishedPorts.ts"
 import { isCode } from "../host/socket.ts"
 import { invalid } from "../config/validation.ts"
 

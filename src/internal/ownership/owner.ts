@@ -17,68 +17,11 @@ import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
+import type { Kind, Note, Ownership } from "../../Ownership.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { isAnswered, isCode, listen } from "../host/socket.ts"
 
-/**
- * What an owner can leave: a sandbox, the disk of one, an unfinished capture or load, a snapshot that no name leads to
- * yet, a file, the name of a scoped snapshot.
- */
-export type Kind = (typeof kinds)[number]
-
-const kinds = ["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use"] as const
-
-/**
- * Something that an owner is about to make, has made, or is about to remove.
- *
- * **Example** (The note of a sandbox)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const note: Microsandbox.Note = { kind: "sandbox", token: "0f2c7a", name: "worker" }
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface Note {
-  readonly kind: Kind
-  /** Different for every note. */
-  readonly token: string
-  readonly name: string
-}
-
-/**
- * This process as an owner: it notes what it makes before it makes it, so that
- * another process can remove it if this one is killed.
- *
- * **Example** (Noting a sandbox for as long as it is there)
- *
- * ```ts
- * import * as Effect from "effect/Effect"
- * import { Microsandbox } from "effect-lightbox"
- *
- * export const noted = (note: Microsandbox.Note) =>
- *   Effect.gen(function* () {
- *     const { owner } = yield* Microsandbox.Microsandbox
- *     yield* Effect.acquireRelease(owner.note(note), () => owner.forget(note))
- *   })
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface Owner {
-  /** Different for every process. The lease is taken when it is first asked for. */
-  readonly id: Effect.Effect<string, LightboxError>
-  readonly note: (note: Note) => Effect.Effect<void, LightboxError>
-  readonly forget: (note: Note) => Effect.Effect<void>
-  /** From now on what was noted has no owner, for ever or until a time (milliseconds since 1970). */
-  readonly release: (note: Note, expires: number | undefined) => Effect.Effect<void, LightboxError>
-  /** The path of a file that is to be moved to its place when it is complete. */
-  readonly stage: Effect.Effect<string, LightboxError>
-}
+const kinds: ReadonlyArray<Kind> = ["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use"]
 
 const Record = Schema.Struct({
   pid: Schema.Int,
@@ -125,7 +68,9 @@ const bootId = async (): Promise<string> => {
 }
 
 /** Makes an owner that takes its lease when it first makes something, and gives it back with the scope. */
-export const make = Effect.fnUntraced(function* (home: string): Effect.fn.Return<Owner, never, Scope.Scope> {
+export const make = Effect.fnUntraced(function* (
+  home: string
+): Effect.fn.Return<Ownership["Service"], never, Scope.Scope> {
   const id = Crypto.randomBytes(6).toString("hex")
   const folder = folderOf(home, id)
   const lease = yield* Effect.scope.pipe(

@@ -16,10 +16,10 @@ import { prepare, type Prepared } from "./units.ts"
 export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
   definition: Definition<E, R>,
   options: { readonly force?: boolean | number | undefined } | undefined
-): Effect.fn.Return<Plan, LightboxError, Microsandbox.Microsandbox> {
+): Effect.fn.Return<Plan, LightboxError, Services> {
   const method = "Snapshot.plan"
   const driver = yield* Microsandbox.Microsandbox
-  const store = makeStore(driver)
+  const store = makeStore(driver, yield* Ownership.Ownership)
   const from = options?.force === true ? 0 : typeof options?.force === "number" ? options.force : undefined
   const prepared = yield* prepare(method, definition)
   const forced: Prepared<E, R> =

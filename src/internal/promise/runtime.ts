@@ -12,13 +12,14 @@ import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
+import type { Services } from "../../Driver.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
 import { exitCodes, signals, type Signal } from "../host/processSignals.ts"
 import * as SdkDriver from "../driver/local/driver.ts"
 
-type Runtime = ManagedRuntime.ManagedRuntime<Microsandbox.Microsandbox, LightboxError>
+type Runtime = ManagedRuntime.ManagedRuntime<Services, LightboxError>
 
 let options: MicrosandboxLocal.Options = {}
 let current: Runtime | undefined
@@ -40,11 +41,11 @@ const quiet = Layer.mergeAll(
   Layer.succeed(References.MinimumLogLevel, "Warn")
 )
 
-const make = (layer: Layer.Layer<Microsandbox.Microsandbox, LightboxError>): Runtime =>
+const make = (layer: Layer.Layer<Services, LightboxError>): Runtime =>
   ManagedRuntime.make(Layer.provideMerge(layer, quiet))
 
 /** Runs everything on another driver from now on; the function that it gives goes back to the one before. */
-export const provide = (layer: Layer.Layer<Microsandbox.Microsandbox, LightboxError>): (() => Promise<void>) => {
+export const provide = (layer: Layer.Layer<Services, LightboxError>): (() => Promise<void>) => {
   const before = current
   const provided = make(layer)
   current = provided
@@ -67,7 +68,7 @@ export const native = (feature: string): typeof Sdk => {
 }
 
 const runWith = async <A>(
-  effect: Effect.Effect<A, LightboxError, Microsandbox.Microsandbox>,
+  effect: Effect.Effect<A, LightboxError, Services>,
   signal: AbortSignal | undefined
 ): Promise<A> => {
   current ??= make(MicrosandboxLocal.layer(options))
@@ -84,10 +85,7 @@ const runWith = async <A>(
  * once everything is cleaned up. When the process ends meanwhile, the effect is interrupted, and the promise stays as
  * it is: nobody is there any more to be told.
  */
-export const run = async <A>(
-  effect: Effect.Effect<A, LightboxError, Microsandbox.Microsandbox>,
-  signal?: AbortSignal
-): Promise<A> => {
+export const run = async <A>(effect: Effect.Effect<A, LightboxError, Services>, signal?: AbortSignal): Promise<A> => {
   signal?.throwIfAborted()
   const ending = new AbortController()
   const result = runWith(effect, either(signal, ending.signal))
@@ -160,7 +158,7 @@ export interface Signals {
 
 /** Acquires something that outlives the call; what had been acquired is released if that fails. */
 export const acquire = async <A, B>(
-  effect: Effect.Effect<A, LightboxError, Microsandbox.Microsandbox | Scope.Scope>,
+  effect: Effect.Effect<A, LightboxError, Services | Scope.Scope>,
   use: (value: A, held: OpenScope) => B,
   { forLife, signal }: Signals = {}
 ): Promise<B> => {

@@ -9,6 +9,7 @@ import * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
+import type { Services } from "../../Driver.ts"
 import { LightboxError, Replaced, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandboxes from "../../Sandbox.ts"
@@ -168,7 +169,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** @internal */
   static async open(
-    effect: Effect.Effect<Sandboxes.Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope>,
+    effect: Effect.Effect<Sandboxes.Sandbox, LightboxError, Services | Scope.Scope>,
     signal: AbortSignal | undefined
   ): Promise<Sandbox> {
     return await acquire(effect, (sandbox, held) => new Sandbox(sandbox, held), { signal })

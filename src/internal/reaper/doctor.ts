@@ -9,6 +9,8 @@ import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import type { Services } from "../../Driver.ts"
+import * as Ownership from "../../Ownership.ts"
 import type { Diagnosis, Finding } from "../../Lightbox.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
@@ -173,9 +175,10 @@ const driver = (home: string, hasStore: boolean): Effect.Effect<ReadonlyArray<Fi
     )
   )
 
-const stored = (hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>, never, Microsandbox.Microsandbox> =>
+const stored = (hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>, never, Services> =>
   Effect.gen(function* () {
     const driver = yield* Microsandbox.Microsandbox
+    const ownership = yield* Ownership.Ownership
     const runtime = ok("runtime", `microsandbox ${driver.version}`)
     // Asking would make it.
     if (!hasStore) return [runtime]
@@ -187,7 +190,7 @@ const stored = (hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>, never,
             problem("store", reason.message, "end what else uses this home, or choose another home")
           ]),
         onSuccess: ([sandboxes, snapshots, images]) =>
-          Effect.map(leftovers(driver), (left) => [
+          Effect.map(leftovers(driver, ownership), (left) => [
             runtime,
             ok("store", `${sandboxes.length} sandboxes, ${snapshots.length} snapshots, ${images.length} images`),
             left
@@ -196,8 +199,11 @@ const stored = (hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>, never,
     )
   })
 
-const leftovers = (driver: Microsandbox.Microsandbox["Service"]): Effect.Effect<Finding> =>
-  Effect.map(sweep(driver, { dryRun: true, all: true, timeout: Duration.seconds(10) }), ({ verdicts }) => {
+const leftovers = (
+  driver: Microsandbox.Microsandbox["Service"],
+  ownership: Ownership.Ownership["Service"]
+): Effect.Effect<Finding> =>
+  Effect.map(sweep(driver, ownership, { dryRun: true, all: true, timeout: Duration.seconds(10) }), ({ verdicts }) => {
     const left = verdicts.filter(({ resource, verdict }) => verdict === "removable" && resource !== "lock")
     const foreign = verdicts.filter(({ resource, verdict }) => verdict === "kept" && resource === "ghost")
     if (left.length > 0) {

@@ -18,7 +18,7 @@ import * as Links from "../store/links.ts"
 import * as Names from "../store/names.ts"
 import * as RootDisk from "../driver/rootDisk.ts"
 import { readFolder } from "../driver/snapshotLinks.ts"
-import { captureLock, loadLock, locksFolder, make as makeStore } from "../store/store.ts"
+import { captureLock, loadLock, locksFolder, make as makeStore, type Store } from "../store/store.ts"
 
 /** What a sweep may do: nothing about volumes. */
 export type Driver = Omit<
@@ -28,6 +28,7 @@ export type Driver = Omit<
 
 interface Sweep {
   readonly driver: Driver
+  readonly store: Store
   readonly dryRun: boolean
   /** What was detached, by instance. */
   readonly released: Effect.Success<ReturnType<typeof Owner.listReleased>>
@@ -64,7 +65,7 @@ const gone = ({ pid }: Owner.Found): string =>
   pid === undefined ? "its process is gone" : `its process, ${pid}, is gone`
 
 /** Removes what one note is about, if it is still the same. */
-const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.Effect<boolean, LightboxError> => {
+const settleNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effect.Effect<boolean, LightboxError> => {
   const { driver, say } = sweep
   const reason = gone(owner)
   const disk = settleDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`)
@@ -112,7 +113,7 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Owner.Note): Effect.
     case "name":
       return Effect.flatMap(driver.readSnapshotLink(note.name), (artifact) =>
         artifact !== undefined
-          ? removing(sweep, "snapshot", note.name, reason, Names.remove(driver, makeStore(driver), note.name))
+          ? removing(sweep, "snapshot", note.name, reason, Names.remove(driver, sweep.store, note.name))
           : Effect.succeed(true)
       )
     case "use":
@@ -271,6 +272,7 @@ const settleSandboxes = Effect.fnUntraced(function* (
 /** Sweeps. With `all`, looks at everything that there is, and otherwise at what dead owners have noted. */
 export const sweep = Effect.fnUntraced(function* (
   driver: Driver,
+  ownership: Ownership.Ownership["Service"],
   options: { readonly dryRun: boolean; readonly all: boolean; readonly timeout: Duration.Duration }
 ): Effect.fn.Return<Report> {
   const verdicts: Array<Verdict> = []
@@ -278,6 +280,7 @@ export const sweep = Effect.fnUntraced(function* (
     const owners = yield* Owner.list(driver.home)
     const sweep: Sweep = {
       driver,
+      store: makeStore(driver, ownership),
       dryRun: options.dryRun,
       released: yield* Owner.listReleased(driver.home),
       say: (verdict) => {
@@ -352,5 +355,5 @@ export const log = ({ verdicts }: Report): Effect.Effect<void> =>
 const startTimeout = Duration.seconds(10)
 
 /** What a driver does first. */
-export const sweepAtStart = (driver: Driver): Effect.Effect<void> =>
-  Effect.flatMap(sweep(driver, { dryRun: false, all: false, timeout: startTimeout }), log)
+export const sweepAtStart = (driver: Driver, ownership: Ownership.Ownership["Service"]): Effect.Effect<void> =>
+  Effect.flatMap(sweep(driver, ownership, { dryRun: false, all: false, timeout: startTimeout }), log)

@@ -20,6 +20,8 @@ import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Launch from "./launch.ts"
+import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
@@ -177,7 +179,7 @@ const [firstBackoff, longestBackoff] = [250, 10_000]
 
 export const make = Effect.fn(method)(function* <E = never, R = never>(
   input: Options<E, R>
-): Effect.fn.Return<SandboxPool, LightboxError | E, Microsandbox.Microsandbox | Scope.Scope | R> {
+): Effect.fn.Return<SandboxPool, LightboxError | E, Services | Scope.Scope | R> {
   const { healthCheck, image, max, min, onPullProgress, releaseTimeout, rollOver, snapshot, timeToLive, ...rest } =
     input
   const options = yield* decodeOptions({ healthCheck, max, min, releaseTimeout, rollOver, timeToLive })
@@ -200,6 +202,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   const freshMillis = 2 * Duration.toMillis(interval)
 
   const driver = yield* Microsandbox.Microsandbox
+  const services = yield* Launch.services
   const clock = yield* Effect.clockWith(Effect.succeed)
   const now = () => clock.currentTimeMillisUnsafe()
   const { first, look } = yield* resolve(driver, image, snapshot)
@@ -301,19 +304,16 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   // Boots
   // ---------------------------------------------------------------------------
 
-  const start = Effect.fnUntraced(
-    function* (source: Sandbox.SourceOptions) {
-      const sandbox = yield* Sandbox.launch({
-        ...rest,
-        ...source,
-        labels: { ...rest.labels, [roleLabel]: "pool" },
-        onPullProgress,
-        releaseTimeout
-      })
-      return { sandbox, info: yield* sandbox.info }
-    },
-    Effect.provideService(Microsandbox.Microsandbox, driver)
-  )
+  const start = Effect.fnUntraced(function* (source: Sandbox.SourceOptions) {
+    const sandbox = yield* Sandbox.launch({
+      ...rest,
+      ...source,
+      labels: { ...rest.labels, [roleLabel]: "pool" },
+      onPullProgress,
+      releaseTimeout
+    })
+    return { sandbox, info: yield* sandbox.info }
+  }, Effect.provide(services))
 
   const boot = Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {

@@ -99,7 +99,7 @@ export const remove = (driver: Driver, store: Store, name: string): Effect.Effec
       if (artifact === undefined) return yield* driver.removeSnapshot(name)
       const record = yield* store.readName(name)
       const dropped = [artifact, ...record.generations.map((generation) => generation.artifact)]
-      yield* noteUnnamed(driver, [...new Set(dropped)])
+      yield* noteUnnamed(store, [...new Set(dropped)])
       yield* inOneStep(Effect.andThen(driver.unlinkSnapshot(name), store.removeName(name)))
       yield* removeUnneeded(driver, store, dropped)
     })

@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import type * as Ownership from "../../Ownership.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { fileFailure } from "../host/fileFailure.ts"
@@ -18,7 +19,7 @@ import * as Home from "../host/home.ts"
 import * as Lock from "../ownership/lock.ts"
 import { isCode } from "../host/socket.ts"
 
-type Driver = Pick<Microsandbox.Microsandbox["Service"], "home" | "owner">
+type Driver = Pick<Microsandbox.Microsandbox["Service"], "home">
 
 /** The version of what keys are made of, and of what a step does to a disk. */
 export const builderVersion = "2"
@@ -85,6 +86,7 @@ const failure = (method: string, path: string) => fileFailure(method, "store", p
 
 /** The store of a home directory. */
 export interface Store {
+  readonly ownership: Ownership.Ownership["Service"]
   readonly folder: string
   readonly readName: (name: string) => Effect.Effect<NameRecord, LightboxError>
   readonly writeName: (name: string, record: NameRecord) => Effect.Effect<void, LightboxError>
@@ -118,7 +120,7 @@ const tombstoneCodec = Schema.fromJsonString(Schema.toCodecJson(Tombstone))
 const nothing: NameRecord = { generations: [] }
 
 /** The store in a driver's home. */
-export const make = (driver: Driver): Store => {
+export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]): Store => {
   const folder = Path.join(driver.home, "lightbox")
   const locks = locksFolder(driver.home)
   const aliasFolder = Path.join(folder, "aliases")
@@ -138,7 +140,7 @@ export const make = (driver: Driver): Store => {
 
   /** In one step: those who read see the old or the new, whole. */
   const write = (path: string, content: string) =>
-    Effect.flatMap(driver.owner.stage, (staged) =>
+    Effect.flatMap(ownership.stage, (staged) =>
       Effect.tryPromise({
         try: async () => {
           await Fs.mkdir(Path.dirname(path), { recursive: true })
@@ -158,6 +160,7 @@ export const make = (driver: Driver): Store => {
     Effect.tryPromise({ try: () => Fs.rm(path, { force: true }), catch: failure("Store.remove", path) })
 
   return {
+    ownership,
     folder,
     readName: Effect.fnUntraced(function* (name) {
       const content = yield* read(namePath(name))
@@ -225,7 +228,7 @@ export const make = (driver: Driver): Store => {
     tryLock: (name, hello) => Lock.tryAcquire(locks, name, hello),
     lock: (name) => Lock.acquire(locks, name),
     copies: Effect.orElseSucceed(
-      Effect.flatMap(driver.owner.stage, (staged) => Effect.promise(() => Home.probeCopies(staged))),
+      Effect.flatMap(ownership.stage, (staged) => Effect.promise(() => Home.probeCopies(staged))),
       () => "unknown"
     )
   }

@@ -11,6 +11,7 @@ import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { pipeline } from "node:stream/promises"
+import type * as Ownership from "../../Ownership.ts"
 import { LightboxError, SnapshotDamaged } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { LoadOptions, SaveOptions, Snapshot } from "../../Snapshot.ts"
@@ -43,8 +44,8 @@ const attempt = <A>(method: string, path: string, run: () => Promise<A>): Effect
   Effect.tryPromise({ try: run, catch: fileFailure(method, "archive", path) })
 
 /** A folder for the time of the scope. */
-const stagingFolder = (driver: Driver, method: string): Effect.Effect<string, LightboxError, Scope.Scope> =>
-  Effect.flatMap(driver.owner.stage, (path) =>
+const stagingFolder = (store: Store, method: string): Effect.Effect<string, LightboxError, Scope.Scope> =>
+  Effect.flatMap(store.ownership.stage, (path) =>
     Effect.acquireRelease(
       Effect.as(
         attempt(method, path, () => Fs.mkdir(path)),
@@ -56,17 +57,17 @@ const stagingFolder = (driver: Driver, method: string): Effect.Effect<string, Li
 
 /** Runs an effect while a note says what it is about to make. */
 const noted = <A, E, R>(
-  driver: Driver,
-  kind: Microsandbox.Note["kind"],
+  store: Store,
+  kind: Ownership.Note["kind"],
   name: string,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, LightboxError | E, R> =>
   Effect.flatMap(generate, (token) => {
-    const note: Microsandbox.Note = { kind, token, name }
+    const note: Ownership.Note = { kind, token, name }
     return Effect.acquireUseRelease(
-      driver.owner.note(note),
+      store.ownership.note(note),
       () => effect,
-      () => driver.owner.forget(note)
+      () => store.ownership.forget(note)
     )
   })
 
@@ -102,7 +103,7 @@ export const save = (
       const current = record.generations.findLast((generation) => generation.artifact === artifact)
       const finish = <A>(write: Effect.Effect<A, LightboxError>) =>
         noted(
-          driver,
+          store,
           "file",
           partial,
           write.pipe(
@@ -115,7 +116,7 @@ export const save = (
         return yield* finish(driver.saveSnapshot(artifact ?? name, partial, { withImage, compress }))
       }
       const saved = generations === "current" ? [current] : record.generations
-      const folder = yield* stagingFolder(driver, method)
+      const folder = yield* stagingFolder(store, method)
       const images = new Set<string>()
       for (const generation of saved) {
         const { imageDigest } = yield* driver.openSnapshot(generation.artifact)
@@ -195,7 +196,7 @@ export const load = (
         const artifact = yield* foreignName(name)
         const adopted = Effect.gen(function* () {
           const { createdAt } = yield* Effect.scoped(
-            Effect.andThen(store.lock(loadLock), loadArchive(driver, path, artifact))
+            Effect.andThen(store.lock(loadLock), loadArchive(driver, store, path, artifact))
           )
           const generation = {
             generation: 1,
@@ -213,7 +214,7 @@ export const load = (
         }).pipe(Effect.onError(() => Effect.ignore(Generations.removeUnneeded(driver, store, [artifact]))))
         return yield* noted(driver, "unnamed", artifact, adopted)
       }
-      const folder = yield* stagingFolder(driver, method)
+      const folder = yield* stagingFolder(store, method)
       const expected = /^(lightbox\.json|generation-\d+\.msb)$/
       yield* attempt(method, path, () =>
         pipeline(
@@ -270,10 +271,11 @@ const requireFree = (
 /** Loads what another tool has saved, or one of our own archives, under a name of its own. */
 const loadArchive = (
   driver: Driver,
+  store: Store,
   path: string,
   name: string
 ): Effect.Effect<Microsandbox.SnapshotInfo, LightboxError> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => noted(driver, "load", String(now), driver.loadSnapshot(path, name)))
+  Effect.flatMap(Clock.currentTimeMillis, (now) => noted(store, "load", String(now), driver.loadSnapshot(path, name)))
 
 /** Loads the result of a generation, unless it is there, and tells whether it did. */
 const loadGeneration = Effect.fnUntraced(function* (
@@ -298,7 +300,7 @@ const loadGeneration = Effect.fnUntraced(function* (
   yield* driver.removeSnapshot(artifact)
   // Also when it is cut short: the next one would take what it finds for whole.
   return yield* Effect.gen(function* () {
-    const snapshot = yield* loadArchive(driver, archive, artifact)
+    const snapshot = yield* loadArchive(driver, store, archive, artifact)
     if (key !== "" && snapshot.labels[keyLabel] !== key)
       return yield* damaged(artifact, "it is not what the file says it is")
     yield* driver.verifySnapshot(artifact)

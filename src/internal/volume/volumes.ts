@@ -90,11 +90,12 @@ export const isPrimed = (home: string, volume: Microsandbox.VolumeInfo, key: str
 
 export const setPrimed = Effect.fnUntraced(function* (
   driver: Driver,
+  ownership: Ownership.Ownership["Service"],
   volume: Microsandbox.VolumeInfo,
   key: string
 ): Effect.fn.Return<void, LightboxError> {
   const file = primedFile(driver.home, volume.name)
-  const staged = yield* driver.owner.stage
+  const staged = yield* ownership.stage
   yield* Effect.tryPromise({
     try: async () => {
       await Fs.mkdir(Path.dirname(file), { recursive: true })

@@ -7,14 +7,14 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type { LightboxError } from "../../../src/LightboxError.ts"
-import type * as Microsandbox from "../../../src/Microsandbox.ts"
+import type { Services } from "../../../src/Driver.ts"
 import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../../src/Reaper.ts"
 
 const [backend, home] = process.argv.slice(2)
 
-const driver: Layer.Layer<Microsandbox.Microsandbox, LightboxError> =
+const driver: Layer.Layer<Services, LightboxError> =
   backend === "memory" ? MicrosandboxMemory.layer({ home }) : MicrosandboxLocal.layer({ home })
 
 Reaper.sweep().pipe(

@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import * as Os from "node:os"
+import type { Admission as Service } from "../../../src/Admission.ts"
 import * as Admission from "../../../src/internal/driver/admission.ts"
 import { waitingLaunches } from "../../../src/internal/report/metrics.ts"
 import * as LightboxError from "../../../src/LightboxError.ts"
@@ -34,7 +35,7 @@ const make = (budget: typeof Admission.Budget.Type, available = 8192) =>
 const until = (isSo: () => boolean) => Effect.repeat(turn, { until: isSo })
 
 /** Takes room in the background; `has` tells whether it has got it. */
-const take = Effect.fnUntraced(function* (admission: Admission.Admission, memory: number) {
+const take = Effect.fnUntraced(function* (admission: Service["Service"], memory: number) {
   const state = { has: false, isOver: false }
   const scope = yield* Scope.make()
   const fiber = yield* Scope.provide(admission.admit("test", memory), scope).pipe(
@@ -143,7 +144,7 @@ describe("the budget", () => {
 
   it.effect("refuses at once what can never have room", () =>
     Effect.gen(function* () {
-      const reasonOf = (admission: Admission.Admission, memory: number) =>
+      const reasonOf = (admission: Service["Service"], memory: number) =>
         Effect.map(Effect.flip(Effect.scoped(admission.admit("test", memory))), ({ reason }) => reason)
       assert.deepInclude(yield* reasonOf(yield* make({ memory: 1000 }), 1001), {
         _tag: "InvalidConfig",

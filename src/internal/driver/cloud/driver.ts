@@ -16,14 +16,13 @@ import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxCloud from "../../../MicrosandboxCloud.ts"
-import * as Admission from "../admission.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
+import { publishedPorts } from "../publishedPorts.ts"
 import { checkHostPaths, withDefaults } from "../createChecks.ts"
 import * as Home from "../../host/home.ts"
 import { generate, instanceLabel, ownerLabel } from "../../ownership/labels.ts"
-import * as Owner from "../../ownership/owner.ts"
-import { sweepAtStart } from "../../reaper/sweep.ts"
+import type { Blueprint } from "../../reaper/compose.ts"
 import * as Builder from "../sdk/builder.ts"
 import { call, isTaken, leave, notFoundIsSuccess, settlement } from "../sdk/calls.ts"
 import { fromSdk } from "../sdk/errors.ts"
@@ -71,7 +70,7 @@ const homeOf = (home: string | undefined, url: string, apiKey: string) =>
 /** Makes the driver. */
 export const make = Effect.fnUntraced(function* (
   input: MicrosandboxCloud.Options
-): Effect.fn.Return<Driver, LightboxError, Scope.Scope> {
+): Effect.fn.Return<Blueprint<LightboxError, never>, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
   const url = (options.url ?? defaultUrl).replace(/\/+$/, "")
   const apiKey = Redacted.value(options.apiKey).trim()
@@ -105,21 +104,27 @@ export const make = Effect.fnUntraced(function* (
       kill: false,
       modify: false,
       logs: false,
-      metrics: false
+      metrics: false,
+      captureRunning: false,
+      fork: false,
+      memorySnapshots: false,
+      liveNetwork: false,
+      pause: false
     },
-    owner: yield* Owner.make(home),
-    // This machine's memory is not what they take.
-    admission: yield* Admission.make({
-      home,
-      budget: { disk: 0, sandboxes: options.sandboxes },
-      defaultMemory: options.memory,
-      availableMemory: () => Number.POSITIVE_INFINITY
-    }),
     ...sandboxes(context),
     ...unavailable
   }
-  if (options.sweep !== false) yield* sweepAtStart(driver)
-  return driver
+  return {
+    home,
+    make: Effect.succeed(driver),
+    // Sandboxes in the cloud take none of this machine's memory.
+    admission: {
+      budget: { disk: 0, sandboxes: options.sandboxes },
+      defaultMemory: options.memory,
+      availableMemory: () => Number.POSITIVE_INFINITY
+    },
+    sweep: options.sweep
+  }
 })
 
 interface CloudContext {
@@ -144,41 +149,39 @@ const images = refuse("images", "the cloud pulls them itself, from their registr
 const snapshots = refuse("snapshots")
 const volumes = refuse("volumes", "they are managed with the cloud's own tools; a sandbox can mount one that exists")
 
-const unavailable: Omit<
-  Driver,
-  "backend" | "home" | "version" | "capabilities" | "owner" | "admission" | keyof ReturnType<typeof sandboxes>
-> = {
-  loadImage: () => images("loadImage"),
-  saveImages: () => images("saveImages"),
-  listImages: images("listImages"),
-  inspectImage: () => images("inspectImage"),
-  removeImage: () => images("removeImage"),
-  pruneImages: images("pruneImages"),
+const unavailable: Omit<Driver, "backend" | "home" | "version" | "capabilities" | keyof ReturnType<typeof sandboxes>> =
+  {
+    loadImage: () => images("loadImage"),
+    saveImages: () => images("saveImages"),
+    listImages: images("listImages"),
+    inspectImage: () => images("inspectImage"),
+    removeImage: () => images("removeImage"),
+    pruneImages: images("pruneImages"),
 
-  captureSnapshot: () => snapshots("captureSnapshot"),
-  openSnapshot: () => snapshots("openSnapshot"),
-  listSnapshots: snapshots("listSnapshots"),
-  removeSnapshot: () => snapshots("removeSnapshot"),
-  verifySnapshot: () => snapshots("verifySnapshot"),
-  saveSnapshot: () => snapshots("saveSnapshot"),
-  loadSnapshot: () => snapshots("loadSnapshot"),
-  renameSnapshot: () => snapshots("renameSnapshot"),
-  listSnapshotLinks: snapshots("listSnapshotLinks"),
-  readSnapshotLink: () => snapshots("readSnapshotLink"),
-  linkSnapshot: () => snapshots("linkSnapshot"),
-  unlinkSnapshot: () => snapshots("unlinkSnapshot"),
+    captureSnapshot: () => snapshots("captureSnapshot"),
+    openSnapshot: () => snapshots("openSnapshot"),
+    listSnapshots: snapshots("listSnapshots"),
+    removeSnapshot: () => snapshots("removeSnapshot"),
+    verifySnapshot: () => snapshots("verifySnapshot"),
+    saveSnapshot: () => snapshots("saveSnapshot"),
+    loadSnapshot: () => snapshots("loadSnapshot"),
+    renameSnapshot: () => snapshots("renameSnapshot"),
+    listSnapshotLinks: snapshots("listSnapshotLinks"),
+    readSnapshotLink: () => snapshots("readSnapshotLink"),
+    linkSnapshot: () => snapshots("linkSnapshot"),
+    unlinkSnapshot: () => snapshots("unlinkSnapshot"),
 
-  createVolume: () => volumes("createVolume"),
-  getVolume: () => volumes("getVolume"),
-  listVolumes: volumes("listVolumes"),
-  removeVolume: () => volumes("removeVolume"),
+    createVolume: () => volumes("createVolume"),
+    getVolume: () => volumes("getVolume"),
+    listVolumes: volumes("listVolumes"),
+    removeVolume: () => volumes("removeVolume"),
 
-  // Nothing of the cloud's is in folders of this machine.
-  removeStaging: () => Effect.succeed([]),
-  listGhosts: Effect.succeed([]),
-  removeGhost: () => Effect.succeed(false),
-  removeRemains: () => Effect.succeed([])
-}
+    // Nothing of the cloud's is in folders of this machine.
+    removeStaging: () => Effect.succeed([]),
+    listGhosts: Effect.succeed([]),
+    removeGhost: () => Effect.succeed(false),
+    removeRemains: () => Effect.succeed([])
+  }
 
 /**
  * What the SDK would drop, or take for something else: a path of this host for one of the cloud's. What else the cloud
@@ -187,7 +190,7 @@ const unavailable: Omit<
 const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
   const refuseOption = (feature: string, problem?: string) => refuse(feature, problem)("createSandbox")
   if (source._tag === "Snapshot") return snapshots("createSandbox")
-  if (Builder.publishedPorts(config).length > 0) return refuseOption("published ports")
+  if (publishedPorts(config).length > 0) return refuseOption("published ports")
   if ((config.patches ?? []).length > 0) return refuseOption("patches", "write the files once the sandbox runs")
   if (config.rootDisk === "overlay") return refuseOption("rootDisk")
   if (config.deployment !== undefined) return refuseOption("deployment")

@@ -31,9 +31,9 @@ import * as Home from "../../host/home.ts"
 import { checkReferences, wholeReference } from "../imageReference.ts"
 import { generate, instanceLabel } from "../../ownership/labels.ts"
 import { sdkRetries } from "../../report/metrics.ts"
-import * as Owner from "../../ownership/owner.ts"
+import * as Ownership from "../../../Ownership.ts"
 import * as PullReport from "../pullReport.ts"
-import { sweepAtStart } from "../../reaper/sweep.ts"
+import type { Blueprint } from "../../reaper/compose.ts"
 import { ephemeralRefused, needsRestart } from "../restart.ts"
 import * as NameLocks from "./workaroundNameLocks.ts"
 import * as RootDisk from "../rootDisk.ts"
@@ -93,17 +93,29 @@ const closingLimit = Duration.seconds(10)
 /** Makes the driver. */
 export const make = Effect.fnUntraced(function* (
   input: MicrosandboxLocal.Options
-): Effect.fn.Return<Driver, LightboxError, Scope.Scope> {
+): Effect.fn.Return<Blueprint<LightboxError, Ownership.Ownership | Scope.Scope>, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
   const home = yield* SdkModule.claimLocal(options.home)
+  return {
+    home,
+    make: makeDriver(home, options),
+    admission: { budget: options.budget, defaultMemory: options.memory, leastDisk },
+    sweep: options.sweep
+  }
+})
+
+const makeDriver = Effect.fnUntraced(function* (
+  home: string,
+  options: typeof LayerOptions.Type
+): Effect.fn.Return<Driver, LightboxError, Ownership.Ownership | Scope.Scope> {
   const sdk = yield* SdkModule.loadLocal
-  const owner = yield* Owner.make(home)
+  const ownership = yield* Ownership.Ownership
   const context: DriverContext = {
     sdk,
     home,
-    owner,
+    ownership,
     copies: yield* Effect.cachedWithTTL(
-      owner.stage.pipe(
+      ownership.stage.pipe(
         Effect.flatMap((staged) => Effect.promise(() => Home.probeCopies(staged))),
         Effect.orElseSucceed(() => "unknown" as const)
       ),
@@ -120,7 +132,7 @@ export const make = Effect.fnUntraced(function* (
     pullPolicy: options.pullPolicy
   }
   yield* Effect.addFinalizer(() => Effect.timeoutOption(settled, closingLimit))
-  const driver: Driver = {
+  return {
     backend: "local",
     home,
     version: yield* SdkModule.version,
@@ -135,29 +147,25 @@ export const make = Effect.fnUntraced(function* (
       kill: true,
       modify: true,
       logs: true,
-      metrics: true
+      metrics: true,
+      captureRunning: false,
+      fork: false,
+      memorySnapshots: false,
+      liveNetwork: false,
+      pause: false
     },
-    owner: context.owner,
-    admission: yield* Admission.make({
-      home,
-      budget: options.budget,
-      defaultMemory: options.memory,
-      leastDisk
-    }),
     ...images(context),
     ...sandboxes(context),
     ...ghosts(context),
     ...snapshots(context),
     ...volumes(context)
   }
-  if (options.sweep !== false) yield* sweepAtStart(driver)
-  return driver
 })
 
 interface DriverContext {
   readonly sdk: SdkModule.SdkModule
   readonly home: string
-  readonly owner: Owner.Owner
+  readonly ownership: Ownership.Ownership["Service"]
   /** How the file system of the home copies disks. */
   readonly copies: Effect.Effect<Home.Copies>
   /**
@@ -897,7 +905,7 @@ const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Micro
 })
 
 const snapshots = (context: DriverContext): SnapshotPart => {
-  const { home, owner, sdk } = context
+  const { home, ownership, sdk } = context
   const folder = Path.join(home, "snapshots")
   const at = (name: string) => Path.join(folder, name)
 
@@ -1045,7 +1053,7 @@ const snapshots = (context: DriverContext): SnapshotPart => {
         )
       )
     }),
-    ...snapshotLinks({ folder, stage: owner.stage, openSnapshot })
+    ...snapshotLinks({ folder, stage: ownership.stage, openSnapshot })
   }
 }
 

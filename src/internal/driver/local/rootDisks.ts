@@ -7,12 +7,12 @@ import * as Option from "effect/Option"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import type * as Ownership from "../../../Ownership.ts"
 import { LightboxError, NotFound, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import { overlayRefused, wantsOverlay } from "../createChecks.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
 import type { Copies } from "../../host/home.ts"
-import type { Owner } from "../../ownership/owner.ts"
 import * as RootDisk from "../rootDisk.ts"
 import type { Root } from "../sdk/builder.ts"
 import { call } from "../sdk/calls.ts"
@@ -24,7 +24,7 @@ import { isCode } from "../../host/socket.ts"
 interface Context {
   readonly sdk: SdkModule
   readonly home: string
-  readonly owner: Owner
+  readonly ownership: Ownership.Ownership["Service"]
   /** How the file system of the home copies disks. */
   readonly copies: Effect.Effect<Copies>
 }
@@ -92,10 +92,10 @@ const within = <A>(
   { base, image }: Overlay,
   use: (root: Root) => Effect.Effect<A, LightboxError>
 ): Effect.Effect<A, LightboxError> => {
-  const { home, owner } = context
+  const { home, ownership } = context
   const { instance, name, snapshot } = request
   const folder = RootDisk.folderOf(home, instance)
-  const note: Microsandbox.Note = { kind: "disk", token: instance, name }
+  const note: Ownership.Note = { kind: "disk", token: instance, name }
   const make = Effect.tryPromise({
     try: () => RootDisk.make(folder, base),
     catch: (cause) => {
@@ -108,14 +108,14 @@ const within = <A>(
     }
   })
   return Effect.acquireUseRelease(
-    owner.note(note),
+    ownership.note(note),
     // Uninterrupted: what comes after an interruption would come after its removal.
     () => Effect.flatMap(Effect.uninterruptible(make), (path) => use({ _tag: "Disk", image, path })),
     (_, exit) =>
       Exit.isSuccess(exit)
-        ? owner.forget(note)
+        ? ownership.forget(note)
         : // What could not be removed stays noted, for a sweep.
-          Effect.andThen(removeOf(context, method, instance), owner.forget(note)).pipe(
+          Effect.andThen(removeOf(context, method, instance), ownership.forget(note)).pipe(
             Effect.ignore({ log: "Warn", message: `Could not remove the disk of sandbox "${name}"` })
           )
   )
@@ -182,14 +182,14 @@ export const removing = Effect.fnUntraced(function* (
   if (instance === undefined || !(yield* has(context, method, instance))) {
     return yield* Effect.asVoid(call(method, { sandbox: name }, remove))
   }
-  const note: Microsandbox.Note = { kind: "disk", token: instance, name }
+  const note: Ownership.Note = { kind: "disk", token: instance, name }
   // On a full disk nothing can be noted, and what makes room must go on.
-  yield* Effect.ignore(context.owner.note(note))
+  yield* Effect.ignore(context.ownership.note(note))
   yield* call(method, { sandbox: name }, async () => {
     await remove()
     await RootDisk.remove(context.home, instance)
   })
-  yield* context.owner.forget(note)
+  yield* context.ownership.forget(note)
 })
 
 /** Refuses what the runtime can only do with root disks that it has made itself. */

@@ -12,8 +12,8 @@ import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type { Control, DriverOperation, Image, Options } from "../../../MicrosandboxMemory.ts"
 import * as Admission from "../admission.ts"
-import * as Owner from "../../ownership/owner.ts"
-import { sweepAtStart } from "../../reaper/sweep.ts"
+import * as Ownership from "../../../Ownership.ts"
+import type { Blueprint } from "../../reaper/compose.ts"
 import { HostPath, intBetween, Mebibytes } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import { Calls } from "./calls.ts"
@@ -129,7 +129,11 @@ const makeRegistry = (
 /** Makes the driver, and what controls it. */
 export const make = Effect.fnUntraced(function* (
   input: Options
-): Effect.fn.Return<{ readonly driver: Driver; readonly control: Control["Service"] }, LightboxError, Scope.Scope> {
+): Effect.fn.Return<
+  { readonly blueprint: Blueprint<never, Ownership.Ownership | Scope.Scope>; readonly control: Control["Service"] },
+  LightboxError,
+  Scope.Scope
+> {
   const options = yield* decodeOptions(input)
   const home = yield* homeFolder(options.home === undefined ? undefined : Path.resolve(options.home))
   const world = yield* openWorld(home)
@@ -142,35 +146,46 @@ export const make = Effect.fnUntraced(function* (
     const stored = image.isCached === true ? registry.find(reference) : undefined
     if (stored !== undefined) world.cache.put(stored)
   }
-  const owner = yield* Owner.make(home)
+  const { budget, cpus, memory, pullPolicy, sweep } = options
   const layer = {}
-  yield* Effect.addFinalizer(() => Sandboxes.releaseLayer(world, layer))
-  const context: Sandboxes.Context = {
-    world,
-    registry,
-    programs,
-    calls,
-    owner,
-    layer,
-    cpus: options.cpus,
-    memory: options.memory,
-    pullPolicy: options.pullPolicy
+  const makeDriver = Effect.gen(function* () {
+    const ownership = yield* Ownership.Ownership
+    yield* Effect.addFinalizer(() => Sandboxes.releaseLayer(world, layer))
+    return driverOf({ world, registry, programs, calls, ownership, layer, cpus, memory, pullPolicy })
+  })
+  return {
+    blueprint: {
+      home,
+      make: makeDriver,
+      admission: {
+        // The host's disk and memory do not limit a model.
+        budget: { disk: 0, ...budget },
+        defaultMemory: memory,
+        availableMemory: () => Number.POSITIVE_INFINITY
+      },
+      sweep
+    },
+    control: controlOf(calls, world, registry)
   }
+})
+
+const driverOf = (context: Sandboxes.Context): Driver => {
+  const { calls, ownership, registry, world } = context
   const plain = {
     ...Images.make(world.cache, registry, (digest) => Sandboxes.usersOfImage(world, digest)),
     ...Sandboxes.make(context),
     ...Snapshots.make({
       store: world.snapshots,
       cache: world.cache,
-      stage: owner.stage,
+      stage: ownership.stage,
       capture: (method, name) => Sandboxes.captured(world, method, name)
     }),
     ...Volumes.make(world.volumes, (name) => Sandboxes.usersOfVolume(world, name))
   }
-  const driver: Driver = {
+  return {
     backend: "memory",
     version: "memory",
-    home,
+    home: world.home,
     capabilities: {
       snapshots: true,
       images: true,
@@ -182,23 +197,18 @@ export const make = Effect.fnUntraced(function* (
       kill: true,
       modify: true,
       logs: true,
-      metrics: true
+      metrics: true,
+      captureRunning: false,
+      fork: false,
+      memorySnapshots: false,
+      liveNetwork: false,
+      pause: false
     },
-    owner,
-    admission: yield* Admission.make({
-      home,
-      // What the host has is no matter of a model.
-      budget: { disk: 0, ...options.budget },
-      defaultMemory: options.memory,
-      availableMemory: () => Number.POSITIVE_INFINITY
-    }),
     ...recorded(calls, world, plain)
   }
-  if (options.sweep !== false) yield* sweepAtStart(driver)
-  return { driver, control: controlOf(calls, world, registry) }
-})
+}
 
-type Plain = Omit<Driver, "backend" | "version" | "home" | "capabilities" | "owner" | "admission">
+type Plain = Omit<Driver, "backend" | "version" | "home" | "capabilities">
 
 /** All operations, as calls that are recorded and can meet faults. */
 const recorded = (calls: Calls, world: Sandboxes.World, plain: Plain): Plain => {

@@ -6,7 +6,7 @@ import type * as Net from "node:net"
 import type { LightboxError } from "../../../LightboxError.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import { bindTo, listenOn, portRefused } from "../createChecks.ts"
-import { publishedPorts } from "../sdk/builder.ts"
+import { publishedPorts } from "../publishedPorts.ts"
 import type { SocketDescription } from "./kernel/description.ts"
 import type { Machine } from "./kernel/machine.ts"
 

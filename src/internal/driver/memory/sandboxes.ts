@@ -36,6 +36,7 @@ import {
 } from "../createChecks.ts"
 import { generate, instanceLabel } from "../../ownership/labels.ts"
 import * as Owner from "../../ownership/owner.ts"
+import type * as Ownership from "../../../Ownership.ts"
 import * as PullReport from "../pullReport.ts"
 import { defaultResources } from "../../config/schemas.ts"
 import { ephemeralRefused, needsRestart } from "../restart.ts"
@@ -217,7 +218,7 @@ export interface Context {
   readonly registry: Registry
   readonly programs: ReadonlyMap<string, Program>
   readonly calls: Calls
-  readonly owner: Owner.Owner
+  readonly ownership: Ownership.Ownership["Service"]
   /** Tells this layer from others. */
   readonly layer: object
   readonly cpus: number | undefined
@@ -545,7 +546,7 @@ const create = Effect.fnUntraced(function* (
   const base = yield* baseOf(context, request, config)
   const volumes = yield* ensureVolumes(context, name, config)
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
-  const owner = yield* context.owner.id
+  const owner = yield* context.ownership.id
   const clock = yield* Effect.clockWith(Effect.succeed)
   const disk = new FileTree({
     source: "overlay",

@@ -10,6 +10,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { publishedPorts } from "../publishedPorts.ts"
 import type * as Mount from "../../../Mount.ts"
 import type * as Network from "../../../Network.ts"
 import type { SandboxConfig, Source } from "../../../SandboxConfig.ts"
@@ -109,19 +110,6 @@ const configureRegistry = (
   if (registry.caCerts !== undefined) builder.caCerts(Fs.readFileSync(registry.caCerts))
   return builder
 }
-
-/** The ports of a configuration, each with everything said. */
-export const publishedPorts = (
-  config: SandboxConfig
-): ReadonlyArray<{ host: number; guest: number; protocol: "tcp" | "udp"; bind: string | undefined }> =>
-  Array.isArray(config.ports)
-    ? config.ports.map(({ bind, guest, host, protocol = "tcp" }) => ({ host, guest, protocol, bind }))
-    : Object.entries(config.ports ?? {}).map(([host, guest]) => ({
-        host: Number(host),
-        guest: Number(guest),
-        protocol: "tcp",
-        bind: undefined
-      }))
 
 const ports = (builder: SandboxBuilder, config: SandboxConfig): void => {
   for (const { bind, guest, host, protocol } of publishedPorts(config)) {

@@ -1,0 +1,79 @@
+/**
+ * Makes a layer of the library from a driver of your own.
+ *
+ * A driver implements the `Microsandbox` service. {@link layer} adds what the rest of the
+ * library needs beside it: ownership of what this process creates, a budget for
+ * launches, and a sweep of what dead processes left.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Admission from "./Admission.ts"
+import { HostPath, Mebibytes } from "./internal/config/schemas.ts"
+import { decoder } from "./internal/config/validation.ts"
+import { Budget } from "./internal/driver/admission.ts"
+import * as internal from "./internal/reaper/compose.ts"
+import type { LightboxError } from "./LightboxError.ts"
+import type * as Microsandbox from "./Microsandbox.ts"
+import type * as Ownership from "./Ownership.ts"
+
+/**
+ * The services that every layer of the library provides.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Services = Microsandbox.Microsandbox | Ownership.Ownership | Admission.Admission
+
+/**
+ * Options of {@link layer}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options<E = never, R = never> {
+  /** A folder on this machine for the notes and locks of this library. Created if missing. */
+  readonly home: string
+  /** Makes the driver. It may use `Ownership`, and a scope that closes with the layer. */
+  readonly make: Effect.Effect<Microsandbox.Microsandbox["Service"], E, R>
+  /** How much of the machine sandboxes may use. Default: what is free. */
+  readonly budget?: Admission.Budget | undefined
+  /** Memory of a sandbox that sets none, as the budget counts it. Default: `"512M"`. */
+  readonly memory?: string | number | undefined
+  /** Whether to remove what dead processes left before the layer is ready. Default: `true`. */
+  readonly sweep?: boolean | undefined
+}
+
+const decodeOptions = decoder(
+  Schema.Struct({
+    home: HostPath,
+    budget: Schema.optional(Budget),
+    memory: Schema.optional(Mebibytes(1)),
+    sweep: Schema.optional(Schema.Boolean)
+  }),
+  "Driver.layer"
+)
+
+/**
+ * Provides everything that the library needs, on top of a driver.
+ *
+ * Fails with `InvalidConfig` naming a wrong option, or as `make` does.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <E, R>({
+  make,
+  ...options
+}: Options<E, R>): Layer.Layer<Services, E | LightboxError, Exclude<Exclude<R, Ownership.Ownership>, Scope.Scope>> =>
+  internal.layer(
+    Effect.map(decodeOptions(options), ({ budget, home, memory, sweep }) => ({
+      home,
+      make,
+      admission: { budget, defaultMemory: memory },
+      sweep
+    }))
+  )

@@ -1,0 +1,45 @@
+/**
+ * Puts a driver together with the ownership and the budget of this process, and sweeps before anything uses it.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import { Admission } from "../../Admission.ts"
+import type { Services } from "../../Driver.ts"
+import type { LightboxError } from "../../LightboxError.ts"
+import { Microsandbox } from "../../Microsandbox.ts"
+import { Ownership } from "../../Ownership.ts"
+import * as Budgets from "../driver/admission.ts"
+import * as Owner from "../ownership/owner.ts"
+import { sweepAtStart } from "./sweep.ts"
+
+/** What a driver needs around it, with options that are checked already. */
+export interface Blueprint<E, R> {
+  readonly home: string
+  readonly make: Effect.Effect<Microsandbox["Service"], E, R>
+  readonly admission: Omit<Parameters<typeof Budgets.make>[0], "home">
+  readonly sweep: boolean | undefined
+}
+
+export const compose = Effect.fnUntraced(function* <E, R>({
+  admission,
+  home,
+  make,
+  sweep
+}: Blueprint<E, R>): Effect.fn.Return<
+  Context.Context<Services>,
+  E | LightboxError,
+  Exclude<R, Ownership> | Scope.Scope
+> {
+  const ownership = yield* Owner.make(home)
+  const driver = yield* Effect.provideService(make, Ownership, ownership)
+  const budget = yield* Budgets.make({ ...admission, home })
+  if (sweep !== false) yield* sweepAtStart(driver, ownership)
+  return Context.make(Microsandbox, driver).pipe(Context.add(Ownership, ownership), Context.add(Admission, budget))
+})
+
+export const layer = <E, R, E2, R2>(
+  blueprint: Effect.Effect<Blueprint<E, R>, E2, R2>
+): Layer.Layer<Services, E | E2 | LightboxError, Exclude<Exclude<R, Ownership> | R2, Scope.Scope>> =>
+  Layer.effectContext(Effect.flatMap(blueprint, compose))

@@ -1,0 +1,185 @@
+/**
+ * Creates and boots sandboxes, and releases them.
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import * as Admission from "../../Admission.ts"
+import type { Services } from "../../Driver.ts"
+import type * as Guest from "../../Guest.ts"
+import type { LightboxError } from "../../LightboxError.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
+import * as Ownership from "../../Ownership.ts"
+import type { Sandbox } from "../../Sandbox.ts"
+import type { SandboxConfig } from "../../SandboxConfig.ts"
+import * as Execution from "../guest/execution.ts"
+import { generate, instanceLabel, ownerLabel, roleLabel } from "../ownership/labels.ts"
+import { type LetGo, make, noTimeToLive } from "./handle.ts"
+
+/** The services of the library alone: a context that is captured whole would bring its scope along. */
+export const services: Effect.Effect<Context.Context<Services>, never, Services> = Effect.map(
+  Effect.context<Services>(),
+  Context.pick(Microsandbox.Microsandbox, Ownership.Ownership, Admission.Admission)
+)
+
+/** Releases what a failed acquisition took at once, rather than when the caller's scope closes. */
+const allOrNothing = <A, R>(acquisition: Effect.Effect<A, LightboxError, R | Scope.Scope>) =>
+  Effect.gen(function* () {
+    const own = yield* Scope.fork(yield* Effect.scope)
+    return yield* acquisition.pipe(
+      Scope.provide(own),
+      Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
+    )
+  })
+
+/** Creates a sandbox that lives as long as the scope, unless it is detached. */
+export const launch = Effect.fnUntraced(function* (options: {
+  readonly config: SandboxConfig
+  readonly timeout: Duration.Duration
+  readonly request: Omit<Microsandbox.CreateSandbox, "labels">
+}): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
+  const { config, request, timeout } = options
+  const driver = yield* Microsandbox.Microsandbox
+  const ownership = yield* Ownership.Ownership
+  const admission = yield* Admission.Admission
+  const { name } = request
+  const instance = yield* generate
+  const note: Ownership.Note = { kind: "sandbox", token: instance, name }
+  const room = yield* admission.admit("Sandbox.launch", config.resources?.memory)
+  // Closed after the release below, which still has something to say to the guest.
+  const channel = yield* Scope.fork(yield* Effect.scope)
+  const state: LaunchState = { info: undefined, guest: undefined, isOwned: true }
+  // Registered before the sandbox exists, so that there is no moment at which it exists and nobody would remove it.
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() =>
+      state.isOwned ? Effect.andThen(release(driver, instance, config, state), ownership.forget(note)) : Effect.void
+    ).pipe(Effect.timeout(timeout), Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${name}"` }))
+  )
+  yield* ownership.note(note)
+  state.info = yield* admission.boot(
+    driver.createSandbox({
+      ...request,
+      labels: {
+        [instanceLabel]: instance,
+        [ownerLabel]: yield* ownership.id,
+        [roleLabel]: config.labels?.[roleLabel] ?? (request.detached === true ? "detached" : "scoped")
+      }
+    })
+  )
+  state.guest = yield* Scope.provide(driver.connect(state.info), channel)
+  const { guest, info } = state
+  const letGo: LetGo = (expires) =>
+    driver.detachSandbox(info).pipe(
+      // Until this is written, the sandbox has an owner.
+      Effect.andThen(Effect.uninterruptible(Effect.andThen(ownership.release(note, expires), disown(state, room))))
+    )
+  return make(driver, info, guest, letGo)
+}, allOrNothing)
+
+const disown = (state: { isOwned: boolean }, room: Admission.Room): Effect.Effect<void> =>
+  Effect.andThen(
+    Effect.sync(() => {
+      state.isOwned = false
+    }),
+    room.release
+  )
+
+interface LaunchState {
+  info: Microsandbox.SandboxInfo | undefined
+  guest: Guest.Guest | undefined
+  isOwned: boolean
+}
+
+const release = Effect.fnUntraced(function* (
+  driver: Microsandbox.Microsandbox["Service"],
+  instance: string,
+  config: SandboxConfig,
+  { guest, info }: LaunchState
+): Effect.fn.Return<void, LightboxError> {
+  if (info !== undefined) {
+    if (guest !== undefined) yield* flushMounts(driver, info, guest, config)
+    const removed = driver.removeSandbox(info, { force: true })
+    // Who has taken its name has removed it.
+    return yield* Effect.catchReason(removed, "LightboxError", "Replaced", () => Effect.void)
+  }
+  // The launch failed or was interrupted: what it made, if anything, has our label.
+  const found = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
+  yield* Effect.forEach(found, (info) => driver.removeSandbox(info, { force: true }), { discard: true })
+})
+
+/** Writes what the guest still holds for folders and disks of the host, in a bounded time. */
+const flushMounts = (
+  driver: Microsandbox.Microsandbox["Service"],
+  info: Microsandbox.SandboxInfo,
+  guest: Guest.Guest,
+  config: SandboxConfig
+): Effect.Effect<void> => {
+  const paths = Object.entries(config.mounts ?? {}).flatMap(([path, mount]) =>
+    typeof mount === "string" || (mount._tag !== "Tmpfs" && mount.readonly !== true) ? [path] : []
+  )
+  if (paths.length === 0) return Effect.void
+  const sync = (guest: Guest.Guest, ...args: ReadonlyArray<string>) =>
+    Execution.collect<never, never>(
+      guest,
+      "Sandbox.launch",
+      { argv: ["sync", ...args], workdir: "/", user: "0:0" },
+      { input: undefined, maxOutput: 65_536 }
+    )
+  const flush = (guest: Guest.Guest) =>
+    // Some guests can only flush everything.
+    Effect.flatMap(sync(guest, "-f", ...paths), ({ exitCode }) => (exitCode === 0 ? Effect.void : sync(guest)))
+  return flush(guest).pipe(
+    // The sandbox may have been restarted behind this connection.
+    Effect.catchReason("LightboxError", "GuestLost", () => Effect.scoped(Effect.flatMap(driver.connect(info), flush))),
+    Effect.timeout("10 seconds"),
+    Effect.ignore
+  )
+}
+
+/** Boots a stopped sandbox, and stops it with the scope unless it is detached. */
+export const start = Effect.fnUntraced(function* (
+  info: Microsandbox.SandboxInfo,
+  options: { readonly detached?: boolean | undefined } | undefined
+): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  const ownership = yield* Ownership.Ownership
+  const admission = yield* Admission.Admission
+  // A running one belongs to somebody else, and is not for this scope to stop.
+  const state = { isOwned: false }
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => (state.isOwned ? driver.stopSandbox(info) : Effect.void)).pipe(
+      Effect.catchReasons("LightboxError", { NotFound: () => Effect.void, Replaced: () => Effect.void }),
+      Effect.timeout("30 seconds"),
+      Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${info.name}"` })
+    )
+  )
+  const room = yield* admission.admit("Sandbox.start", info.memory)
+  const starting = Effect.suspend(() => {
+    state.isOwned = options?.detached !== true
+    return driver.startSandbox(info, options)
+  })
+  const started = yield* admission.boot(starting).pipe(
+    Effect.tapError(({ reason }) =>
+      Effect.sync(() => {
+        if (reason._tag === "StillRunning") state.isOwned = false
+      })
+    )
+  )
+  const token = info.labels[instanceLabel]
+  const letGo: LetGo = (expires) =>
+    expires !== undefined && token === undefined
+      ? noTimeToLive(info.name)
+      : driver
+          .detachSandbox(started)
+          .pipe(
+            Effect.andThen(
+              expires === undefined || token === undefined
+                ? Effect.void
+                : ownership.release({ kind: "sandbox", token, name: info.name }, expires)
+            ),
+            Effect.andThen(disown(state, room))
+          )
+  return make(driver, started, yield* driver.connect(started), letGo)
+}, allOrNothing)
