@@ -146,5 +146,7 @@ export const prune = Effect.fn("Image.prune")(function* (): Effect.fn.Return<
     { dryRun: false }
   )
   // Images share layers: the runtime knows what it freed.
-  return bytes === undefined ? report : new Cleanup.Report({ verdicts: report.verdicts, freedBytes: bytes, dryRun: false, isComplete: true })
+  return bytes === undefined
+    ? report
+    : new Cleanup.Report({ verdicts: report.verdicts, freedBytes: bytes, dryRun: false, isComplete: true })
 })

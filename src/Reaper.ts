@@ -31,6 +31,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Ownership from "./Ownership.ts"
+import type { Services } from "./Driver.ts"
 import type * as Cleanup from "./Cleanup.ts"
 import * as internal from "./internal/reaper/sweep.ts"
 import { DurationInput } from "./internal/config/schemas.ts"
@@ -91,7 +93,7 @@ const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer"
  */
 export const sweep = Effect.fn("Reaper.sweep")(function* (
   options?: SweepOptions
-): Effect.fn.Return<Cleanup.Report, LightboxError, Microsandbox.Microsandbox> {
+): Effect.fn.Return<Cleanup.Report, LightboxError, Services> {
   const { dryRun, timeout } = yield* decodeOptions(options ?? {})
   const driver = yield* Microsandbox.Microsandbox
   return yield* internal.sweep(driver, yield* Ownership.Ownership, {

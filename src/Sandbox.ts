@@ -34,6 +34,7 @@ import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
 import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
+import { TypeId as DefinitionTypeId } from "./internal/definition/typeId.ts"
 import { CString, DurationInput, ImageReference, Name } from "./internal/config/schemas.ts"
 import { generateName } from "./internal/ownership/labels.ts"
 import { type ExecResult, make, type TypeId } from "./internal/sandbox/handle.ts"
@@ -472,7 +473,15 @@ const resolveSnapshot = <E, R>(
     ? Effect.map(snapshot, ({ path }) => path)
     : Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
       ? Effect.succeed(snapshot.path)
-      : decodeSnapshotName(snapshot)
+      : Predicate.hasProperty(snapshot, DefinitionTypeId)
+        ? Effect.fail(
+            invalid(
+              "Sandbox.launch",
+              "snapshot",
+              "expected a snapshot, got a definition: build it first, with Snapshot.build(definition)"
+            )
+          )
+        : decodeSnapshotName(snapshot)
 
 /**
  * Boots a sandbox, hands it to a function, and removes it when the function's

@@ -52,6 +52,7 @@ import type * as Cleanup from "./Cleanup.ts"
 import type * as Guest from "./Guest.ts"
 import { callSite } from "./internal/definition/callSite.ts"
 import { aptInstall, quote } from "./internal/definition/scripts.ts"
+import { TypeId } from "./internal/definition/typeId.ts"
 import * as internalBuild from "./internal/build/build.ts"
 import * as internalGenerations from "./internal/store/generations.ts"
 import * as internalNames from "./internal/store/names.ts"
@@ -69,8 +70,6 @@ import type * as Network from "./Network.ts"
 import type { Plan } from "./Plan.ts"
 import type { Sandbox } from "./Sandbox.ts"
 import type * as SandboxConfig from "./SandboxConfig.ts"
-
-const TypeId = "~effect-lightbox/Snapshot/Definition" as const
 
 // =============================================================================
 // Definitions
@@ -92,6 +91,8 @@ export interface Definition<out E = never, out R = never> extends Pipeable.Pipea
   readonly options: BuilderOptions
   readonly labels: { readonly [key: string]: string }
   readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
+  /** Never set: the type error of `Sandbox.launch({ snapshot: definition })` says what to do. */
+  readonly path?: "A definition is not a snapshot: build it first, with Snapshot.build(definition)"
 }
 
 /**
@@ -307,7 +308,7 @@ class DefinitionImpl<E, R> extends Pipeable.Class implements Definition<E, R> {
   readonly labels: { readonly [key: string]: string }
   readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
 
-  constructor(fields: Omit<Definition<E, R>, typeof TypeId | "pipe">) {
+  constructor(fields: Omit<Definition<E, R>, typeof TypeId | "pipe" | "path">) {
     super()
     this.name = fields.name
     this.base = fields.base
@@ -1102,8 +1103,8 @@ export const build: <Arg extends Definition<unknown, unknown> | BuildOptions | u
   definition?: Arg,
   options?: BuildOptions
 ) => [Arg] extends [Definition<infer E, infer R>]
-  ? Effect.Effect<Built, LightboxError | E, Microsandbox.Microsandbox | R>
-  : <E, R>(self: Definition<E, R>) => Effect.Effect<Built, LightboxError | E, Microsandbox.Microsandbox | R> = dual(
+  ? Effect.Effect<Built, LightboxError | E, Services | R>
+  : <E, R>(self: Definition<E, R>) => Effect.Effect<Built, LightboxError | E, Services | R> = dual(
   isDataFirst,
   <E, R>(self: Definition<E, R>, options?: BuildOptions) =>
     Effect.map(internalBuild.build(self, options), (built) => new BuiltSnapshot(built))
@@ -1145,10 +1146,8 @@ export const buildScoped: <Arg extends Definition<unknown, unknown> | BuildScope
   definition?: Arg,
   options?: BuildScopedOptions
 ) => [Arg] extends [Definition<infer E, infer R>]
-  ? Effect.Effect<Built, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope>
-  : <E, R>(
-      self: Definition<E, R>
-    ) => Effect.Effect<Built, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope> = dual(
+  ? Effect.Effect<Built, LightboxError | E, Services | R | Scope.Scope>
+  : <E, R>(self: Definition<E, R>) => Effect.Effect<Built, LightboxError | E, Services | R | Scope.Scope> = dual(
   isDataFirst,
   <E, R>(self: Definition<E, R>, options?: BuildScopedOptions) =>
     Effect.map(
@@ -1177,8 +1176,8 @@ export const plan: <Arg extends Definition<unknown, unknown> | Pick<BuildOptions
   definition?: Arg,
   options?: Pick<BuildOptions, "force">
 ) => [Arg] extends [Definition<unknown, unknown>]
-  ? Effect.Effect<Plan, LightboxError, Microsandbox.Microsandbox>
-  : (self: Definition<unknown, unknown>) => Effect.Effect<Plan, LightboxError, Microsandbox.Microsandbox> = dual(
+  ? Effect.Effect<Plan, LightboxError, Services>
+  : (self: Definition<unknown, unknown>) => Effect.Effect<Plan, LightboxError, Services> = dual(
   isDataFirst,
   internalPlan.plan
 )
@@ -1230,9 +1229,7 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Service
  * @category operations
  * @since 0.1.0
  */
-export const generations = (
-  name: string
-): Effect.Effect<ReadonlyArray<Generation>, LightboxError, Microsandbox.Microsandbox> =>
+export const generations = (name: string): Effect.Effect<ReadonlyArray<Generation>, LightboxError, Services> =>
   withName("Snapshot.generations", name, (driver, store) => internalGenerations.generations(driver, store, name))
 
 /**
@@ -1284,9 +1281,7 @@ export interface PruneOptions {
  * @category operations
  * @since 0.1.0
  */
-export const prune = (
-  options?: PruneOptions
-): Effect.Effect<Cleanup.Report, LightboxError, Microsandbox.Microsandbox> =>
+export const prune = (options?: PruneOptions): Effect.Effect<Cleanup.Report, LightboxError, Services> =>
   withStore((driver, store) => internalPrune.prune(driver, store, options))
 
 /**
@@ -1390,13 +1385,11 @@ export const layer: <Arg extends Definition<unknown, unknown> | BuildOptions | u
   definition?: Arg,
   options?: BuildOptions
 ) => [Arg] extends [Definition<infer E, infer R>]
-  ? Layer.Layer<Current, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>>
-  : <E, R>(
-      self: Definition<E, R>
-    ) => Layer.Layer<Current, LightboxError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>> = dual(
-  isDataFirst,
-  <E, R>(self: Definition<E, R>, options?: BuildOptions) => Layer.effect(Current, build(self, options))
-)
+  ? Layer.Layer<Current, LightboxError | E, Services | Exclude<R, Scope.Scope>>
+  : <E, R>(self: Definition<E, R>) => Layer.Layer<Current, LightboxError | E, Services | Exclude<R, Scope.Scope>> =
+  dual(isDataFirst, <E, R>(self: Definition<E, R>, options?: BuildOptions) =>
+    Layer.effect(Current, build(self, options))
+  )
 
 /**
  * Provides {@link Current} with build options from `Config`.
@@ -1420,11 +1413,11 @@ export const layerConfig: {
     options: Config.Wrap<Omit<BuildOptions, "onEvent">>
   ): <E, R>(
     self: Definition<E, R>
-  ) => Layer.Layer<Current, LightboxError | Config.ConfigError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>>
+  ) => Layer.Layer<Current, LightboxError | Config.ConfigError | E, Services | Exclude<R, Scope.Scope>>
   <E, R>(
     self: Definition<E, R>,
     options: Config.Wrap<Omit<BuildOptions, "onEvent">>
-  ): Layer.Layer<Current, LightboxError | Config.ConfigError | E, Microsandbox.Microsandbox | Exclude<R, Scope.Scope>>
+  ): Layer.Layer<Current, LightboxError | Config.ConfigError | E, Services | Exclude<R, Scope.Scope>>
 } = dual(2, <E, R>(self: Definition<E, R>, options: Config.Wrap<Omit<BuildOptions, "onEvent">>) =>
   Layer.effect(
     Current,

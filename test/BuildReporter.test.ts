@@ -542,7 +542,7 @@ const text = Arbitrary.map(Arbitrary.array(Arbitrary.schema(Schema.Literals(piec
 const events = Arbitrary.map(
   Arbitrary.array(
     Arbitrary.all({
-      event: Arbitrary.schema(BuildEvent),
+      event: Arbitrary.map(Arbitrary.schema(Schema.toEncoded(BuildEvent)), Schema.decodeSync(BuildEvent)),
       build: Arbitrary.schema(Schema.Literals(["a", "b", "c"])),
       text,
       isHeardTwice: Arbitrary.schema(Schema.Boolean)

@@ -4,7 +4,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import type * as ServiceMap from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -12,6 +11,9 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Ownership from "../../Ownership.ts"
+import type { Services } from "../../Driver.ts"
+import * as Launch from "../sandbox/launch.ts"
 import { isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
@@ -44,10 +46,11 @@ const defaultKeep = 2
 export const build = Effect.fn("Snapshot.build")(function* <E, R>(
   definition: Definition<E, R>,
   input: BuildOptions | undefined
-): Effect.fn.Return<BuiltFields, LightboxError | E, Microsandbox.Microsandbox | R> {
+): Effect.fn.Return<BuiltFields, LightboxError | E, Services | R> {
   const options = yield* decodeOptions(input ?? {})
   const driver = yield* Microsandbox.Microsandbox
-  const store = makeStore(driver)
+  const store = makeStore(driver, yield* Ownership.Ownership)
+  const services = yield* Launch.services
   const prepared = yield* Units.prepare(method, definition)
   yield* Effect.annotateCurrentSpan({
     "lightbox.snapshot": definition.name,
@@ -101,7 +104,7 @@ export const buildScoped = Effect.fn("Snapshot.buildScoped")(function* <E, R>(
   named: (name: string) => Definition<E, R>,
   name: string,
   options: BuildOptions | undefined
-): Effect.fn.Return<BuiltFields, LightboxError | E, Microsandbox.Microsandbox | R | Scope.Scope> {
+): Effect.fn.Return<BuiltFields, LightboxError | E, Services | R | Scope.Scope> {
   yield* decodeScopedName(name)
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership

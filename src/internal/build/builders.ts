@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import type * as Ownership from "../../Ownership.ts"
 import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Mount from "../../Mount.ts"
@@ -71,7 +72,7 @@ export const makeBuilders = <E, R>(
   scope: Scope.Scope,
   nonce: string
 ): Builders<E, R> => {
-  const { definition, driver, events, options, store } = context
+  const { definition, driver, events, options, services, store } = context
   let current: Builder | undefined
   let renewed: ReadonlySet<string> = new Set()
   let bootMillis = 0
@@ -98,8 +99,10 @@ export const makeBuilders = <E, R>(
     const start = yield* Clock.currentTimeMillis
     const own = yield* Scope.fork(scope)
     if (from !== undefined) {
-      const note: Microsandbox.Note = { kind: "use", token: yield* generate, name: from.name }
-      yield* Effect.acquireRelease(driver.owner.note(note), () => driver.owner.forget(note)).pipe(Scope.provide(own))
+      const note: Ownership.Note = { kind: "use", token: yield* generate, name: from.name }
+      yield* Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note)).pipe(
+        Scope.provide(own)
+      )
     }
     const { mounts, pullPolicy, registry, resources } = definition.options
     const sandbox = yield* Sandbox.launch({
@@ -121,7 +124,7 @@ export const makeBuilders = <E, R>(
           ...("layer" in progress ? { layer: progress.layer, done: progress.done } : {}),
           ...("total" in progress && progress.total !== undefined ? { total: progress.total } : {})
         })
-    }).pipe(Scope.provide(own), Effect.provideService(Microsandbox.Microsandbox, driver))
+    }).pipe(Scope.provide(own), Effect.provide(services))
     bootMillis = (yield* Clock.currentTimeMillis) - start
     yield* events.emit({ _tag: "Booted", builder: name, duration: Duration.millis(bootMillis) })
     current = {
@@ -175,7 +178,7 @@ export const makeBuilders = <E, R>(
       yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
       builder.isRunning = false
       const name = artifactName(key)
-      const note: Microsandbox.Note = { kind: "capture", token: yield* generate, name }
+      const note: Ownership.Note = { kind: "capture", token: yield* generate, name }
       const request = driver.captureSnapshot({
         sandbox: builder.info.name,
         name,
@@ -201,9 +204,9 @@ export const makeBuilders = <E, R>(
         )
       )
       yield* Effect.acquireUseRelease(
-        driver.owner.note(note),
+        store.ownership.note(note),
         () => Effect.scoped(Effect.andThen(store.lock(captureLock(name)), capture)),
-        () => driver.owner.forget(note)
+        () => store.ownership.forget(note)
       )
       // What an alias led to was not there any more, or this would not have been made.
       yield* key === plainKey ? store.removeAlias(plainKey) : store.writeAlias(plainKey, key)

@@ -1,5 +1,7 @@
 /** What the parts of a build share. */
 import * as Schema from "effect/Schema"
+import type * as ServiceMap from "effect/Context"
+import type { Services } from "../../Driver.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Definition } from "../../Snapshot.ts"
 import type * as Events from "./events.ts"
@@ -27,6 +29,7 @@ export const Options = Schema.Struct({
 
 /** What one build works with. */
 export interface Context<E, R> {
+  readonly services: ServiceMap.Context<Services>
   readonly driver: Driver
   readonly store: Store
   readonly definition: Definition<E, R>

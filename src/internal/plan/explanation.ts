@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import type { MissReason, Plan, PlannedStep } from "../../Plan.ts"
+import { type MissReason, Plan, type PlannedStep } from "../../Plan.ts"
 import { artifactName, builderVersion, type Descriptor, type NameRecord, type Store } from "../store/store.ts"
 import type { KeyedUnit } from "./keys.ts"
 import type { Planned } from "./lookUp.ts"
@@ -46,7 +46,7 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
       verdict
     })
   }
-  return {
+  return new Plan({
     snapshot: definition.name,
     image,
     ...(planned === undefined ? {} : { imageDigest: planned.imageDigest }),
@@ -54,7 +54,7 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
     isCached: planned !== undefined && planned.done === units.length && planned.results.has(planned.key),
     steps,
     copies: yield* store.copies
-  }
+  })
 })
 
 const missReason = Effect.fnUntraced(function* (

@@ -1,6 +1,8 @@
 /** Plans a build: computes keys, looks up results, and explains what would run. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Ownership from "../../Ownership.ts"
+import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import type { Plan } from "../../Plan.ts"

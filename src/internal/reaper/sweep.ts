@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import type * as Ownership from "../../Ownership.ts"
 import { Report, type Verdict } from "../../Cleanup.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
@@ -159,7 +160,7 @@ const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effec
   Effect.scoped(
     Effect.gen(function* () {
       const { driver } = sweep
-      const store = makeStore(driver)
+      const { store } = sweep
       if (!sweep.dryRun) yield* Links.lockNames(store)
       const isLeft =
         (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name) &&

@@ -112,7 +112,7 @@ const moveTo = (
       }
       const dropped = earlier.flatMap((generation) => (stays.includes(generation) ? [] : [generation.artifact]))
       yield* noteUnnamed(
-        driver,
+        store,
         dropped.filter((artifact) => artifact !== replaced)
       )
       yield* moveName(driver, store, name, record, replaced, result.name, {
@@ -120,7 +120,7 @@ const moveTo = (
         lastBuild
       })
       // Not before: nobody is to remove it while its name does not lead to the new one.
-      if (replaced !== undefined && dropped.includes(replaced)) yield* noteUnnamed(driver, [replaced])
+      if (replaced !== undefined && dropped.includes(replaced)) yield* noteUnnamed(store, [replaced])
       yield* removeUnneeded(driver, store, dropped)
       return { snapshot: toSnapshot(name, result, next), isNew: true }
     })

@@ -2,8 +2,8 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type * as Ownership from "../../Ownership.ts"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
-import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Generation as SnapshotGeneration } from "../../Snapshot.ts"
 import { generate } from "../ownership/labels.ts"
 import { isArtifactName, type Store } from "./store.ts"
@@ -14,15 +14,15 @@ import { currentOf, type Driver, linksOf } from "./links.ts"
  * is killed before the scope closes has left of it is for the next sweep.
  */
 export const noteUnnamed = (
-  driver: Driver,
+  store: Store,
   artifacts: ReadonlyArray<string>
 ): Effect.Effect<void, LightboxError, Scope.Scope> =>
   Effect.forEach(
     artifacts.filter((artifact) => !isArtifactName(artifact)),
     (name) =>
       Effect.flatMap(generate, (token) => {
-        const note: Microsandbox.Note = { kind: "unnamed", token, name }
-        return Effect.acquireRelease(driver.owner.note(note), () => driver.owner.forget(note))
+        const note: Ownership.Note = { kind: "unnamed", token, name }
+        return Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note))
       }),
     { discard: true }
   )

@@ -17,7 +17,6 @@ export type Driver = Pick<
   | "unlinkSnapshot"
   | "removeSnapshot"
   | "renameSnapshot"
-  | "owner"
 >
 
 /** Whether the library made a snapshot, as a result of a key. */

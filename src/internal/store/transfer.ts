@@ -212,7 +212,7 @@ export const load = (
             overwrite: options.overwrite === true
           })
         }).pipe(Effect.onError(() => Effect.ignore(Generations.removeUnneeded(driver, store, [artifact]))))
-        return yield* noted(driver, "unnamed", artifact, adopted)
+        return yield* noted(store, "unnamed", artifact, adopted)
       }
       const folder = yield* stagingFolder(store, method)
       const expected = /^(lightbox\.json|generation-\d+\.msb)$/
