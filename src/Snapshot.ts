@@ -113,7 +113,7 @@ export type Base<E = never, R = never> =
  */
 export interface BuilderOptions extends Pick<SandboxConfig.Options, "network" | "pullPolicy" | "registry"> {
   readonly resources?: SandboxConfig.Resources | undefined
-  /** Folders and volumes that steps see and that do not become part of the snapshot, by guest path. */
+  /** Folders and volumes mounted in the builder, by guest path. They do not become part of the snapshot. */
   readonly mounts?: { readonly [path: string]: Mount.Input } | undefined
 }
 
@@ -161,25 +161,25 @@ export type StepSecret =
  * @since 0.1.0
  */
 export interface StepOptions {
-  /** Default: the command itself, or what the step does. */
+  /** Default: the command, or what the step does. */
   readonly description?: string | undefined
-  /** Of one attempt. Default: none. */
+  /** Limit for each attempt. Default: none. */
   readonly timeout?: Duration.Input | undefined
   /**
-   * When to try again after a failure, which is the schedule's input; an error of an effect's own comes as `Unknown`,
-   * with the error as its cause. Default: never.
+   * When to retry after a failure. The schedule's input is the failure; an error of the step's own effect is wrapped in
+   * `Unknown`, as its cause. Default: never.
    */
   readonly retry?: Schedule.Schedule<unknown, LightboxError> | undefined
   /**
-   * What an attempt after a failed one starts on: the disk as the step before left it (`"clean"`, the default), which
-   * costs a boot and the steps since the last checkpoint, or the disk that the failed attempt left (`"dirty"`).
+   * The disk that a retry starts on: the one that the previous step left (`"clean"`, the default), which costs a boot and
+   * the steps since the last checkpoint, or the one that the failed attempt left (`"dirty"`).
    */
   readonly retryFrom?: "clean" | "dirty" | undefined
-  /** The network while the step runs; another one than before costs a checkpoint and a boot. Default: the definition's. */
+  /** The network while the step runs. A change costs a checkpoint and a boot. Default: the definition's. */
   readonly network?: Network.Input | undefined
   /**
-   * `"auto"`, the default, runs the step when it, its environment, or anything before it changed. `"never"` runs it in
-   * every build. A key stands in place of the step's own arguments, environment and files.
+   * `"auto"` (default): run the step when it, its environment or anything before it changed. `"never"`: run it in every
+   * build. A key replaces the step's arguments, environment and files.
    */
   readonly cache?: "auto" | "never" | { readonly key: string } | undefined
 }
@@ -191,11 +191,11 @@ export interface StepOptions {
  * @since 0.1.0
  */
 export interface CommandStepOptions extends StepOptions {
-  /** Added to the variables in effect. */
+  /** Additional variables. */
   readonly env?: { readonly [name: string]: string } | undefined
-  /** Let the shell read the profiles of a login first; for scripts only. Default: `false`. */
+  /** Run the script in a login shell. Default: `false`. */
   readonly login?: boolean | undefined
-  /** By name. */
+  /** Secrets by name. */
   readonly secrets?: { readonly [name: string]: StepSecret } | undefined
 }
 
@@ -214,9 +214,9 @@ export type Owner = Guest.Owner
  * @since 0.1.0
  */
 export interface CopyOptions extends StepOptions {
-  /** Patterns as in a `.gitignore`, relative to the folder that is copied. Default: none. */
+  /** Patterns as in `.gitignore`, relative to the copied folder. Default: none. */
   readonly ignore?: ReadonlyArray<string> | undefined
-  /** Permission bits of files (folders get the execute bits, too). Default: those on the host. */
+  /** Permission bits of files; folders get the execute bits, too. Default: as on the host. */
   readonly mode?: number | undefined
   /** Default: root. */
   readonly owner?: Owner | undefined
@@ -242,12 +242,12 @@ export interface WriteOptions extends StepOptions {
  * @since 0.1.0
  */
 export interface EffectStepOptions extends StepOptions {
-  /** What the step's result depends on, beside its name: a different key runs it again. Default: none. */
+  /** What the result depends on beside the step's name: a different key runs the step again. Default: none. */
   readonly key?: string | undefined
 }
 
 interface StepCommon {
-  /** The file and line that declared it. */
+  /** The file and line that declared the step. */
   readonly declaredAt: string | undefined
   readonly options: StepOptions
 }
@@ -417,7 +417,7 @@ export const from = <E, R>(name: string, definition: Definition<E, R>): Definiti
 
 const isDataFirst = (args: IArguments): boolean => isDefinition(args[0])
 
-/** A function whose calls know where they stand in the caller's program. */
+/** Records where the caller calls a function. */
 const declared = <F extends (...args: never) => unknown>(make: (declaredAt: string | undefined) => F): F =>
   new Proxy(make(undefined), { apply: (_, self, args) => Reflect.apply(make(callSite()), self, args) })
 
@@ -1030,31 +1030,30 @@ export type Generation = typeof Generation.Type
  */
 export interface BuildOptions {
   /**
-   * Which results are kept, beside the last: those of steps that took more than keeping them costs and those before a
-   * {@link checkpoint} (`"auto"`, the default), of every step, of none, or of those before a {@link checkpoint} only.
-   * Always also what other builds that wait start from, and those before a change of the network, which takes another
-   * builder. After a failure, `"auto"` also keeps what the failed step started from: for that, the
-   * steps since the last kept result run once more, in a fresh builder, before the build fails.
+   * Which results are kept, besides the last. `"auto"` (default): those of expensive steps, those before a
+   * {@link checkpoint}, and after a failure the one that the failed step started from; for that, the steps since the last
+   * kept result run once more before the build fails. `"every-step"`: all. `"final"`: none. `"marked"`: those before a
+   * {@link checkpoint}. Results that waiting builds need, and those before a change of the network, are always kept.
    */
   readonly checkpoints?: "auto" | "every-step" | "final" | "marked" | undefined
   /**
-   * How many times the cost of keeping a result steps must have taken, for `"auto"`. Default: 10, so that a first build
-   * takes at most a tenth longer.
+   * For `"auto"`: keep a result when its steps took this many times as long as keeping it. Default: 10, so that a first
+   * build takes at most a tenth longer.
    */
   readonly checkpointFactor?: number | undefined
-  /** Run all steps again, or those from a position (from 1) on, whatever is there. Default: `false`. */
+  /** Run all steps again, or those from this position (from 1) on. Default: `false`. */
   readonly force?: boolean | number | undefined
-  /** `false` fails with `AlreadyExists` when the name is taken. Default: `true`, the name moves on. */
+  /** `false`: fail with `AlreadyExists` if the name is taken. Default: `true`, move the name. */
   readonly overwrite?: boolean | undefined
-  /** Take the name from a snapshot that another tool made; it stays as an earlier generation. Default: `false`, fail. */
+  /** Take the name of a snapshot made by another tool, which becomes an earlier generation. Default: `false`, fail. */
   readonly replaceForeign?: boolean | undefined
-  /** How many generations are kept, the new one included. Default: 2. */
+  /** How many generations to keep, including the new one. Default: 2. */
   readonly keep?: number | undefined
   /** Leave the builder running, as `<name>-builder`, after a failure and after a success. Default: `false`. */
   readonly keepBuilder?: boolean | undefined
   /**
-   * Told what happens. It runs beside the build: it can be slow, or fail, without any effect on the steps. While 4,096
-   * events wait for it, output of steps is not told; at its end, the build waits up to 2 seconds for it.
+   * Receives the events of the build, in a fiber of its own: it can be slow or fail without affecting the build. While
+   * 4,096 events wait, output of steps is dropped. At its end, the build waits up to 2 seconds for it.
    */
   readonly onEvent?: ((event: BuildEvent) => Effect.Effect<void>) | undefined
 }
@@ -1249,13 +1248,13 @@ export const rollback = (name: string, to?: number): Effect.Effect<Snapshot, Lig
  * @since 0.1.0
  */
 export interface PruneOptions {
-  /** How many generations each name keeps, the current one included. Default: those it has. */
+  /** How many generations each name keeps, including the current one. Default: all. */
   readonly keep?: number | undefined
-  /** Keep what was used within this time. Default: nothing for that. */
+  /** Keep results used within this duration. Default: none. */
   readonly olderThan?: Duration.Input | undefined
-  /** Keep what was used last as long as all snapshots together take no more bytes. Default: nothing for that. */
+  /** Keep the most recently used results while all snapshots together occupy no more bytes. Default: none. */
   readonly maxBytes?: number | undefined
-  /** Only tell. Default: `false`. */
+  /** Report what would be removed, and remove nothing. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }
 
@@ -1291,9 +1290,9 @@ export const prune = (options?: PruneOptions): Effect.Effect<Cleanup.Report, Lig
  * @since 0.1.0
  */
 export interface SaveOptions {
-  /** Default: `"all"` that are kept. */
+  /** Default: `"all"` kept generations. */
   readonly generations?: "all" | "current" | undefined
-  /** Save the base image, too, so that the snapshot works without a network. Default: `true`. */
+  /** Include the base image, so that the snapshot works without a network. Default: `true`. */
   readonly withImage?: boolean | undefined
   /** Compress with Zstandard. Default: `true`. */
   readonly compress?: boolean | undefined
@@ -1306,9 +1305,9 @@ export interface SaveOptions {
  * @since 0.1.0
  */
 export interface LoadOptions {
-  /** Default: the name that it was saved under. A file that another tool made does not say one. */
+  /** Default: the name it was saved under. Required for files written by another tool. */
   readonly name?: string | undefined
-  /** Let a name that is there lead to what is loaded; what it led to stays as a generation. Default: `false`, fail. */
+  /** Move an existing name to the loaded snapshot; its previous one stays as a generation. Default: `false`, fail. */
   readonly overwrite?: boolean | undefined
 }
 
@@ -1342,7 +1341,7 @@ export const save = (name: string, path: string, options?: SaveOptions): Effect.
 export const load = (path: string, options?: LoadOptions): Effect.Effect<Snapshot, LightboxError, Services> =>
   withStore((driver, store) => internalTransfer.load(driver, store, path, options))
 
-/** A driver takes what is no name for a path. */
+/** The driver would treat an invalid name as a path. */
 const withName = <A>(
   method: string,
   name: string,

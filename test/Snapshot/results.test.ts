@@ -21,28 +21,41 @@ const { test } = Support
 const schemas = {
   Snapshot: Snapshot.Snapshot,
   Generation: Snapshot.Generation,
-  Built: Snapshot.Built,
   Plan: Plan.Plan,
-  BuildEvent,
   Report: Cleanup.Report
 }
 
+const comesBackWhole = <A, I>(schema: Schema.Codec<A, I>, value: A) =>
+  Effect.gen(function* () {
+    const codec = Schema.toCodecJson(schema)
+    const text = JSON.stringify(yield* Schema.encodeEffect(codec)(value))
+    assert.isTrue(Equal.equals(yield* Schema.decodeUnknownEffect(codec)(JSON.parse(text)), value), text)
+  })
+
 describe("a result", () => {
   for (const [name, schema] of Object.entries<Schema.Codec<unknown, unknown>>(schemas)) {
-    const codec = Schema.toCodecJson(schema)
     it.effect.prop(
       `comes back whole from JSON: ${name}`,
-      // Drawn from what is encoded: a span is whole milliseconds there.
-      { json: Arbitrary.schema(Schema.toEncoded(codec)) },
-      ({ json }) =>
-        Effect.gen(function* () {
-          const value = yield* Schema.decodeEffect(codec)(json)
-          const text = JSON.stringify(yield* Schema.encodeEffect(codec)(value))
-          assert.isTrue(Equal.equals(yield* Schema.decodeUnknownEffect(codec)(JSON.parse(text)), value), text)
-        }),
+      { value: Arbitrary.schema(schema) },
+      ({ value }) => comesBackWhole(schema, value),
       { arbitrary: { runs: 100 } }
     )
   }
+
+  // A span is whole milliseconds: these are drawn from what is encoded.
+  it.effect.prop(
+    "comes back whole from JSON: Built",
+    { json: Arbitrary.schema(Schema.toType(Schema.toEncoded(Snapshot.Built))) },
+    ({ json }) => Effect.flatMap(Schema.decodeEffect(Snapshot.Built)(json), (built) => comesBackWhole(Snapshot.Built, built)),
+    { arbitrary: { runs: 100 } }
+  )
+
+  it.effect.prop(
+    "comes back whole from JSON: BuildEvent",
+    { json: Arbitrary.schema(Schema.toEncoded(BuildEvent)) },
+    ({ json }) => Effect.flatMap(Schema.decodeEffect(BuildEvent)(json), (event) => comesBackWhole(BuildEvent, event)),
+    { arbitrary: { runs: 100 } }
+  )
 
   test(
     "of a build encodes with JSON.stringify as its schema reads it",

@@ -10,7 +10,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
 import { redactWords } from "../report/commandLine.ts"
-import { whileRoom } from "../host/diskRoom.ts"
+import { failWhenFull } from "../host/diskRoom.ts"
 import * as Execution from "../guest/execution.ts"
 import type * as Keys from "../plan/keys.ts"
 import type * as LookUp from "../plan/lookUp.ts"
@@ -18,9 +18,9 @@ import type * as Units from "../plan/units.ts"
 import * as Secrets from "../definition/secrets.ts"
 import * as StepRunner from "./stepRunner.ts"
 import { type Context, method } from "./context.ts"
-import { type Builders } from "./builders.ts"
+import type { Builders } from "./builders.ts"
 
-/** Runs a step, and tells how many milliseconds the attempt took that went well. */
+/** Runs a step, with retries, and returns how many milliseconds the successful attempt took. */
 export const runUnit = Effect.fnUntraced(function* <E, R>(
   context: Context<E, R>,
   builders: Builders<E, R>,
@@ -40,8 +40,8 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
         events.emit({ _tag: "StepOutput", index, description, stream, text })
       ).pipe(
         Execution.within(method, [description], durationOf(step.options.timeout)),
-        Effect.andThen(StepRunner.settle(builder.sandbox.guest)),
-        whileRoom(method, context.driver.home),
+        Effect.andThen(StepRunner.resetGuest(builder.sandbox.guest)),
+        failWhenFull(method, context.driver.home),
         Effect.withSpan("Snapshot.step", {
           attributes: {
             "lightbox.snapshot": definition.name,
@@ -65,7 +65,7 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
       return durationMillis
     }
     const error = Cause.findErrorOption(exit.cause)
-    // A defect or an interruption is nobody's failed attempt.
+    // Defects and interruptions are not retried.
     if (Option.isNone(error)) return yield* Effect.failCause(exit.cause)
     const { declaredAt } = step
     const failure = isLightboxError(error.value)
@@ -115,7 +115,7 @@ const commandOf = (
       ? { command: Secrets.redact(secrets, redactWords(step.argv).join(" ")) }
       : {}
 
-/** The disk of a builder whose step failed is no state to go on from. */
+/** Marks the disk of a builder whose step failed. */
 export const dirty = -1
 
 const durationOf = (input: Duration.Input | undefined): Duration.Duration | undefined =>

@@ -1,6 +1,6 @@
 /**
- * Runs a definition: from the deepest result that is there, in one builder
- * sandbox, keeping results where it pays.
+ * Builds a definition: runs the steps after the last existing result in one
+ * builder sandbox, and keeps results where it pays.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -75,16 +75,16 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
       const work = Effect.gen(function* () {
         const { outcome, snapshot } = yield* Effect.scoped(produce(context, prepared)).pipe(
           Effect.flatMap((outcome) => Effect.map(commit(context, outcome), (snapshot) => ({ outcome, snapshot }))),
-          // Removed by somebody else since it was looked at: then it is made again, however many prune all the time.
+          // Somebody else removed a result since it was looked up.
           Effect.retry({ while: isVanished, times: 20 })
         )
-        const reused = prepared.units.length - outcome.run
+        const reused = prepared.units.length - outcome.stepsRun
         const duration = yield* elapsed
-        yield* Metric.update(stepsRun, outcome.run)
+        yield* Metric.update(stepsRun, outcome.stepsRun)
         yield* Metric.update(stepsReused, reused)
-        yield* Effect.annotateCurrentSpan({ "lightbox.steps.run": outcome.run, "lightbox.steps.reused": reused })
-        yield* events.emit({ _tag: "Finished", duration, stepsRun: outcome.run, stepsReused: reused })
-        return { ...snapshot, stepsRun: outcome.run, stepsReused: reused, duration }
+        yield* Effect.annotateCurrentSpan({ "lightbox.steps.run": outcome.stepsRun, "lightbox.steps.reused": reused })
+        yield* events.emit({ _tag: "Finished", duration, stepsRun: outcome.stepsRun, stepsReused: reused })
+        return { ...snapshot, stepsRun: outcome.stepsRun, stepsReused: reused, duration }
       })
       return yield* Effect.onError(work, (cause) =>
         Effect.flatMap(elapsed, (duration) =>
@@ -99,7 +99,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
   )
 })
 
-/** Builds for the life of a scope, under a name that nobody else has. */
+/** Builds under a unique name, which is removed when the scope closes. */
 export const buildScoped = Effect.fn("Snapshot.buildScoped")(function* <E, R>(
   named: (name: string) => Definition<E, R>,
   name: string,
@@ -129,12 +129,11 @@ const isVanished = (error: unknown): boolean =>
 /** The fields of a {@link Built}. */
 export type BuiltFields = Omit<Built, "toJSON">
 
-/** What a build has made, or found made. */
+/** A result that exists now. */
 interface Outcome<E, R> {
   readonly planned: LookUp.Planned<E, R>
   readonly result: Microsandbox.SnapshotInfo
-  /** How many steps ran. */
-  readonly run: number
+  readonly stepsRun: number
 }
 
 const produce = Effect.fnUntraced(function* <E, R>(
@@ -142,7 +141,7 @@ const produce = Effect.fnUntraced(function* <E, R>(
   prepared: Units.Prepared<E, R>
 ): Effect.fn.Return<Outcome<E, R>, LightboxError | E, R | Scope.Scope> {
   const { driver, events, holder, options, store } = context
-  // Closed after what is done below: a builder that is left to its user is let go first.
+  // Closes after the finalizer below, which detaches a builder that is kept.
   const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
   const nonce = yield* generate
   const builders = makeBuilders(context, prepared, scope, nonce)
@@ -153,7 +152,7 @@ const produce = Effect.fnUntraced(function* <E, R>(
     units.map(({ key }) => key)
   )
 
-  // Forced steps run whatever is there, but what this build itself has made counts.
+  // Forced steps ignore existing results, except those that this build made.
   const forcedFrom = options.force === true ? 0 : typeof options.force === "number" ? options.force : undefined
   const refused = new Set(
     forcedFrom === undefined
@@ -164,43 +163,43 @@ const produce = Effect.fnUntraced(function* <E, R>(
         ]
   )
   builders.renew(refused)
-  const look = LookUp.look(driver, store, units, imageDigest, (key) => !refused.has(key))
+  const lookUp = LookUp.lookUp(driver, store, units, imageDigest, (key) => !refused.has(key))
 
   yield* Effect.addFinalizer((exit) =>
     Exit.isFailure(exit) && !Exit.hasInterrupts(exit) ? Effect.ignoreCause(builders.leave(undefined)) : Effect.void
   )
-  let planned = yield* look
-  yield* events.emit({ _tag: "Planned", steps: units.length, hits: planned.done })
-  for (const { description, index } of units.slice(0, planned.done)) {
+  let planned = yield* lookUp
+  yield* events.emit({ _tag: "Planned", steps: units.length, hits: planned.covered })
+  for (const { description, index } of units.slice(0, planned.covered)) {
     yield* events.emit({ _tag: "StepCached", index, description })
   }
-  let run = 0
+  let stepsRun = 0
   let held: { readonly key: string; readonly scope: Scope.Closeable } | undefined
   for (;;) {
     const result = planned.results.get(planned.key)
     if (result !== undefined) {
-      // Before anybody else takes it for one that is whole.
-      if (run > 0) {
+      // Before another build uses it.
+      if (stepsRun > 0) {
         yield* Effect.tapError(driver.verifySnapshot(result.name), () =>
           Effect.ignore(driver.removeSnapshot(result.name))
         )
       }
-      // What was made by force has a key of its own.
+      // A forced result has its own key.
       yield* store.touch(result.labels[keyLabel] ?? planned.key)
       yield* builders.leave(result)
-      // A verification, or another build, may need the room.
+      // A verification or another build may need the memory.
       yield* builders.close
-      return { planned, result, run }
+      return { planned, result, stepsRun }
     }
-    // One build makes what comes next; all others that want it wait for it, and look again.
-    const next = units[planned.done]?.key ?? planned.key
+    // One build makes the next result; the others wait for it and look again.
+    const next = units[planned.covered]?.key ?? planned.key
     if (held?.key !== next) {
       const attempt = yield* Scope.fork(scope)
-      const hello = encodeChain(units.slice(planned.done).map(({ key }) => key))
-      const lock = yield* Scope.provide(store.tryLock(`build:${next}`, hello), attempt)
+      const announced = encodeChain(units.slice(planned.covered).map(({ key }) => key))
+      const lock = yield* Scope.provide(store.tryLock(`build:${next}`, announced), attempt)
       if ("waiting" in lock) {
         yield* events.emit({ _tag: "Waiting", key: next })
-        // Its room may be what the other waits for, and what comes next starts from another disk.
+        // The other build may wait for its memory, and the next step starts from another disk.
         yield* builders.close
         yield* Stream.runForEach(lock.waiting, events.relay)
         yield* Scope.close(attempt, Exit.void)
@@ -209,17 +208,17 @@ const produce = Effect.fnUntraced(function* <E, R>(
         held = { key: next, scope: attempt }
         holder.lock = lock.lock
       }
-      planned = yield* look
+      planned = yield* lookUp
       continue
     }
     const until = yield* advance(context, builders, planned)
-    run += until - planned.done
+    stepsRun += until - planned.covered
     refused.delete(units[until - 1]?.key ?? planned.key)
-    planned = yield* look
+    planned = yield* lookUp
   }
 })
 
-/** The digest of the base image; what is not in the cache is pulled by booting the first builder from it. */
+/** Resolves the digest of the base image. Boots the first builder from it if it has to be pulled. */
 const resolveImage = Effect.fnUntraced(function* <E, R>(
   { driver, definition }: Context<E, R>,
   { image }: Units.Prepared<E, R>,
@@ -240,7 +239,7 @@ const resolveImage = Effect.fnUntraced(function* <E, R>(
   })
 })
 
-/** Runs steps after the deepest result until one is kept, and tells up to which. */
+/** Runs steps after the last existing result until one is kept, and returns its position. */
 const advance = Effect.fnUntraced(function* <E, R>(
   context: Context<E, R>,
   builders: Builders<E, R>,
@@ -250,16 +249,16 @@ const advance = Effect.fnUntraced(function* <E, R>(
   const { units } = planned
   const policy = options.checkpoints ?? "auto"
   let spentMillis = 0
-  for (let position = planned.done; position < units.length; position++) {
+  for (let position = planned.covered; position < units.length; position++) {
     const unit = units[position]
     if (unit === undefined) break
     spentMillis += yield* runUnit(context, builders, planned, unit).pipe(
       Effect.catchCause((cause) =>
-        // What the step started from is worth keeping: a build that is run again starts there.
+        // The next build starts from what this step started from.
         Effect.andThen(
           policy === "auto" &&
             options.keepBuilder !== true &&
-            position > planned.done &&
+            position > planned.covered &&
             units[position - 1]?.isForced !== true &&
             !Cause.hasInterrupts(cause)
             ? Effect.ignoreCause(keepAt(context, builders, planned, position))
@@ -288,7 +287,7 @@ const advance = Effect.fnUntraced(function* <E, R>(
   return units.length
 })
 
-/** Keeps the disk that holds so many steps. */
+/** Keeps the disk that holds this many steps. */
 const keepAt = Effect.fnUntraced(function* <E, R>(
   context: Context<E, R>,
   builders: Builders<E, R>,
@@ -302,12 +301,12 @@ const keepAt = Effect.fnUntraced(function* <E, R>(
     builder,
     unit?.key ?? planned.key,
     units === planned.units.length,
-    // What was kept before was searched then.
-    Secrets.ofSteps(planned.units.slice(planned.done, units).map(({ step }) => step))
+    // Disks kept before were searched then.
+    Secrets.ofSteps(planned.units.slice(planned.covered, units).map(({ step }) => step))
   )
 })
 
-/** What a verification fails with: it comes after the last step. */
+/** The error of a verification, which comes after the last step. */
 const unverified = (
   definition: string,
   index: number,
@@ -317,11 +316,11 @@ const unverified = (
   new LightboxError({
     method,
     reason,
-    // Of a build of its own, it is told which step failed there.
+    // A build inside the verification names its own step.
     step: step ?? { definition, index, description: "verification", attempt: 1, durationMillis }
   })
 
-/** Tries the result, and moves the name to it. */
+/** Verifies the result and moves the name to it. */
 const commit = Effect.fnUntraced(function* <E, R>(
   { definition, driver, events, options, services, store }: Context<E, R>,
   { planned, result }: Outcome<E, R>

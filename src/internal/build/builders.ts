@@ -10,7 +10,7 @@ import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Mount from "../../Mount.ts"
 import * as Sandbox from "../../Sandbox.ts"
-import { whileRoom } from "../host/diskRoom.ts"
+import { failWhenFull } from "../host/diskRoom.ts"
 import { generate, generateName, roleLabel } from "../ownership/labels.ts"
 import * as Names from "../store/names.ts"
 import * as Keys from "../plan/keys.ts"
@@ -26,42 +26,42 @@ import { searchForSecrets } from "./secretSearch.ts"
 
 /** A builder sandbox. */
 export interface Builder {
-  /** As it was launched: what lets it go, or keeps it. */
+  /** The handle that detaches it. */
   readonly launched: Sandbox.Sandbox
-  /** As it runs now. */
+  /** The current handle: it changes with a restart. */
   sandbox: Sandbox.Sandbox
   readonly info: Microsandbox.SandboxInfo
   readonly scope: Scope.Closeable
   readonly network: Units.NetworkChoice
-  /** The name under which it stays when the build is over, if it does. */
+  /** Its name if it stays after the build. */
   readonly keptAs: string | undefined
-  /** How many steps its disk holds. */
+  /** How many steps its disk contains. */
   units: number
   isRunning: boolean
 }
 
-/** The builder of a build: one at a time, with the disk that the next step is to find. */
+/** The builders of a build, one at a time. */
 export interface Builders<E, R> {
   /** Boots one from the image. */
   readonly fromImage: Effect.Effect<void, LightboxError>
-  /** One whose disk holds exactly so many steps. */
+  /** Returns a builder whose disk contains exactly this many steps. */
   readonly at: (
     planned: LookUp.Planned<E, R>,
     units: number,
     network: Units.NetworkChoice
   ) => Effect.Effect<Builder, LightboxError | E, R | Scope.Scope>
-  /** Keeps the disk of a builder as the result of a key, searched for secrets. It is stopped then. */
+  /** Stops a builder, searches its disk for secrets, and keeps it as the result of a key. */
   readonly capture: (
     builder: Builder,
     key: string,
     isFinal: boolean,
     secrets: ReadonlyArray<Secrets.SecretValue>
   ) => Effect.Effect<void, LightboxError>
-  /** What keeping a result costs, as far as this build has seen, in milliseconds. */
+  /** Milliseconds that keeping a result took so far. */
   readonly checkpointMillis: () => number
-  /** Keys whose results are made again, under keys of their own. */
+  /** Sets the keys whose results are made again, under new keys. */
   readonly renew: (keys: ReadonlySet<string>) => void
-  /** Leaves the builder running for its user to look at, if that was asked for: from a result if nothing ran. */
+  /** With `keepBuilder`, detaches the builder, or one booted from the result if nothing ran. */
   readonly leave: (result: Microsandbox.SnapshotInfo | undefined) => Effect.Effect<void, LightboxError>
   readonly close: Effect.Effect<void>
 }
@@ -90,7 +90,7 @@ export const makeBuilders = <E, R>(
     network: Units.NetworkChoice
   ): Effect.fn.Return<Builder, LightboxError> {
     yield* close
-    // The name could not lead to the result: not worth a boot.
+    // Fail before a boot if the name could not move.
     if (options.replaceForeign !== true) yield* Names.requireOurs(driver, method, definition.name)
     const isKept = options.keepBuilder === true
     const name = isKept ? `${definition.name}-builder` : yield* generateName("builder")
@@ -108,7 +108,7 @@ export const makeBuilders = <E, R>(
     const sandbox = yield* Sandbox.launch({
       ...(from === undefined ? { image: prepared.image } : { snapshot: from }),
       name,
-      // It is captured.
+      // Only a copy can be captured.
       rootDisk: "copy",
       resources: from === undefined ? resources : { ...resources, disk: undefined },
       network: network.input,
@@ -174,7 +174,7 @@ export const makeBuilders = <E, R>(
     capture: Effect.fnUntraced(function* (builder, plainKey, isFinal, secrets) {
       const start = yield* Clock.currentTimeMillis
       const key = renewed.has(plainKey) ? Keys.renewedKey(plainKey, nonce) : plainKey
-      const isFlushed = yield* whileRoom(method, driver.home)(StepRunner.flush(builder.sandbox.guest))
+      const isFlushed = yield* failWhenFull(method, driver.home)(StepRunner.flush(builder.sandbox.guest))
       yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
       builder.isRunning = false
       const name = artifactName(key)
@@ -185,17 +185,16 @@ export const makeBuilders = <E, R>(
         labels: { ...(isFinal ? definition.labels : {}), [keyLabel]: key, [definitionLabel]: definition.name },
         integrity: true
       })
-      // Before it is a result: whoever finds one takes it for searched.
+      // Before it becomes a result: results count as searched.
       yield* searchForSecrets(driver, builder.info, secrets)
       const replace = () => Effect.andThen(driver.removeSnapshot(name), request)
       const capture = request.pipe(
-        // The runtime's record of a sandbox follows its end at a distance.
+        // The runtime records the end of a sandbox with a delay.
         Effect.retry({
           while: (error) => error.reason._tag === "StillRunning",
           schedule: Schedule.spaced("50 millis").pipe(Schedule.upTo({ times: 100 }))
         }),
-        // Another build may have come to the same from another step, and names may lead to it already. What is not whole
-        // was found to be of no use.
+        // Another build may have made it, and names may point to it already. A damaged one is replaced.
         Effect.catchReason("LightboxError", "AlreadyExists", () =>
           Effect.catchReasons(driver.verifySnapshot(name), "LightboxError", {
             NotFound: replace,
@@ -208,7 +207,7 @@ export const makeBuilders = <E, R>(
         () => Effect.scoped(Effect.andThen(store.lock(captureLock(name)), capture)),
         () => store.ownership.forget(note)
       )
-      // What an alias led to was not there any more, or this would not have been made.
+      // The alias pointed to a removed result, or this one would not have been made.
       yield* key === plainKey ? store.removeAlias(plainKey) : store.writeAlias(plainKey, key)
       yield* store.removeTombstone(key)
       yield* store.touch(key)
@@ -236,7 +235,7 @@ export const makeBuilders = <E, R>(
   return builders
 }
 
-/** A builder that was kept for its user makes way for the next; nothing else of its name does. */
+/** Removes the kept builder of an earlier build. Fails if another sandbox has its name. */
 const removeKeptBuilder = Effect.fnUntraced(function* (
   driver: Driver,
   name: string

@@ -25,7 +25,7 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
   const steps: Array<PlannedStep> = []
   let firstMiss: number | undefined
   for (const [position, unit] of keyed.entries()) {
-    const isHit = planned !== undefined && position < planned.done
+    const isHit = planned !== undefined && position < planned.covered
     const verdict: PlannedStep["verdict"] = isHit
       ? { _tag: "Hit" }
       : {
@@ -51,7 +51,7 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
     image,
     ...(planned === undefined ? {} : { imageDigest: planned.imageDigest }),
     key: planned?.key ?? "",
-    isCached: planned !== undefined && planned.done === units.length && planned.results.has(planned.key),
+    isCached: planned !== undefined && planned.covered === units.length && planned.results.has(planned.key),
     steps,
     copies: yield* store.copies
   })

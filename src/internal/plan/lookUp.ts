@@ -8,20 +8,20 @@ import { baseKey, type KeyedUnit } from "./keys.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** A plan with what the build needs to go on from it. */
+/** What a build continues from. */
 export interface Planned<E = never, R = never> {
   readonly units: ReadonlyArray<KeyedUnit<E, R>>
   readonly imageDigest: string
-  /** How many units the deepest result that is there covers. */
-  readonly done: number
-  /** Keys whose results are there, with their folders. */
+  /** How many units the last existing result covers. */
+  readonly covered: number
+  /** Existing results by key. */
   readonly results: ReadonlyMap<string, Microsandbox.SnapshotInfo>
   /** The key of the whole. */
   readonly key: string
 }
 
-/** Looks what is there for keys. Results that `isUsable` refuses are as good as absent. */
-export const look = Effect.fnUntraced(function* <E, R>(
+/** Looks up which results exist for keys. Ignores those that `isUsable` refuses. */
+export const lookUp = Effect.fnUntraced(function* <E, R>(
   driver: Driver,
   store: Store,
   units: ReadonlyArray<KeyedUnit<E, R>>,
@@ -37,7 +37,7 @@ export const look = Effect.fnUntraced(function* <E, R>(
   const alias = isUsable(key) ? aliases.get(key) : undefined
   const final = alias === undefined ? own : yield* open(driver, alias)
   if (Option.isSome(final)) {
-    return { units, imageDigest, done: units.length, results: results.set(key, final.value), key }
+    return { units, imageDigest, covered: units.length, results: results.set(key, final.value), key }
   }
   const found = new Map<string, Microsandbox.SnapshotInfo>()
   for (const snapshot of yield* driver.listSnapshots) {
@@ -49,12 +49,12 @@ export const look = Effect.fnUntraced(function* <E, R>(
     // What can be listed but not opened, as the last one, is damaged.
     if (result !== undefined && unit.key !== key && isUsable(unit.key)) results.set(unit.key, result)
   }
-  let done = 0
-  for (const [position, unit] of units.entries()) if (results.has(unit.key)) done = position + 1
-  return { units, imageDigest, done, results, key }
+  let covered = 0
+  for (const [position, unit] of units.entries()) if (results.has(unit.key)) covered = position + 1
+  return { units, imageDigest, covered, results, key }
 })
 
-/** The result of a key, if it is there and can be used. */
+/** Opens the result of a key, if it exists and is usable. */
 export const open = (
   driver: Driver,
   key: string

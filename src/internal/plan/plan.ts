@@ -11,7 +11,7 @@ import { generate } from "../ownership/labels.ts"
 import { make as makeStore } from "../store/store.ts"
 import { describePlan } from "./explanation.ts"
 import { keyUnits } from "./keys.ts"
-import { look } from "./lookUp.ts"
+import { lookUp } from "./lookUp.ts"
 import { prepare, type Prepared } from "./units.ts"
 
 /** Tells what a build would do. */
@@ -38,6 +38,6 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
     Option.getOrElse(imageDigest, () => ""),
     yield* generate
   )
-  const planned = Option.isNone(imageDigest) ? undefined : yield* look(driver, store, units, imageDigest.value)
+  const planned = Option.isNone(imageDigest) ? undefined : yield* lookUp(driver, store, units, imageDigest.value)
   return yield* describePlan(driver, store, forced, planned, units)
 })

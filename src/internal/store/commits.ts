@@ -10,7 +10,7 @@ import { currentOf, type Driver, inOneStep, lockNames, lookUp, toSnapshot } from
 import { noteUnnamed, removeUnneeded } from "./generations.ts"
 import { get, requireFree, requireOurs } from "./names.ts"
 
-/** What a build leaves to be committed. */
+/** A result to which a name is to move. */
 export interface Commit {
   readonly name: string
   readonly result: Microsandbox.SnapshotInfo
@@ -19,9 +19,9 @@ export interface Commit {
   readonly lastBuild: NonNullable<NameRecord["lastBuild"]>
   /** How many generations are kept. */
   readonly keep: number
-  /** Whether a snapshot that something else made may lose the name. */
+  /** Take the name of a snapshot made by another tool. */
   readonly replaceForeign: boolean
-  /** Whether the name may be there already. */
+  /** Move an existing name. */
   readonly overwrite: boolean
 }
 
@@ -37,14 +37,14 @@ export const commit = Effect.fnUntraced(function* (
 ): Effect.fn.Return<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> {
   if (wanted.overwrite) {
     // The common case changes nothing, and needs no lock for that.
-    const { isUnchanged, there } = yield* standing(driver, store, wanted)
+    const { isUnchanged, there } = yield* stateOf(driver, store, wanted)
     if (isUnchanged) return { snapshot: toSnapshot(wanted.name, wanted.result, there), isNew: false }
   }
   return yield* moveTo(driver, store, wanted)
 })
 
-/** Where a name stands before a commit. */
-const standing = Effect.fnUntraced(function* (
+/** Reads the state of a name before a commit. */
+const stateOf = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
   { key, labels, lastBuild, name, result }: Commit
@@ -78,7 +78,7 @@ const moveTo = (
       const { key, keep, labels, lastBuild, name, overwrite, replaceForeign, result } = wanted
       yield* lockNames(store)
       if (!overwrite) yield* requireFree(driver, "Snapshot.build", name)
-      const { current, isUnchanged, record, there } = yield* standing(driver, store, wanted)
+      const { current, isUnchanged, record, there } = yield* stateOf(driver, store, wanted)
       if (there !== undefined) {
         const same: Generation = { ...there, labels }
         if (!isUnchanged) {
@@ -126,7 +126,7 @@ const moveTo = (
     })
   )
 
-/** A name for a snapshot that something else has made, and that is to lose its own. */
+/** Names a snapshot made by another tool that loses its name. */
 const nameForForeign = Effect.fnUntraced(function* (
   driver: Driver,
   name: string
@@ -136,10 +136,7 @@ const nameForForeign = Effect.fnUntraced(function* (
   return isForeign ? `${name}.replaced-${yield* generate}` : undefined
 })
 
-/**
- * Lets a name lead to a result, and what something else has made go on as `replaced`. If it fails, the name leads to
- * what it led to before.
- */
+/** Points a name to a result, and renames another tool's snapshot to `replaced`. Undoes both on failure. */
 const moveName = (
   driver: Driver,
   store: Store,
@@ -165,7 +162,7 @@ const moveName = (
   )
 }
 
-/** Gives a name generations that are there, after those that it has, and lets it lead to one of them. */
+/** Adds existing generations to a name and points it to one of them. */
 export const adopt = (
   driver: Driver,
   store: Store,
@@ -174,7 +171,7 @@ export const adopt = (
     readonly current: number
     readonly generations: ReadonlyArray<Generation>
     readonly lastBuild?: NameRecord["lastBuild"]
-    /** Whether the name may be there already. */
+    /** Move an existing name. */
     readonly overwrite: boolean
   }
 ): Effect.Effect<Snapshot, LightboxError> =>

@@ -9,10 +9,7 @@ import { generate } from "../ownership/labels.ts"
 import { isArtifactName, type Store } from "./store.ts"
 import { currentOf, type Driver, linksOf } from "./links.ts"
 
-/**
- * Notes what is about to be removed, or to lose its name, if it is no result that a build could use: what a process that
- * is killed before the scope closes has left of it is for the next sweep.
- */
+/** Notes snapshots that are about to lose their name, except results: if this process is killed, a sweep removes them. */
 export const noteUnnamed = (
   store: Store,
   artifacts: ReadonlyArray<string>
@@ -27,7 +24,7 @@ export const noteUnnamed = (
     { discard: true }
   )
 
-/** Removes results that no name and no kept generation of any name leads to. */
+/** Removes results to which no name and no kept generation points. */
 export const removeUnneeded = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
@@ -42,11 +39,11 @@ export const removeUnneeded = Effect.fnUntraced(function* (
   )
 })
 
-/** The results that names and their kept generations lead to. */
+/** Lists the results to which names and kept generations point. */
 export const roots = (driver: Driver, store: Store): Effect.Effect<ReadonlySet<string>, LightboxError> =>
   Effect.map(keepGenerations(driver, store, undefined, true), ({ needed }) => needed)
 
-/** Drops all but so many generations of each name, or in a dry run tells which results only they need. */
+/** Drops all but `keep` generations of each name. In a dry run, only returns which results that concerns. */
 export const keepGenerations = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
@@ -79,7 +76,7 @@ export const keepGenerations = Effect.fnUntraced(function* (
   return { needed, dropped }
 })
 
-/** The generations of a name that are kept, oldest first. */
+/** Lists the kept generations of a name, oldest first. */
 export const generations = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,

@@ -19,7 +19,7 @@ export type Driver = Pick<
   | "renameSnapshot"
 >
 
-/** Whether the library made a snapshot, as a result of a key. */
+/** Checks whether a snapshot is the result of a key. */
 export const isResult = (snapshot: Microsandbox.SnapshotInfo): boolean => {
   const key = snapshot.labels[keyLabel]
   return key !== undefined && snapshot.name === artifactName(key)
@@ -52,11 +52,11 @@ export const toSnapshot = (
 export const currentOf = (record: NameRecord, artifact: string): Generation | undefined =>
   record.generations.findLast((generation) => generation.artifact === artifact)
 
-/** What names lead to. Any word may be a name, and so `constructor`. */
+/** Reads what names point to. A map, for `constructor` may be a name. */
 export const linksOf = (driver: Driver): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
   Effect.map(driver.listSnapshotLinks, (links) => new Map(Object.entries(links)))
 
-/** What a name leads to, and what is remembered of it. Where no link leads, a record is what was cut short has left. */
+/** Reads a name's link and record. Without a link, a record is a leftover. */
 export const lookUp = (
   driver: Driver,
   store: Store,
@@ -69,7 +69,7 @@ export const lookUp = (
 
 const stepSeconds = 10
 
-/** What is not to be cut short by an interruption, a record with the link that goes with it, in bounded time. */
+/** Writes a record and its link without interruption, in bounded time. */
 export const inOneStep = (effect: Effect.Effect<void, LightboxError>): Effect.Effect<void, LightboxError> =>
   Effect.uninterruptible(
     Effect.timeoutOrElse(effect, {
@@ -84,6 +84,6 @@ export const inOneStep = (effect: Effect.Effect<void, LightboxError>): Effect.Ef
     })
   )
 
-/** Names share results: one name may lead to what the removal of another finds unneeded. */
+/** Locks all names: names share results, so that one may point to what the removal of another would remove. */
 export const lockNames = (store: Store): Effect.Effect<void, LightboxError, Scope.Scope> =>
   Effect.asVoid(store.lock("names"))

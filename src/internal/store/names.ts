@@ -1,5 +1,5 @@
 /**
- * Names of snapshots: links that move from one complete result to another.
+ * The names of snapshots.
  */
 import * as Effect from "effect/Effect"
 import { AlreadyExists, LightboxError, NotFound } from "../../LightboxError.ts"
@@ -20,7 +20,7 @@ export const requireFree = Effect.fnUntraced(function* (
   if (isTaken) return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
 })
 
-/** Fails if a name is that of a snapshot which something else has made. */
+/** Fails if a name belongs to a snapshot made by another tool. */
 export const requireOurs = Effect.fnUntraced(function* (
   driver: Driver,
   method: string,
@@ -29,7 +29,7 @@ export const requireOurs = Effect.fnUntraced(function* (
   if ((yield* driver.readSnapshotLink(name)) === undefined) yield* requireFree(driver, method, name)
 })
 
-/** All names: links, and snapshots that something else has made. With `layers`, what is kept for builds as well. */
+/** Lists names: links, and snapshots made by other tools. With `layers`, also results without a name. */
 export const list = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
@@ -53,7 +53,7 @@ export const list = Effect.fnUntraced(function* (
   return found.toSorted((a, b) => (a.name < b.name ? -1 : 1))
 })
 
-/** A snapshot by its name. */
+/** Gets a snapshot by name. */
 export const get = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
@@ -64,7 +64,7 @@ export const get = Effect.fnUntraced(function* (
   return toSnapshot(name, info, artifact === undefined ? undefined : currentOf(yield* store.readName(name), artifact))
 })
 
-/** Moves a name back to an earlier generation: the one before the current, unless told. */
+/** Moves a name back to an earlier generation. Default: the one before the current. */
 export const rollback = (
   driver: Driver,
   store: Store,
@@ -90,7 +90,7 @@ export const rollback = (
     })
   )
 
-/** Removes a name, and the results that only it needed. */
+/** Removes a name and the results that only it needed. */
 export const remove = (driver: Driver, store: Store, name: string): Effect.Effect<void, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {

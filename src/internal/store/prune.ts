@@ -1,5 +1,5 @@
 /**
- * Which results are kept, and which are not needed any more.
+ * Removes results that nothing needs.
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -30,7 +30,7 @@ const decodeOptions = decoder(
   "Snapshot.prune"
 )
 
-/** Results that builds which run have started from. */
+/** Lists the results from which running builds started. */
 const inUse = (driver: Driver): Effect.Effect<ReadonlySet<string>, LightboxError> =>
   Effect.map(Owner.livingNotes(driver.home, "use"), (notes) => new Set(notes.map(({ name }) => name)))
 
@@ -86,7 +86,7 @@ export const prune = (
         }
       }
 
-      // What was used last stays as long as there is room.
+      // The most recently used results stay while there is room.
       let room =
         options.maxBytes === undefined
           ? Number.NEGATIVE_INFINITY
@@ -107,7 +107,7 @@ export const prune = (
     })
   )
 
-/** Removes a result, and leaves behind when that was. */
+/** Removes a result and records when. */
 const evict = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
