@@ -668,7 +668,7 @@ export interface Options {
  * The built-in shell knows lists, pipes, redirections, here-documents, variables,
  * substitutions, patterns, arithmetic, conditions, loops and functions; the
  * built-in programs are those of a small guest (`cat`, `cp`, `find`, `grep`,
- * `sed`, `tar` and some eighty more). There is no network but inside a guest, and
+ * `sed`, `tar` and some sixty more). There is no network but inside a guest, and
  * ports that it publishes.
  *
  * The backend assumes the worst about disks: a virtual machine that is killed has

@@ -1,7 +1,4 @@
-/**
- * Changes to an image's files, made before a sandbox boots from it for the first
- * time.
- */
+/** Changes to an image's files before the first boot. */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -16,13 +13,11 @@ import { Vfs } from "./kernel/vfs.ts"
 
 type Patch = NonNullable<SandboxConfig["patches"]>[number]
 
-/** The files of an image, and the paths that patches have made so far. */
 interface Patched {
   readonly vfs: Vfs
   readonly made: Set<string>
 }
 
-/** Changes an image's files before the first boot. */
 export const patch = (
   method: string,
   disk: FileTree,
@@ -44,7 +39,7 @@ const refuse = (problem: string): never => {
   throw new Errno({ code: "EINVAL", problem })
 }
 
-/** Something that is read of the host, which may have changed since it was looked at. */
+/** Reads the host, which may have changed since the check. */
 const ofHost = <A>(read: () => A): A => {
   try {
     return read()
@@ -78,8 +73,9 @@ const applyPatch = (patched: Patched, one: Patch): void => {
       if (kind === undefined) refuse(`cannot append to '${one.path}': file not found in rootfs`)
       if (kind !== "File") refuse(`cannot append to '${one.path}': target is not a regular file`)
       makeParents(patched, path)
-      const { content, mode } = readFile(vfs, path)
-      // What was the image's file is made anew.
+      const content = vfs.read(path, root)
+      const { mode } = vfs.stat(path, "/", root)
+      // A file of the image gets the default mode.
       return writeFile(patched, path, Buffer.concat([content, Buffer.from(one.content)]), made.has(path) ? mode : 0o644)
     }
     case "CopyFolder": {
@@ -95,7 +91,7 @@ const applyPatch = (patched: Patched, one: Patch): void => {
         refuse(`cannot create directory at '${one.path}': path exists and is not a directory (${kindNames[kind]})`)
       }
       makeParents(patched, path)
-      // A folder that the image has stays as it is.
+      // A folder of the image keeps its mode.
       if (kind === undefined || made.has(path)) makeFolder(patched, path, one.mode ?? 0o755)
       return
     }
@@ -116,7 +112,7 @@ const kindAt = (vfs: Vfs, path: string): Kind | undefined => {
   }
 }
 
-/** The folders above a path. Those that the image has are made anew, with the usual owner and permissions. */
+/** Creates the parents of a path. The image's own get the usual owner and mode. */
 const makeParents = (patched: Patched, path: string): void => {
   const names = path.split("/").filter((name) => name !== "")
   for (let count = 1; count < names.length; count++) {
@@ -129,7 +125,7 @@ const makeParents = (patched: Patched, path: string): void => {
   }
 }
 
-/** Files, folders and links are all root's, and from the beginning of time. */
+/** Everything belongs to root and dates from 1970. */
 const finish = ({ made, vfs }: Patched, path: string, mode: number): void => {
   vfs.setAttributes(path, "/", root, { mode, uid: 0, gid: 0, modifiedAt: 0 }, false)
   made.add(path)
@@ -146,19 +142,9 @@ const symlink = (patched: Patched, target: string, path: string): void => {
   finish(patched, path, 0o777)
 }
 
-const readFile = (vfs: Vfs, path: string): { readonly content: Uint8Array; readonly mode: number } => {
-  const file = vfs.open(path, "/", root, { read: true, write: false })
-  const { mode, size } = file.stat()
-  const content = file.read(0, size)
-  file.close()
-  return { content, mode }
-}
-
 const writeFile = (patched: Patched, path: string, content: Uint8Array, mode: number): void => {
   clear(patched, path)
-  const file = patched.vfs.open(path, "/", root, { read: false, write: true, create: true, mode })
-  file.write(0, content)
-  file.close()
+  patched.vfs.write(path, root, content, mode)
   finish(patched, path, mode)
 }
 

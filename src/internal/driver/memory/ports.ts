@@ -1,6 +1,4 @@
-/**
- * Ports of the host that lead to the guest.
- */
+/** Ports of the host that reach the guest. */
 import * as Effect from "effect/Effect"
 import type * as Net from "node:net"
 import type { LightboxError } from "../../../LightboxError.ts"
@@ -10,7 +8,7 @@ import { publishedPorts } from "../publishedPorts.ts"
 import type { SocketDescription } from "./kernel/description.ts"
 import type { Machine } from "./kernel/machine.ts"
 
-/** Listens on the host for the life of the machine. UDP goes nowhere. */
+/** Publishes ports for the life of the machine. UDP packets are dropped. */
 export const publish = (machine: Machine, config: SandboxConfig): Effect.Effect<void, LightboxError> =>
   Effect.forEach(
     publishedPorts(config),
@@ -35,7 +33,7 @@ export const publish = (machine: Machine, config: SandboxConfig): Effect.Effect<
     { discard: true }
   )
 
-/** Connects what comes from the host with a port of the guest. */
+/** Connects the host's sockets to a port of the guest. */
 const connector = (machine: Machine, port: number): Effect.Effect<(socket: Net.Socket) => void> =>
   Effect.map(Effect.context(), (context) => {
     const run = Effect.runForkWith(context)

@@ -1,26 +1,29 @@
-/**
- * What a process has open: files, pipes, terminals and connections, each counted
- * by the descriptors that stand for it.
- */
+/** What a process has open: files, pipes, terminals and connections, each counted by its descriptors. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { concat } from "../../../guest/protocol.ts"
 import { attempt, errno, type Errno } from "./errno.ts"
 import type { OpenFile } from "./vnode.ts"
 
-/** Something open. Reading gives no bytes at the end. */
-export abstract class Description {
+type Write = (bytes: Uint8Array) => Effect.Effect<void, Errno>
+
+const notOpen = Effect.fail(errno("EBADF"))
+
+/** Something open. A read at the end gives no bytes. */
+export class Description {
   private count = 1
 
-  abstract read(length: number): Effect.Effect<Uint8Array, Errno>
-  abstract write(bytes: Uint8Array): Effect.Effect<void, Errno>
-  /** Nobody has it open any more. */
-  protected abstract close(): void
-
-  /** The file behind it, if there is one. */
-  readonly file: OpenFile | undefined = undefined
-  /** The terminal behind it, if there is one. */
   readonly terminal: TerminalState | undefined = undefined
+
+  read(_length: number): Effect.Effect<Uint8Array, Errno> {
+    return notOpen
+  }
+
+  write(_bytes: Uint8Array): Effect.Effect<void, Errno> {
+    return notOpen
+  }
+
+  protected close(): void {}
 
   retain(): this {
     this.count++
@@ -32,22 +35,16 @@ export abstract class Description {
   }
 }
 
-/** What a terminal looks like to the program in it. */
 export interface TerminalState {
   readonly name: string
   rows: number
   columns: number
 }
 
-// =============================================================================
-// Files
-// =============================================================================
-
-/** An open file with a position. */
 export class FileDescription extends Description {
-  override readonly file: OpenFile
-  position = 0
+  private readonly file: OpenFile
   private readonly isAppended: boolean
+  private position = 0
 
   constructor(file: OpenFile, isAppended = false) {
     super()
@@ -55,7 +52,7 @@ export class FileDescription extends Description {
     this.isAppended = isAppended
   }
 
-  read(length: number): Effect.Effect<Uint8Array, Errno> {
+  override read(length: number): Effect.Effect<Uint8Array, Errno> {
     return attempt(() => {
       const bytes = this.file.read(this.position, length)
       this.position += bytes.length
@@ -63,50 +60,39 @@ export class FileDescription extends Description {
     })
   }
 
-  write(bytes: Uint8Array): Effect.Effect<void, Errno> {
+  override write(bytes: Uint8Array): Effect.Effect<void, Errno> {
     return attempt(() => {
       this.file.write(this.isAppended ? undefined : this.position, bytes)
       this.position += bytes.length
     })
   }
 
-  protected close(): void {
+  protected override close(): void {
     this.file.close()
   }
 }
 
-/** Bytes to be read, as of a here-document. */
+/** Bytes to read, as of a here-document. */
 export class BytesDescription extends Description {
-  private readonly bytes: Uint8Array
-  private position = 0
+  private rest: Uint8Array
 
   constructor(bytes: Uint8Array) {
     super()
-    this.bytes = bytes
+    this.rest = bytes
   }
 
-  read(length: number): Effect.Effect<Uint8Array, Errno> {
+  override read(length: number): Effect.Effect<Uint8Array, Errno> {
     return Effect.sync(() => {
-      const bytes = this.bytes.subarray(this.position, this.position + length)
-      this.position += bytes.length
+      const bytes = this.rest.subarray(0, length)
+      this.rest = this.rest.subarray(bytes.length)
       return bytes
     })
   }
-
-  write(): Effect.Effect<void, Errno> {
-    return Effect.fail(errno("EBADF"))
-  }
-
-  protected close(): void {}
 }
-
-// =============================================================================
-// Pipes
-// =============================================================================
 
 const pipeBytes = 64 * 1024
 
-/** A pipe: what is written waits until it is read, and takes no more than the kernel's would. */
+/** A pipe, which holds as much as the kernel's until it is read. */
 export class Pipe {
   private chunks: Array<Uint8Array> = []
   private size = 0
@@ -114,10 +100,9 @@ export class Pipe {
   private hasWriters = true
   private changed = Deferred.makeUnsafe<void>()
 
-  readonly reader: Description = new PipeReader(this)
-  readonly writer: Description = new PipeWriter(this)
+  readonly reader: Description = new PipeEnd(this, "reader")
+  readonly writer: Description = new PipeEnd(this, "writer")
 
-  /** Wakes all who wait for the other side. */
   private wake(): void {
     const { changed } = this
     this.changed = Deferred.makeUnsafe<void>()
@@ -145,72 +130,46 @@ export class Pipe {
   write(bytes: Uint8Array): Effect.Effect<void, Errno> {
     return Effect.suspend(() => {
       if (!this.hasReaders) return Effect.fail(errno("EPIPE"))
-      const room = pipeBytes - this.size
-      if (room > 0 && bytes.length > 0) {
-        const part = bytes.slice(0, room)
-        this.chunks.push(part)
-        this.size += part.length
-        this.wake()
-        if (part.length === bytes.length) return Effect.void
-        return this.write(bytes.subarray(part.length))
-      }
-      return bytes.length === 0 ? Effect.void : Effect.andThen(Deferred.await(this.changed), this.write(bytes))
+      if (bytes.length === 0) return Effect.void
+      const part = bytes.slice(0, pipeBytes - this.size)
+      if (part.length === 0) return Effect.andThen(Deferred.await(this.changed), this.write(bytes))
+      this.chunks.push(part)
+      this.size += part.length
+      this.wake()
+      return part.length === bytes.length ? Effect.void : this.write(bytes.subarray(part.length))
     })
   }
 
-  closeReader(): void {
-    this.hasReaders = false
+  closeEnd(end: "reader" | "writer"): void {
+    if (end === "reader") this.hasReaders = false
+    else this.hasWriters = false
     this.wake()
   }
-
-  closeWriter(): void {
-    this.hasWriters = false
-    this.wake()
-  }
-
-  /** Whether somebody may still read. */
-  get isRead(): boolean {
-    return this.hasReaders
-  }
 }
 
-class PipeReader extends Description {
+class PipeEnd extends Description {
   private readonly pipe: Pipe
+  private readonly end: "reader" | "writer"
 
-  constructor(pipe: Pipe) {
+  constructor(pipe: Pipe, end: "reader" | "writer") {
     super()
     this.pipe = pipe
+    this.end = end
   }
-  read(length: number): Effect.Effect<Uint8Array, Errno> {
-    return this.pipe.read(length)
+
+  override read(length: number): Effect.Effect<Uint8Array, Errno> {
+    return this.end === "reader" ? this.pipe.read(length) : super.read(length)
   }
-  write(): Effect.Effect<void, Errno> {
-    return Effect.fail(errno("EBADF"))
+
+  override write(bytes: Uint8Array): Effect.Effect<void, Errno> {
+    return this.end === "writer" ? this.pipe.write(bytes) : super.write(bytes)
   }
-  protected close(): void {
-    this.pipe.closeReader()
+
+  protected override close(): void {
+    this.pipe.closeEnd(this.end)
   }
 }
 
-class PipeWriter extends Description {
-  private readonly pipe: Pipe
-
-  constructor(pipe: Pipe) {
-    super()
-    this.pipe = pipe
-  }
-  read(): Effect.Effect<Uint8Array, Errno> {
-    return Effect.fail(errno("EBADF"))
-  }
-  write(bytes: Uint8Array): Effect.Effect<void, Errno> {
-    return this.pipe.write(bytes)
-  }
-  protected close(): void {
-    this.pipe.closeWriter()
-  }
-}
-
-/** One end of a connection: reads from one pipe and writes to the other. */
 export class SocketDescription extends Description {
   private readonly input: Description
   private readonly output: Description
@@ -221,46 +180,43 @@ export class SocketDescription extends Description {
     this.input = input.reader
     this.output = output.writer
   }
-  read(length: number): Effect.Effect<Uint8Array, Errno> {
+
+  override read(length: number): Effect.Effect<Uint8Array, Errno> {
     return this.input.read(length)
   }
-  write(bytes: Uint8Array): Effect.Effect<void, Errno> {
+
+  override write(bytes: Uint8Array): Effect.Effect<void, Errno> {
     return this.output.write(bytes)
   }
+
   /** Tells the far end that nothing more comes. */
   endOutput(): void {
-    if (!this.isOutputOpen) return
+    if (this.isOutputOpen) this.output.release()
     this.isOutputOpen = false
-    this.output.release()
   }
-  protected close(): void {
+
+  protected override close(): void {
     this.input.release()
     this.endOutput()
   }
 }
 
-// =============================================================================
-// To the agent
-// =============================================================================
-
-/** Where the agent reads what a command writes. */
 export class OutputDescription extends Description {
-  private readonly onWrite: (bytes: Uint8Array) => Effect.Effect<void, Errno>
+  private readonly onWrite: Write
   private readonly onClose: () => void
 
-  constructor(onWrite: (bytes: Uint8Array) => Effect.Effect<void, Errno>, onClose: () => void) {
+  constructor(onWrite: Write, onClose: () => void) {
     super()
     this.onWrite = onWrite
     this.onClose = onClose
   }
-  read(): Effect.Effect<Uint8Array, Errno> {
-    return Effect.fail(errno("EBADF"))
-  }
-  write(bytes: Uint8Array): Effect.Effect<void, Errno> {
-    return bytes.length === 0 ? Effect.void : this.onWrite(bytes.slice())
-  }
-  protected close(): void {
+
+  protected override close(): void {
     this.onClose()
+  }
+
+  override write(bytes: Uint8Array): Effect.Effect<void, Errno> {
+    return bytes.length === 0 ? Effect.void : this.onWrite(bytes.slice())
   }
 }
 
@@ -269,67 +225,53 @@ const endByte = 4
 const carriageReturn = 13
 const lineFeed = 10
 
+interface TerminalOptions {
+  readonly terminal: TerminalState
+  readonly onWrite: Write
+  readonly onClose: () => void
+  readonly onInterrupt: () => void
+}
+
 /** A terminal between the agent and a command. */
 export class TerminalDescription extends Description {
   override readonly terminal: TerminalState
   private readonly input = new Pipe()
-  private readonly onWrite: (bytes: Uint8Array) => Effect.Effect<void, Errno>
-  private readonly onClose: () => void
-  private readonly onInterrupt: () => void
+  private readonly options: TerminalOptions
 
-  constructor(options: {
-    readonly terminal: TerminalState
-    readonly onWrite: (bytes: Uint8Array) => Effect.Effect<void, Errno>
-    readonly onClose: () => void
-    /** Control-C was typed. */
-    readonly onInterrupt: () => void
-  }) {
+  constructor(options: TerminalOptions) {
     super()
     this.terminal = options.terminal
-    this.onWrite = options.onWrite
-    this.onClose = options.onClose
-    this.onInterrupt = options.onInterrupt
+    this.options = options
   }
 
-  read(length: number): Effect.Effect<Uint8Array, Errno> {
-    return this.input.reader.read(length)
+  override read(length: number): Effect.Effect<Uint8Array, Errno> {
+    return this.input.read(length)
   }
 
-  write(bytes: Uint8Array): Effect.Effect<void, Errno> {
-    const shown: Array<number> = []
-    for (const byte of bytes) {
-      if (byte === lineFeed) shown.push(carriageReturn)
-      shown.push(byte)
-    }
-    return shown.length === 0 ? Effect.void : this.onWrite(Uint8Array.from(shown))
+  override write(bytes: Uint8Array): Effect.Effect<void, Errno> {
+    const shown = [...bytes].flatMap((byte) => (byte === lineFeed ? [carriageReturn, byte] : [byte]))
+    return shown.length === 0 ? Effect.void : this.options.onWrite(Uint8Array.from(shown))
   }
 
-  /** Takes what is typed, and shows it. */
   type(bytes: Uint8Array): Effect.Effect<void, Errno> {
     const typed: Array<number> = []
-    let isEnded = false
     for (const byte of bytes) {
-      if (byte === interruptByte) this.onInterrupt()
-      else if (byte === endByte) isEnded = true
-      else typed.push(byte === carriageReturn ? lineFeed : byte)
+      if (byte === interruptByte) this.options.onInterrupt()
+      else if (byte !== endByte) typed.push(byte === carriageReturn ? lineFeed : byte)
     }
     const line = Uint8Array.from(typed)
-    return Effect.andThen(
-      this.write(line),
-      Effect.andThen(
-        this.input.writer.write(line),
-        Effect.sync(() => (isEnded ? this.hangUp() : undefined))
-      )
+    return this.write(line).pipe(
+      Effect.andThen(this.input.write(line)),
+      Effect.andThen(Effect.sync(() => (bytes.includes(endByte) ? this.hangUp() : undefined)))
     )
   }
 
-  /** Nothing more is typed. */
   hangUp(): void {
-    this.input.closeWriter()
+    this.input.closeEnd("writer")
   }
 
-  protected close(): void {
-    this.input.closeReader()
-    this.onClose()
+  protected override close(): void {
+    this.input.closeEnd("reader")
+    this.options.onClose()
   }
 }

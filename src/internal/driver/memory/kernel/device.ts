@@ -1,6 +1,4 @@
-/**
- * Device files that are more than a name.
- */
+/** Device files. */
 import { errno } from "./errno.ts"
 import type { OpenFile, Stat } from "./vnode.ts"
 
@@ -10,7 +8,7 @@ const names: ReadonlyArray<Name> = ["null", "zero", "full", "random", "urandom",
 
 export const all: ReadonlyArray<Name> = names
 
-// Not from the host: what a program reads is the same in every run.
+// Deterministic, not the host's.
 let seed = 0x9e37_79b9
 
 const nextRandom = (): number => {
@@ -22,7 +20,7 @@ const nextRandom = (): number => {
 
 const nothing = new Uint8Array()
 
-/** How much is given at once of what has no end. */
+/** The most that one read of an endless device gives. */
 const endlessBytes = 1024 * 1024
 
 const read = (name: Name, length: number): Uint8Array => {
@@ -42,7 +40,6 @@ const read = (name: Name, length: number): Uint8Array => {
   }
 }
 
-/** Opens a device. */
 export const open = (name: Name, stat: () => Stat): OpenFile => ({
   read: (_offset, length) => read(name, length),
   write: () => {

@@ -1,11 +1,9 @@
-/**
- * What the guest's kernel answers when it can not do something.
- */
+/** Errors of the guest's kernel. */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 
-/** As the guest's C library words them. */
+/** The wording of the guest's C library. */
 const problems = {
   E2BIG: "Argument list too long",
   EACCES: "Permission denied",
@@ -35,10 +33,9 @@ const problems = {
   EXDEV: "Cross-device link"
 } as const
 
-/** The name of an error number. */
 export type Code = keyof typeof problems
 
-/** Thrown by file systems, which do everything at once, and the failure of everything that takes time. */
+/** Thrown by file systems, which are synchronous, and the failure of everything else. */
 export class Errno extends Data.TaggedError("Errno")<{ readonly code: Code | "UNKNOWN"; readonly problem: string }> {
   override get message(): string {
     return this.problem
@@ -49,14 +46,14 @@ export const errno = (code: Code): Errno => new Errno({ code, problem: problems[
 
 const isCode = (u: unknown): u is Code => Predicate.isString(u) && u in problems
 
-/** What the host's file system threw, as the guest's kernel would say it. */
+/** Translates an error of the host's file system. */
 export const fromHost = (cause: unknown): Errno => {
   const code = Predicate.hasProperty(cause, "code") ? cause.code : undefined
   if (code === "EDQUOT") return errno("ENOSPC")
   return isCode(code) ? errno(code) : new Errno({ code: "UNKNOWN", problem: String(cause) })
 }
 
-/** Something that throws `Errno`, as an effect. */
+/** Turns a thrown `Errno` into a failure. */
 export const attempt = <A>(evaluate: () => A): Effect.Effect<A, Errno> =>
   Effect.suspend(() => {
     try {

@@ -1,12 +1,8 @@
 /**
- * A file system in memory: the root disk over its image, and memory file
- * systems of their own.
+ * A file system in memory, with an immutable lower part (the image) and an upper part.
  *
- * Like the overlay of a real guest it has a lower part that never changes and an
- * upper part that holds what is different. Inodes are copied before they change
- * if somebody else may still see them: the image, a snapshot, or the state that
- * was last written to the disk, to which a virtual machine that is killed falls
- * back.
+ * Inodes that an image, a snapshot or the last synced state share are copied before they change. A killed
+ * machine falls back to the last synced state.
  */
 import * as Cbor from "cborg"
 import * as Schema from "effect/Schema"
@@ -53,7 +49,7 @@ interface DeviceInode extends InodeFields {
 
 type Inode = FileInode | DirectoryInode | SymlinkInode | DeviceInode
 
-/** The part of a tree that never changes. */
+/** The immutable part of a tree. */
 export type Lower = ReadonlyMap<number, Inode>
 
 const blockBytes = 4096
@@ -64,7 +60,7 @@ const rootId = 1
 
 const occupied = (size: number): number => Math.ceil(size / blockBytes) * blockBytes
 
-/** What a removed file leaves on a disk is kept up to so many bytes. */
+/** Removed content stays on the disk up to this size. */
 const residueLimit = 64 * 1024 * 1024
 
 const StoredInode = Schema.Struct({
@@ -88,16 +84,15 @@ const StoredTree = Schema.Struct({
 
 const decodeStored = Schema.decodeUnknownSync(StoredTree)
 
-/** How a tree behaves. */
 export interface TreeOptions {
   readonly source: string
   readonly type: string
   readonly options: string
-  /** How much it can hold, in bytes. */
+  /** Bytes. */
   readonly limit: number
   /** Milliseconds since 1970. */
   readonly now: () => number
-  /** Whether what is removed can still be found by who reads the raw disk. */
+  /** Whether removed content can still be found on the raw disk. */
   readonly isDisk: boolean
   readonly lower?: Lower | undefined
 }
@@ -156,17 +151,12 @@ export class FileTree implements Volume {
     return { total: this.limit, used: this.used }
   }
 
-  // ===========================================================================
-  // Disks
-  // ===========================================================================
-
-  /** Writes everything to the disk. */
   sync(): void {
     this.durable = { upper: new Map(this.upper), nextId: this.nextId }
     this.epoch++
   }
 
-  /** Forgets what was not written to the disk, as a machine that loses power does. */
+  /** Drops what was not written to the disk, as a power loss does. */
   revert(): void {
     this.upper = new Map(this.durable.upper)
     this.nextId = this.durable.nextId
@@ -174,7 +164,7 @@ export class FileTree implements Volume {
     this.recount()
   }
 
-  /** What is on the disk, without the image below. */
+  /** Encodes the disk, without the image below it. */
   encode(): Uint8Array {
     const inodes: Array<typeof StoredInode.Type> = []
     for (const [id, inode] of this.durable.upper) {
@@ -191,7 +181,7 @@ export class FileTree implements Volume {
     return Cbor.encode({ nextId: this.durable.nextId, inodes, residue: this.residue })
   }
 
-  /** Puts what `encode` gave over the image. Throws if it is not that. */
+  /** Restores what `encode` gave. Throws if it is something else. */
   decode(stored: Uint8Array): void {
     const { inodes, nextId, residue } = decodeStored(Cbor.decode(stored))
     this.upper = new Map(
@@ -211,19 +201,14 @@ export class FileTree implements Volume {
     this.recount()
   }
 
-  /** The content as something that never changes, for trees above it. */
+  /** Gives the content as the lower part of other trees. */
   freeze(): Lower {
     return new Map([...this.lower, ...this.upper])
   }
 
-  /** Bytes that differ from the image. */
   get upperBytes(): number {
     return this.used
   }
-
-  // ===========================================================================
-  // Inodes
-  // ===========================================================================
 
   inode(id: number): Inode {
     const inode = this.upper.get(id) ?? this.lower.get(id)
@@ -237,7 +222,7 @@ export class FileTree implements Volume {
     return inode
   }
 
-  /** An inode that nobody else sees. */
+  /** Gives an inode that is not shared, copying it if necessary. */
   own(id: number): Inode {
     const inode = this.inode(id)
     if (inode.epoch === this.epoch && this.upper.has(id)) return inode
@@ -289,7 +274,7 @@ export class FileTree implements Volume {
     const fields = {
       epoch: this.epoch,
       uid: actor.uid,
-      // A folder's set-group-id bit hands its group down.
+      // A set-group-ID folder passes its group on.
       gid: (folder.mode & 0o2000) !== 0 ? folder.gid : actor.gid,
       modifiedAt: now,
       accessedAt: now
@@ -330,7 +315,7 @@ export class FileTree implements Volume {
     folder.modifiedAt = this.now()
   }
 
-  /** Takes a name from an inode, which goes with its last name unless it is open. */
+  /** Drops a link. The last one removes the inode, unless it is open. */
   dropLink(id: number): void {
     const inode = this.own(id)
     inode.links = inode._tag === "Directory" ? 0 : inode.links - 1
@@ -365,10 +350,6 @@ export class FileTree implements Volume {
     this.used = 0
     for (const inode of this.upper.values()) this.used += this.sizeOnDisk(inode)
   }
-
-  // ===========================================================================
-  // Content
-  // ===========================================================================
 
   opened(id: number): void {
     this.openCounts.set(id, (this.openCounts.get(id) ?? 0) + 1)
@@ -517,7 +498,7 @@ class TreeNode extends Vnode {
   override setAttributes(attributes: Attributes): void {
     const inode = this.volume.own(this.id)
     const { gid = inode.gid, uid = inode.uid } = attributes
-    // Whoever is given a program is not given what it may do.
+    // A new owner clears the set-ID bits, as in Linux.
     const isGiven = attributes.uid !== undefined || attributes.gid !== undefined
     if (isGiven && inode._tag === "File") inode.mode &= (inode.mode & 0o010) === 0 ? ~0o4000 : ~0o6000
     inode.uid = uid

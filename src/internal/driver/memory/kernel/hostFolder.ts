@@ -1,9 +1,4 @@
-/**
- * A folder of the host as the guest sees it: bind mounts and directory volumes.
- *
- * As with the real runtime, owners and modes that the guest sets stay the
- * guest's; the host's files keep theirs.
- */
+/** Bind mounts and directory volumes: a folder of the host. Owners and modes that the guest sets stay in the guest. */
 import * as Fs from "node:fs"
 import { errno, Errno, fromHost } from "./errno.ts"
 import {
@@ -17,21 +12,19 @@ import {
   type Volume
 } from "./vnode.ts"
 
-/** Owners and modes that guests have set, by the identity of the host's file. */
+/** Owners and modes that guests set, by the host file's identity. */
 export type GuestAttributes = Map<string, { mode?: number; uid?: number; gid?: number }>
 
 export interface HostFolderOptions {
   readonly path: string
-  /** How it shows in the list of mounts. */
   readonly source: string
   readonly type: string
   readonly options: string
   readonly isReadonly: boolean
-  /** Of files that no guest has set an owner for. */
+  /** The default owner. */
   readonly owner: { readonly uid: number; readonly gid: number }
-  /** Whether modes that the guest sets show on the host. */
+  /** Whether the guest's modes are set on the host, too. */
   readonly mirrorsModes: boolean
-  /** How much the folder may hold, in bytes. */
   readonly limit: number | undefined
   readonly attributes: GuestAttributes
 }
@@ -77,19 +70,18 @@ export class HostFolder implements Volume {
     })
   }
 
-  /** A path below the folder: a byte string, which the host's names are, too. */
+  /** The host's path for a byte string. */
   at(path: string): Buffer {
     return Buffer.concat([Buffer.from(this.settings.path), Buffer.from(path === "" ? "" : `/${path}`, "latin1")])
   }
 
-  /** How many more bytes fit. */
+  /** The free bytes. */
   room(): number {
     const { limit, path } = this.settings
     return limit === undefined ? Number.POSITIVE_INFINITY : Math.max(0, limit - sizeOf(path))
   }
 }
 
-/** What the files of a folder hold, in bytes. */
 export const sizeOf = (folder: string | Buffer): number => {
   let size = 0
   for (const entry of Fs.readdirSync(folder, { withFileTypes: true, encoding: "buffer" })) {
@@ -249,5 +241,5 @@ class HostNode extends Vnode {
   }
 }
 
-/** A number of an inode is used again; the time of its birth tells the new file from the old. */
+/** Inode numbers are reused; the birth time distinguishes the files. */
 const identityOf = (stats: Fs.Stats): string => `${stats.dev}:${stats.ino}:${stats.birthtimeMs}`

@@ -1,6 +1,4 @@
-/**
- * Commands that a user has declared.
- */
+/** Commands that a user declares. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
@@ -43,10 +41,7 @@ const filesOf = (process: Process): InvocationFiles => {
     remove: (path) =>
       attempt(() => {
         const at = ByteString.fromText(path)
-        const stat = process.lookAt(at, false)
-        if (stat === undefined) return
-        if (stat.kind === "Directory") machine.vfs.removeTree(at, process.cwd, actor)
-        else machine.vfs.unlink(at, process.cwd, actor)
+        if (process.lookAt(at, false) !== undefined) process.remove(at)
       }).pipe(onFile("remove", path)),
     list: (path) =>
       attempt(() => process.list(ByteString.fromText(path)).map(ByteString.toText).toSorted()).pipe(
@@ -56,6 +51,13 @@ const filesOf = (process: Process): InvocationFiles => {
   }
 }
 
+const streamOf = (read: Effect.Effect<Uint8Array, Errno>, name: string): Stream.Stream<Uint8Array, LightboxError> =>
+  Stream.paginate(undefined, () =>
+    Effect.map(onFile("read", name)(read), (bytes) =>
+      bytes.length === 0 ? [[], Option.none()] : [[bytes], Option.some(undefined)]
+    )
+  )
+
 const write = (process: Process, fd: number) => (data: string | Uint8Array) =>
   process
     .writeBytes(fd, typeof data === "string" ? new TextEncoder().encode(data) : data)
@@ -63,12 +65,6 @@ const write = (process: Process, fd: number) => (data: string | Uint8Array) =>
 
 const invocationOf = (process: Process): Invocation => {
   const { actor, machine } = process
-  const readAll = Stream.paginate(undefined, () =>
-    process.read(0).pipe(
-      onFile("read", "standard input"),
-      Effect.map((bytes) => (bytes.length === 0 ? [[], Option.none()] : [[bytes], Option.some(undefined)]))
-    )
-  )
   return {
     sandbox: machine.name,
     argv: process.argv.map(ByteString.toText),
@@ -78,7 +74,7 @@ const invocationOf = (process: Process): Invocation => {
     workdir: ByteString.toText(process.cwd),
     user: { uid: actor.uid, gid: actor.gid },
     pid: process.pid,
-    stdin: readAll,
+    stdin: streamOf(process.read(0), "standard input"),
     files: filesOf(process),
     stdout: write(process, 1),
     stderr: write(process, 2),
@@ -93,14 +89,7 @@ const invocationOf = (process: Process): Invocation => {
               Effect.forkScoped(
                 Effect.ensuring(
                   serve({
-                    read: Stream.paginate(undefined, () =>
-                      socket.read(64 * 1024).pipe(
-                        onFile("read", `port ${port}`),
-                        Effect.map((bytes) =>
-                          bytes.length === 0 ? [[], Option.none()] : [[bytes], Option.some(undefined)]
-                        )
-                      )
-                    ),
+                    read: streamOf(socket.read(64 * 1024), `port ${port}`),
                     write: (data) =>
                       socket
                         .write(typeof data === "string" ? new TextEncoder().encode(data) : data)
@@ -116,12 +105,11 @@ const invocationOf = (process: Process): Invocation => {
   }
 }
 
-/** The program that a declared command is. */
 export const programOf = (name: string, command: Command): readonly [string, Program] => [
   ByteString.fromText(name),
   (process) =>
     Effect.catchTag(command(invocationOf(process)), "LightboxError", (error) =>
-      // As with any program: who writes to what nobody reads is ended, and everything else is its own failure.
+      // As with any program, only a write that nobody reads ends the process.
       error.reason._tag === "FileError" && error.reason.code === "EPIPE"
         ? Effect.fail(errno("EPIPE"))
         : Effect.as(process.complain(ByteString.fromText(`${name}: ${error.message}`)), 1)

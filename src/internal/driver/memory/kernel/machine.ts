@@ -1,20 +1,18 @@
-/**
- * A virtual machine that runs: its kernel's tables, and nothing of the host's.
- */
+/** A running virtual machine: its kernel's tables. */
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as ByteString from "./byteString.ts"
-import { type Description, Pipe, SocketDescription } from "./description.ts"
+import { Pipe, SocketDescription } from "./description.ts"
 import { errno, Errno } from "./errno.ts"
 import { Process, type ProcessFields, type Program } from "./process.ts"
 import * as Procfs from "./procfs.ts"
 import { type Actor, root } from "./vnode.ts"
 import { mayAccess, type Vfs } from "./vfs.ts"
 
-/** What stands at the beginning of a file that is a program of this machine. */
+/** How a file begins that stands for a built-in program. */
 export const programMark = "\x7fPROGRAM "
 
 export interface MachineOptions {
@@ -23,7 +21,6 @@ export interface MachineOptions {
   readonly cpus: number
   /** MiB. */
   readonly memory: number
-  /** Of commands that do not say. */
   readonly env: ReadonlyMap<string, string>
   readonly workdir: string
   readonly user: string | undefined
@@ -33,11 +30,10 @@ export interface MachineOptions {
   readonly scope: Scope.Scope
   /** The file systems, without the kernel's own. */
   readonly vfs: Vfs
-  /** A program in the guest has asked for the end. */
+  /** Called when a program in the guest ends the machine. */
   readonly onPowerOff: () => void
 }
 
-/** Who a command runs as. */
 export interface Account {
   readonly uid: number
   readonly gid: number
@@ -45,7 +41,6 @@ export interface Account {
   readonly home: string
 }
 
-/** A program that was found, and what it is called with. */
 export interface Loaded {
   readonly program: Program
   readonly argv: ReadonlyArray<string>
@@ -67,9 +62,8 @@ export class Machine implements Procfs.MachineInfo {
   readonly scope: Scope.Scope
   readonly vfs: Vfs
   readonly bootedAt: number
-  /** Completes when the machine is gone. */
   readonly lost = Deferred.makeUnsafe<void>()
-  /** Told why the machine is gone, before its processes end. */
+  /** Called with the reason when the machine ends, before its processes do. */
   readonly watchers = new Set<(problem: string) => void>()
   readonly traffic = { received: 0, sent: 0 }
   readonly powerOff: () => void
@@ -105,15 +99,10 @@ export class Machine implements Procfs.MachineInfo {
     return Deferred.isDoneUnsafe(this.lost)
   }
 
-  /** Ends everything that is connected to it. */
   lose(problem: string): void {
     for (const watcher of this.watchers) watcher(problem)
     Deferred.doneUnsafe(this.lost, Effect.void)
   }
-
-  // ===========================================================================
-  // Activity
-  // ===========================================================================
 
   touch(): void {
     this.lastActivity = this.now()
@@ -129,14 +118,10 @@ export class Machine implements Procfs.MachineInfo {
     this.sessions.delete(session)
   }
 
-  /** How long nothing has happened, in milliseconds. */
+  /** Milliseconds since the last activity. */
   get idleMillis(): number {
     return this.sessions.size > 0 ? 0 : this.now() - this.lastActivity
   }
-
-  // ===========================================================================
-  // Processes
-  // ===========================================================================
 
   makeProcess(fields: Omit<ProcessFields, "pid" | "group"> & { readonly group?: number | undefined }): Process {
     const pid = this.nextPid++
@@ -160,12 +145,11 @@ export class Machine implements Procfs.MachineInfo {
       ? { pid, parent: 0, group: 1, name: "init", argv: ["/init"], env: new Map(), cwd: "/", actor: root }
       : this.processes.get(pid)
 
-  /** Sends a signal to all processes of a group. */
   signalGroup(group: number, signal: number): void {
     for (const process of this.processes.values()) if (process.group === group) process.signal(signal)
   }
 
-  /** Sends a signal to all that somebody may send it to, but not to the sender itself. */
+  /** Signals every process that the sender may signal, except itself. */
   signalAll(actor: Actor, signal: number): void {
     for (const process of this.processes.values()) {
       const isAllowed = actor.uid === 0 || actor.uid === process.actor.uid
@@ -173,11 +157,7 @@ export class Machine implements Procfs.MachineInfo {
     }
   }
 
-  // ===========================================================================
-  // Programs
-  // ===========================================================================
-
-  /** The path of a program by name. Throws if there is none. */
+  /** Finds a program on a path. Throws `Errno`. */
   locate(name: string, path: string | undefined, cwd: string, actor: Actor): string {
     if (name.includes("/")) return name
     let found: Errno | undefined
@@ -194,19 +174,15 @@ export class Machine implements Procfs.MachineInfo {
     throw found ?? errno("ENOENT")
   }
 
-  /** Reads a program. Throws if it can not be run. */
+  /** Loads a program, following `#!`. Throws `Errno`. */
   load(path: string, argv: ReadonlyArray<string>, cwd: string, actor: Actor, depth = 0): Loaded {
     const place = this.vfs.resolve(path, cwd, actor)
     const stat = place.node.stat()
     const isForbidden = this.vfs.volumeOf(place.path)?.volume.options.split(",").includes("noexec") === true
     if (stat.kind !== "File" || isForbidden || !mayAccess(actor, stat, 1)) throw errno("EACCES")
     const file = place.node.open(actor, false)
-    let head: string
-    try {
-      head = ByteString.fromBytes(file.read(0, 256)).split("\n")[0] ?? ""
-    } finally {
-      file.close()
-    }
+    const head = ByteString.fromBytes(file.read(0, 256)).split("\n")[0] ?? ""
+    file.close()
     if (head.startsWith(programMark)) {
       const program = this.programs.get(head.slice(programMark.length))
       if (program === undefined) throw errno("ENOENT")
@@ -219,26 +195,17 @@ export class Machine implements Procfs.MachineInfo {
     return this.load(interpreter, [interpreter, ...rest, path, ...argv.slice(1)], cwd, actor, depth + 1)
   }
 
-  // ===========================================================================
-  // Users
-  // ===========================================================================
-
   private readTable(path: string): ReadonlyArray<ReadonlyArray<string>> {
     try {
-      const file = this.vfs.open(path, "/", root, { read: true, write: false })
-      try {
-        const lines = ByteString.fromBytes(file.read(0, file.stat().size)).split("\n")
-        return lines.filter((line) => line !== "").map((line) => line.split(":"))
-      } finally {
-        file.close()
-      }
+      const lines = ByteString.fromBytes(this.vfs.read(path, root)).split("\n")
+      return lines.filter((line) => line !== "").map((line) => line.split(":"))
     } catch (cause) {
       if (cause instanceof Errno) return []
       throw cause
     }
   }
 
-  /** Who `"app"`, `"1000"`, `"app:staff"` or `"1000:1000"` is, or what is wrong with it. Nobody in particular is root. */
+  /** Looks up `"app"`, `"1000"`, `"app:staff"` or `"1000:1000"`. Default: root. */
   account(user: string | undefined): Account | { readonly problem: string } {
     if (user === undefined) return { uid: 0, gid: 0, groups: [], home: "/root" }
     const [name = "", group] = ByteString.fromText(user).split(":")
@@ -260,22 +227,16 @@ export class Machine implements Procfs.MachineInfo {
     return { ...account, gid, groups: [gid] }
   }
 
-  /** The name of a user or group, if it has one. */
   nameOf(table: "passwd" | "group", id: number): string | undefined {
     return this.readTable(`/etc/${table}`).find((fields) => fields[2] === String(id))?.[0]
   }
 
-  /** The id of a user or group, by name or number. */
   idOf(table: "passwd" | "group", name: string): number | undefined {
     const entry = this.readTable(`/etc/${table}`).find((fields) => fields[0] === name)
     return entry === undefined ? (/^\d+$/.test(name) ? Number(name) : undefined) : Number(entry[2])
   }
 
-  // ===========================================================================
-  // Network
-  // ===========================================================================
-
-  /** Takes connections to a port for the life of the scope. */
+  /** Listens on a port until the scope closes. */
   listen(port: number): Effect.Effect<Queue.Dequeue<SocketDescription>, Errno, Scope.Scope> {
     return Effect.acquireRelease(
       Effect.suspend(() => {
@@ -292,7 +253,7 @@ export class Machine implements Procfs.MachineInfo {
     )
   }
 
-  /** Connects to a port. There is no network but the machine itself. */
+  /** Connects to a port. The machine's own are the only ones. */
   dial(host: string, port: number): Effect.Effect<SocketDescription, Errno> {
     return Effect.suspend(() => {
       if (!["localhost", "127.0.0.1", "::1", "0.0.0.0", this.hostname].includes(host)) {
@@ -313,25 +274,9 @@ export class Machine implements Procfs.MachineInfo {
     })
   }
 
-  // ===========================================================================
-  // Mounts
-  // ===========================================================================
-
   readonly mountTable = (): string =>
     this.vfs
       .mounted()
       .map(({ path, volume }) => Procfs.mountLine(volume.source, path, volume.type, volume.options))
       .join("")
 }
-
-/** The descriptors of a process whose input is empty and whose output nobody sees. */
-export const standard = (
-  input: Description,
-  output: Description,
-  error: Description
-): ReadonlyMap<number, Description> =>
-  new Map([
-    [0, input],
-    [1, output],
-    [2, error]
-  ])

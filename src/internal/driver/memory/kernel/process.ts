@@ -1,27 +1,21 @@
-/**
- * Processes of the guest. Each is a fiber that runs a program; a signal that
- * ends a process interrupts it.
- */
+/** Processes of the guest: each is a fiber, which a fatal signal interrupts. */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import { concat } from "../../../guest/protocol.ts"
 import { fromBytes, fromText, toBytes } from "./byteString.ts"
 import { type Description, FileDescription } from "./description.ts"
 import { attempt, errno, type Errno } from "./errno.ts"
-import type { Machine } from "./machine.ts"
+import type { Loaded, Machine } from "./machine.ts"
 import { signals } from "../../../guest/signals.ts"
 import { ignoredByDefault } from "./signals.ts"
 import type { Attributes, Entry, OpenFile, Stat, Actor } from "./vnode.ts"
-import type { OpenFlags } from "./vfs.ts"
+import type { OpenFlags, Place } from "./vfs.ts"
 
-/** What a process runs: it gives the exit code. */
 export type Program = (process: Process) => Effect.Effect<number, Errno>
 
-/** How a process ended. */
 export type ExitStatus =
   | { readonly _tag: "Exited"; readonly code: number }
   | { readonly _tag: "Signaled"; readonly signal: number }
@@ -29,7 +23,7 @@ export type ExitStatus =
 export interface ProcessFields {
   readonly pid: number
   readonly parent: number
-  /** The process that it was started with; a signal to it goes to all of its group. */
+  /** The process group: a signal to it goes to all its processes. */
   readonly group: number
   readonly argv: ReadonlyArray<string>
   readonly env: ReadonlyMap<string, string>
@@ -40,19 +34,30 @@ export interface ProcessFields {
   readonly limits: ReadonlyMap<string, Limit>
 }
 
-/** What a process may use of something. */
 export interface Limit {
   readonly soft: number
   readonly hard: number
 }
 
+export const codeOf = (status: ExitStatus): number => (status._tag === "Exited" ? status.code : 128 + status.signal)
+
 const readBytes = 64 * 1024
+
+/** Reads everything up to the end. */
+export const toEnd = (read: () => Effect.Effect<Uint8Array, Errno>): Effect.Effect<string, Errno> => {
+  const chunks: Array<string> = []
+  return Effect.whileLoop({
+    while: () => chunks.at(-1) !== "",
+    body: read,
+    step: (bytes) => chunks.push(fromBytes(bytes))
+  }).pipe(Effect.map(() => chunks.join("")))
+}
 
 export class Process {
   readonly machine: Machine
   readonly pid: number
   readonly parent: number
-  readonly group: number
+  group: number
   readonly actor: Actor
   argv: ReadonlyArray<string>
   readonly env: Map<string, string>
@@ -61,7 +66,7 @@ export class Process {
   readonly descriptors: Map<number, Description>
   readonly limits: Map<string, Limit>
   readonly exit = Deferred.makeUnsafe<ExitStatus>()
-  /** Signals that do something else than by default: `undefined` is to ignore them. */
+  /** Handlers of signals; `undefined` ignores a signal. */
   readonly handlers = new Map<number, (() => void) | undefined>()
 
   private readonly running = Latch.makeUnsafe(true)
@@ -82,13 +87,11 @@ export class Process {
     this.limits = new Map(fields.limits)
   }
 
-  /** The name that it complains under. */
   get name(): string {
     const path = this.argv[0] ?? ""
     return path.slice(path.lastIndexOf("/") + 1)
   }
 
-  /** Another process with all that this one has. */
   fork(change: Partial<Pick<ProcessFields, "argv" | "group">> = {}): Process {
     return this.machine.makeProcess({
       parent: this.pid,
@@ -103,7 +106,7 @@ export class Process {
     })
   }
 
-  /** Runs a program in this process until it ends, and then ends the process. */
+  /** Runs a program; its end is the end of the process. */
   start(program: Program): Effect.Effect<void> {
     return Effect.suspend(() => {
       const run = Effect.suspend(() => program(this)).pipe(
@@ -114,7 +117,7 @@ export class Process {
           }
           return Effect.as(Effect.ignore(this.complain(`${this.name}: write error: ${error.problem}`)), 1)
         }),
-        // Somebody declared this program, and wants to know what is wrong with it.
+        // A defect in a declared command is its author's to see.
         Effect.tapDefect((defect) =>
           Effect.andThen(
             Effect.sync(() => (this.endedBy ??= signals.SIGABRT)),
@@ -124,14 +127,13 @@ export class Process {
       )
       return Effect.map(Effect.forkIn(run, this.machine.scope), (fiber) => {
         this.fiber = fiber
-        // Also if it is ended before it has begun.
+        // Runs even if the process is ended before it begins.
         fiber.addObserver((exit) => this.finish(Exit.isSuccess(exit) ? exit.value : -1))
         if (this.endedBy !== undefined) fiber.interruptUnsafe()
       })
     })
   }
 
-  /** Waits for the end. */
   get ended(): Effect.Effect<ExitStatus> {
     return Deferred.await(this.exit)
   }
@@ -161,10 +163,6 @@ export class Process {
     Deferred.doneUnsafe(this.exit, Effect.succeed(status))
   }
 
-  // ===========================================================================
-  // Descriptors
-  // ===========================================================================
-
   descriptor(fd: number): Effect.Effect<Description, Errno> {
     return Effect.suspend(() => {
       const description = this.descriptors.get(fd)
@@ -172,10 +170,20 @@ export class Process {
     })
   }
 
-  /** Puts something under a number, and lets go of what was there. */
+  /** Sets a descriptor, closing the one it replaces. */
   assign(fd: number, description: Description): void {
     this.descriptors.get(fd)?.release()
     this.descriptors.set(fd, description)
+  }
+
+  setEnv(env: ReadonlyMap<string, string>): void {
+    this.env.clear()
+    for (const [name, value] of env) this.env.set(name, value)
+  }
+
+  close(fd: number): void {
+    this.descriptors.get(fd)?.release()
+    this.descriptors.delete(fd)
   }
 
   read(fd: number, length = readBytes): Effect.Effect<Uint8Array, Errno> {
@@ -185,26 +193,11 @@ export class Process {
     )
   }
 
-  /** Everything up to the end. */
   readAll(fd: number): Effect.Effect<string, Errno> {
-    const chunks: Array<Uint8Array> = []
-    return Effect.whileLoop({
-      while: () => chunks.at(-1)?.length !== 0,
-      body: () => this.read(fd),
-      step: (bytes) => chunks.push(bytes)
-    }).pipe(
-      Effect.map(() =>
-        fromBytes(
-          concat(
-            chunks,
-            chunks.reduce((size, chunk) => size + chunk.length, 0)
-          )
-        )
-      )
-    )
+    return toEnd(() => this.read(fd))
   }
 
-  /** Reads up to the end of a line and no further: what follows is for others. */
+  /** Reads exactly one line: others may read on. */
   readLine(fd: number): Effect.Effect<string, Errno> {
     return Effect.gen({ self: this }, function* () {
       let line = ""
@@ -224,12 +217,10 @@ export class Process {
     )
   }
 
-  /** Writes a byte string to the standard output. */
   print(text: string): Effect.Effect<void, Errno> {
     return this.writeBytes(1, toBytes(text))
   }
 
-  /** Writes a line to the standard error. */
   complain(line: string): Effect.Effect<void, Errno> {
     return this.writeBytes(2, toBytes(`${line}\n`))
   }
@@ -237,10 +228,6 @@ export class Process {
   sleep(millis: number): Effect.Effect<void> {
     return Effect.andThen(Effect.sleep(millis), this.running.await)
   }
-
-  // ===========================================================================
-  // Files
-  // ===========================================================================
 
   open(path: string, flags: OpenFlags): Effect.Effect<Description, Errno> {
     return Effect.suspend(() => {
@@ -257,7 +244,16 @@ export class Process {
     })
   }
 
-  /** The number behind a path such as `/dev/stdin`. */
+  using<A>(path: string, flags: OpenFlags, use: (file: OpenFile) => A): A {
+    const file = this.openFile(path, flags)
+    try {
+      return use(file)
+    } finally {
+      file.close()
+    }
+  }
+
+  /** The descriptor behind a path such as `/dev/stdin`. */
   private ownDescriptor(path: string): number | undefined {
     const standard = ["/dev/stdin", "/dev/stdout", "/dev/stderr"].indexOf(path)
     if (standard !== -1) return standard
@@ -265,18 +261,10 @@ export class Process {
     return match === null ? undefined : Number(match[1])
   }
 
-  /** A whole file, as a byte string. */
   readFile(path: string): Effect.Effect<string, Errno> {
     return Effect.acquireUseRelease(
       this.open(path, { read: true, write: false }),
-      (description) => {
-        const chunks: Array<string> = []
-        return Effect.whileLoop({
-          while: () => chunks.at(-1) !== "",
-          body: () => description.read(1024 * 1024),
-          step: (bytes) => chunks.push(fromBytes(bytes))
-        }).pipe(Effect.map(() => chunks.join("")))
-      },
+      (description) => toEnd(() => description.read(1024 * 1024)),
       (description) => Effect.sync(() => description.release())
     )
   }
@@ -293,13 +281,32 @@ export class Process {
     return this.machine.vfs.stat(path, this.cwd, this.actor, isFollowed)
   }
 
-  /** What is there, or nothing. */
   lookAt(path: string, isFollowed = true): Stat | undefined {
     try {
       return this.stat(path, isFollowed)
     } catch {
       return undefined
     }
+  }
+
+  resolve(path: string): Place {
+    return this.machine.vfs.resolve(path, this.cwd, this.actor)
+  }
+
+  readLink(path: string): string {
+    return this.machine.vfs.readLink(path, this.cwd, this.actor)
+  }
+
+  /** Removes a file, or a folder with everything in it. */
+  remove(path: string): void {
+    const { vfs } = this.machine
+    if (this.lookAt(path, false)?.kind === "Directory") vfs.removeTree(path, this.cwd, this.actor)
+    else vfs.unlink(path, this.cwd, this.actor)
+  }
+
+  load(argv: ReadonlyArray<string>, path = this.env.get("PATH")): Effect.Effect<Loaded, Errno> {
+    const { actor, cwd, machine } = this
+    return attempt(() => machine.load(machine.locate(argv[0] ?? "", path, cwd, actor), argv, cwd, actor))
   }
 
   list(path: string): ReadonlyArray<string> {

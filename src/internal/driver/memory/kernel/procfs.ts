@@ -1,11 +1,8 @@
-/**
- * The guest's `/proc`, made up whenever it is read.
- */
+/** The guest's `/proc`. */
 import { fromText, toBytes } from "./byteString.ts"
 import { errno } from "./errno.ts"
-import { type Actor, type OpenFile, type Stat, Vnode, type Volume } from "./vnode.ts"
+import { type Actor, type OpenFile, openWith, type Stat, Vnode, type Volume } from "./vnode.ts"
 
-/** What there is to tell of a process. */
 export interface ProcessInfo {
   readonly pid: number
   readonly parent: number
@@ -17,7 +14,6 @@ export interface ProcessInfo {
   readonly actor: Omit<Actor, "pid">
 }
 
-/** What there is to tell of the machine. */
 export interface MachineInfo {
   readonly bootedAt: number
   readonly now: () => number
@@ -31,7 +27,7 @@ export interface MachineInfo {
 
 export const kernelRelease = "6.12.99"
 
-/** A file system of files that tell something. */
+/** The file system of `/proc`. */
 export class ProcFs implements Volume {
   readonly source = "proc"
   readonly type = "proc"
@@ -159,16 +155,11 @@ class ProcNode extends Vnode {
   override open(): OpenFile {
     if (this.content._tag !== "File") throw errno("EISDIR")
     const bytes = toBytes(this.content.text())
-    return {
+    return openWith(this, {
       read: (offset, length) => bytes.slice(offset, offset + length),
-      write: () => {
-        throw errno("EACCES")
-      },
-      stat: () => this.stat(),
       setAttributes: () => {},
-      truncate: () => {},
-      close: () => {}
-    }
+      truncate: () => {}
+    })
   }
 }
 
@@ -193,13 +184,13 @@ class ProcFolder extends ProcNode {
     return this.entries.list()
   }
 
-  /** The kernel makes what is here; nobody else can. */
+  /** Nothing can be created here. */
   override make(): Vnode {
     throw errno("ENOENT")
   }
 }
 
-/** One line of the list of mounts. Spaces and the like are octal there. */
+/** Formats a line of the mount table, which escapes spaces in octal. */
 export const mountLine = (source: string, path: string, type: string, options: string): string =>
   `${escapeMountPoint(fromText(source))} ${escapeMountPoint(path)} ${type} ${options} 0 0\n`
 

@@ -1,9 +1,7 @@
-/**
- * What signals do in the guest.
- */
+/** Signals in the guest. */
 import { signals } from "../../../guest/signals.ts"
 
-/** Those that do nothing by default. Without a shell that controls jobs, the terminal's stops are among them. */
+/** Signals without effect by default. Without job control, terminal stops are among them. */
 export const ignoredByDefault: ReadonlySet<number> = new Set([
   signals.SIGCHLD,
   signals.SIGCONT,
@@ -16,35 +14,33 @@ export const ignoredByDefault: ReadonlySet<number> = new Set([
 
 const highest = 64
 
-/** The number of a signal that is given by number or name, with or without `SIG`. */
+/** Parses a signal: a number, or a name with or without `SIG`. */
 export const parse = (text: string): number | undefined => {
   if (/^\d+$/.test(text)) return Number(text) <= highest ? Number(text) : undefined
   const name = `SIG${text.toUpperCase().replace(/^SIG/, "")}`
   return Object.entries(signals).find(([key]) => key === name)?.[1]
 }
 
-/** What a shell says when a signal has ended a command. */
-export const describe = (signal: number): string | undefined => {
-  switch (signal) {
-    case signals.SIGHUP:
-      return "Hangup"
-    case signals.SIGQUIT:
-      return "Quit"
-    case signals.SIGABRT:
-      return "Aborted"
-    case signals.SIGKILL:
-      return "Killed"
-    case signals.SIGSEGV:
-      return "Segmentation fault"
-    case signals.SIGUSR1:
-      return "User defined signal 1"
-    case signals.SIGUSR2:
-      return "User defined signal 2"
-    case signals.SIGALRM:
-      return "Alarm clock"
-    case signals.SIGTERM:
-      return "Terminated"
-    default:
-      return undefined
-  }
+/** Translates a signal's number into its name, or a name into its number. */
+export const translate = (text: string): string | undefined => {
+  const number = parse(text)
+  if (number === undefined || !/^\d+$/.test(text)) return number === undefined ? undefined : String(number)
+  return Object.entries(signals)
+    .find(([, value]) => value === number)?.[0]
+    .slice(3)
 }
+
+const endings: { readonly [signal: number]: string } = {
+  [signals.SIGHUP]: "Hangup",
+  [signals.SIGQUIT]: "Quit",
+  [signals.SIGABRT]: "Aborted",
+  [signals.SIGKILL]: "Killed",
+  [signals.SIGSEGV]: "Segmentation fault",
+  [signals.SIGUSR1]: "User defined signal 1",
+  [signals.SIGUSR2]: "User defined signal 2",
+  [signals.SIGALRM]: "Alarm clock",
+  [signals.SIGTERM]: "Terminated"
+}
+
+/** What a shell prints when a signal ended a command. */
+export const describe = (signal: number): string | undefined => endings[signal]

@@ -1,19 +1,23 @@
-/**
- * The guest's one tree of names, over the file systems that are mounted in it.
- *
- * All paths and names are byte strings.
- */
+/** The guest's tree of names, over the mounted file systems. Paths and names are byte strings. */
 import { errno } from "./errno.ts"
-import { type Actor, type Attributes, type Entry, type OpenFile, type Stat, type Vnode, type Volume } from "./vnode.ts"
+import {
+  type Actor,
+  type Attributes,
+  type Entry,
+  type OpenFile,
+  openWith,
+  type Stat,
+  type Vnode,
+  type Volume
+} from "./vnode.ts"
 
-/** A place in the tree. */
 export interface Place {
   /** Without symbolic links. */
   readonly path: string
   readonly node: Vnode
 }
 
-/** A name that may have nothing behind it. */
+/** A name that may not exist yet. */
 interface Target {
   readonly folder: Place
   readonly name: string
@@ -44,7 +48,7 @@ const mostLinks = 40
 
 const permissions = { read: 4, write: 2, search: 1 } as const
 
-/** Whether somebody may do something with a file. */
+/** Checks permissions. */
 export const mayAccess = (actor: Actor, stat: Stat, wanted: number): boolean => {
   if (actor.uid === 0) return wanted !== permissions.search || stat.kind === "Directory" || (stat.mode & 0o111) !== 0
   const shift = actor.uid === stat.uid ? 6 : actor.gid === stat.gid || actor.groups.includes(stat.gid) ? 3 : 0
@@ -62,19 +66,17 @@ export class Vfs {
     this.mounts.set("/", { path: "/", volume: root.volume, root })
   }
 
-  /** Mounts a file system, making the folder for it if it is not there. */
+  /** Mounts a file system, creating its folder if necessary. */
   mount(path: string, root: Vnode, actor: Actor): void {
     this.makeFolders(path, "/", 0o755, actor)
     const at = this.resolve(path, "/", actor).path
     this.mounts.set(at, { path: at, volume: root.volume, root })
   }
 
-  /** What is mounted, in order. */
   mounted(): ReadonlyArray<Mount> {
     return [...this.mounts.values()]
   }
 
-  /** The file system that a path is on. */
   volumeOf(path: string): Mount | undefined {
     for (let at = path; ; at = parentOf(at)) {
       const mount = this.mounts.get(at)
@@ -82,18 +84,14 @@ export class Vfs {
     }
   }
 
-  // ===========================================================================
-  // Names
-  // ===========================================================================
-
-  /** Walks to something that is there. */
+  /** Resolves an existing path. Throws `Errno`. */
   resolve(path: string, cwd: string, actor: Actor, isFollowed = true): Place {
-    const target = this.walk(path, cwd, actor, isFollowed, { links: 0 })
+    const target = this.walk(path, cwd, actor, isFollowed)
     if (target.node === undefined) throw errno("ENOENT")
     return { path: target.path, node: target.node }
   }
 
-  private walk(path: string, cwd: string, actor: Actor, isFollowed: boolean, count: { links: number }): Target {
+  private walk(path: string, cwd: string, actor: Actor, isFollowed: boolean, count = { links: 0 }): Target {
     if (path === "") throw errno("ENOENT")
     if (path.length >= longestPath) throw errno("ENAMETOOLONG")
     const names = path.split("/").filter((name) => name !== "" && name !== ".")
@@ -132,7 +130,7 @@ export class Vfs {
     return { folder: { path: parentOf(at), node: this.nodeAt(parentOf(at), actor) }, name: "", path: at, node }
   }
 
-  /** The node of a path that has no symbolic links. */
+  /** Finds the node of a path without symbolic links. */
   private nodeAt(path: string, actor: Actor): Vnode {
     const mount = this.volumeOf(path)
     if (mount === undefined) throw errno("ENOENT")
@@ -146,9 +144,9 @@ export class Vfs {
     return node
   }
 
-  /** A name in a folder that may be written to. */
+  /** Resolves a name for a change; the roots of mounts cannot be changed. */
   private writable(path: string, cwd: string, actor: Actor, isFollowed = false): Target {
-    const target = this.walk(path, cwd, actor, isFollowed, { links: 0 })
+    const target = this.walk(path, cwd, actor, isFollowed)
     if (target.name === "") throw errno("EBUSY")
     return target
   }
@@ -158,7 +156,7 @@ export class Vfs {
     if (!mayAccess(actor, node.stat(), permissions.write | permissions.search)) throw errno("EACCES")
   }
 
-  /** In a folder such as `/tmp`, only the owner of a file may remove or rename it. */
+  /** Checks the sticky bit: only a file's owner may remove or rename it. */
   private checkSticky(folder: Place, node: Vnode, actor: Actor): void {
     const stat = folder.node.stat()
     if ((stat.mode & 0o1000) === 0 || actor.uid === 0) return
@@ -168,10 +166,6 @@ export class Vfs {
   private isBusy(path: string): boolean {
     return [...this.mounts.keys()].some((mount) => mount === path || mount.startsWith(`${path}/`))
   }
-
-  // ===========================================================================
-  // Operations
-  // ===========================================================================
 
   stat(path: string, cwd: string, actor: Actor, isFollowed = true): Stat {
     return this.resolve(path, cwd, actor, isFollowed).node.stat()
@@ -190,7 +184,7 @@ export class Vfs {
   }
 
   open(path: string, cwd: string, actor: Actor, flags: OpenFlags): OpenFile & { readonly path: string } {
-    const target = this.walk(path, cwd, actor, flags.noFollow !== true && flags.exclusive !== true, { links: 0 })
+    const target = this.walk(path, cwd, actor, flags.noFollow !== true && flags.exclusive !== true)
     const isWritten = flags.write || flags.append === true
     if (target.node === undefined) {
       if (flags.create !== true) throw errno("ENOENT")
@@ -205,29 +199,44 @@ export class Vfs {
     const wanted = (flags.read ? permissions.read : 0) | (isWritten ? permissions.write : 0)
     if (!mayAccess(actor, stat, wanted)) throw errno("EACCES")
     if (isWritten && target.node.volume.isReadonly && stat.kind !== "Device") throw errno("EROFS")
-    if (stat.kind === "Directory") return { ...openFolder(target.node), path: target.path }
+    if (stat.kind === "Directory") return { ...openWith(target.node, {}), path: target.path }
     const file = target.node.open(actor, isWritten)
     if (flags.truncate === true && isWritten) file.truncate(0)
     return { ...file, path: target.path }
   }
 
+  read(path: string, actor: Actor): Uint8Array {
+    const file = this.open(path, "/", actor, { read: true, write: false })
+    const bytes = file.read(0, file.stat().size)
+    file.close()
+    return bytes
+  }
+
+  /** Replaces the content of a file, creating it if necessary. */
+  write(path: string, actor: Actor, bytes: Uint8Array, mode: number): void {
+    const file = this.open(path, "/", actor, { read: false, write: true, create: true, truncate: true, mode })
+    try {
+      file.write(0, bytes)
+    } finally {
+      file.close()
+    }
+  }
+
   make(path: string, cwd: string, actor: Actor, entry: Entry): void {
     if (entry._tag === "Symlink" && entry.target.length >= longestPath) throw errno("ENAMETOOLONG")
-    const target = this.walk(entry._tag === "Directory" ? path.replace(/(.)\/+$/, "$1") : path, cwd, actor, false, {
-      links: 0
-    })
+    const target = this.walk(entry._tag === "Directory" ? path.replace(/(.)\/+$/, "$1") : path, cwd, actor, false)
     if (target.node !== undefined) throw errno("EEXIST")
     this.checkFolder(target.folder, actor)
     target.folder.node.make(target.name, entry, actor)
   }
 
-  /** Makes a folder and those above it that are not there. */
+  /** Creates a folder and its missing parents. */
   makeFolders(path: string, cwd: string, mode: number, actor: Actor): void {
     let at = path.startsWith("/") ? "/" : cwd
     const names = path.split("/").filter((name) => name !== "")
     for (const [index, name] of names.entries()) {
       at = join(at, name)
-      const found = this.walk(at, "/", actor, true, { links: 0 })
+      const found = this.walk(at, "/", actor, true)
       const isLast = index === names.length - 1
       if (found.node === undefined) this.make(at, "/", actor, { _tag: "Directory", mode: isLast ? mode : 0o755 })
       else if (found.node.stat().kind !== "Directory") throw errno(isLast ? "EEXIST" : "ENOTDIR")
@@ -262,7 +271,7 @@ export class Vfs {
     target.folder.node.removeDirectory(target.name)
   }
 
-  /** Removes a folder with all that is in it, but for what is mounted there. */
+  /** Removes a folder recursively. Fails with EBUSY at mounts. */
   removeTree(path: string, cwd: string, actor: Actor): void {
     const { node, path: at } = this.resolve(path, cwd, actor, false)
     if (node.stat().kind !== "Directory") throw errno("ENOTDIR")
@@ -300,18 +309,3 @@ export class Vfs {
     node.setAttributes(attributes)
   }
 }
-
-const openFolder = (node: Vnode): OpenFile => ({
-  read: () => {
-    throw errno("EISDIR")
-  },
-  write: () => {
-    throw errno("EBADF")
-  },
-  stat: () => node.stat(),
-  setAttributes: (attributes) => node.setAttributes(attributes),
-  truncate: () => {
-    throw errno("EISDIR")
-  },
-  close: () => {}
-})

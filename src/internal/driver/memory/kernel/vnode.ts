@@ -1,9 +1,6 @@
-/**
- * What all file systems of the guest have in common.
- */
+/** What all file systems have in common. */
 import { errno } from "./errno.ts"
 
-/** Who does something. */
 export interface Actor {
   readonly pid: number
   readonly uid: number
@@ -36,13 +33,12 @@ export interface Attributes {
   readonly accessedAt?: number | undefined
 }
 
-/** What is made in a folder. */
 export type Entry =
   | { readonly _tag: "File"; readonly mode: number }
   | { readonly _tag: "Directory"; readonly mode: number }
   | { readonly _tag: "Symlink"; readonly target: string }
 
-/** How a file system shows in the kernel's list of mounts, and how full it is. */
+/** A mounted file system, as the mount table shows it. */
 export interface Volume {
   readonly source: string
   readonly type: string
@@ -50,15 +46,15 @@ export interface Volume {
   readonly isReadonly: boolean
   /** Bytes. */
   readonly usage: () => { readonly total: number; readonly used: number }
-  /** Writes everything to the disk, where there is one. */
+  /** Writes everything to the disk, if there is one. */
   readonly sync?: () => void
 }
 
-/** An open file, which goes on when its name is gone. */
+/** An open file, which outlives its name. */
 export interface OpenFile {
-  /** Up to so many bytes; fewer at the end. */
+  /** Gives fewer bytes at the end. */
   readonly read: (offset: number, length: number) => Uint8Array
-  /** All bytes, or as many as there is room for before it throws. `undefined`: at the end of the file. */
+  /** Writes as much as fits before it throws. An `undefined` offset appends. */
   readonly write: (offset: number | undefined, bytes: Uint8Array) => void
   readonly stat: () => Stat
   readonly setAttributes: (attributes: Attributes) => void
@@ -72,7 +68,7 @@ export interface OpenFile {
  */
 export abstract class Vnode {
   abstract readonly volume: Volume
-  /** The same for the same file of the same volume. */
+  /** Unique within the volume. */
   abstract readonly id: string | number
   abstract stat(): Stat
 
@@ -94,15 +90,14 @@ export abstract class Vnode {
   link(_name: string, _file: Vnode): void {
     throw errno("EPERM")
   }
-  /** Removes a name that is no folder's. */
+  /** Removes a file or link. */
   unlink(_name: string): void {
     throw errno("EPERM")
   }
-  /** Removes an empty folder. */
   removeDirectory(_name: string): void {
     throw errno("EPERM")
   }
-  /** Both folders are of the same volume, and what has the new name may lose it. */
+  /** Both folders are on the same volume; the target is replaced. */
   rename(_name: string, _folder: Vnode, _newName: string): void {
     throw errno("EPERM")
   }
@@ -110,3 +105,20 @@ export abstract class Vnode {
     throw errno("EPERM")
   }
 }
+
+/** Opens a node that does only some of what a file does. */
+export const openWith = (node: Vnode, own: Partial<OpenFile>): OpenFile => ({
+  read: () => {
+    throw errno("EISDIR")
+  },
+  write: () => {
+    throw errno("EBADF")
+  },
+  stat: () => node.stat(),
+  setAttributes: (attributes) => node.setAttributes(attributes),
+  truncate: () => {
+    throw errno("EISDIR")
+  },
+  close: () => {},
+  ...own
+})

@@ -1,11 +1,9 @@
-/**
- * Commands that change files.
- */
+/** Programs that change files. */
 import * as Effect from "effect/Effect"
-import { attempt, errno, type Errno } from "../kernel/errno.ts"
+import { attempt, errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import type { Stat } from "../kernel/vnode.ts"
-import { baseName, directoryName, forEach, joinPath, orComplain, withOptions } from "./options.ts"
+import { baseName, directoryName, fail, forEach, joinPath, orComplain, usage, walk, withOptions } from "./options.ts"
 
 const parseMode = (text: string, current: number, isFolder: boolean): number | undefined => {
   if (/^[0-7]{1,4}$/.test(text)) return Number.parseInt(text, 8)
@@ -14,32 +12,27 @@ const parseMode = (text: string, current: number, isFolder: boolean): number | u
     const match = /^([ugoa]*)([-+=])([rwxXst]*)$/.exec(clause)
     if (match === null) return undefined
     const [, who = "", operator, what = ""] = match
-    const shifts = (who === "" || who.includes("a") ? "ugo" : who)
-      .split("")
-      .map((letter) => ({ u: 6, g: 3, o: 0 })[letter] ?? 0)
-    let bits = 0
+    let bits = what.includes("t") ? 0o1000 : 0
     let wiped = 0
-    for (const shift of shifts) {
+    for (const [letter, shift] of [
+      ["u", 6],
+      ["g", 3],
+      ["o", 0]
+    ] as const) {
+      if (who !== "" && !who.includes("a") && !who.includes(letter)) continue
       wiped |= 0o7 << shift
       if (what.includes("r")) bits |= 4 << shift
       if (what.includes("w")) bits |= 2 << shift
       if (what.includes("x") || (what.includes("X") && (isFolder || (current & 0o111) !== 0))) bits |= 1 << shift
-      if (what.includes("s")) bits |= shift === 6 ? 0o4000 : shift === 3 ? 0o2000 : 0
+      if (what.includes("s")) bits |= { u: 0o4000, g: 0o2000, o: 0 }[letter]
     }
-    if (what.includes("t")) bits |= 0o1000
     mode = operator === "+" ? mode | bits : operator === "-" ? mode & ~bits : (mode & ~wiped) | bits
   }
   return mode
 }
 
-/** A path and, if wanted, all that is below it, a folder after its content. */
-const tree = (process: Process, path: string, isRecursive: boolean): ReadonlyArray<string> =>
-  isRecursive && process.stat(path, false).kind === "Directory"
-    ? [...process.list(path).flatMap((name) => tree(process, joinPath(path, name), true)), path]
-    : [path]
-
 export const mkdir: Program = withOptions(
-  "pm:v",
+  "pm:",
   (process, options) =>
     forEach(options.operands, (path) =>
       orComplain(process, `can't create directory '${path}'`, () => {
@@ -51,35 +44,45 @@ export const mkdir: Program = withOptions(
         if (mode !== undefined) process.setAttributes(path, { mode })
       })
     ),
-  { parents: "p", mode: "m", verbose: "v" }
+  { least: 1, long: { parents: "p", mode: "m" } }
 )
 
-export const rmdir: Program = withOptions("p", (process, { operands }) =>
-  forEach(operands, (path) =>
-    orComplain(process, `'${path}'`, () => process.machine.vfs.removeDirectory(path, process.cwd, process.actor))
-  )
+export const rmdir: Program = withOptions(
+  "p",
+  (process, options) =>
+    forEach(options.operands, (path) => {
+      const remove = (at: string) => process.machine.vfs.removeDirectory(at, process.cwd, process.actor)
+      return orComplain(process, `'${path}'`, () => {
+        remove(path)
+        if (!options.has("p")) return
+        for (let at = directoryName(path); at !== "." && at !== "/"; at = directoryName(at)) remove(at)
+      })
+    }),
+  { least: 1 }
 )
 
 export const rm: Program = withOptions(
-  "rRfiv",
-  (process, options) =>
-    forEach(options.operands, (path) => {
-      const { actor, cwd, machine } = process
+  "rRfi",
+  (process, options) => {
+    if (options.operands.length === 0 && !options.has("f")) return usage(process)
+    return forEach(options.operands, (path) => {
       const stat = process.lookAt(path, false)
-      const isForced = options.has("f")
-      if (stat === undefined && isForced) return Effect.succeed(0)
-      if (stat?.kind !== "Directory") {
-        return orComplain(process, `can't remove '${path}'`, () => machine.vfs.unlink(path, cwd, actor))
+      if (stat === undefined && options.has("f")) return Effect.succeed(0)
+      if (stat?.kind === "Directory" && !options.has("r") && !options.has("R")) {
+        return fail(process, `'${path}' is a directory`)
       }
-      if (!options.has("r") && !options.has("R")) return Effect.as(process.complain(`rm: '${path}' is a directory`), 1)
-      return orComplain(process, `can't remove '${path}'`, () => machine.vfs.removeTree(path, cwd, actor))
-    }),
-  { recursive: "r", force: "f" }
+      return orComplain(process, `can't remove '${path}'`, () => process.remove(path))
+    })
+  },
+  { long: { recursive: "r", force: "f" } }
 )
 
-/** The path that a file gets which is moved or copied somewhere. */
-const destination = (process: Process, from: string, to: string): string =>
-  process.lookAt(to)?.kind === "Directory" ? joinPath(to, baseName(from)) : to
+/** The path that a file gets when it is copied or moved. What several files go to must be a folder. */
+const destination = (process: Process, from: string, operands: ReadonlyArray<string>, isExact: boolean): string => {
+  const to = operands.at(-1) ?? ""
+  const isFolder = operands.length > 2 || process.lookAt(to)?.kind === "Directory"
+  return isFolder && !isExact ? joinPath(to, baseName(from)) : to
+}
 
 const copyAttributes = (process: Process, to: string, stat: Stat, isOwned: boolean): void =>
   process.setAttributes(to, {
@@ -89,323 +92,214 @@ const copyAttributes = (process: Process, to: string, stat: Stat, isOwned: boole
 
 const copyChunk = 1024 * 1024
 
-const copyFile = (process: Process, from: string, to: string, isPreserved: boolean): void => {
-  const stat = process.stat(from)
-  const source = process.openFile(from, { read: true, write: false })
-  try {
-    const target = process.openFile(to, { read: false, write: true, create: true, truncate: true, mode: stat.mode })
-    try {
+const copyFile = (process: Process, from: string, to: string, stat: Stat): void =>
+  process.using(from, { read: true, write: false }, (source) =>
+    process.using(to, { read: false, write: true, create: true, truncate: true, mode: stat.mode }, (target) => {
       for (let offset = 0; ;) {
         const bytes = source.read(offset, copyChunk)
-        if (bytes.length === 0) break
+        if (bytes.length === 0) return
         target.write(offset, bytes)
         offset += bytes.length
       }
-    } finally {
-      target.close()
-    }
-  } finally {
-    source.close()
-  }
-  if (isPreserved) copyAttributes(process, to, stat, true)
-}
+    })
+  )
 
 interface CopyOptions {
-  readonly isRecursive: boolean
   readonly isPreserved: boolean
   readonly keepsLinks: boolean
 }
 
 const copy = (process: Process, from: string, to: string, options: CopyOptions): void => {
   const stat = process.stat(from, !options.keepsLinks)
-  if (stat.kind === "Symlink") {
-    process.make(to, { _tag: "Symlink", target: process.machine.vfs.readLink(from, process.cwd, process.actor) })
-  } else if (stat.kind !== "Directory") copyFile(process, from, to, options.isPreserved)
-  else {
-    const names = process.list(from)
-    if (process.lookAt(to) === undefined) process.make(to, { _tag: "Directory", mode: 0o777 })
-    for (const name of names) copy(process, joinPath(from, name), joinPath(to, name), options)
-    copyAttributes(process, to, stat, options.isPreserved)
+  if (stat.kind === "Symlink") return process.make(to, { _tag: "Symlink", target: process.readLink(from) })
+  if (stat.kind !== "Directory") {
+    copyFile(process, from, to, stat)
+    if (options.isPreserved) copyAttributes(process, to, stat, true)
+    return
   }
+  const names = process.list(from)
+  if (process.lookAt(to) === undefined) process.make(to, { _tag: "Directory", mode: 0o777 })
+  for (const name of names) copy(process, joinPath(from, name), joinPath(to, name), options)
+  copyAttributes(process, to, stat, options.isPreserved)
 }
+
+const isSame = (process: Process, one: string, other: string): boolean =>
+  process.lookAt(other) !== undefined && process.resolve(one).path === process.resolve(other).path
 
 export const cp: Program = withOptions(
   "rRapfdPLuT",
   (process, options) => {
-    const sources = options.operands.slice(0, -1)
-    const to = options.operands.at(-1) ?? ""
-    if (sources.length === 0) return Effect.as(process.complain("cp: missing file operand"), 1)
-    const isRecursive = options.has("r") || options.has("R") || options.has("a")
-    return forEach(sources, (from) => {
-      const stat = process.lookAt(from, !isRecursive)
+    const isRecursive = ["r", "R", "a"].some(options.has)
+    const keepsLinks = options.has("P") || options.has("d") || (isRecursive && !options.has("L"))
+    return forEach(options.operands.slice(0, -1), (from) => {
+      const stat = process.lookAt(from, !keepsLinks)
       if (stat === undefined) return orComplain(process, `can't stat '${from}'`, () => process.stat(from))
-      if (stat.kind === "Directory" && !isRecursive) {
-        return Effect.as(process.complain(`cp: omitting directory '${from}'`), 1)
+      if (stat.kind === "Directory" && !isRecursive) return fail(process, `omitting directory '${from}'`)
+      const target = destination(process, from, options.operands, options.has("T"))
+      if (stat.kind === "File" && isSame(process, from, target)) {
+        return fail(process, `'${from}' and '${target}' are the same file`)
       }
-      const target = options.has("T") ? to : destination(process, from, to)
       return orComplain(process, `can't create '${target}'`, () =>
-        copy(process, from, target, {
-          isRecursive,
-          isPreserved: options.has("p") || options.has("a"),
-          keepsLinks: isRecursive && !options.has("L")
-        })
+        copy(process, from, target, { isPreserved: options.has("p") || options.has("a"), keepsLinks })
       )
     })
   },
-  { recursive: "r", archive: "a", preserve: "p", force: "f" }
+  { least: 2, long: { recursive: "r", archive: "a", preserve: "p", force: "f" } }
 )
 
-export const mv: Program = withOptions("fnT", (process, options) => {
-  const { actor, machine } = process
-  const to = options.operands.at(-1) ?? ""
-  return forEach(options.operands.slice(0, -1), (from) => {
-    const target = options.has("T") ? to : destination(process, from, to)
-    return attempt(() => machine.vfs.rename(from, target, process.cwd, actor)).pipe(
-      Effect.as(0),
-      Effect.catch((error) => {
-        if (error.code !== "EXDEV")
-          return Effect.as(process.complain(`mv: can't rename '${from}': ${error.problem}`), 1)
-        return orComplain(process, `can't rename '${from}'`, () => {
-          copy(process, from, target, { isRecursive: true, isPreserved: true, keepsLinks: true })
-          for (const path of tree(process, from, true)) {
-            if (process.stat(path, false).kind === "Directory") machine.vfs.removeDirectory(path, process.cwd, actor)
-            else machine.vfs.unlink(path, process.cwd, actor)
-          }
+export const mv: Program = withOptions(
+  "fnT",
+  (process, options) =>
+    forEach(options.operands.slice(0, -1), (from) => {
+      const target = destination(process, from, options.operands, options.has("T"))
+      if (options.has("n") && process.lookAt(target, false) !== undefined) return Effect.succeed(0)
+      const { actor, cwd, machine } = process
+      return attempt(() => machine.vfs.rename(from, target, cwd, actor)).pipe(
+        Effect.as(0),
+        Effect.catch((error) =>
+          orComplain(process, `can't rename '${from}'`, () => {
+            if (error.code !== "EXDEV") throw error
+            copy(process, from, target, { isPreserved: true, keepsLinks: true })
+            process.remove(from)
+          })
+        )
+      )
+    }),
+  { least: 2 }
+)
+
+export const ln: Program = withOptions(
+  "sfnT",
+  (process, options) => {
+    const { actor, cwd, machine } = process
+    const [only = "", ...more] = options.operands
+    const to = more.at(-1) ?? baseName(only)
+    return forEach(more.length === 0 ? [only] : options.operands.slice(0, -1), (from) => {
+      const isFolder = !options.has("T") && process.lookAt(to, !options.has("n"))?.kind === "Directory"
+      const path = isFolder ? joinPath(to, baseName(from)) : to
+      return orComplain(process, options.has("s") ? path : from, () => {
+        if (options.has("f") && process.lookAt(path, false) !== undefined) machine.vfs.unlink(path, cwd, actor)
+        if (options.has("s")) process.make(path, { _tag: "Symlink", target: from })
+        else machine.vfs.link(from, path, cwd, actor)
+      })
+    })
+  },
+  { least: 1 }
+)
+
+/** The time that a date such as `@12` or `2020-01-02 03:04:05` stands for, in UTC. */
+export const parseDate = (text: string): number =>
+  text.startsWith("@") ? Number(text.slice(1)) * 1000 : Date.parse(/^[\d :-]+$/.test(text) ? `${text}Z` : text)
+
+export const touch: Program = withOptions(
+  "acmr:d:",
+  (process, options) => {
+    const reference = options.get("r")
+    const date = options.get("d")
+    const given = date === undefined ? process.machine.now() : parseDate(date)
+    if (Number.isNaN(given)) return fail(process, `invalid date '${date}'`)
+    return forEach(options.operands, (path) =>
+      orComplain(process, path, () => {
+        const at = reference === undefined ? given : process.stat(reference).modifiedAt
+        if (process.lookAt(path) === undefined) {
+          if (options.has("c")) return
+          process.openFile(path, { read: false, write: true, create: true }).close()
+        }
+        process.setAttributes(path, {
+          ...(options.has("a") && !options.has("m") ? {} : { modifiedAt: at }),
+          ...(options.has("m") && !options.has("a") ? {} : { accessedAt: at })
         })
       })
     )
-  })
-})
+  },
+  { least: 1 }
+)
 
-export const ln: Program = withOptions("sfnTv", (process, options) => {
-  const { actor, cwd, machine } = process
-  const [only, ...more] = options.operands
-  if (only === undefined) return Effect.as(process.complain("ln: missing file operand"), 1)
-  const to = more.at(-1) ?? baseName(only)
-  return forEach(more.length === 0 ? [only] : options.operands.slice(0, -1), (from) => {
-    const isFollowed = !options.has("n")
-    const path =
-      !options.has("T") && process.lookAt(to, isFollowed)?.kind === "Directory" ? joinPath(to, baseName(from)) : to
-    return orComplain(process, options.has("s") ? path : from, () => {
-      if (options.has("f") && process.lookAt(path, false) !== undefined) machine.vfs.unlink(path, cwd, actor)
-      if (options.has("s")) process.make(path, { _tag: "Symlink", target: from })
-      else machine.vfs.link(from, path, cwd, actor)
-    })
-  })
-})
-
-export const touch: Program = withOptions("acmr:d:t:", (process, options) => {
-  const { machine } = process
-  const reference = options.get("r")
-  const date = options.get("d")
-  return forEach(options.operands, (path) =>
+/** Does something with each path and, if wanted, everything below it. */
+const onEach = (
+  process: Process,
+  paths: ReadonlyArray<string>,
+  isRecursive: boolean,
+  change: (path: string, stat: Stat) => void
+) =>
+  forEach(paths, (path) =>
     orComplain(process, path, () => {
-      const given =
-        date === undefined ? undefined : date.startsWith("@") ? Number(date.slice(1)) * 1000 : Date.parse(date)
-      const at = reference === undefined ? (given ?? machine.now()) : process.stat(reference).modifiedAt
-      if (process.lookAt(path) === undefined) {
-        if (options.has("c")) return
-        process.openFile(path, { read: false, write: true, create: true }).close()
-      }
-      process.setAttributes(path, {
-        ...(options.has("a") && !options.has("m") ? {} : { modifiedAt: at }),
-        ...(options.has("m") && !options.has("a") ? {} : { accessedAt: at })
-      })
+      if (!isRecursive) return change(path, process.stat(path))
+      for (const found of walk(process, path)) change(found.path, found.stat)
     })
   )
-})
 
-export const chmod: Program = (process) =>
-  Effect.gen(function* () {
-    const words = process.argv.slice(1)
-    // A mode may begin with a dash, as options do.
-    const isRecursive = words[0] === "-R"
-    if (isRecursive) words.shift()
-    const [mode = "", ...paths] = words
-    if (parseMode(mode, 0, false) === undefined) {
-      yield* process.complain(`chmod: invalid mode '${mode}'`)
-      return 1
-    }
-    return yield* forEach(paths, (path) =>
-      orComplain(process, path, () => {
-        for (const at of tree(process, path, isRecursive)) {
-          const stat = process.stat(at)
-          const wanted = parseMode(mode, stat.mode, stat.kind === "Directory")
-          if (wanted !== undefined) process.setAttributes(at, { mode: wanted })
-        }
-      })
+export const chmod: Program = (process) => {
+  const words = process.argv.slice(1)
+  // Not parsed as options: a mode may begin with a dash.
+  const isRecursive = words[0] === "-R"
+  const [mode = "", ...paths] = isRecursive ? words.slice(1) : words
+  if (paths.length === 0) return usage(process)
+  if (parseMode(mode, 0, false) === undefined) return fail(process, `invalid mode '${mode}'`)
+  return onEach(process, paths, isRecursive, (path, stat) => {
+    const wanted = parseMode(mode, stat.mode, stat.kind === "Directory")
+    if (wanted !== undefined && stat.kind !== "Symlink") process.setAttributes(path, { mode: wanted })
+  })
+}
+
+export const chown: Program = withOptions(
+  "Rhf",
+  (process, options) => {
+    const [owner = "", ...paths] = options.operands
+    const [user = "", group = ""] = owner.split(/[:.]/)
+    const uid = user === "" ? undefined : process.machine.idOf("passwd", user)
+    const gid = group === "" ? undefined : process.machine.idOf("group", group)
+    if (user !== "" && uid === undefined) return fail(process, `unknown user ${user}`)
+    if (group !== "" && gid === undefined) return fail(process, `unknown group ${group}`)
+    return onEach(process, paths, options.has("R"), (path) =>
+      process.setAttributes(path, { uid, gid }, !options.has("h") && !options.has("R"))
     )
-  })
-
-export const chown: Program = withOptions("Rhf", (process, options) => {
-  const { machine } = process
-  const isGroupOnly = process.name === "chgrp"
-  const [owner = "", ...paths] = options.operands
-  const [userName = "", groupName] = isGroupOnly ? ["", owner] : owner.split(/[:.]/)
-  const uid = userName === "" ? undefined : machine.idOf("passwd", userName)
-  const gid = groupName === undefined || groupName === "" ? undefined : machine.idOf("group", groupName)
-  if (userName !== "" && uid === undefined)
-    return Effect.as(process.complain(`${process.name}: unknown user ${userName}`), 1)
-  if (groupName !== undefined && groupName !== "" && gid === undefined) {
-    return Effect.as(process.complain(`${process.name}: unknown group ${groupName}`), 1)
-  }
-  return forEach(paths, (path) =>
-    orComplain(process, path, () => {
-      for (const at of tree(process, path, options.has("R"))) {
-        process.setAttributes(at, { uid, gid }, !options.has("h") && !options.has("R"))
-      }
-    })
-  )
-})
-
-export const truncate: Program = withOptions("s:c", (process, options) => {
-  const match = /^(\d+)([kKmMgG]?)$/.exec(options.get("s") ?? "")
-  if (match === null) return Effect.as(process.complain(`truncate: invalid number '${options.get("s") ?? ""}'`), 1)
-  const size = Number(match[1]) * 1024 ** ["", "k", "m", "g"].indexOf((match[2] ?? "").toLowerCase())
-  return forEach(options.operands, (path) =>
-    orComplain(process, path, () => {
-      const file = process.openFile(path, { read: false, write: true, create: !options.has("c") })
-      try {
-        file.truncate(size)
-      } finally {
-        file.close()
-      }
-    })
-  )
-})
+  },
+  { least: 2 }
+)
 
 let made = 0
 
 export const mktemp: Program = withOptions("dp:qt", (process, options) => {
+  const [template = "tmp.XXXXXX"] = options.operands
   const folder = options.get("p") ?? process.env.get("TMPDIR") ?? "/tmp"
-  const template = options.operands[0] ?? "tmp.XXXXXX"
   const path = (template.includes("/") ? template : joinPath(folder, template)).replace(/X+$/, (letters) =>
     (made++).toString(36).padStart(letters.length, "0")
   )
-  return attempt(() => {
-    if (options.has("d")) process.make(path, { _tag: "Directory", mode: 0o700 })
-    else process.openFile(path, { read: true, write: true, create: true, exclusive: true, mode: 0o600 }).close()
-  }).pipe(
-    Effect.andThen(process.print(`${path}\n`)),
-    Effect.as(0),
-    Effect.catch(({ problem }) => Effect.as(process.complain(`mktemp: ${path}: ${problem}`), 1))
+  return Effect.tap(
+    orComplain(process, path, () =>
+      options.has("d")
+        ? process.make(path, { _tag: "Directory", mode: 0o700 })
+        : process.openFile(path, { read: true, write: true, create: true, exclusive: true, mode: 0o600 }).close()
+    ),
+    (code) => (code === 0 ? process.print(`${path}\n`) : Effect.void)
   )
 })
 
-export const install: Program = withOptions("dm:o:g:D", (process, options) => {
-  const mode = parseMode(options.get("m") ?? "755", 0o755, options.has("d")) ?? 0o755
-  const { actor, cwd, machine } = process
-  const folders = options.has("d") ? options.operands : []
-  const sources = options.has("d") ? [] : options.operands.slice(0, -1)
-  const to = options.operands.at(-1) ?? ""
-  return forEach([...folders.map((path) => ({ path })), ...sources.map((from) => ({ from }))], (item) =>
-    "path" in item
-      ? orComplain(process, item.path, () => {
-          machine.vfs.makeFolders(item.path, cwd, mode, actor)
-          process.setAttributes(item.path, { mode })
-        })
-      : orComplain(process, item.from, () => {
-          const target = destination(process, item.from, to)
-          if (options.has("D")) machine.vfs.makeFolders(directoryName(target), cwd, 0o755, actor)
-          copyFile(process, item.from, target, false)
-          process.setAttributes(target, { mode })
-        })
+const resolveTo = (find: (process: Process, path: string) => string, isQuiet: boolean): Program =>
+  withOptions(
+    "fenm",
+    (process, options) =>
+      forEach(options.operands, (path) =>
+        Effect.matchEffect(
+          attempt(() => (options.has("f") || options.has("m") ? canonical(process, path) : find(process, path))),
+          {
+            onFailure: ({ problem }) => (isQuiet ? Effect.succeed(1) : fail(process, `${path}: ${problem}`)),
+            onSuccess: (target) => Effect.as(process.print(options.has("n") ? target : `${target}\n`), 0)
+          }
+        )
+      ),
+    { least: 1 }
   )
-})
 
-/** What `dd` copies, and how much of it. */
-export const dd: Program = (process) =>
-  Effect.gen(function* () {
-    const operands = new Map(
-      process.argv.slice(1).map((word) => [word.split("=")[0] ?? "", word.slice(word.indexOf("=") + 1)])
-    )
-    const size = (key: string, fallback: number): number => {
-      const match = /^(\d+)([kKMG]?)B?$/.exec(operands.get(key) ?? "")
-      return match === null
-        ? fallback
-        : Number(match[1]) * 1024 ** ["", "K", "M", "G"].indexOf((match[2] ?? "").toUpperCase())
-    }
-    const block = size("bs", 512)
-    const count = size("count", Number.POSITIVE_INFINITY)
-    const input = operands.get("if")
-    const output = operands.get("of")
-    const conversions = (operands.get("conv") ?? "").split(",")
-    const opened = yield* Effect.result(
-      Effect.gen(function* () {
-        if (input !== undefined) process.assign(0, yield* process.open(input, { read: true, write: false }))
-        if (output !== undefined) {
-          const truncate = !conversions.includes("notrunc") && !operands.has("seek")
-          process.assign(1, yield* process.open(output, { read: false, write: true, create: true, truncate }))
-        }
-      })
-    )
-    if (opened._tag === "Failure") {
-      yield* process.complain(`dd: can't open '${input ?? output ?? ""}': ${opened.failure.problem}`)
-      return 1
-    }
-    for (let skipped = 0; skipped < size("skip", 0); skipped++) yield* readFully(process, block)
-    const target = process.descriptors.get(1)
-    if (target !== undefined && "position" in target) target.position = size("seek", 0) * block
-    let full = 0
-    let partial = 0
-    let written = 0
-    let failure: Errno | undefined
-    while (full + partial < count) {
-      const bytes = yield* readFully(process, block)
-      if (bytes.length === 0) break
-      if (bytes.length === block) full++
-      else partial++
-      const result = yield* Effect.result(process.writeBytes(1, bytes))
-      if (result._tag === "Failure") {
-        failure = result.failure
-        break
-      }
-      if (bytes.length === block) written++
-    }
-    if (failure !== undefined)
-      yield* process.complain(`dd: error writing '${output ?? "standard output"}': ${failure.problem}`)
-    if (operands.get("status") !== "none") {
-      yield* process.complain(`${full}+${partial} records in\n${written}+${partial} records out`)
-    }
-    return failure === undefined ? 0 : 1
-  })
-
-/** A whole block, unless the input ends. */
-const readFully = (process: Process, length: number): Effect.Effect<Uint8Array, Errno> =>
-  Effect.gen(function* () {
-    const block = new Uint8Array(length)
-    let filled = 0
-    while (filled < length) {
-      const bytes = yield* process.read(0, length - filled)
-      if (bytes.length === 0) break
-      block.set(bytes, filled)
-      filled += bytes.length
-    }
-    return block.subarray(0, filled)
-  })
-
-/** Where a path leads, without symbolic links. */
-export const readlink: Program = withOptions("fenms", (process, options) =>
-  forEach(options.operands, (path) => {
-    const { actor, cwd, machine } = process
-    const isFollowed = options.has("f") || options.has("e") || options.has("m") || process.name === "realpath"
-    const isQuiet = process.name !== "realpath"
-    return attempt(() =>
-      isFollowed ? canonical(process, path, options.has("e")) : machine.vfs.readLink(path, cwd, actor)
-    ).pipe(
-      Effect.flatMap((target) => process.print(options.has("n") ? target : `${target}\n`)),
-      Effect.as(0),
-      Effect.catch(({ problem }) =>
-        Effect.as(isQuiet ? Effect.void : process.complain(`${process.name}: ${path}: ${problem}`), 1)
-      )
-    )
-  })
-)
-
-const canonical = (process: Process, path: string, mustExist: boolean): string => {
-  const { actor, cwd, machine } = process
-  if (mustExist || process.lookAt(path) !== undefined) return machine.vfs.resolve(path, cwd, actor).path
-  const folder = machine.vfs.resolve(directoryName(path), cwd, actor)
+/** Resolves a path of which the last part may not exist. */
+const canonical = (process: Process, path: string): string => {
+  if (process.lookAt(path) !== undefined) return process.resolve(path).path
+  const folder = process.resolve(directoryName(path))
   if (folder.node.stat().kind !== "Directory") throw errno("ENOTDIR")
   return joinPath(folder.path, baseName(path))
 }
+
+export const readlink: Program = resolveTo((process, path) => process.readLink(path), true)
+
+export const realpath: Program = resolveTo((process, path) => process.resolve(path).path, false)

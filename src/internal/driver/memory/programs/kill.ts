@@ -3,62 +3,50 @@ import { errno, type Errno } from "../kernel/errno.ts"
 import type { Process } from "../kernel/process.ts"
 import { signals } from "../../../guest/signals.ts"
 import * as Signals from "../kernel/signals.ts"
+import { fail, forEach } from "./options.ts"
 
-/** `kill` with a signal, for processes, groups (`-PID`), or all (`-1`). */
-export const kill = (process: Process, argv: ReadonlyArray<string>): Effect.Effect<number, Errno> =>
-  Effect.gen(function* () {
-    const words = argv.slice(1)
-    let signal: number | undefined = signals.SIGTERM
-    const first = words[0] ?? ""
-    if (first === "-l") {
-      yield* process.print(`${Object.keys(signals).join("\n")}\n`)
-      return 0
-    }
-    if (first === "-s") {
-      signal = Signals.parse(words[1] ?? "")
-      words.splice(0, 2)
-    } else if (/^-./.test(first) && first !== "--") {
-      signal = Signals.parse(first.slice(1))
-      words.shift()
-    }
-    if (words[0] === "--") words.shift()
-    if (signal === undefined) {
-      yield* process.complain(`sh: bad signal name '${first.slice(1)}'`)
-      return 1
-    }
-    let status = 0
-    for (const word of words) {
-      const pid = Number(word)
-      if (!/^-?\d+$/.test(word)) {
-        yield* process.complain(`sh: invalid number '${word}'`)
-        status = 1
-        continue
-      }
-      const problem = send(process, pid, signal)
-      if (problem !== undefined) {
-        yield* process.complain(`sh: can't kill pid ${word}: ${problem.problem}`)
-        status = 1
-      }
-    }
-    // A process that has killed itself goes no further.
-    yield* Effect.yieldNow
-    return status
+/** Sends a signal to processes, groups (`-PID`), or everything (`-1`). */
+export const kill = Effect.fnUntraced(function* (
+  process: Process,
+  argv: ReadonlyArray<string>
+): Effect.fn.Return<number, Errno> {
+  const words = argv.slice(1)
+  const [first = "", second] = words
+  if (first === "-l") {
+    const names = Object.keys(signals).map((name) => name.slice(3))
+    const shown = second === undefined ? names : [Signals.translate(second) ?? second]
+    return yield* Effect.as(process.print(`${shown.join("\n")}\n`), 0)
+  }
+  const isNamed = /^-./.test(first) && first !== "--"
+  const name = first === "-s" ? (second ?? "") : isNamed ? first.slice(1) : "TERM"
+  words.splice(0, first === "-s" ? 2 : isNamed ? 1 : 0)
+  if (words[0] === "--") words.shift()
+  const signal = Signals.parse(name)
+  if (signal === undefined) return yield* fail(process, `bad signal name '${name}'`)
+  if (words.length === 0) return yield* fail(process, "you need to specify whom to kill")
+  const status = yield* forEach(words, (word) => {
+    if (!/^-?\d+$/.test(word)) return fail(process, `invalid number '${word}'`)
+    const problem = send(process, Number(word), signal)
+    return problem === undefined ? Effect.succeed(0) : fail(process, `can't kill pid ${word}: ${problem.problem}`)
   })
+  // A process that has killed itself goes no further.
+  yield* Effect.yieldNow
+  return status
+})
 
-const send = (process: Process, pid: number, signal: number): Errno | undefined => {
-  const { actor, machine } = process
+const send = ({ actor, group: own, machine }: Process, pid: number, signal: number): Errno | undefined => {
   if (pid === -1) {
     machine.signalAll(actor, signal)
     return undefined
   }
   if (pid <= 0) {
-    const group = pid === 0 ? process.group : -pid
+    const group = pid === 0 ? own : -pid
     if (!machine.pids().some((pid) => machine.process(pid)?.group === group)) return errno("ESRCH")
     machine.signalGroup(group, signal)
     return undefined
   }
   const target = machine.process(pid)
-  // Nothing that is sent to process 1 has an effect.
+  // Signals to process 1 have no effect.
   if (target === undefined) return pid === 1 ? undefined : errno("ESRCH")
   if (actor.uid !== 0 && actor.uid !== target.actor.uid) return errno("EPERM")
   target.signal(signal)

@@ -1,177 +1,175 @@
-/**
- * What commands have in common: options, and files to read.
- */
+/** What programs share: options, complaints, inputs, and walks through folders. */
 import * as Effect from "effect/Effect"
 import { fromBytes } from "../kernel/byteString.ts"
-import type { Errno } from "../kernel/errno.ts"
-import { attempt } from "../kernel/errno.ts"
+import { attempt, type Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
+import type { Stat } from "../kernel/vnode.ts"
 
-/** The words of a command line, sorted. */
 export interface Options {
   readonly has: (flag: string) => boolean
-  /** The value of an option, the last one if it was given more than once. */
   readonly get: (flag: string) => string | undefined
   readonly all: (flag: string) => ReadonlyArray<string>
   readonly operands: ReadonlyArray<string>
-  /** The first word that is no option that the command knows. */
-  readonly unknown: string | undefined
+}
+
+interface Parsed extends Options {
+  /** The first mistake, as `getopt` words it. */
+  readonly problem: string | undefined
+}
+
+/** What a program accepts besides its letters. */
+interface Settings {
+  /** Long options, by the letter that they stand for. */
+  readonly long?: { readonly [name: string]: string }
+  /** The least and the most operands. */
+  readonly least?: number
+  readonly most?: number
+  /** The status after a mistake. Default: 1. */
+  readonly failure?: number
 }
 
 /**
- * Sorts the words of a command line. `known` has the letters of the options,
- * those with a value followed by a colon; `long` maps long options to letters.
+ * Parses words. `known` holds the option letters, with a colon after those that take a value; `+` in front
+ * ends the options at the first operand.
  */
-export const parse = (
-  words: ReadonlyArray<string>,
-  known: string,
-  long: { readonly [name: string]: string } = {}
-): Options => {
+export const parse = (words: ReadonlyArray<string>, known: string, long: Settings["long"] = {}): Parsed => {
   const values = new Map<string, Array<string>>()
   const operands: Array<string> = []
-  let unknown: string | undefined
-  const add = (flag: string, value: string) => values.set(flag, [...(values.get(flag) ?? []), value])
-  const takesValue = (flag: string) => known.includes(`${flag}:`)
-  for (let index = 0; index < words.length; index++) {
-    const word = words[index] ?? ""
-    if (word === "--") {
-      operands.push(...words.slice(index + 1))
-      break
-    }
-    if (word.startsWith("--")) {
+  const rest = [...words]
+  let problem: string | undefined
+  const add = (flag: string, given: string | undefined) => {
+    const value = known.includes(`${flag}:`) ? (given ?? rest.shift()) : ""
+    if (value === undefined) problem ??= `option requires an argument -- '${flag}'`
+    else values.set(flag, [...(values.get(flag) ?? []), value])
+  }
+  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+    if (word === "--") operands.push(...rest.splice(0))
+    else if (word.startsWith("--")) {
       const [name = "", value] = word.slice(2).split(/=(.*)/s)
       const flag = long[name]
-      if (flag === undefined) unknown ??= name
-      else add(flag, takesValue(flag) ? (value ?? words[++index] ?? "") : "")
+      if (flag === undefined) problem ??= `unrecognized option '${word}'`
+      else add(flag, value)
     } else if (word.startsWith("-") && word !== "-") {
       for (let position = 1; position < word.length; position++) {
         const flag = word[position] ?? ""
-        if (flag === ":" || !known.includes(flag)) {
-          unknown ??= flag
-          break
-        }
-        if (!takesValue(flag)) {
-          add(flag, "")
-          continue
-        }
-        const rest = word.slice(position + 1)
-        add(flag, rest === "" ? (words[++index] ?? "") : rest)
-        break
+        if (!/[^:+]/.test(flag) || !known.includes(flag)) problem ??= `invalid option -- '${flag}'`
+        else add(flag, word.slice(position + 1) || undefined)
+        if (known.includes(`${flag}:`)) break
       }
-    } else {
-      operands.push(word)
-      if (known.startsWith("+")) {
-        operands.push(...words.slice(index + 1))
-        break
-      }
-    }
+    } else operands.push(word, ...(known.startsWith("+") ? rest.splice(0) : []))
   }
   return {
     has: (flag) => values.has(flag),
     get: (flag) => values.get(flag)?.at(-1),
     all: (flag) => values.get(flag) ?? [],
     operands,
-    unknown
+    problem
   }
 }
 
-/** A program that knows certain options, and refuses all others. */
+/** Complains under the program's name, and gives the status of a failure. */
+export const fail = (process: Process, problem: string, status = 1): Effect.Effect<number, Errno> =>
+  Effect.as(process.complain(`${process.name}: ${problem}`), status)
+
+/** Says that a program was called the wrong way. */
+export const usage = (process: Process, status = 1): Effect.Effect<number, Errno> =>
+  Effect.as(process.complain(`Usage: ${process.name} [OPTIONS] [ARGUMENTS]`), status)
+
+/** Makes a program that refuses options it does not know, and too few or too many operands. */
 export const withOptions =
   (
     known: string,
     run: (process: Process, options: Options) => Effect.Effect<number, Errno>,
-    long: { readonly [name: string]: string } = {}
+    { failure = 1, least = 0, long, most = Number.POSITIVE_INFINITY }: Settings = {}
   ): Program =>
   (process) => {
     const options = parse(process.argv.slice(1), known, long)
-    return options.unknown === undefined
-      ? run(process, options)
-      : Effect.as(process.complain(`${process.name}: unrecognized option: ${options.unknown}`), 1)
+    const { length } = options.operands
+    if (options.problem === undefined) {
+      return length < least || length > most ? usage(process, failure) : run(process, options)
+    }
+    return Effect.andThen(process.complain(`${process.argv[0]}: ${options.problem}`), usage(process, failure))
   }
 
-/** Does something that may fail, and complains in the usual words. Gives the exit code. */
+/** Runs what may throw, and complains in the usual words. Gives the status. */
 export const orComplain = (process: Process, what: string, evaluate: () => unknown): Effect.Effect<number, Errno> =>
-  attempt(evaluate).pipe(
-    Effect.as(0),
-    Effect.catch(({ problem }) => Effect.as(process.complain(`${process.name}: ${what}: ${problem}`), 1))
-  )
+  Effect.matchEffect(attempt(evaluate), {
+    onFailure: ({ problem }) => fail(process, `${what}: ${problem}`),
+    onSuccess: () => Effect.succeed(0)
+  })
 
-/** Runs something for each operand, and gives 1 if any of them failed. */
+/** Runs something for each item, and gives the first status that is not 0. */
 export const forEach = <A>(
   items: ReadonlyArray<A>,
   run: (item: A) => Effect.Effect<number, Errno>
 ): Effect.Effect<number, Errno> =>
   Effect.map(Effect.forEach(items, run), (codes) => codes.find((code) => code !== 0) ?? 0)
 
-/** The content of a file, or of the standard input for `-`. */
 export const content = (process: Process, path: string): Effect.Effect<string, Errno> =>
   path === "-" ? process.readAll(0) : process.readFile(path)
 
-/** An input that could be read. */
 export interface Input {
   readonly name: string
   readonly text: string
 }
 
-/** All inputs of a command that reads its standard input if it is given none. */
-export const inputs = (
+type Complaint = (path: string, problem: string) => string
+
+export const plainProblem: Complaint = (path, problem) => `${path}: ${problem}`
+
+export const cannotOpen: Complaint = (path, problem) => `can't open '${path}': ${problem}`
+
+/** Reads the named files, or the standard input if there are none, and complains of those that cannot be read. */
+export const inputs = Effect.fnUntraced(function* (
   process: Process,
   paths: ReadonlyArray<string>,
-  complaint: (path: string, problem: string) => string = (path, problem) => `${path}: ${problem}`
-): Effect.Effect<{ readonly found: ReadonlyArray<Input>; readonly code: number }, Errno> =>
-  Effect.gen(function* () {
-    const found: Array<Input> = []
-    let code = 0
-    for (const name of paths.length === 0 ? ["-"] : paths) {
-      const text = yield* Effect.result(content(process, name))
-      if (text._tag === "Success") found.push({ name, text: text.success })
-      else {
-        yield* process.complain(`${process.name}: ${complaint(name, text.failure.problem)}`)
-        code = 1
-      }
-    }
-    return { found, code }
-  })
+  complaint: Complaint | undefined = plainProblem
+): Effect.fn.Return<{ readonly found: ReadonlyArray<Input>; readonly code: number }, Errno> {
+  const found: Array<Input> = []
+  const code = yield* forEach(paths.length === 0 ? ["-"] : paths, (name) =>
+    Effect.matchEffect(content(process, name), {
+      onFailure: ({ problem }) => fail(process, complaint(name, problem)),
+      onSuccess: (text) => Effect.sync(() => (found.push({ name, text }), 0))
+    })
+  )
+  return { found, code }
+})
 
-/** Passes bytes on until there are no more. */
-export const pump = (process: Process, fd: number): Effect.Effect<void, Errno> =>
-  Effect.gen(function* () {
-    for (;;) {
-      const bytes = yield* process.read(fd)
-      if (bytes.length === 0) return
-      yield* process.writeBytes(1, bytes)
-    }
-  })
+export const pump = Effect.fnUntraced(function* (process: Process, fd: number): Effect.fn.Return<void, Errno> {
+  for (;;) {
+    const bytes = yield* process.read(fd)
+    if (bytes.length === 0) return
+    yield* process.writeBytes(1, bytes)
+  }
+})
 
-/** The lines of a text, without their ends. */
 export const linesOf = (text: string): ReadonlyArray<string> =>
   text === "" ? [] : (text.endsWith("\n") ? text.slice(0, -1) : text).split("\n")
 
-/** Reads line by line, as the lines come. */
-export const forEachLine = (
+export const joined = (lines: ReadonlyArray<string>): string => lines.map((line) => `${line}\n`).join("")
+
+/** Reads line by line as lines arrive, until `onLine` gives `false`. */
+export const forEachLine = Effect.fnUntraced(function* (
   process: Process,
   fd: number,
   onLine: (line: string, isComplete: boolean) => Effect.Effect<boolean, Errno>
-): Effect.Effect<void, Errno> =>
-  Effect.gen(function* () {
-    let rest = ""
-    for (;;) {
-      const bytes = yield* process.read(fd)
-      if (bytes.length === 0) break
-      const lines = (rest + fromBytes(bytes)).split("\n")
-      rest = lines.pop() ?? ""
-      for (const line of lines) if (!(yield* onLine(line, true))) return
-    }
-    if (rest !== "") yield* onLine(rest, false)
-  })
+): Effect.fn.Return<void, Errno> {
+  let rest = ""
+  for (;;) {
+    const bytes = yield* process.read(fd)
+    if (bytes.length === 0) break
+    const lines = (rest + fromBytes(bytes)).split("\n")
+    rest = lines.pop() ?? ""
+    for (const line of lines) if (!(yield* onLine(line, true))) return
+  }
+  if (rest !== "") yield* onLine(rest, false)
+})
 
-/** The last part of a path. */
 export const baseName = (path: string): string => {
   const trimmed = path.replace(/(.)\/+$/, "$1")
   return trimmed === "/" ? "/" : trimmed.slice(trimmed.lastIndexOf("/") + 1)
 }
 
-/** A path without its last part. */
 export const directoryName = (path: string): string => {
   const trimmed = path.replace(/(.)\/+$/, "$1")
   const at = trimmed.lastIndexOf("/")
@@ -180,3 +178,10 @@ export const directoryName = (path: string): string => {
 
 export const joinPath = (folder: string, name: string): string =>
   folder.endsWith("/") ? folder + name : `${folder}/${name}`
+
+/** A path and everything below it, folders first. Symbolic links are not followed. */
+export const walk = (process: Process, path: string): ReadonlyArray<{ readonly path: string; readonly stat: Stat }> => {
+  const stat = process.stat(path, false)
+  const below = stat.kind === "Directory" ? process.list(path) : []
+  return [{ path, stat }, ...below.flatMap((name) => walk(process, joinPath(path, name)))]
+}

@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import type { Errno } from "../kernel/errno.ts"
 import type { Process } from "../kernel/process.ts"
+import { fail } from "./options.ts"
 
 const escapes: { readonly [character: string]: string } = {
   a: "\x07",
@@ -15,7 +16,7 @@ const escapes: { readonly [character: string]: string } = {
   '"': '"'
 }
 
-/** Backslash escapes as bytes. `\c` ends the text. */
+/** Replaces backslash escapes by bytes. `\c` ends the text. */
 export const unescape = (text: string): { readonly text: string; readonly isCut: boolean } => {
   let result = ""
   const pattern = /\\(?:(0?[0-7]{1,3})|x([\da-fA-F]{1,2})|([^]))|[^\\]+|\\$/g
@@ -23,8 +24,7 @@ export const unescape = (text: string): { readonly text: string; readonly isCut:
     if (octal !== undefined) result += String.fromCharCode(Number.parseInt(octal, 8) & 0xff)
     else if (hex !== undefined) result += String.fromCharCode(Number.parseInt(hex, 16))
     else if (character === "c") return { text: result, isCut: true }
-    else if (character !== undefined) result += escapes[character] ?? whole
-    else result += whole
+    else result += character === undefined ? whole : (escapes[character] ?? whole)
   }
   return { text: result, isCut: false }
 }
@@ -38,101 +38,71 @@ const pad = (text: string, flags: string, width: number, isNumber: boolean): str
 
 const numberOf = (word: string): number => {
   if (/^['"]/.test(word)) return word.charCodeAt(1)
-  return word === "" ? 0 : /^[-+]?0[0-7]+$/.test(word) ? Number.parseInt(word, 8) : Number(word)
+  return /^[-+]?0[0-7]+$/.test(word) ? Number.parseInt(word, 8) : Number(word)
 }
 
-interface Formatted {
-  readonly text: string
-  readonly isCut: boolean
-  readonly problem: string | undefined
+type Format = (value: number, flags: string, precision: number | undefined) => string
+
+const signed: Format = (value, flags) => `${value >= 0 && flags.includes("+") ? "+" : ""}${Math.trunc(value)}`
+
+const unsigned =
+  (base: number, prefix: string): Format =>
+  (value, flags) =>
+    (flags.includes("#") ? prefix : "") + BigInt.asUintN(64, BigInt(Math.trunc(value))).toString(base)
+
+const formats: { readonly [kind: string]: Format } = {
+  d: signed,
+  i: signed,
+  u: unsigned(10, ""),
+  o: unsigned(8, ""),
+  x: unsigned(16, "0x"),
+  X: (...of) => unsigned(16, "0x")(...of).toUpperCase(),
+  f: (value, flags, precision) => (value >= 0 && flags.includes("+") ? "+" : "") + value.toFixed(precision ?? 6),
+  e: (value, _, precision) => value.toExponential(precision ?? 6).replace(/e([-+])(\d)$/, "e$10$2"),
+  g: (value, _, precision) => String(Number(value.toPrecision(precision ?? 6)))
 }
 
-const formatOne = (
-  flags: string,
-  width: number,
-  precision: number | undefined,
-  kind: string,
-  word: string
-): Formatted => {
-  const sign = (number: number) => (number >= 0 && flags.includes("+") ? "+" : "")
-  switch (kind) {
-    case "s":
-      return { text: pad(word.slice(0, precision), flags, width, false), isCut: false, problem: undefined }
-    case "c":
-      return { text: pad(word.slice(0, 1), flags, width, false), isCut: false, problem: undefined }
-    case "b": {
-      const { isCut, text } = unescape(word)
-      return { text: pad(text.slice(0, precision), flags, width, false), isCut, problem: undefined }
-    }
-    default: {
-      const number = numberOf(word)
-      const isBad = Number.isNaN(number)
-      const value = isBad ? 0 : number
-      const whole = Math.trunc(value)
-      const unsigned = whole < 0 ? BigInt.asUintN(64, BigInt(whole)) : BigInt(whole)
-      const text = {
-        d: () => sign(whole) + String(whole),
-        i: () => sign(whole) + String(whole),
-        u: () => unsigned.toString(),
-        o: () => unsigned.toString(8),
-        x: () => (flags.includes("#") ? "0x" : "") + unsigned.toString(16),
-        X: () => (flags.includes("#") ? "0X" : "") + unsigned.toString(16).toUpperCase(),
-        f: () => sign(value) + value.toFixed(precision ?? 6),
-        e: () => value.toExponential(precision ?? 6).replace(/e([-+])(\d)$/, "e$10$2"),
-        g: () => String(Number(value.toPrecision(precision ?? 6)))
-      }[kind]
-      return {
-        text: pad(text?.() ?? "", flags, width, true),
-        isCut: false,
-        problem: isBad ? `invalid number '${word}'` : undefined
-      }
-    }
-  }
-}
+const directive =
+  /%%|%([-+ #0]*)(\d+|\*)?(?:\.(\d+|\*))?([a-zA-Z])|\\(?:0?[0-7]{1,3}|x[\da-fA-F]{1,2}|[^])|[^%\\]+|[%\\]/g
 
-/** `printf`: the format is used again as long as there are arguments. */
-export const printf = (process: Process, argv: ReadonlyArray<string>): Effect.Effect<number, Errno> =>
-  Effect.gen(function* () {
-    const words = argv.slice(argv[1] === "--" ? 2 : 1)
-    const format = words.shift()
-    if (format === undefined) {
-      yield* process.complain("printf: usage: printf FORMAT [ARG]...")
-      return 1
-    }
-    let status = 0
-    let output = ""
-    for (;;) {
-      const before = words.length
-      let isCut = false
-      for (const [whole, flags = "", width = "", precision, kind] of format.matchAll(
-        /%%|%([-+ #0]*)(\d+|\*)?(?:\.(\d+|\*))?([a-zA-Z])|\\(?:0?[0-7]{1,3}|x[\da-fA-F]{1,2}|[^])|[^%\\]+|[%\\]/g
-      )) {
-        if (whole === "%%") output += "%"
-        else if (kind !== undefined) {
-          const actualWidth = width === "*" ? Number(words.shift() ?? 0) : Number(width)
-          const actualPrecision = precision === "*" ? Number(words.shift() ?? 0) : precision
-          const piece = formatOne(
-            flags,
-            actualWidth,
-            actualPrecision === undefined ? undefined : Number(actualPrecision),
-            kind,
-            words.shift() ?? ""
-          )
-          output += piece.text
-          isCut = piece.isCut
-          if (piece.problem !== undefined) {
-            yield* process.complain(`printf: ${piece.problem}`)
-            status = 1
-          }
-        } else {
-          const escaped = unescape(whole)
-          output += escaped.text
+/** Formats as `printf` does, which uses its format again as long as there are arguments. */
+export const printf = Effect.fnUntraced(function* (
+  process: Process,
+  argv: ReadonlyArray<string>
+): Effect.fn.Return<number, Errno> {
+  const words = argv.slice(argv[1] === "--" ? 2 : 1)
+  const format = words.shift()
+  if (format === undefined) return yield* fail(process, "usage: printf FORMAT [ARGUMENT...]", 2)
+  const asked = (text: string | undefined) => (text === "*" ? Number(words.shift() ?? 0) : Number(text ?? 0))
+  let status = 0
+  let output = ""
+  for (;;) {
+    const before = words.length
+    let isCut = false
+    for (const [whole, flags = "", width, precision, kind] of format.matchAll(directive)) {
+      if (whole === "%%") output += "%"
+      else if (kind === undefined) {
+        const escaped = unescape(whole)
+        output += escaped.text
+        isCut = escaped.isCut
+      } else {
+        const [columns, digits] = [asked(width), precision === undefined ? undefined : asked(precision)]
+        const word = words.shift() ?? ""
+        const number = numberOf(word)
+        const toText = formats[kind]
+        if (toText !== undefined) {
+          if (Number.isNaN(number)) status = yield* fail(process, `invalid number '${word}'`)
+          output += pad(toText(number || 0, flags, digits), flags, columns, true)
+        } else if (/[scb]/.test(kind)) {
+          const escaped = kind === "b" ? unescape(word) : { text: word, isCut: false }
+          output += pad(escaped.text.slice(0, kind === "c" ? 1 : digits), flags, columns, false)
           isCut = escaped.isCut
-        }
-        if (isCut) break
+        } else return yield* Effect.andThen(process.print(output), fail(process, `${whole}: invalid format`))
       }
-      if (isCut || words.length === 0 || words.length === before) break
+      if (isCut) break
     }
-    yield* process.print(output)
-    return status
-  })
+    if (isCut || words.length === 0 || words.length === before) break
+  }
+  yield* process.print(output)
+  return status
+})

@@ -1,7 +1,8 @@
 import * as Effect from "effect/Effect"
-import type { Errno } from "../kernel/errno.ts"
+import { attempt, Errno } from "../kernel/errno.ts"
 import type { Process } from "../kernel/process.ts"
 import { mayAccess } from "../kernel/vfs.ts"
+import { fail } from "./options.ts"
 
 const usageError = 2
 
@@ -22,166 +23,106 @@ const textual: { readonly [operator: string]: (left: string, right: string) => b
   ">": (left, right) => left > right
 }
 
-/** A mistake in an expression. */
-interface Mistake {
-  readonly problem: string
+const mistake = (problem: string): Errno => new Errno({ code: "EINVAL", problem })
+
+const may = (process: Process, path: string, wanted: number): boolean => {
+  const stat = process.lookAt(path)
+  return stat !== undefined && mayAccess(process.actor, stat, wanted)
 }
 
-class Evaluator {
-  private readonly process: Process
-  private readonly words: ReadonlyArray<string>
-  private position = 0
-  mistake: Mistake | undefined
+const isKind = (kind: string) => (process: Process, path: string) => process.lookAt(path)?.kind === kind
 
-  constructor(process: Process, words: ReadonlyArray<string>) {
-    this.process = process
-    this.words = words
-  }
+const hasBit = (bit: number) => (process: Process, path: string) => ((process.lookAt(path)?.mode ?? 0) & bit) !== 0
 
-  evaluate(): boolean {
-    if (this.words.length === 0) return false
-    const result = this.or()
-    if (this.position < this.words.length) this.fail(`${this.words[this.position]}: unknown operand`)
+const isLink = (process: Process, path: string) => process.lookAt(path, false)?.kind === "Symlink"
+
+const unary: { readonly [operator: string]: (process: Process, word: string) => boolean } = {
+  "-z": (_, word) => word === "",
+  "-n": (_, word) => word !== "",
+  "-e": (process, word) => process.lookAt(word) !== undefined,
+  "-f": isKind("File"),
+  "-d": isKind("Directory"),
+  "-c": isKind("Device"),
+  "-L": isLink,
+  "-h": isLink,
+  "-s": (process, word) => (process.lookAt(word)?.size ?? 0) > 0,
+  "-r": (process, word) => may(process, word, 4),
+  "-w": (process, word) => may(process, word, 2),
+  "-x": (process, word) => may(process, word, 1),
+  "-u": hasBit(0o4000),
+  "-g": hasBit(0o2000),
+  "-k": hasBit(0o1000),
+  "-t": (process, word) => process.descriptors.get(Number(word))?.terminal !== undefined,
+  "-b": () => false,
+  "-p": () => false,
+  "-S": () => false
+}
+
+const compareFiles = (process: Process, left: string, operator: string, right: string): boolean => {
+  const one = process.lookAt(left)
+  const other = process.lookAt(right)
+  if (one === undefined || other === undefined) return operator === "-nt" && one !== undefined
+  if (operator === "-ef") return process.resolve(left).path === process.resolve(right).path
+  return operator === "-nt" ? one.modifiedAt > other.modifiedAt : one.modifiedAt < other.modifiedAt
+}
+
+const evaluate = (process: Process, words: ReadonlyArray<string>): boolean => {
+  let position = 0
+  const accept = (word: string) => words[position] === word && ++position > 0
+  const or = (): boolean => {
+    let result = and()
+    while (accept("-o")) result = and() || result
     return result
   }
-
-  private fail(problem: string): false {
-    this.mistake ??= { problem }
-    return false
-  }
-
-  private or(): boolean {
-    let result = this.and()
-    while (this.words[this.position] === "-o") {
-      this.position++
-      const right = this.and()
-      result = result || right
-    }
+  const and = (): boolean => {
+    let result = not()
+    while (accept("-a")) result = not() && result
     return result
   }
-
-  private and(): boolean {
-    let result = this.not()
-    while (this.words[this.position] === "-a") {
-      this.position++
-      const right = this.not()
-      result = result && right
-    }
-    return result
-  }
-
-  private not(): boolean {
-    const isLast = this.position === this.words.length - 1
-    if (this.words[this.position] === "!" && !isLast) {
-      this.position++
-      return !this.not()
-    }
-    return this.primary()
-  }
-
-  private primary(): boolean {
-    const [first, second, third] = this.words.slice(this.position, this.position + 3)
-    if (first === undefined) return this.fail("argument expected")
+  const not = (): boolean => (position < words.length - 1 && accept("!") ? !not() : primary())
+  const primary = (): boolean => {
+    const [first, second, third] = words.slice(position, position + 3)
+    if (first === undefined) throw mistake("argument expected")
     if (second !== undefined && third !== undefined) {
-      const binary = this.binary(first, second, third)
-      if (binary !== undefined) {
-        this.position += 3
-        return binary
+      const result = binary(first, second, third)
+      if (result !== undefined) {
+        position += 3
+        return result
       }
     }
-    if (first === "(") {
-      this.position++
-      const result = this.or()
-      if (this.words[this.position] !== ")") return this.fail("closing paren expected")
-      this.position++
+    if (accept("(")) {
+      const result = or()
+      if (!accept(")")) throw mistake("closing paren expected")
       return result
     }
-    if (/^-[a-zA-Z]$/.test(first) && second !== undefined) {
-      const unary = this.unary(first, second)
-      if (unary !== undefined) {
-        this.position += 2
-        return unary
-      }
-    }
-    this.position++
-    return first !== ""
+    const check = unary[first]
+    position += check === undefined || second === undefined ? 1 : 2
+    return check === undefined || second === undefined ? first !== "" : check(process, second)
   }
-
-  private binary(left: string, operator: string, right: string): boolean | undefined {
-    const compareText = textual[operator]
-    if (compareText !== undefined) return compareText(left, right)
+  const binary = (left: string, operator: string, right: string): boolean | undefined => {
+    if (operator === "-nt" || operator === "-ot" || operator === "-ef") {
+      return compareFiles(process, left, operator, right)
+    }
     const compare = numeric[operator]
-    if (compare !== undefined) {
-      for (const word of [left, right]) {
-        if (!/^\s*[-+]?\d+\s*$/.test(word)) return this.fail(`${word}: bad number`)
-      }
-      return compare(Number(left), Number(right))
-    }
-    if (operator !== "-nt" && operator !== "-ot" && operator !== "-ef") return undefined
-    const one = this.process.lookAt(left)
-    const other = this.process.lookAt(right)
-    if (one === undefined || other === undefined) return operator === "-nt" && one !== undefined
-    if (operator === "-ef") return JSON.stringify(one) === JSON.stringify(other)
-    return operator === "-nt" ? one.modifiedAt > other.modifiedAt : one.modifiedAt < other.modifiedAt
+    if (compare === undefined) return textual[operator]?.(left, right)
+    const wrong = [left, right].find((word) => !/^\s*[-+]?\d+\s*$/.test(word))
+    if (wrong !== undefined) throw mistake(`${wrong}: bad number`)
+    return compare(Number(left), Number(right))
   }
-
-  private unary(operator: string, word: string): boolean | undefined {
-    const { process } = this
-    const stat = (isFollowed = true) => process.lookAt(word, isFollowed)
-    const may = (wanted: number) => {
-      const found = stat()
-      return found !== undefined && mayAccess(process.actor, found, wanted)
-    }
-    switch (operator) {
-      case "-z":
-        return word === ""
-      case "-n":
-        return word !== ""
-      case "-e":
-        return stat() !== undefined
-      case "-f":
-        return stat()?.kind === "File"
-      case "-d":
-        return stat()?.kind === "Directory"
-      case "-c":
-        return stat()?.kind === "Device"
-      case "-L":
-      case "-h":
-        return stat(false)?.kind === "Symlink"
-      case "-s":
-        return (stat()?.size ?? 0) > 0
-      case "-r":
-        return may(4)
-      case "-w":
-        return may(2)
-      case "-x":
-        return may(1)
-      case "-u":
-        return ((stat()?.mode ?? 0) & 0o4000) !== 0
-      case "-g":
-        return ((stat()?.mode ?? 0) & 0o2000) !== 0
-      case "-k":
-        return ((stat()?.mode ?? 0) & 0o1000) !== 0
-      case "-t":
-        return process.descriptors.get(Number(word))?.terminal !== undefined
-      case "-b":
-      case "-p":
-      case "-S":
-        return false
-      default:
-        return undefined
-    }
-  }
+  if (words.length === 0) return false
+  const result = or()
+  if (position < words.length) throw mistake(`${words[position]}: unknown operand`)
+  return result
 }
 
-/** `test` and `[`. */
 export const test = (process: Process, argv: ReadonlyArray<string>): Effect.Effect<number, Errno> => {
-  const name = argv[0] ?? "test"
-  const isBracket = name === "[" || name.endsWith("/[")
-  if (isBracket && argv.at(-1) !== "]") return Effect.as(process.complain("sh: missing ]"), usageError)
-  const evaluator = new Evaluator(process, isBracket ? argv.slice(1, -1) : argv.slice(1))
-  const result = evaluator.evaluate()
-  return evaluator.mistake === undefined
-    ? Effect.succeed(result ? 0 : 1)
-    : Effect.as(process.complain(`sh: ${evaluator.mistake.problem}`), usageError)
+  const isBracket = /(?:^|\/)\[$/.test(argv[0] ?? "")
+  if (isBracket && argv.at(-1) !== "]") return fail(process, "missing ]", usageError)
+  return Effect.matchEffect(
+    attempt(() => evaluate(process, argv.slice(1, isBracket ? -1 : undefined))),
+    {
+      onFailure: ({ problem }) => fail(process, problem, usageError),
+      onSuccess: (holds) => Effect.succeed(holds ? 0 : 1)
+    }
+  )
 }

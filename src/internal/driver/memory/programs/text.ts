@@ -1,215 +1,212 @@
-/**
- * Commands that read text and write text. They look at bytes, as those of a
- * small guest do.
- */
+/** Programs that read text and write text. They work on bytes, as those of a small guest do. */
 import * as Effect from "effect/Effect"
 import { toBytes } from "../kernel/byteString.ts"
 import type { Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import { unescape } from "./printf.ts"
-import { forEach, forEachLine, inputs, linesOf, pump, withOptions } from "./options.ts"
+import {
+  cannotOpen,
+  fail,
+  forEach,
+  forEachLine,
+  inputs,
+  joined,
+  linesOf,
+  plainProblem,
+  pump,
+  usage,
+  walk,
+  withOptions
+} from "./options.ts"
 
-const cannotOpen = (path: string, problem: string): string => `can't open '${path}': ${problem}`
-
-/** Runs something on each input's descriptor, one after the other. */
+/** Runs something on the descriptor of each input, one after the other. */
 const onEach = (
   process: Process,
   paths: ReadonlyArray<string>,
-  run: (fd: number, name: string, index: number) => Effect.Effect<number, Errno>,
-  complaint = cannotOpen
+  complaint: typeof cannotOpen,
+  run: (fd: number, name: string, index: number) => Effect.Effect<number, Errno>
 ): Effect.Effect<number, Errno> =>
   forEach([...(paths.length === 0 ? ["-"] : paths).entries()], ([index, path]) => {
     if (path === "-") return run(0, "standard input", index)
     return Effect.matchEffect(process.open(path, { read: true, write: false }), {
-      onFailure: ({ problem }) => Effect.as(process.complain(`${process.name}: ${complaint(path, problem)}`), 1),
+      onFailure: ({ problem }) => fail(process, complaint(path, problem)),
       onSuccess: (description) => {
         const fd = Math.max(9, ...process.descriptors.keys()) + 1
         process.assign(fd, description)
         return run(fd, path, index).pipe(
           Effect.catchIf(
             (error) => error.code === "EISDIR",
-            (error) => Effect.as(process.complain(`${process.name}: read error: ${error.problem}`), 1)
+            ({ problem }) => fail(process, `read error: ${problem}`)
           ),
-          Effect.ensuring(
-            Effect.sync(() => {
-              process.descriptors.delete(fd)
-              description.release()
-            })
-          )
+          Effect.ensuring(Effect.sync(() => process.close(fd)))
         )
       }
     })
   })
 
-export const cat: Program = withOptions("nuAbe", (process, options) => {
+export const cat: Program = withOptions("nuAbetv", (process, options) => {
   let number = 0
-  return onEach(process, options.operands, (fd) =>
-    options.has("n")
-      ? Effect.as(
-          forEachLine(process, fd, (line, isComplete) =>
-            Effect.as(process.print(`${String(++number).padStart(6)}\t${line}${isComplete ? "\n" : ""}`), true)
-          ),
-          0
-        )
-      : Effect.as(pump(process, fd), 0)
+  const isPlain = !["n", "A", "b", "e", "t"].some(options.has)
+  return onEach(process, options.operands, cannotOpen, (fd) =>
+    Effect.as(
+      isPlain
+        ? pump(process, fd)
+        : forEachLine(process, fd, (line) => {
+            const isNumbered = options.has("n") || (options.has("b") && line !== "")
+            const shown = options.has("A") || options.has("t") ? line.replaceAll("\t", "^I") : line
+            const end = options.has("A") || options.has("e") ? "$" : ""
+            const prefix = isNumbered ? `${String(++number).padStart(6)}\t` : ""
+            return Effect.as(process.print(`${prefix}${shown}${end}\n`), true)
+          }),
+      0
+    )
   )
 })
 
-const plainProblem = (path: string, problem: string): string => `${path}: ${problem}`
-
 /** `head -5` means `head -n 5`. */
-const countWords = (words: ReadonlyArray<string>): ReadonlyArray<string> =>
-  words.map((word) => word.replace(/^-(\d+)$/, "-n$1"))
-
 const rewritten =
   (program: Program): Program =>
   (process) => {
-    process.argv = countWords(process.argv)
+    process.argv = process.argv.map((word, index) => (index === 1 ? word.replace(/^-(\d+)$/, "-n$1") : word))
     return program(process)
   }
 
-/** A program that writes through the C library, which does not know any more why it could not. */
+/** A program that writes through the C library, which has forgotten by then why a write failed. */
 const buffered =
   (program: Program): Program =>
   (process) =>
     Effect.catchIf(
       program(process),
       ({ code }) => code !== "EPIPE",
-      () => Effect.as(process.complain(`${process.name}: standard output: I/O error`), 1)
+      () => fail(process, "standard output: I/O error")
     )
+
+const title = (process: Process, isTitled: boolean, name: string, index: number) =>
+  isTitled ? process.print(`${index > 0 ? "\n" : ""}==> ${name} <==\n`) : Effect.void
 
 export const head: Program = rewritten(
   buffered(
-    withOptions("n:c:qv", (process, options) =>
-      onEach(
+    withOptions("n:c:qv", (process, options) => {
+      const asked = options.get("c") ?? options.get("n") ?? "10"
+      const limit = Number(asked)
+      if (Number.isNaN(limit)) return fail(process, `invalid number '${asked}'`)
+      const isTitled = options.has("v") || (options.operands.length > 1 && !options.has("q"))
+      return onEach(
         process,
         options.operands,
-        (fd, name, index) =>
-          Effect.gen(function* () {
-            const isTitled = options.has("v") || (options.operands.length > 1 && !options.has("q"))
-            if (isTitled) yield* process.print(`${index > 0 ? "\n" : ""}==> ${name} <==\n`)
-            const limit = Number(options.get("c") ?? options.get("n") ?? 10)
-            if (options.has("c")) {
-              for (let left = limit; left > 0;) {
-                const bytes = yield* process.read(fd, left)
-                if (bytes.length === 0) break
-                yield* process.writeBytes(1, bytes)
-                left -= bytes.length
-              }
-              return 0
+        plainProblem,
+        Effect.fnUntraced(function* (fd, name, index) {
+          yield* title(process, isTitled, name, index)
+          if (options.has("c")) {
+            for (let left = limit; left > 0;) {
+              const bytes = yield* process.read(fd, left)
+              if (bytes.length === 0) break
+              yield* process.writeBytes(1, bytes)
+              left -= bytes.length
             }
-            if (limit < 0) {
-              const { found } = yield* inputs(process, [fd === 0 ? "-" : name])
-              const lines = linesOf(found[0]?.text ?? "").slice(0, limit)
-              yield* process.print(lines.map((line) => `${line}\n`).join(""))
-              return 0
-            }
+          } else if (limit < 0) {
+            yield* process.print(joined(linesOf(yield* process.readAll(fd)).slice(0, limit)))
+          } else if (limit > 0) {
             let count = 0
-            if (limit > 0) {
-              yield* forEachLine(process, fd, (line, isComplete) =>
-                Effect.as(process.print(isComplete ? `${line}\n` : line), ++count < limit)
-              )
-            }
-            return 0
-          }),
-        plainProblem
+            yield* forEachLine(process, fd, (line, isComplete) =>
+              Effect.as(process.print(isComplete ? `${line}\n` : line), ++count < limit)
+            )
+          }
+          return 0
+        })
       )
-    )
+    })
   )
 )
 
 export const tail: Program = rewritten(
-  withOptions("n:c:fqvF", (process, options) =>
-    Effect.gen(function* () {
+  withOptions(
+    "n:c:fqvF",
+    Effect.fnUntraced(function* (process, options) {
       const { code, found } = yield* inputs(process, options.operands, cannotOpen)
-      if (found.length === 0) {
-        yield* process.complain("tail: no files")
-        return 1
-      }
+      if (found.length === 0) return yield* fail(process, "no files")
+      const isTitled = options.has("v") || (found.length > 1 && !options.has("q"))
+      const asked = options.get("c") ?? options.get("n") ?? "10"
+      const count = Math.abs(Number(asked))
+      const last = <A>(all: { readonly slice: (from: number) => A }): A =>
+        all.slice(asked.startsWith("+") ? count - 1 : count === 0 ? Number.POSITIVE_INFINITY : -count)
       for (const [index, { name, text }] of found.entries()) {
-        const isTitled = options.has("v") || (found.length > 1 && !options.has("q"))
-        if (isTitled) yield* process.print(`${index > 0 ? "\n" : ""}==> ${name} <==\n`)
-        const asked = options.get("c") ?? options.get("n") ?? "10"
-        const count = Math.abs(Number(asked))
-        if (options.has("c")) {
-          yield* process.print(asked.startsWith("+") ? text.slice(count - 1) : count === 0 ? "" : text.slice(-count))
-          continue
-        }
-        const lines = text.split(/(?<=\n)/)
-        yield* process.print(
-          (asked.startsWith("+") ? lines.slice(count - 1) : count === 0 ? [] : lines.slice(-count)).join("")
-        )
+        yield* title(process, isTitled, name, index)
+        yield* process.print(options.has("c") ? last(text) : last(text.split(/(?<=\n)/)).join(""))
       }
-      if (options.has("f") || options.has("F"))
-        return yield* follow(process, options.operands[0] ?? "-", found.at(-1)?.text.length ?? 0)
-      return code
+      if (!options.has("f") && !options.has("F")) return code
+      return yield* follow(process, options.operands[0] ?? "-", found.at(-1)?.text.length ?? 0)
     })
   )
 )
 
 const followMillis = 250
 
-/** Shows what is added to a file, for ever. */
-const follow = (process: Process, path: string, from: number): Effect.Effect<never, Errno> =>
-  Effect.gen(function* () {
-    let offset = from
-    for (;;) {
-      yield* process.sleep(followMillis)
-      const text = yield* process.readFile(path)
-      if (text.length < offset) offset = 0
-      yield* process.print(text.slice(offset))
-      offset = text.length
-    }
-  })
+/** Shows what is added to a file, until something ends it. */
+const follow = Effect.fnUntraced(function* (
+  process: Process,
+  path: string,
+  from: number
+): Effect.fn.Return<never, Errno> {
+  let offset = from
+  for (;;) {
+    yield* process.sleep(followMillis)
+    const text = yield* process.readFile(path)
+    if (text.length < offset) offset = 0
+    yield* process.print(text.slice(offset))
+    offset = text.length
+  }
+})
 
-export const wc: Program = withOptions("lwcmL", (process, options) =>
-  Effect.gen(function* () {
-    const { code, found } = yield* inputs(process, options.operands, plainProblem)
-    const all = !["l", "w", "c", "m", "L"].some(options.has)
-    const totals = [0, 0, 0]
+export const wc: Program = withOptions(
+  "lwcmL",
+  Effect.fnUntraced(function* (process, options) {
+    const { code, found } = yield* inputs(process, options.operands)
+    const columns = ["l", "w", "c", "L"].map((flag) => options.has(flag) || (flag === "c" && options.has("m")))
+    const isWanted = columns.some(Boolean) ? columns : [true, true, true, false]
+    const isAlone = isWanted.filter(Boolean).length === 1 && found.length < 2
     const show = (counts: ReadonlyArray<number>, name: string) => {
-      const shown = counts.filter(
-        (_, index) =>
-          all ||
-          (index === 0 ? options.has("l") : index === 1 ? options.has("w") : options.has("c") || options.has("m"))
-      )
-      const text = shown.length === 1 ? String(shown[0]) : shown.map((count) => String(count).padStart(9)).join(" ")
-      return process.print(`${text}${name === "-" ? "" : ` ${name}`}\n`)
+      const shown = counts.filter((_, index) => isWanted[index] === true)
+      const text = shown.map((count) => (isAlone ? String(count) : String(count).padStart(9))).join(" ")
+      return process.print(`${text}${name === "" ? "" : ` ${name}`}\n`)
     }
-    for (const { name, text } of found) {
-      const counts = [text.split("\n").length - 1, text.match(/\S+/g)?.length ?? 0, text.length]
-      for (const [index, count] of counts.entries()) totals[index] = (totals[index] ?? 0) + count
-      yield* show(counts, options.operands.length === 0 ? "-" : name)
+    const rows = found.map(({ text }) => [
+      text.split("\n").length - 1,
+      text.match(/\S+/g)?.length ?? 0,
+      text.length,
+      Math.max(0, ...linesOf(text).map((line) => line.length))
+    ])
+    for (const [index, row] of rows.entries()) {
+      yield* show(row, options.operands.length === 0 ? "" : (found[index]?.name ?? ""))
     }
-    if (found.length > 1) yield* show(totals, "total")
+    const sum = (column: number) => rows.reduce((total, row) => total + (row[column] ?? 0), 0)
+    if (rows.length > 1) yield* show([0, 1, 2, 3].map(sum), "total")
     return code
   })
 )
 
-/** A regular expression of POSIX, basic or extended, as one of JavaScript's. */
+const classes: { readonly [name: string]: string } = {
+  space: "\\s",
+  blank: " \\t",
+  digit: "0-9",
+  upper: "A-Z",
+  lower: "a-z",
+  alpha: "a-zA-Z",
+  alnum: "a-zA-Z0-9",
+  punct: "!-\\/:-@\\[-`{-~",
+  xdigit: "0-9a-fA-F",
+  cntrl: "\\0-\\x1f\\x7f"
+}
+
+/** Translates a POSIX regular expression, basic or extended. Throws `SyntaxError`. */
 export const toRegExp = (pattern: string, isExtended: boolean, flags = ""): RegExp => {
-  const classes = (text: string) =>
-    text.replace(/\[:(\w+):\]/g, (_, name: string) =>
-      name === "space"
-        ? "\\s"
-        : name === "digit"
-          ? "0-9"
-          : name === "upper"
-            ? "A-Z"
-            : name === "lower"
-              ? "a-z"
-              : name === "alpha"
-                ? "a-zA-Z"
-                : name === "alnum"
-                  ? "a-zA-Z0-9"
-                  : ""
-    )
   const brackets: Array<string> = []
   const outside = pattern.replace(/\[\^?\]?(?:\[:\w+:\]|[^\]])*\]/g, (bracket) => {
     brackets.push(
-      classes(bracket)
+      bracket
         .replace(/^\[(\^?)\]/, "[$1\\]")
-        .replace(/\\(?![\]sdw])/g, "\\\\")
+        .replace(/\\(?!\])/g, "\\\\")
+        .replace(/\[:(\w+):\]/g, (_, name: string) => classes[name] ?? "")
     )
     return `\0${brackets.length - 1}\0`
   })
@@ -224,8 +221,8 @@ export const toRegExp = (pattern: string, isExtended: boolean, flags = ""): RegE
   return new RegExp(source, flags)
 }
 
-/** Nothing if what was to be compiled is no regular expression. */
-const compile = <A>(make: () => A): A | undefined => {
+/** Gives nothing if what was to be compiled is no regular expression. */
+export const compile = <A>(make: () => A): A | undefined => {
   try {
     return make()
   } catch (cause) {
@@ -234,72 +231,87 @@ const compile = <A>(make: () => A): A | undefined => {
   }
 }
 
-export const grep: Program = withOptions("EFGivnclLqrRhHowxse:m:A:B:C:", (process, options) =>
-  Effect.gen(function* () {
+const toSource = (line: string, isFixed: boolean, isExtended: boolean): string =>
+  isFixed ? line.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&") : toRegExp(line, isExtended).source
+
+export const grep: Program = withOptions(
+  "EFGivnclLqrRhHowxse:m:A:B:C:",
+  Effect.fnUntraced(function* (process, options) {
     const operands = [...options.operands]
-    const patterns = options.has("e") ? options.all("e") : [operands.shift() ?? ""]
+    const patterns = options.has("e") ? options.all("e") : operands.splice(0, 1)
+    if (patterns.length === 0) return yield* usage(process, 2)
     const isFixed = options.has("F") || process.name === "fgrep"
     const isExtended = options.has("E") || process.name === "egrep"
     const expressions = compile(() =>
-      patterns.flatMap((pattern) =>
-        pattern.split("\n").map((line) => {
-          const source = isFixed ? line.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&") : toRegExp(line, isExtended).source
+      patterns
+        .flatMap((pattern) => pattern.split("\n"))
+        .map((line) => {
+          const source = toSource(line, isFixed, isExtended)
           const whole = options.has("x") ? `^(?:${source})$` : options.has("w") ? `\\b(?:${source})\\b` : source
           return new RegExp(whole, options.has("i") ? "gi" : "g")
         })
-      )
     )
-    if (expressions === undefined) {
-      yield* process.complain("grep: bad regex")
-      return 2
-    }
+    if (expressions === undefined) return yield* fail(process, `bad regex '${patterns[0]}'`, 2)
     const isRecursive = options.has("r") || options.has("R")
-    const paths = isRecursive ? filesBelow(process, operands.length === 0 ? ["."] : operands) : operands
-    const { code, found } = yield* inputs(process, paths, plainProblem)
+    const isFolder = (path: string) => path !== "-" && process.lookAt(path)?.kind === "Directory"
+    const paths = (isRecursive && operands.length === 0 ? ["."] : operands).flatMap((path) =>
+      !isFolder(path)
+        ? [path]
+        : isRecursive
+          ? walk(process, path).flatMap(({ path, stat }) => (stat.kind === "File" ? [path] : []))
+          : []
+    )
+    if (paths.length === 0 && operands.length > 0) return 1
+    const readable = options.has("s") ? paths.filter((path) => process.lookAt(path) !== undefined) : paths
+    if (readable.length === 0 && paths.length > 0) return 2
+    const { code, found } = yield* inputs(process, readable)
     const isNamed = !options.has("h") && (options.has("H") || isRecursive || found.length > 1)
     const limit = Number(options.get("m") ?? Number.POSITIVE_INFINITY)
+    const before = Number(options.get("B") ?? options.get("C") ?? 0)
+    const after = Number(options.get("A") ?? options.get("C") ?? 0)
     let isAnything = false
     for (const { name, text } of found) {
-      const prefix = isNamed ? `${name}:` : ""
+      const lines = linesOf(text)
       let count = 0
       let shown = ""
-      for (const [index, line] of linesOf(text).entries()) {
-        if (count >= limit) break
-        const hits = expressions.flatMap((expression) => [...line.matchAll(expression)])
-        if (hits.length > 0 === options.has("v")) continue
+      let last = -1
+      let until = -1
+      const show = (index: number, separator: string, what = lines[index] ?? "") => {
+        const number = options.has("n") ? `${index + 1}${separator}` : ""
+        shown += `${isNamed ? name + separator : ""}${number}${what}\n`
+        last = index
+      }
+      for (const [index, line] of lines.entries()) {
+        const hits = count < limit ? expressions.flatMap((expression) => [...line.matchAll(expression)]) : []
+        if (count >= limit || hits.length > 0 === options.has("v")) {
+          if (index <= until) show(index, "-")
+          continue
+        }
         count++
-        const number = options.has("n") ? `${index + 1}:` : ""
-        shown += options.has("o")
-          ? hits.map(([hit]) => `${prefix}${number}${hit}\n`).join("")
-          : `${prefix}${number}${line}\n`
+        until = index + after
+        if (options.has("o")) for (const [hit] of hits) if (hit !== "") show(index, ":", hit)
+        if (options.has("o")) continue
+        const from = Math.max(last + 1, index - before)
+        if (before + after > 0 && last >= 0 && from > last + 1) shown += "--\n"
+        for (let earlier = from; earlier < index; earlier++) show(earlier, "-")
+        show(index, ":")
       }
       isAnything ||= count > 0
       if (options.has("q")) continue
       if (options.has("l")) yield* process.print(count > 0 ? `${name}\n` : "")
       else if (options.has("L")) yield* process.print(count > 0 ? "" : `${name}\n`)
-      else if (options.has("c")) yield* process.print(`${prefix}${count}\n`)
+      else if (options.has("c")) yield* process.print(`${isNamed ? `${name}:` : ""}${count}\n`)
       else yield* process.print(shown)
     }
     return code !== 0 && !(options.has("q") && isAnything) ? 2 : isAnything ? 0 : 1
-  })
+  }),
+  { failure: 2 }
 )
 
-const filesBelow = (process: Process, paths: ReadonlyArray<string>): ReadonlyArray<string> =>
-  paths.flatMap((path) =>
-    process.lookAt(path)?.kind === "Directory"
-      ? filesBelow(
-          process,
-          process
-            .list(path)
-            .toSorted()
-            .map((name) => (path.endsWith("/") ? path + name : `${path}/${name}`))
-        )
-      : [path]
-  )
-
-export const sort: Program = withOptions("nrufbk:t:o:cs", (process, options) =>
-  Effect.gen(function* () {
-    const { code, found } = yield* inputs(process, options.operands, plainProblem)
+export const sort: Program = withOptions(
+  "nrufbk:t:o:cs",
+  Effect.fnUntraced(function* (process, options) {
+    const { code, found } = yield* inputs(process, options.operands)
     if (code !== 0) return 2
     const separator = options.get("t")
     const keyOf = (line: string, spec: string): string => {
@@ -313,6 +325,7 @@ export const sort: Program = withOptions("nrufbk:t:o:cs", (process, options) =>
       return one < other ? -1 : one > other ? 1 : 0
     }
     const keys = options.all("k")
+    const direction = options.has("r") ? -1 : 1
     const compare = (a: string, b: string): number => {
       for (const key of keys) {
         const order = compareKeys(keyOf(a, key), keyOf(b, key), options.has("n") || /n/.test(key))
@@ -320,23 +333,26 @@ export const sort: Program = withOptions("nrufbk:t:o:cs", (process, options) =>
       }
       return keys.length === 0 ? compareKeys(a, b, options.has("n")) : 0
     }
-    const lines = found
-      .flatMap(({ text }) => linesOf(text))
-      .toSorted((a, b) => compare(a, b) || compareKeys(a, b, false))
-    if (options.has("r")) lines.reverse()
-    const unique = options.has("u")
-      ? lines.filter((line, index) => index === 0 || compare(line, lines[index - 1] ?? "") !== 0)
-      : lines
-    const output = unique.map((line) => `${line}\n`).join("")
+    const lines = found.flatMap(({ text }) => linesOf(text))
+    if (options.has("c")) {
+      const wrong = lines.findIndex((line, index) => index > 0 && direction * compare(lines[index - 1] ?? "", line) > 0)
+      return wrong === -1 ? 0 : yield* Effect.as(process.complain(`Check line ${wrong}`), 1)
+    }
+    const sorted = lines.toSorted((a, b) => direction * (compare(a, b) || compareKeys(a, b, false)))
+    const output = joined(
+      sorted.filter((line, index) => !options.has("u") || index === 0 || compare(line, sorted[index - 1] ?? "") !== 0)
+    )
     const target = options.get("o")
     yield* target === undefined ? process.print(output) : process.writeFile(target, output)
     return 0
-  })
+  }),
+  { failure: 2 }
 )
 
-export const uniq: Program = withOptions("cdui", (process, options) =>
-  Effect.gen(function* () {
-    const { code, found } = yield* inputs(process, options.operands.slice(0, 1), plainProblem)
+export const uniq: Program = withOptions(
+  "cdui",
+  Effect.fnUntraced(function* (process, options) {
+    const { code, found } = yield* inputs(process, options.operands.slice(0, 1), cannotOpen)
     const fold = (line: string) => (options.has("i") ? line.toLowerCase() : line)
     const groups: Array<{ readonly line: string; count: number }> = []
     for (const line of linesOf(found[0]?.text ?? "")) {
@@ -352,43 +368,27 @@ export const uniq: Program = withOptions("cdui", (process, options) =>
   })
 )
 
-/** Positions such as `1,3-5,7-`. */
 const inRanges = (spec: string): ((position: number) => boolean) => {
   const ranges = spec.split(",").map((part) => {
-    const [from = "", to] = part.split("-")
-    return {
-      from: from === "" ? 1 : Number(from),
-      to: to === undefined ? Number(from) : to === "" ? Number.POSITIVE_INFINITY : Number(to)
-    }
+    const [from = "", to = from] = part.split("-")
+    return { from: Number(from || 1), to: Number(to || Number.POSITIVE_INFINITY) }
   })
   return (position) => ranges.some(({ from, to }) => position >= from && position <= to)
 }
 
-export const cut: Program = withOptions("d:f:c:b:s", (process, options) =>
-  Effect.gen(function* () {
+export const cut: Program = withOptions(
+  "d:f:c:b:s",
+  Effect.fnUntraced(function* (process, options) {
     const spec = options.get("f") ?? options.get("c") ?? options.get("b")
-    if (spec === undefined) {
-      yield* process.complain("cut: expected a list of bytes, characters, or fields")
-      return 1
-    }
+    if (spec === undefined) return yield* fail(process, "expected a list of bytes, characters, or fields")
     const isWanted = inRanges(spec)
-    const delimiter = options.get("d") ?? "\t"
-    const { code, found } = yield* inputs(process, options.operands, plainProblem)
-    for (const { text } of found) {
-      for (const line of linesOf(text)) {
-        const isWhole = options.has("f") && !line.includes(delimiter)
-        if (isWhole && options.has("s")) continue
-        const kept = options.has("f")
-          ? line
-              .split(delimiter)
-              .filter((_, index) => isWanted(index + 1))
-              .join(delimiter)
-          : line
-              .split("")
-              .filter((_, index) => isWanted(index + 1))
-              .join("")
-        yield* process.print(`${isWhole ? line : kept}\n`)
-      }
+    const delimiter = options.has("f") ? (options.get("d") ?? "\t") : ""
+    const { code, found } = yield* inputs(process, options.operands)
+    for (const line of found.flatMap(({ text }) => linesOf(text))) {
+      const isWhole = options.has("f") && !line.includes(delimiter)
+      if (isWhole && options.has("s")) continue
+      const kept = line.split(delimiter).filter((_, index) => isWanted(index + 1))
+      yield* process.print(`${isWhole ? line : kept.join(delimiter)}\n`)
     }
     return code
   })
@@ -397,24 +397,17 @@ export const cut: Program = withOptions("d:f:c:b:s", (process, options) =>
 /** The characters of a set such as `a-z` or `[:digit:]`. */
 const characters = (set: string): string => {
   const all = Array.from({ length: 256 }, (_, code) => String.fromCharCode(code)).join("")
-  const named: { readonly [name: string]: RegExp } = {
-    alpha: /[a-zA-Z]/g,
-    digit: /[0-9]/g,
-    alnum: /[a-zA-Z0-9]/g,
-    upper: /[A-Z]/g,
-    lower: /[a-z]/g,
-    space: /[\t-\r ]/g,
-    blank: /[ \t]/g,
-    punct: /[!-/:-@[-`{-~]/g,
-    cntrl: /[\0-\x1f\x7f]/g
-  }
   return unescape(set)
-    .text.replace(/\[:(\w+):\]/g, (_, name: string) => all.match(named[name] ?? /$^/g)?.join("") ?? "")
+    .text.replace(
+      /\[:(\w+):\]/g,
+      (_, name: string) => all.match(new RegExp(`[${classes[name] ?? ""}]`, "g"))?.join("") ?? ""
+    )
     .replace(/([^])-([^])/g, (_, from: string, to: string) => all.slice(from.charCodeAt(0), to.charCodeAt(0) + 1))
 }
 
-export const tr: Program = withOptions("dsc", (process, options) =>
-  Effect.gen(function* () {
+export const tr: Program = withOptions(
+  "dsc",
+  Effect.fnUntraced(function* (process, options) {
     const [first = "", second] = options.operands.map(characters)
     const isMember = (character: string) => first.includes(character) !== options.has("c")
     let last = ""
@@ -437,98 +430,50 @@ export const tr: Program = withOptions("dsc", (process, options) =>
       }
       yield* process.print(output)
     }
-  })
+  }),
+  { least: 1 }
 )
 
-export const tee: Program = withOptions("ai", (process, options) =>
-  Effect.gen(function* () {
-    const targets: Array<number> = []
-    let status = 0
-    for (const path of options.operands) {
-      const opened = yield* Effect.result(
-        process.open(path, {
-          read: false,
-          write: true,
-          create: true,
-          append: options.has("a"),
-          truncate: !options.has("a")
-        })
+export const tee: Program = withOptions(
+  "ai",
+  Effect.fnUntraced(function* (process, options) {
+    const isAppended = options.has("a")
+    const targets = [1]
+    const status = yield* forEach(options.operands, (path) =>
+      Effect.matchEffect(
+        process.open(path, { read: false, write: true, create: true, append: isAppended, truncate: !isAppended }),
+        {
+          onFailure: ({ problem }) => fail(process, `${path}: ${problem}`),
+          onSuccess: (description) =>
+            Effect.sync(() => {
+              const fd = 9 + targets.length
+              process.assign(fd, description)
+              targets.push(fd)
+              return 0
+            })
+        }
       )
-      if (opened._tag === "Failure") {
-        yield* process.complain(`tee: ${path}: ${opened.failure.problem}`)
-        status = 1
-        continue
-      }
-      const fd = 10 + targets.length
-      process.assign(fd, opened.success)
-      targets.push(fd)
-    }
+    )
     for (;;) {
       const bytes = yield* process.read(0)
       if (bytes.length === 0) return status
-      for (const fd of [1, ...targets]) yield* process.writeBytes(fd, bytes)
+      for (const fd of targets) yield* process.writeBytes(fd, bytes)
     }
   })
 )
 
-/** A command that turns the whole input into an output. */
-const filter = (transform: (text: string) => string): Program =>
-  withOptions("", (process, options) =>
-    Effect.gen(function* () {
-      const { code, found } = yield* inputs(process, options.operands, plainProblem)
-      for (const { text } of found) yield* process.print(transform(text))
-      return code
-    })
-  )
-
-export const tac: Program = filter((text) =>
-  linesOf(text)
-    .toReversed()
-    .map((line) => `${line}\n`)
-    .join("")
-)
-
-export const rev: Program = filter((text) =>
-  linesOf(text)
-    .map((line) => `${Array.from(line).toReversed().join("")}\n`)
-    .join("")
-)
-
-export const nl: Program = filter((text) =>
-  linesOf(text)
-    .map((line, index) => `${String(index + 1).padStart(6)}\t${line}\n`)
-    .join("")
-)
-
-export const base64: Program = withOptions("dw:", (process, options) =>
-  Effect.gen(function* () {
-    const { code, found } = yield* inputs(process, options.operands, plainProblem)
+export const base64: Program = withOptions(
+  "dw:",
+  Effect.fnUntraced(function* (process, options) {
+    const { code, found } = yield* inputs(process, options.operands)
+    const width = Number(options.get("w") ?? 76) || Number.POSITIVE_INFINITY
     for (const { text } of found) {
       if (options.has("d")) yield* process.writeBytes(1, Buffer.from(text, "base64"))
       else {
-        const width = Number(options.get("w") ?? 76)
         const encoded = Buffer.from(toBytes(text)).toString("base64")
-        yield* process.print(
-          `${width === 0 ? encoded : (encoded.match(new RegExp(`.{1,${width}}`, "g")) ?? []).join("\n")}\n`
-        )
+        for (let at = 0; at < encoded.length; at += width) yield* process.print(`${encoded.slice(at, at + width)}\n`)
       }
     }
     return code
-  })
-)
-
-export const cmp: Program = withOptions("s", (process, options) =>
-  Effect.gen(function* () {
-    const { code, found } = yield* inputs(process, options.operands, plainProblem)
-    const [one, other] = found
-    if (code !== 0 || one === undefined || other === undefined) return 2
-    if (one.text === other.text) return 0
-    if (!options.has("s")) {
-      let at = 0
-      while (one.text[at] === other.text[at]) at++
-      const line = one.text.slice(0, at).split("\n").length
-      yield* process.print(`${one.name} ${other.name} differ: char ${at + 1}, line ${line}\n`)
-    }
-    return 1
   })
 )

@@ -1,16 +1,13 @@
-/**
- * The shell's whole-number arithmetic.
- */
+/** Arithmetic of the shell. */
 import * as Data from "effect/Data"
 
-/** What is no expression, or can not be computed. */
+/** A wrong expression. */
 export class ArithmeticProblem extends Data.TaggedError("ArithmeticProblem")<{ readonly problem: string }> {
   override get message(): string {
-    return `arithmetic ${this.problem}`
+    return this.problem
   }
 }
 
-/** Where variables are. */
 export interface Variables {
   readonly get: (name: string) => string | undefined
   readonly set: (name: string, value: string) => void
@@ -29,7 +26,7 @@ const levels: ReadonlyArray<ReadonlyArray<string>> = [
   ["*", "/", "%"]
 ]
 
-const syntaxError = () => new ArithmeticProblem({ problem: "syntax error" })
+const syntaxError = () => new ArithmeticProblem({ problem: "arithmetic syntax error" })
 
 const tokenPattern =
   /\s*(<<=|>>=|<<|>>|<=|>=|==|!=|&&|\|\||\+=|-=|\*=|\/=|%=|&=|\|=|\^=|\+\+|--|[-+*/%<>=!~&|^?:(),]|0[xX][\da-fA-F]+|\d+|[A-Za-z_]\w*)/y
@@ -45,51 +42,37 @@ const tokenize = (text: string): ReadonlyArray<string> => {
   return tokens
 }
 
-const compute = (operator: string, left: number, right: number): number => {
-  switch (operator) {
-    case "+":
-      return left + right
-    case "-":
-      return left - right
-    case "*":
-      return left * right
-    case "/":
-    case "%": {
-      if (right === 0) throw new ArithmeticProblem({ problem: "divide by zero" })
-      return operator === "/" ? Math.trunc(left / right) : left % right
-    }
-    case "<<":
-      return left * 2 ** right
-    case ">>":
-      return Math.floor(left / 2 ** right)
-    case "<":
-      return Number(left < right)
-    case ">":
-      return Number(left > right)
-    case "<=":
-      return Number(left <= right)
-    case ">=":
-      return Number(left >= right)
-    case "==":
-      return Number(left === right)
-    case "!=":
-      return Number(left !== right)
-    case "&":
-      return Number(BigInt(left) & BigInt(right))
-    case "|":
-      return Number(BigInt(left) | BigInt(right))
-    case "^":
-      return Number(BigInt(left) ^ BigInt(right))
-    case "&&":
-      return Number(left !== 0 && right !== 0)
-    case "||":
-      return Number(left !== 0 || right !== 0)
-    default:
-      throw syntaxError()
-  }
+const bitwise = (run: (left: bigint, right: bigint) => bigint) => (left: number, right: number) =>
+  Number(run(BigInt(left), BigInt(right)))
+
+const operations: { readonly [operator: string]: (left: number, right: number) => number } = {
+  "+": (left, right) => left + right,
+  "-": (left, right) => left - right,
+  "*": (left, right) => left * right,
+  "/": (left, right) => Math.trunc(left / right),
+  "%": (left, right) => left % right,
+  "<<": (left, right) => left * 2 ** right,
+  ">>": (left, right) => Math.floor(left / 2 ** right),
+  "<": (left, right) => Number(left < right),
+  ">": (left, right) => Number(left > right),
+  "<=": (left, right) => Number(left <= right),
+  ">=": (left, right) => Number(left >= right),
+  "==": (left, right) => Number(left === right),
+  "!=": (left, right) => Number(left !== right),
+  "&": bitwise((left, right) => left & right),
+  "|": bitwise((left, right) => left | right),
+  "^": bitwise((left, right) => left ^ right),
+  "&&": (left, right) => Number(left !== 0 && right !== 0),
+  "||": (left, right) => Number(left !== 0 || right !== 0)
 }
 
-/** Computes an expression. Throws `ArithmeticProblem`. */
+const compute = (operator: string, left: number, right: number): number => {
+  if (right === 0 && (operator === "/" || operator === "%")) throw new ArithmeticProblem({ problem: "divide by zero" })
+  const operation = operations[operator]
+  if (operation === undefined) throw syntaxError()
+  return operation(left, right)
+}
+
 export const evaluate = (text: string, variables: Variables): number => {
   const tokens = tokenize(text)
   let position = 0

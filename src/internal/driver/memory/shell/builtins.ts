@@ -1,13 +1,12 @@
-/**
- * Commands that are part of the shell.
- */
+/** Builtins of the shell. */
 import * as Effect from "effect/Effect"
 import { attempt, type Errno } from "../kernel/errno.ts"
 import { echo } from "../programs/echo.ts"
 import { kill } from "../programs/kill.ts"
 import { printf } from "../programs/printf.ts"
 import { test } from "../programs/test.ts"
-import { parse as parseSignal } from "../kernel/signals.ts"
+import { signals } from "../../../guest/signals.ts"
+import { parse as parseSignal, translate as signalName } from "../kernel/signals.ts"
 import { Jump, type Outcome } from "./outcome.ts"
 import type { Shell } from "./shell.ts"
 
@@ -15,7 +14,6 @@ export type Builtin = (shell: Shell, argv: ReadonlyArray<string>) => Outcome
 
 const isName = (text: string): boolean => /^[A-Za-z_]\w*$/.test(text)
 
-/** A program that runs in the shell's own process. */
 const inPlace =
   (run: (process: Shell["process"], argv: ReadonlyArray<string>) => Effect.Effect<number, Errno>): Builtin =>
   (shell, argv) =>
@@ -45,7 +43,6 @@ const cd: Builtin = Effect.fnUntraced(function* (shell, argv) {
   return 0
 })
 
-/** Sets variables and does something with each. */
 const declare =
   (command: string, mark: (shell: Shell, name: string) => void): Builtin =>
   (shell, argv) =>
@@ -74,7 +71,9 @@ const jump =
   (kind: Jump["kind"], fallback: (shell: Shell) => number): Builtin =>
   (shell, argv) =>
     Effect.flatMap(numberOf(shell, argv[0] ?? "", argv[1], fallback(shell)), (count) =>
-      Effect.fail(new Jump({ kind, count: kind === "Exit" || kind === "Return" ? count & 0xff : count }))
+      shell.loops === 0 && (kind === "Break" || kind === "Continue")
+        ? Effect.succeed(0)
+        : Effect.fail(new Jump({ kind, count: kind === "Exit" || kind === "Return" ? count & 0xff : count }))
     )
 
 const set: Builtin = (shell, argv) =>
@@ -141,20 +140,27 @@ const wait: Builtin = (shell, argv) =>
   Effect.gen(function* () {
     const pids = argv.slice(1).map(Number)
     let status = 0
-    for (const [pid, child] of shell.children) {
-      if (pids.length > 0 && !pids.includes(pid)) continue
+    if (pids.some((pid) => Number.isNaN(pid))) return 2
+    for (const pid of pids.length === 0 ? shell.children.keys() : pids) {
+      const child = shell.children.get(pid)
+      if (child === undefined) {
+        status = 127
+        continue
+      }
       const ended = yield* shell.waitInterruptibly(child)
-      if (ended._tag === "Exited") shell.children.delete(pid)
-      if (pids.length > 0) status = ended._tag === "Exited" ? ended.code : 128 + ended.signal
+      if (ended !== undefined) shell.children.delete(pid)
+      const code = ended === undefined ? 128 + signals.SIGTERM : yield* shell.statusOf(ended)
+      if (pids.length > 0) status = code
     }
-    return pids.some((pid) => Number.isNaN(pid)) ? 2 : status
+    return status
   })
 
 const trap: Builtin = (shell, argv) =>
   Effect.gen(function* () {
     const [, action, ...names] = argv
     if (action === undefined) {
-      for (const [signal, text] of shell.traps) yield* shell.process.print(`trap -- '${text}' ${signal}\n`)
+      for (const [signal, text] of shell.traps)
+        yield* shell.process.print(`trap -- '${text}' ${signalName(String(signal)) ?? "EXIT"}\n`)
       return 0
     }
     const isReset = names.length === 0
@@ -212,10 +218,8 @@ const command: Builtin = (shell, argv) =>
 const exec: Builtin = (shell, argv) =>
   Effect.gen(function* () {
     if (argv.length === 1) return 0
-    const env = shell.exported()
-    shell.process.env.clear()
-    for (const [name, value] of env) shell.process.env.set(name, value)
-    const status = yield* shell.execute(argv.slice(1))
+    shell.process.setEnv(shell.exported())
+    const status = yield* shell.execute(argv.slice(1), "exec: line 0: ")
     return yield* new Jump({ kind: "Exit", count: status })
   })
 
@@ -252,7 +256,7 @@ const limitNames: { readonly [letter: string]: string } = {
 
 const defaultLimits: { readonly [name: string]: number } = { core: 0, nofile: 1024 }
 
-/** Shows limits, or sets them. Nothing holds processes to them. */
+/** Shows or sets limits, which are not enforced. */
 const ulimit: Builtin = (shell, argv) =>
   Effect.suspend(() => {
     const words = argv.slice(1)

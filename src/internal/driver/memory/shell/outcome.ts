@@ -1,14 +1,12 @@
-/**
- * How commands of a script end.
- */
+/** How commands of a script end. */
 import * as Data from "effect/Data"
 import type * as Effect from "effect/Effect"
 import type { Errno } from "../kernel/errno.ts"
 
-/** What leaves a list of commands before its end. */
+/** Leaves a list of commands early. */
 export class Jump extends Data.TaggedError("Jump")<{
   readonly kind: "Exit" | "Return" | "Break" | "Continue"
-  /** The status of an exit or return; how many loops otherwise. */
+  /** The status of an exit or return, or the number of loops. */
   readonly count: number
 }> {}
 

@@ -1,10 +1,8 @@
-/**
- * Patterns with `*`, `?` and brackets, for names of files and for texts.
- */
+/** Patterns with `*`, `?` and brackets. */
 import { Errno } from "../kernel/errno.ts"
 import type { Process } from "../kernel/process.ts"
 
-/** A piece of a pattern; what is quoted stands for itself. */
+/** A piece of a pattern; quoted text is literal. */
 export interface Segment {
   readonly text: string
   readonly isQuoted: boolean
@@ -12,7 +10,6 @@ export interface Segment {
 
 const escape = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
 
-/** The source of a regular expression for a pattern. */
 export const toRegExpSource = (segments: ReadonlyArray<Segment>, isShortest = false): string => {
   let source = ""
   for (const { isQuoted, text } of segments) {
@@ -50,13 +47,12 @@ const classes: { readonly [name: string]: string } = {
   xdigit: "0-9a-fA-F"
 }
 
-/** Whether a text is what a pattern describes. */
 export const matches = (segments: ReadonlyArray<Segment>, text: string): boolean =>
   new RegExp(`^${toRegExpSource(segments)}$`).test(text)
 
 const isActive = ({ isQuoted, text }: Segment): boolean => !isQuoted && /[*?[]/.test(text)
 
-/** The files that a pattern describes, by name; the pattern itself if there are none. */
+/** Gives the matching files in order, or the pattern itself if there are none. */
 export const expandPath = (process: Process, segments: ReadonlyArray<Segment>): ReadonlyArray<string> => {
   const literal = segments.map(({ text }) => text).join("")
   if (!segments.some(isActive)) return [literal]

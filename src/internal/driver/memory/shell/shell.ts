@@ -1,13 +1,10 @@
-/**
- * The guest's shell: runs parsed scripts in a process.
- */
+/** The shell: runs parsed scripts in a process. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import { fromBytes, toBytes } from "../kernel/byteString.ts"
+import { toBytes } from "../kernel/byteString.ts"
 import { BytesDescription, type Description, Pipe } from "../kernel/description.ts"
-import { attempt, Errno, errno } from "../kernel/errno.ts"
-import type { ExitStatus, Process, Program } from "../kernel/process.ts"
-import { signals } from "../../../guest/signals.ts"
+import { Errno, errno } from "../kernel/errno.ts"
+import { type ExitStatus, type Process, type Program, toEnd } from "../kernel/process.ts"
 import { describe as describeSignal } from "../kernel/signals.ts"
 import * as Arithmetic from "./arithmetic.ts"
 import { builtins } from "./builtins.ts"
@@ -39,7 +36,7 @@ export class Shell {
 
   private substitutionStatus: number | undefined
   private conditions = 0
-  private functionDepth = 0
+  loops = 0
   private readonly caught: Array<number> = []
   private interrupted = Deferred.makeUnsafe<void>()
   private readonly locals: Array<Map<string, Variable | undefined>> = []
@@ -62,14 +59,10 @@ export class Shell {
     } else {
       this.status = parent.status
       this.lastBackground = parent.lastBackground
-      this.functionDepth = parent.functionDepth
+      this.loops = parent.loops
       this.conditions = parent.conditions
     }
   }
-
-  // ===========================================================================
-  // Variables
-  // ===========================================================================
 
   get(name: string): string | undefined {
     return this.variables.get(name)?.value
@@ -98,7 +91,7 @@ export class Shell {
     return Effect.succeed(0)
   }
 
-  /** Makes a variable local to the function that runs. */
+  /** Declares a variable local to the current function. */
   declareLocal(name: string): boolean {
     const scope = this.locals.at(-1)
     if (scope === undefined) return false
@@ -118,16 +111,11 @@ export class Shell {
     return env
   }
 
-  // ===========================================================================
-  // Scripts
-  // ===========================================================================
-
-  /** Runs a script to its end. */
   main(script: string): Effect.Effect<number, Errno> {
     return this.toEnd(this.source(script))
   }
 
-  /** The status with which the shell's process ends. */
+  /** Runs the EXIT trap, and gives the status of the shell's process. */
   toEnd(outcome: Outcome): Effect.Effect<number, Errno> {
     return Effect.catchTag(outcome, "Jump", ({ count, kind }) =>
       Effect.succeed(kind === "Exit" || kind === "Return" ? count : this.status)
@@ -142,7 +130,6 @@ export class Shell {
     )
   }
 
-  /** Runs a script in this shell. */
   source(script: string): Outcome {
     return Effect.suspend(() => {
       const list = this.parse(script)
@@ -159,7 +146,7 @@ export class Shell {
     }
   }
 
-  /** Runs commands as they are read, each when it is complete. */
+  /** Runs each command as soon as it was read. */
   interactive(fd: number): Outcome {
     return Effect.gen({ self: this }, function* () {
       let text = ""
@@ -182,16 +169,12 @@ export class Shell {
     return this.process.complain(`${this.name}: ${problem}`)
   }
 
-  /** Ends the shell with a message, as mistakes in a script do. */
+  /** Ends the shell with a message. */
   abort(problem: string, status = usageError): Effect.Effect<never, Errno | Jump> {
     return Effect.andThen(this.complain(problem), Effect.fail(new Jump({ kind: "Exit", count: status })))
   }
 
-  // ===========================================================================
-  // Signals
-  // ===========================================================================
-
-  /** Sets what is done at a signal; 0 stands for the end of the shell. */
+  /** Sets a trap; signal 0 is the end of the shell. */
   trap(signal: number, action: string | undefined): void {
     if (action === undefined) {
       this.traps.delete(signal)
@@ -224,17 +207,10 @@ export class Shell {
     })
   }
 
-  /** Waits for a child, or for a signal that is trapped. */
-  waitInterruptibly(child: Process): Effect.Effect<ExitStatus> {
-    return Effect.raceFirst(
-      child.ended,
-      Effect.as(Deferred.await(this.interrupted), { _tag: "Signaled", signal: signals.SIGTERM } as const)
-    )
+  /** Waits for a child, or until a signal is trapped. */
+  waitInterruptibly(child: Process): Effect.Effect<ExitStatus | undefined> {
+    return Effect.raceFirst(child.ended, Effect.as(Deferred.await(this.interrupted), undefined))
   }
-
-  // ===========================================================================
-  // Lists
-  // ===========================================================================
 
   list(list: Syntax.List): Outcome {
     return Effect.gen({ self: this }, function* () {
@@ -253,12 +229,16 @@ export class Shell {
       child.assign(0, new BytesDescription(new Uint8Array()))
       this.lastBackground = child.pid
       this.children.set(child.pid, child)
-      yield* child.start(this.inChild((shell) => shell.andOr(item)))
+      const { commands, isNegated } = item.first
+      const only = commands.length === 1 && item.rest.length === 0 && !isNegated ? commands[0] : undefined
+      yield* child.start(
+        this.inChild((shell) => (only === undefined ? shell.andOr(item) : shell.command(only, only._tag === "Simple")))
+      )
       return 0
     })
   }
 
-  /** A program that goes on with a copy of this shell. */
+  /** Makes a program that runs in a copy of this shell. */
   private inChild(run: (shell: Shell) => Outcome): Program {
     return (process) => {
       const shell = new Shell(process, this.name, this.positional, this)
@@ -279,7 +259,7 @@ export class Shell {
     })
   }
 
-  /** Runs what may fail without ending a shell that ends at failures. */
+  /** Runs a condition, whose failure does not end the shell under `set -e`. */
   private condition(outcome: Outcome): Outcome {
     return Effect.suspend(() => {
       this.conditions++
@@ -319,7 +299,7 @@ export class Shell {
           input = pipe.reader
         }
         children.push(child)
-        yield* child.start(this.inChild((shell) => shell.command(command)))
+        yield* child.start(this.inChild((shell) => shell.command(command, true)))
       }
       let status = 0
       for (const child of children) {
@@ -329,7 +309,7 @@ export class Shell {
     })
   }
 
-  private statusOf(status: ExitStatus): Effect.Effect<number, Errno> {
+  statusOf(status: ExitStatus): Effect.Effect<number, Errno> {
     if (status._tag === "Exited") return Effect.succeed(status.code)
     const problem = describeSignal(status.signal)
     return Effect.as(
@@ -338,12 +318,9 @@ export class Shell {
     )
   }
 
-  // ===========================================================================
-  // Commands
-  // ===========================================================================
-
-  private command(command: Syntax.Command): Outcome {
-    if (command._tag === "Simple") return this.simple(command)
+  /** Runs a command. `isLast`: nothing follows, so that a program can take the place of the shell. */
+  private command(command: Syntax.Command, isLast = false): Outcome {
+    if (command._tag === "Simple") return this.simple(command, isLast)
     return this.redirected(command.redirections, () => this.compound(command))
   }
 
@@ -403,29 +380,35 @@ export class Shell {
     }
   }
 
-  /** One turn of a loop. */
   private iteration(body: Outcome): Effect.Effect<{ readonly status: number; readonly isOver: boolean }, Errno | Jump> {
+    this.loops++
     return body.pipe(
       Effect.map((status) => ({ status, isOver: false })),
       Effect.catchTag("Jump", (jump) => {
         if (jump.kind === "Exit" || jump.kind === "Return") return Effect.fail(jump)
         if (jump.count > 1) return Effect.fail(new Jump({ kind: jump.kind, count: jump.count - 1 }))
         return Effect.succeed({ status: 0, isOver: jump.kind === "Break" })
-      })
+      }),
+      Effect.ensuring(Effect.sync(() => this.loops--))
     )
   }
 
-  private simple({ assignments, redirections, words }: Extract<Syntax.Command, { readonly _tag: "Simple" }>): Outcome {
+  private simple(
+    { assignments, redirections, words }: Extract<Syntax.Command, { readonly _tag: "Simple" }>,
+    isLast: boolean
+  ): Outcome {
     return Effect.gen({ self: this }, function* () {
       this.substitutionStatus = undefined
       const argv = yield* this.fields(words)
       const values = new Map<string, string>()
+      const traced: Array<string> = []
       for (const { name, value } of assignments) {
         const text = yield* this.text(value)
+        traced.push(`${name}=${text}`)
         if (argv.length > 0) values.set(name, text)
         else yield* this.assign(name, text)
       }
-      if (this.options.has("x")) yield* this.process.complain(`+ ${argv.join(" ")}`)
+      if (this.options.has("x")) yield* this.process.complain(`+ ${[...traced, ...argv].join(" ")}`)
       const [name] = argv
       if (name === undefined) {
         return yield* this.redirected(redirections, () => Effect.succeed(this.substitutionStatus ?? 0))
@@ -434,17 +417,17 @@ export class Shell {
       if (definition !== undefined) {
         return yield* this.redirected(redirections, () => this.withValues(values, this.call(definition, argv)))
       }
-      // Redirections of nothing are for the rest of the script.
+      // Without a command, redirections apply to the rest of the script.
       if (name === "exec" && argv.length === 1) return (yield* this.redirect(redirections)) ? 0 : 1
       const builtin = builtins[name]
       if (Object.hasOwn(builtins, name) && builtin !== undefined) {
         return yield* this.redirected(redirections, () => this.withValues(values, this.survive(builtin(this, argv))))
       }
-      return yield* this.external(argv, values, redirections)
+      return yield* isLast ? this.become(argv, values, redirections) : this.external(argv, values, redirections)
     })
   }
 
-  /** What a command of the shell can not write does not end the shell. */
+  /** A builtin's write error does not end the shell. */
   private survive(outcome: Outcome): Outcome {
     return Effect.catchIf(
       outcome,
@@ -453,7 +436,7 @@ export class Shell {
     )
   }
 
-  /** Runs something with variables that are gone afterwards. */
+  /** Runs something with temporary variables. */
   private withValues(values: ReadonlyMap<string, string>, outcome: Outcome): Outcome {
     if (values.size === 0) return outcome
     return Effect.suspend(() => {
@@ -475,7 +458,6 @@ export class Shell {
     return Effect.suspend(() => {
       const outer = this.positional
       this.positional = argv.slice(1)
-      this.functionDepth++
       const scope = new Map<string, Variable | undefined>()
       this.locals.push(scope)
       return this.command(definition).pipe(
@@ -483,7 +465,6 @@ export class Shell {
         Effect.ensuring(
           Effect.sync(() => {
             this.positional = outer
-            this.functionDepth--
             this.locals.pop()
             for (const [name, variable] of scope) {
               if (variable === undefined) this.variables.delete(name)
@@ -495,11 +476,6 @@ export class Shell {
     })
   }
 
-  get isInFunction(): boolean {
-    return this.functionDepth > 0
-  }
-
-  /** Runs a program in a process of its own. */
   external(
     argv: ReadonlyArray<string>,
     values: ReadonlyMap<string, string> = new Map(),
@@ -507,27 +483,30 @@ export class Shell {
   ): Outcome {
     return Effect.gen({ self: this }, function* () {
       const child = this.process.fork({ argv })
-      child.env.clear()
-      for (const [name, value] of this.exported(values)) child.env.set(name, value)
-      yield* child.start((process) => {
-        const shell = new Shell(process, this.name, this.positional, this)
-        return shell.toEnd(shell.redirected(redirections, () => shell.execute(argv)))
-      })
+      yield* child.start(this.inChild((shell) => shell.become(argv, values, redirections)))
       return yield* this.statusOf(yield* child.ended)
     })
   }
 
-  /** Runs a program in this process. */
-  execute(argv: ReadonlyArray<string>): Outcome {
+  /** Ends this shell with a program in its place. */
+  private become(
+    argv: ReadonlyArray<string>,
+    values: ReadonlyMap<string, string>,
+    redirections: ReadonlyArray<Syntax.Redirection>
+  ): Outcome {
+    return this.redirected(redirections, () => {
+      this.process.setEnv(this.exported(values))
+      return this.execute(argv)
+    })
+  }
+
+  execute(argv: ReadonlyArray<string>, prefix = ""): Outcome {
     const { process } = this
     const name = argv[0] ?? ""
-    return attempt(() => {
-      const path = process.machine.locate(name, this.get("PATH"), process.cwd, process.actor)
-      return { path, ...process.machine.load(path, argv, process.cwd, process.actor) }
-    }).pipe(
+    return process.load(argv, this.get("PATH")).pipe(
       Effect.flatMap(({ argv, program }) => {
         process.argv = argv
-        // What is ignored stays so; what is handled here is not handled by another program.
+        // Another program inherits ignored signals, but no handlers.
         for (const [signal, handler] of process.handlers) if (handler !== undefined) process.handlers.delete(signal)
         return program(process)
       }),
@@ -535,9 +514,9 @@ export class Shell {
         switch (error.code) {
           case "ENOENT":
           case "ENOTDIR":
-            return Effect.as(this.complain(`${name}: not found`), 127)
+            return Effect.as(this.complain(`${prefix}${name}: not found`), 127)
           case "EACCES":
-            return Effect.as(this.complain(`${name}: Permission denied`), 126)
+            return Effect.as(this.complain(`${prefix}${name}: Permission denied`), 126)
           case "ENOEXEC":
             return Effect.flatMap(process.readFile(name), (script) => {
               const shell = new Shell(process, name, argv.slice(1))
@@ -550,11 +529,7 @@ export class Shell {
     )
   }
 
-  // ===========================================================================
-  // Redirections
-  // ===========================================================================
-
-  /** Runs something with other descriptors, which are as before afterwards. */
+  /** Runs something with other descriptors, and restores them. */
   private redirected(redirections: ReadonlyArray<Syntax.Redirection>, run: () => Outcome): Outcome {
     if (redirections.length === 0) return Effect.suspend(run)
     return Effect.suspend(() => {
@@ -568,10 +543,7 @@ export class Shell {
           Effect.sync(() => {
             for (const [fd, description] of saved) {
               if (description !== undefined) this.process.assign(fd, description)
-              else {
-                this.process.descriptors.get(fd)?.release()
-                this.process.descriptors.delete(fd)
-              }
+              else this.process.close(fd)
             }
           })
         )
@@ -579,7 +551,7 @@ export class Shell {
     })
   }
 
-  /** Changes the descriptors, and tells whether that worked. */
+  /** Changes the descriptors, and gives whether that worked. */
   redirect(redirections: ReadonlyArray<Syntax.Redirection>): Effect.Effect<boolean, Errno | Jump> {
     return Effect.gen({ self: this }, function* () {
       for (const { fd, operator, target } of redirections) {
@@ -590,13 +562,12 @@ export class Shell {
         const name = yield* this.text(target)
         if (operator === "<&" || operator === ">&") {
           if (name === "-") {
-            this.process.descriptors.get(fd)?.release()
-            this.process.descriptors.delete(fd)
+            this.process.close(fd)
             continue
           }
           const source = /^\d+$/.test(name) ? this.process.descriptors.get(Number(name)) : undefined
           if (source === undefined) {
-            yield* this.complain(`dup2(${name},${fd}): ${errno("EBADF").problem}`)
+            yield* this.complain(`${name}: ${errno("EBADF").problem}`)
             return false
           }
           this.process.assign(fd, source.retain())
@@ -624,11 +595,7 @@ export class Shell {
     })
   }
 
-  // ===========================================================================
-  // Words
-  // ===========================================================================
-
-  /** Words as arguments: split, and with patterns replaced by names. */
+  /** Expands words into arguments. */
   fields(words: ReadonlyArray<Syntax.Word>): Effect.Effect<ReadonlyArray<string>, Errno | Jump> {
     return Effect.gen({ self: this }, function* () {
       const result: Array<string> = []
@@ -642,7 +609,6 @@ export class Shell {
     })
   }
 
-  /** A word as one text. */
   text(word: Syntax.Word): Effect.Effect<string, Errno | Jump> {
     return Effect.map(this.segments(word), (segments) => segments.map(({ text }) => text).join(""))
   }
@@ -651,17 +617,16 @@ export class Shell {
     return Effect.gen({ self: this }, function* () {
       const segments: Array<Segment> = []
       for (const [index, part] of word.entries()) {
-        if (part._tag === "Text") {
-          segments.push({ text: index === 0 ? this.tilde(part) : part.text, isQuoted: part.isQuoted })
-        } else segments.push({ text: (yield* this.value(part)).join(" "), isQuoted: part.isQuoted })
+        const text = part._tag === "Text" ? this.tilde(part, index) : (yield* this.value(part)).join(" ")
+        segments.push({ text, isQuoted: part.isQuoted })
       }
       return segments
     })
   }
 
-  private tilde({ isQuoted, text }: Extract<Syntax.Part, { readonly _tag: "Text" }>): string {
+  private tilde({ isQuoted, text }: Extract<Syntax.Part, { readonly _tag: "Text" }>, index: number): string {
     const home = this.get("HOME")
-    return isQuoted || home === undefined ? text : text.replace(/^~(?=\/|$)/, home.replaceAll("$", "$$$$"))
+    return isQuoted || home === undefined || index > 0 ? text : text.replace(/^~(?=\/|$)/, home.replaceAll("$", "$$$$"))
   }
 
   private split(word: Syntax.Word): Effect.Effect<ReadonlyArray<ReadonlyArray<Segment>>, Errno | Jump> {
@@ -680,22 +645,19 @@ export class Shell {
       const separators = this.get("IFS") ?? wildcards.IFS
       for (const [index, part] of word.entries()) {
         if (part._tag === "Text") {
-          append(index === 0 ? this.tilde(part) : part.text, part.isQuoted)
+          append(this.tilde(part, index), part.isQuoted)
           continue
         }
         const values = yield* this.value(part)
-        if (part.isQuoted) {
-          for (const [position, value] of values.entries()) {
-            if (position > 0) close()
-            append(value, true)
-          }
-          continue
-        }
         for (const [position, value] of values.entries()) {
           if (position > 0) close()
-          for (const piece of splitFields(value, separators)) {
-            if (piece === undefined) close()
-            else append(piece, false)
+          if (part.isQuoted) append(value, true)
+          else {
+            for (const piece of splitFields(value, separators)) {
+              if (piece === undefined) close()
+              else if (piece === "") current ??= []
+              else append(piece, false)
+            }
           }
         }
       }
@@ -704,7 +666,7 @@ export class Shell {
     })
   }
 
-  /** What an expansion stands for: more than one text for all arguments only. */
+  /** Expands a part. Only `$@` gives several texts. */
   private value(
     part: Exclude<Syntax.Part, { readonly _tag: "Text" }>
   ): Effect.Effect<ReadonlyArray<string>, Errno | Jump> {
@@ -742,12 +704,7 @@ export class Shell {
       const child = this.process.fork()
       child.assign(1, pipe.writer)
       yield* child.start(this.inChild((shell) => shell.list(body)))
-      let output = ""
-      for (;;) {
-        const bytes = yield* pipe.reader.read(64 * 1024)
-        if (bytes.length === 0) break
-        output += fromBytes(bytes)
-      }
+      const output = yield* toEnd(() => pipe.reader.read(64 * 1024))
       pipe.reader.release()
       this.substitutionStatus = yield* this.statusOf(yield* child.ended)
       this.status = this.substitutionStatus
@@ -808,7 +765,8 @@ export class Shell {
         case "?": {
           if (!isAbsent) return found
           const message = yield* this.text(word)
-          return yield* this.abort(`${name}: ${message === "" ? "parameter not set" : message}`)
+          const missing = operator === ":?" ? "parameter not set or null" : "parameter not set"
+          return yield* this.abort(`${name}: ${message === "" ? missing : message}`)
         }
         case "+":
           return isAbsent ? [] : [yield* this.text(word)]
@@ -826,7 +784,7 @@ export class Shell {
   }
 }
 
-/** Removes the shortest or longest suffix: a search from the left would find the longest only. */
+/** Removes a suffix. A regular expression alone would always find the longest. */
 const cutSuffix = (value: string, source: string, isShortest: boolean): string => {
   const expression = new RegExp(`^(?:${source})$`)
   const lengths = Array.from({ length: value.length + 1 }, (_, length) => length)
@@ -836,28 +794,28 @@ const cutSuffix = (value: string, source: string, isShortest: boolean): string =
   return value
 }
 
-/** Pieces of a value, with `undefined` wherever a field ends. */
+/** Splits a value into pieces, with `undefined` where a field ends. */
 const splitFields = (value: string, separators: string): ReadonlyArray<string | undefined> => {
   const pieces: Array<string | undefined> = []
   let piece = ""
-  let wasBlank = false
+  let before: "text" | "blank" | "separator" | undefined
   for (const character of value) {
+    const isBlank = /\s/.test(character)
     if (!separators.includes(character)) {
       piece += character
-      wasBlank = false
+      before = "text"
       continue
     }
-    const isBlank = /\s/.test(character)
-    if (piece !== "" || !isBlank) pieces.push(piece, undefined)
-    else if (!wasBlank) pieces.push(undefined)
+    // Blanks and one other separator among them are one end of a field.
+    if (piece !== "") pieces.push(piece, undefined)
+    else if (isBlank ? before === undefined : before !== "blank") pieces.push(isBlank ? undefined : "", undefined)
     piece = ""
-    wasBlank = isBlank
+    before = isBlank && before === "separator" ? before : isBlank ? "blank" : "separator"
   }
   if (piece !== "") pieces.push(piece)
   return pieces
 }
 
-/** The program `sh`. */
 export const program: Program = (process) =>
   Effect.gen(function* () {
     const words = process.argv.slice(1)

@@ -1,10 +1,6 @@
-/**
- * The shell's language: a subset of POSIX's that covers what people write in
- * commands and small scripts.
- */
+/** The shell's language, a subset of POSIX's. */
 import * as Data from "effect/Data"
 
-/** A piece of a word. */
 export type Part =
   | { readonly _tag: "Text"; readonly text: string; readonly isQuoted: boolean }
   | {
@@ -22,10 +18,12 @@ export type Part =
 
 export type Word = ReadonlyArray<Part>
 
+const operators = ["<", ">", ">>", "<>", "<&", ">&", "<<"] as const
+
 export interface Redirection {
   readonly fd: number
-  readonly operator: "<" | ">" | ">>" | "<>" | "<&" | ">&" | "<<"
-  /** What is opened, the number that is copied, or the text of a here-document. */
+  readonly operator: (typeof operators)[number]
+  /** A path, a descriptor, or the text of a here-document. */
   readonly target: Word
 }
 
@@ -71,7 +69,7 @@ export interface AndOr {
 
 export type List = ReadonlyArray<AndOr>
 
-/** What is no script. `isIncomplete`: more text could make it one. */
+/** A syntax error. `isIncomplete`: more text could mend it. */
 export class SyntaxProblem extends Data.TaggedError("SyntaxProblem")<{
   readonly problem: string
   readonly isIncomplete: boolean
@@ -81,24 +79,10 @@ export class SyntaxProblem extends Data.TaggedError("SyntaxProblem")<{
   }
 }
 
-const reserved = new Set([
-  "if",
-  "then",
-  "elif",
-  "else",
-  "fi",
-  "while",
-  "until",
-  "for",
-  "do",
-  "done",
-  "case",
-  "esac",
-  "{",
-  "}",
-  "!",
-  "in"
-])
+/** Reserved words that end a list. */
+const closing = new Set(["then", "elif", "else", "fi", "do", "done", "esac", "}"])
+
+const reserved = new Set([...closing, "if", "while", "until", "for", "case", "{", "!", "in"])
 
 const metacharacters = /[\s;&|<>()]/
 
@@ -112,7 +96,7 @@ interface PendingHereDocument {
 /** Parses a script. Throws `SyntaxProblem`. */
 export const parse = (source: string): List => {
   const parser = new Parser(source)
-  const list = parser.list([])
+  const list = parser.list()
   parser.expectEnd()
   return list
 }
@@ -125,10 +109,6 @@ class Parser {
   constructor(source: string) {
     this.source = source
   }
-
-  // ===========================================================================
-  // Characters
-  // ===========================================================================
 
   private get character(): string {
     return this.source[this.position] ?? ""
@@ -163,13 +143,12 @@ class Parser {
     )
   }
 
-  /** Skips blanks and comments on the line. */
   private blanks(): void {
     const skipped = /^(?:[ \t]|\\\n|#[^\n]*)*/.exec(this.source.slice(this.position))
     this.position += skipped?.[0].length ?? 0
   }
 
-  /** Skips blanks and ends of lines, with the here-documents that follow them. */
+  /** Skips blanks and line ends, and reads the here-documents after them. */
   private lines(): void {
     for (;;) {
       this.blanks()
@@ -191,7 +170,7 @@ class Parser {
         this.position = end === -1 ? this.source.length : end + 1
         const line = stripsTabs ? raw.replace(/^\t+/, "") : raw
         if (line === delimiter) break
-        body += `${line}\n`
+        body += end === -1 ? line : `${line}\n`
       }
       fill(isLiteral ? [{ _tag: "Text", text: body, isQuoted: true }] : new Parser(body).hereDocumentText())
     }
@@ -203,48 +182,41 @@ class Parser {
     return parts
   }
 
-  // ===========================================================================
-  // Lists
-  // ===========================================================================
-
   expectEnd(): void {
     this.lines()
     if (!this.isAtEnd) this.unexpected()
   }
 
-  /** The reserved word here, if it is one. */
+  /** The reserved word at this position. */
   private reservedWord(): string | undefined {
     const match = /^(?:[a-z]+|[{}!])(?=[\s;&|<>()]|$)/.exec(this.source.slice(this.position, this.position + 16))
     const word = match?.[0]
     return word !== undefined && reserved.has(word) ? word : undefined
   }
 
-  private isTerminator(terminators: ReadonlyArray<string>): boolean {
-    if (this.isAtEnd) return true
-    if (this.character === ")" || this.startsWith(";;")) return true
-    const word = this.reservedWord()
-    return word !== undefined && terminators.includes(word)
+  private get isAtListEnd(): boolean {
+    return this.isAtEnd || this.character === ")" || this.startsWith(";;") || closing.has(this.reservedWord() ?? "")
   }
 
-  /** Commands up to one of some reserved words, a closing parenthesis or the end. */
-  list(terminators: ReadonlyArray<string>): List {
+  /** Parses commands up to a reserved word that closes, a closing parenthesis or the end. */
+  list(): List {
     const items: Array<AndOr> = []
     for (;;) {
       this.lines()
-      if (this.isTerminator(terminators)) return items
+      if (this.isAtListEnd) return items
       const item = this.andOr()
       this.blanks()
       if (this.startsWith(";;")) return [...items, item]
       const isBackground = this.character === "&"
       items.push(isBackground ? { ...item, isBackground } : item)
       if (this.character === ";" || isBackground) this.position++
-      else if (this.character !== "\n" && !this.isTerminator(terminators)) this.unexpected()
+      else if (this.character !== "\n" && !this.isAtListEnd) this.unexpected()
     }
   }
 
-  private nonEmptyList(terminators: ReadonlyArray<string>): List {
-    const list = this.list(terminators)
-    if (list.length === 0) this.unexpected(this.isAtEnd ? terminators[0] : undefined)
+  private nonEmptyList(wanted?: string): List {
+    const list = this.list()
+    if (list.length === 0) this.unexpected(this.isAtEnd ? wanted : undefined)
     return list
   }
 
@@ -278,10 +250,6 @@ class Parser {
     }
   }
 
-  // ===========================================================================
-  // Commands
-  // ===========================================================================
-
   private command(): Command {
     this.blanks()
     const compound = this.compound()
@@ -297,7 +265,7 @@ class Parser {
     const redirections: ReadonlyArray<Redirection> = []
     if (this.character === "(") {
       this.position++
-      const body = this.nonEmptyList([])
+      const body = this.nonEmptyList()
       if (!this.accept(")")) this.unexpected(")")
       return { _tag: "Subshell", body, redirections }
     }
@@ -314,7 +282,7 @@ class Parser {
     this.position += word.length
     switch (word) {
       case "{": {
-        const body = this.nonEmptyList(["}"])
+        const body = this.nonEmptyList("}")
         this.keyword("}")
         return { _tag: "Group", body, redirections }
       }
@@ -322,7 +290,7 @@ class Parser {
         return this.conditional()
       case "while":
       case "until": {
-        const condition = this.nonEmptyList(["do"])
+        const condition = this.nonEmptyList("do")
         return { _tag: "Loop", condition, body: this.loopBody(), isUntil: word === "until", redirections }
       }
       case "for":
@@ -346,9 +314,9 @@ class Parser {
     const clauses: Array<{ readonly condition: List; readonly body: List }> = []
     let otherwise: List | undefined
     for (;;) {
-      const condition = this.nonEmptyList(["then"])
+      const condition = this.nonEmptyList("then")
       this.keyword("then")
-      clauses.push({ condition, body: this.nonEmptyList(["elif", "else", "fi"]) })
+      clauses.push({ condition, body: this.nonEmptyList("elif") })
       const word = this.reservedWord()
       if (word === "elif") {
         this.position += word.length
@@ -356,7 +324,7 @@ class Parser {
       }
       if (word === "else") {
         this.position += word.length
-        otherwise = this.nonEmptyList(["fi"])
+        otherwise = this.nonEmptyList("fi")
       }
       this.keyword("fi")
       return { _tag: "If", clauses, otherwise, redirections: [] }
@@ -365,7 +333,7 @@ class Parser {
 
   private loopBody(): List {
     this.keyword("do")
-    const body = this.nonEmptyList(["done"])
+    const body = this.nonEmptyList("done")
     this.keyword("done")
     return body
   }
@@ -408,7 +376,7 @@ class Parser {
         this.blanks()
       } while (this.accept("|"))
       if (!this.accept(")")) this.unexpected(")")
-      const body = this.list(["esac"])
+      const body = this.list()
       items.push({ patterns, body })
       this.lines()
       if (!this.accept(";;") && this.reservedWord() !== "esac") this.unexpected(";;")
@@ -433,6 +401,12 @@ class Parser {
       }
       if (this.isAtEnd || metacharacters.test(this.character)) break
       words.push(this.word())
+      // Only a function has a parenthesis after its name.
+      this.blanks()
+      if (words.length === 1 && assignments.length === 0 && this.accept("(")) {
+        this.blanks()
+        this.unexpected(")")
+      }
     }
     if (assignments.length === 0 && words.length === 0 && redirections.length === 0) this.unexpected()
     return { _tag: "Simple", assignments, words, redirections }
@@ -460,13 +434,10 @@ class Parser {
       })
       return true
     }
-    redirections.push({ fd, operator: operator === ">|" ? ">" : toOperator(operator), target: this.word() })
+    const kept = operators.find((known) => known === operator) ?? ">"
+    redirections.push({ fd, operator: kept, target: this.word() })
     return true
   }
-
-  // ===========================================================================
-  // Words
-  // ===========================================================================
 
   private word(): Word {
     const parts: Array<Part> = []
@@ -495,7 +466,7 @@ class Parser {
       }
       case '"': {
         this.position++
-        // Nothing between quotes is still a word.
+        // An empty quoted text is a word.
         pushText(parts, "", true)
         this.quoted(parts, () => this.character === '"', '$`"\\')
         this.position++
@@ -517,7 +488,7 @@ class Parser {
     }
   }
 
-  /** Text in which only dollars, backquotes and backslashes mean something. */
+  /** Parses text in which only `$`, backquotes and backslashes are special. */
   private quoted(parts: Array<Part>, isEnd: () => boolean, escapable: string): void {
     while (!isEnd()) {
       if (this.isAtEnd) this.fail("unterminated quoted string", true)
@@ -539,7 +510,7 @@ class Parser {
     if (this.accept("$((")) {
       parts.push({ _tag: "Arithmetic", expression: this.arithmetic(), isQuoted })
     } else if (this.accept("$(")) {
-      const body = this.list([])
+      const body = this.list()
       if (!this.accept(")")) this.unexpected(")")
       parts.push({ _tag: "Substitution", body, isQuoted })
     } else if (this.accept("${")) {
@@ -623,20 +594,6 @@ class Parser {
     }
     this.position++
     parts.push({ _tag: "Substitution", body: parse(script), isQuoted })
-  }
-}
-
-const toOperator = (text: string): Exclude<Redirection["operator"], "<<"> => {
-  switch (text) {
-    case "<":
-    case ">":
-    case ">>":
-    case "<>":
-    case "<&":
-    case ">&":
-      return text
-    default:
-      throw new SyntaxProblem({ problem: `unexpected "${text}"`, isIncomplete: false })
   }
 }
 
