@@ -1,19 +1,17 @@
 /**
- * The sweeper: removes what processes have left that ended without releasing
- * what they had, whether they were killed, crashed, or lost with the machine.
+ * Sweeps: removes what dead processes left behind, whether they were killed,
+ * crashed, or lost with the machine.
  *
- * Everything that the library makes belongs to the process that makes it, and is
- * noted before it exists. A process proves that it lives with a socket, which the
- * kernel closes with it. A sweep removes what belongs to processes that are gone:
- * sandboxes, names that failed creations have left taken, unfinished captures,
- * staged files and locks. It touches nothing of a process that lives, nothing
- * that was detached, nothing that other tools made, and no volume. Of snapshots it
- * touches only those of a scope, and what a removal or a load that was cut short
- * has left without a name.
+ * Everything that the library creates belongs to the process that creates it, and
+ * is noted before it exists. A process proves that it is alive with a socket, which
+ * the kernel closes with it. A sweep removes what belongs to dead processes:
+ * sandboxes, names that failed creations still occupy, unfinished captures, staged
+ * files and locks. It never removes what belongs to a living process, what was
+ * detached, what other tools made, or volumes. Of snapshots, it removes only those
+ * of a scope and those that an interrupted removal or load left without a name.
  *
- * `MicrosandboxLocal.layer` looks at its start for processes that are gone, which
- * takes one look into a folder when there is none. A process that runs for long
- * adds {@link layer}.
+ * `MicrosandboxLocal.layer` sweeps at its start. Long-running processes add
+ * {@link layer}.
  *
  * **Example** (Sweeping every ten minutes)
  *
@@ -43,21 +41,13 @@ import * as Microsandbox from "./Microsandbox.ts"
 /**
  * Options of {@link sweep}.
  *
- * **Example** (Only looking)
- *
- * ```ts
- * import type { Reaper } from "effect-lightbox"
- *
- * export const options: Reaper.SweepOptions = { dryRun: true }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface SweepOptions {
-  /** Tell what would be removed, and remove nothing. Default: `false`. */
+  /** Report what would be removed, and remove nothing. Default: `false`. */
   readonly dryRun?: boolean | undefined
-  /** How long it may take. Default: 1 minute. */
+  /** Time limit. Default: 1 minute. */
   readonly timeout?: Duration.Input | undefined
 }
 
@@ -69,12 +59,13 @@ const decodeOptions = decoder(
 const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer", "interval")
 
 /**
- * Looks at everything that there is, once, and removes what belongs to processes
- * that are gone, and sandboxes that were detached for a time that is over.
+ * Removes what belongs to dead processes, and detached sandboxes whose time to live
+ * is over.
  *
- * What can not be removed is reported, not thrown; the only failure is
- * `InvalidConfig`. Any number of sweeps at once, here and in other processes, do
- * no harm.
+ * **Details**
+ *
+ * What cannot be removed is reported as `failed`; the only error is
+ * `InvalidConfig`. Concurrent sweeps, here and in other processes, do no harm.
  *
  * **Example** (A report)
  *
@@ -83,7 +74,7 @@ const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer"
  * import { MicrosandboxLocal, Reaper } from "effect-lightbox"
  *
  * export const program = Reaper.sweep({ dryRun: true }).pipe(
- *   Effect.flatMap(({ verdicts }) => Console.table(verdicts)),
+ *   Effect.flatMap(Console.log),
  *   Effect.provide(MicrosandboxLocal.layer({ sweep: false }))
  * )
  * ```
@@ -104,9 +95,9 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
 })
 
 /**
- * Sweeps at once and then at an interval (default 5 minutes), in the background,
- * until the layer is closed. Logs the sandboxes that it removes, the names that it
- * makes free, and whatever it can not remove.
+ * Sweeps now and then at an interval (default: 5 minutes), in the background, until
+ * the layer closes. Logs the sandboxes and names it removes, and what it cannot
+ * remove.
  *
  * **Example** (In a service)
  *

@@ -46,7 +46,8 @@ describe("a result", () => {
   it.effect.prop(
     "comes back whole from JSON: Built",
     { json: Arbitrary.schema(Schema.toType(Schema.toEncoded(Snapshot.Built))) },
-    ({ json }) => Effect.flatMap(Schema.decodeEffect(Snapshot.Built)(json), (built) => comesBackWhole(Snapshot.Built, built)),
+    ({ json }) =>
+      Effect.flatMap(Schema.decodeEffect(Snapshot.Built)(json), (built) => comesBackWhole(Snapshot.Built, built)),
     { arbitrary: { runs: 100 } }
   )
 

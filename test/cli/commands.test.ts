@@ -181,7 +181,7 @@ describe("ls, rollback, prune, save and load", () => {
         [1, false],
         [2, true]
       ])
-      assert.strictEqual((yield* succeeding("rollback", "tools")).stdout, "tools leads to generation 1\n")
+      assert.strictEqual((yield* succeeding("rollback", "tools")).stdout, "tools now points to generation 1\n")
       assert.deepStrictEqual(yield* current, [
         [1, true],
         [2, false]

@@ -8,7 +8,7 @@ import type * as Events from "./events.ts"
 import type * as Lock from "../ownership/lock.ts"
 import { intBetween } from "../config/schemas.ts"
 import type * as Secrets from "../definition/secrets.ts"
-import { type Store } from "../store/store.ts"
+import type { Store } from "../store/store.ts"
 
 export type Driver = Microsandbox.Microsandbox["Service"]
 

@@ -1,5 +1,5 @@
 /**
- * From what happens in a build to those who listen.
+ * Delivers the events of a build to listeners.
  */
 import type * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
@@ -14,12 +14,12 @@ import { BuildEvent } from "../../BuildEvent.ts"
 /** An event without what all events of a build have in common. */
 type Bare<Event> = Event extends BuildEvent ? Omit<Event, "buildId" | "sequence" | "snapshot" | "at"> : never
 
-/** Says what happens. */
+/** Emits events. */
 export interface Emitter {
   readonly emit: (event: Bare<BuildEvent>) => Effect.Effect<void>
   /** For callbacks. */
   readonly emitUnsafe: (event: Bare<BuildEvent>) => void
-  /** Passes an event of another build on. */
+  /** Forwards an event of another build. */
   readonly relay: (line: string) => Effect.Effect<void>
 }
 
@@ -28,16 +28,13 @@ const codec = Schema.fromJsonString(Schema.toCodecJson(BuildEvent))
 /** An event as a line of JSON. */
 export const encode: (event: BuildEvent) => string = Schema.encodeSync(codec)
 
-/** So much output may wait for a listener that is slow; more is dropped, and no other event ever is. */
+/** Output beyond this many waiting events is dropped; other events never are. */
 const maxWaiting = 4096
 
-/** How long a build that is over waits for its listener. */
+/** How long a finished build waits for its listener. */
 const drainTimeout = "2 seconds"
 
-/**
- * An emitter for one build. The listener runs in a fiber of its own: it can be
- * slow, fail or hang without any effect on the build.
- */
+/** Creates an emitter. The listener runs in its own fiber: it can be slow, fail or hang without affecting the build. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly buildId: string
   readonly snapshot: string

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { type Context, type Driver } from "./context.ts"
+import type { Context, Driver } from "./context.ts"
 
 /** The keys that builds of this process are after, in the order of their steps. */
 const chains = new WeakMap<Driver, Set<ReadonlyArray<string>>>()

@@ -75,7 +75,10 @@ export const rollback = Command.make(
     const snapshot = yield* Snapshot.rollback(name, Option.getOrUndefined(to)).pipe(
       Effect.mapError(nameFlags({ to: "--to" }))
     )
-    yield* say(Snapshot.Snapshot, snapshot, { full: `${name} leads to generation ${snapshot.generation}`, brief: "" })
+    yield* say(Snapshot.Snapshot, snapshot, {
+      full: `${name} now points to generation ${snapshot.generation}`,
+      brief: ""
+    })
   })
 ).pipe(
   Command.withDescription("Move a name back to an earlier generation"),

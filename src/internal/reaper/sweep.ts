@@ -148,7 +148,9 @@ const sweepDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<
 })
 
 /** Ghosts that are not what somebody who lives is creating: what is created is noted before it is there. */
-const listDeserted = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+const listDeserted = Effect.fnUntraced(function* (
+  driver: Driver
+): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
   const ghosts = yield* driver.listGhosts
   if (ghosts.length === 0) return ghosts
   const wanted = (yield* Owner.livingNotes(driver.home, "sandbox")).map(({ name }) => name)
@@ -248,7 +250,7 @@ const sweepSandboxes = Effect.fnUntraced(function* (
       if (detached.expires === undefined) keep("it was detached")
       else if (detached.expires > now) keep("it was detached, and its time to live is not over")
       else if (yield* remove("its time to live is over")) continue
-    } else if (id === undefined) keep("something else made it")
+    } else if (id === undefined) keep("another tool made it")
     else {
       const owner = known.get(id) ?? (yield* Owner.find(driver.home, id))
       if (owner.state !== "dead") {
@@ -265,7 +267,7 @@ const sweepSandboxes = Effect.fnUntraced(function* (
   }
   for (const name of yield* listDeserted(driver)) {
     if (!name.startsWith(generatedPrefix)) {
-      say({ resource: "ghost", name, verdict: "kept", reason: "something else may have made it" })
+      say({ resource: "ghost", name, verdict: "kept", reason: "another tool may have made it" })
     } else yield* removing(sweep, "ghost", name, "its creation failed", driver.removeGhost(name))
   }
 })

@@ -25,11 +25,7 @@ export interface Commit {
   readonly overwrite: boolean
 }
 
-/**
- * Moves a name to a result, as a new generation unless it is there already. The
- * name leads to the old result until it leads to the new one; results that no
- * kept generation needs any more are removed afterwards.
- */
+/** Moves a name to a result, as a new generation, and removes results that no kept generation needs. */
 export const commit = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
@@ -51,11 +47,11 @@ const stateOf = Effect.fnUntraced(function* (
 ): Effect.fn.Return<
   {
     readonly record: NameRecord
-    /** The generation that the name leads to. */
+    /** The generation to which the name points. */
     readonly current: Generation | undefined
-    /** The same, if it is what is to be committed. */
+    /** The same, if it is the one to commit. */
     readonly there: Generation | undefined
-    /** Whether it is there with everything that is remembered of it. */
+    /** Whether nothing would change. */
     readonly isUnchanged: boolean
   },
   LightboxError
@@ -90,11 +86,11 @@ const moveTo = (
         return { snapshot: toSnapshot(name, result, same), isNew: false }
       }
       const now = yield* Clock.currentTimeMillis
-      // What can not be linked is no generation.
+      // Fail before anything is written.
       if (!replaceForeign) yield* requireOurs(driver, "Snapshot.build", name)
       const replaced = replaceForeign ? yield* nameForForeign(driver, name) : undefined
       const highest = Math.max(0, ...record.generations.map(({ generation }) => generation))
-      // The generation that the name leads to comes last, whatever its number: it is what a rollback wants.
+      // The current generation comes last, whatever its number: a rollback returns to it.
       const earlier: ReadonlyArray<Generation> = [
         ...record.generations.filter((generation) => generation !== current),
         ...(current === undefined ? [] : [current]),
@@ -119,7 +115,7 @@ const moveTo = (
         generations: [...stays.toSorted((a, b) => a.generation - b.generation), next],
         lastBuild
       })
-      // Not before: nobody is to remove it while its name does not lead to the new one.
+      // Only now: a sweep must not remove it before the name has moved.
       if (replaced !== undefined && dropped.includes(replaced)) yield* noteUnnamed(store, [replaced])
       yield* removeUnneeded(driver, store, dropped)
       return { snapshot: toSnapshot(name, result, next), isNew: true }
@@ -155,7 +151,7 @@ const moveName = (
       Effect.andThen(store.writeName(name, record)),
       Effect.andThen(driver.linkSnapshot(name, artifact)),
       Effect.onError(() =>
-        // The last step may be done although it is not known to be.
+        // The last step may have succeeded although it failed here.
         Effect.ignore(Effect.flatMap(driver.readSnapshotLink(name), (now) => (now === artifact ? Effect.void : undo)))
       )
     )

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import { AlreadyExists, LightboxError, NotFound } from "../../LightboxError.ts"
 import type { Snapshot } from "../../Snapshot.ts"
-import { type Store } from "./store.ts"
+import type { Store } from "./store.ts"
 import { currentOf, type Driver, inOneStep, isResult, linksOf, lockNames, toSnapshot } from "./links.ts"
 import { generations, noteUnnamed, removeUnneeded, roots } from "./generations.ts"
 
@@ -45,7 +45,7 @@ export const list = Effect.fnUntraced(function* (
     if (info !== undefined) found.push(toSnapshot(name, info, currentOf(yield* store.readName(name), artifact)))
   }
   const withLayers = options?.layers === true
-  // What another tool made, and a name leads to, is under that name.
+  // A snapshot of another tool to which a name points is listed under that name.
   const needed = withLayers ? new Set() : yield* roots(driver, store)
   for (const info of all) {
     if (withLayers || !(isResult(info) || needed.has(info.name))) found.push(toSnapshot(info.name, info, undefined))

@@ -69,15 +69,15 @@ export const prune = (
           usedAt: DateTime.makeUnsafe(usedAt)
         }
         const keep = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
-        if (needed.has(snapshot.name)) keep("a name leads to it")
-        else if (!Links.isResult(snapshot)) keep("something else made it")
-        else if (used.has(snapshot.name)) keep("a build that runs has started from it")
+        if (needed.has(snapshot.name)) keep("a name points to it")
+        else if (!Links.isResult(snapshot)) keep("another tool made it")
+        else if (used.has(snapshot.name)) keep("a running build started from it")
         else if (options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
           keep(`it was used less than ${Duration.format(options.olderThan)} ago`)
         } else {
           const reason = dropped.has(snapshot.name)
             ? `its name keeps ${options.keep} generations`
-            : "nothing but a build can need it"
+            : "only a build could reuse it"
           candidates.push({
             snapshot,
             usedAt,
@@ -94,7 +94,7 @@ export const prune = (
       for (const { snapshot, verdict } of candidates.toSorted((a, b) => b.usedAt - a.usedAt)) {
         room -= snapshot.allocated ?? 0
         if (room >= 0) {
-          verdicts.push({ ...verdict, verdict: "kept", reason: "there is room for it" })
+          verdicts.push({ ...verdict, verdict: "kept", reason: "it fits into the limit" })
           continue
         }
         if (!dryRun) yield* evict(driver, store, aliases, snapshot, now)
