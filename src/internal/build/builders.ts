@@ -117,7 +117,7 @@ export const makeBuilders = <E, R>(
       mounts: { ...(needsSecretFiles(prepared) ? { [StepRunner.secretsFolder]: Mount.tmpfs() } : {}), ...mounts },
       labels: { [roleLabel]: "builder", [definitionLabel]: definition.name },
       onPullProgress: (progress) =>
-        events.emitUnsafe({
+        events.emit({
           _tag: "Pulling",
           image: prepared.image,
           phase: progress._tag,

@@ -165,10 +165,11 @@ const sayPull = Effect.fnUntraced(function* (image: string | undefined) {
   if ((yield* Quiet) || (yield* Json)) return undefined
   const { stderr } = yield* Outputs
   let isSaid = false
-  return ({ _tag }: PullProgress): void => {
-    if (_tag === "Downloading" && !isSaid) stderr.write(`pulling ${image ?? "the image of the snapshot"}\n`)
-    isSaid ||= _tag === "Downloading"
-  }
+  return ({ _tag }: PullProgress) =>
+    Effect.sync(() => {
+      if (_tag === "Downloading" && !isSaid) stderr.write(`pulling ${image ?? "the image of the snapshot"}\n`)
+      isSaid ||= _tag === "Downloading"
+    })
 })
 
 const launchFlags = {
