@@ -1191,7 +1191,7 @@ export const plan: <Arg extends Definition<unknown, unknown> | Pick<BuildOptions
 export const list = (options?: {
   readonly layers?: boolean | undefined
 }): Effect.Effect<ReadonlyArray<Snapshot>, LightboxError, Services> =>
-  withStore((driver, store) => internalNames.list(driver, store, options))
+  withStore("Snapshot.list", (driver, store) => internalNames.list(driver, store, options))
 
 /**
  * Gets a snapshot by name. Fails with `NotFound`, or with `SnapshotDamaged` if a
@@ -1210,7 +1210,7 @@ export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Servic
  * @since 0.1.0
  */
 export const exists = (name: string): Effect.Effect<boolean, LightboxError, Services> =>
-  Effect.map(list(), (all) => all.some((snapshot) => snapshot.name === name))
+  Effect.map(list(), (all) => all.some((snapshot) => snapshot.name === name)).pipe(Effect.withSpan("Snapshot.exists"))
 
 /**
  * Removes a name and the results that nothing else needs. Does nothing if the name
@@ -1281,7 +1281,7 @@ export interface PruneOptions {
  * @since 0.1.0
  */
 export const prune = (options?: PruneOptions): Effect.Effect<Cleanup.Report, LightboxError, Services> =>
-  withStore((driver, store) => internalPrune.prune(driver, store, options))
+  withStore("Snapshot.prune", (driver, store) => internalPrune.prune(driver, store, options))
 
 /**
  * Options of {@link save}.
@@ -1339,22 +1339,24 @@ export const save = (name: string, path: string, options?: SaveOptions): Effect.
  * @since 0.1.0
  */
 export const load = (path: string, options?: LoadOptions): Effect.Effect<Snapshot, LightboxError, Services> =>
-  withStore((driver, store) => internalTransfer.load(driver, store, path, options))
+  withStore("Snapshot.load", (driver, store) => internalTransfer.load(driver, store, path, options))
 
 /** The driver would treat an invalid name as a path. */
 const withName = <A>(
   method: string,
   name: string,
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>
-): Effect.Effect<A, LightboxError, Services> => Effect.andThen(decoder(Name, method, "name")(name), withStore(use))
+): Effect.Effect<A, LightboxError, Services> =>
+  withStore(method, (driver, store) => Effect.andThen(decoder(Name, method, "name")(name), use(driver, store)))
 
 const withStore = <A>(
+  method: string,
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>
 ): Effect.Effect<A, LightboxError, Services> =>
   Effect.gen(function* () {
     const driver = yield* Microsandbox.Microsandbox
     return yield* use(driver, makeStore(driver, yield* Ownership.Ownership))
-  })
+  }).pipe(Effect.withSpan(method))
 
 // =============================================================================
 // Layers
