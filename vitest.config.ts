@@ -21,6 +21,12 @@ export default defineConfig({
     env: {
       NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? fileURLToPath(new URL(".cache/compiled", import.meta.url))
     },
+    // For information: `npm run coverage`.
+    coverage: {
+      include: ["src/**/*.ts"],
+      reporter: ["text-summary", "html"],
+      reportsDirectory: fileURLToPath(new URL(".cache/coverage", import.meta.url))
+    },
     projects: [
       {
         extends: true,

@@ -12,6 +12,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { LightboxError } from "./LightboxError.ts"
+import type { Size } from "./SandboxConfig.ts"
 
 /**
  * How much of the machine the sandboxes of this process may use. A launch that
@@ -31,10 +32,10 @@ import type { LightboxError } from "./LightboxError.ts"
 export interface Budget {
   /** Sandboxes that may run at once. Default: unlimited, as long as there is memory. */
   readonly sandboxes?: number | undefined
-  /** Memory of all sandboxes together. Default: what is free when the first one is launched. */
-  readonly memory?: string | number | undefined
-  /** Space that must stay free on the home's file system; less fails with `NoSpace`. Default: 256 MiB, minimum 16. */
-  readonly disk?: string | number | undefined
+  /** Memory of all sandboxes together, such as `"8G"`. Default: what is free when the first one is launched. */
+  readonly memory?: Size | undefined
+  /** Space that must stay free on the home's file system; less fails with `NoSpace`. Default: `"256M"`, at least `"16M"`. */
+  readonly disk?: Size | undefined
   /** Sandboxes that may boot at once. Default: one for each processor, at least 2. */
   readonly boots?: number | undefined
   /** How long a launch waits before it fails with `NoCapacity`. Default: 10 minutes. */
@@ -65,7 +66,7 @@ export interface Room {
  *   Effect.gen(function* () {
  *     const driver = yield* Microsandbox.Microsandbox
  *     const admission = yield* Admission.Admission
- *     yield* admission.admit("create", 512)
+ *     yield* admission.admit("create", 512 * 1024 * 1024)
  *     return yield* admission.boot(driver.createSandbox(request))
  *   })
  * ```
@@ -76,7 +77,7 @@ export interface Room {
 export class Admission extends Context.Service<
   Admission,
   {
-    /** Waits for room for a sandbox with so much memory (MiB; `undefined`: the default) until the scope closes. */
+    /** Waits for room for a sandbox with so many bytes of memory (`undefined`: the default) until the scope closes. */
     readonly admit: (method: string, memory: number | undefined) => Effect.Effect<Room, LightboxError, Scope.Scope>
     /** Runs an effect that boots a sandbox, when not too many are booting. */
     readonly boot: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>

@@ -19,6 +19,7 @@ import * as internal from "./internal/reaper/compose.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import type * as Microsandbox from "./Microsandbox.ts"
 import type * as Ownership from "./Ownership.ts"
+import type { Size } from "./SandboxConfig.ts"
 
 /**
  * The services that every layer of the library provides.
@@ -42,7 +43,7 @@ export interface Options<E = never, R = never> {
   /** How much of the machine sandboxes may use. Default: what is free. */
   readonly budget?: Admission.Budget | undefined
   /** Memory of a sandbox that sets none, as the budget counts it. Default: `"512M"`. */
-  readonly memory?: string | number | undefined
+  readonly memory?: Size | undefined
   /** Whether to remove what dead processes left before the layer is ready. Default: `true`. */
   readonly sweep?: boolean | undefined
 }

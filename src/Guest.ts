@@ -166,14 +166,34 @@ export type Signal =
   | "SIGHUP"
   | "SIGINT"
   | "SIGQUIT"
+  | "SIGILL"
+  | "SIGTRAP"
+  | "SIGABRT"
+  | "SIGBUS"
+  | "SIGFPE"
   | "SIGKILL"
   | "SIGUSR1"
+  | "SIGSEGV"
   | "SIGUSR2"
+  | "SIGPIPE"
+  | "SIGALRM"
   | "SIGTERM"
+  | "SIGSTKFLT"
+  | "SIGCHLD"
   | "SIGCONT"
   | "SIGSTOP"
   | "SIGTSTP"
+  | "SIGTTIN"
+  | "SIGTTOU"
+  | "SIGURG"
+  | "SIGXCPU"
+  | "SIGXFSZ"
+  | "SIGVTALRM"
+  | "SIGPROF"
   | "SIGWINCH"
+  | "SIGIO"
+  | "SIGPWR"
+  | "SIGSYS"
   | number
 
 /**
@@ -216,6 +236,11 @@ export interface Process {
   readonly pid: number
   readonly output: Stream.Stream<Output, LightboxError>
   readonly exitCode: Effect.Effect<number, LightboxError>
+  /**
+   * Waits for the end, and gives the signal that ended the command, if one did and it is known. It is known if it was
+   * sent through `signal`, or if the guest's kernel ended the command and logged it, as when memory runs out.
+   */
+  readonly endedBy: Effect.Effect<Signal | undefined, LightboxError>
   readonly stdin: Sink.Sink<void, Uint8Array, never, LightboxError>
   /** Sends a signal to the command and all that it started. No effect once it has exited. */
   readonly signal: (signal: Signal) => Effect.Effect<void, LightboxError>

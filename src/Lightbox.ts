@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -122,7 +123,7 @@ export const formatDiagnosis = ({ findings }: Diagnosis): string =>
   findings
     .flatMap(({ found, remedy, status, topic }) => [
       `${marks[status]} ${topic.padEnd(15)} ${found}`,
-      ...(remedy === undefined ? [] : [`${" ".repeat(18)} ${remedy}`])
+      ...(remedy === undefined || remedy === "" ? [] : remedy.split("\n").map((line) => `${" ".repeat(18)} ${line}`))
     ])
     .join("\n")
 
@@ -170,7 +171,7 @@ export const runMain =
     const run = Runtime.makeRunMain(({ fiber, teardown }) => {
       let status: number | undefined
       const abandon = (): void => {
-        process.stderr.write("Not everything was released: the next sweep removes what is left.\n")
+        process.stderr.write("Not everything was released. The next sweep removes the rest.\n")
         process.exit(status)
       }
       const end = (wanted: number): void => {
@@ -190,9 +191,16 @@ export const runMain =
         for (const signal of signals) process.off(signal, onSignal)
         process.off("uncaughtException", onUncaught)
         if (status !== undefined) process.exit(status)
+        if (Exit.isFailure(exit)) report(exit.cause)
         // A program that has ended may leave what it did not wait for to go on.
         teardown(exit, (code) => (Exit.isSuccess(exit) ? (process.exitCode = code) : process.exit(code)))
       })
     })
-    run(effect)
+    run(effect, { disableErrorReporting: true })
   }
+
+/** Standard output belongs to the program. */
+const report = (cause: Cause.Cause<unknown>): void => {
+  if (Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause))) return
+  process.stderr.write(`${Cause.pretty(cause)}\n`)
+}

@@ -1,10 +1,9 @@
 /**
  * The one error that every operation of the library fails with.
  *
- * A {@link LightboxError} says which operation failed (`method`), why (`reason`,
- * a tagged union that programs can match on), and, for a build, at which step
- * (`step`). Each reason knows whether trying again can help (`isRetryable`) and
- * whether the operation may have taken effect all the same (`outcome`).
+ * A {@link LightboxError} has a `reason`, a tagged union to match on. Each reason
+ * says whether a retry can help (`isRetryable`) and whether the operation may
+ * have taken effect although it failed (`outcome`).
  *
  * **Example** (Recovering from one reason)
  *
@@ -23,25 +22,13 @@
 import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { show as showCommand } from "./internal/report/commandLine.ts"
+import * as FailureText from "./internal/report/failureText.ts"
 
 const TypeId = "~effect-lightbox/LightboxError" as const
-const ReasonTypeId = "~effect-lightbox/LightboxError/Reason" as const
 
 /**
- * Whether a failed operation certainly had no effect (`"failed"`), or may have
- * been carried out although no answer came back (`"unknown"`).
- *
- * **Example** (Deciding whether to look before trying again)
- *
- * ```ts
- * import type { LightboxError } from "effect-lightbox"
- *
- * export const mustLookFirst = (error: LightboxError.LightboxError): boolean => {
- *   const outcome: LightboxError.Outcome = error.outcome
- *   return outcome === "unknown"
- * }
- * ```
+ * `"failed"`: the operation had no effect. `"unknown"`: it may have had one,
+ * because no answer came back.
  *
  * @category models
  * @since 0.1.0
@@ -49,16 +36,7 @@ const ReasonTypeId = "~effect-lightbox/LightboxError/Reason" as const
 export type Outcome = "failed" | "unknown"
 
 /**
- * The kinds of named things that an operation can miss, collide with or find in
- * use.
- *
- * **Example** (Naming a resource)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const kind: typeof LightboxError.Resource.Type = "snapshot"
- * ```
+ * The kinds of things that have names.
  *
  * @category models
  * @since 0.1.0
@@ -72,16 +50,7 @@ const causeFields = { cause: Schema.optionalKey(Schema.Defect()) }
 // =============================================================================
 
 /**
- * There is no sandbox, snapshot, generation, volume or image of that name. Not
- * retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.NotFound({ resource: "snapshot", name: "node-ci" })
- * ```
+ * No sandbox, snapshot, generation, volume or image has that name.
  *
  * @category errors
  * @since 0.1.0
@@ -91,29 +60,16 @@ export class NotFound extends Schema.TaggedError<NotFound>("effect-lightbox/Ligh
   name: Schema.String,
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `There is no ${this.resource} named "${this.name}"`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The name is taken. Not retryable: remove the other first, choose another
- * name, or ask for replacement.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.AlreadyExists({ resource: "sandbox", name: "worker" })
- * ```
+ * The name is taken. Remove what has it, choose another name, or replace it with
+ * `overwrite`.
  *
  * @category errors
  * @since 0.1.0
@@ -122,31 +78,17 @@ export class AlreadyExists extends Schema.TaggedError<AlreadyExists>("effect-lig
   "AlreadyExists",
   { resource: Resource, name: Schema.String, ...causeFields }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return this.resource === "snapshot"
-      ? `Snapshot "${this.name}" already exists. Pass { overwrite: true } to replace it`
+      ? `Snapshot "${this.name}" already exists`
       : `A ${this.resource} named "${this.name}" already exists`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The sandbox still runs, and the operation needs it stopped. Not retryable
- * until it is stopped.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.StillRunning({ name: "worker" })
- * ```
+ * The sandbox is running, and the operation needs it stopped.
  *
  * @category errors
  * @since 0.1.0
@@ -155,29 +97,15 @@ export class StillRunning extends Schema.TaggedError<StillRunning>("effect-light
   "StillRunning",
   { name: Schema.String, ...causeFields }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `Sandbox "${this.name}" is still running; stop it first`
+    return `Sandbox "${this.name}" is still running`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The sandbox does not run, and the operation needs it running. Not retryable
- * until it is started.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.NotRunning({ name: "worker", status: "stopped" })
- * ```
+ * The sandbox is not running, and the operation needs it running.
  *
  * @category errors
  * @since 0.1.0
@@ -186,29 +114,16 @@ export class NotRunning extends Schema.TaggedError<NotRunning>("effect-lightbox/
   "NotRunning",
   { name: Schema.String, status: Schema.optionalKey(Schema.String), ...causeFields }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `Sandbox "${this.name}" is not running${this.status === undefined ? "" : ` (${this.status})`}`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The sandbox that this handle stood for is gone, and another one has its name.
- * Not retryable: the handle is of no more use.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.Replaced({ name: "worker" })
- * ```
+ * The sandbox of this handle was removed, and another one has its name. The
+ * handle is of no use any more: connect again.
  *
  * @category errors
  * @since 0.1.0
@@ -217,29 +132,16 @@ export class Replaced extends Schema.TaggedError<Replaced>("effect-lightbox/Ligh
   name: Schema.String,
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `Sandbox "${this.name}" was removed and replaced by another of the same name`
+    return `Sandbox "${this.name}" was removed, and another one now has its name`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The image, volume or snapshot is in use, so it can not be removed. `usedBy`
- * names the users that are known. Retryable once they are gone.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.InUse({ resource: "volume", name: "cache", usedBy: ["worker"] })
- * ```
+ * The image, volume or snapshot is in use. `usedBy` names the users that are
+ * known. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -250,17 +152,12 @@ export class InUse extends Schema.TaggedError<InUse>("effect-lightbox/LightboxEr
   usedBy: Schema.Array(Schema.String),
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     const users = this.usedBy.length === 0 ? "" : ` by ${this.usedBy.map((name) => `"${name}"`).join(", ")}`
     return `The ${this.resource} "${this.name}" is in use${users}`
   }
-  get isRetryable(): boolean {
-    return true
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = true
+  readonly outcome: Outcome = "failed"
 }
 
 // =============================================================================
@@ -268,21 +165,9 @@ export class InUse extends Schema.TaggedError<InUse>("effect-lightbox/LightboxEr
 // =============================================================================
 
 /**
- * An option has a value that can not work. `field` is its path in what the
- * caller passed, such as `mounts./work` or `resources.memory`; `problem` says
- * what is expected. Found before anything is booted, written or removed. Not
- * retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.InvalidConfig({
- *   field: "resources.cpus",
- *   problem: "expected a whole number from 1 to 255"
- * })
- * ```
+ * An option has a value that cannot work. `field` is its path in what the caller
+ * passed, such as `mounts./work` or `resources.memory`. Nothing was booted,
+ * written or removed.
  *
  * @category errors
  * @since 0.1.0
@@ -291,29 +176,15 @@ export class InvalidConfig extends Schema.TaggedError<InvalidConfig>("effect-lig
   "InvalidConfig",
   { field: Schema.String, problem: Schema.String, ...causeFields }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `Invalid ${this.field}: ${this.problem}`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The backend or the installed runtime can not do this, known from its
- * capabilities or from its own refusal. Not retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.Unsupported({ feature: "snapshots", problem: "not on the cloud backend" })
- * ```
+ * The driver or the installed runtime does not support this.
  *
  * @category errors
  * @since 0.1.0
@@ -322,16 +193,11 @@ export class Unsupported extends Schema.TaggedError<Unsupported>("effect-lightbo
   "Unsupported",
   { feature: Schema.String, problem: Schema.String, ...causeFields }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `${this.feature}: ${this.problem}`
+    return `Cannot use ${this.feature}: ${this.problem}`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 // =============================================================================
@@ -339,19 +205,8 @@ export class Unsupported extends Schema.TaggedError<Unsupported>("effect-lightbo
 // =============================================================================
 
 /**
- * The image is neither in the local cache nor could it be pulled. Retryable:
- * most often a registry that can not be reached for the moment.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.ImageUnavailable({
- *   reference: "node:22",
- *   problem: "not in the local cache, and the pull policy is never"
- * })
- * ```
+ * The image is not in the local cache and could not be pulled. Retryable: often
+ * the registry cannot be reached for a moment.
  *
  * @category errors
  * @since 0.1.0
@@ -359,34 +214,16 @@ export class Unsupported extends Schema.TaggedError<Unsupported>("effect-lightbo
 export class ImageUnavailable extends Schema.TaggedError<ImageUnavailable>(
   "effect-lightbox/LightboxError/ImageUnavailable"
 )("ImageUnavailable", { reference: Schema.String, problem: Schema.String, ...causeFields }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `Image "${this.reference}" is not available: ${this.problem}`
   }
-  get isRetryable(): boolean {
-    return true
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = true
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The microVM did not come up. `lastLines` are the last lines of what guest and
- * virtual machine wrote, oldest first, as far as there are any. Nothing is left
- * of it. Retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.BootFailed({
- *   name: "worker",
- *   problem: "the virtual machine ended before the guest answered",
- *   lastLines: ["kernel panic"]
- * })
- * ```
+ * The microVM did not boot. `lastLines` are the last lines that guest and virtual
+ * machine wrote, oldest first. Nothing is left behind. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -395,33 +232,16 @@ export class BootFailed extends Schema.TaggedError<BootFailed>("effect-lightbox/
   "BootFailed",
   { name: Schema.String, problem: Schema.String, lastLines: Schema.Array(Schema.String), ...causeFields }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    const lines = this.lastLines.length === 0 ? "" : `\n${this.lastLines.map((line) => `  | ${line}`).join("\n")}`
-    return `Sandbox "${this.name}" did not boot: ${this.problem}${lines}`
+    return `Sandbox "${this.name}" did not boot: ${this.problem}${FailureText.quote(this.lastLines)}`
   }
-  get isRetryable(): boolean {
-    return true
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = true
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * This machine can not run a virtual machine. `remedy` says what to do on this
- * system. Not retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.NoVirtualization({
- *   problem: "/dev/kvm does not exist",
- *   remedy: "enable virtualization in the firmware, then load the kvm module"
- * })
- * ```
+ * This machine cannot run virtual machines. `remedy` says what to do, one thing a
+ * line.
  *
  * @category errors
  * @since 0.1.0
@@ -429,32 +249,16 @@ export class BootFailed extends Schema.TaggedError<BootFailed>("effect-lightbox/
 export class NoVirtualization extends Schema.TaggedError<NoVirtualization>(
   "effect-lightbox/LightboxError/NoVirtualization"
 )("NoVirtualization", { problem: Schema.String, remedy: Schema.String, ...causeFields }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `This machine can not run microVMs: ${this.problem}. To mend it: ${this.remedy}`
+    return `This machine cannot run microVMs: ${this.problem}${FailureText.fix(this.remedy)}`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The microsandbox runtime (its native module, the `msb` binary or `libkrunfw`)
- * is missing or can not be loaded. `remedy` says what to do. Not retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.RuntimeMissing({
- *   problem: "the native module for this platform is not installed",
- *   remedy: "run npm install under Node.js 22.19 or newer"
- * })
- * ```
+ * The microsandbox runtime (its native module, the `msb` program or `libkrunfw`)
+ * is missing or cannot be loaded. `remedy` says what to do.
  *
  * @category errors
  * @since 0.1.0
@@ -463,16 +267,11 @@ export class RuntimeMissing extends Schema.TaggedError<RuntimeMissing>("effect-l
   "RuntimeMissing",
   { problem: Schema.String, remedy: Schema.String, ...causeFields }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `The microsandbox runtime is missing: ${this.problem}. To mend it: ${this.remedy}`
+    return `The microsandbox runtime is missing: ${this.problem}${FailureText.fix(this.remedy)}`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 // =============================================================================
@@ -480,16 +279,7 @@ export class RuntimeMissing extends Schema.TaggedError<RuntimeMissing>("effect-l
 // =============================================================================
 
 /**
- * Why a command could not be started in the guest, as the guest's kernel told
- * it.
- *
- * **Example** (Telling a missing program from a missing folder)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const kind: typeof LightboxError.StartProblem.Type = "BadWorkdir"
- * ```
+ * Why a command could not be started in the guest.
  *
  * @category models
  * @since 0.1.0
@@ -508,22 +298,9 @@ export const StartProblem = Schema.Literals([
 ])
 
 /**
- * The command never ran: there is no such program, working directory or user in
- * the guest, or the guest's kernel refused it. `errno` is the kernel's name for
- * it, such as `ENOENT`. Not retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.CommandNotStarted({
- *   argv: ["pnpm", "install"],
- *   kind: "ProgramNotFound",
- *   problem: "No such file or directory",
- *   errno: "ENOENT"
- * })
- * ```
+ * The command never ran: the guest has no such program, working directory or
+ * user, or its kernel refused. `errno` is the kernel's code, such as `ENOENT`.
+ * Retryable if the guest had no room.
  *
  * @category errors
  * @since 0.1.0
@@ -537,35 +314,18 @@ export class CommandNotStarted extends Schema.TaggedError<CommandNotStarted>(
   errno: Schema.optionalKey(Schema.String),
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `Could not start ${showCommand(this.argv)}: ${this.problem}`
+    return `Could not start ${FailureText.showArgv(this.argv)}: ${this.problem}`
   }
-  get isRetryable(): boolean {
-    return this.kind === "OutOfMemory" || this.kind === "ResourceLimit"
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = this.kind === "OutOfMemory" || this.kind === "ResourceLimit"
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The command ran and exited with a code other than 0 (-1: it was ended by a
- * signal). `stdout` and `stderr` are the last 50 lines of each, at most 16 KiB.
- * Retryable, since only the caller knows.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.CommandFailed({
- *   argv: ["npm", "test"],
- *   exitCode: 1,
- *   stdout: "",
- *   stderr: "1 test failed"
- * })
- * ```
+ * The command exited with a code other than 0, or a signal ended it. Then
+ * `exitCode` is -1 and `signal` its name, such as `SIGKILL`, if it is known.
+ * `stdout` and `stderr` are the last 50 lines of each, at most 16 KiB. Retryable,
+ * since only the caller knows.
  *
  * @category errors
  * @since 0.1.0
@@ -575,39 +335,21 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>("effect-lig
   {
     argv: Schema.Array(Schema.String),
     exitCode: Schema.Int,
+    signal: Schema.optionalKey(Schema.String),
     stdout: Schema.String,
     stderr: Schema.String,
     ...causeFields
   }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `${showCommand(this.argv)} exited with code ${this.exitCode}${this.output}`
+    return `${FailureText.showArgv(this.argv)} ${FailureText.ending(this)}${FailureText.outputOf(this)}`
   }
-  /** What it wrote last, as lines under a message: to standard error, or else to standard output. */
-  get output(): string {
-    const text = this.stderr.trim() === "" ? this.stdout : this.stderr
-    return text.trim() === "" ? "" : `\n${indent(text)}`
-  }
-  get isRetryable(): boolean {
-    return true
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = true
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * A command wrote more than the caller was ready to hold (`maxOutput`). It was
- * killed. Not retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.OutputTooLarge({ argv: ["yes"], limitBytes: 1024 })
- * ```
+ * A command wrote more than `maxOutput` bytes, and was killed.
  *
  * @category errors
  * @since 0.1.0
@@ -616,34 +358,16 @@ export class OutputTooLarge extends Schema.TaggedError<OutputTooLarge>("effect-l
   "OutputTooLarge",
   { argv: Schema.Array(Schema.String), limitBytes: Schema.Int, ...causeFields }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `${showCommand(this.argv)} wrote more than ${this.limitBytes} bytes and was killed`
+    return `${FailureText.showArgv(this.argv)} wrote more than ${this.limitBytes} bytes and was killed`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "unknown"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "unknown"
 }
 
 /**
- * A file operation in the guest, or on a volume, failed. `code` is the kernel's
- * name for it (`ENOENT`, `EACCES`, `ENOSPC`, …), or `UNKNOWN`. Not retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.FileError({
- *   operation: "readFile",
- *   path: "/etc/none",
- *   code: "ENOENT",
- *   problem: "No such file or directory"
- * })
- * ```
+ * A file operation in the guest or on a volume failed. `code` is the kernel's
+ * (`ENOENT`, `EACCES`, `ENOSPC`, …), or `UNKNOWN`.
  *
  * @category errors
  * @since 0.1.0
@@ -655,31 +379,17 @@ export class FileError extends Schema.TaggedError<FileError>("effect-lightbox/Li
   problem: Schema.String,
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `${this.operation} ${this.path}: ${this.problem} (${this.code})`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The sandbox ended, or the connection to it broke, while the operation ran: a
- * kernel panic, a killed virtual machine, memory exhausted, or somebody else's
- * `kill`. What was under way may have happened or not. Retryable on a new
- * sandbox.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.GuestLost({ name: "worker", problem: "the connection closed" })
- * ```
+ * The sandbox ended, or the connection to it broke, during the operation: a
+ * kernel panic, a killed virtual machine, no memory left, or a `kill` from
+ * elsewhere. Retryable in a new sandbox.
  *
  * @category errors
  * @since 0.1.0
@@ -689,29 +399,16 @@ export class GuestLost extends Schema.TaggedError<GuestLost>("effect-lightbox/Li
   problem: Schema.String,
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `Sandbox "${this.name}" was lost: ${this.problem}`
   }
-  get isRetryable(): boolean {
-    return true
-  }
-  get outcome(): Outcome {
-    return "unknown"
-  }
+  readonly isRetryable = true
+  readonly outcome: Outcome = "unknown"
 }
 
 /**
- * The sandbox takes no further connections: the runtime serves 128 at a time,
- * those of other processes and tools included. Retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.GuestBusy({ name: "worker", problem: "all connections are taken" })
- * ```
+ * The sandbox takes no further connections. The runtime serves 128 at a time,
+ * other processes and tools included. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -721,29 +418,15 @@ export class GuestBusy extends Schema.TaggedError<GuestBusy>("effect-lightbox/Li
   problem: Schema.String,
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `Sandbox "${this.name}" is busy: ${this.problem}`
   }
-  get isRetryable(): boolean {
-    return true
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = true
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The operation took longer than its limit (`limitMillis`, milliseconds) and
- * was stopped. Retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.TimedOut({ operation: "npm test", limitMillis: 60_000 })
- * ```
+ * The operation took longer than `limitMillis` and was stopped. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -753,29 +436,16 @@ export class TimedOut extends Schema.TaggedError<TimedOut>("effect-lightbox/Ligh
   limitMillis: Schema.Finite,
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `${this.operation} took longer than ${this.limitMillis} ms and was stopped`
   }
-  get isRetryable(): boolean {
-    return true
-  }
-  get outcome(): Outcome {
-    return "unknown"
-  }
+  readonly isRetryable = true
+  readonly outcome: Outcome = "unknown"
 }
 
 /**
- * There is no room for another sandbox within the budget of this process, and
- * none became free in time. Retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.NoCapacity({ problem: "it waited 60000 ms" })
- * ```
+ * The budget of this process has no room for another sandbox, and none became
+ * free in time. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -784,16 +454,11 @@ export class NoCapacity extends Schema.TaggedError<NoCapacity>("effect-lightbox/
   "NoCapacity",
   { problem: Schema.String, ...causeFields }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `There is no room for another sandbox: ${this.problem}`
   }
-  get isRetryable(): boolean {
-    return true
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = true
+  readonly outcome: Outcome = "failed"
 }
 
 // =============================================================================
@@ -801,17 +466,8 @@ export class NoCapacity extends Schema.TaggedError<NoCapacity>("effect-lightbox/
 // =============================================================================
 
 /**
- * There is a volume of the name already, made with something else than what was
- * asked for. `field` is what differs: the first of `kind`, `quota`, `labels`. Not
- * retryable: adopt it as it is, or recreate it.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.Drift({ name: "npm-cache", field: "quota", was: "1024 MiB", now: "2048 MiB" })
- * ```
+ * The volume exists, but not as it was asked for. `field` is the first difference
+ * of `kind`, `quota` and `labels`.
  *
  * @category errors
  * @since 0.1.0
@@ -822,29 +478,16 @@ export class Drift extends Schema.TaggedError<Drift>("effect-lightbox/LightboxEr
   was: Schema.String,
   now: Schema.String
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `Volume "${this.name}" exists with another ${this.field}: ${this.was}, not ${this.now}`
+    return `Volume "${this.name}" exists with a different ${this.field}: ${this.was} instead of ${this.now}`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * A snapshot's content does not match what was recorded, or a part of it (its
- * disk, its base image) is gone. Not retryable: build it again.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.SnapshotDamaged({ name: "node-ci", problem: "the digest differs" })
- * ```
+ * The snapshot's content does not match its checksum, or its disk or base image
+ * is missing. Build it again.
  *
  * @category errors
  * @since 0.1.0
@@ -852,29 +495,15 @@ export class Drift extends Schema.TaggedError<Drift>("effect-lightbox/LightboxEr
 export class SnapshotDamaged extends Schema.TaggedError<SnapshotDamaged>(
   "effect-lightbox/LightboxError/SnapshotDamaged"
 )("SnapshotDamaged", { name: Schema.String, problem: Schema.String, ...causeFields }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `Snapshot "${this.name}" is damaged: ${this.problem}`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The value of a build secret was found on the disk that a step left. The disk
- * was not kept. Not retryable: change the step.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.SecretLeaked({ secret: "NPM_TOKEN" })
- * ```
+ * A step wrote the value of a build secret to the disk. The disk was discarded.
  *
  * @category errors
  * @since 0.1.0
@@ -883,28 +512,15 @@ export class SecretLeaked extends Schema.TaggedError<SecretLeaked>("effect-light
   "SecretLeaked",
   { secret: Schema.String, ...causeFields }
 ) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `The value of the secret ${this.secret} is on the disk that would have become the snapshot, which was discarded`
+    return `A step wrote the value of the secret ${this.secret} to the disk of the snapshot. The disk was discarded`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The store (microsandbox's database) is held by another process. Retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.StoreBusy({ problem: "database is locked" })
- * ```
+ * Another process holds microsandbox's database. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -913,29 +529,16 @@ export class StoreBusy extends Schema.TaggedError<StoreBusy>("effect-lightbox/Li
   problem: Schema.String,
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
-    return `The store is busy: ${this.problem}`
+    return `Another process holds microsandbox's database: ${this.problem}`
   }
-  get isRetryable(): boolean {
-    return true
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = true
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * The host's disk, or a quota on it, is full. Freeing space is enough to go on.
- * Retryable then.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.NoSpace({ problem: "No space left on device" })
- * ```
+ * The host's disk, or a quota on it, is full. Free some space, then go on.
+ * Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -944,29 +547,16 @@ export class NoSpace extends Schema.TaggedError<NoSpace>("effect-lightbox/Lightb
   problem: Schema.String,
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return `The disk is full: ${this.problem}`
   }
-  get isRetryable(): boolean {
-    return true
-  }
-  get outcome(): Outcome {
-    return "failed"
-  }
+  readonly isRetryable = true
+  readonly outcome: Outcome = "failed"
 }
 
 /**
- * Anything that the library does not know by name. `tag` is the SDK's own tag
- * for it when there is one, `cause` the original. Not retryable.
- *
- * **Example** (Building the reason)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const reason = new LightboxError.Unknown({ problem: "what happened", tag: "Nix" })
- * ```
+ * An error that the library does not recognize. `cause` is the original, `tag`
+ * the SDK's name for it, if it has one.
  *
  * @category errors
  * @since 0.1.0
@@ -976,16 +566,11 @@ export class Unknown extends Schema.TaggedError<Unknown>("effect-lightbox/Lightb
   tag: Schema.optionalKey(Schema.String),
   ...causeFields
 }) {
-  readonly [ReasonTypeId] = ReasonTypeId
   override get message(): string {
     return this.tag === undefined ? this.problem : `${this.problem} [${this.tag}]`
   }
-  get isRetryable(): boolean {
-    return false
-  }
-  get outcome(): Outcome {
-    return "unknown"
-  }
+  readonly isRetryable = false
+  readonly outcome: Outcome = "unknown"
 }
 
 // =============================================================================
@@ -994,20 +579,6 @@ export class Unknown extends Schema.TaggedError<Unknown>("effect-lightbox/Lightb
 
 /**
  * All reasons a {@link LightboxError} can have.
- *
- * **Example** (Matching every reason you care about)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Sandbox } from "effect-lightbox"
- *
- * export const program = Effect.scoped(Sandbox.launch({ image: "alpine" })).pipe(
- *   Effect.catchReasons("LightboxError", {
- *     NoVirtualization: (reason) => Effect.logError(reason.remedy),
- *     ImageUnavailable: (reason) => Effect.logError(reason.reference)
- *   })
- * )
- * ```
  *
  * @category errors
  * @since 0.1.0
@@ -1044,59 +615,63 @@ export const Reason = Schema.Union([
 /**
  * The type of {@link Reason}.
  *
- * **Example** (Counting failures by reason)
- *
- * ```ts
- * import type { LightboxError } from "effect-lightbox"
- *
- * export const count = (counts: Map<string, number>, reason: LightboxError.Reason) =>
- *   counts.set(reason._tag, (counts.get(reason._tag) ?? 0) + 1)
- * ```
- *
  * @category errors
  * @since 0.1.0
  */
 export type Reason = typeof Reason.Type
 
 /**
- * The step of a build that was under way when it failed: the definition's name,
- * the step's position (from 1) and description, the file and line that declared
- * it, the attempt (from 1), and how long it ran, in milliseconds. A definition's
- * verification counts as the step after the last.
- *
- * **Example** (Pointing at the line)
- *
- * ```ts
- * import type { LightboxError } from "effect-lightbox"
- *
- * export const where = (error: LightboxError.LightboxError): string | undefined => error.step?.declaredAt
- * ```
+ * The step at which a build failed. The verification of a definition counts as
+ * the step after the last.
  *
  * @category models
  * @since 0.1.0
  */
 export const StepContext = Schema.Struct({
+  /** The name of the snapshot's definition. */
   definition: Schema.String,
+  /** From 1. */
   index: Schema.Int,
   description: Schema.String,
   /** The script, or the words of the command, if it runs one. */
   command: Schema.optionalKey(Schema.String),
+  /** The file and line that declared the step. */
   declaredAt: Schema.optionalKey(Schema.String),
+  /** From 1. */
   attempt: Schema.Int,
   durationMillis: Schema.Finite
 })
 
 /**
+ * The type of {@link StepContext}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type StepContext = typeof StepContext.Type
+
+/**
+ * Node.js and Bun print the enumerable fields of an uncaught error below its message, which says all of it already: the
+ * fields stay readable, and are not enumerated.
+ */
+const plain = (error: object): string => {
+  for (const key of Object.keys(error)) Object.defineProperty(error, key, { enumerable: false })
+  return "LightboxError"
+}
+
+/**
  * The one error of the library: `method` is the operation that failed, `reason`
- * why, `step` the build step it happened in, and `builder` the name of the
- * builder sandbox when it was kept for inspection.
+ * why, `step` the step of the build, and `builder` the builder sandbox if it was
+ * kept.
  *
  * **Details**
  *
- * `isRetryable` and `outcome` are the reason's own. The error encodes to JSON
- * with its schema, causes included.
+ * The message says what happened, quotes the last lines that a failed command
+ * wrote, and says what to do. Printing the error shows the message and the stack.
+ * `JSON.stringify` gives all fields but the original causes; the schema encodes
+ * those as well.
  *
- * **Example** (Retrying only what can be helped)
+ * **Example** (Retrying what a retry can help)
  *
  * ```ts
  * import { Effect, Schedule } from "effect"
@@ -1116,29 +691,30 @@ export class LightboxError extends Schema.TaggedError<LightboxError>("effect-lig
   step: Schema.optionalKey(StepContext),
   builder: Schema.optionalKey(Schema.String)
 }) {
-  readonly [TypeId] = TypeId
-  override readonly cause = this.reason
-  override get message(): string {
-    const { builder, method, reason, step } = this
-    if (step === undefined) return `${method}: ${reason.message}`
-    const at = step.declaredAt === undefined ? "" : ` (${step.declaredAt})`
-    const attempt = step.attempt === 1 ? "" : `, attempt ${step.attempt}`
-    const what =
-      reason._tag === "CommandFailed"
-        ? `setup step exited with code ${reason.exitCode}: ${step.command ?? step.description}${reason.output}`
-        : reason.message
-    const inspect = builder === undefined ? "" : `\nThe builder was kept: connect to sandbox "${builder}"`
-    return `${method}: "${step.definition}" failed at step ${step.index}${attempt}, ${step.description}${at}: ${what}${inspect}`
+  override readonly name = plain(this)
+  get [TypeId](): typeof TypeId {
+    return TypeId
   }
-  /** Whether trying the same again can help. */
+  override get message(): string {
+    return FailureText.message(this)
+  }
+  /** What to do about it, if that is known. Part of the message. */
+  get hint(): string | undefined {
+    return FailureText.hint(this)
+  }
+  /** Whether a retry can help. */
   get isRetryable(): boolean {
     return this.reason.isRetryable
   }
-  /** Whether the operation may have taken effect all the same. */
+  /** Whether the operation may have taken effect although it failed. */
   get outcome(): Outcome {
     return this.reason.outcome
   }
-  /** What `console.error` shows: an error, not its fields. */
+  override toJSON(): unknown {
+    const reason = Object.fromEntries(Object.entries(this.reason).filter(([key]) => key !== "cause"))
+    const { _tag, builder, hint, isRetryable, method, outcome, step } = this
+    return { _tag, method, reason, step, builder, hint, isRetryable, outcome }
+  }
   override [NodeInspectSymbol](): string {
     return this.stack ?? this.message
   }
@@ -1147,23 +723,7 @@ export class LightboxError extends Schema.TaggedError<LightboxError>("effect-lig
 /**
  * Tells whether a value is a {@link LightboxError}.
  *
- * **Example** (Looking at a rejected promise)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- *
- * export const tagOf = (error: unknown): string =>
- *   LightboxError.isLightboxError(error) ? error.reason._tag : "other"
- * ```
- *
  * @category guards
  * @since 0.1.0
  */
 export const isLightboxError = (u: unknown): u is LightboxError => Predicate.hasProperty(u, TypeId)
-
-const indent = (text: string): string =>
-  text
-    .trimEnd()
-    .split("\n")
-    .map((line) => `  | ${line}`)
-    .join("\n")

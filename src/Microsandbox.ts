@@ -3,7 +3,7 @@
  * out and typed errors.
  *
  * This is the one service that the rest of the library, and any program that
- * needs more than it offers, talks to. {@link layer} provides it on this
+ * needs more than it offers, talks to. `MicrosandboxLocal.layer` provides it on this
  * machine; `MicrosandboxMemory.layer` in `effect-lightbox/testing` provides an
  * in-memory twin for tests.
  *
@@ -13,25 +13,32 @@ import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Guest from "./Guest.ts"
+import {
+  checkOwnLabel,
+  checkVariable,
+  CString,
+  GuestPath,
+  intBetween,
+  Mebibytes,
+  Memory,
+  modelSchema,
+  optionsSchema,
+  recordOf
+} from "./internal/config/schemas.ts"
 import type { LightboxError } from "./LightboxError.ts"
-import type { SandboxConfig, Source } from "./SandboxConfig.ts"
+import type { SandboxConfig, Size, Source } from "./SandboxConfig.ts"
 
 // =============================================================================
 // Models
 // =============================================================================
 
+const Labels = Schema.Record(Schema.String, Schema.String)
+
 /**
- * What tells one sandbox from another that has, or will have, its name.
- *
- * **Example** (Keeping a reference)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const refOf = ({ id, name }: Microsandbox.SandboxInfo): Microsandbox.SandboxRef => ({ id, name })
- * ```
+ * Identifies a sandbox, even if its name is reused.
  *
  * @category models
  * @since 0.1.0
@@ -46,23 +53,63 @@ export interface SandboxRef {
  * The states of a sandbox. `crashed` is a virtual machine that ended without
  * being asked to.
  *
- * **Example** (Asking whether commands can run)
+ * @category models
+ * @since 0.1.0
+ */
+export type SandboxStatus = typeof SandboxStatus.Type
+
+/**
+ * The schema of {@link SandboxStatus}.
  *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const canRun = (status: Microsandbox.SandboxStatus): boolean => status === "running"
- * ```
+ * @category schemas
+ * @since 0.1.0
+ */
+export const SandboxStatus = Schema.Literals([
+  "created",
+  "starting",
+  "running",
+  "draining",
+  "paused",
+  "stopped",
+  "crashed"
+])
+
+/**
+ * A port of the guest that is published on a port of the host.
  *
  * @category models
  * @since 0.1.0
  */
-export type SandboxStatus = "created" | "starting" | "running" | "draining" | "paused" | "stopped" | "crashed"
+export interface PublishedPort {
+  /** The port of the host. */
+  readonly host: number
+  /** The port of the guest. */
+  readonly guest: number
+  /** The protocol. */
+  readonly protocol: "tcp" | "udp"
+  /** The address of the host. */
+  readonly bind: string
+}
 
 /**
- * What the runtime knows of a sandbox, at the time of asking.
+ * The schema of {@link PublishedPort}.
  *
- * **Example** (Listing what runs)
+ * @category schemas
+ * @since 0.1.0
+ */
+export const PublishedPort = modelSchema<PublishedPort>()(
+  Schema.Struct({
+    host: Schema.Finite,
+    guest: Schema.Finite,
+    protocol: Schema.Literals(["tcp", "udp"]),
+    bind: Schema.String
+  })
+)
+
+/**
+ * A sandbox, as the runtime knows it at the time of asking.
+ *
+ * **Example** (Listing the sandboxes that run)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -79,17 +126,54 @@ export type SandboxStatus = "created" | "starting" | "running" | "draining" | "p
 export interface SandboxInfo extends SandboxRef {
   readonly status: SandboxStatus
   readonly labels: { readonly [key: string]: string }
-  /** The image that its root disk is based on. */
-  readonly image: string | undefined
+  /** The image that the root disk is based on. */
+  readonly image?: string | undefined
+  /** Processors. */
   readonly cpus: number
-  /** MiB. */
+  /** Memory, in bytes. */
   readonly memory: number
-  /** Names of the volumes that it mounts. */
+  /** The published ports, with the port that was chosen for host port 0. */
+  readonly ports: ReadonlyArray<PublishedPort>
+  /** The names of the mounted volumes. */
   readonly volumes: ReadonlyArray<string>
-  readonly workdir: string | undefined
+  /** Where commands run unless they say otherwise. */
+  readonly workdir?: string | undefined
+  /** The shell that runs `shell` commands. */
   readonly shell: string
-  readonly createdAt: DateTime.Utc | undefined
+  readonly createdAt?: DateTime.Utc | undefined
 }
+
+/**
+ * The schema of {@link SandboxInfo}.
+ *
+ * **Example** (Writing sandboxes as JSON)
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Microsandbox } from "effect-lightbox"
+ *
+ * export const encode = Schema.encodeEffect(Schema.fromJsonString(Schema.toCodecJson(Microsandbox.SandboxInfo)))
+ * ```
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const SandboxInfo = modelSchema<SandboxInfo>()(
+  Schema.Struct({
+    name: Schema.String,
+    id: Schema.String,
+    status: SandboxStatus,
+    labels: Labels,
+    image: Schema.optional(Schema.String),
+    cpus: Schema.Finite,
+    memory: Schema.Finite,
+    ports: Schema.Array(PublishedPort),
+    volumes: Schema.Array(Schema.String),
+    workdir: Schema.optional(Schema.String),
+    shell: Schema.String,
+    createdAt: Schema.optional(Schema.DateTimeUtc)
+  })
+)
 
 /**
  * What {@link Microsandbox} `createSandbox` takes: a checked configuration, and
@@ -103,7 +187,7 @@ export interface SandboxInfo extends SandboxRef {
  * export const request: Microsandbox.CreateSandbox = {
  *   name: "worker",
  *   source: { _tag: "Image", reference: "alpine:3" },
- *   config: { resources: { memory: 256 } }
+ *   config: { resources: { memory: 256 * 1024 * 1024 } }
  * }
  * ```
  *
@@ -162,35 +246,46 @@ export type PullProgress =
 /**
  * An image in the local cache.
  *
- * **Example** (Listing digests)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Image } from "effect-lightbox"
- *
- * export const digests = Effect.map(Image.list(), (images) => images.map((image) => image.digest))
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export interface ImageInfo {
   readonly reference: string
-  /** Digest of the manifest. */
-  readonly digest: string | undefined
-  /** Bytes. */
-  readonly size: number | undefined
-  readonly architecture: string | undefined
-  readonly os: string | undefined
+  /** The digest of the manifest. */
+  readonly digest?: string | undefined
+  /** In bytes. */
+  readonly size?: number | undefined
+  readonly architecture?: string | undefined
+  readonly os?: string | undefined
+  /** How many layers it has. */
   readonly layers: number
-  readonly createdAt: DateTime.Utc | undefined
-  readonly lastUsedAt: DateTime.Utc | undefined
+  readonly createdAt?: DateTime.Utc | undefined
+  readonly lastUsedAt?: DateTime.Utc | undefined
+}
+
+const imageFields = {
+  reference: Schema.String,
+  digest: Schema.optional(Schema.String),
+  size: Schema.optional(Schema.Finite),
+  architecture: Schema.optional(Schema.String),
+  os: Schema.optional(Schema.String),
+  layers: Schema.Finite,
+  createdAt: Schema.optional(Schema.DateTimeUtc),
+  lastUsedAt: Schema.optional(Schema.DateTimeUtc)
 }
 
 /**
- * An image with what its configuration says.
+ * The schema of {@link ImageInfo}.
  *
- * **Example** (Asking for the default command)
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ImageInfo = modelSchema<ImageInfo>()(Schema.Struct(imageFields))
+
+/**
+ * An image with its configuration.
+ *
+ * **Example** (Showing the default command)
  *
  * ```ts
  * import type { Microsandbox } from "effect-lightbox"
@@ -208,62 +303,98 @@ export interface ImageDetail extends ImageInfo {
   readonly env: { readonly [name: string]: string }
   readonly entrypoint: ReadonlyArray<string>
   readonly cmd: ReadonlyArray<string>
-  readonly workdir: string | undefined
-  readonly user: string | undefined
+  readonly workdir?: string | undefined
+  readonly user?: string | undefined
 }
 
 /**
- * What pruning images has removed. `bytes` is the space that was freed.
+ * The schema of {@link ImageDetail}.
  *
- * **Example** (Reporting)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const show = (report: Microsandbox.ImagePruneReport): string =>
- *   `${report.images} images, ${report.bytes ?? 0} bytes`
- * ```
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ImageDetail = modelSchema<ImageDetail>()(
+  Schema.Struct({
+    ...imageFields,
+    env: Labels,
+    entrypoint: Schema.Array(Schema.String),
+    cmd: Schema.Array(Schema.String),
+    workdir: Schema.optional(Schema.String),
+    user: Schema.optional(Schema.String)
+  })
+)
+
+/**
+ * The result of pruning images.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ImagePruneReport {
+  /** How many images were removed. */
   readonly images: number
+  /** How many layers were removed. */
   readonly layers: number
-  readonly bytes: number | undefined
+  /** The space that was freed, in bytes. */
+  readonly bytes?: number | undefined
 }
 
 /**
+ * The schema of {@link ImagePruneReport}.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ImagePruneReport = modelSchema<ImagePruneReport>()(
+  Schema.Struct({ images: Schema.Finite, layers: Schema.Finite, bytes: Schema.optional(Schema.Finite) })
+)
+
+/**
  * A captured disk.
- *
- * **Example** (Telling what it is based on)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const base = (snapshot: Microsandbox.SnapshotInfo): string => snapshot.image
- * ```
  *
  * @category models
  * @since 0.1.0
  */
 export interface SnapshotInfo {
   readonly name: string
-  /** Identity of this capture: two captures of the same content differ. */
+  /** Identifies this capture: two captures of the same content differ. */
   readonly digest: string
-  /** The folder that holds it, on the host. */
+  /** The folder on the host that holds it. */
   readonly path: string
+  /** The image that it is based on. */
   readonly image: string
-  /** Digest of the manifest of the image that it needs to boot. */
+  /** The digest of the manifest of the image, which it needs to boot. */
   readonly imageDigest: string
-  /** Apparent size of the disk, in bytes; it takes less where it is empty. */
-  readonly size: bigint | undefined
+  /** The apparent size of the disk, in bytes; it takes less where it is empty. */
+  readonly size?: number | undefined
   /** What the disk takes on the host, in bytes, if the host can tell. */
-  readonly allocated: number | undefined
+  readonly allocated?: number | undefined
   readonly labels: { readonly [key: string]: string }
   readonly createdAt: DateTime.Utc
-  readonly sourceSandbox: string | undefined
+  /** The name of the sandbox that it was captured from. */
+  readonly sourceSandbox?: string | undefined
 }
+
+/**
+ * The schema of {@link SnapshotInfo}.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const SnapshotInfo = modelSchema<SnapshotInfo>()(
+  Schema.Struct({
+    name: Schema.String,
+    digest: Schema.String,
+    path: Schema.String,
+    image: Schema.String,
+    imageDigest: Schema.String,
+    size: Schema.optional(Schema.Finite),
+    allocated: Schema.optional(Schema.Finite),
+    labels: Labels,
+    createdAt: Schema.DateTimeUtc,
+    sourceSandbox: Schema.optional(Schema.String)
+  })
+)
 
 /**
  * What {@link Microsandbox} `captureSnapshot` takes. The sandbox must be
@@ -291,27 +422,36 @@ export interface CaptureSnapshot {
 /**
  * A named volume.
  *
- * **Example** (Finding what has no bound)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const isUnbounded = (volume: Microsandbox.VolumeInfo): boolean => volume.quota === undefined
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export interface VolumeInfo {
   readonly name: string
   readonly kind: "directory" | "disk"
-  /** What a directory volume may hold, or how large a disk volume is, in MiB. */
-  readonly quota: number | undefined
+  /** How much a directory may hold, or the size of a disk, in bytes. Unlimited if absent. */
+  readonly quota?: number | undefined
   /** On this host: the folder with its files, or the image of a disk. */
   readonly path: string
   readonly labels: { readonly [key: string]: string }
-  readonly createdAt: DateTime.Utc | undefined
+  readonly createdAt?: DateTime.Utc | undefined
 }
+
+/**
+ * The schema of {@link VolumeInfo}.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const VolumeInfo = modelSchema<VolumeInfo>()(
+  Schema.Struct({
+    name: Schema.String,
+    kind: Schema.Literals(["directory", "disk"]),
+    quota: Schema.optional(Schema.Finite),
+    path: Schema.String,
+    labels: Labels,
+    createdAt: Schema.optional(Schema.DateTimeUtc)
+  })
+)
 
 /**
  * What {@link Microsandbox} `createVolume` takes.
@@ -321,7 +461,7 @@ export interface VolumeInfo {
  * ```ts
  * import type { Microsandbox } from "effect-lightbox"
  *
- * export const request: Microsandbox.CreateVolume = { name: "cache", kind: "directory", quota: 2048 }
+ * export const request: Microsandbox.CreateVolume = { name: "cache", kind: "directory", quota: 2 * 1024 ** 3 }
  * ```
  *
  * @category models
@@ -330,46 +470,53 @@ export interface VolumeInfo {
 export interface CreateVolume {
   readonly name: string
   readonly kind: "directory" | "disk"
-  /** MiB. A disk volume needs it. */
+  /** Bytes. A disk volume needs it. */
   readonly quota?: number | undefined
   readonly labels?: { readonly [key: string]: string } | undefined
 }
 
+const LogSource = Schema.Literals(["stdout", "stderr", "output", "system"])
+
 /**
  * A line, or a piece of one, that a sandbox logged. `"output"` is what a command
- * with a terminal wrote, `"system"` what runtime and kernel wrote.
+ * with a terminal wrote, `"system"` what runtime and kernel wrote. Printed and as
+ * JSON, it shows its text.
  *
- * **Example** (Showing)
+ * **Example** (Showing an entry)
  *
  * ```ts
  * import type { Microsandbox } from "effect-lightbox"
  *
- * export const show = (entry: Microsandbox.LogEntry): string => new TextDecoder().decode(entry.bytes)
+ * export const show = ({ source, text }: Microsandbox.LogEntry): string => `${source}: ${text}`
  * ```
  *
  * @category models
  * @since 0.1.0
  */
-export interface LogEntry {
-  readonly timestamp: DateTime.Utc
-  readonly source: "stdout" | "stderr" | "output" | "system"
-  /** Which command of the sandbox it came from; not a process id. */
-  readonly session: number | undefined
-  readonly bytes: Uint8Array
-  /** Where to go on reading. */
-  readonly cursor: string
+export class LogEntry extends Schema.Class<LogEntry>("effect-lightbox/LogEntry")({
+  timestamp: Schema.DateTimeUtc,
+  source: LogSource,
+  /** Which command of the sandbox wrote it. It is not a process id. */
+  session: Schema.optional(Schema.Finite),
+  bytes: Schema.Uint8Array,
+  /** Where to continue reading. */
+  cursor: Schema.String
+}) {
+  /** The bytes as text. */
+  get text(): string {
+    return new TextDecoder().decode(this.bytes)
+  }
+  toJSON(): object {
+    const { cursor, session, source, text, timestamp } = this
+    return { timestamp, source, ...(session === undefined ? {} : { session }), text, cursor }
+  }
+  [Symbol.for("nodejs.util.inspect.custom")](): object {
+    return this.toJSON()
+  }
 }
 
 /**
- * Which log entries to read.
- *
- * **Example** (The last lines of runtime and kernel)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const query: Microsandbox.LogQuery = { sources: ["system"], tail: 20 }
- * ```
+ * Selects log entries.
  *
  * @category models
  * @since 0.1.0
@@ -377,16 +524,16 @@ export interface LogEntry {
 export interface LogQuery {
   /** Default: everything but `"system"`. */
   readonly sources?: ReadonlyArray<LogEntry["source"]> | undefined
-  /** Only the last so many. */
+  /** Return only the last `tail` entries. Default: all. */
   readonly tail?: number | undefined
-  /** Only what came after this cursor. Not together with `tail`. */
+  /** Return only entries after this cursor. Not together with `tail`. */
   readonly after?: string | undefined
 }
 
 /**
  * What a sandbox uses. Sizes are in bytes.
  *
- * **Example** (Memory in use, as a share)
+ * **Example** (The share of memory in use)
  *
  * ```ts
  * import type { Microsandbox } from "effect-lightbox"
@@ -406,57 +553,96 @@ export interface Metrics {
   readonly networkReceived: number
   readonly networkSent: number
   /** What the root disk holds beyond its image. */
-  readonly rootDiskUsed: number | undefined
-  readonly uptimeMillis: number
+  readonly rootDiskUsed?: number | undefined
+  /** The time since boot. */
+  readonly uptime: Duration.Duration
   readonly timestamp: DateTime.Utc
 }
 
 /**
- * Changes to a sandbox that exists. Sizes in MiB.
+ * The schema of {@link Metrics}.
  *
- * **Details**
- *
- * `apply` says when: at once, refusing what needs a restart (`"now"`, the
- * default), with a restart if need be, or at the next start. What is ephemeral
- * can not restart.
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Metrics = modelSchema<Metrics>()(
+  Schema.Struct({
+    cpuPercent: Schema.Finite,
+    memory: Schema.Finite,
+    memoryLimit: Schema.Finite,
+    diskRead: Schema.Finite,
+    diskWritten: Schema.Finite,
+    networkReceived: Schema.Finite,
+    networkSent: Schema.Finite,
+    rootDiskUsed: Schema.optional(Schema.Finite),
+    uptime: Schema.Duration,
+    timestamp: Schema.DateTimeUtc
+  })
+)
+
+/**
+ * Changes to a sandbox that exists. An ephemeral sandbox cannot restart.
  *
  * **Example** (Growing)
  *
  * ```ts
  * import type { Microsandbox } from "effect-lightbox"
  *
- * export const change: Microsandbox.ModifySandbox = { memory: 2048, apply: "restart" }
+ * export const change: Microsandbox.ModifySandbox = { memory: "2G", apply: "restart" }
  * ```
  *
  * @category models
  * @since 0.1.0
  */
 export interface ModifySandbox {
+  /** Processors, 1 to 255. */
   readonly cpus?: number | undefined
+  /** Processors that the running sandbox can be grown to. */
   readonly maxCpus?: number | undefined
-  readonly memory?: number | undefined
-  readonly maxMemory?: number | undefined
-  readonly disk?: number | undefined
+  /** Memory in whole MiB, at least `"64M"`. */
+  readonly memory?: Size | undefined
+  /** Memory that the running sandbox can be grown to. */
+  readonly maxMemory?: Size | undefined
+  /** The size of the root disk, which can only grow. */
+  readonly disk?: Size | undefined
+  /** Where commands run unless they say otherwise. */
   readonly workdir?: string | undefined
-  /** `undefined` removes a variable. */
+  /** Environment variables; `undefined` removes one. */
   readonly env?: { readonly [name: string]: string | undefined } | undefined
-  /** `undefined` removes a label. */
+  /** Labels; `undefined` removes one. */
   readonly labels?: { readonly [key: string]: string | undefined } | undefined
+  /**
+   * When: at once, refusing what needs a restart (`"now"`), with a restart if need be (`"restart"`), or at the next start
+   * (`"next-start"`). Default: `"now"`.
+   */
   readonly apply?: "now" | "restart" | "next-start" | undefined
-  /** Only tell what would change. Default: `false`. */
+  /** Only report what would change. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }
 
 /**
- * What a modification changes, and what stands in its way.
+ * The schema of {@link ModifySandbox}.
  *
- * **Example** (Asking whether it would work)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const works = (plan: Microsandbox.ModificationPlan): boolean => plan.conflicts.length === 0
- * ```
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ModifySandbox = optionsSchema<ModifySandbox>()(
+  Schema.Struct({
+    cpus: Schema.optional(intBetween(1, 255)),
+    maxCpus: Schema.optional(intBetween(1, 255)),
+    memory: Schema.optional(Memory),
+    maxMemory: Schema.optional(Memory),
+    disk: Schema.optional(Mebibytes(16)),
+    workdir: Schema.optional(GuestPath),
+    env: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkVariable)),
+    labels: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkOwnLabel)),
+    apply: Schema.optional(Schema.Literals(["now", "restart", "next-start"])),
+    dryRun: Schema.optional(Schema.Boolean)
+  })
+)
+
+/**
+ * What a modification changes, and what prevents it.
  *
  * @category models
  * @since 0.1.0
@@ -466,14 +652,38 @@ export interface ModificationPlan {
   readonly changes: ReadonlyArray<{
     /** As in {@link ModifySandbox}. */
     readonly field: string
-    readonly before: string | undefined
-    readonly after: string | undefined
-    /** When it takes effect: `"live"`, `"next start"`, `"requires restart"`, or `"unsupported"`. */
-    readonly disposition: string
+    readonly before?: string | undefined
+    readonly after?: string | undefined
+    /** When it takes effect. */
+    readonly disposition: "live" | "next start" | "requires restart" | "unsupported"
   }>
   readonly conflicts: ReadonlyArray<{ readonly field: string; readonly problem: string }>
   readonly warnings: ReadonlyArray<{ readonly field: string; readonly problem: string }>
 }
+
+const Problems = Schema.Array(Schema.Struct({ field: Schema.String, problem: Schema.String }))
+
+/**
+ * The schema of {@link ModificationPlan}.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ModificationPlan = modelSchema<ModificationPlan>()(
+  Schema.Struct({
+    applied: Schema.Boolean,
+    changes: Schema.Array(
+      Schema.Struct({
+        field: Schema.String,
+        before: Schema.optional(Schema.String),
+        after: Schema.optional(Schema.String),
+        disposition: Schema.Literals(["live", "next start", "requires restart", "unsupported"])
+      })
+    ),
+    conflicts: Problems,
+    warnings: Problems
+  })
+)
 
 /**
  * What a backend can do. What it can not is refused with `Unsupported` before
@@ -607,7 +817,7 @@ export class Microsandbox extends Context.Service<
     ) => Effect.Effect<void, LightboxError>
     readonly modifySandbox: (
       sandbox: SandboxRef,
-      change: ModifySandbox
+      change: typeof ModifySandbox.Type
     ) => Effect.Effect<ModificationPlan, LightboxError>
     /** Opens a channel to a running guest, closed with the scope. */
     readonly connect: (sandbox: SandboxRef) => Effect.Effect<Guest.Guest, LightboxError, Scope.Scope>

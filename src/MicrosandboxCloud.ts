@@ -12,6 +12,7 @@ import type { Services } from "./Driver.ts"
 import * as internal from "./internal/driver/cloud/driver.ts"
 import { layer as compose } from "./internal/reaper/compose.ts"
 import type { LightboxError } from "./LightboxError.ts"
+import type { Size } from "./SandboxConfig.ts"
 
 /**
  * Options of {@link layer}.
@@ -40,7 +41,7 @@ export interface Options {
   /** For sandboxes that do not say. Default: 1. */
   readonly cpus?: number | undefined
   /** For sandboxes that do not say. Default: `"512M"`. */
-  readonly memory?: string | number | undefined
+  readonly memory?: Size | undefined
   /** How long connecting to a running guest may take. Default: 10 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
   /** How many sandboxes of this process may run at once. Default: as many as one likes. */

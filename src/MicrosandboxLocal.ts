@@ -12,6 +12,7 @@ import type { Services } from "./Driver.ts"
 import * as internal from "./internal/driver/local/driver.ts"
 import { layer as compose } from "./internal/reaper/compose.ts"
 import type { LightboxError } from "./LightboxError.ts"
+import type { Size } from "./SandboxConfig.ts"
 
 /**
  * Options of {@link layer}.
@@ -33,7 +34,7 @@ export interface Options {
   /** For sandboxes that do not say. Default: 1. */
   readonly cpus?: number | undefined
   /** For sandboxes that do not say. Default: `"512M"`. */
-  readonly memory?: string | number | undefined
+  readonly memory?: Size | undefined
   /** For sandboxes that do not say. Default: `"if-missing"`. */
   readonly pullPolicy?: "always" | "if-missing" | "never" | undefined
   /**

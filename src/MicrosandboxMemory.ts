@@ -45,6 +45,7 @@ import type { Services } from "./Driver.ts"
 import * as internal from "./internal/driver/memory/driver.ts"
 import { compose } from "./internal/reaper/compose.ts"
 import type { LightboxError, Reason } from "./LightboxError.ts"
+import type { Size } from "./SandboxConfig.ts"
 
 // =============================================================================
 // Images
@@ -646,7 +647,7 @@ export interface Options {
   /** For sandboxes that do not say. Default: 1. */
   readonly cpus?: number | undefined
   /** For sandboxes that do not say. Default: `"512M"`. */
-  readonly memory?: string | number | undefined
+  readonly memory?: Size | undefined
   /** For sandboxes that do not say. Default: `"if-missing"`. */
   readonly pullPolicy?: "always" | "if-missing" | "never" | undefined
   /** How much sandboxes may take. Default: anything. */

@@ -1,41 +1,38 @@
 /**
- * What a sandbox sees at a path of its own that is not part of its snapshot: a
- * folder of the host, a named volume, memory, or a disk image.
+ * Mounts: folders of the host, named volumes, memory, and disk images that a
+ * sandbox sees at paths of its own.
  *
  * Mounts are plain data, given by guest path in the `mounts` of a sandbox. A
- * string stands for {@link bind} with its defaults.
+ * string is a folder of the host: `"./src"` is `{ bind: "./src" }`.
  *
  * **Example** (Mounting a project, a shared cache and scratch memory)
  *
  * ```ts
- * import { Mount, Sandbox } from "effect-lightbox"
+ * import { Sandbox } from "effect-lightbox"
  *
  * export const sandbox = Sandbox.launch({
  *   snapshot: "node-ci",
  *   mounts: {
  *     "/work": "./my-project",
- *     "/root/.npm": Mount.volume("npm-cache"),
- *     "/secrets": Mount.bind("./secrets", { readonly: true }),
- *     "/scratch": Mount.tmpfs({ size: "256M" })
+ *     "/root/.npm": { volume: "npm-cache" },
+ *     "/secrets": { bind: "./secrets", readonly: true },
+ *     "/scratch": { tmpfs: "256M" }
  *   }
  * })
  * ```
  *
  * @since 0.1.0
  */
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { HostPath, Mebibytes, Name, intBetween } from "./internal/config/schemas.ts"
+import type * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaParser from "effect/SchemaParser"
+import { failed, HostPath, intBetween, Mebibytes, Name, optionsSchema, parsed } from "./internal/config/schemas.ts"
+import type { Size } from "./SandboxConfig.ts"
 
 /**
- * Options that every kind of mount takes.
- *
- * **Example** (Refusing writes and programs)
- *
- * ```ts
- * import type { Mount } from "effect-lightbox"
- *
- * export const options: Mount.Options = { readonly: true, noexec: true }
- * ```
+ * Options of every kind of mount.
  *
  * @category options
  * @since 0.1.0
@@ -52,105 +49,82 @@ export interface Options {
 }
 
 /**
- * Options of mounts that show a folder: {@link bind} and {@link volume}.
- *
- * **Example** (Showing host files as the guest's user)
- *
- * ```ts
- * import type { Mount } from "effect-lightbox"
- *
- * export const options: Mount.FolderOptions = { owner: { uid: 1000, gid: 1000 } }
- * ```
+ * Options of mounts that show files of the host: {@link Bind} and {@link Volume}.
  *
  * @category options
  * @since 0.1.0
  */
 export interface FolderOptions extends Options {
-  /** The owner that the guest sees on files that the host knows no guest owner for. Default: root. */
+  /** The owner that the guest sees on files whose guest owner is not recorded. Default: root. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
-  /** How owners and modes that the guest sets are kept. Default: `"strict"`, in extended attributes. */
+  /** How owners and modes set by the guest are recorded. Default: `"strict"`, in extended attributes. */
   readonly statVirtualization?: "strict" | "relaxed" | "off" | undefined
-  /** Whether modes that the guest sets show on the host's files. Default: `"private"`, they do not. */
+  /** Whether modes set by the guest apply to the host's files. Default: `"private"`, they do not. */
   readonly hostPermissions?: "private" | "mirror" | undefined
 }
 
 /**
- * Options of {@link bind}.
- *
- * **Example** (Bounding what the guest may write)
- *
- * ```ts
- * import type { Mount } from "effect-lightbox"
- *
- * export const options: Mount.BindOptions = { quota: "1G" }
- * ```
+ * Mounts a folder or file of the host. What the guest writes appears on the host.
  *
  * @category options
  * @since 0.1.0
  */
-export interface BindOptions extends FolderOptions {
-  /** How much the guest may add to the folder: `"1G"`, or MiB. Default: the runtime's protective limit. */
-  readonly quota?: string | number | undefined
+export interface Bind extends FolderOptions {
+  /** A path on the host. It is resolved against the current directory at launch, and must exist then. */
+  readonly bind: string
+  /** How much the guest may add to the folder, such as `"1G"`. Default: the runtime's protective limit. */
+  readonly quota?: Size | undefined
 }
 
 /**
- * Options of {@link volume}.
- *
- * **Example** (Refusing to create the volume)
- *
- * ```ts
- * import type { Mount } from "effect-lightbox"
- *
- * export const options: Mount.VolumeOptions = { create: false }
- * ```
+ * Mounts a named volume. It outlives the sandbox, and any number of sandboxes can
+ * share it.
  *
  * @category options
  * @since 0.1.0
  */
-export interface VolumeOptions extends FolderOptions {
-  /** Whether a volume that does not exist is created (without quota and labels). Default: `true`. */
+export interface Volume extends FolderOptions {
+  /** The name of the volume. */
+  readonly volume: string
+  /** Create the volume, without quota and labels, if it does not exist. Default: `true`. */
   readonly create?: boolean | undefined
 }
 
 /**
- * Options of {@link tmpfs}.
- *
- * **Example** (Bounding memory)
- *
- * ```ts
- * import type { Mount } from "effect-lightbox"
- *
- * export const options: Mount.TmpfsOptions = { size: "64M" }
- * ```
+ * Mounts memory of the guest. It is empty at boot, and lost when the sandbox stops.
  *
  * @category options
  * @since 0.1.0
  */
-export interface TmpfsOptions extends Options {
-  /** How much it can hold: `"64M"`, or MiB. Default: the guest kernel's, half of its memory. */
-  readonly size?: string | number | undefined
+export interface Tmpfs extends Options {
+  /** How much it can hold, such as `"64M"`. With `true`, half of the guest's memory. */
+  readonly tmpfs: Size | true
 }
 
 /**
- * Options of {@link disk}.
- *
- * **Example** (Naming the format)
- *
- * ```ts
- * import type { Mount } from "effect-lightbox"
- *
- * export const options: Mount.DiskOptions = { format: "raw", fstype: "ext4", readonly: true }
- * ```
+ * Mounts the file system on a disk image of the host. Only one sandbox at a time
+ * can write to it.
  *
  * @category options
  * @since 0.1.0
  */
-export interface DiskOptions extends Options {
-  /** The image's format. Default: from the file's extension, else `"raw"`. */
+export interface Disk extends Options {
+  /** The path of the image on the host. */
+  readonly disk: string
+  /** The format of the image. Default: from the file's extension, else `"raw"`. */
   readonly format?: "raw" | "qcow2" | "vmdk" | undefined
-  /** The file system in it. Default: the guest tries those it knows. */
+  /** The type of the file system, such as `"ext4"`. Default: the guest tries those it knows. */
   readonly fstype?: string | undefined
 }
+
+/**
+ * A mount, as callers write it: a folder of the host, or an object that says
+ * what to mount.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type MountInput = string | Bind | Volume | Tmpfs | Disk
 
 const optionFields = {
   readonly: Schema.optional(Schema.Boolean),
@@ -168,152 +142,63 @@ const folderFields = {
   hostPermissions: Schema.optional(Schema.Literals(["private", "mirror"]))
 }
 
-const Bind = Schema.TaggedStruct("Bind", {
-  hostPath: HostPath,
-  quota: Schema.optional(Mebibytes(1)),
-  ...folderFields
-})
+const members = {
+  bind: optionsSchema<Bind>()(Schema.Struct({ bind: HostPath, quota: Schema.optional(Mebibytes(1)), ...folderFields })),
+  volume: optionsSchema<Volume>()(
+    Schema.Struct({ volume: Name, create: Schema.optional(Schema.Boolean), ...folderFields })
+  ),
+  tmpfs: optionsSchema<Tmpfs>()(
+    Schema.Struct({ tmpfs: Schema.Union([Schema.Literal(true), Mebibytes(1, "memory")]), ...optionFields })
+  ),
+  disk: optionsSchema<Disk>()(
+    Schema.Struct({
+      disk: HostPath,
+      format: Schema.optional(Schema.Literals(["raw", "qcow2", "vmdk"])),
+      fstype: Schema.optional(Schema.NonEmptyString),
+      ...optionFields
+    })
+  )
+}
 
-const Volume = Schema.TaggedStruct("Volume", {
-  name: Name,
-  create: Schema.optional(Schema.Boolean),
-  ...folderFields
-})
-
-const Tmpfs = Schema.TaggedStruct("Tmpfs", { size: Schema.optional(Mebibytes(1)), ...optionFields })
-
-const Disk = Schema.TaggedStruct("Disk", {
-  hostPath: HostPath,
-  format: Schema.optional(Schema.Literals(["raw", "qcow2", "vmdk"])),
-  fstype: Schema.optional(Schema.NonEmptyString),
-  ...optionFields
-})
-
-/**
- * The schema of mounts. Sizes decode to MiB.
- *
- * **Example** (Reading mounts from a file)
- *
- * ```ts
- * import { Schema } from "effect"
- * import { Mount } from "effect-lightbox"
- *
- * export const decode = Schema.decodeUnknownEffect(Schema.Record(Schema.String, Mount.Mount))
- * ```
- *
- * @category schemas
- * @since 0.1.0
- */
-export const Mount = Schema.Union([Bind, Volume, Tmpfs, Disk])
+const decoders = [
+  ["bind", SchemaParser.decodeUnknownEffect(members.bind)],
+  ["volume", SchemaParser.decodeUnknownEffect(members.volume)],
+  ["tmpfs", SchemaParser.decodeUnknownEffect(members.tmpfs)],
+  ["disk", SchemaParser.decodeUnknownEffect(members.disk)]
+] as const
 
 /**
- * A checked mount, sizes in MiB.
+ * A checked mount. A string has become a {@link Bind}, and sizes are in bytes.
  *
  * **Example** (Telling mounts apart)
  *
  * ```ts
  * import type { Mount } from "effect-lightbox"
  *
- * export const keepsData = (mount: Mount.Mount): boolean => mount._tag !== "Tmpfs"
+ * export const keepsData = (mount: Mount.Mount): boolean => !("tmpfs" in mount)
  * ```
  *
  * @category models
  * @since 0.1.0
  */
-export type Mount = typeof Mount.Type
+export type Mount = {
+  [K in keyof typeof members]: (typeof members)[K]["Type"]
+}[keyof typeof members]
 
 /**
- * A mount as callers write it; a string is a folder of the host.
+ * The schema of mounts.
  *
- * **Example** (Accepting a mount)
- *
- * ```ts
- * import { Sandbox, type Mount } from "effect-lightbox"
- *
- * export const launch = (work: Mount.Input) => Sandbox.launch({ snapshot: "node-ci", mounts: { "/work": work } })
- * ```
- *
- * @category models
+ * @category schemas
  * @since 0.1.0
  */
-export type Input = string | typeof Mount.Encoded
-
-/**
- * A folder of the host, shared with the guest: what the guest writes appears on
- * the host. A relative path is resolved against the current directory when the
- * sandbox is launched, and must exist then.
- *
- * **Example** (Sharing a folder read-only)
- *
- * ```ts
- * import { Mount } from "effect-lightbox"
- *
- * export const source = Mount.bind("./src", { readonly: true })
- * ```
- *
- * @category constructors
- * @since 0.1.0
- */
-export const bind = (hostPath: string, options?: BindOptions): typeof Mount.Encoded => ({
-  _tag: "Bind",
-  hostPath,
-  ...options
-})
-
-/**
- * A named volume: it outlives the sandbox, and any number of sandboxes can share
- * it. It is created if it does not exist, unless `create` is `false`.
- *
- * **Example** (Sharing a cache)
- *
- * ```ts
- * import { Mount } from "effect-lightbox"
- *
- * export const cache = Mount.volume("npm-cache")
- * ```
- *
- * @category constructors
- * @since 0.1.0
- */
-export const volume = (name: string, options?: VolumeOptions): typeof Mount.Encoded => ({
-  _tag: "Volume",
-  name,
-  ...options
-})
-
-/**
- * Memory of the guest: empty at boot, gone when the sandbox stops.
- *
- * **Example** (Scratch space)
- *
- * ```ts
- * import { Mount } from "effect-lightbox"
- *
- * export const scratch = Mount.tmpfs({ size: "128M" })
- * ```
- *
- * @category constructors
- * @since 0.1.0
- */
-export const tmpfs = (options?: TmpfsOptions): typeof Mount.Encoded => ({ _tag: "Tmpfs", ...options })
-
-/**
- * A disk image file of the host, as a block device with a file system on it.
- * Only one sandbox can write to it at a time.
- *
- * **Example** (Mounting a data set)
- *
- * ```ts
- * import { Mount } from "effect-lightbox"
- *
- * export const data = Mount.disk("./data.raw", { fstype: "ext4", readonly: true })
- * ```
- *
- * @category constructors
- * @since 0.1.0
- */
-export const disk = (hostPath: string, options?: DiskOptions): typeof Mount.Encoded => ({
-  _tag: "Disk",
-  hostPath,
-  ...options
-})
+export const Mount: Schema.Codec<Mount, MountInput> = parsed<Mount, MountInput>(
+  (input, options): Effect.Effect<Mount, SchemaIssue.Issue> => {
+    if (typeof input === "string") {
+      return Effect.map(SchemaParser.decodeEffect(HostPath)(input, options), (bind) => ({ bind }))
+    }
+    for (const [kind, decode] of decoders) if (Predicate.hasProperty(input, kind)) return decode(input, options)
+    return failed(
+      "expected a folder of the host, or one of { bind: path }, { volume: name }, { tmpfs: size } and { disk: path }"
+    )
+  }
+)

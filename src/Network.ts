@@ -1,5 +1,5 @@
 /**
- * What a sandbox may reach over the network, and what may reach it, as data.
+ * Network options of a sandbox: what it can reach, and what can reach it.
  *
  * The default is `"public"`: the guest reaches the internet and the host's DNS,
  * but neither private networks nor the host, and only published ports let
@@ -24,6 +24,7 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import {
   Cidr,
@@ -33,11 +34,12 @@ import {
   HostPath,
   intBetween,
   Milliseconds,
-  Nameserver
+  Nameserver,
+  optionsSchema
 } from "./internal/config/schemas.ts"
 
 /**
- * What a rule does with the traffic that it matches.
+ * The effect of a rule on the traffic that it matches.
  *
  * **Example** (Choosing)
  *
@@ -53,8 +55,8 @@ import {
 export type Action = "allow" | "deny"
 
 /**
- * The far end that a rule speaks of: everything, an address range, a domain with
- * or without its subdomains, or a group of addresses that the runtime knows.
+ * The far end that a rule matches: everything, an address range, a domain with or
+ * without its subdomains, or a group of addresses that the runtime knows.
  *
  * **Details**
  *
@@ -96,19 +98,20 @@ export type Destination =
  * @since 0.1.0
  */
 export interface Rule {
+  /** What happens to traffic that the rule matches. */
   readonly action: Action
   /** The far end. */
   readonly to: Destination
-  /** Default: `"egress"`. */
+  /** The direction of the traffic. Default: `"egress"`. */
   readonly direction?: "egress" | "ingress" | "any" | undefined
-  /** Default: any protocol. */
+  /** The protocols that match: `"tcp"`, `"udp"`, `"icmpv4"` or `"icmpv6"`. Default: any. */
   readonly protocols?: ReadonlyArray<"tcp" | "udp" | "icmpv4" | "icmpv6"> | undefined
-  /** Single ports and ranges, both ends included. Default: any port. */
+  /** Ports of the far end, single or as inclusive ranges. Default: any. */
   readonly ports?: ReadonlyArray<number | { readonly from: number; readonly to: number }> | undefined
 }
 
 /**
- * Ordered rules, and what happens to traffic that none of them matches.
+ * Ordered rules, and defaults for traffic that matches none of them.
  *
  * **Example** (Everything but the private networks)
  *
@@ -134,7 +137,7 @@ export interface Policy {
 }
 
 /**
- * A bound on traffic in one direction.
+ * A limit on traffic in one direction.
  *
  * **Example** (One MiB a second)
  *
@@ -163,13 +166,49 @@ export interface RateLimit {
  * ```ts
  * import type { Network } from "effect-lightbox"
  *
- * export const offline: Network.Input = "none"
+ * export const offline: Network.NetworkInput = "none"
  * ```
  *
  * @category options
  * @since 0.1.0
  */
-export type Input = "none" | "public" | "all" | Options
+export type NetworkInput = "none" | "public" | "all" | Options
+
+/**
+ * How the guest resolves names.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Dns {
+  /** Addresses or names, with a port if it is not 53. Default: the host's name servers. */
+  readonly nameservers?: ReadonlyArray<string> | undefined
+  /** Refuse public names that resolve to private addresses. Default: `true`. */
+  readonly rebindProtection?: boolean | undefined
+  /** How long a query may take, in whole milliseconds. Default: 5 seconds. */
+  readonly queryTimeout?: Duration.Input | undefined
+}
+
+/**
+ * How the host intercepts TLS, which secrets and inspected rules need.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Tls {
+  /** Hosts, or patterns such as `*.example.com`, that are not intercepted. Default: none. */
+  readonly bypass?: ReadonlyArray<string> | undefined
+  /** Check the certificates of the far end. Default: `true`. */
+  readonly verifyUpstream?: boolean | undefined
+  /** The ports that are intercepted. Default: `[443]`. */
+  readonly interceptedPorts?: ReadonlyArray<number> | undefined
+  /** Block QUIC, so that clients fall back to TLS over TCP. Default: the runtime's. */
+  readonly blockQuic?: boolean | undefined
+  /** Files of certificate authorities (PEM) on the host that may sign for far ends. Default: none. */
+  readonly upstreamCaCerts?: ReadonlyArray<string> | undefined
+  /** The authority (PEM files on the host) that signs for the guest. Default: one made for the sandbox. */
+  readonly authority?: { readonly certificate: string; readonly key: string } | undefined
+}
 
 /**
  * Network options in detail.
@@ -190,41 +229,19 @@ export type Input = "none" | "public" | "all" | Options
  * @since 0.1.0
  */
 export interface Options {
-  /** Default: `"public"`. */
+  /** What the guest can reach: `"none"`, `"public"`, `"all"`, or rules. Default: `"public"`. */
   readonly policy?: "none" | "public" | "all" | Policy | undefined
-  readonly dns?:
-    | {
-        /** Addresses or names, with a port if it is not 53. Default: the host's. */
-        readonly nameservers?: ReadonlyArray<string> | undefined
-        /** Refuse public names that resolve to private addresses. Default: `true`. */
-        readonly rebindProtection?: boolean | undefined
-        /** In whole milliseconds. Default: 5 seconds. */
-        readonly queryTimeout?: Duration.Input | undefined
-      }
-    | undefined
-  /** Interception of TLS by the host, which secrets and inspected rules need. */
-  readonly tls?:
-    | {
-        /** Hosts, or patterns such as `*.example.com`, that are passed through. Default: none. */
-        readonly bypass?: ReadonlyArray<string> | undefined
-        /** Check the certificates of the far end. Default: `true`. */
-        readonly verifyUpstream?: boolean | undefined
-        /** Default: 443. */
-        readonly interceptedPorts?: ReadonlyArray<number> | undefined
-        /** Block QUIC, so that clients fall back to TLS over TCP. Default: the runtime's. */
-        readonly blockQuic?: boolean | undefined
-        /** Paths of certificate authorities (PEM) on the host that far ends may be signed by. Default: none. */
-        readonly upstreamCaCerts?: ReadonlyArray<string> | undefined
-        /** The authority (PEM files on the host) that signs for the guest. Default: one made for the sandbox. */
-        readonly authority?: { readonly certificate: string; readonly key: string } | undefined
-      }
-    | undefined
-  /** Connections at once, all together, up to 4096. Default: the runtime's. */
+  /** How names are resolved. Default: by the host's name servers. */
+  readonly dns?: Dns | undefined
+  /** How TLS is intercepted. Default: not at all, unless there are secrets. */
+  readonly tls?: Tls | undefined
+  /** Connections at the same time, up to 4096. Default: the runtime's. */
   readonly maxConnections?: number | undefined
   /** Let rules that name hosts match only where the host name can be inspected. Default: `false`. */
   readonly strict?: boolean | undefined
   /** Trust the host's own certificate authorities in the guest. Default: `false`. */
   readonly trustHostCas?: boolean | undefined
+  /** Limits on traffic, by direction. Default: unlimited. */
   readonly rateLimit?: { readonly egress?: RateLimit | undefined; readonly ingress?: RateLimit | undefined } | undefined
 }
 
@@ -232,84 +249,95 @@ const ActionSchema = Schema.Literals(["allow", "deny"])
 
 const Port = intBetween(0, 65535)
 
-const DestinationSchema = Schema.Union([
-  Schema.Literal("any"),
-  Schema.Struct({ cidr: Cidr }),
-  Schema.Struct({ domain: DomainName }),
-  Schema.Struct({ domainSuffix: DomainSuffix }),
-  Schema.Struct({
-    group: Schema.Literals(["public", "private", "loopback", "link-local", "metadata", "multicast", "host"])
-  })
-])
+const DestinationSchema = optionsSchema<Destination>()(
+  Schema.Union([
+    Schema.Literal("any"),
+    Schema.Struct({ cidr: Cidr }),
+    Schema.Struct({ domain: DomainName }),
+    Schema.Struct({ domainSuffix: DomainSuffix }),
+    Schema.Struct({
+      group: Schema.Literals(["public", "private", "loopback", "link-local", "metadata", "multicast", "host"])
+    })
+  ])
+)
 
-const RuleSchema = Schema.Struct({
-  action: ActionSchema,
-  to: DestinationSchema,
-  direction: Schema.optional(Schema.Literals(["egress", "ingress", "any"])),
-  protocols: Schema.optional(Schema.Array(Schema.Literals(["tcp", "udp", "icmpv4", "icmpv6"]))),
-  ports: Schema.optional(
-    Schema.Array(
-      Schema.Union([
-        Port,
-        Schema.Struct({ from: Port, to: Port }).check(
-          Schema.makeFilter(({ from, to }) =>
-            from <= to ? undefined : { path: ["from"], issue: "expected a range that does not run backwards" }
+const RuleSchema = optionsSchema<Rule>()(
+  Schema.Struct({
+    action: ActionSchema,
+    to: DestinationSchema,
+    direction: Schema.optional(Schema.Literals(["egress", "ingress", "any"])),
+    protocols: Schema.optional(Schema.Array(Schema.Literals(["tcp", "udp", "icmpv4", "icmpv6"]))),
+    ports: Schema.optional(
+      Schema.Array(
+        Schema.Union([
+          Port,
+          Schema.Struct({ from: Port, to: Port }).check(
+            Schema.makeFilter(({ from, to }) =>
+              from <= to ? undefined : { path: ["from"], issue: "expected `from` <= `to`" }
+            )
           )
-        )
-      ])
+        ])
+      )
     )
-  )
-}).check(
+  })
+).check(
   Schema.makeFilter((rule) =>
     (rule.direction === "ingress" || rule.direction === "any") &&
     rule.protocols?.some((protocol) => protocol.startsWith("icmp"))
-      ? { path: ["protocols"], issue: "expected ICMP only in rules for egress" }
+      ? { path: ["protocols"], issue: "ICMP is only allowed in egress rules" }
       : undefined
   )
 )
 
-const RateLimitSchema = Schema.Struct({
-  bytesPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
-  packetsPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER))
-})
+const RateLimitSchema = optionsSchema<RateLimit>()(
+  Schema.Struct({
+    bytesPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
+    packetsPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER))
+  })
+)
 
 const PolicyName = Schema.Literals(["none", "public", "all"])
 
-const Detailed = Schema.Struct({
-  policy: Schema.optional(
-    Schema.Union([
-      PolicyName,
-      Schema.Struct({
-        egress: Schema.optional(ActionSchema),
-        ingress: Schema.optional(ActionSchema),
-        rules: Schema.optional(Schema.Array(RuleSchema))
-      })
-    ])
-  ),
-  dns: Schema.optional(
-    Schema.Struct({
-      nameservers: Schema.optional(Schema.Array(Nameserver)),
-      rebindProtection: Schema.optional(Schema.Boolean),
-      queryTimeout: Schema.optional(Milliseconds)
-    })
-  ),
-  tls: Schema.optional(
-    Schema.Struct({
-      bypass: Schema.optional(Schema.Array(Schema.NonEmptyString)),
-      verifyUpstream: Schema.optional(Schema.Boolean),
-      interceptedPorts: Schema.optional(Schema.Array(intBetween(1, 65535))),
-      blockQuic: Schema.optional(Schema.Boolean),
-      upstreamCaCerts: Schema.optional(Schema.Array(HostPath)),
-      authority: Schema.optional(Schema.Struct({ certificate: HostPath, key: HostPath }))
-    })
-  ),
-  maxConnections: Schema.optional(intBetween(1, 4096)),
-  strict: Schema.optional(Schema.Boolean),
-  trustHostCas: Schema.optional(Schema.Boolean),
-  rateLimit: Schema.optional(
-    Schema.Struct({ egress: Schema.optional(RateLimitSchema), ingress: Schema.optional(RateLimitSchema) })
-  )
-})
+const PolicySchema = optionsSchema<Policy>()(
+  Schema.Struct({
+    egress: Schema.optional(ActionSchema),
+    ingress: Schema.optional(ActionSchema),
+    rules: Schema.optional(Schema.Array(RuleSchema))
+  })
+)
+
+const Detailed = optionsSchema<Options>()(
+  Schema.Struct({
+    policy: Schema.optional(Schema.Union([PolicyName, PolicySchema])),
+    dns: Schema.optional(
+      optionsSchema<Dns>()(
+        Schema.Struct({
+          nameservers: Schema.optional(Schema.Array(Nameserver)),
+          rebindProtection: Schema.optional(Schema.Boolean),
+          queryTimeout: Schema.optional(Milliseconds)
+        })
+      )
+    ),
+    tls: Schema.optional(
+      optionsSchema<Tls>()(
+        Schema.Struct({
+          bypass: Schema.optional(Schema.Array(Schema.NonEmptyString)),
+          verifyUpstream: Schema.optional(Schema.Boolean),
+          interceptedPorts: Schema.optional(Schema.Array(intBetween(1, 65535))),
+          blockQuic: Schema.optional(Schema.Boolean),
+          upstreamCaCerts: Schema.optional(Schema.Array(HostPath)),
+          authority: Schema.optional(Schema.Struct({ certificate: HostPath, key: HostPath }))
+        })
+      )
+    ),
+    maxConnections: Schema.optional(intBetween(1, 4096)),
+    strict: Schema.optional(Schema.Boolean),
+    trustHostCas: Schema.optional(Schema.Boolean),
+    rateLimit: Schema.optional(
+      Schema.Struct({ egress: Schema.optional(RateLimitSchema), ingress: Schema.optional(RateLimitSchema) })
+    )
+  })
+)
 
 /**
  * The schema of network options.
@@ -345,7 +373,7 @@ export const Network = Schema.Union([PolicyName, Detailed])
 export type Network = typeof Network.Type
 
 /**
- * Where a secret may be put into a request to one of its hosts.
+ * The parts of a request to one of its hosts in which a secret is put.
  *
  * **Example** (Headers and queries)
  *
@@ -369,16 +397,9 @@ export interface SecretInjection {
   readonly body?: boolean | undefined
 }
 
-const injectionFields = {
-  headers: Schema.optional(Schema.Boolean),
-  basicAuth: Schema.optional(Schema.Boolean),
-  query: Schema.optional(Schema.Boolean),
-  body: Schema.optional(Schema.Boolean)
-}
-
 /**
- * The schema of one secret: the guest's environment holds a placeholder only;
- * the host puts the value in its place in TLS requests to the allowed hosts.
+ * A secret that the guest can use without seeing it: its environment holds a
+ * placeholder, which the host replaces in TLS requests to the allowed hosts.
  *
  * **Gotchas**
  *
@@ -398,15 +419,45 @@ const injectionFields = {
  *   })
  * ```
  *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SecretInput {
+  /** The value. */
+  readonly value: Redacted.Redacted<string>
+  /** The hosts that may receive the value, or patterns such as `*.example.com`. At least one. */
+  readonly hosts: ReadonlyArray<string>
+  /** What the guest sees instead. Default: a generated text. */
+  readonly placeholder?: string | undefined
+  /** Where the placeholder is replaced. Default: in headers and basic authentication. */
+  readonly inject?: SecretInjection | undefined
+  /** Replace only where the host's TLS identity was checked. Default: `true`. */
+  readonly requireTls?: boolean | undefined
+}
+
+/**
+ * The schema of one secret.
+ *
  * @category schemas
  * @since 0.1.0
  */
-export const Secret = Schema.Struct({
-  value: Schema.Redacted(CString),
-  hosts: Schema.Array(Schema.NonEmptyString).check(
-    Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "expected at least one host"))
-  ),
-  placeholder: Schema.optional(Schema.NonEmptyString),
-  inject: Schema.optional(Schema.Struct(injectionFields)),
-  requireTls: Schema.optional(Schema.Boolean)
-})
+export const Secret = optionsSchema<SecretInput>()(
+  Schema.Struct({
+    value: Schema.Redacted(CString),
+    hosts: Schema.Array(Schema.NonEmptyString).check(
+      Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "pass at least one host"))
+    ),
+    placeholder: Schema.optional(Schema.NonEmptyString),
+    inject: Schema.optional(
+      optionsSchema<SecretInjection>()(
+        Schema.Struct({
+          headers: Schema.optional(Schema.Boolean),
+          basicAuth: Schema.optional(Schema.Boolean),
+          query: Schema.optional(Schema.Boolean),
+          body: Schema.optional(Schema.Boolean)
+        })
+      )
+    ),
+    requireTls: Schema.optional(Schema.Boolean)
+  })
+)

@@ -154,11 +154,11 @@ export const format = (plan: Plan): string =>
 const formatCopies = (copies: Plan["copies"]): string => {
   switch (copies) {
     case "reflink":
-      return "Keeping a result is almost free here: copies share blocks on disk."
+      return "Keeping a result costs next to nothing here: copies share disk blocks."
     case "full":
-      return "Keeping a result copies its disk: `lightbox doctor` measures the cost per MiB."
+      return "Keeping a result copies its whole disk: `lightbox doctor` measures the cost per MiB."
     case "unknown":
-      return "It is not known whether copies share blocks on disk here."
+      return "It is not known whether copies share disk blocks here."
   }
 }
 
@@ -193,7 +193,7 @@ export const formatReason = (reason: MissReason): string => {
     case "Damaged":
       return `damaged: ${reason.problem}`
     case "BuilderChanged":
-      return `built by version ${reason.was} of the builder, this is ${reason.now}`
+      return `built by builder version ${reason.was}, now ${reason.now}`
   }
 }
 

@@ -80,8 +80,8 @@ export interface ExecOptions<E = never, R = never> {
   readonly timeout?: Duration.Input | undefined
   /** Fail with `CommandFailed` when the exit code is not 0. Default: `false`. */
   readonly check?: boolean | undefined
-  /** Bytes of output, both together, past which the command is killed with `OutputTooLarge`. Default: 256 MiB. */
-  readonly maxOutput?: number | undefined
+  /** How much output, both streams together, such as `"1M"`, past which the command is killed with `OutputTooLarge`. Default: 256 MiB. */
+  readonly maxOutput?: SandboxConfig.Size | undefined
 }
 
 /**
@@ -149,7 +149,7 @@ export interface CopyInOptions {
 export type ExecEvent =
   | { readonly _tag: "Started"; readonly pid: number }
   | Guest.Output
-  | { readonly _tag: "Exited"; readonly exitCode: number }
+  | { readonly _tag: "Exited"; readonly exitCode: number; readonly signal: Guest.Signal | undefined }
 
 /**
  * A running sandbox.
@@ -178,6 +178,8 @@ export interface Sandbox {
   readonly name: string
   /** Changes when the sandbox is removed and another of its name is created. */
   readonly id: string
+  /** The ports of the guest that are published on this host, with the port that was chosen for host port 0. */
+  readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
   /** The channel to the guest, for what is not offered here. */
   readonly guest: Guest.Guest
 
@@ -450,7 +452,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
 ): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
   const { detached, image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
   if ((image === undefined) === (snapshot === undefined)) {
-    return yield* invalid("Sandbox.launch", "snapshot", "expected either a snapshot or an image")
+    return yield* invalid("Sandbox.launch", "snapshot", "pass either a snapshot or an image")
   }
   const config = yield* decodeConfig(rest)
   const timeout = yield* decodeReleaseTimeout(releaseTimeout)
@@ -482,13 +484,7 @@ const resolveSnapshot = <E, R>(
     : Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
       ? Effect.succeed(snapshot.path)
       : Predicate.hasProperty(snapshot, DefinitionTypeId)
-        ? Effect.fail(
-            invalid(
-              "Sandbox.launch",
-              "snapshot",
-              "expected a snapshot, got a definition: build it first, with Snapshot.build(definition)"
-            )
-          )
+        ? Effect.fail(invalid("Sandbox.launch", "snapshot", "this is a definition: pass Snapshot.build(definition)"))
         : decodeSnapshotName(snapshot)
 
 /**

@@ -114,7 +114,7 @@ export type Base<E = never, R = never> =
 export interface BuilderOptions extends Pick<SandboxConfig.Options, "network" | "pullPolicy" | "registry"> {
   readonly resources?: SandboxConfig.Resources | undefined
   /** Folders and volumes mounted in the builder, by guest path. They do not become part of the snapshot. */
-  readonly mounts?: { readonly [path: string]: Mount.Input } | undefined
+  readonly mounts?: { readonly [path: string]: Mount.MountInput } | undefined
 }
 
 /**
@@ -176,7 +176,7 @@ export interface StepOptions {
    */
   readonly retryFrom?: "clean" | "dirty" | undefined
   /** The network while the step runs. A change costs a checkpoint and a boot. Default: the definition's. */
-  readonly network?: Network.Input | undefined
+  readonly network?: Network.NetworkInput | undefined
   /**
    * `"auto"` (default): run the step when it, its environment or anything before it changed. `"never"`: run it in every
    * build. A key replaces the step's arguments, environment and files.
@@ -786,10 +786,10 @@ export const resources: {
  * **Example** (A shared download cache)
  *
  * ```ts
- * import { Mount, Snapshot } from "effect-lightbox"
+ * import { Snapshot } from "effect-lightbox"
  *
  * export const node = Snapshot.make("node-ci", "node:22").pipe(
- *   Snapshot.builder({ mounts: { "/root/.npm": Mount.volume("npm-cache") } }),
+ *   Snapshot.builder({ mounts: { "/root/.npm": { volume: "npm-cache" } } }),
  *   Snapshot.npm(["pnpm@9"])
  * )
  * ```
@@ -1253,7 +1253,7 @@ export interface PruneOptions {
   /** Keep results used within this duration. Default: none. */
   readonly olderThan?: Duration.Input | undefined
   /** Keep the most recently used results while all snapshots together occupy no more bytes. Default: none. */
-  readonly maxBytes?: number | undefined
+  readonly maxBytes?: SandboxConfig.Size | undefined
   /** Report what would be removed, and remove nothing. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }

@@ -9,12 +9,12 @@
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ * import { Sandbox, Volume } from "effect-lightbox"
  *
  * export const program = Effect.gen(function* () {
  *   yield* Volume.ensure("npm-cache", { quota: "4G", labels: { tier: "ci" } })
  *   return yield* Sandbox.run(
- *     { snapshot: "node-ci", mounts: { "/root/.npm": Mount.volume("npm-cache") } },
+ *     { snapshot: "node-ci", mounts: { "/root/.npm": { volume: "npm-cache" } } },
  *     (sandbox) => sandbox.shell("npm ci")
  *   )
  * })
@@ -32,13 +32,14 @@ import * as Ownership from "./Ownership.ts"
 import type { Services } from "./Driver.ts"
 import type * as Cleanup from "./Cleanup.ts"
 import * as Lock from "./internal/ownership/lock.ts"
-import { DurationInput, Labels, Mebibytes, Name } from "./internal/config/schemas.ts"
+import { DurationInput, Labels, Mebibytes, Name, optionsSchema } from "./internal/config/schemas.ts"
 import { locksFolder } from "./internal/store/store.ts"
 import { decoder, invalid } from "./internal/config/validation.ts"
 import * as VolumeFiles from "./internal/volume/files.ts"
 import * as internal from "./internal/volume/volumes.ts"
 import { AlreadyExists, LightboxError, Unsupported } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
+import type { Size } from "./SandboxConfig.ts"
 
 /**
  * A named volume.
@@ -49,7 +50,7 @@ import * as Microsandbox from "./Microsandbox.ts"
  * import type { Volume } from "effect-lightbox"
  *
  * export const show = (volume: Volume.Volume): string =>
- *   `${volume.name}: ${volume.quota === undefined ? "unlimited" : `${volume.quota} MiB`}`
+ *   `${volume.name}: ${volume.quota === undefined ? "unlimited" : `${volume.quota} bytes`}`
  * ```
  *
  * @category models
@@ -64,10 +65,10 @@ export interface Volume extends Microsandbox.VolumeInfo {}
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ * import { Sandbox, Volume } from "effect-lightbox"
  *
  * export const sandbox = Effect.flatMap(Volume.Volume, ({ name }) =>
- *   Sandbox.launch({ snapshot: "node-ci", mounts: { "/cache": Mount.volume(name) } })
+ *   Sandbox.launch({ snapshot: "node-ci", mounts: { "/cache": { volume: name } } })
  * )
  * ```
  *
@@ -96,8 +97,9 @@ export interface EnsureOptions {
    * quicker for many small files, that one sandbox can mount at a time.
    */
   readonly kind?: "directory" | "disk" | undefined
-  /** How much it may hold: `"4G"`, or MiB. Default: unlimited; a disk needs it. */
-  readonly quota?: string | number | undefined
+  /** How much it may hold, in whole MiB, such as `"4G"`. A disk needs it. Default: unlimited. */
+  readonly quota?: Size | undefined
+  /** Labels to find the volume by. Default: none. */
   readonly labels?: { readonly [key: string]: string } | undefined
   /**
    * What happens when there is a volume of the name that was made with another kind, quota or labels than those given
@@ -118,10 +120,13 @@ const ensureFields = {
 const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
   decoder(Name, method, "name")(name)
 
-const decodeEnsure = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.ensure")
+const decodeEnsure = decoder(
+  optionsSchema<EnsureOptions & { readonly name: string }>()(Schema.Struct({ name: Name, ...ensureFields })),
+  "Volume.ensure"
+)
 
 /**
- * A volume of a name, made if there is none.
+ * Gets a volume, creating it if it does not exist.
  *
  * **Details**
  *
@@ -148,7 +153,7 @@ export const ensure = Effect.fn("Volume.ensure")(function* (
   const { onDrift = "fail", ...request } = yield* decodeEnsure({ name, ...options })
   const { kind = "directory", quota } = request
   if (kind === "disk" && quota === undefined) {
-    return yield* invalid("Volume.ensure", "quota", "expected the size of the disk")
+    return yield* invalid("Volume.ensure", "quota", "a disk volume needs a size")
   }
   const create = driver.createVolume({ ...request, kind })
   return yield* driver.getVolume(request.name).pipe(
@@ -182,7 +187,7 @@ const recreate = Effect.fnUntraced(function* (
 const decodeScoped = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.scoped")
 
 /**
- * A new volume that is removed, with all that is in it, when the scope closes.
+ * Creates a volume that is removed, with its content, when the scope closes.
  *
  * **Details**
  *
@@ -194,12 +199,12 @@ const decodeScoped = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Vo
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ * import { Sandbox, Volume } from "effect-lightbox"
  *
  * export const handOver = Effect.scoped(
  *   Effect.gen(function* () {
  *     const { name } = yield* Volume.scoped("hand-over", { quota: "1G" })
- *     const mounts = { "/out": Mount.volume(name) }
+ *     const mounts = { "/out": { volume: name } }
  *     yield* Sandbox.run({ snapshot: "compiler", mounts }, (sandbox) => sandbox.shell("make DESTDIR=/out install"))
  *     return yield* Sandbox.run({ snapshot: "tester", mounts }, (sandbox) => sandbox.shell("/out/bin/test"))
  *   })
@@ -233,7 +238,7 @@ export const scoped = Effect.fn("Volume.scoped")(function* (
 })
 
 /**
- * A volume by its name. Fails with `NotFound`.
+ * Gets a volume by name. Fails with `NotFound`.
  *
  * **Example** (Asking for its labels)
  *
@@ -254,7 +259,7 @@ export const get = (name: string): Effect.Effect<Volume, LightboxError, Microsan
   )
 
 /**
- * All volumes.
+ * Lists all volumes.
  *
  * **Example** (Those of a team)
  *
@@ -275,7 +280,7 @@ export const list: Effect.Effect<
 > = Microsandbox.Microsandbox.use((driver) => driver.listVolumes)
 
 /**
- * Whether there is a volume of a name.
+ * Checks whether a volume exists.
  *
  * **Example** (Asking)
  *
@@ -295,8 +300,8 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Micr
   )
 
 /**
- * Removes a volume and all that is in it; what does not exist is no failure.
- * Fails with `InUse`, naming the sandboxes, while one that runs mounts it.
+ * Removes a volume and its content. A volume that does not exist is no failure.
+ * Fails with `InUse`, naming the sandboxes, while running ones mount it.
  *
  * **Example** (Removing)
  *
@@ -322,20 +327,20 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Microsa
 // =============================================================================
 
 /**
- * Has a volume to itself until the scope closes: others that ask for it with
- * this function, in this process or in another, wait in the meantime. It does
- * not keep sandboxes from mounting the volume.
+ * Acquires an exclusive lock on a volume for the scope. Other callers of this
+ * function, in this process or another, wait for it. Sandboxes can still mount
+ * the volume.
  *
  * **Example** (One migration at a time)
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ * import { Sandbox, Volume } from "effect-lightbox"
  *
  * export const migrate = Effect.scoped(
  *   Effect.gen(function* () {
  *     const { name } = yield* Volume.exclusive("database")
- *     yield* Sandbox.run({ snapshot: "postgres", mounts: { "/data": Mount.volume(name) } }, (sandbox) =>
+ *     yield* Sandbox.run({ snapshot: "postgres", mounts: { "/data": { volume: name } } }, (sandbox) =>
  *       sandbox.shell("migrate /data", { check: true })
  *     )
  *   })
@@ -369,24 +374,24 @@ export const exclusive = Effect.fn("Volume.exclusive")(function* (
  * @since 0.1.0
  */
 export interface PrimeOptions extends EnsureOptions {
-  /** The volume is filled again when this is not what it was filled with. Default: it is filled once. */
+  /** Fill the volume again when it was filled with another key. Default: fill it once. */
   readonly key?: string | undefined
 }
 
 const decodePrime = decoder(Schema.Struct({ key: Schema.optional(Schema.String) }), "Volume.prime")
 
 /**
- * A volume that was filled: the first who asks fills it, and all others, in this
- * process or in another, wait for that. When filling fails or is interrupted,
- * the next one fills it.
+ * Gets a volume that was filled once: the first caller fills it, and all others,
+ * in this process or another, wait. When filling fails or is interrupted, the
+ * next caller fills it.
  *
  * **Example** (Installing dependencies once)
  *
  * ```ts
- * import { Mount, Sandbox, Volume } from "effect-lightbox"
+ * import { Sandbox, Volume } from "effect-lightbox"
  *
  * export const dependencies = Volume.prime("dependencies", ({ name }) =>
- *   Sandbox.run({ snapshot: "node-ci", mounts: { "/root/.npm": Mount.volume(name) } }, (sandbox) =>
+ *   Sandbox.run({ snapshot: "node-ci", mounts: { "/root/.npm": { volume: name } } }, (sandbox) =>
  *     sandbox.shell("npm ci", { check: true })
  *   )
  * )
@@ -446,8 +451,8 @@ export interface Usage {
 }
 
 /**
- * How full a volume is. It looks at every file: with very many, that takes a
- * while.
+ * Measures a volume. It looks at every file, which takes a while if there are
+ * many.
  *
  * **Example** (Asking)
  *
@@ -467,7 +472,7 @@ export const usage = Effect.fn("Volume.usage")(function* (
   const { path, quota } = yield* get(name)
   return {
     used: yield* VolumeFiles.sizeOf("Volume.usage", path),
-    quota: quota === undefined ? undefined : quota * 1_048_576
+    quota
   }
 })
 
@@ -529,7 +534,10 @@ export const files = Effect.fn("Volume.files")(function* (
   if (kind === "disk") {
     return yield* new LightboxError({
       method: "Volume.files",
-      reason: new Unsupported({ feature: "files of a disk volume", problem: "mount it in a sandbox to read them" })
+      reason: new Unsupported({
+        feature: "files of a disk volume",
+        problem: "mount the volume in a sandbox to read its files"
+      })
     })
   }
   return VolumeFiles.make("Volume.files", path)
@@ -556,18 +564,20 @@ export const files = Effect.fn("Volume.files")(function* (
 export interface PruneOptions {
   /** Only volumes that have all of these. */
   readonly labels?: { readonly [key: string]: string } | undefined
-  /** Only volumes that were made longer ago. */
+  /** Only volumes created longer ago than this. */
   readonly olderThan?: Duration.Input | undefined
-  /** Only tell. Default: `false`. */
+  /** Only report what would be removed. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }
 
 const decodePrune = decoder(
-  Schema.Struct({
-    labels: Schema.optional(Labels),
-    olderThan: Schema.optional(DurationInput),
-    dryRun: Schema.optional(Schema.Boolean)
-  }),
+  optionsSchema<PruneOptions>()(
+    Schema.Struct({
+      labels: Schema.optional(Labels),
+      olderThan: Schema.optional(DurationInput),
+      dryRun: Schema.optional(Schema.Boolean)
+    })
+  ),
   "Volume.prune"
 )
 
@@ -592,7 +602,7 @@ export const prune = Effect.fn("Volume.prune")(function* (
   const driver = yield* Microsandbox.Microsandbox
   const checked = yield* decodePrune(options)
   if (checked.olderThan === undefined && Object.keys(checked.labels ?? {}).length === 0) {
-    return yield* invalid("Volume.prune", "labels", "expected labels or an age: without, it would be all volumes")
+    return yield* invalid("Volume.prune", "labels", "pass labels or an age: without them, all volumes would be removed")
   }
   return yield* internal.prune(driver, checked)
 })

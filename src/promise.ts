@@ -42,14 +42,16 @@ import * as Schema from "effect/Schema"
 import type { CallOptions } from "./internal/promise/options.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
-import { decoder } from "./internal/config/validation.ts"
+import { mebibyte } from "./internal/config/schemas.ts"
+import { decoder, renameFields } from "./internal/config/validation.ts"
 import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
 import * as BuildEvents from "./BuildEvent.ts"
 import { check, define } from "./internal/promise/definition.ts"
 import * as Errors from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
-import * as Mounts from "./Mount.ts"
+import type { MountInput } from "./Mount.ts"
 import * as Sandboxes from "./Sandbox.ts"
+import type { PortMapping, Size } from "./SandboxConfig.ts"
 import * as Snapshots from "./Snapshot.ts"
 import * as Volumes from "./Volume.ts"
 
@@ -80,7 +82,8 @@ export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.t
 // =============================================================================
 
 /**
- * An amount of memory: `"512M"` or `"2G"`.
+ * An amount of memory: a whole number of MiB or GiB, such as `"512M"`, `"2G"` or
+ * `"2 GiB"`.
  *
  * **Example** (Two gigabytes)
  *
@@ -93,7 +96,7 @@ export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.t
  * @category models
  * @since 0.1.0
  */
-export type Memory = `${number}M` | `${number}G`
+export type Memory = Exclude<Size, number>
 
 /**
  * Processors and memory.
@@ -110,9 +113,9 @@ export type Memory = `${number}M` | `${number}G`
  * @since 0.1.0
  */
 export interface SnapshotResources {
-  /** 1 to 255. Default: 1. */
+  /** Processors, 1 to 255. Default: 1. */
   cpus?: number | undefined
-  /** Default: `"512M"`. */
+  /** Memory in whole MiB, at least `"64M"`. Default: `"512M"`. */
   memory?: Memory | undefined
 }
 
@@ -166,15 +169,15 @@ export interface SnapshotConfig {
   name: string
   /** The OCI image that it starts from. */
   image: string
-  /** Of the sandbox that it is built in. */
+  /** Processors and memory of the sandbox that it is built in. Default: 1 processor, `"512M"`. */
   resources?: SnapshotResources | undefined
   /** Where setup steps run; made if it is not there. Default: the image's. */
   workdir?: string | undefined
-  /** For setup steps. */
+  /** Environment variables of the setup steps. Default: none. */
   env?: Record<string, string> | undefined
   /** Run in order. Default: none, the image as it is. */
   setup?: Array<SetupStep> | undefined
-  /** Kept with the snapshot. */
+  /** Labels that are stored with the snapshot. Default: none. */
   labels?: Record<string, string> | undefined
 }
 
@@ -229,28 +232,29 @@ export interface BuildOptions {
 }
 
 /**
- * A mount: a folder of the host, or a named volume, which is made if it does not
- * exist.
+ * A mount: a folder of the host, or an object that says what to mount. A volume
+ * is created if it does not exist.
  *
- * **Example** (Both)
+ * **Example** (A folder, a volume and memory)
  *
  * ```ts
  * import type { Mount } from "effect-lightbox/promise"
  *
- * export const mounts: Record<string, Mount> = { "/work": "./my-project", "/cache": { volume: "npm-cache" } }
+ * export const mounts: Record<string, Mount> = {
+ *   "/work": "./my-project",
+ *   "/cache": { volume: "npm-cache" },
+ *   "/scratch": { tmpfs: "256M" }
+ * }
  * ```
  *
- * @category models
+ * @category options
  * @since 0.1.0
  */
-export type Mount =
-  | string
-  | { volume: string; readonly?: boolean | undefined }
-  | { bind: string; readonly?: boolean | undefined }
-  | { tmpfs: Memory }
+export type Mount = MountInput
 
 /**
- * Options of {@link launchSandbox} and {@link runInSandbox}.
+ * Options of {@link launchSandbox} and {@link runInSandbox}: a `snapshot` or an
+ * `image` to boot from, and the rest.
  *
  * **Example** (A sandbox with a project in it)
  *
@@ -270,36 +274,56 @@ export type Mount =
  * @category options
  * @since 0.1.0
  */
-export interface LaunchOptions {
-  /** The name of the snapshot to boot from. */
-  snapshot: string
-  /** The name of the sandbox. */
-  name: string
-  /** Default: one processor, 512 MiB. */
+export type LaunchOptions = LaunchSettings &
+  (
+    | {
+        /** The name of the snapshot to boot from. */
+        snapshot: string
+        image?: undefined
+      }
+    | {
+        /** The OCI image to boot from, such as `"node:22"`. */
+        image: string
+        snapshot?: undefined
+      }
+  )
+
+/**
+ * What {@link LaunchOptions} say beside what a sandbox boots from.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LaunchSettings {
+  /** The name of the sandbox. Default: a generated name. */
+  name?: string | undefined
+  /** Processors and memory. Default: 1 processor, `"512M"`. */
   resources?: SnapshotResources | undefined
-  /** Where commands run; it must exist in the snapshot or be a mount. Default: the image's. */
+  /** Where commands run. It must exist in the snapshot or be a mount. Default: the image's, else `/`. */
   workdir?: string | undefined
+  /** Environment variables of all commands. Default: none. */
   env?: Record<string, string> | undefined
-  /** TCP ports, as `{ host: guest }`. */
-  ports?: Record<number, number> | undefined
-  /** By guest path. */
+  /** TCP ports, as `{ host: guest }`. Host port 0 takes a free port, which `sandbox.ports` names. Default: none. */
+  ports?: Record<number, number> | Array<PortMapping> | undefined
+  /** Mounts by guest path: `"./folder"`, `{ volume: "name" }`, `{ bind: "./folder" }` or `{ tmpfs: "64M" }`. Default: none. */
   mounts?: Record<string, Mount> | undefined
+  /** Labels to find the sandbox by. Default: none. */
   labels?: Record<string, string> | undefined
   /**
-   * What the root disk is to the snapshot's: a `"copy"`, or an `"overlay"`, which holds only what the sandbox changes and
-   * can not be captured; `"auto"` is an overlay where a copy would cost more the more was baked in. Default: `"copy"`,
-   * and `"auto"` for {@link runInSandbox}.
+   * How the root disk is made from the snapshot's: `"copy"`, or `"overlay"`, which stores only what the sandbox changes and
+   * cannot be captured. `"auto"` is an overlay where a copy would cost more the more was baked in. Default: `"copy"`, and
+   * `"auto"` for {@link runInSandbox}.
    */
   rootDisk?: "auto" | "copy" | "overlay" | undefined
-  /** What the guest reaches: nothing, the internet, or everything. Default: the internet. */
+  /** What the guest can reach: `"none"`, `"public"` (the internet) or `"all"`. Default: `"public"`. */
   network?: "none" | "public" | "all" | undefined
-  /** Values that the guest can send to some hosts without ever seeing them, by environment variable. */
+  /** Values that the guest can send to some hosts without seeing them, by environment variable. Default: none. */
   secrets?: Record<string, { value: string; hosts: Array<string> }> | undefined
-  /** Replace a sandbox of the name; `false` rejects then. Default: `true`. */
+  /** Replace a sandbox that has the name; `false` rejects then. Default: `true`. */
   overwrite?: boolean | undefined
   /**
    * Boot it for `detach()`: neither Ctrl-C in this process's terminal nor the end of this process reaches it. Until it is
-   * detached it belongs to this process all the same. Default: `false`.
+   * detached it still belongs to this process. Default: `false`.
    */
   detached?: boolean | undefined
   /** Print that it is launched. Default: `false`. */
@@ -327,7 +351,7 @@ export interface SnapshotRecord {
   digest: string
   imageRef: string
   createdAt: Date
-  /** Apparent size of the disk. */
+  /** Apparent size of the disk, in bytes; it takes less where it is empty. */
   sizeBytes: bigint | null
   /** The folder that holds it. */
   path: string
@@ -350,7 +374,9 @@ export interface SnapshotRecord {
  */
 export interface VolumeRecord {
   name: string
+  /** How much it may hold, in MiB. `null`: unlimited. */
   quotaMib: number | null
+  /** What it takes on the host's disk, in bytes. */
   usedBytes: number
   labels: Record<string, string>
   createdAt: Date | null
@@ -371,8 +397,9 @@ export interface VolumeRecord {
  * @since 0.1.0
  */
 export interface EnsureVolumeOptions {
-  /** How much it may hold. Default: unlimited. */
+  /** How much it may hold, in MiB. Default: unlimited. */
   quotaMib?: number | undefined
+  /** Labels to find the volume by. Default: none. */
   labels?: Record<string, string> | undefined
 }
 
@@ -535,12 +562,16 @@ export interface LightboxError extends Error {
         readonly description: string
         /** The script, or the words of the command. */
         readonly command?: string | undefined
+        /** The file and line that declared the step. */
+        readonly declaredAt?: string | undefined
         readonly attempt: number
         readonly durationMillis: number
       }
     | undefined
   /** The builder that was kept. */
   readonly builder?: string | undefined
+  /** What to do about it, if that is known. Part of the message. */
+  readonly hint: string | undefined
   readonly isRetryable: boolean
   readonly outcome: "failed" | "unknown"
 }
@@ -631,7 +662,7 @@ export const exec = (
 
 /** Checked first, so that errors name what the caller wrote. */
 const definitionOf = (config: SnapshotConfig): Snapshots.Definition => {
-  Effect.runSync(check("buildSnapshot", config))
+  Runtime.runNow(check("buildSnapshot", config))
   return define(config)
 }
 
@@ -785,18 +816,7 @@ export const removeSnapshot = async (
 
 const decodeLaunch = decoder(
   Schema.Struct({
-    mounts: Schema.optional(
-      Schema.Record(
-        Schema.String,
-        Schema.Union([
-          Schema.String,
-          Schema.Struct({ volume: Schema.String, readonly: Schema.optional(Schema.Boolean) }),
-          Schema.Struct({ bind: Schema.String, readonly: Schema.optional(Schema.Boolean) }),
-          Schema.Struct({ tmpfs: Schema.Unknown })
-        ])
-      )
-    ),
-    ports: Schema.optional(Schema.Record(Schema.String, Schema.Unknown)),
+    ports: Schema.optional(Schema.Union([Schema.Array(Schema.Unknown), Schema.Record(Schema.String, Schema.Unknown)])),
     secrets: Schema.optional(
       Schema.Record(Schema.String, Schema.Struct({ value: Schema.String, hosts: Schema.Array(Schema.String) }))
     )
@@ -804,25 +824,17 @@ const decodeLaunch = decoder(
   "launchSandbox"
 )
 
-const mountOf = (mount: Mount): Mounts.Input => {
-  if (typeof mount === "string") return mount
-  if ("volume" in mount) return Mounts.volume(mount.volume, { readonly: mount.readonly })
-  if ("bind" in mount) return Mounts.bind(mount.bind, { readonly: mount.readonly })
-  return Mounts.tmpfs({ size: mount.tmpfs })
-}
-
 const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
 
 const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
-  const { mounts, overwrite = true, ports, secrets, signal: _, verbose: __, ...rest } = options
-  Effect.runSync(decodeLaunch({ mounts, ports, secrets }))
+  const { overwrite = true, ports, secrets, signal: _, verbose: __, ...rest } = options
+  Runtime.runNow(decodeLaunch({ ports, secrets }))
   return {
     ...rest,
     overwrite,
-    ...(mounts === undefined ? {} : { mounts: mapValues(mounts, mountOf) }),
     // Text is taken where it says a number, as keys always are.
-    ...(ports === undefined ? {} : { ports: mapValues(ports, Number) }),
+    ...(ports === undefined ? {} : { ports: Array.isArray(ports) ? ports : mapValues(ports, Number) }),
     ...(secrets === undefined
       ? {}
       : { secrets: mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) })) })
@@ -851,7 +863,8 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
  * @since 0.1.0
  */
 export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> => {
-  if (options.verbose === true) print(`launching "${options.name}" from "${options.snapshot}"`)
+  if (options.verbose === true)
+    print(`launching "${options.name ?? "a sandbox"}" from "${options.snapshot ?? options.image}"`)
   const { rootDisk = "copy" } = options
   return await Sandbox.open(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), options.signal)
 }
@@ -927,9 +940,11 @@ export const removeSandbox = async (
 // Volumes
 // =============================================================================
 
+const bytesOf = (mebibytes: number | undefined) => (mebibytes === undefined ? undefined : mebibytes * mebibyte)
+
 const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
   name: volume.name,
-  quotaMib: volume.quota ?? null,
+  quotaMib: volume.quota === undefined ? null : volume.quota / mebibyte,
   usedBytes,
   labels: { ...volume.labels },
   createdAt: volume.createdAt === undefined ? null : DateTime.toDateUtc(volume.createdAt)
@@ -953,7 +968,9 @@ const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
 export const ensureVolume = async (name: string, options?: EnsureVolumeOptions & CallOptions): Promise<VolumeRecord> =>
   volumeRecord(
     await Runtime.run(
-      measured(Volumes.ensure(name, { quota: options?.quotaMib, labels: options?.labels, onDrift: "adopt" })),
+      measured(
+        Volumes.ensure(name, { quota: bytesOf(options?.quotaMib), labels: options?.labels, onDrift: "adopt" })
+      ).pipe(Effect.mapError(renameFields({ quota: "quotaMib" }))),
       options?.signal
     )
   )

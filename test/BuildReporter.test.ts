@@ -164,7 +164,7 @@ describe("a terminal", () => {
         _tag: "Failed",
         duration: Duration.millis(1700),
         problem:
-          'LightboxError: Snapshot.build: "node-ci" failed at step 1, npm test (/app/build.ts:3:5): setup step exited with code 1\n' +
+          'LightboxError: Snapshot "node-ci" failed at step 1, npm test (/app/build.ts:3:5): setup step exited with code 1\n' +
           "  | line 29\n    at somewhere (file.ts:1:1)"
       })
       yield* frame
@@ -174,9 +174,8 @@ describe("a terminal", () => {
         "  npm test exited with code 1",
         "  │ line 29",
         "✖ [node-ci] failed  after 1s 700ms",
-        '  LightboxError: Snapshot.build: "node-ci" failed at step 1,',
-        "  npm test (/app/build.ts:3:5): setup step exited with code",
-        "  1"
+        '  LightboxError: Snapshot "node-ci" failed at step 1, npm',
+        "  test (/app/build.ts:3:5): setup step exited with code 1"
       ])
     })
   )

@@ -28,6 +28,7 @@ const guest: Guest.Guest = {
       pid: 1,
       output: Stream.make({ _tag: "Stdout", bytes: new TextEncoder().encode(argv.map(String).join(" ")) }),
       exitCode: Effect.succeed(0),
+      endedBy: Effect.undefined,
       stdin: Sink.drain,
       signal: () => Effect.void,
       resize: () => Effect.void
@@ -93,11 +94,10 @@ const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>
           id: name,
           status: "running",
           labels,
-          image: undefined,
           cpus: 1,
-          memory: 64,
+          memory: 64 * 1024 ** 2,
+          ports: [],
           volumes: [],
-          workdir: undefined,
           shell: "/bin/sh",
           createdAt: DateTime.makeUnsafe(0)
         }

@@ -9,6 +9,7 @@ type Reason = LightboxError.Reason
 interface Row<R> {
   readonly reason: R
   readonly message: string
+  readonly hint: string | undefined
   readonly isRetryable: boolean
   readonly outcome: LightboxError.Outcome
 }
@@ -18,72 +19,84 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
   NotFound: {
     reason: new LightboxError.NotFound({ resource: "snapshot", name: "node-ci" }),
     message: 'There is no snapshot named "node-ci"',
+    hint: "Check the name, or build the snapshot first",
     isRetryable: false,
     outcome: "failed"
   },
   AlreadyExists: {
     reason: new LightboxError.AlreadyExists({ resource: "snapshot", name: "node-ci" }),
-    message: 'Snapshot "node-ci" already exists. Pass { overwrite: true } to replace it',
+    message: 'Snapshot "node-ci" already exists',
+    hint: "Pass { overwrite: true } to replace it",
     isRetryable: false,
     outcome: "failed"
   },
   StillRunning: {
     reason: new LightboxError.StillRunning({ name: "worker" }),
-    message: 'Sandbox "worker" is still running; stop it first',
+    message: 'Sandbox "worker" is still running',
+    hint: "Stop it first",
     isRetryable: false,
     outcome: "failed"
   },
   NotRunning: {
     reason: new LightboxError.NotRunning({ name: "worker", status: "stopped" }),
     message: 'Sandbox "worker" is not running (stopped)',
+    hint: "Start it first",
     isRetryable: false,
     outcome: "failed"
   },
   Replaced: {
     reason: new LightboxError.Replaced({ name: "worker" }),
-    message: 'Sandbox "worker" was removed and replaced by another of the same name',
+    message: 'Sandbox "worker" was removed, and another one now has its name',
+    hint: "Connect again by name to use the new one",
     isRetryable: false,
     outcome: "failed"
   },
   InUse: {
     reason: new LightboxError.InUse({ resource: "volume", name: "cache", usedBy: ["a", "b"] }),
     message: 'The volume "cache" is in use by "a", "b"',
+    hint: "Remove what uses it first",
     isRetryable: true,
     outcome: "failed"
   },
   InvalidConfig: {
     reason: new LightboxError.InvalidConfig({ field: "resources.cpus", problem: "expected a whole number" }),
     message: "Invalid resources.cpus: expected a whole number",
+    hint: undefined,
     isRetryable: false,
     outcome: "failed"
   },
   Unsupported: {
     reason: new LightboxError.Unsupported({ feature: "snapshots", problem: "not on this backend" }),
-    message: "snapshots: not on this backend",
+    message: "Cannot use snapshots: not on this backend",
+    hint: undefined,
     isRetryable: false,
     outcome: "failed"
   },
   ImageUnavailable: {
     reason: new LightboxError.ImageUnavailable({ reference: "node:22", problem: "no route to the registry" }),
     message: 'Image "node:22" is not available: no route to the registry',
+    hint: "Check the reference, the network and the credentials for the registry",
     isRetryable: true,
     outcome: "failed"
   },
   BootFailed: {
     reason: new LightboxError.BootFailed({ name: "worker", problem: "it ended", lastLines: ["one", "kernel panic"] }),
     message: 'Sandbox "worker" did not boot: it ended\n  | one\n  | kernel panic',
+    hint: "Try again with more memory; `npx lightbox doctor` checks this machine",
     isRetryable: true,
     outcome: "failed"
   },
   NoVirtualization: {
-    reason: new LightboxError.NoVirtualization({ problem: "there is no /dev/kvm", remedy: "load the module" }),
-    message: "This machine can not run microVMs: there is no /dev/kvm. To mend it: load the module",
+    reason: new LightboxError.NoVirtualization({ problem: "/dev/kvm does not exist", remedy: "load the module" }),
+    message: "This machine cannot run microVMs: /dev/kvm does not exist\nTo fix it: load the module",
+    hint: undefined,
     isRetryable: false,
     outcome: "failed"
   },
   RuntimeMissing: {
     reason: new LightboxError.RuntimeMissing({ problem: "no native module", remedy: "install it" }),
-    message: "The microsandbox runtime is missing: no native module. To mend it: install it",
+    message: "The microsandbox runtime is missing: no native module\nTo fix it: install it",
+    hint: undefined,
     isRetryable: false,
     outcome: "failed"
   },
@@ -95,85 +108,98 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
       errno: "ENOENT"
     }),
     message: 'Could not start pnpm run "two words": No such file or directory',
+    hint: "Check its name, or install it in the image or the snapshot",
     isRetryable: false,
     outcome: "failed"
   },
   CommandFailed: {
     reason: new LightboxError.CommandFailed({ argv: ["npm", "test"], exitCode: 2, stdout: "out", stderr: "a\nb\n" }),
     message: "npm test exited with code 2\n  | a\n  | b",
+    hint: undefined,
     isRetryable: true,
     outcome: "failed"
   },
   OutputTooLarge: {
     reason: new LightboxError.OutputTooLarge({ argv: ["yes"], limitBytes: 1024 }),
     message: "yes wrote more than 1024 bytes and was killed",
+    hint: "Stream the output, or write it to a file in the guest",
     isRetryable: false,
     outcome: "unknown"
   },
   FileError: {
     reason: new LightboxError.FileError({ operation: "stat", path: "/none", code: "ENOENT", problem: "No such file" }),
     message: "stat /none: No such file (ENOENT)",
+    hint: undefined,
     isRetryable: false,
     outcome: "failed"
   },
   GuestLost: {
     reason: new LightboxError.GuestLost({ name: "worker", problem: "the connection closed" }),
     message: 'Sandbox "worker" was lost: the connection closed',
+    hint: "Try again in a new sandbox, with more memory if it ran out",
     isRetryable: true,
     outcome: "unknown"
   },
   GuestBusy: {
     reason: new LightboxError.GuestBusy({ name: "worker", problem: "all connections are taken" }),
     message: 'Sandbox "worker" is busy: all connections are taken',
+    hint: "Run fewer commands at once, or try again",
     isRetryable: true,
     outcome: "failed"
   },
   TimedOut: {
     reason: new LightboxError.TimedOut({ operation: "npm test", limitMillis: 60_000 }),
     message: "npm test took longer than 60000 ms and was stopped",
+    hint: "Raise the time limit, or find out what it waits for",
     isRetryable: true,
     outcome: "unknown"
   },
   NoCapacity: {
     reason: new LightboxError.NoCapacity({ problem: "it waited 60000 ms" }),
     message: "There is no room for another sandbox: it waited 60000 ms",
+    hint: "Run fewer sandboxes at once, or raise the budget",
     isRetryable: true,
     outcome: "failed"
   },
   Drift: {
     reason: new LightboxError.Drift({ name: "npm-cache", field: "quota", was: "1024 MiB", now: "2048 MiB" }),
-    message: 'Volume "npm-cache" exists with another quota: 1024 MiB, not 2048 MiB',
+    message: 'Volume "npm-cache" exists with a different quota: 1024 MiB instead of 2048 MiB',
+    hint: "Ask for the volume as it is, or recreate it",
     isRetryable: false,
     outcome: "failed"
   },
   SnapshotDamaged: {
     reason: new LightboxError.SnapshotDamaged({ name: "node-ci", problem: "the digest differs" }),
     message: 'Snapshot "node-ci" is damaged: the digest differs',
+    hint: "Build it again",
     isRetryable: false,
     outcome: "failed"
   },
   SecretLeaked: {
     reason: new LightboxError.SecretLeaked({ secret: "NPM_TOKEN" }),
-    message:
-      "The value of the secret NPM_TOKEN is on the disk that would have become the snapshot, which was discarded",
+    message: "A step wrote the value of the secret NPM_TOKEN to the disk of the snapshot. The disk was discarded",
+    hint: "Change the step so that it does not write the secret to the disk",
     isRetryable: false,
     outcome: "failed"
   },
   StoreBusy: {
     reason: new LightboxError.StoreBusy({ problem: "database is locked" }),
-    message: "The store is busy: database is locked",
+    message: "Another process holds microsandbox's database: database is locked",
+    hint: "Try again when the other process is done",
     isRetryable: true,
     outcome: "failed"
   },
   NoSpace: {
     reason: new LightboxError.NoSpace({ problem: "No space left on device" }),
     message: "The disk is full: No space left on device",
+    hint: "Free disk space: `npx lightbox prune --dry-run` shows what can be removed",
     isRetryable: true,
     outcome: "failed"
   },
   Unknown: {
     reason: new LightboxError.Unknown({ problem: "what happened", tag: "Nix", cause: new Error("the original") }),
     message: "what happened [Nix]",
+    hint: undefined,
     isRetryable: false,
     outcome: "unknown"
   }
@@ -185,15 +211,16 @@ const errorOf = (reason: Reason) => new LightboxError.LightboxError({ method: "S
 
 describe("LightboxError", () => {
   it.effect.each(rows.map((row) => ({ tag: row.reason._tag, row })))(
-    "$tag says what happened and whether to try again",
+    "$tag says what happened, what to do, and whether to try again",
     ({ row }) =>
       Effect.sync(() => {
         const error = errorOf(row.reason)
         assert.strictEqual(row.reason.message, row.message)
-        assert.strictEqual(error.message, `Sandbox.launch: ${row.message}`)
+        assert.strictEqual(error.hint, row.hint)
+        const separator = row.message.includes("\n") ? "\n" : ". "
+        assert.strictEqual(error.message, [row.message, ...(row.hint === undefined ? [] : [row.hint])].join(separator))
         assert.strictEqual(error.isRetryable, row.isRetryable)
         assert.strictEqual(error.outcome, row.outcome)
-        assert.strictEqual(error.cause, row.reason)
         assert.isTrue(LightboxError.isLightboxError(error))
         assert.isFalse(LightboxError.isLightboxError(row.reason))
       })
@@ -238,7 +265,7 @@ describe("LightboxError", () => {
 
   it("is shown as an error is, its message first", () => {
     const error = errorOf(table.NotFound.reason)
-    assert.isTrue(inspect(error).startsWith(`effect-lightbox/LightboxError: ${error.message}\n    at `), inspect(error))
+    assert.isTrue(inspect(error).startsWith(`LightboxError: ${error.message}\n    at `), inspect(error))
   })
 
   it("says nothing about a state or users that are not known", () => {
@@ -254,6 +281,81 @@ describe("LightboxError", () => {
       new LightboxError.CommandFailed({ argv: ["make"], exitCode: 1, stdout, stderr }).message
     assert.strictEqual(failed("one\ntwo\n", " \n"), "make exited with code 1\n  | one\n  | two")
     assert.strictEqual(failed("", ""), "make exited with code 1")
+  })
+
+  it("names the signal that ended a command", () => {
+    const failed = (more: { readonly signal?: string }) => {
+      const reason = new LightboxError.CommandFailed({ argv: ["make"], exitCode: -1, stdout: "", stderr: "", ...more })
+      return errorOf(reason).message
+    }
+    assert.strictEqual(failed({}), "make was ended by a signal")
+    assert.strictEqual(failed({ signal: "SIGSEGV" }), "make was ended by SIGSEGV")
+    assert.strictEqual(
+      failed({ signal: "SIGKILL" }),
+      "make was killed by SIGKILL (out of memory?). Give it more memory if it ran out"
+    )
+  })
+
+  it("quotes the last lines of a long output, and says how many there were", () => {
+    const stderr = Array.from({ length: 50 }, (_, index) => (index === 49 ? "x".repeat(1000) : `line ${index}`))
+    const { message } = new LightboxError.CommandFailed({
+      argv: ["make"],
+      exitCode: 1,
+      stdout: "",
+      stderr: stderr.join("\n")
+    })
+    assert.deepStrictEqual(message.split("\n"), [
+      "make exited with code 1",
+      "  | … (30 lines before)",
+      ...stderr.slice(30, 49).map((line) => `  | ${line}`),
+      `  | ${"x".repeat(400)}…`
+    ])
+  })
+
+  it("says what to fix one thing a line", () => {
+    const { message } = new LightboxError.NoVirtualization({ problem: "no kvm", remedy: "do this\ndo that" })
+    assert.strictEqual(message, "This machine cannot run microVMs: no kvm\nTo fix it:\n  - do this\n  - do that")
+  })
+
+  it("encodes to JSON with its fields, and without its text twice", () => {
+    const error = new LightboxError.LightboxError({
+      method: "Snapshot.build",
+      reason: new LightboxError.CommandFailed({
+        argv: ["npm", "ci"],
+        exitCode: 1,
+        stdout: "",
+        stderr: "oops",
+        cause: new Error("the original")
+      }),
+      step: { definition: "node-ci", index: 2, description: "install", attempt: 1, durationMillis: 5 },
+      builder: "b"
+    })
+    assert.deepStrictEqual(JSON.parse(JSON.stringify(error)), {
+      _tag: "LightboxError",
+      method: "Snapshot.build",
+      reason: {
+        _tag: "CommandFailed",
+        argv: ["npm", "ci"],
+        exitCode: 1,
+        stdout: "",
+        stderr: "oops",
+        isRetryable: true,
+        outcome: "failed"
+      },
+      step: { definition: "node-ci", index: 2, description: "install", attempt: 1, durationMillis: 5 },
+      builder: "b",
+      hint: 'The builder was kept: connect to sandbox "b" to look inside',
+      isRetryable: true,
+      outcome: "failed"
+    })
+  })
+
+  it("leaves nothing for others to print but its message and its stack", () => {
+    const error = errorOf(table.CommandFailed.reason)
+    assert.deepStrictEqual(Object.keys(error), ["name"])
+    assert.isFalse("cause" in error)
+    const shown = inspect(error, { customInspect: false })
+    assert.strictEqual(shown.split("exited with code 2").length, 2, shown)
   })
 
   it("calls starting a command again worth a try where the guest had no room", () => {
@@ -276,8 +378,8 @@ describe("LightboxError", () => {
       new LightboxError.LightboxError({ method: "Snapshot.build", reason, step: { ...step, ...more } }).message
     assert.strictEqual(
       at({ command: "npm ci", declaredAt: "build.ts:3", attempt: 2 }),
-      'Snapshot.build: "node-ci" failed at step 2, attempt 2, install (build.ts:3): ' +
-        "setup step exited with code 7: npm ci\n  | oops"
+      'Snapshot "node-ci" failed at step 2, attempt 2, install (build.ts:3): ' +
+        "setup step exited with code 7: npm ci\n  | oops\nPass keepBuilder: true to keep the builder and look inside"
     )
     assert.include(at({}), "setup step exited with code 7: install")
     const kept = new LightboxError.LightboxError({
@@ -288,8 +390,8 @@ describe("LightboxError", () => {
     })
     assert.strictEqual(
       kept.message,
-      'Snapshot.build: "node-ci" failed at step 2, install: npm test took longer than 60000 ms and was stopped\n' +
-        'The builder was kept: connect to sandbox "node-ci-builder"'
+      'Snapshot "node-ci" failed at step 2, install: npm test took longer than 60000 ms and was stopped. ' +
+        'The builder was kept: connect to sandbox "node-ci-builder" to look inside'
     )
   })
 

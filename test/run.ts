@@ -5,6 +5,7 @@
  * - `test`: `check`, the tests of whole processes and of the package, and the core of the tests on real microVMs.
  * - `all`: `test`, a short soak, the tests of the emulated host where one is used, and all other tests on real microVMs.
  * - `demo`: the quick start on a real microVM.
+ * - `coverage`: how much of `src` the quick tests run. The details are in `.cache/coverage/index.html`.
  *
  * The first three end with the line `N passed, N failed`. Whatever was skipped has failed.
  */
@@ -215,6 +216,12 @@ const demo = Effect.gen(function* () {
   return yield* foreground(onHost(["--timeout", "10 minutes"], [process.execPath, "examples/quickstart.ts"]))
 })
 
+const coverage = Effect.gen(function* () {
+  const built = yield* foreground([bin("tsc"), "-p", "src"])
+  if (built !== 0) return built
+  return yield* foreground([process.execPath, vitestScript, "run", "--project", "unit", "--coverage"])
+})
+
 const program = Effect.gen(function* () {
   let status = 0
   const run = <E, R>(name: string, effect: Effect.Effect<number, E, R>) =>
@@ -224,7 +231,8 @@ const program = Effect.gen(function* () {
       run("check", counting(check)),
       run("test", counting(test)),
       run("all", counting(all)),
-      run("demo", demo)
+      run("demo", demo),
+      run("coverage", coverage)
     ])
   )
   yield* Command.run(command, { version: "0" })

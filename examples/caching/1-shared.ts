@@ -1,6 +1,6 @@
 /** Pattern 1: jobs that run side by side, and later ones, share a cache. Build it first: snapshots/define.ts */
 import { Console, Effect } from "effect"
-import { Lightbox, MicrosandboxLocal, Mount, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 
 Effect.forEach(
   ["unit", "integration"],
@@ -9,7 +9,7 @@ Effect.forEach(
       {
         snapshot: "python-ci",
         name: `ci-${suite}`,
-        mounts: { "/work": "./my-project", "/cache": Mount.volume("py-cache") },
+        mounts: { "/work": "./my-project", "/cache": { volume: "py-cache" } },
         workdir: "/work",
         env: { PYTHONPYCACHEPREFIX: "/cache" }
       },

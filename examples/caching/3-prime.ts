@@ -4,9 +4,9 @@
  * Build it first: snapshots/list.ts
  */
 import { Console, Effect } from "effect"
-import { Lightbox, MicrosandboxLocal, Mount, Sandbox, Volume } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox, Volume } from "effect-lightbox"
 
-const mounts = { "/root/.cache/huggingface": Mount.volume("hf-cache") }
+const mounts = { "/root/.cache/huggingface": { volume: "hf-cache" } }
 
 const cache = Volume.prime("hf-cache", () =>
   Sandbox.run(

@@ -1,12 +1,12 @@
 /** Tests a project of this machine in a sandbox, with a cache that stays. Build it first: snapshots/define.ts */
 import { Console, Effect } from "effect"
-import { Lightbox, MicrosandboxLocal, Mount, Sandbox } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 
 Sandbox.run(
   {
     snapshot: "python-ci",
     name: "test-run",
-    mounts: { "/work": "./my-project", "/cache": Mount.volume("py-cache") },
+    mounts: { "/work": "./my-project", "/cache": { volume: "py-cache" } },
     workdir: "/work",
     env: { PYTHONPYCACHEPREFIX: "/cache" }
   },

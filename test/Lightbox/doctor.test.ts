@@ -35,7 +35,7 @@ describe("the doctor", () => {
         assert.isDefined(of(topic), topic)
       }
       assert.strictEqual(of("node")?.status, "ok")
-      assert.deepInclude(of("home"), { status: "ok", found: `${home}, which will be made` })
+      assert.deepInclude(of("home"), { status: "ok", found: `${home} (will be created)` })
       assert.strictEqual(
         isHealthy,
         all.every(({ status }) => status !== "problem")

@@ -100,7 +100,7 @@ export const request = Effect.fnUntraced(function* (config: SandboxConfig = {}, 
   const asked: Microsandbox.CreateSandbox = {
     name,
     source: { _tag: "Image", reference: image },
-    config: { ...config, resources: { memory: 256, ...config.resources } }
+    config: { ...config, resources: { memory: 256 * 1024 * 1024, ...config.resources } }
   }
   return asked
 })

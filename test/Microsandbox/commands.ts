@@ -295,14 +295,14 @@ export const commands: Group<Bench.Shared> = (test) => {
   for (const signal of ["SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGTERM"] as const) {
     test(`${signal} ends a command`, function* () {
       const { sandbox } = yield* Bench.Shared
-      const exitCode = yield* Effect.scoped(
+      const ended = yield* Effect.scoped(
         Effect.gen(function* () {
           const process = yield* sandbox.spawn("sleep", ["1000"])
           yield* process.signal(signal)
-          return yield* process.exitCode
+          return [yield* process.exitCode, yield* process.endedBy]
         })
       )
-      assert.strictEqual(exitCode, -1)
+      assert.deepStrictEqual(ended, [-1, signal])
     })
   }
 
@@ -333,6 +333,7 @@ export const commands: Group<Bench.Shared> = (test) => {
         assert.strictEqual(yield* process.exitCode, 0)
         yield* process.signal("SIGKILL")
         assert.strictEqual(yield* process.exitCode, 0)
+        assert.isUndefined(yield* process.endedBy)
       })
     )
   })

@@ -74,8 +74,8 @@ const everyday = (files: string): SandboxConfig => ({
   env: { FROM_CONFIG: "configured" },
   scripts: { greet: "#!/bin/sh\necho hello $1\n" },
   mounts: {
-    "/host": files,
-    "/readonly": { _tag: "Bind", hostPath: files, readonly: true },
-    "/small": { _tag: "Tmpfs", size: 1 }
+    "/host": { bind: files },
+    "/readonly": { bind: files, readonly: true },
+    "/small": { tmpfs: 1024 * 1024 }
   }
 })

@@ -43,7 +43,7 @@ type Members =
   | Exclude<keyof Driver, "backend" | "capabilities" | "home" | "version" | "owner" | "admission">
   | `guest.${Exclude<keyof Guest.Guest, "bootMillis" | "lost">}`
   | `file.${keyof Guest.File}`
-  | `process.${Exclude<keyof Guest.Process, "pid" | "output" | "exitCode">}`
+  | `process.${Exclude<keyof Guest.Process, "pid" | "output" | "exitCode" | "endedBy">}`
 
 /** All operations: one that is new is missing here, and then has no case. */
 const operations: { readonly [operation in MicrosandboxMemory.Operation | Members]: true } = {

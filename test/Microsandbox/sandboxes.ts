@@ -15,6 +15,9 @@ import type * as SandboxConfig from "../../src/SandboxConfig.ts"
 import * as Bench from "./Bench.ts"
 import type { Group } from "./contract.ts"
 
+const mib = 1024 ** 2
+const gib = 1024 ** 3
+
 /** A port of this host that somebody listens on. */
 const usedPort = Effect.acquireRelease(
   Effect.callback<Net.Server>((resume) => {
@@ -102,16 +105,20 @@ const changesWhileItRuns = Effect.fnUntraced(function* (info: Microsandbox.Sandb
   const driver = yield* Microsandbox.Microsandbox
   for (const [change, field] of [
     [{ labels: { team: "kernel" } }, "labels"],
-    [{ memory: 320 }, "memory"],
-    [{ memory: 192 }, "memory"],
-    [{ maxMemory: 128 }, "maxMemory"],
-    [{ disk: 8192 }, "disk"],
-    [{ disk: 1024 }, "disk"]
+    [{ memory: 320 * mib }, "memory"],
+    [{ memory: 192 * mib }, "memory"],
+    [{ maxMemory: 128 * mib }, "maxMemory"],
+    [{ disk: 8 * gib }, "disk"],
+    [{ disk: gib }, "disk"]
   ] as const) {
     const refused = yield* Bench.failsWith("InvalidConfig", driver.modifySandbox(info, change))
     assert.strictEqual(refused.field, field)
   }
-  const wouldRestart = yield* driver.modifySandbox(info, { labels: { team: "kernel" }, memory: 320, dryRun: true })
+  const wouldRestart = yield* driver.modifySandbox(info, {
+    labels: { team: "kernel" },
+    memory: 320 * mib,
+    dryRun: true
+  })
   assert.isFalse(wouldRestart.applied)
   assert.deepStrictEqual(
     new Set(wouldRestart.changes.map(({ disposition }) => disposition)),
@@ -139,11 +146,11 @@ const changesWhileItIsStopped = Effect.fnUntraced(function* (info: Microsandbox.
   const change = {
     labels: { team: "kernel", kind: undefined },
     env: { ADDED: "added", LOST: undefined },
-    memory: 320,
-    disk: 8192,
+    memory: 320 * mib,
+    disk: 8 * gib,
     workdir: "/opt"
   }
-  const changes = [
+  const changes: Microsandbox.ModificationPlan["changes"] = [
     { field: "memory", before: "256 MiB", after: "320 MiB", disposition: "next start" },
     { field: "maxMemory", before: "256 MiB", after: "320 MiB", disposition: "next start" },
     { field: "disk", before: "4 GiB", after: "8 GiB", disposition: "next start" },
@@ -157,15 +164,17 @@ const changesWhileItIsStopped = Effect.fnUntraced(function* (info: Microsandbox.
   const planned = yield* driver.modifySandbox(info, { ...change, dryRun: true })
   assert.deepStrictEqual(planned, { applied: false, changes, conflicts: [], warnings: [] })
   assert.deepStrictEqual(yield* driver.getSandbox(name), asIs)
-  const shrinking = yield* driver.modifySandbox(info, { disk: 1024, dryRun: true })
+  const shrinking = yield* driver.modifySandbox(info, { disk: gib, dryRun: true })
   assert.deepStrictEqual([shrinking.changes, shrinking.conflicts.map(({ field }) => field)], [[], ["disk"]])
-  assert.strictEqual(
-    (yield* Bench.failsWith("InvalidConfig", driver.modifySandbox(info, { disk: 1024 }))).field,
-    "disk"
-  )
-  assert.deepStrictEqual(yield* driver.modifySandbox(info, change), { ...planned, applied: true })
+  assert.strictEqual((yield* Bench.failsWith("InvalidConfig", driver.modifySandbox(info, { disk: gib }))).field, "disk")
+  assert.deepStrictEqual(yield* driver.modifySandbox(info, change), {
+    applied: true,
+    changes: planned.changes,
+    conflicts: planned.conflicts,
+    warnings: planned.warnings
+  })
   const changed = yield* driver.getSandbox(name)
-  assert.deepInclude(changed, { status: "stopped", memory: 320, workdir: "/opt" })
+  assert.deepInclude(changed, { status: "stopped", memory: 320 * mib, workdir: "/opt" })
   assert.deepStrictEqual([changed.labels["team"], changed.labels["kind"]], ["kernel", undefined])
   assert.deepStrictEqual(
     (yield* driver.listSandboxes({ labels: { team: "kernel" } })).map(({ id }) => id),
@@ -177,20 +186,20 @@ const changesWhileItIsStopped = Effect.fnUntraced(function* (info: Microsandbox.
 const changesAtOnce = Effect.fnUntraced(function* (info: Microsandbox.SandboxInfo, second: Sandbox.Sandbox) {
   const driver = yield* Microsandbox.Microsandbox
   const { name } = info
-  const restart = { memory: 256, env: { ADDED: "again" }, apply: "restart" } as const
+  const restart = { memory: 256 * mib, env: { ADDED: "again" }, apply: "restart" } as const
   const restarted = yield* driver.modifySandbox(info, restart)
   assert.deepStrictEqual(
     [restarted.applied, ...restarted.changes.map(({ disposition, field }) => `${field}: ${disposition}`)],
     [true, "memory: requires restart", "env: requires restart"]
   )
   yield* Bench.failsWith("GuestLost", second.exec("true"))
-  assert.deepInclude(yield* driver.getSandbox(name), { id: info.id, status: "running", memory: 256 })
+  assert.deepInclude(yield* driver.getSandbox(name), { id: info.id, status: "running", memory: 256 * mib })
   const third = yield* Sandbox.connect(name)
   assert.strictEqual((yield* third.shell("cat /root/kept; echo $ADDED")).stdout, "kept\nagain\n")
   // Nor is it restarted for what needs none when it may be.
   for (const [change, before, after] of [
-    [{ memory: 288 }, "256 MiB", "288 MiB"],
-    [{ memory: 320, apply: "restart" }, "288 MiB", "320 MiB"]
+    [{ memory: 288 * mib }, "256 MiB", "288 MiB"],
+    [{ memory: 320 * mib, apply: "restart" }, "288 MiB", "320 MiB"]
   ] as const) {
     assert.deepStrictEqual(yield* driver.modifySandbox(info, change), {
       applied: true,
@@ -253,7 +262,7 @@ export const sandboxes: Group = (test) => {
     const driver = yield* Microsandbox.Microsandbox
     const folder = yield* Bench.failsWith(
       "InvalidConfig",
-      Effect.flatMap(Bench.request({ mounts: { "/x": "/not/there" } }), driver.createSandbox)
+      Effect.flatMap(Bench.request({ mounts: { "/x": { bind: "/not/there" } } }), driver.createSandbox)
     )
     assert.strictEqual(folder.field, "mounts./x")
     const { files } = yield* Bench.Bench
@@ -278,10 +287,7 @@ export const sandboxes: Group = (test) => {
     assert.strictEqual(taken.field, `ports.${port}`)
     const volume = yield* Bench.failsWith(
       "NotFound",
-      Effect.flatMap(
-        Bench.request({ mounts: { "/x": { _tag: "Volume", name: "not-there", create: false } } }),
-        driver.createSandbox
-      )
+      Effect.flatMap(Bench.request({ mounts: { "/x": { volume: "not-there", create: false } } }), driver.createSandbox)
     )
     assert.deepInclude(volume, { resource: "volume", name: "not-there" })
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
@@ -379,11 +385,11 @@ export const sandboxes: Group = (test) => {
   test("a volume is made once, and listed until it is removed", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const labels = { team: "platform" }
-    const made = yield* driver.createVolume({ name: "shelf", kind: "directory", quota: 64, labels })
-    assert.deepInclude(made, { name: "shelf", kind: "directory", quota: 64, labels })
+    const made = yield* driver.createVolume({ name: "shelf", kind: "directory", quota: 64 * mib, labels })
+    assert.deepInclude(made, { name: "shelf", kind: "directory", quota: 64 * mib, labels })
     const again = yield* Bench.failsWith("AlreadyExists", driver.createVolume({ name: "shelf", kind: "directory" }))
     assert.deepInclude(again, { resource: "volume", name: "shelf" })
-    assert.deepInclude(yield* driver.getVolume("shelf"), { name: "shelf", kind: "directory", quota: 64, labels })
+    assert.deepInclude(yield* driver.getVolume("shelf"), { name: "shelf", kind: "directory", quota: 64 * mib, labels })
     assert.deepStrictEqual(
       (yield* driver.listVolumes).map(({ name }) => name),
       ["shelf"]
@@ -404,9 +410,9 @@ export const sandboxes: Group = (test) => {
       assert.strictEqual(refused.field, "quota")
     }
     assert.deepStrictEqual(yield* driver.listVolumes, [])
-    const made = yield* driver.createVolume({ name: "disk", kind: "disk", quota: 128 })
-    assert.deepInclude(made, { name: "disk", kind: "disk", quota: 128, labels: {} })
-    assert.deepInclude(yield* driver.getVolume("disk"), { kind: "disk", quota: 128, path: made.path })
+    const made = yield* driver.createVolume({ name: "disk", kind: "disk", quota: 128 * mib })
+    assert.deepInclude(made, { name: "disk", kind: "disk", quota: 128 * mib, labels: {} })
+    assert.deepInclude(yield* driver.getVolume("disk"), { kind: "disk", quota: 128 * mib, path: made.path })
     assert.strictEqual(Fs.statSync(made.path).size, 128 * 1024 * 1024)
     yield* driver.removeVolume("disk")
     assert.isFalse(Fs.existsSync(made.path))
@@ -422,12 +428,21 @@ export const sandboxes: Group = (test) => {
     const archive = yield* Bench.archived
     const name = "x".repeat(128)
     const asked = yield* Bench.request(
-      { labels: { team: "platform", kind: "life" }, env: { KEPT: "kept", LOST: "lost" }, patches: yield* patches },
+      {
+        labels: { team: "platform", kind: "life" },
+        env: { KEPT: "kept", LOST: "lost" },
+        patches: yield* patches,
+        ports: { 0: 80 }
+      },
       name
     )
     const info = yield* Bench.boot(asked)
-    assert.deepInclude(info, { name, status: "running", memory: 256, cpus: 1 })
+    assert.deepInclude(info, { name, status: "running", memory: 256 * mib, cpus: 1 })
     assert.strictEqual(info.labels["team"], "platform")
+    // A free port, which stays its own.
+    const [port] = info.ports
+    assert.deepStrictEqual(info.ports, [{ host: port?.host ?? 0, guest: 80, protocol: "tcp", bind: "127.0.0.1" }])
+    assert.isAbove(port?.host ?? 0, 0)
     assert.deepStrictEqual(
       (yield* driver.listSandboxes({ labels: { team: "platform" } })).map(({ id }) => id),
       [info.id]
@@ -447,6 +462,7 @@ export const sandboxes: Group = (test) => {
     assert.isTrue(metrics._tag === "Some" && metrics.value.memoryLimit > 0)
 
     const sandbox = yield* Sandbox.connect(name)
+    assert.deepStrictEqual(sandbox.ports, info.ports)
     yield* isPatched(sandbox)
 
     yield* needsItsImage(archive)
@@ -502,7 +518,8 @@ export const sandboxes: Group = (test) => {
     const twice = yield* Bench.failsWith("AlreadyExists", driver.captureSnapshot({ sandbox: name, name: "life" }))
     assert.deepInclude(twice, { resource: "snapshot", name: "life" })
     const started = yield* driver.startSandbox(info)
-    assert.deepInclude(started, { name, id: info.id, status: "running", memory: 320 })
+    assert.deepInclude(started, { name, id: info.id, status: "running", memory: 320 * mib })
+    assert.deepStrictEqual(started.ports, info.ports)
     const second = yield* Sandbox.connect(name)
     const found = yield* second.shell(
       "pwd; cat /root/kept; ls /tmp; echo $KEPT $ADDED $LATER $LOST; df -m / | tail -n 1"
@@ -597,16 +614,16 @@ export const sandboxes: Group = (test) => {
     yield* driver.loadImage(archive)
 
     // Booted with a disk that holds only the difference, and with volumes.
-    yield* driver.createVolume({ name: "data", kind: "directory", quota: 8 })
-    yield* driver.createVolume({ name: "disk", kind: "disk", quota: 128 })
+    yield* driver.createVolume({ name: "data", kind: "directory", quota: 8 * mib })
+    yield* driver.createVolume({ name: "disk", kind: "disk", quota: 128 * mib })
     const info = yield* Bench.boot({
       name: Bench.freshName("from-snapshot"),
       source: { _tag: "Snapshot", name: "loaded" },
       config: {
         pullPolicy: "never",
-        resources: { memory: 256 },
+        resources: { memory: 256 * mib },
         rootDisk: "overlay",
-        mounts: { "/data": { _tag: "Volume", name: "data" }, "/disk": { _tag: "Volume", name: "disk" } }
+        mounts: { "/data": { volume: "data" }, "/disk": { volume: "disk" } }
       }
     })
     assert.deepStrictEqual(info.volumes.toSorted(), ["data", "disk"])
@@ -626,7 +643,7 @@ export const sandboxes: Group = (test) => {
     // Only one can have the disk.
     const second = yield* Bench.failsWith(
       "InUse",
-      Effect.flatMap(Bench.request({ mounts: { "/disk": { _tag: "Volume", name: "disk" } } }), driver.createSandbox)
+      Effect.flatMap(Bench.request({ mounts: { "/disk": { volume: "disk" } } }), driver.createSandbox)
     )
     assert.deepInclude(second, { resource: "volume", name: "disk", usedBy: [info.name] })
     assert.strictEqual((yield* driver.listSandboxes()).length, 1)
@@ -636,7 +653,7 @@ export const sandboxes: Group = (test) => {
     )
     assert.strictEqual(refused.feature, "captureSnapshot")
     yield* Bench.failsWith("Unsupported", driver.searchSandbox(info, [Bench.encode("baked")]))
-    yield* Bench.failsWith("Unsupported", driver.modifySandbox(info, { disk: 8192 }))
+    yield* Bench.failsWith("Unsupported", driver.modifySandbox(info, { disk: 8 * gib }))
     // It goes on when the snapshot is gone, and is not left stopped by who no longer waits for its restart.
     yield* driver.removeSnapshot("loaded")
     const ending = yield* Bench.background(sandbox.exec("sleep", ["1000"]))

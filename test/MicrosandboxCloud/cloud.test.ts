@@ -93,10 +93,10 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
       const created = yield* driver.createSandbox({
         name: "known",
         source: { _tag: "Image", reference: "alpine:3" },
-        config: { resources: { cpus: 2, memory: 1024 }, labels: { team: "a" } }
+        config: { resources: { cpus: 2, memory: 1024 ** 3 }, labels: { team: "a" } }
       })
       assert.strictEqual(created.id, "cloud:id-of-known")
-      assert.deepInclude(created, { name: "known", status: "running", image: "alpine:3", cpus: 2, memory: 1024 })
+      assert.deepInclude(created, { name: "known", status: "running", image: "alpine:3", cpus: 2, memory: 1024 ** 3 })
       assert.deepInclude(created.labels, { team: "a" })
       const named = (labels: { readonly [key: string]: string }) =>
         Effect.map(driver.listSandboxes({ labels }), (all) => all.map(({ name }) => name))
@@ -195,9 +195,9 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
   )
 
   const refused: ReadonlyArray<readonly [feature: string, config: SandboxConfig]> = [
-    ["bind mount", { mounts: { "/work": "." } }],
-    ["disk mount", { mounts: { "/work": { _tag: "Disk", hostPath: "./disk.raw" } } }],
-    ["making the volume", { mounts: { "/work": { _tag: "Volume", name: "cache" } } }],
+    ["bind mount", { mounts: { "/work": { bind: "." } } }],
+    ["disk mount", { mounts: { "/work": { disk: "./disk.raw" } } }],
+    ["making the volume", { mounts: { "/work": { volume: "cache" } } }],
     ["published ports", { ports: { 8080: 80 } }],
     ["patches", { patches: [{ _tag: "Mkdir", path: "/x" }] }],
     ["deployment", { deployment: "multi-tenant" }],
@@ -276,7 +276,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
             driver.listVolumes,
             driver.createVolume({ name: "cache", kind: "directory" }),
             driver.killSandbox(sandbox),
-            driver.modifySandbox(sandbox, { memory: 1024 }),
+            driver.modifySandbox(sandbox, { memory: 1024 ** 3 }),
             driver.readMetrics(sandbox),
             driver.readLogs(sandbox)
           ],
@@ -342,7 +342,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
   it.effect.each([
     { options: { apiKey: Redacted.make(" ") }, field: "apiKey" },
     { options: { apiKey: Redacted.make(apiKey), url: "sandboxes.example.com" }, field: "url" },
-    { options: { apiKey: Redacted.make(apiKey), memory: "1" }, field: "memory" }
+    { options: { apiKey: Redacted.make(apiKey), memory: "1M" as const }, field: "memory" }
   ])("names the wrong option $field", ({ field, options }) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(Effect.scoped(Layer.build(MicrosandboxCloud.layer(options))))

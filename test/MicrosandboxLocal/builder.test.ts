@@ -3,7 +3,7 @@ import { assert, describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Sdk from "microsandbox"
 import * as Path from "node:path"
-import { defaultResources } from "../../src/internal/config/schemas.ts"
+import { defaultResources, mebibyte } from "../../src/internal/config/schemas.ts"
 import * as Builder from "../../src/internal/driver/sdk/builder.ts"
 import { decoder } from "../../src/internal/config/validation.ts"
 import type * as Network from "../../src/Network.ts"
@@ -208,7 +208,7 @@ describe("options, said to the SDK", () => {
   it.effect("resources that nobody says, which are counted on where others are compared with them", () =>
     Effect.gen(function* () {
       const { cpus, memory } = defaultResources
-      expect(yield* built({})).toMatchObject({ resources: { cpus, memoryMib: memory } })
+      expect(yield* built({})).toMatchObject({ resources: { cpus, memoryMib: memory / mebibyte } })
     })
   )
 

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Path from "node:path"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as SandboxConfig from "../../src/SandboxConfig.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import { temporary } from "../support.ts"
 
@@ -52,7 +53,7 @@ describe("the home of a process", () => {
             Layer.fresh(
               MicrosandboxLocal.layerConfig({
                 home: Config.String("SANDBOX_HOME"),
-                memory: Config.String("SANDBOX_MEMORY")
+                memory: Config.schema(SandboxConfig.Size, "SANDBOX_MEMORY")
               })
             ).pipe(Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(settings))))
           ),
@@ -63,7 +64,10 @@ describe("the home of a process", () => {
       const missing = yield* Effect.flip(configured({ SANDBOX_HOME: home }))
       assert.strictEqual(missing._tag, "ConfigError")
       assert.include(missing.message, "SANDBOX_MEMORY")
-      const wrong = yield* Effect.flip(configured({ SANDBOX_HOME: home, SANDBOX_MEMORY: "much" }))
+      const unreadable = yield* Effect.flip(configured({ SANDBOX_HOME: home, SANDBOX_MEMORY: "much" }))
+      assert.strictEqual(unreadable._tag, "ConfigError")
+      assert.include(unreadable.message, "SANDBOX_MEMORY")
+      const wrong = yield* Effect.flip(configured({ SANDBOX_HOME: home, SANDBOX_MEMORY: "1M" }))
       assert.isTrue(wrong._tag === "LightboxError" && wrong.reason._tag === "InvalidConfig")
       assert.include(wrong.message, "memory")
     }).pipe(Effect.scoped)

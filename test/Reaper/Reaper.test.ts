@@ -19,7 +19,6 @@ import * as Owner from "../../src/internal/ownership/owner.ts"
 import { Unknown } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
-import * as Mount from "../../src/Mount.ts"
 import type * as Cleanup from "../../src/Cleanup.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -278,7 +277,7 @@ const leaveEverything = Effect.fnUntraced(function* (home: string) {
   yield* fs.writeFileString(`${home}/lightbox/locks/abcdef012345.7`, "abcdef012345-00000001")
 
   yield* Volume.ensure("data")
-  yield* Sandbox.run({ image, mounts: { "/data": Mount.volume("data") } }, (sandbox) =>
+  yield* Sandbox.run({ image, mounts: { "/data": { volume: "data" } } }, (sandbox) =>
     sandbox.shell("echo kept > /data/file", { check: true })
   )
   return {

@@ -7,7 +7,6 @@ import * as Path from "effect/Path"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
-import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
@@ -191,7 +190,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           const launch = (readonly: boolean) =>
             Sandbox.launch({
               image: Support.image,
-              mounts: { "/folder": Mount.bind(folder, { readonly }), "/volume": Mount.volume("both", { readonly }) }
+              mounts: { "/folder": { bind: folder, readonly }, "/volume": { volume: "both", readonly } }
             })
           const [writer, reader] = yield* Effect.all([launch(false), launch(true)], { concurrency: 2 })
           yield* writer.shell("echo by the writer > /folder/file; echo by the writer > /volume/file", { check: true })
@@ -339,11 +338,11 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
       class Notes extends Volume.Service<Notes>()("test/Notes", "notes") {}
       class First extends Sandbox.Service<First>()("test/First", {
         snapshot: Base,
-        mounts: { "/notes": Mount.volume("notes") }
+        mounts: { "/notes": { volume: "notes" } }
       }) {}
       class Second extends Sandbox.Service<Second>()("test/Second", {
         snapshot: Base,
-        mounts: { "/notes": Mount.volume("notes") }
+        mounts: { "/notes": { volume: "notes" } }
       }) {}
       const observer = yield* Support.Observer
       const before = observer.count("boot")
@@ -382,7 +381,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
   it.effect("have a disk one after the other, and never at once", () =>
     Effect.gen(function* () {
       yield* Volume.ensure("disk", { kind: "disk", quota: "256M" })
-      const mounts = { "/disk": Mount.volume("disk") }
+      const mounts = { "/disk": { volume: "disk" } }
       const options = { image: Support.image, mounts }
       const counted = Sandbox.run(options, (sandbox) =>
         Effect.gen(function* () {

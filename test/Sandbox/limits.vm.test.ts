@@ -9,7 +9,6 @@ import * as Path from "effect/Path"
 import * as Fs from "node:fs"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
-import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
@@ -132,9 +131,9 @@ layer(live, { excludeTestServices: true })("at the limits", (it) => {
       }
       yield* Volume.ensure("limited", { quota: "8M" })
       const mounts = {
-        "/limited": Mount.volume("limited"),
-        "/readonly": Mount.bind(folder("readonly"), { readonly: true }),
-        "/shared": Mount.bind(folder("shared"))
+        "/limited": { volume: "limited" },
+        "/readonly": { bind: folder("readonly"), readonly: true },
+        "/shared": { bind: folder("shared") }
       }
       yield* Sandbox.run({ image, mounts }, (sandbox) =>
         Effect.gen(function* () {

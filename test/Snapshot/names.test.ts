@@ -284,7 +284,7 @@ describe("a snapshot that something else made", () => {
       const { verdicts } = yield* Snapshot.prune({ keep: 1, maxBytes: 0 })
       assert.deepInclude(
         verdicts.map(({ name, reason, verdict }) => ({ name, reason, verdict })),
-        { name: "theirs", verdict: "kept", reason: "another tool made it" }
+        { name: "theirs", verdict: "kept", reason: "another program created it" }
       )
       assert.strictEqual(yield* versionOf("theirs"), "theirs\n")
     })
@@ -330,11 +330,11 @@ describe("pruning", () => {
     Effect.gen(function* () {
       yield* Snapshot.build(layered, { checkpoints: "every-step" })
       const look = yield* Snapshot.prune({ dryRun: true })
-      assert.deepStrictEqual(removed(look), { "removable: only a build could reuse it": 9 })
+      assert.deepStrictEqual(removed(look), { "removable: only builds can use it": 9 })
       assert.isAbove(look.freedBytes, 0)
       assert.lengthOf(yield* Snapshot.list({ layers: true }), 11)
       const report = yield* Snapshot.prune()
-      assert.deepStrictEqual(removed(report), { "removed: only a build could reuse it": 9 })
+      assert.deepStrictEqual(removed(report), { "removed: only builds can use it": 9 })
       assert.strictEqual(report.freedBytes, look.freedBytes)
       assert.deepStrictEqual(
         report.verdicts.flatMap(({ definition, reason, verdict }) =>
@@ -372,7 +372,7 @@ describe("pruning", () => {
       yield* Snapshot.build(Support.tenSteps("other", { 9: "other" }), { checkpoints: "final" })
       yield* TestClock.adjust("2 days")
       const report = yield* Snapshot.prune({ olderThan: "3 days" })
-      assert.deepStrictEqual(removed(report), { "removed: only a build could reuse it": 8 })
+      assert.deepStrictEqual(removed(report), { "removed: only builds can use it": 8 })
       const used = report.verdicts.find(({ reason }) => reason === "it was used less than 3d ago")
       assert.strictEqual(
         used?.usedAt === undefined ? undefined : DateTime.toEpochMillis(used.usedAt),
@@ -395,7 +395,7 @@ describe("pruning", () => {
       assert.deepStrictEqual(
         verdicts
           .flatMap(({ reason, usedAt }) =>
-            reason === "only a build could reuse it" || usedAt === undefined
+            reason === "only builds can use it" || usedAt === undefined
               ? []
               : [`${reason}: ${DateTime.toEpochMillis(usedAt)}`]
           )
@@ -413,9 +413,9 @@ describe("pruning", () => {
       const total = verdicts.reduce((sum, { bytes = 0 }) => sum + bytes, 0)
       assert.deepStrictEqual(removed(yield* Snapshot.prune({ maxBytes: total })), {})
       const report = yield* Snapshot.prune({ maxBytes: total - 1 })
-      assert.deepStrictEqual(removed(report), { "removed: only a build could reuse it": 1 })
+      assert.deepStrictEqual(removed(report), { "removed: only builds can use it": 1 })
       assert.deepStrictEqual(removed(yield* Snapshot.prune({ maxBytes: 0 })), {
-        "removed: only a build could reuse it": 8
+        "removed: only builds can use it": 8
       })
     })
   )

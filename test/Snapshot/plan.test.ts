@@ -248,9 +248,9 @@ describe("a plan", () => {
         "   3  run     echo 3 >> /root/lines  <- step 2 runs",
         "2 of 3 steps to run.",
         {
-          full: "Keeping a result copies its disk: `lightbox doctor` measures the cost per MiB.",
-          reflink: "Keeping a result is almost free here: copies share blocks on disk.",
-          unknown: "It is not known whether copies share blocks on disk here."
+          full: "Keeping a result copies its whole disk: `lightbox doctor` measures the cost per MiB.",
+          reflink: "Keeping a result costs next to nothing here: copies share disk blocks.",
+          unknown: "It is not known whether copies share disk blocks here."
         }[plan.copies]
       ])
       const { home } = yield* Microsandbox.Microsandbox

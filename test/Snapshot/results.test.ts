@@ -119,7 +119,7 @@ describe("a definition", () => {
       const snapshot: unknown = Support.tenSteps("ten")
       const options: Sandbox.LaunchOptions = JSON.parse("{}")
       const error = yield* Effect.flip(Effect.scoped(Sandbox.launch(Object.assign(options, { snapshot }))))
-      assert.match(error.message, /build it first, with Snapshot\.build\(definition\)/)
+      assert.match(error.message, /this is a definition: pass Snapshot\.build\(definition\)/)
     })
   )
 })

@@ -10,9 +10,11 @@ import * as Launch from "./launch.ts"
 import * as Pool from "./pool.ts"
 import * as Row from "./Row.ts"
 import * as Services from "./services.ts"
+import * as Size from "./size.ts"
 
 /** All benchmarks. */
 export const benches: ReadonlyArray<Row.Bench> = [
+  ...Size.benches,
   ...Import.benches,
   ...Launch.benches,
   ...Exec.benches,

@@ -4,7 +4,6 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import * as Microsandbox from "../../src/Microsandbox.ts"
-import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
@@ -15,7 +14,7 @@ export const prepare = Effect.fnUntraced(function* (name: string, image: string)
   yield* Snapshot.build(definition(name, image, "1"))
   yield* Snapshot.build(definition(`${name}-moved`, image, "moved"))
   yield* Volume.ensure("shared")
-  yield* Sandbox.run({ image, mounts: { "/shared": Mount.volume("shared") } }, (sandbox) =>
+  yield* Sandbox.run({ image, mounts: { "/shared": { volume: "shared" } } }, (sandbox) =>
     sandbox.shell("echo kept > /shared/kept", { check: true })
   )
 })

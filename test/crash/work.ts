@@ -7,7 +7,6 @@ import type * as Scope from "effect/Scope"
 import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
-import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 
@@ -65,7 +64,7 @@ export const parts: { readonly [part: string]: Work } = {
     yield* Snapshot.prune()
   }),
   launch: Effect.fnUntraced(function* (name, image) {
-    yield* Sandbox.run({ image, name: `${name}-mounted`, mounts: { "/shared": Mount.volume("shared") } }, (sandbox) =>
+    yield* Sandbox.run({ image, name: `${name}-mounted`, mounts: { "/shared": { volume: "shared" } } }, (sandbox) =>
       sandbox.shell("cat /shared/kept", { check: true })
     )
     yield* Sandbox.run({ image, name: `${name}-detached` }, (sandbox) => sandbox.detach)

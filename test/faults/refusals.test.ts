@@ -5,7 +5,6 @@ import type * as Scope from "effect/Scope"
 import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
-import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
@@ -30,7 +29,7 @@ const operations: ReadonlyArray<Refused> = [
   ["Sandbox.launch", "ports.70000", Sandbox.launch({ image, ports: { 70000: 80 } })],
   ["Sandbox.launch", "rootDisk", Sandbox.launch({ image, rootDisk: JSON.parse('"qcow2"') })],
   ["Sandbox.launch", "mounts.not/absolute", Sandbox.launch({ image, mounts: { "not/absolute": "/tmp" } })],
-  ["Sandbox.launch", "mounts./data.name", Sandbox.launch({ image, mounts: { "/data": Mount.volume("a/b") } })],
+  ["Sandbox.launch", "mounts./data.volume", Sandbox.launch({ image, mounts: { "/data": { volume: "a/b" } } })],
   ["Sandbox.run", "name", Sandbox.run({ image, name: "-" }, () => Effect.void)],
   ["Sandbox.connect", "name", Sandbox.connect("")],
   ["Sandbox.start", "name", Sandbox.start("with space")],

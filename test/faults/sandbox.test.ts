@@ -3,7 +3,6 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
-import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import { image, matrix, type Operation, type Surface } from "./matrix.ts"
 
@@ -56,14 +55,14 @@ const surface: Surface = {
   exports: Sandbox,
   others: ["ExecResult", "Sandbox"],
   instance: alone,
-  fields: ["name", "id", "guest"]
+  fields: ["name", "id", "ports", "guest"]
 }
 
 matrix("Sandbox", surface, [
   { name: "launch", run: launch },
   {
     name: "launch from an image that is not there yet, with a volume",
-    run: Sandbox.launch({ image, mounts: { "/data": Mount.volume("data") } })
+    run: Sandbox.launch({ image, mounts: { "/data": { volume: "data" } } })
   },
   { name: "launch in place of another", given: there, run: Sandbox.launch({ name: "box", image, overwrite: true }) },
   { name: "run", run: Sandbox.run({ image }, (sandbox) => sandbox.exec("true", [], { check: true })) },

@@ -1,17 +1,16 @@
 /** Volumes, with everything that can go wrong. */
 import * as Effect from "effect/Effect"
-import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Volume from "../../src/Volume.ts"
 import { image, matrix } from "./matrix.ts"
 
-const there = Volume.ensure("cache", { quota: 64 })
+const there = Volume.ensure("cache", { quota: "64M" })
 
 class Cache extends Volume.Service<Cache>()("Cache", "cache") {}
 
 /** Filled once, whole, whoever fills it. */
 const primed = Volume.prime("cache", ({ name }) =>
-  Sandbox.run({ image, mounts: { "/cache": Mount.volume(name) } }, (sandbox) =>
+  Sandbox.run({ image, mounts: { "/cache": { volume: name } } }, (sandbox) =>
     sandbox.shell("echo full > /cache/state", { check: true })
   )
 )

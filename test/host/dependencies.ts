@@ -53,7 +53,7 @@ const findProblem = (): string | undefined => {
     const found = installed[path]
     if (found === undefined || !existsSync(new URL(`${path}/package.json`, root))) {
       if (isNeeded(wanted)) return `${name} is missing`
-    } else if (found.version !== wanted.version || found.integrity !== wanted.integrity) {
+    } else if (found.version !== wanted.version || (wanted.integrity ?? found.integrity) !== found.integrity) {
       return `${name} is not the one in package-lock.json`
     }
   }

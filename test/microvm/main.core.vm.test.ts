@@ -7,7 +7,6 @@ import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
-import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
@@ -97,7 +96,7 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
       yield* Sandbox.run(
         {
           image: Support.image,
-          mounts: { "/shared": shared, "/data": Mount.volume("data"), "/disk": Mount.volume("disk") }
+          mounts: { "/shared": shared, "/data": { volume: "data" }, "/disk": { volume: "disk" } }
         },
         (sandbox) =>
           Effect.all(

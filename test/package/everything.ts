@@ -1,11 +1,10 @@
 import * as Redacted from "effect/Redacted"
-import * as Mount from "../../src/Mount.ts"
 import type * as SandboxConfig from "../../src/SandboxConfig.ts"
 
 /** Options that say everything that can be said. Files of the host are there, and nobody looks into them. */
 export const everything = {
   name: "worker.1_a-b",
-  resources: { cpus: 2, maxCpus: 4, memory: "1g", maxMemory: 2048, disk: "8G" },
+  resources: { cpus: 2, maxCpus: 4, memory: "1g", maxMemory: 2 * 1024 ** 3, disk: "8G" },
   workdir: "/work",
   shell: "/bin/bash",
   user: "1000:app",
@@ -78,16 +77,17 @@ export const everything = {
   ],
   mounts: {
     "/work": ".",
-    "/bind/": Mount.bind("src", {
+    "/bind/": {
+      bind: "src",
       readonly: true,
       quota: "1G",
       owner: { uid: 1000, gid: 1001 },
       statVirtualization: "relaxed",
       hostPermissions: "mirror"
-    }),
-    "/cache": Mount.volume("npm-cache", { create: false, noexec: true, statVirtualization: "off" }),
-    "/scratch": Mount.tmpfs({ size: 64, nosuid: true }),
-    "/disk": Mount.disk("package.json", { format: "qcow2", fstype: "ext4", nodev: true })
+    },
+    "/cache": { volume: "npm-cache", create: false, noexec: true, statVirtualization: "off" },
+    "/scratch": { tmpfs: "64M", nosuid: true },
+    "/disk": { disk: "package.json", format: "qcow2", fstype: "ext4", nodev: true }
   },
   labels: { team: "platform" },
   logLevel: "debug",

@@ -52,7 +52,7 @@ beforeAll(() => {
   )
 }, 120_000)
 
-afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }))
+afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }), 120_000)
 
 describe("package", () => {
   it("is what publint asks for", async () => {
@@ -173,11 +173,14 @@ describe("package", () => {
     assert.deepStrictEqual(
       loaded.flatMap((path) => /^effect-lightbox\/dist\/(\w+)\.js/.exec(path)?.[1] ?? []).toSorted(),
       [
+        "Admission",
         "BuildEvent",
         "LightboxError",
         "Microsandbox",
+        "MicrosandboxLocal",
         "Mount",
         "Network",
+        "Ownership",
         "Sandbox",
         "SandboxConfig",
         "Snapshot",

@@ -98,7 +98,7 @@ const fence = /^(?<margin>[ \t]*(?:\* ?)?)```ts(?<info>[ \t][^\n]*)?\n(?<code>[\
 /** The documents that users read, by path in the package. */
 export const documents: ReadonlyArray<string> = [
   ...Fs.readdirSync(root).filter((name) => name.endsWith(".md")),
-  ...["examples", "src"].flatMap(filesBelow).filter((path) => path.endsWith(".md"))
+  ...[".github", "examples", "src"].flatMap(filesBelow).filter((path) => path.endsWith(".md"))
 ]
 
 /** Where the links of a document lead to, as paths in the package. */

@@ -13,6 +13,7 @@ import * as Preset from "../../src/Preset.ts"
 import * as Presets from "../../src/presets.ts"
 import * as Promises from "../../src/promise.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import type * as SandboxConfig from "../../src/SandboxConfig.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
 
@@ -144,6 +145,45 @@ describe("types", () => {
     expectTypeOf(config).toExtend<Promises.SnapshotConfig>()
     // @ts-expect-error: memory is said with a unit
     Promises.defineSnapshot({ name: "a", image: "b", resources: { memory: 1024 } })
+  })
+
+  it("take sizes as they are read at run time", () => {
+    type Good = "512M" | "4G" | "4 GiB" | "100 KiB" | "64k" | "0M"
+    type Bad = "1GB" | "1.5G" | "1e3M" | "-1G" | "007M" | "" | "512" | "1T" | "1  G"
+    expectTypeOf<Good>().toExtend<SandboxConfig.Size>()
+    expectTypeOf<Extract<Bad, SandboxConfig.Size>>().toBeNever()
+    expectTypeOf<Good>().toExtend<Promises.Memory>()
+    expectTypeOf<Extract<Bad, Promises.Memory>>().toBeNever()
+    // @ts-expect-error: a gigabyte is no size
+    void Sandbox.launch({ image: "debian:12", resources: { memory: "1GB" } })
+    // @ts-expect-error: a gigabyte is no size
+    const resources: Promises.SnapshotResources = { memory: "1GB" }
+    void resources
+  })
+
+  it("take mounts in one style", () => {
+    void Sandbox.launch({
+      image: "debian:12",
+      mounts: { "/a": ".", "/b": { bind: "." }, "/c": { volume: "c" }, "/d": { tmpfs: "64M" }, "/e": { disk: "e.raw" } }
+    })
+    // @ts-expect-error: not how a mount is written
+    void Sandbox.launch({ image: "debian:12", mounts: { "/work": { type: "bind", source: "." } } })
+    // @ts-expect-error: not how a mount is written
+    const mounts: Promises.LaunchSettings["mounts"] = { "/work": { hostPath: "." } }
+    void mounts
+  })
+
+  it("boot a snapshot that was built, not its definition", () => {
+    void Sandbox.launch({ snapshot: Snapshot.build(base) })
+    // @ts-expect-error: nothing has built it
+    void Sandbox.launch({ snapshot: base })
+  })
+
+  it("boot from an image or from a snapshot on the Promise side too, with or without a name", () => {
+    expectTypeOf<{ image: string }>().toExtend<Promises.LaunchOptions>()
+    expectTypeOf<{ snapshot: string; name: string }>().toExtend<Promises.LaunchOptions>()
+    expectTypeOf<{ name: string }>().not.toExtend<Promises.LaunchOptions>()
+    expectTypeOf<{ image: string; snapshot: string }>().not.toExtend<Promises.LaunchOptions>()
   })
 
   it("let a preset be added to without a look whether it has steps", () => {

@@ -93,7 +93,7 @@ describe("exec", () => {
       const error = await rejection(sb.exec("sleep", ["1000"], { timeoutMs: 20 }))
       assert.strictEqual(error.reason._tag, "TimedOut")
       assert.deepStrictEqual((await memory.inventory()).processes, [])
-      assert.strictEqual(wrongField(await rejection(sb.exec("true", [], { timeoutMs: -1 }))), "timeout")
+      assert.strictEqual(wrongField(await rejection(sb.exec("true", [], { timeoutMs: -1 }))), "timeoutMs")
     })
   })
 
@@ -197,11 +197,18 @@ describe("execStream", () => {
     await inSandbox(async (sb) => {
       const terminated = await sb.execStream("sleep", ["1000"])
       await terminated.signal(15)
-      assert.deepStrictEqual(await terminated.wait(), { code: -1, success: false })
+      assert.deepStrictEqual(await terminated.wait(), { code: -1, success: false, signal: "SIGTERM" })
       const killed = await sb.execStream("sleep", ["1000"])
       await killed.kill()
-      assert.deepStrictEqual(await killed.wait(), { code: -1, success: false })
+      assert.deepStrictEqual(await killed.wait(), { code: -1, success: false, signal: "SIGKILL" })
       await killed.kill()
+      assert.deepInclude(await collect(await sb.shellStream("kill -9 $$")), {
+        kind: "exited",
+        code: -1,
+        signal: "SIGKILL"
+      })
+      assert.strictEqual((await sb.shell("kill -15 $$")).signal, "SIGTERM")
+      assert.isUndefined((await sb.shell("exit 3")).signal)
     })
   })
 

@@ -101,7 +101,7 @@ describe("launchSandbox", () => {
     [{ abc: 80 }, "ports.abc", "Invalid port mapping: NaN → 80"],
     [{ 8080: "abc" }, "ports.8080", "Invalid port mapping: 8080 → NaN"],
     [{ abc: "abc" }, "ports.abc", "Invalid port mapping: NaN → NaN"],
-    [{ 0: 80 }, "ports.0", "Invalid port mapping: 0 → 80"]
+    [{ 8080: 0 }, "ports.8080", "Invalid port mapping: 8080 → 0"]
   ])("refuses the ports %j", async (ports, field, message) => {
     const error = await rejection(launchSandbox({ snapshot, name: "s", ports: untyped(ports) }))
     assert.strictEqual(wrongField(error), field)
@@ -121,10 +121,10 @@ describe("launchSandbox", () => {
     [{ env: { "": "x" } }, "env."],
     [{ mounts: { work: "." } }, "mounts.work"],
     [{ mounts: { "/work": 7 } }, "mounts./work"],
-    [{ mounts: { "/work": { volume: "a b" } } }, "mounts./work.name"],
-    [{ mounts: { "/work": { tmpfs: "1K" } } }, "mounts./work.size"],
+    [{ mounts: { "/work": { volume: "a b" } } }, "mounts./work.volume"],
+    [{ mounts: { "/work": { tmpfs: "1K" } } }, "mounts./work.tmpfs"],
     [{ mounts: { "/work": "./not-there" } }, "mounts./work"],
-    [{ mounts: { "/work": { bind: "./not-there" } } }, "mounts./work.hostPath"],
+    [{ mounts: { "/work": { bind: "./not-there" } } }, "mounts./work"],
     [{ network: "some" }, "network"],
     [{ detached: "yes" }, "detached"],
     [{ secrets: { KEY: { value: "x", hosts: [] } } }, "secrets.KEY.hosts"],
@@ -369,7 +369,7 @@ describe("Sandbox", () => {
   it("has no SDK behind it here, and says so", async () => {
     await using sb = await launchSandbox({ snapshot, name: "s" })
     assert.strictEqual((await rejection(sb.raw())).reason._tag, "Unsupported")
-    assert.throws(() => Sandbox.builder("x"), /not the SDK's/)
+    assert.throws(() => Sandbox.builder("x"), /this driver does not use the SDK/)
   })
 })
 

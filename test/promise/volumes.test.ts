@@ -69,8 +69,8 @@ describe("volumes", () => {
 
   it.each([
     [() => ensureVolume("a b"), "name"],
-    [() => ensureVolume("a", { quotaMib: 0 }), "quota"],
-    [() => ensureVolume("a", { quotaMib: 1.5 }), "quota"],
+    [() => ensureVolume("a", { quotaMib: 0 }), "quotaMib"],
+    [() => ensureVolume("a", { quotaMib: 1.5 }), "quotaMib"],
     [() => ensureVolume("a", untyped({ labels: { a: 1 } })), "labels.a"]
   ])("refuses what can not be: %s", async (call, field) => {
     assert.strictEqual(wrongField(await rejection(call())), field)

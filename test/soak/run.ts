@@ -27,7 +27,6 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Ownership from "../../src/Ownership.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
-import * as Mount from "../../src/Mount.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -163,7 +162,7 @@ const kill = ({ child, ended }: Worker) =>
 
 const prepare = Effect.gen(function* () {
   yield* Volume.ensure(volume)
-  yield* Sandbox.run({ image, mounts: { "/shared": Mount.volume(volume) } }, (sandbox) =>
+  yield* Sandbox.run({ image, mounts: { "/shared": { volume } } }, (sandbox) =>
     sandbox.shell("echo kept > /shared/kept", { check: true })
   )
   for (const name of names) yield* Snapshot.build(unverified(name, image, "0"))

@@ -11,7 +11,6 @@ import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
-import * as Mount from "../../src/Mount.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { unverified } from "../crash/work.ts"
@@ -27,7 +26,7 @@ const counts = { launches: 0, builds: 0, commands: 0, interruptions: 0 }
 
 /** Commands in a fresh sandbox. */
 const launch = (source: { readonly snapshot: string } | { readonly image: string }) =>
-  Sandbox.run({ ...source, mounts: { "/shared": Mount.volume(volume) } }, (sandbox) =>
+  Sandbox.run({ ...source, mounts: { "/shared": { volume } } }, (sandbox) =>
     Effect.gen(function* () {
       counts.launches++
       for (let left = 1 + below(3); left > 0; left--) {

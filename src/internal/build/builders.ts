@@ -8,7 +8,6 @@ import * as Scope from "effect/Scope"
 import type * as Ownership from "../../Ownership.ts"
 import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import * as Mount from "../../Mount.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import { failWhenFull } from "../host/diskRoom.ts"
 import { generate, generateName, roleLabel } from "../ownership/labels.ts"
@@ -114,7 +113,7 @@ export const makeBuilders = <E, R>(
       network: network.input,
       pullPolicy,
       registry,
-      mounts: { ...(needsSecretFiles(prepared) ? { [StepRunner.secretsFolder]: Mount.tmpfs() } : {}), ...mounts },
+      mounts: { ...(needsSecretFiles(prepared) ? { [StepRunner.secretsFolder]: { tmpfs: true } } : {}), ...mounts },
       labels: { [roleLabel]: "builder", [definitionLabel]: definition.name },
       onPullProgress: (progress) =>
         events.emit({

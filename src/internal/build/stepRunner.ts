@@ -119,13 +119,13 @@ const command = Effect.fnUntraced(function* (
       )
       yield* say("Stdout", outputs.Stdout.end())
       yield* say("Stderr", outputs.Stderr.end())
-      const exitCode = yield* process.exitCode
-      if (exitCode === 0) return
+      const end = yield* Execution.ended(process)
+      if (end.exitCode === 0) return
       return yield* new LightboxError({
         method,
         reason: new CommandFailed({
           argv: redactWords(argv).map((word) => Secrets.redact(secrets, word)),
-          exitCode,
+          ...Execution.endFields(end),
           stdout: outputs.Stdout.tail,
           stderr: outputs.Stderr.tail
         })
@@ -260,15 +260,15 @@ export const flush = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn
     { argv: ["sync"], workdir: "/", user: "0:0" },
     { input: undefined, maxOutput: 65_536 }
   ).pipe(
-    Effect.flatMap(({ exitCode, stderr, stdout }) =>
-      exitCode === 0
+    Effect.flatMap((end) =>
+      end.exitCode === 0
         ? Effect.succeed(true)
         : Effect.fail(
             new LightboxError({
               method,
               reason: new Unknown({
-                problem: `sync failed: ${Execution.tail(stderr)}`,
-                cause: Execution.failed(method, ["sync"], exitCode, stdout, stderr).reason
+                problem: `sync failed: ${Execution.tail(end.stderr)}`,
+                cause: Execution.failed(method, ["sync"], end, end.stdout, end.stderr).reason
               })
             })
           )

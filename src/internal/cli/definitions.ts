@@ -29,16 +29,16 @@ export const load = Effect.fnUntraced(function* (
     if (!isDefinition(exported)) yield* Plain.check(method, exported)
     const definition = isDefinition(exported) ? exported : Plain.define(exported)
     if (found.has(definition.name)) {
-      return yield* invalid(method, "FILE", `${file} exports two definitions of the name "${definition.name}"`)
+      return yield* invalid(method, "FILE", `${file} exports two definitions named "${definition.name}"`)
     }
     found.set(definition.name, definition)
   }
-  if (found.size === 0) return yield* invalid(method, "FILE", `${file} exports no definition`)
+  if (found.size === 0) return yield* invalid(method, "FILE", `${file} exports no snapshot definition`)
   if (names.length === 0) return [...found.values()]
   return yield* Effect.forEach(new Set(names), (name) => {
     const definition = found.get(name)
     return definition === undefined
-      ? Effect.fail(invalid(method, "NAME", `${file} exports ${[...found.keys()].join(", ")}, and not ${name}`))
+      ? Effect.fail(invalid(method, "NAME", `${file} exports ${[...found.keys()].join(", ")}, but not ${name}`))
       : Effect.succeed(definition)
   })
 })
@@ -49,6 +49,6 @@ const importModule = (method: string, file: string): Effect.Effect<object, Light
     catch: (cause) =>
       new LightboxError({
         method,
-        reason: new InvalidConfig({ field: "FILE", problem: `${file} can not be loaded: ${String(cause)}`, cause })
+        reason: new InvalidConfig({ field: "FILE", problem: `${file} cannot be loaded: ${String(cause)}`, cause })
       })
   })

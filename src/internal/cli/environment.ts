@@ -108,11 +108,14 @@ export const table = (
 }
 
 /** A number of bytes, for a person. */
-export const bytes = (count: number | bigint | undefined): string => {
+export const bytes = (count: number | undefined): string => {
   if (count === undefined) return "-"
-  const mebibytes = Number(count) / 1_048_576
+  const mebibytes = count / 1_048_576
   return mebibytes >= 1024 ? `${(mebibytes / 1024).toFixed(1)}G` : `${mebibytes.toFixed(1)}M`
 }
+
+/** A size that is whole MiB, for a person. */
+export const mebibytes = (count: number | undefined): string => (count === undefined ? "-" : `${count / 1_048_576}M`)
 
 /** A duration, for a person. */
 export const seconds = (millis: number): string => `${(millis / 1000).toFixed(2)} s`

@@ -3,12 +3,15 @@
  */
 import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Path from "node:path"
-import * as Mount from "../../Mount.ts"
+import type * as Mount from "../../Mount.ts"
 import type * as SandboxConfig from "../../SandboxConfig.ts"
-import { DurationInput } from "../config/schemas.ts"
+import type { LightboxError } from "../../LightboxError.ts"
+import { Bytes, DurationInput } from "../config/schemas.ts"
+import { decoder } from "../config/validation.ts"
 
 /** A flag that is there or not, and has no opposite. */
 export const toggle = (name: string, description: string): Flag.Flag<boolean> =>
@@ -26,11 +29,32 @@ export const typed = (path: string): string => {
 
 const decodeDuration = Schema.decodeUnknownOption(DurationInput)
 
+const units: { readonly [letter: string]: string } = {
+  s: "seconds",
+  m: "minutes",
+  h: "hours",
+  d: "days",
+  w: "weeks"
+}
+
+/** A duration such as `"7d"`, or as the library takes it. */
 export const duration = (name: string) =>
   Flag.String(name).pipe(
     Flag.withMetavar("DURATION"),
-    Flag.filterMap(decodeDuration, (text) => `Expected a duration such as "30 seconds", not ${JSON.stringify(text)}`)
+    Flag.filterMap(
+      (text) => {
+        const [, count, unit = ""] = /^(\d+) ?([smhdw])$/.exec(text) ?? []
+        return decodeDuration(count === undefined ? text : `${count} ${units[unit]}`)
+      },
+      (text) => `Expected a duration such as "30s", "5m", "7d" or "30 seconds", not ${JSON.stringify(text)}`
+    )
   )
+
+/** The bytes of a size that was typed for a flag. */
+export const bytesOf = (flag: string, size: Option.Option<string>): Effect.Effect<number | undefined, LightboxError> =>
+  Option.isNone(size)
+    ? Effect.undefined
+    : decoder(Bytes, "lightbox", flag)(/^\d+$/.test(size.value) ? Number(size.value) : size.value)
 
 /** A flag that can be given any number of times. */
 const entries = <A>(
@@ -71,21 +95,24 @@ export const env = record("env", "NAME[=VALUE]", (text) => {
 
 const place = /^(?<source>[^:]+):(?<path>\/[^:]*)(?<readonly>:ro)?$/
 
-const placed = (mount: (source: string, options: Mount.Options) => typeof Mount.Mount.Encoded) =>
+const placed = (mount: (source: string) => Mount.Bind | Mount.Volume) =>
   matched(place, ({ path, readonly, source }) =>
     source === undefined || path === undefined
       ? undefined
-      : ([path, mount(source, { readonly: readonly !== undefined })] as const)
+      : ([path, { ...mount(source), readonly: readonly !== undefined }] as const)
   )
 
-export const mounts = entries("mount", "FOLDER:PATH[:ro]", placed(Mount.bind)).pipe(
-  Flag.withAlias("m"),
-  Flag.withDescription("A folder or file of this machine, seen at PATH")
-)
+export const mounts = entries(
+  "mount",
+  "FOLDER:PATH[:ro]",
+  placed((bind) => ({ bind }))
+).pipe(Flag.withAlias("m"), Flag.withDescription("A folder or file of this machine, seen at PATH"))
 
-export const volumes = entries("volume", "NAME:PATH[:ro]", placed(Mount.volume)).pipe(
-  Flag.withDescription("A volume, seen at PATH, made if there is none")
-)
+export const volumes = entries(
+  "volume",
+  "NAME:PATH[:ro]",
+  placed((volume) => ({ volume }))
+).pipe(Flag.withDescription("A volume, seen at PATH, made if there is none"))
 
 export const ports = entries(
   "port",

@@ -2,11 +2,9 @@
  * The shapes of what commands say with `--json`.
  */
 import * as Schema from "effect/Schema"
+import { SandboxInfo, VolumeInfo } from "../../Microsandbox.ts"
 import { Plan } from "../../Plan.ts"
 import * as Snapshot from "../../Snapshot.ts"
-
-const labels = Schema.Record(Schema.String, Schema.String)
-
 export const Snapshots = Schema.Array(Snapshot.Snapshot)
 
 /** The last lines of a build, after those of its events. */
@@ -24,29 +22,17 @@ export const Generations = Schema.Array(Snapshot.Generation)
 /** A file of the host. */
 export const File = Schema.Struct({ path: Schema.String })
 
-export const Sandboxes = Schema.Array(
-  Schema.Struct({
-    name: Schema.String,
-    id: Schema.String,
-    status: Schema.String,
-    image: Schema.optional(Schema.String),
-    cpus: Schema.Int,
-    /** MiB. */
-    memory: Schema.Finite,
-    volumes: Schema.Array(Schema.String),
-    workdir: Schema.optional(Schema.String),
-    shell: Schema.String,
-    labels,
-    createdAt: Schema.optional(Schema.DateTimeUtc)
-  })
-)
+export const Sandboxes = Schema.Array(SandboxInfo)
 
 /** A sandbox that was left running. */
 export const Detached = Schema.Struct({ name: Schema.String, id: Schema.String })
 
 /** A command that has ended. */
 export const Ended = Schema.Struct({
+  /** -1: a signal ended it. */
   exitCode: Schema.Int,
+  /** Its name, or its number if it has none. */
+  signal: Schema.optional(Schema.Union([Schema.String, Schema.Finite])),
   stdout: Schema.String,
   stderr: Schema.String,
   durationMillis: Schema.Finite
@@ -55,16 +41,7 @@ export const Ended = Schema.Struct({
 /** Names of what is gone. */
 export const Removed = Schema.Struct({ removed: Schema.Array(Schema.String) })
 
-export const Volume = Schema.Struct({
-  name: Schema.String,
-  kind: Schema.Literals(["directory", "disk"]),
-  /** MiB. */
-  quota: Schema.optional(Schema.Finite),
-  /** On the host: the folder with its files, or the image of a disk. */
-  path: Schema.String,
-  labels,
-  createdAt: Schema.optional(Schema.DateTimeUtc)
-})
+export const Volume = VolumeInfo
 
 export const Volumes = Schema.Array(
   Schema.Struct({

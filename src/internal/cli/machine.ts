@@ -13,6 +13,7 @@ import * as Cleanup from "../../Cleanup.ts"
 import * as Lightbox from "../../Lightbox.ts"
 import * as Reaper from "../../Reaper.ts"
 import * as Sandbox from "../../Sandbox.ts"
+import type * as SandboxConfig from "../../SandboxConfig.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
 import { reporter } from "./builds.ts"
@@ -84,7 +85,7 @@ const image = Flag.String("image").pipe(
 )
 
 /** Enough for it, on machines with little, too. */
-const resources = { memory: "256M" }
+const resources: SandboxConfig.Resources = { memory: "256M" }
 
 export const demo = Command.make(
   "demo",
@@ -157,7 +158,7 @@ export const init = Command.make(
       .pipe(
         Effect.mapError(({ message, reason }) =>
           reason._tag === "AlreadyExists"
-            ? invalid("init", "FILE", `${Flags.typed(file)} is there; --overwrite replaces it`)
+            ? invalid("init", "FILE", `${Flags.typed(file)} already exists; pass --overwrite to replace it`)
             : invalid("init", "FILE", message)
         )
       )

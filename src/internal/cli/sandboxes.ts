@@ -11,8 +11,9 @@ import { isLightboxError, LightboxError, NotFound } from "../../LightboxError.ts
 import type { PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
+import { statusOf } from "../guest/signals.ts"
 import { invalid } from "../config/validation.ts"
-import { driver, Json, Outputs, Quiet, say, table } from "./environment.ts"
+import { driver, Json, mebibytes, Outputs, Quiet, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -29,13 +30,14 @@ const runIn = Effect.fnUntraced(function* (
   method: string
 ) {
   if (yield* Json) {
-    if (command === undefined) return yield* invalid(method, "--json", "expected a command, for a shell is for persons")
+    if (command === undefined)
+      return yield* invalid(method, "--json", "an interactive shell needs a terminal; give a command")
     const ended = yield* sandbox.exec<never, never>(command, args)
     yield* say(Shapes.Ended, ended, { full: "" })
-    return yield* new Status.Ended({ status: Status.ofExitCode(ended.exitCode) })
+    return yield* new Status.Ended({ status: statusOf(ended) })
   }
   const exitCode = yield* command === undefined ? sandbox.attachShell : sandbox.attach(command, args)
-  return yield* new Status.Ended({ status: Status.ofExitCode(exitCode) })
+  return yield* new Status.Ended({ status: exitCode })
 })
 
 /** What fails here must not be taken for a failure of the guest's command. */
@@ -103,26 +105,26 @@ export const run = Command.make(
       const snapshot = Option.getOrUndefined(input.snapshot)
       const image = Option.getOrUndefined(input.image)
       if (image === undefined && snapshot === undefined) {
-        return yield* invalid("run", "SNAPSHOT", "expected the name of a snapshot, or --image")
+        return yield* invalid("run", "SNAPSHOT", "give the name of a snapshot, or --image")
       }
       // With an image there is no snapshot, and the first word is the command's.
       const words = image === undefined || snapshot === undefined ? input.command : [snapshot, ...input.command]
       const isDetached = input.detach || Option.isSome(input.detachFor)
       if (isDetached && words.length > 0) {
-        return yield* invalid("run", "--detach", "expected no command: run it with lightbox shell NAME -- COMMAND")
+        return yield* invalid("run", "--detach", "give no command; run it later with lightbox shell NAME -- COMMAND")
       }
       const mounts = [...input.mounts, ...input.volumes]
       const doubled = mounts.find(([path], index) => mounts.findIndex((other) => other[0] === path) < index)
       if (doubled !== undefined)
-        return yield* invalid("run", `--mount ${doubled[0]}`, "expected one mount for each path")
+        return yield* invalid("run", `--mount ${doubled[0]}`, "only one mount per path is allowed")
       const sandbox = yield* Sandbox.launch({
         ...(image === undefined ? { snapshot: snapshot ?? "" } : { image }),
         name: Option.getOrUndefined(input.name),
         detached: isDetached,
         resources: {
           cpus: Option.getOrUndefined(input.cpus),
-          memory: Option.getOrUndefined(input.memory),
-          disk: Option.getOrUndefined(input.disk)
+          memory: yield* Flags.bytesOf("--memory", input.memory),
+          disk: yield* Flags.bytesOf("--disk", input.disk)
         },
         rootDisk: Option.getOrUndefined(input.rootDisk),
         env: input.env,
@@ -228,7 +230,7 @@ export const ps = Command.make(
           status,
           image ?? "-",
           `${cpus}`,
-          `${memory}M`,
+          mebibytes(memory),
           createdAt === undefined ? "-" : DateTime.formatIso(createdAt)
         ]),
         "There are no sandboxes."

@@ -97,9 +97,9 @@ export const prune = Command.make(
       Flag.withDescription("Keep what was used within this time"),
       Flag.optional
     ),
-    maxBytes: Flag.Int("max-bytes").pipe(
-      Flag.withMetavar("BYTES"),
-      Flag.withDescription("Keep what was used last, as long as all take no more"),
+    maxBytes: Flag.String("max-bytes").pipe(
+      Flag.withMetavar("SIZE"),
+      Flag.withDescription("Keep what was used last, as long as all take no more, such as 20G"),
       Flag.optional
     ),
     dryRun: Flags.toggle("dry-run", "Only tell")
@@ -108,7 +108,7 @@ export const prune = Command.make(
     const report = yield* Snapshot.prune({
       keep: Option.getOrUndefined(keep),
       olderThan: Option.getOrUndefined(olderThan),
-      maxBytes: Option.getOrUndefined(maxBytes),
+      maxBytes: yield* Flags.bytesOf("--max-bytes", maxBytes),
       dryRun
     }).pipe(Effect.mapError(nameFlags({ keep: "--keep", olderThan: "--older-than", maxBytes: "--max-bytes" })))
     const { freedBytes, verdicts } = report

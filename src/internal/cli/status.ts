@@ -13,7 +13,7 @@ export const table = `EXIT STATUS
   125, 126, 127   of \`run\` and \`shell\`: lightbox failed, the command could not be started, there is no such command
   129, 130, 143   it was ended by SIGHUP, SIGINT (Ctrl-C) or SIGTERM
   141             nobody reads its output any more
-  any other       of \`run\` and \`shell\`: what the command exited with; 255 if a signal ended it`
+  any other       of \`run\` and \`shell\`: the command's own; 128 and its number for a signal (255 if not known)`
 
 /** What a shell gives for SIGPIPE. */
 export const unread = 141
@@ -43,6 +43,3 @@ export const ofGuestCommand = ({ reason }: LightboxError): number => {
   if (reason._tag !== "CommandNotStarted") return 125
   return reason.kind === "ProgramNotFound" ? 127 : 126
 }
-
-/** What a command exited with, as a process can pass it on. */
-export const ofExitCode = (exitCode: number): number => (exitCode < 0 ? 255 : exitCode)

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Cleanup from "../../Cleanup.ts"
 import * as Volume from "../../Volume.ts"
-import { bytes, driver, say, table } from "./environment.ts"
+import { bytes, driver, mebibytes, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -28,7 +28,7 @@ const ls = Command.make(
     yield* say(Shapes.Volumes, all, {
       full: table(
         ["NAME", "KIND", "QUOTA", "USED"],
-        all.map(({ kind, name, quota, used }) => [name, kind, quota === undefined ? "-" : `${quota}M`, bytes(used)]),
+        all.map(({ kind, name, quota, used }) => [name, kind, mebibytes(quota), bytes(used)]),
         "There are no volumes."
       ),
       brief: all.map(({ name }) => name).join("\n")
@@ -54,7 +54,7 @@ const create = Command.make(
   Effect.fnUntraced(function* ({ kind, labels, name, quota }) {
     const volume = yield* Volume.ensure(name, {
       kind: Option.getOrUndefined(kind),
-      quota: Option.getOrUndefined(quota),
+      quota: yield* Flags.bytesOf("--quota", quota),
       labels
     }).pipe(Effect.mapError(nameFlags({ name: "NAME", kind: "--kind", quota: "--quota", labels: "--label" })))
     yield* say(Shapes.Volume, volume, { full: `${name} is there`, brief: name })

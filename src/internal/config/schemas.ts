@@ -6,11 +6,40 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
-import * as SchemaTransformation from "effect/SchemaTransformation"
 import * as Net from "node:net"
+import type { Size } from "../../SandboxConfig.ts"
 
-const fail = (input: unknown, message: string) => Effect.fail(new SchemaIssue.InvalidValue({ message }, input))
+const largestCount = 0xffff_ffff
+
+export const failed = (message: string) => Effect.fail(new SchemaIssue.InvalidValue({ message }))
+
+/** A schema of what `parse` makes of its input. Encoding gives the value as it is, which `parse` takes as well. */
+export const parsed = <T extends E, E>(
+  parse: (input: unknown, options: SchemaAST.ParseOptions) => Effect.Effect<T, SchemaIssue.Issue>
+) => Schema.declareConstructor<T, E>()([], () => (input, _ast, options) => parse(input, options))
+
+type IsSame<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false
+
+/**
+ * The schema of the options `I`. Options are declared as interfaces, for their documentation would be lost in types that
+ * are derived from schemas. A schema that takes a field more, a field less, or another type, does not compile.
+ */
+export const optionsSchema =
+  <I>() =>
+  <S extends Schema.Constraint>(
+    schema: S & (IsSame<Required<I>, Required<S["Encoded"]>> extends true ? unknown : { readonly "not the same": I })
+  ): S =>
+    schema
+
+/** The same for the model `I`, which decodes to it. */
+export const modelSchema =
+  <I>() =>
+  <S extends Schema.Constraint>(
+    schema: S & (IsSame<Required<I>, Required<S["Type"]>> extends true ? unknown : { readonly "not the same": I })
+  ): S =>
+    schema
 
 /** A whole number between two bounds, both included. */
 export const intBetween = (minimum: number, maximum: number) =>
@@ -38,6 +67,9 @@ export const hasControl = (text: string): boolean => /[\u0000-\u001f\u007f]/.tes
 export const CString = Schema.String.check(
   Schema.makeFilter((text) => (text.includes("\0") ? "expected text without NUL characters" : undefined))
 )
+
+/** A word of a command line, or the value of a variable: text, or text that is shown nowhere. */
+export const Word = Schema.Union([CString, Schema.Redacted(CString).annotate({ expected: "string" })])
 
 /** Text with something in it, which messages call `what`. */
 export const notBlank = (what: string) =>
@@ -69,8 +101,8 @@ const isAddress = (text: string): boolean => Net.isIP(text) !== 0 && !text.inclu
 /** Where ports of this host are listened on, if nobody says where. */
 export const defaultBind = "127.0.0.1"
 
-/** What a sandbox begins with if nobody says it, in MiB of memory: the SDK says so to every backend. */
-export const defaultResources = { cpus: 1, memory: 512 }
+/** What a sandbox begins with if nobody says it: the SDK says so to every backend. */
+export const defaultResources = { cpus: 1, memory: 512 * 1_048_576 }
 
 /** An address of this host. */
 export const Address = Schema.String.check(
@@ -123,9 +155,9 @@ export const checkGrowth = (resources: {
 }): ReadonlyArray<{ readonly path: readonly [string]; readonly issue: string }> => {
   const { cpus = 0, maxCpus = cpus, memory = 0, maxMemory = memory } = resources
   return [
-    ...(maxCpus < cpus ? [{ path: ["maxCpus"] as const, issue: `expected at least as many as cpus, ${cpus}` }] : []),
+    ...(maxCpus < cpus ? [{ path: ["maxCpus"] as const, issue: `expected at least cpus, ${cpus}` }] : []),
     ...(maxMemory < memory
-      ? [{ path: ["maxMemory"] as const, issue: `expected at least as much as memory, ${memory} MiB` }]
+      ? [{ path: ["maxMemory"] as const, issue: `expected at least memory, ${showSize(memory)}` }]
       : [])
   ]
 }
@@ -133,54 +165,65 @@ export const checkGrowth = (resources: {
 /** A TCP or UDP port. */
 export const Port = intBetween(1, 65535)
 
-const memoryPattern = /^(\d+)([MG])$/i
+// =============================================================================
+// Sizes
+// =============================================================================
 
-/**
- * An amount of memory or disk: `"512M"`, `"2G"`, or a whole number of MiB.
- * Decodes to MiB.
- */
-export const Mebibytes = (minimum: number) =>
-  Schema.Union([Schema.String, Schema.Finite]).pipe(
-    Schema.decodeTo(
-      Schema.Finite,
-      SchemaTransformation.transformEffect<number, string | number>({
-        decode: (input) => {
-          if (typeof input === "number") {
-            return Number.isInteger(input) && input >= minimum && input <= 0xffff_ffff
-              ? Effect.succeed(input)
-              : fail(input, `expected a whole number of MiB, at least ${minimum}`)
-          }
-          const match = memoryPattern.exec(input)
-          if (match === null) return fail(input, `Invalid memory string: "${input}". Use e.g. "512M" or "2G".`)
-          const mib = Number(match[1]) * (match[2]?.toUpperCase() === "G" ? 1024 : 1)
-          return mib >= minimum && mib <= 0xffff_ffff
-            ? Effect.succeed(mib)
-            : fail(input, `expected at least ${minimum}M, at most 4194303G`)
-        },
-        encode: (mib) => Effect.succeed(mib)
-      })
-    )
-  )
+/** One MiB in bytes. The runtime counts memory, disks and quotas in MiB. */
+export const mebibyte = 1_048_576
 
-/** A finite, positive duration, in any form that Effect takes. */
-export const DurationInput = Schema.Unknown.pipe(
-  Schema.decodeTo(
-    Schema.Duration,
-    SchemaTransformation.transformEffect<Duration.Duration, unknown>({
-      decode: (input) => {
-        const duration = isDurationInput(input) ? Duration.fromInput(input) : Option.none()
-        return Option.isSome(duration) &&
-          Duration.isFinite(duration.value) &&
-          Duration.isGreaterThan(duration.value, Duration.zero)
-          ? Effect.succeed(duration.value)
-          : fail(input, 'expected a positive duration such as "30 seconds"')
-      },
-      encode: (duration) => Effect.succeed(duration)
-    })
-  )
+/** A number of bytes as people read it. */
+export const showSize = (bytes: number): string => `${Math.round((10 * bytes) / mebibyte) / 10} MiB`
+
+const unitBytes: { readonly [unit: string]: number } = { K: 1024, M: mebibyte, G: 1024 * mebibyte }
+
+/** The bytes of a text such as `"512M"`, or `undefined` for any other text. See {@link Size}. */
+const bytesOf = (text: string): number | undefined => {
+  const [, count, unit = ""] = /^(0|[1-9]\d*) ?([KMG](?=(?:iB)?$)|[kmg]$)/.exec(text) ?? []
+  return count === undefined ? undefined : Number(count) * (unitBytes[unit.toUpperCase()] ?? 1)
+}
+
+const sizeSchema = (what: string, check: (bytes: number) => string | undefined) =>
+  parsed<number, Size>((input) => {
+    if (typeof input !== "number" && typeof input !== "string") return failed('expected a size such as "512M" or "2G"')
+    const bytes = typeof input === "number" ? input : bytesOf(input)
+    if (bytes === undefined) return failed(`Invalid ${what} string: "${input}". Use e.g. "512M" or "2G".`)
+    const problem = check(bytes)
+    return problem === undefined ? Effect.succeed(bytes) : failed(problem)
+  })
+
+/** A {@link Size} of whole bytes. Decodes to bytes. */
+export const Bytes = sizeSchema("size", (bytes) =>
+  Number.isSafeInteger(bytes) && bytes >= 0 ? undefined : "expected a whole number of bytes, 0 or more"
 )
 
-const largestCount = 0xffff_ffff
+/** A {@link Size} of whole MiB, of so many or more. Decodes to bytes. */
+export const Mebibytes = (minimum: number, what = "size") =>
+  sizeSchema(what, (bytes) => {
+    const count = bytes / mebibyte
+    if (count > largestCount) return "expected at most 4194303G"
+    if (Number.isInteger(count) && count >= minimum) return undefined
+    return count < minimum
+      ? `expected at least ${minimum}M; a number without a unit means bytes`
+      : "expected a whole number of MiB"
+  })
+
+/** The memory of a sandbox. Decodes to bytes. */
+export const Memory = Mebibytes(64, "memory")
+
+// =============================================================================
+// Durations
+// =============================================================================
+
+/** A finite, positive duration, in any form that Effect takes. */
+export const DurationInput = parsed<Duration.Duration, Duration.Input>((input) => {
+  const duration = isDurationInput(input) ? Duration.fromInput(input) : Option.none()
+  return Option.isSome(duration) &&
+    Duration.isFinite(duration.value) &&
+    Duration.isGreaterThan(duration.value, Duration.zero)
+    ? Effect.succeed(duration.value)
+    : failed('expected a positive duration such as "30 seconds"')
+})
 
 const countedIn = (unit: string, count: (duration: Duration.Duration) => number) =>
   DurationInput.check(
@@ -227,7 +270,11 @@ export const Env = recordOf(CString, checkVariable)
 
 /** What is wrong with the key of a label. */
 export const checkLabel = (key: string): string | undefined =>
-  key === "" || key.includes("\0") ? "expected a label that is not empty" : undefined
+  key === "" || key.includes("\0") ? "a label cannot be empty" : undefined
+
+/** What is wrong with a label that a caller chooses: those of the library say whose a sandbox is. */
+export const checkOwnLabel = (key: string): string | undefined =>
+  key.startsWith("lightbox.") ? 'labels that begin with "lightbox." are reserved' : checkLabel(key)
 
 /** Labels. */
 export const Labels = recordOf(CString, checkLabel)
@@ -250,7 +297,7 @@ export const Rlimits = recordOf(
     RlimitValue,
     Schema.Struct({ soft: RlimitValue, hard: RlimitValue }).check(
       Schema.makeFilter(({ hard, soft }) =>
-        soft <= hard ? undefined : { path: ["soft"], issue: "expected a soft limit that is not above the hard one" }
+        soft <= hard ? undefined : { path: ["soft"], issue: "expected `soft` <= `hard`" }
       )
     )
   ]),
@@ -262,9 +309,9 @@ export const checkMountPath = (path: string): string | undefined =>
   !path.startsWith("/") || path.split("/").includes("..") || path.includes("\0")
     ? 'expected an absolute path in the guest without ".."'
     : /^\/*$/.test(path)
-      ? "expected another path than the guest's root"
+      ? "cannot mount over the guest's root"
       : /[:;]/.test(path)
-        ? 'expected a path without ":" and ";"'
+        ? 'expected a path without ":" or ";"'
         : undefined
 
 const Id = intBetween(0, 0xffff_fffe)

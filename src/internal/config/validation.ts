@@ -17,6 +17,30 @@ const format = SchemaIssue.makeFormatterStandardSchemaV1({
 export const invalid = (method: string, field: string, problem: string): LightboxError =>
   new LightboxError({ method, reason: new InvalidConfig({ field, problem }) })
 
+const anyOf = (values: ReadonlyArray<string>): string => values.join(", ").replace(/, ([^,]*)$/, " or $1")
+
+/** What a schema expects, in the words of people who have not seen the schema. */
+const inWords = (message: string): string => {
+  if (message === "Missing key") return "expected a value"
+  const expected = /^Expected (.*)$/s.exec(message)?.[1]
+  if (expected === undefined) return message
+  const tags = [...expected.matchAll(/readonly "_tag": ("\w+")/g)].flatMap(([, tag]) =>
+    tag === undefined ? [] : [tag]
+  )
+  if (tags.length > 0) return `expected an object with the _tag ${anyOf(tags)}`
+  const kinds = expected.split(" | ").filter((kind) => kind !== "undefined")
+  return `expected ${anyOf(kinds.map((kind) => words[kind] ?? kind))}`
+}
+
+const words: { readonly [kind: string]: string } = {
+  string: "a string",
+  number: "a number",
+  boolean: "true or false",
+  object: "an object",
+  array: "an array",
+  Redacted: "a Redacted value"
+}
+
 /** The first problem of an issue, as a field's path and a sentence. */
 export const describe = (
   issue: SchemaIssue.Issue,
@@ -27,10 +51,10 @@ export const describe = (
   const first = issues.find(({ message }) => message !== unknownOption) ?? issues[0]
   const path = (first?.path ?? []).map((key) => String(typeof key === "object" ? key.key : key))
   const field = path.join(".")
-  const message = first?.message ?? "not acceptable"
+  const message = first?.message ?? "expected another value"
   return {
     field: field === "" ? root : field,
-    problem: message.replace(/^Expected /, "expected ")
+    problem: inWords(message)
   }
 }
 
@@ -50,3 +74,20 @@ export const decoder = <S extends Schema.Codec<unknown, unknown>>(
       return invalid(method, field, problem)
     })
 }
+
+/**
+ * Names the field of an `InvalidConfig` as the caller of another way in knows it. The longest name that the field
+ * begins with counts; `separator` comes before the rest of the path.
+ */
+export const renameFields =
+  (names: { readonly [field: string]: string }, separator = ".") =>
+  (error: LightboxError): LightboxError => {
+    const { method, reason } = error
+    if (reason._tag !== "InvalidConfig") return error
+    const field = Object.keys(names)
+      .filter((name) => reason.field === name || reason.field.startsWith(`${name}.`))
+      .toSorted((a, b) => b.length - a.length)[0]
+    const name = field === undefined ? undefined : names[field]
+    if (field === undefined || name === undefined) return error
+    return invalid(method, `${name}${reason.field.slice(field.length).replace(".", separator)}`, reason.problem)
+  }

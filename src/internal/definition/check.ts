@@ -21,7 +21,8 @@ import {
   Name,
   notBlank,
   recordOf,
-  User
+  User,
+  Word
 } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
 
@@ -62,9 +63,7 @@ const StepSchema = Schema.TaggedUnion({
   Shell: { declaredAt: Schema.Unknown, script: notBlank("a script"), options: commandOptions },
   Exec: {
     declaredAt: Schema.Unknown,
-    argv: Schema.TupleWithRest(Schema.Tuple([notBlank("the name of a program")]), [
-      Schema.Union([CString, Schema.Redacted(CString)])
-    ]),
+    argv: Schema.TupleWithRest(Schema.Tuple([notBlank("the name of a program")]), [Word]),
     options: commandOptions
   },
   Copy: {

@@ -11,35 +11,42 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
-import type { Admission, Room } from "../../Admission.ts"
+import type { Admission, Room, Budget as BudgetOptions } from "../../Admission.ts"
 import { LightboxError, NoCapacity, NoSpace } from "../../LightboxError.ts"
 import { freeBytes } from "../host/diskRoom.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { waitingLaunches } from "../report/metrics.ts"
-import { defaultResources, DurationInput, intBetween, Mebibytes } from "../config/schemas.ts"
+import {
+  Bytes,
+  defaultResources,
+  DurationInput,
+  intBetween,
+  mebibyte,
+  Mebibytes,
+  optionsSchema,
+  showSize
+} from "../config/schemas.ts"
 import { millis } from "../config/time.ts"
 import { invalid } from "../config/validation.ts"
 
 /** What may be used; memory is measured and processors are counted where nothing is said. */
-export const Budget = Schema.Struct({
-  sandboxes: Schema.optional(intBetween(1, 1_000_000)),
-  memory: Schema.optional(Mebibytes(1)),
-  disk: Schema.optional(Mebibytes(0)),
-  boots: Schema.optional(intBetween(1, 1_000_000)),
-  timeout: Schema.optional(DurationInput)
-})
+export const Budget = optionsSchema<BudgetOptions>()(
+  Schema.Struct({
+    sandboxes: Schema.optional(intBetween(1, 1_000_000)),
+    memory: Schema.optional(Mebibytes(1)),
+    disk: Schema.optional(Bytes),
+    boots: Schema.optional(intBetween(1, 1_000_000)),
+    timeout: Schema.optional(DurationInput)
+  })
+)
 
 /** What the rest of the machine keeps. */
-const reserveMebibytes = 256
+const reserve = 256 * mebibyte
 
-const mebibyte = 1024 * 1024
-
-/** Memory that new processes can have, in MiB. */
+/** Memory that new processes can have, in bytes. */
 export const availableMemory = (): number =>
   // macOS counts as free only what nobody has ever used.
-  process.platform === "darwin"
-    ? Math.floor((Os.totalmem() * 0.75) / mebibyte)
-    : Math.floor(process.availableMemory() / mebibyte) - reserveMebibytes
+  process.platform === "darwin" ? Math.floor(Os.totalmem() * 0.75) : process.availableMemory() - reserve
 
 interface Waiting {
   readonly method: string
@@ -51,15 +58,15 @@ interface Waiting {
 export const make = Effect.fnUntraced(function* (options: {
   readonly home: string
   readonly budget: typeof Budget.Type | undefined
-  /** MiB, for sandboxes that do not say. */
+  /** For sandboxes that do not say. */
   readonly defaultMemory: number | undefined
-  /** MiB that must be free even if the budget asks for less. */
+  /** Bytes that must be free even if the budget asks for less. */
   readonly leastDisk?: number | undefined
   readonly availableMemory?: (() => number) | undefined
 }): Effect.fn.Return<Admission["Service"]> {
   const { home } = options
   const budget = options.budget ?? {}
-  const minDisk = Math.max(budget.disk ?? 256, options.leastDisk ?? 0)
+  const minDisk = Math.max(budget.disk ?? 256 * mebibyte, options.leastDisk ?? 0)
   const timeout = budget.timeout ?? Duration.minutes(10)
   const boots = yield* Semaphore.make(budget.boots ?? Math.max(2, Os.availableParallelism()))
   const maxSandboxes = budget.sandboxes ?? Number.POSITIVE_INFINITY
@@ -78,7 +85,7 @@ export const make = Effect.fnUntraced(function* (options: {
         if (sandboxes > 0) return
         // Nothing that could end would make room for it.
         queue.shift()
-        const problem = `it needs ${next.memory} MiB of memory, and this machine has ${maxMemory} MiB left`
+        const problem = `it needs ${showSize(next.memory)} of memory, and only ${showSize(maxMemory)} are left on this machine`
         const error = new LightboxError({ method: next.method, reason: new NoCapacity({ problem }) })
         Deferred.doneUnsafe(next.admitted, Effect.fail(error))
         continue
@@ -99,9 +106,8 @@ export const make = Effect.fnUntraced(function* (options: {
       },
       catch: fileFailure(method, "statfs", home)
     })
-    const free = Math.floor(bytes / mebibyte)
-    if (free < minDisk) {
-      const problem = `${home} has ${free} MiB free, and ${minDisk} MiB must be`
+    if (bytes < minDisk) {
+      const problem = `${home} has ${showSize(bytes)} free, and needs at least ${showSize(minDisk)}`
       return yield* new LightboxError({ method, reason: new NoSpace({ problem }) })
     }
   })
@@ -112,7 +118,7 @@ export const make = Effect.fnUntraced(function* (options: {
   ): Effect.fn.Return<Room, LightboxError, Scope.Scope> {
     const need = wanted ?? options.defaultMemory ?? defaultResources.memory
     if (budget.memory !== undefined && need > budget.memory) {
-      const problem = `expected at most ${budget.memory} MiB, which is all that this process may use`
+      const problem = `expected at most ${showSize(budget.memory)}, the budget of this process`
       return yield* invalid(method, "resources.memory", problem)
     }
     const waiting: Waiting = { method, memory: need, admitted: Deferred.makeUnsafe() }
@@ -139,7 +145,7 @@ export const make = Effect.fnUntraced(function* (options: {
         duration: timeout,
         orElse: () => {
           const problem =
-            `it waited ${millis(timeout)} ms, while ${sandboxes} sandboxes used ${memory} of ${maxMemory} MiB` +
+            `it waited ${millis(timeout)} ms, while ${sandboxes} sandboxes used ${memory / mebibyte} of ${showSize(maxMemory)}` +
             (budget.sandboxes === undefined ? "" : ` and ${budget.sandboxes} may run`)
           return Effect.fail(new LightboxError({ method, reason: new NoCapacity({ problem }) }))
         }

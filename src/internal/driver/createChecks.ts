@@ -2,16 +2,12 @@
  * What is looked at before a sandbox is created, whichever driver creates it.
  */
 import * as Effect from "effect/Effect"
-import * as Dgram from "node:dgram"
 import * as Fs from "node:fs/promises"
-import * as Net from "node:net"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
-import { checkGrowth, defaultBind, defaultResources } from "../config/schemas.ts"
-import { publishedPorts } from "./publishedPorts.ts"
-import { isCode } from "../host/socket.ts"
+import { checkGrowth, defaultResources } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 
 const method = "Microsandbox.createSandbox"
@@ -50,18 +46,22 @@ export const checkCombination = ({
 }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
   if (source._tag === "Image") {
     return config.rootDisk === "overlay"
-      ? Effect.fail(invalid(method, "rootDisk", "expected none with an image, which is shared anyway"))
+      ? Effect.fail(invalid(method, "rootDisk", "this option needs a snapshot: images are always shared"))
       : Effect.void
   }
   if (config.rootDisk === "overlay" && config.ephemeral === true) {
-    return Effect.fail(invalid(method, "rootDisk", "expected no overlay for an ephemeral sandbox: it would stay"))
+    return Effect.fail(
+      invalid(method, "rootDisk", "an ephemeral sandbox cannot have an overlay: it would be left behind")
+    )
   }
   if (config.patches !== undefined && config.patches.length > 0) {
-    return Effect.fail(invalid(method, "patches", "expected none with a snapshot; write the files with build steps"))
+    return Effect.fail(
+      invalid(method, "patches", "patches need an image; with a snapshot, write the files in build steps")
+    )
   }
   return config.resources?.disk === undefined
     ? Effect.void
-    : Effect.fail(invalid(method, "resources.disk", "expected none with a snapshot, which has its own size"))
+    : Effect.fail(invalid(method, "resources.disk", "this option needs an image: a snapshot has its own size"))
 }
 
 /** Whether a root disk is to be an overlay where that saves a copy: not where it can be captured later, or would stay. */
@@ -77,7 +77,7 @@ export const overlayRefused = (method: string, feature: string): LightboxError =
     method,
     reason: new Unsupported({
       feature,
-      problem: 'the root disk of the sandbox is an overlay; launch it with rootDisk: "copy"'
+      problem: 'the root disk of the sandbox is an overlay; launch the sandbox with rootDisk: "copy"'
     })
   })
 
@@ -88,16 +88,16 @@ export const checkHostPaths = Effect.fnUntraced(function* (
   const check = (field: string, path: string, kind: "file" | "folder" | "any" = "any") =>
     Effect.tryPromise({
       try: () => Fs.stat(path),
-      catch: () => invalid(method, field, `there is no ${Path.resolve(path)} on this host`)
+      catch: () => invalid(method, field, `${Path.resolve(path)} does not exist on this host`)
     }).pipe(
       Effect.filterOrFail(
         (stats) => kind === "any" || (kind === "file" ? stats.isFile() : stats.isDirectory()),
-        () => invalid(method, field, `${Path.resolve(path)} is no ${kind}`)
+        () => invalid(method, field, `${Path.resolve(path)} is not a ${kind}`)
       )
     )
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
-    if (typeof mount === "string") yield* check(`mounts.${path}`, mount)
-    else if (mount._tag === "Bind" || mount._tag === "Disk") yield* check(`mounts.${path}.hostPath`, mount.hostPath)
+    if ("bind" in mount) yield* check(`mounts.${path}`, mount.bind)
+    else if ("disk" in mount) yield* check(`mounts.${path}.disk`, mount.disk)
   }
   for (const [index, patch] of (config.patches ?? []).entries()) {
     const field = `patches.${index}.hostPath`
@@ -116,62 +116,3 @@ export const checkHostPaths = Effect.fnUntraced(function* (
     }
   }
 })
-
-/** Listens on a TCP port of this host. */
-export const listenOn = (
-  port: number,
-  bind = defaultBind,
-  onConnection?: (socket: Net.Socket) => void
-): Promise<Net.Server> =>
-  new Promise((resolve, reject) => {
-    const server = Net.createServer({ allowHalfOpen: true }, onConnection)
-    server.unref()
-    server.once("error", reject)
-    server.listen(port, bind, () => {
-      server.off("error", reject)
-      resolve(server)
-    })
-  })
-
-/** Takes a UDP port of this host. */
-export const bindTo = (port: number, bind = defaultBind): Promise<Dgram.Socket> =>
-  new Promise((resolve, reject) => {
-    const socket = Dgram.createSocket(Net.isIPv6(bind) ? "udp6" : "udp4")
-    socket.unref()
-    socket.once("error", reject)
-    socket.bind(port, bind, () => {
-      socket.off("error", reject)
-      resolve(socket)
-    })
-  })
-
-/** The error for a port that can not be listened on. */
-export const portRefused = (port: number, bind = defaultBind, cause: unknown): LightboxError =>
-  invalid(
-    method,
-    `ports.${port}`,
-    isCode(cause, "EADDRINUSE")
-      ? `port ${port} of ${bind} is in use on this host`
-      : `this host does not let port ${port} of ${bind} be listened on: ${String(cause)}`
-  )
-
-// The port is not let go of while a connection to it is open.
-const hangUp = (socket: Net.Socket): void => void socket.destroy()
-
-/** The runtime boots a sandbox whose port is in use as if nothing were wrong, and nothing ever reaches it. */
-export const checkPorts = (config: SandboxConfig): Effect.Effect<void, LightboxError> =>
-  // All at once: two that are wanted may be in each other's way.
-  Effect.scoped(
-    Effect.forEach(
-      publishedPorts(config),
-      ({ bind, host, protocol }) =>
-        Effect.acquireRelease(
-          Effect.tryPromise<Net.Server | Dgram.Socket, LightboxError>({
-            try: () => (protocol === "tcp" ? listenOn(host, bind, hangUp) : bindTo(host, bind)),
-            catch: (cause) => portRefused(host, bind, cause)
-          }),
-          (taken) => Effect.promise(() => new Promise<void>((resolve) => taken.close(() => resolve())))
-        ),
-      { discard: true }
-    )
-  )

@@ -20,5 +20,5 @@ export const wholeReference = (reference: string): string => {
 /** Refuses to save nothing. */
 export const checkReferences = (references: ReadonlyArray<string>): Effect.Effect<void, LightboxError> =>
   references.length === 0
-    ? Effect.fail(invalid("Microsandbox.saveImages", "references", "expected at least one"))
+    ? Effect.fail(invalid("Microsandbox.saveImages", "references", "pass at least one"))
     : Effect.void

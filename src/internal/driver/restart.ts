@@ -14,6 +14,6 @@ export const ephemeralRefused = (method: string): LightboxError =>
     method,
     reason: new Unsupported({
       feature: "modify.apply",
-      problem: "an ephemeral sandbox is gone when it stops, and can not restart; create another one"
+      problem: "an ephemeral sandbox is removed when it stops, so it cannot be restarted; create another one"
     })
   })

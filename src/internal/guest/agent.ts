@@ -18,7 +18,7 @@ import type { AgentConnection } from "./connection.ts"
 import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
 import { OutputBuffer } from "./outputBuffer.ts"
-import { signals } from "./signals.ts"
+import { endsProcess, fromKernelLog, named, signals } from "./signals.ts"
 
 /** The guest behind a connection. */
 export const make = (connection: AgentConnection): Guest.Guest => {
@@ -98,7 +98,7 @@ const during = (operation: string, error: LightboxError): LightboxError =>
 const protocolError = (operation: string, payload: Protocol.Payload): LightboxError =>
   new LightboxError({
     method: method(operation),
-    reason: new Unknown({ problem: text(payload["message"]) ?? "the agent refused the message" })
+    reason: new Unknown({ problem: text(payload["message"]) ?? "the guest refused the request" })
   })
 
 /** What the kernel would have the agent answer to a path of that length. */
@@ -158,7 +158,7 @@ const fileResponse = (
 ): Effect.Effect<FileResponse, LightboxError> =>
   payload["ok"] === true
     ? Effect.succeed({ data: payload["data"] })
-    : Effect.fail(fileError(operation, path, text(payload["error"]) ?? "the agent gave no reason"))
+    : Effect.fail(fileError(operation, path, text(payload["error"]) ?? "the guest gave no reason"))
 
 const fileError = (operation: string, path: string, message: string): LightboxError =>
   new LightboxError({
@@ -232,7 +232,7 @@ const openHandle = (
       (response) => {
         const handle = handleOf(response)
         return handle === undefined
-          ? Effect.fail(fileError(operation, path, "the agent gave no handle"))
+          ? Effect.fail(fileError(operation, path, "the guest gave no file handle"))
           : Effect.succeed(handle)
       }
     ),
@@ -324,7 +324,7 @@ const readWindow = (
         } else if (payload["ok"] === true) {
           resume(Effect.succeed(Protocol.concat(chunks, size)))
         } else {
-          resume(Effect.fail(fileError("read", path, text(payload["error"]) ?? "the agent gave no reason")))
+          resume(Effect.fail(fileError("read", path, text(payload["error"]) ?? "the guest gave no reason")))
         }
       },
       onLost: (error) => resume(Effect.fail(during("read", error)))
@@ -381,6 +381,8 @@ const spawn = Effect.fnUntraced(function* (
   const started = yield* Deferred.make<number, LightboxError>()
   const exit = yield* Deferred.make<number, LightboxError>()
   const stdin = { isOpen: command.stdin !== "empty" }
+  /** The last signal that was sent to the command to end it. */
+  let sent: Guest.Signal | undefined
 
   if (command.terminal !== undefined && command.workdir !== undefined) {
     // With a terminal, the agent runs the command elsewhere rather than fail.
@@ -456,7 +458,10 @@ const spawn = Effect.fnUntraced(function* (
     },
     onLost: (error) => fail(during("spawn", error))
   })
-  const kill = () => connection.post(id, "core.exec.signal", { signal: signals.SIGKILL })
+  const kill = () => {
+    sent = "SIGKILL"
+    connection.post(id, "core.exec.signal", { signal: signals.SIGKILL })
+  }
 
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
@@ -508,25 +513,47 @@ const spawn = Effect.fnUntraced(function* (
   const write = (data: Uint8Array): Effect.Effect<void, LightboxError> =>
     Effect.suspend(() => (stdin.isOpen ? send("core.exec.stdin", { data }) : Effect.void))
 
+  // The agent reports that a signal ended the command, and not which.
+  const endedBy = yield* Effect.cached(
+    Effect.flatMap(Deferred.await(exit), (code) =>
+      code < 0 && sent === undefined
+        ? Effect.map(kernelLog(connection, stat), (log) => fromKernelLog(log, pid))
+        : Effect.succeed(code < 0 ? sent : undefined)
+    )
+  )
+
   return {
     pid,
     output: Stream.fromPull(Effect.succeed(output.take)),
     exitCode: Deferred.await(exit),
+    endedBy,
     stdin: Sink.forEach((bytes: Uint8Array) =>
       Effect.forEach(split(bytes, Protocol.maxChunkBytes), write, { discard: true })
     ).pipe(Sink.mapEffect(() => write(new Uint8Array()))),
     signal: (signal) =>
-      Effect.suspend(() =>
-        Deferred.isDoneUnsafe(exit)
-          ? Effect.void
-          : send("core.exec.signal", { signal: typeof signal === "number" ? signal : signals[signal] })
-      ),
+      Effect.suspend(() => {
+        if (Deferred.isDoneUnsafe(exit)) return Effect.void
+        if (endsProcess(signal)) sent = named(signal)
+        return send("core.exec.signal", { signal: typeof signal === "number" ? signal : signals[signal] })
+      }),
     resize: ({ columns, rows }) =>
       Effect.suspend(() =>
         Deferred.isDoneUnsafe(exit) ? Effect.void : send("core.exec.resize", { rows, cols: columns })
       )
   }
 })
+
+/** The log of the guest's kernel, or nothing if the guest cannot show it. */
+const kernelLog = (connection: AgentConnection, stat: Guest.Guest["stat"]): Effect.Effect<string> =>
+  Effect.scoped(
+    Effect.flatMap(
+      spawn(connection, stat, { argv: ["dmesg"], workdir: "/", user: "0:0", stdin: "empty" }, undefined),
+      ({ output }) => Stream.mkString(Stream.decodeText(Stream.map(output, ({ bytes }) => bytes)))
+    )
+  ).pipe(
+    Effect.timeout("2 seconds"),
+    Effect.orElseSucceed(() => "")
+  )
 
 const problems: { readonly [kind: string]: CommandNotStarted["kind"] } = {
   not_found: "ProgramNotFound",
@@ -541,7 +568,7 @@ const problems: { readonly [kind: string]: CommandNotStarted["kind"] } = {
 }
 
 const notStarted = (argv: ReadonlyArray<string>, command: Guest.Command, payload: Protocol.Payload): LightboxError => {
-  const message = text(payload["message"]) ?? "the agent gave no reason"
+  const message = text(payload["message"]) ?? "the guest gave no reason"
   const errno = text(payload["errno_name"])
   const isUser = command.user !== undefined && /user|group/.test(message) && errno === undefined
   return new LightboxError({

@@ -8,6 +8,8 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
+import { ended } from "./execution.ts"
+import { statusOf } from "./signals.ts"
 
 /** Ctrl+]: leaves the command to its end, as `telnet` and others do. */
 const detachByte = 0x1d
@@ -16,7 +18,9 @@ const size = (): Guest.TerminalSize => ({ rows: process.stdout.rows ?? 24, colum
 
 /**
  * Runs a command with this process's input and output, in a terminal if there is
- * one, and gives its exit code; Ctrl+] gives 0 at once and ends the command.
+ * one, and gives its exit code, or that of a shell if a signal ended it: 128 and
+ * the signal's number, 255 if it is not known. Ctrl+] gives 0 at once and ends
+ * the command.
  */
 export const attach = (
   guest: Guest.Guest,
@@ -46,7 +50,7 @@ export const attach = (
         ? Effect.andThen(input, Deferred.succeed(detached, undefined))
         : Effect.andThen(input, Effect.never)
       return yield* Effect.raceAllFirst([
-        Effect.andThen(output, running.exitCode),
+        Effect.andThen(output, Effect.map(ended(running), statusOf)),
         Effect.andThen(fed, Effect.never),
         Effect.as(Deferred.await(detached), 0)
       ])

@@ -4,7 +4,7 @@
  * A file costs four messages of the agent, however small it is, and a message
  * costs more than what is in such a file. So reads that are asked for at the same
  * time are put together: the guest's `tar` sends all of them in one stream. What
- * that does not give for certain (it is not there, it is no file, it changed
+ * that does not give for certain (it is not there, not a file, it changed
  * while it was read, it says that it is empty as those of `/proc` do) is read by
  * the agent, which also knows the kernel's error.
  */

@@ -222,7 +222,7 @@ class Client implements AgentConnection {
       method: "Microsandbox.connect",
       reason:
         cause === undefined
-          ? new GuestBusy({ name: this.name, problem: "its relay takes no further connection" })
+          ? new GuestBusy({ name: this.name, problem: "all of its connections are taken" })
           : new NotRunning({ name: this.name, cause })
     })
   }
@@ -236,6 +236,6 @@ const tooLong = (length: number): LightboxError =>
     method: "Guest",
     reason: new InvalidConfig({
       field: "command",
-      problem: `expected at most ${Protocol.maxFrameBytes} bytes of words and variables, not ${length}`
+      problem: `expected at most ${Protocol.maxFrameBytes} bytes of arguments and variables, got ${length}`
     })
   })

@@ -37,13 +37,13 @@ export const copyIn = Effect.fnUntraced(function* (
     owner: owner ?? { uid: 0, gid: 0 }
   })
   const argv = ["tar", "-xf", "-", "-C", folder] as const
-  const { exitCode, stderr, stdout } = yield* Execution.collect(
+  const end = yield* Execution.collect(
     guest,
     method,
     { argv, workdir: "/", user: "0:0" },
     { input: archive, maxOutput: 1024 * 1024 }
   )
-  if (exitCode !== 0) return yield* Execution.failed(method, argv, exitCode, stdout, stderr)
+  if (end.exitCode !== 0) return yield* Execution.failed(method, argv, end, end.stdout, end.stderr)
 })
 
 /** Copies a file, or what is in a folder, to the host. What comes out of a guest is not to be trusted. */
@@ -71,9 +71,9 @@ export const copyOut = Effect.fnUntraced(function* (
     })
   )
   yield* HostFiles.unpack(method, target, archive)
-  const exitCode = yield* process.exitCode
-  if (exitCode !== 0) {
-    return yield* Execution.failed(method, argv, exitCode, new Uint8Array(), Buffer.concat(complaints))
+  const end = yield* Execution.ended(process)
+  if (end.exitCode !== 0) {
+    return yield* Execution.failed(method, argv, end, new Uint8Array(), Buffer.concat(complaints))
   }
 }, Effect.scoped)
 
@@ -103,7 +103,12 @@ export const resolveOwner = Effect.fnUntraced(function* (
   const unknown = (path: string, id: string) =>
     new LightboxError({
       method,
-      reason: new FileError({ operation: "chown", path, code: "EINVAL", problem: `the guest knows no ${id}` })
+      reason: new FileError({
+        operation: "chown",
+        path,
+        code: "EINVAL",
+        problem: `the guest has no such user or group: ${id}`
+      })
     })
   const account = yield* find("/etc/passwd", user)
   if (Option.isNone(account) && !isNumber(user)) return yield* unknown("/etc/passwd", user)

@@ -67,7 +67,7 @@ export const make = Effect.fnUntraced(function* (
     { argv: ["/bin/sh", "-c", script, folder, ...all.map(({ fd }) => String(fd))] },
     { input: undefined, maxOutput: 65_536 }
   )
-  if (exitCode !== 0) return yield* refusal(operation, "additional descriptors need mkfifo in the guest")
+  if (exitCode !== 0) return yield* refusal(operation, "additional descriptors need the program mkfifo in the guest")
 
   for (const { config, fd } of all) {
     const pipe = `${folder}/${fd}`

@@ -11,9 +11,20 @@ import * as CommandLine from "../report/commandLine.ts"
 import { concat } from "./protocol.ts"
 import { millis } from "../config/time.ts"
 
-/** Both outputs, whole. */
-export interface Collected {
+/** How a command ended. */
+export interface Ended {
+  /** -1: a signal ended it. */
   readonly exitCode: number
+  /** The signal that ended it, if it is known. */
+  readonly signal: Guest.Signal | undefined
+}
+
+/** Waits for the end of a command. */
+export const ended = (process: Guest.Process): Effect.Effect<Ended, LightboxError> =>
+  Effect.all({ exitCode: process.exitCode, signal: process.endedBy })
+
+/** Both outputs, whole. */
+export interface Collected extends Ended {
   readonly stdout: Uint8Array
   readonly stderr: Uint8Array
   readonly durationMillis: number
@@ -107,7 +118,7 @@ export const collect = <E, R>(
       })
       yield* options.input === undefined ? read : Effect.raceFirst(read, feed(process, options.input))
       return {
-        exitCode: yield* process.exitCode,
+        ...(yield* ended(process)),
         stdout: concat(parts.Stdout, sizes.Stdout),
         stderr: concat(parts.Stderr, sizes.Stderr),
         durationMillis: Number((yield* Clock.currentTimeNanos) - start) / 1_000_000
@@ -132,11 +143,11 @@ export const within =
             )
         })
 
-/** The error of a command that ended with another code than 0. */
+/** Makes the error of a command that failed. */
 export const failed = (
   method: string,
   argv: ReadonlyArray<Guest.Word>,
-  exitCode: number,
+  end: Ended,
   stdout: Uint8Array,
   stderr: Uint8Array
 ): LightboxError =>
@@ -144,11 +155,15 @@ export const failed = (
     method,
     reason: new CommandFailed({
       argv: CommandLine.redactWords(argv),
-      exitCode,
+      ...endFields(end),
       stdout: tail(stdout),
       stderr: tail(stderr)
     })
   })
+
+/** The end of a command as a `CommandFailed` has it. */
+export const endFields = ({ exitCode, signal }: Ended): { readonly exitCode: number; readonly signal?: string } =>
+  signal === undefined ? { exitCode } : { exitCode, signal: typeof signal === "number" ? `signal ${signal}` : signal }
 
 /** How much of an output an error keeps. */
 export const tailBytes = 16 * 1024

@@ -53,8 +53,8 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
     use: (path: string) => Effect.Effect<A, LightboxError | PlatformError.PlatformError, R>
   ): Effect.Effect<A, PlatformError.PlatformError, R> => {
     const operation: Operation = { module: "FileSystem", method, path }
-    if (path.includes("\0")) return Effect.fail(refusal(operation, "a path has no NUL characters"))
-    if (path === "") return Effect.fail(failure(operation, { code: "ENOENT", problem: "a path is not empty" }))
+    if (path.includes("\0")) return Effect.fail(refusal(operation, "a path cannot contain NUL characters"))
+    if (path === "") return Effect.fail(failure(operation, { code: "ENOENT", problem: "a path cannot be empty" }))
     return Effect.mapError(use(path.startsWith("/") ? path : Path.join(workdir, path)), toPlatformError(operation))
   }
 
@@ -94,9 +94,7 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
   const open: FileSystem.FileSystem["open"] = (path, options) =>
     at("open", path, (absolute) =>
       options?.noFollow === true
-        ? Effect.fail(
-            refusal({ module: "FileSystem", method: "open" }, "noFollow is not supported by the guest's agent")
-          )
+        ? Effect.fail(refusal({ module: "FileSystem", method: "open" }, "noFollow is not supported in a guest"))
         : Effect.map(guest.open(absolute, openOptions(options?.flag ?? "r", options?.mode)), (file) =>
             makeFile(file, path, options?.flag?.startsWith("a") === true, run("sync", absolute))
           )

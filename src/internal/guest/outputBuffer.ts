@@ -179,7 +179,7 @@ export class OutputBuffer {
       this.finish(
         new LightboxError({
           method: "Sandbox.spawn",
-          reason: new NoSpace({ problem: `could not keep output in ${Os.tmpdir()}`, cause })
+          reason: new NoSpace({ problem: `cannot write output to ${Os.tmpdir()}`, cause })
         })
       )
       this.source.fail()

@@ -56,7 +56,7 @@ export const toPlatformError =
         return failure(operation, { code: reason.code, problem: reason.problem, cause })
       case "CommandNotStarted":
         return operation.module === "FileSystem"
-          ? refusal(operation, `this needs ${reason.argv[0]} in the guest`, cause)
+          ? refusal(operation, `this needs the program ${reason.argv[0]} in the guest`, cause)
           : failure(operation, { code: reason.errno ?? "UNKNOWN", problem: reason.problem, cause })
       default:
         return failure(operation, { code: "UNKNOWN", problem: reason.message, cause })

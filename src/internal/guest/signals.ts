@@ -38,3 +38,53 @@ export const signals = {
   SIGSYS: 31,
   SIGUNUSED: 31
 } as const
+
+/** The names of {@link signals}, each number once. */
+export type SignalName = Exclude<keyof typeof signals, "SIGIOT" | "SIGPOLL" | "SIGUNUSED">
+
+const isName = (name: string): name is SignalName => name in signals
+
+/** The name of a signal, or its number if it has none. */
+export const named = (signal: SignalName | number): SignalName | number =>
+  Object.keys(signals)
+    .filter(isName)
+    .find((name) => name === signal || signals[name] === signal) ?? signal
+
+const harmless: ReadonlySet<SignalName | number> = new Set<SignalName>([
+  "SIGCHLD",
+  "SIGCONT",
+  "SIGSTOP",
+  "SIGTSTP",
+  "SIGTTIN",
+  "SIGTTOU",
+  "SIGURG",
+  "SIGWINCH"
+])
+
+/** Whether a process ends by that signal unless it handles it. */
+export const endsProcess = (signal: SignalName | number): boolean => !harmless.has(named(signal))
+
+/** How the kernel's log names the ends that the kernel itself is the cause of. */
+const kernelLines: ReadonlyArray<readonly [line: (pid: number) => RegExp, signal: SignalName]> = [
+  [(pid) => new RegExp(`Killed process ${pid}\\b`), "SIGKILL"],
+  [(pid) => new RegExp(`\\[${pid}\\]: segfault\\b|\\[${pid}\\] general protection\\b`), "SIGSEGV"],
+  [(pid) => new RegExp(`\\[${pid}\\] trap invalid opcode\\b`), "SIGILL"],
+  [(pid) => new RegExp(`\\[${pid}\\] trap divide error\\b`), "SIGFPE"],
+  [(pid) => new RegExp(`\\[${pid}\\] trap int3\\b`), "SIGTRAP"]
+]
+
+/** The signal by which the kernel ended a process, if its log says so. */
+export const fromKernelLog = (log: string, pid: number): SignalName | undefined =>
+  kernelLines.find(([line]) => line(pid).test(log))?.[1]
+
+/** The exit status of a command as a shell gives it: 128 and the signal's number if a signal ended it, else 255. */
+export const statusOf = ({
+  exitCode,
+  signal
+}: {
+  readonly exitCode: number
+  readonly signal: SignalName | number | undefined
+}): number => {
+  if (exitCode >= 0) return exitCode
+  return signal === undefined ? 255 : 128 + (typeof signal === "number" ? signal : signals[signal])
+}

@@ -209,7 +209,7 @@ const endingOf = (
   otherwise?: Duration.Duration
 ): Effect.Effect<GuestProcess.Ending, PlatformError> =>
   killSignal === "SIGBREAK" || killSignal === "SIGLOST" || killSignal === "SIGINFO"
-    ? Effect.fail(refusal(operation, `${killSignal} is no signal of the guest's kernel`))
+    ? Effect.fail(refusal(operation, `${killSignal} is not a signal of the guest's kernel`))
     : Effect.succeed({
         signal: signals[killSignal],
         forceKillAfter: forceKillAfter === undefined ? otherwise : Duration.fromInputUnsafe(forceKillAfter)

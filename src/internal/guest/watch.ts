@@ -91,8 +91,8 @@ const ended =
     const operation: Operation = { module: "FileSystem", method: "watch", path }
     return Effect.fail(
       exitCode === 127
-        ? refusal(operation, "this needs find and stat in the guest")
-        : failure(operation, { code: "UNKNOWN", problem: "the process in the guest that watches has ended" })
+        ? refusal(operation, "this needs the programs find and stat in the guest")
+        : failure(operation, { code: "UNKNOWN", problem: "the watching process in the guest has ended" })
     )
   }
 

@@ -23,7 +23,7 @@ export const failWhenFull = (
 ): (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | LightboxError, R>) => {
   const measure = Effect.tryPromise({ try: () => freeBytes(home), catch: fileFailure(method, "statfs", home) })
   const check = Effect.flatMap(measure, (free) => {
-    const problem = `${home} had no room left for what a guest wrote`
+    const problem = `the guest wrote more than ${home} has room for`
     return free < least ? Effect.fail(new LightboxError({ method, reason: new NoSpace({ problem }) })) : Effect.void
   })
   const watch = Effect.forever(Effect.andThen(Effect.sleep("1 second"), check))

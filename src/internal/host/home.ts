@@ -22,7 +22,7 @@ export const resolve = (method: string, home: string | undefined): Effect.Effect
     return Buffer.byteLength(path) <= maxBytes
       ? Effect.succeed(path)
       : Effect.fail(
-          invalid(method, "home", `expected a path of at most ${maxBytes} bytes, for there are sockets in it`)
+          invalid(method, "home", `expected a path of at most ${maxBytes} bytes, because sockets are created in it`)
         )
   })
 

@@ -1,33 +1,40 @@
 /**
- * Whether this machine can run virtual machines, found out before one is asked
- * for.
+ * Checks whether this machine can run virtual machines, before one is booted.
  */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import { LightboxError, NoVirtualization } from "../../LightboxError.ts"
 
-/** What to do where virtualization does not work. */
+const elsewhere = "or run sandboxes in the cloud: MicrosandboxCloud"
+
+/** What to do where virtualization does not work, one thing a line. */
 export const virtualizationRemedy = (): string =>
-  process.platform === "darwin"
-    ? "use a Mac with Apple silicon and macOS 14 or newer"
-    : process.platform === "linux"
-      ? "turn virtualization (Intel VT-x, AMD-V) on in the firmware or in the settings of the cloud machine, " +
-        "load the module kvm_intel or kvm_amd, and let this user read and write /dev/kvm, for example by adding it to the group kvm"
-      : "use Linux or macOS on Apple silicon"
+  (process.platform === "linux"
+    ? [
+        "turn on virtualization (Intel VT-x, AMD-V) in the firmware; in a cloud machine, turn on nested virtualization",
+        "load the kernel module: modprobe kvm_intel, or modprobe kvm_amd",
+        "give this user access to /dev/kvm: sudo usermod -aG kvm $USER, then log in again",
+        "in a container, pass the device: --device /dev/kvm",
+        elsewhere
+      ]
+    : process.platform === "darwin"
+      ? ["use a Mac with Apple silicon and macOS 14 or newer", elsewhere]
+      : ["use Linux, or macOS on Apple silicon", elsewhere]
+  ).join("\n")
 
 const problem = (): string | undefined => {
   if (process.platform !== "linux") return undefined
-  if (!Fs.existsSync("/dev/kvm")) return "there is no /dev/kvm"
+  if (!Fs.existsSync("/dev/kvm")) return "/dev/kvm does not exist"
   try {
     Fs.accessSync("/dev/kvm", Fs.constants.R_OK | Fs.constants.W_OK)
   } catch {
-    return "this user may not read and write /dev/kvm"
+    return "this user has no access to /dev/kvm"
   }
-  // A device node alone says nothing: containers and emulators have it without the processor's help.
+  // Containers and emulators have a device node without the processor's help.
   if (process.arch !== "x64") return undefined
   return /^flags\s*:.*\b(vmx|svm)\b/m.test(readCpuinfo())
     ? undefined
-    : "the processor does not offer hardware virtualization here (neither vmx nor svm)"
+    : "the processor offers no hardware virtualization (neither vmx nor svm)"
 }
 
 const readCpuinfo = (): string => {
@@ -38,7 +45,7 @@ const readCpuinfo = (): string => {
   }
 }
 
-/** Fails with `NoVirtualization` where no virtual machine can boot. */
+/** Fails with `NoVirtualization` if no virtual machine can boot. */
 export const check = (method: string): Effect.Effect<void, LightboxError> =>
   Effect.suspend(() => {
     const found = problem()

@@ -42,7 +42,7 @@ const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
 const idOf = (name: string): string => Crypto.createHash("sha256").update(name).digest("hex").slice(0, 12)
 
 /**
- * Takes a lock for the life of the scope if nobody holds it; otherwise gives
+ * Takes a lock for the life of the scope if it is not held; otherwise gives
  * what its holder tells, who hears `hello` as long as the scope is open.
  */
 export const tryAcquire = Effect.fnUntraced(function* (

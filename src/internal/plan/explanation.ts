@@ -83,7 +83,7 @@ const missReason = Effect.fnUntraced(function* (
   const evictedAt = yield* store.readTombstone(unit.key)
   if (Option.isSome(evictedAt)) return { _tag: "Evicted", at: DateTime.makeUnsafe(evictedAt.value) }
   return yield* driver.openSnapshot(artifactName(unit.key)).pipe(
-    Effect.as<MissReason>({ _tag: "Damaged", problem: "it is not what its name says" }),
+    Effect.as<MissReason>({ _tag: "Damaged", problem: "its content does not match its key" }),
     Effect.catchReasons("LightboxError", {
       NotFound: () => Effect.succeed<MissReason>({ _tag: "NotKept" }),
       SnapshotDamaged: ({ problem }) => Effect.succeed<MissReason>({ _tag: "Damaged", problem })

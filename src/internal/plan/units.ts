@@ -15,11 +15,11 @@ export type DiskStep<E, R> = Extract<
 
 /** A network, and a text that is the same for the same network. */
 export interface NetworkChoice {
-  readonly input: Network.Input | undefined
+  readonly input: Network.NetworkInput | undefined
   readonly id: string
 }
 
-export const networkChoice = (input: Network.Input | undefined): NetworkChoice => ({
+export const networkChoice = (input: Network.NetworkInput | undefined): NetworkChoice => ({
   input,
   id: JSON.stringify(input ?? "public")
 })

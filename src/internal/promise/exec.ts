@@ -15,7 +15,7 @@ import type { LightboxError } from "../../LightboxError.ts"
 import type * as Sandboxes from "../../Sandbox.ts"
 import * as Execution from "../guest/execution.ts"
 import { DurationInput } from "../config/schemas.ts"
-import { decoder } from "../config/validation.ts"
+import { decoder, renameFields } from "../config/validation.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
 import { either, type OpenScope, run } from "./runtime.ts"
@@ -89,10 +89,10 @@ export type ExecEvent =
   | { readonly kind: "started"; readonly pid: number }
   | { readonly kind: "stdout"; readonly data: Uint8Array }
   | { readonly kind: "stderr"; readonly data: Uint8Array }
-  | { readonly kind: "exited"; readonly code: number }
+  | { readonly kind: "exited"; readonly code: number; readonly signal?: Guest.Signal }
 
 /**
- * How a command ended. The code is -1 when a signal ended it.
+ * How a command ended. If a signal ended it, the code is -1.
  *
  * **Example** (Passing the status on)
  *
@@ -111,9 +111,15 @@ export interface ExitStatus {
   readonly code: number
   /** Whether the code is 0. */
   readonly success: boolean
+  /** The signal that ended the command, if one did and it is known. */
+  readonly signal?: Guest.Signal
 }
 
-const exitStatus = (code: number): ExitStatus => ({ code, success: code === 0 })
+const exitStatus = ({ exitCode, signal }: Execution.Ended): ExitStatus => ({
+  code: exitCode,
+  success: exitCode === 0,
+  ...(signal === undefined ? {} : { signal })
+})
 
 /**
  * What a command wrote, and how it ended. A code other than 0 is a result, not a
@@ -134,26 +140,30 @@ const exitStatus = (code: number): ExitStatus => ({ code, success: code === 0 })
  * @since 0.1.0
  */
 export class ExecOutput {
-  readonly #exitCode: number
+  readonly #end: Execution.Ended
   readonly #stdout: Uint8Array
   readonly #stderr: Uint8Array
 
   /** @internal */
-  constructor(exitCode: number, stdout: Uint8Array, stderr: Uint8Array) {
-    this.#exitCode = exitCode
+  constructor(end: Execution.Ended, stdout: Uint8Array, stderr: Uint8Array) {
+    this.#end = end
     this.#stdout = stdout
     this.#stderr = stderr
   }
-  /** -1: it was ended by a signal. */
+  /** -1: a signal ended it. */
   get code(): number {
-    return this.#exitCode
+    return this.#end.exitCode
+  }
+  /** The signal that ended it, if one did and it is known. */
+  get signal(): Guest.Signal | undefined {
+    return this.#end.signal
   }
   /** Whether the code is 0. */
   get success(): boolean {
-    return this.#exitCode === 0
+    return this.#end.exitCode === 0
   }
   get status(): ExitStatus {
-    return exitStatus(this.#exitCode)
+    return exitStatus(this.#end)
   }
   /** As UTF-8. */
   stdout(): string {
@@ -246,7 +256,7 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
   readonly #reader: Readers.Reader<ExecEvent>
   readonly #signal: AbortSignal | undefined
   #sink: ExecSink | undefined
-  #code = -1
+  #end: Execution.Ended = { exitCode: -1, signal: undefined }
 
   /** @internal */
   constructor(started: Started, held: OpenScope, signal: AbortSignal | undefined) {
@@ -260,7 +270,7 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
   async recv(options?: CallOptions): Promise<ExecEvent | null> {
     const event = await this.#reader.next(either(this.#signal, options?.signal))
     if (event?.kind === "exited") {
-      this.#code = event.code
+      this.#end = { exitCode: event.code, signal: event.signal }
       await this.#reader.close()
     }
     return event
@@ -274,7 +284,7 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
   /** Waits for the end, dropping what the command writes. */
   async wait(options?: CallOptions): Promise<ExitStatus> {
     while ((await this.recv(options)) !== null);
-    return exitStatus(this.#code)
+    return exitStatus(this.#end)
   }
   /** Waits for the end, and gives what the command wrote that was not read yet. */
   async collect(options?: CallOptions): Promise<ExecOutput> {
@@ -282,7 +292,7 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
     for (let event = await this.recv(options); event !== null; event = await this.recv(options)) {
       if (event.kind === "stdout" || event.kind === "stderr") parts[event.kind].push(event.data)
     }
-    return new ExecOutput(this.#code, Buffer.concat(parts.stdout), Buffer.concat(parts.stderr))
+    return new ExecOutput(this.#end, Buffer.concat(parts.stdout), Buffer.concat(parts.stderr))
   }
   /** Sends a signal, by its number, to the command and all that it started. */
   async signal(signal: number, options?: CallOptions): Promise<void> {
@@ -311,6 +321,9 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
 
 const method = "Sandbox.execStream"
 
+/** @internal Names the options of a command as {@link ExecOptions} does. */
+export const inOurNames = renameFields({ workdir: "cwd", timeout: "timeoutMs" })
+
 const decodeTimeout = decoder(Schema.UndefinedOr(DurationInput), method, "timeoutMs")
 
 /** @internal Starts a command for the life of the scope. */
@@ -320,17 +333,23 @@ export const start = Effect.fnUntraced(function* (
   options: ExecStreamOptions | undefined
 ): Effect.fn.Return<Started, LightboxError, Scope.Scope> {
   const limit = yield* decodeTimeout(options?.timeoutMs)
-  const process = yield* sandbox.spawn(argv[0], argv.slice(1), {
-    workdir: options?.cwd,
-    user: options?.user,
-    env: options?.env,
-    terminal: options?.terminal
-  })
+  const process = yield* sandbox
+    .spawn(argv[0], argv.slice(1), {
+      workdir: options?.cwd,
+      user: options?.user,
+      env: options?.env,
+      terminal: options?.terminal
+    })
+    .pipe(Effect.mapError(inOurNames))
   const output: Stream.Stream<ExecEvent, LightboxError> = Stream.map(process.output, ({ _tag, bytes }) => ({
     kind: _tag === "Stdout" ? "stdout" : "stderr",
     data: bytes
   }))
-  const exited = Effect.map(process.exitCode, (code): ExecEvent => ({ kind: "exited", code }))
+  const exited = Effect.map(Execution.ended(process), ({ exitCode, signal }): ExecEvent => ({
+    kind: "exited",
+    code: exitCode,
+    ...(signal === undefined ? {} : { signal })
+  }))
   const events = yield* Readers.open(
     Stream.make<[ExecEvent]>({ kind: "started", pid: process.pid }).pipe(
       Stream.concat(output),

@@ -12,12 +12,14 @@ import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
+import { fileURLToPath } from "node:url"
 import type { Services } from "../../Driver.ts"
-import { LightboxError, Unsupported } from "../../LightboxError.ts"
+import { isLightboxError, LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
 import { exitCodes, signals, type Signal } from "../host/processSignals.ts"
 import * as SdkDriver from "../driver/local/driver.ts"
+import { speakTo } from "../report/failureText.ts"
 
 type Runtime = ManagedRuntime.ManagedRuntime<Services, LightboxError>
 
@@ -29,7 +31,10 @@ export const configure = (layerOptions: MicrosandboxLocal.Options): void => {
   if (current !== undefined) {
     throw new LightboxError({
       method: "configure",
-      reason: new Unsupported({ feature: "configure()", problem: "the library is in use already; call it first" })
+      reason: new Unsupported({
+        feature: "configure()",
+        problem: "it must be called before anything else in this library"
+      })
     })
   }
   options = layerOptions
@@ -61,7 +66,7 @@ export const native = (feature: string): typeof Sdk => {
   if (context !== undefined && Context.get(context, Microsandbox.Microsandbox).backend !== "local") {
     throw new LightboxError({
       method: feature,
-      reason: new Unsupported({ feature, problem: "this driver is not the SDK's" })
+      reason: new Unsupported({ feature, problem: "this driver does not use the SDK" })
     })
   }
   return Effect.runSync(SdkDriver.native(options.home))
@@ -77,7 +82,56 @@ const runWith = async <A>(
   if (Exit.isSuccess(exit)) return exit.value
   // A driver that could not be made is not kept: what was missing may be there next time.
   if (used === current && used.cachedContext === undefined) current = undefined
-  throw Cause.hasInterruptsOnly(exit.cause) && signal?.aborted === true ? signal.reason : Cause.squash(exit.cause)
+  throw Cause.hasInterruptsOnly(exit.cause) && signal?.aborted === true
+    ? signal.reason
+    : asThrown(Cause.squash(exit.cause), runWith)
+}
+
+/** Where this library is, unless it was bundled into something. */
+const ownFolder = /^(.*\/)internal\/promise\/runtime\.[jt]s$/.exec(import.meta.url)?.[1]
+
+const isOwn = (frame: string): boolean =>
+  (ownFolder !== undefined && (frame.includes(ownFolder) || frame.includes(fileURLToPath(ownFolder)))) ||
+  /\/node_modules\/effect\/|\bnode:/.test(frame)
+
+/** Most of a stack are functions of ours. */
+const stackFrames = 30
+
+const callers = (): ReadonlyArray<string> => {
+  const here: { stack?: string } = {}
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = stackFrames
+  Error.captureStackTrace(here)
+  const frames = (here.stack ?? "").split("\n")
+  Error.stackTraceLimit = stackTraceLimit
+  return frames.filter((line) => /^\s+at /.test(line) && !isOwn(line)).slice(0, stackTraceLimit)
+}
+
+/**
+ * An error as the caller of a function of promises meets it: in the words of this side, and with the caller's line
+ * instead of the lines of ours that made it. `thrower` is the function of ours that throws it.
+ */
+const asThrown = (error: unknown, thrower: (...args: never) => unknown): unknown => {
+  if (!isLightboxError(error)) return error
+  speakTo("promise", error)
+  const frames = callers()
+  if (frames.length === 0) return error
+  // Node.js quotes the source of the place where the stack was captured last.
+  Error.captureStackTrace(error, thrower)
+  Object.defineProperty(error, "stack", {
+    value: [`${error.name}: ${error.message}`, ...frames].join("\n"),
+    enumerable: false,
+    configurable: true,
+    writable: true
+  })
+  return error
+}
+
+/** The value of what needs no driver and no time, such as the check of an option. */
+export const runNow = <A>(effect: Effect.Effect<A, LightboxError>): A => {
+  const exit = Effect.runSyncExit(effect)
+  if (Exit.isSuccess(exit)) return exit.value
+  throw asThrown(Cause.squash(exit.cause), runNow)
 }
 
 /**

@@ -6,14 +6,22 @@
  */
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import type { Services } from "../../Driver.ts"
 import { LightboxError, Replaced, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandboxes from "../../Sandbox.ts"
-import { ExecHandle, type ExecOptions, ExecOutput, type ExecStreamOptions, type ExitStatus, start } from "./exec.ts"
+import {
+  ExecHandle,
+  type ExecOptions,
+  ExecOutput,
+  type ExecStreamOptions,
+  type ExitStatus,
+  inOurNames,
+  start
+} from "./exec.ts"
 import { SandboxFs } from "./files.ts"
 import type { CallOptions } from "./options.ts"
 import { acquire, native, type OpenScope, run } from "./runtime.ts"
@@ -79,6 +87,8 @@ export class SandboxHandle {
   readonly id: string
   readonly status: SandboxStatus
   readonly labels: { readonly [key: string]: string }
+  /** The ports of the guest that are published on this host. */
+  readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
   readonly createdAt: Date | null
   readonly #info: Microsandbox.SandboxInfo
 
@@ -88,6 +98,7 @@ export class SandboxHandle {
     this.id = info.id
     this.status = info.status
     this.labels = info.labels
+    this.ports = info.ports
     this.createdAt = info.createdAt === undefined ? null : DateTime.toDateUtc(info.createdAt)
     this.#info = info
   }
@@ -156,6 +167,8 @@ export class Sandbox implements AsyncDisposable {
   readonly name: string
   /** Changes when the sandbox is removed and another of its name is created. */
   readonly id: string
+  /** The ports of the guest that are published on this host, with the port that was chosen for host port 0. */
+  readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
   readonly #sandbox: Sandboxes.Sandbox
   readonly #held: OpenScope
   #isConsumed = false
@@ -163,6 +176,7 @@ export class Sandbox implements AsyncDisposable {
   private constructor(sandbox: Sandboxes.Sandbox, held: OpenScope) {
     this.name = sandbox.name
     this.id = sandbox.id
+    this.ports = sandbox.ports
     this.#sandbox = sandbox
     this.#held = held
   }
@@ -197,17 +211,19 @@ export class Sandbox implements AsyncDisposable {
 
   /** Runs a program, without a shell, to its end. */
   async exec(command: string, args?: ReadonlyArray<string>, options?: ExecOptions): Promise<ExecOutput> {
-    const { exitCode, stderrBytes, stdoutBytes } = await run(
-      this.#use().exec(command, args, {
-        workdir: options?.cwd,
-        user: options?.user,
-        env: options?.env,
-        stdin: options?.stdin,
-        timeout: options?.timeoutMs
-      }),
+    const result = await run(
+      this.#use()
+        .exec(command, args, {
+          workdir: options?.cwd,
+          user: options?.user,
+          env: options?.env,
+          stdin: options?.stdin,
+          timeout: options?.timeoutMs
+        })
+        .pipe(Effect.mapError(inOurNames)),
       options?.signal
     )
-    return new ExecOutput(exitCode, stdoutBytes, stderrBytes)
+    return new ExecOutput(result, result.stdoutBytes, result.stderrBytes)
   }
   /** Runs a script in a login shell (`sh -lc`) to its end. */
   async shell(script: string, options?: ExecOptions): Promise<ExecOutput> {
@@ -273,7 +289,10 @@ export class Sandbox implements AsyncDisposable {
     if (!this.#isConsumed) return this.#sandbox
     throw new LightboxError({
       method: "Sandbox",
-      reason: new Unsupported({ feature: this.name, problem: "handle consumed by detach(); connect to it again" })
+      reason: new Unsupported({
+        feature: this.name,
+        problem: "handle consumed by detach(); connect to the sandbox again"
+      })
     })
   }
 }

@@ -8,6 +8,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
 import * as Volumes from "../../Volume.ts"
+import { mebibyte } from "../config/schemas.ts"
 import { listMeasured, type Measured, measured } from "../volume/volumes.ts"
 import type { CallOptions } from "./options.ts"
 import { run } from "./runtime.ts"
@@ -48,7 +49,7 @@ export class VolumeBuilder {
   }
   /** How much it may hold, in MiB. */
   quota(mib: number): this {
-    this.#quota = mib
+    this.#quota = mib * mebibyte
     return this
   }
   /** How large a disk is, in MiB. */
@@ -105,7 +106,7 @@ export class VolumeHandle {
   constructor({ usedBytes, volume }: Measured) {
     this.name = volume.name
     this.kind = volume.kind
-    this.quotaMib = volume.quota ?? null
+    this.quotaMib = volume.quota === undefined ? null : volume.quota / mebibyte
     this.usedBytes = usedBytes
     this.labels = Object.entries(volume.labels)
     this.createdAt = volume.createdAt === undefined ? null : DateTime.toDateUtc(volume.createdAt)

@@ -22,6 +22,7 @@ import { sweep } from "./sweep.ts"
 import { HostPath } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
 import * as Virtualization from "../host/virtualization.ts"
+import { hintFor } from "../report/failureText.ts"
 
 const method = "Lightbox.doctor"
 
@@ -85,18 +86,18 @@ const virtualization: Effect.Effect<Finding> = Effect.match(Virtualization.check
   onFailure: ({ reason }) =>
     reason._tag === "NoVirtualization"
       ? problem("virtualization", reason.problem, reason.remedy)
-      : problem("virtualization", reason.message, "")
+      : problem("virtualization", reason.message, "read the message above")
 })
 
 /** Less is not enough for a sandbox of the default size beside anything else. */
-const fewMebibytes = 768
+const littleMemory = 768 * mebibyte
 
 const memory = (): Finding => {
   const available = availableMemory()
-  const found = `${available} of ${Math.floor(Os.totalmem() / mebibyte)} MiB can be used`
-  return available >= fewMebibytes
+  const found = `${Math.floor(available / mebibyte)} of ${Math.floor(Os.totalmem() / mebibyte)} MiB are available`
+  return available >= littleMemory
     ? ok("memory", found)
-    : warning("memory", found, "give sandboxes less memory, or end something else")
+    : warning("memory", found, "give sandboxes less memory, or stop other programs")
 }
 
 const canRead = (path: string): Promise<boolean> =>
@@ -114,32 +115,36 @@ const disk = async (home: string, isThere: boolean): Promise<ReadonlyArray<Findi
   try {
     await Fs.access(folder, Fs.constants.R_OK | Fs.constants.W_OK)
   } catch {
-    return [problem("home", `${folder} can not be written to`, "choose another home, or make it yours with chown")]
+    return [problem("home", `${folder} is not writable`, "choose another home, or take ownership with chown")]
   }
   if (!(await Fs.stat(folder)).isDirectory()) {
-    return [problem("home", `${folder} is no folder`, "choose another home, or move what is there")]
+    return [problem("home", `${folder} is not a folder`, "choose another home, or move that file")]
   }
   const free = Math.floor((await freeBytes(folder)) / mebibyte)
   const probe = Path.join(folder, `.lightbox-${Crypto.randomBytes(6).toString("hex")}`)
   return [
-    ok("home", isThere ? home : `${home}, which will be made`),
+    ok("home", isThere ? home : `${home} (will be created)`),
     free >= fewFreeMebibytes
       ? ok("disk", `${free} MiB are free`)
-      : warning("disk", `${free} MiB are free`, "remove snapshots with Snapshot.prune, and images with Image.prune"),
+      : warning(
+          "disk",
+          `${free} MiB are free`,
+          "remove snapshots with `lightbox prune` and volumes with `lightbox volume prune`"
+        ),
     await copies(home, probe)
   ]
 }
 
 const reflinkRemedy = (home: string): string =>
   process.platform === "linux"
-    ? "put the home on XFS or Btrfs, such as: truncate -s 64G /var/lib/lightbox.xfs && " +
+    ? "put the home on XFS or Btrfs, for example: truncate -s 64G /var/lib/lightbox.xfs && " +
       `mkfs.xfs -m reflink=1 /var/lib/lightbox.xfs && mount -o loop /var/lib/lightbox.xfs ${home}`
     : "put the home on APFS"
 
 /** The cost of copying, which every capture pays for all that a snapshot holds. */
 const copies = async (home: string, probe: string): Promise<Finding> => {
   const kind = await Home.probeCopies(probe)
-  if (kind === "reflink") return ok("copies", "captures and launches share what is on the disk (reflinks)")
+  if (kind === "reflink") return ok("copies", "captures and launches share disk blocks (reflinks)")
   const size = 32
   const target = `${probe}.copy`
   try {
@@ -152,11 +157,11 @@ const copies = async (home: string, probe: string): Promise<Finding> => {
     const each = ((performance.now() - start) / size).toFixed(2)
     return warning(
       "copies",
-      `captures copy what a snapshot holds: ${each} ms for each MiB (launches do not)`,
+      `captures copy the contents of a snapshot, at ${each} ms per MiB; launches do not copy`,
       reflinkRemedy(home)
     )
   } catch (error) {
-    return warning("copies", `could not be tried: ${String(error)}`, reflinkRemedy(home))
+    return warning("copies", `could not be measured: ${String(error)}`, reflinkRemedy(home))
   } finally {
     await Fs.rm(probe, { force: true })
     await Fs.rm(target, { force: true })
@@ -170,8 +175,12 @@ const driver = (home: string, hasStore: boolean): Effect.Effect<ReadonlyArray<Fi
       return yield* Effect.provideContext(stored(hasStore), context)
     })
   ).pipe(
-    Effect.catch(({ reason }) =>
-      Effect.succeed([problem("runtime", reason.message, reason._tag === "RuntimeMissing" ? reason.remedy : "")])
+    Effect.catch((error) =>
+      Effect.succeed([
+        error.reason._tag === "RuntimeMissing"
+          ? problem("runtime", error.reason.problem, error.reason.remedy)
+          : problem("runtime", error.reason.message, hintFor("cli", error) ?? "read the message above")
+      ])
     )
   )
 
@@ -187,7 +196,7 @@ const stored = (hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>, never,
         onFailure: ({ reason }) =>
           Effect.succeed([
             runtime,
-            problem("store", reason.message, "end what else uses this home, or choose another home")
+            problem("store", reason.message, "stop other programs that use this home, or choose another one")
           ]),
         onSuccess: ([sandboxes, snapshots, images]) =>
           Effect.map(leftovers(driver, ownership), (left) => [
@@ -209,15 +218,15 @@ const leftovers = (
     if (left.length > 0) {
       return warning(
         "leftovers",
-        `processes that are gone have left ${left.length} things`,
-        "run `lightbox sweep`, or Reaper.sweep"
+        `dead processes left ${left.length} resources behind`,
+        "run `lightbox sweep` to remove them"
       )
     }
     return foreign.length === 0
-      ? ok("leftovers", "nothing is left of processes that are gone")
+      ? ok("leftovers", "dead processes left nothing behind")
       : warning(
           "leftovers",
-          `there are folders of sandboxes that the runtime does not know: ${foreign.map(({ name }) => name).join(", ")}`,
-          "remove them from the folder `sandboxes` of the home, if nothing is creating them"
+          `the runtime does not know these sandbox folders: ${foreign.map(({ name }) => name).join(", ")}`,
+          "remove them from the folder `sandboxes` of the home, unless a sandbox is being created"
         )
   })

@@ -63,7 +63,7 @@ const removing = (
   })
 
 const gone = ({ pid }: Owner.Found): string =>
-  pid === undefined ? "its process is gone" : `its process, ${pid}, is gone`
+  pid === undefined ? "its process has ended" : `its process ${pid} has ended`
 
 /** Removes what a note names, if it is still the same. */
 const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effect.Effect<boolean, LightboxError> => {
@@ -80,7 +80,7 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
       return driver.getSandbox(note.name).pipe(
         Effect.flatMap((sandbox) =>
           sandbox.labels[instanceLabel] !== note.token
-            ? keep("sandbox", "another sandbox has the name")
+            ? keep("sandbox", "another sandbox has this name")
             : sweep.released.has(note.token)
               ? keep("sandbox", "it was detached")
               : removing(sweep, "sandbox", note.name, reason, driver.removeSandbox(sandbox, { force: true }))
@@ -248,9 +248,9 @@ const sweepSandboxes = Effect.fnUntraced(function* (
     const detached = instance === undefined ? undefined : sweep.released.get(instance)
     if (detached !== undefined) {
       if (detached.expires === undefined) keep("it was detached")
-      else if (detached.expires > now) keep("it was detached, and its time to live is not over")
+      else if (detached.expires > now) keep("it was detached, and its time to live has not passed")
       else if (yield* remove("its time to live is over")) continue
-    } else if (id === undefined) keep("another tool made it")
+    } else if (id === undefined) keep("another program created it")
     else {
       const owner = known.get(id) ?? (yield* Owner.find(driver.home, id))
       if (owner.state !== "dead") {
@@ -267,7 +267,7 @@ const sweepSandboxes = Effect.fnUntraced(function* (
   }
   for (const name of yield* listDeserted(driver)) {
     if (!name.startsWith(generatedPrefix)) {
-      say({ resource: "ghost", name, verdict: "kept", reason: "another tool may have made it" })
+      say({ resource: "ghost", name, verdict: "kept", reason: "another program may have created it" })
     } else yield* removing(sweep, "ghost", name, "its creation failed", driver.removeGhost(name))
   }
 })
@@ -304,14 +304,14 @@ export const sweep = Effect.fnUntraced(function* (
     const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
       for (const name of files) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.say({ resource: "lock", name, verdict, reason: "nobody holds it" })
+        sweep.say({ resource: "lock", name, verdict, reason: "it is not held" })
       }
     })
     yield* attempt("locks", locks)
     const remains = Effect.map(driver.removeRemains(options), (folders) => {
       for (const name of folders) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.say({ resource: "staging", name, verdict, reason: "its virtual machine is gone" })
+        sweep.say({ resource: "staging", name, verdict, reason: "its virtual machine has ended" })
       }
     })
     yield* attempt("remains", remains)
@@ -336,10 +336,10 @@ const failed = (name: string, error: LightboxError): Verdict => ({
 
 const describe = ({ pid, state }: Owner.Found): string =>
   state === "alive"
-    ? `its process, ${pid}, lives`
+    ? `its process ${pid} is running`
     : state === "elsewhere"
       ? "it is on another machine"
-      : "it has just begun"
+      : "it has just started"
 
 /** Logs what was removed of sandboxes, and what could not be removed at all. */
 export const log = ({ verdicts }: Report): Effect.Effect<void> =>

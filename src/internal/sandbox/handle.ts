@@ -11,14 +11,14 @@ import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
-import type * as Microsandbox from "../../Microsandbox.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
 import type { ExecEvent, ExecOptions, Sandbox, StreamOptions } from "../../Sandbox.ts"
 import { attach } from "../guest/attach.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
 import * as HostFiles from "../host/files.ts"
 import {
-  checkLabel,
+  Bytes,
   checkVariable,
   copyOptions,
   CString,
@@ -26,10 +26,10 @@ import {
   GuestPath,
   HostPath,
   intBetween,
-  Mebibytes,
   recordOf,
   Rlimits,
-  User
+  User,
+  Word
 } from "../config/schemas.ts"
 import { millis } from "../config/time.ts"
 import { decoder } from "../config/validation.ts"
@@ -51,8 +51,10 @@ export const TypeId = "~effect-lightbox/Sandbox" as const
  * @since 0.1.0
  */
 export class ExecResult {
-  /** -1: it was ended by a signal. */
+  /** -1: a signal ended it. */
   readonly exitCode: number
+  /** The signal that ended it, if one did and it is known. */
+  readonly signal: Guest.Signal | undefined
   readonly stdoutBytes: Uint8Array
   readonly stderrBytes: Uint8Array
   /** From the request to the end, in milliseconds. */
@@ -60,11 +62,13 @@ export class ExecResult {
 
   constructor(fields: {
     readonly exitCode: number
+    readonly signal: Guest.Signal | undefined
     readonly stdout: Uint8Array
     readonly stderr: Uint8Array
     readonly durationMillis: number
   }) {
     this.exitCode = fields.exitCode
+    this.signal = fields.signal
     this.stdoutBytes = fields.stdout
     this.stderrBytes = fields.stderr
     this.durationMillis = fields.durationMillis
@@ -83,19 +87,17 @@ export class ExecResult {
   }
 }
 
-const WordSchema = Schema.Union([CString, Schema.Redacted(CString)])
-
 const Argv = Schema.TupleWithRest(
   Schema.Tuple([
     CString.check(Schema.makeFilter((command) => (command === "" ? "expected the name of a program" : undefined)))
   ]),
-  [WordSchema]
+  [Word]
 )
 
 const CommandOptions = {
   workdir: Schema.optional(GuestPath),
   user: Schema.optional(User),
-  env: Schema.optional(recordOf(WordSchema, checkVariable)),
+  env: Schema.optional(recordOf(Word, checkVariable)),
   rlimits: Schema.optional(Rlimits),
   stdin: Schema.optional(Schema.Unknown),
   timeout: Schema.optional(DurationInput),
@@ -106,7 +108,7 @@ const decodeExec = decoder(
   Schema.Struct({
     argv: Argv,
     ...CommandOptions,
-    maxOutput: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER))
+    maxOutput: Schema.optional(Bytes)
   }),
   "Sandbox.exec"
 )
@@ -134,7 +136,9 @@ const decodeQuery = decoder(
     follow: Schema.optional(Schema.Boolean)
   }).check(
     Schema.makeFilter(({ after, tail }) =>
-      after === undefined || tail === undefined ? undefined : { path: ["tail"], issue: "expected no tail with after" }
+      after === undefined || tail === undefined
+        ? undefined
+        : { path: ["tail"], issue: "tail cannot be combined with after" }
     )
   ),
   "Sandbox.logs"
@@ -146,25 +150,7 @@ const decodeCopyOut = decoder(Schema.Struct({ from: GuestPath, to: HostPath }), 
 
 const decodeStop = decoder(Schema.Struct({ timeout: Schema.optional(DurationInput) }), "Sandbox.stop")
 
-/** By the others, it is known whose a sandbox is. */
-const checkOwnLabel = (key: string): string | undefined =>
-  key.startsWith("lightbox.") ? 'expected none that begins with "lightbox."' : checkLabel(key)
-
-const decodeModify = decoder(
-  Schema.Struct({
-    cpus: Schema.optional(intBetween(1, 255)),
-    maxCpus: Schema.optional(intBetween(1, 255)),
-    memory: Schema.optional(Mebibytes(64)),
-    maxMemory: Schema.optional(Mebibytes(64)),
-    disk: Schema.optional(Mebibytes(16)),
-    workdir: Schema.optional(GuestPath),
-    env: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkVariable)),
-    labels: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkOwnLabel)),
-    apply: Schema.optional(Schema.Literals(["now", "restart", "next-start"])),
-    dryRun: Schema.optional(Schema.Boolean)
-  }),
-  "Sandbox.modify"
-)
+const decodeModify = decoder(Microsandbox.ModifySandbox, "Sandbox.modify")
 
 const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive")
 
@@ -180,7 +166,7 @@ export const noTimeToLive = (name: string): Effect.Effect<never, LightboxError> 
   Effect.fail(
     new LightboxError({
       method: "Sandbox.detachFor",
-      reason: new Unsupported({ feature: "detachFor", problem: `this program has not launched sandbox "${name}"` })
+      reason: new Unsupported({ feature: "detachFor", problem: `sandbox "${name}" was not launched by this program` })
     })
   )
 
@@ -200,9 +186,8 @@ export const make = (
       input: options?.stdin,
       maxOutput: checked.maxOutput ?? defaultMaxOutput
     }).pipe(Execution.within("Sandbox.exec", argv, checked.timeout))
-    const { exitCode, stderr, stdout } = collected
-    if (checked.check === true && exitCode !== 0) {
-      return yield* Execution.failed("Sandbox.exec", argv, exitCode, stdout, stderr)
+    if (checked.check === true && collected.exitCode !== 0) {
+      return yield* Execution.failed("Sandbox.exec", argv, collected, collected.stdout, collected.stderr)
     }
     return new ExecResult(collected)
   })
@@ -226,10 +211,10 @@ export const make = (
           ),
           Stream.concat(
             Stream.fromEffect(
-              Effect.flatMap(process.exitCode, (exitCode) =>
-                checked.check === true && exitCode !== 0
-                  ? Effect.fail(Execution.failed("Sandbox.stream", argv, exitCode, tails.Stdout, tails.Stderr))
-                  : Effect.succeed<ExecEvent>({ _tag: "Exited", exitCode })
+              Effect.flatMap(Execution.ended(process), (end) =>
+                checked.check === true && end.exitCode !== 0
+                  ? Effect.fail(Execution.failed("Sandbox.stream", argv, end, tails.Stdout, tails.Stderr))
+                  : Effect.succeed<ExecEvent>({ _tag: "Exited", ...end })
               )
             )
           ),
@@ -272,6 +257,7 @@ export const make = (
     [TypeId]: TypeId,
     name: info.name,
     id: info.id,
+    ports: info.ports,
     guest,
 
     exec: (command, args, options) => exec([command, ...(args ?? [])], options),

@@ -117,7 +117,7 @@ const flushMounts = (
   config: SandboxConfig
 ): Effect.Effect<void> => {
   const paths = Object.entries(config.mounts ?? {}).flatMap(([path, mount]) =>
-    typeof mount === "string" || (mount._tag !== "Tmpfs" && mount.readonly !== true) ? [path] : []
+    !("tmpfs" in mount) && mount.readonly !== true ? [path] : []
   )
   if (paths.length === 0) return Effect.void
   const sync = (guest: Guest.Guest, ...args: ReadonlyArray<string>) =>

@@ -38,7 +38,8 @@ import {
   ImageReference,
   intBetween,
   recordOf,
-  User
+  User,
+  Word
 } from "../config/schemas.ts"
 import { decoder, invalid } from "../config/validation.ts"
 
@@ -60,7 +61,7 @@ const decodeOptions = decoder(
     releaseTimeout: Schema.optional(DurationInput)
   }).check(
     Schema.makeFilter(({ max, min = defaultMin }) =>
-      min <= max ? undefined : { path: ["min"], issue: `expected no more than the max of ${max}` }
+      min <= max ? undefined : { path: ["min"], issue: `expected at most max, ${max}` }
     )
   ),
   method
@@ -75,7 +76,7 @@ const decodeImage = decoder(ImageReference, method, "image")
 const decodeSnapshotName = decoder(CString, method, "snapshot")
 
 const SettingsSchema = Schema.Struct({
-  env: Schema.optional(recordOf(Schema.Union([CString, Schema.Redacted(CString)]), checkVariable)),
+  env: Schema.optional(recordOf(Word, checkVariable)),
   workdir: Schema.optional(GuestPath),
   user: Schema.optional(User)
 })
@@ -100,7 +101,7 @@ const checkSettings = (settings: Settings): Effect.Effect<typeof SettingsSchema.
   return field === undefined
     ? decodeSettings(settings)
     : Effect.fail(
-        invalid("SandboxPool.acquire", field, "expected among the options of the pool: a sandbox boots with it")
+        invalid("SandboxPool.acquire", field, "set this in the options of the pool: a sandbox is booted with it")
       )
 }
 
@@ -131,7 +132,7 @@ const resolve = Effect.fnUntraced(function* <E, R>(
   R
 > {
   if ((image === undefined) === (snapshot === undefined)) {
-    return yield* invalid(method, "snapshot", "expected either a snapshot or an image")
+    return yield* invalid(method, "snapshot", "pass either a snapshot or an image")
   }
   if (image !== undefined) {
     yield* decodeImage(image)
@@ -185,14 +186,10 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   const options = yield* decodeOptions({ healthCheck, max, min, releaseTimeout, rollOver, timeToLive })
   const { name, ports } = yield* decodeConfig(rest)
   if (name !== undefined) {
-    return yield* invalid(method, "name", "expected none: each sandbox of a pool gets one of its own")
+    return yield* invalid(method, "name", "a pool names its sandboxes itself; remove this option")
   }
   if (ports !== undefined && options.max > 1) {
-    return yield* invalid(
-      method,
-      "ports",
-      "expected none with a max above 1: sandboxes can not share a port of the host"
-    )
+    return yield* invalid(method, "ports", "ports need a max of 1: two sandboxes cannot share a host port")
   }
   const least = options.min ?? defaultMin
   const lifetime = Duration.toMillis(options.timeToLive ?? Duration.hours(1))
@@ -394,7 +391,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
               tend()
             })
           ),
-          Effect.ignore({ log: "Debug", message: "Could not find out what a pool's snapshot is now" }),
+          Effect.ignore({ log: "Debug", message: "Could not look up the snapshot of a pool" }),
           Effect.ensuring(Effect.sync(() => (lookedAt = now())))
         )
 

@@ -14,7 +14,7 @@ import type { PruneOptions } from "../../Snapshot.ts"
 import * as Generations from "./generations.ts"
 import * as Links from "./links.ts"
 import * as Owner from "../ownership/owner.ts"
-import { DurationInput, intBetween } from "../config/schemas.ts"
+import { Bytes, DurationInput, intBetween } from "../config/schemas.ts"
 import { definitionLabel, keyLabel, type Store } from "./store.ts"
 import { decoder } from "../config/validation.ts"
 
@@ -24,7 +24,7 @@ const decodeOptions = decoder(
   Schema.Struct({
     keep: Schema.optional(intBetween(1, 1000)),
     olderThan: Schema.optional(DurationInput),
-    maxBytes: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER)),
+    maxBytes: Schema.optional(Bytes),
     dryRun: Schema.optional(Schema.Boolean)
   }),
   "Snapshot.prune"
@@ -70,14 +70,14 @@ export const prune = (
         }
         const keep = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
         if (needed.has(snapshot.name)) keep("a name points to it")
-        else if (!Links.isResult(snapshot)) keep("another tool made it")
+        else if (!Links.isResult(snapshot)) keep("another program created it")
         else if (used.has(snapshot.name)) keep("a running build started from it")
         else if (options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
           keep(`it was used less than ${Duration.format(options.olderThan)} ago`)
         } else {
           const reason = dropped.has(snapshot.name)
             ? `its name keeps ${options.keep} generations`
-            : "only a build could reuse it"
+            : "only builds can use it"
           candidates.push({
             snapshot,
             usedAt,

@@ -189,7 +189,7 @@ export const load = (
       const path = Path.resolve(yield* decodeLoadPath(input))
       if (!(yield* isOurs(path))) {
         if (options.name === undefined) {
-          return yield* invalid(method, "name", "expected one, for the file does not say it")
+          return yield* invalid(method, "name", "the file does not contain a name; pass one")
         }
         const { name } = options
         yield* requireFree(driver, name, options.overwrite)

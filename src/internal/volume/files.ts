@@ -21,7 +21,7 @@ const namesOf = (method: string, path: string): Effect.Effect<ReadonlyArray<stri
     ? Effect.fail(
         new LightboxError({
           method,
-          reason: new InvalidConfig({ field: "path", problem: 'expected a path without ".." and control characters' })
+          reason: new InvalidConfig({ field: "path", problem: 'expected a path without ".." or control characters' })
         })
       )
     : Effect.succeed(names)
@@ -63,7 +63,7 @@ const opened = async <A>(path: string, flags: number, use: (file: Fs.FileHandle)
   // A pipe that nobody has opened at its other end must not keep the host waiting.
   const file = await Fs.open(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o644)
   try {
-    if (!(await file.stat()).isFile()) throw Object.assign(new Error("it is no file"), { code: "EINVAL" })
+    if (!(await file.stat()).isFile()) throw Object.assign(new Error("not a file"), { code: "EINVAL" })
     return await use(file)
   } finally {
     await file.close()

@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type * as Ownership from "../../Ownership.ts"
+import { showSize } from "../config/schemas.ts"
 import * as Cleanup from "../../Cleanup.ts"
 import { Drift, type LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
@@ -29,12 +30,12 @@ export interface Wanted {
 /** How a volume differs from what was asked for. */
 export const drift = (volume: Microsandbox.VolumeInfo, wanted: Wanted): Drift | undefined => {
   const { name } = volume
-  const mebibytes = (size: number | undefined) => (size === undefined ? "unlimited" : `${size} MiB`)
+  const show = (size: number | undefined) => (size === undefined ? "unlimited" : showSize(size))
   if (wanted.kind !== undefined && wanted.kind !== volume.kind) {
     return new Drift({ name, field: "kind", was: volume.kind, now: wanted.kind })
   }
   if (wanted.quota !== undefined && wanted.quota !== volume.quota) {
-    return new Drift({ name, field: "quota", was: mebibytes(volume.quota), now: mebibytes(wanted.quota) })
+    return new Drift({ name, field: "quota", was: show(volume.quota), now: show(wanted.quota) })
   }
   const labels = (all: { readonly [key: string]: string }) =>
     JSON.stringify(Object.fromEntries(Object.entries(all).toSorted(([a], [b]) => (a < b ? -1 : 1))))

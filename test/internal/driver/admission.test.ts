@@ -23,12 +23,15 @@ import { turn } from "../../support.ts"
 
 const image = "plain"
 
+const mebibyte = 1024 ** 2
+
+/** With memory in MiB. */
 const make = (budget: typeof Admission.Budget.Type, available = 8192) =>
   Admission.make({
     home: Os.tmpdir(),
-    budget: { disk: 0, ...budget },
+    budget: { disk: 0, ...budget, memory: budget.memory === undefined ? undefined : budget.memory * mebibyte },
     defaultMemory: undefined,
-    availableMemory: () => available
+    availableMemory: () => available * mebibyte
   })
 
 /** The disk is looked at first, which takes real time: lets that go on until something is so. */
@@ -38,7 +41,7 @@ const until = (isSo: () => boolean) => Effect.repeat(turn, { until: isSo })
 const take = Effect.fnUntraced(function* (admission: Service["Service"], memory: number) {
   const state = { has: false, isOver: false }
   const scope = yield* Scope.make()
-  const fiber = yield* Scope.provide(admission.admit("test", memory), scope).pipe(
+  const fiber = yield* Scope.provide(admission.admit("test", memory * mebibyte), scope).pipe(
     Effect.tap(() => Effect.sync(() => void (state.has = true))),
     Effect.onExit(() => Effect.sync(() => void (state.isOver = true))),
     Effect.forkDetach({ startImmediately: true })
@@ -145,13 +148,13 @@ describe("the budget", () => {
   it.effect("refuses at once what can never have room", () =>
     Effect.gen(function* () {
       const reasonOf = (admission: Service["Service"], memory: number) =>
-        Effect.map(Effect.flip(Effect.scoped(admission.admit("test", memory))), ({ reason }) => reason)
+        Effect.map(Effect.flip(Effect.scoped(admission.admit("test", memory * mebibyte))), ({ reason }) => reason)
       assert.deepInclude(yield* reasonOf(yield* make({ memory: 1000 }), 1001), {
         _tag: "InvalidConfig",
         field: "resources.memory"
       })
       assert.strictEqual((yield* reasonOf(yield* make({}, 400), 401))._tag, "NoCapacity")
-      const noDisk = yield* reasonOf(yield* make({ disk: 1e12 }), 1)
+      const noDisk = yield* reasonOf(yield* make({ disk: 1e15 }), 1)
       assert.strictEqual(noDisk._tag, "NoSpace")
     })
   )

@@ -6,7 +6,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Dgram from "node:dgram"
 import * as Net from "node:net"
-import { checkPorts } from "../../../src/internal/driver/createChecks.ts"
+import { portRefused, withPorts } from "../../../src/internal/driver/ports.ts"
 import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../../src/Sandbox.ts"
@@ -14,7 +14,7 @@ import type * as SandboxConfig from "../../../src/SandboxConfig.ts"
 import { freePort } from "../../support.ts"
 
 interface Defaults {
-  readonly memory?: string
+  readonly memory?: SandboxConfig.Size
   readonly cpus?: number
 }
 
@@ -37,9 +37,9 @@ describe.each(drivers)("before %s creates a sandbox", (_, layer) => {
     Sandbox.launch({ image: "plain", ...options }).pipe(Effect.scoped, Effect.provide(layer(defaults)))
 
   it.live.each([
-    [{ memory: "2G" }, { maxMemory: "1G" }, "resources.maxMemory", "as memory, 2048 MiB"],
-    [{ cpus: 4 }, { maxCpus: 2 }, "resources.maxCpus", "as cpus, 4"],
-    [{}, { maxMemory: "256M" }, "resources.maxMemory", "as memory, 512 MiB"]
+    [{ memory: "2G" }, { maxMemory: "1G" }, "resources.maxMemory", "expected at least memory, 2048 MiB"],
+    [{ cpus: 4 }, { maxCpus: 2 }, "resources.maxCpus", "expected at least cpus, 4"],
+    [{}, { maxMemory: "256M" }, "resources.maxMemory", "expected at least memory, 512 MiB"]
   ] as const)("with %j on the layer, it refuses %j", ([defaults, resources, field, problem]) =>
     Effect.gen(function* () {
       const { reason } = yield* Effect.flip(launch({ resources }, defaults))
@@ -51,7 +51,7 @@ describe.each(drivers)("before %s creates a sandbox", (_, layer) => {
 
 describe("ports of the host that are to be published", () => {
   const refused = (ports: ReadonlyArray<SandboxConfig.PortMapping>) =>
-    Effect.map(Effect.flip(checkPorts({ ports })), ({ reason }) => reason)
+    Effect.map(Effect.flip(withPorts({ ports }, () => Effect.void)), ({ reason }) => reason)
 
   it.live.each([
     ["udp4", "127.0.0.1", undefined],
@@ -84,6 +84,48 @@ describe("ports of the host that are to be published", () => {
   )
 })
 
+describe("a free port", () => {
+  it.live("is chosen for each host port 0, and again when somebody else takes it first", () =>
+    Effect.gen(function* () {
+      const tried: Array<ReadonlyArray<number>> = []
+      const result = yield* withPorts(
+        { ports: [{ guest: 80 }, { guest: 53, protocol: "udp" }, { host: 0, guest: 81, bind: "0.0.0.0" }] },
+        ({ ports }) =>
+          Effect.suspend(() => {
+            const hosts = Array.isArray(ports) ? ports.map(({ host }) => host ?? 0) : []
+            assert.isTrue(hosts.every((host) => host > 0))
+            return tried.push(hosts) === 1
+              ? Effect.fail(portRefused(hosts[0] ?? 0, "127.0.0.1", undefined))
+              : Effect.succeed(ports)
+          })
+      )
+      assert.strictEqual(tried.length, 2)
+      assert.deepStrictEqual(
+        Array.isArray(result) ? result.map(({ bind, guest, protocol }) => [bind, guest, protocol]) : [],
+        [
+          ["127.0.0.1", 80, "tcp"],
+          ["127.0.0.1", 53, "udp"],
+          ["0.0.0.0", 81, "tcp"]
+        ]
+      )
+    })
+  )
+
+  it.live("differs from those of all that are being created at the same time", () =>
+    Effect.gen(function* () {
+      const hosts = yield* Effect.forEach(
+        Array.from({ length: 50 }),
+        () =>
+          withPorts({ ports: { 0: 80 } }, ({ ports }) =>
+            Effect.as(Effect.yieldNow, Array.isArray(ports) ? ports[0]?.host : undefined)
+          ),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(new Set(hosts).size, hosts.length)
+    })
+  )
+})
+
 describe("a port that is looked at", () => {
   it.live("is let go of although somebody has connected to it and stays", () =>
     Effect.gen(function* () {
@@ -101,9 +143,9 @@ describe("a port that is looked at", () => {
         ),
         (spy) => Effect.sync(() => spy.mockRestore())
       )
-      yield* checkPorts({ ports: [{ host: port, guest: 80 }] })
+      yield* withPorts({ ports: [{ host: port, guest: 80 }] }, () => Effect.void)
       assert.strictEqual(spy.mock.calls.length, 2)
-      yield* checkPorts({ ports: [{ host: port, guest: 80 }] })
+      yield* withPorts({ ports: [{ host: port, guest: 80 }] }, () => Effect.void)
     }).pipe(Effect.scoped)
   )
 })
@@ -129,7 +171,7 @@ describe("a published port", () => {
 describe("resources that the layer says in part", () => {
   it.live("are taken if they fit together", () =>
     Sandbox.run({ image: "plain", resources: { maxMemory: "384M", maxCpus: 2 } }, (sandbox) =>
-      Effect.map(sandbox.info, (info) => assert.deepInclude(info, { memory: 256, cpus: 2 }))
+      Effect.map(sandbox.info, (info) => assert.deepInclude(info, { memory: 256 * 1024 ** 2, cpus: 2 }))
     ).pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer({ memory: "256M", cpus: 2 }))))
   )
 })

@@ -280,7 +280,7 @@ describe("OutputBuffer", () => {
       assert.strictEqual(source.failed, 1)
       const { failure } = yield* rest(buffer)
       assert.strictEqual(failure?.reason._tag, "NoSpace")
-      assert.include(failure?.message, "could not keep output in")
+      assert.include(failure?.message, "cannot write output to")
     })
   )
 })

@@ -18,7 +18,7 @@ import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxCloud from "../../../MicrosandboxCloud.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
-import { publishedPorts } from "../publishedPorts.ts"
+import { publishedPorts } from "../ports.ts"
 import { checkHostPaths, withDefaults } from "../createChecks.ts"
 import * as Home from "../../host/home.ts"
 import { generate, instanceLabel, ownerLabel } from "../../ownership/labels.ts"
@@ -28,7 +28,7 @@ import { call, isTaken, leave, notFoundIsSuccess, settlement } from "../sdk/call
 import { fromSdk } from "../sdk/errors.ts"
 import { getSandbox, handleOf, listSandboxes, sandboxInfo } from "../sdk/sandboxes.ts"
 import * as SdkModule from "../sdk/module.ts"
-import { DurationInput, HostPath, intBetween, Mebibytes } from "../../config/schemas.ts"
+import { DurationInput, HostPath, intBetween, Memory } from "../../config/schemas.ts"
 import { millis } from "../../config/time.ts"
 import { decoder } from "../../config/validation.ts"
 import * as WebSocketChannel from "./webSocketChannel.ts"
@@ -38,18 +38,18 @@ type Driver = Microsandbox.Microsandbox["Service"]
 
 const LayerOptions = Schema.Struct({
   apiKey: Schema.Redacted(Schema.String).check(
-    Schema.makeFilter((key) => (Redacted.value(key).trim() === "" ? "expected the key of an account" : undefined))
+    Schema.makeFilter((key) => (Redacted.value(key).trim() === "" ? "expected an API key" : undefined))
   ),
   url: Schema.optional(
     Schema.String.check(
       Schema.makeFilter((url) =>
-        /^https?:$/.test(URL.parse(url)?.protocol ?? "") ? undefined : "expected a URL with http or https"
+        /^https?:$/.test(URL.parse(url)?.protocol ?? "") ? undefined : "expected an http or https URL"
       )
     )
   ),
   home: Schema.optional(HostPath),
   cpus: Schema.optional(intBetween(1, 255)),
-  memory: Schema.optional(Mebibytes(64)),
+  memory: Schema.optional(Memory),
   connectTimeout: Schema.optional(DurationInput),
   sandboxes: Schema.optional(intBetween(1, 1_000_000)),
   sweep: Schema.optional(Schema.Boolean)
@@ -141,13 +141,13 @@ interface CloudContext {
 // =============================================================================
 
 const refuse =
-  (feature: string, problem = "the cloud does not offer it") =>
+  (feature: string, problem = "not available in the cloud") =>
   (method: string): Effect.Effect<never, LightboxError> =>
     Effect.fail(new LightboxError({ method: `Microsandbox.${method}`, reason: new Unsupported({ feature, problem }) }))
 
-const images = refuse("images", "the cloud pulls them itself, from their registries")
+const images = refuse("images", "the cloud pulls images from their registries by itself")
 const snapshots = refuse("snapshots")
-const volumes = refuse("volumes", "they are managed with the cloud's own tools; a sandbox can mount one that exists")
+const volumes = refuse("volumes", "use the cloud's own tools to manage volumes; a sandbox can mount existing ones")
 
 const unavailable: Omit<Driver, "backend" | "home" | "version" | "capabilities" | keyof ReturnType<typeof sandboxes>> =
   {
@@ -195,9 +195,9 @@ const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Ef
   if (config.rootDisk === "overlay") return refuseOption("rootDisk")
   if (config.deployment !== undefined) return refuseOption("deployment")
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
-    if (typeof mount === "string" || mount._tag === "Bind") return refuseOption(`the bind mount at ${path}`)
-    if (mount._tag === "Disk") return refuseOption(`the disk mount at ${path}`)
-    if (mount._tag === "Volume" && mount.create !== false) {
+    if ("bind" in mount) return refuseOption(`the bind mount at ${path}`)
+    if ("disk" in mount) return refuseOption(`the disk mount at ${path}`)
+    if ("volume" in mount && mount.create !== false) {
       return refuseOption(`making the volume at ${path}`, "mount one that exists, with create: false")
     }
   }
@@ -237,7 +237,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
       const timeout = millis(options?.timeout ?? defaultStopTimeout)
       yield* call(method, { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
     }),
-    killSandbox: () => refuse("killing a sandbox", "the cloud can only stop it")("killSandbox"),
+    killSandbox: () => refuse("kill", "the cloud can only stop a sandbox")("killSandbox"),
     // It outlives this process anyway.
     detachSandbox: () => Effect.void,
     removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
@@ -250,7 +250,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
         )
       )
     }),
-    modifySandbox: () => refuse("modifying a sandbox", "create another one")("modifySandbox"),
+    modifySandbox: () => refuse("modify", "the cloud cannot change a sandbox; create another one")("modifySandbox"),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
       yield* handleOf(context, "Microsandbox.connect", sandbox)
       // What the SDK puts in front of an id is its own.
@@ -263,9 +263,9 @@ const sandboxes = (context: CloudContext): SandboxPart => {
       })
       return AgentGuest.make(connection)
     }),
-    readLogs: () => refuse("logs", "the cloud only has those of what runs, as they come")("readLogs"),
+    readLogs: () => refuse("logs", "the cloud only streams the output of running commands")("readLogs"),
     readMetrics: () => refuse("metrics")("readMetrics"),
-    searchSandbox: () => refuse("disks of sandboxes")("searchSandbox")
+    searchSandbox: () => refuse("sandbox disks")("searchSandbox")
   }
 }
 

@@ -18,13 +18,13 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../../../Guest.ts"
 import { AlreadyExists, InUse, LightboxError, NotFound } from "../../../LightboxError.ts"
-import type * as Microsandbox from "../../../Microsandbox.ts"
+import * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxLocal from "../../../MicrosandboxLocal.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import * as Admission from "../admission.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
-import { checkCombination, checkHostPaths, checkPorts, withDefaults } from "../createChecks.ts"
+import { checkCombination, checkHostPaths, withDefaults } from "../createChecks.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
 import { freeBytes } from "../../host/diskRoom.ts"
 import * as Home from "../../host/home.ts"
@@ -53,12 +53,14 @@ import {
   mayHoldDisks,
   sandboxInfo
 } from "../sdk/sandboxes.ts"
-import { DurationInput, HostPath, intBetween, Mebibytes } from "../../config/schemas.ts"
+import { DurationInput, HostPath, intBetween, mebibyte, Memory } from "../../config/schemas.ts"
 import { hostFile, readFolder, snapshotLinks } from "../snapshotLinks.ts"
 import { millis } from "../../config/time.ts"
 import { decoder } from "../../config/validation.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { isCode } from "../../host/socket.ts"
+import { withPorts } from "../ports.ts"
+import { fromMebibytes, toMebibytes } from "../sdk/sizes.ts"
 import * as VmProcess from "./workaroundVmProcess.ts"
 import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "../parts.ts"
 
@@ -77,7 +79,7 @@ export const native = (home: string | undefined): Effect.Effect<SdkModule.SdkMod
 const LayerOptions = Schema.Struct({
   home: Schema.optional(HostPath),
   cpus: Schema.optional(intBetween(1, 255)),
-  memory: Schema.optional(Mebibytes(64)),
+  memory: Schema.optional(Memory),
   pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
   bootTimeout: Schema.optional(DurationInput),
   connectTimeout: Schema.optional(DurationInput),
@@ -251,7 +253,7 @@ const takingTurns =
 // Images
 // =============================================================================
 
-const imageInfo = (image: Sdk.ImageHandle): Microsandbox.ImageInfo => ({
+const imageInfo = (image: Sdk.ImageHandle) => ({
   reference: image.reference,
   digest: image.manifestDigest ?? undefined,
   size: image.sizeBytes ?? undefined,
@@ -430,7 +432,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       const method = "Microsandbox.modifySandbox"
       const handle = yield* handleOf(context, method, sandbox)
       if (change.disk !== undefined) yield* RootDisks.requireCopy(context, method, "modify.disk", handle)
-      const modify = (change: Microsandbox.ModifySandbox) =>
+      const modify = (change: typeof Microsandbox.ModifySandbox.Type) =>
         Effect.map(
           call(method, { sandbox: sandbox.name }, () => handle.modify(modifyOptions(change))),
           planOf
@@ -447,7 +449,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         ),
         Effect.uninterruptible
       )
-      return { ...plan, applied: true }
+      return { applied: true, changes: plan.changes, conflicts: plan.conflicts, warnings: plan.warnings }
     }),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
       // What this process owns was there a moment ago; anything else may have been replaced.
@@ -471,13 +473,16 @@ const sandboxes = (context: DriverContext): SandboxPart => {
               for (let entry = await stream.recv(); entry !== null; entry = await stream.recv()) found.push(entry)
               return found
             })
-      return entries.map((entry) => ({
-        timestamp: DateTime.fromDateUnsafe(entry.timestamp),
-        source: entry.source,
-        session: entry.sessionId ?? undefined,
-        bytes: entry.data,
-        cursor: entry.cursor
-      }))
+      return entries.map(
+        (entry) =>
+          new Microsandbox.LogEntry({
+            timestamp: DateTime.fromDateUnsafe(entry.timestamp),
+            source: entry.source,
+            session: entry.sessionId ?? undefined,
+            bytes: entry.data,
+            cursor: entry.cursor
+          })
+      )
     }),
     readMetrics: Effect.fn("Microsandbox.readMetrics")(function* (sandbox) {
       const method = "Microsandbox.readMetrics"
@@ -492,7 +497,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         networkReceived: metrics.netRxBytes,
         networkSent: metrics.netTxBytes,
         rootDiskUsed: metrics.upperUsedBytes ?? undefined,
-        uptimeMillis: metrics.uptimeMs,
+        uptime: Duration.millis(metrics.uptimeMs),
         timestamp: DateTime.fromDateUnsafe(metrics.timestamp)
       }
     }),
@@ -505,15 +510,15 @@ const sandboxes = (context: DriverContext): SandboxPart => {
   }
 }
 
-/** In MiB. Where it finds no room for its records once, the runtime can never write again in this process. */
-const leastDisk = 16
+/** Where it finds no room for its records once, the runtime can never write again in this process. */
+const leastDisk = 16 * mebibyte
 
 /**
  * Ends and removes a sandbox. On a full disk its own disks go first, so that there is room when its virtual machine has
  * ended: the runtime writes down that it has.
  */
 const destroy = async (home: string, handle: Sdk.SandboxHandle): Promise<void> => {
-  if ((await freeBytes(home)) < leastDisk * 1_048_576) {
+  if ((await freeBytes(home)) < leastDisk) {
     const instance = instanceOf(handle)
     await Fs.rm(Path.join(home, "sandboxes", handle.name, RootDisks.diskFile), { force: true })
     if (instance !== undefined) await RootDisk.remove(home, instance)
@@ -591,7 +596,7 @@ const planOf = (plan: Sdk.SandboxModificationPlan): Microsandbox.ModificationPla
 
 const policies = { now: "no_restart", restart: "restart", "next-start": "next_start" } as const
 
-const modifyOptions = (change: Microsandbox.ModifySandbox): Sdk.ModifyOptions => {
+const modifyOptions = (change: typeof Microsandbox.ModifySandbox.Type): Sdk.ModifyOptions => {
   const set = (record: { readonly [key: string]: string | undefined } | undefined) =>
     Object.fromEntries(
       Object.entries(record ?? {}).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]]))
@@ -601,9 +606,9 @@ const modifyOptions = (change: Microsandbox.ModifySandbox): Sdk.ModifyOptions =>
   return {
     ...(change.cpus === undefined ? {} : { cpus: change.cpus }),
     ...(change.maxCpus === undefined ? {} : { maxCpus: change.maxCpus }),
-    ...(change.memory === undefined ? {} : { memory: change.memory }),
-    ...(change.maxMemory === undefined ? {} : { maxMemory: change.maxMemory }),
-    ...(change.disk === undefined ? {} : { rootDiskSize: change.disk }),
+    ...(change.memory === undefined ? {} : { memory: toMebibytes(change.memory) }),
+    ...(change.maxMemory === undefined ? {} : { maxMemory: toMebibytes(change.maxMemory) }),
+    ...(change.disk === undefined ? {} : { rootDiskSize: toMebibytes(change.disk) }),
     ...(change.workdir === undefined ? {} : { workdir: change.workdir }),
     env: set(change.env),
     envRemove: removed(change.env),
@@ -634,7 +639,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const labels = { ...request.labels, [instanceLabel]: instance }
   const report = yield* PullReport.make(request)
   const cleanUp = cleanUpInstance(context, name, instance)
-  const attempt = (root: Builder.Root, replacesGhost: boolean) =>
+  const attempt = (config: SandboxConfig, root: Builder.Root, replacesGhost: boolean) =>
     boot(
       context,
       method,
@@ -662,34 +667,37 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
 
   return yield* Effect.gen(function* () {
     if (request.onConflict === "replace") yield* destroyByName(context, method, name)
-    yield* checkPorts(config)
-    const bootFrom = (root: Builder.Root, check: (handle: Sdk.SandboxHandle) => Effect.Effect<void, LightboxError>) =>
-      attempt(root, false).pipe(
-        Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
-          Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
-            isGhost ? attempt(root, true) : Effect.fail(error)
-          )
-        ),
-        Effect.flatMap((native) =>
-          handleOf(context, method, { name, id: native.id }).pipe(
-            Effect.tap(check),
-            Effect.map((handle) => {
-              if (request.detached !== true) own(context, native, handle)
-              return sandboxInfo(handle)
-            })
-          )
-        ),
-        Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
-      )
-    return yield* RootDisks.bootFrom(context, method, request, {
-      instance,
-      findImage: (reference) =>
-        byAnyName(reference, (reference) => call(method, { image: reference }, () => sdk.Image.get(reference))).pipe(
-          Effect.map(({ manifestDigest }) => Option.fromNullishOr(manifestDigest)),
-          Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
-        ),
-      boot: bootFrom
-    })
+    const bootFrom =
+      (config: SandboxConfig) =>
+      (root: Builder.Root, check: (handle: Sdk.SandboxHandle) => Effect.Effect<void, LightboxError>) =>
+        attempt(config, root, false).pipe(
+          Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
+            Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
+              isGhost ? attempt(config, root, true) : Effect.fail(error)
+            )
+          ),
+          Effect.flatMap((native) =>
+            handleOf(context, method, { name, id: native.id }).pipe(
+              Effect.tap(check),
+              Effect.map((handle) => {
+                if (request.detached !== true) own(context, native, handle)
+                return sandboxInfo(handle)
+              })
+            )
+          ),
+          Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
+        )
+    return yield* withPorts(config, (config) =>
+      RootDisks.bootFrom(context, method, request, {
+        instance,
+        findImage: (reference) =>
+          byAnyName(reference, (reference) => call(method, { image: reference }, () => sdk.Image.get(reference))).pipe(
+            Effect.map(({ manifestDigest }) => Option.fromNullishOr(manifestDigest)),
+            Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
+          ),
+        boot: bootFrom(config)
+      })
+    )
   }).pipe(tellingUsers(context), takingTurns(context.names, [name]))
 })
 
@@ -714,8 +722,8 @@ const isGhost = (
 const withVolumesAsTheyAre = async (sdk: SdkModule.SdkModule, config: SandboxConfig): Promise<SandboxConfig> => {
   const mounts: { [path: string]: NonNullable<SandboxConfig["mounts"]>[string] } = { ...config.mounts }
   for (const [path, mount] of Object.entries(mounts)) {
-    if (typeof mount === "string" || mount._tag !== "Volume") continue
-    const isThere = await sdk.Volume.get(mount.name).then(
+    if (!("volume" in mount)) continue
+    const isThere = await sdk.Volume.get(mount.volume).then(
       () => true,
       () => false
     )
@@ -750,9 +758,7 @@ const tellingUsers =
     )
 
 const namesOfVolumes = ({ mounts }: SandboxConfig): ReadonlyArray<string> =>
-  Object.values(mounts ?? {}).flatMap((mount) =>
-    typeof mount === "object" && mount._tag === "Volume" ? [mount.name] : []
-  )
+  Object.values(mounts ?? {}).flatMap((mount) => ("volume" in mount ? [mount.volume] : []))
 
 /** Boots a virtual machine for whoever has the turn of its name. */
 const boot = (
@@ -897,7 +903,7 @@ const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Micro
   path: snapshot.path,
   image: snapshot.imageRef,
   imageDigest: snapshot.imageManifestDigest,
-  size: snapshot.sizeBytes ?? undefined,
+  size: snapshot.sizeBytes === null ? undefined : Number(snapshot.sizeBytes),
   allocated: await allocatedBytes(snapshot.path),
   labels: Object.fromEntries(snapshot.labels),
   createdAt: DateTime.makeUnsafe(snapshot.createdAt),
@@ -1090,8 +1096,10 @@ const volumeInfo = (home: string, volume: Sdk.VolumeHandle): Microsandbox.Volume
   kind: volume.kind === "disk" ? "disk" : "directory",
   quota:
     volume.kind === "disk" && volume.capacityBytes !== null
-      ? Math.round(volume.capacityBytes / 1_048_576)
-      : (volume.quotaMib ?? undefined),
+      ? volume.capacityBytes
+      : volume.quotaMib === null
+        ? undefined
+        : fromMebibytes(volume.quotaMib),
   path: Path.join(home, "volumes", volume.name, ...(volume.kind === "disk" ? ["disk.raw"] : [])),
   labels: Object.fromEntries(volume.labels),
   createdAt: date(volume.createdAt)
@@ -1120,10 +1128,10 @@ const volumes = (context: DriverContext): VolumePart => {
           const builder = sdk.Volume.builder(name)
           if (kind === "disk") {
             builder.disk()
-            if (quota !== undefined) builder.size(quota)
+            if (quota !== undefined) builder.size(toMebibytes(quota))
           } else {
             builder.directory()
-            if (quota !== undefined) builder.quota(quota)
+            if (quota !== undefined) builder.quota(toMebibytes(quota))
           }
           for (const [key, value] of Object.entries(labels ?? {})) builder.label(key, value)
           return builder.create()

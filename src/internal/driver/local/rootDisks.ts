@@ -62,7 +62,7 @@ const find = Effect.fnUntraced(function* (
   const snapshot = yield* call(method, { snapshot: name }, () => sdk.Snapshot.open(folder))
   const { fstype, imageManifestDigest: imageDigest, imageRef: image } = snapshot
   if (snapshot.format !== "raw" || fstype !== "ext4" || (snapshot.sizeBytes ?? 0n) > RootDisk.maxBytes) {
-    return yield* unsupported(method, `nothing can lie above a ${snapshot.format} disk of ${snapshot.sizeBytes} bytes`)
+    return yield* unsupported(method, `a ${snapshot.format} disk of ${snapshot.sizeBytes} bytes cannot have an overlay`)
   }
   const digest = Option.getOrUndefined(yield* findImage(image))
   if (digest === imageDigest) return { image, imageDigest, base: Path.join(folder, diskFile) }
@@ -103,7 +103,7 @@ const within = <A>(
         return new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name: snapshot, cause }) })
       }
       return isCode(cause, "EXDEV", "EPERM", "EMLINK", "ENOTSUP", "EOPNOTSUPP")
-        ? unsupported(method, `${base} can not have another name in ${home}`, cause)
+        ? unsupported(method, `${base} cannot be linked into ${home}`, cause)
         : fileFailure(method, "create", folder)(cause)
     }
   })
@@ -149,7 +149,7 @@ export const bootFrom = (
           boot(root, (handle) =>
             imageDigestOf(handle) === overlay.imageDigest
               ? Effect.void
-              : Effect.fail(unsupported(method, `${overlay.image} was replaced meanwhile`))
+              : Effect.fail(unsupported(method, `${overlay.image} was replaced in the meantime; try again`))
           )
         )
   )

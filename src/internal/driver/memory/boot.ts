@@ -24,8 +24,6 @@ import { root, type Vnode } from "./kernel/vnode.ts"
 import { Vfs } from "./kernel/vfs.ts"
 import type { VolumeStore } from "./volumes.ts"
 
-const mebibyte = 1024 * 1024
-
 const scriptsFolder = "/.msb/scripts"
 
 /** What a sandbox boots with. */
@@ -34,7 +32,7 @@ export interface BootOptions {
   readonly name: string
   readonly config: SandboxConfig
   readonly cpus: number
-  /** MiB. */
+  /** Bytes. */
   readonly memory: number
   readonly env: ReadonlyMap<string, string>
   readonly workdir: string
@@ -136,7 +134,7 @@ const tmpfs = (source: string, limit: number, now: () => number, options = "rw,r
   new FileTree({ source, type: "tmpfs", options, limit, now, isDisk: false })
 
 const mountKernel = (vfs: Vfs, { config, memory }: BootOptions, now: () => number): void => {
-  const half = (memory * mebibyte) / 2
+  const half = memory / 2
   vfs.mount(
     "/.msb",
     new FileTree({ source: "msb_runtime", type: "virtiofs", options: "rw,relatime", limit: half, now, isDisk: false })
@@ -207,28 +205,22 @@ const fileSystemOf = (
   options: BootOptions,
   now: () => number,
   path: string,
-  mount: Exclude<Mount.Mount, { readonly _tag: "Disk" }>
+  mount: Exclude<Mount.Mount, { readonly disk: string }>
 ): Vnode => {
-  if (mount._tag === "Tmpfs") {
-    const limit = (mount.size ?? options.memory / 2) * mebibyte
+  if ("tmpfs" in mount) {
+    const limit = mount.tmpfs === true ? options.memory / 2 : mount.tmpfs
     return new FileTree({ source: "tmpfs", type: "tmpfs", options: flags(mount), limit, now, isDisk: false }).root
   }
-  const record = mount._tag === "Volume" ? options.volumes.get(mount.name) : undefined
-  const hostPath = mount._tag === "Volume" ? options.volumes.dataOf(mount.name) : Path.resolve(mount.hostPath)
+  const record = "volume" in mount ? options.volumes.get(mount.volume) : undefined
+  const hostPath = "volume" in mount ? options.volumes.dataOf(mount.volume) : Path.resolve(mount.bind)
   const limit =
-    mount._tag === "Volume"
-      ? record?.quota === undefined
-        ? undefined
-        : record.quota * mebibyte
-      : mount.quota === undefined
-        ? undefined
-        : sizeOf(hostPath) + mount.quota * mebibyte
+    "volume" in mount ? record?.quota : mount.quota === undefined ? undefined : sizeOf(hostPath) + mount.quota
   return new HostFolder({
     path: hostPath,
     source:
       record?.kind === "disk"
         ? `/dev/${sourceName("vd", path)}`
-        : sourceName(mount._tag === "Volume" ? mount.name : "bind", path),
+        : sourceName("volume" in mount ? mount.volume : "bind", path),
     type: record?.kind === "disk" ? "ext4" : "virtiofs",
     options: flags(mount),
     isReadonly: mount.readonly === true,
@@ -244,20 +236,19 @@ const mountOne = (
   options: BootOptions,
   now: () => number,
   path: string,
-  mount: string | Mount.Mount
+  mount: Mount.Mount
 ): Effect.Effect<void, LightboxError> => {
-  const wanted: Mount.Mount = typeof mount === "string" ? { _tag: "Bind", hostPath: mount } : mount
-  if (wanted._tag === "Disk") {
+  if ("disk" in mount) {
     return Effect.fail(
       new LightboxError({
         method: options.method,
-        reason: new Unsupported({ feature: "disk mounts", problem: "the memory backend can not read disk images" })
+        reason: new Unsupported({ feature: "disk mounts", problem: "the in-memory driver cannot read disk images" })
       })
     )
   }
   const at = ByteString.fromText(path.replace(/(.)\/+$/, "$1"))
   return Effect.mapError(
-    attempt(() => vfs.mount(at, fileSystemOf(options, now, path, wanted), root)),
+    attempt(() => vfs.mount(at, fileSystemOf(options, now, path, mount), root)),
     ({ problem }) => bootFailed(options, `mount ${path}: ${problem}`)
   )
 }

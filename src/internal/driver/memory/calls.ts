@@ -29,7 +29,7 @@ interface Recorded {
 const lost = (operation: Operation): LightboxError =>
   new LightboxError({
     method: operation,
-    reason: new Unknown({ problem: "the answer was lost; what was asked for has been done" })
+    reason: new Unknown({ problem: "the operation was carried out, but its answer was lost" })
   })
 
 export class Calls {

@@ -14,7 +14,7 @@ import type { Control, DriverOperation, Image, Options } from "../../../Microsan
 import * as Admission from "../admission.ts"
 import * as Ownership from "../../../Ownership.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
-import { HostPath, intBetween, Mebibytes } from "../../config/schemas.ts"
+import { HostPath, intBetween, Memory } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import { Calls } from "./calls.ts"
 import { programs as builtIn } from "./programs/index.ts"
@@ -33,7 +33,7 @@ const decodeOptions = decoder(
   Schema.Struct({
     home: Schema.optional(HostPath),
     cpus: Schema.optional(intBetween(1, 255)),
-    memory: Schema.optional(Mebibytes(64)),
+    memory: Schema.optional(Memory),
     pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
     budget: Schema.optional(Admission.Budget),
     sweep: Schema.optional(Schema.Boolean),

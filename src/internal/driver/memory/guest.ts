@@ -22,7 +22,7 @@ import { type Description, OutputDescription, Pipe, TerminalDescription } from "
 import { attempt, type Code, Errno } from "./kernel/errno.ts"
 import type { Log } from "./logs.ts"
 import type { Loaded, Machine } from "./kernel/machine.ts"
-import { signals } from "../../guest/signals.ts"
+import { named, signals } from "../../guest/signals.ts"
 import { parse as parseSignal } from "./kernel/signals.ts"
 import { type OpenFile, root, type Stat } from "./kernel/vnode.ts"
 
@@ -518,6 +518,7 @@ const spawn = Effect.fnUntraced(function* (
   const session = log.nextSession()
   let openOutputs = command.terminal === undefined ? 2 : 1
   let exitCode: number | undefined
+  let endedBy: Guest.Signal | undefined
   const settle = () => {
     if (exitCode === undefined || openOutputs > 0 || channel.loss !== undefined) return
     channel.sessions.delete(fail)
@@ -591,6 +592,7 @@ const spawn = Effect.fnUntraced(function* (
   yield* Effect.forkIn(
     Effect.map(process.ended, (status) => {
       exitCode = status._tag === "Exited" ? status.code : -1
+      endedBy = status._tag === "Signaled" ? named(status.signal) : undefined
       settle()
     }),
     machine.scope
@@ -628,6 +630,7 @@ const spawn = Effect.fnUntraced(function* (
     pid: process.pid,
     output: Stream.fromPull(Effect.succeed(output.take)),
     exitCode: Deferred.await(exit),
+    endedBy: Effect.map(Deferred.await(exit), () => endedBy),
     stdin: Sink.forEach((bytes: Uint8Array) =>
       calls.run("process.stdin", subject, { pid: process.pid, bytes: bytes.length }, feed(bytes))
     ).pipe(Sink.mapEffect(() => endInput)),

@@ -178,7 +178,7 @@ export const lowerOf = (image: StoredImage): Lower => {
 
 const utc = (millis: number): DateTime.Utc => DateTime.makeUnsafe(millis)
 
-const infoOf = (image: StoredImage): Microsandbox.ImageInfo => ({
+const infoOf = (image: StoredImage) => ({
   reference: image.reference,
   digest: image.digest,
   size: image.tree.length,
@@ -318,7 +318,7 @@ export const make = (
         method,
         reason: new ImageUnavailable({
           reference: path,
-          problem: "it is neither an archive that this backend has saved, nor one that an image was declared for"
+          problem: "the in-memory driver only loads archives that it saved or that were declared"
         })
       })
     }

@@ -4,7 +4,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { InvalidConfig, LightboxError } from "../../../LightboxError.ts"
-import type * as Microsandbox from "../../../Microsandbox.ts"
+import * as Microsandbox from "../../../Microsandbox.ts"
 
 /** As much is kept as the runtime keeps before it begins a new file. */
 const keptBytes = 16 * 1024 * 1024
@@ -58,20 +58,21 @@ export class Log {
         return Effect.fail(
           new LightboxError({
             method: "Microsandbox.readLogs",
-            reason: new InvalidConfig({ field: "after", problem: "expected a cursor of an entry" })
+            reason: new InvalidConfig({ field: "after", problem: "expected the cursor of a log entry" })
           })
         )
       }
       const found = this.entries.filter(({ number, source }) => number > position && sources.includes(source))
       return Effect.succeed(
         (tail === undefined || after !== undefined ? found : found.slice(-tail)).map(
-          ({ at, bytes, number, session, source }) => ({
-            timestamp: DateTime.makeUnsafe(at),
-            source,
-            session,
-            bytes,
-            cursor: `memory-${number}`
-          })
+          ({ at, bytes, number, session, source }) =>
+            new Microsandbox.LogEntry({
+              timestamp: DateTime.makeUnsafe(at),
+              source,
+              session,
+              bytes,
+              cursor: `memory-${number}`
+            })
         )
       )
     })

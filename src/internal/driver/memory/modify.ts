@@ -4,9 +4,10 @@
 import * as Effect from "effect/Effect"
 import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import { mebibyte } from "../../config/schemas.ts"
 import { invalid } from "../../config/validation.ts"
 
-/** A sandbox as it is. Sizes in MiB. */
+/** A sandbox as it is. */
 export interface Current {
   readonly isRunning: boolean
   readonly cpus: number
@@ -32,8 +33,8 @@ export const merge = (
   return result
 }
 
-const shownSize = (mebibytes: number): string =>
-  mebibytes % 1024 === 0 ? `${mebibytes / 1024} GiB` : `${mebibytes} MiB`
+const shownSize = (bytes: number): string =>
+  bytes % (1024 * mebibyte) === 0 ? `${bytes / (1024 * mebibyte)} GiB` : `${bytes / mebibyte} MiB`
 
 type Change = Microsandbox.ModificationPlan["changes"][number]
 type Problem = Microsandbox.ModificationPlan["warnings"][number]
@@ -45,18 +46,23 @@ const noResize = "live CPU and memory resize are not available in this runtime y
 /** The plan for a change, which is applied unless it is only asked for. */
 export const plan = (
   method: string,
-  wanted: Microsandbox.ModifySandbox,
+  wanted: typeof Microsandbox.ModifySandbox.Type,
   current: Current
 ): Effect.Effect<Microsandbox.ModificationPlan, LightboxError> =>
   Effect.suspend((): Effect.Effect<Microsandbox.ModificationPlan, LightboxError> => {
     const apply = wanted.apply ?? "now"
     const isLater = !current.isRunning || apply === "next-start"
-    const disposition = isLater ? "next start" : "requires restart"
+    const disposition: Change["disposition"] = isLater ? "next start" : "requires restart"
     const changes: Array<Change> = []
     const conflicts: Array<Problem> = []
     const warnings: Array<Problem> = []
 
-    const add = (field: string, before: string | undefined, after: string | undefined, when = disposition) => {
+    const add = (
+      field: string,
+      before: string | undefined,
+      after: string | undefined,
+      when: Change["disposition"] = disposition
+    ) => {
       changes.push({ field, before, after, disposition: when })
     }
     // Where there is no room to grow into, the runtime can not change what a sandbox has while it runs, not even to less.

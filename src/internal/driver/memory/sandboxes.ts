@@ -24,21 +24,15 @@ import {
   StillRunning,
   Unsupported
 } from "../../../LightboxError.ts"
-import type * as Microsandbox from "../../../Microsandbox.ts"
+import * as Microsandbox from "../../../Microsandbox.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
-import {
-  checkCombination,
-  checkHostPaths,
-  checkPorts,
-  overlayRefused,
-  wantsOverlay,
-  withDefaults
-} from "../createChecks.ts"
+import { checkCombination, checkHostPaths, overlayRefused, wantsOverlay, withDefaults } from "../createChecks.ts"
+import { publishedPorts, withPorts } from "../ports.ts"
 import { generate, instanceLabel } from "../../ownership/labels.ts"
 import * as Owner from "../../ownership/owner.ts"
 import type * as Ownership from "../../../Ownership.ts"
 import * as PullReport from "../pullReport.ts"
-import { defaultResources } from "../../config/schemas.ts"
+import { defaultResources, mebibyte } from "../../config/schemas.ts"
 import { ephemeralRefused, needsRestart } from "../restart.ts"
 import { signals } from "../../guest/signals.ts"
 import { boot, environment } from "./boot.ts"
@@ -56,9 +50,7 @@ import type { Captured, SnapshotStore } from "./snapshots.ts"
 import { smallestDisk, tooSmall, type VolumeStore } from "./volumes.ts"
 import type { RemainsPart, SandboxPart } from "../parts.ts"
 
-const mebibyte = 1024 * 1024
-
-const defaultDisk = 4096
+const defaultDisk = 4096 * mebibyte
 
 // =============================================================================
 // Rows
@@ -75,6 +67,7 @@ const Row = Schema.Struct({
   cpus: Schema.Finite,
   memory: Schema.Finite,
   volumes: Schema.Array(Schema.String),
+  ports: Schema.Array(Microsandbox.PublishedPort),
   workdir: Schema.optionalKey(Schema.String),
   shell: Schema.String,
   /** Milliseconds since 1970. */
@@ -101,6 +94,7 @@ const infoOf = (row: Row, status: Microsandbox.SandboxStatus): Microsandbox.Sand
   cpus: row.cpus,
   memory: row.memory,
   volumes: row.volumes,
+  ports: row.ports,
   workdir: row.workdir,
   shell: row.shell,
   createdAt: DateTime.makeUnsafe(row.createdAt)
@@ -236,7 +230,7 @@ const elsewhere = (method: string): LightboxError =>
     method,
     reason: new Unsupported({
       feature: "a sandbox of another process",
-      problem: "the memory backend keeps it in the memory of the process that made it"
+      problem: "the in-memory driver keeps it in the memory of the process that created it"
     })
   })
 
@@ -330,7 +324,7 @@ const baseOf = Effect.fnUntraced(function* (
     }
     const report = yield* PullReport.make(request)
     const image = yield* resolve(world.cache, registry, source.reference, policy, report)
-    return { image, stored: undefined, size: disk * mebibyte }
+    return { image, stored: undefined, size: disk }
   }
   const { info, readDisk, size } = yield* world.snapshots.open(method, source.name)
   const cached = world.cache.byDigest(info.imageDigest)
@@ -351,25 +345,25 @@ const ensureVolumes = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
   const names: Array<string> = []
   for (const mount of Object.values(config.mounts ?? {})) {
-    if (typeof mount === "string" || mount._tag !== "Volume") continue
-    const volume = world.volumes.get(mount.name)
+    if (!("volume" in mount)) continue
+    const volume = world.volumes.get(mount.volume)
     if (volume === undefined) {
       if (mount.create === false) {
-        return yield* new LightboxError({ method, reason: new NotFound({ resource: "volume", name: mount.name }) })
+        return yield* new LightboxError({ method, reason: new NotFound({ resource: "volume", name: mount.volume }) })
       }
       const createdAt = yield* Clock.currentTimeMillis
-      world.volumes.create({ name: mount.name, kind: "directory", labels: {}, createdAt })
+      world.volumes.create({ name: mount.volume, kind: "directory", labels: {}, createdAt })
     } else if (volume.kind === "disk") {
-      const users = yield* usersOfVolume(world, mount.name)
+      const users = yield* usersOfVolume(world, mount.volume)
       if (users.some((user) => user !== name)) {
         const usedBy = users.slice(0, 1)
         return yield* new LightboxError({
           method,
-          reason: new InUse({ resource: "volume", name: mount.name, usedBy })
+          reason: new InUse({ resource: "volume", name: mount.volume, usedBy })
         })
       }
     }
-    names.push(mount.name)
+    names.push(mount.volume)
   }
   return names.toSorted()
 })
@@ -540,7 +534,16 @@ const create = Effect.fnUntraced(function* (
   yield* checkCombination(request)
   yield* checkHostPaths(config)
   if (request.onConflict === "replace") yield* destroyByName(world, name)
-  yield* checkPorts(config)
+  return yield* withPorts(config, (config) => createChecked(context, request, config))
+})
+
+const createChecked = Effect.fnUntraced(function* (
+  context: Context,
+  request: Microsandbox.CreateSandbox,
+  config: SandboxConfig
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
+  const { world } = context
+  const { name } = request
   const taken = new LightboxError({ method, reason: new AlreadyExists({ resource: "sandbox", name }) })
   if (world.held.has(name) || world.rows.get(name) !== undefined) return yield* taken
   const base = yield* baseOf(context, request, config)
@@ -575,6 +578,7 @@ const create = Effect.fnUntraced(function* (
       cpus: config.resources?.cpus ?? defaultResources.cpus,
       memory: config.resources?.memory ?? defaultResources.memory,
       volumes,
+      ports: publishedPorts(config),
       ...(config.workdir === undefined ? {} : { workdir: config.workdir }),
       shell: config.shell ?? "/bin/sh",
       createdAt: clock.currentTimeMillisUnsafe(),
@@ -710,7 +714,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         maxCpus: config.resources?.maxCpus ?? row.cpus,
         memory: row.memory,
         maxMemory: config.resources?.maxMemory ?? row.memory,
-        disk: row.diskSize / mebibyte,
+        disk: row.diskSize,
         workdir: row.workdir,
         env: { ...config.env },
         labels: row.labels
@@ -729,11 +733,11 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         }
       }
       held.env = environment(held.image, held.config)
-      if (wanted.disk !== undefined) held.disk.limit = wanted.disk * mebibyte
+      if (wanted.disk !== undefined) held.disk.limit = wanted.disk
       change(world, held, {
         cpus: wanted.cpus ?? row.cpus,
         memory: wanted.memory ?? row.memory,
-        diskSize: wanted.disk === undefined ? row.diskSize : wanted.disk * mebibyte,
+        diskSize: wanted.disk ?? row.diskSize,
         labels: Modify.merge(row.labels, wanted.labels),
         ...(wanted.workdir === undefined ? {} : { workdir: wanted.workdir })
       })
@@ -770,7 +774,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
       if (held.config.metricsInterval === "off") {
         return yield* new LightboxError({
           method,
-          reason: new Unsupported({ feature: "metrics", problem: "they are not sampled for this sandbox" })
+          reason: new Unsupported({ feature: "metrics", problem: "this sandbox does not collect metrics" })
         })
       }
       const now = yield* Clock.currentTimeMillis
@@ -778,13 +782,13 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
       return {
         cpuPercent: 0,
         memory: 32 * mebibyte + (machine.pids().length - 1) * mebibyte,
-        memoryLimit: held.row.memory * mebibyte,
+        memoryLimit: held.row.memory,
         diskRead: held.image.tree.length,
         diskWritten: used,
         networkReceived: machine.traffic.received,
         networkSent: machine.traffic.sent,
         rootDiskUsed: used,
-        uptimeMillis: now - machine.bootedAt,
+        uptime: Duration.millis(now - machine.bootedAt),
         timestamp: DateTime.makeUnsafe(now)
       }
     }),

@@ -102,7 +102,7 @@ export class SnapshotStore {
       if (!Fs.existsSync(path)) return Effect.fail(missing())
       const text = readQuietly(Path.join(path, descriptorFile))?.toString("utf8") ?? ""
       const decoded = decodeDescriptor(text)
-      if (decoded._tag === "Failure") return damaged("the descriptor can not be read")
+      if (decoded._tag === "Failure") return damaged("the descriptor cannot be read")
       const descriptor = decoded.success
       const disk = Path.join(path, diskFile)
       const stats = Fs.statSync(disk, { throwIfNoEntry: false })
@@ -117,7 +117,7 @@ export class SnapshotStore {
           path,
           image: descriptor.image,
           imageDigest: descriptor.imageDigest,
-          size: BigInt(descriptor.size),
+          size: descriptor.size,
           allocated: stats.blocks * 512,
           labels: descriptor.labels,
           createdAt: DateTime.makeUnsafe(descriptor.createdAt),
@@ -269,7 +269,7 @@ export const make = (options: {
       if (saved === undefined) {
         return yield* new LightboxError({
           method,
-          reason: new SnapshotDamaged({ name, problem: `${path} is no archive of a snapshot` })
+          reason: new SnapshotDamaged({ name, problem: `${path} is not a snapshot archive` })
         })
       }
       yield* onHost(method, at(name), () => {

@@ -8,6 +8,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { AlreadyExists, InUse, InvalidConfig, LightboxError, NotFound } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import { mebibyte } from "../../config/schemas.ts"
 import type { VolumePart } from "../parts.ts"
 
 const Record = Schema.Struct({
@@ -25,10 +26,8 @@ const codec = Schema.fromJsonString(Record)
 const decodeRecord = Schema.decodeUnknownSync(codec)
 const encodeRecord = Schema.encodeSync(codec)
 
-const mebibyte = 1024 * 1024
-
-/** The smallest disk that the runtime can make a file system on, in MiB. */
-export const smallestDisk = 96
+/** The smallest disk that the runtime can make a file system on. */
+export const smallestDisk = 96 * mebibyte
 
 export const tooSmall = "image size is too small for ext4 formatting"
 
@@ -74,7 +73,7 @@ export class VolumeStore {
     Fs.mkdirSync(this.dataOf(record.name))
     if (record.kind === "disk") {
       Fs.writeFileSync(this.diskOf(record.name), "")
-      Fs.truncateSync(this.diskOf(record.name), (record.quota ?? 0) * mebibyte)
+      Fs.truncateSync(this.diskOf(record.name), record.quota ?? 0)
     }
     Fs.writeFileSync(this.recordOf(record.name), encodeRecord(record))
     return true

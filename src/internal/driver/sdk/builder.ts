@@ -10,10 +10,11 @@ import * as Redacted from "effect/Redacted"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { publishedPorts } from "../publishedPorts.ts"
+import { publishedPorts } from "../ports.ts"
 import type * as Mount from "../../../Mount.ts"
 import type * as Network from "../../../Network.ts"
 import type { SandboxConfig, Source } from "../../../SandboxConfig.ts"
+import { toMebibytes } from "./sizes.ts"
 
 type SdkModule = typeof Sdk
 type SandboxBuilder = InstanceType<SdkModule["SandboxBuilder"]>
@@ -74,9 +75,9 @@ const resources = (builder: SandboxBuilder, config: SandboxConfig): void => {
   const { cpus, disk, maxCpus, maxMemory, memory } = config.resources ?? {}
   if (cpus !== undefined) builder.cpus(cpus)
   if (maxCpus !== undefined) builder.maxCpus(maxCpus)
-  if (memory !== undefined) builder.memory(memory)
-  if (maxMemory !== undefined) builder.maxMemory(maxMemory)
-  if (disk !== undefined) builder.rootDisk(disk)
+  if (memory !== undefined) builder.memory(toMebibytes(memory))
+  if (maxMemory !== undefined) builder.maxMemory(toMebibytes(maxMemory))
+  if (disk !== undefined) builder.rootDisk(toMebibytes(disk))
 }
 
 const process_ = (builder: SandboxBuilder, config: SandboxConfig): void => {
@@ -113,10 +114,7 @@ const configureRegistry = (
 
 const ports = (builder: SandboxBuilder, config: SandboxConfig): void => {
   for (const { bind, guest, host, protocol } of publishedPorts(config)) {
-    if (protocol === "tcp") {
-      if (bind === undefined) builder.port(host, guest)
-      else builder.portBind(bind, host, guest)
-    } else if (bind === undefined) builder.portUdp(host, guest)
+    if (protocol === "tcp") builder.portBind(bind, host, guest)
     else builder.portUdpBind(bind, host, guest)
   }
 }
@@ -259,32 +257,22 @@ const configurePatches = (builder: PatchBuilder, patches: NonNullable<SandboxCon
   return builder
 }
 
-const configureMount = (builder: MountBuilder, mount: string | Mount.Mount): MountBuilder => {
-  if (typeof mount === "string") return builder.bind(Path.resolve(mount))
-  switch (mount._tag) {
-    case "Bind": {
-      builder.bind(Path.resolve(mount.hostPath))
-      if (mount.quota !== undefined) builder.quota(mount.quota)
-      break
-    }
-    case "Volume": {
-      if (mount.create === false) builder.named(mount.name)
-      else builder.namedWith(mount.name, "ensure-exists")
-      break
-    }
-    case "Tmpfs": {
-      builder.tmpfs()
-      if (mount.size !== undefined) builder.size(mount.size)
-      break
-    }
-    case "Disk": {
-      builder.disk(Path.resolve(mount.hostPath))
-      if (mount.format !== undefined) builder.format(mount.format)
-      if (mount.fstype !== undefined) builder.fstype(mount.fstype)
-      break
-    }
+const configureMount = (builder: MountBuilder, mount: Mount.Mount): MountBuilder => {
+  if ("bind" in mount) {
+    builder.bind(Path.resolve(mount.bind))
+    if (mount.quota !== undefined) builder.quota(toMebibytes(mount.quota))
+  } else if ("volume" in mount) {
+    if (mount.create === false) builder.named(mount.volume)
+    else builder.namedWith(mount.volume, "ensure-exists")
+  } else if ("tmpfs" in mount) {
+    builder.tmpfs()
+    if (mount.tmpfs !== true) builder.size(toMebibytes(mount.tmpfs))
+  } else {
+    builder.disk(Path.resolve(mount.disk))
+    if (mount.format !== undefined) builder.format(mount.format)
+    if (mount.fstype !== undefined) builder.fstype(mount.fstype)
   }
-  if (mount._tag === "Bind" || mount._tag === "Volume") {
+  if ("bind" in mount || "volume" in mount) {
     if (mount.owner !== undefined) builder.owner(mount.owner.uid, mount.owner.gid)
     if (mount.statVirtualization !== undefined) builder.statVirtualization(mount.statVirtualization)
     if (mount.hostPermissions !== undefined) builder.hostPermissions(mount.hostPermissions)

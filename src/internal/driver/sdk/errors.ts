@@ -1,11 +1,10 @@
 /**
- * What the SDK throws, as reasons of ours.
+ * Turns errors of the SDK into reasons.
  *
- * The native module names every error in front of its text, `[Tag] text`. The
- * SDK turns thirty of those tags into classes and rethrows the others as plain
- * errors, the most important ones for us among them: failed boots, commands that
- * can not be started, and everything about snapshots. So the tag is read here,
- * from the error or from its cause.
+ * The native module puts a tag before the text of every error: `[Tag] text`. The
+ * SDK turns thirty tags into classes and rethrows the others as plain errors,
+ * among them failed boots, commands that cannot be started, and all errors about
+ * snapshots. So the tag is read here, from the error or its cause.
  */
 import * as Predicate from "effect/Predicate"
 import {
@@ -34,7 +33,7 @@ import {
 import * as Errno from "../../guest/errno.ts"
 import { virtualizationRemedy } from "../../host/virtualization.ts"
 
-/** What an operation is about: errors of the SDK carry it in their text at most. */
+/** What an operation was about. Errors of the SDK have it in their text at most. */
 export interface Subject {
   readonly sandbox?: string | undefined
   readonly snapshot?: string | undefined
@@ -47,7 +46,7 @@ export interface Subject {
 
 const tagged = /^\[(\w+)\] ([\s\S]*)$/
 
-/** The tag and the text of something the SDK threw. */
+/** Reads the tag and the text of what the SDK threw. */
 export const parse = (cause: unknown): { readonly tag: string | undefined; readonly text: string } => {
   const message = cause instanceof Error ? cause.message : String(cause)
   const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause.message : undefined
@@ -60,7 +59,7 @@ export const parse = (cause: unknown): { readonly tag: string | undefined; reado
       }
 }
 
-/** The error of the operation `method` for something that the SDK threw. */
+/** Turns what the SDK threw into the error of an operation. */
 export const fromSdk = (method: string, subject: Subject, cause: unknown): LightboxError =>
   Predicate.isTagged(cause, "LightboxError") && cause instanceof LightboxError
     ? cause
@@ -236,9 +235,9 @@ const bootFailed = (subject: Subject, text: string, cause: unknown): Reason => {
 const runtimeMissing = (problem: string, cause: unknown): Reason =>
   new RuntimeMissing({ problem, remedy: runtimeRemedy, cause })
 
-/** What to do when the runtime's files are not there. */
+/** What to do when the files of the runtime are missing. */
 export const runtimeRemedy =
-  "install the dependencies again under Node.js 22.19 or newer, on Linux (glibc) or macOS (Apple silicon), optional dependencies included"
+  "install the dependencies again with Node.js 22.19 or newer, without --omit=optional, on Linux (glibc) or macOS (Apple silicon)"
 
 /** Names that the SDK quotes in a text. */
 const namesIn = (text: string): ReadonlyArray<string> =>

@@ -3,15 +3,17 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs"
 import { LightboxError, Replaced } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import { instanceLabel } from "../../ownership/labels.ts"
-import { defaultResources } from "../../config/schemas.ts"
+import { defaultBind, defaultResources } from "../../config/schemas.ts"
 import { call } from "./calls.ts"
 import type { SdkModule } from "./module.ts"
+import { fromMebibytes } from "./sizes.ts"
 
 export const date = (value: Date | null | undefined): DateTime.Utc | undefined =>
   value === null || value === undefined ? undefined : DateTime.fromDateUnsafe(value)
@@ -34,6 +36,24 @@ const mountsIn = (config: unknown): ReadonlyArray<unknown> => {
   return Array.isArray(mounts) ? mounts : []
 }
 
+const portsIn = (config: unknown): ReadonlyArray<Microsandbox.PublishedPort> => {
+  const ports = property(config, "network", "ports")
+  return (Array.isArray(ports) ? ports : []).flatMap((port): ReadonlyArray<Microsandbox.PublishedPort> => {
+    const host = number(property(port, "host_port"))
+    const guest = number(property(port, "guest_port"))
+    return host === undefined || guest === undefined
+      ? []
+      : [
+          {
+            host,
+            guest,
+            protocol: text(property(port, "protocol"))?.toLowerCase() === "udp" ? "udp" : "tcp",
+            bind: text(property(port, "host_bind")) ?? defaultBind
+          }
+        ]
+  })
+}
+
 export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo => {
   const config = configOf(handle)
   const labels = property(config, "labels")
@@ -50,11 +70,15 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
       number(property(config, "resources", "cpus")) ??
       number(property(config, "resources", "vcpus")) ??
       defaultResources.cpus,
-    memory: number(property(config, "resources", "memory_mib")) ?? defaultResources.memory,
+    memory: Option.match(Option.fromUndefinedOr(number(property(config, "resources", "memory_mib"))), {
+      onNone: () => defaultResources.memory,
+      onSome: fromMebibytes
+    }),
     volumes: mountsIn(config).flatMap((mount) => {
       const name = /^named$/i.test(text(property(mount, "type")) ?? "") ? text(property(mount, "name")) : undefined
       return name === undefined ? [] : [name]
     }),
+    ports: portsIn(config),
     workdir: text(property(config, "runtime", "workdir")),
     shell: text(property(config, "runtime", "shell")) ?? "/bin/sh",
     createdAt: date(handle.createdAt)

@@ -19,7 +19,7 @@ export interface MachineOptions {
   readonly name: string
   readonly hostname: string
   readonly cpus: number
-  /** MiB. */
+  /** Bytes. */
   readonly memory: number
   readonly env: ReadonlyMap<string, string>
   readonly workdir: string

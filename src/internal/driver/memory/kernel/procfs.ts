@@ -18,7 +18,7 @@ export interface MachineInfo {
   readonly bootedAt: number
   readonly now: () => number
   readonly cpus: number
-  /** MiB. */
+  /** Bytes. */
   readonly memory: number
   readonly processInfo: (pid: number) => ProcessInfo | undefined
   readonly pids: () => ReadonlyArray<number>
@@ -63,7 +63,7 @@ const fixed = (entries: { readonly [name: string]: Content }): Entries => ({
 
 const rootEntries = (machine: MachineInfo): Entries => {
   const uptime = () => ((machine.now() - machine.bootedAt) / 1000).toFixed(2)
-  const kilobytes = machine.memory * 1024
+  const kilobytes = machine.memory / 1024
   const entries = fixed({
     cmdline: file(() => "reboot=k panic=-1\n"),
     cpuinfo: file(() =>

@@ -1,0 +1,34 @@
+/** The public modules, in the order and the groups of the site's navigation. A test demands every one of them. */
+export const modules: ReadonlyArray<{ readonly title: string; readonly names: ReadonlyArray<string> }> = [
+  {
+    title: "Resources",
+    names: [
+      "Snapshot",
+      "Sandbox",
+      "SandboxPool",
+      "SandboxServices",
+      "Volume",
+      "Mount",
+      "Network",
+      "Image",
+      "SandboxConfig"
+    ]
+  },
+  { title: "Builds", names: ["Plan", "BuildEvent", "BuildReporter"] },
+  {
+    title: "Drivers",
+    names: [
+      "Microsandbox",
+      "MicrosandboxLocal",
+      "MicrosandboxCloud",
+      "MicrosandboxMemory",
+      "Driver",
+      "Ownership",
+      "Admission",
+      "Guest"
+    ]
+  },
+  { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper"] },
+  { title: "Without Effect", names: ["promise", "presets"] },
+  { title: "Tests", names: ["testing"] }
+]

@@ -1,0 +1,118 @@
+/**
+ * Ports of this host that lead to ports of a guest.
+ */
+import * as Effect from "effect/Effect"
+import * as Dgram from "node:dgram"
+import * as Net from "node:net"
+import type { LightboxError } from "../../LightboxError.ts"
+import type { PublishedPort } from "../../Microsandbox.ts"
+import type { SandboxConfig } from "../../SandboxConfig.ts"
+import { defaultBind } from "../config/schemas.ts"
+import { invalid } from "../config/validation.ts"
+import { isCode } from "../host/socket.ts"
+
+const method = "Microsandbox.createSandbox"
+
+/** The ports of a configuration, in one form. */
+export const publishedPorts = ({ ports }: SandboxConfig): ReadonlyArray<PublishedPort> =>
+  Array.isArray(ports)
+    ? ports.map(({ bind = defaultBind, guest, host = 0, protocol = "tcp" }) => ({ host, guest, protocol, bind }))
+    : Object.entries(ports ?? {}).map(([host, guest]) => ({
+        host: Number(host),
+        guest: Number(guest),
+        protocol: "tcp",
+        bind: defaultBind
+      }))
+
+/** Listens on a TCP port of this host. */
+export const listenOn = (
+  port: number,
+  bind: string,
+  onConnection?: (socket: Net.Socket) => void
+): Promise<Net.Server> =>
+  new Promise((resolve, reject) => {
+    const server = Net.createServer({ allowHalfOpen: true }, onConnection)
+    server.unref()
+    server.once("error", reject)
+    server.listen(port, bind, () => {
+      server.off("error", reject)
+      resolve(server)
+    })
+  })
+
+/** Takes a UDP port of this host. */
+export const bindTo = (port: number, bind: string): Promise<Dgram.Socket> =>
+  new Promise((resolve, reject) => {
+    const socket = Dgram.createSocket(Net.isIPv6(bind) ? "udp6" : "udp4")
+    socket.unref()
+    socket.once("error", reject)
+    socket.bind(port, bind, () => {
+      socket.off("error", reject)
+      resolve(socket)
+    })
+  })
+
+/** The error for a port that can not be listened on. */
+export const portRefused = (port: number, bind: string, cause: unknown): LightboxError =>
+  invalid(
+    method,
+    `ports.${port}`,
+    isCode(cause, "EADDRINUSE")
+      ? `port ${port} of ${bind} is in use on this host`
+      : `this host does not let port ${port} of ${bind} be listened on: ${String(cause)}`
+  )
+
+// A port stays taken while a connection to it is open.
+const hangUp = (socket: Net.Socket): void => void socket.destroy()
+
+/** Takes a port, or a free one, while the scope is open, and tells which. */
+const take = ({ bind, guest, host, protocol }: PublishedPort) =>
+  Effect.acquireRelease(
+    Effect.tryPromise<Net.Server | Dgram.Socket, LightboxError>({
+      try: () => (protocol === "tcp" ? listenOn(host, bind, hangUp) : bindTo(host, bind)),
+      catch: (cause) => portRefused(host, bind, cause)
+    }),
+    (taken) => Effect.promise(() => new Promise<void>((resolve) => taken.close(() => resolve())))
+  ).pipe(
+    Effect.map((taken): PublishedPort => {
+      const address = taken.address()
+      return { host: typeof address === "object" && address !== null ? address.port : host, guest, protocol, bind }
+    })
+  )
+
+/** Free ports chosen for sandboxes of this process that do not listen yet. */
+const chosen = new Set<string>()
+
+/**
+ * Creates a sandbox whose ports are free, with a free port in place of host port 0. The runtime boots a sandbox whose
+ * port is in use as if nothing were wrong, and nothing ever reaches it. A free port that somebody else takes before the
+ * sandbox does is chosen again.
+ */
+export const withPorts = <A>(
+  config: SandboxConfig,
+  create: (config: SandboxConfig) => Effect.Effect<A, LightboxError>
+): Effect.Effect<A, LightboxError> => {
+  const wanted = publishedPorts(config)
+  if (wanted.length === 0) return create(config)
+  const chosenOf = (ports: ReadonlyArray<PublishedPort>) =>
+    ports.flatMap(({ bind, host, protocol }, index) =>
+      wanted[index]?.host === 0 ? [`${protocol} ${bind} ${host}`] : []
+    )
+  return Effect.acquireUseRelease(
+    // All at the same time: two that are wanted may be in each other's way.
+    Effect.scoped(Effect.forEach(wanted, take)).pipe(
+      Effect.repeat({ until: (ports) => !chosenOf(ports).some((port) => chosen.has(port)) }),
+      Effect.tap((ports) => Effect.sync(() => chosenOf(ports).forEach((port) => chosen.add(port))))
+    ),
+    (ports) => create({ ...config, ports }),
+    (ports) => Effect.sync(() => chosenOf(ports).forEach((port) => chosen.delete(port)))
+  ).pipe(
+    Effect.retry({
+      times: 3,
+      while: ({ reason }) =>
+        reason._tag === "InvalidConfig" &&
+        reason.field.startsWith("ports.") &&
+        !wanted.some(({ host }) => reason.field === `ports.${host}`)
+    })
+  )
+}

@@ -1,0 +1,204 @@
+/**
+ * What an error says: what happened, what the failed command wrote, and what to do, in the words of the side that the
+ * caller is on.
+ */
+import type { LightboxError, Reason, StepContext } from "../../LightboxError.ts"
+
+/** Where the caller meets the error. */
+export type Way = "effect" | "promise" | "cli"
+
+/** The errors that a caller on another side than Effect's has got. */
+const ways = new WeakMap<LightboxError, Way>()
+
+/** Makes an error speak to callers on that side. */
+export const speakTo = (way: Way, error: LightboxError): void => void ways.set(error, way)
+
+// =============================================================================
+// What happened
+// =============================================================================
+
+/** A command line as one would type it. */
+export const showArgv = (argv: ReadonlyArray<string>): string =>
+  argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word))).join(" ")
+
+/** How a command ended. -1 is the exit code of a command that was ended by a signal. */
+export const ending = ({ exitCode, signal }: { readonly exitCode: number; readonly signal?: string }): string =>
+  signal === "SIGKILL"
+    ? "was killed by SIGKILL (out of memory?)"
+    : signal !== undefined
+      ? `was ended by ${signal}`
+      : exitCode < 0
+        ? "was ended by a signal"
+        : `exited with code ${exitCode}`
+
+const shownLines = 20
+
+const longestLine = 400
+
+/** Lines under a message: the last ones, if there are many. */
+export const quote = (lines: ReadonlyArray<string>): string => {
+  const shown = lines
+    .slice(-shownLines)
+    .map((line) => (line.length > longestLine ? `${line.slice(0, longestLine)}…` : line))
+  const omitted = lines.length - shown.length
+  return [...(omitted === 0 ? [] : [`… (${omitted} lines before)`]), ...shown].map((line) => `\n  | ${line}`).join("")
+}
+
+/** What a failed command wrote last: to standard error, or else to standard output. */
+export const outputOf = ({ stderr, stdout }: { readonly stderr: string; readonly stdout: string }): string => {
+  const text = stderr.trim() === "" ? stdout : stderr
+  return text.trim() === "" ? "" : quote(text.trimEnd().split("\n"))
+}
+
+/** What to do, one thing a line. */
+export const fix = (remedy: string): string => {
+  const lines = remedy.split("\n")
+  return `\nTo fix it: ${lines.length === 1 ? remedy : lines.map((line) => `\n  - ${line}`).join("")}`.replace(
+    ": \n",
+    ":\n"
+  )
+}
+
+const firstLine = (text: string): string => {
+  const [line = "", ...rest] = text.trim().split("\n")
+  return line.length > longestLine || rest.length > 0 ? `${line.slice(0, longestLine)} …` : line
+}
+
+const ofStep = (step: StepContext, reason: Reason): string => {
+  const command = step.command ?? step.description
+  const isNamed = reason._tag !== "CommandFailed" || step.description !== firstLine(command)
+  const where = [
+    `Snapshot "${step.definition}" failed at step ${step.index}`,
+    ...(step.attempt === 1 ? [] : [`attempt ${step.attempt}`]),
+    ...(isNamed ? [step.description] : [])
+  ].join(", ")
+  const line = step.declaredAt === undefined ? "" : ` (${step.declaredAt})`
+  const what =
+    reason._tag === "CommandFailed"
+      ? `setup step ${ending(reason)}: ${firstLine(command)}${outputOf(reason)}`
+      : reason.message
+  return `${where}${line}: ${what}`
+}
+
+/** What happened, without what to do. */
+export const what = ({ reason, step }: LightboxError): string =>
+  step === undefined ? reason.message : ofStep(step, reason)
+
+// =============================================================================
+// What to do
+// =============================================================================
+
+const lists: { readonly [resource: string]: { readonly [way in Way]: string | undefined } } = {
+  sandbox: {
+    effect: "Sandbox.list() shows the sandboxes that exist",
+    promise: "Sandbox.list() shows the sandboxes that exist",
+    cli: "`lightbox ps` lists the sandboxes"
+  },
+  snapshot: {
+    effect: "Check the name, or build the snapshot first",
+    promise: "Check the name, or build the snapshot first",
+    cli: "`lightbox ls` lists the snapshots"
+  },
+  generation: {
+    effect: "Snapshot.history(name) shows the generations that are kept",
+    promise: undefined,
+    cli: "`lightbox ls NAME` lists its generations"
+  },
+  volume: {
+    effect: "Check the name, or create the volume first",
+    promise: "Check the name, or create the volume first",
+    cli: "`lightbox volume ls` lists the volumes"
+  }
+}
+
+const notStarted = (kind: string): string | undefined => {
+  switch (kind) {
+    case "ProgramNotFound":
+      return "Check its name, or install it in the image or the snapshot"
+    case "BadWorkdir":
+      return "Create the working directory first, or choose another"
+    case "UnknownUser":
+      return "Create the user in the image or the snapshot, or choose another"
+    case "PermissionDenied":
+    case "NotExecutable":
+      return "Make the file executable (chmod +x), or run it with an interpreter"
+    default:
+      return undefined
+  }
+}
+
+const kept = { effect: "keepBuilder: true", promise: "debugBuilder: true", cli: "--keep-builder" }
+
+/** What to do about an error, as far as that is known. */
+export const hintFor = (way: Way, { builder, method, reason, step }: LightboxError): string | undefined => {
+  const isCli = way === "cli"
+  if (builder !== undefined) {
+    return isCli
+      ? `\`lightbox shell ${builder}\` opens a shell in the builder`
+      : `The builder was kept: connect to sandbox "${builder}" to look inside`
+  }
+  switch (reason._tag) {
+    case "NotFound":
+      return lists[reason.resource]?.[way]
+    case "AlreadyExists":
+      if (reason.resource !== "snapshot") {
+        return isCli ? `\`lightbox rm ${reason.name}\` frees the name` : "Remove it first, or choose another name"
+      }
+      if (!isCli) return "Pass { overwrite: true } to replace it"
+      // A build takes every name but one that another tool has given.
+      return method === "Snapshot.build"
+        ? "Pass --replace-foreign to take the name from the other tool"
+        : "Pass --overwrite to replace it"
+    case "StillRunning":
+      return isCli ? "Pass --force to kill it first" : "Stop it first"
+    case "NotRunning":
+      return isCli ? "`lightbox ps` lists the running sandboxes" : "Start it first"
+    case "Replaced":
+      return "Connect again by name to use the new one"
+    case "InUse":
+      return "Remove what uses it first"
+    case "NoVirtualization":
+    case "RuntimeMissing":
+      return isCli ? "`lightbox doctor` checks this machine" : undefined
+    case "ImageUnavailable":
+      return "Check the reference, the network and the credentials for the registry"
+    case "BootFailed":
+      return "Try again with more memory; `npx lightbox doctor` checks this machine"
+    case "CommandNotStarted":
+      return notStarted(reason.kind)
+    case "CommandFailed":
+      if (reason.signal === "SIGKILL") return "Give it more memory if it ran out"
+      return step === undefined ? undefined : `Pass ${kept[way]} to keep the builder and look inside`
+    case "OutputTooLarge":
+      return "Stream the output, or write it to a file in the guest"
+    case "GuestLost":
+      return "Try again in a new sandbox, with more memory if it ran out"
+    case "GuestBusy":
+      return "Run fewer commands at once, or try again"
+    case "TimedOut":
+      return "Raise the time limit, or find out what it waits for"
+    case "NoCapacity":
+      return "Run fewer sandboxes at once, or raise the budget"
+    case "Drift":
+      return "Ask for the volume as it is, or recreate it"
+    case "SnapshotDamaged":
+      return isCli ? "`lightbox build --force` builds it again" : "Build it again"
+    case "SecretLeaked":
+      return "Change the step so that it does not write the secret to the disk"
+    case "StoreBusy":
+      return "Try again when the other process is done"
+    case "NoSpace":
+      return `Free disk space: \`${isCli ? "" : "npx "}lightbox prune --dry-run\` shows what can be removed`
+    default:
+      return isCli && reason.isRetryable ? "Try again" : undefined
+  }
+}
+
+export const hint = (error: LightboxError): string | undefined => hintFor(ways.get(error) ?? "effect", error)
+
+/** What happened, and what to do. */
+export const message = (error: LightboxError): string => {
+  const said = what(error)
+  const todo = hint(error)
+  return todo === undefined ? said : said.includes("\n") ? `${said}\n${todo}` : `${said}. ${todo}`
+}

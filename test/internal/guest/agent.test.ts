@@ -1,0 +1,74 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import * as AgentGuest from "../../../src/internal/guest/agent.ts"
+import type { AgentConnection, Session } from "../../../src/internal/guest/connection.ts"
+import type * as Protocol from "../../../src/internal/guest/protocol.ts"
+
+/** An agent whose commands end by a signal at once, but for `dmesg`, which shows the kernel's log if there is one. */
+const agent = (log: string | undefined) => {
+  const sessions: Array<Session> = []
+  const started: Array<unknown> = []
+  const answer = (id: number, type: string, payload: Protocol.Payload) => {
+    const say = (type: string, payload: Protocol.Payload) =>
+      sessions[id]?.onMessage({ id, type, payload, isLast: false, generation: 7 })
+    if (type !== "core.exec.request") return
+    started.push(payload["cmd"])
+    if (payload["cmd"] !== "dmesg") {
+      say("core.exec.started", { pid: 71 })
+      if (payload["cmd"] === "ends") say("core.exec.exited", { code: -1 })
+    } else if (log === undefined) {
+      say("core.exec.failed", { kind: "not_found", message: "No such file or directory (os error 2)" })
+    } else {
+      say("core.exec.started", { pid: 72 })
+      say("core.exec.stdout", { data: new TextEncoder().encode(log) })
+      say("core.exec.exited", { code: 0 })
+    }
+  }
+  const connection: AgentConnection = {
+    bootMillis: 0,
+    open: (session) => sessions.push(session) - 1,
+    close: () => {},
+    send: (id, type, payload) => Effect.sync(() => answer(id, type, payload)),
+    post: (id, type) => {
+      if (type === "core.exec.signal")
+        sessions[id]?.onMessage({ id, type: "core.exec.exited", payload: { code: -1 }, isLast: true, generation: 7 })
+      return true
+    },
+    pause: () => {},
+    resume: () => {},
+    lost: Effect.never
+  }
+  return { guest: AgentGuest.make(connection), started }
+}
+
+const endedBy = (log: string | undefined) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { guest, started } = agent(log)
+      const process = yield* guest.spawn({ argv: ["ends"], stdin: "empty" })
+      const fiber = yield* Effect.forkChild(process.endedBy)
+      // So long it may take until a connection is known to be lost.
+      yield* TestClock.adjust("5 seconds")
+      // And the log is not waited for any longer.
+      yield* TestClock.adjust("2 seconds")
+      return { signal: yield* Fiber.join(fiber), started }
+    })
+  )
+
+describe("a command that a signal ended", () => {
+  it.effect("has the signal that the kernel's log tells", () =>
+    Effect.gen(function* () {
+      const log = "[ 1.0] Linux\n[ 2.0] Out of memory: Killed process 71 (node)\n"
+      assert.deepStrictEqual(yield* endedBy(log), { signal: "SIGKILL", started: ["ends", "dmesg"] })
+    })
+  )
+
+  it.effect("has none that is known where the log tells nothing, or cannot be read", () =>
+    Effect.gen(function* () {
+      assert.isUndefined((yield* endedBy("[ 2.0] Out of memory: Killed process 7 (node)\n")).signal)
+      assert.isUndefined((yield* endedBy(undefined)).signal)
+    })
+  )
+})
