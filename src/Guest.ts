@@ -7,8 +7,10 @@
  *
  * @since 0.1.0
  */
+import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
@@ -65,7 +67,7 @@ export type Owner = string | { readonly uid: number; readonly gid: number }
  * ```ts
  * import type { Guest } from "effect-lightbox"
  *
- * export const command: Guest.Command = { argv: ["npm", "test"], workdir: "/work", env: { CI: "true" } }
+ * export const command: Guest.Command = { argv: ["npm", "test"], cwd: "/work", env: { CI: "true" } }
  * ```
  *
  * @category models
@@ -73,7 +75,7 @@ export type Owner = string | { readonly uid: number; readonly gid: number }
  */
 export interface Command {
   readonly argv: readonly [string, ...Array<Word>]
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   readonly user?: string | undefined
   readonly env?: { readonly [name: string]: Word } | undefined
   readonly rlimits?: { readonly [name: string]: number | { readonly soft: number; readonly hard: number } } | undefined
@@ -256,7 +258,7 @@ export interface Process {
  * ```ts
  * import type { Guest } from "effect-lightbox"
  *
- * export const isProgram = (file: Guest.FileInfo): boolean => file.kind === "File" && (file.mode & 0o111) !== 0
+ * export const isProgram = (file: Guest.FileInfo): boolean => file.type === "File" && (file.mode & 0o111) !== 0
  * ```
  *
  * @category models
@@ -264,17 +266,17 @@ export interface Process {
  */
 export interface FileInfo {
   readonly path: string
-  readonly kind: "File" | "Directory" | "Symlink" | "BlockDevice" | "CharacterDevice" | "Fifo" | "Socket" | "Other"
+  readonly type: FileSystem.File.Type
   /** Bytes. */
   readonly size: number
   /** Permission bits, up to `0o7777`. */
   readonly mode: number
   readonly uid: number
   readonly gid: number
-  /** Seconds since 1970. */
-  readonly modifiedAt: number | undefined
-  /** Seconds since 1970. */
-  readonly accessedAt: number | undefined
+  /** When the content was last changed, in whole seconds. */
+  readonly mtime: DateTime.Utc | undefined
+  /** When it was last read, in whole seconds. */
+  readonly atime: DateTime.Utc | undefined
 }
 
 /**
@@ -297,10 +299,10 @@ export interface FileAttributes {
   readonly gid?: number | undefined
   /** Cuts the file off, or fills it up with zeros. Bytes. */
   readonly size?: number | undefined
-  /** Seconds since 1970. */
-  readonly accessedAt?: number | undefined
-  /** Seconds since 1970. */
-  readonly modifiedAt?: number | undefined
+  /** In whole seconds. */
+  readonly atime?: DateTime.Utc | undefined
+  /** In whole seconds. */
+  readonly mtime?: DateTime.Utc | undefined
 }
 
 /**
@@ -329,6 +331,73 @@ export interface OpenOptions {
 }
 
 /**
+ * A part of a file: from `offset` (default 0), `bytesToRead` bytes (default: to
+ * the end).
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ReadRange {
+  readonly offset?: number | undefined
+  readonly bytesToRead?: number | undefined
+}
+
+/**
+ * Options of writing a file. `flag`: `"w"` (the default) replaces what is there,
+ * `"a"` appends; with an `"x"` the file must not exist. `mode`: permission bits
+ * of the file, default `0o644`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface WriteOptions {
+  readonly flag?: Exclude<FileSystem.OpenFlag, "r"> | undefined
+  readonly mode?: number | undefined
+}
+
+/**
+ * Operations on files, with the names of Effect's `FileSystem`. They fail with
+ * `FileError`, which carries the errno.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Files {
+  readonly readFile: (path: string) => Effect.Effect<Uint8Array, LightboxError>
+  /** Decodes as UTF-8; invalid bytes become U+FFFD. */
+  readonly readFileString: (path: string) => Effect.Effect<string, LightboxError>
+  /** Reads a file in pieces, and holds a few MiB at a time. */
+  readonly stream: (path: string, range?: ReadRange) => Stream.Stream<Uint8Array, LightboxError>
+  /** The directory must exist. */
+  readonly writeFile: (path: string, data: Uint8Array, options?: WriteOptions) => Effect.Effect<void, LightboxError>
+  readonly writeFileString: (path: string, text: string, options?: WriteOptions) => Effect.Effect<void, LightboxError>
+  /** Writes a file in pieces, and holds a few MiB at a time. */
+  readonly sink: (path: string, options?: WriteOptions) => Sink.Sink<void, Uint8Array, never, LightboxError>
+  /** Follows symbolic links: a dangling one does not exist. */
+  readonly exists: (path: string) => Effect.Effect<boolean, LightboxError>
+  readonly stat: (path: string) => Effect.Effect<FileInfo, LightboxError>
+  /** Lists the names in a directory, sorted. */
+  readonly readDirectory: (path: string) => Effect.Effect<ReadonlyArray<string>, LightboxError>
+  /** Lists a directory with what `stat` tells of each entry, sorted by path. Links are not followed. */
+  readonly readDirectoryEntries: (path: string) => Effect.Effect<ReadonlyArray<FileInfo>, LightboxError>
+  /** Creates a directory and its parents. Succeeds if it exists. */
+  readonly makeDirectory: (
+    path: string,
+    options?: { readonly mode?: number | undefined }
+  ) => Effect.Effect<void, LightboxError>
+  /** Removes a file, a link or a directory, `recursive` with its content. Succeeds if nothing is there. */
+  readonly remove: (
+    path: string,
+    options?: { readonly recursive?: boolean | undefined }
+  ) => Effect.Effect<void, LightboxError>
+  readonly rename: (from: string, to: string) => Effect.Effect<void, LightboxError>
+  readonly copyFile: (from: string, to: string) => Effect.Effect<void, LightboxError>
+  readonly realPath: (path: string) => Effect.Effect<string, LightboxError>
+  readonly readLink: (path: string) => Effect.Effect<string, LightboxError>
+  readonly symlink: (target: string, path: string) => Effect.Effect<void, LightboxError>
+}
+
+/**
  * An open file of the guest, closed with its scope.
  *
  * **Example** (Reading the head of a file)
@@ -340,7 +409,7 @@ export interface OpenOptions {
  * export const head = (guest: Guest.Guest, path: string) =>
  *   Effect.scoped(
  *     Effect.flatMap(guest.open(path, { read: true }), (file) =>
- *       Stream.runCollect(file.read({ offset: 0, length: 512 })))
+ *       Stream.runCollect(file.stream({ bytesToRead: 512 })))
  *   )
  * ```
  *
@@ -348,17 +417,11 @@ export interface OpenOptions {
  * @since 0.1.0
  */
 export interface File {
-  /** Reads from `offset` (default 0), `length` bytes or to the end, in pieces. */
-  readonly read: (range?: {
-    readonly offset?: number | undefined
-    readonly length?: number | undefined
-  }) => Stream.Stream<Uint8Array, LightboxError>
+  /** Reads from `offset` (default 0), `bytesToRead` bytes or to the end, in pieces. */
+  readonly stream: (range?: ReadRange) => Stream.Stream<Uint8Array, LightboxError>
   /** Writes all pieces, one after the other, from `offset` (default 0). */
-  readonly write: <E, R>(
-    data: Stream.Stream<Uint8Array, E, R>,
-    offset?: number
-  ) => Effect.Effect<void, LightboxError | E, R>
-  readonly info: Effect.Effect<FileInfo, LightboxError>
+  readonly sink: (offset?: number) => Sink.Sink<void, Uint8Array, never, LightboxError>
+  readonly stat: Effect.Effect<FileInfo, LightboxError>
   readonly setAttributes: (attributes: FileAttributes) => Effect.Effect<void, LightboxError>
 }
 
@@ -411,7 +474,10 @@ export interface Connection {
  * @category models
  * @since 0.1.0
  */
-export interface Guest {
+export interface Guest extends Pick<
+  Files,
+  "copyFile" | "makeDirectory" | "readDirectoryEntries" | "readLink" | "realPath" | "rename" | "symlink"
+> {
   /** Time from the guest kernel's start to the agent's readiness, in milliseconds. */
   readonly bootMillis: number
   /** Starts a command; it is killed, with all that it started, when the scope closes. */
@@ -420,25 +486,12 @@ export interface Guest {
     path: string,
     options?: { readonly followSymlinks?: boolean | undefined }
   ) => Effect.Effect<FileInfo, LightboxError>
-  /** The entries of a folder, in no particular order. */
-  readonly list: (path: string) => Effect.Effect<ReadonlyArray<FileInfo>, LightboxError>
-  readonly realPath: (path: string) => Effect.Effect<string, LightboxError>
-  readonly readLink: (path: string) => Effect.Effect<string, LightboxError>
-  readonly symlink: (target: string, path: string) => Effect.Effect<void, LightboxError>
-  /** Makes a folder and those above it; no failure if it is there. */
-  readonly makeDirectory: (
-    path: string,
-    options?: { readonly mode?: number | undefined }
-  ) => Effect.Effect<void, LightboxError>
   /** Removes a file or a symbolic link. */
   readonly removeFile: (path: string) => Effect.Effect<void, LightboxError>
   readonly removeDirectory: (
     path: string,
     options?: { readonly recursive?: boolean | undefined }
   ) => Effect.Effect<void, LightboxError>
-  readonly rename: (from: string, to: string) => Effect.Effect<void, LightboxError>
-  /** Copies one file. */
-  readonly copyFile: (from: string, to: string) => Effect.Effect<void, LightboxError>
   readonly setAttributes: (
     path: string,
     attributes: FileAttributes,

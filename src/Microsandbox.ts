@@ -137,7 +137,7 @@ export interface SandboxInfo extends SandboxRef {
   /** The names of the mounted volumes. */
   readonly volumes: ReadonlyArray<string>
   /** Where commands run unless they say otherwise. */
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   /** The shell that runs `shell` commands. */
   readonly shell: string
   readonly createdAt?: DateTime.Utc | undefined
@@ -169,7 +169,7 @@ export const SandboxInfo = modelSchema<SandboxInfo>()(
     memory: Schema.Finite,
     ports: Schema.Array(PublishedPort),
     volumes: Schema.Array(Schema.String),
-    workdir: Schema.optional(Schema.String),
+    cwd: Schema.optional(Schema.String),
     shell: Schema.String,
     createdAt: Schema.optional(Schema.DateTimeUtc)
   })
@@ -303,7 +303,7 @@ export interface ImageDetail extends ImageInfo {
   readonly env: { readonly [name: string]: string }
   readonly entrypoint: ReadonlyArray<string>
   readonly cmd: ReadonlyArray<string>
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   readonly user?: string | undefined
 }
 
@@ -319,7 +319,7 @@ export const ImageDetail = modelSchema<ImageDetail>()(
     env: Labels,
     entrypoint: Schema.Array(Schema.String),
     cmd: Schema.Array(Schema.String),
-    workdir: Schema.optional(Schema.String),
+    cwd: Schema.optional(Schema.String),
     user: Schema.optional(Schema.String)
   })
 )
@@ -606,7 +606,7 @@ export interface ModifySandbox {
   /** The size of the root disk, which can only grow. */
   readonly disk?: Size | undefined
   /** Where commands run unless they say otherwise. */
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   /** Environment variables; `undefined` removes one. */
   readonly env?: { readonly [name: string]: string | undefined } | undefined
   /** Labels; `undefined` removes one. */
@@ -633,7 +633,7 @@ export const ModifySandbox = optionsSchema<ModifySandbox>()(
     memory: Schema.optional(Memory),
     maxMemory: Schema.optional(Memory),
     disk: Schema.optional(Mebibytes(16)),
-    workdir: Schema.optional(GuestPath),
+    cwd: Schema.optional(GuestPath),
     env: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkVariable)),
     labels: Schema.optional(recordOf(Schema.UndefinedOr(CString), checkOwnLabel)),
     apply: Schema.optional(Schema.Literals(["now", "restart", "next-start"])),

@@ -292,7 +292,7 @@ export type DriverOperation = keyof (ImagePart & SandboxPart & RemainsPart & Sna
  * ```ts
  * import type { MicrosandboxMemory } from "effect-lightbox/testing"
  *
- * export const operation: MicrosandboxMemory.GuestOperation = "file.write"
+ * export const operation: MicrosandboxMemory.GuestOperation = "file.sink"
  * ```
  *
  * @category models
@@ -301,7 +301,7 @@ export type DriverOperation = keyof (ImagePart & SandboxPart & RemainsPart & Sna
 export type GuestOperation =
   | "guest.spawn"
   | "guest.stat"
-  | "guest.list"
+  | "guest.readDirectoryEntries"
   | "guest.realPath"
   | "guest.readLink"
   | "guest.symlink"
@@ -315,9 +315,9 @@ export type GuestOperation =
   | "guest.connect"
   | "guest.ping"
   | "guest.touch"
-  | "file.read"
-  | "file.write"
-  | "file.info"
+  | "file.stream"
+  | "file.sink"
+  | "file.stat"
   | "file.setAttributes"
   | "process.stdin"
   | "process.signal"

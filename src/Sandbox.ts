@@ -14,7 +14,7 @@
  *
  * export const program = Effect.gen(function* () {
  *   const sandbox = yield* Sandbox.launch({ snapshot: "node-ci", network: "none" })
- *   yield* sandbox.writeFile("/root/code.js", "console.log(6 * 7)")
+ *   yield* sandbox.writeFileString("/root/code.js", "console.log(6 * 7)")
  *   const result = yield* sandbox.exec("node", ["/root/code.js"], { timeout: "10 seconds" })
  *   return result.stdout
  * }).pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()))
@@ -22,6 +22,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -30,7 +31,6 @@ import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
 import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
@@ -38,7 +38,9 @@ import * as Listener from "./internal/report/listener.ts"
 import { TypeId as DefinitionTypeId } from "./internal/definition/typeId.ts"
 import { CString, DurationInput, ImageReference, Name } from "./internal/config/schemas.ts"
 import { generateName } from "./internal/ownership/labels.ts"
-import { type ExecResult, make, type TypeId } from "./internal/sandbox/handle.ts"
+import * as EventText from "./internal/sandbox/eventText.ts"
+import type { ExecResult } from "./internal/sandbox/execResult.ts"
+import { make, TypeId } from "./internal/sandbox/handle.ts"
 import * as internal from "./internal/sandbox/launch.ts"
 import { millis } from "./internal/config/time.ts"
 import { decoder, invalid } from "./internal/config/validation.ts"
@@ -50,7 +52,7 @@ import * as SandboxConfig from "./SandboxConfig.ts"
 // Models
 // =============================================================================
 
-export { ExecResult } from "./internal/sandbox/handle.ts"
+export { ExecResult } from "./internal/sandbox/execResult.ts"
 
 /**
  * Options of a command.
@@ -60,7 +62,7 @@ export { ExecResult } from "./internal/sandbox/handle.ts"
  * ```ts
  * import type { Sandbox } from "effect-lightbox"
  *
- * export const options: Sandbox.ExecOptions = { workdir: "/work", timeout: "2 minutes", check: true }
+ * export const options: Sandbox.ExecOptions = { cwd: "/work", timeout: "2 minutes", check: true }
  * ```
  *
  * @category options
@@ -68,7 +70,7 @@ export { ExecResult } from "./internal/sandbox/handle.ts"
  */
 export interface ExecOptions<E = never, R = never> {
   /** Default: the sandbox's. */
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   /** Default: the sandbox's. */
   readonly user?: string | undefined
   /** Added to the sandbox's. Redacted values appear nowhere but in the guest. */
@@ -92,13 +94,13 @@ export interface ExecOptions<E = never, R = never> {
  * ```ts
  * import type { Sandbox } from "effect-lightbox"
  *
- * export const options: Sandbox.StreamOptions = { output: { overflow: "suspend" } }
+ * export const options: Sandbox.ExecStreamOptions = { output: { overflow: "suspend" } }
  * ```
  *
  * @category options
  * @since 0.1.0
  */
-export interface StreamOptions<E = never, R = never> extends Omit<ExecOptions<E, R>, "maxOutput"> {
+export interface ExecStreamOptions<E = never, R = never> extends Omit<ExecOptions<E, R>, "maxOutput"> {
   /** What happens to output that is not read as fast as it comes. Default: up to 4 MiB in memory, more on disk. */
   readonly output?: Guest.OutputPolicy | undefined
   /** Give the command a terminal; its two outputs then arrive as one. Default: none. */
@@ -129,27 +131,67 @@ export interface CopyInOptions {
 }
 
 /**
- * What happens while a command runs, in order. `Exited` is the last.
+ * An event of a running command. `Started` is the first and `Exited` the last;
+ * output comes in between, in the order in which it was written to each stream.
+ *
+ * {@link decodeText} and {@link splitLines} turn the bytes into text.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ExecEvent = ExecStatusEvent | Guest.Output
+
+/**
+ * The events of a running command that are not output. `exitCode` is -1 if a
+ * signal ended the command, and `signal` names it, if it is known.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ExecStatusEvent =
+  | { readonly _tag: "Started"; readonly pid: number }
+  | { readonly _tag: "Exited"; readonly exitCode: number; readonly signal?: Guest.Signal | undefined }
+
+/**
+ * An event of a running command, with its output as text.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ExecTextEvent = ExecStatusEvent | { readonly _tag: "Stdout" | "Stderr"; readonly text: string }
+
+/**
+ * Decodes output as UTF-8, also where a character is cut in two. Invalid bytes
+ * become U+FFFD.
  *
  * **Example** (Showing output as it comes)
  *
  * ```ts
  * import { Console, Stream } from "effect"
- * import type { Sandbox } from "effect-lightbox"
+ * import { Sandbox } from "effect-lightbox"
  *
  * export const show = (sandbox: Sandbox.Sandbox) =>
- *   Stream.runForEach(sandbox.stream("make"), (event) =>
- *     event._tag === "Stdout" ? Console.log(new TextDecoder().decode(event.bytes)) : Console.log(event._tag)
+ *   Stream.runForEach(Sandbox.decodeText(sandbox.execStream("make")), (event) =>
+ *     event._tag === "Stdout" || event._tag === "Stderr" ? Console.log(event.text) : Console.log(event)
  *   )
  * ```
  *
- * @category models
+ * @see {@link splitLines} for whole lines
+ * @category combinators
  * @since 0.1.0
  */
-export type ExecEvent =
-  | { readonly _tag: "Started"; readonly pid: number }
-  | Guest.Output
-  | { readonly _tag: "Exited"; readonly exitCode: number; readonly signal: Guest.Signal | undefined }
+export const decodeText = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream.Stream<ExecTextEvent, E, R> =>
+  EventText.decode(events, { lines: false })
+
+/**
+ * Decodes output as {@link decodeText} does, and gives one event for each line,
+ * without the end of the line.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const splitLines = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream.Stream<ExecTextEvent, E, R> =>
+  EventText.decode(events, { lines: true })
 
 /**
  * A running sandbox.
@@ -173,7 +215,7 @@ export type ExecEvent =
  * @category models
  * @since 0.1.0
  */
-export interface Sandbox {
+export interface Sandbox extends Guest.Files {
   readonly [TypeId]: typeof TypeId
   readonly name: string
   /** Changes when the sandbox is removed and another of its name is created. */
@@ -195,21 +237,21 @@ export interface Sandbox {
     options?: ExecOptions<E, R>
   ) => Effect.Effect<ExecResult, LightboxError | E, R>
   /** Runs a program and gives what happens while it does. Ending the stream early kills it. */
-  readonly stream: <E = never, R = never>(
+  readonly execStream: <E = never, R = never>(
     command: string,
     args?: ReadonlyArray<Guest.Word>,
-    options?: StreamOptions<E, R>
+    options?: ExecStreamOptions<E, R>
   ) => Stream.Stream<ExecEvent, LightboxError | E, R>
   /** Runs a script and gives what happens while it does. Ending the stream early kills it. */
   readonly shellStream: <E = never, R = never>(
     script: string,
-    options?: StreamOptions<E, R>
+    options?: ExecStreamOptions<E, R>
   ) => Stream.Stream<ExecEvent, LightboxError | E, R>
   /** Starts a program, killed when the scope closes, to talk to while it runs. */
   readonly spawn: (
     command: string,
     args?: ReadonlyArray<Guest.Word>,
-    options?: Omit<StreamOptions, "stdin" | "check" | "timeout">
+    options?: Omit<ExecStreamOptions, "stdin" | "check" | "timeout">
   ) => Effect.Effect<Guest.Process, LightboxError, Scope.Scope>
 
   /**
@@ -219,46 +261,11 @@ export interface Sandbox {
   readonly attach: (
     command: string,
     args?: ReadonlyArray<Guest.Word>,
-    options?: Pick<ExecOptions, "workdir" | "user" | "env" | "rlimits">
+    options?: Pick<ExecOptions, "cwd" | "user" | "env" | "rlimits">
   ) => Effect.Effect<number, LightboxError>
   /** {@link Sandbox.attach} with the sandbox's shell. */
   readonly attachShell: Effect.Effect<number, LightboxError>
 
-  /** Reads a file whole. */
-  readonly readFile: (path: string) => Effect.Effect<Uint8Array, LightboxError>
-  /** Reads a file whole, as UTF-8. */
-  readonly readFileString: (path: string) => Effect.Effect<string, LightboxError>
-  /** Reads a file in pieces, holding a few MiB at a time. */
-  readonly readStream: (
-    path: string,
-    range?: { readonly offset?: number | undefined; readonly length?: number | undefined }
-  ) => Stream.Stream<Uint8Array, LightboxError>
-  /** Writes a file, replacing what is there. The folder must exist. `mode`: permission bits, default 0o644. */
-  readonly writeFile: (
-    path: string,
-    data: string | Uint8Array,
-    options?: { readonly mode?: number | undefined; readonly append?: boolean | undefined }
-  ) => Effect.Effect<void, LightboxError>
-  /** Writes a file in pieces, holding a few MiB at a time. */
-  readonly writeStream: (
-    path: string,
-    options?: { readonly mode?: number | undefined; readonly append?: boolean | undefined }
-  ) => Sink.Sink<void, Uint8Array, never, LightboxError>
-  /** Whether there is a file, folder or link that leads to one. */
-  readonly exists: (path: string) => Effect.Effect<boolean, LightboxError>
-  readonly stat: (path: string) => Effect.Effect<Guest.FileInfo, LightboxError>
-  /** What is in a folder, by name. */
-  readonly list: (path: string) => Effect.Effect<ReadonlyArray<Guest.FileInfo>, LightboxError>
-  /** Makes a folder and those above it; no failure if it is there. */
-  readonly makeDirectory: (path: string) => Effect.Effect<void, LightboxError>
-  /** Removes a file or folder; what is not there is no failure. A folder with content needs `recursive`. */
-  readonly remove: (
-    path: string,
-    options?: { readonly recursive?: boolean | undefined }
-  ) => Effect.Effect<void, LightboxError>
-  readonly rename: (from: string, to: string) => Effect.Effect<void, LightboxError>
-  /** Copies one file inside the guest. */
-  readonly copyFile: (from: string, to: string) => Effect.Effect<void, LightboxError>
   /**
    * Copies a file of this host, or what is in a folder, into the guest, and makes the folders above it. Permissions
    * are kept. The guest needs `tar`.
@@ -297,6 +304,14 @@ export interface Sandbox {
   /** Changes the sandbox, or tells what a change would do. */
   readonly modify: (change: Microsandbox.ModifySandbox) => Effect.Effect<Microsandbox.ModificationPlan, LightboxError>
 }
+
+/**
+ * Checks whether a value is a {@link Sandbox}.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isSandbox = (u: unknown): u is Sandbox => Predicate.hasProperty(u, TypeId)
 
 /**
  * The service of a program's one sandbox, as {@link layer} provides it.
@@ -376,7 +391,7 @@ export interface BootableSnapshot {
  *   snapshot: "node-ci",
  *   resources: { cpus: 2, memory: "1G" },
  *   mounts: { "/work": "./my-project" },
- *   workdir: "/work"
+ *   cwd: "/work"
  * }
  * ```
  *
@@ -388,9 +403,8 @@ export type LaunchOptions<E = never, R = never> = SourceOptions<E, R> &
     /** Destroy a sandbox that has the name. Default: `false`, fail with `AlreadyExists`. */
     readonly overwrite?: boolean | undefined
     /**
-     * Boot it for {@link Sandbox.detach}: neither a signal to this process's group, such as Ctrl-C in a terminal, nor
-     * the end of this process reaches it. Until it is detached it belongs to the scope all the same, and after a crash
-     * to the next sweep. Default: `false`, it ends with the process.
+     * Let the sandbox outlive the scope, this process and Ctrl-C: only `Sandbox.remove` removes it. Default: `false`, it
+     * is removed when the scope closes, and ends with the process.
      */
     readonly detached?: boolean | undefined
     /** Receives the progress of a pull, in a fiber of its own. */
@@ -408,6 +422,7 @@ const decodeSnapshotName = decoder(CString, "Sandbox.launch", "snapshot")
 const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
   decoder(Name, method, "name")(name)
 const decodeWaitTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.waitFor", "timeout")
+const decodeStopTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.stop", "timeout")
 const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.restart", "timeout")
 
 /**
@@ -437,7 +452,7 @@ const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox
  *     const sandbox = yield* Sandbox.launch({
  *       snapshot: "node-ci",
  *       mounts: { "/work": "./my-project" },
- *       workdir: "/work"
+ *       cwd: "/work"
  *     })
  *     return yield* sandbox.shell("npm test", { timeout: "5 minutes" })
  *   })
@@ -599,6 +614,38 @@ export const restart = Effect.fn("Sandbox.restart")(function* (
 })
 
 /**
+ * Shuts a sandbox down by name, and keeps its disk. Its guest is killed after
+ * `timeout` (default 10 seconds). Succeeds if it is stopped already; fails with
+ * `NotFound`.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const stop = Effect.fn("Sandbox.stop")(function* (
+  name: string,
+  options?: { readonly timeout?: Duration.Input | undefined }
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  const info = yield* driver.getSandbox(yield* decodeName("Sandbox.stop", name))
+  yield* driver.stopSandbox(info, { timeout: yield* decodeStopTimeout(options?.timeout) })
+})
+
+/**
+ * Ends the virtual machine of a sandbox at once, by name, and keeps its disk.
+ * Fails with `NotFound`.
+ *
+ * @see {@link stop} to let the guest shut down
+ * @category operations
+ * @since 0.1.0
+ */
+export const kill = Effect.fn("Sandbox.kill")(function* (
+  name: string
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  yield* driver.killSandbox(yield* driver.getSandbox(yield* decodeName("Sandbox.kill", name)))
+})
+
+/**
  * Removes a sandbox by name, with its disk. What does not exist is no failure.
  *
  * Fails with `StillRunning` when it runs, unless `force`, which kills it first.
@@ -639,10 +686,12 @@ export const remove = Effect.fn("Sandbox.remove")(function* (
  * @category operations
  * @since 0.1.0
  */
-export const list = (filter?: {
+export const list = Effect.fn("Sandbox.list")(function* (filter?: {
   readonly labels?: { readonly [key: string]: string } | undefined
-}): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => driver.listSandboxes(filter))
+}): Effect.fn.Return<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.listSandboxes(filter)
+})
 
 /**
  * What the runtime knows of a sandbox. Fails with `NotFound`.
@@ -659,8 +708,12 @@ export const list = (filter?: {
  * @category operations
  * @since 0.1.0
  */
-export const get = (name: string): Effect.Effect<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => Effect.flatMap(decodeName("Sandbox.get", name), driver.getSandbox))
+export const get = Effect.fn("Sandbox.get")(function* (
+  name: string
+): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.getSandbox(yield* decodeName("Sandbox.get", name))
+})
 
 /**
  * Waits until a sandbox has a status, looking four times a second, and gives up
@@ -732,6 +785,29 @@ export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
 export const layer = <E = never, R = never>(
   options: LaunchOptions<E, R>
 ): Layer.Layer<Sandbox, LightboxError | E, Services | Exclude<R, Scope.Scope>> => Layer.effect(Sandbox, launch(options))
+
+/**
+ * Provides {@link Sandbox} with options from the configuration.
+ *
+ * **Example** (An image from the environment)
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const live = Sandbox.layerConfig({ image: Config.String("IMAGE"), network: Config.succeed("none") })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<LaunchOptions>
+): Layer.Layer<Sandbox, LightboxError | Config.ConfigError, Services> =>
+  Layer.effect(
+    Sandbox,
+    Effect.flatMap(Config.unwrap(options), (options) => launch(options))
+  )
 
 /**
  * A service class for one sandbox of several: its own tag, with a `layer` that

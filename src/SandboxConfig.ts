@@ -248,7 +248,7 @@ export interface Options {
   /** Processors, memory and disk. Default: 1 processor, `"512M"` of memory. */
   readonly resources?: Resources | undefined
   /** Where commands run unless they say otherwise. It must exist. Default: the image's, else `/`. */
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   /** The path of the shell that runs `shell` commands. Default: `"/bin/sh"`. */
   readonly shell?: string | undefined
   /** The user that commands run as unless they say otherwise, such as `"app"` or `"1000:1000"`. Default: the image's, else root. */
@@ -411,7 +411,7 @@ export const SandboxConfig = optionsSchema<Options>()(
   Schema.Struct({
     name: Schema.optional(Name),
     resources: Schema.optional(ResourcesSchema),
-    workdir: Schema.optional(GuestPath),
+    cwd: Schema.optional(GuestPath),
     shell: Schema.optional(GuestPath),
     user: Schema.optional(User),
     hostname: Schema.optional(

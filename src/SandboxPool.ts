@@ -51,7 +51,7 @@ import type * as SandboxConfig from "./SandboxConfig.ts"
  *
  * export const settings: SandboxPool.Settings = {
  *   env: { TENANT: "acme", TOKEN: Redacted.make("s3cret") },
- *   workdir: "/work",
+ *   cwd: "/work",
  *   user: "app"
  * }
  * ```
@@ -63,7 +63,7 @@ export interface Settings {
   /** Added to the sandbox's. Redacted values appear nowhere but in the guest. */
   readonly env?: { readonly [name: string]: Guest.Word } | undefined
   /** It must exist. */
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   readonly user?: string | undefined
 }
 

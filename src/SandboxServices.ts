@@ -114,7 +114,7 @@ export type SandboxServices = ChildProcessSpawner.ChildProcessSpawner | FileSyst
 /**
  * The folder at which relative paths begin. It is asked for once, as it is while the layer is built.
  */
-const workdir = Effect.flatMap(Sandbox.Sandbox, ({ info }) => Effect.map(info, ({ workdir }) => workdir ?? "/"))
+const cwd = Effect.flatMap(Sandbox.Sandbox, ({ info }) => Effect.map(info, ({ cwd }) => cwd ?? "/"))
 
 /**
  * Provides `FileSystem` backed by a sandbox.
@@ -137,7 +137,7 @@ export const layerFileSystem: Layer.Layer<FileSystem.FileSystem, LightboxError, 
   FileSystem.FileSystem,
   Effect.gen(function* () {
     const { guest } = yield* Sandbox.Sandbox
-    return GuestFileSystem.make(guest, yield* workdir)
+    return GuestFileSystem.make(guest, yield* cwd)
   })
 )
 
@@ -162,7 +162,7 @@ export const layerFileSystem: Layer.Layer<FileSystem.FileSystem, LightboxError, 
 export const layerPath: Layer.Layer<Path.Path, LightboxError, Sandbox.Sandbox> = Layer.effect(
   Path.Path,
   Effect.gen(function* () {
-    return GuestPath.make(yield* Path.Path, yield* workdir)
+    return GuestPath.make(yield* Path.Path, yield* cwd)
   })
 ).pipe(Layer.provide(Path.layer))
 
@@ -195,7 +195,7 @@ export const layerChildProcessSpawner: Layer.Layer<
   ChildProcessSpawner.ChildProcessSpawner,
   Effect.gen(function* () {
     const { guest } = yield* Sandbox.Sandbox
-    return yield* GuestSpawner.make(guest, yield* workdir)
+    return yield* GuestSpawner.make(guest, yield* cwd)
   })
 )
 

@@ -28,6 +28,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type * as Guest from "./Guest.ts"
 import * as Ownership from "./Ownership.ts"
 import type { Services } from "./Driver.ts"
 import type * as Cleanup from "./Cleanup.ts"
@@ -487,22 +488,17 @@ export const usage = Effect.fn("Volume.usage")(function* (
  * import { Effect } from "effect"
  * import { Volume } from "effect-lightbox"
  *
- * export const report = Effect.flatMap(Volume.files("reports"), (files) => files.readFile("today.json"))
+ * export const report = Effect.flatMap(Volume.files("reports"), (files) => files.readFileString("today.json"))
  * ```
  *
  * @category models
  * @since 0.1.0
  */
-export interface Files {
-  /** Reads a file whole. */
-  readonly readFile: (path: string) => Effect.Effect<Uint8Array, LightboxError>
-  /** Writes a file, replacing what is there, and makes the folders above it. */
-  readonly writeFile: (path: string, data: string | Uint8Array) => Effect.Effect<void, LightboxError>
-  /** The names in a folder, in order. */
-  readonly list: (path: string) => Effect.Effect<ReadonlyArray<string>, LightboxError>
-  /** Whether there is anything at a path, be it a link that leads nowhere. */
-  readonly exists: (path: string) => Effect.Effect<boolean, LightboxError>
-  /** Removes a file, a link, or a folder that is empty. */
+export interface Files extends Pick<Guest.Files, "exists" | "readDirectory" | "readFile" | "readFileString"> {
+  /** Replaces the file, and creates the directories above it. */
+  readonly writeFile: (path: string, data: Uint8Array) => Effect.Effect<void, LightboxError>
+  readonly writeFileString: (path: string, text: string) => Effect.Effect<void, LightboxError>
+  /** Removes a file, a link or an empty directory. Succeeds if nothing is there. */
   readonly remove: (path: string) => Effect.Effect<void, LightboxError>
 }
 
@@ -520,7 +516,7 @@ export interface Files {
  * export const seed = Effect.gen(function* () {
  *   const { name } = yield* Volume.ensure("settings")
  *   const files = yield* Volume.files(name)
- *   yield* files.writeFile("app/config.json", JSON.stringify({ debug: true }))
+ *   yield* files.writeFileString("app/config.json", JSON.stringify({ debug: true }))
  * })
  * ```
  *

@@ -322,8 +322,8 @@ export interface LaunchSettings {
   /** Replace a sandbox that has the name; `false` rejects then. Default: `true`. */
   overwrite?: boolean | undefined
   /**
-   * Boot it for `detach()`: neither Ctrl-C in this process's terminal nor the end of this process reaches it. Until it is
-   * detached it still belongs to this process. Default: `false`.
+   * Let the sandbox outlive this process and Ctrl-C: only `removeSandbox` removes it. Default: `false`, it ends with this
+   * process.
    */
   detached?: boolean | undefined
   /** Print that it is launched. Default: `false`. */
@@ -828,10 +828,11 @@ const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
 
 const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
-  const { overwrite = true, ports, secrets, signal: _, verbose: __, ...rest } = options
+  const { overwrite = true, ports, secrets, signal: _, verbose: __, workdir, ...rest } = options
   Runtime.runNow(decodeLaunch({ ports, secrets }))
   return {
     ...rest,
+    cwd: workdir,
     overwrite,
     // Text is taken where it says a number, as keys always are.
     ...(ports === undefined ? {} : { ports: Array.isArray(ports) ? ports : mapValues(ports, Number) }),
@@ -840,6 +841,8 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
       : { secrets: mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) })) })
   }
 }
+
+const inOurNames = renameFields({ cwd: "workdir" })
 
 /**
  * Boots a sandbox from a snapshot.
@@ -856,7 +859,6 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
  *
  * const sb = await launchSandbox({ snapshot: "lightbox", name: "agent-1", detached: true })
  * console.log((await sb.exec("copilot", ["--version"])).stdout())
- * await sb.detach()
  * ```
  *
  * @category operations
@@ -866,7 +868,10 @@ export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> =>
   if (options.verbose === true)
     print(`launching "${options.name ?? "a sandbox"}" from "${options.snapshot ?? options.image}"`)
   const { rootDisk = "copy" } = options
-  return await Sandbox.open(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), options.signal)
+  return await Sandbox.open(
+    Effect.mapError(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), inOurNames),
+    options.signal
+  )
 }
 
 /**

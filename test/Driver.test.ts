@@ -34,7 +34,7 @@ const guest: Guest.Guest = {
       resize: () => Effect.void
     }),
   stat: unsupported("files"),
-  list: unsupported("files"),
+  readDirectoryEntries: unsupported("files"),
   realPath: unsupported("files"),
   readLink: unsupported("files"),
   symlink: unsupported("files"),

@@ -47,7 +47,7 @@ describe("Volume", () => {
   it.effect("is made anew, empty, when it differs and may be lost, but not while it is mounted", () =>
     Effect.gen(function* () {
       yield* Volume.ensure("cache", { quota: "1G" })
-      yield* (yield* Volume.files("cache")).writeFile("old", "")
+      yield* (yield* Volume.files("cache")).writeFileString("old", "")
       const recreate = Volume.ensure("cache", { quota: "2G", onDrift: "recreate" })
       yield* Sandbox.run({ ...mounting("cache"), name: "user" }, () =>
         Effect.map(reasonOf(recreate), (reason) =>
@@ -55,7 +55,7 @@ describe("Volume", () => {
         )
       )
       assert.strictEqual((yield* recreate).quota, 2 * 1024 ** 3)
-      assert.deepStrictEqual(yield* (yield* Volume.files("cache")).list("/"), [])
+      assert.deepStrictEqual(yield* (yield* Volume.files("cache")).readDirectory("/"), [])
     }).pipe(withTwin)
   )
 
@@ -64,7 +64,7 @@ describe("Volume", () => {
       yield* Effect.scoped(
         Effect.gen(function* () {
           const { name } = yield* Volume.scoped("scratch", { quota: "10M" })
-          yield* Sandbox.run(mounting(name), (sandbox) => sandbox.writeFile("/data/a", "kept"))
+          yield* Sandbox.run(mounting(name), (sandbox) => sandbox.writeFileString("/data/a", "kept"))
           assert.strictEqual(yield* Sandbox.run(mounting(name), (sandbox) => sandbox.readFileString("/data/a")), "kept")
           assert.deepInclude(yield* reasonOf(Effect.scoped(Volume.scoped(name))), { _tag: "AlreadyExists" })
           assert.isTrue(yield* Volume.exists(name))
@@ -156,20 +156,20 @@ describe("Volume", () => {
     Effect.gen(function* () {
       yield* Volume.ensure("shared")
       const files = yield* Volume.files("shared")
-      yield* files.writeFile("in/put.txt", "from the host")
+      yield* files.writeFileString("in/put.txt", "from the host")
       yield* Sandbox.run(mounting("shared"), (sandbox) =>
         Effect.gen(function* () {
           assert.strictEqual(yield* sandbox.readFileString("/data/in/put.txt"), "from the host")
-          yield* sandbox.writeFile("/data/out", "from the guest")
+          yield* sandbox.writeFileString("/data/out", "from the guest")
         })
       )
       assert.strictEqual(new TextDecoder().decode(yield* files.readFile("/out")), "from the guest")
-      assert.deepStrictEqual(yield* files.list(""), ["in", "out"])
+      assert.deepStrictEqual(yield* files.readDirectory(""), ["in", "out"])
       assert.isTrue(yield* files.exists("in/put.txt"))
       assert.isFalse(yield* files.exists("in/put.txt/deeper"))
       yield* files.remove("in/put.txt")
       yield* files.remove("in")
-      assert.deepStrictEqual(yield* files.list(""), ["out"])
+      assert.deepStrictEqual(yield* files.readDirectory(""), ["out"])
       assert.deepInclude(yield* reasonOf(files.readFile("gone")), { _tag: "FileError", code: "ENOENT" })
     }).pipe(withTwin)
   )
@@ -186,9 +186,9 @@ describe("Volume", () => {
       for (const attempt of [
         files.readFile("file"),
         files.readFile("folder/secret"),
-        files.writeFile("file", "changed"),
-        files.writeFile("folder/new", "made"),
-        files.list("folder"),
+        files.writeFileString("file", "changed"),
+        files.writeFileString("folder/new", "made"),
+        files.readDirectory("folder"),
         files.remove("folder/secret"),
         files.readFile("."),
         files.remove(".")

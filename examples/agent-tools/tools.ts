@@ -40,11 +40,11 @@ export const layer = SandboxTools.toLayer(
     run: ({ script }) =>
       told(
         Effect.map(
-          sandbox.shell(script, { workdir: "/root", timeout: "1 minute", maxOutput: 64 * 1024 }),
+          sandbox.shell(script, { cwd: "/root", timeout: "1 minute", maxOutput: 64 * 1024 }),
           ({ exitCode, stderr, stdout }) => ({ exitCode, stdout, stderr })
         )
       ),
     readFile: ({ path }) => told(sandbox.readFileString(path)),
-    writeFile: ({ content, path }) => told(sandbox.writeFile(path, content))
+    writeFile: ({ content, path }) => told(sandbox.writeFileString(path, content))
   }))
 )

@@ -10,7 +10,7 @@ Effect.forEach(
         snapshot: "python-ci",
         name: `ci-${suite}`,
         mounts: { "/work": "./my-project", "/cache": { volume: "py-cache" } },
-        workdir: "/work",
+        cwd: "/work",
         env: { PYTHONPYCACHEPREFIX: "/cache" }
       },
       (sandbox) => Effect.map(sandbox.shell(`python3 -m unittest test_${suite}.py`), (out) => out.exitCode)

@@ -7,7 +7,7 @@ Sandbox.run(
     snapshot: "python-ci",
     name: "test-run",
     mounts: { "/work": "./my-project", "/cache": { volume: "py-cache" } },
-    workdir: "/work",
+    cwd: "/work",
     env: { PYTHONPYCACHEPREFIX: "/cache" }
   },
   (sandbox) => sandbox.shell("python3 -m unittest", { check: true })

@@ -5,9 +5,4 @@
  */
 import { launchSandbox } from "effect-lightbox/promise"
 
-await Promise.all(
-  ["agent-1", "agent-2"].map(async (name) => {
-    const sb = await launchSandbox({ snapshot: "lightbox", name, detached: true })
-    await sb.detach()
-  })
-)
+await Promise.all(["agent-1", "agent-2"].map((name) => launchSandbox({ snapshot: "lightbox", name, detached: true })))

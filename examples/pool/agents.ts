@@ -8,6 +8,6 @@ import { Lightbox, MicrosandboxLocal, Sandbox } from "effect-lightbox"
 
 Effect.forEach(
   ["agent-1", "agent-2"],
-  (name) => Sandbox.run({ snapshot: "lightbox", name, overwrite: true, detached: true }, (sandbox) => sandbox.detach),
+  (name) => Sandbox.run({ snapshot: "lightbox", name, overwrite: true, detached: true }, () => Effect.void),
   { concurrency: "unbounded" }
 ).pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

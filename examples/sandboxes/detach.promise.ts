@@ -5,10 +5,8 @@ const sb = await launchSandbox({
   snapshot: "lightbox",
   name: "agent-1",
   resources: { memory: "1G" },
-  detached: true // Ctrl-C in this terminal does not reach it
+  detached: true // it outlives this script, and Ctrl-C
 })
 
 const out = await sb.exec("copilot", ["--version"])
 console.log(out.stdout())
-
-await sb.detach() // or: await sb.stop()

@@ -8,11 +8,9 @@ Effect.gen(function* () {
     name: "agent-1",
     resources: { memory: "1G" },
     overwrite: true,
-    detached: true // Ctrl-C in this terminal does not reach it
+    detached: true // it outlives this program, and Ctrl-C
   })
 
   const out = yield* sandbox.exec("copilot", ["--version"])
   yield* Console.log(out.stdout)
-
-  yield* sandbox.detach // without it, the sandbox ends with the scope
 }).pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

@@ -13,7 +13,7 @@ export type Grade = "right" | "wrong" | "too slow"
 export const grade = (submission: string): Effect.Effect<Grade, LightboxError, Services> =>
   Sandbox.run({ image: "node:22" }, (sandbox) =>
     Effect.gen(function* () {
-      yield* sandbox.writeFile("/root/submission.js", submission)
+      yield* sandbox.writeFileString("/root/submission.js", submission)
       const { stdout } = yield* sandbox.exec("node", ["/root/submission.js"], { timeout: "10 seconds" })
       return stdout.trim() === "42" ? ("right" as const) : ("wrong" as const)
     })

@@ -196,7 +196,9 @@ export const referencesOf = (all: ReadonlyArray<Microsandbox.ImageInfo>): Readon
 
 /** The commands that run in a guest, kernel threads left out. */
 export const commandLines = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox) {
-  const pids = (yield* sandbox.guest.list("/proc")).flatMap(({ path }) => /^\/proc\/(\d+)$/.exec(path)?.[1] ?? [])
+  const pids = (yield* sandbox.guest.readDirectoryEntries("/proc")).flatMap(
+    ({ path }) => /^\/proc\/(\d+)$/.exec(path)?.[1] ?? []
+  )
   const lines = yield* Effect.forEach(pids, (pid) =>
     // It may end in between.
     Effect.orElseSucceed(sandbox.readFileString(`/proc/${pid}/cmdline`), () => "")

@@ -59,7 +59,7 @@ export const commands: Group<Bench.Shared> = (test) => {
   test("runs where it is told", function* () {
     const { sandbox } = yield* Bench.Shared
     assert.strictEqual((yield* sandbox.exec("pwd")).stdout, "/\n")
-    assert.strictEqual((yield* sandbox.exec("pwd", [], { workdir: "/etc" })).stdout, "/etc\n")
+    assert.strictEqual((yield* sandbox.exec("pwd", [], { cwd: "/etc" })).stdout, "/etc\n")
   })
 
   test("runs as whom it is told", function* () {
@@ -91,45 +91,45 @@ export const commands: Group<Bench.Shared> = (test) => {
     const methods = yield* Effect.forEach(
       [
         Effect.asVoid(sandbox.exec("not-there")),
-        Stream.runDrain(sandbox.stream("not-there")),
+        Stream.runDrain(sandbox.execStream("not-there")),
         Effect.asVoid(Effect.scoped(sandbox.spawn("not-there")))
       ],
       (call) => Effect.map(Effect.flip(call), ({ method }) => method)
     )
-    assert.deepStrictEqual(methods, ["Sandbox.exec", "Sandbox.stream", "Sandbox.spawn"])
+    assert.deepStrictEqual(methods, ["Sandbox.exec", "Sandbox.execStream", "Sandbox.spawn"])
   })
 
   test("a file that is no program", function* () {
     const { sandbox } = yield* Bench.Shared
-    yield* sandbox.writeFile("/tmp/text", "just text")
+    yield* sandbox.writeFileString("/tmp/text", "just text")
     const plain = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("/tmp/text"))
     assert.deepStrictEqual([plain.kind, plain.errno], ["PermissionDenied", "EACCES"])
-    yield* sandbox.writeFile("/tmp/text", "just text", { mode: 0o755 })
+    yield* sandbox.writeFileString("/tmp/text", "just text", { mode: 0o755 })
     const marked = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("/tmp/text"))
     assert.deepStrictEqual([marked.kind, marked.errno], ["NotExecutable", "ENOEXEC"])
     const folder = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("/etc"))
     assert.strictEqual(folder.kind, "PermissionDenied")
-    yield* sandbox.writeFile("/tmp/script", "#!/not/there\n", { mode: 0o755 })
+    yield* sandbox.writeFileString("/tmp/script", "#!/not/there\n", { mode: 0o755 })
     const script = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("/tmp/script"))
     assert.strictEqual(script.kind, "ProgramNotFound")
   })
 
   test("a script with an interpreter", function* () {
     const { sandbox } = yield* Bench.Shared
-    yield* sandbox.writeFile("/tmp/tool", '#!/bin/sh\necho "$0" "$1"\n', { mode: 0o755 })
+    yield* sandbox.writeFileString("/tmp/tool", '#!/bin/sh\necho "$0" "$1"\n', { mode: 0o755 })
     assert.strictEqual((yield* sandbox.exec("/tmp/tool", ["a b"])).stdout, "/tmp/tool a b\n")
   })
 
   test("a folder to run in that is not there", function* () {
     const { sandbox } = yield* Bench.Shared
-    const missing = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("true", [], { workdir: "/not/there" }))
+    const missing = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("true", [], { cwd: "/not/there" }))
     assert.deepStrictEqual([missing.kind, missing.errno], ["BadWorkdir", "ENOENT"])
-    const file = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("true", [], { workdir: "/etc/passwd" }))
+    const file = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("true", [], { cwd: "/etc/passwd" }))
     assert.deepStrictEqual([file.kind, file.errno], ["BadWorkdir", "ENOTDIR"])
     const terminal = { rows: 24, columns: 80 }
     const seen = yield* Bench.failsWith(
       "CommandNotStarted",
-      Effect.scoped(sandbox.guest.spawn({ argv: ["true"], workdir: "/not/there", terminal }))
+      Effect.scoped(sandbox.guest.spawn({ argv: ["true"], cwd: "/not/there", terminal }))
     )
     assert.strictEqual(seen.kind, "BadWorkdir")
   })
@@ -401,7 +401,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     yield* Effect.scoped(
       Effect.gen(function* () {
         const process = yield* sandbox.spawn("sleep", ["1008"])
-        assert.strictEqual((yield* sandbox.stat(`/proc/${process.pid}`)).kind, "Directory")
+        assert.strictEqual((yield* sandbox.stat(`/proc/${process.pid}`)).type, "Directory")
         assert.strictEqual(yield* sandbox.readFileString(`/proc/${process.pid}/cmdline`), "sleep\x001008\x00")
         yield* process.signal("SIGKILL")
         yield* process.exitCode

@@ -70,10 +70,10 @@ export const images: Group = (test) => {
     const loaded = yield* driver.loadImage(path, { tag })
     assert.deepStrictEqual(Bench.referencesOf(loaded), [alias.whole, image, tag].toSorted())
     assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), Bench.referencesOf(loaded))
-    const { cmd, digest, entrypoint, env, user, workdir } = yield* driver.inspectImage(image)
+    const { cmd, digest, entrypoint, env, user, cwd } = yield* driver.inspectImage(image)
     assert.deepStrictEqual(digestsOf(loaded), [digest])
     assert.notStrictEqual(digest, original.digest)
-    assert.deepInclude(original, { cmd, entrypoint, env, user, workdir })
+    assert.deepInclude(original, { cmd, entrypoint, env, user, cwd })
     // And the same from then on.
     const again = Path.join(files, "again.tar")
     yield* driver.saveImages([alias.short], again, { format: "docker" })

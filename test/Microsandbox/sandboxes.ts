@@ -148,7 +148,7 @@ const changesWhileItIsStopped = Effect.fnUntraced(function* (info: Microsandbox.
     env: { ADDED: "added", LOST: undefined },
     memory: 320 * mib,
     disk: 8 * gib,
-    workdir: "/opt"
+    cwd: "/opt"
   }
   const changes: Microsandbox.ModificationPlan["changes"] = [
     { field: "memory", before: "256 MiB", after: "320 MiB", disposition: "next start" },
@@ -158,7 +158,7 @@ const changesWhileItIsStopped = Effect.fnUntraced(function* (info: Microsandbox.
     { field: "env", before: "LOST=lost", after: undefined, disposition: "next start" },
     { field: "labels", before: "team=platform", after: "team=kernel", disposition: "next start" },
     { field: "labels", before: "kind=life", after: undefined, disposition: "next start" },
-    { field: "workdir", before: undefined, after: "/opt", disposition: "next start" }
+    { field: "cwd", before: undefined, after: "/opt", disposition: "next start" }
   ]
   const asIs = yield* driver.getSandbox(name)
   const planned = yield* driver.modifySandbox(info, { ...change, dryRun: true })
@@ -174,7 +174,7 @@ const changesWhileItIsStopped = Effect.fnUntraced(function* (info: Microsandbox.
     warnings: planned.warnings
   })
   const changed = yield* driver.getSandbox(name)
-  assert.deepInclude(changed, { status: "stopped", memory: 320 * mib, workdir: "/opt" })
+  assert.deepInclude(changed, { status: "stopped", memory: 320 * mib, cwd: "/opt" })
   assert.deepStrictEqual([changed.labels["team"], changed.labels["kind"]], ["kernel", undefined])
   assert.deepStrictEqual(
     (yield* driver.listSandboxes({ labels: { team: "kernel" } })).map(({ id }) => id),
@@ -669,7 +669,7 @@ export const sandboxes: Group = (test) => {
     assert.strictEqual(read.stdout, "baked\nin the volume\non the disk\nadded\n")
 
     // Nobody asked it to end. (A `poweroff` would only halt its kernel: the virtual machine goes on, and never answers.)
-    const lines = yield* Bench.background(Stream.runDrain(again.stream("sleep", ["1000"])))
+    const lines = yield* Bench.background(Stream.runDrain(again.execStream("sleep", ["1000"])))
     yield* Bench.background(again.exec("reboot", ["-f"]))
     yield* lines.failure("GuestLost")
     assert.strictEqual(yield* Bench.eventually(statusOf(info.name), (status) => status !== "running"), "stopped")

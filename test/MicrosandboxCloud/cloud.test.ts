@@ -129,7 +129,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
       const fake = yield* FakeCloud
       yield* Sandbox.run({ image: "alpine" }, (sandbox) =>
         Effect.gen(function* () {
-          const started = Stream.runDrain(Stream.take(sandbox.stream("sleep", ["100"]), 1))
+          const started = Stream.runDrain(Stream.take(sandbox.execStream("sleep", ["100"]), 1))
           yield* started
           yield* until(() => fake.messages.includes('core.exec.signal {"signal":9}'))
         })

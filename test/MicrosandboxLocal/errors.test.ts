@@ -75,7 +75,7 @@ const rows: ReadonlyArray<readonly [message: string, subject: Subject, expected:
   [
     "[InvalidConfig] invalid config: workdir /x does not exist",
     sandbox,
-    { _tag: "InvalidConfig", field: "workdir", problem: "workdir /x does not exist" }
+    { _tag: "InvalidConfig", field: "cwd", problem: "workdir /x does not exist" }
   ],
   [
     "[InvalidConfig] invalid config: disk named volumes require .size(...) / --size",

@@ -86,7 +86,7 @@ describe("the life of a sandbox", () => {
   it.effect("ends when it was idle for its time, its disk flushed", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image, name: "idler", idleTimeout: "1 minute" })
-      yield* sandbox.writeFile("/root/kept", "kept")
+      yield* sandbox.writeFileString("/root/kept", "kept")
       yield* TestClock.adjust("59 seconds")
       assert.strictEqual(yield* statusOf("idler"), "running")
       // A command counts as long as it runs.

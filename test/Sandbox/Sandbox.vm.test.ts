@@ -25,7 +25,7 @@ const megabytes = isEmulated ? 20 : 100
 const commands = isEmulated ? 300 : 1000
 
 layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
-  it.layer(Sandbox.layer({ name: "shared", image: Support.image, env: { FROM: "the launch" }, workdir: "/home" }))(
+  it.layer(Sandbox.layer({ name: "shared", image: Support.image, env: { FROM: "the launch" }, cwd: "/home" }))(
     "in one sandbox",
     (it) => {
       it.effect("runs commands with what the launch and the command say", () =>
@@ -33,7 +33,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           const sandbox = yield* Sandbox.Sandbox
           const script = "echo $FROM, $OWN, $(pwd), $(id -un)"
           const plain = yield* sandbox.shell(script)
-          const told = yield* sandbox.shell(script, { env: { OWN: "the command" }, workdir: "/etc", user: "app" })
+          const told = yield* sandbox.shell(script, { env: { OWN: "the command" }, cwd: "/etc", user: "app" })
           assert.deepStrictEqual(
             [plain.stdout, told.stdout],
             ["the launch, , /home, root\n", "the launch, the command, /etc, app\n"]
@@ -56,7 +56,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
             kind: "ProgramNotFound",
             argv: ["no-such-program", "x"]
           })
-          assert.deepInclude(yield* reasonOf("true", [], { workdir: "/no/such/folder" }), {
+          assert.deepInclude(yield* reasonOf("true", [], { cwd: "/no/such/folder" }), {
             _tag: "CommandNotStarted",
             kind: "BadWorkdir"
           })
@@ -106,14 +106,12 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           const sandbox = yield* Sandbox.Sandbox
           const bytes = Crypto.randomBytes(megabytes * 1_000_000)
           yield* sandbox.writeFile("/root/whole", bytes)
-          yield* Stream.run(chunks(bytes, 700_000), sandbox.writeStream("/root/pieces", { mode: 0o640 }))
+          yield* Stream.run(chunks(bytes, 700_000), sandbox.sink("/root/pieces", { mode: 0o640 }))
           const { stdout } = yield* sandbox.shell("sha256sum /root/whole /root/pieces; stat -c %a /root/pieces")
           const sum = sha256(bytes)
           assert.strictEqual(stdout, `${sum}  /root/whole\n${sum}  /root/pieces\n640\n`)
           assert.isTrue(bytes.equals(yield* sandbox.readFile("/root/whole")))
-          const range = yield* Stream.mkUint8Array(
-            sandbox.readStream("/root/pieces", { offset: bytes.length - 1_000_000 })
-          )
+          const range = yield* Stream.mkUint8Array(sandbox.stream("/root/pieces", { offset: bytes.length - 1_000_000 }))
           assert.isTrue(bytes.subarray(-1_000_000).equals(range))
         })
       )
@@ -203,10 +201,10 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           assert.strictEqual((yield* reader.shell("cat /folder/from-host")).stdout, "by the host\n")
           assert.strictEqual(yield* fs.readFileString(path.join(folder, "file")), "by the writer\n")
           const files = yield* Volume.files("both")
-          yield* files.writeFile("deep/er", "by the host\n")
+          yield* files.writeFileString("deep/er", "by the host\n")
           assert.strictEqual((yield* reader.shell("cat /volume/deep/er")).stdout, "by the host\n")
           yield* writer.shell("ln -s /etc/passwd /volume/link", { check: true })
-          assert.deepStrictEqual(yield* files.list("/"), ["deep", "file", "link"])
+          assert.deepStrictEqual(yield* files.readDirectory("/"), ["deep", "file", "link"])
           // The runtime keeps a guest's link as a file that says where it leads.
           assert.strictEqual(new TextDecoder().decode(yield* files.readFile("link")), "/etc/passwd")
           assert.isAbove((yield* Volume.usage("both")).used, 0)
@@ -237,9 +235,9 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
         _tag: "ImageUnavailable",
         reference: "lightbox.test/no-such-image:1"
       })
-      assert.deepInclude(yield* reasonOf({ image: Support.image, workdir: "/no/such/folder" }), {
+      assert.deepInclude(yield* reasonOf({ image: Support.image, cwd: "/no/such/folder" }), {
         _tag: "InvalidConfig",
-        field: "workdir"
+        field: "cwd"
       })
       yield* Support.assertNothingLeft()
     })
@@ -284,7 +282,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
   it.effect("lets a detached sandbox go on, for another process to connect to and to remove", () =>
     Effect.gen(function* () {
       yield* Sandbox.run({ name: "detached", image: Support.image }, (sandbox) =>
-        Effect.andThen(sandbox.writeFile("/root/note", "from the first process\n"), sandbox.detach)
+        Effect.andThen(sandbox.writeFileString("/root/note", "from the first process\n"), sandbox.detach)
       )
       assert.strictEqual((yield* Sandbox.get("detached")).status, "running")
       assert.deepStrictEqual(yield* Support.outcome(Support.program("visit", "detached")), {

@@ -155,7 +155,7 @@ describe("options", () => {
         ["network", { network: "none" }],
         ["colour", { colour: "red" }],
         ["env.A=B", { env: { "A=B": "c" } }],
-        ["workdir", { workdir: "work" }],
+        ["cwd", { cwd: "work" }],
         ["user", { user: "-" }]
       ]
       for (const [field, settings] of refused) {
@@ -170,12 +170,12 @@ describe("options", () => {
     "for one sandbox are those of its commands",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, max: 2, env: { A: "pool", B: "pool" } })
-      const settings = { env: { B: Redacted.make("mine") }, workdir: "/tmp", user: "app" }
+      const settings = { env: { B: Redacted.make("mine") }, cwd: "/tmp", user: "app" }
       const show = (sandbox: Sandbox) => Effect.map(sandbox.shell("echo $A $B $(pwd) $(id -u)"), ({ stdout }) => stdout)
       assert.strictEqual(yield* pool.use(show, settings), "pool mine /tmp 1000\n")
       assert.strictEqual(
         yield* pool.use(
-          (sandbox) => Effect.map(sandbox.exec("pwd", [], { workdir: "/etc" }), ({ stdout }) => stdout),
+          (sandbox) => Effect.map(sandbox.exec("pwd", [], { cwd: "/etc" }), ({ stdout }) => stdout),
           settings
         ),
         "/etc\n"
@@ -319,7 +319,7 @@ describe("a pool", () => {
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const pool = yield* SandboxPool.make({ image, min: 0, max: 1 })
-      const name = yield* pool.use((sandbox) => Effect.as(sandbox.detach, sandbox.name), { workdir: "/tmp" })
+      const name = yield* pool.use((sandbox) => Effect.as(sandbox.detach, sandbox.name), { cwd: "/tmp" })
       const left = yield* driver.getSandbox(name)
       assert.strictEqual(left.status, "running")
       yield* driver.removeSandbox(left, { force: true })

@@ -76,7 +76,7 @@ layer(Support.layer, { excludeTestServices: true })("pools", (it) => {
             assert.isDefined(waiting)
             if (waiting !== undefined) yield* driver.killSandbox(waiting)
             yield* until(pool, ({ booted, ready }) => booted === 2 && ready === 1)
-            const settings = { env: { WHO: "tenant" }, workdir: "/srv" }
+            const settings = { env: { WHO: "tenant" }, cwd: "/srv" }
             const first = yield* pool.use((sandbox) => sandbox.shell("cat version; pwd; echo $WHO"), settings)
             assert.strictEqual(first.stdout, "one/srv\ntenant\n")
 

@@ -586,7 +586,7 @@ describe("builds that want the same", () => {
         Snapshot.step("common", (sandbox) =>
           Effect.andThen(
             Effect.sync(() => common++),
-            sandbox.writeFile("/root/common", "common\n")
+            sandbox.writeFileString("/root/common", "common\n")
           )
         )
       )
@@ -596,7 +596,7 @@ describe("builds that want the same", () => {
         (name) =>
           Snapshot.build(
             Snapshot.from(name, base).pipe(
-              Snapshot.step(name, (sandbox) => Effect.andThen(meet, sandbox.writeFile("/root/own", name)))
+              Snapshot.step(name, (sandbox) => Effect.andThen(meet, sandbox.writeFileString("/root/own", name)))
             )
           ),
         { concurrency: "unbounded" }

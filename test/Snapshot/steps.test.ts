@@ -65,7 +65,7 @@ describe("a step", () => {
       yield* Sandbox.run({ snapshot: "copied" }, (sandbox) =>
         Effect.gen(function* () {
           assert.deepStrictEqual(
-            (yield* sandbox.list("/srv/app")).map(({ path }) => path),
+            (yield* sandbox.readDirectoryEntries("/srv/app")).map(({ path }) => path),
             ["/srv/app/app"]
           )
           assert.deepInclude(yield* sandbox.stat("/srv/app/app"), { mode: 0o750, uid: 1234, gid: 5678 })

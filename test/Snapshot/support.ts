@@ -143,18 +143,18 @@ const mounts = ["/.msb", "/dev", "/proc", "/sys", "/tmp"]
 export const disk = Effect.fnUntraced(function* (snapshot: string | Snapshot.Snapshot) {
   const found: { [path: string]: string } = {}
   const walk = (sandbox: Sandbox.Sandbox, folder: string): Effect.Effect<void, LightboxError> =>
-    Effect.flatMap(sandbox.list(folder), (entries) =>
+    Effect.flatMap(sandbox.readDirectoryEntries(folder), (entries) =>
       Effect.forEach(
         entries,
-        Effect.fnUntraced(function* ({ gid, kind, mode, path, uid }) {
+        Effect.fnUntraced(function* ({ gid, mode, path, type, uid }) {
           const content =
-            kind === "File"
+            type === "File"
               ? yield* sandbox.readFileString(path)
-              : kind === "Symlink"
+              : type === "SymbolicLink"
                 ? yield* sandbox.guest.readLink(path)
                 : ""
-          found[path] = `${kind} ${mode.toString(8)} ${uid}:${gid} ${content}`
-          if (kind === "Directory" && !mounts.includes(path)) yield* walk(sandbox, path)
+          found[path] = `${type} ${mode.toString(8)} ${uid}:${gid} ${content}`
+          if (type === "Directory" && !mounts.includes(path)) yield* walk(sandbox, path)
         }),
         { discard: true }
       )

@@ -100,7 +100,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
         const [mine = [], theirs = []] = yield* Row.alternate(n, [
           measured(
             Stream.runFold(
-              sandbox.stream("head", args),
+              sandbox.execStream("head", args),
               () => 0,
               (bytes, event) => (event._tag === "Stdout" ? bytes + event.bytes.length : bytes)
             )
@@ -133,10 +133,10 @@ export const benches: ReadonlyArray<Row.Bench> = [
         const size = 64
         const piece = new Uint8Array(mebibyte)
         const pieces = Stream.fromIterable(Array.from({ length: size }, () => piece))
-        const written = yield* peakOf(Stream.run(pieces, sandbox.writeStream("/dev/shm/file")))
+        const written = yield* peakOf(Stream.run(pieces, sandbox.sink("/dev/shm/file")))
         const read = yield* peakOf(
           Stream.runFold(
-            sandbox.readStream("/dev/shm/file"),
+            sandbox.stream("/dev/shm/file"),
             () => 0,
             (bytes, piece) => bytes + piece.length
           )
@@ -157,7 +157,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
       Effect.gen(function* () {
         const sandbox = yield* Sandbox.launch({ image, resources })
         const size = 64
-        const output = sandbox.stream("head", ["-c", String(size * mebibyte), "/dev/zero"])
+        const output = sandbox.execStream("head", ["-c", String(size * mebibyte), "/dev/zero"])
         const { peak, value } = yield* peakOf(readSlowly(output, isEmulated ? "1500 millis" : "15 millis"))
         yield* expectBytes(size * mebibyte, value)
         return [slowRow("a microVM", size, peak, memoryLimit.some)]
@@ -177,7 +177,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
           Effect.scoped(
             Effect.gen(function* () {
               const sandbox = yield* Sandbox.launch({ image: "busybox" })
-              return yield* readSlowly(sandbox.stream("print"), "1 millis")
+              return yield* readSlowly(sandbox.execStream("print"), "1 millis")
             })
           ).pipe(Effect.provide(twin))
         )

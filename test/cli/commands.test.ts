@@ -303,7 +303,7 @@ describe("run, shell, ps and rm", () => {
         resources: { cpus: 2, memory: 1024 ** 3, disk: 2 * 1024 ** 3 },
         rootDisk: "copy",
         ports: [{ host: 18080, guest: 80, bind: "127.0.0.1", protocol: "udp" }],
-        workdir: "/etc",
+        cwd: "/etc",
         user: "root",
         network: "public",
         pullPolicy: "if-missing"

@@ -25,7 +25,7 @@ const operations: ReadonlyArray<Refused> = [
   ["Sandbox.launch", "resources.cpus", Sandbox.launch({ image, resources: { cpus: 256 } })],
   ["Sandbox.launch", "resources.memory", Sandbox.launch({ image, resources: { memory: -1 } })],
   ["Sandbox.launch", "resources.memory", Sandbox.launch({ image, resources: { memory: Number.NaN } })],
-  ["Sandbox.launch", "workdir", Sandbox.launch({ image, workdir: "not/absolute" })],
+  ["Sandbox.launch", "cwd", Sandbox.launch({ image, cwd: "not/absolute" })],
   ["Sandbox.launch", "ports.70000", Sandbox.launch({ image, ports: { 70000: 80 } })],
   ["Sandbox.launch", "rootDisk", Sandbox.launch({ image, rootDisk: JSON.parse('"qcow2"') })],
   ["Sandbox.launch", "mounts.not/absolute", Sandbox.launch({ image, mounts: { "not/absolute": "/tmp" } })],

@@ -53,7 +53,7 @@ const typing = (attached: Effect.Effect<number, LightboxError>) =>
 
 const surface: Surface = {
   exports: Sandbox,
-  others: ["ExecResult", "Sandbox"],
+  others: ["ExecResult", "Sandbox", "decodeText", "isSandbox", "layerConfig", "splitLines"],
   instance: alone,
   fields: ["name", "id", "ports", "guest"]
 }
@@ -71,6 +71,8 @@ matrix("Sandbox", surface, [
   { name: "restart", given: there, run: Sandbox.restart("box") },
   { name: "remove", given: stopped, run: Sandbox.remove("box") },
   { name: "remove by force", given: there, run: Sandbox.remove("box", { force: true }) },
+  { name: "stop", given: there, run: Sandbox.stop("box") },
+  { name: "kill", given: there, run: Sandbox.kill("box") },
   { name: "list", given: there, run: Sandbox.list() },
   { name: "get", given: there, run: Sandbox.get("box") },
   { name: "waitFor", given: there, run: Sandbox.waitFor("box", "running") },
@@ -86,23 +88,28 @@ matrix("Sandbox", surface, [
       () => Effect.void
     )
   ),
-  over("stream", (sandbox) => Stream.runDrain(sandbox.stream("cat", ["/data/file"]))),
+  over("execStream", (sandbox) => Stream.runDrain(sandbox.execStream("cat", ["/data/file"]))),
   over("shellStream", (sandbox) => Stream.runDrain(sandbox.shellStream("cat /data/file"))),
   over("spawn", (sandbox) => sandbox.spawn("sleep", ["1000"])),
   over("attach", (sandbox) => sandbox.attach("true")),
   over("attachShell", (sandbox) => typing(sandbox.attachShell)),
   over("readFile", (sandbox) => sandbox.readFile("/data/file")),
   over("readFileString", (sandbox) => sandbox.readFileString("/data/file")),
-  over("readStream", (sandbox) => Stream.runDrain(sandbox.readStream("/data/file"))),
-  over("writeFile", (sandbox) => sandbox.writeFile("/data/new", "text", { mode: 0o600 })),
-  over("writeStream", (sandbox) => Stream.run(Stream.make(new Uint8Array(9)), sandbox.writeStream("/data/new"))),
+  over("stream", (sandbox) => Stream.runDrain(sandbox.stream("/data/file"))),
+  over("writeFile", (sandbox) => sandbox.writeFile("/data/new", new Uint8Array(9))),
+  over("writeFileString", (sandbox) => sandbox.writeFileString("/data/new", "text", { mode: 0o600 })),
+  over("sink", (sandbox) => Stream.run(Stream.make(new Uint8Array(9)), sandbox.sink("/data/new"))),
   over("exists", (sandbox) => sandbox.exists("/data/file")),
   over("stat", (sandbox) => sandbox.stat("/data/file")),
-  over("list files", (sandbox) => sandbox.list("/data")),
+  over("readDirectory", (sandbox) => sandbox.readDirectory("/data")),
+  over("readDirectoryEntries", (sandbox) => sandbox.readDirectoryEntries("/data")),
+  over("realPath", (sandbox) => sandbox.realPath("/data/file")),
+  over("symlink", (sandbox) => Effect.andThen(sandbox.remove("/data/link"), sandbox.symlink("file", "/data/link"))),
+  over("readLink", (sandbox) => sandbox.readLink("/proc/self")),
   over("makeDirectory", (sandbox) => sandbox.makeDirectory("/data/a/b")),
   over("remove files", (sandbox) => sandbox.remove("/data/inner", { recursive: true })),
   over("rename", (sandbox) =>
-    Effect.andThen(sandbox.writeFile("/data/one", "one"), sandbox.rename("/data/one", "/data/two"))
+    Effect.andThen(sandbox.writeFileString("/data/one", "one"), sandbox.rename("/data/one", "/data/two"))
   ),
   over("copyFile", (sandbox) => sandbox.copyFile("/data/file", "/data/copy")),
   over("copyIn", (sandbox) => sandbox.copyIn(import.meta.dirname, "/data/tests")),
@@ -113,8 +120,8 @@ matrix("Sandbox", surface, [
   over("logs", (sandbox) => Stream.runDrain(sandbox.logs())),
   over("modify", (sandbox) => sandbox.modify({ labels: { team: "platform" }, apply: "next-start" })),
   over("info", (sandbox) => sandbox.info),
-  { name: "stop", given: there, run: whileRunning((sandbox) => sandbox.stop()) },
-  { name: "kill", given: there, run: whileRunning((sandbox) => sandbox.kill) },
+  { name: "stop a running one", given: there, run: whileRunning((sandbox) => sandbox.stop()) },
+  { name: "kill a running one", given: there, run: whileRunning((sandbox) => sandbox.kill) },
   { name: "detach", run: Effect.flatMap(alone, (sandbox) => sandbox.detach) },
   { name: "detachFor", run: Effect.flatMap(alone, (sandbox) => sandbox.detachFor("1 hour")) }
 ])

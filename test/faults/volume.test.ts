@@ -37,7 +37,7 @@ matrix("Volume", { exports: Volume, others: ["Volume"] }, [
     name: "files",
     given: there,
     run: Effect.flatMap(Volume.files("cache"), (files) =>
-      Effect.andThen(files.writeFile("/a/file", "text"), files.readFile("/a/file"))
+      Effect.andThen(files.writeFileString("/a/file", "text"), files.readFile("/a/file"))
     )
   },
   {

@@ -40,7 +40,7 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
       yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
 
       const read = (snapshot: string | Snapshot.Snapshot) =>
-        Sandbox.run({ snapshot, workdir: "/srv/greeter" }, (sandbox) =>
+        Sandbox.run({ snapshot, cwd: "/srv/greeter" }, (sandbox) =>
           Effect.gen(function* () {
             const shown = yield* sandbox.shell("cat both; stat -c '%a %U' /etc/greeter/name; echo changed > both")
             assert.deepStrictEqual([shown.exitCode, shown.stdout, shown.stderr], [0, "Hello\nbuilder\n600 app\n", ""])

@@ -5,7 +5,7 @@ import type * as SandboxConfig from "../../src/SandboxConfig.ts"
 export const everything = {
   name: "worker.1_a-b",
   resources: { cpus: 2, maxCpus: 4, memory: "1g", maxMemory: 2 * 1024 ** 3, disk: "8G" },
-  workdir: "/work",
+  cwd: "/work",
   shell: "/bin/bash",
   user: "1000:app",
   hostname: "worker-1",

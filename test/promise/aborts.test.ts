@@ -100,12 +100,12 @@ const calls: ReadonlyArray<readonly [name: string, at: MicrosandboxMemory.Operat
   ["ExecSink.write", undefined, async ({ sleeping }, options) => (await sleeping.takeStdin())?.write("x", options)],
   ["ExecSink.close", undefined, async ({ sleeping }, options) => (await sleeping.takeStdin())?.close(options)],
 
-  ["SandboxFs.read", "file.read", ({ files }, options) => files.read("/root/f", options)],
-  ["SandboxFs.readToString", "file.read", ({ files }, options) => files.readToString("/root/f", options)],
+  ["SandboxFs.read", "file.stream", ({ files }, options) => files.read("/root/f", options)],
+  ["SandboxFs.readToString", "file.stream", ({ files }, options) => files.readToString("/root/f", options)],
   ["SandboxFs.readStream", "guest.open", ({ files }, options) => files.readStream("/root/f", options)],
-  ["SandboxFs.write", "file.write", ({ files }, options) => files.write("/root/f", "x", options)],
+  ["SandboxFs.write", "file.sink", ({ files }, options) => files.write("/root/f", "x", options)],
   ["SandboxFs.writeStream", "guest.open", ({ files }, options) => files.writeStream("/root/g", options)],
-  ["SandboxFs.list", "guest.list", ({ files }, options) => files.list("/root", options)],
+  ["SandboxFs.list", "guest.readDirectoryEntries", ({ files }, options) => files.list("/root", options)],
   ["SandboxFs.mkdir", "guest.makeDirectory", ({ files }, options) => files.mkdir("/root/d", options)],
   ["SandboxFs.removeDir", "guest.removeDirectory", ({ files }, options) => files.removeDir("/root", options)],
   ["SandboxFs.remove", "guest.removeFile", ({ files }, options) => files.remove("/root/f", options)],
@@ -115,17 +115,17 @@ const calls: ReadonlyArray<readonly [name: string, at: MicrosandboxMemory.Operat
   ["SandboxFs.exists", "guest.stat", ({ files }, options) => files.exists("/root/f", options)],
   [
     "SandboxFs.copyFromHost",
-    "file.write",
+    "file.sink",
     ({ files }, options) => files.copyFromHost("package.json", "/root/g", options)
   ],
   [
     "SandboxFs.copyToHost",
-    "file.read",
+    "file.stream",
     ({ files }, options) => files.copyToHost("/root/f", Path.join(folder, "f"), options)
   ],
-  ["FsReadStream.recv", "file.read", ({ file }, options) => file.recv(options)],
-  ["FsReadStream.collect", "file.read", ({ file }, options) => file.collect(options)],
-  ["FsWriteSink.write", "file.write", ({ sink }, options) => sink.write("x", options)],
+  ["FsReadStream.recv", "file.stream", ({ file }, options) => file.recv(options)],
+  ["FsReadStream.collect", "file.stream", ({ file }, options) => file.collect(options)],
+  ["FsWriteSink.write", "file.sink", ({ sink }, options) => sink.write("x", options)],
 
   ["Snapshot.get", "openSnapshot", (_, options) => Lightbox.Snapshot.get("base", options)],
   ["Snapshot.open", "openSnapshot", ({ snapshot }, options) => snapshot.open(options)],

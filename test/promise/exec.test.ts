@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Util from "node:util"
 import { vi } from "vitest"
 import { type ExecEvent, ExecHandle, ExecOutput, type Sandbox } from "../../src/promise.ts"
 import * as Promises from "../../src/promise.ts"
@@ -42,6 +43,25 @@ describe("exec", () => {
     assert.strictEqual(text(out.stdoutBytes()), "out ∞")
     assert.strictEqual(text(out.stderrBytes()), "err")
     assert.isTrue((await inSandbox((sb) => sb.exec("true"))).success)
+  })
+
+  it("shows the exit code and the text when it is logged, encoded or copied", async () => {
+    const out = await inSandbox((sb) => sb.exec("say", ["out", "err", "3"]))
+    assert.strictEqual(Util.inspect(out), "ExecOutput { exitCode: 3, stdout: 'out', stderr: 'err' }")
+    assert.strictEqual(JSON.stringify(out), '{"exitCode":3,"stdout":"out","stderr":"err"}')
+    assert.deepStrictEqual({ ...out }, { code: 3, success: false })
+    await inSandbox(async (sb) => {
+      assert.strictEqual(Util.inspect(sb), `Sandbox { name: '${sb.name}', id: '${sb.id}' }`)
+      const killed = await sb.shell("kill -KILL $$")
+      assert.deepInclude(JSON.parse(JSON.stringify(killed)), { signal: "SIGKILL" })
+      await using handle = await sb.execStream("say", ["out"])
+      assert.strictEqual(Util.inspect(handle), `ExecHandle { pid: ${handle.pid} }`)
+      const events = await collect(handle)
+      assert.deepStrictEqual(
+        events.flatMap((event) => ("text" in event ? [event.text] : [])),
+        ["out"]
+      )
+    })
   })
 
   it("gives arguments as they are, and reads nothing", async () => {

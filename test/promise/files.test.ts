@@ -166,10 +166,10 @@ describe("SandboxFs", () => {
     await withFiles(async (files) => {
       const reason = new Error("enough")
       await files.write("/root/f", "content")
-      await memory.inject(MicrosandboxMemory.hangAt("file.read"))
+      await memory.inject(MicrosandboxMemory.hangAt("file.stream"))
       const controller = new AbortController()
       const copying = files.copyToHost("/root/f", Path.join(folder, "partial"), { signal: controller.signal })
-      await memory.until("file.read")
+      await memory.until("file.stream")
       controller.abort(reason)
       assert.strictEqual(await reasonOf(copying), reason)
     })

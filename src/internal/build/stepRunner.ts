@@ -80,7 +80,7 @@ const perform = <E, R>(
 
 /** A guest whose commands default to what is in effect at a step. */
 const inEffect = (guest: Guest.Guest, { environment, user, workdir }: KeyedUnit<unknown, unknown>): Guest.Guest =>
-  Execution.withDefaults(guest, { env: environment, user, workdir })
+  Execution.withDefaults(guest, { env: environment, user, cwd: workdir })
 
 // =============================================================================
 // Commands
@@ -109,7 +109,7 @@ const command = Effect.fnUntraced(function* (
   })
   yield* Effect.scoped(
     Effect.gen(function* () {
-      const process = yield* guest.spawn({ argv, workdir: unit.workdir, user: unit.user, env, stdin: "empty" })
+      const process = yield* guest.spawn({ argv, cwd: unit.workdir, user: unit.user, env, stdin: "empty" })
       const outputs = { Stdout: new Lines(secrets), Stderr: new Lines(secrets) }
       const say = (tag: Guest.Output["_tag"], text: string) =>
         text === "" ? Effect.void : onOutput(tag === "Stdout" ? "stdout" : "stderr", text)
@@ -196,7 +196,10 @@ const write = Effect.fnUntraced(function* (
   yield* Effect.scoped(
     Effect.gen(function* () {
       const file = yield* guest.open(path, { write: true, create: true, truncate: true })
-      yield* file.write(Stream.make(typeof content === "string" ? new TextEncoder().encode(content) : content))
+      yield* Stream.run(
+        Stream.make(typeof content === "string" ? new TextEncoder().encode(content) : content),
+        file.sink()
+      )
       yield* file.setAttributes({ mode: options.mode ?? 0o644, ...owner })
     })
   )
@@ -218,7 +221,7 @@ export const resetGuest = Effect.fnUntraced(function* (guest: Guest.Guest): Effe
   yield* Execution.collect<never, never>(
     guest,
     method,
-    { argv: ["kill", "-9", "-1"], workdir: "/", user: "0:0" },
+    { argv: ["kill", "-9", "-1"], cwd: "/", user: "0:0" },
     { input: undefined, maxOutput: 65_536 }
   ).pipe(Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.void))
   const mounts = (yield* GuestFiles.readText(guest, "/proc/mounts")).split("\n").map((line) => line.split(" "))
@@ -240,13 +243,13 @@ const empty = (
   folder: string,
   mountPoints: ReadonlyArray<string>
 ): Effect.Effect<void, LightboxError> =>
-  Effect.flatMap(guest.list(folder), (entries) =>
+  Effect.flatMap(guest.readDirectoryEntries(folder), (entries) =>
     Effect.forEach(
       entries,
-      ({ kind, path }) => {
+      ({ path, type }) => {
         if (mountPoints.includes(path)) return Effect.void
         if (mountPoints.some((mountPoint) => mountPoint.startsWith(`${path}/`))) return empty(guest, path, mountPoints)
-        return kind === "Directory" ? guest.removeDirectory(path, { recursive: true }) : guest.removeFile(path)
+        return type === "Directory" ? guest.removeDirectory(path, { recursive: true }) : guest.removeFile(path)
       },
       { discard: true }
     )
@@ -257,7 +260,7 @@ export const flush = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn
   return yield* Execution.collect<never, never>(
     guest,
     method,
-    { argv: ["sync"], workdir: "/", user: "0:0" },
+    { argv: ["sync"], cwd: "/", user: "0:0" },
     { input: undefined, maxOutput: 65_536 }
   ).pipe(
     Effect.flatMap((end) =>

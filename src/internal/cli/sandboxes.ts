@@ -5,6 +5,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { isLightboxError, LightboxError, NotFound } from "../../LightboxError.ts"
@@ -33,7 +34,7 @@ const runIn = Effect.fnUntraced(function* (
     if (command === undefined)
       return yield* invalid(method, "--json", "an interactive shell needs a terminal; give a command")
     const ended = yield* sandbox.exec<never, never>(command, args)
-    yield* say(Shapes.Ended, ended, { full: "" })
+    yield* say(Shapes.Ended, { ...ended, durationMillis: Duration.toMillis(ended.duration) }, { full: "" })
     return yield* new Status.Ended({ status: statusOf(ended) })
   }
   const exitCode = yield* command === undefined ? sandbox.attachShell : sandbox.attach(command, args)
@@ -130,7 +131,7 @@ export const run = Command.make(
         env: input.env,
         mounts: Object.fromEntries(mounts),
         ports: input.ports,
-        workdir: Option.getOrUndefined(input.workdir),
+        cwd: Option.getOrUndefined(input.workdir),
         user: Option.getOrUndefined(input.user),
         network: Option.getOrUndefined(input.network),
         pullPolicy: Option.getOrUndefined(input.pull),
@@ -146,7 +147,7 @@ export const run = Command.make(
         )
       )
       if (!isDetached) return yield* runIn(sandbox, words, "run")
-      yield* Option.match(input.detachFor, { onNone: () => sandbox.detach, onSome: sandbox.detachFor })
+      yield* Option.match(input.detachFor, { onNone: () => Effect.void, onSome: sandbox.detachFor })
       yield* say(Shapes.Detached, { name: sandbox.name, id: sandbox.id }, { full: sandbox.name })
     },
     Effect.scoped,
@@ -186,7 +187,7 @@ const launchFlags = {
   env: "--env",
   mounts: "--mount",
   ports: "--port",
-  workdir: "--workdir",
+  cwd: "--workdir",
   user: "--user",
   network: "--network",
   pullPolicy: "--pull",

@@ -17,8 +17,10 @@ import { redactWords } from "../report/commandLine.ts"
 import type { AgentConnection } from "./connection.ts"
 import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
+import { printable } from "../report/printable.ts"
 import { OutputBuffer } from "./outputBuffer.ts"
 import { endsProcess, fromKernelLog, named, signals } from "./signals.ts"
+import { fromSeconds, toSeconds } from "./time.ts"
 
 /** The guest behind a connection. */
 export const make = (connection: AgentConnection): Guest.Guest => {
@@ -35,15 +37,15 @@ export const make = (connection: AgentConnection): Guest.Guest => {
     lost: connection.lost,
     spawn: (command, policy) => spawn(connection, stat, command, policy),
     stat,
-    list: (path) =>
+    readDirectoryEntries: (path) =>
       Effect.scoped(
         Effect.gen(function* () {
-          const handle = yield* openHandle(connection, file, "list", path, { OpenDir: { path } })
+          const handle = yield* openHandle(connection, file, "readDirectory", path, { OpenDir: { path } })
           const entries: Array<Guest.FileInfo> = []
           // In batches: a folder's listing as one message could be larger than a message may be.
           const limit = 512
           for (;;) {
-            const { data } = yield* file("list", path, { ReadDir: { handle, limit } })
+            const { data } = yield* file("readDirectory", path, { ReadDir: { handle, limit } })
             const batch = field(data, "List")
             if (!Array.isArray(batch)) return entries
             for (const entry of batch) entries.push(fileInfo(entry, path))
@@ -176,25 +178,25 @@ const number = (u: unknown): number | undefined =>
   typeof u === "number" ? u : typeof u === "bigint" ? Number(u) : undefined
 
 /** By the bits of a mode that say what kind of file it is. */
-const kinds: { readonly [bits: number]: Guest.FileInfo["kind"] } = {
-  0o010000: "Fifo",
+const types: { readonly [bits: number]: Guest.FileInfo["type"] } = {
+  0o010000: "FIFO",
   0o020000: "CharacterDevice",
   0o040000: "Directory",
   0o060000: "BlockDevice",
   0o100000: "File",
-  0o120000: "Symlink",
+  0o120000: "SymbolicLink",
   0o140000: "Socket"
 }
 
 const fileInfo = (u: unknown, path: string): Guest.FileInfo => ({
   path: text(field(u, "path")) ?? path,
-  kind: kinds[(number(field(u, "mode")) ?? 0) & 0o170000] ?? "Other",
+  type: types[(number(field(u, "mode")) ?? 0) & 0o170000] ?? "Unknown",
   size: number(field(u, "size")) ?? 0,
   mode: (number(field(u, "mode")) ?? 0) & 0o7777,
   uid: number(field(u, "uid")) ?? 0,
   gid: number(field(u, "gid")) ?? 0,
-  modifiedAt: number(field(u, "mtime")),
-  accessedAt: number(field(u, "atime"))
+  mtime: fromSeconds(number(field(u, "mtime"))),
+  atime: fromSeconds(number(field(u, "atime")))
 })
 
 const setAttrs = (attributes: Guest.FileAttributes): Protocol.Payload => ({
@@ -202,8 +204,8 @@ const setAttrs = (attributes: Guest.FileAttributes): Protocol.Payload => ({
   uid: attributes.uid ?? null,
   gid: attributes.gid ?? null,
   size: attributes.size ?? null,
-  atime: attributes.accessedAt ?? null,
-  mtime: attributes.modifiedAt ?? null
+  atime: toSeconds(attributes.atime) ?? null,
+  mtime: toSeconds(attributes.mtime) ?? null
 })
 
 // =============================================================================
@@ -266,9 +268,9 @@ const open = (
       }
     }),
     (handle): Guest.File => ({
-      read: (range) => {
+      stream: (range) => {
         const start = range?.offset ?? 0
-        const end = range?.length === undefined ? Number.POSITIVE_INFINITY : start + range.length
+        const end = start + (range?.bytesToRead ?? Number.POSITIVE_INFINITY)
         return Stream.paginate(start, (offset) => {
           const length = Math.min(windowBytes, end - offset)
           if (length <= 0) return Effect.succeed([[], Option.none()])
@@ -278,10 +280,10 @@ const open = (
           ])
         })
       },
-      write: (data, offset = 0) =>
-        Effect.suspend(() => {
+      sink: (offset = 0) =>
+        Sink.suspend(() => {
           let at = offset
-          return Stream.runForEachArray(data, (pieces) => {
+          return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
             const bytes = Protocol.concat(
               pieces,
               pieces.reduce((size, piece) => size + piece.length, 0)
@@ -298,7 +300,7 @@ const open = (
             )
           })
         }),
-      info: Effect.map(file("stat", path, { FStat: { handle } }), ({ data }) => fileInfo(field(data, "Stat"), path)),
+      stat: Effect.map(file("stat", path, { FStat: { handle } }), ({ data }) => fileInfo(field(data, "Stat"), path)),
       setAttributes: (attributes) =>
         Effect.asVoid(file("setAttributes", path, { FSetStat: { handle, attrs: setAttrs(attributes) } }))
     })
@@ -384,9 +386,9 @@ const spawn = Effect.fnUntraced(function* (
   /** The last signal that was sent to the command to end it. */
   let sent: Guest.Signal | undefined
 
-  if (command.terminal !== undefined && command.workdir !== undefined) {
+  if (command.terminal !== undefined && command.cwd !== undefined) {
     // With a terminal, the agent runs the command elsewhere rather than fail.
-    yield* requireFolder(stat, argv, command.workdir)
+    yield* requireFolder(stat, argv, command.cwd)
   }
 
   const output = yield* Effect.acquireRelease(
@@ -477,7 +479,7 @@ const spawn = Effect.fnUntraced(function* (
     cmd: command.argv[0],
     args: command.argv.slice(1).map(clear),
     env: Object.entries(command.env ?? {}).map(([name, value]) => `${name}=${clear(value)}`),
-    cwd: command.workdir ?? null,
+    cwd: command.cwd ?? null,
     user: command.user ?? null,
     tty: command.terminal !== undefined,
     rows: command.terminal?.rows ?? 24,
@@ -494,7 +496,7 @@ const spawn = Effect.fnUntraced(function* (
     Effect.catchReason("LightboxError", "CommandNotStarted", ({ errno, kind, problem }, error) => {
       // The kernel says the same of a program that is not there and of a folder to run it in.
       if (kind !== "ProgramNotFound" && kind !== "BadWorkdir") return Effect.fail(error)
-      const isFolderFine = command.workdir === undefined ? Effect.void : requireFolder(stat, argv, command.workdir)
+      const isFolderFine = command.cwd === undefined ? Effect.void : requireFolder(stat, argv, command.cwd)
       return Effect.andThen(
         isFolderFine,
         new LightboxError({
@@ -522,7 +524,7 @@ const spawn = Effect.fnUntraced(function* (
     )
   )
 
-  return {
+  const process: Guest.Process = {
     pid,
     output: Stream.fromPull(Effect.succeed(output.take)),
     exitCode: Deferred.await(exit),
@@ -541,13 +543,14 @@ const spawn = Effect.fnUntraced(function* (
         Deferred.isDoneUnsafe(exit) ? Effect.void : send("core.exec.resize", { rows, cols: columns })
       )
   }
+  return printable(process, "Process", () => ({ pid }))
 })
 
 /** The log of the guest's kernel, or nothing if the guest cannot show it. */
 const kernelLog = (connection: AgentConnection, stat: Guest.Guest["stat"]): Effect.Effect<string> =>
   Effect.scoped(
     Effect.flatMap(
-      spawn(connection, stat, { argv: ["dmesg"], workdir: "/", user: "0:0", stdin: "empty" }, undefined),
+      spawn(connection, stat, { argv: ["dmesg"], cwd: "/", user: "0:0", stdin: "empty" }, undefined),
       ({ output }) => Stream.mkString(Stream.decodeText(Stream.map(output, ({ bytes }) => bytes)))
     )
   ).pipe(
@@ -586,17 +589,17 @@ const notStarted = (argv: ReadonlyArray<string>, command: Guest.Command, payload
 const requireFolder = (
   stat: Guest.Guest["stat"],
   argv: ReadonlyArray<string>,
-  workdir: string
+  cwd: string
 ): Effect.Effect<void, LightboxError> => {
   const missing = (problem: string, errno: string) =>
     new LightboxError({
       method: method("spawn"),
-      reason: new CommandNotStarted({ argv, kind: "BadWorkdir", problem: `${workdir}: ${problem}`, errno })
+      reason: new CommandNotStarted({ argv, kind: "BadWorkdir", problem: `${cwd}: ${problem}`, errno })
     })
-  return stat(workdir).pipe(
+  return stat(cwd).pipe(
     Effect.catchReason("LightboxError", "FileError", ({ code, problem }) => Effect.fail(missing(problem, code))),
     Effect.filterOrFail(
-      ({ kind }) => kind === "Directory",
+      ({ type }) => type === "Directory",
       () => missing("Not a directory", "ENOTDIR")
     ),
     Effect.asVoid

@@ -67,7 +67,7 @@ const readMany = (guest: Guest.Guest, paths: ReadonlySet<string>): Effect.Effect
         // Names that begin with a slash would lose it, and say so.
         argv: ["tar", "-c", "-h", "-f", "-", "-C", "/", ...[...paths].map((path) => `.${path}`)],
         user: "0:0",
-        workdir: "/"
+        cwd: "/"
       },
       { input: undefined, maxOutput: maxBytes }
     )

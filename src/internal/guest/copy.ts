@@ -40,7 +40,7 @@ export const copyIn = Effect.fnUntraced(function* (
   const end = yield* Execution.collect(
     guest,
     method,
-    { argv, workdir: "/", user: "0:0" },
+    { argv, cwd: "/", user: "0:0" },
     { input: archive, maxOutput: 1024 * 1024 }
   )
   if (end.exitCode !== 0) return yield* Execution.failed(method, argv, end, end.stdout, end.stderr)
@@ -53,15 +53,15 @@ export const copyOut = Effect.fnUntraced(function* (
   from: string,
   to: string
 ): Effect.fn.Return<void, LightboxError, Scope.Scope> {
-  const { kind, mode } = yield* guest.stat(from)
+  const { mode, type } = yield* guest.stat(from)
   const target = Path.resolve(to)
-  if (kind !== "Directory") {
+  if (type !== "Directory") {
     const file = yield* guest.open(from, { read: true })
-    return yield* HostFiles.write(method, target, file.read(), { mode })
+    return yield* HostFiles.write(method, target, file.stream(), { mode })
   }
   const argv = ["tar", "-cf", "-", "-C", from, "."] as const
   // No quicker than this host writes.
-  const process = yield* guest.spawn({ argv, workdir: "/", user: "0:0", stdin: "empty" }, { overflow: "suspend" })
+  const process = yield* guest.spawn({ argv, cwd: "/", user: "0:0", stdin: "empty" }, { overflow: "suspend" })
   const complaints: Array<Uint8Array> = []
   const archive = process.output.pipe(
     Stream.filterMap(({ _tag, bytes }) => {
@@ -122,5 +122,5 @@ export const resolveOwner = Effect.fnUntraced(function* (
 /** A file of the guest, whole. */
 export const readText = (guest: Guest.Guest, path: string): Effect.Effect<string, LightboxError> =>
   Effect.scoped(
-    Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.read())))
+    Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.stream())))
   )

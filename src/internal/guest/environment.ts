@@ -25,7 +25,7 @@ export const inherited = (guest: Guest.Guest): Effect.Effect<ReadonlyMap<string,
     Execution.collect<never, never>(
       guest,
       "ChildProcess.spawn",
-      { argv: ["cat", "/proc/self/environ"], workdir: "/" },
+      { argv: ["cat", "/proc/self/environ"], cwd: "/" },
       { input: undefined, maxOutput: 4 * 1024 * 1024 }
     ),
     ({ stdout }) =>
@@ -76,17 +76,17 @@ export const searchPath = <E>(
 export const findProgram = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   name: string,
-  options: { readonly path: string; readonly workdir: string }
+  options: { readonly path: string; readonly cwd: string }
 ): Effect.fn.Return<string, LightboxError> {
   const candidates = name.includes("/")
-    ? [Path.resolve(options.workdir, name)]
-    : options.path.split(":").map((folder) => Path.resolve(options.workdir, folder, name))
+    ? [Path.resolve(options.cwd, name)]
+    : options.path.split(":").map((folder) => Path.resolve(options.cwd, folder, name))
   const found = yield* Effect.forEach(
     candidates,
     (path) => Effect.catchReason(guest.stat(path), "LightboxError", "FileError", () => Effect.undefined),
     { concurrency: "unbounded" }
   )
-  const program = found.find((info) => info?.kind === "File" && (info.mode & 0o111) !== 0)
+  const program = found.find((info) => info?.type === "File" && (info.mode & 0o111) !== 0)
   if (program !== undefined) return program.path
   const isThere = found.some((info) => info !== undefined)
   return yield* new LightboxError({

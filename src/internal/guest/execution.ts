@@ -2,7 +2,7 @@
  * Running a command to its end, over any guest.
  */
 import * as Clock from "effect/Clock"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
@@ -16,7 +16,7 @@ export interface Ended {
   /** -1: a signal ended it. */
   readonly exitCode: number
   /** The signal that ended it, if it is known. */
-  readonly signal: Guest.Signal | undefined
+  readonly signal?: Guest.Signal | undefined
 }
 
 /** Waits for the end of a command. */
@@ -27,20 +27,20 @@ export const ended = (process: Guest.Process): Effect.Effect<Ended, LightboxErro
 export interface Collected extends Ended {
   readonly stdout: Uint8Array
   readonly stderr: Uint8Array
-  readonly durationMillis: number
+  readonly duration: Duration.Duration
 }
 
 /** A guest whose commands run, unless told otherwise, with what is given. */
 export const withDefaults = (
   guest: Guest.Guest,
-  { env, user, workdir }: Pick<Guest.Command, "env" | "user" | "workdir">
+  { env, user, cwd }: Pick<Guest.Command, "env" | "user" | "cwd">
 ): Guest.Guest => ({
   ...guest,
   spawn: (command, output) =>
     guest.spawn(
       {
         ...command,
-        workdir: command.workdir ?? workdir,
+        cwd: command.cwd ?? cwd,
         user: command.user ?? user,
         env: { ...env, ...command.env }
       },
@@ -81,7 +81,7 @@ export const endWithMain = (guest: Guest.Guest, process: Guest.Process): Effect.
   )
 
 /** Lets an error tell of what was asked for, and not of how that is done. */
-export const toldOf =
+export const withMethod =
   (method: string) =>
   <E>(error: E): E | LightboxError =>
     isLightboxError(error) && error.method === "Sandbox.spawn"
@@ -121,10 +121,10 @@ export const collect = <E, R>(
         ...(yield* ended(process)),
         stdout: concat(parts.Stdout, sizes.Stdout),
         stderr: concat(parts.Stderr, sizes.Stderr),
-        durationMillis: Number((yield* Clock.currentTimeNanos) - start) / 1_000_000
+        duration: Duration.nanos((yield* Clock.currentTimeNanos) - start)
       }
     })
-  ).pipe(Effect.mapError(toldOf(method)))
+  ).pipe(Effect.mapError(withMethod(method)))
 
 /** Ends an effect at its limit, with an error that names the command. */
 export const within =

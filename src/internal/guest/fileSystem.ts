@@ -6,6 +6,7 @@
  * fail as what the agent finds when it looks at the paths afterwards.
  */
 import * as ByteSize from "effect/ByteSize"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
@@ -18,6 +19,8 @@ import type * as Guest from "../../Guest.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
 import { makeReader } from "./bulkRead.ts"
 import * as Execution from "./execution.ts"
+import { openOptions } from "./files.ts"
+import { fromSeconds } from "./time.ts"
 import { watch } from "./watch.ts"
 import { failure, type Operation, refusal, toPlatformError } from "./platformErrors.ts"
 
@@ -33,12 +36,12 @@ const temporary = "/tmp"
 export const asAgent = (...argv: readonly [string, ...ReadonlyArray<string>]): Guest.Command => ({
   argv,
   user: "0:0",
-  workdir: "/",
+  cwd: "/",
   env: { LC_ALL: "C" }
 })
 
 /** A file system whose relative paths begin at a folder of the guest. */
-export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem => {
+export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => {
   const gate = Semaphore.makeUnsafe(maxOpenAtOnce)
   const limited = Semaphore.withPermit(gate)
 
@@ -55,7 +58,7 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
     const operation: Operation = { module: "FileSystem", method, path }
     if (path.includes("\0")) return Effect.fail(refusal(operation, "a path cannot contain NUL characters"))
     if (path === "") return Effect.fail(failure(operation, { code: "ENOENT", problem: "a path cannot be empty" }))
-    return Effect.mapError(use(path.startsWith("/") ? path : Path.join(workdir, path)), toPlatformError(operation))
+    return Effect.mapError(use(path.startsWith("/") ? path : Path.join(cwd, path)), toPlatformError(operation))
   }
 
   const lstat = (path: string) => guest.stat(path, { followSymlinks: false })
@@ -83,8 +86,8 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
   })
 
   const requireDirectory = Effect.fnUntraced(function* (method: string, path: string) {
-    const { kind } = yield* guest.stat(path)
-    if (kind !== "Directory") return yield* failed(method, path, "ENOTDIR", "Not a directory")
+    const { type } = yield* guest.stat(path)
+    if (type !== "Directory") return yield* failed(method, path, "ENOTDIR", "Not a directory")
   })
 
   // ===========================================================================
@@ -101,11 +104,15 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
     )
 
   const readWhole = makeReader(guest, (path) =>
-    limited(Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.read()))))
+    limited(
+      Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.stream())))
+    )
   )
 
   const writeWhole = (path: string, data: Uint8Array, options: Guest.OpenOptions) =>
-    limited(Effect.scoped(Effect.flatMap(guest.open(path, options), (file) => file.write(Stream.make(data)))))
+    limited(
+      Effect.scoped(Effect.flatMap(guest.open(path, options), (file) => Stream.run(Stream.make(data), file.sink())))
+    )
 
   const access: FileSystem.FileSystem["access"] = (path, options) =>
     at("access", path, (absolute) =>
@@ -121,8 +128,8 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
   const remove = (method: string, path: string, options: Parameters<FileSystem.FileSystem["remove"]>[1]) =>
     at(method, path, (absolute) =>
       Effect.gen(function* () {
-        const { kind } = yield* lstat(absolute)
-        if (kind !== "Directory") return yield* guest.removeFile(absolute)
+        const { type } = yield* lstat(absolute)
+        if (type !== "Directory") return yield* guest.removeFile(absolute)
         if (options?.recursive !== true) {
           return yield* failed(method, path, "UNKNOWN", "it is a directory, and the option recursive was not given")
         }
@@ -138,8 +145,8 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
     at("link", fromPath, (from) =>
       at("link", toPath, (to) =>
         Effect.gen(function* () {
-          const { kind } = yield* lstat(from)
-          if (kind === "Directory") return yield* failed("link", fromPath, "EPERM", "it is a directory")
+          const { type } = yield* lstat(from)
+          if (type === "Directory") return yield* failed("link", fromPath, "EPERM", "it is a directory")
           // To `ln`, a folder is where to put the link.
           if ((yield* lookUp(to)) !== undefined) return yield* failed("link", toPath, "EEXIST", "File exists")
           return yield* runToMake("link", to, "ln", from, to)
@@ -202,7 +209,7 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
     Effect.ignore(remove(method, path, { recursive: true, force: true }), { log: "Debug" })
 
   const entriesOf = (folder: string): Effect.Effect<ReadonlyArray<Entry>, LightboxError> =>
-    Effect.map(limited(guest.list(folder)), (entries) =>
+    Effect.map(limited(guest.readDirectoryEntries(folder)), (entries) =>
       entries.map((info) => ({ name: Path.basename(info.path), info }))
     )
 
@@ -212,7 +219,7 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
         Effect.forEach(
           entries,
           ({ info, name }) =>
-            info.kind === "Directory"
+            info.type === "Directory"
               ? Effect.map(namesBelow(`${folder}/${name}`, `${prefix}${name}/`), (below) => [prefix + name, ...below])
               : Effect.succeed([prefix + name]),
           { concurrency: "unbounded" }
@@ -234,7 +241,7 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
             return yield* failed("copy", toPath, "EINVAL", "it is what is to be copied, or within it")
           }
           if (target === undefined) yield* guest.makeDirectory(Path.dirname(to))
-          if (source.kind !== "Directory" || target !== undefined || options?.preserveTimestamps === true) {
+          if (source.type !== "Directory" || target !== undefined || options?.preserveTimestamps === true) {
             return yield* copyEach({ path: from, info: source }, { path: to, info: target }, options ?? {})
           }
           // One program instead of a message for each file; the mask that the agent's processes have is not for copies.
@@ -252,10 +259,10 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
     options: CopyOptions
   ): Effect.Effect<void, LightboxError> =>
     Effect.gen(function* () {
-      if (to.info !== undefined && (from.info.kind === "Directory") !== (to.info.kind === "Directory")) {
+      if (to.info !== undefined && (from.info.type === "Directory") !== (to.info.type === "Directory")) {
         return yield* failed("copy", to.path, "UNKNOWN", "a directory and something else do not replace each other")
       }
-      switch (from.info.kind) {
+      switch (from.info.type) {
         case "Directory": {
           if (to.info === undefined) yield* guest.makeDirectory(to.path)
           const [sources, targets] = yield* Effect.all(
@@ -282,7 +289,7 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
           yield* limited(guest.copyFile(from.path, to.path))
           break
         }
-        case "Symlink": {
+        case "SymbolicLink": {
           if (to.info !== undefined && options.overwrite !== true) return
           if (to.info !== undefined) yield* guest.removeFile(to.path)
           return yield* guest.symlink(yield* guest.readLink(from.path), to.path)
@@ -292,8 +299,8 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
         }
       }
       if (options.preserveTimestamps === true) {
-        const { accessedAt, modifiedAt } = from.info
-        yield* guest.setAttributes(to.path, { accessedAt, modifiedAt })
+        const { atime, mtime } = from.info
+        yield* guest.setAttributes(to.path, { atime, mtime })
       }
     })
 
@@ -337,9 +344,7 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
       ),
     readDirectoryEntries: (path) =>
       at("readDirectoryEntries", path, (absolute) =>
-        Effect.map(entriesOf(absolute), (entries) =>
-          entries.map(({ info, name }) => ({ name, type: types[info.kind] }))
-        )
+        Effect.map(entriesOf(absolute), (entries) => entries.map(({ info, name }) => ({ name, type: info.type })))
       ),
     readFile: (path) => at("readFile", path, readWhole),
     readLink: (path) => at("readLink", path, guest.readLink),
@@ -363,11 +368,10 @@ export const make = (guest: Guest.Guest, workdir: string): FileSystem.FileSystem
     utimes: (path, atime, mtime) =>
       at("utimes", path, (absolute) =>
         Effect.gen(function* () {
-          const accessedAt = secondsOf(atime)
-          const modifiedAt = secondsOf(mtime)
-          yield* requireInteger("utimes", "atime", accessedAt)
-          yield* requireInteger("utimes", "mtime", modifiedAt)
-          yield* guest.setAttributes(absolute, { accessedAt, modifiedAt })
+          const [accessed, modified] = [secondsOf(atime), secondsOf(mtime)]
+          yield* requireInteger("utimes", "atime", accessed)
+          yield* requireInteger("utimes", "mtime", modified)
+          yield* guest.setAttributes(absolute, { atime: fromSeconds(accessed), mtime: fromSeconds(modified) })
         })
       ),
     watch: (path, options) =>
@@ -410,51 +414,30 @@ const random = (): string => Crypto.randomBytes(6).toString("hex")
 /** The agent's times are whole seconds. */
 const secondsOf = (time: Date | number): number => Math.floor(time instanceof Date ? time.getTime() / 1000 : time)
 
-const openOptions = (flag: FileSystem.OpenFlag, mode?: number): Guest.OpenOptions => ({
-  read: flag.startsWith("r") || flag.endsWith("+"),
-  write: flag.startsWith("w") || flag === "r+",
-  append: flag.startsWith("a"),
-  create: !flag.startsWith("r"),
-  createNew: flag.includes("x"),
-  truncate: flag.startsWith("w"),
-  mode
-})
-
 // =============================================================================
 // Information
 // =============================================================================
 
-const types: { readonly [kind in Guest.FileInfo["kind"]]: FileSystem.File.Type } = {
-  File: "File",
-  Directory: "Directory",
-  Symlink: "SymbolicLink",
-  BlockDevice: "BlockDevice",
-  CharacterDevice: "CharacterDevice",
-  Fifo: "FIFO",
-  Socket: "Socket",
-  Other: "Unknown"
-}
-
-const typeBits: { readonly [kind in Guest.FileInfo["kind"]]: number } = {
+const typeBits: { readonly [type in FileSystem.File.Type]: number } = {
   File: 0o100000,
   Directory: 0o040000,
-  Symlink: 0o120000,
+  SymbolicLink: 0o120000,
   BlockDevice: 0o060000,
   CharacterDevice: 0o020000,
-  Fifo: 0o010000,
+  FIFO: 0o010000,
   Socket: 0o140000,
-  Other: 0
+  Unknown: 0
 }
 
-const dateOf = (seconds: number | undefined): Option.Option<Date> =>
-  seconds === undefined ? Option.none() : Option.some(new Date(seconds * 1000))
+const dateOf = (time: DateTime.Utc | undefined): Option.Option<Date> =>
+  Option.map(Option.fromNullishOr(time), DateTime.toDateUtc)
 
 const infoOf = (info: Guest.FileInfo): FileSystem.File.Info => ({
-  type: types[info.kind],
-  mode: typeBits[info.kind] | info.mode,
+  type: info.type,
+  mode: typeBits[info.type] | info.mode,
   size: ByteSize.bytes(info.size),
-  mtime: dateOf(info.modifiedAt),
-  atime: dateOf(info.accessedAt),
+  mtime: dateOf(info.mtime),
+  atime: dateOf(info.atime),
   uid: Option.some(info.uid),
   gid: Option.some(info.gid),
   // The agent does not tell.
@@ -493,23 +476,26 @@ const makeFile = (
     Effect.suspend(() => {
       const from = position ?? cursor
       if (from < zero) return refuse(method, "Cannot read before the start of the file")
-      return Effect.map(on(method, Stream.mkUint8Array(file.read({ offset: Number(from), length }))), (bytes) => {
-        if (position === undefined) cursor = from + BigInt(bytes.length)
-        return bytes
-      })
+      return Effect.map(
+        on(method, Stream.mkUint8Array(file.stream({ offset: Number(from), bytesToRead: length }))),
+        (bytes) => {
+          if (position === undefined) cursor = from + BigInt(bytes.length)
+          return bytes
+        }
+      )
     })
 
   const write = (method: string, bytes: Uint8Array) =>
     Effect.suspend(() => {
       const from = cursor
-      return Effect.map(on(method, file.write(Stream.make(bytes), Number(from))), () => {
+      return Effect.map(on(method, Stream.run(Stream.make(bytes), file.sink(Number(from)))), () => {
         if (!isAppending) cursor = from + BigInt(bytes.length)
       })
     })
 
   return {
     [FileSystem.FileTypeId]: FileSystem.FileTypeId,
-    stat: on("stat", Effect.map(file.info, infoOf)),
+    stat: on("stat", Effect.map(file.stat, infoOf)),
     seek: (offset, from) =>
       Effect.suspend(() => {
         const to = from === "start" ? offset : cursor + offset

@@ -82,7 +82,7 @@ export const follow = Effect.fnUntraced(function* (
   /** Whether the reaper of orphans has children that nobody here started. Nearly always it has none. */
   const mayHaveLeftSomething = Effect.scoped(
     Effect.flatMap(guest.open("/proc/1/task/1/children", { read: true }), (file) =>
-      Stream.mkString(Stream.decodeText(file.read()))
+      Stream.mkString(Stream.decodeText(file.stream()))
     )
   ).pipe(
     Effect.map((children) => children.split(" ").some((pid) => pid !== "" && !leaders.has(Number(pid)))),

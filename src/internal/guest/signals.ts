@@ -2,6 +2,8 @@
  * The signals of the guest's kernel. The guest is Linux whatever the host is, so
  * the host's own numbers do not serve.
  */
+import * as Schema from "effect/Schema"
+
 export const signals = {
   SIGHUP: 1,
   SIGINT: 2,
@@ -42,7 +44,10 @@ export const signals = {
 /** The names of {@link signals}, each number once. */
 export type SignalName = Exclude<keyof typeof signals, "SIGIOT" | "SIGPOLL" | "SIGUNUSED">
 
-const isName = (name: string): name is SignalName => name in signals
+const isName = (name: string): name is SignalName =>
+  name in signals && !["SIGIOT", "SIGPOLL", "SIGUNUSED"].includes(name)
+
+export const SignalSchema = Schema.Union([Schema.Literals(Object.keys(signals).filter(isName)), Schema.Int])
 
 /** The name of a signal, or its number if it has none. */
 export const named = (signal: SignalName | number): SignalName | number =>
@@ -83,7 +88,7 @@ export const statusOf = ({
   signal
 }: {
   readonly exitCode: number
-  readonly signal: SignalName | number | undefined
+  readonly signal?: SignalName | number | undefined
 }): number => {
   if (exitCode >= 0) return exitCode
   return signal === undefined ? 255 : 128 + (typeof signal === "number" ? signal : signals[signal])

@@ -32,7 +32,7 @@ const patience = Duration.seconds(10)
 /** Makes the spawner. What it started ends with the scope. */
 export const make = Effect.fnUntraced(function* (
   guest: Guest.Guest,
-  workdir: string
+  base: string
 ): Effect.fn.Return<ChildProcessSpawner.ChildProcessSpawner["Service"], never, Scope.Scope> {
   const services = yield* Effect.scope
   const inherited = yield* Effect.cached(Environment.inherited(guest))
@@ -45,15 +45,15 @@ export const make = Effect.fnUntraced(function* (
     policy: Guest.OutputPolicy | undefined
   ): Effect.fn.Return<Guest.Process, LightboxError, Scope.Scope> {
     const { options } = command
-    const cwd = options.cwd === undefined ? undefined : Path.resolve(workdir, options.cwd)
+    const cwd = options.cwd === undefined ? undefined : Path.resolve(base, options.cwd)
     const environment = yield* Environment.make(options, inherited)
     const [program, ...args] = wordsOf(command)
     const [first, ...others] = [...Environment.wrapper(environment), ...wrapper]
-    const spawn = (...argv: Guest.Command["argv"]) => guest.spawn({ argv, workdir: cwd, env: environment.set }, policy)
+    const spawn = (...argv: Guest.Command["argv"]) => guest.spawn({ argv, cwd, env: environment.set }, policy)
     if (first === undefined) return yield* spawn(program, ...args)
     // What is started in its place does not report that there is no such program.
     const path = yield* Environment.searchPath(environment, inherited)
-    const found = yield* Environment.findProgram(guest, program, { path, workdir: cwd ?? workdir })
+    const found = yield* Environment.findProgram(guest, program, { path, cwd: cwd ?? base })
     return yield* spawn(first, ...others, found, ...args)
   })
 

@@ -55,9 +55,9 @@ export const watch = (
     Effect.gen(function* () {
       const root = Path.resolve(path)
       const mark = `${Crypto.randomUUID()} `
-      const folder = info.kind === "Directory" ? root : Path.dirname(root)
+      const folder = info.type === "Directory" ? root : Path.dirname(root)
       const search =
-        info.kind !== "Directory"
+        info.type !== "Directory"
           ? [root, "-maxdepth", "0"]
           : [root, "-mindepth", "1", ...(options?.recursive === true ? [] : ["-maxdepth", "1"])]
       const process = yield* guest.spawn({ argv: ["/bin/sh", "-c", script, "sh", mark, ...search], user: "0:0" })

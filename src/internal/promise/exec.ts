@@ -16,6 +16,7 @@ import type * as Sandboxes from "../../Sandbox.ts"
 import * as Execution from "../guest/execution.ts"
 import { DurationInput } from "../config/schemas.ts"
 import { decoder, renameFields } from "../config/validation.ts"
+import { printable } from "../report/printable.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
 import { either, type OpenScope, run } from "./runtime.ts"
@@ -69,7 +70,8 @@ export interface ExecStreamOptions extends ExecOptions {
 }
 
 /**
- * What happens while a command runs.
+ * An event of a running command. `text` is `data` as UTF-8; a character that is
+ * cut in two comes whole with the second part.
  *
  * **Example** (Passing output on)
  *
@@ -78,7 +80,7 @@ export interface ExecStreamOptions extends ExecOptions {
  *
  * export const show = (event: ExecEvent): void => {
  *   if (event.kind === "stdout") process.stdout.write(event.data)
- *   if (event.kind === "stderr") process.stderr.write(event.data)
+ *   if (event.kind === "stderr") console.error(event.text)
  * }
  * ```
  *
@@ -87,8 +89,7 @@ export interface ExecStreamOptions extends ExecOptions {
  */
 export type ExecEvent =
   | { readonly kind: "started"; readonly pid: number }
-  | { readonly kind: "stdout"; readonly data: Uint8Array }
-  | { readonly kind: "stderr"; readonly data: Uint8Array }
+  | { readonly kind: "stdout" | "stderr"; readonly data: Uint8Array; readonly text: string }
   | { readonly kind: "exited"; readonly code: number; readonly signal?: Guest.Signal }
 
 /**
@@ -140,30 +141,25 @@ const exitStatus = ({ exitCode, signal }: Execution.Ended): ExitStatus => ({
  * @since 0.1.0
  */
 export class ExecOutput {
-  readonly #end: Execution.Ended
+  /** -1: a signal ended it. */
+  readonly code: number
+  /** Whether the code is 0. */
+  readonly success: boolean
+  /** The signal that ended it, if one did and it is known. */
+  declare readonly signal?: Guest.Signal
   readonly #stdout: Uint8Array
   readonly #stderr: Uint8Array
 
   /** @internal */
   constructor(end: Execution.Ended, stdout: Uint8Array, stderr: Uint8Array) {
-    this.#end = end
+    this.code = end.exitCode
+    this.success = end.exitCode === 0
+    if (end.signal !== undefined) this.signal = end.signal
     this.#stdout = stdout
     this.#stderr = stderr
   }
-  /** -1: a signal ended it. */
-  get code(): number {
-    return this.#end.exitCode
-  }
-  /** The signal that ended it, if one did and it is known. */
-  get signal(): Guest.Signal | undefined {
-    return this.#end.signal
-  }
-  /** Whether the code is 0. */
-  get success(): boolean {
-    return this.#end.exitCode === 0
-  }
   get status(): ExitStatus {
-    return exitStatus(this.#end)
+    return exitStatus({ exitCode: this.code, signal: this.signal })
   }
   /** As UTF-8. */
   stdout(): string {
@@ -180,6 +176,13 @@ export class ExecOutput {
     return this.#stderr
   }
 }
+
+printable(ExecOutput.prototype, "ExecOutput", (output) => ({
+  exitCode: output.code,
+  ...(output.signal === undefined ? {} : { signal: output.signal }),
+  stdout: output.stdout(),
+  stderr: output.stderr()
+}))
 
 /**
  * The input of a running command.
@@ -252,6 +255,8 @@ export interface Started {
  * @since 0.1.0
  */
 export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
+  /** The process id in the guest. */
+  readonly pid: number
   readonly #process: Guest.Process
   readonly #reader: Readers.Reader<ExecEvent>
   readonly #signal: AbortSignal | undefined
@@ -260,6 +265,7 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
 
   /** @internal */
   constructor(started: Started, held: OpenScope, signal: AbortSignal | undefined) {
+    this.pid = started.process.pid
     this.#process = started.process
     this.#reader = new Readers.Reader(started.events, held)
     this.#signal = signal
@@ -319,10 +325,12 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
   }
 }
 
+printable(ExecHandle.prototype, "ExecHandle", ({ pid }) => ({ pid }))
+
 const method = "Sandbox.execStream"
 
 /** @internal Names the options of a command as {@link ExecOptions} does. */
-export const inOurNames = renameFields({ workdir: "cwd", timeout: "timeoutMs" })
+export const inOurNames = renameFields({ timeout: "timeoutMs" })
 
 const decodeTimeout = decoder(Schema.UndefinedOr(DurationInput), method, "timeoutMs")
 
@@ -335,15 +343,17 @@ export const start = Effect.fnUntraced(function* (
   const limit = yield* decodeTimeout(options?.timeoutMs)
   const process = yield* sandbox
     .spawn(argv[0], argv.slice(1), {
-      workdir: options?.cwd,
+      cwd: options?.cwd,
       user: options?.user,
       env: options?.env,
       terminal: options?.terminal
     })
     .pipe(Effect.mapError(inOurNames))
+  const decoders = { Stdout: new TextDecoder(), Stderr: new TextDecoder() }
   const output: Stream.Stream<ExecEvent, LightboxError> = Stream.map(process.output, ({ _tag, bytes }) => ({
     kind: _tag === "Stdout" ? "stdout" : "stderr",
-    data: bytes
+    data: bytes,
+    text: decoders[_tag].decode(bytes, { stream: true })
   }))
   const exited = Effect.map(Execution.ended(process), ({ exitCode, signal }): ExecEvent => ({
     kind: "exited",

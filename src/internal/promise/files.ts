@@ -4,6 +4,7 @@
  * No type of Effect may appear in a declaration of this module.
  */
 // @effect-diagnostics asyncFunction:off globalDate:off nodeBuiltinImport:off
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
@@ -83,27 +84,26 @@ export interface FsMetadata {
 const kinds = {
   File: "file",
   Directory: "directory",
-  Symlink: "symlink",
+  SymbolicLink: "symlink",
   BlockDevice: "other",
   CharacterDevice: "other",
-  Fifo: "other",
+  FIFO: "other",
   Socket: "other",
-  Other: "other"
+  Unknown: "other"
 } as const
 
-const modified = ({ modifiedAt }: Guest.FileInfo): Date | null =>
-  modifiedAt === undefined ? null : new Date(modifiedAt * 1000)
+const modified = ({ mtime }: Guest.FileInfo): Date | null => (mtime === undefined ? null : DateTime.toDateUtc(mtime))
 
 const fsEntry = (info: Guest.FileInfo): FsEntry => ({
   path: info.path,
-  kind: kinds[info.kind],
+  kind: kinds[info.type],
   size: info.size,
   mode: info.mode,
   modified: modified(info)
 })
 
 const fsMetadata = (info: Guest.FileInfo): FsMetadata => ({
-  kind: kinds[info.kind],
+  kind: kinds[info.type],
   size: info.size,
   mode: info.mode,
   readonly: (info.mode & 0o222) === 0,
@@ -193,7 +193,7 @@ export class FsWriteSink implements AsyncDisposable {
     options?.signal?.throwIfAborted()
     const offset = this.#offset
     this.#offset += bytes.length
-    await run(this.#file.write(Stream.make(bytes), offset), options?.signal)
+    await run(Stream.run(Stream.make(bytes), this.#file.sink(offset)), options?.signal)
   }
   /** Closes the file. */
   async close(): Promise<void> {
@@ -242,7 +242,9 @@ export class SandboxFs {
   }
   /** Writes a file, replacing what is there. The folder must exist. */
   async write(path: string, data: Uint8Array | string, options?: CallOptions): Promise<void> {
-    await run(this.#sandbox.writeFile(path, data), options?.signal)
+    const written =
+      typeof data === "string" ? this.#sandbox.writeFileString(path, data) : this.#sandbox.writeFile(path, data)
+    await run(written, options?.signal)
   }
   /** Opens a file to be written in pieces, replacing what is there. The folder must exist. */
   async writeStream(path: string, options?: CallOptions): Promise<FsWriteSink> {
@@ -254,7 +256,7 @@ export class SandboxFs {
   }
   /** What is in a folder, by name. */
   async list(path: string, options?: CallOptions): Promise<Array<FsEntry>> {
-    return (await run(this.#sandbox.list(path), options?.signal)).map(fsEntry)
+    return (await run(this.#sandbox.readDirectoryEntries(path), options?.signal)).map(fsEntry)
   }
   /** Makes a folder and those above it; no failure if it is there. */
   async mkdir(path: string, options?: CallOptions): Promise<void> {
@@ -290,7 +292,7 @@ export class SandboxFs {
       Effect.flatMap(Effect.tryPromise({ try: () => Fs.promises.stat(path), catch: failed }), ({ mode }) =>
         Stream.run(
           Stream.suspend(() => Stream.fromAsyncIterable<Uint8Array, LightboxError>(Fs.createReadStream(path), failed)),
-          this.#sandbox.writeStream(guestPath, { mode: mode & 0o777 })
+          this.#sandbox.sink(guestPath, { mode: mode & 0o777 })
         )
       ),
       options?.signal
@@ -313,7 +315,7 @@ export class SandboxFs {
 
   #open(path: string, signals: Signals): Promise<FsReadStream> {
     return acquire(
-      Effect.flatMap(this.#sandbox.guest.open(path, { read: true }), (file) => Readers.open(file.read())),
+      Effect.flatMap(this.#sandbox.guest.open(path, { read: true }), (file) => Readers.open(file.stream())),
       (source, held) => new FsReadStream(source, held),
       signals
     )

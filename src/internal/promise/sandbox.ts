@@ -214,7 +214,7 @@ export class Sandbox implements AsyncDisposable {
     const result = await run(
       this.#use()
         .exec(command, args, {
-          workdir: options?.cwd,
+          cwd: options?.cwd,
           user: options?.user,
           env: options?.env,
           stdin: options?.stdin,

@@ -6,16 +6,17 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
-import type { ExecEvent, ExecOptions, Sandbox, StreamOptions } from "../../Sandbox.ts"
+import type { ExecEvent, ExecOptions, Sandbox, ExecStreamOptions } from "../../Sandbox.ts"
+import { ExecResult } from "./execResult.ts"
 import { attach } from "../guest/attach.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
+import * as Files from "../guest/files.ts"
 import * as HostFiles from "../host/files.ts"
 import {
   Bytes,
@@ -33,59 +34,9 @@ import {
 } from "../config/schemas.ts"
 import { millis } from "../config/time.ts"
 import { decoder } from "../config/validation.ts"
+import { printable } from "../report/printable.ts"
 
 export const TypeId = "~effect-lightbox/Sandbox" as const
-
-/**
- * What a command wrote, and how it ended.
- *
- * **Example** (Reading the result)
- *
- * ```ts
- * import type { Sandbox } from "effect-lightbox"
- *
- * export const lines = (result: Sandbox.ExecResult): ReadonlyArray<string> => result.stdout.split("\n")
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export class ExecResult {
-  /** -1: a signal ended it. */
-  readonly exitCode: number
-  /** The signal that ended it, if one did and it is known. */
-  readonly signal: Guest.Signal | undefined
-  readonly stdoutBytes: Uint8Array
-  readonly stderrBytes: Uint8Array
-  /** From the request to the end, in milliseconds. */
-  readonly durationMillis: number
-
-  constructor(fields: {
-    readonly exitCode: number
-    readonly signal: Guest.Signal | undefined
-    readonly stdout: Uint8Array
-    readonly stderr: Uint8Array
-    readonly durationMillis: number
-  }) {
-    this.exitCode = fields.exitCode
-    this.signal = fields.signal
-    this.stdoutBytes = fields.stdout
-    this.stderrBytes = fields.stderr
-    this.durationMillis = fields.durationMillis
-  }
-  /** As UTF-8; what is not is replaced by U+FFFD. */
-  get stdout(): string {
-    return new TextDecoder().decode(this.stdoutBytes)
-  }
-  /** As UTF-8; what is not is replaced by U+FFFD. */
-  get stderr(): string {
-    return new TextDecoder().decode(this.stderrBytes)
-  }
-  /** Whether the exit code is 0. */
-  get isSuccess(): boolean {
-    return this.exitCode === 0
-  }
-}
 
 const Argv = Schema.TupleWithRest(
   Schema.Tuple([
@@ -95,7 +46,7 @@ const Argv = Schema.TupleWithRest(
 )
 
 const CommandOptions = {
-  workdir: Schema.optional(GuestPath),
+  cwd: Schema.optional(GuestPath),
   user: Schema.optional(User),
   env: Schema.optional(recordOf(Word, checkVariable)),
   rlimits: Schema.optional(Rlimits),
@@ -125,7 +76,7 @@ const decodeStream = decoder(
     ),
     terminal: Schema.optional(Schema.Struct({ rows: intBetween(1, 65535), columns: intBetween(1, 65535) }))
   }),
-  "Sandbox.stream"
+  "Sandbox.execStream"
 )
 
 const decodeQuery = decoder(
@@ -155,8 +106,6 @@ const decodeModify = decoder(Microsandbox.ModifySandbox, "Sandbox.modify")
 const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive")
 
 const defaultMaxOutput = 256 * 1024 * 1024
-
-const defaultFileMode = 0o644
 
 /** Lets a sandbox go, for ever or until a time (milliseconds since 1970). */
 export type LetGo = (expires: number | undefined) => Effect.Effect<void, LightboxError>
@@ -189,12 +138,12 @@ export const make = (
     if (checked.check === true && collected.exitCode !== 0) {
       return yield* Execution.failed("Sandbox.exec", argv, collected, collected.stdout, collected.stderr)
     }
-    return new ExecResult(collected)
+    return ExecResult.fromCollected(collected)
   })
 
-  const stream = <E, R>(
+  const execStream = <E, R>(
     argv: ReadonlyArray<Guest.Word>,
-    options: StreamOptions<E, R> | undefined
+    options: ExecStreamOptions<E, R> | undefined
   ): Stream.Stream<ExecEvent, LightboxError | E, R> =>
     Stream.unwrap(
       Effect.gen(function* () {
@@ -213,7 +162,7 @@ export const make = (
             Stream.fromEffect(
               Effect.flatMap(Execution.ended(process), (end) =>
                 checked.check === true && end.exitCode !== 0
-                  ? Effect.fail(Execution.failed("Sandbox.stream", argv, end, tails.Stdout, tails.Stderr))
+                  ? Effect.fail(Execution.failed("Sandbox.execStream", argv, end, tails.Stdout, tails.Stderr))
                   : Effect.succeed<ExecEvent>({ _tag: "Exited", ...end })
               )
             )
@@ -222,158 +171,99 @@ export const make = (
         )
         return checked.timeout === undefined
           ? events
-          : Stream.interruptWhen(events, Execution.within("Sandbox.stream", argv, checked.timeout)(Effect.never))
+          : Stream.interruptWhen(events, Execution.within("Sandbox.execStream", argv, checked.timeout)(Effect.never))
       })
-    ).pipe(Stream.mapError(Execution.toldOf("Sandbox.stream")))
-
-  const writeTo = (
-    path: string,
-    options: { readonly mode?: number | undefined; readonly append?: boolean | undefined } | undefined
-  ) =>
-    Effect.gen(function* () {
-      const append = options?.append ?? false
-      const file = yield* guest.open(path, {
-        write: !append,
-        append,
-        create: true,
-        truncate: !append,
-        mode: options?.mode ?? defaultFileMode
-      })
-      // The agent applies its own mask to the mode of a file that it creates.
-      if (options?.mode !== undefined) yield* file.setAttributes({ mode: options.mode })
-      return file
-    })
+    ).pipe(Stream.mapError(Execution.withMethod("Sandbox.execStream")), Stream.withSpan("Sandbox.execStream"))
 
   const attachTo = Effect.fn("Sandbox.attach")(function* (
     argv: ReadonlyArray<Guest.Word>,
-    options: Pick<ExecOptions, "workdir" | "user" | "env" | "rlimits"> | undefined
+    options: Pick<ExecOptions, "cwd" | "user" | "env" | "rlimits"> | undefined
   ): Effect.fn.Return<number, LightboxError> {
     return yield* attach(guest, commandOf(yield* decodeStream({ argv, ...options })))
   })
 
   const shellArgv = (script: string): ReadonlyArray<Guest.Word> => [info.shell, "-c", script]
 
-  return {
-    [TypeId]: TypeId,
-    name: info.name,
-    id: info.id,
-    ports: info.ports,
-    guest,
+  return printable<Sandbox>(
+    {
+      ...Files.make(guest),
+      [TypeId]: TypeId,
+      name: info.name,
+      id: info.id,
+      ports: info.ports,
+      guest,
 
-    exec: (command, args, options) => exec([command, ...(args ?? [])], options),
-    shell: (script, options) => exec(shellArgv(script), options),
-    stream: (command, args, options) => stream([command, ...(args ?? [])], options),
-    shellStream: (script, options) => stream(shellArgv(script), options),
-    spawn: Effect.fn("Sandbox.spawn")(function* (command, args, options) {
-      const checked = yield* decodeStream({ argv: [command, ...(args ?? [])], ...options })
-      return yield* guest.spawn(commandOf(checked), checked.output)
-    }),
+      exec: (command, args, options) => exec([command, ...(args ?? [])], options),
+      shell: (script, options) => exec(shellArgv(script), options),
+      execStream: (command, args, options) => execStream([command, ...(args ?? [])], options),
+      shellStream: (script, options) => execStream(shellArgv(script), options),
+      spawn: Effect.fn("Sandbox.spawn")(function* (command, args, options) {
+        const checked = yield* decodeStream({ argv: [command, ...(args ?? [])], ...options })
+        return yield* guest.spawn(commandOf(checked), checked.output)
+      }),
 
-    attach: (command, args, options) => attachTo([command, ...(args ?? [])], options),
-    attachShell: attachTo([info.shell], undefined),
+      attach: (command, args, options) => attachTo([command, ...(args ?? [])], options),
+      attachShell: attachTo([info.shell], undefined),
 
-    readFile: (path) =>
-      Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.read()))),
-    readFileString: (path) =>
-      Effect.scoped(
-        Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.read())))
-      ),
-    readStream: (path, range) =>
-      Stream.unwrap(Effect.map(guest.open(path, { read: true }), (file) => file.read(range))),
-    writeFile: (path, data, options) =>
-      Effect.scoped(
-        Effect.flatMap(writeTo(path, options), (file) =>
-          file.write(Stream.make(typeof data === "string" ? new TextEncoder().encode(data) : data))
-        )
-      ),
-    writeStream: (path, options) =>
-      Sink.unwrap(
-        Effect.map(writeTo(path, options), (file) => {
-          let offset = 0
-          return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
-            const start = offset
-            for (const piece of pieces) offset += piece.length
-            return file.write(Stream.fromIterable(pieces), start)
-          })
-        })
-      ),
-    exists: (path) =>
-      guest.stat(path).pipe(
-        Effect.as(true),
-        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-          reason.code === "ENOENT" || reason.code === "ENOTDIR" ? Effect.succeed(false) : Effect.fail(error)
-        )
-      ),
-    stat: (path) => guest.stat(path),
-    list: (path) => Effect.map(guest.list(path), (entries) => entries.toSorted((a, b) => (a.path < b.path ? -1 : 1))),
-    makeDirectory: (path) => guest.makeDirectory(path),
-    remove: (path, options) =>
-      guest.stat(path, { followSymlinks: false }).pipe(
-        Effect.flatMap(({ kind }) =>
-          kind === "Directory" ? guest.removeDirectory(path, options) : guest.removeFile(path)
-        ),
-        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-          reason.code === "ENOENT" ? Effect.void : Effect.fail(error)
-        )
-      ),
-    rename: guest.rename,
-    copyFile: guest.copyFile,
-    copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
-      const { from, to, ...rest } = yield* decodeCopyIn({ from: hostPath, to: path, ...options })
-      const files = yield* HostFiles.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
-      yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
-    }),
-    copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath) {
-      const { from, to } = yield* decodeCopyOut({ from: path, to: hostPath })
-      yield* GuestFiles.copyOut(guest, "Sandbox.copyOut", from, to)
-    }),
+      copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
+        const { from, to, ...rest } = yield* decodeCopyIn({ from: hostPath, to: path, ...options })
+        const files = yield* HostFiles.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
+        yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
+      }),
+      copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath) {
+        const { from, to } = yield* decodeCopyOut({ from: path, to: hostPath })
+        yield* GuestFiles.copyOut(guest, "Sandbox.copyOut", from, to)
+      }),
 
-    info: driver.getSandbox(info.name),
-    stop: Effect.fn("Sandbox.stop")(function* (options) {
-      yield* driver.stopSandbox(info, yield* decodeStop(options ?? {}))
-    }),
-    kill: driver.killSandbox(info),
-    detach: letGo(undefined),
-    detachFor: Effect.fn("Sandbox.detachFor")(function* (timeToLive) {
-      const duration = yield* decodeTimeToLive(timeToLive)
-      yield* letGo((yield* Clock.currentTimeMillis) + millis(duration))
-    }),
-    ping: guest.ping,
-    touch: guest.touch,
-    metrics: driver.readMetrics(info),
-    logs: (query) =>
-      Stream.unwrap(
-        Effect.map(decodeQuery(query ?? {}), ({ follow, ...first }) =>
-          Stream.paginate<Microsandbox.LogQuery, Microsandbox.LogEntry, LightboxError>(first, (query) =>
-            Effect.gen(function* () {
-              // Asked before reading, so that what was written last is read once more.
-              const isRunning = follow === true && (yield* driver.getSandbox(info.name)).status === "running"
-              const entries = yield* driver.readLogs(info, query)
-              if (!isRunning) return [entries, Option.none()]
-              if (entries.length === 0) yield* Effect.sleep("250 millis")
-              const after = entries.at(-1)?.cursor ?? query.after
-              // All that comes from now on, whatever was asked of what was there.
-              return [entries, Option.some({ sources: first.sources, ...(after === undefined ? {} : { after }) })]
-            })
+      info: Effect.withSpan(driver.getSandbox(info.name), "Sandbox.info"),
+      stop: Effect.fn("Sandbox.stop")(function* (options) {
+        yield* driver.stopSandbox(info, yield* decodeStop(options ?? {}))
+      }),
+      kill: Effect.withSpan(driver.killSandbox(info), "Sandbox.kill"),
+      detach: Effect.withSpan(letGo(undefined), "Sandbox.detach"),
+      detachFor: Effect.fn("Sandbox.detachFor")(function* (timeToLive) {
+        const duration = yield* decodeTimeToLive(timeToLive)
+        yield* letGo((yield* Clock.currentTimeMillis) + millis(duration))
+      }),
+      ping: Effect.withSpan(guest.ping, "Sandbox.ping"),
+      touch: Effect.withSpan(guest.touch, "Sandbox.touch"),
+      metrics: Effect.withSpan(driver.readMetrics(info), "Sandbox.metrics"),
+      logs: (query) =>
+        Stream.unwrap(
+          Effect.map(decodeQuery(query ?? {}), ({ follow, ...first }) =>
+            Stream.paginate<Microsandbox.LogQuery, Microsandbox.LogEntry, LightboxError>(first, (query) =>
+              Effect.gen(function* () {
+                // Asked before reading, so that what was written last is read once more.
+                const isRunning = follow === true && (yield* driver.getSandbox(info.name)).status === "running"
+                const entries = yield* driver.readLogs(info, query)
+                if (!isRunning) return [entries, Option.none()]
+                if (entries.length === 0) yield* Effect.sleep("250 millis")
+                const after = entries.at(-1)?.cursor ?? query.after
+                // All that comes from now on, whatever was asked of what was there.
+                return [entries, Option.some({ sources: first.sources, ...(after === undefined ? {} : { after }) })]
+              })
+            )
           )
-        )
-      ),
-    modify: Effect.fn("Sandbox.modify")(function* (change) {
-      return yield* driver.modifySandbox(info, yield* decodeModify(change))
-    })
-  }
+        ),
+      modify: Effect.fn("Sandbox.modify")(function* (change) {
+        return yield* driver.modifySandbox(info, yield* decodeModify(change))
+      })
+    },
+    "Sandbox",
+    ({ id, name }) => ({ name, id })
+  )
 }
 
 const commandOf = (checked: {
   readonly argv: readonly [string, ...ReadonlyArray<Guest.Word>]
-  readonly workdir?: string | undefined
+  readonly cwd?: string | undefined
   readonly user?: string | undefined
   readonly env?: { readonly [name: string]: Guest.Word } | undefined
   readonly rlimits?: Guest.Command["rlimits"]
   readonly terminal?: Guest.TerminalSize | undefined
 }): Guest.Command => ({
   argv: checked.argv,
-  workdir: checked.workdir,
+  cwd: checked.cwd,
   user: checked.user,
   env: checked.env,
   rlimits: checked.rlimits,

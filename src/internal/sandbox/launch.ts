@@ -75,6 +75,7 @@ export const launch = Effect.fnUntraced(function* (options: {
       // Until this is written, the sandbox has an owner.
       Effect.andThen(Effect.uninterruptible(Effect.andThen(ownership.release(note, expires), disown(state, room))))
     )
+  if (request.detached === true) yield* letGo(undefined)
   return make(driver, info, guest, letGo)
 }, allOrNothing)
 
@@ -124,7 +125,7 @@ const flushMounts = (
     Execution.collect<never, never>(
       guest,
       "Sandbox.launch",
-      { argv: ["sync", ...args], workdir: "/", user: "0:0" },
+      { argv: ["sync", ...args], cwd: "/", user: "0:0" },
       { input: undefined, maxOutput: 65_536 }
     )
   const flush = (guest: Guest.Guest) =>

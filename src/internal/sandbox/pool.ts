@@ -77,7 +77,7 @@ const decodeSnapshotName = decoder(CString, method, "snapshot")
 
 const SettingsSchema = Schema.Struct({
   env: Schema.optional(recordOf(Word, checkVariable)),
-  workdir: Schema.optional(GuestPath),
+  cwd: Schema.optional(GuestPath),
   user: Schema.optional(User)
 })
 
@@ -469,7 +469,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
     handedOut++
     if (checked === undefined) return sandbox
     const guest = Execution.withDefaults(sandbox.guest, checked)
-    return { ...makeHandle(driver, info, guest), detach: sandbox.detach, detachFor: sandbox.detachFor }
+    return Object.assign(makeHandle(driver, info, guest), { detach: sandbox.detach, detachFor: sandbox.detachFor })
   })
 
   const use: SandboxPool["use"] = (f, settings) => Effect.scoped(Effect.flatMap(acquire(settings), f))

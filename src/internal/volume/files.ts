@@ -9,6 +9,7 @@ import { constants } from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
+import type { Files } from "../../Volume.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { hasControl } from "../config/schemas.ts"
 
@@ -71,7 +72,7 @@ const opened = async <A>(path: string, flags: number, use: (file: Fs.FileHandle)
 }
 
 /** The operations on the files below a folder. */
-export const make = (method: string, root: string) => {
+export const make = (method: string, root: string): Files => {
   const at = <A>(
     operation: string,
     path: string,
@@ -84,37 +85,46 @@ export const make = (method: string, root: string) => {
         catch: fileFailure(method, operation, path)
       })
     )
+  const readFile: Files["readFile"] = (path) =>
+    at("read", path, (folder, name) => opened(Path.join(folder, name), O_RDONLY, (file) => file.readFile()))
+  const writeFile: Files["writeFile"] = (path, data) =>
+    at(
+      "write",
+      path,
+      (folder, name) => opened(Path.join(folder, name), O_WRONLY | O_CREAT | O_TRUNC, (file) => file.writeFile(data)),
+      { make: true }
+    )
   return {
-    readFile: (path: string): Effect.Effect<Uint8Array, LightboxError> =>
-      at("read", path, (folder, name) => opened(Path.join(folder, name), O_RDONLY, (file) => file.readFile())),
-    writeFile: (path: string, data: string | Uint8Array): Effect.Effect<void, LightboxError> =>
-      at(
-        "write",
-        path,
-        (folder, name) => opened(Path.join(folder, name), O_WRONLY | O_CREAT | O_TRUNC, (file) => file.writeFile(data)),
-        { make: true }
-      ),
-    list: (path: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
+    readFile,
+    readFileString: (path) => Effect.map(readFile(path), (bytes) => new TextDecoder().decode(bytes)),
+    writeFile,
+    writeFileString: (path, text) => writeFile(path, new TextEncoder().encode(text)),
+    readDirectory: (path) =>
       Effect.flatMap(namesOf(method, path), (names) =>
         Effect.tryPromise({
           try: () => inFolder(root, names, { make: false }, async (folder) => (await Fs.readdir(folder)).toSorted()),
-          catch: fileFailure(method, "list", path)
+          catch: fileFailure(method, "readDirectory", path)
         })
       ),
-    exists: (path: string): Effect.Effect<boolean, LightboxError> =>
-      at("stat", path, (folder, name) => Fs.lstat(Path.join(folder, name))).pipe(
-        Effect.as(true),
-        Effect.catchReason("LightboxError", "FileError", ({ code }, error) =>
-          code === "ENOENT" || code === "ENOTDIR" ? Effect.succeed(false) : Effect.fail(error)
-        )
-      ),
-    remove: (path: string): Effect.Effect<void, LightboxError> =>
+    exists: (path) =>
+      Effect.as(
+        at("stat", path, (folder, name) => Fs.lstat(Path.join(folder, name))),
+        true
+      ).pipe(ifMissing(["ENOENT", "ENOTDIR"], false)),
+    remove: (path) =>
       at("remove", path, async (folder, name) => {
         const target = Path.join(folder, name)
         await ((await Fs.lstat(target)).isDirectory() ? Fs.rmdir(target) : Fs.unlink(target))
-      })
+      }).pipe(ifMissing<void>(["ENOENT"], undefined))
   }
 }
+
+const ifMissing =
+  <A>(codes: ReadonlyArray<string>, fallback: A) =>
+  (effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
+    Effect.catchReason(effect, "LightboxError", "FileError", ({ code }, error) =>
+      codes.includes(code) ? Effect.succeed(fallback) : Effect.fail(error)
+    )
 
 /** What a folder, or a file, takes on the disk, in bytes. */
 export const sizeOf = (method: string, path: string): Effect.Effect<number, LightboxError> => {

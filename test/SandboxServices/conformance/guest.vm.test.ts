@@ -14,7 +14,7 @@ layer(Support.layer, { excludeTestServices: true })("in a guest", (it) => {
     ["busybox", Busybox.reference],
     ["debian", Debian.reference]
   ] as const) {
-    it.layer(Layer.provide(SandboxServices.layer, Sandbox.layer({ image, workdir: "/root" })))(`of ${name}`, (it) =>
+    it.layer(Layer.provide(SandboxServices.layer, Sandbox.layer({ image, cwd: "/root" })))(`of ${name}`, (it) =>
       Suite.register(it, { name, kind: "guest" })
     )
   }

@@ -105,7 +105,7 @@ describe("a connection to a guest", () => {
           Effect.asVoid(guest.stat("/etc/passwd")),
           Effect.asVoid(guest.spawn({ argv: ["sleep", "1000"] })),
           Effect.asVoid(guest.ping),
-          Effect.asVoid(guest.list("/"))
+          Effect.asVoid(guest.readDirectoryEntries("/"))
         ]
         const pending = yield* Effect.forEach(calls, (call) =>
           Effect.forkScoped(Effect.flip(Effect.scoped(call)), { startImmediately: true })

@@ -319,7 +319,7 @@ const images = ({ sdk }: DriverContext): ImagePart => ({
       env,
       entrypoint: config?.entrypoint ?? [],
       cmd: config?.cmd ?? [],
-      workdir: config?.workingDir ?? undefined,
+      cwd: config?.workingDir ?? undefined,
       user: config?.user ?? undefined
     }
   }),
@@ -609,7 +609,7 @@ const modifyOptions = (change: typeof Microsandbox.ModifySandbox.Type): Sdk.Modi
     ...(change.memory === undefined ? {} : { memory: toMebibytes(change.memory) }),
     ...(change.maxMemory === undefined ? {} : { maxMemory: toMebibytes(change.maxMemory) }),
     ...(change.disk === undefined ? {} : { rootDiskSize: toMebibytes(change.disk) }),
-    ...(change.workdir === undefined ? {} : { workdir: change.workdir }),
+    ...(change.cwd === undefined ? {} : { workdir: change.cwd }),
     env: set(change.env),
     envRemove: removed(change.env),
     labels: set(change.labels),

@@ -110,10 +110,10 @@ export const boot = Effect.fnUntraced(function* (options: BootOptions): Effect.f
   }
   const workdir = ByteString.fromText(options.workdir)
   const isThere = yield* Effect.isSuccess(attempt(() => vfs.stat(`${workdir}/.`, "/", root)))
-  if (config.workdir !== undefined && !isThere) {
+  if (config.cwd !== undefined && !isThere) {
     return yield* new LightboxError({
       method,
-      reason: new InvalidConfig({ field: "workdir", problem: `workdir does not exist in guest: ${options.workdir}` })
+      reason: new InvalidConfig({ field: "cwd", problem: `workdir does not exist in guest: ${options.workdir}` })
     })
   }
   yield* publish(machine, config)

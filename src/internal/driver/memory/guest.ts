@@ -3,6 +3,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
+import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -23,6 +24,8 @@ import { attempt, type Code, Errno } from "./kernel/errno.ts"
 import type { Log } from "./logs.ts"
 import type { Loaded, Machine } from "./kernel/machine.ts"
 import { named, signals } from "../../guest/signals.ts"
+import { fromSeconds, toSeconds } from "../../guest/time.ts"
+import { printable } from "../../report/printable.ts"
 import { parse as parseSignal } from "./kernel/signals.ts"
 import { type OpenFile, root, type Stat } from "./kernel/vnode.ts"
 
@@ -113,15 +116,15 @@ const make = (channel: Channel, lost: Effect.Effect<LightboxError>): Guest.Guest
       calls.run(
         "guest.spawn",
         subject,
-        { argv: redactWords(command.argv), workdir: command.workdir },
+        { argv: redactWords(command.argv), cwd: command.cwd },
         spawn(channel, command, policy)
       ),
     stat: (path, options) =>
       file("guest.stat", "stat", path, {}, (at) =>
         infoOf(path, vfs.stat(at, "/", root, options?.followSymlinks ?? true))
       ),
-    list: (path) =>
-      file("guest.list", "list", path, {}, (at) =>
+    readDirectoryEntries: (path) =>
+      file("guest.readDirectoryEntries", "readDirectory", path, {}, (at) =>
         vfs.list(at, "/", root).map((name) => {
           const child = at.endsWith("/") ? at + name : `${at}/${name}`
           return infoOf(ByteString.toText(child), vfs.stat(child, "/", root, false))
@@ -213,17 +216,17 @@ const onFile = <A>(
     return Effect.mapError(attempt(evaluate), (error) => fileError(operation, path, error))
   })
 
-const kinds = { File: "File", Directory: "Directory", Symlink: "Symlink", Device: "CharacterDevice" } as const
+const types = { File: "File", Directory: "Directory", Symlink: "SymbolicLink", Device: "CharacterDevice" } as const
 
 const infoOf = (path: string, stat: Stat): Guest.FileInfo => ({
   path,
-  kind: kinds[stat.kind],
+  type: types[stat.kind],
   size: stat.size,
   mode: stat.mode,
   uid: stat.uid,
   gid: stat.gid,
-  modifiedAt: Math.floor(stat.modifiedAt / 1000),
-  accessedAt: Math.floor(stat.accessedAt / 1000)
+  mtime: fromSeconds(Math.floor(stat.modifiedAt / 1000)),
+  atime: fromSeconds(Math.floor(stat.accessedAt / 1000))
 })
 
 // =============================================================================
@@ -242,7 +245,11 @@ const at = <A>(step: string, evaluate: () => A): A => {
   }
 }
 
-const seconds = (time: number | undefined): number | undefined => (time === undefined ? undefined : time * 1000)
+/** In milliseconds, cut to the seconds that the agent knows. */
+const millisOf = (time: DateTime.Utc | undefined): number | undefined => {
+  const seconds = toSeconds(time)
+  return seconds === undefined ? undefined : seconds * 1000
+}
 
 /** The agent gives a path that leads nowhere as it is. */
 const realPath = ({ vfs }: Machine, path: string): string => {
@@ -257,7 +264,7 @@ const realPath = ({ vfs }: Machine, path: string): string => {
 const setAttributes = (
   { vfs }: Machine,
   path: string,
-  { accessedAt, gid, mode, modifiedAt, size, uid }: Guest.FileAttributes,
+  { atime, gid, mode, mtime, size, uid }: Guest.FileAttributes,
   isFollowed: boolean
 ): void => {
   if (mode !== undefined) {
@@ -279,8 +286,8 @@ const setAttributes = (
       }
     })
   }
-  if (accessedAt !== undefined || modifiedAt !== undefined) {
-    const times = { accessedAt: seconds(accessedAt), modifiedAt: seconds(modifiedAt) }
+  if (atime !== undefined || mtime !== undefined) {
+    const times = { accessedAt: millisOf(atime), modifiedAt: millisOf(mtime) }
     at("utimens", () => vfs.setAttributes(path, "/", root, times, isFollowed))
   }
 }
@@ -349,12 +356,24 @@ const open = (
       (file) => Effect.sync(() => file.close())
     ),
     (file): Guest.File => ({
-      read: (range) =>
-        calls.stream("file.read", subject, { path, ...range }, read(channel, path, file, options, range)),
-      write: (data, offset = 0) =>
-        calls.run("file.write", subject, { path, offset }, write(channel, path, file, options, data, offset)),
-      info: calls.run(
-        "file.info",
+      stream: (range) =>
+        calls.stream("file.stream", subject, { path, ...range }, read(channel, path, file, options, range)),
+      sink: (offset = 0) =>
+        Sink.suspend(() => {
+          let position = offset
+          return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
+            const start = position
+            position += pieces.reduce((size, piece) => size + piece.length, 0)
+            return calls.run(
+              "file.sink",
+              subject,
+              { path, offset: start },
+              write(channel, path, file, options, pieces, start)
+            )
+          })
+        }),
+      stat: calls.run(
+        "file.stat",
         subject,
         { path },
         onFile(channel, "stat", path, () => infoOf(path, file.stat()))
@@ -371,8 +390,8 @@ const open = (
             file.setAttributes({
               uid: attributes.uid,
               gid: attributes.gid,
-              accessedAt: seconds(attributes.accessedAt),
-              modifiedAt: seconds(attributes.modifiedAt)
+              accessedAt: millisOf(attributes.atime),
+              modifiedAt: millisOf(attributes.mtime)
             })
           })
         )
@@ -387,10 +406,10 @@ const read = (
   path: string,
   file: Handle,
   options: Guest.OpenOptions,
-  range: { readonly offset?: number | undefined; readonly length?: number | undefined } | undefined
+  range: Guest.ReadRange | undefined
 ): Stream.Stream<Uint8Array, LightboxError> => {
   const start = range?.offset ?? 0
-  const end = range?.length === undefined ? Number.POSITIVE_INFINITY : start + range.length
+  const end = start + (range?.bytesToRead ?? Number.POSITIVE_INFINITY)
   return Stream.paginate(start, (offset) => {
     const length = Math.min(windowBytes, end - offset)
     if (length <= 0) return Effect.succeed([[], Option.none()])
@@ -408,27 +427,30 @@ const read = (
   })
 }
 
-const write = <E, R>(
+const write = (
   channel: Channel,
   path: string,
   file: Handle,
   options: Guest.OpenOptions,
-  data: Stream.Stream<Uint8Array, E, R>,
+  pieces: ReadonlyArray<Uint8Array>,
   offset: number
-): Effect.Effect<void, LightboxError | E, R> =>
+): Effect.Effect<void, LightboxError> =>
   Effect.suspend(() => {
     let position = offset
-    return Stream.runForEach(data, (bytes) =>
-      Effect.andThen(
-        onFile(channel, "write", path, () => {
-          if (options.write !== true && options.append !== true) {
-            throw unsupported(`write: handle ${file.handle} is not open for writing`)
-          }
-          file.write(options.append === true ? undefined : position, bytes)
-          position += bytes.length
-        }),
-        Effect.yieldNow
-      )
+    return Effect.forEach(
+      pieces,
+      (bytes) =>
+        Effect.andThen(
+          onFile(channel, "write", path, () => {
+            if (options.write !== true && options.append !== true) {
+              throw unsupported(`write: handle ${file.handle} is not open for writing`)
+            }
+            file.write(options.append === true ? undefined : position, bytes)
+            position += bytes.length
+          }),
+          Effect.yieldNow
+        ),
+      { discard: true }
     )
   })
 
@@ -467,7 +489,7 @@ const prepare = (machine: Machine, command: Guest.Command) =>
   Effect.gen(function* () {
     const account = machine.account(command.user ?? machine.user)
     if ("problem" in account) return yield* notStarted(command, "UnknownUser", account.problem)
-    const workdir = ByteString.fromText(command.workdir ?? machine.workdir)
+    const workdir = ByteString.fromText(command.cwd ?? machine.workdir)
     const cwd = yield* Effect.mapError(
       attempt(() => {
         const place = machine.vfs.resolve(workdir, "/", root)
@@ -626,7 +648,7 @@ const spawn = Effect.fnUntraced(function* (
   })
 
   if (command.stdin === "empty") yield* endInput
-  return {
+  const running: Guest.Process = {
     pid: process.pid,
     output: Stream.fromPull(Effect.succeed(output.take)),
     exitCode: Deferred.await(exit),
@@ -658,6 +680,7 @@ const spawn = Effect.fnUntraced(function* (
         })
       )
   }
+  return printable(running, "Process", ({ pid }) => ({ pid }))
 })
 
 const limitsOf = (command: Guest.Command): ReadonlyMap<string, { readonly soft: number; readonly hard: number }> =>

@@ -351,7 +351,7 @@ export const make = (
       const image = cache.find(reference)
       if (image === undefined) return Effect.fail(missing("Microsandbox.inspectImage", reference))
       const { cmd, entrypoint, env, user, workdir } = image
-      return Effect.succeed({ ...infoOf(image), env, entrypoint, cmd, workdir, user })
+      return Effect.succeed({ ...infoOf(image), env, entrypoint, cmd, cwd: workdir, user })
     }),
   removeImage: Effect.fnUntraced(function* (reference, options) {
     const image = cache.find(reference)

@@ -113,9 +113,9 @@ export const plan = (
     }
     addEntries("env")
     addEntries("labels")
-    if (wanted.workdir !== undefined && wanted.workdir !== current.workdir) {
-      add("workdir", current.workdir, wanted.workdir)
-      warn("workdir")
+    if (wanted.cwd !== undefined && wanted.cwd !== current.workdir) {
+      add("cwd", current.workdir, wanted.cwd)
+      warn("cwd")
     }
 
     if (wanted.dryRun === true) return Effect.succeed({ applied: false, changes, conflicts, warnings })

@@ -95,7 +95,7 @@ const infoOf = (row: Row, status: Microsandbox.SandboxStatus): Microsandbox.Sand
   memory: row.memory,
   volumes: row.volumes,
   ports: row.ports,
-  workdir: row.workdir,
+  cwd: row.workdir,
   shell: row.shell,
   createdAt: DateTime.makeUnsafe(row.createdAt)
 })
@@ -579,7 +579,7 @@ const createChecked = Effect.fnUntraced(function* (
       memory: config.resources?.memory ?? defaultResources.memory,
       volumes,
       ports: publishedPorts(config),
-      ...(config.workdir === undefined ? {} : { workdir: config.workdir }),
+      ...(config.cwd === undefined ? {} : { workdir: config.cwd }),
       shell: config.shell ?? "/bin/sh",
       createdAt: clock.currentTimeMillisUnsafe(),
       diskSize: base.size,
@@ -739,7 +739,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         memory: wanted.memory ?? row.memory,
         diskSize: wanted.disk ?? row.diskSize,
         labels: Modify.merge(row.labels, wanted.labels),
-        ...(wanted.workdir === undefined ? {} : { workdir: wanted.workdir })
+        ...(wanted.cwd === undefined ? {} : { workdir: wanted.cwd })
       })
       if (restarts) {
         yield* finish(world, held, "stopped", true).pipe(

@@ -81,7 +81,7 @@ const resources = (builder: SandboxBuilder, config: SandboxConfig): void => {
 }
 
 const process_ = (builder: SandboxBuilder, config: SandboxConfig): void => {
-  if (config.workdir !== undefined) builder.workdir(config.workdir)
+  if (config.cwd !== undefined) builder.workdir(config.cwd)
   if (config.shell !== undefined) builder.shell(config.shell)
   if (config.user !== undefined) builder.user(config.user)
   if (config.hostname !== undefined) builder.hostname(config.hostname)

@@ -121,7 +121,7 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
       const field = text.startsWith("disk named volumes require")
         ? "quota"
         : /^workdir\b/.test(text)
-          ? "workdir"
+          ? "cwd"
           : "options"
       return new InvalidConfig({ field, problem: text, cause })
     }
@@ -204,7 +204,8 @@ const modifiedFields = new Map([
   ["max_cpus", "maxCpus"],
   ["max_memory", "maxMemory"],
   ["root disk", "disk"],
-  ["root_disk_size", "disk"]
+  ["root_disk_size", "disk"],
+  ["workdir", "cwd"]
 ])
 
 /** The field of a modification that the runtime has a name of its own for. */

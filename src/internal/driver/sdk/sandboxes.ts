@@ -79,7 +79,7 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
       return name === undefined ? [] : [name]
     }),
     ports: portsIn(config),
-    workdir: text(property(config, "runtime", "workdir")),
+    cwd: text(property(config, "runtime", "workdir")),
     shell: text(property(config, "runtime", "shell")) ?? "/bin/sh",
     createdAt: date(handle.createdAt)
   }

@@ -1,0 +1,20 @@
+/**
+ * How objects with functions or bytes in them are logged and encoded as JSON.
+ */
+
+/** Makes `console.log` and `JSON.stringify` show only the given fields of an object, or of a class by its prototype. */
+export const printable = <A extends object>(target: A, name: string, fieldsOf: (self: A) => object): A =>
+  Object.defineProperties(target, {
+    toJSON: {
+      configurable: true,
+      value(this: A) {
+        return fieldsOf(this)
+      }
+    },
+    [Symbol.for("nodejs.util.inspect.custom")]: {
+      configurable: true,
+      value(this: A, _depth: number, options: object, inspect: (value: object, options: object) => string) {
+        return `${name} ${inspect(fieldsOf(this), options)}`
+      }
+    }
+  })
