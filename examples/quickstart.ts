@@ -23,20 +23,20 @@ const greeter = Snapshot.make("greeter", "busybox").pipe(
   Snapshot.shell("sh greet.sh builder", { description: "try it" })
 )
 
-const seconds = (millis: number): string => `${(millis / 1000).toFixed(2)} s`
+const seconds = (duration: Duration.Duration): string => `${Duration.toSeconds(duration).toFixed(2)} s`
 
 const show = (event: BuildEvent.BuildEvent): Effect.Effect<void> => {
   switch (event._tag) {
     case "Booted":
-      return Console.log(`  boot        ${seconds(event.durationMillis)}`)
+      return Console.log(`  boot        ${seconds(event.duration)}`)
     case "StepCached":
       return Console.log(`  step ${event.index}      cached: ${event.description}`)
     case "StepOutput":
       return Console.log(`              ${event.text.trimEnd()}`)
     case "StepFinished":
-      return Console.log(`  step ${event.index}      ${seconds(event.durationMillis)}: ${event.description}`)
+      return Console.log(`  step ${event.index}      ${seconds(event.duration)}: ${event.description}`)
     case "Checkpointed":
-      return Console.log(`  capture     ${seconds(event.durationMillis)}`)
+      return Console.log(`  capture     ${seconds(event.duration)}`)
     default:
       return Effect.void
   }
@@ -44,7 +44,7 @@ const show = (event: BuildEvent.BuildEvent): Effect.Effect<void> => {
 
 const timed = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>) =>
   Effect.timed(effect).pipe(
-    Effect.tap(([duration]) => Console.log(`${what.padEnd(13)} ${seconds(Duration.toMillis(duration))}`)),
+    Effect.tap(([duration]) => Console.log(`${what.padEnd(13)} ${seconds(duration)}`)),
     Effect.map(([, value]) => value)
   )
 

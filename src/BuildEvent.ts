@@ -1,54 +1,66 @@
 /**
- * What happens while a snapshot is built, as one typed stream of events.
+ * The events of a build, as one typed stream.
  *
- * Every event says which build it belongs to and when it happened. Renderers,
- * NDJSON logs and user interfaces are consumers of this stream; none of them can
- * slow a build down.
+ * Every event names its build and the time. Listeners, such as a terminal, a log
+ * of JSON lines or a user interface, never slow a build down.
  *
  * **Example** (Logging steps as they finish)
  *
  * ```ts
- * import { Effect } from "effect"
+ * import { Duration, Effect } from "effect"
  * import { Snapshot } from "effect-lightbox"
  *
  * export const build = Snapshot.build(Snapshot.make("tools", "alpine"), {
  *   onEvent: (event) =>
- *     event._tag === "StepFinished" ? Effect.logInfo(`${event.description}: ${event.durationMillis} ms`) : Effect.void
+ *     event._tag === "StepFinished"
+ *       ? Effect.logInfo(`${event.description}: ${Duration.format(event.duration)}`)
+ *       : Effect.void
  * })
  * ```
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { DurationFromWholeMillis } from "./internal/config/time.ts"
 
 const common = {
-  /** Which build: the same for all its events, different for every build. */
+  /** Identifies the build: the same for all its events, different for every build. */
   buildId: Schema.String,
-  /** Position among the events of its build, from 0. */
+  /** The event's position in its build, from 0. */
   sequence: Schema.Int,
   /** The definition's name. */
   snapshot: Schema.String,
-  /** Milliseconds since 1970. */
-  at: Schema.Finite
+  /** In JSON: milliseconds since 1970. */
+  at: Schema.DateTimeUtcFromMillis
 }
 
 const step = {
-  /** Position of the step, from 1. */
+  /** The step's position, from 1. */
   index: Schema.Int,
   description: Schema.String
 }
 
+const event = <const Tag extends string, const Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
+  Schema.TaggedStruct(tag, { ...common, ...fields })
+
+/** With a span, which is `durationMillis` in JSON. */
+const timed = <const Tag extends string, const Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
+  Schema.TaggedStruct(tag, { ...common, ...fields, duration: DurationFromWholeMillis }).pipe(
+    Schema.encodeKeys({ duration: "durationMillis" })
+  )
+
 /**
- * The schema of all events; encodes to JSON.
+ * The schema of build events; encodes to JSON.
  *
  * **Details**
  *
- * `Planned` comes first and `Finished` or `Failed` last. `Waiting` says that
- * another build, here or in another process, is making the same; its later
- * events follow under its own `buildId`, with the `sequence` they have there.
- * Output is decoded as UTF-8 and redacted.
+ * `Planned` comes first, `Finished` or `Failed` last. `Waiting` means that another
+ * build, here or in another process, is making the same result; its events follow
+ * with their own `buildId` and `sequence`. Output is decoded as UTF-8 and
+ * redacted. In JSON, `duration` is `durationMillis` and `at` is a number of
+ * milliseconds.
  *
- * **Example** (Writing NDJSON)
+ * **Example** (Writing JSON lines)
  *
  * ```ts
  * import { Console, Effect, Schema } from "effect"
@@ -63,43 +75,33 @@ const step = {
  * @category schemas
  * @since 0.1.0
  */
-export const BuildEvent = Schema.TaggedUnion({
-  Planned: { ...common, steps: Schema.Int, hits: Schema.Int },
-  Waiting: { ...common, key: Schema.String },
-  Pulling: {
-    ...common,
+export const BuildEvent = Schema.Union([
+  event("Planned", { steps: Schema.Int, hits: Schema.Int }),
+  event("Waiting", { key: Schema.String }),
+  event("Pulling", {
     image: Schema.String,
     phase: Schema.Literals(["Resolving", "Resolved", "Downloading", "Unpacking", "Pulled"]),
     layer: Schema.optionalKey(Schema.Int),
     /** Bytes of the layer. */
     done: Schema.optionalKey(Schema.Finite),
-    /** Bytes of the layer, or of the whole image where none is named. */
+    /** Bytes of the layer, or of the whole image if there is no `layer`. */
     total: Schema.optionalKey(Schema.Finite)
-  },
-  Booting: { ...common, builder: Schema.String, from: Schema.String },
-  Booted: { ...common, builder: Schema.String, durationMillis: Schema.Finite },
-  StepCached: { ...common, ...step },
-  StepStarted: { ...common, ...step, attempt: Schema.Int },
-  StepOutput: { ...common, ...step, stream: Schema.Literals(["stdout", "stderr"]), text: Schema.String },
-  StepAttemptFailed: { ...common, ...step, attempt: Schema.Int, problem: Schema.String },
-  StepFinished: { ...common, ...step, attempt: Schema.Int, durationMillis: Schema.Finite },
-  Checkpointed: { ...common, index: Schema.Int, key: Schema.String, durationMillis: Schema.Finite },
-  Committed: { ...common, generation: Schema.Int, digest: Schema.String },
-  Finished: { ...common, durationMillis: Schema.Finite, stepsRun: Schema.Int, stepsReused: Schema.Int },
-  Failed: { ...common, durationMillis: Schema.Finite, problem: Schema.String }
-})
+  }),
+  event("Booting", { builder: Schema.String, from: Schema.String }),
+  timed("Booted", { builder: Schema.String }),
+  event("StepCached", step),
+  event("StepStarted", { ...step, attempt: Schema.Int }),
+  event("StepOutput", { ...step, stream: Schema.Literals(["stdout", "stderr"]), text: Schema.String }),
+  event("StepAttemptFailed", { ...step, attempt: Schema.Int, problem: Schema.String }),
+  timed("StepFinished", { ...step, attempt: Schema.Int }),
+  timed("Checkpointed", { index: Schema.Int, key: Schema.String }),
+  event("Committed", { generation: Schema.Int, digest: Schema.String }),
+  timed("Finished", { stepsRun: Schema.Int, stepsReused: Schema.Int }),
+  timed("Failed", { problem: Schema.String })
+]).pipe(Schema.toTaggedUnion("_tag"))
 
 /**
  * An event of a build.
- *
- * **Example** (Counting what was reused)
- *
- * ```ts
- * import type { BuildEvent } from "effect-lightbox"
- *
- * export const reused = (events: ReadonlyArray<BuildEvent.BuildEvent>): number =>
- *   events.filter((event) => event._tag === "StepCached").length
- * ```
  *
  * @category models
  * @since 0.1.0

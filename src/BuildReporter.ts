@@ -1,11 +1,11 @@
 /**
- * Listeners for builds: a terminal that shows what goes on, and lines of JSON.
+ * Reporters for builds: a live terminal view, and lines of JSON.
  *
- * A reporter is what the `onEvent` of `Snapshot.build` takes. One serves any
- * number of builds at the same time, and none can slow one down.
+ * Pass a reporter as the `onEvent` of `Snapshot.build`. One reporter serves any
+ * number of concurrent builds, and never slows one down.
  *
- * The module stands on parts of Effect that may change in a minor version, and is
- * imported by its own name.
+ * This module depends on unstable Effect modules, which may change in a minor
+ * version. Import it by its own name.
  *
  * **Example** (Watching two builds at once)
  *
@@ -46,17 +46,7 @@ import { cut } from "./internal/report/terminalText.ts"
 // =============================================================================
 
 /**
- * What is told the events of builds.
- *
- * **Example** (Building with any reporter)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- * import type * as BuildReporter from "effect-lightbox/BuildReporter"
- *
- * export const build = (onEvent: BuildReporter.BuildReporter) =>
- *   Snapshot.build(Snapshot.make("tools", "alpine:3.20"), { onEvent })
- * ```
+ * Receives the events of builds.
  *
  * @category models
  * @since 0.1.0
@@ -64,27 +54,18 @@ import { cut } from "./internal/report/terminalText.ts"
 export type BuildReporter = (event: BuildEvent) => Effect.Effect<void>
 
 /**
- * Where a reporter writes: `process.stdout`, `process.stderr`, or anything else
- * with as much of a writable stream as this.
- *
- * **Example** (Keeping what is written)
- *
- * ```ts
- * import type * as BuildReporter from "effect-lightbox/BuildReporter"
- *
- * export const written: Array<string> = []
- * export const output: BuildReporter.Output = { write: (text) => written.push(text) }
- * ```
+ * The output of a reporter: `process.stdout`, `process.stderr`, or anything with
+ * these parts of a writable stream.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Output {
-  /** `false` says that it is full, until it emits `drain`. */
+  /** Returns `false` when full, until `drain` is emitted. */
   readonly write: (text: string) => unknown
   readonly once?: ((event: "drain", listener: () => void) => unknown) | undefined
   readonly isTTY?: boolean | undefined
-  /** Of the window, which may change its size. */
+  /** The size of the window, which may change. */
   readonly columns?: number | undefined
   readonly rows?: number | undefined
 }
@@ -96,14 +77,6 @@ export interface Output {
 /**
  * Options of {@link terminal}.
  *
- * **Example** (Plain lines, whatever the output)
- *
- * ```ts
- * import type * as BuildReporter from "effect-lightbox/BuildReporter"
- *
- * export const options: BuildReporter.TerminalOptions = { output: process.stdout, live: false, color: false }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
@@ -111,40 +84,36 @@ export interface TerminalOptions {
   /** Default: `process.stderr`. */
   readonly output?: Output | undefined
   /**
-   * Show what goes on in lines that are written over, instead of one line after the other. Default: whether the output
-   * is a terminal, and `TERM` is not `dumb`.
+   * Show running builds in lines that are overwritten. Default: `true` on a terminal, unless `TERM` is `dumb`.
    */
   readonly live?: boolean | undefined
   /** Default: as for `live`, unless `NO_COLOR` is set; `FORCE_COLOR` is enough without a terminal. */
   readonly color?: boolean | undefined
 }
 
-/** How often the terminal is written to. */
+/** How often the terminal is updated. */
 const frame = "100 millis"
 
-/** So many lines are written at once; more output of steps is left out. */
+/** The most lines written at once; more output of steps is omitted. */
 const longestFrame = 1000
 
 /**
- * A reporter that shows builds to a person.
+ * Creates a reporter that shows builds on a terminal.
  *
  * **Details**
  *
- * On a terminal, each build shows what it does and since when, the last lines
- * that a step writes, and how far the pull of an image is; steps that are over
- * stay, with what they took, those whose result was cached, and the last lines
- * of one that failed. Elsewhere, and with `TERM=dumb`, everything is said line by
- * line, output included.
+ * On a terminal, it shows what each build is doing and for how long, the last
+ * lines of the running step, and the progress of image pulls. Finished steps stay
+ * visible, with their duration or as cached; a failed step with the end of its
+ * output. Elsewhere, and with `TERM=dumb`, it prints one line after the other,
+ * including output.
  *
- * What guests and definitions say is shown without escape sequences and control
- * characters, and no line is longer than the window. The terminal is as it was
- * between any two writes, so that nothing is left to mend however the process
- * ends; when the scope closes, only lines that stay are left.
+ * Escape sequences and control characters of guests are removed, and lines are
+ * cut to the width of the window.
  *
  * **Gotchas**
  *
- * Text that something else writes to a terminal while a build is under way is
- * written over.
+ * Text that something else writes to the terminal during a build is overwritten.
  *
  * **Example** (Watching a build)
  *
@@ -263,15 +232,6 @@ const overwriting = (output: Output): Write => {
 /**
  * Options of {@link ndjson}.
  *
- * **Example** (To a file)
- *
- * ```ts
- * import type * as BuildReporter from "effect-lightbox/BuildReporter"
- * import { createWriteStream } from "node:fs"
- *
- * export const options: BuildReporter.NdjsonOptions = { output: createWriteStream("build.ndjson") }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
@@ -281,15 +241,14 @@ export interface NdjsonOptions {
 }
 
 /**
- * A reporter that writes each event as a line of JSON, which the schema
- * `BuildEvent` reads.
+ * Creates a reporter that writes each event as a line of JSON, to be decoded with
+ * the schema `BuildEvent`.
  *
  * **Details**
  *
- * A full output is waited for; meanwhile, events other than `StepOutput` are
- * kept, so that none of them is missing. Control characters, and what turns the
- * direction of text, are escaped as JSON has it: the lines can be shown as they
- * are.
+ * When the output is full, the reporter waits for it. Meanwhile it drops only
+ * `StepOutput` events. Control characters are escaped, so that lines are safe to
+ * print.
  *
  * **Example** (For another program)
  *

@@ -1,10 +1,9 @@
 /**
- * OCI images in the local cache: what snapshots are built on and sandboxes boot
- * from.
+ * OCI images in the local cache, from which snapshots are built and sandboxes boot.
  *
- * Images are pulled when a sandbox or a build needs them. On a machine without a
- * registry they come from an archive, made by `docker save` or any tool that
- * writes the OCI layout.
+ * Images are pulled when a sandbox or a build needs them. Without a registry, load
+ * them from an archive, made by `docker save` or any tool that writes the OCI
+ * layout.
  *
  * **Example** (Working offline)
  *
@@ -20,141 +19,134 @@
  *
  * @since 0.1.0
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Cleanup from "./Cleanup.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 
 /**
- * Reads images from an archive into the cache, and gives those it found. `tag`
- * is an additional name for the first.
+ * Loads the images in an archive into the cache and returns them. `tag` is an
+ * additional name for the first.
  *
- * Fails with `FileError` when there is no such file, and `ImageUnavailable` when
- * it is not an archive of images.
- *
- * **Example** (Loading under a name)
- *
- * ```ts
- * import { Image } from "effect-lightbox"
- *
- * export const loaded = Image.load("./tools.tar", { tag: "tools:1" })
- * ```
+ * Fails with `FileError` if the file does not exist, and with `ImageUnavailable`
+ * if it is not an archive of images.
  *
  * @category operations
  * @since 0.1.0
  */
-export const load = (
+export const load = Effect.fn("Image.load")(function* (
   path: string,
   options?: { readonly tag?: string | undefined }
-): Effect.Effect<ReadonlyArray<Microsandbox.ImageInfo>, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => driver.loadImage(path, options))
+): Effect.fn.Return<ReadonlyArray<Microsandbox.ImageInfo>, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.loadImage(path, options)
+})
 
 /**
- * Writes images from the cache to an archive, in the OCI layout or that of
- * `docker save`. Fails with `NotFound` for an image that is not in the cache.
+ * Saves images from the cache to an archive, in the OCI layout or in that of
+ * `docker save`. Fails with `NotFound` if an image is not in the cache.
  *
  * **Gotchas**
  *
- * Layers are saved as they are when they are unpacked. So an image that was
- * pulled has another digest when it comes back, and snapshots that are based on
- * it do not boot from that: they are saved with their image by `Snapshot.save`.
- *
- * **Example** (Taking an image along)
- *
- * ```ts
- * import { Image } from "effect-lightbox"
- *
- * export const saved = Image.save(["node:22"], "./node-22.tar")
- * ```
+ * Layers are saved unpacked. A pulled image therefore has another digest when it is
+ * loaded again, and snapshots based on it do not boot from it. `Snapshot.save`
+ * saves a snapshot together with its image.
  *
  * @category operations
  * @since 0.1.0
  */
-export const save = (
+export const save = Effect.fn("Image.save")(function* (
   references: ReadonlyArray<string>,
   path: string,
   options?: { readonly format?: "docker" | "oci" | undefined }
-): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => driver.saveImages(references, path, options))
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.saveImages(references, path, options)
+})
 
 /**
- * All images in the cache.
- *
- * **Example** (Adding up their sizes)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Image } from "effect-lightbox"
- *
- * export const bytes = Effect.map(Image.list, (all) => all.reduce((sum, image) => sum + (image.size ?? 0), 0))
- * ```
+ * Lists all images in the cache.
  *
  * @category operations
  * @since 0.1.0
  */
-export const list: Effect.Effect<
+export const list = Effect.fn("Image.list")(function* (): Effect.fn.Return<
   ReadonlyArray<Microsandbox.ImageInfo>,
   LightboxError,
   Microsandbox.Microsandbox
-> = Microsandbox.Microsandbox.use((driver) => driver.listImages)
+> {
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.listImages
+})
 
 /**
- * An image with its configuration. Fails with `NotFound` when it is not in the
+ * Gets an image and its configuration. Fails with `NotFound` if it is not in the
  * cache.
  *
- * **Example** (Asking for the user that commands run as)
+ * **Example** (Asking which user commands run as)
  *
  * ```ts
  * import { Effect } from "effect"
  * import { Image } from "effect-lightbox"
  *
- * export const user = Effect.map(Image.inspect("node:22"), (image) => image.user ?? "root")
+ * export const user = Effect.map(Image.get("node:22"), (image) => image.user ?? "root")
  * ```
  *
  * @category operations
  * @since 0.1.0
  */
-export const inspect = (
+export const get = Effect.fn("Image.get")(function* (
   reference: string
-): Effect.Effect<Microsandbox.ImageDetail, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => driver.inspectImage(reference))
+): Effect.fn.Return<Microsandbox.ImageDetail, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.inspectImage(reference)
+})
 
 /**
- * Removes a name from the cache, and with its last name the image; what is not
- * there is no failure. Fails with `InUse` while there is a sandbox that is based
- * on the image, running or not. `force` removes the name all the same, unless it
- * is the last one.
- *
- * **Example** (Removing)
- *
- * ```ts
- * import { Image } from "effect-lightbox"
- *
- * export const removed = Image.remove("node:20")
- * ```
+ * Removes a name from the cache, and the image with its last name. Does nothing if
+ * the name does not exist. Fails with `InUse` if a sandbox, running or not, is
+ * based on the image. `force` removes the name anyway, unless it is the last one.
  *
  * @category operations
  * @since 0.1.0
  */
-export const remove = (
+export const remove = Effect.fn("Image.remove")(function* (
   reference: string,
   options?: { readonly force?: boolean | undefined }
-): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
-  Microsandbox.Microsandbox.use((driver) => driver.removeImage(reference, options))
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.removeImage(reference, options)
+})
 
 /**
- * Removes the images that no sandbox and no snapshot needs, and tells what that
- * freed.
- *
- * **Example** (Making room)
- *
- * ```ts
- * import { Image } from "effect-lightbox"
- *
- * export const freed = Image.prune
- * ```
+ * Removes images that no sandbox and no snapshot uses.
  *
  * @category operations
  * @since 0.1.0
  */
-export const prune: Effect.Effect<Microsandbox.ImagePruneReport, LightboxError, Microsandbox.Microsandbox> =
-  Microsandbox.Microsandbox.use((driver) => driver.pruneImages)
+export const prune = Effect.fn("Image.prune")(function* (): Effect.fn.Return<
+  Cleanup.Report,
+  LightboxError,
+  Microsandbox.Microsandbox
+> {
+  const driver = yield* Microsandbox.Microsandbox
+  const before = yield* driver.listImages
+  const { bytes } = yield* driver.pruneImages
+  const kept = new Set((yield* driver.listImages).map(({ reference }) => reference))
+  const report = Cleanup.Report.of(
+    before.map(({ createdAt, lastUsedAt, reference, size }) => ({
+      resource: "image",
+      name: reference,
+      verdict: kept.has(reference) ? "kept" : "removed",
+      reason: kept.has(reference) ? "a sandbox or snapshot uses it" : "no sandbox or snapshot uses it",
+      ...(size === undefined ? {} : { bytes: size }),
+      ...(createdAt === undefined ? {} : { createdAt }),
+      ...(lastUsedAt === undefined ? {} : { usedAt: lastUsedAt })
+    })),
+    { dryRun: false }
+  )
+  // Images share layers: the runtime knows what it freed.
+  return bytes === undefined
+    ? report
+    : new Cleanup.Report({ verdicts: report.verdicts, freedBytes: bytes, dryRun: false, isComplete: true })
+})

@@ -1,53 +1,44 @@
 /**
- * What a build would do, and why.
+ * Plans: what a build would do, and why.
  *
- * A plan is computed from the definition, the digest of its base image, and what
- * the store holds; nothing is booted for it. It prints as a readable text and
- * encodes as JSON.
+ * `Snapshot.plan` computes one from the definition, the digest of its base image
+ * and the results on this machine. It boots nothing.
  *
  * **Example** (Showing what a change costs)
  *
  * ```ts
  * import { Console, Effect } from "effect"
- * import { Plan, Snapshot } from "effect-lightbox"
+ * import { Snapshot } from "effect-lightbox"
  *
- * export const show = Snapshot.plan(Snapshot.make("tools", "alpine")).pipe(
- *   Effect.flatMap((plan) => Console.log(Plan.format(plan)))
- * )
+ * export const show = Snapshot.plan(Snapshot.make("tools", "alpine")).pipe(Effect.flatMap(Console.log))
  * ```
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
+import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Schema from "effect/Schema"
 
 const change = { was: Schema.String, now: Schema.String }
 
 /**
- * Why a step has to run.
+ * Why a step would run.
  *
  * **Details**
  *
- * - `NeverBuilt`: nothing like it was built here.
- * - `BaseUnknown`: the base image is not in the local cache; pulling it tells.
+ * - `NeverBuilt`: this definition was not built here before.
+ * - `BaseUnknown`: the base image is not in the local cache.
  * - `BaseChanged`: the digest of the base image differs from the last build's.
  * - `ArgumentsChanged`, `EnvironmentChanged`, `FilesChanged`: what differs from
  *   the last build of this definition.
- * - `EarlierChanged`: a step before it has to run.
- * - `NotKept`: it has not changed, but its result was not kept, and something
- *   after it has to run.
- * - `Forced`: asked for, by the step or by the build.
- * - `Evicted`: its result was pruned, at that time.
- * - `Damaged`: its result is there but can not be used.
- * - `BuilderChanged`: a version of the library made it that built differently.
- *
- * **Example** (Finding out which files changed)
- *
- * ```ts
- * import type { Plan } from "effect-lightbox"
- *
- * export const files = (reason: Plan.MissReason): ReadonlyArray<string> =>
- *   reason._tag === "FilesChanged" ? reason.files.map((file) => file.path) : []
- * ```
+ * - `EarlierChanged`: an earlier step would run.
+ * - `NotKept`: the step is unchanged, but its result was not kept, and a later
+ *   step would run.
+ * - `Forced`: requested by the step or by the build.
+ * - `Evicted`: its result was pruned at that time.
+ * - `Damaged`: its result exists but cannot be used.
+ * - `BuilderChanged`: another version of the library, which builds differently,
+ *   made the result.
  *
  * @category schemas
  * @since 0.1.0
@@ -62,7 +53,7 @@ export const MissReason = Schema.TaggedUnion({
   EarlierChanged: { index: Schema.Int },
   NotKept: {},
   Forced: {},
-  Evicted: { at: Schema.Finite },
+  Evicted: { at: Schema.DateTimeUtc },
   Damaged: { problem: Schema.String },
   BuilderChanged: change
 })
@@ -70,30 +61,13 @@ export const MissReason = Schema.TaggedUnion({
 /**
  * The type of {@link MissReason}.
  *
- * **Example** (Telling whether the base moved)
- *
- * ```ts
- * import type { Plan } from "effect-lightbox"
- *
- * export const isBase = (reason: Plan.MissReason): boolean => reason._tag === "BaseChanged"
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export type MissReason = typeof MissReason.Type
 
 /**
- * The verdict on one step. `key` identifies its result.
- *
- * **Example** (Listing what will run)
- *
- * ```ts
- * import type { Plan } from "effect-lightbox"
- *
- * export const willRun = (plan: Plan.Plan): ReadonlyArray<string> =>
- *   plan.steps.filter((step) => step.verdict._tag === "Miss").map((step) => step.description)
- * ```
+ * A step and whether it would run. `key` identifies its result.
  *
  * @category schemas
  * @since 0.1.0
@@ -112,74 +86,52 @@ export const PlannedStep = Schema.Struct({
 /**
  * The type of {@link PlannedStep}.
  *
- * **Example** (Showing one step)
- *
- * ```ts
- * import type { Plan } from "effect-lightbox"
- *
- * export const show = (step: Plan.PlannedStep): string => `${step.index} ${step.description} ${step.verdict._tag}`
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export type PlannedStep = typeof PlannedStep.Type
 
 /**
- * The schema of plans; encodes to JSON.
+ * A plan: what a build would do. Prints as text and encodes to JSON.
  *
- * **Example** (Encoding)
- *
- * ```ts
- * import { Schema } from "effect"
- * import { Plan } from "effect-lightbox"
- *
- * export const toJson = Schema.encodeEffect(Schema.toCodecJson(Plan.Plan))
- * ```
- *
- * @category schemas
- * @since 0.1.0
- */
-export const Plan = Schema.Struct({
-  snapshot: Schema.String,
-  image: Schema.String,
-  /** Digest of the image's manifest; absent while the image is not in the cache. */
-  imageDigest: Schema.optionalKey(Schema.String),
-  /** Identifies the result of the whole build. */
-  key: Schema.String,
-  /** Whether the build would boot nothing. */
-  isCached: Schema.Boolean,
-  steps: Schema.Array(PlannedStep),
-  /** How the home directory copies disks: with reflinks a capture costs nothing, without it copies what is allocated. */
-  copies: Schema.Literals(["reflink", "full", "unknown"])
-})
-
-/**
- * A plan.
- *
- * **Example** (Failing a pipeline when something would be built)
+ * **Example** (Failing when something would be built)
  *
  * ```ts
- * import type { Plan } from "effect-lightbox"
+ * import { Effect } from "effect"
+ * import { Snapshot } from "effect-lightbox"
  *
- * export const isUpToDate = (plan: Plan.Plan): boolean => plan.isCached
+ * export const isUpToDate = Snapshot.make("tools", "alpine").pipe(
+ *   Snapshot.plan,
+ *   Effect.map((plan) => plan.isCached)
+ * )
  * ```
  *
  * @category models
  * @since 0.1.0
  */
-export type Plan = typeof Plan.Type
+export class Plan extends Schema.Class<Plan>("effect-lightbox/Plan")({
+  snapshot: Schema.String,
+  image: Schema.String,
+  /** Digest of the image's manifest. Absent while the image is not in the cache. */
+  imageDigest: Schema.optionalKey(Schema.String),
+  /** Identifies the result of the whole build. */
+  key: Schema.String,
+  /** `true`: the build would boot nothing. */
+  isCached: Schema.Boolean,
+  steps: Schema.Array(PlannedStep),
+  /** How the home copies disks: with reflinks, keeping a result is free; without, it copies what is allocated. */
+  copies: Schema.Literals(["reflink", "full", "unknown"])
+}) {
+  override toString(): string {
+    return format(this)
+  }
+  [NodeInspectSymbol](): string {
+    return format(this)
+  }
+}
 
 /**
- * A plan as a text of several lines.
- *
- * **Example** (Printing)
- *
- * ```ts
- * import { Plan } from "effect-lightbox"
- *
- * export const print = (plan: Plan.Plan) => console.log(Plan.format(plan))
- * ```
+ * Formats a plan as text, one line for each step.
  *
  * @category formatting
  * @since 0.1.0
@@ -211,15 +163,7 @@ const formatCopies = (copies: Plan["copies"]): string => {
 }
 
 /**
- * A reason as a phrase.
- *
- * **Example** (Explaining)
- *
- * ```ts
- * import { Plan } from "effect-lightbox"
- *
- * export const text = Plan.formatReason({ _tag: "BaseChanged", was: "sha256:1", now: "sha256:2" })
- * ```
+ * Formats a reason as a phrase.
  *
  * @category formatting
  * @since 0.1.0
@@ -245,7 +189,7 @@ export const formatReason = (reason: MissReason): string => {
     case "Forced":
       return "forced"
     case "Evicted":
-      return `pruned at ${new Date(reason.at).toISOString()}`
+      return `pruned at ${DateTime.formatIso(reason.at)}`
     case "Damaged":
       return `damaged: ${reason.problem}`
     case "BuilderChanged":

@@ -1,19 +1,17 @@
 /**
- * The sweeper: removes what processes have left that ended without releasing
- * what they had, whether they were killed, crashed, or lost with the machine.
+ * Sweeps: removes what dead processes left behind, whether they were killed,
+ * crashed, or lost with the machine.
  *
- * Everything that the library makes belongs to the process that makes it, and is
- * noted before it exists. A process proves that it lives with a socket, which the
- * kernel closes with it. A sweep removes what belongs to processes that are gone:
- * sandboxes, names that failed creations have left taken, unfinished captures,
- * staged files and locks. It touches nothing of a process that lives, nothing
- * that was detached, nothing that other tools made, and no volume. Of snapshots it
- * touches only those of a scope, and what a removal or a load that was cut short
- * has left without a name.
+ * Everything that the library creates belongs to the process that creates it, and
+ * is noted before it exists. A process proves that it is alive with a socket, which
+ * the kernel closes with it. A sweep removes what belongs to dead processes:
+ * sandboxes, names that failed creations still occupy, unfinished captures, staged
+ * files and locks. It never removes what belongs to a living process, what was
+ * detached, what other tools made, or volumes. Of snapshots, it removes only those
+ * of a scope and those that an interrupted removal or load left without a name.
  *
- * `MicrosandboxLocal.layer` looks at its start for processes that are gone, which
- * takes one look into a folder when there is none. A process that runs for long
- * adds {@link layer}.
+ * `MicrosandboxLocal.layer` sweeps at its start. Long-running processes add
+ * {@link layer}.
  *
  * **Example** (Sweeping every ten minutes)
  *
@@ -33,6 +31,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Ownership from "./Ownership.ts"
 import type { Services } from "./Driver.ts"
+import type * as Cleanup from "./Cleanup.ts"
 import * as internal from "./internal/reaper/sweep.ts"
 import { DurationInput } from "./internal/config/schemas.ts"
 import { decoder } from "./internal/config/validation.ts"
@@ -40,73 +39,15 @@ import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 
 /**
- * What a sweep found, what it did with it, and why.
- *
- * **Details**
- *
- * `removable` is what a dry run would remove. A `ghost` is a name that a failed
- * creation has left taken, a `snapshot` one of a scope or one that has lost its
- * name, and `staging` are unfinished files.
- *
- * **Example** (What could not be removed)
- *
- * ```ts
- * import type { Reaper } from "effect-lightbox"
- *
- * export const failures = (report: Reaper.SweepReport) =>
- *   report.verdicts.filter(({ verdict }) => verdict === "failed")
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface Verdict {
-  readonly resource: "sandbox" | "ghost" | "snapshot" | "staging" | "lock" | "owner"
-  readonly name: string
-  readonly verdict: "removed" | "removable" | "kept" | "failed"
-  readonly reason: string
-}
-
-/**
- * The result of a sweep.
- *
- * **Example** (How much was removed)
- *
- * ```ts
- * import type { Reaper } from "effect-lightbox"
- *
- * export const removed = (report: Reaper.SweepReport): number =>
- *   report.verdicts.filter(({ verdict }) => verdict === "removed").length
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface SweepReport {
-  readonly verdicts: ReadonlyArray<Verdict>
-  /** `false`: its time was over before everything was looked at. */
-  readonly isComplete: boolean
-  readonly durationMillis: number
-}
-
-/**
  * Options of {@link sweep}.
- *
- * **Example** (Only looking)
- *
- * ```ts
- * import type { Reaper } from "effect-lightbox"
- *
- * export const options: Reaper.SweepOptions = { dryRun: true }
- * ```
  *
  * @category options
  * @since 0.1.0
  */
 export interface SweepOptions {
-  /** Tell what would be removed, and remove nothing. Default: `false`. */
+  /** Report what would be removed, and remove nothing. Default: `false`. */
   readonly dryRun?: boolean | undefined
-  /** How long it may take. Default: 1 minute. */
+  /** Time limit. Default: 1 minute. */
   readonly timeout?: Duration.Input | undefined
 }
 
@@ -118,12 +59,13 @@ const decodeOptions = decoder(
 const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer", "interval")
 
 /**
- * Looks at everything that there is, once, and removes what belongs to processes
- * that are gone, and sandboxes that were detached for a time that is over.
+ * Removes what belongs to dead processes, and detached sandboxes whose time to live
+ * is over.
  *
- * What can not be removed is reported, not thrown; the only failure is
- * `InvalidConfig`. Any number of sweeps at once, here and in other processes, do
- * no harm.
+ * **Details**
+ *
+ * What cannot be removed is reported as `failed`; the only error is
+ * `InvalidConfig`. Concurrent sweeps, here and in other processes, do no harm.
  *
  * **Example** (A report)
  *
@@ -132,7 +74,7 @@ const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer"
  * import { MicrosandboxLocal, Reaper } from "effect-lightbox"
  *
  * export const program = Reaper.sweep({ dryRun: true }).pipe(
- *   Effect.flatMap(({ verdicts }) => Console.table(verdicts)),
+ *   Effect.flatMap(Console.log),
  *   Effect.provide(MicrosandboxLocal.layer({ sweep: false }))
  * )
  * ```
@@ -142,7 +84,7 @@ const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer"
  */
 export const sweep = Effect.fn("Reaper.sweep")(function* (
   options?: SweepOptions
-): Effect.fn.Return<SweepReport, LightboxError, Services> {
+): Effect.fn.Return<Cleanup.Report, LightboxError, Services> {
   const { dryRun, timeout } = yield* decodeOptions(options ?? {})
   const driver = yield* Microsandbox.Microsandbox
   return yield* internal.sweep(driver, yield* Ownership.Ownership, {
@@ -153,9 +95,9 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
 })
 
 /**
- * Sweeps at once and then at an interval (default 5 minutes), in the background,
- * until the layer is closed. Logs the sandboxes that it removes, the names that it
- * makes free, and whatever it can not remove.
+ * Sweeps now and then at an interval (default: 5 minutes), in the background, until
+ * the layer closes. Logs the sandboxes and names it removes, and what it cannot
+ * remove.
  *
  * **Example** (In a service)
  *

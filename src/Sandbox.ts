@@ -30,10 +30,12 @@ import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
+import * as Listener from "./internal/report/listener.ts"
+import { TypeId as DefinitionTypeId } from "./internal/definition/typeId.ts"
 import { CString, DurationInput, ImageReference, Name } from "./internal/config/schemas.ts"
 import { generateName } from "./internal/ownership/labels.ts"
 import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
@@ -404,8 +406,8 @@ export type LaunchOptions<E = never, R = never> = SourceOptions<E, R> &
      * is removed when the scope closes, and ends with the process.
      */
     readonly detached?: boolean | undefined
-    /** Told while an image is pulled. */
-    readonly onPullProgress?: ((progress: Microsandbox.PullProgress) => void) | undefined
+    /** Receives the progress of a pull, in a fiber of its own. */
+    readonly onPullProgress?: ((progress: Microsandbox.PullProgress) => Effect.Effect<void>) | undefined
     /** How long releasing may take before it is given up, logged and left. Default: 30 seconds. */
     readonly releaseTimeout?: Duration.Input | undefined
   }
@@ -474,11 +476,18 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
     ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
     : Effect.map(decodeImage(image), (reference) => ({ _tag: "Image", reference }) as const)
   const name = config.name ?? (yield* generateName())
-  return yield* internal.launch({
-    config,
-    timeout: timeout ?? Duration.seconds(30),
-    request: { name, source, config, onConflict, detached: isDetached, onPullProgress }
-  })
+  const launching = (onPullProgress?: Microsandbox.CreateSandbox["onPullProgress"]) =>
+    internal.launch({
+      config,
+      timeout: timeout ?? Duration.seconds(30),
+      request: { name, source, config, onConflict, detached: isDetached, onPullProgress }
+    })
+  if (onPullProgress === undefined) return yield* launching()
+  return yield* Effect.acquireUseRelease(
+    Scope.make(),
+    (scope) => Effect.flatMap(Scope.provide(Listener.make(onPullProgress), scope), launching),
+    Scope.close
+  )
 })
 
 const resolveSnapshot = <E, R>(
@@ -488,7 +497,7 @@ const resolveSnapshot = <E, R>(
     ? Effect.map(snapshot, ({ path }) => path)
     : Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
       ? Effect.succeed(snapshot.path)
-      : Predicate.hasProperty(snapshot, "steps")
+      : Predicate.hasProperty(snapshot, DefinitionTypeId)
         ? Effect.fail(invalid("Sandbox.launch", "snapshot", "this is a definition: pass Snapshot.build(definition)"))
         : decodeSnapshotName(snapshot)
 
@@ -759,7 +768,7 @@ export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
  *
  * const tools = Snapshot.make("tools", "alpine").pipe(Snapshot.shell("apk add git"))
  *
- * const live = Sandbox.layer({ snapshot: Snapshot.Snapshot }).pipe(
+ * const live = Sandbox.layer({ snapshot: Snapshot.Current }).pipe(
  *   Layer.provide(Snapshot.layer(tools)),
  *   Layer.provide(MicrosandboxLocal.layer())
  * )

@@ -1,21 +1,20 @@
 /**
- * Snapshots: a disk that is baked once, from an image and typed steps, and
- * booted any number of times.
+ * Snapshots: disks that are built once, from an image and typed steps, and booted
+ * any number of times.
  *
- * A {@link Definition} is an immutable value, made with {@link make} and the step
- * functions. {@link build} runs it in a builder sandbox and keeps the result
- * under a name. Results are kept by content: building what is there already boots
- * nothing, changing the last of ten steps runs one step, and a build that fails
- * leaves the name as it was.
+ * {@link make} and the step functions describe a snapshot; {@link build} builds
+ * it in a builder sandbox and keeps the result under a name. Results are reused:
+ * building an unchanged definition boots nothing, and changing the last of ten
+ * steps runs one step. After a failed build, the name still points to the previous
+ * result.
  *
  * **Details**
  *
- * Steps run one after the other, each on the disk that the one before left.
- * What is not on the disk does not pass from step to step: processes are ended
- * and memory file systems (`/tmp` is one) are emptied after each step, whether or
- * not the build pauses there.
+ * Steps run one after the other, each on the disk that the previous one left.
+ * Only the disk is passed on: processes are ended and in-memory file systems
+ * (such as `/tmp`) are emptied after each step.
  *
- * **Example** (Baking tools into an image)
+ * **Example** (Building a snapshot and running a sandbox)
  *
  * ```ts
  * import { Effect, Schedule } from "effect"
@@ -35,8 +34,8 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
@@ -44,17 +43,23 @@ import * as Layer from "effect/Layer"
 import * as Pipeable from "effect/Pipeable"
 import type * as Redacted from "effect/Redacted"
 import type * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Ownership from "./Ownership.ts"
 import type { Services } from "./Driver.ts"
 import type { BuildEvent } from "./BuildEvent.ts"
+import type * as Cleanup from "./Cleanup.ts"
 import type * as Guest from "./Guest.ts"
 import { callSite } from "./internal/definition/callSite.ts"
+import { aptInstall, quote } from "./internal/definition/scripts.ts"
+import { TypeId } from "./internal/definition/typeId.ts"
 import * as internalBuild from "./internal/build/build.ts"
+import * as internalGenerations from "./internal/store/generations.ts"
 import * as internalNames from "./internal/store/names.ts"
 import * as internalPlan from "./internal/plan/plan.ts"
 import * as internalPrune from "./internal/store/prune.ts"
 import { Name } from "./internal/config/schemas.ts"
+import { DurationFromWholeMillis } from "./internal/config/time.ts"
 import { make as makeStore, type Store } from "./internal/store/store.ts"
 import * as internalTransfer from "./internal/store/transfer.ts"
 import { decoder } from "./internal/config/validation.ts"
@@ -66,24 +71,14 @@ import type { Plan } from "./Plan.ts"
 import type { Sandbox } from "./Sandbox.ts"
 import type * as SandboxConfig from "./SandboxConfig.ts"
 
-const TypeId = "~effect-lightbox/Snapshot/Definition" as const
-
 // =============================================================================
 // Definitions
 // =============================================================================
 
 /**
- * What a snapshot is made of. `E` and `R` are what the effects among its steps
- * can fail with and need; they join those of the build.
- *
- * **Example** (A function over definitions)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const withGit = <E, R>(definition: Snapshot.Definition<E, R>): Snapshot.Definition<E, R> =>
- *   Snapshot.shell(definition, "apt-get install -y git")
- * ```
+ * Describes how to build a snapshot: a base, steps, and settings. It is an
+ * immutable value; making one does nothing. `E` and `R` are what the effects in
+ * its steps can fail with and require.
  *
  * @category models
  * @since 0.1.0
@@ -96,19 +91,12 @@ export interface Definition<out E = never, out R = never> extends Pipeable.Pipea
   readonly options: BuilderOptions
   readonly labels: { readonly [key: string]: string }
   readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
+  /** Never set: the type error of `Sandbox.launch({ snapshot: definition })` says what to do. */
+  readonly path?: "A definition is not a snapshot: build it first, with Snapshot.build(definition)"
 }
 
 /**
- * What a definition starts from: an image, or another definition, whose build is
- * then part of this one.
- *
- * **Example** (Asking what it starts from)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const isImage = (base: Snapshot.Base<unknown, unknown>): boolean => base._tag === "Image"
- * ```
+ * The base of a definition: an image, or another definition that is built first.
  *
  * @category models
  * @since 0.1.0
@@ -118,36 +106,29 @@ export type Base<E = never, R = never> =
   | { readonly _tag: "Definition"; readonly definition: Definition<E, R> }
 
 /**
- * Options of the sandbox that a definition is built in.
- *
- * **Example** (Building without a network, from a cached image)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const options: Snapshot.BuilderOptions = { network: "none", pullPolicy: "never" }
- * ```
+ * Options of the builder, the sandbox in which the steps run.
  *
  * @category options
  * @since 0.1.0
  */
 export interface BuilderOptions extends Pick<SandboxConfig.Options, "network" | "pullPolicy" | "registry"> {
   readonly resources?: SandboxConfig.Resources | undefined
-  /** Folders and volumes that steps see and that do not become part of the snapshot, by guest path. */
+  /** Folders and volumes mounted in the builder, by guest path. They do not become part of the snapshot. */
   readonly mounts?: { readonly [path: string]: Mount.MountInput } | undefined
 }
 
 /**
- * A secret of one step: its value, and how the step's command gets it.
+ * A secret that one step needs.
  *
  * **Details**
  *
- * `"env"` (the default) sets the variable for that one process. `"file"` makes a
- * file of that name under `/run/secrets`, in memory, gone after the step. The
- * value appears in no event, error or key, and the disk is searched for it before
- * it is kept: a build whose disk contains it fails. Values of fewer than 4
- * characters are not searched for: they are found by chance. A changed value does
- * not run the step again, unless `inKey`.
+ * `"env"` (the default) sets a variable for the step's command only. `"file"`
+ * creates the file `/run/secrets/<name>`, in memory, for the duration of the
+ * step. The value never appears in events, errors or keys. Before a disk is kept,
+ * it is searched for the value; if it is found, the build fails with
+ * `SecretLeaked`. Values shorter than 4 characters are not searched for, because
+ * they occur by chance. A changed value does not run the step again, unless
+ * `inKey` is set.
  *
  * **Example** (A token for one command)
  *
@@ -174,44 +155,31 @@ export type StepSecret =
     }
 
 /**
- * Options that every step takes.
- *
- * **Example** (A step that may need three attempts)
- *
- * ```ts
- * import { Schedule } from "effect"
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const options: Snapshot.StepOptions = {
- *   description: "install tools",
- *   timeout: "10 minutes",
- *   retry: Schedule.recurs(2)
- * }
- * ```
+ * Options that every step accepts.
  *
  * @category options
  * @since 0.1.0
  */
 export interface StepOptions {
-  /** Default: the command itself, or what the step does. */
+  /** Default: the command, or what the step does. */
   readonly description?: string | undefined
-  /** Of one attempt. Default: none. */
+  /** Limit for each attempt. Default: none. */
   readonly timeout?: Duration.Input | undefined
   /**
-   * When to try again after a failure, which is the schedule's input; an error of an effect's own comes as `Unknown`,
-   * with the error as its cause. Default: never.
+   * When to retry after a failure. The schedule's input is the failure; an error of the step's own effect is wrapped in
+   * `Unknown`, as its cause. Default: never.
    */
   readonly retry?: Schedule.Schedule<unknown, LightboxError> | undefined
   /**
-   * What an attempt after a failed one starts on: the disk as the step before left it (`"clean"`, the default), which
-   * costs a boot and the steps since the last checkpoint, or the disk that the failed attempt left (`"dirty"`).
+   * The disk that a retry starts on: the one that the previous step left (`"clean"`, the default), which costs a boot and
+   * the steps since the last checkpoint, or the one that the failed attempt left (`"dirty"`).
    */
   readonly retryFrom?: "clean" | "dirty" | undefined
-  /** The network while the step runs; another one than before costs a checkpoint and a boot. Default: the definition's. */
+  /** The network while the step runs. A change costs a checkpoint and a boot. Default: the definition's. */
   readonly network?: Network.NetworkInput | undefined
   /**
-   * `"auto"`, the default, runs the step when it, its environment, or anything before it changed. `"never"` runs it in
-   * every build. A key stands in place of the step's own arguments, environment and files.
+   * `"auto"` (default): run the step when it, its environment or anything before it changed. `"never"`: run it in every
+   * build. A key replaces the step's arguments, environment and files.
    */
   readonly cache?: "auto" | "never" | { readonly key: string } | undefined
 }
@@ -219,36 +187,20 @@ export interface StepOptions {
 /**
  * Options of steps that run a command.
  *
- * **Example** (A variable for one step)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const options: Snapshot.CommandStepOptions = { env: { DEBIAN_FRONTEND: "noninteractive" } }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface CommandStepOptions extends StepOptions {
-  /** Added to the variables in effect. */
+  /** Additional variables. */
   readonly env?: { readonly [name: string]: string } | undefined
-  /** Let the shell read the profiles of a login first; for scripts only. Default: `false`. */
+  /** Run the script in a login shell. Default: `false`. */
   readonly login?: boolean | undefined
-  /** By name. */
+  /** Secrets by name. */
   readonly secrets?: { readonly [name: string]: StepSecret } | undefined
 }
 
 /**
- * Who owns what a step writes: ids, or names that the guest knows.
- *
- * **Example** (The user app and its group)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const owner: Snapshot.Owner = "app:app"
- * ```
+ * The owner of the files that a step writes: ids, or names that exist in the guest.
  *
  * @category options
  * @since 0.1.0
@@ -258,21 +210,13 @@ export type Owner = Guest.Owner
 /**
  * Options of {@link copy}.
  *
- * **Example** (Leaving things out)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const options: Snapshot.CopyOptions = { ignore: ["node_modules", "*.log"], owner: "app" }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface CopyOptions extends StepOptions {
-  /** Patterns as in a `.gitignore`, relative to the folder that is copied. Default: none. */
+  /** Patterns as in `.gitignore`, relative to the copied folder. Default: none. */
   readonly ignore?: ReadonlyArray<string> | undefined
-  /** Permission bits of files (folders get the execute bits, too). Default: those on the host. */
+  /** Permission bits of files; folders get the execute bits, too. Default: as on the host. */
   readonly mode?: number | undefined
   /** Default: root. */
   readonly owner?: Owner | undefined
@@ -280,14 +224,6 @@ export interface CopyOptions extends StepOptions {
 
 /**
  * Options of {@link write}.
- *
- * **Example** (A private file)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const options: Snapshot.WriteOptions = { mode: 0o600, owner: "app" }
- * ```
  *
  * @category options
  * @since 0.1.0
@@ -302,44 +238,27 @@ export interface WriteOptions extends StepOptions {
 /**
  * Options of {@link step}.
  *
- * **Example** (A result that depends on more than the name)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const options: Snapshot.EffectStepOptions = { key: "schema-v7" }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface EffectStepOptions extends StepOptions {
-  /** What the step's result depends on, beside its name: a different key runs it again. Default: none. */
+  /** What the result depends on beside the step's name: a different key runs the step again. Default: none. */
   readonly key?: string | undefined
 }
 
 interface StepCommon {
-  /** The file and line that declared it. */
+  /** The file and line that declared the step. */
   readonly declaredAt: string | undefined
   readonly options: StepOptions
 }
 
 /**
- * One step of a definition.
+ * A step of a definition.
  *
  * **Details**
  *
- * `Env` and `User` have effect on the steps after them; `Checkpoint` keeps the
- * result of the steps so far; `SkipCache` runs everything after it.
- *
- * **Example** (Counting commands)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const commands = (definition: Snapshot.Definition): number =>
- *   definition.steps.filter((step) => step._tag === "Shell" || step._tag === "Exec").length
- * ```
+ * `Env` and `User` apply to the steps after them. `Checkpoint` keeps the result of
+ * the steps so far. `SkipCache` runs every step after it in every build.
  *
  * @category models
  * @since 0.1.0
@@ -389,7 +308,7 @@ class DefinitionImpl<E, R> extends Pipeable.Class implements Definition<E, R> {
   readonly labels: { readonly [key: string]: string }
   readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
 
-  constructor(fields: Omit<Definition<E, R>, typeof TypeId | "pipe">) {
+  constructor(fields: Omit<Definition<E, R>, typeof TypeId | "pipe" | "path">) {
     super()
     this.name = fields.name
     this.base = fields.base
@@ -423,16 +342,7 @@ const append = <E, R, E2 = never, R2 = never>(
 }
 
 /**
- * Tells whether a value is a {@link Definition}.
- *
- * **Example** (Accepting a name or a definition)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const nameOf = (snapshot: string | Snapshot.Definition): string =>
- *   Snapshot.isDefinition(snapshot) ? snapshot.name : snapshot
- * ```
+ * Checks whether a value is a {@link Definition}.
  *
  * @category guards
  * @since 0.1.0
@@ -441,19 +351,19 @@ export const isDefinition = (u: unknown): u is Definition<unknown, unknown> =>
   typeof u === "object" && u !== null && TypeId in u
 
 /**
- * A definition without steps, from an OCI image by tag or digest.
+ * Creates a definition without steps from an OCI image, given by tag or digest.
  *
  * **Details**
  *
- * The name is checked when the definition is planned or built: up to 128
- * letters, digits, dots, dashes and underscores.
+ * The name is checked when the definition is planned or built. It may have up to
+ * 128 letters, digits, dots, dashes and underscores.
  *
- * **Example** (An image under a name)
+ * **Example** (Installing a tool)
  *
  * ```ts
  * import { Snapshot } from "effect-lightbox"
  *
- * export const tools = Snapshot.make("tools", "alpine:3.20")
+ * export const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
  * ```
  *
  * @category constructors
@@ -470,11 +380,14 @@ export const make = (name: string, image: string): Definition =>
   })
 
 /**
- * A definition without steps that starts from another definition. Building it
- * builds the other first, as a part of itself: results are shared with all that
- * start from it, and the other's name is not touched.
+ * Creates a definition without steps that starts from another definition.
  *
- * **Example** (Two snapshots on one base)
+ * **Details**
+ *
+ * Building it builds the other definition's steps first. All definitions that
+ * start from it share the results. The other definition's name does not move.
+ *
+ * **Example** (Two snapshots with one base)
  *
  * ```ts
  * import { Snapshot } from "effect-lightbox"
@@ -498,116 +411,18 @@ export const from = <E, R>(name: string, definition: Definition<E, R>): Definiti
     verification: undefined
   })
 
-/**
- * A definition as a plain object: what {@link define} takes.
- *
- * **Example** (From a configuration file)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const config: Snapshot.PlainDefinition = {
- *   name: "node-ci",
- *   image: "node:22",
- *   env: { CI: "true" },
- *   setup: ["npm i -g pnpm@9", { kind: "exec", cmd: "node", args: ["--version"] }]
- * }
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface PlainDefinition {
-  readonly name: string
-  readonly image: string
-  readonly resources?: SandboxConfig.Resources | undefined
-  readonly workdir?: string | undefined
-  readonly env?: { readonly [name: string]: string } | undefined
-  /** A string is a script for the shell. */
-  readonly setup?: ReadonlyArray<PlainStep> | undefined
-  readonly labels?: { readonly [key: string]: string } | undefined
-}
-
-/**
- * A step in a {@link PlainDefinition}.
- *
- * **Example** (A described script)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const step: Snapshot.PlainStep = { kind: "shell", script: "npm ci", description: "install" }
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export type PlainStep =
-  | string
-  | { readonly kind: "shell"; readonly script: string; readonly description?: string | undefined }
-  | {
-      readonly kind: "exec"
-      readonly cmd: string
-      readonly args?: ReadonlyArray<string> | undefined
-      readonly description?: string | undefined
-    }
-
-/**
- * A definition from a plain object, of the shape that lightbox's have. What it
- * says is checked when it is planned or built, like any definition's.
- *
- * **Details**
- *
- * Scripts run in a login shell, as lightbox runs them.
- *
- * **Example** (A definition in one piece)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const tools = Snapshot.define({ name: "tools", image: "alpine:3.20", setup: ["apk add git"] })
- * ```
- *
- * @category constructors
- * @since 0.1.0
- */
-export const define = (config: PlainDefinition): Definition => {
-  const declaredAt = callSite()
-  const steps: Array<Step> = []
-  if (config.env !== undefined) steps.push({ _tag: "Env", variables: config.env, declaredAt, options: {} })
-  if (config.workdir !== undefined) steps.push({ _tag: "Workdir", path: config.workdir, declaredAt, options: {} })
-  for (const step of config.setup ?? []) {
-    if (typeof step === "string") steps.push({ _tag: "Shell", script: step, declaredAt, options: { login: true } })
-    else if (step.kind === "shell") {
-      const { description, script } = step
-      steps.push({ _tag: "Shell", script, declaredAt, options: { login: true, description } })
-    } else {
-      const argv: [string, ...Array<string>] = [step.cmd, ...(step.args ?? [])]
-      steps.push({ _tag: "Exec", argv, declaredAt, options: { description: step.description } })
-    }
-  }
-  return new DefinitionImpl({
-    name: config.name,
-    base: { _tag: "Image", reference: config.image },
-    steps,
-    options: { resources: config.resources },
-    labels: config.labels ?? {},
-    verification: undefined
-  })
-}
-
 // =============================================================================
 // Steps
 // =============================================================================
 
 const isDataFirst = (args: IArguments): boolean => isDefinition(args[0])
 
-/** A function whose calls know where they stand in the caller's program. */
+/** Records where the caller calls a function. */
 const declared = <F extends (...args: never) => unknown>(make: (declaredAt: string | undefined) => F): F =>
   new Proxy(make(undefined), { apply: (_, self, args) => Reflect.apply(make(callSite()), self, args) })
 
 /**
- * Runs a script in the builder's shell.
+ * Runs a script in the builder's shell, `/bin/sh`.
  *
  * **Example** (Installing a package)
  *
@@ -632,18 +447,12 @@ export const shell: {
 )
 
 /**
- * Runs a program, without a shell. Redacted arguments appear nowhere but in the
- * guest; unlike a step's secrets, they are part of its key.
+ * Runs a program without a shell.
  *
- * **Example** (Arguments as they are)
+ * **Details**
  *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const rust = Snapshot.make("rust-ci", "rust:1.82").pipe(
- *   Snapshot.exec("cargo", ["install", "cargo-nextest", "--locked"])
- * )
- * ```
+ * Redacted arguments are shown as `<redacted>` everywhere outside the guest.
+ * Unlike a step's secrets, they are part of its key.
  *
  * @category steps
  * @since 0.1.0
@@ -673,16 +482,16 @@ export const exec: {
 )
 
 /**
- * Copies a file or a folder of the host into the guest. Permissions and symbolic
- * links are kept; the step runs again when content, permissions or names change.
+ * Copies a file or folder of the host into the guest.
  *
  * **Details**
  *
- * A relative path on the host is resolved against the current directory of the
- * build; it must exist. A folder's content goes into the folder `to`, which is
- * made; a file becomes the file `to`. Needs `tar` in the guest.
+ * A relative host path is resolved against the current directory of the build. A
+ * folder's content goes into the folder `to`, which is created if needed; a file
+ * becomes the file `to`. Permissions and symbolic links are kept. The step runs
+ * again when content, permissions or names change. Requires `tar` in the guest.
  *
- * **Example** (Baking sources in)
+ * **Example** (Adding sources)
  *
  * ```ts
  * import { Snapshot } from "effect-lightbox"
@@ -705,17 +514,7 @@ export const copy: {
 )
 
 /**
- * Writes a file of the guest, and makes the folders above it.
- *
- * **Example** (A configuration file)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const tools = Snapshot.make("tools", "alpine").pipe(
- *   Snapshot.write("/etc/motd", "baked\n")
- * )
- * ```
+ * Writes a file in the guest and creates the folders above it.
  *
  * @category steps
  * @since 0.1.0
@@ -736,19 +535,11 @@ export const write: {
 )
 
 /**
- * Sets variables for the steps that follow. They are not set in sandboxes that
- * boot from the snapshot.
+ * Sets environment variables for the steps that follow.
  *
- * **Example** (A non-interactive build)
+ * **Gotchas**
  *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const tools = Snapshot.make("tools", "debian:12").pipe(
- *   Snapshot.env({ DEBIAN_FRONTEND: "noninteractive" }),
- *   Snapshot.apt(["tzdata"])
- * )
- * ```
+ * They are not set in sandboxes that boot from the snapshot.
  *
  * @category steps
  * @since 0.1.0
@@ -763,18 +554,8 @@ export const env: {
 )
 
 /**
- * Makes a folder, if it is not there, and runs the commands that follow in it.
- *
- * **Example** (Working in a folder)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const app = Snapshot.make("app", "node:22").pipe(
- *   Snapshot.workdir("/srv/app"),
- *   Snapshot.shell("npm init -y")
- * )
- * ```
+ * Creates a folder if it does not exist, and runs the commands of the steps that
+ * follow in it.
  *
  * @category steps
  * @since 0.1.0
@@ -789,19 +570,8 @@ export const workdir: {
 )
 
 /**
- * Runs the commands that follow as another user: a name or an id, with a group
- * if wanted.
- *
- * **Example** (Leaving root)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const app = Snapshot.make("app", "node:22").pipe(
- *   Snapshot.user("node"),
- *   Snapshot.shell("npm config set update-notifier false")
- * )
- * ```
+ * Runs the commands of the steps that follow as another user: a name or an id,
+ * optionally with a group (`"node"`, `"1000:1000"`).
  *
  * @category steps
  * @since 0.1.0
@@ -814,14 +584,13 @@ export const user: {
 )
 
 /**
- * Runs any effect with the builder's sandbox. What it can fail with and needs
- * joins the definition's type.
+ * Runs an effect with the builder's sandbox. What the effect can fail with and
+ * requires joins the definition's type; {@link provide} supplies requirements.
  *
- * **Details**
+ * **Gotchas**
  *
- * The step is known by its name: its result is used again until the name or the
- * `key` of its options changes. Give it a key if the effect depends on anything
- * else.
+ * Code has no key: the result is reused until the step's name or the option `key`
+ * changes. Set a key if the effect depends on anything else.
  *
  * **Example** (Seeding a database)
  *
@@ -867,20 +636,8 @@ export const step: {
 )
 
 /**
- * Keeps the result of the steps so far, so that a later build can start there,
- * unless the build's policy is `"final"`.
- *
- * **Example** (After the slow part)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const app = Snapshot.make("app", "debian:12").pipe(
- *   Snapshot.apt(["build-essential"]),
- *   Snapshot.checkpoint,
- *   Snapshot.shell("make")
- * )
- * ```
+ * Keeps the result of the steps so far, so that later builds can start from it.
+ * Has no effect with the build option `checkpoints: "final"`.
  *
  * @category steps
  * @since 0.1.0
@@ -894,18 +651,6 @@ export const checkpoint: <E, R>(self: Definition<E, R>) => Definition<E, R> = de
 /**
  * Runs every step that follows in every build.
  *
- * **Example** (Always the newest)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const nightly = Snapshot.make("nightly", "node:22").pipe(
- *   Snapshot.shell("npm i -g pnpm"),
- *   Snapshot.skipCache,
- *   Snapshot.shell("npm i -g my-tool@nightly")
- * )
- * ```
- *
  * @category steps
  * @since 0.1.0
  */
@@ -915,21 +660,9 @@ export const skipCache: <E, R>(self: Definition<E, R>) => Definition<E, R> = dec
       append(self, { _tag: "SkipCache", declaredAt, options: {} })
 )
 
-const quote = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)
-
-const words = (all: ReadonlyArray<string>): string => all.map(quote).join(" ")
-
 /**
- * Installs Debian packages, without recommended ones, and removes the package
+ * Installs Debian packages without recommended ones, and removes the package
  * lists afterwards.
- *
- * **Example** (Two packages)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const tools = Snapshot.make("tools", "debian:12").pipe(Snapshot.apt(["git", "ripgrep"]))
- * ```
  *
  * @category steps
  * @since 0.1.0
@@ -941,27 +674,15 @@ export const apt: {
   dual(isDataFirst, <E, R>(self: Definition<E, R>, packages: ReadonlyArray<string>, options: CommandStepOptions = {}) =>
     append(self, {
       _tag: "Shell",
-      script: `apt-get update && apt-get install -y --no-install-recommends ${words(packages)} && rm -rf /var/lib/apt/lists/*`,
+      script: aptInstall(packages),
       declaredAt,
-      options: {
-        description: `apt: ${packages.join(" ")}`,
-        ...options,
-        env: { DEBIAN_FRONTEND: "noninteractive", ...options.env }
-      }
+      options: { description: `apt: ${packages.join(" ")}`, ...options }
     })
   )
 )
 
 /**
  * Installs npm packages globally.
- *
- * **Example** (A package manager)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const node = Snapshot.make("node-ci", "node:22").pipe(Snapshot.npm(["pnpm@9"]))
- * ```
  *
  * @category steps
  * @since 0.1.0
@@ -973,7 +694,7 @@ export const npm: {
   dual(isDataFirst, <E, R>(self: Definition<E, R>, packages: ReadonlyArray<string>, options: CommandStepOptions = {}) =>
     append(self, {
       _tag: "Shell",
-      script: `npm install --global --no-fund --no-audit ${words(packages)}`,
+      script: `npm install --global --no-fund --no-audit ${quote(packages)}`,
       declaredAt,
       options: { description: `npm: ${packages.join(" ")}`, ...options }
     })
@@ -981,15 +702,7 @@ export const npm: {
 )
 
 /**
- * Installs Python packages, without keeping what was downloaded.
- *
- * **Example** (For data work)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const data = Snapshot.make("py-data", "python:3.12").pipe(Snapshot.pip(["numpy", "pandas"]))
- * ```
+ * Installs Python packages without keeping the downloads.
  *
  * @category steps
  * @since 0.1.0
@@ -1001,7 +714,7 @@ export const pip: {
   dual(isDataFirst, <E, R>(self: Definition<E, R>, packages: ReadonlyArray<string>, options: CommandStepOptions = {}) =>
     append(self, {
       _tag: "Shell",
-      script: `python3 -m pip install --no-cache-dir ${words(packages)}`,
+      script: `python3 -m pip install --no-cache-dir ${quote(packages)}`,
       declaredAt,
       options: { description: `pip: ${packages.join(" ")}`, ...options }
     })
@@ -1009,23 +722,13 @@ export const pip: {
 )
 
 /**
- * Clones a git repository, without its history. `ref` is a branch or a tag;
- * default: the repository's own. Needs `git` in the guest.
+ * Clones a git repository without its history. `ref` is a branch or tag; the
+ * default is the repository's default branch. Requires `git` in the guest.
  *
  * **Gotchas**
  *
- * A branch that moves does not run the step again: name a tag, or give the step a
- * cache key.
- *
- * **Example** (A tag)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const app = Snapshot.make("app", "node:22").pipe(
- *   Snapshot.gitClone("https://git.example.com/app.git", "/srv/app", { ref: "v1.2.0" })
- * )
- * ```
+ * A branch that moves does not run the step again. Use a tag, or set `cache` to a
+ * key.
  *
  * @category steps
  * @since 0.1.0
@@ -1065,17 +768,7 @@ export const gitClone: {
 // =============================================================================
 
 /**
- * Sets processors, memory and root disk of the builder.
- *
- * **Example** (A bigger builder)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const rust = Snapshot.make("rust-ci", "rust:1.82").pipe(
- *   Snapshot.resources({ cpus: 4, memory: "4G", disk: "16G" })
- * )
- * ```
+ * Sets the processors, memory and root disk of the builder.
  *
  * @category settings
  * @since 0.1.0
@@ -1112,15 +805,7 @@ export const builder: {
 )
 
 /**
- * Adds labels to the snapshot. They do not make it build again.
- *
- * **Example** (Telling whose it is)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const tools = Snapshot.make("tools", "alpine").pipe(Snapshot.labels({ team: "platform" }))
- * ```
+ * Adds labels to the snapshot. Changing them runs no step.
  *
  * @category settings
  * @since 0.1.0
@@ -1133,10 +818,10 @@ export const labels: {
 )
 
 /**
- * Boots the result, before the name leads to it, and runs an effect with it: if
- * that fails, the build fails and the name stays where it was.
+ * Boots the result and runs an effect in it before the name moves. If the effect
+ * fails, the build fails and the name still points to the previous result.
  *
- * **Example** (Trying the tool that was baked in)
+ * **Example** (Trying the installed tool)
  *
  * ```ts
  * import { Snapshot } from "effect-lightbox"
@@ -1172,18 +857,96 @@ export const verify: {
   }
 )
 
+/**
+ * Provides a layer to the effects in a definition: to its steps, to its
+ * verification, and to those of its base. The layer is built for each of them
+ * that runs, and released after it.
+ *
+ * **Example** (Providing an HTTP client to a step)
+ *
+ * ```ts
+ * import { Context, Effect, Layer } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * class Seeds extends Context.Service<Seeds, { readonly url: string }>()("Seeds") {}
+ *
+ * export const database = Snapshot.make("database", "postgres:17").pipe(
+ *   Snapshot.step("seed", (sandbox) =>
+ *     Effect.flatMap(Seeds, ({ url }) => sandbox.exec("seed", [url], { check: true }))
+ *   ),
+ *   Snapshot.provide(Layer.succeed(Seeds, { url: "https://seeds.example.com" }))
+ * )
+ * ```
+ *
+ * @category settings
+ * @since 0.1.0
+ */
+export const provide: {
+  <ROut, E2, RIn>(
+    layer: Layer.Layer<ROut, E2, RIn>
+  ): <E, R>(self: Definition<E, R>) => Definition<E | E2, Exclude<R, ROut> | RIn>
+  <E, R, ROut, E2, RIn>(
+    self: Definition<E, R>,
+    layer: Layer.Layer<ROut, E2, RIn>
+  ): Definition<E | E2, Exclude<R, ROut> | RIn>
+} = dual(
+  2,
+  <E, R, ROut, E2, RIn>(
+    self: Definition<E, R>,
+    layer: Layer.Layer<ROut, E2, RIn>
+  ): Definition<E | E2, Exclude<R, ROut> | RIn> => mapEffects(self, Effect.provide(layer))
+)
+
+const mapEffects = <E, R, E2, R2>(
+  self: Definition<E, R>,
+  map: (effect: Effect.Effect<unknown, E, R>) => Effect.Effect<unknown, E2, R2>
+): Definition<E2, R2> => {
+  const { base, verification } = self
+  return new DefinitionImpl<E2, R2>({
+    name: self.name,
+    base: base._tag === "Image" ? base : { ...base, definition: mapEffects(base.definition, map) },
+    steps: self.steps.map((step): Step<E2, R2> =>
+      step._tag === "Effect" ? { ...step, run: (sandbox) => map(step.run(sandbox)) } : step
+    ),
+    options: self.options,
+    labels: self.labels,
+    verification: verification === undefined ? undefined : (sandbox) => map(verification(sandbox))
+  })
+}
+
 // =============================================================================
 // Snapshots
 // =============================================================================
 
 /**
- * A snapshot under its name.
+ * The schema of snapshots; encodes to JSON.
  *
- * **Details**
- *
- * `path` is the folder of this very result: a sandbox launched with the value
- * boots it, whatever the name leads to by then. Snapshots that another tool made
- * have no `key` and no `generation`.
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Snapshot = Schema.Struct({
+  name: Schema.String,
+  /** The folder on the host that holds this result. */
+  path: Schema.String,
+  /** Identifies this capture: two captures of the same content differ. */
+  digest: Schema.String,
+  /** Identifies what it was built from. Absent if another tool made it. */
+  key: Schema.optionalKey(Schema.String),
+  /** Absent if another tool made it. */
+  generation: Schema.optionalKey(Schema.Int),
+  image: Schema.String,
+  imageDigest: Schema.String,
+  /** Apparent size of the disk, in bytes. */
+  size: Schema.optionalKey(Schema.Finite),
+  /** Bytes that the disk occupies on the host, if the host can tell. */
+  allocated: Schema.optionalKey(Schema.Finite),
+  labels: Schema.Record(Schema.String, Schema.String),
+  createdAt: Schema.DateTimeUtc
+})
+
+/**
+ * A snapshot and the name it was looked up by. A sandbox launched with it boots
+ * this result, even if the name moves later.
  *
  * **Example** (Pinning what is booted)
  *
@@ -1197,153 +960,127 @@ export const verify: {
  * @category models
  * @since 0.1.0
  */
-export interface Snapshot {
-  readonly name: string
-  /** The folder that holds it, on the host. */
-  readonly path: string
-  /** Identity of this capture: two captures of the same content differ. */
-  readonly digest: string
-  /** Identity of what it was made from. */
-  readonly key: string | undefined
-  readonly generation: number | undefined
-  readonly image: string
-  readonly imageDigest: string
-  /** Apparent size of the disk, in bytes. */
-  readonly size: number | undefined
-  /** What the disk takes on the host, in bytes, if the host can tell. */
-  readonly allocated: number | undefined
-  readonly labels: { readonly [key: string]: string }
-  readonly createdAt: DateTime.Utc
-}
+export type Snapshot = typeof Snapshot.Type
 
 /**
- * The service of a program's one snapshot, as {@link layer} provides it.
- *
- * **Example** (Launching from the snapshot of the context)
- *
- * ```ts
- * import { Sandbox, Snapshot } from "effect-lightbox"
- *
- * export const sandbox = Sandbox.launch({ snapshot: Snapshot.Snapshot })
- * ```
+ * The service of a program's one snapshot. {@link layer} provides it.
  *
  * @category services
  * @since 0.1.0
  */
-export const Snapshot: Context.Service<Snapshot, Snapshot> = Context.Service<Snapshot>("effect-lightbox/Snapshot")
+export class Current extends Context.Service<Current, Snapshot>()("effect-lightbox/Snapshot/Current") {}
 
-/**
- * What a build has made or found, and what it cost.
- *
- * **Example** (Telling whether anything was done)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const wasCached = (built: Snapshot.Built): boolean => built.stepsRun === 0
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface Built extends Snapshot {
-  readonly stepsRun: number
-  readonly stepsReused: number
-  readonly durationMillis: number
+class BuiltSnapshot extends Schema.Class<BuiltSnapshot>("effect-lightbox/Snapshot/Built")({
+  ...Snapshot.fields,
+  stepsRun: Schema.Int,
+  stepsReused: Schema.Int,
+  duration: DurationFromWholeMillis
+}) {
+  toJSON(): unknown {
+    return encodeBuilt(this)
+  }
 }
 
 /**
- * One of the results that a name has led to and that is kept.
+ * The schema of {@link build}'s results. In JSON, `duration` is `durationMillis`.
  *
- * **Example** (Finding the current one)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const current = (all: ReadonlyArray<Snapshot.SnapshotGeneration>) => all.find(({ isCurrent }) => isCurrent)
- * ```
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Built = BuiltSnapshot.pipe(Schema.encodeKeys({ duration: "durationMillis" }))
+
+/**
+ * The result of {@link build}: the snapshot, and what the build did.
  *
  * @category models
  * @since 0.1.0
  */
-export interface SnapshotGeneration {
+export interface Built extends BuiltSnapshot {}
+
+const encodeBuilt = Schema.encodeSync(Schema.toCodecJson(Built))
+
+/**
+ * A result that a name points or pointed to and that is kept.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Generation = Schema.Struct({
   /** From 1. */
-  readonly generation: number
-  readonly key: string
-  readonly labels: { readonly [key: string]: string }
-  readonly createdAt: DateTime.Utc
-  readonly isCurrent: boolean
-}
+  generation: Schema.Int,
+  key: Schema.String,
+  labels: Schema.Record(Schema.String, Schema.String),
+  createdAt: Schema.DateTimeUtc,
+  isCurrent: Schema.Boolean
+})
+
+/**
+ * The type of {@link Generation}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Generation = typeof Generation.Type
 
 /**
  * Options of {@link build}.
- *
- * **Example** (Running everything again)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const options: Snapshot.BuildOptions = { force: true, keep: 3 }
- * ```
  *
  * @category options
  * @since 0.1.0
  */
 export interface BuildOptions {
   /**
-   * Which results are kept, beside the last: those of steps that took more than keeping them costs and those before a
-   * {@link checkpoint} (`"auto"`, the default), of every step, of none, or of those before a {@link checkpoint} only.
-   * Always also what other builds that wait start from, and those before a change of the network, which takes another
-   * builder. After a failure, `"auto"` also keeps what the failed step started from: for that, the
-   * steps since the last kept result run once more, in a fresh builder, before the build fails.
+   * Which results are kept, besides the last. `"auto"` (default): those of expensive steps, those before a
+   * {@link checkpoint}, and after a failure the one that the failed step started from; for that, the steps since the last
+   * kept result run once more before the build fails. `"every-step"`: all. `"final"`: none. `"marked"`: those before a
+   * {@link checkpoint}. Results that waiting builds need, and those before a change of the network, are always kept.
    */
   readonly checkpoints?: "auto" | "every-step" | "final" | "marked" | undefined
   /**
-   * How many times the cost of keeping a result steps must have taken, for `"auto"`. Default: 10, so that a first build
-   * takes at most a tenth longer.
+   * For `"auto"`: keep a result when its steps took this many times as long as keeping it. Default: 10, so that a first
+   * build takes at most a tenth longer.
    */
   readonly checkpointFactor?: number | undefined
-  /** Run all steps again, or those from a position (from 1) on, whatever is there. Default: `false`. */
+  /** Run all steps again, or those from this position (from 1) on. Default: `false`. */
   readonly force?: boolean | number | undefined
-  /** `false` fails with `AlreadyExists` when the name is taken. Default: `true`, the name moves on. */
+  /** `false`: fail with `AlreadyExists` if the name is taken. Default: `true`, move the name. */
   readonly overwrite?: boolean | undefined
-  /** Take the name from a snapshot that another tool made; it stays as an earlier generation. Default: `false`, fail. */
+  /** Take the name of a snapshot made by another tool, which becomes an earlier generation. Default: `false`, fail. */
   readonly replaceForeign?: boolean | undefined
-  /** How many generations are kept, the new one included. Default: 2. */
+  /** How many generations to keep, including the new one. Default: 2. */
   readonly keep?: number | undefined
   /** Leave the builder running, as `<name>-builder`, after a failure and after a success. Default: `false`. */
   readonly keepBuilder?: boolean | undefined
   /**
-   * Told what happens. It runs beside the build: it can be slow, or fail, without any effect on the steps. While 4,096
-   * events wait for it, output of steps is not told; at its end, the build waits up to 2 seconds for it.
+   * Receives the events of the build, in a fiber of its own: it can be slow or fail without affecting the build. While
+   * 4,096 events wait, output of steps is dropped. At its end, the build waits up to 2 seconds for it.
    */
   readonly onEvent?: ((event: BuildEvent) => Effect.Effect<void>) | undefined
 }
 
 /**
- * Builds a definition, unless its result is there already, and moves its name to
- * the result.
+ * Builds a definition, or reuses its result, and moves the definition's name to
+ * the result. Can be piped, with or without options.
  *
  * **Details**
  *
- * Steps whose results are there are not run. What has to run, runs in one builder
- * sandbox from the deepest result on; results of costly steps are kept on the
- * way. The name moves in one step, after the result was captured, compared with
- * its checksum, and passed the definition's verification. Until then, and for
- * ever if the build fails, is interrupted or killed, it leads where it led.
+ * Steps with existing results do not run. The others run in one builder sandbox
+ * that starts from the last existing result. Results of expensive steps are kept
+ * on the way. The name moves atomically, after the result was captured, compared
+ * with its checksum and verified. Until then, and whenever the build fails, is
+ * interrupted or killed, the name points to the previous result.
  *
- * Of several builds that want the same result, here or in other processes of this
- * host, one makes it and the others wait for it and receive its events. When that
- * one dies, another takes over at once. So definitions that begin alike can be
- * built at once, with `Effect.all`: what they have in common is made once, and
- * each takes room from the process's budget as it needs it.
+ * Concurrent builds of the same result run once, across fibers and processes of
+ * this host. The others wait and receive the events of the one that runs; if it
+ * dies, another takes over. Definitions with a common beginning can be built with
+ * `Effect.all`: the common steps run once.
  *
- * Fails with the error of the step, which names definition, step, line and
- * attempt; with `InvalidConfig` before anything boots; with `SecretLeaked` when
- * the value of a secret is on the disk. Interrupting it ends the step, removes
- * the builder and keeps what was kept.
+ * Fails with the step's error, which includes definition, step, line and attempt;
+ * with `InvalidConfig` before anything boots; and with `SecretLeaked` if the disk
+ * contains a secret. Interruption ends the step, removes the builder, and keeps
+ * the results kept so far.
  *
- * **Example** (Building with a report)
+ * **Example** (Building, and building everything again)
  *
  * ```ts
  * import { Console, Effect } from "effect"
@@ -1351,27 +1088,39 @@ export interface BuildOptions {
  *
  * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
  *
- * export const program = Snapshot.build(tools).pipe(
- *   Effect.tap((built) => Console.log(`${built.stepsRun} steps run, ${built.stepsReused} reused`)),
- *   Effect.provide(MicrosandboxLocal.layer())
- * )
+ * export const program = Effect.gen(function* () {
+ *   const built = yield* Snapshot.build(tools)
+ *   yield* Console.log(`${built.stepsRun} steps run, ${built.stepsReused} reused`)
+ *   return yield* tools.pipe(Snapshot.build({ force: true }))
+ * }).pipe(Effect.provide(MicrosandboxLocal.layer()))
  * ```
  *
  * @category operations
  * @since 0.1.0
  */
-export const build = <E, R>(
-  definition: Definition<E, R>,
+export const build: <Arg extends Definition<unknown, unknown> | BuildOptions | undefined = undefined>(
+  definition?: Arg,
   options?: BuildOptions
-): Effect.Effect<Built, LightboxError | E, Services | R> => internalBuild.build(definition, options)
+) => [Arg] extends [Definition<infer E, infer R>]
+  ? Effect.Effect<Built, LightboxError | E, Services | R>
+  : <E, R>(self: Definition<E, R>) => Effect.Effect<Built, LightboxError | E, Services | R> = dual(
+  isDataFirst,
+  <E, R>(self: Definition<E, R>, options?: BuildOptions) =>
+    Effect.map(internalBuild.build(self, options), (built) => new BuiltSnapshot(built))
+)
 
 /**
- * Builds a definition for the life of a scope: under a name of its own, which
- * begins with the definition's and is removed with all that only it needs when
- * the scope closes, or by a sweep.
+ * Options of {@link buildScoped}.
  *
- * What other builds have kept is reused, and what this one keeps can be reused as
- * long as it is there.
+ * @category options
+ * @since 0.1.0
+ */
+export interface BuildScopedOptions extends Omit<BuildOptions, "overwrite" | "replaceForeign" | "keep"> {}
+
+/**
+ * Builds a definition under a unique name that begins with the definition's. When
+ * the scope closes, the name and all results that only it needs are removed. Can
+ * be piped.
  *
  * **Example** (A snapshot for one test)
  *
@@ -1383,7 +1132,7 @@ export const build = <E, R>(
  *
  * export const test = Effect.scoped(
  *   Effect.gen(function* () {
- *     const snapshot = yield* Snapshot.scoped(fixture)
+ *     const snapshot = yield* Snapshot.buildScoped(fixture)
  *     return yield* Sandbox.run({ snapshot }, (sandbox) => sandbox.exec("git", ["--version"]))
  *   })
  * )
@@ -1392,45 +1141,49 @@ export const build = <E, R>(
  * @category operations
  * @since 0.1.0
  */
-export const scoped = <E, R>(
-  definition: Definition<E, R>,
-  options?: Omit<BuildOptions, "overwrite" | "replaceForeign" | "keep">
-): Effect.Effect<Built, LightboxError | E, Services | R | Scope.Scope> =>
-  internalBuild.scoped((name) => withFields(definition, { name }), definition.name, options)
+export const buildScoped: <Arg extends Definition<unknown, unknown> | BuildScopedOptions | undefined = undefined>(
+  definition?: Arg,
+  options?: BuildScopedOptions
+) => [Arg] extends [Definition<infer E, infer R>]
+  ? Effect.Effect<Built, LightboxError | E, Services | R | Scope.Scope>
+  : <E, R>(self: Definition<E, R>) => Effect.Effect<Built, LightboxError | E, Services | R | Scope.Scope> = dual(
+  isDataFirst,
+  <E, R>(self: Definition<E, R>, options?: BuildScopedOptions) =>
+    Effect.map(
+      internalBuild.buildScoped((name) => withFields(self, { name }), self.name, options),
+      (built) => new BuiltSnapshot(built)
+    )
+)
 
 /**
- * Tells what {@link build} would do, and why, without booting anything.
+ * Describes what {@link build} would do, and why, without booting anything.
  *
- * **Example** (Looking before building)
+ * **Example** (Showing the plan)
  *
  * ```ts
  * import { Console, Effect } from "effect"
- * import { Plan, Snapshot } from "effect-lightbox"
+ * import { Snapshot } from "effect-lightbox"
  *
  * export const show = <E, R>(definition: Snapshot.Definition<E, R>) =>
- *   Effect.flatMap(Snapshot.plan(definition), (plan) => Console.log(Plan.format(plan)))
+ *   definition.pipe(Snapshot.plan, Effect.flatMap(Console.log))
  * ```
  *
  * @category operations
  * @since 0.1.0
  */
-export const plan = <E, R>(
-  definition: Definition<E, R>,
+export const plan: <Arg extends Definition<unknown, unknown> | Pick<BuildOptions, "force"> | undefined = undefined>(
+  definition?: Arg,
   options?: Pick<BuildOptions, "force">
-): Effect.Effect<Plan, LightboxError, Services> => internalPlan.plan(definition, options)
+) => [Arg] extends [Definition<unknown, unknown>]
+  ? Effect.Effect<Plan, LightboxError, Services>
+  : (self: Definition<unknown, unknown>) => Effect.Effect<Plan, LightboxError, Services> = dual(
+  isDataFirst,
+  internalPlan.plan
+)
 
 /**
- * All snapshots by name. With `layers`, also the results that are kept for builds
- * and have no name.
- *
- * **Example** (Listing)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Snapshot } from "effect-lightbox"
- *
- * export const names = Effect.map(Snapshot.list(), (all) => all.map((snapshot) => snapshot.name))
- * ```
+ * Lists all snapshots by name. With `layers`, includes the results that are kept
+ * for builds and have no name.
  *
  * @category operations
  * @since 0.1.0
@@ -1438,20 +1191,11 @@ export const plan = <E, R>(
 export const list = (options?: {
   readonly layers?: boolean | undefined
 }): Effect.Effect<ReadonlyArray<Snapshot>, LightboxError, Services> =>
-  withStore((driver, store) => internalNames.list(driver, store, options))
+  withStore("Snapshot.list", (driver, store) => internalNames.list(driver, store, options))
 
 /**
- * A snapshot by its name. Fails with `NotFound`, or `SnapshotDamaged` when a part
- * of it is missing.
- *
- * **Example** (Asking for its labels)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Snapshot } from "effect-lightbox"
- *
- * export const labels = Effect.map(Snapshot.get("node-ci"), (snapshot) => snapshot.labels)
- * ```
+ * Gets a snapshot by name. Fails with `NotFound`, or with `SnapshotDamaged` if a
+ * part of it is missing.
  *
  * @category operations
  * @since 0.1.0
@@ -1460,34 +1204,17 @@ export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Servic
   withName("Snapshot.get", name, (driver, store) => internalNames.get(driver, store, name))
 
 /**
- * Whether there is a snapshot of a name.
- *
- * **Example** (Building only once)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Snapshot } from "effect-lightbox"
- *
- * export const isBuilt = Snapshot.exists("node-ci")
- * ```
+ * Checks whether a snapshot of this name exists.
  *
  * @category operations
  * @since 0.1.0
  */
 export const exists = (name: string): Effect.Effect<boolean, LightboxError, Services> =>
-  Effect.map(list(), (all) => all.some((snapshot) => snapshot.name === name))
+  Effect.map(list(), (all) => all.some((snapshot) => snapshot.name === name)).pipe(Effect.withSpan("Snapshot.exists"))
 
 /**
- * Removes a name, and the results that nothing else needs; what does not exist is
- * no failure. Sandboxes that were booted from it go on.
- *
- * **Example** (Removing)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const removed = Snapshot.remove("node-ci")
- * ```
+ * Removes a name and the results that nothing else needs. Does nothing if the name
+ * does not exist. Sandboxes booted from the snapshot keep running.
  *
  * @category operations
  * @since 0.1.0
@@ -1496,34 +1223,17 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Service
   withName("Snapshot.remove", name, (driver, store) => internalNames.remove(driver, store, name))
 
 /**
- * The generations of a name that are kept, oldest first. Fails with `NotFound`.
- *
- * **Example** (When was the last but one built?)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Snapshot } from "effect-lightbox"
- *
- * export const before = Effect.map(Snapshot.generations("node-ci"), (all) => all.at(-2)?.createdAt)
- * ```
+ * Lists the kept generations of a name, oldest first. Fails with `NotFound`.
  *
  * @category operations
  * @since 0.1.0
  */
-export const generations = (name: string): Effect.Effect<ReadonlyArray<SnapshotGeneration>, LightboxError, Services> =>
-  withName("Snapshot.generations", name, (driver, store) => internalNames.generations(driver, store, name))
+export const generations = (name: string): Effect.Effect<ReadonlyArray<Generation>, LightboxError, Services> =>
+  withName("Snapshot.generations", name, (driver, store) => internalGenerations.generations(driver, store, name))
 
 /**
- * Moves a name back, to the generation before the current one or to the one
- * given. Fails with `NotFound` when it is not kept.
- *
- * **Example** (Undoing a build)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const undone = Snapshot.rollback("node-ci")
- * ```
+ * Moves a name back to the previous generation, or to the generation `to`. Fails
+ * with `NotFound` if that generation is not kept.
  *
  * @category operations
  * @since 0.1.0
@@ -1532,119 +1242,57 @@ export const rollback = (name: string, to?: number): Effect.Effect<Snapshot, Lig
   withName("Snapshot.rollback", name, (driver, store) => internalNames.rollback(driver, store, name, to))
 
 /**
- * What {@link prune} keeps.
- *
- * **Example** (At most 20 GB of what was not used for a month)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const options: Snapshot.PruneOptions = { olderThan: "30 days", maxBytes: 20_000_000_000 }
- * ```
+ * Options of {@link prune}.
  *
  * @category options
  * @since 0.1.0
  */
 export interface PruneOptions {
-  /** How many generations each name keeps, the current one included. Default: those it has. */
+  /** How many generations each name keeps, including the current one. Default: all. */
   readonly keep?: number | undefined
-  /** Keep what was used within this time. Default: nothing for that. */
+  /** Keep results used within this duration. Default: none. */
   readonly olderThan?: Duration.Input | undefined
-  /** Keep what was used last as long as all snapshots together take no more bytes. Default: nothing for that. */
+  /** Keep the most recently used results while all snapshots together occupy no more bytes. Default: none. */
   readonly maxBytes?: SandboxConfig.Size | undefined
-  /** Only tell. Default: `false`. */
+  /** Report what would be removed, and remove nothing. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }
 
 /**
- * What {@link prune} did with a snapshot, and why. `removable` is what a dry run
- * would remove.
- *
- * **Example** (Showing what goes)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const show = ({ definition, name, reason }: Snapshot.PruneVerdict) => `${definition ?? name}: ${reason}`
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface PruneVerdict {
-  readonly name: string
-  /** The definition that it was built for, if the library built it. */
-  readonly definition: string | undefined
-  readonly verdict: "removed" | "removable" | "kept"
-  readonly reason: string
-  /** What it takes on the host, in bytes. */
-  readonly allocated: number | undefined
-  readonly usedAt: DateTime.Utc
-}
-
-/**
- * The result of {@link prune}.
- *
- * **Example** (How much room was made)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const mebibytes = (report: Snapshot.PruneReport): number => Math.round(report.freed / 1_048_576)
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface PruneReport {
-  readonly verdicts: ReadonlyArray<PruneVerdict>
-  /** Bytes that were, or in a dry run would be, freed. */
-  readonly freed: number
-}
-
-/**
  * Removes results that were kept for builds and that nothing needs: no name, no
- * kept generation, no build that runs, no limit of the options.
+ * kept generation, no running build, and no limit in the options.
  *
- * Without options that is everything that is not under a name. Snapshots that
- * other tools made stay. A later {@link plan} says of a step whose result was
- * removed that it was `Evicted`.
+ * **Details**
  *
- * **Example** (Looking before)
+ * Without options, it removes every result without a name. Snapshots made by other
+ * tools are never removed. A later {@link plan} reports a removed result as
+ * `Evicted`.
+ *
+ * **Example** (Checking before removing)
  *
  * ```ts
  * import { Console, Effect } from "effect"
  * import { Snapshot } from "effect-lightbox"
  *
- * export const show = Effect.flatMap(Snapshot.prune({ olderThan: "30 days", dryRun: true }), ({ verdicts }) =>
- *   Console.table(verdicts)
- * )
+ * export const show = Snapshot.prune({ olderThan: "30 days", dryRun: true }).pipe(Effect.flatMap(Console.log))
  * ```
  *
  * @category operations
  * @since 0.1.0
  */
-export const prune = (options?: PruneOptions): Effect.Effect<PruneReport, LightboxError, Services> =>
-  withStore((driver, store) => internalPrune.prune(driver, store, options))
+export const prune = (options?: PruneOptions): Effect.Effect<Cleanup.Report, LightboxError, Services> =>
+  withStore("Snapshot.prune", (driver, store) => internalPrune.prune(driver, store, options))
 
 /**
  * Options of {@link save}.
- *
- * **Example** (Only what the name leads to now)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const options: Snapshot.SaveOptions = { generations: "current" }
- * ```
  *
  * @category options
  * @since 0.1.0
  */
 export interface SaveOptions {
-  /** Default: `"all"` that are kept. */
+  /** Default: `"all"` kept generations. */
   readonly generations?: "all" | "current" | undefined
-  /** Save the base image, too, so that the snapshot works without a network. Default: `true`. */
+  /** Include the base image, so that the snapshot works without a network. Default: `true`. */
   readonly withImage?: boolean | undefined
   /** Compress with Zstandard. Default: `true`. */
   readonly compress?: boolean | undefined
@@ -1653,38 +1301,24 @@ export interface SaveOptions {
 /**
  * Options of {@link load}.
  *
- * **Example** (Another name)
- *
- * ```ts
- * import type { Snapshot } from "effect-lightbox"
- *
- * export const options: Snapshot.LoadOptions = { name: "node-ci-from-build-host" }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface LoadOptions {
-  /** Default: the name that it was saved under. A file that another tool made does not say one. */
+  /** Default: the name it was saved under. Required for files written by another tool. */
   readonly name?: string | undefined
-  /** Let a name that is there lead to what is loaded; what it led to stays as a generation. Default: `false`, fail. */
+  /** Move an existing name to the loaded snapshot; its previous one stays as a generation. Default: `false`, fail. */
   readonly overwrite?: boolean | undefined
 }
 
 /**
- * Saves a name with its generations to a file of this host, which {@link load}
- * reads on another. The file appears when it is complete.
+ * Saves a name with its generations to a file on this host, which {@link load}
+ * reads on another. The file appears only when it is complete.
  *
- * A snapshot that another tool made is saved as that tool would save it. Fails
- * with `NotFound`, `SnapshotDamaged`, `NoSpace` or `FileError`.
+ * **Details**
  *
- * **Example** (Moving a snapshot to a machine without a network)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const saved = Snapshot.save("node-ci", "./node-ci.lightbox")
- * ```
+ * A snapshot made by another tool is saved in that tool's format. Fails with
+ * `NotFound`, `SnapshotDamaged`, `NoSpace` or `FileError`.
  *
  * @category operations
  * @since 0.1.0
@@ -1693,73 +1327,108 @@ export const save = (name: string, path: string, options?: SaveOptions): Effect.
   withName("Snapshot.save", name, (driver, store) => internalTransfer.save(driver, store, name, path, options))
 
 /**
- * Loads what {@link save}, or another tool, has saved. Everything is compared
- * with its checksums before the name leads to it; after a failure there is
- * nothing of it.
+ * Loads a file written by {@link save} or by another tool. Checksums are compared
+ * before the name points to it; a failure leaves nothing behind.
  *
- * Fails with `AlreadyExists` when the name is taken, and with `SnapshotDamaged`
- * when the file is not what it should be.
+ * **Details**
  *
- * **Example** (On the other machine)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const snapshot = Snapshot.load("./node-ci.lightbox", { overwrite: true })
- * ```
+ * Fails with `AlreadyExists` if the name is taken, and with `SnapshotDamaged` if
+ * the file is incomplete or was changed.
  *
  * @category operations
  * @since 0.1.0
  */
 export const load = (path: string, options?: LoadOptions): Effect.Effect<Snapshot, LightboxError, Services> =>
-  withStore((driver, store) => internalTransfer.load(driver, store, path, options))
+  withStore("Snapshot.load", (driver, store) => internalTransfer.load(driver, store, path, options))
 
-/** A driver takes what is no name for a path. */
+/** The driver would treat an invalid name as a path. */
 const withName = <A>(
   method: string,
   name: string,
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>
-): Effect.Effect<A, LightboxError, Services> => Effect.andThen(decoder(Name, method, "name")(name), withStore(use))
+): Effect.Effect<A, LightboxError, Services> =>
+  withStore(method, (driver, store) => Effect.andThen(decoder(Name, method, "name")(name), use(driver, store)))
 
 const withStore = <A>(
+  method: string,
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>
 ): Effect.Effect<A, LightboxError, Services> =>
   Effect.gen(function* () {
     const driver = yield* Microsandbox.Microsandbox
     return yield* use(driver, makeStore(driver, yield* Ownership.Ownership))
-  })
+  }).pipe(Effect.withSpan(method))
 
 // =============================================================================
 // Layers
 // =============================================================================
 
 /**
- * Provides {@link Snapshot}: built when first needed, which takes milliseconds
- * when the result is there.
+ * Provides {@link Current} by building a definition when the layer is built. Can
+ * be piped.
  *
- * **Example** (A layer on the driver's)
+ * **Example** (A program with one snapshot)
  *
  * ```ts
- * import { Layer } from "effect"
- * import { MicrosandboxLocal, Snapshot } from "effect-lightbox"
+ * import { Effect, Layer } from "effect"
+ * import { MicrosandboxLocal, Sandbox, Snapshot } from "effect-lightbox"
  *
  * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
  *
- * export const live = Snapshot.layer(tools).pipe(Layer.provide(MicrosandboxLocal.layer()))
+ * export const program = Sandbox.run({ snapshot: Snapshot.Current }, (sandbox) => sandbox.exec("git", ["--version"])).pipe(
+ *   Effect.provide(Snapshot.layer(tools).pipe(Layer.provideMerge(MicrosandboxLocal.layer())))
+ * )
  * ```
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = <E, R>(
-  definition: Definition<E, R>,
+export const layer: <Arg extends Definition<unknown, unknown> | BuildOptions | undefined = undefined>(
+  definition?: Arg,
   options?: BuildOptions
-): Layer.Layer<Snapshot, LightboxError | E, Services | Exclude<R, Scope.Scope>> =>
-  Layer.effect(Snapshot, build(definition, options))
+) => [Arg] extends [Definition<infer E, infer R>]
+  ? Layer.Layer<Current, LightboxError | E, Services | Exclude<R, Scope.Scope>>
+  : <E, R>(self: Definition<E, R>) => Layer.Layer<Current, LightboxError | E, Services | Exclude<R, Scope.Scope>> =
+  dual(isDataFirst, <E, R>(self: Definition<E, R>, options?: BuildOptions) =>
+    Layer.effect(Current, build(self, options))
+  )
 
 /**
- * A service class for one snapshot of several: its own tag, with a `layer` that
- * builds it.
+ * Provides {@link Current} with build options from `Config`.
+ *
+ * **Example** (Deciding in the environment whether to build again)
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
+ *
+ * export const live = Snapshot.layerConfig(tools, { force: Config.Boolean("REBUILD") })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: {
+  (
+    options: Config.Wrap<Omit<BuildOptions, "onEvent">>
+  ): <E, R>(
+    self: Definition<E, R>
+  ) => Layer.Layer<Current, LightboxError | Config.ConfigError | E, Services | Exclude<R, Scope.Scope>>
+  <E, R>(
+    self: Definition<E, R>,
+    options: Config.Wrap<Omit<BuildOptions, "onEvent">>
+  ): Layer.Layer<Current, LightboxError | Config.ConfigError | E, Services | Exclude<R, Scope.Scope>>
+} = dual(2, <E, R>(self: Definition<E, R>, options: Config.Wrap<Omit<BuildOptions, "onEvent">>) =>
+  Layer.effect(
+    Current,
+    Effect.flatMap(Config.unwrap(options), (options) => build(self, options))
+  )
+)
+
+/**
+ * Creates a service class for one of several snapshots, with a `layer` that builds
+ * it.
  *
  * **Example** (Two snapshots in one program)
  *

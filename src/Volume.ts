@@ -23,7 +23,6 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -32,6 +31,7 @@ import type * as Scope from "effect/Scope"
 import type * as Guest from "./Guest.ts"
 import * as Ownership from "./Ownership.ts"
 import type { Services } from "./Driver.ts"
+import type * as Cleanup from "./Cleanup.ts"
 import * as Lock from "./internal/ownership/lock.ts"
 import { DurationInput, Labels, Mebibytes, Name, optionsSchema } from "./internal/config/schemas.ts"
 import { locksFolder } from "./internal/store/store.ts"
@@ -566,28 +566,6 @@ export interface PruneOptions {
   readonly dryRun?: boolean | undefined
 }
 
-/**
- * What {@link prune} did with a volume that its options are about, and why.
- * `removable` is what a dry run would remove.
- *
- * **Example** (Showing it)
- *
- * ```ts
- * import type { Volume } from "effect-lightbox"
- *
- * export const show = ({ name, reason, verdict }: Volume.PruneVerdict): string => `${name}: ${verdict}, ${reason}`
- * ```
- *
- * @category models
- * @since 0.1.0
- */
-export interface PruneVerdict {
-  readonly name: string
-  readonly verdict: "removed" | "removable" | "kept"
-  readonly reason: string
-  readonly createdAt: DateTime.Utc | undefined
-}
-
 const decodePrune = decoder(
   optionsSchema<PruneOptions>()(
     Schema.Struct({
@@ -600,15 +578,15 @@ const decodePrune = decoder(
 )
 
 /**
- * Removes volumes by label and age, with all that is in them, and tells of each
- * that the options are about. One that a sandbox mounts which runs is kept.
+ * Removes volumes by label and age, with everything in them. The report lists
+ * every volume that matches. Volumes mounted by a running sandbox are kept.
  *
  * **Example** (Looking first)
  *
  * ```ts
  * import { Volume } from "effect-lightbox"
  *
- * export const verdicts = Volume.prune({ labels: { tier: "ci" }, olderThan: "30 days", dryRun: true })
+ * export const report = Volume.prune({ labels: { tier: "ci" }, olderThan: "30 days", dryRun: true })
  * ```
  *
  * @category operations
@@ -616,7 +594,7 @@ const decodePrune = decoder(
  */
 export const prune = Effect.fn("Volume.prune")(function* (
   options: PruneOptions
-): Effect.fn.Return<ReadonlyArray<PruneVerdict>, LightboxError, Microsandbox.Microsandbox> {
+): Effect.fn.Return<Cleanup.Report, LightboxError, Microsandbox.Microsandbox> {
   const driver = yield* Microsandbox.Microsandbox
   const checked = yield* decodePrune(options)
   if (checked.olderThan === undefined && Object.keys(checked.labels ?? {}).length === 0) {

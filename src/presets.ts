@@ -31,6 +31,7 @@
  *
  * @since 0.1.0
  */
+import { aptInstall } from "./internal/definition/scripts.ts"
 import type { PresetConfig, SetupStep, SnapshotResources } from "./promise.ts"
 
 /**
@@ -69,10 +70,7 @@ const preset = (options: PresetOptions, defaults: PresetConfig): PresetConfig =>
 const shell = (description: string, script: string): SetupStep => ({ kind: "shell", script, description })
 
 const apt = (...packages: ReadonlyArray<string>): SetupStep =>
-  shell(
-    `install ${packages.join(", ")}`,
-    `apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${packages.join(" ")} && rm -rf /var/lib/apt/lists/*`
-  )
+  shell(`install ${packages.join(", ")}`, aptInstall(packages))
 
 /** The last step of a preset: what is missing fails the build, and not the first use. */
 const check = (...commands: ReadonlyArray<string>): SetupStep =>

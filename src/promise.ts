@@ -42,14 +42,16 @@ import * as Schema from "effect/Schema"
 import type { CallOptions } from "./internal/promise/options.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
-import { CString, Env, GuestPath, ImageReference, Labels, Name, mebibyte, notBlank } from "./internal/config/schemas.ts"
+import { mebibyte } from "./internal/config/schemas.ts"
 import { decoder, renameFields } from "./internal/config/validation.ts"
 import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
+import * as BuildEvents from "./BuildEvent.ts"
+import { check, define } from "./internal/promise/definition.ts"
 import * as Errors from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import type { MountInput } from "./Mount.ts"
 import * as Sandboxes from "./Sandbox.ts"
-import { type PortMapping, SandboxConfig, type Size } from "./SandboxConfig.ts"
+import type { PortMapping, Size } from "./SandboxConfig.ts"
 import * as Snapshots from "./Snapshot.ts"
 import * as Volumes from "./Volume.ts"
 
@@ -658,39 +660,13 @@ export const exec = (
   ...(description === undefined ? {} : { description })
 })
 
-const Step = Schema.Union([
-  notBlank("a script"),
-  Schema.Struct({
-    kind: Schema.Literal("shell"),
-    script: notBlank("a script"),
-    description: Schema.optional(Schema.NonEmptyString)
-  }),
-  Schema.Struct({
-    kind: Schema.Literal("exec"),
-    cmd: notBlank("the name of a program"),
-    args: Schema.optional(Schema.Array(CString)),
-    description: Schema.optional(Schema.NonEmptyString)
-  })
-])
-
-const decodeConfig = decoder(
-  Schema.Struct({
-    name: Name,
-    image: ImageReference,
-    resources: SandboxConfig.fields.resources,
-    workdir: Schema.optional(GuestPath),
-    env: Schema.optional(Env),
-    setup: Schema.optional(Schema.Array(Step)),
-    labels: Schema.optional(Labels)
-  }),
-  "buildSnapshot"
-)
-
-/** Checked before it is turned into steps, so that errors name what the caller wrote. */
+/** Checked first, so that errors name what the caller wrote. */
 const definitionOf = (config: SnapshotConfig): Snapshots.Definition => {
-  Runtime.runNow(decodeConfig(config))
-  return Snapshots.define(config)
+  Runtime.runNow(check("buildSnapshot", config))
+  return define(config)
 }
+
+const encodeEvent = Schema.encodeSync(BuildEvents.BuildEvent)
 
 const print = (line: string): void => {
   process.stdout.write(`[lightbox] ${line}\n`)
@@ -760,8 +736,9 @@ export const buildSnapshot = async (config: SnapshotConfig, options: BuildOption
       onEvent: listens
         ? (event) =>
             Effect.sync(() => {
-              if (verbose === true) printEvent(event)
-              onEvent?.(event)
+              const encoded = encodeEvent(event)
+              if (verbose === true) printEvent(encoded)
+              onEvent?.(encoded)
             })
         : undefined
     }),

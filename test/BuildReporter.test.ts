@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import { displayWidth } from "effect/cli/CliOutput"
-import * as Clock from "effect/Clock"
 import * as ConfigProvider from "effect/ConfigProvider"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
@@ -26,7 +27,7 @@ const buildOf = (reporter: BuildReporter.BuildReporter, snapshot: string, buildI
   let sequence = 0
   return (bare: Bare<BuildEvent>): Effect.Effect<BuildEvent> =>
     Effect.gen(function* () {
-      const at = yield* Clock.currentTimeMillis
+      const at = yield* DateTime.now
       const event: BuildEvent = { ...bare, buildId, snapshot, sequence: sequence++, at }
       yield* reporter(event)
       return event
@@ -36,8 +37,8 @@ const buildOf = (reporter: BuildReporter.BuildReporter, snapshot: string, buildI
 const started = (index: number, description: string, attempt = 1) =>
   ({ _tag: "StepStarted", index, description, attempt }) as const
 
-const finished = (index: number, description: string, durationMillis: number, attempt = 1) =>
-  ({ _tag: "StepFinished", index, description, attempt, durationMillis }) as const
+const finished = (index: number, description: string, millis: number, attempt = 1) =>
+  ({ _tag: "StepFinished", index, description, attempt, duration: Duration.millis(millis) }) as const
 
 const output = (index: number, text: string) =>
   ({ _tag: "StepOutput", index, description: "", stream: "stdout", text }) as const
@@ -89,7 +90,7 @@ describe("a terminal", () => {
       yield* say({ _tag: "Planned", steps: 2, hits: 2 })
       yield* say({ _tag: "StepCached", index: 1, description: "npm i -g pnpm@9" })
       yield* say({ _tag: "StepCached", index: 2, description: "copy ./fixtures" })
-      yield* say({ _tag: "Finished", durationMillis: 12, stepsRun: 0, stepsReused: 2 })
+      yield* say({ _tag: "Finished", duration: Duration.millis(12), stepsRun: 0, stepsReused: 2 })
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
         "· [node-ci] 2 steps, 2 cached",
@@ -109,7 +110,7 @@ describe("a terminal", () => {
       yield* frame
       yield* TestClock.adjust("1900 millis")
       assert.deepStrictEqual(yield* screen.lines, ["· [node-ci] 2 steps", "⠋ [node-ci] booting  2s"])
-      yield* say({ _tag: "Booted", builder: "lightbox-builder-1", durationMillis: 2000 })
+      yield* say({ _tag: "Booted", builder: "lightbox-builder-1", duration: Duration.millis(2000) })
       yield* say(started(1, "npm ci\nnpm test"))
       yield* say(output(1, "one\ntwo\nthree\nfour\nfive\n"))
       yield* TestClock.adjust("3200 millis")
@@ -123,11 +124,11 @@ describe("a terminal", () => {
         "  │ five"
       ])
       yield* say(finished(1, "npm ci\nnpm test", 3200))
-      yield* say({ _tag: "Checkpointed", index: 1, key: "k", durationMillis: 800 })
+      yield* say({ _tag: "Checkpointed", index: 1, key: "k", duration: Duration.millis(800) })
       yield* say(started(2, "true"))
       yield* say(finished(2, "true", 5))
       yield* say({ _tag: "Committed", generation: 4, digest: "sha256:0" })
-      yield* say({ _tag: "Finished", durationMillis: 63_000, stepsRun: 2, stepsReused: 0 })
+      yield* say({ _tag: "Finished", duration: Duration.millis(63_000), stepsRun: 2, stepsReused: 0 })
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
         ...before,
@@ -161,7 +162,7 @@ describe("a terminal", () => {
       yield* say({ _tag: "StepAttemptFailed", index: 1, description: "npm test", attempt: 2, problem })
       yield* say({
         _tag: "Failed",
-        durationMillis: 1700,
+        duration: Duration.millis(1700),
         problem:
           'LightboxError: Snapshot "node-ci" failed at step 1, npm test (/app/build.ts:3:5): setup step exited with code 1\n' +
           "  | line 29\n    at somewhere (file.ts:1:1)"
@@ -206,8 +207,8 @@ describe("a terminal", () => {
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, ["⠹ [ci] unpacking node:22  50%  1s 200ms"])
       yield* say({ _tag: "Pulling", image, phase: "Pulled" })
-      yield* say({ _tag: "Booted", builder: "b", durationMillis: 1300 })
-      yield* say({ _tag: "Finished", durationMillis: 1300, stepsRun: 0, stepsReused: 0 })
+      yield* say({ _tag: "Booted", builder: "b", duration: Duration.millis(1300) })
+      yield* say({ _tag: "Finished", duration: Duration.millis(1300), stepsRun: 0, stepsReused: 0 })
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
         "✔ [ci] pulled node:22  4 MiB, 1s 200ms",
@@ -223,8 +224,8 @@ describe("a terminal", () => {
       const say = buildOf(reporter, "ci")
       yield* say({ _tag: "Pulling", image: "node:22", phase: "Resolved", total: 10 })
       yield* say({ _tag: "Pulling", image: "node:22", phase: "Pulled" })
-      yield* say({ _tag: "Booted", builder: "b", durationMillis: 100 })
-      yield* say({ _tag: "Failed", durationMillis: 100, problem: "interrupted" })
+      yield* say({ _tag: "Booted", builder: "b", duration: Duration.millis(100) })
+      yield* say({ _tag: "Failed", duration: Duration.millis(100), problem: "interrupted" })
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, ["✔ [ci] booted  100ms", "✖ [ci] interrupted  after 100ms"])
     })
@@ -249,7 +250,7 @@ describe("a terminal", () => {
         "  │ Collecting pandas"
       ])
       yield* node(finished(1, "npm ci", 100))
-      yield* node({ _tag: "Finished", durationMillis: 100, stepsRun: 1, stepsReused: 0 })
+      yield* node({ _tag: "Finished", duration: Duration.millis(100), stepsRun: 1, stepsReused: 0 })
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
         ...before,
@@ -272,7 +273,10 @@ describe("a terminal", () => {
       yield* waiter({ _tag: "Waiting", key: "k" })
       yield* Effect.flatMap(holder(started(1, "apk add git")), reporter)
       yield* Effect.flatMap(holder(finished(1, "apk add git", 7)), reporter)
-      yield* Effect.flatMap(holder({ _tag: "Finished", durationMillis: 9, stepsRun: 1, stepsReused: 0 }), reporter)
+      yield* Effect.flatMap(
+        holder({ _tag: "Finished", duration: Duration.millis(9), stepsRun: 1, stepsReused: 0 }),
+        reporter
+      )
       yield* elsewhere({ _tag: "Planned", steps: 1, hits: 0 })
       yield* Effect.flatMap(elsewhere(started(1, "apk add jq")), reporter)
       yield* frame
@@ -321,7 +325,7 @@ describe("a terminal", () => {
       assert.notInclude(screen.written.join(""), "\u001b[2J")
       const problem = "\u001b[5mblink\u001b[0m \u001b[31m\n  | more"
       yield* say({ _tag: "StepAttemptFailed", index: 1, description: "a", attempt: 1, problem })
-      yield* say({ _tag: "Failed", durationMillis: 1, problem: "\u001bcreset" })
+      yield* say({ _tag: "Failed", duration: Duration.millis(1), problem: "\u001bcreset" })
       yield* frame
       assert.include(yield* screen.lines, "  blink ")
       assert.deepStrictEqual(foreign(screen.written.join("")), [])
@@ -362,9 +366,13 @@ describe("a terminal", () => {
       yield* frame
       const top = Array.from({ length: 4 }, (_, n) => `⠹ [ci-${n} 1] true  200ms`)
       assert.deepStrictEqual(yield* screen.lines, [...top, "  … 5 more lines"])
-      yield* Effect.forEach(builds, (say) => say({ _tag: "Failed", durationMillis: 1, problem: "interrupted" }), {
-        discard: true
-      })
+      yield* Effect.forEach(
+        builds,
+        (say) => say({ _tag: "Failed", duration: Duration.millis(1), problem: "interrupted" }),
+        {
+          discard: true
+        }
+      )
       yield* frame
       assert.deepStrictEqual(
         yield* screen.lines,
@@ -406,7 +414,7 @@ describe("a terminal", () => {
       const { reporter, screen } = yield* onScreen({ columns: 40, rows: 10 }, { color: true })
       const say = buildOf(reporter, "ci")
       yield* say(finished(1, "true", 1))
-      yield* say({ _tag: "Failed", durationMillis: 1, problem: "oh no" })
+      yield* say({ _tag: "Failed", duration: Duration.millis(1), problem: "oh no" })
       yield* frame
       const firstColors = Effect.forEach([0, 1], (y) => Effect.map(screen.colors(y), ([first]) => first))
       assert.deepStrictEqual(yield* firstColors, [2, 1])
@@ -423,7 +431,7 @@ describe("another output", () => {
       yield* say(started(2, "npm test"))
       yield* say(output(2, "\u001b[32mok\u001b[0m 1\nok 2\n"))
       yield* say({ _tag: "StepAttemptFailed", index: 2, description: "npm test", attempt: 1, problem: "no\n  | ok 2" })
-      yield* say({ _tag: "Failed", durationMillis: 5, problem: "LightboxError: no\n  | ok 2" })
+      yield* say({ _tag: "Failed", duration: Duration.millis(5), problem: "LightboxError: no\n  | ok 2" })
     })
 
   const lines = [
@@ -533,7 +541,7 @@ const text = Arbitrary.map(Arbitrary.array(Arbitrary.schema(Schema.Literals(piec
 const events = Arbitrary.map(
   Arbitrary.array(
     Arbitrary.all({
-      event: Arbitrary.schema(BuildEvent),
+      event: Arbitrary.map(Arbitrary.schema(Schema.toEncoded(BuildEvent)), Schema.decodeSync(BuildEvent)),
       build: Arbitrary.schema(Schema.Literals(["a", "b", "c"])),
       text,
       isHeardTwice: Arbitrary.schema(Schema.Boolean)

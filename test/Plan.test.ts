@@ -7,7 +7,8 @@ import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import * as Planning from "../src/internal/plan/plan.ts"
+import * as Keys from "../src/internal/plan/keys.ts"
+import * as Units from "../src/internal/plan/units.ts"
 import * as Snapshot from "../src/Snapshot.ts"
 
 const base = Snapshot.make("tools", "debian:12")
@@ -15,8 +16,8 @@ const base = Snapshot.make("tools", "debian:12")
 const imageDigest = `sha256:${"0123456789abcdef".repeat(4)}`
 
 const unitsOf = <E, R>(definition: Snapshot.Definition<E, R>, nonce = "nonce", digest = imageDigest) =>
-  Effect.flatMap(Planning.prepare("Snapshot.plan", definition), ({ units }) =>
-    Planning.keyUnits("Snapshot.plan", units, digest, nonce)
+  Effect.flatMap(Units.prepare("Snapshot.plan", definition), ({ units }) =>
+    Keys.keyUnits("Snapshot.plan", units, digest, nonce)
   )
 
 const keysOf = <E, R>(definition: Snapshot.Definition<E, R>, nonce?: string, digest?: string) =>
@@ -54,10 +55,7 @@ describe("plan", () => {
         "933a998486181359829582a472b460385738475fb9699c7fd8d595035c07f8e0",
         "20883fca64da6e3df7074e9a0809c28f8c8bad26b8795a0d4a7addcb02932d3f"
       ])
-      assert.strictEqual(
-        Planning.baseKey(imageDigest),
-        "7ec396ccf2b86dacf050543adb35e520898c9317d74a0215ae82fdd23f175e0a"
-      )
+      assert.strictEqual(Keys.baseKey(imageDigest), "7ec396ccf2b86dacf050543adb35e520898c9317d74a0215ae82fdd23f175e0a")
     })
   )
 

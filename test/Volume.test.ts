@@ -227,8 +227,8 @@ describe("Volume", () => {
           yield* Sandbox.launch({ ...mounting("used"), name: "worker" })
           const options = { ...ci, olderThan: "30 days" } as const
           const verdicts = (dryRun: boolean) =>
-            Effect.map(Volume.prune({ ...options, dryRun }), (all) =>
-              all
+            Effect.map(Volume.prune({ ...options, dryRun }), ({ verdicts }) =>
+              verdicts
                 .map(({ name, reason, verdict }) => [name, verdict, reason])
                 .toSorted(([a = ""], [b = ""]) => (a < b ? -1 : 1))
             )

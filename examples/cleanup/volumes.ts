@@ -5,7 +5,6 @@ import { Lightbox, MicrosandboxLocal, Volume } from "effect-lightbox"
 Effect.gen(function* () {
   yield* Volume.ensure("pr-1234", { labels: { ttl: "30d" } })
 
-  for (const v of yield* Volume.prune({ labels: { ttl: "30d" }, olderThan: "30 days" })) {
-    yield* Console.log(`${v.name}: ${v.verdict}, ${v.reason}`)
-  }
+  const report = yield* Volume.prune({ labels: { ttl: "30d" }, olderThan: "30 days" })
+  for (const { name, reason, verdict } of report.verdicts) yield* Console.log(`${name}: ${verdict}, ${reason}`)
 }).pipe(Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

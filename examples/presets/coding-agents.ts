@@ -1,9 +1,5 @@
 /** Bakes four coding agents into the snapshot "lightbox". */
 import { Effect } from "effect"
-import { Lightbox, MicrosandboxLocal, Snapshot } from "effect-lightbox"
-import { codingAgentsPreset } from "effect-lightbox/presets"
+import { Lightbox, MicrosandboxLocal, Preset, Snapshot } from "effect-lightbox"
 
-Snapshot.build(Snapshot.define(codingAgentsPreset())).pipe(
-  Effect.provide(MicrosandboxLocal.layer()),
-  Lightbox.runMain()
-)
+Preset.codingAgents().pipe(Snapshot.build(), Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())

@@ -1,16 +1,13 @@
 /** The agents' preset under another name, with more memory, labels, and one more step. */
 import { Effect } from "effect"
-import { Lightbox, MicrosandboxLocal, Snapshot } from "effect-lightbox"
+import { Lightbox, MicrosandboxLocal, Preset, Snapshot } from "effect-lightbox"
 import * as BuildReporter from "effect-lightbox/BuildReporter"
-import { codingAgentsPreset } from "effect-lightbox/presets"
 
-const preset = codingAgentsPreset({
+const agents = Preset.codingAgents({
   name: "agents-xl",
   resources: { memory: "2G" },
   labels: { tier: "premium" }
-})
-
-const agents = Snapshot.define(preset).pipe(Snapshot.shell("bun install -g prettier", { description: "prettier" }))
+}).pipe(Snapshot.shell("bun install -g prettier", { description: "prettier" }))
 
 Effect.gen(function* () {
   yield* Snapshot.build(agents, { onEvent: yield* BuildReporter.terminal() })

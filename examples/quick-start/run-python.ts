@@ -2,12 +2,10 @@
 import { Console, Effect } from "effect"
 import { Lightbox, MicrosandboxLocal, Sandbox, Snapshot } from "effect-lightbox"
 
-const pyData = Snapshot.define({
-  name: "py-data",
-  image: "python:3.12-slim",
-  resources: { memory: "1G" },
-  setup: ["mkdir /data && seq 100 > /data/numbers"]
-})
+const pyData = Snapshot.make("py-data", "python:3.12-slim").pipe(
+  Snapshot.resources({ memory: "1G" }),
+  Snapshot.shell("mkdir /data && seq 100 > /data/numbers")
+)
 
 Sandbox.run({ snapshot: Snapshot.build(pyData), name: "analysis-1" }, (sandbox) =>
   sandbox.exec("python3", ["-c", "print(sum(map(int, open('/data/numbers'))))"])

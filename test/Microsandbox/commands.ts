@@ -384,6 +384,15 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.isAtLeast(Duration.toMillis(process[0]), 900)
   })
 
+  test("the end does not wait for what is redirected", function* () {
+    const { sandbox } = yield* Bench.Shared
+    for (const background of ["sleep 1008", "(sleep 1008)", "for n in 1; do sleep 1008; done"]) {
+      const { stdout } = yield* sandbox.shell(`${background} > /dev/null 2>&1 & echo now`, { timeout: "1 minute" })
+      assert.strictEqual(stdout, "now\n")
+    }
+    yield* sandbox.exec("kill", ["-9", "-1"])
+  })
+
   test("kill -9 -1 ends all but itself", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* Effect.scoped(

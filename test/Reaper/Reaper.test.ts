@@ -19,6 +19,7 @@ import * as Owner from "../../src/internal/ownership/owner.ts"
 import { Unknown } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import type * as Cleanup from "../../src/Cleanup.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -211,7 +212,7 @@ const listing = (folder: string, isIgnored: (path: string) => boolean): Readonly
       return `${path} ${stats.mode} ${stats.mtimeMs} ${content}`
     })
 
-const verdictsOf = ({ verdicts }: Reaper.SweepReport, ...which: ReadonlyArray<Reaper.Verdict["verdict"]>) =>
+const verdictsOf = ({ verdicts }: Cleanup.Report, ...which: ReadonlyArray<Cleanup.Verdict["verdict"]>) =>
   verdicts.flatMap(({ name, resource, verdict }) => (which.includes(verdict) ? [`${resource} ${name}`] : [])).toSorted()
 
 /** Makes a sandbox that says who owns it. */

@@ -365,7 +365,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
       assert.strictEqual(observer.count("boot") - before, 3)
       yield* Support.assertNothingLeft({ snapshots: ["layered"] })
 
-      const single = Sandbox.layer({ snapshot: Snapshot.Snapshot }).pipe(Layer.provide(Snapshot.layer(base)))
+      const single = Sandbox.layer({ snapshot: Snapshot.Current }).pipe(Layer.provide(Snapshot.layer(base)))
       const name = yield* Sandbox.Sandbox.use((sandbox) => sandbox.readFileString("/etc/name")).pipe(
         Effect.provide(single)
       )

@@ -14,7 +14,8 @@ layer(MicrosandboxMemory.layer({ images: { [image]: {} } }))("the progress of a 
           image,
           onPullProgress: ({ _tag }) => {
             told.push(_tag)
-            throw new Error("not interested")
+            if (_tag === "Resolved") throw new Error("not interested")
+            return Effect.die("not interested")
           }
         },
         (sandbox) => sandbox.shell("echo launched")

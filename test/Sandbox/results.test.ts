@@ -29,7 +29,7 @@ describe("what is logged and encoded", () => {
       const { duration, ...encoded } = JSON.parse(JSON.stringify(result))
       assert.deepStrictEqual(encoded, { exitCode: 3, stdout: "out\n", stderr: "err\n" })
       assert.isNumber(duration)
-      assert.deepInclude({ ...result }, { exitCode: 3, stdout: "out\n", stderr: "err\n" })
+      assert.deepInclude(Object.assign({}, result), { exitCode: 3, stdout: "out\n", stderr: "err\n" })
     }).pipe(Effect.provide(layer))
   )
 
@@ -39,7 +39,7 @@ describe("what is logged and encoded", () => {
       const result = yield* sandbox.shell("printf text; kill -TERM $$")
       const again = yield* Schema.decodeUnknownEffect(Sandbox.ExecResult)(JSON.parse(JSON.stringify(result)))
       assert.instanceOf(again, Sandbox.ExecResult)
-      assert.deepInclude({ ...again }, { stdout: "text", signal: "SIGTERM" })
+      assert.deepInclude(Object.assign({}, again), { stdout: "text", signal: "SIGTERM" })
       assert.deepStrictEqual(again.stdoutBytes, result.stdoutBytes)
       assert.deepStrictEqual(yield* Schema.encodeEffect(Sandbox.ExecResult)(result), JSON.parse(JSON.stringify(again)))
     }).pipe(Effect.provide(layer))

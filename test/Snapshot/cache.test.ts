@@ -123,7 +123,7 @@ describe("what a build runs", () => {
       const definition = Support.tenSteps("ten")
       const { digest } = yield* Snapshot.build(definition)
       class Ten extends Snapshot.Service<Ten>()("test/Ten", definition) {}
-      const digests = Effect.all([Snapshot.Snapshot, Ten]).pipe(
+      const digests = Effect.all([Snapshot.Current, Ten]).pipe(
         Effect.map((all) => all.map((snapshot) => snapshot.digest)),
         Effect.provide([Snapshot.layer(definition), Ten.layer])
       )

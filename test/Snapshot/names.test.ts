@@ -12,6 +12,7 @@ import { NoSpace } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import type * as Cleanup from "../../src/Cleanup.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Support from "./support.ts"
 
@@ -316,7 +317,7 @@ describe("pruning", () => {
   const layered = Support.tenSteps("ten")
 
   /** What is removed, or would be, and why: the number of results by reason. */
-  const removed = ({ verdicts }: Snapshot.PruneReport) => {
+  const removed = ({ verdicts }: Cleanup.Report) => {
     const counts: { [reason: string]: number } = {}
     for (const { reason, verdict } of verdicts) {
       if (verdict !== "kept") counts[`${verdict}: ${reason}`] = (counts[`${verdict}: ${reason}`] ?? 0) + 1
@@ -330,11 +331,11 @@ describe("pruning", () => {
       yield* Snapshot.build(layered, { checkpoints: "every-step" })
       const look = yield* Snapshot.prune({ dryRun: true })
       assert.deepStrictEqual(removed(look), { "removable: only builds can use it": 9 })
-      assert.isAbove(look.freed, 0)
+      assert.isAbove(look.freedBytes, 0)
       assert.lengthOf(yield* Snapshot.list({ layers: true }), 11)
       const report = yield* Snapshot.prune()
       assert.deepStrictEqual(removed(report), { "removed: only builds can use it": 9 })
-      assert.strictEqual(report.freed, look.freed)
+      assert.strictEqual(report.freedBytes, look.freedBytes)
       assert.deepStrictEqual(
         report.verdicts.flatMap(({ definition, reason, verdict }) =>
           verdict === "kept" ? [[definition, reason]] : []
@@ -373,7 +374,10 @@ describe("pruning", () => {
       const report = yield* Snapshot.prune({ olderThan: "3 days" })
       assert.deepStrictEqual(removed(report), { "removed: only builds can use it": 8 })
       const used = report.verdicts.find(({ reason }) => reason === "it was used less than 3d ago")
-      assert.strictEqual(used === undefined ? undefined : DateTime.toEpochMillis(used.usedAt), 2 * 24 * 3_600_000)
+      assert.strictEqual(
+        used?.usedAt === undefined ? undefined : DateTime.toEpochMillis(used.usedAt),
+        2 * 24 * 3_600_000
+      )
     })
   )
 
@@ -391,7 +395,9 @@ describe("pruning", () => {
       assert.deepStrictEqual(
         verdicts
           .flatMap(({ reason, usedAt }) =>
-            reason === "only builds can use it" ? [] : [`${reason}: ${DateTime.toEpochMillis(usedAt)}`]
+            reason === "only builds can use it" || usedAt === undefined
+              ? []
+              : [`${reason}: ${DateTime.toEpochMillis(usedAt)}`]
           )
           .toSorted(),
         [`a name points to it: ${2 * 24 * 3_600_000}`, `it was used less than 3d ago: ${2 * 24 * 3_600_000}`]
@@ -404,7 +410,7 @@ describe("pruning", () => {
     Effect.gen(function* () {
       yield* Snapshot.build(layered, { checkpoints: "every-step" })
       const { verdicts } = yield* Snapshot.prune({ dryRun: true })
-      const total = verdicts.reduce((sum, { allocated }) => sum + (allocated ?? 0), 0)
+      const total = verdicts.reduce((sum, { bytes = 0 }) => sum + bytes, 0)
       assert.deepStrictEqual(removed(yield* Snapshot.prune({ maxBytes: total })), {})
       const report = yield* Snapshot.prune({ maxBytes: total - 1 })
       assert.deepStrictEqual(removed(report), { "removed: only builds can use it": 1 })
@@ -437,7 +443,7 @@ describe("a snapshot for a scope", () => {
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {
-          const scoped = yield* Snapshot.scoped(version("scoped"))
+          const scoped = yield* Snapshot.buildScoped(version("scoped"))
           assert.match(scoped.name, /^app-/)
           assert.deepStrictEqual(yield* names, [scoped.name])
           assert.strictEqual(yield* versionOf(scoped.name), "scoped\n")
@@ -454,7 +460,7 @@ describe("a snapshot for a scope", () => {
       yield* Effect.scoped(
         Effect.gen(function* () {
           const { boots, built } = yield* Effect.map(
-            Support.countingBoots(Snapshot.scoped(version("shared"))),
+            Support.countingBoots(Snapshot.buildScoped(version("shared"))),
             ([built, boots]) => ({ built, boots })
           )
           assert.deepStrictEqual([boots, built.digest], [0, shared.digest])

@@ -1,5 +1,6 @@
 /** What a plan says, and that a build does just that. */
 import { assert, describe } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
@@ -194,7 +195,7 @@ describe("a plan", () => {
       // The results on the way: the last is what the name leads to.
       yield* Snapshot.prune()
       const plan = yield* Snapshot.plan(three({ second: "echo two" }))
-      assert.deepStrictEqual(reasonOf(plan, 1), { _tag: "Evicted", at: 3_600_000 })
+      assert.deepStrictEqual(reasonOf(plan, 1), { _tag: "Evicted", at: DateTime.makeUnsafe(3_600_000) })
       assert.deepStrictEqual(verdicts(plan), ["Evicted", "EarlierChanged", "EarlierChanged"])
       // Made again, it is there.
       yield* Snapshot.build(three({ second: "echo two" }), { checkpoints: "every-step" })

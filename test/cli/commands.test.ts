@@ -9,10 +9,12 @@ import * as Schema from "effect/Schema"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { BuildEvent } from "../../src/BuildEvent.ts"
+import * as Cleanup from "../../src/Cleanup.ts"
 import * as Shapes from "../../src/internal/cli/json.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
 import * as Support from "./support.ts"
 import { Cli, definitions, ending, failing, json, succeeding } from "./support.ts"
 
@@ -179,12 +181,12 @@ describe("ls, rollback, prune, save and load", () => {
         [1, false],
         [2, true]
       ])
-      assert.strictEqual((yield* succeeding("rollback", "tools")).stdout, "tools leads to generation 1\n")
+      assert.strictEqual((yield* succeeding("rollback", "tools")).stdout, "tools now points to generation 1\n")
       assert.deepStrictEqual(yield* current, [
         [1, true],
         [2, false]
       ])
-      const [forward] = yield* json(Shapes.Snapshot, "rollback", "tools", "--to", "2")
+      const [forward] = yield* json(Snapshot.Snapshot, "rollback", "tools", "--to", "2")
       assert.strictEqual(forward?.generation, 2)
       assert.match((yield* succeeding("ls", "tools")).stdout, /^GENERATION +CREATED\n1 .*\n2 .* current\n$/)
 
@@ -208,7 +210,7 @@ describe("ls, rollback, prune, save and load", () => {
       yield* succeeding("build", two, "--quiet")
       yield* succeeding("build", two, "tools", "--force", "--quiet")
       const before = (yield* inventory).snapshots.length
-      const [report] = yield* json(Shapes.PruneReport, "prune", "--keep", "1", "--dry-run")
+      const [report] = yield* json(Cleanup.Report, "prune", "--keep", "1", "--dry-run")
       const removable = report?.verdicts.filter(({ verdict }) => verdict === "removable") ?? []
       assert.isAbove(removable.length, 0)
       assert.strictEqual((yield* inventory).snapshots.length, before)
@@ -236,7 +238,7 @@ describe("ls, rollback, prune, save and load", () => {
       const taken = yield* failing(1, "load", file)
       assert.strictEqual(taken.error?.reason._tag, "AlreadyExists")
       assert.include(taken.hint, "--overwrite")
-      const [loaded] = yield* json(Shapes.Snapshot, "load", file, "--as", "copy")
+      const [loaded] = yield* json(Snapshot.Snapshot, "load", file, "--as", "copy")
       assert.strictEqual(loaded?.name, "copy")
       assert.strictEqual((yield* succeeding("load", file, "--overwrite")).stdout, "tools is loaded\n")
       assert.include((yield* failing(2, "load", file, "--as", "no name")).message, "Invalid --as")
@@ -416,9 +418,9 @@ describe("volume", () => {
       assert.include((yield* failing(2, "volume", "create", "no name")).message, "Invalid NAME")
 
       assert.include((yield* failing(2, "volume", "prune")).message, "Invalid --label")
-      const [verdicts] = yield* json(Shapes.VolumeVerdicts, "volume", "prune", "--label", "tier=ci", "--dry-run")
+      const [report] = yield* json(Cleanup.Report, "volume", "prune", "--label", "tier=ci", "--dry-run")
       assert.deepStrictEqual(
-        verdicts?.map(({ name, verdict }) => [name, verdict]),
+        report?.verdicts.map(({ name, verdict }) => [name, verdict]),
         [["cache", "removable"]]
       )
       assert.match((yield* succeeding("volume", "prune", "--label", "tier=ci")).stdout, /\nremoved +cache /)
@@ -447,7 +449,7 @@ describe("a machine, and a beginning on it", () => {
     Effect.gen(function* () {
       yield* detached("kept")
       const { drivers } = yield* Cli
-      const [report] = yield* json(Shapes.SweepReport, "sweep", "--dry-run", "--home", "/elsewhere")
+      const [report] = yield* json(Cleanup.Report, "sweep", "--dry-run", "--home", "/elsewhere")
       assert.isTrue(report?.isComplete)
       assert.deepStrictEqual(drivers.at(-1), { sweep: false, home: "/elsewhere" })
       assert.deepStrictEqual(

@@ -85,6 +85,6 @@ export const parts: { readonly [part: string]: Work } = {
   }),
   scoped: Effect.fnUntraced(function* (name, image) {
     const definition = Snapshot.make(`${name}-scoped`, image).pipe(Snapshot.shell("echo scoped > /root/scoped"))
-    yield* Snapshot.scoped(definition, { checkpoints: "final" })
+    yield* Snapshot.buildScoped(definition, { checkpoints: "final" })
   })
 }

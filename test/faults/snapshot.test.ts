@@ -1,5 +1,6 @@
 /** Snapshots, with everything that can go wrong. */
 import { assert } from "@effect/vitest"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Microsandbox from "../../src/Microsandbox.ts"
@@ -33,36 +34,48 @@ const save = Effect.flatMap(savedPath, (path) => Snapshot.save("tools", path))
 
 /** What only says what is to be built. */
 const descriptions =
-  "apt builder checkpoint copy define env exec from gitClone isDefinition labels make npm pip resources shell skipCache step user verify workdir write"
+  "apt builder checkpoint copy env exec from gitClone isDefinition labels make npm pip provide resources shell skipCache step user verify workdir write"
 
-matrix("Snapshot", { exports: Snapshot, others: ["Snapshot", ...descriptions.split(" ")] }, [
-  { name: "build", run: Snapshot.build(full) },
-  { name: "build of what is there", given: builtOnce, run: builtOnce, always: isWhole },
-  { name: "build of another result", given: builtOnce, run: Snapshot.build(tools(2), { keep: 1 }), always: isWhole },
-  { name: "build by force", given: builtOnce, run: Snapshot.build(tools(1), { force: true }), always: isWhole },
-  {
-    name: "build that keeps its builder",
-    run: Snapshot.build(tools(1), { keepBuilder: true }),
-    // Kept after a failure, too, running or not.
-    mayStay: ["sandbox tools-builder, stopped", "sandbox tools-builder, crashed"]
-  },
-  // What was kept is there for the next build, until it is pruned.
-  { name: "scoped", run: Snapshot.scoped(tools(1)), mayStay: ["snapshot lb-*"] },
-  { name: "layer", given: builtOnce, run: Effect.provide(Effect.asVoid(Snapshot.Snapshot), Snapshot.layer(tools(1))) },
-  { name: "Service", given: builtOnce, run: Effect.provide(Effect.asVoid(Tools), Tools.layer) },
-  { name: "plan", given: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
-  { name: "list", given: builtOnce, run: Snapshot.list({ layers: true }), always: isWhole },
-  { name: "get", given: builtOnce, run: Snapshot.get("tools"), always: isWhole },
-  { name: "exists", given: builtOnce, run: Snapshot.exists("tools"), always: isWhole },
-  { name: "generations", given: builtTwice, run: Snapshot.generations("tools"), always: isWhole },
-  { name: "rollback", given: builtTwice, run: Snapshot.rollback("tools", 1), always: isWhole },
-  { name: "prune", given: builtTwice, run: Snapshot.prune({ keep: 1 }), always: isWhole },
-  { name: "save", given: builtOnce, run: save, always: isWhole },
-  {
-    name: "load",
-    given: Effect.andThen(builtOnce, save),
-    run: Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded", overwrite: true })),
-    always: isWhole
-  },
-  { name: "remove", given: builtTwice, run: Snapshot.remove("tools") }
-])
+matrix(
+  "Snapshot",
+  { exports: Snapshot, others: ["Built", "Current", "Generation", "Snapshot", ...descriptions.split(" ")] },
+  [
+    { name: "build", run: Snapshot.build(full) },
+    { name: "build of what is there", given: builtOnce, run: builtOnce, always: isWhole },
+    { name: "build of another result", given: builtOnce, run: Snapshot.build(tools(2), { keep: 1 }), always: isWhole },
+    { name: "build by force", given: builtOnce, run: Snapshot.build(tools(1), { force: true }), always: isWhole },
+    {
+      name: "build that keeps its builder",
+      run: Snapshot.build(tools(1), { keepBuilder: true }),
+      // Kept after a failure, too, running or not.
+      mayStay: ["sandbox tools-builder, stopped", "sandbox tools-builder, crashed"]
+    },
+    // What was kept is there for the next build, until it is pruned.
+    { name: "buildScoped", run: Snapshot.buildScoped(tools(1)), mayStay: ["snapshot lb-*"] },
+    { name: "layer", given: builtOnce, run: Effect.provide(Effect.asVoid(Snapshot.Current), Snapshot.layer(tools(1))) },
+    {
+      name: "layerConfig",
+      given: builtOnce,
+      run: Effect.provide(
+        Effect.asVoid(Snapshot.Current),
+        Snapshot.layerConfig(tools(1), { keep: Config.succeed(2) })
+      ).pipe(Effect.catchTag("ConfigError", Effect.die))
+    },
+    { name: "Service", given: builtOnce, run: Effect.provide(Effect.asVoid(Tools), Tools.layer) },
+    { name: "plan", given: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
+    { name: "list", given: builtOnce, run: Snapshot.list({ layers: true }), always: isWhole },
+    { name: "get", given: builtOnce, run: Snapshot.get("tools"), always: isWhole },
+    { name: "exists", given: builtOnce, run: Snapshot.exists("tools"), always: isWhole },
+    { name: "generations", given: builtTwice, run: Snapshot.generations("tools"), always: isWhole },
+    { name: "rollback", given: builtTwice, run: Snapshot.rollback("tools", 1), always: isWhole },
+    { name: "prune", given: builtTwice, run: Snapshot.prune({ keep: 1 }), always: isWhole },
+    { name: "save", given: builtOnce, run: save, always: isWhole },
+    {
+      name: "load",
+      given: Effect.andThen(builtOnce, save),
+      run: Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded", overwrite: true })),
+      always: isWhole
+    },
+    { name: "remove", given: builtTwice, run: Snapshot.remove("tools") }
+  ]
+)

@@ -280,7 +280,7 @@ const inventory: { readonly [number: number]: Entry } = {
     "a sandbox lives until its process ends, or a detached one until it is removed",
     endings("leaves what was detached: %s", "that has nothing more to do after %s, releases everything")
   ],
-  71: ["the first use may pull the image", guide("The image is pulled. `onEvent` tells how that goes")],
+  71: ["the first use may pull the image", guide("The image is being pulled. `onEvent` shows the progress")],
   72: ["a launch calls the SDK 0.4", reason("they no longer exist; the driver makes those of today")],
 
   // G. The sandbox handle
@@ -381,11 +381,11 @@ const inventory: { readonly [number: number]: Entry } = {
   // J. Troubleshooting
   96: ["trouble: Snapshot already exists", guide("You passed `overwrite: false`.")],
   97: ["trouble: a step failed", guide("`{ debugBuilder: true }` leaves the builder running")],
-  98: ["trouble: sync failed", guide("The guest's file system is read-only, or it is out of memory")],
+  98: ["trouble: sync failed", guide("The guest's file system is read-only, or out of memory")],
   99: ["trouble: writes are missing from the snapshot", guide("Something that a step wrote is not in the snapshot")],
   100: ["trouble: a launch seems to hang", guide("createDetachedWithPullProgress()")],
   101: ["trouble: ports that are not numbers", guide("Ports are numbers")],
-  102: ["trouble: a sandbox is gone with the script", guide("A sandbox is gone when the script ends")],
+  102: ["trouble: a sandbox is gone with the script", guide("A sandbox disappears when the script ends")],
   103: ["trouble: a volume needs another quota or other labels", guide("A volume keeps its old quota or labels")],
 
   // K. Traps
@@ -421,8 +421,8 @@ const inventory: { readonly [number: number]: Entry } = {
 
   // M. Concepts
   114: ["which command of Docker is which function", guide("`docker build` is `buildSnapshot`")],
-  115: ["when to take a volume, a folder or a snapshot", guide("What never changes belongs in the snapshot")],
-  116: ["what volumes are good for", guide("caches, models, artifacts to hand on")],
+  115: ["when to take a volume, a folder or a snapshot", guide("Put what never changes into the snapshot")],
+  116: ["what volumes are good for", guide("caches, models, artifacts")],
   117: [
     "quotas of volumes are in MiB, labels tell them apart",
     volumes("makes a volume with what is said of it, in the shape that lightbox gives it")
@@ -430,7 +430,7 @@ const inventory: { readonly [number: number]: Entry } = {
 
   // N. Migration
   118: ["how to get from 0.1 to 0.2", guide("## From 0.1 and 0.2")],
-  119: ["how to get from 0.2 to 0.3", guide("From 0.2 to 0.3 lightbox added mounts and volumes")],
+  119: ["how to get from 0.2 to 0.3", guide("Lightbox 0.3 added mounts and volumes")],
   120: ["what the functions of 0.1 were called", guide("`launchSandboxDetached(options)`")],
 
   // O. Repository

@@ -34,19 +34,15 @@ describe("documents", () => {
   it("have only examples that compile", { timeout: 60_000 }, () => {
     // Inside the package, where its name leads to what was built of it.
     const folder = Path.join(Sources.root, ".cache", "examples")
-    Fs.rmSync(folder, { recursive: true, force: true })
-    Fs.mkdirSync(folder, { recursive: true })
     const examples = Sources.examples()
     assert.isAbove(examples.length, 20)
-    for (const { code, line, path } of examples) {
-      Fs.writeFileSync(Path.join(folder, `${path.replaceAll(/[/.]/g, "_")}_line_${line}.ts`), code)
-    }
+    Sources.writeExamples(folder, examples)
     Fs.writeFileSync(
       Path.join(folder, "tsconfig.json"),
       JSON.stringify({
         extends: "../../tsconfig.json",
         compilerOptions: { noUnusedLocals: false, noUnusedParameters: false, plugins: [] },
-        include: ["*.ts"]
+        include: ["**/*.ts"]
       })
     )
     const { status, stdout } = ChildProcess.spawnSync(

@@ -139,8 +139,8 @@ describe("package", () => {
       file,
       `const { defineSnapshot } = ${load}("effect-lightbox/promise")
        const { codingAgentsPreset } = ${load}("effect-lightbox/presets")
-       const { Snapshot } = ${load}("effect-lightbox")
-       console.log(Snapshot.define(defineSnapshot(codingAgentsPreset())).name)`
+       const { Preset } = ${load}("effect-lightbox")
+       if (Preset.codingAgents().name === "lightbox") console.log(defineSnapshot(codingAgentsPreset()).name)`
     )
     const ended = run(Path.join(Sources.root, "node_modules/.bin/bun"), [file])
     assertSucceeded(ended)
@@ -159,7 +159,10 @@ describe("package", () => {
       assertSucceeded(ended)
       return ended.stdout.split("\n").flatMap((url) => /\/node_modules\/(.*)/.exec(url)?.[1] ?? [])
     }
-    assert.deepStrictEqual(loadedBy("presets"), ["effect-lightbox/dist/presets.js"])
+    assert.deepStrictEqual(loadedBy("presets"), [
+      "effect-lightbox/dist/presets.js",
+      "effect-lightbox/dist/internal/definition/scripts.js"
+    ])
 
     const loaded = loadedBy("promise")
     assert.deepStrictEqual(

@@ -91,9 +91,14 @@ export interface Example {
   readonly code: string
   /** Whether it says `run` after the language: it is a whole program, and tests run it. */
   readonly isRun: boolean
+  /** The name that `file=` gives it, for other programs of its document to import. */
+  readonly file: string
+  /** What it prints: the block of text after it, if there is one. */
+  readonly output: string | undefined
 }
 
-const fence = /^(?<margin>[ \t]*(?:\* ?)?)```ts(?<info>[ \t][^\n]*)?\n(?<code>[\s\S]*?)^[ \t]*(?:\* ?)?```/gm
+const fence =
+  /^(?<margin>[ \t]*(?:\* ?)?)```ts(?<info>[ \t][^\n]*)?\n(?<code>[\s\S]*?)^[ \t]*(?:\* ?)?```\n(?:\n*```text\n(?<output>[\s\S]*?)^```)?/gm
 
 /** The documents that users read, by path in the package. */
 export const documents: ReadonlyArray<string> = [
@@ -112,15 +117,32 @@ export const examples = (): ReadonlyArray<Example> => {
   const sources = filesBelow("src").filter((path) => path.endsWith(".ts"))
   return [...documents, ...sources].flatMap((path) => {
     const text = read(path)
-    return [...text.matchAll(fence)].map(({ groups, index }) => ({
-      path,
-      line: text.slice(0, index).split("\n").length + 1,
-      code: (groups?.["code"] ?? "")
-        .split("\n")
-        .map((line) => (path.endsWith(".ts") ? line.replace(/^[ \t]*\* ?/, "") : line))
-        .join("\n"),
-      isRun: groups?.["info"]?.trim() === "run"
-    }))
+    return [...text.matchAll(fence)].map(({ groups, index }) => {
+      const line = text.slice(0, index).split("\n").length + 1
+      const info = groups?.["info"]?.trim().split(" ") ?? []
+      return {
+        path,
+        line,
+        code: (groups?.["code"] ?? "")
+          .split("\n")
+          .map((line) => (path.endsWith(".ts") ? line.replace(/^[ \t]*\* ?/, "") : line))
+          .join("\n"),
+        isRun: info.includes("run"),
+        file: info.find((word) => word.startsWith("file="))?.slice("file=".length) ?? `line_${line}.ts`,
+        output: groups?.["output"]
+      }
+    })
+  })
+}
+
+/** Writes the programs into a folder, those of one document or module beside each other, and gives their paths. */
+export const writeExamples = (folder: string, examples: ReadonlyArray<Example>): ReadonlyArray<string> => {
+  Fs.rmSync(folder, { recursive: true, force: true })
+  return examples.map(({ code, file, path }) => {
+    const program = Path.join(folder, path.replaceAll(/[/.]/g, "_"), file)
+    Fs.mkdirSync(Path.dirname(program), { recursive: true })
+    Fs.writeFileSync(program, code)
+    return program
   })
 }
 

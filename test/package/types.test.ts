@@ -3,12 +3,13 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { describe, expectTypeOf, it } from "vitest"
 import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
+import * as Preset from "../../src/Preset.ts"
 import * as Presets from "../../src/presets.ts"
 import * as Promises from "../../src/promise.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -57,8 +58,38 @@ describe("types", () => {
     >()
     expectTypeOf(Snapshot.plan(definition)).toExtend<Effect.Effect<unknown, LightboxError, Services>>()
     expectTypeOf(Snapshot.layer(definition)).toEqualTypeOf<
-      Layer.Layer<Snapshot.Snapshot, LightboxError | SeedFailed | CheckFailed, Services | Database | Clock>
+      Layer.Layer<Snapshot.Current, LightboxError | SeedFailed | CheckFailed, Services | Database | Clock>
     >()
+  })
+
+  it("let a definition be piped into what is done with it, with options and without", () => {
+    const definition = base.pipe(Snapshot.step("seed", seed))
+    const build = Snapshot.build(definition)
+    expectTypeOf(definition.pipe(Snapshot.build)).toEqualTypeOf(build)
+    expectTypeOf(definition.pipe(Snapshot.build())).toEqualTypeOf(build)
+    expectTypeOf(definition.pipe(Snapshot.build({ force: true }))).toEqualTypeOf(build)
+    expectTypeOf(Snapshot.build(definition, { force: true })).toEqualTypeOf(build)
+    expectTypeOf(definition.pipe(Snapshot.buildScoped())).toEqualTypeOf(Snapshot.buildScoped(definition))
+    expectTypeOf(definition.pipe(Snapshot.plan)).toEqualTypeOf(Snapshot.plan(definition))
+    expectTypeOf(definition.pipe(Snapshot.layer())).toEqualTypeOf(Snapshot.layer(definition))
+    // @ts-expect-error: no such option
+    void Snapshot.build(definition, { forced: true })
+  })
+
+  it("provide what the steps of a definition need", () => {
+    const definition = base.pipe(Snapshot.step("seed", seed), Snapshot.verify(check))
+    const layer: Layer.Layer<Database, CheckFailed, Clock> = Layer.effect(Database, Effect.as(check(), { url: "" }))
+    expectTypeOf(definition.pipe(Snapshot.provide(layer))).toEqualTypeOf<
+      Snapshot.Definition<SeedFailed | CheckFailed, Clock>
+    >()
+    expectTypeOf(Snapshot.provide(definition, Layer.succeed(Database, { url: "" }))).toEqualTypeOf<
+      Snapshot.Definition<SeedFailed | CheckFailed, Clock>
+    >()
+  })
+
+  it("do not launch a definition", () => {
+    // @ts-expect-error: "A definition is not a snapshot: build it first, with Snapshot.build(definition)"
+    void Sandbox.launch({ snapshot: base })
   })
 
   it("do not run a build with a need that nobody meets", () => {
@@ -77,8 +108,8 @@ describe("types", () => {
     expectTypeOf(Sandbox.run({ snapshot: build }, seed)).toEqualTypeOf<
       Effect.Effect<never, LightboxError | SeedFailed, Services | Database>
     >()
-    expectTypeOf(Sandbox.layer({ snapshot: Snapshot.Snapshot })).toEqualTypeOf<
-      Layer.Layer<Sandbox.Sandbox, LightboxError, Services | Snapshot.Snapshot>
+    expectTypeOf(Sandbox.layer({ snapshot: Snapshot.Current })).toEqualTypeOf<
+      Layer.Layer<Sandbox.Sandbox, LightboxError, Services | Snapshot.Current>
     >()
     expectTypeOf(Sandbox.run({ image: "debian:12" }, (sandbox) => sandbox.exec("true"))).toEqualTypeOf<
       Effect.Effect<Sandbox.ExecResult, LightboxError, Services>
@@ -112,7 +143,6 @@ describe("types", () => {
     expectTypeOf(config.resources.memory).toEqualTypeOf<"4G">()
     config.setup.push("npm test")
     expectTypeOf(config).toExtend<Promises.SnapshotConfig>()
-    expectTypeOf(Snapshot.define(config)).toEqualTypeOf<Snapshot.Definition>()
     // @ts-expect-error: memory is said with a unit
     Promises.defineSnapshot({ name: "a", image: "b", resources: { memory: 1024 } })
   })
@@ -160,7 +190,7 @@ describe("types", () => {
     const preset = Presets.codingAgentsPreset()
     expectTypeOf(preset).toEqualTypeOf<Promises.PresetConfig>()
     expectTypeOf(preset.setup.push).toBeFunction()
-    expectTypeOf(Snapshot.define(preset)).toEqualTypeOf<Snapshot.Definition>()
+    expectTypeOf(Preset.codingAgents()).toEqualTypeOf<Snapshot.Definition>()
   })
 
   it("narrow an error that was caught", () => {

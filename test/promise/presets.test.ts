@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import { define } from "../../src/internal/promise/definition.ts"
 import * as Presets from "../../src/presets.ts"
 import { buildSnapshot, runInSandbox, shell, snapshotExists } from "../../src/promise.ts"
-import * as Snapshots from "../../src/Snapshot.ts"
 import { rejection, twin } from "./support.ts"
 
 /** Packages that `bun install -g` has; what they are called then. */
@@ -74,7 +74,7 @@ describe("presets", () => {
     "are definitions for programs on Effect as well: %o",
     (preset) => {
       const config = preset({ labels: { a: "b" } })
-      const { labels, name, steps } = Snapshots.define(config)
+      const { labels, name, steps } = define(config)
       assert.deepStrictEqual([name, labels], [config.name, config.labels])
       assert.isAtLeast(steps.length, config.setup.length)
     }

@@ -65,7 +65,7 @@ const actions = [
   () => launchByName(oneOf(names)),
   () => build(oneOf(names), below(4)),
   () => build(oneOf(names), below(4)),
-  () => Effect.asVoid(Effect.scoped(Snapshot.scoped(unverified("scoped", image, String(below(4)))))),
+  () => Effect.asVoid(Effect.scoped(Snapshot.buildScoped(unverified("scoped", image, String(below(4)))))),
   () => detached,
   () => Effect.asVoid(Snapshot.prune({ keep: 1 + below(2) }))
 ] as const

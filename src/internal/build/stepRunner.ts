@@ -1,6 +1,5 @@
 /**
- * Runs one step in a builder, and brings the builder to the state in which the
- * next step may find it.
+ * Runs one step in a builder, and resets the builder for the next step.
  */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -11,10 +10,10 @@ import { CommandFailed, LightboxError, Unknown } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Sandbox from "../../Sandbox.ts"
 import type { StepSecret } from "../../Snapshot.ts"
-import { shown } from "../guest/execution.ts"
+import { redactWords } from "../report/commandLine.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
-import type { KeyedUnit } from "../plan/plan.ts"
+import type { KeyedUnit } from "../plan/keys.ts"
 import { make as makeHandle } from "../sandbox/handle.ts"
 import * as Secrets from "../definition/secrets.ts"
 
@@ -23,7 +22,7 @@ const method = "Snapshot.build"
 /** Where secrets that are files are put: a file system in memory, mounted in every builder. */
 export const secretsFolder = "/run/secrets"
 
-/** Told what a step writes, in whole lines as far as possible. */
+/** Receives what a step writes, in whole lines where possible. */
 export type OnOutput = (stream: "stdout" | "stderr", text: string) => Effect.Effect<void>
 
 /** Runs a step on a builder's disk. */
@@ -35,7 +34,7 @@ export const run = <E, R>(
   onOutput: OnOutput
 ): Effect.Effect<void, LightboxError | E, R> =>
   Effect.andThen(
-    // One in memory, such as below `/tmp`, was gone with the step before.
+    // A folder in memory, such as below `/tmp`, was removed after the previous step.
     unit.workdir === undefined ? Effect.void : sandbox.guest.makeDirectory(unit.workdir),
     perform(driver, sandbox, unit, secrets, onOutput)
   )
@@ -79,7 +78,7 @@ const perform = <E, R>(
   }
 }
 
-/** A guest whose commands run, unless told otherwise, with what is in effect at a step. */
+/** A guest whose commands default to what is in effect at a step. */
 const inEffect = (guest: Guest.Guest, { environment, user, workdir }: KeyedUnit<unknown, unknown>): Guest.Guest =>
   Execution.withDefaults(guest, { env: environment, user, cwd: workdir })
 
@@ -125,7 +124,7 @@ const command = Effect.fnUntraced(function* (
       return yield* new LightboxError({
         method,
         reason: new CommandFailed({
-          argv: shown(argv).map((word) => Secrets.redact(secrets, word)),
+          argv: redactWords(argv).map((word) => Secrets.redact(secrets, word)),
           ...Execution.endFields(end),
           stdout: outputs.Stdout.tail,
           stderr: outputs.Stderr.tail
@@ -141,7 +140,7 @@ const command = Effect.fnUntraced(function* (
 
 const longestLine = 8192
 
-/** Cuts output into lines, so that no secret is shown in two halves, and remembers the last ones. */
+/** Splits output into lines, so that no secret is split, and keeps the last ones. */
 export class Lines {
   private readonly decoder = new TextDecoder()
   private readonly secrets: ReadonlyArray<Secrets.SecretValue>
@@ -214,10 +213,10 @@ const write = Effect.fnUntraced(function* (
 const runtimeMounts = ["/.msb", "/dev", "/proc", "/sys"]
 
 /**
- * Takes away what would not outlive a restart: processes, and files in memory.
- * So a step sees the same whether or not the build paused before it.
+ * Removes what would not survive a restart: processes and files in memory. A step
+ * then sees the same whether or not the build was interrupted before it.
  */
-export const settle = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
+export const resetGuest = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
   // Everything but the agent, which is process 1, and the command itself. A guest without `kill` has run no commands.
   yield* Execution.collect<never, never>(
     guest,

@@ -5,6 +5,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as BuildReporter from "../../BuildReporter.ts"
@@ -83,13 +84,16 @@ export const build = Command.make(
       Effect.mapError((error) => (isLightboxError(error) ? nameBuildFlags(error) : new Status.StepFailed({ error })))
     )
     if (yield* Json) {
-      return yield* Effect.forEach(built, (result) => Console.log(encodeBuilt({ _tag: "Built", ...result })), {
-        discard: true
-      })
+      return yield* Effect.forEach(
+        built,
+        ({ duration, ...result }) =>
+          Console.log(encodeBuilt({ _tag: "Built", ...result, durationMillis: Duration.toMillis(duration) })),
+        { discard: true }
+      )
     }
     const lines = built.map(
-      ({ durationMillis, generation, name, stepsReused, stepsRun }) =>
-        `${name}: generation ${generation}, steps: ${stepsRun} run, ${stepsReused} reused, ${seconds(durationMillis)}`
+      ({ duration, generation, name, stepsReused, stepsRun }) =>
+        `${name}: generation ${generation}, steps: ${stepsRun} run, ${stepsReused} reused, ${seconds(Duration.toMillis(duration))}`
     )
     yield* Console.log(((yield* Quiet) ? built.map(({ name }) => name) : lines).join("\n"))
   })

@@ -3,44 +3,18 @@
  */
 import type { Environment } from "effect/cli/Command"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import { pathToFileURL } from "node:url"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
 import type { Services } from "../../Driver.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
+import * as Plain from "../promise/definition.ts"
 
 /** What the command line can provide to the steps of a definition. */
 export type Definition = Snapshot.Definition<unknown, Environment | Services>
 
 // What a step needs is not there to be looked at; one that needs something else dies of it, by name.
 const isDefinition = (u: unknown): u is Definition => Snapshot.isDefinition(u)
-
-const optionalString = Schema.optional(Schema.String)
-
-const isPlain = Schema.is(
-  Schema.Struct({
-    name: Schema.String,
-    image: Schema.String,
-    workdir: optionalString,
-    env: Schema.optional(Schema.Record(Schema.String, Schema.String)),
-    setup: Schema.optional(
-      Schema.Array(
-        Schema.Union([
-          Schema.String,
-          Schema.Struct({ kind: Schema.Literal("shell"), script: Schema.String, description: optionalString }),
-          Schema.Struct({
-            kind: Schema.Literal("exec"),
-            cmd: Schema.String,
-            args: Schema.optional(Schema.Array(Schema.String)),
-            description: optionalString
-          })
-        ])
-      )
-    ),
-    labels: Schema.optional(Schema.Record(Schema.String, Schema.String))
-  })
-)
 
 /** The definitions that a module exports, those of the Promise adapter included; with names, only these. */
 export const load = Effect.fnUntraced(function* (
@@ -51,8 +25,9 @@ export const load = Effect.fnUntraced(function* (
   const found = new Map<string, Definition>()
   // The same definition can be exported twice, as by `export default`.
   for (const exported of new Set(Object.values(yield* importModule(method, file)))) {
-    const definition = isDefinition(exported) ? exported : isPlain(exported) ? Snapshot.define(exported) : undefined
-    if (definition === undefined) continue
+    if (!isDefinition(exported) && !Plain.isConfig(exported)) continue
+    if (!isDefinition(exported)) yield* Plain.check(method, exported)
+    const definition = isDefinition(exported) ? exported : Plain.define(exported)
     if (found.has(definition.name)) {
       return yield* invalid(method, "FILE", `${file} exports two definitions named "${definition.name}"`)
     }

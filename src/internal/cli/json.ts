@@ -4,33 +4,12 @@
 import * as Schema from "effect/Schema"
 import { SandboxInfo, VolumeInfo } from "../../Microsandbox.ts"
 import { Plan } from "../../Plan.ts"
-
-const labels = Schema.Record(Schema.String, Schema.String)
-
-const snapshot = {
-  name: Schema.String,
-  /** The folder that holds it, on the host. */
-  path: Schema.String,
-  digest: Schema.String,
-  key: Schema.optional(Schema.String),
-  generation: Schema.optional(Schema.Int),
-  image: Schema.String,
-  imageDigest: Schema.String,
-  /** Apparent size of the disk, in bytes. */
-  size: Schema.optional(Schema.Finite),
-  /** What the disk takes on the host, in bytes. */
-  allocated: Schema.optional(Schema.Finite),
-  labels,
-  createdAt: Schema.DateTimeUtc
-}
-
-export const Snapshot = Schema.Struct(snapshot)
-
-export const Snapshots = Schema.Array(Snapshot)
+import * as Snapshot from "../../Snapshot.ts"
+export const Snapshots = Schema.Array(Snapshot.Snapshot)
 
 /** The last lines of a build, after those of its events. */
 export const Built = Schema.TaggedStruct("Built", {
-  ...snapshot,
+  ...Snapshot.Snapshot.fields,
   stepsRun: Schema.Int,
   stepsReused: Schema.Int,
   durationMillis: Schema.Finite
@@ -38,30 +17,7 @@ export const Built = Schema.TaggedStruct("Built", {
 
 export const Plans = Schema.Array(Plan)
 
-export const Generations = Schema.Array(
-  Schema.Struct({
-    generation: Schema.Int,
-    key: Schema.String,
-    labels,
-    createdAt: Schema.DateTimeUtc,
-    isCurrent: Schema.Boolean
-  })
-)
-
-export const PruneReport = Schema.Struct({
-  verdicts: Schema.Array(
-    Schema.Struct({
-      name: Schema.String,
-      definition: Schema.optional(Schema.String),
-      verdict: Schema.Literals(["removed", "removable", "kept"]),
-      reason: Schema.String,
-      allocated: Schema.optional(Schema.Finite),
-      usedAt: Schema.DateTimeUtc
-    })
-  ),
-  /** Bytes that were, or with `--dry-run` would be, freed. */
-  freed: Schema.Finite
-})
+export const Generations = Schema.Array(Snapshot.Generation)
 
 /** A file of the host. */
 export const File = Schema.Struct({ path: Schema.String })
@@ -94,29 +50,6 @@ export const Volumes = Schema.Array(
     used: Schema.optional(Schema.Finite)
   })
 )
-
-export const VolumeVerdicts = Schema.Array(
-  Schema.Struct({
-    name: Schema.String,
-    verdict: Schema.Literals(["removed", "removable", "kept"]),
-    reason: Schema.String,
-    createdAt: Schema.optional(Schema.DateTimeUtc)
-  })
-)
-
-export const SweepReport = Schema.Struct({
-  verdicts: Schema.Array(
-    Schema.Struct({
-      resource: Schema.Literals(["sandbox", "ghost", "snapshot", "staging", "lock", "owner"]),
-      name: Schema.String,
-      verdict: Schema.Literals(["removed", "removable", "kept", "failed"]),
-      reason: Schema.String
-    })
-  ),
-  /** `false`: its time was over before everything was looked at. */
-  isComplete: Schema.Boolean,
-  durationMillis: Schema.Finite
-})
 
 export const Diagnosis = Schema.Struct({
   findings: Schema.Array(

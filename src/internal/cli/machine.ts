@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "node:path"
+import * as Cleanup from "../../Cleanup.ts"
 import * as Lightbox from "../../Lightbox.ts"
 import * as Reaper from "../../Reaper.ts"
 import * as Sandbox from "../../Sandbox.ts"
@@ -43,7 +44,7 @@ export const sweep = Command.make(
       verdicts.map(({ name, reason, resource, verdict }) => [verdict, resource, name, reason]),
       "Nothing is left of processes that are gone."
     )
-    yield* say(Shapes.SweepReport, report, {
+    yield* say(Cleanup.Report, report, {
       full: isComplete ? full : `${full}\nThe time was over before everything was looked at.`,
       brief: verdicts.flatMap(({ name, verdict }) => (verdict === "kept" ? [] : [name])).join("\n")
     })
@@ -97,8 +98,8 @@ export const demo = Command.make(
       Snapshot.shell("sh hello.sh builder", { description: "try it" })
     )
     const onEvent = yield* reporter
-    const [buildTime, snapshot] = yield* Effect.timed(Snapshot.scoped(definition, { onEvent }))
-    const [rebuildTime] = yield* Effect.timed(Snapshot.scoped(definition, { onEvent }))
+    const [buildTime, snapshot] = yield* Effect.timed(Snapshot.buildScoped(definition, { onEvent }))
+    const [rebuildTime] = yield* Effect.timed(Snapshot.buildScoped(definition, { onEvent }))
     const [useTime, { stdout }] = yield* Effect.timed(
       Sandbox.run({ snapshot, resources }, (sandbox) =>
         sandbox.shell('sh /srv/hello.sh "$(uname -sr)"', { check: true })

@@ -34,7 +34,9 @@ const runIn = Effect.fnUntraced(function* (
     if (command === undefined)
       return yield* invalid(method, "--json", "an interactive shell needs a terminal; give a command")
     const ended = yield* sandbox.exec<never, never>(command, args)
-    yield* say(Shapes.Ended, { ...ended, durationMillis: Duration.toMillis(ended.duration) }, { full: "" })
+    const { duration, exitCode, signal, stderr, stdout } = ended
+    const durationMillis = Duration.toMillis(duration)
+    yield* say(Shapes.Ended, { exitCode, signal, stdout, stderr, durationMillis }, { full: "" })
     return yield* new Status.Ended({ status: statusOf(ended) })
   }
   const exitCode = yield* command === undefined ? sandbox.attachShell : sandbox.attach(command, args)
@@ -168,10 +170,11 @@ const sayPull = Effect.fnUntraced(function* (image: string | undefined) {
   if ((yield* Quiet) || (yield* Json)) return undefined
   const { stderr } = yield* Outputs
   let isSaid = false
-  return ({ _tag }: PullProgress): void => {
-    if (_tag === "Downloading" && !isSaid) stderr.write(`pulling ${image ?? "the image of the snapshot"}\n`)
-    isSaid ||= _tag === "Downloading"
-  }
+  return ({ _tag }: PullProgress) =>
+    Effect.sync(() => {
+      if (_tag === "Downloading" && !isSaid) stderr.write(`pulling ${image ?? "the image of the snapshot"}\n`)
+      isSaid ||= _tag === "Downloading"
+    })
 })
 
 const launchFlags = {

@@ -7,6 +7,7 @@ import * as Flag from "effect/cli/Flag"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Cleanup from "../../Cleanup.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { bytes, driver, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
@@ -74,7 +75,10 @@ export const rollback = Command.make(
     const snapshot = yield* Snapshot.rollback(name, Option.getOrUndefined(to)).pipe(
       Effect.mapError(nameFlags({ to: "--to" }))
     )
-    yield* say(Shapes.Snapshot, snapshot, { full: `${name} leads to generation ${snapshot.generation}`, brief: "" })
+    yield* say(Snapshot.Snapshot, snapshot, {
+      full: `${name} now points to generation ${snapshot.generation}`,
+      brief: ""
+    })
   })
 ).pipe(
   Command.withDescription("Move a name back to an earlier generation"),
@@ -107,21 +111,21 @@ export const prune = Command.make(
       maxBytes: yield* Flags.bytesOf("--max-bytes", maxBytes),
       dryRun
     }).pipe(Effect.mapError(nameFlags({ keep: "--keep", olderThan: "--older-than", maxBytes: "--max-bytes" })))
-    const { freed, verdicts } = report
-    yield* say(Shapes.PruneReport, report, {
+    const { freedBytes, verdicts } = report
+    yield* say(Cleanup.Report, report, {
       full: [
         table(
           ["VERDICT", "SNAPSHOT", "SIZE", "USED", "REASON"],
-          verdicts.map(({ allocated, definition, name, reason, usedAt, verdict }) => [
+          verdicts.map(({ bytes: allocated, definition, name, reason, usedAt, verdict }) => [
             verdict,
             definition === undefined ? name : `${definition} (${name})`,
             bytes(allocated),
-            DateTime.formatIso(usedAt),
+            usedAt === undefined ? "-" : DateTime.formatIso(usedAt),
             reason
           ]),
           "There is nothing to remove."
         ),
-        `${bytes(freed)} ${dryRun ? "would be" : "were"} freed`
+        `${bytes(freedBytes)} ${dryRun ? "would be" : "were"} freed`
       ].join("\n"),
       brief: verdicts.flatMap(({ name, verdict }) => (verdict === "kept" ? [] : [name])).join("\n")
     })
@@ -174,7 +178,7 @@ export const load = Command.make(
     const snapshot = yield* Snapshot.load(file, { name: Option.getOrUndefined(as), overwrite }).pipe(
       Effect.mapError(nameFlags({ name: "--as", path: "FILE" }))
     )
-    yield* say(Shapes.Snapshot, snapshot, { full: `${snapshot.name} is loaded`, brief: snapshot.name })
+    yield* say(Snapshot.Snapshot, snapshot, { full: `${snapshot.name} is loaded`, brief: snapshot.name })
   })
 ).pipe(
   Command.withDescription("Load a snapshot from a file"),

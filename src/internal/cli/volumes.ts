@@ -6,6 +6,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Cleanup from "../../Cleanup.ts"
 import * as Volume from "../../Volume.ts"
 import { bytes, driver, mebibytes, say, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
@@ -88,10 +89,11 @@ const prune = Command.make(
     dryRun: Flags.toggle("dry-run", "Only tell")
   },
   Effect.fnUntraced(function* ({ dryRun, labels, olderThan }) {
-    const verdicts = yield* Volume.prune({ labels, olderThan: Option.getOrUndefined(olderThan), dryRun }).pipe(
+    const report = yield* Volume.prune({ labels, olderThan: Option.getOrUndefined(olderThan), dryRun }).pipe(
       Effect.mapError(nameFlags({ labels: "--label", olderThan: "--older-than" }))
     )
-    yield* say(Shapes.VolumeVerdicts, verdicts, {
+    const { verdicts } = report
+    yield* say(Cleanup.Report, report, {
       full: table(
         ["VERDICT", "NAME", "REASON"],
         verdicts.map(({ name, reason, verdict }) => [verdict, name, reason]),

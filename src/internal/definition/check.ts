@@ -1,5 +1,5 @@
 /**
- * Checks a definition before anything is asked of the runtime.
+ * Checks a definition before anything boots.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -108,7 +108,7 @@ const DefinitionSchema = Schema.Struct({
   mounts: Schema.optional(recordOf(Schema.Union([HostPath, Mount.Mount]), checkMountPath))
 })
 
-/** Fails with the first field that can not work. */
+/** Fails with the first invalid field. */
 export const checkDefinition = <E, R>(
   method: string,
   { base, labels, name, options, steps }: Definition<E, R>

@@ -1,6 +1,5 @@
 /**
- * The secrets of a definition's steps, and how they are kept out of what is
- * shown.
+ * The secrets of a definition's steps, and their redaction.
  */
 import * as Redacted from "effect/Redacted"
 import type { Step, StepSecret } from "../../Snapshot.ts"
@@ -11,13 +10,13 @@ export interface SecretValue {
   readonly value: string
 }
 
-/** The value of a secret, and how its step gets it. */
+/** Unwraps a secret. */
 export const normalize = (secret: StepSecret): { readonly value: string; readonly as: "env" | "file" } =>
   Redacted.isRedacted(secret)
     ? { value: Redacted.value(secret), as: "env" }
     : { value: Redacted.value(secret.value), as: secret.as ?? "env" }
 
-/** All secrets of some steps, redacted arguments included. */
+/** Lists the secrets of steps, including redacted arguments. */
 export const ofSteps = (steps: ReadonlyArray<Step<unknown, unknown>>): ReadonlyArray<SecretValue> =>
   steps.flatMap((step) => {
     if (step._tag !== "Shell" && step._tag !== "Exec") return []
@@ -34,18 +33,17 @@ export const ofSteps = (steps: ReadonlyArray<Step<unknown, unknown>>): ReadonlyA
     return [...named, ...words].filter(({ value }) => value !== "")
   })
 
-/** What is not to be shown of some secrets: each, and the lines of one that has several. The longest come first. */
+/** The texts to redact: each secret, and each line of those with several. Longest first. */
 const partsOf = (secrets: ReadonlyArray<SecretValue>): ReadonlyArray<string> =>
   [
     ...new Set(secrets.flatMap(({ value }) => [value, ...value.split("\n").filter((line) => line.trim().length >= 4)]))
   ].toSorted((a, b) => b.length - a.length)
 
-/** A text without the secrets, line by line for secrets of several lines. */
+/** Redacts secrets in a text. */
 export const redact = (secrets: ReadonlyArray<SecretValue>, text: string): string =>
-  // The longest first: one may be a part of another.
   partsOf(secrets).reduce((shown, part) => shown.replaceAll(part, "<redacted>"), text)
 
-/** The last place up to `end` where a text can be cut with no secret on both sides, whatever is still to come. */
+/** Finds the last position up to `end` where a cut splits no secret, whatever follows. */
 export const cutBefore = (secrets: ReadonlyArray<SecretValue>, text: string, end: number): number => {
   const parts = partsOf(secrets)
   const longest = parts[0]?.length ?? 0

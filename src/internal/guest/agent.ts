@@ -13,7 +13,7 @@ import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../LightboxError.ts"
-import { shown } from "./execution.ts"
+import { redactWords } from "../report/commandLine.ts"
 import type { AgentConnection } from "./connection.ts"
 import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
@@ -379,7 +379,7 @@ const spawn = Effect.fnUntraced(function* (
   command: Guest.Command,
   policy: Guest.OutputPolicy | undefined
 ): Effect.fn.Return<Guest.Process, LightboxError, Scope.Scope> {
-  const argv = shown(command.argv)
+  const argv = redactWords(command.argv)
   const started = yield* Deferred.make<number, LightboxError>()
   const exit = yield* Deferred.make<number, LightboxError>()
   const stdin = { isOpen: command.stdin !== "empty" }

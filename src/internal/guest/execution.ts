@@ -4,16 +4,12 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, TimedOut } from "../../LightboxError.ts"
+import * as CommandLine from "../report/commandLine.ts"
 import { concat } from "./protocol.ts"
 import { millis } from "../config/time.ts"
-
-/** A command line as it may be shown. */
-export const shown = (argv: ReadonlyArray<Guest.Word>): ReadonlyArray<string> =>
-  argv.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
 
 /** How a command ended. */
 export interface Ended {
@@ -113,7 +109,10 @@ export const collect = <E, R>(
           : Effect.fail(
               new LightboxError({
                 method,
-                reason: new OutputTooLarge({ argv: shown(command.argv), limitBytes: options.maxOutput })
+                reason: new OutputTooLarge({
+                  argv: CommandLine.redactWords(command.argv),
+                  limitBytes: options.maxOutput
+                })
               })
             )
       })
@@ -139,7 +138,7 @@ export const within =
             Effect.fail(
               new LightboxError({
                 method,
-                reason: new TimedOut({ operation: shown(argv).join(" "), limitMillis: millis(limit) })
+                reason: new TimedOut({ operation: CommandLine.show(argv), limitMillis: millis(limit) })
               })
             )
         })
@@ -154,7 +153,12 @@ export const failed = (
 ): LightboxError =>
   new LightboxError({
     method,
-    reason: new CommandFailed({ argv: shown(argv), ...endFields(end), stdout: tail(stdout), stderr: tail(stderr) })
+    reason: new CommandFailed({
+      argv: CommandLine.redactWords(argv),
+      ...endFields(end),
+      stdout: tail(stdout),
+      stderr: tail(stderr)
+    })
   })
 
 /** The end of a command as a `CommandFailed` has it. */

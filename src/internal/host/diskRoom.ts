@@ -14,19 +14,18 @@ export const freeBytes = async (folder: string): Promise<number> => {
 const least = 1024 * 1024
 
 /**
- * Fails what a virtual machine does, with `NoSpace`, when the disk of the home is full meanwhile: what the guest wrote
- * may be lost, and the guest may stand still, for the runtime tries again and again to write down what its kernel says
- * of that.
+ * Fails an effect in a guest with `NoSpace` when the disk of the home fills up: what the guest wrote may be lost, and the
+ * guest may hang.
  */
-export const whileRoom = (
+export const failWhenFull = (
   method: string,
   home: string
 ): (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | LightboxError, R>) => {
   const measure = Effect.tryPromise({ try: () => freeBytes(home), catch: fileFailure(method, "statfs", home) })
-  const look = Effect.flatMap(measure, (free) => {
+  const check = Effect.flatMap(measure, (free) => {
     const problem = `the guest wrote more than ${home} has room for`
     return free < least ? Effect.fail(new LightboxError({ method, reason: new NoSpace({ problem }) })) : Effect.void
   })
-  const watch = Effect.forever(Effect.andThen(Effect.sleep("1 second"), look))
-  return (effect) => Effect.tap(Effect.raceFirst(effect, watch), () => look)
+  const watch = Effect.forever(Effect.andThen(Effect.sleep("1 second"), check))
+  return (effect) => Effect.tap(Effect.raceFirst(effect, watch), () => check)
 }

@@ -1,5 +1,5 @@
 /**
- * Removes what processes have left that are gone.
+ * Removes what dead processes left.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -7,13 +7,15 @@ import * as Effect from "effect/Effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type * as Ownership from "../../Ownership.ts"
+import { Report, type Verdict } from "../../Cleanup.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import type { SweepReport, Verdict } from "../../Reaper.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
 import * as Lock from "../ownership/lock.ts"
 import * as Owner from "../ownership/owner.ts"
+import * as Generations from "../store/generations.ts"
+import * as Links from "../store/links.ts"
 import * as Names from "../store/names.ts"
 import * as RootDisk from "../driver/rootDisk.ts"
 import { readFolder } from "../driver/snapshotLinks.ts"
@@ -34,7 +36,7 @@ interface Sweep {
   readonly say: (verdict: Verdict) => void
 }
 
-/** Carries a removal out, or not in a dry run, and says what came of it. */
+/** Removes something, unless in a dry run, and reports it. */
 const removing = (
   { dryRun, say }: Sweep,
   resource: Verdict["resource"],
@@ -63,11 +65,11 @@ const removing = (
 const gone = ({ pid }: Owner.Found): string =>
   pid === undefined ? "its process has ended" : `its process ${pid} has ended`
 
-/** Removes what one note is about, if it is still the same. */
-const settleNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effect.Effect<boolean, LightboxError> => {
+/** Removes what a note names, if it is still the same. */
+const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effect.Effect<boolean, LightboxError> => {
   const { driver, say } = sweep
   const reason = gone(owner)
-  const disk = settleDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`)
+  const disk = sweepDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`)
   const keep = (resource: Verdict["resource"], why: string) =>
     Effect.sync(() => {
       say({ resource, name: note.name, verdict: "kept", reason: why })
@@ -84,7 +86,7 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Eff
               : removing(sweep, "sandbox", note.name, reason, driver.removeSandbox(sandbox, { force: true }))
         ),
         Effect.catchReason("LightboxError", "NotFound", () =>
-          Effect.flatMap(deserted(driver), (ghosts) =>
+          Effect.flatMap(listDeserted(driver), (ghosts) =>
             ghosts.includes(note.name)
               ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
               : sweep.dryRun || !isGenerated(note.name)
@@ -93,7 +95,7 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Eff
                   Effect.as(driver.removeGhost(note.name), true)
           )
         ),
-        Effect.andThen((isSettled) => Effect.map(disk, (isDone) => isSettled && isDone))
+        Effect.andThen((isResolved) => Effect.map(disk, (isDone) => isResolved && isDone))
       )
     case "disk":
       return disk
@@ -121,7 +123,7 @@ const settleNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Eff
 }
 
 /** Removes the disk that was made for a sandbox, unless there is one that has it. */
-const settleDisk = Effect.fnUntraced(function* (
+const sweepDisk = Effect.fnUntraced(function* (
   sweep: Sweep,
   instance: string,
   reason: string
@@ -134,19 +136,21 @@ const settleDisk = Effect.fnUntraced(function* (
 })
 
 /** Removes the disks of sandboxes that something else has removed. */
-const settleDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<void, LightboxError> {
+const sweepDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<void, LightboxError> {
   const { home } = sweep.driver
   const instances = (yield* readFolder("Reaper.sweep", RootDisk.foldersOf(home))).map(({ name }) => name)
   if (instances.length === 0) return
   // A disk is noted before it is there, and until there is a sandbox that has it.
   const wanted = (yield* Owner.livingNotes(home, "sandbox", "disk")).map(({ token }) => token)
   for (const instance of instances) {
-    if (!wanted.includes(instance)) yield* settleDisk(sweep, instance, "its sandbox is gone")
+    if (!wanted.includes(instance)) yield* sweepDisk(sweep, instance, "its sandbox is gone")
   }
 })
 
 /** Ghosts that are not what somebody who lives is creating: what is created is noted before it is there. */
-const deserted = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+const listDeserted = Effect.fnUntraced(function* (
+  driver: Driver
+): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
   const ghosts = yield* driver.listGhosts
   if (ghosts.length === 0) return ghosts
   const wanted = (yield* Owner.livingNotes(driver.home, "sandbox")).map(({ name }) => name)
@@ -158,11 +162,11 @@ const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effec
   Effect.scoped(
     Effect.gen(function* () {
       const { driver } = sweep
-      const store = sweep.store
-      if (!sweep.dryRun) yield* Names.lockNames(store)
+      const { store } = sweep
+      if (!sweep.dryRun) yield* Links.lockNames(store)
       const isLeft =
         (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name) &&
-        !(yield* Names.roots(driver, store)).has(name)
+        !(yield* Generations.roots(driver, store)).has(name)
       return !isLeft || (yield* removing(sweep, "snapshot", name, reason, driver.removeSnapshot(name)))
     })
   )
@@ -212,22 +216,22 @@ const ifFree = (
         )
       )
 
-const settleOwner = Effect.fnUntraced(function* (
+const sweepOwner = Effect.fnUntraced(function* (
   sweep: Sweep,
   owner: Owner.Found
 ): Effect.fn.Return<void, LightboxError> {
   const { home } = sweep.driver
-  let isSettled = true
+  let isResolved = true
   for (const note of owner.notes) {
-    const isDone = yield* settleNote(sweep, owner, note)
+    const isDone = yield* sweepNote(sweep, owner, note)
     if (isDone && !sweep.dryRun) yield* Owner.removeNote(home, owner.id, note)
-    isSettled &&= isDone
+    isResolved &&= isDone
   }
-  if (isSettled) yield* removing(sweep, "owner", owner.id, gone(owner), Owner.remove(home, owner.id))
+  if (isResolved) yield* removing(sweep, "owner", owner.id, gone(owner), Owner.remove(home, owner.id))
 })
 
 /** Looks at all sandboxes: at those whose notes were lost, and at those that were detached for a time. */
-const settleSandboxes = Effect.fnUntraced(function* (
+const sweepSandboxes = Effect.fnUntraced(function* (
   sweep: Sweep,
   known: ReadonlyMap<string, Owner.Found>
 ): Effect.fn.Return<void, LightboxError> {
@@ -261,7 +265,7 @@ const settleSandboxes = Effect.fnUntraced(function* (
   for (const token of sweep.released.keys()) {
     if (!present.has(token) && !sweep.dryRun) yield* Owner.removeReleased(driver.home, token)
   }
-  for (const name of yield* deserted(driver)) {
+  for (const name of yield* listDeserted(driver)) {
     if (!name.startsWith(generatedPrefix)) {
       say({ resource: "ghost", name, verdict: "kept", reason: "another program may have created it" })
     } else yield* removing(sweep, "ghost", name, "its creation failed", driver.removeGhost(name))
@@ -273,9 +277,8 @@ export const sweep = Effect.fnUntraced(function* (
   driver: Driver,
   ownership: Ownership.Ownership["Service"],
   options: { readonly dryRun: boolean; readonly all: boolean; readonly timeout: Duration.Duration }
-): Effect.fn.Return<SweepReport> {
+): Effect.fn.Return<Report> {
   const verdicts: Array<Verdict> = []
-  const start = yield* Clock.currentTimeMillis
   const work = Effect.gen(function* () {
     const owners = yield* Owner.list(driver.home)
     const sweep: Sweep = {
@@ -292,12 +295,12 @@ export const sweep = Effect.fnUntraced(function* (
     const attempt = (name: string, effect: Effect.Effect<void, LightboxError>) =>
       effect.pipe(Effect.catch((error) => Effect.sync(() => sweep.say(failed(name, error)))))
     for (const owner of owners) {
-      if (owner.state === "dead") yield* attempt(owner.id, settleOwner(sweep, owner))
+      if (owner.state === "dead") yield* attempt(owner.id, sweepOwner(sweep, owner))
       else sweep.say({ resource: "owner", name: owner.id, verdict: "kept", reason: describe(owner) })
     }
     if (!options.all) return
-    yield* attempt("all", settleSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
-    yield* attempt("disks", settleDisks(sweep))
+    yield* attempt("all", sweepSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
+    yield* attempt("disks", sweepDisks(sweep))
     const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
       for (const name of files) {
         const verdict = options.dryRun ? "removable" : "removed"
@@ -321,7 +324,7 @@ export const sweep = Effect.fnUntraced(function* (
     }),
     Effect.timeoutOrElse({ duration: options.timeout, orElse: () => Effect.succeed(false) })
   )
-  return { verdicts, isComplete, durationMillis: (yield* Clock.currentTimeMillis) - start }
+  return Report.of(verdicts, { dryRun: options.dryRun, isComplete })
 })
 
 const failed = (name: string, error: LightboxError): Verdict => ({
@@ -339,7 +342,7 @@ const describe = ({ pid, state }: Owner.Found): string =>
       : "it has just started"
 
 /** Logs what was removed of sandboxes, and what could not be removed at all. */
-export const log = ({ verdicts }: SweepReport): Effect.Effect<void> =>
+export const log = ({ verdicts }: Report): Effect.Effect<void> =>
   Effect.forEach(
     verdicts,
     ({ name, reason, resource, verdict }) =>

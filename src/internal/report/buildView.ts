@@ -4,6 +4,7 @@
  */
 import * as ByteSize from "effect/ByteSize"
 import { displayWidth } from "effect/cli/CliOutput"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import { styleText } from "node:util"
 import type { BuildEvent } from "../../BuildEvent.ts"
@@ -56,6 +57,10 @@ const elapsed = (millis: number): string => {
   const unit = millis < 1000 ? 1 : millis < 60_000 ? 100 : 1000
   return Duration.format(Duration.millis(Math.floor(Math.max(0, millis) / unit) * unit))
 }
+
+const span = (duration: Duration.Duration): string => elapsed(Duration.toMillis(duration))
+
+const timeOf = (event: BuildEvent): number => DateTime.toEpochMillis(event.at)
 
 // =============================================================================
 // Builds
@@ -118,7 +123,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       isOwn: event.sequence === 0,
       sequence: -1,
       steps: undefined,
-      activity: { text: "", since: event.at },
+      activity: { text: "", since: timeOf(event) },
       isWaiting: false,
       pull: undefined,
       tail: [],
@@ -151,7 +156,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
     endWaiting(build)
     const { activity } = build
     if (event._tag !== "StepOutput" && event._tag !== "Pulling") {
-      build.activity = { text: `${labelOf(build)} working`, since: event.at }
+      build.activity = { text: `${labelOf(build)} working`, since: timeOf(event) }
     }
 
     switch (event._tag) {
@@ -164,21 +169,21 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       }
       case "Waiting":
         build.isWaiting = true
-        return begin(build, event.at, `${labelOf(build)} waiting for another build of the same`)
+        return begin(build, timeOf(event), `${labelOf(build)} waiting for another build of the same`)
       case "Pulling":
-        return pulling(build, event)
+        return pulling(build, event, timeOf(event))
       case "Booting":
-        return begin(build, event.at, `${labelOf(build)} booting`)
+        return begin(build, timeOf(event), `${labelOf(build)} booting`)
       case "Booted":
         return [
-          ...pulled(build, event.at),
-          { mark: "done", text: `${labelOf(build)} booted`, notes: [elapsed(event.durationMillis)] }
+          ...pulled(build, timeOf(event)),
+          { mark: "done", text: `${labelOf(build)} booted`, notes: [span(event.duration)] }
         ]
       case "StepCached":
         return [{ mark: "done", text: stepText(build, event), notes: ["cached"] }]
       case "StepStarted":
         build.tail = []
-        return begin(build, event.at, stepText(build, event))
+        return begin(build, timeOf(event), stepText(build, event))
       case "StepOutput": {
         const lines = event.text
           .replace(/\r?\n$/, "")
@@ -189,7 +194,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       }
       case "StepAttemptFailed": {
         const [problem = "", ...details] = event.problem.split("\n")
-        const notes = [`failed after ${elapsed(event.at - activity.since)}`]
+        const notes = [`failed after ${elapsed(timeOf(event) - activity.since)}`]
         // What commands of a step's own code wrote is known from their error alone.
         const wrote = build.tail.length > 0 ? build.tail : details.map((line) => clean(line.replace(/^ *\| /, "")))
         const isShown = !isLive && build.tail.length > 0
@@ -202,9 +207,9 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       }
       case "StepFinished":
         build.tail = []
-        return [{ mark: "done", text: stepText(build, event), notes: [elapsed(event.durationMillis)] }]
+        return [{ mark: "done", text: stepText(build, event), notes: [span(event.duration)] }]
       case "Checkpointed": {
-        const notes = [elapsed(event.durationMillis)]
+        const notes = [span(event.duration)]
         return [{ mark: "note", text: `${labelOf(build, event.index)} result kept`, notes }]
       }
       case "Committed":
@@ -214,9 +219,9 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
         build.isOver = true
         // The build that waits for it says the same in a moment.
         if (!build.isOwn) return []
-        const { durationMillis, stepsReused, stepsRun } = event
+        const { duration, stepsReused, stepsRun } = event
         const facts = [
-          elapsed(durationMillis),
+          span(duration),
           ...(stepsRun === 0 ? [] : [`${stepsRun} run`]),
           ...(stepsReused === 0 ? [] : [`${stepsReused} cached`]),
           ...(build.generation === undefined ? [] : [`generation ${build.generation}`])
@@ -227,7 +232,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       }
       case "Failed": {
         build.isOver = true
-        const notes = [`after ${elapsed(event.durationMillis)}`]
+        const notes = [`after ${span(event.duration)}`]
         if (event.problem === "interrupted") {
           return [{ mark: "failed", text: `${labelOf(build)} interrupted`, notes }]
         }
@@ -245,7 +250,11 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
     }
   }
 
-  const pulling = (build: Build, { at, done, image, layer, phase, total }: Of<"Pulling">): ReadonlyArray<Line> => {
+  const pulling = (
+    build: Build,
+    { done, image, layer, phase, total }: Of<"Pulling">,
+    at: number
+  ): ReadonlyArray<Line> => {
     if (phase === "Pulled") return pulled(build, at)
     const pull = (build.pull ??= { image: oneLine(image), since: at, total: undefined, layers: new Map() })
     if (phase === "Resolved") pull.total = total

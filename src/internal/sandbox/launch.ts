@@ -16,6 +16,7 @@ import type { Sandbox } from "../../Sandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
 import * as Execution from "../guest/execution.ts"
 import { generate, instanceLabel, ownerLabel, roleLabel } from "../ownership/labels.ts"
+import * as Progress from "../report/progress.ts"
 import { type LetGo, make, noTimeToLive } from "./handle.ts"
 
 /** The services of the library alone: a context that is captured whole would bring its scope along. */
@@ -45,6 +46,13 @@ export const launch = Effect.fnUntraced(function* (options: {
   const ownership = yield* Ownership.Ownership
   const admission = yield* Admission.Admission
   const { name } = request
+  const role = config.labels?.[roleLabel] ?? (request.detached === true ? "detached" : "scoped")
+  const say = yield* Progress.once
+  // A build reports what its own sandboxes do.
+  if (role !== "builder" && role !== "verifier") say("booting a sandbox")
+  const onPullProgress = (progress: Microsandbox.PullProgress): void => {
+    if (progress._tag === "Downloading" && request.source._tag === "Image") say(`pulling ${request.source.reference}`)
+  }
   const instance = yield* generate
   const note: Ownership.Note = { kind: "sandbox", token: instance, name }
   const room = yield* admission.admit("Sandbox.launch", config.resources?.memory)
@@ -61,10 +69,11 @@ export const launch = Effect.fnUntraced(function* (options: {
   state.info = yield* admission.boot(
     driver.createSandbox({
       ...request,
+      onPullProgress: request.onPullProgress ?? onPullProgress,
       labels: {
         [instanceLabel]: instance,
         [ownerLabel]: yield* ownership.id,
-        [roleLabel]: config.labels?.[roleLabel] ?? (request.detached === true ? "detached" : "scoped")
+        [roleLabel]: role
       }
     })
   )

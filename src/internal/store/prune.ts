@@ -1,5 +1,5 @@
 /**
- * Which results are kept, and which are not needed any more.
+ * Removes results that nothing needs.
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -7,10 +7,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Cleanup from "../../Cleanup.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import type { PruneOptions, PruneReport, PruneVerdict } from "../../Snapshot.ts"
-import * as Names from "./names.ts"
+import type { PruneOptions } from "../../Snapshot.ts"
+import * as Generations from "./generations.ts"
+import * as Links from "./links.ts"
 import * as Owner from "../ownership/owner.ts"
 import { Bytes, DurationInput, intBetween } from "../config/schemas.ts"
 import { definitionLabel, keyLabel, type Store } from "./store.ts"
@@ -28,7 +30,7 @@ const decodeOptions = decoder(
   "Snapshot.prune"
 )
 
-/** Results that builds which run have started from. */
+/** Lists the results from which running builds started. */
 const inUse = (driver: Driver): Effect.Effect<ReadonlySet<string>, LightboxError> =>
   Effect.map(Owner.livingNotes(driver.home, "use"), (notes) => new Set(notes.map(({ name }) => name)))
 
@@ -36,32 +38,39 @@ export const prune = (
   driver: Driver,
   store: Store,
   input: PruneOptions | undefined
-): Effect.Effect<PruneReport, LightboxError> =>
+): Effect.Effect<Cleanup.Report, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
       const options = yield* decodeOptions(input ?? {})
       const dryRun = options.dryRun === true
-      yield* Names.lockNames(store)
-      const { dropped, needed } = yield* Names.keepGenerations(driver, store, options.keep, dryRun)
+      yield* Links.lockNames(store)
+      const { dropped, needed } = yield* Generations.keepGenerations(driver, store, options.keep, dryRun)
       const used = yield* inUse(driver)
       const aliases = yield* store.aliases
       const now = yield* Clock.currentTimeMillis
-      const verdicts: Array<PruneVerdict> = []
-      const candidates: Array<{ readonly snapshot: Microsandbox.SnapshotInfo; readonly verdict: PruneVerdict }> = []
+      const verdicts: Array<Cleanup.Verdict> = []
+      const candidates: Array<{
+        readonly snapshot: Microsandbox.SnapshotInfo
+        readonly usedAt: number
+        readonly verdict: Cleanup.Verdict
+      }> = []
 
       for (const snapshot of yield* driver.listSnapshots) {
         const key = snapshot.labels[keyLabel]
         const own = key === undefined ? Option.none() : yield* store.usedAt(key)
         const usedAt = Option.getOrElse(own, () => DateTime.toEpochMillis(snapshot.createdAt))
+        const definition = snapshot.labels[definitionLabel]
         const common = {
+          resource: "snapshot" as const,
           name: snapshot.name,
-          definition: snapshot.labels[definitionLabel],
-          allocated: snapshot.allocated,
+          ...(definition === undefined ? {} : { definition }),
+          ...(snapshot.allocated === undefined ? {} : { bytes: snapshot.allocated }),
+          createdAt: snapshot.createdAt,
           usedAt: DateTime.makeUnsafe(usedAt)
         }
         const keep = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
         if (needed.has(snapshot.name)) keep("a name points to it")
-        else if (!Names.isResult(snapshot)) keep("another program created it")
+        else if (!Links.isResult(snapshot)) keep("another program created it")
         else if (used.has(snapshot.name)) keep("a running build started from it")
         else if (options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
           keep(`it was used less than ${Duration.format(options.olderThan)} ago`)
@@ -69,19 +78,20 @@ export const prune = (
           const reason = dropped.has(snapshot.name)
             ? `its name keeps ${options.keep} generations`
             : "only builds can use it"
-          candidates.push({ snapshot, verdict: { ...common, verdict: dryRun ? "removable" : "removed", reason } })
+          candidates.push({
+            snapshot,
+            usedAt,
+            verdict: { ...common, verdict: dryRun ? "removable" : "removed", reason }
+          })
         }
       }
 
-      // What was used last stays as long as there is room.
+      // The most recently used results stay while there is room.
       let room =
         options.maxBytes === undefined
           ? Number.NEGATIVE_INFINITY
-          : options.maxBytes - verdicts.reduce((total, { allocated }) => total + (allocated ?? 0), 0)
-      const byUse = candidates.toSorted(
-        (a, b) => DateTime.toEpochMillis(b.verdict.usedAt) - DateTime.toEpochMillis(a.verdict.usedAt)
-      )
-      for (const { snapshot, verdict } of byUse) {
+          : options.maxBytes - verdicts.reduce((total, { bytes = 0 }) => total + bytes, 0)
+      for (const { snapshot, verdict } of candidates.toSorted((a, b) => b.usedAt - a.usedAt)) {
         room -= snapshot.allocated ?? 0
         if (room >= 0) {
           verdicts.push({ ...verdict, verdict: "kept", reason: "it fits into the limit" })
@@ -90,15 +100,14 @@ export const prune = (
         if (!dryRun) yield* evict(driver, store, aliases, snapshot, now)
         verdicts.push(verdict)
       }
-      const freed = verdicts.reduce(
-        (total, { allocated, verdict }) => total + (verdict === "kept" ? 0 : (allocated ?? 0)),
-        0
+      return Cleanup.Report.of(
+        verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+        { dryRun }
       )
-      return { verdicts: verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)), freed }
     })
   )
 
-/** Removes a result, and leaves behind when that was. */
+/** Removes a result and records when. */
 const evict = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,

@@ -1,9 +1,7 @@
 /**
- * What the library remembers in the home directory, beside what the runtime
- * keeps: results by key, names with their generations, and locks.
- *
- * Everything here can be lost without losing a snapshot: results say in their
- * labels what they are.
+ * The library's own files in the home: names with their generations, tombstones,
+ * aliases and locks. All can be lost without losing a snapshot: results carry
+ * labels.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -42,7 +40,7 @@ export const loadLock = "load"
 /** Whether a name, or the path of a folder, is that of a result. */
 export const isArtifactName = (name: string): boolean => /^lb-[0-9a-f]{40}$/.test(Path.basename(name))
 
-/** What a step's result depends on, as it is remembered to tell what changed. */
+/** What a step's result depends on, recorded to explain later misses. */
 export const Descriptor = Schema.Struct({
   kind: Schema.String,
   arguments: Schema.String,
@@ -64,7 +62,7 @@ export const Generation = Schema.Struct({
 
 export type Generation = typeof Generation.Type
 
-/** What is remembered of a name: its generations, oldest first, and its last build. */
+/** The record of a name: its generations, oldest first, and its last build. */
 export const NameRecord = Schema.Struct({
   generations: Schema.Array(Generation),
   lastBuild: Schema.optionalKey(
@@ -79,7 +77,7 @@ export const NameRecord = Schema.Struct({
 
 export type NameRecord = typeof NameRecord.Type
 
-/** What is remembered of a result that was pruned. */
+/** The record of a pruned result. */
 const Tombstone = Schema.Struct({ evictedAt: Schema.Finite })
 
 const failure = (method: string, path: string) => fileFailure(method, "store", path)
@@ -96,12 +94,12 @@ export interface Store {
   readonly readTombstone: (key: string) => Effect.Effect<Option.Option<number>, LightboxError>
   readonly writeTombstone: (key: string, at: number) => Effect.Effect<void, LightboxError>
   readonly removeTombstone: (key: string) => Effect.Effect<void, LightboxError>
-  /** Remembers that a result was used now. */
+  /** Records that a result was used now. */
   readonly touch: (key: string) => Effect.Effect<void>
   readonly forgetUse: (key: string) => Effect.Effect<void, LightboxError>
   /** When a result was used last, in milliseconds since 1970. */
   readonly usedAt: (key: string) => Effect.Effect<Option.Option<number>, LightboxError>
-  /** Results that were made again, by the key of the old: the new is used. */
+  /** Newer results by the key of the one they replace. */
   readonly aliases: Effect.Effect<ReadonlyMap<string, string>, LightboxError>
   readonly removeAlias: (key: string) => Effect.Effect<void, LightboxError>
   readonly writeAlias: (key: string, newer: string) => Effect.Effect<void, LightboxError>
@@ -138,7 +136,7 @@ export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]):
   const read = (path: string) =>
     missingIsNone(Effect.tryPromise({ try: () => Fs.readFile(path, "utf8"), catch: failure("Store.read", path) }))
 
-  /** In one step: those who read see the old or the new, whole. */
+  /** Writes atomically. */
   const write = (path: string, content: string) =>
     Effect.flatMap(ownership.stage, (staged) =>
       Effect.tryPromise({
@@ -165,7 +163,7 @@ export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]):
     readName: Effect.fnUntraced(function* (name) {
       const content = yield* read(namePath(name))
       if (Option.isNone(content)) return nothing
-      // A record that can not be read is as good as none: the link and the results are the truth.
+      // Treat an unreadable record as absent: links and results are authoritative.
       return yield* Effect.orElseSucceed(Schema.decodeEffect(nameCodec)(content.value), () => nothing)
     }),
     writeName: (name, record) =>

@@ -1,5 +1,5 @@
 /**
- * Snapshots as files: a name with its generations, or one that another tool has saved.
+ * Saves names with their generations to files, and loads them and files of other tools.
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -17,6 +17,8 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type { LoadOptions, SaveOptions, Snapshot } from "../../Snapshot.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { generate } from "../ownership/labels.ts"
+import * as Commits from "./commits.ts"
+import * as Generations from "./generations.ts"
 import * as Names from "./names.ts"
 import { HostPath, Name } from "../config/schemas.ts"
 import { artifactName, Generation, keyLabel, loadLock, NameRecord, type Store } from "./store.ts"
@@ -24,11 +26,11 @@ import { decoder, invalid } from "../config/validation.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** What a file of ours holds, beside an archive for each generation. */
+/** The manifest of a file, which also contains an archive for each generation. */
 const Manifest = Schema.Struct({
   format: Schema.Literal(1),
   name: Name,
-  /** The number of the generation that the name leads to. */
+  /** The generation to which the name points. */
   current: Schema.Int,
   generations: Schema.NonEmptyArray(Generation),
   lastBuild: NameRecord.fields.lastBuild
@@ -53,7 +55,7 @@ const stagingFolder = (store: Store, method: string): Effect.Effect<string, Ligh
     )
   )
 
-/** Runs an effect while a note says what it is about to make. */
+/** Runs an effect while a note names what it creates. */
 const noted = <A, E, R>(
   store: Store,
   kind: Ownership.Note["kind"],
@@ -163,7 +165,7 @@ const method = "Snapshot.load"
 const damaged = (name: string, problem: string): LightboxError =>
   new LightboxError({ method, reason: new SnapshotDamaged({ name, problem }) })
 
-/** Whether a file is one of ours: the name of a tar's first entry is at its very beginning. */
+/** Checks whether `save` wrote a file: a tar begins with the name of its first entry. */
 const isOurs = (path: string): Effect.Effect<boolean, LightboxError> =>
   attempt(method, path, async () => {
     const file = await Fs.open(path)
@@ -203,13 +205,13 @@ export const load = (
             labels: {},
             createdAt: DateTime.toEpochMillis(createdAt)
           }
-          return yield* Names.adopt(driver, store, {
+          return yield* Commits.adopt(driver, store, {
             name,
             current: 1,
             generations: [generation],
             overwrite: options.overwrite === true
           })
-        }).pipe(Effect.onError(() => Effect.ignore(Names.removeUnneeded(driver, store, [artifact]))))
+        }).pipe(Effect.onError(() => Effect.ignore(Generations.removeUnneeded(driver, store, [artifact]))))
         return yield* noted(store, "unnamed", artifact, adopted)
       }
       const folder = yield* stagingFolder(store, method)
@@ -240,7 +242,7 @@ export const load = (
           if (isNew) loaded.push(artifact)
           generations.push({ ...generation, artifact })
         }
-        return yield* Names.adopt(driver, store, {
+        return yield* Commits.adopt(driver, store, {
           ...manifest,
           name,
           generations,
@@ -248,15 +250,15 @@ export const load = (
         })
       }).pipe(
         // The name may lead there already.
-        Effect.onError(() => Effect.ignore(Names.removeUnneeded(driver, store, loaded)))
+        Effect.onError(() => Effect.ignore(Generations.removeUnneeded(driver, store, loaded)))
       )
     })
   )
 
-/** Where a snapshot goes that is no result of a key. */
+/** Names a snapshot that is not the result of a key. */
 const foreignName = (name: string): Effect.Effect<string> => Effect.map(generate, (id) => `${name}.loaded-${id}`)
 
-/** The machine's failures are not the file's. */
+/** Checks whether the machine failed, not the file. */
 const isFileFailure = ({ reason }: LightboxError): boolean =>
   reason._tag === "NoSpace" || (reason._tag === "FileError" && reason.code !== "UNKNOWN")
 
@@ -266,7 +268,7 @@ const requireFree = (
   overwrite: boolean | undefined
 ): Effect.Effect<void, LightboxError> => (overwrite === true ? Effect.void : Names.requireFree(driver, method, name))
 
-/** Loads what another tool has saved, or one of our own archives, under a name of its own. */
+/** Loads an archive under a name. */
 const loadArchive = (
   driver: Driver,
   store: Store,
@@ -275,7 +277,7 @@ const loadArchive = (
 ): Effect.Effect<Microsandbox.SnapshotInfo, LightboxError> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => noted(store, "load", String(now), driver.loadSnapshot(path, name)))
 
-/** Loads the result of a generation, unless it is there, and tells whether it did. */
+/** Loads the result of a generation unless it exists. Returns whether it did. */
 const loadGeneration = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
@@ -285,7 +287,7 @@ const loadGeneration = Effect.fnUntraced(function* (
   if (key !== "" && (!/^[0-9a-f]{64}$/.test(key) || artifact !== artifactName(key))) {
     return yield* damaged(archive, `generation ${generation} has no proper key`)
   }
-  // Nobody else removes it, or takes it, before it is whole.
+  // Nobody else removes or uses it before it is complete.
   yield* store.lock(loadLock)
   const isThere = yield* driver.openSnapshot(artifact).pipe(
     Effect.map(({ labels }) => labels[keyLabel] === key),
@@ -296,7 +298,7 @@ const loadGeneration = Effect.fnUntraced(function* (
   )
   if (isThere) return false
   yield* driver.removeSnapshot(artifact)
-  // Also when it is cut short: the next one would take what it finds for whole.
+  // On interruption, too: the next load would take it for complete.
   return yield* Effect.gen(function* () {
     const snapshot = yield* loadArchive(driver, store, archive, artifact)
     if (key !== "" && snapshot.labels[keyLabel] !== key)

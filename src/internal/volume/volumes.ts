@@ -11,10 +11,10 @@ import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type * as Ownership from "../../Ownership.ts"
+import { showSize } from "../config/schemas.ts"
+import * as Cleanup from "../../Cleanup.ts"
 import { Drift, type LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
-import type { PruneVerdict } from "../../Volume.ts"
-import { showSize } from "../config/schemas.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { sizeOf } from "./files.ts"
 
@@ -125,20 +125,22 @@ export const prune = Effect.fnUntraced(function* (
     readonly olderThan?: Duration.Duration | undefined
     readonly dryRun?: boolean | undefined
   }
-): Effect.fn.Return<ReadonlyArray<PruneVerdict>, LightboxError> {
+): Effect.fn.Return<Cleanup.Report, LightboxError> {
   const { labels = {}, olderThan } = options
   const now = yield* Clock.currentTimeMillis
   const running = (yield* driver.listSandboxes()).filter(({ status }) => status !== "stopped")
   const all = (yield* driver.listVolumes).filter((volume) =>
     Object.entries(labels).every(([key, value]) => volume.labels[key] === value)
   )
-  return yield* Effect.forEach(all, (volume) => {
+  const dryRun = options.dryRun === true
+  const verdicts = yield* Effect.forEach(all, (volume) => {
     const { createdAt, name } = volume
-    const verdict = (verdict: PruneVerdict["verdict"], reason: string): PruneVerdict => ({
+    const verdict = (verdict: Cleanup.Verdict["verdict"], reason: string): Cleanup.Verdict => ({
+      resource: "volume",
       name,
       verdict,
       reason,
-      createdAt
+      ...(createdAt === undefined ? {} : { createdAt })
     })
     const age = createdAt === undefined ? undefined : Duration.millis(now - DateTime.toEpochMillis(createdAt))
     const old = age === undefined ? "of an unknown age" : `made ${Duration.format(age)} ago`
@@ -148,11 +150,12 @@ export const prune = Effect.fnUntraced(function* (
     const kept = (usedBy: ReadonlyArray<string>) => verdict("kept", `in use by ${usedBy.join(", ")}`)
     const users = running.filter(({ volumes }) => volumes.includes(name)).map((sandbox) => sandbox.name)
     if (users.length > 0) return Effect.succeed(kept(users))
-    if (options.dryRun === true) return Effect.succeed(verdict("removable", old))
+    if (dryRun) return Effect.succeed(verdict("removable", old))
     return driver.removeVolume(name).pipe(
       Effect.andThen(forgetPrimed(driver.home, name)),
       Effect.as(verdict("removed", old)),
       Effect.catchReason("LightboxError", "InUse", ({ usedBy }) => Effect.succeed(kept(usedBy)))
     )
   })
+  return Cleanup.Report.of(verdicts, { dryRun })
 })

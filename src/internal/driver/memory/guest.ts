@@ -15,7 +15,7 @@ import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../../../Guest.ts"
 import { CommandNotStarted, FileError, GuestLost, LightboxError } from "../../../LightboxError.ts"
-import { shown } from "../../guest/execution.ts"
+import { redactWords } from "../../report/commandLine.ts"
 import { OutputBuffer } from "../../guest/outputBuffer.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import type { Calls, Subject } from "./calls.ts"
@@ -116,7 +116,7 @@ const make = (channel: Channel, lost: Effect.Effect<LightboxError>): Guest.Guest
       calls.run(
         "guest.spawn",
         subject,
-        { argv: shown(command.argv), cwd: command.cwd },
+        { argv: redactWords(command.argv), cwd: command.cwd },
         spawn(channel, command, policy)
       ),
     stat: (path, options) =>
@@ -477,7 +477,7 @@ const notStarted = (
   new LightboxError({
     method: method("spawn"),
     reason: new CommandNotStarted({
-      argv: shown(command.argv),
+      argv: redactWords(command.argv),
       kind,
       problem,
       ...(errno === undefined ? {} : { errno })

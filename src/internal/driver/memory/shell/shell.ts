@@ -231,9 +231,7 @@ export class Shell {
       this.children.set(child.pid, child)
       const { commands, isNegated } = item.first
       const only = commands.length === 1 && item.rest.length === 0 && !isNegated ? commands[0] : undefined
-      yield* child.start(
-        this.inChild((shell) => (only === undefined ? shell.andOr(item) : shell.command(only, only._tag === "Simple")))
-      )
+      yield* child.start(this.inChild((shell) => (only === undefined ? shell.andOr(item) : shell.command(only, true))))
       return 0
     })
   }
@@ -321,7 +319,10 @@ export class Shell {
   /** Runs a command. `isLast`: nothing follows, so that a program can take the place of the shell. */
   private command(command: Syntax.Command, isLast = false): Outcome {
     if (command._tag === "Simple") return this.simple(command, isLast)
-    return this.redirected(command.redirections, () => this.compound(command))
+    const compound = () => this.compound(command)
+    return isLast
+      ? this.redirectedToEnd(command.redirections, compound)
+      : this.redirected(command.redirections, compound)
   }
 
   private compound(command: Exclude<Syntax.Command, { readonly _tag: "Simple" }>): Outcome {
@@ -494,7 +495,7 @@ export class Shell {
     values: ReadonlyMap<string, string>,
     redirections: ReadonlyArray<Syntax.Redirection>
   ): Outcome {
-    return this.redirected(redirections, () => {
+    return this.redirectedToEnd(redirections, () => {
       this.process.setEnv(this.exported(values))
       return this.execute(argv)
     })
@@ -537,8 +538,7 @@ export class Shell {
       for (const { fd } of redirections) {
         if (!saved.has(fd)) saved.set(fd, this.process.descriptors.get(fd)?.retain())
       }
-      return this.redirect(redirections).pipe(
-        Effect.flatMap((isDone) => (isDone ? run() : Effect.succeed(1))),
+      return this.redirectedToEnd(redirections, run).pipe(
         Effect.ensuring(
           Effect.sync(() => {
             for (const [fd, description] of saved) {
@@ -549,6 +549,11 @@ export class Shell {
         )
       )
     })
+  }
+
+  /** The same where nothing follows: what the descriptors were before is not held open. */
+  private redirectedToEnd(redirections: ReadonlyArray<Syntax.Redirection>, run: () => Outcome): Outcome {
+    return Effect.flatMap(this.redirect(redirections), (isDone) => (isDone ? run() : Effect.succeed(1)))
   }
 
   /** Changes the descriptors, and gives whether that worked. */

@@ -1,0 +1,62 @@
+/**
+ * Ready-made definitions. Pipe one through more steps to extend it.
+ *
+ * `effect-lightbox/presets` has the same presets as plain objects, for the Promise
+ * API.
+ *
+ * **Example** (Adding a tool)
+ *
+ * ```ts
+ * import { Preset, Sandbox, Snapshot } from "effect-lightbox"
+ *
+ * const nodeCi = Preset.nodeCi().pipe(Snapshot.npm(["turbo"]))
+ *
+ * export const version = Sandbox.run({ snapshot: Snapshot.build(nodeCi) }, (sandbox) => sandbox.shell("turbo --version"))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import { define } from "./internal/promise/definition.ts"
+import * as presets from "./presets.ts"
+import type { Definition } from "./Snapshot.ts"
+
+/**
+ * Options of every preset.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type Options = presets.PresetOptions
+
+/**
+ * Four coding agents: the commands `copilot`, `gemini`, `codex` and `pi`. The
+ * snapshot contains no keys; pass them at launch, as secrets.
+ *
+ * @category presets
+ * @since 0.1.0
+ */
+export const codingAgents = (options?: Options): Definition => define(presets.codingAgentsPreset(options))
+
+/**
+ * Node.js with pnpm and git, for a project's tests.
+ *
+ * @category presets
+ * @since 0.1.0
+ */
+export const nodeCi = (options?: Options): Definition => define(presets.nodeCiPreset(options))
+
+/**
+ * Python with NumPy, pandas and Matplotlib.
+ *
+ * @category presets
+ * @since 0.1.0
+ */
+export const pythonData = (options?: Options): Definition => define(presets.pythonDataPreset(options))
+
+/**
+ * Chromium with fonts, as the command `chromium`.
+ *
+ * @category presets
+ * @since 0.1.0
+ */
+export const browser = (options?: Options): Definition => define(presets.browserPreset(options))

@@ -1,0 +1,40 @@
+/** What the parts of a build share. */
+import * as Schema from "effect/Schema"
+import type * as ServiceMap from "effect/Context"
+import type { Services } from "../../Driver.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import type { Definition } from "../../Snapshot.ts"
+import type * as Events from "./events.ts"
+import type * as Lock from "../ownership/lock.ts"
+import { intBetween } from "../config/schemas.ts"
+import type * as Secrets from "../definition/secrets.ts"
+import type { Store } from "../store/store.ts"
+
+export type Driver = Microsandbox.Microsandbox["Service"]
+
+export const method = "Snapshot.build"
+
+export const Options = Schema.Struct({
+  checkpoints: Schema.optional(Schema.Literals(["auto", "every-step", "final", "marked"])),
+  checkpointFactor: Schema.optional(
+    Schema.Finite.check(Schema.makeFilter((factor) => (factor >= 0 ? undefined : "expected 0 or more")))
+  ),
+  force: Schema.optional(Schema.Union([Schema.Boolean, intBetween(1, 1_000_000)])),
+  overwrite: Schema.optional(Schema.Boolean),
+  replaceForeign: Schema.optional(Schema.Boolean),
+  keep: Schema.optional(intBetween(1, 1000)),
+  keepBuilder: Schema.optional(Schema.Boolean),
+  onEvent: Schema.optional(Schema.Unknown)
+})
+
+/** What one build works with. */
+export interface Context<E, R> {
+  readonly services: ServiceMap.Context<Services>
+  readonly driver: Driver
+  readonly store: Store
+  readonly definition: Definition<E, R>
+  readonly options: typeof Options.Type
+  readonly events: Events.Emitter
+  readonly secrets: ReadonlyArray<Secrets.SecretValue>
+  readonly holder: { lock: Lock.Lock | undefined }
+}

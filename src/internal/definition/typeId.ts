@@ -1,0 +1,2 @@
+/** Marks definitions. */
+export const TypeId = "~effect-lightbox/Snapshot/Definition" as const

@@ -1,0 +1,68 @@
+/** Looks up which results exist. */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { LightboxError } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import { artifactName, keyLabel, type Store } from "../store/store.ts"
+import { baseKey, type KeyedUnit } from "./keys.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+/** What a build continues from. */
+export interface Planned<E = never, R = never> {
+  readonly units: ReadonlyArray<KeyedUnit<E, R>>
+  readonly imageDigest: string
+  /** How many units the last existing result covers. */
+  readonly covered: number
+  /** Existing results by key. */
+  readonly results: ReadonlyMap<string, Microsandbox.SnapshotInfo>
+  /** The key of the whole. */
+  readonly key: string
+}
+
+/** Looks up which results exist for keys. Ignores those that `isUsable` refuses. */
+export const lookUp = Effect.fnUntraced(function* <E, R>(
+  driver: Driver,
+  store: Store,
+  units: ReadonlyArray<KeyedUnit<E, R>>,
+  imageDigest: string,
+  isUsable: (key: string) => boolean = () => true
+): Effect.fn.Return<Planned<E, R>, LightboxError> {
+  const key = units.at(-1)?.key ?? baseKey(imageDigest)
+  // The common case is that everything is there, under its own key, and takes one look.
+  const [aliases, own] = yield* Effect.all([store.aliases, isUsable(key) ? open(driver, key) : Effect.succeedNone], {
+    concurrency: "unbounded"
+  })
+  const results = new Map<string, Microsandbox.SnapshotInfo>()
+  const alias = isUsable(key) ? aliases.get(key) : undefined
+  const final = alias === undefined ? own : yield* open(driver, alias)
+  if (Option.isSome(final)) {
+    return { units, imageDigest, covered: units.length, results: results.set(key, final.value), key }
+  }
+  const found = new Map<string, Microsandbox.SnapshotInfo>()
+  for (const snapshot of yield* driver.listSnapshots) {
+    const label = snapshot.labels[keyLabel]
+    if (label !== undefined && snapshot.name === artifactName(label)) found.set(label, snapshot)
+  }
+  for (const unit of units) {
+    const result = found.get(aliases.get(unit.key) ?? unit.key)
+    // What can be listed but not opened, as the last one, is damaged.
+    if (result !== undefined && unit.key !== key && isUsable(unit.key)) results.set(unit.key, result)
+  }
+  let covered = 0
+  for (const [position, unit] of units.entries()) if (results.has(unit.key)) covered = position + 1
+  return { units, imageDigest, covered, results, key }
+})
+
+/** Opens the result of a key, if it exists and is usable. */
+export const open = (
+  driver: Driver,
+  key: string
+): Effect.Effect<Option.Option<Microsandbox.SnapshotInfo>, LightboxError> =>
+  driver.openSnapshot(artifactName(key)).pipe(
+    Effect.map((snapshot) => (snapshot.labels[keyLabel] === key ? Option.some(snapshot) : Option.none())),
+    Effect.catchReasons("LightboxError", {
+      NotFound: () => Effect.succeedNone,
+      SnapshotDamaged: () => Effect.succeedNone
+    })
+  )

@@ -1,0 +1,131 @@
+/** Lays a definition out as units: its disk-changing steps with everything in effect at each. */
+import * as Effect from "effect/Effect"
+import type { LightboxError } from "../../LightboxError.ts"
+import type * as Network from "../../Network.ts"
+import type { Definition, Step } from "../../Snapshot.ts"
+import * as CommandLine from "../report/commandLine.ts"
+import { checkDefinition } from "../definition/check.ts"
+import * as Secrets from "../definition/secrets.ts"
+
+/** Steps that change the disk. */
+export type DiskStep<E, R> = Extract<
+  Step<E, R>,
+  { readonly _tag: "Shell" | "Exec" | "Copy" | "Write" | "Workdir" | "Effect" }
+>
+
+/** A network, and a text that is the same for the same network. */
+export interface NetworkChoice {
+  readonly input: Network.NetworkInput | undefined
+  readonly id: string
+}
+
+export const networkChoice = (input: Network.NetworkInput | undefined): NetworkChoice => ({
+  input,
+  id: JSON.stringify(input ?? "public")
+})
+
+/** A step with all that is in effect where it stands. */
+export interface Unit<E = never, R = never> {
+  /** From 1. */
+  readonly index: number
+  readonly step: DiskStep<E, R>
+  readonly description: string
+  readonly environment: { readonly [name: string]: string }
+  readonly workdir: string | undefined
+  readonly user: string | undefined
+  /** The network while it runs. */
+  readonly network: NetworkChoice
+  /** Whether its result is kept unless only the last is. */
+  readonly isMarked: boolean
+  /** Whether it and all after it run in every build. */
+  readonly isForced: boolean
+}
+
+/** A definition, ready to be planned. */
+export interface Prepared<E = never, R = never> {
+  readonly definition: Definition<E, R>
+  readonly image: string
+  readonly units: ReadonlyArray<Unit<E, R>>
+}
+
+/** Checks a definition and lays its steps out, those of what it starts from first. */
+export const prepare = Effect.fnUntraced(function* <E, R>(
+  method: string,
+  definition: Definition<E, R>
+): Effect.fn.Return<Prepared<E, R>, LightboxError> {
+  yield* checkDefinition(method, definition)
+  const chain: Array<Definition<E, R>> = [definition]
+  let base = definition.base
+  while (base._tag === "Definition") {
+    yield* checkDefinition(method, base.definition)
+    chain.unshift(base.definition)
+    base = base.definition.base
+  }
+  const units: Array<Unit<E, R>> = []
+  for (const part of chain) {
+    let environment: { readonly [name: string]: string } = {}
+    let workdir: string | undefined
+    let user: string | undefined
+    let isForced = units.at(-1)?.isForced ?? false
+    const mark = () => {
+      const last = units.pop()
+      if (last !== undefined) units.push({ ...last, isMarked: true })
+    }
+    for (const step of part.steps) {
+      switch (step._tag) {
+        case "Env": {
+          environment = { ...environment, ...step.variables }
+          break
+        }
+        case "User": {
+          user = step.user
+          break
+        }
+        case "Checkpoint": {
+          mark()
+          break
+        }
+        case "SkipCache": {
+          isForced = true
+          break
+        }
+        default: {
+          if (step._tag === "Workdir") workdir = step.path
+          isForced = isForced || step.options.cache === "never"
+          units.push({
+            index: units.length + 1,
+            step,
+            description: Secrets.redact(Secrets.ofSteps([step]), describe(step)),
+            environment,
+            workdir,
+            user,
+            network: networkChoice(step.options.network ?? definition.options.network),
+            isMarked: false,
+            isForced
+          })
+        }
+      }
+    }
+    // What others start from is worth keeping.
+    if (part !== definition) mark()
+  }
+  return { definition, image: base.reference, units }
+})
+
+const describe = (step: DiskStep<unknown, unknown>): string => {
+  if (step.options.description !== undefined) return step.options.description
+  switch (step._tag) {
+    case "Shell":
+      return step.script.trim().split("\n")[0] ?? ""
+    case "Exec":
+      return CommandLine.show(step.argv)
+    case "Copy":
+      return `copy ${step.from} to ${step.to}`
+    case "Write":
+      return `write ${step.path}`
+    case "Workdir":
+      return `workdir ${step.path}`
+    case "Effect":
+      return step.name
+  }
+}

@@ -1,0 +1,206 @@
+/** Moves a name to a new result. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import { LightboxError, NotFound } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import type { Snapshot } from "../../Snapshot.ts"
+import { generate } from "../ownership/labels.ts"
+import { type Generation, type NameRecord, type Store } from "./store.ts"
+import { currentOf, type Driver, inOneStep, lockNames, lookUp, toSnapshot } from "./links.ts"
+import { noteUnnamed, removeUnneeded } from "./generations.ts"
+import { get, requireFree, requireOurs } from "./names.ts"
+
+/** A result to which a name is to move. */
+export interface Commit {
+  readonly name: string
+  readonly result: Microsandbox.SnapshotInfo
+  readonly key: string
+  readonly labels: { readonly [key: string]: string }
+  readonly lastBuild: NonNullable<NameRecord["lastBuild"]>
+  /** How many generations are kept. */
+  readonly keep: number
+  /** Take the name of a snapshot made by another tool. */
+  readonly replaceForeign: boolean
+  /** Move an existing name. */
+  readonly overwrite: boolean
+}
+
+/** Moves a name to a result, as a new generation, and removes results that no kept generation needs. */
+export const commit = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  wanted: Commit
+): Effect.fn.Return<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> {
+  if (wanted.overwrite) {
+    // The common case changes nothing, and needs no lock for that.
+    const { isUnchanged, there } = yield* stateOf(driver, store, wanted)
+    if (isUnchanged) return { snapshot: toSnapshot(wanted.name, wanted.result, there), isNew: false }
+  }
+  return yield* moveTo(driver, store, wanted)
+})
+
+/** Reads the state of a name before a commit. */
+const stateOf = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  { key, labels, lastBuild, name, result }: Commit
+): Effect.fn.Return<
+  {
+    readonly record: NameRecord
+    /** The generation to which the name points. */
+    readonly current: Generation | undefined
+    /** The same, if it is the one to commit. */
+    readonly there: Generation | undefined
+    /** Whether nothing would change. */
+    readonly isUnchanged: boolean
+  },
+  LightboxError
+> {
+  const { artifact, record } = yield* lookUp(driver, store, name)
+  const current = artifact === undefined ? undefined : currentOf(record, artifact)
+  const there = current?.key === key && current.artifact === result.name ? current : undefined
+  const isUnchanged =
+    there !== undefined && JSON.stringify([there.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
+  return { record, current, there, isUnchanged }
+})
+
+const moveTo = (
+  driver: Driver,
+  store: Store,
+  wanted: Commit
+): Effect.Effect<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { key, keep, labels, lastBuild, name, overwrite, replaceForeign, result } = wanted
+      yield* lockNames(store)
+      if (!overwrite) yield* requireFree(driver, "Snapshot.build", name)
+      const { current, isUnchanged, record, there } = yield* stateOf(driver, store, wanted)
+      if (there !== undefined) {
+        const same: Generation = { ...there, labels }
+        if (!isUnchanged) {
+          yield* store.writeName(name, {
+            generations: record.generations.map((generation) => (generation === there ? same : generation)),
+            lastBuild
+          })
+        }
+        return { snapshot: toSnapshot(name, result, same), isNew: false }
+      }
+      const now = yield* Clock.currentTimeMillis
+      // Fail before anything is written.
+      if (!replaceForeign) yield* requireOurs(driver, "Snapshot.build", name)
+      const replaced = replaceForeign ? yield* nameForForeign(driver, name) : undefined
+      const highest = Math.max(0, ...record.generations.map(({ generation }) => generation))
+      // The current generation comes last, whatever its number: a rollback returns to it.
+      const earlier: ReadonlyArray<Generation> = [
+        ...record.generations.filter((generation) => generation !== current),
+        ...(current === undefined ? [] : [current]),
+        ...(replaced === undefined
+          ? []
+          : [{ generation: highest + 1, key: "", artifact: replaced, labels: {}, createdAt: now }])
+      ]
+      const stays = keep === 1 ? [] : earlier.slice(-(keep - 1))
+      const next: Generation = {
+        generation: highest + (replaced === undefined ? 1 : 2),
+        key,
+        artifact: result.name,
+        labels,
+        createdAt: now
+      }
+      const dropped = earlier.flatMap((generation) => (stays.includes(generation) ? [] : [generation.artifact]))
+      yield* noteUnnamed(
+        store,
+        dropped.filter((artifact) => artifact !== replaced)
+      )
+      yield* moveName(driver, store, name, record, replaced, result.name, {
+        generations: [...stays.toSorted((a, b) => a.generation - b.generation), next],
+        lastBuild
+      })
+      // Only now: a sweep must not remove it before the name has moved.
+      if (replaced !== undefined && dropped.includes(replaced)) yield* noteUnnamed(store, [replaced])
+      yield* removeUnneeded(driver, store, dropped)
+      return { snapshot: toSnapshot(name, result, next), isNew: true }
+    })
+  )
+
+/** Names a snapshot made by another tool that loses its name. */
+const nameForForeign = Effect.fnUntraced(function* (
+  driver: Driver,
+  name: string
+): Effect.fn.Return<string | undefined, LightboxError> {
+  if ((yield* driver.readSnapshotLink(name)) !== undefined) return undefined
+  const isForeign = (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name)
+  return isForeign ? `${name}.replaced-${yield* generate}` : undefined
+})
+
+/** Points a name to a result, and renames another tool's snapshot to `replaced`. Undoes both on failure. */
+const moveName = (
+  driver: Driver,
+  store: Store,
+  name: string,
+  was: NameRecord,
+  replaced: string | undefined,
+  artifact: string,
+  record: NameRecord
+): Effect.Effect<void, LightboxError> => {
+  const undo = Effect.andThen(
+    Effect.ignore(store.writeName(name, was)),
+    replaced === undefined ? Effect.void : driver.renameSnapshot(replaced, name)
+  )
+  return inOneStep(
+    (replaced === undefined ? Effect.void : driver.renameSnapshot(name, replaced)).pipe(
+      Effect.andThen(store.writeName(name, record)),
+      Effect.andThen(driver.linkSnapshot(name, artifact)),
+      Effect.onError(() =>
+        // The last step may have succeeded although it failed here.
+        Effect.ignore(Effect.flatMap(driver.readSnapshotLink(name), (now) => (now === artifact ? Effect.void : undo)))
+      )
+    )
+  )
+}
+
+/** Adds existing generations to a name and points it to one of them. */
+export const adopt = (
+  driver: Driver,
+  store: Store,
+  adopted: {
+    readonly name: string
+    readonly current: number
+    readonly generations: ReadonlyArray<Generation>
+    readonly lastBuild?: NameRecord["lastBuild"]
+    /** Move an existing name. */
+    readonly overwrite: boolean
+  }
+): Effect.Effect<Snapshot, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { current, generations, lastBuild, name, overwrite } = adopted
+      yield* lockNames(store)
+      if (!overwrite) yield* requireFree(driver, "Snapshot.load", name)
+      const { record } = yield* lookUp(driver, store, name)
+      const replaced = yield* nameForForeign(driver, name)
+      const now = yield* Clock.currentTimeMillis
+      const earlier: ReadonlyArray<Generation> =
+        replaced === undefined
+          ? record.generations
+          : [{ generation: 1, key: "", artifact: replaced, labels: {}, createdAt: now }]
+      const offset = Math.max(0, ...earlier.map(({ generation }) => generation))
+      const added = generations
+        .toSorted((a, b) => a.generation - b.generation)
+        .map((generation, index) => ({ ...generation, generation: offset + index + 1 }))
+      const position = generations
+        .toSorted((a, b) => a.generation - b.generation)
+        .findIndex(({ generation }) => generation === current)
+      const next = added[position] ?? added.at(-1)
+      if (next === undefined) {
+        return yield* new LightboxError({
+          method: "Snapshot.load",
+          reason: new NotFound({ resource: "generation", name: `${name}@${current}` })
+        })
+      }
+      yield* moveName(driver, store, name, record, replaced, next.artifact, {
+        generations: [...earlier, ...added],
+        ...(lastBuild === undefined ? {} : { lastBuild })
+      })
+      return yield* get(driver, store, name)
+    })
+  )

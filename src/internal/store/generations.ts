@@ -1,0 +1,101 @@
+/** The generations of names, and the results that they need. */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Ownership from "../../Ownership.ts"
+import { LightboxError, NotFound } from "../../LightboxError.ts"
+import type { Generation as SnapshotGeneration } from "../../Snapshot.ts"
+import { generate } from "../ownership/labels.ts"
+import { isArtifactName, type Store } from "./store.ts"
+import { currentOf, type Driver, linksOf } from "./links.ts"
+
+/** Notes snapshots that are about to lose their name, except results: if this process is killed, a sweep removes them. */
+export const noteUnnamed = (
+  store: Store,
+  artifacts: ReadonlyArray<string>
+): Effect.Effect<void, LightboxError, Scope.Scope> =>
+  Effect.forEach(
+    artifacts.filter((artifact) => !isArtifactName(artifact)),
+    (name) =>
+      Effect.flatMap(generate, (token) => {
+        const note: Ownership.Note = { kind: "unnamed", token, name }
+        return Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note))
+      }),
+    { discard: true }
+  )
+
+/** Removes results to which no name and no kept generation points. */
+export const removeUnneeded = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  candidates: ReadonlyArray<string>
+): Effect.fn.Return<void, LightboxError> {
+  if (candidates.length === 0) return
+  const needed = yield* roots(driver, store)
+  yield* Effect.forEach(
+    new Set(candidates.filter((artifact) => !needed.has(artifact))),
+    (artifact) => driver.removeSnapshot(artifact),
+    { discard: true }
+  )
+})
+
+/** Lists the results to which names and kept generations point. */
+export const roots = (driver: Driver, store: Store): Effect.Effect<ReadonlySet<string>, LightboxError> =>
+  Effect.map(keepGenerations(driver, store, undefined, true), ({ needed }) => needed)
+
+/** Drops all but `keep` generations of each name. In a dry run, only returns which results that concerns. */
+export const keepGenerations = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  keep: number | undefined,
+  dryRun: boolean
+): Effect.fn.Return<{ readonly needed: ReadonlySet<string>; readonly dropped: ReadonlySet<string> }, LightboxError> {
+  const links = yield* linksOf(driver)
+  const needed = new Set(links.values())
+  const dropped = new Set<string>()
+  for (const name of yield* store.listNames) {
+    const artifact = links.get(name)
+    if (artifact === undefined) {
+      // A first build or a removal that was cut short has left it.
+      if (!dryRun) yield* store.removeName(name)
+      continue
+    }
+    const record = yield* store.readName(name)
+    const current = currentOf(record, artifact)
+    const others = record.generations.filter((generation) => generation !== current)
+    const stays = new Set(keep === undefined ? others : keep === 1 ? [] : others.slice(-(keep - 1)))
+    const generations = record.generations.filter((generation) => generation === current || stays.has(generation))
+    for (const generation of record.generations) {
+      if (generations.includes(generation)) needed.add(generation.artifact)
+      else dropped.add(generation.artifact)
+    }
+    if (!dryRun && generations.length < record.generations.length) {
+      yield* store.writeName(name, { ...record, generations })
+    }
+  }
+  return { needed, dropped }
+})
+
+/** Lists the kept generations of a name, oldest first. */
+export const generations = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  name: string
+): Effect.fn.Return<ReadonlyArray<SnapshotGeneration>, LightboxError> {
+  const artifact = yield* driver.readSnapshotLink(name)
+  if (artifact === undefined) {
+    return yield* new LightboxError({
+      method: "Snapshot.generations",
+      reason: new NotFound({ resource: "snapshot", name })
+    })
+  }
+  const record = yield* store.readName(name)
+  const current = currentOf(record, artifact)
+  return record.generations.map((generation) => ({
+    generation: generation.generation,
+    key: generation.key,
+    labels: generation.labels,
+    createdAt: DateTime.makeUnsafe(generation.createdAt),
+    isCurrent: generation === current
+  }))
+})
