@@ -11,6 +11,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "Mount",
       "Network",
       "Image",
+      "Preset",
       "SandboxConfig"
     ]
   },
@@ -28,7 +29,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "Guest"
     ]
   },
-  { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper"] },
+  { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper", "Cleanup"] },
   { title: "Without Effect", names: ["promise", "presets"] },
   { title: "Tests", names: ["testing"] }
 ]
