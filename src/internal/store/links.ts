@@ -42,7 +42,7 @@ export const toSnapshot = (
     ...(generation === undefined ? {} : { generation: generation.generation }),
     image: info.image,
     imageDigest: info.imageDigest,
-    ...(info.size === undefined ? {} : { size: Number(info.size) }),
+    ...(info.size === undefined ? {} : { size: info.size }),
     ...(info.allocated === undefined ? {} : { allocated: info.allocated }),
     labels: generation?.labels ?? userLabels(info.labels),
     createdAt: info.createdAt
