@@ -13,7 +13,7 @@ const Table = Schema.Record(
   )
 )
 
-const table = Schema.decodeUnknownSync(Schema.fromJsonString(Table))(
+const table = Schema.decodeSync(Schema.fromJsonString(Table))(
   Fs.readFileSync(new URL("busybox.json", import.meta.url), "utf8")
 )
 
