@@ -11,10 +11,11 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "Mount",
       "Network",
       "Image",
+      "Preset",
       "SandboxConfig"
     ]
   },
-  { title: "Builds", names: ["Plan", "BuildEvent", "BuildReporter"] },
+  { title: "Builds", names: ["Preset", "Plan", "BuildEvent", "BuildReporter"] },
   {
     title: "Drivers",
     names: [
@@ -28,7 +29,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "Guest"
     ]
   },
-  { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper"] },
+  { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper", "Cleanup"] },
   { title: "Without Effect", names: ["promise", "presets"] },
   { title: "Tests", names: ["testing"] }
 ]

@@ -862,19 +862,21 @@ export const verify: {
  * verification, and to those of its base. The layer is built for each of them
  * that runs, and released after it.
  *
- * **Example** (Providing an HTTP client to a step)
+ * **Example** (Reading a file of this machine in a step)
  *
  * ```ts
- * import { Context, Effect, Layer } from "effect"
+ * import { NodeFileSystem } from "@effect/platform-node"
+ * import { Effect, FileSystem } from "effect"
  * import { Snapshot } from "effect-lightbox"
- *
- * class Seeds extends Context.Service<Seeds, { readonly url: string }>()("Seeds") {}
  *
  * export const database = Snapshot.make("database", "postgres:17").pipe(
  *   Snapshot.step("seed", (sandbox) =>
- *     Effect.flatMap(Seeds, ({ url }) => sandbox.exec("seed", [url], { check: true }))
+ *     Effect.gen(function* () {
+ *       const fs = yield* FileSystem.FileSystem
+ *       yield* sandbox.exec("seed", [yield* fs.readFileString("seed.sql")], { check: true })
+ *     })
  *   ),
- *   Snapshot.provide(Layer.succeed(Seeds, { url: "https://seeds.example.com" }))
+ *   Snapshot.provide(NodeFileSystem.layer)
  * )
  * ```
  *

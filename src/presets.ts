@@ -1,10 +1,9 @@
 /**
  * Snapshots that many want, as configurations to start from.
  *
- * Each function gives a new, plain object. `buildSnapshot` of
- * `effect-lightbox/promise` takes it as it is, `Snapshot.define` makes a
- * definition of it for programs on Effect. Its `setup` is there to be added to.
- * This module loads nothing else.
+ * Each function returns a new, plain object for `buildSnapshot` of
+ * `effect-lightbox/promise`, with a `setup` that can be extended. Effect programs
+ * use the module `Preset`.
  *
  * **Example** (A preset with a tool of one's own)
  *
@@ -16,17 +15,6 @@
  * config.setup.push(shell("apt-get update && apt-get install -y ripgrep", "ripgrep"))
  *
  * await buildSnapshot(config)
- * ```
- *
- * **Example** (The same on Effect)
- *
- * ```ts
- * import { Sandbox, Snapshot } from "effect-lightbox"
- * import { nodeCiPreset } from "effect-lightbox/presets"
- *
- * const nodeCi = Snapshot.define(nodeCiPreset()).pipe(Snapshot.npm(["turbo"]))
- *
- * export const version = Sandbox.run({ snapshot: Snapshot.build(nodeCi) }, (sandbox) => sandbox.shell("turbo --version"))
  * ```
  *
  * @since 0.1.0

@@ -10,4 +10,5 @@ export const redactWords = (words: ReadonlyArray<Word>): ReadonlyArray<string> =
   words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
 
 /** Words on one line, quoted where they would not be read as one word. */
-export const show = (words: ReadonlyArray<Word>): string => showArgv(redactWords(words))
+export const show = (words: ReadonlyArray<Word>): string =>
+  words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : showArgv([word]))).join(" ")
