@@ -54,7 +54,7 @@ describe("exec", () => {
       ["success", false]
     ])
     await inSandbox(async (sb) => {
-      assert.strictEqual(Util.inspect(sb), `Sandbox { name: '${sb.name}', id: '${sb.id}' }`)
+      assert.strictEqual(Util.inspect(sb), `Sandbox { name: '${sb.name}', id: '${sb.id}', ports: [] }`)
       const killed = await sb.shell("kill -KILL $$")
       assert.deepInclude(JSON.parse(JSON.stringify(killed)), { signal: "SIGKILL" })
       await using handle = await sb.execStream("say", ["out"])
