@@ -163,7 +163,7 @@ export interface StepOptions {
   /** Time limit for each attempt. Default: none. */
   readonly timeout?: Duration.Input | undefined
   /**
-   * Retries a failed step. The schedule's input is the failure; an error of the step's own effect is the cause of an
+   * Schedule for retrying a failed step. Its input is the failure; errors of a step's own effect are wrapped in
    * `Unknown`. Default: no retries.
    */
   readonly retry?: Schedule.Schedule<unknown, LightboxError> | undefined
@@ -175,8 +175,8 @@ export interface StepOptions {
   /** The network while the step runs. Changing it costs a checkpoint and a boot. Default: the definition's. */
   readonly network?: Network.NetworkInput | undefined
   /**
-   * `"auto"` (default): rerun the step when it, its environment or an earlier step changed. `"never"`: run it in every
-   * build. A key replaces arguments, environment and files as the cache key.
+   * `"auto"` (default): rerun the step if it, its environment or an earlier step changed. `"never"`: run it in every
+   * build. A key is compared instead of arguments, environment and files.
    */
   readonly cache?: "auto" | "never" | { readonly key: string } | undefined
 }
@@ -363,7 +363,8 @@ export const make = (name: string, image: string): Definition =>
   })
 
 /**
- * Creates a definition that starts from another definition.
+ * Creates a definition that starts from another definition and inherits its builder
+ * options.
  *
  * The other definition's steps are built first; all definitions that start from it
  * share the results. Its name is not created or changed.
@@ -770,7 +771,8 @@ export const labels: {
 
 /**
  * Boots the result and runs an effect in it before the name points to it. If the
- * effect fails, so does the build, and the name keeps its previous result.
+ * effect fails, so does the build, and the name keeps pointing to the previous
+ * result.
  *
  * @category settings
  * @since 0.1.0
@@ -888,7 +890,7 @@ export const Snapshot = Schema.Struct({
 
 /**
  * A snapshot, as found by name. A sandbox launched from it boots exactly this
- * result, even if the name points elsewhere by then.
+ * result, even if the name has since been pointed to another.
  *
  * @category models
  * @since 0.1.0
@@ -923,7 +925,8 @@ class BuiltSnapshot extends Schema.Class<BuiltSnapshot>("effect-lightbox/Snapsho
 export const Built = BuiltSnapshot.pipe(Schema.encodeKeys({ duration: "durationMillis" }))
 
 /**
- * The result of {@link build}: the snapshot, and statistics of the build.
+ * The result of {@link build}: the snapshot, the number of steps, and the time it
+ * took.
  *
  * @category models
  * @since 0.1.0
@@ -939,7 +942,7 @@ const encodeBuilt = Schema.encodeSync(Schema.toCodecJson(Built))
  * @since 0.1.0
  */
 export const Generation = Schema.Struct({
-  /** From 1. */
+  /** Counted from 1. */
   generation: Schema.Int,
   key: Schema.String,
   labels: Schema.Record(Schema.String, Schema.String),
@@ -964,14 +967,14 @@ export type Generation = typeof Generation.Type
 export interface BuildOptions {
   /**
    * Intermediate results to store. `"auto"` (default): those of expensive steps, those before a {@link checkpoint}, and
-   * after a failure the one that the failed step started from; to capture it, the steps since the last stored result
-   * rerun before the build fails. `"every-step"`: all. `"marked"`: those before a {@link checkpoint}. `"final"`: none.
+   * after a failure the one that the failed step started from (which reruns the steps since the last stored result
+   * before the build fails). `"every-step"`: all. `"marked"`: those before a {@link checkpoint}. `"final"`: none.
    * Results that waiting builds need, and those before a change of the network, are always stored.
    */
   readonly checkpoints?: "auto" | "every-step" | "final" | "marked" | undefined
   /**
-   * For `"auto"`: store a result when its steps took this many times as long as storing it. Default: 10, so that a
-   * first build takes at most a tenth longer.
+   * For `"auto"`: store a result if its steps took this many times as long as storing it. Default: 10, so that storing
+   * adds at most a tenth to a first build.
    */
   readonly checkpointFactor?: number | undefined
   /** Rerun all steps, or those from this position (from 1) on. Default: `false`. */
@@ -996,9 +999,10 @@ export interface BuildOptions {
  * it. Pipeable, with or without options.
  *
  * Steps with stored results do not run. The others run in one builder sandbox that
- * starts from the last stored result. The name changes atomically, after the result
- * was captured, checked against its checksum and verified. If the build fails, is
- * interrupted or is killed, the name still points to the previous result.
+ * starts from the last stored result. The name changes atomically, once the result
+ * has been captured, its checksum compared and {@link verify} has passed. If the
+ * build fails, is interrupted or is killed, the name still points to the previous
+ * result.
  *
  * Concurrent builds of the same result run once, across fibers and processes of
  * this host. The others wait and receive the events of the running one; if it dies,
@@ -1010,7 +1014,7 @@ export interface BuildOptions {
  * contains a secret. Interruption stops the step and removes the builder; results
  * stored so far are kept.
  *
- * **Example** (Building, and building everything again)
+ * **Example** (Building, then rebuilding everything)
  *
  * ```ts
  * import { Console, Effect } from "effect"
@@ -1144,7 +1148,7 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Service
   withName("Snapshot.remove", name, (driver, store) => internalNames.remove(driver, store, name))
 
 /**
- * Lists the kept generations of a name, oldest first. Fails with `NotFound`.
+ * Lists the stored generations of a name, oldest first. Fails with `NotFound`.
  *
  * @category operations
  * @since 0.1.0
@@ -1215,7 +1219,7 @@ export interface SaveOptions {
 export interface LoadOptions {
   /** Default: the name it was saved under. Required for files from other tools. */
   readonly name?: string | undefined
-  /** Replace the snapshot that has the name, which stays as a generation. Default: `false`, fail. */
+  /** Replace an existing snapshot with this name, which stays as a generation. Default: `false`, fail. */
   readonly overwrite?: boolean | undefined
 }
 
@@ -1232,10 +1236,10 @@ export const save = (name: string, path: string, options?: SaveOptions): Effect.
   withName("Snapshot.save", name, (driver, store) => internalTransfer.save(driver, store, name, path, options))
 
 /**
- * Loads a file written by {@link save} or by another tool. Checksums are verified
- * before the name exists; a failure leaves nothing behind. Fails with
- * `AlreadyExists` if the name is taken, and with `SnapshotDamaged` if the file is
- * incomplete or was changed.
+ * Loads a file written by {@link save} or by another tool. The name points to the
+ * snapshot only after all checksums match; a failure leaves nothing behind. Fails
+ * with `AlreadyExists` if the name is taken, and with `SnapshotDamaged` if the file
+ * is incomplete or was changed.
  *
  * @category operations
  * @since 0.1.0
