@@ -45,7 +45,7 @@ const Labels = Schema.Record(Schema.String, Schema.String)
  */
 export interface SandboxRef {
   readonly name: string
-  /** Differs for every sandbox that ever had the name. */
+  /** Unique. A new sandbox with the same name has another id. */
   readonly id: string
 }
 
@@ -305,7 +305,7 @@ export interface SnapshotInfo {
   readonly path: string
   /** The base image. */
   readonly image: string
-  /** Digest of the base image's manifest. Booting needs this image. */
+  /** Digest of the base image's manifest. The snapshot needs this image to boot. */
   readonly imageDigest: string
   /** Apparent size of the disk, in bytes. Empty parts occupy no space. */
   readonly size?: number | undefined
@@ -596,9 +596,9 @@ export const ModificationPlan = modelSchema<ModificationPlan>()(
  */
 export interface Capabilities {
   readonly snapshots: boolean
-  /** Managing the image cache. Launching from images always works. */
+  /** Managing the image cache. Launching from an image does not need it. */
   readonly images: boolean
-  /** Creating, listing and removing volumes. Mounting existing ones always works. */
+  /** Creating, listing and removing volumes. Mounting an existing volume does not need it. */
   readonly volumes: boolean
   readonly bindMounts: boolean
   readonly diskMounts: boolean
@@ -630,10 +630,10 @@ export interface Capabilities {
  * Drives the runtime. Every operation fails only with `LightboxError`. An operation
  * that fails or is interrupted undoes what it started.
  *
- * A created sandbox is tied to this process: when the process ends, in whatever
- * way, the runtime stops the virtual machine. `removeSandbox` succeeds if the
- * sandbox no longer exists. A link is a second name for a snapshot that can be
- * pointed to another one atomically.
+ * A created sandbox is tied to this process: however the process ends, the runtime
+ * stops the virtual machine. `removeSandbox` succeeds if the sandbox no longer
+ * exists. A link is a second name for a snapshot; it can be pointed to another
+ * snapshot atomically.
  *
  * **Example** (Using the driver itself)
  *

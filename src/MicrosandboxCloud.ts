@@ -35,7 +35,7 @@ export interface Options {
   readonly memory?: Size | undefined
   /** Time limit for connecting to a running guest. Default: 10 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
-  /** Sandboxes that this process may run at once. Default: unlimited. */
+  /** Maximum number of sandboxes that this process runs at once. Default: unlimited. */
   readonly sandboxes?: number | undefined
   /** Remove what dead processes on this machine left behind. Default: `true`. */
   readonly sweep?: boolean | undefined
@@ -59,7 +59,7 @@ export interface Options {
  *
  * **Gotchas**
  *
- * The service cannot be slowed down. With the policy `"suspend"`, unread output is
+ * The service cannot be told to wait. With `overflow: "suspend"`, unread output is
  * buffered in memory.
  *
  * **Example** (The same program in the cloud)

@@ -75,15 +75,6 @@ export const layer = (options?: Options): Layer.Layer<Services, LightboxError> =
 /**
  * Provides `Microsandbox` on this machine, with options from `Config`.
  *
- * **Example** (Reading the home from the environment)
- *
- * ```ts
- * import { Config } from "effect"
- * import { MicrosandboxLocal } from "effect-lightbox"
- *
- * export const live = MicrosandboxLocal.layerConfig({ home: Config.String("SANDBOX_HOME") })
- * ```
- *
  * @category layers
  * @since 0.1.0
  */

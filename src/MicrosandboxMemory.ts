@@ -52,8 +52,8 @@ import type { Size } from "./SandboxConfig.ts"
 // =============================================================================
 
 /**
- * A file, folder or symbolic link of an {@link Image}. Without content and target,
- * a folder.
+ * A file, symbolic link or folder of an {@link Image}. It is a folder if it has
+ * neither content nor target.
  *
  * @category models
  * @since 0.1.0
@@ -94,7 +94,7 @@ export interface ImageFile {
  * @since 0.1.0
  */
 export interface Image {
-  /** Files by path. A string or bytes are a file owned by root. */
+  /** Files by path. A string or bytes become a file owned by root. */
   readonly files?: { readonly [path: string]: string | Uint8Array | ImageFile } | undefined
   readonly env?: { readonly [name: string]: string } | undefined
   readonly entrypoint?: ReadonlyArray<string> | undefined
@@ -115,8 +115,9 @@ export interface Image {
 // =============================================================================
 
 /**
- * File operations of a declared command, with the rights of its user: a violation
- * fails with `FileError`. Relative paths start at its working directory.
+ * File operations of a declared command. They have the rights of its user and fail
+ * with `FileError` if those do not suffice. Relative paths start at its working
+ * directory.
  *
  * @category models
  * @since 0.1.0
@@ -155,7 +156,7 @@ export interface InvocationConnection {
  * Killing the command interrupts it. A failure writes the error's message to
  * standard error and exits with code 1. A defect ends the command like SIGABRT.
  *
- * **Example** (Looking at arguments and environment)
+ * **Example** (Using arguments and environment)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -266,7 +267,7 @@ export type Operation = DriverOperation | GuestOperation
  * @since 0.1.0
  */
 export interface Call {
-  /** From 0. */
+  /** Counted from 0. */
   readonly index: number
   readonly operation: Operation
   /** The sandbox, if the operation is about one. */
@@ -305,7 +306,7 @@ export interface When {
 }
 
 /**
- * A failure to simulate at a call.
+ * A simulated failure of a call.
  *
  * **Example** (Faults from the start)
  *
@@ -337,19 +338,6 @@ export interface Fault {
 
 /**
  * Makes the call fail with a reason, without doing anything.
- *
- * **Example** (A registry that is down for a while)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const fault = MicrosandboxMemory.failAt(
- *   "createSandbox",
- *   new LightboxError.ImageUnavailable({ reference: "node:22", problem: "registry error" }),
- *   { times: 2 }
- * )
- * ```
  *
  * @category constructors
  * @since 0.1.0
@@ -531,7 +519,7 @@ export interface Options {
  * Disks behave as in the worst case: a killed virtual machine loses data that was
  * not flushed, and a search of the disk still finds removed files.
  *
- * **Example** (A test with a clock that it turns itself)
+ * **Example** (Controlling the clock)
  *
  * ```ts
  * import { assert, it } from "@effect/vitest"

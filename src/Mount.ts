@@ -118,7 +118,7 @@ export interface Disk extends Options {
 }
 
 /**
- * A mount in options: a folder of the host, or one of the objects.
+ * A mount, as passed in options: a path on the host, or one of the objects.
  *
  * @category options
  * @since 0.1.0

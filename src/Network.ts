@@ -84,7 +84,7 @@ export interface Rule {
 /**
  * Ordered rules, and defaults for traffic that matches none of them.
  *
- * **Example** (Everything but the private networks)
+ * **Example** (Everything except private networks)
  *
  * ```ts
  * import type { Network } from "effect-lightbox"
@@ -121,7 +121,7 @@ export interface RateLimit {
 }
 
 /**
- * Network options of a sandbox: a policy by name (`"none"`: no network device), or
+ * Network options of a sandbox: a policy by name (`"none"`: no network at all), or
  * details.
  *
  * @category options
@@ -145,7 +145,8 @@ export interface Dns {
 }
 
 /**
- * Options for intercepting TLS, which secrets and rules on inspected hosts need.
+ * Options for TLS interception, which secrets and rules that inspect host names
+ * require.
  *
  * @category options
  * @since 0.1.0

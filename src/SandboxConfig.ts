@@ -163,7 +163,7 @@ export type Patch =
   | { readonly _tag: "Remove"; readonly path: string }
 
 /**
- * An init system that becomes process 1 of the guest.
+ * An init system, which runs as process 1 of the guest.
  *
  * @category options
  * @since 0.1.0
@@ -227,7 +227,7 @@ export interface Options {
   readonly rlimits?: { readonly [name: string]: number | { readonly soft: number; readonly hard: number } } | undefined
   /** `"restricted"`: processes of the guest cannot mount. Default: `"default"`. */
   readonly security?: "default" | "restricted" | undefined
-  /** `"multi-tenant"`: this machine also runs sandboxes of others. Default: `"single-tenant"`. */
+  /** `"multi-tenant"`: sandboxes of other users run on this machine too. Default: `"single-tenant"`. */
   readonly deployment?: "single-tenant" | "multi-tenant" | undefined
   /** Remove the sandbox when it stops. Default: `false`. */
   readonly ephemeral?: boolean | undefined

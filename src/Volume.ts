@@ -5,7 +5,7 @@
  * A volume is created by {@link ensure}, or by the first sandbox that mounts it,
  * and exists until it is removed.
  *
- * **Example** (A cache for a fleet)
+ * **Example** (A cache that several sandboxes share)
  *
  * ```ts
  * import { Effect } from "effect"
