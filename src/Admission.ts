@@ -64,7 +64,7 @@ export interface Room {
 export class Admission extends Context.Service<
   Admission,
   {
-    /** Waits for room for a sandbox with this memory in bytes (`undefined`: the default), and reserves it. */
+    /** Waits until a sandbox with this memory (bytes, or the default) fits, and reserves it until the scope closes. */
     readonly admit: (method: string, memory: number | undefined) => Effect.Effect<Room, LightboxError, Scope.Scope>
     /** Runs an effect that boots a sandbox, waiting while too many others are booting. */
     readonly boot: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>

@@ -98,11 +98,11 @@ const longestFrame = 1000
  * Creates a reporter that shows builds on a terminal until the scope closes.
  *
  * On a terminal, it shows each build's current activity and its duration, the last
- * lines of the running step, and the progress of image pulls. Finished steps remain
- * visible with their duration or as cached; a failed step with the end of its
- * output. Without a terminal, or with `TERM=dumb`, it prints lines one after the
- * other, including output. Escape sequences and control characters from guests are
- * removed, and lines are cut to the width of the window.
+ * lines of the running step, and the progress of image pulls. Finished steps stay
+ * visible with their duration, or marked as cached; failed steps show the end of
+ * their output. Without a terminal, or with `TERM=dumb`, it prints lines one after
+ * the other, including output. Escape sequences and control characters from guests
+ * are removed, and lines are cut to the width of the window.
  *
  * **Gotchas**
  *

@@ -122,7 +122,7 @@ export interface SandboxInfo extends SandboxRef {
   readonly ports: ReadonlyArray<PublishedPort>
   /** Names of mounted volumes. */
   readonly volumes: ReadonlyArray<string>
-  /** Where commands run unless they say otherwise. */
+  /** Default working directory of commands. */
   readonly cwd?: string | undefined
   /** The shell for `shell` commands. */
   readonly shell: string
@@ -462,7 +462,7 @@ export interface Metrics {
   readonly diskWritten: number
   readonly networkReceived: number
   readonly networkSent: number
-  /** Usage of the root disk, without its image. */
+  /** Bytes used on the root disk, not counting its image. */
   readonly rootDiskUsed?: number | undefined
   /** Time since boot. */
   readonly uptime: Duration.Duration
@@ -507,7 +507,7 @@ export interface ModifySandbox {
   readonly maxMemory?: Size | undefined
   /** Size of the root disk. It can only grow. */
   readonly disk?: Size | undefined
-  /** Where commands run unless they say otherwise. */
+  /** Default working directory of commands. */
   readonly cwd?: string | undefined
   /** Environment variables; `undefined` removes one. */
   readonly env?: { readonly [name: string]: string | undefined } | undefined
@@ -588,8 +588,8 @@ export const ModificationPlan = modelSchema<ModificationPlan>()(
 )
 
 /**
- * The features of a backend. Using a missing one fails with `Unsupported` before
- * the backend is called.
+ * The features of a backend. Using a missing feature fails with `Unsupported`
+ * before the backend is called.
  *
  * @category models
  * @since 0.1.0
@@ -714,7 +714,7 @@ export class Microsandbox extends Context.Service<
     /** Reads the log of a sandbox, running or not. */
     readonly readLogs: (sandbox: SandboxRef, query?: LogQuery) => Effect.Effect<ReadonlyArray<LogEntry>, LightboxError>
     readonly readMetrics: (sandbox: SandboxRef) => Effect.Effect<Metrics, LightboxError>
-    /** Searches the disk of a stopped sandbox, including deleted files, for byte strings. One answer for each. */
+    /** Searches the disk of a stopped sandbox, including deleted files. Returns for each needle whether it was found. */
     readonly searchSandbox: (
       sandbox: SandboxRef,
       needles: ReadonlyArray<Uint8Array>
@@ -743,7 +743,7 @@ export class Microsandbox extends Context.Service<
       path: string,
       options?: { readonly withImage?: boolean | undefined; readonly compress?: boolean | undefined }
     ) => Effect.Effect<void, LightboxError>
-    /** Removes remains of interrupted captures of a name, or of loads since a time. Returns their paths. */
+    /** Removes files left by interrupted captures under a name, or by loads since a time. Returns their paths. */
     readonly removeStaging: (
       of: { readonly snapshot: string } | { readonly loadsSince: number },
       options?: { readonly dryRun?: boolean | undefined }

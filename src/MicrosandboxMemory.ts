@@ -4,9 +4,9 @@
  * milliseconds.
  *
  * Programs see the same states, files, errors, exit codes and signals. Commands run
- * in a small shell with the usual tools; a test declares other commands as
- * functions. Time is that of the `Clock`, so tests control it with `TestClock`.
- * Faults make any operation fail, hang or lose its virtual machine.
+ * in a small shell with the usual tools; tests add other commands as functions.
+ * Time comes from the `Clock`, so tests can control it with `TestClock`. With
+ * faults, a test makes any operation fail, hang or lose its virtual machine.
  *
  * **Example** (Testing a program against a virtual machine that dies)
  *
@@ -115,9 +115,8 @@ export interface Image {
 // =============================================================================
 
 /**
- * File operations of a declared command. They have the rights of its user and fail
- * with `FileError` if those do not suffice. Relative paths start at its working
- * directory.
+ * File operations of a declared command, as its user. They fail with `FileError` if
+ * the user lacks permission. Relative paths start at the working directory.
  *
  * @category models
  * @since 0.1.0
@@ -381,8 +380,8 @@ export const loseAnswerAt = (
 ): Fault => ({ at, when, effect: { _tag: "LoseAnswer", reason: when.reason, hangs: when.hang === true } })
 
 /**
- * Kills the call's virtual machine before the call does anything, or `after` a time
- * from its start. Data not yet flushed to disk is lost.
+ * Kills the sandbox's virtual machine before the call takes effect or, with
+ * `after`, this long after it starts. Data not yet flushed to disk is lost.
  *
  * @category constructors
  * @since 0.1.0
@@ -513,11 +512,11 @@ export interface Options {
  * The built-in shell supports lists, pipes, redirections, here-documents,
  * variables, substitutions, patterns, arithmetic, conditions, loops and functions.
  * The built-in programs are those of a small guest (`cat`, `cp`, `find`, `grep`,
- * `sed`, `tar` and about sixty more). The only network is inside a guest and on its
- * published ports.
+ * `sed`, `tar` and about sixty more). There is no network except within a guest and
+ * through its published ports.
  *
- * Disks behave as in the worst case: a killed virtual machine loses data that was
- * not flushed, and a search of the disk still finds removed files.
+ * Disks simulate the worst case: a killed virtual machine loses data that was not
+ * flushed, and searching a disk still finds removed files.
  *
  * **Example** (Controlling the clock)
  *

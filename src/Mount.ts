@@ -59,7 +59,7 @@ export interface FolderOptions extends Options {
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
   /** How owners and modes set by the guest are recorded. Default: `"strict"`, in extended attributes. */
   readonly statVirtualization?: "strict" | "relaxed" | "off" | undefined
-  /** `"mirror"`: apply modes set by the guest to the host's files. Default: `"private"`, do not. */
+  /** `"mirror"`: modes set by the guest also apply to the host's files. `"private"` (default): they do not. */
   readonly hostPermissions?: "private" | "mirror" | undefined
 }
 

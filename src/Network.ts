@@ -47,9 +47,9 @@ import {
 export type Action = "allow" | "deny"
 
 /**
- * The remote end that a rule matches: everything, an address range, a domain
- * without or with its subdomains (`domainSuffix`), or a group of addresses defined
- * by the runtime. A `domainSuffix` has at least two parts, such as `"example.com"`.
+ * The remote end of a rule: `"any"`, an address range (`cidr`), a `domain`, a
+ * domain and all its subdomains (`domainSuffix`, with at least two parts, such as
+ * `"example.com"`), or a group of addresses that the runtime defines.
  *
  * @category models
  * @since 0.1.0
@@ -136,7 +136,7 @@ export type NetworkInput = "none" | "public" | "all" | Options
  * @since 0.1.0
  */
 export interface Dns {
-  /** Addresses or names, with a port unless it is 53. Default: the host's name servers. */
+  /** Addresses or names, optionally with a port (default: 53). Default: the host's name servers. */
   readonly nameservers?: ReadonlyArray<string> | undefined
   /** Refuse public names that resolve to private addresses. Default: `true`. */
   readonly rebindProtection?: boolean | undefined
@@ -145,8 +145,8 @@ export interface Dns {
 }
 
 /**
- * Options for TLS interception, which secrets and rules that inspect host names
- * require.
+ * TLS interception by the host. Secrets, and rules that inspect host names, need
+ * it.
  *
  * @category options
  * @since 0.1.0

@@ -205,7 +205,7 @@ export interface Options {
   readonly name?: string | undefined
   /** Processors, memory and disk. Default: 1 processor, `"512M"` of memory. */
   readonly resources?: Resources | undefined
-  /** Where commands run unless they say otherwise. It must exist. Default: the image's, else `/`. */
+  /** Default working directory of commands. It must exist. Default: the image's, else `/`. */
   readonly cwd?: string | undefined
   /** Path of the shell for `shell` commands. Default: `"/bin/sh"`. */
   readonly shell?: string | undefined
@@ -232,10 +232,10 @@ export interface Options {
   /** Remove the sandbox when it stops. Default: `false`. */
   readonly ephemeral?: boolean | undefined
   /**
-   * How to create the root disk from the snapshot's. `"copy"` copies it. `"overlay"` stores only changes, so the size
-   * of the snapshot does not affect the launch; such a sandbox cannot be captured or searched, nor its disk resized.
-   * `"auto"` (default) uses an overlay where the file system cannot share blocks, unless the sandbox is detached or
-   * ephemeral or the snapshot's image is no longer cached.
+   * How to create the root disk from the snapshot's. `"copy"` copies it. `"overlay"` stores only changes, so that
+   * launching from a large snapshot takes no longer; such a sandbox cannot be captured or searched, and its disk cannot
+   * be resized. `"auto"` (default) uses an overlay if the file system cannot share blocks, unless the sandbox is
+   * detached or ephemeral or the snapshot's image is no longer cached.
    */
   readonly rootDisk?: "auto" | "copy" | "overlay" | undefined
   /** Stop the sandbox after this time without commands or traffic from the host, in whole seconds. Default: never. */
@@ -255,7 +255,7 @@ export interface Options {
    * Access to the network: `"none"`, `"public"`, `"all"`, or detailed rules. Default: `"public"`, the internet only.
    */
   readonly network?: Network.NetworkInput | undefined
-  /** Secrets by environment variable. The guest can send them to their hosts without seeing them. Default: none. */
+  /** Secrets by environment variable. The guest can use them without seeing their values. Default: none. */
   readonly secrets?: { readonly [name: string]: Network.SecretInput } | undefined
   /** Changes to the image's files before the guest boots. Not allowed with a snapshot. Default: none. */
   readonly patches?: ReadonlyArray<Patch> | undefined

@@ -757,7 +757,7 @@ export const builder: {
 )
 
 /**
- * Adds labels to the snapshot. Changing them reruns no step.
+ * Adds labels to the snapshot. Changing labels does not rerun any step.
  *
  * @category settings
  * @since 0.1.0
@@ -967,8 +967,8 @@ export type Generation = typeof Generation.Type
 export interface BuildOptions {
   /**
    * Intermediate results to store. `"auto"` (default): those of expensive steps, those before a {@link checkpoint}, and
-   * after a failure the one that the failed step started from (which reruns the steps since the last stored result
-   * before the build fails). `"every-step"`: all. `"marked"`: those before a {@link checkpoint}. `"final"`: none.
+   * the disk on which a step failed, as it was before the step; to get it, the steps since the last stored result run
+   * again before the build fails. `"every-step"`: all. `"marked"`: those before a {@link checkpoint}. `"final"`: none.
    * Results that waiting builds need, and those before a change of the network, are always stored.
    */
   readonly checkpoints?: "auto" | "every-step" | "final" | "marked" | undefined
@@ -979,9 +979,11 @@ export interface BuildOptions {
   readonly checkpointFactor?: number | undefined
   /** Rerun all steps, or those from this position (from 1) on. Default: `false`. */
   readonly force?: boolean | number | undefined
-  /** `false`: fail with `AlreadyExists` if the name is taken. Default: `true`, point the name to the new result. */
+  /**
+   * Point an existing name to the new result. `false`: fail with `AlreadyExists` if the name is taken. Default: `true`.
+   */
   readonly overwrite?: boolean | undefined
-  /** Replace a snapshot made by another tool, which becomes an earlier generation. Default: `false`, fail. */
+  /** Replace a snapshot made by another tool; it becomes an earlier generation. Default: `false`: fail. */
   readonly replaceForeign?: boolean | undefined
   /** Generations to keep, including the new one. Default: 2. */
   readonly keep?: number | undefined
@@ -1177,7 +1179,7 @@ export interface PruneOptions {
   readonly keep?: number | undefined
   /** Keep results used within this duration. Default: none. */
   readonly olderThan?: Duration.Input | undefined
-  /** Keep the most recently used results as long as all snapshots together fit. Default: none. */
+  /** Keep the most recently used results, up to this total size of all snapshots. Default: none. */
   readonly maxBytes?: SandboxConfig.Size | undefined
   /** Report what would be removed, without removing it. Default: `false`. */
   readonly dryRun?: boolean | undefined
@@ -1219,7 +1221,7 @@ export interface SaveOptions {
 export interface LoadOptions {
   /** Default: the name it was saved under. Required for files from other tools. */
   readonly name?: string | undefined
-  /** Replace an existing snapshot with this name, which stays as a generation. Default: `false`, fail. */
+  /** Replace an existing snapshot with this name; it becomes an earlier generation. Default: `false`: fail. */
   readonly overwrite?: boolean | undefined
 }
 

@@ -299,7 +299,8 @@ const decodePrime = decoder(Schema.Struct({ key: Schema.optional(Schema.String) 
 
 /**
  * Gets a volume that is filled only once. The first caller fills it; other callers,
- * in any process, wait. If filling fails or is interrupted, the next caller tries.
+ * in any process, wait. If filling fails or is interrupted, the next caller fills
+ * it.
  *
  * **Example** (Installing dependencies once)
  *
@@ -383,7 +384,7 @@ export const usage = Effect.fn("Volume.usage")(function* (
  * @since 0.1.0
  */
 export interface Files extends Pick<Guest.Files, "exists" | "readDirectory" | "readFile" | "readFileString"> {
-  /** Replaces the file, and creates the directories above it. */
+  /** Replaces the file, and creates its parent directories. */
   readonly writeFile: (path: string, data: Uint8Array) => Effect.Effect<void, LightboxError>
   readonly writeFileString: (path: string, text: string) => Effect.Effect<void, LightboxError>
   /** Removes a file, a link or an empty directory. Succeeds if nothing is there. */
