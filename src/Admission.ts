@@ -1,9 +1,9 @@
 /**
- * Makes launches wait for memory and disk space, rather than drive the machine
- * into swapping.
+ * Limits how many sandboxes run and boot at once, so that the machine does not run
+ * out of memory.
  *
- * The layers of this library provide the service beside `Microsandbox`. Only
- * code that calls the driver directly needs it.
+ * The library's layers provide this service. Only code that calls the driver
+ * directly needs it.
  *
  * @since 0.1.0
  */
@@ -16,7 +16,7 @@ import type { Size } from "./SandboxConfig.ts"
 
 /**
  * How much of the machine the sandboxes of this process may use. A launch that
- * does not fit waits for its turn.
+ * exceeds it waits.
  *
  * **Example** (At most four sandboxes)
  *
@@ -30,21 +30,23 @@ import type { Size } from "./SandboxConfig.ts"
  * @since 0.1.0
  */
 export interface Budget {
-  /** Sandboxes that may run at once. Default: unlimited, as long as there is memory. */
+  /** Maximum number of running sandboxes. Default: unlimited. */
   readonly sandboxes?: number | undefined
-  /** Memory of all sandboxes together, such as `"8G"`. Default: what is free when the first one is launched. */
+  /** Memory of all running sandboxes, such as `"8G"`. Default: the memory that is free at the first launch. */
   readonly memory?: Size | undefined
-  /** Space that must stay free on the home's file system; less fails with `NoSpace`. Default: `"256M"`, at least `"16M"`. */
+  /**
+   * Space that must stay free on the home's file system, at least `"16M"`. With less, launches fail with `NoSpace`.
+   * Default: `"256M"`.
+   */
   readonly disk?: Size | undefined
-  /** Sandboxes that may boot at once. Default: one for each processor, at least 2. */
+  /** Maximum number of sandboxes that boot at once. Default: the number of processors, at least 2. */
   readonly boots?: number | undefined
   /** How long a launch waits before it fails with `NoCapacity`. Default: 10 minutes. */
   readonly timeout?: Duration.Input | undefined
 }
 
 /**
- * A place in the budget. It is returned when the scope closes, or earlier by
- * `release`.
+ * A reservation in the budget. It ends when the scope closes or `release` runs.
  *
  * @category models
  * @since 0.1.0
@@ -56,30 +58,15 @@ export interface Room {
 /**
  * The budget of this process.
  *
- * **Example** (Booting within the budget)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Admission, Microsandbox } from "effect-lightbox"
- *
- * export const create = (request: Microsandbox.CreateSandbox) =>
- *   Effect.gen(function* () {
- *     const driver = yield* Microsandbox.Microsandbox
- *     const admission = yield* Admission.Admission
- *     yield* admission.admit("create", 512 * 1024 * 1024)
- *     return yield* admission.boot(driver.createSandbox(request))
- *   })
- * ```
- *
  * @category services
  * @since 0.1.0
  */
 export class Admission extends Context.Service<
   Admission,
   {
-    /** Waits for room for a sandbox with so many bytes of memory (`undefined`: the default) until the scope closes. */
+    /** Waits until a sandbox with this memory (bytes, or the default) fits, and reserves it until the scope closes. */
     readonly admit: (method: string, memory: number | undefined) => Effect.Effect<Room, LightboxError, Scope.Scope>
-    /** Runs an effect that boots a sandbox, when not too many are booting. */
+    /** Runs an effect that boots a sandbox, waiting while too many others are booting. */
     readonly boot: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   }
 >()("effect-lightbox/Admission") {}

@@ -1,8 +1,8 @@
 /**
- * The events of a build, as one typed stream.
+ * Events of a build.
  *
- * Every event names its build and the time. Listeners, such as a terminal, a log
- * of JSON lines or a user interface, never slow a build down.
+ * Every event has the time and the id of its build. Listeners, such as a terminal,
+ * a JSON log or a user interface, never slow a build down.
  *
  * **Example** (Logging steps as they finish)
  *
@@ -24,7 +24,7 @@ import * as Schema from "effect/Schema"
 import { DurationFromWholeMillis } from "./internal/config/time.ts"
 
 const common = {
-  /** Identifies the build: the same for all its events, different for every build. */
+  /** Identifies the build. */
   buildId: Schema.String,
   /** The event's position in its build, from 0. */
   sequence: Schema.Int,
@@ -43,22 +43,19 @@ const step = {
 const event = <const Tag extends string, const Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
   Schema.TaggedStruct(tag, { ...common, ...fields })
 
-/** With a span, which is `durationMillis` in JSON. */
+/** An event with a `duration`, which is `durationMillis` in JSON. */
 const timed = <const Tag extends string, const Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
   Schema.TaggedStruct(tag, { ...common, ...fields, duration: DurationFromWholeMillis }).pipe(
     Schema.encodeKeys({ duration: "durationMillis" })
   )
 
 /**
- * The schema of build events; encodes to JSON.
- *
- * **Details**
+ * The schema of build events; encodes to JSON, with `at` in milliseconds and
+ * `duration` as `durationMillis`.
  *
  * `Planned` comes first, `Finished` or `Failed` last. `Waiting` means that another
- * build, here or in another process, is making the same result; its events follow
- * with their own `buildId` and `sequence`. Output is decoded as UTF-8 and
- * redacted. In JSON, `duration` is `durationMillis` and `at` is a number of
- * milliseconds.
+ * build, in any process, is making the same result; its events follow with their
+ * own `buildId` and `sequence`. Output is decoded as UTF-8 and redacted.
  *
  * **Example** (Writing JSON lines)
  *

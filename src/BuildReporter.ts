@@ -1,11 +1,11 @@
 /**
  * Reporters for builds: a live terminal view, and lines of JSON.
  *
- * Pass a reporter as the `onEvent` of `Snapshot.build`. One reporter serves any
- * number of concurrent builds, and never slows one down.
+ * Pass a reporter to `Snapshot.build` as `onEvent`. One reporter serves any number
+ * of concurrent builds and never slows them down.
  *
- * This module depends on unstable Effect modules, which may change in a minor
- * version. Import it by its own name.
+ * This module depends on unstable Effect modules, which can change in a minor
+ * version. It is not part of the main entry point.
  *
  * **Example** (Watching two builds at once)
  *
@@ -54,8 +54,7 @@ import { cut } from "./internal/report/terminalText.ts"
 export type BuildReporter = (event: BuildEvent) => Effect.Effect<void>
 
 /**
- * The output of a reporter: `process.stdout`, `process.stderr`, or anything with
- * these parts of a writable stream.
+ * The output of a reporter: `process.stdout`, `process.stderr` or a similar stream.
  *
  * @category models
  * @since 0.1.0
@@ -65,7 +64,7 @@ export interface Output {
   readonly write: (text: string) => unknown
   readonly once?: ((event: "drain", listener: () => void) => unknown) | undefined
   readonly isTTY?: boolean | undefined
-  /** The size of the window, which may change. */
+  /** The size of the window. It can change. */
   readonly columns?: number | undefined
   readonly rows?: number | undefined
 }
@@ -83,48 +82,31 @@ export interface Output {
 export interface TerminalOptions {
   /** Default: `process.stderr`. */
   readonly output?: Output | undefined
-  /**
-   * Show running builds in lines that are overwritten. Default: `true` on a terminal, unless `TERM` is `dumb`.
-   */
+  /** Show running builds in lines that are updated in place. Default: `true` on a terminal, unless `TERM` is `dumb`. */
   readonly live?: boolean | undefined
-  /** Default: as for `live`, unless `NO_COLOR` is set; `FORCE_COLOR` is enough without a terminal. */
+  /** Use colors. Default: as `live`, unless `NO_COLOR` is set. `FORCE_COLOR` enables them without a terminal. */
   readonly color?: boolean | undefined
 }
 
 /** How often the terminal is updated. */
 const frame = "100 millis"
 
-/** The most lines written at once; more output of steps is omitted. */
+/** Maximum number of lines written at once. Further step output is dropped. */
 const longestFrame = 1000
 
 /**
- * Creates a reporter that shows builds on a terminal.
+ * Creates a reporter that shows builds on a terminal until the scope closes.
  *
- * **Details**
- *
- * On a terminal, it shows what each build is doing and for how long, the last
+ * On a terminal, it shows each build's current activity and its duration, the last
  * lines of the running step, and the progress of image pulls. Finished steps stay
- * visible, with their duration or as cached; a failed step with the end of its
- * output. Elsewhere, and with `TERM=dumb`, it prints one line after the other,
- * including output.
- *
- * Escape sequences and control characters of guests are removed, and lines are
- * cut to the width of the window.
+ * visible with their duration, or marked as cached; failed steps show the end of
+ * their output. Without a terminal, or with `TERM=dumb`, it prints lines one after
+ * the other, including output. Escape sequences and control characters from guests
+ * are removed, and lines are cut to the width of the window.
  *
  * **Gotchas**
  *
- * Text that something else writes to the terminal during a build is overwritten.
- *
- * **Example** (Watching a build)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Snapshot } from "effect-lightbox"
- * import * as BuildReporter from "effect-lightbox/BuildReporter"
- *
- * export const build = <E, R>(definition: Snapshot.Definition<E, R>) =>
- *   Effect.scoped(Effect.flatMap(BuildReporter.terminal(), (onEvent) => Snapshot.build(definition, { onEvent })))
- * ```
+ * Other output to the terminal during a build is overwritten.
  *
  * @category constructors
  * @since 0.1.0
@@ -174,7 +156,7 @@ export const terminal = Effect.fnUntraced(function* (
     })
 })
 
-/** What an output can show, as the command lines of Effect find out for theirs. */
+/** Detects terminal features the way Effect's command lines do. */
 const capabilitiesOf = (output: Output): Effect.Effect<TerminalCapabilities.TerminalCapabilities> =>
   TerminalCapabilities.TerminalCapabilities.pipe(
     Effect.provide(TerminalCapabilities.layer, { local: true }),
@@ -190,7 +172,7 @@ const capabilitiesOf = (output: Output): Effect.Effect<TerminalCapabilities.Term
     )
   )
 
-/** Writes lines that stay and, below them, lines that are written over next time. */
+/** Writes permanent lines and, below them, lines that the next call overwrites. */
 type Write = (lines: ReadonlyArray<string>, current: ReadonlyArray<string>) => void
 
 const appending =
@@ -201,7 +183,7 @@ const appending =
 
 const defaultRows = 24
 
-/** No cursor, and no line that goes on in the next, while a frame is written. */
+/** Hides the cursor and disables line wrapping while a frame is written. */
 const [begin, end] = ["\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h"]
 
 const overwriting = (output: Output): Write => {
@@ -209,9 +191,9 @@ const overwriting = (output: Output): Write => {
   return (lines, current) => {
     if (lines.length + current.length + below.length === 0) return
     const { columns = Number.POSITIVE_INFINITY, rows = defaultRows } = output
-    // A window that was made narrower has broken what was written before.
+    // In a window that was made narrower, earlier lines wrap.
     const height = below.reduce((sum, line) => sum + Math.max(1, Math.ceil(displayWidth(line) / columns)), 0)
-    // What is above the window could not be written over.
+    // Lines that scrolled out of the window cannot be overwritten.
     const room = Math.max(0, rows - 1)
     const hidden = current.length - room + 1
     below =
@@ -241,24 +223,11 @@ export interface NdjsonOptions {
 }
 
 /**
- * Creates a reporter that writes each event as a line of JSON, to be decoded with
+ * Creates a reporter that writes each event as a line of JSON. Decode lines with
  * the schema `BuildEvent`.
  *
- * **Details**
- *
- * When the output is full, the reporter waits for it. Meanwhile it drops only
- * `StepOutput` events. Control characters are escaped, so that lines are safe to
- * print.
- *
- * **Example** (For another program)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- * import * as BuildReporter from "effect-lightbox/BuildReporter"
- *
- * export const build = <E, R>(definition: Snapshot.Definition<E, R>) =>
- *   Snapshot.build(definition, { onEvent: BuildReporter.ndjson() })
- * ```
+ * When the output is full, the reporter waits for it; meanwhile only `StepOutput`
+ * events are dropped. Control characters are escaped, so lines are safe to print.
  *
  * @category constructors
  * @since 0.1.0

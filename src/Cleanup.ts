@@ -1,20 +1,16 @@
 /**
- * Reports of operations that remove things: `Snapshot.prune`, `Image.prune`,
- * `Volume.prune` and `Reaper.sweep`.
+ * Reports of `Snapshot.prune`, `Image.prune`, `Volume.prune` and `Reaper.sweep`.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 
 /**
- * What happened to one resource, and why.
+ * The outcome for one resource, with the reason. `removable`: a real run would
+ * remove it. `failed`: it could not be removed.
  *
- * **Details**
- *
- * `removable` is what a dry run would remove. `failed` could not be removed. A
- * `ghost` is a name that a failed creation still occupies; `staging` are
- * unfinished files, `lock` and `owner` the files in which processes record what
- * they hold.
+ * A `ghost` is a name that a failed creation still occupies. `staging` is an
+ * unfinished file. `lock` and `owner` are files that record what a process holds.
  *
  * @category schemas
  * @since 0.1.0
@@ -24,9 +20,9 @@ export const Verdict = Schema.Struct({
   name: Schema.String,
   verdict: Schema.Literals(["removed", "removable", "kept", "failed"]),
   reason: Schema.String,
-  /** The definition that a snapshot was built for, if the library built it. */
+  /** The definition of a snapshot, if the library built it. */
   definition: Schema.optionalKey(Schema.String),
-  /** Bytes that it occupies on the host, where known. */
+  /** Bytes on the host, where known. */
   bytes: Schema.optionalKey(Schema.Finite),
   createdAt: Schema.optionalKey(Schema.DateTimeUtc),
   usedAt: Schema.optionalKey(Schema.DateTimeUtc)
@@ -43,23 +39,15 @@ export type Verdict = typeof Verdict.Type
 /**
  * The report of a prune or sweep.
  *
- * **Example** (Failing when something could not be removed)
- *
- * ```ts
- * import type { Cleanup } from "effect-lightbox"
- *
- * export const failures = (report: Cleanup.Report) => report.verdicts.filter(({ verdict }) => verdict === "failed")
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export class Report extends Schema.Class<Report>("effect-lightbox/Cleanup/Report")({
   verdicts: Schema.Array(Verdict),
-  /** Bytes that were freed, or in a dry run would be, as far as known. */
+  /** Bytes freed, as far as known. In a dry run: bytes that would be freed. */
   freedBytes: Schema.Finite,
   dryRun: Schema.Boolean,
-  /** `false`: the time limit was reached before everything was examined. */
+  /** `false`: the time limit was reached before everything was checked. */
   isComplete: Schema.Boolean
 }) {
   /** Creates a report from its verdicts. */

@@ -1,9 +1,9 @@
 /**
- * Makes a layer of the library from a driver of your own.
+ * Turns a custom driver into a layer of the library.
  *
- * A driver implements the `Microsandbox` service. {@link layer} adds what the rest of the
- * library needs beside it: ownership of what this process creates, a budget for
- * launches, and a sweep of what dead processes left.
+ * A driver implements the `Microsandbox` service. {@link layer} adds the rest:
+ * ownership of what this process creates, a budget for launches, and a sweep of
+ * what dead processes left behind.
  *
  * @since 0.1.0
  */
@@ -22,7 +22,7 @@ import type * as Ownership from "./Ownership.ts"
 import type { Size } from "./SandboxConfig.ts"
 
 /**
- * The services that every layer of the library provides.
+ * The services that every layer of this library provides.
  *
  * @category models
  * @since 0.1.0
@@ -36,15 +36,15 @@ export type Services = Microsandbox.Microsandbox | Ownership.Ownership | Admissi
  * @since 0.1.0
  */
 export interface Options<E = never, R = never> {
-  /** A folder on this machine for the notes and locks of this library. Created if missing. */
+  /** A folder on this machine for the library's records and locks. Created if it does not exist. */
   readonly home: string
-  /** Makes the driver. It may use `Ownership`, and a scope that closes with the layer. */
+  /** Creates the driver. It can use `Ownership`, and a scope that closes with the layer. */
   readonly make: Effect.Effect<Microsandbox.Microsandbox["Service"], E, R>
-  /** How much of the machine sandboxes may use. Default: what is free. */
+  /** How much of the machine sandboxes may use. Default: the memory that is free. */
   readonly budget?: Admission.Budget | undefined
-  /** Memory of a sandbox that sets none, as the budget counts it. Default: `"512M"`. */
+  /** Memory to assume for sandboxes that set none. Default: `"512M"`. */
   readonly memory?: Size | undefined
-  /** Whether to remove what dead processes left before the layer is ready. Default: `true`. */
+  /** Remove what dead processes left behind before the layer is ready. Default: `true`. */
   readonly sweep?: boolean | undefined
 }
 
@@ -59,9 +59,8 @@ const decodeOptions = decoder(
 )
 
 /**
- * Provides everything that the library needs, on top of a driver.
- *
- * Fails with `InvalidConfig` naming a wrong option, or as `make` does.
+ * Provides everything that the library needs, using a driver. Fails with
+ * `InvalidConfig` naming a wrong option, or with the errors of `make`.
  *
  * @category layers
  * @since 0.1.0

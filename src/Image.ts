@@ -1,9 +1,8 @@
 /**
- * OCI images in the local cache, from which snapshots are built and sandboxes boot.
+ * OCI images in the local cache. Snapshots and sandboxes are based on them.
  *
- * Images are pulled when a sandbox or a build needs them. Without a registry, load
- * them from an archive, made by `docker save` or any tool that writes the OCI
- * layout.
+ * Images are pulled when a sandbox or build needs them. Without a registry, load
+ * them from an archive in the format of `docker save` or in the OCI layout.
  *
  * **Example** (Working offline)
  *
@@ -25,11 +24,9 @@ import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 
 /**
- * Loads the images in an archive into the cache and returns them. `tag` is an
- * additional name for the first.
- *
- * Fails with `FileError` if the file does not exist, and with `ImageUnavailable`
- * if it is not an archive of images.
+ * Loads the images of an archive into the cache and returns them. `tag` is an
+ * additional name for the first one. Fails with `FileError` if the file does not
+ * exist, and with `ImageUnavailable` if it is not an image archive.
  *
  * @category operations
  * @since 0.1.0
@@ -43,14 +40,14 @@ export const load = Effect.fn("Image.load")(function* (
 })
 
 /**
- * Saves images from the cache to an archive, in the OCI layout or in that of
- * `docker save`. Fails with `NotFound` if an image is not in the cache.
+ * Saves cached images to an archive, in the OCI layout or in the format of `docker
+ * save`. Fails with `NotFound` if an image is not cached.
  *
  * **Gotchas**
  *
- * Layers are saved unpacked. A pulled image therefore has another digest when it is
- * loaded again, and snapshots based on it do not boot from it. `Snapshot.save`
- * saves a snapshot together with its image.
+ * Layers are saved uncompressed, so a pulled image has a different digest when it
+ * is loaded again, and snapshots based on it do not boot. To move a snapshot
+ * together with its image, use `Snapshot.save`.
  *
  * @category operations
  * @since 0.1.0
@@ -65,7 +62,7 @@ export const save = Effect.fn("Image.save")(function* (
 })
 
 /**
- * Lists all images in the cache.
+ * Lists all cached images.
  *
  * @category operations
  * @since 0.1.0
@@ -80,17 +77,7 @@ export const list = Effect.fn("Image.list")(function* (): Effect.fn.Return<
 })
 
 /**
- * Gets an image and its configuration. Fails with `NotFound` if it is not in the
- * cache.
- *
- * **Example** (Asking which user commands run as)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Image } from "effect-lightbox"
- *
- * export const user = Effect.map(Image.get("node:22"), (image) => image.user ?? "root")
- * ```
+ * Gets an image and its configuration. Fails with `NotFound` if it is not cached.
  *
  * @category operations
  * @since 0.1.0
@@ -103,9 +90,9 @@ export const get = Effect.fn("Image.get")(function* (
 })
 
 /**
- * Removes a name from the cache, and the image with its last name. Does nothing if
- * the name does not exist. Fails with `InUse` if a sandbox, running or not, is
- * based on the image. `force` removes the name anyway, unless it is the last one.
+ * Removes a name from the cache, if it exists; removing the last name removes the
+ * image. Fails with `InUse` if a sandbox, running or not, is based on the image.
+ * `force` removes the name anyway, unless it is the last one.
  *
  * @category operations
  * @since 0.1.0
@@ -145,7 +132,7 @@ export const prune = Effect.fn("Image.prune")(function* (): Effect.fn.Return<
     })),
     { dryRun: false }
   )
-  // Images share layers: the runtime knows what it freed.
+  // Images share layers, so their sizes do not add up to what was freed.
   return bytes === undefined
     ? report
     : new Cleanup.Report({ verdicts: report.verdicts, freedBytes: bytes, dryRun: false, isComplete: true })

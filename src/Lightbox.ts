@@ -1,6 +1,6 @@
 /**
- * What concerns a whole program: whether this machine can do what the library
- * needs ({@link doctor}), and how a program ends ({@link runMain}).
+ * Functions for whole programs: {@link doctor} checks this machine, and {@link
+ * runMain} runs a program.
  *
  * @since 0.1.0
  */
@@ -19,22 +19,12 @@ import type { LightboxError } from "./LightboxError.ts"
 // =============================================================================
 
 /**
- * One thing that {@link doctor} looked at.
- *
- * **Example** (What must be done)
- *
- * ```ts
- * import type { Lightbox } from "effect-lightbox"
- *
- * export const remedies = (diagnosis: Lightbox.Diagnosis) =>
- *   diagnosis.findings.flatMap(({ remedy, status }) => (status === "problem" && remedy !== undefined ? [remedy] : []))
- * ```
+ * The result of one check by {@link doctor}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Finding {
-  /** What was looked at. */
   readonly topic:
     | "node"
     | "platform"
@@ -46,7 +36,7 @@ export interface Finding {
     | "memory"
     | "store"
     | "leftovers"
-  /** `problem`: sandboxes do not work; `warning`: something will be slow, or will fail before long. */
+  /** `problem`: sandboxes do not work. `warning`: something is slow or will soon fail. */
   readonly status: "ok" | "warning" | "problem"
   readonly found: string
   readonly remedy: string | undefined
@@ -55,38 +45,30 @@ export interface Finding {
 /**
  * The result of {@link doctor}.
  *
- * **Example** (Asking before starting)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Lightbox } from "effect-lightbox"
- *
- * export const canRun = Effect.map(Lightbox.doctor(), (diagnosis) => diagnosis.isHealthy)
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export interface Diagnosis {
   readonly findings: ReadonlyArray<Finding>
-  /** Whether there is no problem; there may be warnings. */
+  /** `true`: there is no `problem`. There can be warnings. */
   readonly isHealthy: boolean
 }
 
 /**
- * Looks whether this machine can run sandboxes, and what to do if not: Node.js,
- * platform, the SDK's module, virtualization, the home directory with its disk,
- * what copies cost there, memory, the runtime's database, and what dead processes
- * have left. Needs no driver, for it tells why there may be none.
+ * Checks whether this machine can run sandboxes, and suggests remedies. Checks
+ * Node.js, the platform, the SDK's native module, virtualization, the home
+ * directory and its disk, the cost of copies, memory, the runtime's database, and
+ * what dead processes left behind. Works without a driver. Fails only with
+ * `InvalidConfig`.
  *
- * **Details**
+ * `home` is that of `MicrosandboxLocal.layer`. As with that layer, this process
+ * cannot use another home at the same time. To measure copies, the check writes two
+ * files of up to 32 MiB to the home's disk and removes them.
  *
- * `home` is the same as for `MicrosandboxLocal.layer`. Fails with `InvalidConfig` only.
+ * **Gotchas**
  *
- * Leaves nothing behind and removes nothing. To see what copies cost it writes
- * two files of up to 32 MiB to the home's disk, and removes them. A database that
- * is there is opened, which brings one of an older version up to date. As long as
- * it runs, this process uses the home as with `MicrosandboxLocal.layer`.
+ * If the database was written by an older version of the runtime, the check
+ * upgrades it.
  *
  * **Example** (Printing the diagnosis)
  *
@@ -106,15 +88,7 @@ export const doctor = (options?: { readonly home?: string | undefined }): Effect
   internal.diagnose(options)
 
 /**
- * A diagnosis as text, one line for each finding, with what to do below it.
- *
- * **Example** (Throwing it at whoever starts the program)
- *
- * ```ts
- * import { Lightbox } from "effect-lightbox"
- *
- * export const explain = (diagnosis: Lightbox.Diagnosis): string => Lightbox.formatDiagnosis(diagnosis)
- * ```
+ * Formats a diagnosis as text, one line per finding, with remedies below.
  *
  * @category formatting
  * @since 0.1.0
@@ -134,19 +108,19 @@ const marks = { ok: "ok      ", warning: "warning ", problem: "PROBLEM " } as co
 // =============================================================================
 
 /**
- * Runs a program as the main one of this process.
+ * Runs a program as the main program of this process.
  *
- * **Details**
+ * SIGINT, SIGTERM, SIGHUP and uncaught exceptions interrupt it, so that scopes
+ * close and sandboxes are released. After `releaseTimeout` (default: 10 seconds) or
+ * at a second signal, the process exits anyway, and the next sweep removes the
+ * rest.
  *
- * SIGINT, SIGTERM and SIGHUP interrupt it, so that all scopes are closed and
- * sandboxes released, last first. After `releaseTimeout` (default 10 seconds), or
- * at a second signal, the process ends all the same, and what was not released is
- * left to the next sweep. So does an exception that nothing has caught. The exit
- * status is 0, 1 after a failure or such an exception (or what the error says, see
- * `Runtime.errorExitCode`), and 130, 143 or 129 after a signal.
+ * The exit status is 0 on success; 1 after a failure (or the error's
+ * `Runtime.errorExitCode`) or an uncaught exception; and 130, 143 or 129 after
+ * SIGINT, SIGTERM or SIGHUP.
  *
- * `NodeRuntime.runMain` does as well, but waits for as long as releasing takes,
- * and does not tell the signals apart.
+ * `NodeRuntime.runMain` works too, but waits for the release without a limit and
+ * does not distinguish signals.
  *
  * **Example** (A script)
  *
@@ -176,7 +150,7 @@ export const runMain =
       }
       const end = (wanted: number): void => {
         status = wanted
-        // A timer of more milliseconds than 31 bits can hold would go off at once.
+        // Node.js fires timers beyond 31 bits of milliseconds immediately.
         if (releaseMillis < 2 ** 31) setTimeout(abandon, releaseMillis).unref()
         fiber.interruptUnsafe(fiber.id)
       }
@@ -192,7 +166,7 @@ export const runMain =
         process.off("uncaughtException", onUncaught)
         if (status !== undefined) process.exit(status)
         if (Exit.isFailure(exit)) report(exit.cause)
-        // A program that has ended may leave what it did not wait for to go on.
+        // After success, work that the program did not wait for may continue.
         teardown(exit, (code) => (Exit.isSuccess(exit) ? (process.exitCode = code) : process.exit(code)))
       })
     })

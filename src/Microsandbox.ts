@@ -1,11 +1,11 @@
 /**
- * The driver: everything that the microsandbox runtime can do, as data in and
- * out and typed errors.
+ * The driver service: everything that the microsandbox runtime can do, as plain
+ * data and typed errors.
  *
- * This is the one service that the rest of the library, and any program that
- * needs more than it offers, talks to. `MicrosandboxLocal.layer` provides it on this
+ * The rest of the library is built on this service. Use it directly for what the
+ * other modules do not offer. `MicrosandboxLocal.layer` provides it on this
  * machine; `MicrosandboxMemory.layer` in `effect-lightbox/testing` provides an
- * in-memory twin for tests.
+ * in-memory implementation for tests.
  *
  * @since 0.1.0
  */
@@ -45,13 +45,12 @@ const Labels = Schema.Record(Schema.String, Schema.String)
  */
 export interface SandboxRef {
   readonly name: string
-  /** Changes when a sandbox is removed and another of its name is created. */
+  /** Unique. A new sandbox with the same name has another id. */
   readonly id: string
 }
 
 /**
- * The states of a sandbox. `crashed` is a virtual machine that ended without
- * being asked to.
+ * The states of a sandbox. `crashed`: the virtual machine ended unexpectedly.
  *
  * @category models
  * @since 0.1.0
@@ -81,13 +80,12 @@ export const SandboxStatus = Schema.Literals([
  * @since 0.1.0
  */
 export interface PublishedPort {
-  /** The port of the host. */
+  /** Port on the host. */
   readonly host: number
-  /** The port of the guest. */
+  /** Port in the guest. */
   readonly guest: number
-  /** The protocol. */
   readonly protocol: "tcp" | "udp"
-  /** The address of the host. */
+  /** Address on the host. */
   readonly bind: string
 }
 
@@ -107,18 +105,7 @@ export const PublishedPort = modelSchema<PublishedPort>()(
 )
 
 /**
- * A sandbox, as the runtime knows it at the time of asking.
- *
- * **Example** (Listing the sandboxes that run)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Microsandbox } from "effect-lightbox"
- *
- * export const running = Microsandbox.Microsandbox.use((driver) =>
- *   Effect.map(driver.listSandboxes(), (all) => all.filter((sandbox) => sandbox.status === "running"))
- * )
- * ```
+ * The state of a sandbox at the time of the call.
  *
  * @category models
  * @since 0.1.0
@@ -126,34 +113,24 @@ export const PublishedPort = modelSchema<PublishedPort>()(
 export interface SandboxInfo extends SandboxRef {
   readonly status: SandboxStatus
   readonly labels: { readonly [key: string]: string }
-  /** The image that the root disk is based on. */
+  /** The image of the root disk. */
   readonly image?: string | undefined
-  /** Processors. */
   readonly cpus: number
-  /** Memory, in bytes. */
+  /** Bytes. */
   readonly memory: number
-  /** The published ports, with the port that was chosen for host port 0. */
+  /** Published ports. For host port 0, the port that was chosen. */
   readonly ports: ReadonlyArray<PublishedPort>
-  /** The names of the mounted volumes. */
+  /** Names of mounted volumes. */
   readonly volumes: ReadonlyArray<string>
-  /** Where commands run unless they say otherwise. */
+  /** Default working directory of commands. */
   readonly cwd?: string | undefined
-  /** The shell that runs `shell` commands. */
+  /** The shell for `shell` commands. */
   readonly shell: string
   readonly createdAt?: DateTime.Utc | undefined
 }
 
 /**
  * The schema of {@link SandboxInfo}.
- *
- * **Example** (Writing sandboxes as JSON)
- *
- * ```ts
- * import { Schema } from "effect"
- * import { Microsandbox } from "effect-lightbox"
- *
- * export const encode = Schema.encodeEffect(Schema.fromJsonString(Schema.toCodecJson(Microsandbox.SandboxInfo)))
- * ```
  *
  * @category schemas
  * @since 0.1.0
@@ -176,20 +153,7 @@ export const SandboxInfo = modelSchema<SandboxInfo>()(
 )
 
 /**
- * What {@link Microsandbox} `createSandbox` takes: a checked configuration, and
- * what to do when the name is taken.
- *
- * **Example** (A sandbox from an image)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const request: Microsandbox.CreateSandbox = {
- *   name: "worker",
- *   source: { _tag: "Image", reference: "alpine:3" },
- *   config: { resources: { memory: 256 * 1024 * 1024 } }
- * }
- * ```
+ * The request of `createSandbox`: a checked configuration and a source.
  *
  * @category models
  * @since 0.1.0
@@ -198,29 +162,18 @@ export interface CreateSandbox {
   readonly name: string
   readonly source: Source
   readonly config: SandboxConfig
-  /** Labels beside those of the configuration. */
+  /** Labels in addition to those of `config`. */
   readonly labels?: { readonly [key: string]: string } | undefined
-  /** `"replace"` destroys the sandbox that has the name. Default: `"fail"`, with `AlreadyExists`. */
+  /** `"replace"` removes an existing sandbox with this name. Default: `"fail"`, with `AlreadyExists`. */
   readonly onConflict?: "fail" | "replace" | undefined
-  /** Not tied to this process, nor to its terminal. Default: `false`, it ends with the process. */
+  /** Keep the sandbox running after this process ends. Default: `false`. */
   readonly detached?: boolean | undefined
-  /** Told while the image is pulled. */
+  /** Receives progress while the image is pulled. */
   readonly onPullProgress?: ((progress: PullProgress) => void) | undefined
 }
 
 /**
- * How far the pull of an image has got. Sizes are in bytes, layers count from 0.
- *
- * **Example** (Showing a percentage)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const percent = (progress: Microsandbox.PullProgress): number | undefined =>
- *   progress._tag === "Downloading" && progress.total !== undefined
- *     ? Math.round((100 * progress.done) / progress.total)
- *     : undefined
- * ```
+ * Progress of an image pull. Sizes are in bytes; layers count from 0.
  *
  * @category models
  * @since 0.1.0
@@ -251,13 +204,13 @@ export type PullProgress =
  */
 export interface ImageInfo {
   readonly reference: string
-  /** The digest of the manifest. */
+  /** Digest of the manifest. */
   readonly digest?: string | undefined
-  /** In bytes. */
+  /** Bytes. */
   readonly size?: number | undefined
   readonly architecture?: string | undefined
   readonly os?: string | undefined
-  /** How many layers it has. */
+  /** Number of layers. */
   readonly layers: number
   readonly createdAt?: DateTime.Utc | undefined
   readonly lastUsedAt?: DateTime.Utc | undefined
@@ -284,17 +237,6 @@ export const ImageInfo = modelSchema<ImageInfo>()(Schema.Struct(imageFields))
 
 /**
  * An image with its configuration.
- *
- * **Example** (Showing the default command)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const commandOf = (image: Microsandbox.ImageDetail): ReadonlyArray<string> => [
- *   ...image.entrypoint,
- *   ...image.cmd
- * ]
- * ```
  *
  * @category models
  * @since 0.1.0
@@ -331,11 +273,11 @@ export const ImageDetail = modelSchema<ImageDetail>()(
  * @since 0.1.0
  */
 export interface ImagePruneReport {
-  /** How many images were removed. */
+  /** Number of removed images. */
   readonly images: number
-  /** How many layers were removed. */
+  /** Number of removed layers. */
   readonly layers: number
-  /** The space that was freed, in bytes. */
+  /** Bytes freed. */
   readonly bytes?: number | undefined
 }
 
@@ -359,19 +301,19 @@ export interface SnapshotInfo {
   readonly name: string
   /** Identifies this capture: two captures of the same content differ. */
   readonly digest: string
-  /** The folder on the host that holds it. */
+  /** The folder of the snapshot on the host. */
   readonly path: string
-  /** The image that it is based on. */
+  /** The base image. */
   readonly image: string
-  /** The digest of the manifest of the image, which it needs to boot. */
+  /** Digest of the base image's manifest. The snapshot needs this image to boot. */
   readonly imageDigest: string
-  /** The apparent size of the disk, in bytes; it takes less where it is empty. */
+  /** Apparent size of the disk, in bytes. Empty parts occupy no space. */
   readonly size?: number | undefined
-  /** What the disk takes on the host, in bytes, if the host can tell. */
+  /** Bytes that the disk occupies on the host, where known. */
   readonly allocated?: number | undefined
   readonly labels: { readonly [key: string]: string }
   readonly createdAt: DateTime.Utc
-  /** The name of the sandbox that it was captured from. */
+  /** The sandbox that it was captured from. */
   readonly sourceSandbox?: string | undefined
 }
 
@@ -397,16 +339,8 @@ export const SnapshotInfo = modelSchema<SnapshotInfo>()(
 )
 
 /**
- * What {@link Microsandbox} `captureSnapshot` takes. The sandbox must be
- * stopped, and its root disk no overlay: that is `Unsupported`.
- *
- * **Example** (Recording a checksum)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const request: Microsandbox.CaptureSnapshot = { sandbox: "builder", name: "tools", integrity: true }
- * ```
+ * The request of `captureSnapshot`. The sandbox must be stopped. Fails with
+ * `Unsupported` if its root disk is an overlay.
  *
  * @category models
  * @since 0.1.0
@@ -415,7 +349,7 @@ export interface CaptureSnapshot {
   readonly sandbox: string
   readonly name: string
   readonly labels?: { readonly [key: string]: string } | undefined
-  /** Record a checksum of the disk, which `verifySnapshot` compares. Default: `false`. */
+  /** Record a checksum for `verifySnapshot`. Default: `false`. */
   readonly integrity?: boolean | undefined
 }
 
@@ -428,9 +362,9 @@ export interface CaptureSnapshot {
 export interface VolumeInfo {
   readonly name: string
   readonly kind: "directory" | "disk"
-  /** How much a directory may hold, or the size of a disk, in bytes. Unlimited if absent. */
+  /** Maximum content of a directory, or size of a disk, in bytes. Absent: unlimited. */
   readonly quota?: number | undefined
-  /** On this host: the folder with its files, or the image of a disk. */
+  /** Path on the host: the folder of a directory, or the image of a disk. */
   readonly path: string
   readonly labels: { readonly [key: string]: string }
   readonly createdAt?: DateTime.Utc | undefined
@@ -454,15 +388,7 @@ export const VolumeInfo = modelSchema<VolumeInfo>()(
 )
 
 /**
- * What {@link Microsandbox} `createVolume` takes.
- *
- * **Example** (A volume of 2 GiB at most)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const request: Microsandbox.CreateVolume = { name: "cache", kind: "directory", quota: 2 * 1024 ** 3 }
- * ```
+ * The request of `createVolume`.
  *
  * @category models
  * @since 0.1.0
@@ -470,7 +396,7 @@ export const VolumeInfo = modelSchema<VolumeInfo>()(
 export interface CreateVolume {
   readonly name: string
   readonly kind: "directory" | "disk"
-  /** Bytes. A disk volume needs it. */
+  /** Bytes. Required for a disk. */
   readonly quota?: number | undefined
   readonly labels?: { readonly [key: string]: string } | undefined
 }
@@ -478,17 +404,9 @@ export interface CreateVolume {
 const LogSource = Schema.Literals(["stdout", "stderr", "output", "system"])
 
 /**
- * A line, or a piece of one, that a sandbox logged. `"output"` is what a command
- * with a terminal wrote, `"system"` what runtime and kernel wrote. Printed and as
- * JSON, it shows its text.
- *
- * **Example** (Showing an entry)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const show = ({ source, text }: Microsandbox.LogEntry): string => `${source}: ${text}`
- * ```
+ * A line, or part of a line, from a sandbox's log. `"output"` is the output of a
+ * command with a terminal; `"system"` comes from the runtime and the kernel.
+ * Printed or as JSON, an entry shows its text.
  *
  * @category models
  * @since 0.1.0
@@ -496,10 +414,10 @@ const LogSource = Schema.Literals(["stdout", "stderr", "output", "system"])
 export class LogEntry extends Schema.Class<LogEntry>("effect-lightbox/LogEntry")({
   timestamp: Schema.DateTimeUtc,
   source: LogSource,
-  /** Which command of the sandbox wrote it. It is not a process id. */
+  /** Identifies the command that wrote it. Not a process id. */
   session: Schema.optional(Schema.Finite),
   bytes: Schema.Uint8Array,
-  /** Where to continue reading. */
+  /** Pass it as `after` to continue from here. */
   cursor: Schema.String
 }) {
   /** The bytes as text. */
@@ -522,24 +440,16 @@ export class LogEntry extends Schema.Class<LogEntry>("effect-lightbox/LogEntry")
  * @since 0.1.0
  */
 export interface LogQuery {
-  /** Default: everything but `"system"`. */
+  /** Default: all except `"system"`. */
   readonly sources?: ReadonlyArray<LogEntry["source"]> | undefined
   /** Return only the last `tail` entries. Default: all. */
   readonly tail?: number | undefined
-  /** Return only entries after this cursor. Not together with `tail`. */
+  /** Return only entries after this cursor. Cannot be combined with `tail`. */
   readonly after?: string | undefined
 }
 
 /**
- * What a sandbox uses. Sizes are in bytes.
- *
- * **Example** (The share of memory in use)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const share = (metrics: Microsandbox.Metrics): number => metrics.memory / metrics.memoryLimit
- * ```
+ * Resource usage of a sandbox. Sizes are in bytes.
  *
  * @category models
  * @since 0.1.0
@@ -552,9 +462,9 @@ export interface Metrics {
   readonly diskWritten: number
   readonly networkReceived: number
   readonly networkSent: number
-  /** What the root disk holds beyond its image. */
+  /** Bytes used on the root disk, not counting its image. */
   readonly rootDiskUsed?: number | undefined
-  /** The time since boot. */
+  /** Time since boot. */
   readonly uptime: Duration.Duration
   readonly timestamp: DateTime.Utc
 }
@@ -581,15 +491,7 @@ export const Metrics = modelSchema<Metrics>()(
 )
 
 /**
- * Changes to a sandbox that exists. An ephemeral sandbox cannot restart.
- *
- * **Example** (Growing)
- *
- * ```ts
- * import type { Microsandbox } from "effect-lightbox"
- *
- * export const change: Microsandbox.ModifySandbox = { memory: "2G", apply: "restart" }
- * ```
+ * Changes to an existing sandbox. An ephemeral sandbox cannot be restarted.
  *
  * @category models
  * @since 0.1.0
@@ -597,26 +499,26 @@ export const Metrics = modelSchema<Metrics>()(
 export interface ModifySandbox {
   /** Processors, 1 to 255. */
   readonly cpus?: number | undefined
-  /** Processors that the running sandbox can be grown to. */
+  /** Limit for adding processors while the sandbox runs. */
   readonly maxCpus?: number | undefined
   /** Memory in whole MiB, at least `"64M"`. */
   readonly memory?: Size | undefined
-  /** Memory that the running sandbox can be grown to. */
+  /** Limit for adding memory while the sandbox runs. */
   readonly maxMemory?: Size | undefined
-  /** The size of the root disk, which can only grow. */
+  /** Size of the root disk. It can only grow. */
   readonly disk?: Size | undefined
-  /** Where commands run unless they say otherwise. */
+  /** Default working directory of commands. */
   readonly cwd?: string | undefined
   /** Environment variables; `undefined` removes one. */
   readonly env?: { readonly [name: string]: string | undefined } | undefined
   /** Labels; `undefined` removes one. */
   readonly labels?: { readonly [key: string]: string | undefined } | undefined
   /**
-   * When: at once, refusing what needs a restart (`"now"`), with a restart if need be (`"restart"`), or at the next start
-   * (`"next-start"`). Default: `"now"`.
+   * `"now"` (default): apply at once, and fail if a change needs a restart. `"restart"`: restart if necessary.
+   * `"next-start"`: wait for the next start.
    */
   readonly apply?: "now" | "restart" | "next-start" | undefined
-  /** Only report what would change. Default: `false`. */
+  /** Report the changes without applying them. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }
 
@@ -642,7 +544,7 @@ export const ModifySandbox = optionsSchema<ModifySandbox>()(
 )
 
 /**
- * What a modification changes, and what prevents it.
+ * The changes that a modification makes, and conflicts that prevent it.
  *
  * @category models
  * @since 0.1.0
@@ -650,7 +552,7 @@ export const ModifySandbox = optionsSchema<ModifySandbox>()(
 export interface ModificationPlan {
   readonly applied: boolean
   readonly changes: ReadonlyArray<{
-    /** As in {@link ModifySandbox}. */
+    /** A field of {@link ModifySandbox}. */
     readonly field: string
     readonly before?: string | undefined
     readonly after?: string | undefined
@@ -686,44 +588,35 @@ export const ModificationPlan = modelSchema<ModificationPlan>()(
 )
 
 /**
- * What a backend can do. What it can not is refused with `Unsupported` before
- * anything is asked of it.
- *
- * **Example** (Asking first)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Microsandbox } from "effect-lightbox"
- *
- * export const canSnapshot = Microsandbox.Microsandbox.useSync((driver) => driver.capabilities.snapshots)
- * ```
+ * The features of a backend. Using a missing feature fails with `Unsupported`
+ * before the backend is called.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Capabilities {
   readonly snapshots: boolean
-  /** The cache of images, beside launching from them. */
+  /** Managing the image cache. Launching from an image does not need it. */
   readonly images: boolean
-  /** Making, listing and removing volumes, beside mounting one that exists. */
+  /** Creating, listing and removing volumes. Mounting an existing volume does not need it. */
   readonly volumes: boolean
   readonly bindMounts: boolean
   readonly diskMounts: boolean
   readonly patches: boolean
-  /** Ports of this host that lead into a guest. */
+  /** Publishing ports of a guest on this host. */
   readonly ports: boolean
-  /** Ending a sandbox at once, beside stopping it. */
+  /** Ending a sandbox without a shutdown. */
   readonly kill: boolean
   readonly modify: boolean
   readonly logs: boolean
   readonly metrics: boolean
-  /** Capturing the disk of a sandbox that runs. */
+  /** Capturing the disk of a running sandbox. */
   readonly captureRunning: boolean
-  /** Copying a sandbox that runs, with its memory. */
+  /** Copying a running sandbox with its memory. */
   readonly fork: boolean
-  /** Snapshots that hold the memory as well as the disk. */
+  /** Snapshots of memory as well as disk. */
   readonly memorySnapshots: boolean
-  /** Changing the network rules of a sandbox that runs. */
+  /** Changing the network rules of a running sandbox. */
   readonly liveNetwork: boolean
   /** Pausing and resuming a sandbox. */
   readonly pause: boolean
@@ -734,16 +627,13 @@ export interface Capabilities {
 // =============================================================================
 
 /**
- * The service that drives the runtime. Every operation fails with
- * `LightboxError` alone, and can be interrupted; what it had begun is undone.
+ * Drives the runtime. Every operation fails only with `LightboxError`. An operation
+ * that fails or is interrupted undoes what it started.
  *
- * **Details**
- *
- * `createSandbox` gives a running sandbox, tied to this process: when the
- * process ends, however it ends, the runtime stops the virtual machine. Failing
- * or interrupted, it leaves nothing behind. `removeSandbox` of what is already
- * gone succeeds. Snapshots can be found under names that are links to them
- * (`linkSnapshot`), moved in one step from one snapshot to another.
+ * A created sandbox is tied to this process: however the process ends, the runtime
+ * stops the virtual machine. `removeSandbox` succeeds if the sandbox no longer
+ * exists. A link is a second name for a snapshot; it can be pointed to another
+ * snapshot atomically.
  *
  * **Example** (Using the driver itself)
  *
@@ -766,12 +656,12 @@ export class Microsandbox extends Context.Service<
   {
     readonly backend: "local" | "cloud" | "memory"
     readonly capabilities: Capabilities
-    /** The folder that holds everything, on the host. */
+    /** The folder on the host that holds all state. */
     readonly home: string
-    /** Of the runtime. */
+    /** Version of the runtime. */
     readonly version: string
 
-    /** Reads images from an archive (of `docker save`, or an OCI layout) into the cache. */
+    /** Loads images from an archive (`docker save` or OCI layout) into the cache. */
     readonly loadImage: (
       path: string,
       options?: { readonly tag?: string | undefined }
@@ -787,28 +677,28 @@ export class Microsandbox extends Context.Service<
       reference: string,
       options?: { readonly force?: boolean | undefined }
     ) => Effect.Effect<void, LightboxError>
-    /** Removes what neither a sandbox nor a snapshot needs. */
+    /** Removes images that no sandbox and no snapshot uses. */
     readonly pruneImages: Effect.Effect<ImagePruneReport, LightboxError>
 
     readonly createSandbox: (request: CreateSandbox) => Effect.Effect<SandboxInfo, LightboxError>
     readonly getSandbox: (name: string) => Effect.Effect<SandboxInfo, LightboxError>
-    /** All sandboxes, or those that have all the given labels. */
+    /** Lists all sandboxes, or those with all given labels. */
     readonly listSandboxes: (filter?: {
       readonly labels?: { readonly [key: string]: string } | undefined
     }) => Effect.Effect<ReadonlyArray<SandboxInfo>, LightboxError>
-    /** Boots a sandbox that is stopped. Tied to this process unless `detached`. */
+    /** Boots a stopped sandbox, tied to this process unless `detached`. */
     readonly startSandbox: (
       sandbox: SandboxRef,
       options?: { readonly detached?: boolean | undefined }
     ) => Effect.Effect<SandboxInfo, LightboxError>
-    /** Asks the guest to shut down, and kills it after `timeout` (default 10 seconds). */
+    /** Asks the guest to shut down, and kills it after `timeout` (default: 10 seconds). */
     readonly stopSandbox: (
       sandbox: SandboxRef,
       options?: { readonly timeout?: Duration.Input | undefined }
     ) => Effect.Effect<void, LightboxError>
-    /** Ends the virtual machine at once, without flushing its disk. */
+    /** Ends the virtual machine immediately, without flushing its disk. */
     readonly killSandbox: (sandbox: SandboxRef) => Effect.Effect<void, LightboxError>
-    /** Lets a sandbox outlive this process. */
+    /** Keeps a sandbox running after this process ends. */
     readonly detachSandbox: (sandbox: SandboxRef) => Effect.Effect<void, LightboxError>
     /** Removes a stopped sandbox with its disk; `force` kills a running one first. */
     readonly removeSandbox: (
@@ -819,60 +709,60 @@ export class Microsandbox extends Context.Service<
       sandbox: SandboxRef,
       change: typeof ModifySandbox.Type
     ) => Effect.Effect<ModificationPlan, LightboxError>
-    /** Opens a channel to a running guest, closed with the scope. */
+    /** Connects to a running guest until the scope closes. */
     readonly connect: (sandbox: SandboxRef) => Effect.Effect<Guest.Guest, LightboxError, Scope.Scope>
-    /** What a sandbox logged so far, running or not. */
+    /** Reads the log of a sandbox, running or not. */
     readonly readLogs: (sandbox: SandboxRef, query?: LogQuery) => Effect.Effect<ReadonlyArray<LogEntry>, LightboxError>
     readonly readMetrics: (sandbox: SandboxRef) => Effect.Effect<Metrics, LightboxError>
-    /** Tells which of some byte strings are somewhere on the disk of a stopped sandbox, deleted files included. */
+    /** Searches the disk of a stopped sandbox, including deleted files. Returns for each needle whether it was found. */
     readonly searchSandbox: (
       sandbox: SandboxRef,
       needles: ReadonlyArray<Uint8Array>
     ) => Effect.Effect<ReadonlyArray<boolean>, LightboxError>
 
-    /** Names that creations which failed have left taken, without leaving a sandbox. */
+    /** Lists ghosts: names that failed creations still occupy, although no sandbox exists. */
     readonly listGhosts: Effect.Effect<ReadonlyArray<string>, LightboxError>
-    /** Makes such a name free, and tells whether it did: not if there is a sandbox of the name after all. */
+    /** Frees the name of a ghost. Returns `false` if a sandbox has the name after all. */
     readonly removeGhost: (name: string) => Effect.Effect<boolean, LightboxError>
-    /** Removes temporary folders that virtual machines which are gone have left, and tells them. */
+    /** Removes temporary folders left by dead virtual machines. Returns their paths. */
     readonly removeRemains: (options?: {
       readonly dryRun?: boolean | undefined
     }) => Effect.Effect<ReadonlyArray<string>, LightboxError>
 
     readonly captureSnapshot: (request: CaptureSnapshot) => Effect.Effect<SnapshotInfo, LightboxError>
-    /** By name, link or path. */
+    /** Gets a snapshot by name, link or path. */
     readonly openSnapshot: (name: string) => Effect.Effect<SnapshotInfo, LightboxError>
-    /** All snapshots of the home directory, without links. */
+    /** Lists the snapshots in the home directory, without links. */
     readonly listSnapshots: Effect.Effect<ReadonlyArray<SnapshotInfo>, LightboxError>
-    /** Removes a snapshot; a link is removed by `unlinkSnapshot`. */
+    /** Removes a snapshot. To remove a link, use `unlinkSnapshot`. */
     readonly removeSnapshot: (name: string) => Effect.Effect<void, LightboxError>
-    /** Compares a snapshot with the checksum recorded at its capture. `false`: none was recorded. */
+    /** Verifies the checksum recorded at capture. Returns `false` if none was recorded. */
     readonly verifySnapshot: (name: string) => Effect.Effect<boolean, LightboxError>
     readonly saveSnapshot: (
       name: string,
       path: string,
       options?: { readonly withImage?: boolean | undefined; readonly compress?: boolean | undefined }
     ) => Effect.Effect<void, LightboxError>
-    /** Removes what captures and loads that were cut short have left: under a name, or all loads since a time. */
+    /** Removes files left by interrupted captures under a name, or by loads since a time. Returns their paths. */
     readonly removeStaging: (
       of: { readonly snapshot: string } | { readonly loadsSince: number },
       options?: { readonly dryRun?: boolean | undefined }
     ) => Effect.Effect<ReadonlyArray<string>, LightboxError>
     readonly renameSnapshot: (name: string, to: string) => Effect.Effect<void, LightboxError>
-    /** Reads a saved snapshot and gives it a name. */
+    /** Loads a saved snapshot under a name. */
     readonly loadSnapshot: (path: string, name: string) => Effect.Effect<SnapshotInfo, LightboxError>
-    /** Links by name, with the name of the snapshot that they lead to. */
+    /** Lists links, with the snapshot that each points to. */
     readonly listSnapshotLinks: Effect.Effect<{ readonly [link: string]: string }, LightboxError>
-    /** What a link leads to: the name of a snapshot, or `undefined` where there is no such link. */
+    /** Returns the snapshot that a link points to, or `undefined` if there is no such link. */
     readonly readSnapshotLink: (link: string) => Effect.Effect<string | undefined, LightboxError>
-    /** Makes a link, or moves it, in one step. */
+    /** Creates a link, or points it to another snapshot, atomically. */
     readonly linkSnapshot: (link: string, name: string) => Effect.Effect<void, LightboxError>
     readonly unlinkSnapshot: (link: string) => Effect.Effect<void, LightboxError>
 
     readonly createVolume: (request: CreateVolume) => Effect.Effect<VolumeInfo, LightboxError>
     readonly getVolume: (name: string) => Effect.Effect<VolumeInfo, LightboxError>
     readonly listVolumes: Effect.Effect<ReadonlyArray<VolumeInfo>, LightboxError>
-    /** Removes a volume and its content. Fails with `InUse` while a sandbox that runs mounts it. */
+    /** Removes a volume and its content. Fails with `InUse` while a running sandbox mounts it. */
     readonly removeVolume: (name: string) => Effect.Effect<void, LightboxError>
   }
 >()("effect-lightbox/Microsandbox") {}

@@ -17,63 +17,50 @@ import type { Size } from "./SandboxConfig.ts"
 /**
  * Options of {@link layer}.
  *
- * **Example** (A server of one's own)
- *
- * ```ts
- * import { Redacted } from "effect"
- * import type { MicrosandboxCloud } from "effect-lightbox"
- *
- * export const options: MicrosandboxCloud.Options = {
- *   apiKey: Redacted.make("msb_test_key"),
- *   url: "https://sandboxes.example.com"
- * }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
   readonly apiKey: Redacted.Redacted<string>
-  /** Default: the hosted service. */
+  /** Address of the service. Default: the hosted one. */
   readonly url?: string | undefined
-  /** Where it is noted what this process makes. Default: `MSB_HOME` in the environment, else `~/.microsandbox`. */
+  /**
+   * Folder on this machine that records what this process creates. Default: `MSB_HOME` in the environment, else
+   * `~/.microsandbox`.
+   */
   readonly home?: string | undefined
-  /** For sandboxes that do not say. Default: 1. */
+  /** Processors of sandboxes that set none. Default: 1. */
   readonly cpus?: number | undefined
-  /** For sandboxes that do not say. Default: `"512M"`. */
+  /** Memory of sandboxes that set none. Default: `"512M"`. */
   readonly memory?: Size | undefined
-  /** How long connecting to a running guest may take. Default: 10 seconds. */
+  /** Time limit for connecting to a running guest. Default: 10 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
-  /** How many sandboxes of this process may run at once. Default: as many as one likes. */
+  /** Maximum number of sandboxes that this process runs at once. Default: unlimited. */
   readonly sandboxes?: number | undefined
-  /** Remove what processes on this machine that are gone have left. Default: `true`. */
+  /** Remove what dead processes on this machine left behind. Default: `true`. */
   readonly sweep?: boolean | undefined
 }
 
 /**
- * Provides `Microsandbox` on the runtime's hosted service, for programs that
- * outgrow one machine.
+ * Provides `Microsandbox` on the hosted service. Launching from images, running
+ * commands, and reading and writing files work as on this machine.
  *
- * **Details**
+ * Snapshots, images, volumes, patches, logs, metrics, published ports, mounts of
+ * host files, and changes to a sandbox fail with `Unsupported` before the service
+ * is called; `capabilities` lists what works. Volumes that exist on the service can
+ * be mounted, with `create: false`.
  *
- * Programs stay as they are: sandboxes are launched from images, commands run,
- * files are read and written. Snapshots, images, volumes, patches, logs, metrics,
- * published ports, mounts of what is on this host, and changes to a sandbox fail
- * with `Unsupported` before anything is asked of the service; `capabilities` tells
- * beforehand. Volumes that exist there can be mounted, with `create: false`.
- *
- * Sandboxes are released with their scope as everywhere, by stopping and removing
- * them. When the process ends without that, they run on: the next process with the
- * same key on this machine removes them when it begins.
+ * When a scope closes, its sandboxes are stopped and removed. If the process is
+ * killed, they keep running until another process on this machine builds this layer
+ * with the same key.
  *
  * Fails with `InvalidConfig` naming a wrong option, and with `Unsupported` while
- * this process uses another service, another key, or this machine: the runtime
- * knows one at a time.
+ * this process uses another service, another key, or the local runtime.
  *
  * **Gotchas**
  *
- * With the policy `"suspend"`, output that is not read waits in memory, as the
- * service can not be told to wait.
+ * The service cannot be told to wait. With `overflow: "suspend"`, unread output is
+ * buffered in memory.
  *
  * **Example** (The same program in the cloud)
  *
@@ -93,15 +80,6 @@ export const layer = (options: Options): Layer.Layer<Services, LightboxError> =>
 
 /**
  * Provides `Microsandbox` on the hosted service, with options from `Config`.
- *
- * **Example** (Reading the key from the environment)
- *
- * ```ts
- * import { Config } from "effect"
- * import { MicrosandboxCloud } from "effect-lightbox"
- *
- * export const live = MicrosandboxCloud.layerConfig({ apiKey: Config.Redacted("MSB_API_KEY") })
- * ```
  *
  * @category layers
  * @since 0.1.0

@@ -17,38 +17,33 @@ import type { Size } from "./SandboxConfig.ts"
 /**
  * Options of {@link layer}.
  *
- * **Example** (A home of its own)
- *
- * ```ts
- * import type { MicrosandboxLocal } from "effect-lightbox"
- *
- * export const options: MicrosandboxLocal.Options = { home: "/var/lib/sandboxes", bootTimeout: "30 seconds" }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
-  /** Default: `MSB_HOME` in the environment, else `~/.microsandbox`. One per process. */
+  /**
+   * Folder of the runtime's state. A process can use only one. Default: `MSB_HOME` in the environment, else
+   * `~/.microsandbox`.
+   */
   readonly home?: string | undefined
-  /** For sandboxes that do not say. Default: 1. */
+  /** Processors of sandboxes that set none. Default: 1. */
   readonly cpus?: number | undefined
-  /** For sandboxes that do not say. Default: `"512M"`. */
+  /** Memory of sandboxes that set none. Default: `"512M"`. */
   readonly memory?: Size | undefined
-  /** For sandboxes that do not say. Default: `"if-missing"`. */
+  /** Pull policy of sandboxes that set none. Default: `"if-missing"`. */
   readonly pullPolicy?: "always" | "if-missing" | "never" | undefined
   /**
-   * How long a virtual machine may take to boot, pulling the image not counted. A boot that takes longer is killed
-   * and tried once more. Default: 60 seconds.
+   * Time limit for booting, not including the image pull. A boot that takes longer is killed and retried once. Default:
+   * 60 seconds.
    */
   readonly bootTimeout?: Duration.Input | undefined
-  /** How long connecting to a running guest may take. Default: 10 seconds. */
+  /** Time limit for connecting to a running guest. Default: 10 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
-  /** How much of the machine sandboxes may take. Default: what is there. */
+  /** How much of the machine sandboxes may use. Default: the memory that is free. */
   readonly budget?: Admission.Budget | undefined
   /**
-   * Look, when the layer is built, whether processes that are gone have left something, and remove it: one look into a
-   * folder when there is nothing. Default: `true`.
+   * Remove what dead processes left behind when the layer is built. Costs one directory read if there is nothing.
+   * Default: `true`.
    */
   readonly sweep?: boolean | undefined
 }
@@ -56,13 +51,10 @@ export interface Options {
 /**
  * Provides `Microsandbox` on this machine.
  *
- * **Details**
- *
- * Building the layer loads the SDK's native module and checks the options; it
- * fails with `RuntimeMissing` where the module is not installed, with
- * `InvalidConfig` naming a wrong option, and with `Unsupported` while this
- * process uses another home: the runtime knows one at a time. Closing it waits until what
- * interrupted launches still have under way is destroyed, for ten seconds at most.
+ * Building the layer loads the SDK's native module. Fails with `RuntimeMissing` if
+ * the module is not installed, with `InvalidConfig` naming a wrong option, and with
+ * `Unsupported` while this process uses another home. Closing the layer waits up to
+ * ten seconds for interrupted launches to be cleaned up.
  *
  * **Example** (Providing it to a program)
  *
@@ -81,16 +73,7 @@ export interface Options {
 export const layer = (options?: Options): Layer.Layer<Services, LightboxError> => compose(internal.make(options ?? {}))
 
 /**
- * Provides `Microsandbox` with options from `Config`.
- *
- * **Example** (Reading the home from the environment)
- *
- * ```ts
- * import { Config } from "effect"
- * import { MicrosandboxLocal } from "effect-lightbox"
- *
- * export const live = MicrosandboxLocal.layerConfig({ home: Config.String("SANDBOX_HOME") })
- * ```
+ * Provides `Microsandbox` on this machine, with options from `Config`.
  *
  * @category layers
  * @since 0.1.0

@@ -1,12 +1,12 @@
 /**
- * A `Microsandbox` in memory: sandboxes, snapshots, images and volumes that
- * behave like the real ones, without a virtual machine, in milliseconds.
+ * An in-memory implementation of `Microsandbox` for tests: sandboxes, snapshots,
+ * images and volumes behave like real ones, without a virtual machine, within
+ * milliseconds.
  *
- * Programs see the same states, the same files with the same errors, the same
- * exit codes and signals. Commands run in a small shell with the usual tools;
- * those that a test needs beyond them are functions that it declares. Time is the
- * `Clock`'s, so that a test can turn it. And whatever can go wrong with a virtual
- * machine can be made to go wrong, at the call where it matters.
+ * Programs see the same states, files, errors, exit codes and signals. Commands run
+ * in a small shell with the usual tools; tests add other commands as functions.
+ * Time comes from the `Clock`, so tests can control it with `TestClock`. With
+ * faults, a test makes any operation fail, hang or lose its virtual machine.
  *
  * **Example** (Testing a program against a virtual machine that dies)
  *
@@ -52,46 +52,30 @@ import type { Size } from "./SandboxConfig.ts"
 // =============================================================================
 
 /**
- * A file, folder or symbolic link of an {@link Image}: a folder if it has neither
- * content nor a target.
- *
- * **Example** (A program's folder)
- *
- * ```ts
- * import type { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const files: { readonly [path: string]: MicrosandboxMemory.ImageFile } = {
- *   "/app": { uid: 1000, gid: 1000 },
- *   "/app/start.sh": { content: "#!/bin/sh\necho started\n", mode: 0o755 },
- *   "/usr/bin/start": { symlink: "/app/start.sh" }
- * }
- * ```
+ * A file, symbolic link or folder of an {@link Image}. It is a folder if it has
+ * neither content nor target.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ImageFile {
   readonly content?: string | Uint8Array | undefined
-  /** What a symbolic link leads to. */
+  /** The target of a symbolic link. */
   readonly symlink?: string | undefined
   /** Default: 0o644 for a file, 0o755 for a folder. */
   readonly mode?: number | undefined
-  /** Default: 0, root. */
+  /** Default: 0. */
   readonly uid?: number | undefined
-  /** Default: 0, root. */
+  /** Default: 0. */
   readonly gid?: number | undefined
 }
 
 /**
- * An image, as the tree of its files and the configuration that commands start
- * with.
+ * An image: files, and the configuration of its commands.
  *
- * **Details**
- *
- * Every image has the usual folders, a user `app` with the id 1000, the built-in
- * programs in `/bin`, and the declared commands in `/usr/local/bin`; `files` come
- * on top. Its digest is that of its content: an image that is changed has another
- * digest, as a tag that was moved would.
+ * Every image has the usual folders, a user `app` with id 1000, the built-in
+ * programs in `/bin` and the declared commands in `/usr/local/bin`; `files` are
+ * added to them. Its digest depends on its content.
  *
  * **Example** (An image with an application)
  *
@@ -110,7 +94,7 @@ export interface ImageFile {
  * @since 0.1.0
  */
 export interface Image {
-  /** By path. A string or bytes are a file of root's. */
+  /** Files by path. A string or bytes become a file owned by root. */
   readonly files?: { readonly [path: string]: string | Uint8Array | ImageFile } | undefined
   readonly env?: { readonly [name: string]: string } | undefined
   readonly entrypoint?: ReadonlyArray<string> | undefined
@@ -118,11 +102,11 @@ export interface Image {
   readonly cmd?: ReadonlyArray<string> | undefined
   readonly workdir?: string | undefined
   readonly user?: string | undefined
-  /** The built-in programs that it has. Default: all. */
+  /** The built-in programs of the image. Default: all. */
   readonly programs?: ReadonlyArray<string> | undefined
-  /** The path of an archive that this image stands for when it is loaded with `Image.load`. */
+  /** The path of an archive from which `Image.load` loads this image. */
   readonly archive?: string | undefined
-  /** Whether it is in the cache from the start. Default: `false`, it is pulled when it is first needed. */
+  /** `true`: cached from the start. Default: `false`, pulled when first needed. */
   readonly isCached?: boolean | undefined
 }
 
@@ -131,18 +115,8 @@ export interface Image {
 // =============================================================================
 
 /**
- * Files of the guest, for a declared command. They are its user's: what that user
- * may not do fails with a `FileError`. Relative paths start at its folder.
- *
- * **Example** (Leaving a file behind)
- *
- * ```ts
- * import { Effect } from "effect"
- * import type { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const build: MicrosandboxMemory.Command = ({ files }) =>
- *   Effect.as(files.writeFile("dist/index.js", "export {}"), 0)
- * ```
+ * File operations of a declared command, as its user. They fail with `FileError` if
+ * the user lacks permission. Relative paths start at the working directory.
  *
  * @category models
  * @since 0.1.0
@@ -155,26 +129,17 @@ export interface InvocationFiles {
     data: string | Uint8Array,
     options?: { readonly mode?: number | undefined }
   ) => Effect.Effect<void, LightboxError>
-  /** Makes a folder and those above it. */
+  /** Creates a folder and its parents. */
   readonly makeDirectory: (path: string) => Effect.Effect<void, LightboxError>
-  /** Removes a file, or a folder with all that is in it. */
+  /** Removes a file, or a folder with its content. */
   readonly remove: (path: string) => Effect.Effect<void, LightboxError>
-  /** Names of what is in a folder, sorted. */
+  /** Lists the names in a folder, sorted. */
   readonly list: (path: string) => Effect.Effect<ReadonlyArray<string>, LightboxError>
   readonly exists: (path: string) => Effect.Effect<boolean>
 }
 
 /**
  * A connection to a port that a declared command listens on.
- *
- * **Example** (Answering what was asked)
- *
- * ```ts
- * import { Stream } from "effect"
- * import type { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const echo = ({ read, write }: MicrosandboxMemory.InvocationConnection) => Stream.runForEach(read, write)
- * ```
  *
  * @category models
  * @since 0.1.0
@@ -185,15 +150,12 @@ export interface InvocationConnection {
 }
 
 /**
- * How a declared command was called, and what it can do.
+ * A call of a declared command, with everything the command can use.
  *
- * **Details**
+ * Killing the command interrupts it. A failure writes the error's message to
+ * standard error and exits with code 1. A defect ends the command like SIGABRT.
  *
- * A command that is killed is interrupted. One that fails writes the error's
- * message to its standard error and exits with code 1; a defect ends it as SIGABRT
- * does.
- *
- * **Example** (Looking at arguments and environment)
+ * **Example** (Using arguments and environment)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -209,15 +171,15 @@ export interface InvocationConnection {
  * @since 0.1.0
  */
 export interface Invocation {
-  /** The name of the sandbox. */
+  /** Name of the sandbox. */
   readonly sandbox: string
-  /** The command line, the command itself first. */
+  /** The command and its arguments. */
   readonly argv: ReadonlyArray<string>
   readonly env: { readonly [name: string]: string }
   readonly workdir: string
   readonly user: { readonly uid: number; readonly gid: number }
   readonly pid: number
-  /** What the command reads, until its input is closed. */
+  /** Standard input, until it is closed. */
   readonly stdin: Stream.Stream<Uint8Array, LightboxError>
   readonly files: InvocationFiles
   readonly stdout: (data: string | Uint8Array) => Effect.Effect<void, LightboxError>
@@ -230,17 +192,7 @@ export interface Invocation {
 }
 
 /**
- * A command of the guest, as a function that gives its exit code.
- *
- * **Example** (A command that takes its time)
- *
- * ```ts
- * import { Effect } from "effect"
- * import type { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const compile: MicrosandboxMemory.Command = ({ stdout }) =>
- *   stdout("compiling\n").pipe(Effect.andThen(Effect.sleep("10 minutes")), Effect.as(0))
- * ```
+ * A guest command, as a function that returns its exit code.
  *
  * @category models
  * @since 0.1.0
@@ -252,15 +204,7 @@ export type Command = (invocation: Invocation) => Effect.Effect<number, Lightbox
 // =============================================================================
 
 /**
- * The operations of the driver that are about one sandbox.
- *
- * **Example** (Naming one)
- *
- * ```ts
- * import type { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const operation: MicrosandboxMemory.SandboxOperation = "startSandbox"
- * ```
+ * Driver operations on one sandbox.
  *
  * @category models
  * @since 0.1.0
@@ -268,15 +212,7 @@ export type Command = (invocation: Invocation) => Effect.Effect<number, Lightbox
 export type SandboxOperation = Exclude<keyof SandboxPart, "listSandboxes"> | "captureSnapshot"
 
 /**
- * The operations of the driver, by the names that they have in `Microsandbox`.
- *
- * **Example** (Naming one)
- *
- * ```ts
- * import type { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const operation: MicrosandboxMemory.DriverOperation = "linkSnapshot"
- * ```
+ * Driver operations, named as in `Microsandbox`.
  *
  * @category models
  * @since 0.1.0
@@ -284,16 +220,8 @@ export type SandboxOperation = Exclude<keyof SandboxPart, "listSandboxes"> | "ca
 export type DriverOperation = keyof (ImagePart & SandboxPart & RemainsPart & SnapshotPart & VolumePart)
 
 /**
- * The operations of a running guest, by the names that they have in `Guest`, with
- * those of an open file and of a process.
- *
- * **Example** (Naming one)
- *
- * ```ts
- * import type { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const operation: MicrosandboxMemory.GuestOperation = "file.sink"
- * ```
+ * Operations of a running guest, named as in `Guest`, and of its open files and
+ * processes.
  *
  * @category models
  * @since 0.1.0
@@ -324,15 +252,7 @@ export type GuestOperation =
   | "process.resize"
 
 /**
- * Everything that can be asked of the backend.
- *
- * **Example** (Any of them)
- *
- * ```ts
- * import type { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const operations: ReadonlyArray<MicrosandboxMemory.Operation> = ["captureSnapshot", "guest.spawn"]
- * ```
+ * All operations that are recorded and can be made to fail.
  *
  * @category models
  * @since 0.1.0
@@ -340,30 +260,18 @@ export type GuestOperation =
 export type Operation = DriverOperation | GuestOperation
 
 /**
- * Something that was asked of the backend.
- *
- * **Example** (Counting boots)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const boots = Effect.gen(function* () {
- *   const control = yield* MicrosandboxMemory.Control
- *   return (yield* control.calls).filter(({ operation }) => operation === "createSandbox").length
- * })
- * ```
+ * A recorded call of an operation.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Call {
-  /** From 0. */
+  /** Counted from 0. */
   readonly index: number
   readonly operation: Operation
-  /** The sandbox that it was about. */
+  /** The sandbox, if the operation is about one. */
   readonly sandbox: string | undefined
-  /** What it was asked with, secrets left out. */
+  /** Arguments, without secrets. */
   readonly detail: { readonly [key: string]: unknown }
   /** Milliseconds since 1970. */
   readonly at: number
@@ -379,33 +287,25 @@ export interface Call {
 // =============================================================================
 
 /**
- * Which calls of an operation a {@link Fault} meets: of those that match, `times`
- * calls from the `nth` on.
- *
- * **Example** (The second command of one sandbox)
- *
- * ```ts
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const fault = MicrosandboxMemory.hangAt("guest.spawn", { sandbox: "worker", nth: 2 })
- * ```
+ * Selects calls for a {@link Fault}: of those that match, `times` calls, starting
+ * with the `nth`.
  *
  * @category options
  * @since 0.1.0
  */
 export interface When {
-  /** From 1, counted from when the fault is injected. Default: 1. */
+  /** Counted from 1, from when the fault is injected. Default: 1. */
   readonly nth?: number | undefined
   /** Default: 1. */
   readonly times?: number | undefined
-  /** Only calls about this sandbox. */
+  /** Match only calls about this sandbox. */
   readonly sandbox?: string | undefined
-  /** Only calls for which this is true. */
+  /** Match only calls for which this returns `true`. */
   readonly matching?: ((call: Call) => boolean) | undefined
 }
 
 /**
- * Something that goes wrong at a call.
+ * A simulated failure of a call.
  *
  * **Example** (Faults from the start)
  *
@@ -436,20 +336,7 @@ export interface Fault {
 }
 
 /**
- * The call fails with a reason, without having done anything.
- *
- * **Example** (A registry that is down for a while)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const fault = MicrosandboxMemory.failAt(
- *   "createSandbox",
- *   new LightboxError.ImageUnavailable({ reference: "node:22", problem: "registry error" }),
- *   { times: 2 }
- * )
- * ```
+ * Makes the call fail with a reason, without doing anything.
  *
  * @category constructors
  * @since 0.1.0
@@ -461,15 +348,7 @@ export const failAt = (at: Operation, reason: Reason, when: When = {}): Fault =>
 })
 
 /**
- * The call begins only after some time, on the clock of its caller.
- *
- * **Example** (A slow boot)
- *
- * ```ts
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const fault = MicrosandboxMemory.delayAt("createSandbox", "2 minutes")
- * ```
+ * Delays the call, on the clock of its caller.
  *
  * @category constructors
  * @since 0.1.0
@@ -481,15 +360,7 @@ export const delayAt = (at: Operation, duration: Duration.Input, when: When = {}
 })
 
 /**
- * The call never ends, and does nothing.
- *
- * **Example** (A guest that does not answer)
- *
- * ```ts
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const fault = MicrosandboxMemory.hangAt("guest.ping")
- * ```
+ * Makes the call hang forever, without doing anything.
  *
  * @category constructors
  * @since 0.1.0
@@ -497,16 +368,8 @@ export const delayAt = (at: Operation, duration: Duration.Input, when: When = {}
 export const hangAt = (at: Operation, when: When = {}): Fault => ({ at, when, effect: { _tag: "Hang" } })
 
 /**
- * The call does what it should, and then fails all the same, with an outcome that
- * is `"unknown"` unless a reason is given; or, with `hang`, never ends.
- *
- * **Example** (A snapshot that was captured, although nobody heard of it)
- *
- * ```ts
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const fault = MicrosandboxMemory.loseAnswerAt("captureSnapshot")
- * ```
+ * Executes the call and loses its result: it fails with the reason (default: an
+ * error whose outcome is `"unknown"`) or, with `hang`, never returns.
  *
  * @category constructors
  * @since 0.1.0
@@ -517,16 +380,8 @@ export const loseAnswerAt = (
 ): Fault => ({ at, when, effect: { _tag: "LoseAnswer", reason: when.reason, hangs: when.hang === true } })
 
 /**
- * The virtual machine that the call is about dies: before the call does anything,
- * or so long after it began. Its disk keeps only what was flushed.
- *
- * **Example** (Dying in the middle of a command)
- *
- * ```ts
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const fault = MicrosandboxMemory.killGuestAt("guest.spawn", { nth: 2, after: "3 seconds" })
- * ```
+ * Kills the sandbox's virtual machine before the call takes effect or, with
+ * `after`, this long after it starts. Data not yet flushed to disk is lost.
  *
  * @category constructors
  * @since 0.1.0
@@ -541,7 +396,7 @@ export const killGuestAt = (
 // =============================================================================
 
 /**
- * What is there, for a test that wants to know what a program has left.
+ * Everything that exists, for tests that check what a program left behind.
  *
  * **Example** (Asserting that nothing leaked)
  *
@@ -561,7 +416,7 @@ export const killGuestAt = (
  */
 export interface Inventory {
   readonly sandboxes: ReadonlyArray<{ readonly name: string; readonly status: Microsandbox.SandboxStatus }>
-  /** What runs in the guests, agents not counted. */
+  /** Processes in the guests, without the agents. */
   readonly processes: ReadonlyArray<{ readonly sandbox: string; readonly pid: number; readonly command: string }>
   readonly snapshots: ReadonlyArray<string>
   readonly snapshotLinks: ReadonlyArray<string>
@@ -570,7 +425,7 @@ export interface Inventory {
 }
 
 /**
- * The service with which a test reaches behind the backend that its program uses.
+ * Lets a test observe and manipulate the in-memory backend.
  *
  * **Example** (Killing a sandbox from outside)
  *
@@ -594,23 +449,23 @@ export interface Inventory {
 export class Control extends Context.Service<
   Control,
   {
-    /** Adds faults; they count calls from now on. */
+    /** Adds faults. They count calls from now on. */
     readonly inject: (...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
-    /** Removes all faults, those of the layer's options included. */
+    /** Removes all faults, including those of the layer's options. */
     readonly clearFaults: Effect.Effect<void>
-    /** What was asked of this layer so far, in order. */
+    /** All calls so far, in order. */
     readonly calls: Effect.Effect<ReadonlyArray<Call>>
     readonly inventory: Effect.Effect<Inventory, LightboxError>
-    /** Ends a virtual machine as a crash would: its sandbox is `"crashed"`. */
+    /** Crashes a virtual machine: its sandbox becomes `"crashed"`. */
     readonly kill: (sandbox: string) => Effect.Effect<void, LightboxError>
-    /** Leaves only so many bytes (default 0) of a sandbox's disk free. */
+    /** Fills a sandbox's disk, leaving `free` bytes (default: 0). */
     readonly fillDisk: (
       sandbox: string,
       options?: { readonly free?: number | undefined }
     ) => Effect.Effect<void, LightboxError>
-    /** Puts another image behind a reference, as pushing to a registry does. What is in the cache stays there. */
+    /** Replaces the image of a reference, like a push to the registry. The cache stays as it is. */
     readonly setImage: (reference: string, image: Image) => Effect.Effect<void>
-    /** Spoils the content of a snapshot's disk (the default), or takes the disk away. */
+    /** Corrupts the content of a snapshot's disk (default), or removes the disk. */
     readonly damageSnapshot: (name: string, part?: "content" | "disk") => Effect.Effect<void, LightboxError>
   }
 >()("effect-lightbox/MicrosandboxMemory/Control") {}
@@ -622,63 +477,48 @@ export class Control extends Context.Service<
 /**
  * Options of {@link layer}.
  *
- * **Example** (An image, a command, and a fault)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const options: MicrosandboxMemory.Options = {
- *   images: { "node:22": { workdir: "/work", env: { NODE_VERSION: "22.19.0" } } },
- *   commands: { npm: ({ stdout }) => Effect.as(stdout("added 1 package\n"), 0) },
- *   faults: [MicrosandboxMemory.hangAt("guest.spawn", { nth: 3 })]
- * }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
   /**
-   * The folder that holds everything but what runs. Layers and processes that have the same one share it, though only
-   * the process that made a sandbox can use it. Default: a temporary one, removed with the layer.
+   * The folder that holds everything except running sandboxes. Layers and processes with the same folder share its
+   * content, but only the process that created a sandbox can use it. Default: a temporary folder, removed when the
+   * layer closes.
    */
   readonly home?: string | undefined
-  /** For sandboxes that do not say. Default: 1. */
+  /** Processors of sandboxes that set none. Default: 1. */
   readonly cpus?: number | undefined
-  /** For sandboxes that do not say. Default: `"512M"`. */
+  /** Memory of sandboxes that set none. Default: `"512M"`. */
   readonly memory?: Size | undefined
-  /** For sandboxes that do not say. Default: `"if-missing"`. */
+  /** Pull policy of sandboxes that set none. Default: `"if-missing"`. */
   readonly pullPolicy?: "always" | "if-missing" | "never" | undefined
-  /** How much sandboxes may take. Default: anything. */
+  /** How much sandboxes may use. Default: unlimited. */
   readonly budget?: Admission.Budget | undefined
-  /** Remove what processes have left that are gone. Default: `true`. */
+  /** Remove what dead processes left behind. Default: `true`. */
   readonly sweep?: boolean | undefined
-  /** What the registry has, by reference. Default: a plain image behind every reference. */
+  /** Images of the registry, by reference. Default: a plain image for every reference. */
   readonly images?: { readonly [reference: string]: Image } | undefined
-  /** Programs of every image, by name or absolute path. They come before the built-in ones. */
+  /** Commands of every image, by name or absolute path. They take precedence over built-in programs. */
   readonly commands?: { readonly [name: string]: Command } | undefined
+  /** Faults from the start. Default: none. */
   readonly faults?: ReadonlyArray<Fault> | undefined
 }
 
 /**
- * Provides `Microsandbox` in memory, and {@link Control} over it.
+ * Provides `Microsandbox` in memory, and {@link Control} over it. Closing the layer
+ * stops running sandboxes. Disk mounts are not supported.
  *
- * **Details**
+ * The built-in shell supports lists, pipes, redirections, here-documents,
+ * variables, substitutions, patterns, arithmetic, conditions, loops and functions.
+ * The built-in programs are those of a small guest (`cat`, `cp`, `find`, `grep`,
+ * `sed`, `tar` and about sixty more). There is no network except within a guest and
+ * through its published ports.
  *
- * The built-in shell knows lists, pipes, redirections, here-documents, variables,
- * substitutions, patterns, arithmetic, conditions, loops and functions; the
- * built-in programs are those of a small guest (`cat`, `cp`, `find`, `grep`,
- * `sed`, `tar` and some sixty more). There is no network but inside a guest, and
- * ports that it publishes.
+ * Disks simulate the worst case: a killed virtual machine loses data that was not
+ * flushed, and searching a disk still finds removed files.
  *
- * The backend assumes the worst about disks: a virtual machine that is killed has
- * lost what was not flushed, and a file that was removed can still be found by who
- * searches the disk.
- *
- * Closing the layer stops what still runs. Disk mounts are not supported.
- *
- * **Example** (A test with a clock that it turns itself)
+ * **Example** (Controlling the clock)
  *
  * ```ts
  * import { assert, it } from "@effect/vitest"

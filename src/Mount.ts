@@ -1,9 +1,9 @@
 /**
- * Mounts: folders of the host, named volumes, memory, and disk images that a
- * sandbox sees at paths of its own.
+ * Mounts: folders of the host, named volumes, memory and disk images, by guest
+ * path.
  *
- * Mounts are plain data, given by guest path in the `mounts` of a sandbox. A
- * string is a folder of the host: `"./src"` is `{ bind: "./src" }`.
+ * Mounts are plain data in the `mounts` of a sandbox. A string is a folder of the
+ * host: `"./src"` is short for `{ bind: "./src" }`.
  *
  * **Example** (Mounting a project, a shared cache and scratch memory)
  *
@@ -38,9 +38,9 @@ import type { Size } from "./SandboxConfig.ts"
  * @since 0.1.0
  */
 export interface Options {
-  /** Refuse writes from the guest. Default: `false`. */
+  /** Reject writes from the guest. Default: `false`. */
   readonly readonly?: boolean | undefined
-  /** Refuse to run programs from the mount. Default: `false`. */
+  /** Prevent programs from running from the mount. Default: `false`. */
   readonly noexec?: boolean | undefined
   /** Ignore set-user-id and set-group-id bits. Default: `false`. */
   readonly nosuid?: boolean | undefined
@@ -49,77 +49,76 @@ export interface Options {
 }
 
 /**
- * Options of mounts that show files of the host: {@link Bind} and {@link Volume}.
+ * Options of {@link Bind} and {@link Volume} mounts.
  *
  * @category options
  * @since 0.1.0
  */
 export interface FolderOptions extends Options {
-  /** The owner that the guest sees on files whose guest owner is not recorded. Default: root. */
+  /** Owner that the guest sees for files without a recorded guest owner. Default: root. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
   /** How owners and modes set by the guest are recorded. Default: `"strict"`, in extended attributes. */
   readonly statVirtualization?: "strict" | "relaxed" | "off" | undefined
-  /** Whether modes set by the guest apply to the host's files. Default: `"private"`, they do not. */
+  /** `"mirror"`: modes set by the guest also apply to the host's files. `"private"` (default): they do not. */
   readonly hostPermissions?: "private" | "mirror" | undefined
 }
 
 /**
- * Mounts a folder or file of the host. What the guest writes appears on the host.
+ * Mounts a folder or file of the host. Changes by the guest are visible on the
+ * host.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Bind extends FolderOptions {
-  /** A path on the host. It is resolved against the current directory at launch, and must exist then. */
+  /** A path on the host, resolved against the current directory at launch. It must exist then. */
   readonly bind: string
-  /** How much the guest may add to the folder, such as `"1G"`. Default: the runtime's protective limit. */
+  /** How much the guest may add to the folder, such as `"1G"`. Default: a protective limit of the runtime. */
   readonly quota?: Size | undefined
 }
 
 /**
- * Mounts a named volume. It outlives the sandbox, and any number of sandboxes can
- * share it.
+ * Mounts a named volume, which outlives the sandbox and can be shared.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Volume extends FolderOptions {
-  /** The name of the volume. */
   readonly volume: string
   /** Create the volume, without quota and labels, if it does not exist. Default: `true`. */
   readonly create?: boolean | undefined
 }
 
 /**
- * Mounts memory of the guest. It is empty at boot, and lost when the sandbox stops.
+ * Mounts guest memory. It is empty at boot; the content is lost when the sandbox
+ * stops.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Tmpfs extends Options {
-  /** How much it can hold, such as `"64M"`. With `true`, half of the guest's memory. */
+  /** Capacity, such as `"64M"`. `true`: half of the guest's memory. */
   readonly tmpfs: Size | true
 }
 
 /**
- * Mounts the file system on a disk image of the host. Only one sandbox at a time
- * can write to it.
+ * Mounts the file system of a disk image. Only one sandbox at a time can write to
+ * it.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Disk extends Options {
-  /** The path of the image on the host. */
+  /** Path of the image on the host. */
   readonly disk: string
-  /** The format of the image. Default: from the file's extension, else `"raw"`. */
+  /** Format of the image. Default: from the file's extension, else `"raw"`. */
   readonly format?: "raw" | "qcow2" | "vmdk" | undefined
-  /** The type of the file system, such as `"ext4"`. Default: the guest tries those it knows. */
+  /** File system, such as `"ext4"`. Default: the guest tries those it supports. */
   readonly fstype?: string | undefined
 }
 
 /**
- * A mount, as callers write it: a folder of the host, or an object that says
- * what to mount.
+ * A mount, as passed in options: a path on the host, or one of the objects.
  *
  * @category options
  * @since 0.1.0
@@ -168,15 +167,7 @@ const decoders = [
 ] as const
 
 /**
- * A checked mount. A string has become a {@link Bind}, and sizes are in bytes.
- *
- * **Example** (Telling mounts apart)
- *
- * ```ts
- * import type { Mount } from "effect-lightbox"
- *
- * export const keepsData = (mount: Mount.Mount): boolean => !("tmpfs" in mount)
- * ```
+ * A checked mount. Strings are converted to {@link Bind}, and sizes to bytes.
  *
  * @category models
  * @since 0.1.0
@@ -186,7 +177,7 @@ export type Mount = {
 }[keyof typeof members]
 
 /**
- * The schema of mounts.
+ * The schema of mounts, from {@link MountInput}.
  *
  * @category schemas
  * @since 0.1.0

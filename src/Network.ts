@@ -1,9 +1,9 @@
 /**
  * Network options of a sandbox: what it can reach, and what can reach it.
  *
- * The default is `"public"`: the guest reaches the internet and the host's DNS,
- * but neither private networks nor the host, and only published ports let
- * anything in.
+ * By default (`"public"`), the guest reaches the internet and the host's DNS, but
+ * neither private networks nor the host. Only published ports are reachable from
+ * outside.
  *
  * **Example** (Allowing one registry and nothing else)
  *
@@ -39,15 +39,7 @@ import {
 } from "./internal/config/schemas.ts"
 
 /**
- * The effect of a rule on the traffic that it matches.
- *
- * **Example** (Choosing)
- *
- * ```ts
- * import type { Network } from "effect-lightbox"
- *
- * export const action: Network.Action = "deny"
- * ```
+ * The effect of a rule on matching traffic.
  *
  * @category models
  * @since 0.1.0
@@ -55,21 +47,9 @@ import {
 export type Action = "allow" | "deny"
 
 /**
- * The far end that a rule matches: everything, an address range, a domain with or
- * without its subdomains, or a group of addresses that the runtime knows.
- *
- * **Details**
- *
- * A `domainSuffix` has at least two parts: `"com"` would match every domain
- * below it.
- *
- * **Example** (Naming a domain and all below it)
- *
- * ```ts
- * import type { Network } from "effect-lightbox"
- *
- * export const to: Network.Destination = { domainSuffix: "example.com" }
- * ```
+ * The remote end of a rule: `"any"`, an address range (`cidr`), a `domain`, a
+ * domain and all its subdomains (`domainSuffix`, with at least two parts, such as
+ * `"example.com"`), or a group of addresses that the runtime defines.
  *
  * @category models
  * @since 0.1.0
@@ -84,36 +64,27 @@ export type Destination =
     }
 
 /**
- * One rule. The first rule that matches decides.
- *
- * **Example** (Denying a range)
- *
- * ```ts
- * import type { Network } from "effect-lightbox"
- *
- * export const rule: Network.Rule = { action: "deny", to: { cidr: "10.0.0.0/8" } }
- * ```
+ * A network rule. The first rule that matches decides.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Rule {
-  /** What happens to traffic that the rule matches. */
   readonly action: Action
-  /** The far end. */
+  /** The remote end. */
   readonly to: Destination
-  /** The direction of the traffic. Default: `"egress"`. */
+  /** Default: `"egress"`. */
   readonly direction?: "egress" | "ingress" | "any" | undefined
-  /** The protocols that match: `"tcp"`, `"udp"`, `"icmpv4"` or `"icmpv6"`. Default: any. */
+  /** Default: any. */
   readonly protocols?: ReadonlyArray<"tcp" | "udp" | "icmpv4" | "icmpv6"> | undefined
-  /** Ports of the far end, single or as inclusive ranges. Default: any. */
+  /** Ports of the remote end, single or as inclusive ranges. Default: any. */
   readonly ports?: ReadonlyArray<number | { readonly from: number; readonly to: number }> | undefined
 }
 
 /**
  * Ordered rules, and defaults for traffic that matches none of them.
  *
- * **Example** (Everything but the private networks)
+ * **Example** (Everything except private networks)
  *
  * ```ts
  * import type { Network } from "effect-lightbox"
@@ -128,9 +99,9 @@ export interface Rule {
  * @since 0.1.0
  */
 export interface Policy {
-  /** For traffic from the guest. Default: `"deny"`. DNS to the host stays possible. */
+  /** For traffic from the guest that no rule matches. Default: `"deny"`; DNS to the host still works. */
   readonly egress?: Action | undefined
-  /** For traffic to the guest's published ports. Default: `"allow"`. */
+  /** For traffic to published ports that no rule matches. Default: `"allow"`. */
   readonly ingress?: Action | undefined
   /** Default: none. */
   readonly rules?: ReadonlyArray<Rule> | undefined
@@ -138,14 +109,6 @@ export interface Policy {
 
 /**
  * A limit on traffic in one direction.
- *
- * **Example** (One MiB a second)
- *
- * ```ts
- * import type { Network } from "effect-lightbox"
- *
- * export const limit: Network.RateLimit = { bytesPerSecond: 1_048_576 }
- * ```
  *
  * @category models
  * @since 0.1.0
@@ -158,16 +121,8 @@ export interface RateLimit {
 }
 
 /**
- * Network options of a sandbox: a policy by name (`"none"` has no network at
- * all), or everything in detail.
- *
- * **Example** (Publishing nothing, reaching nothing)
- *
- * ```ts
- * import type { Network } from "effect-lightbox"
- *
- * export const offline: Network.NetworkInput = "none"
- * ```
+ * Network options of a sandbox: a policy by name (`"none"`: no network at all), or
+ * details.
  *
  * @category options
  * @since 0.1.0
@@ -175,69 +130,60 @@ export interface RateLimit {
 export type NetworkInput = "none" | "public" | "all" | Options
 
 /**
- * How the guest resolves names.
+ * DNS options of the guest.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Dns {
-  /** Addresses or names, with a port if it is not 53. Default: the host's name servers. */
+  /** Addresses or names, optionally with a port (default: 53). Default: the host's name servers. */
   readonly nameservers?: ReadonlyArray<string> | undefined
   /** Refuse public names that resolve to private addresses. Default: `true`. */
   readonly rebindProtection?: boolean | undefined
-  /** How long a query may take, in whole milliseconds. Default: 5 seconds. */
+  /** Time limit for a query, in whole milliseconds. Default: 5 seconds. */
   readonly queryTimeout?: Duration.Input | undefined
 }
 
 /**
- * How the host intercepts TLS, which secrets and inspected rules need.
+ * TLS interception by the host. Secrets, and rules that inspect host names, need
+ * it.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Tls {
-  /** Hosts, or patterns such as `*.example.com`, that are not intercepted. Default: none. */
+  /** Hosts, or patterns such as `*.example.com`, to exclude. Default: none. */
   readonly bypass?: ReadonlyArray<string> | undefined
-  /** Check the certificates of the far end. Default: `true`. */
+  /** Verify certificates of the remote end. Default: `true`. */
   readonly verifyUpstream?: boolean | undefined
-  /** The ports that are intercepted. Default: `[443]`. */
+  /** Ports to intercept. Default: `[443]`. */
   readonly interceptedPorts?: ReadonlyArray<number> | undefined
   /** Block QUIC, so that clients fall back to TLS over TCP. Default: the runtime's. */
   readonly blockQuic?: boolean | undefined
-  /** Files of certificate authorities (PEM) on the host that may sign for far ends. Default: none. */
+  /** PEM files on the host with additional certificate authorities for remote ends. Default: none. */
   readonly upstreamCaCerts?: ReadonlyArray<string> | undefined
-  /** The authority (PEM files on the host) that signs for the guest. Default: one made for the sandbox. */
+  /**
+   * The certificate authority that signs for the guest, as PEM files on the host. Default: generated for the sandbox.
+   */
   readonly authority?: { readonly certificate: string; readonly key: string } | undefined
 }
 
 /**
- * Network options in detail.
- *
- * **Example** (Own name servers and a bandwidth limit)
- *
- * ```ts
- * import type { Network } from "effect-lightbox"
- *
- * export const options: Network.Options = {
- *   policy: "public",
- *   dns: { nameservers: ["9.9.9.9"], queryTimeout: "2 seconds" },
- *   rateLimit: { egress: { bytesPerSecond: 10_000_000 } }
- * }
- * ```
+ * Detailed network options.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
-  /** What the guest can reach: `"none"`, `"public"`, `"all"`, or rules. Default: `"public"`. */
+  /** `"none"`, `"public"`, `"all"`, or rules. Default: `"public"`. */
   readonly policy?: "none" | "public" | "all" | Policy | undefined
-  /** How names are resolved. Default: by the host's name servers. */
+  /** DNS options. Default: use the host's name servers. */
   readonly dns?: Dns | undefined
-  /** How TLS is intercepted. Default: not at all, unless there are secrets. */
+  /** TLS interception. Default: off, unless there are secrets. */
   readonly tls?: Tls | undefined
-  /** Connections at the same time, up to 4096. Default: the runtime's. */
+  /** Concurrent connections, 1 to 4096. Default: the runtime's. */
   readonly maxConnections?: number | undefined
-  /** Let rules that name hosts match only where the host name can be inspected. Default: `false`. */
+  /** Apply rules that name hosts only where the host name can be inspected. Default: `false`. */
   readonly strict?: boolean | undefined
   /** Trust the host's own certificate authorities in the guest. Default: `false`. */
   readonly trustHostCas?: boolean | undefined
@@ -342,15 +288,6 @@ const Detailed = optionsSchema<Options>()(
 /**
  * The schema of network options.
  *
- * **Example** (Reading options from a file)
- *
- * ```ts
- * import { Schema } from "effect"
- * import { Network } from "effect-lightbox"
- *
- * export const decode = Schema.decodeUnknownEffect(Network.Network)
- * ```
- *
  * @category schemas
  * @since 0.1.0
  */
@@ -359,29 +296,13 @@ export const Network = Schema.Union([PolicyName, Detailed])
 /**
  * Checked network options.
  *
- * **Example** (Asking whether there is any network)
- *
- * ```ts
- * import type { Network } from "effect-lightbox"
- *
- * export const isOffline = (network: Network.Network): boolean => network === "none"
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export type Network = typeof Network.Type
 
 /**
- * The parts of a request to one of its hosts in which a secret is put.
- *
- * **Example** (Headers and queries)
- *
- * ```ts
- * import type { Network } from "effect-lightbox"
- *
- * export const injection: Network.SecretInjection = { headers: true, query: true }
- * ```
+ * The parts of a request in which the placeholder of a secret is replaced.
  *
  * @category options
  * @since 0.1.0
@@ -398,13 +319,13 @@ export interface SecretInjection {
 }
 
 /**
- * A secret that the guest can use without seeing it: its environment holds a
+ * A secret that the guest uses without seeing it: its environment contains a
  * placeholder, which the host replaces in TLS requests to the allowed hosts.
  *
  * **Gotchas**
  *
- * The runtime keeps the value in its database on the host while the sandbox
- * exists. Guard the home directory accordingly.
+ * While the sandbox exists, the runtime stores the value in its database in the
+ * home directory. Restrict access to it accordingly.
  *
  * **Example** (A key for one service)
  *
@@ -423,20 +344,19 @@ export interface SecretInjection {
  * @since 0.1.0
  */
 export interface SecretInput {
-  /** The value. */
   readonly value: Redacted.Redacted<string>
-  /** The hosts that may receive the value, or patterns such as `*.example.com`. At least one. */
+  /** Hosts that may receive the value, or patterns such as `*.example.com`. At least one. */
   readonly hosts: ReadonlyArray<string>
-  /** What the guest sees instead. Default: a generated text. */
+  /** The value that the guest sees. Default: generated. */
   readonly placeholder?: string | undefined
-  /** Where the placeholder is replaced. Default: in headers and basic authentication. */
+  /** Where to replace the placeholder. Default: in headers and basic authentication. */
   readonly inject?: SecretInjection | undefined
-  /** Replace only where the host's TLS identity was checked. Default: `true`. */
+  /** Replace only after verifying the host's TLS identity. Default: `true`. */
   readonly requireTls?: boolean | undefined
 }
 
 /**
- * The schema of one secret.
+ * The schema of {@link SecretInput}.
  *
  * @category schemas
  * @since 0.1.0

@@ -1,9 +1,9 @@
 /**
- * Records what this process creates before it creates it, so that another
- * process can remove it if this one is killed.
+ * Records what this process creates, before it is created, so that another process
+ * can remove it if this one is killed.
  *
- * The layers of this library provide the service beside `Microsandbox`. Only a
- * driver, or code that calls the driver directly, needs it.
+ * The library's layers provide this service. Only drivers, and code that calls a
+ * driver directly, need it.
  *
  * @since 0.1.0
  */
@@ -12,9 +12,9 @@ import type * as Effect from "effect/Effect"
 import type { LightboxError } from "./LightboxError.ts"
 
 /**
- * What a note can be about: a sandbox, the disk of one, an unfinished capture or
- * load, a snapshot that no name points to yet, a file, the name of a scoped
- * snapshot, or a result in use.
+ * The subject of a note: a sandbox, a sandbox's disk, an unfinished capture or
+ * load, a snapshot without a name, a file, the name of a scoped snapshot, or a
+ * result in use.
  *
  * @category models
  * @since 0.1.0
@@ -22,8 +22,7 @@ import type { LightboxError } from "./LightboxError.ts"
 export type Kind = "sandbox" | "disk" | "capture" | "load" | "unnamed" | "file" | "name" | "use"
 
 /**
- * Something that a process is about to create, has created, or is about to
- * remove.
+ * A record of something that a process creates, has created or removes.
  *
  * @category models
  * @since 0.1.0
@@ -36,8 +35,8 @@ export interface Note {
 }
 
 /**
- * This process as the owner of what it creates. A sweep in any other process
- * removes what a dead owner has noted.
+ * The ownership records of this process. After it dies, a sweep removes the
+ * resources in its notes.
  *
  * **Example** (Owning a sandbox for as long as it exists)
  *
@@ -58,13 +57,13 @@ export interface Note {
 export class Ownership extends Context.Service<
   Ownership,
   {
-    /** Unique to this process. Asking for it the first time acquires the lease by which others see it alive. */
+    /** Identifies this process. The first use acquires a lease, which proves that the process is alive. */
     readonly id: Effect.Effect<string, LightboxError>
     readonly note: (note: Note) => Effect.Effect<void, LightboxError>
     readonly forget: (note: Note) => Effect.Effect<void>
-    /** Gives up ownership for good, or until a time in milliseconds since 1970, after which a sweep may remove it. */
+    /** Gives up ownership. After `expires` (milliseconds since 1970), a sweep may remove the resource. */
     readonly release: (note: Note, expires: number | undefined) => Effect.Effect<void, LightboxError>
-    /** A fresh path on the home's file system, for a file that is renamed into place once it is complete. */
+    /** A new path on the home's file system, for a file that is renamed when it is complete. */
     readonly stage: Effect.Effect<string, LightboxError>
   }
 >()("effect-lightbox/Ownership") {}

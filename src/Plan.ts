@@ -1,8 +1,8 @@
 /**
  * Plans: what a build would do, and why.
  *
- * `Snapshot.plan` computes one from the definition, the digest of its base image
- * and the results on this machine. It boots nothing.
+ * `Snapshot.plan` computes a plan from the definition, the digest of its base image
+ * and the results stored on this machine. It boots nothing.
  *
  * **Example** (Showing what a change costs)
  *
@@ -22,23 +22,21 @@ import * as Schema from "effect/Schema"
 const change = { was: Schema.String, now: Schema.String }
 
 /**
- * Why a step would run.
+ * The reason why a step would run.
  *
- * **Details**
- *
- * - `NeverBuilt`: this definition was not built here before.
- * - `BaseUnknown`: the base image is not in the local cache.
- * - `BaseChanged`: the digest of the base image differs from the last build's.
- * - `ArgumentsChanged`, `EnvironmentChanged`, `FilesChanged`: what differs from
+ * - `NeverBuilt`: this definition was never built here.
+ * - `BaseUnknown`: the base image is not cached.
+ * - `BaseChanged`: the base image has a different digest than in the last build.
+ * - `ArgumentsChanged`, `EnvironmentChanged`, `FilesChanged`: the step differs from
  *   the last build of this definition.
  * - `EarlierChanged`: an earlier step would run.
- * - `NotKept`: the step is unchanged, but its result was not kept, and a later
- *   step would run.
- * - `Forced`: requested by the step or by the build.
+ * - `NotKept`: the step is unchanged, but its result is not stored and a later step
+ *   would run.
+ * - `Forced`: the step or the build requests it.
  * - `Evicted`: its result was pruned at that time.
- * - `Damaged`: its result exists but cannot be used.
- * - `BuilderChanged`: another version of the library, which builds differently,
- *   made the result.
+ * - `Damaged`: its result exists but is unusable.
+ * - `BuilderChanged`: its result was made by a version of the library that builds
+ *   differently.
  *
  * @category schemas
  * @since 0.1.0
@@ -67,7 +65,7 @@ export const MissReason = Schema.TaggedUnion({
 export type MissReason = typeof MissReason.Type
 
 /**
- * A step and whether it would run. `key` identifies its result.
+ * A step, and whether its stored result can be used. `key` identifies the result.
  *
  * @category schemas
  * @since 0.1.0
@@ -94,32 +92,20 @@ export type PlannedStep = typeof PlannedStep.Type
 /**
  * A plan: what a build would do. Prints as text and encodes to JSON.
  *
- * **Example** (Failing when something would be built)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Snapshot } from "effect-lightbox"
- *
- * export const isUpToDate = Snapshot.make("tools", "alpine").pipe(
- *   Snapshot.plan,
- *   Effect.map((plan) => plan.isCached)
- * )
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export class Plan extends Schema.Class<Plan>("effect-lightbox/Plan")({
   snapshot: Schema.String,
   image: Schema.String,
-  /** Digest of the image's manifest. Absent while the image is not in the cache. */
+  /** Digest of the image's manifest. Absent if the image is not cached. */
   imageDigest: Schema.optionalKey(Schema.String),
-  /** Identifies the result of the whole build. */
+  /** Identifies the final result. */
   key: Schema.String,
-  /** `true`: the build would boot nothing. */
+  /** `true`: the build would not boot anything. */
   isCached: Schema.Boolean,
   steps: Schema.Array(PlannedStep),
-  /** How the home copies disks: with reflinks, keeping a result is free; without, it copies what is allocated. */
+  /** How the home's file system copies disks. With reflinks, storing a result is free; else it copies all allocated bytes. */
   copies: Schema.Literals(["reflink", "full", "unknown"])
 }) {
   override toString(): string {
@@ -131,7 +117,7 @@ export class Plan extends Schema.Class<Plan>("effect-lightbox/Plan")({
 }
 
 /**
- * Formats a plan as text, one line for each step.
+ * Formats a plan as text, one line per step.
  *
  * @category formatting
  * @since 0.1.0

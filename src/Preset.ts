@@ -1,8 +1,6 @@
 /**
- * Ready-made definitions. Pipe one through more steps to extend it.
- *
- * `effect-lightbox/presets` has the same presets as plain objects, for the Promise
- * API.
+ * Ready-made definitions. Pipe one through more steps to extend it. For the Promise
+ * API, `effect-lightbox/presets` has the same presets as plain objects.
  *
  * **Example** (Adding a tool)
  *
@@ -30,7 +28,7 @@ export type Options = presets.PresetOptions
 
 /**
  * Four coding agents: the commands `copilot`, `gemini`, `codex` and `pi`. The
- * snapshot contains no keys; pass them at launch, as secrets.
+ * snapshot contains no keys; pass them at launch as secrets.
  *
  * @category presets
  * @since 0.1.0

@@ -1,16 +1,16 @@
 /**
- * Sweeps: removes what dead processes left behind, whether they were killed,
- * crashed, or lost with the machine.
+ * Sweeps: removal of what dead processes left behind, whether they were killed,
+ * crashed or ended by a power failure.
  *
- * Everything that the library creates belongs to the process that creates it, and
- * is noted before it exists. A process proves that it is alive with a socket, which
- * the kernel closes with it. A sweep removes what belongs to dead processes:
- * sandboxes, names that failed creations still occupy, unfinished captures, staged
- * files and locks. It never removes what belongs to a living process, what was
- * detached, what other tools made, or volumes. Of snapshots, it removes only those
- * of a scope and those that an interrupted removal or load left without a name.
+ * Before the library creates anything, it records which process owns it. A process
+ * proves that it is alive with a socket, which the kernel closes when the process
+ * ends. A sweep removes what dead processes own: sandboxes, names that failed
+ * creations still occupy, unfinished captures, temporary files, locks, scoped
+ * snapshots, and snapshots that an interrupted removal or load left without a name.
+ * It never removes volumes, other snapshots, anything detached, or anything that
+ * belongs to living processes or other tools.
  *
- * `MicrosandboxLocal.layer` sweeps at its start. Long-running processes add
+ * `MicrosandboxLocal.layer` sweeps when it is built. In long-running processes, add
  * {@link layer}.
  *
  * **Example** (Sweeping every ten minutes)
@@ -45,7 +45,7 @@ import * as Microsandbox from "./Microsandbox.ts"
  * @since 0.1.0
  */
 export interface SweepOptions {
-  /** Report what would be removed, and remove nothing. Default: `false`. */
+  /** Report what would be removed, without removing it. Default: `false`. */
   readonly dryRun?: boolean | undefined
   /** Time limit. Default: 1 minute. */
   readonly timeout?: Duration.Input | undefined
@@ -59,15 +59,12 @@ const decodeOptions = decoder(
 const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer", "interval")
 
 /**
- * Removes what belongs to dead processes, and detached sandboxes whose time to live
- * is over.
+ * Removes what dead processes left behind, and detached sandboxes whose time to
+ * live has expired. Concurrent sweeps, even in other processes, are safe.
  *
- * **Details**
+ * Reports what could not be removed as `failed`. Fails only with `InvalidConfig`.
  *
- * What cannot be removed is reported as `failed`; the only error is
- * `InvalidConfig`. Concurrent sweeps, here and in other processes, do no harm.
- *
- * **Example** (A report)
+ * **Example** (Printing what a sweep would remove)
  *
  * ```ts
  * import { Console, Effect } from "effect"
@@ -95,18 +92,8 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
 })
 
 /**
- * Sweeps now and then at an interval (default: 5 minutes), in the background, until
- * the layer closes. Logs the sandboxes and names it removes, and what it cannot
- * remove.
- *
- * **Example** (In a service)
- *
- * ```ts
- * import { Layer } from "effect"
- * import { MicrosandboxLocal, Reaper } from "effect-lightbox"
- *
- * export const live = Reaper.layer().pipe(Layer.provideMerge(MicrosandboxLocal.layer()))
- * ```
+ * Sweeps at an interval (default: 5 minutes), starting immediately, until the layer
+ * closes. Logs the sandboxes and names it removes, and what it cannot remove.
  *
  * @category layers
  * @since 0.1.0

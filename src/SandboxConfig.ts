@@ -1,9 +1,9 @@
 /**
- * The options of a sandbox before it is created, and their schema.
+ * Options of a sandbox, and their schema.
  *
- * {@link Options} is what callers write. {@link SandboxConfig} checks it: sizes
- * become bytes, durations become `Duration`s, and whatever could not work is
- * refused with the name of the field, before anything boots.
+ * Callers pass {@link Options}. {@link SandboxConfig} checks them before anything
+ * boots: sizes become bytes, durations become `Duration`s, and invalid values fail
+ * with the name of the field.
  *
  * @since 0.1.0
  */
@@ -47,22 +47,11 @@ import * as Network from "./Network.ts"
 type WholeNumber = "0" | (`${bigint}` & `${"1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9"}${string}`)
 
 /**
- * A size in options: a whole number with the unit `K`, `M` or `G`, also written
- * `KiB`, `MiB` and `GiB`, or a number of bytes.
+ * A size: a whole number with the unit `K`, `M` or `G` (or `KiB`, `MiB`, `GiB`), or
+ * a number of bytes. Results have sizes in bytes, which options accept unchanged.
  *
- * **Details**
- *
- * `"1K"` is 1,024 bytes. `"1GB"` is refused, because some read it as a billion
- * bytes. So are fractions: write `"1536M"`, not `"1.5G"`. Results give sizes as
- * a number of bytes, which options take as it is.
- *
- * **Example** (The same size, five times)
- *
- * ```ts
- * import type { SandboxConfig } from "effect-lightbox"
- *
- * export const sizes: ReadonlyArray<SandboxConfig.Size> = ["4G", "4 GiB", "4096M", "4194304K", 4_294_967_296]
- * ```
+ * `"1K"` is 1,024 bytes. `"1GB"` is rejected because it is ambiguous, and so are
+ * fractions: write `"1536M"`, not `"1.5G"`.
  *
  * @category options
  * @since 0.1.0
@@ -70,8 +59,7 @@ type WholeNumber = "0" | (`${bigint}` & `${"1" | "2" | "3" | "4" | "5" | "6" | "
 export type Size = number | `${WholeNumber}${"" | " "}${"K" | "KiB" | "M" | "MiB" | "G" | "GiB" | "k" | "m" | "g"}`
 
 /**
- * The schema of {@link Size}, which reads it from text or a number. It decodes to
- * a number of bytes.
+ * The schema of {@link Size}. Decodes text or a number to a number of bytes.
  *
  * **Example** (Reading a size from the environment)
  *
@@ -98,72 +86,58 @@ export const Size: Schema.Codec<number, number | string> = Schema.Union([Schema.
 /**
  * Processors, memory and disk of a sandbox.
  *
- * **Example** (A machine with room to grow)
- *
- * ```ts
- * import type { SandboxConfig } from "effect-lightbox"
- *
- * export const resources: SandboxConfig.Resources = { cpus: 2, memory: "1G", maxMemory: "4G", disk: "16G" }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface Resources {
   /** Processors, 1 to 255. Default: 1. */
   readonly cpus?: number | undefined
-  /** Processors that the running sandbox can be grown to. Default: `cpus`. */
+  /** Limit for adding processors while the sandbox runs. Default: `cpus`. */
   readonly maxCpus?: number | undefined
   /** Memory in whole MiB, at least `"64M"`. Default: `"512M"`. */
   readonly memory?: Size | undefined
-  /** Memory that the running sandbox can be grown to. Default: `memory`. */
+  /** Limit for adding memory while the sandbox runs. Default: `memory`. */
   readonly maxMemory?: Size | undefined
-  /** The root disk, which takes space on the host only as it fills. Not with a snapshot. Default: `"4G"`. */
+  /**
+   * Size of the root disk. It occupies space on the host only as it fills. Not allowed with a snapshot. Default:
+   * `"4G"`.
+   */
   readonly disk?: Size | undefined
 }
 
 /**
  * Publishes a port of the guest on a port of the host.
  *
- * **Example** (Two free ports of the host, one open to the whole network)
- *
- * ```ts
- * import type { SandboxConfig } from "effect-lightbox"
- *
- * export const ports: ReadonlyArray<SandboxConfig.PortMapping> = [{ guest: 80 }, { guest: 443, bind: "0.0.0.0" }]
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface PortMapping {
-  /** The port of the host. Default: 0, a free port, which the `ports` of the sandbox name. */
+  /** Port on the host. Default: 0, a free port, reported in the `ports` of the sandbox. */
   readonly host?: number | undefined
-  /** The port of the guest. */
+  /** Port in the guest. */
   readonly guest: number
   /** Default: `"tcp"`. */
   readonly protocol?: "tcp" | "udp" | undefined
-  /** The address of the host to listen on. Default: `"127.0.0.1"`. */
+  /** Address on the host to listen on. Default: `"127.0.0.1"`. */
   readonly bind?: string | undefined
 }
 
 interface PatchOptions {
-  /** Permissions, such as `0o755`. Default: 0o644 for files, 0o755 for folders. */
+  /** Permission bits, such as `0o755`. Default: 0o644 for files, 0o755 for folders. */
   readonly mode?: number | undefined
   /** Replace a file of the image. Default: `false`. */
   readonly replace?: boolean | undefined
 }
 
 /**
- * A change to the file system of an image, made before the guest boots. Not with
- * a snapshot, whose build has steps for it.
+ * A change to the file system of an image before the guest boots. Not allowed with
+ * a snapshot; use a build step instead.
  *
  * **Gotchas**
  *
- * The runtime creates the folders above a path anew: they belong to root, with
- * permissions 0o755, whatever they were in the image. After a patch of
- * `/home/app/.profile`, the user `app` cannot write to `/home/app`. A file that
- * is appended to belongs to root as well, with permissions 0o644.
+ * The runtime recreates all parent folders of the path, owned by root and with mode
+ * 0o755. After a patch of `/home/app/.profile`, the user `app` cannot write to
+ * `/home/app`. A file with appended content also belongs to root, with mode 0o644.
  *
  * **Example** (A file and a folder)
  *
@@ -189,55 +163,39 @@ export type Patch =
   | { readonly _tag: "Remove"; readonly path: string }
 
 /**
- * An init system that becomes process 1 of the guest.
+ * An init system, which runs as process 1 of the guest.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Init {
-  /** The path of the program in the guest. */
+  /** Path of the program in the guest. */
   readonly command: string
-  /** Its arguments. Default: none. */
+  /** Default: none. */
   readonly args?: ReadonlyArray<string> | undefined
-  /** Its environment variables. Default: none. */
+  /** Environment variables. Default: none. */
   readonly env?: { readonly [name: string]: string } | undefined
 }
 
 /**
- * How to reach the registry of an image.
+ * Options for pulling from a registry.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Registry {
-  /** The user to log in as, together with `password`. Default: no login. */
+  /** Requires `password`. Default: no login. */
   readonly username?: string | undefined
-  /** The password or token, together with `username`. */
+  /** A password or token. Requires `username`. */
   readonly password?: Redacted.Redacted<string> | undefined
   /** Use HTTP without TLS. Default: `false`. */
   readonly insecure?: boolean | undefined
-  /** A file of certificate authorities (PEM) on the host. Default: those of the system. */
+  /** A PEM file of certificate authorities on the host. Default: those of the system. */
   readonly caCerts?: string | undefined
 }
 
 /**
- * Options of a sandbox, apart from what it boots from.
- *
- * **Example** (A web server)
- *
- * ```ts
- * import { Sandbox, type SandboxConfig } from "effect-lightbox"
- *
- * export const options: SandboxConfig.Options = {
- *   name: "web",
- *   resources: { cpus: 2, memory: "1G" },
- *   ports: { 8080: 80 },
- *   env: { NODE_ENV: "production" },
- *   labels: { team: "platform" }
- * }
- *
- * export const sandbox = Sandbox.launch({ snapshot: "web", ...options })
- * ```
+ * Options of a sandbox, except its image or snapshot.
  *
  * @category options
  * @since 0.1.0
@@ -247,57 +205,59 @@ export interface Options {
   readonly name?: string | undefined
   /** Processors, memory and disk. Default: 1 processor, `"512M"` of memory. */
   readonly resources?: Resources | undefined
-  /** Where commands run unless they say otherwise. It must exist. Default: the image's, else `/`. */
+  /** Default working directory of commands. It must exist. Default: the image's, else `/`. */
   readonly cwd?: string | undefined
-  /** The path of the shell that runs `shell` commands. Default: `"/bin/sh"`. */
+  /** Path of the shell for `shell` commands. Default: `"/bin/sh"`. */
   readonly shell?: string | undefined
-  /** The user that commands run as unless they say otherwise, such as `"app"` or `"1000:1000"`. Default: the image's, else root. */
+  /** Default user of commands, such as `"app"` or `"1000:1000"`. Default: the image's, else root. */
   readonly user?: string | undefined
-  /** The guest's host name, of up to 63 letters, digits and dashes. Default: the name of the sandbox. */
+  /** Host name of the guest: up to 63 letters, digits and dashes. Default: the name of the sandbox. */
   readonly hostname?: string | undefined
-  /** Environment variables of all commands, added to those of the image. Default: none. */
+  /** Environment variables of all commands, in addition to the image's. Default: none. */
   readonly env?: { readonly [name: string]: string } | undefined
   /** Replaces the image's entrypoint. */
   readonly entrypoint?: ReadonlyArray<string> | undefined
   /** Replaces the image's default command. */
   readonly cmd?: ReadonlyArray<string> | undefined
-  /** Scripts by name, put on the guest's `PATH`. Default: none. */
+  /** Scripts by name, available on the guest's `PATH`. Default: none. */
   readonly scripts?: { readonly [name: string]: string } | undefined
-  /** An init system for process 1; `"auto"` looks for one. Default: the runtime's own process. */
+  /** The init system that runs as process 1; `"auto"` detects one. Default: the runtime's own process. */
   readonly init?: "auto" | Init | undefined
   /** POSIX limits by name, such as `{ nofile: 1024 }` or `{ nofile: { soft: 1024, hard: 4096 } }`. Default: the kernel's. */
   readonly rlimits?: { readonly [name: string]: number | { readonly soft: number; readonly hard: number } } | undefined
-  /** `"restricted"` denies the guest's processes the privilege to mount. Default: `"default"`. */
+  /** `"restricted"`: processes of the guest cannot mount. Default: `"default"`. */
   readonly security?: "default" | "restricted" | undefined
-  /** Whether sandboxes of others run on this machine. Default: `"single-tenant"`. */
+  /** `"multi-tenant"`: sandboxes of other users run on this machine too. Default: `"single-tenant"`. */
   readonly deployment?: "single-tenant" | "multi-tenant" | undefined
-  /** Let the runtime remove the sandbox once it has stopped. Default: `false`. */
+  /** Remove the sandbox when it stops. Default: `false`. */
   readonly ephemeral?: boolean | undefined
   /**
-   * How the root disk is made from the snapshot's. `"copy"` copies it. `"overlay"` stores only what the sandbox changes,
-   * so that a launch costs the same however much was baked in; such a sandbox cannot be captured or searched, and its
-   * disk cannot be resized. `"auto"` is an overlay where a copy would copy every byte, unless the sandbox is detached or
-   * ephemeral, or the image of the snapshot is no longer cached. Default: `"auto"`.
+   * How to create the root disk from the snapshot's. `"copy"` copies it. `"overlay"` stores only changes, so that
+   * launching from a large snapshot takes no longer; such a sandbox cannot be captured or searched, and its disk cannot
+   * be resized. `"auto"` (default) uses an overlay if the file system cannot share blocks, unless the sandbox is
+   * detached or ephemeral or the snapshot's image is no longer cached.
    */
   readonly rootDisk?: "auto" | "copy" | "overlay" | undefined
   /** Stop the sandbox after this time without commands or traffic from the host, in whole seconds. Default: never. */
   readonly idleTimeout?: Duration.Input | undefined
-  /** End the sandbox after this time, without flushing its disk, in whole seconds. Default: never. */
+  /** Kill the sandbox after this time, without flushing its disk, in whole seconds. Default: never. */
   readonly maxDuration?: Duration.Input | undefined
-  /** When to pull the image: `"always"`, `"if-missing"` or `"never"`. Default: the layer's, `"if-missing"`. */
+  /** When to pull the image. Default: that of the layer, `"if-missing"`. */
   readonly pullPolicy?: "always" | "if-missing" | "never" | undefined
-  /** How to reach the registry of the image. Default: with TLS and without login. */
+  /** Options for pulling the image. Default: TLS, no login. */
   readonly registry?: Registry | undefined
   /**
-   * Ports of the host that lead to ports of the guest: `{ host: guest }` for TCP on 127.0.0.1, or a list with protocol
-   * and address. Host port 0 takes a free port, which the `ports` of the sandbox name. Default: none.
+   * Published ports: `{ host: guest }` for TCP on 127.0.0.1, or a list with protocol and address. Host port 0 takes a
+   * free port, reported in the `ports` of the sandbox. Default: none.
    */
   readonly ports?: { readonly [host: number]: number } | ReadonlyArray<PortMapping> | undefined
-  /** What the guest can reach: `"none"`, `"public"`, `"all"`, or rules in detail. Default: `"public"`, the internet alone. */
+  /**
+   * Access to the network: `"none"`, `"public"`, `"all"`, or detailed rules. Default: `"public"`, the internet only.
+   */
   readonly network?: Network.NetworkInput | undefined
-  /** Values that the guest can send to some hosts without seeing them, by environment variable. Default: none. */
+  /** Secrets by environment variable. The guest can use them without seeing their values. Default: none. */
   readonly secrets?: { readonly [name: string]: Network.SecretInput } | undefined
-  /** Changes to the image's files before the guest boots. Not with a snapshot. Default: none. */
+  /** Changes to the image's files before the guest boots. Not allowed with a snapshot. Default: none. */
   readonly patches?: ReadonlyArray<Patch> | undefined
   /**
    * Mounts by guest path: a folder of the host such as `"./src"`, `{ bind: "./src", readonly: true }`,
@@ -306,9 +266,9 @@ export interface Options {
   readonly mounts?: { readonly [path: string]: Mount.MountInput } | undefined
   /** Labels to find the sandbox by. Default: none. */
   readonly labels?: { readonly [key: string]: string } | undefined
-  /** How much the virtual machine logs: `"trace"`, `"debug"`, `"info"`, `"warn"` or `"error"`. Default: the runtime's. */
+  /** Log level of the virtual machine. Default: the runtime's. */
   readonly logLevel?: "trace" | "debug" | "info" | "warn" | "error" | undefined
-  /** How often metrics are sampled, in whole milliseconds, or `"off"`. Default: 1 second. */
+  /** Interval between metrics samples, in whole milliseconds, or `"off"`. Default: 1 second. */
   readonly metricsInterval?: Duration.Input | "off" | undefined
 }
 
@@ -394,15 +354,6 @@ const PortRecord = parsed<{ readonly [host: number]: number }, { readonly [host:
 
 /**
  * The schema of {@link Options}.
- *
- * **Example** (Checking options without launching anything)
- *
- * ```ts
- * import { Schema } from "effect"
- * import { SandboxConfig } from "effect-lightbox"
- *
- * export const check = Schema.decodeUnknownEffect(SandboxConfig.SandboxConfig)
- * ```
  *
  * @category schemas
  * @since 0.1.0
@@ -507,15 +458,7 @@ export const SandboxConfig = optionsSchema<Options>()(
 )
 
 /**
- * Checked options of a sandbox: sizes in bytes, durations as `Duration`s.
- *
- * **Example** (Reading a checked value)
- *
- * ```ts
- * import type { SandboxConfig } from "effect-lightbox"
- *
- * export const memory = (config: SandboxConfig.SandboxConfig): number | undefined => config.resources?.memory
- * ```
+ * Checked options of a sandbox: sizes in bytes, times as `Duration`s.
  *
  * @category models
  * @since 0.1.0
@@ -523,15 +466,7 @@ export const SandboxConfig = optionsSchema<Options>()(
 export type SandboxConfig = typeof SandboxConfig.Type
 
 /**
- * The root of a sandbox: an OCI image, or a snapshot by name or path.
- *
- * **Example** (An image)
- *
- * ```ts
- * import type { SandboxConfig } from "effect-lightbox"
- *
- * export const source: SandboxConfig.Source = { _tag: "Image", reference: "alpine:3" }
- * ```
+ * The source of a sandbox's root disk: an OCI image, or a snapshot by name or path.
  *
  * @category models
  * @since 0.1.0
@@ -540,15 +475,6 @@ export type Source = typeof Source.Type
 
 /**
  * The schema of {@link Source}.
- *
- * **Example** (Checking a reference)
- *
- * ```ts
- * import { Schema } from "effect"
- * import { SandboxConfig } from "effect-lightbox"
- *
- * export const check = Schema.decodeUnknownEffect(SandboxConfig.Source)
- * ```
  *
  * @category schemas
  * @since 0.1.0

@@ -2,17 +2,15 @@
  * Snapshots: disks that are built once, from an image and typed steps, and booted
  * any number of times.
  *
- * {@link make} and the step functions describe a snapshot; {@link build} builds
- * it in a builder sandbox and keeps the result under a name. Results are reused:
- * building an unchanged definition boots nothing, and changing the last of ten
- * steps runs one step. After a failed build, the name still points to the previous
+ * {@link make} and the step functions describe a snapshot. {@link build} runs the
+ * steps in a builder sandbox and stores the result under a name. Results are
+ * reused: building an unchanged definition boots nothing, and changing the last of
+ * ten steps runs one step. If a build fails, the name still points to the previous
  * result.
  *
- * **Details**
- *
- * Steps run one after the other, each on the disk that the previous one left.
- * Only the disk is passed on: processes are ended and in-memory file systems
- * (such as `/tmp`) are emptied after each step.
+ * Steps run in order, each on the disk that the previous one left. Only the disk is
+ * passed on: after each step, processes are stopped and in-memory file systems
+ * (such as `/tmp`) are emptied.
  *
  * **Example** (Building a snapshot and running a sandbox)
  *
@@ -76,9 +74,9 @@ import type * as SandboxConfig from "./SandboxConfig.ts"
 // =============================================================================
 
 /**
- * Describes how to build a snapshot: a base, steps, and settings. It is an
- * immutable value; making one does nothing. `E` and `R` are what the effects in
- * its steps can fail with and require.
+ * Describes how to build a snapshot: a base, steps and settings. It is an immutable
+ * value; nothing runs until it is built. `E` and `R` are the errors and
+ * requirements of the effects in its steps.
  *
  * @category models
  * @since 0.1.0
@@ -91,7 +89,7 @@ export interface Definition<out E = never, out R = never> extends Pipeable.Pipea
   readonly options: BuilderOptions
   readonly labels: { readonly [key: string]: string }
   readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
-  /** Never set: the type error of `Sandbox.launch({ snapshot: definition })` says what to do. */
+  /** Never set. It makes the type error of `Sandbox.launch({ snapshot: definition })` say what to do. */
   readonly path?: "A definition is not a snapshot: build it first, with Snapshot.build(definition)"
 }
 
@@ -106,29 +104,28 @@ export type Base<E = never, R = never> =
   | { readonly _tag: "Definition"; readonly definition: Definition<E, R> }
 
 /**
- * Options of the builder, the sandbox in which the steps run.
+ * Options of the builder, the sandbox that runs the steps.
  *
  * @category options
  * @since 0.1.0
  */
 export interface BuilderOptions extends Pick<SandboxConfig.Options, "network" | "pullPolicy" | "registry"> {
   readonly resources?: SandboxConfig.Resources | undefined
-  /** Folders and volumes mounted in the builder, by guest path. They do not become part of the snapshot. */
+  /** Folders and volumes to mount in the builder, by guest path. They are not part of the snapshot. */
   readonly mounts?: { readonly [path: string]: Mount.MountInput } | undefined
 }
 
 /**
- * A secret that one step needs.
- *
- * **Details**
+ * A secret for one step.
  *
  * `"env"` (the default) sets a variable for the step's command only. `"file"`
- * creates the file `/run/secrets/<name>`, in memory, for the duration of the
- * step. The value never appears in events, errors or keys. Before a disk is kept,
- * it is searched for the value; if it is found, the build fails with
- * `SecretLeaked`. Values shorter than 4 characters are not searched for, because
- * they occur by chance. A changed value does not run the step again, unless
- * `inKey` is set.
+ * creates the file `/run/secrets/<name>`, in memory, while the step runs. The value
+ * never appears in events, errors or keys, and a changed value does not rerun the
+ * step unless `inKey` is set.
+ *
+ * Before a disk is stored, it is searched for the value. If it is found, the build
+ * fails with `SecretLeaked`. Values shorter than 4 characters are not searched for,
+ * because they occur by chance.
  *
  * **Example** (A token for one command)
  *
@@ -150,7 +147,7 @@ export type StepSecret =
   | {
       readonly value: Redacted.Redacted<string>
       readonly as?: "env" | "file" | undefined
-      /** Run the step again when the value changes. Default: `false`. */
+      /** Rerun the step when the value changes. Default: `false`. */
       readonly inKey?: boolean | undefined
     }
 
@@ -161,25 +158,25 @@ export type StepSecret =
  * @since 0.1.0
  */
 export interface StepOptions {
-  /** Default: the command, or what the step does. */
+  /** Shown in events and plans. Default: the command, or a summary of the step. */
   readonly description?: string | undefined
-  /** Limit for each attempt. Default: none. */
+  /** Time limit for each attempt. Default: none. */
   readonly timeout?: Duration.Input | undefined
   /**
-   * When to retry after a failure. The schedule's input is the failure; an error of the step's own effect is wrapped in
-   * `Unknown`, as its cause. Default: never.
+   * Schedule for retrying a failed step. Its input is the failure; errors of a step's own effect are wrapped in
+   * `Unknown`. Default: no retries.
    */
   readonly retry?: Schedule.Schedule<unknown, LightboxError> | undefined
   /**
-   * The disk that a retry starts on: the one that the previous step left (`"clean"`, the default), which costs a boot and
-   * the steps since the last checkpoint, or the one that the failed attempt left (`"dirty"`).
+   * The disk that a retry starts from. `"clean"` (default): the disk before the step, which costs a boot and the steps
+   * since the last checkpoint. `"dirty"`: the disk that the failed attempt left.
    */
   readonly retryFrom?: "clean" | "dirty" | undefined
-  /** The network while the step runs. A change costs a checkpoint and a boot. Default: the definition's. */
+  /** The network while the step runs. Changing it costs a checkpoint and a boot. Default: the definition's. */
   readonly network?: Network.NetworkInput | undefined
   /**
-   * `"auto"` (default): run the step when it, its environment or anything before it changed. `"never"`: run it in every
-   * build. A key replaces the step's arguments, environment and files.
+   * `"auto"` (default): rerun the step if it, its environment or an earlier step changed. `"never"`: run it in every
+   * build. A key is compared instead of arguments, environment and files.
    */
   readonly cache?: "auto" | "never" | { readonly key: string } | undefined
 }
@@ -193,14 +190,14 @@ export interface StepOptions {
 export interface CommandStepOptions extends StepOptions {
   /** Additional variables. */
   readonly env?: { readonly [name: string]: string } | undefined
-  /** Run the script in a login shell. Default: `false`. */
+  /** Use a login shell for scripts. Default: `false`. */
   readonly login?: boolean | undefined
   /** Secrets by name. */
   readonly secrets?: { readonly [name: string]: StepSecret } | undefined
 }
 
 /**
- * The owner of the files that a step writes: ids, or names that exist in the guest.
+ * The owner of files that a step writes: ids, or names that exist in the guest.
  *
  * @category options
  * @since 0.1.0
@@ -214,9 +211,9 @@ export type Owner = Guest.Owner
  * @since 0.1.0
  */
 export interface CopyOptions extends StepOptions {
-  /** Patterns as in `.gitignore`, relative to the copied folder. Default: none. */
+  /** Patterns to leave out, as in `.gitignore`, relative to the copied folder. Default: none. */
   readonly ignore?: ReadonlyArray<string> | undefined
-  /** Permission bits of files; folders get the execute bits, too. Default: as on the host. */
+  /** Permission bits of files; folders also get the execute bits. Default: as on the host. */
   readonly mode?: number | undefined
   /** Default: root. */
   readonly owner?: Owner | undefined
@@ -242,7 +239,7 @@ export interface WriteOptions extends StepOptions {
  * @since 0.1.0
  */
 export interface EffectStepOptions extends StepOptions {
-  /** What the result depends on beside the step's name: a different key runs the step again. Default: none. */
+  /** Identifies the effect and its inputs. A different key reruns the step. Default: none. */
   readonly key?: string | undefined
 }
 
@@ -253,12 +250,8 @@ interface StepCommon {
 }
 
 /**
- * A step of a definition.
- *
- * **Details**
- *
- * `Env` and `User` apply to the steps after them. `Checkpoint` keeps the result of
- * the steps so far. `SkipCache` runs every step after it in every build.
+ * A step of a definition. `Env` and `User` apply to later steps. `Checkpoint`
+ * stores the result so far. `SkipCache` runs all later steps in every build.
  *
  * @category models
  * @since 0.1.0
@@ -351,20 +344,10 @@ export const isDefinition = (u: unknown): u is Definition<unknown, unknown> =>
   typeof u === "object" && u !== null && TypeId in u
 
 /**
- * Creates a definition without steps from an OCI image, given by tag or digest.
+ * Creates a definition from an OCI image, given by tag or digest.
  *
- * **Details**
- *
- * The name is checked when the definition is planned or built. It may have up to
- * 128 letters, digits, dots, dashes and underscores.
- *
- * **Example** (Installing a tool)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
- * ```
+ * The name has up to 128 letters, digits, dots, dashes and underscores. It is
+ * checked when the definition is planned or built.
  *
  * @category constructors
  * @since 0.1.0
@@ -380,12 +363,11 @@ export const make = (name: string, image: string): Definition =>
   })
 
 /**
- * Creates a definition without steps that starts from another definition.
+ * Creates a definition that starts from another definition and inherits its builder
+ * options.
  *
- * **Details**
- *
- * Building it builds the other definition's steps first. All definitions that
- * start from it share the results. The other definition's name does not move.
+ * The other definition's steps are built first; all definitions that start from it
+ * share the results. Its name is not created or changed.
  *
  * **Example** (Two snapshots with one base)
  *
@@ -417,22 +399,12 @@ export const from = <E, R>(name: string, definition: Definition<E, R>): Definiti
 
 const isDataFirst = (args: IArguments): boolean => isDefinition(args[0])
 
-/** Records where the caller calls a function. */
+/** Passes the file and line of the call. */
 const declared = <F extends (...args: never) => unknown>(make: (declaredAt: string | undefined) => F): F =>
   new Proxy(make(undefined), { apply: (_, self, args) => Reflect.apply(make(callSite()), self, args) })
 
 /**
  * Runs a script in the builder's shell, `/bin/sh`.
- *
- * **Example** (Installing a package)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const tools = Snapshot.make("tools", "alpine").pipe(
- *   Snapshot.shell("apk add --no-cache git", { description: "git", timeout: "2 minutes" })
- * )
- * ```
  *
  * @category steps
  * @since 0.1.0
@@ -447,12 +419,8 @@ export const shell: {
 )
 
 /**
- * Runs a program without a shell.
- *
- * **Details**
- *
- * Redacted arguments are shown as `<redacted>` everywhere outside the guest.
- * Unlike a step's secrets, they are part of its key.
+ * Runs a program without a shell. Redacted arguments appear as `<redacted>` outside
+ * the guest, but unlike a step's secrets they are part of the cache key.
  *
  * @category steps
  * @since 0.1.0
@@ -482,24 +450,12 @@ export const exec: {
 )
 
 /**
- * Copies a file or folder of the host into the guest.
+ * Copies a file or folder from the host into the guest.
  *
- * **Details**
- *
- * A relative host path is resolved against the current directory of the build. A
- * folder's content goes into the folder `to`, which is created if needed; a file
- * becomes the file `to`. Permissions and symbolic links are kept. The step runs
- * again when content, permissions or names change. Requires `tar` in the guest.
- *
- * **Example** (Adding sources)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const app = Snapshot.make("app", "node:22").pipe(
- *   Snapshot.copy("./app", "/srv/app", { ignore: ["node_modules"], owner: "node" })
- * )
- * ```
+ * A relative host path is resolved against the current directory of the build. The
+ * content of a folder goes into the folder `to`, which is created if needed; a file
+ * becomes the file `to`. Permissions and symbolic links are kept. The step reruns
+ * when content, permissions or names change. The guest needs `tar`.
  *
  * @category steps
  * @since 0.1.0
@@ -514,7 +470,7 @@ export const copy: {
 )
 
 /**
- * Writes a file in the guest and creates the folders above it.
+ * Writes a file in the guest, creating its parent folders.
  *
  * @category steps
  * @since 0.1.0
@@ -535,11 +491,8 @@ export const write: {
 )
 
 /**
- * Sets environment variables for the steps that follow.
- *
- * **Gotchas**
- *
- * They are not set in sandboxes that boot from the snapshot.
+ * Sets environment variables for later steps. Sandboxes that boot from the snapshot
+ * do not get them.
  *
  * @category steps
  * @since 0.1.0
@@ -554,8 +507,7 @@ export const env: {
 )
 
 /**
- * Creates a folder if it does not exist, and runs the commands of the steps that
- * follow in it.
+ * Sets the working directory of later steps, creating it if it does not exist.
  *
  * @category steps
  * @since 0.1.0
@@ -570,8 +522,8 @@ export const workdir: {
 )
 
 /**
- * Runs the commands of the steps that follow as another user: a name or an id,
- * optionally with a group (`"node"`, `"1000:1000"`).
+ * Sets the user of later steps: a name or an id, optionally with a group (`"node"`,
+ * `"1000:1000"`).
  *
  * @category steps
  * @since 0.1.0
@@ -584,13 +536,13 @@ export const user: {
 )
 
 /**
- * Runs an effect with the builder's sandbox. What the effect can fail with and
- * requires joins the definition's type; {@link provide} supplies requirements.
+ * Runs an effect with the builder's sandbox. The effect's errors and requirements
+ * become part of the definition's type; {@link provide} satisfies requirements.
  *
  * **Gotchas**
  *
- * Code has no key: the result is reused until the step's name or the option `key`
- * changes. Set a key if the effect depends on anything else.
+ * Changes to the code are not detected: the result is reused until the step's name
+ * or its `key` changes. Set a `key` if the effect depends on anything else.
  *
  * **Example** (Seeding a database)
  *
@@ -636,8 +588,8 @@ export const step: {
 )
 
 /**
- * Keeps the result of the steps so far, so that later builds can start from it.
- * Has no effect with the build option `checkpoints: "final"`.
+ * Stores the result of the steps so far, so that later builds can start from it.
+ * Does nothing if the build uses `checkpoints: "final"`.
  *
  * @category steps
  * @since 0.1.0
@@ -649,7 +601,7 @@ export const checkpoint: <E, R>(self: Definition<E, R>) => Definition<E, R> = de
 )
 
 /**
- * Runs every step that follows in every build.
+ * Runs all later steps in every build.
  *
  * @category steps
  * @since 0.1.0
@@ -661,7 +613,7 @@ export const skipCache: <E, R>(self: Definition<E, R>) => Definition<E, R> = dec
 )
 
 /**
- * Installs Debian packages without recommended ones, and removes the package
+ * Installs Debian packages, without recommended packages, and removes the package
  * lists afterwards.
  *
  * @category steps
@@ -702,7 +654,7 @@ export const npm: {
 )
 
 /**
- * Installs Python packages without keeping the downloads.
+ * Installs Python packages without caching downloads.
  *
  * @category steps
  * @since 0.1.0
@@ -722,12 +674,12 @@ export const pip: {
 )
 
 /**
- * Clones a git repository without its history. `ref` is a branch or tag; the
- * default is the repository's default branch. Requires `git` in the guest.
+ * Clones a git repository without its history. `ref` is a branch or tag (default:
+ * the repository's default branch). The guest needs `git`.
  *
  * **Gotchas**
  *
- * A branch that moves does not run the step again. Use a tag, or set `cache` to a
+ * New commits on a branch do not rerun the step. Use a tag, or set `cache` to a
  * key.
  *
  * @category steps
@@ -768,7 +720,7 @@ export const gitClone: {
 // =============================================================================
 
 /**
- * Sets the processors, memory and root disk of the builder.
+ * Sets the builder's processors, memory and root disk.
  *
  * @category settings
  * @since 0.1.0
@@ -781,7 +733,7 @@ export const resources: {
 )
 
 /**
- * Sets other options of the builder: network, mounts, pull policy, registry.
+ * Sets the builder's network, mounts, pull policy and registry.
  *
  * **Example** (A shared download cache)
  *
@@ -805,7 +757,7 @@ export const builder: {
 )
 
 /**
- * Adds labels to the snapshot. Changing them runs no step.
+ * Adds labels to the snapshot. Changing labels does not rerun any step.
  *
  * @category settings
  * @since 0.1.0
@@ -818,19 +770,9 @@ export const labels: {
 )
 
 /**
- * Boots the result and runs an effect in it before the name moves. If the effect
- * fails, the build fails and the name still points to the previous result.
- *
- * **Example** (Trying the installed tool)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox"
- *
- * export const tools = Snapshot.make("tools", "alpine").pipe(
- *   Snapshot.shell("apk add git"),
- *   Snapshot.verify((sandbox) => sandbox.exec("git", ["--version"], { check: true }))
- * )
- * ```
+ * Boots the result and runs an effect in it before the name points to it. If the
+ * effect fails, so does the build, and the name keeps pointing to the previous
+ * result.
  *
  * @category settings
  * @since 0.1.0
@@ -858,9 +800,9 @@ export const verify: {
 )
 
 /**
- * Provides a layer to the effects in a definition: to its steps, to its
- * verification, and to those of its base. The layer is built for each of them
- * that runs, and released after it.
+ * Provides a layer to the effects of a definition and of its base: steps and
+ * verifications. The layer is built anew for each effect that runs, and released
+ * after it.
  *
  * **Example** (Reading a file of this machine in a step)
  *
@@ -928,36 +870,27 @@ const mapEffects = <E, R, E2, R2>(
  */
 export const Snapshot = Schema.Struct({
   name: Schema.String,
-  /** The folder on the host that holds this result. */
+  /** The folder of this result on the host. */
   path: Schema.String,
   /** Identifies this capture: two captures of the same content differ. */
   digest: Schema.String,
-  /** Identifies what it was built from. Absent if another tool made it. */
+  /** Identifies the inputs of the build. Absent if another tool made the snapshot. */
   key: Schema.optionalKey(Schema.String),
-  /** Absent if another tool made it. */
+  /** Absent if another tool made the snapshot. */
   generation: Schema.optionalKey(Schema.Int),
   image: Schema.String,
   imageDigest: Schema.String,
   /** Apparent size of the disk, in bytes. */
   size: Schema.optionalKey(Schema.Finite),
-  /** Bytes that the disk occupies on the host, if the host can tell. */
+  /** Bytes that the disk occupies on the host, where known. */
   allocated: Schema.optionalKey(Schema.Finite),
   labels: Schema.Record(Schema.String, Schema.String),
   createdAt: Schema.DateTimeUtc
 })
 
 /**
- * A snapshot and the name it was looked up by. A sandbox launched with it boots
- * this result, even if the name moves later.
- *
- * **Example** (Pinning what is booted)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Sandbox, Snapshot } from "effect-lightbox"
- *
- * export const sandbox = Effect.flatMap(Snapshot.get("node-ci"), (snapshot) => Sandbox.launch({ snapshot }))
- * ```
+ * A snapshot, as found by name. A sandbox launched from it boots exactly this
+ * result, even if the name has since been pointed to another.
  *
  * @category models
  * @since 0.1.0
@@ -965,7 +898,7 @@ export const Snapshot = Schema.Struct({
 export type Snapshot = typeof Snapshot.Type
 
 /**
- * The service of a program's one snapshot. {@link layer} provides it.
+ * The snapshot of a program that uses only one. Provided by {@link layer}.
  *
  * @category services
  * @since 0.1.0
@@ -992,7 +925,8 @@ class BuiltSnapshot extends Schema.Class<BuiltSnapshot>("effect-lightbox/Snapsho
 export const Built = BuiltSnapshot.pipe(Schema.encodeKeys({ duration: "durationMillis" }))
 
 /**
- * The result of {@link build}: the snapshot, and what the build did.
+ * The result of {@link build}: the snapshot, the number of steps, and the time it
+ * took.
  *
  * @category models
  * @since 0.1.0
@@ -1002,13 +936,13 @@ export interface Built extends BuiltSnapshot {}
 const encodeBuilt = Schema.encodeSync(Schema.toCodecJson(Built))
 
 /**
- * A result that a name points or pointed to and that is kept.
+ * A stored result of a name, current or earlier.
  *
  * @category schemas
  * @since 0.1.0
  */
 export const Generation = Schema.Struct({
-  /** From 1. */
+  /** Counted from 1. */
   generation: Schema.Int,
   key: Schema.String,
   labels: Schema.Record(Schema.String, Schema.String),
@@ -1032,57 +966,57 @@ export type Generation = typeof Generation.Type
  */
 export interface BuildOptions {
   /**
-   * Which results are kept, besides the last. `"auto"` (default): those of expensive steps, those before a
-   * {@link checkpoint}, and after a failure the one that the failed step started from; for that, the steps since the last
-   * kept result run once more before the build fails. `"every-step"`: all. `"final"`: none. `"marked"`: those before a
-   * {@link checkpoint}. Results that waiting builds need, and those before a change of the network, are always kept.
+   * Intermediate results to store. `"auto"` (default): those of expensive steps, those before a {@link checkpoint}, and
+   * the disk on which a step failed, as it was before the step; to get it, the steps since the last stored result run
+   * again before the build fails. `"every-step"`: all. `"marked"`: those before a {@link checkpoint}. `"final"`: none.
+   * Results that waiting builds need, and those before a change of the network, are always stored.
    */
   readonly checkpoints?: "auto" | "every-step" | "final" | "marked" | undefined
   /**
-   * For `"auto"`: keep a result when its steps took this many times as long as keeping it. Default: 10, so that a first
-   * build takes at most a tenth longer.
+   * For `"auto"`: store a result if its steps took this many times as long as storing it. Default: 10, so that storing
+   * adds at most a tenth to a first build.
    */
   readonly checkpointFactor?: number | undefined
-  /** Run all steps again, or those from this position (from 1) on. Default: `false`. */
+  /** Rerun all steps, or those from this position (from 1) on. Default: `false`. */
   readonly force?: boolean | number | undefined
-  /** `false`: fail with `AlreadyExists` if the name is taken. Default: `true`, move the name. */
+  /**
+   * Point an existing name to the new result. `false`: fail with `AlreadyExists` if the name is taken. Default: `true`.
+   */
   readonly overwrite?: boolean | undefined
-  /** Take the name of a snapshot made by another tool, which becomes an earlier generation. Default: `false`, fail. */
+  /** Replace a snapshot made by another tool; it becomes an earlier generation. Default: `false`: fail. */
   readonly replaceForeign?: boolean | undefined
-  /** How many generations to keep, including the new one. Default: 2. */
+  /** Generations to keep, including the new one. Default: 2. */
   readonly keep?: number | undefined
-  /** Leave the builder running, as `<name>-builder`, after a failure and after a success. Default: `false`. */
+  /** Leave the builder running as `<name>-builder`, whether the build succeeds or fails. Default: `false`. */
   readonly keepBuilder?: boolean | undefined
   /**
-   * Receives the events of the build, in a fiber of its own: it can be slow or fail without affecting the build. While
-   * 4,096 events wait, output of steps is dropped. At its end, the build waits up to 2 seconds for it.
+   * Receives the build's events in its own fiber, so it can be slow or fail without affecting the build. While 4,096
+   * events are waiting, step output is dropped. A finished build waits up to 2 seconds for it.
    */
   readonly onEvent?: ((event: BuildEvent) => Effect.Effect<void>) | undefined
 }
 
 /**
- * Builds a definition, or reuses its result, and moves the definition's name to
- * the result. Can be piped, with or without options.
+ * Builds a definition, or reuses its result, and points the definition's name to
+ * it. Pipeable, with or without options.
  *
- * **Details**
- *
- * Steps with existing results do not run. The others run in one builder sandbox
- * that starts from the last existing result. Results of expensive steps are kept
- * on the way. The name moves atomically, after the result was captured, compared
- * with its checksum and verified. Until then, and whenever the build fails, is
- * interrupted or killed, the name points to the previous result.
+ * Steps with stored results do not run. The others run in one builder sandbox that
+ * starts from the last stored result. The name changes atomically, once the result
+ * has been captured, its checksum compared and {@link verify} has passed. If the
+ * build fails, is interrupted or is killed, the name still points to the previous
+ * result.
  *
  * Concurrent builds of the same result run once, across fibers and processes of
- * this host. The others wait and receive the events of the one that runs; if it
- * dies, another takes over. Definitions with a common beginning can be built with
+ * this host. The others wait and receive the events of the running one; if it dies,
+ * another takes over. To build definitions with common first steps, use
  * `Effect.all`: the common steps run once.
  *
- * Fails with the step's error, which includes definition, step, line and attempt;
- * with `InvalidConfig` before anything boots; and with `SecretLeaked` if the disk
- * contains a secret. Interruption ends the step, removes the builder, and keeps
- * the results kept so far.
+ * Fails with the step's error, which names definition, step, line and attempt; with
+ * `InvalidConfig` before anything boots; and with `SecretLeaked` if the disk
+ * contains a secret. Interruption stops the step and removes the builder; results
+ * stored so far are kept.
  *
- * **Example** (Building, and building everything again)
+ * **Example** (Building, then rebuilding everything)
  *
  * ```ts
  * import { Console, Effect } from "effect"
@@ -1120,9 +1054,9 @@ export const build: <Arg extends Definition<unknown, unknown> | BuildOptions | u
 export interface BuildScopedOptions extends Omit<BuildOptions, "overwrite" | "replaceForeign" | "keep"> {}
 
 /**
- * Builds a definition under a unique name that begins with the definition's. When
- * the scope closes, the name and all results that only it needs are removed. Can
- * be piped.
+ * Builds a definition under a unique name that starts with the definition's. When
+ * the scope closes, the name and all results that nothing else needs are removed.
+ * Pipeable.
  *
  * **Example** (A snapshot for one test)
  *
@@ -1159,16 +1093,7 @@ export const buildScoped: <Arg extends Definition<unknown, unknown> | BuildScope
 
 /**
  * Describes what {@link build} would do, and why, without booting anything.
- *
- * **Example** (Showing the plan)
- *
- * ```ts
- * import { Console, Effect } from "effect"
- * import { Snapshot } from "effect-lightbox"
- *
- * export const show = <E, R>(definition: Snapshot.Definition<E, R>) =>
- *   definition.pipe(Snapshot.plan, Effect.flatMap(Console.log))
- * ```
+ * Pipeable.
  *
  * @category operations
  * @since 0.1.0
@@ -1184,8 +1109,8 @@ export const plan: <Arg extends Definition<unknown, unknown> | Pick<BuildOptions
 )
 
 /**
- * Lists all snapshots by name. With `layers`, includes the results that are kept
- * for builds and have no name.
+ * Lists all named snapshots. With `layers`, also the unnamed results stored for
+ * later builds.
  *
  * @category operations
  * @since 0.1.0
@@ -1196,8 +1121,8 @@ export const list = (options?: {
   withStore("Snapshot.list", (driver, store) => internalNames.list(driver, store, options))
 
 /**
- * Gets a snapshot by name. Fails with `NotFound`, or with `SnapshotDamaged` if a
- * part of it is missing.
+ * Gets a snapshot by name. Fails with `NotFound`, or with `SnapshotDamaged` if
+ * files are missing.
  *
  * @category operations
  * @since 0.1.0
@@ -1206,7 +1131,7 @@ export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Servic
   withName("Snapshot.get", name, (driver, store) => internalNames.get(driver, store, name))
 
 /**
- * Checks whether a snapshot of this name exists.
+ * Checks whether a snapshot with this name exists.
  *
  * @category operations
  * @since 0.1.0
@@ -1215,8 +1140,8 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Serv
   Effect.map(list(), (all) => all.some((snapshot) => snapshot.name === name)).pipe(Effect.withSpan("Snapshot.exists"))
 
 /**
- * Removes a name and the results that nothing else needs. Does nothing if the name
- * does not exist. Sandboxes booted from the snapshot keep running.
+ * Removes a name and the results that nothing else needs, if the name exists.
+ * Sandboxes booted from the snapshot keep running.
  *
  * @category operations
  * @since 0.1.0
@@ -1225,7 +1150,7 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Service
   withName("Snapshot.remove", name, (driver, store) => internalNames.remove(driver, store, name))
 
 /**
- * Lists the kept generations of a name, oldest first. Fails with `NotFound`.
+ * Lists the stored generations of a name, oldest first. Fails with `NotFound`.
  *
  * @category operations
  * @since 0.1.0
@@ -1234,8 +1159,8 @@ export const generations = (name: string): Effect.Effect<ReadonlyArray<Generatio
   withName("Snapshot.generations", name, (driver, store) => internalGenerations.generations(driver, store, name))
 
 /**
- * Moves a name back to the previous generation, or to the generation `to`. Fails
- * with `NotFound` if that generation is not kept.
+ * Points a name back to the previous generation, or to the generation `to`. Fails
+ * with `NotFound` if that generation is not stored.
  *
  * @category operations
  * @since 0.1.0
@@ -1250,34 +1175,21 @@ export const rollback = (name: string, to?: number): Effect.Effect<Snapshot, Lig
  * @since 0.1.0
  */
 export interface PruneOptions {
-  /** How many generations each name keeps, including the current one. Default: all. */
+  /** Generations that each name keeps, including the current one. Default: all. */
   readonly keep?: number | undefined
   /** Keep results used within this duration. Default: none. */
   readonly olderThan?: Duration.Input | undefined
-  /** Keep the most recently used results while all snapshots together occupy no more bytes. Default: none. */
+  /** Keep the most recently used results, up to this total size of all snapshots. Default: none. */
   readonly maxBytes?: SandboxConfig.Size | undefined
-  /** Report what would be removed, and remove nothing. Default: `false`. */
+  /** Report what would be removed, without removing it. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }
 
 /**
- * Removes results that were kept for builds and that nothing needs: no name, no
- * kept generation, no running build, and no limit in the options.
- *
- * **Details**
- *
- * Without options, it removes every result without a name. Snapshots made by other
- * tools are never removed. A later {@link plan} reports a removed result as
+ * Removes results that were stored for later builds and that no name, generation or
+ * running build needs. Without options, it removes every unnamed result. Snapshots
+ * made by other tools are never removed. {@link plan} reports a pruned result as
  * `Evicted`.
- *
- * **Example** (Checking before removing)
- *
- * ```ts
- * import { Console, Effect } from "effect"
- * import { Snapshot } from "effect-lightbox"
- *
- * export const show = Snapshot.prune({ olderThan: "30 days", dryRun: true }).pipe(Effect.flatMap(Console.log))
- * ```
  *
  * @category operations
  * @since 0.1.0
@@ -1292,9 +1204,9 @@ export const prune = (options?: PruneOptions): Effect.Effect<Cleanup.Report, Lig
  * @since 0.1.0
  */
 export interface SaveOptions {
-  /** Default: `"all"` kept generations. */
+  /** Generations to save. Default: `"all"`. */
   readonly generations?: "all" | "current" | undefined
-  /** Include the base image, so that the snapshot works without a network. Default: `true`. */
+  /** Include the base image, so that the snapshot boots without network access. Default: `true`. */
   readonly withImage?: boolean | undefined
   /** Compress with Zstandard. Default: `true`. */
   readonly compress?: boolean | undefined
@@ -1307,20 +1219,17 @@ export interface SaveOptions {
  * @since 0.1.0
  */
 export interface LoadOptions {
-  /** Default: the name it was saved under. Required for files written by another tool. */
+  /** Default: the name it was saved under. Required for files from other tools. */
   readonly name?: string | undefined
-  /** Move an existing name to the loaded snapshot; its previous one stays as a generation. Default: `false`, fail. */
+  /** Replace an existing snapshot with this name; it becomes an earlier generation. Default: `false`: fail. */
   readonly overwrite?: boolean | undefined
 }
 
 /**
- * Saves a name with its generations to a file on this host, which {@link load}
- * reads on another. The file appears only when it is complete.
- *
- * **Details**
- *
- * A snapshot made by another tool is saved in that tool's format. Fails with
- * `NotFound`, `SnapshotDamaged`, `NoSpace` or `FileError`.
+ * Saves a snapshot with its generations to a file, for {@link load} on another
+ * host. The file appears only once it is complete. A snapshot made by another tool
+ * is saved in that tool's format. Fails with `NotFound`, `SnapshotDamaged`,
+ * `NoSpace` or `FileError`.
  *
  * @category operations
  * @since 0.1.0
@@ -1329,13 +1238,10 @@ export const save = (name: string, path: string, options?: SaveOptions): Effect.
   withName("Snapshot.save", name, (driver, store) => internalTransfer.save(driver, store, name, path, options))
 
 /**
- * Loads a file written by {@link save} or by another tool. Checksums are compared
- * before the name points to it; a failure leaves nothing behind.
- *
- * **Details**
- *
- * Fails with `AlreadyExists` if the name is taken, and with `SnapshotDamaged` if
- * the file is incomplete or was changed.
+ * Loads a file written by {@link save} or by another tool. The name points to the
+ * snapshot only after all checksums match; a failure leaves nothing behind. Fails
+ * with `AlreadyExists` if the name is taken, and with `SnapshotDamaged` if the file
+ * is incomplete or was changed.
  *
  * @category operations
  * @since 0.1.0
@@ -1365,8 +1271,8 @@ const withStore = <A>(
 // =============================================================================
 
 /**
- * Provides {@link Current} by building a definition when the layer is built. Can
- * be piped.
+ * Provides {@link Current} by building a definition when the layer is built.
+ * Pipeable.
  *
  * **Example** (A program with one snapshot)
  *
@@ -1397,17 +1303,6 @@ export const layer: <Arg extends Definition<unknown, unknown> | BuildOptions | u
 /**
  * Provides {@link Current} with build options from `Config`.
  *
- * **Example** (Deciding in the environment whether to build again)
- *
- * ```ts
- * import { Config } from "effect"
- * import { Snapshot } from "effect-lightbox"
- *
- * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
- *
- * export const live = Snapshot.layerConfig(tools, { force: Config.Boolean("REBUILD") })
- * ```
- *
  * @category layers
  * @since 0.1.0
  */
@@ -1429,8 +1324,8 @@ export const layerConfig: {
 )
 
 /**
- * Creates a service class for one of several snapshots, with a `layer` that builds
- * it.
+ * Creates a service class with a `layer` that builds its snapshot, for programs
+ * with several snapshots.
  *
  * **Example** (Two snapshots in one program)
  *

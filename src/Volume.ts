@@ -1,11 +1,11 @@
 /**
- * Named volumes: storage that outlives sandboxes and that any number of them can
+ * Named volumes: storage that outlives sandboxes and that several sandboxes can
  * share.
  *
- * A volume is made by {@link ensure}, or by the first sandbox that mounts it with
- * `Mount.volume`, and stays until it is removed.
+ * A volume is created by {@link ensure}, or by the first sandbox that mounts it,
+ * and exists until it is removed.
  *
- * **Example** (A cache for a fleet)
+ * **Example** (A cache that several sandboxes share)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -45,33 +45,13 @@ import type { Size } from "./SandboxConfig.ts"
 /**
  * A named volume.
  *
- * **Example** (Showing what it may hold)
- *
- * ```ts
- * import type { Volume } from "effect-lightbox"
- *
- * export const show = (volume: Volume.Volume): string =>
- *   `${volume.name}: ${volume.quota === undefined ? "unlimited" : `${volume.quota} bytes`}`
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export interface Volume extends Microsandbox.VolumeInfo {}
 
 /**
- * The service of a program's one volume, as {@link layer} provides it.
- *
- * **Example** (Mounting the volume of the context)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Sandbox, Volume } from "effect-lightbox"
- *
- * export const sandbox = Effect.flatMap(Volume.Volume, ({ name }) =>
- *   Sandbox.launch({ snapshot: "node-ci", mounts: { "/cache": { volume: name } } })
- * )
- * ```
+ * The volume of a program that uses only one. Provided by {@link layer}.
  *
  * @category services
  * @since 0.1.0
@@ -81,31 +61,23 @@ export const Volume: Context.Service<Volume, Volume> = Context.Service<Volume>("
 /**
  * Options of {@link ensure}.
  *
- * **Example** (A disk of its own file system)
- *
- * ```ts
- * import type { Volume } from "effect-lightbox"
- *
- * export const options: Volume.EnsureOptions = { kind: "disk", quota: "10G" }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface EnsureOptions {
   /**
-   * `"directory"`, the default, is a folder of the host that many sandboxes can mount at once. `"disk"` is a disk image,
-   * quicker for many small files, that one sandbox can mount at a time.
+   * `"directory"` (default): a folder of the host that many sandboxes can mount at once. `"disk"`: a disk image, faster
+   * for many small files, that only one sandbox can mount at a time.
    */
   readonly kind?: "directory" | "disk" | undefined
-  /** How much it may hold, in whole MiB, such as `"4G"`. A disk needs it. Default: unlimited. */
+  /** Capacity in whole MiB, such as `"4G"`. Required for a disk. Default: unlimited. */
   readonly quota?: Size | undefined
   /** Labels to find the volume by. Default: none. */
   readonly labels?: { readonly [key: string]: string } | undefined
   /**
-   * What happens when there is a volume of the name that was made with another kind, quota or labels than those given
-   * here (what is not given does not count). `"fail"`, the default: fail with `Drift`. `"adopt"`: give it as it is.
-   * `"recreate"`: remove it with all that is in it, unless it is in use, and make it anew.
+   * What to do if the volume exists with a different kind, quota or labels than those given here. `"fail"` (default):
+   * fail with `Drift`. `"adopt"`: return it unchanged. `"recreate"`: remove it with its content and create it, unless
+   * it is in use.
    */
   readonly onDrift?: "fail" | "adopt" | "recreate" | undefined
 }
@@ -117,7 +89,7 @@ const ensureFields = {
   onDrift: Schema.optional(Schema.Literals(["fail", "adopt", "recreate"]))
 }
 
-/** A driver takes what is no name for a path. */
+/** A driver would treat an invalid name as a path. */
 const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
   decoder(Name, method, "name")(name)
 
@@ -129,19 +101,8 @@ const decodeEnsure = decoder(
 /**
  * Gets a volume, creating it if it does not exist.
  *
- * **Details**
- *
- * Fails with `Drift` when there is one that is not what is asked for, unless
- * `onDrift` says otherwise; with `InUse` when that is to be removed and a sandbox
- * mounts it.
- *
- * **Example** (Once per program)
- *
- * ```ts
- * import { Volume } from "effect-lightbox"
- *
- * export const cache = Volume.ensure("npm-cache", { quota: "4G" })
- * ```
+ * Fails with `Drift` if it exists with different options (see `onDrift`), and with
+ * `InUse` if it must be recreated while a sandbox mounts it.
  *
  * @category operations
  * @since 0.1.0
@@ -159,7 +120,7 @@ export const ensure = Effect.fn("Volume.ensure")(function* (
   const create = driver.createVolume({ ...request, kind })
   return yield* driver.getVolume(request.name).pipe(
     Effect.catchReason("LightboxError", "NotFound", () => create),
-    // Somebody else made it in between.
+    // Another caller created it in between.
     Effect.catchReason("LightboxError", "AlreadyExists", () => driver.getVolume(request.name)),
     Effect.flatMap((volume) => {
       const drift = internal.drift(volume, request)
@@ -171,7 +132,7 @@ export const ensure = Effect.fn("Volume.ensure")(function* (
   )
 })
 
-/** One of those that want to recreate a volume does, and the others find it as they want it. */
+/** Under a lock, so that only the first of several concurrent callers recreates the volume. */
 const recreate = Effect.fnUntraced(function* (
   name: string,
   request: internal.Wanted,
@@ -190,11 +151,9 @@ const decodeScoped = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Vo
 /**
  * Creates a volume that is removed, with its content, when the scope closes.
  *
- * **Details**
- *
- * Fails with `AlreadyExists` when there is one of the name. The sandboxes that
- * mount it must be launched in the same scope, later, or in one that closes
- * before. A process that is killed leaves the volume: no sweep ever removes one.
+ * Fails with `AlreadyExists` if the name is taken. Launch the sandboxes that mount
+ * it later in the same scope, or in a scope that closes earlier. If the process is
+ * killed, the volume remains: sweeps never remove volumes.
  *
  * **Example** (Passing files from one sandbox to the next)
  *
@@ -241,15 +200,6 @@ export const scoped = Effect.fn("Volume.scoped")(function* (
 /**
  * Gets a volume by name. Fails with `NotFound`.
  *
- * **Example** (Asking for its labels)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Volume } from "effect-lightbox"
- *
- * export const labels = Effect.map(Volume.get("npm-cache"), (volume) => volume.labels)
- * ```
- *
  * @category operations
  * @since 0.1.0
  */
@@ -261,15 +211,6 @@ export const get = (name: string): Effect.Effect<Volume, LightboxError, Microsan
 
 /**
  * Lists all volumes.
- *
- * **Example** (Those of a team)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Volume } from "effect-lightbox"
- *
- * export const ours = Effect.map(Volume.list, (all) => all.filter((volume) => volume.labels["team"] === "platform"))
- * ```
  *
  * @category operations
  * @since 0.1.0
@@ -283,14 +224,6 @@ export const list: Effect.Effect<
 /**
  * Checks whether a volume exists.
  *
- * **Example** (Asking)
- *
- * ```ts
- * import { Volume } from "effect-lightbox"
- *
- * export const isThere = Volume.exists("npm-cache")
- * ```
- *
  * @category operations
  * @since 0.1.0
  */
@@ -301,16 +234,8 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Micr
   )
 
 /**
- * Removes a volume and its content. A volume that does not exist is no failure.
- * Fails with `InUse`, naming the sandboxes, while running ones mount it.
- *
- * **Example** (Removing)
- *
- * ```ts
- * import { Volume } from "effect-lightbox"
- *
- * export const removed = Volume.remove("npm-cache")
- * ```
+ * Removes a volume and its content, if it exists. Fails with `InUse`, naming the
+ * sandboxes, while running sandboxes mount it.
  *
  * @category operations
  * @since 0.1.0
@@ -329,8 +254,7 @@ export const remove = (name: string): Effect.Effect<void, LightboxError, Microsa
 
 /**
  * Acquires an exclusive lock on a volume for the scope. Other callers of this
- * function, in this process or another, wait for it. Sandboxes can still mount
- * the volume.
+ * function, in any process, wait for it. Sandboxes can still mount the volume.
  *
  * **Example** (One migration at a time)
  *
@@ -363,28 +287,20 @@ export const exclusive = Effect.fn("Volume.exclusive")(function* (
 /**
  * Options of {@link prime}.
  *
- * **Example** (Filling a cache anew when the lock file changes)
- *
- * ```ts
- * import type { Volume } from "effect-lightbox"
- *
- * export const options = (digest: string): Volume.PrimeOptions => ({ quota: "4G", key: digest })
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface PrimeOptions extends EnsureOptions {
-  /** Fill the volume again when it was filled with another key. Default: fill it once. */
+  /** Identifies the content. A different key fills the volume again. Default: fill it once. */
   readonly key?: string | undefined
 }
 
 const decodePrime = decoder(Schema.Struct({ key: Schema.optional(Schema.String) }), "Volume.prime")
 
 /**
- * Gets a volume that was filled once: the first caller fills it, and all others,
- * in this process or another, wait. When filling fails or is interrupted, the
- * next caller fills it.
+ * Gets a volume that is filled only once. The first caller fills it; other callers,
+ * in any process, wait. If filling fails or is interrupted, the next caller fills
+ * it.
  *
  * **Example** (Installing dependencies once)
  *
@@ -415,7 +331,7 @@ export const prime = Effect.fn("Volume.prime")(function* <E, R>(
   return yield* Effect.scoped(
     Effect.gen(function* () {
       yield* Lock.acquire(locksFolder(driver.home), `prime:${name}`)
-      // It may have been made anew while this one waited.
+      // Another process may have recreated it while this one waited.
       const current = yield* ensure(name, request)
       if (yield* internal.isPrimed(driver.home, current, key)) return current
       yield* fill(current)
@@ -430,39 +346,21 @@ export const prime = Effect.fn("Volume.prime")(function* <E, R>(
 // =============================================================================
 
 /**
- * How full a volume is.
- *
- * **Example** (In per cent)
- *
- * ```ts
- * import type { Volume } from "effect-lightbox"
- *
- * export const percent = ({ quota, used }: Volume.Usage): number | undefined =>
- *   quota === undefined ? undefined : (100 * used) / quota
- * ```
+ * Disk usage of a volume.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Usage {
-  /** What it takes on the host's disk, in bytes. */
+  /** Bytes on the host's disk. */
   readonly used: number
-  /** What it may hold, in bytes. */
+  /** Capacity in bytes. `undefined`: unlimited. */
   readonly quota: number | undefined
 }
 
 /**
- * Measures a volume. It looks at every file, which takes a while if there are
- * many.
- *
- * **Example** (Asking)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Volume } from "effect-lightbox"
- *
- * export const used = Effect.map(Volume.usage("npm-cache"), ({ used }) => used)
- * ```
+ * Measures a volume. Reads the metadata of every file, which takes time if there
+ * are many.
  *
  * @category operations
  * @since 0.1.0
@@ -478,24 +376,15 @@ export const usage = Effect.fn("Volume.usage")(function* (
 })
 
 /**
- * The files of a volume, seen from this host. Paths are relative to the volume.
- * No link is followed: a sandbox that mounts the volume may have put it there to
- * lead the host astray. Operations fail with `FileError`.
- *
- * **Example** (Taking a report that a sandbox wrote)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Volume } from "effect-lightbox"
- *
- * export const report = Effect.flatMap(Volume.files("reports"), (files) => files.readFileString("today.json"))
- * ```
+ * Access to the files of a volume from this host. Paths are relative to the volume.
+ * Symbolic links are not followed, because a sandbox could have pointed them at
+ * files of the host. Operations fail with `FileError`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Files extends Pick<Guest.Files, "exists" | "readDirectory" | "readFile" | "readFileString"> {
-  /** Replaces the file, and creates the directories above it. */
+  /** Replaces the file, and creates its parent directories. */
   readonly writeFile: (path: string, data: Uint8Array) => Effect.Effect<void, LightboxError>
   readonly writeFileString: (path: string, text: string) => Effect.Effect<void, LightboxError>
   /** Removes a file, a link or an empty directory. Succeeds if nothing is there. */
@@ -503,9 +392,8 @@ export interface Files extends Pick<Guest.Files, "exists" | "readDirectory" | "r
 }
 
 /**
- * The files of a volume, for this host to read and write, mounted or not. Fails
- * with `NotFound`, and with `Unsupported` for a disk: its file system is the
- * guest's.
+ * Opens the files of a volume on this host, mounted or not. Fails with `NotFound`,
+ * and with `Unsupported` for a disk, whose file system only a guest can read.
  *
  * **Example** (Seeding a volume)
  *
@@ -544,25 +432,17 @@ export const files = Effect.fn("Volume.files")(function* (
 // =============================================================================
 
 /**
- * Options of {@link prune}. At least one of `labels` and `olderThan` is needed.
- *
- * **Example** (Last month's caches of CI)
- *
- * ```ts
- * import type { Volume } from "effect-lightbox"
- *
- * export const options: Volume.PruneOptions = { labels: { tier: "ci" }, olderThan: "30 days", dryRun: true }
- * ```
+ * Options of {@link prune}. At least one of `labels` and `olderThan` is required.
  *
  * @category options
  * @since 0.1.0
  */
 export interface PruneOptions {
-  /** Only volumes that have all of these. */
+  /** Remove only volumes with all these labels. */
   readonly labels?: { readonly [key: string]: string } | undefined
-  /** Only volumes created longer ago than this. */
+  /** Remove only volumes created longer ago than this. */
   readonly olderThan?: Duration.Input | undefined
-  /** Only report what would be removed. Default: `false`. */
+  /** Report what would be removed, without removing it. Default: `false`. */
   readonly dryRun?: boolean | undefined
 }
 
@@ -578,16 +458,8 @@ const decodePrune = decoder(
 )
 
 /**
- * Removes volumes by label and age, with everything in them. The report lists
- * every volume that matches. Volumes mounted by a running sandbox are kept.
- *
- * **Example** (Looking first)
- *
- * ```ts
- * import { Volume } from "effect-lightbox"
- *
- * export const report = Volume.prune({ labels: { tier: "ci" }, olderThan: "30 days", dryRun: true })
- * ```
+ * Removes volumes by label and age, with their content. The report lists every
+ * matching volume. Volumes mounted by a running sandbox are kept.
  *
  * @category operations
  * @since 0.1.0
@@ -608,17 +480,8 @@ export const prune = Effect.fn("Volume.prune")(function* (
 // =============================================================================
 
 /**
- * Provides {@link Volume}, made if there is none. It stays when the layer is
- * closed.
- *
- * **Example** (A layer on the driver's)
- *
- * ```ts
- * import { Layer } from "effect"
- * import { MicrosandboxLocal, Volume } from "effect-lightbox"
- *
- * export const live = Volume.layer("npm-cache", { quota: "4G" }).pipe(Layer.provide(MicrosandboxLocal.layer()))
- * ```
+ * Provides {@link Volume}, created if it does not exist. It remains when the layer
+ * closes.
  *
  * @category layers
  * @since 0.1.0
@@ -629,8 +492,8 @@ export const layer = (
 ): Layer.Layer<Volume, LightboxError, Microsandbox.Microsandbox> => Layer.effect(Volume, ensure(name, options))
 
 /**
- * A service class for one volume of several: its own tag, with a `layer` that
- * makes it.
+ * Creates a service class with a `layer` that provides its volume, for programs
+ * with several volumes.
  *
  * **Example** (Two caches in one program)
  *

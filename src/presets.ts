@@ -1,11 +1,11 @@
 /**
- * Snapshots that many want, as configurations to start from.
+ * Ready-made snapshot configurations for the Promise API.
  *
- * Each function returns a new, plain object for `buildSnapshot` of
- * `effect-lightbox/promise`, with a `setup` that can be extended. Effect programs
- * use the module `Preset`.
+ * Each function returns a new plain object for `buildSnapshot`; add to its `setup`
+ * to extend it. With Effect, use the module `Preset` instead. Importing this module
+ * loads no other part of the library.
  *
- * **Example** (A preset with a tool of one's own)
+ * **Example** (Adding a tool)
  *
  * ```ts
  * import { codingAgentsPreset } from "effect-lightbox/presets"
@@ -23,27 +23,19 @@ import { aptInstall } from "./internal/definition/scripts.ts"
 import type { PresetConfig, SetupStep, SnapshotResources } from "./promise.ts"
 
 /**
- * What can be said about every preset.
- *
- * **Example** (Another name and more memory)
- *
- * ```ts
- * import type { PresetOptions } from "effect-lightbox/presets"
- *
- * export const options: PresetOptions = { name: "agents-xl", resources: { cpus: 4, memory: "4G" } }
- * ```
+ * Options of every preset.
  *
  * @category options
  * @since 0.1.0
  */
 export interface PresetOptions {
-  /** The name of the snapshot. */
+  /** Name of the snapshot. Default: the preset's. */
   name?: string | undefined
-  /** The image that it starts from. */
+  /** Base image. Default: the preset's. */
   image?: string | undefined
-  /** Of the sandbox that it is built in. */
+  /** Resources of the builder. Default: the preset's. */
   resources?: SnapshotResources | undefined
-  /** Kept with the snapshot. Default: none. */
+  /** Labels of the snapshot. Default: none. */
   labels?: Record<string, string> | undefined
 }
 
@@ -60,20 +52,12 @@ const shell = (description: string, script: string): SetupStep => ({ kind: "shel
 const apt = (...packages: ReadonlyArray<string>): SetupStep =>
   shell(`install ${packages.join(", ")}`, aptInstall(packages))
 
-/** The last step of a preset: what is missing fails the build, and not the first use. */
+/** The last step of a preset: a missing command fails the build rather than the first use. */
 const check = (...commands: ReadonlyArray<string>): SetupStep =>
   shell(`check ${commands.join(", ")}`, commands.map((command) => `command -v ${command}`).join(" && "))
 
 /**
  * Options of {@link codingAgentsPreset}.
- *
- * **Example** (Labels for finding it again)
- *
- * ```ts
- * import type { CodingAgentsPresetOptions } from "effect-lightbox/presets"
- *
- * export const options: CodingAgentsPresetOptions = { labels: { tier: "premium" } }
- * ```
  *
  * @category options
  * @since 0.1.0
@@ -81,14 +65,12 @@ const check = (...commands: ReadonlyArray<string>): SetupStep =>
 export interface CodingAgentsPresetOptions extends PresetOptions {}
 
 /**
- * Four coding agents, as the commands `copilot`, `gemini`, `codex` and `pi`.
+ * Four coding agents: the commands `copilot`, `gemini`, `codex` and `pi`. Snapshot
+ * `lightbox` from the image `oven/bun`, built with two processors and 1 GiB of
+ * memory.
  *
- * **Details**
- *
- * Snapshot `lightbox`, from the image `oven/bun`, built with two processors and
- * 1 GiB. No keys are baked in: give them at launch, as secrets for the hosts that
- * they are for. The agent then has a placeholder, and the host's network puts the
- * value in where it goes out.
+ * The snapshot contains no keys. Pass them at launch as secrets for their hosts:
+ * the agent sees a placeholder, which the host replaces in outgoing requests.
  *
  * **Example** (An agent that never sees its key)
  *
@@ -130,22 +112,8 @@ export const codingAgentsPreset = (options: CodingAgentsPresetOptions = {}): Pre
   })
 
 /**
- * Node.js with pnpm and git, for tests of a project.
- *
- * **Example** (Running a project's tests)
- *
- * ```ts
- * import { nodeCiPreset } from "effect-lightbox/presets"
- * import { buildSnapshot, runInSandbox } from "effect-lightbox/promise"
- *
- * await buildSnapshot(nodeCiPreset())
- *
- * const out = await runInSandbox(
- *   { snapshot: "node-ci", name: "ci-1", mounts: { "/work": "./my-project" }, workdir: "/work" },
- *   (sb) => sb.shell("pnpm install && pnpm test")
- * )
- * process.exitCode = out.code
- * ```
+ * Node.js with pnpm and git, for a project's tests. Snapshot `node-ci`, working
+ * directory `/work`.
  *
  * @category presets
  * @since 0.1.0
@@ -161,21 +129,8 @@ export const nodeCiPreset = (options: PresetOptions = {}): PresetConfig =>
   })
 
 /**
- * Python with NumPy, pandas and Matplotlib, for work with data.
- *
- * **Example** (Running what a model wrote)
- *
- * ```ts
- * import { pythonDataPreset } from "effect-lightbox/presets"
- * import { buildSnapshot, runInSandbox } from "effect-lightbox/promise"
- *
- * await buildSnapshot(pythonDataPreset())
- *
- * const out = await runInSandbox({ snapshot: "py-data", name: "analysis-1", network: "none" }, (sb) =>
- *   sb.exec("python3", ["-c", "import pandas; print(pandas.__version__)"])
- * )
- * console.log(out.stdout())
- * ```
+ * Python with NumPy, pandas and Matplotlib. Snapshot `py-data`, working directory
+ * `/work`.
  *
  * @category presets
  * @since 0.1.0
@@ -193,22 +148,8 @@ export const pythonDataPreset = (options: PresetOptions = {}): PresetConfig =>
   })
 
 /**
- * Chromium with fonts, as the command `chromium`, for pages that are not to be
- * opened on this machine.
- *
- * **Example** (A picture of a page)
- *
- * ```ts
- * import { browserPreset } from "effect-lightbox/presets"
- * import { buildSnapshot, runInSandbox } from "effect-lightbox/promise"
- *
- * await buildSnapshot(browserPreset())
- *
- * await runInSandbox({ snapshot: "browser", name: "page-1", resources: { memory: "1G" } }, async (sb) => {
- *   await sb.shell("chromium --headless --no-sandbox --screenshot=/work/page.png https://example.com")
- *   await sb.fs().copyToHost("/work/page.png", "page.png")
- * })
- * ```
+ * Chromium with fonts, as the command `chromium`. Snapshot `browser`, working
+ * directory `/work`.
  *
  * @category presets
  * @since 0.1.0

@@ -1,5 +1,5 @@
 /**
- * Testing programs without virtual machines.
+ * Tests programs without virtual machines.
  *
  * **Example** (A test that takes milliseconds)
  *
@@ -16,18 +16,8 @@
  * @since 0.1.0
  */
 /**
- * The in-memory `Microsandbox`, the images and commands that it has, the faults
- * that it can meet, and the service to look behind it.
- *
- * **Example** (A machine that dies at its second command)
- *
- * ```ts
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const layer = MicrosandboxMemory.layer({
- *   faults: [MicrosandboxMemory.killGuestAt("guest.spawn", { nth: 2 })]
- * })
- * ```
+ * The in-memory `Microsandbox`, with its images, commands, faults and the service
+ * that observes it.
  *
  * @category testing
  * @since 0.1.0
