@@ -6,11 +6,13 @@
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
+import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
 import { inspect } from "node:util"
 import * as internal from "./internal/reaper/doctor.ts"
+import * as internalProgress from "./internal/report/progress.ts"
 import { exitCodes, signals, type Signal } from "./internal/host/processSignals.ts"
 import type { LightboxError } from "./LightboxError.ts"
 
@@ -178,3 +180,27 @@ const report = (cause: Cause.Cause<unknown>): void => {
   if (Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause))) return
   process.stderr.write(`${Cause.pretty(cause)}\n`)
 }
+
+// =============================================================================
+// Progress
+// =============================================================================
+
+/**
+ * Receives a line when a person would wonder what takes so long: a pull, the steps
+ * of a build that has no `onEvent`, the first boot. Each line comes once per process.
+ *
+ * Default: write to standard error if that is a terminal, else nothing.
+ *
+ * **Example** (Turning it off)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Lightbox } from "effect-lightbox"
+ *
+ * export const quietly = Effect.provideService(Lightbox.Progress, () => {})
+ * ```
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Progress: Context.Reference<(line: string) => void> = internalProgress.Progress

@@ -1079,7 +1079,11 @@ export interface ConfigureOptions {
   pullPolicy?: "always" | "if-missing" | "never" | undefined
   /** How long a boot may take. Default: 60,000. */
   bootTimeoutMs?: number | undefined
+  /** Say on standard error, where it is a terminal, what the first run waits for. Default: `true`. */
+  progress?: boolean | undefined
 }
+
+const decodeProgress = decoder(Schema.UndefinedOr(Schema.Boolean), "configure", "progress")
 
 /**
  * Sets options for the whole process, before anything else is called.
@@ -1096,6 +1100,6 @@ export interface ConfigureOptions {
  * @since 0.1.0
  */
 export const configure = (options: ConfigureOptions): void => {
-  const { bootTimeoutMs, ...rest } = options
-  Runtime.configure({ ...rest, bootTimeout: bootTimeoutMs })
+  const { bootTimeoutMs, progress, ...rest } = options
+  Runtime.configure({ ...rest, bootTimeout: bootTimeoutMs }, Effect.runSync(decodeProgress(progress)))
 }

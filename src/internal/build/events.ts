@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { BuildEvent } from "../../BuildEvent.ts"
 import * as Listener from "../report/listener.ts"
+import * as Progress from "../report/progress.ts"
 
 /** An event without what all events of a build have in common. */
 type Bare<Event> = Event extends BuildEvent ? Omit<Event, "buildId" | "sequence" | "snapshot" | "at"> : never
@@ -32,8 +33,11 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly tell: () => ((line: string) => void) | undefined
 }): Effect.fn.Return<Emitter, never, Scope.Scope> {
   const { buildId, onEvent, snapshot, tell } = options
+  const say = yield* Progress.once
   const deliver =
-    onEvent === undefined ? () => {} : yield* Listener.make(onEvent, ({ _tag }: BuildEvent) => _tag === "StepOutput")
+    onEvent === undefined
+      ? (event: BuildEvent) => sayProgress(say, event)
+      : yield* Listener.make(onEvent, ({ _tag }: BuildEvent) => _tag === "StepOutput")
   const clock = yield* Effect.clockWith(Effect.succeed)
   let sequence = 0
   const emit = (bare: Bare<BuildEvent>): void => {
@@ -52,3 +56,18 @@ export const make = Effect.fnUntraced(function* (options: {
     relay: (line) => Effect.ignore(Effect.map(Schema.decodeEffect(codec)(line), deliver))
   }
 })
+
+/** A build without a listener says what takes long. */
+const sayProgress = (say: (line: string) => void, event: BuildEvent): void => {
+  switch (event._tag) {
+    case "Waiting":
+      return say(`waiting for another build of "${event.snapshot}"`)
+    case "Pulling":
+      return event.phase === "Downloading" ? say(`pulling ${event.image}`) : undefined
+    case "Booting":
+      return say(`building "${event.snapshot}"`)
+    case "StepStarted":
+      return say(`building "${event.snapshot}": ${event.description}`)
+    default:
+  }
+}

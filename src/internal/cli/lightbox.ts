@@ -24,6 +24,7 @@ import * as Failure from "./failure.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
 import { ps, rm, run as runCommand, shell } from "./sandboxes.ts"
 import { load, ls, prune, rollback, save } from "./snapshots.ts"
+import { Progress } from "../report/progress.ts"
 import * as Status from "./status.ts"
 import { volume } from "./volumes.ts"
 
@@ -61,7 +62,9 @@ export const run = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
           : CliOutput.defaultPresenter.present(event)
     }),
     // What is said on standard output is the result and nothing else.
-    Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
+    Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)]),
+    // Commands report on their own.
+    Layer.succeed(Progress, () => {})
   )
   return yield* Command.runWith(lightbox, { version })(args).pipe(
     Effect.as(0),

@@ -17,6 +17,7 @@ import type { Services } from "../../Driver.ts"
 import { isLightboxError, LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
+import { Progress } from "../report/progress.ts"
 import { exitCodes, signals, type Signal } from "../host/processSignals.ts"
 import * as SdkDriver from "../driver/local/driver.ts"
 import { speakTo } from "../report/failureText.ts"
@@ -24,10 +25,11 @@ import { speakTo } from "../report/failureText.ts"
 type Runtime = ManagedRuntime.ManagedRuntime<Services, LightboxError>
 
 let options: MicrosandboxLocal.Options = {}
+let saysProgress = true
 let current: Runtime | undefined
 
 /** Sets the options of the one driver of this process. They count until it is first used. */
-export const configure = (layerOptions: MicrosandboxLocal.Options): void => {
+export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boolean = true): void => {
   if (current !== undefined) {
     throw new LightboxError({
       method: "configure",
@@ -38,6 +40,7 @@ export const configure = (layerOptions: MicrosandboxLocal.Options): void => {
     })
   }
   options = layerOptions
+  saysProgress = progress
 }
 
 /** Output belongs to the program: the library speaks only of what goes wrong behind its back, as errors. */
@@ -47,7 +50,17 @@ const quiet = Layer.mergeAll(
 )
 
 const make = (layer: Layer.Layer<Services, LightboxError>): Runtime =>
-  ManagedRuntime.make(Layer.provideMerge(layer, quiet))
+  ManagedRuntime.make(
+    Layer.provideMerge(
+      layer,
+      saysProgress
+        ? quiet
+        : Layer.merge(
+            quiet,
+            Layer.succeed(Progress, () => {})
+          )
+    )
+  )
 
 /** Runs everything on another driver from now on; the function that it gives goes back to the one before. */
 export const provide = (layer: Layer.Layer<Services, LightboxError>): (() => Promise<void>) => {
