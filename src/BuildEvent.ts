@@ -21,7 +21,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { DurationFromWholeMillis } from "./internal/config/time.ts"
+import { DurationFromWholeMillis } from "./internal/config/schemas.ts"
 
 const common = {
   /** Identifies the build. */

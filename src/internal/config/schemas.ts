@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
 import type * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as Net from "node:net"
@@ -322,3 +323,11 @@ export const copyOptions = {
   mode: Schema.optional(intBetween(0, 0o7777)),
   owner: Schema.optional(Schema.Union([User, Schema.Struct({ uid: Id, gid: Id })]))
 }
+
+/** Whole milliseconds of a duration. */
+export const millis = (duration: Duration.Input): number => Math.round(Duration.toMillis(duration))
+
+/** A duration that is encoded as whole milliseconds. */
+export const DurationFromWholeMillis = Schema.Int.pipe(
+  Schema.decodeTo(Schema.Duration, SchemaTransformation.transform({ decode: Duration.millis, encode: millis }))
+)

@@ -91,3 +91,6 @@ export const renameFields =
     if (field === undefined || name === undefined) return error
     return invalid(method, `${name}${reason.field.slice(field.length).replace(".", separator)}`, reason.problem)
   }
+
+/** Marks definitions of snapshots, so that one passed as a snapshot can be refused with advice. */
+export const DefinitionTypeId = "~effect-lightbox/Snapshot/Definition" as const

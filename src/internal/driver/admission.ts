@@ -24,9 +24,9 @@ import {
   mebibyte,
   Mebibytes,
   optionsSchema,
-  showSize
+  showSize,
+  millis
 } from "../config/schemas.ts"
-import { millis } from "../config/time.ts"
 import { invalid } from "../config/validation.ts"
 
 /** What may be used; memory is measured and processors are counted where nothing is said. */

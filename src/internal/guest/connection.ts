@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import { GuestBusy, GuestLost, InvalidConfig, LightboxError, NotRunning, TimedOut } from "../../LightboxError.ts"
 import * as Protocol from "./protocol.ts"
-import { millis } from "../config/time.ts"
+import { millis } from "../config/schemas.ts"
 
 /** What happens in one session: a command, a file operation, a TCP connection. */
 export interface Session {

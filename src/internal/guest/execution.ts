@@ -7,9 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, TimedOut } from "../../LightboxError.ts"
-import * as CommandLine from "../report/commandLine.ts"
-import { concat } from "./protocol.ts"
-import { millis } from "../config/time.ts"
+import * as FailureText from "../report/failureText.ts"
+import { millis } from "../config/schemas.ts"
 
 /** How a command ended. */
 export interface Ended {
@@ -88,6 +87,11 @@ export const withMethod =
       ? new LightboxError({ method, reason: error.reason })
       : error
 
+const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const { buffer, byteLength, byteOffset } = Buffer.concat(parts)
+  return new Uint8Array(buffer, byteOffset, byteLength)
+}
+
 /** Starts a command, feeds it, and holds what it writes, up to `maxOutput` bytes. */
 export const collect = <E, R>(
   guest: Guest.Guest,
@@ -110,7 +114,7 @@ export const collect = <E, R>(
               new LightboxError({
                 method,
                 reason: new OutputTooLarge({
-                  argv: CommandLine.redactWords(command.argv),
+                  argv: FailureText.redactWords(command.argv),
                   limitBytes: options.maxOutput
                 })
               })
@@ -119,8 +123,8 @@ export const collect = <E, R>(
       yield* options.input === undefined ? read : Effect.raceFirst(read, feed(process, options.input))
       return {
         ...(yield* ended(process)),
-        stdout: concat(parts.Stdout, sizes.Stdout),
-        stderr: concat(parts.Stderr, sizes.Stderr),
+        stdout: joined(parts.Stdout),
+        stderr: joined(parts.Stderr),
         duration: Duration.nanos((yield* Clock.currentTimeNanos) - start)
       }
     })
@@ -138,7 +142,7 @@ export const within =
             Effect.fail(
               new LightboxError({
                 method,
-                reason: new TimedOut({ operation: CommandLine.show(argv), limitMillis: millis(limit) })
+                reason: new TimedOut({ operation: FailureText.showCommand(argv), limitMillis: millis(limit) })
               })
             )
         })
@@ -154,7 +158,7 @@ export const failed = (
   new LightboxError({
     method,
     reason: new CommandFailed({
-      argv: CommandLine.redactWords(argv),
+      argv: FailureText.redactWords(argv),
       ...endFields(end),
       stdout: tail(stdout),
       stderr: tail(stderr)

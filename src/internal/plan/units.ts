@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Network from "../../Network.ts"
 import type { Definition, Step } from "../../Snapshot.ts"
-import * as CommandLine from "../report/commandLine.ts"
+import * as FailureText from "../report/failureText.ts"
 import { checkDefinition } from "../definition/check.ts"
 import * as Secrets from "../definition/secrets.ts"
 
@@ -118,7 +118,7 @@ const describe = (step: DiskStep<unknown, unknown>): string => {
     case "Shell":
       return step.script.trim().split("\n")[0] ?? ""
     case "Exec":
-      return CommandLine.show(step.argv)
+      return FailureText.showCommand(step.argv)
     case "Copy":
       return `copy ${step.from} to ${step.to}`
     case "Write":

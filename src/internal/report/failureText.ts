@@ -2,6 +2,8 @@
  * What an error says: what happened, what the failed command wrote, and what to do, in the words of the side that the
  * caller is on.
  */
+import * as Redacted from "effect/Redacted"
+import type { Word } from "../../Guest.ts"
 import type { LightboxError, Reason, StepContext } from "../../LightboxError.ts"
 
 /** Where the caller meets the error. */
@@ -202,3 +204,11 @@ export const message = (error: LightboxError): string => {
   const todo = hint(error)
   return todo === undefined ? said : said.includes("\n") ? `${said}\n${todo}` : `${said}. ${todo}`
 }
+
+/** Words without the values of redacted ones. */
+export const redactWords = (words: ReadonlyArray<Word>): ReadonlyArray<string> =>
+  words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
+
+/** Words on one line, quoted where they would not be read as one word. */
+export const showCommand = (words: ReadonlyArray<Word>): string =>
+  words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : showArgv([word]))).join(" ")

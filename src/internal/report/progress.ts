@@ -3,14 +3,15 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { clean } from "./terminalText.ts"
+
+const control = /[\u0000-\u001f\u007f-\u009f]+/g
 
 /** Where the lines go. */
 export const Progress: Context.Reference<(line: string) => void> = Context.Reference(
   "effect-lightbox/internal/report/progress/Progress",
   {
     defaultValue: () => (line: string) => {
-      if (process.stderr.isTTY) process.stderr.write(`lightbox: ${clean(line)}\n`)
+      if (process.stderr.isTTY) process.stderr.write(`lightbox: ${line.replace(control, " ")}\n`)
     }
   }
 )

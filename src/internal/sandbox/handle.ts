@@ -30,9 +30,9 @@ import {
   recordOf,
   Rlimits,
   User,
-  Word
+  Word,
+  millis
 } from "../config/schemas.ts"
-import { millis } from "../config/time.ts"
 import { decoder } from "../config/validation.ts"
 import { printable } from "../report/printable.ts"
 

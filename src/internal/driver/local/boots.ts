@@ -14,7 +14,7 @@ import { LightboxError, TimedOut } from "../../../LightboxError.ts"
 import { bootRetries } from "../../report/metrics.ts"
 import * as Owner from "../../ownership/owner.ts"
 import { leave, settlement } from "../sdk/calls.ts"
-import { millis } from "../../config/time.ts"
+import { millis } from "../../config/schemas.ts"
 import * as VmProcess from "./workaroundVmProcess.ts"
 
 /** Names of which abandoned boots of this process have something under way. */

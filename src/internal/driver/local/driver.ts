@@ -53,9 +53,8 @@ import {
   mayHoldDisks,
   sandboxInfo
 } from "../sdk/sandboxes.ts"
-import { DurationInput, HostPath, intBetween, mebibyte, Memory } from "../../config/schemas.ts"
+import { DurationInput, HostPath, intBetween, mebibyte, Memory, millis } from "../../config/schemas.ts"
 import { hostFile, readFolder, snapshotLinks } from "../snapshotLinks.ts"
-import { millis } from "../../config/time.ts"
 import { decoder } from "../../config/validation.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { isCode } from "../../host/socket.ts"

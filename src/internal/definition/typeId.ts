@@ -1,2 +1,0 @@
-/** Marks definitions. */
-export const TypeId = "~effect-lightbox/Snapshot/Definition" as const
