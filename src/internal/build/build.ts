@@ -68,7 +68,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         buildId: yield* generate,
         snapshot: definition.name,
         onEvent: input?.onEvent,
-        tell: () => holder.lock?.tell
+        send: () => holder.lock?.send
       })
       const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
       const context: Context<E, R> = { services, driver, store, definition, options, events, secrets, holder }

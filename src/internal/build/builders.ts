@@ -96,11 +96,11 @@ export const makeBuilders = <E, R>(
     if (isKept) yield* removeKeptBuilder(driver, name)
     yield* events.emit({ _tag: "Booting", builder: name, from: from?.name ?? prepared.image })
     const start = yield* Clock.currentTimeMillis
-    const own = yield* Scope.fork(scope)
+    const builderScope = yield* Scope.fork(scope)
     if (from !== undefined) {
       const note: Ownership.Note = { kind: "use", token: yield* generate, name: from.name }
       yield* Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note)).pipe(
-        Scope.provide(own)
+        Scope.provide(builderScope)
       )
     }
     const { mounts, pullPolicy, registry, resources } = definition.options
@@ -123,14 +123,14 @@ export const makeBuilders = <E, R>(
           ...("layer" in progress ? { layer: progress.layer, done: progress.done } : {}),
           ...("total" in progress && progress.total !== undefined ? { total: progress.total } : {})
         })
-    }).pipe(Scope.provide(own), Effect.provide(services))
+    }).pipe(Scope.provide(builderScope), Effect.provide(services))
     bootMillis = (yield* Clock.currentTimeMillis) - start
     yield* events.emit({ _tag: "Booted", builder: name, duration: Duration.millis(bootMillis) })
     current = {
       launched: sandbox,
       sandbox,
       info: yield* driver.getSandbox(name),
-      scope: own,
+      scope: builderScope,
       network,
       keptAs: isKept ? name : undefined,
       units,

@@ -30,13 +30,13 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly snapshot: string
   readonly onEvent: ((event: BuildEvent) => Effect.Effect<void>) | undefined
   /** Tells other processes, while there can be some that listen. */
-  readonly tell: () => ((line: string) => void) | undefined
+  readonly send: () => ((line: string) => void) | undefined
 }): Effect.fn.Return<Emitter, never, Scope.Scope> {
-  const { buildId, onEvent, snapshot, tell } = options
-  const say = yield* Progress.once
+  const { buildId, onEvent, snapshot, send } = options
+  const print = yield* Progress.once
   const deliver =
     onEvent === undefined
-      ? (event: BuildEvent) => sayProgress(say, event)
+      ? (event: BuildEvent) => printProgress(print, event)
       : yield* Listener.make(onEvent, ({ _tag }: BuildEvent) => _tag === "StepOutput")
   const clock = yield* Effect.clockWith(Effect.succeed)
   let sequence = 0
@@ -48,7 +48,7 @@ export const make = Effect.fnUntraced(function* (options: {
       snapshot,
       at: DateTime.makeUnsafe(clock.currentTimeMillisUnsafe())
     }
-    tell()?.(encode(event))
+    send()?.(encode(event))
     deliver(event)
   }
   return {
@@ -58,7 +58,7 @@ export const make = Effect.fnUntraced(function* (options: {
 })
 
 /** A build without a listener says what takes long. */
-const sayProgress = (say: (line: string) => void, event: BuildEvent): void => {
+const printProgress = (say: (line: string) => void, event: BuildEvent): void => {
   switch (event._tag) {
     case "Waiting":
       return say(`waiting for another build of "${event.snapshot}"`)

@@ -23,8 +23,8 @@ export const isWantedByOthers = (
   key: string,
   next: string
 ) => {
-  const heard = (holder.lock?.heard() ?? []).flatMap((line) => Option.toArray(decodeChain(line)))
-  return [...(chains.get(driver) ?? []), ...heard].some((keys) => keys.includes(key) && !keys.includes(next))
+  const received = (holder.lock?.received() ?? []).flatMap((line) => Option.toArray(decodeChain(line)))
+  return [...(chains.get(driver) ?? []), ...received].some((keys) => keys.includes(key) && !keys.includes(next))
 }
 
 const chainCodec = Schema.fromJsonString(Schema.Array(Schema.String))

@@ -111,14 +111,14 @@ const command = Effect.fnUntraced(function* (
     Effect.gen(function* () {
       const process = yield* guest.spawn({ argv, cwd: unit.workdir, user: unit.user, env, stdin: "empty" })
       const outputs = { Stdout: new Lines(secrets), Stderr: new Lines(secrets) }
-      const say = (tag: Guest.Output["_tag"], text: string) =>
+      const emit = (tag: Guest.Output["_tag"], text: string) =>
         text === "" ? Effect.void : onOutput(tag === "Stdout" ? "stdout" : "stderr", text)
       yield* Effect.raceFirst(
-        Stream.runForEach(process.output, ({ _tag, bytes }) => say(_tag, outputs[_tag].push(bytes))),
+        Stream.runForEach(process.output, ({ _tag, bytes }) => emit(_tag, outputs[_tag].push(bytes))),
         Execution.endWithMain(guest, process)
       )
-      yield* say("Stdout", outputs.Stdout.end())
-      yield* say("Stderr", outputs.Stderr.end())
+      yield* emit("Stdout", outputs.Stdout.end())
+      yield* emit("Stderr", outputs.Stderr.end())
       const end = yield* Execution.ended(process)
       if (end.exitCode === 0) return
       return yield* new LightboxError({
@@ -228,7 +228,8 @@ export const resetGuest = Effect.fnUntraced(function* (guest: Guest.Guest): Effe
   const mountPoints = mounts.map(([, path = ""]) => unescapeMountPoint(path))
   for (const [index, [, , type]] of mounts.entries()) {
     const path = mountPoints[index] ?? ""
-    const isRuntime = runtimeMounts.some((own) => path === own || path.startsWith(`${own}/`)) && path !== "/dev/shm"
+    const isRuntime =
+      runtimeMounts.some((mount) => path === mount || path.startsWith(`${mount}/`)) && path !== "/dev/shm"
     if (type === "tmpfs" && !isRuntime) yield* empty(guest, path, mountPoints)
   }
 })

@@ -157,8 +157,8 @@ export const pack = (
   })
 
 /** A folder with the bits of a file could not be entered: whoever may read it may. */
-const modeOf = (own: number, isFolder: boolean, wanted: number | undefined): number =>
-  wanted === undefined ? own & 0o7777 : isFolder ? wanted | ((wanted & 0o444) >> 2) : wanted
+const modeOf = (source: number, isFolder: boolean, wanted: number | undefined): number =>
+  wanted === undefined ? source & 0o7777 : isFolder ? wanted | ((wanted & 0o444) >> 2) : wanted
 
 /** Only who may read, write and run: bits that lend rights to whoever runs a file stay in the guest. */
 const permissions = 0o777

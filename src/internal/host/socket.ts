@@ -13,16 +13,16 @@ export const isCode = (cause: unknown, ...codes: ReadonlyArray<string>): boolean
 /** A socket that is listened on. */
 export interface Listener {
   /** Sends a line of text to all that are connected. Those who do not read fast enough miss some. */
-  readonly tell: (line: string) => void
+  readonly send: (line: string) => void
   /** The lines that those have sent who are connected. */
-  readonly heard: () => ReadonlyArray<string>
+  readonly received: () => ReadonlyArray<string>
   /** Ends all connections, and removes the socket. */
   readonly close: () => Promise<void>
 }
 
 const slowReaderBytes = 1024 * 1024
 
-const maxHeardLength = 1024 * 1024
+const maxReceivedLength = 1024 * 1024
 
 /** Listens without keeping a process alive that has nothing else to do. */
 export const listen = (path: string): Promise<Listener> =>
@@ -33,8 +33,8 @@ export const listen = (path: string): Promise<Listener> =>
       reader.unref()
       reader.setEncoding("utf8")
       reader.on("data", (text: string) => {
-        const heard = `${readers.get(reader) ?? ""}${text}`
-        if (heard.length <= maxHeardLength) readers.set(reader, heard)
+        const received = `${readers.get(reader) ?? ""}${text}`
+        if (received.length <= maxReceivedLength) readers.set(reader, received)
         else reader.destroy()
       })
       reader.on("error", () => reader.destroy())
@@ -44,12 +44,12 @@ export const listen = (path: string): Promise<Listener> =>
     server.on("error", reject)
     server.listen(path, () =>
       resolve({
-        tell: (line) => {
+        send: (line) => {
           for (const reader of readers.keys()) {
             if (reader.writableLength < slowReaderBytes) reader.write(`${line}\n`)
           }
         },
-        heard: () => [...readers.values()].flatMap((text) => text.split("\n").slice(0, -1)),
+        received: () => [...readers.values()].flatMap((text) => text.split("\n").slice(0, -1)),
         close: async () => {
           server.close()
           for (const reader of readers.keys()) reader.destroy()

@@ -23,7 +23,7 @@ import { LightboxError, Unknown } from "../../LightboxError.ts"
 import { dial, isAnswered, isCode, listen, type Listener } from "../host/socket.ts"
 
 /** A lock that is held; those who wait are told, and heard. */
-export type Lock = Pick<Listener, "tell" | "heard">
+export type Lock = Pick<Listener, "send" | "received">
 
 /** What those who wait are told; it ends when the lock is let go. */
 export type Waiting = Stream.Stream<string>
@@ -43,26 +43,26 @@ const idOf = (name: string): string => Crypto.createHash("sha256").update(name).
 
 /**
  * Takes a lock for the life of the scope if it is not held; otherwise gives
- * what its holder tells, who hears `hello` as long as the scope is open.
+ * what its holder tells, who hears `message` as long as the scope is open.
  */
 export const tryAcquire = Effect.fnUntraced(function* (
   folder: string,
   name: string,
-  hello?: string
+  message?: string
 ): Effect.fn.Return<{ readonly lock: Lock } | { readonly waiting: Waiting }, LightboxError, Scope.Scope> {
   const id = idOf(name)
   yield* attempt(() => Fs.mkdir(folder, { recursive: true, mode: 0o700 }))
   for (;;) {
     const numbers = yield* read(folder, id)
-    const waiting = yield* connect(folder, numbers, hello)
+    const waiting = yield* connect(folder, numbers, message)
     if (Option.isSome(waiting)) return { waiting: waiting.value }
-    const lock = yield* succeed(folder, id, numbers)
+    const lock = yield* takeOver(folder, id, numbers)
     if (Option.isSome(lock)) return { lock: lock.value }
   }
 })
 
 /** Takes a lock that nobody was seen to hold; nothing if somebody else does now. */
-const succeed = Effect.fnUntraced(function* (
+const takeOver = Effect.fnUntraced(function* (
   folder: string,
   id: string,
   seen: ReadonlyArray<Numbered>
@@ -161,14 +161,14 @@ const claim = Effect.fnUntraced(function* (
 const connect = (
   folder: string,
   numbers: ReadonlyArray<Numbered>,
-  hello?: string
+  message?: string
 ): Effect.Effect<Option.Option<Waiting>, LightboxError, Scope.Scope> =>
   Effect.acquireRelease(
     attempt(async () => {
       for (const { socket } of numbers) {
         const holder = await dial(Path.join(folder, socket))
         if (holder === undefined) continue
-        if (hello !== undefined) holder.write(`${hello}\n`)
+        if (message !== undefined) holder.write(`${message}\n`)
         return Option.some(holder)
       }
       return Option.none()
@@ -208,7 +208,7 @@ export const collect = Effect.fnUntraced(function* (
         const numbers = yield* read(folder, id)
         if (numbers.length === 0 || Option.isSome(yield* connect(folder, numbers))) return
         // Whoever has read these numbers, and not yet made the next, finds that they have changed.
-        if (!options.dryRun && Option.isNone(yield* succeed(folder, id, numbers))) return
+        if (!options.dryRun && Option.isNone(yield* takeOver(folder, id, numbers))) return
         removed.push(...numbers.map(({ path }) => Path.basename(path)))
         const left = options.dryRun ? [] : yield* read(folder, id)
         yield* attempt(() => Promise.all(left.map(({ path }) => Fs.rm(path, { force: true }))))

@@ -158,7 +158,7 @@ export const list = (home: string): Effect.Effect<ReadonlyArray<Found>, Lightbox
       isCode(cause, "ENOENT") ? [] : Promise.reject(cause)
     )
     const ids = new Set(entries.map((entry) => (entry.endsWith(".lease") ? entry.slice(0, -".lease".length) : entry)))
-    return Promise.all([...ids].map((id) => look(home, id)))
+    return Promise.all([...ids].map((id) => inspect(home, id)))
   })
 
 /** What owners that are not known to be gone have noted, of some kinds. */
@@ -172,12 +172,12 @@ export const livingNotes = (
 
 /** The owner of an id, whether or not it has left a trace. */
 export const find = (home: string, id: string): Effect.Effect<Found, LightboxError> =>
-  attempt(folderOf(home, id), () => look(home, id))
+  attempt(folderOf(home, id), () => inspect(home, id))
 
 /** How long an owner may need from its first trace to its last. */
 const startupMillis = 10_000
 
-const look = async (home: string, id: string): Promise<Found> => {
+const inspect = async (home: string, id: string): Promise<Found> => {
   const folder = folderOf(home, id)
   const lease = leaseOf(home, id)
   const isAlive = await isAnswered(lease)

@@ -43,9 +43,9 @@ export const keyUnits = Effect.fnUntraced(function* <E, R>(
         : undefined
     const descriptor = descriptorOf(unit, files)
     const { cache } = unit.step.options
-    const own = typeof cache === "object" ? ["key", cache.key] : descriptor
+    const content = typeof cache === "object" ? ["key", cache.key] : descriptor
     const key = hash(
-      [builderVersion, parent, own, secretsInKey(unit.step), unit.isForced ? nonce : undefined].filter(
+      [builderVersion, parent, content, secretsInKey(unit.step), unit.isForced ? nonce : undefined].filter(
         (part) => part !== undefined
       )
     )

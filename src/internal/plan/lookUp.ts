@@ -30,12 +30,12 @@ export const lookUp = Effect.fnUntraced(function* <E, R>(
 ): Effect.fn.Return<Planned<E, R>, LightboxError> {
   const key = units.at(-1)?.key ?? baseKey(imageDigest)
   // The common case is that everything is there, under its own key, and takes one look.
-  const [aliases, own] = yield* Effect.all([store.aliases, isUsable(key) ? open(driver, key) : Effect.succeedNone], {
+  const [aliases, exact] = yield* Effect.all([store.aliases, isUsable(key) ? open(driver, key) : Effect.succeedNone], {
     concurrency: "unbounded"
   })
   const results = new Map<string, Microsandbox.SnapshotInfo>()
   const alias = isUsable(key) ? aliases.get(key) : undefined
-  const final = alias === undefined ? own : yield* open(driver, alias)
+  const final = alias === undefined ? exact : yield* open(driver, alias)
   if (Option.isSome(final)) {
     return { units, imageDigest, covered: units.length, results: results.set(key, final.value), key }
   }

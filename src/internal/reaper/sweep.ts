@@ -33,12 +33,12 @@ interface Sweep {
   readonly dryRun: boolean
   /** What was detached, by instance. */
   readonly released: Effect.Success<ReturnType<typeof Owner.listReleased>>
-  readonly say: (verdict: Verdict) => void
+  readonly report: (verdict: Verdict) => void
 }
 
 /** Removes something, unless in a dry run, and reports it. */
 const removing = (
-  { dryRun, say }: Sweep,
+  { dryRun, report }: Sweep,
   resource: Verdict["resource"],
   name: string,
   reason: string,
@@ -46,33 +46,33 @@ const removing = (
 ): Effect.Effect<boolean> =>
   Effect.suspend(() => {
     if (dryRun) {
-      say({ resource, name, verdict: "removable", reason })
+      report({ resource, name, verdict: "removable", reason })
       return Effect.succeed(true)
     }
     return Effect.match(remove, {
       onSuccess: (isRemoved) => {
         // It may have been gone by then.
-        if (isRemoved !== false) say({ resource, name, verdict: "removed", reason })
+        if (isRemoved !== false) report({ resource, name, verdict: "removed", reason })
         return true
       },
       onFailure: (error) => {
-        say({ resource, name, verdict: "failed", reason: `${reason}, but ${error.message}` })
+        report({ resource, name, verdict: "failed", reason: `${reason}, but ${error.message}` })
         return false
       }
     })
   })
 
-const gone = ({ pid }: Owner.Found): string =>
+const endedReason = ({ pid }: Owner.Found): string =>
   pid === undefined ? "its process has ended" : `its process ${pid} has ended`
 
 /** Removes what a note names, if it is still the same. */
 const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effect.Effect<boolean, LightboxError> => {
-  const { driver, say } = sweep
-  const reason = gone(owner)
+  const { driver, report } = sweep
+  const reason = endedReason(owner)
   const disk = sweepDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`)
   const keep = (resource: Verdict["resource"], why: string) =>
     Effect.sync(() => {
-      say({ resource, name: note.name, verdict: "kept", reason: why })
+      report({ resource, name: note.name, verdict: "kept", reason: why })
       return true
     })
   switch (note.kind) {
@@ -107,8 +107,8 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
       return removeUnnamed(sweep, note.name, reason)
     case "file":
       return Effect.promise(() => isThere(note.name)).pipe(
-        Effect.flatMap((there) =>
-          there ? removing(sweep, "staging", note.name, reason, removeFile(note.name)) : Effect.succeed(true)
+        Effect.flatMap((exists) =>
+          exists ? removing(sweep, "staging", note.name, reason, removeFile(note.name)) : Effect.succeed(true)
         )
       )
     case "name":
@@ -184,7 +184,7 @@ const removeFile = (path: string): Effect.Effect<void, LightboxError> =>
   })
 
 const removeStaged = (
-  { dryRun, driver, say }: Sweep,
+  { dryRun, driver, report }: Sweep,
   name: string,
   reason: string,
   of: Parameters<Driver["removeStaging"]>[0]
@@ -192,12 +192,12 @@ const removeStaged = (
   Effect.match(driver.removeStaging(of, { dryRun }), {
     onSuccess: (found) => {
       for (const path of found) {
-        say({ resource: "staging", name: Path.basename(path), verdict: dryRun ? "removable" : "removed", reason })
+        report({ resource: "staging", name: Path.basename(path), verdict: dryRun ? "removable" : "removed", reason })
       }
       return true
     },
     onFailure: (error) => {
-      say({ resource: "staging", name, verdict: "failed", reason: `${reason}, but ${error.message}` })
+      report({ resource: "staging", name, verdict: "failed", reason: `${reason}, but ${error.message}` })
       return false
     }
   })
@@ -227,7 +227,7 @@ const sweepOwner = Effect.fnUntraced(function* (
     if (isDone && !sweep.dryRun) yield* Owner.removeNote(home, owner.id, note)
     isResolved &&= isDone
   }
-  if (isResolved) yield* removing(sweep, "owner", owner.id, gone(owner), Owner.remove(home, owner.id))
+  if (isResolved) yield* removing(sweep, "owner", owner.id, endedReason(owner), Owner.remove(home, owner.id))
 })
 
 /** Looks at all sandboxes: at those whose notes were lost, and at those that were detached for a time. */
@@ -235,14 +235,14 @@ const sweepSandboxes = Effect.fnUntraced(function* (
   sweep: Sweep,
   known: ReadonlyMap<string, Owner.Found>
 ): Effect.fn.Return<void, LightboxError> {
-  const { driver, say } = sweep
+  const { driver, report } = sweep
   const now = yield* Clock.currentTimeMillis
   const present = new Set<string | undefined>()
   for (const sandbox of yield* driver.listSandboxes()) {
     const { name } = sandbox
     const instance = sandbox.labels[instanceLabel]
     const id = sandbox.labels[ownerLabel]
-    const keep = (reason: string) => say({ resource: "sandbox", name, verdict: "kept", reason })
+    const keep = (reason: string) => report({ resource: "sandbox", name, verdict: "kept", reason })
     const remove = (reason: string) =>
       removing(sweep, "sandbox", name, reason, driver.removeSandbox(sandbox, { force: true }))
     const detached = instance === undefined ? undefined : sweep.released.get(instance)
@@ -258,7 +258,7 @@ const sweepSandboxes = Effect.fnUntraced(function* (
       } else if (instance !== undefined && (yield* Owner.listReleased(driver.home)).has(instance)) {
         // By a process that has begun and ended since the sweep began.
         keep("it was detached")
-      } else yield* remove(gone(owner))
+      } else yield* remove(endedReason(owner))
     }
     present.add(instance)
   }
@@ -267,7 +267,7 @@ const sweepSandboxes = Effect.fnUntraced(function* (
   }
   for (const name of yield* listDeserted(driver)) {
     if (!name.startsWith(generatedPrefix)) {
-      say({ resource: "ghost", name, verdict: "kept", reason: "another program may have created it" })
+      report({ resource: "ghost", name, verdict: "kept", reason: "another program may have created it" })
     } else yield* removing(sweep, "ghost", name, "its creation failed", driver.removeGhost(name))
   }
 })
@@ -286,17 +286,17 @@ export const sweep = Effect.fnUntraced(function* (
       store: makeStore(driver, ownership),
       dryRun: options.dryRun,
       released: yield* Owner.listReleased(driver.home),
-      say: (verdict) => {
+      report: (verdict) => {
         // A sandbox is met twice: with its owner's notes, and among all.
-        const isSaid = verdicts.some(({ name, resource }) => name === verdict.name && resource === verdict.resource)
-        if (!isSaid) verdicts.push(verdict)
+        const isReported = verdicts.some(({ name, resource }) => name === verdict.name && resource === verdict.resource)
+        if (!isReported) verdicts.push(verdict)
       }
     }
     const attempt = (name: string, effect: Effect.Effect<void, LightboxError>) =>
-      effect.pipe(Effect.catch((error) => Effect.sync(() => sweep.say(failed(name, error)))))
+      effect.pipe(Effect.catch((error) => Effect.sync(() => sweep.report(failed(name, error)))))
     for (const owner of owners) {
       if (owner.state === "dead") yield* attempt(owner.id, sweepOwner(sweep, owner))
-      else sweep.say({ resource: "owner", name: owner.id, verdict: "kept", reason: describe(owner) })
+      else sweep.report({ resource: "owner", name: owner.id, verdict: "kept", reason: describe(owner) })
     }
     if (!options.all) return
     yield* attempt("all", sweepSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
@@ -304,14 +304,14 @@ export const sweep = Effect.fnUntraced(function* (
     const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
       for (const name of files) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.say({ resource: "lock", name, verdict, reason: "it is not held" })
+        sweep.report({ resource: "lock", name, verdict, reason: "it is not held" })
       }
     })
     yield* attempt("locks", locks)
     const remains = Effect.map(driver.removeRemains(options), (folders) => {
       for (const name of folders) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.say({ resource: "staging", name, verdict, reason: "its virtual machine has ended" })
+        sweep.report({ resource: "staging", name, verdict, reason: "its virtual machine has ended" })
       }
     })
     yield* attempt("remains", remains)

@@ -33,8 +33,8 @@ export const commit = Effect.fnUntraced(function* (
 ): Effect.fn.Return<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> {
   if (wanted.overwrite) {
     // The common case changes nothing, and needs no lock for that.
-    const { isUnchanged, there } = yield* stateOf(driver, store, wanted)
-    if (isUnchanged) return { snapshot: toSnapshot(wanted.name, wanted.result, there), isNew: false }
+    const { isUnchanged, existing } = yield* stateOf(driver, store, wanted)
+    if (isUnchanged) return { snapshot: toSnapshot(wanted.name, wanted.result, existing), isNew: false }
   }
   return yield* moveTo(driver, store, wanted)
 })
@@ -50,7 +50,7 @@ const stateOf = Effect.fnUntraced(function* (
     /** The generation to which the name points. */
     readonly current: Generation | undefined
     /** The same, if it is the one to commit. */
-    readonly there: Generation | undefined
+    readonly existing: Generation | undefined
     /** Whether nothing would change. */
     readonly isUnchanged: boolean
   },
@@ -58,10 +58,11 @@ const stateOf = Effect.fnUntraced(function* (
 > {
   const { artifact, record } = yield* lookUp(driver, store, name)
   const current = artifact === undefined ? undefined : currentOf(record, artifact)
-  const there = current?.key === key && current.artifact === result.name ? current : undefined
+  const existing = current?.key === key && current.artifact === result.name ? current : undefined
   const isUnchanged =
-    there !== undefined && JSON.stringify([there.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
-  return { record, current, there, isUnchanged }
+    existing !== undefined &&
+    JSON.stringify([existing.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
+  return { record, current, existing, isUnchanged }
 })
 
 const moveTo = (
@@ -74,12 +75,12 @@ const moveTo = (
       const { key, keep, labels, lastBuild, name, overwrite, replaceForeign, result } = wanted
       yield* lockNames(store)
       if (!overwrite) yield* requireFree(driver, "Snapshot.build", name)
-      const { current, isUnchanged, record, there } = yield* stateOf(driver, store, wanted)
-      if (there !== undefined) {
-        const same: Generation = { ...there, labels }
+      const { current, isUnchanged, record, existing } = yield* stateOf(driver, store, wanted)
+      if (existing !== undefined) {
+        const same: Generation = { ...existing, labels }
         if (!isUnchanged) {
           yield* store.writeName(name, {
-            generations: record.generations.map((generation) => (generation === there ? same : generation)),
+            generations: record.generations.map((generation) => (generation === existing ? same : generation)),
             lastBuild
           })
         }

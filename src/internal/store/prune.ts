@@ -57,8 +57,8 @@ export const prune = (
 
       for (const snapshot of yield* driver.listSnapshots) {
         const key = snapshot.labels[keyLabel]
-        const own = key === undefined ? Option.none() : yield* store.usedAt(key)
-        const usedAt = Option.getOrElse(own, () => DateTime.toEpochMillis(snapshot.createdAt))
+        const recorded = key === undefined ? Option.none() : yield* store.usedAt(key)
+        const usedAt = Option.getOrElse(recorded, () => DateTime.toEpochMillis(snapshot.createdAt))
         const definition = snapshot.labels[definitionLabel]
         const common = {
           resource: "snapshot" as const,

@@ -105,7 +105,7 @@ export interface Store {
   readonly writeAlias: (key: string, newer: string) => Effect.Effect<void, LightboxError>
   readonly tryLock: (
     name: string,
-    hello?: string
+    message?: string
   ) => Effect.Effect<{ readonly lock: Lock.Lock } | { readonly waiting: Lock.Waiting }, LightboxError, Scope.Scope>
   readonly lock: (name: string) => Effect.Effect<Lock.Lock, LightboxError, Scope.Scope>
   /** Whether copies of disks share their content. */
@@ -223,7 +223,7 @@ export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]):
     }),
     removeAlias: (key) => remove(Path.join(aliasFolder, key)),
     writeAlias: (key, newer) => write(Path.join(aliasFolder, key), newer),
-    tryLock: (name, hello) => Lock.tryAcquire(locks, name, hello),
+    tryLock: (name, message) => Lock.tryAcquire(locks, name, message),
     lock: (name) => Lock.acquire(locks, name),
     copies: Effect.orElseSucceed(
       Effect.flatMap(ownership.stage, (staged) => Effect.promise(() => Home.probeCopies(staged))),

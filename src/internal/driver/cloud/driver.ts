@@ -24,7 +24,7 @@ import * as Home from "../../host/home.ts"
 import { generate, instanceLabel, ownerLabel } from "../../ownership/labels.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import * as Builder from "../sdk/builder.ts"
-import { call, isTaken, leave, notFoundIsSuccess, settlement } from "../sdk/calls.ts"
+import { call, isTaken, leave, notFoundIsSuccess, whenSettled } from "../sdk/calls.ts"
 import { fromSdk } from "../sdk/errors.ts"
 import { getSandbox, handleOf, listSandboxes, sandboxInfo } from "../sdk/sandboxes.ts"
 import * as SdkModule from "../sdk/module.ts"
@@ -312,7 +312,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
       (cause) => resume(Effect.fail(fromSdk(method, { sandbox: name }, cause)))
     )
     // The request can not be called off: what it makes is removed when it is there.
-    return leave(Effect.andThen(settlement(pending), cleanUp))
+    return leave(Effect.andThen(whenSettled(pending), cleanUp))
   })
   return yield* creating.pipe(
     Effect.flatMap(({ id }) => handleOf(context, method, { name, id })),

@@ -13,14 +13,14 @@ import * as Schedule from "effect/Schedule"
 import { LightboxError, TimedOut } from "../../../LightboxError.ts"
 import { bootRetries } from "../../report/metrics.ts"
 import * as Owner from "../../ownership/owner.ts"
-import { leave, settlement } from "../sdk/calls.ts"
+import { leave, whenSettled } from "../sdk/calls.ts"
 import { millis } from "../../config/time.ts"
 import * as VmProcess from "./workaroundVmProcess.ts"
 
 /** Names of which abandoned boots of this process have something under way. */
 const abandoned = new Map<string, Deferred.Deferred<void>>()
 
-const settled = (name: string): Effect.Effect<void> =>
+const abandonedEnd = (name: string): Effect.Effect<void> =>
   Effect.suspend(() => {
     const last = abandoned.get(name)
     return last === undefined ? Effect.void : Deferred.await(last)
@@ -70,7 +70,7 @@ const once = Effect.fnUntraced(function* <A>({
       const over = Deferred.makeUnsafe<void>()
       abandoned.set(name, over)
       return leave(
-        Effect.raceFirst(settlement(pending), killing).pipe(
+        Effect.raceFirst(whenSettled(pending), killing).pipe(
           Effect.andThen(cleanUp),
           Effect.ensuring(
             Effect.sync(() => {
@@ -92,10 +92,10 @@ const once = Effect.fnUntraced(function* <A>({
 
 /** Boots a virtual machine within the time limit, and once more if it took too long. */
 export const boot = <A>(options: Boot<A>): Effect.Effect<A, LightboxError> =>
-  Effect.andThen(settled(options.name), once(options)).pipe(
+  Effect.andThen(abandonedEnd(options.name), once(options)).pipe(
     Effect.catchReason("LightboxError", "TimedOut", (_, error) =>
-      Effect.flatMap(Effect.timeoutOption(settled(options.name), "30 seconds"), (isSettled) =>
-        Option.isNone(isSettled) ? Effect.fail(error) : Effect.andThen(Metric.update(bootRetries, 1), once(options))
+      Effect.flatMap(Effect.timeoutOption(abandonedEnd(options.name), "30 seconds"), (isFree) =>
+        Option.isNone(isFree) ? Effect.fail(error) : Effect.andThen(Metric.update(bootRetries, 1), once(options))
       )
     )
   )

@@ -40,7 +40,7 @@ import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import * as Boots from "./boots.ts"
 import * as Builder from "../sdk/builder.ts"
-import { call, commit, isTaken, notFoundIsSuccess, settled, transient } from "../sdk/calls.ts"
+import { call, commit, isTaken, notFoundIsSuccess, leftoversEnd, transient } from "../sdk/calls.ts"
 import { fromSdk, modifiedField, type Subject } from "../sdk/errors.ts"
 import * as SdkModule from "../sdk/module.ts"
 import {
@@ -133,7 +133,7 @@ const makeDriver = Effect.fnUntraced(function* (
     memory: options.memory,
     pullPolicy: options.pullPolicy
   }
-  yield* Effect.addFinalizer(() => Effect.timeoutOption(settled, closingLimit))
+  yield* Effect.addFinalizer(() => Effect.timeoutOption(leftoversEnd, closingLimit))
   return {
     backend: "local",
     home,
@@ -200,7 +200,7 @@ interface Owned {
   readonly instance: string | undefined
 }
 
-const own = (context: DriverContext, native: Sdk.Sandbox, handle: Sdk.SandboxHandle): void => {
+const retainNative = (context: DriverContext, native: Sdk.Sandbox, handle: Sdk.SandboxHandle): void => {
   context.owned.set(native.id, {
     native,
     holdsLocks: mayHoldDisks(handle),
@@ -209,7 +209,7 @@ const own = (context: DriverContext, native: Sdk.Sandbox, handle: Sdk.SandboxHan
 }
 
 /** Lets the native object of a virtual machine go that has ended. */
-const disown = ({ owned }: DriverContext, { id, name }: Microsandbox.SandboxRef): Effect.Effect<void> =>
+const releaseNative = ({ owned }: DriverContext, { id, name }: Microsandbox.SandboxRef): Effect.Effect<void> =>
   Effect.suspend(() => {
     const found = owned.get(id)
     owned.delete(id)
@@ -226,7 +226,9 @@ const dropName = ({ home }: DriverContext, method: string, name: string): Effect
 const orDisown =
   (context: DriverContext, sandbox: Microsandbox.SandboxRef) =>
   <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
-    Effect.tapError(effect, ({ reason }) => (reason._tag === "Replaced" ? disown(context, sandbox) : Effect.void))
+    Effect.tapError(effect, ({ reason }) =>
+      reason._tag === "Replaced" ? releaseNative(context, sandbox) : Effect.void
+    )
 
 // =============================================================================
 // Calls
@@ -297,7 +299,7 @@ const images = ({ sdk }: DriverContext): ImagePart => ({
       method,
       subject: { path },
       run: () => sdk.Image.save([...references], { outputPath: Path.resolve(path), format: options?.format ?? "oci" }),
-      tell: Effect.succeed,
+      describe: Effect.succeed,
       undo: () => removeFile(method, path)
     })
   }),
@@ -361,7 +363,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       yield* Virtualization.check(method)
       const handle = yield* handleOf(context, method, sandbox)
       // It may have ended by itself: then its disks would be in its own way.
-      if (handle.status === "stopped" || handle.status === "crashed") yield* disown(context, sandbox)
+      if (handle.status === "stopped" || handle.status === "crashed") yield* releaseNative(context, sandbox)
       const native = yield* boot(
         context,
         method,
@@ -373,7 +375,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         Effect.void
       ).pipe(takingTurns(context.names, [sandbox.name]))
       const started = yield* handleOf(context, method, sandbox)
-      if (options?.detached !== true) own(context, native, started)
+      if (options?.detached !== true) retainNative(context, native, started)
       return sandboxInfo(started)
     }
   )
@@ -384,7 +386,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       sandbox,
       call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
     )
-    yield* disown(context, sandbox)
+    yield* releaseNative(context, sandbox)
   })
   return {
     createSandbox: (request) => create(context, request),
@@ -398,7 +400,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         sandbox,
         call("Microsandbox.killSandbox", { sandbox: sandbox.name }, () => handle.kill())
       )
-      yield* disown(context, sandbox)
+      yield* releaseNative(context, sandbox)
     }),
     detachSandbox: Effect.fn("Microsandbox.detachSandbox")(function* (sandbox) {
       const found = owned.get(sandbox.id)
@@ -425,7 +427,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         }),
         orDisown(context, sandbox)
       )
-      yield* disown(context, sandbox)
+      yield* releaseNative(context, sandbox)
       yield* dropName(context, method, sandbox.name)
     }),
     modifySandbox: Effect.fn("Microsandbox.modifySandbox")(function* (sandbox, change) {
@@ -680,7 +682,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
             handleOf(context, method, { name, id: native.id }).pipe(
               Effect.tap(check),
               Effect.map((handle) => {
-                if (request.detached !== true) own(context, native, handle)
+                if (request.detached !== true) retainNative(context, native, handle)
                 return sandboxInfo(handle)
               })
             )
@@ -835,7 +837,7 @@ const destroyByName = (context: DriverContext, method: string, name: string): Ef
       call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)),
       (handle) =>
         RootDisks.removing(context, method, handle, () => destroy(context.home, handle)).pipe(
-          Effect.andThen(disown(context, { id: handle.id, name }))
+          Effect.andThen(releaseNative(context, { id: handle.id, name }))
         )
     )
   )
@@ -953,7 +955,7 @@ const snapshots = (context: DriverContext): SnapshotPart => {
           if (request.integrity === true) builder.recordIntegrity()
           return builder.create()
         },
-        tell: (snapshot) => Effect.promise(() => snapshotInfo(request.name, snapshot)),
+        describe: (snapshot) => Effect.promise(() => snapshotInfo(request.name, snapshot)),
         undo: () => Effect.ignore(removeSnapshot(request.name))
       })
     }),
@@ -989,7 +991,7 @@ const snapshots = (context: DriverContext): SnapshotPart => {
             withImage: options?.withImage ?? false,
             plainTar: options?.compress === false
           }),
-        tell: Effect.succeed,
+        describe: Effect.succeed,
         undo: () => removeFile(method, path)
       })
     }),
@@ -1004,7 +1006,7 @@ const snapshots = (context: DriverContext): SnapshotPart => {
         method,
         subject: { snapshot: name },
         run: () => sdk.Snapshot.load(Path.resolve(path)),
-        tell: (loaded) =>
+        describe: (loaded) =>
           move(method, loaded.path, name).pipe(
             Effect.andThen(
               reindex(method, name).pipe(
@@ -1136,7 +1138,7 @@ const volumes = (context: DriverContext): VolumePart => {
           for (const [key, value] of Object.entries(labels ?? {})) builder.label(key, value)
           return builder.create()
         },
-        tell: () => getVolume(name),
+        describe: () => getVolume(name),
         undo: () => Effect.ignore(remove(name))
       }).pipe(takingTurns(context.volumes, [name]))
     }),

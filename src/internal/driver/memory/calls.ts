@@ -110,7 +110,7 @@ export class Calls {
       before.pipe(
         Effect.andThen(effect),
         Effect.tap(() => after),
-        Effect.onExit((exit) => Effect.sync(() => settle(recorded, exit)))
+        Effect.onExit((exit) => Effect.sync(() => recordExit(recorded, exit)))
       )
     )
   }
@@ -127,14 +127,14 @@ export class Calls {
         Stream.fromEffectDrain(before).pipe(
           Stream.concat(stream),
           Stream.concat(Stream.fromEffectDrain(after)),
-          Stream.onExit((exit) => Effect.sync(() => settle(recorded, exit)))
+          Stream.onExit((exit) => Effect.sync(() => recordExit(recorded, exit)))
         )
       )
     )
   }
 }
 
-const settle = ({ call }: Recorded, exit: Exit.Exit<unknown, unknown>): void => {
+const recordExit = ({ call }: Recorded, exit: Exit.Exit<unknown, unknown>): void => {
   if (Exit.isSuccess(exit)) {
     call.outcome = { _tag: "Succeeded" }
     return

@@ -68,13 +68,13 @@ export const connect = Effect.fnUntraced(function* (options: {
     loss: undefined,
     nextHandle: 1
   }
-  const gone = yield* Deferred.make<LightboxError>()
+  const lost = yield* Deferred.make<LightboxError>()
   const lose = (problem: string) => {
     if (channel.loss !== undefined) return
     const error = new LightboxError({ method: "Guest", reason: new GuestLost({ name: machine.name, problem }) })
     channel.loss = error
     channel.flow.openUnsafe()
-    Deferred.doneUnsafe(gone, Effect.succeed(error))
+    Deferred.doneUnsafe(lost, Effect.succeed(error))
     for (const session of channel.sessions) session(error)
     channel.sessions.clear()
   }
@@ -89,7 +89,7 @@ export const connect = Effect.fnUntraced(function* (options: {
         lose(connectionClosed)
       })
   )
-  return make(channel, Deferred.await(gone))
+  return make(channel, Deferred.await(lost))
 })
 
 const make = (channel: Channel, lost: Effect.Effect<LightboxError>): Guest.Guest => {
@@ -541,7 +541,7 @@ const spawn = Effect.fnUntraced(function* (
   let openOutputs = command.terminal === undefined ? 2 : 1
   let exitCode: number | undefined
   let endedBy: Guest.Signal | undefined
-  const settle = () => {
+  const finishIfEnded = () => {
     if (exitCode === undefined || openOutputs > 0 || channel.loss !== undefined) return
     channel.sessions.delete(fail)
     machine.endSession(session)
@@ -567,7 +567,7 @@ const spawn = Effect.fnUntraced(function* (
     )
   const onClose = () => {
     openOutputs--
-    settle()
+    finishIfEnded()
   }
 
   const input = new Pipe()
@@ -615,7 +615,7 @@ const spawn = Effect.fnUntraced(function* (
     Effect.map(process.ended, (status) => {
       exitCode = status._tag === "Exited" ? status.code : -1
       endedBy = status._tag === "Signaled" ? named(status.signal) : undefined
-      settle()
+      finishIfEnded()
     }),
     machine.scope
   )

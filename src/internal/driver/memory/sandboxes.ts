@@ -194,7 +194,7 @@ interface Held {
 }
 
 /** What the layers of this process that have the same home share. */
-export interface World {
+export interface HomeState {
   readonly home: string
   readonly rows: Rows
   readonly held: Map<string, Held>
@@ -208,7 +208,7 @@ export const makeRows = (home: string): Rows => new Rows(home)
 
 /** What one layer works with. */
 export interface Context {
-  readonly world: World
+  readonly state: HomeState
   readonly registry: Registry
   readonly programs: ReadonlyMap<string, Program>
   readonly calls: Calls
@@ -241,28 +241,36 @@ const statusOfForeign = (home: string, row: Row): Effect.Effect<Row["status"], L
         state === "dead" ? (row.isDetached ? "crashed" : "stopped") : row.status
       )
 
-const lookUp = (world: World, method: string, name: string): Effect.Effect<Found, LightboxError> =>
+const lookUp = (state: HomeState, method: string, name: string): Effect.Effect<Found, LightboxError> =>
   Effect.suspend((): Effect.Effect<Found, LightboxError> => {
-    const held = world.held.get(name)
+    const held = state.held.get(name)
     if (held !== undefined) return Effect.succeed({ _tag: "Held", held, row: held.row, status: held.row.status })
-    const row = world.rows.get(name)
+    const row = state.rows.get(name)
     if (row === undefined) {
       return Effect.fail(new LightboxError({ method, reason: new NotFound({ resource: "sandbox", name }) }))
     }
-    return Effect.map(statusOfForeign(world.home, row), (status) => ({ _tag: "Foreign", row, status }))
+    return Effect.map(statusOfForeign(state.home, row), (status) => ({ _tag: "Foreign", row, status }))
   })
 
 /** Exactly this sandbox, not another that has its name by now. */
-const exactly = (world: World, method: string, sandbox: Microsandbox.SandboxRef): Effect.Effect<Found, LightboxError> =>
+const exactly = (
+  state: HomeState,
+  method: string,
+  sandbox: Microsandbox.SandboxRef
+): Effect.Effect<Found, LightboxError> =>
   Effect.filterOrFail(
-    lookUp(world, method, sandbox.name),
+    lookUp(state, method, sandbox.name),
     ({ row }) => row.id === sandbox.id,
     () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
   )
 
 /** Exactly this sandbox, if it is one of this process. */
-const own = (world: World, method: string, sandbox: Microsandbox.SandboxRef): Effect.Effect<Held, LightboxError> =>
-  Effect.flatMap(exactly(world, method, sandbox), (found) =>
+const requireHeld = (
+  state: HomeState,
+  method: string,
+  sandbox: Microsandbox.SandboxRef
+): Effect.Effect<Held, LightboxError> =>
+  Effect.flatMap(exactly(state, method, sandbox), (found) =>
     found._tag === "Held" ? Effect.succeed(found.held) : Effect.fail(elsewhere(method))
   )
 
@@ -272,11 +280,11 @@ const machineOf = (held: Held, method: string): Effect.Effect<Machine, LightboxE
     : Effect.succeed(held.running.machine)
 
 /** All sandboxes of the home. */
-export const all = (world: World): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> =>
+export const all = (state: HomeState): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> =>
   Effect.map(
     Effect.suspend(() =>
-      Effect.forEach(world.rows.names(), (name) =>
-        lookUp(world, "Microsandbox.listSandboxes", name).pipe(
+      Effect.forEach(state.rows.names(), (name) =>
+        lookUp(state, "Microsandbox.listSandboxes", name).pipe(
           Effect.map(({ row, status }) => [infoOf(row, status)]),
           Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed([]))
         )
@@ -288,9 +296,9 @@ export const all = (world: World): Effect.Effect<ReadonlyArray<Microsandbox.Sand
 
 const idNumber = (id: string): number => Number(id.slice(id.indexOf(":") + 1))
 
-const change = (world: World, held: Held, fields: Partial<Row>): void => {
+const change = (state: HomeState, held: Held, fields: Partial<Row>): void => {
   held.row = { ...held.row, ...fields }
-  world.rows.put(held.row)
+  state.rows.put(held.row)
 }
 
 // =============================================================================
@@ -308,7 +316,7 @@ interface Base {
 const method = "Microsandbox.createSandbox"
 
 const baseOf = Effect.fnUntraced(function* (
-  { registry, world }: Context,
+  { registry, state }: Context,
   request: Microsandbox.CreateSandbox,
   config: SandboxConfig
 ): Effect.fn.Return<Base, LightboxError> {
@@ -323,38 +331,38 @@ const baseOf = Effect.fnUntraced(function* (
       })
     }
     const report = yield* PullReport.make(request)
-    const image = yield* resolve(world.cache, registry, source.reference, policy, report)
+    const image = yield* resolve(state.cache, registry, source.reference, policy, report)
     return { image, stored: undefined, size: disk }
   }
-  const { info, readDisk, size } = yield* world.snapshots.open(method, source.name)
-  const cached = world.cache.byDigest(info.imageDigest)
+  const { info, readDisk, size } = yield* state.snapshots.open(method, source.name)
+  const cached = state.cache.byDigest(info.imageDigest)
   const pulled = cached ?? (policy === "never" ? undefined : registry.find(info.image))
   if (pulled === undefined || pulled.digest !== info.imageDigest) {
     const problem = `snapshot integrity check failed: snapshot base image ${info.imageDigest} no longer available`
     return yield* new LightboxError({ method, reason: new SnapshotDamaged({ name: source.name, problem }) })
   }
-  if (cached === undefined) world.cache.put(pulled)
+  if (cached === undefined) state.cache.put(pulled)
   return { image: pulled, stored: yield* readDisk, size }
 })
 
 /** Volumes that do not exist are made, unless that was refused. */
 const ensureVolumes = Effect.fnUntraced(function* (
-  { world }: Context,
+  { state }: Context,
   name: string,
   config: SandboxConfig
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
   const names: Array<string> = []
   for (const mount of Object.values(config.mounts ?? {})) {
     if (!("volume" in mount)) continue
-    const volume = world.volumes.get(mount.volume)
+    const volume = state.volumes.get(mount.volume)
     if (volume === undefined) {
       if (mount.create === false) {
         return yield* new LightboxError({ method, reason: new NotFound({ resource: "volume", name: mount.volume }) })
       }
       const createdAt = yield* Clock.currentTimeMillis
-      world.volumes.create({ name: mount.volume, kind: "directory", labels: {}, createdAt })
+      state.volumes.create({ name: mount.volume, kind: "directory", labels: {}, createdAt })
     } else if (volume.kind === "disk") {
-      const users = yield* usersOfVolume(world, mount.volume)
+      const users = yield* usersOfVolume(state, mount.volume)
       if (users.some((user) => user !== name)) {
         const usedBy = users.slice(0, 1)
         return yield* new LightboxError({
@@ -369,20 +377,20 @@ const ensureVolumes = Effect.fnUntraced(function* (
 })
 
 /** Sandboxes that run and mount a volume. */
-export const usersOfVolume = (world: World, volume: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
-  Effect.map(all(world), (found) =>
+export const usersOfVolume = (state: HomeState, volume: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
+  Effect.map(all(state), (found) =>
     found.flatMap(({ name, status, volumes }) => (status === "running" && volumes.includes(volume) ? [name] : []))
   )
 
 /** What needs an image: sandboxes, running or not, and snapshots. */
-export const usersOfImage = (world: World, digest: string): Effect.Effect<ImageUsers> =>
+export const usersOfImage = (state: HomeState, digest: string): Effect.Effect<ImageUsers> =>
   Effect.gen(function* () {
-    const sandboxes = world.rows.names().filter((name) => {
-      const row = world.held.get(name)?.row ?? world.rows.get(name)
+    const sandboxes = state.rows.names().filter((name) => {
+      const row = state.held.get(name)?.row ?? state.rows.get(name)
       return row?.imageDigest === digest
     })
-    const snapshots = yield* Effect.filter(world.snapshots.names(), (name) =>
-      world.snapshots.open("Microsandbox.pruneImages", name).pipe(
+    const snapshots = yield* Effect.filter(state.snapshots.names(), (name) =>
+      state.snapshots.open("Microsandbox.pruneImages", name).pipe(
         Effect.map(({ info }) => info.imageDigest === digest),
         Effect.orElseSucceed(() => false)
       )
@@ -392,14 +400,14 @@ export const usersOfImage = (world: World, digest: string): Effect.Effect<ImageU
 
 /** Boots a sandbox that is there. */
 const start = Effect.fnUntraced(function* (
-  { programs, world }: Context,
+  { programs, state }: Context,
   method: string,
   held: Held
 ): Effect.fn.Return<void, LightboxError> {
   const { config, image, row } = held
   const scope = yield* Scope.make()
   const context = yield* Effect.context()
-  const end = (status: "stopped" | "crashed", isFlushed: boolean) => finish(world, held, status, isFlushed)
+  const end = (status: "stopped" | "crashed", isFlushed: boolean) => finish(state, held, status, isFlushed)
   const run = Effect.runForkWith(context)
   const clock = yield* Effect.clockWith(Effect.succeed)
   const machine = yield* boot({
@@ -412,8 +420,8 @@ const start = Effect.fnUntraced(function* (
     workdir: row.workdir ?? image.workdir ?? "/",
     image,
     disk: held.disk,
-    volumes: world.volumes,
-    attributes: world.attributes,
+    volumes: state.volumes,
+    attributes: state.attributes,
     programs,
     clock,
     log: held.log,
@@ -422,7 +430,7 @@ const start = Effect.fnUntraced(function* (
     onPowerOff: () => run(end("stopped", true))
   }).pipe(Effect.onError(() => Scope.close(scope, Exit.void)))
   held.running = { machine, scope }
-  change(world, held, { status: "running" })
+  change(state, held, { status: "running" })
   yield* watchTimes(machine, config, end)
 })
 
@@ -452,7 +460,7 @@ const lossProblem = "the connection to it closed"
 const goodbyes = 20
 
 /** Ends a machine, if it runs. */
-const finish = (world: World, held: Held, status: "stopped" | "crashed", isFlushed: boolean): Effect.Effect<void> =>
+const finish = (state: HomeState, held: Held, status: "stopped" | "crashed", isFlushed: boolean): Effect.Effect<void> =>
   Effect.suspend(() => {
     const { disk, log, row, running } = held
     if (running === undefined) return Effect.void
@@ -467,32 +475,37 @@ const finish = (world: World, held: Held, status: "stopped" | "crashed", isFlush
       } else disk.revert()
       held.running = undefined
       log.system(machine.now(), "--- sandbox stopped ---")
-      if (world.held.get(row.name) === held) {
-        Fs.writeFileSync(world.rows.diskOf(row.name), disk.encode())
-        change(world, held, { status })
-        if (held.config.ephemeral === true) forget(world, held)
+      if (state.held.get(row.name) === held) {
+        Fs.writeFileSync(state.rows.diskOf(row.name), disk.encode())
+        change(state, held, { status })
+        if (held.config.ephemeral === true) forget(state, held)
       }
       yield* Scope.close(scope, Exit.void)
     })
   }).pipe(Effect.uninterruptible)
 
-const forget = (world: World, held: Held): void => {
-  world.held.delete(held.row.name)
-  world.rows.remove(held.row.name)
+const forget = (state: HomeState, held: Held): void => {
+  state.held.delete(held.row.name)
+  state.rows.remove(held.row.name)
 }
 
 /** Ends the machine of a sandbox as if its process had been killed. */
-export const crash = (world: World, method: string, name: string): Effect.Effect<void, LightboxError> =>
-  Effect.flatMap(lookUp(world, method, name), (found) => {
+export const crash = (state: HomeState, method: string, name: string): Effect.Effect<void, LightboxError> =>
+  Effect.flatMap(lookUp(state, method, name), (found) => {
     if (found._tag === "Foreign") return Effect.fail(elsewhere(method))
     return found.held.running === undefined
       ? Effect.fail(new LightboxError({ method, reason: new NotRunning({ name }) }))
-      : finish(world, found.held, "crashed", false)
+      : finish(state, found.held, "crashed", false)
   })
 
 /** Fills the disk of a sandbox up to so many bytes. */
-export const fill = (world: World, method: string, name: string, free: number): Effect.Effect<void, LightboxError> =>
-  Effect.flatMap(lookUp(world, method, name), (found) =>
+export const fill = (
+  state: HomeState,
+  method: string,
+  name: string,
+  free: number
+): Effect.Effect<void, LightboxError> =>
+  Effect.flatMap(lookUp(state, method, name), (found) =>
     found._tag === "Foreign"
       ? Effect.fail(elsewhere(method))
       : Effect.sync(() => {
@@ -502,22 +515,22 @@ export const fill = (world: World, method: string, name: string, free: number): 
   )
 
 /** Ends what a layer has running, as the end of its process would. */
-export const releaseLayer = (world: World, layer: object): Effect.Effect<void> =>
+export const releaseLayer = (state: HomeState, layer: object): Effect.Effect<void> =>
   Effect.forEach(
-    [...world.held.values()].filter((held) => held.layer === layer && !held.row.isDetached),
-    (held) => finish(world, held, "stopped", true),
+    [...state.held.values()].filter((held) => held.layer === layer && !held.row.isDetached),
+    (held) => finish(state, held, "stopped", true),
     { discard: true }
   )
 
 /** Ends all that runs. */
-export const releaseWorld = (world: World): Effect.Effect<void> =>
-  Effect.forEach([...world.held.values()], (held) => finish(world, held, "stopped", true), { discard: true })
+export const releaseHome = (state: HomeState): Effect.Effect<void> =>
+  Effect.forEach([...state.held.values()], (held) => finish(state, held, "stopped", true), { discard: true })
 
 /** How many processes the guests of this process have, agents not counted. */
 export const processes = (
-  world: World
+  state: HomeState
 ): ReadonlyArray<{ readonly sandbox: string; readonly pid: number; readonly argv: ReadonlyArray<string> }> =>
-  [...world.held.values()].flatMap(({ row, running }) =>
+  [...state.held.values()].flatMap(({ row, running }) =>
     (running?.machine.pids() ?? [])
       .filter((pid) => pid !== 1)
       .map((pid) => ({ sandbox: row.name, pid, argv: running?.machine.processInfo(pid)?.argv ?? [] }))
@@ -527,13 +540,13 @@ const create = Effect.fnUntraced(function* (
   context: Context,
   request: Microsandbox.CreateSandbox
 ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
-  const { world } = context
+  const { state } = context
   const { name } = request
   const config = yield* withDefaults(context, request.config)
   yield* checkName(name)
   yield* checkCombination(request)
   yield* checkHostPaths(config)
-  if (request.onConflict === "replace") yield* destroyByName(world, name)
+  if (request.onConflict === "replace") yield* destroyByName(state, name)
   return yield* withPorts(config, (config) => createChecked(context, request, config))
 })
 
@@ -542,10 +555,10 @@ const createChecked = Effect.fnUntraced(function* (
   request: Microsandbox.CreateSandbox,
   config: SandboxConfig
 ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
-  const { world } = context
+  const { state } = context
   const { name } = request
   const taken = new LightboxError({ method, reason: new AlreadyExists({ resource: "sandbox", name }) })
-  if (world.held.has(name) || world.rows.get(name) !== undefined) return yield* taken
+  if (state.held.has(name) || state.rows.get(name) !== undefined) return yield* taken
   const base = yield* baseOf(context, request, config)
   const volumes = yield* ensureVolumes(context, name, config)
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
@@ -566,10 +579,10 @@ const createChecked = Effect.fnUntraced(function* (
   disk.sync()
 
   // Nothing between the two: what is reserved is held, and is given back from here on.
-  if (!world.rows.reserve(name) && world.rows.get(name) !== undefined) return yield* taken
+  if (!state.rows.reserve(name) && state.rows.get(name) !== undefined) return yield* taken
   const held: Held = {
     row: {
-      id: world.rows.nextId(),
+      id: state.rows.nextId(),
       name,
       status: "starting",
       labels: { ...config.labels, ...request.labels, [instanceLabel]: instance },
@@ -595,9 +608,9 @@ const createChecked = Effect.fnUntraced(function* (
     env: environment(base.image, config),
     running: undefined
   }
-  world.held.set(name, held)
-  world.rows.put(held.row)
-  yield* start(context, method, held).pipe(Effect.onError(() => discard(world, held)))
+  state.held.set(name, held)
+  state.rows.put(held.row)
+  yield* start(context, method, held).pipe(Effect.onError(() => discard(state, held)))
   return infoOf(held.row, held.row.status)
 })
 
@@ -614,44 +627,49 @@ const checkName = (name: string): Effect.Effect<void, LightboxError> =>
       )
 
 /** Removes a sandbox, whatever it does. */
-const discard = (world: World, held: Held): Effect.Effect<void> =>
+const discard = (state: HomeState, held: Held): Effect.Effect<void> =>
   Effect.sync(() => {
-    forget(world, held)
-  }).pipe(Effect.andThen(finish(world, held, "stopped", false)))
+    forget(state, held)
+  }).pipe(Effect.andThen(finish(state, held, "stopped", false)))
 
-const destroyByName = (world: World, name: string): Effect.Effect<void, LightboxError> =>
-  lookUp(world, method, name).pipe(
-    Effect.flatMap((found) => destroy(world, method, found, true)),
+const destroyByName = (state: HomeState, name: string): Effect.Effect<void, LightboxError> =>
+  lookUp(state, method, name).pipe(
+    Effect.flatMap((found) => destroy(state, method, found, true)),
     Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
   )
 
-const destroy = (world: World, method: string, found: Found, isForced: boolean): Effect.Effect<void, LightboxError> =>
+const destroy = (
+  state: HomeState,
+  method: string,
+  found: Found,
+  isForced: boolean
+): Effect.Effect<void, LightboxError> =>
   Effect.suspend(() => {
     if (found.status === "running" && !isForced) {
       return Effect.fail(new LightboxError({ method, reason: new StillRunning({ name: found.row.name }) }))
     }
-    if (found._tag === "Held") return discard(world, found.held)
+    if (found._tag === "Held") return discard(state, found.held)
     return found.status === "running"
       ? Effect.fail(elsewhere(method))
-      : Effect.sync(() => world.rows.remove(found.row.name))
+      : Effect.sync(() => state.rows.remove(found.row.name))
   })
 
 /** The disk of a sandbox that is stopped. */
-export const captured = (world: World, method: string, name: string): Effect.Effect<Captured, LightboxError> =>
-  Effect.flatMap(lookUp(world, method, name), (found) => {
+export const captured = (state: HomeState, method: string, name: string): Effect.Effect<Captured, LightboxError> =>
+  Effect.flatMap(lookUp(state, method, name), (found) => {
     const { row, status } = found
     if (row.isOverlay) return Effect.fail(overlayRefused(method, "captureSnapshot"))
     if (status === "running") return Effect.fail(new LightboxError({ method, reason: new StillRunning({ name }) }))
     return Effect.sync(() => ({
       sandbox: name,
-      disk: diskOf(world, found),
+      disk: diskOf(state, found),
       size: row.diskSize,
       image: { reference: row.image, digest: row.imageDigest }
     }))
   })
 
-const diskOf = (world: World, found: Found): Uint8Array =>
-  found._tag === "Held" ? found.held.disk.encode() : Fs.readFileSync(world.rows.diskOf(found.row.name))
+const diskOf = (state: HomeState, found: Found): Uint8Array =>
+  found._tag === "Held" ? found.held.disk.encode() : Fs.readFileSync(state.rows.diskOf(found.row.name))
 
 // =============================================================================
 // Operations
@@ -659,52 +677,52 @@ const diskOf = (world: World, found: Found): Uint8Array =>
 
 /** The operations on sandboxes. */
 export const make = (context: Context): SandboxPart & RemainsPart => {
-  const { calls, world } = context
+  const { calls, state } = context
   return {
     createSandbox: (request) => create(context, request),
     getSandbox: (name) =>
-      Effect.map(lookUp(world, "Microsandbox.getSandbox", name), ({ row, status }) => infoOf(row, status)),
+      Effect.map(lookUp(state, "Microsandbox.getSandbox", name), ({ row, status }) => infoOf(row, status)),
     listSandboxes: (filter) =>
-      Effect.map(all(world), (found) =>
+      Effect.map(all(state), (found) =>
         found.filter(({ labels }) =>
           Object.entries(filter?.labels ?? {}).every(([key, value]) => labels[key] === value)
         )
       ),
     startSandbox: Effect.fnUntraced(function* (sandbox, options) {
       const method = "Microsandbox.startSandbox"
-      const held = yield* own(world, method, sandbox)
+      const held = yield* requireHeld(state, method, sandbox)
       if (held.running !== undefined) {
         return yield* new LightboxError({ method, reason: new StillRunning({ name: sandbox.name }) })
       }
       for (const volume of held.row.volumes) {
-        if (world.volumes.get(volume) !== undefined) continue
+        if (state.volumes.get(volume) !== undefined) continue
         return yield* new LightboxError({ method, reason: new NotFound({ resource: "volume", name: volume }) })
       }
       yield* start(context, method, held)
-      change(world, held, { isDetached: options?.detached === true })
+      change(state, held, { isDetached: options?.detached === true })
       return infoOf(held.row, held.row.status)
     }),
     stopSandbox: (sandbox) =>
-      Effect.flatMap(exactly(world, "Microsandbox.stopSandbox", sandbox), (found) =>
-        end(world, "Microsandbox.stopSandbox", found, true)
+      Effect.flatMap(exactly(state, "Microsandbox.stopSandbox", sandbox), (found) =>
+        end(state, "Microsandbox.stopSandbox", found, true)
       ),
     killSandbox: (sandbox) =>
-      Effect.flatMap(exactly(world, "Microsandbox.killSandbox", sandbox), (found) =>
-        end(world, "Microsandbox.killSandbox", found, false)
+      Effect.flatMap(exactly(state, "Microsandbox.killSandbox", sandbox), (found) =>
+        end(state, "Microsandbox.killSandbox", found, false)
       ),
     detachSandbox: (sandbox) =>
       Effect.sync(() => {
-        const held = world.held.get(sandbox.name)
-        if (held?.row.id === sandbox.id && held.layer === context.layer) change(world, held, { isDetached: true })
+        const held = state.held.get(sandbox.name)
+        if (held?.row.id === sandbox.id && held.layer === context.layer) change(state, held, { isDetached: true })
       }),
     removeSandbox: (sandbox, options) =>
-      exactly(world, "Microsandbox.removeSandbox", sandbox).pipe(
-        Effect.flatMap((found) => destroy(world, "Microsandbox.removeSandbox", found, options?.force === true)),
+      exactly(state, "Microsandbox.removeSandbox", sandbox).pipe(
+        Effect.flatMap((found) => destroy(state, "Microsandbox.removeSandbox", found, options?.force === true)),
         Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
       ),
     modifySandbox: Effect.fnUntraced(function* (sandbox, wanted) {
       const method = "Microsandbox.modifySandbox"
-      const held = yield* own(world, method, sandbox)
+      const held = yield* requireHeld(state, method, sandbox)
       const { config, row } = held
       if (wanted.disk !== undefined && row.isOverlay) return yield* overlayRefused(method, "modify.disk")
       const isRunning = held.running !== undefined
@@ -734,7 +752,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
       }
       held.env = environment(held.image, held.config)
       if (wanted.disk !== undefined) held.disk.limit = wanted.disk
-      change(world, held, {
+      change(state, held, {
         cpus: wanted.cpus ?? row.cpus,
         memory: wanted.memory ?? row.memory,
         diskSize: wanted.disk ?? row.diskSize,
@@ -742,7 +760,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         ...(wanted.cwd === undefined ? {} : { workdir: wanted.cwd })
       })
       if (restarts) {
-        yield* finish(world, held, "stopped", true).pipe(
+        yield* finish(state, held, "stopped", true).pipe(
           Effect.andThen(start(context, method, held)),
           Effect.uninterruptible
         )
@@ -751,7 +769,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
     }),
     connect: Effect.fnUntraced(function* (sandbox): Effect.fn.Return<Guest.Guest, LightboxError, Scope.Scope> {
       const method = "Microsandbox.connect"
-      const found = yield* exactly(world, method, sandbox)
+      const found = yield* exactly(state, method, sandbox)
       if (found._tag === "Foreign") {
         return yield* found.status === "running"
           ? elsewhere(method)
@@ -762,14 +780,14 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         machine,
         calls,
         log: found.held.log,
-        subject: { sandbox: sandbox.name, kill: finish(world, found.held, "crashed", false) }
+        subject: { sandbox: sandbox.name, kill: finish(state, found.held, "crashed", false) }
       })
     }),
     readLogs: (sandbox, query) =>
-      Effect.flatMap(own(world, "Microsandbox.readLogs", sandbox), ({ log }) => log.read(query)),
+      Effect.flatMap(requireHeld(state, "Microsandbox.readLogs", sandbox), ({ log }) => log.read(query)),
     readMetrics: Effect.fnUntraced(function* (sandbox) {
       const method = "Microsandbox.readMetrics"
-      const held = yield* own(world, method, sandbox)
+      const held = yield* requireHeld(state, method, sandbox)
       const machine = yield* machineOf(held, method)
       if (held.config.metricsInterval === "off") {
         return yield* new LightboxError({
@@ -793,35 +811,40 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
       }
     }),
     searchSandbox: (sandbox, needles) =>
-      Effect.flatMap(exactly(world, "Microsandbox.searchSandbox", sandbox), (found) => {
+      Effect.flatMap(exactly(state, "Microsandbox.searchSandbox", sandbox), (found) => {
         if (found.row.isOverlay) return Effect.fail(overlayRefused("Microsandbox.searchSandbox", "searchSandbox"))
-        const disk = Buffer.from(diskOf(world, found))
+        const disk = Buffer.from(diskOf(state, found))
         return Effect.succeed(needles.map((needle) => disk.indexOf(needle) !== -1))
       }),
     listGhosts: Effect.sync(() =>
-      world.rows.names().filter((name) => !world.held.has(name) && world.rows.get(name) === undefined)
+      state.rows.names().filter((name) => !state.held.has(name) && state.rows.get(name) === undefined)
     ),
     // Machines in memory leave no folders.
     removeRemains: () => Effect.succeed([]),
     removeGhost: (name) =>
       Effect.sync(() => {
-        const isGhost = world.rows.names().includes(name) && !world.held.has(name) && world.rows.get(name) === undefined
-        if (isGhost) world.rows.remove(name)
+        const isGhost = state.rows.names().includes(name) && !state.held.has(name) && state.rows.get(name) === undefined
+        if (isGhost) state.rows.remove(name)
         return isGhost
       })
   }
 }
 
-const end = (world: World, method: string, found: Found, isFlushed: boolean): Effect.Effect<void, LightboxError> => {
-  if (found._tag === "Held") return finish(world, found.held, "stopped", isFlushed)
+const end = (
+  state: HomeState,
+  method: string,
+  found: Found,
+  isFlushed: boolean
+): Effect.Effect<void, LightboxError> => {
+  if (found._tag === "Held") return finish(state, found.held, "stopped", isFlushed)
   return found.status === "running" ? Effect.fail(elsewhere(method)) : Effect.void
 }
 
 /** Ends the machine that a call is about, for faults. */
-export const killerOf = (world: World, name: string | undefined): Effect.Effect<void> | undefined =>
+export const killerOf = (state: HomeState, name: string | undefined): Effect.Effect<void> | undefined =>
   name === undefined
     ? undefined
     : Effect.suspend(() => {
-        const held = world.held.get(name)
-        return held === undefined ? Effect.void : finish(world, held, "crashed", false)
+        const held = state.held.get(name)
+        return held === undefined ? Effect.void : finish(state, held, "crashed", false)
       })

@@ -40,10 +40,10 @@ export const leave = (rest: Effect.Effect<void>): Effect.Effect<void> =>
   })
 
 /** Completes when nothing that was interrupted is under way any more. */
-export const settled: Effect.Effect<void> = Effect.suspend(() => Effect.asVoid(Fiber.awaitAll(leftovers)))
+export const leftoversEnd: Effect.Effect<void> = Effect.suspend(() => Effect.asVoid(Fiber.awaitAll(leftovers)))
 
 /** Completes when a promise has settled, either way. */
-export const settlement = (pending: Promise<unknown>): Effect.Effect<void> =>
+export const whenSettled = (pending: Promise<unknown>): Effect.Effect<void> =>
   Effect.ignore(Effect.tryPromise({ try: () => pending, catch: () => undefined }))
 
 /**
@@ -54,10 +54,10 @@ export const commit = <A, B>(options: {
   readonly method: string
   readonly subject: Subject
   readonly run: () => Promise<A>
-  readonly tell: (value: A) => Effect.Effect<B, LightboxError>
+  readonly describe: (value: A) => Effect.Effect<B, LightboxError>
   readonly undo: (value: A) => Effect.Effect<void>
 }): Effect.Effect<B, LightboxError> => {
-  const { method, run, subject, tell, undo } = options
+  const { method, run, subject, describe, undo } = options
   const making = Effect.callback<A, LightboxError>((resume) => {
     const pending = Promise.resolve().then(run)
     pending.then(
@@ -72,7 +72,7 @@ export const commit = <A, B>(options: {
     )
   })
   return Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(restore(making), (value) => Effect.onError(restore(tell(value)), () => undo(value)))
+    Effect.flatMap(restore(making), (value) => Effect.onError(restore(describe(value)), () => undo(value)))
   )
 }
 

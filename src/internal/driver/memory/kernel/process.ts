@@ -231,8 +231,8 @@ export class Process {
 
   open(path: string, flags: OpenFlags): Effect.Effect<Description, Errno> {
     return Effect.suspend(() => {
-      const own = this.ownDescriptor(path)
-      if (own !== undefined) return Effect.map(this.descriptor(own), (description) => description.retain())
+      const number = this.ownDescriptor(path)
+      if (number !== undefined) return Effect.map(this.descriptor(number), (description) => description.retain())
       return attempt(() => new FileDescription(this.openFile(path, flags), flags.append === true))
     })
   }

@@ -107,7 +107,7 @@ export abstract class Vnode {
 }
 
 /** Opens a node that does only some of what a file does. */
-export const openWith = (node: Vnode, own: Partial<OpenFile>): OpenFile => ({
+export const openWith = (node: Vnode, overrides: Partial<OpenFile>): OpenFile => ({
   read: () => {
     throw errno("EISDIR")
   },
@@ -120,5 +120,5 @@ export const openWith = (node: Vnode, own: Partial<OpenFile>): OpenFile => ({
     throw errno("EISDIR")
   },
   close: () => {},
-  ...own
+  ...overrides
 })

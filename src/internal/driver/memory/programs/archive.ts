@@ -62,7 +62,7 @@ const create = Effect.fnUntraced(function* (
 ): Effect.fn.Return<number, Errno> {
   const { machine } = process
   const entries: Array<Tar.TarEntry> = []
-  const tell = (path: string) =>
+  const printName = (path: string) =>
     !options.has("v") ? Effect.void : archive === "-" ? process.complain(path) : process.print(`${path}\n`)
   const add = Effect.fnUntraced(function* (operand: string): Effect.fn.Return<number, Errno> {
     for (const { path, stat } of yield* attempt(() => walk(process, operand))) {
@@ -85,7 +85,7 @@ const create = Effect.fnUntraced(function* (
         const body = ByteString.toBytes(yield* process.readFile(path))
         entries.push({ header: { ...header, name, type: "file", size: body.length }, body })
       }
-      yield* tell(path)
+      yield* printName(path)
     }
     return 0
   })

@@ -34,13 +34,13 @@ export const kill = Effect.fnUntraced(function* (
   return status
 })
 
-const send = ({ actor, group: own, machine }: Process, pid: number, signal: number): Errno | undefined => {
+const send = ({ actor, group: ownGroup, machine }: Process, pid: number, signal: number): Errno | undefined => {
   if (pid === -1) {
     machine.signalAll(actor, signal)
     return undefined
   }
   if (pid <= 0) {
-    const group = pid === 0 ? own : -pid
+    const group = pid === 0 ? ownGroup : -pid
     if (!machine.pids().some((pid) => machine.process(pid)?.group === group)) return errno("ESRCH")
     machine.signalGroup(group, signal)
     return undefined

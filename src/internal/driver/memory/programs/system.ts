@@ -13,20 +13,22 @@ import { parseDate } from "./files.ts"
 import { baseName, directoryName, fail, forEach, pump, usage, withOptions } from "./options.ts"
 import { replace } from "./run.ts"
 
-const say = (text: (process: Process) => string): Program =>
+const printing = (text: (process: Process) => string): Program =>
   withOptions("", (process) => Effect.as(process.print(`${text(process)}\n`), 0))
 
 export const succeed: Program = () => Effect.succeed(0)
 
 export const refuse: Program = () => Effect.succeed(1)
 
-export const pwd: Program = say(({ cwd }) => cwd)
+export const pwd: Program = printing(({ cwd }) => cwd)
 
-export const whoami: Program = say(({ actor, machine }) => machine.nameOf("passwd", actor.uid) ?? String(actor.uid))
+export const whoami: Program = printing(
+  ({ actor, machine }) => machine.nameOf("passwd", actor.uid) ?? String(actor.uid)
+)
 
-export const hostname: Program = say(({ machine }) => machine.hostname)
+export const hostname: Program = printing(({ machine }) => machine.hostname)
 
-export const nproc: Program = say(({ machine }) => String(machine.cpus))
+export const nproc: Program = printing(({ machine }) => String(machine.cpus))
 
 export const sync: Program = (process) =>
   Effect.sync(() => {
