@@ -332,7 +332,7 @@ describe("run, shell, ps and rm", () => {
       assert.include(yield* problem("--mount", ".:work"), "--mount")
       assert.include(yield* problem("--mount", ".:/"), "Invalid --mount")
       assert.include(yield* problem("--mount", "/no/such/folder:/work"), "Invalid --mount /work")
-      assert.include(yield* problem("--mount", ".:/work", "--volume", "data:/work"), "Invalid --mount /work")
+      assert.include(yield* problem("--mount", ".:/work", "--volume", "data:/work"), "Invalid --volume /work")
       assert.include(yield* problem("--volume", "no name:/work"), "Invalid --volume /work")
       assert.include(yield* problem("--port", "80"), "--port")
       assert.include(yield* problem("--port", "70000:80"), "Invalid --port")

@@ -25,23 +25,21 @@ import { searchForSecrets } from "./secretSearch.ts"
 
 /** A builder sandbox. */
 export interface Builder {
-  /** The handle that detaches it. */
   readonly launched: Sandbox.Sandbox
-  /** The current handle: it changes with a restart. */
+  /** Changes with a restart. */
   sandbox: Sandbox.Sandbox
   readonly info: Microsandbox.SandboxInfo
   readonly scope: Scope.Closeable
   readonly network: Units.NetworkChoice
-  /** Its name if it stays after the build. */
+  /** Its name, with `keepBuilder`. */
   readonly keptAs: string | undefined
-  /** How many steps its disk contains. */
+  /** Number of steps that its disk contains. */
   units: number
   isRunning: boolean
 }
 
 /** The builders of a build, one at a time. */
 export interface Builders<E, R> {
-  /** Boots one from the image. */
   readonly fromImage: Effect.Effect<void, LightboxError>
   /** Returns a builder whose disk contains exactly this many steps. */
   readonly at: (
@@ -193,7 +191,7 @@ export const makeBuilders = <E, R>(
           while: (error) => error.reason._tag === "StillRunning",
           schedule: Schedule.spaced("50 millis").pipe(Schedule.upTo({ times: 100 }))
         }),
-        // Another build may have made it, and names may point to it already. A damaged one is replaced.
+        // Another build may have made it, and names may point to it. A damaged one is replaced.
         Effect.catchReason("LightboxError", "AlreadyExists", () =>
           Effect.catchReasons(driver.verifySnapshot(name), "LightboxError", {
             NotFound: replace,

@@ -1,22 +1,18 @@
-/**
- * Unix sockets as signs of life: a process that listens on one answers as long as it lives, and no longer.
- */
+/** Unix sockets as signs of life: a process answers on its socket as long as it lives, and no longer. */
 import * as Predicate from "effect/Predicate"
 import * as Fs from "node:fs/promises"
 import * as Net from "node:net"
 import * as Timers from "node:timers/promises"
 
-/** Whether a failure has one of some codes. */
 export const isCode = (cause: unknown, ...codes: ReadonlyArray<string>): boolean =>
   Predicate.hasProperty(cause, "code") && codes.some((code) => cause.code === code)
 
-/** A socket that is listened on. */
 export interface Listener {
-  /** Sends a line of text to all that are connected. Those who do not read fast enough miss some. */
+  /** Sends a line to all clients. Slow readers miss lines. */
   readonly send: (line: string) => void
-  /** The lines that those have sent who are connected. */
+  /** The lines that the connected clients have sent. */
   readonly received: () => ReadonlyArray<string>
-  /** Ends all connections, and removes the socket. */
+  /** Closes all connections and removes the socket. */
   readonly close: () => Promise<void>
 }
 
@@ -24,7 +20,7 @@ const slowReaderBytes = 1024 * 1024
 
 const maxReceivedLength = 1024 * 1024
 
-/** Listens without keeping a process alive that has nothing else to do. */
+/** Listens without keeping the process alive. */
 export const listen = (path: string): Promise<Listener> =>
   new Promise((resolve, reject) => {
     const readers = new Map<Net.Socket, string>()
@@ -69,20 +65,19 @@ const dialOnce = (path: string): Promise<Net.Socket> =>
     socket.once("error", reject)
   })
 
-/** Connects, or gives nothing if nobody listens. */
+/** Connects, or returns nothing if no process listens. */
 export const dial = async (path: string): Promise<Net.Socket | undefined> => {
   try {
     return await dialOnce(path)
   } catch (cause) {
     if (isCode(cause, "ENOENT", "ECONNREFUSED", "ECONNRESET", "ENOTSOCK")) return undefined
     if (!isCode(cause, "EAGAIN")) throw cause
-    // One that so many try to reach at once that its queue is full is alive.
+    // A full queue of connections means that the process is alive.
     await Timers.setTimeout(50)
     return dial(path)
   }
 }
 
-/** Whether somebody listens. */
 export const isAnswered = async (path: string): Promise<boolean> => {
   const socket = await dial(path)
   socket?.destroy()

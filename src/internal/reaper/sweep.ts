@@ -1,6 +1,4 @@
-/**
- * Removes what dead processes left.
- */
+/** Removes what dead processes left behind. */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -21,7 +19,7 @@ import * as RootDisk from "../driver/rootDisk.ts"
 import { readFolder } from "../driver/snapshotLinks.ts"
 import { captureLock, loadLock, locksFolder, make as makeStore, type Store } from "../store/store.ts"
 
-/** What a sweep may do: nothing about volumes. */
+/** A driver without volumes, which a sweep never touches. */
 export type Driver = Omit<
   Microsandbox.Microsandbox["Service"],
   "createVolume" | "getVolume" | "listVolumes" | "removeVolume"
@@ -31,7 +29,7 @@ interface Sweep {
   readonly driver: Driver
   readonly store: Store
   readonly dryRun: boolean
-  /** What was detached, by instance. */
+  /** Detached sandboxes, by instance. */
   readonly released: Effect.Success<ReturnType<typeof Owner.listReleased>>
   readonly report: (verdict: Verdict) => void
 }
@@ -51,7 +49,7 @@ const removing = (
     }
     return Effect.match(remove, {
       onSuccess: (isRemoved) => {
-        // It may have been gone by then.
+        // It may not have existed any more.
         if (isRemoved !== false) report({ resource, name, verdict: "removed", reason })
         return true
       },
@@ -65,7 +63,7 @@ const removing = (
 const endedReason = ({ pid }: Owner.Found): string =>
   pid === undefined ? "its process has ended" : `its process ${pid} has ended`
 
-/** Removes what a note names, if it is still the same. */
+/** Removes the subject of a note, unless another now has its name. */
 const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effect.Effect<boolean, LightboxError> => {
   const { driver, report } = sweep
   const reason = endedReason(owner)
@@ -91,7 +89,7 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
               ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
               : sweep.dryRun || !isGenerated(note.name)
                 ? Effect.succeed(true)
-                : // What its removal that was cut short has left of its name, which nobody else can be creating.
+                : // An interrupted removal may have left its name, which nobody else can be creating.
                   Effect.as(driver.removeGhost(note.name), true)
           )
         ),
@@ -122,7 +120,7 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
   }
 }
 
-/** Removes the disk that was made for a sandbox, unless there is one that has it. */
+/** Removes the disk made for a sandbox, unless a sandbox uses it. */
 const sweepDisk = Effect.fnUntraced(function* (
   sweep: Sweep,
   instance: string,
@@ -135,19 +133,19 @@ const sweepDisk = Effect.fnUntraced(function* (
   return sandboxes.length > 0 || (yield* removing(sweep, "staging", instance, reason, removeFile(folder)))
 })
 
-/** Removes the disks of sandboxes that something else has removed. */
+/** Removes the disks of sandboxes that another program removed. */
 const sweepDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<void, LightboxError> {
   const { home } = sweep.driver
   const instances = (yield* readFolder("Reaper.sweep", RootDisk.foldersOf(home))).map(({ name }) => name)
   if (instances.length === 0) return
-  // A disk is noted before it is there, and until there is a sandbox that has it.
+  // A disk is noted from before its creation until a sandbox uses it.
   const wanted = (yield* Owner.livingNotes(home, "sandbox", "disk")).map(({ token }) => token)
   for (const instance of instances) {
     if (!wanted.includes(instance)) yield* sweepDisk(sweep, instance, "its sandbox is gone")
   }
 })
 
-/** Ghosts that are not what somebody who lives is creating: what is created is noted before it is there. */
+/** Lists ghosts that no living owner is creating. Everything is noted before it is created. */
 const listDeserted = Effect.fnUntraced(function* (
   driver: Driver
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
@@ -157,7 +155,7 @@ const listDeserted = Effect.fnUntraced(function* (
   return ghosts.filter((name) => !wanted.includes(name))
 })
 
-/** Removes a snapshot that nobody has given a name. */
+/** Removes a snapshot without a name. */
 const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effect<boolean, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
@@ -202,7 +200,7 @@ const removeStaged = (
     }
   })
 
-/** Somebody who goes on with the same work removes what is in the way. */
+/** Runs an effect unless the lock is held: whoever continues the same work cleans up itself. */
 const ifFree = (
   { driver, dryRun }: Sweep,
   lock: string,
@@ -230,7 +228,7 @@ const sweepOwner = Effect.fnUntraced(function* (
   if (isResolved) yield* removing(sweep, "owner", owner.id, endedReason(owner), Owner.remove(home, owner.id))
 })
 
-/** Looks at all sandboxes: at those whose notes were lost, and at those that were detached for a time. */
+/** Checks all sandboxes, including those whose notes were lost and those detached for a limited time. */
 const sweepSandboxes = Effect.fnUntraced(function* (
   sweep: Sweep,
   known: ReadonlyMap<string, Owner.Found>
@@ -256,7 +254,7 @@ const sweepSandboxes = Effect.fnUntraced(function* (
       if (owner.state !== "dead") {
         keep(owner.state === "alive" ? `its process, ${owner.pid}, lives` : "its process may live on another machine")
       } else if (instance !== undefined && (yield* Owner.listReleased(driver.home)).has(instance)) {
-        // By a process that has begun and ended since the sweep began.
+        // By a process that started and ended during the sweep.
         keep("it was detached")
       } else yield* remove(endedReason(owner))
     }
@@ -272,7 +270,7 @@ const sweepSandboxes = Effect.fnUntraced(function* (
   }
 })
 
-/** Sweeps. With `all`, looks at everything that there is, and otherwise at what dead owners have noted. */
+/** Sweeps. With `all`, checks everything; otherwise only what dead owners have noted. */
 export const sweep = Effect.fnUntraced(function* (
   driver: Driver,
   ownership: Ownership.Ownership["Service"],
@@ -287,7 +285,7 @@ export const sweep = Effect.fnUntraced(function* (
       dryRun: options.dryRun,
       released: yield* Owner.listReleased(driver.home),
       report: (verdict) => {
-        // A sandbox is met twice: with its owner's notes, and among all.
+        // A sandbox may appear twice: in its owner's notes and in the list.
         const isReported = verdicts.some(({ name, resource }) => name === verdict.name && resource === verdict.resource)
         if (!isReported) verdicts.push(verdict)
       }
@@ -341,7 +339,7 @@ const describe = ({ pid, state }: Owner.Found): string =>
       ? "it is on another machine"
       : "it has just started"
 
-/** Logs what was removed of sandboxes, and what could not be removed at all. */
+/** Logs removed sandboxes and all failures. */
 export const log = ({ verdicts }: Report): Effect.Effect<void> =>
   Effect.forEach(
     verdicts,
@@ -354,9 +352,8 @@ export const log = ({ verdicts }: Report): Effect.Effect<void> =>
     { discard: true }
   )
 
-/** How long the start of a program may be held up by what others have left. */
+/** The longest delay of a program's start. */
 const startTimeout = Duration.seconds(10)
 
-/** What a driver does first. */
 export const sweepAtStart = (driver: Driver, ownership: Ownership.Ownership["Service"]): Effect.Effect<void> =>
   Effect.flatMap(sweep(driver, ownership, { dryRun: false, all: false, timeout: startTimeout }), log)

@@ -17,7 +17,7 @@ export interface Commit {
   readonly key: string
   readonly labels: { readonly [key: string]: string }
   readonly lastBuild: NonNullable<NameRecord["lastBuild"]>
-  /** How many generations are kept. */
+  /** Number of generations to keep. */
   readonly keep: number
   /** Take the name of a snapshot made by another tool. */
   readonly replaceForeign: boolean
@@ -32,7 +32,7 @@ export const commit = Effect.fnUntraced(function* (
   wanted: Commit
 ): Effect.fn.Return<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> {
   if (wanted.overwrite) {
-    // The common case changes nothing, and needs no lock for that.
+    // In the common case, nothing changes, and no lock is needed.
     const { isUnchanged, existing } = yield* stateOf(driver, store, wanted)
     if (isUnchanged) return { snapshot: toSnapshot(wanted.name, wanted.result, existing), isNew: false }
   }
@@ -49,9 +49,8 @@ const stateOf = Effect.fnUntraced(function* (
     readonly record: NameRecord
     /** The generation to which the name points. */
     readonly current: Generation | undefined
-    /** The same, if it is the one to commit. */
+    /** The current generation, if it is the one to commit. */
     readonly existing: Generation | undefined
-    /** Whether nothing would change. */
     readonly isUnchanged: boolean
   },
   LightboxError
@@ -116,7 +115,7 @@ const moveTo = (
         generations: [...stays.toSorted((a, b) => a.generation - b.generation), next],
         lastBuild
       })
-      // Only now: a sweep must not remove it before the name has moved.
+      // Note it only now: a sweep must not remove it before the name has moved.
       if (replaced !== undefined && dropped.includes(replaced)) yield* noteUnnamed(store, [replaced])
       yield* removeUnneeded(driver, store, dropped)
       return { snapshot: toSnapshot(name, result, next), isNew: true }

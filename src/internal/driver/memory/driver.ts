@@ -1,6 +1,4 @@
-/**
- * `Microsandbox` in memory: one service of all parts, with every call recorded.
- */
+/** `Microsandbox` in memory, with every call recorded. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -60,7 +58,7 @@ const makeHomeState = (home: string): Sandboxes.HomeState => ({
   attributes: new Map()
 })
 
-/** The home's state, shared by all layers of this process that have it. */
+/** Opens the state of a home, which all layers of this process share. */
 const openHome = (home: string): Effect.Effect<Sandboxes.HomeState, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
@@ -93,7 +91,7 @@ const homeFolder = (wanted: string | undefined): Effect.Effect<string, never, Sc
 // Registry
 // =============================================================================
 
-/** Images that were declared; if none were, every reference is a plain one. */
+/** The declared images. If there are none, every reference is a plain image. */
 const makeRegistry = (
   declared: { readonly [reference: string]: Image } | undefined,
   commands: ReadonlyArray<string>,
@@ -126,7 +124,6 @@ const makeRegistry = (
 // Service
 // =============================================================================
 
-/** Makes the driver, and what controls it. */
 export const make = Effect.fnUntraced(function* (
   input: Options
 ): Effect.fn.Return<
@@ -158,7 +155,7 @@ export const make = Effect.fnUntraced(function* (
       home,
       make: makeDriver,
       admission: {
-        // The host's disk and memory do not limit a model.
+        // The host's disk and memory do not limit the twin.
         budget: { disk: 0, ...budget },
         defaultMemory: memory,
         availableMemory: () => Number.POSITIVE_INFINITY
@@ -210,7 +207,7 @@ const driverOf = (context: Sandboxes.Context): Driver => {
 
 type Plain = Omit<Driver, "backend" | "version" | "home" | "capabilities">
 
-/** All operations, as calls that are recorded and can meet faults. */
+/** Wraps all operations as recorded calls with faults. */
 const recorded = (calls: Calls, state: Sandboxes.HomeState, plain: Plain): Plain => {
   const run = <A, R>(
     operation: DriverOperation,

@@ -1,7 +1,4 @@
-/**
- * Sandboxes: machines that run in this process, and what is left of them in the
- * home for others to see.
- */
+/** Sandboxes: machines in this process, and their rows in the home, which other processes see. */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -56,7 +53,7 @@ const defaultDisk = 4096 * mebibyte
 // Rows
 // =============================================================================
 
-/** What others can see of a sandbox. */
+/** A sandbox as other processes see it. */
 const Row = Schema.Struct({
   id: Schema.String,
   name: Schema.String,
@@ -72,7 +69,7 @@ const Row = Schema.Struct({
   shell: Schema.String,
   /** Milliseconds since 1970. */
   createdAt: Schema.Finite,
-  /** How much the disk can hold, in bytes. */
+  /** Capacity of the disk, in bytes. */
   diskSize: Schema.Finite,
   owner: Schema.String,
   isDetached: Schema.Boolean,
@@ -109,7 +106,7 @@ const readQuietly = (path: string): string => {
   }
 }
 
-/** The folders of the sandboxes of a home. */
+/** The sandbox folders of a home. */
 class Rows {
   private readonly folder: string
 
@@ -126,7 +123,7 @@ class Rows {
     return Path.join(this.at(name), "upper.disk")
   }
 
-  /** Makes a name taken, if it is free. */
+  /** Reserves a name if it is free. */
   reserve(name: string): boolean {
     try {
       Fs.mkdirSync(this.at(name))
@@ -155,7 +152,7 @@ class Rows {
     return Fs.readdirSync(this.folder)
   }
 
-  /** A number that no other sandbox of the home has had. */
+  /** Returns an id that is unique in the home. */
   nextId(): string {
     const taken = Path.join(this.folder, "..", "ids")
     Fs.mkdirSync(taken, { recursive: true })
@@ -174,7 +171,7 @@ class Rows {
 // State
 // =============================================================================
 
-/** A machine, with what ends when it does. */
+/** A machine and what ends with it. */
 interface Running {
   readonly machine: Machine
   readonly scope: Scope.Closeable
@@ -187,13 +184,13 @@ interface Held {
   readonly image: StoredImage
   readonly disk: FileTree
   readonly log: Log
-  /** The layer that its life is tied to. */
+  /** Stops the sandbox when it closes. */
   readonly layer: object
   env: Map<string, string>
   running: Running | undefined
 }
 
-/** What the layers of this process that have the same home share. */
+/** The state that all layers of this process with the same home share. */
 export interface HomeState {
   readonly home: string
   readonly rows: Rows
@@ -206,14 +203,14 @@ export interface HomeState {
 
 export const makeRows = (home: string): Rows => new Rows(home)
 
-/** What one layer works with. */
+/** The context of one layer. */
 export interface Context {
   readonly state: HomeState
   readonly registry: Registry
   readonly programs: ReadonlyMap<string, Program>
   readonly calls: Calls
   readonly ownership: Ownership.Ownership["Service"]
-  /** Tells this layer from others. */
+  /** Identifies the layer. */
   readonly layer: object
   readonly cpus: number | undefined
   readonly memory: number | undefined
@@ -252,7 +249,7 @@ const lookUp = (state: HomeState, method: string, name: string): Effect.Effect<F
     return Effect.map(statusOfForeign(state.home, row), (status) => ({ _tag: "Foreign", row, status }))
   })
 
-/** Exactly this sandbox, not another that has its name by now. */
+/** Finds exactly this sandbox, not a later one of the same name. */
 const exactly = (
   state: HomeState,
   method: string,
@@ -264,7 +261,7 @@ const exactly = (
     () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
   )
 
-/** Exactly this sandbox, if it is one of this process. */
+/** Finds exactly this sandbox if it belongs to this process. */
 const requireHeld = (
   state: HomeState,
   method: string,
@@ -279,7 +276,6 @@ const machineOf = (held: Held, method: string): Effect.Effect<Machine, LightboxE
     ? Effect.fail(new LightboxError({ method, reason: new NotRunning({ name: held.row.name }) }))
     : Effect.succeed(held.running.machine)
 
-/** All sandboxes of the home. */
 export const all = (state: HomeState): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> =>
   Effect.map(
     Effect.suspend(() =>
@@ -290,7 +286,7 @@ export const all = (state: HomeState): Effect.Effect<ReadonlyArray<Microsandbox.
         )
       )
     ),
-    // As the runtime does, newest first.
+    // Newest first, as in the runtime.
     (found) => found.flat().toSorted((a, b) => idNumber(b.id) - idNumber(a.id))
   )
 
@@ -305,7 +301,7 @@ const change = (state: HomeState, held: Held, fields: Partial<Row>): void => {
 // Life
 // =============================================================================
 
-/** What a sandbox boots from. */
+/** The source of a sandbox. */
 interface Base {
   readonly image: StoredImage
   readonly stored: Uint8Array | undefined
@@ -345,7 +341,7 @@ const baseOf = Effect.fnUntraced(function* (
   return { image: pulled, stored: yield* readDisk, size }
 })
 
-/** Volumes that do not exist are made, unless that was refused. */
+/** Creates missing volumes, unless the mount forbids it. */
 const ensureVolumes = Effect.fnUntraced(function* (
   { state }: Context,
   name: string,
@@ -376,13 +372,13 @@ const ensureVolumes = Effect.fnUntraced(function* (
   return names.toSorted()
 })
 
-/** Sandboxes that run and mount a volume. */
+/** Lists running sandboxes that mount a volume. */
 export const usersOfVolume = (state: HomeState, volume: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
   Effect.map(all(state), (found) =>
     found.flatMap(({ name, status, volumes }) => (status === "running" && volumes.includes(volume) ? [name] : []))
   )
 
-/** What needs an image: sandboxes, running or not, and snapshots. */
+/** Lists the sandboxes, running or not, and the snapshots that need an image. */
 export const usersOfImage = (state: HomeState, digest: string): Effect.Effect<ImageUsers> =>
   Effect.gen(function* () {
     const sandboxes = state.rows.names().filter((name) => {
@@ -398,7 +394,7 @@ export const usersOfImage = (state: HomeState, digest: string): Effect.Effect<Im
     return { sandboxes: sandboxes.length, snapshots: snapshots.length }
   })
 
-/** Boots a sandbox that is there. */
+/** Boots an existing sandbox. */
 const start = Effect.fnUntraced(function* (
   { programs, state }: Context,
   method: string,
@@ -426,7 +422,7 @@ const start = Effect.fnUntraced(function* (
     clock,
     log: held.log,
     scope,
-    // Not by the process that asked for it: it could not wait for its own end.
+    // In another fiber: a process cannot wait for its own end.
     onPowerOff: () => run(end("stopped", true))
   }).pipe(Effect.onError(() => Scope.close(scope, Exit.void)))
   held.running = { machine, scope }
@@ -434,7 +430,7 @@ const start = Effect.fnUntraced(function* (
   yield* watchTimes(machine, config, end)
 })
 
-/** Ends a machine after its time. */
+/** Ends a machine after its maximum duration or idle time. */
 const watchTimes = Effect.fnUntraced(function* (
   machine: Machine,
   { idleTimeout, maxDuration }: SandboxConfig,
@@ -456,17 +452,17 @@ const watchTimes = Effect.fnUntraced(function* (
 
 const lossProblem = "the connection to it closed"
 
-/** How often the rest of the guest gets a turn to end by itself. */
+/** Number of turns in which the guest may end by itself. */
 const goodbyes = 20
 
-/** Ends a machine, if it runs. */
+/** Ends a running machine. */
 const finish = (state: HomeState, held: Held, status: "stopped" | "crashed", isFlushed: boolean): Effect.Effect<void> =>
   Effect.suspend(() => {
     const { disk, log, row, running } = held
     if (running === undefined) return Effect.void
     const { machine, scope } = running
     return Effect.gen(function* () {
-      // The agent ends its connections first: of a command that then ends by itself, nobody hears.
+      // The agent closes its connections first: nobody learns of a command that ends after that.
       machine.lose(lossProblem)
       if (isFlushed) {
         machine.signalAll({ pid: 1, uid: 0, gid: 0, groups: [] }, signals.SIGTERM)
@@ -489,7 +485,7 @@ const forget = (state: HomeState, held: Held): void => {
   state.rows.remove(held.row.name)
 }
 
-/** Ends the machine of a sandbox as if its process had been killed. */
+/** Ends a machine as if its process had been killed. */
 export const crash = (state: HomeState, method: string, name: string): Effect.Effect<void, LightboxError> =>
   Effect.flatMap(lookUp(state, method, name), (found) => {
     if (found._tag === "Foreign") return Effect.fail(elsewhere(method))
@@ -498,7 +494,7 @@ export const crash = (state: HomeState, method: string, name: string): Effect.Ef
       : finish(state, found.held, "crashed", false)
   })
 
-/** Fills the disk of a sandbox up to so many bytes. */
+/** Fills the disk of a sandbox up to the given free bytes. */
 export const fill = (
   state: HomeState,
   method: string,
@@ -514,7 +510,7 @@ export const fill = (
         })
   )
 
-/** Ends what a layer has running, as the end of its process would. */
+/** Stops the running sandboxes of a layer, as the end of its process would. */
 export const releaseLayer = (state: HomeState, layer: object): Effect.Effect<void> =>
   Effect.forEach(
     [...state.held.values()].filter((held) => held.layer === layer && !held.row.isDetached),
@@ -522,11 +518,11 @@ export const releaseLayer = (state: HomeState, layer: object): Effect.Effect<voi
     { discard: true }
   )
 
-/** Ends all that runs. */
+/** Stops all running sandboxes. */
 export const releaseHome = (state: HomeState): Effect.Effect<void> =>
   Effect.forEach([...state.held.values()], (held) => finish(state, held, "stopped", true), { discard: true })
 
-/** How many processes the guests of this process have, agents not counted. */
+/** Lists the processes of all guests except agents. */
 export const processes = (
   state: HomeState
 ): ReadonlyArray<{ readonly sandbox: string; readonly pid: number; readonly argv: ReadonlyArray<string> }> =>
@@ -578,7 +574,7 @@ const createChecked = Effect.fnUntraced(function* (
   yield* patch(method, disk, config.patches ?? [])
   disk.sync()
 
-  // Nothing between the two: what is reserved is held, and is given back from here on.
+  // No step between the reservation and its release.
   if (!state.rows.reserve(name) && state.rows.get(name) !== undefined) return yield* taken
   const held: Held = {
     row: {
@@ -626,7 +622,7 @@ const checkName = (name: string): Effect.Effect<void, LightboxError> =>
         })
       )
 
-/** Removes a sandbox, whatever it does. */
+/** Removes a sandbox, running or not. */
 const discard = (state: HomeState, held: Held): Effect.Effect<void> =>
   Effect.sync(() => {
     forget(state, held)
@@ -654,7 +650,7 @@ const destroy = (
       : Effect.sync(() => state.rows.remove(found.row.name))
   })
 
-/** The disk of a sandbox that is stopped. */
+/** Reads the disk of a stopped sandbox. */
 export const captured = (state: HomeState, method: string, name: string): Effect.Effect<Captured, LightboxError> =>
   Effect.flatMap(lookUp(state, method, name), (found) => {
     const { row, status } = found
@@ -819,7 +815,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
     listGhosts: Effect.sync(() =>
       state.rows.names().filter((name) => !state.held.has(name) && state.rows.get(name) === undefined)
     ),
-    // Machines in memory leave no folders.
+    // The twin leaves no boot folders.
     removeRemains: () => Effect.succeed([]),
     removeGhost: (name) =>
       Effect.sync(() => {
@@ -840,7 +836,7 @@ const end = (
   return found.status === "running" ? Effect.fail(elsewhere(method)) : Effect.void
 }
 
-/** Ends the machine that a call is about, for faults. */
+/** Ends the machine of a call, for faults. */
 export const killerOf = (state: HomeState, name: string | undefined): Effect.Effect<void> | undefined =>
   name === undefined
     ? undefined
