@@ -19,7 +19,7 @@ export const readFolder = (method: string, folder: string): Effect.Effect<Readon
     Fs.readdir(folder, { withFileTypes: true }).catch((cause) => (isCode(cause, "ENOENT") ? [] : Promise.reject(cause)))
   )
 
-/** The operations on links. `stage` gives paths on the file system of the folder. */
+/** The operations on links. `stage` returns paths on the file system of the folder. */
 export const snapshotLinks = (options: {
   readonly folder: string
   readonly stage: Effect.Effect<string, LightboxError>

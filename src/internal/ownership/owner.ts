@@ -113,7 +113,7 @@ const takeLease = (home: string, id: string): Effect.Effect<void, LightboxError,
   return Effect.acquireRelease(
     attempt(folder, async () => {
       await Fs.mkdir(foldersOf(home), { recursive: true, mode: 0o700 })
-      // Listen before the folder exists, so that nobody takes this owner for dead.
+      // Listen before the folder exists, so that this owner never looks dead.
       const listener = await listen(leaseOf(home, id))
       try {
         await Fs.mkdir(folder, { recursive: true, mode: 0o700 })

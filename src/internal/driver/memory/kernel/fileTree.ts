@@ -92,7 +92,7 @@ export interface TreeOptions {
   readonly limit: number
   /** Milliseconds since 1970. */
   readonly now: () => number
-  /** Whether removed content can still be found on the raw disk. */
+  /** Removed content can still be found on the raw disk. */
   readonly isDisk: boolean
   readonly lower?: Lower | undefined
 }
@@ -181,7 +181,7 @@ export class FileTree implements Volume {
     return Cbor.encode({ nextId: this.durable.nextId, inodes, residue: this.residue })
   }
 
-  /** Restores what `encode` gave. Throws if it is something else. */
+  /** Restores an encoded disk. Throws if the bytes are something else. */
   decode(stored: Uint8Array): void {
     const { inodes, nextId, residue } = decodeStored(Cbor.decode(stored))
     this.upper = new Map(
@@ -201,7 +201,7 @@ export class FileTree implements Volume {
     this.recount()
   }
 
-  /** Gives the content as the lower part of other trees. */
+  /** Returns the content as the lower part of other trees. */
   freeze(): Lower {
     return new Map([...this.lower, ...this.upper])
   }
@@ -222,7 +222,7 @@ export class FileTree implements Volume {
     return inode
   }
 
-  /** Gives an inode that is not shared, copying it if necessary. */
+  /** Returns an inode that is not shared, copying it if necessary. */
   writable(id: number): Inode {
     const inode = this.inode(id)
     if (inode.epoch === this.epoch && this.upper.has(id)) return inode

@@ -23,7 +23,7 @@ export interface HostFolderOptions {
   readonly isReadonly: boolean
   /** The default owner. */
   readonly owner: { readonly uid: number; readonly gid: number }
-  /** Whether the guest's modes are set on the host, too. */
+  /** The guest's modes are set on the host, too. */
   readonly mirrorsModes: boolean
   readonly limit: number | undefined
   readonly attributes: GuestAttributes

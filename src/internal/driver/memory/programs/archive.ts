@@ -179,7 +179,7 @@ const list = (process: Process, options: Options, entries: Entries): Effect.Effe
   return Effect.as(process.print(chosen.map((name) => `${name}\n`).join("")), 0)
 }
 
-/** Makes `md5sum` and its kin; `-c` checks a list that one of them made. */
+/** Creates `md5sum` and similar programs; `-c` checks a list that one of them made. */
 export const checksum = (algorithm: string): Program => {
   const hashOf = (text: string) => Crypto.hash(algorithm, ByteString.toBytes(text))
   return withOptions("cbs", (process, options) => {

@@ -29,7 +29,7 @@ export const kill = Effect.fnUntraced(function* (
     const problem = send(process, Number(word), signal)
     return problem === undefined ? Effect.succeed(0) : fail(process, `can't kill pid ${word}: ${problem.problem}`)
   })
-  // A process that has killed itself goes no further.
+  // A process that has killed itself stops here.
   yield* Effect.yieldNow
   return status
 })

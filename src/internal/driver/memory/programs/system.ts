@@ -67,7 +67,7 @@ export const nohup: Program = (process) => {
   return replace(process, process.argv.slice(1))
 }
 
-/** Runs a program in a group of its own, which outlives the command that started it. */
+/** Runs a program in a new group, which outlives the command that started it. */
 export const setsid: Program = withOptions(
   "+c",
   (process, { operands }) => {
@@ -85,7 +85,7 @@ export const setsid: Program = withOptions(
   { least: 1 }
 )
 
-/** Becomes the program, beside a clock that sends it a signal. */
+/** Becomes the program, with a timer that sends it a signal. */
 export const timeout: Program = withOptions(
   "+s:k:",
   Effect.fnUntraced(function* (process, options) {
@@ -314,7 +314,7 @@ export const nc: Program = (process) =>
     Effect.catch(({ problem }) => fail(process, problem))
   )
 
-/** Sends what is read, and then tells the far end that there is no more. */
+/** Sends the input, and then closes the writing side. */
 const send = Effect.fnUntraced(function* (
   process: Process,
   socket: Description & { readonly endOutput: () => void }
