@@ -141,7 +141,7 @@ const sweepDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<
   // A disk is noted from before its creation until a sandbox uses it.
   const wanted = (yield* Owner.livingNotes(home, "sandbox", "disk")).map(({ token }) => token)
   for (const instance of instances) {
-    if (!wanted.includes(instance)) yield* sweepDisk(sweep, instance, "its sandbox is gone")
+    if (!wanted.includes(instance)) yield* sweepDisk(sweep, instance, "its sandbox no longer exists")
   }
 })
 
@@ -246,13 +246,13 @@ const sweepSandboxes = Effect.fnUntraced(function* (
     const detached = instance === undefined ? undefined : sweep.released.get(instance)
     if (detached !== undefined) {
       if (detached.expires === undefined) keep("it was detached")
-      else if (detached.expires > now) keep("it was detached, and its time to live has not passed")
-      else if (yield* remove("its time to live is over")) continue
+      else if (detached.expires > now) keep("it was detached, and its time to live has not expired")
+      else if (yield* remove("its time to live has expired")) continue
     } else if (id === undefined) keep("another program created it")
     else {
       const owner = known.get(id) ?? (yield* Owner.find(driver.home, id))
       if (owner.state !== "dead") {
-        keep(owner.state === "alive" ? `its process, ${owner.pid}, lives` : "its process may live on another machine")
+        keep(owner.state === "alive" ? `its process ${owner.pid} is running` : "its process may be running on another machine")
       } else if (instance !== undefined && (yield* Owner.listReleased(driver.home)).has(instance)) {
         // By a process that started and ended during the sweep.
         keep("it was detached")

@@ -180,7 +180,7 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "NoCapacity":
       return "Run fewer sandboxes at once, or raise the budget"
     case "Drift":
-      return "Ask for the volume as it is, or recreate it"
+      return "Request the volume with its current properties, or recreate it"
     case "SnapshotDamaged":
       return isCli ? "`lightbox build --force` builds it again" : "Build it again"
     case "SecretLeaked":

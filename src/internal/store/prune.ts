@@ -94,7 +94,7 @@ export const prune = (
       for (const { snapshot, verdict } of candidates.toSorted((a, b) => b.usedAt - a.usedAt)) {
         room -= snapshot.allocated ?? 0
         if (room >= 0) {
-          verdicts.push({ ...verdict, verdict: "kept", reason: "it fits into the limit" })
+          verdicts.push({ ...verdict, verdict: "kept", reason: "it fits within the limit" })
           continue
         }
         if (!dryRun) yield* evict(driver, store, aliases, snapshot, now)

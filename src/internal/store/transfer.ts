@@ -302,7 +302,7 @@ const loadGeneration = Effect.fnUntraced(function* (
   return yield* Effect.gen(function* () {
     const snapshot = yield* loadArchive(driver, store, archive, artifact)
     if (key !== "" && snapshot.labels[keyLabel] !== key)
-      return yield* damaged(artifact, "it is not what the file says it is")
+      return yield* damaged(artifact, "its content does not match the description in the file")
     yield* driver.verifySnapshot(artifact)
     return true
   }).pipe(Effect.onError(() => Effect.ignore(driver.removeSnapshot(artifact))))
