@@ -80,7 +80,7 @@ const platform = (): Finding => {
 }
 
 const virtualization: Effect.Effect<Finding> = Effect.match(Virtualization.check(method), {
-  onSuccess: () => ok("virtualization", "virtual machines can run"),
+  onSuccess: () => ok("virtualization", "this machine can run virtual machines"),
   onFailure: ({ reason }) =>
     reason._tag === "NoVirtualization"
       ? problem("virtualization", reason.problem, reason.remedy)

@@ -165,7 +165,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       }
       case "Waiting":
         build.isWaiting = true
-        return begin(build, timeOf(event), `${labelOf(build)} waiting for another build of the same`)
+        return begin(build, timeOf(event), `${labelOf(build)} waiting for another build of this snapshot`)
       case "Pulling":
         return pulling(build, event, timeOf(event))
       case "Booting":

@@ -218,7 +218,7 @@ const dropName = ({ home }: DriverContext, method: string, name: string): Effect
   hostFile(method, name, () => NameLocks.remove(home, name))
 
 /** Also releases the native object if another sandbox has the name now. */
-const orDisown =
+const orReleaseNative =
   (context: DriverContext, sandbox: Microsandbox.SandboxRef) =>
   <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
     Effect.tapError(effect, ({ reason }) =>
@@ -375,7 +375,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
   )
   const stopSandbox: SandboxPart["stopSandbox"] = Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
     const timeout = millis(options?.timeout ?? "10 seconds")
-    const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox).pipe(orDisown(context, sandbox))
+    const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox).pipe(orReleaseNative(context, sandbox))
     yield* ending(
       sandbox,
       call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
@@ -389,7 +389,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
     startSandbox,
     stopSandbox,
     killSandbox: Effect.fn("Microsandbox.killSandbox")(function* (sandbox) {
-      const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox).pipe(orDisown(context, sandbox))
+      const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox).pipe(orReleaseNative(context, sandbox))
       yield* ending(
         sandbox,
         call("Microsandbox.killSandbox", { sandbox: sandbox.name }, () => handle.kill())
@@ -419,7 +419,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
           NotFound: () => RootDisks.removeOf(context, method, instance),
           Replaced: (_, error) => Effect.andThen(RootDisks.removeOf(context, method, instance), Effect.fail(error))
         }),
-        orDisown(context, sandbox)
+        orReleaseNative(context, sandbox)
       )
       yield* releaseNative(context, sandbox)
       yield* dropName(context, method, sandbox.name)
@@ -462,7 +462,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
           ? yield* call(method, { sandbox: sandbox.name }, () =>
               handle.logs({ ...sources, ...(query?.tail === undefined ? {} : { tail: query.tail }) })
             )
-          : // Not followed: the SDK's stream that follows can not be cancelled, and keeps the process alive.
+          : // Not followed: the SDK's stream that follows cannot be cancelled, and keeps the process alive.
             yield* call(method, { sandbox: sandbox.name }, async () => {
               const found: Array<Sdk.LogEntry> = []
               const stream = await handle.logStream({ ...sources, fromCursor: after, follow: false })
