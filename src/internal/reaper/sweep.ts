@@ -252,7 +252,11 @@ const sweepSandboxes = Effect.fnUntraced(function* (
     else {
       const owner = known.get(id) ?? (yield* Owner.find(driver.home, id))
       if (owner.state !== "dead") {
-        keep(owner.state === "alive" ? `its process ${owner.pid} is running` : "its process may be running on another machine")
+        keep(
+          owner.state === "alive"
+            ? `its process ${owner.pid} is running`
+            : "its process may be running on another machine"
+        )
       } else if (instance !== undefined && (yield* Owner.listReleased(driver.home)).has(instance)) {
         // By a process that started and ended during the sweep.
         keep("it was detached")

@@ -67,8 +67,8 @@ type Of<Tag extends BuildEvent["_tag"]> = Extract<BuildEvent, { readonly _tag: T
 
 interface Build {
   readonly name: string
-  /** Not the first build of the same in another process, whose events arrive from the middle. */
-  readonly isOwn: boolean
+  /** Of this process. The events of a build in another process never include its first. */
+  readonly isLocal: boolean
   /** Sequence number of its last event. */
   sequence: number
   steps: number | undefined
@@ -116,7 +116,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
     if (known !== undefined) return known
     const build: Build = {
       name: oneLine(event.snapshot),
-      isOwn: event.sequence === 0,
+      isLocal: event.sequence === 0,
       sequence: -1,
       steps: undefined,
       activity: { text: "", since: timeOf(event) },
@@ -136,7 +136,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
     build.isWaiting = false
     const others = [...builds.values()]
     if (others.some(({ isWaiting }) => isWaiting)) return
-    for (const other of others) if (!other.isOwn) other.isOver = true
+    for (const other of others) if (!other.isLocal) other.isOver = true
   }
 
   const begin = (build: Build, since: number, text: string): ReadonlyArray<Line> => {
@@ -214,7 +214,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       case "Finished": {
         build.isOver = true
         // The waiting build is about to report the same.
-        if (!build.isOwn) return []
+        if (!build.isLocal) return []
         const { duration, stepsReused, stepsRun } = event
         const facts = [
           span(duration),

@@ -389,7 +389,9 @@ const sandboxes = (context: DriverContext): SandboxPart => {
     startSandbox,
     stopSandbox,
     killSandbox: Effect.fn("Microsandbox.killSandbox")(function* (sandbox) {
-      const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox).pipe(orReleaseNative(context, sandbox))
+      const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox).pipe(
+        orReleaseNative(context, sandbox)
+      )
       yield* ending(
         sandbox,
         call("Microsandbox.killSandbox", { sandbox: sandbox.name }, () => handle.kill())
