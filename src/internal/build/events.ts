@@ -53,17 +53,17 @@ export const make = Effect.fnUntraced(function* (options: {
   }
 })
 
-/** A build without a listener says what takes long. */
-const printProgress = (say: (line: string) => void, event: BuildEvent): void => {
+/** Prints slow work of a build without a listener. */
+const printProgress = (print: (line: string) => void, event: BuildEvent): void => {
   switch (event._tag) {
     case "Waiting":
-      return say(`waiting for another build of "${event.snapshot}"`)
+      return print(`waiting for another build of "${event.snapshot}"`)
     case "Pulling":
-      return event.phase === "Downloading" ? say(`pulling ${event.image}`) : undefined
+      return event.phase === "Downloading" ? print(`pulling ${event.image}`) : undefined
     case "Booting":
-      return say(`building "${event.snapshot}"`)
+      return print(`building "${event.snapshot}"`)
     case "StepStarted":
-      return say(`building "${event.snapshot}": ${event.description}`)
+      return print(`building "${event.snapshot}": ${event.description}`)
     default:
   }
 }
