@@ -397,6 +397,9 @@ export const from = <E, R>(name: string, definition: Definition<E, R>): Definiti
 
 const isDataFirst = (args: IArguments): boolean => isDefinition(args[0])
 
+/** With two arguments, the first is a definition even if it is a wrong one. */
+const isBuildDataFirst = (args: IArguments): boolean => args.length > 1 || isDefinition(args[0])
+
 /** Passes the file and line of the call. */
 const declared = <F extends (...args: never) => unknown>(make: (declaredAt: string | undefined) => F): F =>
   new Proxy(make(undefined), { apply: (_, self, args) => Reflect.apply(make(callSite()), self, args) })
@@ -1038,7 +1041,7 @@ export const build: <Arg extends Definition<unknown, unknown> | BuildOptions | u
 ) => [Arg] extends [Definition<infer E, infer R>]
   ? Effect.Effect<Built, LightboxError | E, Services | R>
   : <E, R>(self: Definition<E, R>) => Effect.Effect<Built, LightboxError | E, Services | R> = dual(
-  isDataFirst,
+  isBuildDataFirst,
   <E, R>(self: Definition<E, R>, options?: BuildOptions) =>
     Effect.map(internalBuild.build(self, options), (built) => new BuiltSnapshot(built))
 )
@@ -1081,7 +1084,7 @@ export const buildScoped: <Arg extends Definition<unknown, unknown> | BuildScope
 ) => [Arg] extends [Definition<infer E, infer R>]
   ? Effect.Effect<Built, LightboxError | E, Services | R | Scope.Scope>
   : <E, R>(self: Definition<E, R>) => Effect.Effect<Built, LightboxError | E, Services | R | Scope.Scope> = dual(
-  isDataFirst,
+  isBuildDataFirst,
   <E, R>(self: Definition<E, R>, options?: BuildScopedOptions) =>
     Effect.map(
       internalBuild.buildScoped((name) => withFields(self, { name }), self.name, options),
@@ -1102,7 +1105,7 @@ export const plan: <Arg extends Definition<unknown, unknown> | Pick<BuildOptions
 ) => [Arg] extends [Definition<unknown, unknown>]
   ? Effect.Effect<Plan, LightboxError, Services>
   : (self: Definition<unknown, unknown>) => Effect.Effect<Plan, LightboxError, Services> = dual(
-  isDataFirst,
+  isBuildDataFirst,
   internalPlan.plan
 )
 

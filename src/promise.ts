@@ -695,7 +695,7 @@ const printEvent = (event: BuildEvent): void => {
       break
     }
     case "Waiting": {
-      print("waiting for another build of the same")
+      print("waiting for another build of this snapshot")
       break
     }
     default:

@@ -288,7 +288,7 @@ describe("a terminal", () => {
       ]
       assert.deepStrictEqual(yield* screen.lines, [
         ...before,
-        "⠙ [tools] waiting for another build of the same  100ms",
+        "⠙ [tools] waiting for another build of this snapshot  100ms",
         "⠙ [tools 1] apk add jq  100ms"
       ])
       yield* waiter(started(1, "apk add jq"))

@@ -164,7 +164,7 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
   Drift: {
     reason: new LightboxError.Drift({ name: "npm-cache", field: "quota", was: "1024 MiB", now: "2048 MiB" }),
     message: 'Volume "npm-cache" exists with a different quota: 1024 MiB instead of 2048 MiB',
-    hint: "Ask for the volume as it is, or recreate it",
+    hint: "Request the volume with its current properties, or recreate it",
     isRetryable: false,
     outcome: "failed"
   },

@@ -7,7 +7,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { settled } from "../../src/internal/driver/sdk/calls.ts"
+import { leftoversEnd } from "../../src/internal/driver/sdk/calls.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Bench from "./Bench.ts"
 import type { Group } from "./contract.ts"
@@ -46,7 +46,7 @@ export const images: Group = (test) => {
     const path = Path.join(files, "late.tar")
     // One driver is through by then, and the other is not: it may go on for a while.
     const saved = yield* Effect.timeoutOption(driver.saveImages([image], path), "1 millis")
-    yield* settled
+    yield* leftoversEnd
     assert.strictEqual(Fs.existsSync(path), saved._tag === "Some")
   })
 

@@ -11,7 +11,7 @@ import * as Path from "node:path"
 import type * as Ownership from "../../src/Ownership.ts"
 import * as Owner from "../../src/internal/ownership/owner.ts"
 import * as Boots from "../../src/internal/driver/local/boots.ts"
-import { settled } from "../../src/internal/driver/sdk/calls.ts"
+import { leftoversEnd } from "../../src/internal/driver/sdk/calls.ts"
 import { BootFailed, LightboxError } from "../../src/LightboxError.ts"
 import { temporary } from "../support.ts"
 
@@ -118,7 +118,7 @@ describe("a boot", () => {
       pull.resolve("first")
       assert.strictEqual(yield* Fiber.join(next), "second")
       assert.deepStrictEqual(steps, ["cleaned up", "booted"])
-      yield* settled
+      yield* leftoversEnd
     })
   )
 

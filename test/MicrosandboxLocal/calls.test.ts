@@ -7,7 +7,7 @@ import * as Metric from "effect/Metric"
 import * as Result from "effect/Result"
 import * as TestClock from "effect/testing/TestClock"
 import { sdkRetries } from "../../src/internal/report/metrics.ts"
-import { call, commit, settled } from "../../src/internal/driver/sdk/calls.ts"
+import { call, commit, leftoversEnd } from "../../src/internal/driver/sdk/calls.ts"
 import { LightboxError, NotFound } from "../../src/LightboxError.ts"
 
 const failure = new LightboxError({ method: "test", reason: new NotFound({ resource: "volume", name: "cache" }) })
@@ -16,13 +16,13 @@ const failure = new LightboxError({ method: "test", reason: new NotFound({ resou
 const making = (
   undone: Array<string>,
   run: () => Promise<string>,
-  tell: (value: string) => Effect.Effect<string, LightboxError> = Effect.succeed
+  describe: (value: string) => Effect.Effect<string, LightboxError> = Effect.succeed
 ) =>
   commit({
     method: "test",
     subject: { volume: "cache" },
     run,
-    tell,
+    describe,
     undo: (value) => Effect.sync(() => undone.push(value))
   })
 
@@ -126,7 +126,7 @@ describe("a call that makes something", () => {
       yield* Fiber.join(interrupting)
       assert.deepStrictEqual(undone, [])
       resolve("late")
-      yield* settled
+      yield* leftoversEnd
       assert.deepStrictEqual(undone, ["late"])
     })
   )

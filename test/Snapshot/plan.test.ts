@@ -5,7 +5,9 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
+import type { Services } from "../../src/Driver.ts"
 import * as Home from "../../src/internal/host/home.ts"
+import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Plan from "../../src/Plan.ts"
@@ -34,6 +36,22 @@ const buildThree = Snapshot.build(three(), { checkpoints: "every-step" })
 const planAfterBuild = <E>(definition: Snapshot.Definition<E>) => Effect.andThen(buildThree, Snapshot.plan(definition))
 
 describe("a plan", () => {
+  const wrong: Snapshot.Definition = JSON.parse("{}")
+  for (const [what, refused, field] of [
+    ["a plan", Snapshot.plan(wrong, {}), "definition"],
+    ["a build", Snapshot.build(wrong, {}), "definition"],
+    ["a build in a pipe", Snapshot.build()(wrong), "definition"],
+    ["the base of a definition", Snapshot.plan(Snapshot.from("app", wrong)), "base"]
+  ] as const) {
+    test(
+      `${what} that is not a definition fails with the field`,
+      Effect.gen(function* () {
+        const { reason } = yield* Effect.flip<unknown, LightboxError, Services>(refused)
+        assert.deepInclude(reason, { _tag: "InvalidConfig", field })
+      })
+    )
+  }
+
   test(
     "says that the key of a step's user has changed",
     Effect.gen(function* () {

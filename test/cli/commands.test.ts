@@ -195,7 +195,7 @@ describe("ls, rollback, prune, save and load", () => {
       assert.include(missing.hint, "lightbox ls NAME")
       assert.include((yield* failing(1, "ls", "nothing")).hint, "lightbox ls")
 
-      assert.strictEqual((yield* succeeding("rm", "--snapshot", "plain")).stdout, "plain is removed\n")
+      assert.strictEqual((yield* succeeding("rm", "--snapshot", "plain")).stdout, "Removed plain\n")
       assert.strictEqual((yield* failing(1, "rm", "--snapshot", "plain")).error?.reason._tag, "NotFound")
       assert.deepStrictEqual(yield* json(Shapes.Removed, "rm", "--snapshot", "plain", "tools", "--force"), [
         { removed: ["plain", "tools"] }
@@ -240,7 +240,7 @@ describe("ls, rollback, prune, save and load", () => {
       assert.include(taken.hint, "--overwrite")
       const [loaded] = yield* json(Snapshot.Snapshot, "load", file, "--as", "copy")
       assert.strictEqual(loaded?.name, "copy")
-      assert.strictEqual((yield* succeeding("load", file, "--overwrite")).stdout, "tools is loaded\n")
+      assert.strictEqual((yield* succeeding("load", file, "--overwrite")).stdout, "Loaded tools\n")
       assert.include((yield* failing(2, "load", file, "--as", "no name")).message, "Invalid --as")
       assert.strictEqual((yield* succeeding("ls", "-q")).stdout, "copy\ntools\n")
     })
@@ -332,7 +332,7 @@ describe("run, shell, ps and rm", () => {
       assert.include(yield* problem("--mount", ".:work"), "--mount")
       assert.include(yield* problem("--mount", ".:/"), "Invalid --mount")
       assert.include(yield* problem("--mount", "/no/such/folder:/work"), "Invalid --mount /work")
-      assert.include(yield* problem("--mount", ".:/work", "--volume", "data:/work"), "Invalid --mount /work")
+      assert.include(yield* problem("--mount", ".:/work", "--volume", "data:/work"), "Invalid --volume /work")
       assert.include(yield* problem("--volume", "no name:/work"), "Invalid --volume /work")
       assert.include(yield* problem("--port", "80"), "--port")
       assert.include(yield* problem("--port", "70000:80"), "Invalid --port")
@@ -389,7 +389,7 @@ describe("run, shell, ps and rm", () => {
       assert.strictEqual((yield* inventory).sandboxes.length, 2)
       assert.strictEqual(
         (yield* succeeding("rm", "-f", "web", "other", "nothing")).stdout.split("\n")[0],
-        "web is removed"
+        "Removed web"
       )
       assert.deepStrictEqual((yield* inventory).sandboxes, [])
     })

@@ -1,6 +1,5 @@
 /**
- * Builds a definition: runs the steps after the last existing result in one
- * builder sandbox, and keeps results where it pays.
+ * Builds a definition: runs the steps after the last existing result in one builder, and keeps results worth keeping.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -68,14 +67,14 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         buildId: yield* generate,
         snapshot: definition.name,
         onEvent: input?.onEvent,
-        tell: () => holder.lock?.tell
+        send: () => holder.lock?.send
       })
       const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
       const context: Context<E, R> = { services, driver, store, definition, options, events, secrets, holder }
       const work = Effect.gen(function* () {
         const { outcome, snapshot } = yield* Effect.scoped(produce(context, prepared)).pipe(
           Effect.flatMap((outcome) => Effect.map(commit(context, outcome), (snapshot) => ({ outcome, snapshot }))),
-          // Somebody else removed a result since it was looked up.
+          // Another process removed a result after the look-up.
           Effect.retry({ while: isVanished, times: 20 })
         )
         const reused = prepared.units.length - outcome.stepsRun
@@ -126,10 +125,8 @@ const isVanished = (error: unknown): boolean =>
     error.reason._tag === "SnapshotDamaged") &&
   isArtifactName(error.reason.name)
 
-/** The fields of a {@link Built}. */
 export type BuiltFields = Omit<Built, "toJSON">
 
-/** A result that exists now. */
 interface Outcome<E, R> {
   readonly planned: LookUp.Planned<E, R>
   readonly result: Microsandbox.SnapshotInfo
@@ -199,7 +196,7 @@ const produce = Effect.fnUntraced(function* <E, R>(
       const lock = yield* Scope.provide(store.tryLock(`build:${next}`, announced), attempt)
       if ("waiting" in lock) {
         yield* events.emit({ _tag: "Waiting", key: next })
-        // The other build may wait for its memory, and the next step starts from another disk.
+        // The other build may wait for the memory of this one, and the next step starts from another disk.
         yield* builders.close
         yield* Stream.runForEach(lock.waiting, events.relay)
         yield* Scope.close(attempt, Exit.void)

@@ -25,23 +25,21 @@ import { searchForSecrets } from "./secretSearch.ts"
 
 /** A builder sandbox. */
 export interface Builder {
-  /** The handle that detaches it. */
   readonly launched: Sandbox.Sandbox
-  /** The current handle: it changes with a restart. */
+  /** Changes with a restart. */
   sandbox: Sandbox.Sandbox
   readonly info: Microsandbox.SandboxInfo
   readonly scope: Scope.Closeable
   readonly network: Units.NetworkChoice
-  /** Its name if it stays after the build. */
+  /** Its name, with `keepBuilder`. */
   readonly keptAs: string | undefined
-  /** How many steps its disk contains. */
+  /** Number of steps that its disk contains. */
   units: number
   isRunning: boolean
 }
 
 /** The builders of a build, one at a time. */
 export interface Builders<E, R> {
-  /** Boots one from the image. */
   readonly fromImage: Effect.Effect<void, LightboxError>
   /** Returns a builder whose disk contains exactly this many steps. */
   readonly at: (
@@ -96,11 +94,11 @@ export const makeBuilders = <E, R>(
     if (isKept) yield* removeKeptBuilder(driver, name)
     yield* events.emit({ _tag: "Booting", builder: name, from: from?.name ?? prepared.image })
     const start = yield* Clock.currentTimeMillis
-    const own = yield* Scope.fork(scope)
+    const builderScope = yield* Scope.fork(scope)
     if (from !== undefined) {
       const note: Ownership.Note = { kind: "use", token: yield* generate, name: from.name }
       yield* Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note)).pipe(
-        Scope.provide(own)
+        Scope.provide(builderScope)
       )
     }
     const { mounts, pullPolicy, registry, resources } = definition.options
@@ -123,14 +121,14 @@ export const makeBuilders = <E, R>(
           ...("layer" in progress ? { layer: progress.layer, done: progress.done } : {}),
           ...("total" in progress && progress.total !== undefined ? { total: progress.total } : {})
         })
-    }).pipe(Scope.provide(own), Effect.provide(services))
+    }).pipe(Scope.provide(builderScope), Effect.provide(services))
     bootMillis = (yield* Clock.currentTimeMillis) - start
     yield* events.emit({ _tag: "Booted", builder: name, duration: Duration.millis(bootMillis) })
     current = {
       launched: sandbox,
       sandbox,
       info: yield* driver.getSandbox(name),
-      scope: own,
+      scope: builderScope,
       network,
       keptAs: isKept ? name : undefined,
       units,
@@ -193,7 +191,7 @@ export const makeBuilders = <E, R>(
           while: (error) => error.reason._tag === "StillRunning",
           schedule: Schedule.spaced("50 millis").pipe(Schedule.upTo({ times: 100 }))
         }),
-        // Another build may have made it, and names may point to it already. A damaged one is replaced.
+        // Another build may have made it, and names may point to it. A damaged one is replaced.
         Effect.catchReason("LightboxError", "AlreadyExists", () =>
           Effect.catchReasons(driver.verifySnapshot(name), "LightboxError", {
             NotFound: replace,

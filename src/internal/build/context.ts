@@ -1,4 +1,4 @@
-/** What the parts of a build share. */
+/** The context of a build. */
 import * as Schema from "effect/Schema"
 import type * as ServiceMap from "effect/Context"
 import type { Services } from "../../Driver.ts"
@@ -27,7 +27,6 @@ export const Options = Schema.Struct({
   onEvent: Schema.optional(Schema.Unknown)
 })
 
-/** What one build works with. */
 export interface Context<E, R> {
   readonly services: ServiceMap.Context<Services>
   readonly driver: Driver

@@ -1,6 +1,4 @@
-/**
- * Delivers the events of a build to listeners.
- */
+/** Delivers the events of a build. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -9,10 +7,9 @@ import { BuildEvent } from "../../BuildEvent.ts"
 import * as Listener from "../report/listener.ts"
 import * as Progress from "../report/progress.ts"
 
-/** An event without what all events of a build have in common. */
+/** An event without the common fields. */
 type Bare<Event> = Event extends BuildEvent ? Omit<Event, "buildId" | "sequence" | "snapshot" | "at"> : never
 
-/** Emits events. */
 export interface Emitter {
   readonly emit: (event: Bare<BuildEvent>) => Effect.Effect<void>
   /** Forwards an event of another build. */
@@ -21,7 +18,6 @@ export interface Emitter {
 
 const codec = Schema.fromJsonString(Schema.toCodecJson(BuildEvent))
 
-/** An event as a line of JSON. */
 export const encode: (event: BuildEvent) => string = Schema.encodeSync(codec)
 
 /** Creates an emitter. The listener runs in its own fiber: it can be slow, fail or hang without affecting the build. */
@@ -29,14 +25,14 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly buildId: string
   readonly snapshot: string
   readonly onEvent: ((event: BuildEvent) => Effect.Effect<void>) | undefined
-  /** Tells other processes, while there can be some that listen. */
-  readonly tell: () => ((line: string) => void) | undefined
+  /** Sends lines to waiting processes while the build holds its lock. */
+  readonly send: () => ((line: string) => void) | undefined
 }): Effect.fn.Return<Emitter, never, Scope.Scope> {
-  const { buildId, onEvent, snapshot, tell } = options
-  const say = yield* Progress.once
+  const { buildId, onEvent, snapshot, send } = options
+  const print = yield* Progress.once
   const deliver =
     onEvent === undefined
-      ? (event: BuildEvent) => sayProgress(say, event)
+      ? (event: BuildEvent) => printProgress(print, event)
       : yield* Listener.make(onEvent, ({ _tag }: BuildEvent) => _tag === "StepOutput")
   const clock = yield* Effect.clockWith(Effect.succeed)
   let sequence = 0
@@ -48,7 +44,7 @@ export const make = Effect.fnUntraced(function* (options: {
       snapshot,
       at: DateTime.makeUnsafe(clock.currentTimeMillisUnsafe())
     }
-    tell()?.(encode(event))
+    send()?.(encode(event))
     deliver(event)
   }
   return {
@@ -57,17 +53,17 @@ export const make = Effect.fnUntraced(function* (options: {
   }
 })
 
-/** A build without a listener says what takes long. */
-const sayProgress = (say: (line: string) => void, event: BuildEvent): void => {
+/** Prints slow work of a build without a listener. */
+const printProgress = (print: (line: string) => void, event: BuildEvent): void => {
   switch (event._tag) {
     case "Waiting":
-      return say(`waiting for another build of "${event.snapshot}"`)
+      return print(`waiting for another build of "${event.snapshot}"`)
     case "Pulling":
-      return event.phase === "Downloading" ? say(`pulling ${event.image}`) : undefined
+      return event.phase === "Downloading" ? print(`pulling ${event.image}`) : undefined
     case "Booting":
-      return say(`building "${event.snapshot}"`)
+      return print(`building "${event.snapshot}"`)
     case "StepStarted":
-      return say(`building "${event.snapshot}": ${event.description}`)
+      return print(`building "${event.snapshot}": ${event.description}`)
     default:
   }
 }

@@ -19,7 +19,7 @@ import * as Secrets from "../definition/secrets.ts"
 
 const method = "Snapshot.build"
 
-/** Where secrets that are files are put: a file system in memory, mounted in every builder. */
+/** A file system in memory, mounted in every builder, for secrets that are files. */
 export const secretsFolder = "/run/secrets"
 
 /** Receives what a step writes, in whole lines where possible. */
@@ -111,14 +111,14 @@ const command = Effect.fnUntraced(function* (
     Effect.gen(function* () {
       const process = yield* guest.spawn({ argv, cwd: unit.workdir, user: unit.user, env, stdin: "empty" })
       const outputs = { Stdout: new Lines(secrets), Stderr: new Lines(secrets) }
-      const say = (tag: Guest.Output["_tag"], text: string) =>
+      const emit = (tag: Guest.Output["_tag"], text: string) =>
         text === "" ? Effect.void : onOutput(tag === "Stdout" ? "stdout" : "stderr", text)
       yield* Effect.raceFirst(
-        Stream.runForEach(process.output, ({ _tag, bytes }) => say(_tag, outputs[_tag].push(bytes))),
+        Stream.runForEach(process.output, ({ _tag, bytes }) => emit(_tag, outputs[_tag].push(bytes))),
         Execution.endWithMain(guest, process)
       )
-      yield* say("Stdout", outputs.Stdout.end())
-      yield* say("Stderr", outputs.Stderr.end())
+      yield* emit("Stdout", outputs.Stdout.end())
+      yield* emit("Stderr", outputs.Stderr.end())
       const end = yield* Execution.ended(process)
       if (end.exitCode === 0) return
       return yield* new LightboxError({
@@ -151,24 +151,23 @@ export class Lines {
     this.secrets = secrets
   }
 
-  /** Takes bytes and gives the lines that they complete. */
+  /** Takes bytes and returns the completed lines. */
   push(bytes: Uint8Array): string {
     this.rest += this.decoder.decode(bytes, { stream: true })
     const end = this.rest.lastIndexOf("\n") + 1
     const isLong = this.rest.length > longestLine
     const cut = Secrets.cutBefore(this.secrets, this.rest, end === 0 && isLong ? this.rest.length : end)
-    // A secret that is repeated without end could be cut nowhere.
+    // An endlessly repeated secret has no safe place to cut.
     if (cut === 0 && isLong) this.rest = Secrets.redact(this.secrets, this.rest)
     return this.take(cut)
   }
 
-  /** Gives what is left. */
+  /** Returns the rest. */
   end(): string {
     this.rest += this.decoder.decode()
     return this.take(this.rest.length)
   }
 
-  /** The last lines of all that was given. */
   get tail(): string {
     return Execution.tail(new TextEncoder().encode(this.last))
   }
@@ -209,7 +208,7 @@ const write = Effect.fnUntraced(function* (
 // Between steps
 // =============================================================================
 
-/** What the runtime itself needs in the guest. */
+/** Mounts that the runtime needs in the guest. */
 const runtimeMounts = ["/.msb", "/dev", "/proc", "/sys"]
 
 /**
@@ -228,16 +227,17 @@ export const resetGuest = Effect.fnUntraced(function* (guest: Guest.Guest): Effe
   const mountPoints = mounts.map(([, path = ""]) => unescapeMountPoint(path))
   for (const [index, [, , type]] of mounts.entries()) {
     const path = mountPoints[index] ?? ""
-    const isRuntime = runtimeMounts.some((own) => path === own || path.startsWith(`${own}/`)) && path !== "/dev/shm"
+    const isRuntime =
+      runtimeMounts.some((mount) => path === mount || path.startsWith(`${mount}/`)) && path !== "/dev/shm"
     if (type === "tmpfs" && !isRuntime) yield* empty(guest, path, mountPoints)
   }
 })
 
-/** Spaces and the like are octal in the kernel's list. */
+/** The kernel writes spaces as octal escapes. */
 const unescapeMountPoint = (path: string): string =>
   path.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 
-/** Removes what is in a folder, but nothing that is mounted in it: that is not the guest's own. */
+/** Empties a folder, except for mounts in it. */
 const empty = (
   guest: Guest.Guest,
   folder: string,
@@ -255,7 +255,7 @@ const empty = (
     )
   )
 
-/** Writes everything that the guest still holds to its disk. */
+/** Flushes the guest's writes to its disk. */
 export const flush = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<boolean, LightboxError> {
   return yield* Execution.collect<never, never>(
     guest,

@@ -13,29 +13,29 @@ import { isLightboxError } from "../../LightboxError.ts"
 import * as Plan from "../../Plan.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import * as Definitions from "./definitions.ts"
-import { driver, Json, Outputs, Quiet, say, seconds, toJson } from "./environment.ts"
+import { driver, Json, Outputs, Quiet, print, seconds, toJson } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 import * as Status from "./status.ts"
 
-const file = Flags.file("A module that exports definitions: JavaScript, or TypeScript as it is")
+const file = Flags.file("JavaScript or TypeScript module that exports definitions")
 
 const names = Argument.String("name").pipe(
   Argument.withMetavar("NAME"),
-  Argument.withDescription("Only these definitions"),
+  Argument.withDescription("Names of definitions (default: all)"),
   Argument.variadic()
 )
 
-const force = Flags.toggle("force", "Run all steps again, whatever is there")
+const force = Flags.toggle("force", "Run all steps again, ignoring existing results")
 
 const from = Flag.Int("from").pipe(
   Flag.withMetavar("STEP"),
-  Flag.withDescription("Run this step (from 1) and those after it again"),
+  Flag.withDescription("Run this step (the first is 1) and all later steps again"),
   Flag.optional
 )
 
-/** Where progress is said, as the flags want it. */
+/** The progress reporter that the flags ask for. */
 export const reporter = Effect.gen(function* () {
   const { stderr, stdout } = yield* Outputs
   if (yield* Json) return BuildReporter.ndjson({ output: stdout })
@@ -51,15 +51,15 @@ export const build = Command.make(
     from,
     keep: Flag.Int("keep").pipe(
       Flag.withMetavar("COUNT"),
-      Flag.withDescription("How many generations the name keeps, the new one included (default: 2)"),
+      Flag.withDescription("Number of generations to keep, including the new one (default: 2)"),
       Flag.optional
     ),
-    keepBuilder: Flags.toggle("keep-builder", "Leave the builder running, as NAME-builder"),
+    keepBuilder: Flags.toggle("keep-builder", "Leave the builder running as the sandbox NAME-builder"),
     checkpoints: Flag.Literals("checkpoints", ["auto", "every-step", "final", "marked"]).pipe(
-      Flag.withDescription("Which results are kept, beside the last (default: auto)"),
+      Flag.withDescription("Which results to keep besides the last (default: auto)"),
       Flag.optional
     ),
-    replaceForeign: Flags.toggle("replace-foreign", "Take the name from a snapshot that another tool made")
+    replaceForeign: Flags.toggle("replace-foreign", "Take over the name of a snapshot made by another tool")
   },
   Effect.fnUntraced(function* ({ checkpoints, file, force, from, keep, keepBuilder, names, replaceForeign }) {
     const definitions = yield* Definitions.load("build", file, names)
@@ -79,7 +79,7 @@ export const build = Command.make(
         { concurrency: "unbounded" }
       )
     }).pipe(
-      // The last frame is on the terminal before anything is said below it.
+      // Draw the last frame before printing below it.
       Effect.scoped,
       Effect.mapError((error) => (isLightboxError(error) ? nameBuildFlags(error) : new Status.StepFailed({ error })))
     )
@@ -98,10 +98,13 @@ export const build = Command.make(
     yield* Console.log(((yield* Quiet) ? built.map(({ name }) => name) : lines).join("\n"))
   })
 ).pipe(
-  Command.withDescription("Build the definitions of a module, as far as they are not built"),
+  Command.withDescription("Build the definitions that a module exports"),
   Command.withExamples([
-    { command: "lightbox build lightbox.ts", description: "All that it exports" },
-    { command: "lightbox build lightbox.ts node-ci --json", description: "One, with a line of JSON for each event" }
+    { command: "lightbox build lightbox.ts", description: "Build all definitions" },
+    {
+      command: "lightbox build lightbox.ts node-ci --json",
+      description: "Build one, and print each event as a line of JSON"
+    }
   ]),
   Command.provide(() => driver())
 )
@@ -123,12 +126,12 @@ export const plan = Command.make(
     const plans = yield* Effect.forEach(definitions, (definition) =>
       Snapshot.plan(definition, { force: Option.getOrElse(from, () => force) })
     ).pipe(Effect.mapError(nameFlags({ force: "--from" })))
-    yield* say(Shapes.Plans, plans, {
+    yield* print(Shapes.Plans, plans, {
       full: plans.map(Plan.format).join("\n\n"),
       brief: plans.flatMap(({ isCached, snapshot }) => (isCached ? [] : [snapshot])).join("\n")
     })
   })
 ).pipe(
-  Command.withDescription("Tell what build would do, and why, without booting anything"),
+  Command.withDescription("Show what build would do and why, without booting anything"),
   Command.provide(() => driver())
 )

@@ -1,6 +1,4 @@
-/**
- * Definitions from a module that a caller names.
- */
+/** Loads definitions from a module. */
 import type { Environment } from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import { pathToFileURL } from "node:url"
@@ -10,13 +8,13 @@ import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
 import * as Plain from "../promise/definition.ts"
 
-/** What the command line can provide to the steps of a definition. */
+/** A definition whose steps need only what the command line provides. */
 export type Definition = Snapshot.Definition<unknown, Environment | Services>
 
-// What a step needs is not there to be looked at; one that needs something else dies of it, by name.
+// The requirements of steps cannot be checked at runtime. A missing service is a defect that names it.
 const isDefinition = (u: unknown): u is Definition => Snapshot.isDefinition(u)
 
-/** The definitions that a module exports, those of the Promise adapter included; with names, only these. */
+/** Loads the definitions that a module exports, in either style. With `names`, only these. */
 export const load = Effect.fnUntraced(function* (
   method: string,
   file: string,

@@ -1,7 +1,4 @@
-/**
- * What all commands share: the flags that every one of them takes, where the
- * driver comes from, and how a result is said.
- */
+/** The global flags, the driver and the output of all commands. */
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Console from "effect/Console"
@@ -22,7 +19,7 @@ import { clean } from "../report/terminalText.ts"
 
 export const Json = GlobalFlag.Setting("json")({
   flag: Flag.Boolean("json").pipe(
-    Flag.withDescription("Say results, progress and errors as JSON"),
+    Flag.withDescription("Print results, progress and errors as JSON"),
     Flag.withDefault(false)
   )
 })
@@ -30,7 +27,7 @@ export const Json = GlobalFlag.Setting("json")({
 export const Quiet = GlobalFlag.Setting("quiet")({
   flag: Flag.Boolean("quiet").pipe(
     Flag.withAlias("q"),
-    Flag.withDescription("No progress; of lists, only the names"),
+    Flag.withDescription("Hide progress, and print only the names in lists"),
     Flag.withDefault(false)
   )
 })
@@ -38,7 +35,7 @@ export const Quiet = GlobalFlag.Setting("quiet")({
 export const Home = GlobalFlag.Setting("home")({
   flag: Flag.String("home").pipe(
     Flag.withMetavar("FOLDER"),
-    Flag.withDescription("Where everything is kept (default: $MSB_HOME, or ~/.microsandbox)"),
+    Flag.withDescription("Folder for all data (default: $MSB_HOME, or ~/.microsandbox)"),
     Flag.optional
   )
 })
@@ -47,13 +44,12 @@ export const Home = GlobalFlag.Setting("home")({
 // Driver
 // =============================================================================
 
-/** Where the driver comes from. Tests put another in its place. */
+/** The layer of the driver; tests replace it. */
 export const Driver = Context.Reference<(options: MicrosandboxLocal.Options) => Layer.Layer<Services, LightboxError>>(
   "effect-lightbox/internal/cli/Driver",
   { defaultValue: () => MicrosandboxLocal.layer }
 )
 
-/** The driver as the flags want it. */
 export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>
   Layer.unwrap(
     Effect.gen(function* () {
@@ -66,14 +62,14 @@ export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>
 // Output
 // =============================================================================
 
-/** Where the progress of builds goes. Tests put others in their places. */
+/** Where the progress of builds is written; tests replace it. */
 export const Outputs = Context.Reference<{ readonly stdout: Output; readonly stderr: Output }>(
   "effect-lightbox/internal/cli/Outputs",
   { defaultValue: () => process }
 )
 
-/** Says a result: as JSON, or in one of the two ways for persons. */
-export const say = Effect.fnUntraced(function* <A, I>(
+/** Prints a result: as JSON, in brief with `--quiet`, or in full. */
+export const print = Effect.fnUntraced(function* <A, I>(
   schema: Schema.Codec<A, I>,
   value: A,
   text: { readonly full: string; readonly brief?: string | undefined }
@@ -84,11 +80,10 @@ export const say = Effect.fnUntraced(function* <A, I>(
   if (lines !== "") yield* Console.log(lines)
 })
 
-/** A value as one line of JSON. */
 export const toJson = <A, I>(schema: Schema.Codec<A, I>): ((value: A) => string) =>
   Schema.encodeSync(Schema.fromJsonString(Schema.toCodecJson(schema)))
 
-/** Lines of columns, or nothing but a remark when there are none. */
+/** Formats rows as columns, or returns `none` if there are no rows. */
 export const table = (
   headers: ReadonlyArray<string>,
   rows: ReadonlyArray<ReadonlyArray<string>>,
@@ -107,15 +102,12 @@ export const table = (
     .join("\n")
 }
 
-/** A number of bytes, for a person. */
 export const bytes = (count: number | undefined): string => {
   if (count === undefined) return "-"
   const mebibytes = count / 1_048_576
   return mebibytes >= 1024 ? `${(mebibytes / 1024).toFixed(1)}G` : `${mebibytes.toFixed(1)}M`
 }
 
-/** A size that is whole MiB, for a person. */
 export const mebibytes = (count: number | undefined): string => (count === undefined ? "-" : `${count / 1_048_576}M`)
 
-/** A duration, for a person. */
 export const seconds = (millis: number): string => `${(millis / 1000).toFixed(2)} s`

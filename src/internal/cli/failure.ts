@@ -1,6 +1,4 @@
-/**
- * How the command line reports a failure: what happened, and what to do.
- */
+/** Reports the failures of the command line. */
 import * as Cause from "effect/Cause"
 import type { NonShowHelpErrors } from "effect/cli/CliError"
 import * as Schema from "effect/Schema"
@@ -15,13 +13,10 @@ import * as Status from "./status.ts"
 export const Failure = Schema.Struct({
   message: Schema.String,
   hint: Schema.optionalKey(Schema.String),
-  /** The exit status of the command line. */
   status: Schema.Int,
-  /** Whether a retry can help. */
   isRetryable: Schema.Boolean,
-  /** Whether it had no effect, or may have had one. */
+  /** `unknown`: it may have had an effect. */
   outcome: Schema.Literals(["failed", "unknown"]),
-  /** The library's error, if it is one. */
   error: Schema.optionalKey(LightboxError)
 })
 
@@ -33,7 +28,7 @@ export type Failure = typeof Failure.Type
 
 const hinted = (hint: string | undefined): { readonly hint?: string } => (hint === undefined ? {} : { hint })
 
-/** The command line was called wrongly. */
+/** Describes wrong usage. */
 export const ofInvocation = (
   commandPath: ReadonlyArray<string>,
   errors: ReadonlyArray<NonShowHelpErrors>
@@ -54,7 +49,7 @@ const ofLightboxError = (error: LightboxError, status: number): Failure => ({
   error
 })
 
-/** Any failure or defect of a command. */
+/** Describes a failure or defect of a command. */
 export const ofCause = (cause: Cause.Cause<unknown>): Failure => {
   const error = Cause.squash(cause)
   if (error instanceof Status.GuestCommandFailed)
@@ -64,7 +59,7 @@ export const ofCause = (cause: Cause.Cause<unknown>): Failure => {
   return { message: Cause.pretty(shown), status: 1, isRetryable: false, outcome: "unknown" }
 }
 
-/** Names the flag instead of the field in an `InvalidConfig`. */
+/** Replaces the field of an `InvalidConfig` by the flag. */
 export const nameFlags = (names: { readonly [field: string]: string }): ((error: LightboxError) => LightboxError) =>
   renameFields(names, " ")
 
@@ -76,7 +71,7 @@ const indented = (text: string): string => text.split("\n").map(clean).join("\n"
 
 const encode = toJson(Failure)
 
-/** Prints a failure as a line of JSON, or as text without anything that a terminal would act on. */
+/** Formats a failure as a line of JSON, or as text without control characters. */
 export const show = (failure: Failure, options: { readonly json: boolean }): string => {
   if (options.json) return encode(failure)
   const { hint, message } = failure

@@ -1,6 +1,4 @@
-/**
- * Flags that several commands have, and the forms that their values take.
- */
+/** Flags that several commands share. */
 import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
@@ -13,15 +11,14 @@ import type { LightboxError } from "../../LightboxError.ts"
 import { Bytes, DurationInput } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
 
-/** A flag that is there or not, and has no opposite. */
+/** A flag without a `--no-` form. */
 export const toggle = (name: string, description: string): Flag.Flag<boolean> =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withoutNegation, Flag.withDefault(false))
 
-/** A file of this machine, by its absolute path. */
 export const file = (description: string): Argument.Argument<string> =>
   Argument.File("file", { mustExist: false }).pipe(Argument.withMetavar("FILE"), Argument.withDescription(description))
 
-/** A path as a person would type it. */
+/** Shortens a path below the current folder. */
 export const typed = (path: string): string => {
   const relative = Path.relative("", path)
   return relative.startsWith("..") ? path : relative
@@ -37,7 +34,7 @@ const units: { readonly [letter: string]: string } = {
   w: "weeks"
 }
 
-/** A duration such as `"7d"`, or as the library takes it. */
+/** A duration such as `"7d"`, or in any form that the library accepts. */
 export const duration = (name: string) =>
   Flag.String(name).pipe(
     Flag.withMetavar("DURATION"),
@@ -50,13 +47,11 @@ export const duration = (name: string) =>
     )
   )
 
-/** The bytes of a size that was typed for a flag. */
 export const bytesOf = (flag: string, size: Option.Option<string>): Effect.Effect<number | undefined, LightboxError> =>
   Option.isNone(size)
     ? Effect.undefined
     : decoder(Bytes, "lightbox", flag)(/^\d+$/.test(size.value) ? Number(size.value) : size.value)
 
-/** A flag that can be given any number of times. */
 const entries = <A>(
   name: string,
   metavar: string,
@@ -68,7 +63,7 @@ const entries = <A>(
     Flag.atLeast(0)
   )
 
-/** The same with texts by name, of which the last of a name counts. */
+/** Repeatable `KEY=VALUE` pairs; the last value of a key wins. */
 const record = (
   name: string,
   metavar: string,
@@ -84,14 +79,14 @@ const matched =
 export const labels = record("label", "KEY=VALUE", (text) => {
   const at = text.indexOf("=")
   return at < 1 ? Option.none() : Option.some([text.slice(0, at), text.slice(at + 1)])
-}).pipe(Flag.withDescription("A label, to find it by"))
+}).pipe(Flag.withDescription("Add a label"))
 
-/** A name alone stands for the variable that this process has: so no secret has to be written on the command line. */
+/** A name alone copies the value from this process, which keeps secrets off the command line. */
 export const env = record("env", "NAME[=VALUE]", (text) => {
   const at = text.indexOf("=")
   const value = at < 0 ? process.env[text] : text.slice(at + 1)
   return at === 0 || value === undefined ? Option.none() : Option.some([at < 0 ? text : text.slice(0, at), value])
-}).pipe(Flag.withAlias("e"), Flag.withDescription("A variable; a name alone passes this shell's on"))
+}).pipe(Flag.withAlias("e"), Flag.withDescription("Set a variable; a name alone copies its current value"))
 
 const place = /^(?<source>[^:]+):(?<path>\/[^:]*)(?<readonly>:ro)?$/
 
@@ -106,13 +101,13 @@ export const mounts = entries(
   "mount",
   "FOLDER:PATH[:ro]",
   placed((bind) => ({ bind }))
-).pipe(Flag.withAlias("m"), Flag.withDescription("A folder or file of this machine, seen at PATH"))
+).pipe(Flag.withAlias("m"), Flag.withDescription("Mount a file or folder of this machine at PATH"))
 
 export const volumes = entries(
   "volume",
   "NAME:PATH[:ro]",
   placed((volume) => ({ volume }))
-).pipe(Flag.withDescription("A volume, seen at PATH, made if there is none"))
+).pipe(Flag.withDescription("Mount a volume at PATH, creating it if it does not exist"))
 
 export const ports = entries(
   "port",
@@ -129,4 +124,4 @@ export const ports = entries(
             protocol: udp === undefined ? "tcp" : "udp"
           }
   )
-).pipe(Flag.withAlias("p"), Flag.withDescription("A port of this machine that leads to one of the guest"))
+).pipe(Flag.withAlias("p"), Flag.withDescription("Forward a port of this machine to a port of the sandbox"))

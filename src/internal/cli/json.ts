@@ -1,6 +1,4 @@
-/**
- * The shapes of what commands say with `--json`.
- */
+/** The shapes of what commands print with `--json`. */
 import * as Schema from "effect/Schema"
 import { SandboxInfo, VolumeInfo } from "../../Microsandbox.ts"
 import { Plan } from "../../Plan.ts"
@@ -19,26 +17,22 @@ export const Plans = Schema.Array(Plan)
 
 export const Generations = Schema.Array(Snapshot.Generation)
 
-/** A file of the host. */
 export const File = Schema.Struct({ path: Schema.String })
 
 export const Sandboxes = Schema.Array(SandboxInfo)
 
-/** A sandbox that was left running. */
 export const Detached = Schema.Struct({ name: Schema.String, id: Schema.String })
 
-/** A command that has ended. */
 export const Ended = Schema.Struct({
-  /** -1: a signal ended it. */
+  /** -1 if a signal ended the command. */
   exitCode: Schema.Int,
-  /** Its name, or its number if it has none. */
+  /** A name, or a number if it has none. */
   signal: Schema.optional(Schema.Union([Schema.String, Schema.Finite])),
   stdout: Schema.String,
   stderr: Schema.String,
   durationMillis: Schema.Finite
 })
 
-/** Names of what is gone. */
 export const Removed = Schema.Struct({ removed: Schema.Array(Schema.String) })
 
 export const Volume = VolumeInfo
@@ -46,7 +40,7 @@ export const Volume = VolumeInfo
 export const Volumes = Schema.Array(
   Schema.Struct({
     ...Volume.fields,
-    /** With `--usage`: what it takes on the host's disk, in bytes. */
+    /** Bytes on the host's disk, with `--usage`. */
     used: Schema.optional(Schema.Finite)
   })
 )
@@ -67,7 +61,7 @@ export const Demo = Schema.Struct({
   image: Schema.String,
   buildMillis: Schema.Finite,
   rebuildMillis: Schema.Finite,
-  /** From the launch to after the end of the sandbox. */
+  /** From the launch to the end of the sandbox. */
   useMillis: Schema.Finite,
   output: Schema.String
 })

@@ -1,6 +1,4 @@
-/**
- * The command line.
- */
+/** The command line. */
 import * as NodeChildProcessSpawner from "@effect/platform-node-shared/NodeChildProcessSpawner"
 import * as NodeFileSystem from "@effect/platform-node-shared/NodeFileSystem"
 import * as NodePath from "@effect/platform-node-shared/NodePath"
@@ -29,7 +27,7 @@ import * as Status from "./status.ts"
 import { volume } from "./volumes.ts"
 
 export const lightbox = Command.make("lightbox").pipe(
-  Command.withDescription(`Bake microVM snapshots, and run sandboxes from them
+  Command.withDescription(`Bake microVM snapshots and run sandboxes from them
 
 ${Status.table}`),
   Command.withSubcommands([
@@ -45,10 +43,10 @@ const { version } = Schema.decodeUnknownSync(Schema.Struct({ version: Schema.Str
   createRequire(import.meta.url)("../../../package.json")
 )
 
-/** Runs the command line with the words after its name, and gives the status to exit with. Everything has been said. */
+/** Runs the command line, prints everything, and returns the exit status. */
 export const run = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
   const end = args.indexOf("--")
-  // It is asked for even where the words can not be understood.
+  // Also applies to arguments that cannot be parsed.
   const json = args.slice(0, end < 0 ? undefined : end).includes("--json")
   const fail = (failure: Failure.Failure) => Effect.as(Console.error(Failure.show(failure, { json })), failure.status)
   const settings = Layer.mergeAll(
@@ -61,7 +59,7 @@ export const run = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
           ? Effect.asVoid(fail(Failure.ofInvocation(event.commandPath, event.errors)))
           : CliOutput.defaultPresenter.present(event)
     }),
-    // What is said on standard output is the result and nothing else.
+    // Standard output is for results only.
     Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)]),
     // Commands report on their own.
     Layer.succeed(Progress, () => {})
@@ -82,7 +80,7 @@ const services = NodeChildProcessSpawner.layer.pipe(
   Layer.provideMerge(Layer.mergeAll(NodeFileSystem.layer, NodePath.layer, NodeStdio.layer, NodeTerminal.layer))
 )
 
-/** Fails when nobody reads any more what is said, as behind `| head`. */
+/** Fails when the reader of the output closes it, as `head` does. */
 const unread = Effect.callback<never, Status.Ended>((resume) => {
   const onError = (error: unknown) =>
     resume(Effect.fail(new Status.Ended({ status: isCode(error, "EPIPE") ? Status.unread : 1 })))
@@ -90,7 +88,7 @@ const unread = Effect.callback<never, Status.Ended>((resume) => {
   return Effect.sync(() => process.stdout.off("error", onError))
 })
 
-/** The whole of a process that is the command line. It fails with nothing but the status to exit with. */
+/** The main effect of the process. Fails only with the exit status. */
 export const main = (args: ReadonlyArray<string>): Effect.Effect<void, Status.Ended> =>
   run(args).pipe(
     Effect.flatMap((status) => (status === 0 ? Effect.void : Effect.fail(new Status.Ended({ status })))),

@@ -1,6 +1,4 @@
-/**
- * `sweep`, `doctor`, `demo` and `init`: a machine, and a beginning on it.
- */
+/** `sweep`, `doctor`, `demo` and `init`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -17,7 +15,7 @@ import type * as SandboxConfig from "../../SandboxConfig.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
 import { reporter } from "./builds.ts"
-import { driver, Home, say, seconds, table } from "./environment.ts"
+import { driver, Home, print, seconds, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -30,22 +28,19 @@ import * as Status from "./status.ts"
 export const sweep = Command.make(
   "sweep",
   {
-    dryRun: Flags.toggle("dry-run", "Only tell"),
-    timeout: Flags.duration("timeout").pipe(
-      Flag.withDescription("How long it may take (default: 1 minute)"),
-      Flag.optional
-    )
+    dryRun: Flags.toggle("dry-run", "Only show what would be removed"),
+    timeout: Flags.duration("timeout").pipe(Flag.withDescription("Time limit (default: 1 minute)"), Flag.optional)
   },
   Effect.fnUntraced(function* ({ dryRun, timeout }) {
     const report = yield* Reaper.sweep({ dryRun, timeout: Option.getOrUndefined(timeout) })
     const { isComplete, verdicts } = report
     const full = table(
-      ["VERDICT", "WHAT", "NAME", "REASON"],
+      ["VERDICT", "RESOURCE", "NAME", "REASON"],
       verdicts.map(({ name, reason, resource, verdict }) => [verdict, resource, name, reason]),
-      "Nothing is left of processes that are gone."
+      "Dead processes left nothing behind."
     )
-    yield* say(Cleanup.Report, report, {
-      full: isComplete ? full : `${full}\nThe time was over before everything was looked at.`,
+    yield* print(Cleanup.Report, report, {
+      full: isComplete ? full : `${full}\nThe time limit passed before everything was checked.`,
       brief: verdicts.flatMap(({ name, verdict }) => (verdict === "kept" ? [] : [name])).join("\n")
     })
     if (!isComplete || verdicts.some(({ verdict }) => verdict === "failed")) {
@@ -53,8 +48,8 @@ export const sweep = Command.make(
     }
   })
 ).pipe(
-  Command.withDescription("Remove what processes have left that were killed or crashed"),
-  // Or it would be removed before it was told.
+  Command.withDescription("Remove what crashed or killed processes left behind"),
+  // The sweep at start would remove everything before it can be reported.
   Command.provide(() => driver({ sweep: false }))
 )
 
@@ -66,25 +61,25 @@ export const doctor = Command.make(
       Effect.mapError(nameFlags({ home: "--home" }))
     )
     const { findings, isHealthy } = diagnosis
-    yield* say(Shapes.Diagnosis, diagnosis, {
+    yield* print(Shapes.Diagnosis, diagnosis, {
       full: Lightbox.formatDiagnosis(diagnosis),
       brief: findings.flatMap(({ status, topic }) => (status === "ok" ? [] : [topic])).join("\n")
     })
     if (!isHealthy) return yield* new Status.Ended({ status: 1 })
   })
-).pipe(Command.withDescription("Look whether this machine can run sandboxes, and what to do if not"))
+).pipe(Command.withDescription("Check whether this machine can run sandboxes"))
 
 // =============================================================================
-// A beginning
+// First steps
 // =============================================================================
 
 const image = Flag.String("image").pipe(
   Flag.withMetavar("IMAGE"),
-  Flag.withDescription("What it starts from (default: alpine)"),
+  Flag.withDescription("Base image (default: alpine)"),
   Flag.withDefault("alpine")
 )
 
-/** Enough for it, on machines with little, too. */
+/** Also fits machines with little memory. */
 const resources: SandboxConfig.Resources = { memory: "256M" }
 
 export const demo = Command.make(
@@ -112,19 +107,19 @@ export const demo = Command.make(
       useMillis: Duration.toMillis(useTime),
       output: stdout
     }
-    yield* say(Shapes.Demo, shown, {
+    yield* print(Shapes.Demo, shown, {
       full: [
         stdout.trimEnd(),
         `build         ${seconds(shown.buildMillis)}`,
         `build again   ${seconds(shown.rebuildMillis)}`,
         `use, in all   ${seconds(shown.useMillis)}`,
-        "Nothing is left of it. lightbox init writes a first definition of your own."
+        "Everything was removed again. Write your own definition with: lightbox init"
       ].join("\n"),
       brief: stdout.trimEnd()
     })
   }, Effect.scoped)
 ).pipe(
-  Command.withDescription("Build a snapshot, run a sandbox from it, and leave nothing"),
+  Command.withDescription("Build a snapshot, run a sandbox from it, and remove both"),
   Command.provide(() => driver())
 )
 
@@ -140,16 +135,14 @@ export const definition = Snapshot.make(${JSON.stringify(name)}, ${JSON.stringif
 export const init = Command.make(
   "init",
   {
-    file: Flags.file("Where to write it (default: lightbox.ts)").pipe(
-      Argument.withDefault(Path.resolve("lightbox.ts"))
-    ),
+    file: Flags.file("File to write (default: lightbox.ts)").pipe(Argument.withDefault(Path.resolve("lightbox.ts"))),
     name: Flag.String("name").pipe(
       Flag.withMetavar("NAME"),
-      Flag.withDescription("Of the snapshot (default: hello)"),
+      Flag.withDescription("Name of the snapshot (default: hello)"),
       Flag.withDefault("hello")
     ),
     image,
-    overwrite: Flags.toggle("overwrite", "Replace a file that is there")
+    overwrite: Flags.toggle("overwrite", "Replace an existing file")
   },
   Effect.fnUntraced(function* ({ file, image, name, overwrite }) {
     const fs = yield* FileSystem.FileSystem
@@ -162,12 +155,12 @@ export const init = Command.make(
             : invalid("init", "FILE", message)
         )
       )
-    yield* say(
+    yield* print(
       Shapes.File,
       { path: file },
       {
         full: [
-          `${Flags.typed(file)} is written. Now:`,
+          `Wrote ${Flags.typed(file)}. Next:`,
           `  lightbox plan ${Flags.typed(file)}`,
           `  lightbox build ${Flags.typed(file)}`,
           `  lightbox run ${name} -- sh /srv/hello.sh world`
@@ -176,4 +169,4 @@ export const init = Command.make(
       }
     )
   })
-).pipe(Command.withDescription("Write a first definition"))
+).pipe(Command.withDescription("Write a file with a first definition"))

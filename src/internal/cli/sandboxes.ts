@@ -1,6 +1,4 @@
-/**
- * `run`, `shell`, `ps` and `rm`.
- */
+/** `run`, `shell`, `ps` and `rm`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -14,7 +12,7 @@ import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { statusOf } from "../guest/signals.ts"
 import { invalid } from "../config/validation.ts"
-import { driver, Json, mebibytes, Outputs, Quiet, say, table } from "./environment.ts"
+import { driver, Json, mebibytes, Outputs, Quiet, print, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -24,7 +22,7 @@ import * as Status from "./status.ts"
 // Running
 // =============================================================================
 
-/** Runs a command, or a shell, in a sandbox, and ends as it does. */
+/** Runs a command or a shell in a sandbox, and exits with its status. */
 const runIn = Effect.fnUntraced(function* (
   sandbox: Sandbox.Sandbox,
   [command, ...args]: ReadonlyArray<string>,
@@ -36,20 +34,19 @@ const runIn = Effect.fnUntraced(function* (
     const ended = yield* sandbox.exec<never, never>(command, args)
     const { duration, exitCode, signal, stderr, stdout } = ended
     const durationMillis = Duration.toMillis(duration)
-    yield* say(Shapes.Ended, { exitCode, signal, stdout, stderr, durationMillis }, { full: "" })
+    yield* print(Shapes.Ended, { exitCode, signal, stdout, stderr, durationMillis }, { full: "" })
     return yield* new Status.Ended({ status: statusOf(ended) })
   }
   const exitCode = yield* command === undefined ? sandbox.attachShell : sandbox.attach(command, args)
   return yield* new Status.Ended({ status: exitCode })
 })
 
-/** What fails here must not be taken for a failure of the guest's command. */
 const ownFailure = <E>(error: LightboxError | E): Status.GuestCommandFailed | E =>
   isLightboxError(error) ? new Status.GuestCommandFailed({ error }) : error
 
 const command = Argument.String("command").pipe(
   Argument.withMetavar("COMMAND"),
-  Argument.withDescription("With its arguments, after --. Default: a shell"),
+  Argument.withDescription("Command and arguments, after -- (default: a shell)"),
   Argument.variadic()
 )
 
@@ -61,45 +58,45 @@ export const run = Command.make(
   {
     snapshot: Argument.String("snapshot").pipe(
       Argument.withMetavar("SNAPSHOT"),
-      Argument.withDescription("Its name; none with --image"),
+      Argument.withDescription("Name of the snapshot; omit it with --image"),
       Argument.optional
     ),
     command,
     image: optionalText("image", "IMAGE", "Boot an image instead of a snapshot"),
-    name: optionalText("name", "NAME", "Default: a generated one"),
+    name: optionalText("name", "NAME", "Name of the sandbox (default: a generated name)"),
     cpus: Flag.Int("cpus").pipe(
       Flag.withMetavar("COUNT"),
-      Flag.withDescription("Processors (default: 1)"),
+      Flag.withDescription("Number of processors (default: 1)"),
       Flag.optional
     ),
-    memory: optionalText("memory", "SIZE", "Such as 2G (default: 512M)"),
-    disk: optionalText("disk", "SIZE", "Of the root disk, with --image (default: 4G)"),
+    memory: optionalText("memory", "SIZE", "Memory, such as 2G (default: 512M)"),
+    disk: optionalText("disk", "SIZE", "Size of the root disk, only with --image (default: 4G)"),
     rootDisk: Flag.Literals("root-disk", ["auto", "copy", "overlay"]).pipe(
-      Flag.withDescription("A copy of the snapshot's, or an overlay on it (default: auto)"),
+      Flag.withDescription("Copy the snapshot's disk, or lay an overlay on it (default: auto)"),
       Flag.optional
     ),
     env: Flags.env,
     mounts: Flags.mounts,
     volumes: Flags.volumes,
     ports: Flags.ports,
-    workdir: optionalText("workdir", "PATH", "Where the command runs").pipe(Flag.withAlias("w")),
-    user: optionalText("user", "USER", "Who runs the command").pipe(Flag.withAlias("u")),
+    workdir: optionalText("workdir", "PATH", "Working directory of the command").pipe(Flag.withAlias("w")),
+    user: optionalText("user", "USER", "User that runs the command").pipe(Flag.withAlias("u")),
     network: Flag.Literals("network", ["public", "all", "none"]).pipe(
-      Flag.withDescription("What can be reached (default: public)"),
+      Flag.withDescription("Network access (default: public)"),
       Flag.optional
     ),
     pull: Flag.Literals("pull", ["always", "if-missing", "never"]).pipe(
-      Flag.withDescription("When to ask the registry for the image (default: if-missing)"),
+      Flag.withDescription("When to pull the image (default: if-missing)"),
       Flag.optional
     ),
     labels: Flags.labels,
     maxDuration: Flags.duration("max-duration").pipe(
-      Flag.withDescription("End the sandbox after this long"),
+      Flag.withDescription("End the sandbox after this time"),
       Flag.optional
     ),
-    detach: Flags.toggle("detach", "Leave the sandbox running, and say its name").pipe(Flag.withAlias("d")),
+    detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),
     detachFor: Flags.duration("detach-for").pipe(
-      Flag.withDescription("The same for a time: a sweep after that removes it"),
+      Flag.withDescription("Like --detach, but a later sweep removes the sandbox after this time"),
       Flag.optional
     )
   },
@@ -108,18 +105,24 @@ export const run = Command.make(
       const snapshot = Option.getOrUndefined(input.snapshot)
       const image = Option.getOrUndefined(input.image)
       if (image === undefined && snapshot === undefined) {
-        return yield* invalid("run", "SNAPSHOT", "give the name of a snapshot, or --image")
+        return yield* invalid("run", "SNAPSHOT", "pass the name of a snapshot, or --image")
       }
-      // With an image there is no snapshot, and the first word is the command's.
+      // With an image, the first word belongs to the command.
       const words = image === undefined || snapshot === undefined ? input.command : [snapshot, ...input.command]
       const isDetached = input.detach || Option.isSome(input.detachFor)
       if (isDetached && words.length > 0) {
-        return yield* invalid("run", "--detach", "give no command; run it later with lightbox shell NAME -- COMMAND")
+        return yield* invalid(
+          "run",
+          input.detach ? "--detach" : "--detach-for",
+          "cannot be combined with a command; run it later with lightbox shell NAME -- COMMAND"
+        )
       }
       const mounts = [...input.mounts, ...input.volumes]
-      const doubled = mounts.find(([path], index) => mounts.findIndex((other) => other[0] === path) < index)
-      if (doubled !== undefined)
-        return yield* invalid("run", `--mount ${doubled[0]}`, "only one mount per path is allowed")
+      const second = mounts.findIndex(([path], index) => mounts.findIndex((other) => other[0] === path) < index)
+      if (second !== -1) {
+        const flag = second < input.mounts.length ? "--mount" : "--volume"
+        return yield* invalid("run", `${flag} ${mounts[second]?.[0]}`, "only one mount per path is allowed")
+      }
       const sandbox = yield* Sandbox.launch({
         ...(image === undefined ? { snapshot: snapshot ?? "" } : { image }),
         name: Option.getOrUndefined(input.name),
@@ -139,7 +142,7 @@ export const run = Command.make(
         pullPolicy: Option.getOrUndefined(input.pull),
         labels: input.labels,
         maxDuration: Option.getOrUndefined(input.maxDuration),
-        onPullProgress: yield* sayPull(image)
+        onPullProgress: yield* reportPull(image)
       }).pipe(
         Effect.mapError(
           nameFlags({
@@ -150,30 +153,33 @@ export const run = Command.make(
       )
       if (!isDetached) return yield* runIn(sandbox, words, "run")
       yield* Option.match(input.detachFor, { onNone: () => Effect.void, onSome: sandbox.detachFor })
-      yield* say(Shapes.Detached, { name: sandbox.name, id: sandbox.id }, { full: sandbox.name })
+      yield* print(Shapes.Detached, { name: sandbox.name, id: sandbox.id }, { full: sandbox.name })
     },
     Effect.scoped,
     Effect.mapError(ownFailure)
   )
 ).pipe(
-  Command.withDescription("Run a command, or a shell, in a fresh sandbox that is gone afterwards"),
+  Command.withDescription("Run a command or a shell in a new sandbox, and remove it afterwards"),
   Command.withExamples([
-    { command: "lightbox run node-ci --mount .:/work --workdir /work -- npm test", description: "This folder's tests" },
-    { command: "lightbox run --image alpine", description: "A shell" },
-    { command: "lightbox run web --port 8080:80 --detach", description: "A sandbox that stays" }
+    {
+      command: "lightbox run node-ci --mount .:/work --workdir /work -- npm test",
+      description: "Run this folder's tests"
+    },
+    { command: "lightbox run --image alpine", description: "Open a shell" },
+    { command: "lightbox run web --port 8080:80 --detach", description: "Start a sandbox that keeps running" }
   ]),
   Command.provide(() => driver())
 )
 
-/** Says, once, that an image is pulled: it can take minutes. */
-const sayPull = Effect.fnUntraced(function* (image: string | undefined) {
+/** Prints one line when an image is pulled, which can take minutes. */
+const reportPull = Effect.fnUntraced(function* (image: string | undefined) {
   if ((yield* Quiet) || (yield* Json)) return undefined
   const { stderr } = yield* Outputs
-  let isSaid = false
+  let isReported = false
   return ({ _tag }: PullProgress) =>
     Effect.sync(() => {
-      if (_tag === "Downloading" && !isSaid) stderr.write(`pulling ${image ?? "the image of the snapshot"}\n`)
-      isSaid ||= _tag === "Downloading"
+      if (_tag === "Downloading" && !isReported) stderr.write(`pulling ${image ?? "the image of the snapshot"}\n`)
+      isReported ||= _tag === "Downloading"
     })
 })
 
@@ -200,7 +206,10 @@ const launchFlags = {
 export const shell = Command.make(
   "shell",
   {
-    name: Argument.String("name").pipe(Argument.withMetavar("NAME"), Argument.withDescription("A sandbox that runs")),
+    name: Argument.String("name").pipe(
+      Argument.withMetavar("NAME"),
+      Argument.withDescription("Name of a running sandbox")
+    ),
     command
   },
   Effect.fnUntraced(
@@ -211,21 +220,21 @@ export const shell = Command.make(
     Effect.mapError(ownFailure)
   )
 ).pipe(
-  Command.withDescription("Open a shell, or run a command, in a sandbox that runs"),
+  Command.withDescription("Run a command or a shell in a running sandbox"),
   Command.withExamples([{ command: "lightbox shell web -- tail -f /var/log/messages" }]),
   Command.provide(() => driver())
 )
 
 // =============================================================================
-// Looking and removing
+// Listing and removing
 // =============================================================================
 
 export const ps = Command.make(
   "ps",
-  { labels: Flags.labels.pipe(Flag.withDescription("Only those that have it")) },
+  { labels: Flags.labels.pipe(Flag.withDescription("Only sandboxes with this label")) },
   Effect.fnUntraced(function* ({ labels }) {
     const all = yield* Sandbox.list({ labels })
-    yield* say(Shapes.Sandboxes, all, {
+    yield* print(Shapes.Sandboxes, all, {
       full: table(
         ["NAME", "STATUS", "IMAGE", "CPUS", "MEMORY", "CREATED"],
         all.map(({ cpus, createdAt, image, memory, name, status }) => [
@@ -251,22 +260,22 @@ export const rm = Command.make(
   {
     names: Argument.String("name").pipe(
       Argument.withMetavar("NAME"),
-      Argument.withDescription("Sandboxes, or with --snapshot snapshots"),
+      Argument.withDescription("Names of sandboxes, or of snapshots with --snapshot"),
       Argument.atLeast(1)
     ),
     snapshot: Flags.toggle("snapshot", "Remove snapshots instead of sandboxes"),
-    force: Flags.toggle("force", "Kill sandboxes that run, and pass over what is not there").pipe(Flag.withAlias("f"))
+    force: Flags.toggle("force", "Kill running sandboxes, and ignore names that do not exist").pipe(Flag.withAlias("f"))
   },
   Effect.fnUntraced(function* ({ force, names, snapshot }) {
-    // All of them before any is removed.
+    // Check all names before removing any.
     if (!force) yield* Effect.forEach(names, snapshot ? expectSnapshot : Sandbox.get, { discard: true })
     yield* Effect.forEach(names, (name) => (snapshot ? Snapshot.remove(name) : Sandbox.remove(name, { force })), {
       discard: true
     })
-    yield* say(
+    yield* print(
       Shapes.Removed,
       { removed: names },
-      { full: names.map((name) => `${name} is removed`).join("\n"), brief: "" }
+      { full: names.map((name) => `Removed ${name}`).join("\n"), brief: "" }
     )
   })
 ).pipe(

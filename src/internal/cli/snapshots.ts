@@ -1,6 +1,4 @@
-/**
- * `ls`, `rollback`, `prune`, `save` and `load`.
- */
+/** `ls`, `rollback`, `prune`, `save` and `load`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -9,23 +7,26 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Cleanup from "../../Cleanup.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { bytes, driver, say, table } from "./environment.ts"
+import { bytes, driver, print, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 
-const name = Argument.String("name").pipe(Argument.withMetavar("NAME"), Argument.withDescription("A snapshot"))
+const name = Argument.String("name").pipe(
+  Argument.withMetavar("NAME"),
+  Argument.withDescription("Name of the snapshot")
+)
 
 export const ls = Command.make(
   "ls",
   {
-    name: name.pipe(Argument.withDescription("Its generations, instead of all snapshots"), Argument.optional),
-    layers: Flags.toggle("layers", "Also the results that are kept for builds and have no name")
+    name: name.pipe(Argument.withDescription("Show the generations of this snapshot"), Argument.optional),
+    layers: Flags.toggle("layers", "Include results of builds that have no name")
   },
   Effect.fnUntraced(function* ({ layers, name }) {
     if (Option.isSome(name)) return yield* generations(name.value)
     const all = yield* Snapshot.list({ layers })
-    yield* say(Shapes.Snapshots, all, {
+    yield* print(Shapes.Snapshots, all, {
       full: table(
         ["NAME", "GENERATION", "IMAGE", "SIZE", "CREATED"],
         all.map(({ allocated, createdAt, generation, image, name }) => [
@@ -47,7 +48,7 @@ export const ls = Command.make(
 
 const generations = Effect.fnUntraced(function* (name: string) {
   const all = yield* Snapshot.generations(name)
-  yield* say(Shapes.Generations, all, {
+  yield* print(Shapes.Generations, all, {
     full: table(
       ["GENERATION", "CREATED", ""],
       all.map(({ createdAt, generation, isCurrent }) => [
@@ -55,7 +56,7 @@ const generations = Effect.fnUntraced(function* (name: string) {
         DateTime.formatIso(createdAt),
         isCurrent ? "current" : ""
       ]),
-      "There are no generations: another tool made it."
+      "This snapshot has no generations: another tool made it."
     ),
     brief: all.map(({ generation }) => `${generation}`).join("\n")
   })
@@ -67,7 +68,7 @@ export const rollback = Command.make(
     name,
     to: Flag.Int("to").pipe(
       Flag.withMetavar("GENERATION"),
-      Flag.withDescription("Default: the one before the current one"),
+      Flag.withDescription("Generation to return to (default: the one before the current)"),
       Flag.optional
     )
   },
@@ -75,13 +76,13 @@ export const rollback = Command.make(
     const snapshot = yield* Snapshot.rollback(name, Option.getOrUndefined(to)).pipe(
       Effect.mapError(nameFlags({ to: "--to" }))
     )
-    yield* say(Snapshot.Snapshot, snapshot, {
+    yield* print(Snapshot.Snapshot, snapshot, {
       full: `${name} now points to generation ${snapshot.generation}`,
       brief: ""
     })
   })
 ).pipe(
-  Command.withDescription("Move a name back to an earlier generation"),
+  Command.withDescription("Point a name to an earlier generation"),
   Command.provide(() => driver())
 )
 
@@ -90,19 +91,19 @@ export const prune = Command.make(
   {
     keep: Flag.Int("keep").pipe(
       Flag.withMetavar("COUNT"),
-      Flag.withDescription("How many generations each name keeps (default: those it has)"),
+      Flag.withDescription("Number of generations to keep of each name (default: all)"),
       Flag.optional
     ),
     olderThan: Flags.duration("older-than").pipe(
-      Flag.withDescription("Keep what was used within this time"),
+      Flag.withDescription("Keep results used within this time"),
       Flag.optional
     ),
     maxBytes: Flag.String("max-bytes").pipe(
       Flag.withMetavar("SIZE"),
-      Flag.withDescription("Keep what was used last, as long as all take no more, such as 20G"),
+      Flag.withDescription("Keep the most recently used results up to this total size, such as 20G"),
       Flag.optional
     ),
-    dryRun: Flags.toggle("dry-run", "Only tell")
+    dryRun: Flags.toggle("dry-run", "Only show what would be removed")
   },
   Effect.fnUntraced(function* ({ dryRun, keep, maxBytes, olderThan }) {
     const report = yield* Snapshot.prune({
@@ -112,7 +113,7 @@ export const prune = Command.make(
       dryRun
     }).pipe(Effect.mapError(nameFlags({ keep: "--keep", olderThan: "--older-than", maxBytes: "--max-bytes" })))
     const { freedBytes, verdicts } = report
-    yield* say(Cleanup.Report, report, {
+    yield* print(Cleanup.Report, report, {
       full: [
         table(
           ["VERDICT", "SNAPSHOT", "SIZE", "USED", "REASON"],
@@ -131,9 +132,9 @@ export const prune = Command.make(
     })
   })
 ).pipe(
-  Command.withDescription("Remove results of builds that nothing needs"),
+  Command.withDescription("Remove build results that nothing needs"),
   Command.withExamples([
-    { command: "lightbox prune --dry-run", description: "What would go, and why" },
+    { command: "lightbox prune --dry-run", description: "Show what would be removed, and why" },
     { command: 'lightbox prune --keep 1 --older-than "30 days"' }
   ]),
   Command.provide(() => driver())
@@ -143,10 +144,10 @@ export const save = Command.make(
   "save",
   {
     name,
-    file: Flags.file("Where to write it"),
-    current: Flags.toggle("current", "Only what the name leads to now, without earlier generations"),
+    file: Flags.file("File to write"),
+    current: Flags.toggle("current", "Save only the current generation"),
     withImage: Flag.Boolean("image").pipe(
-      Flag.withDescription("With the base image, so that it works without a network (default: yes)"),
+      Flag.withDescription("Include the base image, so that loading needs no network (default: yes)"),
       Flag.withDefault(true)
     ),
     compress: Flag.Boolean("compress").pipe(
@@ -156,29 +157,29 @@ export const save = Command.make(
   },
   Effect.fnUntraced(function* ({ compress, current, file, name, withImage }) {
     yield* Snapshot.save(name, file, { generations: current ? "current" : "all", withImage, compress })
-    yield* say(Shapes.File, { path: file }, { full: `${name} is saved in ${Flags.typed(file)}`, brief: "" })
+    yield* print(Shapes.File, { path: file }, { full: `Saved ${name} to ${Flags.typed(file)}`, brief: "" })
   })
 ).pipe(
-  Command.withDescription("Save a snapshot to a file, for another machine"),
+  Command.withDescription("Save a snapshot to a file that another machine can load"),
   Command.provide(() => driver())
 )
 
 export const load = Command.make(
   "load",
   {
-    file: Flags.file("What save has written"),
+    file: Flags.file("File written by save"),
     as: Flag.String("as").pipe(
       Flag.withMetavar("NAME"),
-      Flag.withDescription("Default: the name that it was saved under"),
+      Flag.withDescription("Name of the snapshot (default: the name it was saved under)"),
       Flag.optional
     ),
-    overwrite: Flags.toggle("overwrite", "Let a name that is there lead to what is loaded")
+    overwrite: Flags.toggle("overwrite", "Point the name to the loaded snapshot even if the name exists")
   },
   Effect.fnUntraced(function* ({ as, file, overwrite }) {
     const snapshot = yield* Snapshot.load(file, { name: Option.getOrUndefined(as), overwrite }).pipe(
       Effect.mapError(nameFlags({ name: "--as", path: "FILE" }))
     )
-    yield* say(Snapshot.Snapshot, snapshot, { full: `${snapshot.name} is loaded`, brief: snapshot.name })
+    yield* print(Snapshot.Snapshot, snapshot, { full: `Loaded ${snapshot.name}`, brief: snapshot.name })
   })
 ).pipe(
   Command.withDescription("Load a snapshot from a file"),

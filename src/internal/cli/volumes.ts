@@ -1,6 +1,4 @@
-/**
- * `volume ls`, `volume create`, `volume rm` and `volume prune`.
- */
+/** `volume ls`, `volume create`, `volume rm` and `volume prune`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -8,16 +6,16 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Cleanup from "../../Cleanup.ts"
 import * as Volume from "../../Volume.ts"
-import { bytes, driver, mebibytes, say, table } from "./environment.ts"
+import { bytes, driver, mebibytes, print, table } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 
-const name = Argument.String("name").pipe(Argument.withMetavar("NAME"), Argument.withDescription("A volume"))
+const name = Argument.String("name").pipe(Argument.withMetavar("NAME"), Argument.withDescription("Name of the volume"))
 
 const ls = Command.make(
   "ls",
-  { usage: Flags.toggle("usage", "Also how full they are, which takes a while where there are very many files") },
+  { usage: Flags.toggle("usage", "Show the space that each volume uses, which is slow with very many files") },
   Effect.fnUntraced(function* ({ usage }) {
     const volumes = yield* Volume.list
     const all = usage
@@ -25,7 +23,7 @@ const ls = Command.make(
           Effect.map(Volume.usage(volume.name), ({ used }) => ({ ...volume, used }))
         )
       : volumes.map((volume) => ({ ...volume, used: undefined }))
-    yield* say(Shapes.Volumes, all, {
+    yield* print(Shapes.Volumes, all, {
       full: table(
         ["NAME", "KIND", "QUOTA", "USED"],
         all.map(({ kind, name, quota, used }) => [name, kind, mebibytes(quota), bytes(used)]),
@@ -41,12 +39,12 @@ const create = Command.make(
   {
     name,
     kind: Flag.Literals("kind", ["directory", "disk"]).pipe(
-      Flag.withDescription("A folder, or a disk for one sandbox at a time (default: directory)"),
+      Flag.withDescription("A folder, or a disk that one sandbox can mount at a time (default: directory)"),
       Flag.optional
     ),
     quota: Flag.String("quota").pipe(
       Flag.withMetavar("SIZE"),
-      Flag.withDescription("How much it may hold, such as 4G (default: unlimited)"),
+      Flag.withDescription("Capacity, such as 4G (default: unlimited)"),
       Flag.optional
     ),
     labels: Flags.labels
@@ -57,55 +55,55 @@ const create = Command.make(
       quota: yield* Flags.bytesOf("--quota", quota),
       labels
     }).pipe(Effect.mapError(nameFlags({ name: "NAME", kind: "--kind", quota: "--quota", labels: "--label" })))
-    yield* say(Shapes.Volume, volume, { full: `${name} is there`, brief: name })
+    yield* print(Shapes.Volume, volume, { full: `Volume ${name} is ready`, brief: name })
   })
-).pipe(Command.withDescription("Make a volume, if there is none of the name"))
+).pipe(Command.withDescription("Create a volume if it does not exist"))
 
 const rm = Command.make(
   "rm",
   {
     names: name.pipe(Argument.atLeast(1)),
-    force: Flags.toggle("force", "Pass over what is not there").pipe(Flag.withAlias("f"))
+    force: Flags.toggle("force", "Ignore names that do not exist").pipe(Flag.withAlias("f"))
   },
   Effect.fnUntraced(function* ({ force, names }) {
     if (!force) yield* Effect.forEach(names, Volume.get, { discard: true })
     yield* Effect.forEach(names, Volume.remove, { discard: true })
-    yield* say(
+    yield* print(
       Shapes.Removed,
       { removed: names },
-      { full: names.map((name) => `${name} is removed`).join("\n"), brief: "" }
+      { full: names.map((name) => `Removed ${name}`).join("\n"), brief: "" }
     )
   })
-).pipe(Command.withDescription("Remove volumes, and all that is in them"))
+).pipe(Command.withDescription("Remove volumes and their contents"))
 
 const prune = Command.make(
   "prune",
   {
-    labels: Flags.labels.pipe(Flag.withDescription("Only those that have it")),
+    labels: Flags.labels.pipe(Flag.withDescription("Only volumes with this label")),
     olderThan: Flags.duration("older-than").pipe(
-      Flag.withDescription("Only those that were made longer ago"),
+      Flag.withDescription("Only volumes created longer ago than this"),
       Flag.optional
     ),
-    dryRun: Flags.toggle("dry-run", "Only tell")
+    dryRun: Flags.toggle("dry-run", "Only show what would be removed")
   },
   Effect.fnUntraced(function* ({ dryRun, labels, olderThan }) {
     const report = yield* Volume.prune({ labels, olderThan: Option.getOrUndefined(olderThan), dryRun }).pipe(
       Effect.mapError(nameFlags({ labels: "--label", olderThan: "--older-than" }))
     )
     const { verdicts } = report
-    yield* say(Cleanup.Report, report, {
+    yield* print(Cleanup.Report, report, {
       full: table(
         ["VERDICT", "NAME", "REASON"],
         verdicts.map(({ name, reason, verdict }) => [verdict, name, reason]),
-        "There are no such volumes."
+        "No volumes match."
       ),
       brief: verdicts.flatMap(({ name, verdict }) => (verdict === "kept" ? [] : [name])).join("\n")
     })
   })
-).pipe(Command.withDescription("Remove volumes by label and age, and all that is in them"))
+).pipe(Command.withDescription("Remove volumes and their contents, by label and age"))
 
 export const volume = Command.make("volume").pipe(
-  Command.withDescription("List, make and remove volumes"),
+  Command.withDescription("List, create and remove volumes"),
   Command.withSubcommands([ls, create, rm, prune]),
   Command.provide(() => driver())
 )

@@ -1,7 +1,4 @@
-/**
- * The small schemas that the options of several modules are made of. Messages
- * are written for the person who passed the value.
- */
+/** Small schemas that options share. Messages address the person who passed the value. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -16,7 +13,7 @@ const largestCount = 0xffff_ffff
 
 export const failed = (message: string) => Effect.fail(new SchemaIssue.InvalidValue({ message }))
 
-/** A schema of what `parse` makes of its input. Encoding gives the value as it is, which `parse` takes as well. */
+/** A schema that decodes with `parse`. Encoding returns the value itself, which `parse` must accept. */
 export const parsed = <T extends E, E>(
   parse: (input: unknown, options: SchemaAST.ParseOptions) => Effect.Effect<T, SchemaIssue.Issue>
 ) => Schema.declareConstructor<T, E>()([], () => (input, _ast, options) => parse(input, options))
@@ -24,8 +21,8 @@ export const parsed = <T extends E, E>(
 type IsSame<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false
 
 /**
- * The schema of the options `I`. Options are declared as interfaces, for their documentation would be lost in types that
- * are derived from schemas. A schema that takes a field more, a field less, or another type, does not compile.
+ * Ties a schema to the interface `I` of options, which documents the fields. A schema with a missing, additional or
+ * different field does not compile.
  */
 export const optionsSchema =
   <I>() =>
@@ -34,7 +31,7 @@ export const optionsSchema =
   ): S =>
     schema
 
-/** The same for the model `I`, which decodes to it. */
+/** Like {@link optionsSchema}, for a model that the schema decodes to. */
 export const modelSchema =
   <I>() =>
   <S extends Schema.Constraint>(
@@ -42,7 +39,7 @@ export const modelSchema =
   ): S =>
     schema
 
-/** A whole number between two bounds, both included. */
+/** A whole number within inclusive bounds. */
 export const intBetween = (minimum: number, maximum: number) =>
   Schema.Finite.check(
     Schema.makeFilter((n) =>
@@ -55,28 +52,25 @@ export const intBetween = (minimum: number, maximum: number) =>
 const pattern = (expression: RegExp, expected: string) =>
   Schema.String.check(Schema.makeFilter((text) => (expression.test(text) ? undefined : `expected ${expected}`)))
 
-/** The name of a sandbox, snapshot or volume. */
 export const Name = pattern(
   /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/,
   "1 to 128 letters, digits, dots, dashes and underscores, starting with a letter or digit"
 )
 
-/** Whether a text has characters that no name or path should have. */
 export const hasControl = (text: string): boolean => /[\u0000-\u001f\u007f]/.test(text)
 
-/** Text that can be an argument, a path or a value: anything without NUL. */
+/** Text that fits into an argument, a path or a variable. */
 export const CString = Schema.String.check(
   Schema.makeFilter((text) => (text.includes("\0") ? "expected text without NUL characters" : undefined))
 )
 
-/** A word of a command line, or the value of a variable: text, or text that is shown nowhere. */
+/** A word of a command line, or the value of a variable. Redacted text is never shown. */
 export const Word = Schema.Union([CString, Schema.Redacted(CString).annotate({ expected: "string" })])
 
-/** Text with something in it, which messages call `what`. */
+/** Text that is not blank; messages call it `what`. */
 export const notBlank = (what: string) =>
   CString.check(Schema.makeFilter((text) => (text.trim() === "" ? `expected ${what}` : undefined)))
 
-/** An absolute path in the guest. */
 export const GuestPath = Schema.String.check(
   Schema.makeFilter((path) =>
     !path.startsWith("/")
@@ -94,23 +88,19 @@ export const HostPath = CString.check(
   Schema.makeFilter((path) => (path === "" ? "expected a path on the host" : undefined))
 )
 
-/** The reference of an OCI image. */
 export const ImageReference = pattern(/^[A-Za-z0-9][^\s\u0000-\u001f]{0,511}$/, 'an image reference such as "node:22"')
 
 const isAddress = (text: string): boolean => Net.isIP(text) !== 0 && !text.includes("%")
 
-/** Where ports of this host are listened on, if nobody says where. */
 export const defaultBind = "127.0.0.1"
 
-/** What a sandbox begins with if nobody says it: the SDK says so to every backend. */
+/** The SDK's defaults on every backend. */
 export const defaultResources = { cpus: 1, memory: 512 * 1_048_576 }
 
-/** An address of this host. */
 export const Address = Schema.String.check(
   Schema.makeFilter((text) => (isAddress(text) ? undefined : 'expected an IP address such as "127.0.0.1" or "::1"'))
 )
 
-/** A range of addresses, or one address. */
 export const Cidr = Schema.String.check(
   Schema.makeFilter((text) => {
     const [, address = "", prefix = "0"] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(text) ?? []
@@ -122,18 +112,15 @@ export const Cidr = Schema.String.check(
 
 const label = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 
-/** A name of so many parts or more. */
 const partsOf = (least: 1 | 2): RegExp => new RegExp(`^(?=.{1,253}$)\\.?${label}(?:\\.${label}){${least - 1},}\\.?$`)
 
 const domainName = partsOf(1)
 
-/** The name of a host. */
 export const DomainName = pattern(domainName, 'a domain name such as "example.com"')
 
-/** A domain and all that is below it. The runtime's own tools refuse a single part as well: it is a whole top level. */
+/** A domain with all subdomains. The runtime refuses a single part too: it would be a whole top-level domain. */
 export const DomainSuffix = pattern(partsOf(2), 'a domain name of at least two parts such as "example.com"')
 
-/** A name server, with a port if it is not 53. */
 export const Nameserver = Schema.String.check(
   Schema.makeFilter((text) => {
     const [, inBrackets, name = text, port = "53"] = /^(?:\[(.*)\]|([^:]*)):(\d{1,5})$/.exec(text) ?? []
@@ -147,7 +134,7 @@ export const Nameserver = Schema.String.check(
   })
 )
 
-/** What is wrong with what a sandbox can be grown to, as far as it is known what it begins with. */
+/** Checks that the maximum of a resource is not below its initial value, where both are known. */
 export const checkGrowth = (resources: {
   readonly cpus?: number | undefined
   readonly maxCpus?: number | undefined
@@ -163,22 +150,20 @@ export const checkGrowth = (resources: {
   ]
 }
 
-/** A TCP or UDP port. */
 export const Port = intBetween(1, 65535)
 
 // =============================================================================
 // Sizes
 // =============================================================================
 
-/** One MiB in bytes. The runtime counts memory, disks and quotas in MiB. */
+/** The runtime counts memory, disks and quotas in MiB. */
 export const mebibyte = 1_048_576
 
-/** A number of bytes as people read it. */
 export const showSize = (bytes: number): string => `${Math.round((10 * bytes) / mebibyte) / 10} MiB`
 
 const unitBytes: { readonly [unit: string]: number } = { K: 1024, M: mebibyte, G: 1024 * mebibyte }
 
-/** The bytes of a text such as `"512M"`, or `undefined` for any other text. See {@link Size}. */
+/** Parses a text such as `"512M"`. See {@link Size}. */
 const bytesOf = (text: string): number | undefined => {
   const [, count, unit = ""] = /^(0|[1-9]\d*) ?([KMG](?=(?:iB)?$)|[kmg]$)/.exec(text) ?? []
   return count === undefined ? undefined : Number(count) * (unitBytes[unit.toUpperCase()] ?? 1)
@@ -198,7 +183,7 @@ export const Bytes = sizeSchema("size", (bytes) =>
   Number.isSafeInteger(bytes) && bytes >= 0 ? undefined : "expected a whole number of bytes, 0 or more"
 )
 
-/** A {@link Size} of whole MiB, of so many or more. Decodes to bytes. */
+/** A {@link Size} of whole MiB, at least `minimum`. Decodes to bytes. */
 export const Mebibytes = (minimum: number, what = "size") =>
   sizeSchema(what, (bytes) => {
     const count = bytes / mebibyte
@@ -216,7 +201,7 @@ export const Memory = Mebibytes(64, "memory")
 // Durations
 // =============================================================================
 
-/** A finite, positive duration, in any form that Effect takes. */
+/** A finite, positive duration in any form that Effect accepts. */
 export const DurationInput = parsed<Duration.Duration, Duration.Input>((input) => {
   const duration = isDurationInput(input) ? Duration.fromInput(input) : Option.none()
   return Option.isSome(duration) &&
@@ -248,7 +233,7 @@ const isDurationInput = (input: unknown): input is Duration.Input =>
   typeof input === "string" ||
   (typeof input === "object" && input !== null)
 
-/** A record whose keys are checked as well: `checkKey` gives the problem. */
+/** A record whose keys are checked by `checkKey`, which returns the problem. */
 export const recordOf = <V extends Schema.Codec<unknown, unknown>>(
   value: V,
   checkKey: (key: string) => string | undefined
@@ -262,25 +247,22 @@ export const recordOf = <V extends Schema.Codec<unknown, unknown>>(
     )
   )
 
-/** What is wrong with the name of an environment variable. */
 export const checkVariable = (name: string): string | undefined =>
   name === "" || name.includes("=") || name.includes("\0") ? 'expected a variable name without "=" or NUL' : undefined
 
 /** Environment variables with plain values. */
 export const Env = recordOf(CString, checkVariable)
 
-/** What is wrong with the key of a label. */
 export const checkLabel = (key: string): string | undefined =>
   key === "" || key.includes("\0") ? "a label cannot be empty" : undefined
 
-/** What is wrong with a label that a caller chooses: those of the library say whose a sandbox is. */
+/** Checks the key of a caller's label. The library's own labels record ownership. */
 export const checkOwnLabel = (key: string): string | undefined =>
   key.startsWith("lightbox.") ? 'labels that begin with "lightbox." are reserved' : checkLabel(key)
 
-/** Labels. */
 export const Labels = recordOf(CString, checkLabel)
 
-/** The user that a command runs as: a name or id, with a group if wanted. */
+/** A name or id, optionally with a group. */
 export const User = pattern(
   /^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/,
   'a user such as "app" or "1000:1000"'
@@ -305,7 +287,6 @@ export const Rlimits = recordOf(
   (key) => (rlimitNames.has(key) ? undefined : `expected one of ${[...rlimitNames].join(", ")}`)
 )
 
-/** What is wrong with the path of a mount in the guest. */
 export const checkMountPath = (path: string): string | undefined =>
   !path.startsWith("/") || path.split("/").includes("..") || path.includes("\0")
     ? 'expected an absolute path in the guest without ".."'
@@ -317,7 +298,7 @@ export const checkMountPath = (path: string): string | undefined =>
 
 const Id = intBetween(0, 0xffff_fffe)
 
-/** What files become that are copied into a guest. */
+/** Options of copied files. */
 export const copyOptions = {
   ignore: Schema.optional(Schema.Array(Schema.NonEmptyString)),
   mode: Schema.optional(intBetween(0, 0o7777)),

@@ -1,7 +1,4 @@
-/**
- * Turns what a caller passed into checked data, or into an `InvalidConfig` that
- * names the field.
- */
+/** Validates options. A wrong one fails with an `InvalidConfig` that names the field. */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
@@ -13,13 +10,13 @@ const format = SchemaIssue.makeFormatterStandardSchemaV1({
   leafHook: (issue) => (issue._tag === "UnexpectedKey" ? unknownOption : SchemaIssue.defaultLeafHook(issue))
 })
 
-/** The error for one field, found before anything happened. */
+/** The error for one field. */
 export const invalid = (method: string, field: string, problem: string): LightboxError =>
   new LightboxError({ method, reason: new InvalidConfig({ field, problem }) })
 
 const anyOf = (values: ReadonlyArray<string>): string => values.join(", ").replace(/, ([^,]*)$/, " or $1")
 
-/** What a schema expects, in the words of people who have not seen the schema. */
+/** Rewords a schema's message for people who have not seen the schema. */
 const inWords = (message: string): string => {
   if (message === "Missing key") return "expected a value"
   const expected = /^Expected (.*)$/s.exec(message)?.[1]
@@ -41,13 +38,13 @@ const words: { readonly [kind: string]: string } = {
   Redacted: "a Redacted value"
 }
 
-/** The first problem of an issue, as a field's path and a sentence. */
+/** Returns the first problem of an issue. */
 export const describe = (
   issue: SchemaIssue.Issue,
   root: string
 ): { readonly field: string; readonly problem: string } => {
   const { issues } = format(issue)
-  // Of the forms that a value may have, the one that knows the option says what is wrong with it.
+  // In a union, the member that knows the option explains the problem best.
   const first = issues.find(({ message }) => message !== unknownOption) ?? issues[0]
   const path = (first?.path ?? []).map((key) => String(typeof key === "object" ? key.key : key))
   const field = path.join(".")
@@ -59,8 +56,7 @@ export const describe = (
 }
 
 /**
- * A decoder for options of the operation `method`. Options that the schema does
- * not know are refused: a misspelled option must not be ignored.
+ * Creates a decoder for the options of an operation. Unknown options are refused, so that none is misspelled silently.
  */
 export const decoder = <S extends Schema.Codec<unknown, unknown>>(
   schema: S,
@@ -76,8 +72,8 @@ export const decoder = <S extends Schema.Codec<unknown, unknown>>(
 }
 
 /**
- * Names the field of an `InvalidConfig` as the caller of another way in knows it. The longest name that the field
- * begins with counts; `separator` comes before the rest of the path.
+ * Renames the field of an `InvalidConfig` for another API. The longest matching name wins; `separator` precedes the
+ * rest of the path.
  */
 export const renameFields =
   (names: { readonly [field: string]: string }, separator = ".") =>

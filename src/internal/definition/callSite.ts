@@ -1,6 +1,4 @@
-/**
- * Where in the caller's program a function of ours was called.
- */
+/** Finds the caller of a public function. */
 import * as Path from "node:path"
 import * as Url from "node:url"
 

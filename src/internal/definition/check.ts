@@ -1,7 +1,6 @@
-/**
- * Checks a definition before anything boots.
- */
+/** Checks a definition before anything boots. */
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Mount from "../../Mount.ts"
@@ -24,7 +23,8 @@ import {
   User,
   Word
 } from "../config/schemas.ts"
-import { decoder } from "../config/validation.ts"
+import { decoder, invalid } from "../config/validation.ts"
+import { TypeId } from "./typeId.ts"
 
 const Secret = Schema.Union([
   Schema.Redacted(CString),
@@ -108,12 +108,17 @@ const DefinitionSchema = Schema.Struct({
   mounts: Schema.optional(recordOf(Schema.Union([HostPath, Mount.Mount]), checkMountPath))
 })
 
-/** Fails with the first invalid field. */
+/** Fails with the first invalid field. `field` names the definition itself, which plain JavaScript may get wrong. */
 export const checkDefinition = <E, R>(
   method: string,
-  { base, labels, name, options, steps }: Definition<E, R>
-): Effect.Effect<void, LightboxError> =>
-  Effect.asVoid(
+  field: string,
+  definition: Definition<E, R>
+): Effect.Effect<void, LightboxError> => {
+  if (!Predicate.hasProperty(definition, TypeId)) {
+    return Effect.fail(invalid(method, field, "expected a definition created by Snapshot.make or Snapshot.from"))
+  }
+  const { base, labels, name, options, steps } = definition
+  return Effect.asVoid(
     decoder(
       DefinitionSchema,
       method
@@ -125,3 +130,4 @@ export const checkDefinition = <E, R>(
       ...options
     })
   )
+}

@@ -2,7 +2,7 @@
  * Shell scripts that steps and presets share. Imports nothing: presets load it.
  */
 
-/** Words for a script, quoted for a POSIX shell. */
+/** Quotes words for a POSIX shell. */
 export const quote = (words: ReadonlyArray<string>): string =>
   words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(" ")
 

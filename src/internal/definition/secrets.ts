@@ -4,13 +4,12 @@
 import * as Redacted from "effect/Redacted"
 import type { Step, StepSecret } from "../../Snapshot.ts"
 
-/** A secret in clear. */
+/** An unwrapped secret. */
 export interface SecretValue {
   readonly name: string
   readonly value: string
 }
 
-/** Unwraps a secret. */
 export const normalize = (secret: StepSecret): { readonly value: string; readonly as: "env" | "file" } =>
   Redacted.isRedacted(secret)
     ? { value: Redacted.value(secret), as: "env" }

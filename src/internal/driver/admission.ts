@@ -1,6 +1,6 @@
 /**
- * Room on this machine: sandboxes of a process take from a budget, and wait in order when it is used up, rather than
- * drive the machine into swapping.
+ * Limits the sandboxes of this process to a budget. Launches beyond it wait in order, so that the machine does not
+ * start to swap.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -29,7 +29,7 @@ import {
 } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 
-/** What may be used; memory is measured and processors are counted where nothing is said. */
+/** The budget. Memory and processors default to those of this machine. */
 export const Budget = optionsSchema<BudgetOptions>()(
   Schema.Struct({
     sandboxes: Schema.optional(intBetween(1, 1_000_000)),
@@ -40,12 +40,12 @@ export const Budget = optionsSchema<BudgetOptions>()(
   })
 )
 
-/** What the rest of the machine keeps. */
+/** Memory left to the rest of the machine. */
 const reserve = 256 * mebibyte
 
-/** Memory that new processes can have, in bytes. */
+/** Memory available to new processes, in bytes. */
 export const availableMemory = (): number =>
-  // macOS counts as free only what nobody has ever used.
+  // macOS counts only never-used memory as free.
   process.platform === "darwin" ? Math.floor(Os.totalmem() * 0.75) : process.availableMemory() - reserve
 
 interface Waiting {
@@ -54,13 +54,12 @@ interface Waiting {
   readonly admitted: Deferred.Deferred<void, LightboxError>
 }
 
-/** Makes the room for one driver. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly home: string
   readonly budget: typeof Budget.Type | undefined
-  /** For sandboxes that do not say. */
+  /** Memory of a sandbox that sets none. */
   readonly defaultMemory: number | undefined
-  /** Bytes that must be free even if the budget asks for less. */
+  /** Bytes that must be free even with a smaller budget. */
   readonly leastDisk?: number | undefined
   readonly availableMemory?: (() => number) | undefined
 }): Effect.fn.Return<Admission["Service"]> {
@@ -79,11 +78,11 @@ export const make = Effect.fnUntraced(function* (options: {
 
   const admitNext = () => {
     for (let next = queue[0]; next !== undefined; next = queue[0]) {
-      // What is booted takes its memory little by little: only an idle process can measure what there is.
+      // A booted guest takes its memory gradually, so free memory can be measured only while nothing is running.
       if (sandboxes === 0) maxMemory = budget.memory ?? measure()
       if (sandboxes + 1 > maxSandboxes || memory + next.memory > maxMemory) {
         if (sandboxes > 0) return
-        // Nothing that could end would make room for it.
+        // Waiting would not help.
         queue.shift()
         const problem = `it needs ${showSize(next.memory)} of memory, and only ${showSize(maxMemory)} are left on this machine`
         const error = new LightboxError({ method: next.method, reason: new NoCapacity({ problem }) })
@@ -138,7 +137,7 @@ export const make = Effect.fnUntraced(function* (options: {
       }),
       () => release
     )
-    // In line first: looking takes its time, and who came first is first.
+    // Join the queue before measuring, to keep the order of arrival.
     yield* Effect.onError(checkDisk(method), () => release)
     const admission = Deferred.await(waiting.admitted).pipe(
       Effect.timeoutOrElse({

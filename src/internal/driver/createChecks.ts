@@ -1,6 +1,4 @@
-/**
- * What is looked at before a sandbox is created, whichever driver creates it.
- */
+/** Checks that every driver makes before it creates a sandbox. */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
@@ -12,14 +10,14 @@ import { invalid } from "../config/validation.ts"
 
 const method = "Microsandbox.createSandbox"
 
-/** What a layer says of all sandboxes that do not say it themselves. */
+/** A layer's defaults for its sandboxes. */
 export interface Defaults {
   readonly cpus: number | undefined
   readonly memory: number | undefined
   readonly pullPolicy?: SandboxConfig["pullPolicy"]
 }
 
-/** Fills in what is not said, and refuses what then does not fit together. */
+/** Applies the defaults, and refuses options that contradict each other. */
 export const withDefaults = (
   { cpus, memory, pullPolicy }: Defaults,
   config: SandboxConfig
@@ -39,7 +37,7 @@ export const withDefaults = (
     : Effect.fail(invalid(method, `resources.${wrong.path[0]}`, wrong.issue))
 }
 
-/** Refuses what can not be said of a snapshot, or only of one. */
+/** Refuses options that need an image when a snapshot boots, and the reverse. */
 export const checkCombination = ({
   config,
   source
@@ -64,14 +62,17 @@ export const checkCombination = ({
     : Effect.fail(invalid(method, "resources.disk", "this option needs an image: a snapshot has its own size"))
 }
 
-/** Whether a root disk is to be an overlay where that saves a copy: not where it can be captured later, or would stay. */
+/**
+ * Checks whether an overlay may replace a copied root disk. A disk that is captured later, or outlives the snapshot,
+ * must be a copy.
+ */
 export const wantsOverlay = ({ config, detached, source }: Microsandbox.CreateSandbox): boolean => {
   if (source._tag === "Image") return false
   const { ephemeral, rootDisk = "auto" } = config
   return rootDisk === "overlay" || (rootDisk === "auto" && detached !== true && ephemeral !== true)
 }
 
-/** The error for what the runtime can only do with root disks that it has made itself. */
+/** The error for operations that need a root disk made by the runtime. */
 export const overlayRefused = (method: string, feature: string): LightboxError =>
   new LightboxError({
     method,
@@ -81,7 +82,7 @@ export const overlayRefused = (method: string, feature: string): LightboxError =
     })
   })
 
-/** The runtime would find out only after half a boot. */
+/** The runtime would notice only in the middle of the boot. */
 export const checkHostPaths = Effect.fnUntraced(function* (
   config: SandboxConfig
 ): Effect.fn.Return<void, LightboxError> {

@@ -1,13 +1,11 @@
-/**
- * The names of images.
- */
+/** Names of images. */
 import * as Effect from "effect/Effect"
 import type { LightboxError } from "../../LightboxError.ts"
 import { invalid } from "../config/validation.ts"
 
 /**
- * The whole name of an image: `docker.io/library/alpine:latest` for `alpine`. The runtime boots `alpine` from what was
- * loaded under the whole name, but does not find it when asked for it.
+ * Expands `alpine` to `docker.io/library/alpine:latest`. The runtime boots `alpine` from an image loaded under the full
+ * name, but does not find it in a look-up.
  */
 export const wholeReference = (reference: string): string => {
   const [first = "", ...rest] = reference.split("/")

@@ -1,6 +1,4 @@
-/**
- * What a driver is made of, by what it is about. Each driver has these parts, each in a place of its own.
- */
+/** The parts of a driver, one per resource. */
 import type * as Microsandbox from "../../Microsandbox.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
@@ -27,7 +25,7 @@ export type SandboxPart = Pick<
   | "searchSandbox"
 >
 
-/** What the runtime leaves of sandboxes. */
+/** Leftovers of the runtime. */
 export type RemainsPart = Pick<Driver, "listGhosts" | "removeGhost" | "removeRemains">
 
 export type SnapshotPart = Pick<

@@ -1,6 +1,4 @@
-/**
- * Ports of this host that lead to ports of a guest.
- */
+/** Ports of this host that are forwarded to a guest. */
 import * as Effect from "effect/Effect"
 import * as Dgram from "node:dgram"
 import * as Net from "node:net"
@@ -13,7 +11,7 @@ import { isCode } from "../host/socket.ts"
 
 const method = "Microsandbox.createSandbox"
 
-/** The ports of a configuration, in one form. */
+/** Normalizes the ports of a configuration. */
 export const publishedPorts = ({ ports }: SandboxConfig): ReadonlyArray<PublishedPort> =>
   Array.isArray(ports)
     ? ports.map(({ bind = defaultBind, guest, host = 0, protocol = "tcp" }) => ({ host, guest, protocol, bind }))
@@ -24,7 +22,6 @@ export const publishedPorts = ({ ports }: SandboxConfig): ReadonlyArray<Publishe
         bind: defaultBind
       }))
 
-/** Listens on a TCP port of this host. */
 export const listenOn = (
   port: number,
   bind: string,
@@ -40,7 +37,6 @@ export const listenOn = (
     })
   })
 
-/** Takes a UDP port of this host. */
 export const bindTo = (port: number, bind: string): Promise<Dgram.Socket> =>
   new Promise((resolve, reject) => {
     const socket = Dgram.createSocket(Net.isIPv6(bind) ? "udp6" : "udp4")
@@ -52,7 +48,6 @@ export const bindTo = (port: number, bind: string): Promise<Dgram.Socket> =>
     })
   })
 
-/** The error for a port that can not be listened on. */
 export const portRefused = (port: number, bind: string, cause: unknown): LightboxError =>
   invalid(
     method,
@@ -62,10 +57,10 @@ export const portRefused = (port: number, bind: string, cause: unknown): Lightbo
       : `this host does not let port ${port} of ${bind} be listened on: ${String(cause)}`
   )
 
-// A port stays taken while a connection to it is open.
+// A port stays in use while a connection to it is open.
 const hangUp = (socket: Net.Socket): void => void socket.destroy()
 
-/** Takes a port, or a free one, while the scope is open, and tells which. */
+/** Reserves a port, or a free one for port 0, for the scope. Returns it. */
 const take = ({ bind, guest, host, protocol }: PublishedPort) =>
   Effect.acquireRelease(
     Effect.tryPromise<Net.Server | Dgram.Socket, LightboxError>({
@@ -80,13 +75,13 @@ const take = ({ bind, guest, host, protocol }: PublishedPort) =>
     })
   )
 
-/** Free ports chosen for sandboxes of this process that do not listen yet. */
+/** Free ports chosen for sandboxes that do not listen yet. */
 const chosen = new Set<string>()
 
 /**
- * Creates a sandbox whose ports are free, with a free port in place of host port 0. The runtime boots a sandbox whose
- * port is in use as if nothing were wrong, and nothing ever reaches it. A free port that somebody else takes before the
- * sandbox does is chosen again.
+ * Creates a sandbox after checking that its ports are free, and replaces host port 0 by a free one. The runtime boots a
+ * sandbox with a port in use without an error, and nothing ever reaches it. A chosen port that is taken meanwhile is
+ * chosen again.
  */
 export const withPorts = <A>(
   config: SandboxConfig,
@@ -99,7 +94,7 @@ export const withPorts = <A>(
       wanted[index]?.host === 0 ? [`${protocol} ${bind} ${host}`] : []
     )
   return Effect.acquireUseRelease(
-    // All at the same time: two that are wanted may be in each other's way.
+    // Reserve all at once, as two may conflict.
     Effect.scoped(Effect.forEach(wanted, take)).pipe(
       Effect.repeat({ until: (ports) => !chosenOf(ports).some((port) => chosen.has(port)) }),
       Effect.tap((ports) => Effect.sync(() => chosenOf(ports).forEach((port) => chosen.add(port))))

@@ -1,10 +1,8 @@
-/**
- * Tells callers how far a pull is.
- */
+/** Reports the progress of a pull. */
 import * as Effect from "effect/Effect"
 import type * as Microsandbox from "../../Microsandbox.ts"
 
-/** What tells a request's progress. What the caller's function throws does not end the creation: it is logged. */
+/** Creates the reporter of a request. An exception of the caller's function is logged and does not end the creation. */
 export const make = ({
   name,
   onPullProgress

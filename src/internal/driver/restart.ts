@@ -1,14 +1,11 @@
-/**
- * Changes of sandboxes that only a restart brings about.
- */
+/** Changes of sandboxes that need a restart. */
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 
-/** Whether some of what a plan changes has to wait for a restart. */
 export const needsRestart = ({ changes }: Microsandbox.ModificationPlan): boolean =>
   changes.some(({ disposition }) => disposition === "requires restart")
 
-/** The error for a restart of what would not be there to be started again. */
+/** The error for a restart of a sandbox that is removed when it stops. */
 export const ephemeralRefused = (method: string): LightboxError =>
   new LightboxError({
     method,

@@ -1,16 +1,15 @@
 /**
- * Root disks that hold only what a sandbox changes, above the disk of the snapshot that it was launched from.
+ * Root disks as overlays on the disk of a snapshot.
  *
- * Where a file system can not share what is the same in two files, the runtime copies all that was baked in for every
- * sandbox. It also boots from a disk that the user brings, and a QCOW2 image may lie above another file: then a launch
- * costs the same whatever was baked in. A hard link keeps what is below as long as the sandbox is there, even if the
- * snapshot is removed.
+ * Without reflinks, the runtime copies the whole disk of the snapshot for every sandbox. It also boots from a disk that
+ * the user brings, and a QCOW2 image may have a backing file: then a launch costs the same however large the snapshot
+ * is. A hard link keeps the backing file even if the snapshot is removed.
  */
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { isCode } from "../host/socket.ts"
 
-/** What sandboxes have of their own, by the token of their creation. */
+/** One folder per sandbox, named after the token of its creation. */
 export const foldersOf = (home: string): string => Path.join(home, "lightbox", "disks")
 
 export const folderOf = (home: string, instance: string): string => Path.join(foldersOf(home), instance)
@@ -18,14 +17,14 @@ export const folderOf = (home: string, instance: string): string => Path.join(fo
 const baseName = "base.ext4"
 const diskName = "disk.qcow2"
 
-/** Makes a folder for the disk of a sandbox, and tells the path of the disk, which is yet to be written. */
+/** Creates the folder for the disk of a sandbox. Returns the path of the disk, which does not exist yet. */
 export const make = async (folder: string, base: string): Promise<string> => {
   await Fs.mkdir(folder, { recursive: true, mode: 0o700 })
   await Fs.link(base, Path.join(folder, baseName))
   return Path.join(folder, diskName)
 }
 
-/** Writes a disk that looks like what is below it, in place of what is there. */
+/** Writes an empty overlay, replacing an existing one. */
 export const write = async (disk: string): Promise<void> => {
   const { size } = await Fs.stat(Path.join(Path.dirname(disk), baseName))
   await Fs.writeFile(disk, overlay(baseName, size), { mode: 0o600 })
@@ -35,7 +34,6 @@ export const write = async (disk: string): Promise<void> => {
 export const remove = (home: string, instance: string): Promise<void> =>
   Fs.rm(folderOf(home, instance), { recursive: true, force: true })
 
-/** Whether a sandbox has a disk of this kind. */
 export const has = (home: string, instance: string): Promise<boolean> =>
   Fs.access(folderOf(home, instance)).then(
     () => true,
@@ -44,17 +42,17 @@ export const has = (home: string, instance: string): Promise<boolean> =>
 
 const clusterBits = 16
 const clusterBytes = 1 << clusterBits
-/** What an entry of the first table leads to: a cluster of entries of eight bytes, each for one cluster. */
+/** Bytes that an entry of the first table covers: a cluster of eight-byte entries, one per cluster. */
 const bytesOfTable = clusterBytes * (clusterBytes / 8)
 
-/** The largest disk that one cluster of tables can say everything of: 4 TiB. */
+/** The largest disk that one cluster of tables covers: 4 TiB. */
 export const maxBytes = bytesOfTable * (clusterBytes / 8)
 
-/** By cluster: the header, the table of the tables of counts, the counts, and the first table of what is where. */
+/** Clusters: header, reference count table, reference counts, first table. */
 const clusters = { header: 0, refcountTable: 1, refcounts: 2, l1Table: 3 } as const
 const clusterCount = Object.keys(clusters).length
 
-/** An empty image (QCOW2, version 3) of up to {@link maxBytes}, above a raw file beside it. */
+/** Encodes an empty QCOW2 image (version 3) of up to {@link maxBytes} with a raw backing file beside it. */
 export const overlay = (backing: string, size: number): Uint8Array => {
   const name = Buffer.from(backing)
   const image = Buffer.alloc(clusterCount * clusterBytes)
@@ -63,7 +61,7 @@ export const overlay = (backing: string, size: number): Uint8Array => {
   const long = (offset: number, value: number) => image.writeBigUInt64BE(BigInt(value), offset)
   const headerBytes = 104
   const format = Buffer.from("raw")
-  // After the header: what format the file below has, the end of such extensions, and the name of the file.
+  // After the header: the backing format, the end of extensions, and the name of the backing file.
   const nameAt = headerBytes + 8 + 8 + 8
   words(0, 0x514649fb, 3)
   long(8, nameAt)

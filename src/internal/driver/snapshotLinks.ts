@@ -1,7 +1,4 @@
-/**
- * Names of snapshots that are symbolic links in the folder of a driver's
- * snapshots.
- */
+/** Names of snapshots: symbolic links in a driver's snapshot folder. */
 import * as Effect from "effect/Effect"
 import type { Dirent } from "node:fs"
 import * as Fs from "node:fs/promises"
@@ -13,17 +10,16 @@ import { isCode } from "../host/socket.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** File operations of the host. */
 export const hostFile = <A>(method: string, path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
   Effect.tryPromise({ try: run, catch: fileFailure(method, "file", path) })
 
-/** What is in a folder of the host: nothing, if there is no such folder. */
+/** Lists a folder of the host; empty if it does not exist. */
 export const readFolder = (method: string, folder: string): Effect.Effect<ReadonlyArray<Dirent>, LightboxError> =>
   hostFile(method, folder, () =>
     Fs.readdir(folder, { withFileTypes: true }).catch((cause) => (isCode(cause, "ENOENT") ? [] : Promise.reject(cause)))
   )
 
-/** The operations on links. `stage` gives paths on the file system of the folder. */
+/** The operations on links. `stage` returns paths on the file system of the folder. */
 export const snapshotLinks = (options: {
   readonly folder: string
   readonly stage: Effect.Effect<string, LightboxError>
@@ -33,7 +29,7 @@ export const snapshotLinks = (options: {
   const at = (name: string) => Path.join(folder, name)
   const entries = (method: string) => readFolder(method, folder)
 
-  /** `undefined` where nothing is, or something else than a link. */
+  /** `undefined` if there is no link of this name. */
   const read = (method: string, link: string) =>
     hostFile(method, at(link), () =>
       Fs.readlink(at(link)).then(
@@ -53,7 +49,7 @@ export const snapshotLinks = (options: {
       return links
     }),
     readSnapshotLink: Effect.fn("Microsandbox.readSnapshotLink")(function* (link) {
-      // What is a path can lead to a snapshot, but is no name.
+      // A path can identify a snapshot, but is not a name.
       return link.startsWith(".") || Path.basename(link) !== link
         ? undefined
         : yield* read("Microsandbox.readSnapshotLink", link)

@@ -1,20 +1,20 @@
-/** Room on the disk that virtual machines write to. */
+/** Free space on the disk that virtual machines write to. */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs/promises"
 import { LightboxError, NoSpace } from "../../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
 
-/** How many bytes are free where a folder is. */
+/** Free bytes on the file system of a folder. */
 export const freeBytes = async (folder: string): Promise<number> => {
   const { bavail, bsize } = await Fs.statfs(folder)
   return bavail * bsize
 }
 
-/** Less is none: single writes may still fit. */
+/** With less, only small writes may still succeed. */
 const least = 1024 * 1024
 
 /**
- * Fails an effect in a guest with `NoSpace` when the disk of the home fills up: what the guest wrote may be lost, and the
+ * Fails an effect in a guest with `NoSpace` when the disk of the home is full: data of the guest may be lost, and the
  * guest may hang.
  */
 export const failWhenFull = (

@@ -1,7 +1,7 @@
 import * as Predicate from "effect/Predicate"
 import { FileError, LightboxError, NoSpace } from "../../LightboxError.ts"
 
-/** What the failure of an operation on a file of this host is for those who asked for it. */
+/** Turns a failed operation on a file of this host into an error. */
 export const fileFailure =
   (method: string, operation: string, path: string) =>
   (cause: unknown): LightboxError => {

@@ -1,6 +1,4 @@
-/**
- * Files of the host that a step copies: found, hashed, and packed.
- */
+/** Finds, hashes and packs files of the host for copies into a guest. */
 import * as Effect from "effect/Effect"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -16,9 +14,9 @@ import { TransformStream } from "node:stream/web"
 import type { LightboxError } from "../../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
 
-/** What identifies a file: everything that copying keeps. The time of its last change is not part of it. */
+/** The identity of a file: everything that a copy preserves, without the time of the last change. */
 export interface HostFile {
-  /** Relative to what is copied, with slashes; empty for a single file. */
+  /** Relative to the copied path, with slashes; empty for a single file. */
   readonly path: string
   readonly kind: "file" | "folder" | "link"
   readonly mode: number
@@ -31,7 +29,7 @@ const wholeFileBytes = 4 * 1024 * 1024
 
 const failure = (method: string, path: string) => fileFailure(method, "copy", path)
 
-/** All that is copied from a path, in the order of their names. */
+/** Lists everything to copy from a path, sorted by name. */
 export const list = Effect.fnUntraced(function* (
   method: string,
   root: string,
@@ -98,7 +96,7 @@ const digest = async (path: string, stats: FsSync.Stats): Promise<string> => {
   return hash.digest("hex")
 }
 
-/** Passes on what still has its digest, and fails at the end of what has not. */
+/** Passes data through, and fails at the end if its digest has changed. */
 const unchanged = (path: string, digest: string): TransformStream<Uint8Array, Uint8Array> => {
   const hash = Crypto.createHash("sha256")
   return new TransformStream({
@@ -110,18 +108,18 @@ const unchanged = (path: string, digest: string): TransformStream<Uint8Array, Ui
   })
 }
 
-/** What is copied under a key must be what the key was made of. */
+/** The copied files must match the key. */
 const requireDigest = (path: string, found: string, expected: string): void => {
   if (found !== expected) throw new Error(`"${path}" changed while it was copied`)
 }
 
-/** What was listed, as a tar stream. Names of the host's users do not go into it. */
+/** Packs listed files as a tar stream, without names of the host's users. */
 export const pack = (
   method: string,
   root: string,
   files: ReadonlyArray<HostFile>,
   options: {
-    /** The name of a single file in the archive. */
+    /** Name of a single file in the archive. */
     readonly name: string
     readonly mode: number | undefined
     readonly owner: { readonly uid: number; readonly gid: number }
@@ -143,7 +141,7 @@ export const pack = (
         gid: options.owner.gid,
         ...(linkname === undefined ? {} : { linkname })
       })
-      // A file that has changed its size since it was listed is an error of the packer's.
+      // The packer fails if the size of a file has changed since the listing.
       if (kind === "file") {
         await Readable.toWeb(FsSync.createReadStream(full)).pipeThrough(unchanged(full, digest)).pipeTo(entry)
       } else await entry.close()
@@ -156,14 +154,16 @@ export const pack = (
     return Stream.fromReadableStream({ evaluate: () => readable, onError: failure(method, root) })
   })
 
-/** A folder with the bits of a file could not be entered: whoever may read it may. */
-const modeOf = (own: number, isFolder: boolean, wanted: number | undefined): number =>
-  wanted === undefined ? own & 0o7777 : isFolder ? wanted | ((wanted & 0o444) >> 2) : wanted
+/** Derives the mode of a folder from a file's: it can be entered by whoever may read it. */
+const modeOf = (source: number, isFolder: boolean, wanted: number | undefined): number =>
+  wanted === undefined ? source & 0o7777 : isFolder ? wanted | ((wanted & 0o444) >> 2) : wanted
 
-/** Only who may read, write and run: bits that lend rights to whoever runs a file stay in the guest. */
+/** Permission bits only: set-ID bits stay in the guest. */
 const permissions = 0o777
 
-/** Unpacks a tar stream into a folder of the host, made if missing. Paths and links that lead out of it are refused. */
+/**
+ * Unpacks a tar stream into a folder of the host, creating it if necessary. Refuses paths and links that point outside.
+ */
 export const unpack = <E, R>(
   method: string,
   root: string,
@@ -182,7 +182,7 @@ export const unpack = <E, R>(
     })
   )
 
-/** Writes a file of the host, and makes the folders above it. */
+/** Writes a file of the host, creating parent folders. */
 export const write = <E, R>(
   method: string,
   path: string,

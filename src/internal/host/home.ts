@@ -1,6 +1,4 @@
-/**
- * The directory in which the runtime keeps everything.
- */
+/** The home: the folder in which the runtime stores everything. */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
@@ -9,10 +7,10 @@ import type { LightboxError } from "../../LightboxError.ts"
 import { isCode } from "./socket.ts"
 import { invalid } from "../config/validation.ts"
 
-/** The kernel takes so many bytes for the path of a socket, and the longest of ours below the home needs the rest. */
+/** The kernel limits the length of socket paths. This leaves enough for our longest path below the home. */
 const maxBytes = (process.platform === "darwin" ? 103 : 107) - "/lightbox/locks/0123456789ab-01234567".length
 
-/** Where the home is, if it may be there. */
+/** Resolves the path of the home, and fails if it is too long. */
 export const resolve = (method: string, home: string | undefined): Effect.Effect<string, LightboxError> =>
   Effect.suspend(() => {
     const environment = process.env["MSB_HOME"]
@@ -26,10 +24,10 @@ export const resolve = (method: string, home: string | undefined): Effect.Effect
         )
   })
 
-/** How a file system copies the disks of sandboxes: sharing what is the same, or byte by byte. */
+/** Copies of disks: `reflink` shares the content, the other copies every byte. */
 export type Copies = "reflink" | "full" | "unknown"
 
-/** Copies a small file as the runtime copies disks, and looks whether the file system could share its content. */
+/** Copies a small file as the runtime copies disks, to see whether the file system shares its content. */
 export const probeCopies = async (source: string): Promise<Copies> => {
   const target = `${source}.copy`
   try {

@@ -1,4 +1,4 @@
-/** What ends a process from outside, and the exit status that a shell gives it then. */
+/** Signals that end a process, with the exit status that a shell reports. */
 export const exitCodes = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 
 export type Signal = keyof typeof exitCodes

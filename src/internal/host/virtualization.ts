@@ -1,13 +1,11 @@
-/**
- * Checks whether this machine can run virtual machines, before one is booted.
- */
+/** Checks whether this machine can run virtual machines. */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import { LightboxError, NoVirtualization } from "../../LightboxError.ts"
 
 const elsewhere = "or run sandboxes in the cloud: MicrosandboxCloud"
 
-/** What to do where virtualization does not work, one thing a line. */
+/** Remedies for missing virtualization, one per line. */
 export const virtualizationRemedy = (): string =>
   (process.platform === "linux"
     ? [
@@ -30,7 +28,7 @@ const problem = (): string | undefined => {
   } catch {
     return "this user has no access to /dev/kvm"
   }
-  // Containers and emulators have a device node without the processor's help.
+  // Containers and emulators may have the device without support of the processor.
   if (process.arch !== "x64") return undefined
   return /^flags\s*:.*\b(vmx|svm)\b/m.test(readCpuinfo())
     ? undefined

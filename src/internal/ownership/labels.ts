@@ -4,34 +4,34 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 
-/** Tells the sandbox of one launch from any other that has, had or will have its name. */
+/** Identifies a sandbox, even if its name is reused. */
 export const instanceLabel = "lightbox.instance"
 
-/** What a sandbox is for: `scoped`, `detached`, `pool`, `builder` or `verifier`. */
+/** The purpose of a sandbox: `scoped`, `detached`, `pool`, `builder` or `verifier`. */
 export const roleLabel = "lightbox.role"
 
-/** Who made it: an owner's id. */
+/** The id of the owner. */
 export const ownerLabel = "lightbox.owner"
 
-/** What generated names begin with. */
+/** Prefix of generated names. */
 export const generatedPrefix = "lightbox-"
 
 let count = 0
 
-/** Different at each call, in every process of this host. */
+/** Returns an id that is unique on this host. */
 export const generate: Effect.Effect<string> = Effect.map(
   Clock.currentTimeMillis,
   (now) => `${now.toString(36)}-${process.pid.toString(36)}-${(count++).toString(36)}`
 )
 
-/** What generated names of builders begin with. */
+/** Prefix of generated names of builders. */
 const builderPrefix = `${generatedPrefix}builder-`
 
-/** A name for a sandbox that nobody has chosen one for. */
+/** Generates a name for a sandbox. */
 export const generateName = (kind?: "builder"): Effect.Effect<string> =>
   Effect.map(generate, (id) => `${kind === undefined ? generatedPrefix : builderPrefix}${id}`)
 
 const generated = new RegExp(`^(${builderPrefix}|${generatedPrefix})[0-9a-z]{8,}-[0-9a-z]+-[0-9a-z]+$`)
 
-/** Whether a name looks like one of {@link generateName}: hardly anybody chooses it, or uses it again. */
+/** Checks whether a name looks generated. Such names are hardly ever chosen or reused. */
 export const isGenerated = (name: string): boolean => generated.test(name)

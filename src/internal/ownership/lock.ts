@@ -1,16 +1,14 @@
 /**
- * Locks between the processes of one host that a dead process can not keep.
+ * Locks between the processes of one host, which end with their process.
  *
- * A holder listens on a Unix socket, and a file with the lock's next number says
- * where: the lock is held while a socket answers, and the kernel closes a socket
- * with its process, however that ends. Of all who find the lock free and make the
- * next number exclusively (link(2) fails if it is there), the one has it who then
- * finds the other numbers as they were.
+ * A holder listens on a Unix socket, and a numbered file names the socket. The lock is held while the socket answers,
+ * and the kernel closes a socket with its process. Processes that find the lock free try to create the file with the
+ * next number exclusively (link(2) fails if it exists). The winner holds the lock if the other numbers have not changed
+ * meanwhile.
  *
- * Those who wait stay connected to the holder: they learn of its end at once,
- * and read meanwhile what it tells them. Lock libraries for Node.js renew a
- * timestamp instead, which a busy or suspended machine fails to do in time; the
- * kernel's file locks would need a native module.
+ * Waiting processes stay connected to the holder: they learn of its end at once, and read its lines meanwhile. Lock
+ * libraries for Node.js renew a timestamp instead, which fails in a busy or suspended machine; file locks of the kernel
+ * would need a native module.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -22,10 +20,10 @@ import * as Path from "node:path"
 import { LightboxError, Unknown } from "../../LightboxError.ts"
 import { dial, isAnswered, isCode, listen, type Listener } from "../host/socket.ts"
 
-/** A lock that is held; those who wait are told, and heard. */
-export type Lock = Pick<Listener, "tell" | "heard">
+/** A held lock, with lines to and from waiting processes. */
+export type Lock = Pick<Listener, "send" | "received">
 
-/** What those who wait are told; it ends when the lock is let go. */
+/** The lines of the holder. Ends when the lock is released. */
 export type Waiting = Stream.Stream<string>
 
 const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
@@ -38,31 +36,31 @@ const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
       })
   })
 
-/** Locks are files in a folder; a socket's path can have about a hundred characters only. */
+/** Short, as the path of a socket is limited to about a hundred characters. */
 const idOf = (name: string): string => Crypto.createHash("sha256").update(name).digest("hex").slice(0, 12)
 
 /**
- * Takes a lock for the life of the scope if it is not held; otherwise gives
- * what its holder tells, who hears `hello` as long as the scope is open.
+ * Acquires a lock for the scope if it is free. Otherwise returns the lines of its holder, which receives `message`
+ * while the scope is open.
  */
 export const tryAcquire = Effect.fnUntraced(function* (
   folder: string,
   name: string,
-  hello?: string
+  message?: string
 ): Effect.fn.Return<{ readonly lock: Lock } | { readonly waiting: Waiting }, LightboxError, Scope.Scope> {
   const id = idOf(name)
   yield* attempt(() => Fs.mkdir(folder, { recursive: true, mode: 0o700 }))
   for (;;) {
     const numbers = yield* read(folder, id)
-    const waiting = yield* connect(folder, numbers, hello)
+    const waiting = yield* connect(folder, numbers, message)
     if (Option.isSome(waiting)) return { waiting: waiting.value }
-    const lock = yield* succeed(folder, id, numbers)
+    const lock = yield* takeOver(folder, id, numbers)
     if (Option.isSome(lock)) return { lock: lock.value }
   }
 })
 
-/** Takes a lock that nobody was seen to hold; nothing if somebody else does now. */
-const succeed = Effect.fnUntraced(function* (
+/** Acquires a lock that seemed free. Returns nothing if another process was faster. */
+const takeOver = Effect.fnUntraced(function* (
   folder: string,
   id: string,
   seen: ReadonlyArray<Numbered>
@@ -70,7 +68,7 @@ const succeed = Effect.fnUntraced(function* (
   const number = Math.max(0, ...seen.map(({ number }) => number)) + 1
   const claimed = yield* claim(folder, id, number)
   if (Option.isNone(claimed)) return claimed
-  // Others may have come and gone since the numbers were read: then this number says nothing.
+  // If others have acquired and released it since the numbers were read, this number proves nothing.
   const others = (yield* read(folder, id)).filter((other) => other.number !== number)
   const isUnchanged =
     others.length === seen.length &&
@@ -89,7 +87,7 @@ const succeed = Effect.fnUntraced(function* (
   return Option.none()
 })
 
-/** Takes a lock for the life of the scope, waiting until it is let go. */
+/** Acquires a lock for the scope, waiting until it is released. */
 export const acquire = (
   folder: string,
   name: string,
@@ -101,7 +99,7 @@ export const acquire = (
       : Effect.andThen(Stream.runForEach(result.waiting, onLine), acquire(folder, name, onLine))
   )
 
-/** A number of a lock, and the socket of who made it. */
+/** A number of a lock, and the socket of its creator. */
 interface Numbered {
   readonly number: number
   readonly path: string
@@ -113,7 +111,7 @@ const read = (folder: string, id: string): Effect.Effect<ReadonlyArray<Numbered>
     for (;;) {
       const entries = (await Fs.readdir(folder)).filter((entry) => entry.startsWith(`${id}.`))
       const numbers = await Promise.all(entries.map((entry) => readNumber(folder, entry)))
-      // If one is gone since, what was listed may not have been all there is.
+      // If one has been removed since, the listing may be incomplete.
       if (numbers.every((number) => number !== undefined)) return numbers
     }
   })
@@ -128,7 +126,7 @@ const readNumber = async (folder: string, entry: string): Promise<Numbered | und
   }
 }
 
-/** Listens, and makes the number say where; nothing if the number is there already. */
+/** Listens, and creates the file of the number. Returns nothing if it exists. */
 const claim = Effect.fnUntraced(function* (
   folder: string,
   id: string,
@@ -157,18 +155,17 @@ const claim = Effect.fnUntraced(function* (
   return Option.none()
 })
 
-/** Connects to the holder, if there is one. */
 const connect = (
   folder: string,
   numbers: ReadonlyArray<Numbered>,
-  hello?: string
+  message?: string
 ): Effect.Effect<Option.Option<Waiting>, LightboxError, Scope.Scope> =>
   Effect.acquireRelease(
     attempt(async () => {
       for (const { socket } of numbers) {
         const holder = await dial(Path.join(folder, socket))
         if (holder === undefined) continue
-        if (hello !== undefined) holder.write(`${hello}\n`)
+        if (message !== undefined) holder.write(`${message}\n`)
         return Option.some(holder)
       }
       return Option.none()
@@ -178,7 +175,7 @@ const connect = (
     Effect.map(
       Option.map((holder) =>
         Stream.fromAsyncIterable<Uint8Array, unknown>(holder, (cause) => cause).pipe(
-          // A holder that dies resets the connection: for those who wait that is its end.
+          // A holder that dies resets the connection.
           Stream.catch(() => Stream.empty),
           Stream.decodeText,
           Stream.splitLines
@@ -187,7 +184,7 @@ const connect = (
     )
   )
 
-/** Removes what is left of locks that nobody holds, and tells the files. */
+/** Removes the files of locks that are not held, and returns their names. */
 export const collect = Effect.fnUntraced(function* (
   folder: string,
   options: { readonly dryRun: boolean }
@@ -207,15 +204,15 @@ export const collect = Effect.fnUntraced(function* (
       Effect.gen(function* () {
         const numbers = yield* read(folder, id)
         if (numbers.length === 0 || Option.isSome(yield* connect(folder, numbers))) return
-        // Whoever has read these numbers, and not yet made the next, finds that they have changed.
-        if (!options.dryRun && Option.isNone(yield* succeed(folder, id, numbers))) return
+        // A process that has read these numbers, but not yet created the next, will find them changed.
+        if (!options.dryRun && Option.isNone(yield* takeOver(folder, id, numbers))) return
         removed.push(...numbers.map(({ path }) => Path.basename(path)))
         const left = options.dryRun ? [] : yield* read(folder, id)
         yield* attempt(() => Promise.all(left.map(({ path }) => Fs.rm(path, { force: true }))))
       })
     )
   }
-  // A process that was killed while it made or released a lock. One that is about to listen is not there to answer yet.
+  // Left by a process killed while it acquired or released a lock. A socket may not answer yet when it is new.
   const now = Date.now()
   for (const entry of entries) {
     const socket = /^([0-9a-f]+-[0-9a-f]+)(\.draft)?$/.exec(entry)?.[1]

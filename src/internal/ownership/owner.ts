@@ -1,9 +1,9 @@
 /**
- * This process as the owner of what it makes, so that others can tell what it left when it is gone.
+ * This process as the owner of what it creates, so that others can recognize what it left behind.
  *
- * An owner listens on a Unix socket as long as it lives: neither a number that another process got since, nor a clock
- * that jumps, nor a reboot can make a dead one look alive. Beside the socket is a folder with a note for everything
- * that the owner is about to make, written before it exists and removed after it is gone.
+ * An owner listens on a Unix socket as long as it lives, so that a reused process id, a clock change or a reboot cannot
+ * make a dead owner look alive. Beside the socket, a folder holds a note for everything that the owner is about to
+ * create, written before it exists and removed after it is removed.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -54,20 +54,20 @@ const readNote = async (folder: string, file: string): Promise<ReadonlyArray<Not
   const kind = kinds.find((kind) => file.startsWith(`${kind}.`))
   if (kind === undefined) return []
   const name = await Fs.readFile(Path.join(folder, file), "utf8").catch(() => "")
-  // An empty one was cut short: what it was to be about is not there either.
+  // An empty note was interrupted, so its subject was never created.
   return name === "" ? [] : [{ kind, token: file.slice(kind.length + 1), name }]
 }
 
 const attempt = <A>(path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
   Effect.tryPromise({ try: run, catch: fileFailure("Owner", "ownership", path) })
 
-/** Changes with every start of the machine, and is the same in all its containers. */
+/** Changes with every boot of the machine, and is the same in all its containers. */
 const bootId = async (): Promise<string> => {
   if (process.platform === "linux") return (await Fs.readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim()
   return ChildProcess.execFileSync("sysctl", ["-n", "kern.bootsessionuuid"], { encoding: "utf8" }).trim()
 }
 
-/** Makes an owner that takes its lease when it first makes something, and gives it back with the scope. */
+/** Creates an owner, which acquires its lease when it is first needed and releases it with the scope. */
 export const make = Effect.fnUntraced(function* (
   home: string
 ): Effect.fn.Return<Ownership["Service"], never, Scope.Scope> {
@@ -75,12 +75,12 @@ export const make = Effect.fnUntraced(function* (
   const folder = folderOf(home, id)
   const lease = yield* Effect.scope.pipe(
     Effect.flatMap((scope) =>
-      // What keeps it from being taken, a full disk for one, may pass.
+      // A failure, such as a full disk, may be temporary.
       Effect.cachedWithTTL(Scope.provide(takeLease(home, id), scope), (exit) =>
         Exit.isSuccess(exit) ? Duration.infinity : Duration.zero
       )
     ),
-    // An interruption of who asks first must not make it be taken twice.
+    // If the first caller is interrupted, the lease must not be acquired twice.
     Effect.map(Effect.uninterruptible)
   )
   const staged = () => Path.join(folder, `staged.${Crypto.randomBytes(6).toString("hex")}`)
@@ -113,7 +113,7 @@ const takeLease = (home: string, id: string): Effect.Effect<void, LightboxError,
   return Effect.acquireRelease(
     attempt(folder, async () => {
       await Fs.mkdir(foldersOf(home), { recursive: true, mode: 0o700 })
-      // Before there is a folder to judge it by.
+      // Listen before the folder exists, so that this owner never looks dead.
       const listener = await listen(leaseOf(home, id))
       try {
         await Fs.mkdir(folder, { recursive: true, mode: 0o700 })
@@ -135,33 +135,32 @@ const takeLease = (home: string, id: string): Effect.Effect<void, LightboxError,
     (listener) =>
       attempt(folder, async () => {
         const left = (await Fs.readdir(folder)).some((file) => kinds.some((kind) => file.startsWith(`${kind}.`)))
-        // What could not be released is left to the next sweep, which finds an owner that is gone.
+        // If notes are left, the next sweep removes the folder.
         if (!left) await Fs.rm(folder, { recursive: true, force: true })
         await listener.close()
       }).pipe(Effect.ignore({ log: "Warn" }))
   )
 }
 
-/** An owner as others see it. */
 export interface Found {
   readonly id: string
-  /** `elsewhere`: on another machine that has the same home, whose processes can not be asked. */
+  /** `elsewhere`: on another machine with the same home, whose processes cannot be checked. */
   readonly state: "alive" | "dead" | "elsewhere" | "unknown"
   readonly pid: number | undefined
   readonly notes: ReadonlyArray<Note>
 }
 
-/** All owners that have left a trace in a home. */
+/** Lists all owners with files in a home. */
 export const list = (home: string): Effect.Effect<ReadonlyArray<Found>, LightboxError> =>
   attempt(foldersOf(home), async () => {
     const entries = await Fs.readdir(foldersOf(home)).catch((cause) =>
       isCode(cause, "ENOENT") ? [] : Promise.reject(cause)
     )
     const ids = new Set(entries.map((entry) => (entry.endsWith(".lease") ? entry.slice(0, -".lease".length) : entry)))
-    return Promise.all([...ids].map((id) => look(home, id)))
+    return Promise.all([...ids].map((id) => inspect(home, id)))
   })
 
-/** What owners that are not known to be gone have noted, of some kinds. */
+/** Lists notes of owners that may be alive. */
 export const livingNotes = (
   home: string,
   ...kinds: ReadonlyArray<Note["kind"]>
@@ -170,14 +169,14 @@ export const livingNotes = (
     owners.flatMap(({ notes, state }) => (state === "dead" ? [] : notes.filter(({ kind }) => kinds.includes(kind))))
   )
 
-/** The owner of an id, whether or not it has left a trace. */
+/** Finds an owner by id, even if it has no files. */
 export const find = (home: string, id: string): Effect.Effect<Found, LightboxError> =>
-  attempt(folderOf(home, id), () => look(home, id))
+  attempt(folderOf(home, id), () => inspect(home, id))
 
-/** How long an owner may need from its first trace to its last. */
+/** Time that an owner may need to write its first files. */
 const startupMillis = 10_000
 
-const look = async (home: string, id: string): Promise<Found> => {
+const inspect = async (home: string, id: string): Promise<Found> => {
   const folder = folderOf(home, id)
   const lease = leaseOf(home, id)
   const isAlive = await isAnswered(lease)
@@ -195,18 +194,18 @@ const look = async (home: string, id: string): Promise<Found> => {
   return { ...common, state: since !== undefined && Date.now() - since.ctimeMs < startupMillis ? "unknown" : "dead" }
 }
 
-/** Removes the traces of an owner. */
+/** Removes the files of an owner. */
 export const remove = (home: string, id: string): Effect.Effect<void, LightboxError> =>
   attempt(folderOf(home, id), async () => {
     await Fs.rm(folderOf(home, id), { recursive: true, force: true })
     await Fs.rm(leaseOf(home, id), { force: true })
   })
 
-/** Removes a note of an owner that is gone. */
+/** Removes a note of a dead owner. */
 export const removeNote = (home: string, id: string, note: Note): Effect.Effect<void, LightboxError> =>
   attempt(folderOf(home, id), () => Fs.rm(Path.join(folderOf(home, id), fileOf(note)), { force: true }))
 
-/** What was released, by its token. */
+/** Lists released sandboxes by token. */
 export const listReleased = (home: string): Effect.Effect<ReadonlyMap<string, typeof Released.Type>, LightboxError> =>
   attempt(releasedOf(home), async () => {
     const tokens = await Fs.readdir(releasedOf(home)).catch((cause) =>
@@ -215,7 +214,7 @@ export const listReleased = (home: string): Effect.Effect<ReadonlyMap<string, ty
     const found = new Map<string, typeof Released.Type>()
     for (const token of tokens) {
       const content = await Fs.readFile(Path.join(releasedOf(home), token), "utf8").catch(() => "")
-      // One that can not be read still says that there is no owner.
+      // An unreadable file still proves that there is no owner.
       found.set(
         token,
         Option.getOrElse(decodeReleased(content), () => ({ name: token }))
@@ -224,6 +223,6 @@ export const listReleased = (home: string): Effect.Effect<ReadonlyMap<string, ty
     return found
   })
 
-/** Forgets what was released and is not there any more. */
+/** Removes the record of a released sandbox that no longer exists. */
 export const removeReleased = (home: string, token: string): Effect.Effect<void, LightboxError> =>
   attempt(releasedOf(home), () => Fs.rm(Path.join(releasedOf(home), token), { force: true }))

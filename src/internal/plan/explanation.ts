@@ -12,7 +12,6 @@ import type { Prepared } from "./units.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** The plan that is shown. */
 export const describePlan = Effect.fnUntraced(function* <E, R>(
   driver: Driver,
   store: Store,

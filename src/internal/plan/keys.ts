@@ -20,18 +20,18 @@ export interface KeyedUnit<E = never, R = never> extends Unit<E, R> {
 
 const hash = (value: unknown): string => Crypto.hash("sha256", Cbor.encode(value, { ignoreUndefinedProperties: true }))
 
-/** The key of a result that is made again although it is there. */
+/** The key of a result that is made again although it exists. */
 export const renewedKey = (key: string, nonce: string): string => hash([key, nonce])
 
-/** The key of an image itself, with no step yet. */
+/** The key of an image without steps. */
 export const baseKey = (imageDigest: string): string => hash(["lightbox", builderVersion, imageDigest])
 
-/** Computes the keys of all units, one after the other: each depends on those before. */
+/** Computes the keys of all units. Each depends on the one before. */
 export const keyUnits = Effect.fnUntraced(function* <E, R>(
   method: string,
   units: ReadonlyArray<Unit<E, R>>,
   imageDigest: string,
-  /** Different in every build: what a forced step's key is made of. */
+  /** Unique per build, for the keys of forced steps. */
   nonce: string
 ): Effect.fn.Return<ReadonlyArray<KeyedUnit<E, R>>, LightboxError> {
   const keyed: Array<KeyedUnit<E, R>> = []
@@ -43,9 +43,9 @@ export const keyUnits = Effect.fnUntraced(function* <E, R>(
         : undefined
     const descriptor = descriptorOf(unit, files)
     const { cache } = unit.step.options
-    const own = typeof cache === "object" ? ["key", cache.key] : descriptor
+    const content = typeof cache === "object" ? ["key", cache.key] : descriptor
     const key = hash(
-      [builderVersion, parent, own, secretsInKey(unit.step), unit.isForced ? nonce : undefined].filter(
+      [builderVersion, parent, content, secretsInKey(unit.step), unit.isForced ? nonce : undefined].filter(
         (part) => part !== undefined
       )
     )
@@ -55,9 +55,9 @@ export const keyUnits = Effect.fnUntraced(function* <E, R>(
   return keyed
 })
 
-/** Secrets that count: part of a key, and of nothing that is remembered. */
+/** Secrets with `inKey`: part of the key, but never recorded. */
 const secretsInKey = (step: DiskStep<unknown, unknown>): ReadonlyArray<string> | undefined => {
-  // A key of its user's own stands for everything.
+  // A custom key replaces everything else.
   if ((step._tag !== "Shell" && step._tag !== "Exec") || typeof step.options.cache === "object") return undefined
   const named = sortedEntries(step.options.secrets ?? {}).flatMap(([, secret]) =>
     !Redacted.isRedacted(secret) && secret.inKey === true ? [Redacted.value(secret.value)] : []
@@ -136,6 +136,6 @@ const secretsOf = (
 const sortedEntries = <A>(record: { readonly [name: string]: A }): ReadonlyArray<readonly [string, A]> =>
   Object.entries(record).toSorted(([a], [b]) => (a < b ? -1 : 1))
 
-/** For JSON: whoever writes the same fields in another order means the same. */
+/** Sorts fields for JSON, so that their order does not matter. */
 const inOneOrder = (_key: string, value: unknown): unknown =>
   Predicate.isObject(value) && !Array.isArray(value) ? Object.fromEntries(sortedEntries({ ...value })) : value

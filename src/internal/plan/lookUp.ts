@@ -8,19 +8,19 @@ import { baseKey, type KeyedUnit } from "./keys.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** What a build continues from. */
+/** The existing results that a build continues from. */
 export interface Planned<E = never, R = never> {
   readonly units: ReadonlyArray<KeyedUnit<E, R>>
   readonly imageDigest: string
-  /** How many units the last existing result covers. */
+  /** Number of units that the last existing result covers. */
   readonly covered: number
   /** Existing results by key. */
   readonly results: ReadonlyMap<string, Microsandbox.SnapshotInfo>
-  /** The key of the whole. */
+  /** The key of the last unit. */
   readonly key: string
 }
 
-/** Looks up which results exist for keys. Ignores those that `isUsable` refuses. */
+/** Looks up the results of keys. Ignores those that `isUsable` refuses. */
 export const lookUp = Effect.fnUntraced(function* <E, R>(
   driver: Driver,
   store: Store,
@@ -29,13 +29,13 @@ export const lookUp = Effect.fnUntraced(function* <E, R>(
   isUsable: (key: string) => boolean = () => true
 ): Effect.fn.Return<Planned<E, R>, LightboxError> {
   const key = units.at(-1)?.key ?? baseKey(imageDigest)
-  // The common case is that everything is there, under its own key, and takes one look.
-  const [aliases, own] = yield* Effect.all([store.aliases, isUsable(key) ? open(driver, key) : Effect.succeedNone], {
+  // In the common case, the last result exists under its own key, and one look-up is enough.
+  const [aliases, exact] = yield* Effect.all([store.aliases, isUsable(key) ? open(driver, key) : Effect.succeedNone], {
     concurrency: "unbounded"
   })
   const results = new Map<string, Microsandbox.SnapshotInfo>()
   const alias = isUsable(key) ? aliases.get(key) : undefined
-  const final = alias === undefined ? own : yield* open(driver, alias)
+  const final = alias === undefined ? exact : yield* open(driver, alias)
   if (Option.isSome(final)) {
     return { units, imageDigest, covered: units.length, results: results.set(key, final.value), key }
   }
@@ -46,7 +46,7 @@ export const lookUp = Effect.fnUntraced(function* <E, R>(
   }
   for (const unit of units) {
     const result = found.get(aliases.get(unit.key) ?? unit.key)
-    // What can be listed but not opened, as the last one, is damaged.
+    // A result that is listed but cannot be opened is damaged.
     if (result !== undefined && unit.key !== key && isUsable(unit.key)) results.set(unit.key, result)
   }
   let covered = 0

@@ -14,7 +14,6 @@ import { keyUnits } from "./keys.ts"
 import { lookUp } from "./lookUp.ts"
 import { prepare, type Prepared } from "./units.ts"
 
-/** Tells what a build would do. */
 export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
   definition: Definition<E, R>,
   options: { readonly force?: boolean | number | undefined } | undefined

@@ -7,13 +7,12 @@ import * as FailureText from "../report/failureText.ts"
 import { checkDefinition } from "../definition/check.ts"
 import * as Secrets from "../definition/secrets.ts"
 
-/** Steps that change the disk. */
 export type DiskStep<E, R> = Extract<
   Step<E, R>,
   { readonly _tag: "Shell" | "Exec" | "Copy" | "Write" | "Workdir" | "Effect" }
 >
 
-/** A network, and a text that is the same for the same network. */
+/** A network with a comparable key. */
 export interface NetworkChoice {
   readonly input: Network.NetworkInput | undefined
   readonly id: string
@@ -24,7 +23,7 @@ export const networkChoice = (input: Network.NetworkInput | undefined): NetworkC
   id: JSON.stringify(input ?? "public")
 })
 
-/** A step with all that is in effect where it stands. */
+/** A step with the environment, user and network that apply to it. */
 export interface Unit<E = never, R = never> {
   /** From 1. */
   readonly index: number
@@ -33,31 +32,29 @@ export interface Unit<E = never, R = never> {
   readonly environment: { readonly [name: string]: string }
   readonly workdir: string | undefined
   readonly user: string | undefined
-  /** The network while it runs. */
   readonly network: NetworkChoice
-  /** Whether its result is kept unless only the last is. */
+  /** Its result is kept unless only the last is. */
   readonly isMarked: boolean
-  /** Whether it and all after it run in every build. */
+  /** It and all later steps run in every build. */
   readonly isForced: boolean
 }
 
-/** A definition, ready to be planned. */
 export interface Prepared<E = never, R = never> {
   readonly definition: Definition<E, R>
   readonly image: string
   readonly units: ReadonlyArray<Unit<E, R>>
 }
 
-/** Checks a definition and lays its steps out, those of what it starts from first. */
+/** Checks a definition and lays out its steps, those of its base first. */
 export const prepare = Effect.fnUntraced(function* <E, R>(
   method: string,
   definition: Definition<E, R>
 ): Effect.fn.Return<Prepared<E, R>, LightboxError> {
-  yield* checkDefinition(method, definition)
+  yield* checkDefinition(method, "definition", definition)
   const chain: Array<Definition<E, R>> = [definition]
   let base = definition.base
   while (base._tag === "Definition") {
-    yield* checkDefinition(method, base.definition)
+    yield* checkDefinition(method, "base", base.definition)
     chain.unshift(base.definition)
     base = base.definition.base
   }
@@ -106,7 +103,7 @@ export const prepare = Effect.fnUntraced(function* <E, R>(
         }
       }
     }
-    // What others start from is worth keeping.
+    // The result of a base is worth keeping.
     if (part !== definition) mark()
   }
   return { definition, image: base.reference, units }

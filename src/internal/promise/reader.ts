@@ -1,6 +1,4 @@
-/**
- * A stream that is read piece by piece, by calls from outside.
- */
+/** Reads a stream piece by piece. */
 // @effect-diagnostics asyncFunction:off
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -10,15 +8,14 @@ import * as Stream from "effect/Stream"
 import type { LightboxError } from "../../LightboxError.ts"
 import { type OpenScope, run } from "./runtime.ts"
 
-/** What is left to read. */
 export interface Source<A> {
-  /** The next pieces; none after the last. */
+  /** Returns the next pieces, or none after the last. */
   readonly next: Effect.Effect<ReadonlyArray<A>, LightboxError>
-  /** Ends the reading, for the given reason if it is a failure. */
+  /** Ends the stream, with a failure if one is given. */
   readonly end: (error?: LightboxError) => Effect.Effect<void>
 }
 
-/** Opens a stream for the life of the scope. */
+/** Opens a stream for the scope. */
 export const open = Effect.fnUntraced(function* <A>(
   stream: Stream.Stream<A, LightboxError>
 ): Effect.fn.Return<Source<A>, never, Scope.Scope> {
@@ -26,10 +23,10 @@ export const open = Effect.fnUntraced(function* <A>(
   const over = yield* Deferred.make<ReadonlyArray<A>, LightboxError>()
   const end = (error?: LightboxError) =>
     Effect.asVoid(error === undefined ? Deferred.succeed(over, []) : Deferred.fail(over, error))
-  // Whoever waits for more when the scope closes learns that there is no more.
+  // End pending reads when the scope closes.
   yield* Effect.addFinalizer(() => end())
   return {
-    // An end that was given counts for more than what the stream itself says because of it.
+    // A given end takes precedence over the stream's own failure because of it.
     next: Effect.raceFirst(
       Deferred.await(over),
       Pull.catchDone(pull, () => Effect.succeed<ReadonlyArray<A>>([]))
@@ -38,7 +35,7 @@ export const open = Effect.fnUntraced(function* <A>(
   }
 })
 
-/** Reads a source, and closes what it is read from after the last piece. */
+/** Reads a source, and closes it after the last piece. */
 export class Reader<A> {
   readonly #source: Source<A>
   readonly #held: OpenScope
@@ -50,13 +47,13 @@ export class Reader<A> {
     this.#held = held
   }
 
-  /** The next piece, or `null` after the last. */
+  /** Returns the next piece, or `null` after the last. */
   async next(signal: AbortSignal | undefined): Promise<A | null> {
     signal?.throwIfAborted()
     try {
       if (this.#pieces.length === 0 && !this.#isOver) {
         this.#pieces = await run(this.#source.next, signal)
-        // What is closed by the signal has no more pieces, and may say so first.
+        // A source that the signal closes may end before the signal is seen.
         signal?.throwIfAborted()
       }
       const [piece, ...others] = this.#pieces

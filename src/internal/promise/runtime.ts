@@ -1,6 +1,4 @@
-/**
- * Runs effects for programs that know promises only.
- */
+/** Runs effects for the Promise API. */
 // @effect-diagnostics asyncFunction:off newPromise:off globalTimers:off
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -20,15 +18,15 @@ import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
 import { Progress } from "../report/progress.ts"
 import { exitCodes, signals, type Signal } from "../host/processSignals.ts"
 import * as SdkDriver from "../driver/local/driver.ts"
-import { speakTo } from "../report/failureText.ts"
+import { setWay } from "../report/failureText.ts"
 
 type Runtime = ManagedRuntime.ManagedRuntime<Services, LightboxError>
 
 let options: MicrosandboxLocal.Options = {}
-let saysProgress = true
+let showsProgress = true
 let current: Runtime | undefined
 
-/** Sets the options of the one driver of this process. They count until it is first used. */
+/** Sets the options of this process's driver, before its first use. */
 export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boolean = true): void => {
   if (current !== undefined) {
     throw new LightboxError({
@@ -40,10 +38,10 @@ export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boo
     })
   }
   options = layerOptions
-  saysProgress = progress
+  showsProgress = progress
 }
 
-/** Output belongs to the program: the library speaks only of what goes wrong behind its back, as errors. */
+/** Standard output belongs to the program. The library logs only failures in the background, to standard error. */
 const quiet = Layer.mergeAll(
   Logger.layer([Logger.withConsoleError(Logger.formatSimple)]),
   Layer.succeed(References.MinimumLogLevel, "Warn")
@@ -53,7 +51,7 @@ const make = (layer: Layer.Layer<Services, LightboxError>): Runtime =>
   ManagedRuntime.make(
     Layer.provideMerge(
       layer,
-      saysProgress
+      showsProgress
         ? quiet
         : Layer.merge(
             quiet,
@@ -62,7 +60,7 @@ const make = (layer: Layer.Layer<Services, LightboxError>): Runtime =>
     )
   )
 
-/** Runs everything on another driver from now on; the function that it gives goes back to the one before. */
+/** Switches to another driver. The returned function switches back. */
 export const provide = (layer: Layer.Layer<Services, LightboxError>): (() => Promise<void>) => {
   const before = current
   const provided = make(layer)
@@ -73,7 +71,7 @@ export const provide = (layer: Layer.Layer<Services, LightboxError>): (() => Pro
   }
 }
 
-/** The SDK itself. A driver of another kind has none. */
+/** Returns the SDK module, which other drivers do not have. */
 export const native = (feature: string): typeof Sdk => {
   const context = current?.cachedContext
   if (context !== undefined && Context.get(context, Microsandbox.Microsandbox).backend !== "local") {
@@ -93,21 +91,21 @@ const runWith = async <A>(
   const used = current
   const exit = await used.runPromiseExit(effect, signal === undefined ? undefined : { signal })
   if (Exit.isSuccess(exit)) return exit.value
-  // A driver that could not be made is not kept: what was missing may be there next time.
+  // Try again next time if the driver could not be made.
   if (used === current && used.cachedContext === undefined) current = undefined
   throw Cause.hasInterruptsOnly(exit.cause) && signal?.aborted === true
     ? signal.reason
     : asThrown(Cause.squash(exit.cause), runWith)
 }
 
-/** Where this library is, unless it was bundled into something. */
+/** The folder of this library, unless it was bundled. */
 const ownFolder = /^(.*\/)internal\/promise\/runtime\.[jt]s$/.exec(import.meta.url)?.[1]
 
 const isOwn = (frame: string): boolean =>
   (ownFolder !== undefined && (frame.includes(ownFolder) || frame.includes(fileURLToPath(ownFolder)))) ||
   /\/node_modules\/effect\/|\bnode:/.test(frame)
 
-/** Most of a stack are functions of ours. */
+/** Enough frames to reach the caller. */
 const stackFrames = 30
 
 const callers = (): ReadonlyArray<string> => {
@@ -121,15 +119,15 @@ const callers = (): ReadonlyArray<string> => {
 }
 
 /**
- * An error as the caller of a function of promises meets it: in the words of this side, and with the caller's line
- * instead of the lines of ours that made it. `thrower` is the function of ours that throws it.
+ * Prepares an error for the caller of the Promise API: its vocabulary, and the caller's stack without our frames.
+ * `thrower` is the function that throws it.
  */
 const asThrown = (error: unknown, thrower: (...args: never) => unknown): unknown => {
   if (!isLightboxError(error)) return error
-  speakTo("promise", error)
+  setWay("promise", error)
   const frames = callers()
   if (frames.length === 0) return error
-  // Node.js quotes the source of the place where the stack was captured last.
+  // Node.js quotes the source line where the stack was captured last.
   Error.captureStackTrace(error, thrower)
   Object.defineProperty(error, "stack", {
     value: [`${error.name}: ${error.message}`, ...frames].join("\n"),
@@ -140,7 +138,7 @@ const asThrown = (error: unknown, thrower: (...args: never) => unknown): unknown
   return error
 }
 
-/** The value of what needs no driver and no time, such as the check of an option. */
+/** Runs a synchronous effect that needs no driver, such as the check of an option. */
 export const runNow = <A>(effect: Effect.Effect<A, LightboxError>): A => {
   const exit = Effect.runSyncExit(effect)
   if (Exit.isSuccess(exit)) return exit.value
@@ -148,9 +146,8 @@ export const runNow = <A>(effect: Effect.Effect<A, LightboxError>): A => {
 }
 
 /**
- * Runs an effect. When the signal aborts, the effect is interrupted, and the promise rejects with the signal's reason
- * once everything is cleaned up. When the process ends meanwhile, the effect is interrupted, and the promise stays as
- * it is: nobody is there any more to be told.
+ * Runs an effect. When the signal aborts, interrupts it, and rejects with the signal's reason after the cleanup. When
+ * the process ends meanwhile, the effect is interrupted and the promise stays pending.
  */
 export const run = async <A>(effect: Effect.Effect<A, LightboxError, Services>, signal?: AbortSignal): Promise<A> => {
   signal?.throwIfAborted()
@@ -168,11 +165,11 @@ export const run = async <A>(effect: Effect.Effect<A, LightboxError, Services>, 
   }
 }
 
-/** A signal that aborts with either of two. */
+/** Combines two signals. */
 export const either = (one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined =>
   one === undefined ? other : other === undefined ? one : AbortSignal.any([one, other])
 
-/** Waits for what can not be called off; when the signal aborts, ends it by `stop`, and rejects with the reason. */
+/** Waits for a promise that cannot be cancelled. When the signal aborts, calls `stop` and rejects with the reason. */
 export const abortable = async <A>(
   signal: AbortSignal | undefined,
   stop: () => Promise<void>,
@@ -186,7 +183,7 @@ export const abortable = async <A>(
   try {
     return await Promise.race([use(), aborted.promise])
   } catch (error) {
-    // What was ended may have rejected because of that.
+    // The promise may reject because of `stop`.
     if (!signal.aborted) throw error
     await stop()
     throw signal.reason
@@ -195,10 +192,9 @@ export const abortable = async <A>(
   }
 }
 
-/** A scope that outlives the call that made it: closed with the process, if not before. */
+/** A scope that outlives the call that opened it, and is closed at the latest with the process. */
 export interface OpenScope {
   readonly scope: Scope.Closeable
-  /** Releases what is in it. */
   readonly close: () => Promise<void>
 }
 
@@ -217,13 +213,13 @@ const openScope = (signal: AbortSignal | undefined): OpenScope => {
   return { scope, close }
 }
 
-/** `signal` counts during a call, and `forLife` until what it acquires is released, which its abort does. */
+/** `signal` applies to one call. `forLife` applies until the resource is released, and its abort releases it. */
 export interface Signals {
   readonly signal?: AbortSignal | undefined
   readonly forLife?: AbortSignal | undefined
 }
 
-/** Acquires something that outlives the call; what had been acquired is released if that fails. */
+/** Acquires a resource that outlives the call. Releases everything if that fails. */
 export const acquire = async <A, B>(
   effect: Effect.Effect<A, LightboxError, Services | Scope.Scope>,
   use: (value: A, held: OpenScope) => B,
@@ -242,10 +238,10 @@ export const acquire = async <A, B>(
 // The end of the process
 // =============================================================================
 
-/** What is under way, and has to be stopped before the process ends: the last begun first. */
+/** Stops to run before the process ends, newest first. */
 const activities = new Set<() => Promise<void>>()
 
-/** Registers something to be stopped with the process, and gives the function that takes it back. */
+/** Registers a stop for the end of the process. Returns a function that removes it. */
 const begin = (stop: () => Promise<void>): (() => void) => {
   if (activities.size === 0) listen()
   activities.add(stop)
@@ -255,7 +251,7 @@ const begin = (stop: () => Promise<void>): (() => void) => {
   }
 }
 
-/** How long stopping everything may take. */
+/** Time limit for all stops. */
 const stopLimitMillis = 9_000
 
 let isStopping = false
@@ -278,24 +274,24 @@ const unlisten = (): void => {
 
 const onSignal = (signal: Signal): void => {
   const exit = () => process.exit(exitCodes[signal])
-  // Asked twice: now.
+  // A second signal ends the process at once.
   if (isStopping) return exit()
-  // A program that listens itself may want to finish what it does. Not when it is asked once more.
+  // A program with its own listener may want to finish first, but not after a second signal.
   if (process.listenerCount(signal) > 1 && ignored++ === 0) return
   void stopAll(exit)
 }
 
-/** Node.js takes a rejection that nobody handles for an exception. */
+/** Node.js reports unhandled rejections as exceptions. */
 const isBun = process.versions["bun"] !== undefined
 
 const onUncaught = (event: string) => (error: unknown) => {
-  // Stopped in the middle, the program may well throw: it has ended already.
+  // A program that is stopped may throw. It has ended already.
   if (isStopping || process.listenerCount(event) > 1) return
   void stopAll(() => {
-    // Thrown where nobody listens any more, it is reported, and ends the process, as it would have without us.
+    // Rethrown without a listener, it is reported and ends the process, as without this library.
     unlisten()
     setImmediate(() => {
-      // Bun reports it, and goes on where a module waits at its top level.
+      // Bun reports it, but continues a pending top-level await.
       setImmediate(() => process.exit(1))
       throw error
     })
@@ -305,7 +301,7 @@ const onUncaught = (event: string) => (error: unknown) => {
 const onException = onUncaught("uncaughtException")
 const onRejection = onUncaught("unhandledRejection")
 
-/** A program that has nothing more to do ends, whatever it left open. */
+/** A program without pending work ends, even with open scopes. */
 const onBeforeExit = (): void => void Promise.allSettled([...activities].toReversed().map((stop) => stop()))
 
 const stopAll = async (end: () => void): Promise<void> => {

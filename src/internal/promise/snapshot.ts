@@ -1,5 +1,5 @@
 /**
- * Snapshots for programs that know promises only.
+ * Snapshots of the Promise API.
  *
  * No type of Effect may appear in a declaration of this module.
  */
@@ -22,12 +22,12 @@ const decode = decoder(Schema.Struct({ name: Name, sandbox: Name, labels: Labels
  *
  * **Details**
  *
- * The two ways of saying which sandbox and which name are those of newer and of
- * older SDKs: `Snapshot.builder("name").fromSandbox("sandbox")`, and
- * `Snapshot.builder("sandbox").name("name")`. The root disk of the sandbox must
- * be a copy of its snapshot's, as that of `launchSandbox` is by default.
+ * Accepts the forms of newer and older SDKs:
+ * `Snapshot.builder("name").fromSandbox("sandbox")` and
+ * `Snapshot.builder("sandbox").name("name")`. The sandbox's root disk must be a
+ * copy of its snapshot's, which is the default of `launchSandbox`.
  *
- * **Example** (Keeping what was done by hand)
+ * **Example** (Keeping manual changes)
  *
  * ```ts
  * import { connectToSandbox, Snapshot } from "effect-lightbox/promise"
@@ -51,12 +51,12 @@ export class SnapshotBuilder {
     this.#name = name
     this.#sandbox = name
   }
-  /** The sandbox whose disk is captured. */
+  /** Sets the sandbox whose disk is captured. */
   fromSandbox(name: string): this {
     this.#sandbox = name
     return this
   }
-  /** The name of the snapshot. */
+  /** Sets the name of the snapshot. */
   name(name: string): this {
     this.#name = name
     return this
@@ -65,17 +65,17 @@ export class SnapshotBuilder {
     this.#labels[key] = value
     return this
   }
-  /** Take the name from the snapshot that has it. */
+  /** Replaces an existing snapshot of this name. */
   force(): this {
     this.#isForced = true
     return this
   }
-  /** Record a checksum of the disk, which `verify()` compares. */
+  /** Records a checksum of the disk, which `verify()` compares. */
   recordIntegrity(): this {
     this.#integrity = true
     return this
   }
-  /** Captures. Rejects when the sandbox runs, or the name is taken. */
+  /** Captures the disk. Rejects if the sandbox is running, or the name is taken. */
   async create(options?: CallOptions): Promise<Snapshot> {
     const input = { name: this.#name, sandbox: this.#sandbox, labels: this.#labels }
     const integrity = this.#integrity
@@ -86,7 +86,7 @@ export class SnapshotBuilder {
       if (!isForced || !(yield* Snapshots.exists(name))) {
         yield* driver.captureSnapshot({ sandbox, name, labels, integrity })
       } else {
-        // The name leads to the old one until the new one is complete.
+        // The name points to the old snapshot until the new one is complete.
         const draft = `${name}.draft-${yield* generate}`
         yield* driver.captureSnapshot({ sandbox, name: draft, labels, integrity })
         yield* Effect.uninterruptible(Effect.andThen(Snapshots.remove(name), driver.renameSnapshot(draft, name)))
@@ -98,16 +98,7 @@ export class SnapshotBuilder {
 }
 
 /**
- * A snapshot on this host, as it was when it was looked up.
- *
- * **Example** (Looking one up)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox/promise"
- *
- * const snapshot = await Snapshot.get("node-ci")
- * console.log(snapshot.imageRef, snapshot.createdAt)
- * ```
+ * A snapshot on this host at the time of the look-up.
  *
  * @category models
  * @since 0.1.0
@@ -136,23 +127,23 @@ export class Snapshot {
     this.createdAt = DateTime.toDateUtc(snapshot.createdAt)
   }
 
-  /** Begins to capture the disk of a sandbox. */
+  /** Starts a capture of a sandbox's disk. */
   static builder(name: string): SnapshotBuilder {
     return new SnapshotBuilder(name)
   }
-  /** Looks a snapshot up. Rejects when there is none. */
+  /** Gets a snapshot. Rejects if it does not exist. */
   static async get(name: string, options?: CallOptions): Promise<Snapshot> {
     return new Snapshot(await run(Snapshots.get(name), options?.signal))
   }
-  /** Looks a snapshot up. Rejects when there is none, or a part of it is missing. */
+  /** Opens a snapshot. Rejects if it, or a part of it, does not exist. */
   static async open(name: string, options?: CallOptions): Promise<Snapshot> {
     return await Snapshot.get(name, options)
   }
-  /** All snapshots, by name. */
+  /** Lists all snapshots by name. */
   static async list(options?: CallOptions): Promise<Array<Snapshot>> {
     return (await run(Snapshots.list(), options?.signal)).map((snapshot) => new Snapshot(snapshot))
   }
-  /** Removes a snapshot; one that does not exist is no failure. */
+  /** Removes a snapshot. Does nothing if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
     await run(Snapshots.remove(name), options?.signal)
   }
@@ -165,7 +156,7 @@ export class Snapshot {
       options?.signal
     )
   }
-  /** Reads a snapshot from an archive, and gives it a name. */
+  /** Reads a snapshot from an archive under a name. */
   static async import(path: string, name: string, options?: CallOptions): Promise<Snapshot> {
     await run(
       Microsandbox.Microsandbox.use((driver) => driver.loadSnapshot(path, name)),
@@ -174,15 +165,14 @@ export class Snapshot {
     return await Snapshot.get(name, options)
   }
 
-  /** Looks it up again. */
+  /** Gets its current state. */
   async open(options?: CallOptions): Promise<Snapshot> {
     return await Snapshot.get(this.name, options)
   }
-  /** Removes it. */
   async remove(options?: CallOptions): Promise<void> {
     await Snapshot.remove(this.name, options)
   }
-  /** Compares the disk with its checksum, and rejects if they differ. `false`: there is no checksum. */
+  /** Compares the disk with its checksum, and rejects if they differ. Resolves to `false` without a checksum. */
   async verify(options?: CallOptions): Promise<boolean> {
     return await run(
       Microsandbox.Microsandbox.use((driver) => driver.verifySnapshot(this.name)),

@@ -1,6 +1,4 @@
-/**
- * Puts a driver together with the ownership and the budget of this process, and sweeps before anything uses it.
- */
+/** Combines a driver with the ownership and the budget of this process, and sweeps before anything uses it. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -14,7 +12,7 @@ import * as Budgets from "../driver/admission.ts"
 import * as Owner from "../ownership/owner.ts"
 import { sweepAtStart } from "./sweep.ts"
 
-/** What a driver needs around it, with options that are checked already. */
+/** Checked options of a driver's layer. */
 export interface Blueprint<E, R> {
   readonly home: string
   readonly make: Effect.Effect<Microsandbox["Service"], E, R>

@@ -1,6 +1,4 @@
-/**
- * Looks whether this machine can run sandboxes.
- */
+/** Checks whether this machine can run sandboxes. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -82,14 +80,14 @@ const platform = (): Finding => {
 }
 
 const virtualization: Effect.Effect<Finding> = Effect.match(Virtualization.check(method), {
-  onSuccess: () => ok("virtualization", "virtual machines can run"),
+  onSuccess: () => ok("virtualization", "this machine can run virtual machines"),
   onFailure: ({ reason }) =>
     reason._tag === "NoVirtualization"
       ? problem("virtualization", reason.problem, reason.remedy)
       : problem("virtualization", reason.message, "read the message above")
 })
 
-/** Less is not enough for a sandbox of the default size beside anything else. */
+/** Less is hardly enough for one sandbox of the default size. */
 const littleMemory = 768 * mebibyte
 
 const memory = (): Finding => {
@@ -141,7 +139,7 @@ const reflinkRemedy = (home: string): string =>
       `mkfs.xfs -m reflink=1 /var/lib/lightbox.xfs && mount -o loop /var/lib/lightbox.xfs ${home}`
     : "put the home on APFS"
 
-/** The cost of copying, which every capture pays for all that a snapshot holds. */
+/** Measures the cost of a copy. A capture copies a whole snapshot unless disk blocks can be shared. */
 const copies = async (home: string, probe: string): Promise<Finding> => {
   const kind = await Home.probeCopies(probe)
   if (kind === "reflink") return ok("copies", "captures and launches share disk blocks (reflinks)")
@@ -189,7 +187,7 @@ const stored = (hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>, never,
     const driver = yield* Microsandbox.Microsandbox
     const ownership = yield* Ownership.Ownership
     const runtime = ok("runtime", `microsandbox ${driver.version}`)
-    // Asking would make it.
+    // A query would create the database.
     if (!hasStore) return [runtime]
     return yield* Effect.all([driver.listSandboxes(), driver.listSnapshots, driver.listImages]).pipe(
       Effect.matchEffect({

@@ -1,6 +1,4 @@
-/**
- * Removes what dead processes left.
- */
+/** Removes what dead processes left behind. */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -21,7 +19,7 @@ import * as RootDisk from "../driver/rootDisk.ts"
 import { readFolder } from "../driver/snapshotLinks.ts"
 import { captureLock, loadLock, locksFolder, make as makeStore, type Store } from "../store/store.ts"
 
-/** What a sweep may do: nothing about volumes. */
+/** A driver without volumes, which a sweep never touches. */
 export type Driver = Omit<
   Microsandbox.Microsandbox["Service"],
   "createVolume" | "getVolume" | "listVolumes" | "removeVolume"
@@ -31,14 +29,14 @@ interface Sweep {
   readonly driver: Driver
   readonly store: Store
   readonly dryRun: boolean
-  /** What was detached, by instance. */
+  /** Detached sandboxes, by instance. */
   readonly released: Effect.Success<ReturnType<typeof Owner.listReleased>>
-  readonly say: (verdict: Verdict) => void
+  readonly report: (verdict: Verdict) => void
 }
 
 /** Removes something, unless in a dry run, and reports it. */
 const removing = (
-  { dryRun, say }: Sweep,
+  { dryRun, report }: Sweep,
   resource: Verdict["resource"],
   name: string,
   reason: string,
@@ -46,33 +44,33 @@ const removing = (
 ): Effect.Effect<boolean> =>
   Effect.suspend(() => {
     if (dryRun) {
-      say({ resource, name, verdict: "removable", reason })
+      report({ resource, name, verdict: "removable", reason })
       return Effect.succeed(true)
     }
     return Effect.match(remove, {
       onSuccess: (isRemoved) => {
-        // It may have been gone by then.
-        if (isRemoved !== false) say({ resource, name, verdict: "removed", reason })
+        // It may not have existed any more.
+        if (isRemoved !== false) report({ resource, name, verdict: "removed", reason })
         return true
       },
       onFailure: (error) => {
-        say({ resource, name, verdict: "failed", reason: `${reason}, but ${error.message}` })
+        report({ resource, name, verdict: "failed", reason: `${reason}, but ${error.message}` })
         return false
       }
     })
   })
 
-const gone = ({ pid }: Owner.Found): string =>
+const endedReason = ({ pid }: Owner.Found): string =>
   pid === undefined ? "its process has ended" : `its process ${pid} has ended`
 
-/** Removes what a note names, if it is still the same. */
+/** Removes the subject of a note, unless another now has its name. */
 const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effect.Effect<boolean, LightboxError> => {
-  const { driver, say } = sweep
-  const reason = gone(owner)
+  const { driver, report } = sweep
+  const reason = endedReason(owner)
   const disk = sweepDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`)
   const keep = (resource: Verdict["resource"], why: string) =>
     Effect.sync(() => {
-      say({ resource, name: note.name, verdict: "kept", reason: why })
+      report({ resource, name: note.name, verdict: "kept", reason: why })
       return true
     })
   switch (note.kind) {
@@ -91,7 +89,7 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
               ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
               : sweep.dryRun || !isGenerated(note.name)
                 ? Effect.succeed(true)
-                : // What its removal that was cut short has left of its name, which nobody else can be creating.
+                : // An interrupted removal may have left its name, which nobody else can be creating.
                   Effect.as(driver.removeGhost(note.name), true)
           )
         ),
@@ -107,8 +105,8 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
       return removeUnnamed(sweep, note.name, reason)
     case "file":
       return Effect.promise(() => isThere(note.name)).pipe(
-        Effect.flatMap((there) =>
-          there ? removing(sweep, "staging", note.name, reason, removeFile(note.name)) : Effect.succeed(true)
+        Effect.flatMap((exists) =>
+          exists ? removing(sweep, "staging", note.name, reason, removeFile(note.name)) : Effect.succeed(true)
         )
       )
     case "name":
@@ -122,7 +120,7 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
   }
 }
 
-/** Removes the disk that was made for a sandbox, unless there is one that has it. */
+/** Removes the disk made for a sandbox, unless a sandbox uses it. */
 const sweepDisk = Effect.fnUntraced(function* (
   sweep: Sweep,
   instance: string,
@@ -135,19 +133,19 @@ const sweepDisk = Effect.fnUntraced(function* (
   return sandboxes.length > 0 || (yield* removing(sweep, "staging", instance, reason, removeFile(folder)))
 })
 
-/** Removes the disks of sandboxes that something else has removed. */
+/** Removes the disks of sandboxes that another program removed. */
 const sweepDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<void, LightboxError> {
   const { home } = sweep.driver
   const instances = (yield* readFolder("Reaper.sweep", RootDisk.foldersOf(home))).map(({ name }) => name)
   if (instances.length === 0) return
-  // A disk is noted before it is there, and until there is a sandbox that has it.
+  // A disk is noted from before its creation until a sandbox uses it.
   const wanted = (yield* Owner.livingNotes(home, "sandbox", "disk")).map(({ token }) => token)
   for (const instance of instances) {
-    if (!wanted.includes(instance)) yield* sweepDisk(sweep, instance, "its sandbox is gone")
+    if (!wanted.includes(instance)) yield* sweepDisk(sweep, instance, "its sandbox no longer exists")
   }
 })
 
-/** Ghosts that are not what somebody who lives is creating: what is created is noted before it is there. */
+/** Lists ghosts that no living owner is creating. Everything is noted before it is created. */
 const listDeserted = Effect.fnUntraced(function* (
   driver: Driver
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
@@ -157,7 +155,7 @@ const listDeserted = Effect.fnUntraced(function* (
   return ghosts.filter((name) => !wanted.includes(name))
 })
 
-/** Removes a snapshot that nobody has given a name. */
+/** Removes a snapshot without a name. */
 const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effect<boolean, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
@@ -184,7 +182,7 @@ const removeFile = (path: string): Effect.Effect<void, LightboxError> =>
   })
 
 const removeStaged = (
-  { dryRun, driver, say }: Sweep,
+  { dryRun, driver, report }: Sweep,
   name: string,
   reason: string,
   of: Parameters<Driver["removeStaging"]>[0]
@@ -192,17 +190,17 @@ const removeStaged = (
   Effect.match(driver.removeStaging(of, { dryRun }), {
     onSuccess: (found) => {
       for (const path of found) {
-        say({ resource: "staging", name: Path.basename(path), verdict: dryRun ? "removable" : "removed", reason })
+        report({ resource: "staging", name: Path.basename(path), verdict: dryRun ? "removable" : "removed", reason })
       }
       return true
     },
     onFailure: (error) => {
-      say({ resource: "staging", name, verdict: "failed", reason: `${reason}, but ${error.message}` })
+      report({ resource: "staging", name, verdict: "failed", reason: `${reason}, but ${error.message}` })
       return false
     }
   })
 
-/** Somebody who goes on with the same work removes what is in the way. */
+/** Runs an effect unless the lock is held: whoever continues the same work cleans up itself. */
 const ifFree = (
   { driver, dryRun }: Sweep,
   lock: string,
@@ -227,38 +225,42 @@ const sweepOwner = Effect.fnUntraced(function* (
     if (isDone && !sweep.dryRun) yield* Owner.removeNote(home, owner.id, note)
     isResolved &&= isDone
   }
-  if (isResolved) yield* removing(sweep, "owner", owner.id, gone(owner), Owner.remove(home, owner.id))
+  if (isResolved) yield* removing(sweep, "owner", owner.id, endedReason(owner), Owner.remove(home, owner.id))
 })
 
-/** Looks at all sandboxes: at those whose notes were lost, and at those that were detached for a time. */
+/** Checks all sandboxes, including those whose notes were lost and those detached for a limited time. */
 const sweepSandboxes = Effect.fnUntraced(function* (
   sweep: Sweep,
   known: ReadonlyMap<string, Owner.Found>
 ): Effect.fn.Return<void, LightboxError> {
-  const { driver, say } = sweep
+  const { driver, report } = sweep
   const now = yield* Clock.currentTimeMillis
   const present = new Set<string | undefined>()
   for (const sandbox of yield* driver.listSandboxes()) {
     const { name } = sandbox
     const instance = sandbox.labels[instanceLabel]
     const id = sandbox.labels[ownerLabel]
-    const keep = (reason: string) => say({ resource: "sandbox", name, verdict: "kept", reason })
+    const keep = (reason: string) => report({ resource: "sandbox", name, verdict: "kept", reason })
     const remove = (reason: string) =>
       removing(sweep, "sandbox", name, reason, driver.removeSandbox(sandbox, { force: true }))
     const detached = instance === undefined ? undefined : sweep.released.get(instance)
     if (detached !== undefined) {
       if (detached.expires === undefined) keep("it was detached")
-      else if (detached.expires > now) keep("it was detached, and its time to live has not passed")
-      else if (yield* remove("its time to live is over")) continue
+      else if (detached.expires > now) keep("it was detached, and its time to live has not expired")
+      else if (yield* remove("its time to live has expired")) continue
     } else if (id === undefined) keep("another program created it")
     else {
       const owner = known.get(id) ?? (yield* Owner.find(driver.home, id))
       if (owner.state !== "dead") {
-        keep(owner.state === "alive" ? `its process, ${owner.pid}, lives` : "its process may live on another machine")
+        keep(
+          owner.state === "alive"
+            ? `its process ${owner.pid} is running`
+            : "its process may be running on another machine"
+        )
       } else if (instance !== undefined && (yield* Owner.listReleased(driver.home)).has(instance)) {
-        // By a process that has begun and ended since the sweep began.
+        // By a process that started and ended during the sweep.
         keep("it was detached")
-      } else yield* remove(gone(owner))
+      } else yield* remove(endedReason(owner))
     }
     present.add(instance)
   }
@@ -267,12 +269,12 @@ const sweepSandboxes = Effect.fnUntraced(function* (
   }
   for (const name of yield* listDeserted(driver)) {
     if (!name.startsWith(generatedPrefix)) {
-      say({ resource: "ghost", name, verdict: "kept", reason: "another program may have created it" })
+      report({ resource: "ghost", name, verdict: "kept", reason: "another program may have created it" })
     } else yield* removing(sweep, "ghost", name, "its creation failed", driver.removeGhost(name))
   }
 })
 
-/** Sweeps. With `all`, looks at everything that there is, and otherwise at what dead owners have noted. */
+/** Sweeps. With `all`, checks everything; otherwise only what dead owners have noted. */
 export const sweep = Effect.fnUntraced(function* (
   driver: Driver,
   ownership: Ownership.Ownership["Service"],
@@ -286,17 +288,17 @@ export const sweep = Effect.fnUntraced(function* (
       store: makeStore(driver, ownership),
       dryRun: options.dryRun,
       released: yield* Owner.listReleased(driver.home),
-      say: (verdict) => {
-        // A sandbox is met twice: with its owner's notes, and among all.
-        const isSaid = verdicts.some(({ name, resource }) => name === verdict.name && resource === verdict.resource)
-        if (!isSaid) verdicts.push(verdict)
+      report: (verdict) => {
+        // A sandbox may appear twice: in its owner's notes and in the list.
+        const isReported = verdicts.some(({ name, resource }) => name === verdict.name && resource === verdict.resource)
+        if (!isReported) verdicts.push(verdict)
       }
     }
     const attempt = (name: string, effect: Effect.Effect<void, LightboxError>) =>
-      effect.pipe(Effect.catch((error) => Effect.sync(() => sweep.say(failed(name, error)))))
+      effect.pipe(Effect.catch((error) => Effect.sync(() => sweep.report(failed(name, error)))))
     for (const owner of owners) {
       if (owner.state === "dead") yield* attempt(owner.id, sweepOwner(sweep, owner))
-      else sweep.say({ resource: "owner", name: owner.id, verdict: "kept", reason: describe(owner) })
+      else sweep.report({ resource: "owner", name: owner.id, verdict: "kept", reason: describe(owner) })
     }
     if (!options.all) return
     yield* attempt("all", sweepSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
@@ -304,14 +306,14 @@ export const sweep = Effect.fnUntraced(function* (
     const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
       for (const name of files) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.say({ resource: "lock", name, verdict, reason: "it is not held" })
+        sweep.report({ resource: "lock", name, verdict, reason: "it is not held" })
       }
     })
     yield* attempt("locks", locks)
     const remains = Effect.map(driver.removeRemains(options), (folders) => {
       for (const name of folders) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.say({ resource: "staging", name, verdict, reason: "its virtual machine has ended" })
+        sweep.report({ resource: "staging", name, verdict, reason: "its virtual machine has ended" })
       }
     })
     yield* attempt("remains", remains)
@@ -341,7 +343,7 @@ const describe = ({ pid, state }: Owner.Found): string =>
       ? "it is on another machine"
       : "it has just started"
 
-/** Logs what was removed of sandboxes, and what could not be removed at all. */
+/** Logs removed sandboxes and all failures. */
 export const log = ({ verdicts }: Report): Effect.Effect<void> =>
   Effect.forEach(
     verdicts,
@@ -354,9 +356,8 @@ export const log = ({ verdicts }: Report): Effect.Effect<void> =>
     { discard: true }
   )
 
-/** How long the start of a program may be held up by what others have left. */
+/** The longest delay of a program's start. */
 const startTimeout = Duration.seconds(10)
 
-/** What a driver does first. */
 export const sweepAtStart = (driver: Driver, ownership: Ownership.Ownership["Service"]): Effect.Effect<void> =>
   Effect.flatMap(sweep(driver, ownership, { dryRun: false, all: false, timeout: startTimeout }), log)

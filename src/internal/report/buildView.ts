@@ -1,7 +1,4 @@
-/**
- * What a person sees of builds: lines that stay, and lines that say what goes on
- * now.
- */
+/** Renders builds as permanent lines, and lines that show the current activity. */
 import * as ByteSize from "effect/ByteSize"
 import { displayWidth } from "effect/cli/CliOutput"
 import * as DateTime from "effect/DateTime"
@@ -24,18 +21,18 @@ const marks = {
   problem: [" ", "red"]
 } as const
 
-/** A line, whatever the width of the window. */
+/** A line, independent of the width of the window. */
 export interface Line {
   readonly mark: keyof typeof marks
   readonly text: string
-  /** What stands behind the text: the first that leaves room for it. */
+  /** Shown behind the text: the first one that leaves enough room. */
   readonly notes?: ReadonlyArray<string>
 }
 
-/** A note is left out rather than take the last of so many columns from the text. */
+/** Columns that a note must leave to the text. */
 const shortestText = 16
 
-/** A line as it is written: a problem in pieces that fit into the window, anything else cut off at its edge. */
+/** Formats a line: wraps a problem, and cuts anything else at the edge of the window. */
 export const show = (
   { mark, notes, text }: Line,
   window: { readonly columns: number; readonly color: boolean; readonly now: number }
@@ -70,15 +67,15 @@ type Of<Tag extends BuildEvent["_tag"]> = Extract<BuildEvent, { readonly _tag: T
 
 interface Build {
   readonly name: string
-  /** One that another build waits for is heard of, too, but never from its first event on. */
-  readonly isOwn: boolean
-  /** Of its last event. */
+  /** Of this process. The events of a build in another process never include its first. */
+  readonly isLocal: boolean
+  /** Sequence number of its last event. */
   sequence: number
   steps: number | undefined
   activity: Activity
   isWaiting: boolean
   pull: Pull | undefined
-  /** The last lines that the step wrote. */
+  /** The last output lines of the current step. */
   tail: ReadonlyArray<string>
   generation: number | undefined
   isOver: boolean
@@ -97,21 +94,20 @@ const stepText = (build: Build, step: Of<"StepCached" | "StepStarted" | "StepAtt
   return `${labelOf(build, step.index)} ${oneLine(step.description)}${attempt}`
 }
 
-/** So many of the last lines of a step that failed are shown. */
+/** Output lines shown of a failed step. */
 const failedLines = 20
 
-/** So many of the last lines of a step that runs are shown. */
+/** Output lines shown of a running step. */
 const runningLines = 4
 
-/** What is shown of builds. */
 export interface View {
-  /** Takes an event, and gives lines that stay. */
+  /** Accepts an event and returns permanent lines. */
   readonly accept: (event: BuildEvent) => ReadonlyArray<Line>
-  /** What goes on, in lines that the next such lines take the place of. */
+  /** Returns lines about the current activity, which replace the previous ones. */
   readonly current: (now: number) => ReadonlyArray<Line>
 }
 
-/** A view of any number of builds. Unless it is live, beginnings and output are among the lines that stay. */
+/** Creates a view of any number of builds. Unless it is live, starts and output are permanent lines. */
 export const make = ({ isLive }: { readonly isLive: boolean }): View => {
   const builds = new Map<string, Build>()
 
@@ -120,7 +116,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
     if (known !== undefined) return known
     const build: Build = {
       name: oneLine(event.snapshot),
-      isOwn: event.sequence === 0,
+      isLocal: event.sequence === 0,
       sequence: -1,
       steps: undefined,
       activity: { text: "", since: timeOf(event) },
@@ -134,13 +130,13 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
     return build
   }
 
-  /** A build that waited goes on: the one that it waited for is over, or has died and will say no more. */
+  /** A build continues when the one that it waited for has ended, or died without a last event. */
   const endWaiting = (build: Build): void => {
     if (!build.isWaiting) return
     build.isWaiting = false
     const others = [...builds.values()]
     if (others.some(({ isWaiting }) => isWaiting)) return
-    for (const other of others) if (!other.isOwn) other.isOver = true
+    for (const other of others) if (!other.isLocal) other.isOver = true
   }
 
   const begin = (build: Build, since: number, text: string): ReadonlyArray<Line> => {
@@ -150,7 +146,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
 
   const accept = (event: BuildEvent): ReadonlyArray<Line> => {
     const build = buildOf(event)
-    // A build that another one in this process waits for is heard of twice.
+    // Events of a build in this process arrive twice if another one waits for it.
     if (event.sequence <= build.sequence || build.isOver) return []
     build.sequence = event.sequence
     endWaiting(build)
@@ -169,7 +165,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       }
       case "Waiting":
         build.isWaiting = true
-        return begin(build, timeOf(event), `${labelOf(build)} waiting for another build of the same`)
+        return begin(build, timeOf(event), `${labelOf(build)} waiting for another build of this snapshot`)
       case "Pulling":
         return pulling(build, event, timeOf(event))
       case "Booting":
@@ -195,7 +191,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       case "StepAttemptFailed": {
         const [problem = "", ...details] = event.problem.split("\n")
         const notes = [`failed after ${elapsed(timeOf(event) - activity.since)}`]
-        // What commands of a step's own code wrote is known from their error alone.
+        // The output of commands in an Effect step is only in their error.
         const wrote = build.tail.length > 0 ? build.tail : details.map((line) => clean(line.replace(/^ *\| /, "")))
         const isShown = !isLive && build.tail.length > 0
         build.tail = []
@@ -217,8 +213,8 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
         return []
       case "Finished": {
         build.isOver = true
-        // The build that waits for it says the same in a moment.
-        if (!build.isOwn) return []
+        // The waiting build is about to report the same.
+        if (!build.isLocal) return []
         const { duration, stepsReused, stepsRun } = event
         const facts = [
           span(duration),
@@ -236,7 +232,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
         if (event.problem === "interrupted") {
           return [{ mark: "failed", text: `${labelOf(build)} interrupted`, notes }]
         }
-        // What is indented in it, output and stack, was shown, or is for the one who gets the error.
+        // Skip indented lines: the output was shown, and the stack is in the error.
         const [first = "", ...more] = event.problem.split("\n")
         const end = more.findIndex((line) => /^\s/.test(line))
         return [
@@ -286,7 +282,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
 interface Pull {
   readonly image: string
   readonly since: number
-  /** Bytes of the image, as far as its manifest told. */
+  /** Size of the image, if its manifest states it. */
   total: number | undefined
   readonly layers: Map<number, { readonly Downloading?: Progress; readonly Unpacking?: Progress }>
 }
@@ -296,7 +292,7 @@ interface Progress {
   readonly total: number | undefined
 }
 
-/** How far all layers are, together. Their number is known from the first that are heard of only. */
+/** Sums the progress of the layers seen so far. */
 const progressOf = ({ layers }: Pull, phase: "Downloading" | "Unpacking"): Progress => {
   const parts = [...layers.values()].flatMap((layer) => layer[phase] ?? [])
   return {
@@ -334,7 +330,7 @@ const pullLine = (build: Build, pull: Pull, now: number): Line => {
 const pulled = (build: Build, at: number): ReadonlyArray<Line> => {
   const { pull } = build
   build.pull = undefined
-  // What is in the cache is resolved only.
+  // A cached image is only resolved.
   if (pull === undefined || pull.layers.size === 0) return []
   const { done } = progressOf(pull, "Downloading")
   const time = elapsed(at - pull.since)

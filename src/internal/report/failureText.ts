@@ -1,29 +1,29 @@
 /**
- * What an error says: what happened, what the failed command wrote, and what to do, in the words of the side that the
- * caller is on.
+ * The text of an error: what happened, the output of the failed command, and what to do, in the vocabulary of the
+ * caller's API.
  */
 import * as Redacted from "effect/Redacted"
 import type { Word } from "../../Guest.ts"
 import type { LightboxError, Reason, StepContext } from "../../LightboxError.ts"
 
-/** Where the caller meets the error. */
+/** The API that the caller uses. */
 export type Way = "effect" | "promise" | "cli"
 
-/** The errors that a caller on another side than Effect's has got. */
+/** Errors that reached a caller of another API than Effect's. */
 const ways = new WeakMap<LightboxError, Way>()
 
-/** Makes an error speak to callers on that side. */
-export const speakTo = (way: Way, error: LightboxError): void => void ways.set(error, way)
+/** Selects the vocabulary of the text of an error. */
+export const setWay = (way: Way, error: LightboxError): void => void ways.set(error, way)
 
 // =============================================================================
 // What happened
 // =============================================================================
 
-/** A command line as one would type it. */
+/** Formats a command line as one would type it. */
 export const showArgv = (argv: ReadonlyArray<string>): string =>
   argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word))).join(" ")
 
-/** How a command ended. -1 is the exit code of a command that was ended by a signal. */
+/** Describes how a command ended. Exit code -1 means by a signal. */
 export const ending = ({ exitCode, signal }: { readonly exitCode: number; readonly signal?: string }): string =>
   signal === "SIGKILL"
     ? "was killed by SIGKILL (out of memory?)"
@@ -37,7 +37,7 @@ const shownLines = 20
 
 const longestLine = 400
 
-/** Lines under a message: the last ones, if there are many. */
+/** Quotes the last lines under a message. */
 export const quote = (lines: ReadonlyArray<string>): string => {
   const shown = lines
     .slice(-shownLines)
@@ -46,13 +46,13 @@ export const quote = (lines: ReadonlyArray<string>): string => {
   return [...(omitted === 0 ? [] : [`… (${omitted} lines before)`]), ...shown].map((line) => `\n  | ${line}`).join("")
 }
 
-/** What a failed command wrote last: to standard error, or else to standard output. */
+/** Quotes the last output of a failed command: standard error, or else standard output. */
 export const outputOf = ({ stderr, stdout }: { readonly stderr: string; readonly stdout: string }): string => {
   const text = stderr.trim() === "" ? stdout : stderr
   return text.trim() === "" ? "" : quote(text.trimEnd().split("\n"))
 }
 
-/** What to do, one thing a line. */
+/** Lists remedies, one per line. */
 export const fix = (remedy: string): string => {
   const lines = remedy.split("\n")
   return `\nTo fix it: ${lines.length === 1 ? remedy : lines.map((line) => `\n  - ${line}`).join("")}`.replace(
@@ -82,7 +82,7 @@ const ofStep = (step: StepContext, reason: Reason): string => {
   return `${where}${line}: ${what}`
 }
 
-/** What happened, without what to do. */
+/** Describes what happened. */
 export const what = ({ reason, step }: LightboxError): string =>
   step === undefined ? reason.message : ofStep(step, reason)
 
@@ -131,7 +131,7 @@ const notStarted = (kind: string): string | undefined => {
 
 const kept = { effect: "keepBuilder: true", promise: "debugBuilder: true", cli: "--keep-builder" }
 
-/** What to do about an error, as far as that is known. */
+/** Suggests what to do, if known. */
 export const hintFor = (way: Way, { builder, method, reason, step }: LightboxError): string | undefined => {
   const isCli = way === "cli"
   if (builder !== undefined) {
@@ -147,7 +147,7 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
         return isCli ? `\`lightbox rm ${reason.name}\` frees the name` : "Remove it first, or choose another name"
       }
       if (!isCli) return "Pass { overwrite: true } to replace it"
-      // A build takes every name but one that another tool has given.
+      // A build replaces every name except one that another tool has given.
       return method === "Snapshot.build"
         ? "Pass --replace-foreign to take the name from the other tool"
         : "Pass --overwrite to replace it"
@@ -182,7 +182,7 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "NoCapacity":
       return "Run fewer sandboxes at once, or raise the budget"
     case "Drift":
-      return "Ask for the volume as it is, or recreate it"
+      return "Request the volume with its current properties, or recreate it"
     case "SnapshotDamaged":
       return isCli ? "`lightbox build --force` builds it again" : "Build it again"
     case "SecretLeaked":
@@ -198,17 +198,17 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
 
 export const hint = (error: LightboxError): string | undefined => hintFor(ways.get(error) ?? "effect", error)
 
-/** What happened, and what to do. */
+/** Describes what happened and what to do. */
 export const message = (error: LightboxError): string => {
   const said = what(error)
   const todo = hint(error)
   return todo === undefined ? said : said.includes("\n") ? `${said}\n${todo}` : `${said}. ${todo}`
 }
 
-/** Words without the values of redacted ones. */
+/** Hides redacted words. */
 export const redactWords = (words: ReadonlyArray<Word>): ReadonlyArray<string> =>
   words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
 
-/** Words on one line, quoted where they would not be read as one word. */
+/** Joins words on one line, quoted where necessary. */
 export const showCommand = (words: ReadonlyArray<Word>): string =>
   words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : showArgv([word]))).join(" ")

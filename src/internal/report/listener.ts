@@ -8,13 +8,13 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
-/** Droppable values beyond this many waiting ones are dropped; others never are. */
+/** The number of waiting values beyond which droppable ones are dropped. */
 const maxWaiting = 4096
 
-/** How long a scope that closes waits for its listener. */
+/** Time that a closing scope waits for its listener. */
 const drainTimeout = "2 seconds"
 
-/** Runs a listener in a fiber of its own: it can be slow, fail or hang. Returns a function that passes it a value. */
+/** Runs a listener in its own fiber, which may be slow, fail or hang. Returns a function that passes it a value. */
 export const make = Effect.fnUntraced(function* <A>(
   listener: (value: A) => Effect.Effect<void>,
   isDroppable: (value: A) => boolean = () => false

@@ -1,30 +1,25 @@
 import * as Metric from "effect/Metric"
 
-/** Boots that took too long, were killed, and tried once more. */
 export const bootRetries = Metric.counter("lightbox_boot_retries", {
   description: "Boots that exceeded the boot time limit and were tried again",
   incremental: true
 })
 
-/** Calls of the SDK that were made again after a failure that passes. */
 export const sdkRetries = Metric.counter("lightbox_sdk_retries", {
   description: "Calls of the SDK repeated after a transient failure",
   incremental: true
 })
 
-/** Steps of builds that ran. */
 export const stepsRun = Metric.counter("lightbox_build_steps_run", {
   description: "Build steps that were run",
   incremental: true
 })
 
-/** Steps of builds whose result was there already. */
 export const stepsReused = Metric.counter("lightbox_build_steps_reused", {
   description: "Build steps whose result was reused",
   incremental: true
 })
 
-/** Launches that wait for room. */
 export const waitingLaunches = Metric.gauge("lightbox_launches_waiting", {
   description: "Launches that wait for room in the budget of this process"
 })

@@ -1,12 +1,10 @@
-/**
- * Tells a person who waits at a terminal what takes so long: a pull, a build, the first boot.
- */
+/** Reports slow work on a terminal: a pull, a build, the first boot. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
 const control = /[\u0000-\u001f\u007f-\u009f]+/g
 
-/** Where the lines go. */
+/** Prints a line; tests replace it. */
 export const Progress: Context.Reference<(line: string) => void> = Context.Reference(
   "effect-lightbox/internal/report/progress/Progress",
   {
@@ -16,11 +14,11 @@ export const Progress: Context.Reference<(line: string) => void> = Context.Refer
   }
 )
 
-const said = new Set<string>()
+const printed = new Set<string>()
 
-/** Says each line once per process: later runs of the same work are quick. */
-export const once: Effect.Effect<(line: string) => void> = Effect.map(Progress, (say) => (line: string) => {
-  if (said.has(line)) return
-  said.add(line)
-  say(line)
+/** Prints each line once per process, as later runs of the same work are quick. */
+export const once: Effect.Effect<(line: string) => void> = Effect.map(Progress, (print) => (line: string) => {
+  if (printed.has(line)) return
+  printed.add(line)
+  print(line)
 })

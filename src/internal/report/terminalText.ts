@@ -1,15 +1,13 @@
-/**
- * Text from outside, made fit for a terminal.
- */
+/** Makes untrusted text safe for a terminal. */
 import { displayWidth } from "effect/cli/CliOutput"
 import { stripVTControlCharacters } from "node:util"
 
-/** More of a line than any window shows. */
+/** Longer than any window is wide. */
 const longestLine = 2000
 
 /**
- * A line without what a terminal acts on (escape sequences, control characters) and what can not be seen or turns the
- * direction of text. Of a line that was written over, what was written last.
+ * Removes escape sequences, control characters and invisible or direction-changing characters from a line. Of an
+ * overwritten line, keeps the last text.
  */
 export const clean = (line: string): string =>
   stripVTControlCharacters((line.split("\r").findLast((part) => part !== "") ?? "").slice(0, longestLine))
@@ -17,12 +15,12 @@ export const clean = (line: string): string =>
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "")
     .toWellFormed()
 
-/** A text of several lines as one. */
+/** Joins lines into one. */
 export const oneLine = (text: string): string => clean(text.trim().replace(/\s*[\r\n]\s*/g, " "))
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" })
 
-/** As much of the beginning of a text as fits into so many columns. */
+/** Takes the beginning of a text that fits into the columns. */
 const beginning = (text: string, columns: number): string => {
   let room = columns
   let end = 0
@@ -34,11 +32,11 @@ const beginning = (text: string, columns: number): string => {
   return text.slice(0, end)
 }
 
-/** Shortens a text to so many columns. */
+/** Shortens a text to the columns. */
 export const cut = (text: string, columns: number): string =>
   displayWidth(text) <= columns ? text : columns < 1 ? "" : `${beginning(text, columns - 1)}…`
 
-/** Cuts a text into lines of at most so many columns, at spaces where there are any. */
+/** Wraps a text at spaces, where possible. */
 export const wrap = (text: string, columns: number): ReadonlyArray<string> => {
   const lines: Array<string> = []
   let rest = text

@@ -17,7 +17,7 @@ export interface Commit {
   readonly key: string
   readonly labels: { readonly [key: string]: string }
   readonly lastBuild: NonNullable<NameRecord["lastBuild"]>
-  /** How many generations are kept. */
+  /** Number of generations to keep. */
   readonly keep: number
   /** Take the name of a snapshot made by another tool. */
   readonly replaceForeign: boolean
@@ -32,9 +32,9 @@ export const commit = Effect.fnUntraced(function* (
   wanted: Commit
 ): Effect.fn.Return<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> {
   if (wanted.overwrite) {
-    // The common case changes nothing, and needs no lock for that.
-    const { isUnchanged, there } = yield* stateOf(driver, store, wanted)
-    if (isUnchanged) return { snapshot: toSnapshot(wanted.name, wanted.result, there), isNew: false }
+    // In the common case, nothing changes, and no lock is needed.
+    const { isUnchanged, existing } = yield* stateOf(driver, store, wanted)
+    if (isUnchanged) return { snapshot: toSnapshot(wanted.name, wanted.result, existing), isNew: false }
   }
   return yield* moveTo(driver, store, wanted)
 })
@@ -49,19 +49,19 @@ const stateOf = Effect.fnUntraced(function* (
     readonly record: NameRecord
     /** The generation to which the name points. */
     readonly current: Generation | undefined
-    /** The same, if it is the one to commit. */
-    readonly there: Generation | undefined
-    /** Whether nothing would change. */
+    /** The current generation, if it is the one to commit. */
+    readonly existing: Generation | undefined
     readonly isUnchanged: boolean
   },
   LightboxError
 > {
   const { artifact, record } = yield* lookUp(driver, store, name)
   const current = artifact === undefined ? undefined : currentOf(record, artifact)
-  const there = current?.key === key && current.artifact === result.name ? current : undefined
+  const existing = current?.key === key && current.artifact === result.name ? current : undefined
   const isUnchanged =
-    there !== undefined && JSON.stringify([there.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
-  return { record, current, there, isUnchanged }
+    existing !== undefined &&
+    JSON.stringify([existing.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
+  return { record, current, existing, isUnchanged }
 })
 
 const moveTo = (
@@ -74,12 +74,12 @@ const moveTo = (
       const { key, keep, labels, lastBuild, name, overwrite, replaceForeign, result } = wanted
       yield* lockNames(store)
       if (!overwrite) yield* requireFree(driver, "Snapshot.build", name)
-      const { current, isUnchanged, record, there } = yield* stateOf(driver, store, wanted)
-      if (there !== undefined) {
-        const same: Generation = { ...there, labels }
+      const { current, isUnchanged, record, existing } = yield* stateOf(driver, store, wanted)
+      if (existing !== undefined) {
+        const same: Generation = { ...existing, labels }
         if (!isUnchanged) {
           yield* store.writeName(name, {
-            generations: record.generations.map((generation) => (generation === there ? same : generation)),
+            generations: record.generations.map((generation) => (generation === existing ? same : generation)),
             lastBuild
           })
         }
@@ -115,7 +115,7 @@ const moveTo = (
         generations: [...stays.toSorted((a, b) => a.generation - b.generation), next],
         lastBuild
       })
-      // Only now: a sweep must not remove it before the name has moved.
+      // Note it only now: a sweep must not remove it before the name has moved.
       if (replaced !== undefined && dropped.includes(replaced)) yield* noteUnnamed(store, [replaced])
       yield* removeUnneeded(driver, store, dropped)
       return { snapshot: toSnapshot(name, result, next), isNew: true }

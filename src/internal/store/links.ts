@@ -1,4 +1,4 @@
-/** The links that names are, and what is remembered of them. */
+/** Names: links with records. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"

@@ -1,6 +1,4 @@
-/**
- * The names of snapshots.
- */
+/** Names of snapshots. */
 import * as Effect from "effect/Effect"
 import { AlreadyExists, LightboxError, NotFound } from "../../LightboxError.ts"
 import type { Snapshot } from "../../Snapshot.ts"
@@ -41,7 +39,7 @@ export const list = Effect.fnUntraced(function* (
   const found: Array<Snapshot> = []
   for (const [name, artifact] of links) {
     const info = byName.get(artifact)
-    // A link that leads nowhere is what a removal left that was cut short.
+    // An interrupted removal left a link without a target.
     if (info !== undefined) found.push(toSnapshot(name, info, currentOf(yield* store.readName(name), artifact)))
   }
   const withLayers = options?.layers === true

@@ -57,8 +57,8 @@ export const prune = (
 
       for (const snapshot of yield* driver.listSnapshots) {
         const key = snapshot.labels[keyLabel]
-        const own = key === undefined ? Option.none() : yield* store.usedAt(key)
-        const usedAt = Option.getOrElse(own, () => DateTime.toEpochMillis(snapshot.createdAt))
+        const recorded = key === undefined ? Option.none() : yield* store.usedAt(key)
+        const usedAt = Option.getOrElse(recorded, () => DateTime.toEpochMillis(snapshot.createdAt))
         const definition = snapshot.labels[definitionLabel]
         const common = {
           resource: "snapshot" as const,
@@ -94,7 +94,7 @@ export const prune = (
       for (const { snapshot, verdict } of candidates.toSorted((a, b) => b.usedAt - a.usedAt)) {
         room -= snapshot.allocated ?? 0
         if (room >= 0) {
-          verdicts.push({ ...verdict, verdict: "kept", reason: "it fits into the limit" })
+          verdicts.push({ ...verdict, verdict: "kept", reason: "it fits within the limit" })
           continue
         }
         if (!dryRun) yield* evict(driver, store, aliases, snapshot, now)

@@ -1,7 +1,6 @@
 /**
- * The library's own files in the home: names with their generations, tombstones,
- * aliases and locks. All can be lost without losing a snapshot: results carry
- * labels.
+ * The library's files in the home: names with their generations, tombstones, aliases and locks. Losing them loses no
+ * snapshot, as results carry labels.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -19,7 +18,7 @@ import { isCode } from "../host/socket.ts"
 
 type Driver = Pick<Microsandbox.Microsandbox["Service"], "home">
 
-/** The version of what keys are made of, and of what a step does to a disk. */
+/** The version of the key computation and of the effect of steps on a disk. */
 export const builderVersion = "2"
 
 /** Labels of a result. */
@@ -37,10 +36,10 @@ export const captureLock = (artifact: string): string => `capture:${artifact}`
 /** Held while a snapshot is loaded. */
 export const loadLock = "load"
 
-/** Whether a name, or the path of a folder, is that of a result. */
+/** Checks whether a name or path is that of a result. */
 export const isArtifactName = (name: string): boolean => /^lb-[0-9a-f]{40}$/.test(Path.basename(name))
 
-/** What a step's result depends on, recorded to explain later misses. */
+/** The inputs of a step's result, recorded to explain later misses. */
 export const Descriptor = Schema.Struct({
   kind: Schema.String,
   arguments: Schema.String,
@@ -90,25 +89,24 @@ export interface Store {
   readonly writeName: (name: string, record: NameRecord) => Effect.Effect<void, LightboxError>
   readonly removeName: (name: string) => Effect.Effect<void, LightboxError>
   readonly listNames: Effect.Effect<ReadonlyArray<string>, LightboxError>
-  /** When a result was pruned, if it was. */
+  /** Returns when a result was pruned. */
   readonly readTombstone: (key: string) => Effect.Effect<Option.Option<number>, LightboxError>
   readonly writeTombstone: (key: string, at: number) => Effect.Effect<void, LightboxError>
   readonly removeTombstone: (key: string) => Effect.Effect<void, LightboxError>
   /** Records that a result was used now. */
   readonly touch: (key: string) => Effect.Effect<void>
   readonly forgetUse: (key: string) => Effect.Effect<void, LightboxError>
-  /** When a result was used last, in milliseconds since 1970. */
+  /** Returns when a result was last used, in milliseconds since 1970. */
   readonly usedAt: (key: string) => Effect.Effect<Option.Option<number>, LightboxError>
-  /** Newer results by the key of the one they replace. */
+  /** Newer results, by the key that they replace. */
   readonly aliases: Effect.Effect<ReadonlyMap<string, string>, LightboxError>
   readonly removeAlias: (key: string) => Effect.Effect<void, LightboxError>
   readonly writeAlias: (key: string, newer: string) => Effect.Effect<void, LightboxError>
   readonly tryLock: (
     name: string,
-    hello?: string
+    message?: string
   ) => Effect.Effect<{ readonly lock: Lock.Lock } | { readonly waiting: Lock.Waiting }, LightboxError, Scope.Scope>
   readonly lock: (name: string) => Effect.Effect<Lock.Lock, LightboxError, Scope.Scope>
-  /** Whether copies of disks share their content. */
   readonly copies: Effect.Effect<Home.Copies>
 }
 
@@ -223,7 +221,7 @@ export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]):
     }),
     removeAlias: (key) => remove(Path.join(aliasFolder, key)),
     writeAlias: (key, newer) => write(Path.join(aliasFolder, key), newer),
-    tryLock: (name, hello) => Lock.tryAcquire(locks, name, hello),
+    tryLock: (name, message) => Lock.tryAcquire(locks, name, message),
     lock: (name) => Lock.acquire(locks, name),
     copies: Effect.orElseSucceed(
       Effect.flatMap(ownership.stage, (staged) => Effect.promise(() => Home.probeCopies(staged))),

@@ -43,7 +43,7 @@ const archiveName = ({ generation }: Generation): string => `generation-${genera
 const attempt = <A>(method: string, path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
   Effect.tryPromise({ try: run, catch: fileFailure(method, "archive", path) })
 
-/** A folder for the time of the scope. */
+/** Creates a folder for the scope. */
 const stagingFolder = (store: Store, method: string): Effect.Effect<string, LightboxError, Scope.Scope> =>
   Effect.flatMap(store.ownership.stage, (path) =>
     Effect.acquireRelease(
@@ -112,7 +112,7 @@ export const save = (
           )
         )
       if (artifact === undefined || current === undefined) {
-        // What another tool made, it can also read.
+        // Another tool can read its own snapshots.
         return yield* finish(driver.saveSnapshot(artifact ?? name, partial, { withImage, compress }))
       }
       const saved = generations === "current" ? [current] : record.generations
@@ -121,7 +121,7 @@ export const save = (
       for (const generation of saved) {
         const { imageDigest } = yield* driver.openSnapshot(generation.artifact)
         yield* driver.saveSnapshot(generation.artifact, Path.join(folder, archiveName(generation)), {
-          // One image serves all generations that were built on it.
+          // Save an image once for all its generations.
           withImage: withImage && !images.has(imageDigest),
           compress
         })
@@ -249,7 +249,7 @@ export const load = (
           overwrite: options.overwrite === true
         })
       }).pipe(
-        // The name may lead there already.
+        // The name may already point to it.
         Effect.onError(() => Effect.ignore(Generations.removeUnneeded(driver, store, loaded)))
       )
     })
@@ -287,7 +287,7 @@ const loadGeneration = Effect.fnUntraced(function* (
   if (key !== "" && (!/^[0-9a-f]{64}$/.test(key) || artifact !== artifactName(key))) {
     return yield* damaged(archive, `generation ${generation} has no proper key`)
   }
-  // Nobody else removes or uses it before it is complete.
+  // Others must not remove or use it before it is complete.
   yield* store.lock(loadLock)
   const isThere = yield* driver.openSnapshot(artifact).pipe(
     Effect.map(({ labels }) => labels[keyLabel] === key),
@@ -298,11 +298,11 @@ const loadGeneration = Effect.fnUntraced(function* (
   )
   if (isThere) return false
   yield* driver.removeSnapshot(artifact)
-  // On interruption, too: the next load would take it for complete.
+  // Also on interruption: the next load would take it for complete.
   return yield* Effect.gen(function* () {
     const snapshot = yield* loadArchive(driver, store, archive, artifact)
     if (key !== "" && snapshot.labels[keyLabel] !== key)
-      return yield* damaged(artifact, "it is not what the file says it is")
+      return yield* damaged(artifact, "its content does not match the description in the file")
     yield* driver.verifySnapshot(artifact)
     return true
   }).pipe(Effect.onError(() => Effect.ignore(driver.removeSnapshot(artifact))))

@@ -1,8 +1,8 @@
 /**
- * The files of a volume, seen from the host.
+ * The files of a volume on the host.
  *
- * A guest that has the volume mounted may put links into it, and may do so while
- * the host looks: no link is followed, at no depth.
+ * A guest may put links into its mounted volume at any time, even during an operation: no link is followed, at any
+ * depth.
  */
 import * as Effect from "effect/Effect"
 import { constants } from "node:fs"
@@ -15,7 +15,7 @@ import { hasControl } from "../config/schemas.ts"
 
 const { O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants
 
-/** The names on the way to a path of a volume. */
+/** Splits a path of a volume into names. */
 const namesOf = (method: string, path: string): Effect.Effect<ReadonlyArray<string>, LightboxError> => {
   const names = path.split("/").filter((name) => name !== "" && name !== ".")
   return names.includes("..") || hasControl(path)
@@ -28,7 +28,7 @@ const namesOf = (method: string, path: string): Effect.Effect<ReadonlyArray<stri
     : Effect.succeed(names)
 }
 
-/** Hands out the path of a folder that stays the same folder, whatever happens to those on the way to it. */
+/** Provides the path of an open folder, which stays valid if its parents change. */
 const inFolder = async <A>(
   root: string,
   names: ReadonlyArray<string>,
@@ -52,7 +52,7 @@ const inFolder = async <A>(
   }
 }
 
-/** Elsewhere than on Linux a folder that is open has no path of its own. */
+/** Only Linux has paths of open folders. */
 const pinned = (handle: Fs.FileHandle, path: string): string =>
   process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : path
 
@@ -61,7 +61,7 @@ const unlessThere = (cause: unknown): void => {
 }
 
 const opened = async <A>(path: string, flags: number, use: (file: Fs.FileHandle) => Promise<A>): Promise<A> => {
-  // A pipe that nobody has opened at its other end must not keep the host waiting.
+  // Do not block on a pipe without a writer.
   const file = await Fs.open(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o644)
   try {
     if (!(await file.stat()).isFile()) throw Object.assign(new Error("not a file"), { code: "EINVAL" })
@@ -126,9 +126,9 @@ const ifMissing =
       codes.includes(code) ? Effect.succeed(fallback) : Effect.fail(error)
     )
 
-/** What a folder, or a file, takes on the disk, in bytes. */
+/** Bytes that a file or folder uses on the disk. */
 export const sizeOf = (method: string, path: string): Effect.Effect<number, LightboxError> => {
-  // A file that a guest removes meanwhile takes nothing.
+  // A guest may remove a file meanwhile.
   const size = async (path: string): Promise<number> => {
     const stats = await Fs.lstat(path, { bigint: false }).catch(() => undefined)
     if (stats === undefined) return 0

@@ -1,7 +1,4 @@
-/**
- * What is behind volumes: how one differs from what is asked for, whether it was
- * filled, and which can go.
- */
+/** Compares, marks and prunes volumes. */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -20,14 +17,14 @@ import { sizeOf } from "./files.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** What is asked for; what is not said does not count. */
+/** The requested properties; absent ones are not compared. */
 export interface Wanted {
   readonly kind?: Microsandbox.VolumeInfo["kind"] | undefined
   readonly quota?: number | undefined
   readonly labels?: { readonly [key: string]: string } | undefined
 }
 
-/** How a volume differs from what was asked for. */
+/** Lists the differences of a volume from the request. */
 export const drift = (volume: Microsandbox.VolumeInfo, wanted: Wanted): Drift | undefined => {
   const { name } = volume
   const show = (size: number | undefined) => (size === undefined ? "unlimited" : showSize(size))
@@ -44,7 +41,7 @@ export const drift = (volume: Microsandbox.VolumeInfo, wanted: Wanted): Drift | 
     : undefined
 }
 
-/** A volume, and what it takes on the host's disk. */
+/** A volume with its size on the host's disk. */
 export interface Measured {
   readonly volume: Microsandbox.VolumeInfo
   readonly usedBytes: number
@@ -71,7 +68,7 @@ export const listMeasured: Effect.Effect<
 // Filled volumes
 // =============================================================================
 
-/** A volume that was removed and made again is another one: it has another time. */
+/** A recreated volume is another one: it has another creation time. */
 const Primed = Schema.fromJsonString(Schema.Struct({ key: Schema.String, createdAt: Schema.NullOr(Schema.Finite) }))
 
 const encodePrimed = Schema.encodeSync(Primed)
@@ -82,7 +79,7 @@ const primedFile = (home: string, name: string): string => Path.join(home, "ligh
 const timeOf = ({ createdAt }: Microsandbox.VolumeInfo): number | null =>
   createdAt === undefined ? null : DateTime.toEpochMillis(createdAt)
 
-/** Whether a volume was filled with this key. What can not be read was not. */
+/** Checks whether a volume was filled with this key. An unreadable mark counts as not filled. */
 export const isPrimed = (home: string, volume: Microsandbox.VolumeInfo, key: string): Effect.Effect<boolean> =>
   Effect.promise(() => Fs.readFile(primedFile(home, volume.name), "utf8").catch(() => "")).pipe(
     Effect.map((text) =>

@@ -107,12 +107,12 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
       // The holder has to have seen those who connected.
       yield* Effect.repeat(
         Effect.andThen(
-          Effect.sync(() => lock.tell("ping")),
+          Effect.sync(() => lock.send("ping")),
           macrotask
         ),
         { until: () => waiters.every(({ hears }) => Deferred.isDoneUnsafe(hears)) }
       )
-      for (const line of lines) lock.tell(line)
+      for (const line of lines) lock.send(line)
       yield* Scope.close(scope, Exit.void)
       for (const { heard } of waiters) {
         assert.deepStrictEqual(

@@ -1,9 +1,7 @@
 /**
  * `Microsandbox` over the SDK's hosted backend.
  *
- * The SDK is asked for everything but what happens in a guest. Its agent is
- * reached through the same WebSocket that the SDK uses, with the protocol that
- * the agent speaks everywhere.
+ * The guest's agent is reached through the same WebSocket that the SDK uses; everything else goes through the SDK.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,7 +22,7 @@ import * as Home from "../../host/home.ts"
 import { generate, instanceLabel, ownerLabel } from "../../ownership/labels.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import * as Builder from "../sdk/builder.ts"
-import { call, isTaken, leave, notFoundIsSuccess, settlement } from "../sdk/calls.ts"
+import { call, isTaken, leave, notFoundIsSuccess, whenSettled } from "../sdk/calls.ts"
 import { fromSdk } from "../sdk/errors.ts"
 import { getSandbox, handleOf, listSandboxes, sandboxInfo } from "../sdk/sandboxes.ts"
 import * as SdkModule from "../sdk/module.ts"
@@ -56,17 +54,16 @@ const LayerOptions = Schema.Struct({
 
 const decodeLayerOptions = decoder(LayerOptions, "MicrosandboxCloud.layer")
 
-/** The SDK's own. */
+/** The SDK's default. */
 const defaultUrl = "https://api.microsandbox.dev"
 
-/** Notes about sandboxes of one account must not be taken for another's. */
+/** Separates the notes of different accounts. */
 const homeOf = (home: string | undefined, url: string, apiKey: string) =>
   Effect.flatMap(Home.resolve("MicrosandboxCloud.layer", home), (home) => {
     const account = Crypto.hash("sha256", `${url}\n${apiKey}`).slice(0, 8)
     return Home.resolve("MicrosandboxCloud.layer", Path.join(home, `cloud-${account}`))
   })
 
-/** Makes the driver. */
 export const make = Effect.fnUntraced(function* (
   input: MicrosandboxCloud.Options
 ): Effect.fn.Return<Blueprint<LightboxError, never>, LightboxError, Scope.Scope> {
@@ -116,7 +113,7 @@ export const make = Effect.fnUntraced(function* (
   return {
     home,
     make: Effect.succeed(driver),
-    // Sandboxes in the cloud take none of this machine's memory.
+    // Cloud sandboxes use no memory of this machine.
     admission: {
       budget: { disk: 0, sandboxes: options.sandboxes },
       defaultMemory: options.memory,
@@ -136,7 +133,7 @@ interface CloudContext {
 }
 
 // =============================================================================
-// What the cloud does not do
+// Unsupported in the cloud
 // =============================================================================
 
 const refuse =
@@ -175,7 +172,7 @@ const unavailable: Omit<Driver, "backend" | "home" | "version" | "capabilities" 
     listVolumes: volumes("listVolumes"),
     removeVolume: () => volumes("removeVolume"),
 
-    // Nothing of the cloud's is in folders of this machine.
+    // The cloud stores nothing on this machine.
     removeStaging: () => Effect.succeed([]),
     listGhosts: Effect.succeed([]),
     removeGhost: () => Effect.succeed(false),
@@ -183,8 +180,8 @@ const unavailable: Omit<Driver, "backend" | "home" | "version" | "capabilities" 
   }
 
 /**
- * What the SDK would drop, or take for something else: a path of this host for one of the cloud's. What else the cloud
- * does not take, the SDK refuses.
+ * Refuses what the SDK would ignore or misread, such as a path of this host. The SDK itself refuses everything else
+ * that the cloud does not support.
  */
 const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
   const refuseOption = (feature: string, problem?: string) => refuse(feature, problem)("createSandbox")
@@ -209,7 +206,7 @@ const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Ef
 
 const defaultStopTimeout = Duration.seconds(10)
 
-/** Looked at here as well: what is found by its labels may be about to be removed. */
+/** Check here as well: a sandbox found by its labels may be about to be removed. */
 const labelled = (
   sdk: SdkModule.SdkModule,
   labels: { readonly [key: string]: string } = {}
@@ -237,7 +234,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
       yield* call(method, { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
     }),
     killSandbox: () => refuse("kill", "the cloud can only stop a sandbox")("killSandbox"),
-    // It outlives this process anyway.
+    // Cloud sandboxes always outlive this process.
     detachSandbox: () => Effect.void,
     removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
       const method = "Microsandbox.removeSandbox"
@@ -252,7 +249,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
     modifySandbox: () => refuse("modify", "the cloud cannot change a sandbox; create another one")("modifySandbox"),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
       yield* handleOf(context, "Microsandbox.connect", sandbox)
-      // What the SDK puts in front of an id is its own.
+      // The SDK adds its own prefix to ids.
       const id = sandbox.id.replace(/^cloud:/, "")
       const url = new URL(`${context.url.replace(/^http/, "ws")}/v1/sandboxes/${encodeURIComponent(id)}/agent`)
       const connection = yield* AgentConnection.make({
@@ -268,7 +265,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
   }
 }
 
-/** The cloud can not kill. */
+/** The cloud cannot kill. */
 const destroy = (method: string, handle: Sdk.SandboxHandle): Effect.Effect<void, LightboxError> =>
   call(method, { sandbox: handle.name }, () => handle.destroy({ timeoutMs: millis(defaultStopTimeout) }))
 
@@ -292,7 +289,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   }
 
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
-  // Nobody on another machine can tell whether the owner lives.
+  // Other machines cannot check whether the owner is alive.
   const labels = Object.fromEntries(
     Object.entries({ ...request.labels, [instanceLabel]: instance }).filter(([key]) => key !== ownerLabel)
   )
@@ -310,8 +307,8 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
       (native) => resume(Effect.succeed(native)),
       (cause) => resume(Effect.fail(fromSdk(method, { sandbox: name }, cause)))
     )
-    // The request can not be called off: what it makes is removed when it is there.
-    return leave(Effect.andThen(settlement(pending), cleanUp))
+    // The request cannot be cancelled. Remove the sandbox once it exists.
+    return leave(Effect.andThen(whenSettled(pending), cleanUp))
   })
   return yield* creating.pipe(
     Effect.flatMap(({ id }) => handleOf(context, method, { name, id })),

@@ -4,13 +4,13 @@
 import { Duplex } from "node:stream"
 import type { Channel } from "../../guest/connection.ts"
 
-/** What may wait to be sent before writers wait. */
+/** Bytes that may be buffered before writers wait. */
 const highWaterBytes = 1024 * 1024
 
-/** How often is looked whether it was sent: a WebSocket does not tell. */
+/** Interval for polling the buffer, as a WebSocket emits no event when it drains. */
 const lookMillis = 5
 
-/** The runtime's own takes headers, which browsers' do not, nor their types. */
+/** The WebSocket of Node.js accepts headers; browsers and their types do not. */
 const construct: (url: URL, options: { readonly headers: { readonly [name: string]: string } }) => WebSocket = (
   url,
   options
@@ -18,7 +18,7 @@ const construct: (url: URL, options: { readonly headers: { readonly [name: strin
 
 class WebSocketChannel extends Duplex implements Channel {
   private readonly socket: WebSocket
-  /** A WebSocket keeps the process alive as long as it is open. */
+  /** An open WebSocket keeps the process alive. */
   readonly ref = (): void => undefined
   readonly unref = (): void => undefined
 
@@ -36,7 +36,7 @@ class WebSocketChannel extends Duplex implements Channel {
     socket.addEventListener("close", () => this.destroy())
   }
 
-  // It sends when it likes: what is not read at once waits here.
+  // A WebSocket has no backpressure: unread messages are queued here.
   override _read(): void {}
 
   override _write(chunk: Uint8Array<ArrayBuffer>, _: BufferEncoding, callback: (error?: Error | null) => void): void {
@@ -54,6 +54,5 @@ class WebSocketChannel extends Duplex implements Channel {
   }
 }
 
-/** Opens a WebSocket. */
 export const open = (url: URL, headers: { readonly [name: string]: string }): Channel =>
   new WebSocketChannel(construct(url, { headers }))

@@ -1,8 +1,8 @@
 /**
- * Boots of virtual machines: within a time limit, and abandoned when they are interrupted.
+ * Boots virtual machines within a time limit.
  *
- * The SDK's promise can not be called off. What is left of an abandoned boot is killed and cleaned up as it comes, and
- * until that is over no other boot of its name begins: it would be the one that is killed.
+ * The SDK's promise cannot be cancelled. An abandoned boot is killed and cleaned up in the background, and no other
+ * boot of the same name starts before that has ended: it would be killed instead.
  */
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
@@ -13,37 +13,36 @@ import * as Schedule from "effect/Schedule"
 import { LightboxError, TimedOut } from "../../../LightboxError.ts"
 import { bootRetries } from "../../report/metrics.ts"
 import * as Owner from "../../ownership/owner.ts"
-import { leave, settlement } from "../sdk/calls.ts"
+import { leave, whenSettled } from "../sdk/calls.ts"
 import { millis } from "../../config/schemas.ts"
 import * as VmProcess from "./workaroundVmProcess.ts"
 
-/** Names of which abandoned boots of this process have something under way. */
+/** Abandoned boots of this process that have not ended, by name. */
 const abandoned = new Map<string, Deferred.Deferred<void>>()
 
-const settled = (name: string): Effect.Effect<void> =>
+const abandonedEnd = (name: string): Effect.Effect<void> =>
   Effect.suspend(() => {
     const last = abandoned.get(name)
     return last === undefined ? Effect.void : Deferred.await(last)
   })
 
-/** How often it is looked for a virtual machine to kill: often, unless an image is pulled first. */
+/** Intervals for finding the virtual machine to kill. It starts late if an image is pulled first. */
 const looks = Schedule.min([Schedule.exponential("20 millis"), Schedule.spaced("500 millis")])
 
-/** What is to be booted, and how. */
 export interface Boot<A> {
   readonly method: string
   readonly name: string
-  /** How long it may take, what it does before it calls `onPulled` not counted. */
+  /** Time limit, counted from the call of `onPulled`. */
   readonly limit: Duration.Duration
   readonly start: (onPulled: () => void) => Promise<A>
   readonly fail: (cause: unknown) => Effect.Effect<never, LightboxError>
-  /** Removes what the boot has made, when it was abandoned. */
+  /** Removes what an abandoned boot has created. */
   readonly cleanUp: Effect.Effect<void>
 }
 
 /**
- * Boots once, and leaves what is under way at an interruption to a fiber in the background, for which it waits a while:
- * killed, a virtual machine lets the promise settle at once, but while an image is pulled there is none.
+ * Boots once. After an interruption, a background fiber ends the boot. Killing the virtual machine settles the promise
+ * at once, but while an image is pulled there is none.
  */
 const once = Effect.fnUntraced(function* <A>({
   cleanUp,
@@ -55,7 +54,7 @@ const once = Effect.fnUntraced(function* <A>({
 }: Boot<A>): Effect.fn.Return<A, LightboxError> {
   const pulled = yield* Deferred.make<void>()
   const booting = Effect.callback<A, LightboxError>((resume) => {
-    // Those of a sandbox that has the name already.
+    // Virtual machines of an earlier sandbox with this name.
     const others = VmProcess.pidsOf(name)
     const pending = Promise.resolve().then(() => start(() => Deferred.doneUnsafe(pulled, Effect.void)))
     pending.then(
@@ -70,7 +69,7 @@ const once = Effect.fnUntraced(function* <A>({
       const over = Deferred.makeUnsafe<void>()
       abandoned.set(name, over)
       return leave(
-        Effect.raceFirst(settlement(pending), killing).pipe(
+        Effect.raceFirst(whenSettled(pending), killing).pipe(
           Effect.andThen(cleanUp),
           Effect.ensuring(
             Effect.sync(() => {
@@ -90,17 +89,17 @@ const once = Effect.fnUntraced(function* <A>({
   return yield* Effect.raceFirst(booting, timer)
 })
 
-/** Boots a virtual machine within the time limit, and once more if it took too long. */
+/** Boots a virtual machine, with one retry after a timeout. */
 export const boot = <A>(options: Boot<A>): Effect.Effect<A, LightboxError> =>
-  Effect.andThen(settled(options.name), once(options)).pipe(
+  Effect.andThen(abandonedEnd(options.name), once(options)).pipe(
     Effect.catchReason("LightboxError", "TimedOut", (_, error) =>
-      Effect.flatMap(Effect.timeoutOption(settled(options.name), "30 seconds"), (isSettled) =>
-        Option.isNone(isSettled) ? Effect.fail(error) : Effect.andThen(Metric.update(bootRetries, 1), once(options))
+      Effect.flatMap(Effect.timeoutOption(abandonedEnd(options.name), "30 seconds"), (isFree) =>
+        Option.isNone(isFree) ? Effect.fail(error) : Effect.andThen(Metric.update(bootRetries, 1), once(options))
       )
     )
   )
 
-/** Whether somebody who may live has noted another sandbox of the name, which it makes now or has made. */
+/** Checks whether an owner that may be alive has noted another sandbox of this name. */
 export const isBeingMade = (home: string, name: string, instance: string): Effect.Effect<boolean, LightboxError> =>
   Effect.map(Owner.livingNotes(home, "sandbox"), (notes) =>
     notes.some((note) => note.name === name && note.token !== instance)

@@ -40,7 +40,7 @@ import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import * as Boots from "./boots.ts"
 import * as Builder from "../sdk/builder.ts"
-import { call, commit, isTaken, notFoundIsSuccess, settled, transient } from "../sdk/calls.ts"
+import { call, commit, isTaken, notFoundIsSuccess, leftoversEnd, transient } from "../sdk/calls.ts"
 import { fromSdk, modifiedField, type Subject } from "../sdk/errors.ts"
 import * as SdkModule from "../sdk/module.ts"
 import {
@@ -65,7 +65,7 @@ import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } fr
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** The SDK itself, at once and for good, for those who want of it what a driver does not offer. */
+/** The SDK module, for callers that need more than a driver offers. */
 export const native = (home: string | undefined): Effect.Effect<SdkModule.SdkModule, LightboxError> =>
   Effect.flatMap(Scope.make(), (scope) =>
     SdkModule.claimLocal(home).pipe(
@@ -88,10 +88,9 @@ const LayerOptions = Schema.Struct({
 
 const decodeLayerOptions = decoder(LayerOptions, "MicrosandboxLocal.layer")
 
-/** How long closing waits for what interrupted launches still have under way. */
+/** Time that closing waits for interrupted launches to end. */
 const closingLimit = Duration.seconds(10)
 
-/** Makes the driver. */
 export const make = Effect.fnUntraced(function* (
   input: MicrosandboxLocal.Options
 ): Effect.fn.Return<Blueprint<LightboxError, Ownership.Ownership | Scope.Scope>, LightboxError, Scope.Scope> {
@@ -120,7 +119,7 @@ const makeDriver = Effect.fnUntraced(function* (
         Effect.flatMap((staged) => Effect.promise(() => Home.probeCopies(staged))),
         Effect.orElseSucceed(() => "unknown" as const)
       ),
-      // What keeps it from being known, a full disk for one, may pass.
+      // A failure, such as a full disk, may be temporary.
       (exit) => (Exit.isSuccess(exit) && exit.value !== "unknown" ? Duration.infinity : Duration.zero)
     ),
     owned: new Map(),
@@ -132,7 +131,7 @@ const makeDriver = Effect.fnUntraced(function* (
     memory: options.memory,
     pullPolicy: options.pullPolicy
   }
-  yield* Effect.addFinalizer(() => Effect.timeoutOption(settled, closingLimit))
+  yield* Effect.addFinalizer(() => Effect.timeoutOption(leftoversEnd, closingLimit))
   return {
     backend: "local",
     home,
@@ -167,20 +166,18 @@ interface DriverContext {
   readonly sdk: SdkModule.SdkModule
   readonly home: string
   readonly ownership: Ownership.Ownership["Service"]
-  /** How the file system of the home copies disks. */
   readonly copies: Effect.Effect<Home.Copies>
   /**
-   * The SDK's objects of sandboxes that this process owns, by id. Nothing is asked of them but to detach: each has one
-   * lock that its commands hold from start to end. They are kept because a virtual machine ends when its object is
-   * garbage-collected.
+   * The SDK's objects of sandboxes that this process owns, by id. They are used only to detach, as each has one lock
+   * that its commands hold while they run. They are kept because a virtual machine ends when its object is garbage-
+   * collected.
    */
   readonly owned: Map<string, Owned>
-  /** One boot at a time of each name. */
+  /** Serializes boots of the same name. */
   readonly names: Turns
   /**
-   * Calls that create sandboxes with a volume, or change the volume, one after the other. The SDK locks its volumes for
-   * the whole of a creation, and blocks one of its few threads while it waits for the lock, with the very work that the
-   * lock's holder may be waiting for.
+   * Serializes calls that create sandboxes with volumes or change volumes. The SDK locks its volumes during a creation,
+   * and blocks one of its few threads while it waits, which the lock's holder may need.
    */
   readonly volumes: Turns
   readonly bootTimeout: Duration.Duration
@@ -190,16 +187,14 @@ interface DriverContext {
   readonly pullPolicy: "always" | "if-missing" | "never" | undefined
 }
 
-/** A sandbox that ends with this process. */
 interface Owned {
   readonly native: Sdk.Sandbox
-  /** Whether the native object has locks on disks, which it gives back only when it is garbage-collected. */
+  /** The native object may hold locks on disks, which only garbage collection releases. */
   readonly holdsLocks: boolean
-  /** The token of its creation. */
   readonly instance: string | undefined
 }
 
-const own = (context: DriverContext, native: Sdk.Sandbox, handle: Sdk.SandboxHandle): void => {
+const retainNative = (context: DriverContext, native: Sdk.Sandbox, handle: Sdk.SandboxHandle): void => {
   context.owned.set(native.id, {
     native,
     holdsLocks: mayHoldDisks(handle),
@@ -207,8 +202,8 @@ const own = (context: DriverContext, native: Sdk.Sandbox, handle: Sdk.SandboxHan
   })
 }
 
-/** Lets the native object of a virtual machine go that has ended. */
-const disown = ({ owned }: DriverContext, { id, name }: Microsandbox.SandboxRef): Effect.Effect<void> =>
+/** Releases the native object of an ended virtual machine. */
+const releaseNative = ({ owned }: DriverContext, { id, name }: Microsandbox.SandboxRef): Effect.Effect<void> =>
   Effect.suspend(() => {
     const found = owned.get(id)
     owned.delete(id)
@@ -217,26 +212,27 @@ const disown = ({ owned }: DriverContext, { id, name }: Microsandbox.SandboxRef)
       : Effect.void
   })
 
-/** Lets go of the name of a sandbox that was removed. */
+/** Releases the name of a removed sandbox. */
 const dropName = ({ home }: DriverContext, method: string, name: string): Effect.Effect<void, LightboxError> =>
   hostFile(method, name, () => NameLocks.remove(home, name))
 
-/** Lets it go as well when another sandbox turns out to have its name. */
-const orDisown =
+/** Also releases the native object if another sandbox has the name now. */
+const orReleaseNative =
   (context: DriverContext, sandbox: Microsandbox.SandboxRef) =>
   <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
-    Effect.tapError(effect, ({ reason }) => (reason._tag === "Replaced" ? disown(context, sandbox) : Effect.void))
+    Effect.tapError(effect, ({ reason }) =>
+      reason._tag === "Replaced" ? releaseNative(context, sandbox) : Effect.void
+    )
 
 // =============================================================================
 // Calls
 // =============================================================================
 
-/** One turn for each name that is in use. */
 type Turns = RcMap.RcMap<string, Semaphore.Semaphore>
 
 const turns = RcMap.make({ lookup: (_name: string) => Semaphore.make(1) })
 
-/** Runs an effect when it is its turn with all the names. */
+/** Runs an effect with exclusive use of the names. */
 const takingTurns =
   (turns: Turns, names: ReadonlyArray<string>) =>
   <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
@@ -263,7 +259,7 @@ const imageInfo = (image: Sdk.ImageHandle) => ({
   lastUsedAt: date(image.lastUsedAt)
 })
 
-/** Does something with an image by the name that it is known by: the given one, or the whole of it. */
+/** Tries an operation with the given name of an image, and then with its full name. */
 const byAnyName = <A>(
   reference: string,
   use: (reference: string) => Effect.Effect<A, LightboxError>
@@ -276,7 +272,7 @@ const byAnyName = <A>(
   )
 }
 
-/** Removes an archive that came only after nobody wanted it any more. */
+/** Removes an archive that was written after an interruption. */
 const removeFile = (method: string, path: string): Effect.Effect<void> =>
   Effect.ignore(hostFile(method, path, () => Fs.rm(path, { force: true })))
 
@@ -296,7 +292,7 @@ const images = ({ sdk }: DriverContext): ImagePart => ({
       method,
       subject: { path },
       run: () => sdk.Image.save([...references], { outputPath: Path.resolve(path), format: options?.format ?? "oci" }),
-      tell: Effect.succeed,
+      describe: Effect.succeed,
       undo: () => removeFile(method, path)
     })
   }),
@@ -345,7 +341,7 @@ const images = ({ sdk }: DriverContext): ImagePart => ({
 // Sandboxes
 // =============================================================================
 
-/** Runs what ends a virtual machine, and removes what the runtime leaves of it. */
+/** Ends a virtual machine, and removes what the runtime leaves of it. */
 const ending = <A, E, R>({ name }: Microsandbox.SandboxRef, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
     const { remove } = VmProcess.remains(name)
@@ -359,8 +355,8 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       const method = "Microsandbox.startSandbox"
       yield* Virtualization.check(method)
       const handle = yield* handleOf(context, method, sandbox)
-      // It may have ended by itself: then its disks would be in its own way.
-      if (handle.status === "stopped" || handle.status === "crashed") yield* disown(context, sandbox)
+      // It may have ended by itself. Its disks would still be locked.
+      if (handle.status === "stopped" || handle.status === "crashed") yield* releaseNative(context, sandbox)
       const native = yield* boot(
         context,
         method,
@@ -372,18 +368,18 @@ const sandboxes = (context: DriverContext): SandboxPart => {
         Effect.void
       ).pipe(takingTurns(context.names, [sandbox.name]))
       const started = yield* handleOf(context, method, sandbox)
-      if (options?.detached !== true) own(context, native, started)
+      if (options?.detached !== true) retainNative(context, native, started)
       return sandboxInfo(started)
     }
   )
   const stopSandbox: SandboxPart["stopSandbox"] = Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
     const timeout = millis(options?.timeout ?? "10 seconds")
-    const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox).pipe(orDisown(context, sandbox))
+    const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox).pipe(orReleaseNative(context, sandbox))
     yield* ending(
       sandbox,
       call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
     )
-    yield* disown(context, sandbox)
+    yield* releaseNative(context, sandbox)
   })
   return {
     createSandbox: (request) => create(context, request),
@@ -392,12 +388,14 @@ const sandboxes = (context: DriverContext): SandboxPart => {
     startSandbox,
     stopSandbox,
     killSandbox: Effect.fn("Microsandbox.killSandbox")(function* (sandbox) {
-      const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox).pipe(orDisown(context, sandbox))
+      const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox).pipe(
+        orReleaseNative(context, sandbox)
+      )
       yield* ending(
         sandbox,
         call("Microsandbox.killSandbox", { sandbox: sandbox.name }, () => handle.kill())
       )
-      yield* disown(context, sandbox)
+      yield* releaseNative(context, sandbox)
     }),
     detachSandbox: Effect.fn("Microsandbox.detachSandbox")(function* (sandbox) {
       const found = owned.get(sandbox.id)
@@ -418,13 +416,13 @@ const sandboxes = (context: DriverContext): SandboxPart => {
             : RootDisks.removing(context, method, handle, () => handle.remove())
         ),
         Effect.catchReasons("LightboxError", {
-          // Something else has removed it.
+          // It was removed by someone else.
           NotFound: () => RootDisks.removeOf(context, method, instance),
           Replaced: (_, error) => Effect.andThen(RootDisks.removeOf(context, method, instance), Effect.fail(error))
         }),
-        orDisown(context, sandbox)
+        orReleaseNative(context, sandbox)
       )
-      yield* disown(context, sandbox)
+      yield* releaseNative(context, sandbox)
       yield* dropName(context, method, sandbox.name)
     }),
     modifySandbox: Effect.fn("Microsandbox.modifySandbox")(function* (sandbox, change) {
@@ -441,7 +439,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       if (plan.conflicts.length > 0 || !needsRestart(plan)) return yield* modify(change)
       if (isEphemeral(handle)) return yield* ephemeralRefused(method)
       if (!owned.has(sandbox.id)) return yield* modify(change)
-      // The runtime would start it so that it outlives this process. Once it has stopped it starts again, changed or not.
+      // The runtime would start it detached. Once stopped, it starts again with or without the change.
       yield* stopSandbox(sandbox).pipe(
         Effect.andThen(
           Effect.onExit(modify({ ...change, apply: "next-start" }), () => Effect.asVoid(startSandbox(sandbox)))
@@ -451,7 +449,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
       return { applied: true, changes: plan.changes, conflicts: plan.conflicts, warnings: plan.warnings }
     }),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
-      // What this process owns was there a moment ago; anything else may have been replaced.
+      // Only a sandbox of another owner may have been replaced meanwhile.
       if (!owned.has(sandbox.id)) yield* handleOf(context, "Microsandbox.connect", sandbox)
       return yield* connect(context, sandbox)
     }),
@@ -465,7 +463,7 @@ const sandboxes = (context: DriverContext): SandboxPart => {
           ? yield* call(method, { sandbox: sandbox.name }, () =>
               handle.logs({ ...sources, ...(query?.tail === undefined ? {} : { tail: query.tail }) })
             )
-          : // Not followed: the SDK's stream that follows can not be cancelled, and keeps the process alive.
+          : // Not followed: the SDK's stream that follows cannot be cancelled, and keeps the process alive.
             yield* call(method, { sandbox: sandbox.name }, async () => {
               const found: Array<Sdk.LogEntry> = []
               const stream = await handle.logStream({ ...sources, fromCursor: after, follow: false })
@@ -509,12 +507,11 @@ const sandboxes = (context: DriverContext): SandboxPart => {
   }
 }
 
-/** Where it finds no room for its records once, the runtime can never write again in this process. */
+/** After one failed write for lack of space, the runtime cannot write again in this process. */
 const leastDisk = 16 * mebibyte
 
 /**
- * Ends and removes a sandbox. On a full disk its own disks go first, so that there is room when its virtual machine has
- * ended: the runtime writes down that it has.
+ * Ends and removes a sandbox. On a full disk, its disks are removed first: the runtime needs space to record the end.
  */
 const destroy = async (home: string, handle: Sdk.SandboxHandle): Promise<void> => {
   if ((await freeBytes(home)) < leastDisk) {
@@ -525,7 +522,7 @@ const destroy = async (home: string, handle: Sdk.SandboxHandle): Promise<void> =
   await handle.destroy({ force: true })
 }
 
-/** Folders of sandboxes that the runtime does not know. */
+/** Sandbox folders that the runtime does not know. */
 const ghosts = (context: DriverContext): RemainsPart => {
   const { home, sdk } = context
   const folder = Path.join(home, "sandboxes")
@@ -563,7 +560,7 @@ const ghosts = (context: DriverContext): RemainsPart => {
         yield* dropName(context, method, name)
         return false
       }
-      // Somebody may have created it in between: then the folder is theirs.
+      // If it was created meanwhile, the folder belongs to that creation.
       if (yield* isKnown(method, name)) {
         yield* hostFile(method, path, () => Fs.rename(taken, path))
         return false
@@ -644,7 +641,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
       method,
       { sandbox: name, ...(source._tag === "Image" ? { image: source.reference } : { snapshot: source.name }) },
       async (onPulled) => {
-        // Anew: a boot that failed may have written to it.
+        // Make a new one: a failed boot may have written to it.
         if (root._tag === "Disk") await RootDisk.write(root.path)
         const builder = Builder.make(sdk, name, root, await withVolumesAsTheyAre(sdk, config), labels)
         if (replacesGhost) builder.replaceWithTimeout(0)
@@ -679,7 +676,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
             handleOf(context, method, { name, id: native.id }).pipe(
               Effect.tap(check),
               Effect.map((handle) => {
-                if (request.detached !== true) own(context, native, handle)
+                if (request.detached !== true) retainNative(context, native, handle)
                 return sandboxInfo(handle)
               })
             )
@@ -701,8 +698,8 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
 })
 
 /**
- * Whether a name that is taken for the runtime, but absent for all else, belongs to a creation that failed long ago and
- * left a folder without a row. A creation that has only begun looks the same.
+ * Checks whether a name that is taken, but unknown to the runtime, belongs to a failed creation that left a folder
+ * without a row. A creation that has just begun looks the same.
  */
 const isGhost = (
   context: DriverContext,
@@ -717,7 +714,7 @@ const isGhost = (
     )
   )
 
-/** Asked to make sure that there is a volume, the SDK wants it to be a folder. */
+/** The SDK's `ensure` works only for volumes that are folders. */
 const withVolumesAsTheyAre = async (sdk: SdkModule.SdkModule, config: SandboxConfig): Promise<SandboxConfig> => {
   const mounts: { [path: string]: NonNullable<SandboxConfig["mounts"]>[string] } = { ...config.mounts }
   for (const [path, mount] of Object.entries(mounts)) {
@@ -731,7 +728,7 @@ const withVolumesAsTheyAre = async (sdk: SdkModule.SdkModule, config: SandboxCon
   return config.mounts === undefined ? config : { ...config, mounts }
 }
 
-/** Tells who has a volume, which the runtime does not where it is a disk. */
+/** Names the sandbox that uses a volume, as the runtime does not for disks. */
 const tellingUsers =
   ({ sdk }: DriverContext) =>
   <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
@@ -739,7 +736,7 @@ const tellingUsers =
       reason.resource !== "volume" || reason.usedBy.length > 0
         ? Effect.fail(error)
         : Effect.flatMap(
-            // Who it is matters less than that somebody has it.
+            // Finding the sandbox is best effort.
             Effect.orElseSucceed(listSandboxes(sdk, undefined), () => []),
             (all) => {
               const { cause, name: volume, resource } = reason
@@ -759,7 +756,7 @@ const tellingUsers =
 const namesOfVolumes = ({ mounts }: SandboxConfig): ReadonlyArray<string> =>
   Object.values(mounts ?? {}).flatMap((mount) => ("volume" in mount ? [mount.volume] : []))
 
-/** Boots a virtual machine for whoever has the turn of its name. */
+/** Boots a virtual machine. The caller has exclusive use of the name. */
 const boot = (
   context: DriverContext,
   method: string,
@@ -790,7 +787,7 @@ const failBoot = Effect.fnUntraced(function* (
   return yield* fromSdk(method, { ...subject, lastLines }, cause)
 })
 
-/** What the virtual machine wrote last, while its folder is still there. */
+/** Reads the last output of the virtual machine before its folder is removed. */
 const lastLogLines = ({ sdk }: DriverContext, name: string): Effect.Effect<ReadonlyArray<string>> =>
   call("Microsandbox.readLogs", { sandbox: name }, async () => {
     const handle = await sdk.Sandbox.get(name)
@@ -800,7 +797,7 @@ const lastLogLines = ({ sdk }: DriverContext, name: string): Effect.Effect<Reado
     Effect.orElseSucceed(() => [])
   )
 
-/** Destroys what one creation has made, and nothing else. Never fails: it runs where there is nobody to tell. */
+/** Removes only what this creation made. Never fails, as it runs in the background. */
 const cleanUpInstance = (context: DriverContext, name: string, instance: string): Effect.Effect<void> => {
   const method = "Microsandbox.removeSandbox"
   const removing = (remove: Effect.Effect<void, LightboxError>) =>
@@ -811,7 +808,7 @@ const cleanUpInstance = (context: DriverContext, name: string, instance: string)
         ? removing(call(method, { sandbox: name }, () => destroy(context.home, handle)))
         : Effect.void
     ),
-    // The SDK forgets some failed creations, but leaves their folder: the name would stay taken.
+    // The SDK drops some failed creations but leaves their folder, which would keep the name taken.
     Effect.catchReason("LightboxError", "NotFound", () =>
       Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
         isGhost
@@ -834,7 +831,7 @@ const destroyByName = (context: DriverContext, method: string, name: string): Ef
       call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)),
       (handle) =>
         RootDisks.removing(context, method, handle, () => destroy(context.home, handle)).pipe(
-          Effect.andThen(disown(context, { id: handle.id, name }))
+          Effect.andThen(releaseNative(context, { id: handle.id, name }))
         )
     )
   )
@@ -935,7 +932,7 @@ const snapshots = (context: DriverContext): SnapshotPart => {
   const move = (method: string, from: string, name: string) =>
     hostFile(method, at(name), () => Fs.rename(from, at(name)))
 
-  /** The SDK's index finds snapshots by where they were. */
+  /** The SDK's index records where snapshots were. */
   const reindex = (method: string, name: string) => call(method, { snapshot: name }, () => sdk.Snapshot.reindex())
 
   return {
@@ -952,12 +949,12 @@ const snapshots = (context: DriverContext): SnapshotPart => {
           if (request.integrity === true) builder.recordIntegrity()
           return builder.create()
         },
-        tell: (snapshot) => Effect.promise(() => snapshotInfo(request.name, snapshot)),
+        describe: (snapshot) => Effect.promise(() => snapshotInfo(request.name, snapshot)),
         undo: () => Effect.ignore(removeSnapshot(request.name))
       })
     }),
     openSnapshot,
-    // The folder is the truth: the SDK's index misses what a crash cut short, and knows no labels.
+    // The folder is authoritative: the SDK's index misses interrupted changes, and has no labels.
     listSnapshots: Effect.gen(function* () {
       const method = "Microsandbox.listSnapshots"
       const links = new Set((yield* entries(method)).flatMap((entry) => (entry.isSymbolicLink() ? [entry.name] : [])))
@@ -988,7 +985,7 @@ const snapshots = (context: DriverContext): SnapshotPart => {
             withImage: options?.withImage ?? false,
             plainTar: options?.compress === false
           }),
-        tell: Effect.succeed,
+        describe: Effect.succeed,
         undo: () => removeFile(method, path)
       })
     }),
@@ -998,12 +995,11 @@ const snapshots = (context: DriverContext): SnapshotPart => {
       if ((yield* entries(method)).some((entry) => entry.name === name)) {
         return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
       }
-      // The SDK names what it loads by digest.
       return yield* commit({
         method,
         subject: { snapshot: name },
         run: () => sdk.Snapshot.load(Path.resolve(path)),
-        tell: (loaded) =>
+        describe: (loaded) =>
           move(method, loaded.path, name).pipe(
             Effect.andThen(
               reindex(method, name).pipe(
@@ -1064,7 +1060,7 @@ const snapshots = (context: DriverContext): SnapshotPart => {
 
 const searchBytes = 4 * 1024 * 1024
 
-/** Looks for byte strings in a file, those that lie across the borders of what is read included. */
+/** Searches a file for byte strings, including those that span two reads. */
 const search = async (path: string, needles: ReadonlyArray<Uint8Array>): Promise<ReadonlyArray<boolean>> => {
   const found = needles.map(() => false)
   const overlap = Math.max(1, ...needles.map((needle) => needle.length)) - 1
@@ -1135,7 +1131,7 @@ const volumes = (context: DriverContext): VolumePart => {
           for (const [key, value] of Object.entries(labels ?? {})) builder.label(key, value)
           return builder.create()
         },
-        tell: () => getVolume(name),
+        describe: () => getVolume(name),
         undo: () => Effect.ignore(remove(name))
       }).pipe(takingTurns(context.volumes, [name]))
     }),

@@ -1,6 +1,4 @@
-/**
- * Which sandboxes have a root disk above that of their snapshot, and what becomes of it.
- */
+/** Root disks of sandboxes that are overlays on the disk of their snapshot. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -25,14 +23,12 @@ interface Context {
   readonly sdk: SdkModule
   readonly home: string
   readonly ownership: Ownership.Ownership["Service"]
-  /** How the file system of the home copies disks. */
   readonly copies: Effect.Effect<Copies>
 }
 
-/** The file that holds the disk of a snapshot, and of a sandbox that has a copy. */
+/** The file with the disk of a snapshot, or of a sandbox with a copy. */
 export const diskFile = "upper.ext4"
 
-/** What a root disk is to lie above. */
 interface Overlay {
   readonly image: string
   readonly imageDigest: string
@@ -44,8 +40,8 @@ const unsupported = (method: string, problem: string, cause?: unknown): Lightbox
   new LightboxError({ method, reason: new Unsupported({ feature: "rootDisk", problem, cause }) })
 
 /**
- * Looks what a root disk can lie above. Nothing where the snapshot is not there: what boots from it says so better.
- * `findImage` tells the digest of an image that is in the cache.
+ * Finds the base of an overlay. Returns nothing if the snapshot does not exist: the boot reports that better.
+ * `findImage` returns the digest of a cached image.
  */
 const find = Effect.fnUntraced(function* (
   { home, sdk }: Context,
@@ -53,7 +49,7 @@ const find = Effect.fnUntraced(function* (
   name: string,
   findImage: (reference: string) => Effect.Effect<Option.Option<string>, LightboxError>
 ): Effect.fn.Return<Overlay | undefined, LightboxError> {
-  // A name may move to what is above another image: both are of what it leads to now.
+  // A name may move meanwhile: take image and disk from the same snapshot.
   const path = Path.resolve(home, "snapshots", name)
   const folder = yield* hostFile(method, path, () =>
     Fs.realpath(path).catch((cause) => (isCode(cause, "ENOENT") ? undefined : Promise.reject(cause)))
@@ -74,7 +70,7 @@ const find = Effect.fnUntraced(function* (
   )
 })
 
-/** Removes the root disk of a sandbox that is gone by itself, or never came to be. */
+/** Removes the root disk of a sandbox that no longer exists. */
 export const removeOf = (
   { home }: Context,
   method: string,
@@ -84,7 +80,7 @@ export const removeOf = (
     ? Effect.void
     : hostFile(method, RootDisk.folderOf(home, instance), () => RootDisk.remove(home, instance))
 
-/** Makes a root disk for as long as what boots from it is there. */
+/** Makes a root disk, and removes it if `use` fails. */
 const within = <A>(
   context: Context,
   method: string,
@@ -109,22 +105,19 @@ const within = <A>(
   })
   return Effect.acquireUseRelease(
     ownership.note(note),
-    // Uninterrupted: what comes after an interruption would come after its removal.
+    // An interrupted creation could still write after the removal.
     () => Effect.flatMap(Effect.uninterruptible(make), (path) => use({ _tag: "Disk", image, path })),
     (_, exit) =>
       Exit.isSuccess(exit)
         ? ownership.forget(note)
-        : // What could not be removed stays noted, for a sweep.
+        : // Keep the note if the removal fails, for a later sweep.
           Effect.andThen(removeOf(context, method, instance), ownership.forget(note)).pipe(
             Effect.ignore({ log: "Warn", message: `Could not remove the disk of sandbox "${name}"` })
           )
   )
 }
 
-/**
- * Boots from a snapshot, or from its image below a disk of the sandbox's own. Falls back to the first if it may and can
- * not do the second.
- */
+/** Boots from a copy of a snapshot's disk, or from an overlay on it. With `"auto"`, a copy is the fallback. */
 export const bootFrom = (
   context: Context,
   method: string,
@@ -170,7 +163,7 @@ const has = (
 ): Effect.Effect<boolean, LightboxError> =>
   hostFile(method, RootDisk.folderOf(home, instance), () => RootDisk.has(home, instance))
 
-/** Removes a sandbox, and then the root disk that it had of its own: both, also when nobody waits any more. */
+/** Removes a sandbox and its root disk without interruption. */
 export const removing = Effect.fnUntraced(function* (
   context: Context,
   method: string,
@@ -183,7 +176,7 @@ export const removing = Effect.fnUntraced(function* (
     return yield* Effect.asVoid(call(method, { sandbox: name }, remove))
   }
   const note: Ownership.Note = { kind: "disk", token: instance, name }
-  // On a full disk nothing can be noted, and what makes room must go on.
+  // On a full disk no note can be written, but the removal frees space.
   yield* Effect.ignore(context.ownership.note(note))
   yield* call(method, { sandbox: name }, async () => {
     await remove()
@@ -192,7 +185,7 @@ export const removing = Effect.fnUntraced(function* (
   yield* context.ownership.forget(note)
 })
 
-/** Refuses what the runtime can only do with root disks that it has made itself. */
+/** Refuses operations that need a root disk made by the runtime. */
 export const requireCopy = Effect.fnUntraced(function* (
   context: Pick<Context, "home">,
   method: string,

@@ -1,7 +1,4 @@
-/**
- * The runtime's locks of the names of sandboxes: two empty files for each name
- * that ever was, which the runtime never removes.
- */
+/** The runtime's locks of sandbox names: two empty files for every name ever used, which the runtime never removes. */
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
@@ -13,8 +10,8 @@ const pathsOf = (home: string, name: string): ReadonlyArray<string> => {
 }
 
 /**
- * Removes the locks of a sandbox that is gone, if its name looks like a generated one: whoever makes a sandbox of the
- * same name meanwhile would hold a lock that others do not see, and names that somebody has chosen are used again.
+ * Removes the locks of a removed sandbox with a generated name. Other names are reused, and removing a lock that
+ * another process holds would break it.
  */
 export const remove = async (home: string, name: string): Promise<void> => {
   if (!isGenerated(name)) return

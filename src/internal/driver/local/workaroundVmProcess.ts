@@ -1,18 +1,15 @@
 /**
- * The processes in which the runtime runs virtual machines, found by what they
- * are called with.
+ * Finds the processes of virtual machines by their arguments.
  *
- * The SDK can not stop a boot: its `kill` works only once the virtual machine
- * has registered itself, and before that merely spoils the boot, which then
- * fails after running to its end. The process itself can be killed at any time,
- * and the pending `create()` then fails at once.
+ * The SDK cannot cancel a boot: its `kill` works only once the virtual machine has registered itself. Before that, it
+ * only makes the boot fail at its end. The process can be killed at any time, and the pending `create()` then fails at
+ * once.
  */
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 
-/** A process that runs a sandbox's virtual machine. */
 export interface VmProcess {
   readonly pid: number
   readonly sandbox: string
@@ -58,7 +55,7 @@ const all = (): ReadonlyArray<VmProcess> =>
       })
     : listed(() => true)
 
-/** A thread or process may end between being listed and being read. */
+/** It may end between the listing and the read. */
 const read = (path: string): string => {
   try {
     return Fs.readFileSync(path, "utf8")
@@ -67,11 +64,11 @@ const read = (path: string): string => {
   }
 }
 
-/** The processes of this process's virtual machines for a sandbox. */
+/** Virtual machines of this process for a sandbox. */
 export const pidsOf = (sandbox: string): ReadonlySet<number> =>
   new Set(children().flatMap((vm) => (vm.sandbox === sandbox ? [vm.pid] : [])))
 
-/** Kills this process's virtual machines for a sandbox, but for some. */
+/** Kills the virtual machines of this process for a sandbox, except some. */
 export const kill = (sandbox: string, spared: ReadonlySet<number>): void => {
   for (const pid of pidsOf(sandbox)) {
     if (spared.has(pid)) continue
@@ -79,22 +76,22 @@ export const kill = (sandbox: string, spared: ReadonlySet<number>): void => {
     try {
       process.kill(pid, "SIGKILL")
     } catch {
-      // It ended by itself in the meantime.
+      // It has ended meanwhile.
     }
     for (const folder of folders) removeBootFolder(folder)
   }
 }
 
 // =============================================================================
-// What virtual machines leave
+// Leftovers of virtual machines
 // =============================================================================
 
-/** What the guest makes in the folder that it boots from, before it changes to its own root. */
+/** Folders that the guest creates in its boot folder before it switches to its root. */
 const bootFolderEntries = [".msb", "dev", "newroot", "proc", "sys"]
 
 const isBootFolderName = (path: string): boolean => /^\.tmp\w{6}$/.test(Path.basename(path))
 
-/** The temporary folders that a virtual machine boots from, which the runtime never removes. */
+/** Temporary boot folders, which the runtime never removes. */
 const bootFolders = (pid: number): ReadonlyArray<string> => {
   try {
     return Fs.readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
@@ -114,7 +111,7 @@ const readLink = (path: string): string => {
   }
 }
 
-/** Removes such a folder, unless it holds something else. */
+/** Removes a boot folder, unless it contains anything else. */
 const removeBootFolder = (folder: string): boolean => {
   try {
     for (const entry of Fs.readdirSync(folder)) {
@@ -127,7 +124,7 @@ const removeBootFolder = (folder: string): boolean => {
   }
 }
 
-/** Looks what the virtual machine of a sandbox will leave, for when it has ended. */
+/** Finds what to remove after the virtual machine of a sandbox has ended. */
 export const remains = (sandbox: string): { readonly remove: () => void } => {
   const folders = [...pidsOf(sandbox)].flatMap(bootFolders)
   return {
@@ -137,7 +134,7 @@ export const remains = (sandbox: string): { readonly remove: () => void } => {
   }
 }
 
-/** Removes what virtual machines have left that ended in other ways, and tells the folders. */
+/** Removes leftovers of virtual machines that ended in other ways, and returns the folders. */
 export const collectRemains = (options: { readonly dryRun: boolean }): ReadonlyArray<string> => {
   const candidates = Fs.readdirSync(Os.tmpdir())
     .filter(isBootFolderName)
@@ -145,7 +142,7 @@ export const collectRemains = (options: { readonly dryRun: boolean }): ReadonlyA
     .filter((folder) => hasEntries(folder, bootFolderEntries))
   if (candidates.length === 0) return []
   const running = all()
-  // Elsewhere it can not be known which folder is whose.
+  // Other systems do not show which process uses a folder.
   if (process.platform !== "linux" && running.length > 0) return []
   const used = new Set(running.flatMap(({ pid }) => bootFolders(pid)))
   return candidates.filter((folder) => !used.has(folder) && (options.dryRun || removeBootFolder(folder)))

@@ -1,7 +1,4 @@
-/**
- * From a configuration to a machine that runs: its file systems, its
- * environment, and the ports that it publishes.
- */
+/** Boots a machine from a configuration: file systems, environment and published ports. */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -26,7 +23,6 @@ import type { VolumeStore } from "./volumes.ts"
 
 const scriptsFolder = "/.msb/scripts"
 
-/** What a sandbox boots with. */
 export interface BootOptions {
   readonly method: string
   readonly name: string
@@ -48,7 +44,7 @@ export interface BootOptions {
   readonly onPowerOff: () => void
 }
 
-/** The environment of commands that do not say. */
+/** The default environment of commands. */
 export const environment = (image: StoredImage, config: SandboxConfig): Map<string, string> => {
   const env = new Map<string, string>([["TERM", "linux"]])
   const set = (variables: { readonly [name: string]: string }) => {
@@ -66,7 +62,7 @@ export const environment = (image: StoredImage, config: SandboxConfig): Map<stri
   return env
 }
 
-/** Boots a machine. Fails as a guest does that does not come up. */
+/** Boots a machine. Fails like a guest that does not come up. */
 export const boot = Effect.fnUntraced(function* (options: BootOptions): Effect.fn.Return<Machine, LightboxError> {
   const { clock, config, disk, log, method, name } = options
   const now = () => clock.currentTimeMillisUnsafe()

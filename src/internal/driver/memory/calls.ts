@@ -1,7 +1,4 @@
-/**
- * What was asked of the driver and its guests, and the faults that were put in
- * the way.
- */
+/** Records the calls of a driver and its guests, and injects faults. */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -10,10 +7,10 @@ import * as Stream from "effect/Stream"
 import { LightboxError, Unknown } from "../../../LightboxError.ts"
 import type { Call, Fault, Operation } from "../../../MicrosandboxMemory.ts"
 
-/** What a call is about. */
+/** The subject of a call. */
 export interface Subject {
   readonly sandbox?: string | undefined
-  /** Ends the virtual machine that it is about. */
+  /** Ends its virtual machine. */
   readonly kill?: Effect.Effect<void> | undefined
 }
 
@@ -48,12 +45,11 @@ export class Calls {
     this.armed = []
   }
 
-  /** What was asked so far, in order. */
+  /** The calls so far, in order. */
   history(): ReadonlyArray<Call> {
     return this.recorded.map(({ call }) => ({ ...call }))
   }
 
-  /** The faults that a call meets. */
   private take(call: Call): ReadonlyArray<Fault> {
     const met: Array<Fault> = []
     for (const armed of this.armed) {
@@ -68,7 +64,7 @@ export class Calls {
     return met
   }
 
-  /** Records a call, and does what faults do before it. Gives what they do after it. */
+  /** Records a call and applies the faults before it. Returns the faults after it. */
   private begin(
     operation: Operation,
     subject: Subject,
@@ -99,7 +95,7 @@ export class Calls {
     })
   }
 
-  /** Runs a call, with the faults that it meets. */
+  /** Runs a call with its faults. */
   run<A, E, R>(
     operation: Operation,
     subject: Subject,
@@ -110,12 +106,12 @@ export class Calls {
       before.pipe(
         Effect.andThen(effect),
         Effect.tap(() => after),
-        Effect.onExit((exit) => Effect.sync(() => settle(recorded, exit)))
+        Effect.onExit((exit) => Effect.sync(() => recordExit(recorded, exit)))
       )
     )
   }
 
-  /** Runs a call that gives a stream. */
+  /** Runs a call that returns a stream. */
   stream<A, E, R>(
     operation: Operation,
     subject: Subject,
@@ -127,14 +123,14 @@ export class Calls {
         Stream.fromEffectDrain(before).pipe(
           Stream.concat(stream),
           Stream.concat(Stream.fromEffectDrain(after)),
-          Stream.onExit((exit) => Effect.sync(() => settle(recorded, exit)))
+          Stream.onExit((exit) => Effect.sync(() => recordExit(recorded, exit)))
         )
       )
     )
   }
 }
 
-const settle = ({ call }: Recorded, exit: Exit.Exit<unknown, unknown>): void => {
+const recordExit = ({ call }: Recorded, exit: Exit.Exit<unknown, unknown>): void => {
   if (Exit.isSuccess(exit)) {
     call.outcome = { _tag: "Succeeded" }
     return

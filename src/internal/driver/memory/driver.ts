@@ -1,6 +1,4 @@
-/**
- * `Microsandbox` in memory: one service of all parts, with every call recorded.
- */
+/** `Microsandbox` in memory, with every call recorded. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -48,9 +46,9 @@ const decodeOptions = decoder(
 // Homes
 // =============================================================================
 
-const worlds = new Map<string, { readonly world: Sandboxes.World; users: number }>()
+const homes = new Map<string, { readonly state: Sandboxes.HomeState; users: number }>()
 
-const makeWorld = (home: string): Sandboxes.World => ({
+const makeHomeState = (home: string): Sandboxes.HomeState => ({
   home,
   rows: Sandboxes.makeRows(home),
   held: new Map(),
@@ -60,21 +58,21 @@ const makeWorld = (home: string): Sandboxes.World => ({
   attributes: new Map()
 })
 
-/** The home's state, shared by all layers of this process that have it. */
-const openWorld = (home: string): Effect.Effect<Sandboxes.World, never, Scope.Scope> =>
+/** Opens the state of a home, which all layers of this process share. */
+const openHome = (home: string): Effect.Effect<Sandboxes.HomeState, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const shared = worlds.get(home) ?? { world: makeWorld(home), users: 0 }
+      const shared = homes.get(home) ?? { state: makeHomeState(home), users: 0 }
       shared.users++
-      worlds.set(home, shared)
-      return shared.world
+      homes.set(home, shared)
+      return shared.state
     }),
-    (world) =>
+    (state) =>
       Effect.suspend(() => {
-        const shared = worlds.get(home)
+        const shared = homes.get(home)
         if (shared === undefined || --shared.users > 0) return Effect.void
-        worlds.delete(home)
-        return Sandboxes.releaseWorld(world)
+        homes.delete(home)
+        return Sandboxes.releaseHome(state)
       })
   )
 
@@ -93,7 +91,7 @@ const homeFolder = (wanted: string | undefined): Effect.Effect<string, never, Sc
 // Registry
 // =============================================================================
 
-/** Images that were declared; if none were, every reference is a plain one. */
+/** The declared images. If there are none, every reference is a plain image. */
 const makeRegistry = (
   declared: { readonly [reference: string]: Image } | undefined,
   commands: ReadonlyArray<string>,
@@ -126,7 +124,6 @@ const makeRegistry = (
 // Service
 // =============================================================================
 
-/** Makes the driver, and what controls it. */
 export const make = Effect.fnUntraced(function* (
   input: Options
 ): Effect.fn.Return<
@@ -136,7 +133,7 @@ export const make = Effect.fnUntraced(function* (
 > {
   const options = yield* decodeOptions(input)
   const home = yield* homeFolder(options.home === undefined ? undefined : Path.resolve(options.home))
-  const world = yield* openWorld(home)
+  const state = yield* openHome(home)
   const calls = new Calls(input.faults ?? [])
   const commands = Object.keys(input.commands ?? {})
   const programs = new Map<string, Program>(Object.entries(builtIn))
@@ -144,48 +141,48 @@ export const make = Effect.fnUntraced(function* (
   const registry = makeRegistry(input.images, commands, yield* Clock.currentTimeMillis)
   for (const [reference, image] of Object.entries(input.images ?? {})) {
     const stored = image.isCached === true ? registry.find(reference) : undefined
-    if (stored !== undefined) world.cache.put(stored)
+    if (stored !== undefined) state.cache.put(stored)
   }
   const { budget, cpus, memory, pullPolicy, sweep } = options
   const layer = {}
   const makeDriver = Effect.gen(function* () {
     const ownership = yield* Ownership.Ownership
-    yield* Effect.addFinalizer(() => Sandboxes.releaseLayer(world, layer))
-    return driverOf({ world, registry, programs, calls, ownership, layer, cpus, memory, pullPolicy })
+    yield* Effect.addFinalizer(() => Sandboxes.releaseLayer(state, layer))
+    return driverOf({ state, registry, programs, calls, ownership, layer, cpus, memory, pullPolicy })
   })
   return {
     blueprint: {
       home,
       make: makeDriver,
       admission: {
-        // The host's disk and memory do not limit a model.
+        // The host's disk and memory do not limit the twin.
         budget: { disk: 0, ...budget },
         defaultMemory: memory,
         availableMemory: () => Number.POSITIVE_INFINITY
       },
       sweep
     },
-    control: controlOf(calls, world, registry)
+    control: controlOf(calls, state, registry)
   }
 })
 
 const driverOf = (context: Sandboxes.Context): Driver => {
-  const { calls, ownership, registry, world } = context
+  const { calls, ownership, registry, state } = context
   const plain = {
-    ...Images.make(world.cache, registry, (digest) => Sandboxes.usersOfImage(world, digest)),
+    ...Images.make(state.cache, registry, (digest) => Sandboxes.usersOfImage(state, digest)),
     ...Sandboxes.make(context),
     ...Snapshots.make({
-      store: world.snapshots,
-      cache: world.cache,
+      store: state.snapshots,
+      cache: state.cache,
       stage: ownership.stage,
-      capture: (method, name) => Sandboxes.captured(world, method, name)
+      capture: (method, name) => Sandboxes.captured(state, method, name)
     }),
-    ...Volumes.make(world.volumes, (name) => Sandboxes.usersOfVolume(world, name))
+    ...Volumes.make(state.volumes, (name) => Sandboxes.usersOfVolume(state, name))
   }
   return {
     backend: "memory",
     version: "memory",
-    home: world.home,
+    home: state.home,
     capabilities: {
       snapshots: true,
       images: true,
@@ -204,20 +201,20 @@ const driverOf = (context: Sandboxes.Context): Driver => {
       liveNetwork: false,
       pause: false
     },
-    ...recorded(calls, world, plain)
+    ...recorded(calls, state, plain)
   }
 }
 
 type Plain = Omit<Driver, "backend" | "version" | "home" | "capabilities">
 
-/** All operations, as calls that are recorded and can meet faults. */
-const recorded = (calls: Calls, world: Sandboxes.World, plain: Plain): Plain => {
+/** Wraps all operations as recorded calls with faults. */
+const recorded = (calls: Calls, state: Sandboxes.HomeState, plain: Plain): Plain => {
   const run = <A, R>(
     operation: DriverOperation,
     sandbox: string | undefined,
     detail: { readonly [key: string]: unknown },
     effect: Effect.Effect<A, LightboxError, R>
-  ) => calls.run(operation, { sandbox, kill: Sandboxes.killerOf(world, sandbox) }, detail, effect)
+  ) => calls.run(operation, { sandbox, kill: Sandboxes.killerOf(state, sandbox) }, detail, effect)
   return {
     loadImage: (path, options) => run("loadImage", undefined, { path, ...options }, plain.loadImage(path, options)),
     saveImages: (references, path, options) =>
@@ -285,28 +282,28 @@ const recorded = (calls: Calls, world: Sandboxes.World, plain: Plain): Plain => 
 // Control
 // =============================================================================
 
-const controlOf = (calls: Calls, world: Sandboxes.World, registry: Images.Registry): Control["Service"] => ({
+const controlOf = (calls: Calls, state: Sandboxes.HomeState, registry: Images.Registry): Control["Service"] => ({
   inject: (...faults) => Effect.sync(() => calls.arm(faults)),
   clearFaults: Effect.sync(() => calls.disarm()),
   calls: Effect.sync(() => calls.history()),
   inventory: Effect.gen(function* () {
     return {
-      sandboxes: (yield* Sandboxes.all(world)).map(({ name, status }) => ({ name, status })),
-      processes: Sandboxes.processes(world).map(({ argv, pid, sandbox }) => ({
+      sandboxes: (yield* Sandboxes.all(state)).map(({ name, status }) => ({ name, status })),
+      processes: Sandboxes.processes(state).map(({ argv, pid, sandbox }) => ({
         sandbox,
         pid,
         command: argv.join(" ")
       })),
-      snapshots: world.snapshots.names(),
-      snapshotLinks: world.snapshots.links(),
-      volumes: world.volumes.all().map(({ name }) => name),
-      images: world.cache.all().map(({ reference }) => reference)
+      snapshots: state.snapshots.names(),
+      snapshotLinks: state.snapshots.links(),
+      volumes: state.volumes.all().map(({ name }) => name),
+      images: state.cache.all().map(({ reference }) => reference)
     }
   }),
-  kill: (sandbox) => Sandboxes.crash(world, "MicrosandboxMemory.Control.kill", sandbox),
+  kill: (sandbox) => Sandboxes.crash(state, "MicrosandboxMemory.Control.kill", sandbox),
   fillDisk: (sandbox, options) =>
-    Sandboxes.fill(world, "MicrosandboxMemory.Control.fillDisk", sandbox, options?.free ?? 0),
+    Sandboxes.fill(state, "MicrosandboxMemory.Control.fillDisk", sandbox, options?.free ?? 0),
   setImage: (reference, image) => Effect.sync(() => registry.declare(reference, image)),
   damageSnapshot: (name, part) =>
-    world.snapshots.damage("MicrosandboxMemory.Control.damageSnapshot", name, part ?? "content")
+    state.snapshots.damage("MicrosandboxMemory.Control.damageSnapshot", name, part ?? "content")
 })

@@ -1,6 +1,4 @@
-/**
- * `Guest` over a virtual machine in memory.
- */
+/** `Guest` of a virtual machine in memory. */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as DateTime from "effect/DateTime"
@@ -29,7 +27,7 @@ import { printable } from "../../report/printable.ts"
 import { parse as parseSignal } from "./kernel/signals.ts"
 import { type OpenFile, root, type Stat } from "./kernel/vnode.ts"
 
-/** The time that a guest says it took to boot. */
+/** The boot time that a guest reports. */
 const bootMillis = 100
 
 const connectionClosed = "the connection to it closed"
@@ -40,9 +38,9 @@ interface Channel {
   readonly calls: Calls
   readonly subject: Subject
   readonly log: Log
-  /** Closed while a reader that asked for it has not caught up. */
+  /** Closed while a reader with backpressure lags behind. */
   readonly flow: Latch.Latch
-  /** Told when the channel is lost. */
+  /** Called when the channel is lost. */
   readonly sessions: Set<(error: LightboxError) => void>
   loss: LightboxError | undefined
   nextHandle: number
@@ -53,7 +51,7 @@ const method = (operation: string): string => `Sandbox.${operation}`
 const during = (operation: string, error: LightboxError): LightboxError =>
   new LightboxError({ method: method(operation), reason: error.reason })
 
-/** Opens a channel to a machine for the life of the scope. */
+/** Opens a channel to a machine for the scope. */
 export const connect = Effect.fnUntraced(function* (options: {
   readonly machine: Machine
   readonly calls: Calls
@@ -68,13 +66,13 @@ export const connect = Effect.fnUntraced(function* (options: {
     loss: undefined,
     nextHandle: 1
   }
-  const gone = yield* Deferred.make<LightboxError>()
+  const lost = yield* Deferred.make<LightboxError>()
   const lose = (problem: string) => {
     if (channel.loss !== undefined) return
     const error = new LightboxError({ method: "Guest", reason: new GuestLost({ name: machine.name, problem }) })
     channel.loss = error
     channel.flow.openUnsafe()
-    Deferred.doneUnsafe(gone, Effect.succeed(error))
+    Deferred.doneUnsafe(lost, Effect.succeed(error))
     for (const session of channel.sessions) session(error)
     channel.sessions.clear()
   }
@@ -89,7 +87,7 @@ export const connect = Effect.fnUntraced(function* (options: {
         lose(connectionClosed)
       })
   )
-  return make(channel, Deferred.await(gone))
+  return make(channel, Deferred.await(lost))
 })
 
 const make = (channel: Channel, lost: Effect.Effect<LightboxError>): Guest.Guest => {
@@ -176,7 +174,7 @@ const make = (channel: Channel, lost: Effect.Effect<LightboxError>): Guest.Guest
 // Requests
 // =============================================================================
 
-/** Fails when the channel is lost, before something or while it goes on. */
+/** Fails when the channel is lost before or during an effect. */
 const guard = <A, E>(
   channel: Channel,
   operation: string,
@@ -235,7 +233,7 @@ const infoOf = (path: string, stat: Stat): Guest.FileInfo => ({
 
 const unsupported = (problem: string): Errno => new Errno({ code: "UNKNOWN", problem })
 
-/** The agent says in front what it was at. */
+/** The agent prefixes its errors with the operation. */
 const at = <A>(step: string, evaluate: () => A): A => {
   try {
     return evaluate()
@@ -251,7 +249,7 @@ const millisOf = (time: DateTime.Utc | undefined): number | undefined => {
   return seconds === undefined ? undefined : seconds * 1000
 }
 
-/** The agent gives a path that leads nowhere as it is. */
+/** The agent returns a path without a target unchanged. */
 const realPath = ({ vfs }: Machine, path: string): string => {
   try {
     return vfs.resolve(path, "/", root).path
@@ -301,7 +299,7 @@ const copyFile = ({ vfs }: Machine, from: string, to: string): void => {
   try {
     const target = vfs.open(to, "/", root, { read: false, write: true, create: true, truncate: true, mode: stat.mode })
     try {
-      // Looked at now: a file that is copied to itself is empty by now, as with the real agent.
+      // Read late: as with the real agent, a file copied to itself is empty by now.
       target.write(0, source.read(0, source.stat().size))
       target.setAttributes({ mode: stat.mode })
     } finally {
@@ -326,7 +324,7 @@ const windowBytes = 2 * 1024 * 1024
 
 const defaultMode = 0o644
 
-/** The agent creates files as everything in the guest is created, with the mask of a system service. */
+/** The agent creates files with the umask of a system service. */
 const agentMask = 0o022
 
 const open = (
@@ -385,7 +383,7 @@ const open = (
           { path, attributes },
           onFile(channel, "setAttributes", path, () => {
             if (attributes.size !== undefined) file.truncate(attributes.size)
-            // In this order, as the agent does.
+            // The agent uses this order.
             file.setAttributes({ mode: attributes.mode })
             file.setAttributes({
               uid: attributes.uid,
@@ -417,7 +415,7 @@ const read = (
       if (options.read !== true) throw unsupported(`read: handle ${file.handle} is not open for reading`)
       return file.read(offset, length)
     }).pipe(
-      // What has no end must leave room for others.
+      // An endless read must yield to other fibers.
       Effect.tap(() => Effect.yieldNow),
       Effect.map((bytes) => [
         bytes.length === 0 ? [] : [bytes],
@@ -484,7 +482,7 @@ const notStarted = (
     })
   })
 
-/** Finds out who runs what, and where. */
+/** Resolves the user, the program and the working directory of a command. */
 const prepare = (machine: Machine, command: Guest.Command) =>
   Effect.gen(function* () {
     const account = machine.account(command.user ?? machine.user)
@@ -541,7 +539,7 @@ const spawn = Effect.fnUntraced(function* (
   let openOutputs = command.terminal === undefined ? 2 : 1
   let exitCode: number | undefined
   let endedBy: Guest.Signal | undefined
-  const settle = () => {
+  const finishIfEnded = () => {
     if (exitCode === undefined || openOutputs > 0 || channel.loss !== undefined) return
     channel.sessions.delete(fail)
     machine.endSession(session)
@@ -562,12 +560,12 @@ const spawn = Effect.fnUntraced(function* (
           if (policy?.overflow !== "discard") output.offer({ _tag: tag, bytes })
         })
       ),
-      // A command that only writes must leave room for those who read.
+      // A command that only writes must yield to readers.
       Effect.andThen(Effect.yieldNow)
     )
   const onClose = () => {
     openOutputs--
-    settle()
+    finishIfEnded()
   }
 
   const input = new Pipe()
@@ -615,7 +613,7 @@ const spawn = Effect.fnUntraced(function* (
     Effect.map(process.ended, (status) => {
       exitCode = status._tag === "Exited" ? status.code : -1
       endedBy = status._tag === "Signaled" ? named(status.signal) : undefined
-      settle()
+      finishIfEnded()
     }),
     machine.scope
   )

@@ -1,6 +1,4 @@
-/**
- * Images: what a registry would have, and the cache of a home.
- */
+/** The images of a registry, and the image cache of a home. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -21,7 +19,6 @@ import { root } from "./kernel/vnode.ts"
 import { Vfs } from "./kernel/vfs.ts"
 import type { ImagePart } from "../parts.ts"
 
-/** An image as the cache keeps it. */
 const Stored = Schema.Struct({
   reference: Schema.String,
   digest: Schema.String,
@@ -44,7 +41,7 @@ const Archive = Schema.Struct({ kind: Schema.Literal("effect-lightbox memory ima
 
 const decodeArchive = Schema.decodeUnknownOption(Archive)
 
-/** The files of images do not say when they were made, so that the same files give the same digest. */
+/** Files have a fixed time, so that equal files have equal digests. */
 const epoch = 0
 
 const passwd =
@@ -98,7 +95,7 @@ const writeBase = (vfs: Vfs, installed: ReadonlyArray<string>, commands: Readonl
   write("/etc/passwd", passwd, 0o644)
   write("/etc/group", groups, 0o644)
   for (const name of installed) write(`/bin/${name}`, `${programMark}${name}\n`, 0o755)
-  // What scripts, and programs that take variables away, ask for by its path.
+  // Scripts, and programs that clear the environment, use this path.
   if (installed.includes("env")) write("/usr/bin/env", `${programMark}env\n`, 0o755)
   for (const name of commands) {
     const path = ByteString.fromText(name.startsWith("/") ? name : `/usr/local/bin/${name}`)
@@ -127,7 +124,7 @@ const writeDeclared = (vfs: Vfs, path: string, declared: ImageFile | string | Ui
   vfs.setAttributes(at, "/", root, { mode, uid: entry.uid ?? 0, gid: entry.gid ?? 0 })
 }
 
-/** An image as it was declared, with all that is built in. */
+/** A declared image with the built-in files. */
 export const build = (
   reference: string,
   image: Image,
@@ -147,7 +144,7 @@ export const build = (
     ...(image.workdir === undefined ? {} : { workdir: image.workdir }),
     ...(image.user === undefined ? {} : { user: image.user })
   }
-  // As at a registry, where tags of the same image have one digest.
+  // As in a registry, tags of the same image share a digest.
   return { reference, digest: digestOf(config, encoded), ...config, tree: encoded, createdAt }
 }
 
@@ -157,7 +154,7 @@ const digestOf = (...parts: ReadonlyArray<unknown>): string => {
   return `sha256:${hash.digest("hex")}`
 }
 
-/** The runtime saves layers as they are when they are unpacked: what was pulled has another digest when it comes back. */
+/** The runtime saves unpacked layers: a pulled image has another digest after a save and a load. */
 const asSaved = (image: StoredImage): StoredImage => {
   const { cmd, entrypoint, env, tree, user, workdir } = image
   return { ...image, digest: digestOf("unpacked", { env, entrypoint, cmd, workdir, user }, tree) }
@@ -165,7 +162,7 @@ const asSaved = (image: StoredImage): StoredImage => {
 
 const lowers = new Map<string, Lower>()
 
-/** The files of an image, to put a disk on. */
+/** The files of an image, as the lower part of a disk. */
 export const lowerOf = (image: StoredImage): Lower => {
   const known = lowers.get(image.digest)
   if (known !== undefined) return known
@@ -189,16 +186,16 @@ const infoOf = (image: StoredImage) => ({
   lastUsedAt: utc(image.createdAt)
 })
 
-/** What a registry has, and what can be loaded from archives. */
+/** The images in the registry and in archives. */
 export interface Registry {
-  /** Nothing if the registry does not know the reference. */
+  /** Returns nothing for an unknown reference. */
   readonly find: (reference: string) => StoredImage | undefined
-  /** The image that stands for an archive at a path. */
+  /** The image in an archive. */
   readonly archived: (path: string) => StoredImage | undefined
   readonly declare: (reference: string, image: Image) => void
 }
 
-/** The images that a home holds. */
+/** The image cache of a home. */
 export class ImageCache {
   private readonly folder: string
 
@@ -216,7 +213,7 @@ export class ImageCache {
     return Fs.existsSync(path) ? decodeStored(Cbor.decode(Fs.readFileSync(path))) : undefined
   }
 
-  /** By this name, or the whole of it. */
+  /** By short or full name. */
   find(reference: string): StoredImage | undefined {
     return this.get(reference) ?? this.get(wholeReference(reference))
   }
@@ -238,7 +235,7 @@ export class ImageCache {
     Fs.renameSync(staged, path)
   }
 
-  /** Puts back what a file says is an image, if it is one. */
+  /** Restores an image from a file, if it is one. */
   restore(stored: unknown): void {
     const image = decodeOptional(stored)
     if (image._tag === "Some" && this.get(image.value.reference) === undefined) this.put(image.value)
@@ -249,7 +246,7 @@ export class ImageCache {
   }
 }
 
-/** An image for a sandbox: from the cache, or pulled into it. */
+/** Returns an image from the cache, pulling it if necessary. */
 export const resolve = (
   cache: ImageCache,
   registry: Registry,
@@ -293,13 +290,13 @@ export const resolve = (
 const missing = (method: string, name: string): LightboxError =>
   new LightboxError({ method, reason: new NotFound({ resource: "image", name }) })
 
-/** What needs an image. */
+/** The users of an image. */
 export interface ImageUsers {
   readonly sandboxes: number
   readonly snapshots: number
 }
 
-/** The operations on images. `usersOf` gives what needs an image, by its digest. */
+/** The operations on images. `usersOf` returns the users of a digest. */
 export const make = (
   cache: ImageCache,
   registry: Registry,

@@ -1,12 +1,10 @@
-/**
- * What a sandbox logged.
- */
+/** The logs of a sandbox. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { InvalidConfig, LightboxError } from "../../../LightboxError.ts"
 import * as Microsandbox from "../../../Microsandbox.ts"
 
-/** As much is kept as the runtime keeps before it begins a new file. */
+/** The size at which the runtime starts a new log file. */
 const keptBytes = 16 * 1024 * 1024
 
 const cursorPattern = /^memory-(\d+)$/

@@ -1,13 +1,11 @@
-/**
- * What a change to a sandbox does, and when.
- */
+/** Plans and applies changes of a sandbox. */
 import * as Effect from "effect/Effect"
 import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import { mebibyte } from "../../config/schemas.ts"
 import { invalid } from "../../config/validation.ts"
 
-/** A sandbox as it is. */
+/** The current state of a sandbox. */
 export interface Current {
   readonly isRunning: boolean
   readonly cpus: number
@@ -43,7 +41,7 @@ const futureExecs = "applies to future execs only; running processes keep their 
 
 const noResize = "live CPU and memory resize are not available in this runtime yet"
 
-/** The plan for a change, which is applied unless it is only asked for. */
+/** Plans a change, and applies it unless it is a dry run. */
 export const plan = (
   method: string,
   wanted: typeof Microsandbox.ModifySandbox.Type,
@@ -65,7 +63,7 @@ export const plan = (
     ) => {
       changes.push({ field, before, after, disposition: when })
     }
-    // Where there is no room to grow into, the runtime can not change what a sandbox has while it runs, not even to less.
+    // Without room to grow, the runtime cannot resize a running sandbox, not even to less.
     const isElastic = current.maxCpus > current.cpus || current.maxMemory > current.memory
     const resize = (field: "cpus" | "memory", maxField: "maxCpus" | "maxMemory", show: (size: number) => string) => {
       const value = wanted[field]

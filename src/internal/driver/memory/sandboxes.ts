@@ -1,7 +1,4 @@
-/**
- * Sandboxes: machines that run in this process, and what is left of them in the
- * home for others to see.
- */
+/** Sandboxes: machines in this process, and their rows in the home, which other processes see. */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -56,7 +53,7 @@ const defaultDisk = 4096 * mebibyte
 // Rows
 // =============================================================================
 
-/** What others can see of a sandbox. */
+/** A sandbox as other processes see it. */
 const Row = Schema.Struct({
   id: Schema.String,
   name: Schema.String,
@@ -72,7 +69,7 @@ const Row = Schema.Struct({
   shell: Schema.String,
   /** Milliseconds since 1970. */
   createdAt: Schema.Finite,
-  /** How much the disk can hold, in bytes. */
+  /** Capacity of the disk, in bytes. */
   diskSize: Schema.Finite,
   owner: Schema.String,
   isDetached: Schema.Boolean,
@@ -109,7 +106,7 @@ const readQuietly = (path: string): string => {
   }
 }
 
-/** The folders of the sandboxes of a home. */
+/** The sandbox folders of a home. */
 class Rows {
   private readonly folder: string
 
@@ -126,7 +123,7 @@ class Rows {
     return Path.join(this.at(name), "upper.disk")
   }
 
-  /** Makes a name taken, if it is free. */
+  /** Reserves a name if it is free. */
   reserve(name: string): boolean {
     try {
       Fs.mkdirSync(this.at(name))
@@ -155,7 +152,7 @@ class Rows {
     return Fs.readdirSync(this.folder)
   }
 
-  /** A number that no other sandbox of the home has had. */
+  /** Returns an id that is unique in the home. */
   nextId(): string {
     const taken = Path.join(this.folder, "..", "ids")
     Fs.mkdirSync(taken, { recursive: true })
@@ -174,7 +171,7 @@ class Rows {
 // State
 // =============================================================================
 
-/** A machine, with what ends when it does. */
+/** A machine and what ends with it. */
 interface Running {
   readonly machine: Machine
   readonly scope: Scope.Closeable
@@ -187,14 +184,14 @@ interface Held {
   readonly image: StoredImage
   readonly disk: FileTree
   readonly log: Log
-  /** The layer that its life is tied to. */
+  /** Stops the sandbox when it closes. */
   readonly layer: object
   env: Map<string, string>
   running: Running | undefined
 }
 
-/** What the layers of this process that have the same home share. */
-export interface World {
+/** The state that all layers of this process with the same home share. */
+export interface HomeState {
   readonly home: string
   readonly rows: Rows
   readonly held: Map<string, Held>
@@ -206,14 +203,14 @@ export interface World {
 
 export const makeRows = (home: string): Rows => new Rows(home)
 
-/** What one layer works with. */
+/** The context of one layer. */
 export interface Context {
-  readonly world: World
+  readonly state: HomeState
   readonly registry: Registry
   readonly programs: ReadonlyMap<string, Program>
   readonly calls: Calls
   readonly ownership: Ownership.Ownership["Service"]
-  /** Tells this layer from others. */
+  /** Identifies the layer. */
   readonly layer: object
   readonly cpus: number | undefined
   readonly memory: number | undefined
@@ -241,28 +238,36 @@ const statusOfForeign = (home: string, row: Row): Effect.Effect<Row["status"], L
         state === "dead" ? (row.isDetached ? "crashed" : "stopped") : row.status
       )
 
-const lookUp = (world: World, method: string, name: string): Effect.Effect<Found, LightboxError> =>
+const lookUp = (state: HomeState, method: string, name: string): Effect.Effect<Found, LightboxError> =>
   Effect.suspend((): Effect.Effect<Found, LightboxError> => {
-    const held = world.held.get(name)
+    const held = state.held.get(name)
     if (held !== undefined) return Effect.succeed({ _tag: "Held", held, row: held.row, status: held.row.status })
-    const row = world.rows.get(name)
+    const row = state.rows.get(name)
     if (row === undefined) {
       return Effect.fail(new LightboxError({ method, reason: new NotFound({ resource: "sandbox", name }) }))
     }
-    return Effect.map(statusOfForeign(world.home, row), (status) => ({ _tag: "Foreign", row, status }))
+    return Effect.map(statusOfForeign(state.home, row), (status) => ({ _tag: "Foreign", row, status }))
   })
 
-/** Exactly this sandbox, not another that has its name by now. */
-const exactly = (world: World, method: string, sandbox: Microsandbox.SandboxRef): Effect.Effect<Found, LightboxError> =>
+/** Finds exactly this sandbox, not a later one of the same name. */
+const exactly = (
+  state: HomeState,
+  method: string,
+  sandbox: Microsandbox.SandboxRef
+): Effect.Effect<Found, LightboxError> =>
   Effect.filterOrFail(
-    lookUp(world, method, sandbox.name),
+    lookUp(state, method, sandbox.name),
     ({ row }) => row.id === sandbox.id,
     () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
   )
 
-/** Exactly this sandbox, if it is one of this process. */
-const own = (world: World, method: string, sandbox: Microsandbox.SandboxRef): Effect.Effect<Held, LightboxError> =>
-  Effect.flatMap(exactly(world, method, sandbox), (found) =>
+/** Finds exactly this sandbox if it belongs to this process. */
+const requireHeld = (
+  state: HomeState,
+  method: string,
+  sandbox: Microsandbox.SandboxRef
+): Effect.Effect<Held, LightboxError> =>
+  Effect.flatMap(exactly(state, method, sandbox), (found) =>
     found._tag === "Held" ? Effect.succeed(found.held) : Effect.fail(elsewhere(method))
   )
 
@@ -271,33 +276,32 @@ const machineOf = (held: Held, method: string): Effect.Effect<Machine, LightboxE
     ? Effect.fail(new LightboxError({ method, reason: new NotRunning({ name: held.row.name }) }))
     : Effect.succeed(held.running.machine)
 
-/** All sandboxes of the home. */
-export const all = (world: World): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> =>
+export const all = (state: HomeState): Effect.Effect<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> =>
   Effect.map(
     Effect.suspend(() =>
-      Effect.forEach(world.rows.names(), (name) =>
-        lookUp(world, "Microsandbox.listSandboxes", name).pipe(
+      Effect.forEach(state.rows.names(), (name) =>
+        lookUp(state, "Microsandbox.listSandboxes", name).pipe(
           Effect.map(({ row, status }) => [infoOf(row, status)]),
           Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed([]))
         )
       )
     ),
-    // As the runtime does, newest first.
+    // Newest first, as in the runtime.
     (found) => found.flat().toSorted((a, b) => idNumber(b.id) - idNumber(a.id))
   )
 
 const idNumber = (id: string): number => Number(id.slice(id.indexOf(":") + 1))
 
-const change = (world: World, held: Held, fields: Partial<Row>): void => {
+const change = (state: HomeState, held: Held, fields: Partial<Row>): void => {
   held.row = { ...held.row, ...fields }
-  world.rows.put(held.row)
+  state.rows.put(held.row)
 }
 
 // =============================================================================
 // Life
 // =============================================================================
 
-/** What a sandbox boots from. */
+/** The source of a sandbox. */
 interface Base {
   readonly image: StoredImage
   readonly stored: Uint8Array | undefined
@@ -308,7 +312,7 @@ interface Base {
 const method = "Microsandbox.createSandbox"
 
 const baseOf = Effect.fnUntraced(function* (
-  { registry, world }: Context,
+  { registry, state }: Context,
   request: Microsandbox.CreateSandbox,
   config: SandboxConfig
 ): Effect.fn.Return<Base, LightboxError> {
@@ -323,38 +327,38 @@ const baseOf = Effect.fnUntraced(function* (
       })
     }
     const report = yield* PullReport.make(request)
-    const image = yield* resolve(world.cache, registry, source.reference, policy, report)
+    const image = yield* resolve(state.cache, registry, source.reference, policy, report)
     return { image, stored: undefined, size: disk }
   }
-  const { info, readDisk, size } = yield* world.snapshots.open(method, source.name)
-  const cached = world.cache.byDigest(info.imageDigest)
+  const { info, readDisk, size } = yield* state.snapshots.open(method, source.name)
+  const cached = state.cache.byDigest(info.imageDigest)
   const pulled = cached ?? (policy === "never" ? undefined : registry.find(info.image))
   if (pulled === undefined || pulled.digest !== info.imageDigest) {
     const problem = `snapshot integrity check failed: snapshot base image ${info.imageDigest} no longer available`
     return yield* new LightboxError({ method, reason: new SnapshotDamaged({ name: source.name, problem }) })
   }
-  if (cached === undefined) world.cache.put(pulled)
+  if (cached === undefined) state.cache.put(pulled)
   return { image: pulled, stored: yield* readDisk, size }
 })
 
-/** Volumes that do not exist are made, unless that was refused. */
+/** Creates missing volumes, unless the mount forbids it. */
 const ensureVolumes = Effect.fnUntraced(function* (
-  { world }: Context,
+  { state }: Context,
   name: string,
   config: SandboxConfig
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
   const names: Array<string> = []
   for (const mount of Object.values(config.mounts ?? {})) {
     if (!("volume" in mount)) continue
-    const volume = world.volumes.get(mount.volume)
+    const volume = state.volumes.get(mount.volume)
     if (volume === undefined) {
       if (mount.create === false) {
         return yield* new LightboxError({ method, reason: new NotFound({ resource: "volume", name: mount.volume }) })
       }
       const createdAt = yield* Clock.currentTimeMillis
-      world.volumes.create({ name: mount.volume, kind: "directory", labels: {}, createdAt })
+      state.volumes.create({ name: mount.volume, kind: "directory", labels: {}, createdAt })
     } else if (volume.kind === "disk") {
-      const users = yield* usersOfVolume(world, mount.volume)
+      const users = yield* usersOfVolume(state, mount.volume)
       if (users.some((user) => user !== name)) {
         const usedBy = users.slice(0, 1)
         return yield* new LightboxError({
@@ -368,21 +372,21 @@ const ensureVolumes = Effect.fnUntraced(function* (
   return names.toSorted()
 })
 
-/** Sandboxes that run and mount a volume. */
-export const usersOfVolume = (world: World, volume: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
-  Effect.map(all(world), (found) =>
+/** Lists running sandboxes that mount a volume. */
+export const usersOfVolume = (state: HomeState, volume: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
+  Effect.map(all(state), (found) =>
     found.flatMap(({ name, status, volumes }) => (status === "running" && volumes.includes(volume) ? [name] : []))
   )
 
-/** What needs an image: sandboxes, running or not, and snapshots. */
-export const usersOfImage = (world: World, digest: string): Effect.Effect<ImageUsers> =>
+/** Lists the sandboxes, running or not, and the snapshots that need an image. */
+export const usersOfImage = (state: HomeState, digest: string): Effect.Effect<ImageUsers> =>
   Effect.gen(function* () {
-    const sandboxes = world.rows.names().filter((name) => {
-      const row = world.held.get(name)?.row ?? world.rows.get(name)
+    const sandboxes = state.rows.names().filter((name) => {
+      const row = state.held.get(name)?.row ?? state.rows.get(name)
       return row?.imageDigest === digest
     })
-    const snapshots = yield* Effect.filter(world.snapshots.names(), (name) =>
-      world.snapshots.open("Microsandbox.pruneImages", name).pipe(
+    const snapshots = yield* Effect.filter(state.snapshots.names(), (name) =>
+      state.snapshots.open("Microsandbox.pruneImages", name).pipe(
         Effect.map(({ info }) => info.imageDigest === digest),
         Effect.orElseSucceed(() => false)
       )
@@ -390,16 +394,16 @@ export const usersOfImage = (world: World, digest: string): Effect.Effect<ImageU
     return { sandboxes: sandboxes.length, snapshots: snapshots.length }
   })
 
-/** Boots a sandbox that is there. */
+/** Boots an existing sandbox. */
 const start = Effect.fnUntraced(function* (
-  { programs, world }: Context,
+  { programs, state }: Context,
   method: string,
   held: Held
 ): Effect.fn.Return<void, LightboxError> {
   const { config, image, row } = held
   const scope = yield* Scope.make()
   const context = yield* Effect.context()
-  const end = (status: "stopped" | "crashed", isFlushed: boolean) => finish(world, held, status, isFlushed)
+  const end = (status: "stopped" | "crashed", isFlushed: boolean) => finish(state, held, status, isFlushed)
   const run = Effect.runForkWith(context)
   const clock = yield* Effect.clockWith(Effect.succeed)
   const machine = yield* boot({
@@ -412,21 +416,21 @@ const start = Effect.fnUntraced(function* (
     workdir: row.workdir ?? image.workdir ?? "/",
     image,
     disk: held.disk,
-    volumes: world.volumes,
-    attributes: world.attributes,
+    volumes: state.volumes,
+    attributes: state.attributes,
     programs,
     clock,
     log: held.log,
     scope,
-    // Not by the process that asked for it: it could not wait for its own end.
+    // In another fiber: a process cannot wait for its own end.
     onPowerOff: () => run(end("stopped", true))
   }).pipe(Effect.onError(() => Scope.close(scope, Exit.void)))
   held.running = { machine, scope }
-  change(world, held, { status: "running" })
+  change(state, held, { status: "running" })
   yield* watchTimes(machine, config, end)
 })
 
-/** Ends a machine after its time. */
+/** Ends a machine after its maximum duration or idle time. */
 const watchTimes = Effect.fnUntraced(function* (
   machine: Machine,
   { idleTimeout, maxDuration }: SandboxConfig,
@@ -448,17 +452,17 @@ const watchTimes = Effect.fnUntraced(function* (
 
 const lossProblem = "the connection to it closed"
 
-/** How often the rest of the guest gets a turn to end by itself. */
+/** Number of turns in which the guest may end by itself. */
 const goodbyes = 20
 
-/** Ends a machine, if it runs. */
-const finish = (world: World, held: Held, status: "stopped" | "crashed", isFlushed: boolean): Effect.Effect<void> =>
+/** Ends a running machine. */
+const finish = (state: HomeState, held: Held, status: "stopped" | "crashed", isFlushed: boolean): Effect.Effect<void> =>
   Effect.suspend(() => {
     const { disk, log, row, running } = held
     if (running === undefined) return Effect.void
     const { machine, scope } = running
     return Effect.gen(function* () {
-      // The agent ends its connections first: of a command that then ends by itself, nobody hears.
+      // The agent closes its connections first: nobody learns of a command that ends after that.
       machine.lose(lossProblem)
       if (isFlushed) {
         machine.signalAll({ pid: 1, uid: 0, gid: 0, groups: [] }, signals.SIGTERM)
@@ -467,32 +471,37 @@ const finish = (world: World, held: Held, status: "stopped" | "crashed", isFlush
       } else disk.revert()
       held.running = undefined
       log.system(machine.now(), "--- sandbox stopped ---")
-      if (world.held.get(row.name) === held) {
-        Fs.writeFileSync(world.rows.diskOf(row.name), disk.encode())
-        change(world, held, { status })
-        if (held.config.ephemeral === true) forget(world, held)
+      if (state.held.get(row.name) === held) {
+        Fs.writeFileSync(state.rows.diskOf(row.name), disk.encode())
+        change(state, held, { status })
+        if (held.config.ephemeral === true) forget(state, held)
       }
       yield* Scope.close(scope, Exit.void)
     })
   }).pipe(Effect.uninterruptible)
 
-const forget = (world: World, held: Held): void => {
-  world.held.delete(held.row.name)
-  world.rows.remove(held.row.name)
+const forget = (state: HomeState, held: Held): void => {
+  state.held.delete(held.row.name)
+  state.rows.remove(held.row.name)
 }
 
-/** Ends the machine of a sandbox as if its process had been killed. */
-export const crash = (world: World, method: string, name: string): Effect.Effect<void, LightboxError> =>
-  Effect.flatMap(lookUp(world, method, name), (found) => {
+/** Ends a machine as if its process had been killed. */
+export const crash = (state: HomeState, method: string, name: string): Effect.Effect<void, LightboxError> =>
+  Effect.flatMap(lookUp(state, method, name), (found) => {
     if (found._tag === "Foreign") return Effect.fail(elsewhere(method))
     return found.held.running === undefined
       ? Effect.fail(new LightboxError({ method, reason: new NotRunning({ name }) }))
-      : finish(world, found.held, "crashed", false)
+      : finish(state, found.held, "crashed", false)
   })
 
-/** Fills the disk of a sandbox up to so many bytes. */
-export const fill = (world: World, method: string, name: string, free: number): Effect.Effect<void, LightboxError> =>
-  Effect.flatMap(lookUp(world, method, name), (found) =>
+/** Fills the disk of a sandbox up to the given free bytes. */
+export const fill = (
+  state: HomeState,
+  method: string,
+  name: string,
+  free: number
+): Effect.Effect<void, LightboxError> =>
+  Effect.flatMap(lookUp(state, method, name), (found) =>
     found._tag === "Foreign"
       ? Effect.fail(elsewhere(method))
       : Effect.sync(() => {
@@ -501,23 +510,23 @@ export const fill = (world: World, method: string, name: string, free: number): 
         })
   )
 
-/** Ends what a layer has running, as the end of its process would. */
-export const releaseLayer = (world: World, layer: object): Effect.Effect<void> =>
+/** Stops the running sandboxes of a layer, as the end of its process would. */
+export const releaseLayer = (state: HomeState, layer: object): Effect.Effect<void> =>
   Effect.forEach(
-    [...world.held.values()].filter((held) => held.layer === layer && !held.row.isDetached),
-    (held) => finish(world, held, "stopped", true),
+    [...state.held.values()].filter((held) => held.layer === layer && !held.row.isDetached),
+    (held) => finish(state, held, "stopped", true),
     { discard: true }
   )
 
-/** Ends all that runs. */
-export const releaseWorld = (world: World): Effect.Effect<void> =>
-  Effect.forEach([...world.held.values()], (held) => finish(world, held, "stopped", true), { discard: true })
+/** Stops all running sandboxes. */
+export const releaseHome = (state: HomeState): Effect.Effect<void> =>
+  Effect.forEach([...state.held.values()], (held) => finish(state, held, "stopped", true), { discard: true })
 
-/** How many processes the guests of this process have, agents not counted. */
+/** Lists the processes of all guests except agents. */
 export const processes = (
-  world: World
+  state: HomeState
 ): ReadonlyArray<{ readonly sandbox: string; readonly pid: number; readonly argv: ReadonlyArray<string> }> =>
-  [...world.held.values()].flatMap(({ row, running }) =>
+  [...state.held.values()].flatMap(({ row, running }) =>
     (running?.machine.pids() ?? [])
       .filter((pid) => pid !== 1)
       .map((pid) => ({ sandbox: row.name, pid, argv: running?.machine.processInfo(pid)?.argv ?? [] }))
@@ -527,13 +536,13 @@ const create = Effect.fnUntraced(function* (
   context: Context,
   request: Microsandbox.CreateSandbox
 ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
-  const { world } = context
+  const { state } = context
   const { name } = request
   const config = yield* withDefaults(context, request.config)
   yield* checkName(name)
   yield* checkCombination(request)
   yield* checkHostPaths(config)
-  if (request.onConflict === "replace") yield* destroyByName(world, name)
+  if (request.onConflict === "replace") yield* destroyByName(state, name)
   return yield* withPorts(config, (config) => createChecked(context, request, config))
 })
 
@@ -542,10 +551,10 @@ const createChecked = Effect.fnUntraced(function* (
   request: Microsandbox.CreateSandbox,
   config: SandboxConfig
 ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
-  const { world } = context
+  const { state } = context
   const { name } = request
   const taken = new LightboxError({ method, reason: new AlreadyExists({ resource: "sandbox", name }) })
-  if (world.held.has(name) || world.rows.get(name) !== undefined) return yield* taken
+  if (state.held.has(name) || state.rows.get(name) !== undefined) return yield* taken
   const base = yield* baseOf(context, request, config)
   const volumes = yield* ensureVolumes(context, name, config)
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
@@ -565,11 +574,11 @@ const createChecked = Effect.fnUntraced(function* (
   yield* patch(method, disk, config.patches ?? [])
   disk.sync()
 
-  // Nothing between the two: what is reserved is held, and is given back from here on.
-  if (!world.rows.reserve(name) && world.rows.get(name) !== undefined) return yield* taken
+  // No step between the reservation and its release.
+  if (!state.rows.reserve(name) && state.rows.get(name) !== undefined) return yield* taken
   const held: Held = {
     row: {
-      id: world.rows.nextId(),
+      id: state.rows.nextId(),
       name,
       status: "starting",
       labels: { ...config.labels, ...request.labels, [instanceLabel]: instance },
@@ -595,9 +604,9 @@ const createChecked = Effect.fnUntraced(function* (
     env: environment(base.image, config),
     running: undefined
   }
-  world.held.set(name, held)
-  world.rows.put(held.row)
-  yield* start(context, method, held).pipe(Effect.onError(() => discard(world, held)))
+  state.held.set(name, held)
+  state.rows.put(held.row)
+  yield* start(context, method, held).pipe(Effect.onError(() => discard(state, held)))
   return infoOf(held.row, held.row.status)
 })
 
@@ -613,45 +622,50 @@ const checkName = (name: string): Effect.Effect<void, LightboxError> =>
         })
       )
 
-/** Removes a sandbox, whatever it does. */
-const discard = (world: World, held: Held): Effect.Effect<void> =>
+/** Removes a sandbox, running or not. */
+const discard = (state: HomeState, held: Held): Effect.Effect<void> =>
   Effect.sync(() => {
-    forget(world, held)
-  }).pipe(Effect.andThen(finish(world, held, "stopped", false)))
+    forget(state, held)
+  }).pipe(Effect.andThen(finish(state, held, "stopped", false)))
 
-const destroyByName = (world: World, name: string): Effect.Effect<void, LightboxError> =>
-  lookUp(world, method, name).pipe(
-    Effect.flatMap((found) => destroy(world, method, found, true)),
+const destroyByName = (state: HomeState, name: string): Effect.Effect<void, LightboxError> =>
+  lookUp(state, method, name).pipe(
+    Effect.flatMap((found) => destroy(state, method, found, true)),
     Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
   )
 
-const destroy = (world: World, method: string, found: Found, isForced: boolean): Effect.Effect<void, LightboxError> =>
+const destroy = (
+  state: HomeState,
+  method: string,
+  found: Found,
+  isForced: boolean
+): Effect.Effect<void, LightboxError> =>
   Effect.suspend(() => {
     if (found.status === "running" && !isForced) {
       return Effect.fail(new LightboxError({ method, reason: new StillRunning({ name: found.row.name }) }))
     }
-    if (found._tag === "Held") return discard(world, found.held)
+    if (found._tag === "Held") return discard(state, found.held)
     return found.status === "running"
       ? Effect.fail(elsewhere(method))
-      : Effect.sync(() => world.rows.remove(found.row.name))
+      : Effect.sync(() => state.rows.remove(found.row.name))
   })
 
-/** The disk of a sandbox that is stopped. */
-export const captured = (world: World, method: string, name: string): Effect.Effect<Captured, LightboxError> =>
-  Effect.flatMap(lookUp(world, method, name), (found) => {
+/** Reads the disk of a stopped sandbox. */
+export const captured = (state: HomeState, method: string, name: string): Effect.Effect<Captured, LightboxError> =>
+  Effect.flatMap(lookUp(state, method, name), (found) => {
     const { row, status } = found
     if (row.isOverlay) return Effect.fail(overlayRefused(method, "captureSnapshot"))
     if (status === "running") return Effect.fail(new LightboxError({ method, reason: new StillRunning({ name }) }))
     return Effect.sync(() => ({
       sandbox: name,
-      disk: diskOf(world, found),
+      disk: diskOf(state, found),
       size: row.diskSize,
       image: { reference: row.image, digest: row.imageDigest }
     }))
   })
 
-const diskOf = (world: World, found: Found): Uint8Array =>
-  found._tag === "Held" ? found.held.disk.encode() : Fs.readFileSync(world.rows.diskOf(found.row.name))
+const diskOf = (state: HomeState, found: Found): Uint8Array =>
+  found._tag === "Held" ? found.held.disk.encode() : Fs.readFileSync(state.rows.diskOf(found.row.name))
 
 // =============================================================================
 // Operations
@@ -659,52 +673,52 @@ const diskOf = (world: World, found: Found): Uint8Array =>
 
 /** The operations on sandboxes. */
 export const make = (context: Context): SandboxPart & RemainsPart => {
-  const { calls, world } = context
+  const { calls, state } = context
   return {
     createSandbox: (request) => create(context, request),
     getSandbox: (name) =>
-      Effect.map(lookUp(world, "Microsandbox.getSandbox", name), ({ row, status }) => infoOf(row, status)),
+      Effect.map(lookUp(state, "Microsandbox.getSandbox", name), ({ row, status }) => infoOf(row, status)),
     listSandboxes: (filter) =>
-      Effect.map(all(world), (found) =>
+      Effect.map(all(state), (found) =>
         found.filter(({ labels }) =>
           Object.entries(filter?.labels ?? {}).every(([key, value]) => labels[key] === value)
         )
       ),
     startSandbox: Effect.fnUntraced(function* (sandbox, options) {
       const method = "Microsandbox.startSandbox"
-      const held = yield* own(world, method, sandbox)
+      const held = yield* requireHeld(state, method, sandbox)
       if (held.running !== undefined) {
         return yield* new LightboxError({ method, reason: new StillRunning({ name: sandbox.name }) })
       }
       for (const volume of held.row.volumes) {
-        if (world.volumes.get(volume) !== undefined) continue
+        if (state.volumes.get(volume) !== undefined) continue
         return yield* new LightboxError({ method, reason: new NotFound({ resource: "volume", name: volume }) })
       }
       yield* start(context, method, held)
-      change(world, held, { isDetached: options?.detached === true })
+      change(state, held, { isDetached: options?.detached === true })
       return infoOf(held.row, held.row.status)
     }),
     stopSandbox: (sandbox) =>
-      Effect.flatMap(exactly(world, "Microsandbox.stopSandbox", sandbox), (found) =>
-        end(world, "Microsandbox.stopSandbox", found, true)
+      Effect.flatMap(exactly(state, "Microsandbox.stopSandbox", sandbox), (found) =>
+        end(state, "Microsandbox.stopSandbox", found, true)
       ),
     killSandbox: (sandbox) =>
-      Effect.flatMap(exactly(world, "Microsandbox.killSandbox", sandbox), (found) =>
-        end(world, "Microsandbox.killSandbox", found, false)
+      Effect.flatMap(exactly(state, "Microsandbox.killSandbox", sandbox), (found) =>
+        end(state, "Microsandbox.killSandbox", found, false)
       ),
     detachSandbox: (sandbox) =>
       Effect.sync(() => {
-        const held = world.held.get(sandbox.name)
-        if (held?.row.id === sandbox.id && held.layer === context.layer) change(world, held, { isDetached: true })
+        const held = state.held.get(sandbox.name)
+        if (held?.row.id === sandbox.id && held.layer === context.layer) change(state, held, { isDetached: true })
       }),
     removeSandbox: (sandbox, options) =>
-      exactly(world, "Microsandbox.removeSandbox", sandbox).pipe(
-        Effect.flatMap((found) => destroy(world, "Microsandbox.removeSandbox", found, options?.force === true)),
+      exactly(state, "Microsandbox.removeSandbox", sandbox).pipe(
+        Effect.flatMap((found) => destroy(state, "Microsandbox.removeSandbox", found, options?.force === true)),
         Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
       ),
     modifySandbox: Effect.fnUntraced(function* (sandbox, wanted) {
       const method = "Microsandbox.modifySandbox"
-      const held = yield* own(world, method, sandbox)
+      const held = yield* requireHeld(state, method, sandbox)
       const { config, row } = held
       if (wanted.disk !== undefined && row.isOverlay) return yield* overlayRefused(method, "modify.disk")
       const isRunning = held.running !== undefined
@@ -734,7 +748,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
       }
       held.env = environment(held.image, held.config)
       if (wanted.disk !== undefined) held.disk.limit = wanted.disk
-      change(world, held, {
+      change(state, held, {
         cpus: wanted.cpus ?? row.cpus,
         memory: wanted.memory ?? row.memory,
         diskSize: wanted.disk ?? row.diskSize,
@@ -742,7 +756,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         ...(wanted.cwd === undefined ? {} : { workdir: wanted.cwd })
       })
       if (restarts) {
-        yield* finish(world, held, "stopped", true).pipe(
+        yield* finish(state, held, "stopped", true).pipe(
           Effect.andThen(start(context, method, held)),
           Effect.uninterruptible
         )
@@ -751,7 +765,7 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
     }),
     connect: Effect.fnUntraced(function* (sandbox): Effect.fn.Return<Guest.Guest, LightboxError, Scope.Scope> {
       const method = "Microsandbox.connect"
-      const found = yield* exactly(world, method, sandbox)
+      const found = yield* exactly(state, method, sandbox)
       if (found._tag === "Foreign") {
         return yield* found.status === "running"
           ? elsewhere(method)
@@ -762,14 +776,14 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         machine,
         calls,
         log: found.held.log,
-        subject: { sandbox: sandbox.name, kill: finish(world, found.held, "crashed", false) }
+        subject: { sandbox: sandbox.name, kill: finish(state, found.held, "crashed", false) }
       })
     }),
     readLogs: (sandbox, query) =>
-      Effect.flatMap(own(world, "Microsandbox.readLogs", sandbox), ({ log }) => log.read(query)),
+      Effect.flatMap(requireHeld(state, "Microsandbox.readLogs", sandbox), ({ log }) => log.read(query)),
     readMetrics: Effect.fnUntraced(function* (sandbox) {
       const method = "Microsandbox.readMetrics"
-      const held = yield* own(world, method, sandbox)
+      const held = yield* requireHeld(state, method, sandbox)
       const machine = yield* machineOf(held, method)
       if (held.config.metricsInterval === "off") {
         return yield* new LightboxError({
@@ -793,35 +807,40 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
       }
     }),
     searchSandbox: (sandbox, needles) =>
-      Effect.flatMap(exactly(world, "Microsandbox.searchSandbox", sandbox), (found) => {
+      Effect.flatMap(exactly(state, "Microsandbox.searchSandbox", sandbox), (found) => {
         if (found.row.isOverlay) return Effect.fail(overlayRefused("Microsandbox.searchSandbox", "searchSandbox"))
-        const disk = Buffer.from(diskOf(world, found))
+        const disk = Buffer.from(diskOf(state, found))
         return Effect.succeed(needles.map((needle) => disk.indexOf(needle) !== -1))
       }),
     listGhosts: Effect.sync(() =>
-      world.rows.names().filter((name) => !world.held.has(name) && world.rows.get(name) === undefined)
+      state.rows.names().filter((name) => !state.held.has(name) && state.rows.get(name) === undefined)
     ),
-    // Machines in memory leave no folders.
+    // The twin leaves no boot folders.
     removeRemains: () => Effect.succeed([]),
     removeGhost: (name) =>
       Effect.sync(() => {
-        const isGhost = world.rows.names().includes(name) && !world.held.has(name) && world.rows.get(name) === undefined
-        if (isGhost) world.rows.remove(name)
+        const isGhost = state.rows.names().includes(name) && !state.held.has(name) && state.rows.get(name) === undefined
+        if (isGhost) state.rows.remove(name)
         return isGhost
       })
   }
 }
 
-const end = (world: World, method: string, found: Found, isFlushed: boolean): Effect.Effect<void, LightboxError> => {
-  if (found._tag === "Held") return finish(world, found.held, "stopped", isFlushed)
+const end = (
+  state: HomeState,
+  method: string,
+  found: Found,
+  isFlushed: boolean
+): Effect.Effect<void, LightboxError> => {
+  if (found._tag === "Held") return finish(state, found.held, "stopped", isFlushed)
   return found.status === "running" ? Effect.fail(elsewhere(method)) : Effect.void
 }
 
-/** Ends the machine that a call is about, for faults. */
-export const killerOf = (world: World, name: string | undefined): Effect.Effect<void> | undefined =>
+/** Ends the machine of a call, for faults. */
+export const killerOf = (state: HomeState, name: string | undefined): Effect.Effect<void> | undefined =>
   name === undefined
     ? undefined
     : Effect.suspend(() => {
-        const held = world.held.get(name)
-        return held === undefined ? Effect.void : finish(world, held, "crashed", false)
+        const held = state.held.get(name)
+        return held === undefined ? Effect.void : finish(state, held, "crashed", false)
       })

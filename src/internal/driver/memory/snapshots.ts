@@ -1,6 +1,6 @@
 /**
- * Snapshots: folders in the home, each with a description and the disk, so that
- * they outlive the process and can be damaged as real ones can.
+ * Snapshots: folders in the home with a description and the disk. They outlive the process, and can be damaged like
+ * real ones.
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -21,9 +21,9 @@ import type { SnapshotPart } from "../parts.ts"
 const Descriptor = Schema.Struct({
   image: Schema.String,
   imageDigest: Schema.String,
-  /** How much the disk can hold, in bytes. */
+  /** Capacity of the disk, in bytes. */
   size: Schema.Finite,
-  /** Bytes of the file. */
+  /** Size of the file, in bytes. */
   length: Schema.Int,
   labels: Schema.Record(Schema.String, Schema.String),
   createdAt: Schema.String,
@@ -51,11 +51,10 @@ const diskFile = "upper.disk"
 
 const loadPrefix = ".load-"
 
-/** A disk that is captured. */
 export interface Captured {
   readonly sandbox: string
   readonly disk: Uint8Array
-  /** How much it can hold, in bytes. */
+  /** Capacity, in bytes. */
   readonly size: number
   readonly image: { readonly reference: string; readonly digest: string }
 }
@@ -64,10 +63,9 @@ export interface Captured {
 export interface Opened {
   readonly info: Microsandbox.SnapshotInfo
   readonly size: number
-  /** As it is stored. */
   readonly descriptor: string
   readonly checksum: string | undefined
-  /** Another process may remove it meanwhile: then it is not found. */
+  /** Fails with `NotFound` if another process removed it meanwhile. */
   readonly readDisk: Effect.Effect<Buffer, LightboxError>
 }
 
@@ -82,12 +80,12 @@ export class SnapshotStore {
     Fs.mkdirSync(this.folder, { recursive: true })
   }
 
-  /** A name or a link is one in the folder; anything with a slash is a path. */
+  /** Resolves a name or link in the folder, or a path with a slash. */
   pathOf(name: string): string {
     return name.includes("/") ? name : Path.join(this.folder, name)
   }
 
-  /** A snapshot as it is on the disk. */
+  /** Reads a snapshot from the disk. */
   open(method: string, name: string): Effect.Effect<Opened, LightboxError> {
     return Effect.suspend(() => {
       const path = this.pathOf(name)
@@ -134,7 +132,7 @@ export class SnapshotStore {
     })
   }
 
-  /** Puts a snapshot under a name, in one step. */
+  /** Writes a snapshot atomically. */
   put(name: string, descriptor: string, disk: Uint8Array, staged = `.${name}.staging`): void {
     const staging = Path.join(this.folder, staged)
     Fs.rmSync(staging, { recursive: true, force: true })
@@ -150,7 +148,7 @@ export class SnapshotStore {
       .map(({ name }) => name)
   }
 
-  /** Spoils the content of a snapshot's disk, or takes the disk away. */
+  /** Damages the content of a snapshot's disk, or removes the disk. */
   damage(method: string, name: string, part: "content" | "disk"): Effect.Effect<void, LightboxError> {
     return Effect.flatMap(this.open(method, name), ({ info, readDisk }) =>
       Effect.map(readDisk, (bytes) => {
@@ -163,7 +161,7 @@ export class SnapshotStore {
     )
   }
 
-  /** Everything in the folder that is no link, damaged or not. */
+  /** All entries except links, damaged or not. */
   names(): ReadonlyArray<string> {
     return Fs.readdirSync(this.folder, { withFileTypes: true })
       .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
@@ -179,7 +177,7 @@ const readQuietly = (path: string): Buffer | undefined => {
   }
 }
 
-/** The operations on snapshots. `capture` gives the disk of a sandbox that is stopped. */
+/** The operations on snapshots. `capture` returns the disk of a stopped sandbox. */
 export const make = (options: {
   readonly store: SnapshotStore
   readonly cache: ImageCache
@@ -223,7 +221,7 @@ export const make = (options: {
         Effect.forEach(store.names(), (name) =>
           openSnapshot(name).pipe(
             Effect.map((info) => [info]),
-            // As the runtime does, what is damaged is left out.
+            // As in the runtime, damaged snapshots are not listed.
             Effect.orElseSucceed(() => [])
           )
         ),

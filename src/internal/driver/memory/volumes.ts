@@ -1,6 +1,4 @@
-/**
- * Named volumes: folders in the home, so that all who share it share them.
- */
+/** Named volumes: folders in the home, shared by all that use it. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -26,7 +24,7 @@ const codec = Schema.fromJsonString(Record)
 const decodeRecord = Schema.decodeUnknownSync(codec)
 const encodeRecord = Schema.encodeSync(codec)
 
-/** The smallest disk that the runtime can make a file system on. */
+/** The smallest disk that fits the runtime's file system. */
 export const smallestDisk = 96 * mebibyte
 
 export const tooSmall = "image size is too small for ext4 formatting"
@@ -44,7 +42,7 @@ export class VolumeStore {
     return Path.join(this.folder, name, "volume.json")
   }
 
-  /** What stands for the image of a disk on this host: as large, and always empty. */
+  /** Stands for a disk image on the host: of the same size, but always empty. */
   private diskOf(name: string): string {
     return Path.join(this.folder, name, "disk.raw")
   }
@@ -63,7 +61,7 @@ export class VolumeStore {
     return Fs.readdirSync(this.folder).flatMap((name) => this.get(name) ?? [])
   }
 
-  /** Makes a volume, unless there is one of the name. */
+  /** Creates a volume if the name is free. */
   create(record: VolumeRecord): boolean {
     try {
       Fs.mkdirSync(Path.join(this.folder, record.name))
@@ -95,7 +93,7 @@ export class VolumeStore {
   }
 }
 
-/** The operations on volumes. `usersOf` gives the sandboxes that run and mount one. */
+/** The operations on volumes. `usersOf` returns the running sandboxes that mount one. */
 export const make = (
   store: VolumeStore,
   usersOf: (name: string) => Effect.Effect<ReadonlyArray<string>, LightboxError>

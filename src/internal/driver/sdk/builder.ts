@@ -1,9 +1,8 @@
 /**
- * Checked options, said to the SDK.
+ * Passes checked options to the SDK.
  *
- * A native builder serves once: a setter called after `create()` ends the whole
- * process. So a fresh one is made here for every attempt, and none leaves this
- * module but to be created from at once.
+ * A native builder serves once: a setter called after `create()` ends the whole process. So every attempt gets a new
+ * one, and none leaves this module except to create a sandbox at once.
  */
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
@@ -25,10 +24,9 @@ type PatchBuilder = InstanceType<SdkModule["PatchBuilder"]>
 type RegistryBuilder = InstanceType<SdkModule["RegistryConfigBuilder"]>
 type InitBuilder = InstanceType<SdkModule["InitOptionsBuilder"]>
 
-/** What a sandbox boots from: a source itself, or an image below a disk. */
+/** The source of a sandbox, or an image with a separate disk. */
 export type Root = Source | { readonly _tag: "Disk"; readonly image: string; readonly path: string }
 
-/** A builder with everything set. */
 export const make = (
   sdk: SdkModule,
   name: string,
@@ -51,7 +49,7 @@ export const make = (
   if (pullPolicy !== undefined) builder.pullPolicy(pullPolicy)
   const { registry } = config
   if (registry !== undefined) builder.registry((b: RegistryBuilder) => configureRegistry(b, registry))
-  // Before ports and secrets: setting the network drops those that are there.
+  // Set the network first: it resets ports and secrets.
   network(builder, config.network)
   ports(builder, config)
   for (const [variable, secret] of Object.entries(config.secrets ?? {})) {
@@ -214,7 +212,7 @@ const configureSecret = (
   return builder
 }
 
-/** The SDK takes absent options, not undefined ones. */
+/** The SDK accepts absent options, but not undefined ones. */
 const defined = <A>(key: string, value: A | undefined): { readonly [key: string]: A } =>
   value === undefined ? {} : { [key]: value }
 

@@ -1,6 +1,4 @@
-/**
- * Calls of the SDK: none of them can be called off.
- */
+/** Calls of the SDK, which cannot be cancelled. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -18,7 +16,7 @@ export const transient = Schedule.min([Schedule.exponential("20 millis"), Schedu
   Schedule.upTo({ times: 6 })
 )
 
-/** One call of the SDK, made again while the store is busy. */
+/** Calls the SDK, with retries while the store is busy. */
 export const call = <A>(method: string, subject: Subject, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
   Effect.tryPromise({ try: run, catch: (cause) => fromSdk(method, subject, cause) }).pipe(
     Effect.tapError((error) => (error.reason._tag === "StoreBusy" ? Metric.update(sdkRetries, 1) : Effect.void)),
@@ -31,7 +29,7 @@ export const call = <A>(method: string, subject: Subject, run: () => Promise<A>)
 
 const leftovers = new Set<Fiber.Fiber<void>>()
 
-/** Waits a while for the rest of what was interrupted, and then leaves it to the background. */
+/** Waits briefly for the rest of an interrupted call, which continues in the background. */
 export const leave = (rest: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.flatMap(Effect.forkDetach(rest), (fiber) => {
     leftovers.add(fiber)
@@ -39,25 +37,24 @@ export const leave = (rest: Effect.Effect<void>): Effect.Effect<void> =>
     return Effect.asVoid(Effect.timeoutOption(Fiber.await(fiber), "5 seconds"))
   })
 
-/** Completes when nothing that was interrupted is under way any more. */
-export const settled: Effect.Effect<void> = Effect.suspend(() => Effect.asVoid(Fiber.awaitAll(leftovers)))
+/** Completes when no interrupted call is running in the background. */
+export const leftoversEnd: Effect.Effect<void> = Effect.suspend(() => Effect.asVoid(Fiber.awaitAll(leftovers)))
 
-/** Completes when a promise has settled, either way. */
-export const settlement = (pending: Promise<unknown>): Effect.Effect<void> =>
+export const whenSettled = (pending: Promise<unknown>): Effect.Effect<void> =>
   Effect.ignore(Effect.tryPromise({ try: () => pending, catch: () => undefined }))
 
 /**
- * A call that makes something and can not be called off, and what then tells of it. What was made is undone if telling
- * of it fails, and if it comes only after an interruption.
+ * Calls the SDK to create something, and `describe` to make the result of it. Undoes the creation if `describe` fails,
+ * or if it completes after an interruption.
  */
 export const commit = <A, B>(options: {
   readonly method: string
   readonly subject: Subject
   readonly run: () => Promise<A>
-  readonly tell: (value: A) => Effect.Effect<B, LightboxError>
+  readonly describe: (value: A) => Effect.Effect<B, LightboxError>
   readonly undo: (value: A) => Effect.Effect<void>
 }): Effect.Effect<B, LightboxError> => {
-  const { method, run, subject, tell, undo } = options
+  const { method, run, subject, describe, undo } = options
   const making = Effect.callback<A, LightboxError>((resume) => {
     const pending = Promise.resolve().then(run)
     pending.then(
@@ -72,14 +69,14 @@ export const commit = <A, B>(options: {
     )
   })
   return Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(restore(making), (value) => Effect.onError(restore(tell(value)), () => undo(value)))
+    Effect.flatMap(restore(making), (value) => Effect.onError(restore(describe(value)), () => undo(value)))
   )
 }
 
 export const notFoundIsSuccess = <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<void, LightboxError> =>
   Effect.asVoid(effect).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
 
-/** What has the name then is somebody else's. */
+/** In this case, the name belongs to someone else. */
 export const isTaken = (cause: Cause.Cause<LightboxError>): boolean => {
   const error = Cause.findErrorOption(cause)
   return Option.isSome(error) && error.value.reason._tag === "AlreadyExists"

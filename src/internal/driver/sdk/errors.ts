@@ -1,10 +1,9 @@
 /**
  * Turns errors of the SDK into reasons.
  *
- * The native module puts a tag before the text of every error: `[Tag] text`. The
- * SDK turns thirty tags into classes and rethrows the others as plain errors,
- * among them failed boots, commands that cannot be started, and all errors about
- * snapshots. So the tag is read here, from the error or its cause.
+ * The native module prefixes every error with a tag: `[Tag] text`. The SDK turns thirty tags into classes, and rethrows
+ * the others as plain errors, among them failed boots, commands that cannot be started, and all errors about snapshots.
+ * So the tag is parsed here.
  */
 import * as Predicate from "effect/Predicate"
 import {
@@ -33,20 +32,19 @@ import {
 import * as Errno from "../../guest/errno.ts"
 import { virtualizationRemedy } from "../../host/virtualization.ts"
 
-/** What an operation was about. Errors of the SDK have it in their text at most. */
+/** The subject of an operation, which errors of the SDK have only in their text. */
 export interface Subject {
   readonly sandbox?: string | undefined
   readonly snapshot?: string | undefined
   readonly volume?: string | undefined
   readonly image?: string | undefined
   readonly path?: string | undefined
-  /** The last lines of the virtual machine's logs, for a boot that failed. */
+  /** The last log lines of a virtual machine that failed to boot. */
   readonly lastLines?: ReadonlyArray<string> | undefined
 }
 
 const tagged = /^\[(\w+)\] ([\s\S]*)$/
 
-/** Reads the tag and the text of what the SDK threw. */
 export const parse = (cause: unknown): { readonly tag: string | undefined; readonly text: string } => {
   const message = cause instanceof Error ? cause.message : String(cause)
   const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause.message : undefined
@@ -59,7 +57,6 @@ export const parse = (cause: unknown): { readonly tag: string | undefined; reado
       }
 }
 
-/** Turns what the SDK threw into the error of an operation. */
 export const fromSdk = (method: string, subject: Subject, cause: unknown): LightboxError =>
   Predicate.isTagged(cause, "LightboxError") && cause instanceof LightboxError
     ? cause
@@ -179,13 +176,13 @@ const reasonOf = (subject: Subject, cause: unknown): Reason => {
   }
 }
 
-/** A disk that another virtual machine has, by the name of the volume or its path. */
+/** A disk in use by another virtual machine, by the name of its volume or its path. */
 const attached = /"([^"]*)" is (?:attached to active sandbox "([^"]*)"|already attached with an incompatible disk mode)/
 
 /** The name in `volume not found: NAME`, for operations that are about several volumes at once. */
 const lastWord = (text: string): string => /\S*$/.exec(text)?.[0] ?? ""
 
-/** What a status of the hosted service means, where it means more than that something failed there. */
+/** Statuses of the hosted service with a meaning of their own. */
 const refused = (text: string, cause: unknown): Reason | undefined => {
   switch (/^cloud HTTP (\d+): /.exec(text)?.[1]) {
     case "401":
@@ -198,7 +195,7 @@ const refused = (text: string, cause: unknown): Reason | undefined => {
   }
 }
 
-/** What the runtime calls what can be modified, where that is not what we call it. */
+/** The runtime's names of fields, where they differ from ours. */
 const modifiedFields = new Map([
   ["label", "labels"],
   ["max_cpus", "maxCpus"],
@@ -208,10 +205,9 @@ const modifiedFields = new Map([
   ["workdir", "cwd"]
 ])
 
-/** The field of a modification that the runtime has a name of its own for. */
 export const modifiedField = (name: string): string => modifiedFields.get(name) ?? name
 
-/** What the SDK has no tag of its own for. */
+/** Errors without a tag. */
 const custom = (subject: Subject, text: string, cause: unknown): Reason | undefined => {
   const modified = /^cannot apply modification: (root disk|\w+) /.exec(text)
   if (modified !== null) {
@@ -236,10 +232,8 @@ const bootFailed = (subject: Subject, text: string, cause: unknown): Reason => {
 const runtimeMissing = (problem: string, cause: unknown): Reason =>
   new RuntimeMissing({ problem, remedy: runtimeRemedy, cause })
 
-/** What to do when the files of the runtime are missing. */
 export const runtimeRemedy =
   "install the dependencies again with Node.js 22.19 or newer, without --omit=optional, on Linux (glibc) or macOS (Apple silicon)"
 
-/** Names that the SDK quotes in a text. */
 const namesIn = (text: string): ReadonlyArray<string> =>
   [...text.matchAll(/["'`]([A-Za-z0-9][A-Za-z0-9._-]*)["'`]/g)].map((match) => match[1] ?? "").slice(1)

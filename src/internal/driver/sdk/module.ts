@@ -1,6 +1,4 @@
-/**
- * The SDK itself, of which a process has one, with one backend and one home.
- */
+/** The SDK module. A process has one, with one backend and one home. */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -19,20 +17,20 @@ const missing = (cause: unknown): LightboxError =>
     reason: new RuntimeMissing({ problem: parse(cause).text, remedy: runtimeRemedy, cause })
   })
 
-/** Loads it when a driver is made: where the native module is missing, importing this library must not throw. */
+/** Loads the SDK when a driver is made: importing this library must not throw if the native module is missing. */
 export const load: Effect.Effect<SdkModule, LightboxError> = Effect.tryPromise({
   try: () => import("microsandbox"),
   catch: missing
 })
 
-/** The environment may name another backend. */
+/** The environment may select another backend. */
 const useLocal = (load: Effect.Effect<SdkModule, LightboxError>): Effect.Effect<SdkModule, LightboxError> =>
   Effect.tap(load, (sdk) => Effect.sync(() => sdk.setDefaultBackend("local")))
 
-/** The same, for this machine. */
+/** Loads the SDK with its local backend. */
 export const loadLocal: Effect.Effect<SdkModule, LightboxError> = useLocal(load)
 
-/** The same, at once. */
+/** Synchronous variant of `loadLocal`. */
 export const loadLocalSync: Effect.Effect<SdkModule, LightboxError> = useLocal(
   Effect.try({ try: (): SdkModule => Module.createRequire(import.meta.url)("microsandbox"), catch: missing })
 )
@@ -43,7 +41,7 @@ type Claim =
 
 interface Held {
   readonly claim: Claim
-  /** What the environment said before. */
+  /** The previous value of the environment variable. */
   readonly home: string | undefined
   holders: number
 }
@@ -88,7 +86,7 @@ const claim = (method: string, wanted: Claim): Effect.Effect<void, LightboxError
       })
   )
 
-/** The runtime knows one home at a time, so a second one would silently be the first. Given back with the scope. */
+/** The runtime has one home at a time: a second one would silently replace the first. Released with the scope. */
 export const claimLocal = Effect.fnUntraced(function* (
   wanted: string | undefined
 ): Effect.fn.Return<string, LightboxError, Scope.Scope> {
@@ -98,16 +96,15 @@ export const claimLocal = Effect.fnUntraced(function* (
   return home
 })
 
-/** The runtime's switch between backends is the whole process's. */
+/** The runtime switches backends for the whole process. */
 export const claimCloud = (url: string, apiKey: string): Effect.Effect<void, LightboxError, Scope.Scope> =>
   claim("MicrosandboxCloud.layer", { _tag: "Cloud", url, apiKey })
 
-/** The home of this process, if it has one. */
 export const localHome = (): string | undefined => (held?.claim._tag === "Local" ? held.claim.home : undefined)
 
 const PackageVersion = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
 
-/** The SDK's version, which it does not tell itself. */
+/** The SDK does not export its version. */
 export const version: Effect.Effect<string> = Effect.tryPromise(() =>
   Fs.readFile(new URL("../package.json", import.meta.resolve("microsandbox")), "utf8")
 ).pipe(

@@ -1,6 +1,4 @@
-/**
- * What the SDK says of sandboxes, of whichever backend.
- */
+/** Sandboxes as the SDK describes them, on any backend. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -26,8 +24,8 @@ const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : un
 const number = (u: unknown): number | undefined => (Predicate.isNumber(u) ? u : undefined)
 
 /**
- * The stored configuration itself. The SDK's own `config()` renames keys, those of labels and scripts too. Never logged:
- * it holds the values of secrets.
+ * The stored configuration. The SDK's `config()` renames keys, even those of labels and scripts. Never logged: it
+ * contains secrets.
  */
 const configOf = (handle: Sdk.SandboxHandle): unknown => JSON.parse(handle.configJson)
 
@@ -64,7 +62,7 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
     labels: Predicate.isObject(labels)
       ? Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, String(value)]))
       : {},
-    // The cloud has other names for some.
+    // The cloud uses other names for some fields.
     image: text(property(config, "image", "Oci", "reference")) ?? text(property(config, "image", "reference")),
     cpus:
       number(property(config, "resources", "cpus")) ??
@@ -85,15 +83,12 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
   }
 }
 
-/** The token of a sandbox's creation. */
 export const instanceOf = (handle: Sdk.SandboxHandle): string | undefined =>
   text(property(configOf(handle), "labels", instanceLabel))
 
-/** The digest of the image that a sandbox was booted from. */
 export const imageDigestOf = (handle: Sdk.SandboxHandle): string | undefined =>
   text(property(configOf(handle), "manifest_digest"))
 
-/** Whether the runtime removes a sandbox when it stops. */
 export const isEphemeral = (handle: Sdk.SandboxHandle): boolean =>
   property(configOf(handle), "lifecycle", "ephemeral") === true
 
@@ -101,8 +96,8 @@ const isFile = (path: string | undefined): boolean =>
   path !== undefined && (Fs.statSync(path, { throwIfNoEntry: false })?.isFile() ?? false)
 
 /**
- * Whether the native object of a sandbox may have locks on disks (of a volume, the runtime does not say what it is) that
- * it can be made to give back: files that are mounted by themselves it would leave behind.
+ * Checks whether the native object of a sandbox may hold locks on disks that can be released. It would leave those of
+ * directly mounted files behind. The runtime does not say which volumes are disks.
  */
 export const mayHoldDisks = (handle: Sdk.SandboxHandle): boolean => {
   const mounts = mountsIn(configOf(handle)).map((mount) => ({
@@ -115,7 +110,7 @@ export const mayHoldDisks = (handle: Sdk.SandboxHandle): boolean => {
   )
 }
 
-/** The SDK's handle of exactly this sandbox. Handles take no lock, whatever runs in the sandbox. */
+/** The SDK's handle of exactly this sandbox, not of another with its name. Handles hold no lock. */
 export const handleOf = (
   { sdk }: { readonly sdk: SdkModule },
   method: string,
@@ -134,7 +129,7 @@ export const getSandbox = Effect.fn("Microsandbox.getSandbox")(function* (
   return sandboxInfo(yield* call("Microsandbox.getSandbox", { sandbox: name }, () => sdk.Sandbox.get(name)))
 })
 
-/** All sandboxes, or those that have all the given labels. */
+/** Lists sandboxes, or those with all the given labels. */
 export const listSandboxes = Effect.fn("Microsandbox.listSandboxes")(function* (
   sdk: SdkModule,
   filter: { readonly labels?: { readonly [key: string]: string } | undefined } | undefined

@@ -1,6 +1,4 @@
-/**
- * Sizes are bytes everywhere but in the SDK, which counts memory, root disks and quotas in MiB.
- */
+/** The SDK counts memory, root disks and quotas in MiB. */
 import { mebibyte } from "../../config/schemas.ts"
 
 export const toMebibytes = (bytes: number): number => Math.round(bytes / mebibyte)

@@ -1,6 +1,6 @@
 /**
- * The runtime's lease for the time in which it opens its database for the first time or installs itself. A process
- * that is killed meanwhile keeps it, and every other process out, for half an hour.
+ * The runtime's lease while it installs itself or first opens its database. A process killed meanwhile blocks all
+ * others for half an hour.
  */
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
@@ -8,7 +8,6 @@ import * as Path from "node:path"
 import type { LightboxError } from "../../../LightboxError.ts"
 import { isCode } from "../../host/socket.ts"
 
-/** Whether an operation failed because of the lease. */
 export const isCause = ({ reason }: LightboxError): boolean =>
   reason._tag === "StoreBusy" && /install operation/.test(reason.problem)
 
@@ -21,10 +20,10 @@ const isGone = (pid: number): boolean => {
   }
 }
 
-/** Ends the lease if its holder is gone. */
+/** Ends the lease if its holder is dead. */
 export const release = (home: string): Effect.Effect<void> =>
   Effect.tryPromise(async () => {
-    // Loaded here because Node.js 22 warns of it, and nearly nobody needs it.
+    // Loaded on demand because Node.js 22 prints a warning.
     const { DatabaseSync } = await import("node:sqlite")
     const database = new DatabaseSync(Path.join(home, "db", "msb.db"), { timeout: 1000 })
     try {

@@ -17,7 +17,7 @@ const hold = Effect.scoped(
   Effect.gen(function* () {
     const lock = yield* Lock.acquire(folder, "name")
     yield* Console.log("held")
-    process.stdin.on("data", (line) => lock.tell(line.toString().trimEnd()))
+    process.stdin.on("data", (line) => lock.send(line.toString().trimEnd()))
     return yield* Effect.never
   })
 )

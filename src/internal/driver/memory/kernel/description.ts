@@ -1,4 +1,4 @@
-/** What a process has open: files, pipes, terminals and connections, each counted by its descriptors. */
+/** Open files, pipes, terminals and connections, counted by their descriptors. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { concat } from "../../../guest/protocol.ts"
@@ -9,7 +9,7 @@ type Write = (bytes: Uint8Array) => Effect.Effect<void, Errno>
 
 const notOpen = Effect.fail(errno("EBADF"))
 
-/** Something open. A read at the end gives no bytes. */
+/** An open file description. A read at the end returns no bytes. */
 export class Description {
   private count = 1
 
@@ -189,7 +189,7 @@ export class SocketDescription extends Description {
     return this.output.write(bytes)
   }
 
-  /** Tells the far end that nothing more comes. */
+  /** Closes the writing side. */
   endOutput(): void {
     if (this.isOutputOpen) this.output.release()
     this.isOutputOpen = false

@@ -20,7 +20,7 @@ const nextRandom = (): number => {
 
 const nothing = new Uint8Array()
 
-/** The most that one read of an endless device gives. */
+/** The largest read of an endless device. */
 const endlessBytes = 1024 * 1024
 
 const read = (name: Name, length: number): Uint8Array => {

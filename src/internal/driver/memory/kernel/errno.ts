@@ -3,7 +3,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 
-/** The wording of the guest's C library. */
+/** Wording of the guest's C library. */
 const problems = {
   E2BIG: "Argument list too long",
   EACCES: "Permission denied",

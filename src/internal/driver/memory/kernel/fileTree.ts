@@ -92,7 +92,7 @@ export interface TreeOptions {
   readonly limit: number
   /** Milliseconds since 1970. */
   readonly now: () => number
-  /** Whether removed content can still be found on the raw disk. */
+  /** Removed content can still be found on the raw disk. */
   readonly isDisk: boolean
   readonly lower?: Lower | undefined
 }
@@ -181,7 +181,7 @@ export class FileTree implements Volume {
     return Cbor.encode({ nextId: this.durable.nextId, inodes, residue: this.residue })
   }
 
-  /** Restores what `encode` gave. Throws if it is something else. */
+  /** Restores an encoded disk. Throws if the bytes are something else. */
   decode(stored: Uint8Array): void {
     const { inodes, nextId, residue } = decodeStored(Cbor.decode(stored))
     this.upper = new Map(
@@ -201,7 +201,7 @@ export class FileTree implements Volume {
     this.recount()
   }
 
-  /** Gives the content as the lower part of other trees. */
+  /** Returns the content as the lower part of other trees. */
   freeze(): Lower {
     return new Map([...this.lower, ...this.upper])
   }
@@ -222,8 +222,8 @@ export class FileTree implements Volume {
     return inode
   }
 
-  /** Gives an inode that is not shared, copying it if necessary. */
-  own(id: number): Inode {
+  /** Returns an inode that is not shared, copying it if necessary. */
+  writable(id: number): Inode {
     const inode = this.inode(id)
     if (inode.epoch === this.epoch && this.upper.has(id)) return inode
     const copy: Inode =
@@ -236,7 +236,7 @@ export class FileTree implements Volume {
   }
 
   ownDirectory(id: number): DirectoryInode {
-    const inode = this.own(id)
+    const inode = this.writable(id)
     if (inode._tag !== "Directory") throw errno("ENOTDIR")
     return inode
   }
@@ -248,7 +248,7 @@ export class FileTree implements Volume {
   }
 
   private ownFile(id: number): FileInode {
-    this.own(id)
+    this.writable(id)
     const inode = this.file(id)
     if (inode.content.epoch !== this.epoch) {
       inode.content = {
@@ -317,7 +317,7 @@ export class FileTree implements Volume {
 
   /** Drops a link. The last one removes the inode, unless it is open. */
   dropLink(id: number): void {
-    const inode = this.own(id)
+    const inode = this.writable(id)
     inode.links = inode._tag === "Directory" ? 0 : inode.links - 1
     if (inode.links === 0 && !this.openCounts.has(id)) this.discard(id)
   }
@@ -456,7 +456,7 @@ class TreeNode extends Vnode {
   override link(name: string, file: Vnode): void {
     if (!(file instanceof TreeNode) || file.volume !== this.volume) throw errno("EXDEV")
     if (this.volume.directory(this.id).entries.has(name)) throw errno("EEXIST")
-    this.volume.own(file.id).links++
+    this.volume.writable(file.id).links++
     this.volume.putEntry(this.id, name, file.id)
   }
 
@@ -496,7 +496,7 @@ class TreeNode extends Vnode {
   }
 
   override setAttributes(attributes: Attributes): void {
-    const inode = this.volume.own(this.id)
+    const inode = this.volume.writable(this.id)
     const { gid = inode.gid, uid = inode.uid } = attributes
     // A new owner clears the set-ID bits, as in Linux.
     const isGiven = attributes.uid !== undefined || attributes.gid !== undefined

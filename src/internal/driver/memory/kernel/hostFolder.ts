@@ -23,7 +23,7 @@ export interface HostFolderOptions {
   readonly isReadonly: boolean
   /** The default owner. */
   readonly owner: { readonly uid: number; readonly gid: number }
-  /** Whether the guest's modes are set on the host, too. */
+  /** The guest's modes are set on the host, too. */
   readonly mirrorsModes: boolean
   readonly limit: number | undefined
   readonly attributes: GuestAttributes
@@ -113,13 +113,13 @@ class HostNode extends Vnode {
 
   private describe(stats: Fs.Stats): Stat {
     const { attributes, mirrorsModes, owner } = this.volume.settings
-    const own = attributes.get(identityOf(stats))
+    const recorded = attributes.get(identityOf(stats))
     return {
       kind: kindOf(stats),
       size: stats.size,
-      mode: (mirrorsModes ? undefined : own?.mode) ?? stats.mode & 0o7777,
-      uid: own?.uid ?? owner.uid,
-      gid: own?.gid ?? owner.gid,
+      mode: (mirrorsModes ? undefined : recorded?.mode) ?? stats.mode & 0o7777,
+      uid: recorded?.uid ?? owner.uid,
+      gid: recorded?.gid ?? owner.gid,
       modifiedAt: stats.mtimeMs,
       accessedAt: stats.atimeMs,
       links: stats.nlink
@@ -224,8 +224,8 @@ class HostNode extends Vnode {
           const { size } = Fs.fstatSync(fd)
           const offset = position ?? size
           const possible = Math.max(0, Math.min(bytes.length, size + this.volume.room() - offset))
-          for (let done = 0; done < possible;) {
-            done += Fs.writeSync(fd, bytes, done, possible - done, offset + done)
+          for (let written = 0; written < possible;) {
+            written += Fs.writeSync(fd, bytes, written, possible - written, offset + written)
           }
           if (possible < bytes.length) throw errno("ENOSPC")
         }),

@@ -109,7 +109,7 @@ export const programOf = (name: string, command: Command): readonly [string, Pro
   ByteString.fromText(name),
   (process) =>
     Effect.catchTag(command(invocationOf(process)), "LightboxError", (error) =>
-      // As with any program, only a write that nobody reads ends the process.
+      // As with any program, a write to a closed pipe ends the process.
       error.reason._tag === "FileError" && error.reason.code === "EPIPE"
         ? Effect.fail(errno("EPIPE"))
         : Effect.as(process.complain(ByteString.fromText(`${name}: ${error.message}`)), 1)

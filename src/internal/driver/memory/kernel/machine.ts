@@ -267,10 +267,10 @@ export class Machine implements Procfs.MachineInfo {
       }
       const listener = this.listeners.get(port)
       if (listener === undefined) return Effect.fail(errno("ECONNREFUSED"))
-      const there = new Pipe()
-      const back = new Pipe()
-      Queue.offerUnsafe(listener, new SocketDescription(there, back))
-      return Effect.succeed(new SocketDescription(back, there))
+      const outgoing = new Pipe()
+      const incoming = new Pipe()
+      Queue.offerUnsafe(listener, new SocketDescription(outgoing, incoming))
+      return Effect.succeed(new SocketDescription(incoming, outgoing))
     })
   }
 

@@ -23,7 +23,7 @@ export type ExitStatus =
 export interface ProcessFields {
   readonly pid: number
   readonly parent: number
-  /** The process group: a signal to it goes to all its processes. */
+  /** The process group, whose processes share signals. */
   readonly group: number
   readonly argv: ReadonlyArray<string>
   readonly env: ReadonlyMap<string, string>
@@ -117,7 +117,7 @@ export class Process {
           }
           return Effect.as(Effect.ignore(this.complain(`${this.name}: write error: ${error.problem}`)), 1)
         }),
-        // A defect in a declared command is its author's to see.
+        // Report a defect in a declared command to its author.
         Effect.tapDefect((defect) =>
           Effect.andThen(
             Effect.sync(() => (this.endedBy ??= signals.SIGABRT)),
@@ -231,8 +231,8 @@ export class Process {
 
   open(path: string, flags: OpenFlags): Effect.Effect<Description, Errno> {
     return Effect.suspend(() => {
-      const own = this.ownDescriptor(path)
-      if (own !== undefined) return Effect.map(this.descriptor(own), (description) => description.retain())
+      const number = this.ownDescriptor(path)
+      if (number !== undefined) return Effect.map(this.descriptor(number), (description) => description.retain())
       return attempt(() => new FileDescription(this.openFile(path, flags), flags.append === true))
     })
   }

@@ -42,5 +42,5 @@ const endings: { readonly [signal: number]: string } = {
   [signals.SIGTERM]: "Terminated"
 }
 
-/** What a shell prints when a signal ended a command. */
+/** The text that a shell prints when a signal ended a command. */
 export const describe = (signal: number): string | undefined => endings[signal]

@@ -1,4 +1,4 @@
-/** What all file systems have in common. */
+/** The interface of all file systems. */
 import { errno } from "./errno.ts"
 
 export interface Actor {
@@ -52,7 +52,7 @@ export interface Volume {
 
 /** An open file, which outlives its name. */
 export interface OpenFile {
-  /** Gives fewer bytes at the end. */
+  /** Returns fewer bytes at the end. */
   readonly read: (offset: number, length: number) => Uint8Array
   /** Writes as much as fits before it throws. An `undefined` offset appends. */
   readonly write: (offset: number | undefined, bytes: Uint8Array) => void
@@ -62,10 +62,7 @@ export interface OpenFile {
   readonly close: () => void
 }
 
-/**
- * A file, folder or symbolic link. Names have been looked up and permissions
- * checked by the time that something is asked of it.
- */
+/** A file, folder or symbolic link. Callers have looked up names and checked permissions. */
 export abstract class Vnode {
   abstract readonly volume: Volume
   /** Unique within the volume. */
@@ -106,8 +103,8 @@ export abstract class Vnode {
   }
 }
 
-/** Opens a node that does only some of what a file does. */
-export const openWith = (node: Vnode, own: Partial<OpenFile>): OpenFile => ({
+/** Opens a node that overrides only some operations. */
+export const openWith = (node: Vnode, overrides: Partial<OpenFile>): OpenFile => ({
   read: () => {
     throw errno("EISDIR")
   },
@@ -120,5 +117,5 @@ export const openWith = (node: Vnode, own: Partial<OpenFile>): OpenFile => ({
     throw errno("EISDIR")
   },
   close: () => {},
-  ...own
+  ...overrides
 })

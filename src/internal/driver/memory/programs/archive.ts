@@ -62,7 +62,7 @@ const create = Effect.fnUntraced(function* (
 ): Effect.fn.Return<number, Errno> {
   const { machine } = process
   const entries: Array<Tar.TarEntry> = []
-  const tell = (path: string) =>
+  const printName = (path: string) =>
     !options.has("v") ? Effect.void : archive === "-" ? process.complain(path) : process.print(`${path}\n`)
   const add = Effect.fnUntraced(function* (operand: string): Effect.fn.Return<number, Errno> {
     for (const { path, stat } of yield* attempt(() => walk(process, operand))) {
@@ -85,7 +85,7 @@ const create = Effect.fnUntraced(function* (
         const body = ByteString.toBytes(yield* process.readFile(path))
         entries.push({ header: { ...header, name, type: "file", size: body.length }, body })
       }
-      yield* tell(path)
+      yield* printName(path)
     }
     return 0
   })
@@ -179,7 +179,7 @@ const list = (process: Process, options: Options, entries: Entries): Effect.Effe
   return Effect.as(process.print(chosen.map((name) => `${name}\n`).join("")), 0)
 }
 
-/** Makes `md5sum` and its kin; `-c` checks a list that one of them made. */
+/** Creates `md5sum` and similar programs; `-c` checks a list that one of them made. */
 export const checksum = (algorithm: string): Program => {
   const hashOf = (text: string) => Crypto.hash(algorithm, ByteString.toBytes(text))
   return withOptions("cbs", (process, options) => {

@@ -77,7 +77,7 @@ export const rm: Program = withOptions(
   { long: { recursive: "r", force: "f" } }
 )
 
-/** The path that a file gets when it is copied or moved. What several files go to must be a folder. */
+/** The target path of a copy or move. Several files need a folder as their target. */
 const destination = (process: Process, from: string, operands: ReadonlyArray<string>, isExact: boolean): string => {
   const to = operands.at(-1) ?? ""
   const isFolder = operands.length > 2 || process.lookAt(to)?.kind === "Directory"
@@ -215,7 +215,7 @@ export const touch: Program = withOptions(
   { least: 1 }
 )
 
-/** Does something with each path and, if wanted, everything below it. */
+/** Applies a function to each path and, if wanted, everything below it. */
 const onEach = (
   process: Process,
   paths: ReadonlyArray<string>,

@@ -29,18 +29,18 @@ export const kill = Effect.fnUntraced(function* (
     const problem = send(process, Number(word), signal)
     return problem === undefined ? Effect.succeed(0) : fail(process, `can't kill pid ${word}: ${problem.problem}`)
   })
-  // A process that has killed itself goes no further.
+  // A process that has killed itself stops here.
   yield* Effect.yieldNow
   return status
 })
 
-const send = ({ actor, group: own, machine }: Process, pid: number, signal: number): Errno | undefined => {
+const send = ({ actor, group: ownGroup, machine }: Process, pid: number, signal: number): Errno | undefined => {
   if (pid === -1) {
     machine.signalAll(actor, signal)
     return undefined
   }
   if (pid <= 0) {
-    const group = pid === 0 ? own : -pid
+    const group = pid === 0 ? ownGroup : -pid
     if (!machine.pids().some((pid) => machine.process(pid)?.group === group)) return errno("ESRCH")
     machine.signalGroup(group, signal)
     return undefined

@@ -329,12 +329,12 @@ export const find: Program = Effect.fnUntraced(function* (process) {
         return
       }
       const file: Visited = { path, stat: found.success, depth, isPruned: false }
-      const own = depth >= least ? test(file) : Effect.void
-      if (!isContentFirst) yield* own
+      const action = depth >= least ? test(file) : Effect.void
+      if (!isContentFirst) yield* action
       if (file.stat.kind === "Directory" && depth < most && !file.isPruned) {
         yield* Effect.forEach(process.list(path), (name) => visit(joinPath(path, name), depth + 1), { discard: true })
       }
-      if (isContentFirst) yield* own
+      if (isContentFirst) yield* action
     })
   yield* Effect.forEach(starts.length === 0 ? ["."] : starts, (path) => visit(path, 0), { discard: true })
   for (const { argv, paths } of batches) if (paths.length > 0) yield* runProgram(process, [...argv, ...paths])

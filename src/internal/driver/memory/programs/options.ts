@@ -1,4 +1,4 @@
-/** What programs share: options, complaints, inputs, and walks through folders. */
+/** Options, complaints, inputs and folder walks that programs share. */
 import * as Effect from "effect/Effect"
 import { fromBytes } from "../kernel/byteString.ts"
 import { attempt, type Errno } from "../kernel/errno.ts"
@@ -17,7 +17,7 @@ interface Parsed extends Options {
   readonly problem: string | undefined
 }
 
-/** What a program accepts besides its letters. */
+/** Options and operands besides the letters. */
 interface Settings {
   /** Long options, by the letter that they stand for. */
   readonly long?: { readonly [name: string]: string }
@@ -67,15 +67,15 @@ export const parse = (words: ReadonlyArray<string>, known: string, long: Setting
   }
 }
 
-/** Complains under the program's name, and gives the status of a failure. */
+/** Prints a complaint under the program's name. Returns the status of a failure. */
 export const fail = (process: Process, problem: string, status = 1): Effect.Effect<number, Errno> =>
   Effect.as(process.complain(`${process.name}: ${problem}`), status)
 
-/** Says that a program was called the wrong way. */
+/** Complains about wrong usage. */
 export const usage = (process: Process, status = 1): Effect.Effect<number, Errno> =>
   Effect.as(process.complain(`Usage: ${process.name} [OPTIONS] [ARGUMENTS]`), status)
 
-/** Makes a program that refuses options it does not know, and too few or too many operands. */
+/** Creates a program that refuses unknown options, and too few or too many operands. */
 export const withOptions =
   (
     known: string,
@@ -91,14 +91,14 @@ export const withOptions =
     return Effect.andThen(process.complain(`${process.argv[0]}: ${options.problem}`), usage(process, failure))
   }
 
-/** Runs what may throw, and complains in the usual words. Gives the status. */
+/** Runs code that may throw, and complains in the usual words. Returns the status. */
 export const orComplain = (process: Process, what: string, evaluate: () => unknown): Effect.Effect<number, Errno> =>
   Effect.matchEffect(attempt(evaluate), {
     onFailure: ({ problem }) => fail(process, `${what}: ${problem}`),
     onSuccess: () => Effect.succeed(0)
   })
 
-/** Runs something for each item, and gives the first status that is not 0. */
+/** Runs an effect for each item. Returns the first status that is not 0. */
 export const forEach = <A>(
   items: ReadonlyArray<A>,
   run: (item: A) => Effect.Effect<number, Errno>
@@ -119,7 +119,7 @@ export const plainProblem: Complaint = (path, problem) => `${path}: ${problem}`
 
 export const cannotOpen: Complaint = (path, problem) => `can't open '${path}': ${problem}`
 
-/** Reads the named files, or the standard input if there are none, and complains of those that cannot be read. */
+/** Reads the named files, or standard input if there are none. Complains about unreadable files. */
 export const inputs = Effect.fnUntraced(function* (
   process: Process,
   paths: ReadonlyArray<string>,
@@ -148,7 +148,7 @@ export const linesOf = (text: string): ReadonlyArray<string> =>
 
 export const joined = (lines: ReadonlyArray<string>): string => lines.map((line) => `${line}\n`).join("")
 
-/** Reads line by line as lines arrive, until `onLine` gives `false`. */
+/** Reads lines as they arrive, until `onLine` returns `false`. */
 export const forEachLine = Effect.fnUntraced(function* (
   process: Process,
   fd: number,

@@ -13,20 +13,22 @@ import { parseDate } from "./files.ts"
 import { baseName, directoryName, fail, forEach, pump, usage, withOptions } from "./options.ts"
 import { replace } from "./run.ts"
 
-const say = (text: (process: Process) => string): Program =>
+const printing = (text: (process: Process) => string): Program =>
   withOptions("", (process) => Effect.as(process.print(`${text(process)}\n`), 0))
 
 export const succeed: Program = () => Effect.succeed(0)
 
 export const refuse: Program = () => Effect.succeed(1)
 
-export const pwd: Program = say(({ cwd }) => cwd)
+export const pwd: Program = printing(({ cwd }) => cwd)
 
-export const whoami: Program = say(({ actor, machine }) => machine.nameOf("passwd", actor.uid) ?? String(actor.uid))
+export const whoami: Program = printing(
+  ({ actor, machine }) => machine.nameOf("passwd", actor.uid) ?? String(actor.uid)
+)
 
-export const hostname: Program = say(({ machine }) => machine.hostname)
+export const hostname: Program = printing(({ machine }) => machine.hostname)
 
-export const nproc: Program = say(({ machine }) => String(machine.cpus))
+export const nproc: Program = printing(({ machine }) => String(machine.cpus))
 
 export const sync: Program = (process) =>
   Effect.sync(() => {
@@ -65,7 +67,7 @@ export const nohup: Program = (process) => {
   return replace(process, process.argv.slice(1))
 }
 
-/** Runs a program in a group of its own, which outlives the command that started it. */
+/** Runs a program in a new group, which outlives the command that started it. */
 export const setsid: Program = withOptions(
   "+c",
   (process, { operands }) => {
@@ -83,7 +85,7 @@ export const setsid: Program = withOptions(
   { least: 1 }
 )
 
-/** Becomes the program, beside a clock that sends it a signal. */
+/** Becomes the program, with a timer that sends it a signal. */
 export const timeout: Program = withOptions(
   "+s:k:",
   Effect.fnUntraced(function* (process, options) {
@@ -312,7 +314,7 @@ export const nc: Program = (process) =>
     Effect.catch(({ problem }) => fail(process, problem))
   )
 
-/** Sends what is read, and then tells the far end that there is no more. */
+/** Sends the input, and then closes the writing side. */
 const send = Effect.fnUntraced(function* (
   process: Process,
   socket: Description & { readonly endOutput: () => void }

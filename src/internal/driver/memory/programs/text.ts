@@ -1,4 +1,4 @@
-/** Programs that read text and write text. They work on bytes, as those of a small guest do. */
+/** Programs that read and write text. They work on bytes, like those of a small guest. */
 import * as Effect from "effect/Effect"
 import { toBytes } from "../kernel/byteString.ts"
 import type { Errno } from "../kernel/errno.ts"
@@ -71,7 +71,7 @@ const rewritten =
     return program(process)
   }
 
-/** A program that writes through the C library, which has forgotten by then why a write failed. */
+/** Creates a program that writes through the C library, which no longer knows why a write failed. */
 const buffered =
   (program: Program): Program =>
   (process) =>
@@ -142,7 +142,7 @@ export const tail: Program = rewritten(
 
 const followMillis = 250
 
-/** Shows what is added to a file, until something ends it. */
+/** Prints what is added to a file, until the process ends. */
 const follow = Effect.fnUntraced(function* (
   process: Process,
   path: string,
@@ -221,7 +221,7 @@ export const toRegExp = (pattern: string, isExtended: boolean, flags = ""): RegE
   return new RegExp(source, flags)
 }
 
-/** Gives nothing if what was to be compiled is no regular expression. */
+/** Returns nothing for an invalid regular expression. */
 export const compile = <A>(make: () => A): A | undefined => {
   try {
     return make()

@@ -52,7 +52,7 @@ export const matches = (segments: ReadonlyArray<Segment>, text: string): boolean
 
 const isActive = ({ isQuoted, text }: Segment): boolean => !isQuoted && /[*?[]/.test(text)
 
-/** Gives the matching files in order, or the pattern itself if there are none. */
+/** Returns the matching files in order, or the pattern itself if there are none. */
 export const expandPath = (process: Process, segments: ReadonlyArray<Segment>): ReadonlyArray<string> => {
   const literal = segments.map(({ text }) => text).join("")
   if (!segments.some(isActive)) return [literal]

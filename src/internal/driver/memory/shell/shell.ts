@@ -115,7 +115,7 @@ export class Shell {
     return this.toEnd(this.source(script))
   }
 
-  /** Runs the EXIT trap, and gives the status of the shell's process. */
+  /** Runs the EXIT trap. Returns the status of the shell's process. */
   toEnd(outcome: Outcome): Effect.Effect<number, Errno> {
     return Effect.catchTag(outcome, "Jump", ({ count, kind }) =>
       Effect.succeed(kind === "Exit" || kind === "Return" ? count : this.status)
@@ -236,7 +236,7 @@ export class Shell {
     })
   }
 
-  /** Makes a program that runs in a copy of this shell. */
+  /** Creates a program that runs in a copy of this shell. */
   private inChild(run: (shell: Shell) => Outcome): Program {
     return (process) => {
       const shell = new Shell(process, this.name, this.positional, this)
@@ -437,7 +437,7 @@ export class Shell {
     )
   }
 
-  /** Runs something with temporary variables. */
+  /** Runs an effect with temporary variables. */
   private withValues(values: ReadonlyMap<string, string>, outcome: Outcome): Outcome {
     if (values.size === 0) return outcome
     return Effect.suspend(() => {
@@ -530,7 +530,7 @@ export class Shell {
     )
   }
 
-  /** Runs something with other descriptors, and restores them. */
+  /** Runs an effect with other descriptors, and restores them. */
   private redirected(redirections: ReadonlyArray<Syntax.Redirection>, run: () => Outcome): Outcome {
     if (redirections.length === 0) return Effect.suspend(run)
     return Effect.suspend(() => {
@@ -556,7 +556,7 @@ export class Shell {
     return Effect.flatMap(this.redirect(redirections), (isDone) => (isDone ? run() : Effect.succeed(1)))
   }
 
-  /** Changes the descriptors, and gives whether that worked. */
+  /** Changes the descriptors. Returns whether that worked. */
   redirect(redirections: ReadonlyArray<Syntax.Redirection>): Effect.Effect<boolean, Errno | Jump> {
     return Effect.gen({ self: this }, function* () {
       for (const { fd, operator, target } of redirections) {
@@ -671,7 +671,7 @@ export class Shell {
     })
   }
 
-  /** Expands a part. Only `$@` gives several texts. */
+  /** Expands a part. Only `$@` returns several texts. */
   private value(
     part: Exclude<Syntax.Part, { readonly _tag: "Text" }>
   ): Effect.Effect<ReadonlyArray<string>, Errno | Jump> {
