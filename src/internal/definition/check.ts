@@ -24,7 +24,7 @@ import {
   Word
 } from "../config/schemas.ts"
 import { decoder, invalid } from "../config/validation.ts"
-import { TypeId } from "./typeId.ts"
+import { DefinitionTypeId as TypeId } from "../config/validation.ts"
 
 const Secret = Schema.Union([
   Schema.Redacted(CString),
