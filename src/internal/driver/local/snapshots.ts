@@ -1,0 +1,188 @@
+/**
+ * Snapshots of the local driver.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import type * as Sdk from "microsandbox"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { AlreadyExists, LightboxError, NotFound } from "../../../LightboxError.ts"
+import type * as Microsandbox from "../../../Microsandbox.ts"
+import * as RootDisks from "./rootDisks.ts"
+import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
+import { hostFile, readFolder, snapshotLinks } from "../snapshotLinks.ts"
+import type { SnapshotPart } from "../parts.ts"
+import { type DriverContext, removeFile } from "./context.ts"
+
+const allocatedBytes = async (path: string): Promise<number | undefined> => {
+  try {
+    return (await Fs.stat(Path.join(path, RootDisks.diskFile))).blocks * 512
+  } catch {
+    return undefined
+  }
+}
+
+const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Microsandbox.SnapshotInfo> => ({
+  name,
+  digest: snapshot.digest,
+  path: snapshot.path,
+  image: snapshot.imageRef,
+  imageDigest: snapshot.imageManifestDigest,
+  size: snapshot.sizeBytes === null ? undefined : Number(snapshot.sizeBytes),
+  allocated: await allocatedBytes(snapshot.path),
+  labels: Object.fromEntries(snapshot.labels),
+  createdAt: DateTime.makeUnsafe(snapshot.createdAt),
+  sourceSandbox: snapshot.sourceSandbox ?? undefined
+})
+
+export const snapshots = (context: DriverContext): SnapshotPart => {
+  const { home, ownership, sdk } = context
+  const folder = Path.join(home, "snapshots")
+  const at = (name: string) => Path.join(folder, name)
+
+  const entries = (method: string) => readFolder(method, folder)
+
+  const openSnapshot = Effect.fn("Microsandbox.openSnapshot")(function* (
+    name: string
+  ): Effect.fn.Return<Microsandbox.SnapshotInfo, LightboxError> {
+    return yield* call("Microsandbox.openSnapshot", { snapshot: name }, async () =>
+      snapshotInfo(Path.basename(name), await sdk.Snapshot.open(name))
+    )
+  })
+
+  const removeSnapshot = Effect.fn("Microsandbox.removeSnapshot")(function* (
+    name: string
+  ): Effect.fn.Return<void, LightboxError> {
+    yield* notFoundIsSuccess(
+      call("Microsandbox.removeSnapshot", { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true }))
+    )
+  })
+
+  const move = (method: string, from: string, name: string) =>
+    hostFile(method, at(name), () => Fs.rename(from, at(name)))
+
+  /** The SDK's index records where snapshots were. */
+  const reindex = (method: string, name: string) => call(method, { snapshot: name }, () => sdk.Snapshot.reindex())
+
+  return {
+    captureSnapshot: Effect.fn("Microsandbox.captureSnapshot")(function* (request) {
+      const method = "Microsandbox.captureSnapshot"
+      const source = yield* call(method, { sandbox: request.sandbox }, () => sdk.Sandbox.get(request.sandbox))
+      yield* RootDisks.requireCopy(context, method, "captureSnapshot", source)
+      return yield* commit({
+        method,
+        subject: { snapshot: request.name, sandbox: request.sandbox },
+        run: () => {
+          const builder = sdk.Snapshot.builder(request.name).fromSandbox(request.sandbox)
+          for (const [key, value] of Object.entries(request.labels ?? {})) builder.label(key, value)
+          if (request.integrity === true) builder.recordIntegrity()
+          return builder.create()
+        },
+        describe: (snapshot) => Effect.promise(() => snapshotInfo(request.name, snapshot)),
+        undo: () => Effect.ignore(removeSnapshot(request.name))
+      })
+    }),
+    openSnapshot,
+    // The folder is authoritative: the SDK's index misses interrupted changes, and has no labels.
+    listSnapshots: Effect.gen(function* () {
+      const method = "Microsandbox.listSnapshots"
+      const links = new Set((yield* entries(method)).flatMap((entry) => (entry.isSymbolicLink() ? [entry.name] : [])))
+      const found = yield* call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(
+        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+          reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
+        )
+      )
+      return yield* Effect.forEach(
+        found.filter((snapshot) => !links.has(Path.basename(snapshot.path))),
+        (snapshot) => Effect.promise(() => snapshotInfo(Path.basename(snapshot.path), snapshot))
+      )
+    }),
+    removeSnapshot,
+    verifySnapshot: Effect.fn("Microsandbox.verifySnapshot")(function* (name) {
+      const { upper } = yield* call("Microsandbox.verifySnapshot", { snapshot: name }, async () =>
+        (await sdk.Snapshot.open(name)).verify()
+      )
+      return upper.kind === "verified"
+    }),
+    saveSnapshot: Effect.fn("Microsandbox.saveSnapshot")(function* (name, path, options) {
+      const method = "Microsandbox.saveSnapshot"
+      yield* commit({
+        method,
+        subject: { snapshot: name, path },
+        run: () =>
+          sdk.Snapshot.save(name, Path.resolve(path), {
+            withImage: options?.withImage ?? false,
+            plainTar: options?.compress === false
+          }),
+        describe: Effect.succeed,
+        undo: () => removeFile(method, path)
+      })
+    }),
+    loadSnapshot: Effect.fn("Microsandbox.loadSnapshot")(function* (path, name) {
+      const method = "Microsandbox.loadSnapshot"
+      yield* hostFile(method, path, () => Fs.access(path))
+      if ((yield* entries(method)).some((entry) => entry.name === name)) {
+        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
+      }
+      return yield* commit({
+        method,
+        subject: { snapshot: name },
+        run: () => sdk.Snapshot.load(Path.resolve(path)),
+        describe: (loaded) =>
+          move(method, loaded.path, name).pipe(
+            Effect.andThen(
+              reindex(method, name).pipe(
+                Effect.andThen(openSnapshot(name)),
+                Effect.onError(() => Effect.ignore(removeSnapshot(name)))
+              )
+            ),
+            Effect.uninterruptible
+          ),
+        undo: ({ path }) => Effect.ignore(removeSnapshot(path))
+      })
+    }),
+    removeStaging: Effect.fn("Microsandbox.removeStaging")(function* (of, options) {
+      const method = "Microsandbox.removeStaging"
+      const imports = Path.join(home, "cache", "tmp")
+      const found =
+        "snapshot" in of
+          ? (yield* entries(method)).flatMap(({ name }) => (name === `.${of.snapshot}.staging` ? [at(name)] : []))
+          : yield* Effect.filter(
+              [
+                ...(yield* entries(method)).flatMap(({ name }) =>
+                  name.startsWith(".msb-snapshot-import-") ? [at(name)] : []
+                ),
+                ...(yield* readFolder(method, imports)).flatMap(({ name }) =>
+                  name.startsWith("snapshot-import-") ? [Path.join(imports, name)] : []
+                )
+              ],
+              (path) => hostFile(method, path, async () => (await Fs.stat(path)).birthtimeMs >= of.loadsSince)
+            )
+      if (options?.dryRun === true) return found
+      yield* Effect.forEach(
+        found,
+        (path) => hostFile(method, path, () => Fs.rm(path, { recursive: true, force: true })),
+        { discard: true }
+      )
+      return found
+    }),
+    renameSnapshot: Effect.fn("Microsandbox.renameSnapshot")(function* (name, to) {
+      const method = "Microsandbox.renameSnapshot"
+      if ((yield* entries(method)).some((entry) => entry.name === to)) {
+        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: to }) })
+      }
+      yield* move(method, at(name), to).pipe(
+        Effect.andThen(reindex(method, to)),
+        Effect.uninterruptible,
+        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+          Effect.fail(
+            reason.code === "ENOENT"
+              ? new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name }) })
+              : error
+          )
+        )
+      )
+    }),
+    ...snapshotLinks({ folder, stage: ownership.stage, openSnapshot })
+  }
+}

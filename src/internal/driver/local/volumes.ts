@@ -1,0 +1,96 @@
+/**
+ * Volumes of the local driver.
+ */
+import * as Effect from "effect/Effect"
+import type * as Sdk from "microsandbox"
+import * as Path from "node:path"
+import { InUse, LightboxError } from "../../../LightboxError.ts"
+import type * as Microsandbox from "../../../Microsandbox.ts"
+import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
+import { date, listSandboxes } from "../sdk/sandboxes.ts"
+import { fromMebibytes, toMebibytes } from "../sdk/sizes.ts"
+import type { VolumePart } from "../parts.ts"
+import { type DriverContext, takingTurns } from "./context.ts"
+
+const volumeInfo = (home: string, volume: Sdk.VolumeHandle): Microsandbox.VolumeInfo => ({
+  name: volume.name,
+  kind: volume.kind === "disk" ? "disk" : "directory",
+  quota:
+    volume.kind === "disk" && volume.capacityBytes !== null
+      ? volume.capacityBytes
+      : volume.quotaMib === null
+        ? undefined
+        : fromMebibytes(volume.quotaMib),
+  path: Path.join(home, "volumes", volume.name, ...(volume.kind === "disk" ? ["disk.raw"] : [])),
+  labels: Object.fromEntries(volume.labels),
+  createdAt: date(volume.createdAt)
+})
+
+export const volumes = (context: DriverContext): VolumePart => {
+  const { home, sdk } = context
+  const getVolume = Effect.fn("Microsandbox.getVolume")(function* (
+    name: string
+  ): Effect.fn.Return<Microsandbox.VolumeInfo, LightboxError> {
+    return volumeInfo(home, yield* call("Microsandbox.getVolume", { volume: name }, () => sdk.Volume.get(name)))
+  })
+  const remove = (name: string) =>
+    notFoundIsSuccess(call("Microsandbox.removeVolume", { volume: name }, () => sdk.Volume.remove(name)))
+  const removeVolume = Effect.fn("Microsandbox.removeVolume")(function* (
+    name: string
+  ): Effect.fn.Return<void, LightboxError> {
+    yield* remove(name).pipe(tellingUsers(context), takingTurns(context.volumes, [name]))
+  })
+  return {
+    createVolume: Effect.fn("Microsandbox.createVolume")(function* ({ kind, labels, name, quota }) {
+      return yield* commit({
+        method: "Microsandbox.createVolume",
+        subject: { volume: name },
+        run: () => {
+          const builder = sdk.Volume.builder(name)
+          if (kind === "disk") {
+            builder.disk()
+            if (quota !== undefined) builder.size(toMebibytes(quota))
+          } else {
+            builder.directory()
+            if (quota !== undefined) builder.quota(toMebibytes(quota))
+          }
+          for (const [key, value] of Object.entries(labels ?? {})) builder.label(key, value)
+          return builder.create()
+        },
+        describe: () => getVolume(name),
+        undo: () => Effect.ignore(remove(name))
+      }).pipe(takingTurns(context.volumes, [name]))
+    }),
+    getVolume,
+    listVolumes: Effect.map(
+      call("Microsandbox.listVolumes", {}, () => sdk.Volume.list()),
+      (all) => all.map((volume) => volumeInfo(home, volume))
+    ),
+    removeVolume
+  }
+}
+
+/** Names the sandbox that uses a volume, as the runtime does not for disks. */
+export const tellingUsers =
+  ({ sdk }: DriverContext) =>
+  <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
+    Effect.catchReason(effect, "LightboxError", "InUse", (reason, error) =>
+      reason.resource !== "volume" || reason.usedBy.length > 0
+        ? Effect.fail(error)
+        : Effect.flatMap(
+            // Finding the sandbox is best effort.
+            Effect.orElseSucceed(listSandboxes(sdk, undefined), () => []),
+            (all) => {
+              const { cause, name: volume, resource } = reason
+              const usedBy = all.flatMap(({ name, status, volumes }) =>
+                status === "running" && volumes.includes(volume) ? [name] : []
+              )
+              return Effect.fail(
+                new LightboxError({
+                  method: error.method,
+                  reason: new InUse({ resource, name: volume, usedBy, cause })
+                })
+              )
+            }
+          )
+    )
