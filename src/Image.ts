@@ -73,7 +73,7 @@ export const list = Effect.fn("Image.list")(function* (): Effect.fn.Return<
   Microsandbox.Microsandbox
 > {
   const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.listImages
+  return yield* driver.listImages()
 })
 
 /**
@@ -86,7 +86,7 @@ export const get = Effect.fn("Image.get")(function* (
   reference: string
 ): Effect.fn.Return<Microsandbox.ImageDetail, LightboxError, Microsandbox.Microsandbox> {
   const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.inspectImage(reference)
+  return yield* driver.getImage(reference)
 })
 
 /**
@@ -117,9 +117,9 @@ export const prune = Effect.fn("Image.prune")(function* (): Effect.fn.Return<
   Microsandbox.Microsandbox
 > {
   const driver = yield* Microsandbox.Microsandbox
-  const before = yield* driver.listImages
-  const { bytes } = yield* driver.pruneImages
-  const kept = new Set((yield* driver.listImages).map(({ reference }) => reference))
+  const before = yield* driver.listImages()
+  const { bytes } = yield* driver.pruneImages()
+  const kept = new Set((yield* driver.listImages()).map(({ reference }) => reference))
   const report = Cleanup.Report.of(
     before.map(({ createdAt, lastUsedAt, reference, size }) => ({
       resource: "image",

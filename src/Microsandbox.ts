@@ -671,14 +671,14 @@ export class Microsandbox extends Context.Service<
       path: string,
       options?: { readonly format?: "docker" | "oci" | undefined }
     ) => Effect.Effect<void, LightboxError>
-    readonly listImages: Effect.Effect<ReadonlyArray<ImageInfo>, LightboxError>
-    readonly inspectImage: (reference: string) => Effect.Effect<ImageDetail, LightboxError>
+    readonly listImages: () => Effect.Effect<ReadonlyArray<ImageInfo>, LightboxError>
+    readonly getImage: (reference: string) => Effect.Effect<ImageDetail, LightboxError>
     readonly removeImage: (
       reference: string,
       options?: { readonly force?: boolean | undefined }
     ) => Effect.Effect<void, LightboxError>
     /** Removes images that no sandbox and no snapshot uses. */
-    readonly pruneImages: Effect.Effect<ImagePruneReport, LightboxError>
+    readonly pruneImages: () => Effect.Effect<ImagePruneReport, LightboxError>
 
     readonly createSandbox: (request: CreateSandbox) => Effect.Effect<SandboxInfo, LightboxError>
     readonly getSandbox: (name: string) => Effect.Effect<SandboxInfo, LightboxError>
@@ -721,7 +721,7 @@ export class Microsandbox extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<boolean>, LightboxError>
 
     /** Lists ghosts: names that failed creations still occupy, although no sandbox exists. */
-    readonly listGhosts: Effect.Effect<ReadonlyArray<string>, LightboxError>
+    readonly listGhosts: () => Effect.Effect<ReadonlyArray<string>, LightboxError>
     /** Frees the name of a ghost. Returns `false` if a sandbox has the name after all. */
     readonly removeGhost: (name: string) => Effect.Effect<boolean, LightboxError>
     /** Removes temporary folders left by dead virtual machines. Returns their paths. */
@@ -731,9 +731,9 @@ export class Microsandbox extends Context.Service<
 
     readonly captureSnapshot: (request: CaptureSnapshot) => Effect.Effect<SnapshotInfo, LightboxError>
     /** Gets a snapshot by name, link or path. */
-    readonly openSnapshot: (name: string) => Effect.Effect<SnapshotInfo, LightboxError>
+    readonly getSnapshot: (name: string) => Effect.Effect<SnapshotInfo, LightboxError>
     /** Lists the snapshots in the home directory, without links. */
-    readonly listSnapshots: Effect.Effect<ReadonlyArray<SnapshotInfo>, LightboxError>
+    readonly listSnapshots: () => Effect.Effect<ReadonlyArray<SnapshotInfo>, LightboxError>
     /** Removes a snapshot. To remove a link, use `unlinkSnapshot`. */
     readonly removeSnapshot: (name: string) => Effect.Effect<void, LightboxError>
     /** Verifies the checksum recorded at capture. Returns `false` if none was recorded. */
@@ -752,7 +752,7 @@ export class Microsandbox extends Context.Service<
     /** Loads a saved snapshot under a name. */
     readonly loadSnapshot: (path: string, name: string) => Effect.Effect<SnapshotInfo, LightboxError>
     /** Lists links, with the snapshot that each points to. */
-    readonly listSnapshotLinks: Effect.Effect<{ readonly [link: string]: string }, LightboxError>
+    readonly listSnapshotLinks: () => Effect.Effect<{ readonly [link: string]: string }, LightboxError>
     /** Returns the snapshot that a link points to, or `undefined` if there is no such link. */
     readonly readSnapshotLink: (link: string) => Effect.Effect<string | undefined, LightboxError>
     /** Creates a link, or points it to another snapshot, atomically. */
@@ -761,7 +761,7 @@ export class Microsandbox extends Context.Service<
 
     readonly createVolume: (request: CreateVolume) => Effect.Effect<VolumeInfo, LightboxError>
     readonly getVolume: (name: string) => Effect.Effect<VolumeInfo, LightboxError>
-    readonly listVolumes: Effect.Effect<ReadonlyArray<VolumeInfo>, LightboxError>
+    readonly listVolumes: () => Effect.Effect<ReadonlyArray<VolumeInfo>, LightboxError>
     /** Removes a volume and its content. Fails with `InUse` while a running sandbox mounts it. */
     readonly removeVolume: (name: string) => Effect.Effect<void, LightboxError>
   }

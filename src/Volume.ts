@@ -215,11 +215,14 @@ export const get = (name: string): Effect.Effect<Volume, LightboxError, Microsan
  * @category operations
  * @since 0.1.0
  */
-export const list: Effect.Effect<
+export const list = Effect.fn("Volume.list")(function* (): Effect.fn.Return<
   ReadonlyArray<Volume>,
   LightboxError,
   Microsandbox.Microsandbox
-> = Microsandbox.Microsandbox.use((driver) => driver.listVolumes)
+> {
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.listVolumes()
+})
 
 /**
  * Checks whether a volume exists.

@@ -243,7 +243,7 @@ describe("Volume", () => {
         })
       )
       assert.deepStrictEqual(
-        (yield* Volume.list).map(({ name }) => name).toSorted((a, b) => (a < b ? -1 : 1)),
+        (yield* Volume.list()).map(({ name }) => name).toSorted((a, b) => (a < b ? -1 : 1)),
         ["new", "other", "used"]
       )
     }).pipe(withTwin)
@@ -259,7 +259,7 @@ describe("Volume", () => {
       assert.deepInclude(yield* reasonOf(Volume.ensure("a", { quota: "many" })), { field: "quota" })
       assert.deepInclude(yield* reasonOf(Effect.scoped(Volume.scoped(""))), { field: "name" })
       assert.isTrue(Exit.isFailure(yield* Effect.exit(Volume.usage("missing"))))
-      assert.deepStrictEqual(yield* Volume.list, [])
+      assert.deepStrictEqual(yield* Volume.list(), [])
     }).pipe(withTwin)
   )
 })

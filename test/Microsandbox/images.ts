@@ -18,10 +18,10 @@ export const images: Group = (test) => {
   test("an image tells its configuration", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { image } = yield* Bench.Bench
-    const detail = yield* driver.inspectImage(image)
+    const detail = yield* driver.getImage(image)
     assert.strictEqual(detail.reference, image)
     assert.match(detail.digest ?? "", /^sha256:[0-9a-f]{64}$/)
-    const listed = (yield* driver.listImages).find(({ reference }) => reference === image)
+    const listed = (yield* driver.listImages()).find(({ reference }) => reference === image)
     assert.strictEqual(listed?.digest, detail.digest)
   })
 
@@ -54,23 +54,23 @@ export const images: Group = (test) => {
     const driver = yield* Microsandbox.Microsandbox
     const { alias, files, image } = yield* Bench.Bench
     const path = Path.join(files, "new", "folder", "images.tar")
-    const original = yield* driver.inspectImage(image)
+    const original = yield* driver.getImage(image)
     yield* driver.saveImages([image, alias.whole], path)
-    const before = yield* driver.listImages
-    const pruned = yield* driver.pruneImages
+    const before = yield* driver.listImages()
+    const pruned = yield* driver.pruneImages()
     assert.strictEqual(pruned.images, before.length)
     assert.isAtLeast(pruned.layers, digestsOf(before).length)
     assert.isAbove(pruned.bytes ?? 0, 0)
-    assert.deepStrictEqual(yield* driver.listImages, [])
-    assert.deepStrictEqual(yield* driver.pruneImages, { images: 0, layers: 0, bytes: undefined })
-    yield* Bench.failsWith("NotFound", driver.inspectImage(image))
+    assert.deepStrictEqual(yield* driver.listImages(), [])
+    assert.deepStrictEqual(yield* driver.pruneImages(), { images: 0, layers: 0, bytes: undefined })
+    yield* Bench.failsWith("NotFound", driver.getImage(image))
 
     // Its layers are saved unpacked: it is another image now.
     const tag = "lightbox.test/tagged:1"
     const loaded = yield* driver.loadImage(path, { tag })
     assert.deepStrictEqual(Bench.referencesOf(loaded), [alias.whole, image, tag].toSorted())
-    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), Bench.referencesOf(loaded))
-    const { cmd, digest, entrypoint, env, user, cwd } = yield* driver.inspectImage(image)
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()), Bench.referencesOf(loaded))
+    const { cmd, digest, entrypoint, env, user, cwd } = yield* driver.getImage(image)
     assert.deepStrictEqual(digestsOf(loaded), [digest])
     assert.notStrictEqual(digest, original.digest)
     assert.deepInclude(original, { cmd, entrypoint, env, user, cwd })
@@ -83,13 +83,13 @@ export const images: Group = (test) => {
     // By its short name first that one goes, and then the whole one.
     yield* driver.removeImage(tag)
     yield* driver.removeImage(alias.short)
-    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), [alias.whole, image].toSorted())
-    assert.strictEqual((yield* driver.inspectImage(alias.short)).reference, alias.whole)
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()), [alias.whole, image].toSorted())
+    assert.strictEqual((yield* driver.getImage(alias.short)).reference, alias.whole)
     yield* driver.removeImage(alias.short)
-    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), [image])
-    yield* Bench.failsWith("NotFound", driver.inspectImage(alias.short))
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()), [image])
+    yield* Bench.failsWith("NotFound", driver.getImage(alias.short))
     yield* driver.removeImage(alias.short)
     yield* driver.loadImage(path)
-    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), [alias.whole, image].toSorted())
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()), [alias.whole, image].toSorted())
   })
 }

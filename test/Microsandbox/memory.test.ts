@@ -50,7 +50,7 @@ const operations: { readonly [operation in MicrosandboxMemory.Operation | Member
   loadImage: true,
   saveImages: true,
   listImages: true,
-  inspectImage: true,
+  getImage: true,
   removeImage: true,
   pruneImages: true,
   createSandbox: true,
@@ -71,7 +71,7 @@ const operations: { readonly [operation in MicrosandboxMemory.Operation | Member
   // Only real virtual machines leave folders: what the twin finds is nothing.
   removeRemains: true,
   captureSnapshot: true,
-  openSnapshot: true,
+  getSnapshot: true,
   listSnapshots: true,
   removeSnapshot: true,
   verifySnapshot: true,

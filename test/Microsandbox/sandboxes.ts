@@ -92,11 +92,11 @@ const needsItsImage = Effect.fnUntraced(function* (archive: string) {
   const { alias, image } = yield* Bench.Bench
   yield* Bench.failsWith("InUse", driver.removeImage(image))
   yield* driver.removeImage(alias.short, { force: true })
-  yield* Bench.failsWith("NotFound", driver.inspectImage(alias.whole))
+  yield* Bench.failsWith("NotFound", driver.getImage(alias.whole))
   const last = yield* Bench.failsWith("InUse", driver.removeImage(image, { force: true }))
   assert.deepInclude(last, { resource: "image", name: image, usedBy: [] })
-  assert.deepStrictEqual(yield* driver.pruneImages, { images: 0, layers: 0, bytes: undefined })
-  yield* driver.inspectImage(image)
+  assert.deepStrictEqual(yield* driver.pruneImages(), { images: 0, layers: 0, bytes: undefined })
+  yield* driver.getImage(image)
   yield* driver.loadImage(archive)
 })
 
@@ -311,12 +311,12 @@ export const sandboxes: Group = (test) => {
       assert.deepInclude(reason, { resource: "sandbox", name: "nobody" })
     }
     yield* driver.removeSandbox(nobody)
-    assert.strictEqual((yield* Bench.failsWith("NotFound", driver.openSnapshot("nothing"))).resource, "snapshot")
+    assert.strictEqual((yield* Bench.failsWith("NotFound", driver.getSnapshot("nothing"))).resource, "snapshot")
     assert.strictEqual((yield* Bench.failsWith("NotFound", driver.verifySnapshot("nothing"))).resource, "snapshot")
     yield* driver.removeSnapshot("nothing")
     assert.strictEqual((yield* Bench.failsWith("NotFound", driver.getVolume("nothing"))).resource, "volume")
     yield* driver.removeVolume("nothing")
-    const image = yield* Bench.failsWith("NotFound", driver.inspectImage("lightbox.test/not-there:1"))
+    const image = yield* Bench.failsWith("NotFound", driver.getImage("lightbox.test/not-there:1"))
     assert.strictEqual(image.resource, "image")
   })
 
@@ -347,7 +347,7 @@ export const sandboxes: Group = (test) => {
       assert.include(refused.problem, problem)
     }
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
-    assert.deepStrictEqual(yield* driver.listGhosts, [])
+    assert.deepStrictEqual(yield* driver.listGhosts(), [])
   })
 
   // ---------------------------------------------------------------------------
@@ -357,11 +357,11 @@ export const sandboxes: Group = (test) => {
   test("a name that nobody has, though it is taken", function* () {
     const driver = yield* Microsandbox.Microsandbox
     Fs.mkdirSync(Path.join(driver.home, "sandboxes", "ghost"), { recursive: true })
-    assert.deepStrictEqual(yield* driver.listGhosts, ["ghost"])
+    assert.deepStrictEqual(yield* driver.listGhosts(), ["ghost"])
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
     assert.isTrue(yield* driver.removeGhost("ghost"))
     assert.isFalse(yield* driver.removeGhost("ghost"))
-    assert.deepStrictEqual(yield* driver.listGhosts, [])
+    assert.deepStrictEqual(yield* driver.listGhosts(), [])
   })
 
   test("what a capture has left that was cut short", function* () {
@@ -391,13 +391,13 @@ export const sandboxes: Group = (test) => {
     assert.deepInclude(again, { resource: "volume", name: "shelf" })
     assert.deepInclude(yield* driver.getVolume("shelf"), { name: "shelf", kind: "directory", quota: 64 * mib, labels })
     assert.deepStrictEqual(
-      (yield* driver.listVolumes).map(({ name }) => name),
+      (yield* driver.listVolumes()).map(({ name }) => name),
       ["shelf"]
     )
     assert.isTrue(Fs.statSync(made.path).isDirectory())
     yield* driver.removeVolume("shelf")
     assert.isFalse(Fs.existsSync(made.path))
-    assert.deepStrictEqual(yield* driver.listVolumes, [])
+    assert.deepStrictEqual(yield* driver.listVolumes(), [])
   })
 
   test("a volume that is a disk has a size", function* () {
@@ -409,7 +409,7 @@ export const sandboxes: Group = (test) => {
       )
       assert.strictEqual(refused.field, "quota")
     }
-    assert.deepStrictEqual(yield* driver.listVolumes, [])
+    assert.deepStrictEqual(yield* driver.listVolumes(), [])
     const made = yield* driver.createVolume({ name: "disk", kind: "disk", quota: 128 * mib })
     assert.deepInclude(made, { name: "disk", kind: "disk", quota: 128 * mib, labels: {} })
     assert.deepInclude(yield* driver.getVolume("disk"), { kind: "disk", quota: 128 * mib, path: made.path })
@@ -542,7 +542,7 @@ export const sandboxes: Group = (test) => {
     yield* driver.removeSandbox(info)
     yield* Bench.failsWith("NotFound", driver.getSandbox(name))
     // Only the snapshot needs the image now: that keeps it from being pruned.
-    assert.deepStrictEqual(yield* driver.pruneImages, { images: 0, layers: 0, bytes: undefined })
+    assert.deepStrictEqual(yield* driver.pruneImages(), { images: 0, layers: 0, bytes: undefined })
   })
 
   test("a snapshot is named, moved, saved, loaded, booted, and lost", function* () {
@@ -552,7 +552,7 @@ export const sandboxes: Group = (test) => {
     // The name that it is asked for by becomes one of the image.
     const source = { _tag: "Image", reference: alias.short } as const
     const builder = yield* Bench.boot({ ...(yield* Bench.request()), source })
-    assert.strictEqual((yield* driver.inspectImage(alias.short)).reference, alias.short)
+    assert.strictEqual((yield* driver.getImage(alias.short)).reference, alias.short)
     const guest = yield* Sandbox.connect(builder.name)
     yield* guest.shell("echo baked > /root/baked; rm /etc/hosts; sync")
     yield* driver.stopSandbox(builder)
@@ -566,44 +566,44 @@ export const sandboxes: Group = (test) => {
 
     // Names.
     yield* driver.linkSnapshot("latest", "baked")
-    assert.deepStrictEqual(yield* driver.listSnapshotLinks, { latest: "baked" })
+    assert.deepStrictEqual(yield* driver.listSnapshotLinks(), { latest: "baked" })
     assert.strictEqual(yield* driver.readSnapshotLink("latest"), "baked")
     for (const other of ["baked", "nothing", "constructor", "", ".", "..", "../snapshots/latest"]) {
       assert.isUndefined(yield* driver.readSnapshotLink(other), other)
     }
-    assert.strictEqual((yield* driver.openSnapshot("latest")).digest, captured.digest)
+    assert.strictEqual((yield* driver.getSnapshot("latest")).digest, captured.digest)
     assert.deepStrictEqual(
-      (yield* driver.listSnapshots).map(({ name }) => name),
+      (yield* driver.listSnapshots()).map(({ name }) => name),
       ["baked"]
     )
     yield* driver.unlinkSnapshot("latest")
-    assert.deepStrictEqual(yield* driver.listSnapshotLinks, {})
+    assert.deepStrictEqual(yield* driver.listSnapshotLinks(), {})
     yield* driver.renameSnapshot("baked", "renamed")
-    yield* Bench.failsWith("NotFound", driver.openSnapshot("baked"))
+    yield* Bench.failsWith("NotFound", driver.getSnapshot("baked"))
 
     // To a file and back.
     const path = Path.join(files, "saved.snapshot")
     yield* driver.saveSnapshot("renamed", path, { withImage: false })
     yield* driver.removeSnapshot("renamed")
-    assert.deepStrictEqual(yield* driver.listSnapshots, [])
+    assert.deepStrictEqual(yield* driver.listSnapshots(), [])
     const same = { digest, image: alias.short, imageDigest, labels, createdAt, sourceSandbox: builder.name }
     assert.deepInclude(yield* driver.loadSnapshot(path, "loaded"), { name: "loaded", ...same })
-    assert.deepInclude(yield* driver.openSnapshot("loaded"), { name: "loaded", ...same })
+    assert.deepInclude(yield* driver.getSnapshot("loaded"), { name: "loaded", ...same })
     assert.isTrue(yield* driver.verifySnapshot("loaded"))
     const taken = yield* Bench.failsWith("AlreadyExists", driver.loadSnapshot(path, "loaded"))
     assert.deepInclude(taken, { resource: "snapshot", name: "loaded" })
     Fs.writeFileSync(path, "no archive")
     yield* Bench.failsWith("SnapshotDamaged", driver.loadSnapshot(path, "never"))
     assert.deepStrictEqual(
-      (yield* driver.listSnapshots).map(({ name }) => name),
+      (yield* driver.listSnapshots()).map(({ name }) => name),
       ["loaded"]
     )
 
     // It needs the very image that it is based on.
-    yield* driver.pruneImages
-    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages), [alias.short, alias.whole, image].toSorted())
+    yield* driver.pruneImages()
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()), [alias.short, alias.whole, image].toSorted())
     for (const name of [alias.short, alias.whole, image]) yield* driver.removeImage(name)
-    assert.deepStrictEqual(yield* driver.listImages, [])
+    assert.deepStrictEqual(yield* driver.listImages(), [])
     const baseless = yield* Bench.failsWith(
       "SnapshotDamaged",
       Effect.flatMap(Bench.request({ pullPolicy: "never" }), (asked) =>
@@ -678,6 +678,6 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.removeRemains(), [])
     yield* driver.removeSandbox(info)
     for (const name of ["data", "disk"]) yield* driver.removeVolume(name)
-    assert.deepStrictEqual(yield* driver.listVolumes, [])
+    assert.deepStrictEqual(yield* driver.listVolumes(), [])
   })
 }

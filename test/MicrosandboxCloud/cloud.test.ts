@@ -268,12 +268,12 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
         Effect.forEach(
           [
             driver.createSandbox({ name: "any", source: { _tag: "Snapshot", name: "tools" }, config: {} }),
-            driver.listSnapshots,
-            driver.openSnapshot("tools"),
+            driver.listSnapshots(),
+            driver.getSnapshot("tools"),
             driver.captureSnapshot({ sandbox: "any", name: "tools" }),
-            driver.listImages,
-            driver.inspectImage("alpine"),
-            driver.listVolumes,
+            driver.listImages(),
+            driver.getImage("alpine"),
+            driver.listVolumes(),
             driver.createVolume({ name: "cache", kind: "directory" }),
             driver.killSandbox(sandbox),
             driver.modifySandbox(sandbox, { memory: 1024 ** 3 }),

@@ -18,7 +18,7 @@ const createVolume = (home: string) =>
   Effect.flatMap(driver(home), (driver) => driver.createVolume({ name: "cache", kind: "directory" }))
 
 const volumesOf = (home: string) =>
-  Effect.flatMap(driver(home), (driver) => Effect.map(driver.listVolumes, (all) => all.map(({ path }) => path)))
+  Effect.flatMap(driver(home), (driver) => Effect.map(driver.listVolumes(), (all) => all.map(({ path }) => path)))
 
 describe("the home of a process", () => {
   it.live("is one at a time, and free again when the last layer is closed", () =>

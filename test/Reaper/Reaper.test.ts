@@ -337,7 +337,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
 
         const driver = yield* Microsandbox.Microsandbox
         assert.deepStrictEqual((yield* driver.listSandboxes()).map(({ name }) => name).toSorted(), ["live", "replaced"])
-        assert.deepStrictEqual(yield* driver.listGhosts, ["unknown"])
+        assert.deepStrictEqual(yield* driver.listGhosts(), ["unknown"])
         assert.deepStrictEqual(yield* (yield* FileSystem.FileSystem).readDirectory(`${home}/lightbox/disks`), [
           "another",
           "making"
@@ -353,7 +353,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
         )
 
         assert.deepStrictEqual(
-          (yield* Volume.list).map(({ name }) => name),
+          (yield* Volume.list()).map(({ name }) => name),
           ["data"]
         )
         assert.strictEqual(Fs.readFileSync(`${home}/volumes/data/data/file`, "utf8"), "kept\n")

@@ -120,8 +120,8 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
             at
           )
           assert.deepStrictEqual(yield* fs.readDirectory(path.join(home.path, "lightbox/locks")), [], at)
-          for (const { name } of yield* driver.listSnapshots) yield* driver.verifySnapshot(name)
-          const links = yield* driver.listSnapshotLinks
+          for (const { name } of yield* driver.listSnapshots()) yield* driver.verifySnapshot(name)
+          const links = yield* driver.listSnapshotLinks()
           for (const { name } of stops) assert.property(links, name, at)
           const last = stops.at(-1)?.name ?? ""
           const [first, second] = (yield* readVersion(last)).split("\n")
@@ -131,7 +131,7 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
         }
         assert.isNotEmpty(inTheMiddle)
         assert.deepStrictEqual(
-          (yield* Volume.list).map(({ name }) => name),
+          (yield* Volume.list()).map(({ name }) => name),
           ["untouched"]
         )
       }).pipe(Effect.scoped),

@@ -111,7 +111,7 @@ layer(live, { excludeTestServices: true })("at the limits", (it) => {
 
         yield* free
         const driver = yield* Microsandbox.Microsandbox
-        for (const snapshot of yield* driver.listSnapshots) yield* driver.verifySnapshot(snapshot.name)
+        for (const snapshot of yield* driver.listSnapshots()) yield* driver.verifySnapshot(snapshot.name)
         assert.strictEqual(yield* readVersion(name), "old\nold")
         yield* Snapshot.build(unverified(name, image, "new"))
         yield* Support.assertNothingLeft({ snapshots: [name] })

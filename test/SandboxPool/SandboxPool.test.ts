@@ -540,7 +540,7 @@ describe("a snapshot's name that moves on", () => {
       yield* pool.use(() => Effect.void)
       yield* Fiber.join(boot)
       yield* Snapshot.build(version("2"))
-      const look = yield* Effect.forkChild(next("openSnapshot", "Succeeded"), { startImmediately: true })
+      const look = yield* Effect.forkChild(next("getSnapshot", "Succeeded"), { startImmediately: true })
       yield* TestClock.adjust("5 seconds")
       yield* Fiber.join(look)
       const user = yield* Effect.forkChild(pool.use(versionOf), { startImmediately: true })

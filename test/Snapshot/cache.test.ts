@@ -61,7 +61,7 @@ describe("what a build runs", () => {
       yield* Snapshot.build(Support.tenSteps("ten"))
       assert.deepStrictEqual(
         (yield* calls).slice(before).map(({ operation }) => operation),
-        ["inspectImage", "openSnapshot", "readSnapshotLink"]
+        ["getImage", "getSnapshot", "readSnapshotLink"]
       )
     })
   )

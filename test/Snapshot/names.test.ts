@@ -583,7 +583,7 @@ describe("a saved snapshot", () => {
     "is whole under its name, or nothing is left of it, wherever its loading fails",
     Effect.gen(function* () {
       const path = yield* saved
-      for (const operation of ["readSnapshotLink", "openSnapshot"] as const) {
+      for (const operation of ["readSnapshotLink", "getSnapshot"] as const) {
         let exit: Exit.Exit<unknown, unknown> = Exit.fail("not loaded yet")
         for (let nth = 1; Exit.isFailure(exit); nth++) {
           exit = yield* elsewhere(

@@ -50,8 +50,8 @@ export const auditHome = Effect.fnUntraced(function* (place: string, name: strin
     names.filter((found) => ![name, `${name}-moved`, `${name}-foreign`].includes(found)),
     "snapshots"
   )
-  const all = yield* driver.listSnapshots
-  const links = yield* driver.listSnapshotLinks
+  const all = yield* driver.listSnapshots()
+  const links = yield* driver.listSnapshotLinks()
   assert.deepStrictEqual(
     (yield* entries("snapshots")).toSorted(),
     [...all.map((snapshot) => snapshot.name), ...Object.keys(links)].toSorted(),
@@ -64,7 +64,7 @@ export const auditHome = Effect.fnUntraced(function* (place: string, name: strin
 
   // No sweep knows volumes.
   assert.deepStrictEqual(
-    (yield* Volume.list).map((volume) => volume.name),
+    (yield* Volume.list()).map((volume) => volume.name),
     ["shared"]
   )
   yield* Sandbox.remove(`${name}-detached`, { force: true })

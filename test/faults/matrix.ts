@@ -63,7 +63,7 @@ const remains = Effect.gen(function* () {
   const folder = Path.join(driver.home, "snapshots")
   return [
     ...sandboxes.map(({ name, status }) => `sandbox ${name}, ${status}`),
-    ...(yield* driver.listGhosts).map((name) => `ghost ${name}`),
+    ...(yield* driver.listGhosts()).map((name) => `ghost ${name}`),
     ...processes.map(({ command, sandbox }) => `process ${command} in ${sandbox}`),
     ...snapshots.map((name) => `snapshot ${name}`),
     ...Fs.readdirSync(folder).flatMap((name) => (name.startsWith(".") ? [`staging ${name}`] : [])),

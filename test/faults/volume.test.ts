@@ -19,7 +19,7 @@ matrix("Volume", { exports: Volume, others: ["Volume"] }, [
   { name: "ensure", run: there },
   { name: "ensure of one that is there", given: there, run: there },
   { name: "get", given: there, run: Volume.get("cache") },
-  { name: "list", given: there, run: Volume.list },
+  { name: "list", given: there, run: Volume.list() },
   { name: "exists", given: there, run: Volume.exists("cache") },
   { name: "remove", given: there, run: Volume.remove("cache") },
   {

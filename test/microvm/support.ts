@@ -201,7 +201,7 @@ export const assertNothingLeft = Effect.fnUntraced(function* (expected?: {
   assert.deepStrictEqual(yield* virtualMachines(home.path), [], "virtual machines")
 
   const names = yield* snapshotNames
-  const all = (yield* driver.listSnapshots).map(({ name }) => name)
+  const all = (yield* driver.listSnapshots()).map(({ name }) => name)
   assert.deepStrictEqual(
     (yield* entriesOf("snapshots")).toSorted(),
     [...new Set([...names, ...all])].toSorted(),

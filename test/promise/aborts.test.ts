@@ -127,8 +127,8 @@ const calls: ReadonlyArray<readonly [name: string, at: MicrosandboxMemory.Operat
   ["FsReadStream.collect", "file.stream", ({ file }, options) => file.collect(options)],
   ["FsWriteSink.write", "file.sink", ({ sink }, options) => sink.write("x", options)],
 
-  ["Snapshot.get", "openSnapshot", (_, options) => Lightbox.Snapshot.get("base", options)],
-  ["Snapshot.open", "openSnapshot", ({ snapshot }, options) => snapshot.open(options)],
+  ["Snapshot.get", "getSnapshot", (_, options) => Lightbox.Snapshot.get("base", options)],
+  ["Snapshot.open", "getSnapshot", ({ snapshot }, options) => snapshot.open(options)],
   ["Snapshot.list", "listSnapshotLinks", (_, options) => Lightbox.Snapshot.list(options)],
   ["Snapshot.remove", "readSnapshotLink", ({ snapshot }, options) => snapshot.remove(options)],
   ["Snapshot.verify", "verifySnapshot", ({ snapshot }, options) => snapshot.verify(options)],

@@ -98,7 +98,7 @@ const audit = Effect.gen(function* () {
     names,
     "names of snapshots"
   )
-  const all = yield* driver.listSnapshots
+  const all = yield* driver.listSnapshots()
   assert.deepEqual(
     (yield* entries("snapshots")).toSorted(),
     [...names, ...all.map(({ name }) => name)].toSorted(),
@@ -110,7 +110,7 @@ const audit = Effect.gen(function* () {
     assert.equal(first, second, `what ${name} holds`)
   }
   assert.deepEqual(
-    (yield* Volume.list).map(({ name }) => name),
+    (yield* Volume.list()).map(({ name }) => name),
     [volume],
     "volumes"
   )

@@ -221,7 +221,7 @@ const resolveImage = Effect.fnUntraced(function* <E, R>(
   { image }: Units.Prepared<E, R>,
   builders: Builders<E, R>
 ): Effect.fn.Return<string, LightboxError | E, R | Scope.Scope> {
-  const inspect = driver.inspectImage(image).pipe(
+  const inspect = driver.getImage(image).pipe(
     Effect.map(({ digest }) => Option.fromNullishOr(digest)),
     Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
   )

@@ -17,7 +17,7 @@ const ls = Command.make(
   "ls",
   { usage: Flags.toggle("usage", "Show the space that each volume uses, which is slow with very many files") },
   Effect.fnUntraced(function* ({ usage }) {
-    const volumes = yield* Volume.list
+    const volumes = yield* Volume.list()
     const all = usage
       ? yield* Effect.forEach(volumes, (volume) =>
           Effect.map(Volume.usage(volume.name), ({ used }) => ({ ...volume, used }))

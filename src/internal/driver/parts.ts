@@ -5,7 +5,7 @@ type Driver = Microsandbox.Microsandbox["Service"]
 
 export type ImagePart = Pick<
   Driver,
-  "loadImage" | "saveImages" | "listImages" | "inspectImage" | "removeImage" | "pruneImages"
+  "loadImage" | "saveImages" | "listImages" | "getImage" | "removeImage" | "pruneImages"
 >
 
 export type SandboxPart = Pick<
@@ -31,7 +31,7 @@ export type RemainsPart = Pick<Driver, "listGhosts" | "removeGhost" | "removeRem
 export type SnapshotPart = Pick<
   Driver,
   | "captureSnapshot"
-  | "openSnapshot"
+  | "getSnapshot"
   | "listSnapshots"
   | "removeSnapshot"
   | "verifySnapshot"

@@ -23,9 +23,9 @@ export const readFolder = (method: string, folder: string): Effect.Effect<Readon
 export const snapshotLinks = (options: {
   readonly folder: string
   readonly stage: Effect.Effect<string, LightboxError>
-  readonly openSnapshot: Driver["openSnapshot"]
+  readonly getSnapshot: Driver["getSnapshot"]
 }): Pick<Driver, "listSnapshotLinks" | "readSnapshotLink" | "linkSnapshot" | "unlinkSnapshot"> => {
-  const { folder, openSnapshot, stage } = options
+  const { folder, getSnapshot, stage } = options
   const at = (name: string) => Path.join(folder, name)
   const entries = (method: string) => readFolder(method, folder)
 
@@ -39,7 +39,7 @@ export const snapshotLinks = (options: {
     )
 
   return {
-    listSnapshotLinks: Effect.gen(function* () {
+    listSnapshotLinks: Effect.fn("Microsandbox.listSnapshotLinks")(function* () {
       const links: { [link: string]: string } = {}
       for (const entry of yield* entries("Microsandbox.listSnapshotLinks")) {
         if (!entry.isSymbolicLink() || entry.name.startsWith(".")) continue
@@ -60,7 +60,7 @@ export const snapshotLinks = (options: {
       if (taken !== undefined && !taken.isSymbolicLink()) {
         return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: link }) })
       }
-      yield* openSnapshot(name)
+      yield* getSnapshot(name)
       const staged = yield* stage
       yield* Effect.uninterruptible(
         hostFile(method, staged, async () => {

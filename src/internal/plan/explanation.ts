@@ -81,7 +81,7 @@ const missReason = Effect.fnUntraced(function* (
   if (changed !== undefined) return changed
   const evictedAt = yield* store.readTombstone(unit.key)
   if (Option.isSome(evictedAt)) return { _tag: "Evicted", at: DateTime.makeUnsafe(evictedAt.value) }
-  return yield* driver.openSnapshot(artifactName(unit.key)).pipe(
+  return yield* driver.getSnapshot(artifactName(unit.key)).pipe(
     Effect.as<MissReason>({ _tag: "Damaged", problem: "its content does not match its key" }),
     Effect.catchReasons("LightboxError", {
       NotFound: () => Effect.succeed<MissReason>({ _tag: "NotKept" }),

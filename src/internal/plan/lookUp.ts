@@ -40,7 +40,7 @@ export const lookUp = Effect.fnUntraced(function* <E, R>(
     return { units, imageDigest, covered: units.length, results: results.set(key, final.value), key }
   }
   const found = new Map<string, Microsandbox.SnapshotInfo>()
-  for (const snapshot of yield* driver.listSnapshots) {
+  for (const snapshot of yield* driver.listSnapshots()) {
     const label = snapshot.labels[keyLabel]
     if (label !== undefined && snapshot.name === artifactName(label)) found.set(label, snapshot)
   }
@@ -59,7 +59,7 @@ export const open = (
   driver: Driver,
   key: string
 ): Effect.Effect<Option.Option<Microsandbox.SnapshotInfo>, LightboxError> =>
-  driver.openSnapshot(artifactName(key)).pipe(
+  driver.getSnapshot(artifactName(key)).pipe(
     Effect.map((snapshot) => (snapshot.labels[keyLabel] === key ? Option.some(snapshot) : Option.none())),
     Effect.catchReasons("LightboxError", {
       NotFound: () => Effect.succeedNone,

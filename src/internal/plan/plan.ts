@@ -27,7 +27,7 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
     from === undefined
       ? prepared
       : { ...prepared, units: prepared.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit)) }
-  const imageDigest = yield* driver.inspectImage(prepared.image).pipe(
+  const imageDigest = yield* driver.getImage(prepared.image).pipe(
     Effect.map(({ digest }) => Option.fromNullishOr(digest)),
     Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
   )

@@ -189,7 +189,7 @@ const stored = (hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>, never,
     const runtime = ok("runtime", `microsandbox ${driver.version}`)
     // A query would create the database.
     if (!hasStore) return [runtime]
-    return yield* Effect.all([driver.listSandboxes(), driver.listSnapshots, driver.listImages]).pipe(
+    return yield* Effect.all([driver.listSandboxes(), driver.listSnapshots(), driver.listImages()]).pipe(
       Effect.matchEffect({
         onFailure: ({ reason }) =>
           Effect.succeed([

@@ -149,7 +149,7 @@ const sweepDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<
 const listDeserted = Effect.fnUntraced(function* (
   driver: Driver
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
-  const ghosts = yield* driver.listGhosts
+  const ghosts = yield* driver.listGhosts()
   if (ghosts.length === 0) return ghosts
   const wanted = (yield* Owner.livingNotes(driver.home, "sandbox")).map(({ name }) => name)
   return ghosts.filter((name) => !wanted.includes(name))
@@ -163,7 +163,7 @@ const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effec
       const { store } = sweep
       if (!sweep.dryRun) yield* Links.lockNames(store)
       const isLeft =
-        (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name) &&
+        (yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name) &&
         !(yield* Generations.roots(driver, store)).has(name)
       return !isLeft || (yield* removing(sweep, "snapshot", name, reason, driver.removeSnapshot(name)))
     })

@@ -128,7 +128,7 @@ const nameForForeign = Effect.fnUntraced(function* (
   name: string
 ): Effect.fn.Return<string | undefined, LightboxError> {
   if ((yield* driver.readSnapshotLink(name)) !== undefined) return undefined
-  const isForeign = (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name)
+  const isForeign = (yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name)
   return isForeign ? `${name}.replaced-${yield* generate}` : undefined
 })
 

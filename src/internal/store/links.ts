@@ -12,7 +12,7 @@ export type Driver = Pick<
   | "listSnapshotLinks"
   | "readSnapshotLink"
   | "listSnapshots"
-  | "openSnapshot"
+  | "getSnapshot"
   | "linkSnapshot"
   | "unlinkSnapshot"
   | "removeSnapshot"
@@ -54,7 +54,7 @@ export const currentOf = (record: NameRecord, artifact: string): Generation | un
 
 /** Reads what names point to. A map, for `constructor` may be a name. */
 export const linksOf = (driver: Driver): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
-  Effect.map(driver.listSnapshotLinks, (links) => new Map(Object.entries(links)))
+  Effect.map(driver.listSnapshotLinks(), (links) => new Map(Object.entries(links)))
 
 /** Reads a name's link and record. Without a link, a record is a leftover. */
 export const lookUp = (

@@ -14,7 +14,7 @@ export const requireFree = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, LightboxError> {
   const isTaken =
     (yield* driver.readSnapshotLink(name)) !== undefined ||
-    (yield* driver.listSnapshots).some((snapshot) => snapshot.name === name)
+    (yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name)
   if (isTaken) return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
 })
 
@@ -34,7 +34,7 @@ export const list = Effect.fnUntraced(function* (
   options: { readonly layers?: boolean | undefined } | undefined
 ): Effect.fn.Return<ReadonlyArray<Snapshot>, LightboxError> {
   const links = yield* linksOf(driver)
-  const all = yield* driver.listSnapshots
+  const all = yield* driver.listSnapshots()
   const byName = new Map(all.map((snapshot) => [snapshot.name, snapshot]))
   const found: Array<Snapshot> = []
   for (const [name, artifact] of links) {
@@ -58,7 +58,7 @@ export const get = Effect.fnUntraced(function* (
   name: string
 ): Effect.fn.Return<Snapshot, LightboxError> {
   const artifact = yield* driver.readSnapshotLink(name)
-  const info = yield* driver.openSnapshot(artifact ?? name)
+  const info = yield* driver.getSnapshot(artifact ?? name)
   return toSnapshot(name, info, artifact === undefined ? undefined : currentOf(yield* store.readName(name), artifact))
 })
 

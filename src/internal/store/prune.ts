@@ -55,7 +55,7 @@ export const prune = (
         readonly verdict: Cleanup.Verdict
       }> = []
 
-      for (const snapshot of yield* driver.listSnapshots) {
+      for (const snapshot of yield* driver.listSnapshots()) {
         const key = snapshot.labels[keyLabel]
         const recorded = key === undefined ? Option.none() : yield* store.usedAt(key)
         const usedAt = Option.getOrElse(recorded, () => DateTime.toEpochMillis(snapshot.createdAt))

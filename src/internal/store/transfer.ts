@@ -119,7 +119,7 @@ export const save = (
       const folder = yield* stagingFolder(store, method)
       const images = new Set<string>()
       for (const generation of saved) {
-        const { imageDigest } = yield* driver.openSnapshot(generation.artifact)
+        const { imageDigest } = yield* driver.getSnapshot(generation.artifact)
         yield* driver.saveSnapshot(generation.artifact, Path.join(folder, archiveName(generation)), {
           // Save an image once for all its generations.
           withImage: withImage && !images.has(imageDigest),
@@ -289,7 +289,7 @@ const loadGeneration = Effect.fnUntraced(function* (
   }
   // Others must not remove or use it before it is complete.
   yield* store.lock(loadLock)
-  const isThere = yield* driver.openSnapshot(artifact).pipe(
+  const isThere = yield* driver.getSnapshot(artifact).pipe(
     Effect.map(({ labels }) => labels[keyLabel] === key),
     Effect.catchReasons("LightboxError", {
       NotFound: () => Effect.succeed(false),

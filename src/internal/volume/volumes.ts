@@ -59,7 +59,7 @@ export const listMeasured: Effect.Effect<
   LightboxError,
   Microsandbox.Microsandbox
 > = Microsandbox.Microsandbox.use((driver) =>
-  Effect.flatMap(driver.listVolumes, (volumes) =>
+  Effect.flatMap(driver.listVolumes(), (volumes) =>
     Effect.forEach(volumes, (volume) => measured(Effect.succeed(volume)), { concurrency: 4 })
   )
 )
@@ -126,7 +126,7 @@ export const prune = Effect.fnUntraced(function* (
   const { labels = {}, olderThan } = options
   const now = yield* Clock.currentTimeMillis
   const running = (yield* driver.listSandboxes()).filter(({ status }) => status !== "stopped")
-  const all = (yield* driver.listVolumes).filter((volume) =>
+  const all = (yield* driver.listVolumes()).filter((volume) =>
     Object.entries(labels).every(([key, value]) => volume.labels[key] === value)
   )
   const dryRun = options.dryRun === true

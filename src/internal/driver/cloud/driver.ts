@@ -149,32 +149,32 @@ const unavailable: Omit<Driver, "backend" | "home" | "version" | "capabilities" 
   {
     loadImage: () => images("loadImage"),
     saveImages: () => images("saveImages"),
-    listImages: images("listImages"),
-    inspectImage: () => images("inspectImage"),
+    listImages: () => images("listImages"),
+    getImage: () => images("getImage"),
     removeImage: () => images("removeImage"),
-    pruneImages: images("pruneImages"),
+    pruneImages: () => images("pruneImages"),
 
     captureSnapshot: () => snapshots("captureSnapshot"),
-    openSnapshot: () => snapshots("openSnapshot"),
-    listSnapshots: snapshots("listSnapshots"),
+    getSnapshot: () => snapshots("getSnapshot"),
+    listSnapshots: () => snapshots("listSnapshots"),
     removeSnapshot: () => snapshots("removeSnapshot"),
     verifySnapshot: () => snapshots("verifySnapshot"),
     saveSnapshot: () => snapshots("saveSnapshot"),
     loadSnapshot: () => snapshots("loadSnapshot"),
     renameSnapshot: () => snapshots("renameSnapshot"),
-    listSnapshotLinks: snapshots("listSnapshotLinks"),
+    listSnapshotLinks: () => snapshots("listSnapshotLinks"),
     readSnapshotLink: () => snapshots("readSnapshotLink"),
     linkSnapshot: () => snapshots("linkSnapshot"),
     unlinkSnapshot: () => snapshots("unlinkSnapshot"),
 
     createVolume: () => volumes("createVolume"),
     getVolume: () => volumes("getVolume"),
-    listVolumes: volumes("listVolumes"),
+    listVolumes: () => volumes("listVolumes"),
     removeVolume: () => volumes("removeVolume"),
 
     // The cloud stores nothing on this machine.
     removeStaging: () => Effect.succeed([]),
-    listGhosts: Effect.succeed([]),
+    listGhosts: () => Effect.succeed([]),
     removeGhost: () => Effect.succeed(false),
     removeRemains: () => Effect.succeed([])
   }

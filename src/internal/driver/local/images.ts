@@ -57,13 +57,13 @@ export const images = ({ sdk }: DriverContext): ImagePart => ({
       undo: () => removeFile(method, path)
     })
   }),
-  listImages: Effect.map(
-    call("Microsandbox.listImages", {}, () => sdk.Image.list()),
-    (all) => all.map(imageInfo)
-  ),
-  inspectImage: Effect.fn("Microsandbox.inspectImage")(function* (reference) {
+  listImages: Effect.fn("Microsandbox.listImages")(function* () {
+    const all = yield* call("Microsandbox.listImages", {}, () => sdk.Image.list())
+    return all.map(imageInfo)
+  }),
+  getImage: Effect.fn("Microsandbox.getImage")(function* (reference) {
     const { config, handle } = yield* byAnyName(reference, (reference) =>
-      call("Microsandbox.inspectImage", { image: reference }, () => sdk.Image.inspect(reference))
+      call("Microsandbox.getImage", { image: reference }, () => sdk.Image.inspect(reference))
     )
     const env: { [name: string]: string } = {}
     for (const entry of config?.env ?? []) {
@@ -88,12 +88,12 @@ export const images = ({ sdk }: DriverContext): ImagePart => ({
       )
     )
   }),
-  pruneImages: Effect.map(
-    call("Microsandbox.pruneImages", {}, () => sdk.Image.prune()),
-    (report) => ({
+  pruneImages: Effect.fn("Microsandbox.pruneImages")(function* () {
+    const report = yield* call("Microsandbox.pruneImages", {}, () => sdk.Image.prune())
+    return {
       images: report.imageRefsRemoved,
       layers: report.layersRemoved,
       bytes: report.bytesReclaimed ?? undefined
-    })
-  )
+    }
+  })
 })

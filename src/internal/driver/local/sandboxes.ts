@@ -218,7 +218,7 @@ export const ghosts = (context: DriverContext): RemainsPart => {
       Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(false))
     )
   return {
-    listGhosts: Effect.gen(function* () {
+    listGhosts: Effect.fn("Microsandbox.listGhosts")(function* () {
       const method = "Microsandbox.listGhosts"
       const entries = yield* readFolder(method, folder)
       return yield* Effect.filter(

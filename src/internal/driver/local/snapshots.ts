@@ -42,10 +42,10 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
 
   const entries = (method: string) => readFolder(method, folder)
 
-  const openSnapshot = Effect.fn("Microsandbox.openSnapshot")(function* (
+  const getSnapshot = Effect.fn("Microsandbox.getSnapshot")(function* (
     name: string
   ): Effect.fn.Return<Microsandbox.SnapshotInfo, LightboxError> {
-    return yield* call("Microsandbox.openSnapshot", { snapshot: name }, async () =>
+    return yield* call("Microsandbox.getSnapshot", { snapshot: name }, async () =>
       snapshotInfo(Path.basename(name), await sdk.Snapshot.open(name))
     )
   })
@@ -82,9 +82,9 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
         undo: () => Effect.ignore(removeSnapshot(request.name))
       })
     }),
-    openSnapshot,
+    getSnapshot,
     // The folder is authoritative: the SDK's index misses interrupted changes, and has no labels.
-    listSnapshots: Effect.gen(function* () {
+    listSnapshots: Effect.fn("Microsandbox.listSnapshots")(function* () {
       const method = "Microsandbox.listSnapshots"
       const links = new Set((yield* entries(method)).flatMap((entry) => (entry.isSymbolicLink() ? [entry.name] : [])))
       const found = yield* call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(
@@ -132,7 +132,7 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
           move(method, loaded.path, name).pipe(
             Effect.andThen(
               reindex(method, name).pipe(
-                Effect.andThen(openSnapshot(name)),
+                Effect.andThen(getSnapshot(name)),
                 Effect.onError(() => Effect.ignore(removeSnapshot(name)))
               )
             ),
@@ -183,6 +183,6 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
         )
       )
     }),
-    ...snapshotLinks({ folder, stage: ownership.stage, openSnapshot })
+    ...snapshotLinks({ folder, stage: ownership.stage, getSnapshot })
   }
 }

@@ -62,10 +62,10 @@ export const volumes = (context: DriverContext): VolumePart => {
       }).pipe(takingTurns(context.volumes, [name]))
     }),
     getVolume,
-    listVolumes: Effect.map(
-      call("Microsandbox.listVolumes", {}, () => sdk.Volume.list()),
-      (all) => all.map((volume) => volumeInfo(home, volume))
-    ),
+    listVolumes: Effect.fn("Microsandbox.listVolumes")(function* () {
+      const all = yield* call("Microsandbox.listVolumes", {}, () => sdk.Volume.list())
+      return all.map((volume) => volumeInfo(home, volume))
+    }),
     removeVolume
   }
 }

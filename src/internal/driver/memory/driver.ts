@@ -219,11 +219,11 @@ const recorded = (calls: Calls, state: Sandboxes.HomeState, plain: Plain): Plain
     loadImage: (path, options) => run("loadImage", undefined, { path, ...options }, plain.loadImage(path, options)),
     saveImages: (references, path, options) =>
       run("saveImages", undefined, { references, path }, plain.saveImages(references, path, options)),
-    listImages: run("listImages", undefined, {}, plain.listImages),
-    inspectImage: (reference) => run("inspectImage", undefined, { reference }, plain.inspectImage(reference)),
+    listImages: () => run("listImages", undefined, {}, plain.listImages()),
+    getImage: (reference) => run("getImage", undefined, { reference }, plain.getImage(reference)),
     removeImage: (reference, options) =>
       run("removeImage", undefined, { reference, ...options }, plain.removeImage(reference, options)),
-    pruneImages: run("pruneImages", undefined, {}, plain.pruneImages),
+    pruneImages: () => run("pruneImages", undefined, {}, plain.pruneImages()),
     createSandbox: (request) =>
       run(
         "createSandbox",
@@ -247,7 +247,7 @@ const recorded = (calls: Calls, state: Sandboxes.HomeState, plain: Plain): Plain
     readMetrics: (sandbox) => run("readMetrics", sandbox.name, {}, plain.readMetrics(sandbox)),
     searchSandbox: (sandbox, needles) =>
       run("searchSandbox", sandbox.name, { needles: needles.length }, plain.searchSandbox(sandbox, needles)),
-    listGhosts: run("listGhosts", undefined, {}, plain.listGhosts),
+    listGhosts: () => run("listGhosts", undefined, {}, plain.listGhosts()),
     removeRemains: (options) => run("removeRemains", undefined, { ...options }, plain.removeRemains(options)),
     removeGhost: (name) => run("removeGhost", name, {}, plain.removeGhost(name)),
     captureSnapshot: (request) =>
@@ -257,8 +257,8 @@ const recorded = (calls: Calls, state: Sandboxes.HomeState, plain: Plain): Plain
         { name: request.name, labels: request.labels },
         plain.captureSnapshot(request)
       ),
-    openSnapshot: (name) => run("openSnapshot", undefined, { name }, plain.openSnapshot(name)),
-    listSnapshots: run("listSnapshots", undefined, {}, plain.listSnapshots),
+    getSnapshot: (name) => run("getSnapshot", undefined, { name }, plain.getSnapshot(name)),
+    listSnapshots: () => run("listSnapshots", undefined, {}, plain.listSnapshots()),
     removeSnapshot: (name) => run("removeSnapshot", undefined, { name }, plain.removeSnapshot(name)),
     verifySnapshot: (name) => run("verifySnapshot", undefined, { name }, plain.verifySnapshot(name)),
     saveSnapshot: (name, path, options) =>
@@ -267,13 +267,13 @@ const recorded = (calls: Calls, state: Sandboxes.HomeState, plain: Plain): Plain
     renameSnapshot: (name, to) => run("renameSnapshot", undefined, { name, to }, plain.renameSnapshot(name, to)),
     removeStaging: (of, options) =>
       run("removeStaging", undefined, { ...of, ...options }, plain.removeStaging(of, options)),
-    listSnapshotLinks: run("listSnapshotLinks", undefined, {}, plain.listSnapshotLinks),
+    listSnapshotLinks: () => run("listSnapshotLinks", undefined, {}, plain.listSnapshotLinks()),
     readSnapshotLink: (link) => run("readSnapshotLink", undefined, { link }, plain.readSnapshotLink(link)),
     linkSnapshot: (link, name) => run("linkSnapshot", undefined, { link, name }, plain.linkSnapshot(link, name)),
     unlinkSnapshot: (link) => run("unlinkSnapshot", undefined, { link }, plain.unlinkSnapshot(link)),
     createVolume: (request) => run("createVolume", undefined, { ...request }, plain.createVolume(request)),
     getVolume: (name) => run("getVolume", undefined, { name }, plain.getVolume(name)),
-    listVolumes: run("listVolumes", undefined, {}, plain.listVolumes),
+    listVolumes: () => run("listVolumes", undefined, {}, plain.listVolumes()),
     removeVolume: (name) => run("removeVolume", undefined, { name }, plain.removeVolume(name))
   }
 }

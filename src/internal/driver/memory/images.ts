@@ -342,11 +342,11 @@ export const make = (
       catch: fileFailure(method, "file", path)
     })
   }),
-  listImages: Effect.sync(() => cache.all().map(infoOf)),
-  inspectImage: (reference) =>
+  listImages: () => Effect.sync(() => cache.all().map(infoOf)),
+  getImage: (reference) =>
     Effect.suspend(() => {
       const image = cache.find(reference)
-      if (image === undefined) return Effect.fail(missing("Microsandbox.inspectImage", reference))
+      if (image === undefined) return Effect.fail(missing("Microsandbox.getImage", reference))
       const { cmd, entrypoint, env, user, workdir } = image
       return Effect.succeed({ ...infoOf(image), env, entrypoint, cmd, cwd: workdir, user })
     }),
@@ -363,7 +363,7 @@ export const make = (
     }
     cache.remove(image.reference)
   }),
-  pruneImages: Effect.gen(function* () {
+  pruneImages: Effect.fnUntraced(function* () {
     const unused = yield* Effect.filter(cache.all(), ({ digest }) =>
       Effect.map(usersOf(digest), ({ sandboxes, snapshots }) => sandboxes + snapshots === 0)
     )

@@ -812,9 +812,10 @@ export const make = (context: Context): SandboxPart & RemainsPart => {
         const disk = Buffer.from(diskOf(state, found))
         return Effect.succeed(needles.map((needle) => disk.indexOf(needle) !== -1))
       }),
-    listGhosts: Effect.sync(() =>
-      state.rows.names().filter((name) => !state.held.has(name) && state.rows.get(name) === undefined)
-    ),
+    listGhosts: () =>
+      Effect.sync(() =>
+        state.rows.names().filter((name) => !state.held.has(name) && state.rows.get(name) === undefined)
+      ),
     // The twin leaves no boot folders.
     removeRemains: () => Effect.succeed([]),
     removeGhost: (name) =>

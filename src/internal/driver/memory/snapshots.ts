@@ -193,12 +193,12 @@ export const make = (options: {
   const onHost = <A>(method: string, path: string, run: () => A): Effect.Effect<A, LightboxError> =>
     Effect.try({ try: run, catch: fileFailure(method, "file", path) })
 
-  const openSnapshot = (name: string): Effect.Effect<Microsandbox.SnapshotInfo, LightboxError> =>
-    Effect.map(store.open("Microsandbox.openSnapshot", name), ({ info }) => info)
+  const getSnapshot = (name: string): Effect.Effect<Microsandbox.SnapshotInfo, LightboxError> =>
+    Effect.map(store.open("Microsandbox.getSnapshot", name), ({ info }) => info)
 
   return {
-    ...snapshotLinks({ folder, stage, openSnapshot }),
-    openSnapshot,
+    ...snapshotLinks({ folder, stage, getSnapshot }),
+    getSnapshot,
     captureSnapshot: Effect.fnUntraced(function* ({ integrity, labels, name, sandbox }) {
       const method = "Microsandbox.captureSnapshot"
       const { disk, image, size } = yield* capture(method, sandbox)
@@ -214,20 +214,21 @@ export const make = (options: {
         ...(integrity === true ? { checksum: checksumOf(disk) } : {})
       }
       yield* onHost(method, at(name), () => store.put(name, encodeDescriptor(descriptor), disk))
-      return yield* openSnapshot(name)
+      return yield* getSnapshot(name)
     }),
-    listSnapshots: Effect.suspend(() =>
-      Effect.map(
-        Effect.forEach(store.names(), (name) =>
-          openSnapshot(name).pipe(
-            Effect.map((info) => [info]),
-            // As in the runtime, damaged snapshots are not listed.
-            Effect.orElseSucceed(() => [])
-          )
-        ),
-        (found) => found.flat()
-      )
-    ),
+    listSnapshots: () =>
+      Effect.suspend(() =>
+        Effect.map(
+          Effect.forEach(store.names(), (name) =>
+            getSnapshot(name).pipe(
+              Effect.map((info) => [info]),
+              // As in the runtime, damaged snapshots are not listed.
+              Effect.orElseSucceed(() => [])
+            )
+          ),
+          (found) => found.flat()
+        )
+      ),
     removeSnapshot: (name) =>
       onHost("Microsandbox.removeSnapshot", name, () =>
         Fs.rmSync(store.pathOf(name), { recursive: true, force: true })
@@ -274,7 +275,7 @@ export const make = (options: {
         cache.restore(saved.image)
         store.put(name, saved.descriptor, saved.disk, `${loadPrefix}${name}`)
       })
-      return yield* openSnapshot(name)
+      return yield* getSnapshot(name)
     }),
     renameSnapshot: Effect.fnUntraced(function* (name, to) {
       const method = "Microsandbox.renameSnapshot"

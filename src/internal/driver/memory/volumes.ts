@@ -126,7 +126,7 @@ export const make = (
           )
         : Effect.succeed(store.info(record))
     }),
-  listVolumes: Effect.sync(() => store.all().map((record) => store.info(record))),
+  listVolumes: () => Effect.sync(() => store.all().map((record) => store.info(record))),
   removeVolume: Effect.fnUntraced(function* (name) {
     if (store.get(name) === undefined) return
     const usedBy = yield* usersOf(name)
