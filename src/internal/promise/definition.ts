@@ -41,7 +41,7 @@ export const isConfig = (u: unknown): u is SnapshotConfig =>
   Predicate.hasProperty(u, "image") &&
   Predicate.isString(u.image)
 
-/** Fails with the first wrong field, named as the caller wrote it. */
+/** Fails with the first invalid field, under the caller's name for it. */
 export const check = (method: string, config: SnapshotConfig): Effect.Effect<void, LightboxError> =>
   Effect.asVoid(decoder(Config, method)(config))
 

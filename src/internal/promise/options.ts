@@ -1,9 +1,9 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 /**
- * Options that every function takes.
+ * Options of every function.
  *
- * **Example** (Giving up after a second)
+ * **Example** (Give up after a second)
  *
  * ```ts
  * import { listSnapshots } from "effect-lightbox/promise"
@@ -15,6 +15,6 @@
  * @since 0.1.0
  */
 export interface CallOptions {
-  /** Stops the call, cleans up, and rejects with the signal's reason. */
+  /** Stops the call, cleans up, and rejects with the signal's reason. Default: none. */
   readonly signal?: AbortSignal | undefined
 }

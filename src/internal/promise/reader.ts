@@ -1,6 +1,4 @@
-/**
- * A stream that is read piece by piece, by calls from outside.
- */
+/** Reads a stream piece by piece, on demand. */
 // @effect-diagnostics asyncFunction:off
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -10,15 +8,15 @@ import * as Stream from "effect/Stream"
 import type { LightboxError } from "../../LightboxError.ts"
 import { type OpenScope, run } from "./runtime.ts"
 
-/** What is left to read. */
+/** The unread part of a stream. */
 export interface Source<A> {
-  /** The next pieces; none after the last. */
+  /** The next pieces; empty after the last. */
   readonly next: Effect.Effect<ReadonlyArray<A>, LightboxError>
-  /** Ends the reading, for the given reason if it is a failure. */
+  /** Stops reading, with an error or normally. */
   readonly end: (error?: LightboxError) => Effect.Effect<void>
 }
 
-/** Opens a stream for the life of the scope. */
+/** Opens a stream, closed with the scope. */
 export const open = Effect.fnUntraced(function* <A>(
   stream: Stream.Stream<A, LightboxError>
 ): Effect.fn.Return<Source<A>, never, Scope.Scope> {
@@ -26,10 +24,10 @@ export const open = Effect.fnUntraced(function* <A>(
   const over = yield* Deferred.make<ReadonlyArray<A>, LightboxError>()
   const end = (error?: LightboxError) =>
     Effect.asVoid(error === undefined ? Deferred.succeed(over, []) : Deferred.fail(over, error))
-  // Whoever waits for more when the scope closes learns that there is no more.
+  // Completes pending reads when the scope closes.
   yield* Effect.addFinalizer(() => end())
   return {
-    // An end that was given counts for more than what the stream itself says because of it.
+    // An explicit end takes precedence over the error it causes in the stream.
     next: Effect.raceFirst(
       Deferred.await(over),
       Pull.catchDone(pull, () => Effect.succeed<ReadonlyArray<A>>([]))
@@ -38,7 +36,7 @@ export const open = Effect.fnUntraced(function* <A>(
   }
 })
 
-/** Reads a source, and closes what it is read from after the last piece. */
+/** Reads a source and closes it after the last piece. */
 export class Reader<A> {
   readonly #source: Source<A>
   readonly #held: OpenScope
@@ -50,13 +48,13 @@ export class Reader<A> {
     this.#held = held
   }
 
-  /** The next piece, or `null` after the last. */
+  /** Returns the next piece, or `null` after the last. */
   async next(signal: AbortSignal | undefined): Promise<A | null> {
     signal?.throwIfAborted()
     try {
       if (this.#pieces.length === 0 && !this.#isOver) {
         this.#pieces = await run(this.#source.next, signal)
-        // What is closed by the signal has no more pieces, and may say so first.
+        // A source closed by the signal looks complete, so check the signal first.
         signal?.throwIfAborted()
       }
       const [piece, ...others] = this.#pieces

@@ -1,6 +1,4 @@
-/**
- * Runs effects for programs that know promises only.
- */
+/** Runs effects for programs that use promises. */
 // @effect-diagnostics asyncFunction:off newPromise:off globalTimers:off
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -28,7 +26,7 @@ let options: MicrosandboxLocal.Options = {}
 let saysProgress = true
 let current: Runtime | undefined
 
-/** Sets the options of the one driver of this process. They count until it is first used. */
+/** Sets the options of this process's driver. No effect after its first use. */
 export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boolean = true): void => {
   if (current !== undefined) {
     throw new LightboxError({
@@ -43,7 +41,7 @@ export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boo
   saysProgress = progress
 }
 
-/** Output belongs to the program: the library speaks only of what goes wrong behind its back, as errors. */
+/** Standard output belongs to the program, so the library logs only errors. */
 const quiet = Layer.mergeAll(
   Logger.layer([Logger.withConsoleError(Logger.formatSimple)]),
   Layer.succeed(References.MinimumLogLevel, "Warn")
@@ -62,7 +60,7 @@ const make = (layer: Layer.Layer<Services, LightboxError>): Runtime =>
     )
   )
 
-/** Runs everything on another driver from now on; the function that it gives goes back to the one before. */
+/** Switches to another driver. The returned function switches back. */
 export const provide = (layer: Layer.Layer<Services, LightboxError>): (() => Promise<void>) => {
   const before = current
   const provided = make(layer)
@@ -73,7 +71,7 @@ export const provide = (layer: Layer.Layer<Services, LightboxError>): (() => Pro
   }
 }
 
-/** The SDK itself. A driver of another kind has none. */
+/** The SDK. Only available with the local driver. */
 export const native = (feature: string): typeof Sdk => {
   const context = current?.cachedContext
   if (context !== undefined && Context.get(context, Microsandbox.Microsandbox).backend !== "local") {
@@ -93,21 +91,21 @@ const runWith = async <A>(
   const used = current
   const exit = await used.runPromiseExit(effect, signal === undefined ? undefined : { signal })
   if (Exit.isSuccess(exit)) return exit.value
-  // A driver that could not be made is not kept: what was missing may be there next time.
+  // A failed driver is not cached: its requirements may be met next time.
   if (used === current && used.cachedContext === undefined) current = undefined
   throw Cause.hasInterruptsOnly(exit.cause) && signal?.aborted === true
     ? signal.reason
     : asThrown(Cause.squash(exit.cause), runWith)
 }
 
-/** Where this library is, unless it was bundled into something. */
+/** The folder of this library, unless it is bundled. */
 const ownFolder = /^(.*\/)internal\/promise\/runtime\.[jt]s$/.exec(import.meta.url)?.[1]
 
 const isOwn = (frame: string): boolean =>
   (ownFolder !== undefined && (frame.includes(ownFolder) || frame.includes(fileURLToPath(ownFolder)))) ||
   /\/node_modules\/effect\/|\bnode:/.test(frame)
 
-/** Most of a stack are functions of ours. */
+/** High, because most frames of a stack are ours. */
 const stackFrames = 30
 
 const callers = (): ReadonlyArray<string> => {
@@ -121,15 +119,15 @@ const callers = (): ReadonlyArray<string> => {
 }
 
 /**
- * An error as the caller of a function of promises meets it: in the words of this side, and with the caller's line
- * instead of the lines of ours that made it. `thrower` is the function of ours that throws it.
+ * Prepares an error for callers of promises: uses their names for options, and replaces our stack frames with theirs.
+ * `thrower` is the function of ours that throws.
  */
 const asThrown = (error: unknown, thrower: (...args: never) => unknown): unknown => {
   if (!isLightboxError(error)) return error
   speakTo("promise", error)
   const frames = callers()
   if (frames.length === 0) return error
-  // Node.js quotes the source of the place where the stack was captured last.
+  // Node.js quotes the source at the place where the stack was last captured.
   Error.captureStackTrace(error, thrower)
   Object.defineProperty(error, "stack", {
     value: [`${error.name}: ${error.message}`, ...frames].join("\n"),
@@ -140,7 +138,7 @@ const asThrown = (error: unknown, thrower: (...args: never) => unknown): unknown
   return error
 }
 
-/** The value of what needs no driver and no time, such as the check of an option. */
+/** Runs an effect that needs no driver and is synchronous, such as an option check. */
 export const runNow = <A>(effect: Effect.Effect<A, LightboxError>): A => {
   const exit = Effect.runSyncExit(effect)
   if (Exit.isSuccess(exit)) return exit.value
@@ -148,9 +146,8 @@ export const runNow = <A>(effect: Effect.Effect<A, LightboxError>): A => {
 }
 
 /**
- * Runs an effect. When the signal aborts, the effect is interrupted, and the promise rejects with the signal's reason
- * once everything is cleaned up. When the process ends meanwhile, the effect is interrupted, and the promise stays as
- * it is: nobody is there any more to be told.
+ * Runs an effect. If the signal aborts, interrupts the effect, cleans up, and rejects with the signal's reason. If the
+ * process exits meanwhile, interrupts the effect and never settles the promise.
  */
 export const run = async <A>(effect: Effect.Effect<A, LightboxError, Services>, signal?: AbortSignal): Promise<A> => {
   signal?.throwIfAborted()
@@ -168,11 +165,11 @@ export const run = async <A>(effect: Effect.Effect<A, LightboxError, Services>, 
   }
 }
 
-/** A signal that aborts with either of two. */
+/** Combines two signals: aborts when either does. */
 export const either = (one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined =>
   one === undefined ? other : other === undefined ? one : AbortSignal.any([one, other])
 
-/** Waits for what can not be called off; when the signal aborts, ends it by `stop`, and rejects with the reason. */
+/** Waits for a promise that cannot be canceled. If the signal aborts, calls `stop` and rejects with the reason. */
 export const abortable = async <A>(
   signal: AbortSignal | undefined,
   stop: () => Promise<void>,
@@ -186,7 +183,7 @@ export const abortable = async <A>(
   try {
     return await Promise.race([use(), aborted.promise])
   } catch (error) {
-    // What was ended may have rejected because of that.
+    // The rejection may be a consequence of the abort.
     if (!signal.aborted) throw error
     await stop()
     throw signal.reason
@@ -195,10 +192,10 @@ export const abortable = async <A>(
   }
 }
 
-/** A scope that outlives the call that made it: closed with the process, if not before. */
+/** A scope that outlives the call that opened it. Closes with the process at the latest. */
 export interface OpenScope {
   readonly scope: Scope.Closeable
-  /** Releases what is in it. */
+  /** Releases its resources. */
   readonly close: () => Promise<void>
 }
 
@@ -217,13 +214,13 @@ const openScope = (signal: AbortSignal | undefined): OpenScope => {
   return { scope, close }
 }
 
-/** `signal` counts during a call, and `forLife` until what it acquires is released, which its abort does. */
+/** `signal` applies during a call; aborting `forLife` releases the resource at any time. */
 export interface Signals {
   readonly signal?: AbortSignal | undefined
   readonly forLife?: AbortSignal | undefined
 }
 
-/** Acquires something that outlives the call; what had been acquired is released if that fails. */
+/** Acquires a resource that outlives the call. On failure, releases what was acquired. */
 export const acquire = async <A, B>(
   effect: Effect.Effect<A, LightboxError, Services | Scope.Scope>,
   use: (value: A, held: OpenScope) => B,
@@ -242,10 +239,10 @@ export const acquire = async <A, B>(
 // The end of the process
 // =============================================================================
 
-/** What is under way, and has to be stopped before the process ends: the last begun first. */
+/** Active operations, stopped in reverse order when the process exits. */
 const activities = new Set<() => Promise<void>>()
 
-/** Registers something to be stopped with the process, and gives the function that takes it back. */
+/** Registers an operation to be stopped at exit. The returned function unregisters it. */
 const begin = (stop: () => Promise<void>): (() => void) => {
   if (activities.size === 0) listen()
   activities.add(stop)
@@ -255,7 +252,7 @@ const begin = (stop: () => Promise<void>): (() => void) => {
   }
 }
 
-/** How long stopping everything may take. */
+/** Time limit for stopping everything. */
 const stopLimitMillis = 9_000
 
 let isStopping = false
@@ -278,24 +275,24 @@ const unlisten = (): void => {
 
 const onSignal = (signal: Signal): void => {
   const exit = () => process.exit(exitCodes[signal])
-  // Asked twice: now.
+  // A second signal exits immediately.
   if (isStopping) return exit()
-  // A program that listens itself may want to finish what it does. Not when it is asked once more.
+  // A program with its own listener may finish its work, until the second signal.
   if (process.listenerCount(signal) > 1 && ignored++ === 0) return
   void stopAll(exit)
 }
 
-/** Node.js takes a rejection that nobody handles for an exception. */
+/** Node.js reports an unhandled rejection as an uncaught exception; Bun does not. */
 const isBun = process.versions["bun"] !== undefined
 
 const onUncaught = (event: string) => (error: unknown) => {
-  // Stopped in the middle, the program may well throw: it has ended already.
+  // An error thrown while stopping is a consequence of stopping.
   if (isStopping || process.listenerCount(event) > 1) return
   void stopAll(() => {
-    // Thrown where nobody listens any more, it is reported, and ends the process, as it would have without us.
+    // Without our listeners, throwing reports the error and exits, as it would have without this library.
     unlisten()
     setImmediate(() => {
-      // Bun reports it, and goes on where a module waits at its top level.
+      // Bun reports it but keeps running while a module is suspended at a top-level `await`.
       setImmediate(() => process.exit(1))
       throw error
     })
@@ -305,7 +302,7 @@ const onUncaught = (event: string) => (error: unknown) => {
 const onException = onUncaught("uncaughtException")
 const onRejection = onUncaught("unhandledRejection")
 
-/** A program that has nothing more to do ends, whatever it left open. */
+/** An idle program exits, whatever it left open. */
 const onBeforeExit = (): void => void Promise.allSettled([...activities].toReversed().map((stop) => stop()))
 
 const stopAll = async (end: () => void): Promise<void> => {

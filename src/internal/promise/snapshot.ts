@@ -1,8 +1,4 @@
-/**
- * Snapshots for programs that know promises only.
- *
- * No type of Effect may appear in a declaration of this module.
- */
+/** Snapshots for programs that use promises. No declaration may mention a type of Effect. */
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -20,14 +16,11 @@ const decode = decoder(Schema.Struct({ name: Name, sandbox: Name, labels: Labels
 /**
  * Captures the disk of a stopped sandbox under a name.
  *
- * **Details**
+ * Both spellings of the SDK work: `Snapshot.builder("name").fromSandbox("sandbox")` (newer) and
+ * `Snapshot.builder("sandbox").name("name")` (older). The root disk must be a copy, the default of
+ * `launchSandbox`.
  *
- * The two ways of saying which sandbox and which name are those of newer and of
- * older SDKs: `Snapshot.builder("name").fromSandbox("sandbox")`, and
- * `Snapshot.builder("sandbox").name("name")`. The root disk of the sandbox must
- * be a copy of its snapshot's, as that of `launchSandbox` is by default.
- *
- * **Example** (Keeping what was done by hand)
+ * **Example** (Capture manual changes)
  *
  * ```ts
  * import { connectToSandbox, Snapshot } from "effect-lightbox/promise"
@@ -51,12 +44,12 @@ export class SnapshotBuilder {
     this.#name = name
     this.#sandbox = name
   }
-  /** The sandbox whose disk is captured. */
+  /** Sets the sandbox to capture. */
   fromSandbox(name: string): this {
     this.#sandbox = name
     return this
   }
-  /** The name of the snapshot. */
+  /** Sets the name of the snapshot. */
   name(name: string): this {
     this.#name = name
     return this
@@ -65,17 +58,17 @@ export class SnapshotBuilder {
     this.#labels[key] = value
     return this
   }
-  /** Take the name from the snapshot that has it. */
+  /** Replaces a snapshot that has the name. */
   force(): this {
     this.#isForced = true
     return this
   }
-  /** Record a checksum of the disk, which `verify()` compares. */
+  /** Records a checksum of the disk for `verify()`. */
   recordIntegrity(): this {
     this.#integrity = true
     return this
   }
-  /** Captures. Rejects when the sandbox runs, or the name is taken. */
+  /** Captures the disk. Rejects if the sandbox is running or the name is taken. */
   async create(options?: CallOptions): Promise<Snapshot> {
     const input = { name: this.#name, sandbox: this.#sandbox, labels: this.#labels }
     const integrity = this.#integrity
@@ -86,7 +79,7 @@ export class SnapshotBuilder {
       if (!isForced || !(yield* Snapshots.exists(name))) {
         yield* driver.captureSnapshot({ sandbox, name, labels, integrity })
       } else {
-        // The name leads to the old one until the new one is complete.
+        // The name points to the old snapshot until the new one is complete.
         const draft = `${name}.draft-${yield* generate}`
         yield* driver.captureSnapshot({ sandbox, name: draft, labels, integrity })
         yield* Effect.uninterruptible(Effect.andThen(Snapshots.remove(name), driver.renameSnapshot(draft, name)))
@@ -98,9 +91,9 @@ export class SnapshotBuilder {
 }
 
 /**
- * A snapshot on this host, as it was when it was looked up.
+ * A snapshot on this host, as of the time it was looked up.
  *
- * **Example** (Looking one up)
+ * **Example** (Look a snapshot up)
  *
  * ```ts
  * import { Snapshot } from "effect-lightbox/promise"
@@ -117,9 +110,9 @@ export class Snapshot {
   readonly digest: string
   readonly imageRef: string
   readonly imageManifestDigest: string
-  /** Apparent size of the disk. */
+  /** Apparent size of the disk, in bytes. */
   readonly sizeBytes: bigint | null
-  /** The folder that holds it. */
+  /** Folder that holds the snapshot. */
   readonly path: string
   readonly labels: ReadonlyArray<readonly [key: string, value: string]>
   readonly createdAt: Date
@@ -136,27 +129,27 @@ export class Snapshot {
     this.createdAt = DateTime.toDateUtc(snapshot.createdAt)
   }
 
-  /** Begins to capture the disk of a sandbox. */
+  /** Creates a builder that captures a sandbox's disk. */
   static builder(name: string): SnapshotBuilder {
     return new SnapshotBuilder(name)
   }
-  /** Looks a snapshot up. Rejects when there is none. */
+  /** Gets a snapshot by name. Rejects if it does not exist. */
   static async get(name: string, options?: CallOptions): Promise<Snapshot> {
     return new Snapshot(await run(Snapshots.get(name), options?.signal))
   }
-  /** Looks a snapshot up. Rejects when there is none, or a part of it is missing. */
+  /** Gets a snapshot by name. Rejects if it does not exist or a part is missing. */
   static async open(name: string, options?: CallOptions): Promise<Snapshot> {
     return await Snapshot.get(name, options)
   }
-  /** All snapshots, by name. */
+  /** Lists the snapshots on this host, by name. */
   static async list(options?: CallOptions): Promise<Array<Snapshot>> {
     return (await run(Snapshots.list(), options?.signal)).map((snapshot) => new Snapshot(snapshot))
   }
-  /** Removes a snapshot; one that does not exist is no failure. */
+  /** Removes a snapshot. Succeeds if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
     await run(Snapshots.remove(name), options?.signal)
   }
-  /** Writes a snapshot to an archive. */
+  /** Exports a snapshot to an archive. */
   static async export(name: string, path: string, options?: CallOptions): Promise<void> {
     await run(
       Effect.flatMap(Snapshots.get(name), (snapshot) =>
@@ -165,7 +158,7 @@ export class Snapshot {
       options?.signal
     )
   }
-  /** Reads a snapshot from an archive, and gives it a name. */
+  /** Imports a snapshot from an archive under a name. */
   static async import(path: string, name: string, options?: CallOptions): Promise<Snapshot> {
     await run(
       Microsandbox.Microsandbox.use((driver) => driver.loadSnapshot(path, name)),
@@ -174,15 +167,15 @@ export class Snapshot {
     return await Snapshot.get(name, options)
   }
 
-  /** Looks it up again. */
+  /** Looks the snapshot up again. */
   async open(options?: CallOptions): Promise<Snapshot> {
     return await Snapshot.get(this.name, options)
   }
-  /** Removes it. */
+  /** Removes the snapshot. */
   async remove(options?: CallOptions): Promise<void> {
     await Snapshot.remove(this.name, options)
   }
-  /** Compares the disk with its checksum, and rejects if they differ. `false`: there is no checksum. */
+  /** Checks the disk against its checksum and rejects if they differ. Resolves with `false` if there is no checksum. */
   async verify(options?: CallOptions): Promise<boolean> {
     return await run(
       Microsandbox.Microsandbox.use((driver) => driver.verifySnapshot(this.name)),

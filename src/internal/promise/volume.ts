@@ -1,8 +1,4 @@
-/**
- * Volumes for programs that know promises only.
- *
- * No type of Effect may appear in a declaration of this module.
- */
+/** Volumes for programs that use promises. No declaration may mention a type of Effect. */
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -14,9 +10,9 @@ import type { CallOptions } from "./options.ts"
 import { run } from "./runtime.ts"
 
 /**
- * Makes a volume.
+ * Creates a volume.
  *
- * **Example** (Two gigabytes for a cache)
+ * **Example** (Create a cache of two gigabytes)
  *
  * ```ts
  * import { Volume } from "effect-lightbox/promise"
@@ -37,22 +33,22 @@ export class VolumeBuilder {
   constructor(name: string) {
     this.#name = name
   }
-  /** A folder of the host, which many sandboxes can mount at once. The default. */
+  /** Uses a host folder, which many sandboxes can mount at once. The default. */
   directory(): this {
     this.#kind = "directory"
     return this
   }
-  /** A disk image, which one sandbox can mount at a time. It needs a size. */
+  /** Uses a disk image, which one sandbox can mount at a time. Needs a size. */
   disk(): this {
     this.#kind = "disk"
     return this
   }
-  /** How much it may hold, in MiB. */
+  /** Sets the maximum size, in MiB. */
   quota(mib: number): this {
     this.#quota = mib * mebibyte
     return this
   }
-  /** How large a disk is, in MiB. */
+  /** Sets the size of a disk, in MiB. */
   size(mib: number): this {
     return this.quota(mib)
   }
@@ -60,7 +56,7 @@ export class VolumeBuilder {
     this.#labels[key] = value
     return this
   }
-  /** Makes it. Rejects when there is one of the name. */
+  /** Creates the volume. Rejects if the name is taken. */
   async create(options?: CallOptions): Promise<Volume> {
     const name = this.#name
     const made = Volumes.exists(name).pipe(
@@ -80,16 +76,7 @@ export class VolumeBuilder {
 }
 
 /**
- * A volume as it was when it was looked up.
- *
- * **Example** (How full it is)
- *
- * ```ts
- * import type { VolumeHandle } from "effect-lightbox/promise"
- *
- * export const share = ({ quotaMib, usedBytes }: VolumeHandle): number | undefined =>
- *   quotaMib === null ? undefined : usedBytes / (quotaMib * 1_048_576)
- * ```
+ * A volume, as of the time it was looked up.
  *
  * @category models
  * @since 0.1.0
@@ -111,16 +98,16 @@ export class VolumeHandle {
     this.labels = Object.entries(volume.labels)
     this.createdAt = volume.createdAt === undefined ? null : DateTime.toDateUtc(volume.createdAt)
   }
-  /** Removes the volume and all that is in it. Rejects while a sandbox that runs mounts it. */
+  /** Removes the volume and its content. Rejects while a running sandbox mounts it. */
   async remove(options?: CallOptions): Promise<void> {
     await run(Volumes.remove(this.name), options?.signal)
   }
 }
 
 /**
- * Volumes by name.
+ * A named volume.
  *
- * **Example** (What a volume holds)
+ * **Example** (Get a volume's use)
  *
  * ```ts
  * import { Volume } from "effect-lightbox/promise"
@@ -132,19 +119,19 @@ export class VolumeHandle {
  * @since 0.1.0
  */
 export class Volume extends VolumeHandle {
-  /** Begins to make a volume. */
+  /** Creates a builder for a volume. */
   static builder(name: string): VolumeBuilder {
     return new VolumeBuilder(name)
   }
-  /** Looks a volume up. Rejects when there is none. */
+  /** Gets a volume by name. Rejects if it does not exist. */
   static async get(name: string, options?: CallOptions): Promise<Volume> {
     return new Volume(await run(measured(Volumes.get(name)), options?.signal))
   }
-  /** All volumes. */
+  /** Lists the volumes on this host. */
   static async list(options?: CallOptions): Promise<Array<Volume>> {
     return (await run(listMeasured, options?.signal)).map((volume) => new Volume(volume))
   }
-  /** Removes a volume and all that is in it; one that does not exist is no failure. */
+  /** Removes a volume and its content. Succeeds if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
     await run(Volumes.remove(name), options?.signal)
   }
