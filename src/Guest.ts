@@ -1,6 +1,5 @@
 /**
- * The open channel to a running guest: commands, files and connections, served by the agent in the
- * guest.
+ * The open channel to a running guest: commands, files and connections, served by the agent in the guest.
  *
  * Drivers implement it and `Sandbox` builds on it. Most programs use `Sandbox` instead.
  *
@@ -17,8 +16,8 @@ import type * as Stream from "effect/Stream"
 import type { LightboxError } from "./LightboxError.ts"
 
 /**
- * A word of a command line, or the value of a variable. Redacted words reach the guest in clear
- * text and are hidden everywhere else.
+ * A word of a command line, or the value of a variable. Redacted words reach the guest in clear text and are hidden
+ * everywhere else.
  *
  * @category models
  * @since 0.1.0
@@ -36,9 +35,9 @@ export type Owner = string | { readonly uid: number; readonly gid: number }
 /**
  * A command to run in the guest. `argv` is executed directly, without a shell.
  *
- * Omitted fields default to the sandbox's. `terminal` gives the command a terminal of that size,
- * which merges its two outputs. With `stdin: "empty"` the command reads the end of its input
- * immediately, which is faster; with `"open"` (the default), run `Process.stdin`.
+ * Omitted fields default to the sandbox's. `terminal` gives the command a terminal of that size, which merges its two
+ * outputs. With `stdin: "empty"` the command reads the end of its input immediately, which is faster; with `"open"`
+ * (the default), run `Process.stdin`.
  *
  * @category models
  * @since 0.1.0
@@ -71,8 +70,7 @@ export interface TerminalSize {
  * Up to `memoryBytes` (default: 4 MiB) are buffered in memory. Beyond that, `overflow` decides:
  *
  * - `"spill"` (the default) writes to an unnamed temporary file on the host.
- * - `"suspend"` pauses the connection until the reader catches up. This blocks every command of the
- *   sandbox.
+ * - `"suspend"` pauses the connection until the reader catches up. This blocks every command of the sandbox.
  * - `"discard"` drops all output, buffered or not.
  *
  * @category models
@@ -140,18 +138,16 @@ export type Signal =
  *
  * **Details**
  *
- * `output` can be read once. It ends when the command has exited and both its streams are closed;
- * `exitCode` completes at the same time (-1: ended by a signal). Both fail with `GuestLost` when
- * the sandbox stops.
+ * `output` can be read once. It ends when the command has exited and both its streams are closed; `exitCode` completes
+ * at the same time (-1: ended by a signal). Both fail with `GuestLost` when the sandbox stops.
  *
- * `stdin` stays open until its sink completes: run it with the input, or with `Stream.empty`. Input
- * sent after the command closed its end is dropped.
+ * `stdin` stays open until its sink completes: run it with the input, or with `Stream.empty`. Input sent after the
+ * command closed its end is dropped.
  *
  * **Gotchas**
  *
- * The agent writes input to the command's pipe before it handles the next message. A command that
- * does not read, given more than its pipe holds (64 KiB), blocks the other commands of the sandbox
- * until it reads or exits.
+ * The agent writes input to the command's pipe before it handles the next message. A command that does not read, given
+ * more than its pipe holds (64 KiB), blocks the other commands of the sandbox until it reads or exits.
  *
  * **Example** (Feed a command and read its output)
  *
@@ -254,8 +250,8 @@ export interface ReadRange {
 }
 
 /**
- * Options for writing a file. `flag`: `"w"` (the default) replaces the file, `"a"` appends; with an
- * `"x"` the file must not exist. `mode`: permission bits, default `0o644`.
+ * Options for writing a file. `flag`: `"w"` (the default) replaces the file, `"a"` appends; with an `"x"` the file must
+ * not exist. `mode`: permission bits, default `0o644`.
  *
  * @category options
  * @since 0.1.0
@@ -266,8 +262,7 @@ export interface WriteOptions {
 }
 
 /**
- * Operations on files, named as in Effect's `FileSystem`. They fail with `FileError`, which carries
- * the errno.
+ * Operations on files, named as in Effect's `FileSystem`. They fail with `FileError`, which carries the errno.
  *
  * @category models
  * @since 0.1.0
@@ -338,19 +333,8 @@ export interface Connection {
 /**
  * The channel to a running guest.
  *
- * All operations can run concurrently. Paths are absolute. File operations run as root and fail
- * with `FileError`, which carries the guest's errno. Every operation fails with `GuestLost` after
- * the sandbox has stopped.
- *
- * **Example** (Run a command and wait for its exit code)
- *
- * ```ts
- * import { Effect } from "effect"
- * import type { Guest } from "effect-lightbox"
- *
- * export const run = (guest: Guest.Guest) =>
- *   Effect.scoped(Effect.flatMap(guest.spawn({ argv: ["true"] }), (process) => process.exitCode))
- * ```
+ * All operations can run concurrently. Paths are absolute. File operations run as root and fail with `FileError`, which
+ * carries the guest's errno. Every operation fails with `GuestLost` after the sandbox has stopped.
  *
  * @category models
  * @since 0.1.0

@@ -1,8 +1,8 @@
 /**
  * The error that every operation of the library fails with.
  *
- * A {@link LightboxError} has a `reason`, a tagged union to match on. Each reason says whether a
- * retry can help (`isRetryable`) and whether the operation may have taken effect (`outcome`).
+ * A {@link LightboxError} has a `reason`, a tagged union to match on. Each reason says whether a retry can help
+ * (`isRetryable`) and whether the operation may have taken effect (`outcome`).
  *
  * **Example** (Recover from one reason)
  *
@@ -26,8 +26,7 @@ import * as FailureText from "./internal/report/failureText.ts"
 const TypeId = "~effect-lightbox/LightboxError" as const
 
 /**
- * Whether a failed operation had no effect (`"failed"`), or may have had one because no answer
- * arrived (`"unknown"`).
+ * Whether a failed operation had no effect (`"failed"`), or may have had one because no answer arrived (`"unknown"`).
  *
  * @category models
  * @since 0.1.0
@@ -161,8 +160,8 @@ export class InUse extends Schema.TaggedError<InUse>("effect-lightbox/LightboxEr
 // =============================================================================
 
 /**
- * An option is invalid. `field` is its path in the caller's options, such as `mounts./work` or
- * `resources.memory`. Nothing was booted, written or removed.
+ * An option is invalid. `field` is its path in the caller's options, such as `mounts./work` or `resources.memory`.
+ * Nothing was booted, written or removed.
  *
  * @category errors
  * @since 0.1.0
@@ -200,8 +199,7 @@ export class Unsupported extends Schema.TaggedError<Unsupported>("effect-lightbo
 // =============================================================================
 
 /**
- * The image is not cached and could not be pulled. Retryable: registries are often unreachable for
- * a moment.
+ * The image is not cached and could not be pulled. Retryable: registries are often unreachable for a moment.
  *
  * @category errors
  * @since 0.1.0
@@ -217,8 +215,8 @@ export class ImageUnavailable extends Schema.TaggedError<ImageUnavailable>(
 }
 
 /**
- * The microVM did not boot and was removed. `lastLines` are the last lines that the guest and the
- * virtual machine wrote, oldest first. Retryable.
+ * The microVM did not boot and was removed. `lastLines` are the last lines that the guest and the virtual machine
+ * wrote, oldest first. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -251,8 +249,8 @@ export class NoVirtualization extends Schema.TaggedError<NoVirtualization>(
 }
 
 /**
- * The microsandbox runtime (its native module, the `msb` program or `libkrunfw`) is missing or
- * cannot be loaded. `remedy` says what to do.
+ * The microsandbox runtime (its native module, the `msb` program or `libkrunfw`) is missing or cannot be loaded.
+ * `remedy` says what to do.
  *
  * @category errors
  * @since 0.1.0
@@ -292,9 +290,8 @@ export const StartProblem = Schema.Literals([
 ])
 
 /**
- * The command did not start: the program, working directory or user does not exist in the guest, or
- * its kernel refused. `errno` is the kernel's code, such as `ENOENT`. Retryable if the guest ran
- * out of resources.
+ * The command did not start: the program, working directory or user does not exist in the guest, or its kernel refused.
+ * `errno` is the kernel's code, such as `ENOENT`. Retryable if the guest ran out of resources.
  *
  * @category errors
  * @since 0.1.0
@@ -316,9 +313,9 @@ export class CommandNotStarted extends Schema.TaggedError<CommandNotStarted>(
 }
 
 /**
- * The command exited with a nonzero code, or a signal ended it: then `exitCode` is -1 and `signal`
- * its name, such as `SIGKILL`, if known. `stdout` and `stderr` are the last 50 lines of each, at
- * most 16 KiB. Marked retryable, because only the caller knows.
+ * The command exited with a nonzero code, or a signal ended it: then `exitCode` is -1 and `signal` its name, such as
+ * `SIGKILL`, if known. `stdout` and `stderr` are the last 50 lines of each, at most 16 KiB. Marked retryable, because
+ * only the caller knows.
  *
  * @category errors
  * @since 0.1.0
@@ -359,8 +356,8 @@ export class OutputTooLarge extends Schema.TaggedError<OutputTooLarge>("effect-l
 }
 
 /**
- * A file operation in the guest or on a volume failed. `code` is the kernel's (`ENOENT`, `EACCES`,
- * `ENOSPC`, …), or `UNKNOWN`.
+ * A file operation in the guest or on a volume failed. `code` is the kernel's (`ENOENT`, `EACCES`, `ENOSPC`, …), or
+ * `UNKNOWN`.
  *
  * @category errors
  * @since 0.1.0
@@ -380,9 +377,8 @@ export class FileError extends Schema.TaggedError<FileError>("effect-lightbox/Li
 }
 
 /**
- * The sandbox stopped, or the connection to it broke, during the operation: a kernel panic, a
- * killed virtual machine, memory exhaustion, or `kill` from another process. Retryable in a new
- * sandbox.
+ * The sandbox stopped, or the connection to it broke, during the operation: a kernel panic, a killed virtual machine,
+ * memory exhaustion, or `kill` from another process. Retryable in a new sandbox.
  *
  * @category errors
  * @since 0.1.0
@@ -400,8 +396,8 @@ export class GuestLost extends Schema.TaggedError<GuestLost>("effect-lightbox/Li
 }
 
 /**
- * The sandbox accepts no more connections. The runtime serves 128 at a time, including those of
- * other processes. Retryable.
+ * The sandbox accepts no more connections. The runtime serves 128 at a time, including those of other processes.
+ * Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -458,8 +454,7 @@ export class NoCapacity extends Schema.TaggedError<NoCapacity>("effect-lightbox/
 // =============================================================================
 
 /**
- * The volume exists with other properties. `field` is the first difference of `kind`, `quota` and
- * `labels`.
+ * The volume exists with other properties. `field` is the first difference of `kind`, `quota` and `labels`.
  *
  * @category errors
  * @since 0.1.0
@@ -645,12 +640,11 @@ const plain = (error: object): string => {
 }
 
 /**
- * The error of the library: `method` failed because of `reason`, in build step `step`. `builder` is
- * the builder sandbox, if it was kept.
+ * The error of the library: `method` failed because of `reason`, in build step `step`. `builder` is the builder
+ * sandbox, if it was kept.
  *
- * The message says what happened, quotes the last output of a failed command, and suggests a fix.
- * Printing shows the message and the stack. `JSON.stringify` omits the original causes; the schema
- * encodes them.
+ * The message says what happened, quotes the last output of a failed command, and suggests a fix. Printing shows the
+ * message and the stack. `JSON.stringify` omits the original causes; the schema encodes them.
  *
  * **Example** (Retry if a retry can help)
  *

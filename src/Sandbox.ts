@@ -1,8 +1,8 @@
 /**
  * Sandboxes: microVMs booted from a snapshot or an image, as scoped resources.
  *
- * {@link launch} boots one for a scope, {@link run} for a function, {@link layer} for a layer. On
- * success, failure, defect or interruption, the sandbox is removed, unless it is detached.
+ * {@link launch} boots one for a scope, {@link run} for a function, {@link layer} for a layer. On success, failure,
+ * defect or interruption, the sandbox is removed, unless it is detached.
  *
  * **Example** (Run untrusted code)
  *
@@ -51,14 +51,6 @@ export { ExecResult } from "./internal/sandbox/results.ts"
 
 /**
  * Options for running a command.
- *
- * **Example** (Set a time limit and fail on a nonzero exit code)
- *
- * ```ts
- * import type { Sandbox } from "effect-lightbox"
- *
- * export const options: Sandbox.ExecOptions = { cwd: "/work", timeout: "2 minutes", check: true }
- * ```
  *
  * @category options
  * @since 0.1.0
@@ -113,8 +105,8 @@ export interface CopyInOptions {
 }
 
 /**
- * An event of a running command. `Started` is the first and `Exited` the last; each stream's output
- * arrives in order in between.
+ * An event of a running command. `Started` is the first and `Exited` the last; each stream's output arrives in order in
+ * between.
  *
  * {@link decodeText} and {@link splitLines} convert the bytes to text.
  *
@@ -124,8 +116,8 @@ export interface CopyInOptions {
 export type ExecEvent = ExecStatusEvent | Guest.Output
 
 /**
- * An event of a running command other than output. `exitCode` is -1 if a signal ended the command,
- * and `signal` names it if known.
+ * An event of a running command other than output. `exitCode` is -1 if a signal ended the command, and `signal` names
+ * it if known.
  *
  * @category models
  * @since 0.1.0
@@ -176,9 +168,8 @@ export const splitLines = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream
 /**
  * A running sandbox.
  *
- * All operations can run concurrently. Interrupting a command, a read or a write ends it in the
- * guest. When the virtual machine stops, every operation fails with `GuestLost` as soon as the
- * host's kernel reports it.
+ * All operations can run concurrently. Interrupting a command, a read or a write ends it in the guest. When the virtual
+ * machine stops, every operation fails with `GuestLost` as soon as the host's kernel reports it.
  *
  * @category models
  * @since 0.1.0
@@ -287,18 +278,6 @@ export const isSandbox = (u: unknown): u is Sandbox => Predicate.hasProperty(u, 
 /**
  * The service tag for a program's only sandbox, provided by {@link layer}.
  *
- * **Example** (Use the sandbox from the context)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Sandbox } from "effect-lightbox"
- *
- * export const kernel = Effect.gen(function* () {
- *   const sandbox = yield* Sandbox.Sandbox
- *   return (yield* sandbox.exec("uname", ["-r"])).stdout
- * })
- * ```
- *
  * @category services
  * @since 0.1.0
  */
@@ -309,18 +288,8 @@ export const Sandbox: Context.Service<Sandbox, Sandbox> = Context.Service<Sandbo
 // =============================================================================
 
 /**
- * The source to boot: an image, or a snapshot given by name, as a build result, or as an effect
- * that returns one, such as a build or the service of `Snapshot.layer`.
- *
- * **Example** (Build the snapshot if it does not exist)
- *
- * ```ts
- * import { Sandbox, Snapshot } from "effect-lightbox"
- *
- * const tools = Snapshot.make("tools", "alpine").pipe(Snapshot.shell("apk add git"))
- *
- * export const sandbox = Sandbox.launch({ snapshot: Snapshot.build(tools) })
- * ```
+ * The source to boot: an image, or a snapshot given by name, as a build result, or as an effect that returns one, such
+ * as a build or the service of `Snapshot.layer`.
  *
  * @category options
  * @since 0.1.0
@@ -333,8 +302,7 @@ export type SourceOptions<E = never, R = never> =
   | { readonly image: string; readonly snapshot?: undefined }
 
 /**
- * A snapshot that can be booted: any value with the path of its folder. Booting it ignores later
- * changes of its name.
+ * A snapshot that can be booted: any value with the path of its folder. Booting it ignores later changes of its name.
  *
  * @category models
  * @since 0.1.0
@@ -381,13 +349,13 @@ const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox
  *
  * **Details**
  *
- * All options are checked before anything boots; an invalid one fails with `InvalidConfig`, which
- * names it. Interrupting the boot kills the virtual machine and removes it. When the scope closes,
- * writable mounts are flushed, the virtual machine is killed, and the sandbox and its disk are
- * removed; named volumes stay. The sandbox also stops when the process exits for any reason.
+ * All options are checked before anything boots; an invalid one fails with `InvalidConfig`, which names it.
+ * Interrupting the boot kills the virtual machine and removes it. When the scope closes, writable mounts are flushed,
+ * the virtual machine is killed, and the sandbox and its disk are removed; named volumes stay. The sandbox also stops
+ * when the process exits for any reason.
  *
- * Fails with `NotFound` (snapshot), `ImageUnavailable`, `AlreadyExists` (name), `NoVirtualization`,
- * and `BootFailed` or `TimedOut` if the guest does not start.
+ * Fails with `NotFound` (snapshot), `ImageUnavailable`, `AlreadyExists` (name), `NoVirtualization`, and `BootFailed` or
+ * `TimedOut` if the guest does not start.
  *
  * **Example** (Mount a folder)
  *
@@ -451,8 +419,8 @@ const resolveSnapshot = <E, R>(
         : decodeSnapshotName(snapshot)
 
 /**
- * Boots a sandbox, passes it to a function, and removes it when the function's effect ends, even on
- * failure or interruption.
+ * Boots a sandbox, passes it to a function, and removes it when the function's effect ends, even on failure or
+ * interruption.
  *
  * @category constructors
  * @since 0.1.0
@@ -464,8 +432,8 @@ export const run = <A, E2, R2, E = never, R = never>(
   Effect.scoped(Effect.flatMap(launch(options), use))
 
 /**
- * Connects to a running sandbox, whichever process started it. Closing the scope ends the
- * connection and the commands started over it; the sandbox keeps running.
+ * Connects to a running sandbox, whichever process started it. Closing the scope ends the connection and the commands
+ * started over it; the sandbox keeps running.
  *
  * Fails with `NotFound`, or with `NotRunning` if it is stopped.
  *
@@ -487,8 +455,8 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
 })
 
 /**
- * Boots a stopped sandbox with its existing disk, and connects to it. When the scope closes, it is
- * stopped but not removed; with `detached`, it keeps running.
+ * Boots a stopped sandbox with its existing disk, and connects to it. When the scope closes, it is stopped but not
+ * removed; with `detached`, it keeps running.
  *
  * Fails with `NotFound`, or with `StillRunning` if it is running.
  *
@@ -505,8 +473,8 @@ export const start = Effect.fn("Sandbox.start")(function* (
 })
 
 /**
- * Stops a sandbox if it runs, killing it after `timeout` (default: 10 seconds), and boots it again
- * with the same disk. Earlier handles become invalid.
+ * Stops a sandbox if it runs, killing it after `timeout` (default: 10 seconds), and boots it again with the same disk.
+ * Earlier handles become invalid.
  *
  * @see {@link start} for `detached`
  * @category constructors
@@ -524,8 +492,8 @@ export const restart = Effect.fn("Sandbox.restart")(function* (
 })
 
 /**
- * Shuts a sandbox down by name, killing it after `timeout` (default: 10 seconds). Its disk stays.
- * Succeeds if it is already stopped; fails with `NotFound`.
+ * Shuts a sandbox down by name, killing it after `timeout` (default: 10 seconds). Its disk stays. Succeeds if it is
+ * already stopped; fails with `NotFound`.
  *
  * @category operations
  * @since 0.1.0
@@ -598,8 +566,8 @@ export const get = Effect.fn("Sandbox.get")(function* (
 })
 
 /**
- * Polls a sandbox every 250 milliseconds until it has a status. Fails with `TimedOut` after
- * `timeout` (default: 30 seconds).
+ * Polls a sandbox every 250 milliseconds until it has a status. Fails with `TimedOut` after `timeout` (default: 30
+ * seconds).
  *
  * @category operations
  * @since 0.1.0
@@ -632,8 +600,7 @@ export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
 // =============================================================================
 
 /**
- * Provides {@link Sandbox}: boots it when first needed, shares it, and removes it when the layer is
- * released.
+ * Provides {@link Sandbox}: boots it when first needed, shares it, and removes it when the layer is released.
  *
  * **Example** (Build a snapshot and boot a sandbox from it)
  *
@@ -662,15 +629,6 @@ export const layer = <E = never, R = never>(
 
 /**
  * Provides {@link Sandbox} with options read from the configuration.
- *
- * **Example** (Read the image from the environment)
- *
- * ```ts
- * import { Config } from "effect"
- * import { Sandbox } from "effect-lightbox"
- *
- * export const live = Sandbox.layerConfig({ image: Config.String("IMAGE"), network: Config.succeed("none") })
- * ```
  *
  * @category layers
  * @since 0.1.0

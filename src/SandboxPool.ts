@@ -1,8 +1,8 @@
 /**
  * Sandboxes booted in advance, each used once.
  *
- * A pool keeps sandboxes ready and hands one out in less than a millisecond. After use, the sandbox
- * is removed and a replacement boots in the background: no two users share a sandbox.
+ * A pool keeps sandboxes ready and hands one out in less than a millisecond. After use, the sandbox is removed and a
+ * replacement boots in the background: no two users share a sandbox.
  *
  * **Example** (Run an agent's tools)
  *
@@ -38,21 +38,8 @@ import type * as SandboxConfig from "./SandboxConfig.ts"
 // =============================================================================
 
 /**
- * Settings of one user that apply to the commands run over the handle. Other options are fixed at
- * boot; passing them fails with `InvalidConfig`.
- *
- * **Example** (Set a tenant's environment)
- *
- * ```ts
- * import { Redacted } from "effect"
- * import type { SandboxPool } from "effect-lightbox"
- *
- * export const settings: SandboxPool.Settings = {
- *   env: { TENANT: "acme", TOKEN: Redacted.make("s3cret") },
- *   cwd: "/work",
- *   user: "app"
- * }
- * ```
+ * Settings of one user that apply to the commands run over the handle. Other options are fixed at boot; passing them
+ * fails with `InvalidConfig`.
  *
  * @category options
  * @since 0.1.0
@@ -94,16 +81,6 @@ export interface Stats {
 /**
  * The result of one of many jobs, with its position (from 0).
  *
- * **Example** (Collect the jobs that failed)
- *
- * ```ts
- * import { Exit } from "effect"
- * import type { SandboxPool } from "effect-lightbox"
- *
- * export const failed = <A, E>(results: ReadonlyArray<SandboxPool.JobResult<A, E>>): ReadonlyArray<number> =>
- *   results.filter(({ exit }) => Exit.isFailure(exit)).map(({ index }) => index)
- * ```
- *
  * @category models
  * @since 0.1.0
  */
@@ -114,15 +91,6 @@ export interface JobResult<out A, out E = never> {
 
 /**
  * Options of {@link SandboxPool} `runMany`.
- *
- * **Example** (Retry twice and keep the order of the jobs)
- *
- * ```ts
- * import { Schedule } from "effect"
- * import type { SandboxPool } from "effect-lightbox"
- *
- * export const options: SandboxPool.RunManyOptions = { retry: Schedule.recurs(2), ordered: true }
- * ```
  *
  * @category options
  * @since 0.1.0
@@ -218,21 +186,20 @@ export interface HealthCheck {
 }
 
 /**
- * Creates a pool that lives until the scope closes, which removes all its sandboxes, including
- * those in use.
+ * Creates a pool that lives until the scope closes, which removes all its sandboxes, including those in use.
  *
  * **Details**
  *
- * All options are checked first; an invalid one fails with `InvalidConfig`, which names it. Does
- * not wait for sandboxes to boot. Boots count against the driver's admission limits. A failed boot
- * is retried after a pause that grows to 10 seconds; users waiting meanwhile get the error.
+ * All options are checked first; an invalid one fails with `InvalidConfig`, which names it. Does not wait for sandboxes
+ * to boot. Boots count against the driver's admission limits. A failed boot is retried after a pause that grows to 10
+ * seconds; users waiting meanwhile get the error.
  *
- * A sandbox whose connection ends is replaced immediately, one that hangs when it misses a health
- * check. Handing out checks a sandbox again only if its last response is older than two intervals,
- * for example because the process was suspended.
+ * A sandbox whose connection ends is replaced immediately, one that hangs when it misses a health check. Handing out
+ * checks a sandbox again only if its last response is older than two intervals, for example because the process was
+ * suspended.
  *
- * A pool follows a snapshot given by name: when the name points to a new snapshot, new sandboxes
- * boot from it. A snapshot given otherwise stays fixed.
+ * A pool follows a snapshot given by name: when the name points to a new snapshot, new sandboxes boot from it. A
+ * snapshot given otherwise stays fixed.
  *
  * **Example** (Run many programs, each in a clean sandbox)
  *
@@ -263,19 +230,6 @@ export const make = <E = never, R = never>(
 
 /**
  * Provides {@link SandboxPool}.
- *
- * **Example** (Make a pool on a snapshot that is built if needed)
- *
- * ```ts
- * import { Layer } from "effect"
- * import { MicrosandboxLocal, SandboxPool, Snapshot } from "effect-lightbox"
- *
- * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
- *
- * export const live = SandboxPool.layer({ snapshot: Snapshot.build(tools), min: 2, max: 4 }).pipe(
- *   Layer.provide(MicrosandboxLocal.layer())
- * )
- * ```
  *
  * @category layers
  * @since 0.1.0

@@ -1,44 +1,41 @@
 /**
  * Effect's `FileSystem`, `Path` and `ChildProcessSpawner`, backed by a sandbox.
  *
- * A program that uses these services runs on the host with `NodeServices.layer` of
- * `@effect/platform-node`, and unchanged inside a microVM with {@link layer}.
+ * A program that uses these services runs on the host with `NodeServices.layer` of `@effect/platform-node`, and
+ * unchanged inside a microVM with {@link layer}.
  *
  * **Details**
  *
- * - Relative paths resolve against the sandbox's working directory. Temporary files are created in
- *   the guest's `/tmp`, which is held in the guest's memory.
+ * - Relative paths resolve against the sandbox's working directory. Temporary files are created in the guest's `/tmp`,
+ *   which is held in the guest's memory.
  * - File operations run as root, commands as the sandbox's user.
- * - Errors are `PlatformError`s with the same reasons as on Node.js, derived from the guest's
- *   errno; the `LightboxError` is their `cause`.
- * - Commands get the sandbox's environment, never the host's. `env` replaces it, or adds to it with
- *   `extendEnv`. `"inherit"` output writes to the host process's output.
- * - Each command runs in its own process group. Closing the scope sends `killSignal`, then
- *   `SIGKILL` after `forceKillAfter` (default: 10 seconds). Unread output is buffered on the host,
- *   in memory and then in a temporary file, so a command never waits for its reader.
- * - `link`, `makeDirectory` without `recursive`, `access` with `writable`, `File.sync`, `watch`,
- *   and `env` without `extendEnv` use the guest's `ln`, `mkdir`, `test`, `sync`, `find` with
- *   `stat`, and `env`. Without them, they fail with `BadArgument`.
- * - Concurrent reads (`Effect.forEach(paths, fs.readFile, { concurrency: "unbounded" })`) share one
- *   stream if the guest has `tar`. The guest's `cp` copies folders.
+ * - Errors are `PlatformError`s with the same reasons as on Node.js, derived from the guest's errno; the
+ *   `LightboxError` is their `cause`.
+ * - Commands get the sandbox's environment, never the host's. `env` replaces it, or adds to it with `extendEnv`.
+ *   `"inherit"` output writes to the host process's output.
+ * - Each command runs in its own process group. Closing the scope sends `killSignal`, then `SIGKILL` after
+ *   `forceKillAfter` (default: 10 seconds). Unread output is buffered on the host, in memory and then in a temporary
+ *   file, so a command never waits for its reader.
+ * - `link`, `makeDirectory` without `recursive`, `access` with `writable`, `File.sync`, `watch`, and `env` without
+ *   `extendEnv` use the guest's `ln`, `mkdir`, `test`, `sync`, `find` with `stat`, and `env`. Without them, they fail
+ *   with `BadArgument`.
+ * - Concurrent reads (`Effect.forEach(paths, fs.readFile, { concurrency: "unbounded" })`) share one stream if the guest
+ *   has `tar`. The guest's `cp` copies folders.
  *
  * **Gotchas**
  *
- * - `mtime` and `atime` are in whole seconds. `dev` is 0; `ino`, `nlink` and `birthtime` are not
- *   available.
- * - `watch` polls every 250 milliseconds inside the guest and misses files created and removed in
- *   between.
+ * - `mtime` and `atime` are in whole seconds. `dev` is 0; `ino`, `nlink` and `birthtime` are not available.
+ * - `watch` polls every 250 milliseconds inside the guest and misses files created and removed in between.
  * - `copy` keeps symbolic links unchanged, as `cp -r` does; Node.js makes relative ones absolute.
- * - The exit code of a command is available once all writers have closed its output. Waiting for it
- *   kills background processes that still hold the output open.
- * - These fail with `BadArgument`: `open` with `noFollow`, additional file descriptors that are
- *   `"duplex"` or above 9, and signals that Linux does not have. `detached` has no effect; an
- *   unreferenced process ends with the layer.
- * - A command that does not read its input blocks the sandbox (see `Guest.Process`), and so does
- *   opening a named pipe that has no other end.
+ * - The exit code of a command is available once all writers have closed its output. Waiting for it kills background
+ *   processes that still hold the output open.
+ * - These fail with `BadArgument`: `open` with `noFollow`, additional file descriptors that are `"duplex"` or above 9,
+ *   and signals that Linux does not have. `detached` has no effect; an unreferenced process ends with the layer.
+ * - A command that does not read its input blocks the sandbox (see `Guest.Process`), and so does opening a named pipe
+ *   that has no other end.
  *
- * These interfaces are unstable in Effect 4.1: a minor release may change them. Therefore neither
- * the index nor any other module imports this one.
+ * These interfaces are unstable in Effect 4.1: a minor release may change them. Therefore neither the index nor any
+ * other module imports this one.
  *
  * **Example** (Run the same program on the host and in a microVM)
  *
@@ -107,8 +104,7 @@ export const layerFileSystem: Layer.Layer<FileSystem.FileSystem, LightboxError, 
 )
 
 /**
- * Provides `Path` with the guest's rules: always POSIX, relative to the sandbox's working
- * directory.
+ * Provides `Path` with the guest's rules: always POSIX, relative to the sandbox's working directory.
  *
  * @category layers
  * @since 0.1.0
@@ -121,8 +117,7 @@ export const layerPath: Layer.Layer<Path.Path, LightboxError, Sandbox.Sandbox> =
 ).pipe(Layer.provide(Path.layer))
 
 /**
- * Provides `ChildProcessSpawner` backed by a sandbox. Processes end with their scope, and at the
- * latest with the layer.
+ * Provides `ChildProcessSpawner` backed by a sandbox. Processes end with their scope, and at the latest with the layer.
  *
  * @category layers
  * @since 0.1.0
@@ -163,20 +158,6 @@ export const layer: Layer.Layer<SandboxServices, LightboxError, Sandbox.Sandbox>
 
 /**
  * Provides the services of a given sandbox.
- *
- * **Example** (Run a program in a fresh sandbox)
- *
- * ```ts
- * import { Effect, FileSystem } from "effect"
- * import { Sandbox } from "effect-lightbox"
- * import * as SandboxServices from "effect-lightbox/SandboxServices"
- *
- * const program = FileSystem.FileSystem.use((fs) => fs.readDirectory("/"))
- *
- * export const names = Sandbox.run({ image: "alpine" }, (sandbox) =>
- *   Effect.provide(program, SandboxServices.fromSandbox(sandbox))
- * )
- * ```
  *
  * @category layers
  * @since 0.1.0

@@ -1,18 +1,17 @@
 /**
  * The library for programs that use promises instead of Effect.
  *
- * The functions, options and results are those of lightbox 0.3: programs that used it only change
- * the import. They share the driver with the rest of the library. No type of Effect appears in
- * them.
+ * The functions, options and results are those of lightbox 0.3: programs that used it only change the import. They
+ * share the driver with the rest of the library. No type of Effect appears in them.
  *
  * **Details**
  *
- * Every function takes an `AbortSignal`. Aborting stops what runs in the guest, cleans up, and then
- * rejects with the signal's reason. All other failures reject with {@link LightboxError}.
+ * Every function takes an `AbortSignal`. Aborting stops what runs in the guest, cleans up, and then rejects with the
+ * signal's reason. All other failures reject with {@link LightboxError}.
  *
- * On SIGINT, SIGTERM, SIGHUP or an uncaught error, the process first releases its sandboxes (within
- * 10 seconds), then exits as usual: with 130, 143, 129, or the error. If the program listens for
- * the signal itself, this happens on the second signal.
+ * On SIGINT, SIGTERM, SIGHUP or an uncaught error, the process first releases its sandboxes (within 10 seconds), then
+ * exits as usual: with 130, 143, 129, or the error. If the program listens for the signal itself, this happens on the
+ * second signal.
  *
  * **Example** (Build once, run a command)
  *
@@ -105,18 +104,6 @@ export interface SnapshotResources {
 /**
  * A step of a snapshot's setup. A string is a script.
  *
- * **Example** (Write a step in each form)
- *
- * ```ts
- * import { exec, shell, type SetupStep } from "effect-lightbox/promise"
- *
- * export const setup: Array<SetupStep> = [
- *   "mkdir -p /work",
- *   shell("npm i -g pnpm", "install pnpm"),
- *   exec("node", ["--version"])
- * ]
- * ```
- *
  * @category models
  * @since 0.1.0
  */
@@ -167,17 +154,6 @@ export interface SnapshotConfig {
 /**
  * A {@link SnapshotConfig} with steps, to which more can be added.
  *
- * **Example** (Add a step to a preset)
- *
- * ```ts
- * import { shell, type PresetConfig } from "effect-lightbox/promise"
- *
- * export const withRipgrep = (config: PresetConfig): PresetConfig => {
- *   config.setup.push(shell("apt-get update && apt-get install -y ripgrep", "ripgrep"))
- *   return config
- * }
- * ```
- *
  * @category models
  * @since 0.1.0
  */
@@ -227,23 +203,7 @@ export interface BuildOptions {
 export type Mount = MountInput
 
 /**
- * Options of {@link launchSandbox} and {@link runInSandbox}, with either a `snapshot` or an
- * `image`.
- *
- * **Example** (Mount a project)
- *
- * ```ts
- * import type { LaunchOptions } from "effect-lightbox/promise"
- *
- * export const options: LaunchOptions = {
- *   snapshot: "node-ci",
- *   name: "ci-run-1",
- *   resources: { cpus: 2, memory: "2G" },
- *   mounts: { "/work": "./my-project" },
- *   workdir: "/work",
- *   ports: { 8080: 80 }
- * }
- * ```
+ * Options of {@link launchSandbox} and {@link runInSandbox}, with either a `snapshot` or an `image`.
  *
  * @category options
  * @since 0.1.0
@@ -285,8 +245,7 @@ export interface LaunchSettings {
   labels?: Record<string, string> | undefined
   /**
    * Root disk: `"copy"` of the snapshot's disk; `"overlay"`, which stores only changes and cannot be captured; or
-   * `"auto"`, an overlay when a copy would copy every byte. Default: `"copy"`, but `"auto"` for
-   * {@link runInSandbox}.
+   * `"auto"`, an overlay when a copy would copy every byte. Default: `"copy"`, but `"auto"` for {@link runInSandbox}.
    */
   rootDisk?: "auto" | "copy" | "overlay" | undefined
   /** Network access: `"none"`, `"public"` (the internet) or `"all"`. Default: `"public"`. */
@@ -359,18 +318,7 @@ export interface EnsureVolumeOptions {
 }
 
 /**
- * An event of a build. `at` is in milliseconds since 1970, durations are in milliseconds, step
- * indexes count from 1.
- *
- * **Example** (Print the output of steps)
- *
- * ```ts
- * import type { BuildEvent } from "effect-lightbox/promise"
- *
- * export const print = (event: BuildEvent): void => {
- *   if (event._tag === "StepOutput") process.stdout.write(event.text)
- * }
- * ```
+ * An event of a build. `at` is in milliseconds since 1970, durations are in milliseconds, step indexes count from 1.
  *
  * @category models
  * @since 0.1.0
@@ -619,17 +567,9 @@ const printEvent = (event: BuildEvent): void => {
 /**
  * Builds a snapshot. Does nothing if it exists with the same configuration.
  *
- * The name points to the old snapshot until the new one is complete, so a failed or aborted build
- * keeps the old one. Steps with cached results are not run again. A failed step rejects with `setup
- * step exited with code N: <script>`, the step, and the end of its output.
- *
- * **Example** (Build and show the output)
- *
- * ```ts
- * import { buildSnapshot } from "effect-lightbox/promise"
- *
- * await buildSnapshot({ name: "rust-ci", image: "rust:1.82", setup: ["cargo install cargo-nextest"] }, { verbose: true })
- * ```
+ * The name points to the old snapshot until the new one is complete, so a failed or aborted build keeps the old one.
+ * Steps with cached results are not run again. A failed step rejects with `setup step exited with code N: <script>`,
+ * the step, and the end of its output.
  *
  * @category operations
  * @since 0.1.0
@@ -684,8 +624,8 @@ export const snapshotExists = async (name: string, options?: CallOptions): Promi
   await Runtime.run(Snapshots.exists(name), options?.signal)
 
 /**
- * Removes a snapshot. Succeeds if it does not exist. Sandboxes booted from it and snapshots built
- * on it keep working, with or without `force`.
+ * Removes a snapshot. Succeeds if it does not exist. Sandboxes booted from it and snapshots built on it keep working,
+ * with or without `force`.
  *
  * @category operations
  * @since 0.1.0
@@ -734,8 +674,7 @@ const withPromiseNames = renameFields({ cwd: "workdir" })
 /**
  * Boots a sandbox.
  *
- * It ends with this process unless it is detached. `await using` removes it at the end of the
- * block.
+ * It ends with this process unless it is detached. `await using` removes it at the end of the block.
  *
  * **Example** (Keep a sandbox after the script exits)
  *
@@ -795,8 +734,8 @@ export const connectToSandbox = async (name: string, options?: CallOptions): Pro
   await Sandbox.open(Sandboxes.connect(name), options?.signal)
 
 /**
- * Removes a sandbox and its disk. Succeeds if it does not exist. Rejects if it is running, unless
- * `force`, which kills it first.
+ * Removes a sandbox and its disk. Succeeds if it does not exist. Rejects if it is running, unless `force`, which kills
+ * it first.
  *
  * @category operations
  * @since 0.1.0
@@ -824,14 +763,6 @@ const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
 
 /**
  * Gets a volume, creating it if it does not exist. Quota and labels apply only on creation.
- *
- * **Example** (Create a cache with a quota)
- *
- * ```ts
- * import { ensureVolume } from "effect-lightbox/promise"
- *
- * await ensureVolume("npm-cache", { quotaMib: 2048, labels: { tier: "ci" } })
- * ```
  *
  * @category operations
  * @since 0.1.0
@@ -865,8 +796,7 @@ export const volumeExists = async (name: string, options?: CallOptions): Promise
   await Runtime.run(Volumes.exists(name), options?.signal)
 
 /**
- * Removes a volume and its content. Succeeds if it does not exist. Rejects while a running sandbox
- * mounts it.
+ * Removes a volume and its content. Succeeds if it does not exist. Rejects while a running sandbox mounts it.
  *
  * @category operations
  * @since 0.1.0
@@ -902,22 +832,14 @@ export interface ConfigureOptions {
   pullPolicy?: "always" | "if-missing" | "never" | undefined
   /** Time limit for booting, in milliseconds. Default: 60,000. */
   bootTimeoutMs?: number | undefined
-  /** Say on standard error, where it is a terminal, what the first run waits for. Default: `true`. */
+  /** Report the progress of pulls and boots on standard error if it is a terminal. Default: `true`. */
   progress?: boolean | undefined
 }
 
 const decodeProgress = decoder(Schema.UndefinedOr(Schema.Boolean), "configure", "progress")
 
 /**
- * Sets options for the whole process. Call it before any other function.
- *
- * **Example** (Use a separate home)
- *
- * ```ts
- * import { configure } from "effect-lightbox/promise"
- *
- * configure({ home: "/var/lib/sandboxes" })
- * ```
+ * Sets options for the whole process. Call it before any other function; later calls throw.
  *
  * @category operations
  * @since 0.1.0

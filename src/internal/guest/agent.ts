@@ -20,7 +20,6 @@ import { OutputBuffer } from "./outputBuffer.ts"
 import { endsProcess, fromKernelLog, named, signals } from "./signals.ts"
 import { fromSeconds, toSeconds } from "./time.ts"
 
-/** Creates the guest of a connection. */
 export const make = (connection: AgentConnection): Guest.Guest => {
   const request = requester(connection)
   const file = fileRequester(request)

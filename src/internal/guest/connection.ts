@@ -14,7 +14,6 @@ export interface Session {
   readonly onLost: (error: LightboxError) => void
 }
 
-/** The connection. */
 export interface AgentConnection {
   /** Time from the start of the guest's kernel until the agent was ready. */
   readonly bootMillis: number
@@ -33,14 +32,11 @@ export interface AgentConnection {
   readonly lost: Effect.Effect<LightboxError>
 }
 
-/** The byte channel: a socket or an equivalent. */
 export interface Channel extends Duplex {
-  /** Makes it keep the process alive. */
   readonly ref: () => unknown
   readonly unref: () => unknown
 }
 
-/** Connects to a relay. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly name: string
   readonly open: () => Channel

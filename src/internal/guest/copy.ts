@@ -10,7 +10,6 @@ import { FileError, LightboxError } from "../../LightboxError.ts"
 import * as Execution from "./execution.ts"
 import * as HostFiles from "../host/files.ts"
 
-/** Packs the listed files of the host and unpacks them in the guest. */
 export const copyIn = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   method: string,
@@ -117,7 +116,6 @@ export const resolveOwner = Effect.fnUntraced(function* (
   return { uid: Number(uid), gid: Number(found.value[2]) }
 })
 
-/** Reads a file of the guest. */
 export const readText = (guest: Guest.Guest, path: string): Effect.Effect<string, LightboxError> =>
   Effect.scoped(
     Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.stream())))

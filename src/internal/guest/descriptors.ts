@@ -16,7 +16,6 @@ import type { LightboxError } from "../../LightboxError.ts"
 import * as Execution from "./execution.ts"
 import { type Operation, refusal, toPlatformError } from "./platformErrors.ts"
 
-/** The host's ends of the descriptors. */
 export interface Descriptors {
   /** Words to prepend to the command line. */
   readonly wrapper: ReadonlyArray<string>
@@ -42,7 +41,6 @@ export const problemOf = (options: ChildProcess.CommandOptions): string | undefi
   return undefined
 }
 
-/** Creates the descriptors of a command, removed with the scope. */
 export const make = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   operation: Operation,

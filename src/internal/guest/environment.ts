@@ -16,7 +16,6 @@ export interface Environment {
 /** The kernel tools' search path if there is no PATH. */
 const defaultPath = "/bin:/usr/bin"
 
-/** The variables that the guest's commands get by default. */
 export const inherited = (guest: Guest.Guest): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
   Effect.map(
     Execution.collect<never, never>(
@@ -57,7 +56,6 @@ export const make = <E>(
 export const wrapper = ({ unset }: Environment): ReadonlyArray<string> =>
   unset.length === 0 ? [] : ["/usr/bin/env", ...unset.flatMap((name) => ["-u", name])]
 
-/** The PATH that a command will have. */
 export const searchPath = <E>(
   { set, unset }: Environment,
   inherited: Effect.Effect<ReadonlyMap<string, string>, E>

@@ -8,7 +8,6 @@ import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, TimedOut
 import * as FailureText from "../report/failureText.ts"
 import { millis } from "../config/schemas.ts"
 
-/** The exit status of a command. */
 export interface Ended {
   /** -1: a signal ended it. */
   readonly exitCode: number
@@ -16,11 +15,9 @@ export interface Ended {
   readonly signal?: Guest.Signal | undefined
 }
 
-/** Waits for a command to exit. */
 export const ended = (process: Guest.Process): Effect.Effect<Ended, LightboxError> =>
   Effect.all({ exitCode: process.exitCode, signal: process.endedBy })
 
-/** The exit status and both outputs. */
 export interface Collected extends Ended {
   readonly stdout: Uint8Array
   readonly stderr: Uint8Array
@@ -45,10 +42,8 @@ export const withDefaults = (
     )
 })
 
-/** Input of a command. */
 export type Input<E, R> = string | Uint8Array | Stream.Stream<Uint8Array, E, R>
 
-/** Whether a command's input stays open. */
 export const stdinFor = (input: unknown): Guest.Command["stdin"] => (input === undefined ? "empty" : "open")
 
 /** Sends all input to a command, then never completes: only the command's exit ends it. */
@@ -128,7 +123,6 @@ export const collect = <E, R>(
     })
   ).pipe(Effect.mapError(withMethod(method)))
 
-/** Limits the time of an effect, with an error that names the command. */
 export const within =
   (method: string, argv: ReadonlyArray<Guest.Word>, limit: Duration.Duration | undefined) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LightboxError, R> =>
@@ -145,7 +139,6 @@ export const within =
             )
         })
 
-/** Creates the error of a failed command. */
 export const failed = (
   method: string,
   argv: ReadonlyArray<Guest.Word>,
@@ -163,7 +156,6 @@ export const failed = (
     })
   })
 
-/** The exit status as fields of `CommandFailed`. */
 export const endFields = ({ exitCode, signal }: Ended): { readonly exitCode: number; readonly signal?: string } =>
   signal === undefined ? { exitCode } : { exitCode, signal: typeof signal === "number" ? `signal ${signal}` : signal }
 
@@ -172,7 +164,6 @@ export const tailBytes = 16 * 1024
 
 const tailLines = 50
 
-/** Returns the last lines of an output. */
 export const tail = (bytes: Uint8Array): string =>
   new TextDecoder()
     .decode(bytes.subarray(Math.max(0, bytes.length - tailBytes)))

@@ -39,7 +39,6 @@ export const asAgent = (...argv: readonly [string, ...ReadonlyArray<string>]): G
   env: { LC_ALL: "C" }
 })
 
-/** Creates a file system with relative paths resolved against a folder of the guest. */
 export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => {
   const gate = Semaphore.makeUnsafe(maxOpenAtOnce)
   const limited = Semaphore.withPermit(gate)
@@ -48,7 +47,6 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
   // Paths, failures and programs
   // ===========================================================================
 
-  /** Resolves a path to the guest's. */
   const at = <A, R>(
     method: string,
     path: string,

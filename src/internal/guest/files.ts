@@ -20,7 +20,6 @@ const writeOptions = Schema.UndefinedOr(
   })
 )
 
-/** Translates Node.js's flags into the agent's options. */
 export const openOptions = (flag: FileSystem.OpenFlag, mode?: number): Guest.OpenOptions => ({
   read: flag.startsWith("r") || flag.endsWith("+"),
   write: flag.startsWith("w") || flag === "r+",

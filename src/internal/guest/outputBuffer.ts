@@ -13,13 +13,11 @@ import * as Path from "node:path"
 import { LightboxError, NoSpace } from "../../LightboxError.ts"
 import { concat } from "./protocol.ts"
 
-/** Bytes of one output stream. */
 export interface Chunk {
   readonly _tag: "Stdout" | "Stderr"
   readonly bytes: Uint8Array
 }
 
-/** The limit of memory, and the handling of more. */
 export interface Policy {
   readonly memoryBytes: number
   readonly overflow: "spill" | "suspend"
@@ -66,7 +64,6 @@ export class OutputBuffer {
     this.source = source
   }
 
-  /** Adds a chunk. */
   push(chunk: Chunk): void {
     if (this.isDisposed || this.end !== undefined) return
     const target = this.mergeTargetOf(chunk)

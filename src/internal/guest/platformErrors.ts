@@ -21,7 +21,6 @@ export interface Operation {
   readonly path: string
 }
 
-/** Creates an error from an errno, or `UNKNOWN`. */
 export const failure = (
   { method, module, path }: Operation,
   options: { readonly code: string; readonly problem: string; readonly cause?: unknown }

@@ -17,9 +17,7 @@ import { OutputBuffer } from "./outputBuffer.ts"
 // End
 // =============================================================================
 
-/** How to end a process. */
 export interface Ending {
-  /** Signal number. */
   readonly signal: number
   /** Time until `SIGKILL`. Default: never. */
   readonly forceKillAfter: Duration.Duration | undefined
@@ -53,11 +51,9 @@ done
 [ -z "$4" ] || kill "-$4" "-$1" 2>/dev/null
 `
 
-/** Tracks a process until its end. */
 export const follow = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   running: Guest.Process,
-  /** The pids of tracked processes. */
   leaders: Set<number>
 ): Effect.fn.Return<Life, never, Scope.Scope> {
   const state = { hasEnded: false }

@@ -9,7 +9,6 @@
 import * as Predicate from "effect/Predicate"
 import * as Cbor from "cborg"
 
-/** The supported generation. */
 export const generation = 7
 
 /** The largest frame that relay and agent accept, without its length prefix. */
@@ -25,7 +24,6 @@ const flags = { terminal: 1, sessionStart: 2 } as const
 
 const sessionStarts = new Set(["core.exec.request", "core.fs.request", "core.tcp.connect"])
 
-/** A decoded message. */
 export interface Message {
   readonly id: number
   readonly type: string
@@ -35,14 +33,12 @@ export interface Message {
   readonly generation: number
 }
 
-/** A payload: a CBOR map with text keys. */
 export interface Payload {
   readonly [key: string]: unknown
 }
 
 const encodeOptions = { ignoreUndefinedProperties: true }
 
-/** Encodes one frame. */
 export const encode = (id: number, type: string, payload: Payload): Uint8Array => {
   const body = Cbor.encode({ v: generation, t: type, p: Cbor.encode(payload, encodeOptions) })
   const frame = new Uint8Array(headerBytes + body.length)
@@ -129,7 +125,6 @@ export class Decoder {
   }
 }
 
-/** Concatenates byte arrays. */
 export const concat = (chunks: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
   const only = chunks.length === 1 ? chunks[0] : undefined
   if (only !== undefined) return only

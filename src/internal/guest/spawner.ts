@@ -27,7 +27,6 @@ type Output = Stream.Stream<Uint8Array, PlatformError>
 /** Default time for a process to end with its scope before it is killed. */
 const defaultGracePeriod = Duration.seconds(10)
 
-/** Creates the spawner. Its processes end with the scope. */
 export const make = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   base: string

@@ -1,6 +1,4 @@
-/**
- * Definitions as plain objects, in lightbox's dialect.
- */
+/** Definitions as plain objects, in lightbox's dialect. */
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -34,7 +32,6 @@ const Config = Schema.Struct({
   labels: Schema.optional(Labels)
 })
 
-/** Checks whether a value looks like a definition: it has a name and an image. */
 export const isConfig = (u: unknown): u is SnapshotConfig =>
   Predicate.hasProperty(u, "name") &&
   Predicate.isString(u.name) &&

@@ -20,14 +20,6 @@ import { either, type OpenScope, run } from "./runtime.ts"
 /**
  * Options for running a command. Times are in milliseconds.
  *
- * **Example** (Pass input and set a time limit)
- *
- * ```ts
- * import type { ExecOptions } from "effect-lightbox/promise"
- *
- * export const options: ExecOptions = { cwd: "/work", stdin: "some text", timeoutMs: 10_000 }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
@@ -58,8 +50,7 @@ export interface ExecStreamOptions extends ExecOptions {
 }
 
 /**
- * An event of a running command. `text` is `data` as UTF-8; a character split across events arrives
- * with the second.
+ * An event of a running command. `text` is `data` as UTF-8; a character split across events arrives with the second.
  *
  * @category models
  * @since 0.1.0
@@ -199,11 +190,11 @@ export interface Started {
 }
 
 /**
- * A running command. Read its events with `for await`, or one at a time with `recv()`. Leaving the
- * loop early kills the command.
+ * A running command. Read its events with `for await`, or one at a time with `recv()`. Leaving the loop early kills the
+ * command.
  *
- * A signal passed when starting the command kills it whenever it aborts; one passed to `recv`,
- * `wait` or `collect` does so only during that call.
+ * A signal passed when starting the command kills it whenever it aborts; one passed to `recv`, `wait` or `collect` does
+ * so only during that call.
  *
  * **Example** (Print output as it arrives)
  *

@@ -83,20 +83,8 @@ const fsMetadata = (info: Guest.FileInfo): FsMetadata => ({
 })
 
 /**
- * A file opened for streaming: read it with `for await`, piece by piece with `recv()`, or read the
- * rest with `collect()`.
- *
- * **Example** (Count bytes)
- *
- * ```ts
- * import type { FsReadStream } from "effect-lightbox/promise"
- *
- * export const count = async (file: FsReadStream): Promise<number> => {
- *   let bytes = 0
- *   for await (const piece of file) bytes += piece.length
- *   return bytes
- * }
- * ```
+ * A file opened for streaming: read it with `for await`, piece by piece with `recv()`, or read the rest with
+ * `collect()`.
  *
  * @category models
  * @since 0.1.0
@@ -133,17 +121,6 @@ export class FsReadStream implements AsyncIterable<Uint8Array>, AsyncDisposable 
 
 /**
  * A file opened for writing in pieces.
- *
- * **Example** (Write lines)
- *
- * ```ts
- * import type { Sandbox } from "effect-lightbox/promise"
- *
- * export const writeLines = async (sb: Sandbox, path: string, lines: Iterable<string>): Promise<void> => {
- *   await using file = await sb.fs().writeStream(path)
- *   for (const line of lines) await file.write(`${line}\n`)
- * }
- * ```
  *
  * @category models
  * @since 0.1.0

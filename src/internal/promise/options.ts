@@ -3,14 +3,6 @@
 /**
  * Options of every function.
  *
- * **Example** (Give up after a second)
- *
- * ```ts
- * import { listSnapshots } from "effect-lightbox/promise"
- *
- * export const snapshots = listSnapshots({ signal: AbortSignal.timeout(1000) })
- * ```
- *
  * @category options
  * @since 0.1.0
  */

@@ -8,7 +8,6 @@ import * as Stream from "effect/Stream"
 import type { LightboxError } from "../../LightboxError.ts"
 import { type OpenScope, run } from "./runtime.ts"
 
-/** The unread part of a stream. */
 export interface Source<A> {
   /** The next pieces; empty after the last. */
   readonly next: Effect.Effect<ReadonlyArray<A>, LightboxError>
@@ -48,7 +47,6 @@ export class Reader<A> {
     this.#held = held
   }
 
-  /** Returns the next piece, or `null` after the last. */
   async next(signal: AbortSignal | undefined): Promise<A | null> {
     signal?.throwIfAborted()
     try {

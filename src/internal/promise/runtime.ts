@@ -26,7 +26,7 @@ let options: MicrosandboxLocal.Options = {}
 let saysProgress = true
 let current: Runtime | undefined
 
-/** Sets the options of this process's driver. No effect after its first use. */
+/** Sets the options of this process's driver. Throws after its first use. */
 export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boolean = true): void => {
   if (current !== undefined) {
     throw new LightboxError({
@@ -195,7 +195,6 @@ export const abortable = async <A>(
 /** A scope that outlives the call that opened it. Closes with the process at the latest. */
 export interface OpenScope {
   readonly scope: Scope.Closeable
-  /** Releases its resources. */
   readonly close: () => Promise<void>
 }
 
@@ -252,7 +251,6 @@ const begin = (stop: () => Promise<void>): (() => void) => {
   }
 }
 
-/** Time limit for stopping everything. */
 const stopLimitMillis = 9_000
 
 let isStopping = false

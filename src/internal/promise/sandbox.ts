@@ -46,16 +46,6 @@ export interface SandboxBuilder extends Sdk.SandboxBuilder {
 /**
  * A sandbox, running or not, as of the time it was looked up.
  *
- * **Example** (Start a stopped sandbox)
- *
- * ```ts
- * import { Sandbox } from "effect-lightbox/promise"
- *
- * const handle = await Sandbox.get("agent-1")
- * const sb = handle.status === "running" ? await handle.connect() : await handle.startDetached()
- * console.log((await sb.shell("uptime")).stdout())
- * ```
- *
  * @category models
  * @since 0.1.0
  */
@@ -122,19 +112,8 @@ export class SandboxHandle {
 /**
  * A running sandbox.
  *
- * All methods can run concurrently and take an `AbortSignal`. At the end of an `await using` block,
- * the sandbox is removed if this process launched it, stopped if this process started it, and left
- * running otherwise.
- *
- * **Example** (Run two commands at once)
- *
- * ```ts
- * import { launchSandbox } from "effect-lightbox/promise"
- *
- * await using sb = await launchSandbox({ snapshot: "node-ci", name: "job-1" })
- * const [lint, test] = await Promise.all([sb.shell("npm run lint"), sb.shell("npm test")])
- * console.log(lint.code, test.code)
- * ```
+ * All methods can run concurrently and take an `AbortSignal`. At the end of an `await using` block, the sandbox is
+ * removed if this process launched it, stopped if this process started it, and left running otherwise.
  *
  * @category models
  * @since 0.1.0

@@ -17,8 +17,7 @@ const decode = decoder(Schema.Struct({ name: Name, sandbox: Name, labels: Labels
  * Captures the disk of a stopped sandbox under a name.
  *
  * Both spellings of the SDK work: `Snapshot.builder("name").fromSandbox("sandbox")` (newer) and
- * `Snapshot.builder("sandbox").name("name")` (older). The root disk must be a copy, the default of
- * `launchSandbox`.
+ * `Snapshot.builder("sandbox").name("name")` (older). The root disk must be a copy, the default of `launchSandbox`.
  *
  * **Example** (Capture manual changes)
  *
@@ -92,15 +91,6 @@ export class SnapshotBuilder {
 
 /**
  * A snapshot on this host, as of the time it was looked up.
- *
- * **Example** (Look a snapshot up)
- *
- * ```ts
- * import { Snapshot } from "effect-lightbox/promise"
- *
- * const snapshot = await Snapshot.get("node-ci")
- * console.log(snapshot.imageRef, snapshot.createdAt)
- * ```
  *
  * @category models
  * @since 0.1.0

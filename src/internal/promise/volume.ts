@@ -12,14 +12,6 @@ import { run } from "./runtime.ts"
 /**
  * Creates a volume.
  *
- * **Example** (Create a cache of two gigabytes)
- *
- * ```ts
- * import { Volume } from "effect-lightbox/promise"
- *
- * await Volume.builder("npm-cache").quota(2048).label("tier", "ci").create()
- * ```
- *
  * @category models
  * @since 0.1.0
  */
@@ -106,14 +98,6 @@ export class VolumeHandle {
 
 /**
  * A named volume.
- *
- * **Example** (Get a volume's use)
- *
- * ```ts
- * import { Volume } from "effect-lightbox/promise"
- *
- * for (const { name, usedBytes } of await Volume.list()) console.log(name, usedBytes)
- * ```
  *
  * @category models
  * @since 0.1.0

@@ -146,7 +146,6 @@ const resolve = Effect.fnUntraced(function* <E, R>(
   return { first: yield* readOrigin, readOrigin }
 })
 
-/** A sandbox that has booted and is not removed. */
 interface Member {
   readonly sandbox: Sandbox.Sandbox
   readonly info: Microsandbox.SandboxInfo
@@ -161,7 +160,6 @@ interface Member {
   readonly removed: Deferred.Deferred<void>
 }
 
-/** A user waiting for a sandbox. */
 interface Waiter {
   readonly served: Deferred.Deferred<Member, LightboxError>
   member: Member | undefined
@@ -256,7 +254,6 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
       return remove(member)
     })
 
-  /** Removes a sandbox in the background. */
   const removeInBackground = (member: Member): void => {
     if (isClosed) return
     ready = ready.filter((other) => other !== member)
@@ -393,7 +390,6 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
           Effect.ensuring(Effect.sync(() => (checkedAt = now())))
         )
 
-  /** Checks whether a sandbox responds in time. */
   const isResponsive = (member: Member): Effect.Effect<boolean> =>
     member.sandbox.ping.pipe(
       Effect.timeout(timeout),

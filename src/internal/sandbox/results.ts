@@ -1,6 +1,4 @@
-/**
- * The results of commands, and their output as text.
- */
+/** The results of commands, and their output as text. */
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { ExecEvent, ExecTextEvent } from "../../Sandbox.ts"
@@ -19,9 +17,8 @@ const originals = new WeakMap<object, { readonly stdout: Uint8Array; readonly st
 /**
  * The result of a command: its exit status and output.
  *
- * `stdout` and `stderr` are decoded as UTF-8; invalid bytes become U+FFFD.
- * `Schema.decodeSync(Sandbox.ExecResult)` reads the result of `JSON.stringify`, with the duration
- * in milliseconds.
+ * `stdout` and `stderr` are decoded as UTF-8; invalid bytes become U+FFFD. `Schema.decodeSync(Sandbox.ExecResult)`
+ * reads the result of `JSON.stringify`, with the duration in milliseconds.
  *
  * @category models
  * @since 0.1.0
