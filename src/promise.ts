@@ -109,8 +109,22 @@ export interface SnapshotResources {
  */
 export type SetupStep =
   | string
-  | { kind: "shell"; script: string; description?: string | undefined }
-  | { kind: "exec"; cmd: string; args?: Array<string> | undefined; description?: string | undefined }
+  | {
+      kind: "shell"
+      /** Script, run in a login shell. */
+      script: string
+      /** Label of the step in events and errors. Default: the script. */
+      description?: string | undefined
+    }
+  | {
+      kind: "exec"
+      /** Program, run without a shell. */
+      cmd: string
+      /** Arguments of the program. Default: none. */
+      args?: Array<string> | undefined
+      /** Label of the step in events and errors. Default: the command line. */
+      description?: string | undefined
+    }
 
 /**
  * The definition of a snapshot.
@@ -158,6 +172,7 @@ export interface SnapshotConfig {
  * @since 0.1.0
  */
 export interface PresetConfig extends SnapshotConfig {
+  /** Setup steps, run in order. */
   setup: Array<SetupStep>
 }
 
@@ -419,6 +434,7 @@ export interface LightboxErrorReason {
     | "NoSpace"
     | "Unknown"
   readonly message: string
+  /** Whether a retry can help. */
   readonly isRetryable: boolean
   /** `"failed"`: the operation had no effect. `"unknown"`: it may have had one. */
   readonly outcome: "failed" | "unknown"
@@ -632,7 +648,10 @@ export const snapshotExists = async (name: string, options?: CallOptions): Promi
  */
 export const removeSnapshot = async (
   name: string,
-  options?: CallOptions & { force?: boolean | undefined }
+  options?: CallOptions & {
+    /** Accepted for compatibility; no effect. Default: `false`. */
+    force?: boolean | undefined
+  }
 ): Promise<void> => {
   await Runtime.run(Snapshots.remove(name), options?.signal)
 }
@@ -742,7 +761,10 @@ export const connectToSandbox = async (name: string, options?: CallOptions): Pro
  */
 export const removeSandbox = async (
   name: string,
-  options?: CallOptions & { force?: boolean | undefined }
+  options?: CallOptions & {
+    /** Kill the sandbox first if it is running. Default: `false`. */
+    force?: boolean | undefined
+  }
 ): Promise<void> => {
   await Runtime.run(Sandboxes.remove(name, { force: options?.force }), options?.signal)
 }
@@ -828,7 +850,7 @@ export const ensureRuntime = async (options?: CallOptions): Promise<void> => {
 export interface ConfigureOptions {
   /** Folder for snapshots, sandboxes and volumes. Default: `MSB_HOME` in the environment, else `~/.microsandbox`. */
   home?: string | undefined
-  /** When to pull images. Default: `"if-missing"`. */
+  /** When to pull images: `"if-missing"`, `"always"` or `"never"`. Default: `"if-missing"`. */
   pullPolicy?: "always" | "if-missing" | "never" | undefined
   /** Time limit for booting, in milliseconds. Default: 60,000. */
   bootTimeoutMs?: number | undefined
