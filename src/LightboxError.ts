@@ -1,11 +1,10 @@
 /**
- * The one error that every operation of the library fails with.
+ * The error that every operation of the library fails with.
  *
- * A {@link LightboxError} has a `reason`, a tagged union to match on. Each reason
- * says whether a retry can help (`isRetryable`) and whether the operation may
- * have taken effect although it failed (`outcome`).
+ * A {@link LightboxError} has a `reason`, a tagged union to match on. Each reason says whether a retry can help
+ * (`isRetryable`) and whether the operation may have taken effect (`outcome`).
  *
- * **Example** (Recovering from one reason)
+ * **Example** (Recover from one reason)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -27,8 +26,7 @@ import * as FailureText from "./internal/report/failureText.ts"
 const TypeId = "~effect-lightbox/LightboxError" as const
 
 /**
- * `"failed"`: the operation had no effect. `"unknown"`: it may have had one,
- * because no answer came back.
+ * Whether a failed operation had no effect (`"failed"`), or may have had one because no answer arrived (`"unknown"`).
  *
  * @category models
  * @since 0.1.0
@@ -36,7 +34,7 @@ const TypeId = "~effect-lightbox/LightboxError" as const
 export type Outcome = "failed" | "unknown"
 
 /**
- * The kinds of things that have names.
+ * The kinds of named resources.
  *
  * @category models
  * @since 0.1.0
@@ -50,7 +48,7 @@ const causeFields = { cause: Schema.optionalKey(Schema.Defect()) }
 // =============================================================================
 
 /**
- * No sandbox, snapshot, generation, volume or image has that name.
+ * The sandbox, snapshot, generation, volume or image does not exist.
  *
  * @category errors
  * @since 0.1.0
@@ -68,8 +66,7 @@ export class NotFound extends Schema.TaggedError<NotFound>("effect-lightbox/Ligh
 }
 
 /**
- * The name is taken. Remove what has it, choose another name, or replace it with
- * `overwrite`.
+ * The name is taken. Remove its owner, choose another name, or replace it with `overwrite`.
  *
  * @category errors
  * @since 0.1.0
@@ -88,7 +85,7 @@ export class AlreadyExists extends Schema.TaggedError<AlreadyExists>("effect-lig
 }
 
 /**
- * The sandbox is running, and the operation needs it stopped.
+ * The sandbox is running; the operation needs it stopped.
  *
  * @category errors
  * @since 0.1.0
@@ -105,7 +102,7 @@ export class StillRunning extends Schema.TaggedError<StillRunning>("effect-light
 }
 
 /**
- * The sandbox is not running, and the operation needs it running.
+ * The sandbox is not running; the operation needs it running.
  *
  * @category errors
  * @since 0.1.0
@@ -122,8 +119,7 @@ export class NotRunning extends Schema.TaggedError<NotRunning>("effect-lightbox/
 }
 
 /**
- * The sandbox of this handle was removed, and another one has its name. The
- * handle is of no use any more: connect again.
+ * The sandbox was removed and another one has its name. The handle is invalid: connect again.
  *
  * @category errors
  * @since 0.1.0
@@ -140,8 +136,7 @@ export class Replaced extends Schema.TaggedError<Replaced>("effect-lightbox/Ligh
 }
 
 /**
- * The image, volume or snapshot is in use. `usedBy` names the users that are
- * known. Retryable.
+ * The image, volume or snapshot is in use. `usedBy` lists the known users. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -165,9 +160,8 @@ export class InUse extends Schema.TaggedError<InUse>("effect-lightbox/LightboxEr
 // =============================================================================
 
 /**
- * An option has a value that cannot work. `field` is its path in what the caller
- * passed, such as `mounts./work` or `resources.memory`. Nothing was booted,
- * written or removed.
+ * An option is invalid. `field` is its path in the caller's options, such as `mounts./work` or `resources.memory`.
+ * Nothing was booted, written or removed.
  *
  * @category errors
  * @since 0.1.0
@@ -184,7 +178,7 @@ export class InvalidConfig extends Schema.TaggedError<InvalidConfig>("effect-lig
 }
 
 /**
- * The driver or the installed runtime does not support this.
+ * The driver or the installed runtime does not support the operation.
  *
  * @category errors
  * @since 0.1.0
@@ -205,8 +199,7 @@ export class Unsupported extends Schema.TaggedError<Unsupported>("effect-lightbo
 // =============================================================================
 
 /**
- * The image is not in the local cache and could not be pulled. Retryable: often
- * the registry cannot be reached for a moment.
+ * The image is not cached and could not be pulled. Retryable: registries are often unreachable for a moment.
  *
  * @category errors
  * @since 0.1.0
@@ -222,8 +215,8 @@ export class ImageUnavailable extends Schema.TaggedError<ImageUnavailable>(
 }
 
 /**
- * The microVM did not boot. `lastLines` are the last lines that guest and virtual
- * machine wrote, oldest first. Nothing is left behind. Retryable.
+ * The microVM did not boot and was removed. `lastLines` are the last lines that the guest and the virtual machine
+ * wrote, oldest first. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -240,8 +233,7 @@ export class BootFailed extends Schema.TaggedError<BootFailed>("effect-lightbox/
 }
 
 /**
- * This machine cannot run virtual machines. `remedy` says what to do, one thing a
- * line.
+ * This machine cannot run virtual machines. `remedy` says what to do, one step per line.
  *
  * @category errors
  * @since 0.1.0
@@ -257,8 +249,8 @@ export class NoVirtualization extends Schema.TaggedError<NoVirtualization>(
 }
 
 /**
- * The microsandbox runtime (its native module, the `msb` program or `libkrunfw`)
- * is missing or cannot be loaded. `remedy` says what to do.
+ * The microsandbox runtime (its native module, the `msb` program or `libkrunfw`) is missing or cannot be loaded.
+ * `remedy` says what to do.
  *
  * @category errors
  * @since 0.1.0
@@ -279,7 +271,7 @@ export class RuntimeMissing extends Schema.TaggedError<RuntimeMissing>("effect-l
 // =============================================================================
 
 /**
- * Why a command could not be started in the guest.
+ * The reasons why a command cannot start in the guest.
  *
  * @category models
  * @since 0.1.0
@@ -298,9 +290,8 @@ export const StartProblem = Schema.Literals([
 ])
 
 /**
- * The command never ran: the guest has no such program, working directory or
- * user, or its kernel refused. `errno` is the kernel's code, such as `ENOENT`.
- * Retryable if the guest had no room.
+ * The command did not start: the program, working directory or user does not exist in the guest, or its kernel refused.
+ * `errno` is the kernel's code, such as `ENOENT`. Retryable if the guest ran out of resources.
  *
  * @category errors
  * @since 0.1.0
@@ -322,10 +313,9 @@ export class CommandNotStarted extends Schema.TaggedError<CommandNotStarted>(
 }
 
 /**
- * The command exited with a code other than 0, or a signal ended it. Then
- * `exitCode` is -1 and `signal` its name, such as `SIGKILL`, if it is known.
- * `stdout` and `stderr` are the last 50 lines of each, at most 16 KiB. Retryable,
- * since only the caller knows.
+ * The command exited with a nonzero code, or a signal ended it: then `exitCode` is -1 and `signal` its name, such as
+ * `SIGKILL`, if known. `stdout` and `stderr` are the last 50 lines of each, at most 16 KiB. Marked retryable, because
+ * only the caller knows.
  *
  * @category errors
  * @since 0.1.0
@@ -349,7 +339,7 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>("effect-lig
 }
 
 /**
- * A command wrote more than `maxOutput` bytes, and was killed.
+ * The command wrote more than `maxOutput` bytes and was killed.
  *
  * @category errors
  * @since 0.1.0
@@ -366,8 +356,8 @@ export class OutputTooLarge extends Schema.TaggedError<OutputTooLarge>("effect-l
 }
 
 /**
- * A file operation in the guest or on a volume failed. `code` is the kernel's
- * (`ENOENT`, `EACCES`, `ENOSPC`, …), or `UNKNOWN`.
+ * A file operation in the guest or on a volume failed. `code` is the kernel's (`ENOENT`, `EACCES`, `ENOSPC`, …), or
+ * `UNKNOWN`.
  *
  * @category errors
  * @since 0.1.0
@@ -387,9 +377,8 @@ export class FileError extends Schema.TaggedError<FileError>("effect-lightbox/Li
 }
 
 /**
- * The sandbox ended, or the connection to it broke, during the operation: a
- * kernel panic, a killed virtual machine, no memory left, or a `kill` from
- * elsewhere. Retryable in a new sandbox.
+ * The sandbox stopped, or the connection to it broke, during the operation: a kernel panic, a killed virtual machine,
+ * memory exhaustion, or `kill` from another process. Retryable in a new sandbox.
  *
  * @category errors
  * @since 0.1.0
@@ -407,8 +396,8 @@ export class GuestLost extends Schema.TaggedError<GuestLost>("effect-lightbox/Li
 }
 
 /**
- * The sandbox takes no further connections. The runtime serves 128 at a time,
- * other processes and tools included. Retryable.
+ * The sandbox accepts no more connections. The runtime serves 128 at a time, including those of other processes.
+ * Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -426,7 +415,7 @@ export class GuestBusy extends Schema.TaggedError<GuestBusy>("effect-lightbox/Li
 }
 
 /**
- * The operation took longer than `limitMillis` and was stopped. Retryable.
+ * The operation exceeded `limitMillis` and was stopped. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -444,8 +433,7 @@ export class TimedOut extends Schema.TaggedError<TimedOut>("effect-lightbox/Ligh
 }
 
 /**
- * The budget of this process has no room for another sandbox, and none became
- * free in time. Retryable.
+ * The admission limits of this process left no room for another sandbox in time. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -466,8 +454,7 @@ export class NoCapacity extends Schema.TaggedError<NoCapacity>("effect-lightbox/
 // =============================================================================
 
 /**
- * The volume exists, but not as it was asked for. `field` is the first difference
- * of `kind`, `quota` and `labels`.
+ * The volume exists with other properties. `field` is the first difference of `kind`, `quota` and `labels`.
  *
  * @category errors
  * @since 0.1.0
@@ -486,8 +473,7 @@ export class Drift extends Schema.TaggedError<Drift>("effect-lightbox/LightboxEr
 }
 
 /**
- * The snapshot's content does not match its checksum, or its disk or base image
- * is missing. Build it again.
+ * The snapshot does not match its checksum, or its disk or base image is missing. Build it again.
  *
  * @category errors
  * @since 0.1.0
@@ -503,7 +489,7 @@ export class SnapshotDamaged extends Schema.TaggedError<SnapshotDamaged>(
 }
 
 /**
- * A step wrote the value of a build secret to the disk. The disk was discarded.
+ * A step wrote a build secret to the disk. The disk was discarded.
  *
  * @category errors
  * @since 0.1.0
@@ -520,7 +506,7 @@ export class SecretLeaked extends Schema.TaggedError<SecretLeaked>("effect-light
 }
 
 /**
- * Another process holds microsandbox's database. Retryable.
+ * Another process holds a lock on microsandbox's database. Retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -537,8 +523,7 @@ export class StoreBusy extends Schema.TaggedError<StoreBusy>("effect-lightbox/Li
 }
 
 /**
- * The host's disk, or a quota on it, is full. Free some space, then go on.
- * Retryable.
+ * The host's disk or a quota is full. Retryable after freeing space.
  *
  * @category errors
  * @since 0.1.0
@@ -555,8 +540,7 @@ export class NoSpace extends Schema.TaggedError<NoSpace>("effect-lightbox/Lightb
 }
 
 /**
- * An error that the library does not recognize. `cause` is the original, `tag`
- * the SDK's name for it, if it has one.
+ * An unrecognized error. `cause` is the original; `tag` is the SDK's name for it, if any.
  *
  * @category errors
  * @since 0.1.0
@@ -578,7 +562,7 @@ export class Unknown extends Schema.TaggedError<Unknown>("effect-lightbox/Lightb
 // =============================================================================
 
 /**
- * All reasons a {@link LightboxError} can have.
+ * The reasons of a {@link LightboxError}.
  *
  * @category errors
  * @since 0.1.0
@@ -621,23 +605,22 @@ export const Reason = Schema.Union([
 export type Reason = typeof Reason.Type
 
 /**
- * The step at which a build failed. The verification of a definition counts as
- * the step after the last.
+ * The build step that failed. The verification of a definition counts as the step after the last.
  *
  * @category models
  * @since 0.1.0
  */
 export const StepContext = Schema.Struct({
-  /** The name of the snapshot's definition. */
+  /** Name of the snapshot's definition. */
   definition: Schema.String,
-  /** From 1. */
+  /** Counts from 1. */
   index: Schema.Int,
   description: Schema.String,
-  /** The script, or the words of the command, if it runs one. */
+  /** Script or command line, if the step runs one. */
   command: Schema.optionalKey(Schema.String),
-  /** The file and line that declared the step. */
+  /** File and line that declare the step. */
   declaredAt: Schema.optionalKey(Schema.String),
-  /** From 1. */
+  /** Counts from 1. */
   attempt: Schema.Int,
   durationMillis: Schema.Finite
 })
@@ -650,28 +633,20 @@ export const StepContext = Schema.Struct({
  */
 export type StepContext = typeof StepContext.Type
 
-/**
- * Node.js and Bun print the enumerable fields of an uncaught error below its message, which says all of it already: the
- * fields stay readable, and are not enumerated.
- */
+/** Makes the fields non-enumerable: Node.js and Bun would print them below the message, which already contains them. */
 const plain = (error: object): string => {
   for (const key of Object.keys(error)) Object.defineProperty(error, key, { enumerable: false })
   return "LightboxError"
 }
 
 /**
- * The one error of the library: `method` is the operation that failed, `reason`
- * why, `step` the step of the build, and `builder` the builder sandbox if it was
- * kept.
+ * The error of the library: `method` failed because of `reason`, in build step `step`. `builder` is the builder
+ * sandbox, if it was kept.
  *
- * **Details**
+ * The message says what happened, quotes the last output of a failed command, and suggests a fix. Printing shows the
+ * message and the stack. `JSON.stringify` omits the original causes; the schema encodes them.
  *
- * The message says what happened, quotes the last lines that a failed command
- * wrote, and says what to do. Printing the error shows the message and the stack.
- * `JSON.stringify` gives all fields but the original causes; the schema encodes
- * those as well.
- *
- * **Example** (Retrying what a retry can help)
+ * **Example** (Retry if a retry can help)
  *
  * ```ts
  * import { Effect, Schedule } from "effect"
@@ -698,7 +673,7 @@ export class LightboxError extends Schema.TaggedError<LightboxError>("effect-lig
   override get message(): string {
     return FailureText.message(this)
   }
-  /** What to do about it, if that is known. Part of the message. */
+  /** Suggested fix, if known. Also part of the message. */
   get hint(): string | undefined {
     return FailureText.hint(this)
   }
@@ -706,7 +681,7 @@ export class LightboxError extends Schema.TaggedError<LightboxError>("effect-lig
   get isRetryable(): boolean {
     return this.reason.isRetryable
   }
-  /** Whether the operation may have taken effect although it failed. */
+  /** Whether the operation may have taken effect. */
   get outcome(): Outcome {
     return this.reason.outcome
   }
@@ -721,7 +696,7 @@ export class LightboxError extends Schema.TaggedError<LightboxError>("effect-lig
 }
 
 /**
- * Tells whether a value is a {@link LightboxError}.
+ * Checks whether a value is a {@link LightboxError}.
  *
  * @category guards
  * @since 0.1.0

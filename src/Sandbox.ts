@@ -1,12 +1,10 @@
 /**
  * Sandboxes: microVMs booted from a snapshot or an image, as scoped resources.
  *
- * {@link launch} boots one for the life of a scope, {@link run} for the life of
- * a function, {@link layer} for the life of a layer. Whatever happens (success,
- * failure, interruption, a defect), the sandbox is gone afterwards, unless it
- * was detached.
+ * {@link launch} boots one for a scope, {@link run} for a function, {@link layer} for a layer. On success, failure,
+ * defect or interruption, the sandbox is removed, unless it is detached.
  *
- * **Example** (Running untrusted code)
+ * **Example** (Run untrusted code)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -52,86 +50,65 @@ import * as SandboxConfig from "./SandboxConfig.ts"
 export { ExecResult } from "./internal/sandbox/results.ts"
 
 /**
- * Options of a command.
- *
- * **Example** (A command with a limit that must succeed)
- *
- * ```ts
- * import type { Sandbox } from "effect-lightbox"
- *
- * export const options: Sandbox.ExecOptions = { cwd: "/work", timeout: "2 minutes", check: true }
- * ```
+ * Options for running a command.
  *
  * @category options
  * @since 0.1.0
  */
 export interface ExecOptions<E = never, R = never> {
-  /** Default: the sandbox's. */
+  /** Working directory. Default: the sandbox's. */
   readonly cwd?: string | undefined
-  /** Default: the sandbox's. */
+  /** User, by name or id. Default: the sandbox's. */
   readonly user?: string | undefined
-  /** Added to the sandbox's. Redacted values appear nowhere but in the guest. */
+  /** Variables added to the sandbox's. Redacted values are visible only in the guest. */
   readonly env?: { readonly [name: string]: Guest.Word } | undefined
   readonly rlimits?: { readonly [name: string]: number | { readonly soft: number; readonly hard: number } } | undefined
-  /** What the command reads. Default: nothing, its input is closed. */
+  /** Input of the command. Default: empty. */
   readonly stdin?: string | Uint8Array | Stream.Stream<Uint8Array, E, R> | undefined
-  /** Kill the command, and all that it started, after this long, and fail with `TimedOut`. Default: never. */
+  /** Kill the command and its children after this time, and fail with `TimedOut`. Default: no limit. */
   readonly timeout?: Duration.Input | undefined
-  /** Fail with `CommandFailed` when the exit code is not 0. Default: `false`. */
+  /** Fail with `CommandFailed` if the exit code is not 0. Default: `false`. */
   readonly check?: boolean | undefined
-  /** How much output, both streams together, such as `"1M"`, past which the command is killed with `OutputTooLarge`. Default: 256 MiB. */
+  /**
+   * Limit for both outputs together, such as `"1M"`. Beyond it, the command is killed and fails with `OutputTooLarge`.
+   * Default: 256 MiB.
+   */
   readonly maxOutput?: SandboxConfig.Size | undefined
 }
 
 /**
- * Options of a command whose output is read while it runs.
- *
- * **Example** (Dropping what is not read in time)
- *
- * ```ts
- * import type { Sandbox } from "effect-lightbox"
- *
- * export const options: Sandbox.ExecStreamOptions = { output: { overflow: "suspend" } }
- * ```
+ * Options for running a command whose output is read while it runs.
  *
  * @category options
  * @since 0.1.0
  */
 export interface ExecStreamOptions<E = never, R = never> extends Omit<ExecOptions<E, R>, "maxOutput"> {
-  /** What happens to output that is not read as fast as it comes. Default: up to 4 MiB in memory, more on disk. */
+  /** Handling of output that arrives faster than it is read. Default: buffer 4 MiB in memory, the rest on disk. */
   readonly output?: Guest.OutputPolicy | undefined
-  /** Give the command a terminal; its two outputs then arrive as one. Default: none. */
+  /** Give the command a terminal of this size, which merges its two outputs. Default: no terminal. */
   readonly terminal?: Guest.TerminalSize | undefined
 }
 
 /**
- * Options of a {@link Sandbox}'s `copyIn`.
- *
- * **Example** (Sources without what is built of them)
- *
- * ```ts
- * import type { Sandbox } from "effect-lightbox"
- *
- * export const options: Sandbox.CopyInOptions = { ignore: ["node_modules", "dist"], owner: "node" }
- * ```
+ * Options for copying into a sandbox.
  *
  * @category options
  * @since 0.1.0
  */
 export interface CopyInOptions {
-  /** Patterns as in a `.gitignore`, relative to the folder that is copied. Default: none. */
+  /** Patterns to skip, as in a `.gitignore`, relative to the copied folder. Default: none. */
   readonly ignore?: ReadonlyArray<string> | undefined
-  /** Permission bits of files (folders get the execute bits, too). Default: those on the host. */
+  /** Permission bits of files; folders also get the execute bits. Default: those on the host. */
   readonly mode?: number | undefined
-  /** Default: root. */
+  /** Owner of the copies. Default: root. */
   readonly owner?: Guest.Owner | undefined
 }
 
 /**
- * An event of a running command. `Started` is the first and `Exited` the last;
- * output comes in between, in the order in which it was written to each stream.
+ * An event of a running command. `Started` is the first and `Exited` the last; each stream's output arrives in order in
+ * between.
  *
- * {@link decodeText} and {@link splitLines} turn the bytes into text.
+ * {@link decodeText} and {@link splitLines} convert the bytes to text.
  *
  * @category models
  * @since 0.1.0
@@ -139,8 +116,8 @@ export interface CopyInOptions {
 export type ExecEvent = ExecStatusEvent | Guest.Output
 
 /**
- * The events of a running command that are not output. `exitCode` is -1 if a
- * signal ended the command, and `signal` names it, if it is known.
+ * An event of a running command other than output. `exitCode` is -1 if a signal ended the command, and `signal` names
+ * it if known.
  *
  * @category models
  * @since 0.1.0
@@ -158,10 +135,9 @@ export type ExecStatusEvent =
 export type ExecTextEvent = ExecStatusEvent | { readonly _tag: "Stdout" | "Stderr"; readonly text: string }
 
 /**
- * Decodes output as UTF-8, also where a character is cut in two. Invalid bytes
- * become U+FFFD.
+ * Decodes output as UTF-8, including characters split across chunks. Invalid bytes become U+FFFD.
  *
- * **Example** (Showing output as it comes)
+ * **Example** (Print output as it arrives)
  *
  * ```ts
  * import { Console, Stream } from "effect"
@@ -181,8 +157,7 @@ export const decodeText = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream
   eventText(events, { lines: false })
 
 /**
- * Decodes output as {@link decodeText} does, and gives one event for each line,
- * without the end of the line.
+ * Decodes output as {@link decodeText} does and emits one event per line, without the line ending.
  *
  * @category combinators
  * @since 0.1.0
@@ -193,21 +168,8 @@ export const splitLines = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream
 /**
  * A running sandbox.
  *
- * **Details**
- *
- * Everything can be called concurrently. A command, a read or a write that is
- * interrupted is ended in the guest. All operations fail with `GuestLost` when
- * the virtual machine goes away, within the time that the kernel needs to notice.
- *
- * **Example** (Taking a sandbox as a parameter)
- *
- * ```ts
- * import { Effect } from "effect"
- * import type { Sandbox } from "effect-lightbox"
- *
- * export const version = (sandbox: Sandbox.Sandbox) =>
- *   Effect.map(sandbox.exec("node", ["--version"], { check: true }), (result) => result.stdout.trim())
- * ```
+ * All operations can run concurrently. Interrupting a command, a read or a write ends it in the guest. When the virtual
+ * machine stops, every operation fails with `GuestLost` as soon as the host's kernel reports it.
  *
  * @category models
  * @since 0.1.0
@@ -215,36 +177,36 @@ export const splitLines = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream
 export interface Sandbox extends Guest.Files {
   readonly [TypeId]: typeof TypeId
   readonly name: string
-  /** Changes when the sandbox is removed and another of its name is created. */
+  /** Identifies the sandbox, even if its name is reused. */
   readonly id: string
-  /** The ports of the guest that are published on this host, with the port that was chosen for host port 0. */
+  /** The guest's ports published on this host, including the port chosen for host port 0. */
   readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
-  /** The channel to the guest, for what is not offered here. */
+  /** The channel to the guest, for lower-level operations. */
   readonly guest: Guest.Guest
 
-  /** Runs a program to its end and gives what it wrote. */
+  /** Runs a program and returns its output. */
   readonly exec: <E = never, R = never>(
     command: string,
     args?: ReadonlyArray<Guest.Word>,
     options?: ExecOptions<E, R>
   ) => Effect.Effect<ExecResult, LightboxError | E, R>
-  /** Runs a script in the sandbox's shell to its end and gives what it wrote. */
+  /** Runs a script in the sandbox's shell and returns its output. */
   readonly shell: <E = never, R = never>(
     script: string,
     options?: ExecOptions<E, R>
   ) => Effect.Effect<ExecResult, LightboxError | E, R>
-  /** Runs a program and gives what happens while it does. Ending the stream early kills it. */
+  /** Runs a program and streams its events. Ending the stream early kills it. */
   readonly execStream: <E = never, R = never>(
     command: string,
     args?: ReadonlyArray<Guest.Word>,
     options?: ExecStreamOptions<E, R>
   ) => Stream.Stream<ExecEvent, LightboxError | E, R>
-  /** Runs a script and gives what happens while it does. Ending the stream early kills it. */
+  /** Runs a script and streams its events. Ending the stream early kills it. */
   readonly shellStream: <E = never, R = never>(
     script: string,
     options?: ExecStreamOptions<E, R>
   ) => Stream.Stream<ExecEvent, LightboxError | E, R>
-  /** Starts a program, killed when the scope closes, to talk to while it runs. */
+  /** Starts a program to interact with while it runs. Closing the scope kills it. */
   readonly spawn: (
     command: string,
     args?: ReadonlyArray<Guest.Word>,
@@ -252,53 +214,56 @@ export interface Sandbox extends Guest.Files {
   ) => Effect.Effect<Guest.Process, LightboxError, Scope.Scope>
 
   /**
-   * Runs a program with the terminal of this process, and gives its exit code. Ctrl+] ends it and gives 0. Without a
-   * terminal, this process's input and output are passed through as they are.
+   * Runs a program on the terminal of this process and returns its exit code. Ctrl+] ends the program and returns 0.
+   * Without a terminal, input and output are passed through unchanged.
    */
   readonly attach: (
     command: string,
     args?: ReadonlyArray<Guest.Word>,
     options?: Pick<ExecOptions, "cwd" | "user" | "env" | "rlimits">
   ) => Effect.Effect<number, LightboxError>
-  /** {@link Sandbox.attach} with the sandbox's shell. */
+  /** Runs the sandbox's shell, as {@link Sandbox.attach} does. */
   readonly attachShell: Effect.Effect<number, LightboxError>
 
   /**
-   * Copies a file of this host, or what is in a folder, into the guest, and makes the folders above it. Permissions
-   * are kept. The guest needs `tar`.
+   * Copies a file or a folder's content from this host to the guest, creating parent folders and keeping permissions.
+   * The guest needs `tar`.
    */
   readonly copyIn: (hostPath: string, path: string, options?: CopyInOptions) => Effect.Effect<void, LightboxError>
   /**
-   * Copies a file of the guest, or what is in a folder, to this host, and makes the folders above it. Permissions are
-   * kept, but for setuid and setgid; what leads out of the folder, such as a link, is refused with `FileError`. The
-   * guest needs `tar` for a folder. When it fails, what was copied by then stays.
+   * Copies a file or a folder's content from the guest to this host, creating parent folders. Keeps permissions except
+   * setuid and setgid; entries that point outside the folder, such as links, fail with `FileError`. The guest needs
+   * `tar` for folders. On failure, files already copied stay.
    */
   readonly copyOut: (path: string, hostPath: string) => Effect.Effect<void, LightboxError>
 
-  /** What the runtime knows of the sandbox now. */
+  /** Reads the sandbox's current state from the runtime. */
   readonly info: Effect.Effect<Microsandbox.SandboxInfo, LightboxError>
-  /** Shuts the guest down; its disk stays until the scope closes. Killed after `timeout`, default 10 seconds. */
+  /** Shuts the guest down, killing it after `timeout` (default: 10 seconds). The disk stays until the scope closes. */
   readonly stop: (options?: { readonly timeout?: Duration.Input | undefined }) => Effect.Effect<void, LightboxError>
-  /** Ends the virtual machine at once, even with commands hanging in it. */
+  /** Ends the virtual machine immediately, even if commands hang. */
   readonly kill: Effect.Effect<void, LightboxError>
-  /** Lets the sandbox outlive the scope and this process: neither the scope nor a sweep removes it. */
+  /**
+   * Keeps the sandbox after the scope closes and this process exits. A sweep (the removal of what dead processes left)
+   * skips it.
+   */
   readonly detach: Effect.Effect<void, LightboxError>
-  /** The same for a time: a sweep after that removes it, running or not. */
+  /** Detaches the sandbox for a limited time. A later sweep removes it, running or not. */
   readonly detachFor: (timeToLive: Duration.Input) => Effect.Effect<void, LightboxError>
-  /** Time for one message to the guest and back. */
+  /** Measures the round trip of a message to the guest. */
   readonly ping: Effect.Effect<Duration.Duration, LightboxError>
-  /** Puts off the idle timeout. */
+  /** Resets the idle timeout. */
   readonly touch: Effect.Effect<void, LightboxError>
   /**
-   * What the sandbox uses now. Fails with `Unsupported` where metrics are off. As a stream, for instance every second:
+   * Measures current resource use. Fails with `Unsupported` if metrics are off. For a stream:
    * `Stream.fromEffectSchedule(sandbox.metrics, Schedule.spaced("1 second"))`.
    */
   readonly metrics: Effect.Effect<Microsandbox.Metrics, LightboxError>
-  /** What the sandbox logged so far, and with `follow` what it logs from then on. */
+  /** Streams log entries so far; with `follow`, also new ones. */
   readonly logs: (
     query?: Microsandbox.LogQuery & { readonly follow?: boolean | undefined }
   ) => Stream.Stream<Microsandbox.LogEntry, LightboxError>
-  /** Changes the sandbox, or tells what a change would do. */
+  /** Changes the sandbox, or plans the change without making it. */
   readonly modify: (change: Microsandbox.ModifySandbox) => Effect.Effect<Microsandbox.ModificationPlan, LightboxError>
 }
 
@@ -311,19 +276,7 @@ export interface Sandbox extends Guest.Files {
 export const isSandbox = (u: unknown): u is Sandbox => Predicate.hasProperty(u, TypeId)
 
 /**
- * The service of a program's one sandbox, as {@link layer} provides it.
- *
- * **Example** (Using the sandbox of the context)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Sandbox } from "effect-lightbox"
- *
- * export const kernel = Effect.gen(function* () {
- *   const sandbox = yield* Sandbox.Sandbox
- *   return (yield* sandbox.exec("uname", ["-r"])).stdout
- * })
- * ```
+ * The service tag for a program's only sandbox, provided by {@link layer}.
  *
  * @category services
  * @since 0.1.0
@@ -335,18 +288,8 @@ export const Sandbox: Context.Service<Sandbox, Sandbox> = Context.Service<Sandbo
 // =============================================================================
 
 /**
- * What a sandbox boots from: a snapshot (by name, as built, or as an effect that
- * gives it, such as a build or the service of a snapshot's layer), or an image.
- *
- * **Example** (A snapshot that is built when needed)
- *
- * ```ts
- * import { Sandbox, Snapshot } from "effect-lightbox"
- *
- * const tools = Snapshot.make("tools", "alpine").pipe(Snapshot.shell("apk add git"))
- *
- * export const sandbox = Sandbox.launch({ snapshot: Snapshot.build(tools) })
- * ```
+ * The source to boot: an image, or a snapshot given by name, as a build result, or as an effect that returns one, such
+ * as a build or the service of `Snapshot.layer`.
  *
  * @category options
  * @since 0.1.0
@@ -359,15 +302,7 @@ export type SourceOptions<E = never, R = never> =
   | { readonly image: string; readonly snapshot?: undefined }
 
 /**
- * A snapshot that can be booted: anything with the path of its folder.
- *
- * **Example** (Booting exactly this one, whatever its name leads to later)
- *
- * ```ts
- * import { Sandbox } from "effect-lightbox"
- *
- * export const launch = (snapshot: Sandbox.BootableSnapshot) => Sandbox.launch({ snapshot })
- * ```
+ * A snapshot that can be booted: any value with the path of its folder. Booting it ignores later changes of its name.
  *
  * @category models
  * @since 0.1.0
@@ -379,34 +314,21 @@ export interface BootableSnapshot {
 /**
  * Options of {@link launch}.
  *
- * **Example** (Options in a variable)
- *
- * ```ts
- * import type { Sandbox } from "effect-lightbox"
- *
- * export const options: Sandbox.LaunchOptions = {
- *   snapshot: "node-ci",
- *   resources: { cpus: 2, memory: "1G" },
- *   mounts: { "/work": "./my-project" },
- *   cwd: "/work"
- * }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export type LaunchOptions<E = never, R = never> = SourceOptions<E, R> &
   SandboxConfig.Options & {
-    /** Destroy a sandbox that has the name. Default: `false`, fail with `AlreadyExists`. */
+    /** Replace a sandbox with the same name. Default: `false`, which fails with `AlreadyExists`. */
     readonly overwrite?: boolean | undefined
     /**
-     * Let the sandbox outlive the scope, this process and Ctrl-C: only `Sandbox.remove` removes it. Default: `false`, it
-     * is removed when the scope closes, and ends with the process.
+     * Keep the sandbox after the scope closes and the process exits (Ctrl-C included), until `Sandbox.remove`. Default:
+     * `false`, which removes it with the scope and stops it with the process.
      */
     readonly detached?: boolean | undefined
-    /** Receives the progress of a pull, in a fiber of its own. */
+    /** Receives the progress of an image pull. Runs in a separate fiber. */
     readonly onPullProgress?: ((progress: Microsandbox.PullProgress) => Effect.Effect<void>) | undefined
-    /** How long releasing may take before it is given up, logged and left. Default: 30 seconds. */
+    /** Time limit for removal, after which a warning is logged and the rest is left behind. Default: 30 seconds. */
     readonly releaseTimeout?: Duration.Input | undefined
   }
 
@@ -427,18 +349,15 @@ const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox
  *
  * **Details**
  *
- * All options are checked before anything boots; a wrong one fails with
- * `InvalidConfig` and its name. Interrupted while it boots, the virtual machine
- * is killed and nothing is left of it. When the scope closes, mounts that can be
- * written to are flushed, the virtual machine is killed, and sandbox and disk are
- * removed; a named volume stays. The sandbox ends with the process, too, however
- * that ends.
+ * All options are checked before anything boots; an invalid one fails with `InvalidConfig`, which names it.
+ * Interrupting the boot kills the virtual machine and removes it. When the scope closes, writable mounts are flushed,
+ * the virtual machine is killed, and the sandbox and its disk are removed; named volumes stay. The sandbox also stops
+ * when the process exits for any reason.
  *
- * Fails with `NotFound` for a snapshot that does not exist, `ImageUnavailable`,
- * `AlreadyExists` for a name that is taken, `NoVirtualization`, and `BootFailed`
- * or `TimedOut` when the guest does not come up.
+ * Fails with `NotFound` (snapshot), `ImageUnavailable`, `AlreadyExists` (name), `NoVirtualization`, and `BootFailed` or
+ * `TimedOut` if the guest does not start.
  *
- * **Example** (Sharing a folder with a sandbox)
+ * **Example** (Mount a folder)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -500,18 +419,8 @@ const resolveSnapshot = <E, R>(
         : decodeSnapshotName(snapshot)
 
 /**
- * Boots a sandbox, hands it to a function, and removes it when the function's
- * effect ends, however it ends.
- *
- * **Example** (One command in a fresh machine)
- *
- * ```ts
- * import { Sandbox } from "effect-lightbox"
- *
- * export const answer = Sandbox.run({ snapshot: "py-data" }, (sandbox) =>
- *   sandbox.exec("python", ["-c", "print(6 * 7)"])
- * )
- * ```
+ * Boots a sandbox, passes it to a function, and removes it when the function's effect ends, even on failure or
+ * interruption.
  *
  * @category constructors
  * @since 0.1.0
@@ -523,21 +432,10 @@ export const run = <A, E2, R2, E = never, R = never>(
   Effect.scoped(Effect.flatMap(launch(options), use))
 
 /**
- * Connects to a sandbox that runs, whoever started it. Closing the scope ends
- * the connection and the commands started over it; the sandbox goes on.
+ * Connects to a running sandbox, whichever process started it. Closing the scope ends the connection and the commands
+ * started over it; the sandbox keeps running.
  *
- * Fails with `NotFound`, or `NotRunning` when it is stopped.
- *
- * **Example** (Looking into a detached sandbox)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Sandbox } from "effect-lightbox"
- *
- * export const uptime = Effect.scoped(
- *   Effect.flatMap(Sandbox.connect("agent-1"), (sandbox) => sandbox.exec("uptime"))
- * )
- * ```
+ * Fails with `NotFound`, or with `NotRunning` if it is stopped.
  *
  * @category constructors
  * @since 0.1.0
@@ -557,19 +455,10 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
 })
 
 /**
- * Boots a sandbox that exists and is stopped, with the disk it had, and connects
- * to it. It keeps running when the scope closes if `detached`, and is stopped
- * (not removed) otherwise.
+ * Boots a stopped sandbox with its existing disk, and connects to it. When the scope closes, it is stopped but not
+ * removed; with `detached`, it keeps running.
  *
- * Fails with `NotFound`, or `StillRunning` when it runs already.
- *
- * **Example** (Going on where a builder was left)
- *
- * ```ts
- * import { Sandbox } from "effect-lightbox"
- *
- * export const builder = Sandbox.start("node-ci-builder", { detached: true })
- * ```
+ * Fails with `NotFound`, or with `StillRunning` if it is running.
  *
  * @category constructors
  * @since 0.1.0
@@ -584,18 +473,10 @@ export const start = Effect.fn("Sandbox.start")(function* (
 })
 
 /**
- * Shuts a sandbox down, killing it after `timeout` (default 10 seconds), and
- * boots it again with the disk it had: {@link start} of one that runs or is
- * stopped. Handles made before are of no use afterwards.
+ * Stops a sandbox if it runs, killing it after `timeout` (default: 10 seconds), and boots it again with the same disk.
+ * Earlier handles become invalid.
  *
- * **Example** (After changing what only counts at boot)
- *
- * ```ts
- * import { Sandbox } from "effect-lightbox"
- *
- * export const restarted = Sandbox.restart("agent-1", { detached: true })
- * ```
- *
+ * @see {@link start} for `detached`
  * @category constructors
  * @since 0.1.0
  */
@@ -611,9 +492,8 @@ export const restart = Effect.fn("Sandbox.restart")(function* (
 })
 
 /**
- * Shuts a sandbox down by name, and keeps its disk. Its guest is killed after
- * `timeout` (default 10 seconds). Succeeds if it is stopped already; fails with
- * `NotFound`.
+ * Shuts a sandbox down by name, killing it after `timeout` (default: 10 seconds). Its disk stays. Succeeds if it is
+ * already stopped; fails with `NotFound`.
  *
  * @category operations
  * @since 0.1.0
@@ -628,8 +508,7 @@ export const stop = Effect.fn("Sandbox.stop")(function* (
 })
 
 /**
- * Ends the virtual machine of a sandbox at once, by name, and keeps its disk.
- * Fails with `NotFound`.
+ * Kills the virtual machine of a sandbox by name. Its disk stays. Fails with `NotFound`.
  *
  * @see {@link stop} to let the guest shut down
  * @category operations
@@ -643,17 +522,9 @@ export const kill = Effect.fn("Sandbox.kill")(function* (
 })
 
 /**
- * Removes a sandbox by name, with its disk. What does not exist is no failure.
+ * Removes a sandbox and its disk by name. Succeeds if it does not exist.
  *
- * Fails with `StillRunning` when it runs, unless `force`, which kills it first.
- *
- * **Example** (Making a name free)
- *
- * ```ts
- * import { Sandbox } from "effect-lightbox"
- *
- * export const freed = Sandbox.remove("agent-1", { force: true })
- * ```
+ * Fails with `StillRunning` if it runs, unless `force`, which kills it first.
  *
  * @category operations
  * @since 0.1.0
@@ -669,16 +540,7 @@ export const remove = Effect.fn("Sandbox.remove")(function* (
 })
 
 /**
- * All sandboxes of the home directory, or those that have all the given labels.
- *
- * **Example** (Names of a team's sandboxes)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Sandbox } from "effect-lightbox"
- *
- * export const names = Effect.map(Sandbox.list({ labels: { team: "platform" } }), (all) => all.map(({ name }) => name))
- * ```
+ * Lists the sandboxes of the home directory. With `labels`, only those that have all of them.
  *
  * @category operations
  * @since 0.1.0
@@ -691,16 +553,7 @@ export const list = Effect.fn("Sandbox.list")(function* (filter?: {
 })
 
 /**
- * What the runtime knows of a sandbox. Fails with `NotFound`.
- *
- * **Example** (Asking for the status)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Sandbox } from "effect-lightbox"
- *
- * export const status = Effect.map(Sandbox.get("agent-1"), (sandbox) => sandbox.status)
- * ```
+ * Gets the state of a sandbox by name. Fails with `NotFound`.
  *
  * @category operations
  * @since 0.1.0
@@ -713,16 +566,8 @@ export const get = Effect.fn("Sandbox.get")(function* (
 })
 
 /**
- * Waits until a sandbox has a status, looking four times a second, and gives up
- * after `timeout` (default 30 seconds) with `TimedOut`.
- *
- * **Example** (Waiting for the end of a sandbox with a maximum duration)
- *
- * ```ts
- * import { Sandbox } from "effect-lightbox"
- *
- * export const ended = Sandbox.waitFor("job-7", "stopped", { timeout: "1 hour" })
- * ```
+ * Polls a sandbox every 250 milliseconds until it has a status. Fails with `TimedOut` after `timeout` (default: 30
+ * seconds).
  *
  * @category operations
  * @since 0.1.0
@@ -755,10 +600,9 @@ export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
 // =============================================================================
 
 /**
- * Provides {@link Sandbox}: booted when first needed, shared by all that need it,
- * removed when the layer is closed.
+ * Provides {@link Sandbox}: boots it when first needed, shares it, and removes it when the layer is released.
  *
- * **Example** (A sandbox on a snapshot that is a layer, too)
+ * **Example** (Build a snapshot and boot a sandbox from it)
  *
  * ```ts
  * import { Effect, Layer } from "effect"
@@ -784,16 +628,7 @@ export const layer = <E = never, R = never>(
 ): Layer.Layer<Sandbox, LightboxError | E, Services | Exclude<R, Scope.Scope>> => Layer.effect(Sandbox, launch(options))
 
 /**
- * Provides {@link Sandbox} with options from the configuration.
- *
- * **Example** (An image from the environment)
- *
- * ```ts
- * import { Config } from "effect"
- * import { Sandbox } from "effect-lightbox"
- *
- * export const live = Sandbox.layerConfig({ image: Config.String("IMAGE"), network: Config.succeed("none") })
- * ```
+ * Provides {@link Sandbox} with options read from the configuration.
  *
  * @category layers
  * @since 0.1.0
@@ -807,10 +642,9 @@ export const layerConfig = (
   )
 
 /**
- * A service class for one sandbox of several: its own tag, with a `layer` that
- * launches it.
+ * Creates a service class for one of several sandboxes. Its `layer` launches the sandbox.
  *
- * **Example** (Two sandboxes in one program)
+ * **Example** (Use two sandboxes in one program)
  *
  * ```ts
  * import { Effect, Layer } from "effect"

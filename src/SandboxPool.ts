@@ -1,11 +1,10 @@
 /**
- * Sandboxes that were booted before they are asked for, each for one use.
+ * Sandboxes booted in advance, each used once.
  *
- * A pool keeps some sandboxes ready and hands one out in less than a
- * millisecond. It is removed after its use and another one boots in the
- * background: no two users ever see the same sandbox.
+ * A pool keeps sandboxes ready and hands one out in less than a millisecond. After use, the sandbox is removed and a
+ * replacement boots in the background: no two users share a sandbox.
  *
- * **Example** (Running tools of an agent)
+ * **Example** (Run an agent's tools)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -39,44 +38,22 @@ import type * as SandboxConfig from "./SandboxConfig.ts"
 // =============================================================================
 
 /**
- * What one user of a sandbox wants otherwise than the pool has it: what holds for
- * the commands that are run over the handle. Everything else a sandbox boots
- * with; the pool refuses it with `InvalidConfig`.
- *
- * **Example** (A tenant's surroundings)
- *
- * ```ts
- * import { Redacted } from "effect"
- * import type { SandboxPool } from "effect-lightbox"
- *
- * export const settings: SandboxPool.Settings = {
- *   env: { TENANT: "acme", TOKEN: Redacted.make("s3cret") },
- *   cwd: "/work",
- *   user: "app"
- * }
- * ```
+ * Settings of one user that apply to the commands run over the handle. Other options are fixed at boot; passing them
+ * fails with `InvalidConfig`.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Settings {
-  /** Added to the sandbox's. Redacted values appear nowhere but in the guest. */
+  /** Variables added to the sandbox's. Redacted values are visible only in the guest. */
   readonly env?: { readonly [name: string]: Guest.Word } | undefined
-  /** It must exist. */
+  /** Working directory. Must exist. */
   readonly cwd?: string | undefined
   readonly user?: string | undefined
 }
 
 /**
- * How many sandboxes a pool has, and had.
- *
- * **Example** (Telling whether all is well)
- *
- * ```ts
- * import type { SandboxPool } from "effect-lightbox"
- *
- * export const isWarm = (stats: SandboxPool.Stats): boolean => stats.ready >= stats.min
- * ```
+ * The numbers of sandboxes in a pool, now and in total.
  *
  * @category models
  * @since 0.1.0
@@ -84,36 +61,25 @@ export interface Settings {
 export interface Stats {
   readonly min: number
   readonly max: number
-  /** Wait to be handed out. */
+  /** Ready to be handed out. */
   readonly ready: number
   readonly booting: number
-  /** Were handed out. */
+  /** In use. */
   readonly used: number
-  /** Are being removed. */
+  /** Being removed. */
   readonly leaving: number
-  /** Users that wait for a sandbox. */
+  /** Users waiting for a sandbox. */
   readonly waiting: number
-  /** Boots that succeeded, in all. */
+  /** Successful boots in total. */
   readonly booted: number
-  /** Boots that failed, in all. */
+  /** Failed boots in total. */
   readonly failed: number
-  /** Sandboxes that were handed out, in all. */
+  /** Sandboxes handed out in total. */
   readonly handedOut: number
 }
 
 /**
- * What became of one of many jobs: its position among them, from 0, and how it
- * ended.
- *
- * **Example** (Those that failed)
- *
- * ```ts
- * import { Exit } from "effect"
- * import type { SandboxPool } from "effect-lightbox"
- *
- * export const failed = <A, E>(results: ReadonlyArray<SandboxPool.JobResult<A, E>>): ReadonlyArray<number> =>
- *   results.filter(({ exit }) => Exit.isFailure(exit)).map(({ index }) => index)
- * ```
+ * The result of one of many jobs, with its position (from 0).
  *
  * @category models
  * @since 0.1.0
@@ -126,24 +92,15 @@ export interface JobResult<out A, out E = never> {
 /**
  * Options of {@link SandboxPool} `runMany`.
  *
- * **Example** (Three attempts, results in the order of the jobs)
- *
- * ```ts
- * import { Schedule } from "effect"
- * import type { SandboxPool } from "effect-lightbox"
- *
- * export const options: SandboxPool.RunManyOptions = { retry: Schedule.recurs(2), ordered: true }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface RunManyOptions<E = never, R = never> {
-  /** Default: the pool's `max`. */
+  /** Jobs that run at the same time. Default: the pool's `max`. */
   readonly concurrency?: number | undefined
-  /** When to try a job again, in another sandbox. Default: never. */
+  /** Schedule for retrying a job in another sandbox. Default: no retries. */
   readonly retry?: Schedule.Schedule<unknown, E | LightboxError, never, R> | undefined
-  /** Give the results in the order of the jobs, not as they come. Default: `false`. */
+  /** Emit results in the order of the jobs instead of completion. Default: `false`. */
   readonly ordered?: boolean | undefined
   readonly settings?: Settings | undefined
 }
@@ -151,32 +108,23 @@ export interface RunManyOptions<E = never, R = never> {
 /**
  * A pool of sandboxes.
  *
- * **Example** (Taking a pool as a parameter)
- *
- * ```ts
- * import type { SandboxPool } from "effect-lightbox"
- *
- * export const answer = (pool: SandboxPool.SandboxPool) =>
- *   pool.use((sandbox) => sandbox.exec("python", ["-c", "print(6 * 7)"]))
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export interface SandboxPool {
   /**
-   * Hands a sandbox out until the scope closes, which removes it. If none is ready, waits for one; fails with the error
-   * of the boot when none can be had.
+   * Acquires a sandbox, which is removed when the scope closes. Waits for one if none is ready; fails with the boot
+   * error if none can boot.
    */
   readonly acquire: (settings?: Settings) => Effect.Effect<Sandbox.Sandbox, LightboxError, Scope.Scope>
-  /** Hands a sandbox to a function, and removes it when the function's effect ends, however it ends. */
+  /** Passes a sandbox to a function and removes it when the function's effect ends, even on failure or interruption. */
   readonly use: <A, E, R>(
     f: (sandbox: Sandbox.Sandbox) => Effect.Effect<A, E, R>,
     settings?: Settings
   ) => Effect.Effect<A, LightboxError | E, Exclude<R, Scope.Scope>>
   /**
-   * Runs each job in a sandbox of its own, several at a time. However one ends, the others go on; ending the stream
-   * ends those that run. Fails with `InvalidConfig` only.
+   * Runs each job in a fresh sandbox, several at a time. Failed jobs do not stop the others; ending the stream
+   * interrupts running jobs. Fails only with `InvalidConfig`.
    */
   readonly runMany: <A, E, R, R2 = never>(
     jobs: Iterable<(sandbox: Sandbox.Sandbox) => Effect.Effect<A, E, R>>,
@@ -186,15 +134,7 @@ export interface SandboxPool {
 }
 
 /**
- * The service of a program's one pool, as {@link layer} provides it.
- *
- * **Example** (Using the pool of the context)
- *
- * ```ts
- * import { SandboxPool } from "effect-lightbox"
- *
- * export const kernel = SandboxPool.SandboxPool.use((pool) => pool.use((sandbox) => sandbox.exec("uname", ["-r"])))
- * ```
+ * The service tag for a program's only pool, provided by {@link layer}.
  *
  * @category services
  * @since 0.1.0
@@ -207,22 +147,7 @@ export const SandboxPool: Context.Service<SandboxPool, SandboxPool> =
 // =============================================================================
 
 /**
- * Options of {@link make}: what the sandboxes are, as for `Sandbox.launch`, and
- * how many.
- *
- * **Example** (Options in a variable)
- *
- * ```ts
- * import type { SandboxPool } from "effect-lightbox"
- *
- * export const options: SandboxPool.Options = {
- *   snapshot: "node-ci",
- *   resources: { memory: "1G" },
- *   min: 2,
- *   max: 8,
- *   timeToLive: "30 minutes"
- * }
- * ```
+ * Options of {@link make}: those of `Sandbox.launch` for each sandbox, and the size of the pool.
  *
  * @category options
  * @since 0.1.0
@@ -230,65 +155,53 @@ export const SandboxPool: Context.Service<SandboxPool, SandboxPool> =
 export type Options<E = never, R = never> = Sandbox.SourceOptions<E, R> &
   Omit<SandboxConfig.Options, "name"> &
   Pick<Sandbox.LaunchOptions, "onPullProgress" | "releaseTimeout"> & {
-    /** How many are kept ready. 0: each boots when it is asked for. Default: 1. */
+    /** Sandboxes to keep ready. With 0, each boots on demand. Default: 1. */
     readonly min?: number | undefined
-    /** How many there are at most: booting, ready, handed out and being removed. */
+    /** Maximum number of sandboxes: booting, ready, in use and being removed. */
     readonly max: number
     /**
-     * After how long a sandbox that nobody used is removed. In the last quarter of it, at a moment that is another for
-     * each, its successor boots. Default: 1 hour.
+     * Remove an unused sandbox after this time. Its successor boots at a random moment in the last quarter. Default: 1
+     * hour.
      */
     readonly timeToLive?: Duration.Input | undefined
     /**
-     * When the snapshot's name moves on, go on handing out what is ready until its successors are (`"gradual"`, the
-     * default), or remove it at once and let users wait (`"at-once"`).
+     * When the snapshot's name points to a new snapshot: `"gradual"` (the default) hands out ready sandboxes until
+     * their successors have booted, `"at-once"` removes them immediately and lets users wait.
      */
     readonly rollOver?: "gradual" | "at-once" | undefined
     readonly healthCheck?: HealthCheck | undefined
   }
 
 /**
- * How a pool looks after the sandboxes that are ready.
- *
- * **Example** (Often)
- *
- * ```ts
- * import type { SandboxPool } from "effect-lightbox"
- *
- * export const healthCheck: SandboxPool.HealthCheck = { interval: "200 millis", timeout: "100 millis" }
- * ```
+ * The health check of ready sandboxes.
  *
  * @category options
  * @since 0.1.0
  */
 export interface HealthCheck {
-  /** How often each is asked for an answer, and the snapshot's name for what it leads to. Default: 1 second. */
+  /** Interval of checking each sandbox, and the snapshot that the name points to. Default: 1 second. */
   readonly interval?: Duration.Input | undefined
-  /** How long an answer may take. Default: 1 second. */
+  /** Time limit for a response. Default: 1 second. */
   readonly timeout?: Duration.Input | undefined
 }
 
 /**
- * Makes a pool that lives until the scope closes, which removes all its
- * sandboxes, those that are in use included.
+ * Creates a pool that lives until the scope closes, which removes all its sandboxes, including those in use.
  *
  * **Details**
  *
- * All options are checked first; a wrong one fails with `InvalidConfig` and its
- * name. It does not wait for sandboxes to boot. They boot within the budget of
- * the driver, and what fails to boot is tried again after a pause that grows to
- * 10 seconds; who waits meanwhile gets the error.
+ * All options are checked first; an invalid one fails with `InvalidConfig`, which names it. Does not wait for sandboxes
+ * to boot. Boots count against the driver's admission limits. A failed boot is retried after a pause that grows to 10
+ * seconds; users waiting meanwhile get the error.
  *
- * Nothing has to be asked at the moment of handing out. A sandbox whose
- * connection ends is replaced at once, and one that hangs when it leaves a
- * question of the health check unanswered. Only if the last answer is older than
- * two intervals, because the process was held up for instance, is a sandbox asked
- * once more before it is handed out.
+ * A sandbox whose connection ends is replaced immediately, one that hangs when it misses a health check. Handing out
+ * checks a sandbox again only if its last response is older than two intervals, for example because the process was
+ * suspended.
  *
- * A snapshot given by name is followed: when the name moves to another
- * generation, the pool does, too. One that is given otherwise stays what it is.
+ * A pool follows a snapshot given by name: when the name points to a new snapshot, new sandboxes boot from it. A
+ * snapshot given otherwise stays fixed.
  *
- * **Example** (Many programs, each in a clean sandbox)
+ * **Example** (Run many programs, each in a clean sandbox)
  *
  * ```ts
  * import { Console, Effect, Stream } from "effect"
@@ -318,19 +231,6 @@ export const make = <E = never, R = never>(
 /**
  * Provides {@link SandboxPool}.
  *
- * **Example** (A pool on a snapshot that is built when needed)
- *
- * ```ts
- * import { Layer } from "effect"
- * import { MicrosandboxLocal, SandboxPool, Snapshot } from "effect-lightbox"
- *
- * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
- *
- * export const live = SandboxPool.layer({ snapshot: Snapshot.build(tools), min: 2, max: 4 }).pipe(
- *   Layer.provide(MicrosandboxLocal.layer())
- * )
- * ```
- *
  * @category layers
  * @since 0.1.0
  */
@@ -340,24 +240,7 @@ export const layer = <E = never, R = never>(
   Layer.effect(SandboxPool, make(options))
 
 /**
- * A service class for one pool of several: its own tag, with a `layer` that makes
- * it.
- *
- * **Example** (Two pools in one program)
- *
- * ```ts
- * import { Effect, Layer } from "effect"
- * import { SandboxPool } from "effect-lightbox"
- *
- * class Node extends SandboxPool.Service<Node>()("Node", { snapshot: "node", max: 4 }) {}
- * class Python extends SandboxPool.Service<Python>()("Python", { snapshot: "python", max: 4 }) {}
- *
- * export const program = Effect.gen(function* () {
- *   const node = yield* Node
- *   const python = yield* Python
- *   return [yield* node.stats, yield* python.stats]
- * }).pipe(Effect.provide(Layer.mergeAll(Node.layer, Python.layer)))
- * ```
+ * Creates a service class for one of several pools. Its `layer` makes the pool.
  *
  * @category constructors
  * @since 0.1.0

@@ -1,56 +1,43 @@
 /**
- * Effect's `FileSystem`, `Path` and `ChildProcessSpawner` backed by a sandbox.
+ * Effect's `FileSystem`, `Path` and `ChildProcessSpawner`, backed by a sandbox.
  *
- * A program written against these services runs on the host with
- * `NodeServices.layer` of `@effect/platform-node`, and inside a microVM, unchanged,
- * with {@link layer}.
+ * A program that uses these services runs on the host with `NodeServices.layer` of `@effect/platform-node`, and
+ * unchanged inside a microVM with {@link layer}.
  *
  * **Details**
  *
- * - Relative paths begin at the sandbox's working directory, and temporary files
- *   are made in the guest's `/tmp`, which is held in the guest's memory.
+ * - Relative paths resolve against the sandbox's working directory. Temporary files are created in the guest's `/tmp`,
+ *   which is held in the guest's memory.
  * - File operations run as root, commands as the sandbox's user.
- * - Errors are `PlatformError`s with the reasons that Node.js's services give,
- *   from the errno of the guest's kernel; the `LightboxError` is their `cause`.
- * - Commands get the sandbox's environment, never the host's: `env` replaces it,
- *   and is added to it with `extendEnv`. The outputs `"inherit"` are those of the
- *   host's process.
- * - Every command leads a process group of its own, which closing the scope ends:
- *   with `killSignal`, and with `SIGKILL` after `forceKillAfter` (default 10
- *   seconds). What is written and not read is kept on the host, in memory and then
- *   in a temporary file; a command never waits for its reader.
- * - Most file operations need nothing in the guest. `link`, `makeDirectory` without
- *   `recursive`, `access` with `writable`, `File.sync`, `watch`, and `env` without
- *   `extendEnv` use the guest's programs of the same purpose (`ln`, `mkdir`, `test`,
- *   `sync`, `find` with `stat`, `env`), as any Linux image with a shell has them;
- *   without them they fail with `BadArgument`.
- * - Files that are read at the same time (`Effect.forEach(paths, fs.readFile, {
- *   concurrency: "unbounded" })`) come in one stream where the guest has `tar`, and
- *   a folder is copied by its `cp`.
+ * - Errors are `PlatformError`s with the same reasons as on Node.js, derived from the guest's errno; the
+ *   `LightboxError` is their `cause`.
+ * - Commands get the sandbox's environment, never the host's. `env` replaces it, or adds to it with `extendEnv`.
+ *   `"inherit"` output writes to the host process's output.
+ * - Each command runs in its own process group. Closing the scope sends `killSignal`, then `SIGKILL` after
+ *   `forceKillAfter` (default: 10 seconds). Unread output is buffered on the host, in memory and then in a temporary
+ *   file, so a command never waits for its reader.
+ * - `link`, `makeDirectory` without `recursive`, `access` with `writable`, `File.sync`, `watch`, and `env` without
+ *   `extendEnv` use the guest's `ln`, `mkdir`, `test`, `sync`, `find` with `stat`, and `env`. Without them, they fail
+ *   with `BadArgument`.
+ * - Concurrent reads (`Effect.forEach(paths, fs.readFile, { concurrency: "unbounded" })`) share one stream if the guest
+ *   has `tar`. The guest's `cp` copies folders.
  *
  * **Gotchas**
  *
- * - The guest's agent knows whole seconds of `mtime` and `atime`, and of the other
- *   numbers of a file neither `dev` (0), `ino`, `nlink` nor `birthtime`.
- * - `watch` looks four times a second, from inside the guest. A file that comes and
- *   goes in between is not seen.
- * - `copy` keeps symbolic links as they are, as `cp -r` does; Node.js makes relative
- *   ones absolute.
- * - The exit code of a command is there when nobody has its output open any more.
- *   Waiting for it kills what the command left running with its output still open.
- * - What can not be done fails with `BadArgument`: `open` with `noFollow`, additional
- *   file descriptors that are `"duplex"` or above 9, and signals that Linux does not
- *   have. `detached` has no meaning; a process that is not referenced any more ends
- *   with the layer.
- * - The guest's agent writes a command's input before it looks at anything else: a
- *   command that does not read what it is given holds up the sandbox (see
- *   `Guest.Process`), and so does opening a named pipe that nobody has open.
+ * - `mtime` and `atime` are in whole seconds. `dev` is 0; `ino`, `nlink` and `birthtime` are not available.
+ * - `watch` polls every 250 milliseconds inside the guest and misses files created and removed in between.
+ * - `copy` keeps symbolic links unchanged, as `cp -r` does; Node.js makes relative ones absolute.
+ * - The exit code of a command is available once all writers have closed its output. Waiting for it kills background
+ *   processes that still hold the output open.
+ * - These fail with `BadArgument`: `open` with `noFollow`, additional file descriptors that are `"duplex"` or above 9,
+ *   and signals that Linux does not have. `detached` has no effect; an unreferenced process ends with the layer.
+ * - A command that does not read its input blocks the sandbox (see `Guest.Process`), and so does opening a named pipe
+ *   that has no other end.
  *
- * These interfaces are unstable in Effect 4.1: a minor release may change them. So
- * this module is not part of `effect-lightbox`'s index, nothing in the index imports
- * it, and a release that breaks it breaks nothing else.
+ * These interfaces are unstable in Effect 4.1: a minor release may change them. Therefore neither the index nor any
+ * other module imports this one.
  *
- * **Example** (The same program on the host and in a microVM)
+ * **Example** (Run the same program on the host and in a microVM)
  *
  * ```ts
  * import { NodeServices } from "@effect/platform-node"
@@ -94,41 +81,16 @@ import * as Sandbox from "./Sandbox.ts"
 /**
  * The services that a sandbox provides.
  *
- * **Example** (A program that runs wherever it is put)
- *
- * ```ts
- * import { Effect, FileSystem } from "effect"
- * import type * as SandboxServices from "effect-lightbox/SandboxServices"
- *
- * export const program: Effect.Effect<string, unknown, SandboxServices.SandboxServices> = Effect.gen(function* () {
- *   const fs = yield* FileSystem.FileSystem
- *   return yield* fs.readFileString("/etc/hostname")
- * })
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export type SandboxServices = ChildProcessSpawner.ChildProcessSpawner | FileSystem.FileSystem | Path.Path
 
-/**
- * The folder at which relative paths begin. It is asked for once, as it is while the layer is built.
- */
+/** Resolved once, while the layer is built. */
 const cwd = Effect.flatMap(Sandbox.Sandbox, ({ info }) => Effect.map(info, ({ cwd }) => cwd ?? "/"))
 
 /**
  * Provides `FileSystem` backed by a sandbox.
- *
- * **Example** (Reading a guest's file with Effect's service)
- *
- * ```ts
- * import { Effect, FileSystem } from "effect"
- * import * as SandboxServices from "effect-lightbox/SandboxServices"
- *
- * export const hosts = FileSystem.FileSystem.use((fs) => fs.readFileString("/etc/hosts")).pipe(
- *   Effect.provide(SandboxServices.layerFileSystem)
- * )
- * ```
  *
  * @category layers
  * @since 0.1.0
@@ -142,19 +104,7 @@ export const layerFileSystem: Layer.Layer<FileSystem.FileSystem, LightboxError, 
 )
 
 /**
- * Provides `Path` with the rules of the guest: POSIX whatever the host is, and
- * relative to the sandbox's working directory.
- *
- * **Example** (Resolving a path as the guest would)
- *
- * ```ts
- * import { Effect, Path } from "effect"
- * import * as SandboxServices from "effect-lightbox/SandboxServices"
- *
- * export const report = Path.Path.useSync((path) => path.resolve("out", "report.json")).pipe(
- *   Effect.provide(SandboxServices.layerPath)
- * )
- * ```
+ * Provides `Path` with the guest's rules: always POSIX, relative to the sandbox's working directory.
  *
  * @category layers
  * @since 0.1.0
@@ -167,22 +117,7 @@ export const layerPath: Layer.Layer<Path.Path, LightboxError, Sandbox.Sandbox> =
 ).pipe(Layer.provide(Path.layer))
 
 /**
- * Provides `ChildProcessSpawner` backed by a sandbox. Processes end with their
- * scope, and all of them with the layer.
- *
- * **Example** (Running a pipeline in a guest)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { ChildProcess, ChildProcessSpawner } from "effect/process"
- * import * as SandboxServices from "effect-lightbox/SandboxServices"
- *
- * const count = ChildProcess.make`ls /etc`.pipe(ChildProcess.pipeTo(ChildProcess.make`wc -l`))
- *
- * export const program = ChildProcessSpawner.ChildProcessSpawner.use((spawner) => spawner.string(count)).pipe(
- *   Effect.provide(SandboxServices.layerChildProcessSpawner)
- * )
- * ```
+ * Provides `ChildProcessSpawner` backed by a sandbox. Processes end with their scope, and at the latest with the layer.
  *
  * @category layers
  * @since 0.1.0
@@ -200,10 +135,9 @@ export const layerChildProcessSpawner: Layer.Layer<
 )
 
 /**
- * Provides all services backed by the sandbox of the context, as `NodeServices`
- * provides those of the host.
+ * Provides all services backed by the sandbox in the context, as `NodeServices` does for the host.
  *
- * **Example** (One sandbox for a whole program)
+ * **Example** (Run a whole program in one sandbox)
  *
  * ```ts
  * import { Layer } from "effect"
@@ -223,37 +157,11 @@ export const layer: Layer.Layer<SandboxServices, LightboxError, Sandbox.Sandbox>
 )
 
 /**
- * The services of one given sandbox.
- *
- * **Example** (Running a program in a fresh sandbox)
- *
- * ```ts
- * import { Effect, FileSystem } from "effect"
- * import { Sandbox } from "effect-lightbox"
- * import * as SandboxServices from "effect-lightbox/SandboxServices"
- *
- * const program = FileSystem.FileSystem.use((fs) => fs.readDirectory("/"))
- *
- * export const names = Sandbox.run({ image: "alpine" }, (sandbox) =>
- *   Effect.provide(program, SandboxServices.fromSandbox(sandbox))
- * )
- * ```
- *
- * **Example** (The services of a sandbox with a tag of its own)
- *
- * ```ts
- * import { Effect, Layer } from "effect"
- * import { Sandbox } from "effect-lightbox"
- * import * as SandboxServices from "effect-lightbox/SandboxServices"
- *
- * class Tools extends Sandbox.Service<Tools>()("Tools", { image: "alpine" }) {}
- *
- * export const live = Layer.unwrap(Effect.map(Tools, SandboxServices.fromSandbox)).pipe(Layer.provide(Tools.layer))
- * ```
+ * Provides the services of a given sandbox.
  *
  * @category layers
  * @since 0.1.0
  */
 export const fromSandbox = (sandbox: Sandbox.Sandbox): Layer.Layer<SandboxServices, LightboxError> =>
-  // Layers are shared by identity: those of another sandbox must not be taken for these.
+  // Layers are memoized by identity; `fresh` keeps those of different sandboxes apart.
   Layer.fresh(Layer.provide(layer, Layer.succeed(Sandbox.Sandbox, sandbox)))

@@ -1,18 +1,17 @@
 /**
- * The library for programs that know promises only.
+ * The library for programs that use promises instead of Effect.
  *
- * These are the functions of lightbox 0.3, with its names, options and results:
- * a program that used it changes the import. They rest on the same driver as the
- * rest of the library, and no type of Effect appears in them.
+ * The functions, options and results are those of lightbox 0.3: programs that used it only change the import. They
+ * share the driver with the rest of the library. No type of Effect appears in them.
  *
  * **Details**
  *
- * Every function takes an `AbortSignal`: aborting stops what runs in the guest,
- * cleans up, and then rejects with the signal's reason. Everything else rejects
- * with {@link LightboxError}. A process that gets SIGINT, SIGTERM or SIGHUP, or
- * throws what nobody catches, first releases its sandboxes (within 10 seconds)
- * and then ends as it would have: with 130, 143, 129, or the error. If the program
- * listens for the signal itself, that counts from the second signal on.
+ * Every function takes an `AbortSignal`. Aborting stops what runs in the guest, cleans up, and then rejects with the
+ * signal's reason. All other failures reject with {@link LightboxError}.
+ *
+ * On SIGINT, SIGTERM, SIGHUP or an uncaught error, the process first releases its sandboxes (within 10 seconds), then
+ * exits as usual: with 130, 143, 129, or the error. If the program listens for the signal itself, this happens on the
+ * second signal.
  *
  * **Example** (Build once, run a command)
  *
@@ -82,16 +81,7 @@ export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.t
 // =============================================================================
 
 /**
- * An amount of memory: a whole number of MiB or GiB, such as `"512M"`, `"2G"` or
- * `"2 GiB"`.
- *
- * **Example** (Two gigabytes)
- *
- * ```ts
- * import type { Memory } from "effect-lightbox/promise"
- *
- * export const memory: Memory = "2G"
- * ```
+ * An amount of memory: a whole number of MiB or GiB, such as `"512M"`, `"2G"` or `"2 GiB"`.
  *
  * @category models
  * @since 0.1.0
@@ -101,51 +91,45 @@ export type Memory = Exclude<Size, number>
 /**
  * Processors and memory.
  *
- * **Example** (A small machine)
- *
- * ```ts
- * import type { SnapshotResources } from "effect-lightbox/promise"
- *
- * export const resources: SnapshotResources = { cpus: 1, memory: "512M" }
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export interface SnapshotResources {
-  /** Processors, 1 to 255. Default: 1. */
+  /** Virtual processors, 1 to 255. Default: 1. */
   cpus?: number | undefined
   /** Memory in whole MiB, at least `"64M"`. Default: `"512M"`. */
   memory?: Memory | undefined
 }
 
 /**
- * One step of a snapshot's setup; a string is a script.
- *
- * **Example** (The three forms)
- *
- * ```ts
- * import { exec, shell, type SetupStep } from "effect-lightbox/promise"
- *
- * export const setup: Array<SetupStep> = [
- *   "mkdir -p /work",
- *   shell("npm i -g pnpm", "install pnpm"),
- *   exec("node", ["--version"])
- * ]
- * ```
+ * A step of a snapshot's setup. A string is a script.
  *
  * @category models
  * @since 0.1.0
  */
 export type SetupStep =
   | string
-  | { kind: "shell"; script: string; description?: string | undefined }
-  | { kind: "exec"; cmd: string; args?: Array<string> | undefined; description?: string | undefined }
+  | {
+      kind: "shell"
+      /** Script, run in a login shell. */
+      script: string
+      /** Label of the step in events and errors. Default: the script. */
+      description?: string | undefined
+    }
+  | {
+      kind: "exec"
+      /** Program, run without a shell. */
+      cmd: string
+      /** Arguments of the program. Default: none. */
+      args?: Array<string> | undefined
+      /** Label of the step in events and errors. Default: the command line. */
+      description?: string | undefined
+    }
 
 /**
- * What a snapshot is made of.
+ * The definition of a snapshot.
  *
- * **Example** (A snapshot for CI)
+ * **Example** (Define a snapshot for CI)
  *
  * ```ts
  * import type { SnapshotConfig } from "effect-lightbox/promise"
@@ -165,77 +149,58 @@ export type SetupStep =
  * @since 0.1.0
  */
 export interface SnapshotConfig {
-  /** Up to 128 letters, digits, dots, dashes and underscores. */
+  /** Name of the snapshot: up to 128 letters, digits, dots, dashes and underscores. */
   name: string
-  /** The OCI image that it starts from. */
+  /** OCI image to start from, such as `"node:22"`. */
   image: string
-  /** Processors and memory of the sandbox that it is built in. Default: 1 processor, `"512M"`. */
+  /** Processors and memory of the builder sandbox. Default: 1 processor, `"512M"`. */
   resources?: SnapshotResources | undefined
-  /** Where setup steps run; made if it is not there. Default: the image's. */
+  /** Working directory of setup steps, created if missing. Default: the image's. */
   workdir?: string | undefined
   /** Environment variables of the setup steps. Default: none. */
   env?: Record<string, string> | undefined
-  /** Run in order. Default: none, the image as it is. */
+  /** Setup steps, run in order. Default: none. */
   setup?: Array<SetupStep> | undefined
-  /** Labels that are stored with the snapshot. Default: none. */
+  /** Labels stored with the snapshot. Default: none. */
   labels?: Record<string, string> | undefined
 }
 
 /**
- * A {@link SnapshotConfig} whose setup is there, to be added to.
- *
- * **Example** (Adding a step to a preset)
- *
- * ```ts
- * import { shell, type PresetConfig } from "effect-lightbox/promise"
- *
- * export const withRipgrep = (config: PresetConfig): PresetConfig => {
- *   config.setup.push(shell("apt-get update && apt-get install -y ripgrep", "ripgrep"))
- *   return config
- * }
- * ```
+ * A {@link SnapshotConfig} with steps, to which more can be added.
  *
  * @category models
  * @since 0.1.0
  */
 export interface PresetConfig extends SnapshotConfig {
+  /** Setup steps, run in order. */
   setup: Array<SetupStep>
 }
 
 /**
  * Options of {@link buildSnapshot}.
  *
- * **Example** (Showing what happens)
- *
- * ```ts
- * import type { BuildOptions } from "effect-lightbox/promise"
- *
- * export const options: BuildOptions = { verbose: true, signal: AbortSignal.timeout(600_000) }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface BuildOptions {
-  /** Take the name if it is taken; `false` rejects then. Default: `true`. */
+  /** Replace a snapshot that has the name. With `false`, reject instead. Default: `true`. */
   overwrite?: boolean | undefined
-  /** Run all steps, even if the result is there. Default: `false`. */
+  /** Run all steps, even if their results are cached. Default: `false`. */
   rebuild?: boolean | undefined
-  /** Leave the builder running as `<name>-builder`, after a success and after a failure. Default: `false`. */
+  /** Keep the builder running as `<name>-builder`, after success and failure. Default: `false`. */
   debugBuilder?: boolean | undefined
-  /** Print what steps write, and what the build does, to this process's output. Default: `false`. */
+  /** Print the build's progress and the output of steps. Default: `false`. */
   verbose?: boolean | undefined
-  /** Told what happens. */
+  /** Receives the events of the build. Default: none. */
   onEvent?: ((event: BuildEvent) => void) | undefined
-  /** Stops the build, cleans up, and rejects. */
+  /** Stops the build, cleans up, and rejects. Default: none. */
   signal?: AbortSignal | undefined
 }
 
 /**
- * A mount: a folder of the host, or an object that says what to mount. A volume
- * is created if it does not exist.
+ * A mount: a host folder, or an object. A missing volume is created.
  *
- * **Example** (A folder, a volume and memory)
+ * **Example** (Mount a folder, a volume and memory)
  *
  * ```ts
  * import type { Mount } from "effect-lightbox/promise"
@@ -253,23 +218,7 @@ export interface BuildOptions {
 export type Mount = MountInput
 
 /**
- * Options of {@link launchSandbox} and {@link runInSandbox}: a `snapshot` or an
- * `image` to boot from, and the rest.
- *
- * **Example** (A sandbox with a project in it)
- *
- * ```ts
- * import type { LaunchOptions } from "effect-lightbox/promise"
- *
- * export const options: LaunchOptions = {
- *   snapshot: "node-ci",
- *   name: "ci-run-1",
- *   resources: { cpus: 2, memory: "2G" },
- *   mounts: { "/work": "./my-project" },
- *   workdir: "/work",
- *   ports: { 8080: 80 }
- * }
- * ```
+ * Options of {@link launchSandbox} and {@link runInSandbox}, with either a `snapshot` or an `image`.
  *
  * @category options
  * @since 0.1.0
@@ -277,71 +226,67 @@ export type Mount = MountInput
 export type LaunchOptions = LaunchSettings &
   (
     | {
-        /** The name of the snapshot to boot from. */
+        /** Name of the snapshot to boot from. */
         snapshot: string
         image?: undefined
       }
     | {
-        /** The OCI image to boot from, such as `"node:22"`. */
+        /** OCI image to boot from, such as `"node:22"`. */
         image: string
         snapshot?: undefined
       }
   )
 
 /**
- * What {@link LaunchOptions} say beside what a sandbox boots from.
+ * Options of a sandbox, apart from its source.
  *
  * @category options
  * @since 0.1.0
  */
 export interface LaunchSettings {
-  /** The name of the sandbox. Default: a generated name. */
+  /** Name of the sandbox. Default: generated. */
   name?: string | undefined
   /** Processors and memory. Default: 1 processor, `"512M"`. */
   resources?: SnapshotResources | undefined
-  /** Where commands run. It must exist in the snapshot or be a mount. Default: the image's, else `/`. */
+  /** Working directory of commands. Must exist in the snapshot or be a mount. Default: the image's, else `/`. */
   workdir?: string | undefined
   /** Environment variables of all commands. Default: none. */
   env?: Record<string, string> | undefined
-  /** TCP ports, as `{ host: guest }`. Host port 0 takes a free port, which `sandbox.ports` names. Default: none. */
+  /** TCP ports, as `{ host: guest }`. Host port 0 picks a free port, listed in `sandbox.ports`. Default: none. */
   ports?: Record<number, number> | Array<PortMapping> | undefined
   /** Mounts by guest path: `"./folder"`, `{ volume: "name" }`, `{ bind: "./folder" }` or `{ tmpfs: "64M" }`. Default: none. */
   mounts?: Record<string, Mount> | undefined
-  /** Labels to find the sandbox by. Default: none. */
+  /** Labels for finding the sandbox. Default: none. */
   labels?: Record<string, string> | undefined
   /**
-   * How the root disk is made from the snapshot's: `"copy"`, or `"overlay"`, which stores only what the sandbox changes and
-   * cannot be captured. `"auto"` is an overlay where a copy would cost more the more was baked in. Default: `"copy"`, and
-   * `"auto"` for {@link runInSandbox}.
+   * Root disk: `"copy"` of the snapshot's disk; `"overlay"`, which stores only changes and cannot be captured; or
+   * `"auto"`, an overlay when a copy would copy every byte. Default: `"copy"`, but `"auto"` for {@link runInSandbox}.
    */
   rootDisk?: "auto" | "copy" | "overlay" | undefined
-  /** What the guest can reach: `"none"`, `"public"` (the internet) or `"all"`. Default: `"public"`. */
+  /** Network access: `"none"`, `"public"` (the internet) or `"all"`. Default: `"public"`. */
   network?: "none" | "public" | "all" | undefined
-  /** Values that the guest can send to some hosts without seeing them, by environment variable. Default: none. */
+  /**
+   * Secrets by environment variable. The guest can send each `value` to its `hosts` but never sees it. Default: none.
+   */
   secrets?: Record<string, { value: string; hosts: Array<string> }> | undefined
-  /** Replace a sandbox that has the name; `false` rejects then. Default: `true`. */
+  /** Replace a sandbox that has the name. With `false`, reject instead. Default: `true`. */
   overwrite?: boolean | undefined
   /**
-   * Let the sandbox outlive this process and Ctrl-C: only `removeSandbox` removes it. Default: `false`, it ends with this
-   * process.
+   * Keep the sandbox after this process exits (Ctrl-C included), until `removeSandbox`. Default: `false`, which ends it
+   * with this process.
    */
   detached?: boolean | undefined
-  /** Print that it is launched. Default: `false`. */
+  /** Print a line before the launch. Default: `false`. */
   verbose?: boolean | undefined
-  /** Stops the launch (and for {@link runInSandbox} the callback's commands), cleans up, and rejects. */
+  /**
+   * Stops the launch and cleans up; for {@link runInSandbox}, also removes the sandbox during the callback. Default:
+   * none.
+   */
   signal?: AbortSignal | undefined
 }
 
 /**
  * A snapshot on this host.
- *
- * **Example** (Showing)
- *
- * ```ts
- * import type { SnapshotRecord } from "effect-lightbox/promise"
- *
- * export const show = (snapshot: SnapshotRecord): string => `${snapshot.name} from ${snapshot.imageRef}`
- * ```
  *
  * @category models
  * @since 0.1.0
@@ -351,9 +296,9 @@ export interface SnapshotRecord {
   digest: string
   imageRef: string
   createdAt: Date
-  /** Apparent size of the disk, in bytes; it takes less where it is empty. */
+  /** Apparent size of the disk, in bytes. Sparse areas take no space. */
   sizeBytes: bigint | null
-  /** The folder that holds it. */
+  /** Folder that holds the snapshot. */
   path: string
   labels: Record<string, string>
 }
@@ -361,22 +306,14 @@ export interface SnapshotRecord {
 /**
  * A named volume.
  *
- * **Example** (Finding what to sweep)
- *
- * ```ts
- * import type { VolumeRecord } from "effect-lightbox/promise"
- *
- * export const isTemporary = (volume: VolumeRecord): boolean => volume.labels["ttl"] === "30d"
- * ```
- *
  * @category models
  * @since 0.1.0
  */
 export interface VolumeRecord {
   name: string
-  /** How much it may hold, in MiB. `null`: unlimited. */
+  /** Maximum size, in MiB. `null`: unlimited. */
   quotaMib: number | null
-  /** What it takes on the host's disk, in bytes. */
+  /** Space used on the host's disk, in bytes. */
   usedBytes: number
   labels: Record<string, string>
   createdAt: Date | null
@@ -385,37 +322,18 @@ export interface VolumeRecord {
 /**
  * Options of {@link ensureVolume}.
  *
- * **Example** (Two gigabytes for CI)
- *
- * ```ts
- * import type { EnsureVolumeOptions } from "effect-lightbox/promise"
- *
- * export const options: EnsureVolumeOptions = { quotaMib: 2048, labels: { tier: "ci" } }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface EnsureVolumeOptions {
-  /** How much it may hold, in MiB. Default: unlimited. */
+  /** Maximum size, in MiB. Default: unlimited. */
   quotaMib?: number | undefined
-  /** Labels to find the volume by. Default: none. */
+  /** Labels for finding the volume. Default: none. */
   labels?: Record<string, string> | undefined
 }
 
 /**
- * What happens while a snapshot is built. `at` is in milliseconds since 1970,
- * durations are in milliseconds, steps count from 1.
- *
- * **Example** (Printing what steps write)
- *
- * ```ts
- * import type { BuildEvent } from "effect-lightbox/promise"
- *
- * export const print = (event: BuildEvent): void => {
- *   if (event._tag === "StepOutput") process.stdout.write(event.text)
- * }
- * ```
+ * An event of a build. `at` is in milliseconds since 1970, durations are in milliseconds, step indexes count from 1.
  *
  * @category models
  * @since 0.1.0
@@ -482,16 +400,7 @@ export type BuildEvent = {
 // =============================================================================
 
 /**
- * Why something failed. `_tag` says which kind it is; the other fields depend on
- * it, as the guide to errors lists them.
- *
- * **Example** (Telling a missing snapshot)
- *
- * ```ts
- * import type { LightboxErrorReason } from "effect-lightbox/promise"
- *
- * export const isMissing = (reason: LightboxErrorReason): boolean => reason._tag === "NotFound"
- * ```
+ * The reason of an error. Match on `_tag`; the guide to errors lists the fields of each.
  *
  * @category errors
  * @since 0.1.0
@@ -525,15 +434,16 @@ export interface LightboxErrorReason {
     | "NoSpace"
     | "Unknown"
   readonly message: string
+  /** Whether a retry can help. */
   readonly isRetryable: boolean
-  /** Whether the operation certainly had no effect, or may have had one. */
+  /** `"failed"`: the operation had no effect. `"unknown"`: it may have had one. */
   readonly outcome: "failed" | "unknown"
 }
 
 /**
- * The one error that everything here rejects with.
+ * The error that every function of this module rejects with.
  *
- * **Example** (Looking at a rejection)
+ * **Example** (Handle a rejection)
  *
  * ```ts
  * import { launchSandbox, LightboxError } from "effect-lightbox/promise"
@@ -551,41 +461,33 @@ export interface LightboxErrorReason {
  */
 export interface LightboxError extends Error {
   readonly _tag: "LightboxError"
-  /** The operation that failed. */
+  /** Operation that failed. */
   readonly method: string
   readonly reason: LightboxErrorReason
-  /** The step of a build that failed. */
+  /** Build step that failed. */
   readonly step?:
     | {
         readonly definition: string
         readonly index: number
         readonly description: string
-        /** The script, or the words of the command. */
+        /** Script or command line of the step. */
         readonly command?: string | undefined
-        /** The file and line that declared the step. */
+        /** File and line that declare the step. */
         readonly declaredAt?: string | undefined
         readonly attempt: number
         readonly durationMillis: number
       }
     | undefined
-  /** The builder that was kept. */
+  /** Builder sandbox, if it was kept. */
   readonly builder?: string | undefined
-  /** What to do about it, if that is known. Part of the message. */
+  /** Suggested fix, if known. Also part of the message. */
   readonly hint: string | undefined
   readonly isRetryable: boolean
   readonly outcome: "failed" | "unknown"
 }
 
 /**
- * For `instanceof`.
- *
- * **Example** (Trying again where that can help)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox/promise"
- *
- * export const canRetry = (error: unknown): boolean => error instanceof LightboxError && error.isRetryable
- * ```
+ * The error class, for `instanceof`.
  *
  * @category errors
  * @since 0.1.0
@@ -597,15 +499,7 @@ export const LightboxError: abstract new (...args: never) => LightboxError = Err
 // =============================================================================
 
 /**
- * The configuration that it is given, with its literals kept in its type.
- *
- * **Example** (A configuration in a variable)
- *
- * ```ts
- * import { defineSnapshot } from "effect-lightbox/promise"
- *
- * export const nodeCi = defineSnapshot({ name: "node-ci", image: "node:22", setup: ["npm i -g pnpm@9"] })
- * ```
+ * Returns a configuration unchanged and preserves its literal types.
  *
  * @category constructors
  * @since 0.1.0
@@ -613,15 +507,7 @@ export const LightboxError: abstract new (...args: never) => LightboxError = Err
 export const defineSnapshot = <T extends SnapshotConfig>(config: T): T => config
 
 /**
- * A step that runs a script in a login shell.
- *
- * **Example** (With a description)
- *
- * ```ts
- * import { shell } from "effect-lightbox/promise"
- *
- * export const step = shell("npm i -g pnpm", "install pnpm")
- * ```
+ * Creates a step that runs a script in a login shell.
  *
  * @category constructors
  * @since 0.1.0
@@ -636,15 +522,7 @@ export const shell = (
 })
 
 /**
- * A step that runs a program, without a shell.
- *
- * **Example** (With arguments and a description)
- *
- * ```ts
- * import { exec } from "effect-lightbox/promise"
- *
- * export const step = exec("cargo", ["install", "cargo-nextest", "--locked"], "tooling")
- * ```
+ * Creates a step that runs a program without a shell.
  *
  * @category constructors
  * @since 0.1.0
@@ -660,7 +538,7 @@ export const exec = (
   ...(description === undefined ? {} : { description })
 })
 
-/** Checked first, so that errors name what the caller wrote. */
+/** Checks first, so that errors use the caller's names. */
 const definitionOf = (config: SnapshotConfig): Snapshots.Definition => {
   Runtime.runNow(check("buildSnapshot", config))
   return define(config)
@@ -703,22 +581,11 @@ const printEvent = (event: BuildEvent): void => {
 }
 
 /**
- * Builds a snapshot, unless it is there already as configured.
+ * Builds a snapshot. Does nothing if it exists with the same configuration.
  *
- * **Details**
- *
- * The name leads to the old snapshot until the new one is complete: a build that
- * fails, or is stopped, leaves it. Steps whose result is there are not run again.
- * A step that fails rejects with `setup step exited with code N: <script>` in the
- * message, the step, and the end of its output.
- *
- * **Example** (Building with its output on the terminal)
- *
- * ```ts
- * import { buildSnapshot } from "effect-lightbox/promise"
- *
- * await buildSnapshot({ name: "rust-ci", image: "rust:1.82", setup: ["cargo install cargo-nextest"] }, { verbose: true })
- * ```
+ * The name points to the old snapshot until the new one is complete, so a failed or aborted build keeps the old one.
+ * Steps with cached results are not run again. A failed step rejects with `setup step exited with code N: <script>`,
+ * the step, and the end of its output.
  *
  * @category operations
  * @since 0.1.0
@@ -747,15 +614,7 @@ export const buildSnapshot = async (config: SnapshotConfig, options: BuildOption
 }
 
 /**
- * All snapshots on this host, by name.
- *
- * **Example** (Names and sizes)
- *
- * ```ts
- * import { listSnapshots } from "effect-lightbox/promise"
- *
- * for (const { name, sizeBytes } of await listSnapshots()) console.log(name, sizeBytes)
- * ```
+ * Lists the snapshots on this host, by name.
  *
  * @category operations
  * @since 0.1.0
@@ -772,15 +631,7 @@ export const listSnapshots = async (options?: CallOptions): Promise<Array<Snapsh
   }))
 
 /**
- * Whether there is a snapshot of a name.
- *
- * **Example** (Building only once)
- *
- * ```ts
- * import { buildSnapshot, snapshotExists } from "effect-lightbox/promise"
- *
- * if (!(await snapshotExists("rust-ci"))) await buildSnapshot({ name: "rust-ci", image: "rust:1.82" })
- * ```
+ * Checks whether a snapshot exists.
  *
  * @category operations
  * @since 0.1.0
@@ -789,23 +640,18 @@ export const snapshotExists = async (name: string, options?: CallOptions): Promi
   await Runtime.run(Snapshots.exists(name), options?.signal)
 
 /**
- * Removes a snapshot; one that does not exist is no failure. Sandboxes that were
- * booted from it go on, and snapshots built on it stay, with or without `force`.
- *
- * **Example** (Removing)
- *
- * ```ts
- * import { removeSnapshot } from "effect-lightbox/promise"
- *
- * await removeSnapshot("rust-ci", { force: true })
- * ```
+ * Removes a snapshot. Succeeds if it does not exist. Sandboxes booted from it and snapshots built on it keep working,
+ * with or without `force`.
  *
  * @category operations
  * @since 0.1.0
  */
 export const removeSnapshot = async (
   name: string,
-  options?: CallOptions & { force?: boolean | undefined }
+  options?: CallOptions & {
+    /** Accepted for compatibility; no effect. Default: `false`. */
+    force?: boolean | undefined
+  }
 ): Promise<void> => {
   await Runtime.run(Snapshots.remove(name), options?.signal)
 }
@@ -834,7 +680,7 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
     ...rest,
     cwd: workdir,
     overwrite,
-    // Text is taken where it says a number, as keys always are.
+    // Accept numeric text as a port, since object keys are text.
     ...(ports === undefined ? {} : { ports: Array.isArray(ports) ? ports : mapValues(ports, Number) }),
     ...(secrets === undefined
       ? {}
@@ -842,17 +688,14 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
   }
 }
 
-const inOurNames = renameFields({ cwd: "workdir" })
+const withPromiseNames = renameFields({ cwd: "workdir" })
 
 /**
- * Boots a sandbox from a snapshot.
+ * Boots a sandbox.
  *
- * **Details**
+ * It ends with this process unless it is detached. `await using` removes it at the end of the block.
  *
- * It belongs to this process: when the process ends without `detach()`, the
- * sandbox ends. `await using` ends and removes it at the end of the block.
- *
- * **Example** (A sandbox that outlives the script)
+ * **Example** (Keep a sandbox after the script exits)
  *
  * ```ts
  * import { launchSandbox } from "effect-lightbox/promise"
@@ -869,16 +712,15 @@ export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> =>
     print(`launching "${options.name ?? "a sandbox"}" from "${options.snapshot ?? options.image}"`)
   const { rootDisk = "copy" } = options
   return await Sandbox.open(
-    Effect.mapError(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), inOurNames),
+    Effect.mapError(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), withPromiseNames),
     options.signal
   )
 }
 
 /**
- * Boots a sandbox, hands it to a callback, and ends and removes it when the
- * callback is done, whether it resolves or rejects.
+ * Boots a sandbox, passes it to a callback, and removes it when the callback resolves or rejects.
  *
- * **Example** (One command in a fresh machine)
+ * **Example** (Run one command in a fresh sandbox)
  *
  * ```ts
  * import { runInSandbox } from "effect-lightbox/promise"
@@ -893,7 +735,7 @@ export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> =>
 export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: Sandbox) => Promise<T>): Promise<T> => {
   const { rootDisk = "auto" } = options
   await using sandbox = await launchSandbox({ ...options, rootDisk })
-  // The callback can not be stopped, but the sandbox can be taken away from it.
+  // The callback cannot be interrupted, but its sandbox can be removed.
   return await Runtime.abortable(
     options.signal,
     () => sandbox[Symbol.asyncDispose](),
@@ -902,16 +744,7 @@ export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: San
 }
 
 /**
- * Connects to a sandbox that runs, whoever launched it.
- *
- * **Example** (Looking into a detached sandbox)
- *
- * ```ts
- * import { connectToSandbox } from "effect-lightbox/promise"
- *
- * const sb = await connectToSandbox("agent-1")
- * console.log((await sb.shell("uptime")).stdout())
- * ```
+ * Connects to a running sandbox, whichever process launched it.
  *
  * @category operations
  * @since 0.1.0
@@ -920,23 +753,18 @@ export const connectToSandbox = async (name: string, options?: CallOptions): Pro
   await Sandbox.open(Sandboxes.connect(name), options?.signal)
 
 /**
- * Removes a sandbox with its disk; one that does not exist is no failure. Rejects
- * when it runs, unless `force`, which kills it first.
- *
- * **Example** (Making a name free)
- *
- * ```ts
- * import { removeSandbox } from "effect-lightbox/promise"
- *
- * await removeSandbox("agent-1", { force: true })
- * ```
+ * Removes a sandbox and its disk. Succeeds if it does not exist. Rejects if it is running, unless `force`, which kills
+ * it first.
  *
  * @category operations
  * @since 0.1.0
  */
 export const removeSandbox = async (
   name: string,
-  options?: CallOptions & { force?: boolean | undefined }
+  options?: CallOptions & {
+    /** Kill the sandbox first if it is running. Default: `false`. */
+    force?: boolean | undefined
+  }
 ): Promise<void> => {
   await Runtime.run(Sandboxes.remove(name, { force: options?.force }), options?.signal)
 }
@@ -956,16 +784,7 @@ const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
 })
 
 /**
- * A volume of a name, made if there is none. Quota and labels count when it is
- * made.
- *
- * **Example** (A cache with a quota)
- *
- * ```ts
- * import { ensureVolume } from "effect-lightbox/promise"
- *
- * await ensureVolume("npm-cache", { quotaMib: 2048, labels: { tier: "ci" } })
- * ```
+ * Gets a volume, creating it if it does not exist. Quota and labels apply only on creation.
  *
  * @category operations
  * @since 0.1.0
@@ -981,17 +800,7 @@ export const ensureVolume = async (name: string, options?: EnsureVolumeOptions &
   )
 
 /**
- * All volumes.
- *
- * **Example** (Sweeping by label)
- *
- * ```ts
- * import { listVolumes, removeVolume } from "effect-lightbox/promise"
- *
- * for (const volume of await listVolumes()) {
- *   if (volume.labels["ttl"] === "30d") await removeVolume(volume.name)
- * }
- * ```
+ * Lists the volumes on this host.
  *
  * @category operations
  * @since 0.1.0
@@ -1000,15 +809,7 @@ export const listVolumes = async (options?: CallOptions): Promise<Array<VolumeRe
   (await Runtime.run(listMeasured, options?.signal)).map(volumeRecord)
 
 /**
- * Whether there is a volume of a name.
- *
- * **Example** (Asking)
- *
- * ```ts
- * import { volumeExists } from "effect-lightbox/promise"
- *
- * console.log(await volumeExists("npm-cache"))
- * ```
+ * Checks whether a volume exists.
  *
  * @category operations
  * @since 0.1.0
@@ -1017,16 +818,7 @@ export const volumeExists = async (name: string, options?: CallOptions): Promise
   await Runtime.run(Volumes.exists(name), options?.signal)
 
 /**
- * Removes a volume and all that is in it; one that does not exist is no failure.
- * Rejects while a sandbox that runs mounts it.
- *
- * **Example** (Removing)
- *
- * ```ts
- * import { removeVolume } from "effect-lightbox/promise"
- *
- * await removeVolume("npm-cache")
- * ```
+ * Removes a volume and its content. Succeeds if it does not exist. Rejects while a running sandbox mounts it.
  *
  * @category operations
  * @since 0.1.0
@@ -1040,16 +832,7 @@ export const removeVolume = async (name: string, options?: CallOptions): Promise
 // =============================================================================
 
 /**
- * Makes sure that the runtime is installed and can be loaded. Every other
- * function does that by itself.
- *
- * **Example** (Failing early)
- *
- * ```ts
- * import { ensureRuntime } from "effect-lightbox/promise"
- *
- * await ensureRuntime()
- * ```
+ * Checks that the runtime is installed and can be loaded. Every other function does so itself.
  *
  * @category operations
  * @since 0.1.0
@@ -1061,40 +844,24 @@ export const ensureRuntime = async (options?: CallOptions): Promise<void> => {
 /**
  * Options of {@link configure}. Times are in milliseconds.
  *
- * **Example** (Slow machines)
- *
- * ```ts
- * import type { ConfigureOptions } from "effect-lightbox/promise"
- *
- * export const options: ConfigureOptions = { bootTimeoutMs: 120_000 }
- * ```
- *
  * @category options
  * @since 0.1.0
  */
 export interface ConfigureOptions {
-  /** The folder that holds everything. Default: `MSB_HOME` in the environment, else `~/.microsandbox`. */
+  /** Folder for snapshots, sandboxes and volumes. Default: `MSB_HOME` in the environment, else `~/.microsandbox`. */
   home?: string | undefined
-  /** When images are pulled. Default: `"if-missing"`. */
+  /** When to pull images: `"if-missing"`, `"always"` or `"never"`. Default: `"if-missing"`. */
   pullPolicy?: "always" | "if-missing" | "never" | undefined
-  /** How long a boot may take. Default: 60,000. */
+  /** Time limit for booting, in milliseconds. Default: 60,000. */
   bootTimeoutMs?: number | undefined
-  /** Say on standard error, where it is a terminal, what the first run waits for. Default: `true`. */
+  /** Report the progress of pulls and boots on standard error if it is a terminal. Default: `true`. */
   progress?: boolean | undefined
 }
 
 const decodeProgress = decoder(Schema.UndefinedOr(Schema.Boolean), "configure", "progress")
 
 /**
- * Sets options for the whole process, before anything else is called.
- *
- * **Example** (A home of its own)
- *
- * ```ts
- * import { configure } from "effect-lightbox/promise"
- *
- * configure({ home: "/var/lib/sandboxes" })
- * ```
+ * Sets options for the whole process. Call it before any other function; later calls throw.
  *
  * @category operations
  * @since 0.1.0

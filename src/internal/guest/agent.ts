@@ -1,6 +1,4 @@
-/**
- * `Guest` over the agent's protocol.
- */
+/** Implements `Guest` with the agent's protocol. */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -22,7 +20,6 @@ import { OutputBuffer } from "./outputBuffer.ts"
 import { endsProcess, fromKernelLog, named, signals } from "./signals.ts"
 import { fromSeconds, toSeconds } from "./time.ts"
 
-/** The guest behind a connection. */
 export const make = (connection: AgentConnection): Guest.Guest => {
   const request = requester(connection)
   const file = fileRequester(request)
@@ -42,7 +39,7 @@ export const make = (connection: AgentConnection): Guest.Guest => {
         Effect.gen(function* () {
           const handle = yield* openHandle(connection, file, "readDirectory", path, { OpenDir: { path } })
           const entries: Array<Guest.FileInfo> = []
-          // In batches: a folder's listing as one message could be larger than a message may be.
+          // In batches, because the listing of a folder may exceed the size of a message.
           const limit = 512
           for (;;) {
             const { data } = yield* file("readDirectory", path, { ReadDir: { handle, limit } })
@@ -88,7 +85,7 @@ type Requester = (
   operation: string,
   type: string,
   payload: Protocol.Payload,
-  /** Sees the answer of a request whose caller has gone. */
+  /** Receives the response of a request whose caller was interrupted. */
   onLate?: (payload: Protocol.Payload) => void
 ) => Effect.Effect<Protocol.Payload, LightboxError>
 
@@ -103,7 +100,7 @@ const protocolError = (operation: string, payload: Protocol.Payload): LightboxEr
     reason: new Unknown({ problem: text(payload["message"]) ?? "the guest refused the request" })
   })
 
-/** What the kernel would have the agent answer to a path of that length. */
+/** The response that the agent would give for a path of that length. */
 const tooLong: Protocol.Payload = { ok: false, error: "File name too long (os error 36)" }
 
 const requester =
@@ -177,7 +174,7 @@ const pathOf = ({ data }: FileResponse): string => text(field(data, "Path")) ?? 
 const number = (u: unknown): number | undefined =>
   typeof u === "number" ? u : typeof u === "bigint" ? Number(u) : undefined
 
-/** By the bits of a mode that say what kind of file it is. */
+/** File types by the type bits of a mode. */
 const types: { readonly [bits: number]: Guest.FileInfo["type"] } = {
   0o010000: "FIFO",
   0o020000: "CharacterDevice",
@@ -220,7 +217,7 @@ const openHandle = (
   op: Protocol.Payload
 ): Effect.Effect<number, LightboxError, Scope.Scope> => {
   const close = (handle: number) => {
-    // Nobody waits for the answer: the agent closes in order, and closes the rest with the connection.
+    // Nobody waits for the response: the agent closes files in order, and the rest with the connection.
     const id = connection.open({ onMessage: () => {}, onLost: () => {} })
     connection.post(id, "core.fs.request", { op: { CloseHandle: { handle } } })
   }
@@ -243,7 +240,7 @@ const openHandle = (
   )
 }
 
-/** One request's worth of a file: enough to make the round trip cheap, little enough to hold. */
+/** Bytes per read request: large enough to amortize the round trip, small enough to buffer. */
 const windowBytes = 2 * Protocol.maxChunkBytes
 
 const open = (
@@ -354,7 +351,7 @@ const writeWindow = Effect.fnUntraced(function* (
     yield* connection.send(id, "core.fs.data", end)
   })
   yield* send.pipe(
-    // The agent waits for the rest otherwise.
+    // Otherwise the agent would wait for the rest.
     Effect.onInterrupt(() => Effect.sync(() => connection.post(id, "core.fs.data", end))),
     Effect.andThen(Deferred.await(answer)),
     Effect.ensuring(Effect.sync(() => connection.close(id)))
@@ -383,11 +380,11 @@ const spawn = Effect.fnUntraced(function* (
   const started = yield* Deferred.make<number, LightboxError>()
   const exit = yield* Deferred.make<number, LightboxError>()
   const stdin = { isOpen: command.stdin !== "empty" }
-  /** The last signal that was sent to the command to end it. */
+  /** The last signal sent to end the command. */
   let sent: Guest.Signal | undefined
 
   if (command.terminal !== undefined && command.cwd !== undefined) {
-    // With a terminal, the agent runs the command elsewhere rather than fail.
+    // With a terminal, the agent would silently run the command in another directory.
     yield* requireFolder(stat, argv, command.cwd)
   }
 
@@ -416,7 +413,7 @@ const spawn = Effect.fnUntraced(function* (
     Deferred.doneUnsafe(exit, Effect.fail(error))
   }
 
-  /** An agent that is dying loses track of its commands before the connection ends: no command exits with such a code. */
+  /** A dying agent loses track of its commands before the connection ends. No command exits with such a code. */
   const whenLost = (code: number) =>
     Effect.flatMap(connection.lost, (error) => Effect.fail(during("spawn", error))).pipe(
       Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
@@ -433,7 +430,7 @@ const spawn = Effect.fnUntraced(function* (
         case "core.exec.stderr": {
           const bytes = payload["data"]
           if (keepsOutput && bytes instanceof Uint8Array) {
-            output.offer({ _tag: type === "core.exec.stdout" ? "Stdout" : "Stderr", bytes })
+            output.push({ _tag: type === "core.exec.stdout" ? "Stdout" : "Stderr", bytes })
           }
           break
         }
@@ -494,7 +491,7 @@ const spawn = Effect.fnUntraced(function* (
 
   const pid = yield* Deferred.await(started).pipe(
     Effect.catchReason("LightboxError", "CommandNotStarted", ({ errno, kind, problem }, error) => {
-      // The kernel says the same of a program that is not there and of a folder to run it in.
+      // The kernel reports a missing program and a missing working directory alike.
       if (kind !== "ProgramNotFound" && kind !== "BadWorkdir") return Effect.fail(error)
       const isFolderFine = command.cwd === undefined ? Effect.void : requireFolder(stat, argv, command.cwd)
       return Effect.andThen(
@@ -515,7 +512,7 @@ const spawn = Effect.fnUntraced(function* (
   const write = (data: Uint8Array): Effect.Effect<void, LightboxError> =>
     Effect.suspend(() => (stdin.isOpen ? send("core.exec.stdin", { data }) : Effect.void))
 
-  // The agent reports that a signal ended the command, and not which.
+  // The agent reports that a signal ended the command, but not which.
   const endedBy = yield* Effect.cached(
     Effect.flatMap(Deferred.await(exit), (code) =>
       code < 0 && sent === undefined
@@ -546,7 +543,7 @@ const spawn = Effect.fnUntraced(function* (
   return printable(process, "Process", () => ({ pid }))
 })
 
-/** The log of the guest's kernel, or nothing if the guest cannot show it. */
+/** The log of the guest's kernel, or an empty string if it is not available. */
 const kernelLog = (connection: AgentConnection, stat: Guest.Guest["stat"]): Effect.Effect<string> =>
   Effect.scoped(
     Effect.flatMap(
@@ -579,7 +576,7 @@ const notStarted = (argv: ReadonlyArray<string>, command: Guest.Command, payload
     reason: new CommandNotStarted({
       argv,
       kind: isUser ? "UnknownUser" : (problems[text(payload["kind"]) ?? ""] ?? "Other"),
-      // The agent repeats the program's name in front.
+      // The agent prefixes the program's name.
       problem: Errno.parse(message.replace(/^(spawn "[^"]*"|exec session error): /, "")).problem,
       ...(errno === undefined ? {} : { errno })
     })
@@ -641,7 +638,7 @@ const connect = Effect.fnUntraced(function* (
         }
         case "core.tcp.data": {
           const bytes = payload["data"]
-          if (bytes instanceof Uint8Array) input.offer({ _tag: "Stdout", bytes })
+          if (bytes instanceof Uint8Array) input.push({ _tag: "Stdout", bytes })
           break
         }
         case "core.tcp.eof": {

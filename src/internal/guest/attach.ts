@@ -1,6 +1,4 @@
-/**
- * Gives a command of the guest the terminal of this process.
- */
+/** Connects a command in the guest to the terminal of this process. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -11,16 +9,14 @@ import type { LightboxError } from "../../LightboxError.ts"
 import { ended } from "./execution.ts"
 import { statusOf } from "./signals.ts"
 
-/** Ctrl+]: leaves the command to its end, as `telnet` and others do. */
+/** Ctrl+] leaves the command, as in `telnet`. */
 const detachByte = 0x1d
 
 const size = (): Guest.TerminalSize => ({ rows: process.stdout.rows ?? 24, columns: process.stdout.columns ?? 80 })
 
 /**
- * Runs a command with this process's input and output, in a terminal if there is
- * one, and gives its exit code, or that of a shell if a signal ended it: 128 and
- * the signal's number, 255 if it is not known. Ctrl+] gives 0 at once and ends
- * the command.
+ * Runs a command with this process's input and output, in a terminal if there is one. Returns its exit code; if a
+ * signal ended it, 128 plus the signal's number, or 255 if unknown. Ctrl+] ends the command and returns 0 immediately.
  */
 export const attach = (
   guest: Guest.Guest,
@@ -85,7 +81,7 @@ const followSize = (running: Guest.Process): Effect.Effect<void, never, Scope.Sc
     Effect.asVoid
   )
 
-/** What is typed; ends with the input. Reading it must not keep the process alive afterwards. */
+/** Keyboard input, until the end of the input. Must not keep the process alive afterwards. */
 export const keyboard: Stream.Stream<Uint8Array> = Stream.callback<Uint8Array>((queue) =>
   Effect.acquireRelease(
     Effect.sync(() => {
@@ -105,7 +101,7 @@ export const keyboard: Stream.Stream<Uint8Array> = Stream.callback<Uint8Array>((
   )
 )
 
-/** Writes to an output of this process, as fast as that takes it. */
+/** Writes to an output of this process, with backpressure. */
 export const writeTo = (stream: NodeJS.WriteStream, bytes: Uint8Array): Effect.Effect<void> =>
   Effect.callback((resume) => {
     stream.write(bytes, () => resume(Effect.void))

@@ -1,12 +1,10 @@
 /**
- * Reads many small files at the price of few messages.
+ * Reads many small files with few messages.
  *
- * A file costs four messages of the agent, however small it is, and a message
- * costs more than what is in such a file. So reads that are asked for at the same
- * time are put together: the guest's `tar` sends all of them in one stream. What
- * that does not give for certain (it is not there, not a file, it changed
- * while it was read, it says that it is empty as those of `/proc` do) is read by
- * the agent, which also knows the kernel's error.
+ * Reading a file takes four messages, which cost more than the content of a small file. So concurrent reads are
+ * combined: the guest's `tar` sends the files in one stream. Files that it does not deliver reliably (missing, not a
+ * regular file, changed during the read, or of size zero like those in `/proc`) are read through the agent, which also
+ * reports the kernel's error.
  */
 import * as Effect from "effect/Effect"
 import * as Request from "effect/Request"
@@ -16,13 +14,13 @@ import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Execution from "./execution.ts"
 
-/** From so many on, starting a program is cheaper than the messages. */
+/** From this number of files on, starting a program is cheaper than the messages. */
 const worthwhile = 16
 
-/** As many as a command line has room for, and an answer that is not too long in coming. */
+/** Limited by the length of a command line and the latency of the response. */
 const batchSize = 256
 
-/** More than that is no batch of small files. */
+/** Larger batches do not consist of small files. */
 const maxBytes = 16 * 1024 * 1024
 
 interface ReadFile extends Request.Request<Uint8Array, LightboxError> {
@@ -32,7 +30,7 @@ interface ReadFile extends Request.Request<Uint8Array, LightboxError> {
 
 const ReadFile = Request.tagged<ReadFile>("ReadFile")
 
-/** Reads files whole: `readOne` by one, or many at once. */
+/** Reads whole files: `readOne` one at a time, or many at once. */
 export const makeReader = (
   guest: Guest.Guest,
   readOne: (path: string) => Effect.Effect<Uint8Array, LightboxError>
@@ -57,21 +55,21 @@ export const makeReader = (
   return (path) => Effect.request(ReadFile({ path }), resolver)
 }
 
-/** Those of the files that `tar` sends whole. */
+/** Returns the files that `tar` sends completely. */
 const readMany = (guest: Guest.Guest, paths: ReadonlySet<string>): Effect.Effect<ReadonlyMap<string, Uint8Array>> =>
   Effect.gen(function* () {
     const { exitCode, stdout } = yield* Execution.collect<never, never>(
       guest,
       "FileSystem.readFile",
       {
-        // Names that begin with a slash would lose it, and say so.
+        // With a leading slash, `tar` would strip it and print a warning.
         argv: ["tar", "-c", "-h", "-f", "-", "-C", "/", ...[...paths].map((path) => `.${path}`)],
         user: "0:0",
         cwd: "/"
       },
       { input: undefined, maxOutput: maxBytes }
     )
-    // It failed on one of them, and may have filled up another with zeros.
+    // `tar` failed on one file and may have padded another with zeros.
     if (exitCode !== 0) return new Map()
     const entries = yield* Effect.tryPromise(() => unpackTar(stdout))
     return new Map(

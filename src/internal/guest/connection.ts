@@ -1,7 +1,4 @@
-/**
- * One connection to the relay of a running sandbox, shared by everything that
- * goes on in it.
- */
+/** A connection to the relay of a running sandbox, shared by all its operations. */
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,39 +8,35 @@ import { GuestBusy, GuestLost, InvalidConfig, LightboxError, NotRunning, TimedOu
 import * as Protocol from "./protocol.ts"
 import { millis } from "../config/schemas.ts"
 
-/** What happens in one session: a command, a file operation, a TCP connection. */
+/** A session: a command, a file operation or a TCP connection. */
 export interface Session {
   readonly onMessage: (message: Protocol.Message) => void
   readonly onLost: (error: LightboxError) => void
 }
 
-/** The connection. */
 export interface AgentConnection {
-  /** Time from the guest kernel's start to the agent's readiness. */
+  /** Time from the start of the guest's kernel until the agent was ready. */
   readonly bootMillis: number
-  /** Starts a session under an id of its own; it is forgotten at its last message. */
+  /** Starts a session with a new id. Its last message removes it. */
   readonly open: (session: Session) => number
-  /** Forgets a session: what still arrives for it is dropped. */
+  /** Removes a session; later messages for it are dropped. */
   readonly close: (id: number) => void
-  /** Sends a message, waiting while the relay takes no more. */
+  /** Sends a message, waiting for the relay's backpressure. */
   readonly send: (id: number, type: string, payload: Protocol.Payload) => Effect.Effect<void, LightboxError>
-  /** Sends a message without waiting, and without telling whether it arrived: only whether it is short enough to. */
+  /** Sends a message without waiting. Returns whether it is short enough to send, not whether it arrived. */
   readonly post: (id: number, type: string, payload: Protocol.Payload) => boolean
-  /** Stops taking messages until as many `resume`s have followed. */
+  /** Stops reading until `resume` was called as often as `pause`. */
   readonly pause: () => void
   readonly resume: () => void
-  /** Completes when the connection is gone. */
+  /** Completes when the connection is lost. */
   readonly lost: Effect.Effect<LightboxError>
 }
 
-/** What the bytes go through: a socket, or what does as one. */
 export interface Channel extends Duplex {
-  /** Whether it keeps the process alive. */
   readonly ref: () => unknown
   readonly unref: () => unknown
 }
 
-/** Connects to a relay. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly name: string
   readonly open: () => Channel
@@ -143,12 +136,12 @@ class Client implements AgentConnection {
 
   destroy(): void {
     this.onGone(undefined)
-    // What was said last, such as that a command is to end, still leaves.
+    // Sends the last messages, such as a request to end a command.
     this.socket.uncork()
     this.socket.destroy()
   }
 
-  /** What is written in one go leaves in one go: each system call wakes the relay, and through it the guest. */
+  /** Sends all writes of one tick together: each system call wakes the relay and the guest. */
   private write(frame: Uint8Array): boolean {
     if (this.socket.writableCorked === 0) {
       this.socket.cork()
@@ -216,7 +209,7 @@ class Client implements AgentConnection {
     this.onDrain()
   }
 
-  /** A relay whose connections are all taken accepts and closes; one that is not there refuses. */
+  /** A relay at its limit of connections accepts and closes; a missing one refuses. */
   private refusal(cause: unknown): LightboxError {
     return new LightboxError({
       method: "Microsandbox.connect",
@@ -228,7 +221,7 @@ class Client implements AgentConnection {
   }
 }
 
-/** The relay ends the connection at such a one, with all that is under way. */
+/** The relay would close the connection, ending all sessions. */
 const isTooLong = (frame: Uint8Array): boolean => frame.length > Protocol.maxFrameBytes
 
 const tooLong = (length: number): LightboxError =>

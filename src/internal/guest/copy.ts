@@ -1,6 +1,4 @@
-/**
- * Files and folders on their way into a guest and out of it.
- */
+/** Copies files and folders into and out of a guest. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -12,7 +10,6 @@ import { FileError, LightboxError } from "../../LightboxError.ts"
 import * as Execution from "./execution.ts"
 import * as HostFiles from "../host/files.ts"
 
-/** Packs what was listed of the host, and unpacks it in the guest. */
 export const copyIn = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   method: string,
@@ -46,7 +43,7 @@ export const copyIn = Effect.fnUntraced(function* (
   if (end.exitCode !== 0) return yield* Execution.failed(method, argv, end, end.stdout, end.stderr)
 })
 
-/** Copies a file, or what is in a folder, to the host. What comes out of a guest is not to be trusted. */
+/** Copies a file or a folder's content to the host. The guest's data is not trusted. */
 export const copyOut = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   method: string,
@@ -60,7 +57,7 @@ export const copyOut = Effect.fnUntraced(function* (
     return yield* HostFiles.write(method, target, file.stream(), { mode })
   }
   const argv = ["tar", "-cf", "-", "-C", from, "."] as const
-  // No quicker than this host writes.
+  // `suspend` limits the guest to the speed of this host's disk.
   const process = yield* guest.spawn({ argv, cwd: "/", user: "0:0", stdin: "empty" }, { overflow: "suspend" })
   const complaints: Array<Uint8Array> = []
   const archive = process.output.pipe(
@@ -79,7 +76,7 @@ export const copyOut = Effect.fnUntraced(function* (
 
 const maxComplaints = 64
 
-/** Names of users and groups are the guest's. */
+/** Resolves names of users and groups with the guest's databases. */
 export const resolveOwner = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   method: string,
@@ -88,7 +85,7 @@ export const resolveOwner = Effect.fnUntraced(function* (
   if (owner === undefined || typeof owner === "object") return owner
   const [user = "", group] = owner.split(":")
   const isNumber = (id: string) => /^\d+$/.test(id)
-  // Ids need no names: a guest may have neither file.
+  // Numeric ids need no lookup; a guest may have neither file.
   const find = (path: string, id: string) =>
     Effect.option(
       Effect.flatMap(readText(guest, path), (text) =>
@@ -119,7 +116,6 @@ export const resolveOwner = Effect.fnUntraced(function* (
   return { uid: Number(uid), gid: Number(found.value[2]) }
 })
 
-/** A file of the guest, whole. */
 export const readText = (guest: Guest.Guest, path: string): Effect.Effect<string, LightboxError> =>
   Effect.scoped(
     Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.stream())))

@@ -1,9 +1,8 @@
 /**
- * File descriptors from 3 on for a process of a guest.
+ * File descriptors from 3 on for a process in a guest.
  *
- * The agent connects a process to three streams. Others are named pipes: a `cat`
- * beside the process carries each to or from the agent, and a shell opens them
- * before it becomes the process.
+ * The agent connects only three streams. The others are named pipes: a `cat` next to the process connects each to the
+ * agent, and a shell opens them before it executes the process.
  */
 import * as Effect from "effect/Effect"
 import type { PlatformError } from "effect/PlatformError"
@@ -17,15 +16,14 @@ import type { LightboxError } from "../../LightboxError.ts"
 import * as Execution from "./execution.ts"
 import { type Operation, refusal, toPlatformError } from "./platformErrors.ts"
 
-/** The ends of the descriptors that are on this side. */
 export interface Descriptors {
-  /** What to put before the words of the command. */
+  /** Words to prepend to the command line. */
   readonly wrapper: ReadonlyArray<string>
   readonly inputs: ReadonlyMap<number, Sink.Sink<void, Uint8Array, never, PlatformError>>
   readonly outputs: ReadonlyMap<number, Stream.Stream<Uint8Array, PlatformError>>
 }
 
-/** A shell knows redirections of one digit. */
+/** A shell only supports redirections of one digit. */
 const highest = 9
 
 const wanted = (options: ChildProcess.CommandOptions) =>
@@ -34,7 +32,7 @@ const wanted = (options: ChildProcess.CommandOptions) =>
     return fd === undefined ? [] : [{ fd, config }]
   })
 
-/** What is asked for and a guest can not have. */
+/** Describes a requested descriptor that a guest cannot provide. */
 export const problemOf = (options: ChildProcess.CommandOptions): string | undefined => {
   for (const { config, fd } of wanted(options)) {
     if (config.type === "duplex") return `fd${fd}: in a guest, a descriptor is either for input or for output`
@@ -43,7 +41,6 @@ export const problemOf = (options: ChildProcess.CommandOptions): string | undefi
   return undefined
 }
 
-/** Makes the descriptors of a command; they go with the scope. */
 export const make = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   operation: Operation,

@@ -1,7 +1,4 @@
-/**
- * What a command of a guest is started with: its variables, and the program that
- * its name stands for.
- */
+/** The environment and the program path of a command in a guest. */
 import * as Effect from "effect/Effect"
 import type * as ChildProcess from "effect/process/ChildProcess"
 import * as Redacted from "effect/Redacted"
@@ -10,16 +7,15 @@ import type * as Guest from "../../Guest.ts"
 import { CommandNotStarted, LightboxError } from "../../LightboxError.ts"
 import * as Execution from "./execution.ts"
 
-/** Variables to set, and those of the guest to take away. */
+/** Variables to set, and inherited ones to remove. */
 export interface Environment {
   readonly set: { readonly [name: string]: Guest.Word }
   readonly unset: ReadonlyArray<string>
 }
 
-/** Where the kernel's own tools look for programs when there is no PATH. */
+/** The kernel tools' search path if there is no PATH. */
 const defaultPath = "/bin:/usr/bin"
 
-/** The variables that commands of the guest get if nothing is said. */
 export const inherited = (guest: Guest.Guest): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
   Effect.map(
     Execution.collect<never, never>(
@@ -41,8 +37,7 @@ export const inherited = (guest: Guest.Guest): Effect.Effect<ReadonlyMap<string,
   )
 
 /**
- * The environment of a command. The agent only adds to what is inherited; so what must not be inherited has to be
- * taken away.
+ * Computes the environment of a command. The agent can only add variables, so unwanted ones are removed by a wrapper.
  */
 export const make = <E>(
   options: ChildProcess.CommandOptions,
@@ -57,11 +52,10 @@ export const make = <E>(
     : Effect.map(inherited, (all) => ({ set, unset: [...all.keys()].filter((name) => !Object.hasOwn(set, name)) }))
 }
 
-/** What to put before the words of a command to take variables away from it. */
+/** Words to prepend to the command line to remove variables. */
 export const wrapper = ({ unset }: Environment): ReadonlyArray<string> =>
   unset.length === 0 ? [] : ["/usr/bin/env", ...unset.flatMap((name) => ["-u", name])]
 
-/** The value of PATH that a command will have. */
 export const searchPath = <E>(
   { set, unset }: Environment,
   inherited: Effect.Effect<ReadonlyMap<string, string>, E>
@@ -72,7 +66,7 @@ export const searchPath = <E>(
   return Effect.map(inherited, (all) => all.get("PATH") ?? defaultPath)
 }
 
-/** The program that a name stands for, found as the kernel's loader would, with its failures. */
+/** Finds the program of a name as `execvp` does, with the same failures. */
 export const findProgram = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   name: string,

@@ -1,7 +1,4 @@
-/**
- * The Linux kernel's error numbers by name. The guest is Linux whatever the host
- * is, so the host's own table does not serve.
- */
+/** The Linux kernel's error numbers by name. The guest is always Linux, so the host's table does not apply. */
 const names: { readonly [errno: number]: string } = {
   1: "EPERM",
   2: "ENOENT",
@@ -45,7 +42,7 @@ const names: { readonly [errno: number]: string } = {
   122: "EDQUOT"
 }
 
-/** What the agent says instead of a number of writes that it does later. */
+/** The agent's descriptions of delayed write errors, which have no number. */
 const kinds: { readonly [description: string]: string } = {
   "no storage space": "ENOSPC",
   "quota exceeded": "EDQUOT",
@@ -53,8 +50,7 @@ const kinds: { readonly [description: string]: string } = {
 }
 
 /**
- * The errno in a message of the agent, which puts it behind the text as the Rust
- * standard library does: `stat: No such file or directory (os error 2)`.
+ * Parses the errno in a message of the agent, which ends like Rust's: `stat: No such file or directory (os error 2)`.
  */
 export const parse = (message: string): { readonly code: string; readonly problem: string } => {
   const match = /^(?:\w+: )?([\s\S]*) \(os error (\d+)\)/.exec(message)

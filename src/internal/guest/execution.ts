@@ -1,6 +1,4 @@
-/**
- * Running a command to its end, over any guest.
- */
+/** Runs commands to completion in any guest. */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -10,26 +8,23 @@ import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, TimedOut
 import * as FailureText from "../report/failureText.ts"
 import { millis } from "../config/schemas.ts"
 
-/** How a command ended. */
 export interface Ended {
   /** -1: a signal ended it. */
   readonly exitCode: number
-  /** The signal that ended it, if it is known. */
+  /** The signal that ended it, if known. */
   readonly signal?: Guest.Signal | undefined
 }
 
-/** Waits for the end of a command. */
 export const ended = (process: Guest.Process): Effect.Effect<Ended, LightboxError> =>
   Effect.all({ exitCode: process.exitCode, signal: process.endedBy })
 
-/** Both outputs, whole. */
 export interface Collected extends Ended {
   readonly stdout: Uint8Array
   readonly stderr: Uint8Array
   readonly duration: Duration.Duration
 }
 
-/** A guest whose commands run, unless told otherwise, with what is given. */
+/** Wraps a guest so that its commands default to the given fields. */
 export const withDefaults = (
   guest: Guest.Guest,
   { env, user, cwd }: Pick<Guest.Command, "env" | "user" | "cwd">
@@ -47,13 +42,11 @@ export const withDefaults = (
     )
 })
 
-/** Input of a command. */
 export type Input<E, R> = string | Uint8Array | Stream.Stream<Uint8Array, E, R>
 
-/** Whether a command is to be fed. */
 export const stdinFor = (input: unknown): Guest.Command["stdin"] => (input === undefined ? "empty" : "open")
 
-/** Feeds a command to the end of the input, and then stays: only the command's end is the end. */
+/** Sends all input to a command, then never completes: only the command's exit ends it. */
 export const feed = <E, R>(process: Guest.Process, input: Input<E, R>): Effect.Effect<never, LightboxError | E, R> =>
   Effect.andThen(
     Stream.run(
@@ -68,8 +61,8 @@ export const feed = <E, R>(process: Guest.Process, input: Input<E, R>): Effect.E
   )
 
 /**
- * Ends what a command left behind once it has exited itself: the agent reports an exit only when all that has the
- * command's output open has closed it, and a process in the background may never do so.
+ * Kills a command's background processes after it has exited: the agent reports the exit only when all processes have
+ * closed the output, which they may never do.
  */
 export const endWithMain = (guest: Guest.Guest, process: Guest.Process): Effect.Effect<never, LightboxError> =>
   guest.stat(`/proc/${process.pid}`).pipe(
@@ -79,7 +72,7 @@ export const endWithMain = (guest: Guest.Guest, process: Guest.Process): Effect.
     Effect.andThen(Effect.never)
   )
 
-/** Lets an error tell of what was asked for, and not of how that is done. */
+/** Replaces the method of errors with the one that the caller called. */
 export const withMethod =
   (method: string) =>
   <E>(error: E): E | LightboxError =>
@@ -92,7 +85,7 @@ const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   return new Uint8Array(buffer, byteOffset, byteLength)
 }
 
-/** Starts a command, feeds it, and holds what it writes, up to `maxOutput` bytes. */
+/** Runs a command with input and collects its output, up to `maxOutput` bytes. */
 export const collect = <E, R>(
   guest: Guest.Guest,
   method: string,
@@ -130,7 +123,6 @@ export const collect = <E, R>(
     })
   ).pipe(Effect.mapError(withMethod(method)))
 
-/** Ends an effect at its limit, with an error that names the command. */
 export const within =
   (method: string, argv: ReadonlyArray<Guest.Word>, limit: Duration.Duration | undefined) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LightboxError, R> =>
@@ -147,7 +139,6 @@ export const within =
             )
         })
 
-/** Makes the error of a command that failed. */
 export const failed = (
   method: string,
   argv: ReadonlyArray<Guest.Word>,
@@ -165,16 +156,14 @@ export const failed = (
     })
   })
 
-/** The end of a command as a `CommandFailed` has it. */
 export const endFields = ({ exitCode, signal }: Ended): { readonly exitCode: number; readonly signal?: string } =>
   signal === undefined ? { exitCode } : { exitCode, signal: typeof signal === "number" ? `signal ${signal}` : signal }
 
-/** How much of an output an error keeps. */
+/** The bytes of output that an error keeps. */
 export const tailBytes = 16 * 1024
 
 const tailLines = 50
 
-/** The last lines of an output. */
 export const tail = (bytes: Uint8Array): string =>
   new TextDecoder()
     .decode(bytes.subarray(Math.max(0, bytes.length - tailBytes)))

@@ -1,9 +1,8 @@
 /**
- * Effect's `FileSystem` over a guest.
+ * Implements Effect's `FileSystem` for a guest.
  *
- * The agent in the guest does most of it and reports the kernel's error. A few
- * operations that it does not have go through the guest's own programs; those
- * fail as what the agent finds when it looks at the paths afterwards.
+ * The agent does most of it and reports the kernel's errors. A few operations use the guest's programs instead; when
+ * one fails, the error is derived from the state of the paths.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as DateTime from "effect/DateTime"
@@ -24,15 +23,15 @@ import { fromSeconds } from "./time.ts"
 import { watch } from "./watch.ts"
 import { failure, type Operation, refusal, toPlatformError } from "./platformErrors.ts"
 
-/** The agent keeps up to 1024 files open for a connection, those that programs opened themselves among them. */
+/** The agent allows 1024 open files per connection, including those that programs open. */
 const maxOpenAtOnce = 128
 
-/** What the agent's own processes take away from the mode of what they create. */
+/** The agent's umask. */
 const umask = 0o022
 
 const temporary = "/tmp"
 
-/** Runs a program as the agent's file operations run: as root, with messages in English. */
+/** Runs a program like the agent's file operations: as root, with messages in English. */
 export const asAgent = (...argv: readonly [string, ...ReadonlyArray<string>]): Guest.Command => ({
   argv,
   user: "0:0",
@@ -40,7 +39,6 @@ export const asAgent = (...argv: readonly [string, ...ReadonlyArray<string>]): G
   env: { LC_ALL: "C" }
 })
 
-/** A file system whose relative paths begin at a folder of the guest. */
 export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => {
   const gate = Semaphore.makeUnsafe(maxOpenAtOnce)
   const limited = Semaphore.withPermit(gate)
@@ -49,7 +47,6 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
   // Paths, failures and programs
   // ===========================================================================
 
-  /** Uses a path as the guest sees it. */
   const at = <A, R>(
     method: string,
     path: string,
@@ -63,7 +60,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
 
   const lstat = (path: string) => guest.stat(path, { followSymlinks: false })
 
-  /** What is at a path, if anything. */
+  /** Returns the attributes of a path, or `undefined` if it does not exist. */
   const lookUp = (path: string): Effect.Effect<Guest.FileInfo | undefined, LightboxError> =>
     Effect.catchReason(lstat(path), "LightboxError", "FileError", (reason, error) =>
       reason.code === "ENOENT" ? Effect.undefined : Effect.fail(error)
@@ -72,7 +69,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
   const run = (...argv: readonly [string, ...ReadonlyArray<string>]) =>
     Execution.collect<never, never>(guest, "FileSystem", asAgent(...argv), { input: undefined, maxOutput: 65_536 })
 
-  /** Runs a program that makes `path`. It says in English why it could not, so that is looked up. */
+  /** Runs a program that creates `path`. On failure, derives the error from the path instead of the message. */
   const runToMake = Effect.fnUntraced(function* (
     method: string,
     path: string,
@@ -119,7 +116,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
       Effect.gen(function* () {
         yield* guest.stat(absolute)
         if (options?.writable !== true) return
-        // All that root can not write to is what is mounted read-only.
+        // Root can write everywhere except on read-only mounts.
         const { exitCode } = yield* run("test", "-w", absolute)
         if (exitCode !== 0) return yield* failed("access", path, "EROFS", "Read-only file system")
       })
@@ -147,7 +144,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
         Effect.gen(function* () {
           const { type } = yield* lstat(from)
           if (type === "Directory") return yield* failed("link", fromPath, "EPERM", "it is a directory")
-          // To `ln`, a folder is where to put the link.
+          // `ln` would create the link inside an existing folder.
           if ((yield* lookUp(to)) !== undefined) return yield* failed("link", toPath, "EEXIST", "File exists")
           return yield* runToMake("link", to, "ln", from, to)
         })
@@ -164,13 +161,13 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
       if (options?.recursive === true) {
         return mode === undefined ? guest.makeDirectory(absolute) : makeDirectories(absolute, mode)
       }
-      // The agent makes parents and accepts what is there. Programs use mkdir(2) to be the only one who made it.
+      // The agent creates parents and accepts an existing folder, but programs use mkdir(2) as a lock.
       return mode === undefined
         ? runToMake("makeDirectory", absolute, "mkdir", absolute)
         : runToMake("makeDirectory", absolute, "mkdir", "-m", mode.toString(8), absolute)
     })
 
-  /** Makes a folder and those above it, all with a mode, and leaves alone what is there. */
+  /** Creates a folder and its parents with a mode, leaving existing ones unchanged. */
   const makeDirectories = (path: string, mode: number): Effect.Effect<void, LightboxError> =>
     Effect.catchReason(
       requireDirectory("makeDirectory", path),
@@ -204,7 +201,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
     return path
   })
 
-  /** Removes what was made for a scope. A guest that is lost took it along. */
+  /** Removes the temporary files of a scope. If the guest is lost, so are they. */
   const discard = (method: string, path: string) =>
     Effect.ignore(remove(method, path, { recursive: true, force: true }), { log: "Debug" })
 
@@ -244,7 +241,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
           if (source.type !== "Directory" || target !== undefined || options?.preserveTimestamps === true) {
             return yield* copyEach({ path: from, info: source }, { path: to, info: target }, options ?? {})
           }
-          // One program instead of a message for each file; the mask that the agent's processes have is not for copies.
+          // One program instead of a message per file. The agent's umask must not apply to copies.
           const { exitCode, stderr } = yield* run("sh", "-c", 'umask 0; exec cp -R -P "$1" "$2"', "sh", from, to)
           if (exitCode !== 0) {
             return yield* failed("copy", toPath, "UNKNOWN", new TextDecoder().decode(stderr).trim())
@@ -269,13 +266,13 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
             [entriesOf(from.path), to.info === undefined ? Effect.succeed([]) : entriesOf(to.path)],
             { concurrency: "unbounded" }
           )
-          const there = new Map(targets.map(({ info, name }) => [name, info]))
+          const existing = new Map(targets.map(({ info, name }) => [name, info]))
           yield* Effect.forEach(
             sources,
             ({ info, name }) =>
               copyEach(
                 { path: `${from.path}/${name}`, info },
-                { path: `${to.path}/${name}`, info: there.get(name) },
+                { path: `${to.path}/${name}`, info: existing.get(name) },
                 options
               ),
             { concurrency: "unbounded", discard: true }
@@ -315,7 +312,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
         Effect.gen(function* () {
           yield* requireInteger("chown", "uid", uid)
           yield* requireInteger("chown", "gid", gid)
-          // As to chown(2), -1 is to leave it as it is.
+          // As in chown(2), -1 means unchanged.
           yield* guest.setAttributes(absolute, { uid: uid < 0 ? undefined : uid, gid: gid < 0 ? undefined : gid })
         })
       ),
@@ -350,7 +347,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
     readLink: (path) => at("readLink", path, guest.readLink),
     realPath: (path) =>
       at("realPath", path, (absolute) =>
-        // The agent also resolves what is not there, as long as its folder is.
+        // The agent also resolves a missing file if its folder exists.
         Effect.andThen(guest.stat(absolute), guest.realPath(absolute))
       ),
     remove: (path, options) => remove("remove", path, options),
@@ -411,7 +408,7 @@ const requireInteger = (
 
 const random = (): string => Crypto.randomBytes(6).toString("hex")
 
-/** The agent's times are whole seconds. */
+/** The agent's times are in whole seconds. */
 const secondsOf = (time: Date | number): number => Math.floor(time instanceof Date ? time.getTime() / 1000 : time)
 
 // =============================================================================
@@ -440,7 +437,7 @@ const infoOf = (info: Guest.FileInfo): FileSystem.File.Info => ({
   atime: dateOf(info.atime),
   uid: Option.some(info.uid),
   gid: Option.some(info.gid),
-  // The agent does not tell.
+  // Not available from the agent.
   dev: BigInt(0),
   birthtime: Option.none(),
   ino: Option.none(),

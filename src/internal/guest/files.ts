@@ -1,6 +1,4 @@
-/**
- * `Guest.Files` over a guest.
- */
+/** Implements `Guest.Files` for a guest. */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
@@ -22,7 +20,6 @@ const writeOptions = Schema.UndefinedOr(
   })
 )
 
-/** Translates Node.js's flags into the agent's options. */
 export const openOptions = (flag: FileSystem.OpenFlag, mode?: number): Guest.OpenOptions => ({
   read: flag.startsWith("r") || flag.endsWith("+"),
   write: flag.startsWith("w") || flag === "r+",
@@ -45,7 +42,7 @@ export const make = (guest: Guest.Guest): Guest.Files => {
   ): Effect.fn.Return<Guest.File, LightboxError, Scope.Scope> {
     const { flag = "w", mode } = (yield* decoder(writeOptions, method)(options)) ?? {}
     const file = yield* guest.open(path, openOptions(flag, mode ?? defaultMode))
-    // The agent applies its own mask to the mode of a file that it creates.
+    // The agent's umask applies to the mode of a new file.
     if (mode !== undefined) yield* file.setAttributes({ mode })
     return file
   })

@@ -1,11 +1,9 @@
 /**
- * What a command wrote and nobody has read yet.
+ * Buffers unread output of a command.
  *
- * The relay delivers the output of all commands of a sandbox over one
- * connection, in order. Not reading it would hold up every other command, and
- * holding it in memory is what makes a process that reads slowly die. So past a
- * limit it goes to a file that has no name (the kernel removes it with the
- * process), or, if the caller chose so, the whole connection is held up.
+ * One connection delivers the output of all commands of a sandbox in order. Pausing it would block every other command,
+ * and buffering in memory could exhaust the memory of a slow reader. So beyond a limit, output is written to an unnamed
+ * file (removed by the kernel when the process exits), or, if the caller chose so, the whole connection is paused.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -15,37 +13,35 @@ import * as Path from "node:path"
 import { LightboxError, NoSpace } from "../../LightboxError.ts"
 import { concat } from "./protocol.ts"
 
-/** Bytes of one of the two output streams. */
 export interface Chunk {
   readonly _tag: "Stdout" | "Stderr"
   readonly bytes: Uint8Array
 }
 
-/** How much to hold, and what to do with more. */
 export interface Policy {
   readonly memoryBytes: number
   readonly overflow: "spill" | "suspend"
 }
 
-/** Holds up and lets go the source of the output. */
+/** Pauses and resumes the source of the output. */
 export interface Source {
   readonly pause: () => void
   readonly resume: () => void
-  /** Called once when the output can not be kept. */
+  /** Called once, if the output cannot be buffered. */
   readonly fail: () => void
 }
 
-/** Output as it is held: `bytes` has room for more than the first `length`. */
+/** A buffered piece: `bytes` has capacity beyond the first `length`. */
 interface Held {
   readonly tag: Chunk["_tag"]
   bytes: Uint8Array
   length: number
 }
 
-/** Pieces are joined to pieces of so many bytes while they wait. */
-const joinedBytes = 16 * 1024
+/** Waiting pieces are merged up to this size. */
+const mergedBytes = 16 * 1024
 
-/** What a piece takes beside its bytes, as measured: up to 600 bytes of a process. */
+/** Overhead of a piece beyond its bytes. Measured: up to 600 bytes of process memory. */
 const pieceBytes = 512
 
 const recordHeaderBytes = 5
@@ -68,15 +64,14 @@ export class OutputBuffer {
     this.source = source
   }
 
-  /** Takes what arrived. */
-  offer(chunk: Chunk): void {
+  push(chunk: Chunk): void {
     if (this.isDisposed || this.end !== undefined) return
-    const host = this.hostOf(chunk)
-    const cost = chunk.bytes.length + (this.memory.length === 0 || host !== undefined ? 0 : pieceBytes)
+    const target = this.mergeTargetOf(chunk)
+    const cost = chunk.bytes.length + (this.memory.length === 0 || target !== undefined ? 0 : pieceBytes)
     if (this.spill !== undefined && this.spill.read < this.spill.written) {
       this.writeSpill(chunk)
     } else if (this.memoryBytes + cost <= this.policy.memoryBytes || this.policy.overflow === "suspend") {
-      this.hold(chunk, host)
+      this.hold(chunk, target)
       this.memoryBytes += cost
       if (this.memoryBytes > this.policy.memoryBytes) this.setPaused(true)
     } else {
@@ -85,14 +80,14 @@ export class OutputBuffer {
     this.notify()
   }
 
-  /** Nothing more comes, for the given reason if it is a failure. */
+  /** Ends the output, with an error or normally. */
   finish(error?: LightboxError): void {
     if (this.end !== undefined) return
     this.end = { error }
     this.notify()
   }
 
-  /** Lets go of everything that is held; what arrives from now on is dropped. */
+  /** Releases all buffers; later chunks are dropped. */
   dispose(): void {
     if (this.isDisposed) return
     this.isDisposed = true
@@ -104,7 +99,7 @@ export class OutputBuffer {
     this.finish()
   }
 
-  /** The next output, in order, in pieces of up to 64 KiB; done after the last. For one reader. */
+  /** Takes the next output in order, in pieces of up to 64 KiB; ends with `Done`. Supports one reader. */
   readonly take: Effect.Effect<[Chunk, ...Array<Chunk>], LightboxError | Cause.Done> = Effect.suspend(() => {
     const next = this.takeMemory() ?? this.readSpill()
     if (next !== undefined) return Effect.succeed(next)
@@ -133,27 +128,27 @@ export class OutputBuffer {
     else this.source.resume()
   }
 
-  /** What a piece is joined to, if it is. */
-  private hostOf({ _tag: tag, bytes }: Chunk): Held | undefined {
+  /** The piece to append a chunk to, if any. */
+  private mergeTargetOf({ _tag: tag, bytes }: Chunk): Held | undefined {
     const last = this.memory.at(-1)
-    return last?.tag === tag && last.length + bytes.length <= joinedBytes ? last : undefined
+    return last?.tag === tag && last.length + bytes.length <= mergedBytes ? last : undefined
   }
 
-  /** Many small pieces take little more than few large ones, and none keeps a buffer of more than twice its size. */
-  private hold({ _tag: tag, bytes }: Chunk, host: Held | undefined): void {
-    if (host === undefined) {
+  /** Appends small pieces to larger ones, and keeps no buffer larger than twice its content. */
+  private hold({ _tag: tag, bytes }: Chunk, target: Held | undefined): void {
+    if (target === undefined) {
       const own = bytes.buffer.byteLength > 2 * bytes.length ? new Uint8Array(bytes) : bytes
       this.memory.push({ tag, bytes: own, length: bytes.length })
       return
     }
-    const length = host.length + bytes.length
-    if (length > host.bytes.length) {
-      const grown = new Uint8Array(Math.min(2 * length, joinedBytes))
-      grown.set(host.bytes.subarray(0, host.length))
-      host.bytes = grown
+    const length = target.length + bytes.length
+    if (length > target.bytes.length) {
+      const grown = new Uint8Array(Math.min(2 * length, mergedBytes))
+      grown.set(target.bytes.subarray(0, target.length))
+      target.bytes = grown
     }
-    host.bytes.set(bytes, host.length)
-    host.length = length
+    target.bytes.set(bytes, target.length)
+    target.length = length
   }
 
   private takeMemory(): [Chunk, ...Array<Chunk>] | undefined {
@@ -245,21 +240,21 @@ const coalesce = (chunks: ReadonlyArray<Chunk>): [Chunk, ...Array<Chunk>] | unde
   const [first, ...others] = chunks
   if (first === undefined) return undefined
   const result: [Chunk, ...Array<Chunk>] = [first]
-  let run: { tag: Chunk["_tag"]; parts: Array<Uint8Array>; size: number } = {
+  let current: { tag: Chunk["_tag"]; parts: Array<Uint8Array>; size: number } = {
     tag: first._tag,
     parts: [first.bytes],
     size: first.bytes.length
   }
   const close = () => {
-    result[result.length - 1] = { _tag: run.tag, bytes: concat(run.parts, run.size) }
+    result[result.length - 1] = { _tag: current.tag, bytes: concat(current.parts, current.size) }
   }
   for (const { _tag: tag, bytes } of others) {
-    if (tag === run.tag && run.size + bytes.length <= coalesceBytes) {
-      run.parts.push(bytes)
-      run.size += bytes.length
+    if (tag === current.tag && current.size + bytes.length <= coalesceBytes) {
+      current.parts.push(bytes)
+      current.size += bytes.length
     } else {
       close()
-      run = { tag, parts: [bytes], size: bytes.length }
+      current = { tag, parts: [bytes], size: bytes.length }
       result.push({ _tag: tag, bytes })
     }
   }

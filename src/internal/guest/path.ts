@@ -1,13 +1,13 @@
 import * as Path from "effect/Path"
 
-/** Effect's own POSIX paths, which begin at this process's working directory, begin at a folder of the guest. */
+/** Resolves Effect's POSIX paths against a folder of the guest instead of this process's working directory. */
 export const make = (posix: Path.Path, cwd: string): Path.Path => {
   const resolve: Path.Path["resolve"] = (...segments) => posix.resolve(cwd, ...segments)
   return Path.make({
     ...posix,
     resolve,
     relative: (from, to) => posix.relative(resolve(from), resolve(to)),
-    // A trailing slash stays.
+    // Preserves a trailing slash.
     toFileUrl: (path) => posix.toFileUrl(posix.isAbsolute(path) ? path : posix.join(cwd, path))
   })
 }

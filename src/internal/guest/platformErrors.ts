@@ -1,10 +1,8 @@
-/**
- * Failures of a guest, as the errors of Effect's platform services.
- */
+/** Converts failures of a guest to errors of Effect's platform services. */
 import * as PlatformError from "effect/PlatformError"
 import type { LightboxError } from "../../LightboxError.ts"
 
-/** The reasons that programs know from Node.js, by the guest kernel's name for the failure. */
+/** The reasons that Node.js's services use, by errno. */
 const tags: { readonly [code: string]: PlatformError.SystemErrorTag } = {
   ENOENT: "NotFound",
   EACCES: "PermissionDenied",
@@ -16,14 +14,13 @@ const tags: { readonly [code: string]: PlatformError.SystemErrorTag } = {
   EBUSY: "Busy"
 }
 
-/** What failed: the service, its operation, and the path or command as the caller named it. */
+/** The failed service and operation, with the caller's path or command. */
 export interface Operation {
   readonly module: "FileSystem" | "ChildProcess"
   readonly method: string
   readonly path: string
 }
 
-/** A failure with the kernel's name for it, or `UNKNOWN`. */
 export const failure = (
   { method, module, path }: Operation,
   options: { readonly code: string; readonly problem: string; readonly cause?: unknown }
@@ -37,7 +34,7 @@ export const failure = (
     ...(options.cause === undefined ? {} : { cause: options.cause })
   })
 
-/** What was asked for makes no sense, or can not be done in a guest. */
+/** Creates an error for an invalid request, or one that a guest cannot serve. */
 export const refusal = (
   { method, module }: Pick<Operation, "method" | "module">,
   description: string,
@@ -45,7 +42,7 @@ export const refusal = (
 ): PlatformError.PlatformError =>
   PlatformError.badArgument({ module, method, description, ...(cause === undefined ? {} : { cause }) })
 
-/** What a service fails with for a failure of the guest; a failure of its own stays as it is. */
+/** Converts a failure of the guest; other errors are unchanged. */
 export const toPlatformError =
   (operation: Operation) =>
   (cause: LightboxError | PlatformError.PlatformError): PlatformError.PlatformError => {

@@ -1,7 +1,4 @@
-/**
- * The life of a process that a program started in a guest, from its start to the
- * end of what it left behind.
- */
+/** Manages a process in a guest, from its start until its children have ended. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -20,31 +17,29 @@ import { OutputBuffer } from "./outputBuffer.ts"
 // End
 // =============================================================================
 
-/** How a process is asked to end. */
 export interface Ending {
-  /** By number. */
   readonly signal: number
-  /** When it is killed if it has not ended by then. Never, if not given. */
+  /** Time until `SIGKILL`. Default: never. */
   readonly forceKillAfter: Duration.Duration | undefined
 }
 
-/** What is known of a process while it runs, and how to end it. */
+/** A running process and how to end it. */
 export interface Life {
   /** -1: ended by a signal. */
   readonly exitCode: Effect.Effect<number, LightboxError>
   readonly isRunning: Effect.Effect<boolean>
-  /** Ends it with all that it started, and waits for that. */
+  /** Ends the process and its children, and waits for them. */
   readonly end: (ending: Ending) => Effect.Effect<void, LightboxError>
 }
 
-/** How long is waited for what a process started when the process itself has ended, or was killed. */
+/** Grace period for the children of a process that has ended or was killed. */
 const grace = Duration.seconds(1)
 
-const lookInterval = Duration.millis(50)
+const pollInterval = Duration.millis(50)
 
 /**
- * Called with a process group, a signal for it, how often to look whether it is still there, and a last signal. It
- * ends at once if there is no such group. Busybox takes a `--` before the group for a group that is not there.
+ * Arguments: a process group, a signal, the number of polls, and a final signal. Exits immediately if the group does
+ * not exist. No `--` before the group: busybox would take it for a missing group.
  */
 const endGroupScript = `
 kill "-$2" "-$1" 2>/dev/null || exit 0
@@ -56,31 +51,30 @@ done
 [ -z "$4" ] || kill "-$4" "-$1" 2>/dev/null
 `
 
-/** Follows a process to its end. */
 export const follow = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   running: Guest.Process,
-  /** The processes that are followed, by their numbers. */
   leaders: Set<number>
 ): Effect.fn.Return<Life, never, Scope.Scope> {
-  const state = { isOver: false }
+  const state = { hasEnded: false }
   const over = Effect.sync(() => {
-    state.isOver = true
+    state.hasEnded = true
     leaders.delete(running.pid)
   })
   leaders.add(running.pid)
   yield* Effect.forkScoped(Effect.andThen(Effect.exit(running.exitCode), over))
 
-  // The agent reports the end when nobody has the output open any more, and what the process started may have.
-  const gone = guest.stat(`/proc/${running.pid}`).pipe(
-    Effect.delay(lookInterval),
+  // The agent reports the exit once all processes have closed the output, and children may still have it
+  // open.
+  const exited = guest.stat(`/proc/${running.pid}`).pipe(
+    Effect.delay(pollInterval),
     Effect.forever,
     Effect.catchReason("LightboxError", "FileError", () => over)
   )
-  const ended = Effect.raceFirst(Effect.asVoid(running.exitCode), gone)
+  const ended = Effect.raceFirst(Effect.asVoid(running.exitCode), exited)
 
-  /** Whether the reaper of orphans has children that nobody here started. Nearly always it has none. */
-  const mayHaveLeftSomething = Effect.scoped(
+  /** Whether init has children that nobody here started. Usually it has none. */
+  const mayHaveOrphans = Effect.scoped(
     Effect.flatMap(guest.open("/proc/1/task/1/children", { read: true }), (file) =>
       Stream.mkString(Stream.decodeText(file.stream()))
     )
@@ -90,8 +84,8 @@ export const follow = Effect.fnUntraced(function* (
   )
 
   const endGroup = Effect.fnUntraced(function* (signal: number, forceKillAfter: Duration.Duration | undefined) {
-    if (!(yield* mayHaveLeftSomething)) return
-    const looks = Math.ceil(Duration.toMillis(forceKillAfter ?? grace) / Duration.toMillis(lookInterval))
+    if (!(yield* mayHaveOrphans)) return
+    const polls = Math.ceil(Duration.toMillis(forceKillAfter ?? grace) / Duration.toMillis(pollInterval))
     yield* Execution.collect<never, never>(
       guest,
       "ChildProcess.kill",
@@ -102,7 +96,7 @@ export const follow = Effect.fnUntraced(function* (
         "sh",
         String(running.pid),
         String(signal),
-        String(looks),
+        String(polls),
         forceKillAfter === undefined ? "" : "KILL"
       ),
       { input: undefined, maxOutput: 65_536 }
@@ -111,9 +105,9 @@ export const follow = Effect.fnUntraced(function* (
 
   return {
     exitCode: Effect.raceFirst(running.exitCode, Execution.endWithMain(guest, running)),
-    isRunning: Effect.sync(() => !state.isOver),
+    isRunning: Effect.sync(() => !state.hasEnded),
     end: Effect.fnUntraced(function* ({ forceKillAfter, signal }) {
-      if (state.isOver) return yield* endGroup(signal, forceKillAfter)
+      if (state.hasEnded) return yield* endGroup(signal, forceKillAfter)
       yield* running.signal(signal)
       if (forceKillAfter === undefined) {
         yield* ended
@@ -130,10 +124,10 @@ export const follow = Effect.fnUntraced(function* (
 // Input and output
 // =============================================================================
 
-/** Where one of the outputs goes: to those who read it, to that of this process, or nowhere. */
+/** The target of an output: its readers, this process's output, or nothing. */
 export type Target = "pipe" | "inherit" | "ignore"
 
-/** The outputs of a process, each on its own. What nobody reads in time is kept on the host's disk. */
+/** The outputs of a process as separate streams. Unread output is buffered on the host's disk. */
 export const outputs = Effect.fnUntraced(function* (
   running: Guest.Process,
   targets: { readonly [tag in Guest.Output["_tag"]]: Target }
@@ -152,7 +146,7 @@ export const outputs = Effect.fnUntraced(function* (
   yield* Stream.runForEach(running.output, (output) => {
     switch (targets[output._tag]) {
       case "pipe":
-        return Effect.sync(() => buffers[output._tag].offer(output))
+        return Effect.sync(() => buffers[output._tag].push(output))
       case "inherit":
         return writeTo(hosts[output._tag], output.bytes)
       case "ignore":
@@ -172,14 +166,14 @@ const buffer = Effect.acquireRelease(
     () =>
       new OutputBuffer(
         { memoryBytes: 1024 * 1024, overflow: "spill" },
-        // Its source is not held up, and who reads it is told what went wrong.
+        // The source is never paused, and errors are reported to the reader.
         { pause: () => {}, resume: () => {}, fail: () => {} }
       )
   ),
   (buffer) => Effect.sync(() => buffer.dispose())
 )
 
-/** The input of a process, which stays open when what was run into it has ended. */
+/** The input of a process, which stays open after a stream was run into it. */
 export const openInput = Effect.fnUntraced(function* (
   running: Guest.Process
 ): Effect.fn.Return<Sink.Sink<void, Uint8Array>, never, Scope.Scope> {

@@ -1,51 +1,44 @@
 /**
- * The wire format that the runtime's relay and the guest's agent speak
- * (generation 7): frames of `[length u32][id u32][flags u8][CBOR {v, t, p}]`
- * with big-endian integers, where `p` is the payload, itself CBOR.
+ * The wire format of the runtime's relay and the guest's agent (generation 7): frames of `[length u32][id u32][flags
+ * u8][CBOR {v, t, p}]` with big-endian integers, where the payload `p` is itself CBOR.
  *
- * The SDK documents its socket for clients of their own
- * (`AgentClient.socketPath`). One connection of ours carries any number of
- * commands and file operations at once, can be closed, and reports the guest's
- * errno. The SDK's own handles take a relay slot (of 128) per command until
- * garbage collection, hold one lock per sandbox, and drop failures to start.
+ * The SDK documents its socket for other clients (`AgentClient.socketPath`). One connection of ours carries any number
+ * of commands and file operations, can be closed, and reports the guest's errno. The SDK's own handles take one of 128
+ * relay slots per command until garbage collection, hold one lock per sandbox, and drop start failures.
  */
 import * as Predicate from "effect/Predicate"
 import * as Cbor from "cborg"
 
-/** The generation that this client speaks. */
 export const generation = 7
 
-/** The largest frame that relay and agent accept, after its length prefix. */
+/** The largest frame that relay and agent accept, without its length prefix. */
 export const maxFrameBytes = 4 * 1024 * 1024
 
-/** Payload bytes per frame that leave ample room for the envelope. */
+/** Payload bytes per frame, leaving room for the envelope. */
 export const maxChunkBytes = 1024 * 1024
 
 const headerBytes = 9
 
-/** Flags that a frame must carry for its type, or the agent refuses it. */
+/** Flags required by the frame's type; the agent refuses frames without them. */
 const flags = { terminal: 1, sessionStart: 2 } as const
 
 const sessionStarts = new Set(["core.exec.request", "core.fs.request", "core.tcp.connect"])
 
-/** A decoded message. */
 export interface Message {
   readonly id: number
   readonly type: string
   readonly payload: Payload
-  /** Whether it is the last of its session. */
+  /** Whether it is the last message of its session. */
   readonly isLast: boolean
   readonly generation: number
 }
 
-/** A payload: a CBOR map with text keys. */
 export interface Payload {
   readonly [key: string]: unknown
 }
 
 const encodeOptions = { ignoreUndefinedProperties: true }
 
-/** Encodes one frame. */
 export const encode = (id: number, type: string, payload: Payload): Uint8Array => {
   const body = Cbor.encode({ v: generation, t: type, p: Cbor.encode(payload, encodeOptions) })
   const frame = new Uint8Array(headerBytes + body.length)
@@ -81,22 +74,19 @@ const decodeBody = (id: number, flagBits: number, body: Uint8Array): Message => 
 
 const isPayload = (u: unknown): u is Payload => Predicate.isObject(u)
 
-/** What the relay says first: the ids this connection may use, and the agent's greeting. */
+/** The relay's first message: the ids for this connection, and the agent's greeting. */
 export interface Greeting {
   readonly firstId: number
   readonly endId: number
 }
 
-/**
- * Cuts a byte stream into messages. Bytes are copied at most twice, whatever
- * the size of the frames and of the pieces that arrive.
- */
+/** Splits a byte stream into messages. Copies bytes at most twice, whatever the sizes of frames and chunks. */
 export class Decoder {
   private chunks: Array<Uint8Array> = []
   private size = 0
   private greeting: Greeting | undefined
 
-  /** Adds bytes and returns what they complete. Throws on bytes that are no frame. */
+  /** Adds bytes and reports complete messages. Throws on invalid frames. */
   push(chunk: Uint8Array, onGreeting: (greeting: Greeting) => void, onMessage: (message: Message) => void): void {
     this.chunks.push(chunk)
     this.size += chunk.length
@@ -135,7 +125,6 @@ export class Decoder {
   }
 }
 
-/** Joins byte arrays. */
 export const concat = (chunks: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
   const only = chunks.length === 1 ? chunks[0] : undefined
   if (only !== undefined) return only

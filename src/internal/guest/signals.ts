@@ -1,7 +1,4 @@
-/**
- * The signals of the guest's kernel. The guest is Linux whatever the host is, so
- * the host's own numbers do not serve.
- */
+/** The signals of the guest's kernel. The guest is always Linux, so the host's numbers do not apply. */
 import * as Schema from "effect/Schema"
 
 export const signals = {
@@ -41,7 +38,7 @@ export const signals = {
   SIGUNUSED: 31
 } as const
 
-/** The names of {@link signals}, each number once. */
+/** The names of {@link signals}, one per number. */
 export type SignalName = Exclude<keyof typeof signals, "SIGIOT" | "SIGPOLL" | "SIGUNUSED">
 
 const isName = (name: string): name is SignalName =>
@@ -49,7 +46,7 @@ const isName = (name: string): name is SignalName =>
 
 export const SignalSchema = Schema.Union([Schema.Literals(Object.keys(signals).filter(isName)), Schema.Int])
 
-/** The name of a signal, or its number if it has none. */
+/** Returns the name of a signal, or its number if it has none. */
 export const named = (signal: SignalName | number): SignalName | number =>
   Object.keys(signals)
     .filter(isName)
@@ -66,10 +63,10 @@ const harmless: ReadonlySet<SignalName | number> = new Set<SignalName>([
   "SIGWINCH"
 ])
 
-/** Whether a process ends by that signal unless it handles it. */
+/** Whether a signal ends a process by default. */
 export const endsProcess = (signal: SignalName | number): boolean => !harmless.has(named(signal))
 
-/** How the kernel's log names the ends that the kernel itself is the cause of. */
+/** How the kernel logs the processes that it ends itself. */
 const kernelLines: ReadonlyArray<readonly [line: (pid: number) => RegExp, signal: SignalName]> = [
   [(pid) => new RegExp(`Killed process ${pid}\\b`), "SIGKILL"],
   [(pid) => new RegExp(`\\[${pid}\\]: segfault\\b|\\[${pid}\\] general protection\\b`), "SIGSEGV"],
@@ -78,11 +75,14 @@ const kernelLines: ReadonlyArray<readonly [line: (pid: number) => RegExp, signal
   [(pid) => new RegExp(`\\[${pid}\\] trap int3\\b`), "SIGTRAP"]
 ]
 
-/** The signal by which the kernel ended a process, if its log says so. */
+/** Returns the signal with which the kernel ended a process, according to its log. */
 export const fromKernelLog = (log: string, pid: number): SignalName | undefined =>
   kernelLines.find(([line]) => line(pid).test(log))?.[1]
 
-/** The exit status of a command as a shell gives it: 128 and the signal's number if a signal ended it, else 255. */
+/**
+ * Returns the exit status as a shell does: 128 plus the signal's number if a signal ended the command, or 255 if
+ * unknown.
+ */
 export const statusOf = ({
   exitCode,
   signal

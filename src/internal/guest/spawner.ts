@@ -1,6 +1,4 @@
-/**
- * Effect's `ChildProcessSpawner` over a guest.
- */
+/** Implements Effect's `ChildProcessSpawner` for a guest. */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -26,10 +24,9 @@ type Handle = ChildProcessSpawner.ChildProcessHandle
 type Input = Sink.Sink<void, Uint8Array, never, PlatformError>
 type Output = Stream.Stream<Uint8Array, PlatformError>
 
-/** How long a process may take to end with its scope before it is killed, unless the command says. */
-const patience = Duration.seconds(10)
+/** Default time for a process to end with its scope before it is killed. */
+const defaultGracePeriod = Duration.seconds(10)
 
-/** Makes the spawner. What it started ends with the scope. */
 export const make = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   base: string
@@ -38,7 +35,7 @@ export const make = Effect.fnUntraced(function* (
   const inherited = yield* Effect.cached(Environment.inherited(guest))
   const leaders = new Set<number>()
 
-  /** Starts a command, behind what gives it its surroundings where the agent does not. */
+  /** Starts a command, with wrappers for what the agent does not support. */
   const start = Effect.fnUntraced(function* (
     command: ChildProcess.StandardCommand,
     wrapper: ReadonlyArray<string>,
@@ -51,7 +48,7 @@ export const make = Effect.fnUntraced(function* (
     const [first, ...others] = [...Environment.wrapper(environment), ...wrapper]
     const spawn = (...argv: Guest.Command["argv"]) => guest.spawn({ argv, cwd, env: environment.set }, policy)
     if (first === undefined) return yield* spawn(program, ...args)
-    // What is started in its place does not report that there is no such program.
+    // A wrapper would not report a missing program.
     const path = yield* Environment.searchPath(environment, inherited)
     const found = yield* Environment.findProgram(guest, program, { path, cwd: cwd ?? base })
     return yield* spawn(first, ...others, found, ...args)
@@ -65,12 +62,12 @@ export const make = Effect.fnUntraced(function* (
     const on = (method: string): Operation => ({ module: "ChildProcess", method, path: shown })
     const problem = problemOf(command)
     if (problem !== undefined) return yield* refusal(on("spawn"), problem)
-    const endingOfScope = yield* endingOf(on("spawn"), options, patience)
+    const endingOfScope = yield* endingOf(on("spawn"), options, defaultGracePeriod)
     const stdinConfig = stdinOf(options.stdin)
     const sinks = { Stdout: outputOf(options.stdout), Stderr: outputOf(options.stderr) }
     const targets = { Stdout: targetOf(sinks.Stdout), Stderr: targetOf(sinks.Stderr) }
 
-    // In a scope of its own, as a process that is no longer referenced outlives the caller's.
+    // In a separate scope, because an unreferenced process outlives the caller's.
     const scope = yield* Scope.fork(services)
     const state: { isReferenced: boolean; life: GuestProcess.Life | undefined } = {
       isReferenced: true,
@@ -86,7 +83,7 @@ export const make = Effect.fnUntraced(function* (
 
     return yield* Effect.gen(function* () {
       const inputFailure = yield* Deferred.make<never, PlatformError>()
-      // A process that did not get all of its input has failed, whatever it says.
+      // A process that did not get all of its input has failed, whatever its exit code.
       const feed = (stream: Output, sink: Input) =>
         Effect.forkScoped(
           Stream.run(
@@ -186,7 +183,7 @@ const wordsOf = ({ args, command, options }: ChildProcess.StandardCommand): Gues
   return [typeof options.shell === "string" ? options.shell : "/bin/sh", "-c", command]
 }
 
-/** What is wrong with a command, without the values that are. */
+/** Describes an invalid option of a command, without its value. */
 const problemOf = (command: ChildProcess.StandardCommand): string | undefined => {
   const { args, options } = command
   const hasNul = (word: string | Redacted.Redacted<string>) =>
@@ -215,7 +212,7 @@ const endingOf = (
         forceKillAfter: forceKillAfter === undefined ? otherwise : Duration.fromInputUnsafe(forceKillAfter)
       })
 
-/** A command whose input, or one of its descriptors, is the output of another. */
+/** A command whose input or descriptor is the output of another. */
 const fed = (
   command: ChildProcess.Command,
   stream: Output,
@@ -260,7 +257,7 @@ const stdinOf = (option: ChildProcess.CommandOptions["stdin"]): ChildProcess.Std
       ? { stream: option }
       : option
 
-/** What to feed to a process, if that is not left to its handle. */
+/** The stream to send to a process, unless its handle does that. */
 const sourceOf = (input: ChildProcess.CommandInput): Output | undefined =>
   input === "ignore" ? Stream.empty : input === "inherit" ? keyboard : Stream.isStream(input) ? input : undefined
 

@@ -1,6 +1,4 @@
-/**
- * The agent's times: whole seconds since 1970.
- */
+/** Converts the agent's times, in whole seconds since 1970. */
 import * as DateTime from "effect/DateTime"
 
 export const fromSeconds = (seconds: number | undefined): DateTime.Utc | undefined =>

@@ -1,10 +1,8 @@
 /**
- * Watching files of a guest.
+ * Watches files of a guest.
  *
- * A script in the guest looks four times a second and says what is there when
- * that has changed. Every image with a shell, `find` and `stat` can do it, and it
- * tells the same in all of them, which the kernel's own notifications (where an
- * image has a program for them) do not.
+ * A script in the guest polls every 250 milliseconds and prints a listing when it has changed. This works the same in
+ * every image with a shell, `find` and `stat`; the kernel's notifications need a program that few images have.
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
@@ -17,8 +15,8 @@ import type { LightboxError } from "../../LightboxError.ts"
 import { failure, type Operation, refusal } from "./platformErrors.ts"
 
 /**
- * Called with the mark that sets records apart, and what to look for with `find`. A record has the inode, the time of
- * the last change, size, mode and path. Nothing but the end of a list is written on its own.
+ * Arguments: the separator of records, and the arguments of `find`. A record has the inode, change time, size, mode and
+ * path. Writes only complete listings.
  */
 const script = `
 mark=$1; shift
@@ -34,7 +32,7 @@ while :; do
 done
 `
 
-/** What a file is told by, and what shows that it changed. */
+/** Identifies a file and shows whether it changed. */
 interface Entry {
   readonly inode: string
   readonly state: string
@@ -44,7 +42,7 @@ type Listing = ReadonlyMap<string, Entry>
 
 const isDirectory = (mode: string): boolean => (Number.parseInt(mode, 16) & 0o170000) === 0o040000
 
-/** The events of a file, or of a folder and what is in it, by names relative to the folder. */
+/** Emits the events of a file, or of a folder and its content, with names relative to the folder. */
 export const watch = (
   guest: Guest.Guest,
   path: string,
@@ -102,7 +100,7 @@ const parse = (text: string, mark: string, folder: string): Listing =>
       const match = /^(\d+) ([^|]*)\|(\d+)\|([0-9a-f]+)\|([\s\S]*?)\n?$/.exec(record)
       if (match === null) return []
       const [, inode = "", changed = "", size = "", mode = "", name = ""] = match
-      // What happens in a folder changes its time, and is told of what is in it.
+      // A folder's time changes with its entries, which have events of their own.
       return [[Path.relative(folder, name), { inode, state: isDirectory(mode) ? mode : `${changed} ${size} ${mode}` }]]
     })
   )

@@ -1,6 +1,4 @@
-/**
- * Definitions as plain objects, in lightbox's dialect.
- */
+/** Definitions as plain objects, in lightbox's dialect. */
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -34,14 +32,13 @@ const Config = Schema.Struct({
   labels: Schema.optional(Labels)
 })
 
-/** Checks whether a value looks like a definition: it has a name and an image. */
 export const isConfig = (u: unknown): u is SnapshotConfig =>
   Predicate.hasProperty(u, "name") &&
   Predicate.isString(u.name) &&
   Predicate.hasProperty(u, "image") &&
   Predicate.isString(u.image)
 
-/** Fails with the first wrong field, named as the caller wrote it. */
+/** Fails with the first invalid field, under the caller's name for it. */
 export const check = (method: string, config: SnapshotConfig): Effect.Effect<void, LightboxError> =>
   Effect.asVoid(decoder(Config, method)(config))
 

@@ -1,8 +1,4 @@
-/**
- * Commands for programs that know promises only.
- *
- * No type of Effect may appear in a declaration of this module.
- */
+/** Commands for programs that use promises. No declaration may mention a type of Effect. */
 // @effect-diagnostics asyncFunction:off
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -22,67 +18,39 @@ import * as Readers from "./reader.ts"
 import { either, type OpenScope, run } from "./runtime.ts"
 
 /**
- * Options of a command. Times are in milliseconds.
- *
- * **Example** (A command with input and a limit)
- *
- * ```ts
- * import type { ExecOptions } from "effect-lightbox/promise"
- *
- * export const options: ExecOptions = { cwd: "/work", stdin: "some text", timeoutMs: 10_000 }
- * ```
+ * Options for running a command. Times are in milliseconds.
  *
  * @category options
  * @since 0.1.0
  */
 export interface ExecOptions extends CallOptions {
-  /** Default: the sandbox's. */
+  /** Working directory. Default: the sandbox's. */
   readonly cwd?: string | undefined
-  /** Default: the sandbox's. */
+  /** User, by name or id. Default: the sandbox's. */
   readonly user?: string | undefined
-  /** Added to the sandbox's. */
+  /** Variables added to the sandbox's. Default: none. */
   readonly env?: { readonly [name: string]: string } | undefined
-  /** What the command reads. Default: nothing, its input is closed. */
+  /** Input of the command. Default: empty. */
   readonly stdin?: string | Uint8Array | undefined
-  /** Kill the command after so many milliseconds, and reject. Default: never. */
+  /** Time limit in milliseconds. Beyond it, the command is killed and the call rejects. Default: no limit. */
   readonly timeoutMs?: number | undefined
 }
 
 /**
- * Options of a command whose output is read while it runs.
- *
- * **Example** (A command that is written to)
- *
- * ```ts
- * import type { ExecStreamOptions } from "effect-lightbox/promise"
- *
- * export const options: ExecStreamOptions = { pipeStdin: true }
- * ```
+ * Options for running a command whose output is read while it runs.
  *
  * @category options
  * @since 0.1.0
  */
 export interface ExecStreamOptions extends ExecOptions {
-  /** Keep the input open, for `takeStdin()`. Default: `false`, the command reads `stdin` and then the end. */
+  /** Keep the input open for `takeStdin()`. Default: `false`, which sends `stdin` and closes the input. */
   readonly pipeStdin?: boolean | undefined
-  /** Give the command a terminal. Default: none. */
+  /** Give the command a terminal of this size, in characters. Default: none. */
   readonly terminal?: { readonly rows: number; readonly columns: number } | undefined
 }
 
 /**
- * An event of a running command. `text` is `data` as UTF-8; a character that is
- * cut in two comes whole with the second part.
- *
- * **Example** (Passing output on)
- *
- * ```ts
- * import type { ExecEvent } from "effect-lightbox/promise"
- *
- * export const show = (event: ExecEvent): void => {
- *   if (event.kind === "stdout") process.stdout.write(event.data)
- *   if (event.kind === "stderr") console.error(event.text)
- * }
- * ```
+ * An event of a running command. `text` is `data` as UTF-8; a character split across events arrives with the second.
  *
  * @category models
  * @since 0.1.0
@@ -93,17 +61,7 @@ export type ExecEvent =
   | { readonly kind: "exited"; readonly code: number; readonly signal?: Guest.Signal }
 
 /**
- * How a command ended. If a signal ended it, the code is -1.
- *
- * **Example** (Passing the status on)
- *
- * ```ts
- * import type { ExitStatus } from "effect-lightbox/promise"
- *
- * export const follow = (status: ExitStatus): void => {
- *   process.exitCode = status.code
- * }
- * ```
+ * The exit status of a command. The code is -1 if a signal ended it.
  *
  * @category models
  * @since 0.1.0
@@ -112,7 +70,7 @@ export interface ExitStatus {
   readonly code: number
   /** Whether the code is 0. */
   readonly success: boolean
-  /** The signal that ended the command, if one did and it is known. */
+  /** The signal that ended the command, if known. */
   readonly signal?: Guest.Signal
 }
 
@@ -123,10 +81,9 @@ const exitStatus = ({ exitCode, signal }: Execution.Ended): ExitStatus => ({
 })
 
 /**
- * What a command wrote, and how it ended. A code other than 0 is a result, not a
- * rejection.
+ * The output and exit status of a command. A nonzero code does not reject.
  *
- * **Example** (Looking at the result)
+ * **Example** (Read the result)
  *
  * ```ts
  * import type { Sandbox } from "effect-lightbox/promise"
@@ -145,7 +102,7 @@ export class ExecOutput {
   readonly code: number
   /** Whether the code is 0. */
   readonly success: boolean
-  /** The signal that ended it, if one did and it is known. */
+  /** The signal that ended the command, if known. */
   declare readonly signal?: Guest.Signal
   readonly #stdout: Uint8Array
   readonly #stderr: Uint8Array
@@ -161,11 +118,11 @@ export class ExecOutput {
   get status(): ExitStatus {
     return exitStatus({ exitCode: this.code, signal: this.signal })
   }
-  /** As UTF-8. */
+  /** Standard output as UTF-8. */
   stdout(): string {
     return new TextDecoder().decode(this.#stdout)
   }
-  /** As UTF-8. */
+  /** Standard error as UTF-8. */
   stderr(): string {
     return new TextDecoder().decode(this.#stderr)
   }
@@ -187,7 +144,7 @@ printable(ExecOutput.prototype, "ExecOutput", (output) => ({
 /**
  * The input of a running command.
  *
- * **Example** (Talking to a program)
+ * **Example** (Send input to a program)
  *
  * ```ts
  * import type { Sandbox } from "effect-lightbox/promise"
@@ -211,12 +168,12 @@ export class ExecSink implements AsyncDisposable {
   constructor(queue: Queue.Queue<Uint8Array, Cause.Done>) {
     this.#queue = queue
   }
-  /** Writes, and resolves when there is room for more. What an ended command would have read is dropped. */
+  /** Writes data, and resolves when there is room for more. After the command has exited, data is dropped. */
   async write(data: Uint8Array | string, options?: CallOptions): Promise<void> {
     const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data
     await run(Effect.asVoid(Queue.offer(this.#queue, bytes)), options?.signal)
   }
-  /** Closes the input: the command reads its end. */
+  /** Closes the input; the command reads the end of it. */
   async close(options?: CallOptions): Promise<void> {
     await run(Effect.asVoid(Queue.end(this.#queue)), options?.signal)
   }
@@ -233,12 +190,13 @@ export interface Started {
 }
 
 /**
- * A running command: its events with `for await`, or one by one with `recv()`.
- * Leaving the loop early kills the command. An `AbortSignal` that is given to the
- * call that started it kills it at any time; one that is given to `recv`, `wait`
- * or `collect`, during that call.
+ * A running command. Read its events with `for await`, or one at a time with `recv()`. Leaving the loop early kills the
+ * command.
  *
- * **Example** (Output as it comes)
+ * A signal passed when starting the command kills it whenever it aborts; one passed to `recv`, `wait` or `collect` does
+ * so only during that call.
+ *
+ * **Example** (Print output as it arrives)
  *
  * ```ts
  * import type { Sandbox } from "effect-lightbox/promise"
@@ -272,7 +230,7 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
     this.#sink = started.sink
   }
 
-  /** The next event, or `null` after the last. */
+  /** Returns the next event, or `null` after the last. */
   async recv(options?: CallOptions): Promise<ExecEvent | null> {
     const event = await this.#reader.next(either(this.#signal, options?.signal))
     if (event?.kind === "exited") {
@@ -281,18 +239,18 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
     }
     return event
   }
-  /** The command's input, once, if it was started with `pipeStdin`. */
+  /** Returns the command's input on the first call, if started with `pipeStdin`. */
   async takeStdin(): Promise<ExecSink | null> {
     const sink = this.#sink ?? null
     this.#sink = undefined
     return sink
   }
-  /** Waits for the end, dropping what the command writes. */
+  /** Waits for the command to exit, dropping unread output. */
   async wait(options?: CallOptions): Promise<ExitStatus> {
     while ((await this.recv(options)) !== null);
     return exitStatus(this.#end)
   }
-  /** Waits for the end, and gives what the command wrote that was not read yet. */
+  /** Waits for the command to exit and returns the unread output. */
   async collect(options?: CallOptions): Promise<ExecOutput> {
     const parts = { stdout: [] as Array<Uint8Array>, stderr: [] as Array<Uint8Array> }
     for (let event = await this.recv(options); event !== null; event = await this.recv(options)) {
@@ -300,15 +258,15 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
     }
     return new ExecOutput(this.#end, Buffer.concat(parts.stdout), Buffer.concat(parts.stderr))
   }
-  /** Sends a signal, by its number, to the command and all that it started. */
+  /** Sends a signal, by number, to the command and its children. */
   async signal(signal: number, options?: CallOptions): Promise<void> {
     await run(this.#process.signal(signal), options?.signal)
   }
-  /** Kills the command and all that it started. */
+  /** Kills the command and its children. */
   async kill(options?: CallOptions): Promise<void> {
     await run(this.#process.signal("SIGKILL"), options?.signal)
   }
-  /** Changes the size of the terminal. */
+  /** Resizes the terminal, in characters. */
   async resize(rows: number, columns: number, options?: CallOptions): Promise<void> {
     await run(this.#process.resize({ rows, columns }), options?.signal)
   }
@@ -319,7 +277,7 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
       await this.#reader.close()
     }
   }
-  /** Kills the command if it still runs. */
+  /** Kills the command if it is still running. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#reader.close()
   }
@@ -329,12 +287,12 @@ printable(ExecHandle.prototype, "ExecHandle", ({ pid }) => ({ pid }))
 
 const method = "Sandbox.execStream"
 
-/** @internal Names the options of a command as {@link ExecOptions} does. */
-export const inOurNames = renameFields({ timeout: "timeoutMs" })
+/** @internal Renames fields of errors to those of {@link ExecOptions}. */
+export const withPromiseNames = renameFields({ timeout: "timeoutMs" })
 
 const decodeTimeout = decoder(Schema.UndefinedOr(DurationInput), method, "timeoutMs")
 
-/** @internal Starts a command for the life of the scope. */
+/** @internal Starts a command, killed when the scope closes. */
 export const start = Effect.fnUntraced(function* (
   sandbox: Sandboxes.Sandbox,
   argv: readonly [string, ...Array<string>],
@@ -348,7 +306,7 @@ export const start = Effect.fnUntraced(function* (
       env: options?.env,
       terminal: options?.terminal
     })
-    .pipe(Effect.mapError(inOurNames))
+    .pipe(Effect.mapError(withPromiseNames))
   const decoders = { Stdout: new TextDecoder(), Stderr: new TextDecoder() }
   const output: Stream.Stream<ExecEvent, LightboxError> = Stream.map(process.output, ({ _tag, bytes }) => ({
     kind: _tag === "Stdout" ? "stdout" : "stderr",

@@ -1,8 +1,4 @@
-/**
- * Files for programs that know promises only.
- *
- * No type of Effect may appear in a declaration of this module.
- */
+/** Files for programs that use promises. No declaration may mention a type of Effect. */
 // @effect-diagnostics asyncFunction:off globalDate:off nodeBuiltinImport:off
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -18,16 +14,7 @@ import * as Readers from "./reader.ts"
 import { acquire, type OpenScope, run, type Signals } from "./runtime.ts"
 
 /**
- * What a file is.
- *
- * **Example** (Choosing by kind)
- *
- * ```ts
- * import type { FsEntry, FsEntryKind } from "effect-lightbox/promise"
- *
- * export const only = (kind: FsEntryKind, entries: Array<FsEntry>): Array<FsEntry> =>
- *   entries.filter((entry) => entry.kind === kind)
- * ```
+ * The type of a file.
  *
  * @category models
  * @since 0.1.0
@@ -35,15 +22,7 @@ import { acquire, type OpenScope, run, type Signals } from "./runtime.ts"
 export type FsEntryKind = "file" | "directory" | "symlink" | "other"
 
 /**
- * An entry of a folder. `size` is in bytes, `mode` are the permission bits.
- *
- * **Example** (Names of what is in a folder)
- *
- * ```ts
- * import type { FsEntry } from "effect-lightbox/promise"
- *
- * export const names = (entries: Array<FsEntry>): Array<string> => entries.map((entry) => entry.path)
- * ```
+ * An entry of a folder. `size` is in bytes, `mode` holds the permission bits.
  *
  * @category models
  * @since 0.1.0
@@ -57,15 +36,7 @@ export interface FsEntry {
 }
 
 /**
- * What is known of a file. `size` is in bytes, `mode` are the permission bits.
- *
- * **Example** (Asking whether it is empty)
- *
- * ```ts
- * import type { FsMetadata } from "effect-lightbox/promise"
- *
- * export const isEmpty = (file: FsMetadata): boolean => file.size === 0
- * ```
+ * The attributes of a file. `size` is in bytes, `mode` holds the permission bits.
  *
  * @category models
  * @since 0.1.0
@@ -74,10 +45,10 @@ export interface FsMetadata {
   readonly kind: FsEntryKind
   readonly size: number
   readonly mode: number
-  /** Whether nobody may write to it. */
+  /** Whether no permission bit allows writing. */
   readonly readonly: boolean
   readonly modified: Date | null
-  /** Always `null`: guests do not tell. */
+  /** Always `null`: not available from guests. */
   readonly created: Date | null
 }
 
@@ -112,20 +83,8 @@ const fsMetadata = (info: Guest.FileInfo): FsMetadata => ({
 })
 
 /**
- * A file that is read in pieces: with `for await`, one by one with `recv()`, or
- * what is left at once with `collect()`.
- *
- * **Example** (Counting bytes)
- *
- * ```ts
- * import type { FsReadStream } from "effect-lightbox/promise"
- *
- * export const count = async (file: FsReadStream): Promise<number> => {
- *   let bytes = 0
- *   for await (const piece of file) bytes += piece.length
- *   return bytes
- * }
- * ```
+ * A file opened for streaming: read it with `for await`, piece by piece with `recv()`, or read the rest with
+ * `collect()`.
  *
  * @category models
  * @since 0.1.0
@@ -137,11 +96,11 @@ export class FsReadStream implements AsyncIterable<Uint8Array>, AsyncDisposable 
   constructor(source: Readers.Source<Uint8Array>, held: OpenScope) {
     this.#reader = new Readers.Reader(source, held)
   }
-  /** The next piece, or `null` at the end. */
+  /** Returns the next piece, or `null` at the end. */
   async recv(options?: CallOptions): Promise<Uint8Array | null> {
     return await this.#reader.next(options?.signal)
   }
-  /** All that is left. */
+  /** Returns the rest of the file. */
   async collect(options?: CallOptions): Promise<Uint8Array> {
     const pieces: Array<Uint8Array> = []
     for (let piece = await this.recv(options); piece !== null; piece = await this.recv(options)) pieces.push(piece)
@@ -161,18 +120,7 @@ export class FsReadStream implements AsyncIterable<Uint8Array>, AsyncDisposable 
 }
 
 /**
- * A file that is written in pieces.
- *
- * **Example** (Writing lines)
- *
- * ```ts
- * import type { Sandbox } from "effect-lightbox/promise"
- *
- * export const writeLines = async (sb: Sandbox, path: string, lines: Iterable<string>): Promise<void> => {
- *   await using file = await sb.fs().writeStream(path)
- *   for (const line of lines) await file.write(`${line}\n`)
- * }
- * ```
+ * A file opened for writing in pieces.
  *
  * @category models
  * @since 0.1.0
@@ -187,7 +135,7 @@ export class FsWriteSink implements AsyncDisposable {
     this.#file = file
     this.#held = held
   }
-  /** Writes, and resolves when it is written. */
+  /** Writes data, and resolves when it is written. */
   async write(data: Uint8Array | string, options?: CallOptions): Promise<void> {
     const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data
     options?.signal?.throwIfAborted()
@@ -207,7 +155,7 @@ export class FsWriteSink implements AsyncDisposable {
 /**
  * The files of a running sandbox. Paths are absolute.
  *
- * **Example** (A file there and back)
+ * **Example** (Write and read a file)
  *
  * ```ts
  * import type { Sandbox } from "effect-lightbox/promise"
@@ -228,25 +176,25 @@ export class SandboxFs {
   constructor(sandbox: Sandboxes.Sandbox) {
     this.#sandbox = sandbox
   }
-  /** Reads a file whole. */
+  /** Reads a file. */
   async read(path: string, options?: CallOptions): Promise<Uint8Array> {
     return await run(this.#sandbox.readFile(path), options?.signal)
   }
-  /** Reads a file whole, as UTF-8. */
+  /** Reads a file as UTF-8. */
   async readToString(path: string, options?: CallOptions): Promise<string> {
     return await run(this.#sandbox.readFileString(path), options?.signal)
   }
-  /** Opens a file to be read in pieces. */
+  /** Opens a file for streaming. */
   async readStream(path: string, options?: CallOptions): Promise<FsReadStream> {
     return await this.#open(path, { signal: options?.signal })
   }
-  /** Writes a file, replacing what is there. The folder must exist. */
+  /** Writes a file, replacing it if it exists. The folder must exist. */
   async write(path: string, data: Uint8Array | string, options?: CallOptions): Promise<void> {
     const written =
       typeof data === "string" ? this.#sandbox.writeFileString(path, data) : this.#sandbox.writeFile(path, data)
     await run(written, options?.signal)
   }
-  /** Opens a file to be written in pieces, replacing what is there. The folder must exist. */
+  /** Opens a file for writing in pieces, replacing it if it exists. The folder must exist. */
   async writeStream(path: string, options?: CallOptions): Promise<FsWriteSink> {
     return await acquire(
       this.#sandbox.guest.open(path, { write: true, create: true, truncate: true, mode: 0o644 }),
@@ -254,15 +202,15 @@ export class SandboxFs {
       { signal: options?.signal }
     )
   }
-  /** What is in a folder, by name. */
+  /** Lists a folder, sorted by name. */
   async list(path: string, options?: CallOptions): Promise<Array<FsEntry>> {
     return (await run(this.#sandbox.readDirectoryEntries(path), options?.signal)).map(fsEntry)
   }
-  /** Makes a folder and those above it; no failure if it is there. */
+  /** Creates a folder and its parents. Succeeds if it exists. */
   async mkdir(path: string, options?: CallOptions): Promise<void> {
     await run(this.#sandbox.makeDirectory(path), options?.signal)
   }
-  /** Removes a folder with all that is in it. */
+  /** Removes a folder and its content. */
   async removeDir(path: string, options?: CallOptions): Promise<void> {
     await run(this.#sandbox.guest.removeDirectory(path, { recursive: true }), options?.signal)
   }
@@ -280,11 +228,11 @@ export class SandboxFs {
   async stat(path: string, options?: CallOptions): Promise<FsMetadata> {
     return fsMetadata(await run(this.#sandbox.stat(path), options?.signal))
   }
-  /** Whether there is a file, folder or link that leads to one. */
+  /** Checks whether a path exists. Follows symbolic links. */
   async exists(path: string, options?: CallOptions): Promise<boolean> {
     return await run(this.#sandbox.exists(path), options?.signal)
   }
-  /** Copies a file of the host into the guest, with its permissions. */
+  /** Copies a file from the host to the guest, keeping its permissions. */
   async copyFromHost(hostPath: string, guestPath: string, options?: CallOptions): Promise<void> {
     const path = Path.resolve(hostPath)
     const failed = hostFailure(path)
@@ -298,7 +246,7 @@ export class SandboxFs {
       options?.signal
     )
   }
-  /** Copies a file of the guest to the host, with its permissions. */
+  /** Copies a file from the guest to the host, keeping its permissions. */
   async copyToHost(guestPath: string, hostPath: string, options?: CallOptions): Promise<void> {
     const path = Path.resolve(hostPath)
     const { mode } = await run(this.#sandbox.stat(guestPath), options?.signal)
@@ -309,7 +257,7 @@ export class SandboxFs {
       options?.signal?.throwIfAborted()
       throw cause instanceof LightboxError ? cause : hostFailure(path)(cause)
     }
-    // Closed by the signal, the file looked shorter than it is.
+    // If the signal closed the file, it looked shorter than it is.
     options?.signal?.throwIfAborted()
   }
 

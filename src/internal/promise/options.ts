@@ -1,20 +1,12 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 /**
- * Options that every function takes.
- *
- * **Example** (Giving up after a second)
- *
- * ```ts
- * import { listSnapshots } from "effect-lightbox/promise"
- *
- * export const snapshots = listSnapshots({ signal: AbortSignal.timeout(1000) })
- * ```
+ * Options of every function.
  *
  * @category options
  * @since 0.1.0
  */
 export interface CallOptions {
-  /** Stops the call, cleans up, and rejects with the signal's reason. */
+  /** Stops the call, cleans up, and rejects with the signal's reason. Default: none. */
   readonly signal?: AbortSignal | undefined
 }

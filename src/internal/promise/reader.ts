@@ -1,4 +1,4 @@
-/** Reads a stream piece by piece. */
+/** Reads a stream piece by piece, on demand. */
 // @effect-diagnostics asyncFunction:off
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -9,13 +9,13 @@ import type { LightboxError } from "../../LightboxError.ts"
 import { type OpenScope, run } from "./runtime.ts"
 
 export interface Source<A> {
-  /** Returns the next pieces, or none after the last. */
+  /** The next pieces; empty after the last. */
   readonly next: Effect.Effect<ReadonlyArray<A>, LightboxError>
-  /** Ends the stream, with a failure if one is given. */
+  /** Stops reading, with an error or normally. */
   readonly end: (error?: LightboxError) => Effect.Effect<void>
 }
 
-/** Opens a stream for the scope. */
+/** Opens a stream, closed with the scope. */
 export const open = Effect.fnUntraced(function* <A>(
   stream: Stream.Stream<A, LightboxError>
 ): Effect.fn.Return<Source<A>, never, Scope.Scope> {
@@ -23,10 +23,10 @@ export const open = Effect.fnUntraced(function* <A>(
   const over = yield* Deferred.make<ReadonlyArray<A>, LightboxError>()
   const end = (error?: LightboxError) =>
     Effect.asVoid(error === undefined ? Deferred.succeed(over, []) : Deferred.fail(over, error))
-  // End pending reads when the scope closes.
+  // Completes pending reads when the scope closes.
   yield* Effect.addFinalizer(() => end())
   return {
-    // A given end takes precedence over the stream's own failure because of it.
+    // An explicit end takes precedence over the error it causes in the stream.
     next: Effect.raceFirst(
       Deferred.await(over),
       Pull.catchDone(pull, () => Effect.succeed<ReadonlyArray<A>>([]))
@@ -35,7 +35,7 @@ export const open = Effect.fnUntraced(function* <A>(
   }
 })
 
-/** Reads a source, and closes it after the last piece. */
+/** Reads a source and closes it after the last piece. */
 export class Reader<A> {
   readonly #source: Source<A>
   readonly #held: OpenScope
@@ -47,13 +47,12 @@ export class Reader<A> {
     this.#held = held
   }
 
-  /** Returns the next piece, or `null` after the last. */
   async next(signal: AbortSignal | undefined): Promise<A | null> {
     signal?.throwIfAborted()
     try {
       if (this.#pieces.length === 0 && !this.#isOver) {
         this.#pieces = await run(this.#source.next, signal)
-        // A source that the signal closes may end before the signal is seen.
+        // A source closed by the signal looks complete, so check the signal first.
         signal?.throwIfAborted()
       }
       const [piece, ...others] = this.#pieces

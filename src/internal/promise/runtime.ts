@@ -1,4 +1,4 @@
-/** Runs effects for the Promise API. */
+/** Runs effects for programs that use promises. */
 // @effect-diagnostics asyncFunction:off newPromise:off globalTimers:off
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -26,7 +26,7 @@ let options: MicrosandboxLocal.Options = {}
 let showsProgress = true
 let current: Runtime | undefined
 
-/** Sets the options of this process's driver, before its first use. */
+/** Sets the options of this process's driver. Throws after its first use. */
 export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boolean = true): void => {
   if (current !== undefined) {
     throw new LightboxError({
@@ -41,7 +41,7 @@ export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boo
   showsProgress = progress
 }
 
-/** Standard output belongs to the program. The library logs only failures in the background, to standard error. */
+/** Standard output belongs to the program, so the library logs only errors. */
 const quiet = Layer.mergeAll(
   Logger.layer([Logger.withConsoleError(Logger.formatSimple)]),
   Layer.succeed(References.MinimumLogLevel, "Warn")
@@ -71,7 +71,7 @@ export const provide = (layer: Layer.Layer<Services, LightboxError>): (() => Pro
   }
 }
 
-/** Returns the SDK module, which other drivers do not have. */
+/** The SDK. Only available with the local driver. */
 export const native = (feature: string): typeof Sdk => {
   const context = current?.cachedContext
   if (context !== undefined && Context.get(context, Microsandbox.Microsandbox).backend !== "local") {
@@ -91,21 +91,21 @@ const runWith = async <A>(
   const used = current
   const exit = await used.runPromiseExit(effect, signal === undefined ? undefined : { signal })
   if (Exit.isSuccess(exit)) return exit.value
-  // Try again next time if the driver could not be made.
+  // A failed driver is not cached: its requirements may be met next time.
   if (used === current && used.cachedContext === undefined) current = undefined
   throw Cause.hasInterruptsOnly(exit.cause) && signal?.aborted === true
     ? signal.reason
     : asThrown(Cause.squash(exit.cause), runWith)
 }
 
-/** The folder of this library, unless it was bundled. */
+/** The folder of this library, unless it is bundled. */
 const ownFolder = /^(.*\/)internal\/promise\/runtime\.[jt]s$/.exec(import.meta.url)?.[1]
 
 const isOwn = (frame: string): boolean =>
   (ownFolder !== undefined && (frame.includes(ownFolder) || frame.includes(fileURLToPath(ownFolder)))) ||
   /\/node_modules\/effect\/|\bnode:/.test(frame)
 
-/** Enough frames to reach the caller. */
+/** High, because most frames of a stack are ours. */
 const stackFrames = 30
 
 const callers = (): ReadonlyArray<string> => {
@@ -119,15 +119,15 @@ const callers = (): ReadonlyArray<string> => {
 }
 
 /**
- * Prepares an error for the caller of the Promise API: its vocabulary, and the caller's stack without our frames.
- * `thrower` is the function that throws it.
+ * Prepares an error for callers of promises: uses their names for options, and replaces our stack frames with theirs.
+ * `thrower` is the function of ours that throws.
  */
 const asThrown = (error: unknown, thrower: (...args: never) => unknown): unknown => {
   if (!isLightboxError(error)) return error
   setWay("promise", error)
   const frames = callers()
   if (frames.length === 0) return error
-  // Node.js quotes the source line where the stack was captured last.
+  // Node.js quotes the source at the place where the stack was last captured.
   Error.captureStackTrace(error, thrower)
   Object.defineProperty(error, "stack", {
     value: [`${error.name}: ${error.message}`, ...frames].join("\n"),
@@ -138,7 +138,7 @@ const asThrown = (error: unknown, thrower: (...args: never) => unknown): unknown
   return error
 }
 
-/** Runs a synchronous effect that needs no driver, such as the check of an option. */
+/** Runs an effect that needs no driver and is synchronous, such as an option check. */
 export const runNow = <A>(effect: Effect.Effect<A, LightboxError>): A => {
   const exit = Effect.runSyncExit(effect)
   if (Exit.isSuccess(exit)) return exit.value
@@ -146,8 +146,8 @@ export const runNow = <A>(effect: Effect.Effect<A, LightboxError>): A => {
 }
 
 /**
- * Runs an effect. When the signal aborts, interrupts it, and rejects with the signal's reason after the cleanup. When
- * the process ends meanwhile, the effect is interrupted and the promise stays pending.
+ * Runs an effect. If the signal aborts, interrupts the effect, cleans up, and rejects with the signal's reason. If the
+ * process exits meanwhile, interrupts the effect and never settles the promise.
  */
 export const run = async <A>(effect: Effect.Effect<A, LightboxError, Services>, signal?: AbortSignal): Promise<A> => {
   signal?.throwIfAborted()
@@ -165,11 +165,11 @@ export const run = async <A>(effect: Effect.Effect<A, LightboxError, Services>, 
   }
 }
 
-/** Combines two signals. */
+/** Combines two signals: aborts when either does. */
 export const either = (one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined =>
   one === undefined ? other : other === undefined ? one : AbortSignal.any([one, other])
 
-/** Waits for a promise that cannot be cancelled. When the signal aborts, calls `stop` and rejects with the reason. */
+/** Waits for a promise that cannot be canceled. If the signal aborts, calls `stop` and rejects with the reason. */
 export const abortable = async <A>(
   signal: AbortSignal | undefined,
   stop: () => Promise<void>,
@@ -183,7 +183,7 @@ export const abortable = async <A>(
   try {
     return await Promise.race([use(), aborted.promise])
   } catch (error) {
-    // The promise may reject because of `stop`.
+    // The rejection may be a consequence of the abort.
     if (!signal.aborted) throw error
     await stop()
     throw signal.reason
@@ -192,7 +192,7 @@ export const abortable = async <A>(
   }
 }
 
-/** A scope that outlives the call that opened it, and is closed at the latest with the process. */
+/** A scope that outlives the call that opened it. Closes with the process at the latest. */
 export interface OpenScope {
   readonly scope: Scope.Closeable
   readonly close: () => Promise<void>
@@ -213,13 +213,13 @@ const openScope = (signal: AbortSignal | undefined): OpenScope => {
   return { scope, close }
 }
 
-/** `signal` applies to one call. `forLife` applies until the resource is released, and its abort releases it. */
+/** `signal` applies during a call; aborting `forLife` releases the resource at any time. */
 export interface Signals {
   readonly signal?: AbortSignal | undefined
   readonly forLife?: AbortSignal | undefined
 }
 
-/** Acquires a resource that outlives the call. Releases everything if that fails. */
+/** Acquires a resource that outlives the call. On failure, releases what was acquired. */
 export const acquire = async <A, B>(
   effect: Effect.Effect<A, LightboxError, Services | Scope.Scope>,
   use: (value: A, held: OpenScope) => B,
@@ -238,10 +238,10 @@ export const acquire = async <A, B>(
 // The end of the process
 // =============================================================================
 
-/** Stops to run before the process ends, newest first. */
+/** Active operations, stopped in reverse order when the process exits. */
 const activities = new Set<() => Promise<void>>()
 
-/** Registers a stop for the end of the process. Returns a function that removes it. */
+/** Registers an operation to be stopped at exit. The returned function unregisters it. */
 const begin = (stop: () => Promise<void>): (() => void) => {
   if (activities.size === 0) listen()
   activities.add(stop)
@@ -251,7 +251,6 @@ const begin = (stop: () => Promise<void>): (() => void) => {
   }
 }
 
-/** Time limit for all stops. */
 const stopLimitMillis = 9_000
 
 let isStopping = false
@@ -274,24 +273,24 @@ const unlisten = (): void => {
 
 const onSignal = (signal: Signal): void => {
   const exit = () => process.exit(exitCodes[signal])
-  // A second signal ends the process at once.
+  // A second signal exits immediately.
   if (isStopping) return exit()
-  // A program with its own listener may want to finish first, but not after a second signal.
+  // A program with its own listener may finish its work, until the second signal.
   if (process.listenerCount(signal) > 1 && ignored++ === 0) return
   void stopAll(exit)
 }
 
-/** Node.js reports unhandled rejections as exceptions. */
+/** Node.js reports an unhandled rejection as an uncaught exception; Bun does not. */
 const isBun = process.versions["bun"] !== undefined
 
 const onUncaught = (event: string) => (error: unknown) => {
-  // A program that is stopped may throw. It has ended already.
+  // An error thrown while stopping is a consequence of stopping.
   if (isStopping || process.listenerCount(event) > 1) return
   void stopAll(() => {
-    // Rethrown without a listener, it is reported and ends the process, as without this library.
+    // Without our listeners, throwing reports the error and exits, as it would have without this library.
     unlisten()
     setImmediate(() => {
-      // Bun reports it, but continues a pending top-level await.
+      // Bun reports it but keeps running while a module is suspended at a top-level `await`.
       setImmediate(() => process.exit(1))
       throw error
     })
@@ -301,7 +300,7 @@ const onUncaught = (event: string) => (error: unknown) => {
 const onException = onUncaught("uncaughtException")
 const onRejection = onUncaught("unhandledRejection")
 
-/** A program without pending work ends, even with open scopes. */
+/** An idle program exits, whatever it left open. */
 const onBeforeExit = (): void => void Promise.allSettled([...activities].toReversed().map((stop) => stop()))
 
 const stopAll = async (end: () => void): Promise<void> => {

@@ -1,8 +1,6 @@
 /**
- * Sandboxes for programs that know promises only: the objects of lightbox 0.3
- * and of the SDK, over the handles of this library.
- *
- * No type of Effect may appear in a declaration of this module.
+ * Sandboxes for programs that use promises: the objects of lightbox 0.3 and of the SDK. No declaration may mention a
+ * type of Effect.
  */
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
@@ -19,7 +17,7 @@ import {
   ExecOutput,
   type ExecStreamOptions,
   type ExitStatus,
-  inOurNames,
+  withPromiseNames,
   start
 } from "./exec.ts"
 import { SandboxFs } from "./files.ts"
@@ -27,15 +25,7 @@ import type { CallOptions } from "./options.ts"
 import { acquire, native, type OpenScope, run } from "./runtime.ts"
 
 /**
- * The states of a sandbox.
- *
- * **Example** (Asking whether commands can run)
- *
- * ```ts
- * import type { SandboxStatus } from "effect-lightbox/promise"
- *
- * export const canRun = (status: SandboxStatus): boolean => status === "running"
- * ```
+ * The status of a sandbox.
  *
  * @category models
  * @since 0.1.0
@@ -43,51 +33,29 @@ import { acquire, native, type OpenScope, run } from "./runtime.ts"
 export type SandboxStatus = "created" | "starting" | "running" | "draining" | "paused" | "stopped" | "crashed"
 
 /**
- * The SDK's builder of sandboxes, with the one method that lightbox names and
- * newer SDKs spell differently.
- *
- * **Example** (Watching an image being pulled)
- *
- * ```ts
- * import { Sandbox, type SandboxBuilder } from "effect-lightbox/promise"
- *
- * const builder: SandboxBuilder = Sandbox.builder("test").image("oven/bun")
- * const creation = await builder.createDetachedWithPullProgress()
- * for await (const event of creation) console.log(event.kind)
- * await creation.awaitSandbox()
- * ```
+ * The SDK's sandbox builder, with the one method that newer SDKs spell differently from lightbox.
  *
  * @category models
  * @since 0.1.0
  */
 export interface SandboxBuilder extends Sdk.SandboxBuilder {
-  /** Creates a sandbox that outlives this process, and tells how the pull of its image goes. */
+  /** Creates a detached sandbox and reports the progress of the image pull. */
   createDetachedWithPullProgress(): Promise<Sdk.PullProgressCreate>
 }
 
 /**
- * A sandbox as it was when it was looked up, running or not.
- *
- * **Example** (Starting what is stopped)
- *
- * ```ts
- * import { Sandbox } from "effect-lightbox/promise"
- *
- * const handle = await Sandbox.get("agent-1")
- * const sb = handle.status === "running" ? await handle.connect() : await handle.startDetached()
- * console.log((await sb.shell("uptime")).stdout())
- * ```
+ * A sandbox, running or not, as of the time it was looked up.
  *
  * @category models
  * @since 0.1.0
  */
 export class SandboxHandle {
   readonly name: string
-  /** Changes when a sandbox is removed and another of its name is created. */
+  /** Identifies the sandbox, even if its name is reused. */
   readonly id: string
   readonly status: SandboxStatus
   readonly labels: { readonly [key: string]: string }
-  /** The ports of the guest that are published on this host. */
+  /** The guest's ports published on this host. */
   readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
   readonly createdAt: Date | null
   readonly #info: Microsandbox.SandboxInfo
@@ -102,15 +70,15 @@ export class SandboxHandle {
     this.createdAt = info.createdAt === undefined ? null : DateTime.toDateUtc(info.createdAt)
     this.#info = info
   }
-  /** Connects to the sandbox, which must run. */
+  /** Connects to the sandbox, which must be running. */
   async connect(options?: CallOptions): Promise<Sandbox> {
     return await Sandbox.open(Sandboxes.connect(this.name), options?.signal)
   }
-  /** Boots the stopped sandbox; it ends with this process unless it is detached. */
+  /** Boots the stopped sandbox. It ends with this process unless it is detached. */
   async start(options?: CallOptions): Promise<Sandbox> {
     return await Sandbox.open(Sandboxes.start(this.name), options?.signal)
   }
-  /** Boots the stopped sandbox; it outlives this process. */
+  /** Boots the stopped sandbox, which keeps running after this process exits. */
   async startDetached(options?: CallOptions): Promise<Sandbox> {
     return await Sandbox.open(Sandboxes.start(this.name, { detached: true }), options?.signal)
   }
@@ -121,21 +89,21 @@ export class SandboxHandle {
       options?.signal
     )
   }
-  /** Ends the virtual machine at once. */
+  /** Ends the virtual machine immediately. */
   async kill(options?: CallOptions): Promise<void> {
     await run(
       Microsandbox.Microsandbox.use((driver) => driver.killSandbox(this.#info)),
       options?.signal
     )
   }
-  /** Removes the stopped sandbox with its disk. */
+  /** Removes the stopped sandbox and its disk. */
   async remove(options?: CallOptions): Promise<void> {
     await run(
       Microsandbox.Microsandbox.use((driver) => driver.removeSandbox(this.#info)),
       options?.signal
     )
   }
-  /** Looks it up again. */
+  /** Looks the sandbox up again. */
   async refresh(options?: CallOptions): Promise<SandboxHandle> {
     return await Sandbox.get(this.name, options)
   }
@@ -144,30 +112,17 @@ export class SandboxHandle {
 /**
  * A running sandbox.
  *
- * **Details**
- *
- * Everything can be called concurrently, and takes an `AbortSignal`. `await using`
- * ends and removes the sandbox at the end of the block if this process launched
- * it, stops it if this process started it, and otherwise just leaves it.
- *
- * **Example** (Two commands at once)
- *
- * ```ts
- * import { launchSandbox } from "effect-lightbox/promise"
- *
- * await using sb = await launchSandbox({ snapshot: "node-ci", name: "job-1" })
- * const [lint, test] = await Promise.all([sb.shell("npm run lint"), sb.shell("npm test")])
- * console.log(lint.code, test.code)
- * ```
+ * All methods can run concurrently and take an `AbortSignal`. At the end of an `await using` block, the sandbox is
+ * removed if this process launched it, stopped if this process started it, and left running otherwise.
  *
  * @category models
  * @since 0.1.0
  */
 export class Sandbox implements AsyncDisposable {
   readonly name: string
-  /** Changes when the sandbox is removed and another of its name is created. */
+  /** Identifies the sandbox, even if its name is reused. */
   readonly id: string
-  /** The ports of the guest that are published on this host, with the port that was chosen for host port 0. */
+  /** The guest's ports published on this host, including the port chosen for host port 0. */
   readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
   readonly #sandbox: Sandboxes.Sandbox
   readonly #held: OpenScope
@@ -189,27 +144,27 @@ export class Sandbox implements AsyncDisposable {
     return await acquire(effect, (sandbox, held) => new Sandbox(sandbox, held), { signal })
   }
 
-  /** The SDK's own builder, for what this library does not offer. What it makes is not released by it. */
+  /** Returns the SDK's builder, for what this library does not offer. This library does not release its sandboxes. */
   static builder(name: string): SandboxBuilder {
     const builder = native("Sandbox.builder").Sandbox.builder(name)
     return Object.assign(builder, {
       createDetachedWithPullProgress: () => builder.detached(true).createWithPullProgress()
     })
   }
-  /** Looks a sandbox up. Rejects when there is none. */
+  /** Gets a sandbox by name. Rejects if it does not exist. */
   static async get(name: string, options?: CallOptions): Promise<SandboxHandle> {
     return new SandboxHandle(await run(Sandboxes.get(name), options?.signal))
   }
-  /** All sandboxes, running and stopped. */
+  /** Lists all sandboxes, running and stopped. */
   static async list(options?: CallOptions): Promise<Array<SandboxHandle>> {
     return (await run(Sandboxes.list(), options?.signal)).map((info) => new SandboxHandle(info))
   }
-  /** Removes a stopped sandbox with its disk; one that does not exist is no failure. */
+  /** Removes a stopped sandbox and its disk. Succeeds if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
     await run(Sandboxes.remove(name), options?.signal)
   }
 
-  /** Runs a program, without a shell, to its end. */
+  /** Runs a program without a shell and returns its output. */
   async exec(command: string, args?: ReadonlyArray<string>, options?: ExecOptions): Promise<ExecOutput> {
     const result = await run(
       this.#use()
@@ -220,16 +175,16 @@ export class Sandbox implements AsyncDisposable {
           stdin: options?.stdin,
           timeout: options?.timeoutMs
         })
-        .pipe(Effect.mapError(inOurNames)),
+        .pipe(Effect.mapError(withPromiseNames)),
       options?.signal
     )
     return new ExecOutput(result, result.stdoutBytes, result.stderrBytes)
   }
-  /** Runs a script in a login shell (`sh -lc`) to its end. */
+  /** Runs a script in a login shell (`sh -lc`) and returns its output. */
   async shell(script: string, options?: ExecOptions): Promise<ExecOutput> {
     return await this.exec("sh", ["-lc", script], options)
   }
-  /** Starts a program, without a shell, to read while it runs. */
+  /** Starts a program without a shell and streams its events. */
   async execStream(command: string, args?: ReadonlyArray<string>, options?: ExecStreamOptions): Promise<ExecHandle> {
     return await acquire(
       start(this.#use(), [command, ...(args ?? [])], options),
@@ -237,15 +192,15 @@ export class Sandbox implements AsyncDisposable {
       { forLife: options?.signal }
     )
   }
-  /** Starts a script in a login shell (`sh -lc`), to read while it runs. */
+  /** Starts a script in a login shell (`sh -lc`) and streams its events. */
   async shellStream(script: string, options?: ExecStreamOptions): Promise<ExecHandle> {
     return await this.execStream("sh", ["-lc", script], options)
   }
-  /** Runs a program with the terminal of this process; resolves with its exit code, or 0 after Ctrl+]. */
+  /** Runs a program on the terminal of this process. Returns its exit code, or 0 after Ctrl+]. */
   async attach(command: string, args?: ReadonlyArray<string>, options?: CallOptions): Promise<number> {
     return await run(this.#use().attach(command, args), options?.signal)
   }
-  /** Runs a shell with the terminal of this process; resolves with its exit code, or 0 after Ctrl+]. */
+  /** Runs a shell on the terminal of this process. Returns its exit code, or 0 after Ctrl+]. */
   async attachShell(options?: CallOptions): Promise<number> {
     return await run(this.#use().attachShell, options?.signal)
   }
@@ -254,27 +209,27 @@ export class Sandbox implements AsyncDisposable {
     return new SandboxFs(this.#use())
   }
 
-  /** Shuts the sandbox down. Its disk stays until it is removed, its name is used again, or this process ends. */
+  /** Shuts the sandbox down. Its disk stays until it is removed, its name is reused, or this process exits. */
   async stop(options?: CallOptions): Promise<void> {
     await run(this.#use().stop(), options?.signal)
   }
-  /** Shuts the sandbox down, and tells how that ended. */
+  /** Shuts the sandbox down and returns the exit status. */
   async stopAndWait(options?: CallOptions): Promise<ExitStatus> {
     await this.stop(options)
     const { status } = await run(this.#use().info, options?.signal)
     return { code: status === "stopped" ? 0 : 1, success: status === "stopped" }
   }
-  /** Ends the virtual machine at once, even with commands hanging in it. */
+  /** Ends the virtual machine immediately, even if commands hang. */
   async kill(options?: CallOptions): Promise<void> {
     await run(this.#use().kill, options?.signal)
   }
-  /** Lets the sandbox outlive this process. The object is of no more use. */
+  /** Keeps the sandbox after this process exits. The object becomes invalid. */
   async detach(options?: CallOptions): Promise<void> {
     await run(this.#use().detach, options?.signal)
     this.#isConsumed = true
     await this.#held.close()
   }
-  /** The SDK's own object for this sandbox, for what this library does not offer. */
+  /** Returns the SDK's object for this sandbox, for what this library does not offer. */
   async raw(options?: CallOptions): Promise<Sdk.Sandbox> {
     const { info, name } = this.#use()
     const { id } = await run(info, options?.signal)

@@ -1,8 +1,4 @@
-/**
- * Snapshots of the Promise API.
- *
- * No type of Effect may appear in a declaration of this module.
- */
+/** Snapshots for programs that use promises. No declaration may mention a type of Effect. */
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -20,14 +16,10 @@ const decode = decoder(Schema.Struct({ name: Name, sandbox: Name, labels: Labels
 /**
  * Captures the disk of a stopped sandbox under a name.
  *
- * **Details**
+ * Both spellings of the SDK work: `Snapshot.builder("name").fromSandbox("sandbox")` (newer) and
+ * `Snapshot.builder("sandbox").name("name")` (older). The root disk must be a copy, the default of `launchSandbox`.
  *
- * Accepts the forms of newer and older SDKs:
- * `Snapshot.builder("name").fromSandbox("sandbox")` and
- * `Snapshot.builder("sandbox").name("name")`. The sandbox's root disk must be a
- * copy of its snapshot's, which is the default of `launchSandbox`.
- *
- * **Example** (Keeping manual changes)
+ * **Example** (Capture manual changes)
  *
  * ```ts
  * import { connectToSandbox, Snapshot } from "effect-lightbox/promise"
@@ -51,7 +43,7 @@ export class SnapshotBuilder {
     this.#name = name
     this.#sandbox = name
   }
-  /** Sets the sandbox whose disk is captured. */
+  /** Sets the sandbox to capture. */
   fromSandbox(name: string): this {
     this.#sandbox = name
     return this
@@ -65,17 +57,17 @@ export class SnapshotBuilder {
     this.#labels[key] = value
     return this
   }
-  /** Replaces an existing snapshot of this name. */
+  /** Replaces a snapshot that has the name. */
   force(): this {
     this.#isForced = true
     return this
   }
-  /** Records a checksum of the disk, which `verify()` compares. */
+  /** Records a checksum of the disk for `verify()`. */
   recordIntegrity(): this {
     this.#integrity = true
     return this
   }
-  /** Captures the disk. Rejects if the sandbox is running, or the name is taken. */
+  /** Captures the disk. Rejects if the sandbox is running or the name is taken. */
   async create(options?: CallOptions): Promise<Snapshot> {
     const input = { name: this.#name, sandbox: this.#sandbox, labels: this.#labels }
     const integrity = this.#integrity
@@ -98,7 +90,7 @@ export class SnapshotBuilder {
 }
 
 /**
- * A snapshot on this host at the time of the look-up.
+ * A snapshot on this host, as of the time it was looked up.
  *
  * @category models
  * @since 0.1.0
@@ -108,9 +100,9 @@ export class Snapshot {
   readonly digest: string
   readonly imageRef: string
   readonly imageManifestDigest: string
-  /** Apparent size of the disk. */
+  /** Apparent size of the disk, in bytes. */
   readonly sizeBytes: bigint | null
-  /** The folder that holds it. */
+  /** Folder that holds the snapshot. */
   readonly path: string
   readonly labels: ReadonlyArray<readonly [key: string, value: string]>
   readonly createdAt: Date
@@ -127,27 +119,27 @@ export class Snapshot {
     this.createdAt = DateTime.toDateUtc(snapshot.createdAt)
   }
 
-  /** Starts a capture of a sandbox's disk. */
+  /** Creates a builder that captures a sandbox's disk. */
   static builder(name: string): SnapshotBuilder {
     return new SnapshotBuilder(name)
   }
-  /** Gets a snapshot. Rejects if it does not exist. */
+  /** Gets a snapshot by name. Rejects if it does not exist. */
   static async get(name: string, options?: CallOptions): Promise<Snapshot> {
     return new Snapshot(await run(Snapshots.get(name), options?.signal))
   }
-  /** Opens a snapshot. Rejects if it, or a part of it, does not exist. */
+  /** Gets a snapshot by name. Rejects if it does not exist or a part is missing. */
   static async open(name: string, options?: CallOptions): Promise<Snapshot> {
     return await Snapshot.get(name, options)
   }
-  /** Lists all snapshots by name. */
+  /** Lists the snapshots on this host, by name. */
   static async list(options?: CallOptions): Promise<Array<Snapshot>> {
     return (await run(Snapshots.list(), options?.signal)).map((snapshot) => new Snapshot(snapshot))
   }
-  /** Removes a snapshot. Does nothing if it does not exist. */
+  /** Removes a snapshot. Succeeds if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
     await run(Snapshots.remove(name), options?.signal)
   }
-  /** Writes a snapshot to an archive. */
+  /** Exports a snapshot to an archive. */
   static async export(name: string, path: string, options?: CallOptions): Promise<void> {
     await run(
       Effect.flatMap(Snapshots.get(name), (snapshot) =>
@@ -156,7 +148,7 @@ export class Snapshot {
       options?.signal
     )
   }
-  /** Reads a snapshot from an archive under a name. */
+  /** Imports a snapshot from an archive under a name. */
   static async import(path: string, name: string, options?: CallOptions): Promise<Snapshot> {
     await run(
       Microsandbox.Microsandbox.use((driver) => driver.loadSnapshot(path, name)),
@@ -165,14 +157,15 @@ export class Snapshot {
     return await Snapshot.get(name, options)
   }
 
-  /** Gets its current state. */
+  /** Looks the snapshot up again. */
   async open(options?: CallOptions): Promise<Snapshot> {
     return await Snapshot.get(this.name, options)
   }
+  /** Removes the snapshot. */
   async remove(options?: CallOptions): Promise<void> {
     await Snapshot.remove(this.name, options)
   }
-  /** Compares the disk with its checksum, and rejects if they differ. Resolves to `false` without a checksum. */
+  /** Checks the disk against its checksum and rejects if they differ. Resolves with `false` if there is no checksum. */
   async verify(options?: CallOptions): Promise<boolean> {
     return await run(
       Microsandbox.Microsandbox.use((driver) => driver.verifySnapshot(this.name)),

@@ -1,8 +1,4 @@
-/**
- * Volumes of the Promise API.
- *
- * No type of Effect may appear in a declaration of this module.
- */
+/** Volumes for programs that use promises. No declaration may mention a type of Effect. */
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -15,14 +11,6 @@ import { run } from "./runtime.ts"
 
 /**
  * Creates a volume.
- *
- * **Example** (Creating a cache of two gigabytes)
- *
- * ```ts
- * import { Volume } from "effect-lightbox/promise"
- *
- * await Volume.builder("npm-cache").quota(2048).label("tier", "ci").create()
- * ```
  *
  * @category models
  * @since 0.1.0
@@ -37,17 +25,17 @@ export class VolumeBuilder {
   constructor(name: string) {
     this.#name = name
   }
-  /** Makes it a folder of the host, which many sandboxes can mount at once. The default. */
+  /** Uses a host folder, which many sandboxes can mount at once. The default. */
   directory(): this {
     this.#kind = "directory"
     return this
   }
-  /** Makes it a disk image, which one sandbox can mount at a time. Needs a size. */
+  /** Uses a disk image, which one sandbox can mount at a time. Needs a size. */
   disk(): this {
     this.#kind = "disk"
     return this
   }
-  /** Sets the quota, in MiB. */
+  /** Sets the maximum size, in MiB. */
   quota(mib: number): this {
     this.#quota = mib * mebibyte
     return this
@@ -80,7 +68,7 @@ export class VolumeBuilder {
 }
 
 /**
- * A volume at the time of the look-up.
+ * A volume, as of the time it was looked up.
  *
  * @category models
  * @since 0.1.0
@@ -102,40 +90,32 @@ export class VolumeHandle {
     this.labels = Object.entries(volume.labels)
     this.createdAt = volume.createdAt === undefined ? null : DateTime.toDateUtc(volume.createdAt)
   }
-  /** Removes the volume and its contents. Rejects while a running sandbox mounts it. */
+  /** Removes the volume and its content. Rejects while a running sandbox mounts it. */
   async remove(options?: CallOptions): Promise<void> {
     await run(Volumes.remove(this.name), options?.signal)
   }
 }
 
 /**
- * Volumes by name.
- *
- * **Example** (Listing volumes)
- *
- * ```ts
- * import { Volume } from "effect-lightbox/promise"
- *
- * for (const { name, usedBytes } of await Volume.list()) console.log(name, usedBytes)
- * ```
+ * A named volume.
  *
  * @category models
  * @since 0.1.0
  */
 export class Volume extends VolumeHandle {
-  /** Starts the definition of a volume. */
+  /** Creates a builder for a volume. */
   static builder(name: string): VolumeBuilder {
     return new VolumeBuilder(name)
   }
-  /** Gets a volume. Rejects if it does not exist. */
+  /** Gets a volume by name. Rejects if it does not exist. */
   static async get(name: string, options?: CallOptions): Promise<Volume> {
     return new Volume(await run(measured(Volumes.get(name)), options?.signal))
   }
-  /** Lists all volumes. */
+  /** Lists the volumes on this host. */
   static async list(options?: CallOptions): Promise<Array<Volume>> {
     return (await run(listMeasured, options?.signal)).map((volume) => new Volume(volume))
   }
-  /** Removes a volume and its contents. Does nothing if it does not exist. */
+  /** Removes a volume and its content. Succeeds if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
     await run(Volumes.remove(name), options?.signal)
   }

@@ -1,6 +1,4 @@
-/**
- * The handle of a running sandbox, over a driver and a guest.
- */
+/** The handle of a running sandbox. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
@@ -107,10 +105,10 @@ const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive
 
 const defaultMaxOutput = 256 * 1024 * 1024
 
-/** Lets a sandbox go, for ever or until a time (milliseconds since 1970). */
-export type LetGo = (expires: number | undefined) => Effect.Effect<void, LightboxError>
+/** Detaches a sandbox, permanently or until a time (milliseconds since 1970). */
+export type Detach = (expires: number | undefined) => Effect.Effect<void, LightboxError>
 
-/** Only who launches a sandbox can say how long it stays. */
+/** Only the process that launched a sandbox can limit its lifetime. */
 export const noTimeToLive = (name: string): Effect.Effect<never, LightboxError> =>
   Effect.fail(
     new LightboxError({
@@ -119,12 +117,12 @@ export const noTimeToLive = (name: string): Effect.Effect<never, LightboxError> 
     })
   )
 
-/** Makes a handle; without a way to let the sandbox go, of one that is somebody else's. */
+/** Creates a handle. Without `detach`, the sandbox belongs to another process. */
 export const make = (
   driver: Microsandbox.Microsandbox["Service"],
   info: Microsandbox.SandboxInfo,
   guest: Guest.Guest,
-  letGo: LetGo = (expires) => (expires === undefined ? Effect.void : noTimeToLive(info.name))
+  detach: Detach = (expires) => (expires === undefined ? Effect.void : noTimeToLive(info.name))
 ): Sandbox => {
   const exec = Effect.fn("Sandbox.exec")(function* <E, R>(
     argv: ReadonlyArray<Guest.Word>,
@@ -220,10 +218,10 @@ export const make = (
         yield* driver.stopSandbox(info, yield* decodeStop(options ?? {}))
       }),
       kill: Effect.withSpan(driver.killSandbox(info), "Sandbox.kill"),
-      detach: Effect.withSpan(letGo(undefined), "Sandbox.detach"),
+      detach: Effect.withSpan(detach(undefined), "Sandbox.detach"),
       detachFor: Effect.fn("Sandbox.detachFor")(function* (timeToLive) {
         const duration = yield* decodeTimeToLive(timeToLive)
-        yield* letGo((yield* Clock.currentTimeMillis) + millis(duration))
+        yield* detach((yield* Clock.currentTimeMillis) + millis(duration))
       }),
       ping: Effect.withSpan(guest.ping, "Sandbox.ping"),
       touch: Effect.withSpan(guest.touch, "Sandbox.touch"),
@@ -233,13 +231,13 @@ export const make = (
           Effect.map(decodeQuery(query ?? {}), ({ follow, ...first }) =>
             Stream.paginate<Microsandbox.LogQuery, Microsandbox.LogEntry, LightboxError>(first, (query) =>
               Effect.gen(function* () {
-                // Asked before reading, so that what was written last is read once more.
+                // Checked before reading, so that the last entries are read once more.
                 const isRunning = follow === true && (yield* driver.getSandbox(info.name)).status === "running"
                 const entries = yield* driver.readLogs(info, query)
                 if (!isRunning) return [entries, Option.none()]
                 if (entries.length === 0) yield* Effect.sleep("250 millis")
                 const after = entries.at(-1)?.cursor ?? query.after
-                // All that comes from now on, whatever was asked of what was there.
+                // From here on only new entries, whatever the limits of the first read.
                 return [entries, Option.some({ sources: first.sources, ...(after === undefined ? {} : { after }) })]
               })
             )

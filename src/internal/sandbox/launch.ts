@@ -1,6 +1,4 @@
-/**
- * Creates and boots sandboxes, and releases them.
- */
+/** Creates, boots and releases sandboxes. */
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,15 +15,15 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import * as Execution from "../guest/execution.ts"
 import { generate, instanceLabel, ownerLabel, roleLabel } from "../ownership/labels.ts"
 import * as Progress from "../report/progress.ts"
-import { type LetGo, make, noTimeToLive } from "./handle.ts"
+import { type Detach, make, noTimeToLive } from "./handle.ts"
 
-/** The services of the library alone: a context that is captured whole would bring its scope along. */
+/** Captures the library's services only: a whole context would include its scope. */
 export const services: Effect.Effect<Context.Context<Services>, never, Services> = Effect.map(
   Effect.context<Services>(),
   Context.pick(Microsandbox.Microsandbox, Ownership.Ownership, Admission.Admission)
 )
 
-/** Releases what a failed acquisition took at once, rather than when the caller's scope closes. */
+/** On failure, releases everything acquired so far without waiting for the caller's scope. */
 const allOrNothing = <A, R>(acquisition: Effect.Effect<A, LightboxError, R | Scope.Scope>) =>
   Effect.gen(function* () {
     const own = yield* Scope.fork(yield* Effect.scope)
@@ -47,19 +45,20 @@ export const launch = Effect.fnUntraced(function* (options: {
   const admission = yield* Admission.Admission
   const { name } = request
   const role = config.labels?.[roleLabel] ?? (request.detached === true ? "detached" : "scoped")
-  const say = yield* Progress.once
-  // A build reports what its own sandboxes do.
-  if (role !== "builder" && role !== "verifier") say("booting a sandbox")
+  const report = yield* Progress.once
+  // Builds report their own sandboxes.
+  if (role !== "builder" && role !== "verifier") report("booting a sandbox")
   const onPullProgress = (progress: Microsandbox.PullProgress): void => {
-    if (progress._tag === "Downloading" && request.source._tag === "Image") say(`pulling ${request.source.reference}`)
+    if (progress._tag === "Downloading" && request.source._tag === "Image")
+      report(`pulling ${request.source.reference}`)
   }
   const instance = yield* generate
   const note: Ownership.Note = { kind: "sandbox", token: instance, name }
   const room = yield* admission.admit("Sandbox.launch", config.resources?.memory)
-  // Closed after the release below, which still has something to say to the guest.
+  // Must close after the release below, which still sends messages to the guest.
   const channel = yield* Scope.fork(yield* Effect.scope)
   const state: LaunchState = { info: undefined, guest: undefined, isOwned: true }
-  // Registered before the sandbox exists, so that there is no moment at which it exists and nobody would remove it.
+  // Registered before the sandbox exists, so that it is removed whenever it exists.
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() =>
       state.isOwned ? Effect.andThen(release(driver, instance, config, state), ownership.forget(note)) : Effect.void
@@ -79,16 +78,18 @@ export const launch = Effect.fnUntraced(function* (options: {
   )
   state.guest = yield* Scope.provide(driver.connect(state.info), channel)
   const { guest, info } = state
-  const letGo: LetGo = (expires) =>
+  const detach: Detach = (expires) =>
     driver.detachSandbox(info).pipe(
-      // Until this is written, the sandbox has an owner.
-      Effect.andThen(Effect.uninterruptible(Effect.andThen(ownership.release(note, expires), disown(state, room))))
+      // The sandbox has an owner until this is written.
+      Effect.andThen(
+        Effect.uninterruptible(Effect.andThen(ownership.release(note, expires), markDetached(state, room)))
+      )
     )
-  if (request.detached === true) yield* letGo(undefined)
-  return make(driver, info, guest, letGo)
+  if (request.detached === true) yield* detach(undefined)
+  return make(driver, info, guest, detach)
 }, allOrNothing)
 
-const disown = (state: { isOwned: boolean }, room: Admission.Room): Effect.Effect<void> =>
+const markDetached = (state: { isOwned: boolean }, room: Admission.Room): Effect.Effect<void> =>
   Effect.andThen(
     Effect.sync(() => {
       state.isOwned = false
@@ -111,15 +112,15 @@ const release = Effect.fnUntraced(function* (
   if (info !== undefined) {
     if (guest !== undefined) yield* flushMounts(driver, info, guest, config)
     const removed = driver.removeSandbox(info, { force: true })
-    // Who has taken its name has removed it.
+    // Whoever took the name has removed the sandbox.
     return yield* Effect.catchReason(removed, "LightboxError", "Replaced", () => Effect.void)
   }
-  // The launch failed or was interrupted: what it made, if anything, has our label.
+  // The launch failed or was interrupted; a sandbox it created has our label.
   const found = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
   yield* Effect.forEach(found, (info) => driver.removeSandbox(info, { force: true }), { discard: true })
 })
 
-/** Writes what the guest still holds for folders and disks of the host, in a bounded time. */
+/** Flushes the guest's pending writes to host folders and disks, within a time limit. */
 const flushMounts = (
   driver: Microsandbox.Microsandbox["Service"],
   info: Microsandbox.SandboxInfo,
@@ -156,7 +157,7 @@ export const start = Effect.fnUntraced(function* (
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership
   const admission = yield* Admission.Admission
-  // A running one belongs to somebody else, and is not for this scope to stop.
+  // A running sandbox belongs to someone else; this scope must not stop it.
   const state = { isOwned: false }
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => (state.isOwned ? driver.stopSandbox(info) : Effect.void)).pipe(
@@ -178,7 +179,7 @@ export const start = Effect.fnUntraced(function* (
     )
   )
   const token = info.labels[instanceLabel]
-  const letGo: LetGo = (expires) =>
+  const detach: Detach = (expires) =>
     expires !== undefined && token === undefined
       ? noTimeToLive(info.name)
       : driver
@@ -189,7 +190,7 @@ export const start = Effect.fnUntraced(function* (
                 ? Effect.void
                 : ownership.release({ kind: "sandbox", token, name: info.name }, expires)
             ),
-            Effect.andThen(disown(state, room))
+            Effect.andThen(markDetached(state, room))
           )
-  return make(driver, started, yield* driver.connect(started), letGo)
+  return make(driver, started, yield* driver.connect(started), detach)
 }, allOrNothing)

@@ -1,12 +1,10 @@
 /**
- * Sandboxes that are ready before they are asked for.
+ * A pool of sandboxes booted in advance.
  *
- * Not on Effect's `Pool`: that one lends its items again and again, and its
- * minimum counts those that are lent; a failed acquisition is an item of its own,
- * handed to the next borrower; and idle items are retired, but not looked after.
- * Here nothing is lent twice, the minimum is what waits, failures are backed off
- * from, and what waits is watched and replaced. So this is a state that changes
- * in synchronous steps, and fibers for what takes time: boots, removals, looks.
+ * Effect's `Pool` does not fit: it reuses items, counts borrowed items towards its minimum, hands a failed acquisition
+ * to the next borrower, and does not check idle items. Here no item is reused, the minimum counts ready items, failed
+ * boots back off, and idle items are checked and replaced. State changes in synchronous steps; fibers run what takes
+ * time: boots, removals, health checks.
  */
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -93,7 +91,7 @@ const decodeRunMany = decoder(
   "SandboxPool.runMany"
 )
 
-/** Settings for one user of a sandbox; those that it would have to boot with are refused. */
+/** Decodes one user's settings and rejects those that apply only at boot. */
 const checkSettings = (settings: Settings): Effect.Effect<typeof SettingsSchema.Type, LightboxError> => {
   const field = Object.keys(settings).find(
     (field) => field in SandboxConfig.SandboxConfig.fields && !(field in SettingsSchema.fields)
@@ -109,9 +107,9 @@ const checkSettings = (settings: Settings): Effect.Effect<typeof SettingsSchema.
 // State
 // =============================================================================
 
-/** What sandboxes boot from, at present. */
+/** The source that sandboxes currently boot from. */
 interface Origin {
-  /** Another one for each generation. */
+  /** Differs for each generation. */
   readonly key: string
   readonly source: Sandbox.SourceOptions
 }
@@ -121,13 +119,13 @@ const snapshotAt = (path: string, digest = ""): Origin => ({ key: `${digest} ${p
 const hasPath = (snapshot: unknown): snapshot is Sandbox.BootableSnapshot =>
   Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
 
-/** What a pool boots from, and, if that can change, how to find out. */
+/** Resolves the source of a pool, and an effect that reads it again if it can change. */
 const resolve = Effect.fnUntraced(function* <E, R>(
   driver: Microsandbox.Microsandbox["Service"],
   image: string | undefined,
   snapshot: string | Sandbox.BootableSnapshot | Effect.Effect<Sandbox.BootableSnapshot, E, R> | undefined
 ): Effect.fn.Return<
-  { readonly first: Origin; readonly look: Effect.Effect<Origin, LightboxError> | undefined },
+  { readonly first: Origin; readonly readOrigin: Effect.Effect<Origin, LightboxError> | undefined },
   LightboxError | E,
   R
 > {
@@ -136,40 +134,38 @@ const resolve = Effect.fnUntraced(function* <E, R>(
   }
   if (image !== undefined) {
     yield* decodeImage(image)
-    return { first: { key: image, source: { image } }, look: undefined }
+    return { first: { key: image, source: { image } }, readOrigin: undefined }
   }
-  if (Effect.isEffect(snapshot)) return { first: snapshotAt((yield* snapshot).path), look: undefined }
-  if (hasPath(snapshot)) return { first: snapshotAt(snapshot.path), look: undefined }
+  if (Effect.isEffect(snapshot)) return { first: snapshotAt((yield* snapshot).path), readOrigin: undefined }
+  if (hasPath(snapshot)) return { first: snapshotAt(snapshot.path), readOrigin: undefined }
   const name = yield* decodeSnapshotName(snapshot)
-  const look = driver.readSnapshotLink(name).pipe(
-    Effect.flatMap((target) => driver.getSnapshot(target ?? name)),
+  const readOrigin = driver.readSnapshotLink(name).pipe(
+    Effect.flatMap((target) => driver.openSnapshot(target ?? name)),
     Effect.map(({ digest, path }) => snapshotAt(path, digest))
   )
-  return { first: yield* look, look }
+  return { first: yield* readOrigin, readOrigin }
 })
 
-/** A sandbox that has booted and is not gone. */
 interface Member {
   readonly sandbox: Sandbox.Sandbox
   readonly info: Microsandbox.SandboxInfo
   readonly scope: Scope.Closeable
   readonly origin: string
-  /** When another one should be ready in its place. */
+  /** When a successor should be ready. */
   readonly renewAt: number
   /** When it is no longer handed out. */
   readonly expiresAt: number
-  answeredAt: number
+  respondedAt: number
   isLeaving: boolean
-  readonly gone: Deferred.Deferred<void>
+  readonly removed: Deferred.Deferred<void>
 }
 
-/** One who asked when nothing was ready. */
 interface Waiter {
   readonly served: Deferred.Deferred<Member, LightboxError>
   member: Member | undefined
 }
 
-/** Sandboxes are renewed in this last part of their time to live, each at a moment of its own. */
+/** Successors boot in this last part of the time to live, each at a random moment. */
 const renewalShare = 0.25
 
 const [firstBackoff, longestBackoff] = [250, 10_000]
@@ -195,23 +191,23 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   const lifetime = Duration.toMillis(options.timeToLive ?? Duration.hours(1))
   const interval = options.healthCheck?.interval ?? Duration.seconds(1)
   const timeout = options.healthCheck?.timeout ?? Duration.seconds(1)
-  /** So long counts what was found out by a look, at a sandbox or at the snapshot's name. */
+  /** How long the last check of a sandbox or of the snapshot's name stays valid. */
   const freshMillis = 2 * Duration.toMillis(interval)
 
   const driver = yield* Microsandbox.Microsandbox
   const services = yield* Launch.services
   const clock = yield* Effect.clockWith(Effect.succeed)
   const now = () => clock.currentTimeMillisUnsafe()
-  const { first, look } = yield* resolve(driver, image, snapshot)
+  const { first, readOrigin } = yield* resolve(driver, image, snapshot)
 
   let origin = first
-  let lookedAt = now()
+  let checkedAt = now()
   const members = new Set<Member>()
-  /** Those of the members that can be handed out, oldest first. If there are any, nobody waits. */
+  /** The members that can be handed out, oldest first. Nobody waits while there are any. */
   let ready: ReadonlyArray<Member> = []
   const waiters = new Set<Waiter>()
   let booting = 0
-  /** Boots that failed, since the last that did not. */
+  /** Failed boots since the last successful one. */
   let failures = 0
   let retryAt = 0
   let booted = 0
@@ -220,7 +216,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   let isClosed = false
   const isDue = yield* Latch.make(true)
 
-  // What is registered first ends last: by then no fiber adds a member any more.
+  // Finalizers run in reverse order: by then no fiber adds members.
   yield* Effect.addFinalizer(() => Effect.forEach(members, destroy, { concurrency: "unbounded", discard: true }))
   const fibers = yield* FiberSet.make()
   const fork = yield* FiberSet.runtime(fibers)()
@@ -232,7 +228,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   )
 
   // ---------------------------------------------------------------------------
-  // Steps
+  // State transitions
   // ---------------------------------------------------------------------------
 
   const isOutdated = (member: Member) => member.origin !== origin.key || member.renewAt <= now()
@@ -245,30 +241,29 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
       Scope.close(member.scope, Exit.void),
       Effect.sync(() => {
         members.delete(member)
-        Deferred.doneUnsafe(member.gone, Effect.void)
-        tend()
+        Deferred.doneUnsafe(member.removed, Effect.void)
+        reconcile()
       })
     ).pipe(Effect.uninterruptible)
 
-  /** Removes a sandbox, or waits until it is gone if that is under way. */
+  /** Removes a sandbox, or waits for its removal in progress. */
   const destroy = (member: Member): Effect.Effect<void> =>
     Effect.suspend(() => {
-      if (member.isLeaving) return Deferred.await(member.gone)
+      if (member.isLeaving) return Deferred.await(member.removed)
       member.isLeaving = true
       return remove(member)
     })
 
-  /** Removes a sandbox in the background. */
-  const dismiss = (member: Member): void => {
+  const removeInBackground = (member: Member): void => {
     if (isClosed) return
     ready = ready.filter((other) => other !== member)
     member.isLeaving = true
     fork(remove(member))
   }
 
-  /** Gives a sandbox to who waits longest, or keeps it for who comes. */
-  const offer = (member: Member): void => {
-    if (isUnfit(member)) return dismiss(member)
+  /** Gives a sandbox to the user waiting longest, or keeps it ready. */
+  const makeAvailable = (member: Member): void => {
+    if (isUnfit(member)) return removeInBackground(member)
     const [waiter] = waiters
     if (waiter === undefined) ready = [...ready, member]
     else {
@@ -276,24 +271,24 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
       waiter.member = member
       Deferred.doneUnsafe(waiter.served, Effect.succeed(member))
     }
-    tend()
+    reconcile()
   }
 
-  /** How many more sandboxes should be booting. After a failure, one finds out for all whether it is over. */
+  /** The number of boots to start. After a failure, only one is tried until it succeeds. */
   const missing = (): number => {
     const wanted = least + waiters.size - ready.filter((member) => !isOutdated(member)).length - booting
     return Math.min(wanted, options.max - members.size - booting, failures > 0 ? 1 - booting : wanted)
   }
 
-  /** After any change: lets go what need not stay, and has booted what is missing. */
-  const tend = (): void => {
+  /** Call after any change: removes superfluous sandboxes and starts missing boots. */
+  const reconcile = (): void => {
     if (isClosed) return
     for (const member of ready) {
-      if (isUnfit(member) || (ready.length > least && isOutdated(member))) dismiss(member)
+      if (isUnfit(member) || (ready.length > least && isOutdated(member))) removeInBackground(member)
     }
-    // Without room for another, one has to go first.
+    // At the limit, an outdated one must be removed first.
     const outdated = ready.length === options.max ? ready.find(isOutdated) : undefined
-    if (outdated !== undefined) dismiss(outdated)
+    if (outdated !== undefined) removeInBackground(outdated)
     if (missing() > 0) isDue.openUnsafe()
   }
 
@@ -330,21 +325,21 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
         origin: key,
         renewAt: now() + lifetime * (1 - renewalShare * (yield* Random.next)),
         expiresAt: now() + lifetime,
-        answeredAt: now(),
+        respondedAt: now(),
         isLeaving: false,
-        gone: Deferred.makeUnsafe()
+        removed: Deferred.makeUnsafe()
       }
       members.add(member)
       yield* member.sandbox.guest.lost.pipe(
-        Effect.andThen(Effect.sync(() => (ready.includes(member) ? dismiss(member) : undefined))),
+        Effect.andThen(Effect.sync(() => (ready.includes(member) ? removeInBackground(member) : undefined))),
         Effect.forkIn(scope)
       )
       booted++
-      offer(member)
+      makeAvailable(member)
     })
   )
 
-  /** Nobody waits for what can not be had: if nothing else is under way, all who wait get the error. */
+  /** If nothing else is booting, all waiting users get the error. */
   const fail = Effect.fnUntraced(function* (cause: Cause.Cause<LightboxError>): Effect.fn.Return<void> {
     if (isClosed) return
     const backoff = Math.min(longestBackoff, firstBackoff * 2 ** failures)
@@ -355,7 +350,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
       for (const { served } of waiters) Deferred.doneUnsafe(served, Effect.failCause(cause))
       waiters.clear()
     }
-    tend()
+    reconcile()
     yield* Effect.logWarning("A sandbox for a pool did not boot", cause)
   })
 
@@ -375,48 +370,47 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   )
 
   // ---------------------------------------------------------------------------
-  // Looks
+  // Health checks
   // ---------------------------------------------------------------------------
 
-  /** Finds out whether the name of the snapshot has moved. */
+  /** Checks whether the snapshot's name points to another generation. */
   const refresh =
-    look === undefined
+    readOrigin === undefined
       ? Effect.void
-      : look.pipe(
+      : readOrigin.pipe(
           Effect.timeout(timeout),
           Effect.tap((found) =>
             Effect.sync(() => {
               if (found.key === origin.key) return
               origin = found
-              tend()
+              reconcile()
             })
           ),
           Effect.ignore({ log: "Debug", message: "Could not look up the snapshot of a pool" }),
-          Effect.ensuring(Effect.sync(() => (lookedAt = now())))
+          Effect.ensuring(Effect.sync(() => (checkedAt = now())))
         )
 
-  /** Whether a sandbox answers in time. */
-  const answers = (member: Member): Effect.Effect<boolean> =>
+  const isResponsive = (member: Member): Effect.Effect<boolean> =>
     member.sandbox.ping.pipe(
       Effect.timeout(timeout),
       Effect.match({
         onFailure: () => false,
         onSuccess: () => {
-          member.answeredAt = now()
+          member.respondedAt = now()
           return true
         }
       })
     )
 
   const check = (member: Member): Effect.Effect<void> =>
-    Effect.map(answers(member), (isFit) => {
-      if (!isFit && ready.includes(member)) dismiss(member)
+    Effect.map(isResponsive(member), (isFit) => {
+      if (!isFit && ready.includes(member)) removeInBackground(member)
     })
 
   yield* Effect.sleep(interval).pipe(
     Effect.andThen(refresh),
     Effect.andThen(Effect.suspend(() => Effect.forEach(ready, check, { concurrency: "unbounded", discard: true }))),
-    Effect.andThen(Effect.sync(tend)),
+    Effect.andThen(Effect.sync(reconcile)),
     Effect.forever,
     Effect.forkScoped
   )
@@ -428,21 +422,21 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   type Restore = Parameters<Parameters<typeof Effect.uninterruptibleMask>[0]>[0]
 
   const pick = (): Member | undefined => {
-    tend()
+    reconcile()
     const member = ready.find((member) => !isOutdated(member)) ?? ready[0]
     ready = ready.filter((other) => other !== member)
-    tend()
+    reconcile()
     return member
   }
 
   const wait = Effect.fnUntraced(function* (restore: Restore): Effect.fn.Return<Member, LightboxError> {
     const waiter: Waiter = { served: Deferred.makeUnsafe(), member: undefined }
     waiters.add(waiter)
-    tend()
+    reconcile()
     return yield* Effect.onError(restore(Deferred.await(waiter.served)), () =>
       Effect.sync(() => {
         waiters.delete(waiter)
-        if (waiter.member !== undefined) offer(waiter.member)
+        if (waiter.member !== undefined) makeAvailable(waiter.member)
       })
     )
   })
@@ -450,12 +444,12 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   const take = Effect.fnUntraced(function* (restore: Restore): Effect.fn.Return<Member, LightboxError> {
     for (;;) {
       if (isClosed) return yield* Effect.interrupt
-      if (look !== undefined && now() - lookedAt > freshMillis) yield* restore(refresh)
+      if (readOrigin !== undefined && now() - checkedAt > freshMillis) yield* restore(refresh)
       const member = pick() ?? (yield* wait(restore))
-      if (now() - member.answeredAt <= freshMillis) return member
-      const isFit = yield* Effect.onError(restore(answers(member)), () => Effect.sync(() => offer(member)))
+      if (now() - member.respondedAt <= freshMillis) return member
+      const isFit = yield* Effect.onError(restore(isResponsive(member)), () => Effect.sync(() => makeAvailable(member)))
       if (isFit) return member
-      dismiss(member)
+      removeInBackground(member)
     }
   })
 
@@ -496,7 +490,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
       Stream.unwrap(
         Effect.map(decodeRunMany(runOptions ?? {}), ({ concurrency, ordered, settings }) =>
           Stream.mapEffect(
-            // One by one: a job begins when it is wanted.
+            // One at a time: a job starts only on demand.
             Stream.zipWithIndex(Stream.fromIterable(jobs, { chunkSize: 1 })),
             ([job, index]) => {
               const attempt = use(job, settings)

@@ -1,6 +1,4 @@
-/**
- * The results of commands, and their output as text.
- */
+/** The results of commands, and their output as text. */
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { ExecEvent, ExecTextEvent } from "../../Sandbox.ts"
@@ -13,17 +11,14 @@ const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text)
 
-/** The bytes of results that were not decoded from JSON. */
+/** The original bytes of results that were not decoded from JSON. */
 const originals = new WeakMap<object, { readonly stdout: Uint8Array; readonly stderr: Uint8Array }>()
 
 /**
- * How a command ended, and what it wrote.
+ * The result of a command: its exit status and output.
  *
- * **Details**
- *
- * `stdout` and `stderr` are decoded as UTF-8; invalid bytes become U+FFFD. It is
- * a schema: `JSON.stringify` gives what `Schema.decodeSync(Sandbox.ExecResult)`
- * reads, with the duration in milliseconds.
+ * `stdout` and `stderr` are decoded as UTF-8; invalid bytes become U+FFFD. `Schema.decodeSync(Sandbox.ExecResult)`
+ * reads the result of `JSON.stringify`, with the duration in milliseconds.
  *
  * @category models
  * @since 0.1.0
@@ -31,11 +26,11 @@ const originals = new WeakMap<object, { readonly stdout: Uint8Array; readonly st
 export class ExecResult extends Schema.Class<ExecResult>("effect-lightbox/Sandbox/ExecResult")({
   /** -1 if a signal ended the command. */
   exitCode: Schema.Int,
-  /** The signal that ended the command, if one did and it is known. */
+  /** The signal that ended the command, if known. */
   signal: Schema.optional(SignalSchema),
   stdout: Schema.String,
   stderr: Schema.String,
-  /** From the request to the end. */
+  /** Time from the request to the exit. */
   duration: Schema.DurationFromMillis
 }) {
   /** @internal */
@@ -50,7 +45,7 @@ export class ExecResult extends Schema.Class<ExecResult>("effect-lightbox/Sandbo
     originals.set(result, { stdout, stderr })
     return result
   }
-  /** What was written, as it was; of a decoded result, the text as UTF-8. */
+  /** The original bytes; after decoding from JSON, the text as UTF-8. */
   get stdoutBytes(): Uint8Array {
     return originals.get(this)?.stdout ?? encode(this.stdout)
   }

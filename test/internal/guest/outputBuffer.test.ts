@@ -95,7 +95,7 @@ describe("OutputBuffer", () => {
         for (const action of actions) {
           if (action === "take") taken.push(...(yield* takeNow(buffer)))
           else {
-            buffer.offer(action)
+            buffer.push(action)
             given.push(action)
           }
         }
@@ -112,9 +112,9 @@ describe("OutputBuffer", () => {
   it.effect("gives small pieces of one kind together, in pieces of at most 64 KiB", () =>
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 10_000_000, overflow: "spill" })
-      for (let i = 0; i < 200; i++) buffer.offer(stdout("x".repeat(1000)))
-      buffer.offer(stderr("e"))
-      buffer.offer(stdout("y"))
+      for (let i = 0; i < 200; i++) buffer.push(stdout("x".repeat(1000)))
+      buffer.push(stderr("e"))
+      buffer.push(stdout("y"))
       buffer.finish()
       const { chunks } = yield* rest(buffer)
       assert.deepStrictEqual(
@@ -137,7 +137,7 @@ describe("OutputBuffer", () => {
     for (const tags of kinds) {
       const { buffer, source } = make({ memoryBytes: 1_000_000, overflow: "suspend" })
       let count = 0
-      while (source.paused === 0) buffer.offer({ _tag: tags[count++ % tags.length] ?? "Stdout", bytes: byte })
+      while (source.paused === 0) buffer.push({ _tag: tags[count++ % tags.length] ?? "Stdout", bytes: byte })
       // Alone, a piece takes some hundred bytes of a process.
       assert.isAtMost(count, tags.length === 1 ? 1_000_001 : 2_000)
       assert.isAtLeast(count, tags.length === 1 ? 900_000 : 1_500)
@@ -148,7 +148,7 @@ describe("OutputBuffer", () => {
   it.effect("lets go of the large buffer in which a small piece came", () =>
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 1000, overflow: "spill" })
-      buffer.offer({ _tag: "Stdout", bytes: new Uint8Array(65_536).subarray(7, 8) })
+      buffer.push({ _tag: "Stdout", bytes: new Uint8Array(65_536).subarray(7, 8) })
       const [chunk] = yield* buffer.take
       assert.isAtMost(chunk.bytes.buffer.byteLength, 2)
       buffer.dispose()
@@ -159,7 +159,7 @@ describe("OutputBuffer", () => {
     Effect.gen(function* () {
       const { buffer, source } = make({ memoryBytes: 1000, overflow: "spill" })
       const piece = new Uint8Array(100_000)
-      for (let i = 0; i < 100; i++) buffer.offer({ _tag: "Stdout", bytes: piece })
+      for (let i = 0; i < 100; i++) buffer.push({ _tag: "Stdout", bytes: piece })
       assert.deepStrictEqual(
         spillFiles().map(({ path }) => path.endsWith(" (deleted)")),
         [true]
@@ -185,7 +185,7 @@ describe("OutputBuffer", () => {
       const { buffer } = make({ memoryBytes: 0, overflow: "spill" })
       const sizes: Array<number | undefined> = []
       for (let round = 0; round < 3; round++) {
-        buffer.offer({ _tag: "Stderr", bytes: new Uint8Array(50_000) })
+        buffer.push({ _tag: "Stderr", bytes: new Uint8Array(50_000) })
         sizes.push(spillFiles()[0]?.size)
         assert.strictEqual((yield* takeNow(buffer)).length, 1)
       }
@@ -198,9 +198,9 @@ describe("OutputBuffer", () => {
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 0, overflow: "spill" })
       const large = new Uint8Array(700_000).map((_, index) => index % 251)
-      buffer.offer(stderr("first"))
-      buffer.offer({ _tag: "Stdout", bytes: large })
-      buffer.offer(stderr("last"))
+      buffer.push(stderr("first"))
+      buffer.push({ _tag: "Stdout", bytes: large })
+      buffer.push(stderr("last"))
       buffer.finish()
       const { chunks } = yield* rest(buffer)
       assert.deepStrictEqual(joined(chunks), [
@@ -215,10 +215,10 @@ describe("OutputBuffer", () => {
   it.effect("holds the source up while it is full, if told so", () =>
     Effect.gen(function* () {
       const { buffer, source } = make({ memoryBytes: 4, overflow: "suspend" })
-      buffer.offer(stdout("1234"))
+      buffer.push(stdout("1234"))
       assert.deepStrictEqual(source, { paused: 0, resumed: 0, failed: 0 })
-      buffer.offer(stdout("5"))
-      buffer.offer(stdout("6"))
+      buffer.push(stdout("5"))
+      buffer.push(stdout("6"))
       assert.deepStrictEqual(source, { paused: 1, resumed: 0, failed: 0 })
       assert.deepStrictEqual(joined(yield* takeNow(buffer)), [["Stdout", "123456"]])
       assert.deepStrictEqual(source, { paused: 1, resumed: 1, failed: 0 })
@@ -229,10 +229,10 @@ describe("OutputBuffer", () => {
   it.effect("lets the source go when it is not read any more", () =>
     Effect.gen(function* () {
       const { buffer, source } = make({ memoryBytes: 0, overflow: "suspend" })
-      buffer.offer(stdout("x"))
+      buffer.push(stdout("x"))
       buffer.dispose()
       assert.deepStrictEqual(source, { paused: 1, resumed: 1, failed: 0 })
-      buffer.offer(stdout("y"))
+      buffer.push(stdout("y"))
       assert.deepStrictEqual(yield* rest(buffer), { chunks: [], failure: undefined })
     })
   )
@@ -246,7 +246,7 @@ describe("OutputBuffer", () => {
       })
       yield* Deferred.await(waits)
       assert.isUndefined(fiber.pollUnsafe())
-      buffer.offer(stdout("now"))
+      buffer.push(stdout("now"))
       assert.deepStrictEqual(joined(yield* Fiber.join(fiber)), [["Stdout", "now"]])
     })
   )
@@ -254,10 +254,10 @@ describe("OutputBuffer", () => {
   it.effect("gives what had come before a failure, and then the failure, at every look", () =>
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 2, overflow: "spill" })
-      buffer.offer(stdout("abc"))
+      buffer.push(stdout("abc"))
       buffer.finish(lost)
       buffer.finish()
-      buffer.offer(stdout("too late"))
+      buffer.push(stdout("too late"))
       const { chunks, failure } = yield* rest(buffer)
       assert.deepStrictEqual(joined(chunks), [["Stdout", "abc"]])
       assert.strictEqual(failure, lost)
@@ -272,7 +272,7 @@ describe("OutputBuffer", () => {
       process.env["TMPDIR"] = "/nowhere"
       const { buffer, source } = make({ memoryBytes: 3, overflow: "spill" })
       try {
-        buffer.offer(stdout("kept"))
+        buffer.push(stdout("kept"))
       } finally {
         if (before === undefined) delete process.env["TMPDIR"]
         else process.env["TMPDIR"] = before

@@ -557,7 +557,7 @@ const spawn = Effect.fnUntraced(function* (
         Effect.sync(() => {
           const source = command.terminal !== undefined ? "output" : tag === "Stdout" ? "stdout" : "stderr"
           log.add(machine.now(), source, session, bytes)
-          if (policy?.overflow !== "discard") output.offer({ _tag: tag, bytes })
+          if (policy?.overflow !== "discard") output.push({ _tag: tag, bytes })
         })
       ),
       // A command that only writes must yield to readers.
