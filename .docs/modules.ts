@@ -15,7 +15,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "SandboxConfig"
     ]
   },
-  { title: "Builds", names: ["Preset", "Plan", "BuildEvent", "BuildReporter"] },
+  { title: "Builds", names: ["Plan", "BuildEvent", "BuildReporter"] },
   {
     title: "Drivers",
     names: [

@@ -140,7 +140,7 @@ const resolve = Effect.fnUntraced(function* <E, R>(
   if (hasPath(snapshot)) return { first: snapshotAt(snapshot.path), readOrigin: undefined }
   const name = yield* decodeSnapshotName(snapshot)
   const readOrigin = driver.readSnapshotLink(name).pipe(
-    Effect.flatMap((target) => driver.openSnapshot(target ?? name)),
+    Effect.flatMap((target) => driver.getSnapshot(target ?? name)),
     Effect.map(({ digest, path }) => snapshotAt(path, digest))
   )
   return { first: yield* readOrigin, readOrigin }
