@@ -15,6 +15,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type * as Plain from "./internal/config/plain.ts"
 import type * as Guest from "./Guest.ts"
 import {
   checkOwnLabel,
@@ -79,15 +80,7 @@ export const SandboxStatus = Schema.Literals([
  * @category models
  * @since 0.1.0
  */
-export interface PublishedPort {
-  /** Port on the host. */
-  readonly host: number
-  /** Port in the guest. */
-  readonly guest: number
-  readonly protocol: "tcp" | "udp"
-  /** Address on the host. */
-  readonly bind: string
-}
+export type PublishedPort = Plain.PublishedPort
 
 /**
  * The schema of {@link PublishedPort}.

@@ -29,7 +29,7 @@ import * as Schema from "effect/Schema"
 import type * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
 import { failed, HostPath, intBetween, Mebibytes, Name, optionsSchema, parsed } from "./internal/config/schemas.ts"
-import type { Size } from "./SandboxConfig.ts"
+import type * as Plain from "./internal/config/plain.ts"
 
 /**
  * Options of every kind of mount.
@@ -37,31 +37,15 @@ import type { Size } from "./SandboxConfig.ts"
  * @category options
  * @since 0.1.0
  */
-export interface Options {
-  /** Reject writes from the guest. Default: `false`. */
-  readonly readonly?: boolean | undefined
-  /** Prevent programs from running from the mount. Default: `false`. */
-  readonly noexec?: boolean | undefined
-  /** Ignore set-user-id and set-group-id bits. Default: `false`. */
-  readonly nosuid?: boolean | undefined
-  /** Ignore device files. Default: `false`. */
-  readonly nodev?: boolean | undefined
-}
+export type Options = Plain.MountOptions
 
 /**
- * Options of {@link Bind} and {@link Volume} mounts.
+ * Options of bind and volume mounts.
  *
  * @category options
  * @since 0.1.0
  */
-export interface FolderOptions extends Options {
-  /** Owner that the guest sees for files without a recorded guest owner. Default: root. */
-  readonly owner?: { readonly uid: number; readonly gid: number } | undefined
-  /** How owners and modes set by the guest are recorded. Default: `"strict"`, in extended attributes. */
-  readonly statVirtualization?: "strict" | "relaxed" | "off" | undefined
-  /** `"mirror"`: modes set by the guest also apply to the host's files. `"private"` (default): they do not. */
-  readonly hostPermissions?: "private" | "mirror" | undefined
-}
+export type FolderOptions = Plain.FolderMountOptions
 
 /**
  * Mounts a folder or file of the host. Changes by the guest are visible on the
@@ -70,12 +54,7 @@ export interface FolderOptions extends Options {
  * @category options
  * @since 0.1.0
  */
-export interface Bind extends FolderOptions {
-  /** A path on the host, resolved against the current directory at launch. It must exist then. */
-  readonly bind: string
-  /** How much the guest may add to the folder, such as `"1G"`. Default: a protective limit of the runtime. */
-  readonly quota?: Size | undefined
-}
+export type Bind = Plain.BindMount
 
 /**
  * Mounts a named volume, which outlives the sandbox and can be shared.
@@ -83,11 +62,7 @@ export interface Bind extends FolderOptions {
  * @category options
  * @since 0.1.0
  */
-export interface Volume extends FolderOptions {
-  readonly volume: string
-  /** Create the volume, without quota and labels, if it does not exist. Default: `true`. */
-  readonly create?: boolean | undefined
-}
+export type Volume = Plain.VolumeMount
 
 /**
  * Mounts guest memory. It is empty at boot; the content is lost when the sandbox
@@ -96,10 +71,7 @@ export interface Volume extends FolderOptions {
  * @category options
  * @since 0.1.0
  */
-export interface Tmpfs extends Options {
-  /** Capacity, such as `"64M"`. `true`: half of the guest's memory. */
-  readonly tmpfs: Size | true
-}
+export type Tmpfs = Plain.TmpfsMount
 
 /**
  * Mounts the file system of a disk image. Only one sandbox at a time can write to
@@ -108,14 +80,7 @@ export interface Tmpfs extends Options {
  * @category options
  * @since 0.1.0
  */
-export interface Disk extends Options {
-  /** Path of the image on the host. */
-  readonly disk: string
-  /** Format of the image. Default: from the file's extension, else `"raw"`. */
-  readonly format?: "raw" | "qcow2" | "vmdk" | undefined
-  /** File system, such as `"ext4"`. Default: the guest tries those it supports. */
-  readonly fstype?: string | undefined
-}
+export type Disk = Plain.DiskMount
 
 /**
  * A mount, as passed in options: a path on the host, or one of the objects.
@@ -123,7 +88,7 @@ export interface Disk extends Options {
  * @category options
  * @since 0.1.0
  */
-export type MountInput = string | Bind | Volume | Tmpfs | Disk
+export type MountInput = Plain.MountInput
 
 const optionFields = {
   readonly: Schema.optional(Schema.Boolean),

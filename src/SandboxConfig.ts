@@ -41,10 +41,9 @@ import {
   Seconds,
   User
 } from "./internal/config/schemas.ts"
+import type * as Plain from "./internal/config/plain.ts"
 import * as Mount from "./Mount.ts"
 import * as Network from "./Network.ts"
-
-type WholeNumber = "0" | (`${bigint}` & `${"1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9"}${string}`)
 
 /**
  * A size: a whole number with the unit `K`, `M` or `G` (or `KiB`, `MiB`, `GiB`), or
@@ -56,7 +55,15 @@ type WholeNumber = "0" | (`${bigint}` & `${"1" | "2" | "3" | "4" | "5" | "6" | "
  * @category options
  * @since 0.1.0
  */
-export type Size = number | `${WholeNumber}${"" | " "}${"K" | "KiB" | "M" | "MiB" | "G" | "GiB" | "k" | "m" | "g"}`
+export type Size = Plain.Size
+
+/**
+ * Publishes a port of the guest on a port of the host.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type PortMapping = Plain.PortMapping
 
 /**
  * The schema of {@link Size}. Decodes text or a number to a number of bytes.
@@ -103,23 +110,6 @@ export interface Resources {
    * `"4G"`.
    */
   readonly disk?: Size | undefined
-}
-
-/**
- * Publishes a port of the guest on a port of the host.
- *
- * @category options
- * @since 0.1.0
- */
-export interface PortMapping {
-  /** Port on the host. Default: 0, a free port, reported in the `ports` of the sandbox. */
-  readonly host?: number | undefined
-  /** Port in the guest. */
-  readonly guest: number
-  /** Default: `"tcp"`. */
-  readonly protocol?: "tcp" | "udp" | undefined
-  /** Address on the host to listen on. Default: `"127.0.0.1"`. */
-  readonly bind?: string | undefined
 }
 
 interface PatchOptions {

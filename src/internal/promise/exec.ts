@@ -6,6 +6,7 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { Signal } from "../config/plain.ts"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Sandboxes from "../../Sandbox.ts"
@@ -58,7 +59,7 @@ export interface ExecStreamOptions extends ExecOptions {
 export type ExecEvent =
   | { readonly kind: "started"; readonly pid: number }
   | { readonly kind: "stdout" | "stderr"; readonly data: Uint8Array; readonly text: string }
-  | { readonly kind: "exited"; readonly code: number; readonly signal?: Guest.Signal }
+  | { readonly kind: "exited"; readonly code: number; readonly signal?: Signal }
 
 /**
  * The exit status of a command. The code is -1 if a signal ended it.
@@ -71,7 +72,7 @@ export interface ExitStatus {
   /** Whether the code is 0. */
   readonly success: boolean
   /** The signal that ended the command, if known. */
-  readonly signal?: Guest.Signal
+  readonly signal?: Signal
 }
 
 const exitStatus = ({ exitCode, signal }: Execution.Ended): ExitStatus => ({
@@ -103,7 +104,7 @@ export class ExecOutput {
   /** Whether the code is 0. */
   readonly success: boolean
   /** The signal that ended the command, if known. */
-  declare readonly signal?: Guest.Signal
+  declare readonly signal?: Signal
   readonly #stdout: Uint8Array
   readonly #stderr: Uint8Array
 

@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import type { Services } from "../../Driver.ts"
 import { LightboxError, Replaced, Unsupported } from "../../LightboxError.ts"
+import type { PublishedPort } from "../config/plain.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandboxes from "../../Sandbox.ts"
 import {
@@ -56,7 +57,7 @@ export class SandboxHandle {
   readonly status: SandboxStatus
   readonly labels: { readonly [key: string]: string }
   /** The guest's ports published on this host. */
-  readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
+  readonly ports: ReadonlyArray<PublishedPort>
   readonly createdAt: Date | null
   readonly #info: Microsandbox.SandboxInfo
 
@@ -123,7 +124,7 @@ export class Sandbox implements AsyncDisposable {
   /** Identifies the sandbox, even if its name is reused. */
   readonly id: string
   /** The guest's ports published on this host, including the port chosen for host port 0. */
-  readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
+  readonly ports: ReadonlyArray<PublishedPort>
   readonly #sandbox: Sandboxes.Sandbox
   readonly #held: OpenScope
   #isConsumed = false
