@@ -4,24 +4,8 @@
 
 type WholeNumber = "0" | (`${bigint}` & `${"1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9"}${string}`)
 
-/**
- * A size: a whole number with the unit `K`, `M` or `G` (or `KiB`, `MiB`, `GiB`), or
- * a number of bytes. Results have sizes in bytes, which options accept unchanged.
- *
- * `"1K"` is 1,024 bytes. `"1GB"` is rejected because it is ambiguous, and so are
- * fractions: write `"1536M"`, not `"1.5G"`.
- *
- * @category options
- * @since 0.1.0
- */
 export type Size = number | `${WholeNumber}${"" | " "}${"K" | "KiB" | "M" | "MiB" | "G" | "GiB" | "k" | "m" | "g"}`
 
-/**
- * Publishes a port of the guest on a port of the host.
- *
- * @category options
- * @since 0.1.0
- */
 export interface PortMapping {
   /** Port on the host. Default: 0, a free port, reported in the `ports` of the sandbox. */
   readonly host?: number | undefined
@@ -33,12 +17,6 @@ export interface PortMapping {
   readonly bind?: string | undefined
 }
 
-/**
- * Options of every kind of mount.
- *
- * @category options
- * @since 0.1.0
- */
 export interface MountOptions {
   /** Reject writes from the guest. Default: `false`. */
   readonly readonly?: boolean | undefined
@@ -50,12 +28,6 @@ export interface MountOptions {
   readonly nodev?: boolean | undefined
 }
 
-/**
- * Options of bind and volume mounts.
- *
- * @category options
- * @since 0.1.0
- */
 export interface FolderMountOptions extends MountOptions {
   /** Owner that the guest sees for files without a recorded guest owner. Default: root. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
@@ -65,13 +37,6 @@ export interface FolderMountOptions extends MountOptions {
   readonly hostPermissions?: "private" | "mirror" | undefined
 }
 
-/**
- * Mounts a folder or file of the host. Changes by the guest are visible on the
- * host.
- *
- * @category options
- * @since 0.1.0
- */
 export interface BindMount extends FolderMountOptions {
   /** A path on the host, resolved against the current directory at launch. It must exist then. */
   readonly bind: string
@@ -79,37 +44,17 @@ export interface BindMount extends FolderMountOptions {
   readonly quota?: Size | undefined
 }
 
-/**
- * Mounts a named volume, which outlives the sandbox and can be shared.
- *
- * @category options
- * @since 0.1.0
- */
 export interface VolumeMount extends FolderMountOptions {
   readonly volume: string
   /** Create the volume, without quota and labels, if it does not exist. Default: `true`. */
   readonly create?: boolean | undefined
 }
 
-/**
- * Mounts guest memory. It is empty at boot; the content is lost when the sandbox
- * stops.
- *
- * @category options
- * @since 0.1.0
- */
 export interface TmpfsMount extends MountOptions {
   /** Capacity, such as `"64M"`. `true`: half of the guest's memory. */
   readonly tmpfs: Size | true
 }
 
-/**
- * Mounts the file system of a disk image. Only one sandbox at a time can write to
- * it.
- *
- * @category options
- * @since 0.1.0
- */
 export interface DiskMount extends MountOptions {
   /** Path of the image on the host. */
   readonly disk: string
@@ -119,20 +64,8 @@ export interface DiskMount extends MountOptions {
   readonly fstype?: string | undefined
 }
 
-/**
- * A mount, as passed in options: a path on the host, or one of the objects.
- *
- * @category options
- * @since 0.1.0
- */
 export type MountInput = string | BindMount | VolumeMount | TmpfsMount | DiskMount
 
-/**
- * A port of the guest that is published on a port of the host.
- *
- * @category models
- * @since 0.1.0
- */
 export interface PublishedPort {
   /** Port on the host. */
   readonly host: number
@@ -143,12 +76,6 @@ export interface PublishedPort {
   readonly bind: string
 }
 
-/**
- * A signal of the guest's kernel, by name or number.
- *
- * @category models
- * @since 0.1.0
- */
 export type Signal =
   | "SIGHUP"
   | "SIGINT"
