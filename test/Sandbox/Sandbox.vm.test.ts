@@ -209,7 +209,12 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           assert.strictEqual(new TextDecoder().decode(yield* files.readFile("link")), "/etc/passwd")
           assert.isAbove((yield* Volume.usage("both")).used, 0)
           const volume = yield* Volume.get("both")
-          assert.deepInclude(volume, { name: "both", kind: "directory", quota: 64 * 1024 * 1024, labels: { for: "tests" } })
+          assert.deepInclude(volume, {
+            name: "both",
+            kind: "directory",
+            quota: 64 * 1024 * 1024,
+            labels: { for: "tests" }
+          })
           const inUse = yield* Effect.flip(Volume.remove("both"))
           assert.deepInclude(inUse.reason, { _tag: "InUse", resource: "volume", name: "both" })
           if (inUse.reason._tag === "InUse") assert.include([writer.name, reader.name], inUse.reason.usedBy[0])
