@@ -3,6 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { inspect } from "node:util"
 import * as LightboxError from "../src/LightboxError.ts"
+import * as Sandbox from "../src/Sandbox.ts"
+import * as Snapshot from "../src/Snapshot.ts"
 
 type Reason = LightboxError.Reason
 
@@ -267,6 +269,21 @@ describe("LightboxError", () => {
     const error = errorOf(table.NotFound.reason)
     assert.isTrue(inspect(error).startsWith(`LightboxError: ${error.message}\n    at `), inspect(error))
   })
+
+  it.each(["sandbox", "snapshot", "generation", "volume", "image"] as const)(
+    "suggests for a missing %s only functions that exist",
+    (resource) => {
+      const modules = new Map<string, object>([
+        ["Sandbox", Sandbox],
+        ["Snapshot", Snapshot]
+      ])
+      const reason = new LightboxError.NotFound({ resource, name: "a" })
+      const { hint = "" } = new LightboxError.LightboxError({ method: "test", reason })
+      for (const [, module = "", name = ""] of hint.matchAll(/(\w+)\.(\w+)\(/g)) {
+        assert.property(modules.get(module), name, hint)
+      }
+    }
+  )
 
   it("says nothing about a state or users that are not known", () => {
     assert.strictEqual(new LightboxError.NotRunning({ name: "a" }).message, 'Sandbox "a" is not running')

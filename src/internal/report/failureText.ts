@@ -102,7 +102,7 @@ const lists: { readonly [resource: string]: { readonly [way in Way]: string | un
     cli: "`lightbox ls` lists the snapshots"
   },
   generation: {
-    effect: "Snapshot.history(name) shows the generations that are kept",
+    effect: "Snapshot.generations(name) shows the generations that are kept",
     promise: undefined,
     cli: "`lightbox ls NAME` lists its generations"
   },
