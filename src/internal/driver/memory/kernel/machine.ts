@@ -50,7 +50,7 @@ const mostInterpreters = 4
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-export class Machine implements Procfs.MachineInfo {
+export class Machine {
   readonly name: string
   readonly hostname: string
   readonly cpus: number
@@ -138,7 +138,9 @@ export class Machine implements Procfs.MachineInfo {
     return this.processes.get(pid)
   }
 
-  readonly pids = (): ReadonlyArray<number> => [1, ...this.processes.keys()]
+  pids(): ReadonlyArray<number> {
+    return [1, ...this.processes.keys()]
+  }
 
   readonly processInfo = (pid: number): Procfs.ProcessInfo | undefined =>
     pid === 1
@@ -273,10 +275,4 @@ export class Machine implements Procfs.MachineInfo {
       return Effect.succeed(new SocketDescription(incoming, outgoing))
     })
   }
-
-  readonly mountTable = (): string =>
-    this.vfs
-      .mounted()
-      .map(({ path, volume }) => Procfs.mountLine(volume.source, path, volume.type, volume.options))
-      .join("")
 }
