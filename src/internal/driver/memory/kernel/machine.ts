@@ -1,5 +1,6 @@
 /** A running virtual machine: its kernel's tables. */
 import type * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -50,50 +51,24 @@ const mostInterpreters = 4
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-export class Machine {
-  readonly name: string
-  readonly hostname: string
-  readonly cpus: number
-  readonly memory: number
-  readonly env: ReadonlyMap<string, string>
-  readonly workdir: string
-  readonly user: string | undefined
-  readonly clock: Clock.Clock
-  readonly scope: Scope.Scope
-  readonly vfs: Vfs
-  readonly bootedAt: number
+export class Machine extends Data.Class<MachineOptions> {
+  readonly now = (): number => this.clock.currentTimeMillisUnsafe()
+  readonly bootedAt = this.now()
   readonly lost = Deferred.makeUnsafe<void>()
   /** Called with the reason when the machine ends, before its processes do. */
   readonly watchers = new Set<(problem: string) => void>()
   readonly traffic = { received: 0, sent: 0 }
-  readonly powerOff: () => void
 
-  private readonly programs: ReadonlyMap<string, Program>
   private readonly processes = new Map<number, Process>()
   private readonly listeners = new Map<number, Queue.Queue<SocketDescription>>()
   private readonly sessions = new Set<number>()
-  private lastActivity: number
+  private lastActivity = this.bootedAt
   private nextPid = 2
 
   constructor(options: MachineOptions) {
-    this.name = options.name
-    this.hostname = options.hostname
-    this.cpus = options.cpus
-    this.memory = options.memory
-    this.env = options.env
-    this.workdir = options.workdir
-    this.user = options.user
-    this.programs = options.programs
-    this.clock = options.clock
-    this.scope = options.scope
-    this.vfs = options.vfs
-    this.powerOff = options.onPowerOff
-    this.bootedAt = this.now()
-    this.lastActivity = this.bootedAt
+    super(options)
     this.vfs.mount("/proc", new Procfs.ProcFs(this).root, root)
   }
-
-  readonly now = (): number => this.clock.currentTimeMillisUnsafe()
 
   get isLost(): boolean {
     return Deferred.isDoneUnsafe(this.lost)
@@ -180,7 +155,7 @@ export class Machine {
   load(path: string, argv: ReadonlyArray<string>, cwd: string, actor: Actor, depth = 0): Loaded {
     const place = this.vfs.resolve(path, cwd, actor)
     const stat = place.node.stat()
-    const isForbidden = this.vfs.volumeOf(place.path)?.volume.options.split(",").includes("noexec") === true
+    const isForbidden = this.vfs.volumeOf(place.path)?.volume.info.options.split(",").includes("noexec") === true
     if (stat.kind !== "File" || isForbidden || !mayAccess(actor, stat, 1)) throw errno("EACCES")
     const file = place.node.open(actor, false)
     const head = ByteString.fromBytes(file.read(0, 256)).split("\n")[0] ?? ""

@@ -6,7 +6,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { fromBytes, fromText, toBytes } from "./byteString.ts"
-import { type Description, FileDescription } from "./description.ts"
+import { type Description, fromFile } from "./description.ts"
 import { attempt, errno, type Errno } from "./errno.ts"
 import type { Loaded, Machine } from "./machine.ts"
 import { signals } from "../../../guest/signals.ts"
@@ -233,7 +233,7 @@ export class Process {
     return Effect.suspend(() => {
       const number = this.ownDescriptor(path)
       if (number !== undefined) return Effect.map(this.descriptor(number), (description) => description.retain())
-      return attempt(() => new FileDescription(this.openFile(path, flags), flags.append === true))
+      return attempt(() => fromFile(this.openFile(path, flags), flags.append))
     })
   }
 

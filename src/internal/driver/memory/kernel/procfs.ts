@@ -11,14 +11,12 @@ export const kernelRelease = "6.12.99"
 
 /** The file system of `/proc`. */
 export class ProcFs implements Volume {
-  readonly source = "proc"
-  readonly type = "proc"
-  readonly options = "rw,nosuid,nodev,noexec,relatime"
+  readonly info = { source: "proc", type: "proc", options: "rw,nosuid,nodev,noexec,relatime" }
   readonly isReadonly = false
   readonly root: Vnode
 
   constructor(machine: Machine) {
-    this.root = new ProcNode(this, machine, "/", rootFolder(machine))
+    this.root = new ProcNode(this, machine, rootFolder(machine))
   }
 
   usage(): { readonly total: number; readonly used: number } {
@@ -94,15 +92,13 @@ const modes: { readonly [kind in Kind]?: number } = { Directory: 0o555, Symlink:
 
 class ProcNode extends Vnode {
   readonly volume: ProcFs
-  readonly id: string
   private readonly machine: Machine
   private readonly content: Content
 
-  constructor(volume: ProcFs, machine: Machine, path: string, content: Content) {
+  constructor(volume: ProcFs, machine: Machine, content: Content) {
     super()
     this.volume = volume
     this.machine = machine
-    this.id = path
     this.content = content
   }
 
@@ -128,7 +124,7 @@ class ProcNode extends Vnode {
 
   override lookup(name: string): Vnode | undefined {
     const content = this.content.get?.(name)
-    return content && new ProcNode(this.volume, this.machine, `${this.id}/${name}`, content)
+    return content && new ProcNode(this.volume, this.machine, content)
   }
 
   override list(): ReadonlyArray<string> {
@@ -146,8 +142,11 @@ const mountTable = ({ vfs }: Machine): string =>
   vfs
     .mounted()
     .map(
-      ({ path, volume }) =>
-        `${escaped(fromText(volume.source))} ${escaped(path)} ${volume.type} ${volume.options} 0 0\n`
+      ({
+        path,
+        volume: { info }
+      }) => `${escaped(fromText(info.source))} ${escaped(path)} ${info.type} ${info.options} 0 0
+`
     )
     .join("")
 

@@ -374,7 +374,7 @@ export const df: Program = withOptions(
       if (total === 0) continue
       const kilobytes = [total, used, total - used].map((bytes) => String(Math.ceil(bytes / 1024)).padStart(10))
       const percent = String(Math.ceil((100 * used) / total)).padStart(3)
-      yield* process.print(`${volume.source.padEnd(20)} ${kilobytes.join("")} ${percent}% ${path}\n`)
+      yield* process.print(`${volume.info.source.padEnd(20)} ${kilobytes.join("")} ${percent}% ${path}\n`)
     }
     return status
   })

@@ -287,7 +287,7 @@ export const stty: Program = (process) => {
 export const reboot: Program = (process) => {
   const { actor, machine } = process
   if (actor.uid !== 0) return fail(process, "Operation not permitted")
-  machine.powerOff()
+  machine.onPowerOff()
   return Effect.as(Deferred.await(machine.lost), 0)
 }
 

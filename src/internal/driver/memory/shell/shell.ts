@@ -2,7 +2,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { toBytes } from "../kernel/byteString.ts"
-import { BytesDescription, type Description, Pipe } from "../kernel/description.ts"
+import { type Description, fromBytes, Pipe } from "../kernel/description.ts"
 import { Errno, errno } from "../kernel/errno.ts"
 import { type ExitStatus, type Process, type Program, toEnd } from "../kernel/process.ts"
 import { describe as describeSignal } from "../kernel/signals.ts"
@@ -226,7 +226,7 @@ export class Shell {
   private background(item: Syntax.AndOr): Outcome {
     return Effect.gen({ self: this }, function* () {
       const child = this.process.fork()
-      child.assign(0, new BytesDescription(new Uint8Array()))
+      child.assign(0, fromBytes(new Uint8Array()))
       this.lastBackground = child.pid
       this.children.set(child.pid, child)
       const { commands, isNegated } = item.first
@@ -561,7 +561,7 @@ export class Shell {
     return Effect.gen({ self: this }, function* () {
       for (const { fd, operator, target } of redirections) {
         if (operator === "<<") {
-          this.process.assign(fd, new BytesDescription(toBytes(yield* this.text(target))))
+          this.process.assign(fd, fromBytes(toBytes(yield* this.text(target))))
           continue
         }
         const name = yield* this.text(target)
