@@ -14,7 +14,7 @@ import { ignoredByDefault } from "./signals.ts"
 import type { Attributes, Entry, OpenFile, Stat, Actor } from "./vnode.ts"
 import type { OpenFlags, Place } from "./vfs.ts"
 
-export type Program = (process: Process) => Effect.Effect<number, Errno>
+export type Program = (process: Process, argv: ReadonlyArray<string>) => Effect.Effect<number, Errno>
 
 export type ExitStatus =
   | { readonly _tag: "Exited"; readonly code: number }
@@ -109,7 +109,7 @@ export class Process {
   /** Runs a program; its end is the end of the process. */
   start(program: Program): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const run = Effect.suspend(() => program(this)).pipe(
+      const run = Effect.suspend(() => program(this, this.argv)).pipe(
         Effect.catch((error) => {
           if (error.code === "EPIPE") {
             this.endedBy ??= signals.SIGPIPE

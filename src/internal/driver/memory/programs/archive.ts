@@ -1,4 +1,4 @@
-/** `tar` and checksums. */
+/** `tar` and checksums. What this module exports are programs, by their names. */
 import * as Effect from "effect/Effect"
 import * as Tar from "modern-tar"
 import * as Crypto from "node:crypto"
@@ -12,9 +12,12 @@ import {
   directoryName,
   fail,
   forEach,
+  joined,
   joinPath,
+  linesOf,
   type Options,
   orComplain,
+  print,
   usage,
   walk,
   withOptions
@@ -23,10 +26,11 @@ import {
 /** `tar cf x` means `tar -cf x`. */
 const withDash =
   (program: Program): Program =>
-  (process) => {
-    process.argv = process.argv.map((word, index) => (index === 1 && /^[a-zA-Z]+$/.test(word) ? `-${word}` : word))
-    return program(process)
-  }
+  (process, argv) =>
+    program(
+      process,
+      argv.map((word, index) => (index === 1 && /^[a-zA-Z]+$/.test(word) ? `-${word}` : word))
+    )
 
 export const tar: Program = withDash(
   withOptions(
@@ -175,16 +179,15 @@ const put = (process: Process, path: string, { data, header }: Entries[number]):
 
 const list = (process: Process, options: Options, entries: Entries): Effect.Effect<number, Errno> => {
   const names = entries.map(({ header }) => ByteString.fromText(header.name))
-  const chosen = names.filter((name) => isChosen(name, options.operands))
-  return Effect.as(process.print(chosen.map((name) => `${name}\n`).join("")), 0)
+  return print(process, joined(names.filter((name) => isChosen(name, options.operands))))
 }
 
 /** Creates `md5sum` and similar programs; `-c` checks a list that one of them made. */
-export const checksum = (algorithm: string): Program => {
+const checksum = (algorithm: string): Program => {
   const hashOf = (text: string) => Crypto.hash(algorithm, ByteString.toBytes(text))
   return withOptions("cbs", (process, options) => {
     const check = Effect.fnUntraced(function* (list: string): Effect.fn.Return<number, Errno> {
-      const lines = list.split("\n").filter((line) => line !== "")
+      const lines = linesOf(list)
       let wrong = 0
       for (const line of lines) {
         const [, expected, path = ""] = /^(\w+) [ *](.*)$/.exec(line) ?? []
@@ -197,11 +200,17 @@ export const checksum = (algorithm: string): Program => {
     })
     return forEach(options.operands.length === 0 ? ["-"] : options.operands, (path) =>
       content(process, path).pipe(
-        Effect.flatMap((text) =>
-          options.has("c") ? check(text) : Effect.as(process.print(`${hashOf(text)}  ${path}\n`), 0)
-        ),
+        Effect.flatMap((text) => (options.has("c") ? check(text) : print(process, `${hashOf(text)}  ${path}\n`))),
         Effect.catch(({ problem }) => fail(process, cannotOpen(path, problem)))
       )
     )
   })
 }
+
+export const md5sum: Program = checksum("md5")
+
+export const sha1sum: Program = checksum("sha1")
+
+export const sha256sum: Program = checksum("sha256")
+
+export const sha512sum: Program = checksum("sha512")

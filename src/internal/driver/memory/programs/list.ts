@@ -1,6 +1,6 @@
-/** Programs that show files. */
+/** Programs that show files. What this module exports are programs, by their names. */
 import * as Effect from "effect/Effect"
-import { attempt, errno, Errno } from "../kernel/errno.ts"
+import { attempt, Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import { matches } from "../shell/pattern.ts"
 import type { Stat } from "../kernel/vnode.ts"
@@ -76,7 +76,9 @@ export const ls: Program = withOptions(
     for (let index = 0; index < folders.length; index++) {
       const folder = folders[index] ?? ""
       const names: Array<string> = options.has("a") ? [".", ".."] : []
-      const failure = yield* orComplain(process, `can't open '${folder}'`, () => names.push(...process.list(folder)))
+      const failure = yield* orComplain(process, `can't open '${folder}'`, () => {
+        names.push(...process.list(folder))
+      })
       if (failure !== 0) {
         status = failure
         continue
@@ -135,14 +137,10 @@ export const stat: Program = withOptions(
   "c:L",
   (process, options) =>
     forEach(options.operands, (path) =>
-      Effect.matchEffect(
-        attempt(() => process.stat(path, options.has("L"))),
-        {
-          onFailure: ({ problem }) => fail(process, `can't stat '${path}': ${problem}`),
-          onSuccess: (found) =>
-            Effect.as(process.print(`${describe(process, path, found, options.get("c") ?? plainFormat)}\n`), 0)
-        }
-      )
+      orComplain(process, `can't stat '${path}'`, () => {
+        const found = process.stat(path, options.has("L"))
+        return `${describe(process, path, found, options.get("c") ?? plainFormat)}\n`
+      })
     ),
   { least: 1 }
 )
@@ -313,8 +311,7 @@ const parseExpression = (process: Process, words: Array<string>): Expression => 
   }
 }
 
-export const find: Program = Effect.fnUntraced(function* (process) {
-  const words = process.argv.slice(1)
+export const find: Program = Effect.fnUntraced(function* (process, [, ...words]) {
   const split = words.findIndex((word) => /^[-!(]/.test(word))
   const starts = split === -1 ? words : words.slice(0, split)
   const parsed = yield* Effect.result(attempt(() => parseExpression(process, split === -1 ? [] : words.slice(split))))
@@ -343,16 +340,11 @@ export const find: Program = Effect.fnUntraced(function* (process) {
 
 export const du: Program = withOptions("shkmac", (process, options) => {
   const unit = options.has("m") ? 1024 * 1024 : 1024
-  const measure = (path: string): number =>
-    walk(process, path).reduce((sum, { stat }) => sum + Math.ceil(stat.size / 4096) * 4096, 0)
   return forEach(options.operands.length === 0 ? ["."] : options.operands, (path) =>
-    Effect.matchEffect(
-      attempt(() => measure(path)),
-      {
-        onFailure: ({ problem }) => fail(process, `${path}: ${problem}`),
-        onSuccess: (bytes) => Effect.as(process.print(`${Math.ceil(bytes / unit)}\t${path}\n`), 0)
-      }
-    )
+    orComplain(process, path, () => {
+      const bytes = walk(process, path).reduce((sum, { stat }) => sum + Math.ceil(stat.size / 4096) * 4096, 0)
+      return `${Math.ceil(bytes / unit)}\t${path}\n`
+    })
   )
 })
 
@@ -362,13 +354,12 @@ export const df: Program = withOptions(
     const { vfs } = process.machine
     yield* process.print("Filesystem           1K-blocks      Used Available Use% Mounted on\n")
     const mounts = [...(options.operands.length === 0 ? vfs.mounted() : [])]
-    const status = yield* forEach(options.operands, (path) =>
-      attempt(() => {
-        const mount = vfs.volumeOf(process.resolve(path).path)
-        if (mount === undefined) throw errno("ENOENT")
-        return mounts.push(mount) - mounts.length
-      }).pipe(Effect.catch(() => fail(process, `${path}: can't find mount point`)))
-    )
+    const status = yield* forEach(options.operands, (path) => {
+      const mount = process.lookAt(path) && vfs.volumeOf(process.resolve(path).path)
+      if (mount === undefined) return fail(process, `${path}: can't find mount point`)
+      mounts.push(mount)
+      return Effect.succeed(0)
+    })
     for (const { path, volume } of mounts) {
       const { total, used } = volume.usage()
       if (total === 0) continue

@@ -1,4 +1,4 @@
-/** Programs about processes, users, time and the machine. */
+/** Programs about processes, users, time and the machine. What this module exports are programs, by their names. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -9,16 +9,11 @@ import { kernelRelease } from "../kernel/procfs.ts"
 import { signals } from "../../../guest/signals.ts"
 import * as Signals from "../kernel/signals.ts"
 import { mayAccess } from "../kernel/vfs.ts"
-import { parseDate } from "./files.ts"
-import { baseName, directoryName, fail, forEach, pump, usage, withOptions } from "./options.ts"
+import { baseName, directoryName, fail, forEach, parseDate, print, pump, usage, withOptions } from "./options.ts"
 import { replace } from "./run.ts"
 
 const printing = (text: (process: Process) => string): Program =>
-  withOptions("", (process) => Effect.as(process.print(`${text(process)}\n`), 0))
-
-export const succeed: Program = () => Effect.succeed(0)
-
-export const refuse: Program = () => Effect.succeed(1)
+  withOptions("", (process) => print(process, `${text(process)}\n`))
 
 export const pwd: Program = printing(({ cwd }) => cwd)
 
@@ -41,8 +36,7 @@ const duration = (word: string): number => {
   return match === null ? Number.NaN : Number(match[1]) * 1000 * ({ m: 60, h: 3600, d: 86_400 }[match[2] ?? ""] ?? 1)
 }
 
-export const sleep: Program = (process) => {
-  const words = process.argv.slice(1)
+export const sleep: Program = (process, [, ...words]) => {
   const wrong = words.find((word) => Number.isNaN(duration(word)))
   if (words.length === 0) return usage(process)
   if (wrong !== undefined) return fail(process, `invalid number '${wrong}'`)
@@ -59,12 +53,12 @@ export const env: Program = withOptions("+iu:0", (process, options) => {
   }
   if (words.length > 0) return replace(process, words)
   const end = options.has("0") ? "\0" : "\n"
-  return Effect.as(process.print([...process.env].map(([name, value]) => `${name}=${value}${end}`).join("")), 0)
+  return print(process, [...process.env].map(([name, value]) => `${name}=${value}${end}`).join(""))
 })
 
-export const nohup: Program = (process) => {
+export const nohup: Program = (process, argv) => {
   process.handlers.set(signals.SIGHUP, undefined)
-  return replace(process, process.argv.slice(1))
+  return replace(process, argv.slice(1))
 }
 
 /** Runs a program in a new group, which outlives the command that started it. */
@@ -132,13 +126,13 @@ export const id: Program = withOptions("ugGn", (process, options) => {
       : options.has("G")
         ? (groups.length === 0 ? [gid] : groups).map((group) => nameOf("group", group)).join(" ")
         : `uid=${labelled("passwd", uid)} gid=${labelled("group", gid)}${all}`
-  return Effect.as(process.print(`${text}\n`), 0)
+  return print(process, `${text}\n`)
 })
 
 export const uname: Program = withOptions("asnrvmpio", (process, options) => {
   const fields = { s: "Linux", n: process.machine.hostname, r: kernelRelease, v: "#1 SMP", m: "x86_64", o: "GNU/Linux" }
   const shown = Object.entries(fields).filter(([flag]) => options.has("a") || options.has(flag))
-  return Effect.as(process.print(`${shown.map(([, text]) => text).join(" ") || "Linux"}\n`), 0)
+  return print(process, `${shown.map(([, text]) => text).join(" ") || "Linux"}\n`)
 })
 
 const formatDate = (date: Date, format: string): string => {
@@ -175,7 +169,7 @@ export const date: Program = withOptions("ud:r:I", (process, options) => {
   const millis = given === undefined ? process.machine.now() : parseDate(given)
   if (Number.isNaN(millis)) return fail(process, `invalid date '${given}'`)
   const format = options.operands[0]?.slice(1) ?? (options.has("I") ? "%F" : "%a %b %e %H:%M:%S UTC %Y")
-  return Effect.as(process.print(`${formatDate(new Date(millis), format)}\n`), 0)
+  return print(process, `${formatDate(new Date(millis), format)}\n`)
 })
 
 export const seq: Program = withOptions(
@@ -206,8 +200,8 @@ export const seq: Program = withOptions(
   { least: 1, most: 3 }
 )
 
-export const yes: Program = (process) => {
-  const line = `${process.argv.slice(1).join(" ") || "y"}\n`
+export const yes: Program = (process, argv) => {
+  const line = `${argv.slice(1).join(" ") || "y"}\n`
   return Effect.forever(process.print(line.repeat(Math.ceil(4096 / line.length))))
 }
 
@@ -216,7 +210,7 @@ export const basename: Program = withOptions(
   (process, { operands: [path = "", suffix = ""] }) => {
     const name = baseName(path)
     const isCut = suffix !== "" && name !== suffix && name.endsWith(suffix)
-    return Effect.as(process.print(`${isCut ? name.slice(0, -suffix.length) : name}\n`), 0)
+    return print(process, `${isCut ? name.slice(0, -suffix.length) : name}\n`)
   },
   { least: 1, most: 2 }
 )
@@ -235,7 +229,7 @@ export const which: Program = withOptions("a", (process, { operands }) =>
       if (!mayAccess(actor, process.stat(path), 1)) throw errno("EACCES")
       return path
     }).pipe(
-      Effect.flatMap((path) => Effect.as(process.print(`${path}\n`), 0)),
+      Effect.flatMap((path) => print(process, `${path}\n`)),
       Effect.orElseSucceed(() => 1)
     )
   })
@@ -250,7 +244,7 @@ export const ps: Program = withOptions("+awefuxlo:", (process) => {
       const user = process.machine.nameOf("passwd", actor.uid) ?? String(actor.uid)
       return `${String(pid).padStart(5)} ${user.padEnd(8)} ${argv.join(" ")}\n`
     })
-  return Effect.as(process.print(`PID   USER     COMMAND\n${lines.join("")}`), 0)
+  return print(process, `PID   USER     COMMAND\n${lines.join("")}`)
 })
 
 const matching = (use: (process: Process, pids: ReadonlyArray<number>) => Effect.Effect<unknown, Errno>): Program =>
@@ -277,10 +271,10 @@ export const tty: Program = (process) => {
   return Effect.as(process.print(`${terminal?.name ?? "not a tty"}\n`), terminal === undefined ? 1 : 0)
 }
 
-export const stty: Program = (process) => {
+export const stty: Program = (process, argv) => {
   const terminal = terminalOf(process)
   if (terminal === undefined) return fail(process, "standard input: Not a tty")
-  return Effect.as(process.print(process.argv[1] === "size" ? `${terminal.rows} ${terminal.columns}\n` : ""), 0)
+  return print(process, argv[1] === "size" ? `${terminal.rows} ${terminal.columns}\n` : "")
 }
 
 /** Ends the machine, and waits for that. */
@@ -292,9 +286,8 @@ export const reboot: Program = (process) => {
 }
 
 /** Connects, or with `-l` takes one connection; `-e` runs a program on it. */
-export const nc: Program = (process) =>
+export const nc: Program = (process, [, ...words]) =>
   Effect.gen(function* () {
-    const words = process.argv.slice(1)
     const after = (flag: string) => (words.includes(flag) ? words.slice(words.indexOf(flag) + 1) : undefined)
     const program = after("-e")
     const socket = words.includes("-l")

@@ -1,8 +1,12 @@
-/** Programs that read and write text. They work on bytes, like those of a small guest. */
+/**
+ * Programs that read and write text. They work on bytes, like those of a small guest. What this module exports are
+ * programs, by their names.
+ */
 import * as Effect from "effect/Effect"
 import { toBytes } from "../kernel/byteString.ts"
 import type { Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
+import { classes, escape, regExpOf, regExpOrNothing } from "../shell/pattern.ts"
 import { unescape } from "./printf.ts"
 import {
   cannotOpen,
@@ -66,17 +70,18 @@ export const cat: Program = withOptions("nuAbetv", (process, options) => {
 /** `head -5` means `head -n 5`. */
 const rewritten =
   (program: Program): Program =>
-  (process) => {
-    process.argv = process.argv.map((word, index) => (index === 1 ? word.replace(/^-(\d+)$/, "-n$1") : word))
-    return program(process)
-  }
+  (process, argv) =>
+    program(
+      process,
+      argv.map((word, index) => (index === 1 ? word.replace(/^-(\d+)$/, "-n$1") : word))
+    )
 
 /** Creates a program that writes through the C library, which no longer knows why a write failed. */
 const buffered =
   (program: Program): Program =>
-  (process) =>
+  (process, argv) =>
     Effect.catchIf(
-      program(process),
+      program(process, argv),
       ({ code }) => code !== "EPIPE",
       () => fail(process, "standard output: I/O error")
     )
@@ -185,54 +190,8 @@ export const wc: Program = withOptions(
   })
 )
 
-const classes: { readonly [name: string]: string } = {
-  space: "\\s",
-  blank: " \\t",
-  digit: "0-9",
-  upper: "A-Z",
-  lower: "a-z",
-  alpha: "a-zA-Z",
-  alnum: "a-zA-Z0-9",
-  punct: "!-\\/:-@\\[-`{-~",
-  xdigit: "0-9a-fA-F",
-  cntrl: "\\0-\\x1f\\x7f"
-}
-
-/** Translates a POSIX regular expression, basic or extended. Throws `SyntaxError`. */
-export const toRegExp = (pattern: string, isExtended: boolean, flags = ""): RegExp => {
-  const brackets: Array<string> = []
-  const outside = pattern.replace(/\[\^?\]?(?:\[:\w+:\]|[^\]])*\]/g, (bracket) => {
-    brackets.push(
-      bracket
-        .replace(/^\[(\^?)\]/, "[$1\\]")
-        .replace(/\\(?!\])/g, "\\\\")
-        .replace(/\[:(\w+):\]/g, (_, name: string) => classes[name] ?? "")
-    )
-    return `\0${brackets.length - 1}\0`
-  })
-  const translated = isExtended
-    ? outside
-    : outside
-        .replace(/\\?[(){}+?|]/g, (token) => (token.startsWith("\\") ? token.slice(1) : `\\${token}`))
-        .replace(/^\*/, "\\*")
-  const source = translated
-    .replace(/\\[<>]/g, "\\b")
-    .replace(/\0(\d+)\0/g, (_, index: string) => brackets[Number(index)] ?? "")
-  return new RegExp(source, flags)
-}
-
-/** Returns nothing for an invalid regular expression. */
-export const compile = <A>(make: () => A): A | undefined => {
-  try {
-    return make()
-  } catch (cause) {
-    if (cause instanceof SyntaxError) return undefined
-    throw cause
-  }
-}
-
 const toSource = (line: string, isFixed: boolean, isExtended: boolean): string =>
-  isFixed ? line.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&") : toRegExp(line, isExtended).source
+  isFixed ? escape(line) : regExpOf(line, isExtended).source
 
 export const grep: Program = withOptions(
   "EFGivnclLqrRhHowxse:m:A:B:C:",
@@ -242,7 +201,7 @@ export const grep: Program = withOptions(
     if (patterns.length === 0) return yield* usage(process, 2)
     const isFixed = options.has("F") || process.name === "fgrep"
     const isExtended = options.has("E") || process.name === "egrep"
-    const expressions = compile(() =>
+    const expressions = regExpOrNothing(() =>
       patterns
         .flatMap((pattern) => pattern.split("\n"))
         .map((line) => {
