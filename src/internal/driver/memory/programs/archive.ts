@@ -1,4 +1,4 @@
-/** `tar` and checksums. What this module exports are programs, by their names. */
+/** `tar` and checksums. Every export is a program, by its name. */
 import * as Effect from "effect/Effect"
 import * as Tar from "modern-tar"
 import * as Crypto from "node:crypto"

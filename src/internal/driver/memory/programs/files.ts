@@ -1,4 +1,4 @@
-/** Programs that change files. What this module exports are programs, by their names. */
+/** Programs that change files. Every export is a program, by its name. */
 import * as Effect from "effect/Effect"
 import { attempt, errno, Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"

@@ -1,10 +1,10 @@
-/** Programs that show files. What this module exports are programs, by their names. */
+/** Programs that show files. Every export is a program, by its name. */
 import * as Effect from "effect/Effect"
 import { attempt, Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import { matches } from "../shell/pattern.ts"
 import type { Stat } from "../kernel/vnode.ts"
-import { baseName, fail, forEach, joinPath, linesOf, orComplain, walk, withOptions } from "./options.ts"
+import { baseName, fail, forEach, joinPath, linesOf, orComplain, withOptions } from "./options.ts"
 import { runProgram } from "./run.ts"
 
 const letters = { File: "-", Directory: "d", Symlink: "l", Device: "c" } as const
@@ -168,17 +168,65 @@ const mistake = (problem: string): Errno => new Errno({ code: "EINVAL", problem 
 
 const findTypes: { readonly [letter: string]: Stat["kind"] } = { f: "File", d: "Directory", l: "Symlink", c: "Device" }
 
-const globbed = (pattern: string) => [{ text: pattern, isQuoted: false }]
-
 /** Parses what follows the paths. Throws `Errno`. */
 const parseExpression = (process: Process, words: Array<string>): Expression => {
-  const whole = { least: 0, most: Number.POSITIVE_INFINITY, isContentFirst: words.includes("-delete") }
+  const whole = {
+    least: 0,
+    most: Number.POSITIVE_INFINITY,
+    isContentFirst: words.includes("-delete") || words.includes("-depth")
+  }
   const batches: Array<Expression["batches"][number] & { readonly paths: Array<string> }> = []
   let hasAction = false
+  const accept = (...known: ReadonlyArray<string>): boolean =>
+    known.includes(words[0] ?? "") && words.shift() !== undefined
+  const valueOf = (word: string): string => {
+    const next = words.shift()
+    if (next === undefined) throw mistake(`${word} requires an argument`)
+    return next
+  }
+  const checks: { readonly [word: string]: (word: string) => (file: Visited) => boolean } = {
+    "-name": (word) => {
+      const pattern = [{ text: valueOf(word), isQuoted: false }]
+      return ({ path }) => matches(pattern, baseName(path))
+    },
+    "-path": (word) => {
+      const pattern = [{ text: valueOf(word), isQuoted: false }]
+      return ({ path }) => matches(pattern, path)
+    },
+    "-type": (word) => {
+      const letter = valueOf(word)
+      const kind = findTypes[letter]
+      if (kind === undefined) throw mistake(`invalid argument '${letter}' to '-type'`)
+      return ({ stat }) => stat.kind === kind
+    },
+    "-empty":
+      () =>
+      ({ path, stat }) =>
+        (stat.kind === "Directory" ? process.list(path).length : stat.size) === 0,
+    "-mindepth": (word) => {
+      whole.least = Number(valueOf(word))
+      return () => true
+    },
+    "-maxdepth": (word) => {
+      whole.most = Number(valueOf(word))
+      return () => true
+    },
+    "-depth": () => () => true,
+    "-prune": () => (file) => (file.isPruned = true)
+  }
+  const actions: { readonly [word: string]: (file: Visited) => Effect.Effect<unknown, Errno> } = {
+    "-print": ({ path }) => process.print(`${path}\n`),
+    "-print0": ({ path }) => process.print(`${path}\0`),
+    "-delete": ({ path, stat }) =>
+      attempt(() =>
+        stat.kind === "Directory"
+          ? process.machine.vfs.removeDirectory(path, process.cwd, process.actor)
+          : process.remove(path)
+      )
+  }
   const either = (): Test => {
     let left = both()
-    while (words[0] === "-o" || words[0] === "-or") {
-      words.shift()
+    while (accept("-o", "-or")) {
       const [one, other] = [left, both()]
       left = (file) => Effect.flatMap(one(file), (holds) => (holds ? Effect.succeed(true) : other(file)))
     }
@@ -186,128 +234,52 @@ const parseExpression = (process: Process, words: Array<string>): Expression => 
   }
   const both = (): Test => {
     let left: Test = () => Effect.succeed(true)
-    while (words.length > 0 && words[0] !== "-o" && words[0] !== "-or" && words[0] !== ")") {
-      if (words[0] === "-a" || words[0] === "-and") words.shift()
+    while (words[0] !== undefined && !["-o", "-or", ")"].includes(words[0])) {
+      accept("-a", "-and")
       const [one, other] = [left, primary()]
       left = (file) => Effect.flatMap(one(file), (holds) => (holds ? other(file) : Effect.succeed(false)))
     }
     return left
   }
-  const check =
-    (holds: (file: Visited) => boolean): Test =>
-    (file) =>
-      attempt(() => holds(file))
-  const act = (run: (file: Visited) => Effect.Effect<unknown, Errno>): Test => {
-    hasAction = true
-    return (file) => Effect.as(run(file), true)
-  }
   const primary = (): Test => {
+    if (accept("(")) {
+      const inner = either()
+      accept(")")
+      return inner
+    }
+    if (accept("!", "-not")) {
+      const inner = primary()
+      return (file) => Effect.map(inner(file), (holds) => !holds)
+    }
     const word = words.shift() ?? ""
-    const value = (): string => {
-      const next = words.shift()
-      if (next === undefined) throw mistake(`${word} requires an argument`)
-      return next
+    const action = word === "-exec" ? execution() : actions[word]
+    if (action !== undefined) {
+      hasAction = true
+      return (file) => Effect.map(action(file), (holds) => holds !== false)
     }
-    switch (word) {
-      case "(": {
-        const inner = either()
-        words.shift()
-        return inner
-      }
-      case "!":
-      case "-not": {
-        const inner = primary()
-        return (file) => Effect.map(inner(file), (holds) => !holds)
-      }
-      case "-name": {
-        const pattern = globbed(value())
-        return check(({ path }) => matches(pattern, baseName(path)))
-      }
-      case "-iname": {
-        const pattern = globbed(value().toLowerCase())
-        return check(({ path }) => matches(pattern, baseName(path).toLowerCase()))
-      }
-      case "-path": {
-        const pattern = globbed(value())
-        return check(({ path }) => matches(pattern, path))
-      }
-      case "-type": {
-        const letter = value()
-        const kind = findTypes[letter]
-        if (kind === undefined) throw mistake(`invalid argument '${letter}' to '-type'`)
-        return check(({ stat }) => stat.kind === kind)
-      }
-      case "-size": {
-        const [, sign = "", count = "", unit = ""] = /^([-+]?)(\d+)([ck]?)$/.exec(value()) ?? []
-        return check(({ stat }) => {
-          const size = Math.ceil(stat.size / (unit === "c" ? 1 : unit === "k" ? 1024 : 512))
-          return sign === "+" ? size > Number(count) : sign === "-" ? size < Number(count) : size === Number(count)
-        })
-      }
-      case "-empty":
-        return check(({ path, stat }) => (stat.kind === "Directory" ? process.list(path).length : stat.size) === 0)
-      case "-newer": {
-        const { modifiedAt } = process.stat(value())
-        return check(({ stat }) => stat.modifiedAt > modifiedAt)
-      }
-      case "-mindepth": {
-        whole.least = Number(value())
-        return check(() => true)
-      }
-      case "-maxdepth": {
-        whole.most = Number(value())
-        return check(() => true)
-      }
-      case "-depth": {
-        whole.isContentFirst = true
-        return check(() => true)
-      }
-      case "-prune":
-        return check((file) => (file.isPruned = true))
-      case "-print":
-        return act(({ path }) => process.print(`${path}\n`))
-      case "-print0":
-        return act(({ path }) => process.print(`${path}\0`))
-      case "-delete":
-        return act(({ path, stat }) =>
-          attempt(() =>
-            stat.kind === "Directory"
-              ? process.machine.vfs.removeDirectory(path, process.cwd, process.actor)
-              : process.remove(path)
-          )
-        )
-      case "-exec": {
-        hasAction = true
-        const end = words.findIndex((other) => other === ";" || other === "+")
-        if (end === -1) throw mistake("-exec requires an argument")
-        const [argv, isBatch] = [words.splice(0, end), words.shift() === "+"]
-        if (isBatch) {
-          const batch = { argv: argv.filter((other) => other !== "{}"), paths: new Array<string>() }
-          batches.push(batch)
-          return check(({ path }) => batch.paths.push(path) > 0)
-        }
-        return ({ path }) =>
-          Effect.map(
-            runProgram(
-              process,
-              argv.map((other) => other.replaceAll("{}", path))
-            ),
-            (code) => code === 0
-          )
-      }
-      default:
-        throw mistake(`unrecognized: ${word}`)
+    const check = checks[word]?.(word)
+    if (check === undefined) throw mistake(`unrecognized: ${word}`)
+    return (file) => attempt(() => check(file))
+  }
+  const execution = (): Test => {
+    const end = words.findIndex((other) => other === ";" || other === "+")
+    if (end === -1) throw mistake("-exec requires an argument")
+    const [argv, isBatch] = [words.splice(0, end), words.shift() === "+"]
+    if (!isBatch) {
+      const argvOf = (path: string) => argv.map((other) => other.replaceAll("{}", path))
+      return ({ path }) => Effect.map(runProgram(process, argvOf(path)), (code) => code === 0)
     }
+    const batch = { argv: argv.filter((other) => other !== "{}"), paths: new Array<string>() }
+    batches.push(batch)
+    return ({ path }) => Effect.sync(() => batch.paths.push(path) > 0)
   }
   const test = either()
   if (words.length > 0) throw mistake(`unrecognized: ${words[0]}`)
-  const print = process.print.bind(process)
+  if (hasAction) return { ...whole, batches, test }
   return {
     ...whole,
     batches,
-    test: hasAction
-      ? test
-      : (file) => Effect.tap(test(file), (holds) => (holds ? print(`${file.path}\n`) : Effect.void))
+    test: (file) => Effect.tap(test(file), (holds) => (holds ? process.print(`${file.path}\n`) : Effect.void))
   }
 }
 
@@ -338,16 +310,6 @@ export const find: Program = Effect.fnUntraced(function* (process, [, ...words])
   return status
 })
 
-export const du: Program = withOptions("shkmac", (process, options) => {
-  const unit = options.has("m") ? 1024 * 1024 : 1024
-  return forEach(options.operands.length === 0 ? ["."] : options.operands, (path) =>
-    orComplain(process, path, () => {
-      const bytes = walk(process, path).reduce((sum, { stat }) => sum + Math.ceil(stat.size / 4096) * 4096, 0)
-      return `${Math.ceil(bytes / unit)}\t${path}\n`
-    })
-  )
-})
-
 export const df: Program = withOptions(
   "hkmP",
   Effect.fnUntraced(function* (process, options) {
@@ -372,12 +334,12 @@ export const df: Program = withOptions(
 )
 
 export const xargs: Program = withOptions(
-  "+0n:I:rtd:",
+  "+0n:I:r",
   Effect.fnUntraced(function* (process, options) {
     const text = yield* process.readAll(0)
     const items = options.has("0")
       ? text.split("\0").filter((item) => item !== "")
-      : options.has("I") || options.has("d")
+      : options.has("I")
         ? linesOf(text)
         : (text.match(/"[^"]*"|'[^']*'|[^\s"']+/g) ?? []).map((item) => item.replace(/^(["'])(.*)\1$/, "$2"))
     const command = options.operands.length === 0 ? ["echo"] : options.operands

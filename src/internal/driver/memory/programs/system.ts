@@ -1,4 +1,4 @@
-/** Programs about processes, users, time and the machine. What this module exports are programs, by their names. */
+/** Programs about processes, users, time and the machine. Every export is a program, by its name. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -43,7 +43,7 @@ export const sleep: Program = (process, [, ...words]) => {
   return Effect.as(process.sleep(words.reduce((sum, word) => sum + duration(word), 0)), 0)
 }
 
-export const env: Program = withOptions("+iu:0", (process, options) => {
+export const env: Program = withOptions("+iu:", (process, options) => {
   const words = [...options.operands]
   if (options.has("i")) process.env.clear()
   for (const name of options.all("u")) process.env.delete(name)
@@ -52,8 +52,7 @@ export const env: Program = withOptions("+iu:0", (process, options) => {
     process.env.set(name, value)
   }
   if (words.length > 0) return replace(process, words)
-  const end = options.has("0") ? "\0" : "\n"
-  return print(process, [...process.env].map(([name, value]) => `${name}=${value}${end}`).join(""))
+  return print(process, [...process.env].map(([name, value]) => `${name}=${value}\n`).join(""))
 })
 
 export const nohup: Program = (process, argv) => {
@@ -174,29 +173,18 @@ export const date: Program = withOptions("ud:r:I", (process, options) => {
 
 export const seq: Program = withOptions(
   "+ws:",
-  Effect.fnUntraced(function* (process, options) {
-    const { operands } = options
-    const numbers = operands.map(Number)
-    if (numbers.some((number) => Number.isNaN(number))) return yield* usage(process)
+  (process, options) => {
+    const numbers = options.operands.map(Number)
     const [first = 1, second = 1, third] = numbers
     const [from, step, to] =
       third !== undefined ? [first, second, third] : numbers.length === 2 ? [first, 1, second] : [1, 1, first]
-    const places = Math.max(
-      ...operands.slice(0, third === undefined ? 1 : 2).map((word) => word.split(".")[1]?.length ?? 0)
+    if (numbers.some((number) => Number.isNaN(number)) || step === 0) return usage(process)
+    const width = options.has("w") ? Math.max(String(from).length, String(to).length) : 0
+    const shown = Array.from({ length: Math.max(0, Math.floor((to - from) / step) + 1) }, (_, index) =>
+      String(from + index * step).padStart(width, "0")
     )
-    const shown = (value: number) => value.toFixed(numbers.length === 1 ? 0 : places)
-    const separator = options.get("s") ?? "\n"
-    const width = options.has("w") ? Math.max(shown(from).length, shown(to).length) : 0
-    let batch = ""
-    for (let value = from; step > 0 ? value <= to : value >= to; value += step) {
-      batch += (value === from ? "" : separator) + shown(value).padStart(width, "0")
-      if (batch.length < 4096) continue
-      yield* process.print(batch)
-      batch = ""
-    }
-    if (step > 0 ? from <= to : from >= to) yield* process.print(`${batch}\n`)
-    return 0
-  }),
+    return print(process, shown.length === 0 ? "" : `${shown.join(options.get("s") ?? "\n")}\n`)
+  },
   { least: 1, most: 3 }
 )
 
@@ -247,22 +235,13 @@ export const ps: Program = withOptions("+awefuxlo:", (process) => {
   return print(process, `PID   USER     COMMAND\n${lines.join("")}`)
 })
 
-const matching = (use: (process: Process, pids: ReadonlyArray<number>) => Effect.Effect<unknown, Errno>): Program =>
-  withOptions("fx", (process, options) => {
-    const pattern = new RegExp(options.operands[0] ?? "")
-    const pids = infos(process).flatMap(({ argv, name, pid }) =>
-      pid !== process.pid && pid !== 1 && pattern.test(options.has("f") ? argv.join(" ") : name) ? [pid] : []
-    )
-    return Effect.as(use(process, pids), pids.length === 0 ? 1 : 0)
-  })
-
-export const pgrep: Program = matching((process, pids) => process.print(pids.map((pid) => `${pid}\n`).join("")))
-
-export const pkill: Program = matching(({ machine }, pids) =>
-  Effect.sync(() => {
-    for (const pid of pids) machine.process(pid)?.signal(signals.SIGTERM)
-  })
-)
+export const pgrep: Program = withOptions("fx", (process, options) => {
+  const pattern = new RegExp(options.operands[0] ?? "")
+  const found = infos(process).filter(
+    ({ argv, name, pid }) => pid !== process.pid && pid !== 1 && pattern.test(options.has("f") ? argv.join(" ") : name)
+  )
+  return Effect.as(process.print(found.map(({ pid }) => `${pid}\n`).join("")), found.length === 0 ? 1 : 0)
+})
 
 const terminalOf = (process: Process) => process.descriptors.get(0)?.terminal
 

@@ -7,7 +7,7 @@ import { kill } from "../programs/kill.ts"
 import { printf } from "../programs/printf.ts"
 import { test } from "../programs/test.ts"
 import { signals } from "../../../guest/signals.ts"
-import { parse as parseSignal, translate as signalName } from "../kernel/signals.ts"
+import { nameOf as signalName, parse as parseSignal } from "../kernel/signals.ts"
 import { Jump, type Outcome, untilReturn } from "./outcome.ts"
 import type { Shell } from "./shell.ts"
 
@@ -157,7 +157,7 @@ const trap: Builtin = Effect.fnUntraced(function* (shell, argv) {
   const [, action, ...names] = argv
   if (action === undefined) {
     for (const [signal, text] of shell.traps)
-      yield* shell.process.print(`trap -- '${text}' ${signalName(String(signal)) ?? "EXIT"}\n`)
+      yield* shell.process.print(`trap -- '${text}' ${signalName(signal) ?? "EXIT"}\n`)
     return 0
   }
   const isReset = names.length === 0
