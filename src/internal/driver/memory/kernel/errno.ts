@@ -5,7 +5,6 @@ import * as Predicate from "effect/Predicate"
 
 /** Wording of the guest's C library. */
 const problems = {
-  E2BIG: "Argument list too long",
   EACCES: "Permission denied",
   EADDRINUSE: "Address in use",
   EBADF: "Bad file descriptor",
@@ -21,14 +20,11 @@ const problems = {
   ENOENT: "No such file or directory",
   ENOEXEC: "Exec format error",
   ENOSPC: "No space left on device",
-  ENOSYS: "Function not implemented",
   ENOTDIR: "Not a directory",
   ENOTEMPTY: "Directory not empty",
-  ENOTTY: "Not a tty",
   EPERM: "Operation not permitted",
   EPIPE: "Broken pipe",
   EROFS: "Read-only file system",
-  ESPIPE: "Invalid seek",
   ESRCH: "No such process",
   EXDEV: "Cross-device link"
 } as const
@@ -43,6 +39,9 @@ export class Errno extends Data.TaggedError("Errno")<{ readonly code: Code | "UN
 }
 
 export const errno = (code: Code): Errno => new Errno({ code, problem: problems[code] })
+
+/** A problem of the guest's own words. */
+export const mistake = (problem: string): Errno => new Errno({ code: "EINVAL", problem })
 
 const isCode = (u: unknown): u is Code => Predicate.isString(u) && u in problems
 

@@ -244,12 +244,6 @@ export class FileTree implements Volume {
     return copy
   }
 
-  ownDirectory(id: number): DirectoryInode {
-    const inode = this.writable(id)
-    if (inode._tag !== "Directory") throw errno("ENOTDIR")
-    return inode
-  }
-
   file(id: number): FileInode {
     const inode = this.inode(id)
     if (inode._tag !== "File") throw errno(inode._tag === "Directory" ? "EISDIR" : "EINVAL")
@@ -297,19 +291,16 @@ export class FileTree implements Volume {
       }
     })()
     this.upper.set(id, inode)
-    this.putEntry(parent, name, id)
+    this.setEntry(parent, name, id)
     return id
   }
 
-  putEntry(parent: number, name: string, id: number): void {
-    const folder = this.ownDirectory(parent)
-    folder.entries.set(name, id)
-    folder.modifiedAt = this.now()
-  }
-
-  dropEntry(parent: number, name: string): void {
-    const folder = this.ownDirectory(parent)
-    folder.entries.delete(name)
+  /** Sets or removes the entry of a folder. */
+  setEntry(parent: number, name: string, id: number | undefined): void {
+    const folder = this.writable(parent)
+    if (folder._tag !== "Directory") throw errno("ENOTDIR")
+    if (id === undefined) folder.entries.delete(name)
+    else folder.entries.set(name, id)
     folder.modifiedAt = this.now()
   }
 
@@ -445,14 +436,14 @@ class TreeNode extends Vnode {
   override link(name: string, file: Vnode): void {
     if (!(file instanceof TreeNode)) throw errno("EXDEV")
     this.volume.writable(file.id).links++
-    this.volume.putEntry(this.id, name, file.id)
+    this.volume.setEntry(this.id, name, file.id)
   }
 
   override remove(name: string): void {
     const id = this.child(name)
     const inode = this.volume.inode(id)
     if (inode._tag === "Directory" && inode.entries.size > 0) throw errno("ENOTEMPTY")
-    this.volume.dropEntry(this.id, name)
+    this.volume.setEntry(this.id, name, undefined)
     this.volume.dropLink(id)
   }
 
@@ -469,8 +460,8 @@ class TreeNode extends Vnode {
       if (!isFolder && other._tag === "Directory") throw errno("EISDIR")
       if (other._tag === "Directory" && other.entries.size > 0) throw errno("ENOTEMPTY")
     }
-    tree.dropEntry(this.id, name)
-    tree.putEntry(folder.id, newName, id)
+    tree.setEntry(this.id, name, undefined)
+    tree.setEntry(folder.id, newName, id)
     if (replaced !== undefined) tree.dropLink(replaced)
   }
 

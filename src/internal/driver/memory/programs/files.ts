@@ -48,9 +48,8 @@ export const mkdir: Program = withOptions(
   (process, options) =>
     forEach(options.operands, (path) =>
       orComplain(process, `can't create directory '${path}'`, () => {
-        const { actor, cwd, machine } = process
         const asked = options.get("m")
-        if (options.has("p")) machine.vfs.makeFolders(path, cwd, 0o777 & ~process.umask, actor)
+        if (options.has("p")) process.makeFolders(path)
         else process.make(path, { _tag: "Directory", mode: 0o777 })
         const mode = asked === undefined ? undefined : parseMode(asked, 0o777, true)
         if (mode !== undefined) process.setAttributes(path, { mode })

@@ -1,6 +1,6 @@
 /** Programs that show files. Every export is a program, by its name. */
 import * as Effect from "effect/Effect"
-import { attempt, Errno } from "../kernel/errno.ts"
+import { attempt, type Errno, mistake } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import { matches } from "../shell/pattern.ts"
 import type { Stat } from "../kernel/vnode.ts"
@@ -163,8 +163,6 @@ interface Expression {
   /** Programs that run once, with all paths. */
   readonly batches: ReadonlyArray<{ readonly argv: ReadonlyArray<string>; readonly paths: Array<string> }>
 }
-
-const mistake = (problem: string): Errno => new Errno({ code: "EINVAL", problem })
 
 const findTypes: { readonly [letter: string]: Stat["kind"] } = { f: "File", d: "Directory", l: "Symlink", c: "Device" }
 

@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import { attempt, Errno } from "../kernel/errno.ts"
+import { attempt, type Errno, mistake } from "../kernel/errno.ts"
 import type { Process } from "../kernel/process.ts"
 import { mayAccess } from "../kernel/vfs.ts"
 import { fail } from "./options.ts"
@@ -22,8 +22,6 @@ const textual: { readonly [operator: string]: (left: string, right: string) => b
   "<": (left, right) => left < right,
   ">": (left, right) => left > right
 }
-
-const mistake = (problem: string): Errno => new Errno({ code: "EINVAL", problem })
 
 const may = (process: Process, path: string, wanted: number): boolean => {
   const stat = process.lookAt(path)

@@ -163,14 +163,13 @@ export class Shell {
       for (;;) {
         const line = yield* this.process.readLine(fd)
         text += line
-        const isEnd = line === ""
         if (text === "") return this.status
         const parsed = this.parse(text)
         if (!("problem" in parsed)) {
           text = ""
           yield* this.list(parsed)
-        } else if (isEnd || !parsed.isIncomplete) return yield* this.abort(parsed.message)
-        if (isEnd) return this.status
+        } else if (line === "" || !parsed.isIncomplete) return yield* this.abort(parsed.message)
+        if (line === "") return this.status
       }
     })
   }
@@ -694,26 +693,18 @@ export class Shell {
       const value = name === "0" ? this.name : this.positional[Number(name) - 1]
       return value === undefined ? undefined : [value]
     }
-    switch (name) {
-      case "@":
-        return this.positional
-      case "*":
-        return [this.positional.join((this.get("IFS") ?? " ").slice(0, 1))]
-      case "#":
-        return [String(this.positional.length)]
-      case "?":
-        return [String(this.status)]
-      case "$":
-        return [String(this.process.pid)]
-      case "!":
-        return [this.lastBackground === undefined ? "" : String(this.lastBackground)]
-      case "-":
-        return [[...this.options].join("")]
-      default: {
-        const value = this.get(name)
-        return value === undefined ? undefined : [value]
-      }
+    const specials: { readonly [name: string]: () => ReadonlyArray<string> } = {
+      "@": () => this.positional,
+      "*": () => [this.positional.join((this.get("IFS") ?? " ").slice(0, 1))],
+      "#": () => [String(this.positional.length)],
+      "?": () => [String(this.status)],
+      $: () => [String(this.process.pid)],
+      "!": () => [String(this.lastBackground ?? "")],
+      "-": () => [[...this.options].join("")]
     }
+    if (Object.hasOwn(specials, name)) return specials[name]?.()
+    const value = this.get(name)
+    return value === undefined ? undefined : [value]
   }
 
   private parameter(
