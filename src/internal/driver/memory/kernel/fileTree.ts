@@ -215,10 +215,6 @@ export class FileTree implements Volume {
     return new Map([...this.lower, ...this.upper])
   }
 
-  get upperBytes(): number {
-    return this.used
-  }
-
   inode(id: number): Inode {
     const inode = this.upper.get(id) ?? this.lower.get(id)
     if (inode === undefined) throw errno("ENOENT")
@@ -270,7 +266,6 @@ export class FileTree implements Volume {
     actor: Actor
   ): number {
     const folder = this.directory(parent)
-    if (folder.entries.has(name)) throw errno("EEXIST")
     this.charge(entry._tag === "Directory" ? directoryBytes : 0)
     const id = this.nextId++
     // A set-group-ID folder passes its group on.
@@ -414,22 +409,22 @@ class TreeNode extends Vnode {
     return id
   }
 
-  override lookup(name: string): Vnode | undefined {
+  lookup(name: string): Vnode | undefined {
     const id = this.volume.directory(this.id).entries.get(name)
     return id === undefined ? undefined : new TreeNode(this.volume, id)
   }
 
-  override list(): ReadonlyArray<string> {
+  list(): ReadonlyArray<string> {
     return [...this.volume.directory(this.id).entries.keys()]
   }
 
-  override readLink(): string {
+  readLink(): string {
     const inode = this.volume.inode(this.id)
     if (inode._tag !== "Symlink") throw errno("EINVAL")
     return inode.target
   }
 
-  override make(name: string, entry: Entry, actor: Actor): Vnode {
+  make(name: string, entry: Entry, actor: Actor): Vnode {
     return new TreeNode(this.volume, this.volume.add(this.id, name, entry, actor))
   }
 
@@ -478,7 +473,7 @@ class TreeNode extends Vnode {
     if (attributes.accessedAt !== undefined) inode.accessedAt = attributes.accessedAt
   }
 
-  override open(): OpenFile {
+  open(): OpenFile {
     const { id, volume: tree } = this
     const inode = tree.inode(id)
     if (inode._tag === "Device") return Device.open(inode.device, () => this.stat())

@@ -119,23 +119,23 @@ class HostNode extends Vnode {
     return this.path === "" ? name : `${this.path}/${name}`
   }
 
-  override lookup(name: string): Vnode | undefined {
+  lookup(name: string): Vnode | undefined {
     const path = this.child(name)
     const stats = onHost(() => Fs.lstatSync(this.volume.at(path), { throwIfNoEntry: false }))
     return stats === undefined ? undefined : new HostNode(this.volume, path)
   }
 
-  override list(): ReadonlyArray<string> {
+  list(): ReadonlyArray<string> {
     return onHost(() =>
       Fs.readdirSync(this.volume.at(this.path), { encoding: "buffer" }).map((name) => name.toString("latin1"))
     )
   }
 
-  override readLink(): string {
+  readLink(): string {
     return onHost(() => Fs.readlinkSync(this.volume.at(this.path), { encoding: "buffer" }).toString("latin1"))
   }
 
-  override make(name: string, entry: Entry, actor: Actor): Vnode {
+  make(name: string, entry: Entry, actor: Actor): Vnode {
     const path = this.child(name)
     const at = this.volume.at(path)
     const { attributes, mirrorsModes } = this.volume.info
@@ -191,7 +191,7 @@ class HostNode extends Vnode {
     })
   }
 
-  override open(_actor: Actor, isWritten: boolean): OpenFile {
+  open(_actor: Actor, isWritten: boolean): OpenFile {
     const at = this.volume.at(this.path)
     const flags = Fs.constants.O_NOFOLLOW | (isWritten ? Fs.constants.O_RDWR : Fs.constants.O_RDONLY)
     const fd = onHost(() => Fs.openSync(at, flags))

@@ -204,8 +204,9 @@ export class Machine extends Data.Class<MachineOptions> {
     return { ...account, gid, groups: [gid] }
   }
 
-  nameOf(table: "passwd" | "group", id: number): string | undefined {
-    return this.readTable(`/etc/${table}`).find((fields) => fields[2] === String(id))?.[0]
+  /** Looks up the name of an id. Default: the id. */
+  nameOf(table: "passwd" | "group", id: number): string {
+    return this.readTable(`/etc/${table}`).find((fields) => fields[2] === String(id))?.[0] ?? String(id)
   }
 
   idOf(table: "passwd" | "group", name: string): number | undefined {

@@ -108,11 +108,12 @@ class ProcNode extends Vnode {
     return { kind, size: 0, mode: modes[kind] ?? 0o444, uid: 0, gid: 0, modifiedAt: now, accessedAt: now, links: 1 }
   }
 
-  override readLink(actor: Actor): string {
-    return this.content.target?.(actor) ?? super.readLink(actor)
+  readLink(actor: Actor): string {
+    if (this.content.target === undefined) throw errno("EINVAL")
+    return this.content.target(actor)
   }
 
-  override open(): OpenFile {
+  open(): OpenFile {
     if (this.content.text === undefined) throw errno("EISDIR")
     const bytes = toBytes(this.content.text())
     return openWith(this, {
@@ -122,17 +123,17 @@ class ProcNode extends Vnode {
     })
   }
 
-  override lookup(name: string): Vnode | undefined {
+  lookup(name: string): Vnode | undefined {
     const content = this.content.get?.(name)
     return content && new ProcNode(this.volume, this.machine, content)
   }
 
-  override list(): ReadonlyArray<string> {
-    return this.content.list?.() ?? super.list()
+  list(): ReadonlyArray<string> {
+    return this.content.list?.() ?? []
   }
 
   /** Nothing can be created here. */
-  override make(): Vnode {
+  make(): Vnode {
     throw errno("ENOENT")
   }
 }

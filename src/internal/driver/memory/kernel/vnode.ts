@@ -72,21 +72,12 @@ export abstract class Vnode {
   abstract readonly volume: Volume
   abstract stat(): Stat
 
-  lookup(_name: string, _actor: Actor): Vnode | undefined {
-    throw errno("ENOTDIR")
-  }
-  list(): ReadonlyArray<string> {
-    throw errno("ENOTDIR")
-  }
-  readLink(_actor: Actor): string {
-    throw errno("EINVAL")
-  }
-  open(_actor: Actor, _isWritten: boolean): OpenFile {
-    throw errno("EACCES")
-  }
-  make(_name: string, _entry: Entry, _actor: Actor): Vnode {
-    throw errno("EPERM")
-  }
+  abstract lookup(name: string, actor: Actor): Vnode | undefined
+  abstract list(): ReadonlyArray<string>
+  abstract readLink(actor: Actor): string
+  abstract open(actor: Actor, isWritten: boolean): OpenFile
+  abstract make(name: string, entry: Entry, actor: Actor): Vnode
+
   /** The file is on the same volume. */
   link(_name: string, _file: Vnode): void {
     throw errno("EPERM")

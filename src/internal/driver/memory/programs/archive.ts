@@ -87,8 +87,8 @@ const create = Effect.fnUntraced(function* (
         mode: stat.mode,
         uid: stat.uid,
         gid: stat.gid,
-        uname: machine.nameOf("passwd", stat.uid) ?? "",
-        gname: machine.nameOf("group", stat.gid) ?? "",
+        uname: machine.nameOf("passwd", stat.uid),
+        gname: machine.nameOf("group", stat.gid),
         mtime: new Date(stat.modifiedAt),
         size: 0
       }

@@ -95,43 +95,34 @@ const destination = (process: Process, from: string, operands: ReadonlyArray<str
   return isFolder && !isExact ? joinPath(to, baseName(from)) : to
 }
 
-const copyAttributes = (process: Process, to: string, stat: Stat, isOwned: boolean): void =>
-  process.setAttributes(to, {
-    mode: stat.mode,
-    ...(isOwned ? { uid: stat.uid, gid: stat.gid, modifiedAt: stat.modifiedAt, accessedAt: stat.accessedAt } : {})
-  })
-
-const copyChunk = 1024 * 1024
-
-const copyFile = (process: Process, from: string, to: string, stat: Stat): void =>
-  process.using(from, { read: true, write: false }, (source) =>
-    process.using(to, { read: false, write: true, create: true, truncate: true, mode: stat.mode }, (target) => {
-      for (let offset = 0; ;) {
-        const bytes = source.read(offset, copyChunk)
-        if (bytes.length === 0) return
-        target.write(offset, bytes)
-        offset += bytes.length
-      }
-    })
-  )
-
 interface CopyOptions {
   readonly isPreserved: boolean
   readonly keepsLinks: boolean
 }
 
+const copyChunk = 1024 * 1024
+
 const copy = (process: Process, from: string, to: string, options: CopyOptions): void => {
   const stat = process.stat(from, !options.keepsLinks)
-  if (stat.kind === "Symlink") return process.make(to, { _tag: "Symlink", target: process.readLink(from) })
-  if (stat.kind !== "Directory") {
-    copyFile(process, from, to, stat)
-    if (options.isPreserved) copyAttributes(process, to, stat, true)
-    return
+  const { accessedAt, gid, kind, mode, modifiedAt, uid } = stat
+  if (kind === "Symlink") return process.make(to, { _tag: "Symlink", target: process.readLink(from) })
+  if (kind === "Directory") {
+    const names = process.list(from)
+    if (process.lookAt(to) === undefined) process.make(to, { _tag: "Directory", mode: 0o777 })
+    for (const name of names) copy(process, joinPath(from, name), joinPath(to, name), options)
+    process.setAttributes(to, { mode })
+  } else {
+    process.using(from, { read: true, write: false }, (source) =>
+      process.using(to, { read: false, write: true, create: true, truncate: true, mode }, (target) => {
+        for (let offset = 0, bytes = source.read(0, copyChunk); bytes.length > 0;) {
+          target.write(offset, bytes)
+          offset += bytes.length
+          bytes = source.read(offset, copyChunk)
+        }
+      })
+    )
   }
-  const names = process.list(from)
-  if (process.lookAt(to) === undefined) process.make(to, { _tag: "Directory", mode: 0o777 })
-  for (const name of names) copy(process, joinPath(from, name), joinPath(to, name), options)
-  copyAttributes(process, to, stat, options.isPreserved)
+  if (options.isPreserved) process.setAttributes(to, { mode, uid, gid, modifiedAt, accessedAt })
 }
 
 const isSame = (process: Process, one: string, other: string): boolean =>

@@ -29,9 +29,6 @@ const dateOf = (millis: number, now: number): string => {
   return `${month} ${String(Number(iso.slice(8, 10))).padStart(2)} ${year}`
 }
 
-const nameOf = (process: Process, table: "passwd" | "group", id: number): string =>
-  process.machine.nameOf(table, id) ?? String(id)
-
 interface Listed {
   readonly name: string
   readonly path: string
@@ -43,7 +40,7 @@ export const ls: Program = withOptions(
   Effect.fnUntraced(function* (process, options) {
     const isLong = options.has("l") || options.has("n")
     const owner = (table: "passwd" | "group", id: number) =>
-      (options.has("n") ? String(id) : nameOf(process, table, id)).padEnd(8)
+      (options.has("n") ? String(id) : process.machine.nameOf(table, id)).padEnd(8)
     const order = (a: Listed, b: Listed) =>
       (options.has("t") ? b.stat.modifiedAt - a.stat.modifiedAt : options.has("S") ? b.stat.size - a.stat.size : 0) ||
       (a.name < b.name ? -1 : 1)
@@ -118,13 +115,13 @@ const describe = (process: Process, path: string, found: Stat, format: string): 
     A: () => permissionsOf(found),
     F: () => kinds[found.kind],
     g: () => found.gid,
-    G: () => nameOf(process, "group", found.gid),
+    G: () => process.machine.nameOf("group", found.gid),
     h: () => found.links,
     n: () => path,
     N: () => (found.kind === "Symlink" ? `'${path}' -> '${process.readLink(path)}'` : path),
     s: () => found.size,
     u: () => found.uid,
-    U: () => nameOf(process, "passwd", found.uid),
+    U: () => process.machine.nameOf("passwd", found.uid),
     X: () => Math.floor(found.accessedAt / 1000),
     Y: () => Math.floor(found.modifiedAt / 1000),
     y: () => new Date(found.modifiedAt).toISOString(),
@@ -148,7 +145,6 @@ export const stat: Program = withOptions(
 interface Visited {
   readonly path: string
   readonly stat: Stat
-  readonly depth: number
   isPruned: boolean
 }
 
@@ -295,7 +291,7 @@ export const find: Program = Effect.fnUntraced(function* (process, [, ...words])
         status = yield* fail(process, `${path}: ${found.failure.problem}`)
         return
       }
-      const file: Visited = { path, stat: found.success, depth, isPruned: false }
+      const file: Visited = { path, stat: found.success, isPruned: false }
       const action = depth >= least ? test(file) : Effect.void
       if (!isContentFirst) yield* action
       if (file.stat.kind === "Directory" && depth < most && !file.isPruned) {

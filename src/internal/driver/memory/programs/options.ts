@@ -1,6 +1,5 @@
 /** Options, complaints, inputs and folder walks that programs share. */
 import * as Effect from "effect/Effect"
-import { fromBytes } from "../kernel/byteString.ts"
 import { attempt, type Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import type { Stat } from "../kernel/vnode.ts"
@@ -154,23 +153,6 @@ export const linesOf = (text: string): ReadonlyArray<string> =>
   text === "" ? [] : (text.endsWith("\n") ? text.slice(0, -1) : text).split("\n")
 
 export const joined = (lines: ReadonlyArray<string>): string => lines.map((line) => `${line}\n`).join("")
-
-/** Reads lines as they arrive, until `onLine` returns `false`. */
-export const forEachLine = Effect.fnUntraced(function* (
-  process: Process,
-  fd: number,
-  onLine: (line: string, isComplete: boolean) => Effect.Effect<boolean, Errno>
-): Effect.fn.Return<void, Errno> {
-  let rest = ""
-  for (;;) {
-    const bytes = yield* process.read(fd)
-    if (bytes.length === 0) break
-    const lines = (rest + fromBytes(bytes)).split("\n")
-    rest = lines.pop() ?? ""
-    for (const line of lines) if (!(yield* onLine(line, true))) return
-  }
-  if (rest !== "") yield* onLine(rest, false)
-})
 
 /** The time that a date such as `@12` or `2020-01-02 03:04:05` stands for, in UTC. */
 export const parseDate = (text: string): number =>

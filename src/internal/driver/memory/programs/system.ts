@@ -17,9 +17,7 @@ const printing = (text: (process: Process) => string): Program =>
 
 export const pwd: Program = printing(({ cwd }) => cwd)
 
-export const whoami: Program = printing(
-  ({ actor, machine }) => machine.nameOf("passwd", actor.uid) ?? String(actor.uid)
-)
+export const whoami: Program = printing(({ actor, machine }) => machine.nameOf("passwd", actor.uid))
 
 export const hostname: Program = printing(({ machine }) => machine.hostname)
 
@@ -110,22 +108,18 @@ export const id: Program = withOptions("ugGn", (process, options) => {
   const [name] = options.operands
   const account = name === undefined ? actor : machine.account(name)
   if ("problem" in account) return fail(process, `unknown user ${name}`)
-  const nameOf = (table: "passwd" | "group", number: number) =>
-    options.has("n") ? (machine.nameOf(table, number) ?? String(number)) : String(number)
-  const labelled = (table: "passwd" | "group", number: number) => {
-    const known = machine.nameOf(table, number)
-    return known === undefined ? String(number) : `${number}(${known})`
-  }
   const { gid, groups, uid } = account
+  const show = (table: "passwd" | "group", ids: ReadonlyArray<number>) =>
+    print(process, `${ids.map((id) => (options.has("n") ? machine.nameOf(table, id) : String(id))).join(" ")}\n`)
+  if (options.has("u")) return show("passwd", [uid])
+  if (options.has("g")) return show("group", [gid])
+  if (options.has("G")) return show("group", groups.length === 0 ? [gid] : groups)
+  const labelled = (table: "passwd" | "group", id: number) => {
+    const known = machine.nameOf(table, id)
+    return known === String(id) ? known : `${id}(${known})`
+  }
   const all = groups.length === 0 ? "" : ` groups=${groups.map((group) => labelled("group", group)).join(",")}`
-  const text = options.has("u")
-    ? nameOf("passwd", uid)
-    : options.has("g")
-      ? nameOf("group", gid)
-      : options.has("G")
-        ? (groups.length === 0 ? [gid] : groups).map((group) => nameOf("group", group)).join(" ")
-        : `uid=${labelled("passwd", uid)} gid=${labelled("group", gid)}${all}`
-  return print(process, `${text}\n`)
+  return print(process, `uid=${labelled("passwd", uid)} gid=${labelled("group", gid)}${all}\n`)
 })
 
 export const uname: Program = withOptions("asnrvmpio", (process, options) => {
@@ -229,7 +223,7 @@ export const ps: Program = withOptions("+awefuxlo:", (process) => {
   const lines = infos(process)
     .toSorted((a, b) => a.pid - b.pid)
     .map(({ actor, argv, pid }) => {
-      const user = process.machine.nameOf("passwd", actor.uid) ?? String(actor.uid)
+      const user = process.machine.nameOf("passwd", actor.uid)
       return `${String(pid).padStart(5)} ${user.padEnd(8)} ${argv.join(" ")}\n`
     })
   return print(process, `PID   USER     COMMAND\n${lines.join("")}`)

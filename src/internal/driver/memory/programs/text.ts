@@ -9,7 +9,6 @@ import {
   cannotOpen,
   fail,
   forEach,
-  forEachLine,
   type Input,
   inputs,
   joined,
@@ -112,11 +111,12 @@ export const head: Program = rewritten(
             }
           } else if (limit < 0) {
             yield* process.print(joined(linesOf(yield* process.readAll(fd)).slice(0, limit)))
-          } else if (limit > 0) {
-            let count = 0
-            yield* forEachLine(process, fd, (line, isComplete) =>
-              Effect.as(process.print(isComplete ? `${line}\n` : line), ++count < limit)
-            )
+          } else {
+            for (let count = 0; count < limit; count++) {
+              const line = yield* process.readLine(fd)
+              if (line === "") break
+              yield* process.print(line)
+            }
           }
           return 0
         })

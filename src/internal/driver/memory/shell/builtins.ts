@@ -77,38 +77,30 @@ const jump =
         : Effect.fail(new Jump({ kind, count: kind === "Exit" || kind === "Return" ? count & 0xff : count }))
     )
 
-const set: Builtin = Effect.fnUntraced(function* (shell, argv) {
-  const words = argv.slice(1)
-  if (words.length === 0) {
-    for (const [name, { value }] of shell.variables) {
-      if (value !== undefined) yield* shell.process.print(`${name}='${value}'\n`)
+const set: Builtin = (shell, argv) =>
+  Effect.sync(() => {
+    const words = argv.slice(1)
+    const byName: { readonly [name: string]: string } = {
+      errexit: "e",
+      nounset: "u",
+      xtrace: "x",
+      noglob: "f",
+      allexport: "a"
     }
-  }
-  const byName: { readonly [name: string]: string } = {
-    errexit: "e",
-    nounset: "u",
-    xtrace: "x",
-    noglob: "f",
-    allexport: "a"
-  }
-  for (let word = words.shift(); word !== undefined; word = words.shift()) {
-    if (word === "--") {
-      shell.positional = words
-      return 0
+    for (let word = words.shift(); word !== undefined; word = words.shift()) {
+      if (word === "--" || !/^[-+]./.test(word)) {
+        shell.positional = word === "--" ? words : [word, ...words]
+        return 0
+      }
+      for (const letter of word.slice(1)) {
+        const option = letter === "o" ? byName[words.shift() ?? ""] : letter
+        if (option === undefined) continue
+        if (word.startsWith("-")) shell.options.add(option)
+        else shell.options.delete(option)
+      }
     }
-    if (!/^[-+]./.test(word)) {
-      shell.positional = [word, ...words]
-      return 0
-    }
-    for (const letter of word.slice(1)) {
-      const option = letter === "o" ? byName[words.shift() ?? ""] : letter
-      if (option === undefined) continue
-      if (word.startsWith("-")) shell.options.add(option)
-      else shell.options.delete(option)
-    }
-  }
-  return 0
-})
+    return 0
+  })
 
 const shift: Builtin = (shell, argv) =>
   Effect.flatMap(numberOf(shell, "shift", argv[1], 1), (count) => {
@@ -258,7 +250,7 @@ const ulimit: Builtin = (shell, argv) =>
       return Effect.as(shell.process.print(`${shown}\n`), 0)
     }
     limits.set(name, {
-      soft: letters.includes("H") ? (current?.soft ?? Number(value)) : Number(value),
+      soft: Number(value),
       hard: letters.includes("S") ? (current?.hard ?? Number(value)) : Number(value)
     })
     return Effect.succeed(0)
