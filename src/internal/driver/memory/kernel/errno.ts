@@ -52,6 +52,16 @@ export const fromHost = (cause: unknown): Errno => {
   return isCode(code) ? errno(code) : new Errno({ code: "UNKNOWN", problem: String(cause) })
 }
 
+/** Returns nothing where an `Errno` is thrown. */
+export const orNothing = <A>(evaluate: () => A): A | undefined => {
+  try {
+    return evaluate()
+  } catch (cause) {
+    if (cause instanceof Errno) return undefined
+    throw cause
+  }
+}
+
 /** Turns a thrown `Errno` into a failure. */
 export const attempt = <A>(evaluate: () => A): Effect.Effect<A, Errno> =>
   Effect.suspend(() => {

@@ -7,7 +7,7 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as ByteString from "./byteString.ts"
 import { Pipe, SocketDescription } from "./description.ts"
-import { errno, Errno } from "./errno.ts"
+import { errno, Errno, orNothing } from "./errno.ts"
 import { Process, type ProcessFields, type Program } from "./process.ts"
 import * as Procfs from "./procfs.ts"
 import { type Actor, root } from "./vnode.ts"
@@ -137,18 +137,14 @@ export class Machine extends Data.Class<MachineOptions> {
   /** Finds a program on a path. Throws `Errno`. */
   locate(name: string, path: string | undefined, cwd: string, actor: Actor): string {
     if (name.includes("/")) return name
-    let found: Errno | undefined
+    let isDenied = false
     for (const folder of (path ?? defaultPath).split(":")) {
       const candidate = `${folder === "" ? "." : folder}/${name}`
-      try {
-        const stat = this.vfs.stat(candidate, cwd, actor)
-        if (stat.kind === "File" && mayAccess(actor, stat, 1)) return candidate
-        found ??= errno("EACCES")
-      } catch (cause) {
-        if (!(cause instanceof Errno)) throw cause
-      }
+      const stat = orNothing(() => this.vfs.stat(candidate, cwd, actor))
+      if (stat?.kind === "File" && mayAccess(actor, stat, 1)) return candidate
+      isDenied ||= stat !== undefined
     }
-    throw found ?? errno("ENOENT")
+    throw errno(isDenied ? "EACCES" : "ENOENT")
   }
 
   /** Loads a program, following `#!`. Throws `Errno`. */
@@ -173,13 +169,9 @@ export class Machine extends Data.Class<MachineOptions> {
   }
 
   private readTable(path: string): ReadonlyArray<ReadonlyArray<string>> {
-    try {
-      const lines = ByteString.fromBytes(this.vfs.read(path, root)).split("\n")
-      return lines.filter((line) => line !== "").map((line) => line.split(":"))
-    } catch (cause) {
-      if (cause instanceof Errno) return []
-      throw cause
-    }
+    const bytes = orNothing(() => this.vfs.read(path, root)) ?? new Uint8Array()
+    const lines = ByteString.fromBytes(bytes).split("\n")
+    return lines.filter((line) => line !== "").map((line) => line.split(":"))
   }
 
   /** Looks up `"app"`, `"1000"`, `"app:staff"` or `"1000:1000"`. Default: root. */

@@ -7,7 +7,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { fromBytes, fromText, toBytes } from "./byteString.ts"
 import { type Description, fromFile } from "./description.ts"
-import { attempt, errno, type Errno } from "./errno.ts"
+import { attempt, errno, type Errno, orNothing } from "./errno.ts"
 import type { Loaded, Machine } from "./machine.ts"
 import { signals } from "../../../guest/signals.ts"
 import { ignoredByDefault } from "./signals.ts"
@@ -280,11 +280,7 @@ export class Process {
   }
 
   lookAt(path: string, isFollowed = true): Stat | undefined {
-    try {
-      return this.stat(path, isFollowed)
-    } catch {
-      return undefined
-    }
+    return orNothing(() => this.stat(path, isFollowed))
   }
 
   resolve(path: string): Place {

@@ -3,7 +3,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type { Description } from "../kernel/description.ts"
-import { attempt, errno, type Errno } from "../kernel/errno.ts"
+import { type Errno, orNothing } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import { kernelRelease } from "../kernel/procfs.ts"
 import { signals } from "../../../guest/signals.ts"
@@ -205,15 +205,10 @@ export const dirname: Program = withOptions(
 
 export const which: Program = withOptions("a", (process, { operands }) =>
   forEach(operands, (name) => {
-    const { actor, cwd, machine } = process
-    return attempt(() => {
-      const path = machine.locate(name, process.env.get("PATH"), cwd, actor)
-      if (!mayAccess(actor, process.stat(path), 1)) throw errno("EACCES")
-      return path
-    }).pipe(
-      Effect.flatMap((path) => print(process, `${path}\n`)),
-      Effect.orElseSucceed(() => 1)
-    )
+    const { actor, cwd, env, machine } = process
+    const path = orNothing(() => machine.locate(name, env.get("PATH"), cwd, actor))
+    const stat = path === undefined ? undefined : process.lookAt(path)
+    return stat !== undefined && mayAccess(actor, stat, 1) ? print(process, `${path}\n`) : Effect.succeed(1)
   })
 )
 

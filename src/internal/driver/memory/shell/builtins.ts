@@ -1,6 +1,6 @@
 /** Builtins of the shell. */
 import * as Effect from "effect/Effect"
-import { attempt } from "../kernel/errno.ts"
+import { attempt, orNothing } from "../kernel/errno.ts"
 import type { Program } from "../kernel/process.ts"
 import { echo } from "../programs/echo.ts"
 import { kill } from "../programs/kill.ts"
@@ -176,13 +176,10 @@ const type: Builtin = Effect.fnUntraced(function* (shell, argv) {
 
 const kindOf = (shell: Shell, name: string): { readonly description: string; readonly path: string } | undefined => {
   if (shell.functions.has(name)) return { description: "a function", path: name }
-  if (Object.hasOwn(builtins, name)) return { description: "a shell builtin", path: name }
-  try {
-    const path = shell.process.machine.locate(name, shell.get("PATH"), shell.process.cwd, shell.process.actor)
-    return shell.process.lookAt(path) === undefined ? undefined : { description: path, path }
-  } catch {
-    return undefined
-  }
+  if (builtins.has(name)) return { description: "a shell builtin", path: name }
+  const { actor, cwd, machine } = shell.process
+  const path = orNothing(() => machine.locate(name, shell.get("PATH"), cwd, actor))
+  return path === undefined || shell.process.lookAt(path) === undefined ? undefined : { description: path, path }
 }
 
 const command: Builtin = Effect.fnUntraced(function* (shell, argv) {
@@ -196,8 +193,7 @@ const command: Builtin = Effect.fnUntraced(function* (shell, argv) {
   const words = argv.slice(argv[1] === "-p" ? 2 : 1)
   const [name] = words
   if (name === undefined) return 0
-  const builtin = builtins[name]
-  return yield* Object.hasOwn(builtins, name) && builtin !== undefined ? builtin(shell, words) : shell.external(words)
+  return yield* builtins.get(name)?.(shell, words) ?? shell.external(words)
 })
 
 const exec: Builtin = Effect.fnUntraced(function* (shell, argv) {
@@ -256,7 +252,7 @@ const ulimit: Builtin = (shell, argv) =>
     return Effect.succeed(0)
   })
 
-export const builtins: { readonly [name: string]: Builtin } = {
+const table: { readonly [name: string]: Builtin } = {
   ":": succeed,
   ".": dot,
   "[": inPlace(test),
@@ -299,3 +295,5 @@ export const builtins: { readonly [name: string]: Builtin } = {
     }),
   wait
 }
+
+export const builtins: ReadonlyMap<string, Builtin> = new Map(Object.entries(table))

@@ -1,5 +1,5 @@
 /** Patterns with `*`, `?` and brackets, and the regular expressions of POSIX. */
-import { Errno } from "../kernel/errno.ts"
+import { orNothing } from "../kernel/errno.ts"
 import type { Process } from "../kernel/process.ts"
 
 /** A piece of a pattern; quoted text is literal. */
@@ -79,22 +79,13 @@ export const expandPath = (process: Process, segments: ReadonlyArray<Segment>): 
       const at = (entry: string) => (folder === "" || folder === "/" ? folder + entry : `${folder}/${entry}`)
       if (!level.some(isActive)) return process.lookAt(at(name), false) === undefined ? [] : [at(name)]
       const expression = new RegExp(`^${toRegExpSource(level)}$`)
-      return listQuietly(process, folder === "" ? "." : folder)
+      return (orNothing(() => process.list(folder === "" ? "." : folder)) ?? [])
         .filter((entry) => expression.test(entry) && (!entry.startsWith(".") || name.startsWith(".")))
         .toSorted()
         .map(at)
     })
   }
   return found.length === 0 ? [literal] : found
-}
-
-const listQuietly = (process: Process, folder: string): ReadonlyArray<string> => {
-  try {
-    return process.list(folder)
-  } catch (cause) {
-    if (cause instanceof Errno) return []
-    throw cause
-  }
 }
 
 /** Translates a POSIX regular expression, basic or extended. Throws `SyntaxError`. */

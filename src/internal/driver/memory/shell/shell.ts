@@ -420,8 +420,8 @@ export class Shell {
       }
       // Without a command, redirections apply to the rest of the script.
       if (name === "exec" && argv.length === 1) return (yield* this.redirect(redirections)) ? 0 : 1
-      const builtin = builtins[name]
-      if (Object.hasOwn(builtins, name) && builtin !== undefined) {
+      const builtin = builtins.get(name)
+      if (builtin !== undefined) {
         return yield* this.redirected(redirections, () => this.withValues(values, this.survive(builtin(this, argv))))
       }
       return yield* isLast ? this.become(argv, values, redirections) : this.external(argv, values, redirections)
