@@ -40,7 +40,6 @@ export class Errno extends Data.TaggedError("Errno")<{ readonly code: Code | "UN
 
 export const errno = (code: Code): Errno => new Errno({ code, problem: problems[code] })
 
-/** A problem of the guest's own words. */
 export const mistake = (problem: string): Errno => new Errno({ code: "EINVAL", problem })
 
 const isCode = (u: unknown): u is Code => Predicate.isString(u) && u in problems

@@ -290,7 +290,6 @@ export class FileTree implements Volume {
     return id
   }
 
-  /** Sets or removes the entry of a folder. */
   setEntry(parent: number, name: string, id: number | undefined): void {
     const folder = this.writable(parent)
     if (folder._tag !== "Directory") throw errno("ENOTDIR")

@@ -312,7 +312,6 @@ export class Process {
     this.machine.vfs.make(path, this.cwd, this.actor, masked)
   }
 
-  /** Creates a folder and its missing parents. */
   makeFolders(path: string): void {
     this.machine.vfs.makeFolders(path, this.cwd, 0o777 & ~this.umask, this.actor)
   }

@@ -9,7 +9,6 @@ export type ProcessInfo = Pick<Process, "pid" | "parent" | "group" | "name" | "a
 
 export const kernelRelease = "6.12.99"
 
-/** The file system of `/proc`. */
 export class ProcFs implements Volume {
   readonly info = { source: "proc", type: "proc", options: "rw,nosuid,nodev,noexec,relatime" }
   readonly isReadonly = false
@@ -132,7 +131,6 @@ class ProcNode extends Vnode {
     return this.content.list?.() ?? []
   }
 
-  /** Nothing can be created here. */
   make(): Vnode {
     throw errno("ENOENT")
   }

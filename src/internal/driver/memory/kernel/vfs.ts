@@ -48,7 +48,6 @@ const mostLinks = 40
 
 const permissions = { read: 4, write: 2, search: 1 } as const
 
-/** Checks permissions. */
 export const mayAccess = (actor: Actor, stat: Stat, wanted: number): boolean => {
   if (actor.uid === 0) return wanted !== permissions.search || stat.kind === "Directory" || (stat.mode & 0o111) !== 0
   const shift = actor.uid === stat.uid ? 6 : actor.gid === stat.gid || actor.groups.includes(stat.gid) ? 3 : 0

@@ -45,7 +45,6 @@ export interface VolumeInfo {
   readonly options: string
 }
 
-/** A mounted file system. */
 export interface Volume {
   readonly info: VolumeInfo
   readonly isReadonly: boolean

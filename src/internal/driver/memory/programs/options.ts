@@ -70,7 +70,6 @@ export const parse = (words: ReadonlyArray<string>, known: string, long: Setting
 export const fail = (process: Process, problem: string, status = 1): Effect.Effect<number, Errno> =>
   Effect.as(process.complain(`${process.name}: ${problem}`), status)
 
-/** Complains about wrong usage. */
 export const usage = (process: Process, status = 1): Effect.Effect<number, Errno> =>
   Effect.as(process.complain(`Usage: ${process.name} [OPTIONS] [ARGUMENTS]`), status)
 

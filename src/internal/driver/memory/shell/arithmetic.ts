@@ -1,7 +1,6 @@
 /** Arithmetic of the shell. */
 import * as Data from "effect/Data"
 
-/** A wrong expression. */
 export class ArithmeticProblem extends Data.TaggedError("ArithmeticProblem")<{ readonly problem: string }> {
   override get message(): string {
     return this.problem

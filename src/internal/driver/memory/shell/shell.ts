@@ -27,7 +27,6 @@ const variable = (value: string | undefined, isExported = true): Variable => ({ 
 interface Expanded {
   readonly values: ReadonlyArray<string>
   readonly isQuoted: boolean
-  /** The values are split into fields. */
   readonly isSplit: boolean
 }
 

@@ -212,7 +212,6 @@ class Parser {
     if (!this.isAtEnd) this.unexpected()
   }
 
-  /** The reserved word at this position. */
   private reservedWord(): string | undefined {
     const word = this.find(patterns.reserved)?.[0]
     return word !== undefined && reserved.has(word) ? word : undefined
@@ -515,7 +514,6 @@ class Parser {
   }
 }
 
-/** Appends text, to the last part if that is text of the same kind. */
 const pushText = (parts: Array<Part>, text: string, isQuoted: boolean): void => {
   const last = parts.at(-1)
   if (last?._tag === "Text" && last.isQuoted === isQuoted && text !== "") {
