@@ -5,25 +5,31 @@ import { concat } from "../../../guest/protocol.ts"
 import { attempt, errno, type Errno } from "./errno.ts"
 import type { OpenFile } from "./vnode.ts"
 
+type Read = (length: number) => Effect.Effect<Uint8Array, Errno>
+
 type Write = (bytes: Uint8Array) => Effect.Effect<void, Errno>
 
-const notOpen = Effect.fail(errno("EBADF"))
+const notOpen = () => Effect.fail(errno("EBADF"))
 
 /** An open file description. A read at the end returns no bytes. */
 export class Description {
+  readonly read: Read
+  readonly write: Write
+  readonly terminal: TerminalState | undefined
+  private readonly close: () => void
   private count = 1
 
-  readonly terminal: TerminalState | undefined = undefined
-
-  read(_length: number): Effect.Effect<Uint8Array, Errno> {
-    return notOpen
+  constructor(operations: {
+    readonly read?: Read
+    readonly write?: Write
+    readonly terminal?: TerminalState
+    readonly close?: () => void
+  }) {
+    this.read = operations.read ?? notOpen
+    this.write = operations.write ?? notOpen
+    this.terminal = operations.terminal
+    this.close = operations.close ?? (() => {})
   }
-
-  write(_bytes: Uint8Array): Effect.Effect<void, Errno> {
-    return notOpen
-  }
-
-  protected close(): void {}
 
   retain(): this {
     this.count++
@@ -41,53 +47,30 @@ export interface TerminalState {
   columns: number
 }
 
-export class FileDescription extends Description {
-  private readonly file: OpenFile
-  private readonly isAppended: boolean
-  private position = 0
-
-  constructor(file: OpenFile, isAppended = false) {
-    super()
-    this.file = file
-    this.isAppended = isAppended
-  }
-
-  override read(length: number): Effect.Effect<Uint8Array, Errno> {
-    return attempt(() => {
-      const bytes = this.file.read(this.position, length)
-      this.position += bytes.length
-      return bytes
-    })
-  }
-
-  override write(bytes: Uint8Array): Effect.Effect<void, Errno> {
-    return attempt(() => {
-      this.file.write(this.isAppended ? undefined : this.position, bytes)
-      this.position += bytes.length
-    })
-  }
-
-  protected override close(): void {
-    this.file.close()
-  }
+export const fromFile = (file: OpenFile, isAppended = false): Description => {
+  let position = 0
+  return new Description({
+    read: (length) =>
+      attempt(() => {
+        const bytes = file.read(position, length)
+        position += bytes.length
+        return bytes
+      }),
+    write: (bytes) =>
+      attempt(() => {
+        file.write(isAppended ? undefined : position, bytes)
+        position += bytes.length
+      }),
+    close: file.close
+  })
 }
 
 /** Bytes to read, as of a here-document. */
-export class BytesDescription extends Description {
-  private rest: Uint8Array
-
-  constructor(bytes: Uint8Array) {
-    super()
-    this.rest = bytes
-  }
-
-  override read(length: number): Effect.Effect<Uint8Array, Errno> {
-    return Effect.sync(() => {
-      const bytes = this.rest.subarray(0, length)
-      this.rest = this.rest.subarray(bytes.length)
-      return bytes
-    })
-  }
+export const fromBytes = (bytes: Uint8Array): Description => {
+  let position = 0
+  return new Description({
+    read: (length) => Effect.sync(() => bytes.subarray(position, (position += length)))
+  })
 }
 
 const pipeBytes = 64 * 1024
@@ -100,8 +83,21 @@ export class Pipe {
   private hasWriters = true
   private changed = Deferred.makeUnsafe<void>()
 
-  readonly reader: Description = new PipeEnd(this, "reader")
-  readonly writer: Description = new PipeEnd(this, "writer")
+  readonly reader = new Description({
+    read: (length) => this.read(length),
+    close: () => {
+      this.hasReaders = false
+      this.wake()
+    }
+  })
+
+  readonly writer = new Description({
+    write: (bytes) => this.write(bytes),
+    close: () => {
+      this.hasWriters = false
+      this.wake()
+    }
+  })
 
   private wake(): void {
     const { changed } = this
@@ -109,7 +105,7 @@ export class Pipe {
     Deferred.doneUnsafe(changed, Effect.void)
   }
 
-  read(length: number): Effect.Effect<Uint8Array, Errno> {
+  private read(length: number): Effect.Effect<Uint8Array, Errno> {
     return Effect.suspend(() => {
       if (this.size > 0) return Effect.succeed(this.take(length))
       if (!this.hasWriters) return Effect.succeed(new Uint8Array())
@@ -127,7 +123,7 @@ export class Pipe {
     return taken
   }
 
-  write(bytes: Uint8Array): Effect.Effect<void, Errno> {
+  private write(bytes: Uint8Array): Effect.Effect<void, Errno> {
     return Effect.suspend(() => {
       if (!this.hasReaders) return Effect.fail(errno("EPIPE"))
       if (bytes.length === 0) return Effect.void
@@ -139,84 +135,28 @@ export class Pipe {
       return part.length === bytes.length ? Effect.void : this.write(bytes.subarray(part.length))
     })
   }
-
-  closeEnd(end: "reader" | "writer"): void {
-    if (end === "reader") this.hasReaders = false
-    else this.hasWriters = false
-    this.wake()
-  }
-}
-
-class PipeEnd extends Description {
-  private readonly pipe: Pipe
-  private readonly end: "reader" | "writer"
-
-  constructor(pipe: Pipe, end: "reader" | "writer") {
-    super()
-    this.pipe = pipe
-    this.end = end
-  }
-
-  override read(length: number): Effect.Effect<Uint8Array, Errno> {
-    return this.end === "reader" ? this.pipe.read(length) : super.read(length)
-  }
-
-  override write(bytes: Uint8Array): Effect.Effect<void, Errno> {
-    return this.end === "writer" ? this.pipe.write(bytes) : super.write(bytes)
-  }
-
-  protected override close(): void {
-    this.pipe.closeEnd(this.end)
-  }
 }
 
 export class SocketDescription extends Description {
-  private readonly input: Description
-  private readonly output: Description
-  private isOutputOpen = true
+  /** Closes the writing side. */
+  readonly endOutput: () => void
 
   constructor(input: Pipe, output: Pipe) {
-    super()
-    this.input = input.reader
-    this.output = output.writer
-  }
-
-  override read(length: number): Effect.Effect<Uint8Array, Errno> {
-    return this.input.read(length)
-  }
-
-  override write(bytes: Uint8Array): Effect.Effect<void, Errno> {
-    return this.output.write(bytes)
-  }
-
-  /** Closes the writing side. */
-  endOutput(): void {
-    if (this.isOutputOpen) this.output.release()
-    this.isOutputOpen = false
-  }
-
-  protected override close(): void {
-    this.input.release()
-    this.endOutput()
+    super({
+      read: input.reader.read,
+      write: output.writer.write,
+      close: () => {
+        input.reader.release()
+        output.writer.release()
+      }
+    })
+    this.endOutput = () => output.writer.release()
   }
 }
 
 export class OutputDescription extends Description {
-  private readonly onWrite: Write
-  private readonly onClose: () => void
-
   constructor(onWrite: Write, onClose: () => void) {
-    super()
-    this.onWrite = onWrite
-    this.onClose = onClose
-  }
-
-  protected override close(): void {
-    this.onClose()
-  }
-
-  override write(bytes: Uint8Array): Effect.Effect<void, Errno> {
-    return bytes.length === 0 ? Effect.void : this.onWrite(bytes.slice())
+    super({ write: (bytes) => (bytes.length === 0 ? Effect.void : onWrite(bytes.slice())), close: onClose })
   }
 }
 
@@ -235,43 +175,35 @@ interface TerminalOptions {
 /** A terminal between the agent and a command. */
 export class TerminalDescription extends Description {
   override readonly terminal: TerminalState
-  private readonly input = new Pipe()
-  private readonly options: TerminalOptions
+  readonly type: Write
+  readonly hangUp: () => void
 
-  constructor(options: TerminalOptions) {
-    super()
-    this.terminal = options.terminal
-    this.options = options
-  }
-
-  override read(length: number): Effect.Effect<Uint8Array, Errno> {
-    return this.input.read(length)
-  }
-
-  override write(bytes: Uint8Array): Effect.Effect<void, Errno> {
-    const shown = [...bytes].flatMap((byte) => (byte === lineFeed ? [carriageReturn, byte] : [byte]))
-    return shown.length === 0 ? Effect.void : this.options.onWrite(Uint8Array.from(shown))
-  }
-
-  type(bytes: Uint8Array): Effect.Effect<void, Errno> {
-    const typed: Array<number> = []
-    for (const byte of bytes) {
-      if (byte === interruptByte) this.options.onInterrupt()
-      else if (byte !== endByte) typed.push(byte === carriageReturn ? lineFeed : byte)
+  constructor({ onClose, onInterrupt, onWrite, terminal }: TerminalOptions) {
+    const { reader, writer } = new Pipe()
+    super({
+      read: reader.read,
+      write: (bytes) => {
+        const shown = [...bytes].flatMap((byte) => (byte === lineFeed ? [carriageReturn, byte] : [byte]))
+        return shown.length === 0 ? Effect.void : onWrite(Uint8Array.from(shown))
+      },
+      close: () => {
+        reader.release()
+        onClose()
+      }
+    })
+    this.terminal = terminal
+    this.hangUp = () => writer.release()
+    this.type = (bytes) => {
+      const typed: Array<number> = []
+      for (const byte of bytes) {
+        if (byte === interruptByte) onInterrupt()
+        else if (byte !== endByte) typed.push(byte === carriageReturn ? lineFeed : byte)
+      }
+      const line = Uint8Array.from(typed)
+      return this.write(line).pipe(
+        Effect.andThen(writer.write(line)),
+        Effect.andThen(Effect.sync(() => (bytes.includes(endByte) ? this.hangUp() : undefined)))
+      )
     }
-    const line = Uint8Array.from(typed)
-    return this.write(line).pipe(
-      Effect.andThen(this.input.write(line)),
-      Effect.andThen(Effect.sync(() => (bytes.includes(endByte) ? this.hangUp() : undefined)))
-    )
-  }
-
-  hangUp(): void {
-    this.input.closeEnd("writer")
-  }
-
-  protected override close(): void {
-    this.input.closeEnd("reader")
-    this.options.onClose()
   }
 }

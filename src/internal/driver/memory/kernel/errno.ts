@@ -5,7 +5,6 @@ import * as Predicate from "effect/Predicate"
 
 /** Wording of the guest's C library. */
 const problems = {
-  E2BIG: "Argument list too long",
   EACCES: "Permission denied",
   EADDRINUSE: "Address in use",
   EBADF: "Bad file descriptor",
@@ -21,14 +20,11 @@ const problems = {
   ENOENT: "No such file or directory",
   ENOEXEC: "Exec format error",
   ENOSPC: "No space left on device",
-  ENOSYS: "Function not implemented",
   ENOTDIR: "Not a directory",
   ENOTEMPTY: "Directory not empty",
-  ENOTTY: "Not a tty",
   EPERM: "Operation not permitted",
   EPIPE: "Broken pipe",
   EROFS: "Read-only file system",
-  ESPIPE: "Invalid seek",
   ESRCH: "No such process",
   EXDEV: "Cross-device link"
 } as const
@@ -44,6 +40,8 @@ export class Errno extends Data.TaggedError("Errno")<{ readonly code: Code | "UN
 
 export const errno = (code: Code): Errno => new Errno({ code, problem: problems[code] })
 
+export const mistake = (problem: string): Errno => new Errno({ code: "EINVAL", problem })
+
 const isCode = (u: unknown): u is Code => Predicate.isString(u) && u in problems
 
 /** Translates an error of the host's file system. */
@@ -51,6 +49,16 @@ export const fromHost = (cause: unknown): Errno => {
   const code = Predicate.hasProperty(cause, "code") ? cause.code : undefined
   if (code === "EDQUOT") return errno("ENOSPC")
   return isCode(code) ? errno(code) : new Errno({ code: "UNKNOWN", problem: String(cause) })
+}
+
+/** Returns nothing where an `Errno` is thrown. */
+export const orNothing = <A>(evaluate: () => A): A | undefined => {
+  try {
+    return evaluate()
+  } catch (cause) {
+    if (cause instanceof Errno) return undefined
+    throw cause
+  }
 }
 
 /** Turns a thrown `Errno` into a failure. */

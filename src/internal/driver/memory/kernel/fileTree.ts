@@ -8,7 +8,16 @@ import * as Cbor from "cborg"
 import * as Schema from "effect/Schema"
 import * as Device from "./device.ts"
 import { errno } from "./errno.ts"
-import { type Actor, type Attributes, type Entry, type OpenFile, type Stat, Vnode, type Volume } from "./vnode.ts"
+import {
+  type Actor,
+  type Attributes,
+  type Entry,
+  type OpenFile,
+  type Stat,
+  Vnode,
+  type Volume,
+  type VolumeInfo
+} from "./vnode.ts"
 
 interface Content {
   /** Shared while older than the tree's epoch. */
@@ -58,6 +67,19 @@ const directoryBytes = 4096
 
 const rootId = 1
 
+const sizeOf = (inode: Inode): number => {
+  switch (inode._tag) {
+    case "File":
+      return inode.content.size
+    case "Directory":
+      return directoryBytes
+    case "Symlink":
+      return inode.target.length
+    case "Device":
+      return 0
+  }
+}
+
 const occupied = (size: number): number => Math.ceil(size / blockBytes) * blockBytes
 
 /** Removed content stays on the disk up to this size. */
@@ -84,10 +106,7 @@ const StoredTree = Schema.Struct({
 
 const decodeStored = Schema.decodeUnknownSync(StoredTree)
 
-export interface TreeOptions {
-  readonly source: string
-  readonly type: string
-  readonly options: string
+export interface TreeOptions extends VolumeInfo {
   /** Bytes. */
   readonly limit: number
   /** Milliseconds since 1970. */
@@ -98,15 +117,11 @@ export interface TreeOptions {
 }
 
 export class FileTree implements Volume {
-  readonly source: string
-  readonly type: string
-  readonly options: string
+  readonly info: TreeOptions
   readonly isReadonly = false
-  readonly now: () => number
   limit: number
 
   private readonly lower: Lower
-  private readonly isDisk: boolean
   private upper = new Map<number, Inode>()
   private durable: { readonly upper: ReadonlyMap<number, Inode>; readonly nextId: number }
   private nextId: number
@@ -117,30 +132,24 @@ export class FileTree implements Volume {
   private readonly openCounts = new Map<number, number>()
 
   constructor(options: TreeOptions) {
-    this.source = options.source
-    this.type = options.type
-    this.options = options.options
+    this.info = options
     this.limit = options.limit
-    this.now = options.now
-    this.isDisk = options.isDisk
     this.lower = options.lower ?? new Map()
     this.nextId = Math.max(rootId, ...this.lower.keys()) + 1
     if (!this.lower.has(rootId)) {
-      const now = this.now()
-      this.upper.set(rootId, {
-        _tag: "Directory",
-        epoch: this.epoch,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        modifiedAt: now,
-        accessedAt: now,
-        links: 2,
-        entries: new Map()
-      })
+      this.upper.set(rootId, { ...this.freshFields(0o755, 0, 0), _tag: "Directory", links: 2, entries: new Map() })
     }
     this.durable = { upper: new Map(this.upper), nextId: this.nextId }
     this.recount()
+  }
+
+  private freshFields(mode: number, uid: number, gid: number): InodeFields {
+    const now = this.now()
+    return { epoch: this.epoch, mode, uid, gid, modifiedAt: now, accessedAt: now, links: 1 }
+  }
+
+  private now(): number {
+    return this.info.now()
   }
 
   get root(): Vnode {
@@ -206,10 +215,6 @@ export class FileTree implements Volume {
     return new Map([...this.lower, ...this.upper])
   }
 
-  get upperBytes(): number {
-    return this.used
-  }
-
   inode(id: number): Inode {
     const inode = this.upper.get(id) ?? this.lower.get(id)
     if (inode === undefined) throw errno("ENOENT")
@@ -233,12 +238,6 @@ export class FileTree implements Volume {
     if (!this.upper.has(id)) this.charge(this.sizeOnDisk(inode))
     this.upper.set(id, copy)
     return copy
-  }
-
-  ownDirectory(id: number): DirectoryInode {
-    const inode = this.writable(id)
-    if (inode._tag !== "Directory") throw errno("ENOTDIR")
-    return inode
   }
 
   file(id: number): FileInode {
@@ -267,51 +266,35 @@ export class FileTree implements Volume {
     actor: Actor
   ): number {
     const folder = this.directory(parent)
-    if (folder.entries.has(name)) throw errno("EEXIST")
     this.charge(entry._tag === "Directory" ? directoryBytes : 0)
-    const now = this.now()
     const id = this.nextId++
-    const fields = {
-      epoch: this.epoch,
-      uid: actor.uid,
-      // A set-group-ID folder passes its group on.
-      gid: (folder.mode & 0o2000) !== 0 ? folder.gid : actor.gid,
-      modifiedAt: now,
-      accessedAt: now
-    }
-    switch (entry._tag) {
-      case "File": {
-        const content = { epoch: this.epoch, bytes: new Uint8Array(), size: 0 }
-        this.upper.set(id, { ...fields, _tag: "File", mode: entry.mode & 0o7777, links: 1, content })
-        break
+    // A set-group-ID folder passes its group on.
+    const inherited = folder.mode & 0o2000
+    const gid = inherited === 0 ? actor.gid : folder.gid
+    const { epoch } = this
+    const fresh = (mode: number) => this.freshFields(mode & 0o7777, actor.uid, gid)
+    const inode = ((): Inode => {
+      switch (entry._tag) {
+        case "File":
+          return { ...fresh(entry.mode), _tag: "File", content: { epoch, bytes: new Uint8Array(), size: 0 } }
+        case "Directory":
+          return { ...fresh(entry.mode | inherited), _tag: "Directory", links: 2, entries: new Map() }
+        case "Symlink":
+          return { ...fresh(0o777), ...entry }
+        case "Device":
+          return { ...fresh(0o666), ...entry }
       }
-      case "Directory": {
-        const mode = (entry.mode & 0o7777) | (folder.mode & 0o2000)
-        this.upper.set(id, { ...fields, _tag: "Directory", mode, links: 2, entries: new Map() })
-        break
-      }
-      case "Symlink": {
-        this.upper.set(id, { ...fields, _tag: "Symlink", mode: 0o777, links: 1, target: entry.target })
-        break
-      }
-      case "Device": {
-        this.upper.set(id, { ...fields, _tag: "Device", mode: 0o666, links: 1, device: entry.device })
-        break
-      }
-    }
-    this.putEntry(parent, name, id)
+    })()
+    this.upper.set(id, inode)
+    this.setEntry(parent, name, id)
     return id
   }
 
-  putEntry(parent: number, name: string, id: number): void {
-    const folder = this.ownDirectory(parent)
-    folder.entries.set(name, id)
-    folder.modifiedAt = this.now()
-  }
-
-  dropEntry(parent: number, name: string): void {
-    const folder = this.ownDirectory(parent)
-    folder.entries.delete(name)
+  setEntry(parent: number, name: string, id: number | undefined): void {
+    const folder = this.writable(parent)
+    if (folder._tag !== "Directory") throw errno("ENOTDIR")
+    if (id === undefined) folder.entries.delete(name)
+    else folder.entries.set(name, id)
     folder.modifiedAt = this.now()
   }
 
@@ -331,14 +314,14 @@ export class FileTree implements Volume {
   }
 
   private leaveResidue(bytes: Uint8Array): void {
-    if (!this.isDisk || bytes.length === 0) return
+    if (!this.info.isDisk || bytes.length === 0) return
     this.residue.push(bytes.slice())
     this.residueBytes += bytes.length
     while (this.residueBytes > residueLimit) this.residueBytes -= this.residue.shift()?.length ?? 0
   }
 
   private sizeOnDisk(inode: Inode): number {
-    return inode._tag === "File" ? occupied(inode.content.size) : inode._tag === "Directory" ? directoryBytes : 0
+    return inode._tag === "Symlink" ? 0 : occupied(sizeOf(inode))
   }
 
   private charge(bytes: number): void {
@@ -415,72 +398,53 @@ class TreeNode extends Vnode {
 
   stat(): Stat {
     const inode = this.volume.inode(this.id)
-    return {
-      kind: inode._tag,
-      size:
-        inode._tag === "File"
-          ? inode.content.size
-          : inode._tag === "Symlink"
-            ? inode.target.length
-            : inode._tag === "Directory"
-              ? directoryBytes
-              : 0,
-      mode: inode.mode,
-      uid: inode.uid,
-      gid: inode.gid,
-      modifiedAt: inode.modifiedAt,
-      accessedAt: inode.accessedAt,
-      links: inode.links
-    }
+    const { accessedAt, gid, links, mode, modifiedAt, uid } = inode
+    return { kind: inode._tag, size: sizeOf(inode), mode, uid, gid, modifiedAt, accessedAt, links }
   }
 
-  override lookup(name: string): Vnode | undefined {
+  private child(name: string): number {
+    const id = this.volume.directory(this.id).entries.get(name)
+    if (id === undefined) throw errno("ENOENT")
+    return id
+  }
+
+  lookup(name: string): Vnode | undefined {
     const id = this.volume.directory(this.id).entries.get(name)
     return id === undefined ? undefined : new TreeNode(this.volume, id)
   }
 
-  override list(): ReadonlyArray<string> {
+  list(): ReadonlyArray<string> {
     return [...this.volume.directory(this.id).entries.keys()]
   }
 
-  override readLink(): string {
+  readLink(): string {
     const inode = this.volume.inode(this.id)
     if (inode._tag !== "Symlink") throw errno("EINVAL")
     return inode.target
   }
 
-  override make(name: string, entry: Entry, actor: Actor): Vnode {
+  make(name: string, entry: Entry, actor: Actor): Vnode {
     return new TreeNode(this.volume, this.volume.add(this.id, name, entry, actor))
   }
 
   override link(name: string, file: Vnode): void {
-    if (!(file instanceof TreeNode) || file.volume !== this.volume) throw errno("EXDEV")
-    if (this.volume.directory(this.id).entries.has(name)) throw errno("EEXIST")
+    if (!(file instanceof TreeNode)) throw errno("EXDEV")
     this.volume.writable(file.id).links++
-    this.volume.putEntry(this.id, name, file.id)
+    this.volume.setEntry(this.id, name, file.id)
   }
 
-  override unlink(name: string): void {
-    const id = this.volume.directory(this.id).entries.get(name)
-    if (id === undefined) throw errno("ENOENT")
-    if (this.volume.inode(id)._tag === "Directory") throw errno("EISDIR")
-    this.volume.dropEntry(this.id, name)
-    this.volume.dropLink(id)
-  }
-
-  override removeDirectory(name: string): void {
-    const id = this.volume.directory(this.id).entries.get(name)
-    if (id === undefined) throw errno("ENOENT")
-    if (this.volume.directory(id).entries.size > 0) throw errno("ENOTEMPTY")
-    this.volume.dropEntry(this.id, name)
+  override remove(name: string): void {
+    const id = this.child(name)
+    const inode = this.volume.inode(id)
+    if (inode._tag === "Directory" && inode.entries.size > 0) throw errno("ENOTEMPTY")
+    this.volume.setEntry(this.id, name, undefined)
     this.volume.dropLink(id)
   }
 
   override rename(name: string, folder: Vnode, newName: string): void {
-    if (!(folder instanceof TreeNode) || folder.volume !== this.volume) throw errno("EXDEV")
+    if (!(folder instanceof TreeNode)) throw errno("EXDEV")
     const tree = this.volume
-    const id = tree.directory(this.id).entries.get(name)
-    if (id === undefined) throw errno("ENOENT")
+    const id = this.child(name)
     const replaced = tree.directory(folder.id).entries.get(newName)
     if (replaced === id) return
     if (replaced !== undefined) {
@@ -490,8 +454,8 @@ class TreeNode extends Vnode {
       if (!isFolder && other._tag === "Directory") throw errno("EISDIR")
       if (other._tag === "Directory" && other.entries.size > 0) throw errno("ENOTEMPTY")
     }
-    tree.dropEntry(this.id, name)
-    tree.putEntry(folder.id, newName, id)
+    tree.setEntry(this.id, name, undefined)
+    tree.setEntry(folder.id, newName, id)
     if (replaced !== undefined) tree.dropLink(replaced)
   }
 
@@ -508,7 +472,7 @@ class TreeNode extends Vnode {
     if (attributes.accessedAt !== undefined) inode.accessedAt = attributes.accessedAt
   }
 
-  override open(): OpenFile {
+  open(): OpenFile {
     const { id, volume: tree } = this
     const inode = tree.inode(id)
     if (inode._tag === "Device") return Device.open(inode.device, () => this.stat())

@@ -9,17 +9,15 @@ import {
   type OpenFile,
   type Stat,
   Vnode,
-  type Volume
+  type Volume,
+  type VolumeInfo
 } from "./vnode.ts"
 
 /** Owners and modes that guests set, by the host file's identity. */
 export type GuestAttributes = Map<string, { mode?: number; uid?: number; gid?: number }>
 
-export interface HostFolderOptions {
+export interface HostFolderOptions extends VolumeInfo {
   readonly path: string
-  readonly source: string
-  readonly type: string
-  readonly options: string
   readonly isReadonly: boolean
   /** The default owner. */
   readonly owner: { readonly uid: number; readonly gid: number }
@@ -44,18 +42,12 @@ const guestFileMode = 0o600
 const guestFolderMode = 0o700
 
 export class HostFolder implements Volume {
-  readonly source: string
-  readonly type: string
-  readonly options: string
+  readonly info: HostFolderOptions
   readonly isReadonly: boolean
-  readonly settings: HostFolderOptions
 
-  constructor(settings: HostFolderOptions) {
-    this.settings = settings
-    this.source = settings.source
-    this.isReadonly = settings.isReadonly
-    this.type = settings.type
-    this.options = settings.options
+  constructor(options: HostFolderOptions) {
+    this.info = options
+    this.isReadonly = options.isReadonly
   }
 
   get root(): Vnode {
@@ -64,20 +56,20 @@ export class HostFolder implements Volume {
 
   usage(): { readonly total: number; readonly used: number } {
     return onHost(() => {
-      if (this.settings.limit !== undefined) return { total: this.settings.limit, used: sizeOf(this.settings.path) }
-      const { bfree, blocks, bsize } = Fs.statfsSync(this.settings.path)
+      if (this.info.limit !== undefined) return { total: this.info.limit, used: sizeOf(this.info.path) }
+      const { bfree, blocks, bsize } = Fs.statfsSync(this.info.path)
       return { total: blocks * bsize, used: (blocks - bfree) * bsize }
     })
   }
 
   /** The host's path for a byte string. */
   at(path: string): Buffer {
-    return Buffer.concat([Buffer.from(this.settings.path), Buffer.from(path === "" ? "" : `/${path}`, "latin1")])
+    return Buffer.concat([Buffer.from(this.info.path), Buffer.from(path === "" ? "" : `/${path}`, "latin1")])
   }
 
   /** The free bytes. */
   room(): number {
-    const { limit, path } = this.settings
+    const { limit, path } = this.info
     return limit === undefined ? Number.POSITIVE_INFINITY : Math.max(0, limit - sizeOf(path))
   }
 }
@@ -94,7 +86,6 @@ export const sizeOf = (folder: string | Buffer): number => {
 
 class HostNode extends Vnode {
   readonly volume: HostFolder
-  readonly id: string
   private readonly path: string
   private readonly identity: string
 
@@ -102,9 +93,7 @@ class HostNode extends Vnode {
     super()
     this.volume = folder
     this.path = path
-    const stats = onHost(() => Fs.lstatSync(folder.at(path)))
-    this.id = `${stats.dev}:${stats.ino}`
-    this.identity = identityOf(stats)
+    this.identity = identityOf(onHost(() => Fs.lstatSync(folder.at(path))))
   }
 
   stat(): Stat {
@@ -112,7 +101,7 @@ class HostNode extends Vnode {
   }
 
   private describe(stats: Fs.Stats): Stat {
-    const { attributes, mirrorsModes, owner } = this.volume.settings
+    const { attributes, mirrorsModes, owner } = this.volume.info
     const recorded = attributes.get(identityOf(stats))
     return {
       kind: kindOf(stats),
@@ -130,26 +119,26 @@ class HostNode extends Vnode {
     return this.path === "" ? name : `${this.path}/${name}`
   }
 
-  override lookup(name: string): Vnode | undefined {
+  lookup(name: string): Vnode | undefined {
     const path = this.child(name)
     const stats = onHost(() => Fs.lstatSync(this.volume.at(path), { throwIfNoEntry: false }))
     return stats === undefined ? undefined : new HostNode(this.volume, path)
   }
 
-  override list(): ReadonlyArray<string> {
+  list(): ReadonlyArray<string> {
     return onHost(() =>
       Fs.readdirSync(this.volume.at(this.path), { encoding: "buffer" }).map((name) => name.toString("latin1"))
     )
   }
 
-  override readLink(): string {
+  readLink(): string {
     return onHost(() => Fs.readlinkSync(this.volume.at(this.path), { encoding: "buffer" }).toString("latin1"))
   }
 
-  override make(name: string, entry: Entry, actor: Actor): Vnode {
+  make(name: string, entry: Entry, actor: Actor): Vnode {
     const path = this.child(name)
     const at = this.volume.at(path)
-    const { attributes, mirrorsModes } = this.volume.settings
+    const { attributes, mirrorsModes } = this.volume.info
     onHost(() => {
       switch (entry._tag) {
         case "File":
@@ -170,29 +159,22 @@ class HostNode extends Vnode {
   }
 
   override link(name: string, file: Vnode): void {
-    if (!(file instanceof HostNode) || file.volume !== this.volume) throw errno("EXDEV")
+    if (!(file instanceof HostNode)) throw errno("EXDEV")
     onHost(() => Fs.linkSync(this.volume.at(file.path), this.volume.at(this.child(name))))
   }
 
-  override unlink(name: string): void {
+  override remove(name: string): void {
     const at = this.volume.at(this.child(name))
-    onHost(() => {
-      if (Fs.lstatSync(at).isDirectory()) throw errno("EISDIR")
-      Fs.unlinkSync(at)
-    })
-  }
-
-  override removeDirectory(name: string): void {
-    onHost(() => Fs.rmdirSync(this.volume.at(this.child(name))))
+    onHost(() => (Fs.lstatSync(at).isDirectory() ? Fs.rmdirSync(at) : Fs.unlinkSync(at)))
   }
 
   override rename(name: string, folder: Vnode, newName: string): void {
-    if (!(folder instanceof HostNode) || folder.volume !== this.volume) throw errno("EXDEV")
+    if (!(folder instanceof HostNode)) throw errno("EXDEV")
     onHost(() => Fs.renameSync(this.volume.at(this.child(name)), this.volume.at(folder.child(newName))))
   }
 
   override setAttributes({ accessedAt, gid, mode, modifiedAt, uid }: Attributes): void {
-    const { attributes, mirrorsModes } = this.volume.settings
+    const { attributes, mirrorsModes } = this.volume.info
     const at = this.volume.at(this.path)
     onHost(() => {
       if (mode !== undefined && mirrorsModes) Fs.chmodSync(at, mode)
@@ -209,7 +191,7 @@ class HostNode extends Vnode {
     })
   }
 
-  override open(_actor: Actor, isWritten: boolean): OpenFile {
+  open(_actor: Actor, isWritten: boolean): OpenFile {
     const at = this.volume.at(this.path)
     const flags = Fs.constants.O_NOFOLLOW | (isWritten ? Fs.constants.O_RDWR : Fs.constants.O_RDONLY)
     const fd = onHost(() => Fs.openSync(at, flags))

@@ -19,34 +19,23 @@ const onFile =
   <A>(effect: Effect.Effect<A, Errno>): Effect.Effect<A, LightboxError> =>
     Effect.mapError(effect, (error) => fail(operation, path, error))
 
+const bytesOf = (data: string | Uint8Array): Uint8Array => (typeof data === "string" ? Buffer.from(data) : data)
+
 const filesOf = (process: Process): InvocationFiles => {
-  const { actor, machine } = process
+  const onPath = <A>(operation: string, path: string, use: (at: string) => Effect.Effect<A, Errno>) =>
+    onFile(operation, path)(use(ByteString.fromText(path)))
+  const read = (operation: string, path: string) => onPath(operation, path, (at) => process.readFile(at))
   return {
-    readFile: (path) =>
-      process.readFile(ByteString.fromText(path)).pipe(onFile("readFile", path), Effect.map(ByteString.toBytes)),
-    readFileString: (path) =>
-      process.readFile(ByteString.fromText(path)).pipe(onFile("readFile", path), Effect.map(ByteString.toText)),
+    readFile: (path) => Effect.map(read("readFile", path), ByteString.toBytes),
+    readFileString: (path) => Effect.map(read("readFile", path), ByteString.toText),
     writeFile: (path, data, options) =>
-      process
-        .writeFile(
-          ByteString.fromText(path),
-          typeof data === "string" ? ByteString.fromText(data) : ByteString.fromBytes(data),
-          options?.mode
-        )
-        .pipe(onFile("writeFile", path)),
-    makeDirectory: (path) =>
-      attempt(() =>
-        machine.vfs.makeFolders(ByteString.fromText(path), process.cwd, 0o777 & ~process.umask, actor)
-      ).pipe(onFile("makeDirectory", path)),
+      onPath("writeFile", path, (at) => process.writeFile(at, ByteString.fromBytes(bytesOf(data)), options?.mode)),
+    makeDirectory: (path) => onPath("makeDirectory", path, (at) => attempt(() => process.makeFolders(at))),
     remove: (path) =>
-      attempt(() => {
-        const at = ByteString.fromText(path)
-        if (process.lookAt(at, false) !== undefined) process.remove(at)
-      }).pipe(onFile("remove", path)),
-    list: (path) =>
-      attempt(() => process.list(ByteString.fromText(path)).map(ByteString.toText).toSorted()).pipe(
-        onFile("list", path)
+      onPath("remove", path, (at) =>
+        attempt(() => (process.lookAt(at, false) === undefined ? undefined : process.remove(at)))
       ),
+    list: (path) => onPath("list", path, (at) => attempt(() => process.list(at).map(ByteString.toText).toSorted())),
     exists: (path) => Effect.sync(() => process.lookAt(ByteString.fromText(path)) !== undefined)
   }
 }
@@ -59,9 +48,7 @@ const streamOf = (read: Effect.Effect<Uint8Array, Errno>, name: string): Stream.
   )
 
 const write = (process: Process, fd: number) => (data: string | Uint8Array) =>
-  process
-    .writeBytes(fd, typeof data === "string" ? new TextEncoder().encode(data) : data)
-    .pipe(onFile("write", fd === 1 ? "standard output" : "standard error"))
+  process.writeBytes(fd, bytesOf(data)).pipe(onFile("write", fd === 1 ? "standard output" : "standard error"))
 
 const invocationOf = (process: Process): Invocation => {
   const { actor, machine } = process
@@ -90,10 +77,7 @@ const invocationOf = (process: Process): Invocation => {
                 Effect.ensuring(
                   serve({
                     read: streamOf(socket.read(64 * 1024), `port ${port}`),
-                    write: (data) =>
-                      socket
-                        .write(typeof data === "string" ? new TextEncoder().encode(data) : data)
-                        .pipe(onFile("write", `port ${port}`))
+                    write: (data) => onFile("write", `port ${port}`)(socket.write(bytesOf(data)))
                   }),
                   Effect.sync(() => socket.release())
                 )

@@ -1,12 +1,13 @@
 /** A running virtual machine: its kernel's tables. */
 import type * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as ByteString from "./byteString.ts"
 import { Pipe, SocketDescription } from "./description.ts"
-import { errno, Errno } from "./errno.ts"
+import { errno, Errno, orNothing } from "./errno.ts"
 import { Process, type ProcessFields, type Program } from "./process.ts"
 import * as Procfs from "./procfs.ts"
 import { type Actor, root } from "./vnode.ts"
@@ -50,50 +51,24 @@ const mostInterpreters = 4
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-export class Machine implements Procfs.MachineInfo {
-  readonly name: string
-  readonly hostname: string
-  readonly cpus: number
-  readonly memory: number
-  readonly env: ReadonlyMap<string, string>
-  readonly workdir: string
-  readonly user: string | undefined
-  readonly clock: Clock.Clock
-  readonly scope: Scope.Scope
-  readonly vfs: Vfs
-  readonly bootedAt: number
+export class Machine extends Data.Class<MachineOptions> {
+  readonly now = (): number => this.clock.currentTimeMillisUnsafe()
+  readonly bootedAt = this.now()
   readonly lost = Deferred.makeUnsafe<void>()
   /** Called with the reason when the machine ends, before its processes do. */
   readonly watchers = new Set<(problem: string) => void>()
   readonly traffic = { received: 0, sent: 0 }
-  readonly powerOff: () => void
 
-  private readonly programs: ReadonlyMap<string, Program>
   private readonly processes = new Map<number, Process>()
   private readonly listeners = new Map<number, Queue.Queue<SocketDescription>>()
   private readonly sessions = new Set<number>()
-  private lastActivity: number
+  private lastActivity = this.bootedAt
   private nextPid = 2
 
   constructor(options: MachineOptions) {
-    this.name = options.name
-    this.hostname = options.hostname
-    this.cpus = options.cpus
-    this.memory = options.memory
-    this.env = options.env
-    this.workdir = options.workdir
-    this.user = options.user
-    this.programs = options.programs
-    this.clock = options.clock
-    this.scope = options.scope
-    this.vfs = options.vfs
-    this.powerOff = options.onPowerOff
-    this.bootedAt = this.now()
-    this.lastActivity = this.bootedAt
+    super(options)
     this.vfs.mount("/proc", new Procfs.ProcFs(this).root, root)
   }
-
-  readonly now = (): number => this.clock.currentTimeMillisUnsafe()
 
   get isLost(): boolean {
     return Deferred.isDoneUnsafe(this.lost)
@@ -138,7 +113,9 @@ export class Machine implements Procfs.MachineInfo {
     return this.processes.get(pid)
   }
 
-  readonly pids = (): ReadonlyArray<number> => [1, ...this.processes.keys()]
+  pids(): ReadonlyArray<number> {
+    return [1, ...this.processes.keys()]
+  }
 
   readonly processInfo = (pid: number): Procfs.ProcessInfo | undefined =>
     pid === 1
@@ -160,25 +137,21 @@ export class Machine implements Procfs.MachineInfo {
   /** Finds a program on a path. Throws `Errno`. */
   locate(name: string, path: string | undefined, cwd: string, actor: Actor): string {
     if (name.includes("/")) return name
-    let found: Errno | undefined
+    let isDenied = false
     for (const folder of (path ?? defaultPath).split(":")) {
       const candidate = `${folder === "" ? "." : folder}/${name}`
-      try {
-        const stat = this.vfs.stat(candidate, cwd, actor)
-        if (stat.kind === "File" && mayAccess(actor, stat, 1)) return candidate
-        found ??= errno("EACCES")
-      } catch (cause) {
-        if (!(cause instanceof Errno)) throw cause
-      }
+      const stat = orNothing(() => this.vfs.stat(candidate, cwd, actor))
+      if (stat?.kind === "File" && mayAccess(actor, stat, 1)) return candidate
+      isDenied ||= stat !== undefined
     }
-    throw found ?? errno("ENOENT")
+    throw errno(isDenied ? "EACCES" : "ENOENT")
   }
 
   /** Loads a program, following `#!`. Throws `Errno`. */
   load(path: string, argv: ReadonlyArray<string>, cwd: string, actor: Actor, depth = 0): Loaded {
     const place = this.vfs.resolve(path, cwd, actor)
     const stat = place.node.stat()
-    const isForbidden = this.vfs.volumeOf(place.path)?.volume.options.split(",").includes("noexec") === true
+    const isForbidden = this.vfs.volumeOf(place.path)?.volume.info.options.split(",").includes("noexec") === true
     if (stat.kind !== "File" || isForbidden || !mayAccess(actor, stat, 1)) throw errno("EACCES")
     const file = place.node.open(actor, false)
     const head = ByteString.fromBytes(file.read(0, 256)).split("\n")[0] ?? ""
@@ -196,13 +169,9 @@ export class Machine implements Procfs.MachineInfo {
   }
 
   private readTable(path: string): ReadonlyArray<ReadonlyArray<string>> {
-    try {
-      const lines = ByteString.fromBytes(this.vfs.read(path, root)).split("\n")
-      return lines.filter((line) => line !== "").map((line) => line.split(":"))
-    } catch (cause) {
-      if (cause instanceof Errno) return []
-      throw cause
-    }
+    const bytes = orNothing(() => this.vfs.read(path, root)) ?? new Uint8Array()
+    const lines = ByteString.fromBytes(bytes).split("\n")
+    return lines.filter((line) => line !== "").map((line) => line.split(":"))
   }
 
   /** Looks up `"app"`, `"1000"`, `"app:staff"` or `"1000:1000"`. Default: root. */
@@ -227,8 +196,9 @@ export class Machine implements Procfs.MachineInfo {
     return { ...account, gid, groups: [gid] }
   }
 
-  nameOf(table: "passwd" | "group", id: number): string | undefined {
-    return this.readTable(`/etc/${table}`).find((fields) => fields[2] === String(id))?.[0]
+  /** Looks up the name of an id. Default: the id. */
+  nameOf(table: "passwd" | "group", id: number): string {
+    return this.readTable(`/etc/${table}`).find((fields) => fields[2] === String(id))?.[0] ?? String(id)
   }
 
   idOf(table: "passwd" | "group", name: string): number | undefined {
@@ -273,10 +243,4 @@ export class Machine implements Procfs.MachineInfo {
       return Effect.succeed(new SocketDescription(incoming, outgoing))
     })
   }
-
-  readonly mountTable = (): string =>
-    this.vfs
-      .mounted()
-      .map(({ path, volume }) => Procfs.mountLine(volume.source, path, volume.type, volume.options))
-      .join("")
 }

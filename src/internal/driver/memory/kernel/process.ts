@@ -6,15 +6,15 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { fromBytes, fromText, toBytes } from "./byteString.ts"
-import { type Description, FileDescription } from "./description.ts"
-import { attempt, errno, type Errno } from "./errno.ts"
+import { type Description, fromFile } from "./description.ts"
+import { attempt, errno, type Errno, orNothing } from "./errno.ts"
 import type { Loaded, Machine } from "./machine.ts"
 import { signals } from "../../../guest/signals.ts"
 import { ignoredByDefault } from "./signals.ts"
 import type { Attributes, Entry, OpenFile, Stat, Actor } from "./vnode.ts"
 import type { OpenFlags, Place } from "./vfs.ts"
 
-export type Program = (process: Process) => Effect.Effect<number, Errno>
+export type Program = (process: Process, argv: ReadonlyArray<string>) => Effect.Effect<number, Errno>
 
 export type ExitStatus =
   | { readonly _tag: "Exited"; readonly code: number }
@@ -109,7 +109,7 @@ export class Process {
   /** Runs a program; its end is the end of the process. */
   start(program: Program): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const run = Effect.suspend(() => program(this)).pipe(
+      const run = Effect.suspend(() => program(this, this.argv)).pipe(
         Effect.catch((error) => {
           if (error.code === "EPIPE") {
             this.endedBy ??= signals.SIGPIPE
@@ -163,8 +163,9 @@ export class Process {
     Deferred.doneUnsafe(this.exit, Effect.succeed(status))
   }
 
-  descriptor(fd: number): Effect.Effect<Description, Errno> {
-    return Effect.suspend(() => {
+  /** Gets a descriptor, once the process is not stopped. */
+  private descriptor(fd: number): Effect.Effect<Description, Errno> {
+    return Effect.flatMap(this.running.await, () => {
       const description = this.descriptors.get(fd)
       return description === undefined ? Effect.fail(errno("EBADF")) : Effect.succeed(description)
     })
@@ -187,10 +188,7 @@ export class Process {
   }
 
   read(fd: number, length = readBytes): Effect.Effect<Uint8Array, Errno> {
-    return this.running.await.pipe(
-      Effect.andThen(this.descriptor(fd)),
-      Effect.flatMap((description) => description.read(length))
-    )
+    return Effect.flatMap(this.descriptor(fd), (description) => description.read(length))
   }
 
   readAll(fd: number): Effect.Effect<string, Errno> {
@@ -211,10 +209,7 @@ export class Process {
   }
 
   writeBytes(fd: number, bytes: Uint8Array): Effect.Effect<void, Errno> {
-    return this.running.await.pipe(
-      Effect.andThen(this.descriptor(fd)),
-      Effect.flatMap((description) => description.write(bytes))
-    )
+    return Effect.flatMap(this.descriptor(fd), (description) => description.write(bytes))
   }
 
   print(text: string): Effect.Effect<void, Errno> {
@@ -233,7 +228,7 @@ export class Process {
     return Effect.suspend(() => {
       const number = this.ownDescriptor(path)
       if (number !== undefined) return Effect.map(this.descriptor(number), (description) => description.retain())
-      return attempt(() => new FileDescription(this.openFile(path, flags), flags.append === true))
+      return attempt(() => fromFile(this.openFile(path, flags), flags.append))
     })
   }
 
@@ -257,24 +252,27 @@ export class Process {
   private ownDescriptor(path: string): number | undefined {
     const standard = ["/dev/stdin", "/dev/stdout", "/dev/stderr"].indexOf(path)
     if (standard !== -1) return standard
-    const match = /^\/(?:dev|proc\/self)\/fd\/(\d+)$/.exec(path)
-    return match === null ? undefined : Number(match[1])
+    const number = /^\/(?:dev|proc\/self)\/fd\/(\d+)$/.exec(path)?.[1]
+    return number === undefined ? undefined : Number(number)
+  }
+
+  private withOpen<A>(
+    path: string,
+    flags: OpenFlags,
+    use: (description: Description) => Effect.Effect<A, Errno>
+  ): Effect.Effect<A, Errno> {
+    return Effect.acquireUseRelease(this.open(path, flags), use, (description) =>
+      Effect.sync(() => description.release())
+    )
   }
 
   readFile(path: string): Effect.Effect<string, Errno> {
-    return Effect.acquireUseRelease(
-      this.open(path, { read: true, write: false }),
-      (description) => toEnd(() => description.read(1024 * 1024)),
-      (description) => Effect.sync(() => description.release())
-    )
+    return this.withOpen(path, { read: true, write: false }, ({ read }) => toEnd(() => read(1024 * 1024)))
   }
 
   writeFile(path: string, content: string, mode = 0o666): Effect.Effect<void, Errno> {
-    return Effect.acquireUseRelease(
-      this.open(path, { read: false, write: true, create: true, truncate: true, mode }),
-      (description) => description.write(toBytes(content)),
-      (description) => Effect.sync(() => description.release())
-    )
+    const flags = { read: false, write: true, create: true, truncate: true, mode }
+    return this.withOpen(path, flags, ({ write }) => write(toBytes(content)))
   }
 
   stat(path: string, isFollowed = true): Stat {
@@ -282,11 +280,7 @@ export class Process {
   }
 
   lookAt(path: string, isFollowed = true): Stat | undefined {
-    try {
-      return this.stat(path, isFollowed)
-    } catch {
-      return undefined
-    }
+    return orNothing(() => this.stat(path, isFollowed))
   }
 
   resolve(path: string): Place {
@@ -314,12 +308,12 @@ export class Process {
   }
 
   make(path: string, entry: Entry): void {
-    this.machine.vfs.make(
-      path,
-      this.cwd,
-      this.actor,
-      entry._tag === "Symlink" ? entry : { ...entry, mode: entry.mode & ~this.umask }
-    )
+    const masked = entry._tag === "Symlink" ? entry : { ...entry, mode: entry.mode & ~this.umask }
+    this.machine.vfs.make(path, this.cwd, this.actor, masked)
+  }
+
+  makeFolders(path: string): void {
+    this.machine.vfs.makeFolders(path, this.cwd, 0o777 & ~this.umask, this.actor)
   }
 
   setAttributes(path: string, attributes: Attributes, isFollowed = true): void {

@@ -21,14 +21,10 @@ export const parse = (text: string): number | undefined => {
   return Object.entries(signals).find(([key]) => key === name)?.[1]
 }
 
-/** Translates a signal's number into its name, or a name into its number. */
-export const translate = (text: string): string | undefined => {
-  const number = parse(text)
-  if (number === undefined || !/^\d+$/.test(text)) return number === undefined ? undefined : String(number)
-  return Object.entries(signals)
-    .find(([, value]) => value === number)?.[0]
+export const nameOf = (signal: number): string | undefined =>
+  Object.entries(signals)
+    .find(([, value]) => value === signal)?.[0]
     .slice(3)
-}
 
 const endings: { readonly [signal: number]: string } = {
   [signals.SIGHUP]: "Hangup",

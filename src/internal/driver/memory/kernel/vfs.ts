@@ -48,7 +48,6 @@ const mostLinks = 40
 
 const permissions = { read: 4, write: 2, search: 1 } as const
 
-/** Checks permissions. */
 export const mayAccess = (actor: Actor, stat: Stat, wanted: number): boolean => {
   if (actor.uid === 0) return wanted !== permissions.search || stat.kind === "Directory" || (stat.mode & 0o111) !== 0
   const shift = actor.uid === stat.uid ? 6 : actor.gid === stat.gid || actor.groups.includes(stat.gid) ? 3 : 0
@@ -145,8 +144,8 @@ export class Vfs {
   }
 
   /** Resolves a name for a change; the roots of mounts cannot be changed. */
-  private writable(path: string, cwd: string, actor: Actor, isFollowed = false): Target {
-    const target = this.walk(path, cwd, actor, isFollowed)
+  private writable(path: string, cwd: string, actor: Actor): Target {
+    const target = this.walk(path, cwd, actor, false)
     if (target.name === "") throw errno("EBUSY")
     return target
   }
@@ -156,11 +155,15 @@ export class Vfs {
     if (!mayAccess(actor, node.stat(), permissions.write | permissions.search)) throw errno("EACCES")
   }
 
-  /** Checks the sticky bit: only a file's owner may remove or rename it. */
-  private checkSticky(folder: Place, node: Vnode, actor: Actor): void {
+  /** Resolves a file to remove or rename. In a folder with the sticky bit, that takes its owner. */
+  private removable(path: string, cwd: string, actor: Actor): Target & { readonly node: Vnode } {
+    const { folder, name, node, path: at } = this.writable(path, cwd, actor)
+    if (node === undefined) throw errno("ENOENT")
+    this.checkFolder(folder, actor)
     const stat = folder.node.stat()
-    if ((stat.mode & 0o1000) === 0 || actor.uid === 0) return
-    if (actor.uid !== stat.uid && actor.uid !== node.stat().uid) throw errno("EPERM")
+    const isOwner = [0, stat.uid, node.stat().uid].includes(actor.uid)
+    if ((stat.mode & 0o1000) !== 0 && !isOwner) throw errno("EPERM")
+    return { folder, name, node, path: at }
   }
 
   private isBusy(path: string): boolean {
@@ -248,27 +251,24 @@ export class Vfs {
     if (source.node.stat().kind === "Directory") throw errno("EPERM")
     const target = this.writable(to, cwd, actor)
     if (target.node !== undefined) throw errno("EEXIST")
+    if (source.node.volume !== target.folder.node.volume) throw errno("EXDEV")
     this.checkFolder(target.folder, actor)
     target.folder.node.link(target.name, source.node)
   }
 
   unlink(path: string, cwd: string, actor: Actor): void {
-    const target = this.writable(path, cwd, actor)
-    if (target.node === undefined) throw errno("ENOENT")
-    this.checkFolder(target.folder, actor)
-    if (target.node.stat().kind === "Directory") throw errno("EISDIR")
-    this.checkSticky(target.folder, target.node, actor)
-    target.folder.node.unlink(target.name)
+    this.removeEntry(path, cwd, actor, false)
   }
 
   removeDirectory(path: string, cwd: string, actor: Actor): void {
-    const target = this.writable(path.replace(/(.)\/+$/, "$1"), cwd, actor)
-    if (target.node === undefined) throw errno("ENOENT")
-    if (target.node.stat().kind !== "Directory") throw errno("ENOTDIR")
-    if (this.isBusy(target.path)) throw errno("EBUSY")
-    this.checkFolder(target.folder, actor)
-    this.checkSticky(target.folder, target.node, actor)
-    target.folder.node.removeDirectory(target.name)
+    this.removeEntry(path.replace(/(.)\/+$/, "$1"), cwd, actor, true)
+  }
+
+  private removeEntry(path: string, cwd: string, actor: Actor, isFolder: boolean): void {
+    const { folder, name, node, path: at } = this.removable(path, cwd, actor)
+    if ((node.stat().kind === "Directory") !== isFolder) throw errno(isFolder ? "ENOTDIR" : "EISDIR")
+    if (this.isBusy(at)) throw errno("EBUSY")
+    folder.node.remove(name)
   }
 
   /** Removes a folder recursively. Fails with EBUSY at mounts. */
@@ -284,16 +284,13 @@ export class Vfs {
   }
 
   rename(from: string, to: string, cwd: string, actor: Actor): void {
-    const source = this.writable(from, cwd, actor)
+    const source = this.removable(from, cwd, actor)
     const target = this.writable(to, cwd, actor)
-    if (source.node === undefined) throw errno("ENOENT")
     if (this.isBusy(source.path) || (target.node !== undefined && this.isBusy(target.path))) throw errno("EBUSY")
     if (source.folder.node.volume !== target.folder.node.volume) throw errno("EXDEV")
     if (target.path.startsWith(`${source.path}/`)) throw errno("EINVAL")
-    this.checkFolder(source.folder, actor)
-    this.checkFolder(target.folder, actor)
-    this.checkSticky(source.folder, source.node, actor)
-    if (target.node !== undefined) this.checkSticky(target.folder, target.node, actor)
+    if (target.node === undefined) this.checkFolder(target.folder, actor)
+    else this.removable(to, cwd, actor)
     source.folder.node.rename(source.name, target.folder.node, target.name)
   }
 

@@ -38,11 +38,15 @@ export type Entry =
   | { readonly _tag: "Directory"; readonly mode: number }
   | { readonly _tag: "Symlink"; readonly target: string }
 
-/** A mounted file system, as the mount table shows it. */
-export interface Volume {
+/** What the mount table shows of a file system. */
+export interface VolumeInfo {
   readonly source: string
   readonly type: string
   readonly options: string
+}
+
+export interface Volume {
+  readonly info: VolumeInfo
   readonly isReadonly: boolean
   /** Bytes. */
   readonly usage: () => { readonly total: number; readonly used: number }
@@ -65,33 +69,20 @@ export interface OpenFile {
 /** A file, folder or symbolic link. Callers have looked up names and checked permissions. */
 export abstract class Vnode {
   abstract readonly volume: Volume
-  /** Unique within the volume. */
-  abstract readonly id: string | number
   abstract stat(): Stat
 
-  lookup(_name: string, _actor: Actor): Vnode | undefined {
-    throw errno("ENOTDIR")
-  }
-  list(): ReadonlyArray<string> {
-    throw errno("ENOTDIR")
-  }
-  readLink(_actor: Actor): string {
-    throw errno("EINVAL")
-  }
-  open(_actor: Actor, _isWritten: boolean): OpenFile {
-    throw errno("EACCES")
-  }
-  make(_name: string, _entry: Entry, _actor: Actor): Vnode {
-    throw errno("EPERM")
-  }
+  abstract lookup(name: string, actor: Actor): Vnode | undefined
+  abstract list(): ReadonlyArray<string>
+  abstract readLink(actor: Actor): string
+  abstract open(actor: Actor, isWritten: boolean): OpenFile
+  abstract make(name: string, entry: Entry, actor: Actor): Vnode
+
+  /** The file is on the same volume. */
   link(_name: string, _file: Vnode): void {
     throw errno("EPERM")
   }
-  /** Removes a file or link. */
-  unlink(_name: string): void {
-    throw errno("EPERM")
-  }
-  removeDirectory(_name: string): void {
+  /** Removes a file, a link or an empty folder. */
+  remove(_name: string): void {
     throw errno("EPERM")
   }
   /** Both folders are on the same volume; the target is replaced. */

@@ -1,10 +1,10 @@
-/** `tar` and checksums. */
+/** `tar` and checksums. Every export is a program, by its name. */
 import * as Effect from "effect/Effect"
 import * as Tar from "modern-tar"
 import * as Crypto from "node:crypto"
 import * as Zlib from "node:zlib"
 import * as ByteString from "../kernel/byteString.ts"
-import { attempt, Errno } from "../kernel/errno.ts"
+import { attempt, Errno, mistake } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import {
   cannotOpen,
@@ -12,9 +12,11 @@ import {
   directoryName,
   fail,
   forEach,
+  joined,
   joinPath,
+  linesOf,
   type Options,
-  orComplain,
+  print,
   usage,
   walk,
   withOptions
@@ -23,37 +25,51 @@ import {
 /** `tar cf x` means `tar -cf x`. */
 const withDash =
   (program: Program): Program =>
-  (process) => {
-    process.argv = process.argv.map((word, index) => (index === 1 && /^[a-zA-Z]+$/.test(word) ? `-${word}` : word))
-    return program(process)
-  }
+  (process, argv) =>
+    program(
+      process,
+      argv.map((word, index) => (index === 1 && /^[a-zA-Z]+$/.test(word) ? `-${word}` : word))
+    )
 
 export const tar: Program = withDash(
   withOptions(
     "cxtvf:C:zphkOo",
-    Effect.fnUntraced(function* (process, options) {
-      const archive = options.get("f") ?? "-"
-      const path = archive === "-" || archive.startsWith("/") ? archive : joinPath(process.cwd, archive)
-      const entries = options.has("c") ? [] : yield* readArchive(process, archive, options)
-      if ("code" in entries) return entries.code
-      const folder = options.get("C")
-      const moved =
-        folder === undefined
-          ? 0
-          : yield* orComplain(process, `can't change directory to '${folder}'`, () => {
-              process.cwd = process.resolve(folder).path
-            })
-      if (moved !== 0) return moved
-      if (options.has("c")) return yield* create(process, options, path)
-      const status = yield* options.has("x") ? extract(process, options, entries) : list(process, options, entries)
-      const missing = options.operands.find(
-        (operand) => !entries.some(({ header }) => isChosen(ByteString.fromText(header.name), [operand]))
-      )
-      return status === 0 && missing !== undefined ? yield* fail(process, `${missing}: not found in archive`) : status
-    }),
+    (process, options) =>
+      Effect.catchIf(
+        run(process, options),
+        ({ code }) => code !== "EPIPE",
+        ({ problem }) => fail(process, problem)
+      ),
     { long: { file: "f", directory: "C", create: "c", extract: "x", list: "t", gzip: "z", verbose: "v" } }
   )
 )
+
+const run = Effect.fnUntraced(function* (process: Process, options: Options): Effect.fn.Return<number, Errno> {
+  if (!["c", "x", "t"].some(options.has)) return yield* usage(process)
+  const archive = options.get("f") ?? "-"
+  const path = archive === "-" || archive.startsWith("/") ? archive : joinPath(process.cwd, archive)
+  const entries = options.has("c") ? [] : yield* readArchive(process, archive)
+  const folder = options.get("C")
+  if (folder !== undefined) {
+    const place = yield* described(`can't change directory to '${folder}'`, () => process.resolve(folder))
+    process.cwd = place.path
+  }
+  if (options.has("c")) return yield* create(process, options, path)
+  const isChosen = (name: string, operand: string) =>
+    name === operand || name.startsWith(`${operand.replace(/\/$/, "")}/`)
+  const named = entries.map((entry) => ({ entry, name: ByteString.fromText(entry.header.name) }))
+  const chosen = named.filter(
+    ({ name }) => options.operands.length === 0 || options.operands.some((operand) => isChosen(name, operand))
+  )
+  if (options.has("x")) for (const { entry, name } of chosen) yield* extract(process, options, name, entry)
+  else yield* process.print(joined(chosen.map(({ name }) => name)))
+  const missing = options.operands.find((operand) => !chosen.some(({ name }) => isChosen(name, operand)))
+  return missing === undefined ? 0 : yield* fail(process, `${missing}: not found in archive`)
+})
+
+/** Runs code that may throw, with what it was about in front of the problem. */
+const described = <A>(what: string, evaluate: () => A): Effect.Effect<A, Errno> =>
+  Effect.mapError(attempt(evaluate), ({ code, problem }) => new Errno({ code, problem: `${what}: ${problem}` }))
 
 const create = Effect.fnUntraced(function* (
   process: Process,
@@ -71,8 +87,8 @@ const create = Effect.fnUntraced(function* (
         mode: stat.mode,
         uid: stat.uid,
         gid: stat.gid,
-        uname: machine.nameOf("passwd", stat.uid) ?? "",
-        gname: machine.nameOf("group", stat.gid) ?? "",
+        uname: machine.nameOf("passwd", stat.uid),
+        gname: machine.nameOf("group", stat.gid),
         mtime: new Date(stat.modifiedAt),
         size: 0
       }
@@ -98,55 +114,36 @@ const create = Effect.fnUntraced(function* (
   return status === 0 ? 0 : yield* fail(process, "error exit delayed from previous errors")
 })
 
-type Entries = ReadonlyArray<Tar.ParsedTarEntryWithData>
-
-const readArchive = Effect.fnUntraced(function* (
-  process: Process,
-  archive: string,
-  options: Options
-): Effect.fn.Return<Entries | { readonly code: number }, Errno> {
-  if (!options.has("x") && !options.has("t")) return { code: yield* usage(process) }
-  const read = content(process, archive).pipe(
-    Effect.mapError(({ code, problem }) => new Errno({ code, problem: cannotOpen(archive, problem) })),
+const readArchive = (process: Process, archive: string): Effect.Effect<ReadonlyArray<Entry>, Errno> =>
+  content(process, archive).pipe(
+    Effect.mapError(({ problem }) => mistake(cannotOpen(archive, problem))),
     Effect.flatMap((text) =>
       Effect.tryPromise({
         try: async () => {
           const bytes = ByteString.toBytes(text)
           return await Tar.unpackTar(text.startsWith("\x1f\x8b") ? Zlib.gunzipSync(bytes) : bytes, { strict: true })
         },
-        catch: () => new Errno({ code: "EINVAL", problem: text.length < 512 ? "short read" : "invalid tar magic" })
+        catch: () => mistake(text.length < 512 ? "short read" : "invalid tar magic")
       })
     )
   )
-  return yield* Effect.matchEffect(read, {
-    onFailure: ({ problem }) => Effect.map(fail(process, problem), (code) => ({ code })),
-    onSuccess: (entries) => Effect.succeed(entries)
-  })
-})
 
-const isChosen = (name: string, operands: ReadonlyArray<string>): boolean =>
-  operands.length === 0 ||
-  operands.some((operand) => name === operand || name.startsWith(`${operand.replace(/\/$/, "")}/`))
+type Entry = Tar.ParsedTarEntryWithData
 
 const extract = Effect.fnUntraced(function* (
   process: Process,
   options: Options,
-  entries: Entries
-): Effect.fn.Return<number, Errno> {
-  for (const entry of entries) {
-    const name = ByteString.fromText(entry.header.name).replace(/^\/+/, "")
-    if (!isChosen(name, options.operands) || name.split("/").includes("..")) continue
-    if (options.has("v")) yield* process.print(`${name}\n`)
-    const path = name.replace(/(.)\/+$/, "$1")
-    const status = options.has("O")
-      ? yield* Effect.as(process.writeBytes(1, entry.data ?? new Uint8Array()), 0)
-      : yield* orComplain(process, `can't open '${path}'`, () => put(process, path, entry))
-    if (status !== 0) return status
-  }
-  return 0
+  name: string,
+  entry: Entry
+): Effect.fn.Return<void, Errno> {
+  const path = name.replace(/^\/+/, "").replace(/(.)\/+$/, "$1")
+  if (path.split("/").includes("..")) return
+  if (options.has("v")) yield* process.print(`${name}\n`)
+  if (options.has("O")) yield* process.writeBytes(1, entry.data ?? new Uint8Array())
+  else yield* described(`can't open '${path}'`, () => put(process, path, entry))
 })
 
-const put = (process: Process, path: string, { data, header }: Entries[number]): void => {
+const put = (process: Process, path: string, { data, header }: Entry): void => {
   const { actor, cwd, machine } = process
   const folder = directoryName(path)
   if (folder !== ".") machine.vfs.makeFolders(folder, cwd, 0o755, actor)
@@ -173,18 +170,12 @@ const put = (process: Process, path: string, { data, header }: Entries[number]):
   process.setAttributes(path, attributes)
 }
 
-const list = (process: Process, options: Options, entries: Entries): Effect.Effect<number, Errno> => {
-  const names = entries.map(({ header }) => ByteString.fromText(header.name))
-  const chosen = names.filter((name) => isChosen(name, options.operands))
-  return Effect.as(process.print(chosen.map((name) => `${name}\n`).join("")), 0)
-}
-
 /** Creates `md5sum` and similar programs; `-c` checks a list that one of them made. */
-export const checksum = (algorithm: string): Program => {
+const checksum = (algorithm: string): Program => {
   const hashOf = (text: string) => Crypto.hash(algorithm, ByteString.toBytes(text))
   return withOptions("cbs", (process, options) => {
     const check = Effect.fnUntraced(function* (list: string): Effect.fn.Return<number, Errno> {
-      const lines = list.split("\n").filter((line) => line !== "")
+      const lines = linesOf(list)
       let wrong = 0
       for (const line of lines) {
         const [, expected, path = ""] = /^(\w+) [ *](.*)$/.exec(line) ?? []
@@ -197,11 +188,17 @@ export const checksum = (algorithm: string): Program => {
     })
     return forEach(options.operands.length === 0 ? ["-"] : options.operands, (path) =>
       content(process, path).pipe(
-        Effect.flatMap((text) =>
-          options.has("c") ? check(text) : Effect.as(process.print(`${hashOf(text)}  ${path}\n`), 0)
-        ),
+        Effect.flatMap((text) => (options.has("c") ? check(text) : print(process, `${hashOf(text)}  ${path}\n`))),
         Effect.catch(({ problem }) => fail(process, cannotOpen(path, problem)))
       )
     )
   })
 }
+
+export const md5sum: Program = checksum("md5")
+
+export const sha1sum: Program = checksum("sha1")
+
+export const sha256sum: Program = checksum("sha256")
+
+export const sha512sum: Program = checksum("sha512")

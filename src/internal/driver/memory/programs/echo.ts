@@ -1,6 +1,7 @@
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type { Errno } from "../kernel/errno.ts"
 import type { Process } from "../kernel/process.ts"
+import { print } from "./options.ts"
 import { unescape } from "./printf.ts"
 
 /** `echo` with `-n`, `-e` and `-E`. */
@@ -15,5 +16,5 @@ export const echo = (process: Process, argv: ReadonlyArray<string>): Effect.Effe
   }
   const text = words.join(" ")
   const { isCut, text: shown } = isEscaped ? unescape(text) : { isCut: false, text }
-  return Effect.as(process.print(hasNewline && !isCut ? `${shown}\n` : shown), 0)
+  return print(process, hasNewline && !isCut ? `${shown}\n` : shown)
 }

@@ -1,9 +1,21 @@
-/** Programs that change files. */
+/** Programs that change files. Every export is a program, by its name. */
 import * as Effect from "effect/Effect"
-import { attempt, errno } from "../kernel/errno.ts"
+import { attempt, errno, Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import type { Stat } from "../kernel/vnode.ts"
-import { baseName, directoryName, fail, forEach, joinPath, orComplain, usage, walk, withOptions } from "./options.ts"
+import {
+  baseName,
+  directoryName,
+  fail,
+  forEach,
+  joinPath,
+  orComplain,
+  parseDate,
+  print,
+  usage,
+  walk,
+  withOptions
+} from "./options.ts"
 
 const parseMode = (text: string, current: number, isFolder: boolean): number | undefined => {
   if (/^[0-7]{1,4}$/.test(text)) return Number.parseInt(text, 8)
@@ -36,9 +48,8 @@ export const mkdir: Program = withOptions(
   (process, options) =>
     forEach(options.operands, (path) =>
       orComplain(process, `can't create directory '${path}'`, () => {
-        const { actor, cwd, machine } = process
         const asked = options.get("m")
-        if (options.has("p")) machine.vfs.makeFolders(path, cwd, 0o777 & ~process.umask, actor)
+        if (options.has("p")) process.makeFolders(path)
         else process.make(path, { _tag: "Directory", mode: 0o777 })
         const mode = asked === undefined ? undefined : parseMode(asked, 0o777, true)
         if (mode !== undefined) process.setAttributes(path, { mode })
@@ -84,43 +95,34 @@ const destination = (process: Process, from: string, operands: ReadonlyArray<str
   return isFolder && !isExact ? joinPath(to, baseName(from)) : to
 }
 
-const copyAttributes = (process: Process, to: string, stat: Stat, isOwned: boolean): void =>
-  process.setAttributes(to, {
-    mode: stat.mode,
-    ...(isOwned ? { uid: stat.uid, gid: stat.gid, modifiedAt: stat.modifiedAt, accessedAt: stat.accessedAt } : {})
-  })
-
-const copyChunk = 1024 * 1024
-
-const copyFile = (process: Process, from: string, to: string, stat: Stat): void =>
-  process.using(from, { read: true, write: false }, (source) =>
-    process.using(to, { read: false, write: true, create: true, truncate: true, mode: stat.mode }, (target) => {
-      for (let offset = 0; ;) {
-        const bytes = source.read(offset, copyChunk)
-        if (bytes.length === 0) return
-        target.write(offset, bytes)
-        offset += bytes.length
-      }
-    })
-  )
-
 interface CopyOptions {
   readonly isPreserved: boolean
   readonly keepsLinks: boolean
 }
 
+const copyChunk = 1024 * 1024
+
 const copy = (process: Process, from: string, to: string, options: CopyOptions): void => {
   const stat = process.stat(from, !options.keepsLinks)
-  if (stat.kind === "Symlink") return process.make(to, { _tag: "Symlink", target: process.readLink(from) })
-  if (stat.kind !== "Directory") {
-    copyFile(process, from, to, stat)
-    if (options.isPreserved) copyAttributes(process, to, stat, true)
-    return
+  const { accessedAt, gid, kind, mode, modifiedAt, uid } = stat
+  if (kind === "Symlink") return process.make(to, { _tag: "Symlink", target: process.readLink(from) })
+  if (kind === "Directory") {
+    const names = process.list(from)
+    if (process.lookAt(to) === undefined) process.make(to, { _tag: "Directory", mode: 0o777 })
+    for (const name of names) copy(process, joinPath(from, name), joinPath(to, name), options)
+    process.setAttributes(to, { mode })
+  } else {
+    process.using(from, { read: true, write: false }, (source) =>
+      process.using(to, { read: false, write: true, create: true, truncate: true, mode }, (target) => {
+        for (let offset = 0, bytes = source.read(0, copyChunk); bytes.length > 0;) {
+          target.write(offset, bytes)
+          offset += bytes.length
+          bytes = source.read(offset, copyChunk)
+        }
+      })
+    )
   }
-  const names = process.list(from)
-  if (process.lookAt(to) === undefined) process.make(to, { _tag: "Directory", mode: 0o777 })
-  for (const name of names) copy(process, joinPath(from, name), joinPath(to, name), options)
-  copyAttributes(process, to, stat, options.isPreserved)
+  if (options.isPreserved) process.setAttributes(to, { mode, uid, gid, modifiedAt, accessedAt })
 }
 
 const isSame = (process: Process, one: string, other: string): boolean =>
@@ -133,7 +135,7 @@ export const cp: Program = withOptions(
     const keepsLinks = options.has("P") || options.has("d") || (isRecursive && !options.has("L"))
     return forEach(options.operands.slice(0, -1), (from) => {
       const stat = process.lookAt(from, !keepsLinks)
-      if (stat === undefined) return orComplain(process, `can't stat '${from}'`, () => process.stat(from))
+      if (stat === undefined) return orComplain(process, `can't stat '${from}'`, () => void process.stat(from))
       if (stat.kind === "Directory" && !isRecursive) return fail(process, `omitting directory '${from}'`)
       const target = destination(process, from, options.operands, options.has("T"))
       if (stat.kind === "File" && isSame(process, from, target)) {
@@ -153,17 +155,15 @@ export const mv: Program = withOptions(
     forEach(options.operands.slice(0, -1), (from) => {
       const target = destination(process, from, options.operands, options.has("T"))
       if (options.has("n") && process.lookAt(target, false) !== undefined) return Effect.succeed(0)
-      const { actor, cwd, machine } = process
-      return attempt(() => machine.vfs.rename(from, target, cwd, actor)).pipe(
-        Effect.as(0),
-        Effect.catch((error) =>
-          orComplain(process, `can't rename '${from}'`, () => {
-            if (error.code !== "EXDEV") throw error
-            copy(process, from, target, { isPreserved: true, keepsLinks: true })
-            process.remove(from)
-          })
-        )
-      )
+      return orComplain(process, `can't rename '${from}'`, () => {
+        try {
+          process.machine.vfs.rename(from, target, process.cwd, process.actor)
+        } catch (cause) {
+          if (!(cause instanceof Errno && cause.code === "EXDEV")) throw cause
+          copy(process, from, target, { isPreserved: true, keepsLinks: true })
+          process.remove(from)
+        }
+      })
     }),
   { least: 2 }
 )
@@ -186,10 +186,6 @@ export const ln: Program = withOptions(
   },
   { least: 1 }
 )
-
-/** The time that a date such as `@12` or `2020-01-02 03:04:05` stands for, in UTC. */
-export const parseDate = (text: string): number =>
-  text.startsWith("@") ? Number(text.slice(1)) * 1000 : Date.parse(/^[\d :-]+$/.test(text) ? `${text}Z` : text)
 
 export const touch: Program = withOptions(
   "acmr:d:",
@@ -229,8 +225,8 @@ const onEach = (
     })
   )
 
-export const chmod: Program = (process) => {
-  const words = process.argv.slice(1)
+export const chmod: Program = (process, argv) => {
+  const words = argv.slice(1)
   // Not parsed as options: a mode may begin with a dash.
   const isRecursive = words[0] === "-R"
   const [mode = "", ...paths] = isRecursive ? words.slice(1) : words
@@ -266,31 +262,12 @@ export const mktemp: Program = withOptions("dp:qt", (process, options) => {
   const path = (template.includes("/") ? template : joinPath(folder, template)).replace(/X+$/, (letters) =>
     (made++).toString(36).padStart(letters.length, "0")
   )
-  return Effect.tap(
-    orComplain(process, path, () =>
-      options.has("d")
-        ? process.make(path, { _tag: "Directory", mode: 0o700 })
-        : process.openFile(path, { read: true, write: true, create: true, exclusive: true, mode: 0o600 }).close()
-    ),
-    (code) => (code === 0 ? process.print(`${path}\n`) : Effect.void)
-  )
+  return orComplain(process, path, () => {
+    if (options.has("d")) process.make(path, { _tag: "Directory", mode: 0o700 })
+    else process.openFile(path, { read: true, write: true, create: true, exclusive: true, mode: 0o600 }).close()
+    return `${path}\n`
+  })
 })
-
-const resolveTo = (find: (process: Process, path: string) => string, isQuiet: boolean): Program =>
-  withOptions(
-    "fenm",
-    (process, options) =>
-      forEach(options.operands, (path) =>
-        Effect.matchEffect(
-          attempt(() => (options.has("f") || options.has("m") ? canonical(process, path) : find(process, path))),
-          {
-            onFailure: ({ problem }) => (isQuiet ? Effect.succeed(1) : fail(process, `${path}: ${problem}`)),
-            onSuccess: (target) => Effect.as(process.print(options.has("n") ? target : `${target}\n`), 0)
-          }
-        )
-      ),
-    { least: 1 }
-  )
 
 /** Resolves a path of which the last part may not exist. */
 const canonical = (process: Process, path: string): string => {
@@ -300,6 +277,21 @@ const canonical = (process: Process, path: string): string => {
   return joinPath(folder.path, baseName(path))
 }
 
-export const readlink: Program = resolveTo((process, path) => process.readLink(path), true)
+export const readlink: Program = withOptions(
+  "fn",
+  (process, options) =>
+    forEach(options.operands, (path) =>
+      attempt(() => (options.has("f") ? canonical(process, path) : process.readLink(path))).pipe(
+        Effect.flatMap((target) => print(process, options.has("n") ? target : `${target}\n`)),
+        Effect.orElseSucceed(() => 1)
+      )
+    ),
+  { least: 1 }
+)
 
-export const realpath: Program = resolveTo((process, path) => process.resolve(path).path, false)
+export const realpath: Program = withOptions(
+  "",
+  (process, { operands }) =>
+    forEach(operands, (path) => orComplain(process, path, () => `${process.resolve(path).path}\n`)),
+  { least: 1 }
+)

@@ -1,7 +1,6 @@
 import * as Effect from "effect/Effect"
 import { errno, type Errno } from "../kernel/errno.ts"
 import type { Process } from "../kernel/process.ts"
-import { signals } from "../../../guest/signals.ts"
 import * as Signals from "../kernel/signals.ts"
 import { fail, forEach } from "./options.ts"
 
@@ -12,11 +11,6 @@ export const kill = Effect.fnUntraced(function* (
 ): Effect.fn.Return<number, Errno> {
   const words = argv.slice(1)
   const [first = "", second] = words
-  if (first === "-l") {
-    const names = Object.keys(signals).map((name) => name.slice(3))
-    const shown = second === undefined ? names : [Signals.translate(second) ?? second]
-    return yield* Effect.as(process.print(`${shown.join("\n")}\n`), 0)
-  }
   const isNamed = /^-./.test(first) && first !== "--"
   const name = first === "-s" ? (second ?? "") : isNamed ? first.slice(1) : "TERM"
   words.splice(0, first === "-s" ? 2 : isNamed ? 1 : 0)

@@ -1,10 +1,10 @@
-/** Programs that show files. */
+/** Programs that show files. Every export is a program, by its name. */
 import * as Effect from "effect/Effect"
-import { attempt, errno, Errno } from "../kernel/errno.ts"
+import { attempt, type Errno, mistake } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import { matches } from "../shell/pattern.ts"
 import type { Stat } from "../kernel/vnode.ts"
-import { baseName, fail, forEach, joinPath, linesOf, orComplain, walk, withOptions } from "./options.ts"
+import { baseName, fail, forEach, joinPath, linesOf, orComplain, withOptions } from "./options.ts"
 import { runProgram } from "./run.ts"
 
 const letters = { File: "-", Directory: "d", Symlink: "l", Device: "c" } as const
@@ -29,9 +29,6 @@ const dateOf = (millis: number, now: number): string => {
   return `${month} ${String(Number(iso.slice(8, 10))).padStart(2)} ${year}`
 }
 
-const nameOf = (process: Process, table: "passwd" | "group", id: number): string =>
-  process.machine.nameOf(table, id) ?? String(id)
-
 interface Listed {
   readonly name: string
   readonly path: string
@@ -43,7 +40,7 @@ export const ls: Program = withOptions(
   Effect.fnUntraced(function* (process, options) {
     const isLong = options.has("l") || options.has("n")
     const owner = (table: "passwd" | "group", id: number) =>
-      (options.has("n") ? String(id) : nameOf(process, table, id)).padEnd(8)
+      (options.has("n") ? String(id) : process.machine.nameOf(table, id)).padEnd(8)
     const order = (a: Listed, b: Listed) =>
       (options.has("t") ? b.stat.modifiedAt - a.stat.modifiedAt : options.has("S") ? b.stat.size - a.stat.size : 0) ||
       (a.name < b.name ? -1 : 1)
@@ -76,7 +73,9 @@ export const ls: Program = withOptions(
     for (let index = 0; index < folders.length; index++) {
       const folder = folders[index] ?? ""
       const names: Array<string> = options.has("a") ? [".", ".."] : []
-      const failure = yield* orComplain(process, `can't open '${folder}'`, () => names.push(...process.list(folder)))
+      const failure = yield* orComplain(process, `can't open '${folder}'`, () => {
+        names.push(...process.list(folder))
+      })
       if (failure !== 0) {
         status = failure
         continue
@@ -116,13 +115,13 @@ const describe = (process: Process, path: string, found: Stat, format: string): 
     A: () => permissionsOf(found),
     F: () => kinds[found.kind],
     g: () => found.gid,
-    G: () => nameOf(process, "group", found.gid),
+    G: () => process.machine.nameOf("group", found.gid),
     h: () => found.links,
     n: () => path,
     N: () => (found.kind === "Symlink" ? `'${path}' -> '${process.readLink(path)}'` : path),
     s: () => found.size,
     u: () => found.uid,
-    U: () => nameOf(process, "passwd", found.uid),
+    U: () => process.machine.nameOf("passwd", found.uid),
     X: () => Math.floor(found.accessedAt / 1000),
     Y: () => Math.floor(found.modifiedAt / 1000),
     y: () => new Date(found.modifiedAt).toISOString(),
@@ -135,14 +134,10 @@ export const stat: Program = withOptions(
   "c:L",
   (process, options) =>
     forEach(options.operands, (path) =>
-      Effect.matchEffect(
-        attempt(() => process.stat(path, options.has("L"))),
-        {
-          onFailure: ({ problem }) => fail(process, `can't stat '${path}': ${problem}`),
-          onSuccess: (found) =>
-            Effect.as(process.print(`${describe(process, path, found, options.get("c") ?? plainFormat)}\n`), 0)
-        }
-      )
+      orComplain(process, `can't stat '${path}'`, () => {
+        const found = process.stat(path, options.has("L"))
+        return `${describe(process, path, found, options.get("c") ?? plainFormat)}\n`
+      })
     ),
   { least: 1 }
 )
@@ -150,7 +145,6 @@ export const stat: Program = withOptions(
 interface Visited {
   readonly path: string
   readonly stat: Stat
-  readonly depth: number
   isPruned: boolean
 }
 
@@ -166,21 +160,67 @@ interface Expression {
   readonly batches: ReadonlyArray<{ readonly argv: ReadonlyArray<string>; readonly paths: Array<string> }>
 }
 
-const mistake = (problem: string): Errno => new Errno({ code: "EINVAL", problem })
-
 const findTypes: { readonly [letter: string]: Stat["kind"] } = { f: "File", d: "Directory", l: "Symlink", c: "Device" }
-
-const globbed = (pattern: string) => [{ text: pattern, isQuoted: false }]
 
 /** Parses what follows the paths. Throws `Errno`. */
 const parseExpression = (process: Process, words: Array<string>): Expression => {
-  const whole = { least: 0, most: Number.POSITIVE_INFINITY, isContentFirst: words.includes("-delete") }
+  const whole = {
+    least: 0,
+    most: Number.POSITIVE_INFINITY,
+    isContentFirst: words.includes("-delete") || words.includes("-depth")
+  }
   const batches: Array<Expression["batches"][number] & { readonly paths: Array<string> }> = []
   let hasAction = false
+  const accept = (...known: ReadonlyArray<string>): boolean =>
+    known.includes(words[0] ?? "") && words.shift() !== undefined
+  const valueOf = (word: string): string => {
+    const next = words.shift()
+    if (next === undefined) throw mistake(`${word} requires an argument`)
+    return next
+  }
+  const checks: { readonly [word: string]: (word: string) => (file: Visited) => boolean } = {
+    "-name": (word) => {
+      const pattern = [{ text: valueOf(word), isQuoted: false }]
+      return ({ path }) => matches(pattern, baseName(path))
+    },
+    "-path": (word) => {
+      const pattern = [{ text: valueOf(word), isQuoted: false }]
+      return ({ path }) => matches(pattern, path)
+    },
+    "-type": (word) => {
+      const letter = valueOf(word)
+      const kind = findTypes[letter]
+      if (kind === undefined) throw mistake(`invalid argument '${letter}' to '-type'`)
+      return ({ stat }) => stat.kind === kind
+    },
+    "-empty":
+      () =>
+      ({ path, stat }) =>
+        (stat.kind === "Directory" ? process.list(path).length : stat.size) === 0,
+    "-mindepth": (word) => {
+      whole.least = Number(valueOf(word))
+      return () => true
+    },
+    "-maxdepth": (word) => {
+      whole.most = Number(valueOf(word))
+      return () => true
+    },
+    "-depth": () => () => true,
+    "-prune": () => (file) => (file.isPruned = true)
+  }
+  const actions: { readonly [word: string]: (file: Visited) => Effect.Effect<unknown, Errno> } = {
+    "-print": ({ path }) => process.print(`${path}\n`),
+    "-print0": ({ path }) => process.print(`${path}\0`),
+    "-delete": ({ path, stat }) =>
+      attempt(() =>
+        stat.kind === "Directory"
+          ? process.machine.vfs.removeDirectory(path, process.cwd, process.actor)
+          : process.remove(path)
+      )
+  }
   const either = (): Test => {
     let left = both()
-    while (words[0] === "-o" || words[0] === "-or") {
-      words.shift()
+    while (accept("-o", "-or")) {
       const [one, other] = [left, both()]
       left = (file) => Effect.flatMap(one(file), (holds) => (holds ? Effect.succeed(true) : other(file)))
     }
@@ -188,133 +228,56 @@ const parseExpression = (process: Process, words: Array<string>): Expression => 
   }
   const both = (): Test => {
     let left: Test = () => Effect.succeed(true)
-    while (words.length > 0 && words[0] !== "-o" && words[0] !== "-or" && words[0] !== ")") {
-      if (words[0] === "-a" || words[0] === "-and") words.shift()
+    while (words[0] !== undefined && !["-o", "-or", ")"].includes(words[0])) {
+      accept("-a", "-and")
       const [one, other] = [left, primary()]
       left = (file) => Effect.flatMap(one(file), (holds) => (holds ? other(file) : Effect.succeed(false)))
     }
     return left
   }
-  const check =
-    (holds: (file: Visited) => boolean): Test =>
-    (file) =>
-      attempt(() => holds(file))
-  const act = (run: (file: Visited) => Effect.Effect<unknown, Errno>): Test => {
-    hasAction = true
-    return (file) => Effect.as(run(file), true)
-  }
   const primary = (): Test => {
+    if (accept("(")) {
+      const inner = either()
+      accept(")")
+      return inner
+    }
+    if (accept("!", "-not")) {
+      const inner = primary()
+      return (file) => Effect.map(inner(file), (holds) => !holds)
+    }
     const word = words.shift() ?? ""
-    const value = (): string => {
-      const next = words.shift()
-      if (next === undefined) throw mistake(`${word} requires an argument`)
-      return next
+    const action = word === "-exec" ? execution() : actions[word]
+    if (action !== undefined) {
+      hasAction = true
+      return (file) => Effect.map(action(file), (holds) => holds !== false)
     }
-    switch (word) {
-      case "(": {
-        const inner = either()
-        words.shift()
-        return inner
-      }
-      case "!":
-      case "-not": {
-        const inner = primary()
-        return (file) => Effect.map(inner(file), (holds) => !holds)
-      }
-      case "-name": {
-        const pattern = globbed(value())
-        return check(({ path }) => matches(pattern, baseName(path)))
-      }
-      case "-iname": {
-        const pattern = globbed(value().toLowerCase())
-        return check(({ path }) => matches(pattern, baseName(path).toLowerCase()))
-      }
-      case "-path": {
-        const pattern = globbed(value())
-        return check(({ path }) => matches(pattern, path))
-      }
-      case "-type": {
-        const letter = value()
-        const kind = findTypes[letter]
-        if (kind === undefined) throw mistake(`invalid argument '${letter}' to '-type'`)
-        return check(({ stat }) => stat.kind === kind)
-      }
-      case "-size": {
-        const [, sign = "", count = "", unit = ""] = /^([-+]?)(\d+)([ck]?)$/.exec(value()) ?? []
-        return check(({ stat }) => {
-          const size = Math.ceil(stat.size / (unit === "c" ? 1 : unit === "k" ? 1024 : 512))
-          return sign === "+" ? size > Number(count) : sign === "-" ? size < Number(count) : size === Number(count)
-        })
-      }
-      case "-empty":
-        return check(({ path, stat }) => (stat.kind === "Directory" ? process.list(path).length : stat.size) === 0)
-      case "-newer": {
-        const { modifiedAt } = process.stat(value())
-        return check(({ stat }) => stat.modifiedAt > modifiedAt)
-      }
-      case "-mindepth": {
-        whole.least = Number(value())
-        return check(() => true)
-      }
-      case "-maxdepth": {
-        whole.most = Number(value())
-        return check(() => true)
-      }
-      case "-depth": {
-        whole.isContentFirst = true
-        return check(() => true)
-      }
-      case "-prune":
-        return check((file) => (file.isPruned = true))
-      case "-print":
-        return act(({ path }) => process.print(`${path}\n`))
-      case "-print0":
-        return act(({ path }) => process.print(`${path}\0`))
-      case "-delete":
-        return act(({ path, stat }) =>
-          attempt(() =>
-            stat.kind === "Directory"
-              ? process.machine.vfs.removeDirectory(path, process.cwd, process.actor)
-              : process.remove(path)
-          )
-        )
-      case "-exec": {
-        hasAction = true
-        const end = words.findIndex((other) => other === ";" || other === "+")
-        if (end === -1) throw mistake("-exec requires an argument")
-        const [argv, isBatch] = [words.splice(0, end), words.shift() === "+"]
-        if (isBatch) {
-          const batch = { argv: argv.filter((other) => other !== "{}"), paths: new Array<string>() }
-          batches.push(batch)
-          return check(({ path }) => batch.paths.push(path) > 0)
-        }
-        return ({ path }) =>
-          Effect.map(
-            runProgram(
-              process,
-              argv.map((other) => other.replaceAll("{}", path))
-            ),
-            (code) => code === 0
-          )
-      }
-      default:
-        throw mistake(`unrecognized: ${word}`)
+    const check = checks[word]?.(word)
+    if (check === undefined) throw mistake(`unrecognized: ${word}`)
+    return (file) => attempt(() => check(file))
+  }
+  const execution = (): Test => {
+    const end = words.findIndex((other) => other === ";" || other === "+")
+    if (end === -1) throw mistake("-exec requires an argument")
+    const [argv, isBatch] = [words.splice(0, end), words.shift() === "+"]
+    if (!isBatch) {
+      const argvOf = (path: string) => argv.map((other) => other.replaceAll("{}", path))
+      return ({ path }) => Effect.map(runProgram(process, argvOf(path)), (code) => code === 0)
     }
+    const batch = { argv: argv.filter((other) => other !== "{}"), paths: new Array<string>() }
+    batches.push(batch)
+    return ({ path }) => Effect.sync(() => batch.paths.push(path) > 0)
   }
   const test = either()
   if (words.length > 0) throw mistake(`unrecognized: ${words[0]}`)
-  const print = process.print.bind(process)
+  if (hasAction) return { ...whole, batches, test }
   return {
     ...whole,
     batches,
-    test: hasAction
-      ? test
-      : (file) => Effect.tap(test(file), (holds) => (holds ? print(`${file.path}\n`) : Effect.void))
+    test: (file) => Effect.tap(test(file), (holds) => (holds ? process.print(`${file.path}\n`) : Effect.void))
   }
 }
 
-export const find: Program = Effect.fnUntraced(function* (process) {
-  const words = process.argv.slice(1)
+export const find: Program = Effect.fnUntraced(function* (process, [, ...words]) {
   const split = words.findIndex((word) => /^[-!(]/.test(word))
   const starts = split === -1 ? words : words.slice(0, split)
   const parsed = yield* Effect.result(attempt(() => parseExpression(process, split === -1 ? [] : words.slice(split))))
@@ -328,7 +291,7 @@ export const find: Program = Effect.fnUntraced(function* (process) {
         status = yield* fail(process, `${path}: ${found.failure.problem}`)
         return
       }
-      const file: Visited = { path, stat: found.success, depth, isPruned: false }
+      const file: Visited = { path, stat: found.success, isPruned: false }
       const action = depth >= least ? test(file) : Effect.void
       if (!isContentFirst) yield* action
       if (file.stat.kind === "Directory" && depth < most && !file.isPruned) {
@@ -341,52 +304,36 @@ export const find: Program = Effect.fnUntraced(function* (process) {
   return status
 })
 
-export const du: Program = withOptions("shkmac", (process, options) => {
-  const unit = options.has("m") ? 1024 * 1024 : 1024
-  const measure = (path: string): number =>
-    walk(process, path).reduce((sum, { stat }) => sum + Math.ceil(stat.size / 4096) * 4096, 0)
-  return forEach(options.operands.length === 0 ? ["."] : options.operands, (path) =>
-    Effect.matchEffect(
-      attempt(() => measure(path)),
-      {
-        onFailure: ({ problem }) => fail(process, `${path}: ${problem}`),
-        onSuccess: (bytes) => Effect.as(process.print(`${Math.ceil(bytes / unit)}\t${path}\n`), 0)
-      }
-    )
-  )
-})
-
 export const df: Program = withOptions(
   "hkmP",
   Effect.fnUntraced(function* (process, options) {
     const { vfs } = process.machine
     yield* process.print("Filesystem           1K-blocks      Used Available Use% Mounted on\n")
     const mounts = [...(options.operands.length === 0 ? vfs.mounted() : [])]
-    const status = yield* forEach(options.operands, (path) =>
-      attempt(() => {
-        const mount = vfs.volumeOf(process.resolve(path).path)
-        if (mount === undefined) throw errno("ENOENT")
-        return mounts.push(mount) - mounts.length
-      }).pipe(Effect.catch(() => fail(process, `${path}: can't find mount point`)))
-    )
+    const status = yield* forEach(options.operands, (path) => {
+      const mount = process.lookAt(path) && vfs.volumeOf(process.resolve(path).path)
+      if (mount === undefined) return fail(process, `${path}: can't find mount point`)
+      mounts.push(mount)
+      return Effect.succeed(0)
+    })
     for (const { path, volume } of mounts) {
       const { total, used } = volume.usage()
       if (total === 0) continue
       const kilobytes = [total, used, total - used].map((bytes) => String(Math.ceil(bytes / 1024)).padStart(10))
       const percent = String(Math.ceil((100 * used) / total)).padStart(3)
-      yield* process.print(`${volume.source.padEnd(20)} ${kilobytes.join("")} ${percent}% ${path}\n`)
+      yield* process.print(`${volume.info.source.padEnd(20)} ${kilobytes.join("")} ${percent}% ${path}\n`)
     }
     return status
   })
 )
 
 export const xargs: Program = withOptions(
-  "+0n:I:rtd:",
+  "+0n:I:r",
   Effect.fnUntraced(function* (process, options) {
     const text = yield* process.readAll(0)
     const items = options.has("0")
       ? text.split("\0").filter((item) => item !== "")
-      : options.has("I") || options.has("d")
+      : options.has("I")
         ? linesOf(text)
         : (text.match(/"[^"]*"|'[^']*'|[^\s"']+/g) ?? []).map((item) => item.replace(/^(["'])(.*)\1$/, "$2"))
     const command = options.operands.length === 0 ? ["echo"] : options.operands

@@ -1,6 +1,5 @@
 /** Options, complaints, inputs and folder walks that programs share. */
 import * as Effect from "effect/Effect"
-import { fromBytes } from "../kernel/byteString.ts"
 import { attempt, type Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import type { Stat } from "../kernel/vnode.ts"
@@ -71,7 +70,6 @@ export const parse = (words: ReadonlyArray<string>, known: string, long: Setting
 export const fail = (process: Process, problem: string, status = 1): Effect.Effect<number, Errno> =>
   Effect.as(process.complain(`${process.name}: ${problem}`), status)
 
-/** Complains about wrong usage. */
 export const usage = (process: Process, status = 1): Effect.Effect<number, Errno> =>
   Effect.as(process.complain(`Usage: ${process.name} [OPTIONS] [ARGUMENTS]`), status)
 
@@ -82,20 +80,27 @@ export const withOptions =
     run: (process: Process, options: Options) => Effect.Effect<number, Errno>,
     { failure = 1, least = 0, long, most = Number.POSITIVE_INFINITY }: Settings = {}
   ): Program =>
-  (process) => {
-    const options = parse(process.argv.slice(1), known, long)
+  (process, argv) => {
+    const options = parse(argv.slice(1), known, long)
     const { length } = options.operands
     if (options.problem === undefined) {
       return length < least || length > most ? usage(process, failure) : run(process, options)
     }
-    return Effect.andThen(process.complain(`${process.argv[0]}: ${options.problem}`), usage(process, failure))
+    return Effect.andThen(process.complain(`${argv[0]}: ${options.problem}`), usage(process, failure))
   }
 
-/** Runs code that may throw, and complains in the usual words. Returns the status. */
-export const orComplain = (process: Process, what: string, evaluate: () => unknown): Effect.Effect<number, Errno> =>
+/** Prints a text. Returns the status of a success. */
+export const print = (process: Process, text: string): Effect.Effect<number, Errno> => Effect.as(process.print(text), 0)
+
+/** Runs code that may throw, and prints its text or complains in the usual words. Returns the status. */
+export const orComplain = (
+  process: Process,
+  what: string,
+  evaluate: () => string | void
+): Effect.Effect<number, Errno> =>
   Effect.matchEffect(attempt(evaluate), {
     onFailure: ({ problem }) => fail(process, `${what}: ${problem}`),
-    onSuccess: () => Effect.succeed(0)
+    onSuccess: (text) => (text === undefined ? Effect.succeed(0) : print(process, text))
   })
 
 /** Runs an effect for each item. Returns the first status that is not 0. */
@@ -148,22 +153,9 @@ export const linesOf = (text: string): ReadonlyArray<string> =>
 
 export const joined = (lines: ReadonlyArray<string>): string => lines.map((line) => `${line}\n`).join("")
 
-/** Reads lines as they arrive, until `onLine` returns `false`. */
-export const forEachLine = Effect.fnUntraced(function* (
-  process: Process,
-  fd: number,
-  onLine: (line: string, isComplete: boolean) => Effect.Effect<boolean, Errno>
-): Effect.fn.Return<void, Errno> {
-  let rest = ""
-  for (;;) {
-    const bytes = yield* process.read(fd)
-    if (bytes.length === 0) break
-    const lines = (rest + fromBytes(bytes)).split("\n")
-    rest = lines.pop() ?? ""
-    for (const line of lines) if (!(yield* onLine(line, true))) return
-  }
-  if (rest !== "") yield* onLine(rest, false)
-})
+/** The time that a date such as `@12` or `2020-01-02 03:04:05` stands for, in UTC. */
+export const parseDate = (text: string): number =>
+  text.startsWith("@") ? Number(text.slice(1)) * 1000 : Date.parse(/^[\d :-]+$/.test(text) ? `${text}Z` : text)
 
 export const baseName = (path: string): string => {
   const trimmed = path.replace(/(.)\/+$/, "$1")

@@ -14,7 +14,7 @@ export const replace = (
       fail(process, `${describe(argv[0] ?? "")}: ${problem}`, code === "EACCES" ? 126 : 127),
     onSuccess: (loaded) => {
       process.argv = loaded.argv
-      return loaded.program(process)
+      return loaded.program(process, loaded.argv)
     }
   })
 

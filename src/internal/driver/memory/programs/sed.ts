@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type { Program } from "../kernel/process.ts"
 import { fail, inputs, linesOf, withOptions } from "./options.ts"
-import { compile, toRegExp } from "./text.ts"
+import { regExpOf, regExpOrNothing } from "../shell/pattern.ts"
 
 type Address = (line: string, number: number, isLast: boolean) => boolean
 
@@ -23,7 +23,7 @@ const addressOf = (text: string | undefined, isExtended: boolean): Address | und
   if (text === undefined) return undefined
   if (text === "$") return (_, __, isLast) => isLast
   if (/^\d/.test(text)) return (_, number) => number === Number(text)
-  const pattern = toRegExp(text.slice(1, -1).replaceAll("\\/", "/"), isExtended)
+  const pattern = regExpOf(text.slice(1, -1).replaceAll("\\/", "/"), isExtended)
   return (line) => pattern.test(line)
 }
 
@@ -40,7 +40,7 @@ const parse = (script: string, isExtended: boolean): ReadonlyArray<Command> => {
     if (match === null) throw new SyntaxError("unsupported command")
     const [, from, to, negation, letter = "s", delimiter = "", pattern = "", replacement = "", flags = ""] = match
     const plain = (text: string) => text.replaceAll(`\\${delimiter}`, delimiter)
-    const expression = toRegExp(plain(pattern).replaceAll("\\n", "\n"), isExtended, /i/i.test(flags) ? "gi" : "g")
+    const expression = regExpOf(plain(pattern).replaceAll("\\n", "\n"), isExtended, /i/i.test(flags) ? "gi" : "g")
     const which = Number(/\d+/.exec(flags)?.[0] ?? 1)
     commands.push({
       from: addressOf(from, isExtended),
@@ -102,7 +102,7 @@ export const sed: Program = withOptions(
   Effect.fnUntraced(function* (process, options) {
     const scripts = options.has("e") ? options.all("e") : options.operands.slice(0, 1)
     const paths = options.has("e") ? options.operands : options.operands.slice(1)
-    const commands = compile(() => parse(scripts.join("\n"), options.has("E") || options.has("r")))
+    const commands = regExpOrNothing(() => parse(scripts.join("\n"), options.has("E") || options.has("r")))
     if (commands === undefined) return yield* fail(process, "unsupported command")
     const { code, found } = yield* inputs(process, paths)
     if (!options.has("i")) {

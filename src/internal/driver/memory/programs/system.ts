@@ -1,30 +1,23 @@
-/** Programs about processes, users, time and the machine. */
+/** Programs about processes, users, time and the machine. Every export is a program, by its name. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type { Description } from "../kernel/description.ts"
-import { attempt, errno, type Errno } from "../kernel/errno.ts"
+import { type Errno, orNothing } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
 import { kernelRelease } from "../kernel/procfs.ts"
 import { signals } from "../../../guest/signals.ts"
 import * as Signals from "../kernel/signals.ts"
 import { mayAccess } from "../kernel/vfs.ts"
-import { parseDate } from "./files.ts"
-import { baseName, directoryName, fail, forEach, pump, usage, withOptions } from "./options.ts"
+import { baseName, directoryName, fail, forEach, parseDate, print, pump, usage, withOptions } from "./options.ts"
 import { replace } from "./run.ts"
 
 const printing = (text: (process: Process) => string): Program =>
-  withOptions("", (process) => Effect.as(process.print(`${text(process)}\n`), 0))
-
-export const succeed: Program = () => Effect.succeed(0)
-
-export const refuse: Program = () => Effect.succeed(1)
+  withOptions("", (process) => print(process, `${text(process)}\n`))
 
 export const pwd: Program = printing(({ cwd }) => cwd)
 
-export const whoami: Program = printing(
-  ({ actor, machine }) => machine.nameOf("passwd", actor.uid) ?? String(actor.uid)
-)
+export const whoami: Program = printing(({ actor, machine }) => machine.nameOf("passwd", actor.uid))
 
 export const hostname: Program = printing(({ machine }) => machine.hostname)
 
@@ -41,15 +34,14 @@ const duration = (word: string): number => {
   return match === null ? Number.NaN : Number(match[1]) * 1000 * ({ m: 60, h: 3600, d: 86_400 }[match[2] ?? ""] ?? 1)
 }
 
-export const sleep: Program = (process) => {
-  const words = process.argv.slice(1)
+export const sleep: Program = (process, [, ...words]) => {
   const wrong = words.find((word) => Number.isNaN(duration(word)))
   if (words.length === 0) return usage(process)
   if (wrong !== undefined) return fail(process, `invalid number '${wrong}'`)
   return Effect.as(process.sleep(words.reduce((sum, word) => sum + duration(word), 0)), 0)
 }
 
-export const env: Program = withOptions("+iu:0", (process, options) => {
+export const env: Program = withOptions("+iu:", (process, options) => {
   const words = [...options.operands]
   if (options.has("i")) process.env.clear()
   for (const name of options.all("u")) process.env.delete(name)
@@ -58,13 +50,12 @@ export const env: Program = withOptions("+iu:0", (process, options) => {
     process.env.set(name, value)
   }
   if (words.length > 0) return replace(process, words)
-  const end = options.has("0") ? "\0" : "\n"
-  return Effect.as(process.print([...process.env].map(([name, value]) => `${name}=${value}${end}`).join("")), 0)
+  return print(process, [...process.env].map(([name, value]) => `${name}=${value}\n`).join(""))
 })
 
-export const nohup: Program = (process) => {
+export const nohup: Program = (process, argv) => {
   process.handlers.set(signals.SIGHUP, undefined)
-  return replace(process, process.argv.slice(1))
+  return replace(process, argv.slice(1))
 }
 
 /** Runs a program in a new group, which outlives the command that started it. */
@@ -117,28 +108,24 @@ export const id: Program = withOptions("ugGn", (process, options) => {
   const [name] = options.operands
   const account = name === undefined ? actor : machine.account(name)
   if ("problem" in account) return fail(process, `unknown user ${name}`)
-  const nameOf = (table: "passwd" | "group", number: number) =>
-    options.has("n") ? (machine.nameOf(table, number) ?? String(number)) : String(number)
-  const labelled = (table: "passwd" | "group", number: number) => {
-    const known = machine.nameOf(table, number)
-    return known === undefined ? String(number) : `${number}(${known})`
-  }
   const { gid, groups, uid } = account
+  const show = (table: "passwd" | "group", ids: ReadonlyArray<number>) =>
+    print(process, `${ids.map((id) => (options.has("n") ? machine.nameOf(table, id) : String(id))).join(" ")}\n`)
+  if (options.has("u")) return show("passwd", [uid])
+  if (options.has("g")) return show("group", [gid])
+  if (options.has("G")) return show("group", groups.length === 0 ? [gid] : groups)
+  const labelled = (table: "passwd" | "group", id: number) => {
+    const known = machine.nameOf(table, id)
+    return known === String(id) ? known : `${id}(${known})`
+  }
   const all = groups.length === 0 ? "" : ` groups=${groups.map((group) => labelled("group", group)).join(",")}`
-  const text = options.has("u")
-    ? nameOf("passwd", uid)
-    : options.has("g")
-      ? nameOf("group", gid)
-      : options.has("G")
-        ? (groups.length === 0 ? [gid] : groups).map((group) => nameOf("group", group)).join(" ")
-        : `uid=${labelled("passwd", uid)} gid=${labelled("group", gid)}${all}`
-  return Effect.as(process.print(`${text}\n`), 0)
+  return print(process, `uid=${labelled("passwd", uid)} gid=${labelled("group", gid)}${all}\n`)
 })
 
 export const uname: Program = withOptions("asnrvmpio", (process, options) => {
   const fields = { s: "Linux", n: process.machine.hostname, r: kernelRelease, v: "#1 SMP", m: "x86_64", o: "GNU/Linux" }
   const shown = Object.entries(fields).filter(([flag]) => options.has("a") || options.has(flag))
-  return Effect.as(process.print(`${shown.map(([, text]) => text).join(" ") || "Linux"}\n`), 0)
+  return print(process, `${shown.map(([, text]) => text).join(" ") || "Linux"}\n`)
 })
 
 const formatDate = (date: Date, format: string): string => {
@@ -175,39 +162,28 @@ export const date: Program = withOptions("ud:r:I", (process, options) => {
   const millis = given === undefined ? process.machine.now() : parseDate(given)
   if (Number.isNaN(millis)) return fail(process, `invalid date '${given}'`)
   const format = options.operands[0]?.slice(1) ?? (options.has("I") ? "%F" : "%a %b %e %H:%M:%S UTC %Y")
-  return Effect.as(process.print(`${formatDate(new Date(millis), format)}\n`), 0)
+  return print(process, `${formatDate(new Date(millis), format)}\n`)
 })
 
 export const seq: Program = withOptions(
   "+ws:",
-  Effect.fnUntraced(function* (process, options) {
-    const { operands } = options
-    const numbers = operands.map(Number)
-    if (numbers.some((number) => Number.isNaN(number))) return yield* usage(process)
+  (process, options) => {
+    const numbers = options.operands.map(Number)
     const [first = 1, second = 1, third] = numbers
     const [from, step, to] =
       third !== undefined ? [first, second, third] : numbers.length === 2 ? [first, 1, second] : [1, 1, first]
-    const places = Math.max(
-      ...operands.slice(0, third === undefined ? 1 : 2).map((word) => word.split(".")[1]?.length ?? 0)
+    if (numbers.some((number) => Number.isNaN(number)) || step === 0) return usage(process)
+    const width = options.has("w") ? Math.max(String(from).length, String(to).length) : 0
+    const shown = Array.from({ length: Math.max(0, Math.floor((to - from) / step) + 1) }, (_, index) =>
+      String(from + index * step).padStart(width, "0")
     )
-    const shown = (value: number) => value.toFixed(numbers.length === 1 ? 0 : places)
-    const separator = options.get("s") ?? "\n"
-    const width = options.has("w") ? Math.max(shown(from).length, shown(to).length) : 0
-    let batch = ""
-    for (let value = from; step > 0 ? value <= to : value >= to; value += step) {
-      batch += (value === from ? "" : separator) + shown(value).padStart(width, "0")
-      if (batch.length < 4096) continue
-      yield* process.print(batch)
-      batch = ""
-    }
-    if (step > 0 ? from <= to : from >= to) yield* process.print(`${batch}\n`)
-    return 0
-  }),
+    return print(process, shown.length === 0 ? "" : `${shown.join(options.get("s") ?? "\n")}\n`)
+  },
   { least: 1, most: 3 }
 )
 
-export const yes: Program = (process) => {
-  const line = `${process.argv.slice(1).join(" ") || "y"}\n`
+export const yes: Program = (process, argv) => {
+  const line = `${argv.slice(1).join(" ") || "y"}\n`
   return Effect.forever(process.print(line.repeat(Math.ceil(4096 / line.length))))
 }
 
@@ -216,7 +192,7 @@ export const basename: Program = withOptions(
   (process, { operands: [path = "", suffix = ""] }) => {
     const name = baseName(path)
     const isCut = suffix !== "" && name !== suffix && name.endsWith(suffix)
-    return Effect.as(process.print(`${isCut ? name.slice(0, -suffix.length) : name}\n`), 0)
+    return print(process, `${isCut ? name.slice(0, -suffix.length) : name}\n`)
   },
   { least: 1, most: 2 }
 )
@@ -229,15 +205,10 @@ export const dirname: Program = withOptions(
 
 export const which: Program = withOptions("a", (process, { operands }) =>
   forEach(operands, (name) => {
-    const { actor, cwd, machine } = process
-    return attempt(() => {
-      const path = machine.locate(name, process.env.get("PATH"), cwd, actor)
-      if (!mayAccess(actor, process.stat(path), 1)) throw errno("EACCES")
-      return path
-    }).pipe(
-      Effect.flatMap((path) => Effect.as(process.print(`${path}\n`), 0)),
-      Effect.orElseSucceed(() => 1)
-    )
+    const { actor, cwd, env, machine } = process
+    const path = orNothing(() => machine.locate(name, env.get("PATH"), cwd, actor))
+    const stat = path === undefined ? undefined : process.lookAt(path)
+    return stat !== undefined && mayAccess(actor, stat, 1) ? print(process, `${path}\n`) : Effect.succeed(1)
   })
 )
 
@@ -247,28 +218,19 @@ export const ps: Program = withOptions("+awefuxlo:", (process) => {
   const lines = infos(process)
     .toSorted((a, b) => a.pid - b.pid)
     .map(({ actor, argv, pid }) => {
-      const user = process.machine.nameOf("passwd", actor.uid) ?? String(actor.uid)
+      const user = process.machine.nameOf("passwd", actor.uid)
       return `${String(pid).padStart(5)} ${user.padEnd(8)} ${argv.join(" ")}\n`
     })
-  return Effect.as(process.print(`PID   USER     COMMAND\n${lines.join("")}`), 0)
+  return print(process, `PID   USER     COMMAND\n${lines.join("")}`)
 })
 
-const matching = (use: (process: Process, pids: ReadonlyArray<number>) => Effect.Effect<unknown, Errno>): Program =>
-  withOptions("fx", (process, options) => {
-    const pattern = new RegExp(options.operands[0] ?? "")
-    const pids = infos(process).flatMap(({ argv, name, pid }) =>
-      pid !== process.pid && pid !== 1 && pattern.test(options.has("f") ? argv.join(" ") : name) ? [pid] : []
-    )
-    return Effect.as(use(process, pids), pids.length === 0 ? 1 : 0)
-  })
-
-export const pgrep: Program = matching((process, pids) => process.print(pids.map((pid) => `${pid}\n`).join("")))
-
-export const pkill: Program = matching(({ machine }, pids) =>
-  Effect.sync(() => {
-    for (const pid of pids) machine.process(pid)?.signal(signals.SIGTERM)
-  })
-)
+export const pgrep: Program = withOptions("fx", (process, options) => {
+  const pattern = new RegExp(options.operands[0] ?? "")
+  const found = infos(process).filter(
+    ({ argv, name, pid }) => pid !== process.pid && pid !== 1 && pattern.test(options.has("f") ? argv.join(" ") : name)
+  )
+  return Effect.as(process.print(found.map(({ pid }) => `${pid}\n`).join("")), found.length === 0 ? 1 : 0)
+})
 
 const terminalOf = (process: Process) => process.descriptors.get(0)?.terminal
 
@@ -277,24 +239,23 @@ export const tty: Program = (process) => {
   return Effect.as(process.print(`${terminal?.name ?? "not a tty"}\n`), terminal === undefined ? 1 : 0)
 }
 
-export const stty: Program = (process) => {
+export const stty: Program = (process, argv) => {
   const terminal = terminalOf(process)
   if (terminal === undefined) return fail(process, "standard input: Not a tty")
-  return Effect.as(process.print(process.argv[1] === "size" ? `${terminal.rows} ${terminal.columns}\n` : ""), 0)
+  return print(process, argv[1] === "size" ? `${terminal.rows} ${terminal.columns}\n` : "")
 }
 
 /** Ends the machine, and waits for that. */
 export const reboot: Program = (process) => {
   const { actor, machine } = process
   if (actor.uid !== 0) return fail(process, "Operation not permitted")
-  machine.powerOff()
+  machine.onPowerOff()
   return Effect.as(Deferred.await(machine.lost), 0)
 }
 
 /** Connects, or with `-l` takes one connection; `-e` runs a program on it. */
-export const nc: Program = (process) =>
+export const nc: Program = (process, [, ...words]) =>
   Effect.gen(function* () {
-    const words = process.argv.slice(1)
     const after = (flag: string) => (words.includes(flag) ? words.slice(words.indexOf(flag) + 1) : undefined)
     const program = after("-e")
     const socket = words.includes("-l")

@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import { attempt, Errno } from "../kernel/errno.ts"
+import { attempt, type Errno, mistake } from "../kernel/errno.ts"
 import type { Process } from "../kernel/process.ts"
 import { mayAccess } from "../kernel/vfs.ts"
 import { fail } from "./options.ts"
@@ -23,16 +23,12 @@ const textual: { readonly [operator: string]: (left: string, right: string) => b
   ">": (left, right) => left > right
 }
 
-const mistake = (problem: string): Errno => new Errno({ code: "EINVAL", problem })
-
 const may = (process: Process, path: string, wanted: number): boolean => {
   const stat = process.lookAt(path)
   return stat !== undefined && mayAccess(process.actor, stat, wanted)
 }
 
 const isKind = (kind: string) => (process: Process, path: string) => process.lookAt(path)?.kind === kind
-
-const hasBit = (bit: number) => (process: Process, path: string) => ((process.lookAt(path)?.mode ?? 0) & bit) !== 0
 
 const isLink = (process: Process, path: string) => process.lookAt(path, false)?.kind === "Symlink"
 
@@ -49,21 +45,10 @@ const unary: { readonly [operator: string]: (process: Process, word: string) => 
   "-r": (process, word) => may(process, word, 4),
   "-w": (process, word) => may(process, word, 2),
   "-x": (process, word) => may(process, word, 1),
-  "-u": hasBit(0o4000),
-  "-g": hasBit(0o2000),
-  "-k": hasBit(0o1000),
   "-t": (process, word) => process.descriptors.get(Number(word))?.terminal !== undefined,
   "-b": () => false,
   "-p": () => false,
   "-S": () => false
-}
-
-const compareFiles = (process: Process, left: string, operator: string, right: string): boolean => {
-  const one = process.lookAt(left)
-  const other = process.lookAt(right)
-  if (one === undefined || other === undefined) return operator === "-nt" && one !== undefined
-  if (operator === "-ef") return process.resolve(left).path === process.resolve(right).path
-  return operator === "-nt" ? one.modifiedAt > other.modifiedAt : one.modifiedAt < other.modifiedAt
 }
 
 const evaluate = (process: Process, words: ReadonlyArray<string>): boolean => {
@@ -100,9 +85,6 @@ const evaluate = (process: Process, words: ReadonlyArray<string>): boolean => {
     return check === undefined || second === undefined ? first !== "" : check(process, second)
   }
   const binary = (left: string, operator: string, right: string): boolean | undefined => {
-    if (operator === "-nt" || operator === "-ot" || operator === "-ef") {
-      return compareFiles(process, left, operator, right)
-    }
     const compare = numeric[operator]
     if (compare === undefined) return textual[operator]?.(left, right)
     const wrong = [left, right].find((word) => !/^\s*[-+]?\d+\s*$/.test(word))

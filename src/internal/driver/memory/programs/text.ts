@@ -1,17 +1,19 @@
-/** Programs that read and write text. They work on bytes, like those of a small guest. */
+/** Programs that read and write text, as bytes. Every export is a program, by its name. */
 import * as Effect from "effect/Effect"
-import { toBytes } from "../kernel/byteString.ts"
+import { fromBytes, toBytes } from "../kernel/byteString.ts"
 import type { Errno } from "../kernel/errno.ts"
 import type { Process, Program } from "../kernel/process.ts"
+import { classes, escape, regExpOf, regExpOrNothing } from "../shell/pattern.ts"
 import { unescape } from "./printf.ts"
 import {
   cannotOpen,
   fail,
   forEach,
-  forEachLine,
+  type Input,
   inputs,
   joined,
   linesOf,
+  type Options,
   plainProblem,
   pump,
   usage,
@@ -44,45 +46,48 @@ const onEach = (
     })
   })
 
-export const cat: Program = withOptions("nuAbetv", (process, options) => {
-  let number = 0
-  const isPlain = !["n", "A", "b", "e", "t"].some(options.has)
-  return onEach(process, options.operands, cannotOpen, (fd) =>
-    Effect.as(
-      isPlain
-        ? pump(process, fd)
-        : forEachLine(process, fd, (line) => {
-            const isNumbered = options.has("n") || (options.has("b") && line !== "")
-            const shown = options.has("A") || options.has("t") ? line.replaceAll("\t", "^I") : line
-            const end = options.has("A") || options.has("e") ? "$" : ""
-            const prefix = isNumbered ? `${String(++number).padStart(6)}\t` : ""
-            return Effect.as(process.print(`${prefix}${shown}${end}\n`), true)
-          }),
-      0
-    )
+export const cat: Program = withOptions("u", (process, options) =>
+  onEach(process, options.operands, cannotOpen, (fd) => Effect.as(pump(process, fd), 0))
+)
+
+/** Creates a program that prints what a function makes of its inputs. */
+const filter = (
+  known: string,
+  transform: (found: ReadonlyArray<Input>, options: Options) => string,
+  { complaint = plainProblem, failure = 1 } = {}
+): Program =>
+  withOptions(
+    known,
+    Effect.fnUntraced(function* (process, options) {
+      const { code, found } = yield* inputs(process, options.operands, complaint)
+      yield* process.print(transform(found, options))
+      return code === 0 ? 0 : failure
+    }),
+    { failure }
   )
-})
+
+const allLines = (found: ReadonlyArray<Input>): ReadonlyArray<string> => found.flatMap(({ text }) => linesOf(text))
 
 /** `head -5` means `head -n 5`. */
 const rewritten =
   (program: Program): Program =>
-  (process) => {
-    process.argv = process.argv.map((word, index) => (index === 1 ? word.replace(/^-(\d+)$/, "-n$1") : word))
-    return program(process)
-  }
+  (process, argv) =>
+    program(
+      process,
+      argv.map((word, index) => (index === 1 ? word.replace(/^-(\d+)$/, "-n$1") : word))
+    )
 
 /** Creates a program that writes through the C library, which no longer knows why a write failed. */
 const buffered =
   (program: Program): Program =>
-  (process) =>
+  (process, argv) =>
     Effect.catchIf(
-      program(process),
+      program(process, argv),
       ({ code }) => code !== "EPIPE",
       () => fail(process, "standard output: I/O error")
     )
 
-const title = (process: Process, isTitled: boolean, name: string, index: number) =>
-  isTitled ? process.print(`${index > 0 ? "\n" : ""}==> ${name} <==\n`) : Effect.void
+const title = (name: string, index: number): string => `${index > 0 ? "\n" : ""}==> ${name} <==\n`
 
 export const head: Program = rewritten(
   buffered(
@@ -96,7 +101,7 @@ export const head: Program = rewritten(
         options.operands,
         plainProblem,
         Effect.fnUntraced(function* (fd, name, index) {
-          yield* title(process, isTitled, name, index)
+          if (isTitled) yield* process.print(title(name, index))
           if (options.has("c")) {
             for (let left = limit; left > 0;) {
               const bytes = yield* process.read(fd, left)
@@ -106,11 +111,12 @@ export const head: Program = rewritten(
             }
           } else if (limit < 0) {
             yield* process.print(joined(linesOf(yield* process.readAll(fd)).slice(0, limit)))
-          } else if (limit > 0) {
-            let count = 0
-            yield* forEachLine(process, fd, (line, isComplete) =>
-              Effect.as(process.print(isComplete ? `${line}\n` : line), ++count < limit)
-            )
+          } else {
+            for (let count = 0; count < limit; count++) {
+              const line = yield* process.readLine(fd)
+              if (line === "") break
+              yield* process.print(line)
+            }
           }
           return 0
         })
@@ -131,7 +137,7 @@ export const tail: Program = rewritten(
       const last = <A>(all: { readonly slice: (from: number) => A }): A =>
         all.slice(asked.startsWith("+") ? count - 1 : count === 0 ? Number.POSITIVE_INFINITY : -count)
       for (const [index, { name, text }] of found.entries()) {
-        yield* title(process, isTitled, name, index)
+        if (isTitled) yield* process.print(title(name, index))
         yield* process.print(options.has("c") ? last(text) : last(text.split(/(?<=\n)/)).join(""))
       }
       if (!options.has("f") && !options.has("F")) return code
@@ -158,161 +164,75 @@ const follow = Effect.fnUntraced(function* (
   }
 })
 
-export const wc: Program = withOptions(
-  "lwcmL",
-  Effect.fnUntraced(function* (process, options) {
-    const { code, found } = yield* inputs(process, options.operands)
-    const columns = ["l", "w", "c", "L"].map((flag) => options.has(flag) || (flag === "c" && options.has("m")))
-    const isWanted = columns.some(Boolean) ? columns : [true, true, true, false]
-    const isAlone = isWanted.filter(Boolean).length === 1 && found.length < 2
-    const show = (counts: ReadonlyArray<number>, name: string) => {
-      const shown = counts.filter((_, index) => isWanted[index] === true)
-      const text = shown.map((count) => (isAlone ? String(count) : String(count).padStart(9))).join(" ")
-      return process.print(`${text}${name === "" ? "" : ` ${name}`}\n`)
-    }
-    const rows = found.map(({ text }) => [
-      text.split("\n").length - 1,
-      text.match(/\S+/g)?.length ?? 0,
-      text.length,
-      Math.max(0, ...linesOf(text).map((line) => line.length))
-    ])
-    for (const [index, row] of rows.entries()) {
-      yield* show(row, options.operands.length === 0 ? "" : (found[index]?.name ?? ""))
-    }
-    const sum = (column: number) => rows.reduce((total, row) => total + (row[column] ?? 0), 0)
-    if (rows.length > 1) yield* show([0, 1, 2, 3].map(sum), "total")
-    return code
-  })
-)
-
-const classes: { readonly [name: string]: string } = {
-  space: "\\s",
-  blank: " \\t",
-  digit: "0-9",
-  upper: "A-Z",
-  lower: "a-z",
-  alpha: "a-zA-Z",
-  alnum: "a-zA-Z0-9",
-  punct: "!-\\/:-@\\[-`{-~",
-  xdigit: "0-9a-fA-F",
-  cntrl: "\\0-\\x1f\\x7f"
-}
-
-/** Translates a POSIX regular expression, basic or extended. Throws `SyntaxError`. */
-export const toRegExp = (pattern: string, isExtended: boolean, flags = ""): RegExp => {
-  const brackets: Array<string> = []
-  const outside = pattern.replace(/\[\^?\]?(?:\[:\w+:\]|[^\]])*\]/g, (bracket) => {
-    brackets.push(
-      bracket
-        .replace(/^\[(\^?)\]/, "[$1\\]")
-        .replace(/\\(?!\])/g, "\\\\")
-        .replace(/\[:(\w+):\]/g, (_, name: string) => classes[name] ?? "")
-    )
-    return `\0${brackets.length - 1}\0`
-  })
-  const translated = isExtended
-    ? outside
-    : outside
-        .replace(/\\?[(){}+?|]/g, (token) => (token.startsWith("\\") ? token.slice(1) : `\\${token}`))
-        .replace(/^\*/, "\\*")
-  const source = translated
-    .replace(/\\[<>]/g, "\\b")
-    .replace(/\0(\d+)\0/g, (_, index: string) => brackets[Number(index)] ?? "")
-  return new RegExp(source, flags)
-}
-
-/** Returns nothing for an invalid regular expression. */
-export const compile = <A>(make: () => A): A | undefined => {
-  try {
-    return make()
-  } catch (cause) {
-    if (cause instanceof SyntaxError) return undefined
-    throw cause
-  }
-}
-
-const toSource = (line: string, isFixed: boolean, isExtended: boolean): string =>
-  isFixed ? line.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&") : toRegExp(line, isExtended).source
+export const wc: Program = filter("lwcm", (found, options) => {
+  const columns = ["l", "w", "c"].filter((flag) => options.has(flag) || (flag === "c" && options.has("m")))
+  const wanted = columns.length === 0 ? ["l", "w", "c"] : columns
+  const width = wanted.length === 1 && found.length < 2 ? 0 : 9
+  const rows = found.map(({ name, text }) => ({
+    name: options.operands.length === 0 ? "" : ` ${name}`,
+    counts: { l: text.split("\n").length - 1, w: text.match(/\S+/g)?.length ?? 0, c: text.length }
+  }))
+  const total = (flag: "l" | "w" | "c") => rows.reduce((sum, { counts }) => sum + counts[flag], 0)
+  if (rows.length > 1) rows.push({ name: " total", counts: { l: total("l"), w: total("w"), c: total("c") } })
+  return joined(
+    rows.map(({ counts, name }) => {
+      const shown = Object.entries(counts).filter(([flag]) => wanted.includes(flag))
+      return shown.map(([, count]) => String(count).padStart(width)).join(" ") + name
+    })
+  )
+})
 
 export const grep: Program = withOptions(
-  "EFGivnclLqrRhHowxse:m:A:B:C:",
+  "EFGivnclqrRhHowxse:",
   Effect.fnUntraced(function* (process, options) {
     const operands = [...options.operands]
     const patterns = options.has("e") ? options.all("e") : operands.splice(0, 1)
     if (patterns.length === 0) return yield* usage(process, 2)
     const isFixed = options.has("F") || process.name === "fgrep"
     const isExtended = options.has("E") || process.name === "egrep"
-    const expressions = compile(() =>
+    const expressions = regExpOrNothing(() =>
       patterns
         .flatMap((pattern) => pattern.split("\n"))
         .map((line) => {
-          const source = toSource(line, isFixed, isExtended)
+          const source = isFixed ? escape(line) : regExpOf(line, isExtended).source
           const whole = options.has("x") ? `^(?:${source})$` : options.has("w") ? `\\b(?:${source})\\b` : source
           return new RegExp(whole, options.has("i") ? "gi" : "g")
         })
     )
     if (expressions === undefined) return yield* fail(process, `bad regex '${patterns[0]}'`, 2)
     const isRecursive = options.has("r") || options.has("R")
-    const isFolder = (path: string) => path !== "-" && process.lookAt(path)?.kind === "Directory"
-    const paths = (isRecursive && operands.length === 0 ? ["."] : operands).flatMap((path) =>
-      !isFolder(path)
-        ? [path]
-        : isRecursive
-          ? walk(process, path).flatMap(({ path, stat }) => (stat.kind === "File" ? [path] : []))
-          : []
-    )
+    const paths = (isRecursive && operands.length === 0 ? ["."] : operands).flatMap((path) => {
+      if (path === "-" || process.lookAt(path)?.kind !== "Directory") return [path]
+      return isRecursive ? walk(process, path).flatMap(({ path, stat }) => (stat.kind === "File" ? [path] : [])) : []
+    })
     if (paths.length === 0 && operands.length > 0) return 1
     const readable = options.has("s") ? paths.filter((path) => process.lookAt(path) !== undefined) : paths
     if (readable.length === 0 && paths.length > 0) return 2
     const { code, found } = yield* inputs(process, readable)
     const isNamed = !options.has("h") && (options.has("H") || isRecursive || found.length > 1)
-    const limit = Number(options.get("m") ?? Number.POSITIVE_INFINITY)
-    const before = Number(options.get("B") ?? options.get("C") ?? 0)
-    const after = Number(options.get("A") ?? options.get("C") ?? 0)
     let isAnything = false
     for (const { name, text } of found) {
-      const lines = linesOf(text)
-      let count = 0
-      let shown = ""
-      let last = -1
-      let until = -1
-      const show = (index: number, separator: string, what = lines[index] ?? "") => {
-        const number = options.has("n") ? `${index + 1}${separator}` : ""
-        shown += `${isNamed ? name + separator : ""}${number}${what}\n`
-        last = index
-      }
-      for (const [index, line] of lines.entries()) {
-        const hits = count < limit ? expressions.flatMap((expression) => [...line.matchAll(expression)]) : []
-        if (count >= limit || hits.length > 0 === options.has("v")) {
-          if (index <= until) show(index, "-")
-          continue
-        }
-        count++
-        until = index + after
-        if (options.has("o")) for (const [hit] of hits) if (hit !== "") show(index, ":", hit)
-        if (options.has("o")) continue
-        const from = Math.max(last + 1, index - before)
-        if (before + after > 0 && last >= 0 && from > last + 1) shown += "--\n"
-        for (let earlier = from; earlier < index; earlier++) show(earlier, "-")
-        show(index, ":")
-      }
-      isAnything ||= count > 0
+      const label = isNamed ? `${name}:` : ""
+      const shown = linesOf(text).flatMap((line, index) => {
+        const hits = expressions.flatMap((expression) => [...line.matchAll(expression)])
+        if (hits.length > 0 === options.has("v")) return []
+        const prefix = options.has("n") ? `${label}${index + 1}:` : label
+        const parts = options.has("o") ? hits.flatMap(([hit]) => (hit === "" ? [] : [hit])) : [line]
+        return [parts.map((part) => prefix + part)]
+      })
+      isAnything ||= shown.length > 0
       if (options.has("q")) continue
-      if (options.has("l")) yield* process.print(count > 0 ? `${name}\n` : "")
-      else if (options.has("L")) yield* process.print(count > 0 ? "" : `${name}\n`)
-      else if (options.has("c")) yield* process.print(`${isNamed ? `${name}:` : ""}${count}\n`)
-      else yield* process.print(shown)
+      if (options.has("l")) yield* process.print(shown.length > 0 ? `${name}\n` : "")
+      else yield* process.print(options.has("c") ? `${label}${shown.length}\n` : joined(shown.flat()))
     }
     return code !== 0 && !(options.has("q") && isAnything) ? 2 : isAnything ? 0 : 1
   }),
   { failure: 2 }
 )
 
-export const sort: Program = withOptions(
-  "nrufbk:t:o:cs",
-  Effect.fnUntraced(function* (process, options) {
-    const { code, found } = yield* inputs(process, options.operands)
-    if (code !== 0) return 2
+export const sort: Program = filter(
+  "nrufbk:t:s",
+  (found, options) => {
     const separator = options.get("t")
     const keyOf = (line: string, spec: string): string => {
       const [from = 1, to = Number.POSITIVE_INFINITY] = spec.split(",").map((part) => Number.parseInt(part, 10))
@@ -333,39 +253,27 @@ export const sort: Program = withOptions(
       }
       return keys.length === 0 ? compareKeys(a, b, options.has("n")) : 0
     }
-    const lines = found.flatMap(({ text }) => linesOf(text))
-    if (options.has("c")) {
-      const wrong = lines.findIndex((line, index) => index > 0 && direction * compare(lines[index - 1] ?? "", line) > 0)
-      return wrong === -1 ? 0 : yield* Effect.as(process.complain(`Check line ${wrong}`), 1)
-    }
-    const sorted = lines.toSorted((a, b) => direction * (compare(a, b) || compareKeys(a, b, false)))
-    const output = joined(
+    const sorted = allLines(found).toSorted((a, b) => direction * (compare(a, b) || compareKeys(a, b, false)))
+    return joined(
       sorted.filter((line, index) => !options.has("u") || index === 0 || compare(line, sorted[index - 1] ?? "") !== 0)
     )
-    const target = options.get("o")
-    yield* target === undefined ? process.print(output) : process.writeFile(target, output)
-    return 0
-  }),
+  },
   { failure: 2 }
 )
 
-export const uniq: Program = withOptions(
-  "cdui",
-  Effect.fnUntraced(function* (process, options) {
-    const { code, found } = yield* inputs(process, options.operands.slice(0, 1), cannotOpen)
-    const fold = (line: string) => (options.has("i") ? line.toLowerCase() : line)
+export const uniq: Program = filter(
+  "cdu",
+  (found, options) => {
     const groups: Array<{ readonly line: string; count: number }> = []
-    for (const line of linesOf(found[0]?.text ?? "")) {
+    for (const line of allLines(found)) {
       const last = groups.at(-1)
-      if (last !== undefined && fold(last.line) === fold(line)) last.count++
+      if (last?.line === line) last.count++
       else groups.push({ line, count: 1 })
     }
-    for (const { count, line } of groups) {
-      if ((options.has("d") && count === 1) || (options.has("u") && count > 1)) continue
-      yield* process.print(options.has("c") ? `${String(count).padStart(7)} ${line}\n` : `${line}\n`)
-    }
-    return code
-  })
+    const wanted = groups.filter(({ count }) => !(options.has("d") && count === 1) && !(options.has("u") && count > 1))
+    return joined(wanted.map(({ count, line }) => (options.has("c") ? `${String(count).padStart(7)} ${line}` : line)))
+  },
+  { complaint: cannotOpen }
 )
 
 const inRanges = (spec: string): ((position: number) => boolean) => {
@@ -384,7 +292,7 @@ export const cut: Program = withOptions(
     const isWanted = inRanges(spec)
     const delimiter = options.has("f") ? (options.get("d") ?? "\t") : ""
     const { code, found } = yield* inputs(process, options.operands)
-    for (const line of found.flatMap(({ text }) => linesOf(text))) {
+    for (const line of allLines(found)) {
       const isWhole = options.has("f") && !line.includes(delimiter)
       if (isWhole && options.has("s")) continue
       const kept = line.split(delimiter).filter((_, index) => isWanted(index + 1))
@@ -462,18 +370,13 @@ export const tee: Program = withOptions(
   })
 )
 
-export const base64: Program = withOptions(
-  "dw:",
-  Effect.fnUntraced(function* (process, options) {
-    const { code, found } = yield* inputs(process, options.operands)
-    const width = Number(options.get("w") ?? 76) || Number.POSITIVE_INFINITY
-    for (const { text } of found) {
-      if (options.has("d")) yield* process.writeBytes(1, Buffer.from(text, "base64"))
-      else {
-        const encoded = Buffer.from(toBytes(text)).toString("base64")
-        for (let at = 0; at < encoded.length; at += width) yield* process.print(`${encoded.slice(at, at + width)}\n`)
-      }
-    }
-    return code
-  })
-)
+export const base64: Program = filter("dw:", (found, options) => {
+  const width = Number(options.get("w") ?? 76)
+  return found
+    .map(({ text }) => {
+      if (options.has("d")) return fromBytes(Buffer.from(text, "base64"))
+      const encoded = Buffer.from(toBytes(text)).toString("base64")
+      return joined(encoded.match(new RegExp(`.{1,${width || ""}}`, "g")) ?? [])
+    })
+    .join("")
+})

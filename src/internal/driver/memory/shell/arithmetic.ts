@@ -1,7 +1,6 @@
 /** Arithmetic of the shell. */
 import * as Data from "effect/Data"
 
-/** A wrong expression. */
 export class ArithmeticProblem extends Data.TaggedError("ArithmeticProblem")<{ readonly problem: string }> {
   override get message(): string {
     return this.problem
@@ -13,23 +12,10 @@ export interface Variables {
   readonly set: (name: string, value: string) => void
 }
 
-const levels: ReadonlyArray<ReadonlyArray<string>> = [
-  ["||"],
-  ["&&"],
-  ["|"],
-  ["^"],
-  ["&"],
-  ["==", "!="],
-  ["<=", ">=", "<", ">"],
-  ["<<", ">>"],
-  ["+", "-"],
-  ["*", "/", "%"]
-]
-
 const syntaxError = () => new ArithmeticProblem({ problem: "arithmetic syntax error" })
 
 const tokenPattern =
-  /\s*(<<=|>>=|<<|>>|<=|>=|==|!=|&&|\|\||\+=|-=|\*=|\/=|%=|&=|\|=|\^=|\+\+|--|[-+*/%<>=!~&|^?:(),]|0[xX][\da-fA-F]+|\d+|[A-Za-z_]\w*)/y
+  /\s*(<<=|>>=|<<|>>|<=|>=|==|!=|&&|\|\||\+=|-=|\*=|\/=|%=|&=|\|=|\^=|\+\+|--|[-+*/%<>=!~&|^?:()]|0[xX][\da-fA-F]+|\d+|[A-Za-z_]\w*)/y
 
 const tokenize = (text: string): ReadonlyArray<string> => {
   const tokens: Array<string> = []
@@ -45,32 +31,34 @@ const tokenize = (text: string): ReadonlyArray<string> => {
 const bitwise = (run: (left: bigint, right: bigint) => bigint) => (left: number, right: number) =>
   Number(run(BigInt(left), BigInt(right)))
 
-const operations: { readonly [operator: string]: (left: number, right: number) => number } = {
-  "+": (left, right) => left + right,
-  "-": (left, right) => left - right,
-  "*": (left, right) => left * right,
-  "/": (left, right) => Math.trunc(left / right),
-  "%": (left, right) => left % right,
-  "<<": (left, right) => left * 2 ** right,
-  ">>": (left, right) => Math.floor(left / 2 ** right),
-  "<": (left, right) => Number(left < right),
-  ">": (left, right) => Number(left > right),
-  "<=": (left, right) => Number(left <= right),
-  ">=": (left, right) => Number(left >= right),
-  "==": (left, right) => Number(left === right),
-  "!=": (left, right) => Number(left !== right),
-  "&": bitwise((left, right) => left & right),
-  "|": bitwise((left, right) => left | right),
-  "^": bitwise((left, right) => left ^ right),
-  "&&": (left, right) => Number(left !== 0 && right !== 0),
-  "||": (left, right) => Number(left !== 0 || right !== 0)
+type Operation = readonly [precedence: number, run: (left: number, right: number) => number]
+
+const operations: { readonly [operator: string]: Operation } = {
+  "||": [0, (left, right) => Number(left !== 0 || right !== 0)],
+  "&&": [1, (left, right) => Number(left !== 0 && right !== 0)],
+  "|": [2, bitwise((left, right) => left | right)],
+  "^": [3, bitwise((left, right) => left ^ right)],
+  "&": [4, bitwise((left, right) => left & right)],
+  "==": [5, (left, right) => Number(left === right)],
+  "!=": [5, (left, right) => Number(left !== right)],
+  "<": [6, (left, right) => Number(left < right)],
+  ">": [6, (left, right) => Number(left > right)],
+  "<=": [6, (left, right) => Number(left <= right)],
+  ">=": [6, (left, right) => Number(left >= right)],
+  "<<": [7, (left, right) => left * 2 ** right],
+  ">>": [7, (left, right) => Math.floor(left / 2 ** right)],
+  "+": [8, (left, right) => left + right],
+  "-": [8, (left, right) => left - right],
+  "*": [9, (left, right) => left * right],
+  "/": [9, (left, right) => Math.trunc(left / divisor(right))],
+  "%": [9, (left, right) => left % divisor(right)]
 }
 
-const compute = (operator: string, left: number, right: number): number => {
-  if (right === 0 && (operator === "/" || operator === "%")) throw new ArithmeticProblem({ problem: "divide by zero" })
-  const operation = operations[operator]
-  if (operation === undefined) throw syntaxError()
-  return operation(left, right)
+const tightest = 9
+
+const divisor = (number: number): number => {
+  if (number === 0) throw new ArithmeticProblem({ problem: "divide by zero" })
+  return number
 }
 
 export const evaluate = (text: string, variables: Variables): number => {
@@ -94,7 +82,7 @@ export const evaluate = (text: string, variables: Variables): number => {
     if (token === undefined) throw syntaxError()
     position++
     if (token === "(") {
-      const value = comma()
+      const value = assignment()
       if (!accept(")")) throw syntaxError()
       return value
     }
@@ -117,15 +105,14 @@ export const evaluate = (text: string, variables: Variables): number => {
     return value
   }
 
-  const binary = (level: number): number => {
-    const operators = levels[level]
-    if (operators === undefined) return primary()
-    let left = binary(level + 1)
+  const binary = (precedence: number): number => {
+    if (precedence > tightest) return primary()
+    let left = binary(precedence + 1)
     for (;;) {
-      const operator = peek()
-      if (operator === undefined || !operators.includes(operator)) return left
+      const operation = operations[peek() ?? ""]
+      if (operation?.[0] !== precedence) return left
       position++
-      left = compute(operator, left, binary(level + 1))
+      left = operation[1](left, binary(precedence + 1))
     }
   }
 
@@ -144,19 +131,13 @@ export const evaluate = (text: string, variables: Variables): number => {
     if (!isName(name) || operator === undefined || !/^(?:[-+*/%&|^]|<<|>>)?=$/.test(operator)) return conditional()
     position += 2
     const right = assignment()
-    const value = operator === "=" ? right : compute(operator.slice(0, -1), valueOf(name), right)
+    const value = operations[operator.slice(0, -1)]?.[1](valueOf(name), right) ?? right
     variables.set(name, String(value))
     return value
   }
 
-  const comma = (): number => {
-    let value = assignment()
-    while (accept(",")) value = assignment()
-    return value
-  }
-
   if (tokens.length === 0) return 0
-  const result = comma()
+  const result = assignment()
   if (position < tokens.length) throw syntaxError()
   return result
 }

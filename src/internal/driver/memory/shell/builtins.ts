@@ -1,13 +1,14 @@
 /** Builtins of the shell. */
 import * as Effect from "effect/Effect"
-import { attempt, type Errno } from "../kernel/errno.ts"
+import { attempt, orNothing } from "../kernel/errno.ts"
+import type { Program } from "../kernel/process.ts"
 import { echo } from "../programs/echo.ts"
 import { kill } from "../programs/kill.ts"
 import { printf } from "../programs/printf.ts"
 import { test } from "../programs/test.ts"
 import { signals } from "../../../guest/signals.ts"
-import { parse as parseSignal, translate as signalName } from "../kernel/signals.ts"
-import { Jump, type Outcome } from "./outcome.ts"
+import { nameOf as signalName, parse as parseSignal } from "../kernel/signals.ts"
+import { Jump, type Outcome, untilReturn } from "./outcome.ts"
 import type { Shell } from "./shell.ts"
 
 export type Builtin = (shell: Shell, argv: ReadonlyArray<string>) => Outcome
@@ -15,9 +16,9 @@ export type Builtin = (shell: Shell, argv: ReadonlyArray<string>) => Outcome
 const isName = (text: string): boolean => /^[A-Za-z_]\w*$/.test(text)
 
 const inPlace =
-  (run: (process: Shell["process"], argv: ReadonlyArray<string>) => Effect.Effect<number, Errno>): Builtin =>
+  (program: Program): Builtin =>
   (shell, argv) =>
-    run(shell.process, argv)
+    program(shell.process, argv)
 
 const succeed: Builtin = () => Effect.succeed(0)
 
@@ -77,13 +78,8 @@ const jump =
     )
 
 const set: Builtin = (shell, argv) =>
-  Effect.gen(function* () {
+  Effect.sync(() => {
     const words = argv.slice(1)
-    if (words.length === 0) {
-      for (const [name, { value }] of shell.variables) {
-        if (value !== undefined) yield* shell.process.print(`${name}='${value}'\n`)
-      }
-    }
     const byName: { readonly [name: string]: string } = {
       errexit: "e",
       nounset: "u",
@@ -92,12 +88,8 @@ const set: Builtin = (shell, argv) =>
       allexport: "a"
     }
     for (let word = words.shift(); word !== undefined; word = words.shift()) {
-      if (word === "--") {
-        shell.positional = words
-        return 0
-      }
-      if (!/^[-+]./.test(word)) {
-        shell.positional = [word, ...words]
+      if (word === "--" || !/^[-+]./.test(word)) {
+        shell.positional = word === "--" ? words : [word, ...words]
         return 0
       }
       for (const letter of word.slice(1)) {
@@ -117,130 +109,114 @@ const shift: Builtin = (shell, argv) =>
     return Effect.succeed(0)
   })
 
-const read: Builtin = (shell, argv) =>
-  Effect.gen(function* () {
-    const isRaw = argv.includes("-r")
-    const names = argv.slice(1).filter((word) => !word.startsWith("-"))
-    let line = yield* shell.process.readLine(0)
-    if (!isRaw) while (line.endsWith("\\\n")) line = line.slice(0, -2) + (yield* shell.process.readLine(0))
-    const isComplete = line.endsWith("\n")
-    const text = (isComplete ? line.slice(0, -1) : line).replace(isRaw ? /$^/ : /\\(.)/g, "$1")
-    const separators = (shell.get("IFS") ?? " \t\n").replace(/[\\\]^-]/g, "\\$&")
-    let rest = separators === "" ? text : text.replace(new RegExp(`^[${separators}]+|[${separators}]+$`, "g"), "")
-    for (const [index, name] of (names.length === 0 ? ["REPLY"] : names).entries()) {
-      const isLast = index >= names.length - 1
-      const end = isLast || separators === "" ? -1 : rest.search(new RegExp(`[${separators}]`))
-      yield* shell.assign(name, end === -1 ? rest : rest.slice(0, end))
-      rest = end === -1 ? "" : rest.slice(end).replace(new RegExp(`^[${separators}]+`), "")
-    }
-    return isComplete ? 0 : 1
-  })
+const read: Builtin = Effect.fnUntraced(function* (shell, argv) {
+  const isRaw = argv.includes("-r")
+  const names = argv.slice(1).filter((word) => !word.startsWith("-"))
+  let line = yield* shell.process.readLine(0)
+  if (!isRaw) while (line.endsWith("\\\n")) line = line.slice(0, -2) + (yield* shell.process.readLine(0))
+  const isComplete = line.endsWith("\n")
+  const text = (isComplete ? line.slice(0, -1) : line).replace(isRaw ? /$^/ : /\\(.)/g, "$1")
+  const separators = (shell.get("IFS") ?? " \t\n").replace(/[\\\]^-]/g, "\\$&")
+  let rest = separators === "" ? text : text.replace(new RegExp(`^[${separators}]+|[${separators}]+$`, "g"), "")
+  for (const [index, name] of (names.length === 0 ? ["REPLY"] : names).entries()) {
+    const isLast = index >= names.length - 1
+    const end = isLast || separators === "" ? -1 : rest.search(new RegExp(`[${separators}]`))
+    yield* shell.assign(name, end === -1 ? rest : rest.slice(0, end))
+    rest = end === -1 ? "" : rest.slice(end).replace(new RegExp(`^[${separators}]+`), "")
+  }
+  return isComplete ? 0 : 1
+})
 
-const wait: Builtin = (shell, argv) =>
-  Effect.gen(function* () {
-    const pids = argv.slice(1).map(Number)
-    let status = 0
-    if (pids.some((pid) => Number.isNaN(pid))) return 2
-    for (const pid of pids.length === 0 ? shell.children.keys() : pids) {
-      const child = shell.children.get(pid)
-      if (child === undefined) {
-        status = 127
-        continue
-      }
-      const ended = yield* shell.waitInterruptibly(child)
-      if (ended !== undefined) shell.children.delete(pid)
-      const code = ended === undefined ? 128 + signals.SIGTERM : yield* shell.statusOf(ended)
-      if (pids.length > 0) status = code
+const wait: Builtin = Effect.fnUntraced(function* (shell, argv) {
+  const pids = argv.slice(1).map(Number)
+  let status = 0
+  if (pids.some((pid) => Number.isNaN(pid))) return 2
+  for (const pid of pids.length === 0 ? shell.children.keys() : pids) {
+    const child = shell.children.get(pid)
+    if (child === undefined) {
+      status = 127
+      continue
     }
-    return status
-  })
+    const ended = yield* shell.waitInterruptibly(child)
+    if (ended !== undefined) shell.children.delete(pid)
+    const code = ended === undefined ? 128 + signals.SIGTERM : yield* shell.statusOf(ended)
+    if (pids.length > 0) status = code
+  }
+  return status
+})
 
-const trap: Builtin = (shell, argv) =>
-  Effect.gen(function* () {
-    const [, action, ...names] = argv
-    if (action === undefined) {
-      for (const [signal, text] of shell.traps)
-        yield* shell.process.print(`trap -- '${text}' ${signalName(String(signal)) ?? "EXIT"}\n`)
-      return 0
-    }
-    const isReset = names.length === 0
-    for (const name of isReset ? [action] : names) {
-      const signal = name === "EXIT" ? 0 : parseSignal(name)
-      if (signal === undefined) {
-        yield* shell.complain(`trap: line 0: ${name}: invalid signal specification`)
-        return 1
-      }
-      shell.trap(signal, isReset || action === "-" ? undefined : action)
-    }
+const trap: Builtin = Effect.fnUntraced(function* (shell, argv) {
+  const [, action, ...names] = argv
+  if (action === undefined) {
+    for (const [signal, text] of shell.traps)
+      yield* shell.process.print(`trap -- '${text}' ${signalName(signal) ?? "EXIT"}\n`)
     return 0
-  })
-
-const type: Builtin = (shell, argv) =>
-  Effect.gen(function* () {
-    let status = 0
-    for (const name of argv.slice(1)) {
-      const kind = kindOf(shell, name)
-      if (kind === undefined) {
-        yield* shell.process.print(`${name}: not found\n`)
-        status = 127
-      } else yield* shell.process.print(`${name} is ${kind.description}\n`)
+  }
+  const isReset = names.length === 0
+  for (const name of isReset ? [action] : names) {
+    const signal = name === "EXIT" ? 0 : parseSignal(name)
+    if (signal === undefined) {
+      yield* shell.complain(`trap: line 0: ${name}: invalid signal specification`)
+      return 1
     }
-    return status
-  })
+    shell.trap(signal, isReset || action === "-" ? undefined : action)
+  }
+  return 0
+})
+
+const type: Builtin = Effect.fnUntraced(function* (shell, argv) {
+  let status = 0
+  for (const name of argv.slice(1)) {
+    const kind = kindOf(shell, name)
+    yield* shell.process.print(kind === undefined ? `${name}: not found\n` : `${name} is ${kind.description}\n`)
+    if (kind === undefined) status = 127
+  }
+  return status
+})
 
 const kindOf = (shell: Shell, name: string): { readonly description: string; readonly path: string } | undefined => {
   if (shell.functions.has(name)) return { description: "a function", path: name }
-  if (Object.hasOwn(builtins, name)) return { description: "a shell builtin", path: name }
-  try {
-    const path = shell.process.machine.locate(name, shell.get("PATH"), shell.process.cwd, shell.process.actor)
-    return shell.process.lookAt(path) === undefined ? undefined : { description: path, path }
-  } catch {
-    return undefined
-  }
+  if (builtins.has(name)) return { description: "a shell builtin", path: name }
+  const { actor, cwd, machine } = shell.process
+  const path = orNothing(() => machine.locate(name, shell.get("PATH"), cwd, actor))
+  return path === undefined || shell.process.lookAt(path) === undefined ? undefined : { description: path, path }
 }
 
-const command: Builtin = (shell, argv) =>
-  Effect.gen(function* () {
-    const isQuestion = argv[1] === "-v" || argv[1] === "-V"
-    if (isQuestion) {
-      const kind = kindOf(shell, argv[2] ?? "")
-      if (kind === undefined) return 127
-      yield* shell.process.print(`${kind.path}\n`)
-      return 0
-    }
-    const words = argv.slice(argv[1] === "-p" ? 2 : 1)
-    const [name] = words
-    if (name === undefined) return 0
-    const builtin = builtins[name]
-    return yield* Object.hasOwn(builtins, name) && builtin !== undefined ? builtin(shell, words) : shell.external(words)
-  })
-
-const exec: Builtin = (shell, argv) =>
-  Effect.gen(function* () {
-    if (argv.length === 1) return 0
-    shell.process.setEnv(shell.exported())
-    const status = yield* shell.execute(argv.slice(1), "exec: line 0: ")
-    return yield* new Jump({ kind: "Exit", count: status })
-  })
-
-const dot: Builtin = (shell, argv) =>
-  Effect.gen(function* () {
-    const path = argv[1] ?? ""
-    const content = yield* Effect.result(shell.process.readFile(path))
-    if (content._tag === "Failure")
-      return yield* shell.abort(`.: line 0: can't open '${path}': ${content.failure.problem}`)
-    return yield* Effect.catchTag(shell.source(content.success), "Jump", (jump) =>
-      jump.kind === "Return" ? Effect.succeed(jump.count) : Effect.fail(jump)
-    )
-  })
-
-const umask: Builtin = (shell, argv) =>
-  Effect.gen(function* () {
-    const mask = argv[1]
-    if (mask === undefined) yield* shell.process.print(`${shell.process.umask.toString(8).padStart(4, "0")}\n`)
-    else shell.process.umask = Number.parseInt(mask, 8) & 0o777
+const command: Builtin = Effect.fnUntraced(function* (shell, argv) {
+  const isQuestion = argv[1] === "-v" || argv[1] === "-V"
+  if (isQuestion) {
+    const kind = kindOf(shell, argv[2] ?? "")
+    if (kind === undefined) return 127
+    yield* shell.process.print(`${kind.path}\n`)
     return 0
-  })
+  }
+  const words = argv.slice(argv[1] === "-p" ? 2 : 1)
+  const [name] = words
+  if (name === undefined) return 0
+  return yield* builtins.get(name)?.(shell, words) ?? shell.external(words)
+})
+
+const exec: Builtin = Effect.fnUntraced(function* (shell, argv) {
+  if (argv.length === 1) return 0
+  shell.process.setEnv(shell.exported())
+  const status = yield* shell.execute(argv.slice(1), "exec: line 0: ")
+  return yield* new Jump({ kind: "Exit", count: status })
+})
+
+const dot: Builtin = Effect.fnUntraced(function* (shell, argv) {
+  const path = argv[1] ?? ""
+  const content = yield* Effect.result(shell.process.readFile(path))
+  if (content._tag === "Failure")
+    return yield* shell.abort(`.: line 0: can't open '${path}': ${content.failure.problem}`)
+  return yield* untilReturn(shell.source(content.success))
+})
+
+const umask: Builtin = Effect.fnUntraced(function* (shell, argv) {
+  const mask = argv[1]
+  if (mask === undefined) yield* shell.process.print(`${shell.process.umask.toString(8).padStart(4, "0")}\n`)
+  else shell.process.umask = Number.parseInt(mask, 8) & 0o777
+  return 0
+})
 
 const limitNames: { readonly [letter: string]: string } = {
   c: "core",
@@ -270,13 +246,13 @@ const ulimit: Builtin = (shell, argv) =>
       return Effect.as(shell.process.print(`${shown}\n`), 0)
     }
     limits.set(name, {
-      soft: letters.includes("H") ? (current?.soft ?? Number(value)) : Number(value),
+      soft: Number(value),
       hard: letters.includes("S") ? (current?.hard ?? Number(value)) : Number(value)
     })
     return Effect.succeed(0)
   })
 
-export const builtins: { readonly [name: string]: Builtin } = {
+const table: { readonly [name: string]: Builtin } = {
   ":": succeed,
   ".": dot,
   "[": inPlace(test),
@@ -319,3 +295,5 @@ export const builtins: { readonly [name: string]: Builtin } = {
     }),
   wait
 }
+
+export const builtins: ReadonlyMap<string, Builtin> = new Map(Object.entries(table))

@@ -1,6 +1,6 @@
 /** How commands of a script end. */
 import * as Data from "effect/Data"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type { Errno } from "../kernel/errno.ts"
 
 /** Leaves a list of commands early. */
@@ -11,3 +11,7 @@ export class Jump extends Data.TaggedError("Jump")<{
 }> {}
 
 export type Outcome = Effect.Effect<number, Errno | Jump>
+
+/** Ends what `return` ends: a function or a sourced script. */
+export const untilReturn = (outcome: Outcome): Outcome =>
+  Effect.catchTag(outcome, "Jump", (jump) => (jump.kind === "Return" ? Effect.succeed(jump.count) : Effect.fail(jump)))

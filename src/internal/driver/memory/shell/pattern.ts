@@ -1,5 +1,5 @@
-/** Patterns with `*`, `?` and brackets. */
-import { Errno } from "../kernel/errno.ts"
+/** Patterns with `*`, `?` and brackets, and the regular expressions of POSIX. */
+import { orNothing } from "../kernel/errno.ts"
 import type { Process } from "../kernel/process.ts"
 
 /** A piece of a pattern; quoted text is literal. */
@@ -8,7 +8,9 @@ export interface Segment {
   readonly isQuoted: boolean
 }
 
-const escape = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
+export const textOf = (segments: ReadonlyArray<Segment>): string => segments.map(({ text }) => text).join("")
+
+export const escape = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
 
 export const toRegExpSource = (segments: ReadonlyArray<Segment>, isShortest = false): string => {
   let source = ""
@@ -25,8 +27,8 @@ export const toRegExpSource = (segments: ReadonlyArray<Segment>, isShortest = fa
         const bracket = /^\[([!^]?)(\]?(?:\[:\w+:\]|[^\]])*)\]/.exec(text.slice(position))
         if (bracket === null) source += "\\["
         else {
-          const members = (bracket[2] ?? "").replace(/\[:(\w+):\]/g, (_, name: string) => classes[name] ?? "")
-          source += `[${bracket[1] === "" ? "" : "^"}${members.replace(/[\\\]]/g, "\\$&")}]`
+          const members = (bracket[2] ?? "").replace(/\\|^\]/g, "\\$&")
+          source += `[${bracket[1] === "" ? "" : "^"}${withClasses(members)}]`
           position += bracket[0].length - 1
         }
       } else source += escape(character)
@@ -35,17 +37,22 @@ export const toRegExpSource = (segments: ReadonlyArray<Segment>, isShortest = fa
   return source
 }
 
-const classes: { readonly [name: string]: string } = {
-  alpha: "a-zA-Z",
+/** Classes of characters, as they stand between the brackets of a regular expression. */
+export const classes: { readonly [name: string]: string } = {
+  space: "\\s",
+  blank: " \\t",
   digit: "0-9",
-  alnum: "a-zA-Z0-9",
   upper: "A-Z",
   lower: "a-z",
-  space: " \t\n\r\f\v",
-  blank: " \t",
-  punct: "!-/:-@[-`{-~",
-  xdigit: "0-9a-fA-F"
+  alpha: "a-zA-Z",
+  alnum: "a-zA-Z0-9",
+  punct: "!-\\/:-@\\[-`{-~",
+  xdigit: "0-9a-fA-F",
+  cntrl: "\\0-\\x1f\\x7f"
 }
+
+const withClasses = (bracket: string): string =>
+  bracket.replace(/\[:(\w+):\]/g, (_, name: string) => classes[name] ?? "")
 
 export const matches = (segments: ReadonlyArray<Segment>, text: string): boolean =>
   new RegExp(`^${toRegExpSource(segments)}$`).test(text)
@@ -54,7 +61,7 @@ const isActive = ({ isQuoted, text }: Segment): boolean => !isQuoted && /[*?[]/.
 
 /** Returns the matching files in order, or the pattern itself if there are none. */
 export const expandPath = (process: Process, segments: ReadonlyArray<Segment>): ReadonlyArray<string> => {
-  const literal = segments.map(({ text }) => text).join("")
+  const literal = textOf(segments)
   if (!segments.some(isActive)) return [literal]
   const levels: Array<Array<Segment>> = [[]]
   for (const { isQuoted, text } of segments) {
@@ -67,12 +74,12 @@ export const expandPath = (process: Process, segments: ReadonlyArray<Segment>): 
   let found = [isAbsolute ? "/" : ""]
   for (const level of isAbsolute ? levels.slice(1) : levels) {
     if (level.length === 0) continue
-    const name = level.map(({ text }) => text).join("")
+    const name = textOf(level)
     found = found.flatMap((folder) => {
       const at = (entry: string) => (folder === "" || folder === "/" ? folder + entry : `${folder}/${entry}`)
       if (!level.some(isActive)) return process.lookAt(at(name), false) === undefined ? [] : [at(name)]
       const expression = new RegExp(`^${toRegExpSource(level)}$`)
-      return listQuietly(process, folder === "" ? "." : folder)
+      return (orNothing(() => process.list(folder === "" ? "." : folder)) ?? [])
         .filter((entry) => expression.test(entry) && (!entry.startsWith(".") || name.startsWith(".")))
         .toSorted()
         .map(at)
@@ -81,11 +88,30 @@ export const expandPath = (process: Process, segments: ReadonlyArray<Segment>): 
   return found.length === 0 ? [literal] : found
 }
 
-const listQuietly = (process: Process, folder: string): ReadonlyArray<string> => {
+/** Translates a POSIX regular expression, basic or extended. Throws `SyntaxError`. */
+export const regExpOf = (pattern: string, isExtended: boolean, flags = ""): RegExp => {
+  const brackets: Array<string> = []
+  const outside = pattern.replace(/\[\^?\]?(?:\[:\w+:\]|[^\]])*\]/g, (bracket) => {
+    brackets.push(withClasses(bracket.replace(/^\[(\^?)\]/, "[$1\\]").replace(/\\(?!\])/g, "\\\\")))
+    return `\0${brackets.length - 1}\0`
+  })
+  const translated = isExtended
+    ? outside
+    : outside
+        .replace(/\\?[(){}+?|]/g, (token) => (token.startsWith("\\") ? token.slice(1) : `\\${token}`))
+        .replace(/^\*/, "\\*")
+  const source = translated
+    .replace(/\\[<>]/g, "\\b")
+    .replace(/\0(\d+)\0/g, (_, index: string) => brackets[Number(index)] ?? "")
+  return new RegExp(source, flags)
+}
+
+/** Returns nothing for an invalid regular expression. */
+export const regExpOrNothing = <A>(make: () => A): A | undefined => {
   try {
-    return process.list(folder)
+    return make()
   } catch (cause) {
-    if (cause instanceof Errno) return []
+    if (cause instanceof SyntaxError) return undefined
     throw cause
   }
 }

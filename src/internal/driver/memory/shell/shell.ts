@@ -2,14 +2,14 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { toBytes } from "../kernel/byteString.ts"
-import { BytesDescription, type Description, Pipe } from "../kernel/description.ts"
+import { type Description, fromBytes, Pipe } from "../kernel/description.ts"
 import { Errno, errno } from "../kernel/errno.ts"
 import { type ExitStatus, type Process, type Program, toEnd } from "../kernel/process.ts"
 import { describe as describeSignal } from "../kernel/signals.ts"
 import * as Arithmetic from "./arithmetic.ts"
 import { builtins } from "./builtins.ts"
-import { Jump, type Outcome } from "./outcome.ts"
-import { expandPath, matches, type Segment, toRegExpSource } from "./pattern.ts"
+import { Jump, type Outcome, untilReturn } from "./outcome.ts"
+import { expandPath, matches, type Segment, textOf, toRegExpSource } from "./pattern.ts"
 import * as Syntax from "./syntax.ts"
 
 interface Variable {
@@ -20,7 +20,18 @@ interface Variable {
 
 const usageError = 2
 
-const wildcards = { IFS: " \t\n" }
+const defaultSeparators = " \t\n"
+
+const variable = (value: string | undefined, isExported = true): Variable => ({ value, isExported, isReadonly: false })
+
+interface Expanded {
+  readonly values: ReadonlyArray<string>
+  readonly isQuoted: boolean
+  readonly isSplit: boolean
+}
+
+const finallyDo = <A, E>(effect: Effect.Effect<A, E>, run: () => void): Effect.Effect<A, E> =>
+  Effect.ensuring(effect, Effect.sync(run))
 
 export class Shell {
   readonly process: Process
@@ -50,12 +61,10 @@ export class Shell {
     this.options = new Set(parent?.options)
     this.traps = new Map()
     if (parent === undefined) {
-      for (const [key, value] of process.env) this.variables.set(key, { value, isExported: true, isReadonly: false })
-      this.set("PWD", process.cwd)
-      this.export("PWD")
-      this.set("SHLVL", String(Number(this.get("SHLVL") ?? 0) + 1))
-      this.export("SHLVL")
-      this.variables.set("IFS", { value: wildcards.IFS, isExported: false, isReadonly: false })
+      for (const [key, value] of process.env) this.variables.set(key, variable(value))
+      this.variables.set("PWD", variable(process.cwd))
+      this.variables.set("SHLVL", variable(String(Number(this.get("SHLVL") ?? 0) + 1)))
+      this.variables.set("IFS", variable(defaultSeparators, false))
     } else {
       this.status = parent.status
       this.lastBackground = parent.lastBackground
@@ -69,24 +78,19 @@ export class Shell {
   }
 
   set(name: string, value: string): void {
-    const variable = this.variables.get(name)
-    if (variable === undefined) {
-      this.variables.set(name, { value, isExported: this.options.has("a"), isReadonly: false })
-    } else variable.value = value
+    const known = this.variables.get(name)
+    if (known === undefined) this.variables.set(name, variable(value, this.options.has("a")))
+    else known.value = value
   }
 
   export(name: string): void {
-    const variable = this.variables.get(name)
-    if (variable === undefined) this.variables.set(name, { value: undefined, isExported: true, isReadonly: false })
-    else variable.isExported = true
-  }
-
-  isReadonly(name: string): boolean {
-    return this.variables.get(name)?.isReadonly === true
+    const known = this.variables.get(name)
+    if (known === undefined) this.variables.set(name, variable(undefined))
+    else known.isExported = true
   }
 
   assign(name: string, value: string): Outcome {
-    if (this.isReadonly(name)) return this.abort(`${name}: is read only`)
+    if (this.variables.get(name)?.isReadonly === true) return this.abort(`${name}: is read only`)
     this.set(name, value)
     return Effect.succeed(0)
   }
@@ -95,11 +99,16 @@ export class Shell {
   declareLocal(name: string): boolean {
     const scope = this.locals.at(-1)
     if (scope === undefined) return false
-    if (!scope.has(name)) {
-      const variable = this.variables.get(name)
-      scope.set(name, variable === undefined ? undefined : { ...variable })
-    }
+    const known = this.variables.get(name)
+    if (!scope.has(name)) scope.set(name, known && { ...known })
     return true
+  }
+
+  private restore(variables: ReadonlyMap<string, Variable | undefined>): void {
+    for (const [name, before] of variables) {
+      if (before === undefined) this.variables.delete(name)
+      else this.variables.set(name, before)
+    }
   }
 
   exported(assignments: ReadonlyMap<string, string> = new Map()): Map<string, string> {
@@ -153,14 +162,13 @@ export class Shell {
       for (;;) {
         const line = yield* this.process.readLine(fd)
         text += line
-        const isEnd = line === ""
         if (text === "") return this.status
         const parsed = this.parse(text)
         if (!("problem" in parsed)) {
           text = ""
           yield* this.list(parsed)
-        } else if (isEnd || !parsed.isIncomplete) return yield* this.abort(parsed.message)
-        if (isEnd) return this.status
+        } else if (line === "" || !parsed.isIncomplete) return yield* this.abort(parsed.message)
+        if (line === "") return this.status
       }
     })
   }
@@ -226,7 +234,7 @@ export class Shell {
   private background(item: Syntax.AndOr): Outcome {
     return Effect.gen({ self: this }, function* () {
       const child = this.process.fork()
-      child.assign(0, new BytesDescription(new Uint8Array()))
+      child.assign(0, fromBytes(new Uint8Array()))
       this.lastBackground = child.pid
       this.children.set(child.pid, child)
       const { commands, isNegated } = item.first
@@ -261,12 +269,7 @@ export class Shell {
   private condition(outcome: Outcome): Outcome {
     return Effect.suspend(() => {
       this.conditions++
-      return Effect.ensuring(
-        outcome,
-        Effect.sync(() => {
-          this.conditions--
-        })
-      )
+      return finallyDo(outcome, () => this.conditions--)
     })
   }
 
@@ -325,7 +328,7 @@ export class Shell {
       : this.redirected(command.redirections, compound)
   }
 
-  private compound(command: Exclude<Syntax.Command, { readonly _tag: "Simple" }>): Outcome {
+  private compound(command: Syntax.Compound): Outcome {
     switch (command._tag) {
       case "Group":
         return this.list(command.body)
@@ -343,26 +346,16 @@ export class Shell {
           return command.otherwise === undefined ? 0 : yield* this.list(command.otherwise)
         })
       case "Loop":
-        return Effect.gen({ self: this }, function* () {
-          let status = 0
-          while (((yield* this.condition(this.list(command.condition))) === 0) !== command.isUntil) {
-            const next = yield* this.iteration(this.list(command.body))
-            status = next.status
-            if (next.isOver) break
-          }
-          return status
-        })
+        return this.loop(command.body, () =>
+          Effect.map(this.condition(this.list(command.condition)), (status) => (status === 0) !== command.isUntil)
+        )
       case "For":
         return Effect.gen({ self: this }, function* () {
-          const values = command.words === undefined ? this.positional : yield* this.fields(command.words)
-          let status = 0
-          for (const value of values) {
-            yield* this.assign(command.name, value)
-            const next = yield* this.iteration(this.list(command.body))
-            status = next.status
-            if (next.isOver) break
-          }
-          return status
+          const values = [...(command.words === undefined ? this.positional : yield* this.fields(command.words))]
+          return yield* this.loop(command.body, () => {
+            const value = values.shift()
+            return value === undefined ? Effect.succeed(false) : Effect.as(this.assign(command.name, value), true)
+          })
         })
       case "Case":
         return Effect.gen({ self: this }, function* () {
@@ -381,21 +374,27 @@ export class Shell {
     }
   }
 
-  private iteration(body: Outcome): Effect.Effect<{ readonly status: number; readonly isOver: boolean }, Errno | Jump> {
-    this.loops++
-    return body.pipe(
-      Effect.map((status) => ({ status, isOver: false })),
-      Effect.catchTag("Jump", (jump) => {
-        if (jump.kind === "Exit" || jump.kind === "Return") return Effect.fail(jump)
-        if (jump.count > 1) return Effect.fail(new Jump({ kind: jump.kind, count: jump.count - 1 }))
-        return Effect.succeed({ status: 0, isOver: jump.kind === "Break" })
-      }),
-      Effect.ensuring(Effect.sync(() => this.loops--))
-    )
+  private loop(body: Syntax.List, hasNext: () => Effect.Effect<boolean, Errno | Jump>): Outcome {
+    return Effect.gen({ self: this }, function* () {
+      let status = 0
+      while (yield* hasNext()) {
+        this.loops++
+        const next = yield* finallyDo(this.list(body), () => this.loops--).pipe(
+          Effect.catchTag("Jump", (jump) => {
+            if (jump.kind === "Exit" || jump.kind === "Return") return Effect.fail(jump)
+            if (jump.count > 1) return Effect.fail(new Jump({ kind: jump.kind, count: jump.count - 1 }))
+            return Effect.succeed(jump.kind === "Break" ? undefined : 0)
+          })
+        )
+        if (next === undefined) return 0
+        status = next
+      }
+      return status
+    })
   }
 
   private simple(
-    { assignments, redirections, words }: Extract<Syntax.Command, { readonly _tag: "Simple" }>,
+    { assignments, redirections, words }: Extract<Syntax.Command, Syntax.Simple>,
     isLast: boolean
   ): Outcome {
     return Effect.gen({ self: this }, function* () {
@@ -420,8 +419,8 @@ export class Shell {
       }
       // Without a command, redirections apply to the rest of the script.
       if (name === "exec" && argv.length === 1) return (yield* this.redirect(redirections)) ? 0 : 1
-      const builtin = builtins[name]
-      if (Object.hasOwn(builtins, name) && builtin !== undefined) {
+      const builtin = builtins.get(name)
+      if (builtin !== undefined) {
         return yield* this.redirected(redirections, () => this.withValues(values, this.survive(builtin(this, argv))))
       }
       return yield* isLast ? this.become(argv, values, redirections) : this.external(argv, values, redirections)
@@ -441,17 +440,9 @@ export class Shell {
   private withValues(values: ReadonlyMap<string, string>, outcome: Outcome): Outcome {
     if (values.size === 0) return outcome
     return Effect.suspend(() => {
-      const before = [...values.keys()].map((name) => [name, this.variables.get(name)] as const)
-      for (const [name, value] of values) this.variables.set(name, { value, isExported: true, isReadonly: false })
-      return Effect.ensuring(
-        outcome,
-        Effect.sync(() => {
-          for (const [name, variable] of before) {
-            if (variable === undefined) this.variables.delete(name)
-            else this.variables.set(name, variable)
-          }
-        })
-      )
+      const before = new Map([...values.keys()].map((name) => [name, this.variables.get(name)]))
+      for (const [name, value] of values) this.variables.set(name, variable(value))
+      return finallyDo(outcome, () => this.restore(before))
     })
   }
 
@@ -461,19 +452,11 @@ export class Shell {
       this.positional = argv.slice(1)
       const scope = new Map<string, Variable | undefined>()
       this.locals.push(scope)
-      return this.command(definition).pipe(
-        Effect.catchTag("Jump", (jump) => (jump.kind === "Return" ? Effect.succeed(jump.count) : Effect.fail(jump))),
-        Effect.ensuring(
-          Effect.sync(() => {
-            this.positional = outer
-            this.locals.pop()
-            for (const [name, variable] of scope) {
-              if (variable === undefined) this.variables.delete(name)
-              else this.variables.set(name, variable)
-            }
-          })
-        )
-      )
+      return finallyDo(untilReturn(this.command(definition)), () => {
+        this.positional = outer
+        this.locals.pop()
+        this.restore(scope)
+      })
     })
   }
 
@@ -509,7 +492,7 @@ export class Shell {
         process.argv = argv
         // Another program inherits ignored signals, but no handlers.
         for (const [signal, handler] of process.handlers) if (handler !== undefined) process.handlers.delete(signal)
-        return program(process)
+        return program(process, argv)
       }),
       Effect.catchTag("Errno", (error) => {
         switch (error.code) {
@@ -538,16 +521,12 @@ export class Shell {
       for (const { fd } of redirections) {
         if (!saved.has(fd)) saved.set(fd, this.process.descriptors.get(fd)?.retain())
       }
-      return this.redirectedToEnd(redirections, run).pipe(
-        Effect.ensuring(
-          Effect.sync(() => {
-            for (const [fd, description] of saved) {
-              if (description !== undefined) this.process.assign(fd, description)
-              else this.process.close(fd)
-            }
-          })
-        )
-      )
+      return finallyDo(this.redirectedToEnd(redirections, run), () => {
+        for (const [fd, description] of saved) {
+          if (description !== undefined) this.process.assign(fd, description)
+          else this.process.close(fd)
+        }
+      })
     })
   }
 
@@ -561,7 +540,7 @@ export class Shell {
     return Effect.gen({ self: this }, function* () {
       for (const { fd, operator, target } of redirections) {
         if (operator === "<<") {
-          this.process.assign(fd, new BytesDescription(toBytes(yield* this.text(target))))
+          this.process.assign(fd, fromBytes(toBytes(yield* this.text(target))))
           continue
         }
         const name = yield* this.text(target)
@@ -606,7 +585,7 @@ export class Shell {
       const result: Array<string> = []
       for (const word of words) {
         for (const field of yield* this.split(word)) {
-          if (this.options.has("f")) result.push(field.map(({ text }) => text).join(""))
+          if (this.options.has("f")) result.push(textOf(field))
           else result.push(...expandPath(this.process, field))
         }
       }
@@ -615,18 +594,24 @@ export class Shell {
   }
 
   text(word: Syntax.Word): Effect.Effect<string, Errno | Jump> {
-    return Effect.map(this.segments(word), (segments) => segments.map(({ text }) => text).join(""))
+    return Effect.map(this.segments(word), textOf)
   }
 
   private segments(word: Syntax.Word): Effect.Effect<ReadonlyArray<Segment>, Errno | Jump> {
-    return Effect.gen({ self: this }, function* () {
-      const segments: Array<Segment> = []
-      for (const [index, part] of word.entries()) {
-        const text = part._tag === "Text" ? this.tilde(part, index) : (yield* this.value(part)).join(" ")
-        segments.push({ text, isQuoted: part.isQuoted })
-      }
-      return segments
-    })
+    return Effect.map(this.expand(word), (parts) =>
+      parts.map(({ isQuoted, values }) => ({ text: values.join(" "), isQuoted }))
+    )
+  }
+
+  /** Expands the parts of a word. Only `$@` has several values. */
+  private expand(word: Syntax.Word): Effect.Effect<ReadonlyArray<Expanded>, Errno | Jump> {
+    return Effect.forEach(word, (part, index) =>
+      Effect.map(part._tag === "Text" ? Effect.succeed([this.tilde(part, index)]) : this.value(part), (values) => ({
+        values,
+        isQuoted: part.isQuoted,
+        isSplit: part._tag !== "Text" && !part.isQuoted
+      }))
+    )
   }
 
   private tilde({ isQuoted, text }: Extract<Syntax.Part, { readonly _tag: "Text" }>, index: number): string {
@@ -635,34 +620,20 @@ export class Shell {
   }
 
   private split(word: Syntax.Word): Effect.Effect<ReadonlyArray<ReadonlyArray<Segment>>, Errno | Jump> {
-    return Effect.gen({ self: this }, function* () {
+    return Effect.map(this.expand(word), (parts) => {
       const fields: Array<Array<Segment>> = []
       let current: Array<Segment> | undefined
-      const append = (text: string, isQuoted: boolean) => {
-        if (text === "" && !isQuoted) return
-        current ??= []
-        current.push({ text, isQuoted })
-      }
       const close = () => {
         if (current !== undefined) fields.push(current)
         current = undefined
       }
-      const separators = this.get("IFS") ?? wildcards.IFS
-      for (const [index, part] of word.entries()) {
-        if (part._tag === "Text") {
-          append(this.tilde(part, index), part.isQuoted)
-          continue
-        }
-        const values = yield* this.value(part)
+      const separators = this.get("IFS") ?? defaultSeparators
+      for (const { isQuoted, isSplit, values } of parts) {
         for (const [position, value] of values.entries()) {
           if (position > 0) close()
-          if (part.isQuoted) append(value, true)
-          else {
-            for (const piece of splitFields(value, separators)) {
-              if (piece === undefined) close()
-              else if (piece === "") current ??= []
-              else append(piece, false)
-            }
+          for (const piece of isSplit ? splitFields(value, separators) : value === "" && !isQuoted ? [] : [value]) {
+            if (piece === undefined) close()
+            else (current ??= []).push({ text: piece, isQuoted })
           }
         }
       }
@@ -671,7 +642,6 @@ export class Shell {
     })
   }
 
-  /** Expands a part. Only `$@` returns several texts. */
   private value(
     part: Exclude<Syntax.Part, { readonly _tag: "Text" }>
   ): Effect.Effect<ReadonlyArray<string>, Errno | Jump> {
@@ -722,26 +692,18 @@ export class Shell {
       const value = name === "0" ? this.name : this.positional[Number(name) - 1]
       return value === undefined ? undefined : [value]
     }
-    switch (name) {
-      case "@":
-        return this.positional
-      case "*":
-        return [this.positional.join((this.get("IFS") ?? " ").slice(0, 1))]
-      case "#":
-        return [String(this.positional.length)]
-      case "?":
-        return [String(this.status)]
-      case "$":
-        return [String(this.process.pid)]
-      case "!":
-        return [this.lastBackground === undefined ? "" : String(this.lastBackground)]
-      case "-":
-        return [[...this.options].join("")]
-      default: {
-        const value = this.get(name)
-        return value === undefined ? undefined : [value]
-      }
+    const specials: { readonly [name: string]: () => ReadonlyArray<string> } = {
+      "@": () => this.positional,
+      "*": () => [this.positional.join((this.get("IFS") ?? " ").slice(0, 1))],
+      "#": () => [String(this.positional.length)],
+      "?": () => [String(this.status)],
+      $: () => [String(this.process.pid)],
+      "!": () => [String(this.lastBackground ?? "")],
+      "-": () => [[...this.options].join("")]
     }
+    if (Object.hasOwn(specials, name)) return specials[name]?.()
+    const value = this.get(name)
+    return value === undefined ? undefined : [value]
   }
 
   private parameter(
@@ -821,9 +783,10 @@ const splitFields = (value: string, separators: string): ReadonlyArray<string | 
   return pieces
 }
 
-export const program: Program = (process) =>
+export const program: Program = (process, argv) =>
   Effect.gen(function* () {
-    const words = process.argv.slice(1)
+    const words = argv.slice(1)
+    const [self = "sh"] = argv
     const options = new Set<string>()
     let isCommand = false
     let isFromInput = false
@@ -839,18 +802,18 @@ export const program: Program = (process) =>
     }
     const script = isCommand ? words.shift() : undefined
     if (isCommand && script === undefined) {
-      yield* process.complain(`${process.argv[0]}: -c requires an argument`)
+      yield* process.complain(`${self}: -c requires an argument`)
       return usageError
     }
     const file = isCommand || isFromInput ? undefined : words.shift()
-    const name = isCommand ? (words.shift() ?? process.argv[0] ?? "sh") : (file ?? process.argv[0] ?? "sh")
+    const name = isCommand ? (words.shift() ?? self) : (file ?? self)
     const shell = new Shell(process, name, words)
     for (const letter of options) shell.options.add(letter)
     if (script !== undefined) return yield* shell.main(script)
     if (file === undefined) return yield* shell.toEnd(shell.interactive(0))
     const content = yield* Effect.result(process.readFile(file))
     if (content._tag === "Failure") {
-      yield* process.complain(`${process.argv[0]}: can't open '${file}': ${content.failure.problem}`)
+      yield* process.complain(`${self}: can't open '${file}': ${content.failure.problem}`)
       return usageError
     }
     return yield* shell.main(content.success)

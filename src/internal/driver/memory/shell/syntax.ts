@@ -27,15 +27,14 @@ export interface Redirection {
   readonly target: Word
 }
 
-export interface Assignment {
-  readonly name: string
-  readonly value: Word
+export interface Simple {
+  readonly _tag: "Simple"
+  readonly assignments: ReadonlyArray<{ readonly name: string; readonly value: Word }>
+  readonly words: ReadonlyArray<Word>
 }
 
-export type Command = { readonly redirections: ReadonlyArray<Redirection> } & (
-  | { readonly _tag: "Simple"; readonly assignments: ReadonlyArray<Assignment>; readonly words: ReadonlyArray<Word> }
-  | { readonly _tag: "Subshell"; readonly body: List }
-  | { readonly _tag: "Group"; readonly body: List }
+export type Compound =
+  | { readonly _tag: "Subshell" | "Group"; readonly body: List }
   | {
       readonly _tag: "If"
       readonly clauses: ReadonlyArray<{ readonly condition: List; readonly body: List }>
@@ -54,7 +53,8 @@ export type Command = { readonly redirections: ReadonlyArray<Redirection> } & (
       readonly items: ReadonlyArray<{ readonly patterns: ReadonlyArray<Word>; readonly body: List }>
     }
   | { readonly _tag: "Function"; readonly name: string; readonly body: Command }
-)
+
+export type Command = { readonly redirections: ReadonlyArray<Redirection> } & (Simple | Compound)
 
 export interface Pipeline {
   readonly commands: ReadonlyArray<Command>
@@ -85,6 +85,24 @@ const closing = new Set(["then", "elif", "else", "fi", "do", "done", "esac", "}"
 const reserved = new Set([...closing, "if", "while", "until", "for", "case", "{", "!", "in"])
 
 const metacharacters = /[\s;&|<>()]/
+
+// Sticky: they match at the position of the parser.
+const patterns = {
+  blanks: /(?:[ \t]|\\\n|#[^\n]*)*/y,
+  reserved: /(?:[a-z]+|[{}!])(?=[\s;&|<>()]|$)/y,
+  token: /&&|\|\||;;|[;&|<>()]|[^\s;&|<>()]+/y,
+  line: /([^\n]*)(\n|$)/y,
+  function: /([A-Za-z_][\w-]*)[ \t]*\([ \t]*\)/y,
+  name: /[A-Za-z_]\w*/y,
+  assignment: /([A-Za-z_]\w*)=/y,
+  redirection: /(\d*)(<<-?|<>|<&|>&|>>|>\||<|>)/y,
+  literal: /'([^']*)'/y,
+  plain: /[^\\'"$`\s;&|<>()}]+|[^]/y,
+  variable: /\$([A-Za-z_]\w*|[0-9@*#?$!-])/y,
+  length: /#([A-Za-z_]\w*|\d+|[@*?$!-])\}/y,
+  parameter: /([A-Za-z_]\w*|\d+|[@*#?$!-])(:?[-=?+]|%%|%|##|#)?/y,
+  backquoted: /`((?:\\[^]|[^`\\])*)`/y
+}
 
 interface PendingHereDocument {
   readonly delimiter: string
@@ -118,6 +136,10 @@ class Parser {
     return this.position >= this.source.length
   }
 
+  private get isAtWordEnd(): boolean {
+    return this.isAtEnd || metacharacters.test(this.character)
+  }
+
   private startsWith(text: string): boolean {
     return this.source.startsWith(text, this.position)
   }
@@ -128,6 +150,21 @@ class Parser {
     return true
   }
 
+  private expect(text: string): void {
+    if (!this.accept(text)) this.unexpected(text)
+  }
+
+  private find(pattern: RegExp): RegExpExecArray | null {
+    pattern.lastIndex = this.position
+    return pattern.exec(this.source)
+  }
+
+  private take(pattern: RegExp): RegExpExecArray | null {
+    const match = this.find(pattern)
+    this.position += match?.[0].length ?? 0
+    return match
+  }
+
   private fail(problem: string, isIncomplete = false): never {
     throw new SyntaxProblem({ problem, isIncomplete })
   }
@@ -136,50 +173,38 @@ class Parser {
     const expecting = wanted === undefined ? "" : ` (expecting "${wanted}")`
     if (this.isAtEnd) this.fail(`unexpected end of file${expecting}`, true)
     if (this.character === "\n") this.fail(`unexpected newline${expecting}`)
-    const token =
-      /^(?:&&|\|\||;;|[;&|<>()]|[^\s;&|<>()]+)/.exec(this.source.slice(this.position))?.[0] ?? this.character
+    const token = this.find(patterns.token)?.[0] ?? this.character
     return this.fail(
       `unexpected ${reserved.has(token) || metacharacters.test(token) ? `"${token}"` : "word"}${expecting}`
     )
   }
 
   private blanks(): void {
-    const skipped = /^(?:[ \t]|\\\n|#[^\n]*)*/.exec(this.source.slice(this.position))
-    this.position += skipped?.[0].length ?? 0
+    this.take(patterns.blanks)
   }
 
   /** Skips blanks and line ends, and reads the here-documents after them. */
   private lines(): void {
-    for (;;) {
+    this.blanks()
+    while (this.accept("\n")) {
+      for (const document of this.pending.splice(0)) this.hereDocument(document)
       this.blanks()
-      if (this.character !== "\n") return
-      this.position++
-      this.hereDocuments()
     }
   }
 
-  private hereDocuments(): void {
-    const { pending } = this
-    this.pending = []
-    for (const { delimiter, fill, isLiteral, stripsTabs } of pending) {
-      let body = ""
-      for (;;) {
-        if (this.isAtEnd) break
-        const end = this.source.indexOf("\n", this.position)
-        const raw = this.source.slice(this.position, end === -1 ? undefined : end)
-        this.position = end === -1 ? this.source.length : end + 1
-        const line = stripsTabs ? raw.replace(/^\t+/, "") : raw
-        if (line === delimiter) break
-        body += end === -1 ? line : `${line}\n`
-      }
-      fill(isLiteral ? [{ _tag: "Text", text: body, isQuoted: true }] : new Parser(body).hereDocumentText())
+  private hereDocument({ delimiter, fill, isLiteral, stripsTabs }: PendingHereDocument): void {
+    let body = ""
+    while (!this.isAtEnd) {
+      const [, raw = "", end = ""] = this.take(patterns.line) ?? []
+      const line = stripsTabs ? raw.replace(/^\t+/, "") : raw
+      if (line === delimiter) break
+      body += line + end
     }
+    fill(isLiteral ? [{ _tag: "Text", text: body, isQuoted: true }] : new Parser(body).hereDocumentText())
   }
 
   private hereDocumentText(): Word {
-    const parts: Array<Part> = []
-    this.quoted(parts, () => this.isAtEnd, "$`\\")
-    return parts
+    return this.quoted(() => this.isAtEnd, "$`\\")
   }
 
   expectEnd(): void {
@@ -187,11 +212,18 @@ class Parser {
     if (!this.isAtEnd) this.unexpected()
   }
 
-  /** The reserved word at this position. */
   private reservedWord(): string | undefined {
-    const match = /^(?:[a-z]+|[{}!])(?=[\s;&|<>()]|$)/.exec(this.source.slice(this.position, this.position + 16))
-    const word = match?.[0]
+    const word = this.find(patterns.reserved)?.[0]
     return word !== undefined && reserved.has(word) ? word : undefined
+  }
+
+  private acceptWord(word: string): boolean {
+    return this.reservedWord() === word && this.accept(word)
+  }
+
+  private keyword(word: string): void {
+    this.lines()
+    if (!this.acceptWord(word)) this.unexpected(word)
   }
 
   private get isAtListEnd(): boolean {
@@ -207,10 +239,9 @@ class Parser {
       const item = this.andOr()
       this.blanks()
       if (this.startsWith(";;")) return [...items, item]
-      const isBackground = this.character === "&"
-      items.push(isBackground ? { ...item, isBackground } : item)
-      if (this.character === ";" || isBackground) this.position++
-      else if (this.character !== "\n" && !this.isAtListEnd) this.unexpected()
+      const isBackground = this.accept("&")
+      items.push({ ...item, isBackground })
+      if (!isBackground && !this.accept(";") && this.character !== "\n" && !this.isAtListEnd) this.unexpected()
     }
   }
 
@@ -235,16 +266,14 @@ class Parser {
   private pipeline(): Pipeline {
     let isNegated = false
     this.blanks()
-    while (this.reservedWord() === "!") {
-      this.position++
+    while (this.acceptWord("!")) {
       isNegated = !isNegated
       this.blanks()
     }
     const commands = [this.command()]
     for (;;) {
       this.blanks()
-      if (this.character !== "|" || this.startsWith("||")) return { commands, isNegated }
-      this.position++
+      if (this.startsWith("||") || !this.accept("|")) return { commands, isNegated }
       this.lines()
       commands.push(this.command())
     }
@@ -253,82 +282,53 @@ class Parser {
   private command(): Command {
     this.blanks()
     const compound = this.compound()
-    if (compound === undefined) return this.simple()
+    return compound === undefined ? this.simple() : this.redirected(compound)
+  }
+
+  private redirected(compound: Compound): Command {
     const redirections: Array<Redirection> = []
-    for (;;) {
-      this.blanks()
-      if (!this.redirection(redirections)) return { ...compound, redirections }
-    }
+    do this.blanks()
+    while (this.redirection(redirections))
+    return { ...compound, redirections }
   }
 
-  private compound(): Command | undefined {
-    const redirections: ReadonlyArray<Redirection> = []
-    if (this.character === "(") {
-      this.position++
+  private compound(): Compound | undefined {
+    if (this.accept("(")) {
       const body = this.nonEmptyList()
-      if (!this.accept(")")) this.unexpected(")")
-      return { _tag: "Subshell", body, redirections }
+      this.expect(")")
+      return { _tag: "Subshell", body }
     }
-    const functionName = /^([A-Za-z_][\w-]*)[ \t]*\([ \t]*\)/.exec(this.source.slice(this.position))
-    if (functionName !== null) {
-      this.position += functionName[0].length
+    const name = this.take(patterns.function)?.[1]
+    if (name !== undefined) {
       this.lines()
-      const body = this.compound() ?? this.unexpected()
-      return { _tag: "Function", name: functionName[1] ?? "", body, redirections }
+      return { _tag: "Function", name, body: this.redirected(this.compound() ?? this.unexpected()) }
     }
-    const word = this.reservedWord()
-    if (word === undefined) return undefined
-    const start = this.position
-    this.position += word.length
-    switch (word) {
-      case "{": {
-        const body = this.nonEmptyList("}")
-        this.keyword("}")
-        return { _tag: "Group", body, redirections }
-      }
-      case "if":
-        return this.conditional()
-      case "while":
-      case "until": {
-        const condition = this.nonEmptyList("do")
-        return { _tag: "Loop", condition, body: this.loopBody(), isUntil: word === "until", redirections }
-      }
-      case "for":
-        return this.forLoop()
-      case "case":
-        return this.caseOf()
-      default: {
-        this.position = start
-        return this.unexpected()
-      }
+    if (this.acceptWord("{")) {
+      const body = this.nonEmptyList("}")
+      this.keyword("}")
+      return { _tag: "Group", body }
     }
+    if (this.acceptWord("if")) return this.conditional()
+    if (this.acceptWord("for")) return this.forLoop()
+    if (this.acceptWord("case")) return this.caseOf()
+    const isUntil = this.acceptWord("until")
+    if (isUntil || this.acceptWord("while")) {
+      const condition = this.nonEmptyList("do")
+      return { _tag: "Loop", condition, body: this.loopBody(), isUntil }
+    }
+    return this.reservedWord() === undefined ? undefined : this.unexpected()
   }
 
-  private keyword(word: string): void {
-    this.lines()
-    if (this.reservedWord() !== word) this.unexpected(word)
-    this.position += word.length
-  }
-
-  private conditional(): Command {
+  private conditional(): Compound {
     const clauses: Array<{ readonly condition: List; readonly body: List }> = []
-    let otherwise: List | undefined
-    for (;;) {
+    do {
       const condition = this.nonEmptyList("then")
       this.keyword("then")
       clauses.push({ condition, body: this.nonEmptyList("elif") })
-      const word = this.reservedWord()
-      if (word === "elif") {
-        this.position += word.length
-        continue
-      }
-      if (word === "else") {
-        this.position += word.length
-        otherwise = this.nonEmptyList("fi")
-      }
-      this.keyword("fi")
-      return { _tag: "If", clauses, otherwise, redirections: [] }
-    }
+    } while (this.acceptWord("elif"))
+    const otherwise = this.acceptWord("else") ? this.nonEmptyList("fi") : undefined
+    this.keyword("fi")
+    return { _tag: "If", clauses, otherwise }
   }
 
   private loopBody(): List {
@@ -338,68 +338,56 @@ class Parser {
     return body
   }
 
-  private forLoop(): Command {
+  private forLoop(): Compound {
     this.blanks()
-    const name = /^[A-Za-z_]\w*/.exec(this.source.slice(this.position))?.[0]
-    if (name === undefined) this.fail("bad for loop variable")
-    this.position += name.length
+    const name = this.take(patterns.name)?.[0] ?? this.fail("bad for loop variable")
     this.lines()
     let words: Array<Word> | undefined
-    if (this.reservedWord() === "in") {
-      this.position += 2
+    if (this.acceptWord("in")) {
       words = []
-      for (;;) {
-        this.blanks()
-        if (this.isAtEnd || this.character === ";" || this.character === "\n") break
-        words.push(this.word())
-      }
+      for (this.blanks(); !this.isAtEnd && !/[;\n]/.test(this.character); this.blanks()) words.push(this.word())
     }
     this.blanks()
-    if (this.character === ";") this.position++
-    return { _tag: "For", name, words, body: this.loopBody(), redirections: [] }
+    this.accept(";")
+    return { _tag: "For", name, words, body: this.loopBody() }
   }
 
-  private caseOf(): Command {
+  private caseOf(): Compound {
     this.blanks()
     const word = this.word()
     this.keyword("in")
     const items: Array<{ readonly patterns: ReadonlyArray<Word>; readonly body: List }> = []
     for (;;) {
       this.lines()
-      if (this.reservedWord() === "esac") break
+      if (this.acceptWord("esac")) return { _tag: "Case", word, items }
       if (this.isAtEnd) this.unexpected("esac")
       this.accept("(")
-      const patterns: Array<Word> = []
+      const choices: Array<Word> = []
       do {
         this.blanks()
-        patterns.push(this.word())
+        choices.push(this.word())
         this.blanks()
       } while (this.accept("|"))
-      if (!this.accept(")")) this.unexpected(")")
-      const body = this.list()
-      items.push({ patterns, body })
+      this.expect(")")
+      items.push({ patterns: choices, body: this.list() })
       this.lines()
-      if (!this.accept(";;") && this.reservedWord() !== "esac") this.unexpected(";;")
+      if (this.reservedWord() !== "esac") this.expect(";;")
     }
-    this.position += "esac".length
-    return { _tag: "Case", word, items, redirections: [] }
   }
 
   private simple(): Command {
-    const assignments: Array<Assignment> = []
+    const assignments: Array<Simple["assignments"][number]> = []
     const words: Array<Word> = []
     const redirections: Array<Redirection> = []
     for (;;) {
       this.blanks()
       if (this.redirection(redirections)) continue
-      const assigned = words.length === 0 ? /^([A-Za-z_]\w*)=/.exec(this.source.slice(this.position)) : null
-      if (assigned !== null) {
-        this.position += assigned[0].length
-        const isEmpty = this.isAtEnd || metacharacters.test(this.character)
-        assignments.push({ name: assigned[1] ?? "", value: isEmpty ? [] : this.word() })
+      const name = words.length === 0 ? this.take(patterns.assignment)?.[1] : undefined
+      if (name !== undefined) {
+        assignments.push({ name, value: this.isAtWordEnd ? [] : this.word() })
         continue
       }
-      if (this.isAtEnd || metacharacters.test(this.character)) break
+      if (this.isAtWordEnd) break
       words.push(this.word())
       // Only a function has a parenthesis after its name.
       this.blanks()
@@ -413,146 +401,103 @@ class Parser {
   }
 
   private redirection(redirections: Array<Redirection>): boolean {
-    const match = /^(\d*)(<<-?|<>|<&|>&|>>|>\||<|>)/.exec(this.source.slice(this.position))
-    const operator = match?.[2]
-    if (match === null || operator === undefined) return false
-    this.position += match[0].length
-    const fd = match[1] === "" || match[1] === undefined ? (operator.startsWith("<") ? 0 : 1) : Number(match[1])
+    const match = this.take(patterns.redirection)
+    if (match === null) return false
+    const [, given = "", operator = ""] = match
+    const fd = given === "" ? (operator.startsWith("<") ? 0 : 1) : Number(given)
     this.blanks()
-    if (this.isAtEnd || metacharacters.test(this.character)) this.unexpected()
+    if (this.isAtWordEnd) this.unexpected()
+    const target = this.word()
     if (operator === "<<" || operator === "<<-") {
-      const word = this.word()
-      const position = redirections.length
-      redirections.push({ fd, operator: "<<", target: [] })
+      const position = redirections.push({ fd, operator: "<<", target: [] }) - 1
       this.pending.push({
-        delimiter: word.map((part) => (part._tag === "Text" ? part.text : "")).join(""),
-        isLiteral: word.some((part) => part.isQuoted),
+        delimiter: target.map((part) => (part._tag === "Text" ? part.text : "")).join(""),
+        isLiteral: target.some((part) => part.isQuoted),
         stripsTabs: operator === "<<-",
         fill: (target) => {
           redirections[position] = { fd, operator: "<<", target }
         }
       })
-      return true
-    }
-    const kept = operators.find((known) => known === operator) ?? ">"
-    redirections.push({ fd, operator: kept, target: this.word() })
+    } else redirections.push({ fd, operator: operators.find((known) => known === operator) ?? ">", target })
     return true
   }
 
   private word(): Word {
     const parts: Array<Part> = []
-    const start = this.position
-    while (!this.isAtEnd && !metacharacters.test(this.character)) this.wordPart(parts)
-    if (this.position === start) this.unexpected()
+    if (this.isAtWordEnd) this.unexpected()
+    while (!this.isAtWordEnd) this.piece(parts)
     return parts
   }
 
-  private wordPart(parts: Array<Part>): void {
-    switch (this.character) {
-      case "\\": {
-        if (this.startsWith("\\\n")) this.position += 2
-        else {
-          pushText(parts, this.source[this.position + 1] ?? "\\", true)
-          this.position += 2
-        }
-        break
-      }
-      case "'": {
-        const end = this.source.indexOf("'", this.position + 1)
-        if (end === -1) this.fail("unterminated quoted string", true)
-        pushText(parts, this.source.slice(this.position + 1, end), true)
-        this.position = end + 1
-        break
-      }
-      case '"': {
-        this.position++
-        // An empty quoted text is a word.
-        pushText(parts, "", true)
-        this.quoted(parts, () => this.character === '"', '$`"\\')
-        this.position++
-        break
-      }
-      case "$": {
-        this.dollar(parts, false)
-        break
-      }
-      case "`": {
-        this.backquote(parts, false)
-        break
-      }
-      default: {
-        const run = /^[^\\'"$`\s;&|<>()]+/.exec(this.source.slice(this.position))?.[0] ?? this.character
-        pushText(parts, run, false)
-        this.position += run.length
-      }
+  private piece(parts: Array<Part>): void {
+    if (this.special(parts)) return
+    if (this.accept('"')) {
+      // An empty quoted text is a word.
+      pushText(parts, "", true)
+      parts.push(...this.quoted(() => this.character === '"', '$`"\\'))
+      this.position++
+    } else if (this.character === "'") {
+      const text = this.take(patterns.literal)?.[1] ?? this.fail("unterminated quoted string", true)
+      pushText(parts, text, true)
+    } else if (!this.startsWith("\\")) pushText(parts, this.take(patterns.plain)?.[0] ?? "", false)
+    else {
+      pushText(parts, this.source[this.position + 1] ?? "\\", true)
+      this.position += 2
     }
   }
 
   /** Parses text in which only `$`, backquotes and backslashes are special. */
-  private quoted(parts: Array<Part>, isEnd: () => boolean, escapable: string): void {
+  private quoted(isEnd: () => boolean, escapable: string): Array<Part> {
+    const parts: Array<Part> = []
     while (!isEnd()) {
       if (this.isAtEnd) this.fail("unterminated quoted string", true)
+      if (this.special(parts, true)) continue
       const next = this.source[this.position + 1] ?? ""
-      if (this.character === "\\" && next === "\n") this.position += 2
-      else if (this.character === "\\" && next !== "" && escapable.includes(next)) {
-        pushText(parts, next, true)
-        this.position += 2
-      } else if (this.character === "$") this.dollar(parts, true)
-      else if (this.character === "`") this.backquote(parts, true)
-      else {
-        pushText(parts, this.character, true)
-        this.position++
-      }
+      const isEscape = this.character === "\\" && next !== "" && escapable.includes(next)
+      pushText(parts, isEscape ? next : this.character, true)
+      this.position += isEscape ? 2 : 1
     }
-  }
-
-  private dollar(parts: Array<Part>, isQuoted: boolean): void {
-    if (this.accept("$((")) {
-      parts.push({ _tag: "Arithmetic", expression: this.arithmetic(), isQuoted })
-    } else if (this.accept("$(")) {
-      const body = this.list()
-      if (!this.accept(")")) this.unexpected(")")
-      parts.push({ _tag: "Substitution", body, isQuoted })
-    } else if (this.accept("${")) {
-      parts.push(this.parameter(isQuoted))
-    } else {
-      const name = /^\$([A-Za-z_]\w*|[0-9@*#?$!-])/.exec(this.source.slice(this.position))?.[1]
-      this.position += 1 + (name?.length ?? 0)
-      if (name === undefined) pushText(parts, "$", isQuoted)
-      else parts.push({ _tag: "Parameter", name, isQuoted, isLength: false })
-    }
-  }
-
-  private arithmetic(): Word {
-    const parts: Array<Part> = []
-    let depth = 0
-    this.quoted(
-      parts,
-      () => {
-        if (this.character === "(") depth++
-        if (this.character === ")") {
-          if (depth === 0 && this.startsWith("))")) return true
-          depth--
-        }
-        return false
-      },
-      '$`"\\'
-    )
-    this.position += 2
     return parts
   }
 
-  private parameter(isQuoted: boolean): Part {
-    const rest = this.source.slice(this.position)
-    const length = /^#([A-Za-z_]\w*|\d+|[@*?$!-])\}/.exec(rest)
-    if (length !== null) {
-      this.position += length[0].length
-      return { _tag: "Parameter", name: length[1] ?? "", isQuoted, isLength: true }
+  /** Parses what is special with and without quotes, if it is here. */
+  private special(parts: Array<Part>, isQuoted = false): boolean {
+    if (this.accept("\\\n")) return true
+    if (this.accept("$((")) parts.push({ _tag: "Arithmetic", expression: this.arithmetic(), isQuoted })
+    else if (this.accept("$(")) {
+      parts.push({ _tag: "Substitution", body: this.list(), isQuoted })
+      this.expect(")")
+    } else if (this.accept("${")) parts.push(this.parameter(isQuoted))
+    else if (this.character === "$") {
+      const name = this.take(patterns.variable)?.[1]
+      if (name !== undefined) parts.push({ _tag: "Parameter", name, isQuoted, isLength: false })
+      else if (this.accept("$")) pushText(parts, "$", isQuoted)
+    } else if (this.character === "`") {
+      const script = this.take(patterns.backquoted)?.[1] ?? this.fail("EOF in backquote substitution", true)
+      parts.push({ _tag: "Substitution", body: parse(script.replace(/\\([`\\$])/g, "$1")), isQuoted })
+    } else return false
+    return true
+  }
+
+  private arithmetic(): Word {
+    let depth = 0
+    const isEnd = () => {
+      if (this.character === "(") depth++
+      if (this.character === ")") {
+        if (depth === 0 && this.startsWith("))")) return true
+        depth--
+      }
+      return false
     }
-    const match = /^([A-Za-z_]\w*|\d+|[@*#?$!-])(:?[-=?+]|%%|%|##|#)?/.exec(rest)
-    if (match === null) this.fail("bad substitution")
-    this.position += match[0].length
-    const [, name = "", operator] = match
+    const expression = this.quoted(isEnd, '$`"\\')
+    this.position += 2
+    return expression
+  }
+
+  private parameter(isQuoted: boolean): Part {
+    const length = this.take(patterns.length)?.[1]
+    if (length !== undefined) return { _tag: "Parameter", name: length, isQuoted, isLength: true }
+    const [, name = "", operator] = this.take(patterns.parameter) ?? this.fail("bad substitution")
     if (operator === undefined) {
       if (!this.accept("}")) this.fail("bad substitution", this.isAtEnd)
       return { _tag: "Parameter", name, isQuoted, isLength: false }
@@ -561,45 +506,17 @@ class Parser {
     while (this.character !== "}") {
       if (this.isAtEnd) this.fail('unexpected end of file (expecting "}")', true)
       if (isQuoted && this.character !== '"') {
-        this.quoted(word, () => this.character === "}" || this.character === '"', '$`"\\}')
-      } else if (/[\s;&|<>()]/.test(this.character)) {
-        pushText(word, this.character, false)
-        this.position++
-      } else {
-        const run = /^[^\\'"$`\s;&|<>()}]+/.exec(this.source.slice(this.position))?.[0]
-        if (run === undefined) this.wordPart(word)
-        else {
-          pushText(word, run, false)
-          this.position += run.length
-        }
-      }
+        word.push(...this.quoted(() => this.character === "}" || this.character === '"', '$`"\\}'))
+      } else this.piece(word)
     }
     this.position++
     return { _tag: "Parameter", name, isQuoted, isLength: false, operator, word }
-  }
-
-  private backquote(parts: Array<Part>, isQuoted: boolean): void {
-    let script = ""
-    this.position++
-    while (this.character !== "`") {
-      if (this.isAtEnd) this.fail("EOF in backquote substitution", true)
-      const next = this.source[this.position + 1] ?? ""
-      if (this.character === "\\" && (next === "`" || next === "\\" || next === "$")) {
-        script += next
-        this.position += 2
-      } else {
-        script += this.character
-        this.position++
-      }
-    }
-    this.position++
-    parts.push({ _tag: "Substitution", body: parse(script), isQuoted })
   }
 }
 
 const pushText = (parts: Array<Part>, text: string, isQuoted: boolean): void => {
   const last = parts.at(-1)
-  if (last?._tag === "Text" && last.isQuoted === isQuoted && (text !== "" || last.text !== "")) {
+  if (last?._tag === "Text" && last.isQuoted === isQuoted && text !== "") {
     parts[parts.length - 1] = { _tag: "Text", text: last.text + text, isQuoted }
   } else parts.push({ _tag: "Text", text, isQuoted })
 }
