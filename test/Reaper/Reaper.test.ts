@@ -47,7 +47,7 @@ const here = {
   boot: Fs.existsSync("/proc/sys/kernel/random/boot_id")
     ? Fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()
     : "another start",
-  host: Os.hostname()
+  host: Fs.existsSync("/etc/machine-id") ? Fs.readFileSync("/etc/machine-id", "utf8").trim() : Os.hostname()
 }
 
 /** The traces of an owner that does not answer: by default one whose number a process that lives has got. */
@@ -64,7 +64,7 @@ const makeOwner = Effect.fnUntraced(function* (
   yield* fs.makeDirectory(folder, { recursive: true })
   yield* fs.writeFileString(`${folder}/owner.json`, JSON.stringify({ ...here, ...options?.record }))
   for (const { kind, name, token } of options?.notes ?? [])
-    yield* fs.writeFileString(`${folder}/${kind}.${token}`, name)
+    yield* fs.symlink(name, `${folder}/${kind}.${token}`)
   return id
 })
 

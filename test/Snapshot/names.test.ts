@@ -494,7 +494,7 @@ describe("a saved snapshot", () => {
       yield* Snapshot.save("app", path)
       yield* elsewhere(
         Effect.gen(function* () {
-          const loaded = yield* Snapshot.load(path)
+          const loaded = yield* Snapshot.load(path, { trusted: true })
           assert.deepStrictEqual(
             [loaded.name, loaded.generation, loaded.key, loaded.labels],
             ["app", 2, two.key, { team: "platform" }]
@@ -506,6 +506,23 @@ describe("a saved snapshot", () => {
           yield* Snapshot.rollback("app")
           assert.strictEqual(yield* versionOf("app"), "one\n")
           yield* Support.assertNothingRuns
+        })
+      )
+    })
+  )
+
+  test(
+    "serves its own name only, unless the file is trusted",
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* build("one")
+      yield* Snapshot.save("app", path)
+      yield* elsewhere(
+        Effect.gen(function* () {
+          yield* Snapshot.load(path, { name: "curious" })
+          assert.strictEqual(yield* versionOf("curious"), "one\n")
+          const { boots } = yield* Support.buildCounting(version("one"))
+          assert.strictEqual(boots, 1)
         })
       )
     })

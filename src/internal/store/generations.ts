@@ -1,6 +1,7 @@
 /** The generations of names, and the results that they need. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Ownership from "../../Ownership.ts"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
@@ -24,16 +25,19 @@ export const noteUnnamed = (
     { discard: true }
   )
 
-/** Removes results to which no name and no kept generation points. */
+/** Removes results to which no name and no kept generation points. Removes nothing if a name's record cannot be read. */
 export const removeUnneeded = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
   candidates: ReadonlyArray<string>
 ): Effect.fn.Return<void, LightboxError> {
   if (candidates.length === 0) return
-  const needed = yield* roots(driver, store)
+  const needed = yield* Effect.option(
+    Effect.tapError(roots(driver, store), (error) => Effect.logWarning(error.message))
+  )
+  if (Option.isNone(needed)) return
   yield* Effect.forEach(
-    new Set(candidates.filter((artifact) => !needed.has(artifact))),
+    new Set(candidates.filter((artifact) => !needed.value.has(artifact))),
     (artifact) => driver.removeSnapshot(artifact),
     { discard: true }
   )

@@ -155,7 +155,11 @@ export const save = (
 // =============================================================================
 
 const decodeLoadOptions = decoder(
-  Schema.Struct({ name: Schema.optional(Name), overwrite: Schema.optional(Schema.Boolean) }),
+  Schema.Struct({
+    name: Schema.optional(Name),
+    overwrite: Schema.optional(Schema.Boolean),
+    trusted: Schema.optional(Schema.Boolean)
+  }),
   "Snapshot.load"
 )
 const decodeLoadPath = decoder(HostPath, "Snapshot.load", "path")
@@ -237,10 +241,15 @@ export const load = (
         const generations: Array<Generation> = []
         for (const generation of manifest.generations) {
           const archive = Path.join(folder, archiveName(generation))
-          const artifact = generation.key === "" ? yield* foreignName(name) : generation.artifact
-          const isNew = yield* Effect.scoped(loadGeneration(driver, store, archive, { ...generation, artifact }))
+          // Builds use a result by its key, whatever its name: the file's word for it is not enough.
+          const { artifact, key } =
+            options.trusted === true && generation.key !== ""
+              ? generation
+              : { artifact: yield* foreignName(name), key: "" }
+          yield* useForScope(store, artifact)
+          const isNew = yield* Effect.scoped(loadGeneration(driver, store, archive, { ...generation, artifact, key }))
           if (isNew) loaded.push(artifact)
-          generations.push({ ...generation, artifact })
+          generations.push({ ...generation, artifact, key })
         }
         return yield* Commits.adopt(driver, store, {
           ...manifest,
@@ -254,6 +263,13 @@ export const load = (
       )
     })
   )
+
+/** Keeps a prune from removing a result that no name needs yet. */
+const useForScope = (store: Store, name: string): Effect.Effect<void, LightboxError, Scope.Scope> =>
+  Effect.flatMap(generate, (token) => {
+    const note: Ownership.Note = { kind: "use", token, name }
+    return Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note))
+  })
 
 /** Names a snapshot that is not the result of a key. */
 const foreignName = (name: string): Effect.Effect<string> => Effect.map(generate, (id) => `${name}.loaded-${id}`)

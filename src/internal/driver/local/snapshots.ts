@@ -10,6 +10,7 @@ import { AlreadyExists, LightboxError, NotFound } from "../../../LightboxError.t
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
+import { sync } from "../../host/durable.ts"
 import { hostFile, readFolder, snapshotLinks } from "../snapshotLinks.ts"
 import type { SnapshotPart } from "../parts.ts"
 import { type DriverContext, removeFile } from "./context.ts"
@@ -34,6 +35,15 @@ const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Micro
   createdAt: DateTime.makeUnsafe(snapshot.createdAt),
   sourceSandbox: snapshot.sourceSandbox ?? undefined
 })
+
+/** Flushes a snapshot, which the SDK does not do on a load. */
+const flush = async (path: string): Promise<void> => {
+  for (const file of await Fs.readdir(path)) await sync(Path.join(path, file))
+  await sync(path)
+}
+
+/** The file system's clock is a few milliseconds behind, and either may be set meanwhile. */
+const clockMarginMillis = 10_000
 
 export const snapshots = (context: DriverContext): SnapshotPart => {
   const { home, ownership, sdk } = context
@@ -124,12 +134,17 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
       if ((yield* entries(method)).some((entry) => entry.name === name)) {
         return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
       }
+      const staged = yield* ownership.stage
+      const clear = Effect.ignore(hostFile(method, staged, () => Fs.rm(staged, { recursive: true, force: true })))
       return yield* commit({
         method,
         subject: { snapshot: name },
-        run: () => sdk.Snapshot.load(Path.resolve(path)),
+        // Not where the SDK would put it: another tool may have loaded the same file, and nobody would own it there.
+        run: () => sdk.Snapshot.load(Path.resolve(path), staged),
         describe: (loaded) =>
-          move(method, loaded.path, name).pipe(
+          hostFile(method, name, () => flush(loaded.path)).pipe(
+            Effect.andThen(move(method, loaded.path, name)),
+            Effect.andThen(hostFile(method, folder, () => sync(folder))),
             Effect.andThen(
               reindex(method, name).pipe(
                 Effect.andThen(getSnapshot(name)),
@@ -138,8 +153,8 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
             ),
             Effect.uninterruptible
           ),
-        undo: ({ path }) => Effect.ignore(removeSnapshot(path))
-      })
+        undo: () => clear
+      }).pipe(Effect.ensuring(clear))
     }),
     removeStaging: Effect.fn("Microsandbox.removeStaging")(function* (of, options) {
       const method = "Microsandbox.removeStaging"
@@ -156,7 +171,12 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
                   name.startsWith("snapshot-import-") ? [Path.join(imports, name)] : []
                 )
               ],
-              (path) => hostFile(method, path, async () => (await Fs.stat(path)).birthtimeMs >= of.loadsSince)
+              (path) =>
+                hostFile(
+                  method,
+                  path,
+                  async () => (await Fs.stat(path)).birthtimeMs >= of.loadsSince - clockMarginMillis
+                )
             )
       if (options?.dryRun === true) return found
       yield* Effect.forEach(
