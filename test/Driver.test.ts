@@ -193,7 +193,12 @@ describe("a driver of somebody else", () => {
       Fs.mkdirSync(Path.join(folder, "lightbox/owners/dead"), { recursive: true })
       Fs.writeFileSync(
         Path.join(folder, "lightbox/owners/dead/owner.json"),
-        JSON.stringify({ pid: 1, startedAt: 0, boot: Fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(), host: "" })
+        JSON.stringify({
+          pid: 1,
+          startedAt: 0,
+          boot: Fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+          host: ""
+        })
       )
       Fs.symlinkSync("left", Path.join(folder, "lightbox/owners/dead/sandbox.token"))
       yield* Effect.provide(

@@ -63,8 +63,7 @@ const makeOwner = Effect.fnUntraced(function* (
   const folder = `${home}/lightbox/owners/${id}`
   yield* fs.makeDirectory(folder, { recursive: true })
   yield* fs.writeFileString(`${folder}/owner.json`, JSON.stringify({ ...here, ...options?.record }))
-  for (const { kind, name, token } of options?.notes ?? [])
-    yield* fs.symlink(name, `${folder}/${kind}.${token}`)
+  for (const { kind, name, token } of options?.notes ?? []) yield* fs.symlink(name, `${folder}/${kind}.${token}`)
   return id
 })
 

@@ -22,7 +22,7 @@ import { fileFailure } from "../host/fileFailure.ts"
 import { makeFolder, replaceFile, sync, unlessMissing } from "../host/durable.ts"
 import { isAnswered, listen } from "../host/socket.ts"
 
-const kinds: ReadonlyArray<Kind> = ["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use"]
+const kinds: ReadonlyArray<Kind> = ["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use", "renamed"]
 
 const Record = Schema.Struct({
   pid: Schema.Int,

@@ -8,10 +8,12 @@ import type * as Ownership from "../../Ownership.ts"
 import { Report, type Verdict } from "../../Cleanup.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import { unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
 import * as Lock from "../ownership/lock.ts"
 import * as Owner from "../ownership/owner.ts"
+import * as Commits from "../store/commits.ts"
 import * as Generations from "../store/generations.ts"
 import * as Links from "../store/links.ts"
 import * as Names from "../store/names.ts"
@@ -104,7 +106,7 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
     case "unnamed":
       return removeUnnamed(sweep, note.name, reason)
     case "file":
-      return Effect.promise(() => isThere(note.name)).pipe(
+      return isThere(note.name).pipe(
         Effect.flatMap((exists) =>
           exists ? removing(sweep, "staging", note.name, reason, removeFile(note.name)) : Effect.succeed(true)
         )
@@ -115,6 +117,12 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
           ? removing(sweep, "snapshot", note.name, reason, Names.remove(driver, sweep.store, note.name))
           : Effect.succeed(true)
       )
+    case "renamed":
+      return sweep.dryRun
+        ? Effect.succeed(true)
+        : Effect.flatMap(Commits.restoreRenamed(driver, sweep.store, note), (isRestored) =>
+            isRestored ? keep("snapshot", "a build that was to take its name was cut short") : Effect.succeed(true)
+          )
     case "use":
       return Effect.succeed(true)
   }
@@ -128,7 +136,7 @@ const sweepDisk = Effect.fnUntraced(function* (
 ): Effect.fn.Return<boolean, LightboxError> {
   const { driver } = sweep
   const folder = RootDisk.folderOf(driver.home, instance)
-  if (!(yield* Effect.promise(() => isThere(folder)))) return true
+  if (!(yield* isThere(folder))) return true
   const sandboxes = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
   return sandboxes.length > 0 || (yield* removing(sweep, "staging", instance, reason, removeFile(folder)))
 })
@@ -169,11 +177,11 @@ const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effec
     })
   )
 
-const isThere = (path: string): Promise<boolean> =>
-  Fs.lstat(path).then(
-    () => true,
-    () => false
-  )
+const isThere = (path: string): Effect.Effect<boolean, LightboxError> =>
+  Effect.tryPromise({
+    try: async () => (await unlessMissing(Fs.lstat(path))) !== undefined,
+    catch: fileFailure("Reaper.sweep", "look at", path)
+  })
 
 const removeFile = (path: string): Effect.Effect<void, LightboxError> =>
   Effect.tryPromise({
@@ -283,6 +291,7 @@ export const sweep = Effect.fnUntraced(function* (
   const verdicts: Array<Verdict> = []
   const work = Effect.gen(function* () {
     const owners = yield* Owner.list(driver.home)
+    if (!options.all && owners.every(({ state }) => state !== "dead")) return
     const sweep: Sweep = {
       driver,
       store: makeStore(driver, ownership),
@@ -361,3 +370,13 @@ const startTimeout = Duration.seconds(10)
 
 export const sweepAtStart = (driver: Driver, ownership: Ownership.Ownership["Service"]): Effect.Effect<void> =>
   Effect.flatMap(sweep(driver, ownership, { dryRun: false, all: false, timeout: startTimeout }), log)
+
+/** While a process runs, it removes what others left within a minute of their end. */
+const intervalMillis = 30_000
+
+/** Sweeps at intervals, without keeping the process alive for it. */
+export const sweepForever = (driver: Driver, ownership: Ownership.Ownership["Service"]): Effect.Effect<never> =>
+  Effect.callback<void>((resume) => {
+    const timer = setTimeout(() => resume(Effect.void), intervalMillis).unref()
+    return Effect.sync(() => clearTimeout(timer))
+  }).pipe(Effect.andThen(sweepAtStart(driver, ownership)), Effect.forever)

@@ -3,10 +3,9 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type * as Ownership from "../../Ownership.ts"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
 import type { Generation as SnapshotGeneration } from "../../Snapshot.ts"
-import { generate } from "../ownership/labels.ts"
+import { noteForScope } from "../ownership/labels.ts"
 import { isArtifactName, type Store } from "./store.ts"
 import { currentOf, type Driver, linksOf } from "./links.ts"
 
@@ -17,11 +16,7 @@ export const noteUnnamed = (
 ): Effect.Effect<void, LightboxError, Scope.Scope> =>
   Effect.forEach(
     artifacts.filter((artifact) => !isArtifactName(artifact)),
-    (name) =>
-      Effect.flatMap(generate, (token) => {
-        const note: Ownership.Note = { kind: "unnamed", token, name }
-        return Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note))
-      }),
+    (name) => noteForScope(store.ownership, "unnamed", name),
     { discard: true }
   )
 
