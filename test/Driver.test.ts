@@ -133,6 +133,7 @@ const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>
     captureSnapshot: unsupported("snapshots"),
     getSnapshot: unsupported("snapshots"),
     listSnapshots: () => none,
+    listDamagedSnapshots: () => none,
     removeSnapshot: unsupported("snapshots"),
     verifySnapshot: unsupported("snapshots"),
     saveSnapshot: unsupported("snapshots"),

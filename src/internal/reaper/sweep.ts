@@ -102,7 +102,11 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
     case "capture":
       return ifFree(sweep, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
     case "load":
-      return ifFree(sweep, loadLock, removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) }))
+      return ifFree(
+        sweep,
+        loadLock,
+        removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) - clockMarginMillis })
+      )
     case "unnamed":
       return removeUnnamed(sweep, note.name, reason)
     case "file":
@@ -170,10 +174,35 @@ const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effec
       const { driver } = sweep
       const { store } = sweep
       if (!sweep.dryRun) yield* Links.lockNames(store)
+      // A removal that was cut short leaves a folder that cannot be opened.
       const isLeft =
-        (yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name) &&
+        ((yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name) ||
+          (yield* driver.listDamagedSnapshots()).includes(name)) &&
         !(yield* Generations.roots(driver, store)).has(name)
       return !isLeft || (yield* removing(sweep, "snapshot", name, reason, driver.removeSnapshot(name)))
+    })
+  )
+
+/** Removes damaged results that no name needs. */
+const sweepDamaged = (sweep: Sweep): Effect.Effect<void, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { driver, dryRun, store } = sweep
+      const found = yield* Generations.damaged(driver, store)
+      if (found.length === 0) return
+      if (!dryRun) yield* Links.lockNames(store)
+      yield* Effect.forEach(
+        found,
+        (name) =>
+          removing(
+            sweep,
+            "snapshot",
+            name,
+            "it is damaged, and no name points to it",
+            Generations.removeDamaged(driver, store, name)
+          ),
+        { discard: true }
+      )
     })
   )
 
@@ -188,6 +217,9 @@ const removeFile = (path: string): Effect.Effect<void, LightboxError> =>
     try: () => Fs.rm(path, { recursive: true, force: true }),
     catch: fileFailure("Reaper.sweep", "remove", path)
   })
+
+/** The clock of a file system is a few milliseconds behind, and any clock may have been set meanwhile. */
+const clockMarginMillis = 10_000
 
 const removeStaged = (
   { dryRun, driver, report }: Sweep,
@@ -312,6 +344,7 @@ export const sweep = Effect.fnUntraced(function* (
     if (!options.all) return
     yield* attempt("all", sweepSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
     yield* attempt("disks", sweepDisks(sweep))
+    yield* attempt("snapshots", sweepDamaged(sweep))
     const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
       for (const name of files) {
         const verdict = options.dryRun ? "removable" : "removed"

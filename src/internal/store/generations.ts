@@ -6,7 +6,7 @@ import type * as Scope from "effect/Scope"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
 import type { Generation as SnapshotGeneration } from "../../Snapshot.ts"
 import { noteForScope } from "../ownership/labels.ts"
-import { isArtifactName, type Store } from "./store.ts"
+import { captureLock, isArtifactName, type Store } from "./store.ts"
 import { currentOf, type Driver, linksOf } from "./links.ts"
 
 /** Notes snapshots that are about to lose their name, except results: if this process is killed, a sweep removes them. */
@@ -41,6 +41,28 @@ export const removeUnneeded = Effect.fnUntraced(function* (
 /** Lists the results to which names and kept generations point. */
 export const roots = (driver: Driver, store: Store): Effect.Effect<ReadonlySet<string>, LightboxError> =>
   Effect.map(keepGenerations(driver, store, undefined, true), ({ needed }) => needed)
+
+/** Lists damaged results that no name needs. A removal or a power cut left them, or a disk went bad. */
+export const damaged = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store
+): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+  const results = (yield* driver.listDamagedSnapshots()).filter(isArtifactName)
+  if (results.length === 0) return results
+  const needed = yield* roots(driver, store)
+  return results.filter((name) => !needed.has(name))
+})
+
+/** Removes a damaged result, unless another process is making it again. Call it with the names locked. */
+export const removeDamaged = (driver: Driver, store: Store, name: string): Effect.Effect<boolean, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      if ("waiting" in (yield* store.tryLock(captureLock(name)))) return false
+      const isLeft = (yield* damaged(driver, store)).includes(name)
+      if (isLeft) yield* driver.removeSnapshot(name)
+      return isLeft
+    })
+  )
 
 /** Drops all but `keep` generations of each name. In a dry run, only returns which results that concerns. */
 export const keepGenerations = Effect.fnUntraced(function* (

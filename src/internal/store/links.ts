@@ -12,6 +12,7 @@ export type Driver = Pick<
   | "listSnapshotLinks"
   | "readSnapshotLink"
   | "listSnapshots"
+  | "listDamagedSnapshots"
   | "getSnapshot"
   | "linkSnapshot"
   | "unlinkSnapshot"

@@ -101,6 +101,12 @@ export const prune = (
         if (!dryRun) yield* evict(driver, store, aliases, snapshot, now)
         verdicts.push(verdict)
       }
+      for (const name of yield* Generations.damaged(driver, store)) {
+        const isLeft = dryRun || (yield* Generations.removeDamaged(driver, store, name))
+        const verdict = dryRun ? "removable" : "removed"
+        if (isLeft)
+          verdicts.push({ resource: "snapshot", name, verdict, reason: "it is damaged, and no name points to it" })
+      }
       if (!dryRun) yield* forgetOld(store, snapshots, now)
       return Cleanup.Report.of(
         verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)),

@@ -42,15 +42,19 @@ const flush = async (path: string): Promise<void> => {
   await sync(path)
 }
 
-/** The file system's clock is a few milliseconds behind, and either may be set meanwhile. */
-const clockMarginMillis = 10_000
-
 export const snapshots = (context: DriverContext): SnapshotPart => {
   const { home, ownership, sdk } = context
   const folder = Path.join(home, "snapshots")
   const at = (name: string) => Path.join(folder, name)
 
   const entries = (method: string) => readFolder(method, folder)
+
+  const opened = (method: string) =>
+    call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(
+      Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+        reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
+      )
+    )
 
   const getSnapshot = Effect.fn("Microsandbox.getSnapshot")(function* (
     name: string
@@ -97,15 +101,18 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
     listSnapshots: Effect.fn("Microsandbox.listSnapshots")(function* () {
       const method = "Microsandbox.listSnapshots"
       const links = new Set((yield* entries(method)).flatMap((entry) => (entry.isSymbolicLink() ? [entry.name] : [])))
-      const found = yield* call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(
-        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-          reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
-        )
-      )
+      const found = yield* opened(method)
       return yield* Effect.forEach(
         found.filter((snapshot) => !links.has(Path.basename(snapshot.path))),
         (snapshot) => Effect.promise(() => snapshotInfo(Path.basename(snapshot.path), snapshot))
       )
+    }),
+    listDamagedSnapshots: Effect.fn("Microsandbox.listDamagedSnapshots")(function* () {
+      const method = "Microsandbox.listDamagedSnapshots"
+      const folders = (yield* entries(method)).filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
+      if (folders.length === 0) return []
+      const whole = new Set((yield* opened(method)).map((snapshot) => Path.basename(snapshot.path)))
+      return folders.flatMap(({ name }) => (whole.has(name) ? [] : [name]))
     }),
     removeSnapshot,
     verifySnapshot: Effect.fn("Microsandbox.verifySnapshot")(function* (name) {
@@ -171,12 +178,7 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
                   name.startsWith("snapshot-import-") ? [Path.join(imports, name)] : []
                 )
               ],
-              (path) =>
-                hostFile(
-                  method,
-                  path,
-                  async () => (await Fs.stat(path)).birthtimeMs >= of.loadsSince - clockMarginMillis
-                )
+              (path) => hostFile(method, path, async () => (await Fs.stat(path)).birthtimeMs >= of.loadsSince)
             )
       if (options?.dryRun === true) return found
       yield* Effect.forEach(
