@@ -6,6 +6,8 @@ const core = "test/**/*.core.vm.test.ts"
 const host = "test/host/**"
 // Whole processes and installations, which take their time.
 const whole = "test/**/*.whole.test.ts"
+// These mount file systems of their own.
+const power = "test/**/*.power.test.ts"
 
 // A booted microVM shares the processors with the tests: no time limit of ours may be what fails.
 const patient = { testTimeout: 240_000, hookTimeout: 240_000, teardownTimeout: 60_000 }
@@ -33,11 +35,12 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
-          exclude: [microvm, host, whole],
+          exclude: [microvm, host, whole, power],
           testTimeout: 30_000
         }
       },
       { extends: true, test: { name: "whole", include: [whole], testTimeout: 30_000 } },
+      { extends: true, test: { name: "power", include: [power], testTimeout: 240_000 } },
       { extends: true, test: { name: "core", include: [core], ...patient } },
       { extends: true, test: { name: "microvm", include: [microvm], exclude: [core], ...patient } },
       { extends: true, test: { name: "host", include: ["test/host/**/*.test.ts"], ...patient } }

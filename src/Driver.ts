@@ -44,7 +44,7 @@ export interface Options<E = never, R = never> {
   readonly budget?: Admission.Budget | undefined
   /** Memory to assume for sandboxes that set none. Default: `"512M"`. */
   readonly memory?: Size | undefined
-  /** Remove what dead processes left behind before the layer is ready. Default: `true`. */
+  /** Remove what dead processes left behind, before the layer is ready and every 30 seconds. Default: `true`. */
   readonly sweep?: boolean | undefined
 }
 

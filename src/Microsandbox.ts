@@ -727,6 +727,8 @@ export class Microsandbox extends Context.Service<
     readonly getSnapshot: (name: string) => Effect.Effect<SnapshotInfo, LightboxError>
     /** Lists the snapshots in the home directory, without links. */
     readonly listSnapshots: () => Effect.Effect<ReadonlyArray<SnapshotInfo>, LightboxError>
+    /** Lists the folders of snapshots that cannot be opened, such as those whose removal was cut short. */
+    readonly listDamagedSnapshots: () => Effect.Effect<ReadonlyArray<string>, LightboxError>
     /** Removes a snapshot. To remove a link, use `unlinkSnapshot`. */
     readonly removeSnapshot: (name: string) => Effect.Effect<void, LightboxError>
     /** Verifies the checksum recorded at capture. Returns `false` if none was recorded. */

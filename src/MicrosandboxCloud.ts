@@ -37,7 +37,7 @@ export interface Options {
   readonly connectTimeout?: Duration.Input | undefined
   /** Maximum number of sandboxes that this process runs at once. Default: unlimited. */
   readonly sandboxes?: number | undefined
-  /** Remove what dead processes on this machine left behind. Default: `true`. */
+  /** Remove what dead processes on this machine left behind, at the start and every 30 seconds. Default: `true`. */
   readonly sweep?: boolean | undefined
 }
 

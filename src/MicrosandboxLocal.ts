@@ -42,8 +42,8 @@ export interface Options {
   /** How much of the machine sandboxes may use. Default: the memory that is free. */
   readonly budget?: Admission.Budget | undefined
   /**
-   * Remove what dead processes left behind when the layer is built. Costs one directory read if there is nothing.
-   * Default: `true`.
+   * Remove what dead processes left behind, when the layer is built and every 30 seconds. Costs one directory read if
+   * there is nothing. Default: `true`.
    */
   readonly sweep?: boolean | undefined
 }

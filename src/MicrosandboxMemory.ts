@@ -495,7 +495,7 @@ export interface Options {
   readonly pullPolicy?: "always" | "if-missing" | "never" | undefined
   /** How much sandboxes may use. Default: unlimited. */
   readonly budget?: Admission.Budget | undefined
-  /** Remove what dead processes left behind. Default: `true`. */
+  /** Remove what dead processes left behind, at the start and every 30 seconds. Default: `true`. */
   readonly sweep?: boolean | undefined
   /** Images of the registry, by reference. Default: a plain image for every reference. */
   readonly images?: { readonly [reference: string]: Image } | undefined

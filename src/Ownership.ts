@@ -13,13 +13,13 @@ import type { LightboxError } from "./LightboxError.ts"
 
 /**
  * The subject of a note: a sandbox, a sandbox's disk, an unfinished capture or
- * load, a snapshot without a name, a file, the name of a scoped snapshot, or a
- * result in use.
+ * load, a snapshot without a name, a file, the name of a scoped snapshot, a result
+ * in use, or another tool's snapshot that is losing its name.
  *
  * @category models
  * @since 0.1.0
  */
-export type Kind = "sandbox" | "disk" | "capture" | "load" | "unnamed" | "file" | "name" | "use"
+export type Kind = "sandbox" | "disk" | "capture" | "load" | "unnamed" | "file" | "name" | "use" | "renamed"
 
 /**
  * A record of something that a process creates, has created or removes.

@@ -10,10 +10,11 @@
  * It never removes volumes, other snapshots, anything detached, or anything that
  * belongs to living processes or other tools.
  *
- * `MicrosandboxLocal.layer` sweeps when it is built. In long-running processes, add
- * {@link layer}.
+ * Every driver's layer sweeps when it is built and every 30 seconds, so that nothing
+ * of a killed process is left a minute later. {@link layer} also removes detached
+ * sandboxes whose time to live has expired.
  *
- * **Example** (Sweeping every ten minutes)
+ * **Example** (Removing expired sandboxes every ten minutes)
  *
  * ```ts
  * import { Layer } from "effect"

@@ -1224,6 +1224,11 @@ export interface LoadOptions {
   readonly name?: string | undefined
   /** Replace an existing snapshot with this name; it becomes an earlier generation. Default: `false`: fail. */
   readonly overwrite?: boolean | undefined
+  /**
+   * Let builds reuse the results in the file. Only for a file whose author you trust: it says itself which steps made
+   * a disk. Default: `false`: only the name points to what is loaded.
+   */
+  readonly trusted?: boolean | undefined
 }
 
 /**

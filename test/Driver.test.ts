@@ -133,6 +133,7 @@ const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>
     captureSnapshot: unsupported("snapshots"),
     getSnapshot: unsupported("snapshots"),
     listSnapshots: () => none,
+    listDamagedSnapshots: () => none,
     removeSnapshot: unsupported("snapshots"),
     verifySnapshot: unsupported("snapshots"),
     saveSnapshot: unsupported("snapshots"),
@@ -193,9 +194,14 @@ describe("a driver of somebody else", () => {
       Fs.mkdirSync(Path.join(folder, "lightbox/owners/dead"), { recursive: true })
       Fs.writeFileSync(
         Path.join(folder, "lightbox/owners/dead/owner.json"),
-        JSON.stringify({ pid: 1, startedAt: 0, boot: "another", host: Os.hostname() })
+        JSON.stringify({
+          pid: 1,
+          startedAt: 0,
+          boot: Fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+          host: ""
+        })
       )
-      Fs.writeFileSync(Path.join(folder, "lightbox/owners/dead/sandbox.token"), "left")
+      Fs.symlinkSync("left", Path.join(folder, "lightbox/owners/dead/sandbox.token"))
       yield* Effect.provide(
         Effect.sync(() => assert.strictEqual(running.size, 0)),
         layer

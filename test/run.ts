@@ -3,7 +3,8 @@
  *
  * - `check`: format, lint, types, and the quick tests that need no microVM.
  * - `test`: `check`, the tests of whole processes and of the package, and the core of the tests on real microVMs.
- * - `all`: `test`, a short soak, the tests of the emulated host where one is used, and all other tests on real microVMs.
+ * - `all`: `test`, a short soak, power cuts, the tests of the emulated host where one is used, and all other tests on
+ *   real microVMs.
  * - `demo`: the quick start on a real microVM.
  * - `coverage`: how much of `src` the quick tests run. The details are in `.cache/coverage/index.html`.
  *
@@ -191,6 +192,15 @@ const host = Effect.gen(function* () {
   return yield* vitest("host", ["--project", "host"], foreground)
 })
 
+/** Power cuts, which need file systems of their own: a root user, and loop devices. */
+const power = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const isAble = process.getuid?.() === 0 && (yield* fs.exists("/dev/loop-control"))
+  if (isAble) return yield* here("power")
+  yield* Console.log("\n# Tests: power\nThey need a root user and loop devices")
+  return process.env["CI"] === undefined ? sum([]) : { passed: 0, failed: 1 }
+})
+
 /** A short one of what can go on for long: several processes that work at random, on the twin. */
 const soak = static_("Soak", [process.execPath, `${root}test/soak/run.ts`, "--minutes", "3", "--rounds", "100"])
 
@@ -198,6 +208,7 @@ const all = Effect.gen(function* () {
   return sum([
     yield* test,
     yield* soak,
+    yield* power,
     yield* host,
     yield* onMicrovms("microvm", allImages, { each: "30 minutes", all: "60 minutes" })
   ])

@@ -73,6 +73,7 @@ const operations: { readonly [operation in MicrosandboxMemory.Operation | Member
   captureSnapshot: true,
   getSnapshot: true,
   listSnapshots: true,
+  listDamagedSnapshots: true,
   removeSnapshot: true,
   verifySnapshot: true,
   saveSnapshot: true,

@@ -599,6 +599,19 @@ export const sandboxes: Group = (test) => {
       ["loaded"]
     )
 
+    // What a power cut or half a removal leaves is no snapshot, and can be removed.
+    assert.deepStrictEqual(yield* driver.listDamagedSnapshots(), [])
+    const torn = Path.join(driver.home, "snapshots/torn")
+    Fs.cpSync(Path.join(driver.home, "snapshots/loaded"), torn, { recursive: true })
+    Fs.writeFileSync(Path.join(torn, "snapshot.json"), "")
+    assert.deepStrictEqual(yield* driver.listDamagedSnapshots(), ["torn"])
+    assert.deepStrictEqual(
+      (yield* driver.listSnapshots()).map(({ name }) => name),
+      ["loaded"]
+    )
+    yield* driver.removeSnapshot("torn")
+    assert.deepStrictEqual(yield* driver.listDamagedSnapshots(), [])
+
     // It needs the very image that it is based on.
     yield* driver.pruneImages()
     assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()), [alias.short, alias.whole, image].toSorted())

@@ -47,7 +47,7 @@ const here = {
   boot: Fs.existsSync("/proc/sys/kernel/random/boot_id")
     ? Fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()
     : "another start",
-  host: Os.hostname()
+  host: Fs.existsSync("/etc/machine-id") ? Fs.readFileSync("/etc/machine-id", "utf8").trim() : Os.hostname()
 }
 
 /** The traces of an owner that does not answer: by default one whose number a process that lives has got. */
@@ -63,8 +63,7 @@ const makeOwner = Effect.fnUntraced(function* (
   const folder = `${home}/lightbox/owners/${id}`
   yield* fs.makeDirectory(folder, { recursive: true })
   yield* fs.writeFileString(`${folder}/owner.json`, JSON.stringify({ ...here, ...options?.record }))
-  for (const { kind, name, token } of options?.notes ?? [])
-    yield* fs.writeFileString(`${folder}/${kind}.${token}`, name)
+  for (const { kind, name, token } of options?.notes ?? []) yield* fs.symlink(name, `${folder}/${kind}.${token}`)
   return id
 })
 
@@ -165,6 +164,33 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
         // Starts can only be compared where the kernel tells them.
         assert.strictEqual(yield* stateOf(home, container), here.boot === "another start" ? "elsewhere" : "dead")
       })
+  )
+
+  it.effect("is nobody's to judge when another version wrote its record", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const home = yield* makeHome
+      const newer = yield* makeOwner(home)
+      yield* fs.writeFileString(`${home}/lightbox/owners/${newer}/owner.json`, JSON.stringify({ version: 9 }))
+      assert.strictEqual(yield* stateOf(home, newer), "elsewhere")
+    })
+  )
+
+  it.effect("is not taken for one without notes when they cannot be read", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const home = yield* makeHome
+      const note: Ownership.Note = { kind: "use", token: "t", name: "base" }
+      const owner = yield* makeOwner(home, { notes: [note] })
+      const path = `${home}/lightbox/owners/${owner}/use.t`
+      yield* fs.remove(path)
+      yield* fs.writeFileString(path, "")
+      const error = yield* Effect.flip(Owner.list(home))
+      assert.deepInclude(error.reason, { _tag: "FileError", code: "EINVAL" })
+      const report = yield* onHome(home)(Reaper.sweep())
+      assert.deepStrictEqual(verdictsOf(report, "removed"), [])
+      assert.deepStrictEqual(verdictsOf(report, "failed"), ["owner owners"])
+    })
   )
 
   it.effect("is alive, or dead, or only beginning, wherever the clock jumps to", () =>
@@ -504,6 +530,55 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 })
+
+it.effect("a driver's layer sweeps again while it is used, and no longer when it is closed", () =>
+  Effect.gen(function* () {
+    const home = yield* makeHome
+    const leave = Effect.fnUntraced(function* (name: string) {
+      const file = `${home}/${name}`
+      Fs.writeFileSync(file, "")
+      yield* makeOwner(home, { notes: [{ kind: "file", token: name, name: file }] })
+      return () => !Fs.existsSync(file)
+    })
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
+    yield* Effect.addFinalizer(() => Effect.sync(() => vi.useRealTimers()))
+    const minute = Effect.andThen(
+      Effect.sync(() => vi.advanceTimersByTime(60_000)),
+      Effect.repeat(turn, { times: 50 })
+    )
+    const scope = yield* Scope.make()
+    const first = yield* leave("first")
+    yield* Layer.buildWithScope(Layer.fresh(MicrosandboxMemory.layer({ home })), scope)
+    assert.isTrue(first())
+    const second = yield* leave("second")
+    yield* Effect.repeat(minute, { until: second, times: 100 })
+    assert.isTrue(second())
+    yield* Scope.close(scope, Exit.void)
+    const third = yield* leave("third")
+    yield* Effect.repeat(minute, { times: 5 })
+    assert.isFalse(third())
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+)
+
+it.effect("a sweep gives another tool's snapshot its name again, if who was to take it was killed", () =>
+  Effect.gen(function* () {
+    const home = yield* makeHome
+    yield* Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      yield* Sandbox.run({ name: "source", image }, (sandbox) =>
+        Effect.andThen(sandbox.kill, driver.captureSnapshot({ sandbox: "source", name: "tool" }))
+      )
+      yield* driver.renameSnapshot("tool", "tool.replaced-t")
+      yield* makeOwner(home, { notes: [{ kind: "renamed", token: "t", name: "tool" }] })
+      const report = yield* Reaper.sweep()
+      assert.deepStrictEqual(verdictsOf(report, "failed"), [])
+      assert.deepStrictEqual(
+        (yield* driver.listSnapshots()).map(({ name }) => name),
+        ["tool"]
+      )
+    }).pipe(onHome(home))
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+)
 
 it.effect("a sweep goes on in the background, and ends with its layer", () =>
   Effect.gen(function* () {

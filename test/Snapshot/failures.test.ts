@@ -473,7 +473,7 @@ describe("those who watch a build", () => {
         )
         // The name is there although no time has passed for anybody.
         yield* Support.until(Snapshot.exists(`ten-${index}`))
-        const exit = yield* Support.passUntilDone(fiber)
+        const exit = yield* Support.passUntilDone(fiber, "10 millis")
         assert.isTrue(Exit.isSuccess(exit))
       }
       assert.deepStrictEqual(seen, [])

@@ -14,6 +14,7 @@ import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import type * as Cleanup from "../../src/Cleanup.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import { turn } from "../support.ts"
 import * as Support from "./support.ts"
 
 const { test } = Support
@@ -45,6 +46,62 @@ const foreign = Effect.fnUntraced(function* (name: string, content: string) {
 })
 
 const names = Effect.map(Snapshot.list(), (all) => all.map(({ name }) => name))
+
+describe("a name whose record another version wrote", () => {
+  const unreadable = Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    yield* build("one")
+    yield* build("two")
+    const { home } = yield* Microsandbox.Microsandbox
+    const path = `${home}/lightbox/names/app.json`
+    yield* fs.writeFileString(path, JSON.stringify({ version: 9, generations: { all: "elsewhere" } }))
+    return yield* fs.readFileString(path)
+  })
+
+  const later = Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const { home } = yield* Microsandbox.Microsandbox
+    return yield* fs.readFileString(`${home}/lightbox/names/app.json`)
+  })
+
+  test(
+    "loses nothing: neither a prune, nor a build, nor a rollback goes past the record",
+    Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      const record = yield* unreadable
+      const all = (yield* driver.listSnapshots()).map(({ name }) => name)
+      for (const change of [
+        Snapshot.prune(),
+        Snapshot.prune({ keep: 1 }),
+        build("three"),
+        Snapshot.rollback("app"),
+        Snapshot.save("app", "/nowhere/app")
+      ]) {
+        const error = yield* Effect.flip(change)
+        assert.deepInclude(error.reason, { _tag: "FileError", path: `${driver.home}/lightbox/names/app.json` })
+        assert.include(error.message, "another version")
+      }
+      const left = (yield* driver.listSnapshots()).map(({ name }) => name)
+      assert.includeMembers(left, all)
+      assert.strictEqual(yield* later, record)
+    })
+  )
+
+  test(
+    "boots, is listed and can be removed, and other names are built and rebuilt",
+    Effect.gen(function* () {
+      yield* unreadable
+      assert.strictEqual(yield* versionOf("app"), "two\n")
+      assert.isUndefined((yield* Snapshot.get("app")).generation)
+      yield* Snapshot.build(version("one", "other"), { keep: 1 })
+      yield* Snapshot.build(version("two", "other"), { keep: 1 })
+      assert.deepStrictEqual(yield* names, ["app", "other"])
+      yield* Snapshot.remove("app")
+      assert.deepStrictEqual(yield* names, ["other"])
+      yield* Snapshot.prune()
+    })
+  )
+})
 
 describe("a name", () => {
   test(
@@ -494,7 +551,7 @@ describe("a saved snapshot", () => {
       yield* Snapshot.save("app", path)
       yield* elsewhere(
         Effect.gen(function* () {
-          const loaded = yield* Snapshot.load(path)
+          const loaded = yield* Snapshot.load(path, { trusted: true })
           assert.deepStrictEqual(
             [loaded.name, loaded.generation, loaded.key, loaded.labels],
             ["app", 2, two.key, { team: "platform" }]
@@ -506,6 +563,49 @@ describe("a saved snapshot", () => {
           yield* Snapshot.rollback("app")
           assert.strictEqual(yield* versionOf("app"), "one\n")
           yield* Support.assertNothingRuns
+        })
+      )
+    })
+  )
+
+  test(
+    "serves its own name only, unless the file is trusted",
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* build("one")
+      yield* Snapshot.save("app", path)
+      yield* elsewhere(
+        Effect.gen(function* () {
+          yield* Snapshot.load(path, { name: "curious" })
+          assert.strictEqual(yield* versionOf("curious"), "one\n")
+          const { boots } = yield* Support.buildCounting(version("one"))
+          assert.strictEqual(boots, 1)
+        })
+      )
+    })
+  )
+
+  test(
+    "stays whole beside a prune and removals of other names",
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* build("one")
+      yield* build("two")
+      yield* Snapshot.save("app", path)
+      yield* elsewhere(
+        Effect.gen(function* () {
+          const done = { value: false }
+          const disturb = Effect.andThen(Snapshot.prune(), turn).pipe(
+            Effect.repeat({ until: () => done.value }),
+            Effect.forkChild
+          )
+          const fiber = yield* disturb
+          yield* Snapshot.load(path, { trusted: true })
+          done.value = true
+          yield* Fiber.join(fiber)
+          assert.strictEqual(yield* versionOf("app"), "two\n")
+          yield* Snapshot.rollback("app")
+          assert.strictEqual(yield* versionOf("app"), "one\n")
         })
       )
     })

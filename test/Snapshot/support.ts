@@ -2,6 +2,7 @@
  * What tests of builds in memory have in common.
  */
 import { assert, it } from "@effect/vitest"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as FileSystem from "effect/FileSystem"
@@ -82,9 +83,9 @@ export const countingBoots = Effect.fnUntraced(function* <A, E, R>(effect: Effec
 export const until = <E, R>(isSo: Effect.Effect<boolean, E, R>) =>
   Effect.andThen(turn, isSo).pipe(Effect.repeat({ until: (value) => value }), Effect.asVoid)
 
-/** Lets time pass until a fiber is through. */
-export const passUntilDone = <A, E>(fiber: Fiber.Fiber<A, E>) =>
-  Effect.andThen(turn, TestClock.adjust("1 second")).pipe(
+/** Lets time pass until a fiber is through: slower than files of this machine are written, which have a time limit. */
+export const passUntilDone = <A, E>(fiber: Fiber.Fiber<A, E>, step: Duration.Input = "1 second") =>
+  Effect.andThen(turn, TestClock.adjust(step)).pipe(
     Effect.repeat({ until: () => fiber.pollUnsafe() !== undefined }),
     Effect.andThen(Fiber.await(fiber))
   )

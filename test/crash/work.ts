@@ -76,6 +76,7 @@ export const parts: { readonly [part: string]: Work } = {
     yield* Snapshot.remove(moved)
     yield* Snapshot.prune()
     yield* Snapshot.load(`${files}/saved`)
+    yield* Snapshot.load(`${files}/saved`, { trusted: true, overwrite: true })
   }),
   foreign: Effect.fnUntraced(function* (name, _image, files) {
     const driver = yield* Microsandbox.Microsandbox

@@ -5,12 +5,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import type * as Ownership from "../../Ownership.ts"
 import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
+import type { Note } from "../../Ownership.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import { failWhenFull } from "../host/diskRoom.ts"
-import { generate, generateName, roleLabel } from "../ownership/labels.ts"
+import { generate, generateName, noteForScope, roleLabel } from "../ownership/labels.ts"
 import * as Names from "../store/names.ts"
 import * as Keys from "../plan/keys.ts"
 import type * as LookUp from "../plan/lookUp.ts"
@@ -96,10 +96,7 @@ export const makeBuilders = <E, R>(
     const start = yield* Clock.currentTimeMillis
     const builderScope = yield* Scope.fork(scope)
     if (from !== undefined) {
-      const note: Ownership.Note = { kind: "use", token: yield* generate, name: from.name }
-      yield* Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note)).pipe(
-        Scope.provide(builderScope)
-      )
+      yield* Scope.provide(noteForScope(store.ownership, "use", from.name), builderScope)
     }
     const { mounts, pullPolicy, registry, resources } = definition.options
     const sandbox = yield* Sandbox.launch({
@@ -175,7 +172,7 @@ export const makeBuilders = <E, R>(
       yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
       builder.isRunning = false
       const name = artifactName(key)
-      const note: Ownership.Note = { kind: "capture", token: yield* generate, name }
+      const note: Note = { kind: "capture", token: yield* generate, name }
       const request = driver.captureSnapshot({
         sandbox: builder.info.name,
         name,

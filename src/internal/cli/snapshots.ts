@@ -173,10 +173,11 @@ export const load = Command.make(
       Flag.withDescription("Name of the snapshot (default: the name it was saved under)"),
       Flag.optional
     ),
-    overwrite: Flags.toggle("overwrite", "Point the name to the loaded snapshot even if the name exists")
+    overwrite: Flags.toggle("overwrite", "Point the name to the loaded snapshot even if the name exists"),
+    trusted: Flags.toggle("trusted", "Let builds reuse the results in the file, whose author you trust")
   },
-  Effect.fnUntraced(function* ({ as, file, overwrite }) {
-    const snapshot = yield* Snapshot.load(file, { name: Option.getOrUndefined(as), overwrite }).pipe(
+  Effect.fnUntraced(function* ({ as, file, overwrite, trusted }) {
+    const snapshot = yield* Snapshot.load(file, { name: Option.getOrUndefined(as), overwrite, trusted }).pipe(
       Effect.mapError(nameFlags({ name: "--as", path: "FILE" }))
     )
     yield* print(Snapshot.Snapshot, snapshot, { full: `Loaded ${snapshot.name}`, brief: snapshot.name })

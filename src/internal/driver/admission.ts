@@ -9,11 +9,11 @@ import * as Metric from "effect/Metric"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import type { Admission, Room, Budget as BudgetOptions } from "../../Admission.ts"
 import { LightboxError, NoCapacity, NoSpace } from "../../LightboxError.ts"
 import { freeBytes } from "../host/diskRoom.ts"
+import { makeFolder } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { waitingLaunches } from "../report/metrics.ts"
 import {
@@ -100,7 +100,7 @@ export const make = Effect.fnUntraced(function* (options: {
   const checkDisk = Effect.fnUntraced(function* (method: string): Effect.fn.Return<void, LightboxError> {
     const bytes = yield* Effect.tryPromise({
       try: async () => {
-        await Fs.mkdir(home, { recursive: true })
+        await makeFolder(home)
         return freeBytes(home)
       },
       catch: fileFailure(method, "statfs", home)

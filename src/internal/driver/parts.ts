@@ -33,6 +33,7 @@ export type SnapshotPart = Pick<
   | "captureSnapshot"
   | "getSnapshot"
   | "listSnapshots"
+  | "listDamagedSnapshots"
   | "removeSnapshot"
   | "verifySnapshot"
   | "saveSnapshot"

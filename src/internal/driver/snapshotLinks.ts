@@ -6,6 +6,7 @@ import * as Path from "node:path"
 import { AlreadyExists, LightboxError, NotFound } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { fileFailure } from "../host/fileFailure.ts"
+import { sync } from "../host/durable.ts"
 import { isCode } from "../host/socket.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
@@ -66,6 +67,7 @@ export const snapshotLinks = (options: {
         hostFile(method, staged, async () => {
           await Fs.symlink(name, staged)
           await Fs.rename(staged, at(link))
+          await sync(folder)
         })
       )
     }),

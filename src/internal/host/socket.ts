@@ -2,7 +2,6 @@
 import * as Predicate from "effect/Predicate"
 import * as Fs from "node:fs/promises"
 import * as Net from "node:net"
-import * as Timers from "node:timers/promises"
 
 export const isCode = (cause: unknown, ...codes: ReadonlyArray<string>): boolean =>
   Predicate.hasProperty(cause, "code") && codes.some((code) => cause.code === code)
@@ -65,21 +64,19 @@ const dialOnce = (path: string): Promise<Net.Socket> =>
     socket.once("error", reject)
   })
 
-/** Connects, or returns nothing if no process listens. */
-export const dial = async (path: string): Promise<Net.Socket | undefined> => {
+/** Connects. Returns nothing if no process listens, and "busy" if one does that cannot accept another connection. */
+export const dial = async (path: string): Promise<Net.Socket | "busy" | undefined> => {
   try {
     return await dialOnce(path)
   } catch (cause) {
     if (isCode(cause, "ENOENT", "ECONNREFUSED", "ECONNRESET", "ENOTSOCK")) return undefined
-    if (!isCode(cause, "EAGAIN")) throw cause
-    // A full queue of connections means that the process is alive.
-    await Timers.setTimeout(50)
-    return dial(path)
+    if (isCode(cause, "EAGAIN")) return "busy"
+    throw cause
   }
 }
 
 export const isAnswered = async (path: string): Promise<boolean> => {
   const socket = await dial(path)
-  socket?.destroy()
+  if (socket !== undefined && socket !== "busy") socket.destroy()
   return socket !== undefined
 }

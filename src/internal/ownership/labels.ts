@@ -1,8 +1,11 @@
 /**
- * Labels that the library puts on what it creates.
+ * Labels of what the library creates, and notes of it.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { LightboxError } from "../../LightboxError.ts"
+import type { Note, Ownership } from "../../Ownership.ts"
 
 /** Identifies a sandbox, even if its name is reused. */
 export const instanceLabel = "lightbox.instance"
@@ -35,3 +38,13 @@ const generated = new RegExp(`^(${builderPrefix}|${generatedPrefix})[0-9a-z]{8,}
 
 /** Checks whether a name looks generated. Such names are hardly ever chosen or reused. */
 export const isGenerated = (name: string): boolean => generated.test(name)
+
+/** Notes what this process creates or uses, until the scope closes. */
+export const noteForScope = (
+  ownership: Ownership["Service"],
+  kind: Note["kind"],
+  name: string
+): Effect.Effect<void, LightboxError, Scope.Scope> =>
+  Effect.flatMap(generate, (token) =>
+    Effect.acquireRelease(ownership.note({ kind, token, name }), () => ownership.forget({ kind, token, name }))
+  )

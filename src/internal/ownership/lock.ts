@@ -1,10 +1,10 @@
 /**
  * Locks between the processes of one host, which end with their process.
  *
- * A holder listens on a Unix socket, and a numbered file names the socket. The lock is held while the socket answers,
- * and the kernel closes a socket with its process. Processes that find the lock free try to create the file with the
- * next number exclusively (link(2) fails if it exists). The winner holds the lock if the other numbers have not changed
- * meanwhile.
+ * A holder listens on a Unix socket, and a numbered link points to the socket. The lock is held while the socket
+ * answers, and the kernel closes a socket with its process. Processes that find the lock free try to create the link
+ * with the next number (symlink(2) fails if it exists). The winner holds the lock if the other numbers have not changed
+ * meanwhile. A link is created whole or not at all, so neither a full disk nor a power cut leaves half of one.
  *
  * Waiting processes stay connected to the holder: they learn of its end at once, and read its lines meanwhile. Lock
  * libraries for Node.js renew a timestamp instead, which fails in a busy or suspended machine; file locks of the kernel
@@ -52,7 +52,7 @@ export const tryAcquire = Effect.fnUntraced(function* (
   yield* attempt(() => Fs.mkdir(folder, { recursive: true, mode: 0o700 }))
   for (;;) {
     const numbers = yield* read(folder, id)
-    const waiting = yield* connect(folder, numbers, message)
+    const waiting = yield* connect(numbers, message)
     if (Option.isSome(waiting)) return { waiting: waiting.value }
     const lock = yield* takeOver(folder, id, numbers)
     if (Option.isSome(lock)) return { lock: lock.value }
@@ -76,13 +76,12 @@ const takeOver = Effect.fnUntraced(function* (
   if (isUnchanged) {
     yield* attempt(async () => {
       for (const { path, socket } of others) {
-        await Fs.rm(Path.join(folder, socket), { force: true })
+        if (socket !== undefined) await Fs.rm(socket, { force: true })
         await Fs.rm(path, { force: true })
       }
     })
     return claimed
   }
-  yield* attempt(() => Fs.rm(Path.join(folder, `${id}.${number}`), { force: true }))
   yield* Effect.promise(claimed.value.close)
   return Option.none()
 })
@@ -99,11 +98,11 @@ export const acquire = (
       : Effect.andThen(Stream.runForEach(result.waiting, onLine), acquire(folder, name, onLine))
   )
 
-/** A number of a lock, and the socket of its creator. */
+/** A number of a lock, and the path of its creator's socket, unless it does not point to one. */
 interface Numbered {
   readonly number: number
   readonly path: string
-  readonly socket: string
+  readonly socket: string | undefined
 }
 
 const read = (folder: string, id: string): Effect.Effect<ReadonlyArray<Numbered>, LightboxError> =>
@@ -118,111 +117,117 @@ const read = (folder: string, id: string): Effect.Effect<ReadonlyArray<Numbered>
 
 const readNumber = async (folder: string, entry: string): Promise<Numbered | undefined> => {
   const path = Path.join(folder, entry)
+  const number = Number(entry.slice(entry.indexOf(".") + 1))
   try {
-    return { number: Number(entry.slice(entry.indexOf(".") + 1)), path, socket: await Fs.readFile(path, "utf8") }
+    const target = await Fs.readlink(path)
+    return { number, path, socket: isSocketName(target) ? Path.join(folder, target) : undefined }
   } catch (cause) {
     if (isCode(cause, "ENOENT")) return undefined
+    if (isCode(cause, "EINVAL")) return { number, path, socket: undefined }
     throw cause
   }
 }
 
-/** Listens, and creates the file of the number. Returns nothing if it exists. */
+const isSocketName = (name: string): boolean => /^[0-9a-f]{12}-[0-9a-f]{8}$/.test(name)
+
+/** Listens, and creates the link of the number. Returns nothing if it exists. */
 const claim = Effect.fnUntraced(function* (
   folder: string,
   id: string,
   number: number
 ): Effect.fn.Return<Option.Option<Listener>, LightboxError, Scope.Scope> {
   const socket = Path.join(folder, `${id}-${Crypto.randomBytes(4).toString("hex")}`)
-  const listener = yield* Effect.acquireRelease(
-    attempt(() => listen(socket)),
-    ({ close }) => Effect.promise(close)
+  const link = Path.join(folder, `${id}.${number}`)
+  const claimed = yield* Effect.acquireRelease(
+    attempt(async () => {
+      const listener = await listen(socket)
+      try {
+        await Fs.symlink(Path.basename(socket), link)
+      } catch (cause) {
+        await listener.close()
+        if (isCode(cause, "EEXIST")) return undefined
+        throw cause
+      }
+      // Only once: when the socket answers no more, the number may be another's.
+      let closing: Promise<void> | undefined
+      const close = () => (closing ??= Fs.rm(link, { force: true }).finally(listener.close))
+      return { ...listener, close }
+    }),
+    (listener) => Effect.promise(async () => listener?.close())
   )
-  const isMade = yield* attempt(async () => {
-    const draft = `${socket}.draft`
-    await Fs.writeFile(draft, Path.basename(socket))
-    try {
-      await Fs.link(draft, Path.join(folder, `${id}.${number}`))
-      return true
-    } catch (cause) {
-      if (isCode(cause, "EEXIST")) return false
-      throw cause
-    } finally {
-      await Fs.rm(draft, { force: true })
-    }
-  })
-  if (isMade) return Option.some(listener)
-  yield* Effect.promise(listener.close)
-  return Option.none()
+  return Option.fromUndefinedOr(claimed)
 })
 
 const connect = (
-  folder: string,
   numbers: ReadonlyArray<Numbered>,
   message?: string
 ): Effect.Effect<Option.Option<Waiting>, LightboxError, Scope.Scope> =>
   Effect.acquireRelease(
     attempt(async () => {
       for (const { socket } of numbers) {
-        const holder = await dial(Path.join(folder, socket))
+        const holder = socket === undefined ? undefined : await dial(socket)
         if (holder === undefined) continue
-        if (message !== undefined) holder.write(`${message}\n`)
+        if (message !== undefined && holder !== "busy") holder.write(`${message}\n`)
         return Option.some(holder)
       }
       return Option.none()
     }),
-    (holder) => Effect.sync(() => Option.map(holder, (socket) => socket.destroy()))
+    Option.match({
+      onNone: () => Effect.void,
+      onSome: (holder) => Effect.sync(() => holder !== "busy" && holder.destroy())
+    })
   ).pipe(
     Effect.map(
       Option.map((holder) =>
-        Stream.fromAsyncIterable<Uint8Array, unknown>(holder, (cause) => cause).pipe(
-          // A holder that dies resets the connection.
-          Stream.catch(() => Stream.empty),
-          Stream.decodeText,
-          Stream.splitLines
-        )
+        holder === "busy"
+          ? Stream.fromEffectDrain(Effect.sleep(busyMillis))
+          : Stream.fromAsyncIterable<Uint8Array, unknown>(holder, (cause) => cause).pipe(
+              // A holder that dies resets the connection.
+              Stream.catch(() => Stream.empty),
+              Stream.decodeText,
+              Stream.splitLines
+            )
       )
     )
   )
+
+/** A holder that accepts no connection, because it is stopped or very busy, is asked again after this time. */
+const busyMillis = 50
 
 /** Removes the files of locks that are not held, and returns their names. */
 export const collect = Effect.fnUntraced(function* (
   folder: string,
   options: { readonly dryRun: boolean }
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
-  const removed: Array<string> = []
-  const remove = (entry: string) =>
-    Effect.suspend(() => {
-      removed.push(entry)
-      return options.dryRun ? Effect.void : attempt(() => Fs.rm(Path.join(folder, entry), { force: true }))
-    })
   const entries = yield* attempt(() =>
     Fs.readdir(folder).catch((cause) => (isCode(cause, "ENOENT") ? [] : Promise.reject(cause)))
   )
+  const removed: Array<string> = []
   const ids = new Set(entries.flatMap((entry) => /^([0-9a-f]+)\.\d+$/.exec(entry)?.[1] ?? []))
   for (const id of ids) {
     yield* Effect.scoped(
       Effect.gen(function* () {
         const numbers = yield* read(folder, id)
-        if (numbers.length === 0 || Option.isSome(yield* connect(folder, numbers))) return
+        if (numbers.length === 0 || Option.isSome(yield* connect(numbers))) return
         // A process that has read these numbers, but not yet created the next, will find them changed.
         if (!options.dryRun && Option.isNone(yield* takeOver(folder, id, numbers))) return
         removed.push(...numbers.map(({ path }) => Path.basename(path)))
-        const left = options.dryRun ? [] : yield* read(folder, id)
-        yield* attempt(() => Promise.all(left.map(({ path }) => Fs.rm(path, { force: true }))))
       })
     )
   }
   // Left by a process killed while it acquired or released a lock. A socket may not answer yet when it is new.
   const now = Date.now()
-  for (const entry of entries) {
-    const socket = /^([0-9a-f]+-[0-9a-f]+)(\.draft)?$/.exec(entry)?.[1]
-    if (socket === undefined) continue
-    const isLeft = yield* attempt(async () => {
-      const stats = await Fs.stat(Path.join(folder, entry)).catch(() => undefined)
-      if (stats === undefined || now - stats.mtimeMs < startupMillis) return false
-      return !(await isAnswered(Path.join(folder, socket)))
+  for (const entry of entries.filter(isSocketName)) {
+    yield* attempt(async () => {
+      const path = Path.join(folder, entry)
+      const isOld = await Fs.stat(path).then(
+        ({ mtimeMs }) => now - mtimeMs >= startupMillis,
+        (cause) => (isCode(cause, "ENOENT") ? false : Promise.reject(cause))
+      )
+      if (!isOld || (await isAnswered(path))) return
+      removed.push(entry)
+      if (!options.dryRun) await Fs.rm(path, { force: true })
     })
-    if (isLeft) yield* remove(entry)
   }
   return removed
 })

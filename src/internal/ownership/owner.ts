@@ -19,9 +19,10 @@ import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { Kind, Note, Ownership } from "../../Ownership.ts"
 import { fileFailure } from "../host/fileFailure.ts"
-import { isAnswered, isCode, listen } from "../host/socket.ts"
+import { makeFolder, replaceFile, sync, unlessMissing } from "../host/durable.ts"
+import { isAnswered, listen } from "../host/socket.ts"
 
-const kinds: ReadonlyArray<Kind> = ["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use"]
+const kinds: ReadonlyArray<Kind> = ["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use", "renamed"]
 
 const Record = Schema.Struct({
   pid: Schema.Int,
@@ -50,12 +51,21 @@ const encodeReleased = Schema.encodeSync(releasedCodec)
 
 const fileOf = ({ kind, token }: Note): string => `${kind}.${token}`
 
+/**
+ * A note is a link whose target is the name: it is created whole or not at all, and one flush of its folder makes it
+ * survive a power cut.
+ */
+const writeNote = async (folder: string, note: Note): Promise<void> => {
+  await Fs.symlink(note.name, Path.join(folder, fileOf(note)))
+  // A use concerns living processes only.
+  if (note.kind !== "use") await sync(folder)
+}
+
 const readNote = async (folder: string, file: string): Promise<ReadonlyArray<Note>> => {
   const kind = kinds.find((kind) => file.startsWith(`${kind}.`))
   if (kind === undefined) return []
-  const name = await Fs.readFile(Path.join(folder, file), "utf8").catch(() => "")
-  // An empty note was interrupted, so its subject was never created.
-  return name === "" ? [] : [{ kind, token: file.slice(kind.length + 1), name }]
+  const name = await unlessMissing(Fs.readlink(Path.join(folder, file)))
+  return name === undefined ? [] : [{ kind, token: file.slice(kind.length + 1), name }]
 }
 
 const attempt = <A>(path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
@@ -65,6 +75,16 @@ const attempt = <A>(path: string, run: () => Promise<A>): Effect.Effect<A, Light
 const bootId = async (): Promise<string> => {
   if (process.platform === "linux") return (await Fs.readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim()
   return ChildProcess.execFileSync("sysctl", ["-n", "kern.bootsessionuuid"], { encoding: "utf8" }).trim()
+}
+
+/** Identifies the machine, also after its name has changed. A container may have no id of its own. */
+const machineId = async (): Promise<string> => {
+  if (process.platform === "linux") {
+    const id = (await unlessMissing(Fs.readFile("/etc/machine-id", "utf8")))?.trim() ?? ""
+    return id === "" ? Os.hostname() : id
+  }
+  const device = ChildProcess.execFileSync("ioreg", ["-rd1", "-c", "IOPlatformExpertDevice"], { encoding: "utf8" })
+  return /"IOPlatformUUID" = "([^"]+)"/.exec(device)?.[1] ?? Os.hostname()
 }
 
 /** Creates an owner, which acquires its lease when it is first needed and releases it with the scope. */
@@ -91,16 +111,14 @@ export const make = Effect.fnUntraced(function* (
     note: (note) =>
       Effect.andThen(
         lease,
-        attempt(folder, () => Fs.writeFile(Path.join(folder, fileOf(note)), note.name))
+        attempt(folder, () => writeNote(folder, note))
       ),
     forget,
     release: Effect.fnUntraced(function* (note, expires) {
       yield* lease
       yield* attempt(releasedOf(home), async () => {
-        const path = staged()
-        await Fs.mkdir(releasedOf(home), { recursive: true })
-        await Fs.writeFile(path, encodeReleased({ name: note.name, ...(expires === undefined ? {} : { expires }) }))
-        await Fs.rename(path, Path.join(releasedOf(home), note.token))
+        const content = encodeReleased({ name: note.name, ...(expires === undefined ? {} : { expires }) })
+        await replaceFile(Path.join(releasedOf(home), note.token), staged(), content)
       })
       yield* forget(note)
     }),
@@ -112,20 +130,18 @@ const takeLease = (home: string, id: string): Effect.Effect<void, LightboxError,
   const folder = folderOf(home, id)
   return Effect.acquireRelease(
     attempt(folder, async () => {
-      await Fs.mkdir(foldersOf(home), { recursive: true, mode: 0o700 })
+      await makeFolder(foldersOf(home))
       // Listen before the folder exists, so that this owner never looks dead.
       const listener = await listen(leaseOf(home, id))
       try {
-        await Fs.mkdir(folder, { recursive: true, mode: 0o700 })
-        await Fs.writeFile(
-          Path.join(folder, recordName),
-          encodeRecord({
-            pid: process.pid,
-            startedAt: Math.round(Date.now() - process.uptime() * 1000),
-            boot: await bootId(),
-            host: Os.hostname()
-          })
-        )
+        await makeFolder(folder)
+        const record = encodeRecord({
+          pid: process.pid,
+          startedAt: Math.round(Date.now() - process.uptime() * 1000),
+          boot: await bootId(),
+          host: await machineId()
+        })
+        await replaceFile(Path.join(folder, recordName), Path.join(folder, `${recordName}.staged`), record)
         return listener
       } catch (cause) {
         await listener.close()
@@ -153,11 +169,12 @@ export interface Found {
 /** Lists all owners with files in a home. */
 export const list = (home: string): Effect.Effect<ReadonlyArray<Found>, LightboxError> =>
   attempt(foldersOf(home), async () => {
-    const entries = await Fs.readdir(foldersOf(home)).catch((cause) =>
-      isCode(cause, "ENOENT") ? [] : Promise.reject(cause)
-    )
+    const entries = (await unlessMissing(Fs.readdir(foldersOf(home)))) ?? []
     const ids = new Set(entries.map((entry) => (entry.endsWith(".lease") ? entry.slice(0, -".lease".length) : entry)))
-    return Promise.all([...ids].map((id) => inspect(home, id)))
+    const found: Array<Found> = []
+    // One by one, for each look takes a file descriptor.
+    for (const id of ids) found.push(await inspect(home, id))
+    return found
   })
 
 /** Lists notes of owners that may be alive. */
@@ -180,17 +197,19 @@ const inspect = async (home: string, id: string): Promise<Found> => {
   const folder = folderOf(home, id)
   const lease = leaseOf(home, id)
   const isAlive = await isAnswered(lease)
-  const files = await Fs.readdir(folder).catch(() => undefined)
+  const files = await unlessMissing(Fs.readdir(folder))
   const notes = (await Promise.all((files ?? []).map((file) => readNote(folder, file)))).flat()
-  const content = await Fs.readFile(Path.join(folder, recordName), "utf8").catch(() => "")
-  const record = Option.getOrUndefined(decodeRecord(content))
+  const content = await unlessMissing(Fs.readFile(Path.join(folder, recordName), "utf8"))
+  const record = content === undefined ? undefined : Option.getOrUndefined(decodeRecord(content))
   const common = { id, pid: record?.pid, notes }
   if (isAlive) return { ...common, state: "alive" }
+  // The record of another version may be that of another machine.
+  if (content !== undefined && record === undefined) return { ...common, state: "elsewhere" }
   if (record !== undefined) {
-    const isHere = record.boot === (await bootId()) || record.host === Os.hostname()
+    const isHere = record.boot === (await bootId()) || record.host === (await machineId())
     return { ...common, state: isHere ? "dead" : "elsewhere" }
   }
-  const since = await Fs.stat(files === undefined ? lease : folder).catch(() => undefined)
+  const since = await unlessMissing(Fs.stat(files === undefined ? lease : folder))
   return { ...common, state: since !== undefined && Date.now() - since.ctimeMs < startupMillis ? "unknown" : "dead" }
 }
 
@@ -208,13 +227,12 @@ export const removeNote = (home: string, id: string, note: Note): Effect.Effect<
 /** Lists released sandboxes by token. */
 export const listReleased = (home: string): Effect.Effect<ReadonlyMap<string, typeof Released.Type>, LightboxError> =>
   attempt(releasedOf(home), async () => {
-    const tokens = await Fs.readdir(releasedOf(home)).catch((cause) =>
-      isCode(cause, "ENOENT") ? [] : Promise.reject(cause)
-    )
+    const tokens = (await unlessMissing(Fs.readdir(releasedOf(home)))) ?? []
     const found = new Map<string, typeof Released.Type>()
     for (const token of tokens) {
-      const content = await Fs.readFile(Path.join(releasedOf(home), token), "utf8").catch(() => "")
-      // An unreadable file still proves that there is no owner.
+      const content = await unlessMissing(Fs.readFile(Path.join(releasedOf(home), token), "utf8"))
+      if (content === undefined) continue
+      // The record of another version still proves that there is no owner.
       found.set(
         token,
         Option.getOrElse(decodeReleased(content), () => ({ name: token }))

@@ -39,15 +39,14 @@ export const lookUp = Effect.fnUntraced(function* <E, R>(
   if (Option.isSome(final)) {
     return { units, imageDigest, covered: units.length, results: results.set(key, final.value), key }
   }
-  const found = new Map<string, Microsandbox.SnapshotInfo>()
-  for (const snapshot of yield* driver.listSnapshots()) {
-    const label = snapshot.labels[keyLabel]
-    if (label !== undefined && snapshot.name === artifactName(label)) found.set(label, snapshot)
-  }
-  for (const unit of units) {
-    const result = found.get(aliases.get(unit.key) ?? unit.key)
-    // A result that is listed but cannot be opened is damaged.
-    if (result !== undefined && unit.key !== key && isUsable(unit.key)) results.set(unit.key, result)
+  // One by one: a list of the whole store would cost more the more others have built.
+  const earlier = units.filter((unit) => unit.key !== key && isUsable(unit.key))
+  const found = yield* Effect.forEach(earlier, (unit) => open(driver, aliases.get(unit.key) ?? unit.key), {
+    concurrency: 16
+  })
+  for (const [position, unit] of earlier.entries()) {
+    const result = found[position]
+    if (result !== undefined && Option.isSome(result)) results.set(unit.key, result.value)
   }
   let covered = 0
   for (const [position, unit] of units.entries()) if (results.has(unit.key)) covered = position + 1

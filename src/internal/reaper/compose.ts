@@ -1,4 +1,4 @@
-/** Combines a driver with the ownership and the budget of this process, and sweeps before anything uses it. */
+/** Combines a driver with the ownership and the budget of this process, and sweeps before anything uses it and while it is used. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -10,7 +10,7 @@ import { Microsandbox } from "../../Microsandbox.ts"
 import { Ownership } from "../../Ownership.ts"
 import * as Budgets from "../driver/admission.ts"
 import * as Owner from "../ownership/owner.ts"
-import { sweepAtStart } from "./sweep.ts"
+import { sweepAtStart, sweepForever } from "./sweep.ts"
 
 /** Checked options of a driver's layer. */
 export interface Blueprint<E, R> {
@@ -33,7 +33,10 @@ export const compose = Effect.fnUntraced(function* <E, R>({
   const ownership = yield* Owner.make(home)
   const driver = yield* Effect.provideService(make, Ownership, ownership)
   const budget = yield* Budgets.make({ ...admission, home })
-  if (sweep !== false) yield* sweepAtStart(driver, ownership)
+  if (sweep !== false) {
+    yield* sweepAtStart(driver, ownership)
+    yield* Effect.forkScoped(sweepForever(driver, ownership))
+  }
   return Context.make(Microsandbox, driver).pipe(Context.add(Ownership, ownership), Context.add(Admission, budget))
 })
 

@@ -8,10 +8,12 @@ import type * as Ownership from "../../Ownership.ts"
 import { Report, type Verdict } from "../../Cleanup.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import { unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
 import * as Lock from "../ownership/lock.ts"
 import * as Owner from "../ownership/owner.ts"
+import * as Commits from "../store/commits.ts"
 import * as Generations from "../store/generations.ts"
 import * as Links from "../store/links.ts"
 import * as Names from "../store/names.ts"
@@ -100,11 +102,15 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
     case "capture":
       return ifFree(sweep, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
     case "load":
-      return ifFree(sweep, loadLock, removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) }))
+      return ifFree(
+        sweep,
+        loadLock,
+        removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) - clockMarginMillis })
+      )
     case "unnamed":
       return removeUnnamed(sweep, note.name, reason)
     case "file":
-      return Effect.promise(() => isThere(note.name)).pipe(
+      return isThere(note.name).pipe(
         Effect.flatMap((exists) =>
           exists ? removing(sweep, "staging", note.name, reason, removeFile(note.name)) : Effect.succeed(true)
         )
@@ -115,6 +121,12 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
           ? removing(sweep, "snapshot", note.name, reason, Names.remove(driver, sweep.store, note.name))
           : Effect.succeed(true)
       )
+    case "renamed":
+      return sweep.dryRun
+        ? Effect.succeed(true)
+        : Effect.flatMap(Commits.restoreRenamed(driver, sweep.store, note), (isRestored) =>
+            isRestored ? keep("snapshot", "a build that was to take its name was cut short") : Effect.succeed(true)
+          )
     case "use":
       return Effect.succeed(true)
   }
@@ -128,7 +140,7 @@ const sweepDisk = Effect.fnUntraced(function* (
 ): Effect.fn.Return<boolean, LightboxError> {
   const { driver } = sweep
   const folder = RootDisk.folderOf(driver.home, instance)
-  if (!(yield* Effect.promise(() => isThere(folder)))) return true
+  if (!(yield* isThere(folder))) return true
   const sandboxes = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
   return sandboxes.length > 0 || (yield* removing(sweep, "staging", instance, reason, removeFile(folder)))
 })
@@ -162,24 +174,52 @@ const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effec
       const { driver } = sweep
       const { store } = sweep
       if (!sweep.dryRun) yield* Links.lockNames(store)
+      // A removal that was cut short leaves a folder that cannot be opened.
       const isLeft =
-        (yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name) &&
+        ((yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name) ||
+          (yield* driver.listDamagedSnapshots()).includes(name)) &&
         !(yield* Generations.roots(driver, store)).has(name)
       return !isLeft || (yield* removing(sweep, "snapshot", name, reason, driver.removeSnapshot(name)))
     })
   )
 
-const isThere = (path: string): Promise<boolean> =>
-  Fs.lstat(path).then(
-    () => true,
-    () => false
+/** Removes damaged results that no name needs. */
+const sweepDamaged = (sweep: Sweep): Effect.Effect<void, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { driver, dryRun, store } = sweep
+      const found = yield* Generations.damaged(driver, store)
+      if (found.length === 0) return
+      if (!dryRun) yield* Links.lockNames(store)
+      yield* Effect.forEach(
+        found,
+        (name) =>
+          removing(
+            sweep,
+            "snapshot",
+            name,
+            "it is damaged, and no name points to it",
+            Generations.removeDamaged(driver, store, name)
+          ),
+        { discard: true }
+      )
+    })
   )
+
+const isThere = (path: string): Effect.Effect<boolean, LightboxError> =>
+  Effect.tryPromise({
+    try: async () => (await unlessMissing(Fs.lstat(path))) !== undefined,
+    catch: fileFailure("Reaper.sweep", "look at", path)
+  })
 
 const removeFile = (path: string): Effect.Effect<void, LightboxError> =>
   Effect.tryPromise({
     try: () => Fs.rm(path, { recursive: true, force: true }),
     catch: fileFailure("Reaper.sweep", "remove", path)
   })
+
+/** The clock of a file system is a few milliseconds behind, and any clock may have been set meanwhile. */
+const clockMarginMillis = 10_000
 
 const removeStaged = (
   { dryRun, driver, report }: Sweep,
@@ -283,6 +323,7 @@ export const sweep = Effect.fnUntraced(function* (
   const verdicts: Array<Verdict> = []
   const work = Effect.gen(function* () {
     const owners = yield* Owner.list(driver.home)
+    if (!options.all && owners.every(({ state }) => state !== "dead")) return
     const sweep: Sweep = {
       driver,
       store: makeStore(driver, ownership),
@@ -303,6 +344,7 @@ export const sweep = Effect.fnUntraced(function* (
     if (!options.all) return
     yield* attempt("all", sweepSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
     yield* attempt("disks", sweepDisks(sweep))
+    yield* attempt("snapshots", sweepDamaged(sweep))
     const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
       for (const name of files) {
         const verdict = options.dryRun ? "removable" : "removed"
@@ -361,3 +403,13 @@ const startTimeout = Duration.seconds(10)
 
 export const sweepAtStart = (driver: Driver, ownership: Ownership.Ownership["Service"]): Effect.Effect<void> =>
   Effect.flatMap(sweep(driver, ownership, { dryRun: false, all: false, timeout: startTimeout }), log)
+
+/** While a process runs, it removes what others left within a minute of their end. */
+const intervalMillis = 30_000
+
+/** Sweeps at intervals, without keeping the process alive for it. */
+export const sweepForever = (driver: Driver, ownership: Ownership.Ownership["Service"]): Effect.Effect<never> =>
+  Effect.callback<void>((resume) => {
+    const timer = setTimeout(() => resume(Effect.void), intervalMillis).unref()
+    return Effect.sync(() => clearTimeout(timer))
+  }).pipe(Effect.andThen(sweepAtStart(driver, ownership)), Effect.forever)

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import type * as Ownership from "../../Ownership.ts"
 import type { Snapshot } from "../../Snapshot.ts"
 import { generate } from "../ownership/labels.ts"
 import { type Generation, type NameRecord, type Store } from "./store.ts"
@@ -129,8 +130,28 @@ const nameForForeign = Effect.fnUntraced(function* (
 ): Effect.fn.Return<string | undefined, LightboxError> {
   if ((yield* driver.readSnapshotLink(name)) !== undefined) return undefined
   const isForeign = (yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name)
-  return isForeign ? `${name}.replaced-${yield* generate}` : undefined
+  return isForeign ? replacedName(name, yield* generate) : undefined
 })
+
+const replacedName = (name: string, token: string): string => `${name}.replaced-${token}`
+
+/** Gives another tool's snapshot its name again, if a commit that was to take the name was cut short. */
+export const restoreRenamed = (
+  driver: Driver,
+  store: Store,
+  { name, token }: Ownership.Note
+): Effect.Effect<boolean, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      yield* lockNames(store)
+      const replaced = replacedName(name, token)
+      const snapshots = new Set((yield* driver.listSnapshots()).map((snapshot) => snapshot.name))
+      const isLost =
+        snapshots.has(replaced) && !snapshots.has(name) && (yield* driver.readSnapshotLink(name)) === undefined
+      if (isLost) yield* driver.renameSnapshot(replaced, name)
+      return isLost
+    })
+  )
 
 /** Points a name to a result, and renames another tool's snapshot to `replaced`. Undoes both on failure. */
 const moveName = (
@@ -146,7 +167,7 @@ const moveName = (
     Effect.ignore(store.writeName(name, was)),
     replaced === undefined ? Effect.void : driver.renameSnapshot(replaced, name)
   )
-  return inOneStep(
+  const move = inOneStep(
     (replaced === undefined ? Effect.void : driver.renameSnapshot(name, replaced)).pipe(
       Effect.andThen(store.writeName(name, record)),
       Effect.andThen(driver.linkSnapshot(name, artifact)),
@@ -155,6 +176,13 @@ const moveName = (
         Effect.ignore(Effect.flatMap(driver.readSnapshotLink(name), (now) => (now === artifact ? Effect.void : undo)))
       )
     )
+  )
+  if (replaced === undefined) return move
+  const note: Ownership.Note = { kind: "renamed", token: replaced.slice(replacedName(name, "").length), name }
+  return Effect.acquireUseRelease(
+    store.ownership.note(note),
+    () => move,
+    () => store.ownership.forget(note)
   )
 }
 

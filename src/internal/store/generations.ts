@@ -1,12 +1,12 @@
 /** The generations of names, and the results that they need. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type * as Ownership from "../../Ownership.ts"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
 import type { Generation as SnapshotGeneration } from "../../Snapshot.ts"
-import { generate } from "../ownership/labels.ts"
-import { isArtifactName, type Store } from "./store.ts"
+import { noteForScope } from "../ownership/labels.ts"
+import { captureLock, isArtifactName, type Store } from "./store.ts"
 import { currentOf, type Driver, linksOf } from "./links.ts"
 
 /** Notes snapshots that are about to lose their name, except results: if this process is killed, a sweep removes them. */
@@ -16,24 +16,23 @@ export const noteUnnamed = (
 ): Effect.Effect<void, LightboxError, Scope.Scope> =>
   Effect.forEach(
     artifacts.filter((artifact) => !isArtifactName(artifact)),
-    (name) =>
-      Effect.flatMap(generate, (token) => {
-        const note: Ownership.Note = { kind: "unnamed", token, name }
-        return Effect.acquireRelease(store.ownership.note(note), () => store.ownership.forget(note))
-      }),
+    (name) => noteForScope(store.ownership, "unnamed", name),
     { discard: true }
   )
 
-/** Removes results to which no name and no kept generation points. */
+/** Removes results to which no name and no kept generation points. Removes nothing if a name's record cannot be read. */
 export const removeUnneeded = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
   candidates: ReadonlyArray<string>
 ): Effect.fn.Return<void, LightboxError> {
   if (candidates.length === 0) return
-  const needed = yield* roots(driver, store)
+  const needed = yield* Effect.option(
+    Effect.tapError(roots(driver, store), (error) => Effect.logWarning(error.message))
+  )
+  if (Option.isNone(needed)) return
   yield* Effect.forEach(
-    new Set(candidates.filter((artifact) => !needed.has(artifact))),
+    new Set(candidates.filter((artifact) => !needed.value.has(artifact))),
     (artifact) => driver.removeSnapshot(artifact),
     { discard: true }
   )
@@ -42,6 +41,28 @@ export const removeUnneeded = Effect.fnUntraced(function* (
 /** Lists the results to which names and kept generations point. */
 export const roots = (driver: Driver, store: Store): Effect.Effect<ReadonlySet<string>, LightboxError> =>
   Effect.map(keepGenerations(driver, store, undefined, true), ({ needed }) => needed)
+
+/** Lists damaged results that no name needs. A removal or a power cut left them, or a disk went bad. */
+export const damaged = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store
+): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+  const results = (yield* driver.listDamagedSnapshots()).filter(isArtifactName)
+  if (results.length === 0) return results
+  const needed = yield* roots(driver, store)
+  return results.filter((name) => !needed.has(name))
+})
+
+/** Removes a damaged result, unless another process is making it again. Call it with the names locked. */
+export const removeDamaged = (driver: Driver, store: Store, name: string): Effect.Effect<boolean, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      if ("waiting" in (yield* store.tryLock(captureLock(name)))) return false
+      const isLeft = (yield* damaged(driver, store)).includes(name)
+      if (isLeft) yield* driver.removeSnapshot(name)
+      return isLeft
+    })
+  )
 
 /** Drops all but `keep` generations of each name. In a dry run, only returns which results that concerns. */
 export const keepGenerations = Effect.fnUntraced(function* (

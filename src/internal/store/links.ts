@@ -12,6 +12,7 @@ export type Driver = Pick<
   | "listSnapshotLinks"
   | "readSnapshotLink"
   | "listSnapshots"
+  | "listDamagedSnapshots"
   | "getSnapshot"
   | "linkSnapshot"
   | "unlinkSnapshot"
@@ -55,6 +56,10 @@ export const currentOf = (record: NameRecord, artifact: string): Generation | un
 /** Reads what names point to. A map, for `constructor` may be a name. */
 export const linksOf = (driver: Driver): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
   Effect.map(driver.listSnapshotLinks(), (links) => new Map(Object.entries(links)))
+
+/** Reads a record for display. One that cannot be read shows no generations. */
+export const recordToShow = (store: Store, name: string): Effect.Effect<NameRecord> =>
+  Effect.orElseSucceed(store.readName(name), (): NameRecord => ({ generations: [] }))
 
 /** Reads a name's link and record. Without a link, a record is a leftover. */
 export const lookUp = (

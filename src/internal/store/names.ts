@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { AlreadyExists, LightboxError, NotFound } from "../../LightboxError.ts"
 import type { Snapshot } from "../../Snapshot.ts"
 import type { Store } from "./store.ts"
-import { currentOf, type Driver, inOneStep, isResult, linksOf, lockNames, toSnapshot } from "./links.ts"
+import { currentOf, type Driver, inOneStep, isResult, linksOf, lockNames, recordToShow, toSnapshot } from "./links.ts"
 import { generations, noteUnnamed, removeUnneeded, roots } from "./generations.ts"
 
 /** Fails if a name is taken, by a link or by a snapshot itself. */
@@ -40,11 +40,11 @@ export const list = Effect.fnUntraced(function* (
   for (const [name, artifact] of links) {
     const info = byName.get(artifact)
     // An interrupted removal left a link without a target.
-    if (info !== undefined) found.push(toSnapshot(name, info, currentOf(yield* store.readName(name), artifact)))
+    if (info !== undefined) found.push(toSnapshot(name, info, currentOf(yield* recordToShow(store, name), artifact)))
   }
   const withLayers = options?.layers === true
   // A snapshot of another tool to which a name points is listed under that name.
-  const needed = withLayers ? new Set() : yield* roots(driver, store)
+  const needed = withLayers ? new Set() : yield* Effect.orElseSucceed(roots(driver, store), () => new Set())
   for (const info of all) {
     if (withLayers || !(isResult(info) || needed.has(info.name))) found.push(toSnapshot(info.name, info, undefined))
   }
@@ -59,7 +59,11 @@ export const get = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Snapshot, LightboxError> {
   const artifact = yield* driver.readSnapshotLink(name)
   const info = yield* driver.getSnapshot(artifact ?? name)
-  return toSnapshot(name, info, artifact === undefined ? undefined : currentOf(yield* store.readName(name), artifact))
+  return toSnapshot(
+    name,
+    info,
+    artifact === undefined ? undefined : currentOf(yield* recordToShow(store, name), artifact)
+  )
 })
 
 /** Moves a name back to an earlier generation. Default: the one before the current. */
@@ -95,7 +99,7 @@ export const remove = (driver: Driver, store: Store, name: string): Effect.Effec
       yield* lockNames(store)
       const artifact = yield* driver.readSnapshotLink(name)
       if (artifact === undefined) return yield* driver.removeSnapshot(name)
-      const record = yield* store.readName(name)
+      const record = yield* recordToShow(store, name)
       const dropped = [artifact, ...record.generations.map((generation) => generation.artifact)]
       yield* noteUnnamed(store, [...new Set(dropped)])
       yield* inOneStep(Effect.andThen(driver.unlinkSnapshot(name), store.removeName(name)))

@@ -15,7 +15,7 @@ import * as Generations from "./generations.ts"
 import * as Links from "./links.ts"
 import * as Owner from "../ownership/owner.ts"
 import { Bytes, DurationInput, intBetween } from "../config/schemas.ts"
-import { definitionLabel, keyLabel, type Store } from "./store.ts"
+import { artifactName, definitionLabel, keyLabel, type Store } from "./store.ts"
 import { decoder } from "../config/validation.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
@@ -55,7 +55,8 @@ export const prune = (
         readonly verdict: Cleanup.Verdict
       }> = []
 
-      for (const snapshot of yield* driver.listSnapshots()) {
+      const snapshots = yield* driver.listSnapshots()
+      for (const snapshot of snapshots) {
         const key = snapshot.labels[keyLabel]
         const recorded = key === undefined ? Option.none() : yield* store.usedAt(key)
         const usedAt = Option.getOrElse(recorded, () => DateTime.toEpochMillis(snapshot.createdAt))
@@ -100,6 +101,13 @@ export const prune = (
         if (!dryRun) yield* evict(driver, store, aliases, snapshot, now)
         verdicts.push(verdict)
       }
+      for (const name of yield* Generations.damaged(driver, store)) {
+        const isLeft = dryRun || (yield* Generations.removeDamaged(driver, store, name))
+        const verdict = dryRun ? "removable" : "removed"
+        if (isLeft)
+          verdicts.push({ resource: "snapshot", name, verdict, reason: "it is damaged, and no name points to it" })
+      }
+      if (!dryRun) yield* forgetOld(store, snapshots, now)
       return Cleanup.Report.of(
         verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
         { dryRun }
@@ -127,3 +135,22 @@ const evict = Effect.fnUntraced(function* (
     }
   }
 })
+
+/** Removes the records of what no longer exists: uses, and prunings that were long ago. */
+const forgetOld = Effect.fnUntraced(function* (
+  store: Store,
+  snapshots: ReadonlyArray<Microsandbox.SnapshotInfo>,
+  now: number
+): Effect.fn.Return<void, LightboxError> {
+  const names = new Set(snapshots.map(({ name }) => name))
+  for (const key of yield* store.listUses) {
+    if (!names.has(artifactName(key))) yield* store.forgetUse(key)
+  }
+  for (const key of yield* store.listTombstones) {
+    const evictedAt = yield* store.readTombstone(key)
+    if (Option.isSome(evictedAt) && now - evictedAt.value > tombstoneMillis) yield* store.removeTombstone(key)
+  }
+})
+
+/** A plan explains a miss by a pruning for this long. */
+const tombstoneMillis = 90 * 24 * 60 * 60 * 1000

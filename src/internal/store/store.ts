@@ -14,7 +14,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import * as Home from "../host/home.ts"
 import * as Lock from "../ownership/lock.ts"
-import { isCode } from "../host/socket.ts"
+import { replaceFile, unlessMissing } from "../host/durable.ts"
 
 type Driver = Pick<Microsandbox.Microsandbox["Service"], "home">
 
@@ -85,17 +85,20 @@ const failure = (method: string, path: string) => fileFailure(method, "store", p
 export interface Store {
   readonly ownership: Ownership.Ownership["Service"]
   readonly folder: string
+  /** Fails for a record that this version cannot read: taken for none, it would let what it needs be removed. */
   readonly readName: (name: string) => Effect.Effect<NameRecord, LightboxError>
   readonly writeName: (name: string, record: NameRecord) => Effect.Effect<void, LightboxError>
   readonly removeName: (name: string) => Effect.Effect<void, LightboxError>
   readonly listNames: Effect.Effect<ReadonlyArray<string>, LightboxError>
   /** Returns when a result was pruned. */
   readonly readTombstone: (key: string) => Effect.Effect<Option.Option<number>, LightboxError>
+  readonly listTombstones: Effect.Effect<ReadonlyArray<string>, LightboxError>
   readonly writeTombstone: (key: string, at: number) => Effect.Effect<void, LightboxError>
   readonly removeTombstone: (key: string) => Effect.Effect<void, LightboxError>
   /** Records that a result was used now. */
   readonly touch: (key: string) => Effect.Effect<void>
   readonly forgetUse: (key: string) => Effect.Effect<void, LightboxError>
+  readonly listUses: Effect.Effect<ReadonlyArray<string>, LightboxError>
   /** Returns when a result was last used, in milliseconds since 1970. */
   readonly usedAt: (key: string) => Effect.Effect<Option.Option<number>, LightboxError>
   /** Newer results, by the key that they replace. */
@@ -124,64 +127,45 @@ export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]):
   const tombstonePath = (key: string) => Path.join(folder, "evicted", key)
   const usePath = (key: string) => Path.join(folder, "used", key)
 
-  const missingIsNone = <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<Option.Option<A>, LightboxError> =>
-    Effect.asSome(effect).pipe(
-      Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-        reason.code === "ENOENT" ? Effect.succeedNone : Effect.fail(error)
-      )
-    )
+  const attempt = <A>(path: string, run: () => Promise<A>) =>
+    Effect.tryPromise({ try: run, catch: failure("Store", path) })
 
-  const read = (path: string) =>
-    missingIsNone(Effect.tryPromise({ try: () => Fs.readFile(path, "utf8"), catch: failure("Store.read", path) }))
+  const read = (path: string) => attempt(path, () => unlessMissing(Fs.readFile(path, "utf8")))
 
-  /** Writes atomically. */
+  const list = (path: string) => attempt(path, async () => (await unlessMissing(Fs.readdir(path))) ?? [])
+
   const write = (path: string, content: string) =>
-    Effect.flatMap(ownership.stage, (staged) =>
-      Effect.tryPromise({
-        try: async () => {
-          await Fs.mkdir(Path.dirname(path), { recursive: true })
-          try {
-            await Fs.writeFile(staged, content, { flush: true })
-            await Fs.rename(staged, path)
-          } catch (cause) {
-            await Fs.rm(staged, { force: true })
-            throw cause
-          }
-        },
-        catch: failure("Store.write", path)
-      })
-    )
+    Effect.flatMap(ownership.stage, (staged) => attempt(path, () => replaceFile(path, staged, content)))
 
-  const remove = (path: string) =>
-    Effect.tryPromise({ try: () => Fs.rm(path, { force: true }), catch: failure("Store.remove", path) })
+  const remove = (path: string) => attempt(path, () => Fs.rm(path, { force: true }))
 
   return {
     ownership,
     folder,
     readName: Effect.fnUntraced(function* (name) {
-      const content = yield* read(namePath(name))
-      if (Option.isNone(content)) return nothing
-      // Treat an unreadable record as absent: links and results are authoritative.
-      return yield* Effect.orElseSucceed(Schema.decodeEffect(nameCodec)(content.value), () => nothing)
+      const path = namePath(name)
+      const content = yield* read(path)
+      if (content === undefined) return nothing
+      return yield* Effect.mapError(Schema.decodeEffect(nameCodec)(content), () =>
+        failure(
+          "Store",
+          path
+        )(new Error("another version of the library may have written it; only a removal of the name ignores it"))
+      )
     }),
     writeName: (name, record) =>
       Effect.flatMap(Effect.orDie(Schema.encodeEffect(nameCodec)(record)), (content) => write(namePath(name), content)),
     removeName: (name) => remove(namePath(name)),
-    listNames: Effect.tryPromise({
-      try: () =>
-        Fs.readdir(Path.join(folder, "names")).catch((cause) => (isMissing(cause) ? [] : Promise.reject(cause))),
-      catch: failure("Store.read", folder)
-    }).pipe(
-      Effect.map((entries) =>
-        entries.flatMap((entry) => (entry.endsWith(".json") ? [entry.slice(0, -".json".length)] : []))
-      )
+    listNames: Effect.map(list(Path.join(folder, "names")), (entries) =>
+      entries.flatMap((entry) => (entry.endsWith(".json") ? [entry.slice(0, -".json".length)] : []))
     ),
     readTombstone: Effect.fnUntraced(function* (key) {
       const content = yield* read(tombstonePath(key))
-      if (Option.isNone(content)) return Option.none()
-      const tombstone = yield* Effect.option(Schema.decodeEffect(tombstoneCodec)(content.value))
+      if (content === undefined) return Option.none()
+      const tombstone = yield* Effect.option(Schema.decodeEffect(tombstoneCodec)(content))
       return Option.map(tombstone, ({ evictedAt }) => evictedAt)
     }),
+    listTombstones: list(Path.join(folder, "evicted")),
     writeTombstone: (key, evictedAt) =>
       Effect.flatMap(Effect.orDie(Schema.encodeEffect(tombstoneCodec)({ evictedAt })), (content) =>
         write(tombstonePath(key), content)
@@ -197,27 +181,20 @@ export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]):
         )
       }),
     forgetUse: (key) => remove(usePath(key)),
+    listUses: list(Path.join(folder, "used")),
     usedAt: (key) =>
-      missingIsNone(
-        Effect.tryPromise({
-          try: async () => (await Fs.stat(usePath(key))).mtimeMs,
-          catch: failure("Store.read", key)
-        })
+      Effect.map(
+        attempt(usePath(key), () => unlessMissing(Fs.stat(usePath(key)))),
+        (stats) => Option.map(Option.fromUndefinedOr(stats), ({ mtimeMs }) => mtimeMs)
       ),
-    aliases: Effect.tryPromise({
-      try: async () => {
-        const keys = await Fs.readdir(aliasFolder).catch((cause) => (isMissing(cause) ? [] : Promise.reject(cause)))
-        const found = await Promise.all(
-          keys.map(async (key) => {
-            const read = Fs.readFile(Path.join(aliasFolder, key), "utf8")
-            // Another process may remove one meanwhile.
-            const newer = await read.catch((cause) => (isMissing(cause) ? undefined : Promise.reject(cause)))
-            return newer === undefined ? [] : [[key, newer] as const]
-          })
-        )
-        return new Map(found.flat())
-      },
-      catch: failure("Store.read", aliasFolder)
+    aliases: Effect.gen(function* () {
+      const found = new Map<string, string>()
+      for (const key of yield* list(aliasFolder)) {
+        const newer = yield* read(Path.join(aliasFolder, key))
+        // Another process may remove one meanwhile.
+        if (newer !== undefined) found.set(key, newer)
+      }
+      return found
     }),
     removeAlias: (key) => remove(Path.join(aliasFolder, key)),
     writeAlias: (key, newer) => write(Path.join(aliasFolder, key), newer),
@@ -229,5 +206,3 @@ export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]):
     )
   }
 }
-
-const isMissing = (cause: unknown): boolean => isCode(cause, "ENOENT")

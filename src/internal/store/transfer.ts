@@ -5,7 +5,7 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as TarFiles from "modern-tar/fs"
 import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
@@ -16,7 +16,7 @@ import { LightboxError, SnapshotDamaged } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { LoadOptions, SaveOptions, Snapshot } from "../../Snapshot.ts"
 import { fileFailure } from "../host/fileFailure.ts"
-import { generate } from "../ownership/labels.ts"
+import { generate, noteForScope } from "../ownership/labels.ts"
 import * as Commits from "./commits.ts"
 import * as Generations from "./generations.ts"
 import * as Names from "./names.ts"
@@ -62,14 +62,7 @@ const noted = <A, E, R>(
   name: string,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, LightboxError | E, R> =>
-  Effect.flatMap(generate, (token) => {
-    const note: Ownership.Note = { kind, token, name }
-    return Effect.acquireUseRelease(
-      store.ownership.note(note),
-      () => effect,
-      () => store.ownership.forget(note)
-    )
-  })
+  Effect.scopedWith((scope) => Effect.andThen(Scope.provide(noteForScope(store.ownership, kind, name), scope), effect))
 
 // =============================================================================
 // Saving
@@ -155,7 +148,11 @@ export const save = (
 // =============================================================================
 
 const decodeLoadOptions = decoder(
-  Schema.Struct({ name: Schema.optional(Name), overwrite: Schema.optional(Schema.Boolean) }),
+  Schema.Struct({
+    name: Schema.optional(Name),
+    overwrite: Schema.optional(Schema.Boolean),
+    trusted: Schema.optional(Schema.Boolean)
+  }),
   "Snapshot.load"
 )
 const decodeLoadPath = decoder(HostPath, "Snapshot.load", "path")
@@ -237,10 +234,16 @@ export const load = (
         const generations: Array<Generation> = []
         for (const generation of manifest.generations) {
           const archive = Path.join(folder, archiveName(generation))
-          const artifact = generation.key === "" ? yield* foreignName(name) : generation.artifact
-          const isNew = yield* Effect.scoped(loadGeneration(driver, store, archive, { ...generation, artifact }))
+          // Builds use a result by its key, whatever its name: the file's word for it is not enough.
+          const { artifact, key } =
+            options.trusted === true && generation.key !== ""
+              ? generation
+              : { artifact: yield* foreignName(name), key: "" }
+          // A sweep removes what gets no name, and a prune spares a result that no name needs yet.
+          yield* noteForScope(store.ownership, key === "" ? "unnamed" : "use", artifact)
+          const isNew = yield* Effect.scoped(loadGeneration(driver, store, archive, { ...generation, artifact, key }))
           if (isNew) loaded.push(artifact)
-          generations.push({ ...generation, artifact })
+          generations.push({ ...generation, artifact, key })
         }
         return yield* Commits.adopt(driver, store, {
           ...manifest,

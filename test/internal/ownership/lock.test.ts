@@ -172,27 +172,72 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("leaves nothing behind that a collection does not find, and takes nothing from a holder", () =>
+  it.effect("leaves nothing when it is released", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* makeFolder
+      yield* Effect.scoped(Lock.acquire(folder, "name"))
+      assert.deepStrictEqual(yield* fs.readDirectory(folder), [])
+    })
+  )
+
+  it.effect("is collected once its holder was killed, and not before", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* makeFolder
       const child = yield* holder(folder)
-      yield* Effect.scoped(Lock.acquire(folder, "another"))
       const before = yield* fs.readDirectory(folder)
-      const found = yield* Lock.collect(folder, { dryRun: true })
-      assert.strictEqual(found.length, 1)
+      assert.deepStrictEqual(yield* Lock.collect(folder, { dryRun: false }), [])
       assert.deepStrictEqual(yield* fs.readDirectory(folder), before)
-      yield* Lock.collect(folder, { dryRun: false })
-      assert.deepStrictEqual(
-        yield* fs.readDirectory(folder),
-        before.filter((entry) => !found.includes(entry))
-      )
       assert.isFalse(yield* isFree(folder))
       yield* child.kill({ killSignal: "SIGKILL" })
+      assert.strictEqual((yield* Lock.collect(folder, { dryRun: true })).length, 1)
+      assert.deepStrictEqual(yield* fs.readDirectory(folder), before)
       yield* Lock.collect(folder, { dryRun: false })
-      const numbers = (yield* fs.readDirectory(folder)).filter((entry) => /\.\d+$/.test(entry))
-      assert.deepStrictEqual(numbers, [])
+      assert.deepStrictEqual(yield* fs.readDirectory(folder), [])
       assert.isTrue(yield* isFree(folder))
+    })
+  )
+
+  it.effect("is free when its number is no link to a socket, and only the number is removed", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* makeFolder
+      const scope = yield* Scope.make()
+      yield* Scope.provide(Lock.acquire(folder, "name"), scope)
+      const number = (yield* fs.readDirectory(folder)).find((entry) => entry.endsWith(".1")) ?? ""
+      yield* Scope.close(scope, Exit.void)
+      const inWay = [
+        fs.writeFileString(`${folder}/${number}`, ""),
+        fs.writeFileString(`${folder}/${number}`, "not a socket"),
+        fs.symlink(".", `${folder}/${number}`),
+        fs.symlink("../kept", `${folder}/${number}`),
+        fs.symlink(`${"0".repeat(12)}-${"0".repeat(8)}`, `${folder}/${number}`)
+      ]
+      yield* fs.writeFileString(`${folder}/kept`, "")
+      for (const make of inWay) {
+        yield* make
+        assert.isTrue(yield* isFree(folder))
+        assert.deepStrictEqual(yield* fs.readDirectory(folder), ["kept"])
+        yield* make
+        yield* Lock.collect(folder, { dryRun: false })
+        assert.deepStrictEqual(yield* fs.readDirectory(folder), ["kept"])
+      }
+    })
+  )
+
+  it.effect("is held by a process that is stopped, however many have looked", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const child = yield* holder(folder)
+      yield* child.kill({ killSignal: "SIGSTOP" }).pipe(Effect.timeoutOption("1 second"), Effect.forkChild)
+      yield* Effect.forEach(
+        Array.from({ length: 1200 }),
+        () =>
+          Effect.scoped(Effect.map(Lock.tryAcquire(folder, "name"), (result) => assert.isTrue("waiting" in result))),
+        { concurrency: 50, discard: true }
+      )
+      assert.deepStrictEqual(yield* Lock.collect(folder, { dryRun: false }), [])
     })
   )
 

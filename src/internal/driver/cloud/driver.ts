@@ -157,6 +157,7 @@ const unavailable: Omit<Driver, "backend" | "home" | "version" | "capabilities" 
     captureSnapshot: () => snapshots("captureSnapshot"),
     getSnapshot: () => snapshots("getSnapshot"),
     listSnapshots: () => snapshots("listSnapshots"),
+    listDamagedSnapshots: () => Effect.succeed([]),
     removeSnapshot: () => snapshots("removeSnapshot"),
     verifySnapshot: () => snapshots("verifySnapshot"),
     saveSnapshot: () => snapshots("saveSnapshot"),

@@ -10,6 +10,7 @@ import { AlreadyExists, LightboxError, NotFound } from "../../../LightboxError.t
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
+import { sync } from "../../host/durable.ts"
 import { hostFile, readFolder, snapshotLinks } from "../snapshotLinks.ts"
 import type { SnapshotPart } from "../parts.ts"
 import { type DriverContext, removeFile } from "./context.ts"
@@ -35,12 +36,25 @@ const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Micro
   sourceSandbox: snapshot.sourceSandbox ?? undefined
 })
 
+/** Flushes a snapshot, which the SDK does not do on a load. */
+const flush = async (path: string): Promise<void> => {
+  for (const file of await Fs.readdir(path)) await sync(Path.join(path, file))
+  await sync(path)
+}
+
 export const snapshots = (context: DriverContext): SnapshotPart => {
   const { home, ownership, sdk } = context
   const folder = Path.join(home, "snapshots")
   const at = (name: string) => Path.join(folder, name)
 
   const entries = (method: string) => readFolder(method, folder)
+
+  const opened = (method: string) =>
+    call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(
+      Effect.catchReason("LightboxError", "FileError", (reason, error) =>
+        reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
+      )
+    )
 
   const getSnapshot = Effect.fn("Microsandbox.getSnapshot")(function* (
     name: string
@@ -87,15 +101,18 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
     listSnapshots: Effect.fn("Microsandbox.listSnapshots")(function* () {
       const method = "Microsandbox.listSnapshots"
       const links = new Set((yield* entries(method)).flatMap((entry) => (entry.isSymbolicLink() ? [entry.name] : [])))
-      const found = yield* call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(
-        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-          reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
-        )
-      )
+      const found = yield* opened(method)
       return yield* Effect.forEach(
         found.filter((snapshot) => !links.has(Path.basename(snapshot.path))),
         (snapshot) => Effect.promise(() => snapshotInfo(Path.basename(snapshot.path), snapshot))
       )
+    }),
+    listDamagedSnapshots: Effect.fn("Microsandbox.listDamagedSnapshots")(function* () {
+      const method = "Microsandbox.listDamagedSnapshots"
+      const folders = (yield* entries(method)).filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
+      if (folders.length === 0) return []
+      const whole = new Set((yield* opened(method)).map((snapshot) => Path.basename(snapshot.path)))
+      return folders.flatMap(({ name }) => (whole.has(name) ? [] : [name]))
     }),
     removeSnapshot,
     verifySnapshot: Effect.fn("Microsandbox.verifySnapshot")(function* (name) {
@@ -124,12 +141,17 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
       if ((yield* entries(method)).some((entry) => entry.name === name)) {
         return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
       }
+      const staged = yield* ownership.stage
+      const clear = Effect.ignore(hostFile(method, staged, () => Fs.rm(staged, { recursive: true, force: true })))
       return yield* commit({
         method,
         subject: { snapshot: name },
-        run: () => sdk.Snapshot.load(Path.resolve(path)),
+        // Not where the SDK would put it: another tool may have loaded the same file, and nobody would own it there.
+        run: () => sdk.Snapshot.load(Path.resolve(path), staged),
         describe: (loaded) =>
-          move(method, loaded.path, name).pipe(
+          hostFile(method, name, () => flush(loaded.path)).pipe(
+            Effect.andThen(move(method, loaded.path, name)),
+            Effect.andThen(hostFile(method, folder, () => sync(folder))),
             Effect.andThen(
               reindex(method, name).pipe(
                 Effect.andThen(getSnapshot(name)),
@@ -138,8 +160,8 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
             ),
             Effect.uninterruptible
           ),
-        undo: ({ path }) => Effect.ignore(removeSnapshot(path))
-      })
+        undo: () => clear
+      }).pipe(Effect.ensuring(clear))
     }),
     removeStaging: Effect.fn("Microsandbox.removeStaging")(function* (of, options) {
       const method = "Microsandbox.removeStaging"

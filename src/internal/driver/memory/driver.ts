@@ -259,6 +259,7 @@ const recorded = (calls: Calls, state: Sandboxes.HomeState, plain: Plain): Plain
       ),
     getSnapshot: (name) => run("getSnapshot", undefined, { name }, plain.getSnapshot(name)),
     listSnapshots: () => run("listSnapshots", undefined, {}, plain.listSnapshots()),
+    listDamagedSnapshots: () => run("listDamagedSnapshots", undefined, {}, plain.listDamagedSnapshots()),
     removeSnapshot: (name) => run("removeSnapshot", undefined, { name }, plain.removeSnapshot(name)),
     verifySnapshot: (name) => run("verifySnapshot", undefined, { name }, plain.verifySnapshot(name)),
     saveSnapshot: (name, path, options) =>

@@ -137,8 +137,8 @@ export class SnapshotStore {
     const staging = Path.join(this.folder, staged)
     Fs.rmSync(staging, { recursive: true, force: true })
     Fs.mkdirSync(staging)
-    Fs.writeFileSync(Path.join(staging, diskFile), disk)
-    Fs.writeFileSync(Path.join(staging, descriptorFile), descriptor)
+    Fs.writeFileSync(Path.join(staging, diskFile), disk, { flush: true })
+    Fs.writeFileSync(Path.join(staging, descriptorFile), descriptor, { flush: true })
     Fs.renameSync(staging, Path.join(this.folder, name))
   }
 
@@ -229,6 +229,8 @@ export const make = (options: {
           (found) => found.flat()
         )
       ),
+    listDamagedSnapshots: () =>
+      Effect.suspend(() => Effect.filter(store.names(), (name) => Effect.isFailure(getSnapshot(name)))),
     removeSnapshot: (name) =>
       onHost("Microsandbox.removeSnapshot", name, () =>
         Fs.rmSync(store.pathOf(name), { recursive: true, force: true })

@@ -1,0 +1,75 @@
+/** Snapshots of the real SDK, in a home of their own and without a microVM. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as ChildProcess from "effect/process/ChildProcess"
+import { fileURLToPath } from "node:url"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import { temporary } from "../support.ts"
+
+const program = fileURLToPath(new URL("programs/archive.ts", import.meta.url))
+
+/** A home, and a file that another tool saved. */
+const prepare = Effect.gen(function* () {
+  const root = yield* temporary
+  const home = `${root}/home`
+  const file = `${root}/saved.msb`
+  const child = yield* ChildProcess.make(process.execPath, [program, home, file], { stderr: "inherit" })
+  assert.strictEqual(Number(yield* child.exitCode), 0)
+  return { home, file }
+})
+
+layer(NodeServices.layer, { excludeTestServices: true })("a snapshot that is loaded", (it) => {
+  it.effect(
+    "can be loaded again, also when another tool has loaded the same file, and leaves only itself",
+    () =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const { file, home } = yield* prepare
+        yield* Effect.gen(function* () {
+          const driver = yield* Microsandbox.Microsandbox
+          yield* Snapshot.load(file, { name: "one" })
+          yield* Snapshot.load(file, { name: "two" })
+          yield* Snapshot.load(file, { name: "one", overwrite: true })
+          const all = yield* driver.listSnapshots()
+          assert.strictEqual(all.length, 3)
+          for (const { name } of all) assert.isTrue(yield* driver.verifySnapshot(name))
+          assert.deepStrictEqual(
+            (yield* fs.readDirectory(`${home}/snapshots`)).toSorted(),
+            [...all.map(({ name }) => name), "one", "two"].toSorted()
+          )
+          const owners = yield* fs.readDirectory(`${home}/lightbox/owners`, { recursive: true })
+          assert.deepStrictEqual(
+            owners.filter((path) => path.includes("staged")),
+            []
+          )
+          yield* Snapshot.remove("one")
+          yield* Snapshot.remove("two")
+          assert.deepStrictEqual(yield* fs.readDirectory(`${home}/snapshots`), [])
+        }).pipe(Effect.provide(MicrosandboxLocal.layer({ home })))
+      }),
+    60_000
+  )
+
+  it.effect(
+    "is loaded where a sweep finds it if this process is killed",
+    () =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const { file, home } = yield* prepare
+        const killed = fileURLToPath(new URL("programs/loadKilled.ts", import.meta.url))
+        const child = yield* ChildProcess.make(process.execPath, [killed, home, file], { stderr: "inherit" })
+        yield* Effect.exit(child.exitCode)
+        assert.isAbove((yield* fs.readDirectory(`${home}/lightbox/owners`)).length, 0)
+        yield* Effect.gen(function* () {
+          assert.deepStrictEqual(yield* fs.readDirectory(`${home}/lightbox/owners`), [])
+          assert.deepStrictEqual(yield* fs.readDirectory(`${home}/snapshots`), [])
+          yield* Snapshot.load(file, { name: "copy" })
+        }).pipe(Effect.provide(MicrosandboxLocal.layer({ home })))
+      }),
+    60_000
+  )
+})

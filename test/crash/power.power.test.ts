@@ -1,0 +1,84 @@
+/** The power fails at many instants of what the library does. Afterwards one sweep finds everything, and names boot. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, layer } from "@effect/vitest"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as ChildProcess from "effect/process/ChildProcess"
+import { fileURLToPath } from "node:url"
+import { vi } from "vitest"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Reaper from "../../src/Reaper.ts"
+import { auditHome, prepare } from "./audit.ts"
+import { parts } from "./work.ts"
+
+const program = fileURLToPath(new URL("programs/power.ts", import.meta.url))
+
+const run = Effect.fnUntraced(function* (command: string, ...args: ReadonlyArray<string>) {
+  const child = yield* ChildProcess.make(command, args, { stdout: "ignore", stderr: "inherit" })
+  assert.strictEqual(Number(yield* child.exitCode), 0, [command, ...args].join(" "))
+}, Effect.scoped)
+
+const onHome = <A, E, R>(home: string, effect: Effect.Effect<A, E, R>) =>
+  Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false })))
+
+/** Every how many changes the power fails. */
+const every = process.env["LIGHTBOX_POWER_EVERY"] ?? "3"
+
+layer(NodeServices.layer, { excludeTestServices: true })("a power cut", (it) => {
+  it.effect.each(Object.keys(parts))(
+    "during %s leaves nothing that one sweep does not remove, and names that boot",
+    (part) =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        // Sockets are made below it, and the path of a socket is short.
+        const root = yield* fs.makeTempDirectoryScoped({ prefix: "p" })
+        const [device, disk, cuts] = [`${root}/device`, `${root}/disk`, `${root}/cuts`]
+        const [home, files] = [`${disk}/home`, `${disk}/files`]
+        yield* fs.makeDirectory(disk)
+        yield* fs.makeDirectory(cuts)
+        const mounted = (image: string) =>
+          Effect.acquireRelease(run("mount", "-o", "loop", image, disk), () => Effect.orDie(run("umount", disk)))
+
+        yield* run("truncate", "--size=64M", device)
+        yield* run("mkfs.ext4", "-q", "-F", device)
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* mounted(device)
+            yield* fs.makeDirectory(files)
+            yield* onHome(home, prepare("main", "plain"))
+            yield* run("sync")
+            yield* run(process.execPath, program, part, home, files, device, cuts, every)
+          })
+        )
+
+        // Long enough for whatever is given a moment to begin.
+        const now = Date.now
+        vi.spyOn(Date, "now").mockImplementation(() => now() + 60_000)
+        yield* Effect.addFinalizer(() => Effect.sync(() => vi.restoreAllMocks()))
+        const instants = yield* fs.readDirectory(cuts)
+        assert.isAbove(instants.length, 3)
+        yield* Console.log(`${part}: the power failed at ${instants.length} instants`)
+        for (const instant of instants) {
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              yield* mounted(`${cuts}/${instant}`)
+              const audit = Effect.gen(function* () {
+                const report = yield* Reaper.sweep()
+                assert.isTrue(report.isComplete, instant)
+                assert.deepStrictEqual(
+                  report.verdicts.filter(({ verdict }) => verdict === "failed"),
+                  [],
+                  instant
+                )
+                yield* auditHome(instant, "main", files)
+              })
+              yield* onHome(home, audit)
+            })
+          )
+        }
+      }),
+    240_000
+  )
+})
