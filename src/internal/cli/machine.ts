@@ -20,10 +20,6 @@ import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 import * as Status from "./status.ts"
 
-// =============================================================================
-// Machine
-// =============================================================================
-
 export const sweep = Command.make(
   "sweep",
   {
@@ -67,10 +63,6 @@ export const doctor = Command.make(
     if (!isHealthy) return yield* new Status.Ended({ status: 1 })
   })
 ).pipe(Command.withDescription("Check whether this machine can run sandboxes"))
-
-// =============================================================================
-// First steps
-// =============================================================================
 
 const image = Flag.String("image").pipe(
   Flag.withMetavar("IMAGE"),

@@ -17,10 +17,6 @@ import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 import * as Status from "./status.ts"
 
-// =============================================================================
-// Running
-// =============================================================================
-
 /** Runs a command or a shell in a sandbox, and exits with its status. */
 const runIn = Effect.fnUntraced(function* (
   sandbox: Sandbox.Sandbox,
@@ -202,10 +198,6 @@ export const shell = Command.make(
   Command.withExamples([{ command: "lightbox shell web -- tail -f /var/log/messages" }]),
   Command.provide(driver())
 )
-
-// =============================================================================
-// Listing and removing
-// =============================================================================
 
 export const ps = Command.make(
   "ps",
