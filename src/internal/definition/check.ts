@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Network from "../../Network.ts"
 import { SandboxConfig } from "../../SandboxConfig.ts"
@@ -117,7 +118,7 @@ export const checkDefinition = <E, R>(
       name,
       image: base._tag === "Image" ? base.reference : undefined,
       labels,
-      steps: steps.map(({ declaredAt: _, ...step }) => step),
+      steps: steps.map((step) => Struct.omit(step, ["declaredAt"])),
       ...options
     })
   )
