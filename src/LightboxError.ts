@@ -41,7 +41,13 @@ export type Outcome = "failed" | "unknown"
  */
 export const Resource = Schema.Literals(["sandbox", "snapshot", "generation", "volume", "image", "step"])
 
-const causeFields = { cause: Schema.optionalKey(Schema.Defect()) }
+/** What all reasons have. Most are final, and the operation had no effect. */
+class Failure extends Schema.Error<Failure>("effect-lightbox/LightboxError/Failure")({
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  readonly isRetryable: boolean = false
+  readonly outcome: Outcome = "failed"
+}
 
 // =============================================================================
 // Reasons: names and states
@@ -53,16 +59,14 @@ const causeFields = { cause: Schema.optionalKey(Schema.Defect()) }
  * @category errors
  * @since 0.1.0
  */
-export class NotFound extends Schema.TaggedError<NotFound>("effect-lightbox/LightboxError/NotFound")("NotFound", {
+export class NotFound extends Failure.extend<NotFound>("effect-lightbox/LightboxError/NotFound")({
+  _tag: Schema.tag("NotFound"),
   resource: Resource,
-  name: Schema.String,
-  ...causeFields
+  name: Schema.String
 }) {
   override get message(): string {
     return `There is no ${this.resource} named "${this.name}"`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -71,17 +75,16 @@ export class NotFound extends Schema.TaggedError<NotFound>("effect-lightbox/Ligh
  * @category errors
  * @since 0.1.0
  */
-export class AlreadyExists extends Schema.TaggedError<AlreadyExists>("effect-lightbox/LightboxError/AlreadyExists")(
-  "AlreadyExists",
-  { resource: Resource, name: Schema.String, ...causeFields }
-) {
+export class AlreadyExists extends Failure.extend<AlreadyExists>("effect-lightbox/LightboxError/AlreadyExists")({
+  _tag: Schema.tag("AlreadyExists"),
+  resource: Resource,
+  name: Schema.String
+}) {
   override get message(): string {
     return this.resource === "snapshot"
       ? `Snapshot "${this.name}" already exists`
       : `A ${this.resource} named "${this.name}" already exists`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -90,15 +93,13 @@ export class AlreadyExists extends Schema.TaggedError<AlreadyExists>("effect-lig
  * @category errors
  * @since 0.1.0
  */
-export class StillRunning extends Schema.TaggedError<StillRunning>("effect-lightbox/LightboxError/StillRunning")(
-  "StillRunning",
-  { name: Schema.String, ...causeFields }
-) {
+export class StillRunning extends Failure.extend<StillRunning>("effect-lightbox/LightboxError/StillRunning")({
+  _tag: Schema.tag("StillRunning"),
+  name: Schema.String
+}) {
   override get message(): string {
     return `Sandbox "${this.name}" is still running`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -107,15 +108,14 @@ export class StillRunning extends Schema.TaggedError<StillRunning>("effect-light
  * @category errors
  * @since 0.1.0
  */
-export class NotRunning extends Schema.TaggedError<NotRunning>("effect-lightbox/LightboxError/NotRunning")(
-  "NotRunning",
-  { name: Schema.String, status: Schema.optionalKey(Schema.String), ...causeFields }
-) {
+export class NotRunning extends Failure.extend<NotRunning>("effect-lightbox/LightboxError/NotRunning")({
+  _tag: Schema.tag("NotRunning"),
+  name: Schema.String,
+  status: Schema.optionalKey(Schema.String)
+}) {
   override get message(): string {
     return `Sandbox "${this.name}" is not running${this.status === undefined ? "" : ` (${this.status})`}`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -124,15 +124,13 @@ export class NotRunning extends Schema.TaggedError<NotRunning>("effect-lightbox/
  * @category errors
  * @since 0.1.0
  */
-export class Replaced extends Schema.TaggedError<Replaced>("effect-lightbox/LightboxError/Replaced")("Replaced", {
-  name: Schema.String,
-  ...causeFields
+export class Replaced extends Failure.extend<Replaced>("effect-lightbox/LightboxError/Replaced")({
+  _tag: Schema.tag("Replaced"),
+  name: Schema.String
 }) {
   override get message(): string {
     return `Sandbox "${this.name}" was removed, and another one now has its name`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -141,18 +139,17 @@ export class Replaced extends Schema.TaggedError<Replaced>("effect-lightbox/Ligh
  * @category errors
  * @since 0.1.0
  */
-export class InUse extends Schema.TaggedError<InUse>("effect-lightbox/LightboxError/InUse")("InUse", {
+export class InUse extends Failure.extend<InUse>("effect-lightbox/LightboxError/InUse")({
+  _tag: Schema.tag("InUse"),
   resource: Resource,
   name: Schema.String,
-  usedBy: Schema.Array(Schema.String),
-  ...causeFields
+  usedBy: Schema.Array(Schema.String)
 }) {
   override get message(): string {
     const users = this.usedBy.length === 0 ? "" : ` by ${this.usedBy.map((name) => `"${name}"`).join(", ")}`
     return `The ${this.resource} "${this.name}" is in use${users}`
   }
-  readonly isRetryable = true
-  readonly outcome: Outcome = "failed"
+  override readonly isRetryable = true
 }
 
 // =============================================================================
@@ -166,15 +163,14 @@ export class InUse extends Schema.TaggedError<InUse>("effect-lightbox/LightboxEr
  * @category errors
  * @since 0.1.0
  */
-export class InvalidConfig extends Schema.TaggedError<InvalidConfig>("effect-lightbox/LightboxError/InvalidConfig")(
-  "InvalidConfig",
-  { field: Schema.String, problem: Schema.String, ...causeFields }
-) {
+export class InvalidConfig extends Failure.extend<InvalidConfig>("effect-lightbox/LightboxError/InvalidConfig")({
+  _tag: Schema.tag("InvalidConfig"),
+  field: Schema.String,
+  problem: Schema.String
+}) {
   override get message(): string {
     return `Invalid ${this.field}: ${this.problem}`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -183,15 +179,14 @@ export class InvalidConfig extends Schema.TaggedError<InvalidConfig>("effect-lig
  * @category errors
  * @since 0.1.0
  */
-export class Unsupported extends Schema.TaggedError<Unsupported>("effect-lightbox/LightboxError/Unsupported")(
-  "Unsupported",
-  { feature: Schema.String, problem: Schema.String, ...causeFields }
-) {
+export class Unsupported extends Failure.extend<Unsupported>("effect-lightbox/LightboxError/Unsupported")({
+  _tag: Schema.tag("Unsupported"),
+  feature: Schema.String,
+  problem: Schema.String
+}) {
   override get message(): string {
     return `Cannot use ${this.feature}: ${this.problem}`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 // =============================================================================
@@ -204,14 +199,17 @@ export class Unsupported extends Schema.TaggedError<Unsupported>("effect-lightbo
  * @category errors
  * @since 0.1.0
  */
-export class ImageUnavailable extends Schema.TaggedError<ImageUnavailable>(
+export class ImageUnavailable extends Failure.extend<ImageUnavailable>(
   "effect-lightbox/LightboxError/ImageUnavailable"
-)("ImageUnavailable", { reference: Schema.String, problem: Schema.String, ...causeFields }) {
+)({
+  _tag: Schema.tag("ImageUnavailable"),
+  reference: Schema.String,
+  problem: Schema.String
+}) {
   override get message(): string {
     return `Image "${this.reference}" is not available: ${this.problem}`
   }
-  readonly isRetryable = true
-  readonly outcome: Outcome = "failed"
+  override readonly isRetryable = true
 }
 
 /**
@@ -221,15 +219,16 @@ export class ImageUnavailable extends Schema.TaggedError<ImageUnavailable>(
  * @category errors
  * @since 0.1.0
  */
-export class BootFailed extends Schema.TaggedError<BootFailed>("effect-lightbox/LightboxError/BootFailed")(
-  "BootFailed",
-  { name: Schema.String, problem: Schema.String, lastLines: Schema.Array(Schema.String), ...causeFields }
-) {
+export class BootFailed extends Failure.extend<BootFailed>("effect-lightbox/LightboxError/BootFailed")({
+  _tag: Schema.tag("BootFailed"),
+  name: Schema.String,
+  problem: Schema.String,
+  lastLines: Schema.Array(Schema.String)
+}) {
   override get message(): string {
     return `Sandbox "${this.name}" did not boot: ${this.problem}${FailureText.quote(this.lastLines)}`
   }
-  readonly isRetryable = true
-  readonly outcome: Outcome = "failed"
+  override readonly isRetryable = true
 }
 
 /**
@@ -238,14 +237,16 @@ export class BootFailed extends Schema.TaggedError<BootFailed>("effect-lightbox/
  * @category errors
  * @since 0.1.0
  */
-export class NoVirtualization extends Schema.TaggedError<NoVirtualization>(
+export class NoVirtualization extends Failure.extend<NoVirtualization>(
   "effect-lightbox/LightboxError/NoVirtualization"
-)("NoVirtualization", { problem: Schema.String, remedy: Schema.String, ...causeFields }) {
+)({
+  _tag: Schema.tag("NoVirtualization"),
+  problem: Schema.String,
+  remedy: Schema.String
+}) {
   override get message(): string {
     return `This machine cannot run microVMs: ${this.problem}${FailureText.fix(this.remedy)}`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -255,15 +256,14 @@ export class NoVirtualization extends Schema.TaggedError<NoVirtualization>(
  * @category errors
  * @since 0.1.0
  */
-export class RuntimeMissing extends Schema.TaggedError<RuntimeMissing>("effect-lightbox/LightboxError/RuntimeMissing")(
-  "RuntimeMissing",
-  { problem: Schema.String, remedy: Schema.String, ...causeFields }
-) {
+export class RuntimeMissing extends Failure.extend<RuntimeMissing>("effect-lightbox/LightboxError/RuntimeMissing")({
+  _tag: Schema.tag("RuntimeMissing"),
+  problem: Schema.String,
+  remedy: Schema.String
+}) {
   override get message(): string {
     return `The microsandbox runtime is missing: ${this.problem}${FailureText.fix(this.remedy)}`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 // =============================================================================
@@ -296,20 +296,19 @@ export const StartProblem = Schema.Literals([
  * @category errors
  * @since 0.1.0
  */
-export class CommandNotStarted extends Schema.TaggedError<CommandNotStarted>(
+export class CommandNotStarted extends Failure.extend<CommandNotStarted>(
   "effect-lightbox/LightboxError/CommandNotStarted"
-)("CommandNotStarted", {
+)({
+  _tag: Schema.tag("CommandNotStarted"),
   argv: Schema.Array(Schema.String),
   kind: StartProblem,
   problem: Schema.String,
-  errno: Schema.optionalKey(Schema.String),
-  ...causeFields
+  errno: Schema.optionalKey(Schema.String)
 }) {
   override get message(): string {
     return `Could not start ${FailureText.showArgv(this.argv)}: ${this.problem}`
   }
-  readonly isRetryable = this.kind === "OutOfMemory" || this.kind === "ResourceLimit"
-  readonly outcome: Outcome = "failed"
+  override readonly isRetryable = this.kind === "OutOfMemory" || this.kind === "ResourceLimit"
 }
 
 /**
@@ -320,22 +319,18 @@ export class CommandNotStarted extends Schema.TaggedError<CommandNotStarted>(
  * @category errors
  * @since 0.1.0
  */
-export class CommandFailed extends Schema.TaggedError<CommandFailed>("effect-lightbox/LightboxError/CommandFailed")(
-  "CommandFailed",
-  {
-    argv: Schema.Array(Schema.String),
-    exitCode: Schema.Int,
-    signal: Schema.optionalKey(Schema.String),
-    stdout: Schema.String,
-    stderr: Schema.String,
-    ...causeFields
-  }
-) {
+export class CommandFailed extends Failure.extend<CommandFailed>("effect-lightbox/LightboxError/CommandFailed")({
+  _tag: Schema.tag("CommandFailed"),
+  argv: Schema.Array(Schema.String),
+  exitCode: Schema.Int,
+  signal: Schema.optionalKey(Schema.String),
+  stdout: Schema.String,
+  stderr: Schema.String
+}) {
   override get message(): string {
     return `${FailureText.showArgv(this.argv)} ${FailureText.ending(this)}${FailureText.outputOf(this)}`
   }
-  readonly isRetryable = true
-  readonly outcome: Outcome = "failed"
+  override readonly isRetryable = true
 }
 
 /**
@@ -344,15 +339,15 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>("effect-lig
  * @category errors
  * @since 0.1.0
  */
-export class OutputTooLarge extends Schema.TaggedError<OutputTooLarge>("effect-lightbox/LightboxError/OutputTooLarge")(
-  "OutputTooLarge",
-  { argv: Schema.Array(Schema.String), limitBytes: Schema.Int, ...causeFields }
-) {
+export class OutputTooLarge extends Failure.extend<OutputTooLarge>("effect-lightbox/LightboxError/OutputTooLarge")({
+  _tag: Schema.tag("OutputTooLarge"),
+  argv: Schema.Array(Schema.String),
+  limitBytes: Schema.Int
+}) {
   override get message(): string {
     return `${FailureText.showArgv(this.argv)} wrote more than ${this.limitBytes} bytes and was killed`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "unknown"
+  override readonly outcome: Outcome = "unknown"
 }
 
 /**
@@ -362,18 +357,16 @@ export class OutputTooLarge extends Schema.TaggedError<OutputTooLarge>("effect-l
  * @category errors
  * @since 0.1.0
  */
-export class FileError extends Schema.TaggedError<FileError>("effect-lightbox/LightboxError/FileError")("FileError", {
+export class FileError extends Failure.extend<FileError>("effect-lightbox/LightboxError/FileError")({
+  _tag: Schema.tag("FileError"),
   operation: Schema.String,
   path: Schema.String,
   code: Schema.String,
-  problem: Schema.String,
-  ...causeFields
+  problem: Schema.String
 }) {
   override get message(): string {
     return `${this.operation} ${this.path}: ${this.problem} (${this.code})`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -383,16 +376,16 @@ export class FileError extends Schema.TaggedError<FileError>("effect-lightbox/Li
  * @category errors
  * @since 0.1.0
  */
-export class GuestLost extends Schema.TaggedError<GuestLost>("effect-lightbox/LightboxError/GuestLost")("GuestLost", {
+export class GuestLost extends Failure.extend<GuestLost>("effect-lightbox/LightboxError/GuestLost")({
+  _tag: Schema.tag("GuestLost"),
   name: Schema.String,
-  problem: Schema.String,
-  ...causeFields
+  problem: Schema.String
 }) {
   override get message(): string {
     return `Sandbox "${this.name}" was lost: ${this.problem}`
   }
-  readonly isRetryable = true
-  readonly outcome: Outcome = "unknown"
+  override readonly isRetryable = true
+  override readonly outcome: Outcome = "unknown"
 }
 
 /**
@@ -402,16 +395,15 @@ export class GuestLost extends Schema.TaggedError<GuestLost>("effect-lightbox/Li
  * @category errors
  * @since 0.1.0
  */
-export class GuestBusy extends Schema.TaggedError<GuestBusy>("effect-lightbox/LightboxError/GuestBusy")("GuestBusy", {
+export class GuestBusy extends Failure.extend<GuestBusy>("effect-lightbox/LightboxError/GuestBusy")({
+  _tag: Schema.tag("GuestBusy"),
   name: Schema.String,
-  problem: Schema.String,
-  ...causeFields
+  problem: Schema.String
 }) {
   override get message(): string {
     return `Sandbox "${this.name}" is busy: ${this.problem}`
   }
-  readonly isRetryable = true
-  readonly outcome: Outcome = "failed"
+  override readonly isRetryable = true
 }
 
 /**
@@ -420,16 +412,16 @@ export class GuestBusy extends Schema.TaggedError<GuestBusy>("effect-lightbox/Li
  * @category errors
  * @since 0.1.0
  */
-export class TimedOut extends Schema.TaggedError<TimedOut>("effect-lightbox/LightboxError/TimedOut")("TimedOut", {
+export class TimedOut extends Failure.extend<TimedOut>("effect-lightbox/LightboxError/TimedOut")({
+  _tag: Schema.tag("TimedOut"),
   operation: Schema.String,
-  limitMillis: Schema.Finite,
-  ...causeFields
+  limitMillis: Schema.Finite
 }) {
   override get message(): string {
     return `${this.operation} took longer than ${this.limitMillis} ms and was stopped`
   }
-  readonly isRetryable = true
-  readonly outcome: Outcome = "unknown"
+  override readonly isRetryable = true
+  override readonly outcome: Outcome = "unknown"
 }
 
 /**
@@ -438,15 +430,14 @@ export class TimedOut extends Schema.TaggedError<TimedOut>("effect-lightbox/Ligh
  * @category errors
  * @since 0.1.0
  */
-export class NoCapacity extends Schema.TaggedError<NoCapacity>("effect-lightbox/LightboxError/NoCapacity")(
-  "NoCapacity",
-  { problem: Schema.String, ...causeFields }
-) {
+export class NoCapacity extends Failure.extend<NoCapacity>("effect-lightbox/LightboxError/NoCapacity")({
+  _tag: Schema.tag("NoCapacity"),
+  problem: Schema.String
+}) {
   override get message(): string {
     return `There is no room for another sandbox: ${this.problem}`
   }
-  readonly isRetryable = true
-  readonly outcome: Outcome = "failed"
+  override readonly isRetryable = true
 }
 
 // =============================================================================
@@ -459,7 +450,8 @@ export class NoCapacity extends Schema.TaggedError<NoCapacity>("effect-lightbox/
  * @category errors
  * @since 0.1.0
  */
-export class Drift extends Schema.TaggedError<Drift>("effect-lightbox/LightboxError/Drift")("Drift", {
+export class Drift extends Failure.extend<Drift>("effect-lightbox/LightboxError/Drift")({
+  _tag: Schema.tag("Drift"),
   name: Schema.String,
   field: Schema.Literals(["kind", "quota", "labels"]),
   was: Schema.String,
@@ -468,8 +460,6 @@ export class Drift extends Schema.TaggedError<Drift>("effect-lightbox/LightboxEr
   override get message(): string {
     return `Volume "${this.name}" exists with a different ${this.field}: ${this.was} instead of ${this.now}`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -478,14 +468,14 @@ export class Drift extends Schema.TaggedError<Drift>("effect-lightbox/LightboxEr
  * @category errors
  * @since 0.1.0
  */
-export class SnapshotDamaged extends Schema.TaggedError<SnapshotDamaged>(
-  "effect-lightbox/LightboxError/SnapshotDamaged"
-)("SnapshotDamaged", { name: Schema.String, problem: Schema.String, ...causeFields }) {
+export class SnapshotDamaged extends Failure.extend<SnapshotDamaged>("effect-lightbox/LightboxError/SnapshotDamaged")({
+  _tag: Schema.tag("SnapshotDamaged"),
+  name: Schema.String,
+  problem: Schema.String
+}) {
   override get message(): string {
     return `Snapshot "${this.name}" is damaged: ${this.problem}`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -494,15 +484,13 @@ export class SnapshotDamaged extends Schema.TaggedError<SnapshotDamaged>(
  * @category errors
  * @since 0.1.0
  */
-export class SecretLeaked extends Schema.TaggedError<SecretLeaked>("effect-lightbox/LightboxError/SecretLeaked")(
-  "SecretLeaked",
-  { secret: Schema.String, ...causeFields }
-) {
+export class SecretLeaked extends Failure.extend<SecretLeaked>("effect-lightbox/LightboxError/SecretLeaked")({
+  _tag: Schema.tag("SecretLeaked"),
+  secret: Schema.String
+}) {
   override get message(): string {
     return `A step wrote the value of the secret ${this.secret} to the disk of the snapshot. The disk was discarded`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "failed"
 }
 
 /**
@@ -511,15 +499,14 @@ export class SecretLeaked extends Schema.TaggedError<SecretLeaked>("effect-light
  * @category errors
  * @since 0.1.0
  */
-export class StoreBusy extends Schema.TaggedError<StoreBusy>("effect-lightbox/LightboxError/StoreBusy")("StoreBusy", {
-  problem: Schema.String,
-  ...causeFields
+export class StoreBusy extends Failure.extend<StoreBusy>("effect-lightbox/LightboxError/StoreBusy")({
+  _tag: Schema.tag("StoreBusy"),
+  problem: Schema.String
 }) {
   override get message(): string {
     return `Another process holds microsandbox's database: ${this.problem}`
   }
-  readonly isRetryable = true
-  readonly outcome: Outcome = "failed"
+  override readonly isRetryable = true
 }
 
 /**
@@ -528,15 +515,14 @@ export class StoreBusy extends Schema.TaggedError<StoreBusy>("effect-lightbox/Li
  * @category errors
  * @since 0.1.0
  */
-export class NoSpace extends Schema.TaggedError<NoSpace>("effect-lightbox/LightboxError/NoSpace")("NoSpace", {
-  problem: Schema.String,
-  ...causeFields
+export class NoSpace extends Failure.extend<NoSpace>("effect-lightbox/LightboxError/NoSpace")({
+  _tag: Schema.tag("NoSpace"),
+  problem: Schema.String
 }) {
   override get message(): string {
     return `The disk is full: ${this.problem}`
   }
-  readonly isRetryable = true
-  readonly outcome: Outcome = "failed"
+  override readonly isRetryable = true
 }
 
 /**
@@ -545,16 +531,15 @@ export class NoSpace extends Schema.TaggedError<NoSpace>("effect-lightbox/Lightb
  * @category errors
  * @since 0.1.0
  */
-export class Unknown extends Schema.TaggedError<Unknown>("effect-lightbox/LightboxError/Unknown")("Unknown", {
+export class Unknown extends Failure.extend<Unknown>("effect-lightbox/LightboxError/Unknown")({
+  _tag: Schema.tag("Unknown"),
   problem: Schema.String,
-  tag: Schema.optionalKey(Schema.String),
-  ...causeFields
+  tag: Schema.optionalKey(Schema.String)
 }) {
   override get message(): string {
     return this.tag === undefined ? this.problem : `${this.problem} [${this.tag}]`
   }
-  readonly isRetryable = false
-  readonly outcome: Outcome = "unknown"
+  override readonly outcome: Outcome = "unknown"
 }
 
 // =============================================================================

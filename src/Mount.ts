@@ -28,7 +28,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
-import { failed, HostPath, intBetween, Mebibytes, Name, optionsSchema, parsed } from "./internal/config/schemas.ts"
+import { failed, HostPath, intBetween, Mebibytes, Name, optionsStruct, parsed } from "./internal/config/schemas.ts"
 import type * as Plain from "./internal/config/plain.ts"
 
 /**
@@ -107,21 +107,18 @@ const folderFields = {
 }
 
 const members = {
-  bind: optionsSchema<Bind>()(Schema.Struct({ bind: HostPath, quota: Schema.optional(Mebibytes(1)), ...folderFields })),
-  volume: optionsSchema<Volume>()(
-    Schema.Struct({ volume: Name, create: Schema.optional(Schema.Boolean), ...folderFields })
-  ),
-  tmpfs: optionsSchema<Tmpfs>()(
-    Schema.Struct({ tmpfs: Schema.Union([Schema.Literal(true), Mebibytes(1, "memory")]), ...optionFields })
-  ),
-  disk: optionsSchema<Disk>()(
-    Schema.Struct({
-      disk: HostPath,
-      format: Schema.optional(Schema.Literals(["raw", "qcow2", "vmdk"])),
-      fstype: Schema.optional(Schema.NonEmptyString),
-      ...optionFields
-    })
-  )
+  bind: optionsStruct<Bind>()({ bind: HostPath, quota: Schema.optional(Mebibytes(1)), ...folderFields }),
+  volume: optionsStruct<Volume>()({ volume: Name, create: Schema.optional(Schema.Boolean), ...folderFields }),
+  tmpfs: optionsStruct<Tmpfs>()({
+    tmpfs: Schema.Union([Schema.Literal(true), Mebibytes(1, "memory")]),
+    ...optionFields
+  }),
+  disk: optionsStruct<Disk>()({
+    disk: HostPath,
+    format: Schema.optional(Schema.Literals(["raw", "qcow2", "vmdk"])),
+    fstype: Schema.optional(Schema.NonEmptyString),
+    ...optionFields
+  })
 }
 
 const decoders = [

@@ -35,7 +35,8 @@ import {
   intBetween,
   Milliseconds,
   Nameserver,
-  optionsSchema
+  optionsSchema,
+  optionsStruct
 } from "./internal/config/schemas.ts"
 
 /**
@@ -207,26 +208,24 @@ const DestinationSchema = optionsSchema<Destination>()(
   ])
 )
 
-const RuleSchema = optionsSchema<Rule>()(
-  Schema.Struct({
-    action: ActionSchema,
-    to: DestinationSchema,
-    direction: Schema.optional(Schema.Literals(["egress", "ingress", "any"])),
-    protocols: Schema.optional(Schema.Array(Schema.Literals(["tcp", "udp", "icmpv4", "icmpv6"]))),
-    ports: Schema.optional(
-      Schema.Array(
-        Schema.Union([
-          Port,
-          Schema.Struct({ from: Port, to: Port }).check(
-            Schema.makeFilter(({ from, to }) =>
-              from <= to ? undefined : { path: ["from"], issue: "expected `from` <= `to`" }
-            )
+const RuleSchema = optionsStruct<Rule>()({
+  action: ActionSchema,
+  to: DestinationSchema,
+  direction: Schema.optional(Schema.Literals(["egress", "ingress", "any"])),
+  protocols: Schema.optional(Schema.Array(Schema.Literals(["tcp", "udp", "icmpv4", "icmpv6"]))),
+  ports: Schema.optional(
+    Schema.Array(
+      Schema.Union([
+        Port,
+        Schema.Struct({ from: Port, to: Port }).check(
+          Schema.makeFilter(({ from, to }) =>
+            from <= to ? undefined : { path: ["from"], issue: "expected `from` <= `to`" }
           )
-        ])
-      )
+        )
+      ])
     )
-  })
-).check(
+  )
+}).check(
   Schema.makeFilter((rule) =>
     (rule.direction === "ingress" || rule.direction === "any") &&
     rule.protocols?.some((protocol) => protocol.startsWith("icmp"))
@@ -235,55 +234,45 @@ const RuleSchema = optionsSchema<Rule>()(
   )
 )
 
-const RateLimitSchema = optionsSchema<RateLimit>()(
-  Schema.Struct({
-    bytesPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
-    packetsPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER))
-  })
-)
+const RateLimitSchema = optionsStruct<RateLimit>()({
+  bytesPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
+  packetsPerSecond: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER))
+})
 
 const PolicyName = Schema.Literals(["none", "public", "all"])
 
-const PolicySchema = optionsSchema<Policy>()(
-  Schema.Struct({
-    egress: Schema.optional(ActionSchema),
-    ingress: Schema.optional(ActionSchema),
-    rules: Schema.optional(Schema.Array(RuleSchema))
-  })
-)
+const PolicySchema = optionsStruct<Policy>()({
+  egress: Schema.optional(ActionSchema),
+  ingress: Schema.optional(ActionSchema),
+  rules: Schema.optional(Schema.Array(RuleSchema))
+})
 
-const Detailed = optionsSchema<Options>()(
-  Schema.Struct({
-    policy: Schema.optional(Schema.Union([PolicyName, PolicySchema])),
-    dns: Schema.optional(
-      optionsSchema<Dns>()(
-        Schema.Struct({
-          nameservers: Schema.optional(Schema.Array(Nameserver)),
-          rebindProtection: Schema.optional(Schema.Boolean),
-          queryTimeout: Schema.optional(Milliseconds)
-        })
-      )
-    ),
-    tls: Schema.optional(
-      optionsSchema<Tls>()(
-        Schema.Struct({
-          bypass: Schema.optional(Schema.Array(Schema.NonEmptyString)),
-          verifyUpstream: Schema.optional(Schema.Boolean),
-          interceptedPorts: Schema.optional(Schema.Array(intBetween(1, 65535))),
-          blockQuic: Schema.optional(Schema.Boolean),
-          upstreamCaCerts: Schema.optional(Schema.Array(HostPath)),
-          authority: Schema.optional(Schema.Struct({ certificate: HostPath, key: HostPath }))
-        })
-      )
-    ),
-    maxConnections: Schema.optional(intBetween(1, 4096)),
-    strict: Schema.optional(Schema.Boolean),
-    trustHostCas: Schema.optional(Schema.Boolean),
-    rateLimit: Schema.optional(
-      Schema.Struct({ egress: Schema.optional(RateLimitSchema), ingress: Schema.optional(RateLimitSchema) })
-    )
-  })
-)
+const Detailed = optionsStruct<Options>()({
+  policy: Schema.optional(Schema.Union([PolicyName, PolicySchema])),
+  dns: Schema.optional(
+    optionsStruct<Dns>()({
+      nameservers: Schema.optional(Schema.Array(Nameserver)),
+      rebindProtection: Schema.optional(Schema.Boolean),
+      queryTimeout: Schema.optional(Milliseconds)
+    })
+  ),
+  tls: Schema.optional(
+    optionsStruct<Tls>()({
+      bypass: Schema.optional(Schema.Array(Schema.NonEmptyString)),
+      verifyUpstream: Schema.optional(Schema.Boolean),
+      interceptedPorts: Schema.optional(Schema.Array(intBetween(1, 65535))),
+      blockQuic: Schema.optional(Schema.Boolean),
+      upstreamCaCerts: Schema.optional(Schema.Array(HostPath)),
+      authority: Schema.optional(Schema.Struct({ certificate: HostPath, key: HostPath }))
+    })
+  ),
+  maxConnections: Schema.optional(intBetween(1, 4096)),
+  strict: Schema.optional(Schema.Boolean),
+  trustHostCas: Schema.optional(Schema.Boolean),
+  rateLimit: Schema.optional(
+    Schema.Struct({ egress: Schema.optional(RateLimitSchema), ingress: Schema.optional(RateLimitSchema) })
+  )
+})
 
 /**
  * The schema of network options.
@@ -361,23 +350,19 @@ export interface SecretInput {
  * @category schemas
  * @since 0.1.0
  */
-export const Secret = optionsSchema<SecretInput>()(
-  Schema.Struct({
-    value: Schema.Redacted(CString),
-    hosts: Schema.Array(Schema.NonEmptyString).check(
-      Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "pass at least one host"))
-    ),
-    placeholder: Schema.optional(Schema.NonEmptyString),
-    inject: Schema.optional(
-      optionsSchema<SecretInjection>()(
-        Schema.Struct({
-          headers: Schema.optional(Schema.Boolean),
-          basicAuth: Schema.optional(Schema.Boolean),
-          query: Schema.optional(Schema.Boolean),
-          body: Schema.optional(Schema.Boolean)
-        })
-      )
-    ),
-    requireTls: Schema.optional(Schema.Boolean)
-  })
-)
+export const Secret = optionsStruct<SecretInput>()({
+  value: Schema.Redacted(CString),
+  hosts: Schema.Array(Schema.NonEmptyString).check(
+    Schema.makeFilter((hosts) => (hosts.length > 0 ? undefined : "pass at least one host"))
+  ),
+  placeholder: Schema.optional(Schema.NonEmptyString),
+  inject: Schema.optional(
+    optionsStruct<SecretInjection>()({
+      headers: Schema.optional(Schema.Boolean),
+      basicAuth: Schema.optional(Schema.Boolean),
+      query: Schema.optional(Schema.Boolean),
+      body: Schema.optional(Schema.Boolean)
+    })
+  ),
+  requireTls: Schema.optional(Schema.Boolean)
+})

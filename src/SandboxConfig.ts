@@ -34,6 +34,7 @@ import {
   Milliseconds,
   Name,
   optionsSchema,
+  optionsStruct,
   parsed,
   Port,
   recordOf,
@@ -262,15 +263,13 @@ export interface Options {
   readonly metricsInterval?: Duration.Input | "off" | undefined
 }
 
-const ResourcesSchema = optionsSchema<Resources>()(
-  Schema.Struct({
-    cpus: Schema.optional(intBetween(1, 255)),
-    maxCpus: Schema.optional(intBetween(1, 255)),
-    memory: Schema.optional(Memory),
-    maxMemory: Schema.optional(Memory),
-    disk: Schema.optional(Mebibytes(16))
-  })
-).check(Schema.makeFilter(checkGrowth))
+const ResourcesSchema = optionsStruct<Resources>()({
+  cpus: Schema.optional(intBetween(1, 255)),
+  maxCpus: Schema.optional(intBetween(1, 255)),
+  memory: Schema.optional(Memory),
+  maxMemory: Schema.optional(Memory),
+  disk: Schema.optional(Mebibytes(16))
+}).check(Schema.makeFilter(checkGrowth))
 
 const Mode = intBetween(0, 0o7777)
 
@@ -305,14 +304,12 @@ const hostPortTwice = "each host port can be published only once"
 const HostPort = intBetween(0, 65535)
 
 const PortList = Schema.Array(
-  optionsSchema<PortMapping>()(
-    Schema.Struct({
-      host: Schema.optional(HostPort),
-      guest: Port,
-      protocol: Schema.optional(Schema.Literals(["tcp", "udp"])),
-      bind: Schema.optional(Address)
-    })
-  )
+  optionsStruct<PortMapping>()({
+    host: Schema.optional(HostPort),
+    guest: Port,
+    protocol: Schema.optional(Schema.Literals(["tcp", "udp"])),
+    bind: Schema.optional(Address)
+  })
 ).check(
   Schema.makeFilter((mappings) => {
     const ends = mappings.map(({ bind = defaultBind, host = 0, protocol = "tcp" }) => `${protocol} ${bind} ${host}`)
@@ -348,87 +345,81 @@ const PortRecord = parsed<{ readonly [host: number]: number }, { readonly [host:
  * @category schemas
  * @since 0.1.0
  */
-export const SandboxConfig = optionsSchema<Options>()(
-  Schema.Struct({
-    name: Schema.optional(Name),
-    resources: Schema.optional(ResourcesSchema),
-    cwd: Schema.optional(GuestPath),
-    shell: Schema.optional(GuestPath),
-    user: Schema.optional(User),
-    hostname: Schema.optional(
-      Schema.String.check(
-        Schema.makeFilter((name) =>
-          /^(?=.{1,63}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$/.test(name)
-            ? undefined
-            : "expected 1 to 63 letters, digits and dashes; a dash cannot come first or last"
-        )
-      )
-    ),
-    env: Schema.optional(Env),
-    entrypoint: Schema.optional(Schema.Array(CString)),
-    cmd: Schema.optional(Schema.Array(CString)),
-    scripts: Schema.optional(
-      recordOf(Schema.String, (name) =>
-        /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)
+export const SandboxConfig = optionsStruct<Options>()({
+  name: Schema.optional(Name),
+  resources: Schema.optional(ResourcesSchema),
+  cwd: Schema.optional(GuestPath),
+  shell: Schema.optional(GuestPath),
+  user: Schema.optional(User),
+  hostname: Schema.optional(
+    Schema.String.check(
+      Schema.makeFilter((name) =>
+        /^(?=.{1,63}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$/.test(name)
           ? undefined
-          : "expected a script name of letters, digits, dots, dashes and underscores"
+          : "expected 1 to 63 letters, digits and dashes; a dash cannot come first or last"
       )
-    ),
-    init: Schema.optional(
-      Schema.Union([
-        Schema.Literal("auto"),
-        optionsSchema<Init>()(
-          Schema.Struct({
-            command: CString.check(
-              Schema.makeFilter((command) => (command === "" ? "expected the path of an init program" : undefined))
-            ),
-            args: Schema.optional(Schema.Array(CString)),
-            env: Schema.optional(Env)
-          })
-        )
-      ])
-    ),
-    rlimits: Schema.optional(Rlimits),
-    security: Schema.optional(Schema.Literals(["default", "restricted"])),
-    deployment: Schema.optional(Schema.Literals(["single-tenant", "multi-tenant"])),
-    ephemeral: Schema.optional(Schema.Boolean),
-    rootDisk: Schema.optional(Schema.Literals(["auto", "copy", "overlay"])),
-    idleTimeout: Schema.optional(Seconds),
-    maxDuration: Schema.optional(Seconds),
-    pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
-    registry: Schema.optional(
-      optionsSchema<Registry>()(
-        Schema.Struct({
-          username: Schema.optional(Schema.NonEmptyString),
-          password: Schema.optional(Schema.Redacted(Schema.String)),
-          insecure: Schema.optional(Schema.Boolean),
-          caCerts: Schema.optional(HostPath)
-        })
-      ).check(
-        Schema.makeFilter(({ password, username }) =>
-          (username === undefined) === (password === undefined)
-            ? undefined
-            : {
-                path: [username === undefined ? "username" : "password"],
-                issue: "pass both username and password, or neither"
-              }
-        )
+    )
+  ),
+  env: Schema.optional(Env),
+  entrypoint: Schema.optional(Schema.Array(CString)),
+  cmd: Schema.optional(Schema.Array(CString)),
+  scripts: Schema.optional(
+    recordOf(Schema.String, (name) =>
+      /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)
+        ? undefined
+        : "expected a script name of letters, digits, dots, dashes and underscores"
+    )
+  ),
+  init: Schema.optional(
+    Schema.Union([
+      Schema.Literal("auto"),
+      optionsStruct<Init>()({
+        command: CString.check(
+          Schema.makeFilter((command) => (command === "" ? "expected the path of an init program" : undefined))
+        ),
+        args: Schema.optional(Schema.Array(CString)),
+        env: Schema.optional(Env)
+      })
+    ])
+  ),
+  rlimits: Schema.optional(Rlimits),
+  security: Schema.optional(Schema.Literals(["default", "restricted"])),
+  deployment: Schema.optional(Schema.Literals(["single-tenant", "multi-tenant"])),
+  ephemeral: Schema.optional(Schema.Boolean),
+  rootDisk: Schema.optional(Schema.Literals(["auto", "copy", "overlay"])),
+  idleTimeout: Schema.optional(Seconds),
+  maxDuration: Schema.optional(Seconds),
+  pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
+  registry: Schema.optional(
+    optionsStruct<Registry>()({
+      username: Schema.optional(Schema.NonEmptyString),
+      password: Schema.optional(Schema.Redacted(Schema.String)),
+      insecure: Schema.optional(Schema.Boolean),
+      caCerts: Schema.optional(HostPath)
+    }).check(
+      Schema.makeFilter(({ password, username }) =>
+        (username === undefined) === (password === undefined)
+          ? undefined
+          : {
+              path: [username === undefined ? "username" : "password"],
+              issue: "pass both username and password, or neither"
+            }
       )
-    ),
-    ports: Schema.optional(Schema.Union([PortList, PortRecord])),
-    network: Schema.optional(Network.Network),
-    secrets: Schema.optional(
-      recordOf(Network.Secret, (name) =>
-        /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? undefined : "expected the name of an environment variable"
-      )
-    ),
-    patches: Schema.optional(Schema.Array(PatchSchema)),
-    mounts: Schema.optional(recordOf(Mount.Mount, checkMountPath)),
-    labels: Schema.optional(Labels),
-    logLevel: Schema.optional(Schema.Literals(["trace", "debug", "info", "warn", "error"])),
-    metricsInterval: Schema.optional(Schema.Union([Schema.Literal("off"), Milliseconds]))
-  })
-).check(
+    )
+  ),
+  ports: Schema.optional(Schema.Union([PortList, PortRecord])),
+  network: Schema.optional(Network.Network),
+  secrets: Schema.optional(
+    recordOf(Network.Secret, (name) =>
+      /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? undefined : "expected the name of an environment variable"
+    )
+  ),
+  patches: Schema.optional(Schema.Array(PatchSchema)),
+  mounts: Schema.optional(recordOf(Mount.Mount, checkMountPath)),
+  labels: Schema.optional(Labels),
+  logLevel: Schema.optional(Schema.Literals(["trace", "debug", "info", "warn", "error"])),
+  metricsInterval: Schema.optional(Schema.Union([Schema.Literal("off"), Milliseconds]))
+}).check(
   Schema.makeFilter((config) => {
     const paths = Object.keys(config.mounts ?? {}).map((path) => path.replace(/\/+$/, "").replace(/\/+/g, "/"))
     const doubled = paths.find((path, index) => paths.indexOf(path) !== index)

@@ -34,11 +34,12 @@
  */
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
-import * as Pipeable from "effect/Pipeable"
+import type * as Pipeable from "effect/Pipeable"
 import type * as Redacted from "effect/Redacted"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -241,12 +242,6 @@ export interface EffectStepOptions extends StepOptions {
   readonly key?: string | undefined
 }
 
-interface StepCommon {
-  /** The file and line that declared the step. */
-  readonly declaredAt: string | undefined
-  readonly options: StepOptions
-}
-
 /**
  * A step of a definition. `Env` and `User` apply to later steps. `Checkpoint`
  * stores the result so far. `SkipCache` runs all later steps in every build.
@@ -254,81 +249,60 @@ interface StepCommon {
  * @category models
  * @since 0.1.0
  */
-export type Step<E = never, R = never> =
-  | (StepCommon & { readonly _tag: "Shell"; readonly script: string; readonly options: CommandStepOptions })
-  | (StepCommon & {
+export type Step<E = never, R = never> = StepFields<E, R> & {
+  /** The file and line that declared the step. */
+  readonly declaredAt: string | undefined
+  readonly options: StepOptions
+}
+
+type StepFields<E = never, R = never> =
+  | { readonly _tag: "Shell"; readonly script: string; readonly options: CommandStepOptions }
+  | {
       readonly _tag: "Exec"
       readonly argv: readonly [string, ...Array<Guest.Word>]
       readonly options: CommandStepOptions
-    })
-  | (StepCommon & {
-      readonly _tag: "Copy"
-      readonly from: string
-      readonly to: string
-      readonly options: CopyOptions
-    })
-  | (StepCommon & {
+    }
+  | { readonly _tag: "Copy"; readonly from: string; readonly to: string; readonly options: CopyOptions }
+  | {
       readonly _tag: "Write"
       readonly path: string
       readonly content: string | Uint8Array
       readonly options: WriteOptions
-    })
-  | (StepCommon & { readonly _tag: "Workdir"; readonly path: string })
-  | (StepCommon & {
+    }
+  | { readonly _tag: "Workdir"; readonly path: string }
+  | {
       readonly _tag: "Effect"
       readonly name: string
       readonly run: (sandbox: Sandbox) => Effect.Effect<unknown, E, R>
       readonly options: EffectStepOptions
-    })
-  | (StepCommon & { readonly _tag: "Env"; readonly variables: { readonly [name: string]: string } })
-  | (StepCommon & { readonly _tag: "User"; readonly user: string })
-  | (StepCommon & { readonly _tag: "Checkpoint" })
-  | (StepCommon & { readonly _tag: "SkipCache" })
+    }
+  | { readonly _tag: "Env"; readonly variables: { readonly [name: string]: string } }
+  | { readonly _tag: "User"; readonly user: string }
+  | { readonly _tag: "Checkpoint" }
+  | { readonly _tag: "SkipCache" }
 
 const variance: Definition<never, never>[typeof TypeId] = {
   _E: (_) => _,
   _R: (_) => _
 }
 
-class DefinitionImpl<E, R> extends Pipeable.Class implements Definition<E, R> {
-  readonly [TypeId]: { readonly _E: (_: never) => E; readonly _R: (_: never) => R } = variance
-  readonly name: string
-  readonly base: Base<E, R>
-  readonly steps: ReadonlyArray<Step<E, R>>
-  readonly options: BuilderOptions
-  readonly labels: { readonly [key: string]: string }
-  readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
+type Fields<E, R> = Omit<Definition<E, R>, typeof TypeId | "pipe" | "path">
 
-  constructor(fields: Omit<Definition<E, R>, typeof TypeId | "pipe" | "path">) {
-    super()
-    this.name = fields.name
-    this.base = fields.base
-    this.steps = fields.steps
-    this.options = fields.options
-    this.labels = fields.labels
-    this.verification = fields.verification
-  }
+class DefinitionImpl<E, R> extends Data.Class<Fields<E, R>> implements Definition<E, R> {
+  readonly [TypeId]: Definition<E, R>[typeof TypeId] = variance
 }
 
 const withFields = <E, R, E2 = E, R2 = R>(
   self: Definition<E, R>,
-  fields: Partial<Omit<Definition<E | E2, R | R2>, typeof TypeId | "pipe">>
-): Definition<E | E2, R | R2> =>
-  new DefinitionImpl<E | E2, R | R2>({
-    name: self.name,
-    base: self.base,
-    steps: self.steps,
-    options: self.options,
-    labels: self.labels,
-    verification: self.verification,
-    ...fields
-  })
+  fields: Partial<Fields<E | E2, R | R2>>
+): Definition<E | E2, R | R2> => new DefinitionImpl<E | E2, R | R2>({ ...self, ...fields })
 
 const append = <E, R, E2 = never, R2 = never>(
   self: Definition<E, R>,
-  step: Step<E2, R2>
+  step: StepFields<E2, R2>,
+  declaredAt: string | undefined
 ): Definition<E | E2, R | R2> => {
-  const steps: ReadonlyArray<Step<E, R> | Step<E2, R2>> = [...self.steps, step]
+  const steps: ReadonlyArray<Step<E, R> | Step<E2, R2>> = [...self.steps, { options: {}, ...step, declaredAt }]
   return withFields<E, R, E2, R2>(self, { steps })
 }
 
@@ -405,19 +379,34 @@ const declared = <F extends (...args: never) => unknown>(make: (declaredAt: stri
   new Proxy(make(undefined), { apply: (_, self, args) => Reflect.apply(make(callSite()), self, args) })
 
 /**
+ * Changes a definition, which is the first argument or, in a pipe, the last.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Change<Args extends ReadonlyArray<unknown>> {
+  (...args: Args): <E, R>(self: Definition<E, R>) => Definition<E, R>
+  <E, R>(self: Definition<E, R>, ...args: Args): Definition<E, R>
+}
+
+const change = <Args extends ReadonlyArray<unknown>>(
+  apply: <E, R>(self: Definition<E, R>, ...args: Args) => Definition<E, R>
+): Change<Args> => dual(isDataFirst, apply)
+
+const adding = <Args extends ReadonlyArray<unknown>>(make: (...args: Args) => StepFields): Change<Args> =>
+  declared((declaredAt) => change((self, ...args) => append(self, make(...args), declaredAt)))
+
+/**
  * Runs a script in the builder's shell, `/bin/sh`.
  *
  * @category steps
  * @since 0.1.0
  */
-export const shell: {
-  (script: string, options?: CommandStepOptions): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, script: string, options?: CommandStepOptions): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(isDataFirst, <E, R>(self: Definition<E, R>, script: string, options: CommandStepOptions = {}) =>
-    append(self, { _tag: "Shell", script, declaredAt, options })
-  )
-)
+export const shell: Change<[script: string, options?: CommandStepOptions]> = adding((script, options = {}) => ({
+  _tag: "Shell",
+  script,
+  options
+}))
 
 /**
  * Runs a program without a shell. Redacted arguments appear as `<redacted>` outside
@@ -426,28 +415,8 @@ export const shell: {
  * @category steps
  * @since 0.1.0
  */
-export const exec: {
-  (
-    command: string,
-    args?: ReadonlyArray<Guest.Word>,
-    options?: CommandStepOptions
-  ): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(
-    self: Definition<E, R>,
-    command: string,
-    args?: ReadonlyArray<Guest.Word>,
-    options?: CommandStepOptions
-  ): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(
-    isDataFirst,
-    <E, R>(
-      self: Definition<E, R>,
-      command: string,
-      args: ReadonlyArray<Guest.Word> = [],
-      options: CommandStepOptions = {}
-    ) => append(self, { _tag: "Exec", argv: [command, ...args], declaredAt, options })
-  )
+export const exec: Change<[command: string, args?: ReadonlyArray<Guest.Word>, options?: CommandStepOptions]> = adding(
+  (command, args = [], options = {}) => ({ _tag: "Exec", argv: [command, ...args], options })
 )
 
 /**
@@ -461,14 +430,12 @@ export const exec: {
  * @category steps
  * @since 0.1.0
  */
-export const copy: {
-  (from: string, to: string, options?: CopyOptions): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, from: string, to: string, options?: CopyOptions): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(isDataFirst, <E, R>(self: Definition<E, R>, from: string, to: string, options: CopyOptions = {}) =>
-    append(self, { _tag: "Copy", from, to, declaredAt, options })
-  )
-)
+export const copy: Change<[from: string, to: string, options?: CopyOptions]> = adding((from, to, options = {}) => ({
+  _tag: "Copy",
+  from,
+  to,
+  options
+}))
 
 /**
  * Writes a file in the guest, creating its parent folders.
@@ -476,19 +443,8 @@ export const copy: {
  * @category steps
  * @since 0.1.0
  */
-export const write: {
-  (
-    path: string,
-    content: string | Uint8Array,
-    options?: WriteOptions
-  ): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, path: string, content: string | Uint8Array, options?: WriteOptions): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(
-    isDataFirst,
-    <E, R>(self: Definition<E, R>, path: string, content: string | Uint8Array, options: WriteOptions = {}) =>
-      append(self, { _tag: "Write", path, content, declaredAt, options })
-  )
+export const write: Change<[path: string, content: string | Uint8Array, options?: WriteOptions]> = adding(
+  (path, content, options = {}) => ({ _tag: "Write", path, content, options })
 )
 
 /**
@@ -498,14 +454,10 @@ export const write: {
  * @category steps
  * @since 0.1.0
  */
-export const env: {
-  (variables: { readonly [name: string]: string }): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, variables: { readonly [name: string]: string }): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(2, <E, R>(self: Definition<E, R>, variables: { readonly [name: string]: string }) =>
-    append(self, { _tag: "Env", variables, declaredAt, options: {} })
-  )
-)
+export const env: Change<[variables: { readonly [name: string]: string }]> = adding((variables) => ({
+  _tag: "Env",
+  variables
+}))
 
 /**
  * Sets the working directory of later steps, creating it if it does not exist.
@@ -513,14 +465,7 @@ export const env: {
  * @category steps
  * @since 0.1.0
  */
-export const workdir: {
-  (path: string): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, path: string): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(2, <E, R>(self: Definition<E, R>, path: string) =>
-    append(self, { _tag: "Workdir", path, declaredAt, options: {} })
-  )
-)
+export const workdir: Change<[path: string]> = adding((path) => ({ _tag: "Workdir", path }))
 
 /**
  * Sets the user of later steps: a name or an id, optionally with a group (`"node"`,
@@ -529,12 +474,7 @@ export const workdir: {
  * @category steps
  * @since 0.1.0
  */
-export const user: {
-  (user: string): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, user: string): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(2, <E, R>(self: Definition<E, R>, user: string) => append(self, { _tag: "User", user, declaredAt, options: {} }))
-)
+export const user: Change<[user: string]> = adding((user) => ({ _tag: "User", user }))
 
 /**
  * Runs an effect with the builder's sandbox. The effect's errors and requirements
@@ -584,7 +524,7 @@ export const step: {
       name: string,
       run: (sandbox: Sandbox) => Effect.Effect<A, E2, R2>,
       options: EffectStepOptions = {}
-    ) => append<E, R, E2, R2>(self, { _tag: "Effect", name, run, declaredAt, options })
+    ) => append<E, R, E2, R2>(self, { _tag: "Effect", name, run, options }, declaredAt)
   )
 )
 
@@ -598,7 +538,7 @@ export const step: {
 export const checkpoint: <E, R>(self: Definition<E, R>) => Definition<E, R> = declared(
   (declaredAt) =>
     <E, R>(self: Definition<E, R>) =>
-      append(self, { _tag: "Checkpoint", declaredAt, options: {} })
+      append(self, { _tag: "Checkpoint" }, declaredAt)
 )
 
 /**
@@ -610,8 +550,17 @@ export const checkpoint: <E, R>(self: Definition<E, R>) => Definition<E, R> = de
 export const skipCache: <E, R>(self: Definition<E, R>) => Definition<E, R> = declared(
   (declaredAt) =>
     <E, R>(self: Definition<E, R>) =>
-      append(self, { _tag: "SkipCache", declaredAt, options: {} })
+      append(self, { _tag: "SkipCache" }, declaredAt)
 )
+
+type Install = Change<[packages: ReadonlyArray<string>, options?: CommandStepOptions]>
+
+const installing = (tool: string, scriptOf: (packages: ReadonlyArray<string>) => string): Install =>
+  adding((packages, options) => ({
+    _tag: "Shell",
+    script: scriptOf(packages),
+    options: { description: `${tool}: ${packages.join(" ")}`, ...options }
+  }))
 
 /**
  * Installs Debian packages, without recommended packages, and removes the package
@@ -620,19 +569,7 @@ export const skipCache: <E, R>(self: Definition<E, R>) => Definition<E, R> = dec
  * @category steps
  * @since 0.1.0
  */
-export const apt: {
-  (packages: ReadonlyArray<string>, options?: CommandStepOptions): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, packages: ReadonlyArray<string>, options?: CommandStepOptions): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(isDataFirst, <E, R>(self: Definition<E, R>, packages: ReadonlyArray<string>, options: CommandStepOptions = {}) =>
-    append(self, {
-      _tag: "Shell",
-      script: aptInstall(packages),
-      declaredAt,
-      options: { description: `apt: ${packages.join(" ")}`, ...options }
-    })
-  )
-)
+export const apt: Install = installing("apt", aptInstall)
 
 /**
  * Installs npm packages globally.
@@ -640,18 +577,9 @@ export const apt: {
  * @category steps
  * @since 0.1.0
  */
-export const npm: {
-  (packages: ReadonlyArray<string>, options?: CommandStepOptions): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, packages: ReadonlyArray<string>, options?: CommandStepOptions): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(isDataFirst, <E, R>(self: Definition<E, R>, packages: ReadonlyArray<string>, options: CommandStepOptions = {}) =>
-    append(self, {
-      _tag: "Shell",
-      script: `npm install --global --no-fund --no-audit ${quote(packages)}`,
-      declaredAt,
-      options: { description: `npm: ${packages.join(" ")}`, ...options }
-    })
-  )
+export const npm: Install = installing(
+  "npm",
+  (packages) => `npm install --global --no-fund --no-audit ${quote(packages)}`
 )
 
 /**
@@ -660,19 +588,7 @@ export const npm: {
  * @category steps
  * @since 0.1.0
  */
-export const pip: {
-  (packages: ReadonlyArray<string>, options?: CommandStepOptions): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, packages: ReadonlyArray<string>, options?: CommandStepOptions): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(isDataFirst, <E, R>(self: Definition<E, R>, packages: ReadonlyArray<string>, options: CommandStepOptions = {}) =>
-    append(self, {
-      _tag: "Shell",
-      script: `python3 -m pip install --no-cache-dir ${quote(packages)}`,
-      declaredAt,
-      options: { description: `pip: ${packages.join(" ")}`, ...options }
-    })
-  )
-)
+export const pip: Install = installing("pip", (packages) => `python3 -m pip install --no-cache-dir ${quote(packages)}`)
 
 /**
  * Clones a git repository without its history. `ref` is a branch or tag (default:
@@ -686,35 +602,13 @@ export const pip: {
  * @category steps
  * @since 0.1.0
  */
-export const gitClone: {
-  (
-    url: string,
-    path: string,
-    options?: CommandStepOptions & { readonly ref?: string | undefined }
-  ): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(
-    self: Definition<E, R>,
-    url: string,
-    path: string,
-    options?: CommandStepOptions & { readonly ref?: string | undefined }
-  ): Definition<E, R>
-} = declared((declaredAt) =>
-  dual(
-    isDataFirst,
-    <E, R>(
-      self: Definition<E, R>,
-      url: string,
-      path: string,
-      { ref, ...options }: CommandStepOptions & { readonly ref?: string | undefined } = {}
-    ) =>
-      append(self, {
-        _tag: "Exec",
-        argv: ["git", "clone", "--depth", "1", ...(ref === undefined ? [] : ["--branch", ref]), "--", url, path],
-        declaredAt,
-        options: { description: `git clone ${url}`, ...options }
-      })
-  )
-)
+export const gitClone: Change<
+  [url: string, path: string, options?: CommandStepOptions & { readonly ref?: string | undefined }]
+> = adding((url, path, { ref, ...options } = {}) => ({
+  _tag: "Exec",
+  argv: ["git", "clone", "--depth", "1", ...(ref === undefined ? [] : ["--branch", ref]), "--", url, path],
+  options: { description: `git clone ${url}`, ...options }
+}))
 
 // =============================================================================
 // Settings
@@ -726,10 +620,7 @@ export const gitClone: {
  * @category settings
  * @since 0.1.0
  */
-export const resources: {
-  (resources: SandboxConfig.Resources): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, resources: SandboxConfig.Resources): Definition<E, R>
-} = dual(2, <E, R>(self: Definition<E, R>, resources: SandboxConfig.Resources) =>
+export const resources: Change<[resources: SandboxConfig.Resources]> = change((self, resources) =>
   withFields(self, { options: { ...self.options, resources: { ...self.options.resources, ...resources } } })
 )
 
@@ -750,10 +641,7 @@ export const resources: {
  * @category settings
  * @since 0.1.0
  */
-export const builder: {
-  (options: BuilderOptions): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, options: BuilderOptions): Definition<E, R>
-} = dual(2, <E, R>(self: Definition<E, R>, options: BuilderOptions) =>
+export const builder: Change<[options: BuilderOptions]> = change((self, options) =>
   withFields(self, { options: { ...self.options, ...options } })
 )
 
@@ -763,10 +651,7 @@ export const builder: {
  * @category settings
  * @since 0.1.0
  */
-export const labels: {
-  (labels: { readonly [key: string]: string }): <E, R>(self: Definition<E, R>) => Definition<E, R>
-  <E, R>(self: Definition<E, R>, labels: { readonly [key: string]: string }): Definition<E, R>
-} = dual(2, <E, R>(self: Definition<E, R>, labels: { readonly [key: string]: string }) =>
+export const labels: Change<[labels: { readonly [key: string]: string }]> = change((self, labels) =>
   withFields(self, { labels: { ...self.labels, ...labels } })
 )
 
@@ -848,13 +733,11 @@ const mapEffects = <E, R, E2, R2>(
 ): Definition<E2, R2> => {
   const { base, verification } = self
   return new DefinitionImpl<E2, R2>({
-    name: self.name,
+    ...self,
     base: base._tag === "Image" ? base : { ...base, definition: mapEffects(base.definition, map) },
     steps: self.steps.map((step): Step<E2, R2> =>
       step._tag === "Effect" ? { ...step, run: (sandbox) => map(step.run(sandbox)) } : step
     ),
-    options: self.options,
-    labels: self.labels,
     verification: verification === undefined ? undefined : (sandbox) => map(verification(sandbox))
   })
 }

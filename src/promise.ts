@@ -355,35 +355,14 @@ export type BuildEvent = {
     }
   | { readonly _tag: "Booting"; readonly builder: string; readonly from: string }
   | { readonly _tag: "Booted"; readonly builder: string; readonly durationMillis: number }
-  | { readonly _tag: "StepCached"; readonly index: number; readonly description: string }
-  | { readonly _tag: "StepStarted"; readonly index: number; readonly description: string; readonly attempt: number }
-  | {
-      readonly _tag: "StepOutput"
-      readonly index: number
-      readonly description: string
-      readonly stream: "stdout" | "stderr"
-      readonly text: string
-    }
-  | {
-      readonly _tag: "StepAttemptFailed"
-      readonly index: number
-      readonly description: string
-      readonly attempt: number
-      readonly problem: string
-    }
-  | {
-      readonly _tag: "StepFinished"
-      readonly index: number
-      readonly description: string
-      readonly attempt: number
-      readonly durationMillis: number
-    }
-  | {
-      readonly _tag: "Checkpointed"
-      readonly index: number
-      readonly key: string
-      readonly durationMillis: number
-    }
+  | ({ readonly index: number; readonly description: string } & (
+      | { readonly _tag: "StepCached" }
+      | { readonly _tag: "StepStarted"; readonly attempt: number }
+      | { readonly _tag: "StepOutput"; readonly stream: "stdout" | "stderr"; readonly text: string }
+      | { readonly _tag: "StepAttemptFailed"; readonly attempt: number; readonly problem: string }
+      | { readonly _tag: "StepFinished"; readonly attempt: number; readonly durationMillis: number }
+    ))
+  | { readonly _tag: "Checkpointed"; readonly index: number; readonly key: string; readonly durationMillis: number }
   | { readonly _tag: "Committed"; readonly generation: number; readonly digest: string }
   | {
       readonly _tag: "Finished"
@@ -551,30 +530,18 @@ const print = (line: string): void => {
 
 const printEvent = (event: BuildEvent): void => {
   switch (event._tag) {
-    case "Booting": {
-      print(`creating builder "${event.builder}" from ${event.from}`)
-      break
-    }
-    case "StepCached": {
-      print(`${event.description} (cached)`)
-      break
-    }
-    case "StepStarted": {
-      print(event.description)
-      break
-    }
-    case "StepOutput": {
-      process[event.stream].write(event.text)
-      break
-    }
-    case "Committed": {
-      print(`creating snapshot "${event.snapshot}"`)
-      break
-    }
-    case "Waiting": {
-      print("waiting for another build of this snapshot")
-      break
-    }
+    case "Booting":
+      return print(`creating builder "${event.builder}" from ${event.from}`)
+    case "StepCached":
+      return print(`${event.description} (cached)`)
+    case "StepStarted":
+      return print(event.description)
+    case "StepOutput":
+      return void process[event.stream].write(event.text)
+    case "Committed":
+      return print(`creating snapshot "${event.snapshot}"`)
+    case "Waiting":
+      return print("waiting for another build of this snapshot")
     default:
   }
 }
@@ -680,10 +647,8 @@ const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
     cwd: workdir,
     overwrite,
     // Accept numeric text as a port, since object keys are text.
-    ...(ports === undefined ? {} : { ports: Array.isArray(ports) ? ports : mapValues(ports, Number) }),
-    ...(secrets === undefined
-      ? {}
-      : { secrets: mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) })) })
+    ports: ports === undefined || Array.isArray(ports) ? ports : mapValues(ports, Number),
+    secrets: secrets && mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) }))
   }
 }
 

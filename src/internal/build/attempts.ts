@@ -36,9 +36,13 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
     yield* events.emit({ _tag: "StepStarted", index, description, attempt })
     const start = yield* Clock.currentTimeMillis
     const exit = yield* Effect.exit(
-      StepRunner.run(context.driver, builder.sandbox, unit, secrets, (stream, text) =>
-        events.emit({ _tag: "StepOutput", index, description, stream, text })
-      ).pipe(
+      StepRunner.run({
+        driver: context.driver,
+        sandbox: builder.sandbox,
+        unit,
+        secrets,
+        onOutput: (stream, text) => events.emit({ _tag: "StepOutput", index, description, stream, text })
+      }).pipe(
         Execution.within(method, [description], durationOf(step.options.timeout)),
         Effect.andThen(StepRunner.resetGuest(builder.sandbox.guest)),
         failWhenFull(method, context.driver.home),

@@ -150,15 +150,11 @@ const produce = Effect.fnUntraced(function* <E, R>(
   )
 
   // Forced steps ignore existing results, except those that this build made.
-  const forcedFrom = options.force === true ? 0 : typeof options.force === "number" ? options.force : undefined
-  const refused = new Set(
-    forcedFrom === undefined
-      ? []
-      : [
-          ...units.filter(({ index }) => index >= forcedFrom).map(({ key }) => key),
-          ...(units.length === 0 ? [Keys.baseKey(imageDigest)] : [])
-        ]
-  )
+  const from = LookUp.forcedFrom(options.force)
+  const refused = new Set([
+    ...units.filter(({ index }) => index >= from).map(({ key }) => key),
+    ...(units.length === 0 && Number.isFinite(from) ? [Keys.baseKey(imageDigest)] : [])
+  ])
   builders.renew(refused)
   const lookUp = LookUp.lookUp(driver, store, units, imageDigest, (key) => !refused.has(key))
 
@@ -221,10 +217,7 @@ const resolveImage = Effect.fnUntraced(function* <E, R>(
   { image }: Units.Prepared<E, R>,
   builders: Builders<E, R>
 ): Effect.fn.Return<string, LightboxError | E, R | Scope.Scope> {
-  const inspect = driver.getImage(image).pipe(
-    Effect.map(({ digest }) => Option.fromNullishOr(digest)),
-    Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
-  )
+  const inspect = LookUp.imageDigest(driver, image)
   const cached = definition.options.pullPolicy === "always" ? Option.none() : yield* inspect
   if (Option.isSome(cached)) return cached.value
   yield* builders.fromImage

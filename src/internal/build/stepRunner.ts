@@ -9,7 +9,7 @@ import type * as Guest from "../../Guest.ts"
 import { CommandFailed, LightboxError, Unknown } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Sandbox from "../../Sandbox.ts"
-import type { StepSecret } from "../../Snapshot.ts"
+import type { CommandStepOptions } from "../../Snapshot.ts"
 import { redactWords } from "../report/failureText.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
@@ -22,51 +22,36 @@ const method = "Snapshot.build"
 /** A file system in memory, mounted in every builder, for secrets that are files. */
 export const secretsFolder = "/run/secrets"
 
-/** Receives what a step writes, in whole lines where possible. */
-export type OnOutput = (stream: "stdout" | "stderr", text: string) => Effect.Effect<void>
+/** A step to run on a builder's disk. */
+export interface Task<E, R> {
+  readonly driver: Microsandbox.Microsandbox["Service"]
+  readonly sandbox: Sandbox.Sandbox
+  readonly unit: KeyedUnit<E, R>
+  readonly secrets: ReadonlyArray<Secrets.SecretValue>
+  /** Receives what the step writes, in whole lines where possible. */
+  readonly onOutput: (stream: "stdout" | "stderr", text: string) => Effect.Effect<void>
+}
 
-/** Runs a step on a builder's disk. */
-export const run = <E, R>(
-  driver: Microsandbox.Microsandbox["Service"],
-  sandbox: Sandbox.Sandbox,
-  unit: KeyedUnit<E, R>,
-  secrets: ReadonlyArray<Secrets.SecretValue>,
-  onOutput: OnOutput
-): Effect.Effect<void, LightboxError | E, R> =>
+export const run = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E, R> =>
   Effect.andThen(
     // A folder in memory, such as below `/tmp`, was removed after the previous step.
-    unit.workdir === undefined ? Effect.void : sandbox.guest.makeDirectory(unit.workdir),
-    perform(driver, sandbox, unit, secrets, onOutput)
+    task.unit.workdir === undefined ? Effect.void : task.sandbox.guest.makeDirectory(task.unit.workdir),
+    perform(task)
   )
 
-const perform = <E, R>(
-  driver: Microsandbox.Microsandbox["Service"],
-  sandbox: Sandbox.Sandbox,
-  unit: KeyedUnit<E, R>,
-  secrets: ReadonlyArray<Secrets.SecretValue>,
-  onOutput: OnOutput
-): Effect.Effect<void, LightboxError | E, R> => {
+const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E, R> => {
+  const { driver, sandbox, unit } = task
   const { guest } = sandbox
   const { step } = unit
   switch (step._tag) {
     case "Shell":
-      return command(
-        guest,
-        unit,
-        ["/bin/sh", step.options.login === true ? "-lc" : "-c", step.script],
-        step.options,
-        secrets,
-        onOutput
-      )
+      return command(task, ["/bin/sh", step.options.login === true ? "-lc" : "-c", step.script], step.options)
     case "Exec":
-      return command(guest, unit, step.argv, step.options, secrets, onOutput)
-    case "Copy":
-      return GuestFiles.copyIn(guest, method, {
-        ...step.options,
-        from: step.from,
-        to: step.to,
-        files: unit.files ?? []
-      })
+      return command(task, step.argv, step.options)
+    case "Copy": {
+      const { from, options, to } = step
+      return GuestFiles.copyIn(guest, method, { ...options, from, to, files: unit.files ?? [] })
+    }
     case "Write":
       return write(guest, step.path, step.content, step.options)
     case "Workdir":
@@ -87,16 +72,11 @@ const inEffect = (guest: Guest.Guest, { environment, user, workdir }: KeyedUnit<
 // =============================================================================
 
 const command = Effect.fnUntraced(function* (
-  guest: Guest.Guest,
-  unit: KeyedUnit<unknown, unknown>,
+  { onOutput, sandbox, secrets, unit }: Task<unknown, unknown>,
   argv: readonly [string, ...Array<Guest.Word>],
-  options: {
-    readonly env?: { readonly [name: string]: string } | undefined
-    readonly secrets?: { readonly [name: string]: StepSecret } | undefined
-  },
-  secrets: ReadonlyArray<Secrets.SecretValue>,
-  onOutput: OnOutput
+  options: CommandStepOptions
 ): Effect.fn.Return<void, LightboxError> {
+  const { guest } = sandbox
   const env: { [name: string]: Guest.Word } = { ...unit.environment, ...options.env }
   const files: Array<readonly [name: string, value: string]> = []
   for (const [name, secret] of Object.entries(options.secrets ?? {})) {
@@ -211,18 +191,23 @@ const write = Effect.fnUntraced(function* (
 /** Mounts that the runtime needs in the guest. */
 const runtimeMounts = ["/.msb", "/dev", "/proc", "/sys"]
 
+const asRoot = (guest: Guest.Guest, argv: readonly [string, ...Array<string>]) =>
+  Execution.collect<never, never>(
+    guest,
+    method,
+    { argv, cwd: "/", user: "0:0" },
+    { input: undefined, maxOutput: 65_536 }
+  )
+
 /**
  * Removes what would not survive a restart: processes and files in memory. A step
  * then sees the same whether or not the build was interrupted before it.
  */
 export const resetGuest = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
   // Everything but the agent, which is process 1, and the command itself. A guest without `kill` has run no commands.
-  yield* Execution.collect<never, never>(
-    guest,
-    method,
-    { argv: ["kill", "-9", "-1"], cwd: "/", user: "0:0" },
-    { input: undefined, maxOutput: 65_536 }
-  ).pipe(Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.void))
+  yield* asRoot(guest, ["kill", "-9", "-1"]).pipe(
+    Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.void)
+  )
   const mounts = (yield* GuestFiles.readText(guest, "/proc/mounts")).split("\n").map((line) => line.split(" "))
   const mountPoints = mounts.map(([, path = ""]) => unescapeMountPoint(path))
   for (const [index, [, , type]] of mounts.entries()) {
@@ -257,12 +242,7 @@ const empty = (
 
 /** Flushes the guest's writes to its disk. */
 export const flush = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<boolean, LightboxError> {
-  return yield* Execution.collect<never, never>(
-    guest,
-    method,
-    { argv: ["sync"], cwd: "/", user: "0:0" },
-    { input: undefined, maxOutput: 65_536 }
-  ).pipe(
+  return yield* asRoot(guest, ["sync"]).pipe(
     Effect.flatMap((end) =>
       end.exitCode === 0
         ? Effect.succeed(true)

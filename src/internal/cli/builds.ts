@@ -3,11 +3,9 @@
  */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
-import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as BuildReporter from "../../BuildReporter.ts"
 import { isLightboxError } from "../../LightboxError.ts"
 import * as Plan from "../../Plan.ts"
@@ -21,19 +19,11 @@ import * as Status from "./status.ts"
 
 const file = Flags.file("JavaScript or TypeScript module that exports definitions")
 
-const names = Argument.String("name").pipe(
-  Argument.withMetavar("NAME"),
-  Argument.withDescription("Names of definitions (default: all)"),
-  Argument.variadic()
-)
+const names = Flags.nameOf("Names of definitions (default: all)").pipe(Argument.variadic())
 
 const force = Flags.toggle("force", "Run all steps again, ignoring existing results")
 
-const from = Flag.Int("from").pipe(
-  Flag.withMetavar("STEP"),
-  Flag.withDescription("Run this step (the first is 1) and all later steps again"),
-  Flag.optional
-)
+const from = Flags.count("from", "STEP", "Run this step (the first is 1) and all later steps again")
 
 /** The progress reporter that the flags ask for. */
 export const reporter = Effect.gen(function* () {
@@ -49,15 +39,12 @@ export const build = Command.make(
     names,
     force,
     from,
-    keep: Flag.Int("keep").pipe(
-      Flag.withMetavar("COUNT"),
-      Flag.withDescription("Number of generations to keep, including the new one (default: 2)"),
-      Flag.optional
-    ),
+    keep: Flags.count("keep", "COUNT", "Number of generations to keep, including the new one (default: 2)"),
     keepBuilder: Flags.toggle("keep-builder", "Leave the builder running as the sandbox NAME-builder"),
-    checkpoints: Flag.Literals("checkpoints", ["auto", "every-step", "final", "marked"]).pipe(
-      Flag.withDescription("Which results to keep besides the last (default: auto)"),
-      Flag.optional
+    checkpoints: Flags.choice(
+      "checkpoints",
+      ["auto", "every-step", "final", "marked"],
+      "Which results to keep besides the last (default: auto)"
     ),
     replaceForeign: Flags.toggle("replace-foreign", "Take over the name of a snapshot made by another tool")
   },
@@ -69,10 +56,10 @@ export const build = Command.make(
         definitions,
         (definition) =>
           Snapshot.build(definition, {
-            force: Option.getOrElse(from, () => force),
-            keep: Option.getOrUndefined(keep),
+            force: from ?? force,
+            keep,
             keepBuilder,
-            checkpoints: Option.getOrUndefined(checkpoints),
+            checkpoints,
             replaceForeign,
             onEvent
           }),
@@ -106,7 +93,7 @@ export const build = Command.make(
       description: "Build one, and print each event as a line of JSON"
     }
   ]),
-  Command.provide(() => driver())
+  Command.provide(driver())
 )
 
 const nameBuildFlags = nameFlags({
@@ -124,14 +111,11 @@ export const plan = Command.make(
   Effect.fnUntraced(function* ({ file, force, from, names }) {
     const definitions = yield* Definitions.load("plan", file, names)
     const plans = yield* Effect.forEach(definitions, (definition) =>
-      Snapshot.plan(definition, { force: Option.getOrElse(from, () => force) })
+      Snapshot.plan(definition, { force: from ?? force })
     ).pipe(Effect.mapError(nameFlags({ force: "--from" })))
     yield* print(Shapes.Plans, plans, {
       full: plans.map(Plan.format).join("\n\n"),
       brief: plans.flatMap(({ isCached, snapshot }) => (isCached ? [] : [snapshot])).join("\n")
     })
   })
-).pipe(
-  Command.withDescription("Show what build would do and why, without booting anything"),
-  Command.provide(() => driver())
-)
+).pipe(Command.withDescription("Show what build would do and why, without booting anything"), Command.provide(driver()))

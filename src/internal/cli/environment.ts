@@ -3,15 +3,18 @@ import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Cleanup from "../../Cleanup.ts"
 import type { Services } from "../../Driver.ts"
 import type { Output } from "../../BuildReporter.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
 import { clean } from "../report/terminalText.ts"
+import * as Shapes from "./json.ts"
 
 // =============================================================================
 // Flags
@@ -83,15 +86,17 @@ export const print = Effect.fnUntraced(function* <A, I>(
 export const toJson = <A, I>(schema: Schema.Codec<A, I>): ((value: A) => string) =>
   Schema.encodeSync(Schema.fromJsonString(Schema.toCodecJson(schema)))
 
-/** Formats rows as columns, or returns `none` if there are no rows. */
-export const table = (
-  headers: ReadonlyArray<string>,
-  rows: ReadonlyArray<ReadonlyArray<string>>,
-  none: string
-): string => {
+interface Table<Row> {
+  readonly columns: ReadonlyArray<string>
+  readonly row: (row: Row) => ReadonlyArray<string>
+  /** Printed if there are no rows. */
+  readonly none: string
+}
+
+const format = <Row>(rows: ReadonlyArray<Row>, { columns, none, row }: Table<Row>): string => {
   if (rows.length === 0) return none
-  const lines = [headers, ...rows].map((row) => row.map(clean))
-  const widths = headers.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)))
+  const lines = [columns, ...rows.map(row)].map((line) => line.map(clean))
+  const widths = columns.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)))
   return lines
     .map((line) =>
       line
@@ -101,6 +106,25 @@ export const table = (
     )
     .join("\n")
 }
+
+/** Prints a list; with `--quiet`, only its first column. */
+export const printList = <Row, I>(
+  schema: Schema.Codec<ReadonlyArray<Row>, I>,
+  rows: ReadonlyArray<Row>,
+  table: Table<Row>
+) => print(schema, rows, { full: format(rows, table), brief: rows.map((row) => table.row(row)[0]).join("\n") })
+
+/** Prints the verdicts of a cleanup; with `--quiet`, only the names of what is not kept. */
+export const printReport = (report: Cleanup.Report, table: Table<Cleanup.Verdict>, end?: string) =>
+  print(Cleanup.Report, report, {
+    full: [format(report.verdicts, table), ...(end === undefined ? [] : [end])].join("\n"),
+    brief: report.verdicts.flatMap(({ name, verdict }) => (verdict === "kept" ? [] : [name])).join("\n")
+  })
+
+export const printRemoved = (names: ReadonlyArray<string>) =>
+  print(Shapes.Removed, { removed: names }, { full: names.map((name) => `Removed ${name}`).join("\n"), brief: "" })
+
+export const instant = (at: DateTime.DateTime | undefined): string => (at === undefined ? "-" : DateTime.formatIso(at))
 
 export const bytes = (count: number | undefined): string => {
   if (count === undefined) return "-"

@@ -22,10 +22,6 @@ export const Failure = Schema.Struct({
 
 export type Failure = typeof Failure.Type
 
-// =============================================================================
-// Failures
-// =============================================================================
-
 const hinted = (hint: string | undefined): { readonly hint?: string } => (hint === undefined ? {} : { hint })
 
 /** Describes wrong usage. */
@@ -62,10 +58,6 @@ export const ofCause = (cause: Cause.Cause<unknown>): Failure => {
 /** Replaces the field of an `InvalidConfig` by the flag. */
 export const nameFlags = (names: { readonly [field: string]: string }): ((error: LightboxError) => LightboxError) =>
   renameFields(names, " ")
-
-// =============================================================================
-// Printing
-// =============================================================================
 
 const indented = (text: string): string => text.split("\n").map(clean).join("\n")
 

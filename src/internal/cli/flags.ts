@@ -1,6 +1,7 @@
 /** Flags that several commands share. */
 import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -15,8 +16,26 @@ import { decoder } from "../config/validation.ts"
 export const toggle = (name: string, description: string): Flag.Flag<boolean> =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withoutNegation, Flag.withDefault(false))
 
+const optional = <A>(flag: Flag.Flag<A>, description: string): Flag.Flag<A | undefined> =>
+  flag.pipe(Flag.withDescription(description), Flag.optional, Flag.map(Option.getOrUndefined))
+
+export const text = (name: string, metavar: string, description: string): Flag.Flag<string | undefined> =>
+  optional(Flag.String(name).pipe(Flag.withMetavar(metavar)), description)
+
+export const count = (name: string, metavar: string, description: string): Flag.Flag<number | undefined> =>
+  optional(Flag.Int(name).pipe(Flag.withMetavar(metavar)), description)
+
+export const choice = <const Choice extends string>(
+  name: string,
+  choices: ReadonlyArray<Choice>,
+  description: string
+): Flag.Flag<Choice | undefined> => optional(Flag.Literals(name, choices), description)
+
 export const file = (description: string): Argument.Argument<string> =>
   Argument.File("file", { mustExist: false }).pipe(Argument.withMetavar("FILE"), Argument.withDescription(description))
+
+export const nameOf = (description: string): Argument.Argument<string> =>
+  Argument.String("name").pipe(Argument.withMetavar("NAME"), Argument.withDescription(description))
 
 /** Shortens a path below the current folder. */
 export const typed = (path: string): string => {
@@ -35,22 +54,23 @@ const units: { readonly [letter: string]: string } = {
 }
 
 /** A duration such as `"7d"`, or in any form that the library accepts. */
-export const duration = (name: string) =>
-  Flag.String(name).pipe(
-    Flag.withMetavar("DURATION"),
-    Flag.filterMap(
-      (text) => {
-        const [, count, unit = ""] = /^(\d+) ?([smhdw])$/.exec(text) ?? []
-        return decodeDuration(count === undefined ? text : `${count} ${units[unit]}`)
-      },
-      (text) => `Expected a duration such as "30s", "5m", "7d" or "30 seconds", not ${JSON.stringify(text)}`
-    )
+export const duration = (name: string, description: string): Flag.Flag<Duration.Duration | undefined> =>
+  optional(
+    Flag.String(name).pipe(
+      Flag.withMetavar("DURATION"),
+      Flag.filterMap(
+        (text) => {
+          const [, count, unit = ""] = /^(\d+) ?([smhdw])$/.exec(text) ?? []
+          return decodeDuration(count === undefined ? text : `${count} ${units[unit]}`)
+        },
+        (text) => `Expected a duration such as "30s", "5m", "7d" or "30 seconds", not ${JSON.stringify(text)}`
+      )
+    ),
+    description
   )
 
-export const bytesOf = (flag: string, size: Option.Option<string>): Effect.Effect<number | undefined, LightboxError> =>
-  Option.isNone(size)
-    ? Effect.undefined
-    : decoder(Bytes, "lightbox", flag)(/^\d+$/.test(size.value) ? Number(size.value) : size.value)
+export const bytesOf = (flag: string, size: string | undefined): Effect.Effect<number | undefined, LightboxError> =>
+  size === undefined ? Effect.undefined : decoder(Bytes, "lightbox", flag)(/^\d+$/.test(size) ? Number(size) : size)
 
 const entries = <A>(
   name: string,

@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "node:path"
-import * as Cleanup from "../../Cleanup.ts"
 import * as Lightbox from "../../Lightbox.ts"
 import * as Reaper from "../../Reaper.ts"
 import * as Sandbox from "../../Sandbox.ts"
@@ -15,34 +14,30 @@ import type * as SandboxConfig from "../../SandboxConfig.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
 import { reporter } from "./builds.ts"
-import { driver, Home, print, seconds, table } from "./environment.ts"
+import { driver, Home, print, printReport, seconds } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 import * as Status from "./status.ts"
 
-// =============================================================================
-// Machine
-// =============================================================================
-
 export const sweep = Command.make(
   "sweep",
   {
     dryRun: Flags.toggle("dry-run", "Only show what would be removed"),
-    timeout: Flags.duration("timeout").pipe(Flag.withDescription("Time limit (default: 1 minute)"), Flag.optional)
+    timeout: Flags.duration("timeout", "Time limit (default: 1 minute)")
   },
   Effect.fnUntraced(function* ({ dryRun, timeout }) {
-    const report = yield* Reaper.sweep({ dryRun, timeout: Option.getOrUndefined(timeout) })
+    const report = yield* Reaper.sweep({ dryRun, timeout })
     const { isComplete, verdicts } = report
-    const full = table(
-      ["VERDICT", "RESOURCE", "NAME", "REASON"],
-      verdicts.map(({ name, reason, resource, verdict }) => [verdict, resource, name, reason]),
-      "Dead processes left nothing behind."
+    yield* printReport(
+      report,
+      {
+        columns: ["VERDICT", "RESOURCE", "NAME", "REASON"],
+        row: ({ name, reason, resource, verdict }) => [verdict, resource, name, reason],
+        none: "Dead processes left nothing behind."
+      },
+      isComplete ? undefined : "The time limit passed before everything was checked."
     )
-    yield* print(Cleanup.Report, report, {
-      full: isComplete ? full : `${full}\nThe time limit passed before everything was checked.`,
-      brief: verdicts.flatMap(({ name, verdict }) => (verdict === "kept" ? [] : [name])).join("\n")
-    })
     if (!isComplete || verdicts.some(({ verdict }) => verdict === "failed")) {
       return yield* new Status.Ended({ status: 1 })
     }
@@ -50,7 +45,7 @@ export const sweep = Command.make(
 ).pipe(
   Command.withDescription("Remove what crashed or killed processes left behind"),
   // The sweep at start would remove everything before it can be reported.
-  Command.provide(() => driver({ sweep: false }))
+  Command.provide(driver({ sweep: false }))
 )
 
 export const doctor = Command.make(
@@ -68,10 +63,6 @@ export const doctor = Command.make(
     if (!isHealthy) return yield* new Status.Ended({ status: 1 })
   })
 ).pipe(Command.withDescription("Check whether this machine can run sandboxes"))
-
-// =============================================================================
-// First steps
-// =============================================================================
 
 const image = Flag.String("image").pipe(
   Flag.withMetavar("IMAGE"),
@@ -118,10 +109,7 @@ export const demo = Command.make(
       brief: stdout.trimEnd()
     })
   }, Effect.scoped)
-).pipe(
-  Command.withDescription("Build a snapshot, run a sandbox from it, and remove both"),
-  Command.provide(() => driver())
-)
+).pipe(Command.withDescription("Build a snapshot, run a sandbox from it, and remove both"), Command.provide(driver()))
 
 const first = (name: string, image: string): string => `import * as Snapshot from "effect-lightbox/Snapshot"
 

@@ -2,7 +2,6 @@
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -12,15 +11,11 @@ import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { statusOf } from "../guest/signals.ts"
 import { invalid } from "../config/validation.ts"
-import { driver, Json, mebibytes, Outputs, Quiet, print, table } from "./environment.ts"
+import { driver, instant, Json, mebibytes, Outputs, Quiet, print, printList, printRemoved } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 import * as Status from "./status.ts"
-
-// =============================================================================
-// Running
-// =============================================================================
 
 /** Runs a command or a shell in a sandbox, and exits with its status. */
 const runIn = Effect.fnUntraced(function* (
@@ -50,9 +45,6 @@ const command = Argument.String("command").pipe(
   Argument.variadic()
 )
 
-const optionalText = (name: string, metavar: string, description: string) =>
-  Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.withDescription(description), Flag.optional)
-
 export const run = Command.make(
   "run",
   {
@@ -62,54 +54,39 @@ export const run = Command.make(
       Argument.optional
     ),
     command,
-    image: optionalText("image", "IMAGE", "Boot an image instead of a snapshot"),
-    name: optionalText("name", "NAME", "Name of the sandbox (default: a generated name)"),
-    cpus: Flag.Int("cpus").pipe(
-      Flag.withMetavar("COUNT"),
-      Flag.withDescription("Number of processors (default: 1)"),
-      Flag.optional
-    ),
-    memory: optionalText("memory", "SIZE", "Memory, such as 2G (default: 512M)"),
-    disk: optionalText("disk", "SIZE", "Size of the root disk, only with --image (default: 4G)"),
-    rootDisk: Flag.Literals("root-disk", ["auto", "copy", "overlay"]).pipe(
-      Flag.withDescription("Copy the snapshot's disk, or lay an overlay on it (default: auto)"),
-      Flag.optional
+    image: Flags.text("image", "IMAGE", "Boot an image instead of a snapshot"),
+    name: Flags.text("name", "NAME", "Name of the sandbox (default: a generated name)"),
+    cpus: Flags.count("cpus", "COUNT", "Number of processors (default: 1)"),
+    memory: Flags.text("memory", "SIZE", "Memory, such as 2G (default: 512M)"),
+    disk: Flags.text("disk", "SIZE", "Size of the root disk, only with --image (default: 4G)"),
+    rootDisk: Flags.choice(
+      "root-disk",
+      ["auto", "copy", "overlay"],
+      "Copy the snapshot's disk, or lay an overlay on it (default: auto)"
     ),
     env: Flags.env,
     mounts: Flags.mounts,
     volumes: Flags.volumes,
     ports: Flags.ports,
-    workdir: optionalText("workdir", "PATH", "Working directory of the command").pipe(Flag.withAlias("w")),
-    user: optionalText("user", "USER", "User that runs the command").pipe(Flag.withAlias("u")),
-    network: Flag.Literals("network", ["public", "all", "none"]).pipe(
-      Flag.withDescription("Network access (default: public)"),
-      Flag.optional
-    ),
-    pull: Flag.Literals("pull", ["always", "if-missing", "never"]).pipe(
-      Flag.withDescription("When to pull the image (default: if-missing)"),
-      Flag.optional
-    ),
+    workdir: Flags.text("workdir", "PATH", "Working directory of the command").pipe(Flag.withAlias("w")),
+    user: Flags.text("user", "USER", "User that runs the command").pipe(Flag.withAlias("u")),
+    network: Flags.choice("network", ["public", "all", "none"], "Network access (default: public)"),
+    pullPolicy: Flags.choice("pull", ["always", "if-missing", "never"], "When to pull the image (default: if-missing)"),
     labels: Flags.labels,
-    maxDuration: Flags.duration("max-duration").pipe(
-      Flag.withDescription("End the sandbox after this time"),
-      Flag.optional
-    ),
+    maxDuration: Flags.duration("max-duration", "End the sandbox after this time"),
     detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),
-    detachFor: Flags.duration("detach-for").pipe(
-      Flag.withDescription("Like --detach, but a later sweep removes the sandbox after this time"),
-      Flag.optional
-    )
+    detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time")
   },
   Effect.fnUntraced(
     function* (input) {
       const snapshot = Option.getOrUndefined(input.snapshot)
-      const image = Option.getOrUndefined(input.image)
+      const { detachFor, image } = input
       if (image === undefined && snapshot === undefined) {
         return yield* invalid("run", "SNAPSHOT", "pass the name of a snapshot, or --image")
       }
       // With an image, the first word belongs to the command.
       const words = image === undefined || snapshot === undefined ? input.command : [snapshot, ...input.command]
-      const isDetached = input.detach || Option.isSome(input.detachFor)
+      const isDetached = input.detach || detachFor !== undefined
       if (isDetached && words.length > 0) {
         return yield* invalid(
           "run",
@@ -125,23 +102,23 @@ export const run = Command.make(
       }
       const sandbox = yield* Sandbox.launch({
         ...(image === undefined ? { snapshot: snapshot ?? "" } : { image }),
-        name: Option.getOrUndefined(input.name),
+        name: input.name,
         detached: isDetached,
         resources: {
-          cpus: Option.getOrUndefined(input.cpus),
+          cpus: input.cpus,
           memory: yield* Flags.bytesOf("--memory", input.memory),
           disk: yield* Flags.bytesOf("--disk", input.disk)
         },
-        rootDisk: Option.getOrUndefined(input.rootDisk),
+        rootDisk: input.rootDisk,
         env: input.env,
         mounts: Object.fromEntries(mounts),
         ports: input.ports,
-        cwd: Option.getOrUndefined(input.workdir),
-        user: Option.getOrUndefined(input.user),
-        network: Option.getOrUndefined(input.network),
-        pullPolicy: Option.getOrUndefined(input.pull),
+        cwd: input.workdir,
+        user: input.user,
+        network: input.network,
+        pullPolicy: input.pullPolicy,
         labels: input.labels,
-        maxDuration: Option.getOrUndefined(input.maxDuration),
+        maxDuration: input.maxDuration,
         onPullProgress: yield* reportPull(image)
       }).pipe(
         Effect.mapError(
@@ -152,7 +129,7 @@ export const run = Command.make(
         )
       )
       if (!isDetached) return yield* runIn(sandbox, words, "run")
-      yield* Option.match(input.detachFor, { onNone: () => Effect.void, onSome: sandbox.detachFor })
+      if (detachFor !== undefined) yield* sandbox.detachFor(detachFor)
       yield* print(Shapes.Detached, { name: sandbox.name, id: sandbox.id }, { full: sandbox.name })
     },
     Effect.scoped,
@@ -168,7 +145,7 @@ export const run = Command.make(
     { command: "lightbox run --image alpine", description: "Open a shell" },
     { command: "lightbox run web --port 8080:80 --detach", description: "Start a sandbox that keeps running" }
   ]),
-  Command.provide(() => driver())
+  Command.provide(driver())
 )
 
 /** Prints one line when an image is pulled, which can take minutes. */
@@ -206,10 +183,7 @@ const launchFlags = {
 export const shell = Command.make(
   "shell",
   {
-    name: Argument.String("name").pipe(
-      Argument.withMetavar("NAME"),
-      Argument.withDescription("Name of a running sandbox")
-    ),
+    name: Flags.nameOf("Name of a running sandbox"),
     command
   },
   Effect.fnUntraced(
@@ -222,47 +196,32 @@ export const shell = Command.make(
 ).pipe(
   Command.withDescription("Run a command or a shell in a running sandbox"),
   Command.withExamples([{ command: "lightbox shell web -- tail -f /var/log/messages" }]),
-  Command.provide(() => driver())
+  Command.provide(driver())
 )
-
-// =============================================================================
-// Listing and removing
-// =============================================================================
 
 export const ps = Command.make(
   "ps",
   { labels: Flags.labels.pipe(Flag.withDescription("Only sandboxes with this label")) },
   Effect.fnUntraced(function* ({ labels }) {
-    const all = yield* Sandbox.list({ labels })
-    yield* print(Shapes.Sandboxes, all, {
-      full: table(
-        ["NAME", "STATUS", "IMAGE", "CPUS", "MEMORY", "CREATED"],
-        all.map(({ cpus, createdAt, image, memory, name, status }) => [
-          name,
-          status,
-          image ?? "-",
-          `${cpus}`,
-          mebibytes(memory),
-          createdAt === undefined ? "-" : DateTime.formatIso(createdAt)
-        ]),
-        "There are no sandboxes."
-      ),
-      brief: all.map(({ name }) => name).join("\n")
+    yield* printList(Shapes.Sandboxes, yield* Sandbox.list({ labels }), {
+      columns: ["NAME", "STATUS", "IMAGE", "CPUS", "MEMORY", "CREATED"],
+      row: ({ cpus, createdAt, image = "-", memory, name, status }) => [
+        name,
+        status,
+        image,
+        `${cpus}`,
+        mebibytes(memory),
+        instant(createdAt)
+      ],
+      none: "There are no sandboxes."
     })
   })
-).pipe(
-  Command.withDescription("List sandboxes"),
-  Command.provide(() => driver())
-)
+).pipe(Command.withDescription("List sandboxes"), Command.provide(driver()))
 
 export const rm = Command.make(
   "rm",
   {
-    names: Argument.String("name").pipe(
-      Argument.withMetavar("NAME"),
-      Argument.withDescription("Names of sandboxes, or of snapshots with --snapshot"),
-      Argument.atLeast(1)
-    ),
+    names: Flags.nameOf("Names of sandboxes, or of snapshots with --snapshot").pipe(Argument.atLeast(1)),
     snapshot: Flags.toggle("snapshot", "Remove snapshots instead of sandboxes"),
     force: Flags.toggle("force", "Kill running sandboxes, and ignore names that do not exist").pipe(Flag.withAlias("f"))
   },
@@ -272,16 +231,9 @@ export const rm = Command.make(
     yield* Effect.forEach(names, (name) => (snapshot ? Snapshot.remove(name) : Sandbox.remove(name, { force })), {
       discard: true
     })
-    yield* print(
-      Shapes.Removed,
-      { removed: names },
-      { full: names.map((name) => `Removed ${name}`).join("\n"), brief: "" }
-    )
+    yield* printRemoved(names)
   })
-).pipe(
-  Command.withDescription("Remove sandboxes, or snapshots with all their generations"),
-  Command.provide(() => driver())
-)
+).pipe(Command.withDescription("Remove sandboxes, or snapshots with all their generations"), Command.provide(driver()))
 
 const expectSnapshot = Effect.fnUntraced(function* (name: string) {
   if (yield* Snapshot.exists(name)) return

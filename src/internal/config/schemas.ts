@@ -31,6 +31,17 @@ export const optionsSchema =
   ): S =>
     schema
 
+/** The {@link optionsSchema} of a struct. */
+export const optionsStruct =
+  <I>() =>
+  <F extends Schema.Struct.Fields>(
+    fields: F &
+      (IsSame<Required<I>, Required<Schema.Struct<F>["Encoded"]>> extends true
+        ? unknown
+        : { readonly "not the same": I })
+  ): Schema.Struct<F> =>
+    Schema.Struct<F>(fields)
+
 /** Like {@link optionsSchema}, for a model that the schema decodes to. */
 export const modelSchema =
   <I>() =>

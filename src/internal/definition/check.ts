@@ -2,13 +2,12 @@
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import type { LightboxError } from "../../LightboxError.ts"
-import * as Mount from "../../Mount.ts"
 import * as Network from "../../Network.ts"
 import { SandboxConfig } from "../../SandboxConfig.ts"
-import type { Definition, Step } from "../../Snapshot.ts"
+import type { Definition } from "../../Snapshot.ts"
 import {
-  checkMountPath,
   copyOptions,
   CString,
   DurationInput,
@@ -60,41 +59,34 @@ const commandOptions = Schema.Struct({
 })
 
 const StepSchema = Schema.TaggedUnion({
-  Shell: { declaredAt: Schema.Unknown, script: notBlank("a script"), options: commandOptions },
+  Shell: { script: notBlank("a script"), options: commandOptions },
   Exec: {
-    declaredAt: Schema.Unknown,
     argv: Schema.TupleWithRest(Schema.Tuple([notBlank("the name of a program")]), [Word]),
     options: commandOptions
   },
   Copy: {
-    declaredAt: Schema.Unknown,
     from: HostPath,
     to: GuestPath,
-    options: Schema.Struct({
-      ...commonOptions,
-      ...copyOptions
-    })
+    options: Schema.Struct({ ...commonOptions, ...copyOptions })
   },
   Write: {
-    declaredAt: Schema.Unknown,
     path: GuestPath,
     content: Schema.Union([Schema.String, Schema.Uint8Array]),
     options: Schema.Struct({ ...commonOptions, mode: copyOptions.mode, owner: copyOptions.owner })
   },
-  Workdir: { declaredAt: Schema.Unknown, path: GuestPath, options: Schema.Struct(commonOptions) },
+  Workdir: { path: GuestPath, options: Schema.Struct(commonOptions) },
   Effect: {
-    declaredAt: Schema.Unknown,
     name: notBlank("a name"),
     run: Schema.Unknown,
     options: Schema.Struct({ ...commonOptions, key: Schema.optional(Schema.String) })
   },
-  Env: { declaredAt: Schema.Unknown, variables: Env, options: Schema.Struct({}) },
-  User: { declaredAt: Schema.Unknown, user: User, options: Schema.Struct({}) },
-  Checkpoint: { declaredAt: Schema.Unknown, options: Schema.Struct({}) },
-  SkipCache: { declaredAt: Schema.Unknown, options: Schema.Struct({}) }
+  Env: { variables: Env, options: Schema.Struct({}) },
+  User: { user: User, options: Schema.Struct({}) },
+  Checkpoint: { options: Schema.Struct({}) },
+  SkipCache: { options: Schema.Struct({}) }
 })
 
-const { network, pullPolicy, registry, resources } = SandboxConfig.fields
+const { mounts, network, pullPolicy, registry, resources } = SandboxConfig.fields
 
 const DefinitionSchema = Schema.Struct({
   name: Name,
@@ -105,7 +97,7 @@ const DefinitionSchema = Schema.Struct({
   pullPolicy,
   registry,
   resources,
-  mounts: Schema.optional(recordOf(Schema.Union([HostPath, Mount.Mount]), checkMountPath))
+  mounts
 })
 
 /** Fails with the first invalid field. `field` names the definition itself, which plain JavaScript may get wrong. */
@@ -126,7 +118,7 @@ export const checkDefinition = <E, R>(
       name,
       image: base._tag === "Image" ? base.reference : undefined,
       labels,
-      steps: steps.map((step: Step<E, R>) => ({ ...step })),
+      steps: steps.map((step) => Struct.omit(step, ["declaredAt"])),
       ...options
     })
   )

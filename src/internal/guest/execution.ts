@@ -134,7 +134,7 @@ export const within =
             Effect.fail(
               new LightboxError({
                 method,
-                reason: new TimedOut({ operation: FailureText.showCommand(argv), limitMillis: millis(limit) })
+                reason: new TimedOut({ operation: FailureText.showArgv(argv), limitMillis: millis(limit) })
               })
             )
         })

@@ -20,6 +20,16 @@ export interface Planned<E = never, R = never> {
   readonly key: string
 }
 
+/** The first step that a build must run again. */
+export const forcedFrom = (force: boolean | number | undefined): number =>
+  typeof force === "number" ? force : force === true ? 0 : Number.POSITIVE_INFINITY
+
+export const imageDigest = (driver: Driver, image: string): Effect.Effect<Option.Option<string>, LightboxError> =>
+  driver.getImage(image).pipe(
+    Effect.map(({ digest }) => Option.fromNullishOr(digest)),
+    Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
+  )
+
 /** Looks up the results of keys. Ignores those that `isUsable` refuses. */
 export const lookUp = Effect.fnUntraced(function* <E, R>(
   driver: Driver,

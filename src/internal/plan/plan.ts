@@ -11,7 +11,7 @@ import { generate } from "../ownership/labels.ts"
 import { make as makeStore } from "../store/store.ts"
 import { describePlan } from "./explanation.ts"
 import { keyUnits } from "./keys.ts"
-import { lookUp } from "./lookUp.ts"
+import { forcedFrom, imageDigest, lookUp } from "./lookUp.ts"
 import { prepare, type Prepared } from "./units.ts"
 
 export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
@@ -21,22 +21,19 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
   const method = "Snapshot.plan"
   const driver = yield* Microsandbox.Microsandbox
   const store = makeStore(driver, yield* Ownership.Ownership)
-  const from = options?.force === true ? 0 : typeof options?.force === "number" ? options.force : undefined
+  const from = forcedFrom(options?.force)
   const prepared = yield* prepare(method, definition)
-  const forced: Prepared<E, R> =
-    from === undefined
-      ? prepared
-      : { ...prepared, units: prepared.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit)) }
-  const imageDigest = yield* driver.getImage(prepared.image).pipe(
-    Effect.map(({ digest }) => Option.fromNullishOr(digest)),
-    Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
-  )
+  const forced: Prepared<E, R> = {
+    ...prepared,
+    units: prepared.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit))
+  }
+  const digest = yield* imageDigest(driver, prepared.image)
   const units = yield* keyUnits(
     method,
     forced.units,
-    Option.getOrElse(imageDigest, () => ""),
+    Option.getOrElse(digest, () => ""),
     yield* generate
   )
-  const planned = Option.isNone(imageDigest) ? undefined : yield* lookUp(driver, store, units, imageDigest.value)
+  const planned = Option.isNone(digest) ? undefined : yield* lookUp(driver, store, units, digest.value)
   return yield* describePlan(driver, store, forced, planned, units)
 })

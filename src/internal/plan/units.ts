@@ -115,7 +115,7 @@ const describe = (step: DiskStep<unknown, unknown>): string => {
     case "Shell":
       return step.script.trim().split("\n")[0] ?? ""
     case "Exec":
-      return FailureText.showCommand(step.argv)
+      return FailureText.showArgv(step.argv)
     case "Copy":
       return `copy ${step.from} to ${step.to}`
     case "Write":

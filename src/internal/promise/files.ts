@@ -52,29 +52,24 @@ export interface FsMetadata {
   readonly created: Date | null
 }
 
-const kinds = {
+const kinds: { readonly [type: string]: FsEntryKind } = {
   File: "file",
   Directory: "directory",
-  SymbolicLink: "symlink",
-  BlockDevice: "other",
-  CharacterDevice: "other",
-  FIFO: "other",
-  Socket: "other",
-  Unknown: "other"
-} as const
+  SymbolicLink: "symlink"
+}
 
 const modified = ({ mtime }: Guest.FileInfo): Date | null => (mtime === undefined ? null : DateTime.toDateUtc(mtime))
 
 const fsEntry = (info: Guest.FileInfo): FsEntry => ({
   path: info.path,
-  kind: kinds[info.type],
+  kind: kinds[info.type] ?? "other",
   size: info.size,
   mode: info.mode,
   modified: modified(info)
 })
 
 const fsMetadata = (info: Guest.FileInfo): FsMetadata => ({
-  kind: kinds[info.type],
+  kind: kinds[info.type] ?? "other",
   size: info.size,
   mode: info.mode,
   readonly: (info.mode & 0o222) === 0,

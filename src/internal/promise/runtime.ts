@@ -165,6 +165,12 @@ export const run = async <A>(effect: Effect.Effect<A, LightboxError, Services>, 
   }
 }
 
+/** Like {@link run}, for one operation of the driver. */
+export const runDriver = <A>(
+  operation: (driver: Microsandbox.Microsandbox["Service"]) => Effect.Effect<A, LightboxError>,
+  signal?: AbortSignal
+): Promise<A> => run(Microsandbox.Microsandbox.use(operation), signal)
+
 /** Combines two signals: aborts when either does. */
 export const either = (one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined =>
   one === undefined ? other : other === undefined ? one : AbortSignal.any([one, other])

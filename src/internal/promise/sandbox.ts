@@ -10,7 +10,7 @@ import type * as Sdk from "microsandbox"
 import type { Services } from "../../Driver.ts"
 import { LightboxError, Replaced, Unsupported } from "../../LightboxError.ts"
 import type { PublishedPort } from "../config/plain.ts"
-import * as Microsandbox from "../../Microsandbox.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandboxes from "../../Sandbox.ts"
 import {
   ExecHandle,
@@ -23,7 +23,7 @@ import {
 } from "./exec.ts"
 import { SandboxFs } from "./files.ts"
 import type { CallOptions } from "./options.ts"
-import { acquire, native, type OpenScope, run } from "./runtime.ts"
+import { acquire, native, type OpenScope, run, runDriver } from "./runtime.ts"
 
 /**
  * The status of a sandbox.
@@ -85,24 +85,15 @@ export class SandboxHandle {
   }
   /** Shuts the sandbox down. */
   async stop(options?: CallOptions): Promise<void> {
-    await run(
-      Microsandbox.Microsandbox.use((driver) => driver.stopSandbox(this.#info)),
-      options?.signal
-    )
+    await runDriver((driver) => driver.stopSandbox(this.#info), options?.signal)
   }
   /** Ends the virtual machine immediately. */
   async kill(options?: CallOptions): Promise<void> {
-    await run(
-      Microsandbox.Microsandbox.use((driver) => driver.killSandbox(this.#info)),
-      options?.signal
-    )
+    await runDriver((driver) => driver.killSandbox(this.#info), options?.signal)
   }
   /** Removes the stopped sandbox and its disk. */
   async remove(options?: CallOptions): Promise<void> {
-    await run(
-      Microsandbox.Microsandbox.use((driver) => driver.removeSandbox(this.#info)),
-      options?.signal
-    )
+    await runDriver((driver) => driver.removeSandbox(this.#info), options?.signal)
   }
   /** Looks the sandbox up again. */
   async refresh(options?: CallOptions): Promise<SandboxHandle> {

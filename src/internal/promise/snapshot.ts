@@ -9,7 +9,7 @@ import { generate } from "../ownership/labels.ts"
 import { Labels, Name } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
 import type { CallOptions } from "./options.ts"
-import { run } from "./runtime.ts"
+import { run, runDriver } from "./runtime.ts"
 
 const decode = decoder(Schema.Struct({ name: Name, sandbox: Name, labels: Labels }), "Snapshot.builder")
 
@@ -141,19 +141,12 @@ export class Snapshot {
   }
   /** Exports a snapshot to an archive. */
   static async export(name: string, path: string, options?: CallOptions): Promise<void> {
-    await run(
-      Effect.flatMap(Snapshots.get(name), (snapshot) =>
-        Microsandbox.Microsandbox.use((driver) => driver.saveSnapshot(snapshot.path, path))
-      ),
-      options?.signal
-    )
+    const snapshot = await run(Snapshots.get(name), options?.signal)
+    await runDriver((driver) => driver.saveSnapshot(snapshot.path, path), options?.signal)
   }
   /** Imports a snapshot from an archive under a name. */
   static async import(path: string, name: string, options?: CallOptions): Promise<Snapshot> {
-    await run(
-      Microsandbox.Microsandbox.use((driver) => driver.loadSnapshot(path, name)),
-      options?.signal
-    )
+    await runDriver((driver) => driver.loadSnapshot(path, name), options?.signal)
     return await Snapshot.get(name, options)
   }
 
@@ -167,9 +160,6 @@ export class Snapshot {
   }
   /** Checks the disk against its checksum and rejects if they differ. Resolves with `false` if there is no checksum. */
   async verify(options?: CallOptions): Promise<boolean> {
-    return await run(
-      Microsandbox.Microsandbox.use((driver) => driver.verifySnapshot(this.name)),
-      options?.signal
-    )
+    return await runDriver((driver) => driver.verifySnapshot(this.name), options?.signal)
   }
 }

@@ -19,9 +19,13 @@ export const setWay = (way: Way, error: LightboxError): void => void ways.set(er
 // What happened
 // =============================================================================
 
-/** Formats a command line as one would type it. */
-export const showArgv = (argv: ReadonlyArray<string>): string =>
-  argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word))).join(" ")
+/** Formats a command line as one would type it, without what is redacted. */
+export const showArgv = (argv: ReadonlyArray<Word>): string =>
+  argv
+    .map((word) =>
+      Redacted.isRedacted(word) ? "<redacted>" : /^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word)
+    )
+    .join(" ")
 
 /** Describes how a command ended. Exit code -1 means by a signal. */
 export const ending = ({ exitCode, signal }: { readonly exitCode: number; readonly signal?: string }): string =>
@@ -208,7 +212,3 @@ export const message = (error: LightboxError): string => {
 /** Hides redacted words. */
 export const redactWords = (words: ReadonlyArray<Word>): ReadonlyArray<string> =>
   words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
-
-/** Joins words on one line, quoted where necessary. */
-export const showCommand = (words: ReadonlyArray<Word>): string =>
-  words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : showArgv([word]))).join(" ")
