@@ -10,7 +10,7 @@ import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import * as Device from "./kernel/device.ts"
 import { attempt } from "./kernel/errno.ts"
-import { FileTree } from "./kernel/fileTree.ts"
+import { FileTree, type TreeOptions } from "./kernel/fileTree.ts"
 import { type GuestAttributes, HostFolder, sizeOf } from "./kernel/hostFolder.ts"
 import type { StoredImage } from "./images.ts"
 import type { Log } from "./logs.ts"
@@ -126,59 +126,38 @@ const bootFailed = ({ log, method, name }: BootOptions, problem: string): Lightb
 // File systems
 // =============================================================================
 
-const tmpfs = (source: string, limit: number, now: () => number, options = "rw,relatime"): FileTree =>
-  new FileTree({ source, type: "tmpfs", options, limit, now, isDisk: false })
-
 const mountKernel = (vfs: Vfs, { config, memory }: BootOptions, now: () => number): void => {
   const half = memory / 2
-  vfs.mount(
-    "/.msb",
-    new FileTree({ source: "msb_runtime", type: "virtiofs", options: "rw,relatime", limit: half, now, isDisk: false })
-      .root,
-    root
-  )
+  const mount = (
+    path: string,
+    type: string,
+    { limit = half, options = "rw,relatime", source = type }: Partial<TreeOptions> = {}
+  ): FileTree => {
+    const tree = new FileTree({ source, type, options, limit, now, isDisk: false })
+    vfs.mount(path, tree.root, root)
+    return tree
+  }
+  mount("/.msb", "virtiofs", { source: "msb_runtime" })
   vfs.makeFolders(scriptsFolder, "/", 0o755, root)
   for (const [name, content] of Object.entries(config.scripts ?? {})) {
     const path = `${scriptsFolder}/${ByteString.fromText(name)}`
-    const file = vfs.open(path, "/", root, { read: false, write: true, create: true, mode: 0o755 })
-    file.write(0, new TextEncoder().encode(content))
-    file.close()
+    vfs.write(path, root, Buffer.from(content), 0o755)
   }
-  const devices = new FileTree({
-    source: "devtmpfs",
-    type: "devtmpfs",
-    options: "rw,relatime",
-    limit: half,
-    now,
-    isDisk: false
-  })
+  const devices = mount("/dev", "devtmpfs")
   const folder = 1
   for (const device of Device.all) devices.add(folder, device, { _tag: "Device", device }, root)
-  vfs.mount("/dev", devices.root, root)
   for (const [index, name] of ["stdin", "stdout", "stderr"].entries()) {
     vfs.make(`/dev/${name}`, "/", root, { _tag: "Symlink", target: `/proc/self/fd/${index}` })
   }
   vfs.make("/dev/fd", "/", root, { _tag: "Symlink", target: "/proc/self/fd" })
-  const system = new FileTree({
-    source: "sysfs",
-    type: "sysfs",
-    options: "rw,nosuid,nodev,noexec,relatime",
-    limit: half,
-    now,
-    isDisk: false
-  })
-  vfs.mount("/sys", system.root, root)
-  vfs.mount("/dev/shm", tmpfs("tmpfs", half, now, "rw,nosuid,noexec,relatime").root, root)
-  vfs.mount("/tmp", tmpfs("tmpfs", half / 2, now).root, root)
+  mount("/sys", "sysfs", { options: "rw,nosuid,nodev,noexec,relatime" })
+  mount("/dev/shm", "tmpfs", { options: "rw,nosuid,noexec,relatime" })
+  mount("/tmp", "tmpfs", { limit: half / 2 })
   for (const path of ["/dev/shm", "/tmp"]) vfs.setAttributes(path, "/", root, { mode: 0o1777 })
 }
 
 const writeSettings = (vfs: Vfs, hostname: string): void => {
-  const write = (path: string, content: string) => {
-    const file = vfs.open(path, "/", root, { read: false, write: true, create: true, truncate: true, mode: 0o644 })
-    file.write(0, ByteString.toBytes(content))
-    file.close()
-  }
+  const write = (path: string, content: string) => vfs.write(path, root, ByteString.toBytes(content), 0o644)
   vfs.makeFolders("/etc", "/", 0o755, root)
   write("/etc/hostname", hostname)
   write("/etc/hosts", `127.0.0.1\tlocalhost ${hostname}\n::1\tlocalhost ${hostname}\n`)

@@ -50,21 +50,16 @@ const passwd =
 const groups = "root:x:0:\nnobody:x:65534:\napp:x:1000:\n"
 
 const baseFolders = [
-  "bin",
-  "dev",
-  "etc",
-  "home",
-  "proc",
-  "run",
-  "sbin",
-  "sys",
-  "usr",
-  "usr/bin",
-  "usr/local",
-  "usr/local/bin",
-  "usr/sbin",
-  "var",
-  "var/tmp"
+  "/bin",
+  "/dev",
+  "/etc",
+  "/proc",
+  "/run",
+  "/sbin",
+  "/sys",
+  "/usr/bin",
+  "/usr/local/bin",
+  "/usr/sbin"
 ]
 
 /** A directory in which the contents of declared images are built. */
@@ -79,12 +74,9 @@ const emptyTree = (): FileTree =>
   })
 
 const writeBase = (vfs: Vfs, installed: ReadonlyArray<string>, commands: ReadonlyArray<string>): void => {
-  const write = (path: string, content: string, mode: number) => {
-    const file = vfs.open(path, "/", root, { read: false, write: true, create: true, truncate: true, mode })
-    file.write(0, ByteString.toBytes(content))
-    file.close()
-  }
-  for (const folder of baseFolders) vfs.makeFolders(`/${folder}`, "/", 0o755, root)
+  const write = (path: string, content: string, mode: number) =>
+    vfs.write(path, root, ByteString.toBytes(content), mode)
+  for (const folder of baseFolders) vfs.makeFolders(folder, "/", 0o755, root)
   vfs.makeFolders("/root", "/", 0o700, root)
   vfs.makeFolders("/home/app", "/", 0o755, root)
   vfs.setAttributes("/home/app", "/", root, { uid: 1000, gid: 1000 })
@@ -116,11 +108,7 @@ const writeDeclared = (vfs: Vfs, path: string, declared: ImageFile | string | Ui
   }
   const mode = entry.mode ?? (entry.content === undefined ? 0o755 : 0o644)
   if (entry.content === undefined) vfs.makeFolders(at, "/", mode, root)
-  else {
-    const file = vfs.open(at, "/", root, { read: false, write: true, create: true, truncate: true, mode })
-    file.write(0, typeof entry.content === "string" ? new TextEncoder().encode(entry.content) : entry.content)
-    file.close()
-  }
+  else vfs.write(at, root, Buffer.from(entry.content), mode)
   vfs.setAttributes(at, "/", root, { mode, uid: entry.uid ?? 0, gid: entry.gid ?? 0 })
 }
 
