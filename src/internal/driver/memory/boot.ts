@@ -1,48 +1,25 @@
 /** Boots a machine from a configuration: file systems, environment and published ports. */
-import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Crypto from "node:crypto"
 import * as Path from "node:path"
-import { BootFailed, InvalidConfig, LightboxError, Unsupported } from "../../../LightboxError.ts"
+import { BootFailed, InvalidConfig, Unsupported } from "../../../LightboxError.ts"
 import type * as Mount from "../../../Mount.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import * as Device from "./kernel/device.ts"
+import type { Failure } from "./failure.ts"
 import { attempt } from "./kernel/errno.ts"
 import { FileTree, type TreeOptions } from "./kernel/fileTree.ts"
-import { type GuestAttributes, HostFolder, sizeOf } from "./kernel/hostFolder.ts"
+import { HostFolder, sizeOf } from "./kernel/hostFolder.ts"
 import type { StoredImage } from "./images.ts"
-import type { Log } from "./logs.ts"
 import { Machine } from "./kernel/machine.ts"
 import { publish } from "./ports.ts"
-import type { Program } from "./kernel/process.ts"
+import type { Context, Held, HomeState } from "./state.ts"
 import { root, type Vnode } from "./kernel/vnode.ts"
 import { Vfs } from "./kernel/vfs.ts"
-import type { VolumeStore } from "./volumes.ts"
 
 const scriptsFolder = "/.msb/scripts"
-
-export interface BootOptions {
-  readonly method: string
-  readonly name: string
-  readonly config: SandboxConfig
-  readonly cpus: number
-  /** Bytes. */
-  readonly memory: number
-  readonly env: ReadonlyMap<string, string>
-  readonly workdir: string
-  readonly image: StoredImage
-  readonly disk: FileTree
-  readonly volumes: VolumeStore
-  readonly attributes: GuestAttributes
-  readonly programs: ReadonlyMap<string, Program>
-  readonly clock: Clock.Clock
-  readonly log: Log
-  /** Closed when the machine ends. */
-  readonly scope: Scope.Scope
-  readonly onPowerOff: () => void
-}
 
 /** The default environment of commands. */
 export const environment = (image: StoredImage, config: SandboxConfig): Map<string, string> => {
@@ -62,71 +39,76 @@ export const environment = (image: StoredImage, config: SandboxConfig): Map<stri
   return env
 }
 
-/** Boots a machine. Fails like a guest that does not come up. */
-export const boot = Effect.fnUntraced(function* (options: BootOptions): Effect.fn.Return<Machine, LightboxError> {
-  const { clock, config, disk, log, method, name } = options
+/** Boots a machine. Fails like a guest that does not come up. The scope closes when the machine ends. */
+export const boot = Effect.fnUntraced(function* (
+  context: Context,
+  held: Held,
+  scope: Scope.Scope,
+  onPowerOff: () => void
+): Effect.fn.Return<Machine, Failure> {
+  const { config, disk, env, image, log, row } = held
+  const { cpus, cwd, memory, name } = row.info
+  const clock = yield* Effect.clockWith(Effect.succeed)
   const now = () => clock.currentTimeMillisUnsafe()
   const hostname = config.hostname ?? name.slice(0, 63)
+  const fail = (problem: string): BootFailed =>
+    new BootFailed({ name, problem: `failed to start "${name}": ${problem}`, lastLines: log.lastLines(20) })
   log.system(now(), `INFO microsandbox_runtime::vm: sandbox starting sandbox=${name}`)
   log.system(now(), `INFO microsandbox_runtime::vm: entering VM sandbox=${name}`)
-  const vfs = yield* Effect.mapError(
+  const vfs = new Vfs(disk.root)
+  yield* Effect.mapError(
     attempt(() => {
-      const vfs = new Vfs(disk.root)
-      mountKernel(vfs, options, now)
+      mountKernel(vfs, config, memory, now)
       writeSettings(vfs, hostname)
-      return vfs
     }),
-    ({ problem }) => bootFailed(options, problem)
+    ({ problem }) => fail(problem)
   )
-  yield* Effect.forEach(
-    Object.entries(config.mounts ?? {}),
-    ([path, mount]) => mountOne(vfs, options, now, path, mount),
-    {
-      discard: true
+  for (const [path, mount] of Object.entries(config.mounts ?? {})) {
+    if ("disk" in mount) {
+      const problem = "the in-memory driver cannot read disk images"
+      return yield* new Unsupported({ feature: "disk mounts", problem })
     }
-  )
+    const at = ByteString.fromText(path.replace(/(.)\/+$/, "$1"))
+    yield* Effect.mapError(
+      attempt(() => vfs.mount(at, fileSystemOf(context.state, memory, now, path, mount), root)),
+      ({ problem }) => fail(`mount ${path}: ${problem}`)
+    )
+  }
+  const workdir = cwd ?? image.workdir ?? "/"
+  const user = config.user ?? image.user
+  const { programs } = context
   const machine = new Machine({
     name,
     hostname,
-    cpus: options.cpus,
-    memory: options.memory,
-    env: options.env,
-    workdir: options.workdir,
-    user: config.user ?? options.image.user,
-    programs: options.programs,
+    cpus,
+    memory,
+    env,
+    workdir,
+    user,
+    programs,
     clock,
-    scope: options.scope,
+    scope,
     vfs,
-    onPowerOff: options.onPowerOff
+    onPowerOff
   })
-  const account = machine.account(machine.user)
+  const account = machine.account(user)
   if ("problem" in account) {
     log.system(now(), `agentd: init failed: exec session error: ${account.problem}`)
-    return yield* bootFailed(options, "sandbox process exited (exit status: 0) before agent relay became available")
+    return yield* fail("sandbox process exited (exit status: 0) before agent relay became available")
   }
-  const workdir = ByteString.fromText(options.workdir)
-  const isThere = yield* Effect.isSuccess(attempt(() => vfs.stat(`${workdir}/.`, "/", root)))
+  const isThere = yield* Effect.isSuccess(attempt(() => vfs.stat(`${ByteString.fromText(workdir)}/.`, "/", root)))
   if (config.cwd !== undefined && !isThere) {
-    return yield* new LightboxError({
-      method,
-      reason: new InvalidConfig({ field: "cwd", problem: `workdir does not exist in guest: ${options.workdir}` })
-    })
+    return yield* new InvalidConfig({ field: "cwd", problem: `workdir does not exist in guest: ${workdir}` })
   }
   yield* publish(machine, config)
   return machine
 })
 
-const bootFailed = ({ log, method, name }: BootOptions, problem: string): LightboxError =>
-  new LightboxError({
-    method,
-    reason: new BootFailed({ name, problem: `failed to start "${name}": ${problem}`, lastLines: log.lastLines(20) })
-  })
-
 // =============================================================================
 // File systems
 // =============================================================================
 
-const mountKernel = (vfs: Vfs, { config, memory }: BootOptions, now: () => number): void => {
+const mountKernel = (vfs: Vfs, config: SandboxConfig, memory: number, now: () => number): void => {
   const half = memory / 2
   const mount = (
     path: string,
@@ -177,17 +159,18 @@ const flags = (mount: {
 
 /** The file system of a mount, with its root. */
 const fileSystemOf = (
-  options: BootOptions,
+  { attributes, volumes }: HomeState,
+  memory: number,
   now: () => number,
   path: string,
   mount: Exclude<Mount.Mount, { readonly disk: string }>
 ): Vnode => {
   if ("tmpfs" in mount) {
-    const limit = mount.tmpfs === true ? options.memory / 2 : mount.tmpfs
+    const limit = mount.tmpfs === true ? memory / 2 : mount.tmpfs
     return new FileTree({ source: "tmpfs", type: "tmpfs", options: flags(mount), limit, now, isDisk: false }).root
   }
-  const record = "volume" in mount ? options.volumes.get(mount.volume) : undefined
-  const hostPath = "volume" in mount ? options.volumes.dataOf(mount.volume) : Path.resolve(mount.bind)
+  const record = "volume" in mount ? volumes.get(mount.volume) : undefined
+  const hostPath = "volume" in mount ? volumes.dataOf(mount.volume) : Path.resolve(mount.bind)
   const limit =
     "volume" in mount ? record?.quota : mount.quota === undefined ? undefined : sizeOf(hostPath) + mount.quota
   return new HostFolder({
@@ -202,28 +185,6 @@ const fileSystemOf = (
     owner: mount.owner ?? { uid: 0, gid: 0 },
     mirrorsModes: mount.hostPermissions === "mirror",
     limit,
-    attributes: options.attributes
+    attributes
   }).root
-}
-
-const mountOne = (
-  vfs: Vfs,
-  options: BootOptions,
-  now: () => number,
-  path: string,
-  mount: Mount.Mount
-): Effect.Effect<void, LightboxError> => {
-  if ("disk" in mount) {
-    return Effect.fail(
-      new LightboxError({
-        method: options.method,
-        reason: new Unsupported({ feature: "disk mounts", problem: "the in-memory driver cannot read disk images" })
-      })
-    )
-  }
-  const at = ByteString.fromText(path.replace(/(.)\/+$/, "$1"))
-  return Effect.mapError(
-    attempt(() => vfs.mount(at, fileSystemOf(options, now, path, mount), root)),
-    ({ problem }) => bootFailed(options, `mount ${path}: ${problem}`)
-  )
 }

@@ -2,9 +2,8 @@
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import type { LightboxError } from "../../../LightboxError.ts"
+import { InvalidConfig } from "../../../LightboxError.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
-import { invalid } from "../../config/validation.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import { attempt, Errno } from "./kernel/errno.ts"
 import type { FileTree } from "./kernel/fileTree.ts"
@@ -18,18 +17,14 @@ interface Patched {
   readonly made: Set<string>
 }
 
-export const patch = (
-  method: string,
-  disk: FileTree,
-  patches: ReadonlyArray<Patch>
-): Effect.Effect<void, LightboxError> => {
+export const patch = (disk: FileTree, patches: ReadonlyArray<Patch>): Effect.Effect<void, InvalidConfig> => {
   const patched: Patched = { vfs: new Vfs(disk.root), made: new Set() }
   return Effect.forEach(
     patches,
     (one) =>
       Effect.mapError(
         attempt(() => applyPatch(patched, one)),
-        ({ problem }) => invalid(method, "patches", `patch failed: ${problem}`)
+        ({ problem }) => new InvalidConfig({ field: "patches", problem: `patch failed: ${problem}` })
       ),
     { discard: true }
   )
