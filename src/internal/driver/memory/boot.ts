@@ -76,21 +76,8 @@ export const boot = Effect.fnUntraced(function* (
   }
   const workdir = cwd ?? image.workdir ?? "/"
   const user = config.user ?? image.user
-  const { programs } = context
-  const machine = new Machine({
-    name,
-    hostname,
-    cpus,
-    memory,
-    env,
-    workdir,
-    user,
-    programs,
-    clock,
-    scope,
-    vfs,
-    onPowerOff
-  })
+  const guest = { name, hostname, cpus, memory, env, workdir, user }
+  const machine = new Machine({ ...guest, programs: context.programs, clock, scope, vfs, onPowerOff })
   const account = machine.account(user)
   if ("problem" in account) {
     log.system(now(), `agentd: init failed: exec session error: ${account.problem}`)

@@ -75,7 +75,7 @@ const openHome = (home: string): Effect.Effect<HomeState, never, Scope.Scope> =>
         const shared = homes.get(home)
         if (shared === undefined || --shared.users > 0) return Effect.void
         homes.delete(home)
-        return Sandboxes.releaseHome(state)
+        return Sandboxes.release(state)
       })
   )
 
@@ -116,7 +116,7 @@ export const make = Effect.fnUntraced(function* (
   const layer = {}
   const makeDriver = Effect.gen(function* () {
     const ownership = yield* Ownership.Ownership
-    yield* Effect.addFinalizer(() => Sandboxes.releaseLayer(state, layer))
+    yield* Effect.addFinalizer(() => Sandboxes.release(state, layer))
     return driverOf({ state, registry, programs, calls, ownership, layer, cpus, memory, pullPolicy })
   })
   return {
@@ -137,7 +137,7 @@ export const make = Effect.fnUntraced(function* (
 
 const driverOf = (context: State.Context): Driver => {
   const { calls, ownership, registry, state } = context
-  const inner = {
+  const plain = {
     ...Images.make(state.cache, registry, (digest) => Sandboxes.usersOfImage(state, digest)),
     ...Sandboxes.make(context),
     ...Snapshots.make({
@@ -170,14 +170,14 @@ const driverOf = (context: State.Context): Driver => {
       liveNetwork: false,
       pause: false
     },
-    ...recorded(calls, state, inner)
+    ...recorded(calls, state, plain)
   }
 }
 
 type Operations = Pick<Driver, DriverOperation>
 
 /** Records the calls of all operations, applies faults, and names the operation in errors. */
-const recorded = (calls: Calls, state: HomeState, inner: Unnamed<Operations>): Operations => {
+const recorded = (calls: Calls, state: HomeState, plain: Unnamed<Operations>): Operations => {
   const call =
     <Args extends ReadonlyArray<unknown>, A, R>(
       operation: DriverOperation,
@@ -191,56 +191,56 @@ const recorded = (calls: Calls, state: HomeState, inner: Unnamed<Operations>): O
       return calls.run(operation, subject, detail, within(`Microsandbox.${operation}`, run(...args)))
     }
   return {
-    loadImage: call("loadImage", inner.loadImage, (path, options) => [undefined, { path, ...options }]),
-    saveImages: call("saveImages", inner.saveImages, (references, path) => [undefined, { references, path }]),
-    listImages: call("listImages", inner.listImages),
-    getImage: call("getImage", inner.getImage, (reference) => [undefined, { reference }]),
-    removeImage: call("removeImage", inner.removeImage, (reference, options) => [undefined, { reference, ...options }]),
-    pruneImages: call("pruneImages", inner.pruneImages),
+    loadImage: call("loadImage", plain.loadImage, (path, options) => [undefined, { path, ...options }]),
+    saveImages: call("saveImages", plain.saveImages, (references, path) => [undefined, { references, path }]),
+    listImages: call("listImages", plain.listImages),
+    getImage: call("getImage", plain.getImage, (reference) => [undefined, { reference }]),
+    removeImage: call("removeImage", plain.removeImage, (reference, options) => [undefined, { reference, ...options }]),
+    pruneImages: call("pruneImages", plain.pruneImages),
     createSandbox: call(
       "createSandbox",
-      inner.createSandbox,
+      plain.createSandbox,
       ({ detached = false, name, onConflict = "fail", source }) => [name, { source, onConflict, detached }]
     ),
-    getSandbox: call("getSandbox", inner.getSandbox, (name) => [name]),
-    listSandboxes: call("listSandboxes", inner.listSandboxes, (filter) => [undefined, { ...filter }]),
-    startSandbox: call("startSandbox", inner.startSandbox, ({ name }, options) => [name, { ...options }]),
-    stopSandbox: call("stopSandbox", inner.stopSandbox, ({ name }) => [name]),
-    killSandbox: call("killSandbox", inner.killSandbox, ({ name }) => [name]),
-    detachSandbox: call("detachSandbox", inner.detachSandbox, ({ name }) => [name]),
-    removeSandbox: call("removeSandbox", inner.removeSandbox, ({ name }, options) => [name, { ...options }]),
-    modifySandbox: call("modifySandbox", inner.modifySandbox, ({ name }, change) => [name, { change }]),
-    connect: call("connect", inner.connect, ({ name }) => [name]),
-    readLogs: call("readLogs", inner.readLogs, ({ name }, query) => [name, { ...query }]),
-    readMetrics: call("readMetrics", inner.readMetrics, ({ name }) => [name]),
-    searchSandbox: call("searchSandbox", inner.searchSandbox, ({ name }, needles) => [
+    getSandbox: call("getSandbox", plain.getSandbox, (name) => [name]),
+    listSandboxes: call("listSandboxes", plain.listSandboxes, (filter) => [undefined, { ...filter }]),
+    startSandbox: call("startSandbox", plain.startSandbox, ({ name }, options) => [name, { ...options }]),
+    stopSandbox: call("stopSandbox", plain.stopSandbox, ({ name }) => [name]),
+    killSandbox: call("killSandbox", plain.killSandbox, ({ name }) => [name]),
+    detachSandbox: call("detachSandbox", plain.detachSandbox, ({ name }) => [name]),
+    removeSandbox: call("removeSandbox", plain.removeSandbox, ({ name }, options) => [name, { ...options }]),
+    modifySandbox: call("modifySandbox", plain.modifySandbox, ({ name }, change) => [name, { change }]),
+    connect: call("connect", plain.connect, ({ name }) => [name]),
+    readLogs: call("readLogs", plain.readLogs, ({ name }, query) => [name, { ...query }]),
+    readMetrics: call("readMetrics", plain.readMetrics, ({ name }) => [name]),
+    searchSandbox: call("searchSandbox", plain.searchSandbox, ({ name }, needles) => [
       name,
       { needles: needles.length }
     ]),
-    listGhosts: call("listGhosts", inner.listGhosts),
-    removeRemains: call("removeRemains", inner.removeRemains, (options) => [undefined, { ...options }]),
-    removeGhost: call("removeGhost", inner.removeGhost, (name) => [name]),
-    captureSnapshot: call("captureSnapshot", inner.captureSnapshot, ({ labels, name, sandbox }) => [
+    listGhosts: call("listGhosts", plain.listGhosts),
+    removeRemains: call("removeRemains", plain.removeRemains, (options) => [undefined, { ...options }]),
+    removeGhost: call("removeGhost", plain.removeGhost, (name) => [name]),
+    captureSnapshot: call("captureSnapshot", plain.captureSnapshot, ({ labels, name, sandbox }) => [
       sandbox,
       { name, labels }
     ]),
-    getSnapshot: call("getSnapshot", inner.getSnapshot, (name) => [undefined, { name }]),
-    listSnapshots: call("listSnapshots", inner.listSnapshots),
-    listDamagedSnapshots: call("listDamagedSnapshots", inner.listDamagedSnapshots),
-    removeSnapshot: call("removeSnapshot", inner.removeSnapshot, (name) => [undefined, { name }]),
-    verifySnapshot: call("verifySnapshot", inner.verifySnapshot, (name) => [undefined, { name }]),
-    saveSnapshot: call("saveSnapshot", inner.saveSnapshot, (name, path) => [undefined, { name, path }]),
-    loadSnapshot: call("loadSnapshot", inner.loadSnapshot, (path, name) => [undefined, { path, name }]),
-    renameSnapshot: call("renameSnapshot", inner.renameSnapshot, (name, to) => [undefined, { name, to }]),
-    removeStaging: call("removeStaging", inner.removeStaging, (of, options) => [undefined, { ...of, ...options }]),
-    listSnapshotLinks: call("listSnapshotLinks", inner.listSnapshotLinks),
-    readSnapshotLink: call("readSnapshotLink", inner.readSnapshotLink, (link) => [undefined, { link }]),
-    linkSnapshot: call("linkSnapshot", inner.linkSnapshot, (link, name) => [undefined, { link, name }]),
-    unlinkSnapshot: call("unlinkSnapshot", inner.unlinkSnapshot, (link) => [undefined, { link }]),
-    createVolume: call("createVolume", inner.createVolume, (request) => [undefined, { ...request }]),
-    getVolume: call("getVolume", inner.getVolume, (name) => [undefined, { name }]),
-    listVolumes: call("listVolumes", inner.listVolumes),
-    removeVolume: call("removeVolume", inner.removeVolume, (name) => [undefined, { name }])
+    getSnapshot: call("getSnapshot", plain.getSnapshot, (name) => [undefined, { name }]),
+    listSnapshots: call("listSnapshots", plain.listSnapshots),
+    listDamagedSnapshots: call("listDamagedSnapshots", plain.listDamagedSnapshots),
+    removeSnapshot: call("removeSnapshot", plain.removeSnapshot, (name) => [undefined, { name }]),
+    verifySnapshot: call("verifySnapshot", plain.verifySnapshot, (name) => [undefined, { name }]),
+    saveSnapshot: call("saveSnapshot", plain.saveSnapshot, (name, path) => [undefined, { name, path }]),
+    loadSnapshot: call("loadSnapshot", plain.loadSnapshot, (path, name) => [undefined, { path, name }]),
+    renameSnapshot: call("renameSnapshot", plain.renameSnapshot, (name, to) => [undefined, { name, to }]),
+    removeStaging: call("removeStaging", plain.removeStaging, (of, options) => [undefined, { ...of, ...options }]),
+    listSnapshotLinks: call("listSnapshotLinks", plain.listSnapshotLinks),
+    readSnapshotLink: call("readSnapshotLink", plain.readSnapshotLink, (link) => [undefined, { link }]),
+    linkSnapshot: call("linkSnapshot", plain.linkSnapshot, (link, name) => [undefined, { link, name }]),
+    unlinkSnapshot: call("unlinkSnapshot", plain.unlinkSnapshot, (link) => [undefined, { link }]),
+    createVolume: call("createVolume", plain.createVolume, (request) => [undefined, { ...request }]),
+    getVolume: call("getVolume", plain.getVolume, (name) => [undefined, { name }]),
+    listVolumes: call("listVolumes", plain.listVolumes),
+    removeVolume: call("removeVolume", plain.removeVolume, (name) => [undefined, { name }])
   }
 }
 
@@ -255,11 +255,7 @@ const controlOf = (calls: Calls, state: HomeState, registry: Images.Registry): C
   inventory: Effect.gen(function* () {
     return {
       sandboxes: (yield* State.all(state)).map(({ name, status }) => ({ name, status })),
-      processes: Sandboxes.processes(state).map(({ argv, pid, sandbox }) => ({
-        sandbox,
-        pid,
-        command: argv.join(" ")
-      })),
+      processes: Sandboxes.processes(state),
       snapshots: state.snapshots.names(),
       snapshotLinks: state.snapshots.links(),
       volumes: state.volumes.all().map(({ name }) => name),

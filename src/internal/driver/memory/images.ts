@@ -158,7 +158,7 @@ export const lowerOf = (image: StoredImage): Lower => {
   return lower
 }
 
-const infoOf = (image: StoredImage): Microsandbox.ImageInfo => {
+const infoOf = (image: StoredImage) => {
   const createdAt = DateTime.makeUnsafe(image.createdAt)
   return {
     reference: image.reference,
@@ -269,11 +269,10 @@ export const resolve = (
   onProgress: (progress: Microsandbox.PullProgress) => void
 ): Effect.Effect<StoredImage, ImageUnavailable> =>
   Effect.suspend(() => {
-    const known = cache.get(reference)
-    const found = known ?? cache.get(wholeReference(reference))
-    const cached = found === undefined ? undefined : { ...found, reference }
+    const found = cache.find(reference)
+    const cached = found && { ...found, reference }
     const keep = (image: StoredImage) => {
-      if (image.digest !== known?.digest) cache.put(image)
+      if (image.digest !== cache.get(reference)?.digest) cache.put(image)
     }
     const unavailable = (problem: string) => Effect.fail(new ImageUnavailable({ reference, problem }))
     if (policy === "never") {

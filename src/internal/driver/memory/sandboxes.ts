@@ -4,6 +4,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
 import {
@@ -18,12 +19,13 @@ import {
   Unsupported
 } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import type { Inventory } from "../../../MicrosandboxMemory.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import { checkCombination, checkHostPaths, overlayRefused, wantsOverlay, withDefaults } from "../createChecks.ts"
 import { publishedPorts, withPorts } from "../ports.ts"
 import { generate, instanceLabel } from "../../ownership/labels.ts"
 import * as PullReport from "../pullReport.ts"
-import { defaultResources, mebibyte } from "../../config/schemas.ts"
+import { defaultResources, mebibyte, Name } from "../../config/schemas.ts"
 import { ephemeralRefused, needsRestart } from "../restart.ts"
 import { signals } from "../../guest/signals.ts"
 import { boot, environment } from "./boot.ts"
@@ -211,26 +213,23 @@ export const fill = (state: HomeState, name: string, free: number): Effect.Effec
     })
   )
 
-/** Stops the running sandboxes of a layer, as the end of its process would. */
-export const releaseLayer = (state: HomeState, layer: object): Effect.Effect<void> =>
+/** Stops all running sandboxes, or those of a layer, as the end of its process would. */
+export const release = (state: HomeState, layer?: object): Effect.Effect<void> =>
   Effect.forEach(
-    [...state.held.values()].filter((held) => held.layer === layer && !held.row.isDetached),
+    [...state.held.values()].filter((held) => layer === undefined || (held.layer === layer && !held.row.isDetached)),
     (held) => finish(state, held, "stopped", true),
     { discard: true }
   )
 
-/** Stops all running sandboxes. */
-export const releaseHome = (state: HomeState): Effect.Effect<void> =>
-  Effect.forEach([...state.held.values()], (held) => finish(state, held, "stopped", true), { discard: true })
-
 /** Lists the processes of all guests except agents. */
-export const processes = (
-  state: HomeState
-): ReadonlyArray<{ readonly sandbox: string; readonly pid: number; readonly argv: ReadonlyArray<string> }> =>
+export const processes = (state: HomeState): Inventory["processes"] =>
   [...state.held.values()].flatMap(({ row, running }) =>
     (running?.machine.pids() ?? [])
       .filter((pid) => pid !== 1)
-      .map((pid) => ({ sandbox: row.info.name, pid, argv: running?.machine.processInfo(pid)?.argv ?? [] }))
+      .map((pid) => {
+        const command = running?.machine.processInfo(pid)?.argv.join(" ") ?? ""
+        return { sandbox: row.info.name, pid, command }
+      })
   )
 
 const create = Effect.fnUntraced(function* (
@@ -240,7 +239,7 @@ const create = Effect.fnUntraced(function* (
   const { state } = context
   const { name } = request
   const config = yield* withDefaults(context, request.config)
-  if (!namePattern.test(name)) {
+  if (!isName(name)) {
     return yield* new InvalidConfig({ field: "options", problem: `invalid sandbox name: ${JSON.stringify(name)}` })
   }
   yield* checkCombination(request)
@@ -266,6 +265,7 @@ const createChecked = Effect.fnUntraced(function* (
   const volumes = yield* ensureVolumes(context, name, config)
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
   const owner = yield* context.ownership.id
+  const createdAt = yield* DateTime.now
   const clock = yield* Effect.clockWith(Effect.succeed)
   const disk = new FileTree({
     source: "overlay",
@@ -298,7 +298,7 @@ const createChecked = Effect.fnUntraced(function* (
         ports: publishedPorts(config),
         cwd: config.cwd,
         shell: config.shell ?? "/bin/sh",
-        createdAt: yield* DateTime.now
+        createdAt
       },
       image: { reference, digest },
       diskSize: base.size,
@@ -320,7 +320,7 @@ const createChecked = Effect.fnUntraced(function* (
   return held.row.info
 })
 
-const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
+const isName = Schema.is(Name)
 
 /** Removes a sandbox, running or not. */
 const discard = (state: HomeState, held: Held): Effect.Effect<void> =>
@@ -349,7 +349,7 @@ export const captured = (state: HomeState, name: string): Effect.Effect<Captured
     const { info, row } = found
     if (row.isOverlay) return Effect.fail(overlayRefused("Microsandbox.captureSnapshot", "captureSnapshot"))
     if (info.status === "running") return Effect.fail(new StillRunning({ name }))
-    return Effect.sync(() => ({ sandbox: name, disk: diskOf(state, found), size: row.diskSize, image: row.image }))
+    return Effect.sync(() => ({ disk: diskOf(state, found), size: row.diskSize, image: row.image }))
   })
 
 const diskOf = (state: HomeState, { held, info }: State.Found): Uint8Array =>

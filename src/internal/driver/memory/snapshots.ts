@@ -53,7 +53,6 @@ const diskFile = "upper.disk"
 const loadPrefix = ".load-"
 
 export interface Captured {
-  readonly sandbox: string
   readonly disk: Uint8Array
   /** Capacity, in bytes. */
   readonly size: number
