@@ -31,12 +31,15 @@ const bootMillis = 100
 
 const connectionClosed = "the connection to it closed"
 
-/** An open channel to a machine. */
-interface Channel {
+interface Wiring {
   readonly machine: Machine
   readonly calls: Calls
   readonly subject: Subject
   readonly log: Log
+}
+
+/** An open channel to a machine. */
+interface Channel extends Wiring {
   /** Closed while a reader with backpressure lags behind. */
   readonly flow: Latch.Latch
   /** Called when the channel is lost. */
@@ -49,20 +52,12 @@ const failed = (operation: string, reason: Reason): LightboxError =>
   new LightboxError({ method: `Sandbox.${operation}`, reason })
 
 /** Opens a channel to a machine for the scope. */
-export const connect = Effect.fnUntraced(function* (options: {
-  readonly machine: Machine
-  readonly calls: Calls
-  readonly subject: Subject
-  readonly log: Log
-}): Effect.fn.Return<Guest.Guest, LightboxError, Scope.Scope> {
-  const { machine } = options
-  const channel: Channel = {
-    ...options,
-    flow: Latch.makeUnsafe(true),
-    sessions: new Set(),
-    loss: undefined,
-    nextHandle: 1
-  }
+export const connect = Effect.fnUntraced(function* (
+  wiring: Wiring
+): Effect.fn.Return<Guest.Guest, LightboxError, Scope.Scope> {
+  const { machine } = wiring
+  const state = { flow: Latch.makeUnsafe(true), sessions: new Set<(loss: GuestLost) => void>(), nextHandle: 1 }
+  const channel: Channel = { ...wiring, ...state, loss: undefined }
   const lost = yield* Deferred.make<LightboxError>()
   const lose = (problem: string) => {
     if (channel.loss !== undefined) return
@@ -96,13 +91,10 @@ const make = (channel: Channel, lost: Effect.Effect<LightboxError>): Guest.Guest
   return {
     bootMillis,
     lost,
-    spawn: (command, policy) =>
-      calls.run(
-        "guest.spawn",
-        subject,
-        { argv: redactWords(command.argv), cwd: command.cwd },
-        spawn(channel, command, policy)
-      ),
+    spawn: (command, policy) => {
+      const { argv, cwd } = command
+      return calls.run("guest.spawn", subject, { argv: redactWords(argv), cwd }, spawn(channel, command, policy))
+    },
     stat: (path, { followSymlinks = true } = {}) =>
       file("guest.stat", path, {}, (at) => infoOf(path, vfs.stat(at, "/", root, followSymlinks))),
     readDirectoryEntries: (path) =>
@@ -270,23 +262,14 @@ const setAttributes = ({ vfs }: Machine, path: string, attributes: Guest.FileAtt
 }
 
 const copyFile = ({ vfs }: Machine, from: string, to: string): void => {
-  const stat = vfs.stat(from, "/", root)
-  if (stat.kind !== "File") {
+  const { kind, mode } = vfs.stat(from, "/", root)
+  if (kind !== "File") {
     throw unsupported("copy: the source path is neither a regular file nor a symlink to a regular file")
   }
-  const source = vfs.open(from, "/", root, { read: true, write: false })
-  try {
-    const target = vfs.open(to, "/", root, { read: false, write: true, create: true, truncate: true, mode: stat.mode })
-    try {
-      // Read late: as with the real agent, a file copied to itself is empty by now.
-      target.write(0, source.read(0, source.stat().size))
-      target.setAttributes({ mode: stat.mode })
-    } finally {
-      target.close()
-    }
-  } finally {
-    source.close()
-  }
+  // As with the real agent, a file copied to itself is empty.
+  vfs.write(to, root, new Uint8Array(), mode)
+  vfs.write(to, root, vfs.read(from, root), mode)
+  vfs.setAttributes(to, "/", root, { mode })
 }
 
 const checkOpenOptions = ({ append, create, createNew, read, truncate, write }: Guest.OpenOptions): void => {
@@ -532,65 +515,55 @@ const spawn = Effect.fnUntraced(function* (
     machine.scope
   )
 
-  const stdin = { isOpen: true }
+  let isInputOpen = true
   /** Written until the command reads it, ends, or closes its side. */
   const feed = (bytes: Uint8Array): Effect.Effect<void, LightboxError> =>
     Effect.suspend(() => {
       if (channel.loss !== undefined) return Effect.fail(failed("spawn", channel.loss))
-      if (!stdin.isOpen || Deferred.isDoneUnsafe(exit)) return Effect.void
+      if (!isInputOpen || Deferred.isDoneUnsafe(exit)) return Effect.void
       const written = terminal === undefined ? input.writer.write(bytes) : terminal.type(bytes)
-      return guard(
-        channel,
-        "spawn",
-        Effect.raceFirst(
-          Effect.catchTag(written, "Errno", () =>
-            Effect.sync(() => {
-              stdin.isOpen = false
-            })
-          ),
-          Effect.asVoid(process.ended)
-        )
+      const ignored = Effect.catchTag(written, "Errno", () =>
+        Effect.sync(() => {
+          isInputOpen = false
+        })
       )
+      return guard(channel, "spawn", Effect.raceFirst(ignored, Effect.asVoid(process.ended)))
     })
   const endInput = Effect.sync(() => {
-    if (!stdin.isOpen) return
-    stdin.isOpen = false
+    if (!isInputOpen) return
+    isInputOpen = false
     if (terminal === undefined) input.writer.release()
     else terminal.hangUp()
   })
 
   if (command.stdin === "empty") yield* endInput
+  const { pid } = process
+  const call = <A>(name: "stdin" | "signal" | "resize", detail: Detail, effect: Effect.Effect<A, LightboxError>) =>
+    calls.run(`process.${name}`, subject, { pid, ...detail }, effect)
   const running: Guest.Process = {
-    pid: process.pid,
+    pid,
     output: Stream.fromPull(Effect.succeed(output.take)),
     exitCode: Deferred.await(exit),
     endedBy: Effect.map(Deferred.await(exit), () => endedBy),
-    stdin: Sink.forEach((bytes: Uint8Array) =>
-      calls.run("process.stdin", subject, { pid: process.pid, bytes: bytes.length }, feed(bytes))
-    ).pipe(Sink.mapEffect(() => endInput)),
-    signal: (signal) =>
-      calls.run(
-        "process.signal",
-        subject,
-        { pid: process.pid, signal },
-        Effect.suspend(() => {
-          if (Deferred.isDoneUnsafe(exit)) return Effect.void
-          if (channel.loss !== undefined) return Effect.fail(failed("spawn", channel.loss))
-          return Effect.sync(() => machine.signalGroup(process.group, parseSignal(String(signal)) ?? 0))
-        })
-      ),
-    resize: (size) =>
-      calls.run(
-        "process.resize",
-        subject,
-        { pid: process.pid, ...size },
-        Effect.sync(() => {
-          if (terminal === undefined) return
-          terminal.terminal.rows = size.rows
-          terminal.terminal.columns = size.columns
-          machine.signalGroup(process.group, signals.SIGWINCH)
-        })
-      )
+    stdin: Sink.forEach((bytes: Uint8Array) => call("stdin", { bytes: bytes.length }, feed(bytes))).pipe(
+      Sink.mapEffect(() => endInput)
+    ),
+    signal: (signal) => {
+      const send = Effect.suspend(() => {
+        if (Deferred.isDoneUnsafe(exit)) return Effect.void
+        if (channel.loss !== undefined) return Effect.fail(failed("spawn", channel.loss))
+        return Effect.sync(() => machine.signalGroup(process.group, parseSignal(String(signal)) ?? 0))
+      })
+      return call("signal", { signal }, send)
+    },
+    resize: (size) => {
+      const set = Effect.sync(() => {
+        if (terminal === undefined) return
+        Object.assign(terminal.terminal, size)
+        machine.signalGroup(process.group, signals.SIGWINCH)
+      })
+      return call("resize", { ...size }, set)
+    }
   }
   return printable(running, "Process", ({ pid }) => ({ pid }))
 })

@@ -31,7 +31,6 @@ const merge = (
   return result
 }
 
-/** The settings after a change. */
 export const changed = (current: Settings, wanted: Wanted): Settings => {
   const { cpus = current.cpus, cwd = current.cwd, disk = current.disk, memory = current.memory } = wanted
   return {

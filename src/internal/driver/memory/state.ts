@@ -22,10 +22,6 @@ import type { Log } from "./logs.ts"
 import type { SnapshotStore } from "./snapshots.ts"
 import type { VolumeStore } from "./volumes.ts"
 
-// =============================================================================
-// Rows
-// =============================================================================
-
 /** A sandbox as other processes see it. */
 const Row = Schema.Struct({
   info: Microsandbox.SandboxInfo,
@@ -101,10 +97,6 @@ const isMade = (folder: string): boolean => {
   }
 }
 
-// =============================================================================
-// State
-// =============================================================================
-
 /** A sandbox of this process. */
 export interface Held {
   row: Row
@@ -155,10 +147,6 @@ export const forget = (state: HomeState, { row }: Held): void => {
   state.held.delete(row.info.name)
   state.rows.remove(row.info.name)
 }
-
-// =============================================================================
-// Look-up
-// =============================================================================
 
 /** A sandbox, of this process or another. */
 export interface Found {
