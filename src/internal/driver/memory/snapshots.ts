@@ -130,10 +130,13 @@ export class SnapshotStore {
     Fs.renameSync(staging, Path.join(this.folder, name))
   }
 
+  private list(isListed: (entry: Fs.Dirent) => boolean): ReadonlyArray<string> {
+    const entries = Fs.readdirSync(this.folder, { withFileTypes: true })
+    return entries.filter(isListed).map(({ name }) => name)
+  }
+
   links(): ReadonlyArray<string> {
-    return Fs.readdirSync(this.folder, { withFileTypes: true })
-      .filter((entry) => entry.isSymbolicLink())
-      .map(({ name }) => name)
+    return this.list((entry) => entry.isSymbolicLink())
   }
 
   /** Damages the content of a snapshot's disk, or removes the disk. */
@@ -151,9 +154,7 @@ export class SnapshotStore {
 
   /** All entries except links, damaged or not. */
   names(): ReadonlyArray<string> {
-    return Fs.readdirSync(this.folder, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
-      .map(({ name }) => name)
+    return this.list((entry) => entry.isDirectory() && !entry.name.startsWith("."))
   }
 }
 
