@@ -1,4 +1,4 @@
-/** Errors inside the twin do not name the operation: its caller does, once for all. */
+/** Errors of the twin without the name of the operation, which the driver adds. */
 import * as Effect from "effect/Effect"
 import { isLightboxError, LightboxError, type Reason } from "../../../LightboxError.ts"
 

@@ -58,7 +58,7 @@ export class Rows {
 
   /** Reserves a name if it is free. */
   reserve(name: string): boolean {
-    return isMade(this.at(name))
+    return makeFolder(this.at(name))
   }
 
   get(name: string): Row | undefined {
@@ -82,13 +82,13 @@ export class Rows {
     const taken = Path.join(this.folder, "..", "ids")
     Fs.mkdirSync(taken, { recursive: true })
     let id = Fs.readdirSync(taken).length + 1
-    while (!isMade(Path.join(taken, String(id)))) id++
+    while (!makeFolder(Path.join(taken, String(id)))) id++
     return `memory:${id}`
   }
 }
 
-/** Creates a folder, unless it exists. */
-const isMade = (folder: string): boolean => {
+/** Creates a folder. Returns `false` if it exists. */
+const makeFolder = (folder: string): boolean => {
   try {
     Fs.mkdirSync(folder)
     return true
