@@ -39,6 +39,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Stream from "effect/Stream"
 import type * as Admission from "./Admission.ts"
+import type * as Guest from "./Guest.ts"
 import type * as Microsandbox from "./Microsandbox.ts"
 import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "./internal/driver/parts.ts"
 import type { Services } from "./Driver.ts"
@@ -227,29 +228,9 @@ export type DriverOperation = keyof (ImagePart & SandboxPart & RemainsPart & Sna
  * @since 0.1.0
  */
 export type GuestOperation =
-  | "guest.spawn"
-  | "guest.stat"
-  | "guest.readDirectoryEntries"
-  | "guest.realPath"
-  | "guest.readLink"
-  | "guest.symlink"
-  | "guest.makeDirectory"
-  | "guest.removeFile"
-  | "guest.removeDirectory"
-  | "guest.rename"
-  | "guest.copyFile"
-  | "guest.setAttributes"
-  | "guest.open"
-  | "guest.connect"
-  | "guest.ping"
-  | "guest.touch"
-  | "file.stream"
-  | "file.sink"
-  | "file.stat"
-  | "file.setAttributes"
-  | "process.stdin"
-  | "process.signal"
-  | "process.resize"
+  | `guest.${Exclude<keyof Guest.Guest, "bootMillis" | "lost">}`
+  | `file.${keyof Guest.File}`
+  | `process.${Extract<keyof Guest.Process, "stdin" | "signal" | "resize">}`
 
 /**
  * All operations that are recorded and can be made to fail.

@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { LightboxError, Unknown } from "../../../LightboxError.ts"
 import type { Call, Fault, Operation } from "../../../MicrosandboxMemory.ts"
@@ -19,9 +20,10 @@ interface Armed {
   matched: number
 }
 
-interface Recorded {
-  readonly call: { -readonly [key in keyof Call]: Call[key] }
-}
+type Recorded = { -readonly [key in keyof Call]: Call[key] }
+
+/** The arguments of a call, without secrets. */
+export type Detail = Call["detail"]
 
 const lost = (operation: Operation): LightboxError =>
   new LightboxError({
@@ -30,11 +32,11 @@ const lost = (operation: Operation): LightboxError =>
   })
 
 export class Calls {
-  private armed: Array<Armed>
+  private armed: Array<Armed> = []
   private readonly recorded: Array<Recorded> = []
 
   constructor(faults: ReadonlyArray<Fault>) {
-    this.armed = faults.map((fault) => ({ fault, matched: 0 }))
+    this.arm(faults)
   }
 
   arm(faults: ReadonlyArray<Fault>): void {
@@ -47,7 +49,7 @@ export class Calls {
 
   /** The calls so far, in order. */
   history(): ReadonlyArray<Call> {
-    return this.recorded.map(({ call }) => ({ ...call }))
+    return this.recorded.map((call) => ({ ...call }))
   }
 
   private take(call: Call): ReadonlyArray<Fault> {
@@ -64,33 +66,21 @@ export class Calls {
     return met
   }
 
-  /** Records a call and applies the faults before it. Returns the faults after it. */
-  private begin(
-    operation: Operation,
-    subject: Subject,
-    detail: { readonly [key: string]: unknown }
-  ): Effect.Effect<{
-    readonly recorded: Recorded
-    readonly before: Effect.Effect<void, LightboxError>
-    readonly after: Effect.Effect<void, LightboxError>
-  }> {
+  /** Records a call. Returns its faults, and how to record its end. */
+  private begin(operation: Operation, subject: Subject, detail: Detail) {
     return Effect.map(Clock.currentTimeMillis, (at) => {
-      const recorded: Recorded = {
-        call: {
-          index: this.recorded.length,
-          operation,
-          sandbox: subject.sandbox,
-          detail,
-          at,
-          outcome: { _tag: "Pending" }
-        }
-      }
-      this.recorded.push(recorded)
-      const faults = this.take(recorded.call)
+      const index = this.recorded.length
+      const { sandbox } = subject
+      const call: Recorded = { index, operation, sandbox, detail, at, outcome: { _tag: "Pending" } }
+      this.recorded.push(call)
+      const faults = this.take(call)
       return {
-        recorded,
         before: Effect.forEach(faults, (fault) => act(fault, subject), { discard: true }),
-        after: Effect.forEach(faults, (fault) => answer(operation, fault), { discard: true })
+        after: Effect.forEach(faults, (fault) => answer(operation, fault), { discard: true }),
+        end: <A, E>(exit: Exit.Exit<A, E>) =>
+          Effect.sync(() => {
+            call.outcome = outcomeOf(exit)
+          })
       }
     })
   }
@@ -99,14 +89,14 @@ export class Calls {
   run<A, E, R>(
     operation: Operation,
     subject: Subject,
-    detail: { readonly [key: string]: unknown },
+    detail: Detail,
     effect: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | LightboxError, R> {
-    return Effect.flatMap(this.begin(operation, subject, detail), ({ after, before, recorded }) =>
+    return Effect.flatMap(this.begin(operation, subject, detail), ({ after, before, end }) =>
       before.pipe(
         Effect.andThen(effect),
         Effect.tap(() => after),
-        Effect.onExit((exit) => Effect.sync(() => recordExit(recorded, exit)))
+        Effect.onExit((exit) => end(exit))
       )
     )
   }
@@ -115,31 +105,25 @@ export class Calls {
   stream<A, E, R>(
     operation: Operation,
     subject: Subject,
-    detail: { readonly [key: string]: unknown },
+    detail: Detail,
     stream: Stream.Stream<A, E, R>
   ): Stream.Stream<A, E | LightboxError, R> {
     return Stream.unwrap(
-      Effect.map(this.begin(operation, subject, detail), ({ after, before, recorded }) =>
+      Effect.map(this.begin(operation, subject, detail), ({ after, before, end }) =>
         Stream.fromEffectDrain(before).pipe(
           Stream.concat(stream),
           Stream.concat(Stream.fromEffectDrain(after)),
-          Stream.onExit((exit) => Effect.sync(() => recordExit(recorded, exit)))
+          Stream.onExit((exit) => end(exit))
         )
       )
     )
   }
 }
 
-const recordExit = ({ call }: Recorded, exit: Exit.Exit<unknown, unknown>): void => {
-  if (Exit.isSuccess(exit)) {
-    call.outcome = { _tag: "Succeeded" }
-    return
-  }
-  const error = Cause.findErrorOption(exit.cause)
-  call.outcome =
-    error._tag === "Some" && error.value instanceof LightboxError
-      ? { _tag: "Failed", error: error.value }
-      : { _tag: "Interrupted" }
+const outcomeOf = (exit: Exit.Exit<unknown, unknown>): Call["outcome"] => {
+  if (Exit.isSuccess(exit)) return { _tag: "Succeeded" }
+  const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+  return error instanceof LightboxError ? { _tag: "Failed", error } : { _tag: "Interrupted" }
 }
 
 const act = (fault: Fault, { kill }: Subject): Effect.Effect<void, LightboxError> => {

@@ -8,22 +8,25 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
-import type { Control, DriverOperation, Image, Options } from "../../../MicrosandboxMemory.ts"
+import type { Control, DriverOperation, Options } from "../../../MicrosandboxMemory.ts"
 import * as Admission from "../admission.ts"
 import * as Ownership from "../../../Ownership.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import { HostPath, intBetween, Memory } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
-import { Calls } from "./calls.ts"
+import { Calls, type Detail } from "./calls.ts"
+import { type Failure, type Unnamed, within } from "./failure.ts"
 import { programs as builtIn } from "./programs/index.ts"
 import { programOf } from "./kernel/invocation.ts"
 import * as Images from "./images.ts"
 import type { Program } from "./kernel/process.ts"
 import * as Sandboxes from "./sandboxes.ts"
 import * as Snapshots from "./snapshots.ts"
+import * as State from "./state.ts"
 import * as Volumes from "./volumes.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
+type HomeState = State.HomeState
 
 const method = "MicrosandboxMemory.layer"
 
@@ -46,11 +49,11 @@ const decodeOptions = decoder(
 // Homes
 // =============================================================================
 
-const homes = new Map<string, { readonly state: Sandboxes.HomeState; users: number }>()
+const homes = new Map<string, { readonly state: HomeState; users: number }>()
 
-const makeHomeState = (home: string): Sandboxes.HomeState => ({
+const makeHomeState = (home: string): HomeState => ({
   home,
-  rows: Sandboxes.makeRows(home),
+  rows: new State.Rows(home),
   held: new Map(),
   cache: new Images.ImageCache(home),
   snapshots: new Snapshots.SnapshotStore(home),
@@ -59,7 +62,7 @@ const makeHomeState = (home: string): Sandboxes.HomeState => ({
 })
 
 /** Opens the state of a home, which all layers of this process share. */
-const openHome = (home: string): Effect.Effect<Sandboxes.HomeState, never, Scope.Scope> =>
+const openHome = (home: string): Effect.Effect<HomeState, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const shared = homes.get(home) ?? { state: makeHomeState(home), users: 0 }
@@ -72,7 +75,7 @@ const openHome = (home: string): Effect.Effect<Sandboxes.HomeState, never, Scope
         const shared = homes.get(home)
         if (shared === undefined || --shared.users > 0) return Effect.void
         homes.delete(home)
-        return Sandboxes.releaseHome(state)
+        return Sandboxes.release(state)
       })
   )
 
@@ -86,39 +89,6 @@ const homeFolder = (wanted: string | undefined): Effect.Effect<string, never, Sc
         Fs.mkdirSync(wanted, { recursive: true })
         return Fs.realpathSync(wanted)
       })
-
-// =============================================================================
-// Registry
-// =============================================================================
-
-/** The declared images. If there are none, every reference is a plain image. */
-const makeRegistry = (
-  declared: { readonly [reference: string]: Image } | undefined,
-  commands: ReadonlyArray<string>,
-  createdAt: number
-): Images.Registry => {
-  const images = new Map(Object.entries(declared ?? {}))
-  const built = new Map<string, { readonly image: Image; readonly stored: Images.StoredImage }>()
-  const find = (reference: string): Images.StoredImage | undefined => {
-    const image = images.get(reference) ?? (declared === undefined ? {} : undefined)
-    if (image === undefined) return undefined
-    const known = built.get(reference)
-    if (known !== undefined && known.image === images.get(reference)) return known.stored
-    const stored = Images.build(reference, image, commands, createdAt)
-    built.set(reference, { image, stored })
-    return stored
-  }
-  return {
-    find,
-    archived: (path) => {
-      const found = [...images].find(([, { archive }]) => archive !== undefined && Path.resolve(archive) === path)
-      return found === undefined ? undefined : find(found[0])
-    },
-    declare: (reference, image) => {
-      images.set(reference, image)
-    }
-  }
-}
 
 // =============================================================================
 // Service
@@ -135,10 +105,9 @@ export const make = Effect.fnUntraced(function* (
   const home = yield* homeFolder(options.home === undefined ? undefined : Path.resolve(options.home))
   const state = yield* openHome(home)
   const calls = new Calls(input.faults ?? [])
-  const commands = Object.keys(input.commands ?? {})
   const programs = new Map<string, Program>(Object.entries(builtIn))
   for (const [name, command] of Object.entries(input.commands ?? {})) programs.set(...programOf(name, command))
-  const registry = makeRegistry(input.images, commands, yield* Clock.currentTimeMillis)
+  const registry = new Images.Registry(input, yield* Clock.currentTimeMillis)
   for (const [reference, image] of Object.entries(input.images ?? {})) {
     const stored = image.isCached === true ? registry.find(reference) : undefined
     if (stored !== undefined) state.cache.put(stored)
@@ -147,7 +116,7 @@ export const make = Effect.fnUntraced(function* (
   const layer = {}
   const makeDriver = Effect.gen(function* () {
     const ownership = yield* Ownership.Ownership
-    yield* Effect.addFinalizer(() => Sandboxes.releaseLayer(state, layer))
+    yield* Effect.addFinalizer(() => Sandboxes.release(state, layer))
     return driverOf({ state, registry, programs, calls, ownership, layer, cpus, memory, pullPolicy })
   })
   return {
@@ -166,7 +135,7 @@ export const make = Effect.fnUntraced(function* (
   }
 })
 
-const driverOf = (context: Sandboxes.Context): Driver => {
+const driverOf = (context: State.Context): Driver => {
   const { calls, ownership, registry, state } = context
   const plain = {
     ...Images.make(state.cache, registry, (digest) => Sandboxes.usersOfImage(state, digest)),
@@ -175,7 +144,7 @@ const driverOf = (context: Sandboxes.Context): Driver => {
       store: state.snapshots,
       cache: state.cache,
       stage: ownership.stage,
-      capture: (method, name) => Sandboxes.captured(state, method, name)
+      capture: (name) => Sandboxes.captured(state, name)
     }),
     ...Volumes.make(state.volumes, (name) => Sandboxes.usersOfVolume(state, name))
   }
@@ -205,77 +174,73 @@ const driverOf = (context: Sandboxes.Context): Driver => {
   }
 }
 
-type Plain = Omit<Driver, "backend" | "version" | "home" | "capabilities">
+type Operations = Pick<Driver, DriverOperation>
 
-/** Wraps all operations as recorded calls with faults. */
-const recorded = (calls: Calls, state: Sandboxes.HomeState, plain: Plain): Plain => {
-  const run = <A, R>(
-    operation: DriverOperation,
-    sandbox: string | undefined,
-    detail: { readonly [key: string]: unknown },
-    effect: Effect.Effect<A, LightboxError, R>
-  ) => calls.run(operation, { sandbox, kill: Sandboxes.killerOf(state, sandbox) }, detail, effect)
+/** Records the calls of all operations, applies faults, and names the operation in errors. */
+const recorded = (calls: Calls, state: HomeState, plain: Unnamed<Operations>): Operations => {
+  const call =
+    <Args extends ReadonlyArray<unknown>, A, R>(
+      operation: DriverOperation,
+      run: (...args: Args) => Effect.Effect<A, Failure, R>,
+      /** Returns the name of the sandbox, if there is one, and the arguments to record. */
+      describe: (...args: Args) => readonly [sandbox?: string | undefined, detail?: Detail] = () => []
+    ) =>
+    (...args: Args): Effect.Effect<A, LightboxError, R> => {
+      const [sandbox, detail = {}] = describe(...args)
+      const subject = { sandbox, kill: Sandboxes.killerOf(state, sandbox) }
+      return calls.run(operation, subject, detail, within(`Microsandbox.${operation}`, run(...args)))
+    }
   return {
-    loadImage: (path, options) => run("loadImage", undefined, { path, ...options }, plain.loadImage(path, options)),
-    saveImages: (references, path, options) =>
-      run("saveImages", undefined, { references, path }, plain.saveImages(references, path, options)),
-    listImages: () => run("listImages", undefined, {}, plain.listImages()),
-    getImage: (reference) => run("getImage", undefined, { reference }, plain.getImage(reference)),
-    removeImage: (reference, options) =>
-      run("removeImage", undefined, { reference, ...options }, plain.removeImage(reference, options)),
-    pruneImages: () => run("pruneImages", undefined, {}, plain.pruneImages()),
-    createSandbox: (request) =>
-      run(
-        "createSandbox",
-        request.name,
-        { source: request.source, onConflict: request.onConflict ?? "fail", detached: request.detached === true },
-        plain.createSandbox(request)
-      ),
-    getSandbox: (name) => run("getSandbox", name, {}, plain.getSandbox(name)),
-    listSandboxes: (filter) => run("listSandboxes", undefined, { ...filter }, plain.listSandboxes(filter)),
-    startSandbox: (sandbox, options) =>
-      run("startSandbox", sandbox.name, { ...options }, plain.startSandbox(sandbox, options)),
-    stopSandbox: (sandbox, options) => run("stopSandbox", sandbox.name, {}, plain.stopSandbox(sandbox, options)),
-    killSandbox: (sandbox) => run("killSandbox", sandbox.name, {}, plain.killSandbox(sandbox)),
-    detachSandbox: (sandbox) => run("detachSandbox", sandbox.name, {}, plain.detachSandbox(sandbox)),
-    removeSandbox: (sandbox, options) =>
-      run("removeSandbox", sandbox.name, { ...options }, plain.removeSandbox(sandbox, options)),
-    modifySandbox: (sandbox, change) =>
-      run("modifySandbox", sandbox.name, { change }, plain.modifySandbox(sandbox, change)),
-    connect: (sandbox) => run("connect", sandbox.name, {}, plain.connect(sandbox)),
-    readLogs: (sandbox, query) => run("readLogs", sandbox.name, { ...query }, plain.readLogs(sandbox, query)),
-    readMetrics: (sandbox) => run("readMetrics", sandbox.name, {}, plain.readMetrics(sandbox)),
-    searchSandbox: (sandbox, needles) =>
-      run("searchSandbox", sandbox.name, { needles: needles.length }, plain.searchSandbox(sandbox, needles)),
-    listGhosts: () => run("listGhosts", undefined, {}, plain.listGhosts()),
-    removeRemains: (options) => run("removeRemains", undefined, { ...options }, plain.removeRemains(options)),
-    removeGhost: (name) => run("removeGhost", name, {}, plain.removeGhost(name)),
-    captureSnapshot: (request) =>
-      run(
-        "captureSnapshot",
-        request.sandbox,
-        { name: request.name, labels: request.labels },
-        plain.captureSnapshot(request)
-      ),
-    getSnapshot: (name) => run("getSnapshot", undefined, { name }, plain.getSnapshot(name)),
-    listSnapshots: () => run("listSnapshots", undefined, {}, plain.listSnapshots()),
-    listDamagedSnapshots: () => run("listDamagedSnapshots", undefined, {}, plain.listDamagedSnapshots()),
-    removeSnapshot: (name) => run("removeSnapshot", undefined, { name }, plain.removeSnapshot(name)),
-    verifySnapshot: (name) => run("verifySnapshot", undefined, { name }, plain.verifySnapshot(name)),
-    saveSnapshot: (name, path, options) =>
-      run("saveSnapshot", undefined, { name, path }, plain.saveSnapshot(name, path, options)),
-    loadSnapshot: (path, name) => run("loadSnapshot", undefined, { path, name }, plain.loadSnapshot(path, name)),
-    renameSnapshot: (name, to) => run("renameSnapshot", undefined, { name, to }, plain.renameSnapshot(name, to)),
-    removeStaging: (of, options) =>
-      run("removeStaging", undefined, { ...of, ...options }, plain.removeStaging(of, options)),
-    listSnapshotLinks: () => run("listSnapshotLinks", undefined, {}, plain.listSnapshotLinks()),
-    readSnapshotLink: (link) => run("readSnapshotLink", undefined, { link }, plain.readSnapshotLink(link)),
-    linkSnapshot: (link, name) => run("linkSnapshot", undefined, { link, name }, plain.linkSnapshot(link, name)),
-    unlinkSnapshot: (link) => run("unlinkSnapshot", undefined, { link }, plain.unlinkSnapshot(link)),
-    createVolume: (request) => run("createVolume", undefined, { ...request }, plain.createVolume(request)),
-    getVolume: (name) => run("getVolume", undefined, { name }, plain.getVolume(name)),
-    listVolumes: () => run("listVolumes", undefined, {}, plain.listVolumes()),
-    removeVolume: (name) => run("removeVolume", undefined, { name }, plain.removeVolume(name))
+    loadImage: call("loadImage", plain.loadImage, (path, options) => [undefined, { path, ...options }]),
+    saveImages: call("saveImages", plain.saveImages, (references, path) => [undefined, { references, path }]),
+    listImages: call("listImages", plain.listImages),
+    getImage: call("getImage", plain.getImage, (reference) => [undefined, { reference }]),
+    removeImage: call("removeImage", plain.removeImage, (reference, options) => [undefined, { reference, ...options }]),
+    pruneImages: call("pruneImages", plain.pruneImages),
+    createSandbox: call(
+      "createSandbox",
+      plain.createSandbox,
+      ({ detached = false, name, onConflict = "fail", source }) => [name, { source, onConflict, detached }]
+    ),
+    getSandbox: call("getSandbox", plain.getSandbox, (name) => [name]),
+    listSandboxes: call("listSandboxes", plain.listSandboxes, (filter) => [undefined, { ...filter }]),
+    startSandbox: call("startSandbox", plain.startSandbox, ({ name }, options) => [name, { ...options }]),
+    stopSandbox: call("stopSandbox", plain.stopSandbox, ({ name }) => [name]),
+    killSandbox: call("killSandbox", plain.killSandbox, ({ name }) => [name]),
+    detachSandbox: call("detachSandbox", plain.detachSandbox, ({ name }) => [name]),
+    removeSandbox: call("removeSandbox", plain.removeSandbox, ({ name }, options) => [name, { ...options }]),
+    modifySandbox: call("modifySandbox", plain.modifySandbox, ({ name }, change) => [name, { change }]),
+    connect: call("connect", plain.connect, ({ name }) => [name]),
+    readLogs: call("readLogs", plain.readLogs, ({ name }, query) => [name, { ...query }]),
+    readMetrics: call("readMetrics", plain.readMetrics, ({ name }) => [name]),
+    searchSandbox: call("searchSandbox", plain.searchSandbox, ({ name }, needles) => [
+      name,
+      { needles: needles.length }
+    ]),
+    listGhosts: call("listGhosts", plain.listGhosts),
+    removeRemains: call("removeRemains", plain.removeRemains, (options) => [undefined, { ...options }]),
+    removeGhost: call("removeGhost", plain.removeGhost, (name) => [name]),
+    captureSnapshot: call("captureSnapshot", plain.captureSnapshot, ({ labels, name, sandbox }) => [
+      sandbox,
+      { name, labels }
+    ]),
+    getSnapshot: call("getSnapshot", plain.getSnapshot, (name) => [undefined, { name }]),
+    listSnapshots: call("listSnapshots", plain.listSnapshots),
+    listDamagedSnapshots: call("listDamagedSnapshots", plain.listDamagedSnapshots),
+    removeSnapshot: call("removeSnapshot", plain.removeSnapshot, (name) => [undefined, { name }]),
+    verifySnapshot: call("verifySnapshot", plain.verifySnapshot, (name) => [undefined, { name }]),
+    saveSnapshot: call("saveSnapshot", plain.saveSnapshot, (name, path) => [undefined, { name, path }]),
+    loadSnapshot: call("loadSnapshot", plain.loadSnapshot, (path, name) => [undefined, { path, name }]),
+    renameSnapshot: call("renameSnapshot", plain.renameSnapshot, (name, to) => [undefined, { name, to }]),
+    removeStaging: call("removeStaging", plain.removeStaging, (of, options) => [undefined, { ...of, ...options }]),
+    listSnapshotLinks: call("listSnapshotLinks", plain.listSnapshotLinks),
+    readSnapshotLink: call("readSnapshotLink", plain.readSnapshotLink, (link) => [undefined, { link }]),
+    linkSnapshot: call("linkSnapshot", plain.linkSnapshot, (link, name) => [undefined, { link, name }]),
+    unlinkSnapshot: call("unlinkSnapshot", plain.unlinkSnapshot, (link) => [undefined, { link }]),
+    createVolume: call("createVolume", plain.createVolume, (request) => [undefined, { ...request }]),
+    getVolume: call("getVolume", plain.getVolume, (name) => [undefined, { name }]),
+    listVolumes: call("listVolumes", plain.listVolumes),
+    removeVolume: call("removeVolume", plain.removeVolume, (name) => [undefined, { name }])
   }
 }
 
@@ -283,28 +248,24 @@ const recorded = (calls: Calls, state: Sandboxes.HomeState, plain: Plain): Plain
 // Control
 // =============================================================================
 
-const controlOf = (calls: Calls, state: Sandboxes.HomeState, registry: Images.Registry): Control["Service"] => ({
+const controlOf = (calls: Calls, state: HomeState, registry: Images.Registry): Control["Service"] => ({
   inject: (...faults) => Effect.sync(() => calls.arm(faults)),
   clearFaults: Effect.sync(() => calls.disarm()),
   calls: Effect.sync(() => calls.history()),
   inventory: Effect.gen(function* () {
     return {
-      sandboxes: (yield* Sandboxes.all(state)).map(({ name, status }) => ({ name, status })),
-      processes: Sandboxes.processes(state).map(({ argv, pid, sandbox }) => ({
-        sandbox,
-        pid,
-        command: argv.join(" ")
-      })),
+      sandboxes: (yield* State.all(state)).map(({ name, status }) => ({ name, status })),
+      processes: Sandboxes.processes(state),
       snapshots: state.snapshots.names(),
       snapshotLinks: state.snapshots.links(),
       volumes: state.volumes.all().map(({ name }) => name),
       images: state.cache.all().map(({ reference }) => reference)
     }
   }),
-  kill: (sandbox) => Sandboxes.crash(state, "MicrosandboxMemory.Control.kill", sandbox),
-  fillDisk: (sandbox, options) =>
-    Sandboxes.fill(state, "MicrosandboxMemory.Control.fillDisk", sandbox, options?.free ?? 0),
+  kill: (sandbox) => within("MicrosandboxMemory.Control.kill", Sandboxes.crash(state, sandbox)),
+  fillDisk: (sandbox, { free = 0 } = {}) =>
+    within("MicrosandboxMemory.Control.fillDisk", Sandboxes.fill(state, sandbox, free)),
   setImage: (reference, image) => Effect.sync(() => registry.declare(reference, image)),
-  damageSnapshot: (name, part) =>
-    state.snapshots.damage("MicrosandboxMemory.Control.damageSnapshot", name, part ?? "content")
+  damageSnapshot: (name, part = "content") =>
+    within("MicrosandboxMemory.Control.damageSnapshot", state.snapshots.damage(name, part))
 })

@@ -1,8 +1,6 @@
 /** `Guest` of a virtual machine in memory. */
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
@@ -12,68 +10,62 @@ import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../../../Guest.ts"
-import { CommandNotStarted, FileError, GuestLost, LightboxError } from "../../../LightboxError.ts"
+import { CommandNotStarted, FileError, GuestLost, LightboxError, type Reason } from "../../../LightboxError.ts"
 import { redactWords } from "../../report/failureText.ts"
 import { OutputBuffer } from "../../guest/outputBuffer.ts"
 import * as ByteString from "./kernel/byteString.ts"
-import type { Calls, Subject } from "./calls.ts"
+import type { GuestOperation } from "../../../MicrosandboxMemory.ts"
+import type { Calls, Detail, Subject } from "./calls.ts"
 import { type Description, OutputDescription, Pipe, TerminalDescription } from "./kernel/description.ts"
 import { attempt, type Code, Errno } from "./kernel/errno.ts"
 import type { Log } from "./logs.ts"
 import type { Loaded, Machine } from "./kernel/machine.ts"
 import { named, signals } from "../../guest/signals.ts"
-import { fromSeconds, toSeconds } from "../../guest/time.ts"
+import { fromSeconds } from "../../guest/time.ts"
 import { printable } from "../../report/printable.ts"
 import { parse as parseSignal } from "./kernel/signals.ts"
-import { type OpenFile, root, type Stat } from "./kernel/vnode.ts"
+import { type Attributes, root, type Stat } from "./kernel/vnode.ts"
 
 /** The boot time that a guest reports. */
 const bootMillis = 100
 
 const connectionClosed = "the connection to it closed"
 
-/** An open channel to a machine. */
-interface Channel {
+interface Wiring {
   readonly machine: Machine
   readonly calls: Calls
   readonly subject: Subject
   readonly log: Log
+}
+
+/** An open channel to a machine. */
+interface Channel extends Wiring {
   /** Closed while a reader with backpressure lags behind. */
   readonly flow: Latch.Latch
   /** Called when the channel is lost. */
-  readonly sessions: Set<(error: LightboxError) => void>
-  loss: LightboxError | undefined
+  readonly sessions: Set<(loss: GuestLost) => void>
+  loss: GuestLost | undefined
   nextHandle: number
 }
 
-const method = (operation: string): string => `Sandbox.${operation}`
-
-const during = (operation: string, error: LightboxError): LightboxError =>
-  new LightboxError({ method: method(operation), reason: error.reason })
+const failed = (operation: string, reason: Reason): LightboxError =>
+  new LightboxError({ method: `Sandbox.${operation}`, reason })
 
 /** Opens a channel to a machine for the scope. */
-export const connect = Effect.fnUntraced(function* (options: {
-  readonly machine: Machine
-  readonly calls: Calls
-  readonly subject: Subject
-  readonly log: Log
-}): Effect.fn.Return<Guest.Guest, LightboxError, Scope.Scope> {
-  const { machine } = options
-  const channel: Channel = {
-    ...options,
-    flow: Latch.makeUnsafe(true),
-    sessions: new Set(),
-    loss: undefined,
-    nextHandle: 1
-  }
+export const connect = Effect.fnUntraced(function* (
+  wiring: Wiring
+): Effect.fn.Return<Guest.Guest, LightboxError, Scope.Scope> {
+  const { machine } = wiring
+  const state = { flow: Latch.makeUnsafe(true), sessions: new Set<(loss: GuestLost) => void>(), nextHandle: 1 }
+  const channel: Channel = { ...wiring, ...state, loss: undefined }
   const lost = yield* Deferred.make<LightboxError>()
   const lose = (problem: string) => {
     if (channel.loss !== undefined) return
-    const error = new LightboxError({ method: "Guest", reason: new GuestLost({ name: machine.name, problem }) })
-    channel.loss = error
+    const loss = new GuestLost({ name: machine.name, problem })
+    channel.loss = loss
     channel.flow.openUnsafe()
-    Deferred.doneUnsafe(lost, Effect.succeed(error))
-    for (const session of channel.sessions) session(error)
+    Deferred.doneUnsafe(lost, Effect.succeed(new LightboxError({ method: "Guest", reason: loss })))
+    for (const session of channel.sessions) session(loss)
     channel.sessions.clear()
   }
   yield* Effect.acquireRelease(
@@ -93,78 +85,51 @@ export const connect = Effect.fnUntraced(function* (options: {
 const make = (channel: Channel, lost: Effect.Effect<LightboxError>): Guest.Guest => {
   const { calls, machine, subject } = channel
   const { vfs } = machine
-  const file = <A>(
-    name: Parameters<Calls["run"]>[0],
-    operation: string,
-    path: string,
-    detail: { readonly [key: string]: unknown },
-    evaluate: (path: string) => A
-  ): Effect.Effect<A, LightboxError> =>
-    calls.run(
-      name,
-      subject,
-      { path, ...detail },
-      onFile(channel, operation, path, () => evaluate(guestPath(path)))
-    )
+  const file = <A>(operation: GuestOperation, path: string, detail: Detail, evaluate: (at: string) => A) =>
+    fileCall(channel, operation, path, detail, () => evaluate(guestPath(path)))
 
   return {
     bootMillis,
     lost,
-    spawn: (command, policy) =>
-      calls.run(
-        "guest.spawn",
-        subject,
-        { argv: redactWords(command.argv), cwd: command.cwd },
-        spawn(channel, command, policy)
-      ),
-    stat: (path, options) =>
-      file("guest.stat", "stat", path, {}, (at) =>
-        infoOf(path, vfs.stat(at, "/", root, options?.followSymlinks ?? true))
-      ),
+    spawn: (command, policy) => {
+      const { argv, cwd } = command
+      return calls.run("guest.spawn", subject, { argv: redactWords(argv), cwd }, spawn(channel, command, policy))
+    },
+    stat: (path, { followSymlinks = true } = {}) =>
+      file("guest.stat", path, {}, (at) => infoOf(path, vfs.stat(at, "/", root, followSymlinks))),
     readDirectoryEntries: (path) =>
-      file("guest.readDirectoryEntries", "readDirectory", path, {}, (at) =>
+      file("guest.readDirectoryEntries", path, {}, (at) =>
         vfs.list(at, "/", root).map((name) => {
           const child = at.endsWith("/") ? at + name : `${at}/${name}`
           return infoOf(ByteString.toText(child), vfs.stat(child, "/", root, false))
         })
       ),
-    realPath: (path) => file("guest.realPath", "realPath", path, {}, (at) => ByteString.toText(realPath(machine, at))),
-    readLink: (path) =>
-      file("guest.readLink", "readLink", path, {}, (at) => ByteString.toText(vfs.readLink(at, "/", root))),
+    realPath: (path) => file("guest.realPath", path, {}, (at) => ByteString.toText(realPath(machine, at))),
+    readLink: (path) => file("guest.readLink", path, {}, (at) => ByteString.toText(vfs.readLink(at, "/", root))),
     symlink: (target, path) =>
-      file("guest.symlink", "symlink", path, { target }, (at) =>
+      file("guest.symlink", path, { target }, (at) =>
         vfs.make(at, "/", root, { _tag: "Symlink", target: ByteString.fromText(target) })
       ),
-    makeDirectory: (path, options) =>
-      file("guest.makeDirectory", "makeDirectory", path, {}, (at) => {
-        vfs.makeFolders(at, "/", options?.mode ?? 0o755, root)
-      }),
-    removeFile: (path) => file("guest.removeFile", "removeFile", path, {}, (at) => vfs.unlink(at, "/", root)),
-    removeDirectory: (path, options) =>
-      file("guest.removeDirectory", "removeDirectory", path, { recursive: options?.recursive ?? false }, (at) => {
-        if (options?.recursive !== true) vfs.removeDirectory(at, "/", root)
+    makeDirectory: (path, { mode = 0o755 } = {}) =>
+      file("guest.makeDirectory", path, {}, (at) => vfs.makeFolders(at, "/", mode, root)),
+    removeFile: (path) => file("guest.removeFile", path, {}, (at) => vfs.unlink(at, "/", root)),
+    removeDirectory: (path, { recursive = false } = {}) =>
+      file("guest.removeDirectory", path, { recursive }, (at) => {
+        if (!recursive) vfs.removeDirectory(at, "/", root)
         else if (vfs.stat(at, "/", root, false).kind === "Symlink") vfs.unlink(at, "/", root)
         else vfs.removeTree(at, "/", root)
       }),
-    rename: (from, to) =>
-      file("guest.rename", "rename", from, { to }, (at) => vfs.rename(at, guestPath(to), "/", root)),
-    copyFile: (from, to) =>
-      file("guest.copyFile", "copyFile", from, { to }, (at) => copyFile(machine, at, guestPath(to))),
-    setAttributes: (path, attributes, options) =>
-      file("guest.setAttributes", "setAttributes", path, { attributes }, (at) =>
-        setAttributes(machine, at, attributes, options?.followSymlinks ?? true)
-      ),
+    rename: (from, to) => file("guest.rename", from, { to }, (at) => vfs.rename(at, guestPath(to), "/", root)),
+    copyFile: (from, to) => file("guest.copyFile", from, { to }, (at) => copyFile(machine, at, guestPath(to))),
+    setAttributes: (path, attributes, { followSymlinks = true } = {}) =>
+      file("guest.setAttributes", path, { attributes }, (at) => setAttributes(machine, at, attributes, followSymlinks)),
     open: (path, options) => calls.run("guest.open", subject, { path, ...options }, open(channel, path, options)),
     connect: (host, port) => calls.run("guest.connect", subject, { host, port }, dial(channel, host, port)),
     ping: calls.run(
       "guest.ping",
       subject,
       {},
-      Effect.gen(function* () {
-        const start = yield* Clock.currentTimeNanos
-        yield* guard(channel, "ping", Effect.yieldNow)
-        return Duration.nanos((yield* Clock.currentTimeNanos) - start)
-      })
+      Effect.map(Effect.timed(guard(channel, "ping", Effect.yieldNow)), ([duration]) => duration)
     ),
     touch: calls.run("guest.touch", subject, {}, guard(channel, "touch", Effect.void))
   }
@@ -182,11 +147,11 @@ const guard = <A, E>(
 ): Effect.Effect<A, E | LightboxError> =>
   Effect.suspend(() => {
     channel.machine.touch()
-    if (channel.loss !== undefined) return Effect.fail(during(operation, channel.loss))
+    if (channel.loss !== undefined) return Effect.fail(failed(operation, channel.loss))
     return Effect.raceFirst(
       effect,
       Effect.callback<never, LightboxError>((resume) => {
-        const onLost = (error: LightboxError) => resume(Effect.fail(during(operation, error)))
+        const onLost = (loss: GuestLost) => resume(Effect.fail(failed(operation, loss)))
         channel.sessions.add(onLost)
         return Effect.sync(() => channel.sessions.delete(onLost))
       })
@@ -200,7 +165,7 @@ const guestPath = (path: string): string => {
 }
 
 const fileError = (operation: string, path: string, { code, problem }: Errno): LightboxError =>
-  new LightboxError({ method: method(operation), reason: new FileError({ operation, path, code, problem }) })
+  failed(operation, new FileError({ operation, path, code, problem }))
 
 const onFile = <A>(
   channel: Channel,
@@ -210,9 +175,21 @@ const onFile = <A>(
 ): Effect.Effect<A, LightboxError> =>
   Effect.suspend(() => {
     channel.machine.touch()
-    if (channel.loss !== undefined) return Effect.fail(during(operation, channel.loss))
+    if (channel.loss !== undefined) return Effect.fail(failed(operation, channel.loss))
     return Effect.mapError(attempt(evaluate), (error) => fileError(operation, path, error))
   })
+
+/** A recorded call about a file. */
+const fileCall = <A>(
+  channel: Channel,
+  call: GuestOperation,
+  path: string,
+  detail: Detail,
+  evaluate: () => A
+): Effect.Effect<A, LightboxError> => {
+  const operation = call === "guest.readDirectoryEntries" ? "readDirectory" : call.slice(call.indexOf(".") + 1)
+  return channel.calls.run(call, channel.subject, { path, ...detail }, onFile(channel, operation, path, evaluate))
+}
 
 const types = { File: "File", Directory: "Directory", Symlink: "SymbolicLink", Device: "CharacterDevice" } as const
 
@@ -244,9 +221,9 @@ const at = <A>(step: string, evaluate: () => A): A => {
 }
 
 /** In milliseconds, cut to the seconds that the agent knows. */
-const millisOf = (time: DateTime.Utc | undefined): number | undefined => {
-  const seconds = toSeconds(time)
-  return seconds === undefined ? undefined : seconds * 1000
+const timesOf = ({ atime, mtime }: Guest.FileAttributes): Attributes => {
+  const millisOf = (time: DateTime.Utc | undefined) => time && Math.floor(time.epochMilliseconds / 1000) * 1000
+  return { accessedAt: millisOf(atime), modifiedAt: millisOf(mtime) }
 }
 
 /** The agent returns a path without a target unchanged. */
@@ -259,21 +236,17 @@ const realPath = ({ vfs }: Machine, path: string): string => {
   }
 }
 
-const setAttributes = (
-  { vfs }: Machine,
-  path: string,
-  { atime, gid, mode, mtime, size, uid }: Guest.FileAttributes,
-  isFollowed: boolean
-): void => {
+const setAttributes = ({ vfs }: Machine, path: string, attributes: Guest.FileAttributes, isFollowed: boolean): void => {
+  const { gid, mode, size, uid } = attributes
+  const set = (step: string, attributes: Attributes) =>
+    at(step, () => vfs.setAttributes(path, "/", root, attributes, isFollowed))
   if (mode !== undefined) {
     if (!isFollowed && vfs.stat(path, "/", root, false).kind === "Symlink") {
       throw unsupported("setstat: chmod on symlink without following is not supported")
     }
-    at("chmod", () => vfs.setAttributes(path, "/", root, { mode }, isFollowed))
+    set("chmod", { mode })
   }
-  if (uid !== undefined || gid !== undefined) {
-    at("chown", () => vfs.setAttributes(path, "/", root, { uid, gid }, isFollowed))
-  }
+  if (uid !== undefined || gid !== undefined) set("chown", { uid, gid })
   if (size !== undefined) {
     at("open for truncate", () => {
       const file = vfs.open(path, "/", root, { read: false, write: true })
@@ -284,30 +257,19 @@ const setAttributes = (
       }
     })
   }
-  if (atime !== undefined || mtime !== undefined) {
-    const times = { accessedAt: millisOf(atime), modifiedAt: millisOf(mtime) }
-    at("utimens", () => vfs.setAttributes(path, "/", root, times, isFollowed))
-  }
+  const times = timesOf(attributes)
+  if (times.accessedAt !== undefined || times.modifiedAt !== undefined) set("utimens", times)
 }
 
 const copyFile = ({ vfs }: Machine, from: string, to: string): void => {
-  const stat = vfs.stat(from, "/", root)
-  if (stat.kind !== "File") {
+  const { kind, mode } = vfs.stat(from, "/", root)
+  if (kind !== "File") {
     throw unsupported("copy: the source path is neither a regular file nor a symlink to a regular file")
   }
-  const source = vfs.open(from, "/", root, { read: true, write: false })
-  try {
-    const target = vfs.open(to, "/", root, { read: false, write: true, create: true, truncate: true, mode: stat.mode })
-    try {
-      // Read late: as with the real agent, a file copied to itself is empty by now.
-      target.write(0, source.read(0, source.stat().size))
-      target.setAttributes({ mode: stat.mode })
-    } finally {
-      target.close()
-    }
-  } finally {
-    source.close()
-  }
+  // As with the real agent, a file copied to itself is empty.
+  vfs.write(to, root, new Uint8Array(), mode)
+  vfs.write(to, root, vfs.read(from, root), mode)
+  vfs.setAttributes(to, "/", root, { mode })
 }
 
 const checkOpenOptions = ({ append, create, createNew, read, truncate, write }: Guest.OpenOptions): void => {
@@ -333,124 +295,73 @@ const open = (
   options: Guest.OpenOptions
 ): Effect.Effect<Guest.File, LightboxError, Scope.Scope> => {
   const { calls, machine, subject } = channel
+  const { append = false, create = false, createNew = false, mode = defaultMode } = options
+  const { read: isRead = false, truncate = false, write: isWritten = false } = options
+  const opened = onFile(channel, "open", path, () => {
+    checkOpenOptions(options)
+    const handle = channel.nextHandle++
+    const flags = {
+      read: isRead,
+      write: isWritten,
+      append,
+      create: create || createNew,
+      exclusive: createNew,
+      truncate
+    }
+    return { handle, ...machine.vfs.open(guestPath(path), "/", root, { ...flags, mode: mode & ~agentMask }) }
+  })
+
   return Effect.map(
-    Effect.acquireRelease(
-      onFile(channel, "open", path, () => {
-        checkOpenOptions(options)
-        const handle = channel.nextHandle++
-        return {
-          handle,
-          ...machine.vfs.open(guestPath(path), "/", root, {
-            read: options.read ?? false,
-            write: options.write ?? false,
-            append: options.append ?? false,
-            create: options.create === true || options.createNew === true,
-            exclusive: options.createNew ?? false,
-            truncate: options.truncate ?? false,
-            mode: (options.mode ?? defaultMode) & ~agentMask
-          })
-        }
-      }),
-      (file) => Effect.sync(() => file.close())
-    ),
-    (file): Guest.File => ({
-      stream: (range) =>
-        calls.stream("file.stream", subject, { path, ...range }, read(channel, path, file, options, range)),
-      sink: (offset = 0) =>
-        Sink.suspend(() => {
-          let position = offset
-          return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
-            const start = position
-            position += pieces.reduce((size, piece) => size + piece.length, 0)
-            return calls.run(
-              "file.sink",
-              subject,
-              { path, offset: start },
-              write(channel, path, file, options, pieces, start)
+    Effect.acquireRelease(opened, (file) => Effect.sync(() => file.close())),
+    ({ handle, ...file }): Guest.File => {
+      // An endless transfer must yield to other fibers.
+      const transfer = <A>(operation: "read" | "write", isAllowed: boolean, evaluate: () => A) =>
+        Effect.tap(
+          onFile(channel, operation, path, () => {
+            const access = operation === "read" ? "reading" : "writing"
+            if (!isAllowed) throw unsupported(`${operation}: handle ${handle} is not open for ${access}`)
+            return evaluate()
+          }),
+          () => Effect.yieldNow
+        )
+      return {
+        stream: (range = {}) => {
+          const { bytesToRead = Number.POSITIVE_INFINITY, offset: start = 0 } = range
+          const windows = Stream.paginate(start, (offset) => {
+            const length = Math.min(windowBytes, start + bytesToRead - offset)
+            if (length <= 0) return Effect.succeed([[], Option.none()])
+            return Effect.map(
+              transfer("read", isRead, () => file.read(offset, length)),
+              (bytes) => (bytes.length === 0 ? [[], Option.none()] : [[bytes], Option.some(offset + bytes.length)])
             )
           })
-        }),
-      stat: calls.run(
-        "file.stat",
-        subject,
-        { path },
-        onFile(channel, "stat", path, () => infoOf(path, file.stat()))
-      ),
-      setAttributes: (attributes) =>
-        calls.run(
-          "file.setAttributes",
-          subject,
-          { path, attributes },
-          onFile(channel, "setAttributes", path, () => {
+          return calls.stream("file.stream", subject, { path, ...range }, windows)
+        },
+        sink: (offset = 0) =>
+          Sink.suspend(() => {
+            let position = offset
+            const write = (bytes: Uint8Array) =>
+              transfer("write", isWritten || append, () => {
+                file.write(append ? undefined : position, bytes)
+                position += bytes.length
+              })
+            return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
+              const written = Effect.forEach(pieces, write, { discard: true })
+              return calls.run("file.sink", subject, { path, offset: position }, written)
+            })
+          }),
+        stat: fileCall(channel, "file.stat", path, {}, () => infoOf(path, file.stat())),
+        setAttributes: (attributes) =>
+          fileCall(channel, "file.setAttributes", path, { attributes }, () => {
             if (attributes.size !== undefined) file.truncate(attributes.size)
             // The agent uses this order.
             file.setAttributes({ mode: attributes.mode })
-            file.setAttributes({
-              uid: attributes.uid,
-              gid: attributes.gid,
-              accessedAt: millisOf(attributes.atime),
-              modifiedAt: millisOf(attributes.mtime)
-            })
+            file.setAttributes({ uid: attributes.uid, gid: attributes.gid, ...timesOf(attributes) })
           })
-        )
-    })
+      }
+    }
   )
 }
-
-type Handle = OpenFile & { readonly handle: number }
-
-const read = (
-  channel: Channel,
-  path: string,
-  file: Handle,
-  options: Guest.OpenOptions,
-  range: Guest.ReadRange | undefined
-): Stream.Stream<Uint8Array, LightboxError> => {
-  const start = range?.offset ?? 0
-  const end = start + (range?.bytesToRead ?? Number.POSITIVE_INFINITY)
-  return Stream.paginate(start, (offset) => {
-    const length = Math.min(windowBytes, end - offset)
-    if (length <= 0) return Effect.succeed([[], Option.none()])
-    return onFile(channel, "read", path, () => {
-      if (options.read !== true) throw unsupported(`read: handle ${file.handle} is not open for reading`)
-      return file.read(offset, length)
-    }).pipe(
-      // An endless read must yield to other fibers.
-      Effect.tap(() => Effect.yieldNow),
-      Effect.map((bytes) => [
-        bytes.length === 0 ? [] : [bytes],
-        bytes.length === 0 ? Option.none() : Option.some(offset + bytes.length)
-      ])
-    )
-  })
-}
-
-const write = (
-  channel: Channel,
-  path: string,
-  file: Handle,
-  options: Guest.OpenOptions,
-  pieces: ReadonlyArray<Uint8Array>,
-  offset: number
-): Effect.Effect<void, LightboxError> =>
-  Effect.suspend(() => {
-    let position = offset
-    return Effect.forEach(
-      pieces,
-      (bytes) =>
-        Effect.andThen(
-          onFile(channel, "write", path, () => {
-            if (options.write !== true && options.append !== true) {
-              throw unsupported(`write: handle ${file.handle} is not open for writing`)
-            }
-            file.write(options.append === true ? undefined : position, bytes)
-            position += bytes.length
-          }),
-          Effect.yieldNow
-        ),
-      { discard: true }
-    )
-  })
 
 // =============================================================================
 // Commands
@@ -460,27 +371,21 @@ const clear = (word: Guest.Word): string => ByteString.fromText(Redacted.isRedac
 
 const startProblems: { readonly [code in Code]?: CommandNotStarted["kind"] } = {
   EACCES: "PermissionDenied",
-  ELOOP: "Other",
   ENOENT: "ProgramNotFound",
   ENOEXEC: "NotExecutable",
   ENOTDIR: "ProgramNotFound"
 }
 
 const notStarted = (
-  command: Guest.Command,
+  { argv }: Guest.Command,
   kind: CommandNotStarted["kind"],
   problem: string,
   errno?: string
 ): LightboxError =>
-  new LightboxError({
-    method: method("spawn"),
-    reason: new CommandNotStarted({
-      argv: redactWords(command.argv),
-      kind,
-      problem,
-      ...(errno === undefined ? {} : { errno })
-    })
-  })
+  failed(
+    "spawn",
+    new CommandNotStarted({ argv: redactWords(argv), kind, problem, ...(errno === undefined ? {} : { errno }) })
+  )
 
 /** Resolves the user, the program and the working directory of a command. */
 const prepare = (machine: Machine, command: Guest.Command) =>
@@ -517,23 +422,14 @@ const spawn = Effect.fnUntraced(function* (
   const { calls, log, machine, subject } = channel
   const { actor, cwd, env, loaded } = yield* guard(channel, "spawn", prepare(machine, command))
   const exit = yield* Deferred.make<number, LightboxError>()
-  const output = yield* Effect.acquireRelease(
-    Effect.sync(
-      () =>
-        new OutputBuffer(
-          {
-            memoryBytes: policy?.memoryBytes ?? 4 * 1024 * 1024,
-            overflow: policy?.overflow === "suspend" ? "suspend" : "spill"
-          },
-          {
-            pause: () => channel.flow.closeUnsafe(),
-            resume: () => channel.flow.openUnsafe(),
-            fail: () => kill()
-          }
-        )
-    ),
-    (output) => Effect.sync(() => output.dispose())
+  const output = new OutputBuffer(
+    {
+      memoryBytes: policy?.memoryBytes ?? 4 * 1024 * 1024,
+      overflow: policy?.overflow === "suspend" ? "suspend" : "spill"
+    },
+    { pause: () => channel.flow.closeUnsafe(), resume: () => channel.flow.openUnsafe(), fail: () => kill() }
   )
+  yield* Effect.addFinalizer(() => Effect.sync(() => output.dispose()))
 
   const session = log.nextSession()
   let openOutputs = command.terminal === undefined ? 2 : 1
@@ -546,10 +442,11 @@ const spawn = Effect.fnUntraced(function* (
     output.finish()
     Deferred.doneUnsafe(exit, Effect.succeed(exitCode))
   }
-  const fail = (error: LightboxError) => {
+  const fail = (loss: GuestLost) => {
+    const error = failed("spawn", loss)
     machine.endSession(session)
-    output.finish(during("spawn", error))
-    Deferred.doneUnsafe(exit, Effect.fail(during("spawn", error)))
+    output.finish(error)
+    Deferred.doneUnsafe(exit, Effect.fail(error))
   }
   const onWrite = (tag: "Stdout" | "Stderr") => (bytes: Uint8Array) =>
     channel.flow.await.pipe(
@@ -618,65 +515,55 @@ const spawn = Effect.fnUntraced(function* (
     machine.scope
   )
 
-  const stdin = { isOpen: true }
+  let isInputOpen = true
   /** Written until the command reads it, ends, or closes its side. */
   const feed = (bytes: Uint8Array): Effect.Effect<void, LightboxError> =>
     Effect.suspend(() => {
-      if (channel.loss !== undefined) return Effect.fail(during("spawn", channel.loss))
-      if (!stdin.isOpen || Deferred.isDoneUnsafe(exit)) return Effect.void
+      if (channel.loss !== undefined) return Effect.fail(failed("spawn", channel.loss))
+      if (!isInputOpen || Deferred.isDoneUnsafe(exit)) return Effect.void
       const written = terminal === undefined ? input.writer.write(bytes) : terminal.type(bytes)
-      return guard(
-        channel,
-        "spawn",
-        Effect.raceFirst(
-          Effect.catchTag(written, "Errno", () =>
-            Effect.sync(() => {
-              stdin.isOpen = false
-            })
-          ),
-          Effect.asVoid(process.ended)
-        )
+      const ignored = Effect.catchTag(written, "Errno", () =>
+        Effect.sync(() => {
+          isInputOpen = false
+        })
       )
+      return guard(channel, "spawn", Effect.raceFirst(ignored, Effect.asVoid(process.ended)))
     })
   const endInput = Effect.sync(() => {
-    if (!stdin.isOpen) return
-    stdin.isOpen = false
+    if (!isInputOpen) return
+    isInputOpen = false
     if (terminal === undefined) input.writer.release()
     else terminal.hangUp()
   })
 
   if (command.stdin === "empty") yield* endInput
+  const { pid } = process
+  const call = <A>(name: "stdin" | "signal" | "resize", detail: Detail, effect: Effect.Effect<A, LightboxError>) =>
+    calls.run(`process.${name}`, subject, { pid, ...detail }, effect)
   const running: Guest.Process = {
-    pid: process.pid,
+    pid,
     output: Stream.fromPull(Effect.succeed(output.take)),
     exitCode: Deferred.await(exit),
     endedBy: Effect.map(Deferred.await(exit), () => endedBy),
-    stdin: Sink.forEach((bytes: Uint8Array) =>
-      calls.run("process.stdin", subject, { pid: process.pid, bytes: bytes.length }, feed(bytes))
-    ).pipe(Sink.mapEffect(() => endInput)),
-    signal: (signal) =>
-      calls.run(
-        "process.signal",
-        subject,
-        { pid: process.pid, signal },
-        Effect.suspend(() => {
-          if (Deferred.isDoneUnsafe(exit)) return Effect.void
-          if (channel.loss !== undefined) return Effect.fail(during("spawn", channel.loss))
-          return Effect.sync(() => machine.signalGroup(process.group, parseSignal(String(signal)) ?? 0))
-        })
-      ),
-    resize: (size) =>
-      calls.run(
-        "process.resize",
-        subject,
-        { pid: process.pid, ...size },
-        Effect.sync(() => {
-          if (terminal === undefined) return
-          terminal.terminal.rows = size.rows
-          terminal.terminal.columns = size.columns
-          machine.signalGroup(process.group, signals.SIGWINCH)
-        })
-      )
+    stdin: Sink.forEach((bytes: Uint8Array) => call("stdin", { bytes: bytes.length }, feed(bytes))).pipe(
+      Sink.mapEffect(() => endInput)
+    ),
+    signal: (signal) => {
+      const send = Effect.suspend(() => {
+        if (Deferred.isDoneUnsafe(exit)) return Effect.void
+        if (channel.loss !== undefined) return Effect.fail(failed("spawn", channel.loss))
+        return Effect.sync(() => machine.signalGroup(process.group, parseSignal(String(signal)) ?? 0))
+      })
+      return call("signal", { signal }, send)
+    },
+    resize: (size) => {
+      const set = Effect.sync(() => {
+        if (terminal === undefined) return
+        Object.assign(terminal.terminal, size)
+        machine.signalGroup(process.group, signals.SIGWINCH)
+      })
+      return call("resize", { ...size }, set)
+    }
   }
   return printable(running, "Process", ({ pid }) => ({ pid }))
 })

@@ -6,9 +6,9 @@ import * as Cbor from "cborg"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { ImageUnavailable, InUse, LightboxError, NotFound } from "../../../LightboxError.ts"
+import { ImageUnavailable, InUse, NotFound } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
-import type { Image, ImageFile } from "../../../MicrosandboxMemory.ts"
+import type { Image, ImageFile, Options } from "../../../MicrosandboxMemory.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
 import { checkReferences, wholeReference } from "../imageReference.ts"
 import * as ByteString from "./kernel/byteString.ts"
@@ -18,6 +18,8 @@ import { programMark } from "./kernel/machine.ts"
 import { root } from "./kernel/vnode.ts"
 import { Vfs } from "./kernel/vfs.ts"
 import type { ImagePart } from "../parts.ts"
+import type { Unnamed } from "./failure.ts"
+import { readArchive, replaceFile, writeArchive } from "./files.ts"
 
 const Stored = Schema.Struct({
   reference: Schema.String,
@@ -50,21 +52,16 @@ const passwd =
 const groups = "root:x:0:\nnobody:x:65534:\napp:x:1000:\n"
 
 const baseFolders = [
-  "bin",
-  "dev",
-  "etc",
-  "home",
-  "proc",
-  "run",
-  "sbin",
-  "sys",
-  "usr",
-  "usr/bin",
-  "usr/local",
-  "usr/local/bin",
-  "usr/sbin",
-  "var",
-  "var/tmp"
+  "/bin",
+  "/dev",
+  "/etc",
+  "/proc",
+  "/run",
+  "/sbin",
+  "/sys",
+  "/usr/bin",
+  "/usr/local/bin",
+  "/usr/sbin"
 ]
 
 /** A directory in which the contents of declared images are built. */
@@ -79,12 +76,9 @@ const emptyTree = (): FileTree =>
   })
 
 const writeBase = (vfs: Vfs, installed: ReadonlyArray<string>, commands: ReadonlyArray<string>): void => {
-  const write = (path: string, content: string, mode: number) => {
-    const file = vfs.open(path, "/", root, { read: false, write: true, create: true, truncate: true, mode })
-    file.write(0, ByteString.toBytes(content))
-    file.close()
-  }
-  for (const folder of baseFolders) vfs.makeFolders(`/${folder}`, "/", 0o755, root)
+  const write = (path: string, content: string, mode: number) =>
+    vfs.write(path, root, ByteString.toBytes(content), mode)
+  for (const folder of baseFolders) vfs.makeFolders(folder, "/", 0o755, root)
   vfs.makeFolders("/root", "/", 0o700, root)
   vfs.makeFolders("/home/app", "/", 0o755, root)
   vfs.setAttributes("/home/app", "/", root, { uid: 1000, gid: 1000 })
@@ -116,21 +110,12 @@ const writeDeclared = (vfs: Vfs, path: string, declared: ImageFile | string | Ui
   }
   const mode = entry.mode ?? (entry.content === undefined ? 0o755 : 0o644)
   if (entry.content === undefined) vfs.makeFolders(at, "/", mode, root)
-  else {
-    const file = vfs.open(at, "/", root, { read: false, write: true, create: true, truncate: true, mode })
-    file.write(0, typeof entry.content === "string" ? new TextEncoder().encode(entry.content) : entry.content)
-    file.close()
-  }
+  else vfs.write(at, root, Buffer.from(entry.content), mode)
   vfs.setAttributes(at, "/", root, { mode, uid: entry.uid ?? 0, gid: entry.gid ?? 0 })
 }
 
 /** A declared image with the built-in files. */
-export const build = (
-  reference: string,
-  image: Image,
-  commands: ReadonlyArray<string>,
-  createdAt: number
-): StoredImage => {
+const build = (reference: string, image: Image, commands: ReadonlyArray<string>, createdAt: number): StoredImage => {
   const tree = emptyTree()
   const vfs = new Vfs(tree.root)
   writeBase(vfs, image.programs ?? Object.keys(programs), commands)
@@ -173,26 +158,54 @@ export const lowerOf = (image: StoredImage): Lower => {
   return lower
 }
 
-const utc = (millis: number): DateTime.Utc => DateTime.makeUnsafe(millis)
+const infoOf = (image: StoredImage) => {
+  const createdAt = DateTime.makeUnsafe(image.createdAt)
+  return {
+    reference: image.reference,
+    digest: image.digest,
+    size: image.tree.length,
+    architecture: "amd64",
+    os: "linux",
+    layers: 1,
+    createdAt,
+    lastUsedAt: createdAt
+  }
+}
 
-const infoOf = (image: StoredImage) => ({
-  reference: image.reference,
-  digest: image.digest,
-  size: image.tree.length,
-  architecture: "amd64",
-  os: "linux",
-  layers: 1,
-  createdAt: utc(image.createdAt),
-  lastUsedAt: utc(image.createdAt)
-})
+/** The declared images, in the registry and in archives. If there are none, every reference is a plain image. */
+export class Registry {
+  private readonly images: Map<string, Image>
+  private readonly built = new Map<string, StoredImage>()
+  private readonly isOpen: boolean
+  private readonly commands: ReadonlyArray<string>
+  private readonly createdAt: number
 
-/** The images in the registry and in archives. */
-export interface Registry {
+  constructor({ commands = {}, images }: Options, createdAt: number) {
+    this.images = new Map(Object.entries(images ?? {}))
+    this.isOpen = images === undefined
+    this.commands = Object.keys(commands)
+    this.createdAt = createdAt
+  }
+
   /** Returns nothing for an unknown reference. */
-  readonly find: (reference: string) => StoredImage | undefined
+  find(reference: string): StoredImage | undefined {
+    const image = this.images.get(reference) ?? (this.isOpen ? {} : undefined)
+    if (image === undefined) return undefined
+    const stored = this.built.get(reference) ?? build(reference, image, this.commands, this.createdAt)
+    this.built.set(reference, stored)
+    return stored
+  }
+
   /** The image in an archive. */
-  readonly archived: (path: string) => StoredImage | undefined
-  readonly declare: (reference: string, image: Image) => void
+  archived(path: string): StoredImage | undefined {
+    const found = [...this.images].find(([, { archive }]) => archive !== undefined && Path.resolve(archive) === path)
+    return found && this.find(found[0])
+  }
+
+  declare(reference: string, image: Image): void {
+    this.images.set(reference, image)
+    this.built.delete(reference)
+  }
 }
 
 /** The image cache of a home. */
@@ -204,13 +217,17 @@ export class ImageCache {
     Fs.mkdirSync(this.folder, { recursive: true })
   }
 
+  private read(path: string): StoredImage {
+    return decodeStored(Cbor.decode(Fs.readFileSync(path)))
+  }
+
   private fileOf(reference: string): string {
     return Path.join(this.folder, `${Crypto.hash("sha256", reference)}.image`)
   }
 
   get(reference: string): StoredImage | undefined {
     const path = this.fileOf(reference)
-    return Fs.existsSync(path) ? decodeStored(Cbor.decode(Fs.readFileSync(path))) : undefined
+    return Fs.existsSync(path) ? this.read(path) : undefined
   }
 
   /** By short or full name. */
@@ -221,7 +238,7 @@ export class ImageCache {
   all(): ReadonlyArray<StoredImage> {
     return Fs.readdirSync(this.folder)
       .filter((name) => name.endsWith(".image"))
-      .map((name) => decodeStored(Cbor.decode(Fs.readFileSync(Path.join(this.folder, name)))))
+      .map((name) => this.read(Path.join(this.folder, name)))
   }
 
   byDigest(digest: string): StoredImage | undefined {
@@ -229,10 +246,7 @@ export class ImageCache {
   }
 
   put(image: StoredImage): void {
-    const path = this.fileOf(image.reference)
-    const staged = `${path}.${process.pid}`
-    Fs.writeFileSync(staged, Cbor.encode(image))
-    Fs.renameSync(staged, path)
+    replaceFile(this.fileOf(image.reference), Cbor.encode(image))
   }
 
   /** Restores an image from a file, if it is one. */
@@ -253,28 +267,21 @@ export const resolve = (
   reference: string,
   policy: "always" | "if-missing" | "never",
   onProgress: (progress: Microsandbox.PullProgress) => void
-): Effect.Effect<StoredImage, LightboxError> =>
+): Effect.Effect<StoredImage, ImageUnavailable> =>
   Effect.suspend(() => {
-    const known = cache.get(reference)
-    const found = known ?? cache.get(wholeReference(reference))
-    const cached = found === undefined ? undefined : { ...found, reference }
+    const found = cache.find(reference)
+    const cached = found && { ...found, reference }
     const keep = (image: StoredImage) => {
-      if (image.digest !== known?.digest) cache.put(image)
+      if (image.digest !== cache.get(reference)?.digest) cache.put(image)
     }
-    const unavailable = (problem: string) =>
-      new LightboxError({
-        method: "Microsandbox.createSandbox",
-        reason: new ImageUnavailable({ reference, problem })
-      })
+    const unavailable = (problem: string) => Effect.fail(new ImageUnavailable({ reference, problem }))
     if (policy === "never") {
-      if (cached === undefined) return Effect.fail(unavailable(`image not cached: ${reference}`))
+      if (cached === undefined) return unavailable(`image not cached: ${reference}`)
       keep(cached)
       return Effect.succeed(cached)
     }
     const wanted = policy === "if-missing" && cached !== undefined ? cached : registry.find(reference)
-    if (wanted === undefined) {
-      return Effect.fail(unavailable(`registry error: the registry has no image ${reference}`))
-    }
+    if (wanted === undefined) return unavailable(`registry error: the registry has no image ${reference}`)
     onProgress({ _tag: "Resolving", reference })
     const total = wanted.tree.length
     onProgress({ _tag: "Resolved", reference, digest: wanted.digest, layers: 1, total })
@@ -287,9 +294,6 @@ export const resolve = (
     return Effect.succeed(wanted)
   })
 
-const missing = (method: string, name: string): LightboxError =>
-  new LightboxError({ method, reason: new NotFound({ resource: "image", name }) })
-
 /** The users of an image. */
 export interface ImageUsers {
   readonly sandboxes: number
@@ -301,87 +305,66 @@ export const make = (
   cache: ImageCache,
   registry: Registry,
   usersOf: (digest: string) => Effect.Effect<ImageUsers>
-): ImagePart => ({
-  loadImage: Effect.fnUntraced(function* (path, options) {
-    const method = "Microsandbox.loadImage"
-    const bytes = yield* Effect.try({
-      try: () => Fs.readFileSync(path),
-      catch: fileFailure(method, "file", path)
-    })
-    const declared = registry.archived(Path.resolve(path))
-    const images = declared === undefined ? readArchive(bytes) : [declared]
-    if (images === undefined) {
-      return yield* new LightboxError({
-        method,
-        reason: new ImageUnavailable({
-          reference: path,
-          problem: "the in-memory driver only loads archives that it saved or that were declared"
-        })
-      })
-    }
-    const [first] = images
-    const tagged =
-      options?.tag === undefined || first === undefined ? images : [...images, { ...first, reference: options.tag }]
-    for (const image of tagged) cache.put(image)
-    return tagged.map(infoOf)
-  }),
-  saveImages: Effect.fnUntraced(function* (references, path) {
-    const method = "Microsandbox.saveImages"
-    yield* checkReferences(references)
-    const images = yield* Effect.forEach(references, (reference) => {
-      const image = cache.find(reference)
-      return image === undefined
-        ? Effect.fail(missing(method, reference))
-        : Effect.succeed(asSaved({ ...image, reference }))
-    })
-    yield* Effect.try({
-      try: () => {
-        Fs.mkdirSync(Path.dirname(Path.resolve(path)), { recursive: true })
-        Fs.writeFileSync(path, Cbor.encode({ kind: "effect-lightbox memory images", images }))
-      },
-      catch: fileFailure(method, "file", path)
-    })
-  }),
-  listImages: () => Effect.sync(() => cache.all().map(infoOf)),
-  getImage: (reference) =>
+): Unnamed<ImagePart> => {
+  const find = (reference: string): Effect.Effect<StoredImage, NotFound> =>
     Effect.suspend(() => {
       const image = cache.find(reference)
-      if (image === undefined) return Effect.fail(missing("Microsandbox.getImage", reference))
-      const { cmd, entrypoint, env, user, workdir } = image
-      return Effect.succeed({ ...infoOf(image), env, entrypoint, cmd, cwd: workdir, user })
-    }),
-  removeImage: Effect.fnUntraced(function* (reference, options) {
-    const image = cache.find(reference)
-    if (image === undefined) return
-    const isLast = cache.all().filter(({ digest }) => digest === image.digest).length === 1
-    const { sandboxes } = yield* usersOf(image.digest)
-    if (sandboxes > 0 && (isLast || options?.force !== true)) {
-      return yield* new LightboxError({
-        method: "Microsandbox.removeImage",
-        reason: new InUse({ resource: "image", name: reference, usedBy: [] })
+      return image === undefined
+        ? Effect.fail(new NotFound({ resource: "image", name: reference }))
+        : Effect.succeed(image)
+    })
+  return {
+    loadImage: Effect.fnUntraced(function* (path, options) {
+      const bytes = yield* Effect.try({
+        try: () => Fs.readFileSync(path),
+        catch: fileFailure("Microsandbox.loadImage", "file", path)
       })
-    }
-    cache.remove(image.reference)
-  }),
-  pruneImages: Effect.fnUntraced(function* () {
-    const unused = yield* Effect.filter(cache.all(), ({ digest }) =>
-      Effect.map(usersOf(digest), ({ sandboxes, snapshots }) => sandboxes + snapshots === 0)
-    )
-    for (const { reference } of unused) cache.remove(reference)
-    const trees = new Map(unused.map(({ digest, tree }) => [digest, tree.length]))
-    return {
-      images: unused.length,
-      layers: trees.size,
-      bytes: trees.size === 0 ? undefined : [...trees.values()].reduce((sum, size) => sum + size, 0)
-    }
-  })
-})
-
-const readArchive = (bytes: Uint8Array): ReadonlyArray<StoredImage> | undefined => {
-  try {
-    const archive = decodeArchive(Cbor.decode(bytes))
-    return archive._tag === "Some" ? archive.value.images : undefined
-  } catch {
-    return undefined
+      const declared = registry.archived(Path.resolve(path))
+      const images = declared === undefined ? readArchive(decodeArchive, bytes)?.images : [declared]
+      if (images === undefined) {
+        const problem = "the in-memory driver only loads archives that it saved or that were declared"
+        return yield* new ImageUnavailable({ reference: path, problem })
+      }
+      const [first] = images
+      const tagged =
+        options?.tag === undefined || first === undefined ? images : [...images, { ...first, reference: options.tag }]
+      for (const image of tagged) cache.put(image)
+      return tagged.map(infoOf)
+    }),
+    saveImages: Effect.fnUntraced(function* (references, path) {
+      yield* checkReferences(references)
+      const images = yield* Effect.forEach(references, (reference) =>
+        Effect.map(find(reference), (image) => asSaved({ ...image, reference }))
+      )
+      yield* Effect.try({
+        try: () => writeArchive(path, { kind: "effect-lightbox memory images", images }),
+        catch: fileFailure("Microsandbox.saveImages", "file", path)
+      })
+    }),
+    listImages: () => Effect.sync(() => cache.all().map(infoOf)),
+    getImage: (reference) =>
+      Effect.map(find(reference), (image) => {
+        const { cmd, entrypoint, env, user, workdir } = image
+        return { ...infoOf(image), env, entrypoint, cmd, cwd: workdir, user }
+      }),
+    removeImage: Effect.fnUntraced(function* (reference, options) {
+      const image = cache.find(reference)
+      if (image === undefined) return
+      const isLast = cache.all().filter(({ digest }) => digest === image.digest).length === 1
+      const { sandboxes } = yield* usersOf(image.digest)
+      if (sandboxes > 0 && (isLast || options?.force !== true)) {
+        return yield* new InUse({ resource: "image", name: reference, usedBy: [] })
+      }
+      cache.remove(image.reference)
+    }),
+    pruneImages: Effect.fnUntraced(function* () {
+      const unused = yield* Effect.filter(cache.all(), ({ digest }) =>
+        Effect.map(usersOf(digest), ({ sandboxes, snapshots }) => sandboxes + snapshots === 0)
+      )
+      for (const { reference } of unused) cache.remove(reference)
+      const trees = new Map(unused.map(({ digest, tree }) => [digest, tree.length]))
+      const bytes = [...trees.values()].reduce((sum, size) => sum + size, 0)
+      return { images: unused.length, layers: trees.size, bytes: trees.size === 0 ? undefined : bytes }
+    })
   }
 }

@@ -1,7 +1,7 @@
 /** The logs of a sandbox. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import { InvalidConfig, LightboxError } from "../../../LightboxError.ts"
+import { InvalidConfig } from "../../../LightboxError.ts"
 import * as Microsandbox from "../../../Microsandbox.ts"
 
 /** The size at which the runtime starts a new log file. */
@@ -48,17 +48,12 @@ export class Log {
       .map(({ bytes }) => new TextDecoder().decode(bytes).trimEnd())
   }
 
-  read(query: Microsandbox.LogQuery = {}): Effect.Effect<ReadonlyArray<Microsandbox.LogEntry>, LightboxError> {
+  read(query: Microsandbox.LogQuery = {}): Effect.Effect<ReadonlyArray<Microsandbox.LogEntry>, InvalidConfig> {
     return Effect.suspend(() => {
       const { after, sources = ["stdout", "stderr", "output"], tail } = query
       const position = after === undefined ? 0 : Number(cursorPattern.exec(after)?.[1])
       if (Number.isNaN(position)) {
-        return Effect.fail(
-          new LightboxError({
-            method: "Microsandbox.readLogs",
-            reason: new InvalidConfig({ field: "after", problem: "expected the cursor of a log entry" })
-          })
-        )
+        return Effect.fail(new InvalidConfig({ field: "after", problem: "expected the cursor of a log entry" }))
       }
       const found = this.entries.filter(({ number, source }) => number > position && sources.includes(source))
       return Effect.succeed(

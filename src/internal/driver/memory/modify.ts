@@ -1,34 +1,48 @@
-/** Plans and applies changes of a sandbox. */
+/** Plans changes of a sandbox. */
 import * as Effect from "effect/Effect"
-import type { LightboxError } from "../../../LightboxError.ts"
+import { InvalidConfig } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import { mebibyte } from "../../config/schemas.ts"
-import { invalid } from "../../config/validation.ts"
 
-/** The current state of a sandbox. */
-export interface Current {
-  readonly isRunning: boolean
+type Wanted = typeof Microsandbox.ModifySandbox.Type
+
+/** The settings of a sandbox that can change. */
+export interface Settings {
   readonly cpus: number
   readonly maxCpus: number
   readonly memory: number
   readonly maxMemory: number
   readonly disk: number
-  readonly workdir: string | undefined
+  readonly cwd: string | undefined
   readonly env: { readonly [name: string]: string }
   readonly labels: { readonly [key: string]: string }
 }
 
 /** A record with some entries changed; those that are undefined are removed. */
-export const merge = (
-  record: { readonly [key: string]: string } | undefined,
-  entries: { readonly [key: string]: string | undefined } | undefined
-): { [key: string]: string } => {
+const merge = (
+  record: { readonly [key: string]: string },
+  entries: { readonly [key: string]: string | undefined } = {}
+): { readonly [key: string]: string } => {
   const result: { [key: string]: string } = { ...record }
-  for (const [key, value] of Object.entries(entries ?? {})) {
+  for (const [key, value] of Object.entries(entries)) {
     if (value === undefined) delete result[key]
     else result[key] = value
   }
   return result
+}
+
+export const changed = (current: Settings, wanted: Wanted): Settings => {
+  const { cpus = current.cpus, cwd = current.cwd, disk = current.disk, memory = current.memory } = wanted
+  return {
+    cpus,
+    maxCpus: Math.max(wanted.maxCpus ?? current.maxCpus, cpus),
+    memory,
+    maxMemory: Math.max(wanted.maxMemory ?? current.maxMemory, memory),
+    disk,
+    cwd,
+    env: merge(current.env, wanted.env),
+    labels: merge(current.labels, wanted.labels)
+  }
 }
 
 const shownSize = (bytes: number): string =>
@@ -41,88 +55,74 @@ const futureExecs = "applies to future execs only; running processes keep their 
 
 const noResize = "live CPU and memory resize are not available in this runtime yet"
 
-/** Plans a change, and applies it unless it is a dry run. */
+const resources = [
+  { field: "cpus", maxField: "maxCpus", maxName: "max_cpus", show: String },
+  { field: "memory", maxField: "maxMemory", maxName: "max_memory", show: shownSize }
+] as const
+
+/** Plans a change. Fails if it cannot be applied, unless it is a dry run. */
 export const plan = (
-  method: string,
-  wanted: typeof Microsandbox.ModifySandbox.Type,
-  current: Current
-): Effect.Effect<Microsandbox.ModificationPlan, LightboxError> =>
-  Effect.suspend((): Effect.Effect<Microsandbox.ModificationPlan, LightboxError> => {
+  wanted: Wanted,
+  current: Settings,
+  isRunning: boolean
+): Effect.Effect<Microsandbox.ModificationPlan, InvalidConfig> =>
+  Effect.suspend((): Effect.Effect<Microsandbox.ModificationPlan, InvalidConfig> => {
+    const next = changed(current, wanted)
     const apply = wanted.apply ?? "now"
-    const isLater = !current.isRunning || apply === "next-start"
-    const disposition: Change["disposition"] = isLater ? "next start" : "requires restart"
+    const isLater = !isRunning || apply === "next-start"
+    const usual: Change["disposition"] = isLater ? "next start" : "requires restart"
     const changes: Array<Change> = []
     const conflicts: Array<Problem> = []
     const warnings: Array<Problem> = []
 
-    const add = (
-      field: string,
-      before: string | undefined,
-      after: string | undefined,
-      when: Change["disposition"] = disposition
-    ) => {
-      changes.push({ field, before, after, disposition: when })
+    const add = (field: string, before?: string, after?: string, disposition: Change["disposition"] = usual) => {
+      changes.push({ field, before, after, disposition })
+      if ((field === "env" || field === "cwd") && isRunning && isLater) warnings.push({ field, problem: futureExecs })
     }
     // Without room to grow, the runtime cannot resize a running sandbox, not even to less.
     const isElastic = current.maxCpus > current.cpus || current.maxMemory > current.memory
-    const resize = (field: "cpus" | "memory", maxField: "maxCpus" | "maxMemory", show: (size: number) => string) => {
-      const value = wanted[field]
-      const now = current[field]
+    for (const { field, maxField, maxName, show } of resources) {
       const most = current[maxField]
-      if (value !== undefined && value !== now) {
-        const isLive = !isLater && isElastic && value <= most
-        add(field, show(now), show(value), isLive ? "live" : disposition)
+      if (next[field] !== current[field]) {
+        const isLive = !isLater && isElastic && next[field] <= most
+        add(field, show(current[field]), show(next[field]), isLive ? "live" : usual)
         if (!isLive && !isLater) warnings.push({ field, problem: noResize })
       }
-      const least = value ?? now
       const max = wanted[maxField]
-      if (max !== undefined && max < least) {
-        const name = field === "cpus" ? "max_cpus" : "max_memory"
-        const problem = `${name} ${show(max)} is lower than requested ${field} ${show(least)}`
+      if (max !== undefined && max < next[field]) {
+        const problem = `${maxName} ${show(max)} is lower than requested ${field} ${show(next[field])}`
         conflicts.push({ field: maxField, problem })
       }
-      const desired = Math.max(max ?? most, least)
-      if (desired !== most) add(maxField, show(most), show(desired))
+      if (next[maxField] !== most) add(maxField, show(most), show(next[maxField]))
     }
-    resize("cpus", "maxCpus", String)
-    resize("memory", "maxMemory", shownSize)
-    if (wanted.disk !== undefined && wanted.disk > current.disk) {
-      add("disk", shownSize(current.disk), shownSize(wanted.disk))
-    } else if (wanted.disk !== undefined) {
+    if (next.disk > current.disk) add("disk", shownSize(current.disk), shownSize(next.disk))
+    else if (wanted.disk !== undefined) {
       const problem =
-        wanted.disk === current.disk
+        next.disk === current.disk
           ? `root disk size is already ${shownSize(current.disk)}; only grow is supported`
-          : `root disk size ${shownSize(wanted.disk)} is smaller than the current ${shownSize(current.disk)}; shrink is not supported (recreate the sandbox instead)`
+          : `root disk size ${shownSize(next.disk)} is smaller than the current ${shownSize(current.disk)}; shrink is not supported (recreate the sandbox instead)`
       conflicts.push({ field: "disk", problem })
     }
-    const warn = (field: string) => {
-      if (current.isRunning && isLater) warnings.push({ field, problem: futureExecs })
-    }
-    const addEntries = (field: "env" | "labels") => {
+    for (const field of ["env", "labels"] as const) {
       const record = current[field]
-      const change = (key: string, value: string | undefined) => {
-        const show = (value: string | undefined) => (value === undefined ? undefined : `${key}=${value}`)
-        add(field, show(record[key]), show(value))
-        if (field === "env") warn(field)
-      }
       const entries = Object.entries(wanted[field] ?? {}).filter(([key, value]) => value !== record[key])
-      for (const [key, value] of entries) if (value !== undefined) change(key, value)
-      for (const [key, value] of entries) if (value === undefined) change(key, value)
+      const show = (key: string, value: string | undefined) => (value === undefined ? undefined : `${key}=${value}`)
+      // Removals come last.
+      for (const [key, value] of entries.toSorted(
+        ([, a], [, b]) => Number(a === undefined) - Number(b === undefined)
+      )) {
+        add(field, show(key, record[key]), show(key, value))
+      }
     }
-    addEntries("env")
-    addEntries("labels")
-    if (wanted.cwd !== undefined && wanted.cwd !== current.workdir) {
-      add("cwd", current.workdir, wanted.cwd)
-      warn("cwd")
-    }
+    if (next.cwd !== current.cwd) add("cwd", current.cwd, next.cwd)
 
-    if (wanted.dryRun === true) return Effect.succeed({ applied: false, changes, conflicts, warnings })
+    const isDryRun = wanted.dryRun === true
+    const restarting = changes.find(({ disposition }) => apply === "now" && disposition === "requires restart")
     const refused =
-      conflicts[0] ??
-      changes
-        .filter((one) => apply === "now" && one.disposition === "requires restart")
-        .map(({ field }) => ({ field, problem: `${field} requires restart` }))[0]
-    return refused === undefined
-      ? Effect.succeed({ applied: true, changes, conflicts, warnings })
-      : Effect.fail(invalid(method, refused.field, `cannot apply modification: ${refused.problem}`))
+      conflicts[0] ?? (restarting && { field: restarting.field, problem: `${restarting.field} requires restart` })
+    if (refused !== undefined && !isDryRun) {
+      const problem = `cannot apply modification: ${refused.problem}`
+      return Effect.fail(new InvalidConfig({ field: refused.field, problem }))
+    }
+    return Effect.succeed({ applied: !isDryRun, changes, conflicts, warnings })
   })

@@ -2,9 +2,8 @@
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import type { LightboxError } from "../../../LightboxError.ts"
+import { InvalidConfig } from "../../../LightboxError.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
-import { invalid } from "../../config/validation.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import { attempt, Errno } from "./kernel/errno.ts"
 import type { FileTree } from "./kernel/fileTree.ts"
@@ -18,18 +17,14 @@ interface Patched {
   readonly made: Set<string>
 }
 
-export const patch = (
-  method: string,
-  disk: FileTree,
-  patches: ReadonlyArray<Patch>
-): Effect.Effect<void, LightboxError> => {
+export const patch = (disk: FileTree, patches: ReadonlyArray<Patch>): Effect.Effect<void, InvalidConfig> => {
   const patched: Patched = { vfs: new Vfs(disk.root), made: new Set() }
   return Effect.forEach(
     patches,
     (one) =>
       Effect.mapError(
         attempt(() => applyPatch(patched, one)),
-        ({ problem }) => invalid(method, "patches", `patch failed: ${problem}`)
+        ({ problem }) => new InvalidConfig({ field: "patches", problem: `patch failed: ${problem}` })
       ),
     { discard: true }
   )
@@ -50,56 +45,46 @@ const ofHost = <A>(read: () => A): A => {
 
 const kindNames = { File: "regular file", Directory: "directory", Symlink: "symlink", Device: "character device" }
 
+/** Refuses a patch that does not fit what is at its path. */
+const check = (one: Patch, kind: Kind | undefined): void => {
+  if (one._tag === "Append" && kind !== "File") {
+    const problem = kind === undefined ? "file not found in rootfs" : "target is not a regular file"
+    refuse(`cannot append to '${one.path}': ${problem}`)
+  }
+  if (one._tag === "Mkdir" && kind !== undefined && kind !== "Directory") {
+    refuse(`cannot create directory at '${one.path}': path exists and is not a directory (${kindNames[kind]})`)
+  }
+  const mayExist = one._tag === "Append" || one._tag === "Mkdir" || one._tag === "Remove" || one.replace === true
+  if (kind !== undefined && !mayExist) refuse(`path exists in image layer: '${one.path}' (set replace to allow)`)
+}
+
 const applyPatch = (patched: Patched, one: Patch): void => {
   const { made, vfs } = patched
   const path = ByteString.fromText(one.path)
   const kind = kindAt(vfs, path)
-  const makeRoom = (replace: boolean | undefined) => {
-    if (kind !== undefined && replace !== true) {
-      refuse(`path exists in image layer: '${one.path}' (set replace to allow)`)
-    }
-    makeParents(patched, path)
-  }
+  check(one, kind)
+  if (one._tag === "Remove" && kind === undefined) return
+  makeParents(patched, path)
   switch (one._tag) {
-    case "Write": {
-      makeRoom(one.replace)
+    case "Write":
       return writeFile(patched, path, Buffer.from(one.content), one.mode ?? 0o644)
-    }
-    case "CopyFile": {
-      makeRoom(one.replace)
+    case "CopyFile":
       return writeFile(patched, path, contentOf(one.hostPath), one.mode ?? modeOf(one.hostPath))
-    }
     case "Append": {
-      if (kind === undefined) refuse(`cannot append to '${one.path}': file not found in rootfs`)
-      if (kind !== "File") refuse(`cannot append to '${one.path}': target is not a regular file`)
-      makeParents(patched, path)
-      const content = vfs.read(path, root)
-      const { mode } = vfs.stat(path, "/", root)
+      const content = Buffer.concat([vfs.read(path, root), Buffer.from(one.content)])
       // A file of the image gets the default mode.
-      return writeFile(patched, path, Buffer.concat([content, Buffer.from(one.content)]), made.has(path) ? mode : 0o644)
+      return writeFile(patched, path, content, made.has(path) ? vfs.stat(path, "/", root).mode : 0o644)
     }
-    case "CopyFolder": {
-      makeRoom(one.replace)
+    case "CopyFolder":
       return copyFolder(patched, one.hostPath, path)
-    }
-    case "Symlink": {
-      makeRoom(one.replace)
+    case "Symlink":
       return symlink(patched, ByteString.fromText(one.target), path)
-    }
-    case "Mkdir": {
-      if (kind !== undefined && kind !== "Directory") {
-        refuse(`cannot create directory at '${one.path}': path exists and is not a directory (${kindNames[kind]})`)
-      }
-      makeParents(patched, path)
+    case "Mkdir":
       // A folder of the image keeps its mode.
       if (kind === undefined || made.has(path)) makeFolder(patched, path, one.mode ?? 0o755)
       return
-    }
-    case "Remove": {
-      if (kind === undefined) return
-      makeParents(patched, path)
+    case "Remove":
       return clear(patched, path)
-    }
   }
 }
 

@@ -8,49 +8,39 @@ import type { SocketDescription } from "./kernel/description.ts"
 import type { Machine } from "./kernel/machine.ts"
 
 /** Publishes ports for the life of the machine. UDP packets are dropped. */
-export const publish = (machine: Machine, config: SandboxConfig): Effect.Effect<void, LightboxError> =>
-  Effect.forEach(
-    publishedPorts(config),
-    ({ bind, guest, host, protocol }) =>
-      Effect.gen(function* () {
-        const listen = <A>(listening: () => Promise<A>) =>
-          Effect.tryPromise({ try: listening, catch: (cause) => portRefused(host, bind, cause) })
-        if (protocol === "udp") {
-          const socket = yield* listen(() => bindTo(host, bind))
-          machine.watchers.add(() => socket.close())
-          return
-        }
-        const connect = yield* connector(machine, guest)
-        const server = yield* listen(() => listenOn(host, bind, connect))
-        const open = new Set<Net.Socket>()
-        server.on("connection", (socket) => open.add(socket.on("close", () => open.delete(socket))))
-        machine.watchers.add(() => {
-          server.close()
-          for (const socket of open) socket.destroy()
-        })
-      }),
-    { discard: true }
-  )
-
-/** Connects the host's sockets to a port of the guest. */
-const connector = (machine: Machine, port: number): Effect.Effect<(socket: Net.Socket) => void> =>
-  Effect.map(Effect.context(), (context) => {
-    const run = Effect.runForkWith(context)
-    return (socket) => {
-      const serve = Effect.scoped(
-        Effect.flatMap(
-          Effect.acquireRelease(machine.dial("localhost", port), (guest) => Effect.sync(() => guest.release())),
-          (guest) => Effect.all([toGuest(socket, guest), toHost(socket, guest)], { concurrency: 2, discard: true })
-        )
-      )
-      run(
-        Effect.ensuring(
-          Effect.ignore(serve),
-          Effect.sync(() => socket.destroy())
-        )
-      )
+export const publish = Effect.fnUntraced(function* (
+  machine: Machine,
+  config: SandboxConfig
+): Effect.fn.Return<void, LightboxError> {
+  const run = Effect.runForkWith(yield* Effect.context())
+  for (const { bind, guest, host, protocol } of publishedPorts(config)) {
+    const listen = <A>(listening: () => Promise<A>) =>
+      Effect.tryPromise({ try: listening, catch: (cause) => portRefused(host, bind, cause) })
+    if (protocol === "udp") {
+      const socket = yield* listen(() => bindTo(host, bind))
+      machine.watchers.add(() => socket.close())
+      continue
     }
-  })
+    const open = new Set<Net.Socket>()
+    const onConnection = (socket: Net.Socket) => {
+      open.add(socket.on("close", () => open.delete(socket)))
+      run(serve(machine, guest, socket))
+    }
+    const server = yield* listen(() => listenOn(host, bind, onConnection))
+    machine.watchers.add(() => {
+      server.close()
+      for (const socket of open) socket.destroy()
+    })
+  }
+})
+
+/** Connects a socket of the host to a port of the guest. */
+const serve = (machine: Machine, port: number, socket: Net.Socket): Effect.Effect<void> =>
+  Effect.acquireUseRelease(
+    machine.dial("localhost", port),
+    (guest) => Effect.all([toGuest(socket, guest), toHost(socket, guest)], { concurrency: 2 }),
+    (guest) => Effect.sync(() => guest.release())
+  ).pipe(Effect.ignore, Effect.ensuring(Effect.sync(() => socket.destroy())))
 
 const toGuest = (socket: Net.Socket, guest: SocketDescription): Effect.Effect<void> =>
   Effect.tryPromise(async () => {

@@ -2,39 +2,40 @@
  * Snapshots: folders in the home with a description and the disk. They outlive the process, and can be damaged like
  * real ones.
  */
-import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as Cbor from "cborg"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { AlreadyExists, LightboxError, NotFound, SnapshotDamaged } from "../../../LightboxError.ts"
-import type * as Microsandbox from "../../../Microsandbox.ts"
-import { isCode } from "../../host/socket.ts"
+import { AlreadyExists, type LightboxError, NotFound, SnapshotDamaged } from "../../../LightboxError.ts"
+import * as Microsandbox from "../../../Microsandbox.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
+import { isCode } from "../../host/socket.ts"
 import { snapshotLinks } from "../snapshotLinks.ts"
-import type { ImageCache } from "./images.ts"
 import type { SnapshotPart } from "../parts.ts"
+import { type Failure, type Unnamed, within } from "./failure.ts"
+import { readArchive, readQuietly, writeArchive } from "./files.ts"
+import type { ImageCache } from "./images.ts"
+
+const { createdAt, image, imageDigest, labels, sourceSandbox } = Microsandbox.SnapshotInfo.fields
 
 const Descriptor = Schema.Struct({
-  image: Schema.String,
-  imageDigest: Schema.String,
+  image,
+  imageDigest,
   /** Capacity of the disk, in bytes. */
   size: Schema.Finite,
+  labels,
+  createdAt,
+  sourceSandbox,
   /** Size of the file, in bytes. */
   length: Schema.Int,
-  labels: Schema.Record(Schema.String, Schema.String),
-  createdAt: Schema.String,
-  sourceSandbox: Schema.String,
   checksum: Schema.optionalKey(Schema.String)
 })
 
-type Descriptor = typeof Descriptor.Type
-
-const codec = Schema.fromJsonString(Descriptor)
-const decodeDescriptor = Schema.decodeUnknownResult(codec)
+const codec = Schema.fromJsonString(Schema.toCodecJson(Descriptor))
+const decodeDescriptor = Schema.decodeUnknownOption(codec)
 const encodeDescriptor = Schema.encodeSync(codec)
 
 const Saved = Schema.Struct({
@@ -52,7 +53,6 @@ const diskFile = "upper.disk"
 const loadPrefix = ".load-"
 
 export interface Captured {
-  readonly sandbox: string
   readonly disk: Uint8Array
   /** Capacity, in bytes. */
   readonly size: number
@@ -66,8 +66,11 @@ export interface Opened {
   readonly descriptor: string
   readonly checksum: string | undefined
   /** Fails with `NotFound` if another process removed it meanwhile. */
-  readonly readDisk: Effect.Effect<Buffer, LightboxError>
+  readonly readDisk: Effect.Effect<Buffer, NotFound | LightboxError>
 }
+
+const damaged = (name: string, problem: string): SnapshotDamaged =>
+  new SnapshotDamaged({ name, problem: `snapshot integrity check failed: ${problem}` })
 
 const checksumOf = (bytes: Uint8Array): string => `sha256:${Crypto.createHash("sha256").update(bytes).digest("hex")}`
 
@@ -86,51 +89,36 @@ export class SnapshotStore {
   }
 
   /** Reads a snapshot from the disk. */
-  open(method: string, name: string): Effect.Effect<Opened, LightboxError> {
-    return Effect.suspend(() => {
-      const path = this.pathOf(name)
-      const damaged = (problem: string) =>
-        Effect.fail(
-          new LightboxError({
-            method,
-            reason: new SnapshotDamaged({ name, problem: `snapshot integrity check failed: ${problem}` })
-          })
-        )
-      const missing = () => new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name }) })
-      if (!Fs.existsSync(path)) return Effect.fail(missing())
-      const text = readQuietly(Path.join(path, descriptorFile))?.toString("utf8") ?? ""
-      const decoded = decodeDescriptor(text)
-      if (decoded._tag === "Failure") return damaged("the descriptor cannot be read")
-      const descriptor = decoded.success
-      const disk = Path.join(path, diskFile)
-      const stats = Fs.statSync(disk, { throwIfNoEntry: false })
-      if (stats === undefined) return damaged(`missing upper file: ${disk}`)
-      if (stats.size !== descriptor.length) {
-        return damaged(`upper size mismatch: descriptor says ${descriptor.length}, file is ${stats.size}`)
-      }
-      return Effect.succeed({
-        info: {
-          name: Path.basename(name),
-          digest: checksumOf(Buffer.from(text)),
-          path,
-          image: descriptor.image,
-          imageDigest: descriptor.imageDigest,
-          size: descriptor.size,
-          allocated: stats.blocks * 512,
-          labels: descriptor.labels,
-          createdAt: DateTime.makeUnsafe(descriptor.createdAt),
-          sourceSandbox: descriptor.sourceSandbox
-        },
-        size: descriptor.size,
-        descriptor: text,
-        checksum: descriptor.checksum,
-        readDisk: Effect.try({
-          try: () => Fs.readFileSync(disk),
-          catch: (cause) => (isCode(cause, "ENOENT") ? missing() : fileFailure(method, "read", disk)(cause))
-        })
+  readonly open = Effect.fnUntraced({ self: this }, function* (name: string): Effect.fn.Return<
+    Opened,
+    NotFound | SnapshotDamaged
+  > {
+    const path = this.pathOf(name)
+    const missing = new NotFound({ resource: "snapshot", name })
+    if (!Fs.existsSync(path)) return yield* missing
+    const text = readQuietly(Path.join(path, descriptorFile))?.toString("utf8") ?? ""
+    const descriptor = Option.getOrUndefined(decodeDescriptor(text))
+    if (descriptor === undefined) return yield* damaged(name, "the descriptor cannot be read")
+    const { checksum, length, size, ...described } = descriptor
+    const disk = Path.join(path, diskFile)
+    const stats = Fs.statSync(disk, { throwIfNoEntry: false })
+    if (stats === undefined) return yield* damaged(name, `missing upper file: ${disk}`)
+    if (stats.size !== length) {
+      return yield* damaged(name, `upper size mismatch: descriptor says ${length}, file is ${stats.size}`)
+    }
+    const digest = checksumOf(Buffer.from(text))
+    return {
+      info: { ...described, name: Path.basename(name), digest, path, size, allocated: stats.blocks * 512 },
+      size,
+      descriptor: text,
+      checksum,
+      readDisk: Effect.try({
+        try: () => Fs.readFileSync(disk),
+        catch: (cause) =>
+          isCode(cause, "ENOENT") ? missing : fileFailure("Microsandbox.getSnapshot", "read", disk)(cause)
       })
-    })
-  }
+    }
+  })
 
   /** Writes a snapshot atomically. */
   put(name: string, descriptor: string, disk: Uint8Array, staged = `.${name}.staging`): void {
@@ -142,15 +130,18 @@ export class SnapshotStore {
     Fs.renameSync(staging, Path.join(this.folder, name))
   }
 
+  private list(isListed: (entry: Fs.Dirent) => boolean): ReadonlyArray<string> {
+    const entries = Fs.readdirSync(this.folder, { withFileTypes: true })
+    return entries.filter(isListed).map(({ name }) => name)
+  }
+
   links(): ReadonlyArray<string> {
-    return Fs.readdirSync(this.folder, { withFileTypes: true })
-      .filter((entry) => entry.isSymbolicLink())
-      .map(({ name }) => name)
+    return this.list((entry) => entry.isSymbolicLink())
   }
 
   /** Damages the content of a snapshot's disk, or removes the disk. */
-  damage(method: string, name: string, part: "content" | "disk"): Effect.Effect<void, LightboxError> {
-    return Effect.flatMap(this.open(method, name), ({ info, readDisk }) =>
+  damage(name: string, part: "content" | "disk"): Effect.Effect<void, Failure> {
+    return Effect.flatMap(this.open(name), ({ info, readDisk }) =>
       Effect.map(readDisk, (bytes) => {
         const path = Path.join(info.path, diskFile)
         if (part === "disk") return Fs.rmSync(path)
@@ -163,17 +154,7 @@ export class SnapshotStore {
 
   /** All entries except links, damaged or not. */
   names(): ReadonlyArray<string> {
-    return Fs.readdirSync(this.folder, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
-      .map(({ name }) => name)
-  }
-}
-
-const readQuietly = (path: string): Buffer | undefined => {
-  try {
-    return Fs.readFileSync(path)
-  } catch {
-    return undefined
+    return this.list((entry) => entry.isDirectory() && !entry.name.startsWith("."))
   }
 }
 
@@ -182,52 +163,40 @@ export const make = (options: {
   readonly store: SnapshotStore
   readonly cache: ImageCache
   readonly stage: Effect.Effect<string, LightboxError>
-  readonly capture: (method: string, sandbox: string) => Effect.Effect<Captured, LightboxError>
-}): SnapshotPart => {
+  readonly capture: (sandbox: string) => Effect.Effect<Captured, Failure>
+}): Unnamed<SnapshotPart> => {
   const { cache, capture, stage, store } = options
   const { folder } = store
   const at = (name: string) => Path.join(folder, name)
   const isTaken = (name: string) => Fs.lstatSync(at(name), { throwIfNoEntry: false }) !== undefined
-  const taken = (method: string, name: string) =>
-    new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
+  const taken = (name: string) => new AlreadyExists({ resource: "snapshot", name })
   const onHost = <A>(method: string, path: string, run: () => A): Effect.Effect<A, LightboxError> =>
     Effect.try({ try: run, catch: fileFailure(method, "file", path) })
-
-  const getSnapshot = (name: string): Effect.Effect<Microsandbox.SnapshotInfo, LightboxError> =>
-    Effect.map(store.open("Microsandbox.getSnapshot", name), ({ info }) => info)
+  const getSnapshot = (name: string) => Effect.map(store.open(name), ({ info }) => info)
 
   return {
-    ...snapshotLinks({ folder, stage, getSnapshot }),
+    ...snapshotLinks({ folder, stage, getSnapshot: (name) => within("Microsandbox.getSnapshot", getSnapshot(name)) }),
     getSnapshot,
     captureSnapshot: Effect.fnUntraced(function* ({ integrity, labels, name, sandbox }) {
-      const method = "Microsandbox.captureSnapshot"
-      const { disk, image, size } = yield* capture(method, sandbox)
-      if (isTaken(name)) return yield* taken(method, name)
-      const descriptor: Descriptor = {
+      const { disk, image, size } = yield* capture(sandbox)
+      if (isTaken(name)) return yield* taken(name)
+      const descriptor = encodeDescriptor({
         image: image.reference,
         imageDigest: image.digest,
         size,
         length: disk.length,
         labels: { ...labels },
-        createdAt: new Date(yield* Clock.currentTimeMillis).toISOString(),
+        createdAt: yield* DateTime.now,
         sourceSandbox: sandbox,
         ...(integrity === true ? { checksum: checksumOf(disk) } : {})
-      }
-      yield* onHost(method, at(name), () => store.put(name, encodeDescriptor(descriptor), disk))
+      })
+      yield* onHost("Microsandbox.captureSnapshot", at(name), () => store.put(name, descriptor, disk))
       return yield* getSnapshot(name)
     }),
     listSnapshots: () =>
       Effect.suspend(() =>
-        Effect.map(
-          Effect.forEach(store.names(), (name) =>
-            getSnapshot(name).pipe(
-              Effect.map((info) => [info]),
-              // As in the runtime, damaged snapshots are not listed.
-              Effect.orElseSucceed(() => [])
-            )
-          ),
-          (found) => found.flat()
-        )
+        // As in the runtime, damaged snapshots are not listed.
+        Effect.map(Effect.partition(store.names(), getSnapshot), ([found]) => found)
       ),
     listDamagedSnapshots: () =>
       Effect.suspend(() => Effect.filter(store.names(), (name) => Effect.isFailure(getSnapshot(name)))),
@@ -236,42 +205,26 @@ export const make = (options: {
         Fs.rmSync(store.pathOf(name), { recursive: true, force: true })
       ),
     verifySnapshot: Effect.fnUntraced(function* (name) {
-      const method = "Microsandbox.verifySnapshot"
-      const { checksum, readDisk } = yield* store.open(method, name)
+      const { checksum, readDisk } = yield* store.open(name)
       if (checksum === undefined) return false
       const actual = checksumOf(yield* readDisk)
       if (actual === checksum) return true
-      const problem = `snapshot integrity check failed: upper integrity mismatch: descriptor=${checksum}, file=${actual}`
-      return yield* new LightboxError({ method, reason: new SnapshotDamaged({ name, problem }) })
+      return yield* damaged(name, `upper integrity mismatch: descriptor=${checksum}, file=${actual}`)
     }),
     saveSnapshot: Effect.fnUntraced(function* (name, path, saving) {
-      const method = "Microsandbox.saveSnapshot"
-      const { descriptor, info, readDisk } = yield* store.open(method, name)
+      const { descriptor, info, readDisk } = yield* store.open(name)
       const disk = yield* readDisk
       const image = saving?.withImage === true ? cache.byDigest(info.imageDigest) : undefined
-      yield* onHost(method, path, () => {
-        Fs.mkdirSync(Path.dirname(Path.resolve(path)), { recursive: true })
-        Fs.writeFileSync(
-          path,
-          Cbor.encode({
-            kind: "effect-lightbox memory snapshot",
-            descriptor,
-            disk,
-            ...(image === undefined ? {} : { image })
-          })
-        )
-      })
+      const saved = { kind: "effect-lightbox memory snapshot", descriptor, disk, ...(image && { image }) }
+      yield* onHost("Microsandbox.saveSnapshot", path, () => writeArchive(path, saved))
     }),
     loadSnapshot: Effect.fnUntraced(function* (path, name) {
       const method = "Microsandbox.loadSnapshot"
       const bytes = yield* onHost(method, path, () => Fs.readFileSync(path))
-      if (isTaken(name)) return yield* taken(method, name)
-      const saved = decodeQuietly(bytes)
+      if (isTaken(name)) return yield* taken(name)
+      const saved = readArchive(decodeSaved, bytes)
       if (saved === undefined) {
-        return yield* new LightboxError({
-          method,
-          reason: new SnapshotDamaged({ name, problem: `${path} is not a snapshot archive` })
-        })
+        return yield* new SnapshotDamaged({ name, problem: `${path} is not a snapshot archive` })
       }
       yield* onHost(method, at(name), () => {
         cache.restore(saved.image)
@@ -280,12 +233,9 @@ export const make = (options: {
       return yield* getSnapshot(name)
     }),
     renameSnapshot: Effect.fnUntraced(function* (name, to) {
-      const method = "Microsandbox.renameSnapshot"
-      if (isTaken(to)) return yield* taken(method, to)
-      if (!isTaken(name)) {
-        return yield* new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name }) })
-      }
-      yield* onHost(method, at(to), () => Fs.renameSync(at(name), at(to)))
+      if (isTaken(to)) return yield* taken(to)
+      if (!isTaken(name)) return yield* new NotFound({ resource: "snapshot", name })
+      yield* onHost("Microsandbox.renameSnapshot", at(to), () => Fs.renameSync(at(name), at(to)))
     }),
     removeStaging: (of, options) =>
       onHost("Microsandbox.removeStaging", folder, () => {
@@ -297,14 +247,5 @@ export const make = (options: {
         for (const path of found) Fs.rmSync(path, { recursive: true, force: true })
         return found
       })
-  }
-}
-
-const decodeQuietly = (bytes: Uint8Array): typeof Saved.Type | undefined => {
-  try {
-    const saved = decodeSaved(Cbor.decode(bytes))
-    return saved._tag === "Some" ? saved.value : undefined
-  } catch {
-    return undefined
   }
 }

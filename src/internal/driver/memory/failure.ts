@@ -1,0 +1,23 @@
+/** Errors of the twin without the name of the operation, which the driver adds. */
+import * as Effect from "effect/Effect"
+import { isLightboxError, LightboxError, type Reason } from "../../../LightboxError.ts"
+
+export type Failure = LightboxError | Reason
+
+/** Operations of a driver, with errors that do not name them yet. */
+export type Unnamed<Part> = {
+  readonly [Name in keyof Part]: Part[Name] extends (
+    ...args: infer Args
+  ) => Effect.Effect<infer A, LightboxError, infer R>
+    ? (...args: Args) => Effect.Effect<A, Failure, R>
+    : never
+}
+
+export const toError = (method: string, failure: Failure): LightboxError =>
+  isLightboxError(failure) ? failure : new LightboxError({ method, reason: failure })
+
+/** Names the operation in the errors of an effect. */
+export const within = <A, R>(
+  method: string,
+  effect: Effect.Effect<A, Failure, R>
+): Effect.Effect<A, LightboxError, R> => Effect.mapError(effect, (failure) => toError(method, failure))
