@@ -16,4 +16,4 @@ Object.assign(FsSync.promises, {
 })
 Module.syncBuiltinESMExports()
 
-Snapshot.load(file, { name: "copy" }).pipe(Effect.provide(MicrosandboxLocal.layer({ home })), Effect.runPromise)
+void Snapshot.load(file, { name: "copy" }).pipe(Effect.provide(MicrosandboxLocal.layer({ home })), Effect.runPromise)
