@@ -53,7 +53,7 @@ const home = Effect.acquireRelease(
 // What is left
 // =============================================================================
 
-const random = /-[0-9a-z]{12,}/g
+const random = /-[0-9a-z]{12,}|-[0-9a-z]+-[0-9a-z]+-[0-9a-z]+$/g
 
 /** What is there, one line each, without what is chosen at random in names. */
 const remains = Effect.gen(function* () {

@@ -73,8 +73,23 @@ matrix(
     {
       name: "load",
       given: Effect.andThen(builtOnce, save),
+      run: Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded", overwrite: true, trusted: true })),
+      always: isWhole
+    },
+    {
+      name: "load what is not trusted",
+      given: Effect.andThen(builtOnce, save),
       run: Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded", overwrite: true })),
       always: isWhole
+    },
+    {
+      // Its disk is no result that a prune would remove.
+      name: "remove what was loaded",
+      given: Effect.andThen(
+        Effect.andThen(builtOnce, save),
+        Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded" }))
+      ),
+      run: Effect.catchReason(Snapshot.remove("loaded"), "LightboxError", "NotFound", () => Effect.void)
     },
     { name: "remove", given: builtTwice, run: Snapshot.remove("tools") }
   ]

@@ -3,6 +3,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { Note, Ownership } from "../../Ownership.ts"
@@ -39,12 +40,14 @@ const generated = new RegExp(`^(${builderPrefix}|${generatedPrefix})[0-9a-z]{8,}
 /** Checks whether a name looks generated. Such names are hardly ever chosen or reused. */
 export const isGenerated = (name: string): boolean => generated.test(name)
 
-/** Notes what this process creates or uses, until the scope closes. */
+/** Notes what this process creates or uses, until the scope closes. What a failure leaves without a name stays noted. */
 export const noteForScope = (
   ownership: Ownership["Service"],
   kind: Note["kind"],
   name: string
 ): Effect.Effect<void, LightboxError, Scope.Scope> =>
   Effect.flatMap(generate, (token) =>
-    Effect.acquireRelease(ownership.note({ kind, token, name }), () => ownership.forget({ kind, token, name }))
+    Effect.acquireRelease(ownership.note({ kind, token, name }), (_, exit) =>
+      kind === "unnamed" && Exit.isFailure(exit) ? Effect.void : ownership.forget({ kind, token, name })
+    )
   )
