@@ -85,35 +85,30 @@ const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   return new Uint8Array(buffer, byteOffset, byteLength)
 }
 
-/** Runs a command with input and collects its output, up to `maxOutput` bytes. */
-export const collect = <E, R>(
+/** Makes a command that runs as root, as the agent's own operations do. */
+export const asRoot = (...argv: Guest.Command["argv"]): Guest.Command => ({ argv, user: "0:0", cwd: "/" })
+
+/** Runs a command, by default without input, and collects its output, up to `maxOutput` bytes (default: 64 KiB). */
+export const collect = <E = never, R = never>(
   guest: Guest.Guest,
   method: string,
   command: Guest.Command,
-  options: { readonly input: Input<E, R> | undefined; readonly maxOutput: number }
+  { input, maxOutput = 65_536 }: { readonly input?: Input<E, R> | undefined; readonly maxOutput?: number } = {}
 ): Effect.Effect<Collected, LightboxError | E, R> =>
   Effect.scoped(
     Effect.gen(function* () {
       const start = yield* Clock.currentTimeNanos
-      const process = yield* guest.spawn({ ...command, stdin: stdinFor(options.input) })
+      const process = yield* guest.spawn({ ...command, stdin: stdinFor(input) })
       const parts: { readonly [tag in Guest.Output["_tag"]]: Array<Uint8Array> } = { Stdout: [], Stderr: [] }
       const sizes = { Stdout: 0, Stderr: 0 }
       const read = Stream.runForEach(process.output, ({ _tag, bytes }) => {
         sizes[_tag] += bytes.length
         parts[_tag].push(bytes)
-        return sizes.Stdout + sizes.Stderr <= options.maxOutput
-          ? Effect.void
-          : Effect.fail(
-              new LightboxError({
-                method,
-                reason: new OutputTooLarge({
-                  argv: FailureText.redactWords(command.argv),
-                  limitBytes: options.maxOutput
-                })
-              })
-            )
+        if (sizes.Stdout + sizes.Stderr <= maxOutput) return Effect.void
+        const reason = new OutputTooLarge({ argv: FailureText.redactWords(command.argv), limitBytes: maxOutput })
+        return Effect.fail(new LightboxError({ method, reason }))
       })
-      yield* options.input === undefined ? read : Effect.raceFirst(read, feed(process, options.input))
+      yield* input === undefined ? read : Effect.raceFirst(read, feed(process, input))
       return {
         ...(yield* ended(process)),
         stdout: joined(parts.Stdout),

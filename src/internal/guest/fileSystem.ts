@@ -18,7 +18,7 @@ import type * as Guest from "../../Guest.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
 import { makeReader } from "./bulkRead.ts"
 import * as Execution from "./execution.ts"
-import { openOptions } from "./files.ts"
+import { openOptions, readBytes, writeTo } from "./files.ts"
 import { fromSeconds } from "./time.ts"
 import { watch } from "./watch.ts"
 import { failure, type Operation, refusal, toPlatformError } from "./platformErrors.ts"
@@ -33,9 +33,7 @@ const temporary = "/tmp"
 
 /** Runs a program like the agent's file operations: as root, with messages in English. */
 export const asAgent = (...argv: readonly [string, ...ReadonlyArray<string>]): Guest.Command => ({
-  argv,
-  user: "0:0",
-  cwd: "/",
+  ...Execution.asRoot(...argv),
   env: { LC_ALL: "C" }
 })
 
@@ -67,7 +65,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
     )
 
   const run = (...argv: readonly [string, ...ReadonlyArray<string>]) =>
-    Execution.collect<never, never>(guest, "FileSystem", asAgent(...argv), { input: undefined, maxOutput: 65_536 })
+    Execution.collect(guest, "FileSystem", asAgent(...argv))
 
   /** Runs a program that creates `path`. On failure, derives the error from the path instead of the message. */
   const runToMake = Effect.fnUntraced(function* (
@@ -100,16 +98,10 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
           )
     )
 
-  const readWhole = makeReader(guest, (path) =>
-    limited(
-      Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.stream())))
-    )
-  )
+  const readWhole = makeReader(guest, (path) => limited(readBytes(guest, path)))
 
   const writeWhole = (path: string, data: Uint8Array, options: Guest.OpenOptions) =>
-    limited(
-      Effect.scoped(Effect.flatMap(guest.open(path, options), (file) => Stream.run(Stream.make(data), file.sink())))
-    )
+    limited(Effect.scoped(Effect.flatMap(guest.open(path, options), (file) => writeTo(file, data))))
 
   const access: FileSystem.FileSystem["access"] = (path, options) =>
     at("access", path, (absolute) =>

@@ -11,6 +11,7 @@ import type { LightboxError } from "../../LightboxError.ts"
 import { writeTo } from "./attach.ts"
 import * as Execution from "./execution.ts"
 import { asAgent } from "./fileSystem.ts"
+import * as Files from "./files.ts"
 import { OutputBuffer } from "./outputBuffer.ts"
 
 // =============================================================================
@@ -74,11 +75,7 @@ export const follow = Effect.fnUntraced(function* (
   const ended = Effect.raceFirst(Effect.asVoid(running.exitCode), exited)
 
   /** Whether init has children that nobody here started. Usually it has none. */
-  const mayHaveOrphans = Effect.scoped(
-    Effect.flatMap(guest.open("/proc/1/task/1/children", { read: true }), (file) =>
-      Stream.mkString(Stream.decodeText(file.stream()))
-    )
-  ).pipe(
+  const mayHaveOrphans = Files.readText(guest, "/proc/1/task/1/children").pipe(
     Effect.map((children) => children.split(" ").some((pid) => pid !== "" && !leaders.has(Number(pid)))),
     Effect.catchReason("LightboxError", "FileError", () => Effect.succeed(true))
   )
@@ -86,20 +83,11 @@ export const follow = Effect.fnUntraced(function* (
   const endGroup = Effect.fnUntraced(function* (signal: number, forceKillAfter: Duration.Duration | undefined) {
     if (!(yield* mayHaveOrphans)) return
     const polls = Math.ceil(Duration.toMillis(forceKillAfter ?? grace) / Duration.toMillis(pollInterval))
-    yield* Execution.collect<never, never>(
+    const args = [String(running.pid), String(signal), String(polls), forceKillAfter === undefined ? "" : "KILL"]
+    yield* Execution.collect(
       guest,
       "ChildProcess.kill",
-      asAgent(
-        "/bin/sh",
-        "-c",
-        endGroupScript,
-        "sh",
-        String(running.pid),
-        String(signal),
-        String(polls),
-        forceKillAfter === undefined ? "" : "KILL"
-      ),
-      { input: undefined, maxOutput: 65_536 }
+      asAgent("/bin/sh", "-c", endGroupScript, "sh", ...args)
     )
   })
 
