@@ -16,8 +16,9 @@ import type { AgentConnection } from "./connection.ts"
 import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
 import { printable } from "../report/printable.ts"
-import { OutputBuffer } from "./outputBuffer.ts"
+import * as OutputBuffer from "./outputBuffer.ts"
 import { endsProcess, fromKernelLog, named, signals } from "./signals.ts"
+import { typeOf } from "./fileTypes.ts"
 import { fromSeconds, toSeconds } from "./time.ts"
 
 export const make = (connection: AgentConnection): Guest.Guest => {
@@ -174,20 +175,9 @@ const pathOf = ({ data }: FileResponse): string => text(field(data, "Path")) ?? 
 const number = (u: unknown): number | undefined =>
   typeof u === "number" ? u : typeof u === "bigint" ? Number(u) : undefined
 
-/** File types by the type bits of a mode. */
-const types: { readonly [bits: number]: Guest.FileInfo["type"] } = {
-  0o010000: "FIFO",
-  0o020000: "CharacterDevice",
-  0o040000: "Directory",
-  0o060000: "BlockDevice",
-  0o100000: "File",
-  0o120000: "SymbolicLink",
-  0o140000: "Socket"
-}
-
 const fileInfo = (u: unknown, path: string): Guest.FileInfo => ({
   path: text(field(u, "path")) ?? path,
-  type: types[(number(field(u, "mode")) ?? 0) & 0o170000] ?? "Unknown",
+  type: typeOf(number(field(u, "mode")) ?? 0),
   size: number(field(u, "size")) ?? 0,
   mode: (number(field(u, "mode")) ?? 0) & 0o7777,
   uid: number(field(u, "uid")) ?? 0,
@@ -364,6 +354,15 @@ const split = (bytes: Uint8Array, size: number): ReadonlyArray<Uint8Array> => {
   return parts
 }
 
+/** Writes in pieces that fit into a message, and then ends the input. */
+const inChunks = (
+  write: (data: Uint8Array) => Effect.Effect<void, LightboxError>,
+  end: Effect.Effect<void, LightboxError>
+): Sink.Sink<void, Uint8Array, never, LightboxError> =>
+  Sink.forEach((bytes: Uint8Array) =>
+    Effect.forEach(split(bytes, Protocol.maxChunkBytes), write, { discard: true })
+  ).pipe(Sink.mapEffect(() => end))
+
 // =============================================================================
 // Commands
 // =============================================================================
@@ -388,22 +387,9 @@ const spawn = Effect.fnUntraced(function* (
     yield* requireFolder(stat, argv, command.cwd)
   }
 
-  const output = yield* Effect.acquireRelease(
-    Effect.sync(
-      () =>
-        new OutputBuffer(
-          {
-            memoryBytes: policy?.memoryBytes ?? 4 * 1024 * 1024,
-            overflow: policy?.overflow === "suspend" ? "suspend" : "spill"
-          },
-          {
-            pause: () => connection.pause(),
-            resume: () => connection.resume(),
-            fail: () => kill()
-          }
-        )
-    ),
-    (output) => Effect.sync(() => output.dispose())
+  const output = yield* OutputBuffer.make(
+    { pause: () => connection.pause(), resume: () => connection.resume(), fail: () => kill() },
+    policy
   )
   const keepsOutput = policy?.overflow !== "discard"
   const fail = (error: LightboxError) => {
@@ -446,7 +432,7 @@ const spawn = Effect.fnUntraced(function* (
           break
         }
         case "core.exec.failed": {
-          fail(notStarted(argv, command, payload))
+          fail(notStarted(problemOf(argv, command, payload)))
           break
         }
         case "core.error": {
@@ -494,18 +480,7 @@ const spawn = Effect.fnUntraced(function* (
       // The kernel reports a missing program and a missing working directory alike.
       if (kind !== "ProgramNotFound" && kind !== "BadWorkdir") return Effect.fail(error)
       const isFolderFine = command.cwd === undefined ? Effect.void : requireFolder(stat, argv, command.cwd)
-      return Effect.andThen(
-        isFolderFine,
-        new LightboxError({
-          method: method("spawn"),
-          reason: new CommandNotStarted({
-            argv,
-            kind: "ProgramNotFound",
-            problem,
-            ...(errno === undefined ? {} : { errno })
-          })
-        })
-      )
+      return Effect.andThen(isFolderFine, notStarted({ argv, kind: "ProgramNotFound", problem, errno }))
     })
   )
 
@@ -523,12 +498,10 @@ const spawn = Effect.fnUntraced(function* (
 
   const process: Guest.Process = {
     pid,
-    output: Stream.fromPull(Effect.succeed(output.take)),
+    output: output.stream,
     exitCode: Deferred.await(exit),
     endedBy,
-    stdin: Sink.forEach((bytes: Uint8Array) =>
-      Effect.forEach(split(bytes, Protocol.maxChunkBytes), write, { discard: true })
-    ).pipe(Sink.mapEffect(() => write(new Uint8Array()))),
+    stdin: inChunks(write, write(new Uint8Array())),
     signal: (signal) =>
       Effect.suspend(() => {
         if (Deferred.isDoneUnsafe(exit)) return Effect.void
@@ -567,20 +540,25 @@ const problems: { readonly [kind: string]: CommandNotStarted["kind"] } = {
   pty_setup_failed: "NoTerminal"
 }
 
-const notStarted = (argv: ReadonlyArray<string>, command: Guest.Command, payload: Protocol.Payload): LightboxError => {
+type NotStarted = Pick<CommandNotStarted, "argv" | "kind" | "problem"> & { readonly errno: string | undefined }
+
+const notStarted = ({ errno, ...fields }: NotStarted): LightboxError =>
+  new LightboxError({
+    method: method("spawn"),
+    reason: new CommandNotStarted({ ...fields, ...(errno === undefined ? {} : { errno }) })
+  })
+
+const problemOf = (argv: ReadonlyArray<string>, command: Guest.Command, payload: Protocol.Payload): NotStarted => {
   const message = text(payload["message"]) ?? "the guest gave no reason"
   const errno = text(payload["errno_name"])
   const isUser = command.user !== undefined && /user|group/.test(message) && errno === undefined
-  return new LightboxError({
-    method: method("spawn"),
-    reason: new CommandNotStarted({
-      argv,
-      kind: isUser ? "UnknownUser" : (problems[text(payload["kind"]) ?? ""] ?? "Other"),
-      // The agent prefixes the program's name.
-      problem: Errno.parse(message.replace(/^(spawn "[^"]*"|exec session error): /, "")).problem,
-      ...(errno === undefined ? {} : { errno })
-    })
-  })
+  return {
+    argv,
+    kind: isUser ? "UnknownUser" : (problems[text(payload["kind"]) ?? ""] ?? "Other"),
+    // The agent prefixes the program's name.
+    problem: Errno.parse(message.replace(/^(spawn "[^"]*"|exec session error): /, "")).problem,
+    errno
+  }
 }
 
 const requireFolder = (
@@ -589,10 +567,7 @@ const requireFolder = (
   cwd: string
 ): Effect.Effect<void, LightboxError> => {
   const missing = (problem: string, errno: string) =>
-    new LightboxError({
-      method: method("spawn"),
-      reason: new CommandNotStarted({ argv, kind: "BadWorkdir", problem: `${cwd}: ${problem}`, errno })
-    })
+    notStarted({ argv, kind: "BadWorkdir", problem: `${cwd}: ${problem}`, errno })
   return stat(cwd).pipe(
     Effect.catchReason("LightboxError", "FileError", ({ code, problem }) => Effect.fail(missing(problem, code))),
     Effect.filterOrFail(
@@ -614,16 +589,11 @@ const connect = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Guest.Connection, LightboxError, Scope.Scope> {
   const opened = yield* Deferred.make<void, LightboxError>()
   const state = { isOpen: true }
-  const input = yield* Effect.acquireRelease(
-    Effect.sync(
-      () =>
-        new OutputBuffer(
-          { memoryBytes: 4 * 1024 * 1024, overflow: "spill" },
-          { pause: () => connection.pause(), resume: () => connection.resume(), fail: () => close() }
-        )
-    ),
-    (input) => Effect.sync(() => input.dispose())
-  )
+  const input = yield* OutputBuffer.make({
+    pause: () => connection.pause(),
+    resume: () => connection.resume(),
+    fail: () => close()
+  })
   const fail = (error: LightboxError) => {
     state.isOpen = false
     input.finish(error)
@@ -641,24 +611,16 @@ const connect = Effect.fnUntraced(function* (
           if (bytes instanceof Uint8Array) input.push({ _tag: "Stdout", bytes })
           break
         }
-        case "core.tcp.eof": {
-          input.finish()
-          break
-        }
+        case "core.tcp.eof":
         case "core.tcp.closed": {
-          state.isOpen = false
+          if (type === "core.tcp.closed") state.isOpen = false
           input.finish()
           break
         }
         case "core.tcp.failed":
         case "core.error": {
-          const { code, problem } = Errno.parse(text(payload["error"]) ?? text(payload["message"]) ?? "refused")
-          fail(
-            new LightboxError({
-              method: method("connect"),
-              reason: new FileError({ operation: "connect", path: `${host}:${port}`, code, problem })
-            })
-          )
+          const problem = text(payload["error"]) ?? text(payload["message"]) ?? "refused"
+          fail(fileError("connect", `${host}:${port}`, problem))
           break
         }
       }
@@ -678,11 +640,7 @@ const connect = Effect.fnUntraced(function* (
   const write = (type: string, payload: Protocol.Payload) =>
     Effect.suspend(() => (state.isOpen ? connection.send(id, type, payload) : Effect.void))
   return {
-    read: Stream.map(Stream.fromPull(Effect.succeed(input.take)), ({ bytes }) => bytes),
-    write: Sink.forEach((bytes: Uint8Array) =>
-      Effect.forEach(split(bytes, Protocol.maxChunkBytes), (data) => write("core.tcp.data", { data }), {
-        discard: true
-      })
-    ).pipe(Sink.mapEffect(() => write("core.tcp.eof", {})))
+    read: Stream.map(input.stream, ({ bytes }) => bytes),
+    write: inChunks((data) => write("core.tcp.data", { data }), write("core.tcp.eof", {}))
   }
 })

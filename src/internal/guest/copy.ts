@@ -114,5 +114,3 @@ export const resolveOwner = Effect.fnUntraced(function* (
   if (Option.isNone(found)) return yield* unknown("/etc/group", group)
   return { uid: Number(uid), gid: Number(found.value[2]) }
 })
-
-

@@ -19,6 +19,7 @@ import { FileError, LightboxError } from "../../LightboxError.ts"
 import { makeReader } from "./bulkRead.ts"
 import * as Execution from "./execution.ts"
 import { openOptions, readBytes, writeTo } from "./files.ts"
+import { bitsOf } from "./fileTypes.ts"
 import { fromSeconds } from "./time.ts"
 import { watch } from "./watch.ts"
 import { failure, type Operation, refusal, toPlatformError } from "./platformErrors.ts"
@@ -407,23 +408,12 @@ const secondsOf = (time: Date | number): number => Math.floor(time instanceof Da
 // Information
 // =============================================================================
 
-const typeBits: { readonly [type in FileSystem.File.Type]: number } = {
-  File: 0o100000,
-  Directory: 0o040000,
-  SymbolicLink: 0o120000,
-  BlockDevice: 0o060000,
-  CharacterDevice: 0o020000,
-  FIFO: 0o010000,
-  Socket: 0o140000,
-  Unknown: 0
-}
-
 const dateOf = (time: DateTime.Utc | undefined): Option.Option<Date> =>
   Option.map(Option.fromNullishOr(time), DateTime.toDateUtc)
 
 const infoOf = (info: Guest.FileInfo): FileSystem.File.Info => ({
   type: info.type,
-  mode: typeBits[info.type] | info.mode,
+  mode: bitsOf(info.type) | info.mode,
   size: ByteSize.bytes(info.size),
   mtime: dateOf(info.mtime),
   atime: dateOf(info.atime),

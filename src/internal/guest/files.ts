@@ -68,9 +68,7 @@ export const make = (guest: Guest.Guest): Guest.Files => {
       Stream.unwrap(Effect.map(guest.open(path, { read: true }), (file) => file.stream(range))).pipe(
         Stream.withSpan("Sandbox.stream")
       ),
-    writeFile: Effect.fn("Sandbox.writeFile")((path, data, options) =>
-      write("Sandbox.writeFile", path, data, options)
-    ),
+    writeFile: Effect.fn("Sandbox.writeFile")((path, data, options) => write("Sandbox.writeFile", path, data, options)),
     writeFileString: Effect.fn("Sandbox.writeFileString")((path, text, options) =>
       write("Sandbox.writeFileString", path, new TextEncoder().encode(text), options)
     ),

@@ -12,7 +12,7 @@ import { writeTo } from "./attach.ts"
 import * as Execution from "./execution.ts"
 import { asAgent } from "./fileSystem.ts"
 import * as Files from "./files.ts"
-import { OutputBuffer } from "./outputBuffer.ts"
+import * as OutputBuffer from "./outputBuffer.ts"
 
 // =============================================================================
 // End
@@ -84,11 +84,7 @@ export const follow = Effect.fnUntraced(function* (
     if (!(yield* mayHaveOrphans)) return
     const polls = Math.ceil(Duration.toMillis(forceKillAfter ?? grace) / Duration.toMillis(pollInterval))
     const args = [String(running.pid), String(signal), String(polls), forceKillAfter === undefined ? "" : "KILL"]
-    yield* Execution.collect(
-      guest,
-      "ChildProcess.kill",
-      asAgent("/bin/sh", "-c", endGroupScript, "sh", ...args)
-    )
+    yield* Execution.collect(guest, "ChildProcess.kill", asAgent("/bin/sh", "-c", endGroupScript, "sh", ...args))
   })
 
   return {
@@ -124,6 +120,9 @@ export const outputs = Effect.fnUntraced(function* (
   never,
   Scope.Scope
 > {
+  // The source is never paused, and errors are reported to the reader.
+  const source = { pause: () => {}, resume: () => {}, fail: () => {} }
+  const buffer = OutputBuffer.make(source, { memoryBytes: 1024 * 1024 })
   const buffers = { Stdout: yield* buffer, Stderr: yield* buffer }
   const hosts = { Stdout: process.stdout, Stderr: process.stderr }
   const finish = (error?: LightboxError) =>
@@ -143,23 +142,9 @@ export const outputs = Effect.fnUntraced(function* (
   }).pipe(Effect.matchEffect({ onFailure: finish, onSuccess: () => finish() }), Effect.forkScoped)
 
   const read = (tag: Guest.Output["_tag"]) =>
-    targets[tag] === "pipe"
-      ? Stream.map(Stream.fromPull(Effect.succeed(buffers[tag].take)), ({ bytes }) => bytes)
-      : Stream.empty
+    targets[tag] === "pipe" ? Stream.map(buffers[tag].stream, ({ bytes }) => bytes) : Stream.empty
   return { Stdout: read("Stdout"), Stderr: read("Stderr") }
 })
-
-const buffer = Effect.acquireRelease(
-  Effect.sync(
-    () =>
-      new OutputBuffer(
-        { memoryBytes: 1024 * 1024, overflow: "spill" },
-        // The source is never paused, and errors are reported to the reader.
-        { pause: () => {}, resume: () => {}, fail: () => {} }
-      )
-  ),
-  (buffer) => Effect.sync(() => buffer.dispose())
-)
 
 /** The input of a process, which stays open after a stream was run into it. */
 export const openInput = Effect.fnUntraced(function* (

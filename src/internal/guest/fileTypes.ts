@@ -1,0 +1,17 @@
+/** The types of files, with the bits of a mode that stand for them. */
+import type * as FileSystem from "effect/FileSystem"
+
+const types: ReadonlyArray<readonly [type: FileSystem.File.Type, bits: number]> = [
+  ["FIFO", 0o010000],
+  ["CharacterDevice", 0o020000],
+  ["Directory", 0o040000],
+  ["BlockDevice", 0o060000],
+  ["File", 0o100000],
+  ["SymbolicLink", 0o120000],
+  ["Socket", 0o140000]
+]
+
+export const typeOf = (mode: number): FileSystem.File.Type =>
+  types.find(([, bits]) => bits === (mode & 0o170000))?.[0] ?? "Unknown"
+
+export const bitsOf = (type: FileSystem.File.Type): number => types.find(([name]) => name === type)?.[1] ?? 0
