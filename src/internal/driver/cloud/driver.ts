@@ -24,7 +24,7 @@ import type { Blueprint } from "../../reaper/compose.ts"
 import * as Builder from "../sdk/builder.ts"
 import { call, isTaken, leave, notFoundIsSuccess, whenSettled } from "../sdk/calls.ts"
 import { fromSdk } from "../sdk/errors.ts"
-import { getSandbox, handleOf, listSandboxes, sandboxInfo } from "../sdk/sandboxes.ts"
+import { getSandbox, handleOf, listSandboxes, onHandle, sandboxInfo } from "../sdk/sandboxes.ts"
 import * as SdkModule from "../sdk/module.ts"
 import { DurationInput, HostPath, intBetween, Memory, millis } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
@@ -224,15 +224,12 @@ const sandboxes = (context: CloudContext): SandboxPart => {
     listSandboxes: (filter) => labelled(sdk, filter?.labels),
     startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox) {
       const method = "Microsandbox.startSandbox"
-      const handle = yield* handleOf(context, method, sandbox)
-      yield* call(method, { sandbox: sandbox.name }, () => handle.startDetached())
+      yield* onHandle(context, method, sandbox, (handle) => handle.startDetached())
       return sandboxInfo(yield* handleOf(context, method, sandbox))
     }),
-    stopSandbox: Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
-      const method = "Microsandbox.stopSandbox"
-      const handle = yield* handleOf(context, method, sandbox)
+    stopSandbox: Effect.fn("Microsandbox.stopSandbox")((sandbox, options) => {
       const timeout = millis(options?.timeout ?? defaultStopTimeout)
-      yield* call(method, { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
+      return onHandle(context, "Microsandbox.stopSandbox", sandbox, (handle) => handle.stopWithTimeout(timeout))
     }),
     killSandbox: () => refuse("kill", "the cloud can only stop a sandbox")("killSandbox"),
     // Cloud sandboxes always outlive this process.
@@ -240,11 +237,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
     removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
       const method = "Microsandbox.removeSandbox"
       yield* notFoundIsSuccess(
-        Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
-          options?.force === true
-            ? destroy(method, handle)
-            : call(method, { sandbox: sandbox.name }, () => handle.remove())
-        )
+        onHandle(context, method, sandbox, (handle) => (options?.force === true ? destroy(handle) : handle.remove()))
       )
     }),
     modifySandbox: () => refuse("modify", "the cloud cannot change a sandbox; create another one")("modifySandbox"),
@@ -267,8 +260,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
 }
 
 /** The cloud cannot kill. */
-const destroy = (method: string, handle: Sdk.SandboxHandle): Effect.Effect<void, LightboxError> =>
-  call(method, { sandbox: handle.name }, () => handle.destroy({ timeoutMs: millis(defaultStopTimeout) }))
+const destroy = (handle: Sdk.SandboxHandle): Promise<void> => handle.destroy({ timeoutMs: millis(defaultStopTimeout) })
 
 const create = Effect.fn("Microsandbox.createSandbox")(function* (
   context: CloudContext,
@@ -281,12 +273,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   yield* checkHostPaths(request.config)
   const config = yield* withDefaults(context, request.config)
   if (request.onConflict === "replace") {
-    yield* notFoundIsSuccess(
-      Effect.flatMap(
-        call(method, { sandbox: name }, () => sdk.Sandbox.get(name)),
-        (handle) => destroy(method, handle)
-      )
-    )
+    yield* notFoundIsSuccess(call(method, { sandbox: name }, async () => destroy(await sdk.Sandbox.get(name))))
   }
 
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
@@ -295,9 +282,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
     Object.entries({ ...request.labels, [instanceLabel]: instance }).filter(([key]) => key !== ownerLabel)
   )
   const cleanUp = Effect.flatMap(labelled(sdk, { [instanceLabel]: instance }), (found) =>
-    Effect.forEach(found, (sandbox) =>
-      notFoundIsSuccess(Effect.flatMap(handleOf(context, method, sandbox), (handle) => destroy(method, handle)))
-    )
+    Effect.forEach(found, (sandbox) => notFoundIsSuccess(onHandle(context, method, sandbox, destroy)))
   ).pipe(
     Effect.timeout("30 seconds"),
     Effect.ignore({ log: "Warn", message: `Could not clean up after sandbox "${name}"` })

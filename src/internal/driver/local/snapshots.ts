@@ -8,6 +8,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { AlreadyExists, LightboxError, NotFound } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
 import { sync } from "../../host/durable.ts"
@@ -17,7 +18,7 @@ import { type DriverContext, removeFile } from "./context.ts"
 
 const allocatedBytes = async (path: string): Promise<number | undefined> => {
   try {
-    return (await Fs.stat(Path.join(path, RootDisks.diskFile))).blocks * 512
+    return (await Fs.stat(Path.join(path, RootDisk.diskFile))).blocks * 512
   } catch {
     return undefined
   }
