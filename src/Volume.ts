@@ -35,7 +35,7 @@ import type * as Cleanup from "./Cleanup.ts"
 import * as Lock from "./internal/ownership/lock.ts"
 import { DurationInput, Labels, Mebibytes, Name, optionsSchema } from "./internal/config/schemas.ts"
 import { locksFolder } from "./internal/store/store.ts"
-import { decoder, invalid } from "./internal/config/validation.ts"
+import { decodeName, decoder, invalid } from "./internal/config/validation.ts"
 import * as VolumeFiles from "./internal/volume/files.ts"
 import * as internal from "./internal/volume/volumes.ts"
 import { AlreadyExists, LightboxError, Unsupported } from "./LightboxError.ts"
@@ -90,8 +90,6 @@ const ensureFields = {
 }
 
 /** A driver would treat an invalid name as a path. */
-const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
-  decoder(Name, method, "name")(name)
 
 const decodeEnsure = decoder(
   optionsSchema<EnsureOptions & { readonly name: string }>()(Schema.Struct({ name: Name, ...ensureFields })),

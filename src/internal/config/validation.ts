@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
+import { Name } from "./schemas.ts"
 
 const unknownOption = "unknown option"
 
@@ -70,6 +71,9 @@ export const decoder = <S extends Schema.Codec<unknown, unknown>>(
       return invalid(method, field, problem)
     })
 }
+
+export const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
+  decoder(Name, method, "name")(name)
 
 /**
  * Renames the field of an `InvalidConfig` for another API. The longest matching name wins; `separator` precedes the

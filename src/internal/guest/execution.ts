@@ -4,9 +4,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
-import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, TimedOut } from "../../LightboxError.ts"
+import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge } from "../../LightboxError.ts"
 import * as FailureText from "../report/failureText.ts"
-import { millis } from "../config/schemas.ts"
+import { timeLimit } from "../config/timeLimit.ts"
 
 export interface Ended {
   /** -1: a signal ended it. */
@@ -80,7 +80,7 @@ export const withMethod =
       ? new LightboxError({ method, reason: error.reason })
       : error
 
-const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+export const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   const { buffer, byteLength, byteOffset } = Buffer.concat(parts)
   return new Uint8Array(buffer, byteOffset, byteLength)
 }
@@ -118,21 +118,8 @@ export const collect = <E = never, R = never>(
     })
   ).pipe(Effect.mapError(withMethod(method)))
 
-export const within =
-  (method: string, argv: ReadonlyArray<Guest.Word>, limit: Duration.Duration | undefined) =>
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LightboxError, R> =>
-    limit === undefined
-      ? effect
-      : Effect.timeoutOrElse(effect, {
-          duration: limit,
-          orElse: () =>
-            Effect.fail(
-              new LightboxError({
-                method,
-                reason: new TimedOut({ operation: FailureText.showArgv(argv), limitMillis: millis(limit) })
-              })
-            )
-        })
+export const within = (method: string, argv: ReadonlyArray<Guest.Word>, limit: Duration.Duration | undefined) =>
+  timeLimit(method, FailureText.showCommand(argv), limit)
 
 export const failed = (
   method: string,

@@ -24,7 +24,6 @@ import { hostFile } from "../snapshotLinks.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { withPorts } from "../ports.ts"
 import { type DriverContext, retainNative, releaseNative, dropName, takingTurns, destroy } from "./context.ts"
-
 import { tellingUsers } from "./volumes.ts"
 
 export const create = Effect.fn("Microsandbox.createSandbox")(function* (
