@@ -165,7 +165,8 @@ const custom: ToReason = (failure) => {
   return snapshot !== undefined && /\barchive\b/.test(text) ? damaged(failure) : undefined
 }
 
-const reasons: { readonly [tag: string]: ToReason } = {
+/** The meaning of each tag that is told apart. */
+export const reasons: { readonly [tag: string]: ToReason } = {
   SandboxNotFound: ({ cause, sandbox = "" }) => new NotFound({ resource: "sandbox", name: sandbox, cause }),
   SnapshotNotFound: ({ cause, snapshot = "" }) => new NotFound({ resource: "snapshot", name: snapshot, cause }),
   VolumeNotFound: ({ cause, text, volume: name = lastWord(text) }) => new NotFound({ resource: "volume", name, cause }),
