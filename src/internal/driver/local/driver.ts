@@ -10,6 +10,7 @@ import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxLocal from "../../../MicrosandboxLocal.ts"
 import * as Admission from "../admission.ts"
+import { localCapabilities } from "../parts.ts"
 import * as Home from "../../host/home.ts"
 import * as Ownership from "../../../Ownership.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
@@ -96,24 +97,7 @@ const makeDriver = Effect.fnUntraced(function* (
     backend: "local",
     home,
     version: yield* SdkModule.version,
-    capabilities: {
-      snapshots: true,
-      images: true,
-      volumes: true,
-      bindMounts: true,
-      diskMounts: true,
-      patches: true,
-      ports: true,
-      kill: true,
-      modify: true,
-      logs: true,
-      metrics: true,
-      captureRunning: false,
-      fork: false,
-      memorySnapshots: false,
-      liveNetwork: false,
-      pause: false
-    },
+    capabilities: localCapabilities,
     ...images(context),
     ...sandboxes(context),
     ...ghosts(context),
