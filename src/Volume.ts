@@ -22,6 +22,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -213,14 +214,10 @@ export const get = (name: string): Effect.Effect<Volume, LightboxError, Microsan
  * @category operations
  * @since 0.1.0
  */
-export const list = Effect.fn("Volume.list")(function* (): Effect.fn.Return<
-  ReadonlyArray<Volume>,
-  LightboxError,
-  Microsandbox.Microsandbox
-> {
-  const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.listVolumes()
-})
+export const list = Effect.fn("Volume.list")(
+  (): Effect.Effect<ReadonlyArray<Volume>, LightboxError, Microsandbox.Microsandbox> =>
+    Microsandbox.Microsandbox.use((driver) => driver.listVolumes())
+)
 
 /**
  * Checks whether a volume exists.
@@ -491,6 +488,21 @@ export const layer = (
   name: string,
   options?: EnsureOptions
 ): Layer.Layer<Volume, LightboxError, Microsandbox.Microsandbox> => Layer.effect(Volume, ensure(name, options))
+
+/**
+ * Provides {@link Volume} with options read from the configuration.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  name: string,
+  options: Config.Wrap<EnsureOptions>
+): Layer.Layer<Volume, LightboxError | Config.ConfigError, Microsandbox.Microsandbox> =>
+  Layer.effect(
+    Volume,
+    Effect.flatMap(Config.unwrap(options), (options) => ensure(name, options))
+  )
 
 /**
  * Creates a service class with a `layer` that provides its volume, for programs
