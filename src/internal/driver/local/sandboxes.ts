@@ -48,8 +48,8 @@ import { create, boot } from "./create.ts"
 /** Ends a virtual machine, and removes what the runtime leaves of it. */
 const ending = <A, E, R>({ name }: Microsandbox.SandboxRef, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
-    const { remove } = VmProcess.remains(name)
-    return Effect.tap(effect, () => Effect.sync(remove))
+    const removeRemains = VmProcess.remains(name)
+    return Effect.tap(effect, () => Effect.sync(removeRemains))
   })
 
 export const sandboxes = (context: DriverContext): SandboxPart => {
