@@ -1,14 +1,24 @@
 /** Checks that every driver makes before it creates a sandbox. */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
-import { checkGrowth, defaultResources } from "../config/schemas.ts"
+import { checkGrowth, defaultResources, DurationInput, HostPath, intBetween, Memory } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 
 const method = "Microsandbox.createSandbox"
+
+/** Options of every layer that runs real sandboxes. */
+export const layerOptions = {
+  home: Schema.optional(HostPath),
+  cpus: Schema.optional(intBetween(1, 255)),
+  memory: Schema.optional(Memory),
+  connectTimeout: Schema.optional(DurationInput),
+  sweep: Schema.optional(Schema.Boolean)
+}
 
 /** A layer's defaults for its sandboxes. */
 export interface Defaults {

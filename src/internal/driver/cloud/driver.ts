@@ -17,16 +17,16 @@ import type * as MicrosandboxCloud from "../../../MicrosandboxCloud.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import { publishedPorts } from "../ports.ts"
-import { checkHostPaths, withDefaults } from "../createChecks.ts"
+import { checkHostPaths, layerOptions, withDefaults } from "../createChecks.ts"
 import * as Home from "../../host/home.ts"
 import { generate, instanceLabel, ownerLabel } from "../../ownership/labels.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import * as Builder from "../sdk/builder.ts"
-import { call, isTaken, leave, notFoundIsSuccess, whenSettled } from "../sdk/calls.ts"
+import { call, isTaken, notFoundIsSuccess, settle } from "../sdk/calls.ts"
 import { fromSdk } from "../sdk/errors.ts"
 import { getSandbox, handleOf, listSandboxes, onHandle, sandboxInfo } from "../sdk/sandboxes.ts"
 import * as SdkModule from "../sdk/module.ts"
-import { DurationInput, HostPath, intBetween, Memory, millis } from "../../config/schemas.ts"
+import { intBetween, millis } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import * as WebSocketChannel from "./webSocketChannel.ts"
 import type { SandboxPart } from "../parts.ts"
@@ -44,12 +44,8 @@ const LayerOptions = Schema.Struct({
       )
     )
   ),
-  home: Schema.optional(HostPath),
-  cpus: Schema.optional(intBetween(1, 255)),
-  memory: Schema.optional(Memory),
-  connectTimeout: Schema.optional(DurationInput),
-  sandboxes: Schema.optional(intBetween(1, 1_000_000)),
-  sweep: Schema.optional(Schema.Boolean)
+  ...layerOptions,
+  sandboxes: Schema.optional(intBetween(1, 1_000_000))
 })
 
 const decodeLayerOptions = decoder(LayerOptions, "MicrosandboxCloud.layer")
@@ -287,16 +283,12 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
     Effect.timeout("30 seconds"),
     Effect.ignore({ log: "Warn", message: `Could not clean up after sandbox "${name}"` })
   )
-  const creating = Effect.callback<Sdk.Sandbox, LightboxError>((resume) => {
-    const pending = Promise.resolve().then(() => Builder.make(sdk, name, source, config, labels).create())
-    pending.then(
-      (native) => resume(Effect.succeed(native)),
-      (cause) => resume(Effect.fail(fromSdk(method, { sandbox: name }, cause)))
-    )
-    // The request cannot be cancelled. Remove the sandbox once it exists.
-    return leave(Effect.andThen(whenSettled(pending), cleanUp))
-  })
-  return yield* creating.pipe(
+  // The request cannot be cancelled. Remove the sandbox once it exists.
+  return yield* settle({
+    run: () => Builder.make(sdk, name, source, config, labels).create(),
+    fail: (cause) => Effect.fail(fromSdk(method, { sandbox: name }, cause)),
+    onInterrupt: (settled) => Effect.andThen(settled, cleanUp)
+  }).pipe(
     Effect.flatMap(({ id }) => handleOf(context, method, { name, id })),
     Effect.map(sandboxInfo),
     Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))

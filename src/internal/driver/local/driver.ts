@@ -11,12 +11,13 @@ import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxLocal from "../../../MicrosandboxLocal.ts"
 import * as Admission from "../admission.ts"
 import { localCapabilities } from "../parts.ts"
+import { layerOptions } from "../createChecks.ts"
 import * as Home from "../../host/home.ts"
 import * as Ownership from "../../../Ownership.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import { leftoversEnd } from "../sdk/calls.ts"
 import * as SdkModule from "../sdk/module.ts"
-import { DurationInput, HostPath, intBetween, Memory } from "../../config/schemas.ts"
+import { DurationInput } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import { type DriverContext, turns, leastDisk } from "./context.ts"
 import { images } from "./images.ts"
@@ -37,14 +38,10 @@ export const native = (home: string | undefined): Effect.Effect<SdkModule.SdkMod
   )
 
 const LayerOptions = Schema.Struct({
-  home: Schema.optional(HostPath),
-  cpus: Schema.optional(intBetween(1, 255)),
-  memory: Schema.optional(Memory),
+  ...layerOptions,
   pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
   bootTimeout: Schema.optional(DurationInput),
-  connectTimeout: Schema.optional(DurationInput),
-  budget: Schema.optional(Admission.Budget),
-  sweep: Schema.optional(Schema.Boolean)
+  budget: Schema.optional(Admission.Budget)
 })
 
 const decodeLayerOptions = decoder(LayerOptions, "MicrosandboxLocal.layer")
