@@ -86,9 +86,15 @@ type Requester = (
   operation: string,
   type: string,
   payload: Protocol.Payload,
-  /** Receives the response of a request whose caller was interrupted. */
-  onLate?: (payload: Protocol.Payload) => void
+  listeners?: Listeners
 ) => Effect.Effect<Protocol.Payload, LightboxError>
+
+interface Listeners {
+  /** Receives the data that precedes the response. */
+  readonly onData?: (bytes: Uint8Array) => void
+  /** Receives the response of a request whose caller was interrupted. */
+  readonly onLate?: (payload: Protocol.Payload) => void
+}
 
 const method = (operation: string) => `Sandbox.${operation}`
 
@@ -106,14 +112,16 @@ const tooLong: Protocol.Payload = { ok: false, error: "File name too long (os er
 
 const requester =
   (connection: AgentConnection): Requester =>
-  (operation, type, payload, onLate) =>
+  (operation, type, payload, { onData, onLate } = {}) =>
     Effect.callback((resume) => {
       let isAbandoned = false
       const id = connection.open({
-        onMessage: (message) => {
-          if (isAbandoned) onLate?.(message.payload)
-          else if (message.type === "core.error") resume(Effect.fail(protocolError(operation, message.payload)))
-          else resume(Effect.succeed(message.payload))
+        onMessage: ({ payload, type }) => {
+          const { data } = payload
+          if (isAbandoned) onLate?.(payload)
+          else if (type === "core.error") resume(Effect.fail(protocolError(operation, payload)))
+          else if (type !== "core.fs.data") resume(Effect.succeed(payload))
+          else if (data instanceof Uint8Array) onData?.(data)
         },
         onLost: (error) => resume(Effect.fail(during(operation, error)))
       })
@@ -128,27 +136,21 @@ const requester =
     })
 
 interface FileResponse {
-  readonly data: unknown
+  readonly data?: unknown
 }
 
 type FileRequester = (
   operation: string,
   path: string,
   op: Protocol.Payload,
-  onLate?: (response: FileResponse) => void
+  listeners?: Listeners
 ) => Effect.Effect<FileResponse, LightboxError>
 
 const fileRequester =
   (request: Requester): FileRequester =>
-  (operation, path, op, onLate) =>
-    Effect.flatMap(
-      request(
-        operation,
-        "core.fs.request",
-        { op },
-        onLate === undefined ? undefined : (payload) => onLate({ data: payload["data"] })
-      ),
-      (payload) => fileResponse(operation, path, payload)
+  (operation, path, op, listeners) =>
+    Effect.flatMap(request(operation, "core.fs.request", { op }, listeners), (payload) =>
+      fileResponse(operation, path, payload)
     )
 
 const fileResponse = (
@@ -157,7 +159,7 @@ const fileResponse = (
   payload: Protocol.Payload
 ): Effect.Effect<FileResponse, LightboxError> =>
   payload["ok"] === true
-    ? Effect.succeed({ data: payload["data"] })
+    ? Effect.succeed(payload)
     : Effect.fail(fileError(operation, path, text(payload["error"]) ?? "the guest gave no reason"))
 
 const fileError = (operation: string, path: string, message: string): LightboxError =>
@@ -214,9 +216,11 @@ const openHandle = (
   const handleOf = ({ data }: FileResponse) => number(field(data, "Handle"))
   return Effect.acquireRelease(
     Effect.flatMap(
-      file(operation, path, op, (late) => {
-        const handle = handleOf(late)
-        if (handle !== undefined) close(handle)
+      file(operation, path, op, {
+        onLate: (response) => {
+          const handle = handleOf(response)
+          if (handle !== undefined) close(handle)
+        }
       }),
       (response) => {
         const handle = handleOf(response)
@@ -261,7 +265,7 @@ const open = (
         return Stream.paginate(start, (offset) => {
           const length = Math.min(windowBytes, end - offset)
           if (length <= 0) return Effect.succeed([[], Option.none()])
-          return Effect.map(readWindow(connection, path, handle, offset, length), (bytes) => [
+          return Effect.map(readWindow(file, path, handle, offset, length), (bytes) => [
             bytes.length === 0 ? [] : [bytes],
             bytes.length < length ? Option.none() : Option.some(offset + length)
           ])
@@ -271,12 +275,8 @@ const open = (
         Sink.suspend(() => {
           let at = offset
           return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
-            const bytes = Protocol.concat(
-              pieces,
-              pieces.reduce((size, piece) => size + piece.length, 0)
-            )
             return Effect.forEach(
-              split(bytes, windowBytes),
+              split(concat(pieces), windowBytes),
               (window) =>
                 Effect.suspend(() => {
                   const start = at
@@ -294,32 +294,16 @@ const open = (
   )
 
 const readWindow = (
-  connection: AgentConnection,
+  file: FileRequester,
   path: string,
   handle: number,
   offset: number,
   length: number
 ): Effect.Effect<Uint8Array, LightboxError> =>
-  Effect.callback((resume) => {
+  Effect.suspend(() => {
     const chunks: Array<Uint8Array> = []
-    let size = 0
-    const id = connection.open({
-      onMessage: ({ payload, type }) => {
-        if (type === "core.fs.data") {
-          const bytes = payload["data"]
-          if (!(bytes instanceof Uint8Array)) return
-          chunks.push(bytes)
-          size += bytes.length
-        } else if (payload["ok"] === true) {
-          resume(Effect.succeed(Protocol.concat(chunks, size)))
-        } else {
-          resume(Effect.fail(fileError("read", path, text(payload["error"]) ?? "the guest gave no reason")))
-        }
-      },
-      onLost: (error) => resume(Effect.fail(during("read", error)))
-    })
-    connection.post(id, "core.fs.request", { op: { Read: { handle, offset, len: length } } })
-    return Effect.sync(() => connection.close(id))
+    const onData = (bytes: Uint8Array) => void chunks.push(bytes)
+    return Effect.map(file("read", path, { Read: { handle, offset, len: length } }, { onData }), () => concat(chunks))
   })
 
 const writeWindow = Effect.fnUntraced(function* (
@@ -347,6 +331,12 @@ const writeWindow = Effect.fnUntraced(function* (
     Effect.ensuring(Effect.sync(() => connection.close(id)))
   )
 })
+
+const concat = (pieces: ReadonlyArray<Uint8Array>): Uint8Array =>
+  Protocol.concat(
+    pieces,
+    pieces.reduce((size, piece) => size + piece.length, 0)
+  )
 
 const split = (bytes: Uint8Array, size: number): ReadonlyArray<Uint8Array> => {
   const parts: Array<Uint8Array> = []
