@@ -49,27 +49,23 @@ export const withDefaults = (
 
 /** Refuses options that need an image when a snapshot boots, and the reverse. */
 export const checkCombination = ({
-  config,
+  config: { ephemeral, patches = [], resources, rootDisk },
   source
 }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
+  const refuse = (field: string, problem: string) => Effect.fail(invalid(method, field, problem))
+  const isOverlay = rootDisk === "overlay"
   if (source._tag === "Image") {
-    return config.rootDisk === "overlay"
-      ? Effect.fail(invalid(method, "rootDisk", "this option needs a snapshot: images are always shared"))
-      : Effect.void
+    return isOverlay ? refuse("rootDisk", "this option needs a snapshot: images are always shared") : Effect.void
   }
-  if (config.rootDisk === "overlay" && config.ephemeral === true) {
-    return Effect.fail(
-      invalid(method, "rootDisk", "an ephemeral sandbox cannot have an overlay: it would be left behind")
-    )
+  if (isOverlay && ephemeral === true) {
+    return refuse("rootDisk", "an ephemeral sandbox cannot have an overlay: it would be left behind")
   }
-  if (config.patches !== undefined && config.patches.length > 0) {
-    return Effect.fail(
-      invalid(method, "patches", "patches need an image; with a snapshot, write the files in build steps")
-    )
+  if (patches.length > 0) {
+    return refuse("patches", "patches need an image; with a snapshot, write the files in build steps")
   }
-  return config.resources?.disk === undefined
+  return resources?.disk === undefined
     ? Effect.void
-    : Effect.fail(invalid(method, "resources.disk", "this option needs an image: a snapshot has its own size"))
+    : refuse("resources.disk", "this option needs an image: a snapshot has its own size")
 }
 
 /**
