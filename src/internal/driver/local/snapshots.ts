@@ -73,6 +73,12 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
     )
   })
 
+  const requireFree = Effect.fnUntraced(function* (method: string, name: string) {
+    if ((yield* entries(method)).some((entry) => entry.name === name)) {
+      return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
+    }
+  })
+
   const move = (method: string, from: string, name: string) =>
     hostFile(method, at(name), () => Fs.rename(from, at(name)))
 
@@ -139,9 +145,7 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
     loadSnapshot: Effect.fn("Microsandbox.loadSnapshot")(function* (path, name) {
       const method = "Microsandbox.loadSnapshot"
       yield* hostFile(method, path, () => Fs.access(path))
-      if ((yield* entries(method)).some((entry) => entry.name === name)) {
-        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
-      }
+      yield* requireFree(method, name)
       const staged = yield* ownership.stage
       const clear = Effect.ignore(hostFile(method, staged, () => Fs.rm(staged, { recursive: true, force: true })))
       return yield* commit({
@@ -191,9 +195,7 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
     }),
     renameSnapshot: Effect.fn("Microsandbox.renameSnapshot")(function* (name, to) {
       const method = "Microsandbox.renameSnapshot"
-      if ((yield* entries(method)).some((entry) => entry.name === to)) {
-        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: to }) })
-      }
+      yield* requireFree(method, to)
       yield* move(method, at(name), to).pipe(
         Effect.andThen(reindex(method, to)),
         Effect.uninterruptible,
