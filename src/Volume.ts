@@ -83,19 +83,20 @@ export interface EnsureOptions {
   readonly onDrift?: "fail" | "adopt" | "recreate" | undefined
 }
 
-const ensureFields = {
-  kind: Schema.optional(Schema.Literals(["directory", "disk"])),
-  quota: Schema.optional(Mebibytes(1)),
-  labels: Schema.optional(Labels),
-  onDrift: Schema.optional(Schema.Literals(["fail", "adopt", "recreate"]))
-}
-
 /** A driver would treat an invalid name as a path. */
 
-const decodeEnsure = decoder(
-  optionsSchema<EnsureOptions & { readonly name: string }>()(Schema.Struct({ name: Name, ...ensureFields })),
-  "Volume.ensure"
+const EnsureRequest = optionsSchema<EnsureOptions & { readonly name: string }>()(
+  Schema.Struct({
+    name: Name,
+    kind: Schema.optional(Schema.Literals(["directory", "disk"])),
+    quota: Schema.optional(Mebibytes(1)),
+    labels: Schema.optional(Labels),
+    onDrift: Schema.optional(Schema.Literals(["fail", "adopt", "recreate"]))
+  })
 )
+
+const decodeEnsure = decoder(EnsureRequest, "Volume.ensure")
+const decodeScoped = decoder(EnsureRequest, "Volume.scoped")
 
 /**
  * Gets a volume, creating it if it does not exist.
@@ -144,8 +145,6 @@ const recreate = Effect.fnUntraced(function* (
   yield* remove(name)
   return yield* create
 }, Effect.scoped)
-
-const decodeScoped = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.scoped")
 
 /**
  * Creates a volume that is removed, with its content, when the scope closes.

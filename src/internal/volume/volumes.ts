@@ -28,17 +28,13 @@ export interface Wanted {
 export const drift = (volume: Microsandbox.VolumeInfo, wanted: Wanted): Drift | undefined => {
   const { name } = volume
   const show = (size: number | undefined) => (size === undefined ? "unlimited" : showSize(size))
-  if (wanted.kind !== undefined && wanted.kind !== volume.kind) {
-    return new Drift({ name, field: "kind", was: volume.kind, now: wanted.kind })
-  }
-  if (wanted.quota !== undefined && wanted.quota !== volume.quota) {
-    return new Drift({ name, field: "quota", was: show(volume.quota), now: show(wanted.quota) })
-  }
   const labels = (all: { readonly [key: string]: string }) =>
     JSON.stringify(Object.fromEntries(Object.entries(all).toSorted(([a], [b]) => (a < b ? -1 : 1))))
-  return wanted.labels !== undefined && labels(wanted.labels) !== labels(volume.labels)
-    ? new Drift({ name, field: "labels", was: labels(volume.labels), now: labels(wanted.labels) })
-    : undefined
+  const { kind = volume.kind, quota = volume.quota } = wanted
+  if (kind !== volume.kind) return new Drift({ name, field: "kind", was: volume.kind, now: kind })
+  if (quota !== volume.quota) return new Drift({ name, field: "quota", was: show(volume.quota), now: show(quota) })
+  const [was, now] = [labels(volume.labels), labels(wanted.labels ?? volume.labels)]
+  return was === now ? undefined : new Drift({ name, field: "labels", was, now })
 }
 
 /** A volume with its size on the host's disk. */
