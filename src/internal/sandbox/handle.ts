@@ -44,10 +44,15 @@ const Argv = Schema.TupleWithRest(
   [Word]
 )
 
-const CommandOptions = {
+/** Options of commands that a pool can also set for all commands of a user. */
+export const CommandDefaults = Schema.Struct({
   cwd: Schema.optional(GuestPath),
   user: Schema.optional(User),
-  env: Schema.optional(recordOf(Word, checkVariable)),
+  env: Schema.optional(recordOf(Word, checkVariable))
+})
+
+const CommandOptions = {
+  ...CommandDefaults.fields,
   rlimits: Schema.optional(Rlimits),
   stdin: Schema.optional(Schema.Unknown),
   timeout: Schema.optional(DurationInput),
@@ -80,7 +85,7 @@ const decodeStream = decoder(
 
 const decodeQuery = decoder(
   Schema.Struct({
-    sources: Schema.optional(Schema.Array(Schema.Literals(["stdout", "stderr", "output", "system"]))),
+    sources: Schema.optional(Schema.Array(Microsandbox.LogEntry.fields.source)),
     tail: Schema.optional(intBetween(1, 0xffff_ffff)),
     after: Schema.optional(Schema.NonEmptyString),
     follow: Schema.optional(Schema.Boolean)
