@@ -14,10 +14,6 @@ import { asAgent } from "./fileSystem.ts"
 import * as Files from "./files.ts"
 import * as OutputBuffer from "./outputBuffer.ts"
 
-// =============================================================================
-// End
-// =============================================================================
-
 export interface Ending {
   readonly signal: number
   /** Time until `SIGKILL`. Default: never. */
@@ -103,10 +99,6 @@ export const follow = Effect.fnUntraced(function* (
     })
   }
 })
-
-// =============================================================================
-// Input and output
-// =============================================================================
 
 /** The target of an output: its readers, this process's output, or nothing. */
 export type Target = "pipe" | "inherit" | "ignore"

@@ -172,10 +172,6 @@ export const make = Effect.fnUntraced(function* (
   return ChildProcessSpawner.make(spawn)
 })
 
-// =============================================================================
-// Commands
-// =============================================================================
-
 const isShell = ({ shell }: ChildProcess.CommandOptions): boolean => shell !== undefined && shell !== false
 
 const wordsOf = ({ args, command, options }: ChildProcess.StandardCommand): Guest.Command["argv"] => {
@@ -245,10 +241,6 @@ const outputFrom = (handle: Handle, from: ChildProcess.PipeFromOption = "stdout"
     }
   }
 }
-
-// =============================================================================
-// Input and output
-// =============================================================================
 
 const stdinOf = (option: ChildProcess.CommandOptions["stdin"]): ChildProcess.StdinConfig =>
   option === undefined

@@ -60,10 +60,6 @@ export const listMeasured: Effect.Effect<
   )
 )
 
-// =============================================================================
-// Filled volumes
-// =============================================================================
-
 /** A recreated volume is another one: it has another creation time. */
 const Primed = Schema.fromJsonString(Schema.Struct({ key: Schema.String, createdAt: Schema.NullOr(Schema.Finite) }))
 
@@ -106,10 +102,6 @@ export const forgetPrimed = (home: string, name: string): Effect.Effect<void, Li
     try: () => Fs.rm(primedFile(home, name), { force: true }),
     catch: fileFailure("Volume.remove", "remove", name)
   })
-
-// =============================================================================
-// Pruning
-// =============================================================================
 
 export const prune = Effect.fnUntraced(function* (
   driver: Driver,

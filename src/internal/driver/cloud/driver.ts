@@ -128,10 +128,6 @@ interface CloudContext {
   readonly memory: number | undefined
 }
 
-// =============================================================================
-// Unsupported in the cloud
-// =============================================================================
-
 const refuse =
   (feature: string, problem = "not available in the cloud") =>
   (method: string): Effect.Effect<never, LightboxError> =>
@@ -197,10 +193,6 @@ const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Ef
   return Effect.void
 }
 
-// =============================================================================
-// Sandboxes
-// =============================================================================
-
 const defaultStopTimeout = Duration.seconds(10)
 
 /** Check here as well: a sandbox found by its labels may be about to be removed. */
@@ -230,12 +222,13 @@ const sandboxes = (context: CloudContext): SandboxPart => {
     killSandbox: () => refuse("kill", "the cloud can only stop a sandbox")("killSandbox"),
     // Cloud sandboxes always outlive this process.
     detachSandbox: () => Effect.void,
-    removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
-      const method = "Microsandbox.removeSandbox"
-      yield* notFoundIsSuccess(
-        onHandle(context, method, sandbox, (handle) => (options?.force === true ? destroy(handle) : handle.remove()))
+    removeSandbox: Effect.fn("Microsandbox.removeSandbox")((sandbox, options) =>
+      notFoundIsSuccess(
+        onHandle(context, "Microsandbox.removeSandbox", sandbox, (handle) =>
+          options?.force === true ? destroy(handle) : handle.remove()
+        )
       )
-    }),
+    ),
     modifySandbox: () => refuse("modify", "the cloud cannot change a sandbox; create another one")("modifySandbox"),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
       yield* handleOf(context, "Microsandbox.connect", sandbox)

@@ -1,6 +1,4 @@
-/**
- * The state of the local driver that its parts share.
- */
+/** The state of the local driver that its parts share. */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as RcMap from "effect/RcMap"

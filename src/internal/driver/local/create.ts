@@ -1,6 +1,4 @@
-/**
- * Creates and boots sandboxes of the local driver.
- */
+/** Creates and boots sandboxes of the local driver. */
 import * as Effect from "effect/Effect"
 
 import type * as Sdk from "microsandbox"

@@ -1,6 +1,4 @@
-/**
- * `Microsandbox` over the SDK, on this machine.
- */
+/** `Microsandbox` over the SDK, on this machine. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"

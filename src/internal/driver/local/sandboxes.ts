@@ -1,6 +1,4 @@
-/**
- * Sandboxes of the local driver, what is left of them, and the channel to their guests.
- */
+/** Sandboxes of the local driver, what is left of them, and the channel to their guests. */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

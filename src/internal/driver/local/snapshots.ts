@@ -1,6 +1,4 @@
-/**
- * Snapshots of the local driver.
- */
+/** Snapshots of the local driver. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Sdk from "microsandbox"
@@ -57,21 +55,17 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
       )
     )
 
-  const getSnapshot = Effect.fn("Microsandbox.getSnapshot")(function* (
-    name: string
-  ): Effect.fn.Return<Microsandbox.SnapshotInfo, LightboxError> {
-    return yield* call("Microsandbox.getSnapshot", { snapshot: name }, async () =>
+  const getSnapshot = Effect.fn("Microsandbox.getSnapshot")((name: string) =>
+    call("Microsandbox.getSnapshot", { snapshot: name }, async () =>
       snapshotInfo(Path.basename(name), await sdk.Snapshot.open(name))
     )
-  })
+  )
 
-  const removeSnapshot = Effect.fn("Microsandbox.removeSnapshot")(function* (
-    name: string
-  ): Effect.fn.Return<void, LightboxError> {
-    yield* notFoundIsSuccess(
+  const removeSnapshot = Effect.fn("Microsandbox.removeSnapshot")((name: string) =>
+    notFoundIsSuccess(
       call("Microsandbox.removeSnapshot", { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true }))
     )
-  })
+  )
 
   const requireFree = Effect.fnUntraced(function* (method: string, name: string) {
     if ((yield* entries(method)).some((entry) => entry.name === name)) {

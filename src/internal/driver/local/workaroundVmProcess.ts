@@ -74,10 +74,6 @@ export const kill = (sandbox: string, spared: ReadonlySet<number>): void => {
   }
 }
 
-// =============================================================================
-// Leftovers of virtual machines
-// =============================================================================
-
 /** Folders that the guest creates in its boot folder before it switches to its root. */
 const bootFolderEntries = [".msb", "dev", "newroot", "proc", "sys"]
 
