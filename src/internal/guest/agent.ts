@@ -12,7 +12,7 @@ import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../LightboxError.ts"
 import { redactWords } from "../report/failureText.ts"
-import type { AgentConnection } from "./connection.ts"
+import type { AgentConnection, Session } from "./connection.ts"
 import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
 import { printable } from "../report/printable.ts"
@@ -167,6 +167,13 @@ const fileError = (operation: string, path: string, message: string): LightboxEr
     method: method(operation),
     reason: new FileError({ operation, path, ...Errno.parse(message) })
   })
+
+/** Handles the messages of a session by their type. */
+const dispatch =
+  (handlers: { readonly [type: string]: (payload: Protocol.Payload) => unknown }): Session["onMessage"] =>
+  ({ payload, type }) => {
+    if (Object.hasOwn(handlers, type)) handlers[type]?.(payload)
+  }
 
 const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : undefined)
 
@@ -381,7 +388,9 @@ const spawn = Effect.fnUntraced(function* (
     { pause: () => connection.pause(), resume: () => connection.resume(), fail: () => kill() },
     policy
   )
-  const keepsOutput = policy?.overflow !== "discard"
+  const push = (_tag: Guest.Output["_tag"], bytes: unknown) => {
+    if (policy?.overflow !== "discard" && bytes instanceof Uint8Array) output.push({ _tag, bytes })
+  }
   const fail = (error: LightboxError) => {
     stdin.isOpen = false
     output.finish(error)
@@ -396,41 +405,20 @@ const spawn = Effect.fnUntraced(function* (
     )
 
   const id = connection.open({
-    onMessage: ({ payload, type }) => {
-      switch (type) {
-        case "core.exec.started": {
-          Deferred.doneUnsafe(started, Effect.succeed(number(payload["pid"]) ?? 0))
-          break
-        }
-        case "core.exec.stdout":
-        case "core.exec.stderr": {
-          const bytes = payload["data"]
-          if (keepsOutput && bytes instanceof Uint8Array) {
-            output.push({ _tag: type === "core.exec.stdout" ? "Stdout" : "Stderr", bytes })
-          }
-          break
-        }
-        case "core.exec.stdin.error": {
-          stdin.isOpen = false
-          break
-        }
-        case "core.exec.exited": {
-          stdin.isOpen = false
-          output.finish()
-          const code = number(payload["code"]) ?? -1
-          Deferred.doneUnsafe(exit, code < 0 ? whenLost(code) : Effect.succeed(code))
-          break
-        }
-        case "core.exec.failed": {
-          fail(notStarted(problemOf(argv, command, payload)))
-          break
-        }
-        case "core.error": {
-          fail(protocolError("spawn", payload))
-          break
-        }
-      }
-    },
+    onMessage: dispatch({
+      "core.exec.started": ({ pid }) => Deferred.doneUnsafe(started, Effect.succeed(number(pid) ?? 0)),
+      "core.exec.stdout": ({ data }) => push("Stdout", data),
+      "core.exec.stderr": ({ data }) => push("Stderr", data),
+      "core.exec.stdin.error": () => (stdin.isOpen = false),
+      "core.exec.exited": (payload) => {
+        stdin.isOpen = false
+        output.finish()
+        const code = number(payload["code"]) ?? -1
+        Deferred.doneUnsafe(exit, code < 0 ? whenLost(code) : Effect.succeed(code))
+      },
+      "core.exec.failed": (payload) => fail(notStarted(problemOf(argv, command, payload))),
+      "core.error": (payload) => fail(protocolError("spawn", payload))
+    }),
     onLost: (error) => fail(during("spawn", error))
   })
   const kill = () => {
@@ -589,32 +577,22 @@ const connect = Effect.fnUntraced(function* (
     input.finish(error)
     Deferred.doneUnsafe(opened, Effect.fail(error))
   }
+  const refuse = ({ error, message }: Protocol.Payload) =>
+    fail(fileError("connect", `${host}:${port}`, text(error) ?? text(message) ?? "refused"))
   const id = connection.open({
-    onMessage: ({ payload, type }) => {
-      switch (type) {
-        case "core.tcp.connected": {
-          Deferred.doneUnsafe(opened, Effect.void)
-          break
-        }
-        case "core.tcp.data": {
-          const bytes = payload["data"]
-          if (bytes instanceof Uint8Array) input.push({ _tag: "Stdout", bytes })
-          break
-        }
-        case "core.tcp.eof":
-        case "core.tcp.closed": {
-          if (type === "core.tcp.closed") state.isOpen = false
-          input.finish()
-          break
-        }
-        case "core.tcp.failed":
-        case "core.error": {
-          const problem = text(payload["error"]) ?? text(payload["message"]) ?? "refused"
-          fail(fileError("connect", `${host}:${port}`, problem))
-          break
-        }
-      }
-    },
+    onMessage: dispatch({
+      "core.tcp.connected": () => Deferred.doneUnsafe(opened, Effect.void),
+      "core.tcp.data": ({ data: bytes }) => {
+        if (bytes instanceof Uint8Array) input.push({ _tag: "Stdout", bytes })
+      },
+      "core.tcp.eof": () => input.finish(),
+      "core.tcp.closed": () => {
+        state.isOpen = false
+        input.finish()
+      },
+      "core.tcp.failed": refuse,
+      "core.error": refuse
+    }),
     onLost: (error) => fail(during("connect", error))
   })
   const close = () => connection.post(id, "core.tcp.close", {})
