@@ -230,16 +230,9 @@ const fed = (
 }
 
 const outputFrom = (handle: Handle, from: ChildProcess.PipeFromOption = "stdout"): Output => {
-  switch (from) {
-    case "stdout":
-    case "stderr":
-    case "all":
-      return handle[from]
-    default: {
-      const fd = ChildProcess.parseFdName(from)
-      return fd === undefined ? handle.stdout : handle.getOutputFd(fd)
-    }
-  }
+  const fd = ChildProcess.parseFdName(from)
+  if (fd !== undefined) return handle.getOutputFd(fd)
+  return from === "stderr" || from === "all" ? handle[from] : handle.stdout
 }
 
 const stdinOf = (option: ChildProcess.CommandOptions["stdin"]): ChildProcess.StdinConfig =>
