@@ -16,6 +16,7 @@ import * as Crypto from "node:crypto"
 import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
+import { ifMissing } from "../host/fileFailure.ts"
 import { makeReader } from "./bulkRead.ts"
 import * as Execution from "./execution.ts"
 import { openOptions, readBytes, writeTo } from "./files.ts"
@@ -79,9 +80,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
 
   /** Returns the attributes of a path, or `undefined` if it does not exist. */
   const lookUp = (path: string): Effect.Effect<Guest.FileInfo | undefined, LightboxError> =>
-    Effect.catchReason(lstat(path), "LightboxError", "FileError", (reason, error) =>
-      reason.code === "ENOENT" ? Effect.undefined : Effect.fail(error)
-    )
+    ifMissing(undefined)(lstat(path))
 
   const run = (...argv: readonly [string, ...ReadonlyArray<string>]) =>
     Execution.collect(guest, "FileSystem", asAgent(...argv))
@@ -142,11 +141,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
           return yield* failed(method, path, "UNKNOWN", "it is a directory, and the option recursive was not given")
         }
         return yield* guest.removeDirectory(absolute, { recursive: true })
-      }).pipe(
-        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-          options?.force === true && reason.code === "ENOENT" ? Effect.void : Effect.fail(error)
-        )
-      )
+      }).pipe(ifMissing(undefined, options?.force === true ? ["ENOENT"] : []))
     )
 
   const link: FileSystem.FileSystem["link"] = (fromPath, toPath) =>

@@ -10,6 +10,7 @@ import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import { intBetween } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
+import { ifMissing } from "../host/fileFailure.ts"
 
 const defaultMode = 0o644
 
@@ -74,12 +75,7 @@ export const make = (guest: Guest.Guest): Guest.Files => {
     ),
     sink: (path, options) => Sink.unwrap(Effect.map(openToWrite("Sandbox.sink", path, options), (file) => file.sink())),
     exists: Effect.fn("Sandbox.exists")((path) =>
-      guest.stat(path).pipe(
-        Effect.as(true),
-        Effect.catchReason("LightboxError", "FileError", ({ code }, error) =>
-          code === "ENOENT" || code === "ENOTDIR" ? Effect.succeed(false) : Effect.fail(error)
-        )
-      )
+      guest.stat(path).pipe(Effect.as(true), ifMissing(false, ["ENOENT", "ENOTDIR"]))
     ),
     stat: Effect.fn("Sandbox.stat")((path) => guest.stat(path)),
     readDirectory: Effect.fn("Sandbox.readDirectory")((path) =>
@@ -92,9 +88,7 @@ export const make = (guest: Guest.Guest): Guest.Files => {
         Effect.flatMap(({ type }) =>
           type === "Directory" ? guest.removeDirectory(path, { recursive: options?.recursive }) : guest.removeFile(path)
         ),
-        Effect.catchReason("LightboxError", "FileError", ({ code }, error) =>
-          code === "ENOENT" ? Effect.void : Effect.fail(error)
-        )
+        ifMissing(undefined)
       )
     ),
     rename: Effect.fn("Sandbox.rename")(guest.rename),

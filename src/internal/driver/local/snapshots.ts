@@ -6,6 +6,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { AlreadyExists, LightboxError, NotFound } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import { ifMissing } from "../../host/fileFailure.ts"
 import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
@@ -49,11 +50,7 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
   const entries = (method: string) => readFolder(method, folder)
 
   const opened = (method: string) =>
-    call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(
-      Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-        reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
-      )
-    )
+    call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(ifMissing([]))
 
   const getSnapshot = Effect.fn("Microsandbox.getSnapshot")((name: string) =>
     call("Microsandbox.getSnapshot", { snapshot: name }, async () =>
