@@ -18,8 +18,7 @@ import * as Errno from "./errno.ts"
 import { printable } from "../report/printable.ts"
 import * as OutputBuffer from "./outputBuffer.ts"
 import { endsProcess, fromKernelLog, named, signals } from "./signals.ts"
-import { typeOf } from "./fileTypes.ts"
-import { fromSeconds, toSeconds } from "./time.ts"
+import { fromSeconds, toSeconds, typeOf } from "./attributes.ts"
 
 export const make = (connection: AgentConnection): Guest.Guest => {
   const request = requester(connection)

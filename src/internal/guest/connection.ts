@@ -6,7 +6,7 @@ import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import { GuestBusy, GuestLost, InvalidConfig, LightboxError, NotRunning } from "../../LightboxError.ts"
 import * as Protocol from "./protocol.ts"
-import { timeLimit } from "../config/timeLimit.ts"
+import { timeLimit } from "../config/validation.ts"
 
 /** A session: a command, a file operation or a TCP connection. */
 export interface Session {

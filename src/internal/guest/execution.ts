@@ -6,7 +6,7 @@ import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge } from "../../LightboxError.ts"
 import * as FailureText from "../report/failureText.ts"
-import { timeLimit } from "../config/timeLimit.ts"
+import { timeLimit } from "../config/validation.ts"
 
 export interface Ended {
   /** -1: a signal ended it. */

@@ -12,7 +12,7 @@ import * as Crypto from "node:crypto"
 import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
-import { typeOf } from "./fileTypes.ts"
+import { typeOf } from "./attributes.ts"
 import { failure, type Operation, refusal } from "./platformErrors.ts"
 
 /**

@@ -1,5 +1,12 @@
-/** The types of files, with the bits of a mode that stand for them. */
+/** Converts the attributes of files: times in whole seconds since 1970, and types as bits of a mode. */
+import * as DateTime from "effect/DateTime"
 import type * as FileSystem from "effect/FileSystem"
+
+export const fromSeconds = (seconds: number | undefined): DateTime.Utc | undefined =>
+  seconds === undefined ? undefined : DateTime.makeUnsafe(seconds * 1000)
+
+export const toSeconds = (time: DateTime.Utc | undefined): number | undefined =>
+  time === undefined ? undefined : Math.floor(time.epochMilliseconds / 1000)
 
 const types: ReadonlyArray<readonly [type: FileSystem.File.Type, bits: number]> = [
   ["FIFO", 0o010000],
