@@ -119,7 +119,7 @@ export const collect = <E = never, R = never>(
   ).pipe(Effect.mapError(withMethod(method)))
 
 export const within = (method: string, argv: ReadonlyArray<Guest.Word>, limit: Duration.Duration | undefined) =>
-  timeLimit(method, FailureText.showCommand(argv), limit)
+  timeLimit(method, FailureText.showArgv(argv), limit)
 
 export const failed = (
   method: string,
