@@ -17,7 +17,7 @@ import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
 import { printable } from "../report/printable.ts"
 import * as OutputBuffer from "./outputBuffer.ts"
-import { endsProcess, fromKernelLog, named, signals } from "./signals.ts"
+import { endsProcess, fromKernelLog, named, signals } from "../config/signals.ts"
 import { fromSeconds, toSeconds, typeOf } from "./attributes.ts"
 
 export const make = (connection: AgentConnection): Guest.Guest => {

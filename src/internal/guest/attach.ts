@@ -7,7 +7,7 @@ import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import { ended } from "./execution.ts"
-import { statusOf } from "./signals.ts"
+import { statusOf } from "../config/signals.ts"
 
 /** Ctrl+] leaves the command, as in `telnet`. */
 const detachByte = 0x1d

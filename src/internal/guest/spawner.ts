@@ -18,7 +18,7 @@ import * as Descriptors from "./descriptors.ts"
 import * as Environment from "./environment.ts"
 import * as GuestProcess from "./process.ts"
 import { failure, type Operation, refusal, toPlatformError } from "./platformErrors.ts"
-import { signals } from "./signals.ts"
+import { signals } from "../config/signals.ts"
 
 type Handle = ChildProcessSpawner.ChildProcessHandle
 type Input = Sink.Sink<void, Uint8Array, never, PlatformError>
