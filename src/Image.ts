@@ -31,13 +31,13 @@ import * as Microsandbox from "./Microsandbox.ts"
  * @category operations
  * @since 0.1.0
  */
-export const load = Effect.fn("Image.load")(function* (
-  path: string,
-  options?: { readonly tag?: string | undefined }
-): Effect.fn.Return<ReadonlyArray<Microsandbox.ImageInfo>, LightboxError, Microsandbox.Microsandbox> {
-  const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.loadImage(path, options)
-})
+export const load = Effect.fn("Image.load")(
+  (
+    path: string,
+    options?: { readonly tag?: string | undefined }
+  ): Effect.Effect<ReadonlyArray<Microsandbox.ImageInfo>, LightboxError, Microsandbox.Microsandbox> =>
+    Microsandbox.Microsandbox.use((driver) => driver.loadImage(path, options))
+)
 
 /**
  * Saves cached images to an archive, in the OCI layout or in the format of `docker
@@ -52,14 +52,14 @@ export const load = Effect.fn("Image.load")(function* (
  * @category operations
  * @since 0.1.0
  */
-export const save = Effect.fn("Image.save")(function* (
-  references: ReadonlyArray<string>,
-  path: string,
-  options?: { readonly format?: "docker" | "oci" | undefined }
-): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
-  const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.saveImages(references, path, options)
-})
+export const save = Effect.fn("Image.save")(
+  (
+    references: ReadonlyArray<string>,
+    path: string,
+    options?: { readonly format?: "docker" | "oci" | undefined }
+  ): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
+    Microsandbox.Microsandbox.use((driver) => driver.saveImages(references, path, options))
+)
 
 /**
  * Lists all cached images.
@@ -67,14 +67,10 @@ export const save = Effect.fn("Image.save")(function* (
  * @category operations
  * @since 0.1.0
  */
-export const list = Effect.fn("Image.list")(function* (): Effect.fn.Return<
-  ReadonlyArray<Microsandbox.ImageInfo>,
-  LightboxError,
-  Microsandbox.Microsandbox
-> {
-  const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.listImages()
-})
+export const list = Effect.fn("Image.list")(
+  (): Effect.Effect<ReadonlyArray<Microsandbox.ImageInfo>, LightboxError, Microsandbox.Microsandbox> =>
+    Microsandbox.Microsandbox.use((driver) => driver.listImages())
+)
 
 /**
  * Gets an image and its configuration. Fails with `NotFound` if it is not cached.
@@ -82,12 +78,10 @@ export const list = Effect.fn("Image.list")(function* (): Effect.fn.Return<
  * @category operations
  * @since 0.1.0
  */
-export const get = Effect.fn("Image.get")(function* (
-  reference: string
-): Effect.fn.Return<Microsandbox.ImageDetail, LightboxError, Microsandbox.Microsandbox> {
-  const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.getImage(reference)
-})
+export const get = Effect.fn("Image.get")(
+  (reference: string): Effect.Effect<Microsandbox.ImageDetail, LightboxError, Microsandbox.Microsandbox> =>
+    Microsandbox.Microsandbox.use((driver) => driver.getImage(reference))
+)
 
 /**
  * Removes a name from the cache, if it exists; removing the last name removes the
@@ -97,13 +91,13 @@ export const get = Effect.fn("Image.get")(function* (
  * @category operations
  * @since 0.1.0
  */
-export const remove = Effect.fn("Image.remove")(function* (
-  reference: string,
-  options?: { readonly force?: boolean | undefined }
-): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
-  const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.removeImage(reference, options)
-})
+export const remove = Effect.fn("Image.remove")(
+  (
+    reference: string,
+    options?: { readonly force?: boolean | undefined }
+  ): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
+    Microsandbox.Microsandbox.use((driver) => driver.removeImage(reference, options))
+)
 
 /**
  * Removes images that no sandbox and no snapshot uses.

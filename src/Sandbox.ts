@@ -33,13 +33,13 @@ import type * as Stream from "effect/Stream"
 import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
 import * as Listener from "./internal/report/listener.ts"
-import { CString, DurationInput, ImageReference, Name, millis } from "./internal/config/schemas.ts"
+import { CString, DurationInput, ImageReference } from "./internal/config/schemas.ts"
 import { generateName } from "./internal/ownership/labels.ts"
 import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
 import { make, TypeId } from "./internal/sandbox/handle.ts"
 import * as internal from "./internal/sandbox/launch.ts"
-import { decoder, DefinitionTypeId, invalid } from "./internal/config/validation.ts"
-import { LightboxError, NotRunning, TimedOut } from "./LightboxError.ts"
+import { decodeName, decoder, DefinitionTypeId, invalid, timeLimit } from "./internal/config/validation.ts"
+import { LightboxError, NotRunning } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import * as SandboxConfig from "./SandboxConfig.ts"
 
@@ -334,15 +334,20 @@ export type LaunchOptions<E = never, R = never> = SourceOptions<E, R> &
 
 const decodeConfig = decoder(SandboxConfig.SandboxConfig, "Sandbox.launch")
 const decodeImage = decoder(ImageReference, "Sandbox.launch", "image")
-const decodeReleaseTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.launch", "releaseTimeout")
-const decodeDetached = decoder(Schema.UndefinedOr(Schema.Boolean), "Sandbox.launch", "detached")
-const decodeOverwrite = decoder(Schema.UndefinedOr(Schema.Boolean), "Sandbox.launch", "overwrite")
+const decodeLaunch = decoder(
+  Schema.Struct({
+    releaseTimeout: Schema.optional(DurationInput),
+    detached: Schema.optional(Schema.Boolean),
+    overwrite: Schema.optional(Schema.Boolean)
+  }),
+  "Sandbox.launch"
+)
 const decodeSnapshotName = decoder(CString, "Sandbox.launch", "snapshot")
-const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
-  decoder(Name, method, "name")(name)
-const decodeWaitTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.waitFor", "timeout")
-const decodeStopTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.stop", "timeout")
-const decodeRestartTimeout = decoder(Schema.UndefinedOr(DurationInput), "Sandbox.restart", "timeout")
+const decodeTimeout = (
+  method: string,
+  options: { readonly timeout?: Duration.Input | undefined } | undefined
+): Effect.Effect<Duration.Duration | undefined, LightboxError> =>
+  decoder(Schema.UndefinedOr(DurationInput), method, "timeout")(options?.timeout)
 
 /**
  * Boots a sandbox that lives until the scope closes.
@@ -386,9 +391,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
     return yield* invalid("Sandbox.launch", "snapshot", "pass either a snapshot or an image")
   }
   const config = yield* decodeConfig(rest)
-  const timeout = yield* decodeReleaseTimeout(releaseTimeout)
-  const isDetached = yield* decodeDetached(detached)
-  const onConflict = (yield* decodeOverwrite(overwrite)) === true ? "replace" : "fail"
+  const checked = yield* decodeLaunch({ releaseTimeout, detached, overwrite })
   const source = yield* image === undefined
     ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
     : Effect.map(decodeImage(image), (reference) => ({ _tag: "Image", reference }) as const)
@@ -396,8 +399,15 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   const launching = (onPullProgress?: Microsandbox.CreateSandbox["onPullProgress"]) =>
     internal.launch({
       config,
-      timeout: timeout ?? Duration.seconds(30),
-      request: { name, source, config, onConflict, detached: isDetached, onPullProgress }
+      timeout: checked.releaseTimeout ?? Duration.seconds(30),
+      request: {
+        name,
+        source,
+        config,
+        onConflict: checked.overwrite === true ? "replace" : "fail",
+        detached: checked.detached,
+        onPullProgress
+      }
     })
   if (onPullProgress === undefined) return yield* launching()
   return yield* Effect.acquireUseRelease(
@@ -405,6 +415,11 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
     (scope) => Effect.flatMap(Scope.provide(Listener.make(onPullProgress), scope), launching),
     Scope.close
   )
+})
+
+const find = Effect.fnUntraced(function* (method: string, name: string) {
+  const driver = yield* Microsandbox.Microsandbox
+  return { driver, info: yield* driver.getSandbox(yield* decodeName(method, name)) }
 })
 
 const resolveSnapshot = <E, R>(
@@ -443,8 +458,7 @@ export const run = <A, E2, R2, E = never, R = never>(
 export const connect = Effect.fn("Sandbox.connect")(function* (
   name: string
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
-  const driver = yield* Microsandbox.Microsandbox
-  const info = yield* driver.getSandbox(yield* decodeName("Sandbox.connect", name))
+  const { driver, info } = yield* find("Sandbox.connect", name)
   if (info.status !== "running") {
     return yield* new LightboxError({
       method: "Sandbox.connect",
@@ -467,8 +481,7 @@ export const start = Effect.fn("Sandbox.start")(function* (
   name: string,
   options?: { readonly detached?: boolean | undefined }
 ): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
-  const driver = yield* Microsandbox.Microsandbox
-  const info = yield* driver.getSandbox(yield* decodeName("Sandbox.start", name))
+  const { info } = yield* find("Sandbox.start", name)
   return yield* internal.start(info, options)
 })
 
@@ -484,9 +497,8 @@ export const restart = Effect.fn("Sandbox.restart")(function* (
   name: string,
   options?: { readonly detached?: boolean | undefined; readonly timeout?: Duration.Input | undefined }
 ): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
-  const driver = yield* Microsandbox.Microsandbox
-  const info = yield* driver.getSandbox(yield* decodeName("Sandbox.restart", name))
-  const timeout = yield* decodeRestartTimeout(options?.timeout)
+  const { driver, info } = yield* find("Sandbox.restart", name)
+  const timeout = yield* decodeTimeout("Sandbox.restart", options)
   if (info.status === "running") yield* driver.stopSandbox(info, { timeout })
   return yield* start(name, options)
 })
@@ -502,9 +514,8 @@ export const stop = Effect.fn("Sandbox.stop")(function* (
   name: string,
   options?: { readonly timeout?: Duration.Input | undefined }
 ): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
-  const driver = yield* Microsandbox.Microsandbox
-  const info = yield* driver.getSandbox(yield* decodeName("Sandbox.stop", name))
-  yield* driver.stopSandbox(info, { timeout: yield* decodeStopTimeout(options?.timeout) })
+  const { driver, info } = yield* find("Sandbox.stop", name)
+  yield* driver.stopSandbox(info, { timeout: yield* decodeTimeout("Sandbox.stop", options) })
 })
 
 /**
@@ -517,8 +528,8 @@ export const stop = Effect.fn("Sandbox.stop")(function* (
 export const kill = Effect.fn("Sandbox.kill")(function* (
   name: string
 ): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
-  const driver = yield* Microsandbox.Microsandbox
-  yield* driver.killSandbox(yield* driver.getSandbox(yield* decodeName("Sandbox.kill", name)))
+  const { driver, info } = yield* find("Sandbox.kill", name)
+  yield* driver.killSandbox(info)
 })
 
 /**
@@ -529,15 +540,16 @@ export const kill = Effect.fn("Sandbox.kill")(function* (
  * @category operations
  * @since 0.1.0
  */
-export const remove = Effect.fn("Sandbox.remove")(function* (
-  name: string,
-  options?: { readonly force?: boolean | undefined }
-): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
-  const driver = yield* Microsandbox.Microsandbox
-  yield* Effect.flatMap(driver.getSandbox(yield* decodeName("Sandbox.remove", name)), (info) =>
-    driver.removeSandbox(info, options)
-  ).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
-})
+export const remove = Effect.fn("Sandbox.remove")(
+  function* (
+    name: string,
+    options?: { readonly force?: boolean | undefined }
+  ): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+    const { driver, info } = yield* find("Sandbox.remove", name)
+    yield* driver.removeSandbox(info, options)
+  },
+  Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
+)
 
 /**
  * Lists the sandboxes of the home directory. With `labels`, only those that have all of them.
@@ -561,8 +573,7 @@ export const list = Effect.fn("Sandbox.list")(function* (filter?: {
 export const get = Effect.fn("Sandbox.get")(function* (
   name: string
 ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> {
-  const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.getSandbox(yield* decodeName("Sandbox.get", name))
+  return (yield* find("Sandbox.get", name)).info
 })
 
 /**
@@ -577,21 +588,10 @@ export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
   status: Microsandbox.SandboxStatus,
   options?: { readonly timeout?: Duration.Input | undefined }
 ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> {
-  const driver = yield* Microsandbox.Microsandbox
-  const checkedName = yield* decodeName("Sandbox.waitFor", name)
-  const timeout = (yield* decodeWaitTimeout(options?.timeout)) ?? Duration.seconds(30)
-  return yield* driver.getSandbox(checkedName).pipe(
+  const timeout = (yield* decodeTimeout("Sandbox.waitFor", options)) ?? Duration.seconds(30)
+  return yield* Effect.map(find("Sandbox.waitFor", name), ({ info }) => info).pipe(
     Effect.repeat({ until: (info) => info.status === status, schedule: Schedule.spaced("250 millis") }),
-    Effect.timeoutOrElse({
-      duration: timeout,
-      orElse: () =>
-        Effect.fail(
-          new LightboxError({
-            method: "Sandbox.waitFor",
-            reason: new TimedOut({ operation: `waiting for "${name}" to be ${status}`, limitMillis: millis(timeout) })
-          })
-        )
-    })
+    timeLimit("Sandbox.waitFor", `waiting for "${name}" to be ${status}`, timeout)
   )
 })
 

@@ -18,9 +18,10 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
@@ -238,6 +239,20 @@ export const layer = <E = never, R = never>(
   options: Options<E, R>
 ): Layer.Layer<SandboxPool, LightboxError | E, Services | Exclude<R, Scope.Scope>> =>
   Layer.effect(SandboxPool, make(options))
+
+/**
+ * Provides {@link SandboxPool} with options read from the configuration.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options>
+): Layer.Layer<SandboxPool, LightboxError | Config.ConfigError, Services> =>
+  Layer.effect(
+    SandboxPool,
+    Effect.flatMap(Config.unwrap(options), (options) => make(options))
+  )
 
 /**
  * Creates a service class for one of several pools. Its `layer` makes the pool.

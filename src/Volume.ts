@@ -22,6 +22,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -35,7 +36,7 @@ import type * as Cleanup from "./Cleanup.ts"
 import * as Lock from "./internal/ownership/lock.ts"
 import { DurationInput, Labels, Mebibytes, Name, optionsSchema } from "./internal/config/schemas.ts"
 import { locksFolder } from "./internal/store/store.ts"
-import { decoder, invalid } from "./internal/config/validation.ts"
+import { decodeName, decoder, invalid } from "./internal/config/validation.ts"
 import * as VolumeFiles from "./internal/volume/files.ts"
 import * as internal from "./internal/volume/volumes.ts"
 import { AlreadyExists, LightboxError, Unsupported } from "./LightboxError.ts"
@@ -82,21 +83,20 @@ export interface EnsureOptions {
   readonly onDrift?: "fail" | "adopt" | "recreate" | undefined
 }
 
-const ensureFields = {
-  kind: Schema.optional(Schema.Literals(["directory", "disk"])),
-  quota: Schema.optional(Mebibytes(1)),
-  labels: Schema.optional(Labels),
-  onDrift: Schema.optional(Schema.Literals(["fail", "adopt", "recreate"]))
-}
-
 /** A driver would treat an invalid name as a path. */
-const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
-  decoder(Name, method, "name")(name)
 
-const decodeEnsure = decoder(
-  optionsSchema<EnsureOptions & { readonly name: string }>()(Schema.Struct({ name: Name, ...ensureFields })),
-  "Volume.ensure"
+const EnsureRequest = optionsSchema<EnsureOptions & { readonly name: string }>()(
+  Schema.Struct({
+    name: Name,
+    kind: Schema.optional(Schema.Literals(["directory", "disk"])),
+    quota: Schema.optional(Mebibytes(1)),
+    labels: Schema.optional(Labels),
+    onDrift: Schema.optional(Schema.Literals(["fail", "adopt", "recreate"]))
+  })
 )
+
+const decodeEnsure = decoder(EnsureRequest, "Volume.ensure")
+const decodeScoped = decoder(EnsureRequest, "Volume.scoped")
 
 /**
  * Gets a volume, creating it if it does not exist.
@@ -145,8 +145,6 @@ const recreate = Effect.fnUntraced(function* (
   yield* remove(name)
   return yield* create
 }, Effect.scoped)
-
-const decodeScoped = decoder(Schema.Struct({ name: Name, ...ensureFields }), "Volume.scoped")
 
 /**
  * Creates a volume that is removed, with its content, when the scope closes.
@@ -215,14 +213,10 @@ export const get = (name: string): Effect.Effect<Volume, LightboxError, Microsan
  * @category operations
  * @since 0.1.0
  */
-export const list = Effect.fn("Volume.list")(function* (): Effect.fn.Return<
-  ReadonlyArray<Volume>,
-  LightboxError,
-  Microsandbox.Microsandbox
-> {
-  const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.listVolumes()
-})
+export const list = Effect.fn("Volume.list")(
+  (): Effect.Effect<ReadonlyArray<Volume>, LightboxError, Microsandbox.Microsandbox> =>
+    Microsandbox.Microsandbox.use((driver) => driver.listVolumes())
+)
 
 /**
  * Checks whether a volume exists.
@@ -493,6 +487,21 @@ export const layer = (
   name: string,
   options?: EnsureOptions
 ): Layer.Layer<Volume, LightboxError, Microsandbox.Microsandbox> => Layer.effect(Volume, ensure(name, options))
+
+/**
+ * Provides {@link Volume} with options read from the configuration.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  name: string,
+  options: Config.Wrap<EnsureOptions>
+): Layer.Layer<Volume, LightboxError | Config.ConfigError, Microsandbox.Microsandbox> =>
+  Layer.effect(
+    Volume,
+    Effect.flatMap(Config.unwrap(options), (options) => ensure(name, options))
+  )
 
 /**
  * Creates a service class with a `layer` that provides its volume, for programs

@@ -4,6 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -246,6 +247,17 @@ describe("Volume", () => {
         (yield* Volume.list()).map(({ name }) => name).toSorted((a, b) => (a < b ? -1 : 1)),
         ["new", "other", "used"]
       )
+    }).pipe(withTwin)
+  )
+
+  it.effect("is made as the configuration says", () =>
+    Effect.gen(function* () {
+      const live = Volume.layerConfig("configured", { quota: Config.succeed(1024 ** 3) })
+      const { name, quota } = yield* Effect.provide(
+        Volume.Volume.useSync((volume) => volume),
+        live
+      )
+      assert.deepStrictEqual([name, quota], ["configured", 1024 ** 3])
     }).pipe(withTwin)
   )
 

@@ -24,8 +24,6 @@ export interface Usage {
   readonly members: ReadonlyArray<Member>
   /** What the compiler has to say of the files that use the SDK. */
   readonly problems: ReadonlyArray<string>
-  /** The tags of errors that are told apart. */
-  readonly tags: ReadonlyArray<string>
 }
 
 const nodesOf = (file: Ast.SourceFile): ReadonlyArray<Ast.Node> => {
@@ -82,7 +80,6 @@ export const usage = (): Usage => {
       }
     )
     const members = new Map<string, Member>()
-    const tags = new Set<string>()
     const problems: Array<string> = []
     for (const file of files) {
       const nodes = nodesOf(file)
@@ -96,11 +93,7 @@ export const usage = (): Usage => {
         members.set(`${owner}.${symbol.name}`, { owner, name: symbol.name, isCode: (symbol.flags & codeFlags) !== 0 })
       }
     }
-    const errors = project.program.getSourceFile(Path.join(Sources.root, "src/internal/driver/sdk/errors.ts"))
-    for (const node of errors === undefined ? [] : nodesOf(errors)) {
-      if (Is.isCaseClause(node) && Is.isStringLiteral(node.expression)) tags.add(node.expression.text)
-    }
-    return { members: [...members.values()], problems, tags: [...tags] }
+    return { members: [...members.values()], problems }
   } finally {
     api.close()
   }

@@ -48,6 +48,7 @@ const isThere = ({ name, owner }: Members.Member): boolean => {
 const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
 describe("the SDK", () => {
+  const tags = Object.keys(SdkErrors.reasons)
   let usage: Members.Usage
   let native: Buffer
 
@@ -61,7 +62,7 @@ describe("the SDK", () => {
   it("declares what is used of it", () => {
     assert.deepStrictEqual(usage.problems, [])
     assert.isAbove(usage.members.length, 200)
-    assert.isAbove(usage.tags.length, 30)
+    assert.isAbove(tags.length, 30)
   })
 
   it("exports the classes that are used", () => {
@@ -90,7 +91,7 @@ describe("the SDK", () => {
 
   it("knows the errors that are told apart", () => {
     assert.deepStrictEqual(
-      usage.tags.filter((tag) => !native.includes(tag)),
+      tags.filter((tag) => !native.includes(tag)),
       []
     )
     assert.isFalse(native.includes("NoSuchTag"))

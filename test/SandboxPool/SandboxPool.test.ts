@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -342,6 +343,18 @@ describe("a pool", () => {
         yield* Effect.provide(maxes, Layer.provide(layers, Layer.succeedContext(driver))),
         [3, 1, 2]
       )
+    })
+  )
+
+  test(
+    "is made as the configuration says",
+    Effect.gen(function* () {
+      const live = SandboxPool.layerConfig({ image: Config.succeed(image), max: Config.succeed(4) })
+      const { max } = yield* Effect.provide(
+        Effect.flatMap(SandboxPool.SandboxPool, ({ stats }) => stats),
+        live
+      )
+      assert.strictEqual(max, 4)
     })
   )
 })

@@ -1,4 +1,5 @@
 /** Volumes, with everything that can go wrong. */
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Volume from "../../src/Volume.ts"
@@ -46,5 +47,12 @@ matrix("Volume", { exports: Volume, others: ["Volume"] }, [
     run: Volume.prune({ labels: { team: "platform" } })
   },
   { name: "layer", run: Effect.provide(Effect.asVoid(Volume.Volume), Volume.layer("cache")) },
+  {
+    name: "layerConfig",
+    run: Effect.provide(
+      Effect.asVoid(Volume.Volume),
+      Volume.layerConfig("cache", { quota: Config.succeed(1024 ** 3) })
+    ).pipe(Effect.catchTag("ConfigError", Effect.die))
+  },
   { name: "Service", run: Effect.provide(Effect.asVoid(Cache), Cache.layer) }
 ])

@@ -13,6 +13,7 @@ import type { CommandStepOptions } from "../../Snapshot.ts"
 import { redactWords } from "../report/failureText.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
+import { readText } from "../guest/files.ts"
 import type { KeyedUnit } from "../plan/keys.ts"
 import { make as makeHandle } from "../sandbox/handle.ts"
 import * as Secrets from "../definition/secrets.ts"
@@ -191,24 +192,16 @@ const write = Effect.fnUntraced(function* (
 /** Mounts that the runtime needs in the guest. */
 const runtimeMounts = ["/.msb", "/dev", "/proc", "/sys"]
 
-const asRoot = (guest: Guest.Guest, argv: readonly [string, ...Array<string>]) =>
-  Execution.collect<never, never>(
-    guest,
-    method,
-    { argv, cwd: "/", user: "0:0" },
-    { input: undefined, maxOutput: 65_536 }
-  )
-
 /**
  * Removes what would not survive a restart: processes and files in memory. A step
  * then sees the same whether or not the build was interrupted before it.
  */
 export const resetGuest = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
   // Everything but the agent, which is process 1, and the command itself. A guest without `kill` has run no commands.
-  yield* asRoot(guest, ["kill", "-9", "-1"]).pipe(
+  yield* Execution.collect(guest, method, Execution.asRoot("kill", "-9", "-1")).pipe(
     Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.void)
   )
-  const mounts = (yield* GuestFiles.readText(guest, "/proc/mounts")).split("\n").map((line) => line.split(" "))
+  const mounts = (yield* readText(guest, "/proc/mounts")).split("\n").map((line) => line.split(" "))
   const mountPoints = mounts.map(([, path = ""]) => unescapeMountPoint(path))
   for (const [index, [, , type]] of mounts.entries()) {
     const path = mountPoints[index] ?? ""
@@ -242,7 +235,7 @@ const empty = (
 
 /** Flushes the guest's writes to its disk. */
 export const flush = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<boolean, LightboxError> {
-  return yield* asRoot(guest, ["sync"]).pipe(
+  return yield* Execution.collect(guest, method, Execution.asRoot("sync")).pipe(
     Effect.flatMap((end) =>
       end.exitCode === 0
         ? Effect.succeed(true)

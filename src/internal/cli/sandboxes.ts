@@ -9,7 +9,7 @@ import { isLightboxError, LightboxError, NotFound } from "../../LightboxError.ts
 import type { PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { statusOf } from "../guest/signals.ts"
+import { statusOf } from "../config/signals.ts"
 import { invalid } from "../config/validation.ts"
 import { driver, instant, Json, mebibytes, Outputs, Quiet, print, printList, printRemoved } from "./environment.ts"
 import { nameFlags } from "./failure.ts"

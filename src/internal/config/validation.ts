@@ -1,8 +1,10 @@
 /** Validates options. A wrong one fails with an `InvalidConfig` that names the field. */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
-import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
+import { InvalidConfig, LightboxError, TimedOut } from "../../LightboxError.ts"
+import { millis, Name } from "./schemas.ts"
 
 const unknownOption = "unknown option"
 
@@ -71,6 +73,9 @@ export const decoder = <S extends Schema.Codec<unknown, unknown>>(
     })
 }
 
+export const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
+  decoder(Name, method, "name")(name)
+
 /**
  * Renames the field of an `InvalidConfig` for another API. The longest matching name wins; `separator` precedes the
  * rest of the path.
@@ -90,3 +95,15 @@ export const renameFields =
 
 /** Marks definitions of snapshots, so that one passed as a snapshot can be refused with advice. */
 export const DefinitionTypeId = "~effect-lightbox/Snapshot/Definition" as const
+
+/** Interrupts an effect after a time limit, if there is one, and fails with `TimedOut`. */
+export const timeLimit =
+  (method: string, operation: string, limit: Duration.Duration | undefined) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LightboxError, R> => {
+    if (limit === undefined) return effect
+    const reason = new TimedOut({ operation, limitMillis: millis(limit) })
+    return Effect.timeoutOrElse(effect, {
+      duration: limit,
+      orElse: () => Effect.fail(new LightboxError({ method, reason }))
+    })
+  }

@@ -1,14 +1,24 @@
 /** Checks that every driver makes before it creates a sandbox. */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
-import { checkGrowth, defaultResources } from "../config/schemas.ts"
+import { checkGrowth, defaultResources, DurationInput, HostPath, intBetween, Memory } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 
 const method = "Microsandbox.createSandbox"
+
+/** Options of every layer that runs real sandboxes. */
+export const layerOptions = {
+  home: Schema.optional(HostPath),
+  cpus: Schema.optional(intBetween(1, 255)),
+  memory: Schema.optional(Memory),
+  connectTimeout: Schema.optional(DurationInput),
+  sweep: Schema.optional(Schema.Boolean)
+}
 
 /** A layer's defaults for its sandboxes. */
 export interface Defaults {
@@ -39,27 +49,23 @@ export const withDefaults = (
 
 /** Refuses options that need an image when a snapshot boots, and the reverse. */
 export const checkCombination = ({
-  config,
+  config: { ephemeral, patches = [], resources, rootDisk },
   source
 }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
+  const refuse = (field: string, problem: string) => Effect.fail(invalid(method, field, problem))
+  const isOverlay = rootDisk === "overlay"
   if (source._tag === "Image") {
-    return config.rootDisk === "overlay"
-      ? Effect.fail(invalid(method, "rootDisk", "this option needs a snapshot: images are always shared"))
-      : Effect.void
+    return isOverlay ? refuse("rootDisk", "this option needs a snapshot: images are always shared") : Effect.void
   }
-  if (config.rootDisk === "overlay" && config.ephemeral === true) {
-    return Effect.fail(
-      invalid(method, "rootDisk", "an ephemeral sandbox cannot have an overlay: it would be left behind")
-    )
+  if (isOverlay && ephemeral === true) {
+    return refuse("rootDisk", "an ephemeral sandbox cannot have an overlay: it would be left behind")
   }
-  if (config.patches !== undefined && config.patches.length > 0) {
-    return Effect.fail(
-      invalid(method, "patches", "patches need an image; with a snapshot, write the files in build steps")
-    )
+  if (patches.length > 0) {
+    return refuse("patches", "patches need an image; with a snapshot, write the files in build steps")
   }
-  return config.resources?.disk === undefined
+  return resources?.disk === undefined
     ? Effect.void
-    : Effect.fail(invalid(method, "resources.disk", "this option needs an image: a snapshot has its own size"))
+    : refuse("resources.disk", "this option needs an image: a snapshot has its own size")
 }
 
 /**

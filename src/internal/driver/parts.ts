@@ -3,47 +3,39 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-export type ImagePart = Pick<
+/** What the runtime of today can do on this machine. */
+export const localCapabilities: Microsandbox.Capabilities = {
+  snapshots: true,
+  images: true,
+  volumes: true,
+  bindMounts: true,
+  diskMounts: true,
+  patches: true,
+  ports: true,
+  kill: true,
+  modify: true,
+  logs: true,
+  metrics: true,
+  captureRunning: false,
+  fork: false,
+  memorySnapshots: false,
+  liveNetwork: false,
+  pause: false
+}
+
+/** The operations with the name of a resource in theirs, and others by name. */
+type Part<Resource extends string, Others extends keyof Driver = never> = Pick<
   Driver,
-  "loadImage" | "saveImages" | "listImages" | "getImage" | "removeImage" | "pruneImages"
+  Extract<keyof Driver, `${string}${Resource}${string}`> | Others
 >
 
-export type SandboxPart = Pick<
-  Driver,
-  | "createSandbox"
-  | "getSandbox"
-  | "listSandboxes"
-  | "startSandbox"
-  | "stopSandbox"
-  | "killSandbox"
-  | "detachSandbox"
-  | "removeSandbox"
-  | "modifySandbox"
-  | "connect"
-  | "readLogs"
-  | "readMetrics"
-  | "searchSandbox"
->
+export type ImagePart = Part<"Image">
+
+export type SandboxPart = Part<"Sandbox", "connect" | "readLogs" | "readMetrics">
 
 /** Leftovers of the runtime. */
 export type RemainsPart = Pick<Driver, "listGhosts" | "removeGhost" | "removeRemains">
 
-export type SnapshotPart = Pick<
-  Driver,
-  | "captureSnapshot"
-  | "getSnapshot"
-  | "listSnapshots"
-  | "listDamagedSnapshots"
-  | "removeSnapshot"
-  | "verifySnapshot"
-  | "saveSnapshot"
-  | "loadSnapshot"
-  | "renameSnapshot"
-  | "removeStaging"
-  | "listSnapshotLinks"
-  | "readSnapshotLink"
-  | "linkSnapshot"
-  | "unlinkSnapshot"
->
+export type SnapshotPart = Part<"Snapshot", "removeStaging">
 
-export type VolumePart = Pick<Driver, "createVolume" | "getVolume" | "listVolumes" | "removeVolume">
+export type VolumePart = Part<"Volume">

@@ -14,6 +14,9 @@ export const foldersOf = (home: string): string => Path.join(home, "lightbox", "
 
 export const folderOf = (home: string, instance: string): string => Path.join(foldersOf(home), instance)
 
+/** The file with the disk of a snapshot, or of a sandbox with a copy. */
+export const diskFile = "upper.ext4"
+
 const baseName = "base.ext4"
 const diskName = "disk.qcow2"
 

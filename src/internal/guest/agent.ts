@@ -12,13 +12,13 @@ import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../LightboxError.ts"
 import { redactWords } from "../report/failureText.ts"
-import type { AgentConnection } from "./connection.ts"
+import type { AgentConnection, Session } from "./connection.ts"
 import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
 import { printable } from "../report/printable.ts"
-import { OutputBuffer } from "./outputBuffer.ts"
-import { endsProcess, fromKernelLog, named, signals } from "./signals.ts"
-import { fromSeconds, toSeconds } from "./time.ts"
+import * as OutputBuffer from "./outputBuffer.ts"
+import { endsProcess, fromKernelLog, named, signals } from "../config/signals.ts"
+import { fromSeconds, toSeconds, typeOf } from "./attributes.ts"
 
 export const make = (connection: AgentConnection): Guest.Guest => {
   const request = requester(connection)
@@ -85,9 +85,15 @@ type Requester = (
   operation: string,
   type: string,
   payload: Protocol.Payload,
-  /** Receives the response of a request whose caller was interrupted. */
-  onLate?: (payload: Protocol.Payload) => void
+  listeners?: Listeners
 ) => Effect.Effect<Protocol.Payload, LightboxError>
+
+interface Listeners {
+  /** Receives the data that precedes the response. */
+  readonly onData?: (bytes: Uint8Array) => void
+  /** Receives the response of a request whose caller was interrupted. */
+  readonly onLate?: (payload: Protocol.Payload) => void
+}
 
 const method = (operation: string) => `Sandbox.${operation}`
 
@@ -105,14 +111,16 @@ const tooLong: Protocol.Payload = { ok: false, error: "File name too long (os er
 
 const requester =
   (connection: AgentConnection): Requester =>
-  (operation, type, payload, onLate) =>
+  (operation, type, payload, { onData, onLate } = {}) =>
     Effect.callback((resume) => {
       let isAbandoned = false
       const id = connection.open({
-        onMessage: (message) => {
-          if (isAbandoned) onLate?.(message.payload)
-          else if (message.type === "core.error") resume(Effect.fail(protocolError(operation, message.payload)))
-          else resume(Effect.succeed(message.payload))
+        onMessage: ({ payload, type }) => {
+          const { data } = payload
+          if (isAbandoned) onLate?.(payload)
+          else if (type === "core.error") resume(Effect.fail(protocolError(operation, payload)))
+          else if (type !== "core.fs.data") resume(Effect.succeed(payload))
+          else if (data instanceof Uint8Array) onData?.(data)
         },
         onLost: (error) => resume(Effect.fail(during(operation, error)))
       })
@@ -127,27 +135,21 @@ const requester =
     })
 
 interface FileResponse {
-  readonly data: unknown
+  readonly data?: unknown
 }
 
 type FileRequester = (
   operation: string,
   path: string,
   op: Protocol.Payload,
-  onLate?: (response: FileResponse) => void
+  listeners?: Listeners
 ) => Effect.Effect<FileResponse, LightboxError>
 
 const fileRequester =
   (request: Requester): FileRequester =>
-  (operation, path, op, onLate) =>
-    Effect.flatMap(
-      request(
-        operation,
-        "core.fs.request",
-        { op },
-        onLate === undefined ? undefined : (payload) => onLate({ data: payload["data"] })
-      ),
-      (payload) => fileResponse(operation, path, payload)
+  (operation, path, op, listeners) =>
+    Effect.flatMap(request(operation, "core.fs.request", { op }, listeners), (payload) =>
+      fileResponse(operation, path, payload)
     )
 
 const fileResponse = (
@@ -156,7 +158,7 @@ const fileResponse = (
   payload: Protocol.Payload
 ): Effect.Effect<FileResponse, LightboxError> =>
   payload["ok"] === true
-    ? Effect.succeed({ data: payload["data"] })
+    ? Effect.succeed(payload)
     : Effect.fail(fileError(operation, path, text(payload["error"]) ?? "the guest gave no reason"))
 
 const fileError = (operation: string, path: string, message: string): LightboxError =>
@@ -164,6 +166,13 @@ const fileError = (operation: string, path: string, message: string): LightboxEr
     method: method(operation),
     reason: new FileError({ operation, path, ...Errno.parse(message) })
   })
+
+/** Handles the messages of a session by their type. */
+const dispatch =
+  (handlers: { readonly [type: string]: (payload: Protocol.Payload) => unknown }): Session["onMessage"] =>
+  ({ payload, type }) => {
+    if (Object.hasOwn(handlers, type)) handlers[type]?.(payload)
+  }
 
 const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : undefined)
 
@@ -174,20 +183,9 @@ const pathOf = ({ data }: FileResponse): string => text(field(data, "Path")) ?? 
 const number = (u: unknown): number | undefined =>
   typeof u === "number" ? u : typeof u === "bigint" ? Number(u) : undefined
 
-/** File types by the type bits of a mode. */
-const types: { readonly [bits: number]: Guest.FileInfo["type"] } = {
-  0o010000: "FIFO",
-  0o020000: "CharacterDevice",
-  0o040000: "Directory",
-  0o060000: "BlockDevice",
-  0o100000: "File",
-  0o120000: "SymbolicLink",
-  0o140000: "Socket"
-}
-
 const fileInfo = (u: unknown, path: string): Guest.FileInfo => ({
   path: text(field(u, "path")) ?? path,
-  type: types[(number(field(u, "mode")) ?? 0) & 0o170000] ?? "Unknown",
+  type: typeOf(number(field(u, "mode")) ?? 0),
   size: number(field(u, "size")) ?? 0,
   mode: (number(field(u, "mode")) ?? 0) & 0o7777,
   uid: number(field(u, "uid")) ?? 0,
@@ -224,9 +222,11 @@ const openHandle = (
   const handleOf = ({ data }: FileResponse) => number(field(data, "Handle"))
   return Effect.acquireRelease(
     Effect.flatMap(
-      file(operation, path, op, (late) => {
-        const handle = handleOf(late)
-        if (handle !== undefined) close(handle)
+      file(operation, path, op, {
+        onLate: (response) => {
+          const handle = handleOf(response)
+          if (handle !== undefined) close(handle)
+        }
       }),
       (response) => {
         const handle = handleOf(response)
@@ -271,7 +271,7 @@ const open = (
         return Stream.paginate(start, (offset) => {
           const length = Math.min(windowBytes, end - offset)
           if (length <= 0) return Effect.succeed([[], Option.none()])
-          return Effect.map(readWindow(connection, path, handle, offset, length), (bytes) => [
+          return Effect.map(readWindow(file, path, handle, offset, length), (bytes) => [
             bytes.length === 0 ? [] : [bytes],
             bytes.length < length ? Option.none() : Option.some(offset + length)
           ])
@@ -281,12 +281,8 @@ const open = (
         Sink.suspend(() => {
           let at = offset
           return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
-            const bytes = Protocol.concat(
-              pieces,
-              pieces.reduce((size, piece) => size + piece.length, 0)
-            )
             return Effect.forEach(
-              split(bytes, windowBytes),
+              split(concat(pieces), windowBytes),
               (window) =>
                 Effect.suspend(() => {
                   const start = at
@@ -304,32 +300,16 @@ const open = (
   )
 
 const readWindow = (
-  connection: AgentConnection,
+  file: FileRequester,
   path: string,
   handle: number,
   offset: number,
   length: number
 ): Effect.Effect<Uint8Array, LightboxError> =>
-  Effect.callback((resume) => {
+  Effect.suspend(() => {
     const chunks: Array<Uint8Array> = []
-    let size = 0
-    const id = connection.open({
-      onMessage: ({ payload, type }) => {
-        if (type === "core.fs.data") {
-          const bytes = payload["data"]
-          if (!(bytes instanceof Uint8Array)) return
-          chunks.push(bytes)
-          size += bytes.length
-        } else if (payload["ok"] === true) {
-          resume(Effect.succeed(Protocol.concat(chunks, size)))
-        } else {
-          resume(Effect.fail(fileError("read", path, text(payload["error"]) ?? "the guest gave no reason")))
-        }
-      },
-      onLost: (error) => resume(Effect.fail(during("read", error)))
-    })
-    connection.post(id, "core.fs.request", { op: { Read: { handle, offset, len: length } } })
-    return Effect.sync(() => connection.close(id))
+    const onData = (bytes: Uint8Array) => void chunks.push(bytes)
+    return Effect.map(file("read", path, { Read: { handle, offset, len: length } }, { onData }), () => concat(chunks))
   })
 
 const writeWindow = Effect.fnUntraced(function* (
@@ -358,11 +338,26 @@ const writeWindow = Effect.fnUntraced(function* (
   )
 })
 
+const concat = (pieces: ReadonlyArray<Uint8Array>): Uint8Array =>
+  Protocol.concat(
+    pieces,
+    pieces.reduce((size, piece) => size + piece.length, 0)
+  )
+
 const split = (bytes: Uint8Array, size: number): ReadonlyArray<Uint8Array> => {
   const parts: Array<Uint8Array> = []
   for (let start = 0; start < bytes.length; start += size) parts.push(bytes.subarray(start, start + size))
   return parts
 }
+
+/** Writes in pieces that fit into a message, and then ends the input. */
+const inChunks = (
+  write: (data: Uint8Array) => Effect.Effect<void, LightboxError>,
+  end: Effect.Effect<void, LightboxError>
+): Sink.Sink<void, Uint8Array, never, LightboxError> =>
+  Sink.forEach((bytes: Uint8Array) =>
+    Effect.forEach(split(bytes, Protocol.maxChunkBytes), write, { discard: true })
+  ).pipe(Sink.mapEffect(() => end))
 
 // =============================================================================
 // Commands
@@ -388,24 +383,13 @@ const spawn = Effect.fnUntraced(function* (
     yield* requireFolder(stat, argv, command.cwd)
   }
 
-  const output = yield* Effect.acquireRelease(
-    Effect.sync(
-      () =>
-        new OutputBuffer(
-          {
-            memoryBytes: policy?.memoryBytes ?? 4 * 1024 * 1024,
-            overflow: policy?.overflow === "suspend" ? "suspend" : "spill"
-          },
-          {
-            pause: () => connection.pause(),
-            resume: () => connection.resume(),
-            fail: () => kill()
-          }
-        )
-    ),
-    (output) => Effect.sync(() => output.dispose())
+  const output = yield* OutputBuffer.make(
+    { pause: () => connection.pause(), resume: () => connection.resume(), fail: () => kill() },
+    policy
   )
-  const keepsOutput = policy?.overflow !== "discard"
+  const push = (_tag: Guest.Output["_tag"], bytes: unknown) => {
+    if (policy?.overflow !== "discard" && bytes instanceof Uint8Array) output.push({ _tag, bytes })
+  }
   const fail = (error: LightboxError) => {
     stdin.isOpen = false
     output.finish(error)
@@ -420,41 +404,20 @@ const spawn = Effect.fnUntraced(function* (
     )
 
   const id = connection.open({
-    onMessage: ({ payload, type }) => {
-      switch (type) {
-        case "core.exec.started": {
-          Deferred.doneUnsafe(started, Effect.succeed(number(payload["pid"]) ?? 0))
-          break
-        }
-        case "core.exec.stdout":
-        case "core.exec.stderr": {
-          const bytes = payload["data"]
-          if (keepsOutput && bytes instanceof Uint8Array) {
-            output.push({ _tag: type === "core.exec.stdout" ? "Stdout" : "Stderr", bytes })
-          }
-          break
-        }
-        case "core.exec.stdin.error": {
-          stdin.isOpen = false
-          break
-        }
-        case "core.exec.exited": {
-          stdin.isOpen = false
-          output.finish()
-          const code = number(payload["code"]) ?? -1
-          Deferred.doneUnsafe(exit, code < 0 ? whenLost(code) : Effect.succeed(code))
-          break
-        }
-        case "core.exec.failed": {
-          fail(notStarted(argv, command, payload))
-          break
-        }
-        case "core.error": {
-          fail(protocolError("spawn", payload))
-          break
-        }
-      }
-    },
+    onMessage: dispatch({
+      "core.exec.started": ({ pid }) => Deferred.doneUnsafe(started, Effect.succeed(number(pid) ?? 0)),
+      "core.exec.stdout": ({ data }) => push("Stdout", data),
+      "core.exec.stderr": ({ data }) => push("Stderr", data),
+      "core.exec.stdin.error": () => (stdin.isOpen = false),
+      "core.exec.exited": (payload) => {
+        stdin.isOpen = false
+        output.finish()
+        const code = number(payload["code"]) ?? -1
+        Deferred.doneUnsafe(exit, code < 0 ? whenLost(code) : Effect.succeed(code))
+      },
+      "core.exec.failed": (payload) => fail(notStarted(problemOf(argv, command, payload))),
+      "core.error": (payload) => fail(protocolError("spawn", payload))
+    }),
     onLost: (error) => fail(during("spawn", error))
   })
   const kill = () => {
@@ -494,18 +457,7 @@ const spawn = Effect.fnUntraced(function* (
       // The kernel reports a missing program and a missing working directory alike.
       if (kind !== "ProgramNotFound" && kind !== "BadWorkdir") return Effect.fail(error)
       const isFolderFine = command.cwd === undefined ? Effect.void : requireFolder(stat, argv, command.cwd)
-      return Effect.andThen(
-        isFolderFine,
-        new LightboxError({
-          method: method("spawn"),
-          reason: new CommandNotStarted({
-            argv,
-            kind: "ProgramNotFound",
-            problem,
-            ...(errno === undefined ? {} : { errno })
-          })
-        })
-      )
+      return Effect.andThen(isFolderFine, notStarted({ argv, kind: "ProgramNotFound", problem, errno }))
     })
   )
 
@@ -523,12 +475,10 @@ const spawn = Effect.fnUntraced(function* (
 
   const process: Guest.Process = {
     pid,
-    output: Stream.fromPull(Effect.succeed(output.take)),
+    output: output.stream,
     exitCode: Deferred.await(exit),
     endedBy,
-    stdin: Sink.forEach((bytes: Uint8Array) =>
-      Effect.forEach(split(bytes, Protocol.maxChunkBytes), write, { discard: true })
-    ).pipe(Sink.mapEffect(() => write(new Uint8Array()))),
+    stdin: inChunks(write, write(new Uint8Array())),
     signal: (signal) =>
       Effect.suspend(() => {
         if (Deferred.isDoneUnsafe(exit)) return Effect.void
@@ -567,20 +517,25 @@ const problems: { readonly [kind: string]: CommandNotStarted["kind"] } = {
   pty_setup_failed: "NoTerminal"
 }
 
-const notStarted = (argv: ReadonlyArray<string>, command: Guest.Command, payload: Protocol.Payload): LightboxError => {
+type NotStarted = Pick<CommandNotStarted, "argv" | "kind" | "problem"> & { readonly errno: string | undefined }
+
+const notStarted = ({ errno, ...fields }: NotStarted): LightboxError =>
+  new LightboxError({
+    method: method("spawn"),
+    reason: new CommandNotStarted({ ...fields, ...(errno === undefined ? {} : { errno }) })
+  })
+
+const problemOf = (argv: ReadonlyArray<string>, command: Guest.Command, payload: Protocol.Payload): NotStarted => {
   const message = text(payload["message"]) ?? "the guest gave no reason"
   const errno = text(payload["errno_name"])
   const isUser = command.user !== undefined && /user|group/.test(message) && errno === undefined
-  return new LightboxError({
-    method: method("spawn"),
-    reason: new CommandNotStarted({
-      argv,
-      kind: isUser ? "UnknownUser" : (problems[text(payload["kind"]) ?? ""] ?? "Other"),
-      // The agent prefixes the program's name.
-      problem: Errno.parse(message.replace(/^(spawn "[^"]*"|exec session error): /, "")).problem,
-      ...(errno === undefined ? {} : { errno })
-    })
-  })
+  return {
+    argv,
+    kind: isUser ? "UnknownUser" : (problems[text(payload["kind"]) ?? ""] ?? "Other"),
+    // The agent prefixes the program's name.
+    problem: Errno.parse(message.replace(/^(spawn "[^"]*"|exec session error): /, "")).problem,
+    errno
+  }
 }
 
 const requireFolder = (
@@ -589,10 +544,7 @@ const requireFolder = (
   cwd: string
 ): Effect.Effect<void, LightboxError> => {
   const missing = (problem: string, errno: string) =>
-    new LightboxError({
-      method: method("spawn"),
-      reason: new CommandNotStarted({ argv, kind: "BadWorkdir", problem: `${cwd}: ${problem}`, errno })
-    })
+    notStarted({ argv, kind: "BadWorkdir", problem: `${cwd}: ${problem}`, errno })
   return stat(cwd).pipe(
     Effect.catchReason("LightboxError", "FileError", ({ code, problem }) => Effect.fail(missing(problem, code))),
     Effect.filterOrFail(
@@ -614,55 +566,32 @@ const connect = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Guest.Connection, LightboxError, Scope.Scope> {
   const opened = yield* Deferred.make<void, LightboxError>()
   const state = { isOpen: true }
-  const input = yield* Effect.acquireRelease(
-    Effect.sync(
-      () =>
-        new OutputBuffer(
-          { memoryBytes: 4 * 1024 * 1024, overflow: "spill" },
-          { pause: () => connection.pause(), resume: () => connection.resume(), fail: () => close() }
-        )
-    ),
-    (input) => Effect.sync(() => input.dispose())
-  )
+  const input = yield* OutputBuffer.make({
+    pause: () => connection.pause(),
+    resume: () => connection.resume(),
+    fail: () => close()
+  })
   const fail = (error: LightboxError) => {
     state.isOpen = false
     input.finish(error)
     Deferred.doneUnsafe(opened, Effect.fail(error))
   }
+  const refuse = ({ error, message }: Protocol.Payload) =>
+    fail(fileError("connect", `${host}:${port}`, text(error) ?? text(message) ?? "refused"))
   const id = connection.open({
-    onMessage: ({ payload, type }) => {
-      switch (type) {
-        case "core.tcp.connected": {
-          Deferred.doneUnsafe(opened, Effect.void)
-          break
-        }
-        case "core.tcp.data": {
-          const bytes = payload["data"]
-          if (bytes instanceof Uint8Array) input.push({ _tag: "Stdout", bytes })
-          break
-        }
-        case "core.tcp.eof": {
-          input.finish()
-          break
-        }
-        case "core.tcp.closed": {
-          state.isOpen = false
-          input.finish()
-          break
-        }
-        case "core.tcp.failed":
-        case "core.error": {
-          const { code, problem } = Errno.parse(text(payload["error"]) ?? text(payload["message"]) ?? "refused")
-          fail(
-            new LightboxError({
-              method: method("connect"),
-              reason: new FileError({ operation: "connect", path: `${host}:${port}`, code, problem })
-            })
-          )
-          break
-        }
-      }
-    },
+    onMessage: dispatch({
+      "core.tcp.connected": () => Deferred.doneUnsafe(opened, Effect.void),
+      "core.tcp.data": ({ data: bytes }) => {
+        if (bytes instanceof Uint8Array) input.push({ _tag: "Stdout", bytes })
+      },
+      "core.tcp.eof": () => input.finish(),
+      "core.tcp.closed": () => {
+        state.isOpen = false
+        input.finish()
+      },
+      "core.tcp.failed": refuse,
+      "core.error": refuse
+    }),
     onLost: (error) => fail(during("connect", error))
   })
   const close = () => connection.post(id, "core.tcp.close", {})
@@ -678,11 +607,7 @@ const connect = Effect.fnUntraced(function* (
   const write = (type: string, payload: Protocol.Payload) =>
     Effect.suspend(() => (state.isOpen ? connection.send(id, type, payload) : Effect.void))
   return {
-    read: Stream.map(Stream.fromPull(Effect.succeed(input.take)), ({ bytes }) => bytes),
-    write: Sink.forEach((bytes: Uint8Array) =>
-      Effect.forEach(split(bytes, Protocol.maxChunkBytes), (data) => write("core.tcp.data", { data }), {
-        discard: true
-      })
-    ).pipe(Sink.mapEffect(() => write("core.tcp.eof", {})))
+    read: Stream.map(input.stream, ({ bytes }) => bytes),
+    write: inChunks((data) => write("core.tcp.data", { data }), write("core.tcp.eof", {}))
   }
 })

@@ -7,7 +7,7 @@ import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import { ended } from "./execution.ts"
-import { statusOf } from "./signals.ts"
+import { statusOf } from "../config/signals.ts"
 
 /** Ctrl+] leaves the command, as in `telnet`. */
 const detachByte = 0x1d
@@ -55,51 +55,32 @@ export const attach = (
 
 const leaves = (bytes: Uint8Array): boolean => bytes.includes(detachByte)
 
-const rawMode: Effect.Effect<void, never, Scope.Scope> = Effect.acquireRelease(
-  Effect.sync(() => {
-    process.stdin.setRawMode(true)
-  }),
-  () =>
-    Effect.sync(() => {
-      process.stdin.setRawMode(false)
-    })
-)
+const setRawMode = (isRaw: boolean) => Effect.sync(() => process.stdin.setRawMode(isRaw))
+
+const rawMode = Effect.acquireRelease(setRawMode(true), () => setRawMode(false))
 
 const followSize = (running: Guest.Process): Effect.Effect<void, never, Scope.Scope> =>
-  Stream.callback<Guest.TerminalSize>((queue) =>
-    Effect.acquireRelease(
-      Effect.sync(() => {
-        const onResize = () => Queue.offerUnsafe(queue, size())
-        process.stdout.on("resize", onResize)
-        return onResize
-      }),
-      (onResize) => Effect.sync(() => process.stdout.off("resize", onResize))
+  Stream.callback<void>((queue) => {
+    const onResize = () => Queue.offerUnsafe(queue, undefined)
+    return Effect.acquireRelease(
+      Effect.sync(() => process.stdout.on("resize", onResize)),
+      () => Effect.sync(() => process.stdout.off("resize", onResize))
     )
-  ).pipe(
-    Stream.runForEach((to) => Effect.ignore(running.resize(to))),
+  }).pipe(
+    Stream.runForEach(() => Effect.ignore(running.resize(size()))),
     Effect.forkScoped,
     Effect.asVoid
   )
 
 /** Keyboard input, until the end of the input. Must not keep the process alive afterwards. */
-export const keyboard: Stream.Stream<Uint8Array> = Stream.callback<Uint8Array>((queue) =>
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      const onData = (bytes: Uint8Array) => Queue.offerUnsafe(queue, bytes)
-      const onEnd = () => Queue.endUnsafe(queue)
-      process.stdin.on("data", onData)
-      process.stdin.on("end", onEnd)
-      process.stdin.resume()
-      return { onData, onEnd }
-    }),
-    ({ onData, onEnd }) =>
-      Effect.sync(() => {
-        process.stdin.off("data", onData)
-        process.stdin.off("end", onEnd)
-        process.stdin.pause()
-      })
+export const keyboard: Stream.Stream<Uint8Array> = Stream.callback<Uint8Array>((queue) => {
+  const onData = (bytes: Uint8Array) => Queue.offerUnsafe(queue, bytes)
+  const onEnd = () => Queue.endUnsafe(queue)
+  return Effect.acquireRelease(
+    Effect.sync(() => process.stdin.on("data", onData).on("end", onEnd).resume()),
+    () => Effect.sync(() => process.stdin.off("data", onData).off("end", onEnd).pause())
   )
-)
+})
 
 /** Writes to an output of this process, with backpressure. */
 export const writeTo = (stream: NodeJS.WriteStream, bytes: Uint8Array): Effect.Effect<void> =>

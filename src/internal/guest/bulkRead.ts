@@ -58,16 +58,13 @@ export const makeReader = (
 /** Returns the files that `tar` sends completely. */
 const readMany = (guest: Guest.Guest, paths: ReadonlySet<string>): Effect.Effect<ReadonlyMap<string, Uint8Array>> =>
   Effect.gen(function* () {
-    const { exitCode, stdout } = yield* Execution.collect<never, never>(
+    // With a leading slash, `tar` would strip it and print a warning.
+    const names = [...paths].map((path) => `.${path}`)
+    const { exitCode, stdout } = yield* Execution.collect(
       guest,
       "FileSystem.readFile",
-      {
-        // With a leading slash, `tar` would strip it and print a warning.
-        argv: ["tar", "-c", "-h", "-f", "-", "-C", "/", ...[...paths].map((path) => `.${path}`)],
-        user: "0:0",
-        cwd: "/"
-      },
-      { input: undefined, maxOutput: maxBytes }
+      Execution.asRoot("tar", "-c", "-h", "-f", "-", "-C", "/", ...names),
+      { maxOutput: maxBytes }
     )
     // `tar` failed on one file and may have padded another with zeros.
     if (exitCode !== 0) return new Map()

@@ -4,9 +4,9 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
-import { GuestBusy, GuestLost, InvalidConfig, LightboxError, NotRunning, TimedOut } from "../../LightboxError.ts"
+import { GuestBusy, GuestLost, InvalidConfig, LightboxError, NotRunning } from "../../LightboxError.ts"
 import * as Protocol from "./protocol.ts"
-import { millis } from "../config/schemas.ts"
+import { timeLimit } from "../config/validation.ts"
 
 /** A session: a command, a file operation or a TCP connection. */
 export interface Session {
@@ -47,16 +47,7 @@ export const make = Effect.fnUntraced(function* (options: {
     (client) => Effect.sync(() => client.destroy())
   )
   yield* Deferred.await(client.ready).pipe(
-    Effect.timeoutOrElse({
-      duration: options.timeout,
-      orElse: () =>
-        Effect.fail(
-          new LightboxError({
-            method: "Microsandbox.connect",
-            reason: new TimedOut({ operation: `connecting to "${options.name}"`, limitMillis: millis(options.timeout) })
-          })
-        )
-    })
+    timeLimit("Microsandbox.connect", `connecting to "${options.name}"`, options.timeout)
   )
   return client
 })

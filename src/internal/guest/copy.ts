@@ -8,6 +8,7 @@ import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
 import * as Execution from "./execution.ts"
+import { readText } from "./files.ts"
 import * as HostFiles from "../host/files.ts"
 
 export const copyIn = Effect.fnUntraced(function* (
@@ -34,12 +35,10 @@ export const copyIn = Effect.fnUntraced(function* (
     owner: owner ?? { uid: 0, gid: 0 }
   })
   const argv = ["tar", "-xf", "-", "-C", folder] as const
-  const end = yield* Execution.collect(
-    guest,
-    method,
-    { argv, cwd: "/", user: "0:0" },
-    { input: archive, maxOutput: 1024 * 1024 }
-  )
+  const end = yield* Execution.collect(guest, method, Execution.asRoot(...argv), {
+    input: archive,
+    maxOutput: 1024 * 1024
+  })
   if (end.exitCode !== 0) return yield* Execution.failed(method, argv, end, end.stdout, end.stderr)
 })
 
@@ -58,7 +57,7 @@ export const copyOut = Effect.fnUntraced(function* (
   }
   const argv = ["tar", "-cf", "-", "-C", from, "."] as const
   // `suspend` limits the guest to the speed of this host's disk.
-  const process = yield* guest.spawn({ argv, cwd: "/", user: "0:0", stdin: "empty" }, { overflow: "suspend" })
+  const process = yield* guest.spawn({ ...Execution.asRoot(...argv), stdin: "empty" }, { overflow: "suspend" })
   const complaints: Array<Uint8Array> = []
   const archive = process.output.pipe(
     Stream.filterMap(({ _tag, bytes }) => {
@@ -115,8 +114,3 @@ export const resolveOwner = Effect.fnUntraced(function* (
   if (Option.isNone(found)) return yield* unknown("/etc/group", group)
   return { uid: Number(uid), gid: Number(found.value[2]) }
 })
-
-export const readText = (guest: Guest.Guest, path: string): Effect.Effect<string, LightboxError> =>
-  Effect.scoped(
-    Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.stream())))
-  )

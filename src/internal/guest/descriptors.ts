@@ -58,12 +58,9 @@ export const make = Effect.fnUntraced(function* (
   const folder = `/tmp/.fd-${Crypto.randomUUID()}`
   yield* Effect.addFinalizer(() => Effect.ignore(guest.removeDirectory(folder, { recursive: true })))
   const script = 'mkdir -m 700 "$0" && cd "$0" && mkfifo -m 600 "$@"'
-  const { exitCode } = yield* Execution.collect<never, never>(
-    guest,
-    "ChildProcess.spawn",
-    { argv: ["/bin/sh", "-c", script, folder, ...all.map(({ fd }) => String(fd))] },
-    { input: undefined, maxOutput: 65_536 }
-  )
+  const { exitCode } = yield* Execution.collect(guest, "ChildProcess.spawn", {
+    argv: ["/bin/sh", "-c", script, folder, ...all.map(({ fd }) => String(fd))]
+  })
   if (exitCode !== 0) return yield* refusal(operation, "additional descriptors need the program mkfifo in the guest")
 
   for (const { config, fd } of all) {

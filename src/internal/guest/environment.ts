@@ -18,11 +18,11 @@ const defaultPath = "/bin:/usr/bin"
 
 export const inherited = (guest: Guest.Guest): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
   Effect.map(
-    Execution.collect<never, never>(
+    Execution.collect(
       guest,
       "ChildProcess.spawn",
       { argv: ["cat", "/proc/self/environ"], cwd: "/" },
-      { input: undefined, maxOutput: 4 * 1024 * 1024 }
+      { maxOutput: 4 * 1024 * 1024 }
     ),
     ({ stdout }) =>
       new Map(

@@ -1,38 +1,11 @@
-/** The Linux kernel's error numbers by name. The guest is always Linux, so the host's table does not apply. */
-const names: { readonly [errno: number]: string } = {
-  1: "EPERM",
-  2: "ENOENT",
-  3: "ESRCH",
-  4: "EINTR",
-  5: "EIO",
-  6: "ENXIO",
-  7: "E2BIG",
-  8: "ENOEXEC",
-  9: "EBADF",
-  11: "EAGAIN",
-  12: "ENOMEM",
-  13: "EACCES",
-  14: "EFAULT",
-  16: "EBUSY",
-  17: "EEXIST",
-  18: "EXDEV",
-  19: "ENODEV",
-  20: "ENOTDIR",
-  21: "EISDIR",
-  22: "EINVAL",
-  23: "ENFILE",
-  24: "EMFILE",
-  26: "ETXTBSY",
-  27: "EFBIG",
-  28: "ENOSPC",
-  29: "ESPIPE",
-  30: "EROFS",
-  31: "EMLINK",
-  32: "EPIPE",
-  36: "ENAMETOOLONG",
-  38: "ENOSYS",
-  39: "ENOTEMPTY",
-  40: "ELOOP",
+/** The Linux kernel's errors in the order of their numbers, from 1. The guest is always Linux, unlike the host. */
+const names = [
+  ..."EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES EFAULT ENOTBLK".split(" "),
+  ..."EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY ETXTBSY EFBIG ENOSPC ESPIPE".split(" "),
+  ..."EROFS EMLINK EPIPE EDOM ERANGE EDEADLK ENAMETOOLONG ENOLCK ENOSYS ENOTEMPTY ELOOP".split(" ")
+]
+
+const laterNames: { readonly [errno: number]: string } = {
   61: "ENODATA",
   75: "EOVERFLOW",
   95: "EOPNOTSUPP",
@@ -56,5 +29,6 @@ export const parse = (message: string): { readonly code: string; readonly proble
   const match = /^(?:\w+: )?([\s\S]*) \(os error (\d+)\)/.exec(message)
   if (match === null)
     return { code: kinds[message.slice(message.indexOf(": ") + 1).trim()] ?? "UNKNOWN", problem: message }
-  return { code: names[Number(match[2])] ?? `E${match[2]}`, problem: match[1] ?? message }
+  const number = Number(match[2])
+  return { code: names[number - 1] ?? laterNames[number] ?? `E${number}`, problem: match[1] ?? message }
 }

@@ -4,9 +4,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
-import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, TimedOut } from "../../LightboxError.ts"
+import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge } from "../../LightboxError.ts"
 import * as FailureText from "../report/failureText.ts"
-import { millis } from "../config/schemas.ts"
+import { timeLimit } from "../config/validation.ts"
 
 export interface Ended {
   /** -1: a signal ended it. */
@@ -80,40 +80,35 @@ export const withMethod =
       ? new LightboxError({ method, reason: error.reason })
       : error
 
-const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+export const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   const { buffer, byteLength, byteOffset } = Buffer.concat(parts)
   return new Uint8Array(buffer, byteOffset, byteLength)
 }
 
-/** Runs a command with input and collects its output, up to `maxOutput` bytes. */
-export const collect = <E, R>(
+/** Makes a command that runs as root, as the agent's own operations do. */
+export const asRoot = (...argv: Guest.Command["argv"]): Guest.Command => ({ argv, user: "0:0", cwd: "/" })
+
+/** Runs a command, by default without input, and collects its output, up to `maxOutput` bytes (default: 64 KiB). */
+export const collect = <E = never, R = never>(
   guest: Guest.Guest,
   method: string,
   command: Guest.Command,
-  options: { readonly input: Input<E, R> | undefined; readonly maxOutput: number }
+  { input, maxOutput = 65_536 }: { readonly input?: Input<E, R> | undefined; readonly maxOutput?: number } = {}
 ): Effect.Effect<Collected, LightboxError | E, R> =>
   Effect.scoped(
     Effect.gen(function* () {
       const start = yield* Clock.currentTimeNanos
-      const process = yield* guest.spawn({ ...command, stdin: stdinFor(options.input) })
+      const process = yield* guest.spawn({ ...command, stdin: stdinFor(input) })
       const parts: { readonly [tag in Guest.Output["_tag"]]: Array<Uint8Array> } = { Stdout: [], Stderr: [] }
       const sizes = { Stdout: 0, Stderr: 0 }
       const read = Stream.runForEach(process.output, ({ _tag, bytes }) => {
         sizes[_tag] += bytes.length
         parts[_tag].push(bytes)
-        return sizes.Stdout + sizes.Stderr <= options.maxOutput
-          ? Effect.void
-          : Effect.fail(
-              new LightboxError({
-                method,
-                reason: new OutputTooLarge({
-                  argv: FailureText.redactWords(command.argv),
-                  limitBytes: options.maxOutput
-                })
-              })
-            )
+        if (sizes.Stdout + sizes.Stderr <= maxOutput) return Effect.void
+        const reason = new OutputTooLarge({ argv: FailureText.redactWords(command.argv), limitBytes: maxOutput })
+        return Effect.fail(new LightboxError({ method, reason }))
       })
-      yield* options.input === undefined ? read : Effect.raceFirst(read, feed(process, options.input))
+      yield* input === undefined ? read : Effect.raceFirst(read, feed(process, input))
       return {
         ...(yield* ended(process)),
         stdout: joined(parts.Stdout),
@@ -123,21 +118,8 @@ export const collect = <E, R>(
     })
   ).pipe(Effect.mapError(withMethod(method)))
 
-export const within =
-  (method: string, argv: ReadonlyArray<Guest.Word>, limit: Duration.Duration | undefined) =>
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LightboxError, R> =>
-    limit === undefined
-      ? effect
-      : Effect.timeoutOrElse(effect, {
-          duration: limit,
-          orElse: () =>
-            Effect.fail(
-              new LightboxError({
-                method,
-                reason: new TimedOut({ operation: FailureText.showArgv(argv), limitMillis: millis(limit) })
-              })
-            )
-        })
+export const within = (method: string, argv: ReadonlyArray<Guest.Word>, limit: Duration.Duration | undefined) =>
+  timeLimit(method, FailureText.showArgv(argv), limit)
 
 export const failed = (
   method: string,

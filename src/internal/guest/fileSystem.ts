@@ -16,10 +16,11 @@ import * as Crypto from "node:crypto"
 import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
+import { ifMissing } from "../host/fileFailure.ts"
 import { makeReader } from "./bulkRead.ts"
 import * as Execution from "./execution.ts"
-import { openOptions } from "./files.ts"
-import { fromSeconds } from "./time.ts"
+import { openOptions, readBytes, writeTo } from "./files.ts"
+import { bitsOf, fromSeconds } from "./attributes.ts"
 import { watch } from "./watch.ts"
 import { failure, type Operation, refusal, toPlatformError } from "./platformErrors.ts"
 
@@ -33,9 +34,7 @@ const temporary = "/tmp"
 
 /** Runs a program like the agent's file operations: as root, with messages in English. */
 export const asAgent = (...argv: readonly [string, ...ReadonlyArray<string>]): Guest.Command => ({
-  argv,
-  user: "0:0",
-  cwd: "/",
+  ...Execution.asRoot(...argv),
   env: { LC_ALL: "C" }
 })
 
@@ -58,16 +57,32 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
     return Effect.mapError(use(path.startsWith("/") ? path : Path.join(cwd, path)), toPlatformError(operation))
   }
 
+  const atBoth = <A, R>(
+    method: string,
+    fromPath: string,
+    toPath: string,
+    use: (from: string, to: string) => Effect.Effect<A, LightboxError | PlatformError.PlatformError, R>
+  ) => at(method, fromPath, (from) => at(method, toPath, (to) => use(from, to)))
+
   const lstat = (path: string) => guest.stat(path, { followSymlinks: false })
+
+  /** Sets attributes computed from numbers, once these are known to be whole. */
+  const setAttributes = (
+    method: string,
+    path: string,
+    numbers: { readonly [name: string]: number },
+    attributes: () => Guest.FileAttributes
+  ) =>
+    at(method, path, (absolute) =>
+      Effect.flatMap(requireIntegers(method, numbers), () => guest.setAttributes(absolute, attributes()))
+    )
 
   /** Returns the attributes of a path, or `undefined` if it does not exist. */
   const lookUp = (path: string): Effect.Effect<Guest.FileInfo | undefined, LightboxError> =>
-    Effect.catchReason(lstat(path), "LightboxError", "FileError", (reason, error) =>
-      reason.code === "ENOENT" ? Effect.undefined : Effect.fail(error)
-    )
+    ifMissing(undefined)(lstat(path))
 
   const run = (...argv: readonly [string, ...ReadonlyArray<string>]) =>
-    Execution.collect<never, never>(guest, "FileSystem", asAgent(...argv), { input: undefined, maxOutput: 65_536 })
+    Execution.collect(guest, "FileSystem", asAgent(...argv))
 
   /** Runs a program that creates `path`. On failure, derives the error from the path instead of the message. */
   const runToMake = Effect.fnUntraced(function* (
@@ -100,16 +115,10 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
           )
     )
 
-  const readWhole = makeReader(guest, (path) =>
-    limited(
-      Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.stream())))
-    )
-  )
+  const readWhole = makeReader(guest, (path) => limited(readBytes(guest, path)))
 
   const writeWhole = (path: string, data: Uint8Array, options: Guest.OpenOptions) =>
-    limited(
-      Effect.scoped(Effect.flatMap(guest.open(path, options), (file) => Stream.run(Stream.make(data), file.sink())))
-    )
+    limited(Effect.scoped(Effect.flatMap(guest.open(path, options), (file) => writeTo(file, data))))
 
   const access: FileSystem.FileSystem["access"] = (path, options) =>
     at("access", path, (absolute) =>
@@ -131,24 +140,18 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
           return yield* failed(method, path, "UNKNOWN", "it is a directory, and the option recursive was not given")
         }
         return yield* guest.removeDirectory(absolute, { recursive: true })
-      }).pipe(
-        Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-          options?.force === true && reason.code === "ENOENT" ? Effect.void : Effect.fail(error)
-        )
-      )
+      }).pipe(ifMissing(undefined, options?.force === true ? ["ENOENT"] : []))
     )
 
   const link: FileSystem.FileSystem["link"] = (fromPath, toPath) =>
-    at("link", fromPath, (from) =>
-      at("link", toPath, (to) =>
-        Effect.gen(function* () {
-          const { type } = yield* lstat(from)
-          if (type === "Directory") return yield* failed("link", fromPath, "EPERM", "it is a directory")
-          // `ln` would create the link inside an existing folder.
-          if ((yield* lookUp(to)) !== undefined) return yield* failed("link", toPath, "EEXIST", "File exists")
-          return yield* runToMake("link", to, "ln", from, to)
-        })
-      )
+    atBoth("link", fromPath, toPath, (from, to) =>
+      Effect.gen(function* () {
+        const { type } = yield* lstat(from)
+        if (type === "Directory") return yield* failed("link", fromPath, "EPERM", "it is a directory")
+        // `ln` would create the link inside an existing folder.
+        if ((yield* lookUp(to)) !== undefined) return yield* failed("link", toPath, "EEXIST", "File exists")
+        return yield* runToMake("link", to, "ln", from, to)
+      })
     )
 
   // ===========================================================================
@@ -162,9 +165,8 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
         return mode === undefined ? guest.makeDirectory(absolute) : makeDirectories(absolute, mode)
       }
       // The agent creates parents and accepts an existing folder, but programs use mkdir(2) as a lock.
-      return mode === undefined
-        ? runToMake("makeDirectory", absolute, "mkdir", absolute)
-        : runToMake("makeDirectory", absolute, "mkdir", "-m", mode.toString(8), absolute)
+      const flags = mode === undefined ? [] : ["-m", mode.toString(8)]
+      return runToMake("makeDirectory", absolute, "mkdir", ...flags, absolute)
     })
 
   /** Creates a folder and its parents with a mode, leaving existing ones unchanged. */
@@ -230,24 +232,22 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
   // ===========================================================================
 
   const copy: FileSystem.FileSystem["copy"] = (fromPath, toPath, options) =>
-    at("copy", fromPath, (from) =>
-      at("copy", toPath, (to) =>
-        Effect.gen(function* () {
-          const [source, target] = yield* Effect.all([lstat(from), lookUp(to)], { concurrency: "unbounded" })
-          if (`${Path.resolve(to)}/`.startsWith(`${Path.resolve(from)}/`)) {
-            return yield* failed("copy", toPath, "EINVAL", "it is what is to be copied, or within it")
-          }
-          if (target === undefined) yield* guest.makeDirectory(Path.dirname(to))
-          if (source.type !== "Directory" || target !== undefined || options?.preserveTimestamps === true) {
-            return yield* copyEach({ path: from, info: source }, { path: to, info: target }, options ?? {})
-          }
-          // One program instead of a message per file. The agent's umask must not apply to copies.
-          const { exitCode, stderr } = yield* run("sh", "-c", 'umask 0; exec cp -R -P "$1" "$2"', "sh", from, to)
-          if (exitCode !== 0) {
-            return yield* failed("copy", toPath, "UNKNOWN", new TextDecoder().decode(stderr).trim())
-          }
-        })
-      )
+    atBoth("copy", fromPath, toPath, (from, to) =>
+      Effect.gen(function* () {
+        const [source, target] = yield* Effect.all([lstat(from), lookUp(to)], { concurrency: "unbounded" })
+        if (`${Path.resolve(to)}/`.startsWith(`${Path.resolve(from)}/`)) {
+          return yield* failed("copy", toPath, "EINVAL", "it is what is to be copied, or within it")
+        }
+        if (target === undefined) yield* guest.makeDirectory(Path.dirname(to))
+        if (source.type !== "Directory" || target !== undefined || options?.preserveTimestamps === true) {
+          return yield* copyEach({ path: from, info: source }, { path: to, info: target }, options ?? {})
+        }
+        // One program instead of a message per file. The agent's umask must not apply to copies.
+        const { exitCode, stderr } = yield* run("sh", "-c", 'umask 0; exec cp -R -P "$1" "$2"', "sh", from, to)
+        if (exitCode !== 0) {
+          return yield* failed("copy", toPath, "UNKNOWN", new TextDecoder().decode(stderr).trim())
+        }
+      })
     )
 
   const copyEach = (
@@ -259,41 +259,33 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
       if (to.info !== undefined && (from.info.type === "Directory") !== (to.info.type === "Directory")) {
         return yield* failed("copy", to.path, "UNKNOWN", "a directory and something else do not replace each other")
       }
-      switch (from.info.type) {
-        case "Directory": {
-          if (to.info === undefined) yield* guest.makeDirectory(to.path)
-          const [sources, targets] = yield* Effect.all(
-            [entriesOf(from.path), to.info === undefined ? Effect.succeed([]) : entriesOf(to.path)],
-            { concurrency: "unbounded" }
-          )
-          const existing = new Map(targets.map(({ info, name }) => [name, info]))
-          yield* Effect.forEach(
-            sources,
-            ({ info, name }) =>
-              copyEach(
-                { path: `${from.path}/${name}`, info },
-                { path: `${to.path}/${name}`, info: existing.get(name) },
-                options
-              ),
-            { concurrency: "unbounded", discard: true }
-          )
-          if (to.info === undefined) yield* guest.setAttributes(to.path, { mode: from.info.mode })
-          break
-        }
-        case "File": {
-          if (to.info !== undefined && options.overwrite !== true) return
-          if (to.info !== undefined) yield* guest.removeFile(to.path)
-          yield* limited(guest.copyFile(from.path, to.path))
-          break
-        }
-        case "SymbolicLink": {
-          if (to.info !== undefined && options.overwrite !== true) return
-          if (to.info !== undefined) yield* guest.removeFile(to.path)
-          return yield* guest.symlink(yield* guest.readLink(from.path), to.path)
-        }
-        default: {
+      const { type } = from.info
+      if (type === "Directory") {
+        if (to.info === undefined) yield* guest.makeDirectory(to.path)
+        const [sources, targets] = yield* Effect.all(
+          [entriesOf(from.path), to.info === undefined ? Effect.succeed([]) : entriesOf(to.path)],
+          { concurrency: "unbounded" }
+        )
+        const existing = new Map(targets.map(({ info, name }) => [name, info]))
+        yield* Effect.forEach(
+          sources,
+          ({ info, name }) =>
+            copyEach(
+              { path: `${from.path}/${name}`, info },
+              { path: `${to.path}/${name}`, info: existing.get(name) },
+              options
+            ),
+          { concurrency: "unbounded", discard: true }
+        )
+        if (to.info === undefined) yield* guest.setAttributes(to.path, { mode: from.info.mode })
+      } else {
+        if (type !== "File" && type !== "SymbolicLink") {
           return yield* failed("copy", from.path, "UNKNOWN", "it is neither a file nor a directory nor a link")
         }
+        if (to.info !== undefined && options.overwrite !== true) return
+        if (to.info !== undefined) yield* guest.removeFile(to.path)
+        if (type === "SymbolicLink") return yield* guest.symlink(yield* guest.readLink(from.path), to.path)
+        yield* limited(guest.copyFile(from.path, to.path))
       }
       if (options.preserveTimestamps === true) {
         const { atime, mtime } = from.info
@@ -303,22 +295,15 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
 
   return FileSystem.make({
     access,
-    chmod: (path, mode) =>
-      at("chmod", path, (absolute) =>
-        Effect.andThen(requireInteger("chmod", "mode", mode), guest.setAttributes(absolute, { mode: mode & 0o7777 }))
-      ),
+    chmod: (path, mode) => setAttributes("chmod", path, { mode }, () => ({ mode: mode & 0o7777 })),
     chown: (path, uid, gid) =>
-      at("chown", path, (absolute) =>
-        Effect.gen(function* () {
-          yield* requireInteger("chown", "uid", uid)
-          yield* requireInteger("chown", "gid", gid)
-          // As in chown(2), -1 means unchanged.
-          yield* guest.setAttributes(absolute, { uid: uid < 0 ? undefined : uid, gid: gid < 0 ? undefined : gid })
-        })
-      ),
+      // As in chown(2), -1 means unchanged.
+      setAttributes("chown", path, { uid, gid }, () => ({
+        uid: uid < 0 ? undefined : uid,
+        gid: gid < 0 ? undefined : gid
+      })),
     copy,
-    copyFile: (fromPath, toPath) =>
-      at("copyFile", fromPath, (from) => at("copyFile", toPath, (to) => guest.copyFile(from, to))),
+    copyFile: (from, to) => atBoth("copyFile", from, to, guest.copyFile),
     link,
     lstat: (path) => at("lstat", path, (absolute) => Effect.map(lstat(absolute), infoOf)),
     makeDirectory,
@@ -351,26 +336,17 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
         Effect.andThen(guest.stat(absolute), guest.realPath(absolute))
       ),
     remove: (path, options) => remove("remove", path, options),
-    rename: (oldPath, newPath) =>
-      at("rename", oldPath, (from) => at("rename", newPath, (to) => guest.rename(from, to))),
+    rename: (from, to) => atBoth("rename", from, to, guest.rename),
     stat: (path) => at("stat", path, (absolute) => Effect.map(guest.stat(absolute), infoOf)),
     symlink: (target, path) => at("symlink", path, (absolute) => guest.symlink(target, absolute)),
-    truncate: (path, length = 0) =>
-      at("truncate", path, (absolute) =>
-        Effect.andThen(
-          requireInteger("truncate", "length", length),
-          guest.setAttributes(absolute, { size: Math.max(0, length) })
-        )
-      ),
-    utimes: (path, atime, mtime) =>
-      at("utimes", path, (absolute) =>
-        Effect.gen(function* () {
-          const [accessed, modified] = [secondsOf(atime), secondsOf(mtime)]
-          yield* requireInteger("utimes", "atime", accessed)
-          yield* requireInteger("utimes", "mtime", modified)
-          yield* guest.setAttributes(absolute, { atime: fromSeconds(accessed), mtime: fromSeconds(modified) })
-        })
-      ),
+    truncate: (path, length = 0) => setAttributes("truncate", path, { length }, () => ({ size: Math.max(0, length) })),
+    utimes: (path, accessed, modified) => {
+      const [atime, mtime] = [secondsOf(accessed), secondsOf(modified)]
+      return setAttributes("utimes", path, { atime, mtime }, () => ({
+        atime: fromSeconds(atime),
+        mtime: fromSeconds(mtime)
+      }))
+    },
     watch: (path, options) =>
       Stream.unwrap(
         at("watch", path, (absolute) =>
@@ -397,14 +373,15 @@ type CopyOptions = NonNullable<Parameters<FileSystem.FileSystem["copy"]>[2]>
 const failed = (operation: string, path: string, code: string, problem: string): LightboxError =>
   new LightboxError({ method: `FileSystem.${operation}`, reason: new FileError({ operation, path, code, problem }) })
 
-const requireInteger = (
+const requireIntegers = (
   method: string,
-  name: string,
-  value: number
-): Effect.Effect<void, PlatformError.PlatformError> =>
-  Number.isSafeInteger(value)
+  numbers: { readonly [name: string]: number }
+): Effect.Effect<void, PlatformError.PlatformError> => {
+  const wrong = Object.keys(numbers).find((name) => !Number.isSafeInteger(numbers[name]))
+  return wrong === undefined
     ? Effect.void
-    : Effect.fail(refusal({ module: "FileSystem", method }, `expected a whole number for ${name}`))
+    : Effect.fail(refusal({ module: "FileSystem", method }, `expected a whole number for ${wrong}`))
+}
 
 const random = (): string => Crypto.randomBytes(6).toString("hex")
 
@@ -415,23 +392,12 @@ const secondsOf = (time: Date | number): number => Math.floor(time instanceof Da
 // Information
 // =============================================================================
 
-const typeBits: { readonly [type in FileSystem.File.Type]: number } = {
-  File: 0o100000,
-  Directory: 0o040000,
-  SymbolicLink: 0o120000,
-  BlockDevice: 0o060000,
-  CharacterDevice: 0o020000,
-  FIFO: 0o010000,
-  Socket: 0o140000,
-  Unknown: 0
-}
-
 const dateOf = (time: DateTime.Utc | undefined): Option.Option<Date> =>
   Option.map(Option.fromNullishOr(time), DateTime.toDateUtc)
 
 const infoOf = (info: Guest.FileInfo): FileSystem.File.Info => ({
   type: info.type,
-  mode: typeBits[info.type] | info.mode,
+  mode: bitsOf(info.type) | info.mode,
   size: ByteSize.bytes(info.size),
   mtime: dateOf(info.mtime),
   atime: dateOf(info.atime),
@@ -514,7 +480,7 @@ const makeFile = (
         : refuse("readAlloc", "size must be a non-negative integer"),
     truncate: (length = 0) =>
       Effect.andThen(
-        requireInteger("truncate", "length", length),
+        requireIntegers("truncate", { length }),
         Effect.map(on("truncate", file.setAttributes({ size: Math.max(0, length) })), () => {
           if (!isAppending && cursor > BigInt(length)) cursor = BigInt(length)
         })

@@ -10,6 +10,7 @@ import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import { intBetween } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
+import { ifMissing } from "../host/fileFailure.ts"
 
 const defaultMode = 0o644
 
@@ -30,11 +31,19 @@ export const openOptions = (flag: FileSystem.OpenFlag, mode?: number): Guest.Ope
   mode
 })
 
-const isMissing = (code: string): boolean => code === "ENOENT" || code === "ENOTDIR"
+/** Reads a whole file. */
+export const readBytes = (guest: Guest.Guest, path: string): Effect.Effect<Uint8Array, LightboxError> =>
+  Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.stream())))
+
+export const readText = (guest: Guest.Guest, path: string): Effect.Effect<string, LightboxError> =>
+  Effect.scoped(
+    Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.stream())))
+  )
+
+export const writeTo = (file: Guest.File, data: Uint8Array): Effect.Effect<void, LightboxError> =>
+  Stream.run(Stream.make(data), file.sink())
 
 export const make = (guest: Guest.Guest): Guest.Files => {
-  const openToRead = (path: string) => guest.open(path, { read: true })
-
   const openToWrite = Effect.fnUntraced(function* (
     method: string,
     path: string,
@@ -48,73 +57,44 @@ export const make = (guest: Guest.Guest): Guest.Files => {
   })
 
   const write = (method: string, path: string, data: Uint8Array, options: Guest.WriteOptions | undefined) =>
-    Effect.scoped(
-      Effect.flatMap(openToWrite(method, path, options), (file) => Stream.run(Stream.make(data), file.sink()))
-    )
+    Effect.scoped(Effect.flatMap(openToWrite(method, path, options), (file) => writeTo(file, data)))
 
   const entries = (path: string) =>
     Effect.map(guest.readDirectoryEntries(path), (all) => all.toSorted((a, b) => (a.path < b.path ? -1 : 1)))
 
   return {
-    readFile: Effect.fn("Sandbox.readFile")(function* (path) {
-      return yield* Effect.flatMap(openToRead(path), (file) => Stream.mkUint8Array(file.stream()))
-    }, Effect.scoped),
-    readFileString: Effect.fn("Sandbox.readFileString")(function* (path) {
-      return yield* Effect.flatMap(openToRead(path), (file) => Stream.mkString(Stream.decodeText(file.stream())))
-    }, Effect.scoped),
+    readFile: Effect.fn("Sandbox.readFile")((path) => readBytes(guest, path)),
+    readFileString: Effect.fn("Sandbox.readFileString")((path) => readText(guest, path)),
     stream: (path, range) =>
-      Stream.unwrap(Effect.map(openToRead(path), (file) => file.stream(range))).pipe(Stream.withSpan("Sandbox.stream")),
-    writeFile: Effect.fn("Sandbox.writeFile")(function* (path, data, options) {
-      yield* write("Sandbox.writeFile", path, data, options)
-    }),
-    writeFileString: Effect.fn("Sandbox.writeFileString")(function* (path, text, options) {
-      yield* write("Sandbox.writeFileString", path, new TextEncoder().encode(text), options)
-    }),
+      Stream.unwrap(Effect.map(guest.open(path, { read: true }), (file) => file.stream(range))).pipe(
+        Stream.withSpan("Sandbox.stream")
+      ),
+    writeFile: Effect.fn("Sandbox.writeFile")((path, data, options) => write("Sandbox.writeFile", path, data, options)),
+    writeFileString: Effect.fn("Sandbox.writeFileString")((path, text, options) =>
+      write("Sandbox.writeFileString", path, new TextEncoder().encode(text), options)
+    ),
     sink: (path, options) => Sink.unwrap(Effect.map(openToWrite("Sandbox.sink", path, options), (file) => file.sink())),
-    exists: Effect.fn("Sandbox.exists")(function* (path) {
-      return yield* guest.stat(path).pipe(
-        Effect.as(true),
-        Effect.catchReason("LightboxError", "FileError", ({ code }, error) =>
-          isMissing(code) ? Effect.succeed(false) : Effect.fail(error)
-        )
-      )
-    }),
-    stat: Effect.fn("Sandbox.stat")(function* (path) {
-      return yield* guest.stat(path)
-    }),
-    readDirectory: Effect.fn("Sandbox.readDirectory")(function* (path) {
-      return (yield* entries(path)).map((entry) => Path.basename(entry.path))
-    }),
-    readDirectoryEntries: Effect.fn("Sandbox.readDirectoryEntries")(function* (path) {
-      return yield* entries(path)
-    }),
-    makeDirectory: Effect.fn("Sandbox.makeDirectory")(function* (path, options) {
-      yield* guest.makeDirectory(path, options)
-    }),
-    remove: Effect.fn("Sandbox.remove")(function* (path, options) {
-      yield* guest.stat(path, { followSymlinks: false }).pipe(
+    exists: Effect.fn("Sandbox.exists")((path) =>
+      guest.stat(path).pipe(Effect.as(true), ifMissing(false, ["ENOENT", "ENOTDIR"]))
+    ),
+    stat: Effect.fn("Sandbox.stat")((path) => guest.stat(path)),
+    readDirectory: Effect.fn("Sandbox.readDirectory")((path) =>
+      Effect.map(entries(path), (all) => all.map((entry) => Path.basename(entry.path)))
+    ),
+    readDirectoryEntries: Effect.fn("Sandbox.readDirectoryEntries")(entries),
+    makeDirectory: Effect.fn("Sandbox.makeDirectory")(guest.makeDirectory),
+    remove: Effect.fn("Sandbox.remove")((path, options) =>
+      guest.stat(path, { followSymlinks: false }).pipe(
         Effect.flatMap(({ type }) =>
           type === "Directory" ? guest.removeDirectory(path, { recursive: options?.recursive }) : guest.removeFile(path)
         ),
-        Effect.catchReason("LightboxError", "FileError", ({ code }, error) =>
-          code === "ENOENT" ? Effect.void : Effect.fail(error)
-        )
+        ifMissing(undefined)
       )
-    }),
-    rename: Effect.fn("Sandbox.rename")(function* (from, to) {
-      yield* guest.rename(from, to)
-    }),
-    copyFile: Effect.fn("Sandbox.copyFile")(function* (from, to) {
-      yield* guest.copyFile(from, to)
-    }),
-    realPath: Effect.fn("Sandbox.realPath")(function* (path) {
-      return yield* guest.realPath(path)
-    }),
-    readLink: Effect.fn("Sandbox.readLink")(function* (path) {
-      return yield* guest.readLink(path)
-    }),
-    symlink: Effect.fn("Sandbox.symlink")(function* (target, path) {
-      yield* guest.symlink(target, path)
-    })
+    ),
+    rename: Effect.fn("Sandbox.rename")(guest.rename),
+    copyFile: Effect.fn("Sandbox.copyFile")(guest.copyFile),
+    realPath: Effect.fn("Sandbox.realPath")(guest.realPath),
+    readLink: Effect.fn("Sandbox.readLink")(guest.readLink),
+    symlink: Effect.fn("Sandbox.symlink")(guest.symlink)
   }
 }

@@ -7,9 +7,12 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import type * as Guest from "../../Guest.ts"
 import { LightboxError, NoSpace } from "../../LightboxError.ts"
 import { concat } from "./protocol.ts"
 
@@ -22,6 +25,16 @@ export interface Policy {
   readonly memoryBytes: number
   readonly overflow: "spill" | "suspend"
 }
+
+/** Makes a buffer for the scope. */
+export const make = (source: Source, policy?: Guest.OutputPolicy): Effect.Effect<OutputBuffer, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const overflow = policy?.overflow === "suspend" ? "suspend" : "spill"
+      return new OutputBuffer({ memoryBytes: policy?.memoryBytes ?? 4 * 1024 * 1024, overflow }, source)
+    }),
+    (buffer) => Effect.sync(() => buffer.dispose())
+  )
 
 /** Pauses and resumes the source of the output. */
 export interface Source {
@@ -114,6 +127,8 @@ export class OutputBuffer {
       this.take
     )
   })
+
+  readonly stream: Stream.Stream<Chunk, LightboxError> = Stream.fromPull(Effect.succeed(this.take))
 
   private notify(): void {
     const wake = this.wake

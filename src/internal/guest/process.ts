@@ -11,11 +11,8 @@ import type { LightboxError } from "../../LightboxError.ts"
 import { writeTo } from "./attach.ts"
 import * as Execution from "./execution.ts"
 import { asAgent } from "./fileSystem.ts"
-import { OutputBuffer } from "./outputBuffer.ts"
-
-// =============================================================================
-// End
-// =============================================================================
+import * as Files from "./files.ts"
+import * as OutputBuffer from "./outputBuffer.ts"
 
 export interface Ending {
   readonly signal: number
@@ -74,11 +71,7 @@ export const follow = Effect.fnUntraced(function* (
   const ended = Effect.raceFirst(Effect.asVoid(running.exitCode), exited)
 
   /** Whether init has children that nobody here started. Usually it has none. */
-  const mayHaveOrphans = Effect.scoped(
-    Effect.flatMap(guest.open("/proc/1/task/1/children", { read: true }), (file) =>
-      Stream.mkString(Stream.decodeText(file.stream()))
-    )
-  ).pipe(
+  const mayHaveOrphans = Files.readText(guest, "/proc/1/task/1/children").pipe(
     Effect.map((children) => children.split(" ").some((pid) => pid !== "" && !leaders.has(Number(pid)))),
     Effect.catchReason("LightboxError", "FileError", () => Effect.succeed(true))
   )
@@ -86,21 +79,8 @@ export const follow = Effect.fnUntraced(function* (
   const endGroup = Effect.fnUntraced(function* (signal: number, forceKillAfter: Duration.Duration | undefined) {
     if (!(yield* mayHaveOrphans)) return
     const polls = Math.ceil(Duration.toMillis(forceKillAfter ?? grace) / Duration.toMillis(pollInterval))
-    yield* Execution.collect<never, never>(
-      guest,
-      "ChildProcess.kill",
-      asAgent(
-        "/bin/sh",
-        "-c",
-        endGroupScript,
-        "sh",
-        String(running.pid),
-        String(signal),
-        String(polls),
-        forceKillAfter === undefined ? "" : "KILL"
-      ),
-      { input: undefined, maxOutput: 65_536 }
-    )
+    const args = [String(running.pid), String(signal), String(polls), forceKillAfter === undefined ? "" : "KILL"]
+    yield* Execution.collect(guest, "ChildProcess.kill", asAgent("/bin/sh", "-c", endGroupScript, "sh", ...args))
   })
 
   return {
@@ -120,10 +100,6 @@ export const follow = Effect.fnUntraced(function* (
   }
 })
 
-// =============================================================================
-// Input and output
-// =============================================================================
-
 /** The target of an output: its readers, this process's output, or nothing. */
 export type Target = "pipe" | "inherit" | "ignore"
 
@@ -136,6 +112,9 @@ export const outputs = Effect.fnUntraced(function* (
   never,
   Scope.Scope
 > {
+  // The source is never paused, and errors are reported to the reader.
+  const source = { pause: () => {}, resume: () => {}, fail: () => {} }
+  const buffer = OutputBuffer.make(source, { memoryBytes: 1024 * 1024 })
   const buffers = { Stdout: yield* buffer, Stderr: yield* buffer }
   const hosts = { Stdout: process.stdout, Stderr: process.stderr }
   const finish = (error?: LightboxError) =>
@@ -155,23 +134,9 @@ export const outputs = Effect.fnUntraced(function* (
   }).pipe(Effect.matchEffect({ onFailure: finish, onSuccess: () => finish() }), Effect.forkScoped)
 
   const read = (tag: Guest.Output["_tag"]) =>
-    targets[tag] === "pipe"
-      ? Stream.map(Stream.fromPull(Effect.succeed(buffers[tag].take)), ({ bytes }) => bytes)
-      : Stream.empty
+    targets[tag] === "pipe" ? Stream.map(buffers[tag].stream, ({ bytes }) => bytes) : Stream.empty
   return { Stdout: read("Stdout"), Stderr: read("Stderr") }
 })
-
-const buffer = Effect.acquireRelease(
-  Effect.sync(
-    () =>
-      new OutputBuffer(
-        { memoryBytes: 1024 * 1024, overflow: "spill" },
-        // The source is never paused, and errors are reported to the reader.
-        { pause: () => {}, resume: () => {}, fail: () => {} }
-      )
-  ),
-  (buffer) => Effect.sync(() => buffer.dispose())
-)
 
 /** The input of a process, which stays open after a stream was run into it. */
 export const openInput = Effect.fnUntraced(function* (

@@ -51,28 +51,22 @@ export const encode = (id: number, type: string, payload: Payload): Uint8Array =
 }
 
 const decodeBody = (id: number, flagBits: number, body: Uint8Array): Message => {
-  const envelope: unknown = Cbor.decode(body)
-  if (
-    !Predicate.hasProperty(envelope, "t") ||
-    !Predicate.isString(envelope.t) ||
-    !Predicate.hasProperty(envelope, "p") ||
-    !(envelope.p instanceof Uint8Array) ||
-    !Predicate.hasProperty(envelope, "v") ||
-    !Predicate.isNumber(envelope.v)
-  ) {
+  const { p, t: type, v } = asPayload(Cbor.decode(body))
+  if (!Predicate.isString(type) || !(p instanceof Uint8Array) || !Predicate.isNumber(v)) {
     throw new TypeError("the relay sent a frame that is not a message")
   }
-  const payload: unknown = envelope.p.length === 0 ? {} : Cbor.decode(envelope.p)
   return {
     id,
-    type: envelope.t,
-    payload: isPayload(payload) ? payload : {},
+    type,
+    payload: p.length === 0 ? {} : asPayload(Cbor.decode(p)),
     isLast: (flagBits & flags.terminal) !== 0,
-    generation: envelope.v
+    generation: v
   }
 }
 
 const isPayload = (u: unknown): u is Payload => Predicate.isObject(u)
+
+const asPayload = (u: unknown): Payload => (isPayload(u) ? u : {})
 
 /** The relay's first message: the ids for this connection, and the agent's greeting. */
 export interface Greeting {

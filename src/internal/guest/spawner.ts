@@ -18,7 +18,7 @@ import * as Descriptors from "./descriptors.ts"
 import * as Environment from "./environment.ts"
 import * as GuestProcess from "./process.ts"
 import { failure, type Operation, refusal, toPlatformError } from "./platformErrors.ts"
-import { signals } from "./signals.ts"
+import { signals } from "../config/signals.ts"
 
 type Handle = ChildProcessSpawner.ChildProcessHandle
 type Input = Sink.Sink<void, Uint8Array, never, PlatformError>
@@ -172,10 +172,6 @@ export const make = Effect.fnUntraced(function* (
   return ChildProcessSpawner.make(spawn)
 })
 
-// =============================================================================
-// Commands
-// =============================================================================
-
 const isShell = ({ shell }: ChildProcess.CommandOptions): boolean => shell !== undefined && shell !== false
 
 const wordsOf = ({ args, command, options }: ChildProcess.StandardCommand): Guest.Command["argv"] => {
@@ -234,21 +230,10 @@ const fed = (
 }
 
 const outputFrom = (handle: Handle, from: ChildProcess.PipeFromOption = "stdout"): Output => {
-  switch (from) {
-    case "stdout":
-    case "stderr":
-    case "all":
-      return handle[from]
-    default: {
-      const fd = ChildProcess.parseFdName(from)
-      return fd === undefined ? handle.stdout : handle.getOutputFd(fd)
-    }
-  }
+  const fd = ChildProcess.parseFdName(from)
+  if (fd !== undefined) return handle.getOutputFd(fd)
+  return from === "stderr" || from === "all" ? handle[from] : handle.stdout
 }
-
-// =============================================================================
-// Input and output
-// =============================================================================
 
 const stdinOf = (option: ChildProcess.CommandOptions["stdin"]): ChildProcess.StdinConfig =>
   option === undefined

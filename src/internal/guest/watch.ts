@@ -12,6 +12,7 @@ import * as Crypto from "node:crypto"
 import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
+import { typeOf } from "./attributes.ts"
 import { failure, type Operation, refusal } from "./platformErrors.ts"
 
 /**
@@ -40,7 +41,7 @@ interface Entry {
 
 type Listing = ReadonlyMap<string, Entry>
 
-const isDirectory = (mode: string): boolean => (Number.parseInt(mode, 16) & 0o170000) === 0o040000
+const isDirectory = (mode: string): boolean => typeOf(Number.parseInt(mode, 16)) === "Directory"
 
 /** Emits the events of a file, or of a folder and its content, with names relative to the folder. */
 export const watch = (

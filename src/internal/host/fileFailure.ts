@@ -1,3 +1,4 @@
+import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import { FileError, LightboxError, NoSpace } from "../../LightboxError.ts"
 
@@ -15,3 +16,11 @@ export const fileFailure =
           : new FileError({ operation, path, code, problem, cause })
     })
   }
+
+/** Replaces a failure for a file that does not exist, on this host or in a guest. */
+export const ifMissing =
+  <B>(fallback: B, codes: ReadonlyArray<string> = ["ENOENT"]) =>
+  <A, R>(effect: Effect.Effect<A, LightboxError, R>): Effect.Effect<A | B, LightboxError, R> =>
+    Effect.catchReason(effect, "LightboxError", "FileError", ({ code }, error) =>
+      codes.includes(code) ? Effect.succeed(fallback) : Effect.fail(error)
+    )

@@ -5,6 +5,7 @@ import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Struct from "effect/Struct"
 import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
@@ -43,10 +44,15 @@ const Argv = Schema.TupleWithRest(
   [Word]
 )
 
-const CommandOptions = {
+/** Options of commands that a pool can also set for all commands of a user. */
+export const CommandDefaults = Schema.Struct({
   cwd: Schema.optional(GuestPath),
   user: Schema.optional(User),
-  env: Schema.optional(recordOf(Word, checkVariable)),
+  env: Schema.optional(recordOf(Word, checkVariable))
+})
+
+const CommandOptions = {
+  ...CommandDefaults.fields,
   rlimits: Schema.optional(Rlimits),
   stdin: Schema.optional(Schema.Unknown),
   timeout: Schema.optional(DurationInput),
@@ -79,7 +85,7 @@ const decodeStream = decoder(
 
 const decodeQuery = decoder(
   Schema.Struct({
-    sources: Schema.optional(Schema.Array(Schema.Literals(["stdout", "stderr", "output", "system"]))),
+    sources: Schema.optional(Schema.Array(Microsandbox.LogEntry.fields.source)),
     tail: Schema.optional(intBetween(1, 0xffff_ffff)),
     after: Schema.optional(Schema.NonEmptyString),
     follow: Schema.optional(Schema.Boolean)
@@ -252,26 +258,13 @@ export const make = (
   )
 }
 
-const commandOf = (checked: {
-  readonly argv: readonly [string, ...ReadonlyArray<Guest.Word>]
-  readonly cwd?: string | undefined
-  readonly user?: string | undefined
-  readonly env?: { readonly [name: string]: Guest.Word } | undefined
-  readonly rlimits?: Guest.Command["rlimits"]
-  readonly terminal?: Guest.TerminalSize | undefined
-}): Guest.Command => ({
-  argv: checked.argv,
-  cwd: checked.cwd,
-  user: checked.user,
-  env: checked.env,
-  rlimits: checked.rlimits,
-  terminal: checked.terminal
-})
+const commandOf = (checked: Omit<Guest.Command, "stdin">): Guest.Command =>
+  Struct.pick(checked, ["argv", "cwd", "user", "env", "rlimits", "terminal"])
 
-const keepTail = (tails: { Stdout: Uint8Array; Stderr: Uint8Array }, output: Guest.Output): Effect.Effect<void> =>
+const keepTail = (
+  tails: { Stdout: Uint8Array; Stderr: Uint8Array },
+  { _tag, bytes }: Guest.Output
+): Effect.Effect<void> =>
   Effect.sync(() => {
-    const joined = new Uint8Array(tails[output._tag].length + output.bytes.length)
-    joined.set(tails[output._tag])
-    joined.set(output.bytes, tails[output._tag].length)
-    tails[output._tag] = joined.slice(-Execution.tailBytes)
+    tails[_tag] = Execution.joined([tails[_tag], bytes]).slice(-Execution.tailBytes)
   })

@@ -132,12 +132,7 @@ const flushMounts = (
   )
   if (paths.length === 0) return Effect.void
   const sync = (guest: Guest.Guest, ...args: ReadonlyArray<string>) =>
-    Execution.collect<never, never>(
-      guest,
-      "Sandbox.launch",
-      { argv: ["sync", ...args], cwd: "/", user: "0:0" },
-      { input: undefined, maxOutput: 65_536 }
-    )
+    Execution.collect(guest, "Sandbox.launch", Execution.asRoot("sync", ...args))
   const flush = (guest: Guest.Guest) =>
     // Some guests can only flush everything.
     Effect.flatMap(sync(guest, "-f", ...paths), ({ exitCode }) => (exitCode === 0 ? Effect.void : sync(guest)))

@@ -27,18 +27,8 @@ import * as SandboxConfig from "../../SandboxConfig.ts"
 import type { Options, SandboxPool, Settings } from "../../SandboxPool.ts"
 import * as Execution from "../guest/execution.ts"
 import { roleLabel } from "../ownership/labels.ts"
-import { make as makeHandle } from "./handle.ts"
-import {
-  checkVariable,
-  CString,
-  DurationInput,
-  GuestPath,
-  ImageReference,
-  intBetween,
-  recordOf,
-  User,
-  Word
-} from "../config/schemas.ts"
+import { CommandDefaults, make as makeHandle } from "./handle.ts"
+import { CString, DurationInput, ImageReference, intBetween } from "../config/schemas.ts"
 import { decoder, invalid } from "../config/validation.ts"
 
 const method = "SandboxPool.make"
@@ -73,28 +63,22 @@ const decodeImage = decoder(ImageReference, method, "image")
 
 const decodeSnapshotName = decoder(CString, method, "snapshot")
 
-const SettingsSchema = Schema.Struct({
-  env: Schema.optional(recordOf(Word, checkVariable)),
-  cwd: Schema.optional(GuestPath),
-  user: Schema.optional(User)
-})
-
-const decodeSettings = decoder(SettingsSchema, "SandboxPool.acquire")
+const decodeSettings = decoder(CommandDefaults, "SandboxPool.acquire")
 
 const decodeRunMany = decoder(
   Schema.Struct({
     concurrency: Schema.optional(intBetween(1, 10_000)),
     retry: Schema.optional(Schema.Unknown),
     ordered: Schema.optional(Schema.Boolean),
-    settings: Schema.optional(SettingsSchema)
+    settings: Schema.optional(CommandDefaults)
   }),
   "SandboxPool.runMany"
 )
 
 /** Decodes one user's settings and rejects those that apply only at boot. */
-const checkSettings = (settings: Settings): Effect.Effect<typeof SettingsSchema.Type, LightboxError> => {
+const checkSettings = (settings: Settings): Effect.Effect<typeof CommandDefaults.Type, LightboxError> => {
   const field = Object.keys(settings).find(
-    (field) => field in SandboxConfig.SandboxConfig.fields && !(field in SettingsSchema.fields)
+    (field) => field in SandboxConfig.SandboxConfig.fields && !(field in CommandDefaults.fields)
   )
   return field === undefined
     ? decodeSettings(settings)

@@ -4,7 +4,7 @@ import * as Stream from "effect/Stream"
 import type { ExecEvent, ExecTextEvent } from "../../Sandbox.ts"
 import * as Duration from "effect/Duration"
 import type * as Execution from "../guest/execution.ts"
-import { SignalSchema } from "../guest/signals.ts"
+import { SignalSchema } from "../config/signals.ts"
 import { printable } from "../report/printable.ts"
 
 const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)

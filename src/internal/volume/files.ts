@@ -10,7 +10,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
 import type { Files } from "../../Volume.ts"
-import { fileFailure } from "../host/fileFailure.ts"
+import { fileFailure, ifMissing } from "../host/fileFailure.ts"
 import { hasControl } from "../config/schemas.ts"
 
 const { O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants
@@ -110,21 +110,14 @@ export const make = (method: string, root: string): Files => {
       Effect.as(
         at("stat", path, (folder, name) => Fs.lstat(Path.join(folder, name))),
         true
-      ).pipe(ifMissing(["ENOENT", "ENOTDIR"], false)),
+      ).pipe(ifMissing(false, ["ENOENT", "ENOTDIR"])),
     remove: (path) =>
       at("remove", path, async (folder, name) => {
         const target = Path.join(folder, name)
         await ((await Fs.lstat(target)).isDirectory() ? Fs.rmdir(target) : Fs.unlink(target))
-      }).pipe(ifMissing<void>(["ENOENT"], undefined))
+      }).pipe(ifMissing(undefined))
   }
 }
-
-const ifMissing =
-  <A>(codes: ReadonlyArray<string>, fallback: A) =>
-  (effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
-    Effect.catchReason(effect, "LightboxError", "FileError", ({ code }, error) =>
-      codes.includes(code) ? Effect.succeed(fallback) : Effect.fail(error)
-    )
 
 /** Bytes that a file or folder uses on the disk. */
 export const sizeOf = (method: string, path: string): Effect.Effect<number, LightboxError> => {

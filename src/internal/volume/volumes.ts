@@ -28,17 +28,13 @@ export interface Wanted {
 export const drift = (volume: Microsandbox.VolumeInfo, wanted: Wanted): Drift | undefined => {
   const { name } = volume
   const show = (size: number | undefined) => (size === undefined ? "unlimited" : showSize(size))
-  if (wanted.kind !== undefined && wanted.kind !== volume.kind) {
-    return new Drift({ name, field: "kind", was: volume.kind, now: wanted.kind })
-  }
-  if (wanted.quota !== undefined && wanted.quota !== volume.quota) {
-    return new Drift({ name, field: "quota", was: show(volume.quota), now: show(wanted.quota) })
-  }
   const labels = (all: { readonly [key: string]: string }) =>
     JSON.stringify(Object.fromEntries(Object.entries(all).toSorted(([a], [b]) => (a < b ? -1 : 1))))
-  return wanted.labels !== undefined && labels(wanted.labels) !== labels(volume.labels)
-    ? new Drift({ name, field: "labels", was: labels(volume.labels), now: labels(wanted.labels) })
-    : undefined
+  const { kind = volume.kind, quota = volume.quota } = wanted
+  if (kind !== volume.kind) return new Drift({ name, field: "kind", was: volume.kind, now: kind })
+  if (quota !== volume.quota) return new Drift({ name, field: "quota", was: show(volume.quota), now: show(quota) })
+  const [was, now] = [labels(volume.labels), labels(wanted.labels ?? volume.labels)]
+  return was === now ? undefined : new Drift({ name, field: "labels", was, now })
 }
 
 /** A volume with its size on the host's disk. */
@@ -63,10 +59,6 @@ export const listMeasured: Effect.Effect<
     Effect.forEach(volumes, (volume) => measured(Effect.succeed(volume)), { concurrency: 4 })
   )
 )
-
-// =============================================================================
-// Filled volumes
-// =============================================================================
 
 /** A recreated volume is another one: it has another creation time. */
 const Primed = Schema.fromJsonString(Schema.Struct({ key: Schema.String, createdAt: Schema.NullOr(Schema.Finite) }))
@@ -110,10 +102,6 @@ export const forgetPrimed = (home: string, name: string): Effect.Effect<void, Li
     try: () => Fs.rm(primedFile(home, name), { force: true }),
     catch: fileFailure("Volume.remove", "remove", name)
   })
-
-// =============================================================================
-// Pruning
-// =============================================================================
 
 export const prune = Effect.fnUntraced(function* (
   driver: Driver,

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { endsProcess, fromKernelLog, named, statusOf } from "../../../src/internal/guest/signals.ts"
+import { endsProcess, fromKernelLog, named, statusOf } from "../../../src/internal/config/signals.ts"
 
 describe("signals", () => {
   it("have one name each, or their number", () => {

@@ -17,16 +17,16 @@ import type * as MicrosandboxCloud from "../../../MicrosandboxCloud.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import { publishedPorts } from "../ports.ts"
-import { checkHostPaths, withDefaults } from "../createChecks.ts"
+import { checkHostPaths, layerOptions, withDefaults } from "../createChecks.ts"
 import * as Home from "../../host/home.ts"
 import { generate, instanceLabel, ownerLabel } from "../../ownership/labels.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import * as Builder from "../sdk/builder.ts"
-import { call, isTaken, leave, notFoundIsSuccess, whenSettled } from "../sdk/calls.ts"
+import { call, isTaken, notFoundIsSuccess, settle } from "../sdk/calls.ts"
 import { fromSdk } from "../sdk/errors.ts"
-import { getSandbox, handleOf, listSandboxes, sandboxInfo } from "../sdk/sandboxes.ts"
+import { getSandbox, handleOf, listSandboxes, onHandle, sandboxInfo } from "../sdk/sandboxes.ts"
 import * as SdkModule from "../sdk/module.ts"
-import { DurationInput, HostPath, intBetween, Memory, millis } from "../../config/schemas.ts"
+import { intBetween, millis } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import * as WebSocketChannel from "./webSocketChannel.ts"
 import type { SandboxPart } from "../parts.ts"
@@ -44,12 +44,8 @@ const LayerOptions = Schema.Struct({
       )
     )
   ),
-  home: Schema.optional(HostPath),
-  cpus: Schema.optional(intBetween(1, 255)),
-  memory: Schema.optional(Memory),
-  connectTimeout: Schema.optional(DurationInput),
-  sandboxes: Schema.optional(intBetween(1, 1_000_000)),
-  sweep: Schema.optional(Schema.Boolean)
+  ...layerOptions,
+  sandboxes: Schema.optional(intBetween(1, 1_000_000))
 })
 
 const decodeLayerOptions = decoder(LayerOptions, "MicrosandboxCloud.layer")
@@ -132,10 +128,6 @@ interface CloudContext {
   readonly memory: number | undefined
 }
 
-// =============================================================================
-// Unsupported in the cloud
-// =============================================================================
-
 const refuse =
   (feature: string, problem = "not available in the cloud") =>
   (method: string): Effect.Effect<never, LightboxError> =>
@@ -201,10 +193,6 @@ const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Ef
   return Effect.void
 }
 
-// =============================================================================
-// Sandboxes
-// =============================================================================
-
 const defaultStopTimeout = Duration.seconds(10)
 
 /** Check here as well: a sandbox found by its labels may be about to be removed. */
@@ -224,29 +212,23 @@ const sandboxes = (context: CloudContext): SandboxPart => {
     listSandboxes: (filter) => labelled(sdk, filter?.labels),
     startSandbox: Effect.fn("Microsandbox.startSandbox")(function* (sandbox) {
       const method = "Microsandbox.startSandbox"
-      const handle = yield* handleOf(context, method, sandbox)
-      yield* call(method, { sandbox: sandbox.name }, () => handle.startDetached())
+      yield* onHandle(context, method, sandbox, (handle) => handle.startDetached())
       return sandboxInfo(yield* handleOf(context, method, sandbox))
     }),
-    stopSandbox: Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
-      const method = "Microsandbox.stopSandbox"
-      const handle = yield* handleOf(context, method, sandbox)
+    stopSandbox: Effect.fn("Microsandbox.stopSandbox")((sandbox, options) => {
       const timeout = millis(options?.timeout ?? defaultStopTimeout)
-      yield* call(method, { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
+      return onHandle(context, "Microsandbox.stopSandbox", sandbox, (handle) => handle.stopWithTimeout(timeout))
     }),
     killSandbox: () => refuse("kill", "the cloud can only stop a sandbox")("killSandbox"),
     // Cloud sandboxes always outlive this process.
     detachSandbox: () => Effect.void,
-    removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
-      const method = "Microsandbox.removeSandbox"
-      yield* notFoundIsSuccess(
-        Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
-          options?.force === true
-            ? destroy(method, handle)
-            : call(method, { sandbox: sandbox.name }, () => handle.remove())
+    removeSandbox: Effect.fn("Microsandbox.removeSandbox")((sandbox, options) =>
+      notFoundIsSuccess(
+        onHandle(context, "Microsandbox.removeSandbox", sandbox, (handle) =>
+          options?.force === true ? destroy(handle) : handle.remove()
         )
       )
-    }),
+    ),
     modifySandbox: () => refuse("modify", "the cloud cannot change a sandbox; create another one")("modifySandbox"),
     connect: Effect.fn("Microsandbox.connect")(function* (sandbox) {
       yield* handleOf(context, "Microsandbox.connect", sandbox)
@@ -267,8 +249,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
 }
 
 /** The cloud cannot kill. */
-const destroy = (method: string, handle: Sdk.SandboxHandle): Effect.Effect<void, LightboxError> =>
-  call(method, { sandbox: handle.name }, () => handle.destroy({ timeoutMs: millis(defaultStopTimeout) }))
+const destroy = (handle: Sdk.SandboxHandle): Promise<void> => handle.destroy({ timeoutMs: millis(defaultStopTimeout) })
 
 const create = Effect.fn("Microsandbox.createSandbox")(function* (
   context: CloudContext,
@@ -281,12 +262,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   yield* checkHostPaths(request.config)
   const config = yield* withDefaults(context, request.config)
   if (request.onConflict === "replace") {
-    yield* notFoundIsSuccess(
-      Effect.flatMap(
-        call(method, { sandbox: name }, () => sdk.Sandbox.get(name)),
-        (handle) => destroy(method, handle)
-      )
-    )
+    yield* notFoundIsSuccess(call(method, { sandbox: name }, async () => destroy(await sdk.Sandbox.get(name))))
   }
 
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
@@ -295,23 +271,17 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
     Object.entries({ ...request.labels, [instanceLabel]: instance }).filter(([key]) => key !== ownerLabel)
   )
   const cleanUp = Effect.flatMap(labelled(sdk, { [instanceLabel]: instance }), (found) =>
-    Effect.forEach(found, (sandbox) =>
-      notFoundIsSuccess(Effect.flatMap(handleOf(context, method, sandbox), (handle) => destroy(method, handle)))
-    )
+    Effect.forEach(found, (sandbox) => notFoundIsSuccess(onHandle(context, method, sandbox, destroy)))
   ).pipe(
     Effect.timeout("30 seconds"),
     Effect.ignore({ log: "Warn", message: `Could not clean up after sandbox "${name}"` })
   )
-  const creating = Effect.callback<Sdk.Sandbox, LightboxError>((resume) => {
-    const pending = Promise.resolve().then(() => Builder.make(sdk, name, source, config, labels).create())
-    pending.then(
-      (native) => resume(Effect.succeed(native)),
-      (cause) => resume(Effect.fail(fromSdk(method, { sandbox: name }, cause)))
-    )
-    // The request cannot be cancelled. Remove the sandbox once it exists.
-    return leave(Effect.andThen(whenSettled(pending), cleanUp))
-  })
-  return yield* creating.pipe(
+  // The request cannot be cancelled. Remove the sandbox once it exists.
+  return yield* settle({
+    run: () => Builder.make(sdk, name, source, config, labels).create(),
+    fail: (cause) => Effect.fail(fromSdk(method, { sandbox: name }, cause)),
+    onInterrupt: (settled) => Effect.andThen(settled, cleanUp)
+  }).pipe(
     Effect.flatMap(({ id }) => handleOf(context, method, { name, id })),
     Effect.map(sandboxInfo),
     Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))

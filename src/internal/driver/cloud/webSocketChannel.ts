@@ -1,6 +1,4 @@
-/**
- * A WebSocket as a stream of bytes.
- */
+/** A WebSocket as a stream of bytes. */
 import { Duplex } from "node:stream"
 import type { Channel } from "../../guest/connection.ts"
 

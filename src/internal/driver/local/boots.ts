@@ -13,7 +13,7 @@ import * as Schedule from "effect/Schedule"
 import { LightboxError, TimedOut } from "../../../LightboxError.ts"
 import { bootRetries } from "../../report/metrics.ts"
 import * as Owner from "../../ownership/owner.ts"
-import { leave, whenSettled } from "../sdk/calls.ts"
+import { settle } from "../sdk/calls.ts"
 import { millis } from "../../config/schemas.ts"
 import * as VmProcess from "./workaroundVmProcess.ts"
 
@@ -53,23 +53,20 @@ const once = Effect.fnUntraced(function* <A>({
   start
 }: Boot<A>): Effect.fn.Return<A, LightboxError> {
   const pulled = yield* Deferred.make<void>()
-  const booting = Effect.callback<A, LightboxError>((resume) => {
+  const booting = Effect.suspend(() => {
     // Virtual machines of an earlier sandbox with this name.
     const others = VmProcess.pidsOf(name)
-    const pending = Promise.resolve().then(() => start(() => Deferred.doneUnsafe(pulled, Effect.void)))
-    pending.then(
-      (value) => resume(Effect.succeed(value)),
-      (cause) => resume(fail(cause))
-    )
     const killing = Effect.repeat(
       Effect.sync(() => VmProcess.kill(name, others)),
       looks
     )
-    return Effect.suspend(() => {
-      const over = Deferred.makeUnsafe<void>()
-      abandoned.set(name, over)
-      return leave(
-        Effect.raceFirst(whenSettled(pending), killing).pipe(
+    return settle({
+      run: () => start(() => Deferred.doneUnsafe(pulled, Effect.void)),
+      fail,
+      onInterrupt: (settled) => {
+        const over = Deferred.makeUnsafe<void>()
+        abandoned.set(name, over)
+        return Effect.raceFirst(settled, killing).pipe(
           Effect.andThen(cleanUp),
           Effect.ensuring(
             Effect.sync(() => {
@@ -78,7 +75,7 @@ const once = Effect.fnUntraced(function* <A>({
             })
           )
         )
-      )
+      }
     })
   })
   const tooLong = new LightboxError({

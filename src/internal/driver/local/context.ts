@@ -1,6 +1,4 @@
-/**
- * The state of the local driver that its parts share.
- */
+/** The state of the local driver that its parts share. */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as RcMap from "effect/RcMap"
@@ -15,7 +13,7 @@ import type * as Home from "../../host/home.ts"
 import type * as Ownership from "../../../Ownership.ts"
 import * as NameLocks from "./workaroundNameLocks.ts"
 import * as RootDisk from "../rootDisk.ts"
-import * as RootDisks from "./rootDisks.ts"
+
 import { call } from "../sdk/calls.ts"
 import type * as SdkModule from "../sdk/module.ts"
 import { instanceOf, mayHoldDisks } from "../sdk/sandboxes.ts"
@@ -109,7 +107,7 @@ export const leastDisk = 16 * mebibyte
 export const destroy = async (home: string, handle: Sdk.SandboxHandle): Promise<void> => {
   if ((await freeBytes(home)) < leastDisk) {
     const instance = instanceOf(handle)
-    await Fs.rm(Path.join(home, "sandboxes", handle.name, RootDisks.diskFile), { force: true })
+    await Fs.rm(Path.join(home, "sandboxes", handle.name, RootDisk.diskFile), { force: true })
     if (instance !== undefined) await RootDisk.remove(home, instance)
   }
   await handle.destroy({ force: true })

@@ -1,8 +1,6 @@
-/**
- * Creates and boots sandboxes of the local driver.
- */
+/** Creates and boots sandboxes of the local driver. */
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
@@ -19,12 +17,11 @@ import * as Builder from "../sdk/builder.ts"
 import { call, isTaken, notFoundIsSuccess } from "../sdk/calls.ts"
 import { fromSdk, type Subject } from "../sdk/errors.ts"
 import type * as SdkModule from "../sdk/module.ts"
-import { handleOf, instanceOf, sandboxInfo } from "../sdk/sandboxes.ts"
+import { findHandle, handleOf, instanceOf, isKnown, sandboxInfo } from "../sdk/sandboxes.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { withPorts } from "../ports.ts"
 import { type DriverContext, retainNative, releaseNative, dropName, takingTurns, destroy } from "./context.ts"
-import { byAnyName } from "./images.ts"
 import { tellingUsers } from "./volumes.ts"
 
 export const create = Effect.fn("Microsandbox.createSandbox")(function* (
@@ -92,15 +89,7 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
           Effect.onError((cause) => (isTaken(cause) ? Effect.void : cleanUp))
         )
     return yield* withPorts(config, (config) =>
-      RootDisks.bootFrom(context, method, request, {
-        instance,
-        findImage: (reference) =>
-          byAnyName(reference, (reference) => call(method, { image: reference }, () => sdk.Image.get(reference))).pipe(
-            Effect.map(({ manifestDigest }) => Option.fromNullishOr(manifestDigest)),
-            Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
-          ),
-        boot: bootFrom(config)
-      })
+      RootDisks.bootFrom(context, method, request, instance, bootFrom(config))
     )
   }).pipe(tellingUsers(context), takingTurns(context.names, [name]))
 })
@@ -115,11 +104,10 @@ const isGhost = (
   name: string,
   instance: string
 ): Effect.Effect<boolean, LightboxError> =>
-  call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
-    Effect.as(false),
-    Effect.catchReason("LightboxError", "NotFound", () =>
-      Effect.map(Boots.isBeingMade(context.home, name, instance), (isBeingMade) => !isBeingMade)
-    )
+  Effect.flatMap(isKnown(context.sdk, method, name), (isKnown) =>
+    isKnown
+      ? Effect.succeed(false)
+      : Effect.map(Boots.isBeingMade(context.home, name, instance), (isBeingMade) => !isBeingMade)
   )
 
 /** The SDK's `ensure` works only for volumes that are folders. */
@@ -185,7 +173,7 @@ const cleanUpInstance = (context: DriverContext, name: string, instance: string)
   const method = "Microsandbox.removeSandbox"
   const removing = (remove: Effect.Effect<void, LightboxError>) =>
     Effect.andThen(remove, dropName(context, method, name))
-  return call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)).pipe(
+  return findHandle(context.sdk, method, name).pipe(
     Effect.flatMap((handle) =>
       instanceOf(handle) === instance
         ? removing(call(method, { sandbox: name }, () => destroy(context.home, handle)))
@@ -210,12 +198,10 @@ const cleanUpInstance = (context: DriverContext, name: string, instance: string)
 
 const destroyByName = (context: DriverContext, method: string, name: string): Effect.Effect<void, LightboxError> =>
   notFoundIsSuccess(
-    Effect.flatMap(
-      call(method, { sandbox: name }, () => context.sdk.Sandbox.get(name)),
-      (handle) =>
-        RootDisks.removing(context, method, handle, () => destroy(context.home, handle)).pipe(
-          Effect.andThen(releaseNative(context, { id: handle.id, name }))
-        )
+    Effect.flatMap(findHandle(context.sdk, method, name), (handle) =>
+      RootDisks.removing(context, method, handle, () => destroy(context.home, handle)).pipe(
+        Effect.andThen(releaseNative(context, { id: handle.id, name }))
+      )
     )
   )
 

@@ -1,6 +1,4 @@
-/**
- * `Microsandbox` over the SDK, on this machine.
- */
+/** `Microsandbox` over the SDK, on this machine. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -10,12 +8,14 @@ import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxLocal from "../../../MicrosandboxLocal.ts"
 import * as Admission from "../admission.ts"
+import { localCapabilities } from "../parts.ts"
+import { layerOptions } from "../createChecks.ts"
 import * as Home from "../../host/home.ts"
 import * as Ownership from "../../../Ownership.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import { leftoversEnd } from "../sdk/calls.ts"
 import * as SdkModule from "../sdk/module.ts"
-import { DurationInput, HostPath, intBetween, Memory } from "../../config/schemas.ts"
+import { DurationInput } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import { type DriverContext, turns, leastDisk } from "./context.ts"
 import { images } from "./images.ts"
@@ -36,14 +36,10 @@ export const native = (home: string | undefined): Effect.Effect<SdkModule.SdkMod
   )
 
 const LayerOptions = Schema.Struct({
-  home: Schema.optional(HostPath),
-  cpus: Schema.optional(intBetween(1, 255)),
-  memory: Schema.optional(Memory),
+  ...layerOptions,
   pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
   bootTimeout: Schema.optional(DurationInput),
-  connectTimeout: Schema.optional(DurationInput),
-  budget: Schema.optional(Admission.Budget),
-  sweep: Schema.optional(Schema.Boolean)
+  budget: Schema.optional(Admission.Budget)
 })
 
 const decodeLayerOptions = decoder(LayerOptions, "MicrosandboxLocal.layer")
@@ -96,24 +92,7 @@ const makeDriver = Effect.fnUntraced(function* (
     backend: "local",
     home,
     version: yield* SdkModule.version,
-    capabilities: {
-      snapshots: true,
-      images: true,
-      volumes: true,
-      bindMounts: true,
-      diskMounts: true,
-      patches: true,
-      ports: true,
-      kill: true,
-      modify: true,
-      logs: true,
-      metrics: true,
-      captureRunning: false,
-      fork: false,
-      memorySnapshots: false,
-      liveNetwork: false,
-      pause: false
-    },
+    capabilities: localCapabilities,
     ...images(context),
     ...sandboxes(context),
     ...ghosts(context),

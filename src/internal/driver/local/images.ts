@@ -1,6 +1,4 @@
-/**
- * Images of the local driver.
- */
+/** Images of the local driver. */
 import * as Effect from "effect/Effect"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
@@ -80,11 +78,10 @@ export const images = ({ sdk }: DriverContext): ImagePart => ({
     }
   }),
   removeImage: Effect.fn("Microsandbox.removeImage")(function* (reference, options) {
+    const force = options?.force ?? false
     yield* notFoundIsSuccess(
       byAnyName(reference, (reference) =>
-        call("Microsandbox.removeImage", { image: reference }, () =>
-          sdk.Image.remove(reference, { force: options?.force ?? false })
-        )
+        call("Microsandbox.removeImage", { image: reference }, () => sdk.Image.remove(reference, { force }))
       )
     )
   }),

@@ -1,7 +1,7 @@
 /** Root disks of sandboxes that are overlays on the disk of their snapshot. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
+
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
@@ -10,7 +10,7 @@ import { LightboxError, NotFound, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import { overlayRefused, wantsOverlay } from "../createChecks.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
-import type { Copies } from "../../host/home.ts"
+
 import * as RootDisk from "../rootDisk.ts"
 import type { Root } from "../sdk/builder.ts"
 import { call } from "../sdk/calls.ts"
@@ -18,16 +18,8 @@ import type { SdkModule } from "../sdk/module.ts"
 import { imageDigestOf, instanceOf } from "../sdk/sandboxes.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import { isCode } from "../../host/socket.ts"
-
-interface Context {
-  readonly sdk: SdkModule
-  readonly home: string
-  readonly ownership: Ownership.Ownership["Service"]
-  readonly copies: Effect.Effect<Copies>
-}
-
-/** The file with the disk of a snapshot, or of a sandbox with a copy. */
-export const diskFile = "upper.ext4"
+import type { DriverContext } from "./context.ts"
+import { byAnyName } from "./images.ts"
 
 interface Overlay {
   readonly image: string
@@ -39,15 +31,18 @@ interface Overlay {
 const unsupported = (method: string, problem: string, cause?: unknown): LightboxError =>
   new LightboxError({ method, reason: new Unsupported({ feature: "rootDisk", problem, cause }) })
 
-/**
- * Finds the base of an overlay. Returns nothing if the snapshot does not exist: the boot reports that better.
- * `findImage` returns the digest of a cached image.
- */
+/** Returns the digest of an image, or `undefined` if it is not cached. */
+const digestOf = (sdk: SdkModule, method: string, image: string): Effect.Effect<string | undefined, LightboxError> =>
+  byAnyName(image, (reference) => call(method, { image: reference }, () => sdk.Image.get(reference))).pipe(
+    Effect.map(({ manifestDigest }) => manifestDigest ?? undefined),
+    Effect.catchReason("LightboxError", "NotFound", () => Effect.undefined)
+  )
+
+/** Finds the base of an overlay. Returns nothing if the snapshot does not exist: the boot reports that better. */
 const find = Effect.fnUntraced(function* (
-  { home, sdk }: Context,
+  { home, sdk }: DriverContext,
   method: string,
-  name: string,
-  findImage: (reference: string) => Effect.Effect<Option.Option<string>, LightboxError>
+  name: string
 ): Effect.fn.Return<Overlay | undefined, LightboxError> {
   // A name may move meanwhile: take image and disk from the same snapshot.
   const path = Path.resolve(home, "snapshots", name)
@@ -60,8 +55,8 @@ const find = Effect.fnUntraced(function* (
   if (snapshot.format !== "raw" || fstype !== "ext4" || (snapshot.sizeBytes ?? 0n) > RootDisk.maxBytes) {
     return yield* unsupported(method, `a ${snapshot.format} disk of ${snapshot.sizeBytes} bytes cannot have an overlay`)
   }
-  const digest = Option.getOrUndefined(yield* findImage(image))
-  if (digest === imageDigest) return { image, imageDigest, base: Path.join(folder, diskFile) }
+  const digest = yield* digestOf(sdk, method, image)
+  if (digest === imageDigest) return { image, imageDigest, base: Path.join(folder, RootDisk.diskFile) }
   return yield* unsupported(
     method,
     digest === undefined
@@ -72,7 +67,7 @@ const find = Effect.fnUntraced(function* (
 
 /** Removes the root disk of a sandbox that no longer exists. */
 export const removeOf = (
-  { home }: Context,
+  { home }: DriverContext,
   method: string,
   instance: string | undefined
 ): Effect.Effect<void, LightboxError> =>
@@ -82,7 +77,7 @@ export const removeOf = (
 
 /** Makes a root disk, and removes it if `use` fails. */
 const within = <A>(
-  context: Context,
+  context: DriverContext,
   method: string,
   request: { readonly name: string; readonly snapshot: string; readonly instance: string },
   { base, image }: Overlay,
@@ -119,23 +114,19 @@ const within = <A>(
 
 /** Boots from a copy of a snapshot's disk, or from an overlay on it. With `"auto"`, a copy is the fallback. */
 export const bootFrom = (
-  context: Context,
+  context: DriverContext,
   method: string,
   request: Microsandbox.CreateSandbox,
-  options: {
-    readonly instance: string
-    readonly findImage: (reference: string) => Effect.Effect<Option.Option<string>, LightboxError>
-    readonly boot: (
-      root: Root,
-      check: (handle: Sdk.SandboxHandle) => Effect.Effect<void, LightboxError>
-    ) => Effect.Effect<Microsandbox.SandboxInfo, LightboxError>
-  }
+  instance: string,
+  boot: (
+    root: Root,
+    check: (handle: Sdk.SandboxHandle) => Effect.Effect<void, LightboxError>
+  ) => Effect.Effect<Microsandbox.SandboxInfo, LightboxError>
 ): Effect.Effect<Microsandbox.SandboxInfo, LightboxError> => {
   const { config, name, source } = request
-  const { boot, findImage, instance } = options
   const plain = boot(source, () => Effect.void)
   if (source._tag === "Image" || !wantsOverlay(request)) return plain
-  const onOverlay = Effect.flatMap(find(context, method, source.name, findImage), (overlay) =>
+  const onOverlay = Effect.flatMap(find(context, method, source.name), (overlay) =>
     overlay === undefined
       ? plain
       : within(context, method, { name, snapshot: source.name, instance }, overlay, (root) =>
@@ -156,16 +147,12 @@ export const bootFrom = (
   )
 }
 
-const has = (
-  { home }: Pick<Context, "home">,
-  method: string,
-  instance: string
-): Effect.Effect<boolean, LightboxError> =>
+const has = ({ home }: DriverContext, method: string, instance: string): Effect.Effect<boolean, LightboxError> =>
   hostFile(method, RootDisk.folderOf(home, instance), () => RootDisk.has(home, instance))
 
 /** Removes a sandbox and its root disk without interruption. */
 export const removing = Effect.fnUntraced(function* (
-  context: Context,
+  context: DriverContext,
   method: string,
   handle: Sdk.SandboxHandle,
   remove: () => Promise<unknown>
@@ -187,7 +174,7 @@ export const removing = Effect.fnUntraced(function* (
 
 /** Refuses operations that need a root disk made by the runtime. */
 export const requireCopy = Effect.fnUntraced(function* (
-  context: Pick<Context, "home">,
+  context: DriverContext,
   method: string,
   feature: string,
   handle: Sdk.SandboxHandle

@@ -1,10 +1,10 @@
-/**
- * Sandboxes of the local driver, what is left of them, and the channel to their guests.
- */
+/** Sandboxes of the local driver, what is left of them, and the channel to their guests. */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import * as Predicate from "effect/Predicate"
+import * as Record from "effect/Record"
 import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
@@ -20,10 +20,11 @@ import { fileFailure } from "../../host/fileFailure.ts"
 import { generate } from "../../ownership/labels.ts"
 import { sdkRetries } from "../../report/metrics.ts"
 import { ephemeralRefused, needsRestart } from "../restart.ts"
+import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, transient } from "../sdk/calls.ts"
 import { fromSdk, modifiedField } from "../sdk/errors.ts"
-import { getSandbox, handleOf, isEphemeral, listSandboxes, sandboxInfo } from "../sdk/sandboxes.ts"
+import { getSandbox, handleOf, isEphemeral, isKnown, listSandboxes, onHandle, sandboxInfo } from "../sdk/sandboxes.ts"
 import { millis } from "../../config/schemas.ts"
 import { hostFile, readFolder } from "../snapshotLinks.ts"
 import * as Virtualization from "../../host/virtualization.ts"
@@ -45,8 +46,8 @@ import { create, boot } from "./create.ts"
 /** Ends a virtual machine, and removes what the runtime leaves of it. */
 const ending = <A, E, R>({ name }: Microsandbox.SandboxRef, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
-    const { remove } = VmProcess.remains(name)
-    return Effect.tap(effect, () => Effect.sync(remove))
+    const removeRemains = VmProcess.remains(name)
+    return Effect.tap(effect, () => Effect.sync(removeRemains))
   })
 
 export const sandboxes = (context: DriverContext): SandboxPart => {
@@ -73,14 +74,24 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
       return sandboxInfo(started)
     }
   )
-  const stopSandbox: SandboxPart["stopSandbox"] = Effect.fn("Microsandbox.stopSandbox")(function* (sandbox, options) {
-    const timeout = millis(options?.timeout ?? "10 seconds")
-    const handle = yield* handleOf(context, "Microsandbox.stopSandbox", sandbox).pipe(orReleaseNative(context, sandbox))
-    yield* ending(
-      sandbox,
-      call("Microsandbox.stopSandbox", { sandbox: sandbox.name }, () => handle.stopWithTimeout(timeout))
+  const end = (
+    method: string,
+    sandbox: Microsandbox.SandboxRef,
+    run: (handle: Sdk.SandboxHandle) => Promise<unknown>
+  ): Effect.Effect<void, LightboxError> =>
+    handleOf(context, method, sandbox).pipe(
+      orReleaseNative(context, sandbox),
+      Effect.flatMap((handle) =>
+        ending(
+          sandbox,
+          call(method, { sandbox: sandbox.name }, () => run(handle))
+        )
+      ),
+      Effect.andThen(releaseNative(context, sandbox))
     )
-    yield* releaseNative(context, sandbox)
+  const stopSandbox: SandboxPart["stopSandbox"] = Effect.fn("Microsandbox.stopSandbox")((sandbox, options) => {
+    const timeout = millis(options?.timeout ?? "10 seconds")
+    return end("Microsandbox.stopSandbox", sandbox, (handle) => handle.stopWithTimeout(timeout))
   })
   return {
     createSandbox: (request) => create(context, request),
@@ -88,16 +99,9 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
     listSandboxes: (filter) => listSandboxes(sdk, filter),
     startSandbox,
     stopSandbox,
-    killSandbox: Effect.fn("Microsandbox.killSandbox")(function* (sandbox) {
-      const handle = yield* handleOf(context, "Microsandbox.killSandbox", sandbox).pipe(
-        orReleaseNative(context, sandbox)
-      )
-      yield* ending(
-        sandbox,
-        call("Microsandbox.killSandbox", { sandbox: sandbox.name }, () => handle.kill())
-      )
-      yield* releaseNative(context, sandbox)
-    }),
+    killSandbox: Effect.fn("Microsandbox.killSandbox")((sandbox) =>
+      end("Microsandbox.killSandbox", sandbox, (handle) => handle.kill())
+    ),
     detachSandbox: Effect.fn("Microsandbox.detachSandbox")(function* (sandbox) {
       const found = owned.get(sandbox.id)
       if (found === undefined) return
@@ -155,22 +159,16 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
       return yield* connect(context, sandbox)
     }),
     readLogs: Effect.fn("Microsandbox.readLogs")(function* (sandbox, query) {
-      const method = "Microsandbox.readLogs"
-      const handle = yield* handleOf(context, method, sandbox)
-      const sources = query?.sources === undefined ? {} : { sources: query.sources }
-      const { after } = query ?? {}
-      const entries =
-        after === undefined
-          ? yield* call(method, { sandbox: sandbox.name }, () =>
-              handle.logs({ ...sources, ...(query?.tail === undefined ? {} : { tail: query.tail }) })
-            )
-          : // Not followed: the SDK's stream that follows cannot be cancelled, and keeps the process alive.
-            yield* call(method, { sandbox: sandbox.name }, async () => {
-              const found: Array<Sdk.LogEntry> = []
-              const stream = await handle.logStream({ ...sources, fromCursor: after, follow: false })
-              for (let entry = await stream.recv(); entry !== null; entry = await stream.recv()) found.push(entry)
-              return found
-            })
+      const { after, sources, tail } = query ?? {}
+      const entries = yield* onHandle(context, "Microsandbox.readLogs", sandbox, async (handle) => {
+        const options = sources === undefined ? {} : { sources }
+        if (after === undefined) return handle.logs({ ...options, ...(tail === undefined ? {} : { tail }) })
+        // Not followed: the SDK's stream that follows cannot be cancelled, and keeps the process alive.
+        const stream = await handle.logStream({ ...options, fromCursor: after, follow: false })
+        const found: Array<Sdk.LogEntry> = []
+        for (let entry = await stream.recv(); entry !== null; entry = await stream.recv()) found.push(entry)
+        return found
+      })
       return entries.map(
         (entry) =>
           new Microsandbox.LogEntry({
@@ -183,9 +181,7 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
       )
     }),
     readMetrics: Effect.fn("Microsandbox.readMetrics")(function* (sandbox) {
-      const method = "Microsandbox.readMetrics"
-      const handle = yield* handleOf(context, method, sandbox)
-      const metrics = yield* call(method, { sandbox: sandbox.name }, () => handle.metrics())
+      const metrics = yield* onHandle(context, "Microsandbox.readMetrics", sandbox, (handle) => handle.metrics())
       return {
         cpuPercent: metrics.cpuPercent,
         memory: metrics.memoryBytes,
@@ -202,7 +198,7 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
     searchSandbox: Effect.fn("Microsandbox.searchSandbox")(function* (sandbox, needles) {
       const method = "Microsandbox.searchSandbox"
       yield* RootDisks.requireCopy(context, method, "searchSandbox", yield* handleOf(context, method, sandbox))
-      const path = Path.join(context.home, "sandboxes", sandbox.name, RootDisks.diskFile)
+      const path = Path.join(context.home, "sandboxes", sandbox.name, RootDisk.diskFile)
       return yield* hostFile(method, path, () => search(path, needles))
     })
   }
@@ -212,18 +208,14 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
 export const ghosts = (context: DriverContext): RemainsPart => {
   const { home, sdk } = context
   const folder = Path.join(home, "sandboxes")
-  const isKnown = (method: string, name: string) =>
-    call(method, { sandbox: name }, () => sdk.Sandbox.get(name)).pipe(
-      Effect.as(true),
-      Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(false))
-    )
+
   return {
     listGhosts: Effect.fn("Microsandbox.listGhosts")(function* () {
       const method = "Microsandbox.listGhosts"
       const entries = yield* readFolder(method, folder)
       return yield* Effect.filter(
         entries.flatMap((entry) => (entry.isDirectory() && !entry.name.startsWith(".") ? [entry.name] : [])),
-        (name) => Effect.map(isKnown(method, name), (known) => !known)
+        (name) => Effect.map(isKnown(sdk, method, name), (known) => !known)
       )
     }),
     removeRemains: (options) =>
@@ -233,7 +225,7 @@ export const ghosts = (context: DriverContext): RemainsPart => {
       }),
     removeGhost: Effect.fn("Microsandbox.removeGhost")(function* (name) {
       const method = "Microsandbox.removeGhost"
-      if (yield* isKnown(method, name)) return false
+      if (yield* isKnown(sdk, method, name)) return false
       const path = Path.join(folder, name)
       const taken = Path.join(folder, `.ghost-${yield* generate}`)
       const isMoved = yield* hostFile(method, path, () =>
@@ -247,7 +239,7 @@ export const ghosts = (context: DriverContext): RemainsPart => {
         return false
       }
       // If it was created meanwhile, the folder belongs to that creation.
-      if (yield* isKnown(method, name)) {
+      if (yield* isKnown(sdk, method, name)) {
         yield* hostFile(method, path, () => Fs.rename(taken, path))
         return false
       }
@@ -279,12 +271,10 @@ const planOf = (plan: Sdk.SandboxModificationPlan): Microsandbox.ModificationPla
 const policies = { now: "no_restart", restart: "restart", "next-start": "next_start" } as const
 
 const modifyOptions = (change: typeof Microsandbox.ModifySandbox.Type): Sdk.ModifyOptions => {
-  const set = (record: { readonly [key: string]: string | undefined } | undefined) =>
-    Object.fromEntries(
-      Object.entries(record ?? {}).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]]))
-    )
-  const removed = (record: { readonly [key: string]: string | undefined } | undefined) =>
-    Object.entries(record ?? {}).flatMap(([key, value]) => (value === undefined ? [key] : []))
+  const set = (record: { readonly [key: string]: string | undefined } = {}) =>
+    Record.filter(record, Predicate.isNotUndefined)
+  const removed = (record: { readonly [key: string]: string | undefined } = {}) =>
+    Object.keys(record).filter((key) => record[key] === undefined)
   return {
     ...(change.cpus === undefined ? {} : { cpus: change.cpus }),
     ...(change.maxCpus === undefined ? {} : { maxCpus: change.maxCpus }),

@@ -1,6 +1,4 @@
-/**
- * Snapshots of the local driver.
- */
+/** Snapshots of the local driver. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Sdk from "microsandbox"
@@ -8,6 +6,8 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { AlreadyExists, LightboxError, NotFound } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import { ifMissing } from "../../host/fileFailure.ts"
+import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
 import { sync } from "../../host/durable.ts"
@@ -17,7 +17,7 @@ import { type DriverContext, removeFile } from "./context.ts"
 
 const allocatedBytes = async (path: string): Promise<number | undefined> => {
   try {
-    return (await Fs.stat(Path.join(path, RootDisks.diskFile))).blocks * 512
+    return (await Fs.stat(Path.join(path, RootDisk.diskFile))).blocks * 512
   } catch {
     return undefined
   }
@@ -50,26 +50,24 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
   const entries = (method: string) => readFolder(method, folder)
 
   const opened = (method: string) =>
-    call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(
-      Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-        reason.code === "ENOENT" ? Effect.succeed([]) : Effect.fail(error)
-      )
-    )
+    call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(ifMissing([]))
 
-  const getSnapshot = Effect.fn("Microsandbox.getSnapshot")(function* (
-    name: string
-  ): Effect.fn.Return<Microsandbox.SnapshotInfo, LightboxError> {
-    return yield* call("Microsandbox.getSnapshot", { snapshot: name }, async () =>
+  const getSnapshot = Effect.fn("Microsandbox.getSnapshot")((name: string) =>
+    call("Microsandbox.getSnapshot", { snapshot: name }, async () =>
       snapshotInfo(Path.basename(name), await sdk.Snapshot.open(name))
     )
-  })
+  )
 
-  const removeSnapshot = Effect.fn("Microsandbox.removeSnapshot")(function* (
-    name: string
-  ): Effect.fn.Return<void, LightboxError> {
-    yield* notFoundIsSuccess(
+  const removeSnapshot = Effect.fn("Microsandbox.removeSnapshot")((name: string) =>
+    notFoundIsSuccess(
       call("Microsandbox.removeSnapshot", { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true }))
     )
+  )
+
+  const requireFree = Effect.fnUntraced(function* (method: string, name: string) {
+    if ((yield* entries(method)).some((entry) => entry.name === name)) {
+      return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
+    }
   })
 
   const move = (method: string, from: string, name: string) =>
@@ -138,9 +136,7 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
     loadSnapshot: Effect.fn("Microsandbox.loadSnapshot")(function* (path, name) {
       const method = "Microsandbox.loadSnapshot"
       yield* hostFile(method, path, () => Fs.access(path))
-      if ((yield* entries(method)).some((entry) => entry.name === name)) {
-        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
-      }
+      yield* requireFree(method, name)
       const staged = yield* ownership.stage
       const clear = Effect.ignore(hostFile(method, staged, () => Fs.rm(staged, { recursive: true, force: true })))
       return yield* commit({
@@ -190,9 +186,7 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
     }),
     renameSnapshot: Effect.fn("Microsandbox.renameSnapshot")(function* (name, to) {
       const method = "Microsandbox.renameSnapshot"
-      if ((yield* entries(method)).some((entry) => entry.name === to)) {
-        return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: to }) })
-      }
+      yield* requireFree(method, to)
       yield* move(method, at(name), to).pipe(
         Effect.andThen(reindex(method, to)),
         Effect.uninterruptible,

@@ -1,6 +1,4 @@
-/**
- * Volumes of the local driver.
- */
+/** Volumes of the local driver. */
 import * as Effect from "effect/Effect"
 import type * as Sdk from "microsandbox"
 import * as Path from "node:path"
@@ -28,18 +26,15 @@ const volumeInfo = (home: string, volume: Sdk.VolumeHandle): Microsandbox.Volume
 
 export const volumes = (context: DriverContext): VolumePart => {
   const { home, sdk } = context
-  const getVolume = Effect.fn("Microsandbox.getVolume")(function* (
-    name: string
-  ): Effect.fn.Return<Microsandbox.VolumeInfo, LightboxError> {
-    return volumeInfo(home, yield* call("Microsandbox.getVolume", { volume: name }, () => sdk.Volume.get(name)))
-  })
+  const getVolume = Effect.fn("Microsandbox.getVolume")((name: string) =>
+    Effect.map(
+      call("Microsandbox.getVolume", { volume: name }, () => sdk.Volume.get(name)),
+      (volume) => volumeInfo(home, volume)
+    )
+  )
   const remove = (name: string) =>
     notFoundIsSuccess(call("Microsandbox.removeVolume", { volume: name }, () => sdk.Volume.remove(name)))
-  const removeVolume = Effect.fn("Microsandbox.removeVolume")(function* (
-    name: string
-  ): Effect.fn.Return<void, LightboxError> {
-    yield* remove(name).pipe(tellingUsers(context), takingTurns(context.volumes, [name]))
-  })
+
   return {
     createVolume: Effect.fn("Microsandbox.createVolume")(function* ({ kind, labels, name, quota }) {
       return yield* commit({
@@ -66,7 +61,9 @@ export const volumes = (context: DriverContext): VolumePart => {
       const all = yield* call("Microsandbox.listVolumes", {}, () => sdk.Volume.list())
       return all.map((volume) => volumeInfo(home, volume))
     }),
-    removeVolume
+    removeVolume: Effect.fn("Microsandbox.removeVolume")((name) =>
+      remove(name).pipe(tellingUsers(context), takingTurns(context.volumes, [name]))
+    )
   }
 }
 

@@ -25,17 +25,16 @@ const ofArguments = (pid: number, words: ReadonlyArray<string>): VmProcess | und
 export const children = (): ReadonlyArray<VmProcess> =>
   process.platform === "linux" ? linuxChildren() : listed((parent) => parent === process.pid)
 
-const linuxChildren = (): ReadonlyArray<VmProcess> => {
-  const found: Array<VmProcess> = []
-  for (const thread of Fs.readdirSync("/proc/self/task")) {
-    for (const pid of read(`/proc/self/task/${thread}/children`).split(" ")) {
-      if (pid === "") continue
-      const vm = ofArguments(Number(pid), read(`/proc/${pid}/cmdline`).split("\0"))
-      if (vm !== undefined) found.push(vm)
-    }
-  }
-  return found
-}
+const linuxChildren = (): ReadonlyArray<VmProcess> =>
+  linuxProcesses(
+    Fs.readdirSync("/proc/self/task").flatMap((thread) => read(`/proc/self/task/${thread}/children`).split(" "))
+  )
+
+const linuxProcesses = (pids: ReadonlyArray<string>): ReadonlyArray<VmProcess> =>
+  pids.flatMap((pid) => {
+    const vm = /^\d+$/.test(pid) ? ofArguments(Number(pid), read(`/proc/${pid}/cmdline`).split("\0")) : undefined
+    return vm === undefined ? [] : [vm]
+  })
 
 const listed = (isWanted: (parent: number) => boolean): ReadonlyArray<VmProcess> => {
   const { stdout } = ChildProcess.spawnSync("ps", ["-axo", "pid=,ppid=,args="], { encoding: "utf8" })
@@ -48,21 +47,18 @@ const listed = (isWanted: (parent: number) => boolean): ReadonlyArray<VmProcess>
 
 /** All processes of this machine that run virtual machines. */
 const all = (): ReadonlyArray<VmProcess> =>
-  process.platform === "linux"
-    ? Fs.readdirSync("/proc").flatMap((pid) => {
-        const vm = /^\d+$/.test(pid) ? ofArguments(Number(pid), read(`/proc/${pid}/cmdline`).split("\0")) : undefined
-        return vm === undefined ? [] : [vm]
-      })
-    : listed(() => true)
+  process.platform === "linux" ? linuxProcesses(Fs.readdirSync("/proc")) : listed(() => true)
 
-/** It may end between the listing and the read. */
-const read = (path: string): string => {
+/** A process or a folder may be gone between its listing and its use. */
+const orElse = <A>(run: () => A, otherwise: A): A => {
   try {
-    return Fs.readFileSync(path, "utf8")
+    return run()
   } catch {
-    return ""
+    return otherwise
   }
 }
+
+const read = (path: string): string => orElse(() => Fs.readFileSync(path, "utf8"), "")
 
 /** Virtual machines of this process for a sandbox. */
 export const pidsOf = (sandbox: string): ReadonlySet<number> =>
@@ -73,18 +69,10 @@ export const kill = (sandbox: string, spared: ReadonlySet<number>): void => {
   for (const pid of pidsOf(sandbox)) {
     if (spared.has(pid)) continue
     const folders = bootFolders(pid)
-    try {
-      process.kill(pid, "SIGKILL")
-    } catch {
-      // It has ended meanwhile.
-    }
+    orElse(() => process.kill(pid, "SIGKILL"), false)
     for (const folder of folders) removeBootFolder(folder)
   }
 }
-
-// =============================================================================
-// Leftovers of virtual machines
-// =============================================================================
 
 /** Folders that the guest creates in its boot folder before it switches to its root. */
 const bootFolderEntries = [".msb", "dev", "newroot", "proc", "sys"]
@@ -92,46 +80,25 @@ const bootFolderEntries = [".msb", "dev", "newroot", "proc", "sys"]
 const isBootFolderName = (path: string): boolean => /^\.tmp\w{6}$/.test(Path.basename(path))
 
 /** Temporary boot folders, which the runtime never removes. */
-const bootFolders = (pid: number): ReadonlyArray<string> => {
-  try {
-    return Fs.readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
-      const path = readLink(`/proc/${pid}/fd/${fd}`)
-      return isBootFolderName(path) ? [path] : []
-    })
-  } catch {
-    return []
-  }
-}
-
-const readLink = (path: string): string => {
-  try {
-    return Fs.readlinkSync(path)
-  } catch {
-    return ""
-  }
-}
+const bootFolders = (pid: number): ReadonlyArray<string> =>
+  orElse(() => Fs.readdirSync(`/proc/${pid}/fd`), [])
+    .map((fd) => orElse(() => Fs.readlinkSync(`/proc/${pid}/fd/${fd}`), ""))
+    .filter(isBootFolderName)
 
 /** Removes a boot folder, unless it contains anything else. */
-const removeBootFolder = (folder: string): boolean => {
-  try {
+const removeBootFolder = (folder: string): boolean =>
+  orElse(() => {
     for (const entry of Fs.readdirSync(folder)) {
       if (bootFolderEntries.includes(entry)) Fs.rmdirSync(Path.join(folder, entry))
     }
     Fs.rmdirSync(folder)
     return true
-  } catch {
-    return false
-  }
-}
+  }, false)
 
-/** Finds what to remove after the virtual machine of a sandbox has ended. */
-export const remains = (sandbox: string): { readonly remove: () => void } => {
+/** Finds what to remove after the virtual machine of a sandbox has ended. Returns a function that does. */
+export const remains = (sandbox: string): (() => void) => {
   const folders = [...pidsOf(sandbox)].flatMap(bootFolders)
-  return {
-    remove: () => {
-      for (const folder of folders) removeBootFolder(folder)
-    }
-  }
+  return () => folders.forEach(removeBootFolder)
 }
 
 /** Removes leftovers of virtual machines that ended in other ways, and returns the folders. */
@@ -148,10 +115,5 @@ export const collectRemains = (options: { readonly dryRun: boolean }): ReadonlyA
   return candidates.filter((folder) => !used.has(folder) && (options.dryRun || removeBootFolder(folder)))
 }
 
-const hasEntries = (folder: string, entries: ReadonlyArray<string>): boolean => {
-  try {
-    return Fs.readdirSync(folder).toSorted().join("/") === entries.join("/")
-  } catch {
-    return false
-  }
-}
+const hasEntries = (folder: string, entries: ReadonlyArray<string>): boolean =>
+  orElse(() => Fs.readdirSync(folder).toSorted().join("/") === entries.join("/"), false)

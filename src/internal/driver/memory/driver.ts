@@ -18,6 +18,7 @@ import { Calls, type Detail } from "./calls.ts"
 import { type Failure, type Unnamed, within } from "./failure.ts"
 import { programs as builtIn } from "./programs/index.ts"
 import { programOf } from "./kernel/invocation.ts"
+import { localCapabilities } from "../parts.ts"
 import * as Images from "./images.ts"
 import type { Program } from "./kernel/process.ts"
 import * as Sandboxes from "./sandboxes.ts"
@@ -152,24 +153,7 @@ const driverOf = (context: State.Context): Driver => {
     backend: "memory",
     version: "memory",
     home: state.home,
-    capabilities: {
-      snapshots: true,
-      images: true,
-      volumes: true,
-      bindMounts: true,
-      diskMounts: false,
-      patches: true,
-      ports: true,
-      kill: true,
-      modify: true,
-      logs: true,
-      metrics: true,
-      captureRunning: false,
-      fork: false,
-      memorySnapshots: false,
-      liveNetwork: false,
-      pause: false
-    },
+    capabilities: { ...localCapabilities, diskMounts: false },
     ...recorded(calls, state, plain)
   }
 }

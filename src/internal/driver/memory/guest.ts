@@ -12,7 +12,7 @@ import * as Path from "node:path"
 import type * as Guest from "../../../Guest.ts"
 import { CommandNotStarted, FileError, GuestLost, LightboxError, type Reason } from "../../../LightboxError.ts"
 import { redactWords } from "../../report/failureText.ts"
-import { OutputBuffer } from "../../guest/outputBuffer.ts"
+import * as OutputBuffer from "../../guest/outputBuffer.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import type { GuestOperation } from "../../../MicrosandboxMemory.ts"
 import type { Calls, Detail, Subject } from "./calls.ts"
@@ -20,8 +20,8 @@ import { type Description, OutputDescription, Pipe, TerminalDescription } from "
 import { attempt, type Code, Errno } from "./kernel/errno.ts"
 import type { Log } from "./logs.ts"
 import type { Loaded, Machine } from "./kernel/machine.ts"
-import { named, signals } from "../../guest/signals.ts"
-import { fromSeconds } from "../../guest/time.ts"
+import { named, signals } from "../../config/signals.ts"
+import { fromSeconds } from "../../guest/attributes.ts"
 import { printable } from "../../report/printable.ts"
 import { parse as parseSignal } from "./kernel/signals.ts"
 import { type Attributes, root, type Stat } from "./kernel/vnode.ts"
@@ -422,14 +422,10 @@ const spawn = Effect.fnUntraced(function* (
   const { calls, log, machine, subject } = channel
   const { actor, cwd, env, loaded } = yield* guard(channel, "spawn", prepare(machine, command))
   const exit = yield* Deferred.make<number, LightboxError>()
-  const output = new OutputBuffer(
-    {
-      memoryBytes: policy?.memoryBytes ?? 4 * 1024 * 1024,
-      overflow: policy?.overflow === "suspend" ? "suspend" : "spill"
-    },
-    { pause: () => channel.flow.closeUnsafe(), resume: () => channel.flow.openUnsafe(), fail: () => kill() }
+  const output = yield* OutputBuffer.make(
+    { pause: () => channel.flow.closeUnsafe(), resume: () => channel.flow.openUnsafe(), fail: () => kill() },
+    policy
   )
-  yield* Effect.addFinalizer(() => Effect.sync(() => output.dispose()))
 
   const session = log.nextSession()
   let openOutputs = command.terminal === undefined ? 2 : 1
@@ -542,7 +538,7 @@ const spawn = Effect.fnUntraced(function* (
     calls.run(`process.${name}`, subject, { pid, ...detail }, effect)
   const running: Guest.Process = {
     pid,
-    output: Stream.fromPull(Effect.succeed(output.take)),
+    output: output.stream,
     exitCode: Deferred.await(exit),
     endedBy: Effect.map(Deferred.await(exit), () => endedBy),
     stdin: Sink.forEach((bytes: Uint8Array) => call("stdin", { bytes: bytes.length }, feed(bytes))).pipe(

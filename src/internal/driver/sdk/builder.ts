@@ -56,7 +56,7 @@ export const make = (
     builder.secret((b: SecretBuilder) => configureSecret(b, variable, secret))
   }
   const { patches } = config
-  if (patches !== undefined && patches.length > 0) builder.patch((b: PatchBuilder) => configurePatches(b, patches))
+  if (patches !== undefined && patches.length > 0) builder.patch((b: PatchBuilder) => patches.reduce(applyPatch, b))
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
     builder.volume(path.replace(/(.)\/+$/, "$1"), (b: MountBuilder) => configureMount(b, mount))
   }
@@ -216,43 +216,29 @@ const configureSecret = (
 const defined = <A>(key: string, value: A | undefined): { readonly [key: string]: A } =>
   value === undefined ? {} : { [key]: value }
 
-const configurePatches = (builder: PatchBuilder, patches: NonNullable<SandboxConfig["patches"]>): PatchBuilder => {
-  for (const patch of patches) {
-    switch (patch._tag) {
-      case "Write": {
-        const options = { ...defined("mode", patch.mode), ...defined("replace", patch.replace) }
-        if (typeof patch.content === "string") builder.text(patch.path, patch.content, options)
-        else builder.file(patch.path, Buffer.from(patch.content), options)
-        break
-      }
-      case "Append": {
-        builder.append(patch.path, patch.content)
-        break
-      }
-      case "CopyFile": {
-        const options = { ...defined("mode", patch.mode), ...defined("replace", patch.replace) }
-        builder.copyFile(Path.resolve(patch.hostPath), patch.path, options)
-        break
-      }
-      case "CopyFolder": {
-        builder.copyDir(Path.resolve(patch.hostPath), patch.path, defined("replace", patch.replace))
-        break
-      }
-      case "Symlink": {
-        builder.symlink(patch.target, patch.path, defined("replace", patch.replace))
-        break
-      }
-      case "Mkdir": {
-        builder.mkdir(patch.path, defined("mode", patch.mode))
-        break
-      }
-      case "Remove": {
-        builder.remove(patch.path)
-        break
-      }
-    }
+type Patch = NonNullable<SandboxConfig["patches"]>[number]
+
+const applyPatch = (builder: PatchBuilder, patch: Patch): PatchBuilder => {
+  const mode = "mode" in patch ? defined("mode", patch.mode) : {}
+  const replace = "replace" in patch ? defined("replace", patch.replace) : {}
+  switch (patch._tag) {
+    case "Write":
+      return typeof patch.content === "string"
+        ? builder.text(patch.path, patch.content, { ...mode, ...replace })
+        : builder.file(patch.path, Buffer.from(patch.content), { ...mode, ...replace })
+    case "Append":
+      return builder.append(patch.path, patch.content)
+    case "CopyFile":
+      return builder.copyFile(Path.resolve(patch.hostPath), patch.path, { ...mode, ...replace })
+    case "CopyFolder":
+      return builder.copyDir(Path.resolve(patch.hostPath), patch.path, replace)
+    case "Symlink":
+      return builder.symlink(patch.target, patch.path, replace)
+    case "Mkdir":
+      return builder.mkdir(patch.path, mode)
+    case "Remove":
+      return builder.remove(patch.path)
   }
-  return builder
 }
 
 const configureMount = (builder: MountBuilder, mount: Mount.Mount): MountBuilder => {

@@ -30,7 +30,7 @@ export const call = <A>(method: string, subject: Subject, run: () => Promise<A>)
 const leftovers = new Set<Fiber.Fiber<void>>()
 
 /** Waits briefly for the rest of an interrupted call, which continues in the background. */
-export const leave = (rest: Effect.Effect<void>): Effect.Effect<void> =>
+const leave = (rest: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.flatMap(Effect.forkDetach(rest), (fiber) => {
     leftovers.add(fiber)
     fiber.addObserver(() => leftovers.delete(fiber))
@@ -40,8 +40,20 @@ export const leave = (rest: Effect.Effect<void>): Effect.Effect<void> =>
 /** Completes when no interrupted call is running in the background. */
 export const leftoversEnd: Effect.Effect<void> = Effect.suspend(() => Effect.asVoid(Fiber.awaitAll(leftovers)))
 
-export const whenSettled = (pending: Promise<unknown>): Effect.Effect<void> =>
-  Effect.ignore(Effect.tryPromise({ try: () => pending, catch: () => undefined }))
+/** Waits for a call that cannot be cancelled. After an interruption, `onInterrupt` runs in the background. */
+export const settle = <A>(options: {
+  readonly run: () => Promise<A>
+  readonly fail: (cause: unknown) => Effect.Effect<never, LightboxError>
+  readonly onInterrupt: (settled: Effect.Effect<Option.Option<A>>) => Effect.Effect<void>
+}): Effect.Effect<A, LightboxError> =>
+  Effect.callback<A, LightboxError>((resume) => {
+    const pending = Promise.resolve().then(options.run)
+    pending.then(
+      (value) => resume(Effect.succeed(value)),
+      (cause) => resume(options.fail(cause))
+    )
+    return Effect.suspend(() => leave(options.onInterrupt(Effect.option(Effect.tryPromise(() => pending)))))
+  })
 
 /**
  * Calls the SDK to create something, and `describe` to make the result of it. Undoes the creation if `describe` fails,
@@ -55,18 +67,10 @@ export const commit = <A, B>(options: {
   readonly undo: (value: A) => Effect.Effect<void>
 }): Effect.Effect<B, LightboxError> => {
   const { method, run, subject, describe, undo } = options
-  const making = Effect.callback<A, LightboxError>((resume) => {
-    const pending = Promise.resolve().then(run)
-    pending.then(
-      (value) => resume(Effect.succeed(value)),
-      (cause) => resume(Effect.fail(fromSdk(method, subject, cause)))
-    )
-    return leave(
-      Effect.matchEffect(Effect.tryPromise({ try: () => pending, catch: () => undefined }), {
-        onFailure: () => Effect.void,
-        onSuccess: undo
-      })
-    )
+  const making = settle({
+    run,
+    fail: (cause) => Effect.fail(fromSdk(method, subject, cause)),
+    onInterrupt: Effect.flatMap(Option.match({ onNone: () => Effect.void, onSome: undo }))
   })
   return Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(restore(making), (value) => Effect.onError(restore(describe(value)), () => undo(value)))

@@ -64,116 +64,146 @@ export const fromSdk = (method: string, subject: Subject, cause: unknown): Light
 
 const reasonOf = (subject: Subject, cause: unknown): Reason => {
   const { tag, text } = parse(cause)
-  const sandbox = subject.sandbox ?? ""
-  const snapshot = subject.snapshot ?? ""
-  const fallback = () => new Unknown({ problem: text, cause, ...(tag === undefined ? {} : { tag }) })
-
   if (/no space left on device|os error 28\b|disk quota exceeded|os error 122\b|disk is full/i.test(text)) {
     return new NoSpace({ problem: text, cause })
   }
-  switch (tag) {
-    case "SandboxNotFound":
-      return new NotFound({ resource: "sandbox", name: sandbox, cause })
-    case "SnapshotNotFound":
-      return new NotFound({ resource: "snapshot", name: snapshot, cause })
-    case "VolumeNotFound":
-      return new NotFound({ resource: "volume", name: subject.volume ?? lastWord(text), cause })
-    case "ImageNotFound":
-      return new NotFound({ resource: "image", name: subject.image ?? lastWord(text), cause })
-    case "SandboxAlreadyExists":
-      return new AlreadyExists({ resource: "sandbox", name: sandbox, cause })
-    case "SnapshotAlreadyExists":
-      return new AlreadyExists({ resource: "snapshot", name: snapshot, cause })
-    case "VolumeAlreadyExists":
-      return new AlreadyExists({ resource: "volume", name: subject.volume ?? lastWord(text), cause })
-    case "SandboxStillRunning":
-    case "SnapshotSandboxRunning":
-      return new StillRunning({ name: sandbox, cause })
-    case "SandboxNotRunning":
-      return new NotRunning({ name: sandbox, cause })
-    case "SandboxReplaced":
-      return new Replaced({ name: sandbox, cause })
-    case "ImageInUse":
-      return new InUse({ resource: "image", name: subject.image ?? "", usedBy: [], cause })
-    case "Image":
-    case "Http":
-      return subject.image === undefined && subject.path === undefined
-        ? fallback()
-        : new ImageUnavailable({ reference: subject.image ?? subject.path ?? "", problem: text, cause })
-    case "CloudHttp":
-      return refused(text, cause) ?? fallback()
-    case "SnapshotImageMissing":
-    case "SnapshotIntegrity":
-    case "SnapshotMigration":
-      return new SnapshotDamaged({ name: snapshot, problem: text, cause })
-    case "InvalidConfig": {
-      const inUse = attached.exec(text)
-      if (inUse !== null) {
-        const [, name = "", user] = inUse
-        return new InUse({ resource: "volume", name, usedBy: user === undefined ? [] : [user], cause })
-      }
-      if (subject.volume !== undefined && /in use|referenced|mounted|attached/i.test(text)) {
-        return new InUse({ resource: "volume", name: subject.volume, usedBy: namesIn(text), cause })
-      }
-      const field = text.startsWith("disk named volumes require")
-        ? "quota"
-        : /^workdir\b/.test(text)
-          ? "cwd"
-          : "options"
-      return new InvalidConfig({ field, problem: text, cause })
-    }
-    case "NetworkBuilder":
-      return new InvalidConfig({ field: "network", problem: text, cause })
-    case "PatchFailed":
-      return new InvalidConfig({ field: "patches", problem: text, cause })
-    case "InvalidCursor":
-      return new InvalidConfig({ field: "after", problem: text, cause })
-    case "Unsupported":
-    case "UnsupportedOperation":
-      return new Unsupported({
-        feature: /\bthe (.+) option is not accepted\b/.exec(text)?.[1] ?? "this operation",
-        problem: text,
-        cause
-      })
-    case "MetricsDisabled":
-      return new Unsupported({ feature: "metrics", problem: text, cause })
-    case "LibkrunfwNotFound":
-      return runtimeMissing(text, cause)
-    case "BootStart":
-      return bootFailed(subject, text, cause)
-    case "Custom":
-      return custom(subject, text, cause) ?? fallback()
-    case "Database":
-      if (subject.image !== undefined && /foreign key/i.test(text)) {
-        return new InUse({ resource: "image", name: subject.image, usedBy: [], cause })
-      }
-      return /newer than/i.test(text)
-        ? new Unsupported({ feature: "this home directory", problem: text, cause })
-        : /locked|busy|timeout|timed out/i.test(text)
-          ? new StoreBusy({ problem: text, cause })
-          : fallback()
-    case "MetricsUnavailable":
-      return new StoreBusy({ problem: text, cause })
-    case "SandboxFsOps":
-    case "Io":
-    case "Nix":
-      return subject.path === undefined
-        ? fallback()
-        : new FileError({ operation: "file", path: subject.path, ...Errno.parse(text), cause })
-    case "AgentClient":
-      return new GuestLost({ name: sandbox, problem: text, cause })
-    case "Runtime":
-      if (/operation in progress/i.test(text)) return new StoreBusy({ problem: text, cause })
-      if (/(msb|libkrunfw)\b.*not found|could not find.*msb/i.test(text)) return runtimeMissing(text, cause)
-      if (/agent relay|startup info|Starting state|sandbox process exited/i.test(text)) {
-        return bootFailed(subject, text, cause)
-      }
-      return fallback()
-    default:
-      return text.startsWith("invalid fromCursor")
-        ? new InvalidConfig({ field: "after", problem: text, cause })
-        : fallback()
+  const known = (tag !== undefined && Object.hasOwn(reasons, tag) ? reasons[tag] : undefined) ?? untagged
+  return (
+    known({ ...subject, text, cause }) ?? new Unknown({ problem: text, cause, ...(tag === undefined ? {} : { tag }) })
+  )
+}
+
+interface Failure extends Subject {
+  readonly text: string
+  readonly cause: unknown
+}
+
+/** The reason of a failure, or `undefined` for one without a meaning of its own. */
+type ToReason = (failure: Failure) => Reason | undefined
+
+const untagged: ToReason = (failure) =>
+  failure.text.startsWith("invalid fromCursor") ? wrong("after")(failure) : undefined
+
+const wrong =
+  (field: string): ToReason =>
+  ({ cause, text }) =>
+    new InvalidConfig({ field, problem: text, cause })
+
+const stillRunning: ToReason = ({ cause, sandbox = "" }) => new StillRunning({ name: sandbox, cause })
+
+const storeBusy: ToReason = ({ cause, text }) => new StoreBusy({ problem: text, cause })
+
+const damaged: ToReason = ({ cause, snapshot = "", text }) =>
+  new SnapshotDamaged({ name: snapshot, problem: text, cause })
+
+const runtimeMissing: ToReason = ({ cause, text }) =>
+  new RuntimeMissing({ problem: text, remedy: runtimeRemedy, cause })
+
+const unavailable: ToReason = ({ cause, image, path, text }) => {
+  const reference = image ?? path
+  return reference === undefined ? undefined : new ImageUnavailable({ reference, problem: text, cause })
+}
+
+const unsupported =
+  (feature: string): ToReason =>
+  ({ cause, text }) =>
+    new Unsupported({ feature: /\bthe (.+) option is not accepted\b/.exec(text)?.[1] ?? feature, problem: text, cause })
+
+const file: ToReason = ({ cause, path, text }) =>
+  path === undefined ? undefined : new FileError({ operation: "file", path, ...Errno.parse(text), cause })
+
+const bootFailed: ToReason = ({ cause, lastLines = [], sandbox = "", text }) =>
+  /\/dev\/kvm|\bKVM_|kvm.*(permission|denied|not supported|unavailable)|Hypervisor/i.test(
+    [text, ...lastLines].join("\n")
+  )
+    ? new NoVirtualization({ problem: text, remedy: virtualizationRemedy(), cause })
+    : new BootFailed({ name: sandbox, problem: text, lastLines, cause })
+
+const invalidConfig: ToReason = (failure) => {
+  const { cause, text, volume } = failure
+  const inUse = attached.exec(text)
+  if (inUse !== null) {
+    const [, name = "", user] = inUse
+    return new InUse({ resource: "volume", name, usedBy: user === undefined ? [] : [user], cause })
   }
+  if (volume !== undefined && /in use|referenced|mounted|attached/i.test(text)) {
+    return new InUse({ resource: "volume", name: volume, usedBy: namesIn(text), cause })
+  }
+  if (text.startsWith("disk named volumes require")) return wrong("quota")(failure)
+  return wrong(/^workdir\b/.test(text) ? "cwd" : "options")(failure)
+}
+
+/** Statuses of the hosted service with a meaning of their own. */
+const refused: ToReason = (failure) => {
+  const status = /^cloud HTTP (\d+): /.exec(failure.text)?.[1]
+  if (status === "401" || status === "403") return wrong("apiKey")(failure)
+  return status === "429" ? new NoCapacity({ problem: failure.text, cause: failure.cause }) : undefined
+}
+
+const database: ToReason = (failure) => {
+  const { cause, image, text } = failure
+  if (image !== undefined && /foreign key/i.test(text)) {
+    return new InUse({ resource: "image", name: image, usedBy: [], cause })
+  }
+  if (/newer than/i.test(text)) return unsupported("this home directory")(failure)
+  return /locked|busy|timeout|timed out/i.test(text) ? storeBusy(failure) : undefined
+}
+
+const runtime: ToReason = (failure) => {
+  const { text } = failure
+  if (/operation in progress/i.test(text)) return storeBusy(failure)
+  if (/(msb|libkrunfw)\b.*not found|could not find.*msb/i.test(text)) return runtimeMissing(failure)
+  return /agent relay|startup info|Starting state|sandbox process exited/i.test(text) ? bootFailed(failure) : undefined
+}
+
+/** Errors whose tag says nothing. */
+const custom: ToReason = (failure) => {
+  const { snapshot, text, volume } = failure
+  const modified = /^cannot apply modification: (root disk|\w+) /.exec(text)
+  if (modified !== null) return wrong(modifiedField(modified[1] ?? "options"))(failure)
+  if (/too small for ext4/.test(text)) return wrong(volume === undefined ? "resources.disk" : "quota")(failure)
+  return snapshot !== undefined && /\barchive\b/.test(text) ? damaged(failure) : undefined
+}
+
+/** The meaning of each tag that is told apart. */
+export const reasons: { readonly [tag: string]: ToReason } = {
+  SandboxNotFound: ({ cause, sandbox = "" }) => new NotFound({ resource: "sandbox", name: sandbox, cause }),
+  SnapshotNotFound: ({ cause, snapshot = "" }) => new NotFound({ resource: "snapshot", name: snapshot, cause }),
+  VolumeNotFound: ({ cause, text, volume: name = lastWord(text) }) => new NotFound({ resource: "volume", name, cause }),
+  ImageNotFound: ({ cause, image: name, text }) =>
+    new NotFound({ resource: "image", name: name ?? lastWord(text), cause }),
+  SandboxAlreadyExists: ({ cause, sandbox = "" }) => new AlreadyExists({ resource: "sandbox", name: sandbox, cause }),
+  SnapshotAlreadyExists: ({ cause, snapshot: name = "" }) => new AlreadyExists({ resource: "snapshot", name, cause }),
+  VolumeAlreadyExists: ({ cause, text, volume: name = lastWord(text) }) =>
+    new AlreadyExists({ resource: "volume", name, cause }),
+  SandboxStillRunning: stillRunning,
+  SnapshotSandboxRunning: stillRunning,
+  SandboxNotRunning: ({ cause, sandbox = "" }) => new NotRunning({ name: sandbox, cause }),
+  SandboxReplaced: ({ cause, sandbox = "" }) => new Replaced({ name: sandbox, cause }),
+  ImageInUse: ({ cause, image = "" }) => new InUse({ resource: "image", name: image, usedBy: [], cause }),
+  Image: unavailable,
+  Http: unavailable,
+  CloudHttp: refused,
+  SnapshotImageMissing: damaged,
+  SnapshotIntegrity: damaged,
+  SnapshotMigration: damaged,
+  InvalidConfig: invalidConfig,
+  NetworkBuilder: wrong("network"),
+  PatchFailed: wrong("patches"),
+  InvalidCursor: wrong("after"),
+  Unsupported: unsupported("this operation"),
+  UnsupportedOperation: unsupported("this operation"),
+  MetricsDisabled: unsupported("metrics"),
+  LibkrunfwNotFound: runtimeMissing,
+  BootStart: bootFailed,
+  Custom: custom,
+  Database: database,
+  MetricsUnavailable: storeBusy,
+  SandboxFsOps: file,
+  Io: file,
+  Nix: file,
+  AgentClient: ({ cause, sandbox = "", text }) => new GuestLost({ name: sandbox, problem: text, cause }),
+  Runtime: runtime
 }
 
 /** A disk in use by another virtual machine, by the name of its volume or its path. */
@@ -181,19 +211,6 @@ const attached = /"([^"]*)" is (?:attached to active sandbox "([^"]*)"|already a
 
 /** The name in `volume not found: NAME`, for operations that are about several volumes at once. */
 const lastWord = (text: string): string => /\S*$/.exec(text)?.[0] ?? ""
-
-/** Statuses of the hosted service with a meaning of their own. */
-const refused = (text: string, cause: unknown): Reason | undefined => {
-  switch (/^cloud HTTP (\d+): /.exec(text)?.[1]) {
-    case "401":
-    case "403":
-      return new InvalidConfig({ field: "apiKey", problem: text, cause })
-    case "429":
-      return new NoCapacity({ problem: text, cause })
-    default:
-      return undefined
-  }
-}
 
 /** The runtime's names of fields, where they differ from ours. */
 const modifiedFields = new Map([
@@ -206,31 +223,6 @@ const modifiedFields = new Map([
 ])
 
 export const modifiedField = (name: string): string => modifiedFields.get(name) ?? name
-
-/** Errors without a tag. */
-const custom = (subject: Subject, text: string, cause: unknown): Reason | undefined => {
-  const modified = /^cannot apply modification: (root disk|\w+) /.exec(text)
-  if (modified !== null) {
-    return new InvalidConfig({ field: modifiedField(modified[1] ?? "options"), problem: text, cause })
-  }
-  if (/too small for ext4/.test(text)) {
-    return new InvalidConfig({ field: subject.volume === undefined ? "resources.disk" : "quota", problem: text, cause })
-  }
-  return subject.snapshot !== undefined && /\barchive\b/.test(text)
-    ? new SnapshotDamaged({ name: subject.snapshot, problem: text, cause })
-    : undefined
-}
-
-const bootFailed = (subject: Subject, text: string, cause: unknown): Reason => {
-  const lastLines = subject.lastLines ?? []
-  const everything = [text, ...lastLines].join("\n")
-  return /\/dev\/kvm|\bKVM_|kvm.*(permission|denied|not supported|unavailable)|Hypervisor/i.test(everything)
-    ? new NoVirtualization({ problem: text, remedy: virtualizationRemedy(), cause })
-    : new BootFailed({ name: subject.sandbox ?? "", problem: text, lastLines, cause })
-}
-
-const runtimeMissing = (problem: string, cause: unknown): Reason =>
-  new RuntimeMissing({ problem, remedy: runtimeRemedy, cause })
 
 export const runtimeRemedy =
   "install the dependencies again with Node.js 22.19 or newer, without --omit=optional, on Linux (glibc) or macOS (Apple silicon)"

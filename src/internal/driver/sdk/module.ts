@@ -35,9 +35,13 @@ export const loadLocalSync: Effect.Effect<SdkModule, LightboxError> = useLocal(
   Effect.try({ try: (): SdkModule => Module.createRequire(import.meta.url)("microsandbox"), catch: missing })
 )
 
-type Claim =
-  | { readonly _tag: "Local"; readonly home: string }
-  | { readonly _tag: "Cloud"; readonly url: string; readonly apiKey: string }
+interface Claim {
+  readonly description: string
+  /** For the local backend only. */
+  readonly home?: string
+  /** For the cloud only. */
+  readonly apiKey?: string
+}
 
 interface Held {
   readonly claim: Claim
@@ -48,14 +52,6 @@ interface Held {
 
 let held: Held | undefined
 
-const describe = (claim: Claim): string =>
-  claim._tag === "Local" ? `the home ${claim.home}` : `the cloud at ${claim.url}`
-
-const isSame = (one: Claim, other: Claim): boolean =>
-  one._tag === "Local"
-    ? other._tag === "Local" && one.home === other.home
-    : other._tag === "Cloud" && one.url === other.url && one.apiKey === other.apiKey
-
 const setHome = (home: string | undefined): void => {
   if (home === undefined) delete process.env["MSB_HOME"]
   else process.env["MSB_HOME"] = home
@@ -65,24 +61,25 @@ const setHome = (home: string | undefined): void => {
 const claim = (method: string, wanted: Claim): Effect.Effect<void, LightboxError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.suspend(() => {
-      if (held !== undefined && !isSame(held.claim, wanted)) {
+      const { description } = held?.claim ?? wanted
+      if (description !== wanted.description || (held !== undefined && held.claim.apiKey !== wanted.apiKey)) {
         const problem =
-          describe(held.claim) === describe(wanted)
+          description === wanted.description
             ? "this process uses it with another key, and the runtime knows one account per process"
-            : `this process uses ${describe(held.claim)}, and the runtime knows one home or cloud per process`
-        const reason = new Unsupported({ feature: describe(wanted), problem })
+            : `this process uses ${description}, and the runtime knows one home or cloud per process`
+        const reason = new Unsupported({ feature: wanted.description, problem })
         return Effect.fail(new LightboxError({ method, reason }))
       }
       held ??= { claim: wanted, home: process.env["MSB_HOME"], holders: 0 }
       held.holders++
-      if (wanted._tag === "Local") setHome(wanted.home)
+      if (wanted.home !== undefined) setHome(wanted.home)
       return Effect.succeed(held)
     }),
     (mine) =>
       Effect.sync(() => {
         if (--mine.holders > 0) return
         held = undefined
-        if (mine.claim._tag === "Local") setHome(mine.home)
+        if (mine.claim.home !== undefined) setHome(mine.home)
       })
   )
 
@@ -92,15 +89,15 @@ export const claimLocal = Effect.fnUntraced(function* (
 ): Effect.fn.Return<string, LightboxError, Scope.Scope> {
   const method = "MicrosandboxLocal.layer"
   const home = yield* Home.resolve(method, wanted)
-  yield* claim(method, { _tag: "Local", home })
+  yield* claim(method, { description: `the home ${home}`, home })
   return home
 })
 
 /** The runtime switches backends for the whole process. */
 export const claimCloud = (url: string, apiKey: string): Effect.Effect<void, LightboxError, Scope.Scope> =>
-  claim("MicrosandboxCloud.layer", { _tag: "Cloud", url, apiKey })
+  claim("MicrosandboxCloud.layer", { description: `the cloud at ${url}`, apiKey })
 
-export const localHome = (): string | undefined => (held?.claim._tag === "Local" ? held.claim.home : undefined)
+export const localHome = (): string | undefined => held?.claim.home
 
 const PackageVersion = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
 

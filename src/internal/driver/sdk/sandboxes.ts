@@ -117,17 +117,38 @@ export const handleOf = (
   sandbox: Microsandbox.SandboxRef
 ): Effect.Effect<Sdk.SandboxHandle, LightboxError> =>
   Effect.filterOrFail(
-    call(method, { sandbox: sandbox.name }, () => sdk.Sandbox.get(sandbox.name)),
+    findHandle(sdk, method, sandbox.name),
     (handle) => handle.id === sandbox.id,
     () => new LightboxError({ method, reason: new Replaced({ name: sandbox.name }) })
   )
 
-export const getSandbox = Effect.fn("Microsandbox.getSandbox")(function* (
+/** Calls the SDK with the handle of exactly this sandbox. */
+export const onHandle = <A>(
+  context: { readonly sdk: SdkModule },
+  method: string,
+  sandbox: Microsandbox.SandboxRef,
+  run: (handle: Sdk.SandboxHandle) => Promise<A>
+): Effect.Effect<A, LightboxError> =>
+  Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
+    call(method, { sandbox: sandbox.name }, () => run(handle))
+  )
+
+export const findHandle = (
   sdk: SdkModule,
+  method: string,
   name: string
-): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
-  return sandboxInfo(yield* call("Microsandbox.getSandbox", { sandbox: name }, () => sdk.Sandbox.get(name)))
-})
+): Effect.Effect<Sdk.SandboxHandle, LightboxError> => call(method, { sandbox: name }, () => sdk.Sandbox.get(name))
+
+/** Whether the runtime knows a sandbox of this name. */
+export const isKnown = (sdk: SdkModule, method: string, name: string): Effect.Effect<boolean, LightboxError> =>
+  findHandle(sdk, method, name).pipe(
+    Effect.as(true),
+    Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(false))
+  )
+
+export const getSandbox = Effect.fn("Microsandbox.getSandbox")((sdk: SdkModule, name: string) =>
+  Effect.map(findHandle(sdk, "Microsandbox.getSandbox", name), sandboxInfo)
+)
 
 /** Lists sandboxes, or those with all the given labels. */
 export const listSandboxes = Effect.fn("Microsandbox.listSandboxes")(function* (

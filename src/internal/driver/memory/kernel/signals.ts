@@ -1,5 +1,5 @@
 /** Signals in the guest. */
-import { signals } from "../../../guest/signals.ts"
+import { signals } from "../../../config/signals.ts"
 
 /** Signals without effect by default. Without job control, terminal stops are among them. */
 export const ignoredByDefault: ReadonlySet<number> = new Set([
