@@ -8,7 +8,6 @@ import * as Module from "node:module"
 import * as Path from "node:path"
 import { LightboxError, RuntimeMissing, Unsupported } from "../../../LightboxError.ts"
 import * as Home from "../../host/home.ts"
-import { isCode } from "../../host/socket.ts"
 import { parse, runtimeRemedy } from "./errors.ts"
 
 export type SdkModule = typeof Sdk
@@ -20,10 +19,9 @@ const missing = (cause: unknown): LightboxError =>
   })
 
 const remedyOf = (cause: unknown): string =>
-  isCode(cause, "ERR_DLOPEN_DISABLED")
-    ? "run Node.js with --allow-addons, as the runtime is a native addon"
-    : isCode(cause, "MODULE_NOT_FOUND", "ERR_MODULE_NOT_FOUND") &&
-        !/Cannot find (package|module) 'microsandbox'/.test(String(cause))
+  process.permission?.has("addon") === false
+    ? "run Node.js with --allow-addons: the runtime is a native addon"
+    : /native[\\/]index\.cjs/.test(parse(cause).text)
       ? `keep "microsandbox" out of the bundle, or ${runtimeRemedy}`
       : runtimeRemedy
 
