@@ -269,15 +269,14 @@ const sweepOwner = Effect.fnUntraced(function* (
   owner: Owner.Found
 ): Effect.fn.Return<void, LightboxError> {
   const { home } = sweep.driver
-  let isResolved = owner.problem === undefined
-  if (owner.problem !== undefined) sweep.report(failed(owner.id, owner.problem))
-  for (const note of owner.notes) {
-    const isDone = yield* Effect.catch(sweepNote(sweep, owner, note), (error) =>
-      Effect.sync(() => {
-        sweep.report(failed(note.name, error))
-        return false
-      })
+  const fail = (name: string, error: LightboxError) =>
+    Effect.as(
+      Effect.sync(() => sweep.report(failed(name, error))),
+      false
     )
+  let isResolved = owner.problem === undefined || (yield* fail(owner.id, owner.problem))
+  for (const note of owner.notes) {
+    const isDone = yield* sweepNote(sweep, owner, note).pipe(Effect.catch((error) => fail(note.name, error)))
     if (isDone && !sweep.dryRun) yield* Owner.removeNote(home, owner.id, note)
     isResolved &&= isDone
   }

@@ -19,7 +19,7 @@ const missing = (cause: unknown): LightboxError =>
   })
 
 const remedyOf = (cause: unknown): string =>
-  process.permission?.has("addon") === false
+  "permission" in process && !process.permission.has("addon")
     ? "run Node.js with --allow-addons: the runtime is a native addon"
     : /native[\\/]index\.cjs/.test(parse(cause).text)
       ? `keep "microsandbox" out of the bundle, or ${runtimeRemedy}`
