@@ -78,19 +78,6 @@ export interface ImageFile {
  * programs in `/bin` and the declared commands in `/usr/local/bin`; `files` are
  * added to them. Its digest depends on its content.
  *
- * **Example** (An image with an application)
- *
- * ```ts
- * import type { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const image: MicrosandboxMemory.Image = {
- *   files: { "/app/package.json": "{}" },
- *   env: { NODE_ENV: "test" },
- *   workdir: "/app",
- *   user: "app"
- * }
- * ```
- *
  * @category models
  * @since 0.1.0
  */
@@ -288,20 +275,6 @@ export interface When {
 /**
  * A simulated failure of a call.
  *
- * **Example** (Faults from the start)
- *
- * ```ts
- * import { LightboxError } from "effect-lightbox"
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * const full = new LightboxError.NoSpace({ problem: "No space left on device" })
- *
- * export const faults: ReadonlyArray<MicrosandboxMemory.Fault> = [
- *   MicrosandboxMemory.failAt("captureSnapshot", full),
- *   MicrosandboxMemory.delayAt("createSandbox", "5 seconds", { times: 3 })
- * ]
- * ```
- *
  * @category models
  * @since 0.1.0
  */
@@ -378,19 +351,6 @@ export const killGuestAt = (
 
 /**
  * Everything that exists, for tests that check what a program left behind.
- *
- * **Example** (Asserting that nothing leaked)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { MicrosandboxMemory } from "effect-lightbox/testing"
- *
- * export const isClean = Effect.gen(function* () {
- *   const control = yield* MicrosandboxMemory.Control
- *   const { processes, sandboxes } = yield* control.inventory
- *   return sandboxes.length === 0 && processes.length === 0
- * })
- * ```
  *
  * @category models
  * @since 0.1.0

@@ -14,15 +14,6 @@
  * of a killed process is left a minute later. {@link layer} also removes detached
  * sandboxes whose time to live has expired.
  *
- * **Example** (Removing expired sandboxes every ten minutes)
- *
- * ```ts
- * import { Layer } from "effect"
- * import { MicrosandboxLocal, Reaper } from "effect-lightbox"
- *
- * export const live = Reaper.layer({ interval: "10 minutes" }).pipe(Layer.provideMerge(MicrosandboxLocal.layer()))
- * ```
- *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"

@@ -1108,8 +1108,8 @@ export interface LoadOptions {
   /** Replace an existing snapshot with this name; it becomes an earlier generation. Default: `false`: fail. */
   readonly overwrite?: boolean | undefined
   /**
-   * Let builds reuse the results in the file. Only for a file whose author you trust: it says itself which steps made
-   * a disk. Default: `false`: only the name points to what is loaded.
+   * Let builds reuse the results in the file. A file declares which steps made its disks, so set this only if you
+   * trust its author. Default: `false`: the disks serve only this name.
    */
   readonly trusted?: boolean | undefined
 }

@@ -378,7 +378,7 @@ export type BuildEvent = {
 // =============================================================================
 
 /**
- * The reason of an error. Match on `_tag`; the guide to errors lists the fields of each.
+ * The reason of an error. Match on `_tag`; the guide to errors says what each one means.
  *
  * @category errors
  * @since 0.1.0

@@ -128,6 +128,17 @@ const behind = Effect.fnUntraced(function* (title: string, words: Words) {
   return status
 }, Effect.scoped)
 
+/** The status of a host that ended before its command did: the emulator or the emulated kernel died. */
+const hostDied = 70
+
+/** Runs tests a second time if it was their host that failed. */
+const onceAgain = <E, R>(run: Effect.Effect<number, E, R>): Effect.Effect<number, E, R> =>
+  Effect.filterOrElse(
+    run,
+    (status) => status !== hostDied,
+    () => Effect.andThen(Console.log("The emulated host died. Its tests are started again, once"), run)
+  )
+
 /**
  * All tests of a project. Emulated hosts of one processor each boot almost twice as many virtual machines as one with
  * all of them: there each test file has a host of its own, as many at a time as there are processors.
@@ -158,9 +169,8 @@ const onMicrovms = Effect.fnUntraced(function* (
     (file) => {
       const name = file.slice(root.length).replaceAll("/", "-")
       return vitest(name, [...args, file], (words) =>
-        behind(
-          file.slice(root.length),
-          onHost(["--name", project, "--cpus", "1", ...images, "--timeout", limits.each], words)
+        onceAgain(
+          behind(file.slice(root.length), onHost(["--name", project, ...images, "--timeout", limits.each], words))
         )
       )
     },

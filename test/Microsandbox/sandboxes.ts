@@ -629,6 +629,12 @@ export const sandboxes: Group = (test) => {
     // Booted with a disk that holds only the difference, and with volumes.
     yield* driver.createVolume({ name: "data", kind: "directory", quota: 8 * mib })
     yield* driver.createVolume({ name: "disk", kind: "disk", quota: 128 * mib })
+    // And with a folder of the host on whose path there is a link.
+    const folder = yield* Bench.hostFolder()
+    const linked = `${folder}-link`
+    Fs.mkdirSync(Path.join(folder, "sub"))
+    Fs.writeFileSync(Path.join(folder, "sub/file"), "through a link\n")
+    Fs.symlinkSync(folder, linked)
     const info = yield* Bench.boot({
       name: Bench.freshName("from-snapshot"),
       source: { _tag: "Snapshot", name: "loaded" },
@@ -636,15 +642,15 @@ export const sandboxes: Group = (test) => {
         pullPolicy: "never",
         resources: { memory: 256 * mib },
         rootDisk: "overlay",
-        mounts: { "/data": { volume: "data" }, "/disk": { volume: "disk" } }
+        mounts: { "/data": { volume: "data" }, "/disk": { volume: "disk" }, "/linked": { bind: `${linked}/sub` } }
       }
     })
     assert.deepStrictEqual(info.volumes.toSorted(), ["data", "disk"])
     const sandbox = yield* Sandbox.connect(info.name)
     const { stdout } = yield* sandbox.shell(
-      "cat /root/baked; echo in the volume > /data/file; echo on the disk > /disk/file; cat /data/file /disk/file"
+      "cat /root/baked; echo in the volume > /data/file; echo on the disk > /disk/file; cat /data/file /disk/file /linked/file"
     )
-    assert.strictEqual(stdout, "baked\nin the volume\non the disk\n")
+    assert.strictEqual(stdout, "baked\nin the volume\non the disk\nthrough a link\n")
     const large = new Uint8Array(20 * 1024 * 1024)
     yield* Bench.failsWithCode("ENOSPC", sandbox.writeFile("/data/large", large))
     yield* sandbox.remove("/data/large")

@@ -176,20 +176,33 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect("is not taken for one without notes when they cannot be read", () =>
+  it.effect.each([
+    { what: "of another version", file: "newkind.t", content: "" },
+    { what: "that is no link", file: "use.t", content: "base" }
+  ])("keeps what it may own while it has a note $what", ({ content, file }) =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const home = yield* makeHome
-      const note: Ownership.Note = { kind: "use", token: "t", name: "base" }
-      const owner = yield* makeOwner(home, { notes: [note] })
-      const path = `${home}/lightbox/owners/${owner}/use.t`
-      yield* fs.remove(path)
-      yield* fs.writeFileString(path, "")
-      const error = yield* Effect.flip(Owner.list(home))
-      assert.deepInclude(error.reason, { _tag: "FileError", code: "EINVAL" })
+      const owner = yield* makeOwner(home, { notes: [{ kind: "file", token: "f", name: `${home}/partial` }] })
+      yield* fs.writeFileString(`${home}/partial`, "")
+      yield* fs.writeFileString(`${home}/lightbox/owners/${owner}/${file}`, content)
+      const other = yield* makeOwner(home)
       const report = yield* onHome(home)(Reaper.sweep())
-      assert.deepStrictEqual(verdictsOf(report, "removed"), [])
-      assert.deepStrictEqual(verdictsOf(report, "failed"), ["owner owners"])
+      assert.deepStrictEqual(verdictsOf(report, "failed"), [`owner ${owner}`])
+      assert.sameMembers(
+        verdictsOf(report, "removed"),
+        ["staging partial", `owner ${other}`].map((line) => line.replace("partial", `${home}/partial`))
+      )
+      assert.isTrue(yield* fs.exists(`${home}/lightbox/owners/${owner}/${file}`))
+
+      // One that may be alive may use anything.
+      yield* fs.writeFileString(`${home}/lightbox/owners/${owner}/owner.json`, JSON.stringify({ version: 9 }))
+      const error = yield* Effect.flip(Owner.livingNotes(home, "use"))
+      assert.strictEqual(error.reason._tag, "FileError")
+      assert.deepStrictEqual(
+        yield* Effect.flip(onHome(home)(Snapshot.prune())).pipe(Effect.map(({ reason }) => reason._tag)),
+        "FileError"
+      )
     })
   )
 

@@ -489,7 +489,7 @@ describe("pruning", () => {
       )
       const { steps } = yield* Support.buildCounting(definition, { checkpoints: "final" })
       assert.deepStrictEqual(steps, [10, 11])
-      assert.include(reasons, "a running build started from it")
+      assert.include(reasons, "a running build or load uses it")
     })
   )
 })
@@ -580,6 +580,57 @@ describe("a saved snapshot", () => {
           assert.strictEqual(yield* versionOf("curious"), "one\n")
           const { boots } = yield* Support.buildCounting(version("one"))
           assert.strictEqual(boots, 1)
+        })
+      )
+    })
+  )
+
+  test(
+    "cannot have the name of a result, whoever chose it",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* file
+      yield* build("one")
+      yield* Snapshot.save("app", path)
+      const name = `lb-${"0".repeat(40)}`
+      const bytes = Buffer.from(yield* fs.readFile(path)).toString("latin1")
+      const forged = `${path}.forged`
+      yield* fs.writeFile(
+        forged,
+        Buffer.from(bytes.replace(/"name":"app"/, `"name":"${name}"`).replace(/\0{41}/, ""), "latin1")
+      )
+      for (const refused of [
+        Snapshot.load(path, { name }),
+        Snapshot.load(forged),
+        Snapshot.build(version("two", name)),
+        Snapshot.buildScoped(version("two", name))
+      ]) {
+        const exit = yield* Effect.exit(Effect.scoped(refused))
+        assert.isTrue(Exit.isFailure(exit))
+      }
+      const driver = yield* Microsandbox.Microsandbox
+      assert.isUndefined(yield* driver.readSnapshotLink(name))
+    })
+  )
+
+  test(
+    "is not taken without a disk that was removed meanwhile",
+    Effect.gen(function* () {
+      const path = yield* saved
+      yield* elsewhere(
+        Effect.gen(function* () {
+          const driver = yield* Microsandbox.Microsandbox
+          const removing = {
+            ...driver,
+            verifySnapshot: (name: string) => Effect.tap(driver.verifySnapshot(name), () => driver.removeSnapshot(name))
+          }
+          const load = Effect.provideService(
+            Snapshot.load(path, { trusted: true }),
+            Microsandbox.Microsandbox,
+            removing
+          )
+          assert.deepInclude((yield* Effect.flip(load)).reason, { _tag: "NotFound", resource: "snapshot" })
+          assert.deepStrictEqual(yield* names, [])
         })
       )
     })

@@ -91,8 +91,8 @@ const program = Effect.gen(function* () {
         Flag.withDefault(5)
       ),
       processors: Flag.Int("cpus").pipe(
-        Flag.withDescription("Processors of an emulated host"),
-        Flag.withDefault(Machine.cpus)
+        Flag.withDescription("Processors of an emulated host (default: 1)"),
+        Flag.withDefault(1)
       ),
       names: Argument.Literals(
         "names",

@@ -6,10 +6,12 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as ChildProcess from "effect/process/ChildProcess"
+import * as Fs from "node:fs/promises"
 import { fileURLToPath } from "node:url"
 import { vi } from "vitest"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
 import { auditHome, prepare } from "./audit.ts"
 import { parts } from "./work.ts"
 
@@ -80,5 +82,56 @@ layer(NodeServices.layer, { excludeTestServices: true })("a power cut", (it) => 
         }
       }),
     240_000
+  )
+})
+
+layer(NodeServices.layer, { excludeTestServices: true })("a full disk", (it) => {
+  it.effect(
+    "fails what needs room, with a typed error, and lets prune and remove make room",
+    () =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const root = yield* fs.makeTempDirectoryScoped({ prefix: "f" })
+        yield* Effect.acquireRelease(run("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", root), () =>
+          Effect.orDie(run("umount", root))
+        )
+        const home = `${root}/home`
+        const version = (content: string) =>
+          Snapshot.make("app", "plain").pipe(Snapshot.shell(`echo ${content} > /root/version`))
+        const free = Effect.promise(async () => {
+          const { bavail, bsize } = await Fs.statfs(root)
+          return bavail * bsize
+        })
+        yield* onHome(
+          home,
+          Effect.gen(function* () {
+            yield* Snapshot.build(version("one"))
+            yield* Snapshot.save("app", `${root}/saved`)
+            yield* Snapshot.load(`${root}/saved`, { name: "loaded" })
+            yield* Snapshot.build(version("two").pipe(Snapshot.shell("echo more > /root/more")), {
+              checkpoints: "every-step"
+            })
+          })
+        )
+        yield* Effect.exit(fs.writeFile(`${root}/fill`, new Uint8Array(8 * 1024 * 1024)))
+        assert.strictEqual(yield* free, 0)
+        // Each in a process of its own, as it were: without an owner's lease from when there was room.
+        const full = yield* Effect.flip(onHome(home, Snapshot.build(version("three"))))
+        assert.strictEqual(full.reason._tag, "NoSpace")
+        yield* onHome(home, Snapshot.prune())
+        const pruned = yield* free
+        assert.isAbove(pruned, 0)
+        yield* fs.writeFile(`${root}/more`, new Uint8Array(pruned))
+        yield* onHome(home, Snapshot.remove("loaded"))
+        assert.isAbove(yield* free, 0)
+        assert.deepStrictEqual(
+          yield* onHome(
+            home,
+            Effect.map(Snapshot.list(), (all) => all.map(({ name }) => name))
+          ),
+          ["app"]
+        )
+      }),
+    60_000
   )
 })

@@ -44,9 +44,9 @@ const atLeast = (minimum: number) => Schema.Int.check(Schema.isGreaterThanOrEqua
 
 const flags = {
   cpus: Flag.Int("cpus").pipe(
-    Flag.withDescription("Processors of an emulated host (default: those of this machine)"),
+    Flag.withDescription("Processors of an emulated host (default: 1, which is steadier than more)"),
     Flag.withSchema(atLeast(1)),
-    Flag.withDefault(Machine.cpus)
+    Flag.withDefault(1)
   ),
   memory: Flag.Int("memory").pipe(
     Flag.withDescription("Memory of an emulated host in MiB (default: a third of what is free, 2048 to 8192)"),

@@ -202,6 +202,44 @@ describe("package", () => {
     )
   })
 
+  it("names the line of the user's program in an error: plain, with source maps, and in a bundle", patient, () => {
+    const program = [
+      `import { Snapshot } from "effect-lightbox"`,
+      `import { MicrosandboxMemory } from "effect-lightbox/testing"`,
+      `import * as Effect from "effect/Effect"`,
+      `const definition = Snapshot.make("fails", "debian:12").pipe(`,
+      `  Snapshot.shell("exit 3")`,
+      `)`,
+      `const error = Effect.flip(Effect.provide(Snapshot.build(definition), MicrosandboxMemory.layer()))`,
+      `Effect.runPromise(error).then((error) => console.log(error.step.declaredAt))`
+    ]
+    Fs.writeFileSync(Path.join(folder, "fails.js"), program.join("\n"))
+    for (const flags of [[], ["--enable-source-maps"]]) {
+      assert.strictEqual(run(process.execPath, [...flags, "fails.js"]).stdout, "fails.js:5\n")
+    }
+    const rolldown = Path.join(Sources.root, "node_modules/.bin/rolldown")
+    for (const [format, file] of [
+      ["esm", "bundle.mjs"],
+      ["cjs", "bundle.cjs"]
+    ] as const) {
+      assertSucceeded(
+        run(rolldown, [
+          "fails.js",
+          "--format",
+          format,
+          "--platform",
+          "node",
+          "--external",
+          "microsandbox",
+          "--file",
+          file
+        ])
+      )
+      const { stderr, stdout } = run(process.execPath, [file])
+      assert.match(stdout, new RegExp(`^${file.replace(".", "\\.")}:\\d+\n$`), stderr)
+    }
+  })
+
   it.each(["promise", "presets"])("shows no type of Effect in the declarations of %s", (name) => {
     const foreign = Sources.foreignModules(`dist/${name}.d.ts`)
     assert.deepStrictEqual(

@@ -164,6 +164,33 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
   })
 })
 
+describe("the end of a process with two copies of the library", { timeout: 60_000 }, () => {
+  const copy = fileURLToPath(new URL(`../../.cache/copy-${process.pid}`, import.meta.url))
+
+  beforeAll(() => {
+    Fs.cpSync(fileURLToPath(new URL("../../src", import.meta.url)), copy, { recursive: true })
+    process.env["LIGHTBOX_COPY"] = copy
+  })
+
+  afterAll(() => {
+    delete process.env["LIGHTBOX_COPY"]
+    Fs.rmSync(copy, { recursive: true })
+  })
+
+  it.each(["throw", "reject"])("by an error that nobody catches (%s), releases everything of both", async (ending) => {
+    const ended = await end("Node.js", ["two copies", ending])
+    assert.deepStrictEqual([ended.status, ended.stdout], [1, "ready\n"], ended.stderr)
+    assert.include(ended.stderr, "on purpose")
+    assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
+  })
+
+  it("by the first signal, releases everything of both", async () => {
+    const ended = await end("Node.js", ["two copies", "wait"], { ready: "SIGINT" })
+    assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [130, "ready\n", ""])
+    assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
+  })
+})
+
 describe("the end of a process", () => {
   it("does not wait for ever for what hangs", { timeout: 60_000 }, async () => {
     const ended = await end("Node.js", ["hanging release", "wait"], { ready: "SIGTERM" })

@@ -25,7 +25,7 @@ import * as Names from "../store/names.ts"
 import * as Keys from "../plan/keys.ts"
 import * as LookUp from "../plan/lookUp.ts"
 import * as Units from "../plan/units.ts"
-import { Name } from "../config/schemas.ts"
+import { SnapshotName } from "../config/schemas.ts"
 import * as Secrets from "../definition/secrets.ts"
 import { builderVersion, isArtifactName, definitionLabel, keyLabel, make as makeStore } from "../store/store.ts"
 import { decoder } from "../config/validation.ts"
@@ -36,7 +36,7 @@ import { announceChain, encodeChain, isWantedByOthers } from "./sharedBeginnings
 
 const decodeOptions = decoder(Options, method)
 
-const decodeScopedName = decoder(Name, "Snapshot.buildScoped", "name")
+const decodeScopedName = decoder(SnapshotName, "Snapshot.buildScoped", "name")
 
 const defaultCheckpointFactor = 10
 

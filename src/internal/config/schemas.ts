@@ -68,6 +68,13 @@ export const Name = pattern(
   "1 to 128 letters, digits, dots, dashes and underscores, starting with a letter or digit"
 )
 
+/** A name that a snapshot may get: results have names of their own. */
+export const SnapshotName = Name.check(
+  Schema.makeFilter((name) =>
+    /^lb-[0-9a-f]{40}$/.test(name) ? "expected another name: this one is a result's" : undefined
+  )
+)
+
 export const hasControl = (text: string): boolean => /[\u0000-\u001f\u007f]/.test(text)
 
 /** Text that fits into an argument, a path or a variable. */

@@ -1,6 +1,4 @@
 /** The signals of the guest's kernel. The guest is always Linux, so the host's numbers do not apply. */
-import * as Schema from "effect/Schema"
-
 export const signals = {
   SIGHUP: 1,
   SIGINT: 2,
@@ -44,13 +42,11 @@ export type SignalName = Exclude<keyof typeof signals, "SIGIOT" | "SIGPOLL" | "S
 const isName = (name: string): name is SignalName =>
   name in signals && !["SIGIOT", "SIGPOLL", "SIGUNUSED"].includes(name)
 
-export const SignalSchema = Schema.Union([Schema.Literals(Object.keys(signals).filter(isName)), Schema.Int])
+export const signalNames: ReadonlyArray<SignalName> = Object.keys(signals).filter(isName)
 
 /** Returns the name of a signal, or its number if it has none. */
 export const named = (signal: SignalName | number): SignalName | number =>
-  Object.keys(signals)
-    .filter(isName)
-    .find((name) => name === signal || signals[name] === signal) ?? signal
+  signalNames.find((name) => name === signal || signals[name] === signal) ?? signal
 
 const harmless: ReadonlySet<SignalName | number> = new Set<SignalName>([
   "SIGCHLD",

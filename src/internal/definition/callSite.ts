@@ -2,7 +2,16 @@
 import * as Path from "node:path"
 import * as Url from "node:url"
 
-const ownFolder = Url.fileURLToPath(new URL("../..", import.meta.url)).slice(0, -1)
+const ownPackage = /^(.*[\\/])(?:src|dist)[\\/]internal[\\/]definition[\\/]callSite\.[jt]s$/.exec(
+  import.meta.url?.startsWith("file://") ? Url.fileURLToPath(import.meta.url) : ""
+)?.[1]
+
+/**
+ * The folders of this library, with source maps or without. None in a bundle, where it is part of the user's program;
+ * one of CommonJS has not even an address.
+ */
+export const ownFolders: ReadonlyArray<string> =
+  ownPackage === undefined ? [] : ["src", "dist"].map((folder) => `${ownPackage}${folder}${Path.sep}`)
 
 const location = /\(?((?:file:\/\/)?[^\s()]+):(\d+):\d+\)?$/
 
@@ -17,7 +26,7 @@ export const callSite = (): string | undefined => {
     const file = match?.[1]
     if (match === null || file === undefined || file.startsWith("node:")) continue
     const path = file.startsWith("file://") ? Url.fileURLToPath(file) : file
-    if (path.startsWith(ownFolder + Path.sep) || /[\\/]node_modules[\\/]effect[\\/]/.test(path)) continue
+    if (ownFolders.some((folder) => path.startsWith(folder)) || /[\\/]node_modules[\\/]effect[\\/]/.test(path)) continue
     if (!Path.isAbsolute(path)) continue
     const relative = Path.relative(process.cwd(), path)
     return `${relative.startsWith("..") ? path : relative}:${match[2]}`

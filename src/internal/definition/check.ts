@@ -16,7 +16,7 @@ import {
   HostPath,
   ImageReference,
   Labels,
-  Name,
+  SnapshotName,
   notBlank,
   recordOf,
   User,
@@ -89,7 +89,7 @@ const StepSchema = Schema.TaggedUnion({
 const { mounts, network, pullPolicy, registry, resources } = SandboxConfig.fields
 
 const DefinitionSchema = Schema.Struct({
-  name: Name,
+  name: SnapshotName,
   image: Schema.optional(ImageReference),
   labels: Labels,
   steps: Schema.Array(StepSchema),

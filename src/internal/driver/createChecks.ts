@@ -1,6 +1,7 @@
 /** Checks that every driver makes before it creates a sandbox. */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
@@ -87,6 +88,16 @@ export const overlayRefused = (method: string, feature: string): LightboxError =
       problem: 'the root disk of the sandbox is an overlay; launch the sandbox with rootDisk: "copy"'
     })
   })
+
+/** The runtime follows no links in host paths. */
+export const realHostPath = (path: string): string => {
+  try {
+    return FsSync.realpathSync(path)
+  } catch {
+    // It has been removed since it was checked. The boot fails, and says so.
+    return Path.resolve(path)
+  }
+}
 
 /** The runtime would notice only in the middle of the boot. */
 export const checkHostPaths = Effect.fnUntraced(function* (

@@ -77,7 +77,10 @@ export const snapshotLinks = (options: {
       if (entry === undefined || !entry.isSymbolicLink()) {
         return yield* new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name: link }) })
       }
-      yield* hostFile(method, at(link), () => Fs.unlink(at(link)))
+      yield* hostFile(method, at(link), async () => {
+        await Fs.unlink(at(link))
+        await sync(folder)
+      })
     })
   }
 }

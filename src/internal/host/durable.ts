@@ -3,7 +3,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { isCode } from "./socket.ts"
 
-/** Returns nothing for what does not exist. Any other failure to look proves nothing, and stays one. */
+/** Returns `undefined` for what does not exist. Other failures are rethrown: they do not prove absence. */
 export const unlessMissing = <A>(look: Promise<A>): Promise<A | undefined> =>
   look.catch((cause: unknown) => (isCode(cause, "ENOENT") ? undefined : Promise.reject(cause)))
 
@@ -12,6 +12,9 @@ export const sync = async (path: string): Promise<void> => {
   const handle = await Fs.open(path)
   try {
     await handle.sync()
+  } catch (cause) {
+    // Not every file system can flush a folder.
+    if (!isCode(cause, "EINVAL", "ENOTSUP")) throw cause
   } finally {
     await handle.close()
   }

@@ -40,7 +40,7 @@ const generated = new RegExp(`^(${builderPrefix}|${generatedPrefix})[0-9a-z]{8,}
 /** Checks whether a name looks generated. Such names are hardly ever chosen or reused. */
 export const isGenerated = (name: string): boolean => generated.test(name)
 
-/** Notes what this process creates or uses, until the scope closes. What a failure leaves without a name stays noted. */
+/** Notes what this process creates or uses, until the scope closes. After a failure, an `unnamed` note stays for a sweep. */
 export const noteForScope = (
   ownership: Ownership["Service"],
   kind: Note["kind"],

@@ -11,13 +11,16 @@
  * would need a native module.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { LightboxError, Unknown } from "../../LightboxError.ts"
+import type { LightboxError } from "../../LightboxError.ts"
+import { unlessMissing } from "../host/durable.ts"
+import { fileFailure } from "../host/fileFailure.ts"
 import { dial, isAnswered, isCode, listen, type Listener } from "../host/socket.ts"
 
 /** A held lock, with lines to and from waiting processes. */
@@ -26,15 +29,8 @@ export type Lock = Pick<Listener, "send" | "received">
 /** The lines of the holder. Ends when the lock is released. */
 export type Waiting = Stream.Stream<string>
 
-const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
-  Effect.tryPromise({
-    try: run,
-    catch: (cause) =>
-      new LightboxError({
-        method: "Lock",
-        reason: new Unknown({ problem: cause instanceof Error ? cause.message : String(cause), cause })
-      })
-  })
+const attempt = <A>(folder: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
+  Effect.tryPromise({ try: run, catch: fileFailure("Lock", "lock", folder) })
 
 /** Short, as the path of a socket is limited to about a hundred characters. */
 const idOf = (name: string): string => Crypto.createHash("sha256").update(name).digest("hex").slice(0, 12)
@@ -49,10 +45,10 @@ export const tryAcquire = Effect.fnUntraced(function* (
   message?: string
 ): Effect.fn.Return<{ readonly lock: Lock } | { readonly waiting: Waiting }, LightboxError, Scope.Scope> {
   const id = idOf(name)
-  yield* attempt(() => Fs.mkdir(folder, { recursive: true, mode: 0o700 }))
+  yield* attempt(folder, () => Fs.mkdir(folder, { recursive: true, mode: 0o700 }))
   for (;;) {
     const numbers = yield* read(folder, id)
-    const waiting = yield* connect(numbers, message)
+    const waiting = yield* connect(folder, numbers, message)
     if (Option.isSome(waiting)) return { waiting: waiting.value }
     const lock = yield* takeOver(folder, id, numbers)
     if (Option.isSome(lock)) return { lock: lock.value }
@@ -74,7 +70,7 @@ const takeOver = Effect.fnUntraced(function* (
     others.length === seen.length &&
     others.every((other) => seen.some(({ number, socket }) => other.number === number && other.socket === socket))
   if (isUnchanged) {
-    yield* attempt(async () => {
+    yield* attempt(folder, async () => {
       for (const { path, socket } of others) {
         if (socket !== undefined) await Fs.rm(socket, { force: true })
         await Fs.rm(path, { force: true })
@@ -82,21 +78,25 @@ const takeOver = Effect.fnUntraced(function* (
     })
     return claimed
   }
-  yield* Effect.promise(claimed.value.close)
+  yield* attempt(folder, claimed.value.close)
   return Option.none()
 })
 
 /** Acquires a lock for the scope, waiting until it is released. */
-export const acquire = (
+export const acquire = Effect.fnUntraced(function* (
   folder: string,
   name: string,
   onLine: (line: string) => Effect.Effect<void> = () => Effect.void
-): Effect.Effect<Lock, LightboxError, Scope.Scope> =>
-  Effect.flatMap(tryAcquire(folder, name), (result) =>
-    "lock" in result
-      ? Effect.succeed(result.lock)
-      : Effect.andThen(Stream.runForEach(result.waiting, onLine), acquire(folder, name, onLine))
-  )
+): Effect.fn.Return<Lock, LightboxError, Scope.Scope> {
+  const scope = yield* Effect.scope
+  for (;;) {
+    const attempt = yield* Scope.fork(scope)
+    const result = yield* Scope.provide(tryAcquire(folder, name), attempt)
+    if ("lock" in result) return result.lock
+    yield* Stream.runForEach(result.waiting, onLine)
+    yield* Scope.close(attempt, Exit.void)
+  }
+})
 
 /** A number of a lock, and the path of its creator's socket, unless it does not point to one. */
 interface Numbered {
@@ -106,14 +106,19 @@ interface Numbered {
 }
 
 const read = (folder: string, id: string): Effect.Effect<ReadonlyArray<Numbered>, LightboxError> =>
-  attempt(async () => {
+  attempt(folder, async () => {
     for (;;) {
-      const entries = (await Fs.readdir(folder)).filter((entry) => entry.startsWith(`${id}.`))
+      const entries = (await Fs.readdir(folder)).filter((entry) => numberOf(id, entry) !== undefined)
       const numbers = await Promise.all(entries.map((entry) => readNumber(folder, entry)))
       // If one has been removed since, the listing may be incomplete.
       if (numbers.every((number) => number !== undefined)) return numbers
     }
   })
+
+const numberOf = (id: string, entry: string): number | undefined => {
+  const number = entry.startsWith(`${id}.`) ? entry.slice(id.length + 1) : ""
+  return /^\d+$/.test(number) ? Number(number) : undefined
+}
 
 const readNumber = async (folder: string, entry: string): Promise<Numbered | undefined> => {
   const path = Path.join(folder, entry)
@@ -139,7 +144,7 @@ const claim = Effect.fnUntraced(function* (
   const socket = Path.join(folder, `${id}-${Crypto.randomBytes(4).toString("hex")}`)
   const link = Path.join(folder, `${id}.${number}`)
   const claimed = yield* Effect.acquireRelease(
-    attempt(async () => {
+    attempt(folder, async () => {
       const listener = await listen(socket)
       try {
         await Fs.symlink(Path.basename(socket), link)
@@ -153,17 +158,22 @@ const claim = Effect.fnUntraced(function* (
       const close = () => (closing ??= Fs.rm(link, { force: true }).finally(listener.close))
       return { ...listener, close }
     }),
-    (listener) => Effect.promise(async () => listener?.close())
+    (listener) =>
+      Effect.ignore(
+        attempt(folder, async () => listener?.close()),
+        { log: "Warn" }
+      )
   )
   return Option.fromUndefinedOr(claimed)
 })
 
 const connect = (
+  folder: string,
   numbers: ReadonlyArray<Numbered>,
   message?: string
 ): Effect.Effect<Option.Option<Waiting>, LightboxError, Scope.Scope> =>
   Effect.acquireRelease(
-    attempt(async () => {
+    attempt(folder, async () => {
       for (const { socket } of numbers) {
         const holder = socket === undefined ? undefined : await dial(socket)
         if (holder === undefined) continue
@@ -199,16 +209,14 @@ export const collect = Effect.fnUntraced(function* (
   folder: string,
   options: { readonly dryRun: boolean }
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
-  const entries = yield* attempt(() =>
-    Fs.readdir(folder).catch((cause) => (isCode(cause, "ENOENT") ? [] : Promise.reject(cause)))
-  )
+  const entries = yield* attempt(folder, async () => (await unlessMissing(Fs.readdir(folder))) ?? [])
   const removed: Array<string> = []
   const ids = new Set(entries.flatMap((entry) => /^([0-9a-f]+)\.\d+$/.exec(entry)?.[1] ?? []))
   for (const id of ids) {
     yield* Effect.scoped(
       Effect.gen(function* () {
         const numbers = yield* read(folder, id)
-        if (numbers.length === 0 || Option.isSome(yield* connect(numbers))) return
+        if (numbers.length === 0 || Option.isSome(yield* connect(folder, numbers))) return
         // A process that has read these numbers, but not yet created the next, will find them changed.
         if (!options.dryRun && Option.isNone(yield* takeOver(folder, id, numbers))) return
         removed.push(...numbers.map(({ path }) => Path.basename(path)))
@@ -218,13 +226,10 @@ export const collect = Effect.fnUntraced(function* (
   // Left by a process killed while it acquired or released a lock. A socket may not answer yet when it is new.
   const now = Date.now()
   for (const entry of entries.filter(isSocketName)) {
-    yield* attempt(async () => {
+    yield* attempt(folder, async () => {
       const path = Path.join(folder, entry)
-      const isOld = await Fs.stat(path).then(
-        ({ mtimeMs }) => now - mtimeMs >= startupMillis,
-        (cause) => (isCode(cause, "ENOENT") ? false : Promise.reject(cause))
-      )
-      if (!isOld || (await isAnswered(path))) return
+      const stats = await unlessMissing(Fs.stat(path))
+      if (stats === undefined || now - stats.mtimeMs < startupMillis || (await isAnswered(path))) return
       removed.push(entry)
       if (!options.dryRun) await Fs.rm(path, { force: true })
     })

@@ -16,6 +16,7 @@ import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import { promisify } from "node:util"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { Kind, Note, Ownership } from "../../Ownership.ts"
 import { fileFailure } from "../host/fileFailure.ts"
@@ -63,7 +64,10 @@ const writeNote = async (folder: string, note: Note): Promise<void> => {
 
 const readNote = async (folder: string, file: string): Promise<ReadonlyArray<Note>> => {
   const kind = kinds.find((kind) => file.startsWith(`${kind}.`))
-  if (kind === undefined) return []
+  if (kind === undefined) {
+    if (file.startsWith("staged.") || file.startsWith(recordName)) return []
+    throw new Error(`${file} is a note of another version of the library`)
+  }
   const name = await unlessMissing(Fs.readlink(Path.join(folder, file)))
   return name === undefined ? [] : [{ kind, token: file.slice(kind.length + 1), name }]
 }
@@ -72,20 +76,22 @@ const attempt = <A>(path: string, run: () => Promise<A>): Effect.Effect<A, Light
   Effect.tryPromise({ try: run, catch: fileFailure("Owner", "ownership", path) })
 
 /** Changes with every boot of the machine, and is the same in all its containers. */
-const bootId = async (): Promise<string> => {
-  if (process.platform === "linux") return (await Fs.readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim()
-  return ChildProcess.execFileSync("sysctl", ["-n", "kern.bootsessionuuid"], { encoding: "utf8" }).trim()
-}
+const bootId = async (): Promise<string> =>
+  process.platform === "linux"
+    ? (await Fs.readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim()
+    : ask("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
 
 /** Identifies the machine, also after its name has changed. A container may have no id of its own. */
 const machineId = async (): Promise<string> => {
-  if (process.platform === "linux") {
-    const id = (await unlessMissing(Fs.readFile("/etc/machine-id", "utf8")))?.trim() ?? ""
-    return id === "" ? Os.hostname() : id
-  }
-  const device = ChildProcess.execFileSync("ioreg", ["-rd1", "-c", "IOPlatformExpertDevice"], { encoding: "utf8" })
-  return /"IOPlatformUUID" = "([^"]+)"/.exec(device)?.[1] ?? Os.hostname()
+  const found =
+    process.platform === "linux"
+      ? ((await unlessMissing(Fs.readFile("/etc/machine-id", "utf8"))) ?? "")
+      : await ask("/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice")
+  return /^[0-9a-f]{32}$/m.exec(found)?.[0] ?? /"IOPlatformUUID" = "([^"]+)"/.exec(found)?.[1] ?? Os.hostname()
 }
+
+const ask = async (program: string, ...args: ReadonlyArray<string>): Promise<string> =>
+  (await promisify(ChildProcess.execFile)(program, args)).stdout.trim()
 
 /** Creates an owner, which acquires its lease when it is first needed and releases it with the scope. */
 export const make = Effect.fnUntraced(function* (
@@ -164,6 +170,8 @@ export interface Found {
   readonly state: "alive" | "dead" | "elsewhere" | "unknown"
   readonly pid: number | undefined
   readonly notes: ReadonlyArray<Note>
+  /** Why some notes could not be read. */
+  readonly problem?: LightboxError
 }
 
 /** Lists all owners with files in a home. */
@@ -177,14 +185,15 @@ export const list = (home: string): Effect.Effect<ReadonlyArray<Found>, Lightbox
     return found
   })
 
-/** Lists notes of owners that may be alive. */
-export const livingNotes = (
+/** Lists notes of owners that may be alive. Fails if one cannot be read. */
+export const livingNotes = Effect.fnUntraced(function* (
   home: string,
   ...kinds: ReadonlyArray<Note["kind"]>
-): Effect.Effect<ReadonlyArray<Note>, LightboxError> =>
-  Effect.map(list(home), (owners) =>
-    owners.flatMap(({ notes, state }) => (state === "dead" ? [] : notes.filter(({ kind }) => kinds.includes(kind))))
-  )
+): Effect.fn.Return<ReadonlyArray<Note>, LightboxError> {
+  const living = (yield* list(home)).filter(({ state }) => state !== "dead")
+  for (const { problem } of living) if (problem !== undefined) return yield* problem
+  return living.flatMap(({ notes }) => notes.filter(({ kind }) => kinds.includes(kind)))
+})
 
 /** Finds an owner by id, even if it has no files. */
 export const find = (home: string, id: string): Effect.Effect<Found, LightboxError> =>
@@ -196,12 +205,20 @@ const startupMillis = 10_000
 const inspect = async (home: string, id: string): Promise<Found> => {
   const folder = folderOf(home, id)
   const lease = leaseOf(home, id)
+  // In this order: an owner that has a record answers, and one that no longer answers writes no more notes.
+  const content = await unlessMissing(Fs.readFile(Path.join(folder, recordName), "utf8"))
   const isAlive = await isAnswered(lease)
   const files = await unlessMissing(Fs.readdir(folder))
-  const notes = (await Promise.all((files ?? []).map((file) => readNote(folder, file)))).flat()
-  const content = await unlessMissing(Fs.readFile(Path.join(folder, recordName), "utf8"))
+  const read = await Promise.allSettled((files ?? []).map((file) => readNote(folder, file)))
+  const notes = read.flatMap((note) => (note.status === "fulfilled" ? note.value : []))
+  const failure = read.find((note) => note.status === "rejected")
   const record = content === undefined ? undefined : Option.getOrUndefined(decodeRecord(content))
-  const common = { id, pid: record?.pid, notes }
+  const common = {
+    id,
+    pid: record?.pid,
+    notes,
+    ...(failure === undefined ? {} : { problem: fileFailure("Owner", "read", folder)(failure.reason) })
+  }
   if (isAlive) return { ...common, state: "alive" }
   // The record of another version may be that of another machine.
   if (content !== undefined && record === undefined) return { ...common, state: "elsewhere" }

@@ -6,7 +6,7 @@ import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { type MissReason, Plan, type PlannedStep } from "../../Plan.ts"
 import { artifactName, builderVersion, type Descriptor, type NameRecord, type Store } from "../store/store.ts"
-import { recordToShow } from "../store/links.ts"
+import { recordIfUnderstood } from "../store/links.ts"
 import type { KeyedUnit } from "./keys.ts"
 import type { Planned } from "./lookUp.ts"
 import type { Prepared } from "./units.ts"
@@ -21,7 +21,7 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
   keyed: ReadonlyArray<KeyedUnit<E, R>>
 ): Effect.fn.Return<Plan, LightboxError> {
   const { definition, image, units } = prepared
-  const record = yield* recordToShow(store, definition.name)
+  const record = yield* recordIfUnderstood(store, definition.name)
   const steps: Array<PlannedStep> = []
   let firstMiss: number | undefined
   for (const [position, unit] of keyed.entries()) {

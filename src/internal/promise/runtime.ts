@@ -10,8 +10,9 @@ import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
-import { fileURLToPath } from "node:url"
+import { pathToFileURL } from "node:url"
 import type { Services } from "../../Driver.ts"
+import { ownFolders } from "../definition/callSite.ts"
 import { isLightboxError, LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
@@ -98,11 +99,8 @@ const runWith = async <A>(
     : asThrown(Cause.squash(exit.cause), runWith)
 }
 
-/** The folder of this library, unless it is bundled. */
-const ownFolder = /^(.*\/)internal\/promise\/runtime\.[jt]s$/.exec(import.meta.url)?.[1]
-
 const isOwn = (frame: string): boolean =>
-  (ownFolder !== undefined && (frame.includes(ownFolder) || frame.includes(fileURLToPath(ownFolder)))) ||
+  ownFolders.some((folder) => frame.includes(folder) || frame.includes(pathToFileURL(folder).href)) ||
   /\/node_modules\/effect\/|\bnode:/.test(frame)
 
 /** High, because most frames of a stack are ours. */
@@ -244,25 +242,41 @@ export const acquire = async <A, B>(
 // The end of the process
 // =============================================================================
 
-/** Active operations, stopped in reverse order when the process exits. */
-const activities = new Set<() => Promise<void>>()
+/** What the copies of this library in a process share: the first that is active listens for all of them. */
+interface Ending {
+  /** Active operations, stopped in reverse order when the process exits. */
+  readonly activities: Set<() => Promise<void>>
+  unlisten: () => void
+  isStopping: boolean
+}
+
+declare global {
+  var effectLightboxEnding: Ending | undefined
+}
+
+const ending: Ending = (globalThis.effectLightboxEnding ??= {
+  activities: new Set(),
+  unlisten: () => {},
+  isStopping: false
+})
 
 /** Registers an operation to be stopped at exit. The returned function unregisters it. */
 const begin = (stop: () => Promise<void>): (() => void) => {
+  const { activities } = ending
   if (activities.size === 0) listen()
   activities.add(stop)
   return () => {
     activities.delete(stop)
-    if (activities.size === 0 && !isStopping) unlisten()
+    if (activities.size === 0 && !ending.isStopping) ending.unlisten()
   }
 }
 
 const stopLimitMillis = 9_000
 
-let isStopping = false
 let ignored = 0
 
 const listen = (): void => {
+  ending.unlisten = unlisten
   for (const signal of signals) process.on(signal, onSignal)
   process.on("uncaughtException", onException)
   if (isBun) process.on("unhandledRejection", onRejection)
@@ -280,7 +294,7 @@ const unlisten = (): void => {
 const onSignal = (signal: Signal): void => {
   const exit = () => process.exit(exitCodes[signal])
   // A second signal exits immediately.
-  if (isStopping) return exit()
+  if (ending.isStopping) return exit()
   // A program with its own listener may finish its work, until the second signal.
   if (process.listenerCount(signal) > 1 && ignored++ === 0) return
   void stopAll(exit)
@@ -291,7 +305,7 @@ const isBun = process.versions["bun"] !== undefined
 
 const onUncaught = (event: string) => (error: unknown) => {
   // An error thrown while stopping is a consequence of stopping.
-  if (isStopping || process.listenerCount(event) > 1) return
+  if (ending.isStopping || process.listenerCount(event) > 1) return
   void stopAll(() => {
     // Without our listeners, throwing reports the error and exits, as it would have without this library.
     unlisten()
@@ -307,12 +321,12 @@ const onException = onUncaught("uncaughtException")
 const onRejection = onUncaught("unhandledRejection")
 
 /** An idle program exits, whatever it left open. */
-const onBeforeExit = (): void => void Promise.allSettled([...activities].toReversed().map((stop) => stop()))
+const onBeforeExit = (): void => void Promise.allSettled([...ending.activities].toReversed().map((stop) => stop()))
 
 const stopAll = async (end: () => void): Promise<void> => {
-  isStopping = true
+  ending.isStopping = true
   const limit = setTimeout(end, stopLimitMillis)
-  await Promise.allSettled([...activities].toReversed().map((stop) => stop()))
+  await Promise.allSettled([...ending.activities].toReversed().map((stop) => stop()))
   clearTimeout(limit)
   end()
 }

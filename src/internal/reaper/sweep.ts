@@ -100,11 +100,18 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
     case "disk":
       return disk
     case "capture":
-      return ifFree(sweep, captureLock(note.name), removeStaged(sweep, note.name, reason, { snapshot: note.name }))
+      // Whoever makes the same result removes what is in its way.
+      return ifFree(
+        sweep,
+        captureLock(note.name),
+        true,
+        removeStaged(sweep, note.name, reason, { snapshot: note.name })
+      )
     case "load":
       return ifFree(
         sweep,
         loadLock,
+        false,
         removeStaged(sweep, "load", reason, { loadsSince: Number(note.name) - clockMarginMillis })
       )
     case "unnamed":
@@ -124,9 +131,11 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
     case "renamed":
       return sweep.dryRun
         ? Effect.succeed(true)
-        : Effect.flatMap(Commits.restoreRenamed(driver, sweep.store, note), (isRestored) =>
-            isRestored ? keep("snapshot", "a build that was to take its name was cut short") : Effect.succeed(true)
-          )
+        : Effect.map(Commits.endRenaming(driver, sweep.store, note), (done) => {
+            const why = "a build that was to take its name was cut short"
+            if (done === "restored") report({ resource: "snapshot", name: note.name, verdict: "kept", reason: why })
+            return true
+          })
     case "use":
       return Effect.succeed(true)
   }
@@ -240,17 +249,18 @@ const removeStaged = (
     }
   })
 
-/** Runs an effect unless the lock is held: whoever continues the same work cleans up itself. */
+/** Runs an effect unless the lock is held. Returns `otherwise` if it is. */
 const ifFree = (
   { driver, dryRun }: Sweep,
   lock: string,
+  otherwise: boolean,
   effect: Effect.Effect<boolean, LightboxError>
 ): Effect.Effect<boolean, LightboxError> =>
   dryRun
     ? effect
     : Effect.scoped(
         Effect.flatMap(Lock.tryAcquire(locksFolder(driver.home), lock), (result) =>
-          "lock" in result ? effect : Effect.succeed(true)
+          "lock" in result ? effect : Effect.succeed(otherwise)
         )
       )
 
@@ -259,9 +269,14 @@ const sweepOwner = Effect.fnUntraced(function* (
   owner: Owner.Found
 ): Effect.fn.Return<void, LightboxError> {
   const { home } = sweep.driver
-  let isResolved = true
+  const fail = (name: string, error: LightboxError) =>
+    Effect.as(
+      Effect.sync(() => sweep.report(failed(name, error))),
+      false
+    )
+  let isResolved = owner.problem === undefined || (yield* fail(owner.id, owner.problem))
   for (const note of owner.notes) {
-    const isDone = yield* sweepNote(sweep, owner, note)
+    const isDone = yield* sweepNote(sweep, owner, note).pipe(Effect.catch((error) => fail(note.name, error)))
     if (isDone && !sweep.dryRun) yield* Owner.removeNote(home, owner.id, note)
     isResolved &&= isDone
   }
@@ -364,7 +379,7 @@ export const sweep = Effect.fnUntraced(function* (
     Effect.as(true),
     Effect.catch((error) => {
       verdicts.push(failed("owners", error))
-      return Effect.succeed(true)
+      return Effect.succeed(false)
     }),
     Effect.timeoutOrElse({ duration: options.timeout, orElse: () => Effect.succeed(false) })
   )

@@ -4,7 +4,7 @@ import * as Stream from "effect/Stream"
 import type { ExecEvent, ExecTextEvent } from "../../Sandbox.ts"
 import * as Duration from "effect/Duration"
 import type * as Execution from "../guest/execution.ts"
-import { SignalSchema } from "../config/signals.ts"
+import { signalNames } from "../config/signals.ts"
 import { printable } from "../report/printable.ts"
 
 const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
@@ -27,7 +27,7 @@ export class ExecResult extends Schema.Class<ExecResult>("effect-lightbox/Sandbo
   /** -1 if a signal ended the command. */
   exitCode: Schema.Int,
   /** The signal that ended the command, if known. */
-  signal: Schema.optional(SignalSchema),
+  signal: Schema.optional(Schema.Union([Schema.Literals(signalNames), Schema.Int])),
   stdout: Schema.String,
   stderr: Schema.String,
   /** Time from the request to the exit. */

@@ -1,6 +1,8 @@
 /** Moves a name to a new result. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Ownership from "../../Ownership.ts"
@@ -8,7 +10,7 @@ import type { Snapshot } from "../../Snapshot.ts"
 import { generate } from "../ownership/labels.ts"
 import { type Generation, type NameRecord, type Store } from "./store.ts"
 import { currentOf, type Driver, inOneStep, lockNames, lookUp, toSnapshot } from "./links.ts"
-import { noteUnnamed, removeUnneeded } from "./generations.ts"
+import { noteUnnamed, removeUnneeded, roots } from "./generations.ts"
 import { get, requireFree, requireOurs } from "./names.ts"
 
 /** A result to which a name is to move. */
@@ -135,21 +137,29 @@ const nameForForeign = Effect.fnUntraced(function* (
 
 const replacedName = (name: string, token: string): string => `${name}.replaced-${token}`
 
-/** Gives another tool's snapshot its name again, if a commit that was to take the name was cut short. */
-export const restoreRenamed = (
+/**
+ * Ends a commit that took the name of another tool's snapshot and was cut short. Gives the snapshot its name again, or
+ * removes it if the name has moved and no longer needs it. Returns what was done.
+ */
+export const endRenaming = (
   driver: Driver,
   store: Store,
   { name, token }: Ownership.Note
-): Effect.Effect<boolean, LightboxError> =>
+): Effect.Effect<"restored" | "removed" | undefined, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
       yield* lockNames(store)
       const replaced = replacedName(name, token)
       const snapshots = new Set((yield* driver.listSnapshots()).map((snapshot) => snapshot.name))
-      const isLost =
-        snapshots.has(replaced) && !snapshots.has(name) && (yield* driver.readSnapshotLink(name)) === undefined
-      if (isLost) yield* driver.renameSnapshot(replaced, name)
-      return isLost
+      if (!snapshots.has(replaced)) return undefined
+      if ((yield* driver.readSnapshotLink(name)) !== undefined) {
+        if ((yield* roots(driver, store)).has(replaced)) return undefined
+        yield* driver.removeSnapshot(replaced)
+        return "removed"
+      }
+      if (snapshots.has(name)) return undefined
+      yield* driver.renameSnapshot(replaced, name)
+      return "restored"
     })
   )
 
@@ -162,7 +172,7 @@ const moveName = (
   replaced: string | undefined,
   artifact: string,
   record: NameRecord
-): Effect.Effect<void, LightboxError> => {
+): Effect.Effect<void, LightboxError, Scope.Scope> => {
   const undo = Effect.andThen(
     Effect.ignore(store.writeName(name, was)),
     replaced === undefined ? Effect.void : driver.renameSnapshot(replaced, name)
@@ -179,11 +189,11 @@ const moveName = (
   )
   if (replaced === undefined) return move
   const note: Ownership.Note = { kind: "renamed", token: replaced.slice(replacedName(name, "").length), name }
-  return Effect.acquireUseRelease(
-    store.ownership.note(note),
-    () => move,
-    () => store.ownership.forget(note)
+  // A failed undo, and what was dropped but not removed, are left to a sweep.
+  const noted = Effect.acquireRelease(store.ownership.note(note), (_, exit) =>
+    Exit.isSuccess(exit) ? store.ownership.forget(note) : Effect.void
   )
+  return Effect.andThen(noted, move)
 }
 
 /** Adds existing generations to a name and points it to one of them. */
@@ -212,13 +222,11 @@ export const adopt = (
           ? record.generations
           : [{ generation: 1, key: "", artifact: replaced, labels: {}, createdAt: now }]
       const offset = Math.max(0, ...earlier.map(({ generation }) => generation))
-      const added = generations
-        .toSorted((a, b) => a.generation - b.generation)
-        .map((generation, index) => ({ ...generation, generation: offset + index + 1 }))
-      const position = generations
-        .toSorted((a, b) => a.generation - b.generation)
-        .findIndex(({ generation }) => generation === current)
-      const next = added[position] ?? added.at(-1)
+      const sorted = generations.toSorted((a, b) => a.generation - b.generation)
+      const added = sorted.map((generation, index) => ({ ...generation, generation: offset + index + 1 }))
+      const next = added[sorted.findIndex(({ generation }) => generation === current)] ?? added.at(-1)
+      // Another process may have removed one since it was loaded.
+      for (const { artifact } of added) yield* driver.getSnapshot(artifact)
       if (next === undefined) {
         return yield* new LightboxError({
           method: "Snapshot.load",

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
 import type { Generation as SnapshotGeneration } from "../../Snapshot.ts"
-import { noteForScope } from "../ownership/labels.ts"
+import { generate, noteForScope } from "../ownership/labels.ts"
 import { captureLock, isArtifactName, type Store } from "./store.ts"
 import { currentOf, type Driver, linksOf } from "./links.ts"
 
@@ -16,11 +16,16 @@ export const noteUnnamed = (
 ): Effect.Effect<void, LightboxError, Scope.Scope> =>
   Effect.forEach(
     artifacts.filter((artifact) => !isArtifactName(artifact)),
-    (name) => noteForScope(store.ownership, "unnamed", name),
+    (name) =>
+      // On a full disk, a removal must not need room.
+      Effect.catchReason(noteForScope(store.ownership, "unnamed", name), "LightboxError", "NoSpace", () => Effect.void),
     { discard: true }
   )
 
-/** Removes results to which no name and no kept generation points. Removes nothing if a name's record cannot be read. */
+/**
+ * Removes results that no name, no kept generation and no running build or load needs. If a name's record cannot be
+ * read, removes nothing, and leaves it to a sweep.
+ */
 export const removeUnneeded = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
@@ -30,9 +35,16 @@ export const removeUnneeded = Effect.fnUntraced(function* (
   const needed = yield* Effect.option(
     Effect.tapError(roots(driver, store), (error) => Effect.logWarning(error.message))
   )
-  if (Option.isNone(needed)) return
+  if (Option.isNone(needed)) {
+    return yield* Effect.forEach(
+      candidates.filter((artifact) => !isArtifactName(artifact)),
+      (name) => Effect.flatMap(generate, (token) => store.ownership.note({ kind: "unnamed", token, name })),
+      { discard: true }
+    )
+  }
+  const used = yield* store.inUse
   yield* Effect.forEach(
-    new Set(candidates.filter((artifact) => !needed.value.has(artifact))),
+    new Set(candidates.filter((artifact) => !needed.value.has(artifact) && !used.has(artifact))),
     (artifact) => driver.removeSnapshot(artifact),
     { discard: true }
   )
@@ -47,7 +59,15 @@ export const damaged = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
-  const results = (yield* driver.listDamagedSnapshots()).filter(isArtifactName)
+  const results = yield* Effect.filter(
+    (yield* driver.listDamagedSnapshots()).filter(isArtifactName),
+    // A failure to look is no damage.
+    (name) =>
+      Effect.match(driver.getSnapshot(name), {
+        onFailure: ({ reason }) => reason._tag === "SnapshotDamaged",
+        onSuccess: () => false
+      })
+  )
   if (results.length === 0) return results
   const needed = yield* roots(driver, store)
   return results.filter((name) => !needed.has(name))

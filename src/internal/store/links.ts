@@ -5,7 +5,7 @@ import type * as Scope from "effect/Scope"
 import { LightboxError, TimedOut } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Snapshot } from "../../Snapshot.ts"
-import { artifactName, type Generation, keyLabel, type NameRecord, type Store } from "./store.ts"
+import { artifactName, type Generation, keyLabel, type NameRecord, notUnderstood, type Store } from "./store.ts"
 
 export type Driver = Pick<
   Microsandbox.Microsandbox["Service"],
@@ -34,7 +34,7 @@ export const toSnapshot = (
   info: Microsandbox.SnapshotInfo,
   generation: Generation | undefined
 ): Snapshot => {
-  const key = info.labels[keyLabel]
+  const key = isResult(info) ? info.labels[keyLabel] : undefined
   return {
     name,
     path: info.path,
@@ -57,9 +57,11 @@ export const currentOf = (record: NameRecord, artifact: string): Generation | un
 export const linksOf = (driver: Driver): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
   Effect.map(driver.listSnapshotLinks(), (links) => new Map(Object.entries(links)))
 
-/** Reads a record for display. One that cannot be read shows no generations. */
-export const recordToShow = (store: Store, name: string): Effect.Effect<NameRecord> =>
-  Effect.orElseSucceed(store.readName(name), (): NameRecord => ({ generations: [] }))
+/** Reads a record for what can do without it. One that this version does not understand has no generations. */
+export const recordIfUnderstood = (store: Store, name: string): Effect.Effect<NameRecord, LightboxError> =>
+  Effect.catchReason(store.readName(name), "LightboxError", "FileError", (reason, error) =>
+    reason.code === notUnderstood ? Effect.succeed({ generations: [] }) : Effect.fail(error)
+  )
 
 /** Reads a name's link and record. Without a link, a record is a leftover. */
 export const lookUp = (

@@ -3,7 +3,16 @@ import * as Effect from "effect/Effect"
 import { AlreadyExists, LightboxError, NotFound } from "../../LightboxError.ts"
 import type { Snapshot } from "../../Snapshot.ts"
 import type { Store } from "./store.ts"
-import { currentOf, type Driver, inOneStep, isResult, linksOf, lockNames, recordToShow, toSnapshot } from "./links.ts"
+import {
+  currentOf,
+  type Driver,
+  inOneStep,
+  isResult,
+  linksOf,
+  lockNames,
+  recordIfUnderstood,
+  toSnapshot
+} from "./links.ts"
 import { generations, noteUnnamed, removeUnneeded, roots } from "./generations.ts"
 
 /** Fails if a name is taken, by a link or by a snapshot itself. */
@@ -40,7 +49,8 @@ export const list = Effect.fnUntraced(function* (
   for (const [name, artifact] of links) {
     const info = byName.get(artifact)
     // An interrupted removal left a link without a target.
-    if (info !== undefined) found.push(toSnapshot(name, info, currentOf(yield* recordToShow(store, name), artifact)))
+    if (info !== undefined)
+      found.push(toSnapshot(name, info, currentOf(yield* recordIfUnderstood(store, name), artifact)))
   }
   const withLayers = options?.layers === true
   // A snapshot of another tool to which a name points is listed under that name.
@@ -62,7 +72,7 @@ export const get = Effect.fnUntraced(function* (
   return toSnapshot(
     name,
     info,
-    artifact === undefined ? undefined : currentOf(yield* recordToShow(store, name), artifact)
+    artifact === undefined ? undefined : currentOf(yield* recordIfUnderstood(store, name), artifact)
   )
 })
 
@@ -99,7 +109,7 @@ export const remove = (driver: Driver, store: Store, name: string): Effect.Effec
       yield* lockNames(store)
       const artifact = yield* driver.readSnapshotLink(name)
       if (artifact === undefined) return yield* driver.removeSnapshot(name)
-      const record = yield* recordToShow(store, name)
+      const record = yield* recordIfUnderstood(store, name)
       const dropped = [artifact, ...record.generations.map((generation) => generation.artifact)]
       yield* noteUnnamed(store, [...new Set(dropped)])
       yield* inOneStep(Effect.andThen(driver.unlinkSnapshot(name), store.removeName(name)))

@@ -13,7 +13,6 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type { PruneOptions } from "../../Snapshot.ts"
 import * as Generations from "./generations.ts"
 import * as Links from "./links.ts"
-import * as Owner from "../ownership/owner.ts"
 import { Bytes, DurationInput, intBetween } from "../config/schemas.ts"
 import { artifactName, definitionLabel, keyLabel, type Store } from "./store.ts"
 import { decoder } from "../config/validation.ts"
@@ -30,10 +29,6 @@ const decodeOptions = decoder(
   "Snapshot.prune"
 )
 
-/** Lists the results from which running builds started. */
-const inUse = (driver: Driver): Effect.Effect<ReadonlySet<string>, LightboxError> =>
-  Effect.map(Owner.livingNotes(driver.home, "use"), (notes) => new Set(notes.map(({ name }) => name)))
-
 export const prune = (
   driver: Driver,
   store: Store,
@@ -45,7 +40,7 @@ export const prune = (
       const dryRun = options.dryRun === true
       yield* Links.lockNames(store)
       const { dropped, needed } = yield* Generations.keepGenerations(driver, store, options.keep, dryRun)
-      const used = yield* inUse(driver)
+      const used = yield* store.inUse
       const aliases = yield* store.aliases
       const now = yield* Clock.currentTimeMillis
       const verdicts: Array<Cleanup.Verdict> = []
@@ -72,7 +67,7 @@ export const prune = (
         const keep = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
         if (needed.has(snapshot.name)) keep("a name points to it")
         else if (!Links.isResult(snapshot)) keep("another program created it")
-        else if (used.has(snapshot.name)) keep("a running build started from it")
+        else if (used.has(snapshot.name)) keep("a running build or load uses it")
         else if (options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
           keep(`it was used less than ${Duration.format(options.olderThan)} ago`)
         } else {
@@ -96,6 +91,11 @@ export const prune = (
         room -= snapshot.allocated ?? 0
         if (room >= 0) {
           verdicts.push({ ...verdict, verdict: "kept", reason: "it fits within the limit" })
+          continue
+        }
+        // A build or a load may have begun to use it.
+        if (!dryRun && (yield* store.inUse).has(snapshot.name)) {
+          verdicts.push({ ...verdict, verdict: "kept", reason: "a running build or load uses it" })
           continue
         }
         if (!dryRun) yield* evict(driver, store, aliases, snapshot, now)

@@ -9,11 +9,12 @@ import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type * as Ownership from "../../Ownership.ts"
-import type { LightboxError } from "../../LightboxError.ts"
+import { FileError, LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import * as Home from "../host/home.ts"
 import * as Lock from "../ownership/lock.ts"
+import * as Owner from "../ownership/owner.ts"
 import { replaceFile, unlessMissing } from "../host/durable.ts"
 
 type Driver = Pick<Microsandbox.Microsandbox["Service"], "home">
@@ -105,6 +106,8 @@ export interface Store {
   readonly aliases: Effect.Effect<ReadonlyMap<string, string>, LightboxError>
   readonly removeAlias: (key: string) => Effect.Effect<void, LightboxError>
   readonly writeAlias: (key: string, newer: string) => Effect.Effect<void, LightboxError>
+  /** The results from which running builds started, and those that are being loaded. */
+  readonly inUse: Effect.Effect<ReadonlySet<string>, LightboxError>
   readonly tryLock: (
     name: string,
     message?: string
@@ -115,6 +118,9 @@ export interface Store {
 
 const nameCodec = Schema.fromJsonString(Schema.toCodecJson(NameRecord))
 const tombstoneCodec = Schema.fromJsonString(Schema.toCodecJson(Tombstone))
+
+/** The code of a record that another version wrote. */
+export const notUnderstood = "EUNREADABLE"
 
 const nothing: NameRecord = { generations: [] }
 
@@ -146,12 +152,12 @@ export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]):
       const path = namePath(name)
       const content = yield* read(path)
       if (content === undefined) return nothing
-      return yield* Effect.mapError(Schema.decodeEffect(nameCodec)(content), () =>
-        failure(
-          "Store",
-          path
-        )(new Error("another version of the library may have written it; only a removal of the name ignores it"))
-      )
+      return yield* Effect.mapError(Schema.decodeEffect(nameCodec)(content), (cause) => {
+        const problem =
+          "its record cannot be read; another version of the library may have written it. Only removing the name works"
+        const reason = new FileError({ operation: "read", path, code: notUnderstood, problem, cause })
+        return new LightboxError({ method: "Store", reason })
+      })
     }),
     writeName: (name, record) =>
       Effect.flatMap(Effect.orDie(Schema.encodeEffect(nameCodec)(record)), (content) => write(namePath(name), content)),
@@ -198,6 +204,7 @@ export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]):
     }),
     removeAlias: (key) => remove(Path.join(aliasFolder, key)),
     writeAlias: (key, newer) => write(Path.join(aliasFolder, key), newer),
+    inUse: Effect.map(Owner.livingNotes(driver.home, "use"), (notes) => new Set(notes.map(({ name }) => name))),
     tryLock: (name, message) => Lock.tryAcquire(locks, name, message),
     lock: (name) => Lock.acquire(locks, name),
     copies: Effect.orElseSucceed(

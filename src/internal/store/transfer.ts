@@ -19,9 +19,10 @@ import { fileFailure } from "../host/fileFailure.ts"
 import { generate, noteForScope } from "../ownership/labels.ts"
 import * as Commits from "./commits.ts"
 import * as Generations from "./generations.ts"
+import * as Links from "./links.ts"
 import * as Names from "./names.ts"
-import { HostPath, Name } from "../config/schemas.ts"
-import { artifactName, Generation, keyLabel, loadLock, NameRecord, type Store } from "./store.ts"
+import { HostPath, SnapshotName } from "../config/schemas.ts"
+import { artifactName, captureLock, Generation, keyLabel, loadLock, NameRecord, type Store } from "./store.ts"
 import { decoder, invalid } from "../config/validation.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
@@ -29,7 +30,7 @@ type Driver = Microsandbox.Microsandbox["Service"]
 /** The manifest of a file, which also contains an archive for each generation. */
 const Manifest = Schema.Struct({
   format: Schema.Literal(1),
-  name: Name,
+  name: SnapshotName,
   /** The generation to which the name points. */
   current: Schema.Int,
   generations: Schema.NonEmptyArray(Generation),
@@ -149,7 +150,7 @@ export const save = (
 
 const decodeLoadOptions = decoder(
   Schema.Struct({
-    name: Schema.optional(Name),
+    name: Schema.optional(SnapshotName),
     overwrite: Schema.optional(Schema.Boolean),
     trusted: Schema.optional(Schema.Boolean)
   }),
@@ -208,7 +209,7 @@ export const load = (
             generations: [generation],
             overwrite: options.overwrite === true
           })
-        }).pipe(Effect.onError(() => Effect.ignore(Generations.removeUnneeded(driver, store, [artifact]))))
+        }).pipe(Effect.onError(() => discard(driver, store, [artifact])))
         return yield* noted(store, "unnamed", artifact, adopted)
       }
       const folder = yield* stagingFolder(store, method)
@@ -242,7 +243,8 @@ export const load = (
           // A sweep removes what gets no name, and a prune spares a result that no name needs yet.
           yield* noteForScope(store.ownership, key === "" ? "unnamed" : "use", artifact)
           const isNew = yield* Effect.scoped(loadGeneration(driver, store, archive, { ...generation, artifact, key }))
-          if (isNew) loaded.push(artifact)
+          // Results are kept: a build can use them, and a prune removes them.
+          if (isNew && key === "") loaded.push(artifact)
           generations.push({ ...generation, artifact, key })
         }
         return yield* Commits.adopt(driver, store, {
@@ -251,11 +253,14 @@ export const load = (
           generations,
           overwrite: options.overwrite === true
         })
-      }).pipe(
-        // The name may already point to it.
-        Effect.onError(() => Effect.ignore(Generations.removeUnneeded(driver, store, loaded)))
-      )
+      }).pipe(Effect.onError(() => discard(driver, store, loaded)))
     })
+  )
+
+/** Removes what a failed load has left, unless the name already points to it. */
+const discard = (driver: Driver, store: Store, loaded: ReadonlyArray<string>): Effect.Effect<void> =>
+  Effect.ignore(
+    Effect.scoped(Effect.andThen(Links.lockNames(store), Generations.removeUnneeded(driver, store, loaded)))
   )
 
 /** Names a snapshot that is not the result of a key. */
@@ -280,7 +285,7 @@ const loadArchive = (
 ): Effect.Effect<Microsandbox.SnapshotInfo, LightboxError> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => noted(store, "load", String(now), driver.loadSnapshot(path, name)))
 
-/** Loads the result of a generation unless it exists. Returns whether it did. */
+/** Loads the result of a generation, unless it exists. Returns `true` if it was loaded. */
 const loadGeneration = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
@@ -290,8 +295,9 @@ const loadGeneration = Effect.fnUntraced(function* (
   if (key !== "" && (!/^[0-9a-f]{64}$/.test(key) || artifact !== artifactName(key))) {
     return yield* damaged(archive, `generation ${generation} has no proper key`)
   }
-  // Others must not remove or use it before it is complete.
   yield* store.lock(loadLock)
+  // A build may be about to make the same result.
+  if (key !== "") yield* store.lock(captureLock(artifact))
   const isThere = yield* driver.getSnapshot(artifact).pipe(
     Effect.map(({ labels }) => labels[keyLabel] === key),
     Effect.catchReasons("LightboxError", {

@@ -47,6 +47,9 @@ const ends: { readonly [name: string]: () => Promise<number> } = {
   }
 }
 
+/** Another copy of the library in this process. */
+const copy = process.env["LIGHTBOX_COPY"] ?? ""
+
 const then = (): Promise<number> => {
   say("ready")
   return ends[end]?.() ?? Promise.reject(new Error(`no such end: ${end}`))
@@ -55,6 +58,14 @@ const then = (): Promise<number> => {
 const works: { readonly [name: string]: () => Promise<unknown> } = {
   run: () => runInSandbox({ snapshot: "base", name: "s" }, then),
   "hanging release": () => runInSandbox({ snapshot: "base", name: "s" }, then),
+  "two copies": async () => {
+    const other: typeof Runtime = await import(`${copy}/internal/promise/runtime.ts`)
+    const twin: typeof MicrosandboxMemory = await import(`${copy}/MicrosandboxMemory.ts`)
+    const promises: { readonly launchSandbox: typeof launchSandbox } = await import(`${copy}/promise.ts`)
+    other.provide(twin.layer({ home }))
+    await promises.launchSandbox({ snapshot: "base", name: "of-the-copy" })
+    await runInSandbox({ snapshot: "base", name: "s" }, then)
+  },
   command: () =>
     runInSandbox({ snapshot: "base", name: "s" }, (sb) => {
       void then()

@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Crypto from "node:crypto"
-import * as Path from "node:path"
+import { realHostPath } from "../createChecks.ts"
 import { BootFailed, InvalidConfig, Unsupported } from "../../../LightboxError.ts"
 import type * as Mount from "../../../Mount.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
@@ -157,7 +157,7 @@ const fileSystemOf = (
     return new FileTree({ source: "tmpfs", type: "tmpfs", options: flags(mount), limit, now, isDisk: false }).root
   }
   const record = "volume" in mount ? volumes.get(mount.volume) : undefined
-  const hostPath = "volume" in mount ? volumes.dataOf(mount.volume) : Path.resolve(mount.bind)
+  const hostPath = "volume" in mount ? volumes.dataOf(mount.volume) : realHostPath(mount.bind)
   const limit =
     "volume" in mount ? record?.quota : mount.quota === undefined ? undefined : sizeOf(hostPath) + mount.quota
   return new HostFolder({

@@ -1,5 +1,7 @@
 /** Errors of the twin without the name of the operation, which the driver adds. */
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import { fileFailure } from "../../host/fileFailure.ts"
 import { isLightboxError, LightboxError, type Reason } from "../../../LightboxError.ts"
 
 export type Failure = LightboxError | Reason
@@ -16,8 +18,16 @@ export type Unnamed<Part> = {
 export const toError = (method: string, failure: Failure): LightboxError =>
   isLightboxError(failure) ? failure : new LightboxError({ method, reason: failure })
 
-/** Names the operation in the errors of an effect. */
+/** Names the operation in the errors of an effect, and in what the files of the home throw, such as on a full disk. */
 export const within = <A, R>(
   method: string,
   effect: Effect.Effect<A, Failure, R>
-): Effect.Effect<A, LightboxError, R> => Effect.mapError(effect, (failure) => toError(method, failure))
+): Effect.Effect<A, LightboxError, R> =>
+  effect.pipe(
+    Effect.mapError((failure) => toError(method, failure)),
+    Effect.catchDefect((defect) =>
+      Predicate.hasProperty(defect, "syscall")
+        ? Effect.fail(fileFailure(method, "file", "path" in defect ? String(defect.path) : "the home")(defect))
+        : Effect.die(defect)
+    )
+  )

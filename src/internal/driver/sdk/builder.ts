@@ -9,6 +9,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { realHostPath } from "../createChecks.ts"
 import { publishedPorts } from "../ports.ts"
 import type * as Mount from "../../../Mount.ts"
 import type * as Network from "../../../Network.ts"
@@ -243,7 +244,7 @@ const applyPatch = (builder: PatchBuilder, patch: Patch): PatchBuilder => {
 
 const configureMount = (builder: MountBuilder, mount: Mount.Mount): MountBuilder => {
   if ("bind" in mount) {
-    builder.bind(Path.resolve(mount.bind))
+    builder.bind(realHostPath(mount.bind))
     if (mount.quota !== undefined) builder.quota(toMebibytes(mount.quota))
   } else if ("volume" in mount) {
     if (mount.create === false) builder.named(mount.volume)
@@ -252,7 +253,7 @@ const configureMount = (builder: MountBuilder, mount: Mount.Mount): MountBuilder
     builder.tmpfs()
     if (mount.tmpfs !== true) builder.size(toMebibytes(mount.tmpfs))
   } else {
-    builder.disk(Path.resolve(mount.disk))
+    builder.disk(realHostPath(mount.disk))
     if (mount.format !== undefined) builder.format(mount.format)
     if (mount.fstype !== undefined) builder.fstype(mount.fstype)
   }

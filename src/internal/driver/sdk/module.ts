@@ -5,6 +5,7 @@ import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Module from "node:module"
+import * as Path from "node:path"
 import { LightboxError, RuntimeMissing, Unsupported } from "../../../LightboxError.ts"
 import * as Home from "../../host/home.ts"
 import { parse, runtimeRemedy } from "./errors.ts"
@@ -14,8 +15,15 @@ export type SdkModule = typeof Sdk
 const missing = (cause: unknown): LightboxError =>
   new LightboxError({
     method: "MicrosandboxLocal.layer",
-    reason: new RuntimeMissing({ problem: parse(cause).text, remedy: runtimeRemedy, cause })
+    reason: new RuntimeMissing({ problem: parse(cause).text, remedy: remedyOf(cause), cause })
   })
+
+const remedyOf = (cause: unknown): string =>
+  "permission" in process && !process.permission.has("addon")
+    ? "run Node.js with --allow-addons: the runtime is a native addon"
+    : /native[\\/]index\.cjs/.test(parse(cause).text)
+      ? `keep "microsandbox" out of the bundle, or ${runtimeRemedy}`
+      : runtimeRemedy
 
 /** Loads the SDK when a driver is made: importing this library must not throw if the native module is missing. */
 export const load: Effect.Effect<SdkModule, LightboxError> = Effect.tryPromise({
@@ -32,7 +40,11 @@ export const loadLocal: Effect.Effect<SdkModule, LightboxError> = useLocal(load)
 
 /** Synchronous variant of `loadLocal`. */
 export const loadLocalSync: Effect.Effect<SdkModule, LightboxError> = useLocal(
-  Effect.try({ try: (): SdkModule => Module.createRequire(import.meta.url)("microsandbox"), catch: missing })
+  Effect.try({
+    // A bundle of CommonJS has no address.
+    try: (): SdkModule => Module.createRequire(import.meta.url ?? Path.resolve("bundle.cjs"))("microsandbox"),
+    catch: missing
+  })
 )
 
 interface Claim {
