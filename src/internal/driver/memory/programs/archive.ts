@@ -152,7 +152,7 @@ const put = (process: Process, path: string, { data, header }: Entry): void => {
     ...(actor.uid === 0 ? { uid: header.uid ?? 0, gid: header.gid ?? 0 } : {}),
     ...(header.mtime === undefined ? {} : { modifiedAt: header.mtime.getTime() })
   }
-  const existing = process.lookAt(path, false)
+  const existing = process.lookAt(path, header.type === "directory")
   if (header.type === "directory") {
     if (existing?.kind !== "Directory") process.make(path, { _tag: "Directory", mode: attributes.mode })
     return process.setAttributes(path, attributes)
