@@ -50,7 +50,13 @@ export const make = (connection: AgentConnection): Guest.Guest => {
             if (batch.length > limit || entries.length > maxEntries) {
               return yield* fileError("readDirectory", path, `the guest listed more than ${maxEntries} entries`)
             }
-            for (const entry of batch) entries.push(yield* entryOf(entry, path))
+            for (const entry of batch) {
+              const info = entryOf(entry, path)
+              if (info === undefined) {
+                return yield* fileError("readDirectory", path, "the guest listed an entry that is not in the folder")
+              }
+              entries.push(info)
+            }
             if (batch.length < limit) return entries
           }
         })
@@ -199,14 +205,12 @@ const pathOf =
       : Effect.fail(fileError(operation, path, "the guest gave no path"))
   }
 
-/** Reads an entry of a folder, whose path must be the folder's with a name. */
-const entryOf = (u: unknown, folder: string): Effect.Effect<Guest.FileInfo, LightboxError> => {
+/** Reads an entry of a folder, if its path is the folder's with a name. */
+const entryOf = (u: unknown, folder: string): Guest.FileInfo | undefined => {
   const info = fileInfo(u, folder)
   const name = info.path.slice(info.path.lastIndexOf("/") + 1)
   const isName = name.length <= maxNameLength && !["", ".", ".."].includes(name) && !name.includes("\0")
-  return isName && Path.normalize(info.path) === Path.join(folder, name)
-    ? Effect.succeed(info)
-    : Effect.fail(fileError("readDirectory", folder, "the guest listed an entry that is not in the folder"))
+  return isName && Path.normalize(info.path) === Path.join(folder, name) ? info : undefined
 }
 
 const number = (u: unknown): number | undefined =>
