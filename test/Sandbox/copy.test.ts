@@ -152,6 +152,25 @@ describe("copying", () => {
       })
     )
 
+    it.effect("brings in and out files of any time", () =>
+      Effect.gen(function* () {
+        const source = Path.join(yield* temporary, "times")
+        Fs.mkdirSync(source)
+        for (const year of ["1960", "2024", "2300"]) {
+          Fs.writeFileSync(Path.join(source, year), year)
+          Fs.utimesSync(Path.join(source, year), 0, new Date(year))
+        }
+        const sandbox = yield* launch
+        yield* sandbox.copyIn(source, "/times")
+        yield* sandbox.shell("touch -d '1955-01-01 00:00:00' /times/1955", { check: true })
+        const target = `${source}-out`
+        yield* sandbox.copyOut("/times", target)
+        assert.deepStrictEqual(Fs.readdirSync(target).toSorted(), ["1955", "1960", "2024", "2300"])
+        assert.strictEqual(Fs.readFileSync(Path.join(target, "2300"), "utf8"), "2300")
+        assert.strictEqual(Fs.statSync(Path.join(target, "2024")).mtime.getUTCFullYear(), 2024)
+      })
+    )
+
     it.effect("names what is wrong before anything is copied", () =>
       Effect.gen(function* () {
         const sandbox = yield* launch

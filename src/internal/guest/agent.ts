@@ -210,7 +210,8 @@ const entryOf = (u: unknown, folder: string): Guest.FileInfo | undefined => {
   const info = fileInfo(u, folder)
   const name = info.path.slice(info.path.lastIndexOf("/") + 1)
   const isName = name.length <= maxNameLength && !["", ".", ".."].includes(name) && !name.includes("\0")
-  return isName && Path.normalize(info.path) === Path.join(folder, name) ? info : undefined
+  const isInFolder = info.path === `${folder}/${name}` || Path.normalize(info.path) === Path.join(folder, name)
+  return isName && isInFolder ? info : undefined
 }
 
 const number = (u: unknown): number | undefined =>

@@ -132,12 +132,7 @@ export const copyOut = Effect.fnUntraced(function* (
   }
   const argv = ["tar", "-cf", "-", "-C", from, "."] as const
   const process = yield* guest.spawn(
-    // GNU's own format cannot hold times before 1970 in a way that others read.
-    {
-      ...Execution.asRoot(...argv),
-      stdin: "empty",
-      env: { LC_ALL: "C", TAR_OPTIONS: "--format=posix --pax-option=delete=atime,delete=ctime" }
-    },
+    { ...Execution.asRoot(...argv), stdin: "empty", env: tarVariables },
     // `suspend` limits the guest to the speed of this host's disk.
     { overflow: "suspend" }
   )
@@ -165,6 +160,9 @@ export const copyOut = Effect.fnUntraced(function* (
   )
   yield* HostFiles.unpack(method, target, archive)
 }, Effect.scoped)
+
+/** For GNU tar, in whose own format only it can read times before 1970. */
+export const tarVariables = { LC_ALL: "C", TAR_OPTIONS: "--format=posix --pax-option=delete=atime,delete=ctime" }
 
 const defaultMaxBytes = 16 * 1024 ** 3
 

@@ -11,6 +11,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as HostFiles from "../../../src/internal/host/files.ts"
+import { tarVariables } from "../../../src/internal/guest/copy.ts"
 import { isLightboxError } from "../../../src/LightboxError.ts"
 
 const makeFolder = Effect.acquireRelease(
@@ -387,6 +388,37 @@ describe("hostFiles", () => {
       Fs.rmSync(Path.join(folder, "copied", "file"))
       Fs.symlinkSync("../outside", Path.join(folder, "copied", "file"))
       yield* describeError(Stream.runDrain(pack(Path.join(folder, "copied"), files)))
+    })
+  )
+
+  it.effect.each(installed)("loses no file of any time, packed by %s", ([command, ...words]) =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({
+        a: "1",
+        old: "precious\n",
+        empty: "",
+        z: "2",
+        ["ü".repeat(120)]: "3",
+        link: ["old"]
+      })
+      for (const name of ["old", "empty"]) Fs.utimesSync(Path.join(folder, name), 0, new Date("1960-01-01"))
+      const target = yield* makeFolder
+      const { stdout } = ChildProcess.spawnSync(command, [...words, "-cf", "-", "-C", folder, "."], {
+        env: { ...process.env, ...tarVariables }
+      })
+      yield* HostFiles.unpack("Sandbox.copyOut", target, Stream.make(stdout))
+      assert.deepStrictEqual(seen(target), seen(folder))
+    })
+  )
+
+  it.effect("fails for a header that it cannot read, instead of taking content for one", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ old: "precious\n" })
+      Fs.utimesSync(Path.join(folder, "old"), 0, new Date("1960-01-01"))
+      const target = yield* makeFolder
+      const { stdout } = ChildProcess.spawnSync("tar", ["--format=gnu", "-cf", "-", "-C", folder, "."])
+      yield* describeError(HostFiles.unpack("Sandbox.copyOut", target, Stream.make(stdout)))
+      assert.deepStrictEqual(seen(target), [])
     })
   )
 

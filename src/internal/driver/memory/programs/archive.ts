@@ -89,7 +89,8 @@ const create = Effect.fnUntraced(function* (
         gid: stat.gid,
         uname: machine.nameOf("passwd", stat.uid),
         gname: machine.nameOf("group", stat.gid),
-        mtime: new Date(stat.modifiedAt),
+        // As busybox does with times before 1970.
+        mtime: new Date(Math.max(0, stat.modifiedAt)),
         size: 0
       }
       if (stat.kind === "Directory") {
