@@ -192,7 +192,6 @@ const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : un
 
 const field = (u: unknown, key: string): unknown => (Predicate.hasProperty(u, key) ? u[key] : undefined)
 
-/** The kernel's limits for paths and names. */
 const maxPathLength = 4096
 const maxNameLength = 255
 
@@ -205,7 +204,6 @@ const pathOf =
       : Effect.fail(fileError(operation, path, "the guest gave no path"))
   }
 
-/** Reads an entry of a folder, if its path is the folder's with a name. */
 const entryOf = (u: unknown, folder: string): Guest.FileInfo | undefined => {
   const info = fileInfo(u, folder)
   const name = info.path.slice(info.path.lastIndexOf("/") + 1)

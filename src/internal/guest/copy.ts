@@ -77,10 +77,7 @@ const requirePlace = (
     : Effect.void
 }
 
-/**
- * Finds the copied folders that the guest already has, perhaps behind links. Every `tar` would treat them differently, so
- * they are left out of the archive and stay as they are.
- */
+/** Finds the copied folders that the guest has, perhaps behind links. Only some kinds of `tar` would leave them as they are. */
 const existingFolders = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   method: string,
@@ -98,7 +95,6 @@ const existingFolders = Effect.fnUntraced(function* (
     for (const { kind, path } of children.get(folder) ?? []) {
       const target = Path.posix.join(to, path)
       const type = types.get(Path.posix.basename(path))
-      // A link to nowhere has no type.
       const found = kind === "folder" && type === "SymbolicLink" ? ((yield* typeAt(guest, target)) ?? type) : type
       yield* requirePlace(method, target, kind, found)
       if (kind === "folder" && found === "Directory") existing.add(path)
@@ -107,7 +103,6 @@ const existingFolders = Effect.fnUntraced(function* (
   return existing
 })
 
-/** Returns whether it is a folder, and fails unless it is a folder or file. */
 const isCopied = (method: string, path: string, { type }: Guest.FileInfo): Effect.Effect<boolean, LightboxError> =>
   type === "Directory" || type === "File"
     ? Effect.succeed(type === "Directory")
@@ -126,7 +121,6 @@ export const copyOut = Effect.fnUntraced(function* (
   if (!isFolder) {
     const file = yield* guest.open(from, { read: true })
     const info = yield* file.stat
-    // It may have been replaced since.
     yield* isCopied(method, from, info)
     return yield* HostFiles.write(method, target, file.stream().pipe(atMost(method, from, maxBytes)), info)
   }
@@ -144,7 +138,6 @@ export const copyOut = Effect.fnUntraced(function* (
       return Result.failVoid
     }),
     atMost(method, from, maxBytes),
-    // What `tar` sends after its failure is not an archive.
     Stream.concat(
       Stream.drain(
         Stream.fromEffect(

@@ -43,10 +43,6 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
   const gate = Semaphore.makeUnsafe(maxOpenAtOnce)
   const limited = Semaphore.withPermit(gate)
 
-  // ===========================================================================
-  // Paths, failures and programs
-  // ===========================================================================
-
   const at = <A, R>(
     method: string,
     path: string,
@@ -103,10 +99,6 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
     if (type !== "Directory") return yield* failed(method, path, "ENOTDIR", "Not a directory")
   })
 
-  // ===========================================================================
-  // Files
-  // ===========================================================================
-
   const open: FileSystem.FileSystem["open"] = (path, options) =>
     at("open", path, (absolute) =>
       options?.noFollow === true
@@ -154,10 +146,6 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
         return yield* runToMake("link", to, "ln", from, to)
       })
     )
-
-  // ===========================================================================
-  // Folders
-  // ===========================================================================
 
   const makeDirectory: FileSystem.FileSystem["makeDirectory"] = (path, options) =>
     at("makeDirectory", path, (absolute) => {
@@ -238,10 +226,6 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
         (names) => names.flat()
       )
     })
-
-  // ===========================================================================
-  // Copies
-  // ===========================================================================
 
   const copy: FileSystem.FileSystem["copy"] = (fromPath, toPath, options) =>
     atBoth("copy", fromPath, toPath, (from, to) =>

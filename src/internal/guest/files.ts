@@ -23,7 +23,6 @@ const writeOptions = Schema.UndefinedOr(
 
 const readOptions = Schema.UndefinedOr(Schema.Struct({ maxBytes: Schema.optional(Bytes) }))
 
-/** Returns the limit for reading a whole file. */
 export const maxBytesOf = (
   method: string,
   options: Guest.ReadOptions | undefined
@@ -42,7 +41,6 @@ export const openOptions = (flag: FileSystem.OpenFlag, mode?: number): Guest.Ope
 
 export const tooLarge = (maxBytes: number): string => `it has more than ${maxBytes} bytes, the limit (maxBytes)`
 
-/** Fails once a stream exceeds a number of bytes. */
 export const atMost =
   (method: string, path: string, maxBytes: number) =>
   <E, R>(stream: Stream.Stream<Uint8Array, E, R>): Stream.Stream<Uint8Array, E | LightboxError, R> =>
@@ -56,13 +54,11 @@ export const atMost =
       })
     })
 
-/** Default limit for reading a whole file into memory. */
 export const defaultMaxBytes = 256 * 1024 * 1024
 
 const readStream = (guest: Guest.Guest, path: string, maxBytes: number) =>
   Effect.map(guest.open(path, { read: true }), (file) => file.stream().pipe(atMost("Sandbox.read", path, maxBytes)))
 
-/** Reads a whole file. */
 export const readBytes = (
   guest: Guest.Guest,
   path: string,

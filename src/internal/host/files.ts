@@ -33,7 +33,6 @@ const refusal = (problem: string): Error => Object.assign(new Error(problem), { 
 
 const onlyFiles = "only files, folders and symbolic links can be copied"
 
-/** Decodes a name, which on Linux may be any bytes. */
 const nameOf = (bytes: Buffer): string => {
   if (isUtf8(bytes)) return bytes.toString()
   const shown = bytes.toString("latin1").replace(/[^ -~]/g, (byte) => `\\x${byte.charCodeAt(0).toString(16)}`)
@@ -194,7 +193,6 @@ const blockBytes = 512
 
 interface TarHeader {
   readonly name: string
-  /** As in tar: "0" for a file, "2" for a link, "5" for a folder. */
   readonly type: string
   readonly mode: number
   readonly uid: number
@@ -223,7 +221,6 @@ const headerOf = (header: TarHeader): Uint8Array => {
   return Buffer.concat([...long("K", header.target), ...long("L", header.name), blockOf(header)])
 }
 
-/** Neither times before 1970 nor after 2242 fit. */
 const maxTime = 8 ** 11 - 1
 
 const blockOf = ({ gid, mode, mtime, name, size, target, type, uid }: TarHeader): Buffer => {
@@ -256,7 +253,6 @@ export const modeOf = (source: number, isFolder: boolean, wanted: number | undef
 /** Permission bits only: set-ID bits stay in the guest. */
 const permissions = 0o777
 
-/** Entries that a copy or a list may have. */
 export const maxEntries = 1_000_000
 
 /**
