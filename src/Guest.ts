@@ -219,6 +219,16 @@ export interface ReadRange {
 }
 
 /**
+ * Options for reading a whole file. `maxBytes` limits its size, default 256 MiB: a guest decides how long its files are.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ReadOptions {
+  readonly maxBytes?: Plain.Size | undefined
+}
+
+/**
  * Options for writing a file. `flag`: `"w"` (the default) replaces the file, `"a"` appends; with an `"x"` the file must
  * not exist. `mode`: permission bits, default `0o644`.
  *
@@ -237,9 +247,10 @@ export interface WriteOptions {
  * @since 0.1.0
  */
 export interface Files {
-  readonly readFile: (path: string) => Effect.Effect<Uint8Array, LightboxError>
+  /** Reads a whole file. One larger than `maxBytes` fails with the code `EFBIG`; {@link Files.stream} has no limit. */
+  readonly readFile: (path: string, options?: ReadOptions) => Effect.Effect<Uint8Array, LightboxError>
   /** Decodes as UTF-8; invalid bytes become U+FFFD. */
-  readonly readFileString: (path: string) => Effect.Effect<string, LightboxError>
+  readonly readFileString: (path: string, options?: ReadOptions) => Effect.Effect<string, LightboxError>
   /** Streams a file, buffering a few MiB at a time. */
   readonly stream: (path: string, range?: ReadRange) => Stream.Stream<Uint8Array, LightboxError>
   /** The directory must exist. */

@@ -227,15 +227,16 @@ export interface Sandbox extends Guest.Files {
 
   /**
    * Copies a file or a folder's content from this host to the guest, creating parent folders and keeping permissions.
-   * The guest needs `tar`.
+   * Folders that exist keep their owner and mode, also behind links; files and links are replaced. Fails before anything
+   * is copied if a file would replace a folder, or a folder a file. The guest needs `tar`.
    */
   readonly copyIn: (hostPath: string, path: string, options?: CopyInOptions) => Effect.Effect<void, LightboxError>
   /**
    * Copies a file or a folder's content from the guest to this host, creating parent folders. Keeps permissions except
-   * setuid and setgid; entries that point outside the folder, such as links, fail with `FileError`. The guest needs
-   * `tar` for folders. On failure, files already copied stay.
+   * setuid and setgid. Fails with `FileError` for pipes, devices, links out of the folder, names that are not UTF-8, and
+   * above `maxBytes` (default: 16 GiB). The guest needs `tar` for folders. On failure, files already copied stay.
    */
-  readonly copyOut: (path: string, hostPath: string) => Effect.Effect<void, LightboxError>
+  readonly copyOut: (path: string, hostPath: string, options?: Guest.ReadOptions) => Effect.Effect<void, LightboxError>
 
   /** Reads the sandbox's current state from the runtime. */
   readonly info: Effect.Effect<Microsandbox.SandboxInfo, LightboxError>

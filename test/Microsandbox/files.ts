@@ -204,6 +204,25 @@ export const files: Group<Bench.Shared> = (test) => {
     yield* Bench.failsWithCode("ENOENT", sandbox.copyFile("/root/none", "/root/copy"))
   })
 
+  test("a copy leaves links, owners and modes of folders that are there", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const from = yield* Bench.hostFolder()
+    const names = ["bin", "app", `long${"-name".repeat(40)}`]
+    for (const name of names) {
+      Fs.mkdirSync(Path.join(from, name), { mode: 0o700 })
+      Fs.writeFileSync(Path.join(from, name, "file"), name)
+    }
+    Fs.utimesSync(Path.join(from, "app", "file"), 0, new Date("1960-01-01"))
+    const script = "mkdir -p usr/bin app && ln -s usr/bin bin && chown 7:8 app && chmod 1777 app"
+    yield* sandbox.shell(`mkdir /root/there && cd /root/there && ${script}`, { check: true })
+    yield* sandbox.copyIn(from, "/root/there", { owner: { uid: 1_000_680_000, gid: 9 } })
+    assert.strictEqual(yield* sandbox.readLink("/root/there/bin"), "usr/bin")
+    assert.strictEqual(yield* sandbox.readFileString("/root/there/usr/bin/file"), "bin")
+    assert.deepInclude(yield* sandbox.stat("/root/there/app"), { uid: 7, gid: 8, mode: 0o1777 })
+    assert.deepInclude(yield* sandbox.stat(`/root/there/${names[2]}/file`), { uid: 1_000_680_000, gid: 9 })
+    yield* Bench.failsWithCode("EISDIR", sandbox.copyIn(Path.join(from, "app", "file"), "/root/there/app"))
+  })
+
   test("a folder of the host, in and out again", function* () {
     const { sandbox } = yield* Bench.Shared
     const from = yield* Bench.hostFolder({ plain: "text", größe: "unicode", empty: "" })

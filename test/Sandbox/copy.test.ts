@@ -74,6 +74,103 @@ describe("copying", () => {
       })
     )
 
+    it.effect("puts files behind links to folders, and leaves owners and modes of folders that are there", () =>
+      Effect.gen(function* () {
+        const source = Path.join(yield* temporary, "rootfs")
+        for (const name of ["bin", "app", "tmp", "new"]) {
+          Fs.mkdirSync(Path.join(source, name), { recursive: true, mode: 0o700 })
+          Fs.writeFileSync(Path.join(source, name, "hello"), name)
+        }
+        const sandbox = yield* launch
+        yield* sandbox.shell(
+          "mkdir -p /t/usr/bin /t/app /t/tmp && ln -s usr/bin /t/bin && chown 7:8 /t/app && chmod 1777 /t/tmp",
+          { check: true }
+        )
+        yield* sandbox.copyIn(source, "/t", { owner: { uid: 1, gid: 2 } })
+        assert.strictEqual(yield* sandbox.readLink("/t/bin"), "usr/bin")
+        assert.strictEqual(yield* sandbox.readFileString("/t/usr/bin/hello"), "bin")
+        assert.deepInclude(yield* sandbox.stat("/t/app"), { uid: 7, gid: 8, mode: 0o755 })
+        assert.deepInclude(yield* sandbox.stat("/t/tmp"), { uid: 0, mode: 0o1777 })
+        assert.deepInclude(yield* sandbox.stat("/t/new"), { uid: 1, gid: 2, mode: 0o700 })
+        assert.deepInclude(yield* sandbox.stat("/t/app/hello"), { uid: 1, gid: 2 })
+        // And once more over what is now there.
+        yield* sandbox.copyIn(source, "/t")
+      })
+    )
+
+    it.effect("replaces no folder by a file and no file by a folder, and copies nothing then", () =>
+      Effect.gen(function* () {
+        const folder = yield* temporary
+        Fs.mkdirSync(Path.join(folder, "tree", "sub"), { recursive: true })
+        Fs.writeFileSync(Path.join(folder, "tree", "first"), "x")
+        const file = Path.join(folder, "tree", "first")
+        const sandbox = yield* launch
+        yield* sandbox.shell(
+          "mkdir -p /a/conf.d /b/first /c && touch /c/sub && ln -s none /a/dead && ln -s a/conf.d /l"
+        )
+        for (const path of ["/a/conf.d", "/a/new/", "/l"]) {
+          assert.propertyVal(yield* fieldOf(sandbox.copyIn(file, path)), "code", "EISDIR")
+        }
+        assert.propertyVal(yield* fieldOf(sandbox.copyIn(Path.join(folder, "tree"), "/b")), "code", "EISDIR")
+        assert.propertyVal(yield* fieldOf(sandbox.copyIn(Path.join(folder, "tree"), "/c")), "code", "ENOTDIR")
+        assert.propertyVal(yield* fieldOf(sandbox.copyIn(Path.join(folder, "tree"), "/c/sub")), "code", "ENOTDIR")
+        assert.deepStrictEqual((yield* sandbox.shell("cd / && find a b c l | sort")).stdout.trim().split("\n"), [
+          "a",
+          "a/conf.d",
+          "a/dead",
+          "b",
+          "b/first",
+          "c",
+          "c/sub",
+          "l"
+        ])
+        yield* sandbox.copyIn(file, "/a/dead")
+        assert.strictEqual(yield* sandbox.readFileString("/a/dead"), "x")
+      })
+    )
+
+    it.effect("reads and copies no more than the limit, and no device", () =>
+      Effect.gen(function* () {
+        const folder = yield* temporary
+        const sandbox = yield* launch
+        yield* sandbox.shell("mkdir /d && echo 123456789 > /d/f && mv /etc/passwd /p && ln -s /dev/zero /etc/passwd")
+        assert.strictEqual(yield* sandbox.readFileString("/d/f", { maxBytes: 10 }), "123456789\n")
+        for (const read of [
+          sandbox.readFile("/d/f", { maxBytes: 9 }),
+          sandbox.readFileString("/d/f", { maxBytes: 9 }),
+          sandbox.readFile("/etc/passwd", { maxBytes: "1M" }),
+          sandbox.copyOut("/d/f", Path.join(folder, "f"), { maxBytes: 9 }),
+          sandbox.copyOut("/d", Path.join(folder, "d"), { maxBytes: "1K" }),
+          sandbox.copyIn(import.meta.filename, "/x", { owner: "app" })
+        ]) {
+          assert.propertyVal(yield* fieldOf<unknown, never>(read), "code", "EFBIG")
+        }
+        assert.propertyVal(yield* fieldOf(sandbox.copyOut("/etc/passwd", Path.join(folder, "p"))), "code", "EINVAL")
+        assert.strictEqual(yield* fieldOf(sandbox.readFile("/d/f", { maxBytes: -1 })), "maxBytes")
+        yield* sandbox.copyOut("/d", Path.join(folder, "d"), { maxBytes: "1M" })
+        assert.strictEqual(Fs.readFileSync(Path.join(folder, "d", "f"), "utf8"), "123456789\n")
+      })
+    )
+
+    it.effect("brings in and out files of any time", () =>
+      Effect.gen(function* () {
+        const source = Path.join(yield* temporary, "times")
+        Fs.mkdirSync(source)
+        for (const year of ["1960", "2024", "2300"]) {
+          Fs.writeFileSync(Path.join(source, year), year)
+          Fs.utimesSync(Path.join(source, year), 0, new Date(year))
+        }
+        const sandbox = yield* launch
+        yield* sandbox.copyIn(source, "/times")
+        yield* sandbox.shell("touch -d '1955-01-01 00:00:00' /times/1955", { check: true })
+        const target = `${source}-out`
+        yield* sandbox.copyOut("/times", target)
+        assert.deepStrictEqual(Fs.readdirSync(target).toSorted(), ["1955", "1960", "2024", "2300"])
+        assert.strictEqual(Fs.readFileSync(Path.join(target, "2300"), "utf8"), "2300")
+        assert.strictEqual(Fs.statSync(Path.join(target, "2024")).mtime.getUTCFullYear(), 2024)
+      })
+    )
+
     it.effect("names what is wrong before anything is copied", () =>
       Effect.gen(function* () {
         const sandbox = yield* launch

@@ -182,6 +182,19 @@ describe("a plan", () => {
   )
 
   test(
+    "takes no notice of the modes of copied files that get another one",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped()
+      yield* fs.writeFileString(`${folder}/file`, "x")
+      const definition = Snapshot.make("moded", Support.image).pipe(Snapshot.copy(folder, "/srv", { mode: 0o644 }))
+      yield* Snapshot.build(definition)
+      yield* fs.chmod(`${folder}/file`, 0o664)
+      assert.deepStrictEqual(verdicts(yield* Snapshot.plan(definition)), ["Hit"])
+    })
+  )
+
+  test(
     "says what is forced: by the options, by a step, and from a step on",
     Effect.gen(function* () {
       const all = yield* planAfterBuild(three({ options: { cache: "never" } }))

@@ -9,8 +9,10 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
+import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../LightboxError.ts"
+import { maxEntries } from "../host/files.ts"
 import { redactWords } from "../report/failureText.ts"
 import type { AgentConnection, Session } from "./connection.ts"
 import * as Protocol from "./protocol.ts"
@@ -45,13 +47,22 @@ export const make = (connection: AgentConnection): Guest.Guest => {
             const { data } = yield* file("readDirectory", path, { ReadDir: { handle, limit } })
             const batch = field(data, "List")
             if (!Array.isArray(batch)) return entries
-            for (const entry of batch) entries.push(fileInfo(entry, path))
+            if (batch.length > limit || entries.length > maxEntries) {
+              return yield* fileError("readDirectory", path, `the guest listed more than ${maxEntries} entries`)
+            }
+            for (const entry of batch) {
+              const info = entryOf(entry, path)
+              if (info === undefined) {
+                return yield* fileError("readDirectory", path, "the guest listed an entry that is not in the folder")
+              }
+              entries.push(info)
+            }
             if (batch.length < limit) return entries
           }
         })
       ),
-    realPath: (path) => Effect.map(file("realPath", path, { RealPath: { path } }), pathOf),
-    readLink: (path) => Effect.map(file("readLink", path, { ReadLink: { path } }), pathOf),
+    realPath: (path) => Effect.flatMap(file("realPath", path, { RealPath: { path } }), pathOf("realPath", path, "/")),
+    readLink: (path) => Effect.flatMap(file("readLink", path, { ReadLink: { path } }), pathOf("readLink", path, "")),
     symlink: (target, path) => Effect.asVoid(file("symlink", path, { Symlink: { target, link_path: path } })),
     makeDirectory: (path, options) =>
       Effect.asVoid(file("makeDirectory", path, { Mkdir: { path, mode: options?.mode ?? null } })),
@@ -89,8 +100,8 @@ type Requester = (
 ) => Effect.Effect<Protocol.Payload, LightboxError>
 
 interface Listeners {
-  /** Receives the data that precedes the response. */
-  readonly onData?: (bytes: Uint8Array) => void
+  /** Receives the data that precedes the response. Returns `false` if the guest must not send it. */
+  readonly onData?: (bytes: Uint8Array) => boolean
   /** Receives the response of a request whose caller was interrupted. */
   readonly onLate?: (payload: Protocol.Payload) => void
 }
@@ -120,7 +131,10 @@ const requester =
           if (isAbandoned) onLate?.(payload)
           else if (type === "core.error") resume(Effect.fail(protocolError(operation, payload)))
           else if (type !== "core.fs.data") resume(Effect.succeed(payload))
-          else if (data instanceof Uint8Array) onData?.(data)
+          else if (data instanceof Uint8Array && onData?.(data) === false) {
+            connection.close(id)
+            resume(Effect.fail(protocolError(operation, { message: "the guest sent more than was asked for" })))
+          }
         },
         onLost: (error) => resume(Effect.fail(during(operation, error)))
       })
@@ -178,18 +192,42 @@ const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : un
 
 const field = (u: unknown, key: string): unknown => (Predicate.hasProperty(u, key) ? u[key] : undefined)
 
-const pathOf = ({ data }: FileResponse): string => text(field(data, "Path")) ?? ""
+const maxPathLength = 4096
+const maxNameLength = 255
+
+const pathOf =
+  (operation: string, path: string, start: string) =>
+  ({ data }: FileResponse): Effect.Effect<string, LightboxError> => {
+    const found = text(field(data, "Path")) ?? ""
+    return found !== "" && found.startsWith(start) && found.length <= maxPathLength && !found.includes("\0")
+      ? Effect.succeed(found)
+      : Effect.fail(fileError(operation, path, "the guest gave no path"))
+  }
+
+const entryOf = (u: unknown, folder: string): Guest.FileInfo | undefined => {
+  const info = fileInfo(u, folder)
+  const name = info.path.slice(info.path.lastIndexOf("/") + 1)
+  const isName = name.length <= maxNameLength && !["", ".", ".."].includes(name) && !name.includes("\0")
+  const isInFolder = info.path === `${folder}/${name}` || Path.normalize(info.path) === Path.join(folder, name)
+  return isName && isInFolder ? info : undefined
+}
 
 const number = (u: unknown): number | undefined =>
   typeof u === "number" ? u : typeof u === "bigint" ? Number(u) : undefined
 
+/** A size, an id or the bits of a mode; 0 if it cannot be one. */
+const count = (u: unknown): number => {
+  const value = number(u)
+  return value !== undefined && Number.isSafeInteger(value) && value >= 0 ? value : 0
+}
+
 const fileInfo = (u: unknown, path: string): Guest.FileInfo => ({
   path: text(field(u, "path")) ?? path,
-  type: typeOf(number(field(u, "mode")) ?? 0),
-  size: number(field(u, "size")) ?? 0,
-  mode: (number(field(u, "mode")) ?? 0) & 0o7777,
-  uid: number(field(u, "uid")) ?? 0,
-  gid: number(field(u, "gid")) ?? 0,
+  type: typeOf(count(field(u, "mode"))),
+  size: count(field(u, "size")),
+  mode: count(field(u, "mode")) & 0o7777,
+  uid: count(field(u, "uid")),
+  gid: count(field(u, "gid")),
   mtime: fromSeconds(number(field(u, "mtime"))),
   atime: fromSeconds(number(field(u, "atime")))
 })
@@ -308,7 +346,12 @@ const readWindow = (
 ): Effect.Effect<Uint8Array, LightboxError> =>
   Effect.suspend(() => {
     const chunks: Array<Uint8Array> = []
-    const onData = (bytes: Uint8Array) => void chunks.push(bytes)
+    let size = 0
+    const onData = (bytes: Uint8Array) => {
+      if (bytes.length > 0) chunks.push(bytes)
+      size += bytes.length
+      return size <= length
+    }
     return Effect.map(file("read", path, { Read: { handle, offset, len: length } }, { onData }), () => concat(chunks))
   })
 

@@ -2,8 +2,13 @@
 import * as DateTime from "effect/DateTime"
 import type * as FileSystem from "effect/FileSystem"
 
+/** The range of `Date`: a file system may hold any time. */
+const maxSeconds = 8.64e12
+
 export const fromSeconds = (seconds: number | undefined): DateTime.Utc | undefined =>
-  seconds === undefined ? undefined : DateTime.makeUnsafe(seconds * 1000)
+  seconds === undefined || Number.isNaN(seconds)
+    ? undefined
+    : DateTime.makeUnsafe(Math.min(Math.max(-maxSeconds, seconds), maxSeconds) * 1000)
 
 export const toSeconds = (time: DateTime.Utc | undefined): number | undefined =>
   time === undefined ? undefined : Math.floor(time.epochMilliseconds / 1000)

@@ -68,7 +68,7 @@ const readMany = (guest: Guest.Guest, paths: ReadonlySet<string>): Effect.Effect
     )
     // `tar` failed on one file and may have padded another with zeros.
     if (exitCode !== 0) return new Map()
-    const entries = yield* Effect.tryPromise(() => unpackTar(stdout))
+    const entries = yield* Effect.tryPromise(() => unpackTar(stdout, { strict: true }))
     return new Map(
       entries.flatMap(({ data, header }) =>
         header.type === "file" && data !== undefined && data.length > 0

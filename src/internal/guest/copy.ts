@@ -1,6 +1,6 @@
 /** Copies files and folders into and out of a guest. */
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import type * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -8,7 +8,8 @@ import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
 import * as Execution from "./execution.ts"
-import { readText } from "./files.ts"
+import { ifMissing } from "../host/fileFailure.ts"
+import { atMost, readText } from "./files.ts"
 import * as HostFiles from "../host/files.ts"
 
 export const copyIn = Effect.fnUntraced(function* (
@@ -26,14 +27,21 @@ export const copyIn = Effect.fnUntraced(function* (
   const isSingle = files.length === 1 && files[0]?.path === ""
   const folder = isSingle ? Path.posix.dirname(to) : to
   const owner = yield* resolveOwner(guest, method, options.owner)
-  const isNew = Option.isNone(yield* Effect.option(guest.stat(folder)))
+  const existing = yield* isSingle
+    ? Effect.as(requirePlace(method, to, "file", yield* typeAt(guest, to)), new Set<string>())
+    : existingFolders(guest, method, to, files)
   yield* guest.makeDirectory(folder)
-  if (isNew && !isSingle && owner !== undefined) yield* guest.setAttributes(folder, owner)
-  const archive = HostFiles.pack(method, Path.resolve(from), files, {
-    name: Path.posix.basename(to),
-    mode: options.mode,
-    owner: owner ?? { uid: 0, gid: 0 }
-  })
+  if (!isSingle && owner !== undefined && !existing.has("")) yield* guest.setAttributes(folder, owner)
+  const archive = HostFiles.pack(
+    method,
+    Path.resolve(from),
+    files.filter(({ path }) => isSingle || !existing.has(path)),
+    {
+      name: Path.posix.basename(to),
+      mode: options.mode,
+      owner: owner ?? { uid: 0, gid: 0 }
+    }
+  )
   const argv = ["tar", "-xf", "-", "-C", folder] as const
   const end = yield* Execution.collect(guest, method, Execution.asRoot(...argv), {
     input: archive,
@@ -42,36 +50,114 @@ export const copyIn = Effect.fnUntraced(function* (
   if (end.exitCode !== 0) return yield* Execution.failed(method, argv, end, end.stdout, end.stderr)
 })
 
+type Place = FileSystem.File.Type | undefined
+
+const typeAt = (guest: Guest.Guest, path: string): Effect.Effect<Place, LightboxError> =>
+  guest.stat(path).pipe(
+    Effect.map(({ type }) => type),
+    ifMissing(undefined)
+  )
+
+const failed = (method: string, path: string, code: string, problem: string) =>
+  new LightboxError({ method, reason: new FileError({ operation: "copy", path, code, problem }) })
+
+/** Copies replace files and links, but no folder by a file, nor a file by a folder. */
+const requirePlace = (
+  method: string,
+  path: string,
+  kind: HostFiles.HostFile["kind"],
+  found: Place
+): Effect.Effect<void, LightboxError> => {
+  const isFolder = found === "Directory"
+  if (kind === "folder" && found !== undefined && !isFolder) {
+    return Effect.fail(failed(method, path, "ENOTDIR", "a folder cannot replace what is not a folder"))
+  }
+  return kind !== "folder" && (isFolder || path.endsWith("/"))
+    ? Effect.fail(failed(method, path, "EISDIR", "a file cannot replace a folder: add the file's name to the path"))
+    : Effect.void
+}
+
+/** Finds the copied folders that the guest has, perhaps behind links. Only some kinds of `tar` would leave them as they are. */
+const existingFolders = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  method: string,
+  to: string,
+  files: ReadonlyArray<HostFiles.HostFile>
+): Effect.fn.Return<ReadonlySet<string>, LightboxError> {
+  const children = Map.groupBy(files, ({ path }) => Path.posix.dirname(path).replace(/^\.$/, ""))
+  const top = yield* typeAt(guest, to)
+  yield* requirePlace(method, to, "folder", top)
+  const existing = new Set(top === undefined ? [] : [""])
+  for (const folder of existing) {
+    const place = Path.posix.join(to, folder)
+    const entries = yield* guest.readDirectoryEntries(place)
+    const types = new Map(entries.map(({ path, type }) => [Path.posix.basename(path), type]))
+    for (const { kind, path } of children.get(folder) ?? []) {
+      const target = Path.posix.join(to, path)
+      const type = types.get(Path.posix.basename(path))
+      const found = kind === "folder" && type === "SymbolicLink" ? ((yield* typeAt(guest, target)) ?? type) : type
+      yield* requirePlace(method, target, kind, found)
+      if (kind === "folder" && found === "Directory") existing.add(path)
+    }
+  }
+  return existing
+})
+
+const isCopied = (method: string, path: string, { type }: Guest.FileInfo): Effect.Effect<boolean, LightboxError> =>
+  type === "Directory" || type === "File"
+    ? Effect.succeed(type === "Directory")
+    : Effect.fail(failed(method, path, "EINVAL", "only files and folders can be copied"))
+
 /** Copies a file or a folder's content to the host. The guest's data is not trusted. */
 export const copyOut = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   method: string,
   from: string,
-  to: string
+  to: string,
+  maxBytes = defaultMaxBytes
 ): Effect.fn.Return<void, LightboxError, Scope.Scope> {
-  const { mode, type } = yield* guest.stat(from)
   const target = Path.resolve(to)
-  if (type !== "Directory") {
+  const isFolder = yield* isCopied(method, from, yield* guest.stat(from))
+  if (!isFolder) {
     const file = yield* guest.open(from, { read: true })
-    return yield* HostFiles.write(method, target, file.stream(), { mode })
+    const info = yield* file.stat
+    yield* isCopied(method, from, info)
+    return yield* HostFiles.write(method, target, file.stream().pipe(atMost(method, from, maxBytes)), info)
   }
   const argv = ["tar", "-cf", "-", "-C", from, "."] as const
-  // `suspend` limits the guest to the speed of this host's disk.
-  const process = yield* guest.spawn({ ...Execution.asRoot(...argv), stdin: "empty" }, { overflow: "suspend" })
+  const process = yield* guest.spawn(
+    { ...Execution.asRoot(...argv), stdin: "empty", env: tarVariables },
+    // `suspend` limits the guest to the speed of this host's disk.
+    { overflow: "suspend" }
+  )
   const complaints: Array<Uint8Array> = []
   const archive = process.output.pipe(
     Stream.filterMap(({ _tag, bytes }) => {
       if (_tag === "Stdout") return Result.succeed(bytes)
       if (complaints.length < maxComplaints) complaints.push(bytes)
       return Result.failVoid
-    })
+    }),
+    atMost(method, from, maxBytes),
+    Stream.concat(
+      Stream.drain(
+        Stream.fromEffect(
+          Effect.flatMap(Execution.ended(process), (end) => {
+            const stderr = Buffer.concat(complaints)
+            return end.exitCode === 0 && !/: socket ignored$/m.test(stderr.toString())
+              ? Effect.void
+              : Effect.fail(Execution.failed(method, argv, end, new Uint8Array(), stderr))
+          })
+        )
+      )
+    )
   )
   yield* HostFiles.unpack(method, target, archive)
-  const end = yield* Execution.ended(process)
-  if (end.exitCode !== 0) {
-    return yield* Execution.failed(method, argv, end, new Uint8Array(), Buffer.concat(complaints))
-  }
 }, Effect.scoped)
+
+/** For GNU tar, in whose own format only it can read times before 1970. */
+export const tarVariables = { LC_ALL: "C", TAR_OPTIONS: "--format=posix --pax-option=delete=atime,delete=ctime" }
+
+const defaultMaxBytes = 16 * 1024 ** 3
 
 const maxComplaints = 64
 
@@ -84,17 +170,17 @@ export const resolveOwner = Effect.fnUntraced(function* (
   if (owner === undefined || typeof owner === "object") return owner
   const [user = "", group] = owner.split(":")
   const isNumber = (id: string) => /^\d+$/.test(id)
+  const isId = (id: string) => isNumber(id) && Number(id) < 0xff_ff_ff_ff
   // Numeric ids need no lookup; a guest may have neither file.
   const find = (path: string, id: string) =>
-    Effect.option(
-      Effect.flatMap(readText(guest, path), (text) =>
-        Effect.fromNullishOr(
-          text
-            .split("\n")
-            .map((line) => line.split(":"))
-            .find((fields) => fields[0] === id || fields[2] === id)
-        )
-      )
+    readText(guest, path).pipe(
+      Effect.map((text) =>
+        text
+          .split("\n")
+          .map((line) => line.split(":"))
+          .find((fields) => fields[0] === id || fields[2] === id)
+      ),
+      ifMissing(undefined)
     )
   const unknown = (path: string, id: string) =>
     new LightboxError({
@@ -107,10 +193,11 @@ export const resolveOwner = Effect.fnUntraced(function* (
       })
     })
   const account = yield* find("/etc/passwd", user)
-  if (Option.isNone(account) && !isNumber(user)) return yield* unknown("/etc/passwd", user)
-  const [, , uid = user, primary = uid] = Option.getOrElse(account, () => [])
-  if (group === undefined || isNumber(group)) return { uid: Number(uid), gid: Number(group ?? primary) }
-  const found = yield* find("/etc/group", group)
-  if (Option.isNone(found)) return yield* unknown("/etc/group", group)
-  return { uid: Number(uid), gid: Number(found.value[2]) }
+  if (account === undefined && !isNumber(user)) return yield* unknown("/etc/passwd", user)
+  const [, , uid = user, primary = uid] = account ?? []
+  const members = group === undefined || isNumber(group) ? undefined : yield* find("/etc/group", group)
+  const gid = group === undefined ? primary : isNumber(group) ? group : members?.[2]
+  if (gid === undefined || !isId(gid)) return yield* unknown("/etc/group", group ?? primary)
+  if (!isId(uid)) return yield* unknown("/etc/passwd", user)
+  return { uid: Number(uid), gid: Number(gid) }
 })

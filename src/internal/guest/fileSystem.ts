@@ -17,6 +17,7 @@ import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
 import { ifMissing } from "../host/fileFailure.ts"
+import { maxEntries } from "../host/files.ts"
 import { makeReader } from "./bulkRead.ts"
 import * as Execution from "./execution.ts"
 import { openOptions, readBytes, writeTo } from "./files.ts"
@@ -41,10 +42,6 @@ export const asAgent = (...argv: readonly [string, ...ReadonlyArray<string>]): G
 export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => {
   const gate = Semaphore.makeUnsafe(maxOpenAtOnce)
   const limited = Semaphore.withPermit(gate)
-
-  // ===========================================================================
-  // Paths, failures and programs
-  // ===========================================================================
 
   const at = <A, R>(
     method: string,
@@ -102,10 +99,6 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
     if (type !== "Directory") return yield* failed(method, path, "ENOTDIR", "Not a directory")
   })
 
-  // ===========================================================================
-  // Files
-  // ===========================================================================
-
   const open: FileSystem.FileSystem["open"] = (path, options) =>
     at("open", path, (absolute) =>
       options?.noFollow === true
@@ -153,10 +146,6 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
         return yield* runToMake("link", to, "ln", from, to)
       })
     )
-
-  // ===========================================================================
-  // Folders
-  // ===========================================================================
 
   const makeDirectory: FileSystem.FileSystem["makeDirectory"] = (path, options) =>
     at("makeDirectory", path, (absolute) => {
@@ -212,24 +201,31 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
       entries.map((info) => ({ name: Path.basename(info.path), info }))
     )
 
-  const namesBelow = (folder: string, prefix: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
-    Effect.flatMap(entriesOf(folder), (entries) =>
-      Effect.map(
+  const namesBelow = (
+    folder: string,
+    count = { entries: 0 },
+    prefix = ""
+  ): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
+    Effect.flatMap(entriesOf(folder), (entries) => {
+      count.entries += entries.length
+      if (count.entries > maxEntries) {
+        return Effect.fail(failed("readDirectory", folder, "EFBIG", `there are more than ${maxEntries} files`))
+      }
+      return Effect.map(
         Effect.forEach(
           entries,
           ({ info, name }) =>
             info.type === "Directory"
-              ? Effect.map(namesBelow(`${folder}/${name}`, `${prefix}${name}/`), (below) => [prefix + name, ...below])
+              ? Effect.map(namesBelow(`${folder}/${name}`, count, `${prefix}${name}/`), (below) => [
+                  prefix + name,
+                  ...below
+                ])
               : Effect.succeed([prefix + name]),
           { concurrency: "unbounded" }
         ),
         (names) => names.flat()
       )
-    )
-
-  // ===========================================================================
-  // Copies
-  // ===========================================================================
+    })
 
   const copy: FileSystem.FileSystem["copy"] = (fromPath, toPath, options) =>
     atBoth("copy", fromPath, toPath, (from, to) =>
@@ -321,7 +317,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
     readDirectory: (path, options) =>
       at("readDirectory", path, (absolute) =>
         options?.recursive === true
-          ? Effect.map(namesBelow(absolute, ""), (names) => [...names])
+          ? Effect.map(namesBelow(absolute), (names) => [...names])
           : Effect.map(entriesOf(absolute), (entries) => entries.map(({ name }) => name))
       ),
     readDirectoryEntries: (path) =>

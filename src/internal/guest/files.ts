@@ -7,8 +7,8 @@ import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
-import type { LightboxError } from "../../LightboxError.ts"
-import { intBetween } from "../config/schemas.ts"
+import { FileError, LightboxError } from "../../LightboxError.ts"
+import { Bytes, intBetween } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
 import { ifMissing } from "../host/fileFailure.ts"
 
@@ -21,6 +21,14 @@ const writeOptions = Schema.UndefinedOr(
   })
 )
 
+const readOptions = Schema.UndefinedOr(Schema.Struct({ maxBytes: Schema.optional(Bytes) }))
+
+export const maxBytesOf = (
+  method: string,
+  options: Guest.ReadOptions | undefined
+): Effect.Effect<number, LightboxError> =>
+  Effect.map(decoder(readOptions, method)(options), (checked) => checked?.maxBytes ?? defaultMaxBytes)
+
 export const openOptions = (flag: FileSystem.OpenFlag, mode?: number): Guest.OpenOptions => ({
   read: flag.startsWith("r") || flag.endsWith("+"),
   write: flag.startsWith("w") || flag === "r+",
@@ -31,14 +39,40 @@ export const openOptions = (flag: FileSystem.OpenFlag, mode?: number): Guest.Ope
   mode
 })
 
-/** Reads a whole file. */
-export const readBytes = (guest: Guest.Guest, path: string): Effect.Effect<Uint8Array, LightboxError> =>
-  Effect.scoped(Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkUint8Array(file.stream())))
+export const tooLarge = (maxBytes: number): string => `it has more than ${maxBytes} bytes, the limit (maxBytes)`
 
-export const readText = (guest: Guest.Guest, path: string): Effect.Effect<string, LightboxError> =>
-  Effect.scoped(
-    Effect.flatMap(guest.open(path, { read: true }), (file) => Stream.mkString(Stream.decodeText(file.stream())))
-  )
+export const atMost =
+  (method: string, path: string, maxBytes: number) =>
+  <E, R>(stream: Stream.Stream<Uint8Array, E, R>): Stream.Stream<Uint8Array, E | LightboxError, R> =>
+    Stream.suspend(() => {
+      let size = 0
+      return Stream.tap(stream, (bytes) => {
+        size += bytes.length
+        if (size <= maxBytes) return Effect.void
+        const reason = new FileError({ operation: "read", path, code: "EFBIG", problem: tooLarge(maxBytes) })
+        return Effect.fail(new LightboxError({ method, reason }))
+      })
+    })
+
+export const defaultMaxBytes = 256 * 1024 * 1024
+
+const readStream = (guest: Guest.Guest, path: string, maxBytes: number) =>
+  Effect.map(guest.open(path, { read: true }), (file) => file.stream().pipe(atMost("Sandbox.read", path, maxBytes)))
+
+export const readBytes = (
+  guest: Guest.Guest,
+  path: string,
+  maxBytes = defaultMaxBytes
+): Effect.Effect<Uint8Array, LightboxError> =>
+  Effect.scoped(Effect.flatMap(readStream(guest, path, maxBytes), (bytes) => Stream.mkUint8Array(bytes)))
+
+/** Reads a text, by default of up to 1 MiB, such as the guest's database of users. */
+export const readText = (
+  guest: Guest.Guest,
+  path: string,
+  maxBytes = 1024 * 1024
+): Effect.Effect<string, LightboxError> =>
+  Effect.scoped(Effect.flatMap(readStream(guest, path, maxBytes), (bytes) => Stream.mkString(Stream.decodeText(bytes))))
 
 export const writeTo = (file: Guest.File, data: Uint8Array): Effect.Effect<void, LightboxError> =>
   Stream.run(Stream.make(data), file.sink())
@@ -63,8 +97,12 @@ export const make = (guest: Guest.Guest): Guest.Files => {
     Effect.map(guest.readDirectoryEntries(path), (all) => all.toSorted((a, b) => (a.path < b.path ? -1 : 1)))
 
   return {
-    readFile: Effect.fn("Sandbox.readFile")((path) => readBytes(guest, path)),
-    readFileString: Effect.fn("Sandbox.readFileString")((path) => readText(guest, path)),
+    readFile: Effect.fn("Sandbox.readFile")((path, options) =>
+      Effect.flatMap(maxBytesOf("Sandbox.readFile", options), (maxBytes) => readBytes(guest, path, maxBytes))
+    ),
+    readFileString: Effect.fn("Sandbox.readFileString")((path, options) =>
+      Effect.flatMap(maxBytesOf("Sandbox.readFileString", options), (maxBytes) => readText(guest, path, maxBytes))
+    ),
     stream: (path, range) =>
       Stream.unwrap(Effect.map(guest.open(path, { read: true }), (file) => file.stream(range))).pipe(
         Stream.withSpan("Sandbox.stream")

@@ -1,16 +1,16 @@
 /** Finds, hashes and packs files of the host for copies into a guest. */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import ignore from "ignore"
-import * as Tar from "modern-tar"
 import * as TarFiles from "modern-tar/fs"
+import { isUtf8 } from "node:buffer"
 import * as Crypto from "node:crypto"
 import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { Readable, Writable } from "node:stream"
-import { TransformStream } from "node:stream/web"
+import { Writable } from "node:stream"
 import type { LightboxError } from "../../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
 
@@ -29,6 +29,16 @@ const wholeFileBytes = 4 * 1024 * 1024
 
 const failure = (method: string, path: string) => fileFailure(method, "copy", path)
 
+const refusal = (problem: string): Error => Object.assign(new Error(problem), { code: "EINVAL" })
+
+const onlyFiles = "only files, folders and symbolic links can be copied"
+
+const nameOf = (bytes: Buffer): string => {
+  if (isUtf8(bytes)) return bytes.toString()
+  const shown = bytes.toString("latin1").replace(/[^ -~]/g, (byte) => `\\x${byte.charCodeAt(0).toString(16)}`)
+  throw refusal(`the name ${shown} is not UTF-8`)
+}
+
 /** Lists everything to copy from a path, sorted by name. */
 export const list = Effect.fnUntraced(function* (
   method: string,
@@ -37,25 +47,27 @@ export const list = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ReadonlyArray<HostFile>, LightboxError> {
   const attempt = <A>(path: string, run: () => Promise<A>) =>
     Effect.tryPromise({ try: run, catch: failure(method, path) })
-  const refuse = (path: string) =>
-    failure(method, path)(new Error("only files, folders and symbolic links can be copied"))
   const isIgnored = matcher(patterns)
   const top = yield* attempt(root, () => Fs.stat(root))
   const found: Array<{ readonly path: string; readonly stats: FsSync.Stats }> = []
   if (top.isFile()) found.push({ path: "", stats: top })
-  else if (!top.isDirectory()) return yield* refuse(root)
+  else if (!top.isDirectory()) return yield* failure(method, root)(refusal(onlyFiles))
   else {
     const folders = [""]
     for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
       const inside = folder
-      const entries = yield* attempt(Path.join(root, inside), () => Fs.readdir(Path.join(root, inside)))
-      for (const name of entries) {
-        const path = inside === "" ? name : `${inside}/${name}`
-        const stats = yield* attempt(Path.join(root, path), () => Fs.lstat(Path.join(root, path)))
-        if (isIgnored(path, stats.isDirectory())) continue
+      const full = Path.join(root, inside)
+      const entries = yield* attempt(full, () => Fs.readdir(full, { encoding: "buffer", withFileTypes: true }))
+      for (const entry of entries) {
+        const path = Path.posix.join(inside, entry.name.toString())
+        if (isIgnored(path, entry.isDirectory())) continue
+        const stats = yield* attempt(Path.join(root, path), () => {
+          nameOf(entry.name)
+          return Fs.lstat(Path.join(root, path))
+        })
         if (stats.isDirectory()) folders.push(path)
         else if (!stats.isFile() && !stats.isSymbolicLink()) {
-          return yield* refuse(Path.join(root, path))
+          return yield* failure(method, Path.join(root, path))(refusal(onlyFiles))
         }
         found.push({ path, stats })
       }
@@ -67,7 +79,7 @@ export const list = Effect.fnUntraced(function* (
     ({ path, stats }) => {
       const full = Path.join(root, path)
       return Effect.map(
-        attempt(full, () => digest(full, stats)),
+        attempt(full, () => digest(full, stats, path === "")),
         (digest): HostFile => ({
           path,
           kind: stats.isDirectory() ? "folder" : stats.isSymbolicLink() ? "link" : "file",
@@ -83,104 +95,210 @@ export const list = Effect.fnUntraced(function* (
 
 const matcher = (patterns: ReadonlyArray<string>): ((path: string, isFolder: boolean) => boolean) => {
   if (patterns.length === 0) return () => false
-  const rules = ignore().add([...patterns])
+  const rules = ignore({ ignorecase: false }).add([...patterns])
   return (path, isFolder) => rules.ignores(isFolder ? `${path}/` : path)
 }
 
-const digest = async (path: string, stats: FsSync.Stats): Promise<string> => {
-  if (stats.isDirectory()) return ""
-  if (stats.isSymbolicLink()) return Crypto.hash("sha256", await Fs.readlink(path))
-  if (stats.size <= wholeFileBytes) return Crypto.hash("sha256", await Fs.readFile(path))
-  const hash = Crypto.createHash("sha256")
-  for await (const chunk of FsSync.createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk)
-  return hash.digest("hex")
+const digest = async (path: string, listed: FsSync.Stats, isTop: boolean): Promise<string> => {
+  if (listed.isDirectory()) return ""
+  if (listed.isSymbolicLink()) return Crypto.hash("sha256", await linkTarget(path))
+  const [file, { ino, size }] = await open(path, isTop)
+  try {
+    if (ino !== listed.ino || size !== listed.size) throw changed(path)
+    if (size <= wholeFileBytes) return Crypto.hash("sha256", await file.readFile())
+    const hash = Crypto.createHash("sha256")
+    for await (const chunk of chunksOf(file)) hash.update(chunk)
+    return hash.digest("hex")
+  } finally {
+    await file.close()
+  }
 }
 
-/** Passes data through, and fails at the end if its digest has changed. */
-const unchanged = (path: string, digest: string): TransformStream<Uint8Array, Uint8Array> => {
-  const hash = Crypto.createHash("sha256")
-  return new TransformStream({
-    transform: (chunk, controller) => {
-      hash.update(chunk)
-      controller.enqueue(chunk)
-    },
-    flush: () => requireDigest(path, hash.digest("hex"), digest)
-  })
+const linkTarget = async (path: string): Promise<string> => nameOf(await Fs.readlink(path, "buffer"))
+
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = FsSync.constants
+
+/** Opens a file, but not a link or pipe that took its place since the listing. Only the copied path may be a link. */
+const open = async (path: string, isTop: boolean): Promise<readonly [file: Fs.FileHandle, stats: FsSync.Stats]> => {
+  const file = await Fs.open(path, O_RDONLY | O_NONBLOCK | (isTop ? 0 : O_NOFOLLOW))
+  const stats = await file.stat()
+  if (stats.isFile()) return [file, stats]
+  await file.close()
+  throw changed(path)
 }
 
-/** The copied files must match the key. */
-const requireDigest = (path: string, found: string, expected: string): void => {
-  if (found !== expected) throw new Error(`"${path}" changed while it was copied`)
-}
+const chunksOf = (file: Fs.FileHandle): AsyncIterable<Uint8Array> =>
+  file.createReadStream({ autoClose: false, highWaterMark: 1024 * 1024 })
+
+const changed = (path: string): Error => new Error(`"${path}" changed while it was copied`)
 
 /** Packs listed files as a tar stream, without names of the host's users. */
 export const pack = (
   method: string,
   root: string,
   files: ReadonlyArray<HostFile>,
-  options: {
-    /** Name of a single file in the archive. */
-    readonly name: string
-    readonly mode: number | undefined
-    readonly owner: { readonly uid: number; readonly gid: number }
-  }
+  options: PackOptions
 ): Stream.Stream<Uint8Array, LightboxError> =>
-  Stream.suspend(() => {
-    const { controller, readable } = Tar.createTarPacker()
-    const add = async ({ digest, kind, mode, path, size }: HostFile) => {
-      const full = Path.join(root, path)
-      const linkname = kind === "link" ? await Fs.readlink(full) : undefined
-      if (linkname !== undefined) requireDigest(full, Crypto.hash("sha256", linkname), digest)
-      const entry = controller.add({
-        name: path === "" ? options.name : kind === "folder" ? `${path}/` : path,
-        type: kind === "folder" ? "directory" : kind === "link" ? "symlink" : "file",
-        size,
-        mode: modeOf(mode, kind === "folder", options.mode),
-        mtime: (await Fs.lstat(full)).mtime,
-        uid: options.owner.uid,
-        gid: options.owner.gid,
-        ...(linkname === undefined ? {} : { linkname })
+  Stream.suspend(() => Stream.fromAsyncIterable(archiveOf(root, files, options), failure(method, root)))
+
+interface PackOptions {
+  /** Name of a single file in the archive. */
+  readonly name: string
+  readonly mode: number | undefined
+  readonly owner: { readonly uid: number; readonly gid: number }
+}
+
+/** The copied files must match the key. */
+async function* archiveOf(
+  root: string,
+  files: ReadonlyArray<HostFile>,
+  { mode: wanted, name, owner }: PackOptions
+): AsyncGenerator<Uint8Array> {
+  for (const { digest, kind, mode, path, size } of files) {
+    const full = Path.join(root, path)
+    const header = { mode: modeOf(mode, kind === "folder", wanted), size, target: "", ...owner }
+    if (kind === "file") {
+      const [file, { mtime }] = await open(full, path === "")
+      try {
+        yield headerOf({ ...header, type: "0", name: path === "" ? name : path, mtime })
+        const hash = Crypto.createHash("sha256")
+        let rest = size
+        for await (const chunk of chunksOf(file)) {
+          rest -= chunk.length
+          if (rest < 0) throw changed(full)
+          hash.update(chunk)
+          yield chunk
+        }
+        if (hash.digest("hex") !== digest) throw changed(full)
+        yield paddingOf(size)
+      } finally {
+        await file.close()
+      }
+    } else {
+      const { mtime } = await Fs.lstat(full)
+      const target = kind === "link" ? await linkTarget(full) : ""
+      if (kind === "link" && Crypto.hash("sha256", target) !== digest) throw changed(full)
+      yield headerOf({
+        ...header,
+        ...(kind === "link" ? { type: "2", name: path } : { type: "5", name: `${path}/` }),
+        target,
+        mtime
       })
-      // The packer fails if the size of a file has changed since the listing.
-      if (kind === "file") {
-        await Readable.toWeb(FsSync.createReadStream(full)).pipeThrough(unchanged(full, digest)).pipeTo(entry)
-      } else await entry.close()
     }
-    const addAll = async () => {
-      for (const file of files) await add(file)
-      controller.finalize()
-    }
-    addAll().catch((error: unknown) => controller.error(error))
-    return Stream.fromReadableStream({ evaluate: () => readable, onError: failure(method, root) })
-  })
+  }
+  yield new Uint8Array(2 * blockBytes)
+}
+
+const blockBytes = 512
+
+interface TarHeader {
+  readonly name: string
+  readonly type: string
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly size: number
+  readonly mtime: Date
+  readonly target: string
+}
+
+const paddingOf = (size: number): Uint8Array => new Uint8Array(-size & (blockBytes - 1))
+
+const nameBytes = 100
+
+/** Encodes a header with GNU's extensions for long names and large numbers: busybox ignores those of POSIX. */
+const headerOf = (header: TarHeader): Uint8Array => {
+  const long = (type: string, text: string) => {
+    const bytes = Buffer.from(`${text}\0`)
+    return bytes.length <= nameBytes
+      ? []
+      : [
+          blockOf({ ...header, name: "././@LongLink", target: "", type, size: bytes.length }),
+          bytes,
+          paddingOf(bytes.length)
+        ]
+  }
+  return Buffer.concat([...long("K", header.target), ...long("L", header.name), blockOf(header)])
+}
+
+const maxTime = 8 ** 11 - 1
+
+const blockOf = ({ gid, mode, mtime, name, size, target, type, uid }: TarHeader): Buffer => {
+  const block = Buffer.alloc(blockBytes)
+  const text = (value: string, at: number) => Buffer.from(value).copy(block, at, 0, nameBytes - 1)
+  const number = (value: number, at: number, length: number) => {
+    const octal = value.toString(8).padStart(length - 1, "0")
+    if (octal.length < length) return block.write(octal, at)
+    block[at] = 0x80
+    return block.writeUIntBE(value, at + length - 6, 6)
+  }
+  text(name, 0)
+  number(mode, 100, 8)
+  number(uid, 108, 8)
+  number(gid, 116, 8)
+  number(size, 124, 12)
+  number(Math.min(Math.max(0, Math.floor(mtime.getTime() / 1000)), maxTime), 136, 12)
+  block.write(`${" ".repeat(8)}${type}`, 148)
+  text(target, 157)
+  block.write("ustar  ", 257)
+  const sum = block.reduce((total, byte) => total + byte, 0)
+  block.write(`${sum.toString(8).padStart(6, "0")}\0`, 148)
+  return block
+}
 
 /** Derives the mode of a folder from a file's: it can be entered by whoever may read it. */
-const modeOf = (source: number, isFolder: boolean, wanted: number | undefined): number =>
+export const modeOf = (source: number, isFolder: boolean, wanted: number | undefined): number =>
   wanted === undefined ? source & 0o7777 : isFolder ? wanted | ((wanted & 0o444) >> 2) : wanted
 
 /** Permission bits only: set-ID bits stay in the guest. */
 const permissions = 0o777
 
+export const maxEntries = 1_000_000
+
 /**
- * Unpacks a tar stream into a folder of the host, creating it if necessary. Refuses paths and links that point outside.
+ * Unpacks a tar stream into a folder of the host, creating it if necessary. Refuses paths and links that point outside,
+ * and what would not arrive as it was. On failure, the links that it made are removed: they were not checked yet.
  */
 export const unpack = <E, R>(
   method: string,
   root: string,
   archive: Stream.Stream<Uint8Array, E, R>
 ): Effect.Effect<void, LightboxError | E, R> =>
-  Stream.run(
-    archive,
-    Sink.fromWritableStream({
-      evaluate: () =>
-        Writable.toWeb(
-          TarFiles.unpackTar(root, {
-            map: (header) => ({ ...header, ...(header.mode === undefined ? {} : { mode: header.mode & permissions }) })
-          })
-        ),
-      onError: failure(method, root)
-    })
-  )
+  Effect.suspend(() => {
+    const links: Array<string> = []
+    let count = 0
+    const writable = TarFiles.unpackTar(root, {
+      strict: true,
+      map: (header) => {
+        const { linkname = "", mode, name, type } = header
+        if (++count > maxEntries) throw refusal(`there are more than ${maxEntries} files`)
+        if (type !== "file" && type !== "directory" && type !== "symlink" && type !== "link") {
+          throw refusal(`${name} is a pipe or device: ${onlyFiles}`)
+        }
+        if (/[\\\uFFFD]/.test(name)) throw refusal(`the name ${name} has a backslash, or is not UTF-8`)
+        if (linkname.includes("\uFFFD")) throw refusal(`the target of ${name} is not UTF-8`)
+        if (type === "symlink") links.push(Path.join(root, name))
+        return { ...header, ...(mode === undefined ? {} : { mode: mode & permissions }) }
+      }
+    }).on("error", () => {})
+    const send = (start: (done: (error?: Error | null) => void) => void): Effect.Effect<void, LightboxError> =>
+      Effect.uninterruptible(
+        Effect.callback((resume) =>
+          start((error) => resume(error ? Effect.fail(failure(method, root)(writable.errored ?? error)) : Effect.void))
+        )
+      )
+    const removeLinks = async () => {
+      writable.destroy()
+      for (const path of links.toReversed())
+        await Fs.readlink(path)
+          .then(() => Fs.unlink(path))
+          .catch(() => {})
+    }
+    return Stream.runForEach(archive, (bytes) => send((done) => writable.write(bytes, done))).pipe(
+      Effect.andThen(send((done) => writable.end(done))),
+      Effect.onExit((exit) => (Exit.isSuccess(exit) ? Effect.void : Effect.promise(removeLinks)))
+    )
+  })
 
 /** Writes a file of the host, creating parent folders. */
 export const write = <E, R>(

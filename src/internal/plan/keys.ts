@@ -91,7 +91,11 @@ const descriptorOf = (
     ? {}
     : {
         files: Object.fromEntries(
-          files.map(({ digest, kind, mode, path, size }) => [path, `${kind} ${mode.toString(8)} ${size} ${digest}`])
+          files.map(({ digest, kind, mode: source, path, size }) => {
+            const wanted = step._tag === "Copy" ? step.options.mode : undefined
+            const mode = HostFiles.modeOf(source, kind === "folder", wanted)
+            return [path, `${kind} ${mode.toString(8)} ${size} ${digest}`]
+          })
         )
       })
 })

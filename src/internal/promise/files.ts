@@ -244,7 +244,7 @@ export class SandboxFs {
   /** Copies a file from the guest to the host, keeping its permissions. */
   async copyToHost(guestPath: string, hostPath: string, options?: CallOptions): Promise<void> {
     const path = Path.resolve(hostPath)
-    const { mode } = await run(this.#sandbox.stat(guestPath), options?.signal)
+    const mode = (await run(this.#sandbox.stat(guestPath), options?.signal)).mode & 0o777
     await using file = await this.#open(guestPath, { forLife: options?.signal })
     try {
       await Fs.promises.writeFile(path, file, { mode })

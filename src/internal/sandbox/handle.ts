@@ -101,7 +101,10 @@ const decodeQuery = decoder(
 
 const decodeCopyIn = decoder(Schema.Struct({ from: HostPath, to: GuestPath, ...copyOptions }), "Sandbox.copyIn")
 
-const decodeCopyOut = decoder(Schema.Struct({ from: GuestPath, to: HostPath }), "Sandbox.copyOut")
+const decodeCopyOut = decoder(
+  Schema.Struct({ from: GuestPath, to: HostPath, maxBytes: Schema.optional(Bytes) }),
+  "Sandbox.copyOut"
+)
 
 const decodeStop = decoder(Schema.Struct({ timeout: Schema.optional(DurationInput) }), "Sandbox.stop")
 
@@ -214,9 +217,9 @@ export const make = (
         const files = yield* HostFiles.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
         yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
       }),
-      copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath) {
-        const { from, to } = yield* decodeCopyOut({ from: path, to: hostPath })
-        yield* GuestFiles.copyOut(guest, "Sandbox.copyOut", from, to)
+      copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath, options) {
+        const { from, maxBytes, to } = yield* decodeCopyOut({ from: path, to: hostPath, ...options })
+        yield* GuestFiles.copyOut(guest, "Sandbox.copyOut", from, to, maxBytes)
       }),
 
       info: Effect.withSpan(driver.getSandbox(info.name), "Sandbox.info"),

@@ -11,6 +11,7 @@ import * as Path from "node:path"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
 import type { Files } from "../../Volume.ts"
 import { fileFailure, ifMissing } from "../host/fileFailure.ts"
+import { maxBytesOf, tooLarge } from "../guest/files.ts"
 import { hasControl } from "../config/schemas.ts"
 
 const { O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants
@@ -85,8 +86,16 @@ export const make = (method: string, root: string): Files => {
         catch: fileFailure(method, operation, path)
       })
     )
-  const readFile: Files["readFile"] = (path) =>
-    at("read", path, (folder, name) => opened(Path.join(folder, name), O_RDONLY, (file) => file.readFile()))
+  const readFile: Files["readFile"] = (path, options) =>
+    Effect.flatMap(maxBytesOf(method, options), (maxBytes) =>
+      at("read", path, (folder, name) =>
+        opened(Path.join(folder, name), O_RDONLY, async (file) => {
+          const { size } = await file.stat()
+          if (size > maxBytes) throw Object.assign(new Error(tooLarge(maxBytes)), { code: "EFBIG" })
+          return await file.readFile()
+        })
+      )
+    )
   const writeFile: Files["writeFile"] = (path, data) =>
     at(
       "write",
@@ -96,7 +105,7 @@ export const make = (method: string, root: string): Files => {
     )
   return {
     readFile,
-    readFileString: (path) => Effect.map(readFile(path), (bytes) => new TextDecoder().decode(bytes)),
+    readFileString: (path, options) => Effect.map(readFile(path, options), (bytes) => new TextDecoder().decode(bytes)),
     writeFile,
     writeFileString: (path, text) => writeFile(path, new TextEncoder().encode(text)),
     readDirectory: (path) =>

@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as AgentGuest from "../../../src/internal/guest/agent.ts"
 import type { AgentConnection, Session } from "../../../src/internal/guest/connection.ts"
+import type { LightboxError } from "../../../src/LightboxError.ts"
 import type * as Protocol from "../../../src/internal/guest/protocol.ts"
 
 /** An agent whose commands end by a signal at once, but for `dmesg`, which shows the kernel's log if there is one. */
@@ -69,6 +71,90 @@ describe("a command that a signal ended", () => {
     Effect.gen(function* () {
       assert.isUndefined((yield* endedBy("[ 2.0] Out of memory: Killed process 7 (node)\n")).signal)
       assert.isUndefined((yield* endedBy(undefined)).signal)
+    })
+  )
+})
+
+/** An agent that answers each request for files with these messages. */
+const hostile = (...answers: ReadonlyArray<readonly [type: string, payload: Protocol.Payload]>) => {
+  const sessions = new Map<number, Session>()
+  let next = 0
+  return AgentGuest.make({
+    bootMillis: 0,
+    open: (session) => {
+      sessions.set(next, session)
+      return next++
+    },
+    close: (id) => sessions.delete(id),
+    send: () => Effect.void,
+    post: (id, _type, { op }) => {
+      const isOpen = typeof op === "object" && op !== null && ("OpenFile" in op || "OpenDir" in op)
+      const messages = isOpen ? [["core.fs.response", { ok: true, data: { Handle: 1 } }] as const] : answers
+      for (const [type, payload] of messages) {
+        sessions.get(id)?.onMessage({ id, type, payload, isLast: false, generation: 7 })
+      }
+      return true
+    },
+    pause: () => {},
+    resume: () => {},
+    lost: Effect.never
+  })
+}
+
+const listed = (...entries: ReadonlyArray<unknown>) =>
+  hostile(["core.fs.response", { ok: true, data: { List: entries } }]).readDirectoryEntries("/out")
+
+const problemOf = <A>(effect: Effect.Effect<A, LightboxError>) =>
+  Effect.map(Effect.flip(effect), ({ reason }) => reason.message)
+
+describe("answers of an agent that nobody trusts", () => {
+  const names = ["/out/..", "/out/.", "/out/", "/out/../../etc/x", "../x", "/elsewhere/x", "/out/a/b", "/out/\0"]
+
+  it.effect.each([...names, `/out/${"x".repeat(256)}`])("refuses the entry %j of a folder", (path) =>
+    Effect.gen(function* () {
+      assert.match(yield* problemOf(listed({ path, mode: 0o100644 })), /an entry that is not in the folder/)
+    })
+  )
+
+  it.effect("lists names that are names, whatever their numbers", () =>
+    Effect.gen(function* () {
+      const entries = yield* listed(
+        { path: "/out/..x", mode: 0o100644, size: -1, mtime: 1e300 },
+        { path: "/out/b", mode: Number.NaN, size: 2n ** 63n, mtime: Number.NaN, uid: 1.5 }
+      )
+      assert.deepStrictEqual(
+        entries.map(({ path, size, type, uid }) => [path, size, type, uid]),
+        [
+          ["/out/..x", 0, "File", 0],
+          ["/out/b", 0, "Unknown", 0]
+        ]
+      )
+    })
+  )
+
+  it.effect("ends a list that has no end", () =>
+    Effect.gen(function* () {
+      const entry = { path: "/out/x", mode: 0o100644 }
+      assert.match(yield* problemOf(listed(...Array.from({ length: 512 }, () => entry))), /more than 1000000 entries/)
+      assert.match(yield* problemOf(listed(...Array.from({ length: 513 }, () => entry))), /entries/)
+    })
+  )
+
+  it.effect("takes no more of a file than it asked for", () =>
+    Effect.gen(function* () {
+      const data = { data: new Uint8Array(1024 * 1024) }
+      const guest = hostile(...Array.from({ length: 9 }, () => ["core.fs.data", data] as const))
+      const read = Effect.scoped(
+        Effect.flatMap(guest.open("/f", { read: true }), (file) => Stream.runDrain(file.stream({ bytesToRead: 10 })))
+      )
+      assert.match(yield* problemOf(read), /more than was asked for/)
+    })
+  )
+
+  it.effect.each([undefined, "", "relative", "/a\0b", `/${"x".repeat(4096)}`])("refuses %j for a real path", (path) =>
+    Effect.gen(function* () {
+      const guest = hostile(["core.fs.response", { ok: true, data: { Path: path } }])
+      assert.match(yield* problemOf(guest.realPath("/x")), /no path/)
     })
   )
 })

@@ -1,5 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Tar from "modern-tar"
@@ -8,6 +11,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as HostFiles from "../../../src/internal/host/files.ts"
+import { tarVariables } from "../../../src/internal/guest/copy.ts"
 import { isLightboxError } from "../../../src/LightboxError.ts"
 
 const makeFolder = Effect.acquireRelease(
@@ -175,7 +179,10 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("comes out of the archive as it went in", () =>
+  const tars: ReadonlyArray<readonly [string, ...ReadonlyArray<string>]> = [["tar"], ["busybox", "tar"]]
+  const installed = tars.filter(([command]) => ChildProcess.spawnSync(command, ["--help"]).error === undefined)
+
+  it.effect.each(installed)("comes out of the archive as it went in, unpacked by %s", ([command, ...words]) =>
     Effect.gen(function* () {
       const folder = yield* makeTree({
         "with space": "a",
@@ -197,7 +204,7 @@ describe("hostFiles", () => {
         Uint8Array.from({ length: 100_000 }, (_, index) => index % 256)
       )
       const target = yield* makeFolder
-      const { status, stderr } = ChildProcess.spawnSync("tar", ["-xpf", "-", "-C", target], {
+      const { status, stderr } = ChildProcess.spawnSync(command, [...words, "-xpf", "-", "-C", target], {
         input: yield* Stream.mkUint8Array(pack(folder, yield* list(folder))),
         encoding: "utf8"
       })
@@ -317,6 +324,153 @@ describe("hostFiles", () => {
       assert.deepStrictEqual(
         seen(target).map((line) => line.replace(/ \d+/, "")),
         seen(folder).map((line) => line.replace(/ \d+/, ""))
+      )
+    })
+  )
+
+  const times: ReadonlyArray<readonly [written: string, read: string]> = [
+    ["1969-12-31T23:59:00Z", "1970-01-01T00:00:00.000Z"],
+    ["2001-02-03T04:05:06Z", "2001-02-03T04:05:06.000Z"],
+    ["2242-03-16T12:56:31Z", "2242-03-16T12:56:31.000Z"],
+    ["2300-01-01T00:00:00Z", "2242-03-16T12:56:31.000Z"]
+  ]
+
+  it.effect.each(times)("packs a file of %s with the time %s", ([written, read]) =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ file: "x" })
+      Fs.utimesSync(Path.join(folder, "file"), 0, new Date(written))
+      const packed = yield* entriesOf(pack(folder, yield* list(folder)))
+      assert.deepStrictEqual(
+        packed.map(({ header }) => header.mtime?.toISOString()),
+        [read]
+      )
+    })
+  )
+
+  it.effect("packs for an owner whose number is too large for a plain header", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ file: "x" })
+      const owner = { uid: 1_000_680_000, gid: 4_294_967_294 }
+      const archive = yield* Stream.mkUint8Array(pack(folder, yield* list(folder), { owner }))
+      for (const [command, ...words] of installed) {
+        const flags = command === "tar" ? ["--numeric-owner"] : []
+        const { stdout } = ChildProcess.spawnSync(command, [...words, ...flags, "-tvf", "-"], { input: archive })
+        assert.match(stdout.toString(), /1000680000\/4294967294/)
+      }
+    })
+  )
+
+  it.effect("ignores by names as they are written, capitals included", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ Build: { a: "" }, build: { b: "" }, "README.MD": "", "a.md": "" })
+      assert.deepStrictEqual(paths(yield* list(folder, ["build", "*.md"])), ["Build", "Build/a", "README.MD"])
+    })
+  )
+
+  it.effect("refuses a name or a link's target that is not UTF-8, unless it is ignored", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ sub: {} })
+      const sub = Buffer.from(`${folder}/sub/`)
+      const latin = Buffer.concat([sub, Buffer.from("caf\u00e9.txt", "latin1")])
+      Fs.writeFileSync(latin, "x")
+      assert.strictEqual((yield* describeError(list(folder))).problem, "the name caf\\xe9.txt is not UTF-8")
+      assert.deepStrictEqual(paths(yield* list(folder, ["caf*"])), ["sub"])
+      Fs.rmSync(latin)
+      Fs.symlinkSync(latin, Path.join(folder, "link"))
+      assert.match((yield* describeError(list(folder))).problem, /is not UTF-8/)
+    })
+  )
+
+  it.effect("follows no link that took the place of a listed file", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ copied: { file: "same" }, outside: "same" })
+      const files = yield* list(Path.join(folder, "copied"))
+      Fs.rmSync(Path.join(folder, "copied", "file"))
+      Fs.symlinkSync("../outside", Path.join(folder, "copied", "file"))
+      yield* describeError(Stream.runDrain(pack(Path.join(folder, "copied"), files)))
+    })
+  )
+
+  it.effect.each(installed)("loses no file of any time, packed by %s", ([command, ...words]) =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({
+        a: "1",
+        old: "precious\n",
+        empty: "",
+        z: "2",
+        ["ü".repeat(120)]: "3",
+        link: ["old"]
+      })
+      for (const name of ["old", "empty"]) Fs.utimesSync(Path.join(folder, name), 0, new Date("1960-01-01"))
+      const target = yield* makeFolder
+      const { stdout } = ChildProcess.spawnSync(command, [...words, "-cf", "-", "-C", folder, "."], {
+        env: { ...process.env, ...tarVariables }
+      })
+      yield* HostFiles.unpack("Sandbox.copyOut", target, Stream.make(stdout))
+      assert.deepStrictEqual(seen(target), seen(folder))
+    })
+  )
+
+  it.effect("fails for a header that it cannot read, instead of taking content for one", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ old: "precious\n" })
+      Fs.utimesSync(Path.join(folder, "old"), 0, new Date("1960-01-01"))
+      const target = yield* makeFolder
+      const { stdout } = ChildProcess.spawnSync("tar", ["--format=gnu", "-cf", "-", "-C", folder, "."])
+      yield* describeError(HostFiles.unpack("Sandbox.copyOut", target, Stream.make(stdout)))
+      assert.deepStrictEqual(seen(target), [])
+    })
+  )
+
+  const refused: ReadonlyArray<readonly [what: string, header: Tar.TarHeader, problem: RegExp]> = [
+    ["a pipe", { name: "./p", size: 0, type: "fifo" }, /pipe or device/],
+    ["a device", { name: "./d", size: 0, type: "character-device" }, /pipe or device/],
+    ["a name with a backslash", { name: "./a\\b", size: 0, type: "file" }, /backslash/],
+    ["a name that was not UTF-8", { name: "./caf\uFFFD", size: 0, type: "file" }, /not UTF-8/],
+    ["a link's target that was not UTF-8", { name: "./l", size: 0, type: "symlink", linkname: "\uFFFD" }, /not UTF-8/]
+  ]
+
+  it.effect.each(refused)("refuses to unpack %s", ([, header, problem]) =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const archive = yield* Effect.promise(() => Tar.packTar([{ header }]))
+      const reason = yield* describeError(HostFiles.unpack("Sandbox.copyOut", folder, Stream.make(archive)))
+      assert.strictEqual(reason.code, "EINVAL")
+      assert.match(reason.problem, problem)
+      assert.deepStrictEqual(seen(folder), [])
+    })
+  )
+
+  const endings = ["ends early", "fails", "never ends"] as const
+
+  it.effect.each(endings)("leaves no link of an archive that %s", (ending) =>
+    Effect.gen(function* () {
+      const folder = yield* makeFolder
+      const target = Path.join(folder, "target")
+      const archive = yield* Effect.promise(() =>
+        Tar.packTar([
+          { header: { name: "a/b/", size: 0, type: "directory" } },
+          { header: { name: "a/b/up", size: 0, type: "symlink", linkname: "../.." } },
+          { header: { name: "escapes", size: 0, type: "symlink", linkname: "a/b/up/../secret" } }
+        ])
+      )
+      const received = yield* Deferred.make<void>()
+      const rest =
+        ending === "ends early"
+          ? Stream.empty
+          : ending === "fails"
+            ? Stream.fail("lost")
+            : Stream.fromEffect(Effect.andThen(Deferred.succeed(received, undefined), Effect.never))
+      const bytes = Stream.concat(Stream.make(archive.subarray(0, -1024)), rest)
+      const unpacking = yield* Effect.forkChild(HostFiles.unpack("Sandbox.copyOut", target, bytes))
+      if (ending === "never ends") {
+        yield* Deferred.await(received)
+        yield* Fiber.interrupt(unpacking)
+      }
+      assert.isTrue(Exit.isFailure(yield* Fiber.await(unpacking)))
+      assert.deepStrictEqual(
+        seen(target).map((line) => line.split(" ")[0]),
+        ["a/", "a/b/"]
       )
     })
   )

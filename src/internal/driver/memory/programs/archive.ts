@@ -89,7 +89,8 @@ const create = Effect.fnUntraced(function* (
         gid: stat.gid,
         uname: machine.nameOf("passwd", stat.uid),
         gname: machine.nameOf("group", stat.gid),
-        mtime: new Date(stat.modifiedAt),
+        // As busybox does with times before 1970.
+        mtime: new Date(Math.max(0, stat.modifiedAt)),
         size: 0
       }
       if (stat.kind === "Directory") {
@@ -152,7 +153,7 @@ const put = (process: Process, path: string, { data, header }: Entry): void => {
     ...(actor.uid === 0 ? { uid: header.uid ?? 0, gid: header.gid ?? 0 } : {}),
     ...(header.mtime === undefined ? {} : { modifiedAt: header.mtime.getTime() })
   }
-  const existing = process.lookAt(path, false)
+  const existing = process.lookAt(path, header.type === "directory")
   if (header.type === "directory") {
     if (existing?.kind !== "Directory") process.make(path, { _tag: "Directory", mode: attributes.mode })
     return process.setAttributes(path, attributes)
