@@ -13,6 +13,7 @@ import type * as Guest from "../../Guest.ts"
 import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../LightboxError.ts"
 import { redactWords } from "../report/failureText.ts"
 import type { AgentConnection, Session } from "./connection.ts"
+import * as Execution from "./execution.ts"
 import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
 import { printable } from "../report/printable.ts"
@@ -374,6 +375,7 @@ const spawn = Effect.fnUntraced(function* (
   const argv = redactWords(command.argv)
   const started = yield* Deferred.make<number, LightboxError>()
   const exit = yield* Deferred.make<number, LightboxError>()
+  let isReleased = false
   const stdin = { isOpen: command.stdin !== "empty" }
   /** The last signal sent to end the command. */
   let sent: Guest.Signal | undefined
@@ -397,11 +399,18 @@ const spawn = Effect.fnUntraced(function* (
     Deferred.doneUnsafe(exit, Effect.fail(error))
   }
 
-  /** A dying agent loses track of its commands before the connection ends. No command exits with such a code. */
-  const whenLost = (code: number) =>
-    Effect.flatMap(connection.lost, (error) => Effect.fail(during("spawn", error))).pipe(
-      Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
+  /** A dying agent loses track of its commands before the connection ends. So it is asked whether it still lives. */
+  const exitCode = yield* Effect.cached(
+    Effect.flatMap(Deferred.await(exit), (code) =>
+      code >= 0 || isReleased
+        ? Effect.succeed(code)
+        : requester(connection)("spawn", "core.ping", {}).pipe(
+            Effect.catchReason("LightboxError", "Unknown", () => Effect.void),
+            Effect.as(code),
+            Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
+          )
     )
+  )
 
   const id = connection.open({
     onMessage: dispatch({
@@ -412,8 +421,7 @@ const spawn = Effect.fnUntraced(function* (
       "core.exec.exited": (payload) => {
         stdin.isOpen = false
         output.finish()
-        const code = number(payload["code"]) ?? -1
-        Deferred.doneUnsafe(exit, code < 0 ? whenLost(code) : Effect.succeed(code))
+        Deferred.doneUnsafe(exit, Effect.succeed(number(payload["code"]) ?? -1))
       },
       "core.exec.failed": (payload) => fail(notStarted(problemOf(argv, command, payload))),
       "core.error": (payload) => fail(protocolError("spawn", payload))
@@ -428,6 +436,8 @@ const spawn = Effect.fnUntraced(function* (
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       if (!Deferred.isDoneUnsafe(exit)) kill()
+      isReleased = true
+      Deferred.doneUnsafe(exit, Effect.succeed(-1))
       connection.close(id)
     })
   )
@@ -461,12 +471,21 @@ const spawn = Effect.fnUntraced(function* (
     })
   )
 
+  yield* Execution.endHolders(
+    command.argv,
+    Effect.raceFirst(Execution.gone(stat, pid), Effect.exit(Deferred.await(exit))),
+    () => {
+      if (!Deferred.isDoneUnsafe(exit)) connection.post(id, "core.exec.signal", { signal: signals.SIGKILL })
+    },
+    fail
+  )
+
   const write = (data: Uint8Array): Effect.Effect<void, LightboxError> =>
     Effect.suspend(() => (stdin.isOpen ? send("core.exec.stdin", { data }) : Effect.void))
 
   // The agent reports that a signal ended the command, but not which.
   const endedBy = yield* Effect.cached(
-    Effect.flatMap(Deferred.await(exit), (code) =>
+    Effect.flatMap(exitCode, (code) =>
       code < 0 && sent === undefined
         ? Effect.map(kernelLog(connection, stat), (log) => fromKernelLog(log, pid))
         : Effect.succeed(code < 0 ? sent : undefined)
@@ -476,7 +495,7 @@ const spawn = Effect.fnUntraced(function* (
   const process: Guest.Process = {
     pid,
     output: output.stream,
-    exitCode: Deferred.await(exit),
+    exitCode,
     endedBy,
     stdin: inChunks(write, write(new Uint8Array())),
     signal: (signal) =>

@@ -3,6 +3,7 @@
  * caller's API.
  */
 import * as Redacted from "effect/Redacted"
+import { stripVTControlCharacters } from "node:util"
 import type { Word } from "../../Guest.ts"
 import type { LightboxError, Reason, StepContext } from "../../LightboxError.ts"
 
@@ -19,6 +20,12 @@ export const setWay = (way: Way, error: LightboxError): void => void ways.set(er
 // What happened
 // =============================================================================
 
+/** Makes text of a guest safe for terminals and logs: without control, invisible or direction-changing characters. */
+const safe = (text: string): string =>
+  stripVTControlCharacters(text)
+    .replace(/[^\P{Cc}\n\t]|[\p{Cf}\p{Zl}\p{Zp}]/gu, "")
+    .toWellFormed()
+
 /** Formats a command line as one would type it, without what is redacted. */
 export const showArgv = (argv: ReadonlyArray<Word>): string =>
   argv
@@ -26,6 +33,14 @@ export const showArgv = (argv: ReadonlyArray<Word>): string =>
       Redacted.isRedacted(word) ? "<redacted>" : /^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word)
     )
     .join(" ")
+
+const longestCommand = 300
+
+/** Formats a command line for a message, shortened. */
+export const shortArgv = (argv: ReadonlyArray<Word>): string => {
+  const line = safe(showArgv(argv))
+  return line.length > longestCommand ? `${line.slice(0, longestCommand)}…` : line
+}
 
 /** Describes how a command ended. Exit code -1 means by a signal. */
 export const ending = ({ exitCode, signal }: { readonly exitCode: number; readonly signal?: string }): string =>
@@ -45,13 +60,20 @@ const longestLine = 400
 export const quote = (lines: ReadonlyArray<string>): string => {
   const shown = lines
     .slice(-shownLines)
+    .map((line) => safe(line.split("\r").findLast((part) => part !== "") ?? ""))
     .map((line) => (line.length > longestLine ? `${line.slice(0, longestLine)}…` : line))
   const omitted = lines.length - shown.length
   return [...(omitted === 0 ? [] : [`… (${omitted} lines before)`]), ...shown].map((line) => `\n  | ${line}`).join("")
 }
 
 /** Quotes the last output of a failed command: standard error, or else standard output. */
-export const outputOf = ({ stderr, stdout }: { readonly stderr: string; readonly stdout: string }): string => {
+export const outputOf = ({
+  stderr = "",
+  stdout = ""
+}: {
+  readonly stderr?: string
+  readonly stdout?: string
+}): string => {
   const text = stderr.trim() === "" ? stdout : stderr
   return text.trim() === "" ? "" : quote(text.trimEnd().split("\n"))
 }
@@ -88,7 +110,7 @@ const ofStep = (step: StepContext, reason: Reason): string => {
 
 /** Describes what happened. */
 export const what = ({ reason, step }: LightboxError): string =>
-  step === undefined ? reason.message : ofStep(step, reason)
+  safe(step === undefined ? reason.message : ofStep(step, reason))
 
 // =============================================================================
 // What to do
