@@ -9,7 +9,6 @@ import * as Struct from "effect/Struct"
 import type * as Guest from "../../Guest.ts"
 import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, Unknown } from "../../LightboxError.ts"
 import { timeLimit } from "../config/validation.ts"
-import * as Secrets from "../definition/secrets.ts"
 import * as FailureText from "../report/failureText.ts"
 
 export interface Ended {
@@ -52,9 +51,8 @@ export const withDefaults = (
 const defaults = new WeakMap<Guest.Process, ReadonlyArray<Guest.Word>>()
 
 const secretsOf = (process: Guest.Process, { argv, env }: Pick<Guest.Command, "argv" | "env">) =>
-  [...argv, ...Object.values(env ?? {}), ...(defaults.get(process) ?? [])].flatMap(
-    (word): ReadonlyArray<Secrets.SecretValue> =>
-      Redacted.isRedacted(word) && Redacted.value(word) !== "" ? [{ name: "", value: Redacted.value(word) }] : []
+  [...argv, ...Object.values(env ?? {}), ...(defaults.get(process) ?? [])].flatMap((word): ReadonlyArray<string> =>
+    Redacted.isRedacted(word) ? [Redacted.value(word)] : []
   )
 
 export type Input<E, R> = string | Uint8Array | Stream.Stream<Uint8Array, E, R>
@@ -82,7 +80,7 @@ export const gone = (
   interval: Duration.Input = "1 second"
 ): Effect.Effect<void> => {
   const has = (path: string, otherwise: (error: LightboxError) => Effect.Effect<boolean>) =>
-    Effect.catch(Effect.as(stat(path), true), otherwise)
+    stat(path).pipe(Effect.as(true), Effect.catch(otherwise))
   const isThere = has(`/proc/${pid}`, ({ reason }) =>
     // Without `/proc`, nobody knows.
     reason._tag === "FileError" && reason.code === "ENOENT"
@@ -205,7 +203,7 @@ export const failures = (
 ) => {
   const fields = () => {
     const secrets = secretsOf(process, command)
-    const argv = FailureText.redactWords(command.argv).map((word) => Secrets.redact(secrets, word))
+    const argv = FailureText.redactWords(command.argv).map((word) => FailureText.redact(secrets, word))
     return { argv, stdout: tail(Stdout.last, secrets), stderr: tail(Stderr.last, secrets) }
   }
   return {
@@ -291,9 +289,9 @@ const shownBytes = 2 * tailBytes
 const tailLines = 50
 
 /** Decodes the last lines, without secrets. */
-export const tail = (bytes: Uint8Array, secrets: ReadonlyArray<Secrets.SecretValue> = []): string => {
+export const tail = (bytes: Uint8Array, secrets: ReadonlyArray<string> = []): string => {
   const text = new TextDecoder().decode(bytes.subarray(-shownBytes))
-  return Secrets.redact(secrets, bytes.length < shownBytes ? text : Secrets.withoutSplit(secrets, text))
+  return FailureText.redact(secrets, bytes.length < shownBytes ? text : FailureText.withoutSplit(secrets, text))
     .slice(-tailBytes)
     .split("\n")
     .slice(-tailLines - 1)

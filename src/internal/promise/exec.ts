@@ -346,7 +346,7 @@ export const start = Effect.fnUntraced(function* (
         ended.callback()
       })
     ),
-    Effect.raceFirst(Effect.catch(Execution.feed<never, never>(process, fed), () => Effect.never)),
+    Effect.raceFirst(Execution.feed<never, never>(process, fed).pipe(Effect.catch(() => Effect.never))),
     Effect.forkScoped
   )
   const onEnd = (callback: () => void) => {

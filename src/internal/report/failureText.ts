@@ -234,3 +234,32 @@ export const message = (error: LightboxError): string => {
 /** Hides redacted words. */
 export const redactWords = (words: ReadonlyArray<Word>): ReadonlyArray<string> =>
   words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
+
+// =============================================================================
+// Secrets
+// =============================================================================
+
+/** A secret as tools write it: without space around it, or one of its lines of at least this length. */
+export const forms = (secret: string, shortestLine: number): ReadonlyArray<string> => [
+  secret.trim(),
+  ...secret
+    .split(/[\r\n]+/)
+    .map((line) => line.trim())
+    .filter((line) => line.length >= shortestLine)
+]
+
+/** The texts to redact: each secret, and each line of those with several. Longest first. */
+export const partsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> =>
+  [...new Set(secrets.flatMap((secret) => [secret, ...forms(secret, 4)]))]
+    .filter((part) => part !== "")
+    .toSorted((a, b) => b.length - a.length)
+
+/** Redacts secrets in a text. */
+export const redact = (secrets: ReadonlyArray<string>, text: string): string =>
+  partsOf(secrets).reduce((shown, part) => shown.replaceAll(part, "<redacted>"), text)
+
+/** Drops the end of a secret from the beginning of a text that was cut there. */
+export const withoutSplit = (secrets: ReadonlyArray<string>, text: string): string => {
+  const lengths = partsOf(secrets).flatMap((part) => Array.from(part, (_, index) => part.slice(index + 1)))
+  return text.slice(Math.max(0, ...lengths.filter((end) => text.startsWith(end)).map(({ length }) => length)))
+}
