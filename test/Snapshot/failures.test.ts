@@ -97,7 +97,7 @@ describe("the error of a step", () => {
           Snapshot.shell("echo 1 > /root/one")
         )
         const fiber = yield* Effect.forkChild(Snapshot.build(definition))
-        assert.strictEqual((yield* Effect.flatten(Support.passUntilDone(fiber, "10 seconds"))).stepsRun, 2)
+        assert.strictEqual((yield* Effect.flatten(Support.passUntilDone(fiber))).stepsRun, 2)
       })
     )
   }

@@ -70,10 +70,6 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
 const inEffect = (guest: Guest.Guest, { environment, user, workdir }: KeyedUnit<unknown, unknown>): Guest.Guest =>
   Execution.withDefaults(guest, { env: environment, user, cwd: workdir })
 
-// =============================================================================
-// Commands
-// =============================================================================
-
 const command = Effect.fnUntraced(function* (
   { onOutput, outputs, sandbox, secrets, unit }: Task<unknown, unknown>,
   argv: readonly [string, ...Array<Guest.Word>],
@@ -169,10 +165,6 @@ export class Lines {
   }
 }
 
-// =============================================================================
-// Files
-// =============================================================================
-
 const write = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   path: string,
@@ -192,10 +184,6 @@ const write = Effect.fnUntraced(function* (
     })
   )
 })
-
-// =============================================================================
-// Between steps
-// =============================================================================
 
 /** Mounts that the runtime needs in the guest. */
 const runtimeMounts = ["/.msb", "/dev", "/proc", "/sys"]

@@ -78,10 +78,6 @@ export const make = (connection: AgentConnection): Guest.Guest => {
   }
 }
 
-// =============================================================================
-// Requests
-// =============================================================================
-
 type Requester = (
   operation: string,
   type: string,
@@ -203,10 +199,6 @@ const setAttrs = (attributes: Guest.FileAttributes): Protocol.Payload => ({
   atime: toSeconds(attributes.atime) ?? null,
   mtime: toSeconds(attributes.mtime) ?? null
 })
-
-// =============================================================================
-// Files
-// =============================================================================
 
 const openHandle = (
   connection: AgentConnection,
@@ -360,10 +352,6 @@ const inChunks = (
     Effect.forEach(split(bytes, Protocol.maxChunkBytes), write, { discard: true })
   ).pipe(Sink.mapEffect(() => end))
 
-// =============================================================================
-// Commands
-// =============================================================================
-
 const clear = (word: Guest.Word): string => (Redacted.isRedacted(word) ? Redacted.value(word) : word)
 
 const spawn = Effect.fnUntraced(function* (
@@ -401,14 +389,15 @@ const spawn = Effect.fnUntraced(function* (
 
   /** A dying agent loses track of its commands before the connection ends. So it is asked whether it still lives. */
   const exitCode = yield* Effect.cached(
-    Effect.flatMap(Deferred.await(exit), (code) =>
-      code >= 0 || isReleased
-        ? Effect.succeed(code)
-        : requester(connection)("spawn", "core.ping", {}).pipe(
-            Effect.catchReason("LightboxError", "Unknown", () => Effect.void),
-            Effect.as(code),
-            Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
-          )
+    Effect.filterOrElse(
+      Deferred.await(exit),
+      (code) => code >= 0 || isReleased,
+      (code) =>
+        requester(connection)("spawn", "core.ping", {}).pipe(
+          Effect.catchReason("LightboxError", "Unknown", () => Effect.void),
+          Effect.as(code),
+          Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
+        )
     )
   )
 
@@ -573,10 +562,6 @@ const requireFolder = (
     Effect.asVoid
   )
 }
-
-// =============================================================================
-// Connections into the guest
-// =============================================================================
 
 const connect = Effect.fnUntraced(function* (
   connection: AgentConnection,

@@ -263,11 +263,11 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
     }
     return new ExecOutput(this.#end, parts.stdout.bytes, parts.stderr.bytes)
   }
-  /** Sends a signal, by number, to the command and its children. */
+  /** Sends a signal, by number, to the command's process group. */
   async signal(signal: number, options?: CallOptions): Promise<void> {
     await run(this.#process.signal(signal), options?.signal)
   }
-  /** Kills the command and its children. */
+  /** Kills the command's process group. */
   async kill(options?: CallOptions): Promise<void> {
     await run(this.#process.signal("SIGKILL"), options?.signal)
   }

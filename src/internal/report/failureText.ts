@@ -16,10 +16,6 @@ const ways = new WeakMap<LightboxError, Way>()
 /** Selects the vocabulary of the text of an error. */
 export const setWay = (way: Way, error: LightboxError): void => void ways.set(error, way)
 
-// =============================================================================
-// What happened
-// =============================================================================
-
 /** Makes text of a guest safe for terminals and logs: without control, invisible or direction-changing characters. */
 const safe = (text: string): string =>
   stripVTControlCharacters(text)
@@ -111,10 +107,6 @@ const ofStep = (step: StepContext, reason: Reason): string => {
 /** Describes what happened. */
 export const what = ({ reason, step }: LightboxError): string =>
   safe(step === undefined ? reason.message : ofStep(step, reason))
-
-// =============================================================================
-// What to do
-// =============================================================================
 
 const lists: { readonly [resource: string]: { readonly [way in Way]: string | undefined } } = {
   sandbox: {
@@ -234,10 +226,6 @@ export const message = (error: LightboxError): string => {
 /** Hides redacted words. */
 export const redactWords = (words: ReadonlyArray<Word>): ReadonlyArray<string> =>
   words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
-
-// =============================================================================
-// Secrets
-// =============================================================================
 
 /** A secret as tools write it: without space around it, or one of its lines of at least this length. */
 export const forms = (secret: string, shortestLine: number): ReadonlyArray<string> => [
