@@ -8,11 +8,13 @@ import * as FileSystem from "effect/FileSystem"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as TestClock from "effect/testing/TestClock"
 import { LightboxError, NoSpace } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import { turn } from "../support.ts"
 import * as Support from "./support.ts"
 
 const { test } = Support
@@ -96,8 +98,14 @@ describe("the error of a step", () => {
           Snapshot.shell(hang),
           Snapshot.shell("echo 1 > /root/one")
         )
+        const { inventory } = yield* MicrosandboxMemory.Control
         const fiber = yield* Effect.forkChild(Snapshot.build(definition))
-        assert.strictEqual((yield* Effect.flatten(Support.passUntilDone(fiber))).stepsRun, 2)
+        // Time passes only while the program hangs.
+        const pass = Effect.flatMap(inventory, ({ processes }) =>
+          Effect.andThen(turn, processes.length > 0 ? TestClock.adjust("1 second") : Effect.void)
+        )
+        yield* Effect.repeat(pass, { until: () => fiber.pollUnsafe() !== undefined })
+        assert.strictEqual((yield* Fiber.join(fiber)).stepsRun, 2)
       })
     )
   }

@@ -130,6 +130,8 @@ const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
 /** Collects output. Small pieces share memory: one by one, they would take hundreds of times their size. */
 export class Collector {
   size = 0
+  /** Bytes of memory. */
+  reserved = 0
   private readonly parts: Array<Uint8Array> = []
   private block = new Uint8Array()
   private used = 0
@@ -138,6 +140,7 @@ export class Collector {
     if (bytes.length > this.block.length - this.used) {
       this.close()
       this.block = new Uint8Array(Math.max(bytes.length, Math.min(this.size, blockBytes)))
+      this.reserved += this.block.length
     }
     this.block.set(bytes, this.used)
     this.used += bytes.length
@@ -169,15 +172,15 @@ export class Tail {
   private used = 0
 
   push(bytes: Uint8Array): void {
-    if (this.used + bytes.length > this.kept.length) {
+    const added = bytes.subarray(-shownBytes)
+    if (this.used + added.length > this.kept.length) {
       const before = this.last
-      this.kept = new Uint8Array(2 * shownBytes)
+      this.kept = new Uint8Array(Math.min(2 * shownBytes, 2 * (before.length + added.length)))
       this.kept.set(before)
       this.used = before.length
     }
-    const last = bytes.subarray(-shownBytes)
-    this.kept.set(last, this.used)
-    this.used += last.length
+    this.kept.set(added, this.used)
+    this.used += added.length
   }
 
   get last(): Uint8Array {

@@ -315,7 +315,7 @@ export const start = Effect.fnUntraced(function* (
   const decoders = { Stdout: new TextDecoder(), Stderr: new TextDecoder() }
   const tails = { Stdout: new Execution.Tail(), Stderr: new Execution.Tail() }
   const output: Stream.Stream<ExecEvent, LightboxError> = Stream.map(process.output, ({ _tag, bytes }) => {
-    tails[_tag].push(bytes)
+    if (limit !== undefined) tails[_tag].push(bytes)
     return {
       kind: _tag === "Stdout" ? "stdout" : "stderr",
       data: bytes,
