@@ -1,9 +1,12 @@
 /** How commands end, early or late, and what their errors say. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
@@ -11,6 +14,7 @@ import * as Util from "node:util"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as SandboxPool from "../../src/SandboxPool.ts"
+import * as SandboxServices from "../../src/SandboxServices.ts"
 import { turn } from "../support.ts"
 
 const image = "alpine"
@@ -149,6 +153,26 @@ describe("the error of a command", () => {
       }
       assert.include(error.message, "| ab")
       if (error.reason._tag === "CommandFailed") assert.include(error.reason.stderr, "\u001b[2J")
+    })
+  )
+})
+
+describe("a process of services whose scope has closed", () => {
+  test(
+    "is known to have ended",
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.Sandbox
+      const handle = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const services = yield* Layer.build(SandboxServices.fromSandbox(sandbox))
+          const spawner = Context.get(services, ChildProcessSpawner.ChildProcessSpawner)
+          const handle = yield* spawner.spawn(ChildProcess.make("sleep", ["1000"]))
+          assert.isTrue(yield* handle.isRunning)
+          return handle
+        })
+      )
+      assert.isFalse(yield* handle.isRunning)
+      assert.include(String(yield* Effect.flip(handle.exitCode)), "ended by a signal")
     })
   )
 })
