@@ -39,6 +39,7 @@ import * as Stream from "effect/Stream"
 import type { BuildEvent } from "./BuildEvent.ts"
 import { encode } from "./internal/build/events.ts"
 import * as BuildView from "./internal/report/buildView.ts"
+import { escapeJson } from "./internal/report/printable.ts"
 import { cut } from "./internal/report/terminalText.ts"
 
 // =============================================================================
@@ -236,16 +237,8 @@ export const ndjson = (options?: NdjsonOptions): BuildReporter => {
   const output = options?.output ?? process.stdout
   return (event) =>
     Effect.callback<void>((resume) => {
-      const isFull = output.write(`${escape(encode(event))}\n`) === false
+      const isFull = output.write(`${escapeJson(encode(event))}\n`) === false
       if (isFull && output.once !== undefined) output.once("drain", () => resume(Effect.void))
       else resume(Effect.void)
     })
 }
-
-const escape = (json: string): string =>
-  json.replace(/[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu, (character) =>
-    character
-      .split("")
-      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
-      .join("")
-  )

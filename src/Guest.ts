@@ -108,7 +108,8 @@ export type Signal = Plain.Signal
  * **Details**
  *
  * `output` can be read once. It ends when the command has exited and both its streams are closed; `exitCode` completes
- * at the same time (-1: ended by a signal). Both fail with `GuestLost` when the sandbox stops.
+ * at the same time (-1: ended by a signal). A process in the background that holds them open a second longer is killed;
+ * with a session of its own it is not, and both fail. They also fail with `GuestLost` when the sandbox stops.
  *
  * `stdin` stays open until its sink completes: run it with the input, or with `Stream.empty`. Input sent after the
  * command closed its end is dropped.
@@ -145,7 +146,7 @@ export interface Process {
    */
   readonly endedBy: Effect.Effect<Signal | undefined, LightboxError>
   readonly stdin: Sink.Sink<void, Uint8Array, never, LightboxError>
-  /** Sends a signal to the command and its children. No effect after it has exited. */
+  /** Sends a signal to the command's process group. No effect after it has exited. */
   readonly signal: (signal: Signal) => Effect.Effect<void, LightboxError>
   /** Resizes the terminal. No effect without one. */
   readonly resize: (size: TerminalSize) => Effect.Effect<void, LightboxError>
@@ -325,7 +326,7 @@ export interface Guest extends Pick<
 > {
   /** Time from the start of the guest's kernel until the agent was ready, in milliseconds. */
   readonly bootMillis: number
-  /** Starts a command. Closing the scope kills it and its children. */
+  /** Starts a command. Closing the scope kills its process group, but no process with a session of its own. */
   readonly spawn: (command: Command, output?: OutputPolicy) => Effect.Effect<Process, LightboxError, Scope.Scope>
   readonly stat: (
     path: string,

@@ -306,7 +306,7 @@ export class CommandNotStarted extends Failure.extend<CommandNotStarted>(
   errno: Schema.optionalKey(Schema.String)
 }) {
   override get message(): string {
-    return `Could not start ${FailureText.showArgv(this.argv)}: ${this.problem}`
+    return `Could not start ${FailureText.shortArgv(this.argv)}: ${this.problem}`
   }
   override readonly isRetryable = this.kind === "OutOfMemory" || this.kind === "ResourceLimit"
 }
@@ -328,13 +328,14 @@ export class CommandFailed extends Failure.extend<CommandFailed>("effect-lightbo
   stderr: Schema.String
 }) {
   override get message(): string {
-    return `${FailureText.showArgv(this.argv)} ${FailureText.ending(this)}${FailureText.outputOf(this)}`
+    return `${FailureText.shortArgv(this.argv)} ${FailureText.ending(this)}${FailureText.outputOf(this)}`
   }
   override readonly isRetryable = true
 }
 
 /**
- * The command wrote more than `maxOutput` bytes and was killed.
+ * The command wrote more than `maxOutput` bytes and was killed. `stdout` and `stderr` are the last 50 lines of each, at
+ * most 16 KiB.
  *
  * @category errors
  * @since 0.1.0
@@ -342,10 +343,13 @@ export class CommandFailed extends Failure.extend<CommandFailed>("effect-lightbo
 export class OutputTooLarge extends Failure.extend<OutputTooLarge>("effect-lightbox/LightboxError/OutputTooLarge")({
   _tag: Schema.tag("OutputTooLarge"),
   argv: Schema.Array(Schema.String),
-  limitBytes: Schema.Int
+  limitBytes: Schema.Int,
+  stdout: Schema.String,
+  stderr: Schema.String
 }) {
   override get message(): string {
-    return `${FailureText.showArgv(this.argv)} wrote more than ${this.limitBytes} bytes and was killed`
+    const what = `${FailureText.shortArgv(this.argv)} wrote more than ${this.limitBytes} bytes and was killed`
+    return `${what}${FailureText.outputOf(this)}`
   }
   override readonly outcome: Outcome = "unknown"
 }
@@ -407,7 +411,8 @@ export class GuestBusy extends Failure.extend<GuestBusy>("effect-lightbox/Lightb
 }
 
 /**
- * The operation exceeded `limitMillis` and was stopped. Retryable.
+ * The operation exceeded `limitMillis` and was stopped. Retryable. Of a command, `stdout` and `stderr` are the last 50
+ * lines that were read, at most 16 KiB each.
  *
  * @category errors
  * @since 0.1.0
@@ -415,10 +420,12 @@ export class GuestBusy extends Failure.extend<GuestBusy>("effect-lightbox/Lightb
 export class TimedOut extends Failure.extend<TimedOut>("effect-lightbox/LightboxError/TimedOut")({
   _tag: Schema.tag("TimedOut"),
   operation: Schema.String,
-  limitMillis: Schema.Finite
+  limitMillis: Schema.Finite,
+  stdout: Schema.optionalKey(Schema.String),
+  stderr: Schema.optionalKey(Schema.String)
 }) {
   override get message(): string {
-    return `${this.operation} took longer than ${this.limitMillis} ms and was stopped`
+    return `${this.operation} took longer than ${this.limitMillis} ms and was stopped${FailureText.outputOf(this)}`
   }
   override readonly isRetryable = true
   override readonly outcome: Outcome = "unknown"

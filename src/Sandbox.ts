@@ -65,7 +65,7 @@ export interface ExecOptions<E = never, R = never> {
   readonly rlimits?: { readonly [name: string]: number | { readonly soft: number; readonly hard: number } } | undefined
   /** Input of the command. Default: empty. */
   readonly stdin?: string | Uint8Array | Stream.Stream<Uint8Array, E, R> | undefined
-  /** Kill the command and its children after this time, and fail with `TimedOut`. Default: no limit. */
+  /** Kill the command's process group after this time, and fail with `TimedOut`. Default: no limit. */
   readonly timeout?: Duration.Input | undefined
   /** Fail with `CommandFailed` if the exit code is not 0. Default: `false`. */
   readonly check?: boolean | undefined

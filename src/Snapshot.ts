@@ -122,9 +122,9 @@ export interface BuilderOptions extends Pick<SandboxConfig.Options, "network" | 
  * never appears in events, errors or keys, and a changed value does not rerun the
  * step unless `inKey` is set.
  *
- * Before a disk is stored, it is searched for the value. If it is found, the build
- * fails with `SecretLeaked`. Values shorter than 4 characters are not searched for,
- * because they occur by chance.
+ * Before a disk is stored, it is searched for the trimmed value and for each line
+ * of it. If one is found, the build fails with `SecretLeaked`. Not searched for:
+ * values under 4 and lines under 8 characters, and what is encoded or compressed.
  *
  * **Example** (A token for one command)
  *

@@ -122,7 +122,7 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
     outcome: "failed"
   },
   OutputTooLarge: {
-    reason: new LightboxError.OutputTooLarge({ argv: ["yes"], limitBytes: 1024 }),
+    reason: new LightboxError.OutputTooLarge({ argv: ["yes"], limitBytes: 1024, stdout: "", stderr: "" }),
     message: "yes wrote more than 1024 bytes and was killed",
     hint: "Stream the output, or write it to a file in the guest",
     isRetryable: false,

@@ -384,6 +384,16 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.isAtLeast(Duration.toMillis(process[0]), 900)
   })
 
+  test("what holds the output any longer is killed", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const script = "(sleep 1011; echo late) & echo now; exit 3"
+    const { exitCode, stdout } = yield* sandbox.shell(script, { timeout: "1 minute" })
+    assert.deepStrictEqual([exitCode, stdout], [3, "now\n"])
+    const events = yield* Stream.runCollect(sandbox.shellStream(script, { timeout: "1 minute" }))
+    assert.deepInclude(events.at(-1), { _tag: "Exited", exitCode: 3 })
+    yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.includes("sleep 1011"))
+  })
+
   test("the end does not wait for what is redirected", function* () {
     const { sandbox } = yield* Bench.Shared
     for (const background of ["sleep 1008", "(sleep 1008)", "for n in 1; do sleep 1008; done"]) {

@@ -8,11 +8,13 @@ import * as FileSystem from "effect/FileSystem"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as TestClock from "effect/testing/TestClock"
 import { LightboxError, NoSpace } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import { turn } from "../support.ts"
 import * as Support from "./support.ts"
 
 const { test } = Support
@@ -78,14 +80,35 @@ describe("the error of a step", () => {
     "is a time limit when the step takes too long, and the command is ended",
     Effect.gen(function* () {
       const definition = Snapshot.make("slow", Support.image).pipe(
-        Snapshot.shell("sleep 1000", { timeout: "10 seconds", description: "too slow" })
+        Snapshot.shell("echo out; printf err >&2; sleep 1000", { timeout: "10 seconds", description: "too slow" })
       )
       const fiber = yield* Effect.forkChild(Effect.flip(Snapshot.build(definition)))
       const error = yield* Effect.flatten(Support.passUntilDone(fiber))
-      assert.deepInclude(error.reason, { _tag: "TimedOut", limitMillis: 10_000 })
+      assert.deepInclude(error.reason, { _tag: "TimedOut", limitMillis: 10_000, stdout: "out\n", stderr: "err" })
       assert.deepInclude(error.step, { index: 1, description: "too slow" })
     })
   )
+
+  for (const program of ["kill", "sync"]) {
+    test(
+      `does not come from a guest whose ${program} never ends`,
+      Effect.gen(function* () {
+        const hang = `rm /bin/${program}; printf '#!/bin/sh\\nsleep 100000\\n' > /bin/${program}; chmod +x /bin/${program}`
+        const definition = Snapshot.make("hangs", Support.image).pipe(
+          Snapshot.shell(hang),
+          Snapshot.shell("echo 1 > /root/one")
+        )
+        const { inventory } = yield* MicrosandboxMemory.Control
+        const fiber = yield* Effect.forkChild(Snapshot.build(definition))
+        // Time passes only while the program hangs.
+        const pass = Effect.flatMap(inventory, ({ processes }) =>
+          Effect.andThen(turn, processes.length > 0 ? TestClock.adjust("1 second") : Effect.void)
+        )
+        yield* Effect.repeat(pass, { until: () => fiber.pollUnsafe() !== undefined })
+        assert.strictEqual((yield* Fiber.join(fiber)).stepsRun, 2)
+      })
+    )
+  }
 
   test(
     "says that a virtual machine was lost",

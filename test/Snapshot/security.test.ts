@@ -294,4 +294,32 @@ layer(NodeServices.layer, { excludeTestServices: true })("a secret", (it) => {
       }
     })
   )
+
+  it.effect.each([
+    { how: "without the end of its line", value: "t0ken-from-a-file\n", script: 'printf %s "$(echo "$TOKEN")"' },
+    { how: "indented", value: "--BEGIN--\nfirst-line-of-it\n--END--\n", script: 'echo "$TOKEN" | sed "s/^/    /"' },
+    { how: "without its first line", value: "first-line\nsecond-line\n", script: 'echo "$TOKEN" | tail -n 2' },
+    { how: "from a file with CRLF", value: "one-long-line\r\ntwo-long-line\r\n", script: "echo two-long-line" }
+  ])("is found on the disk $how", ({ script, value }) =>
+    Effect.gen(function* () {
+      const definition = Snapshot.make("leaks", image).pipe(
+        Snapshot.shell(`${script} > /root/config`, { secrets: { TOKEN: Redacted.make(value) } })
+      )
+      const error = yield* Effect.flip(Snapshot.build(definition))
+      assert.deepInclude(error.reason, { _tag: "SecretLeaked", secret: "TOKEN" })
+    }).pipe(Effect.provide(MicrosandboxMemory.layer({ images: { [image]: {} } }), { local: true }))
+  )
+
+  it.effect("of a step is in no error of a function that ran in it", () =>
+    Effect.gen(function* () {
+      const value = "s3cret-of-a-step"
+      const definition = Snapshot.make("says", image).pipe(
+        Snapshot.shell("true", { secrets: { TOKEN: Redacted.make(value) } }),
+        Snapshot.step("says", (sandbox) => sandbox.shell(`echo ${value} >&2; exit 1`, { check: true }))
+      )
+      const error = yield* Effect.flip(Snapshot.build(definition))
+      assert.include(error.message, "<redacted>")
+      assert.notInclude(inspect(error, { depth: null }) + JSON.stringify(error), value)
+    }).pipe(Effect.provide(MicrosandboxMemory.layer({ images: { [image]: {} } }), { local: true }))
+  )
 })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { getEventListeners } from "node:events"
 import * as Util from "node:util"
 import { vi } from "vitest"
 import { type ExecEvent, ExecHandle, ExecOutput, type Sandbox } from "../../src/promise.ts"
@@ -304,6 +305,26 @@ describe("execStream", () => {
       if (when === "the start") {
         assert.strictEqual(await reasonOf(handle.wait()), "enough")
       }
+    })
+  })
+
+  it("rejects again, and makes up no end, after it was rejected", async () => {
+    await inSandbox(async (sb) => {
+      const handle = await sb.shellStream("echo out; sleep 1000", { timeoutMs: 200 })
+      const error = await rejection(handle.collect())
+      assert.deepInclude(JSON.parse(JSON.stringify(error.reason)), { _tag: "TimedOut", stdout: "out\n" })
+      assert.strictEqual(await rejection(handle.wait()), error)
+      assert.strictEqual(await rejection(handle.recv()), error)
+    })
+  })
+
+  it("is not held by a signal once its command has ended, though nobody reads it to its end", async () => {
+    await inSandbox(async (sb) => {
+      const { signal } = withSignal()
+      const handles = [await sb.execStream("say", ["out"], { signal }), await sb.execStream("sleep", ["9"], { signal })]
+      await handles[1]?.kill()
+      await vi.waitFor(() => assert.deepStrictEqual(getEventListeners(signal, "abort"), []))
+      assert.strictEqual((await handles[0]?.collect())?.stdout(), "out")
     })
   })
 

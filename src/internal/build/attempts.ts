@@ -9,9 +9,9 @@ import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
-import { redactWords } from "../report/failureText.ts"
+import * as FailureText from "../report/failureText.ts"
 import { failWhenFull } from "../host/diskRoom.ts"
-import * as Execution from "../guest/execution.ts"
+import { timeLimit } from "../config/validation.ts"
 import type * as Keys from "../plan/keys.ts"
 import type * as LookUp from "../plan/lookUp.ts"
 import type * as Units from "../plan/units.ts"
@@ -35,16 +35,19 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
     const builder = yield* builders.at(planned, index - 1, unit.network)
     yield* events.emit({ _tag: "StepStarted", index, description, attempt })
     const start = yield* Clock.currentTimeMillis
+    const outputs = { Stdout: new StepRunner.Lines(secrets), Stderr: new StepRunner.Lines(secrets) }
+    const tails = () => ({ stdout: outputs.Stdout.tail, stderr: outputs.Stderr.tail })
     const exit = yield* Effect.exit(
       StepRunner.run({
         driver: context.driver,
         sandbox: builder.sandbox,
         unit,
         secrets,
+        outputs,
         onOutput: (stream, text) => events.emit({ _tag: "StepOutput", index, description, stream, text })
       }).pipe(
-        Execution.within(method, [description], durationOf(step.options.timeout)),
-        Effect.andThen(StepRunner.resetGuest(builder.sandbox.guest)),
+        timeLimit(method, FailureText.shortArgv([description]), durationOf(step.options.timeout), tails),
+        Effect.andThen(builders.reset(builder)),
         failWhenFull(method, context.driver.home),
         Effect.withSpan("Snapshot.step", {
           attributes: {
@@ -75,7 +78,7 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
     const failure = isLightboxError(error.value)
       ? new LightboxError({
           method,
-          reason: error.value.reason,
+          reason: Secrets.redactReason(secrets, error.value.reason),
           step: {
             definition: definition.name,
             index,
@@ -116,7 +119,7 @@ const commandOf = (
   step._tag === "Shell"
     ? { command: Secrets.redact(secrets, step.script) }
     : step._tag === "Exec"
-      ? { command: Secrets.redact(secrets, redactWords(step.argv).join(" ")) }
+      ? { command: Secrets.redact(secrets, FailureText.redactWords(step.argv).join(" ")) }
       : {}
 
 /** Marks the disk of a builder whose step failed. */

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
@@ -47,6 +48,8 @@ export interface Builders<E, R> {
     units: number,
     network: Units.NetworkChoice
   ) => Effect.Effect<Builder, LightboxError | E, R | Scope.Scope>
+  /** Removes what would not survive a restart. A guest that does not answer is stopped instead. */
+  readonly reset: (builder: Builder) => Effect.Effect<void, LightboxError>
   /** Stops a builder, searches its disk for secrets, and keeps it as the result of a key. */
   readonly capture: (
     builder: Builder,
@@ -165,12 +168,21 @@ export const makeBuilders = <E, R>(
       for (const unit of planned.units.slice(position, units)) yield* runUnit(context, builders, planned, unit)
       return current ?? builder
     }),
+    reset: Effect.fnUntraced(function* (builder) {
+      const isReset = yield* StepRunner.inTime(StepRunner.resetGuest(builder.sandbox.guest))
+      if (Option.isSome(isReset)) return
+      yield* driver.stopSandbox(builder.info)
+      builder.isRunning = false
+    }),
     capture: Effect.fnUntraced(function* (builder, plainKey, isFinal, secrets) {
       const start = yield* Clock.currentTimeMillis
       const key = renewed.has(plainKey) ? Keys.renewedKey(plainKey, nonce) : plainKey
-      const isFlushed = yield* failWhenFull(method, driver.home)(StepRunner.flush(builder.sandbox.guest))
-      yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
-      builder.isRunning = false
+      if (builder.isRunning) {
+        const flush = StepRunner.inTime(StepRunner.flush(builder.sandbox.guest))
+        const isFlushed = Option.getOrElse(yield* failWhenFull(method, driver.home)(flush), () => false)
+        yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
+        builder.isRunning = false
+      }
       const name = artifactName(key)
       const note: Note = { kind: "capture", token: yield* generate, name }
       const request = driver.captureSnapshot({

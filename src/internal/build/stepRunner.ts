@@ -29,6 +29,8 @@ export interface Task<E, R> {
   readonly sandbox: Sandbox.Sandbox
   readonly unit: KeyedUnit<E, R>
   readonly secrets: ReadonlyArray<Secrets.SecretValue>
+  /** Takes the output, and shows the end of it. */
+  readonly outputs: { readonly [tag in Guest.Output["_tag"]]: Lines }
   /** Receives what the step writes, in whole lines where possible. */
   readonly onOutput: (stream: "stdout" | "stderr", text: string) => Effect.Effect<void>
 }
@@ -68,12 +70,8 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
 const inEffect = (guest: Guest.Guest, { environment, user, workdir }: KeyedUnit<unknown, unknown>): Guest.Guest =>
   Execution.withDefaults(guest, { env: environment, user, cwd: workdir })
 
-// =============================================================================
-// Commands
-// =============================================================================
-
 const command = Effect.fnUntraced(function* (
-  { onOutput, sandbox, secrets, unit }: Task<unknown, unknown>,
+  { onOutput, outputs, sandbox, secrets, unit }: Task<unknown, unknown>,
   argv: readonly [string, ...Array<Guest.Word>],
   options: CommandStepOptions
 ): Effect.fn.Return<void, LightboxError> {
@@ -91,12 +89,16 @@ const command = Effect.fnUntraced(function* (
   yield* Effect.scoped(
     Effect.gen(function* () {
       const process = yield* guest.spawn({ argv, cwd: unit.workdir, user: unit.user, env, stdin: "empty" })
-      const outputs = { Stdout: new Lines(secrets), Stderr: new Lines(secrets) }
       const emit = (tag: Guest.Output["_tag"], text: string) =>
         text === "" ? Effect.void : onOutput(tag === "Stdout" ? "stdout" : "stderr", text)
       yield* Effect.raceFirst(
         Stream.runForEach(process.output, ({ _tag, bytes }) => emit(_tag, outputs[_tag].push(bytes))),
-        Execution.endWithMain(guest, process)
+        // Nothing that a step leaves in the background lives on, in whatever session.
+        Execution.gone(guest.stat, process.pid).pipe(
+          Effect.andThen(Effect.sleep("1 second")),
+          Effect.andThen(killAll(guest)),
+          Effect.andThen(Effect.never)
+        )
       )
       yield* emit("Stdout", outputs.Stdout.end())
       yield* emit("Stderr", outputs.Stderr.end())
@@ -150,7 +152,9 @@ export class Lines {
   }
 
   get tail(): string {
-    return Execution.tail(new TextEncoder().encode(this.last))
+    const end = Secrets.cutBefore(this.secrets, this.rest, this.rest.length)
+    const shown = Secrets.redact(this.secrets, this.rest.slice(0, end))
+    return Execution.tail(new TextEncoder().encode(this.last + shown))
   }
 
   private take(length: number): string {
@@ -160,10 +164,6 @@ export class Lines {
     return text
   }
 }
-
-// =============================================================================
-// Files
-// =============================================================================
 
 const write = Effect.fnUntraced(function* (
   guest: Guest.Guest,
@@ -185,22 +185,25 @@ const write = Effect.fnUntraced(function* (
   )
 })
 
-// =============================================================================
-// Between steps
-// =============================================================================
-
 /** Mounts that the runtime needs in the guest. */
 const runtimeMounts = ["/.msb", "/dev", "/proc", "/sys"]
+
+/** Limits what is asked of a guest, whose steps may have replaced the programs that it takes. */
+export const inTime = Effect.timeoutOption("30 seconds")
+
+/** Kills everything but the agent, which is process 1, and the command itself. */
+const killAll = (guest: Guest.Guest) =>
+  Execution.collect(guest, method, Execution.asRoot("kill", "-9", "-1")).pipe(
+    // A guest without `kill` has run no commands.
+    Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.void)
+  )
 
 /**
  * Removes what would not survive a restart: processes and files in memory. A step
  * then sees the same whether or not the build was interrupted before it.
  */
 export const resetGuest = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
-  // Everything but the agent, which is process 1, and the command itself. A guest without `kill` has run no commands.
-  yield* Execution.collect(guest, method, Execution.asRoot("kill", "-9", "-1")).pipe(
-    Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.void)
-  )
+  yield* killAll(guest)
   const mounts = (yield* readText(guest, "/proc/mounts")).split("\n").map((line) => line.split(" "))
   const mountPoints = mounts.map(([, path = ""]) => unescapeMountPoint(path))
   for (const [index, [, , type]] of mounts.entries()) {

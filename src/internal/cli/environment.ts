@@ -13,6 +13,7 @@ import type { Services } from "../../Driver.ts"
 import type { Output } from "../../BuildReporter.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
+import { escapeJson } from "../report/printable.ts"
 import { clean } from "../report/terminalText.ts"
 import * as Shapes from "./json.ts"
 
@@ -83,8 +84,10 @@ export const print = Effect.fnUntraced(function* <A, I>(
   if (lines !== "") yield* Console.log(lines)
 })
 
-export const toJson = <A, I>(schema: Schema.Codec<A, I>): ((value: A) => string) =>
-  Schema.encodeSync(Schema.fromJsonString(Schema.toCodecJson(schema)))
+export const toJson = <A, I>(schema: Schema.Codec<A, I>): ((value: A) => string) => {
+  const encode = Schema.encodeSync(Schema.fromJsonString(Schema.toCodecJson(schema)))
+  return (value) => escapeJson(encode(value))
+}
 
 interface Table<Row> {
   readonly columns: ReadonlyArray<string>

@@ -98,12 +98,19 @@ export const DefinitionTypeId = "~effect-lightbox/Snapshot/Definition" as const
 
 /** Interrupts an effect after a time limit, if there is one, and fails with `TimedOut`. */
 export const timeLimit =
-  (method: string, operation: string, limit: Duration.Duration | undefined) =>
+  (
+    method: string,
+    operation: string,
+    limit: Duration.Duration | undefined,
+    output: () => Partial<Pick<TimedOut, "stdout" | "stderr">> = () => ({})
+  ) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LightboxError, R> => {
     if (limit === undefined) return effect
-    const reason = new TimedOut({ operation, limitMillis: millis(limit) })
     return Effect.timeoutOrElse(effect, {
       duration: limit,
-      orElse: () => Effect.fail(new LightboxError({ method, reason }))
+      orElse: () => {
+        const reason = new TimedOut({ operation, limitMillis: millis(limit), ...output() })
+        return Effect.fail(new LightboxError({ method, reason }))
+      }
     })
   }

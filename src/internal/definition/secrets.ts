@@ -1,8 +1,13 @@
 /**
  * The secrets of a definition's steps, and their redaction.
  */
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { Reason, Unknown } from "../../LightboxError.ts"
 import type { Step, StepSecret } from "../../Snapshot.ts"
+import * as FailureText from "../report/failureText.ts"
 
 /** An unwrapped secret. */
 export interface SecretValue {
@@ -32,19 +37,46 @@ export const ofSteps = (steps: ReadonlyArray<Step<unknown, unknown>>): ReadonlyA
     return [...named, ...words].filter(({ value }) => value !== "")
   })
 
-/** The texts to redact: each secret, and each line of those with several. Longest first. */
-const partsOf = (secrets: ReadonlyArray<SecretValue>): ReadonlyArray<string> =>
-  [
-    ...new Set(secrets.flatMap(({ value }) => [value, ...value.split("\n").filter((line) => line.trim().length >= 4)]))
-  ].toSorted((a, b) => b.length - a.length)
+/** Lines of a key file that every key file has. */
+const isFrame = (line: string): boolean => /^-+(BEGIN|END) .*-+$/.test(line)
+
+/** The texts to search a disk for. Shorter ones are found by chance. */
+export const searched = (secrets: ReadonlyArray<SecretValue>): ReadonlyArray<SecretValue> =>
+  secrets.flatMap(({ name, value }) => {
+    const [whole = "", ...lines] = FailureText.forms(value, 8)
+    return [...new Set([...(whole.length >= 4 ? [whole] : []), ...lines.filter((line) => !isFrame(line))])].map(
+      (value) => ({ name, value })
+    )
+  })
+
+const valuesOf = (secrets: ReadonlyArray<SecretValue>) => secrets.map(({ value }) => value)
 
 /** Redacts secrets in a text. */
 export const redact = (secrets: ReadonlyArray<SecretValue>, text: string): string =>
-  partsOf(secrets).reduce((shown, part) => shown.replaceAll(part, "<redacted>"), text)
+  FailureText.redact(valuesOf(secrets), text)
+
+const reasons = Schema.toCodecJson(Reason)
+
+/** Redacts secrets in all that a reason says, its cause included. */
+export const redactReason = (secrets: ReadonlyArray<SecretValue>, reason: Reason): Reason => {
+  if (secrets.length === 0) return reason
+  const hide = (u: unknown): unknown =>
+    Predicate.isString(u)
+      ? redact(secrets, u)
+      : Array.isArray(u)
+        ? u.map(hide)
+        : Predicate.isObject(u)
+          ? Object.fromEntries(Object.entries(u).map(([key, value]) => [key, key === "_tag" ? value : hide(value)]))
+          : u
+  return Option.getOrElse(
+    Schema.decodeUnknownOption(reasons)(hide(Schema.encodeSync(reasons)(reason))),
+    () => new Unknown({ problem: redact(secrets, reason.message) })
+  )
+}
 
 /** Finds the last position up to `end` where a cut splits no secret, whatever follows. */
 export const cutBefore = (secrets: ReadonlyArray<SecretValue>, text: string, end: number): number => {
-  const parts = partsOf(secrets)
+  const parts = FailureText.partsOf(valuesOf(secrets))
   const longest = parts[0]?.length ?? 0
   let cut = end
   for (let start = end - 1; start >= 0 && start > cut - longest; start--) {

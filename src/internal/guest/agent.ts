@@ -15,6 +15,7 @@ import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../Ligh
 import { maxEntries } from "../host/files.ts"
 import { redactWords } from "../report/failureText.ts"
 import type { AgentConnection, Session } from "./connection.ts"
+import * as Execution from "./execution.ts"
 import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
 import { printable } from "../report/printable.ts"
@@ -87,10 +88,6 @@ export const make = (connection: AgentConnection): Guest.Guest => {
     touch: Effect.asVoid(request("touch", "core.touch", {}))
   }
 }
-
-// =============================================================================
-// Requests
-// =============================================================================
 
 type Requester = (
   operation: string,
@@ -240,10 +237,6 @@ const setAttrs = (attributes: Guest.FileAttributes): Protocol.Payload => ({
   atime: toSeconds(attributes.atime) ?? null,
   mtime: toSeconds(attributes.mtime) ?? null
 })
-
-// =============================================================================
-// Files
-// =============================================================================
 
 const openHandle = (
   connection: AgentConnection,
@@ -402,10 +395,6 @@ const inChunks = (
     Effect.forEach(split(bytes, Protocol.maxChunkBytes), write, { discard: true })
   ).pipe(Sink.mapEffect(() => end))
 
-// =============================================================================
-// Commands
-// =============================================================================
-
 const clear = (word: Guest.Word): string => (Redacted.isRedacted(word) ? Redacted.value(word) : word)
 
 const spawn = Effect.fnUntraced(function* (
@@ -417,6 +406,7 @@ const spawn = Effect.fnUntraced(function* (
   const argv = redactWords(command.argv)
   const started = yield* Deferred.make<number, LightboxError>()
   const exit = yield* Deferred.make<number, LightboxError>()
+  let isReleased = false
   const stdin = { isOpen: command.stdin !== "empty" }
   /** The last signal sent to end the command. */
   let sent: Guest.Signal | undefined
@@ -440,11 +430,19 @@ const spawn = Effect.fnUntraced(function* (
     Deferred.doneUnsafe(exit, Effect.fail(error))
   }
 
-  /** A dying agent loses track of its commands before the connection ends. No command exits with such a code. */
-  const whenLost = (code: number) =>
-    Effect.flatMap(connection.lost, (error) => Effect.fail(during("spawn", error))).pipe(
-      Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
+  /** A dying agent loses track of its commands before the connection ends. So it is asked whether it still lives. */
+  const exitCode = yield* Effect.cached(
+    Effect.filterOrElse(
+      Deferred.await(exit),
+      (code) => code >= 0 || isReleased,
+      (code) =>
+        requester(connection)("spawn", "core.ping", {}).pipe(
+          Effect.catchReason("LightboxError", "Unknown", () => Effect.void),
+          Effect.as(code),
+          Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
+        )
     )
+  )
 
   const id = connection.open({
     onMessage: dispatch({
@@ -455,8 +453,7 @@ const spawn = Effect.fnUntraced(function* (
       "core.exec.exited": (payload) => {
         stdin.isOpen = false
         output.finish()
-        const code = number(payload["code"]) ?? -1
-        Deferred.doneUnsafe(exit, code < 0 ? whenLost(code) : Effect.succeed(code))
+        Deferred.doneUnsafe(exit, Effect.succeed(number(payload["code"]) ?? -1))
       },
       "core.exec.failed": (payload) => fail(notStarted(problemOf(argv, command, payload))),
       "core.error": (payload) => fail(protocolError("spawn", payload))
@@ -471,6 +468,8 @@ const spawn = Effect.fnUntraced(function* (
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       if (!Deferred.isDoneUnsafe(exit)) kill()
+      isReleased = true
+      Deferred.doneUnsafe(exit, Effect.succeed(-1))
       connection.close(id)
     })
   )
@@ -504,12 +503,21 @@ const spawn = Effect.fnUntraced(function* (
     })
   )
 
+  yield* Execution.endHolders(
+    command.argv,
+    Effect.raceFirst(Execution.gone(stat, pid), Effect.exit(Deferred.await(exit))),
+    () => {
+      if (!Deferred.isDoneUnsafe(exit)) connection.post(id, "core.exec.signal", { signal: signals.SIGKILL })
+    },
+    fail
+  )
+
   const write = (data: Uint8Array): Effect.Effect<void, LightboxError> =>
     Effect.suspend(() => (stdin.isOpen ? send("core.exec.stdin", { data }) : Effect.void))
 
   // The agent reports that a signal ended the command, but not which.
   const endedBy = yield* Effect.cached(
-    Effect.flatMap(Deferred.await(exit), (code) =>
+    Effect.flatMap(exitCode, (code) =>
       code < 0 && sent === undefined
         ? Effect.map(kernelLog(connection, stat), (log) => fromKernelLog(log, pid))
         : Effect.succeed(code < 0 ? sent : undefined)
@@ -519,7 +527,7 @@ const spawn = Effect.fnUntraced(function* (
   const process: Guest.Process = {
     pid,
     output: output.stream,
-    exitCode: Deferred.await(exit),
+    exitCode,
     endedBy,
     stdin: inChunks(write, write(new Uint8Array())),
     signal: (signal) =>
@@ -597,10 +605,6 @@ const requireFolder = (
     Effect.asVoid
   )
 }
-
-// =============================================================================
-// Connections into the guest
-// =============================================================================
 
 const connect = Effect.fnUntraced(function* (
   connection: AgentConnection,

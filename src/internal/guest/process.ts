@@ -59,15 +59,12 @@ export const follow = Effect.fnUntraced(function* (
     leaders.delete(running.pid)
   })
   leaders.add(running.pid)
+  yield* Effect.addFinalizer(() => over)
   yield* Effect.forkScoped(Effect.andThen(Effect.exit(running.exitCode), over))
 
   // The agent reports the exit once all processes have closed the output, and children may still have it
   // open.
-  const exited = guest.stat(`/proc/${running.pid}`).pipe(
-    Effect.delay(pollInterval),
-    Effect.forever,
-    Effect.catchReason("LightboxError", "FileError", () => over)
-  )
+  const exited = Effect.andThen(Execution.gone(guest.stat, running.pid, pollInterval), over)
   const ended = Effect.raceFirst(Effect.asVoid(running.exitCode), exited)
 
   /** Whether init has children that nobody here started. Usually it has none. */
@@ -84,7 +81,7 @@ export const follow = Effect.fnUntraced(function* (
   })
 
   return {
-    exitCode: Effect.raceFirst(running.exitCode, Execution.endWithMain(guest, running)),
+    exitCode: running.exitCode,
     isRunning: Effect.sync(() => !state.hasEnded),
     end: Effect.fnUntraced(function* ({ forceKillAfter, signal }) {
       if (state.hasEnded) return yield* endGroup(signal, forceKillAfter)

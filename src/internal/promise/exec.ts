@@ -188,6 +188,8 @@ export interface Started {
   readonly process: Guest.Process
   readonly events: Readers.Source<ExecEvent>
   readonly sink: ExecSink | undefined
+  /** Calls back once the command has ended. */
+  readonly onEnd: (callback: () => void) => void
 }
 
 /**
@@ -229,6 +231,8 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
     this.#reader = new Readers.Reader(started.events, held)
     this.#signal = signal
     this.#sink = started.sink
+    // Nothing is left to kill, and a handle that is not read to its end would be held by the process.
+    started.onEnd(held.release)
   }
 
   /** Returns the next event, or `null` after the last. */
@@ -253,17 +257,17 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
   }
   /** Waits for the command to exit and returns the unread output. */
   async collect(options?: CallOptions): Promise<ExecOutput> {
-    const parts = { stdout: [] as Array<Uint8Array>, stderr: [] as Array<Uint8Array> }
+    const parts = { stdout: new Execution.Collector(), stderr: new Execution.Collector() }
     for (let event = await this.recv(options); event !== null; event = await this.recv(options)) {
       if (event.kind === "stdout" || event.kind === "stderr") parts[event.kind].push(event.data)
     }
-    return new ExecOutput(this.#end, Buffer.concat(parts.stdout), Buffer.concat(parts.stderr))
+    return new ExecOutput(this.#end, parts.stdout.bytes, parts.stderr.bytes)
   }
-  /** Sends a signal, by number, to the command and its children. */
+  /** Sends a signal, by number, to the command's process group. */
   async signal(signal: number, options?: CallOptions): Promise<void> {
     await run(this.#process.signal(signal), options?.signal)
   }
-  /** Kills the command and its children. */
+  /** Kills the command's process group. */
   async kill(options?: CallOptions): Promise<void> {
     await run(this.#process.signal("SIGKILL"), options?.signal)
   }
@@ -309,11 +313,15 @@ export const start = Effect.fnUntraced(function* (
     })
     .pipe(Effect.mapError(withPromiseNames))
   const decoders = { Stdout: new TextDecoder(), Stderr: new TextDecoder() }
-  const output: Stream.Stream<ExecEvent, LightboxError> = Stream.map(process.output, ({ _tag, bytes }) => ({
-    kind: _tag === "Stdout" ? "stdout" : "stderr",
-    data: bytes,
-    text: decoders[_tag].decode(bytes, { stream: true })
-  }))
+  const tails = { Stdout: new Execution.Tail(), Stderr: new Execution.Tail() }
+  const output: Stream.Stream<ExecEvent, LightboxError> = Stream.map(process.output, ({ _tag, bytes }) => {
+    if (limit !== undefined) tails[_tag].push(bytes)
+    return {
+      kind: _tag === "Stdout" ? "stdout" : "stderr",
+      data: bytes,
+      text: decoders[_tag].decode(bytes, { stream: true })
+    }
+  })
   const exited = Effect.map(Execution.ended(process), ({ exitCode, signal }): ExecEvent => ({
     kind: "exited",
     code: exitCode,
@@ -328,11 +336,22 @@ export const start = Effect.fnUntraced(function* (
   const input = yield* Effect.acquireRelease(Queue.bounded<Uint8Array, Cause.Done>(16), Queue.shutdown)
   const isPipe = options?.pipeStdin === true
   const fed = isPipe ? Stream.fromQueue(input) : (options?.stdin ?? Stream.empty)
-  yield* Effect.forkScoped(Execution.feed<never, never>(process, fed))
-  yield* Effect.never.pipe(
-    Execution.within(method, argv, limit),
+  const ended = { is: false, callback: () => {} }
+  yield* Effect.exit(process.exitCode).pipe(
+    Execution.failures(method, { argv }, process, tails).within(limit),
     Effect.catch((error) => Effect.andThen(events.end(error), Effect.ignore(process.signal("SIGKILL")))),
+    Effect.andThen(
+      Effect.sync(() => {
+        ended.is = true
+        ended.callback()
+      })
+    ),
+    Effect.raceFirst(Execution.feed<never, never>(process, fed).pipe(Effect.catch(() => Effect.never))),
     Effect.forkScoped
   )
-  return { process, events, sink: isPipe ? new ExecSink(input) : undefined }
+  const onEnd = (callback: () => void) => {
+    ended.callback = callback
+    if (ended.is) callback()
+  }
+  return { process, events, sink: isPipe ? new ExecSink(input) : undefined, onEnd }
 })

@@ -41,6 +41,7 @@ export class Reader<A> {
   readonly #held: OpenScope
   #pieces: ReadonlyArray<A> = []
   #isOver = false
+  #failure: { readonly error: unknown } | undefined
 
   constructor(source: Source<A>, held: OpenScope) {
     this.#source = source
@@ -48,6 +49,8 @@ export class Reader<A> {
   }
 
   async next(signal: AbortSignal | undefined): Promise<A | null> {
+    // A made-up end would look like that of the command.
+    if (this.#failure !== undefined) throw this.#failure.error
     signal?.throwIfAborted()
     try {
       if (this.#pieces.length === 0 && !this.#isOver) {
@@ -62,7 +65,8 @@ export class Reader<A> {
       return null
     } catch (error) {
       await this.close()
-      throw signal?.aborted === true ? signal.reason : error
+      this.#failure = { error: signal?.aborted === true ? signal.reason : error }
+      throw this.#failure.error
     }
   }
 

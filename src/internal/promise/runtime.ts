@@ -200,21 +200,21 @@ export const abortable = async <A>(
 export interface OpenScope {
   readonly scope: Scope.Closeable
   readonly close: () => Promise<void>
+  /** Forgets it: neither a signal nor the end of the process closes it any more. */
+  readonly release: () => void
 }
 
 const openScope = (signal: AbortSignal | undefined): OpenScope => {
   const scope = Scope.makeUnsafe()
   let closing: Promise<void> | undefined
-  const close = () => {
-    closing ??= runWith(Scope.close(scope, Exit.void), undefined).finally(() => {
-      signal?.removeEventListener("abort", close)
-      end()
-    })
-    return closing
+  const close = () => (closing ??= runWith(Scope.close(scope, Exit.void), undefined).finally(release))
+  const release = () => {
+    signal?.removeEventListener("abort", close)
+    end()
   }
   const end = begin(close)
   signal?.addEventListener("abort", close)
-  return { scope, close }
+  return { scope, close, release }
 }
 
 /** `signal` applies during a call; aborting `forLife` releases the resource at any time. */

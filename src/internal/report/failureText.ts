@@ -3,6 +3,7 @@
  * caller's API.
  */
 import * as Redacted from "effect/Redacted"
+import { stripVTControlCharacters } from "node:util"
 import type { Word } from "../../Guest.ts"
 import type { LightboxError, Reason, StepContext } from "../../LightboxError.ts"
 
@@ -15,9 +16,11 @@ const ways = new WeakMap<LightboxError, Way>()
 /** Selects the vocabulary of the text of an error. */
 export const setWay = (way: Way, error: LightboxError): void => void ways.set(error, way)
 
-// =============================================================================
-// What happened
-// =============================================================================
+/** Makes text of a guest safe for terminals and logs: without control, invisible or direction-changing characters. */
+const safe = (text: string): string =>
+  stripVTControlCharacters(text)
+    .replace(/[^\P{Cc}\n\t]|[\p{Cf}\p{Zl}\p{Zp}]/gu, "")
+    .toWellFormed()
 
 /** Formats a command line as one would type it, without what is redacted. */
 export const showArgv = (argv: ReadonlyArray<Word>): string =>
@@ -26,6 +29,14 @@ export const showArgv = (argv: ReadonlyArray<Word>): string =>
       Redacted.isRedacted(word) ? "<redacted>" : /^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word)
     )
     .join(" ")
+
+const longestCommand = 300
+
+/** Formats a command line for a message, shortened. */
+export const shortArgv = (argv: ReadonlyArray<Word>): string => {
+  const line = safe(showArgv(argv))
+  return line.length > longestCommand ? `${line.slice(0, longestCommand)}…` : line
+}
 
 /** Describes how a command ended. Exit code -1 means by a signal. */
 export const ending = ({ exitCode, signal }: { readonly exitCode: number; readonly signal?: string }): string =>
@@ -45,13 +56,20 @@ const longestLine = 400
 export const quote = (lines: ReadonlyArray<string>): string => {
   const shown = lines
     .slice(-shownLines)
+    .map((line) => safe(line.split("\r").findLast((part) => part !== "") ?? ""))
     .map((line) => (line.length > longestLine ? `${line.slice(0, longestLine)}…` : line))
   const omitted = lines.length - shown.length
   return [...(omitted === 0 ? [] : [`… (${omitted} lines before)`]), ...shown].map((line) => `\n  | ${line}`).join("")
 }
 
 /** Quotes the last output of a failed command: standard error, or else standard output. */
-export const outputOf = ({ stderr, stdout }: { readonly stderr: string; readonly stdout: string }): string => {
+export const outputOf = ({
+  stderr = "",
+  stdout = ""
+}: {
+  readonly stderr?: string
+  readonly stdout?: string
+}): string => {
   const text = stderr.trim() === "" ? stdout : stderr
   return text.trim() === "" ? "" : quote(text.trimEnd().split("\n"))
 }
@@ -88,11 +106,7 @@ const ofStep = (step: StepContext, reason: Reason): string => {
 
 /** Describes what happened. */
 export const what = ({ reason, step }: LightboxError): string =>
-  step === undefined ? reason.message : ofStep(step, reason)
-
-// =============================================================================
-// What to do
-// =============================================================================
+  safe(step === undefined ? reason.message : ofStep(step, reason))
 
 const lists: { readonly [resource: string]: { readonly [way in Way]: string | undefined } } = {
   sandbox: {
@@ -212,3 +226,28 @@ export const message = (error: LightboxError): string => {
 /** Hides redacted words. */
 export const redactWords = (words: ReadonlyArray<Word>): ReadonlyArray<string> =>
   words.map((word) => (Redacted.isRedacted(word) ? "<redacted>" : word))
+
+/** A secret as tools write it: without space around it, or one of its lines of at least this length. */
+export const forms = (secret: string, shortestLine: number): ReadonlyArray<string> => [
+  secret.trim(),
+  ...secret
+    .split(/[\r\n]+/)
+    .map((line) => line.trim())
+    .filter((line) => line.length >= shortestLine)
+]
+
+/** The texts to redact: each secret, and each line of those with several. Longest first. */
+export const partsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> =>
+  [...new Set(secrets.flatMap((secret) => [secret, ...forms(secret, 4)]))]
+    .filter((part) => part !== "")
+    .toSorted((a, b) => b.length - a.length)
+
+/** Redacts secrets in a text. */
+export const redact = (secrets: ReadonlyArray<string>, text: string): string =>
+  partsOf(secrets).reduce((shown, part) => shown.replaceAll(part, "<redacted>"), text)
+
+/** Drops the end of a secret from the beginning of a text that was cut there. */
+export const withoutSplit = (secrets: ReadonlyArray<string>, text: string): string => {
+  const lengths = partsOf(secrets).flatMap((part) => Array.from(part, (_, index) => part.slice(index + 1)))
+  return text.slice(Math.max(0, ...lengths.filter((end) => text.startsWith(end)).map(({ length }) => length)))
+}

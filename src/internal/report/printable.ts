@@ -18,3 +18,12 @@ export const printable = <A extends object>(target: A, name: string, fieldsOf: (
       }
     }
   })
+
+/** Escapes what a terminal could take for more than text. */
+export const escapeJson = (json: string): string =>
+  json.replace(/[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu, (character) =>
+    character
+      .split("")
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+      .join("")
+  )

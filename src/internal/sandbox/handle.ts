@@ -140,11 +140,10 @@ export const make = (
     const checked = yield* decodeExec({ argv, ...options })
     const collected = yield* Execution.collect(guest, "Sandbox.exec", commandOf(checked), {
       input: options?.stdin,
-      maxOutput: checked.maxOutput ?? defaultMaxOutput
-    }).pipe(Execution.within("Sandbox.exec", argv, checked.timeout))
-    if (checked.check === true && collected.exitCode !== 0) {
-      return yield* Execution.failed("Sandbox.exec", argv, collected, collected.stdout, collected.stderr)
-    }
+      maxOutput: checked.maxOutput ?? defaultMaxOutput,
+      limit: checked.timeout,
+      check: checked.check
+    })
     return ExecResult.fromCollected(collected)
   })
 
@@ -157,19 +156,22 @@ export const make = (
         const checked = yield* decodeStream({ argv, ...options })
         const command = { ...commandOf(checked), stdin: Execution.stdinFor(options?.stdin) }
         const process = yield* guest.spawn(command, checked.output)
-        const tails = { Stdout: new Uint8Array(), Stderr: new Uint8Array() }
+        const tails = { Stdout: new Execution.Tail(), Stderr: new Execution.Tail() }
+        const failure = Execution.failures("Sandbox.execStream", command, process, tails)
         const events: Stream.Stream<ExecEvent, LightboxError | E, R> = Stream.make<[ExecEvent]>({
           _tag: "Started",
           pid: process.pid
         }).pipe(
           Stream.concat(
-            checked.check === true ? Stream.tap(process.output, (output) => keepTail(tails, output)) : process.output
+            checked.check === true || checked.timeout !== undefined
+              ? Stream.tap(process.output, ({ _tag, bytes }) => Effect.sync(() => tails[_tag].push(bytes)))
+              : process.output
           ),
           Stream.concat(
             Stream.fromEffect(
               Effect.flatMap(Execution.ended(process), (end) =>
                 checked.check === true && end.exitCode !== 0
-                  ? Effect.fail(Execution.failed("Sandbox.execStream", argv, end, tails.Stdout, tails.Stderr))
+                  ? Effect.fail(failure.exit(end))
                   : Effect.succeed<ExecEvent>({ _tag: "Exited", ...end })
               )
             )
@@ -178,7 +180,7 @@ export const make = (
         )
         return checked.timeout === undefined
           ? events
-          : Stream.interruptWhen(events, Execution.within("Sandbox.execStream", argv, checked.timeout)(Effect.never))
+          : Stream.interruptWhen(events, failure.within(checked.timeout)(Effect.never))
       })
     ).pipe(Stream.mapError(Execution.withMethod("Sandbox.execStream")), Stream.withSpan("Sandbox.execStream"))
 
@@ -263,11 +265,3 @@ export const make = (
 
 const commandOf = (checked: Omit<Guest.Command, "stdin">): Guest.Command =>
   Struct.pick(checked, ["argv", "cwd", "user", "env", "rlimits", "terminal"])
-
-const keepTail = (
-  tails: { Stdout: Uint8Array; Stderr: Uint8Array },
-  { _tag, bytes }: Guest.Output
-): Effect.Effect<void> =>
-  Effect.sync(() => {
-    tails[_tag] = Execution.joined([tails[_tag], bytes]).slice(-Execution.tailBytes)
-  })

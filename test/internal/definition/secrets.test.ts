@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Secrets from "../../../src/internal/definition/secrets.ts"
+import * as FailureText from "../../../src/internal/report/failureText.ts"
 import { Lines } from "../../../src/internal/build/stepRunner.ts"
 import * as Snapshot from "../../../src/Snapshot.ts"
 
@@ -27,6 +28,20 @@ describe("secrets", () => {
     const key = "-----BEGIN KEY-----\nabcdef\n}\n-----END KEY-----\n"
     const shown = Secrets.redact([secret(key)], `${key}|abcdef|}|-----END KEY-----`)
     assert.strictEqual(shown, "<redacted>|<redacted>|}|<redacted>")
+  })
+
+  it("is searched for as tools write it: without space around it, and line by line", () => {
+    const searched = (value: string) => Secrets.searched([secret(value)]).map(({ value }) => value)
+    assert.deepStrictEqual(searched("token-7890\r\n"), ["token-7890"])
+    assert.deepStrictEqual(searched("abc\n"), [])
+    const key = "-----BEGIN KEY-----\r\nfirst-line-of-it\r\nsecond-line-of-it\r\n-----END KEY-----\r\n"
+    assert.deepStrictEqual(searched(key), [key.trim(), "first-line-of-it", "second-line-of-it"])
+    assert.strictEqual(Secrets.redact([secret("token-7890\r\n")], "{token-7890}"), "{<redacted>}")
+  })
+
+  it("shows no half of a secret where a text was cut", () => {
+    assert.strictEqual(FailureText.withoutSplit(["abcdef"], "def rest"), " rest")
+    assert.strictEqual(FailureText.withoutSplit(["abcdef"], "rest"), "rest")
   })
 
   it("hides the longer of two secrets whole", () => {

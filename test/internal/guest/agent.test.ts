@@ -9,12 +9,13 @@ import type { LightboxError } from "../../../src/LightboxError.ts"
 import type * as Protocol from "../../../src/internal/guest/protocol.ts"
 
 /** An agent whose commands end by a signal at once, but for `dmesg`, which shows the kernel's log if there is one. */
-const agent = (log: string | undefined) => {
+const agent = (log: string | undefined, isAlive = false) => {
   const sessions: Array<Session> = []
   const started: Array<unknown> = []
   const answer = (id: number, type: string, payload: Protocol.Payload) => {
     const say = (type: string, payload: Protocol.Payload) =>
       sessions[id]?.onMessage({ id, type, payload, isLast: false, generation: 7 })
+    if (type === "core.fs.request") say("core.fs.response", { ok: false, error: "No such file (os error 2)" })
     if (type !== "core.exec.request") return
     started.push(payload["cmd"])
     if (payload["cmd"] !== "dmesg") {
@@ -34,6 +35,8 @@ const agent = (log: string | undefined) => {
     close: () => {},
     send: (id, type, payload) => Effect.sync(() => answer(id, type, payload)),
     post: (id, type) => {
+      if (type === "core.ping" && isAlive)
+        sessions[id]?.onMessage({ id, type: "core.pong", payload: {}, isLast: true, generation: 7 })
       if (type === "core.exec.signal")
         sessions[id]?.onMessage({ id, type: "core.exec.exited", payload: { code: -1 }, isLast: true, generation: 7 })
       return true
@@ -71,6 +74,23 @@ describe("a command that a signal ended", () => {
     Effect.gen(function* () {
       assert.isUndefined((yield* endedBy("[ 2.0] Out of memory: Killed process 7 (node)\n")).signal)
       assert.isUndefined((yield* endedBy(undefined)).signal)
+    })
+  )
+
+  it.effect("is reported as soon as the agent says that it lives", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const process = yield* agent(undefined, true).guest.spawn({ argv: ["ends"], stdin: "empty" })
+        assert.strictEqual(yield* process.exitCode, -1)
+      })
+    )
+  )
+
+  it.effect("is one that ended with its scope", () =>
+    Effect.gen(function* () {
+      const process = yield* Effect.scoped(agent(undefined).guest.spawn({ argv: ["stays"], stdin: "empty" }))
+      assert.strictEqual(yield* process.exitCode, -1)
+      assert.strictEqual(yield* process.endedBy, "SIGKILL")
     })
   )
 })

@@ -12,6 +12,7 @@ import * as Path from "node:path"
 import type * as Guest from "../../../Guest.ts"
 import { CommandNotStarted, FileError, GuestLost, LightboxError, type Reason } from "../../../LightboxError.ts"
 import { redactWords } from "../../report/failureText.ts"
+import * as Execution from "../../guest/execution.ts"
 import * as OutputBuffer from "../../guest/outputBuffer.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import type { GuestOperation } from "../../../MicrosandboxMemory.ts"
@@ -438,8 +439,8 @@ const spawn = Effect.fnUntraced(function* (
     output.finish()
     Deferred.doneUnsafe(exit, Effect.succeed(exitCode))
   }
-  const fail = (loss: GuestLost) => {
-    const error = failed("spawn", loss)
+  const fail = (loss: GuestLost) => failWith(failed("spawn", loss))
+  const failWith = (error: LightboxError) => {
     machine.endSession(session)
     output.finish(error)
     Deferred.doneUnsafe(exit, Effect.fail(error))
@@ -510,6 +511,11 @@ const spawn = Effect.fnUntraced(function* (
     }),
     machine.scope
   )
+
+  const killHolders = () => {
+    if (!Deferred.isDoneUnsafe(exit)) kill()
+  }
+  yield* Execution.endHolders(command.argv, process.ended, killHolders, failWith)
 
   let isInputOpen = true
   /** Written until the command reads it, ends, or closes its side. */

@@ -1,0 +1,40 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { Collector, Tail, tail, tailBytes } from "../../../src/internal/guest/execution.ts"
+
+const Sizes = Schema.Array(Schema.Literals([0, 1, 7, 1000, 40_000, 100_000]))
+
+describe("output that is collected", () => {
+  it.effect.prop("is whole, and its end is known, whatever the sizes of its pieces", [Sizes], ([sizes]) =>
+    Effect.sync(() => {
+      const pieces = sizes.map((size, index) => new Uint8Array(size).fill(index + 1))
+      const collector = new Collector()
+      const end = new Tail()
+      for (const piece of pieces) {
+        collector.push(piece)
+        end.push(piece)
+      }
+      const all = new Uint8Array(Buffer.concat(pieces))
+      assert.deepStrictEqual(collector.bytes, all)
+      assert.strictEqual(collector.size, all.length)
+      const last = all.subarray(-2 * tailBytes)
+      assert.isTrue(Buffer.from(last).equals(collector.last))
+      assert.isTrue(Buffer.from(last).equals(end.last))
+    })
+  )
+
+  it("shares memory between pieces of one byte", () => {
+    const collector = new Collector()
+    const count = 100_000
+    for (let index = 0; index < count; index++) collector.push(new Uint8Array([index]))
+    assert.isBelow(collector.reserved, 3 * count)
+    assert.strictEqual(collector.bytes.length, count)
+  })
+
+  it("shows no half of a secret, however much of it there is", () => {
+    const secret = "0123456789-secret"
+    const shown = tail(new TextEncoder().encode(secret.repeat(10_000)), [secret])
+    assert.notMatch(shown, /\d|secret/)
+  })
+})
