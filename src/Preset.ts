@@ -14,9 +14,16 @@
  *
  * @since 0.1.0
  */
-import { define } from "./internal/promise/definition.ts"
+import * as Effect from "effect/Effect"
+import { check, define } from "./internal/promise/definition.ts"
 import * as presets from "./presets.ts"
+import type { PresetConfig } from "./promise.ts"
 import type { Definition } from "./Snapshot.ts"
+
+const checked = (config: PresetConfig): Definition => {
+  Effect.runSync(check("Preset", config))
+  return define(config)
+}
 
 /**
  * Options of every preset.
@@ -33,7 +40,7 @@ export type Options = presets.PresetOptions
  * @category presets
  * @since 0.1.0
  */
-export const codingAgents = (options?: Options): Definition => define(presets.codingAgentsPreset(options))
+export const codingAgents = (options?: Options): Definition => checked(presets.codingAgentsPreset(options))
 
 /**
  * Node.js with pnpm and git, for a project's tests.
@@ -41,7 +48,7 @@ export const codingAgents = (options?: Options): Definition => define(presets.co
  * @category presets
  * @since 0.1.0
  */
-export const nodeCi = (options?: Options): Definition => define(presets.nodeCiPreset(options))
+export const nodeCi = (options?: Options): Definition => checked(presets.nodeCiPreset(options))
 
 /**
  * Python with NumPy, pandas and Matplotlib.
@@ -49,7 +56,7 @@ export const nodeCi = (options?: Options): Definition => define(presets.nodeCiPr
  * @category presets
  * @since 0.1.0
  */
-export const pythonData = (options?: Options): Definition => define(presets.pythonDataPreset(options))
+export const pythonData = (options?: Options): Definition => checked(presets.pythonDataPreset(options))
 
 /**
  * Chromium with fonts, as the command `chromium`.
@@ -57,4 +64,4 @@ export const pythonData = (options?: Options): Definition => define(presets.pyth
  * @category presets
  * @since 0.1.0
  */
-export const browser = (options?: Options): Definition => define(presets.browserPreset(options))
+export const browser = (options?: Options): Definition => checked(presets.browserPreset(options))

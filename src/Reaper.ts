@@ -26,7 +26,7 @@ import type { Services } from "./Driver.ts"
 import type * as Cleanup from "./Cleanup.ts"
 import * as internal from "./internal/reaper/sweep.ts"
 import { DurationInput } from "./internal/config/schemas.ts"
-import { decoder } from "./internal/config/validation.ts"
+import { optionsDecoder } from "./internal/config/validation.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 
@@ -43,12 +43,12 @@ export interface SweepOptions {
   readonly timeout?: Duration.Input | undefined
 }
 
-const decodeOptions = decoder(
-  Schema.Struct({ dryRun: Schema.optional(Schema.Boolean), timeout: Schema.optional(DurationInput) }),
-  "Reaper.sweep"
+const decodeOptions = optionsDecoder(
+  "Reaper.sweep",
+  Schema.Struct({ dryRun: Schema.optional(Schema.Boolean), timeout: Schema.optional(DurationInput) })
 )
 
-const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer", "interval")
+const decodeLayer = optionsDecoder("Reaper.layer", Schema.Struct({ interval: Schema.optional(DurationInput) }))
 
 /**
  * Removes what dead processes left behind, and detached sandboxes whose time to
@@ -74,7 +74,7 @@ const decodeInterval = decoder(Schema.UndefinedOr(DurationInput), "Reaper.layer"
 export const sweep = Effect.fn("Reaper.sweep")(function* (
   options?: SweepOptions
 ): Effect.fn.Return<Cleanup.Report, LightboxError, Services> {
-  const { dryRun, timeout } = yield* decodeOptions(options ?? {})
+  const { dryRun, timeout } = yield* decodeOptions(options)
   const driver = yield* Microsandbox.Microsandbox
   return yield* internal.sweep(driver, yield* Ownership.Ownership, {
     all: true,
@@ -95,7 +95,7 @@ export const layer = (options?: {
 }): Layer.Layer<never, LightboxError, Services> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const interval = (yield* decodeInterval(options?.interval)) ?? Duration.minutes(5)
+      const { interval = Duration.minutes(5) } = yield* decodeLayer(options)
       yield* sweep().pipe(Effect.tap(internal.log), Effect.repeat(Schedule.spaced(interval)), Effect.forkScoped)
     })
   )

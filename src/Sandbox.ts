@@ -33,12 +33,22 @@ import type * as Stream from "effect/Stream"
 import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
 import * as Listener from "./internal/report/listener.ts"
-import { CString, DurationInput, ImageReference } from "./internal/config/schemas.ts"
+import { DurationInput, Func, ImageReference, Labels, notBlank } from "./internal/config/schemas.ts"
 import { generateName } from "./internal/ownership/labels.ts"
 import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
 import { make, TypeId } from "./internal/sandbox/handle.ts"
 import * as internal from "./internal/sandbox/launch.ts"
-import { decodeName, decoder, DefinitionTypeId, invalid, timeLimit } from "./internal/config/validation.ts"
+import {
+  callDecoder,
+  checkFunction,
+  checkObject,
+  decodeName,
+  decoder,
+  DefinitionTypeId,
+  invalid,
+  optionsDecoder,
+  timeLimit
+} from "./internal/config/validation.ts"
 import { LightboxError, NotRunning } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import * as SandboxConfig from "./SandboxConfig.ts"
@@ -339,16 +349,25 @@ const decodeLaunch = decoder(
   Schema.Struct({
     releaseTimeout: Schema.optional(DurationInput),
     detached: Schema.optional(Schema.Boolean),
-    overwrite: Schema.optional(Schema.Boolean)
+    overwrite: Schema.optional(Schema.Boolean),
+    onPullProgress: Schema.optional(Func)
   }),
   "Sandbox.launch"
 )
-const decodeSnapshotName = decoder(CString, "Sandbox.launch", "snapshot")
-const decodeTimeout = (
-  method: string,
-  options: { readonly timeout?: Duration.Input | undefined } | undefined
-): Effect.Effect<Duration.Duration | undefined, LightboxError> =>
-  decoder(Schema.UndefinedOr(DurationInput), method, "timeout")(options?.timeout)
+const decodeSnapshotName = decoder(notBlank("the name of a snapshot"), "Sandbox.launch", "snapshot")
+
+const detached = Schema.optional(Schema.Boolean)
+const timeout = Schema.optional(DurationInput)
+const decodeStart = optionsDecoder("Sandbox.start", Schema.Struct({ detached }))
+const decodeRestart = optionsDecoder("Sandbox.restart", Schema.Struct({ detached, timeout }))
+const decodeStop = optionsDecoder("Sandbox.stop", Schema.Struct({ timeout }))
+const decodeRemove = optionsDecoder("Sandbox.remove", Schema.Struct({ force: Schema.optional(Schema.Boolean) }))
+const decodeList = optionsDecoder("Sandbox.list", Schema.Struct({ labels: Schema.optional(Labels) }))
+const decodeWaitFor = callDecoder(
+  "Sandbox.waitFor",
+  Schema.Struct({ status: Microsandbox.SandboxStatus }),
+  Schema.Struct({ timeout })
+)
 
 /**
  * Boots a sandbox that lives until the scope closes.
@@ -387,12 +406,13 @@ const decodeTimeout = (
 export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = never>(
   options: LaunchOptions<E, R>
 ): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
+  yield* checkObject("Sandbox.launch", options)
   const { detached, image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
   if ((image === undefined) === (snapshot === undefined)) {
     return yield* invalid("Sandbox.launch", "snapshot", "pass either a snapshot or an image")
   }
   const config = yield* decodeConfig(rest)
-  const checked = yield* decodeLaunch({ releaseTimeout, detached, overwrite })
+  const checked = yield* decodeLaunch({ releaseTimeout, detached, overwrite, onPullProgress })
   const source = yield* image === undefined
     ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
     : Effect.map(decodeImage(image), (reference) => ({ _tag: "Image", reference }) as const)
@@ -445,7 +465,7 @@ export const run = <A, E2, R2, E = never, R = never>(
   options: LaunchOptions<E, R>,
   use: (sandbox: Sandbox) => Effect.Effect<A, E2, R2>
 ): Effect.Effect<A, LightboxError | E | E2, Services | R | Exclude<R2, Scope.Scope>> =>
-  Effect.scoped(Effect.flatMap(launch(options), use))
+  Effect.andThen(checkFunction("Sandbox.run", "use", use), Effect.scoped(Effect.flatMap(launch(options), use)))
 
 /**
  * Connects to a running sandbox, whichever process started it. Closing the scope ends the connection and the commands
@@ -482,8 +502,9 @@ export const start = Effect.fn("Sandbox.start")(function* (
   name: string,
   options?: { readonly detached?: boolean | undefined }
 ): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
+  const checked = yield* decodeStart(options)
   const { info } = yield* find("Sandbox.start", name)
-  return yield* internal.start(info, options)
+  return yield* internal.start(info, checked)
 })
 
 /**
@@ -498,10 +519,10 @@ export const restart = Effect.fn("Sandbox.restart")(function* (
   name: string,
   options?: { readonly detached?: boolean | undefined; readonly timeout?: Duration.Input | undefined }
 ): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
+  const { detached, timeout } = yield* decodeRestart(options)
   const { driver, info } = yield* find("Sandbox.restart", name)
-  const timeout = yield* decodeTimeout("Sandbox.restart", options)
   if (info.status === "running") yield* driver.stopSandbox(info, { timeout })
-  return yield* start(name, options)
+  return yield* start(name, { detached })
 })
 
 /**
@@ -515,8 +536,9 @@ export const stop = Effect.fn("Sandbox.stop")(function* (
   name: string,
   options?: { readonly timeout?: Duration.Input | undefined }
 ): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const checked = yield* decodeStop(options)
   const { driver, info } = yield* find("Sandbox.stop", name)
-  yield* driver.stopSandbox(info, { timeout: yield* decodeTimeout("Sandbox.stop", options) })
+  yield* driver.stopSandbox(info, checked)
 })
 
 /**
@@ -546,8 +568,9 @@ export const remove = Effect.fn("Sandbox.remove")(
     name: string,
     options?: { readonly force?: boolean | undefined }
   ): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+    const checked = yield* decodeRemove(options)
     const { driver, info } = yield* find("Sandbox.remove", name)
-    yield* driver.removeSandbox(info, options)
+    yield* driver.removeSandbox(info, checked)
   },
   Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
 )
@@ -561,8 +584,9 @@ export const remove = Effect.fn("Sandbox.remove")(
 export const list = Effect.fn("Sandbox.list")(function* (filter?: {
   readonly labels?: { readonly [key: string]: string } | undefined
 }): Effect.fn.Return<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError, Microsandbox.Microsandbox> {
+  const checked = yield* decodeList(filter)
   const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.listSandboxes(filter)
+  return yield* driver.listSandboxes(checked)
 })
 
 /**
@@ -589,7 +613,7 @@ export const waitFor = Effect.fn("Sandbox.waitFor")(function* (
   status: Microsandbox.SandboxStatus,
   options?: { readonly timeout?: Duration.Input | undefined }
 ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError, Microsandbox.Microsandbox> {
-  const timeout = (yield* decodeTimeout("Sandbox.waitFor", options)) ?? Duration.seconds(30)
+  const { timeout = Duration.seconds(30) } = yield* decodeWaitFor({ status }, options)
   return yield* Effect.map(find("Sandbox.waitFor", name), ({ info }) => info).pipe(
     Effect.repeat({ until: (info) => info.status === status, schedule: Schedule.spaced("250 millis") }),
     timeLimit("Sandbox.waitFor", `waiting for "${name}" to be ${status}`, timeout)

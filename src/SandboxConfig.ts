@@ -328,7 +328,7 @@ const PortRecord = parsed<{ readonly [host: number]: number }, { readonly [host:
     const host = Number(key)
     const problem =
       !isPort(host, 0) || !isPort(guest, 1)
-        ? `Invalid port mapping: ${host} → ${String(guest)}`
+        ? `Invalid port mapping: ${key} → ${String(guest)}`
         : // "080" and "0x50" are the same port as "80".
           host in ports
           ? hostPortTwice

@@ -39,6 +39,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
 import type * as Pipeable from "effect/Pipeable"
 import type * as Redacted from "effect/Redacted"
 import type * as Schedule from "effect/Schedule"
@@ -49,17 +50,25 @@ import type { Services } from "./Driver.ts"
 import type { BuildEvent } from "./BuildEvent.ts"
 import type * as Cleanup from "./Cleanup.ts"
 import type * as Guest from "./Guest.ts"
+import { checkDefinition } from "./internal/definition/check.ts"
 import { callSite } from "./internal/definition/callSite.ts"
 import { aptInstall, quote } from "./internal/definition/scripts.ts"
+import { BuildFields } from "./internal/build/context.ts"
 import * as internalBuild from "./internal/build/build.ts"
 import * as internalGenerations from "./internal/store/generations.ts"
 import * as internalNames from "./internal/store/names.ts"
 import * as internalPlan from "./internal/plan/plan.ts"
 import * as internalPrune from "./internal/store/prune.ts"
-import { Name, DurationFromWholeMillis } from "./internal/config/schemas.ts"
+import { DurationFromWholeMillis, intBetween } from "./internal/config/schemas.ts"
 import { make as makeStore, type Store } from "./internal/store/store.ts"
 import * as internalTransfer from "./internal/store/transfer.ts"
-import { DefinitionTypeId as TypeId, decoder } from "./internal/config/validation.ts"
+import {
+  decodeName,
+  decoder,
+  DefinitionTypeId as TypeId,
+  invalid,
+  optionsDecoder
+} from "./internal/config/validation.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import type * as Mount from "./Mount.ts"
@@ -360,7 +369,7 @@ export const from = <E, R>(name: string, definition: Definition<E, R>): Definiti
     name,
     base: { _tag: "Definition", definition },
     steps: [],
-    options: definition.options,
+    options: isDefinition(definition) ? definition.options : {},
     labels: {},
     verification: undefined
   })
@@ -371,8 +380,10 @@ export const from = <E, R>(name: string, definition: Definition<E, R>): Definiti
 
 const isDataFirst = (args: IArguments): boolean => isDefinition(args[0])
 
-/** With two arguments, the first is a definition even if it is a wrong one. */
-const isBuildDataFirst = (args: IArguments): boolean => args.length > 1 || isDefinition(args[0])
+const isBuildDataFirst = (args: IArguments): boolean =>
+  args.length > 1 ||
+  isDefinition(args[0]) ||
+  (args[0] !== undefined && !(Predicate.isObject(args[0]) && Object.keys(args[0]).every((key) => key in BuildFields)))
 
 /** Passes the file and line of the call. */
 const declared = <F extends (...args: never) => unknown>(make: (declaredAt: string | undefined) => F): F =>
@@ -416,7 +427,7 @@ export const shell: Change<[script: string, options?: CommandStepOptions]> = add
  * @since 0.1.0
  */
 export const exec: Change<[command: string, args?: ReadonlyArray<Guest.Word>, options?: CommandStepOptions]> = adding(
-  (command, args = [], options = {}) => ({ _tag: "Exec", argv: [command, ...args], options })
+  (command, args = [], options = {}) => ({ _tag: "Exec", argv: [command, ...listed("exec", "args", args)], options })
 )
 
 /**
@@ -553,13 +564,23 @@ export const skipCache: <E, R>(self: Definition<E, R>) => Definition<E, R> = dec
       append(self, { _tag: "SkipCache" }, declaredAt)
 )
 
+const given = <A>(step: string, field: string, value: A): A => {
+  if (value === undefined || Predicate.isObject(value)) return value
+  throw invalid(`Snapshot.${step}`, field, "expected an object")
+}
+
+const listed = <A>(step: string, field: string, values: ReadonlyArray<A>): ReadonlyArray<A> => {
+  if (Array.isArray(values)) return values
+  throw invalid(`Snapshot.${step}`, field, "expected an array")
+}
+
 type Install = Change<[packages: ReadonlyArray<string>, options?: CommandStepOptions]>
 
 const installing = (tool: string, scriptOf: (packages: ReadonlyArray<string>) => string): Install =>
   adding((packages, options) => ({
     _tag: "Shell",
-    script: scriptOf(packages),
-    options: { description: `${tool}: ${packages.join(" ")}`, ...options }
+    script: scriptOf(listed(tool, "packages", packages)),
+    options: { description: `${tool}: ${packages.join(" ")}`, ...given(tool, "options", options) }
   }))
 
 /**
@@ -604,11 +625,14 @@ export const pip: Install = installing("pip", (packages) => `python3 -m pip inst
  */
 export const gitClone: Change<
   [url: string, path: string, options?: CommandStepOptions & { readonly ref?: string | undefined }]
-> = adding((url, path, { ref, ...options } = {}) => ({
-  _tag: "Exec",
-  argv: ["git", "clone", "--depth", "1", ...(ref === undefined ? [] : ["--branch", ref]), "--", url, path],
-  options: { description: `git clone ${url}`, ...options }
-}))
+> = adding((url, path, input = {}) => {
+  const { ref, ...options } = given("gitClone", "options", input)
+  return {
+    _tag: "Exec",
+    argv: ["git", "clone", "--depth", "1", ...(ref === undefined ? [] : ["--branch", ref]), "--", url, path],
+    options: { description: `git clone ${url}`, ...options }
+  }
+})
 
 // =============================================================================
 // Settings
@@ -621,7 +645,12 @@ export const gitClone: Change<
  * @since 0.1.0
  */
 export const resources: Change<[resources: SandboxConfig.Resources]> = change((self, resources) =>
-  withFields(self, { options: { ...self.options, resources: { ...self.options.resources, ...resources } } })
+  withFields(self, {
+    options: {
+      ...self.options,
+      resources: { ...self.options.resources, ...given("resources", "resources", resources) }
+    }
+  })
 )
 
 /**
@@ -642,7 +671,7 @@ export const resources: Change<[resources: SandboxConfig.Resources]> = change((s
  * @since 0.1.0
  */
 export const builder: Change<[options: BuilderOptions]> = change((self, options) =>
-  withFields(self, { options: { ...self.options, ...options } })
+  withFields(self, { options: { ...self.options, ...given("builder", "options", options) } })
 )
 
 /**
@@ -652,7 +681,7 @@ export const builder: Change<[options: BuilderOptions]> = change((self, options)
  * @since 0.1.0
  */
 export const labels: Change<[labels: { readonly [key: string]: string }]> = change((self, labels) =>
-  withFields(self, { labels: { ...self.labels, ...labels } })
+  withFields(self, { labels: { ...self.labels, ...given("labels", "labels", labels) } })
 )
 
 /**
@@ -969,9 +998,9 @@ export const buildScoped: <Arg extends Definition<unknown, unknown> | BuildScope
   : <E, R>(self: Definition<E, R>) => Effect.Effect<Built, LightboxError | E, Services | R | Scope.Scope> = dual(
   isBuildDataFirst,
   <E, R>(self: Definition<E, R>, options?: BuildScopedOptions) =>
-    Effect.map(
-      internalBuild.buildScoped((name) => withFields(self, { name }), self.name, options),
-      (built) => new BuiltSnapshot(built)
+    checkDefinition("Snapshot.buildScoped", "definition", self).pipe(
+      Effect.flatMap(() => internalBuild.buildScoped((name) => withFields(self, { name }), self.name, options)),
+      Effect.map((built) => new BuiltSnapshot(built))
     )
 )
 
@@ -1002,7 +1031,11 @@ export const plan: <Arg extends Definition<unknown, unknown> | Pick<BuildOptions
 export const list = (options?: {
   readonly layers?: boolean | undefined
 }): Effect.Effect<ReadonlyArray<Snapshot>, LightboxError, Services> =>
-  withStore("Snapshot.list", (driver, store) => internalNames.list(driver, store, options))
+  withStore("Snapshot.list", (driver, store) =>
+    Effect.flatMap(decodeList(options), (checked) => internalNames.list(driver, store, checked))
+  )
+
+const decodeList = optionsDecoder("Snapshot.list", Schema.Struct({ layers: Schema.optional(Schema.Boolean) }))
 
 /**
  * Gets a snapshot by name. Fails with `NotFound`, or with `SnapshotDamaged` if
@@ -1021,7 +1054,11 @@ export const get = (name: string): Effect.Effect<Snapshot, LightboxError, Servic
  * @since 0.1.0
  */
 export const exists = (name: string): Effect.Effect<boolean, LightboxError, Services> =>
-  Effect.map(list(), (all) => all.some((snapshot) => snapshot.name === name)).pipe(Effect.withSpan("Snapshot.exists"))
+  decodeName("Snapshot.exists", name).pipe(
+    Effect.andThen(list()),
+    Effect.map((all) => all.some((snapshot) => snapshot.name === name)),
+    Effect.withSpan("Snapshot.exists")
+  )
 
 /**
  * Removes a name and the results that nothing else needs, if the name exists.
@@ -1050,7 +1087,11 @@ export const generations = (name: string): Effect.Effect<ReadonlyArray<Generatio
  * @since 0.1.0
  */
 export const rollback = (name: string, to?: number): Effect.Effect<Snapshot, LightboxError, Services> =>
-  withName("Snapshot.rollback", name, (driver, store) => internalNames.rollback(driver, store, name, to))
+  withName("Snapshot.rollback", name, (driver, store) =>
+    Effect.flatMap(decodeTo(to), (checked) => internalNames.rollback(driver, store, name, checked))
+  )
+
+const decodeTo = decoder(Schema.UndefinedOr(intBetween(1, Number.MAX_SAFE_INTEGER)), "Snapshot.rollback", "to")
 
 /**
  * Options of {@link prune}.
@@ -1144,7 +1185,7 @@ const withName = <A>(
   name: string,
   use: (driver: Microsandbox.Microsandbox["Service"], store: Store) => Effect.Effect<A, LightboxError>
 ): Effect.Effect<A, LightboxError, Services> =>
-  withStore(method, (driver, store) => Effect.andThen(decoder(Name, method, "name")(name), use(driver, store)))
+  withStore(method, (driver, store) => Effect.andThen(decodeName(method, name), use(driver, store)))
 
 const withStore = <A>(
   method: string,
@@ -1185,7 +1226,7 @@ export const layer: <Arg extends Definition<unknown, unknown> | BuildOptions | u
 ) => [Arg] extends [Definition<infer E, infer R>]
   ? Layer.Layer<Current, LightboxError | E, Services | Exclude<R, Scope.Scope>>
   : <E, R>(self: Definition<E, R>) => Layer.Layer<Current, LightboxError | E, Services | Exclude<R, Scope.Scope>> =
-  dual(isDataFirst, <E, R>(self: Definition<E, R>, options?: BuildOptions) =>
+  dual(isBuildDataFirst, <E, R>(self: Definition<E, R>, options?: BuildOptions) =>
     Layer.effect(Current, build(self, options))
   )
 

@@ -28,15 +28,16 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import type * as Scope from "effect/Scope"
 import type * as Guest from "./Guest.ts"
 import * as Ownership from "./Ownership.ts"
 import type { Services } from "./Driver.ts"
 import type * as Cleanup from "./Cleanup.ts"
 import * as Lock from "./internal/ownership/lock.ts"
-import { DurationInput, Labels, Mebibytes, Name, optionsSchema } from "./internal/config/schemas.ts"
+import { DurationInput, Func, Labels, Mebibytes, Name, optionsSchema } from "./internal/config/schemas.ts"
 import { locksFolder } from "./internal/store/store.ts"
-import { decodeName, decoder, invalid } from "./internal/config/validation.ts"
+import { callDecoder, checkObject, decodeName, decoder, invalid } from "./internal/config/validation.ts"
 import * as VolumeFiles from "./internal/volume/files.ts"
 import * as internal from "./internal/volume/volumes.ts"
 import { AlreadyExists, LightboxError, Unsupported } from "./LightboxError.ts"
@@ -85,9 +86,10 @@ export interface EnsureOptions {
 
 /** A driver would treat an invalid name as a path. */
 
-const EnsureRequest = optionsSchema<EnsureOptions & { readonly name: string }>()(
+const Named = Schema.Struct({ name: Name })
+
+const EnsureRequest = optionsSchema<EnsureOptions>()(
   Schema.Struct({
-    name: Name,
     kind: Schema.optional(Schema.Literals(["directory", "disk"])),
     quota: Schema.optional(Mebibytes(1)),
     labels: Schema.optional(Labels),
@@ -95,8 +97,8 @@ const EnsureRequest = optionsSchema<EnsureOptions & { readonly name: string }>()
   })
 )
 
-const decodeEnsure = decoder(EnsureRequest, "Volume.ensure")
-const decodeScoped = decoder(EnsureRequest, "Volume.scoped")
+const decodeEnsure = callDecoder("Volume.ensure", Named, EnsureRequest)
+const decodeScoped = callDecoder("Volume.scoped", Named, EnsureRequest.mapFields(Struct.omit(["onDrift"])))
 
 /**
  * Gets a volume, creating it if it does not exist.
@@ -112,7 +114,7 @@ export const ensure = Effect.fn("Volume.ensure")(function* (
   options?: EnsureOptions
 ): Effect.fn.Return<Volume, LightboxError, Microsandbox.Microsandbox> {
   const driver = yield* Microsandbox.Microsandbox
-  const { onDrift = "fail", ...request } = yield* decodeEnsure({ name, ...options })
+  const { onDrift = "fail", ...request } = yield* decodeEnsure({ name }, options)
   const { kind = "directory", quota } = request
   if (kind === "disk" && quota === undefined) {
     return yield* invalid("Volume.ensure", "quota", "a disk volume needs a size")
@@ -177,7 +179,7 @@ export const scoped = Effect.fn("Volume.scoped")(function* (
   options?: Omit<EnsureOptions, "onDrift">
 ): Effect.fn.Return<Volume, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
-  const { onDrift: _, ...request } = yield* decodeScoped({ name, ...options })
+  const request = yield* decodeScoped({ name }, options)
   if (yield* exists(request.name)) {
     return yield* new LightboxError({
       method: "Volume.scoped",
@@ -292,7 +294,11 @@ export interface PrimeOptions extends EnsureOptions {
   readonly key?: string | undefined
 }
 
-const decodePrime = decoder(Schema.Struct({ key: Schema.optional(Schema.String) }), "Volume.prime")
+const decodePrime = callDecoder(
+  "Volume.prime",
+  Schema.Struct({ name: Name, fill: Func }),
+  Schema.Struct({ ...EnsureRequest.fields, key: Schema.optional(Schema.String) })
+)
 
 /**
  * Gets a volume that is filled only once. The first caller fills it; other callers,
@@ -321,8 +327,8 @@ export const prime = Effect.fn("Volume.prime")(function* <E, R>(
 ): Effect.fn.Return<Volume, LightboxError | E, Services | R> {
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership
-  const { key: given, ...request } = options ?? {}
-  const { key = "" } = yield* decodePrime({ key: given })
+  const { key = "" } = yield* decodePrime({ name, fill }, options)
+  const { key: _, ...request } = options ?? {}
   const volume = yield* ensure(name, request)
   if (yield* internal.isPrimed(driver.home, volume, key)) return volume
   return yield* Effect.scoped(
@@ -465,6 +471,7 @@ export const prune = Effect.fn("Volume.prune")(function* (
   options: PruneOptions
 ): Effect.fn.Return<Cleanup.Report, LightboxError, Microsandbox.Microsandbox> {
   const driver = yield* Microsandbox.Microsandbox
+  yield* checkObject("Volume.prune", options)
   const checked = yield* decodePrune(options)
   if (checked.olderThan === undefined && Object.keys(checked.labels ?? {}).length === 0) {
     return yield* invalid("Volume.prune", "labels", "pass labels or an age: without them, all volumes would be removed")

@@ -39,13 +39,13 @@ export interface PresetOptions {
   labels?: Record<string, string> | undefined
 }
 
-const preset = (options: PresetOptions, defaults: PresetConfig): PresetConfig => ({
-  ...defaults,
-  name: options.name ?? defaults.name,
-  image: options.image ?? defaults.image,
-  resources: options.resources ?? defaults.resources,
-  labels: options.labels
-})
+/** What is not an option stays in the configuration, so that the build refuses it by its name. */
+const preset = (options: PresetOptions, defaults: PresetConfig): PresetConfig => {
+  if (typeof options !== "object" || options === null || Array.isArray(options))
+    return Object.assign({ ...defaults }, { options })
+  const { image = defaults.image, labels, name = defaults.name, resources = defaults.resources, ...unknown } = options
+  return { ...defaults, name, image, resources, labels, ...unknown }
+}
 
 const shell = (description: string, script: string): SetupStep => ({ kind: "shell", script, description })
 

@@ -36,16 +36,30 @@
 // @effect-diagnostics asyncFunction:off globalConsole:off globalConsoleInEffect:off globalDate:off
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { CallOptions } from "./internal/promise/options.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
-import { mebibyte } from "./internal/config/schemas.ts"
-import { decoder, renameFields } from "./internal/config/validation.ts"
+import { callFields, checkArgs, checked, Millis, signalOf } from "./internal/promise/input.ts"
+import {
+  Env,
+  GuestPath,
+  HostPath,
+  ImageReference,
+  Labels,
+  mebibyte,
+  Name,
+  notBlank,
+  optionsStruct
+} from "./internal/config/schemas.ts"
+import { checkObject, decoder, renameFields } from "./internal/config/validation.ts"
 import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
 import * as BuildEvents from "./BuildEvent.ts"
-import { check, define } from "./internal/promise/definition.ts"
+import { check, define, Resources } from "./internal/promise/definition.ts"
+import { bytesOf, Quota } from "./internal/promise/volume.ts"
+import { type Options, SandboxConfig } from "./SandboxConfig.ts"
 import * as Errors from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import * as Sandboxes from "./Sandbox.ts"
@@ -383,40 +397,67 @@ export type BuildEvent = {
  * @category errors
  * @since 0.1.0
  */
-export interface LightboxErrorReason {
-  readonly _tag:
-    | "NotFound"
-    | "AlreadyExists"
-    | "StillRunning"
-    | "NotRunning"
-    | "Replaced"
-    | "InUse"
-    | "InvalidConfig"
-    | "Unsupported"
-    | "ImageUnavailable"
-    | "BootFailed"
-    | "NoVirtualization"
-    | "RuntimeMissing"
-    | "CommandNotStarted"
-    | "CommandFailed"
-    | "OutputTooLarge"
-    | "FileError"
-    | "GuestLost"
-    | "GuestBusy"
-    | "TimedOut"
-    | "SnapshotDamaged"
-    | "SecretLeaked"
-    | "NoCapacity"
-    | "Drift"
-    | "StoreBusy"
-    | "NoSpace"
-    | "Unknown"
+export type LightboxErrorReason = {
   readonly message: string
   /** Whether a retry can help. */
   readonly isRetryable: boolean
   /** `"failed"`: the operation had no effect. `"unknown"`: it may have had one. */
   readonly outcome: "failed" | "unknown"
-}
+} & (
+  | { readonly _tag: "NotFound" | "AlreadyExists"; readonly resource: string; readonly name: string }
+  | { readonly _tag: "StillRunning" | "Replaced"; readonly name: string }
+  | { readonly _tag: "NotRunning"; readonly name: string; readonly status?: string }
+  | {
+      readonly _tag: "InUse"
+      readonly resource: string
+      readonly name: string
+      readonly usedBy: ReadonlyArray<string>
+    }
+  | { readonly _tag: "InvalidConfig"; readonly field: string; readonly problem: string }
+  | { readonly _tag: "Unsupported"; readonly feature: string; readonly problem: string }
+  | { readonly _tag: "ImageUnavailable"; readonly reference: string; readonly problem: string }
+  | {
+      readonly _tag: "BootFailed"
+      readonly name: string
+      readonly problem: string
+      readonly lastLines: ReadonlyArray<string>
+    }
+  | { readonly _tag: "NoVirtualization" | "RuntimeMissing"; readonly problem: string; readonly remedy: string }
+  | {
+      readonly _tag: "CommandNotStarted"
+      readonly argv: ReadonlyArray<string>
+      readonly kind: string
+      readonly problem: string
+      readonly errno?: string
+    }
+  | {
+      readonly _tag: "CommandFailed"
+      readonly argv: ReadonlyArray<string>
+      readonly exitCode: number
+      readonly signal?: string
+      readonly stdout: string
+      readonly stderr: string
+    }
+  | { readonly _tag: "OutputTooLarge"; readonly argv: ReadonlyArray<string>; readonly limitBytes: number }
+  | {
+      readonly _tag: "FileError"
+      readonly operation: string
+      readonly path: string
+      readonly code: string
+      readonly problem: string
+    }
+  | { readonly _tag: "GuestLost" | "GuestBusy" | "SnapshotDamaged"; readonly name: string; readonly problem: string }
+  | { readonly _tag: "TimedOut"; readonly operation: string; readonly limitMillis: number }
+  | {
+      readonly _tag: "Drift"
+      readonly name: string
+      readonly field: "kind" | "quota" | "labels"
+      readonly was: string
+      readonly now: string
+    }
+  | { readonly _tag: "SecretLeaked"; readonly secret: string }
+  | { readonly _tag: "NoCapacity" | "StoreBusy" | "NoSpace" | "Unknown"; readonly problem: string }
+)
 
 /**
  * The error that every function of this module rejects with.
@@ -522,6 +563,30 @@ const definitionOf = (config: SnapshotConfig): Snapshots.Definition => {
   return define(config)
 }
 
+const isListener = (u: unknown): u is (event: BuildEvent) => void => typeof u === "function"
+
+const flag = Schema.optional(Schema.Boolean)
+
+const decodeBuild = checked(
+  "buildSnapshot",
+  Schema.Struct({}),
+  optionsStruct<BuildOptions>()({
+    ...callFields,
+    overwrite: flag,
+    rebuild: flag,
+    debugBuilder: flag,
+    verbose: flag,
+    onEvent: Schema.optional(Schema.declare(isListener, { expected: "a function" }))
+  })
+)
+
+const Named = Schema.Struct({ name: Name })
+
+const RemoveSchema = Schema.Struct({ ...callFields, force: flag })
+
+const decodeRemoveSnapshot = checked("removeSnapshot", Named, RemoveSchema)
+const decodeRemoveSandbox = checked("removeSandbox", Named, RemoveSchema)
+
 const encodeEvent = Schema.encodeSync(BuildEvents.BuildEvent)
 
 const print = (line: string): void => {
@@ -556,12 +621,12 @@ const printEvent = (event: BuildEvent): void => {
  * @category operations
  * @since 0.1.0
  */
-export const buildSnapshot = async (config: SnapshotConfig, options: BuildOptions = {}): Promise<void> => {
-  const { debugBuilder, onEvent, overwrite = true, rebuild, signal, verbose, ...unknown } = options
+export const buildSnapshot = async (config: SnapshotConfig, options?: BuildOptions): Promise<void> => {
+  const definition = definitionOf(config)
+  const { debugBuilder, onEvent, overwrite = true, rebuild, signal, verbose } = decodeBuild({}, options)
   const listens = onEvent !== undefined || verbose === true
   await Runtime.run(
-    Snapshots.build(definitionOf(config), {
-      ...unknown,
+    Snapshots.build(definition, {
       overwrite,
       replaceForeign: overwrite,
       force: rebuild,
@@ -586,7 +651,7 @@ export const buildSnapshot = async (config: SnapshotConfig, options: BuildOption
  * @since 0.1.0
  */
 export const listSnapshots = async (options?: CallOptions): Promise<Array<SnapshotRecord>> =>
-  (await Runtime.run(Snapshots.list(), options?.signal)).map((snapshot) => ({
+  (await Runtime.run(Snapshots.list(), signalOf("listSnapshots", options))).map((snapshot) => ({
     name: snapshot.name,
     digest: snapshot.digest,
     imageRef: snapshot.image,
@@ -603,7 +668,7 @@ export const listSnapshots = async (options?: CallOptions): Promise<Array<Snapsh
  * @since 0.1.0
  */
 export const snapshotExists = async (name: string, options?: CallOptions): Promise<boolean> =>
-  await Runtime.run(Snapshots.exists(name), options?.signal)
+  await Runtime.run(Snapshots.exists(name), signalOf("snapshotExists", options))
 
 /**
  * Removes a snapshot. Succeeds if it does not exist. Sandboxes booted from it and snapshots built on it keep working,
@@ -619,40 +684,91 @@ export const removeSnapshot = async (
     force?: boolean | undefined
   }
 ): Promise<void> => {
-  await Runtime.run(Snapshots.remove(name), options?.signal)
+  const { signal } = decodeRemoveSnapshot({ name }, options)
+  await Runtime.run(Snapshots.remove(name), signal)
 }
 
 // =============================================================================
 // Sandboxes
 // =============================================================================
 
-const decodeLaunch = decoder(
-  Schema.Struct({
-    ports: Schema.optional(Schema.Union([Schema.Array(Schema.Unknown), Schema.Record(Schema.String, Schema.Unknown)])),
-    secrets: Schema.optional(
-      Schema.Record(Schema.String, Schema.Struct({ value: Schema.String, hosts: Schema.Array(Schema.String) }))
-    )
-  }),
-  "launchSandbox"
+// Numeric text is a port, too, since the keys of objects are text.
+const portOf = (port: unknown): unknown => (typeof port === "string" && /^\d+$/.test(port) ? Number(port) : port)
+
+const LaunchFields = optionsStruct<
+  Omit<LaunchSettings, "ports" | "resources" | "secrets"> &
+    Pick<Options, "ports"> & {
+      resources?: typeof Resources.Encoded | undefined
+      secrets?: Record<string, { value: string; hosts: ReadonlyArray<string> }> | undefined
+      snapshot?: string | undefined
+      image?: string | undefined
+    }
+>()({
+  ...callFields,
+  snapshot: Schema.optional(notBlank("the name of a snapshot")),
+  image: Schema.optional(ImageReference),
+  name: Schema.optional(Name),
+  resources: Schema.optional(Resources),
+  workdir: Schema.optional(GuestPath),
+  env: Schema.optional(Env),
+  ports: SandboxConfig.fields.ports,
+  mounts: SandboxConfig.fields.mounts,
+  labels: Schema.optional(Labels),
+  rootDisk: SandboxConfig.fields.rootDisk,
+  network: Schema.optional(Schema.Literals(["none", "public", "all"])),
+  secrets: Schema.optional(
+    Schema.Record(Schema.String, Schema.Struct({ value: Schema.String, hosts: Schema.Array(Schema.String) }))
+  ),
+  overwrite: flag,
+  detached: flag,
+  verbose: flag
+}).check(
+  Schema.makeFilter(({ image, snapshot }) =>
+    (image === undefined) === (snapshot === undefined)
+      ? { path: ["snapshot"], issue: "pass either a snapshot or an image" }
+      : undefined
+  )
 )
+
+const decoded = (method: string, options: LaunchOptions) => {
+  Runtime.runNow(checkObject(method, options))
+  const { ports } = options
+  const plain = Predicate.isObject(ports) ? mapValues(ports, portOf) : ports
+  return Runtime.runNow(decoder(LaunchFields, method)({ ...options, ports: plain }))
+}
 
 const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
 
-const launchOptionsOf = (options: LaunchOptions): Sandboxes.LaunchOptions => {
-  const { overwrite = true, ports, secrets, signal: _, verbose: __, workdir, ...rest } = options
-  Runtime.runNow(decodeLaunch({ ports, secrets }))
-  return {
-    ...rest,
-    cwd: workdir,
-    overwrite,
-    // Accept numeric text as a port, since object keys are text.
-    ports: ports === undefined || Array.isArray(ports) ? ports : mapValues(ports, Number),
-    secrets: secrets && mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) }))
-  }
-}
-
 const withPromiseNames = renameFields({ cwd: "workdir" })
+
+const launched = async (method: string, options: LaunchOptions, rootDisk: "auto" | "copy"): Promise<Sandbox> => {
+  const {
+    image,
+    overwrite = true,
+    secrets,
+    signal,
+    snapshot = "",
+    verbose,
+    workdir,
+    ...rest
+  } = decoded(method, options)
+  if (verbose === true) print(`launching "${rest.name ?? "a sandbox"}" from "${image ?? snapshot}"`)
+  return await Sandbox.open(
+    Effect.mapError(
+      Sandboxes.launch({
+        ...rest,
+        ...(image === undefined ? { snapshot } : { image }),
+        cwd: workdir,
+        overwrite,
+        rootDisk: rest.rootDisk ?? rootDisk,
+        secrets: secrets && mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) }))
+      }),
+      withPromiseNames
+    ),
+    signal
+  )
+}
 
 /**
  * Boots a sandbox.
@@ -671,15 +787,7 @@ const withPromiseNames = renameFields({ cwd: "workdir" })
  * @category operations
  * @since 0.1.0
  */
-export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> => {
-  if (options.verbose === true)
-    print(`launching "${options.name ?? "a sandbox"}" from "${options.snapshot ?? options.image}"`)
-  const { rootDisk = "copy" } = options
-  return await Sandbox.open(
-    Effect.mapError(Sandboxes.launch({ ...launchOptionsOf(options), rootDisk }), withPromiseNames),
-    options.signal
-  )
-}
+export const launchSandbox = (options: LaunchOptions): Promise<Sandbox> => launched("launchSandbox", options, "copy")
 
 /**
  * Boots a sandbox, passes it to a callback, and removes it when the callback resolves or rejects.
@@ -697,8 +805,8 @@ export const launchSandbox = async (options: LaunchOptions): Promise<Sandbox> =>
  * @since 0.1.0
  */
 export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: Sandbox) => Promise<T>): Promise<T> => {
-  const { rootDisk = "auto" } = options
-  await using sandbox = await launchSandbox({ ...options, rootDisk })
+  checkArgs("runInSandbox", { use })
+  await using sandbox = await launched("runInSandbox", options, "auto")
   // The callback cannot be interrupted, but its sandbox can be removed.
   return await Runtime.abortable(
     options.signal,
@@ -714,7 +822,7 @@ export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: San
  * @since 0.1.0
  */
 export const connectToSandbox = async (name: string, options?: CallOptions): Promise<Sandbox> =>
-  await Sandbox.open(Sandboxes.connect(name), options?.signal)
+  await Sandbox.open(Sandboxes.connect(name), signalOf("connectToSandbox", options))
 
 /**
  * Removes a sandbox and its disk. Succeeds if it does not exist. Rejects if it is running, unless `force`, which kills
@@ -730,14 +838,23 @@ export const removeSandbox = async (
     force?: boolean | undefined
   }
 ): Promise<void> => {
-  await Runtime.run(Sandboxes.remove(name, { force: options?.force }), options?.signal)
+  const { force, signal } = decodeRemoveSandbox({ name }, options)
+  await Runtime.run(Sandboxes.remove(name, { force }), signal)
 }
 
 // =============================================================================
 // Volumes
 // =============================================================================
 
-const bytesOf = (mebibytes: number | undefined) => (mebibytes === undefined ? undefined : mebibytes * mebibyte)
+const decodeEnsureVolume = checked(
+  "ensureVolume",
+  Named,
+  optionsStruct<EnsureVolumeOptions & CallOptions>()({
+    ...callFields,
+    quotaMib: Quota,
+    labels: Schema.optional(Labels)
+  })
+)
 
 const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
   name: volume.name,
@@ -753,15 +870,14 @@ const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
  * @category operations
  * @since 0.1.0
  */
-export const ensureVolume = async (name: string, options?: EnsureVolumeOptions & CallOptions): Promise<VolumeRecord> =>
-  volumeRecord(
-    await Runtime.run(
-      measured(
-        Volumes.ensure(name, { quota: bytesOf(options?.quotaMib), labels: options?.labels, onDrift: "adopt" })
-      ).pipe(Effect.mapError(renameFields({ quota: "quotaMib" }))),
-      options?.signal
-    )
-  )
+export const ensureVolume = async (
+  name: string,
+  options?: EnsureVolumeOptions & CallOptions
+): Promise<VolumeRecord> => {
+  const { labels, quotaMib, signal } = decodeEnsureVolume({ name }, options)
+  const ensured = Volumes.ensure(name, { quota: bytesOf(quotaMib), labels, onDrift: "adopt" })
+  return volumeRecord(await Runtime.run(measured(ensured), signal))
+}
 
 /**
  * Lists the volumes on this host.
@@ -770,7 +886,7 @@ export const ensureVolume = async (name: string, options?: EnsureVolumeOptions &
  * @since 0.1.0
  */
 export const listVolumes = async (options?: CallOptions): Promise<Array<VolumeRecord>> =>
-  (await Runtime.run(listMeasured, options?.signal)).map(volumeRecord)
+  (await Runtime.run(listMeasured, signalOf("listVolumes", options))).map(volumeRecord)
 
 /**
  * Checks whether a volume exists.
@@ -779,7 +895,7 @@ export const listVolumes = async (options?: CallOptions): Promise<Array<VolumeRe
  * @since 0.1.0
  */
 export const volumeExists = async (name: string, options?: CallOptions): Promise<boolean> =>
-  await Runtime.run(Volumes.exists(name), options?.signal)
+  await Runtime.run(Volumes.exists(name), signalOf("volumeExists", options))
 
 /**
  * Removes a volume and its content. Succeeds if it does not exist. Rejects while a running sandbox mounts it.
@@ -788,7 +904,7 @@ export const volumeExists = async (name: string, options?: CallOptions): Promise
  * @since 0.1.0
  */
 export const removeVolume = async (name: string, options?: CallOptions): Promise<void> => {
-  await Runtime.run(Volumes.remove(name), options?.signal)
+  await Runtime.run(Volumes.remove(name), signalOf("removeVolume", options))
 }
 
 // =============================================================================
@@ -802,7 +918,7 @@ export const removeVolume = async (name: string, options?: CallOptions): Promise
  * @since 0.1.0
  */
 export const ensureRuntime = async (options?: CallOptions): Promise<void> => {
-  await Runtime.run(Effect.asVoid(Microsandbox.Microsandbox), options?.signal)
+  await Runtime.run(Effect.asVoid(Microsandbox.Microsandbox), signalOf("ensureRuntime", options))
 }
 
 /**
@@ -822,7 +938,15 @@ export interface ConfigureOptions {
   progress?: boolean | undefined
 }
 
-const decodeProgress = decoder(Schema.UndefinedOr(Schema.Boolean), "configure", "progress")
+const decodeConfigure = decoder(
+  optionsStruct<ConfigureOptions>()({
+    home: Schema.optional(HostPath),
+    pullPolicy: SandboxConfig.fields.pullPolicy,
+    bootTimeoutMs: Schema.optional(Millis),
+    progress: flag
+  }),
+  "configure"
+)
 
 /**
  * Sets options for the whole process. Call it before any other function; later calls throw.
@@ -831,6 +955,6 @@ const decodeProgress = decoder(Schema.UndefinedOr(Schema.Boolean), "configure", 
  * @since 0.1.0
  */
 export const configure = (options: ConfigureOptions): void => {
-  const { bootTimeoutMs, progress, ...rest } = options
-  Runtime.configure({ ...rest, bootTimeout: bootTimeoutMs }, Effect.runSync(decodeProgress(progress)))
+  const { bootTimeoutMs, progress, ...rest } = Runtime.runNow(decodeConfigure(options))
+  Runtime.configure({ ...rest, bootTimeout: bootTimeoutMs }, progress)
 }

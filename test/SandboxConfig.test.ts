@@ -92,7 +92,7 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [{ registry: { username: "me" } }, "registry.password", "pass both username and password, or neither"],
   [{ registry: { password: Redacted.make("p") } }, "registry.username", "pass both username and password, or neither"],
   [{ registry: { username: "me", password: "clear" } }, "registry.password", /Redacted/i],
-  [{ ports: { abc: 80 } }, "ports.abc", "Invalid port mapping: NaN → 80"],
+  [{ ports: { abc: 80 } }, "ports.abc", "Invalid port mapping: abc → 80"],
   [{ ports: { 8080: Number.NaN } }, "ports.8080", "Invalid port mapping: 8080 → NaN"],
   [{ ports: { 8080: 0 } }, "ports.8080", "Invalid port mapping: 8080 → 0"],
   [{ ports: { [-1]: 80 } }, "ports.-1", "Invalid port mapping: -1 → 80"],

@@ -174,10 +174,10 @@ describe("copying", () => {
     it.effect("names what is wrong before anything is copied", () =>
       Effect.gen(function* () {
         const sandbox = yield* launch
-        assert.strictEqual(yield* fieldOf(sandbox.copyIn("", "/a")), "from")
-        assert.strictEqual(yield* fieldOf(sandbox.copyIn(".", "a")), "to")
+        assert.strictEqual(yield* fieldOf(sandbox.copyIn("", "/a")), "hostPath")
+        assert.strictEqual(yield* fieldOf(sandbox.copyIn(".", "a")), "path")
         assert.strictEqual(yield* fieldOf(sandbox.copyIn(".", "/a", { mode: -1 })), "mode")
-        assert.strictEqual(yield* fieldOf(sandbox.copyOut("../a", "b")), "from")
+        assert.strictEqual(yield* fieldOf(sandbox.copyOut("../a", "b")), "path")
         assert.propertyVal(yield* fieldOf(sandbox.copyIn("/nowhere", "/a")), "code", "ENOENT")
         assert.propertyVal(yield* fieldOf(sandbox.copyOut("/nowhere", "b")), "code", "ENOENT")
         assert.isFalse(Fs.existsSync("b"))

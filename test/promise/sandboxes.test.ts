@@ -98,9 +98,9 @@ describe("launchSandbox", () => {
   })
 
   it.each([
-    [{ abc: 80 }, "ports.abc", "Invalid port mapping: NaN → 80"],
-    [{ 8080: "abc" }, "ports.8080", "Invalid port mapping: 8080 → NaN"],
-    [{ abc: "abc" }, "ports.abc", "Invalid port mapping: NaN → NaN"],
+    [{ abc: 80 }, "ports.abc", "Invalid port mapping: abc → 80"],
+    [{ 8080: "abc" }, "ports.8080", "Invalid port mapping: 8080 → abc"],
+    [{ abc: "abc" }, "ports.abc", "Invalid port mapping: abc → abc"],
     [{ 8080: 0 }, "ports.8080", "Invalid port mapping: 8080 → 0"]
   ])("refuses the ports %j", async (ports, field, message) => {
     const error = await rejection(launchSandbox({ snapshot, name: "s", ports: untyped(ports) }))

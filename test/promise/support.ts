@@ -83,4 +83,4 @@ export const untyped = (value: unknown): ReturnType<JSON["parse"]> => JSON.parse
 
 /** The field that an error names as wrong. */
 export const wrongField = ({ reason }: LightboxError): unknown =>
-  reason._tag === "InvalidConfig" && "field" in reason ? reason.field : undefined
+  reason._tag === "InvalidConfig" ? reason.field : undefined

@@ -8,8 +8,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Struct from "effect/Struct"
 import * as Ownership from "../../Ownership.ts"
 import type { Services } from "../../Driver.ts"
 import * as Launch from "../sandbox/launch.ts"
@@ -28,15 +30,19 @@ import * as Units from "../plan/units.ts"
 import { SnapshotName } from "../config/schemas.ts"
 import * as Secrets from "../definition/secrets.ts"
 import { builderVersion, isArtifactName, definitionLabel, keyLabel, make as makeStore } from "../store/store.ts"
-import { decoder } from "../config/validation.ts"
-import { type Context, method, Options } from "./context.ts"
+import { callDecoder, optionsDecoder } from "../config/validation.ts"
+import { BuildFields, type Context, method, Options } from "./context.ts"
 import { runUnit } from "./attempts.ts"
 import { type Builders, makeBuilders } from "./builders.ts"
 import { announceChain, encodeChain, isWantedByOthers } from "./sharedBeginnings.ts"
 
-const decodeOptions = decoder(Options, method)
+const decodeOptions = optionsDecoder(method, Options)
 
-const decodeScopedName = decoder(SnapshotName, "Snapshot.buildScoped", "name")
+const decodeScoped = callDecoder(
+  "Snapshot.buildScoped",
+  Schema.Struct({ name: SnapshotName }),
+  Schema.Struct(Struct.omit(BuildFields, ["overwrite", "replaceForeign", "keep"]))
+)
 
 const defaultCheckpointFactor = 10
 
@@ -46,7 +52,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
   definition: Definition<E, R>,
   input: BuildOptions | undefined
 ): Effect.fn.Return<BuiltFields, LightboxError | E, Services | R> {
-  const options = yield* decodeOptions(input ?? {})
+  const options = yield* decodeOptions(input)
   const driver = yield* Microsandbox.Microsandbox
   const store = makeStore(driver, yield* Ownership.Ownership)
   const services = yield* Launch.services
@@ -56,6 +62,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
     "lightbox.image": prepared.image,
     "lightbox.steps": prepared.units.length
   })
+  yield* LookUp.checkForce(method, options.force, prepared.units.length)
   if (options.overwrite === false) yield* Names.requireFree(driver, method, definition.name)
   const start = yield* Clock.currentTimeMillis
   const elapsed = Effect.map(Clock.currentTimeMillis, (now) => Duration.millis(now - start))
@@ -90,7 +97,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
           events.emit({
             _tag: "Failed",
             duration,
-            problem: Secrets.redact(secrets, Cause.hasInterruptsOnly(cause) ? "interrupted" : Cause.pretty(cause))
+            problem: Secrets.redact(secrets, problemOf(cause))
           })
         )
       )
@@ -98,13 +105,19 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
   )
 })
 
+const problemOf = (cause: Cause.Cause<unknown>): string => {
+  if (Cause.hasInterruptsOnly(cause)) return "interrupted"
+  const error = Cause.squash(cause)
+  return isLightboxError(error) ? error.message : Cause.pretty(cause)
+}
+
 /** Builds under a unique name, which is removed when the scope closes. */
 export const buildScoped = Effect.fn("Snapshot.buildScoped")(function* <E, R>(
   named: (name: string) => Definition<E, R>,
   name: string,
   options: BuildOptions | undefined
 ): Effect.fn.Return<BuiltFields, LightboxError | E, Services | R | Scope.Scope> {
-  yield* decodeScopedName(name)
+  yield* decodeScoped({ name }, options)
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership
   const token = yield* generate

@@ -6,7 +6,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Definition } from "../../Snapshot.ts"
 import type * as Events from "./events.ts"
 import type * as Lock from "../ownership/lock.ts"
-import { intBetween } from "../config/schemas.ts"
+import { Func, intBetween } from "../config/schemas.ts"
 import type * as Secrets from "../definition/secrets.ts"
 import type { Store } from "../store/store.ts"
 
@@ -14,7 +14,7 @@ export type Driver = Microsandbox.Microsandbox["Service"]
 
 export const method = "Snapshot.build"
 
-export const Options = Schema.Struct({
+export const BuildFields = {
   checkpoints: Schema.optional(Schema.Literals(["auto", "every-step", "final", "marked"])),
   checkpointFactor: Schema.optional(
     Schema.Finite.check(Schema.makeFilter((factor) => (factor >= 0 ? undefined : "expected 0 or more")))
@@ -24,8 +24,10 @@ export const Options = Schema.Struct({
   replaceForeign: Schema.optional(Schema.Boolean),
   keep: Schema.optional(intBetween(1, 1000)),
   keepBuilder: Schema.optional(Schema.Boolean),
-  onEvent: Schema.optional(Schema.Unknown)
-})
+  onEvent: Schema.optional(Func)
+}
+
+export const Options = Schema.Struct(BuildFields)
 
 export interface Context<E, R> {
   readonly services: ServiceMap.Context<Services>

@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as BuildReporter from "../../BuildReporter.ts"
 import { isLightboxError } from "../../LightboxError.ts"
+import { invalid } from "../config/validation.ts"
 import * as Plan from "../../Plan.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import * as Definitions from "./definitions.ts"
@@ -17,7 +18,10 @@ import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 import * as Status from "./status.ts"
 
-const file = Flags.file("JavaScript or TypeScript module that exports definitions")
+const file = Argument.Path("file", { mustExist: false }).pipe(
+  Argument.withMetavar("FILE"),
+  Argument.withDescription("JavaScript or TypeScript module that exports definitions")
+)
 
 const names = Flags.nameOf("Names of definitions (default: all)").pipe(Argument.variadic())
 
@@ -31,6 +35,11 @@ export const reporter = Effect.gen(function* () {
   if (yield* Json) return BuildReporter.ndjson({ output: stdout })
   return (yield* Quiet) ? undefined : yield* BuildReporter.terminal({ output: stderr })
 })
+
+const onlyOne = (method: string, force: boolean, from: number | undefined) =>
+  force && from !== undefined
+    ? Effect.fail(invalid(method, "--from", "cannot be combined with --force, which runs all steps"))
+    : Effect.void
 
 export const build = Command.make(
   "build",
@@ -49,6 +58,7 @@ export const build = Command.make(
     replaceForeign: Flags.toggle("replace-foreign", "Take over the name of a snapshot made by another tool")
   },
   Effect.fnUntraced(function* ({ checkpoints, file, force, from, keep, keepBuilder, names, replaceForeign }) {
+    yield* onlyOne("build", force, from)
     const definitions = yield* Definitions.load("build", file, names)
     const built = yield* Effect.gen(function* () {
       const onEvent = yield* reporter
@@ -109,6 +119,7 @@ export const plan = Command.make(
   "plan",
   { file, names, force, from },
   Effect.fnUntraced(function* ({ file, force, from, names }) {
+    yield* onlyOne("plan", force, from)
     const definitions = yield* Definitions.load("plan", file, names)
     const plans = yield* Effect.forEach(definitions, (definition) =>
       Snapshot.plan(definition, { force: from ?? force })

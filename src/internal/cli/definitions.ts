@@ -1,11 +1,13 @@
 /** Loads definitions from a module. */
 import type { Environment } from "effect/cli/Command"
 import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
 import { pathToFileURL } from "node:url"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
 import type { Services } from "../../Driver.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
+import { typed } from "./flags.ts"
 import * as Plain from "../promise/definition.ts"
 
 /** A definition whose steps need only what the command line provides. */
@@ -41,12 +43,36 @@ export const load = Effect.fnUntraced(function* (
   })
 })
 
-const importModule = (method: string, file: string): Effect.Effect<object, LightboxError> =>
-  Effect.tryPromise({
+const importModule = Effect.fnUntraced(function* (
+  method: string,
+  file: string
+): Effect.fn.Return<object, LightboxError> {
+  const kind = yield* Effect.sync(() => Fs.statSync(file, { throwIfNoEntry: false }))
+  if (kind === undefined) return yield* invalid(method, "FILE", `there is no file ${typed(file)}`)
+  if (!kind.isFile() || !/\.[cm]?[jt]sx?$/.test(file)) {
+    return yield* invalid(method, "FILE", `expected a JavaScript or TypeScript module, not ${typed(file)}`)
+  }
+  return yield* Effect.tryPromise({
     try: (): Promise<object> => import(pathToFileURL(file).href),
     catch: (cause) =>
       new LightboxError({
         method,
-        reason: new InvalidConfig({ field: "FILE", problem: `${file} cannot be loaded: ${String(cause)}`, cause })
+        reason: new InvalidConfig({
+          field: "FILE",
+          problem: `${typed(file)} cannot be loaded: ${String(cause)}${placeOf(cause)}`,
+          cause
+        })
       })
   })
+})
+
+const placeOf = (cause: unknown): string => {
+  const stack = cause instanceof Error ? (cause.stack ?? "") : ""
+  const place = /(?:file:\/\/)?(\/(?!.*node_modules\/)[^\s():]+):(\d+)(?::(\d+))?/.exec(stack)
+  return place === null
+    ? ""
+    : ` (${typed(place[1] ?? "")}:${place
+        .slice(2)
+        .filter((part) => part !== undefined)
+        .join(":")})`
+}

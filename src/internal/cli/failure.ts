@@ -1,6 +1,7 @@
 /** Reports the failures of the command line. */
 import * as Cause from "effect/Cause"
 import type { NonShowHelpErrors } from "effect/cli/CliError"
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { isLightboxError, LightboxError } from "../../LightboxError.ts"
 import { renameFields } from "../config/validation.ts"
@@ -58,6 +59,9 @@ export const ofCause = (cause: Cause.Cause<unknown>): Failure => {
 /** Replaces the field of an `InvalidConfig` by the flag. */
 export const nameFlags = (names: { readonly [field: string]: string }): ((error: LightboxError) => LightboxError) =>
   renameFields(names, " ")
+
+export const namedArgument = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LightboxError, R> =>
+  Effect.mapError(effect, (error) => (isLightboxError(error) ? nameFlags({ name: "NAME" })(error) : error))
 
 const indented = (text: string): string => text.split("\n").map(clean).join("\n")
 

@@ -75,26 +75,29 @@ export const bytesOf = (flag: string, size: string | undefined): Effect.Effect<n
 const entries = <A>(
   name: string,
   metavar: string,
-  parse: (text: string) => Option.Option<A>
+  parse: (text: string) => Option.Option<A>,
+  problem = (text: string) => `Expected ${metavar}, not ${JSON.stringify(text)}`
 ): Flag.Flag<ReadonlyArray<A>> =>
-  Flag.String(name).pipe(
-    Flag.withMetavar(metavar),
-    Flag.filterMap(parse, (text) => `Expected ${metavar}, not ${JSON.stringify(text)}`),
-    Flag.atLeast(0)
-  )
+  Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.filterMap(parse, problem), Flag.atLeast(0))
 
 /** Repeatable `KEY=VALUE` pairs; the last value of a key wins. */
 const record = (
   name: string,
   metavar: string,
-  parse: (text: string) => Option.Option<readonly [key: string, value: string]>
+  parse: (text: string) => Option.Option<readonly [key: string, value: string]>,
+  problem?: (text: string) => string
 ): Flag.Flag<{ readonly [key: string]: string }> =>
-  entries(name, metavar, parse).pipe(Flag.map((all): { readonly [key: string]: string } => Object.fromEntries(all)))
+  entries(name, metavar, parse, problem).pipe(
+    Flag.map((all): { readonly [key: string]: string } => Object.fromEntries(all))
+  )
 
 const matched =
-  <A>(pattern: RegExp, make: (groups: { readonly [name: string]: string | undefined }) => A | undefined) =>
+  <A>(
+    pattern: RegExp,
+    make: (groups: { readonly [name: string]: string | undefined }, typed: string) => A | undefined
+  ) =>
   (text: string): Option.Option<A> =>
-    Option.fromUndefinedOr(make(pattern.exec(text)?.groups ?? {}))
+    Option.fromUndefinedOr(make(pattern.exec(text)?.groups ?? {}, text))
 
 export const labels = record("label", "KEY=VALUE", (text) => {
   const at = text.indexOf("=")
@@ -102,19 +105,27 @@ export const labels = record("label", "KEY=VALUE", (text) => {
 }).pipe(Flag.withDescription("Add a label"))
 
 /** A name alone copies the value from this process, which keeps secrets off the command line. */
-export const env = record("env", "NAME[=VALUE]", (text) => {
-  const at = text.indexOf("=")
-  const value = at < 0 ? process.env[text] : text.slice(at + 1)
-  return at === 0 || value === undefined ? Option.none() : Option.some([at < 0 ? text : text.slice(0, at), value])
-}).pipe(Flag.withAlias("e"), Flag.withDescription("Set a variable; a name alone copies its current value"))
+export const env = record(
+  "env",
+  "NAME[=VALUE]",
+  (text) => {
+    const at = text.indexOf("=")
+    const value = at < 0 ? process.env[text] : text.slice(at + 1)
+    return at === 0 || value === undefined ? Option.none() : Option.some([at < 0 ? text : text.slice(0, at), value])
+  },
+  (text) =>
+    text === "" || text.startsWith("=")
+      ? `Expected NAME[=VALUE], not ${JSON.stringify(text)}`
+      : `${text} is not set in this environment`
+).pipe(Flag.withAlias("e"), Flag.withDescription("Set a variable; a name alone copies its current value"))
 
 const place = /^(?<source>[^:]+):(?<path>\/[^:]*)(?<readonly>:ro)?$/
 
 const placed = (mount: (source: string) => Mount.Bind | Mount.Volume) =>
-  matched(place, ({ path, readonly, source }) =>
+  matched(place, ({ path, readonly, source }, typed) =>
     source === undefined || path === undefined
       ? undefined
-      : ([path, { ...mount(source), readonly: readonly !== undefined }] as const)
+      : ([path, { ...mount(source), readonly: readonly !== undefined }, typed] as const)
   )
 
 export const mounts = entries(
@@ -134,14 +145,20 @@ export const ports = entries(
   "[ADDRESS:]HOST:GUEST[/udp]",
   matched(
     /^(?:(?<bind>[^/]+):)?(?<host>\d+):(?<guest>\d+)(?<udp>\/udp)?$/,
-    ({ bind, guest, host, udp }): SandboxConfig.PortMapping | undefined =>
+    (
+      { bind, guest, host, udp },
+      typed
+    ): { readonly mapping: SandboxConfig.PortMapping; readonly typed: string } | undefined =>
       host === undefined || guest === undefined
         ? undefined
         : {
-            host: Number(host),
-            guest: Number(guest),
-            bind: bind?.replace(/^\[(.*)\]$/, "$1"),
-            protocol: udp === undefined ? "tcp" : "udp"
+            typed,
+            mapping: {
+              host: Number(host),
+              guest: Number(guest),
+              bind: bind?.replace(/^\[(.*)\]$/, "$1"),
+              protocol: udp === undefined ? "tcp" : "udp"
+            }
           }
   )
 ).pipe(Flag.withAlias("p"), Flag.withDescription("Forward a port of this machine to a port of the sandbox"))

@@ -64,7 +64,9 @@ export const run = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
     // Commands report on their own.
     Layer.succeed(Progress, () => {})
   )
-  return yield* Command.runWith(lightbox, { version })(args).pipe(
+  // As in git: `help build` is `build --help`.
+  const asked = args[0] === "help" ? [...args.slice(1), "--help"] : args
+  return yield* Command.runWith(lightbox, { version })(asked).pipe(
     Effect.as(0),
     Effect.catchTags({
       Ended: ({ status }) => Effect.succeed(status),

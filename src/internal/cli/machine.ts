@@ -12,7 +12,8 @@ import * as Reaper from "../../Reaper.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type * as SandboxConfig from "../../SandboxConfig.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { invalid } from "../config/validation.ts"
+import { ImageReference, Name } from "../config/schemas.ts"
+import { decoder, invalid } from "../config/validation.ts"
 import { reporter } from "./builds.ts"
 import { driver, Home, print, printReport, seconds } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
@@ -133,6 +134,8 @@ export const init = Command.make(
     overwrite: Flags.toggle("overwrite", "Replace an existing file")
   },
   Effect.fnUntraced(function* ({ file, image, name, overwrite }) {
+    yield* decoder(Name, "init", "--name")(name)
+    yield* decoder(ImageReference, "init", "--image")(image)
     const fs = yield* FileSystem.FileSystem
     yield* fs
       .writeFileString(file, first(name, image), { flag: overwrite ? "w" : "wx" })

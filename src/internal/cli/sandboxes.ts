@@ -12,7 +12,7 @@ import * as Snapshot from "../../Snapshot.ts"
 import { statusOf } from "../config/signals.ts"
 import { invalid } from "../config/validation.ts"
 import { driver, instant, Json, mebibytes, Outputs, Quiet, print, printList, printRemoved } from "./environment.ts"
-import { nameFlags } from "./failure.ts"
+import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 import * as Status from "./status.ts"
@@ -54,7 +54,7 @@ export const run = Command.make(
       Argument.optional
     ),
     command,
-    image: Flags.text("image", "IMAGE", "Boot an image instead of a snapshot"),
+    image: Flags.text("image", "IMAGE", "Boot an image; all words are then its command"),
     name: Flags.text("name", "NAME", "Name of the sandbox (default: a generated name)"),
     cpus: Flags.count("cpus", "COUNT", "Number of processors (default: 1)"),
     memory: Flags.text("memory", "SIZE", "Memory, such as 2G (default: 512M)"),
@@ -111,8 +111,8 @@ export const run = Command.make(
         },
         rootDisk: input.rootDisk,
         env: input.env,
-        mounts: Object.fromEntries(mounts),
-        ports: input.ports,
+        mounts: Object.fromEntries(mounts.map(([path, mount]) => [path, mount])),
+        ports: input.ports.map(({ mapping }) => mapping),
         cwd: input.workdir,
         user: input.user,
         network: input.network,
@@ -124,7 +124,13 @@ export const run = Command.make(
         Effect.mapError(
           nameFlags({
             ...launchFlags,
-            ...Object.fromEntries(input.volumes.map(([path]) => [`mounts.${path}`, `--volume ${path}`]))
+            ...typedMounts("--mount", input.mounts),
+            ...typedMounts("--volume", input.volumes),
+            ...Object.fromEntries(
+              input.ports.flatMap(({ typed }, index) =>
+                ["", ".host", ".guest", ".bind"].map((field) => [`ports.${index}${field}`, `--port ${typed}`])
+              )
+            )
           })
         )
       )
@@ -147,6 +153,13 @@ export const run = Command.make(
   ]),
   Command.provide(driver())
 )
+
+const typedMounts = (flag: string, mounts: ReadonlyArray<readonly [path: string, mount: unknown, typed: string]>) =>
+  Object.fromEntries(
+    mounts.flatMap(([path, , typed]) =>
+      ["", ".bind", ".hostPath", ".volume", ".name"].map((field) => [`mounts.${path}${field}`, `${flag} ${typed}`])
+    )
+  )
 
 /** Prints one line when an image is pulled, which can take minutes. */
 const reportPull = Effect.fnUntraced(function* (image: string | undefined) {
@@ -191,6 +204,7 @@ export const shell = Command.make(
       return yield* runIn(yield* Sandbox.connect(name), command, "shell")
     },
     Effect.scoped,
+    namedArgument,
     Effect.mapError(ownFailure)
   )
 ).pipe(
@@ -227,13 +241,19 @@ export const rm = Command.make(
   },
   Effect.fnUntraced(function* ({ force, names, snapshot }) {
     // Check all names before removing any.
-    if (!force) yield* Effect.forEach(names, snapshot ? expectSnapshot : Sandbox.get, { discard: true })
-    yield* Effect.forEach(names, (name) => (snapshot ? Snapshot.remove(name) : Sandbox.remove(name, { force })), {
+    const exists = snapshot ? Snapshot.exists : sandboxExists
+    const found = yield* Effect.filter(names, (name) =>
+      force ? exists(name) : Effect.as(snapshot ? expectSnapshot(name) : Sandbox.get(name), true)
+    )
+    yield* Effect.forEach(found, (name) => (snapshot ? Snapshot.remove(name) : Sandbox.remove(name, { force })), {
       discard: true
     })
-    yield* printRemoved(names)
-  })
+    yield* printRemoved(found)
+  }, namedArgument)
 ).pipe(Command.withDescription("Remove sandboxes, or snapshots with all their generations"), Command.provide(driver()))
+
+const sandboxExists = (name: string) =>
+  Effect.as(Sandbox.get(name), true).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(false)))
 
 const expectSnapshot = Effect.fnUntraced(function* (name: string) {
   if (yield* Snapshot.exists(name)) return

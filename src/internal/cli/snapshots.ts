@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Snapshot from "../../Snapshot.ts"
 import { bytes, driver, instant, print, printList, printReport } from "./environment.ts"
-import { nameFlags } from "./failure.ts"
+import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 
@@ -19,7 +19,7 @@ export const ls = Command.make(
     layers: Flags.toggle("layers", "Include results of builds that have no name")
   },
   Effect.fnUntraced(function* ({ layers, name }) {
-    if (Option.isSome(name)) return yield* generations(name.value)
+    if (Option.isSome(name)) return yield* namedArgument(generations(name.value))
     yield* printList(Shapes.Snapshots, yield* Snapshot.list({ layers }), {
       columns: ["NAME", "GENERATION", "IMAGE", "SIZE", "CREATED"],
       row: ({ allocated, createdAt, generation = "-", image, name }) => [
@@ -49,7 +49,7 @@ export const rollback = Command.make(
     to: Flags.count("to", "GENERATION", "Generation to return to (default: the one before the current)")
   },
   Effect.fnUntraced(function* ({ name, to }) {
-    const snapshot = yield* Snapshot.rollback(name, to).pipe(Effect.mapError(nameFlags({ to: "--to" })))
+    const snapshot = yield* Snapshot.rollback(name, to).pipe(Effect.mapError(nameFlags({ name: "NAME", to: "--to" })))
     yield* print(Snapshot.Snapshot, snapshot, {
       full: `${name} now points to generation ${snapshot.generation}`,
       brief: ""
@@ -113,7 +113,9 @@ export const save = Command.make(
     )
   },
   Effect.fnUntraced(function* ({ compress, current, file, name, withImage }) {
-    yield* Snapshot.save(name, file, { generations: current ? "current" : "all", withImage, compress })
+    yield* Snapshot.save(name, file, { generations: current ? "current" : "all", withImage, compress }).pipe(
+      Effect.mapError(nameFlags({ name: "NAME", path: "FILE" }))
+    )
     yield* print(Shapes.File, { path: file }, { full: `Saved ${name} to ${Flags.typed(file)}`, brief: "" })
   })
 ).pipe(Command.withDescription("Save a snapshot to a file that another machine can load"), Command.provide(driver()))

@@ -5,7 +5,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Volume from "../../Volume.ts"
 import { bytes, driver, mebibytes, print, printList, printRemoved, printReport } from "./environment.ts"
-import { nameFlags } from "./failure.ts"
+import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 
@@ -45,7 +45,8 @@ const create = Command.make(
     const volume = yield* Volume.ensure(name, {
       kind,
       quota: yield* Flags.bytesOf("--quota", quota),
-      labels
+      // Without the flag, any labels will do.
+      labels: Object.keys(labels).length === 0 ? undefined : labels
     }).pipe(Effect.mapError(nameFlags({ name: "NAME", kind: "--kind", quota: "--quota", labels: "--label" })))
     yield* print(Shapes.Volume, volume, { full: `Volume ${name} is ready`, brief: name })
   })
@@ -58,10 +59,12 @@ const rm = Command.make(
     force: Flags.toggle("force", "Ignore names that do not exist").pipe(Flag.withAlias("f"))
   },
   Effect.fnUntraced(function* ({ force, names }) {
-    if (!force) yield* Effect.forEach(names, Volume.get, { discard: true })
-    yield* Effect.forEach(names, Volume.remove, { discard: true })
-    yield* printRemoved(names)
-  })
+    const found = yield* Effect.filter(names, (name) =>
+      force ? Volume.exists(name) : Effect.as(Volume.get(name), true)
+    )
+    yield* Effect.forEach(found, Volume.remove, { discard: true })
+    yield* printRemoved(found)
+  }, namedArgument)
 ).pipe(Command.withDescription("Remove volumes and their contents"))
 
 const prune = Command.make(

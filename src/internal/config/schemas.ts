@@ -2,6 +2,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import type * as SchemaAST from "effect/SchemaAST"
@@ -83,7 +84,24 @@ export const CString = Schema.String.check(
 )
 
 /** A word of a command line, or the value of a variable. Redacted text is never shown. */
-export const Word = Schema.Union([CString, Schema.Redacted(CString).annotate({ expected: "string" })])
+export const Word = Schema.Union([
+  CString,
+  Schema.Redacted(CString).annotate({ expected: "a string or a Redacted value" })
+])
+
+export const Func = Schema.declare((u): u is (...args: never) => unknown => typeof u === "function", {
+  expected: "a function"
+})
+
+export const ScheduleSchema = Schema.declare(Schedule.isSchedule, { expected: "a Schedule" })
+
+export const FilePath = CString.check(
+  Schema.makeFilter((path) => (path.startsWith("/") ? undefined : "expected an absolute path in the guest"))
+)
+
+const TerminalLength = intBetween(1, 65535)
+
+export const TerminalSize = Schema.Struct({ rows: TerminalLength, columns: TerminalLength })
 
 /** Text that is not blank; messages call it `what`. */
 export const notBlank = (what: string) =>

@@ -1,10 +1,12 @@
 /** Validates options. A wrong one fails with an `InvalidConfig` that names the field. */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { InvalidConfig, LightboxError, TimedOut } from "../../LightboxError.ts"
-import { millis, Name } from "./schemas.ts"
+import { intBetween, millis, Name, TerminalSize } from "./schemas.ts"
+import { signalNames } from "./signals.ts"
 
 const unknownOption = "unknown option"
 
@@ -27,7 +29,10 @@ const inWords = (message: string): string => {
     tag === undefined ? [] : [tag]
   )
   if (tags.length > 0) return `expected an object with the _tag ${anyOf(tags)}`
-  const kinds = expected.split(" | ").filter((kind) => kind !== "undefined")
+  const kinds = expected
+    .replace(/\{.*\}/s, "object")
+    .split(" | ")
+    .filter((kind) => kind !== "undefined")
   return `expected ${anyOf(kinds.map((kind) => words[kind] ?? kind))}`
 }
 
@@ -37,7 +42,8 @@ const words: { readonly [kind: string]: string } = {
   boolean: "true or false",
   object: "an object",
   array: "an array",
-  Redacted: "a Redacted value"
+  Redacted: "a Redacted value",
+  Uint8Array: "a Uint8Array"
 }
 
 /** Returns the first problem of an issue. */
@@ -72,6 +78,41 @@ export const decoder = <S extends Schema.Codec<unknown, unknown>>(
       return invalid(method, field, problem)
     })
 }
+
+/** Creates a decoder for the arguments of a function and its options, which cannot replace them. */
+export const callDecoder = <A extends Schema.Codec<object, unknown>, O extends Schema.Codec<object, unknown>>(
+  method: string,
+  args: A,
+  options: O
+): ((
+  given: { readonly [K in keyof A["Type"]]: unknown },
+  input: unknown
+) => Effect.Effect<O["Type"] & A["Type"], LightboxError>) => {
+  const decodeArgs = decoder(args, method)
+  const decodeOptions = optionsDecoder(method, options)
+  return (given, input) =>
+    Effect.flatMap(decodeArgs(given), (checked) =>
+      Effect.map(decodeOptions(input), (rest) => ({ ...rest, ...checked }))
+    )
+}
+
+export const optionsDecoder = <O extends Schema.Codec<object, unknown>>(method: string, options: O) => {
+  const decode = decoder(options, method)
+  return (input: unknown = {}): Effect.Effect<O["Type"], LightboxError> =>
+    Effect.andThen(checkObject(method, input), decode(input))
+}
+
+export const checkObject = (method: string, input: unknown, field = "options"): Effect.Effect<void, LightboxError> =>
+  Predicate.isObject(input) ? Effect.void : Effect.fail(invalid(method, field, "expected an object"))
+
+export const checkFunction = (method: string, field: string, value: unknown): Effect.Effect<void, LightboxError> =>
+  typeof value === "function" ? Effect.void : Effect.fail(invalid(method, field, "expected a function"))
+
+const SignalSchema = Schema.Union([Schema.Literals(signalNames), intBetween(0, 64)])
+
+export const checkSignal = (signal: unknown) => Effect.asVoid(decoder(SignalSchema, "Process.signal", "signal")(signal))
+
+export const checkSize = (size: unknown) => Effect.asVoid(decoder(TerminalSize, "Process.resize", "size")(size))
 
 export const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
   decoder(Name, method, "name")(name)

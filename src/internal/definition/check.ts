@@ -12,6 +12,7 @@ import {
   CString,
   DurationInput,
   Env,
+  Func,
   GuestPath,
   HostPath,
   ImageReference,
@@ -19,6 +20,7 @@ import {
   SnapshotName,
   notBlank,
   recordOf,
+  ScheduleSchema,
   User,
   Word
 } from "../config/schemas.ts"
@@ -37,7 +39,7 @@ const Secret = Schema.Union([
 const commonOptions = {
   description: Schema.optional(Schema.NonEmptyString),
   timeout: Schema.optional(DurationInput),
-  retry: Schema.optional(Schema.Unknown),
+  retry: Schema.optional(ScheduleSchema),
   retryFrom: Schema.optional(Schema.Literals(["clean", "dirty"])),
   network: Schema.optional(Network.Network),
   cache: Schema.optional(
@@ -77,7 +79,7 @@ const StepSchema = Schema.TaggedUnion({
   Workdir: { path: GuestPath, options: Schema.Struct(commonOptions) },
   Effect: {
     name: notBlank("a name"),
-    run: Schema.Unknown,
+    run: Func,
     options: Schema.Struct({ ...commonOptions, key: Schema.optional(Schema.String) })
   },
   Env: { variables: Env, options: Schema.Struct({}) },
@@ -92,6 +94,7 @@ const DefinitionSchema = Schema.Struct({
   name: SnapshotName,
   image: Schema.optional(ImageReference),
   labels: Labels,
+  verification: Schema.optional(Func),
   steps: Schema.Array(StepSchema),
   network,
   pullPolicy,
@@ -109,7 +112,7 @@ export const checkDefinition = <E, R>(
   if (!Predicate.hasProperty(definition, TypeId)) {
     return Effect.fail(invalid(method, field, "expected a definition created by Snapshot.make or Snapshot.from"))
   }
-  const { base, labels, name, options, steps } = definition
+  const { base, labels, name, options, steps, verification } = definition
   return Effect.asVoid(
     decoder(
       DefinitionSchema,
@@ -118,6 +121,7 @@ export const checkDefinition = <E, R>(
       name,
       image: base._tag === "Image" ? base.reference : undefined,
       labels,
+      verification,
       steps: steps.map((step) => Struct.omit(step, ["declaredAt"])),
       ...options
     })

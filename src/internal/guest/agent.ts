@@ -20,6 +20,7 @@ import * as Protocol from "./protocol.ts"
 import * as Errno from "./errno.ts"
 import { printable } from "../report/printable.ts"
 import * as OutputBuffer from "./outputBuffer.ts"
+import { checkSignal, checkSize } from "../config/validation.ts"
 import { endsProcess, fromKernelLog, named, signals } from "../config/signals.ts"
 import { fromSeconds, toSeconds, typeOf } from "./attributes.ts"
 
@@ -531,14 +532,14 @@ const spawn = Effect.fnUntraced(function* (
     endedBy,
     stdin: inChunks(write, write(new Uint8Array())),
     signal: (signal) =>
-      Effect.suspend(() => {
+      Effect.flatMap(checkSignal(signal), () => {
         if (Deferred.isDoneUnsafe(exit)) return Effect.void
         if (endsProcess(signal)) sent = named(signal)
         return send("core.exec.signal", { signal: typeof signal === "number" ? signal : signals[signal] })
       }),
-    resize: ({ columns, rows }) =>
-      Effect.suspend(() =>
-        Deferred.isDoneUnsafe(exit) ? Effect.void : send("core.exec.resize", { rows, cols: columns })
+    resize: (size) =>
+      Effect.flatMap(checkSize(size), () =>
+        Deferred.isDoneUnsafe(exit) ? Effect.void : send("core.exec.resize", { rows: size.rows, cols: size.columns })
       )
   }
   return printable(process, "Process", () => ({ pid }))

@@ -8,18 +8,51 @@ import * as Stream from "effect/Stream"
 import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
-import { Bytes, intBetween } from "../config/schemas.ts"
-import { decoder } from "../config/validation.ts"
+import { Bytes, CString, FilePath, intBetween } from "../config/schemas.ts"
+import { callDecoder, decoder } from "../config/validation.ts"
 import { ifMissing } from "../host/fileFailure.ts"
 
 const defaultMode = 0o644
 
-const writeOptions = Schema.UndefinedOr(
-  Schema.Struct({
-    flag: Schema.optional(Schema.Literals(["w", "wx", "w+", "wx+", "a", "ax", "a+", "ax+", "r+"])),
-    mode: Schema.optional(intBetween(0, 0o7777))
-  })
+const At = Schema.Struct({ path: FilePath })
+const Between = Schema.Struct({ from: FilePath, to: FilePath })
+const Mode = Schema.optional(intBetween(0, 0o7777))
+const Offset = Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER))
+const WriteOptions = Schema.Struct({
+  flag: Schema.optional(Schema.Literals(["w", "wx", "w+", "wx+", "a", "ax", "a+", "ax+", "r+"])),
+  mode: Mode
+})
+
+const ReadOptions = Schema.Struct({ maxBytes: Schema.optional(Bytes) })
+const decodeRead = callDecoder("Sandbox.readFile", At, ReadOptions)
+const decodeReadString = callDecoder("Sandbox.readFileString", At, ReadOptions)
+const decodeStream = callDecoder("Sandbox.stream", At, Schema.Struct({ offset: Offset, bytesToRead: Offset }))
+const decodeSink = callDecoder("Sandbox.sink", At, WriteOptions)
+const decodeWrite = callDecoder(
+  "Sandbox.writeFile",
+  Schema.Struct({ ...At.fields, data: Schema.Uint8Array }),
+  WriteOptions
 )
+const decodeWriteString = callDecoder(
+  "Sandbox.writeFileString",
+  Schema.Struct({ ...At.fields, text: Schema.String }),
+  WriteOptions
+)
+const decodeMakeDirectory = callDecoder("Sandbox.makeDirectory", At, Schema.Struct({ mode: Mode }))
+const decodeRemove = callDecoder("Sandbox.remove", At, Schema.Struct({ recursive: Schema.optional(Schema.Boolean) }))
+const decodeSymlink = decoder(Schema.Struct({ target: CString, path: FilePath }), "Sandbox.symlink")
+
+const onPath = <A>(method: string, use: (path: string) => Effect.Effect<A, LightboxError>) => {
+  const decode = decoder(At, method)
+  return Effect.fn(method)((path: string) => Effect.flatMap(decode({ path }), (checked) => use(checked.path)))
+}
+
+const onPaths = (method: string, use: (from: string, to: string) => Effect.Effect<void, LightboxError>) => {
+  const decode = decoder(Between, method)
+  return Effect.fn(method)((from: string, to: string) =>
+    Effect.flatMap(decode({ from, to }), (checked) => use(checked.from, checked.to))
+  )
+}
 
 const readOptions = Schema.UndefinedOr(Schema.Struct({ maxBytes: Schema.optional(Bytes) }))
 
@@ -79,60 +112,69 @@ export const writeTo = (file: Guest.File, data: Uint8Array): Effect.Effect<void,
 
 export const make = (guest: Guest.Guest): Guest.Files => {
   const openToWrite = Effect.fnUntraced(function* (
-    method: string,
-    path: string,
-    options: Guest.WriteOptions | undefined
+    checked: Effect.Effect<typeof At.Type & typeof WriteOptions.Type, LightboxError>
   ): Effect.fn.Return<Guest.File, LightboxError, Scope.Scope> {
-    const { flag = "w", mode } = (yield* decoder(writeOptions, method)(options)) ?? {}
+    const { flag = "w", mode, path } = yield* checked
     const file = yield* guest.open(path, openOptions(flag, mode ?? defaultMode))
     // The agent's umask applies to the mode of a new file.
     if (mode !== undefined) yield* file.setAttributes({ mode })
     return file
   })
 
-  const write = (method: string, path: string, data: Uint8Array, options: Guest.WriteOptions | undefined) =>
-    Effect.scoped(Effect.flatMap(openToWrite(method, path, options), (file) => writeTo(file, data)))
+  const write = (checked: Parameters<typeof openToWrite>[0], data: () => Uint8Array) =>
+    Effect.scoped(Effect.flatMap(openToWrite(checked), (file) => writeTo(file, data())))
 
   const entries = (path: string) =>
     Effect.map(guest.readDirectoryEntries(path), (all) => all.toSorted((a, b) => (a.path < b.path ? -1 : 1)))
 
   return {
     readFile: Effect.fn("Sandbox.readFile")((path, options) =>
-      Effect.flatMap(maxBytesOf("Sandbox.readFile", options), (maxBytes) => readBytes(guest, path, maxBytes))
+      Effect.flatMap(decodeRead({ path }, options), ({ maxBytes }) => readBytes(guest, path, maxBytes))
     ),
     readFileString: Effect.fn("Sandbox.readFileString")((path, options) =>
-      Effect.flatMap(maxBytesOf("Sandbox.readFileString", options), (maxBytes) => readText(guest, path, maxBytes))
+      Effect.flatMap(decodeReadString({ path }, options), ({ maxBytes = defaultMaxBytes }) =>
+        readText(guest, path, maxBytes)
+      )
     ),
     stream: (path, range) =>
-      Stream.unwrap(Effect.map(guest.open(path, { read: true }), (file) => file.stream(range))).pipe(
-        Stream.withSpan("Sandbox.stream")
-      ),
-    writeFile: Effect.fn("Sandbox.writeFile")((path, data, options) => write("Sandbox.writeFile", path, data, options)),
-    writeFileString: Effect.fn("Sandbox.writeFileString")((path, text, options) =>
-      write("Sandbox.writeFileString", path, new TextEncoder().encode(text), options)
+      Stream.unwrap(
+        Effect.flatMap(decodeStream({ path }, range), (checked) =>
+          Effect.map(guest.open(checked.path, { read: true }), (file) => file.stream(checked))
+        )
+      ).pipe(Stream.withSpan("Sandbox.stream")),
+    writeFile: Effect.fn("Sandbox.writeFile")((path, data, options) =>
+      write(decodeWrite({ path, data }, options), () => data)
     ),
-    sink: (path, options) => Sink.unwrap(Effect.map(openToWrite("Sandbox.sink", path, options), (file) => file.sink())),
-    exists: Effect.fn("Sandbox.exists")((path) =>
+    writeFileString: Effect.fn("Sandbox.writeFileString")((path, text, options) =>
+      write(decodeWriteString({ path, text }, options), () => new TextEncoder().encode(text))
+    ),
+    sink: (path, options) => Sink.unwrap(Effect.map(openToWrite(decodeSink({ path }, options)), (file) => file.sink())),
+    exists: onPath("Sandbox.exists", (path) =>
       guest.stat(path).pipe(Effect.as(true), ifMissing(false, ["ENOENT", "ENOTDIR"]))
     ),
-    stat: Effect.fn("Sandbox.stat")((path) => guest.stat(path)),
-    readDirectory: Effect.fn("Sandbox.readDirectory")((path) =>
+    stat: onPath("Sandbox.stat", (path) => guest.stat(path)),
+    readDirectory: onPath("Sandbox.readDirectory", (path) =>
       Effect.map(entries(path), (all) => all.map((entry) => Path.basename(entry.path)))
     ),
-    readDirectoryEntries: Effect.fn("Sandbox.readDirectoryEntries")(entries),
-    makeDirectory: Effect.fn("Sandbox.makeDirectory")(guest.makeDirectory),
+    readDirectoryEntries: onPath("Sandbox.readDirectoryEntries", entries),
+    makeDirectory: Effect.fn("Sandbox.makeDirectory")((path, options) =>
+      Effect.flatMap(decodeMakeDirectory({ path }, options), () => guest.makeDirectory(path, options))
+    ),
     remove: Effect.fn("Sandbox.remove")((path, options) =>
-      guest.stat(path, { followSymlinks: false }).pipe(
+      decodeRemove({ path }, options).pipe(
+        Effect.andThen(guest.stat(path, { followSymlinks: false })),
         Effect.flatMap(({ type }) =>
           type === "Directory" ? guest.removeDirectory(path, { recursive: options?.recursive }) : guest.removeFile(path)
         ),
         ifMissing(undefined)
       )
     ),
-    rename: Effect.fn("Sandbox.rename")(guest.rename),
-    copyFile: Effect.fn("Sandbox.copyFile")(guest.copyFile),
-    realPath: Effect.fn("Sandbox.realPath")(guest.realPath),
-    readLink: Effect.fn("Sandbox.readLink")(guest.readLink),
-    symlink: Effect.fn("Sandbox.symlink")(guest.symlink)
+    rename: onPaths("Sandbox.rename", guest.rename),
+    copyFile: onPaths("Sandbox.copyFile", guest.copyFile),
+    realPath: onPath("Sandbox.realPath", guest.realPath),
+    readLink: onPath("Sandbox.readLink", guest.readLink),
+    symlink: Effect.fn("Sandbox.symlink")((target, path) =>
+      Effect.flatMap(decodeSymlink({ target, path }), () => guest.symlink(target, path))
+    )
   }
 }

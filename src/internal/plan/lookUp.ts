@@ -4,6 +4,7 @@ import * as Option from "effect/Option"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { artifactName, keyLabel, type Store } from "../store/store.ts"
+import { invalid } from "../config/validation.ts"
 import { baseKey, type KeyedUnit } from "./keys.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
@@ -23,6 +24,15 @@ export interface Planned<E = never, R = never> {
 /** The first step that a build must run again. */
 export const forcedFrom = (force: boolean | number | undefined): number =>
   typeof force === "number" ? force : force === true ? 0 : Number.POSITIVE_INFINITY
+
+export const checkForce = (
+  method: string,
+  force: boolean | number | undefined,
+  steps: number
+): Effect.Effect<void, LightboxError> =>
+  typeof force === "number" && force > steps
+    ? Effect.fail(invalid(method, "force", `the definition has ${steps} step${steps === 1 ? "" : "s"}`))
+    : Effect.void
 
 export const imageDigest = (driver: Driver, image: string): Effect.Effect<Option.Option<string>, LightboxError> =>
   driver.getImage(image).pipe(

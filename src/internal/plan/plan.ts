@@ -1,28 +1,35 @@
 /** Plans a build: computes keys, looks up results, and explains what would run. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Ownership from "../../Ownership.ts"
 import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import type { Plan } from "../../Plan.ts"
 import type { Definition } from "../../Snapshot.ts"
+import { BuildFields } from "../build/context.ts"
+import { optionsDecoder } from "../config/validation.ts"
 import { generate } from "../ownership/labels.ts"
 import { make as makeStore } from "../store/store.ts"
 import { describePlan } from "./explanation.ts"
 import { keyUnits } from "./keys.ts"
-import { forcedFrom, imageDigest, lookUp } from "./lookUp.ts"
+import { checkForce, forcedFrom, imageDigest, lookUp } from "./lookUp.ts"
 import { prepare, type Prepared } from "./units.ts"
+
+const decodeOptions = optionsDecoder("Snapshot.plan", Schema.Struct({ force: BuildFields.force }))
 
 export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
   definition: Definition<E, R>,
-  options: { readonly force?: boolean | number | undefined } | undefined
+  input: { readonly force?: boolean | number | undefined } | undefined
 ): Effect.fn.Return<Plan, LightboxError, Services> {
   const method = "Snapshot.plan"
+  const { force } = yield* decodeOptions(input)
   const driver = yield* Microsandbox.Microsandbox
   const store = makeStore(driver, yield* Ownership.Ownership)
-  const from = forcedFrom(options?.force)
+  const from = forcedFrom(force)
   const prepared = yield* prepare(method, definition)
+  yield* checkForce(method, force, prepared.units.length)
   const forced: Prepared<E, R> = {
     ...prepared,
     units: prepared.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit))

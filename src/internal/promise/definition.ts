@@ -2,12 +2,26 @@
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as SchemaParser from "effect/SchemaParser"
 import type { LightboxError } from "../../LightboxError.ts"
-import type { SnapshotConfig } from "../../promise.ts"
-import { SandboxConfig } from "../../SandboxConfig.ts"
+import type { SnapshotConfig, SnapshotResources } from "../../promise.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { CString, Env, GuestPath, ImageReference, Labels, Name, notBlank } from "../config/schemas.ts"
-import { decoder } from "../config/validation.ts"
+import {
+  CString,
+  Env,
+  failed,
+  GuestPath,
+  ImageReference,
+  intBetween,
+  Labels,
+  Memory,
+  Name,
+  notBlank,
+  optionsStruct,
+  parsed
+} from "../config/schemas.ts"
+import type { Size } from "../config/plain.ts"
+import { checkObject, decoder } from "../config/validation.ts"
 
 const description = Schema.optional(Schema.NonEmptyString)
 
@@ -22,10 +36,21 @@ const Step = Schema.Union([
   })
 ])
 
+const MemoryText = parsed<number, Size>((input, options) =>
+  typeof input === "number"
+    ? failed('expected a size such as "512M" or "2G"')
+    : SchemaParser.decodeUnknownEffect(Memory)(input, options)
+)
+
+export const Resources = optionsStruct<Omit<SnapshotResources, "memory"> & { memory?: Size | undefined }>()({
+  cpus: Schema.optional(intBetween(1, 255)),
+  memory: Schema.optional(MemoryText)
+})
+
 const Config = Schema.Struct({
   name: Name,
   image: ImageReference,
-  resources: SandboxConfig.fields.resources,
+  resources: Schema.optional(Resources),
   workdir: Schema.optional(GuestPath),
   env: Schema.optional(Env),
   setup: Schema.optional(Schema.Array(Step)),
@@ -40,7 +65,7 @@ export const isConfig = (u: unknown): u is SnapshotConfig =>
 
 /** Fails with the first invalid field, under the caller's name for it. */
 export const check = (method: string, config: SnapshotConfig): Effect.Effect<void, LightboxError> =>
-  Effect.asVoid(decoder(Config, method)(config))
+  Effect.andThen(checkObject(method, config), Effect.asVoid(decoder(Config, method)(config)))
 
 /** Creates a definition. Scripts run in a login shell, as in lightbox. */
 export const define = ({

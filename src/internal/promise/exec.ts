@@ -1,6 +1,7 @@
 /** Commands for programs that use promises. No declaration may mention a type of Effect. */
 // @effect-diagnostics asyncFunction:off
 import type * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
@@ -11,9 +12,9 @@ import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Sandboxes from "../../Sandbox.ts"
 import * as Execution from "../guest/execution.ts"
-import { DurationInput } from "../config/schemas.ts"
-import { decoder, renameFields } from "../config/validation.ts"
+import { CString, Env, GuestPath, notBlank, optionsStruct, TerminalSize, User } from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
+import { callFields, CallSchema, checkArgs, checked, Data, Millis, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
 import { either, type OpenScope, run } from "./runtime.ts"
@@ -171,12 +172,13 @@ export class ExecSink implements AsyncDisposable {
   }
   /** Writes data, and resolves when there is room for more. After the command has exited, data is dropped. */
   async write(data: Uint8Array | string, options?: CallOptions): Promise<void> {
+    checkArgs("ExecSink.write", { data })
     const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data
-    await run(Effect.asVoid(Queue.offer(this.#queue, bytes)), options?.signal)
+    await run(Effect.asVoid(Queue.offer(this.#queue, bytes)), signalOf("ExecSink.write", options))
   }
   /** Closes the input; the command reads the end of it. */
   async close(options?: CallOptions): Promise<void> {
-    await run(Effect.asVoid(Queue.end(this.#queue)), options?.signal)
+    await run(Effect.asVoid(Queue.end(this.#queue)), signalOf("ExecSink.close", options))
   }
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
@@ -237,7 +239,7 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
 
   /** Returns the next event, or `null` after the last. */
   async recv(options?: CallOptions): Promise<ExecEvent | null> {
-    const event = await this.#reader.next(either(this.#signal, options?.signal))
+    const event = await this.#reader.next(either(this.#signal, signalOf("ExecHandle.recv", options)))
     if (event?.kind === "exited") {
       this.#end = { exitCode: event.code, signal: event.signal }
       await this.#reader.close()
@@ -264,16 +266,18 @@ export class ExecHandle implements AsyncIterable<ExecEvent>, AsyncDisposable {
     return new ExecOutput(this.#end, parts.stdout.bytes, parts.stderr.bytes)
   }
   /** Sends a signal, by number, to the command's process group. */
-  async signal(signal: number, options?: CallOptions): Promise<void> {
-    await run(this.#process.signal(signal), options?.signal)
+  async signal(number: number, options?: CallOptions): Promise<void> {
+    checkArgs("ExecHandle.signal", { number })
+    await run(this.#process.signal(number), signalOf("ExecHandle.signal", options))
   }
   /** Kills the command's process group. */
   async kill(options?: CallOptions): Promise<void> {
-    await run(this.#process.signal("SIGKILL"), options?.signal)
+    await run(this.#process.signal("SIGKILL"), signalOf("ExecHandle.kill", options))
   }
   /** Resizes the terminal, in characters. */
   async resize(rows: number, columns: number, options?: CallOptions): Promise<void> {
-    await run(this.#process.resize({ rows, columns }), options?.signal)
+    const size = decodeSize({ rows, columns }, undefined)
+    await run(this.#process.resize(size), signalOf("ExecHandle.resize", options))
   }
   async *[Symbol.asyncIterator](): AsyncIterator<ExecEvent> {
     try {
@@ -292,26 +296,49 @@ printable(ExecHandle.prototype, "ExecHandle", ({ pid }) => ({ pid }))
 
 const method = "Sandbox.execStream"
 
-/** @internal Renames fields of errors to those of {@link ExecOptions}. */
-export const withPromiseNames = renameFields({ timeout: "timeoutMs" })
+const decodeSize = checked("ExecHandle.resize", TerminalSize, Schema.Struct({}))
 
-const decodeTimeout = decoder(Schema.UndefinedOr(DurationInput), method, "timeoutMs")
+const Program = Schema.Struct({
+  command: notBlank("the name of a program"),
+  args: Schema.optional(Schema.Array(CString))
+})
+
+const Script = Schema.Struct({ script: CString })
+
+const execFields = {
+  ...callFields,
+  cwd: Schema.optional(GuestPath),
+  user: Schema.optional(User),
+  env: Schema.optional(Env),
+  stdin: Schema.optional(Data),
+  timeoutMs: Schema.optional(Millis)
+}
+
+const ExecSchema = optionsStruct<ExecOptions>()(execFields)
+
+const StreamSchema = optionsStruct<ExecStreamOptions>()({
+  ...execFields,
+  pipeStdin: Schema.optional(Schema.Boolean),
+  terminal: Schema.optional(TerminalSize)
+})
+
+/** @internal */
+export const decode = {
+  exec: checked("Sandbox.exec", Program, ExecSchema),
+  shell: checked("Sandbox.shell", Script, ExecSchema),
+  execStream: checked("Sandbox.execStream", Program, StreamSchema),
+  shellStream: checked("Sandbox.shellStream", Script, StreamSchema),
+  attach: checked("Sandbox.attach", Program, CallSchema)
+}
 
 /** @internal Starts a command, killed when the scope closes. */
 export const start = Effect.fnUntraced(function* (
   sandbox: Sandboxes.Sandbox,
   argv: readonly [string, ...Array<string>],
-  options: ExecStreamOptions | undefined
+  { cwd, env, pipeStdin, stdin, terminal, timeoutMs, user }: ExecStreamOptions
 ): Effect.fn.Return<Started, LightboxError, Scope.Scope> {
-  const limit = yield* decodeTimeout(options?.timeoutMs)
-  const process = yield* sandbox
-    .spawn(argv[0], argv.slice(1), {
-      cwd: options?.cwd,
-      user: options?.user,
-      env: options?.env,
-      terminal: options?.terminal
-    })
-    .pipe(Effect.mapError(withPromiseNames))
+  const limit = timeoutMs === undefined ? undefined : Duration.millis(timeoutMs)
+  const process = yield* sandbox.spawn(argv[0], argv.slice(1), { cwd, user, env, terminal })
   const decoders = { Stdout: new TextDecoder(), Stderr: new TextDecoder() }
   const tails = { Stdout: new Execution.Tail(), Stderr: new Execution.Tail() }
   const output: Stream.Stream<ExecEvent, LightboxError> = Stream.map(process.output, ({ _tag, bytes }) => {
@@ -334,8 +361,8 @@ export const start = Effect.fnUntraced(function* (
     )
   )
   const input = yield* Effect.acquireRelease(Queue.bounded<Uint8Array, Cause.Done>(16), Queue.shutdown)
-  const isPipe = options?.pipeStdin === true
-  const fed = isPipe ? Stream.fromQueue(input) : (options?.stdin ?? Stream.empty)
+  const isPipe = pipeStdin === true
+  const fed = isPipe ? Stream.fromQueue(input) : (stdin ?? Stream.empty)
   const ended = { is: false, callback: () => {} }
   yield* Effect.exit(process.exitCode).pipe(
     Execution.failures(method, { argv }, process, tails).within(limit),

@@ -9,6 +9,7 @@ import type * as Guest from "../../Guest.ts"
 import { LightboxError } from "../../LightboxError.ts"
 import type * as Sandboxes from "../../Sandbox.ts"
 import { fileFailure } from "../host/fileFailure.ts"
+import { checkArgs, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
 import { acquire, type OpenScope, run, type Signals } from "./runtime.ts"
@@ -93,7 +94,7 @@ export class FsReadStream implements AsyncIterable<Uint8Array>, AsyncDisposable 
   }
   /** Returns the next piece, or `null` at the end. */
   async recv(options?: CallOptions): Promise<Uint8Array | null> {
-    return await this.#reader.next(options?.signal)
+    return await this.#reader.next(signalOf("FsReadStream.recv", options))
   }
   /** Returns the rest of the file. */
   async collect(options?: CallOptions): Promise<Uint8Array> {
@@ -132,11 +133,13 @@ export class FsWriteSink implements AsyncDisposable {
   }
   /** Writes data, and resolves when it is written. */
   async write(data: Uint8Array | string, options?: CallOptions): Promise<void> {
+    checkArgs("FsWriteSink.write", { data })
+    const signal = signalOf("FsWriteSink.write", options)
     const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data
-    options?.signal?.throwIfAborted()
+    signal?.throwIfAborted()
     const offset = this.#offset
     this.#offset += bytes.length
-    await run(Stream.run(Stream.make(bytes), this.#file.sink(offset)), options?.signal)
+    await run(Stream.run(Stream.make(bytes), this.#file.sink(offset)), signal)
   }
   /** Closes the file. */
   async close(): Promise<void> {
@@ -173,62 +176,68 @@ export class SandboxFs {
   }
   /** Reads a file. */
   async read(path: string, options?: CallOptions): Promise<Uint8Array> {
-    return await run(this.#sandbox.readFile(path), options?.signal)
+    return await run(this.#sandbox.readFile(path), signalOf("SandboxFs.read", options))
   }
   /** Reads a file as UTF-8. */
   async readToString(path: string, options?: CallOptions): Promise<string> {
-    return await run(this.#sandbox.readFileString(path), options?.signal)
+    return await run(this.#sandbox.readFileString(path), signalOf("SandboxFs.readToString", options))
   }
   /** Opens a file for streaming. */
   async readStream(path: string, options?: CallOptions): Promise<FsReadStream> {
-    return await this.#open(path, { signal: options?.signal })
+    checkArgs("SandboxFs.readStream", { path })
+    return await this.#open(path, { signal: signalOf("SandboxFs.readStream", options) })
   }
   /** Writes a file, replacing it if it exists. The folder must exist. */
   async write(path: string, data: Uint8Array | string, options?: CallOptions): Promise<void> {
+    checkArgs("SandboxFs.write", { path, data })
     const written =
       typeof data === "string" ? this.#sandbox.writeFileString(path, data) : this.#sandbox.writeFile(path, data)
-    await run(written, options?.signal)
+    await run(written, signalOf("SandboxFs.write", options))
   }
   /** Opens a file for writing in pieces, replacing it if it exists. The folder must exist. */
   async writeStream(path: string, options?: CallOptions): Promise<FsWriteSink> {
+    checkArgs("SandboxFs.writeStream", { path })
     return await acquire(
       this.#sandbox.guest.open(path, { write: true, create: true, truncate: true, mode: 0o644 }),
       (file, held) => new FsWriteSink(file, held),
-      { signal: options?.signal }
+      { signal: signalOf("SandboxFs.writeStream", options) }
     )
   }
   /** Lists a folder, sorted by name. */
   async list(path: string, options?: CallOptions): Promise<Array<FsEntry>> {
-    return (await run(this.#sandbox.readDirectoryEntries(path), options?.signal)).map(fsEntry)
+    return (await run(this.#sandbox.readDirectoryEntries(path), signalOf("SandboxFs.list", options))).map(fsEntry)
   }
   /** Creates a folder and its parents. Succeeds if it exists. */
   async mkdir(path: string, options?: CallOptions): Promise<void> {
-    await run(this.#sandbox.makeDirectory(path), options?.signal)
+    await run(this.#sandbox.makeDirectory(path), signalOf("SandboxFs.mkdir", options))
   }
   /** Removes a folder and its content. */
   async removeDir(path: string, options?: CallOptions): Promise<void> {
-    await run(this.#sandbox.guest.removeDirectory(path, { recursive: true }), options?.signal)
+    checkArgs("SandboxFs.removeDir", { path })
+    await run(this.#sandbox.guest.removeDirectory(path, { recursive: true }), signalOf("SandboxFs.removeDir", options))
   }
   /** Removes a file or a symbolic link. */
   async remove(path: string, options?: CallOptions): Promise<void> {
-    await run(this.#sandbox.guest.removeFile(path), options?.signal)
+    checkArgs("SandboxFs.remove", { path })
+    await run(this.#sandbox.guest.removeFile(path), signalOf("SandboxFs.remove", options))
   }
   /** Copies one file inside the guest. */
   async copy(from: string, to: string, options?: CallOptions): Promise<void> {
-    await run(this.#sandbox.copyFile(from, to), options?.signal)
+    await run(this.#sandbox.copyFile(from, to), signalOf("SandboxFs.copy", options))
   }
   async rename(from: string, to: string, options?: CallOptions): Promise<void> {
-    await run(this.#sandbox.rename(from, to), options?.signal)
+    await run(this.#sandbox.rename(from, to), signalOf("SandboxFs.rename", options))
   }
   async stat(path: string, options?: CallOptions): Promise<FsMetadata> {
-    return fsMetadata(await run(this.#sandbox.stat(path), options?.signal))
+    return fsMetadata(await run(this.#sandbox.stat(path), signalOf("SandboxFs.stat", options)))
   }
   /** Checks whether a path exists. Follows symbolic links. */
   async exists(path: string, options?: CallOptions): Promise<boolean> {
-    return await run(this.#sandbox.exists(path), options?.signal)
+    return await run(this.#sandbox.exists(path), signalOf("SandboxFs.exists", options))
   }
   /** Copies a file from the host to the guest, keeping its permissions. */
   async copyFromHost(hostPath: string, guestPath: string, options?: CallOptions): Promise<void> {
+    checkArgs("SandboxFs.copyFromHost", { hostPath, guestPath })
     const path = Path.resolve(hostPath)
     const failed = hostFailure(path)
     await run(
@@ -238,22 +247,24 @@ export class SandboxFs {
           this.#sandbox.sink(guestPath, { mode: mode & 0o777 })
         )
       ),
-      options?.signal
+      signalOf("SandboxFs.copyFromHost", options)
     )
   }
   /** Copies a file from the guest to the host, keeping its permissions. */
   async copyToHost(guestPath: string, hostPath: string, options?: CallOptions): Promise<void> {
+    checkArgs("SandboxFs.copyToHost", { hostPath, guestPath })
+    const signal = signalOf("SandboxFs.copyToHost", options)
     const path = Path.resolve(hostPath)
-    const mode = (await run(this.#sandbox.stat(guestPath), options?.signal)).mode & 0o777
-    await using file = await this.#open(guestPath, { forLife: options?.signal })
+    const mode = (await run(this.#sandbox.stat(guestPath), signal)).mode & 0o777
+    await using file = await this.#open(guestPath, { forLife: signal })
     try {
       await Fs.promises.writeFile(path, file, { mode })
     } catch (cause) {
-      options?.signal?.throwIfAborted()
+      signal?.throwIfAborted()
       throw cause instanceof LightboxError ? cause : hostFailure(path)(cause)
     }
     // If the signal closed the file, it looked shorter than it is.
-    options?.signal?.throwIfAborted()
+    signal?.throwIfAborted()
   }
 
   #open(path: string, signals: Signals): Promise<FsReadStream> {

@@ -4,7 +4,7 @@
  */
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
 import type { Services } from "../../Driver.ts"
@@ -18,10 +18,11 @@ import {
   ExecOutput,
   type ExecStreamOptions,
   type ExitStatus,
-  withPromiseNames,
+  decode,
   start
 } from "./exec.ts"
 import { SandboxFs } from "./files.ts"
+import { signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import { acquire, native, type OpenScope, run, runDriver } from "./runtime.ts"
 
@@ -73,27 +74,30 @@ export class SandboxHandle {
   }
   /** Connects to the sandbox, which must be running. */
   async connect(options?: CallOptions): Promise<Sandbox> {
-    return await Sandbox.open(Sandboxes.connect(this.name), options?.signal)
+    return await Sandbox.open(Sandboxes.connect(this.name), signalOf("SandboxHandle.connect", options))
   }
   /** Boots the stopped sandbox. It ends with this process unless it is detached. */
   async start(options?: CallOptions): Promise<Sandbox> {
-    return await Sandbox.open(Sandboxes.start(this.name), options?.signal)
+    return await Sandbox.open(Sandboxes.start(this.name), signalOf("SandboxHandle.start", options))
   }
   /** Boots the stopped sandbox, which keeps running after this process exits. */
   async startDetached(options?: CallOptions): Promise<Sandbox> {
-    return await Sandbox.open(Sandboxes.start(this.name, { detached: true }), options?.signal)
+    return await Sandbox.open(
+      Sandboxes.start(this.name, { detached: true }),
+      signalOf("SandboxHandle.startDetached", options)
+    )
   }
   /** Shuts the sandbox down. */
   async stop(options?: CallOptions): Promise<void> {
-    await runDriver((driver) => driver.stopSandbox(this.#info), options?.signal)
+    await runDriver((driver) => driver.stopSandbox(this.#info), signalOf("SandboxHandle.stop", options))
   }
   /** Ends the virtual machine immediately. */
   async kill(options?: CallOptions): Promise<void> {
-    await runDriver((driver) => driver.killSandbox(this.#info), options?.signal)
+    await runDriver((driver) => driver.killSandbox(this.#info), signalOf("SandboxHandle.kill", options))
   }
   /** Removes the stopped sandbox and its disk. */
   async remove(options?: CallOptions): Promise<void> {
-    await runDriver((driver) => driver.removeSandbox(this.#info), options?.signal)
+    await runDriver((driver) => driver.removeSandbox(this.#info), signalOf("SandboxHandle.remove", options))
   }
   /** Looks the sandbox up again. */
   async refresh(options?: CallOptions): Promise<SandboxHandle> {
@@ -145,56 +149,41 @@ export class Sandbox implements AsyncDisposable {
   }
   /** Gets a sandbox by name. Rejects if it does not exist. */
   static async get(name: string, options?: CallOptions): Promise<SandboxHandle> {
-    return new SandboxHandle(await run(Sandboxes.get(name), options?.signal))
+    return new SandboxHandle(await run(Sandboxes.get(name), signalOf("Sandbox.get", options)))
   }
   /** Lists all sandboxes, running and stopped. */
   static async list(options?: CallOptions): Promise<Array<SandboxHandle>> {
-    return (await run(Sandboxes.list(), options?.signal)).map((info) => new SandboxHandle(info))
+    return (await run(Sandboxes.list(), signalOf("Sandbox.list", options))).map((info) => new SandboxHandle(info))
   }
   /** Removes a stopped sandbox and its disk. Succeeds if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
-    await run(Sandboxes.remove(name), options?.signal)
+    await run(Sandboxes.remove(name), signalOf("Sandbox.remove", options))
   }
 
   /** Runs a program without a shell and returns its output. */
   async exec(command: string, args?: ReadonlyArray<string>, options?: ExecOptions): Promise<ExecOutput> {
-    const result = await run(
-      this.#use()
-        .exec(command, args, {
-          cwd: options?.cwd,
-          user: options?.user,
-          env: options?.env,
-          stdin: options?.stdin,
-          timeout: options?.timeoutMs
-        })
-        .pipe(Effect.mapError(withPromiseNames)),
-      options?.signal
-    )
-    return new ExecOutput(result, result.stdoutBytes, result.stderrBytes)
+    return await this.#exec(decode.exec({ command, args }, options))
   }
   /** Runs a script in a login shell (`sh -lc`) and returns its output. */
   async shell(script: string, options?: ExecOptions): Promise<ExecOutput> {
-    return await this.exec("sh", ["-lc", script], options)
+    return await this.#exec(inShell(decode.shell({ script }, options)))
   }
   /** Starts a program without a shell and streams its events. */
   async execStream(command: string, args?: ReadonlyArray<string>, options?: ExecStreamOptions): Promise<ExecHandle> {
-    return await acquire(
-      start(this.#use(), [command, ...(args ?? [])], options),
-      (started, held) => new ExecHandle(started, held, options?.signal),
-      { forLife: options?.signal }
-    )
+    return await this.#start(decode.execStream({ command, args }, options))
   }
   /** Starts a script in a login shell (`sh -lc`) and streams its events. */
   async shellStream(script: string, options?: ExecStreamOptions): Promise<ExecHandle> {
-    return await this.execStream("sh", ["-lc", script], options)
+    return await this.#start(inShell(decode.shellStream({ script }, options)))
   }
   /** Runs a program on the terminal of this process. Returns its exit code, or 0 after Ctrl+]. */
   async attach(command: string, args?: ReadonlyArray<string>, options?: CallOptions): Promise<number> {
-    return await run(this.#use().attach(command, args), options?.signal)
+    const { signal } = decode.attach({ command, args }, options)
+    return await run(this.#use().attach(command, args), signal)
   }
   /** Runs a shell on the terminal of this process. Returns its exit code, or 0 after Ctrl+]. */
   async attachShell(options?: CallOptions): Promise<number> {
-    return await run(this.#use().attachShell, options?.signal)
+    return await run(this.#use().attachShell, signalOf("Sandbox.attachShell", options))
   }
   /** The files of the sandbox. */
   fs(): SandboxFs {
@@ -203,28 +192,28 @@ export class Sandbox implements AsyncDisposable {
 
   /** Shuts the sandbox down. Its disk stays until it is removed, its name is reused, or this process exits. */
   async stop(options?: CallOptions): Promise<void> {
-    await run(this.#use().stop(), options?.signal)
+    await run(this.#use().stop(), signalOf("Sandbox.stop", options))
   }
   /** Shuts the sandbox down and returns the exit status. */
   async stopAndWait(options?: CallOptions): Promise<ExitStatus> {
     await this.stop(options)
-    const { status } = await run(this.#use().info, options?.signal)
+    const { status } = await run(this.#use().info, signalOf("Sandbox.stopAndWait", options))
     return { code: status === "stopped" ? 0 : 1, success: status === "stopped" }
   }
   /** Ends the virtual machine immediately, even if commands hang. */
   async kill(options?: CallOptions): Promise<void> {
-    await run(this.#use().kill, options?.signal)
+    await run(this.#use().kill, signalOf("Sandbox.kill", options))
   }
   /** Keeps the sandbox after this process exits. The object becomes invalid. */
   async detach(options?: CallOptions): Promise<void> {
-    await run(this.#use().detach, options?.signal)
+    await run(this.#use().detach, signalOf("Sandbox.detach", options))
     this.#isConsumed = true
     await this.#held.close()
   }
   /** Returns the SDK's object for this sandbox, for what this library does not offer. */
   async raw(options?: CallOptions): Promise<Sdk.Sandbox> {
     const { info, name } = this.#use()
-    const { id } = await run(info, options?.signal)
+    const { id } = await run(info, signalOf("Sandbox.raw", options))
     if (id !== this.id) throw new LightboxError({ method: "Sandbox.raw", reason: new Replaced({ name }) })
     return await (await native("Sandbox.raw").Sandbox.get(name)).connect()
   }
@@ -232,6 +221,18 @@ export class Sandbox implements AsyncDisposable {
     await this.#held.close()
   }
 
+  async #exec({ args, command, cwd, env, signal, stdin, timeoutMs, user }: Program & ExecOptions): Promise<ExecOutput> {
+    const result = await run(this.#use().exec(command, args, { cwd, user, env, stdin, timeout: timeoutMs }), signal)
+    return new ExecOutput(result, result.stdoutBytes, result.stderrBytes)
+  }
+  async #start({ args = [], command, ...options }: Program & ExecStreamOptions): Promise<ExecHandle> {
+    const { signal } = options
+    return await acquire(
+      start(this.#use(), [command, ...args], options),
+      (started, held) => new ExecHandle(started, held, signal),
+      { forLife: signal }
+    )
+  }
   #use(): Sandboxes.Sandbox {
     if (!this.#isConsumed) return this.#sandbox
     throw new LightboxError({
@@ -243,3 +244,14 @@ export class Sandbox implements AsyncDisposable {
     })
   }
 }
+
+interface Program {
+  readonly command: string
+  readonly args?: ReadonlyArray<string> | undefined
+}
+
+const inShell = <O extends { readonly script: string }>(options: O): Program & O => ({
+  ...options,
+  command: "sh",
+  args: ["-lc", options.script]
+})

@@ -8,6 +8,7 @@ import * as Snapshots from "../../Snapshot.ts"
 import { generate } from "../ownership/labels.ts"
 import { Labels, Name } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
+import { checkArgs, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import { run, runDriver } from "./runtime.ts"
 
@@ -85,7 +86,7 @@ export class SnapshotBuilder {
       }
       return yield* Snapshots.get(name)
     })
-    return new Snapshot(await run(captured, options?.signal))
+    return new Snapshot(await run(captured, signalOf("SnapshotBuilder.create", options)))
   }
 }
 
@@ -125,7 +126,7 @@ export class Snapshot {
   }
   /** Gets a snapshot by name. Rejects if it does not exist. */
   static async get(name: string, options?: CallOptions): Promise<Snapshot> {
-    return new Snapshot(await run(Snapshots.get(name), options?.signal))
+    return new Snapshot(await run(Snapshots.get(name), signalOf("Snapshot.get", options)))
   }
   /** Gets a snapshot by name. Rejects if it does not exist or a part is missing. */
   static async open(name: string, options?: CallOptions): Promise<Snapshot> {
@@ -133,20 +134,23 @@ export class Snapshot {
   }
   /** Lists the snapshots on this host, by name. */
   static async list(options?: CallOptions): Promise<Array<Snapshot>> {
-    return (await run(Snapshots.list(), options?.signal)).map((snapshot) => new Snapshot(snapshot))
+    return (await run(Snapshots.list(), signalOf("Snapshot.list", options))).map((snapshot) => new Snapshot(snapshot))
   }
   /** Removes a snapshot. Succeeds if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
-    await run(Snapshots.remove(name), options?.signal)
+    await run(Snapshots.remove(name), signalOf("Snapshot.remove", options))
   }
   /** Exports a snapshot to an archive. */
   static async export(name: string, path: string, options?: CallOptions): Promise<void> {
-    const snapshot = await run(Snapshots.get(name), options?.signal)
-    await runDriver((driver) => driver.saveSnapshot(snapshot.path, path), options?.signal)
+    const signal = signalOf("Snapshot.export", options)
+    checkArgs("Snapshot.export", { archive: path })
+    const snapshot = await run(Snapshots.get(name), signal)
+    await runDriver((driver) => driver.saveSnapshot(snapshot.path, path), signal)
   }
   /** Imports a snapshot from an archive under a name. */
   static async import(path: string, name: string, options?: CallOptions): Promise<Snapshot> {
-    await runDriver((driver) => driver.loadSnapshot(path, name), options?.signal)
+    checkArgs("Snapshot.import", { archive: path, name })
+    await runDriver((driver) => driver.loadSnapshot(path, name), signalOf("Snapshot.import", options))
     return await Snapshot.get(name, options)
   }
 
@@ -160,6 +164,6 @@ export class Snapshot {
   }
   /** Checks the disk against its checksum and rejects if they differ. Resolves with `false` if there is no checksum. */
   async verify(options?: CallOptions): Promise<boolean> {
-    return await runDriver((driver) => driver.verifySnapshot(this.name), options?.signal)
+    return await runDriver((driver) => driver.verifySnapshot(this.name), signalOf("Snapshot.verify", options))
   }
 }

@@ -2,12 +2,21 @@
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
 import * as Volumes from "../../Volume.ts"
-import { mebibyte } from "../config/schemas.ts"
+import { intBetween, Labels, mebibyte, Name } from "../config/schemas.ts"
+import { decoder } from "../config/validation.ts"
 import { listMeasured, type Measured, measured } from "../volume/volumes.ts"
+import { signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
-import { run } from "./runtime.ts"
+import { run, runNow } from "./runtime.ts"
+
+export const Quota = Schema.optional(intBetween(1, 0xffff_ffff))
+
+export const bytesOf = (mib: number | undefined) => (mib === undefined ? undefined : mib * mebibyte)
+
+const decodeBuilder = decoder(Schema.Struct({ name: Name, quota: Quota, labels: Labels }), "Volume.builder")
 
 /**
  * Creates a volume.
@@ -37,7 +46,7 @@ export class VolumeBuilder {
   }
   /** Sets the maximum size, in MiB. */
   quota(mib: number): this {
-    this.#quota = mib * mebibyte
+    this.#quota = mib
     return this
   }
   /** Sets the size of a disk, in MiB. */
@@ -50,7 +59,8 @@ export class VolumeBuilder {
   }
   /** Creates the volume. Rejects if the name is taken. */
   async create(options?: CallOptions): Promise<Volume> {
-    const name = this.#name
+    const given = { name: this.#name, quota: this.#quota, labels: this.#labels }
+    const { labels, name, quota } = runNow(decodeBuilder(given))
     const made = Volumes.exists(name).pipe(
       Effect.flatMap((exists) =>
         exists
@@ -60,10 +70,10 @@ export class VolumeBuilder {
                 reason: new AlreadyExists({ resource: "volume", name })
               })
             )
-          : Volumes.ensure(name, { kind: this.#kind, quota: this.#quota, labels: this.#labels })
+          : Volumes.ensure(name, { kind: this.#kind, quota: bytesOf(quota), labels })
       )
     )
-    return new Volume(await run(measured(made), options?.signal))
+    return new Volume(await run(measured(made), signalOf("VolumeBuilder.create", options)))
   }
 }
 
@@ -92,7 +102,7 @@ export class VolumeHandle {
   }
   /** Removes the volume and its content. Rejects while a running sandbox mounts it. */
   async remove(options?: CallOptions): Promise<void> {
-    await run(Volumes.remove(this.name), options?.signal)
+    await run(Volumes.remove(this.name), signalOf("VolumeHandle.remove", options))
   }
 }
 
@@ -109,14 +119,14 @@ export class Volume extends VolumeHandle {
   }
   /** Gets a volume by name. Rejects if it does not exist. */
   static async get(name: string, options?: CallOptions): Promise<Volume> {
-    return new Volume(await run(measured(Volumes.get(name)), options?.signal))
+    return new Volume(await run(measured(Volumes.get(name)), signalOf("Volume.get", options)))
   }
   /** Lists the volumes on this host. */
   static async list(options?: CallOptions): Promise<Array<Volume>> {
-    return (await run(listMeasured, options?.signal)).map((volume) => new Volume(volume))
+    return (await run(listMeasured, signalOf("Volume.list", options))).map((volume) => new Volume(volume))
   }
   /** Removes a volume and its content. Succeeds if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
-    await run(Volumes.remove(name), options?.signal)
+    await run(Volumes.remove(name), signalOf("Volume.remove", options))
   }
 }

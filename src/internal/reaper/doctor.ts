@@ -18,20 +18,20 @@ import { freeBytes } from "../host/diskRoom.ts"
 import * as Home from "../host/home.ts"
 import { sweep } from "./sweep.ts"
 import { HostPath } from "../config/schemas.ts"
-import { decoder } from "../config/validation.ts"
+import { optionsDecoder } from "../config/validation.ts"
 import * as Virtualization from "../host/virtualization.ts"
 import { hintFor } from "../report/failureText.ts"
 
 const method = "Lightbox.doctor"
 
-const decodeOptions = decoder(Schema.Struct({ home: Schema.optional(HostPath) }), method)
+const decodeOptions = optionsDecoder(method, Schema.Struct({ home: Schema.optional(HostPath) }))
 
 const mebibyte = 1024 * 1024
 
 export const diagnose = Effect.fn(method)(function* (
   input: { readonly home?: string | undefined } | undefined
 ): Effect.fn.Return<Diagnosis, LightboxError> {
-  const options = yield* decodeOptions(input ?? {})
+  const options = yield* decodeOptions(input)
   const home = yield* Home.resolve(method, options.home)
   const isThere = yield* Effect.promise(() => canRead(home))
   const hasStore = yield* Effect.promise(() => canRead(Path.join(home, "db", "msb.db")))
@@ -216,7 +216,7 @@ const leftovers = (
     if (left.length > 0) {
       return warning(
         "leftovers",
-        `dead processes left ${left.length} resources behind`,
+        `dead processes left ${left.length} resource${left.length === 1 ? "" : "s"} behind`,
         "run `lightbox sweep` to remove them"
       )
     }

@@ -28,21 +28,24 @@ import {
   intBetween,
   recordOf,
   Rlimits,
+  TerminalSize,
   User,
   Word,
   millis
 } from "../config/schemas.ts"
-import { decoder } from "../config/validation.ts"
+import { callDecoder, decoder, optionsDecoder } from "../config/validation.ts"
 import { printable } from "../report/printable.ts"
 
 export const TypeId = "~effect-lightbox/Sandbox" as const
 
-const Argv = Schema.TupleWithRest(
-  Schema.Tuple([
-    CString.check(Schema.makeFilter((command) => (command === "" ? "expected the name of a program" : undefined)))
-  ]),
-  [Word]
-)
+const Program = Schema.Struct({
+  command: CString.check(
+    Schema.makeFilter((command) => (command === "" ? "expected the name of a program" : undefined))
+  ),
+  args: Schema.optional(Schema.Array(Word))
+})
+
+const Script = Schema.Struct({ script: CString })
 
 /** Options of commands that a pool can also set for all commands of a user. */
 export const CommandDefaults = Schema.Struct({
@@ -51,39 +54,52 @@ export const CommandDefaults = Schema.Struct({
   env: Schema.optional(recordOf(Word, checkVariable))
 })
 
+const AttachOptions = { ...CommandDefaults.fields, rlimits: Schema.optional(Rlimits) }
+
+const isInput = (u: unknown): u is Execution.Input<never, never> =>
+  typeof u === "string" || u instanceof Uint8Array || Stream.isStream(u)
+
 const CommandOptions = {
-  ...CommandDefaults.fields,
-  rlimits: Schema.optional(Rlimits),
-  stdin: Schema.optional(Schema.Unknown),
+  ...AttachOptions,
+  stdin: Schema.optional(Schema.declare(isInput, { expected: "a string, a Uint8Array or a Stream" })),
   timeout: Schema.optional(DurationInput),
   check: Schema.optional(Schema.Boolean)
 }
 
-const decodeExec = decoder(
-  Schema.Struct({
-    argv: Argv,
-    ...CommandOptions,
-    maxOutput: Schema.optional(Bytes)
-  }),
-  "Sandbox.exec"
-)
+const ExecFields = Schema.Struct({ ...CommandOptions, maxOutput: Schema.optional(Bytes) })
 
-const decodeStream = decoder(
-  Schema.Struct({
-    argv: Argv,
-    ...CommandOptions,
-    output: Schema.optional(
-      Schema.Struct({
-        memoryBytes: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER)),
-        overflow: Schema.optional(Schema.Literals(["spill", "suspend", "discard"]))
-      })
-    ),
-    terminal: Schema.optional(Schema.Struct({ rows: intBetween(1, 65535), columns: intBetween(1, 65535) }))
-  }),
-  "Sandbox.execStream"
-)
+const SpawnOptions = {
+  ...AttachOptions,
+  output: Schema.optional(
+    Schema.Struct({
+      memoryBytes: Schema.optional(intBetween(0, Number.MAX_SAFE_INTEGER)),
+      overflow: Schema.optional(Schema.Literals(["spill", "suspend", "discard"]))
+    })
+  ),
+  terminal: Schema.optional(TerminalSize)
+}
 
-const decodeQuery = decoder(
+const StreamFields = Schema.Struct({ ...CommandOptions, ...SpawnOptions })
+
+const decodeExec = callDecoder("Sandbox.exec", Program, ExecFields)
+const decodeShell = callDecoder("Sandbox.shell", Script, ExecFields)
+const decodeExecStream = callDecoder("Sandbox.execStream", Program, StreamFields)
+const decodeShellStream = callDecoder("Sandbox.shellStream", Script, StreamFields)
+const decodeSpawn = callDecoder("Sandbox.spawn", Program, Schema.Struct(SpawnOptions))
+const decodeAttach = callDecoder("Sandbox.attach", Program, Schema.Struct(AttachOptions))
+
+type Checked<Options> = Effect.Effect<Options & { readonly argv: Guest.Command["argv"] }, LightboxError>
+
+const withArgv = <O extends typeof Program.Type>(checked: Effect.Effect<O, LightboxError>): Checked<O> =>
+  Effect.map(checked, (call) => ({ ...call, argv: [call.command, ...(call.args ?? [])] as const }))
+
+const withScript = <O extends typeof Script.Type>(
+  shell: string,
+  checked: Effect.Effect<O, LightboxError>
+): Checked<O> => Effect.map(checked, (call) => ({ ...call, argv: [shell, "-c", call.script] as const }))
+
+const decodeQuery = optionsDecoder(
+  "Sandbox.logs",
   Schema.Struct({
     sources: Schema.optional(Schema.Array(Microsandbox.LogEntry.fields.source)),
     tail: Schema.optional(intBetween(1, 0xffff_ffff)),
@@ -95,18 +111,22 @@ const decodeQuery = decoder(
         ? undefined
         : { path: ["tail"], issue: "tail cannot be combined with after" }
     )
-  ),
-  "Sandbox.logs"
+  )
 )
 
-const decodeCopyIn = decoder(Schema.Struct({ from: HostPath, to: GuestPath, ...copyOptions }), "Sandbox.copyIn")
-
-const decodeCopyOut = decoder(
-  Schema.Struct({ from: GuestPath, to: HostPath, maxBytes: Schema.optional(Bytes) }),
-  "Sandbox.copyOut"
+const decodeCopyIn = callDecoder(
+  "Sandbox.copyIn",
+  Schema.Struct({ hostPath: HostPath, path: GuestPath }),
+  Schema.Struct(copyOptions)
 )
 
-const decodeStop = decoder(Schema.Struct({ timeout: Schema.optional(DurationInput) }), "Sandbox.stop")
+const decodeCopyOut = callDecoder(
+  "Sandbox.copyOut",
+  Schema.Struct({ path: GuestPath, hostPath: HostPath }),
+  Schema.Struct({ maxBytes: Schema.optional(Bytes) })
+)
+
+const decodeStop = optionsDecoder("Sandbox.stop", Schema.Struct({ timeout: Schema.optional(DurationInput) }))
 
 const decodeModify = decoder(Microsandbox.ModifySandbox, "Sandbox.modify")
 
@@ -134,10 +154,10 @@ export const make = (
   detach: Detach = (expires) => (expires === undefined ? Effect.void : noTimeToLive(info.name))
 ): Sandbox => {
   const exec = Effect.fn("Sandbox.exec")(function* <E, R>(
-    argv: ReadonlyArray<Guest.Word>,
+    decoded: Checked<typeof ExecFields.Type>,
     options: ExecOptions<E, R> | undefined
   ): Effect.fn.Return<ExecResult, LightboxError | E, R> {
-    const checked = yield* decodeExec({ argv, ...options })
+    const checked = yield* decoded
     const collected = yield* Execution.collect(guest, "Sandbox.exec", commandOf(checked), {
       input: options?.stdin,
       maxOutput: checked.maxOutput ?? defaultMaxOutput,
@@ -148,12 +168,12 @@ export const make = (
   })
 
   const execStream = <E, R>(
-    argv: ReadonlyArray<Guest.Word>,
+    decoded: Checked<typeof StreamFields.Type>,
     options: ExecStreamOptions<E, R> | undefined
   ): Stream.Stream<ExecEvent, LightboxError | E, R> =>
     Stream.unwrap(
       Effect.gen(function* () {
-        const checked = yield* decodeStream({ argv, ...options })
+        const checked = yield* decoded
         const command = { ...commandOf(checked), stdin: Execution.stdinFor(options?.stdin) }
         const process = yield* guest.spawn(command, checked.output)
         const tails = { Stdout: new Execution.Tail(), Stderr: new Execution.Tail() }
@@ -185,13 +205,12 @@ export const make = (
     ).pipe(Stream.mapError(Execution.withMethod("Sandbox.execStream")), Stream.withSpan("Sandbox.execStream"))
 
   const attachTo = Effect.fn("Sandbox.attach")(function* (
-    argv: ReadonlyArray<Guest.Word>,
-    options: Pick<ExecOptions, "cwd" | "user" | "env" | "rlimits"> | undefined
+    command: string,
+    args?: ReadonlyArray<Guest.Word>,
+    options?: Pick<ExecOptions, "cwd" | "user" | "env" | "rlimits">
   ): Effect.fn.Return<number, LightboxError> {
-    return yield* attach(guest, commandOf(yield* decodeStream({ argv, ...options })))
+    return yield* attach(guest, commandOf(yield* withArgv(decodeAttach({ command, args }, options))))
   })
-
-  const shellArgv = (script: string): ReadonlyArray<Guest.Word> => [info.shell, "-c", script]
 
   return printable<Sandbox>(
     {
@@ -202,31 +221,33 @@ export const make = (
       ports: info.ports,
       guest,
 
-      exec: (command, args, options) => exec([command, ...(args ?? [])], options),
-      shell: (script, options) => exec(shellArgv(script), options),
-      execStream: (command, args, options) => execStream([command, ...(args ?? [])], options),
-      shellStream: (script, options) => execStream(shellArgv(script), options),
+      exec: (command, args, options) => exec(withArgv(decodeExec({ command, args }, options)), options),
+      shell: (script, options) => exec(withScript(info.shell, decodeShell({ script }, options)), options),
+      execStream: (command, args, options) =>
+        execStream(withArgv(decodeExecStream({ command, args }, options)), options),
+      shellStream: (script, options) =>
+        execStream(withScript(info.shell, decodeShellStream({ script }, options)), options),
       spawn: Effect.fn("Sandbox.spawn")(function* (command, args, options) {
-        const checked = yield* decodeStream({ argv: [command, ...(args ?? [])], ...options })
+        const checked = yield* withArgv(decodeSpawn({ command, args }, options))
         return yield* guest.spawn(commandOf(checked), checked.output)
       }),
 
-      attach: (command, args, options) => attachTo([command, ...(args ?? [])], options),
-      attachShell: attachTo([info.shell], undefined),
+      attach: attachTo,
+      attachShell: attachTo(info.shell),
 
       copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
-        const { from, to, ...rest } = yield* decodeCopyIn({ from: hostPath, to: path, ...options })
+        const { hostPath: from, path: to, ...rest } = yield* decodeCopyIn({ hostPath, path }, options)
         const files = yield* HostFiles.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
         yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
       }),
       copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath, options) {
-        const { from, maxBytes, to } = yield* decodeCopyOut({ from: path, to: hostPath, ...options })
+        const { hostPath: to, maxBytes, path: from } = yield* decodeCopyOut({ path, hostPath }, options)
         yield* GuestFiles.copyOut(guest, "Sandbox.copyOut", from, to, maxBytes)
       }),
 
       info: Effect.withSpan(driver.getSandbox(info.name), "Sandbox.info"),
       stop: Effect.fn("Sandbox.stop")(function* (options) {
-        yield* driver.stopSandbox(info, yield* decodeStop(options ?? {}))
+        yield* driver.stopSandbox(info, yield* decodeStop(options))
       }),
       kill: Effect.withSpan(driver.killSandbox(info), "Sandbox.kill"),
       detach: Effect.withSpan(detach(undefined), "Sandbox.detach"),
@@ -239,7 +260,7 @@ export const make = (
       metrics: Effect.withSpan(driver.readMetrics(info), "Sandbox.metrics"),
       logs: (query) =>
         Stream.unwrap(
-          Effect.map(decodeQuery(query ?? {}), ({ follow, ...first }) =>
+          Effect.map(decodeQuery(query), ({ follow, ...first }) =>
             Stream.paginate<Microsandbox.LogQuery, Microsandbox.LogEntry, LightboxError>(first, (query) =>
               Effect.gen(function* () {
                 // Checked before reading, so that the last entries are read once more.

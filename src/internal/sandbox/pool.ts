@@ -28,8 +28,8 @@ import type { Options, SandboxPool, Settings } from "../../SandboxPool.ts"
 import * as Execution from "../guest/execution.ts"
 import { roleLabel } from "../ownership/labels.ts"
 import { CommandDefaults, make as makeHandle } from "./handle.ts"
-import { CString, DurationInput, ImageReference, intBetween } from "../config/schemas.ts"
-import { decoder, invalid } from "../config/validation.ts"
+import { DurationInput, Func, ImageReference, intBetween, notBlank, ScheduleSchema } from "../config/schemas.ts"
+import { callDecoder, checkFunction, checkObject, decoder, invalid, optionsDecoder } from "../config/validation.ts"
 
 const method = "SandboxPool.make"
 
@@ -46,7 +46,8 @@ const decodeOptions = decoder(
     healthCheck: Schema.optional(
       Schema.Struct({ interval: Schema.optional(DurationInput), timeout: Schema.optional(DurationInput) })
     ),
-    releaseTimeout: Schema.optional(DurationInput)
+    releaseTimeout: Schema.optional(DurationInput),
+    onPullProgress: Schema.optional(Func)
   }).check(
     Schema.makeFilter(({ max, min = defaultMin }) =>
       min <= max ? undefined : { path: ["min"], issue: `expected at most max, ${max}` }
@@ -61,23 +62,29 @@ const decodeConfig = decoder(SandboxConfig.SandboxConfig, method)
 
 const decodeImage = decoder(ImageReference, method, "image")
 
-const decodeSnapshotName = decoder(CString, method, "snapshot")
+const decodeSnapshotName = decoder(notBlank("the name of a snapshot"), method, "snapshot")
 
-const decodeSettings = decoder(CommandDefaults, "SandboxPool.acquire")
+const decodeSettings = optionsDecoder("SandboxPool.acquire", CommandDefaults)
 
-const decodeRunMany = decoder(
+const decodeRunMany = callDecoder(
+  "SandboxPool.runMany",
+  Schema.Struct({
+    jobs: Schema.declare(
+      (u): u is Iterable<(...args: never) => unknown> => typeof u === "object" && u !== null && Symbol.iterator in u,
+      { expected: "an iterable of functions" }
+    )
+  }),
   Schema.Struct({
     concurrency: Schema.optional(intBetween(1, 10_000)),
-    retry: Schema.optional(Schema.Unknown),
+    retry: Schema.optional(ScheduleSchema),
     ordered: Schema.optional(Schema.Boolean),
     settings: Schema.optional(CommandDefaults)
-  }),
-  "SandboxPool.runMany"
+  })
 )
 
 /** Decodes one user's settings and rejects those that apply only at boot. */
 const checkSettings = (settings: Settings): Effect.Effect<typeof CommandDefaults.Type, LightboxError> => {
-  const field = Object.keys(settings).find(
+  const field = Object.keys(settings ?? {}).find(
     (field) => field in SandboxConfig.SandboxConfig.fields && !(field in CommandDefaults.fields)
   )
   return field === undefined
@@ -161,9 +168,10 @@ const [firstBackoff, longestBackoff] = [250, 10_000]
 export const make = Effect.fn(method)(function* <E = never, R = never>(
   input: Options<E, R>
 ): Effect.fn.Return<SandboxPool, LightboxError | E, Services | Scope.Scope | R> {
+  yield* checkObject(method, input)
   const { healthCheck, image, max, min, onPullProgress, releaseTimeout, rollOver, snapshot, timeToLive, ...rest } =
     input
-  const options = yield* decodeOptions({ healthCheck, max, min, releaseTimeout, rollOver, timeToLive })
+  const options = yield* decodeOptions({ healthCheck, max, min, onPullProgress, releaseTimeout, rollOver, timeToLive })
   const { name, ports } = yield* decodeConfig(rest)
   if (name !== undefined) {
     return yield* invalid(method, "name", "a pool names its sandboxes itself; remove this option")
@@ -450,7 +458,8 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
     return Object.assign(makeHandle(driver, info, guest), { detach: sandbox.detach, detachFor: sandbox.detachFor })
   })
 
-  const use: SandboxPool["use"] = (f, settings) => Effect.scoped(Effect.flatMap(acquire(settings), f))
+  const use: SandboxPool["use"] = (f, settings) =>
+    Effect.andThen(checkFunction("SandboxPool.use", "f", f), Effect.scoped(Effect.flatMap(acquire(settings), f)))
 
   return {
     acquire,
@@ -472,7 +481,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
     }),
     runMany: (jobs, runOptions) =>
       Stream.unwrap(
-        Effect.map(decodeRunMany(runOptions ?? {}), ({ concurrency, ordered, settings }) =>
+        Effect.map(decodeRunMany({ jobs }, runOptions), ({ concurrency, ordered, settings }) =>
           Stream.mapEffect(
             // One at a time: a job starts only on demand.
             Stream.zipWithIndex(Stream.fromIterable(jobs, { chunkSize: 1 })),

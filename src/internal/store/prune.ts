@@ -15,18 +15,18 @@ import * as Generations from "./generations.ts"
 import * as Links from "./links.ts"
 import { Bytes, DurationInput, intBetween } from "../config/schemas.ts"
 import { artifactName, definitionLabel, keyLabel, type Store } from "./store.ts"
-import { decoder } from "../config/validation.ts"
+import { optionsDecoder } from "../config/validation.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-const decodeOptions = decoder(
+const decodeOptions = optionsDecoder(
+  "Snapshot.prune",
   Schema.Struct({
     keep: Schema.optional(intBetween(1, 1000)),
     olderThan: Schema.optional(DurationInput),
     maxBytes: Schema.optional(Bytes),
     dryRun: Schema.optional(Schema.Boolean)
-  }),
-  "Snapshot.prune"
+  })
 )
 
 export const prune = (
@@ -36,7 +36,7 @@ export const prune = (
 ): Effect.Effect<Cleanup.Report, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const options = yield* decodeOptions(input ?? {})
+      const options = yield* decodeOptions(input)
       const dryRun = options.dryRun === true
       yield* Links.lockNames(store)
       const { dropped, needed } = yield* Generations.keepGenerations(driver, store, options.keep, dryRun)

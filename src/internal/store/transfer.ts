@@ -23,7 +23,7 @@ import * as Links from "./links.ts"
 import * as Names from "./names.ts"
 import { HostPath, SnapshotName } from "../config/schemas.ts"
 import { artifactName, captureLock, Generation, keyLabel, loadLock, NameRecord, type Store } from "./store.ts"
-import { decoder, invalid } from "../config/validation.ts"
+import { callDecoder, invalid } from "../config/validation.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -69,15 +69,15 @@ const noted = <A, E, R>(
 // Saving
 // =============================================================================
 
-const decodeSaveOptions = decoder(
+const decodeSave = callDecoder(
+  "Snapshot.save",
+  Schema.Struct({ path: HostPath }),
   Schema.Struct({
     generations: Schema.optional(Schema.Literals(["all", "current"])),
     withImage: Schema.optional(Schema.Boolean),
     compress: Schema.optional(Schema.Boolean)
-  }),
-  "Snapshot.save"
+  })
 )
-const decodeSavePath = decoder(HostPath, "Snapshot.save", "path")
 
 export const save = (
   driver: Driver,
@@ -89,8 +89,8 @@ export const save = (
   Effect.scoped(
     Effect.gen(function* () {
       const method = "Snapshot.save"
-      const { compress, generations, withImage = true } = yield* decodeSaveOptions(input ?? {})
-      const target = Path.resolve(yield* decodeSavePath(path))
+      const { compress, generations, path: to, withImage = true } = yield* decodeSave({ path }, input)
+      const target = Path.resolve(to)
       const partial = Path.join(Path.dirname(target), `.${Path.basename(target)}.${yield* generate}.partial`)
       const artifact = yield* driver.readSnapshotLink(name)
       const record = yield* store.readName(name)
@@ -148,15 +148,15 @@ export const save = (
 // Loading
 // =============================================================================
 
-const decodeLoadOptions = decoder(
+const decodeLoad = callDecoder(
+  "Snapshot.load",
+  Schema.Struct({ path: HostPath }),
   Schema.Struct({
     name: Schema.optional(SnapshotName),
     overwrite: Schema.optional(Schema.Boolean),
     trusted: Schema.optional(Schema.Boolean)
-  }),
-  "Snapshot.load"
+  })
 )
-const decodeLoadPath = decoder(HostPath, "Snapshot.load", "path")
 
 const method = "Snapshot.load"
 
@@ -183,11 +183,15 @@ export const load = (
 ): Effect.Effect<Snapshot, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const options = yield* decodeLoadOptions(inputOptions ?? {})
-      const path = Path.resolve(yield* decodeLoadPath(input))
+      const options = yield* decodeLoad({ path: input }, inputOptions)
+      const path = Path.resolve(options.path)
       if (!(yield* isOurs(path))) {
         if (options.name === undefined) {
-          return yield* invalid(method, "name", "the file does not contain a name; pass one")
+          return yield* invalid(
+            method,
+            "name",
+            "the file was not written by save; if it is an archive of the runtime, pass a name for it"
+          )
         }
         const { name } = options
         yield* requireFree(driver, name, options.overwrite)

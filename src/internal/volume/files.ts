@@ -18,7 +18,7 @@ const { O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONL
 
 /** Splits a path of a volume into names. */
 const namesOf = (method: string, path: string): Effect.Effect<ReadonlyArray<string>, LightboxError> => {
-  const names = path.split("/").filter((name) => name !== "" && name !== ".")
+  const names = typeof path === "string" ? path.split("/").filter((name) => name !== "" && name !== ".") : [".."]
   return names.includes("..") || hasControl(path)
     ? Effect.fail(
         new LightboxError({

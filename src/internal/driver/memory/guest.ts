@@ -21,6 +21,7 @@ import { type Description, OutputDescription, Pipe, TerminalDescription } from "
 import { attempt, type Code, Errno } from "./kernel/errno.ts"
 import type { Log } from "./logs.ts"
 import type { Loaded, Machine } from "./kernel/machine.ts"
+import { checkSignal, checkSize } from "../../config/validation.ts"
 import { named, signals } from "../../config/signals.ts"
 import { fromSeconds } from "../../guest/attributes.ts"
 import { printable } from "../../report/printable.ts"
@@ -556,7 +557,7 @@ const spawn = Effect.fnUntraced(function* (
         if (channel.loss !== undefined) return Effect.fail(failed("spawn", channel.loss))
         return Effect.sync(() => machine.signalGroup(process.group, parseSignal(String(signal)) ?? 0))
       })
-      return call("signal", { signal }, send)
+      return Effect.andThen(checkSignal(signal), call("signal", { signal }, send))
     },
     resize: (size) => {
       const set = Effect.sync(() => {
@@ -564,7 +565,7 @@ const spawn = Effect.fnUntraced(function* (
         Object.assign(terminal.terminal, size)
         machine.signalGroup(process.group, signals.SIGWINCH)
       })
-      return call("resize", { ...size }, set)
+      return Effect.andThen(checkSize(size), call("resize", { ...size }, set))
     }
   }
   return printable(running, "Process", ({ pid }) => ({ pid }))

@@ -1,0 +1,53 @@
+/** Checks what programs without types pass, in the words of this API. */
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import { FilePath, Func, HostPath, intBetween, Name, optionsStruct } from "../config/schemas.ts"
+import { callDecoder, decoder, optionsDecoder } from "../config/validation.ts"
+import type { CallOptions } from "./options.ts"
+import { runNow } from "./runtime.ts"
+
+const isSignal = (u: unknown): u is AbortSignal =>
+  Predicate.hasProperty(u, "aborted") && Predicate.hasProperty(u, "throwIfAborted")
+
+export const callFields = { signal: Schema.optional(Schema.declare(isSignal, { expected: "an AbortSignal" })) }
+
+export const CallSchema = optionsStruct<CallOptions>()(callFields)
+
+export const Millis = Schema.Finite.check(
+  Schema.makeFilter((millis) => (millis > 0 ? undefined : "expected a positive number of milliseconds"))
+)
+
+export const Data = Schema.declare((u): u is string | Uint8Array => typeof u === "string" || u instanceof Uint8Array, {
+  expected: "a string or a Uint8Array"
+})
+
+export const signalOf = (method: string, options: CallOptions | undefined): AbortSignal | undefined =>
+  options === undefined ? undefined : runNow(optionsDecoder(method, CallSchema)(options)).signal
+
+const args = {
+  archive: HostPath,
+  data: Data,
+  from: FilePath,
+  guestPath: FilePath,
+  hostPath: HostPath,
+  name: Name,
+  number: intBetween(1, 64),
+  path: FilePath,
+  use: Func
+}
+
+export const checkArgs = (method: string, given: { readonly [K in keyof typeof args]?: unknown }): void => {
+  for (const [name, schema] of Object.entries(args)) {
+    if (name in given) runNow(Effect.asVoid(decoder(schema, method, name)(Reflect.get(given, name))))
+  }
+}
+
+export const checked = <A extends Schema.Codec<object, unknown>, O extends Schema.Codec<object, unknown>>(
+  method: string,
+  args: A,
+  options: O
+): ((given: { readonly [K in keyof A["Type"]]: unknown }, options: unknown) => O["Type"] & A["Type"]) => {
+  const decode = callDecoder(method, args, options)
+  return (given, options) => runNow(decode(given, options))
+}

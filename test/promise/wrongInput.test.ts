@@ -1,0 +1,389 @@
+/**
+ * What programs without types pass: every exported function with wrong values for each argument and option.
+ *
+ * An export, a method or an option that is not in these tables does not compile or fails, as does one that is in them and
+ * is not checked.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { beforeEach } from "vitest"
+import * as Presets from "../../src/presets.ts"
+import * as Lightbox from "../../src/promise.ts"
+import { rejection, twin, wrongField } from "./support.ts"
+
+const memory = twin()
+
+type Any = ReturnType<JSON["parse"]>
+type Wrong<O> = { readonly [K in keyof Required<O>]: ReadonlyArray<unknown> }
+
+const notText = [5, null, {}, []]
+const notFlag = ["yes", 1, null]
+const notObject = [5, null, "x"]
+const notCount = ["5", -1, 1.5, Number.NaN, null]
+
+const call: Wrong<Lightbox.CallOptions> = { signal: [1000, null, {}, "x"] }
+
+const resources: Wrong<Lightbox.SnapshotResources> = { cpus: [0, 256, "2", null], memory: ["1X", 5, null, {}] }
+
+const under = (name: string, fields: { readonly [field: string]: ReadonlyArray<unknown> }) =>
+  Object.entries(fields).flatMap(([field, values]) => values.map((value) => [`${name}.${field}`, { [field]: value }]))
+
+const exec: Wrong<Lightbox.ExecOptions> = {
+  ...call,
+  cwd: ["rel", ...notText],
+  user: ["a b", ...notText],
+  env: [5, null, { A: 1 }, { A: undefined }, { "A=B": "" }],
+  stdin: [5, null, {}, []],
+  timeoutMs: ["5s", 0, -1, Number.NaN, null, Number.POSITIVE_INFINITY]
+}
+
+const execStream: Wrong<Lightbox.ExecStreamOptions> = {
+  ...exec,
+  pipeStdin: notFlag,
+  terminal: [5, null, { rows: 0, columns: 1 }, { rows: 1 }, { rows: 1, columns: Number.NaN }]
+}
+
+const config: Wrong<Lightbox.SnapshotConfig> = {
+  name: ["", "a b", ...notText, undefined],
+  image: ["", ...notText, undefined],
+  resources: [5, null, { cpu: 1 }, ...under("resources", resources).map(([, value]) => value)],
+  workdir: ["rel", ...notText],
+  env: [5, null, { A: 1 }],
+  setup: [
+    "true",
+    5,
+    [5],
+    [null],
+    [""],
+    [Lightbox.shell(Object(5))],
+    [Lightbox.exec("a", Object("text"))],
+    [Lightbox.exec("a", [], Object(5))]
+  ],
+  labels: [5, null, { A: 1 }]
+}
+
+const build: Wrong<Lightbox.BuildOptions> = {
+  ...call,
+  overwrite: notFlag,
+  rebuild: notFlag,
+  debugBuilder: notFlag,
+  verbose: notFlag,
+  onEvent: [5, null, {}]
+}
+
+const launch: Wrong<Lightbox.LaunchSettings> = {
+  ...call,
+  name: ["", "a b", ...notText],
+  resources: config.resources,
+  workdir: config.workdir,
+  env: config.env,
+  ports: [5, null, "80", { http: 80 }, { 80: "http" }, { 80: 70_000 }, [{}], [{ guest: 80, hst: 1 }]],
+  mounts: [5, null, { "/w": 5 }, { w: "." }, { "/w": { vol: "x" } }, { "/w": { volume: "x", readOnly: true } }],
+  labels: config.labels,
+  rootDisk: ["x", null, 5],
+  network: ["x", null, {}],
+  secrets: [5, null, { A: "x" }, { A: { value: 5, hosts: [] } }, { A: { value: "x", hosts: "h" } }],
+  overwrite: notFlag,
+  detached: notFlag,
+  verbose: notFlag
+}
+
+const source = { snapshot: ["", ...notText], image: ["", ...notText] }
+
+const ensure: Wrong<Lightbox.EnsureVolumeOptions> = { quotaMib: [0, ...notCount], labels: config.labels }
+
+const configure: Wrong<Lightbox.ConfigureOptions> = {
+  home: ["", ...notText],
+  pullPolicy: ["x", null, 5],
+  bootTimeoutMs: exec.timeoutMs,
+  progress: notFlag
+}
+
+const force = { ...call, force: notFlag }
+const name = ["", "a b", ...notText, undefined]
+const path = ["rel", "", "/a\0", ...notText, undefined]
+const command = ["", ...notText, undefined]
+const args = ["hello", 5, null, {}, [1]]
+const data = [5, null, {}, [], undefined]
+
+/** A function: its right arguments, what is wrong for each, and what is wrong for each of its options. */
+interface Row {
+  readonly run: (...args: ReadonlyArray<Any>) => unknown
+  readonly right: ReadonlyArray<unknown>
+  readonly args?: { readonly [name: string]: ReadonlyArray<unknown> }
+  readonly options?: { readonly [field: string]: ReadonlyArray<unknown> }
+}
+
+const row = (
+  run: (...args: Any) => unknown,
+  right: ReadonlyArray<unknown> = [],
+  args: { readonly [name: string]: ReadonlyArray<unknown> } = {},
+  options: { readonly [field: string]: ReadonlyArray<unknown> } = call
+): Row => ({ run: (...all) => run(...all), right, args, options })
+
+/** A method of an object, for any arguments. */
+const on =
+  (object: object, method: string) =>
+  (...all: ReadonlyArray<unknown>): unknown =>
+    Reflect.apply(Reflect.get(object, method), object, all)
+
+/** All wrong calls of a row, with the field that each error must name. */
+const callsOf = ({ args = {}, options = {}, right }: Row) => [
+  ...Object.entries(args).flatMap(([field, values], index) =>
+    values.map((value) => ({ field, given: right.with(index, value) }))
+  ),
+  ...(Object.keys(options).length === 0
+    ? []
+    : [...notObject, []].map((value) => ({ field: "options", given: [...right, value] }))),
+  ...Object.entries({ ...options, froce: [true, undefined] }).flatMap(([field, values]) =>
+    Object.keys(options).length === 0 ? [] : values.map((value) => ({ field, given: [...right, { [field]: value }] }))
+  )
+]
+
+const show = (value: unknown): string => (JSON.stringify(value) ?? String(value)).slice(0, 80)
+
+const check = async (title: string, row: Row) => {
+  const boots = await memory.count("createSandbox")
+  for (const { field, given } of callsOf(row)) {
+    const said = `${title}(${given.map(show).join(", ")})`
+    const error = await rejection((async () => await row.run(...given))()).catch((thrown: unknown) =>
+      assert.fail(`${said}: ${String(thrown)}`)
+    )
+    const named = String(wrongField(error))
+    assert.isTrue(named === field || named.startsWith(`${field}.`), `${said} names ${named}: ${error.message}`)
+    assert.notMatch(error.message, /Redacted|readonly|undefined|declareConstructor/, said)
+  }
+  assert.strictEqual(await memory.count("createSandbox"), boots, `${title} boots`)
+}
+
+const image = "debian:12"
+
+/** Right options, with one that is wrong; or what are no options at all. */
+const beside = (right: object, wrong: unknown): Any =>
+  typeof wrong === "object" && wrong !== null && !Array.isArray(wrong) ? { ...right, ...wrong } : wrong
+
+const withConfig = (options: unknown) => Lightbox.buildSnapshot(beside({ name: "n", image }, options))
+const withLaunch = (options: unknown) => Lightbox.launchSandbox(beside({ image }, options))
+const inSandbox = (options: unknown) => Lightbox.runInSandbox(beside({ image }, options), async () => {})
+
+type Functions = {
+  readonly [
+    K in keyof typeof Lightbox as (typeof Lightbox)[K] extends abstract new (...args: never) => unknown ? never : K
+  ]: ReadonlyArray<Row>
+}
+
+const functions: Functions = {
+  // These only make what the build checks.
+  defineSnapshot: [],
+  shell: [],
+  exec: [],
+  // Its constructor is not for callers.
+  Sandbox: [],
+  buildSnapshot: [
+    row(withConfig, [], {}, { ...config }),
+    row(Lightbox.buildSnapshot, [{ name: "n", image }], {}, build)
+  ],
+  listSnapshots: [row(Lightbox.listSnapshots)],
+  snapshotExists: [row(Lightbox.snapshotExists, ["n"], { name })],
+  removeSnapshot: [row(Lightbox.removeSnapshot, ["n"], { name }, force)],
+  launchSandbox: [row(withLaunch, [], {}, launch), row((options) => Lightbox.launchSandbox(options), [], {}, source)],
+  runInSandbox: [
+    row(inSandbox, [], {}, launch),
+    row((options) => Lightbox.runInSandbox(options, async () => {}), [], {}, source),
+    row((use) => Lightbox.runInSandbox({ image }, use), [() => {}], { use: [5, null, undefined] }, {})
+  ],
+  connectToSandbox: [row(Lightbox.connectToSandbox, ["n"], { name })],
+  removeSandbox: [row(Lightbox.removeSandbox, ["n"], { name }, force)],
+  ensureVolume: [row(Lightbox.ensureVolume, ["n"], { name }, { ...call, ...ensure })],
+  listVolumes: [row(Lightbox.listVolumes)],
+  volumeExists: [row(Lightbox.volumeExists, ["n"], { name })],
+  removeVolume: [row(Lightbox.removeVolume, ["n"], { name })],
+  ensureRuntime: [row(Lightbox.ensureRuntime)],
+  configure: [row(Lightbox.configure, [], {}, configure)]
+}
+
+const preset: Wrong<Presets.PresetOptions> = {
+  name: config.name.filter((value) => value !== undefined),
+  image: config.image.filter((value) => value !== undefined),
+  resources: config.resources,
+  labels: config.labels
+}
+
+describe("wrong input", () => {
+  it.each(Object.entries(functions))("of %s is refused by its name, before anything boots", async (title, rows) => {
+    for (const each of rows) await check(title, each)
+  })
+
+  it("of a launch without a source, or with two, is refused", async () => {
+    for (const wrong of [{}, { image, snapshot: "s" }]) {
+      assert.strictEqual(wrongField(await rejection(Lightbox.launchSandbox(Object(wrong)))), "snapshot")
+    }
+  })
+
+  it.each([Lightbox.launchSandbox, Lightbox.buildSnapshot])(
+    "of a call without arguments is refused: %o",
+    async (run) => {
+      assert.strictEqual(wrongField(await rejection(Reflect.apply(run, undefined, []))), "options")
+    }
+  )
+
+  it.each(Object.entries(Presets))("of %s is refused by its name when it is built", async (title, make) => {
+    await check(
+      title,
+      row(async (options) => await Lightbox.buildSnapshot(make(options)), [], {}, { ...preset })
+    )
+  })
+})
+
+type Methods<C> = {
+  readonly [K in keyof C as C[K] extends (...args: never) => unknown ? K : never]: ReadonlyArray<Row> | Row
+}
+
+describe("wrong input of an object", () => {
+  let sandbox: Lightbox.Sandbox
+  beforeEach(async () => {
+    sandbox = await Lightbox.launchSandbox({ image, name: "s" })
+    return async () => await sandbox[Symbol.asyncDispose]()
+  })
+
+  /** Each method, once all objects are there. */
+  const checkAll = async (title: string, methods: { readonly [method: string]: Row | ReadonlyArray<Row> }) => {
+    for (const [method, rows] of Object.entries(methods)) {
+      for (const each of "run" in rows ? [rows] : rows) await check(`${title}.${method}`, each)
+    }
+  }
+
+  it("is refused by Sandbox", async () => {
+    const methods: Omit<Methods<Lightbox.Sandbox>, typeof Symbol.asyncDispose> = {
+      exec: row(on(sandbox, "exec"), ["true", []], { command, args }, exec),
+      shell: row(on(sandbox, "shell"), ["true"], { script: notText }, exec),
+      execStream: row(on(sandbox, "execStream"), ["true", []], { command, args }, execStream),
+      shellStream: row(on(sandbox, "shellStream"), ["true"], { script: notText }, execStream),
+      attach: row(on(sandbox, "attach"), ["true", []], { command, args }),
+      attachShell: row(on(sandbox, "attachShell")),
+      fs: [],
+      stop: row(on(sandbox, "stop")),
+      stopAndWait: row(on(sandbox, "stopAndWait")),
+      kill: row(on(sandbox, "kill")),
+      detach: row(on(sandbox, "detach")),
+      raw: row(on(sandbox, "raw"))
+    }
+    await checkAll("Sandbox", methods)
+  })
+
+  it("is refused by SandboxFs", async () => {
+    const fs = sandbox.fs()
+    const methods: Methods<Lightbox.SandboxFs> = {
+      read: row(on(fs, "read"), ["/f"], { path }),
+      readToString: row(on(fs, "readToString"), ["/f"], { path }),
+      readStream: row(on(fs, "readStream"), ["/f"], { path }),
+      write: row(on(fs, "write"), ["/f", ""], { path, data }),
+      writeStream: row(on(fs, "writeStream"), ["/f"], { path }),
+      list: row(on(fs, "list"), ["/f"], { path }),
+      mkdir: row(on(fs, "mkdir"), ["/f"], { path }),
+      removeDir: row(on(fs, "removeDir"), ["/f"], { path }),
+      remove: row(on(fs, "remove"), ["/f"], { path }),
+      copy: row(on(fs, "copy"), ["/f", "/g"], { from: path, to: path }),
+      rename: row(on(fs, "rename"), ["/f", "/g"], { from: path, to: path }),
+      stat: row(on(fs, "stat"), ["/f"], { path }),
+      exists: row(on(fs, "exists"), ["/f"], { path }),
+      copyFromHost: row(on(fs, "copyFromHost"), ["/f", "/g"], { hostPath: ["", ...notText], guestPath: path }),
+      copyToHost: row(on(fs, "copyToHost"), ["/f", "/g"], { guestPath: path, hostPath: ["", ...notText] })
+    }
+    await checkAll("SandboxFs", methods)
+    assert.isFalse(await fs.exists("/f"))
+  })
+
+  it("is refused by what a command and a file give", async () => {
+    await using handle = await sandbox.execStream("cat", [], { pipeStdin: true })
+    const stdin = await handle.takeStdin()
+    assert.isNotNull(stdin)
+    await using file = await sandbox.fs().writeStream("/out")
+    await using reader = await sandbox.fs().readStream("/out")
+    const handles: Omit<Methods<Lightbox.ExecHandle>, typeof Symbol.asyncDispose | typeof Symbol.asyncIterator> = {
+      recv: row(on(handle, "recv")),
+      wait: row(on(handle, "wait")),
+      collect: row(on(handle, "collect")),
+      takeStdin: [],
+      kill: row(on(handle, "kill")),
+      signal: row(on(handle, "signal"), [15], { number: [0, 65, ...notCount] }),
+      resize: row(on(handle, "resize"), [1, 1], {
+        rows: [0, ...notCount],
+        columns: [0, 1e9, ...notCount]
+      })
+    }
+    await checkAll("ExecHandle", handles)
+    await checkAll("ExecSink", {
+      write: row(on(stdin, "write"), [""], { data }),
+      close: row(on(stdin, "close"))
+    })
+    await checkAll("FsWriteSink", {
+      write: row(on(file, "write"), [""], { data })
+    })
+    await checkAll("FsReadStream", {
+      recv: row(on(reader, "recv")),
+      collect: row(on(reader, "collect"))
+    })
+    await stdin.close()
+    assert.isTrue((await handle.wait()).success)
+  })
+
+  it("is refused by the functions and objects of Sandbox, Snapshot and Volume", async () => {
+    const handle = await Lightbox.Sandbox.get("s")
+    await Lightbox.buildSnapshot({ name: "n", image })
+    const snapshot = await Lightbox.Snapshot.get("n")
+    const volume = await Lightbox.Volume.builder("v").create()
+    const { Sandbox, Snapshot, Volume } = Lightbox
+    const handles: Methods<Lightbox.SandboxHandle> = {
+      connect: row(on(handle, "connect")),
+      start: row(on(handle, "start")),
+      startDetached: row(on(handle, "startDetached")),
+      stop: row(on(handle, "stop")),
+      kill: row(on(handle, "kill")),
+      remove: row(on(handle, "remove")),
+      refresh: row(on(handle, "refresh"))
+    }
+    await checkAll("SandboxHandle", handles)
+    const sandboxes: Omit<Methods<typeof Sandbox>, "open"> = {
+      builder: [],
+      get: row(on(Sandbox, "get"), ["n"], { name }),
+      list: row(on(Sandbox, "list")),
+      remove: row(on(Sandbox, "remove"), ["n"], { name })
+    }
+    await checkAll("Sandbox", sandboxes)
+    const archive = ["", ...notText]
+    const snapshots: Methods<typeof Snapshot> = {
+      builder: [
+        row((given) => Snapshot.builder("n").name(given).fromSandbox("s").create(), ["n"], { name }, {}),
+        row((given) => Snapshot.builder("n").fromSandbox(given).create(), ["s"], { sandbox: name }, {}),
+        row((given) => Snapshot.builder("n").label("a", given).create(), ["b"], { labels: [5, null] }, {}),
+        row((options) => Snapshot.builder("n").fromSandbox("s").create(options))
+      ],
+      get: row(on(Snapshot, "get"), ["n"], { name }),
+      open: row(on(Snapshot, "open"), ["n"], { name }),
+      list: row(on(Snapshot, "list")),
+      remove: row(on(Snapshot, "remove"), ["n"], { name }),
+      export: row(on(Snapshot, "export"), ["n", "/tmp/x"], { name, archive }),
+      import: row(on(Snapshot, "import"), ["/tmp/x", "n"], { archive, name })
+    }
+    await checkAll("Snapshot", snapshots)
+    await checkAll("a snapshot", {
+      open: row(on(snapshot, "open")),
+      remove: row(on(snapshot, "remove")),
+      verify: row(on(snapshot, "verify"))
+    } satisfies Methods<Lightbox.Snapshot>)
+    const volumes: Methods<typeof Volume> = {
+      builder: [
+        row((given) => Volume.builder(given).create(), ["n"], { name }, {}),
+        row((given) => Volume.builder("n").quota(given).create(), [1], { quota: [0, ...notCount] }, {}),
+        row((given) => Volume.builder("n").label("a", given).create(), ["b"], { labels: [5, null] }, {}),
+        row((options) => Volume.builder("n").create(options))
+      ],
+      get: row(on(Volume, "get"), ["n"], { name }),
+      list: row(on(Volume, "list")),
+      remove: row(on(Volume, "remove"), ["n"], { name })
+    }
+    await checkAll("Volume", volumes)
+    await checkAll("a volume", { remove: row(on(volume, "remove")) })
+    await volume.remove()
+  })
+})
