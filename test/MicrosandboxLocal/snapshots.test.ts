@@ -7,6 +7,7 @@ import * as ChildProcess from "effect/process/ChildProcess"
 import { fileURLToPath } from "node:url"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
+import * as Reaper from "../../src/Reaper.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { temporary } from "../support.ts"
 
@@ -48,6 +49,20 @@ layer(NodeServices.layer, { excludeTestServices: true })("a snapshot that is loa
           )
           yield* Snapshot.remove("one")
           yield* Snapshot.remove("two")
+
+          // Half a removal, and a descriptor that a power cut tore.
+          for (const damage of ["upper.ext4", "snapshot.json"]) {
+            const { name } = yield* driver.loadSnapshot(file, `lb-${"0".repeat(40)}`)
+            yield* fs.writeFileString(`${home}/snapshots/${name}/${damage}`, "")
+            assert.deepStrictEqual(yield* driver.listDamagedSnapshots(), [name])
+            const { verdicts } = yield* Reaper.sweep()
+            assert.deepInclude(verdicts, {
+              resource: "snapshot",
+              name,
+              verdict: "removed",
+              reason: "it is damaged, and no name points to it"
+            })
+          }
           assert.deepStrictEqual(yield* fs.readDirectory(`${home}/snapshots`), [])
         }).pipe(Effect.provide(MicrosandboxLocal.layer({ home })))
       }),

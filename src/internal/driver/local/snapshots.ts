@@ -59,8 +59,14 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
   )
 
   const removeSnapshot = Effect.fn("Microsandbox.removeSnapshot")((name: string) =>
-    notFoundIsSuccess(
-      call("Microsandbox.removeSnapshot", { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true }))
+    call("Microsandbox.removeSnapshot", { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true })).pipe(
+      // The SDK does not remove what it cannot open.
+      Effect.catchReason("LightboxError", "SnapshotDamaged", (_, error) =>
+        Path.basename(name) === name
+          ? hostFile("Microsandbox.removeSnapshot", at(name), () => Fs.rm(at(name), { recursive: true, force: true }))
+          : Effect.fail(error)
+      ),
+      notFoundIsSuccess
     )
   )
 
