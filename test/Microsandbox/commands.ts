@@ -311,7 +311,9 @@ export const commands: Group<Bench.Shared> = (test) => {
     const { exitCode, stdout } = yield* Effect.scoped(
       Effect.gen(function* () {
         const process = yield* sandbox.spawn("sh", ["-c", "read line; echo $line"])
-        for (const signal of ["SIGCONT", "SIGWINCH", 99] as const) yield* process.signal(signal)
+        for (const signal of ["SIGCONT", "SIGWINCH", 0] as const) yield* process.signal(signal)
+        const refused = yield* Bench.failsWith("InvalidConfig", process.signal(99))
+        assert.strictEqual(refused.field, "signal")
         yield* Effect.forkScoped(Stream.run(Stream.make(Bench.encode("alive\n")), process.stdin))
         return yield* Bench.outcome(process)
       })

@@ -6,7 +6,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Definition } from "../../Snapshot.ts"
 import type * as Events from "./events.ts"
 import type * as Lock from "../ownership/lock.ts"
-import { Func, intBetween } from "../config/schemas.ts"
+import { Force, Func, intBetween } from "../config/schemas.ts"
 import type * as Secrets from "../definition/secrets.ts"
 import type { Store } from "../store/store.ts"
 
@@ -19,7 +19,7 @@ export const BuildFields = {
   checkpointFactor: Schema.optional(
     Schema.Finite.check(Schema.makeFilter((factor) => (factor >= 0 ? undefined : "expected 0 or more")))
   ),
-  force: Schema.optional(Schema.Union([Schema.Boolean, intBetween(1, 1_000_000)])),
+  force: Schema.optional(Force),
   overwrite: Schema.optional(Schema.Boolean),
   replaceForeign: Schema.optional(Schema.Boolean),
   keep: Schema.optional(intBetween(1, 1000)),

@@ -61,6 +61,9 @@ export const intBetween = (minimum: number, maximum: number) =>
     )
   )
 
+/** Run all steps again, or those from a number on. */
+export const Force = Schema.Union([Schema.Boolean, intBetween(1, 1_000_000)])
+
 const pattern = (expression: RegExp, expected: string) =>
   Schema.String.check(Schema.makeFilter((text) => (expression.test(text) ? undefined : `expected ${expected}`)))
 

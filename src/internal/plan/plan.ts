@@ -2,13 +2,13 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { Force } from "../config/schemas.ts"
 import * as Ownership from "../../Ownership.ts"
 import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import type { Plan } from "../../Plan.ts"
 import type { Definition } from "../../Snapshot.ts"
-import { BuildFields } from "../build/context.ts"
 import { optionsDecoder } from "../config/validation.ts"
 import { generate } from "../ownership/labels.ts"
 import { make as makeStore } from "../store/store.ts"
@@ -17,7 +17,7 @@ import { keyUnits } from "./keys.ts"
 import { checkForce, forcedFrom, imageDigest, lookUp } from "./lookUp.ts"
 import { prepare, type Prepared } from "./units.ts"
 
-const decodeOptions = optionsDecoder("Snapshot.plan", Schema.Struct({ force: BuildFields.force }))
+const decodeOptions = optionsDecoder("Snapshot.plan", Schema.Struct({ force: Schema.optional(Force) }))
 
 export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
   definition: Definition<E, R>,
