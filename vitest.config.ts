@@ -10,7 +10,7 @@ const whole = "test/**/*.whole.test.ts"
 const power = "test/**/*.power.test.ts"
 
 // A booted microVM shares the processors with the tests: no time limit of ours may be what fails.
-const patient = { testTimeout: 240_000, hookTimeout: 240_000, teardownTimeout: 60_000 }
+const patient = { testTimeout: 600_000, hookTimeout: 600_000, teardownTimeout: 60_000 }
 
 export default defineConfig({
   test: {

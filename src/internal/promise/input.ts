@@ -14,6 +14,9 @@ export const callFields = { signal: Schema.optional(Schema.declare(isSignal, { e
 
 export const CallSchema = optionsStruct<CallOptions>()(callFields)
 
+/** In MiB. */
+export const Quota = Schema.optional(intBetween(1, 0xffff_ffff))
+
 export const Millis = Schema.Finite.check(
   Schema.makeFilter((millis) => (millis > 0 ? undefined : "expected a positive number of milliseconds"))
 )

@@ -5,14 +5,12 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
 import * as Volumes from "../../Volume.ts"
-import { intBetween, Labels, mebibyte, Name } from "../config/schemas.ts"
+import { Labels, mebibyte, Name } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
 import { listMeasured, type Measured, measured } from "../volume/volumes.ts"
-import { signalOf } from "./input.ts"
+import { Quota, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import { run, runNow } from "./runtime.ts"
-
-export const Quota = Schema.optional(intBetween(1, 0xffff_ffff))
 
 export const bytesOf = (mib: number | undefined) => (mib === undefined ? undefined : mib * mebibyte)
 
