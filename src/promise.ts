@@ -42,7 +42,7 @@ import * as Schema from "effect/Schema"
 import type { CallOptions } from "./internal/promise/options.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
-import { callFields, checkArgs, checked, Millis, signalOf } from "./internal/promise/input.ts"
+import { callFields, checkArgs, checked, Millis, Quota, signalOf } from "./internal/promise/input.ts"
 import {
   Env,
   GuestPath,
@@ -58,7 +58,6 @@ import { checkObject, decoder, renameFields } from "./internal/config/validation
 import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
 import * as BuildEvents from "./BuildEvent.ts"
 import { check, define, Resources } from "./internal/promise/definition.ts"
-import { Quota } from "./internal/promise/input.ts"
 import { bytesOf } from "./internal/promise/volume.ts"
 import { type Options, SandboxConfig } from "./SandboxConfig.ts"
 import * as Errors from "./LightboxError.ts"
