@@ -614,15 +614,24 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "is not taken without a disk that was removed meanwhile",
+    "is not taken without the disk of an earlier generation that was removed meanwhile",
     Effect.gen(function* () {
-      const path = yield* saved
+      const path = yield* file
+      yield* build("one")
+      yield* build("two")
+      yield* Snapshot.save("app", path)
       yield* elsewhere(
         Effect.gen(function* () {
           const driver = yield* Microsandbox.Microsandbox
+          let isFirst = true
           const removing = {
             ...driver,
-            verifySnapshot: (name: string) => Effect.tap(driver.verifySnapshot(name), () => driver.removeSnapshot(name))
+            verifySnapshot: (name: string) =>
+              Effect.tap(driver.verifySnapshot(name), () => {
+                const remove = isFirst ? driver.removeSnapshot(name) : Effect.void
+                isFirst = false
+                return remove
+              })
           }
           const load = Effect.provideService(
             Snapshot.load(path, { trusted: true }),
