@@ -30,6 +30,11 @@ layer(NodeServices.layer, { excludeTestServices: true })("a snapshot that is loa
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
         const { file, home } = yield* prepare
+        // In a home where there is nothing yet.
+        const first = yield* Snapshot.load(file, { name: "one" }).pipe(
+          Effect.provide(MicrosandboxLocal.layer({ home: `${home}-new` }))
+        )
+        assert.strictEqual(first.name, "one")
         yield* Effect.gen(function* () {
           const driver = yield* Microsandbox.Microsandbox
           yield* Snapshot.load(file, { name: "one" })

@@ -10,7 +10,7 @@ import { ifMissing } from "../../host/fileFailure.ts"
 import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
-import { sync } from "../../host/durable.ts"
+import { makeFolder, sync } from "../../host/durable.ts"
 import { hostFile, readFolder, snapshotLinks } from "../snapshotLinks.ts"
 import type { SnapshotPart } from "../parts.ts"
 import { type DriverContext, removeFile } from "./context.ts"
@@ -152,6 +152,8 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
         run: () => sdk.Snapshot.load(Path.resolve(path), staged),
         describe: (loaded) =>
           hostFile(method, name, () => flush(loaded.path)).pipe(
+            // The SDK makes it only for snapshots of its own.
+            Effect.andThen(hostFile(method, folder, () => makeFolder(folder))),
             Effect.andThen(move(method, loaded.path, name)),
             Effect.andThen(hostFile(method, folder, () => sync(folder))),
             Effect.andThen(
