@@ -9,5 +9,5 @@ contract("microVMs", {
   layer: Bench.layer({ image: Support.image, files: Effect.map(Support.Home, ({ files }) => files) }).pipe(
     Layer.provide(Support.layer)
   ),
-  timeout: 240_000
+  timeout: 600_000
 })
