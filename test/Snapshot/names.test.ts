@@ -646,7 +646,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "stays whole beside a prune and removals of other names",
+    "stays whole beside a prune",
     Effect.gen(function* () {
       const path = yield* file
       yield* build("one")

@@ -72,11 +72,11 @@ export const Name = pattern(
   "1 to 128 letters, digits, dots, dashes and underscores, starting with a letter or digit"
 )
 
+export const isResultName = (name: string): boolean => /^lb-[0-9a-f]{40}$/.test(name)
+
 /** A name that a snapshot may get: results have names of their own. */
 export const SnapshotName = Name.check(
-  Schema.makeFilter((name) =>
-    /^lb-[0-9a-f]{40}$/.test(name) ? "expected another name: this one is a result's" : undefined
-  )
+  Schema.makeFilter((name) => (isResultName(name) ? "expected another name: this one is a result's" : undefined))
 )
 
 export const hasControl = (text: string): boolean => /[\u0000-\u001f\u007f]/.test(text)

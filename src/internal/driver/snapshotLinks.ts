@@ -6,7 +6,7 @@ import * as Path from "node:path"
 import { AlreadyExists, LightboxError, NotFound } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { fileFailure } from "../host/fileFailure.ts"
-import { sync } from "../host/durable.ts"
+import { sync, unlessMissing } from "../host/durable.ts"
 import { isCode } from "../host/socket.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
@@ -16,9 +16,7 @@ export const hostFile = <A>(method: string, path: string, run: () => Promise<A>)
 
 /** Lists a folder of the host; empty if it does not exist. */
 export const readFolder = (method: string, folder: string): Effect.Effect<ReadonlyArray<Dirent>, LightboxError> =>
-  hostFile(method, folder, () =>
-    Fs.readdir(folder, { withFileTypes: true }).catch((cause) => (isCode(cause, "ENOENT") ? [] : Promise.reject(cause)))
-  )
+  hostFile(method, folder, async () => (await unlessMissing(Fs.readdir(folder, { withFileTypes: true }))) ?? [])
 
 /** The operations on links. `stage` returns paths on the file system of the folder. */
 export const snapshotLinks = (options: {

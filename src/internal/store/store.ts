@@ -11,6 +11,7 @@ import * as Path from "node:path"
 import type * as Ownership from "../../Ownership.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import { isResultName } from "../config/schemas.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import * as Home from "../host/home.ts"
 import * as Lock from "../ownership/lock.ts"
@@ -38,7 +39,7 @@ export const captureLock = (artifact: string): string => `capture:${artifact}`
 export const loadLock = "load"
 
 /** Checks whether a name or path is that of a result. */
-export const isArtifactName = (name: string): boolean => /^lb-[0-9a-f]{40}$/.test(Path.basename(name))
+export const isArtifactName = (name: string): boolean => isResultName(Path.basename(name))
 
 /** The inputs of a step's result, recorded to explain later misses. */
 export const Descriptor = Schema.Struct({

@@ -17,6 +17,7 @@ import { call } from "../sdk/calls.ts"
 import type { SdkModule } from "../sdk/module.ts"
 import { imageDigestOf, instanceOf } from "../sdk/sandboxes.ts"
 import { hostFile } from "../snapshotLinks.ts"
+import { unlessMissing } from "../../host/durable.ts"
 import { isCode } from "../../host/socket.ts"
 import type { DriverContext } from "./context.ts"
 import { byAnyName } from "./images.ts"
@@ -46,9 +47,7 @@ const find = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Overlay | undefined, LightboxError> {
   // A name may move meanwhile: take image and disk from the same snapshot.
   const path = Path.resolve(home, "snapshots", name)
-  const folder = yield* hostFile(method, path, () =>
-    Fs.realpath(path).catch((cause) => (isCode(cause, "ENOENT") ? undefined : Promise.reject(cause)))
-  )
+  const folder = yield* hostFile(method, path, () => unlessMissing(Fs.realpath(path)))
   if (folder === undefined) return undefined
   const snapshot = yield* call(method, { snapshot: name }, () => sdk.Snapshot.open(folder))
   const { fstype, imageManifestDigest: imageDigest, imageRef: image } = snapshot
