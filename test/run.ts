@@ -8,11 +8,13 @@
  * - `demo`: the quick start on a real microVM.
  * - `coverage`: how much of `src` the quick tests run. The details are in `.cache/coverage/index.html`.
  *
- * The first three end with the line `N passed, N failed`. Whatever was skipped has failed.
+ * The first three end with how long each part took, what did not pass and why, and the line `N passed, N failed`.
+ * Whatever was skipped has failed.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
@@ -30,12 +32,28 @@ const out = `${root}.cache`
 interface Count {
   readonly passed: number
   readonly failed: number
+  /** What did not pass, and why. */
+  readonly bad: ReadonlyArray<string>
+  /** How long each part took. */
+  readonly times: ReadonlyArray<string>
 }
+
+const none: Count = { passed: 0, failed: 0, bad: [], times: [] }
+
+const failure = (why: string): Count => ({ ...none, failed: 1, bad: [why] })
 
 const sum = (counts: ReadonlyArray<Count>): Count => ({
   passed: counts.reduce((total, count) => total + count.passed, 0),
-  failed: counts.reduce((total, count) => total + count.failed, 0)
+  failed: counts.reduce((total, count) => total + count.failed, 0),
+  bad: counts.flatMap((count) => count.bad),
+  times: counts.flatMap((count) => count.times)
 })
+
+const timed = <E, R>(name: string, part: Effect.Effect<Count, E, R>): Effect.Effect<Count, E, R> =>
+  Effect.map(Effect.timed(part), ([time, count]) => ({
+    ...count,
+    times: [`${Duration.toSeconds(time).toFixed(0).padStart(5)} s  ${name}`, ...count.times]
+  }))
 
 const bin = (name: string): string => `${root}node_modules/.bin/${name}`
 
@@ -48,11 +66,12 @@ const onHost = (options: ReadonlyArray<string>, words: Words): Words => [
   ...words
 ]
 
-const static_ = Effect.fnUntraced(function* (name: string, words: Words) {
+const static_ = (name: string, words: Words) => timed(name, step(name, words))
+
+const step = Effect.fnUntraced(function* (name: string, words: Words) {
   yield* Console.log(`\n# ${name}`)
   const status = yield* foreground(words)
-  if (status !== 0) yield* Console.log(`${name} failed with status ${status}`)
-  return status === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 }
+  return status === 0 ? { ...none, passed: 1 } : failure(`${name} ended with status ${status}`)
 })
 
 /** What Vitest's JSON reporter says of a run. */
@@ -64,7 +83,14 @@ const Report = Schema.Struct({
     Schema.Struct({
       name: Schema.String,
       status: Schema.String,
-      assertionResults: Schema.Array(Schema.Struct({ fullName: Schema.String, status: Schema.String }))
+      message: Schema.String,
+      assertionResults: Schema.Array(
+        Schema.Struct({
+          fullName: Schema.String,
+          status: Schema.String,
+          failureMessages: Schema.NullOr(Schema.Array(Schema.String))
+        })
+      )
     })
   )
 })
@@ -76,26 +102,39 @@ const decodeFiles = Schema.decodeUnknownEffect(
 
 const vitestScript = `${root}node_modules/vitest/vitest.mjs`
 
+/** The first lines of a text, for a list of many. */
+const beginning = (text: string): string =>
+  text
+    .trim()
+    .split("\n")
+    .slice(0, 12)
+    .map((line) => `    ${line.slice(0, 240)}`)
+    .join("\n")
+
 /** What a report says; what it does not say has failed. */
 const countOf = Effect.fnUntraced(function* (name: string, file: string, status: number) {
   const fs = yield* FileSystem.FileSystem
   const report = yield* Effect.option(Effect.flatMap(fs.readFileString(file), decodeReport))
   if (report._tag === "None") {
-    yield* Console.log(`The tests of ${name} ended with status ${status} and without a report`)
-    return { passed: 0, failed: 1 }
+    return failure(`${name}: ended with status ${status} and without a report`)
   }
   const { numPassedTests: passed, numTotalTests: total, testResults } = report.value
   const bad = testResults.flatMap((file) =>
     file.assertionResults.length === 0
-      ? [`${file.name}: ran no test`]
+      ? [`${file.name}: ran no test\n${beginning(file.message)}`]
       : file.assertionResults
           .filter((test) => test.status !== "passed")
-          .map((test) => `${test.fullName}: ${test.status}`)
+          .map((test) =>
+            [
+              `${file.name.replace(root, "")}: ${test.fullName}: ${test.status}`,
+              ...(test.failureMessages ?? []).map(beginning)
+            ].join("\n")
+          )
   )
-  yield* Effect.forEach(bad, (line) => Console.log(`not passed: ${line}`))
   // A crash after the last test counts as well, and so does a run of no tests.
   const failed = Math.max(total - passed, bad.length, status === 0 && total > 0 ? 0 : 1)
-  return { passed, failed }
+  const unexplained = failed > bad.length ? [`${name}: ended with status ${status}`] : []
+  return { ...none, passed, failed, bad: [...bad, ...unexplained] }
 })
 
 /** Runs tests, in the foreground or in another way, and counts them. */
@@ -114,7 +153,10 @@ const vitest = Effect.fnUntraced(function* <E, R>(
 })
 
 const here = (project: string) =>
-  Effect.andThen(Console.log(`\n# Tests: ${project}`), vitest(project, ["--project", project], foreground))
+  timed(
+    project,
+    Effect.andThen(Console.log(`\n# Tests: ${project}`), vitest(project, ["--project", project], foreground))
+  )
 
 const allImages = ["busybox", "bun", "debian"].flatMap((image) => ["--image", image])
 
@@ -143,7 +185,13 @@ const onceAgain = <E, R>(run: Effect.Effect<number, E, R>): Effect.Effect<number
  * All tests of a project. Emulated hosts of one processor each boot almost twice as many virtual machines as one with
  * all of them: there each test file has a host of its own, as many at a time as there are processors.
  */
-const onMicrovms = Effect.fnUntraced(function* (
+const onMicrovms = (
+  project: string,
+  images: ReadonlyArray<string>,
+  limits: { readonly each: string; readonly all: string }
+) => timed(project, eachFile(project, images, limits))
+
+const eachFile = Effect.fnUntraced(function* (
   project: string,
   images: ReadonlyArray<string>,
   limits: { readonly each: string; readonly all: string }
@@ -159,8 +207,7 @@ const onMicrovms = Effect.fnUntraced(function* (
     cwd: root
   }).pipe(Effect.flatMap(decodeFiles), Effect.result)
   if (Result.isFailure(listed)) {
-    yield* Console.log(`The tests of ${project} can not be listed: ${listed.failure.message}`)
-    return { passed: 0, failed: 1 }
+    return failure(`The tests of ${project} can not be listed: ${listed.failure.message}`)
   }
   const files = listed.success.map(({ file }) => file)
   yield* Console.log(`\n${files.length} files of tests: ${project}`)
@@ -168,11 +215,12 @@ const onMicrovms = Effect.fnUntraced(function* (
     files,
     (file) => {
       const name = file.slice(root.length).replaceAll("/", "-")
-      return vitest(name, [...args, file], (words) =>
+      const part = vitest(name, [...args, file], (words) =>
         onceAgain(
           behind(file.slice(root.length), onHost(["--name", project, ...images, "--timeout", limits.each], words))
         )
       )
+      return timed(`  ${file.slice(root.length)}`, part)
     },
     { concurrency: Machine.cpus }
   )
@@ -197,9 +245,7 @@ const test = Effect.gen(function* () {
 
 /** The emulated host itself, on machines that have a use for it. */
 const host = Effect.gen(function* () {
-  if (yield* Machine.canBoot) return sum([])
-  yield* Console.log("\n# Tests: host")
-  return yield* vitest("host", ["--project", "host"], foreground)
+  return (yield* Machine.canBoot) ? none : yield* here("host")
 })
 
 /** Power cuts, which need file systems of their own: a root user, and loop devices. */
@@ -208,7 +254,7 @@ const power = Effect.gen(function* () {
   const isAble = process.getuid?.() === 0 && (yield* fs.exists("/dev/loop-control"))
   if (isAble) return yield* here("power")
   yield* Console.log("\n# Tests: power\nThey need a root user and loop devices")
-  return process.env["CI"] === undefined ? sum([]) : { passed: 0, failed: 1 }
+  return process.env["CI"] === undefined ? none : failure("power: needs a root user and loop devices")
 })
 
 /** A short one of what can go on for long: several processes that work at random, on the twin. */
@@ -226,7 +272,9 @@ const all = Effect.gen(function* () {
 
 const counting = <E, R>(suite: Effect.Effect<Count, E, R>) =>
   Effect.gen(function* () {
-    const { failed, passed } = yield* suite
+    const { bad, failed, passed, times } = yield* suite
+    yield* Console.log(`\n# Times\n${times.join("\n")}`)
+    if (bad.length > 0) yield* Console.log(`\n# Not passed\n${bad.join("\n")}`)
     yield* Console.log(`\n${passed} passed, ${failed} failed`)
     return failed === 0 ? 0 : 1
   })
