@@ -263,11 +263,11 @@ layer(Folders.layer.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestS
     test("ends at its time limit", () =>
       Effect.gen(function* () {
         const result = yield* run(["sh", "-c", "trap 'echo stopped; exit 0' TERM; while :; do sleep 0.1; done"], {
-          flags: ["--timeout", "25 seconds"]
+          flags: ["--timeout", "8 seconds"]
         })
         assert.strictEqual(result.status, 124)
         assert.strictEqual(result.stdout, "stopped\n")
-        assert.include(result.stderr, "host: stopped at its time limit of 25s\n")
+        assert.include(result.stderr, "host: stopped at its time limit of 8s\n")
       }))
 
     for (const [signal, status] of [
