@@ -176,6 +176,40 @@ export const splitLines = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream
   eventText(events, { lines: true })
 
 /**
+ * Options of {@link Sandbox.forward}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ForwardOptions {
+  /** Port of this host. Default: 0, a free port. */
+  readonly host?: number | undefined
+  /** Address of this host to listen on. Default: `"127.0.0.1"`. */
+  readonly bind?: string | undefined
+}
+
+/**
+ * A port of this host that leads to a port of a guest.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Forward {
+  /** Port of the guest. */
+  readonly guest: number
+  /** Port of this host. */
+  readonly host: number
+  /** Address of this host. */
+  readonly bind: string
+  /** The address as an `http://` URL. */
+  readonly url: string
+  /** Stops listening and closes all connections, before the scope does. */
+  readonly close: Effect.Effect<void>
+  /** Waits until it is closed, whatever closes it. */
+  readonly closed: Effect.Effect<void>
+}
+
+/**
  * A running sandbox.
  *
  * All operations can run concurrently. Interrupting a command, a read or a write ends it in the guest. When the virtual
@@ -222,6 +256,19 @@ export interface Sandbox extends Guest.Files {
     args?: ReadonlyArray<Guest.Word>,
     options?: Omit<ExecStreamOptions, "stdin" | "check" | "timeout">
   ) => Effect.Effect<Guest.Process, LightboxError, Scope.Scope>
+
+  /**
+   * Opens a port of this host that leads to a TCP port of the guest, for the scope or until the guest is lost. Each
+   * connection accepted here opens one in the guest, from its own 127.0.0.1, so servers that listen only there are
+   * reached, whatever the sandbox's network. Either side can end before the other. If nobody listens in the guest, the
+   * connection is closed at once: the port can be opened before the server starts.
+   *
+   * Fails with `InvalidConfig`, which names `host`, if the port is in use. Data that is read slowly is buffered as the
+   * output of a command is.
+   */
+  readonly forward: (guestPort: number, options?: ForwardOptions) => Effect.Effect<Forward, LightboxError, Scope.Scope>
+  /** The open forwards that were opened through this handle. */
+  readonly forwards: Effect.Effect<ReadonlyArray<Forward>>
 
   /**
    * Runs a program on the terminal of this process and returns its exit code. Ctrl+] ends the program and returns 0.

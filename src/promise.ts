@@ -84,6 +84,7 @@ export {
   FsWriteSink,
   SandboxFs
 } from "./internal/promise/files.ts"
+export { Forward, type ForwardOptions } from "./internal/promise/forward.ts"
 export { type CallOptions } from "./internal/promise/options.ts"
 export { Sandbox, type SandboxBuilder, SandboxHandle, type SandboxStatus } from "./internal/promise/sandbox.ts"
 export { Snapshot, SnapshotBuilder } from "./internal/promise/snapshot.ts"

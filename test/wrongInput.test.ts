@@ -451,6 +451,14 @@ describe("wrong input", () => {
         shellStream: [row(on(sandbox, "shellStream"), ["a"], script, { ...stream })],
         spawn: [row(on(sandbox, "spawn"), ["a", []], { command: commands, args: words }, spawn)],
         attach: [row(on(sandbox, "attach"), ["a", []], { command: commands, args: words }, attach)],
+        forward: [
+          row(
+            on(sandbox, "forward"),
+            [80],
+            { guestPort: [0, 65_536, "80", 1.5, null, undefined] },
+            { host: [-1, 65_536, "80", null], bind: ["localhost", "", 5, null] }
+          )
+        ],
         copyIn: [row(on(sandbox, "copyIn"), [".", "/a"], { hostPath: hostPaths, path: paths }, { ...copyIn })],
         copyOut: [row(on(sandbox, "copyOut"), ["/a", "b"], { path: paths, hostPath: hostPaths }, { maxBytes: size })],
         stop: [row(on(sandbox, "stop"), [], {}, { timeout: time })],

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Fs from "node:fs"
+import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { afterAll, beforeAll, beforeEach, vi } from "vitest"
@@ -32,6 +33,27 @@ beforeEach(async () => {
 })
 
 const names = async (): Promise<ReadonlyArray<string>> => (await Sandbox.list()).map(({ name }) => name).toSorted()
+
+describe("forward", () => {
+  it("opens a port until it is closed, its block ends, or the sandbox does", async () => {
+    await using sb = await launchSandbox({ snapshot })
+    const first = await sb.forward(80)
+    {
+      await using second = await sb.forward(81)
+      assert.deepStrictEqual(await sb.forwards(), [first, second])
+      assert.strictEqual(second.url, `http://127.0.0.1:${second.host}`)
+      const socket = Net.connect(second.host, "127.0.0.1")
+      await new Promise((resolve) => socket.resume().once("close", resolve))
+    }
+    assert.deepStrictEqual(await sb.forwards(), [first])
+    assert.match(String(await rejection(sb.forward(82, { host: first.host }))), /host: port \d+ of 127.0.0.1 is in use/)
+    await first.close()
+    assert.deepStrictEqual(await sb.forwards(), [])
+    await sb.forward(80)
+    await sb.kill()
+    await vi.waitFor(async () => assert.deepStrictEqual(await sb.forwards(), []))
+  })
+})
 
 describe("launchSandbox", () => {
   it("boots a sandbox from a snapshot, with all that can be said about it", async () => {

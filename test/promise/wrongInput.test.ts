@@ -36,6 +36,12 @@ const exec: Wrong<Lightbox.ExecOptions> = {
   timeoutMs: ["5s", 0, -1, Number.NaN, null, Number.POSITIVE_INFINITY]
 }
 
+const forward: Wrong<Lightbox.ForwardOptions> = {
+  ...call,
+  host: [-1, 65_536, "80", null],
+  bind: ["localhost", "", 5, null]
+}
+
 const execStream: Wrong<Lightbox.ExecStreamOptions> = {
   ...exec,
   pipeStdin: notFlag,
@@ -260,6 +266,8 @@ describe("wrong input of an object", () => {
       shellStream: row(on(sandbox, "shellStream"), ["true"], { script: notText }, execStream),
       attach: row(on(sandbox, "attach"), ["true", []], { command, args }),
       attachShell: row(on(sandbox, "attachShell")),
+      forward: row(on(sandbox, "forward"), [80], { guestPort: [0, 65_536, "80", null] }, forward),
+      forwards: row(on(sandbox, "forwards")),
       fs: [],
       stop: row(on(sandbox, "stop")),
       stopAndWait: row(on(sandbox, "stopAndWait")),

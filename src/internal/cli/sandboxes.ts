@@ -1,4 +1,4 @@
-/** `run`, `shell`, `ps` and `rm`. */
+/** `run`, `shell`, `port`, `ps` and `rm`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { isLightboxError, LightboxError, NotFound } from "../../LightboxError.ts"
-import type { PullProgress } from "../../Microsandbox.ts"
+import type { PublishedPort, PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { statusOf } from "../config/signals.ts"
@@ -210,6 +210,51 @@ export const shell = Command.make(
 ).pipe(
   Command.withDescription("Run a command or a shell in a running sandbox"),
   Command.withExamples([{ command: "lightbox shell web -- tail -f /var/log/messages" }]),
+  Command.provide(driver())
+)
+
+const printPorts = (ports: ReadonlyArray<PublishedPort>, none: string) =>
+  printList(Shapes.Ports, ports, {
+    columns: ["ADDRESS", "GUEST", "PROTOCOL"],
+    row: ({ bind, guest, host, protocol }) => [
+      `${bind.includes(":") ? `[${bind}]` : bind}:${host}`,
+      `${guest}`,
+      protocol
+    ],
+    none
+  })
+
+export const port = Command.make(
+  "port",
+  { name: Flags.nameOf("Name of a running sandbox"), ports: Flags.forwards },
+  Effect.fnUntraced(
+    function* ({ name, ports }) {
+      if (ports.length === 0) {
+        return yield* printPorts((yield* Sandbox.get(name)).ports, `No ports of "${name}" are published.`)
+      }
+      const sandbox = yield* Sandbox.connect(name)
+      const forwards = yield* Effect.forEach(ports, ({ bind, guest, host, typed }) =>
+        Effect.mapError(
+          sandbox.forward(guest, { host, bind }),
+          nameFlags({ guestPort: `PORT ${typed}`, host: `PORT ${typed}`, bind: `PORT ${typed}` })
+        )
+      )
+      yield* printPorts(
+        forwards.map(({ bind, guest, host }) => ({ host, guest, protocol: "tcp", bind })),
+        ""
+      )
+      return yield* Effect.raceAllFirst(forwards.map(({ closed }) => closed))
+    },
+    Effect.scoped,
+    namedArgument
+  )
+).pipe(
+  Command.withDescription("Reach ports of a running sandbox from this machine, until Ctrl+C or its end"),
+  Command.withExamples([
+    { command: "lightbox port web 3000", description: "Take a free port of this machine, and print it" },
+    { command: "lightbox port web 8080:80 9229", description: "Reach two ports" },
+    { command: "lightbox port web", description: "Print the ports that were published at launch" }
+  ]),
   Command.provide(driver())
 )
 
