@@ -303,6 +303,16 @@ describe("wrong input", () => {
       row((use) => on(Sandbox, "run")({ image }, use), [() => Effect.void], { use: func })
     ],
     layer: [row(beside(Sandbox, "layer", { image }), [], {}, { ...launch })],
+    getOrCreate: [
+      row((name) => on(Sandbox, "getOrCreate")(name, { image }), ["n"], { name: names }),
+      row(
+        (given) =>
+          beside({ call: (options: unknown) => on(Sandbox, "getOrCreate")("n", options) }, "call", { image })(given),
+        [],
+        {},
+        { ...config, name: ["x"], overwrite: flag, detached: flag, onPullProgress: func, timeout: time }
+      )
+    ],
     connect: [row(on(Sandbox, "connect"), ["n"], { name: names })],
     start: [row(on(Sandbox, "start"), ["n"], { name: names }, { detached: flag })],
     restart: [row(on(Sandbox, "restart"), ["n"], { name: names }, { detached: flag, timeout: time })],

@@ -413,6 +413,37 @@ describe("run, shell, ps and rm", () => {
   )
 })
 
+describe("run --reuse", () => {
+  test(
+    "launches the sandbox of a name, uses it again, and starts it",
+    Effect.gen(function* () {
+      const reuse = (...words: ReadonlyArray<string>) =>
+        succeeding("run", "--image", "alpine:3", "--name", "dev", "--reuse", ...words)
+      assert.strictEqual((yield* reuse("-d")).stdout, "dev\n")
+      const { id } = yield* Sandbox.get("dev")
+      yield* reuse("--", "sh", "-c", "echo here > /root/note; sync")
+      yield* Sandbox.stop("dev")
+      const [read] = yield* json(
+        Shapes.Ended,
+        "run",
+        "--image",
+        "alpine:3",
+        "--name",
+        "dev",
+        "--reuse",
+        "--",
+        "cat",
+        "/root/note"
+      )
+      assert.strictEqual(read?.stdout, "here\n")
+      assert.strictEqual((yield* Sandbox.get("dev")).id, id)
+      const other = yield* failing(125, "run", "--image", "alpine:3", "--name", "dev", "--reuse", "-e", "A=1", "-d")
+      assert.include(other.message, 'Sandbox "dev" exists with a different env')
+      assert.include((yield* failing(125, "run", "--image", "alpine:3", "--reuse")).message, "--reuse: needs --name")
+    })
+  )
+})
+
 describe("port", () => {
   test(
     "lists the published ports, and reaches others until the sandbox ends",

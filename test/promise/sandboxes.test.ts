@@ -8,6 +8,7 @@ import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import {
   buildSnapshot,
   connectToSandbox,
+  getOrCreateSandbox,
   launchSandbox,
   removeSandbox,
   runInSandbox,
@@ -52,6 +53,23 @@ describe("forward", () => {
     await sb.forward(80)
     await sb.kill()
     await vi.waitFor(async () => assert.deepStrictEqual(await sb.forwards(), []))
+  })
+})
+
+describe("getOrCreateSandbox", () => {
+  it("launches, connects and starts, and rejects other options", async () => {
+    const open = async (env: Record<string, string>) => await getOrCreateSandbox("kept", { snapshot, env })
+    const { id } = await open({ A: "1" })
+    assert.strictEqual((await open({ A: "1" })).id, id)
+    const sandbox = await Sandbox.get("kept")
+    await sandbox.stop()
+    assert.strictEqual((await (await open({ A: "1" })).shell("echo $A")).stdout(), "1\n")
+    assert.deepInclude((await rejection(open({ A: "2" }))).reason, {
+      _tag: "Drift",
+      resource: "sandbox",
+      field: "env"
+    })
+    await removeSandbox("kept", { force: true })
   })
 })
 

@@ -197,6 +197,14 @@ const functions: Functions = {
     row((options) => Lightbox.runInSandbox(options, async () => {}), [], {}, source),
     row((use) => Lightbox.runInSandbox({ image }, use), [() => {}], { use: [5, null, undefined] }, {})
   ],
+  getOrCreateSandbox: [
+    row(
+      (name: Any, options: unknown) => Lightbox.getOrCreateSandbox(name, beside({ image }, options)),
+      ["n"],
+      { name },
+      { ...launch, name: ["x"], overwrite: [true], detached: [true] }
+    )
+  ],
   connectToSandbox: [row(Lightbox.connectToSandbox, ["n"], { name })],
   removeSandbox: [row(Lightbox.removeSandbox, ["n"], { name }, force)],
   ensureVolume: [row(Lightbox.ensureVolume, ["n"], { name }, { ...call, ...ensure })],

@@ -75,7 +75,8 @@ export const run = Command.make(
     labels: Flags.labels,
     maxDuration: Flags.duration("max-duration", "End the sandbox after this time"),
     detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),
-    detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time")
+    detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time"),
+    reuse: Flags.toggle("reuse", "Use the sandbox of --name: start it if it is stopped, launch it if there is none")
   },
   Effect.fnUntraced(
     function* (input) {
@@ -100,10 +101,13 @@ export const run = Command.make(
         const flag = second < input.mounts.length ? "--mount" : "--volume"
         return yield* invalid("run", `${flag} ${mounts[second]?.[0]}`, "only one mount per path is allowed")
       }
-      const sandbox = yield* Sandbox.launch({
+      const { name, reuse } = input
+      if (reuse && name === undefined) return yield* invalid("run", "--reuse", "needs --name")
+      if (reuse && detachFor !== undefined) {
+        return yield* invalid("run", "--reuse", "cannot be combined with --detach-for")
+      }
+      const options = {
         ...(image === undefined ? { snapshot: snapshot ?? "" } : { image }),
-        name: input.name,
-        detached: isDetached,
         resources: {
           cpus: input.cpus,
           memory: yield* Flags.bytesOf("--memory", input.memory),
@@ -120,7 +124,12 @@ export const run = Command.make(
         labels: input.labels,
         maxDuration: input.maxDuration,
         onPullProgress: yield* reportPull(image)
-      }).pipe(
+      }
+      const launching =
+        reuse && name !== undefined
+          ? Sandbox.getOrCreate(name, options)
+          : Sandbox.launch({ ...options, name, detached: isDetached })
+      const sandbox = yield* launching.pipe(
         Effect.mapError(
           nameFlags({
             ...launchFlags,
@@ -149,7 +158,8 @@ export const run = Command.make(
       description: "Run this folder's tests"
     },
     { command: "lightbox run --image alpine", description: "Open a shell" },
-    { command: "lightbox run web --port 8080:80 --detach", description: "Start a sandbox that keeps running" }
+    { command: "lightbox run web --port 8080:80 --detach", description: "Start a sandbox that keeps running" },
+    { command: "lightbox run web --name dev --reuse", description: "Open a shell in it again, started if needed" }
   ]),
   Command.provide(driver())
 )
