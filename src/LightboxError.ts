@@ -452,20 +452,23 @@ export class NoCapacity extends Failure.extend<NoCapacity>("effect-lightbox/Ligh
 // =============================================================================
 
 /**
- * The volume exists with other properties. `field` is the first difference of `kind`, `quota` and `labels`.
+ * A volume or a sandbox of the name exists with other options. `field` is the first that differs: `kind`, `quota` or
+ * `labels` of a volume, any option of a sandbox. Of a sandbox, only digests are kept: `was` and `now` are absent.
  *
  * @category errors
  * @since 0.1.0
  */
 export class Drift extends Failure.extend<Drift>("effect-lightbox/LightboxError/Drift")({
   _tag: Schema.tag("Drift"),
+  resource: Schema.Literals(["volume", "sandbox"]),
   name: Schema.String,
-  field: Schema.Literals(["kind", "quota", "labels"]),
-  was: Schema.String,
-  now: Schema.String
+  field: Schema.String,
+  was: Schema.optional(Schema.String),
+  now: Schema.optional(Schema.String)
 }) {
   override get message(): string {
-    return `Volume "${this.name}" exists with a different ${this.field}: ${this.was} instead of ${this.now}`
+    const difference = this.was === undefined ? "" : `: ${this.was} instead of ${this.now}`
+    return `${this.resource === "volume" ? "Volume" : "Sandbox"} "${this.name}" exists with a different ${this.field}${difference}`
   }
 }
 

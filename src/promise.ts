@@ -54,7 +54,7 @@ import {
   notBlank,
   optionsStruct
 } from "./internal/config/schemas.ts"
-import { checkObject, decoder, renameFields } from "./internal/config/validation.ts"
+import { checkObject, decoder, invalid, renameFields } from "./internal/config/validation.ts"
 import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
 import * as BuildEvents from "./BuildEvent.ts"
 import { check, define, Resources } from "./internal/promise/definition.ts"
@@ -84,6 +84,7 @@ export {
   FsWriteSink,
   SandboxFs
 } from "./internal/promise/files.ts"
+export { Forward, type ForwardOptions } from "./internal/promise/forward.ts"
 export { type CallOptions } from "./internal/promise/options.ts"
 export { Sandbox, type SandboxBuilder, SandboxHandle, type SandboxStatus } from "./internal/promise/sandbox.ts"
 export { Snapshot, SnapshotBuilder } from "./internal/promise/snapshot.ts"
@@ -249,6 +250,18 @@ export type LaunchOptions = LaunchSettings &
         snapshot?: undefined
       }
   )
+
+/**
+ * Options of {@link getOrCreateSandbox}: those of {@link launchSandbox}, without what it decides itself.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type GetOrCreateOptions = LaunchOptions & {
+  readonly name?: never
+  readonly detached?: never
+  readonly overwrite?: never
+}
 
 /**
  * Options of a sandbox, apart from its source.
@@ -450,10 +463,11 @@ export type LightboxErrorReason = {
   | { readonly _tag: "TimedOut"; readonly operation: string; readonly limitMillis: number }
   | {
       readonly _tag: "Drift"
+      readonly resource: "volume" | "sandbox"
       readonly name: string
-      readonly field: "kind" | "quota" | "labels"
-      readonly was: string
-      readonly now: string
+      readonly field: string
+      readonly was?: string | undefined
+      readonly now?: string | undefined
     }
   | { readonly _tag: "SecretLeaked"; readonly secret: string }
   | { readonly _tag: "NoCapacity" | "StoreBusy" | "NoSpace" | "Unknown"; readonly problem: string }
@@ -742,7 +756,11 @@ const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<
 
 const withPromiseNames = renameFields({ cwd: "workdir" })
 
-const launched = async (method: string, options: LaunchOptions, rootDisk: "auto" | "copy"): Promise<Sandbox> => {
+const launched = async (
+  method: string,
+  options: LaunchOptions,
+  defaults: { readonly rootDisk: "auto" | "copy"; readonly name?: string }
+): Promise<Sandbox> => {
   const {
     image,
     overwrite = true,
@@ -754,20 +772,18 @@ const launched = async (method: string, options: LaunchOptions, rootDisk: "auto"
     ...rest
   } = decoded(method, options)
   if (verbose === true) print(`launching "${rest.name ?? "a sandbox"}" from "${image ?? snapshot}"`)
-  return await Sandbox.open(
-    Effect.mapError(
-      Sandboxes.launch({
-        ...rest,
-        ...(image === undefined ? { snapshot } : { image }),
-        cwd: workdir,
-        overwrite,
-        rootDisk: rest.rootDisk ?? rootDisk,
-        secrets: secrets && mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) }))
-      }),
-      withPromiseNames
-    ),
-    signal
-  )
+  const asked = {
+    ...rest,
+    ...(image === undefined ? { snapshot } : { image }),
+    cwd: workdir,
+    rootDisk: rest.rootDisk ?? defaults.rootDisk,
+    secrets: secrets && mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) }))
+  }
+  const opened =
+    defaults.name === undefined
+      ? Sandboxes.launch({ ...asked, overwrite })
+      : Sandboxes.getOrCreate(defaults.name, asked)
+  return await Sandbox.open(Effect.mapError(opened, withPromiseNames), signal)
 }
 
 /**
@@ -787,7 +803,8 @@ const launched = async (method: string, options: LaunchOptions, rootDisk: "auto"
  * @category operations
  * @since 0.1.0
  */
-export const launchSandbox = (options: LaunchOptions): Promise<Sandbox> => launched("launchSandbox", options, "copy")
+export const launchSandbox = (options: LaunchOptions): Promise<Sandbox> =>
+  launched("launchSandbox", options, { rootDisk: "copy" })
 
 /**
  * Boots a sandbox, passes it to a callback, and removes it when the callback resolves or rejects.
@@ -806,13 +823,42 @@ export const launchSandbox = (options: LaunchOptions): Promise<Sandbox> => launc
  */
 export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: Sandbox) => Promise<T>): Promise<T> => {
   checkArgs("runInSandbox", { use })
-  await using sandbox = await launched("runInSandbox", options, "auto")
+  await using sandbox = await launched("runInSandbox", options, { rootDisk: "auto" })
   // The callback cannot be interrupted, but its sandbox can be removed.
   return await Runtime.abortable(
     options.signal,
     () => sandbox[Symbol.asyncDispose](),
     () => use(sandbox)
   )
+}
+
+/**
+ * Connects to the sandbox of a name. Starts it first if it is stopped, and launches it if there is none. It keeps running
+ * after this process exits, until `removeSandbox`.
+ *
+ * Of several processes that call it at once, one launches the sandbox, and all connect to it. Rejects with the reason
+ * `Drift`, which names the option, if the sandbox was launched with other options; values of secrets are not compared.
+ *
+ * **Example** (Keep a workspace between runs)
+ *
+ * ```ts
+ * import { getOrCreateSandbox } from "effect-lightbox/promise"
+ *
+ * const sb = await getOrCreateSandbox("workspace", { snapshot: "lightbox" })
+ * console.log((await sb.shell("date >> /root/visits; cat /root/visits")).stdout())
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const getOrCreateSandbox = async (name: string, options: GetOrCreateOptions): Promise<Sandbox> => {
+  checkArgs("getOrCreateSandbox", { name })
+  Runtime.runNow(checkObject("getOrCreateSandbox", options))
+  const decided = ["name", "detached", "overwrite"].find((field) => field in options)
+  if (decided !== undefined) {
+    Runtime.runNow(Effect.fail(invalid("getOrCreateSandbox", decided, "is not an option of getOrCreateSandbox")))
+  }
+  return await launched("getOrCreateSandbox", options, { rootDisk: "copy", name })
 }
 
 /**

@@ -164,7 +164,13 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
     outcome: "failed"
   },
   Drift: {
-    reason: new LightboxError.Drift({ name: "npm-cache", field: "quota", was: "1024 MiB", now: "2048 MiB" }),
+    reason: new LightboxError.Drift({
+      resource: "volume",
+      name: "npm-cache",
+      field: "quota",
+      was: "1024 MiB",
+      now: "2048 MiB"
+    }),
     message: 'Volume "npm-cache" exists with a different quota: 1024 MiB instead of 2048 MiB',
     hint: "Request the volume with its current properties, or recreate it",
     isRetryable: false,

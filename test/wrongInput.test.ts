@@ -303,6 +303,16 @@ describe("wrong input", () => {
       row((use) => on(Sandbox, "run")({ image }, use), [() => Effect.void], { use: func })
     ],
     layer: [row(beside(Sandbox, "layer", { image }), [], {}, { ...launch })],
+    getOrCreate: [
+      row((name) => on(Sandbox, "getOrCreate")(name, { image }), ["n"], { name: names }),
+      row(
+        (given) =>
+          beside({ call: (options: unknown) => on(Sandbox, "getOrCreate")("n", options) }, "call", { image })(given),
+        [],
+        {},
+        { ...config, name: ["x"], overwrite: flag, detached: flag, onPullProgress: func, timeout: time }
+      )
+    ],
     connect: [row(on(Sandbox, "connect"), ["n"], { name: names })],
     start: [row(on(Sandbox, "start"), ["n"], { name: names }, { detached: flag })],
     restart: [row(on(Sandbox, "restart"), ["n"], { name: names }, { detached: flag, timeout: time })],
@@ -451,6 +461,14 @@ describe("wrong input", () => {
         shellStream: [row(on(sandbox, "shellStream"), ["a"], script, { ...stream })],
         spawn: [row(on(sandbox, "spawn"), ["a", []], { command: commands, args: words }, spawn)],
         attach: [row(on(sandbox, "attach"), ["a", []], { command: commands, args: words }, attach)],
+        forward: [
+          row(
+            on(sandbox, "forward"),
+            [80],
+            { guestPort: [0, 65_536, "80", 1.5, null, undefined] },
+            { host: [-1, 65_536, "80", null], bind: ["localhost", "", 5, null] }
+          )
+        ],
         copyIn: [row(on(sandbox, "copyIn"), [".", "/a"], { hostPath: hostPaths, path: paths }, { ...copyIn })],
         copyOut: [row(on(sandbox, "copyOut"), ["/a", "b"], { path: paths, hostPath: hostPaths }, { maxBytes: size })],
         stop: [row(on(sandbox, "stop"), [], {}, { timeout: time })],

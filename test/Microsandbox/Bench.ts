@@ -14,10 +14,12 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Net from "node:net"
 import { inspect } from "node:util"
 import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import { type Reason } from "../../src/LightboxError.ts"
+import { isCode } from "../../src/internal/host/socket.ts"
 import { needsRestart } from "../../src/internal/driver/restart.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -225,3 +227,17 @@ export const hostFolder = Effect.fnUntraced(function* (files: { readonly [name: 
   for (const [name, content] of Object.entries(files)) Fs.writeFileSync(Path.join(path, name), content)
   return path
 })
+
+/** Says something to a port of this host, ends its side, and hears the answer to its end. A reset ends it, too. */
+export const dial = (port: number, text: string): Effect.Effect<string, Cause.UnknownError> =>
+  Effect.tryPromise(async () => {
+    const socket = Net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
+    socket.end(text)
+    const heard: Array<Buffer> = []
+    try {
+      for await (const bytes of socket) heard.push(bytes)
+    } catch (cause) {
+      if (!isCode(cause, "ECONNRESET", "EPIPE")) throw cause
+    }
+    return Buffer.concat(heard).toString()
+  })

@@ -11,6 +11,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import type * as Sandbox from "../../src/Sandbox.ts"
 import * as Bench from "./Bench.ts"
 import type { Group } from "./contract.ts"
 
@@ -544,6 +545,46 @@ export const commands: Group<Bench.Shared> = (test) => {
   test("a connection to a host that is not there", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* Bench.failsWith("FileError", Effect.scoped(sandbox.guest.connect("nobody.invalid", 80)))
+  })
+
+  /** Serves each connection with a copy of what it says. */
+  const echo = (sandbox: Sandbox.Sandbox, port: number) =>
+    sandbox.spawn("sh", ["-c", `while true; do nc -l -p ${port} -e /bin/cat; done`])
+
+  test("a forwarded port carries both directions, and the guest hears the end of each side", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        yield* echo(sandbox, 7001)
+        const forward = yield* sandbox.forward(7001)
+        assert.deepStrictEqual([forward.guest, forward.bind], [7001, "127.0.0.1"])
+        const answer = Bench.dial(forward.host, "over there and back\n")
+        const again = Effect.repeat(answer, { until: (text) => text !== "", schedule: Schedule.spaced("100 millis") })
+        assert.strictEqual(yield* again, "over there and back\n")
+        const many = Array.from({ length: 5 }, (_, index) => `${index} ${"x".repeat(200_000)}`)
+        for (const text of many) {
+          const echoed = Effect.repeat(Bench.dial(forward.host, text), {
+            until: (text) => text !== "",
+            schedule: Schedule.spaced("100 millis")
+          })
+          assert.strictEqual(yield* echoed, text)
+        }
+      })
+    )
+  })
+
+  test("a connection to a forwarded port is closed if nobody listens in the guest", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const forward = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const forward = yield* sandbox.forward(7998)
+        assert.deepStrictEqual(yield* sandbox.forwards, [forward])
+        assert.strictEqual(yield* Bench.dial(forward.host, "anybody?"), "")
+        return forward
+      })
+    )
+    assert.deepStrictEqual(yield* sandbox.forwards, [])
+    assert.match(String((yield* Effect.flip(Bench.dial(forward.host, ""))).cause), /ECONNREFUSED/)
   })
 
   test("ping and touch", function* () {

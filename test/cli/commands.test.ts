@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
@@ -15,6 +16,7 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import * as Bench from "../Microsandbox/Bench.ts"
 import * as Support from "./support.ts"
 import { Cli, definitions, ending, failing, json, succeeding } from "./support.ts"
 
@@ -408,6 +410,65 @@ describe("run, shell, ps and rm", () => {
       )
       assert.deepStrictEqual((yield* inventory).sandboxes, [])
     })
+  )
+})
+
+describe("run --reuse", () => {
+  test(
+    "launches the sandbox of a name, uses it again, and starts it",
+    Effect.gen(function* () {
+      const reuse = (...words: ReadonlyArray<string>) =>
+        succeeding("run", "--image", "alpine:3", "--name", "dev", "--reuse", ...words)
+      assert.strictEqual((yield* reuse("-d")).stdout, "dev\n")
+      const { id } = yield* Sandbox.get("dev")
+      yield* reuse("--", "sh", "-c", "echo here > /root/note; sync")
+      yield* Sandbox.stop("dev")
+      const [read] = yield* json(
+        Shapes.Ended,
+        "run",
+        "--image",
+        "alpine:3",
+        "--name",
+        "dev",
+        "--reuse",
+        "--",
+        "cat",
+        "/root/note"
+      )
+      assert.strictEqual(read?.stdout, "here\n")
+      assert.strictEqual((yield* Sandbox.get("dev")).id, id)
+      const other = yield* failing(125, "run", "--image", "alpine:3", "--name", "dev", "--reuse", "-e", "A=1", "-d")
+      assert.include(other.message, 'Sandbox "dev" exists with a different env')
+      assert.include((yield* failing(125, "run", "--image", "alpine:3", "--reuse")).message, "--reuse: needs --name")
+    })
+  )
+})
+
+describe("port", () => {
+  test(
+    "lists the published ports, and reaches others until the sandbox ends",
+    Effect.gen(function* () {
+      yield* succeeding("run", "--image", "alpine:3", "--name", "web", "--port", "0:80", "--detach")
+      const [published] = yield* json(Shapes.Ports, "port", "web")
+      assert.deepStrictEqual(
+        published?.map(({ bind, guest, protocol }) => [bind, guest, protocol]),
+        [["127.0.0.1", 80, "tcp"]]
+      )
+      const [taken] = published ?? []
+      const wrong = yield* failing(2, "port", "web", `${taken?.host}:81`)
+      assert.include(wrong.message, `PORT ${taken?.host}:81`)
+      assert.include((yield* failing(2, "port", "web", "http")).message, "[[ADDRESS:]HOST:]GUEST")
+      assert.strictEqual((yield* failing(1, "port", "nothing")).error?.reason._tag, "NotFound")
+
+      const free = yield* Effect.scoped(Sandbox.connect("web").pipe(Effect.flatMap((web) => web.forward(81))))
+      const reached = yield* Effect.forkScoped(succeeding("port", "web", `${free.host}:81`, "82"))
+      yield* Effect.eventually(Bench.dial(free.host, ""))
+      yield* Sandbox.kill("web")
+      assert.match(
+        (yield* Fiber.join(reached)).stdout,
+        new RegExp(`127.0.0.1:${free.host} +81 +tcp\n127.0.0.1:\\d+ +82`)
+      )
+    }).pipe(Effect.scoped)
   )
 })
 

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Fs from "node:fs"
+import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { afterAll, beforeAll, beforeEach, vi } from "vitest"
@@ -7,6 +8,7 @@ import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import {
   buildSnapshot,
   connectToSandbox,
+  getOrCreateSandbox,
   launchSandbox,
   removeSandbox,
   runInSandbox,
@@ -32,6 +34,44 @@ beforeEach(async () => {
 })
 
 const names = async (): Promise<ReadonlyArray<string>> => (await Sandbox.list()).map(({ name }) => name).toSorted()
+
+describe("forward", () => {
+  it("opens a port until it is closed, its block ends, or the sandbox does", async () => {
+    await using sb = await launchSandbox({ snapshot })
+    const first = await sb.forward(80)
+    {
+      await using second = await sb.forward(81)
+      assert.deepStrictEqual(await sb.forwards(), [first, second])
+      assert.strictEqual(second.url, `http://127.0.0.1:${second.host}`)
+      const socket = Net.connect(second.host, "127.0.0.1")
+      await new Promise((resolve) => socket.resume().once("close", resolve))
+    }
+    assert.deepStrictEqual(await sb.forwards(), [first])
+    assert.match(String(await rejection(sb.forward(82, { host: first.host }))), /host: port \d+ of 127.0.0.1 is in use/)
+    await first.close()
+    assert.deepStrictEqual(await sb.forwards(), [])
+    await sb.forward(80)
+    await sb.kill()
+    await vi.waitFor(async () => assert.deepStrictEqual(await sb.forwards(), []))
+  })
+})
+
+describe("getOrCreateSandbox", () => {
+  it("launches, connects and starts, and rejects other options", async () => {
+    const open = async (env: Record<string, string>) => await getOrCreateSandbox("kept", { snapshot, env })
+    const { id } = await open({ A: "1" })
+    assert.strictEqual((await open({ A: "1" })).id, id)
+    const sandbox = await Sandbox.get("kept")
+    await sandbox.stop()
+    assert.strictEqual((await (await open({ A: "1" })).shell("echo $A")).stdout(), "1\n")
+    assert.deepInclude((await rejection(open({ A: "2" }))).reason, {
+      _tag: "Drift",
+      resource: "sandbox",
+      field: "env"
+    })
+    await removeSandbox("kept", { force: true })
+  })
+})
 
 describe("launchSandbox", () => {
   it("boots a sandbox from a snapshot, with all that can be said about it", async () => {

@@ -36,6 +36,12 @@ const exec: Wrong<Lightbox.ExecOptions> = {
   timeoutMs: ["5s", 0, -1, Number.NaN, null, Number.POSITIVE_INFINITY]
 }
 
+const forward: Wrong<Lightbox.ForwardOptions> = {
+  ...call,
+  host: [-1, 65_536, "80", null],
+  bind: ["localhost", "", 5, null]
+}
+
 const execStream: Wrong<Lightbox.ExecStreamOptions> = {
   ...exec,
   pipeStdin: notFlag,
@@ -191,6 +197,14 @@ const functions: Functions = {
     row((options) => Lightbox.runInSandbox(options, async () => {}), [], {}, source),
     row((use) => Lightbox.runInSandbox({ image }, use), [() => {}], { use: [5, null, undefined] }, {})
   ],
+  getOrCreateSandbox: [
+    row(
+      (name: Any, options: unknown) => Lightbox.getOrCreateSandbox(name, beside({ image }, options)),
+      ["n"],
+      { name },
+      { ...launch, name: ["x"], overwrite: [true], detached: [true] }
+    )
+  ],
   connectToSandbox: [row(Lightbox.connectToSandbox, ["n"], { name })],
   removeSandbox: [row(Lightbox.removeSandbox, ["n"], { name }, force)],
   ensureVolume: [row(Lightbox.ensureVolume, ["n"], { name }, { ...call, ...ensure })],
@@ -260,6 +274,8 @@ describe("wrong input of an object", () => {
       shellStream: row(on(sandbox, "shellStream"), ["true"], { script: notText }, execStream),
       attach: row(on(sandbox, "attach"), ["true", []], { command, args }),
       attachShell: row(on(sandbox, "attachShell")),
+      forward: row(on(sandbox, "forward"), [80], { guestPort: [0, 65_536, "80", null] }, forward),
+      forwards: row(on(sandbox, "forwards")),
       fs: [],
       stop: row(on(sandbox, "stop")),
       stopAndWait: row(on(sandbox, "stopAndWait")),

@@ -20,7 +20,7 @@ import { build, plan } from "./builds.ts"
 import { Home, Json, Quiet } from "./environment.ts"
 import * as Failure from "./failure.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
-import { ps, rm, run as runCommand, shell } from "./sandboxes.ts"
+import { port, ps, rm, run as runCommand, shell } from "./sandboxes.ts"
 import { load, ls, prune, rollback, save } from "./snapshots.ts"
 import { Progress } from "../report/progress.ts"
 import * as Status from "./status.ts"
@@ -33,7 +33,7 @@ ${Status.table}`),
   Command.withSubcommands([
     { group: "START", commands: [init, demo, doctor] },
     { group: "SNAPSHOTS", commands: [build, plan, ls, rollback, prune, save, load] },
-    { group: "SANDBOXES", commands: [runCommand, shell, ps, rm, sweep] },
+    { group: "SANDBOXES", commands: [runCommand, shell, port, ps, rm, sweep] },
     { group: "VOLUMES", commands: [volume] }
   ]),
   Command.withGlobalFlags([Json, Quiet, Home])

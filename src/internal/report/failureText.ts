@@ -200,7 +200,9 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "NoCapacity":
       return "Run fewer sandboxes at once, or raise the budget"
     case "Drift":
-      return "Request the volume with its current properties, or recreate it"
+      return reason.resource === "volume"
+        ? "Request the volume with its current properties, or recreate it"
+        : "Pass the options that it was launched with, or remove it"
     case "SnapshotDamaged":
       return isCli ? "`lightbox build --force` builds it again" : "Build it again"
     case "SecretLeaked":

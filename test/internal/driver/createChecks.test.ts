@@ -6,7 +6,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Dgram from "node:dgram"
 import * as Net from "node:net"
-import { portRefused, withPorts } from "../../../src/internal/driver/ports.ts"
+import { createRefused, withPorts } from "../../../src/internal/driver/ports.ts"
 import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../../src/Sandbox.ts"
@@ -95,7 +95,7 @@ describe("a free port", () => {
             const hosts = Array.isArray(ports) ? ports.map(({ host }) => host ?? 0) : []
             assert.isTrue(hosts.every((host) => host > 0))
             return tried.push(hosts) === 1
-              ? Effect.fail(portRefused(hosts[0] ?? 0, "127.0.0.1", undefined))
+              ? Effect.fail(createRefused(hosts[0] ?? 0, "127.0.0.1", undefined))
               : Effect.succeed(ports)
           })
       )
