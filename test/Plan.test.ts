@@ -36,7 +36,7 @@ const Words = Schema.Array(
 )
 
 describe("plan", () => {
-  it.effect("gives the keys that it gave before", () =>
+  it.effect("keeps the keys of earlier versions", () =>
     Effect.gen(function* () {
       const definition = base.pipe(
         Snapshot.env({ B: "2", A: "1" }),
@@ -59,7 +59,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("tells words apart, however they are cut", () =>
+  it.effect("distinguishes arguments however they are split", () =>
     Effect.gen(function* () {
       const exec = (...args: ReadonlyArray<string>) => Snapshot.exec(base, "echo", args)
       assert.strictEqual(
@@ -77,14 +77,14 @@ describe("plan", () => {
     })
   )
 
-  it.effect.prop("has one key for one command line, and another for any other", [Words, Words], ([one, other]) =>
+  it.effect.prop("gives equal command lines the same key, and all others another", [Words, Words], ([one, other]) =>
     Effect.gen(function* () {
       const keys = yield* Effect.forEach([one, other], (args) => keyOf(Snapshot.exec(base, "run", args)))
       assert.strictEqual(keys[0] === keys[1], JSON.stringify(one) === JSON.stringify(other))
     })
   )
 
-  it.effect("tells kinds of steps apart", () =>
+  it.effect("distinguishes kinds of steps", () =>
     Effect.gen(function* () {
       assert.strictEqual(
         yield* distinct(
@@ -99,7 +99,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("depends on all that changes what a step does", () =>
+  it.effect("changes the key with everything that changes what a step does", () =>
     Effect.gen(function* () {
       const shell = (options?: Snapshot.CommandStepOptions) => Snapshot.shell(base, "make", options)
       const write = (content: string, options?: Snapshot.WriteOptions) => Snapshot.write(base, "/a", content, options)
@@ -130,7 +130,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("does not depend on what does not change the disk", () =>
+  it.effect("ignores what does not change the disk", () =>
     Effect.gen(function* () {
       const step: Snapshot.CommandStepOptions = {
         description: "build it",
@@ -155,7 +155,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("does not depend on the order in which variables were written", () =>
+  it.effect("ignores the order of variables", () =>
     Effect.gen(function* () {
       assert.strictEqual(
         yield* distinct(
@@ -169,7 +169,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("does not depend on the order in which fields of options were written", () =>
+  it.effect("ignores the order of fields in options", () =>
     Effect.gen(function* () {
       const [one, two] = [Redacted.make("1"), { value: Redacted.make("2"), inKey: true }]
       assert.strictEqual(
@@ -185,7 +185,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("takes no notice of the value of a secret, unless it is told to", () =>
+  it.effect("ignores the value of a secret unless inKey is set", () =>
     Effect.gen(function* () {
       const withSecret = (secret: Snapshot.StepSecret) => Snapshot.shell(base, "npm ci", { secrets: { TOKEN: secret } })
       const inKey = (value: string) => withSecret({ value: Redacted.make(value), inKey: true })
@@ -202,7 +202,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("remembers nothing of a secret", () =>
+  it.effect("stores nothing of a secret", () =>
     Effect.gen(function* () {
       const value = "very-secret-value"
       const digest = Crypto.hash("sha256", value)
@@ -222,7 +222,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("changes the keys of all that comes after a change, and of nothing before", () =>
+  it.effect("changes the keys of a changed step and of all later steps only", () =>
     Effect.gen(function* () {
       const steps = (middle: string) =>
         base.pipe(Snapshot.shell("one"), Snapshot.shell(middle), Snapshot.shell("three"))
@@ -234,7 +234,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("gives steps that always run a key of this build's own, and all after them", () =>
+  it.effect("gives steps that always run, and all later steps, new keys in every build", () =>
     Effect.gen(function* () {
       for (const definition of [
         base.pipe(Snapshot.shell("one"), Snapshot.skipCache, Snapshot.shell("two"), Snapshot.shell("three")),
@@ -250,7 +250,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("lets a key of the user's stand for all that a step is", () =>
+  it.effect("uses a key given by the user instead of the step's content", () =>
     Effect.gen(function* () {
       const keyed = (script: string, key: string) => Snapshot.shell(base, script, { cache: { key } })
       assert.strictEqual(yield* distinct(keyed("one", "k"), keyed("two", "k")), 1)
@@ -260,7 +260,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("shares what definitions have in common, as its own steps and as a base", () =>
+  it.effect("shares keys between a base and the definitions built on it", () =>
     Effect.gen(function* () {
       const shared = Snapshot.make("shared", "debian:12").pipe(Snapshot.env({ A: "1" }), Snapshot.shell("one"))
       const child = Snapshot.from("child", shared).pipe(Snapshot.shell("two"))
@@ -273,7 +273,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("knows the files that a step copies, not where they are", () =>
+  it.effect("depends on the content of copied files, not on their location", () =>
     Effect.gen(function* () {
       const folder = yield* Effect.acquireRelease(
         Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "plan"))),
@@ -294,7 +294,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("describes steps by what they do, unless told", () =>
+  it.effect("describes a step by what it does, unless it has a description", () =>
     Effect.gen(function* () {
       const units = yield* unitsOf(
         base.pipe(
@@ -313,7 +313,7 @@ describe("plan", () => {
     })
   )
 
-  it("says where in this file a step was declared", () => {
+  it("records where in this file a step was declared", () => {
     const first = Snapshot.shell(base, "first")
     const definition = Snapshot.shell(first, "second")
     const own = Path.relative(process.cwd(), import.meta.filename)

@@ -13,7 +13,7 @@ const limit = 900_000
 
 layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   it.effect(
-    "run ten steps once, then none, then the last one that has changed, and name a file that has",
+    "run ten steps once, then none, then only the changed last one, and name a changed file",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
@@ -69,7 +69,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   )
 
   it.effect(
-    "leave the same disk with a pause, with attempts that fail, and without",
+    "leave the same disk with a checkpoint and failed attempts as without",
     () =>
       Effect.gen(function* () {
         const define = (name: string, failures: number) => {

@@ -45,8 +45,8 @@ const start = Effect.fnUntraced(function* (home: string, mode: string) {
   }
 })
 
-layer(NodeServices.layer, { excludeTestServices: true })("builds of several processes", (it) => {
-  it.effect("are one, which another process takes over when the one that makes it is killed", () =>
+layer(NodeServices.layer, { excludeTestServices: true })("builds in several processes", (it) => {
+  it.effect("run as one, and another process takes over when the building one is killed", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       // Sockets are made below it, and the path of a socket is short.

@@ -33,7 +33,7 @@ const limit = 900_000
 
 layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   it.effect(
-    "leave a name where it was when they are killed, and lead it back, and to another home",
+    "keep the old result when killed, can roll back, and load in another home",
     () =>
       Effect.gen(function* () {
         const path = yield* Path.Path
@@ -86,7 +86,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   )
 
   it.effect(
-    "of the same in several processes are one, and another takes over when that is killed",
+    "run as one in several processes, and another takes over when the building one is killed",
     () =>
       Effect.gen(function* () {
         const holder = yield* Support.program("build", "shared", Support.image, "hang")
@@ -131,7 +131,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   )
 
   it.effect(
-    "leave nothing but results when they are interrupted in a boot, a capture or the end",
+    "leave only results when interrupted in a boot, a capture or the cleanup",
     () =>
       Effect.gen(function* () {
         const observer = yield* Support.Observer
@@ -153,7 +153,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   )
 
   it.effect(
-    "keep a secret off the disk, or fail when a step has left it there",
+    "keep a secret off the disk, or fail if a step left it there",
     () =>
       Effect.gen(function* () {
         const home = yield* Support.Home
@@ -189,7 +189,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   )
 
   it.effect(
-    "let snapshots be that others made",
+    "leave snapshots made by other tools alone",
     () =>
       Effect.gen(function* () {
         yield* Sandbox.run({ name: "source", image: Support.image }, (sandbox) =>

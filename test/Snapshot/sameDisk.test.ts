@@ -110,9 +110,9 @@ const outcome = (definition: Snapshot.Definition<LightboxError>, options: Snapsh
     Effect.catch(({ reason, step }) => Effect.succeed({ failed: `step ${step?.index}: ${reason._tag}` }))
   )
 
-describe("a disk", () => {
+describe("the disk of a build", () => {
   it.effect.prop(
-    "is the same whichever steps ran and wherever the build paused",
+    "is the same whichever steps ran and wherever checkpoints were made",
     [Recipe],
     ([{ actions, earlier, policies }]) =>
       Effect.gen(function* () {

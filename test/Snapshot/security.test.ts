@@ -123,8 +123,8 @@ const hostile = (root: string): { readonly [what: string]: ReadonlyArray<Entry> 
   }
 }
 
-layer(NodeServices.layer, { excludeTestServices: true })("a file to load", (it) => {
-  it.effect("leads nowhere but into the home, whatever is in it", () =>
+layer(NodeServices.layer, { excludeTestServices: true })("a hostile snapshot file", (it) => {
+  it.effect("is rejected and writes nothing, whatever it contains", () =>
     Effect.gen(function* () {
       const root = yield* makeFolder
       const home = `${root}/home`
@@ -194,7 +194,7 @@ const uses: { readonly [what: string]: Use } = {
 }
 
 layer(NodeServices.layer, { excludeTestServices: true })("a name", (it) => {
-  it.effect("that could be a path, a command or an escape sequence is refused before anything happens", () =>
+  it.effect("that could be a path, a command or an escape sequence is rejected before anything happens", () =>
     Effect.gen(function* () {
       const root = yield* makeFolder
       yield* Effect.gen(function* () {
@@ -224,7 +224,7 @@ const toJson = (value: unknown): string =>
   JSON.stringify(value, (_, part: unknown) => (typeof part === "bigint" ? String(part) : part))
 
 layer(NodeServices.layer, { excludeTestServices: true })("a secret", (it) => {
-  it.effect("is nowhere in the home, and in nothing that is said, whether the build succeeds, fails or keeps it", () =>
+  it.effect("appears nowhere in the home or the output, whether the build succeeds, fails or leaks it", () =>
     Effect.gen(function* () {
       const root = yield* makeFolder
       const values = ["s3cret-in-a-variable", "s3cret-in-a-file", "s3cret-in-an-argument", "s3cret-that-is-kept"]
@@ -310,7 +310,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a secret", (it) => {
     }).pipe(Effect.provide(MicrosandboxMemory.layer({ images: { [image]: {} } }), { local: true }))
   )
 
-  it.effect("of a step is in no error of a function that ran in it", () =>
+  it.effect("of a step appears in no error of a function run in the build", () =>
     Effect.gen(function* () {
       const value = "s3cret-of-a-step"
       const definition = Snapshot.make("says", image).pipe(
