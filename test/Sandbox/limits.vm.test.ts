@@ -86,7 +86,7 @@ const limit = 900_000
 
 layer(live, { excludeTestServices: true })("at the limits", (it) => {
   it.effect(
-    "a full disk fails what needs room, spoils nothing, and is fine again when there is room",
+    "a full disk fails what needs space, damages nothing, and recovers once there is space",
     () =>
       Effect.gen(function* () {
         const name = "whole"
@@ -119,7 +119,7 @@ layer(live, { excludeTestServices: true })("at the limits", (it) => {
     limit
   )
 
-  it.effect("a guest can neither write more into a volume than it may, nor change what it may only read", () =>
+  it.effect("a guest cannot exceed a volume's quota or change a read-only mount", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
