@@ -5,6 +5,6 @@ import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Examples from "./examples.ts"
 
 layer(Layer.provide(Examples.sandbox, MicrosandboxMemory.layer()), { excludeTestServices: true })(
-  "examples of services, with the twin",
+  "examples of SandboxServices on the twin",
   Examples.register
 )
