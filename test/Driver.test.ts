@@ -156,8 +156,8 @@ const home = Effect.acquireRelease(
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true }))
 )
 
-describe("a driver of somebody else", () => {
-  it.effect("runs commands, and its sandboxes are released with their scope", () =>
+describe("a third-party driver", () => {
+  it.effect("runs commands, and releases its sandboxes with their scope", () =>
     Effect.gen(function* () {
       const running = new Map<string, Microsandbox.SandboxInfo>()
       const folder = yield* home
@@ -172,7 +172,7 @@ describe("a driver of somebody else", () => {
     })
   )
 
-  it.effect("is given ownership, and what a dead process of it left is removed at its start", () =>
+  it.effect("gets Ownership, and at its start removes what a dead process left", () =>
     Effect.gen(function* () {
       const folder = yield* home
       const running = new Map<string, Microsandbox.SandboxInfo>()
@@ -209,7 +209,7 @@ describe("a driver of somebody else", () => {
     })
   )
 
-  it.effect("is not made with options that are wrong", () =>
+  it.effect("is not made with invalid options", () =>
     Effect.gen(function* () {
       const made = yield* Reaper.sweep().pipe(
         Effect.provide(Driver.layer({ home: "", make: Effect.die("made") })),

@@ -60,7 +60,7 @@ export const contract = <E>(
   layer(options.layer, { excludeTestServices: true, timeout })(`the contract, on ${backend}`, (it) => {
     if (wanted.has("images")) images(cases<never>(it, timeout))
     if (wanted.has("sandboxes")) sandboxes(cases<never>(it, timeout))
-    it.layer(Bench.shared(everyday), { timeout })("one sandbox", (it) => {
+    it.layer(Bench.shared(everyday), { timeout })("in one sandbox", (it) => {
       const test = cases<Bench.Shared>(it, timeout)
       if (wanted.has("commands")) commands(test)
       if (wanted.has("files")) files(test)

@@ -15,7 +15,7 @@ import type { Group } from "./contract.ts"
 const digestsOf = (all: ReadonlyArray<Microsandbox.ImageInfo>) => [...new Set(all.map(({ digest }) => digest))]
 
 export const images: Group = (test) => {
-  test("an image tells its configuration", function* () {
+  test("returns the reference and digest of an image", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { image } = yield* Bench.Bench
     const detail = yield* driver.getImage(image)
@@ -25,7 +25,7 @@ export const images: Group = (test) => {
     assert.strictEqual(listed?.digest, detail.digest)
   })
 
-  test("images that can not be saved or loaded", function* () {
+  test("rejects images that cannot be saved or loaded", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { files, image } = yield* Bench.Bench
     const path = Path.join(files, "never.tar")
@@ -40,7 +40,7 @@ export const images: Group = (test) => {
     assert.strictEqual(wrong.reference, path)
   })
 
-  test("an archive that nobody waits for any more is not written", function* () {
+  test("does not write an archive after the caller has stopped waiting", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { files, image } = yield* Bench.Bench
     const path = Path.join(files, "late.tar")
@@ -50,7 +50,7 @@ export const images: Group = (test) => {
     assert.strictEqual(Fs.existsSync(path), saved._tag === "Some")
   })
 
-  test("images are saved, pruned, loaded under more names, and removed", function* () {
+  test("saves, prunes, loads under more names, and removes images", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { alias, files, image } = yield* Bench.Bench
     const path = Path.join(files, "new", "folder", "images.tar")

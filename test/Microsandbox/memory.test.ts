@@ -113,7 +113,7 @@ const operations: { readonly [operation in MicrosandboxMemory.Operation | Member
   "process.resize": true
 }
 
-it("the contract has a case in which each operation succeeds", () => {
+it("the contract covers the success of every operation", () => {
   const succeeded = new Set(
     calls.flatMap(({ operation, outcome }) => (outcome._tag === "Succeeded" ? [operation] : []))
   )

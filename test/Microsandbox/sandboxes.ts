@@ -217,7 +217,7 @@ export const sandboxes: Group = (test) => {
   // Refusals, before anything boots
   // ---------------------------------------------------------------------------
 
-  test("names that no sandbox can have", function* () {
+  test("rejects invalid sandbox names", function* () {
     const driver = yield* Microsandbox.Microsandbox
     for (const name of ["", "-dash", ".dot", "with space", "a/b", "größe", "文件", "x".repeat(129)]) {
       yield* Bench.failsWith("InvalidConfig", driver.createSandbox(yield* Bench.request({}, name)))
@@ -225,7 +225,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
   })
 
-  test("what can not be booted from", function* () {
+  test("rejects a source that cannot be booted", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const asked = yield* Bench.request()
     const source = { _tag: "Image", reference: "lightbox.test/not-there:1" } as const
@@ -258,7 +258,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
   })
 
-  test("what the host does not have", function* () {
+  test("rejects paths, ports and volumes that the host does not have", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const folder = yield* Bench.failsWith(
       "InvalidConfig",
@@ -293,7 +293,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
   })
 
-  test("what is not there", function* () {
+  test("fails with NotFound for missing resources", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const nobody = { name: "nobody", id: "nobody" }
     for (const effect of [
@@ -320,7 +320,7 @@ export const sandboxes: Group = (test) => {
     assert.strictEqual(image.resource, "image")
   })
 
-  test("patches that can not be made", function* () {
+  test("rejects patches that cannot be applied", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { files } = yield* Bench.Bench
     const withPipe = yield* Bench.hostFolder()
@@ -354,7 +354,7 @@ export const sandboxes: Group = (test) => {
   // What is left
   // ---------------------------------------------------------------------------
 
-  test("a name that nobody has, though it is taken", function* () {
+  test("lists and removes a name that is taken without a sandbox", function* () {
     const driver = yield* Microsandbox.Microsandbox
     Fs.mkdirSync(Path.join(driver.home, "sandboxes", "ghost"), { recursive: true })
     assert.deepStrictEqual(yield* driver.listGhosts(), ["ghost"])
@@ -364,7 +364,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.listGhosts(), [])
   })
 
-  test("what a capture has left that was cut short", function* () {
+  test("removes what an interrupted capture left", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const staging = Path.join(driver.home, "snapshots", ".cut.staging")
     Fs.mkdirSync(staging, { recursive: true })
@@ -382,7 +382,7 @@ export const sandboxes: Group = (test) => {
   // Volumes
   // ---------------------------------------------------------------------------
 
-  test("a volume is made once, and listed until it is removed", function* () {
+  test("creates a volume once, and lists it until it is removed", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const labels = { team: "platform" }
     const made = yield* driver.createVolume({ name: "shelf", kind: "directory", quota: 64 * mib, labels })
@@ -400,7 +400,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.listVolumes(), [])
   })
 
-  test("a volume that is a disk has a size", function* () {
+  test("requires a size for a disk volume", function* () {
     const driver = yield* Microsandbox.Microsandbox
     for (const quota of [undefined, 64]) {
       const refused = yield* Bench.failsWith(
@@ -422,7 +422,7 @@ export const sandboxes: Group = (test) => {
   // A life
   // ---------------------------------------------------------------------------
 
-  test("a sandbox runs, stops, starts, is captured, killed and removed", function* () {
+  test("runs, stops, starts, captures, kills and removes a sandbox", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { image } = yield* Bench.Bench
     const archive = yield* Bench.archived
@@ -545,7 +545,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.pruneImages(), { images: 0, layers: 0, bytes: undefined })
   })
 
-  test("a snapshot is named, moved, saved, loaded, booted, and lost", function* () {
+  test("names, moves, saves, loads, boots and loses a snapshot", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { alias, files, image } = yield* Bench.Bench
     const archive = yield* Bench.archived

@@ -17,7 +17,7 @@ const failureOf = <A, E extends { readonly reason: { readonly _tag: string } }, 
 const statusOf = (name: string) => Effect.map(Sandbox.get(name), ({ status }) => status)
 
 describe("a fault", () => {
-  it.effect("kills a guest so long after a call began", () =>
+  it.effect("kills a guest at the given time after a call began", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image, name: "one" })
       const command = yield* Effect.forkChild(failureOf(sandbox.exec("sleep", ["1h"])), { startImmediately: true })
@@ -30,7 +30,7 @@ describe("a fault", () => {
     }).pipe(Effect.scoped, Effect.provide(twin(MicrosandboxMemory.killGuestAt("guest.spawn", { after: "30 seconds" }))))
   )
 
-  it.effect("meets the sandbox that it names, and no other", () =>
+  it.effect("affects only the sandbox that it names", () =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const [one, two] = [yield* Sandbox.launch({ image, name: "one" }), yield* Sandbox.launch({ image, name: "two" })]
@@ -66,8 +66,8 @@ describe("a fault", () => {
   )
 })
 
-describe("a disk that is filled", () => {
-  it.effect("takes what is left free, and is that of one sandbox", () =>
+describe("a full disk", () => {
+  it.effect("has the given space left, and does not fill other sandboxes", () =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const [one, two] = [yield* Sandbox.launch({ image, name: "one" }), yield* Sandbox.launch({ image, name: "two" })]
