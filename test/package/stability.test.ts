@@ -15,12 +15,12 @@ const stabilityOf = (specifier: string): string | undefined => {
 }
 
 describe("stability", () => {
-  it("tells stable modules of Effect from unstable ones", () => {
+  it("distinguishes stable modules of Effect from unstable ones", () => {
     assert.strictEqual(stabilityOf("effect/Effect"), "stable")
     assert.strictEqual(stabilityOf("effect/FileSystem"), "unstable")
   })
 
-  it.each(["index", "promise", "testing", "presets"])("%s loads only modules of Effect that are stable", (name) => {
+  it.each(["index", "promise", "testing", "presets"])("%s loads only stable modules of Effect", (name) => {
     const loaded = [...Sources.foreignModules(`dist/${name}.js`)].filter(([specifier]) =>
       /^effect(\/|$)/.test(specifier)
     )

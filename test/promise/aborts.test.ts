@@ -150,7 +150,7 @@ const calls: ReadonlyArray<readonly [name: string, at: MicrosandboxMemory.Operat
   ["VolumeBuilder.create", "createVolume", (_, options) => Lightbox.Volume.builder("other").create(options)]
 ]
 
-describe("a signal that aborts", () => {
+describe("an aborted signal", () => {
   it.each(calls)("stops %s", async (_, at, call) => {
     const world = await makeWorld()
     const reason = new Error("enough")

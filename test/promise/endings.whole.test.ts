@@ -105,7 +105,7 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
   })
 
-  it.each(["throw", "reject"])("by an error that nobody catches (%s), releases everything", async (ending) => {
+  it.each(["throw", "reject"])("by an uncaught error (%s), releases everything", async (ending) => {
     const ended = await end(runtime, ["run", ending])
     assert.strictEqual(ended.status, 1, ended.stderr)
     assert.include(ended.stderr, "on purpose")
@@ -120,7 +120,7 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
   })
 
-  it.each(["run", "launch"])("that has nothing more to do after %s, releases everything", async (work) => {
+  it.each(["run", "launch"])("when nothing is left to do after %s, releases everything", async (work) => {
     const ended = await end(runtime, [work, "return"])
     assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [0, "ready\ndone\n", ""])
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
@@ -129,17 +129,20 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
   it.each([
     ["return", 0],
     ["exit", 3]
-  ])("leaves what was detached: %s", async (ending, status) => {
+  ])("keeps detached sandboxes: %s", async (ending, status) => {
     assert.strictEqual((await end(runtime, ["detach", ending])).status, status)
     assert.deepStrictEqual(await sandboxes({ nextRun: true }), ["s"])
   })
 
-  it.each(["run", "build", "launch", "boot"])("at once, in the middle of %s: the next run removes it", async (work) => {
-    assert.strictEqual((await end(runtime, [work, "exit"])).status, 3)
-    assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
-  })
+  it.each(["run", "build", "launch", "boot"])(
+    "by process.exit in the middle of %s, leaves the rest to the next run",
+    async (work) => {
+      assert.strictEqual((await end(runtime, [work, "exit"])).status, 3)
+      assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
+    }
+  )
 
-  it("by SIGKILL: the next run removes what it left, and does not speak of it", async () => {
+  it("by SIGKILL, leaves the rest to the next run, which removes it silently", async () => {
     const ended = await end(runtime, ["build", "wait"], { ready: "SIGKILL" })
     assert.strictEqual(ended.signal, "SIGKILL")
     assert.strictEqual((await sandboxes({ nextRun: false })).length, 1)
@@ -148,7 +151,7 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
   })
 
-  it("is left to a program that listens for the signal, the first time", async () => {
+  it("is left to a program that handles the signal, but only once", async () => {
     const ended = await end(runtime, ["run", "listen"], { ready: "SIGTERM" })
     assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [0, "ready\ndone\n", ""])
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
@@ -157,7 +160,7 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
   })
 
-  it("does not wait for what hangs when it is asked twice", async () => {
+  it("does not wait for a hanging release after a second signal", async () => {
     const ended = await end(runtime, ["hanging release", "wait"], { ready: "SIGINT", releasing: "SIGINT" })
     assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [130, "ready\nreleasing\n", ""])
     assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
@@ -177,7 +180,7 @@ describe("the end of a process with two copies of the library", { timeout: 60_00
     Fs.rmSync(copy, { recursive: true })
   })
 
-  it.each(["throw", "reject"])("by an error that nobody catches (%s), releases everything of both", async (ending) => {
+  it.each(["throw", "reject"])("by an uncaught error (%s), releases everything of both", async (ending) => {
     const ended = await end("Node.js", ["two copies", ending])
     assert.deepStrictEqual([ended.status, ended.stdout], [1, "ready\n"], ended.stderr)
     assert.include(ended.stderr, "on purpose")
@@ -192,7 +195,7 @@ describe("the end of a process with two copies of the library", { timeout: 60_00
 })
 
 describe("the end of a process", () => {
-  it("does not wait for ever for what hangs", { timeout: 60_000 }, async () => {
+  it("does not wait forever for a hanging release", { timeout: 60_000 }, async () => {
     const ended = await end("Node.js", ["hanging release", "wait"], { ready: "SIGTERM" })
     // Releasing a sandbox gives up by itself as well, later, and would say so.
     assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [143, "ready\nreleasing\n", ""])

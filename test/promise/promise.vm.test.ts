@@ -43,7 +43,7 @@ layer(Support.layer, { excludeTestServices: true })("the Promise adapter", (it) 
     })
   )
 
-  it.effect("is required, finds the snapshot built, and detaches a sandbox that another process, under Bun, uses", () =>
+  it.effect("works with require, reuses the snapshot, and detaches a sandbox used under Bun", () =>
     Effect.gen(function* () {
       const detached = yield* Support.outcome(start(node, "detach.cjs", Support.image))
       assert.deepStrictEqual(detached, { stdout: "done\n", exitCode: 0 })
@@ -62,7 +62,7 @@ layer(Support.layer, { excludeTestServices: true })("the Promise adapter", (it) 
     }).pipe(Effect.scoped)
   )
 
-  it.effect("has beside it the library on Effect, under Bun as well", () =>
+  it.effect("works beside the Effect library, also under Bun", () =>
     Effect.gen(function* () {
       const ended = yield* Support.outcome(start(bun, "effect.ts"))
       assert.deepStrictEqual(ended, { stdout: '["baked\\n","1\\n2\\n3\\n"]\n', exitCode: 0 })

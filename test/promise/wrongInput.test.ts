@@ -208,25 +208,25 @@ const preset: Wrong<Presets.PresetOptions> = {
   labels: config.labels
 }
 
-describe("wrong input", () => {
-  it.each(Object.entries(functions))("of %s is refused by its name, before anything boots", async (title, rows) => {
+describe("invalid input", () => {
+  it.each(Object.entries(functions))("of %s is rejected with its field, before anything boots", async (title, rows) => {
     for (const each of rows) await check(title, each)
   })
 
-  it("of a launch without a source, or with two, is refused", async () => {
+  it("of a launch without a source or with two is rejected", async () => {
     for (const wrong of [{}, { image, snapshot: "s" }]) {
       assert.strictEqual(wrongField(await rejection(Lightbox.launchSandbox(Object(wrong)))), "snapshot")
     }
   })
 
   it.each([Lightbox.launchSandbox, Lightbox.buildSnapshot])(
-    "of a call without arguments is refused: %o",
+    "of a call without arguments is rejected: %o",
     async (run) => {
       assert.strictEqual(wrongField(await rejection(Reflect.apply(run, undefined, []))), "options")
     }
   )
 
-  it.each(Object.entries(Presets))("of %s is refused by its name when it is built", async (title, make) => {
+  it.each(Object.entries(Presets))("of %s is rejected with its field when it is built", async (title, make) => {
     await check(
       title,
       row(async (options) => await Lightbox.buildSnapshot(make(options)), [], {}, { ...preset })
@@ -238,7 +238,7 @@ type Methods<C> = {
   readonly [K in keyof C as C[K] extends (...args: never) => unknown ? K : never]: ReadonlyArray<Row> | Row
 }
 
-describe("wrong input of an object", () => {
+describe("invalid input to methods", () => {
   let sandbox: Lightbox.Sandbox
   beforeEach(async () => {
     sandbox = await Lightbox.launchSandbox({ image, name: "s" })
@@ -252,7 +252,7 @@ describe("wrong input of an object", () => {
     }
   }
 
-  it("is refused by Sandbox", async () => {
+  it("is rejected by Sandbox", async () => {
     const methods: Omit<Methods<Lightbox.Sandbox>, typeof Symbol.asyncDispose> = {
       exec: row(on(sandbox, "exec"), ["true", []], { command, args }, exec),
       shell: row(on(sandbox, "shell"), ["true"], { script: notText }, exec),
@@ -270,7 +270,7 @@ describe("wrong input of an object", () => {
     await checkAll("Sandbox", methods)
   })
 
-  it("is refused by SandboxFs", async () => {
+  it("is rejected by SandboxFs", async () => {
     const fs = sandbox.fs()
     const methods: Methods<Lightbox.SandboxFs> = {
       read: row(on(fs, "read"), ["/f"], { path }),
@@ -293,7 +293,7 @@ describe("wrong input of an object", () => {
     assert.isFalse(await fs.exists("/f"))
   })
 
-  it("is refused by what a command and a file give", async () => {
+  it("is rejected by handles of commands and files", async () => {
     await using handle = await sandbox.execStream("cat", [], { pipeStdin: true })
     const stdin = await handle.takeStdin()
     assert.isNotNull(stdin)
@@ -327,7 +327,7 @@ describe("wrong input of an object", () => {
     assert.isTrue((await handle.wait()).success)
   })
 
-  it("is refused by the functions and objects of Sandbox, Snapshot and Volume", async () => {
+  it("is rejected by the static methods and handles of Sandbox, Snapshot and Volume", async () => {
     const handle = await Lightbox.Sandbox.get("s")
     await Lightbox.buildSnapshot({ name: "n", image })
     const snapshot = await Lightbox.Snapshot.get("n")
