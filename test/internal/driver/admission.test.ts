@@ -55,7 +55,7 @@ const untilWaiting = (many: number) =>
   Effect.repeat(Effect.andThen(turn, waiting), { until: (count) => count === many })
 
 describe("the budget", () => {
-  it.effect("has its room back from a launch that fails or is given up, while its scope goes on", () =>
+  it.effect("is released by a launch that fails or times out, while its scope is still open", () =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const reason = new LightboxError.BootFailed({ name: "worker", problem: "it did not boot", lastLines: [] })
@@ -75,7 +75,7 @@ describe("the budget", () => {
     }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 1 } })))
   )
 
-  it.effect("lets 200 launches through, four at a time, in the order in which they came", () =>
+  it.effect("admits 200 launches four at a time, in order", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       let running = 0
@@ -106,7 +106,7 @@ describe("the budget", () => {
     }).pipe(Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 4 } })))
   )
 
-  it.effect("gives room in order, also to those who need little", () =>
+  it.effect("is granted in order, also to small requests", () =>
     Effect.gen(function* () {
       const admission = yield* make({ memory: 1000 })
       const first = yield* take(admission, 800)
@@ -123,7 +123,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("tells those who waited too long what is short", () =>
+  it.effect("says what is short when a request waited too long", () =>
     Effect.gen(function* () {
       const admission = yield* make({ sandboxes: 1, memory: 1000, timeout: Duration.minutes(10) })
       const first = yield* take(admission, 600)
@@ -145,7 +145,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("refuses at once what can never have room", () =>
+  it.effect("rejects at once what can never fit", () =>
     Effect.gen(function* () {
       const reasonOf = (admission: Service["Service"], memory: number) =>
         Effect.map(Effect.flip(Effect.scoped(admission.admit("test", memory * mebibyte))), ({ reason }) => reason)
@@ -159,7 +159,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("forgets who is interrupted while waiting, and lets the next one in", () =>
+  it.effect("drops a waiter that is interrupted, and admits the next", () =>
     Effect.gen(function* () {
       const admission = yield* make({ memory: 1000 })
       const first = yield* take(admission, 600)
@@ -176,7 +176,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("has room again for what is detached, or given back early", () =>
+  it.effect("is released by a detached sandbox, and by an early release", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {
@@ -202,7 +202,7 @@ describe("the budget", () => {
     }).pipe(Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 1 } })))
   )
 
-  it.effect("boots as many at once as it is told to", () =>
+  it.effect("limits how many boot at once", () =>
     Effect.gen(function* () {
       const { boot } = yield* make({ boots: 3 })
       let booting = 0
@@ -231,7 +231,7 @@ describe("the budget", () => {
     Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum, maximum })))
 
   it.effect.prop(
-    "is never exceeded, whoever comes, goes or gives up, and is all there in the end",
+    "is never exceeded, and completely free in the end",
     {
       sandboxes: int(1, 5),
       memory: int(100, 1000),

@@ -50,7 +50,7 @@ const waitFor = Effect.fnUntraced(function* (folder: string) {
 })
 
 layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
-  it.effect("is held for the life of the scope, by one", () =>
+  it.effect("is held by one holder until its scope closes", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const scope = yield* Scope.make()
@@ -62,7 +62,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("is let go by whoever fails or is interrupted", () =>
+  it.effect("is released on failure and interruption", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const held = Effect.andThen(Lock.acquire(folder, "name"), Effect.fail("on purpose"))
@@ -83,7 +83,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("is taken over at once from a process that is killed", () =>
+  it.effect("is taken over at once from a killed process", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const child = yield* holder(folder)
@@ -97,7 +97,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("tells those who wait what its holder says, lines whole", () =>
+  it.effect("sends the holder's lines to those who wait, complete", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const scope = yield* Scope.make()
@@ -123,7 +123,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("tells another process's lines", () =>
+  it.effect("sends lines between processes", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const child = yield* holder(folder)
@@ -138,7 +138,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("lets one in at a time, of many fibers", () =>
+  it.effect("admits one fiber at a time", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       let inside = 0
@@ -157,7 +157,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("lets one in at a time, of many processes, some of which are killed", () =>
+  it.effect("admits one process at a time, even if some are killed", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* makeFolder
@@ -172,7 +172,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("leaves nothing when it is released", () =>
+  it.effect("leaves no files when released", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* makeFolder
@@ -181,7 +181,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("is collected once its holder was killed, and not before", () =>
+  it.effect("is collected only after its holder was killed", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* makeFolder
@@ -199,7 +199,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("is free when its number is no link to a socket, and only the number is removed", () =>
+  it.effect("is free if its number is not a link to a socket, and removes only the number", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* makeFolder
@@ -230,7 +230,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect.skipIf(process.platform !== "linux")("is held by a process that is stopped, however many have looked", () =>
+  it.effect.skipIf(process.platform !== "linux")("is held by a stopped process, however many others have tried", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const child = yield* holder(folder)
@@ -249,7 +249,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("finds nothing to collect where there is no folder", () =>
+  it.effect("has nothing to collect without a folder", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* Lock.collect(`${yield* makeFolder}/none`, { dryRun: false }), [])
     })
