@@ -68,7 +68,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a program", (it) => {
     { what: "throw", signal: undefined, status: 1 }
   ] as const
   for (const { signal, status, what } of cases) {
-    it.effect(`releases what it has, and ends with status ${status}: ${signal ?? what}`, () =>
+    it.effect(`releases its resources and exits with status ${status}: ${signal ?? what}`, () =>
       Effect.gen(function* () {
         const home = yield* makeHome
         const ended = yield* end(home, [what], signal === undefined ? {} : { ready: signal })
@@ -78,7 +78,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a program", (it) => {
     )
   }
 
-  it.effect("does not wait for a release that never ends, and leaves it to the sweeper", () =>
+  it.effect("does not wait for a release that never ends, and leaves it to the sweep", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const ended = yield* end(home, ["slow", "2000"], { ready: "SIGTERM" })
@@ -89,7 +89,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a program", (it) => {
     })
   )
 
-  it.effect("ends at once at a second signal", () =>
+  it.effect("exits at once on a second signal", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const ended = yield* end(home, ["slow"], { ready: "SIGINT", releasing: "SIGTERM" })

@@ -29,8 +29,8 @@ const cases = (["node", "bun"] as const).flatMap((runtime) =>
   (["effect", "runPromise", "promise"] as const).map((style) => ({ runtime, style }))
 )
 
-describe("an error that nobody catches", { timeout: 60_000 }, () => {
-  it.each(cases)("is printed once, with the last lines of the step and what to do: $style, $runtime", async (one) => {
+describe("an uncaught error", { timeout: 60_000 }, () => {
+  it.each(cases)("is printed once, with the step's last lines and a hint: $style, $runtime", async (one) => {
     const { status, stderr, stdout } = await run(one.runtime, one.style, "step")
     assert.strictEqual(status, 1, stderr)
     assert.strictEqual(stdout, "")
@@ -48,7 +48,7 @@ describe("an error that nobody catches", { timeout: 60_000 }, () => {
     assert.strictEqual(count(stderr, `Pass ${option} to keep the builder and look inside`), 1, stderr)
   })
 
-  it.each(cases)("is printed with the line of the program that it came from: $style, $runtime", async (one) => {
+  it.each(cases)("is printed with the program's line that caused it: $style, $runtime", async (one) => {
     const { status, stderr, stdout } = await run(one.runtime, one.style, "missing")
     assert.strictEqual(status, 1, stderr)
     assert.strictEqual(stdout, "")

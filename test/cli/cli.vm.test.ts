@@ -45,7 +45,7 @@ const project = Effect.gen(function* () {
 })
 
 layer(Support.layer, { excludeTestServices: true })("the command line", (it) => {
-  it.effect("leads from a first definition to a sandbox and back to nothing", () =>
+  it.effect("goes from a first definition to a sandbox, and removes it again", () =>
     Effect.gen(function* () {
       const path = yield* Path.Path
       const file = path.join(yield* project, "first.ts")
@@ -67,7 +67,7 @@ layer(Support.layer, { excludeTestServices: true })("the command line", (it) => 
     })
   )
 
-  it.effect("leaves nothing of a build that Ctrl-C ends", () =>
+  it.effect("leaves nothing of a build stopped with Ctrl-C", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path

@@ -30,7 +30,7 @@ const detached = (name: string) => succeeding("run", "--image", "alpine:3", "--n
 
 describe("build and plan", () => {
   test(
-    "build all that a module exports, and then nothing",
+    "build every definition a module exports, and then nothing",
     Effect.gen(function* () {
       const { stderr, stdout } = yield* succeeding("build", two)
       assert.match(stdout, /^tools: generation 1, steps: 2 run, 0 reused, [\d.]+ s\nplain: generation 1, steps: 1 run/)
@@ -43,7 +43,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "build by name, with a line of JSON for each event",
+    "build by name, with one line of JSON per event",
     Effect.gen(function* () {
       const lines = yield* json(Schema.Union([BuildEvent, Shapes.Built]), "build", two, "plain")
       assert.isTrue(lines.some(({ _tag }) => _tag === "StepStarted"))
@@ -57,7 +57,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "plan what build does, and why",
+    "plan what a build would do, and why",
     Effect.gen(function* () {
       const { stdout } = yield* succeeding("plan", two, "tools")
       assert.include(stdout, "say one")
@@ -83,7 +83,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "tell which step failed, its tail, and what to do",
+    "report the failed step, its last output and what to do",
     Effect.gen(function* () {
       const module = definitions("failing")
       const { stderr } = yield* ending(1)("build", module, "failing", "--quiet")
@@ -105,7 +105,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "take a name from another tool only when told to",
+    "replace another tool's snapshot only when told to",
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       yield* Sandbox.run({ image: "alpine:3", name: "hand-made" }, (sandbox) =>
@@ -119,7 +119,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "tell an error of a definition's own",
+    "report an error type of the definition's own",
     Effect.gen(function* () {
       const { stderr } = yield* ending(1)("build", definitions("failing"), "foreign", "--quiet")
       assert.match(stderr, /^error: SeedError: the seed is missing\n/)
@@ -127,7 +127,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "tell what a definition needs that nobody provides",
+    "report a service that a definition needs and nobody provides",
     Effect.gen(function* () {
       const { stderr } = yield* ending(1)("build", definitions("failing"), "needy", "--quiet")
       assert.match(stderr, /^error: .*Service not found: .*\/Database/)
@@ -135,7 +135,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "name what is wrong with a module, its name and the flags",
+    "name what is wrong with a module, a name or a flag",
     Effect.gen(function* () {
       const field = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
         const { error, message } = yield* failing(2, ...args)
@@ -171,7 +171,7 @@ describe("build and plan", () => {
 
 describe("ls, rollback, prune, save and load", () => {
   test(
-    "list snapshots and generations, move back, and remove",
+    "list snapshots and generations, roll back, and remove",
     Effect.gen(function* () {
       assert.strictEqual((yield* succeeding("ls")).stdout, "There are no snapshots.\n")
       assert.deepStrictEqual(yield* json(Shapes.Snapshots, "ls"), [[]])
@@ -218,7 +218,7 @@ describe("ls, rollback, prune, save and load", () => {
   )
 
   test(
-    "prune what nothing needs, after a look",
+    "prune what nothing needs, after a dry run",
     Effect.gen(function* () {
       yield* succeeding("build", two, "--quiet")
       yield* succeeding("build", two, "tools", "--force", "--quiet")
@@ -262,7 +262,7 @@ describe("ls, rollback, prune, save and load", () => {
 
 describe("run, shell, ps and rm", () => {
   test(
-    "pass the exit status on",
+    "pass on the exit status",
     Effect.gen(function* () {
       assert.strictEqual((yield* succeeding("run", "--image", "alpine:3", "--", "true")).stderr, "pulling alpine:3\n")
       assert.strictEqual((yield* succeeding("run", "--image", "alpine:3", "--", "true")).stderr, "")
@@ -273,7 +273,7 @@ describe("run, shell, ps and rm", () => {
   )
 
   test(
-    "tell its own failures from the command's",
+    "distinguish their own failures from the command's",
     Effect.gen(function* () {
       const notFound = yield* failing(127, "run", "--image", "alpine:3", "--", "nonesuch")
       assert.strictEqual(notFound.error?.reason._tag, "CommandNotStarted")
@@ -287,7 +287,7 @@ describe("run, shell, ps and rm", () => {
   )
 
   test(
-    "set the sandbox up as the flags say",
+    "configure the sandbox from the flags",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const { folder, requests } = yield* Cli
@@ -333,7 +333,7 @@ describe("run, shell, ps and rm", () => {
   )
 
   test(
-    "name the flag that can not work, before anything boots",
+    "name the invalid flag before anything boots",
     Effect.gen(function* () {
       const problem = (...args: ReadonlyArray<string>) =>
         Effect.map(failing(125, "run", "--image", "alpine:3", ...args, "--", "true"), ({ message }) => message)
@@ -365,7 +365,7 @@ describe("run, shell, ps and rm", () => {
   )
 
   test(
-    "leave a sandbox running, work in it, list it and remove it",
+    "detach a sandbox, run commands in it, list it and remove it",
     Effect.gen(function* () {
       assert.strictEqual((yield* succeeding("ps")).stdout, "There are no sandboxes.\n")
       const started = yield* succeeding("run", "--image", "alpine:3", "--name", "web", "--label", "team=web", "-d")
@@ -411,9 +411,9 @@ describe("run, shell, ps and rm", () => {
   )
 })
 
-describe("volume", () => {
+describe("the volume command", () => {
   test(
-    "make, list, prune and remove",
+    "creates, lists, prunes and removes volumes",
     Effect.gen(function* () {
       assert.strictEqual((yield* succeeding("volume", "ls")).stdout, "There are no volumes.\n")
       yield* succeeding("volume", "create", "cache", "--quota", "4G", "--label", "tier=ci")
@@ -448,7 +448,7 @@ describe("volume", () => {
   )
 
   test(
-    "keep a volume that a sandbox mounts",
+    "does not remove a volume that a sandbox mounts",
     Effect.gen(function* () {
       yield* succeeding("run", "--image", "alpine:3", "--name", "user", "--volume", "cache:/cache", "-d")
       assert.strictEqual((yield* failing(1, "volume", "rm", "cache")).error?.reason._tag, "InUse")
@@ -458,9 +458,9 @@ describe("volume", () => {
   )
 })
 
-describe("a machine, and a beginning on it", () => {
+describe("sweep, doctor, demo and init", () => {
   test(
-    "sweep, without sweeping first",
+    "sweep, without the driver's own sweep first",
     Effect.gen(function* () {
       yield* detached("kept")
       const { drivers } = yield* Cli
@@ -494,7 +494,7 @@ describe("a machine, and a beginning on it", () => {
   )
 
   test(
-    "show what it can, and leave nothing",
+    "run a demo, and leave nothing",
     Effect.gen(function* () {
       const { stdout } = yield* succeeding("demo", "--image", "alpine:3", "--quiet")
       assert.match(stdout, /^Hello from a microVM, .*\.\n$/)
@@ -527,7 +527,7 @@ describe("a machine, and a beginning on it", () => {
 
 describe("lightbox", () => {
   test(
-    "tells its version, as the package does",
+    "prints the package's version",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const manifest = JSON.parse(yield* fs.readFileString(Path.resolve(import.meta.dirname, "../../package.json")))
@@ -536,7 +536,7 @@ describe("lightbox", () => {
   )
 
   test(
-    "is lenient with nobody",
+    "rejects unknown commands, flags and missing arguments",
     Effect.gen(function* () {
       assert.include((yield* failing(2, "frob")).message, "frob")
       assert.include((yield* failing(2, "ls", "--frob")).message, "--frob")
@@ -549,7 +549,7 @@ describe("lightbox", () => {
   )
 
   test(
-    "completes what is typed in bash",
+    "completes words in bash",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const { folder } = yield* Cli
@@ -572,7 +572,7 @@ describe("lightbox", () => {
     })
   )
 
-  it.live.each(["zsh", "fish", "powershell"])("completes words in %s", (shell) =>
+  it.live.each(["zsh", "fish", "powershell"])("prints completions for %s", (shell) =>
     Effect.gen(function* () {
       const { stdout } = yield* succeeding("--completions", shell)
       for (const word of ["rollback", "dry-run", "volume"]) assert.include(stdout, word)
