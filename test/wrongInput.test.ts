@@ -279,11 +279,11 @@ const stepRow = (method: string, right: Values, args: Fields, options: Fields) =
   row(building(method), right, args, options, "steps.0.options.")
 
 const test = (title: string, tables: Effect.Effect<{ readonly [name: string]: ReadonlyArray<Row> }, unknown, never>) =>
-  it.live(`is refused by ${title}`, () =>
+  it.live(`is rejected by ${title}`, () =>
     Effect.flatMap(tables, (rows) => checkAll(title, rows)).pipe(Effect.provide(MicrosandboxMemory.layer()))
   )
 
-describe("wrong input", () => {
+describe("invalid input", () => {
   const sandboxes: Omit<
     Tables<typeof Sandbox>,
     "isSandbox" | "decodeText" | "splitLines" | "Service" | "layerConfig"
@@ -438,7 +438,7 @@ describe("wrong input", () => {
   }
   test("Reaper", Effect.succeed(reaper))
 
-  it.live("is refused by a sandbox and its processes", () =>
+  it.live("is rejected by a sandbox and its processes", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image, name: "s" })
       const process = yield* sandbox.spawn("cat")

@@ -95,7 +95,7 @@ const hour = 3_600_000
 const year = 365 * 24 * hour
 
 layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
-  it.effect("takes its lease with the first thing that it notes, and gives it back with its scope", () =>
+  it.effect("takes its lease with its first note, and releases it with its scope", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const home = yield* makeHome
@@ -113,7 +113,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect("takes its lease once, also when who asks first is interrupted", () =>
+  it.effect("takes its lease once, even if the first request is interrupted", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       for (let turns = 0; turns < 12; turns++) {
@@ -126,7 +126,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect("leaves to the next sweep what it could not release", () =>
+  it.effect("leaves what it could not release to the next sweep", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const scope = yield* Scope.make()
@@ -137,7 +137,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect("is dead when nobody answers, whatever process has its number by now", () =>
+  it.effect("is dead when nobody answers, even if its process id is reused", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const reused = yield* makeOwner(home)
@@ -151,22 +151,20 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect(
-    "is nobody's to judge on another machine, but after another start of this one or in a container of it",
-    () =>
-      Effect.gen(function* () {
-        const home = yield* makeHome
-        const elsewhere = yield* makeOwner(home, { record: { boot: "another", host: "another" } })
-        assert.strictEqual(yield* stateOf(home, elsewhere), "elsewhere")
-        const before = yield* makeOwner(home, { record: { boot: "another" } })
-        assert.strictEqual(yield* stateOf(home, before), "dead")
-        const container = yield* makeOwner(home, { record: { host: "another" } })
-        // Starts can only be compared where the kernel tells them.
-        assert.strictEqual(yield* stateOf(home, container), here.boot === "another start" ? "elsewhere" : "dead")
-      })
+  it.effect("is left alone on another machine, but not after a reboot or in a container of this one", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const elsewhere = yield* makeOwner(home, { record: { boot: "another", host: "another" } })
+      assert.strictEqual(yield* stateOf(home, elsewhere), "elsewhere")
+      const before = yield* makeOwner(home, { record: { boot: "another" } })
+      assert.strictEqual(yield* stateOf(home, before), "dead")
+      const container = yield* makeOwner(home, { record: { host: "another" } })
+      // Starts can only be compared where the kernel tells them.
+      assert.strictEqual(yield* stateOf(home, container), here.boot === "another start" ? "elsewhere" : "dead")
+    })
   )
 
-  it.effect("is nobody's to judge when another version wrote its record", () =>
+  it.effect("is left alone if another version wrote its record", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const home = yield* makeHome
@@ -178,7 +176,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
 
   it.effect.each([
     { what: "of another version", file: "newkind.t", content: "" },
-    { what: "that is no link", file: "use.t", content: "base" }
+    { what: "that is not a link", file: "use.t", content: "base" }
   ])("keeps what it may own while it has a note $what", ({ content, file }) =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
@@ -206,7 +204,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect("is alive, or dead, or only beginning, wherever the clock jumps to", () =>
+  it.effect("is alive, dead or starting, wherever the clock jumps", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const home = yield* makeHome
@@ -343,7 +341,7 @@ const leaveEverything = Effect.fnUntraced(function* (home: string) {
 const isLock = (verdict: string): boolean => verdict.startsWith("lock ") && verdict !== "lock abcdef012345.7"
 
 layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
-  it.effect("says what it would do and does nothing, or does exactly that", () =>
+  it.effect("reports what it would remove in a dry run, then removes exactly that", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
@@ -400,7 +398,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("is harmless beside others at once", () =>
+  it.effect("can run at the same time as other sweeps", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const { removable } = yield* onHome(home)(leaveEverything(home))
@@ -418,7 +416,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("tells what it can not remove, goes on, and removes it the next time", () =>
+  it.effect("reports what it cannot remove, continues, and removes it next time", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
@@ -448,7 +446,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("lets a name be that somebody who lives is creating a sandbox of, though one who is gone was as well", () =>
+  it.effect("keeps a name that a living owner is creating a sandbox with, even if a dead one was too", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
@@ -466,7 +464,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("ends within its time, and says that it is not through", () =>
+  it.effect("ends within its time limit, and reports that it is incomplete", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
@@ -482,7 +480,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("keeps what was detached, for ever or for its time, whoever is gone", () =>
+  it.effect("keeps detached sandboxes, for good or until their lease ends", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const launchAll = Effect.gen(function* () {
@@ -510,7 +508,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("comes with the driver, and costs no call when there is nothing", () =>
+  it.effect("runs when the driver starts, and makes no call when there is nothing to do", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* onHome(home)(leaveEverything(home))
@@ -525,7 +523,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("knows nothing of volumes", () =>
+  it.effect("does not touch volumes", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
@@ -544,7 +542,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
   )
 })
 
-it.effect("a driver's layer sweeps again while it is used, and no longer when it is closed", () =>
+it.effect("a driver's layer sweeps again while it is in use, and stops when it closes", () =>
   Effect.gen(function* () {
     const home = yield* makeHome
     const leave = Effect.fnUntraced(function* (name: string) {
@@ -573,7 +571,7 @@ it.effect("a driver's layer sweeps again while it is used, and no longer when it
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 )
 
-it.effect("a sweep gives another tool's snapshot its name again, if who was to take it was killed", () =>
+it.effect("a sweep gives another tool's snapshot its name back if the process replacing it was killed", () =>
   Effect.gen(function* () {
     const home = yield* makeHome
     yield* Effect.gen(function* () {
@@ -593,7 +591,7 @@ it.effect("a sweep gives another tool's snapshot its name again, if who was to t
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 )
 
-it.effect("a sweep goes on in the background, and ends with its layer", () =>
+it.effect("a sweep continues in the background, and ends with its layer", () =>
   Effect.gen(function* () {
     const home = yield* makeHome
     yield* Effect.gen(function* () {

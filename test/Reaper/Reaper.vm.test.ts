@@ -37,7 +37,7 @@ const limit = 900_000
 const recorded: Array<string> = []
 
 layer(Support.layer, { excludeTestServices: true })("processes and their microVMs", (it) => {
-  it.effect("work undisturbed beside another that sweeps all the time, and leave nothing at their end", () =>
+  it.effect("work beside a process that sweeps all the time, and leave nothing", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const watched = around(driver, (operation, call) =>
@@ -72,7 +72,7 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
   )
 
   it.effect(
-    "leave nothing when they are killed that one sweep does not find, and names that boot",
+    "leave only names that boot, and nothing that one sweep misses, when they are killed",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
@@ -164,7 +164,7 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
       for (const call of calls) assert.strictEqual((yield* Effect.flip(call)).reason._tag, "GuestLost")
     })
 
-  it.effect("hear of the end of a microVM whose process was killed, at every call", () =>
+  it.effect("fail every call with GuestLost when a microVM is killed", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {
@@ -180,7 +180,7 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
     })
   )
 
-  it.effect("hear of the panic of a guest that has no memory left, at every call", () =>
+  it.effect("fail every call with GuestLost when a guest runs out of memory and panics", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {

@@ -30,7 +30,7 @@ const every = process.env["LIGHTBOX_POWER_EVERY"] ?? "3"
 
 layer(NodeServices.layer, { excludeTestServices: true })("a power cut", (it) => {
   it.effect.each(Object.keys(parts))(
-    "during %s leaves nothing that one sweep does not remove, and names that boot",
+    "during %s leaves only names that boot, and nothing that one sweep cannot remove",
     (part) =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
@@ -87,7 +87,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a power cut", (it) => 
 
 layer(NodeServices.layer, { excludeTestServices: true })("a full disk", (it) => {
   it.effect(
-    "fails what needs room, with a typed error, and lets prune and remove make room",
+    "fails what needs space with a typed error, and lets prune and remove free space",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem

@@ -24,9 +24,9 @@ const decodePlaces = Schema.decodeEffect(Schema.fromJsonString(Schema.Record(Sch
 const onHome = <A, E, R>(home: string, effect: Effect.Effect<A, E, R>) =>
   Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false })))
 
-layer(NodeServices.layer, { excludeTestServices: true })("a process that is killed", (it) => {
+layer(NodeServices.layer, { excludeTestServices: true })("a killed process", (it) => {
   it.effect(
-    "leaves nothing that one sweep of another does not remove, wherever it is killed",
+    "leaves nothing that one sweep cannot remove, wherever it is killed",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem

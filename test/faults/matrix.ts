@@ -123,7 +123,7 @@ interface Variant {
 
 const isOfGuest = (at: MicrosandboxMemory.Operation): at is MicrosandboxMemory.GuestOperation => at.includes(".")
 
-const dies = "finds that its guest has died"
+const dies = "finds its guest dead"
 
 const variants: ReadonlyArray<Variant> = [
   {
@@ -137,12 +137,12 @@ const variants: ReadonlyArray<Variant> = [
     isInterrupted: true
   },
   {
-    name: "is done, but its answer lost",
+    name: "succeeds, but its answer is lost",
     faultAt: (at, nth) => MicrosandboxMemory.loseAnswerAt(at, { nth, reason: injected }),
     isInterrupted: false
   },
   {
-    name: "is done, but never answers, and is interrupted",
+    name: "succeeds, but never answers, and is interrupted",
     faultAt: (at, nth) => MicrosandboxMemory.loseAnswerAt(at, { nth, hang: true }),
     isInterrupted: true
   },
@@ -295,7 +295,7 @@ export const matrix = (
   const total = { calls: 0, cases: 0 }
   const swept: Array<string> = []
 
-  it.effect("has an operation for everything that can be asked for", () =>
+  it.effect("covers every operation that can be called", () =>
     Effect.gen(function* () {
       const named = operations.map(({ name }) => name.split(" ")[0])
       const methods = Object.keys(yield* instance).filter((name) => !name.startsWith("~"))

@@ -55,7 +55,7 @@ const operations: ReadonlyArray<Refused> = [
   ["Volume.ensure", "quota", Volume.ensure("cache", { kind: "disk" })]
 ]
 
-describe("refused before anything is asked of the driver", () => {
+describe("operations that reject their input before they call the driver", () => {
   it.effect.each(operations)("%s: %s", ([operation, field, run]) =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control

@@ -61,16 +61,16 @@ const surface: Surface = {
 matrix("Sandbox", surface, [
   { name: "launch", run: launch },
   {
-    name: "launch from an image that is not there yet, with a volume",
+    name: "launch from an image that is not pulled yet, with a volume",
     run: Sandbox.launch({ image, mounts: { "/data": { volume: "data" } } })
   },
-  { name: "launch in place of another", given: there, run: Sandbox.launch({ name: "box", image, overwrite: true }) },
+  { name: "launch with overwrite", given: there, run: Sandbox.launch({ name: "box", image, overwrite: true }) },
   { name: "run", run: Sandbox.run({ image }, (sandbox) => sandbox.exec("true", [], { check: true })) },
   { name: "connect", given: there, run: Sandbox.connect("box") },
   { name: "start", given: stopped, run: Sandbox.start("box") },
   { name: "restart", given: there, run: Sandbox.restart("box") },
   { name: "remove", given: stopped, run: Sandbox.remove("box") },
-  { name: "remove by force", given: there, run: Sandbox.remove("box", { force: true }) },
+  { name: "remove with force", given: there, run: Sandbox.remove("box", { force: true }) },
   { name: "stop", given: there, run: Sandbox.stop("box") },
   { name: "kill", given: there, run: Sandbox.kill("box") },
   { name: "list", given: there, run: Sandbox.list() },
@@ -120,8 +120,8 @@ matrix("Sandbox", surface, [
   over("logs", (sandbox) => Stream.runDrain(sandbox.logs())),
   over("modify", (sandbox) => sandbox.modify({ labels: { team: "platform" }, apply: "next-start" })),
   over("info", (sandbox) => sandbox.info),
-  { name: "stop a running one", given: there, run: whileRunning((sandbox) => sandbox.stop()) },
-  { name: "kill a running one", given: there, run: whileRunning((sandbox) => sandbox.kill) },
+  { name: "stop a running sandbox", given: there, run: whileRunning((sandbox) => sandbox.stop()) },
+  { name: "kill a running sandbox", given: there, run: whileRunning((sandbox) => sandbox.kill) },
   { name: "detach", run: Effect.flatMap(alone, (sandbox) => sandbox.detach) },
   { name: "detachFor", run: Effect.flatMap(alone, (sandbox) => sandbox.detachFor("1 hour")) }
 ])

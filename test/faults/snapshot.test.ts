@@ -41,9 +41,9 @@ matrix(
   { exports: Snapshot, others: ["Built", "Current", "Generation", "Snapshot", ...descriptions.split(" ")] },
   [
     { name: "build", run: Snapshot.build(full) },
-    { name: "build of what is there", given: builtOnce, run: builtOnce, always: isWhole },
+    { name: "build of an existing result", given: builtOnce, run: builtOnce, always: isWhole },
     { name: "build of another result", given: builtOnce, run: Snapshot.build(tools(2), { keep: 1 }), always: isWhole },
-    { name: "build by force", given: builtOnce, run: Snapshot.build(tools(1), { force: true }), always: isWhole },
+    { name: "build with force", given: builtOnce, run: Snapshot.build(tools(1), { force: true }), always: isWhole },
     {
       name: "build that keeps its builder",
       run: Snapshot.build(tools(1), { keepBuilder: true }),
@@ -77,14 +77,14 @@ matrix(
       always: isWhole
     },
     {
-      name: "load what is not trusted",
+      name: "load an untrusted file",
       given: Effect.andThen(builtOnce, save),
       run: Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded", overwrite: true })),
       always: isWhole
     },
     {
       // Its disk is no result that a prune would remove.
-      name: "remove what was loaded",
+      name: "remove a loaded snapshot",
       given: Effect.andThen(
         Effect.andThen(builtOnce, save),
         Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded" }))

@@ -18,7 +18,7 @@ const primed = Volume.prime("cache", ({ name }) =>
 
 matrix("Volume", { exports: Volume, others: ["Volume"] }, [
   { name: "ensure", run: there },
-  { name: "ensure of one that is there", given: there, run: there },
+  { name: "ensure of an existing volume", given: there, run: there },
   { name: "get", given: there, run: Volume.get("cache") },
   { name: "list", given: there, run: Volume.list() },
   { name: "exists", given: there, run: Volume.exists("cache") },
@@ -31,7 +31,7 @@ matrix("Volume", { exports: Volume, others: ["Volume"] }, [
     always: Volume.remove("scratch")
   },
   { name: "prime", run: primed },
-  { name: "prime of one that is full", given: primed, run: primed },
+  { name: "prime of a primed volume", given: primed, run: primed },
   { name: "exclusive", given: there, run: Volume.exclusive("cache") },
   { name: "usage", given: there, run: Volume.usage("cache") },
   {
