@@ -139,7 +139,7 @@ export const suite = (title: string, examples: ReadonlyArray<Example>): void =>
       )
     }
 
-    it.effect("leave nothing but what they have baked", () =>
+    it.effect("leave nothing but the snapshots they built", () =>
       Support.assertNothingLeft({ snapshots: ["agents-xl", "lightbox", "py-data", "python-ci"] })
     )
   })

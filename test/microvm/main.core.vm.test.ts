@@ -28,7 +28,7 @@ const blocksOf = (bytes: Uint8Array): ReadonlySet<string> =>
     )
   )
 
-layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
+layer(Support.layer, { excludeTestServices: true })("the core workflow", (it) => {
   it.effect("builds a snapshot, boots sandboxes from it, and leaves nothing but the snapshot", () =>
     Effect.gen(function* () {
       const recorder = Support.recorder()
@@ -62,7 +62,7 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
     })
   )
 
-  it.effect("tells where a step failed, and with what, and removes the builder", () =>
+  it.effect("reports where and how a step failed, and removes the builder", () =>
     Effect.gen(function* () {
       const before = yield* Support.snapshotNames
       const failing = Snapshot.make("failing", Support.image).pipe(
@@ -83,7 +83,7 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
     })
   )
 
-  it.effect("keeps what was written to a volume and a folder of the host just before the end", () =>
+  it.effect("keeps what was written to volumes and a host folder just before the end", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
@@ -122,7 +122,7 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
     })
   )
 
-  it.effect("runs ten commands at once, and stops a sandbox in which a command hangs", () =>
+  it.effect("runs ten commands at once, and stops a sandbox with a hanging command", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {
@@ -157,7 +157,7 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
     })
   )
 
-  it.effect("leaves nothing of a build that is interrupted in a step", () =>
+  it.effect("leaves nothing of a build interrupted in a step", () =>
     Effect.gen(function* () {
       const before = yield* Support.snapshotNames
       const recorder = Support.recorder()

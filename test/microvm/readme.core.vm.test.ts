@@ -7,7 +7,7 @@ import * as Sources from "../package/sources.ts"
 import * as Support from "./support.ts"
 
 layer(Support.layer, { excludeTestServices: true })("the README", (it) => {
-  it.effect("says what works as it stands", () =>
+  it.effect("has programs that run as printed", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
