@@ -22,7 +22,7 @@ import { Screen } from "./Screen.ts"
 
 type Bare<Event> = Event extends BuildEvent ? Omit<Event, "buildId" | "sequence" | "snapshot" | "at"> : never
 
-/** Says what happens in a build, as the build itself would. */
+/** Emits the events of a build, as the build itself would. */
 const buildOf = (reporter: BuildReporter.BuildReporter, snapshot: string, buildId = snapshot) => {
   let sequence = 0
   return (bare: Bare<BuildEvent>): Effect.Effect<BuildEvent> =>
@@ -43,7 +43,7 @@ const finished = (index: number, description: string, millis: number, attempt = 
 const output = (index: number, text: string) =>
   ({ _tag: "StepOutput", index, description: "", stream: "stdout", text }) as const
 
-/** Until the next frame is on the screen. */
+/** Waits for the next frame. */
 const frame = TestClock.adjust("100 millis")
 
 const onScreen = Effect.fnUntraced(function* (
@@ -401,7 +401,7 @@ describe("the terminal reporter", () => {
       assert.deepStrictEqual(yield* screen.state, { wraps: true, cursor: [0, 2] })
       const { written } = screen
       assert.isAbove(written.length, 2)
-      // After any of the writes, not only the last, the cursor can be seen.
+      // The cursor is visible after every write, not only the last.
       for (const text of written.slice(1)) assert.isTrue(text.startsWith("\u001b[?25l") && text.endsWith("\u001b[?25h"))
       yield* buildOf(late, "late")(started(1, "true"))
       yield* frame
@@ -500,10 +500,10 @@ describe("the reporter chosen for an output", () => {
 // Any events
 // =============================================================================
 
-/** All that a reporter says to a terminal itself. */
+/** The control sequences of the reporter itself. */
 const own = /\u001b\[(\?25[lh]|\?7[lh]|\d+A|K|J|\d+(;\d+)*m)/g
 
-/** What is left that a terminal acts on or shows as nothing. */
+/** Every other character that a terminal acts on or does not show. */
 const foreign = (written: string): ReadonlyArray<string> =>
   written
     .replace(own, "")

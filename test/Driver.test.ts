@@ -51,7 +51,7 @@ const guest: Guest.Guest = {
   lost: Effect.never
 }
 
-/** A driver as somebody else would write it: from what the package exports, and nothing else. */
+/** A third-party driver, written with the package's exports only. */
 const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>): Service => {
   const find = (name: string) => {
     const info = running.get(name)
@@ -184,7 +184,7 @@ describe("a third-party driver", () => {
           driver
         )
       })
-      // What a process leaves that is killed: a note without an owner that lives.
+      // What a killed process leaves: a note without a living owner.
       yield* driver.createSandbox({
         name: "left",
         source: { _tag: "Image", reference: "anything" },

@@ -26,7 +26,7 @@ const keysOf = <E, R>(definition: Snapshot.Definition<E, R>, nonce?: string, dig
 const keyOf = <E, R>(definition: Snapshot.Definition<E, R>) =>
   Effect.map(keysOf(definition), (keys) => keys.at(-1) ?? "")
 
-/** What all have the same key, or all different ones. */
+/** The number of different keys. */
 const distinct = Effect.fnUntraced(function* (...definitions: ReadonlyArray<Snapshot.Definition<unknown, unknown>>) {
   return new Set(yield* Effect.forEach(definitions, keyOf)).size
 })
@@ -47,7 +47,7 @@ describe("plan", () => {
         Snapshot.write("/etc/motd", "hello\n", { mode: 0o600, owner: { uid: 1, gid: 2 } }),
         Snapshot.step("seed", () => Effect.void, { key: "v1" })
       )
-      // Another key for the same steps would throw away what everybody has built: only with another `builderVersion`.
+      // Other keys for the same steps would discard everyone's results: only a new `builderVersion` may do that.
       assert.deepStrictEqual(yield* keysOf(definition), [
         "255c089f92dc965e1a1eea9da4319cc898fb5621f7ec142998826779c8c40c72",
         "a4c9a1cfe9db07ecb0a8136b84516a5732d5bbd7e749c409046a8b712e1e7dcc",
@@ -216,7 +216,7 @@ describe("plan", () => {
         units.map(({ description, descriptor, key }) => ({ description, descriptor, key }))
       )
       assert.notInclude(remembered, value)
-      // It is no secret to those who can guess it.
+      // A digest reveals a value that can be guessed.
       assert.notInclude(remembered, digest)
       assert.include(remembered, "login <redacted>")
     })
@@ -266,7 +266,7 @@ describe("plan", () => {
       const child = Snapshot.from("child", shared).pipe(Snapshot.shell("two"))
       const [one, two] = yield* unitsOf(child)
       assert.strictEqual(one?.key, yield* keyOf(shared))
-      // Results of a base are kept, and its variables are its own.
+      // Results of a base are kept, and its variables do not apply to definitions on it.
       assert.isTrue(one?.isMarked)
       assert.deepStrictEqual(two?.environment, {})
       assert.deepStrictEqual([one?.index, two?.index], [1, 2])

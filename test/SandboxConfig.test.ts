@@ -22,7 +22,7 @@ const secret = (more: object = {}) => ({ value: Redacted.make("s"), hosts: ["api
 
 const rule = (more: object) => ({ network: { policy: { rules: [{ action: "allow", to: "any", ...more }] } } })
 
-/** Options that can not work, with the field that is named and what is said about it. */
+/** Invalid options, with the field that the error names and its problem. */
 const wrong: ReadonlyArray<readonly [input: object, field: string, problem: string | RegExp]> = [
   [{ name: "" }, "name", /1 to 128 letters/],
   [{ name: "-a" }, "name", /starting with a letter or digit/],
@@ -231,7 +231,7 @@ describe("SandboxConfig", () => {
   it.effect("accepts no options, and partial resources", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* decode({}), {})
-      // What it begins with is the layer's to say.
+      // The layer decides what it starts with.
       assert.deepStrictEqual(yield* decode({ resources: { maxMemory: "384M", maxCpus: 1 } }), {
         resources: { maxMemory: 384 * 1024 ** 2, maxCpus: 1 }
       })

@@ -18,7 +18,7 @@ const node: MicrosandboxMemory.Command = ({ argv, files, stdout }) =>
     Effect.as(0)
   )
 
-/** How many machines were booted, and that none is left. */
+/** The number of boots; fails if a machine is left. */
 const bootsOf = Effect.gen(function* () {
   const control = yield* MicrosandboxMemory.Control
   assert.deepStrictEqual((yield* control.inventory).sandboxes, [])

@@ -1,4 +1,4 @@
-/** What the doctor finds on machines that are not well. */
+/** What the doctor finds on unhealthy machines. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -40,7 +40,7 @@ describe("the doctor", () => {
         isHealthy,
         all.every(({ status }) => status !== "problem")
       )
-      // Whatever is wrong, it says what to do.
+      // Every finding that is not ok says what to do.
       for (const { remedy, status, topic } of all) {
         if (status !== "ok") assert.isNotEmpty(remedy, topic)
       }

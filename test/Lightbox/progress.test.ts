@@ -8,7 +8,7 @@ import * as Snapshot from "../../src/Snapshot.ts"
 
 const twin = Layer.fresh(MicrosandboxMemory.layer({ images: { "progress:1": {}, "progress:2": {} } }))
 
-/** The lines that a program causes. */
+/** The progress lines of a program. */
 const linesOf = Effect.fnUntraced(function* <E, R>(program: Effect.Effect<unknown, E, R>) {
   const lines: Array<string> = []
   yield* Effect.provideService(program, Lightbox.Progress, (line) => lines.push(line))

@@ -1,4 +1,4 @@
-/** How programs end that `Lightbox.runMain` runs. */
+/** How programs run by `Lightbox.runMain` end. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -15,11 +15,11 @@ const program = fileURLToPath(new URL("programs/main.ts", import.meta.url))
 interface Ended {
   readonly status: number | null
   readonly said: ReadonlyArray<string>
-  /** What it said on standard error. */
+  /** Its standard error. */
   readonly complaint: string
 }
 
-/** Runs the program, sending it a signal when it says the word for it. */
+/** Runs the program, and sends it a signal when it prints the word for it. */
 const end = (
   home: string,
   args: ReadonlyArray<string>,

@@ -1,4 +1,4 @@
-/** What a program prints that does not catch its error. */
+/** What a program prints for an uncaught error. */
 import { assert, describe, it } from "@effect/vitest"
 import * as ChildProcess from "node:child_process"
 import { fileURLToPath } from "node:url"
@@ -56,7 +56,7 @@ describe("an uncaught error", { timeout: 60_000 }, () => {
     assert.strictEqual(count(stderr, message), 1, stderr)
     assert.strictEqual(count(stderr, "There is no snapshot named"), 1, stderr)
     assert.isAtMost(stderr.trimEnd().split("\n").length, 25, stderr)
-    // `Effect.runPromise` rejects with the error itself, which knows nothing of the fibers that it went through.
+    // `Effect.runPromise` rejects with the error itself, without a trace of its fibers.
     if (one.style !== "runPromise") assert.match(stderr, /^ +at .*uncaught\.ts:\d+/m)
   })
 })

@@ -455,7 +455,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     const numbers = Array.from({ length: 150 }, (_, index) => `${index}\n`)
     const outputs = yield* Effect.scoped(
       Effect.gen(function* () {
-        // All of them run before the first is given what it waits for.
+        // All of them run before the first gets its input.
         const processes = yield* Effect.forEach(numbers, () => sandbox.spawn("cat"), { concurrency: "unbounded" })
         assert.strictEqual(new Set(processes.map(({ pid }) => pid)).size, numbers.length)
         return yield* Effect.forEach(

@@ -61,7 +61,7 @@ export const files: Group<Bench.Shared> = (test) => {
         assert.strictEqual(yield* Stream.mkString(Stream.decodeText(file.stream())), "0123abcd89")
         yield* file.setAttributes({ size: 6 })
         assert.strictEqual((yield* file.stat).size, 6)
-        // It stays open when its name is gone.
+        // It stays open after its name is removed.
         yield* sandbox.remove("/root/open")
         assert.strictEqual(yield* Stream.mkString(Stream.decodeText(file.stream())), "0123ab")
       })
@@ -136,7 +136,7 @@ export const files: Group<Bench.Shared> = (test) => {
       mtime
     })
     const info = yield* sandbox.stat("/root/attributes")
-    // Whoever is given a program is not given what it may do.
+    // A change of owner drops the setuid bit.
     assert.deepInclude(info, { gid: 7, mode: 0o750, mtime, size: 4, uid: 1000 })
     assert.strictEqual(yield* sandbox.readFileString("/root/attributes"), "0123")
     yield* guest.setAttributes("/root/attributes", { mode: 0o4755, size: 6 })
@@ -161,7 +161,7 @@ export const files: Group<Bench.Shared> = (test) => {
     yield* Bench.failsWithCode("ELOOP", sandbox.readFile("/root/links/circle"))
     yield* Bench.failsWithCode("EINVAL", guest.readLink("/root/links/folder"))
     yield* Bench.failsWithCode("EEXIST", guest.symlink("x", "/root/links/circle"))
-    // The link goes, and what it leads to stays.
+    // The link is removed, not its target.
     yield* sandbox.remove("/root/links/relative", { recursive: true })
     assert.isTrue(yield* sandbox.exists("/root/links/folder/file"))
   })

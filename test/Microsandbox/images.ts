@@ -1,5 +1,5 @@
 /**
- * Images: what the cache tells of them, and their way to an archive and back.
+ * Images: what the cache knows about them, and saving and loading archives.
  *
  * These cases come first: nothing needs the images yet.
  */
@@ -44,7 +44,7 @@ export const images: Group = (test) => {
     const driver = yield* Microsandbox.Microsandbox
     const { files, image } = yield* Bench.Bench
     const path = Path.join(files, "late.tar")
-    // One driver is through by then, and the other is not: it may go on for a while.
+    // One driver has finished by then; the other may continue for a while.
     const saved = yield* Effect.timeoutOption(driver.saveImages([image], path), "1 millis")
     yield* leftoversEnd
     assert.strictEqual(Fs.existsSync(path), saved._tag === "Some")
@@ -80,7 +80,7 @@ export const images: Group = (test) => {
     const [only, ...others] = yield* driver.loadImage(again)
     assert.deepStrictEqual([only?.reference, only?.digest, others.length], [alias.short, digest, 0])
 
-    // By its short name first that one goes, and then the whole one.
+    // Its short name removes that one first, then the fully qualified one.
     yield* driver.removeImage(tag)
     yield* driver.removeImage(alias.short)
     assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()), [alias.whole, image].toSorted())

@@ -82,7 +82,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
       assert.deepInclude(body, { name: "worker", image: { type: "oci", reference: "alpine" } })
       assert.deepStrictEqual(body["resources"], { vcpus: 1, memory_mib: 256 })
       assert.deepStrictEqual(body["env"], [{ key: "A", value: "1" }])
-      // Who owns it is known on this machine alone.
+      // Only this machine knows who owns it.
       assert.deepStrictEqual(Object.keys(body.labels).toSorted(), ["lightbox.instance", "lightbox.role", "team_name"])
     })
   )

@@ -15,7 +15,7 @@ import { leftoversEnd } from "../../src/internal/driver/sdk/calls.ts"
 import { BootFailed, LightboxError } from "../../src/LightboxError.ts"
 import { temporary } from "../support.ts"
 
-/** Starts processes that are called as the runtime calls its own, and end only when they are killed. */
+/** Starts processes named like those of the runtime, which end only when killed. */
 const machines = Effect.gen(function* () {
   const folder = yield* temporary
   Fs.writeFileSync(Path.join(folder, "sandbox"), "echo booted; read forever\n")

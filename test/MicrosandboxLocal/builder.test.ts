@@ -1,4 +1,4 @@
-/** What the SDK has understood of options, as its own builders tell it: without a microVM. */
+/** What the SDK understood of the options, according to its own builders, without a microVM. */
 import { assert, describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Sdk from "microsandbox"
@@ -28,7 +28,7 @@ const flags = { readonly: false, noexec: false, nosuid: false, nodev: false }
 
 const folder = { options: flags, statVirtualization: "strict", hostPermissions: "private" }
 
-/** What becomes of everything that can be said. */
+/** What every option becomes. */
 const understood: Readonly<Record<string, unknown>> = {
   name: "one",
   image: { Oci: { reference: "node:22", rootDisk: { kind: "managed", sizeMib: 8192 } } },
@@ -109,7 +109,7 @@ const understood: Readonly<Record<string, unknown>> = {
 
 const bucket = (size: number) => ({ size, refillTimeMs: 1000, oneTimeBurst: 0 })
 
-/** The same of the network. */
+/** The same for the network. */
 const understoodNetwork: Readonly<Record<string, unknown>> = {
   enabled: true,
   ports: [

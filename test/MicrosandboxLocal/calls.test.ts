@@ -1,4 +1,4 @@
-/** Calls that can not be called off, with promises of our own. */
+/** Calls that cannot be cancelled, with promises of our own. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -29,7 +29,7 @@ const making = (
 describe("a call while the store is busy", () => {
   const locked = () => new Error("[Database] database error: (code: 5) database is locked")
 
-  /** Fails so often, and then gives how often it was called; with how often that was said to be tried again. */
+  /** Fails the given number of times; returns the number of calls, and the number of counted retries. */
   const calling = Effect.fnUntraced(function* (failures: number, error: () => Error) {
     let calls = 0
     const { count: before } = yield* Metric.value(sdkRetries)

@@ -1,4 +1,4 @@
-/** Every error of the SDK that is told apart, in the words that it has, without a microVM. */
+/** Every error of the SDK that is distinguished, in its own words, without a microVM. */
 import { assert, describe, it } from "@effect/vitest"
 import { fromSdk, reasons, type Subject } from "../../src/internal/driver/sdk/errors.ts"
 import { LightboxError, NotFound, type Reason } from "../../src/LightboxError.ts"

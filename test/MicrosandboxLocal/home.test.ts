@@ -28,7 +28,7 @@ describe("the home of a process", () => {
       yield* Effect.scoped(
         Effect.gen(function* () {
           yield* createVolume(first)
-          // Another one of the same home, closed before.
+          // Another one on the same home, closed earlier.
           yield* Effect.scoped(driver(first))
           const error = yield* Effect.flip(Effect.scoped(driver(second)))
           assert.strictEqual(error.reason._tag, "Unsupported")

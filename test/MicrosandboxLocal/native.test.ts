@@ -1,6 +1,6 @@
 /**
- * What this package uses of the SDK, and whether the installed one has it: that an upgrade took something away shows
- * here, in seconds and by name, and not in some microVM.
+ * The part of the SDK that this package uses, and whether the installed SDK has it: what an upgrade removed shows up
+ * here, in seconds and by name, and not in a microVM.
  */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Sdk from "microsandbox"

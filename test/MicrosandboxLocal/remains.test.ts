@@ -96,7 +96,7 @@ describe("folders that microVMs booted from", () => {
 
       assert.deepStrictEqual([...VmProcess.collectRemains({ dryRun: true })].toSorted(), [left, holding].toSorted())
       assert.deepStrictEqual(Fs.readdirSync(folder).toSorted(), before)
-      // What holds something is not removed, and not said to be.
+      // A folder that holds something is not removed, and not reported.
       assert.deepStrictEqual(VmProcess.collectRemains({ dryRun: false }), [left])
       assert.deepStrictEqual(
         Fs.readdirSync(folder).toSorted(),
@@ -120,7 +120,7 @@ describe("name locks", () => {
         for (const name of [...generated, ...chosen]) Fs.writeFileSync(Path.join(home, "run", folder, file(name)), "")
       }
       for (const name of [...generated, ...chosen]) yield* Effect.promise(() => NameLocks.remove(home, name))
-      // A name that never was is nothing to complain about.
+      // An unknown name is not an error.
       yield* Effect.promise(() => NameLocks.remove(home, `lightbox-${id}`))
       for (const folder of ["locks", "creation-locks"]) {
         assert.deepStrictEqual(

@@ -30,7 +30,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a loaded snapshot", (i
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
         const { file, home } = yield* prepare
-        // In a home where there is nothing yet.
+        // In an empty home.
         const first = yield* Snapshot.load(file, { name: "one" }).pipe(
           Effect.provide(MicrosandboxLocal.layer({ home: `${home}-new` }))
         )
@@ -55,7 +55,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a loaded snapshot", (i
           yield* Snapshot.remove("one")
           yield* Snapshot.remove("two")
 
-          // Half a removal, and a descriptor that a power cut tore.
+          // An interrupted removal, and a descriptor truncated by a power cut.
           for (const damage of ["upper.ext4", "snapshot.json"]) {
             const { name } = yield* driver.loadSnapshot(file, `lb-${"0".repeat(40)}`)
             yield* fs.writeFileString(`${home}/snapshots/${name}/${damage}`, "")

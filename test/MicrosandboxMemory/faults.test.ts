@@ -1,4 +1,4 @@
-/** Faults of the twin: whom they meet, and when. */
+/** Faults of the twin: which sandbox they affect, and when. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -76,7 +76,7 @@ describe("a full disk", () => {
       yield* two.writeFile("/root/first", mebibyte)
       const { reason } = yield* Effect.flip(two.writeFile("/root/second", mebibyte))
       assert.deepInclude(reason, { _tag: "FileError", code: "ENOSPC" })
-      // What is no part of the disk has room, and what is removed makes some.
+      // Other file systems have room, and removing a file frees some.
       yield* two.shell("cat /root/first > /tmp/copy && rm /root/second && echo text > /root/third", { check: true })
       yield* control.fillDisk("two")
       assert.include((yield* two.shell("cat /root/first > /root/copy")).stderr, "No space left on device")

@@ -16,7 +16,7 @@ import * as Sandbox from "../../src/Sandbox.ts"
 
 const image = "plain"
 
-// Sockets are made below it, and the path of a socket is short.
+// Holds sockets, whose paths must be short.
 const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "t" })).pipe(
   Effect.provide(NodeFileSystem.layer)
 )
@@ -194,7 +194,7 @@ describe("a sandbox of another process", () => {
           return yield* Microsandbox.Microsandbox
         })
       ).pipe(Effect.provide(twin({ home: yield* temporary })))
-      // What the layer that is closed had in memory is gone.
+      // The closed layer's memory is lost.
       yield* Effect.gen(function* () {
         const driver = yield* Microsandbox.Microsandbox
         const info = yield* driver.getSandbox("other")

@@ -1,4 +1,4 @@
-/** Who owns what, and what a sweep does with it. */
+/** Owners, and what a sweep does with what they own. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, it, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -28,7 +28,7 @@ import { turn } from "../support.ts"
 
 const image = "plain"
 
-// Sockets are made below it, and the path of a socket is short.
+// Holds sockets, whose paths must be short.
 const makeHome = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "r" }))
 
 /** A driver on a home, as another process would have one. */
@@ -50,7 +50,7 @@ const here = {
   host: Fs.existsSync("/etc/machine-id") ? Fs.readFileSync("/etc/machine-id", "utf8").trim() : Os.hostname()
 }
 
-/** The traces of an owner that does not answer: by default one whose number a process that lives has got. */
+/** The traces of an owner that does not answer; by default, a living process has reused its process id. */
 const makeOwner = Effect.fnUntraced(function* (
   home: string,
   options?: {
@@ -67,7 +67,7 @@ const makeOwner = Effect.fnUntraced(function* (
   return id
 })
 
-/** A socket that a process has left which was killed. */
+/** The socket of a killed process. */
 const leaveSocket = (path: string) =>
   Effect.scoped(
     Effect.flatMap(
@@ -81,7 +81,7 @@ const leaveSocket = (path: string) =>
 
 const stateOf = (home: string, id: string) => Effect.map(Owner.find(home, id), ({ state }) => state)
 
-/** Lets a clock that others may have turned say something else. */
+/** Moves the clock for the life of the scope. */
 const turnClock = (millis: number) =>
   Effect.acquireRelease(
     Effect.sync(() => {
@@ -159,7 +159,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
       const before = yield* makeOwner(home, { record: { boot: "another" } })
       assert.strictEqual(yield* stateOf(home, before), "dead")
       const container = yield* makeOwner(home, { record: { host: "another" } })
-      // Starts can only be compared where the kernel tells them.
+      // Boots can only be compared where the kernel identifies them.
       assert.strictEqual(yield* stateOf(home, container), here.boot === "another start" ? "elsewhere" : "dead")
     })
   )
@@ -238,7 +238,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
 // Sweeps
 // =============================================================================
 
-/** Everything below a folder that is not somebody's who lives, with content and times. */
+/** Everything below a folder that no living owner holds, with content and times. */
 const listing = (folder: string, isIgnored: (path: string) => boolean): ReadonlyArray<string> =>
   Fs.readdirSync(folder, { recursive: true, encoding: "utf8" })
     .filter((path) => !isIgnored(path))
@@ -252,7 +252,7 @@ const listing = (folder: string, isIgnored: (path: string) => boolean): Readonly
 const verdictsOf = ({ verdicts }: Cleanup.Report, ...which: ReadonlyArray<Cleanup.Verdict["verdict"]>) =>
   verdicts.flatMap(({ name, resource, verdict }) => (which.includes(verdict) ? [`${resource} ${name}`] : [])).toSorted()
 
-/** Makes a sandbox that says who owns it. */
+/** Creates a sandbox with the labels of its owner. */
 const createOwned = (name: string, instance: string, owner: string | undefined) =>
   Microsandbox.Microsandbox.use((driver) =>
     driver.createSandbox({
@@ -263,7 +263,7 @@ const createOwned = (name: string, instance: string, owner: string | undefined) 
     })
   )
 
-/** Leaves one of everything in a home, and some that is not to be touched. */
+/** Leaves one of everything in a home, and some things that must not be touched. */
 const leaveEverything = Effect.fnUntraced(function* (home: string) {
   const fs = yield* FileSystem.FileSystem
   const file = `${home}/partial`
@@ -308,7 +308,7 @@ const leaveEverything = Effect.fnUntraced(function* (home: string) {
   yield* driver.loadSnapshot(`${home}/saved`, "plain-copy")
   yield* driver.linkSnapshot("named-since", "plain-copy")
 
-  // A lock that was held by a process that was killed.
+  // A lock of a killed process.
   yield* fs.makeDirectory(`${home}/lightbox/locks`, { recursive: true })
   yield* leaveSocket(`${home}/lightbox/locks/abcdef012345-00000001`)
   yield* fs.writeFileString(`${home}/lightbox/locks/abcdef012345.7`, "abcdef012345-00000001")
@@ -347,7 +347,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
       yield* Effect.gen(function* () {
         const { removable } = yield* leaveEverything(home)
         const live = yield* Sandbox.launch({ image, name: "live" })
-        // Of a launch that is under way.
+        // Of a running launch.
         const ownership = yield* Ownership.Ownership
         yield* ownership.note({ kind: "disk", token: "making", name: "making" })
         yield* (yield* FileSystem.FileSystem).makeDirectory(`${home}/lightbox/disks/making`)
@@ -383,7 +383,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
           (yield* Snapshot.list()).map(({ name }) => name),
           ["kept", "named-since"]
         )
-        // There is nothing left for another one.
+        // Nothing is left for another sweep.
         assert.deepStrictEqual(
           verdictsOf(yield* Reaper.sweep(), "removed", "failed").filter((v) => !isLock(v)),
           []
@@ -601,7 +601,7 @@ it.effect("a sweep continues in the background, and ends with its layer", () =>
         yield* makeOwner(home, { notes: [{ kind: "file", token: name, name: file }] })
         return () => !Fs.existsSync(file)
       })
-      // What has just begun is not looked at.
+      // What has just started is ignored.
       yield* TestClock.setTime(Date.now() + hour)
       const scope = yield* Scope.make()
       const first = yield* leave("first")

@@ -1,4 +1,4 @@
-/** Real microVMs of processes that are killed, of processes that sweep beside each other, and that die themselves. */
+/** Real microVMs of killed processes and of processes that sweep beside each other, and microVMs that die. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -27,13 +27,13 @@ const decodeSweep = Schema.decodeEffect(
   )
 )
 
-/** Calls that take long enough to be killed in their middle. */
+/** Calls that take long enough for a kill in the middle. */
 const long = ["createSandbox", "killSandbox", "captureSnapshot", "removeSandbox", "removeSnapshot"]
 
 /** Up to ten virtual machines boot for each process that is killed, on processors that they share with others. */
 const limit = 900_000
 
-/** What the work asks of the driver to change, in order. */
+/** The driver calls of the work that change something, in order. */
 const recorded: Array<string> = []
 
 layer(Support.layer, { excludeTestServices: true })("processes and their microVMs", (it) => {
@@ -52,14 +52,14 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
       const sweeps = yield* Stream.toQueue(Stream.splitLines(Stream.decodeText(sweeper.stdout)), {
         capacity: "unbounded"
       })
-      // It takes its time to begin, and may remove locks that were left before.
+      // It takes a while to start, and may remove older locks.
       yield* Queue.take(sweeps)
       yield* core(unverified("recorded", image, "recorded")).pipe(
         Effect.provideService(Microsandbox.Microsandbox, watched)
       )
       const beside = yield* Queue.takeAll(sweeps)
       yield* sweeper.kill({ killSignal: "SIGKILL" })
-      // One began when the other was over.
+      // One started after the other had ended.
       assert.isAbove(beside.length, 1)
       const verdicts = yield* Effect.forEach(beside, (line) => decodeSweep(line))
       assert.deepStrictEqual(

@@ -40,7 +40,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           )
           const failed = yield* sandbox.shell("echo out; echo err >&2; exit 9")
           assert.deepStrictEqual([failed.exitCode, failed.stdout, failed.stderr], [9, "out\n", "err\n"])
-          // Its input is closed: what reads to the end ends.
+          // Its input is closed: a command that reads it to the end ends.
           assert.strictEqual((yield* sandbox.exec("cat")).stdout, "")
         })
       )
@@ -74,7 +74,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
             _tag: "TimedOut",
             limitMillis: 1000
           })
-          // With all that it had started.
+          // With everything it had started.
           const left = yield* sandbox
             .shell("ps -o args | grep -c '^sleep 1234'")
             .pipe(Effect.repeat({ until: ({ stdout }) => stdout === "0\n", schedule: Schedule.spaced("50 millis") }))
@@ -205,7 +205,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           assert.strictEqual((yield* reader.shell("cat /volume/deep/er")).stdout, "by the host\n")
           yield* writer.shell("ln -s /etc/passwd /volume/link", { check: true })
           assert.deepStrictEqual(yield* files.readDirectory("/"), ["deep", "file", "link"])
-          // The runtime keeps a guest's link as a file that says where it leads.
+          // The runtime stores a guest's link as a file that contains its target.
           assert.strictEqual(new TextDecoder().decode(yield* files.readFile("link")), "/etc/passwd")
           assert.isAbove((yield* Volume.usage("both")).used, 0)
           const volume = yield* Volume.get("both")
@@ -361,7 +361,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           [first.name, second.name].toSorted()
         )
       })
-      // What both sandboxes are on is built once.
+      // The snapshot of both sandboxes is built once.
       const live = Layer.mergeAll(First.layer, Second.layer).pipe(
         Layer.provide(Base.layer),
         Layer.provideMerge(Notes.layer)

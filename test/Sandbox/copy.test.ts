@@ -93,7 +93,7 @@ describe("copying", () => {
         assert.deepInclude(yield* sandbox.stat("/t/tmp"), { uid: 0, mode: 0o1777 })
         assert.deepInclude(yield* sandbox.stat("/t/new"), { uid: 1, gid: 2, mode: 0o700 })
         assert.deepInclude(yield* sandbox.stat("/t/app/hello"), { uid: 1, gid: 2 })
-        // And once more over what is now there.
+        // And once more over the existing files.
         yield* sandbox.copyIn(source, "/t")
       })
     )

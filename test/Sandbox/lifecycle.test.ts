@@ -1,5 +1,5 @@
 /**
- * What stays and what goes: detached sandboxes, and sandboxes by name.
+ * What stays and what is removed: detached sandboxes, and sandboxes by name.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Config from "effect/Config"

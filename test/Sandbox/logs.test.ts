@@ -10,7 +10,7 @@ import * as Sandbox from "../../src/Sandbox.ts"
 import * as SandboxPool from "../../src/SandboxPool.ts"
 import { turn } from "../support.ts"
 
-/** Follows the logs of a sandbox, and gives what was seen so far. */
+/** Follows the logs of a sandbox, and returns what was seen so far. */
 const follow = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox, query: Microsandbox.LogQuery) {
   let seen = ""
   const fiber = yield* Stream.runForEach(sandbox.logs({ ...query, follow: true }), ({ bytes }) =>

@@ -1,4 +1,4 @@
-/** Root disks on real microVMs: an overlay on a snapshot's disk is what a copy of it is. */
+/** Root disks on real microVMs: an overlay on a snapshot's disk equals a copy of it. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -28,7 +28,7 @@ shutil.move("/etc/skel", "/etc/moved"); os.mkdir("/etc/skel"); open("/etc/skel/n
 os.remove("/etc/issue"); os.mkdir("/etc/issue"); open("/etc/profile", "a").write("# appended")
 `
 
-/** Says everything of every path, but for what belongs to a boot. */
+/** Describes every path, except what belongs to a boot. */
 const describe = `
 import hashlib, os
 skipped = {"/proc", "/sys", "/dev", "/run", "/tmp", "/.msb", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
@@ -94,7 +94,7 @@ layer(Support.layer, { excludeTestServices: true })("a root disk", (it) => {
           assert.include(overlaid.join("\n"), part)
         }
 
-        // Two at a time, each with changes of its own, on a snapshot that goes.
+        // Two at a time, each with its own changes, on a snapshot that is removed.
         yield* Effect.scoped(
           Effect.gen(function* () {
             const sandboxes = yield* Effect.all([launch("overlay"), launch("overlay")])

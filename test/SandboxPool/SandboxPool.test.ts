@@ -26,7 +26,7 @@ import { turn } from "../support.ts"
 
 type Twin = Services | MicrosandboxMemory.Control
 
-/** A test on a twin of its own, in which nothing may be left when its scope is closed. */
+/** A test on its own twin, in which nothing may be left when its scope closes. */
 const test = <E>(name: string, effect: Effect.Effect<void, E, Twin | Scope.Scope>) =>
   it.effect(name, () =>
     Effect.gen(function* () {
@@ -44,11 +44,11 @@ const assertNothingLeft = Effect.gen(function* () {
 const until = (pool: SandboxPool.SandboxPool, isSo: (stats: SandboxPool.Stats) => boolean) =>
   Effect.andThen(turn, pool.stats).pipe(Effect.repeat({ until: isSo }))
 
-/** As full as the pool keeps itself, and nothing else under way. */
+/** Waits until the pool has its minimum ready, and nothing else is under way. */
 const warm = (pool: SandboxPool.SandboxPool) =>
   until(pool, ({ booting, leaving, min, ready }) => ready >= min && booting + leaving === 0)
 
-/** Lets time pass in steps, and after each of them what it sets off. */
+/** Lets time pass in steps, and runs what each step triggers. */
 const pass = (pool: SandboxPool.SandboxPool, steps: number, step: `${number} ${"seconds" | "minutes" | "millis"}`) =>
   Effect.repeat(
     Effect.andThen(
@@ -85,7 +85,7 @@ const count = (operation: MicrosandboxMemory.Operation) =>
     return (yield* control.calls).filter((call) => call.operation === operation)
   })
 
-/** Waits for one more call than there were. */
+/** Waits for the next call. */
 const next = (operation: MicrosandboxMemory.Operation, outcome?: MicrosandboxMemory.Call["outcome"]["_tag"]) => {
   const calls = Effect.map(
     count(operation),
@@ -100,7 +100,7 @@ const image = "alpine:3"
 
 const noBoot = new BootFailed({ name: "x", problem: "no", lastLines: [] })
 
-/** Looks that come so rarely that only what a test is about happens. */
+/** Checks so rare that they do not disturb a test. */
 const rarely: SandboxPool.HealthCheck = { interval: "10 minutes", timeout: "10 seconds" }
 
 const version = (text: string) => Snapshot.make("app", image).pipe(Snapshot.write("/version", text))

@@ -1,4 +1,4 @@
-/** The examples of services with the twin in memory. */
+/** The examples of SandboxServices on the in-memory twin. */
 import { layer } from "@effect/vitest"
 import * as Layer from "effect/Layer"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"

@@ -1,4 +1,4 @@
-/** The examples of services in a microVM: one for all of them. */
+/** The examples of SandboxServices in one microVM. */
 import { layer } from "@effect/vitest"
 import * as Support from "../microvm/support.ts"
 import * as Examples from "./examples.ts"

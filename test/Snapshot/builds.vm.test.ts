@@ -1,4 +1,4 @@
-/** Builds on real microVMs: what runs, what does not, and what comes of it. */
+/** Builds on real microVMs: what runs, what does not, and the result. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -86,7 +86,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
             ),
             Snapshot.checkpoint,
             Snapshot.env({ SHOWN: "to the step" }),
-            // What it sees of the step before, and what it takes away from it.
+            // What it sees of the step before, and what it removes.
             Snapshot.shell(
               [
                 "{ ls -A /tmp /run /dev/shm; pgrep sleep; echo $SHOWN; pwd; } > seen",

@@ -17,7 +17,7 @@ const { test } = Support
 
 const all = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
-/** The results that are kept, names not counted. */
+/** The kept results, without names. */
 const layers = Effect.map(Snapshot.list({ layers: true }), (found) =>
   found.filter(({ name }) => name.startsWith("lb-"))
 )
@@ -180,7 +180,7 @@ describe("the steps that a build runs", () => {
         Snapshot.shell("true")
       )
       yield* Snapshot.build(definition, { checkpoints: "every-step" })
-      // The first step's, and the last.
+      // That of the first step, and the last.
       assert.lengthOf(
         (yield* Snapshot.list({ layers: true })).filter(({ name }) => name !== "never"),
         2
@@ -241,7 +241,7 @@ describe("a definition based on another", () => {
 })
 
 describe("checkpoints", () => {
-  /** Steps that take so many seconds. */
+  /** Steps that take the given seconds. */
   const lasting = (...seconds: ReadonlyArray<number>) => {
     let definition: Snapshot.Definition = Snapshot.make("lasting", Support.image)
     for (const [index, duration] of seconds.entries()) {
@@ -300,7 +300,7 @@ describe("checkpoints", () => {
       const ten = (ninth: string) => Support.tenSteps("ten", { 9: `9; ${ninth}; true` })
       const error = yield* Effect.flip(Snapshot.build(ten("exit 3")))
       assert.strictEqual(error.step?.index, 9)
-      // Unchanged it starts at the ninth step, and changed as well.
+      // It starts at the ninth step, unchanged or changed.
       const again = Support.recorder()
       yield* Effect.flip(Snapshot.build(ten("exit 3"), { onEvent: again.onEvent }))
       assert.deepStrictEqual(again.stepsRun(), [9])
@@ -318,7 +318,7 @@ describe("checkpoints", () => {
 })
 
 describe("retries", () => {
-  /** Fails so many times, after it has left something behind. */
+  /** Leaves something behind, and fails the given number of times. */
   const failing = (times: number, options: Snapshot.EffectStepOptions) => {
     let attempts = 0
     return Snapshot.make("retried", Support.image).pipe(

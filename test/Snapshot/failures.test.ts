@@ -1,4 +1,4 @@
-/** Builds that fail, are interrupted or are watched: what is said, what is left, and what nobody is told. */
+/** Builds that fail, are interrupted or are watched: what they report, what they leave, and what they keep secret. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -170,7 +170,7 @@ describe("a failed build", () => {
     assert.include(["old\n", "new\n"], version)
   )
 
-  /** All that a build asks of the driver, the begin of each call being a moment at which it can be interrupted. */
+  /** Every driver call of a build: it can be interrupted at the start of each. */
   const moments = Effect.gen(function* () {
     const control = yield* MicrosandboxMemory.Control
     yield* Snapshot.build(old)
@@ -207,7 +207,7 @@ describe("a failed build", () => {
               const interrupted = yield* Effect.forkChild(Fiber.interrupt(fiber))
               yield* Support.passUntilDone(interrupted)
               const exit = yield* Fiber.await(fiber)
-              // What can not be interrupted any more, the move of the name, is done to its end.
+              // The move of the name cannot be interrupted any more, and is completed.
               assert.isTrue(Exit.hasInterrupts(exit) || Exit.isSuccess(exit), `${operation} ${nth}`)
               yield* Support.assertNothingRuns
               yield* isOldOrNew
@@ -281,7 +281,7 @@ describe("a failed build", () => {
       const control = yield* MicrosandboxMemory.Control
       const driver = yield* Microsandbox.Microsandbox
       yield* Snapshot.build(old)
-      // As a disk does that says that it has written.
+      // Like a disk that falsely reports a write.
       const spoiled = Snapshot.build(Support.tenSteps("app"), { checkpoints: "final" }).pipe(
         Effect.provideService(Microsandbox.Microsandbox, {
           ...driver,
@@ -300,7 +300,7 @@ describe("a failed build", () => {
 describe("a build secret", () => {
   const value = "kept-to-itself-4711"
 
-  /** Everything that is kept in the home and is no disk. */
+  /** Every file in the home that is not a disk. */
   const records = Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
     const { home } = yield* Microsandbox.Microsandbox
@@ -401,7 +401,7 @@ describe("a build secret", () => {
       for (const script of [
         "echo $TOKEN > /root/token",
         "echo before $TOKEN after > /etc/deep; mv /etc/deep /usr/deeper",
-        // Removed: it is on the disk all the same.
+        // Removed, but still on the disk.
         "echo $TOKEN > /root/token; sync; rm /root/token"
       ]) {
         for (const checkpoints of ["final", "every-step"] as const) {
@@ -411,7 +411,7 @@ describe("a build secret", () => {
           assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
         }
       }
-      // What goes with the guest's memory is no leak.
+      // What only the guest's memory held is not a leak.
       yield* Snapshot.build(leaking("echo $TOKEN > /tmp/token; echo $TOKEN > /dev/shm/token"))
     })
   )
@@ -494,7 +494,7 @@ describe("listeners of a build", () => {
         const fiber = yield* Effect.forkChild(
           Snapshot.build(Support.tenSteps(`ten-${index}`), { onEvent, force: true })
         )
-        // The name is there although no time has passed for anybody.
+        // The name exists although no time has passed.
         yield* Support.until(Snapshot.exists(`ten-${index}`))
         const exit = yield* Support.passUntilDone(fiber, "10 millis")
         assert.isTrue(Exit.isSuccess(exit))
@@ -635,7 +635,7 @@ describe("concurrent builds", () => {
   test(
     "do not hold the capacity that the build they wait for needs",
     Effect.gen(function* () {
-      // Booted to pull the image: the common step is there, and needs another builder.
+      // Booted to pull the image: the common step is cached, and needs another builder.
       const base = Snapshot.make("base", Support.image).pipe(
         Snapshot.builder({ pullPolicy: "always" }),
         Snapshot.shell("echo common > /root/common")

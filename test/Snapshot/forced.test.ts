@@ -1,4 +1,4 @@
-/** What a forced build leaves for those after it. */
+/** What a forced build leaves for later builds. */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"

@@ -1,4 +1,4 @@
-/** Names of snapshots: their generations, what is kept for them and what is not, and how they move. */
+/** Snapshot names: their generations, what is kept for them, and how they move. */
 import { assert, describe } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -33,7 +33,7 @@ const numbers = (name: string) =>
     all.map(({ generation, isCurrent }) => (isCurrent ? `[${generation}]` : `${generation}`)).join(" ")
   )
 
-/** A snapshot that the library knows nothing of. */
+/** A snapshot that the library did not make. */
 const foreign = Effect.fnUntraced(function* (name: string, content: string) {
   const driver = yield* Microsandbox.Microsandbox
   yield* Sandbox.run({ name: "source", image: Support.image }, (sandbox) =>
@@ -156,7 +156,7 @@ describe("a snapshot name", () => {
       yield* build("two", { keep: 3 })
       yield* Snapshot.rollback("app")
       yield* build("three", { keep: 2 })
-      // What the name led to is what a rollback wants.
+      // A rollback returns to what the name pointed to.
       assert.strictEqual(yield* numbers("app"), "1 [3]")
       yield* Snapshot.rollback("app")
       assert.strictEqual(yield* versionOf("app"), "one\n")
@@ -195,7 +195,7 @@ describe("a snapshot name", () => {
       assert.strictEqual(yield* versionOf("same"), "one\n")
       yield* Snapshot.remove("same")
       assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
-      // What is not there is no failure.
+      // A missing name is not an error.
       yield* Snapshot.remove("same")
     })
   )
@@ -309,7 +309,7 @@ describe("a snapshot made by another tool", () => {
     "keeps its name or yields it to the complete result, wherever the move is interrupted",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
-      // What is there needs no build: only the move is left.
+      // An existing result needs no build: only the move is left.
       yield* Snapshot.build(version("ours", "other"))
       for (const operation of ["renameSnapshot", "linkSnapshot"] as const) {
         yield* foreign("app", "theirs")
@@ -356,7 +356,7 @@ describe("a snapshot made by another tool", () => {
         ([{ reason }, boots]) => [reason._tag, boots] as const
       )
       assert.deepStrictEqual(yield* refused, ["AlreadyExists", 0])
-      // Not even where there is nothing to do but to move the name.
+      // Not even if only the name has to move.
       yield* Snapshot.build(version("ours", "other"))
       assert.deepStrictEqual(yield* refused, ["AlreadyExists", 0])
       assert.strictEqual(yield* versionOf("app"), "theirs\n")
@@ -399,7 +399,7 @@ describe("pruning", () => {
         ),
         [["ten", "a name points to it"]]
       )
-      // The name is whole, and its build has nothing to do.
+      // The name is complete, and its build has nothing to do.
       assert.deepStrictEqual((yield* Support.buildCounting(layered)).boots, 0)
       assert.deepStrictEqual(removed(yield* Snapshot.prune()), {})
     })
@@ -529,7 +529,7 @@ describe("a scoped snapshot", () => {
 })
 
 describe("a saved snapshot", () => {
-  /** A driver in memory with another home, in which nothing is. */
+  /** A driver in memory with another, empty home. */
   const elsewhere = <A, E>(
     effect: Effect.Effect<A, E, Services | MicrosandboxMemory.Control | FileSystem.FileSystem>
   ) => Support.withTwin(effect, { images: {} })
@@ -557,7 +557,7 @@ describe("a saved snapshot", () => {
             ["app", 2, two.key, { team: "platform" }]
           )
           assert.deepStrictEqual([yield* numbers("app"), yield* versionOf("app")], ["1 [2]", "two\n"])
-          // It is a result as if it had been built here.
+          // The result is used as if it had been built here.
           const { boots } = yield* Support.buildCounting(version("two"))
           assert.strictEqual(boots, 0)
           yield* Snapshot.rollback("app")
@@ -724,7 +724,7 @@ describe("a saved snapshot", () => {
         Effect.gen(function* () {
           const control = yield* MicrosandboxMemory.Control
           for (const fault of [
-            // It is there, and nobody was told.
+            // Loaded, but the answer is lost.
             MicrosandboxMemory.loseAnswerAt("loadSnapshot"),
             MicrosandboxMemory.failAt("verifySnapshot", new NoSpace({ problem: "full" }))
           ]) {

@@ -1,4 +1,4 @@
-/** What a plan says, and that a build does just that. */
+/** What a plan says, and that a build does exactly that. */
 import { assert, describe } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -223,12 +223,12 @@ describe("a plan", () => {
     Effect.gen(function* () {
       yield* buildThree
       yield* TestClock.adjust("1 hour")
-      // The results on the way: the last is what the name leads to.
+      // The intermediate results: the name points to the last.
       yield* Snapshot.prune()
       const plan = yield* Snapshot.plan(three({ second: "echo two" }))
       assert.deepStrictEqual(reasonOf(plan, 1), { _tag: "Evicted", at: DateTime.makeUnsafe(3_600_000) })
       assert.deepStrictEqual(verdicts(plan), ["Evicted", "EarlierChanged", "EarlierChanged"])
-      // Made again, it is there.
+      // Built again, it is a hit.
       yield* Snapshot.build(three({ second: "echo two" }), { checkpoints: "every-step" })
       assert.deepStrictEqual(verdicts(yield* Snapshot.plan(three({ second: "echo 3" }))), [
         "Hit",

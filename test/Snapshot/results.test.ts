@@ -1,4 +1,4 @@
-/** What a program gets: it prints, compares and encodes. */
+/** Results that a program gets: they print, compare and encode. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Context from "effect/Context"

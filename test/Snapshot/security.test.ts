@@ -1,4 +1,4 @@
-/** What comes from outside and means harm: files to load, names, and secrets on their way out. */
+/** Hostile input: files to load and names; and secrets on their way out. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -22,12 +22,12 @@ import * as Volume from "../../src/Volume.ts"
 
 const image = "plain"
 
-// Sockets are made below it, and the path of a socket is short.
+// Holds sockets, whose paths must be short.
 const makeFolder = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "s" }))
 
 const twin = (home: string) => Layer.fresh(MicrosandboxMemory.layer({ home }))
 
-/** Everything below a folder, with the content of files, but for what says that this process is there. */
+/** Everything below a folder, with the content of files, except this process's own records. */
 const listing = (folder: string): ReadonlyArray<string> =>
   Fs.readdirSync(folder, { recursive: true, encoding: "utf8" })
     .filter((path) => !/(^|\/)lightbox(\/|$)/.test(path))
@@ -79,7 +79,7 @@ const pack = (entries: ReadonlyArray<Entry>): Effect.Effect<Uint8Array> =>
     )
   )
 
-/** In `ROOT`, beside the home, is what nobody may change or read. */
+/** `ROOT` holds, beside the home, what must not be changed or read. */
 const hostile = (root: string): { readonly [what: string]: ReadonlyArray<Entry> } => {
   const link = (type: "symlink" | "link", linkname: string): Entry => ({
     header: { name: "generation-1.msb", type, linkname }

@@ -1,4 +1,4 @@
-/** What steps come to in the guest: their words, their files, and their network. */
+/** What steps become in the guest: their arguments, their files and their network. */
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -9,7 +9,7 @@ import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Support from "./support.ts"
 
-/** Programs that only note what they are called with. */
+/** Programs that only record their arguments. */
 const noting = () => {
   const called: Array<ReadonlyArray<string>> = []
   const note = ({ argv }: MicrosandboxMemory.Invocation) => Effect.sync(() => (called.push(argv), 0))

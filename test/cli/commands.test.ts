@@ -23,7 +23,7 @@ const two = definitions("two")
 const test = <A, E>(name: string, effect: Effect.Effect<A, E, Layer.Success<ReturnType<typeof Support.layer>>>) =>
   it.live(name, () => Effect.provide(effect, Support.layer()))
 
-/** What is left of a twin. */
+/** What is left on the twin. */
 const inventory = MicrosandboxMemory.Control.use((control) => control.inventory)
 
 const detached = (name: string) => succeeding("run", "--image", "alpine:3", "--name", name, "--detach")

@@ -13,10 +13,10 @@ const program = fileURLToPath(new URL("programs/lightbox.ts", import.meta.url))
 
 const attached = fileURLToPath(new URL("programs/attach.ts", import.meta.url))
 
-/** Calls the command line in a terminal, with a home that all calls of a test have. */
+/** Calls the command line in a terminal, with a home that all calls of a test share. */
 const making = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
-  // Sockets are made below it, and the path of a socket is short.
+  // Holds sockets, whose paths must be short.
   const home = yield* fs.makeTempDirectoryScoped({ prefix: "t" })
   return (...words: ReadonlyArray<string>) => Terminal.start([program, ...words], { MSB_HOME: home })
 })

@@ -1,4 +1,4 @@
-/** What is wrong with what is asked is told, by its name, before anything is asked of the driver. */
+/** Invalid input is rejected by name before the driver is called. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"

@@ -1,4 +1,4 @@
-/** Sandboxes, with everything that can go wrong. */
+/** Sandboxes, with every fault. */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { LightboxError } from "../../src/LightboxError.ts"
@@ -8,7 +8,7 @@ import { image, matrix, type Operation, type Surface } from "./matrix.ts"
 
 const launch = Sandbox.launch({ name: "box", image })
 
-/** A sandbox that is there, with something to work on. */
+/** An existing sandbox, with files to work on. */
 const there = Effect.gen(function* () {
   const sandbox = yield* launch
   yield* sandbox.shell("mkdir -p /data/inner; echo text > /data/file; echo more > /data/inner/file", { check: true })
@@ -19,14 +19,14 @@ const stopped = Effect.andThen(
   Effect.flatMap(Sandbox.connect("box"), (sandbox) => sandbox.stop())
 )
 
-/** Something done over a connection of its own. */
+/** An operation over its own connection. */
 const over = (
   name: string,
   use: (sandbox: Sandbox.Sandbox) => Operation["run"],
   given: Operation["run"] = there
 ): Operation => ({ name, given, run: Effect.flatMap(Sandbox.connect("box"), use) })
 
-/** The end of a sandbox, of which nothing is left to do once it has come. */
+/** Ends a sandbox, unless it has ended already. */
 const whileRunning = (use: (sandbox: Sandbox.Sandbox) => Operation["run"]): Operation["run"] =>
   Effect.flatMap(Sandbox.get("box"), ({ status }) =>
     status === "running" ? Effect.flatMap(Sandbox.connect("box"), use) : Effect.void
@@ -36,10 +36,10 @@ const alone = Sandbox.launch({ name: "alone", image, overwrite: true })
 
 class Box extends Sandbox.Service<Box>()("Box", { image }) {}
 
-/** A file of the host, in the home, which goes with the test. */
+/** A file on the host, in the home, which is removed with the test. */
 const hostPath = (name: string) => Microsandbox.Microsandbox.useSync(({ home }) => `${home}/${name}`)
 
-/** Attaches, and types what ends a shell, now and then. */
+/** Attaches, and types `exit` every second. */
 const typing = (attached: Effect.Effect<number, LightboxError>) =>
   Effect.raceFirst(
     attached,

@@ -1,4 +1,4 @@
-/** Snapshots, with everything that can go wrong. */
+/** Snapshots, with every fault. */
 import { assert } from "@effect/vitest"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
@@ -21,7 +21,7 @@ const full = tools(1).pipe(
 const builtOnce = Snapshot.build(tools(1))
 const builtTwice = Effect.andThen(builtOnce, Snapshot.build(tools(2)))
 
-/** The name leads to a whole result: the one before or the one after. */
+/** The name points to a complete result: the old or the new one. */
 const isWhole = Sandbox.run({ snapshot: "tools" }, (sandbox) =>
   Effect.map(sandbox.readFileString("/version"), (version) => assert.match(version, /^[12]\n$/))
 )
@@ -32,7 +32,7 @@ const savedPath = Microsandbox.Microsandbox.useSync(({ home }) => `${home}/tools
 
 const save = Effect.flatMap(savedPath, (path) => Snapshot.save("tools", path))
 
-/** What only says what is to be built. */
+/** Functions that only describe a build. */
 const descriptions =
   "apt builder checkpoint copy env exec from gitClone isDefinition labels make npm pip provide resources shell skipCache step user verify workdir write"
 
@@ -50,7 +50,7 @@ matrix(
       // Kept after a failure, too, running or not.
       mayStay: ["sandbox tools-builder, stopped", "sandbox tools-builder, crashed"]
     },
-    // What was kept is there for the next build, until it is pruned.
+    // Kept results are reused by the next build, until pruned.
     { name: "buildScoped", run: Snapshot.buildScoped(tools(1)), mayStay: ["snapshot lb-*"] },
     { name: "layer", given: builtOnce, run: Effect.provide(Effect.asVoid(Snapshot.Current), Snapshot.layer(tools(1))) },
     {
@@ -83,7 +83,7 @@ matrix(
       always: isWhole
     },
     {
-      // Its disk is no result that a prune would remove.
+      // Its disk is not a result that a prune would remove.
       name: "remove a loaded snapshot",
       given: Effect.andThen(
         Effect.andThen(builtOnce, save),

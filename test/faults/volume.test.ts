@@ -1,4 +1,4 @@
-/** Volumes, with everything that can go wrong. */
+/** Volumes, with every fault. */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -9,7 +9,7 @@ const there = Volume.ensure("cache", { quota: "64M" })
 
 class Cache extends Volume.Service<Cache>()("Cache", "cache") {}
 
-/** Filled once, whole, whoever fills it. */
+/** Primed once and completely, whoever does it. */
 const primed = Volume.prime("cache", ({ name }) =>
   Sandbox.run({ image, mounts: { "/cache": { volume: name } } }, (sandbox) =>
     sandbox.shell("echo full > /cache/state", { check: true })

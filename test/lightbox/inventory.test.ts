@@ -1,6 +1,6 @@
 /**
- * The inventory of lightbox 0.3: everything that it has or says, numbered, each with what shows that it is here: a test, a
- * place in a document, or the reason why it is not.
+ * The inventory of lightbox 0.3: everything that it has or says, numbered, each with its proof here: a test, a
+ * place in a document, or the reason for its absence.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Fs from "node:fs"

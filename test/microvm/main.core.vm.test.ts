@@ -1,4 +1,4 @@
-/** The main job on real microVMs: build, launch, run, release. The part of these tests that `npm test` runs. */
+/** The core workflow on real microVMs: build, launch, run, release. `npm test` runs these. */
 import { assert, layer } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -48,11 +48,11 @@ layer(Support.layer, { excludeTestServices: true })("the core workflow", (it) =>
         )
       yield* read(built)
       yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
-      // What the first one wrote is not in the second one.
+      // The second sandbox does not see what the first one wrote.
       yield* read("greeter")
       yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
 
-      // Nor the locks of names that nobody uses again.
+      // Nor the locks of names that are not used again.
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
       const home = yield* Support.Home
@@ -108,7 +108,7 @@ layer(Support.layer, { excludeTestServices: true })("the core workflow", (it) =>
             { concurrency: 3 }
           )
       )
-      // The file system of a disk is the guest's: only a flush brings it out.
+      // The guest caches the file system of a disk: only a flush writes it out.
       const blocks = blocksOf(yield* fs.readFile((yield* Volume.get("disk")).path))
       assert.deepStrictEqual(
         [...blocksOf(bytes)].filter((block) => !blocks.has(block)),
@@ -127,7 +127,7 @@ layer(Support.layer, { excludeTestServices: true })("the core workflow", (it) =>
       yield* Effect.scoped(
         Effect.gen(function* () {
           const sandbox = yield* Sandbox.launch({ image: Support.image })
-          // Each tells that it runs, and ends when all do: one after the other they never would.
+          // Each announces itself and ends when all run: one after the other, none would end.
           const meet =
             "mkdir -p /run/met && touch /run/met/$0 && until [ $(ls /run/met | wc -l) = 10 ]; do usleep 50000; done; echo $0"
           const results = yield* Effect.forEach(

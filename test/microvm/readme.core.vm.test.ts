@@ -1,4 +1,4 @@
-/** The programs of the README, as they stand there, on real microVMs. */
+/** The programs of the README, as printed there, on real microVMs. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"

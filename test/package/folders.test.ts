@@ -37,7 +37,7 @@ const levelOf = (file: string): number =>
 
 const isInternal = (file: string): boolean => file.startsWith("src/internal/")
 
-/** Everything that is loaded with a module, itself included. */
+/** Everything that is loaded with a module, including itself. */
 const loadedBy = (file: string, seen: Set<string> = new Set()): ReadonlySet<string> => {
   if (seen.has(file)) return seen
   seen.add(file)

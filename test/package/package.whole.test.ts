@@ -26,14 +26,14 @@ const run = (program: string, args: ReadonlyArray<string>, cwd = folder): Ended 
 const node = (code: string, ...flags: ReadonlyArray<string>): Ended =>
   run(process.execPath, [...flags, "--input-type=module", "--eval", code])
 
-/** A success, or else what was said. */
+/** Fails with the output unless the program succeeded. */
 const assertSucceeded = ({ status, stderr, stdout }: Ended): void => assert.strictEqual(status, 0, stdout + stderr)
 
 const manifest = JSON.stringify({ name: "consumer", private: true, type: "module" })
 
 beforeAll(() => {
   folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "consumer"))
-  // What was built before is packed: others may be reading it now.
+  // Packs the existing build, which others may be reading.
   const packed = run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", folder], Sources.root)
   assertSucceeded(packed)
   tarball = Path.join(folder, JSON.parse(packed.stdout)[0].filename)
@@ -128,7 +128,7 @@ describe("package", () => {
     assert.match(plan.stdout, /^hello from alpine\n[^]*\n3 of 3 steps to run\.\n.+\n$/)
     const wrong = lightbox("plan", "second.ts", "--json")
     assert.deepStrictEqual([wrong.status, wrong.stdout], [2, ""])
-    // npm may have something to say before it.
+    // npm may print something before it.
     assert.include(JSON.parse(wrong.stderr.trim().split("\n").at(-1) ?? "").message, "Invalid FILE")
   })
 
@@ -269,7 +269,7 @@ describe("package", () => {
     )
     const tsc = Path.join(folder, "node_modules", compiler, "bin/tsc")
     assertSucceeded(run(process.execPath, [tsc, "-p", ".", "--pretty", "false"], project))
-    // Effect is installed, and yet no part of the program.
+    // Effect is installed, but not part of the program.
     const { stdout } = run(process.execPath, [tsc, "-p", ".", "--listFilesOnly"], project)
     assert.include(stdout, "effect-lightbox/dist/promise.d.ts")
     assert.notInclude(stdout, "node_modules/effect/")

@@ -7,7 +7,7 @@ import * as Sources from "./sources.ts"
 
 const effect = Path.dirname(createRequire(import.meta.url).resolve("effect/package.json"))
 
-/** What Effect says of the stability of a module, such as `"stable"`. */
+/** The stability of a module of Effect, such as `"stable"`. */
 const stabilityOf = (specifier: string): string | undefined => {
   const built = Path.relative(effect, fileURLToPath(import.meta.resolve(specifier)))
   const source = Path.join(effect, built.replace(/^dist\//, "src/").replace(/\.js$/, ".ts"))

@@ -1,5 +1,5 @@
 /**
- * What the compiler says of programs. The tests pass if this file compiles, which `tsc -p .` sees to.
+ * What the types allow. The tests pass if this file compiles, which `tsc -p .` checks.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -45,7 +45,7 @@ beforeEach(() => {
 
 afterEach(() => Fs.rmSync(home, { recursive: true }))
 
-/** The sandboxes of the home, before or after a next run has started. */
+/** The sandboxes of the home, before or after the start of another run. */
 const sandboxes = (options: { readonly nextRun: boolean }): Promise<ReadonlyArray<string>> =>
   Effect.runPromise(
     Effect.scoped(
@@ -64,7 +64,7 @@ interface Ended {
   readonly stderr: string
 }
 
-/** Runs the program, and sends it a signal for each line that it says which is a key. */
+/** Runs the program, and sends it the signal that `signals` has for a line that it prints. */
 const end = async (
   runtime: keyof typeof runtimes,
   [work, ending]: readonly [work: string, ending: string],
@@ -72,7 +72,7 @@ const end = async (
 ): Promise<Ended> => {
   const child = ChildProcess.spawn(runtimes[runtime], [program, home, work, ending], {
     stdio: ["ignore", "pipe", "pipe"],
-    // One that does not end fails its test, and is no more.
+    // One that does not end fails its test, and is killed.
     timeout: 50_000,
     killSignal: "SIGKILL"
   })
@@ -197,7 +197,7 @@ describe("the end of a process with two copies of the library", { timeout: 60_00
 describe("the end of a process", () => {
   it("does not wait forever for a hanging release", { timeout: 60_000 }, async () => {
     const ended = await end("Node.js", ["hanging release", "wait"], { ready: "SIGTERM" })
-    // Releasing a sandbox gives up by itself as well, later, and would say so.
+    // The release of a sandbox would also give up by itself, later, and say so.
     assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [143, "ready\nreleasing\n", ""])
     assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
   })

@@ -9,7 +9,7 @@ import { reasonOf, rejection, twin, wrongField } from "./support.ts"
 
 const memory = twin({
   commands: {
-    // Writes what it is asked to, ends as it is asked to.
+    // Writes and exits as its arguments say.
     say: ({ argv, stderr, stdout }) =>
       Effect.gen(function* () {
         yield* stdout(argv[1] ?? "")
@@ -193,7 +193,7 @@ describe("execStream", () => {
       await sink?.write(new TextEncoder().encode("a\n"))
       await sink?.close()
       assert.strictEqual((await handle.collect()).stdout(), "a\nb\n")
-      // There is nobody any more to read it.
+      // Nobody reads it any more.
       for (let i = 0; i < 100; i++) await sink?.write("late")
     })
   })

@@ -4,7 +4,7 @@ import * as Presets from "../../src/presets.ts"
 import { buildSnapshot, runInSandbox, shell, snapshotExists } from "../../src/promise.ts"
 import { rejection, twin } from "./support.ts"
 
-/** Packages that `bun install -g` has; what they are called then. */
+/** Packages known to `bun install -g`, and the commands they install. */
 const agents = {
   "@github/copilot": "copilot",
   "@google/gemini-cli": "gemini",
@@ -14,7 +14,7 @@ const agents = {
 
 const programs = Object.values(agents)
 
-/** Makes a program that says its name. */
+/** Creates a program that prints its name. */
 const install = (name: string): string =>
   `printf '#!/bin/sh\\necho ${name}\\n' > /usr/local/bin/${name} && chmod 755 /usr/local/bin/${name}`
 

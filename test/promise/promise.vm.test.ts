@@ -1,4 +1,4 @@
-/** The Promise adapter on real microVMs, as its users' programs run it: under Node.js, imported and required, and under Bun. */
+/** The Promise adapter on real microVMs, as users run it: under Node.js, imported and required, and under Bun. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -18,7 +18,7 @@ const start = Effect.fnUntraced(function* (runtime: string, name: string, ...arg
   const home = yield* Support.Home
   return yield* ChildProcess.make(runtime, [pathOf(`programs/microvm/${name}`), ...args], {
     cwd: home.files,
-    // What a program has detached shares its process group, and is not to end with it.
+    // What a program detached shares its process group, and must not end with it.
     detached: false,
     stdin: "ignore",
     stderr: "inherit",
@@ -51,7 +51,7 @@ layer(Support.layer, { excludeTestServices: true })("the Promise adapter", (it) 
       const visitor = yield* start(bun, "visit.ts")
       const said = yield* visitor.stdout.pipe(
         Stream.decodeText(),
-        // In how many pieces a line comes, is up to its writer.
+        // A line may arrive in any number of chunks.
         Stream.splitLines,
         Stream.tap((line) => (line === "ready" ? visitor.kill({ killSignal: "SIGTERM" }) : Effect.void)),
         Stream.runCollect

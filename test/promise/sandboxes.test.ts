@@ -134,7 +134,7 @@ describe("launchSandbox", () => {
     await using other = await launchSandbox({ snapshot, name: "taken" })
     const error = await rejection(launchSandbox(untyped({ snapshot, name: "taken", ...options })))
     assert.strictEqual(wrongField(error), field)
-    // What has the name is still there.
+    // The sandbox with the name still runs.
     assert.isTrue((await other.exec("true")).success)
     assert.isAtMost(await memory.count("createSandbox"), before + 2)
   })
@@ -297,7 +297,7 @@ describe("Sandbox", () => {
       launches.map(({ detail }) => detail["detached"]),
       [false, true, false]
     )
-    // Until then it is as any other.
+    // Until it is detached, it is like any other.
     assert.deepStrictEqual(await names(), [])
   })
 
@@ -338,7 +338,7 @@ describe("Sandbox", () => {
     const handle = await Sandbox.get("a")
     assert.strictEqual(handle.id, a.id)
     assert.instanceOf(handle.createdAt, Date)
-    // What the list gives can be used as it is.
+    // Handles of the list can be used directly.
     const connected = await all.find(({ name }) => name === "a")?.connect()
     assert.isTrue((await connected?.exec("true"))?.success)
     assert.strictEqual((await rejection(Sandbox.get("none"))).reason._tag, "NotFound")

@@ -272,7 +272,7 @@ describe("snapshots", () => {
     else assert.strictEqual((await rejection(built)).builder, "a-builder")
     const builder = await connectToSandbox(`${config.name}-builder`)
     assert.strictEqual((await builder.shell("cat /f")).stdout(), "there\n")
-    // A next build takes its place.
+    // The next build replaces it.
     await buildSnapshot({ ...config, setup: ["echo there > /f", "touch /g"] }, { debugBuilder: true })
     assert.isTrue(await (await connectToSandbox("a-builder")).fs().exists("/g"))
     await (await Sandbox.get("a-builder")).kill()

@@ -1,5 +1,5 @@
 /**
- * What programs without types pass: every exported function with wrong values for each argument and option.
+ * Input without types: every exported function with invalid values for each argument and option.
  *
  * An export, a method or an option that is not in these tables does not compile or fails, as does one that is in them and
  * is not checked.
@@ -105,7 +105,7 @@ const command = ["", ...notText, undefined]
 const args = ["hello", 5, null, {}, [1]]
 const data = [5, null, {}, [], undefined]
 
-/** A function: its right arguments, what is wrong for each, and what is wrong for each of its options. */
+/** A function: its valid arguments, invalid values for each, and invalid values for each of its options. */
 interface Row {
   readonly run: (...args: ReadonlyArray<Any>) => unknown
   readonly right: ReadonlyArray<unknown>
@@ -126,7 +126,7 @@ const on =
   (...all: ReadonlyArray<unknown>): unknown =>
     Reflect.apply(Reflect.get(object, method), object, all)
 
-/** All wrong calls of a row, with the field that each error must name. */
+/** All invalid calls of a row, with the field that each error must name. */
 const callsOf = ({ args = {}, options = {}, right }: Row) => [
   ...Object.entries(args).flatMap(([field, values], index) =>
     values.map((value) => ({ field, given: right.with(index, value) }))
@@ -157,7 +157,7 @@ const check = async (title: string, row: Row) => {
 
 const image = "debian:12"
 
-/** Right options, with one that is wrong; or what are no options at all. */
+/** Valid options with one invalid value; or values that are not options at all. */
 const beside = (right: object, wrong: unknown): Any =>
   typeof wrong === "object" && wrong !== null && !Array.isArray(wrong) ? { ...right, ...wrong } : wrong
 

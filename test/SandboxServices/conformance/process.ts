@@ -26,7 +26,7 @@ const string = (command: ChildProcess.Command) =>
 const exitCode = (command: ChildProcess.Command) =>
   ChildProcessSpawner.ChildProcessSpawner.use((spawner) => Effect.map(spawner.exitCode(command), Number))
 
-/** Looks until something is so, and gives up after some time. */
+/** Checks a condition until it holds, and gives up after some time. */
 const eventually = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
   condition.pipe(
     Effect.repeat({ until: (holds) => holds, schedule: Schedule.spaced("20 millis") }),

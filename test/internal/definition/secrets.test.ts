@@ -15,7 +15,7 @@ describe("secrets", () => {
   it.effect.prop("redacts a secret everywhere", [Value, Schema.Array(Schema.String)], ([value, texts]) =>
     Effect.sync(() => {
       const shown = Secrets.redact([secret(value)], texts.join(value))
-      // What is put in its place, and what is around it, may happen to be the secret.
+      // The replacement or the text around it may happen to contain the secret.
       if (!`${texts.join(" ")}<redacted>`.includes(value)) assert.notInclude(shown.replaceAll("<redacted>", " "), value)
     })
   )
@@ -54,7 +54,7 @@ describe("secrets", () => {
     assert.strictEqual(Secrets.redact([secret("a.*c"), secret("$&")], "a.*c abc $& $1"), "<redacted> abc <redacted> $1")
   })
 
-  /** What is shown of output that comes in pieces. */
+  /** What is shown of output that arrives in chunks. */
   const shownOf = (secrets: ReadonlyArray<Secrets.SecretValue>, pieces: ReadonlyArray<string>) => {
     const lines = new Lines(secrets)
     const shown = [...pieces.map((piece) => lines.push(new TextEncoder().encode(piece))), lines.end()].join("")

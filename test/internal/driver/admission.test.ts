@@ -1,4 +1,4 @@
-/** Room on the machine: who gets it, in which order, and what those are told who do not. */
+/** Capacity of the machine: who gets it, in which order, and the errors of those who do not. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Deferred from "effect/Deferred"
@@ -34,10 +34,10 @@ const make = (budget: typeof Admission.Budget.Type, available = 8192) =>
     availableMemory: () => available * mebibyte
   })
 
-/** The disk is looked at first, which takes real time: lets that go on until something is so. */
+/** Checking the disk first takes real time: waits for a condition meanwhile. */
 const until = (isSo: () => boolean) => Effect.repeat(turn, { until: isSo })
 
-/** Takes room in the background; `has` tells whether it has got it. */
+/** Requests capacity in the background; `has` is true once granted. */
 const take = Effect.fnUntraced(function* (admission: Service["Service"], memory: number) {
   const state = { has: false, isOver: false }
   const scope = yield* Scope.make()
@@ -64,7 +64,7 @@ describe("the budget", () => {
         MicrosandboxMemory.failAt("connect", reason, { nth: 1 })
       )
       const launch = Sandbox.launch({ image, name: "worker" })
-      // The first does not boot, the second boots and can not be reached, the third is there.
+      // The first does not boot, the second boots but cannot be reached, the third works.
       yield* launch.pipe(Effect.retry({ times: 2 }))
       const late = yield* Effect.forkChild(Effect.timeoutOption(Sandbox.launch({ image }), "5 seconds"))
       yield* untilWaiting(1)
@@ -137,7 +137,7 @@ describe("the budget", () => {
       assert.include(error.message, "1 may run")
       yield* second.leave
       assert.strictEqual(yield* waiting, 0)
-      // It has not kept anything.
+      // It holds nothing.
       yield* first.leave
       const third = yield* take(admission, 1000)
       yield* until(() => third.state.has)
@@ -253,7 +253,7 @@ describe("the budget", () => {
           there.push({ need, ...(yield* take(admission, need)) })
           yield* until(() => true)
           check()
-          // Somebody goes, whether it has room, waits, or was refused.
+          // One leaves, whether it was granted, waits, or was rejected.
           const [going] = leaves < there.length ? there.splice(leaves, 1) : []
           if (going !== undefined) yield* going.leave
           check()

@@ -1,4 +1,4 @@
-/** What is refused before a sandbox is created, by both drivers alike. */
+/** What both drivers reject before they create a sandbox. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -18,7 +18,7 @@ interface Defaults {
   readonly cpus?: number
 }
 
-// Sockets are made below it, and the path of a socket is short.
+// Holds sockets, whose paths must be short.
 const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "c" })).pipe(
   Effect.provide(NodeFileSystem.layer)
 )

@@ -6,7 +6,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as RootDisk from "../../../src/internal/driver/rootDisk.ts"
 
-/** What the header of an image says, by the names that its specification has. */
+/** The header of an image, by the names of its specification. */
 const headerOf = (image: Buffer) => ({
   magic: image.toString("latin1", 0, 4),
   version: image.readUInt32BE(4),

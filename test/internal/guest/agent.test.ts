@@ -8,7 +8,7 @@ import type { AgentConnection, Session } from "../../../src/internal/guest/conne
 import type { LightboxError } from "../../../src/LightboxError.ts"
 import type * as Protocol from "../../../src/internal/guest/protocol.ts"
 
-/** An agent whose commands end by a signal at once, but for `dmesg`, which shows the kernel's log if there is one. */
+/** An agent whose commands are ended by a signal at once, except `dmesg`, which prints the kernel's log if any. */
 const agent = (log: string | undefined, isAlive = false) => {
   const sessions: Array<Session> = []
   const started: Array<unknown> = []
@@ -54,9 +54,9 @@ const endedBy = (log: string | undefined) =>
       const { guest, started } = agent(log)
       const process = yield* guest.spawn({ argv: ["ends"], stdin: "empty" })
       const fiber = yield* Effect.forkChild(process.endedBy)
-      // So long it may take until a connection is known to be lost.
+      // Detecting a lost connection may take this long.
       yield* TestClock.adjust("5 seconds")
-      // And the log is not waited for any longer.
+      // The log is not waited for any longer.
       yield* TestClock.adjust("2 seconds")
       return { signal: yield* Fiber.join(fiber), started }
     })

@@ -11,7 +11,7 @@ import * as Protocol from "../../../src/internal/guest/protocol.ts"
 const connect = (duplex: AgentConnection.Channel) =>
   AgentConnection.make({ name: "one", open: () => duplex, timeout: Duration.seconds(1) })
 
-/** A channel that keeps what is written to it, with the number of writes. */
+/** A channel that records what is written to it, and the number of writes. */
 const silent = () => {
   const written: Array<Uint8Array> = []
   let writes = 0

@@ -31,7 +31,7 @@ const stderr = (text: string): Chunk => ({ _tag: "Stderr", bytes: new TextEncode
 
 const lost = new LightboxError({ method: "Guest", reason: new GuestLost({ name: "a", problem: "gone" }) })
 
-/** Everything up to the end, as it was given. */
+/** Everything up to the end, in its original chunks. */
 const rest = Effect.fnUntraced(function* (buffer: OutputBuffer) {
   const chunks: Array<Chunk> = []
   for (;;) {
@@ -45,7 +45,7 @@ const rest = Effect.fnUntraced(function* (buffer: OutputBuffer) {
   }
 })
 
-/** Neighbouring pieces of one kind as one. */
+/** Joins neighbouring chunks of one stream. */
 const joined = (chunks: ReadonlyArray<Chunk>): ReadonlyArray<readonly [Chunk["_tag"], string]> => {
   const parts: Array<[Chunk["_tag"], string]> = []
   for (const { _tag, bytes } of chunks) {
@@ -70,7 +70,7 @@ const spillFiles = (): ReadonlyArray<{ readonly path: string; readonly size: num
     }
   })
 
-/** What can be had without waiting. */
+/** What can be taken without waiting. */
 const takeNow = Effect.fnUntraced(function* (buffer: OutputBuffer) {
   const fiber = yield* Effect.forkChild(buffer.take, { startImmediately: true })
   const exit = fiber.pollUnsafe()

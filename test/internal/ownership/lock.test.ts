@@ -28,7 +28,7 @@ const holder = Effect.fnUntraced(function* (folder: string) {
   return child
 })
 
-/** Whether the lock can be had without waiting. */
+/** Whether the lock can be acquired without waiting. */
 const isFree = (folder: string) =>
   Effect.scoped(Effect.map(Lock.tryAcquire(folder, "name"), (result) => "lock" in result))
 
@@ -37,7 +37,7 @@ const macrotask = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
 })
 
-/** Waits for the lock, in the background, and remembers what it is told. */
+/** Waits for the lock in the background, and records the holder's lines. */
 const waitFor = Effect.fnUntraced(function* (folder: string) {
   const hears = yield* Deferred.make<void>()
   const result = yield* Lock.tryAcquire(folder, "name")
@@ -104,7 +104,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
       const lock = yield* Scope.provide(Lock.acquire(folder, "name"), scope)
       const lines = ["one", "zwei ∞", "x".repeat(100_000)]
       const waiters = yield* Effect.forEach([1, 2], () => waitFor(folder))
-      // The holder has to have seen those who connected.
+      // The holder must have accepted the connections.
       yield* Effect.repeat(
         Effect.andThen(
           Effect.sync(() => lock.send("ping")),
@@ -214,7 +214,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
         fs.symlink("../kept", `${folder}/${number}`),
         fs.symlink(`${"0".repeat(12)}-${"0".repeat(8)}`, `${folder}/${number}`)
       ]
-      // A backup of a number is none.
+      // A backup file of a number does not count.
       yield* fs.writeFileString(`${folder}/${number}~`, "")
       assert.isTrue(yield* isFree(folder))
       yield* fs.remove(`${folder}/${number}~`)
