@@ -1,5 +1,5 @@
 /**
- * What stays and what goes: detached sandboxes, and sandboxes by name.
+ * What stays and what is removed: detached sandboxes, and sandboxes by name.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Config from "effect/Config"
@@ -15,7 +15,7 @@ const image = "alpine"
 const layer = MicrosandboxMemory.layer({ images: { [image]: {} } })
 
 describe("a sandbox", () => {
-  it.effect("launched with detached outlives its scope", () =>
+  it.effect("outlives its scope when launched with detached", () =>
     Effect.gen(function* () {
       yield* Sandbox.run({ image, name: "left", detached: true }, (sandbox) => sandbox.writeFileString("/note", "here"))
       assert.strictEqual((yield* Sandbox.get("left")).status, "running")
@@ -27,7 +27,7 @@ describe("a sandbox", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("can still be given a time to live", () =>
+  it.effect("can be given a lease after a detached launch", () =>
     Effect.gen(function* () {
       yield* Sandbox.run({ image, name: "for-now", detached: true }, (sandbox) => sandbox.detachFor("1 hour"))
       assert.strictEqual((yield* Sandbox.get("for-now")).status, "running")
@@ -48,7 +48,7 @@ describe("a sandbox", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("is launched as the configuration says", () =>
+  it.effect("is launched from the configuration", () =>
     Effect.gen(function* () {
       const live = Sandbox.layerConfig({ image: Config.succeed(image), name: Config.succeed("configured") })
       assert.strictEqual(
@@ -61,7 +61,7 @@ describe("a sandbox", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("is told from other values", () =>
+  it.effect("is recognized by isSandbox", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image })
       assert.isTrue(Sandbox.isSandbox(sandbox))

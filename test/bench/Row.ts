@@ -31,15 +31,15 @@ export const Row = Schema.Struct({
   reference: Schema.optional(Series),
   /** Ours through the reference, at p50, unless that is nothing. */
   ratio: Schema.optional(Schema.Finite),
-  /** The most that the ratio should be. */
+  /** The maximum ratio. */
   target: Schema.optional(Schema.Finite),
-  /** The most that our p50 should be, in the row's unit: for rows without a reference. */
+  /** The maximum of our p50, in the row's unit, for rows without a reference. */
   limit: Schema.optional(Schema.Finite)
 })
 
 export type Row = typeof Row.Type
 
-/** Whether a row is as it should be; `undefined` if nothing is said about that. */
+/** Whether a row meets its target; `undefined` without one. */
 export const isMet = ({ limit, ours, ratio, target }: Row): boolean | undefined => {
   if (target === undefined && limit === undefined) return undefined
   return (target === undefined || (ratio ?? Infinity) <= target) && (limit === undefined || ours.p50 <= limit)
@@ -47,7 +47,7 @@ export const isMet = ({ limit, ours, ratio, target }: Row): boolean | undefined 
 
 /** Something that can be measured on its own. */
 export interface Bench {
-  /** What it is selected by. */
+  /** The name that selects it. */
   readonly name: string
   /**
    * Where it is measured: where microVMs boot (the default), or there on file systems both without and with reflinks,
@@ -66,7 +66,7 @@ export interface Side<E, R> {
   readonly round: Effect.Effect<number, E, R>
 }
 
-/** The value that a share of all values does not exceed. */
+/** The value that a given share of all values does not exceed. */
 const quantile = (values: ReadonlyArray<number>, share: number): number =>
   values.toSorted((a, b) => a - b)[Math.max(0, Math.ceil(share * values.length) - 1)] ?? Number.NaN
 
@@ -77,7 +77,7 @@ export const series = (what: string, values: ReadonlyArray<number>): Series => (
   p95: quantile(values, 0.95)
 })
 
-/** A row of values that were measured already. */
+/** A row of measured values. */
 export const make = (
   name: string,
   sides: {

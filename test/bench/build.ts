@@ -20,7 +20,7 @@ import * as Row from "./Row.ts"
 
 const resources = { cpus: 1, memory: "256M" } as const
 
-/** A step that takes its time, and leaves a MiB on the disk. */
+/** A step that takes some time, and leaves a MiB on the disk. */
 const script = (step: number | string) =>
   `head -c 16777216 /dev/zero | sha256sum > /opt/sum-${step} && head -c 1048576 /dev/urandom > /opt/data-${step}`
 
@@ -37,7 +37,7 @@ const expectSteps = (expected: number, { stepsRun }: Snapshot.Built) =>
 
 const removed = (name: string) => Effect.addFinalizer(() => Effect.ignore(Snapshot.remove(name)))
 
-/** A number that no round had before. */
+/** A number that is new in every round. */
 const counter = (): (() => number) => {
   let next = 0
   return () => next++
@@ -169,7 +169,7 @@ const plan: Row.Bench = {
     })
 }
 
-/** A process that builds, and hangs in a step: killed when it has come there. */
+/** A process that builds and hangs in a step, where it is killed. */
 const hanging = fileURLToPath(new URL("../Snapshot/programs/build.ts", import.meta.url))
 
 const takeover: Row.Bench = {

@@ -1,5 +1,5 @@
 /**
- * What programs without types pass: every exported function with wrong values for each argument and option.
+ * Input without types: every exported function with invalid values for each argument and option.
  *
  * An export, a method or an option that is not in these tables does not compile or fails, as does one that is in them and
  * is not checked.
@@ -111,7 +111,7 @@ const command = ["", ...notText, undefined]
 const args = ["hello", 5, null, {}, [1]]
 const data = [5, null, {}, [], undefined]
 
-/** A function: its right arguments, what is wrong for each, and what is wrong for each of its options. */
+/** A function: its valid arguments, invalid values for each, and invalid values for each of its options. */
 interface Row {
   readonly run: (...args: ReadonlyArray<Any>) => unknown
   readonly right: ReadonlyArray<unknown>
@@ -132,7 +132,7 @@ const on =
   (...all: ReadonlyArray<unknown>): unknown =>
     Reflect.apply(Reflect.get(object, method), object, all)
 
-/** All wrong calls of a row, with the field that each error must name. */
+/** All invalid calls of a row, with the field that each error must name. */
 const callsOf = ({ args = {}, options = {}, right }: Row) => [
   ...Object.entries(args).flatMap(([field, values], index) =>
     values.map((value) => ({ field, given: right.with(index, value) }))
@@ -163,7 +163,7 @@ const check = async (title: string, row: Row) => {
 
 const image = "debian:12"
 
-/** Right options, with one that is wrong; or what are no options at all. */
+/** Valid options with one invalid value; or values that are not options at all. */
 const beside = (right: object, wrong: unknown): Any =>
   typeof wrong === "object" && wrong !== null && !Array.isArray(wrong) ? { ...right, ...wrong } : wrong
 
@@ -222,25 +222,25 @@ const preset: Wrong<Presets.PresetOptions> = {
   labels: config.labels
 }
 
-describe("wrong input", () => {
-  it.each(Object.entries(functions))("of %s is refused by its name, before anything boots", async (title, rows) => {
+describe("invalid input", () => {
+  it.each(Object.entries(functions))("of %s is rejected with its field, before anything boots", async (title, rows) => {
     for (const each of rows) await check(title, each)
   })
 
-  it("of a launch without a source, or with two, is refused", async () => {
+  it("of a launch without a source or with two is rejected", async () => {
     for (const wrong of [{}, { image, snapshot: "s" }]) {
       assert.strictEqual(wrongField(await rejection(Lightbox.launchSandbox(Object(wrong)))), "snapshot")
     }
   })
 
   it.each([Lightbox.launchSandbox, Lightbox.buildSnapshot])(
-    "of a call without arguments is refused: %o",
+    "of a call without arguments is rejected: %o",
     async (run) => {
       assert.strictEqual(wrongField(await rejection(Reflect.apply(run, undefined, []))), "options")
     }
   )
 
-  it.each(Object.entries(Presets))("of %s is refused by its name when it is built", async (title, make) => {
+  it.each(Object.entries(Presets))("of %s is rejected with its field when it is built", async (title, make) => {
     await check(
       title,
       row(async (options) => await Lightbox.buildSnapshot(make(options)), [], {}, { ...preset })
@@ -252,7 +252,7 @@ type Methods<C> = {
   readonly [K in keyof C as C[K] extends (...args: never) => unknown ? K : never]: ReadonlyArray<Row> | Row
 }
 
-describe("wrong input of an object", () => {
+describe("invalid input to methods", () => {
   let sandbox: Lightbox.Sandbox
   beforeEach(async () => {
     sandbox = await Lightbox.launchSandbox({ image, name: "s" })
@@ -266,7 +266,7 @@ describe("wrong input of an object", () => {
     }
   }
 
-  it("is refused by Sandbox", async () => {
+  it("is rejected by Sandbox", async () => {
     const methods: Omit<Methods<Lightbox.Sandbox>, typeof Symbol.asyncDispose> = {
       exec: row(on(sandbox, "exec"), ["true", []], { command, args }, exec),
       shell: row(on(sandbox, "shell"), ["true"], { script: notText }, exec),
@@ -286,7 +286,7 @@ describe("wrong input of an object", () => {
     await checkAll("Sandbox", methods)
   })
 
-  it("is refused by SandboxFs", async () => {
+  it("is rejected by SandboxFs", async () => {
     const fs = sandbox.fs()
     const methods: Methods<Lightbox.SandboxFs> = {
       read: row(on(fs, "read"), ["/f"], { path }),
@@ -309,7 +309,7 @@ describe("wrong input of an object", () => {
     assert.isFalse(await fs.exists("/f"))
   })
 
-  it("is refused by what a command and a file give", async () => {
+  it("is rejected by handles of commands and files", async () => {
     await using handle = await sandbox.execStream("cat", [], { pipeStdin: true })
     const stdin = await handle.takeStdin()
     assert.isNotNull(stdin)
@@ -343,7 +343,7 @@ describe("wrong input of an object", () => {
     assert.isTrue((await handle.wait()).success)
   })
 
-  it("is refused by the functions and objects of Sandbox, Snapshot and Volume", async () => {
+  it("is rejected by the static methods and handles of Sandbox, Snapshot and Volume", async () => {
     const handle = await Lightbox.Sandbox.get("s")
     await Lightbox.buildSnapshot({ name: "n", image })
     const snapshot = await Lightbox.Snapshot.get("n")
