@@ -465,7 +465,8 @@ export class Drift extends Failure.extend<Drift>("effect-lightbox/LightboxError/
   now: Schema.String
 }) {
   override get message(): string {
-    return `Volume "${this.name}" exists with a different ${this.field}: ${this.was} instead of ${this.now}`
+    const what = this.field === "labels" ? "different labels" : `a different ${this.field}`
+    return `Volume "${this.name}" exists with ${what}: ${this.was} instead of ${this.now}`
   }
 }
 
