@@ -104,6 +104,7 @@ const path = ["rel", "", "/a\0", ...notText, undefined]
 const command = ["", ...notText, undefined]
 const args = ["hello", 5, null, {}, [1]]
 const data = [5, null, {}, [], undefined]
+const reading = { ...call, maxBytes: ["1X", -1, 1.5, null, {}] }
 
 /** A function: its right arguments, what is wrong for each, and what is wrong for each of its options. */
 interface Row {
@@ -273,8 +274,8 @@ describe("wrong input of an object", () => {
   it("is refused by SandboxFs", async () => {
     const fs = sandbox.fs()
     const methods: Methods<Lightbox.SandboxFs> = {
-      read: row(on(fs, "read"), ["/f"], { path }),
-      readToString: row(on(fs, "readToString"), ["/f"], { path }),
+      read: row(on(fs, "read"), ["/f"], { path }, reading),
+      readToString: row(on(fs, "readToString"), ["/f"], { path }, reading),
       readStream: row(on(fs, "readStream"), ["/f"], { path }),
       write: row(on(fs, "write"), ["/f", ""], { path, data }),
       writeStream: row(on(fs, "writeStream"), ["/f"], { path }),
@@ -287,7 +288,7 @@ describe("wrong input of an object", () => {
       stat: row(on(fs, "stat"), ["/f"], { path }),
       exists: row(on(fs, "exists"), ["/f"], { path }),
       copyFromHost: row(on(fs, "copyFromHost"), ["/f", "/g"], { hostPath: ["", ...notText], guestPath: path }),
-      copyToHost: row(on(fs, "copyToHost"), ["/f", "/g"], { guestPath: path, hostPath: ["", ...notText] })
+      copyToHost: row(on(fs, "copyToHost"), ["/f", "/g"], { guestPath: path, hostPath: ["", ...notText] }, reading)
     }
     await checkAll("SandboxFs", methods)
     assert.isFalse(await fs.exists("/f"))
