@@ -467,8 +467,10 @@ export class Drift extends Failure.extend<Drift>("effect-lightbox/LightboxError/
   now: Schema.optional(Schema.String)
 }) {
   override get message(): string {
+    const thing = this.resource === "volume" ? "Volume" : "Sandbox"
+    const what = this.field === "labels" ? "different labels" : `a different ${this.field}`
     const difference = this.was === undefined ? "" : `: ${this.was} instead of ${this.now}`
-    return `${this.resource === "volume" ? "Volume" : "Sandbox"} "${this.name}" exists with a different ${this.field}${difference}`
+    return `${thing} "${this.name}" exists with ${what}${difference}`
   }
 }
 

@@ -288,13 +288,17 @@ export interface Sandbox extends Guest.Files {
   /**
    * Copies a file or a folder's content from this host to the guest, creating parent folders and keeping permissions.
    * Folders that exist keep their owner and mode, also behind links; files and links are replaced. Fails before anything
-   * is copied if a file would replace a folder, or a folder a file. The guest needs `tar`.
+   * is copied if a file would replace a folder, or a folder a file; later, if a file of this host, or on Linux a folder,
+   * was replaced since it was listed. The guest needs `tar`.
    */
   readonly copyIn: (hostPath: string, path: string, options?: CopyInOptions) => Effect.Effect<void, LightboxError>
   /**
    * Copies a file or a folder's content from the guest to this host, creating parent folders. Keeps permissions except
    * setuid and setgid. Fails with `FileError` for pipes, devices, links out of the folder, names that are not UTF-8, and
    * above `maxBytes` (default: 16 GiB). The guest needs `tar` for folders. On failure, files already copied stay.
+   *
+   * What the guest replaces while it is copied can only change which of its own files arrive. Other users of this host
+   * should not be able to write to `hostPath` meanwhile: a link that they put there may be followed.
    */
   readonly copyOut: (path: string, hostPath: string, options?: Guest.ReadOptions) => Effect.Effect<void, LightboxError>
 

@@ -85,7 +85,7 @@ export {
   SandboxFs
 } from "./internal/promise/files.ts"
 export { Forward, type ForwardOptions } from "./internal/promise/forward.ts"
-export { type CallOptions } from "./internal/promise/options.ts"
+export { type CallOptions, type FsReadOptions } from "./internal/promise/options.ts"
 export { Sandbox, type SandboxBuilder, SandboxHandle, type SandboxStatus } from "./internal/promise/sandbox.ts"
 export { Snapshot, SnapshotBuilder } from "./internal/promise/snapshot.ts"
 export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"

@@ -132,6 +132,47 @@ describe("the error of a command", () => {
   )
 
   test(
+    "say no secret of a command in any field, whatever went wrong and wherever else the secret stands",
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.Sandbox
+      const token = "s3cr3t-token"
+      const hidden = { env: { TOKEN: Redacted.make(token) } }
+      const words = ["-c", `echo ${token}; sleep 100`, Redacted.make(token)]
+      const failures = [
+        sandbox.exec(`/bin/${token}`, [Redacted.make(token)]),
+        sandbox.exec("true", [], { ...hidden, cwd: `/${token}` }),
+        sandbox.exec("true", [], { ...hidden, user: token }),
+        sandbox.exec("sh", words, { timeout: "1 second" }),
+        sandbox.exec("sh", ["-c", `yes ${token}`, Redacted.make(token)], { maxOutput: 1000 }),
+        sandbox.shell(`echo ${token} >&2; exit 3`, { ...hidden, check: true }),
+        Stream.runDrain(sandbox.execStream("sh", words, { timeout: "1 second" }))
+      ]
+      const tags: Array<string> = []
+      for (const failing of failures) {
+        const [error] = yield* passing(Effect.flip(failing))
+        tags.push(error.reason._tag)
+        for (const text of [
+          error.message,
+          Util.inspect(error),
+          JSON.stringify(error),
+          Cause.pretty(Cause.fail(error))
+        ]) {
+          assert.notInclude(text, token, error.reason._tag)
+        }
+      }
+      assert.deepStrictEqual(tags, [
+        "CommandNotStarted",
+        "CommandNotStarted",
+        "CommandNotStarted",
+        "TimedOut",
+        "OutputTooLarge",
+        "CommandFailed",
+        "TimedOut"
+      ])
+    })
+  )
+
+  test(
     "is short, however long the command",
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.Sandbox

@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import { LightboxError, NoSpace } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import type * as Mount from "../../src/Mount.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -18,6 +19,73 @@ import { turn } from "../support.ts"
 import * as Support from "./support.ts"
 
 const { test } = Support
+
+describe("the error of a wrong path of this host", () => {
+  const invalid = Effect.fnUntraced(function* (effect: Effect.Effect<unknown, LightboxError, Support.Twin>) {
+    const { reason } = yield* Effect.flip(effect)
+    if (reason._tag !== "InvalidConfig") return assert.fail(reason._tag)
+    return [reason.field, reason.problem.replace(/failures\.test\.ts:\d+/, "LINE")]
+  })
+  const at = "(declared at test/Snapshot/LINE)"
+
+  test(
+    "names the field and the line of a copied path, of a base as well, before anything boots",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const file = yield* fs.makeTempFileScoped()
+      const missing = ["/nowhere/at/all", `${file}/below`]
+      for (const from of missing) {
+        const definition = Snapshot.make("wrong", "not-pulled").pipe(
+          Snapshot.shell("true"),
+          Snapshot.copy(from, "/srv")
+        )
+        const expected = ["steps.1.from", `${from} does not exist on this host ${at}`]
+        assert.deepStrictEqual(yield* invalid(Snapshot.build(definition)), expected)
+        assert.deepStrictEqual(yield* invalid(Snapshot.plan(definition)), expected)
+        assert.deepStrictEqual(yield* invalid(Snapshot.build(Snapshot.from("other", definition))), expected)
+      }
+      const device = Snapshot.make("wrong", Support.image).pipe(Snapshot.copy("/dev/null", "/srv"))
+      assert.deepStrictEqual(yield* invalid(Snapshot.build(device)), [
+        "steps.0.from",
+        `/dev/null is neither a file nor a folder ${at}`
+      ])
+      assert.strictEqual(yield* Support.boots, 0)
+    })
+  )
+
+  test(
+    "names the field of a mount of the builder and the line of its definition",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped()
+      const build = (mount: Mount.MountInput) =>
+        Snapshot.make("wrong", Support.image).pipe(
+          Snapshot.builder({ mounts: { "/m": mount } }),
+          Snapshot.shell("true"),
+          Snapshot.build
+        )
+      const missing = `/nowhere/at/all does not exist on this host ${at}`
+      assert.deepStrictEqual(yield* invalid(build("/nowhere/at/all")), ["mounts./m", missing])
+      assert.deepStrictEqual(yield* invalid(build({ disk: "/nowhere/at/all" })), ["mounts./m.disk", missing])
+      assert.deepStrictEqual(yield* invalid(build({ disk: folder })), [
+        "mounts./m.disk",
+        `${folder} is not a file ${at}`
+      ])
+    })
+  )
+
+  test(
+    "names the line of what is wrong in a definition",
+    Effect.gen(function* () {
+      const step = Snapshot.make("wrong", Support.image).pipe(Snapshot.shell("true"), Snapshot.shell(""))
+      assert.deepStrictEqual(yield* invalid(Snapshot.build(step)), ["steps.1.script", `expected a script ${at}`])
+      assert.deepStrictEqual(yield* invalid(Snapshot.build(Snapshot.make("wrong", ""))), [
+        "image",
+        `expected an image reference such as "node:22" ${at}`
+      ])
+    })
+  )
+})
 
 describe("the error of a step", () => {
   test(

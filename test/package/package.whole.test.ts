@@ -147,6 +147,30 @@ describe("package", () => {
     assert.deepStrictEqual([ended.stdout, ended.stderr], ["lightbox\n", ""])
   })
 
+  it("works in an executable that Bun compiles, and says what it needs otherwise", patient, () => {
+    Fs.writeFileSync(
+      Path.join(folder, "compiled.mjs"),
+      `import { configure, listSnapshots } from "effect-lightbox/promise"
+       configure({ home: ${JSON.stringify(Path.join(folder, "compiled-home"))} })
+       listSnapshots().then((all) => console.log(all.length), (error) => console.log(error.message))`
+    )
+    const bun = Path.join(Sources.root, "node_modules/.bin/bun")
+    const printed = (name: string, ...flags: ReadonlyArray<string>) => {
+      assertSucceeded(run(bun, ["build", "compiled.mjs", "--compile", ...flags, "--outfile", name]))
+      // It must not depend on the working directory.
+      const { stdout } = ChildProcess.spawnSync(Path.join(folder, name), { cwd: "/", encoding: "utf8" })
+      return stdout
+    }
+    const external = ["--external", "microsandbox"]
+    assert.strictEqual(printed("works", ...external, "--compile-autoload-package-json"), "0\n")
+    for (const flags of [external, []]) {
+      assert.match(
+        printed("fails", ...flags),
+        /runtime is missing.*\n[^]*To fix it: compile with --external microsandbox --compile-autoload-package-json/
+      )
+    }
+  })
+
   it("loads with the Promise adapter only what it needs", () => {
     const hook = Path.join(folder, "loaded.mjs")
     Fs.writeFileSync(

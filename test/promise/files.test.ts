@@ -135,6 +135,26 @@ describe("SandboxFs", () => {
     })
   })
 
+  it("reads and copies no more than the limit, and folders with what is in them", async () => {
+    await withFiles(async (files) => {
+      const to = Path.join(folder, "made", "by", "it")
+      await files.mkdir("/root/tree")
+      await files.write("/root/tree/f", "12345")
+      await files.copyToHost("/root/tree", to, { maxBytes: "1 MiB" })
+      assert.strictEqual(Fs.readFileSync(Path.join(to, "f"), "utf8"), "12345")
+      for (const reading of [
+        () => files.read("/root/tree/f", { maxBytes: 4 }),
+        () => files.readToString("/root/tree/f", { maxBytes: 4 }),
+        () => files.copyToHost("/root/tree/f", Path.join(folder, "short"), { maxBytes: 4 }),
+        () => files.copyToHost("/root/tree", Path.join(folder, "shorter"), { maxBytes: 4 })
+      ]) {
+        const { reason } = await rejection(reading())
+        assert.deepInclude(reason, { _tag: "FileError", code: "EFBIG" })
+      }
+      assert.strictEqual(await files.readToString("/root/tree/f", { maxBytes: 5 }), "12345")
+    })
+  })
+
   it("rejects with the path and the errno", async () => {
     await withFiles(async (files) => {
       const missing = Path.join(folder, "missing")
@@ -151,8 +171,7 @@ describe("SandboxFs", () => {
         [() => files.copy("/none", "/f"), "/none"],
         [() => files.rename("/none", "/f"), "/none"],
         [() => files.copyFromHost(missing, "/f"), missing],
-        [() => files.copyToHost("/none", missing), "/none"],
-        [() => files.copyToHost("/etc/passwd", Path.join(missing, "f")), Path.join(missing, "f")]
+        [() => files.copyToHost("/none", missing), "/none"]
       ] as const) {
         const { message, reason } = await rejection(failing())
         assert.strictEqual(reason._tag, "FileError", message)

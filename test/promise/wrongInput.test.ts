@@ -110,6 +110,7 @@ const path = ["rel", "", "/a\0", ...notText, undefined]
 const command = ["", ...notText, undefined]
 const args = ["hello", 5, null, {}, [1]]
 const data = [5, null, {}, [], undefined]
+const reading = { ...call, maxBytes: ["1X", -1, 1.5, null, {}] }
 
 /** A function: its valid arguments, invalid values for each, and invalid values for each of its options. */
 interface Row {
@@ -289,8 +290,8 @@ describe("invalid input to methods", () => {
   it("is rejected by SandboxFs", async () => {
     const fs = sandbox.fs()
     const methods: Methods<Lightbox.SandboxFs> = {
-      read: row(on(fs, "read"), ["/f"], { path }),
-      readToString: row(on(fs, "readToString"), ["/f"], { path }),
+      read: row(on(fs, "read"), ["/f"], { path }, reading),
+      readToString: row(on(fs, "readToString"), ["/f"], { path }, reading),
       readStream: row(on(fs, "readStream"), ["/f"], { path }),
       write: row(on(fs, "write"), ["/f", ""], { path, data }),
       writeStream: row(on(fs, "writeStream"), ["/f"], { path }),
@@ -303,7 +304,7 @@ describe("invalid input to methods", () => {
       stat: row(on(fs, "stat"), ["/f"], { path }),
       exists: row(on(fs, "exists"), ["/f"], { path }),
       copyFromHost: row(on(fs, "copyFromHost"), ["/f", "/g"], { hostPath: ["", ...notText], guestPath: path }),
-      copyToHost: row(on(fs, "copyToHost"), ["/f", "/g"], { guestPath: path, hostPath: ["", ...notText] })
+      copyToHost: row(on(fs, "copyToHost"), ["/f", "/g"], { guestPath: path, hostPath: ["", ...notText] }, reading)
     }
     await checkAll("SandboxFs", methods)
     assert.isFalse(await fs.exists("/f"))

@@ -18,6 +18,7 @@ import type * as LookUp from "../plan/lookUp.ts"
 import * as Units from "../plan/units.ts"
 import { make as makeHandle } from "../sandbox/handle.ts"
 import * as Secrets from "../definition/secrets.ts"
+import { declaredAt } from "../config/validation.ts"
 import * as StepRunner from "./stepRunner.ts"
 import { artifactName, captureLock, definitionLabel, keyLabel } from "../store/store.ts"
 import { type Context, type Driver, method } from "./context.ts"
@@ -121,7 +122,7 @@ export const makeBuilders = <E, R>(
           ...("layer" in progress ? { layer: progress.layer, done: progress.done } : {}),
           ...("total" in progress && progress.total !== undefined ? { total: progress.total } : {})
         })
-    }).pipe(Scope.provide(builderScope), Effect.provide(services))
+    }).pipe(Effect.mapError(declaredAt(definition.declaredAt)), Scope.provide(builderScope), Effect.provide(services))
     bootMillis = (yield* Clock.currentTimeMillis) - start
     yield* events.emit({ _tag: "Booted", builder: name, duration: Duration.millis(bootMillis) })
     current = {

@@ -13,7 +13,7 @@ import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../LightboxError.ts"
 import { maxEntries } from "../host/files.ts"
-import { redactWords } from "../report/failureText.ts"
+import { hiddenArgv, redact, secretsOf } from "../report/failureText.ts"
 import type { AgentConnection, Session } from "./connection.ts"
 import * as Execution from "./execution.ts"
 import * as Protocol from "./protocol.ts"
@@ -404,7 +404,7 @@ const spawn = Effect.fnUntraced(function* (
   command: Guest.Command,
   policy: Guest.OutputPolicy | undefined
 ): Effect.fn.Return<Guest.Process, LightboxError, Scope.Scope> {
-  const argv = redactWords(command.argv)
+  const argv = hiddenArgv(command)
   const started = yield* Deferred.make<number, LightboxError>()
   const exit = yield* Deferred.make<number, LightboxError>()
   let isReleased = false
@@ -414,7 +414,7 @@ const spawn = Effect.fnUntraced(function* (
 
   if (command.terminal !== undefined && command.cwd !== undefined) {
     // With a terminal, the agent would silently run the command in another directory.
-    yield* requireFolder(stat, argv, command.cwd)
+    yield* requireFolder(stat, argv, command, command.cwd)
   }
 
   const output = yield* OutputBuffer.make(
@@ -499,13 +499,13 @@ const spawn = Effect.fnUntraced(function* (
     Effect.catchReason("LightboxError", "CommandNotStarted", ({ errno, kind, problem }, error) => {
       // The kernel reports a missing program and a missing working directory alike.
       if (kind !== "ProgramNotFound" && kind !== "BadWorkdir") return Effect.fail(error)
-      const isFolderFine = command.cwd === undefined ? Effect.void : requireFolder(stat, argv, command.cwd)
+      const isFolderFine = command.cwd === undefined ? Effect.void : requireFolder(stat, argv, command, command.cwd)
       return Effect.andThen(isFolderFine, notStarted({ argv, kind: "ProgramNotFound", problem, errno }))
     })
   )
 
   yield* Execution.endHolders(
-    command.argv,
+    argv,
     Effect.raceFirst(Execution.gone(stat, pid), Effect.exit(Deferred.await(exit))),
     () => {
       if (!Deferred.isDoneUnsafe(exit)) connection.post(id, "core.exec.signal", { signal: signals.SIGKILL })
@@ -578,7 +578,7 @@ const notStarted = ({ errno, ...fields }: NotStarted): LightboxError =>
   })
 
 const problemOf = (argv: ReadonlyArray<string>, command: Guest.Command, payload: Protocol.Payload): NotStarted => {
-  const message = text(payload["message"]) ?? "the guest gave no reason"
+  const message = redact(secretsOf(command), text(payload["message"]) ?? "the guest gave no reason")
   const errno = text(payload["errno_name"])
   const isUser = command.user !== undefined && /user|group/.test(message) && errno === undefined
   return {
@@ -593,10 +593,11 @@ const problemOf = (argv: ReadonlyArray<string>, command: Guest.Command, payload:
 const requireFolder = (
   stat: Guest.Guest["stat"],
   argv: ReadonlyArray<string>,
+  command: Guest.Command,
   cwd: string
 ): Effect.Effect<void, LightboxError> => {
   const missing = (problem: string, errno: string) =>
-    notStarted({ argv, kind: "BadWorkdir", problem: `${cwd}: ${problem}`, errno })
+    notStarted({ argv, kind: "BadWorkdir", problem: `${redact(secretsOf(command), cwd)}: ${problem}`, errno })
   return stat(cwd).pipe(
     Effect.catchReason("LightboxError", "FileError", ({ code, problem }) => Effect.fail(missing(problem, code))),
     Effect.filterOrFail(

@@ -2,7 +2,6 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Struct from "effect/Struct"
@@ -51,9 +50,7 @@ export const withDefaults = (
 const defaults = new WeakMap<Guest.Process, ReadonlyArray<Guest.Word>>()
 
 const secretsOf = (process: Guest.Process, { argv, env }: Pick<Guest.Command, "argv" | "env">) =>
-  [...argv, ...Object.values(env ?? {}), ...(defaults.get(process) ?? [])].flatMap((word): ReadonlyArray<string> =>
-    Redacted.isRedacted(word) ? [Redacted.value(word)] : []
-  )
+  FailureText.secretsOf({ argv: [...argv, ...(defaults.get(process) ?? [])], env })
 
 export type Input<E, R> = string | Uint8Array | Stream.Stream<Uint8Array, E, R>
 
@@ -215,7 +212,7 @@ export const failures = (
       new LightboxError({ method, reason: new OutputTooLarge({ ...fields(), limitBytes }) }),
     /** Fails after the limit. */
     within: (limit: Duration.Duration | undefined) =>
-      timeLimit(method, FailureText.shortArgv(command.argv), limit, () => Struct.pick(fields(), ["stdout", "stderr"]))
+      timeLimit(method, FailureText.shortArgv(fields().argv), limit, () => Struct.pick(fields(), ["stdout", "stderr"]))
   }
 }
 

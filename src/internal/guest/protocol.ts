@@ -50,15 +50,48 @@ export const encode = (id: number, type: string, payload: Payload): Uint8Array =
   return frame
 }
 
+/** Ample for the agent's largest answer, a page of 512 files. */
+const maxValues = 65_536
+
+const maxDepth = 16
+
+/** Counts values before the decoder makes objects of them: four megabytes can hold four million empty maps. */
+class BoundedTokenizer extends Cbor.Tokenizer {
+  private count = 0
+  /** How many values each open array or map still has. */
+  private readonly open: Array<number> = []
+
+  override next(): Cbor.Token {
+    const token = super.next()
+    const { type, value } = token
+    if (++this.count > maxValues) throw new TypeError(`the relay sent a message of more than ${maxValues} values`)
+    if (Cbor.Type.equals(type, Cbor.Type.break)) this.open.pop()
+    else if (this.open.length > 0) this.open.push((this.open.pop() ?? 0) - 1)
+    if (Cbor.Type.equals(type, Cbor.Type.array)) this.open.push(Number(value))
+    else if (Cbor.Type.equals(type, Cbor.Type.map)) this.open.push(2 * Number(value))
+    if (this.open.length > maxDepth) throw new TypeError(`the relay sent a message nested deeper than ${maxDepth}`)
+    while (this.open.at(-1) === 0) this.open.pop()
+    return token
+  }
+}
+
+const decodeOptions = { allowIndefinite: true, allowUndefined: true, allowBigInt: true }
+
+const decode = (bytes: Uint8Array): Payload => {
+  // The tokenizer slices bytes, which a `Buffer` would not copy.
+  const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return asPayload(Cbor.decode(plain, { tokenizer: new BoundedTokenizer(plain, decodeOptions) }))
+}
+
 const decodeBody = (id: number, flagBits: number, body: Uint8Array): Message => {
-  const { p, t: type, v } = asPayload(Cbor.decode(body))
+  const { p, t: type, v } = decode(body)
   if (!Predicate.isString(type) || !(p instanceof Uint8Array) || !Predicate.isNumber(v)) {
     throw new TypeError("the relay sent a frame that is not a message")
   }
   return {
     id,
     type,
-    payload: p.length === 0 ? {} : asPayload(Cbor.decode(p)),
+    payload: p.length === 0 ? {} : decode(p),
     isLast: (flagBits & flags.terminal) !== 0,
     generation: v
   }

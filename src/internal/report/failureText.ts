@@ -4,7 +4,7 @@
  */
 import * as Redacted from "effect/Redacted"
 import { stripVTControlCharacters } from "node:util"
-import type { Word } from "../../Guest.ts"
+import type { Command, Word } from "../../Guest.ts"
 import type { LightboxError, Reason, StepContext } from "../../LightboxError.ts"
 
 /** The API that the caller uses. */
@@ -243,6 +243,16 @@ export const partsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> =
   [...new Set(secrets.flatMap((secret) => [secret, ...forms(secret, 4)]))]
     .filter((part) => part !== "")
     .toSorted((a, b) => b.length - a.length)
+
+/** The secrets of a command: its redacted words and variables. */
+export const secretsOf = ({ argv, env }: Pick<Command, "argv" | "env">): ReadonlyArray<string> =>
+  [...argv, ...Object.values(env ?? {})].flatMap((word) => (Redacted.isRedacted(word) ? [Redacted.value(word)] : []))
+
+/** The words of a command without its secrets, which its other words may contain as well. */
+export const hiddenArgv = (command: Pick<Command, "argv" | "env">): ReadonlyArray<string> => {
+  const secrets = secretsOf(command)
+  return redactWords(command.argv).map((word) => redact(secrets, word))
+}
 
 /** Redacts secrets in a text. */
 export const redact = (secrets: ReadonlyArray<string>, text: string): string =>

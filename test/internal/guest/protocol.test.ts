@@ -185,6 +185,56 @@ describe("agentProtocol", () => {
     })
   )
 
+  /** Bytes of CBOR, repeated until they nearly fill the largest frame. */
+  const filled = (head: ReadonlyArray<number>, unit: ReadonlyArray<number>) => {
+    const count = Math.floor((Protocol.maxFrameBytes - 64) / unit.length)
+    const body = new Uint8Array(head.length + count * unit.length)
+    body.set(head)
+    for (let i = 0; i < count; i++) body.set(unit, head.length + i * unit.length)
+    return body
+  }
+  const endlessArray = [0x9f]
+  const endlessMap = [0xbf]
+
+  const wide: ReadonlyArray<readonly [what: string, body: Uint8Array, problem: RegExp]> = [
+    ["a million empty maps", filled(endlessArray, [0xa0]), /more than 65536 values/],
+    ["a million numbers", filled([0x9a, 0x00, 0x3f, 0xff, 0xc0], [0x01]), /more than 65536 values/],
+    ["a million names", filled(endlessMap, [0x61, 0x61, 0x01]), /more than 65536 values/],
+    ["lists in a million lists", filled([], [0x81]), /nested deeper than 16/],
+    ["maps in a million maps", filled([], [0xa1, 0x61, 0x61]), /nested deeper than 16/],
+    ["endless lists in endless lists", filled([], [0x9f]), /nested deeper than 16/],
+    ["a million tags", filled([], [0xc1]), /tag/],
+    ["a list that promises more than there can be", Uint8Array.of(0x9b, 0, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 1), /entries/],
+    ["bytes that promise more than there are", Uint8Array.of(0x5b, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff), /data/]
+  ]
+
+  it.effect.each(wide.map(([what, body, problem]) => ({ what, body, problem })))(
+    "refuses $what in a frame, and in its payload, before memory is spent",
+    ({ body, problem }) =>
+      Effect.sync(() => {
+        const inPayload = Cbor.encode({ v: 7, t: "a", p: body }).subarray(0, Protocol.maxFrameBytes - 5)
+        for (const frame of [body, inPayload]) {
+          const before = process.memoryUsage().heapUsed
+          assert.throws(() => receive(join(greeting, frameOf(1, 0, frame))), problem)
+          assert.isBelow(process.memoryUsage().heapUsed - before, 32 * 1024 * 1024)
+        }
+      })
+  )
+
+  it("takes a page of 512 files with everything about them, and nesting as deep as 16", () => {
+    const entry = Object.fromEntries(Array.from({ length: 30 }, (_, field) => [`field${field}`, field]))
+    const list = { ok: true, data: { List: Array.from({ length: 512 }, () => entry) } }
+    let nested: unknown = 1
+    for (let depth = 0; depth < 15; depth++) nested = depth % 2 === 0 ? [nested, 2] : { a: nested, b: 2 }
+    const { messages } = receive(
+      join(greeting, Protocol.encode(1, "a", list), Protocol.encode(1, "a", { nested, after: [[], {}, [1]] }))
+    )
+    assert.deepStrictEqual(
+      messages.map(({ payload }) => payload),
+      [list, { nested, after: [[], {}, [1]] }]
+    )
+  })
+
   it("does not copy a single chunk", () => {
     const only = Uint8Array.of(1, 2)
     assert.strictEqual(Protocol.concat([only], 2), only)

@@ -11,6 +11,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as HostFiles from "../../../src/internal/host/files.ts"
+import * as Folders from "../../../src/internal/host/folders.ts"
 import { tarVariables } from "../../../src/internal/guest/copy.ts"
 import { isLightboxError } from "../../../src/LightboxError.ts"
 
@@ -293,6 +294,71 @@ describe("hostFiles", () => {
         const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
         assert.include(reason, { operation: "copy", problem: `"${path}" changed while it was copied` })
       }
+    })
+  )
+
+  it.effect("fails when a folder was replaced since the listing, though what it holds is the same", () =>
+    Effect.gen(function* () {
+      for (const replace of [
+        (path: string, other: string) => Fs.symlinkSync(other, path),
+        (path: string) => Fs.writeFileSync(path, "")
+      ]) {
+        const folder = yield* makeTree({ sub: { inner: { file: "before" } } })
+        const other = yield* makeTree({ inner: { file: "before" } })
+        const files = yield* list(folder)
+        const path = Path.join(folder, "sub")
+        Fs.rmSync(path, { recursive: true })
+        replace(path, other)
+        const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
+        assert.include(reason, { operation: "copy" })
+        assert.match(reason.problem, /^"\/.*\/sub(\/inner)?" changed while it was copied$/)
+      }
+    })
+  )
+
+  it.effect("fails when a folder was replaced by one with other content, before that is read to its end", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ sub: { file: "before" } })
+      const files = yield* list(folder)
+      Fs.renameSync(Path.join(folder, "sub"), `${folder}-old`)
+      Fs.mkdirSync(Path.join(folder, "sub"))
+      Fs.writeFileSync(Path.join(folder, "sub", "file"), "behind")
+      const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
+      Fs.rmSync(`${folder}-old`, { recursive: true })
+      assert.include(reason, { problem: `"${Path.join(folder, "sub", "file")}" changed while it was copied` })
+    })
+  )
+
+  it.effect("opens no folder through a link, and stays in one that is moved meanwhile", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ a: { b: { file: "inside" } }, link: ["a"] })
+      for (const names of [["link"], ["link", "b"], ["a", "b", "file"]]) {
+        assert.strictEqual(
+          yield* Effect.promise(() =>
+            Folders.open(folder, names).then(
+              ({ close }) => close(),
+              (cause) => cause.code
+            )
+          ),
+          "ENOTDIR"
+        )
+      }
+      const open = yield* Effect.promise(() => Folders.open(folder, ["a", "b"]))
+      Fs.renameSync(Path.join(folder, "a"), Path.join(folder, "moved"))
+      Fs.mkdirSync(Path.join(folder, "a", "b"), { recursive: true })
+      const names = Fs.readdirSync(open.path)
+      yield* Effect.promise(open.close)
+      assert.deepStrictEqual(names, process.platform === "linux" ? ["file"] : [])
+    })
+  )
+
+  it.effect("names the file that cannot be read, not how it was opened", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ sub: { file: "x" } })
+      const files = yield* list(folder)
+      Fs.rmSync(Path.join(folder, "sub", "file"))
+      const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
+      assert.include(reason.problem, `'${Path.join(folder, "sub", "file")}'`)
     })
   )
 

@@ -34,7 +34,14 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const config = yield* withDefaults(context, request.config)
   yield* checkCombination(request)
   yield* checkHostPaths(config)
-  yield* Virtualization.check(method)
+  yield* Virtualization.check(method).pipe(
+    // A snapshot that does not exist is the nearer problem.
+    Effect.tapError(() =>
+      source._tag === "Snapshot"
+        ? call(method, { snapshot: source.name }, () => sdk.Snapshot.open(source.name))
+        : Effect.void
+    )
+  )
 
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
   const labels = { ...request.labels, [instanceLabel]: instance }
