@@ -22,12 +22,7 @@ it.effect("a prune says before what it removes: images that no sandbox and no sn
     const removed = yield* Image.prune()
     const seen = ({ verdicts }: typeof removed) => verdicts.map(({ name, verdict }) => `${name} ${verdict}`).toSorted()
     assert.deepStrictEqual(seen(planned), seen(removed))
-    assert.deepStrictEqual(seen(removed), [
-      "booted:1 kept",
-      "built:1 kept",
-      "same-as-built:1 kept",
-      "unused:1 removed"
-    ])
+    assert.deepStrictEqual(seen(removed), ["booted:1 kept", "built:1 kept", "same-as-built:1 kept", "unused:1 removed"])
     assert.strictEqual((yield* Image.list()).length, 3)
     assert.strictEqual(planned.freedBytes, planned.verdicts.find(({ verdict }) => verdict === "removed")?.bytes)
   }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer({ images })))

@@ -132,7 +132,7 @@ describe("the error of a command", () => {
   )
 
   test(
-    "say no secret of a command in any field, whatever went wrong and wherever else the secret stands",
+    "contains no secret of the command in any field",
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.Sandbox
       const token = "s3cr3t-token"

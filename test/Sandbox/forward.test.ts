@@ -26,7 +26,7 @@ const closed = (socket: Net.Socket) =>
   })
 
 describe("a forward", () => {
-  it.live("closes its connections and its port with the scope, and waits for nobody", () =>
+  it.live("closes its connections and port with the scope, without waiting", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image })
       yield* sandbox.spawn("nc", ["-l", "-p", "80", "-e", "/bin/cat"])
@@ -73,7 +73,7 @@ describe("a forward", () => {
     }).pipe(Effect.scoped, Effect.provide(layer))
   )
 
-  it.live("listens on an address of IPv6, and prints as data", () =>
+  it.live("listens on an IPv6 address, and encodes as data", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image })
       const forward = yield* sandbox.forward(80, { bind: "::1" })
@@ -88,7 +88,7 @@ describe("a forward", () => {
     }).pipe(Effect.scoped, Effect.provide(layer))
   )
 
-  it.live("brings a slow reader everything", () =>
+  it.live("delivers everything to a slow reader", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image })
       yield* sandbox.spawn("sh", ["-c", "head -c 8000000 /dev/zero | nc -l -p 80"])

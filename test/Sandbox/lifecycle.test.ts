@@ -111,7 +111,7 @@ describe("getOrCreate", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("records no values", () =>
+  it.effect("records no values of options", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(get({ env: { TOKEN: "hunter2" } }))
       assert.notInclude(JSON.stringify(yield* Sandbox.get("kept")), "hunter2")
@@ -119,7 +119,7 @@ describe("getOrCreate", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.live("launches one for all that ask at once", () =>
+  it.live("launches one sandbox for all callers", () =>
     Effect.gen(function* () {
       const ids = yield* Effect.forEach(
         Array.from({ length: 5 }),
@@ -131,7 +131,7 @@ describe("getOrCreate", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("takes a sandbox of another tool as it is", () =>
+  it.effect("accepts a sandbox of another tool as it is", () =>
     Effect.gen(function* () {
       yield* Sandbox.run({ image, name: "kept", detached: true }, () => Effect.void)
       assert.strictEqual((yield* Effect.flip(Effect.scoped(get()))).reason._tag, "Drift")
@@ -148,7 +148,7 @@ describe("getOrCreate", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("gives up after its time while the sandbox is between its states", () =>
+  it.effect("fails after its time limit if the sandbox does not start", () =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       yield* Effect.scoped(get())

@@ -20,7 +20,7 @@ import * as Support from "./support.ts"
 
 const { test } = Support
 
-describe("the error of a wrong path of this host", () => {
+describe("the error for an invalid host path", () => {
   const invalid = Effect.fnUntraced(function* (effect: Effect.Effect<unknown, LightboxError, Support.Twin>) {
     const { reason } = yield* Effect.flip(effect)
     if (reason._tag !== "InvalidConfig") return assert.fail(reason._tag)

@@ -147,7 +147,7 @@ describe("package", () => {
     assert.deepStrictEqual([ended.stdout, ended.stderr], ["lightbox\n", ""])
   })
 
-  it("works in an executable that Bun compiles, and says what it needs otherwise", patient, () => {
+  it("works in an executable compiled by Bun, or says what it needs", patient, () => {
     Fs.writeFileSync(
       Path.join(folder, "compiled.mjs"),
       `import { configure, listSnapshots } from "effect-lightbox/promise"

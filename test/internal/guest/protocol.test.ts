@@ -209,7 +209,7 @@ describe("agentProtocol", () => {
   ]
 
   it.effect.each(wide.map(([what, body, problem]) => ({ what, body, problem })))(
-    "refuses $what in a frame, and in its payload, before memory is spent",
+    "rejects $what in a frame and in its payload, before spending memory",
     ({ body, problem }) =>
       Effect.sync(() => {
         const inPayload = Cbor.encode({ v: 7, t: "a", p: body }).subarray(0, Protocol.maxFrameBytes - 5)
@@ -221,7 +221,7 @@ describe("agentProtocol", () => {
       })
   )
 
-  it("takes a page of 512 files with everything about them, and nesting as deep as 16", () => {
+  it("accepts a page of 512 complete entries, and nesting up to 16", () => {
     const entry = Object.fromEntries(Array.from({ length: 30 }, (_, field) => [`field${field}`, field]))
     const list = { ok: true, data: { List: Array.from({ length: 512 }, () => entry) } }
     let nested: unknown = 1

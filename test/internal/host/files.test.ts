@@ -297,7 +297,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("fails when a folder was replaced since the listing, though what it holds is the same", () =>
+  it.effect("fails if a folder was replaced after listing, even with the same content", () =>
     Effect.gen(function* () {
       for (const replace of [
         (path: string, other: string) => Fs.symlinkSync(other, path),
@@ -316,7 +316,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("fails when a folder was replaced by one with other content, before that is read to its end", () =>
+  it.effect("fails if a folder was replaced after listing, before reading all of it", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ sub: { file: "before" } })
       const files = yield* list(folder)
@@ -329,7 +329,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("opens no folder through a link, and stays in one that is moved meanwhile", () =>
+  it.effect("does not open a folder through a link, and stays in one that moves", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ a: { b: { file: "inside" } }, link: ["a"] })
       for (const names of [["link"], ["link", "b"], ["a", "b", "file"]]) {
