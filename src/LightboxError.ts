@@ -194,7 +194,12 @@ export class Unsupported extends Failure.extend<Unsupported>("effect-lightbox/Li
 // =============================================================================
 
 /**
- * The image is not cached and could not be pulled. Retryable: registries are often unreachable for a moment.
+ * The image is not available: it is not cached, and could not be pulled or looked up.
+ *
+ * `kind` says why, where that is known. `NotFound`: the registry has no such image, or none for this machine.
+ * `Unauthorized`: it wants a login, or refuses the one it got. `Tls`: its certificate is not trusted, or it does not use
+ * TLS as expected. `Unreachable`: it does not answer. `NotCached`: pulling is not allowed. Only `Unreachable` and
+ * failures without a kind, such as an overloaded registry, are retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -204,12 +209,13 @@ export class ImageUnavailable extends Failure.extend<ImageUnavailable>(
 )({
   _tag: Schema.tag("ImageUnavailable"),
   reference: Schema.String,
-  problem: Schema.String
+  problem: Schema.String,
+  kind: Schema.optionalKey(Schema.Literals(["NotFound", "Unauthorized", "Tls", "Unreachable", "NotCached"]))
 }) {
   override get message(): string {
     return `Image "${this.reference}" is not available: ${this.problem}`
   }
-  override readonly isRetryable = true
+  override readonly isRetryable: boolean = this.kind === undefined || this.kind === "Unreachable"
 }
 
 /**

@@ -916,6 +916,11 @@ export interface BuildOptions {
   /** Leave the builder running as `<name>-builder`, whether the build succeeds or fails. Default: `false`. */
   readonly keepBuilder?: boolean | undefined
   /**
+   * When to pull the base image. `"always"` asks the registry first: if the tag has not moved, nothing is pulled or
+   * booted for it. Default: that of the definition, else of the layer.
+   */
+  readonly pullPolicy?: SandboxConfig.Options["pullPolicy"]
+  /**
    * Receives the build's events in its own fiber, so it can be slow or fail without affecting the build. While 4,096
    * events are waiting, step output is dropped. A finished build waits up to 2 seconds for it.
    */
@@ -1018,15 +1023,41 @@ export const buildScoped: <Arg extends Definition<unknown, unknown> | BuildScope
 )
 
 /**
- * Describes what {@link build} would do, and why, without booting anything.
- * Pipeable.
+ * Options of {@link plan}, as for {@link build}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PlanOptions extends Pick<BuildOptions, "force" | "pullPolicy"> {}
+
+/**
+ * Describes what {@link build} would do, and why, without booting or pulling
+ * anything. Pipeable.
+ *
+ * With the pull policy `"always"`, of the definition or the options, it asks the
+ * registry for the base image. It then fails with `ImageUnavailable` if the
+ * registry does not tell; a build still lets the runtime try. With other policies,
+ * it needs no network.
+ *
+ * **Example** (Checking whether the base image has moved)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
+ *
+ * export const isUpToDate = Snapshot.plan(tools, { pullPolicy: "always" }).pipe(
+ *   Effect.map(({ isCached }) => isCached)
+ * )
+ * ```
  *
  * @category operations
  * @since 0.1.0
  */
-export const plan: <Arg extends Definition<unknown, unknown> | Pick<BuildOptions, "force"> | undefined = undefined>(
+export const plan: <Arg extends Definition<unknown, unknown> | PlanOptions | undefined = undefined>(
   definition?: Arg,
-  options?: Pick<BuildOptions, "force">
+  options?: PlanOptions
 ) => [Arg] extends [Definition<unknown, unknown>]
   ? Effect.Effect<Plan, LightboxError, Services>
   : (self: Definition<unknown, unknown>) => Effect.Effect<Plan, LightboxError, Services> = dual(

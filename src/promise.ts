@@ -203,6 +203,8 @@ export interface BuildOptions {
   rebuild?: boolean | undefined
   /** Keep the builder running as `<name>-builder`, after success and failure. Default: `false`. */
   debugBuilder?: boolean | undefined
+  /** When to pull the image. `"always"` asks the registry first, and boots nothing if the tag has not moved. Default: as configured. */
+  pullPolicy?: "always" | "if-missing" | "never" | undefined
   /** Print the build's progress and the output of steps. Default: `false`. */
   verbose?: boolean | undefined
   /** Receives the events of the build. Default: none. */
@@ -428,7 +430,13 @@ export type LightboxErrorReason = {
     }
   | { readonly _tag: "InvalidConfig"; readonly field: string; readonly problem: string }
   | { readonly _tag: "Unsupported"; readonly feature: string; readonly problem: string }
-  | { readonly _tag: "ImageUnavailable"; readonly reference: string; readonly problem: string }
+  | {
+      readonly _tag: "ImageUnavailable"
+      readonly reference: string
+      readonly problem: string
+      /** Why, if known. */
+      readonly kind?: "NotFound" | "Unauthorized" | "Tls" | "Unreachable" | "NotCached"
+    }
   | {
       readonly _tag: "BootFailed"
       readonly name: string
@@ -589,6 +597,7 @@ const decodeBuild = checked(
     overwrite: flag,
     rebuild: flag,
     debugBuilder: flag,
+    pullPolicy: SandboxConfig.fields.pullPolicy,
     verbose: flag,
     onEvent: Schema.optional(Schema.declare(isListener, { expected: "a function" }))
   })
@@ -637,7 +646,7 @@ const printEvent = (event: BuildEvent): void => {
  */
 export const buildSnapshot = async (config: SnapshotConfig, options?: BuildOptions): Promise<void> => {
   const definition = definitionOf(config)
-  const { debugBuilder, onEvent, overwrite = true, rebuild, signal, verbose } = decodeBuild({}, options)
+  const { debugBuilder, onEvent, overwrite = true, pullPolicy, rebuild, signal, verbose } = decodeBuild({}, options)
   const listens = onEvent !== undefined || verbose === true
   await Runtime.run(
     Snapshots.build(definition, {
@@ -645,6 +654,7 @@ export const buildSnapshot = async (config: SnapshotConfig, options?: BuildOptio
       replaceForeign: overwrite,
       force: rebuild,
       keepBuilder: debugBuilder,
+      pullPolicy,
       onEvent: listens
         ? (event) =>
             Effect.sync(() => {

@@ -128,6 +128,7 @@ const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>
     saveImages: unsupported("images"),
     listImages: () => none,
     getImage: unsupported("images"),
+    resolveImage: unsupported("images"),
     removeImage: unsupported("images"),
     pruneImages: () => Effect.succeed({ images: 0, layers: 0, bytes: 0 }),
     captureSnapshot: unsupported("snapshots"),

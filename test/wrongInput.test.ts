@@ -132,6 +132,7 @@ const scoped: Wrong<Snapshot.BuildScopedOptions> = {
   checkpointFactor: ["x", -1, null, Number.NaN],
   force,
   keepBuilder: flag,
+  pullPolicy: config.pullPolicy,
   onEvent: func
 }
 
@@ -384,7 +385,14 @@ describe("invalid input", () => {
     buildScoped: [
       row(on(Snapshot, "buildScoped"), [definition], { definition: [5, null, "x", { name: "n" }] }, { ...scoped })
     ],
-    plan: [row(on(Snapshot, "plan"), [definition], { definition: [5, null, "x", { name: "n" }] }, { force })],
+    plan: [
+      row(
+        on(Snapshot, "plan"),
+        [definition],
+        { definition: [5, null, "x", { name: "n" }] },
+        { force, pullPolicy: config.pullPolicy }
+      )
+    ],
     layer: [row(on(Snapshot, "layer"), [definition], { definition: [5, null, "x", { name: "n" }] }, { ...build })],
     list: [row(on(Snapshot, "list"), [], {}, { layers: flag })],
     get: [row(on(Snapshot, "get"), ["n"], { name: names })],

@@ -51,6 +51,7 @@ const operations: { readonly [operation in MicrosandboxMemory.Operation | Member
   saveImages: true,
   listImages: true,
   getImage: true,
+  resolveImage: true,
   removeImage: true,
   pruneImages: true,
   createSandbox: true,

@@ -61,7 +61,7 @@ describe("the steps that a build runs", () => {
       yield* Snapshot.build(Support.tenSteps("ten"))
       assert.deepStrictEqual(
         (yield* calls).slice(before).map(({ operation }) => operation),
-        ["getImage", "getSnapshot", "readSnapshotLink"]
+        ["resolveImage", "getSnapshot", "readSnapshotLink"]
       )
     })
   )

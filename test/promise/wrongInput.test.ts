@@ -72,6 +72,7 @@ const build: Wrong<Lightbox.BuildOptions> = {
   overwrite: notFlag,
   rebuild: notFlag,
   debugBuilder: notFlag,
+  pullPolicy: ["x", null, 5],
   verbose: notFlag,
   onEvent: [5, null, {}]
 }

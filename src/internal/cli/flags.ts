@@ -31,6 +31,12 @@ export const choice = <const Choice extends string>(
   description: string
 ): Flag.Flag<Choice | undefined> => optional(Flag.Literals(name, choices), description)
 
+export const pullPolicy = choice(
+  "pull",
+  ["always", "if-missing", "never"],
+  "When to pull the image (default: if-missing)"
+)
+
 export const file = (description: string): Argument.Argument<string> =>
   Argument.File("file", { mustExist: false }).pipe(Argument.withMetavar("FILE"), Argument.withDescription(description))
 

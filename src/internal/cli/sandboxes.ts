@@ -71,7 +71,7 @@ export const run = Command.make(
     workdir: Flags.text("workdir", "PATH", "Working directory of the command").pipe(Flag.withAlias("w")),
     user: Flags.text("user", "USER", "User that runs the command").pipe(Flag.withAlias("u")),
     network: Flags.choice("network", ["public", "all", "none"], "Network access (default: public)"),
-    pullPolicy: Flags.choice("pull", ["always", "if-missing", "never"], "When to pull the image (default: if-missing)"),
+    pullPolicy: Flags.pullPolicy,
     labels: Flags.labels,
     maxDuration: Flags.duration("max-duration", "End the sandbox after this time"),
     detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),

@@ -147,6 +147,26 @@ const notStarted = (kind: string): string | undefined => {
   }
 }
 
+const unavailable = (kind: Extract<Reason, { _tag: "ImageUnavailable" }>["kind"], way: Way): string => {
+  const options = way === "effect"
+  switch (kind) {
+    case "NotFound":
+      return "Check the reference. Some registries also answer this without a login"
+    case "Unauthorized":
+      return `Log in with ${options ? "the option `registry`, or with " : ""}\`docker login\``
+    case "Tls":
+      return options
+        ? "Pass `registry.caCerts` for an authority of your own, or `registry.insecure` for HTTP without TLS"
+        : "Set `registries` in config.json of the home: `ca_certs`, or a host's `insecure` for HTTP without TLS"
+    case "Unreachable":
+      return "Check the name of the registry and the network, or load the image from an archive"
+    case "NotCached":
+      return way === "cli" ? "Pass --pull if-missing" : 'Pass pullPolicy: "if-missing"'
+    case undefined:
+      return "Check the reference, the network and the credentials for the registry"
+  }
+}
+
 const kept = { effect: "keepBuilder: true", promise: "debugBuilder: true", cli: "--keep-builder" }
 
 /** Suggests what to do, if known. */
@@ -181,7 +201,7 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "RuntimeMissing":
       return isCli ? "`lightbox doctor` checks this machine" : undefined
     case "ImageUnavailable":
-      return "Check the reference, the network and the credentials for the registry"
+      return unavailable(reason.kind, way)
     case "BootFailed":
       return "Try again with more memory; `npx lightbox doctor` checks this machine"
     case "CommandNotStarted":

@@ -22,6 +22,7 @@ import { hostFile } from "../snapshotLinks.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { withPorts } from "../ports.ts"
 import { type DriverContext, retainNative, releaseNative, dropName, takingTurns, destroy } from "./context.ts"
+import * as Registry from "./registry.ts"
 import { tellingUsers } from "./volumes.ts"
 
 export const create = Effect.fn("Microsandbox.createSandbox")(function* (
@@ -71,7 +72,18 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
         return creation.awaitSandbox()
       },
       cleanUp
-    ).pipe(takingTurns(context.volumes, namesOfVolumes(config)))
+    ).pipe(
+      // The runtime has one text for a registry that does not answer and one that is not trusted.
+      Effect.catchReason("LightboxError", "ImageUnavailable", ({ kind }, error) =>
+        source._tag !== "Image" || kind !== undefined
+          ? Effect.fail(error)
+          : Effect.andThen(
+              Registry.askDigest(method, context.home, source.reference, config.registry),
+              Effect.fail(error)
+            )
+      ),
+      takingTurns(context.volumes, namesOfVolumes(config))
+    )
 
   return yield* Effect.gen(function* () {
     if (request.onConflict === "replace") yield* destroyByName(context, method, name)
