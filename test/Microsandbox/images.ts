@@ -25,6 +25,26 @@ export const images: Group = (test) => {
     assert.strictEqual(listed?.digest, detail.digest)
   })
 
+  test("resolves an image without a pull", function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const { alias, image } = yield* Bench.Bench
+    const { digest } = yield* driver.getImage(image)
+    for (const name of [image, alias.short, alias.whole]) {
+      assert.deepStrictEqual(yield* driver.resolveImage(name), { digest, isCached: true }, name)
+    }
+    const unknown = "localhost:1/not-there:1"
+    for (const pullPolicy of ["if-missing", "never"] as const) {
+      const resolved = yield* driver.resolveImage(unknown, { pullPolicy })
+      assert.deepStrictEqual(resolved, { digest: undefined, isCached: false })
+    }
+    const asked = driver.resolveImage(unknown, { pullPolicy: "always" })
+    assert.strictEqual((yield* Bench.failsWith("ImageUnavailable", asked)).reference, unknown)
+    const registry = { caCerts: "/no/such/file" }
+    const wrong = yield* Bench.failsWith("InvalidConfig", driver.resolveImage(image, { registry }))
+    assert.strictEqual(wrong.field, "registry.caCerts")
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()).includes(unknown), false)
+  })
+
   test("rejects images that cannot be saved or loaded", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { files, image } = yield* Bench.Bench

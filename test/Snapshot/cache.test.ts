@@ -6,7 +6,7 @@ import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Schedule from "effect/Schedule"
 import { TestClock } from "effect/testing"
-import type { LightboxError } from "../../src/LightboxError.ts"
+import { ImageUnavailable, type LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -137,12 +137,74 @@ describe("the steps that a build runs", () => {
       const { setImage } = yield* MicrosandboxMemory.Control
       const definition = Support.tenSteps("ten").pipe(Snapshot.builder({ pullPolicy: "always" }))
       yield* Snapshot.build(definition)
-      assert.deepStrictEqual((yield* Support.buildCounting(definition)).steps, [])
+      const [unmoved, boots] = yield* Support.countingBoots(Snapshot.build(definition))
+      assert.deepStrictEqual([unmoved.stepsRun, boots], [0, 0])
       yield* setImage(Support.image, { files: { "/etc/new": "new" } })
       const { built, steps } = yield* Support.buildCounting(definition)
       assert.deepStrictEqual(steps, all)
       assert.strictEqual(built.generation, 2)
       assert.strictEqual(yield* Support.readIn("ten", "/etc/new"), "new")
+    })
+  )
+
+  test(
+    "are none, and nothing boots, when the tag has moved back",
+    Effect.gen(function* () {
+      const { setImage } = yield* MicrosandboxMemory.Control
+      const definition = Support.tenSteps("ten")
+      const always = { pullPolicy: "always" } as const
+      const first = yield* Snapshot.build(definition, always)
+      yield* setImage(Support.image, { files: { "/etc/new": "new" } })
+      yield* Snapshot.build(definition, always)
+      yield* setImage(Support.image, {})
+      const { boots, built, steps } = yield* Support.buildCounting(definition, always)
+      assert.deepStrictEqual([built.digest, steps, boots], [first.digest, [], 0])
+    })
+  )
+
+  test(
+    "are those for the image that boots, if the tag moves after the look-up",
+    Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      const { setImage } = yield* MicrosandboxMemory.Control
+      let questions = 0
+      const moving = {
+        ...driver,
+        resolveImage: (...args: Parameters<typeof driver.resolveImage>) =>
+          driver
+            .resolveImage(...args)
+            .pipe(
+              Effect.tap(() =>
+                ++questions === 1 ? setImage(Support.image, { files: { "/etc/new": "new" } }) : Effect.void
+              )
+            )
+      }
+      const built = yield* Snapshot.build(Support.tenSteps("ten"), { pullPolicy: "always" }).pipe(
+        Effect.provideService(Microsandbox.Microsandbox, moving)
+      )
+      assert.strictEqual(questions, 2)
+      assert.strictEqual(yield* Support.readIn("ten", "/etc/new"), "new")
+      const plan = yield* Snapshot.plan(Support.tenSteps("ten"), { pullPolicy: "always" })
+      assert.deepStrictEqual([plan.isCached, plan.key, plan.imageDigest], [true, built.key, built.imageDigest])
+    }),
+    { images: { [Support.image]: {} } }
+  )
+
+  test(
+    "follow a pull by the runtime, if the registry refuses to answer",
+    Effect.gen(function* () {
+      const { inject, setImage } = yield* MicrosandboxMemory.Control
+      const definition = Support.tenSteps("ten")
+      yield* Snapshot.build(definition)
+      yield* setImage(Support.image, { files: { "/etc/new": "new" } })
+      const reason = new ImageUnavailable({
+        reference: Support.image,
+        problem: "it wants a login",
+        kind: "Unauthorized"
+      })
+      yield* inject({ at: "resolveImage", when: {}, effect: { _tag: "Fail", reason } })
+      const { boots, steps } = yield* Support.buildCounting(definition, { pullPolicy: "always" })
+      assert.deepStrictEqual([steps, boots], [all, 1])
     })
   )
 

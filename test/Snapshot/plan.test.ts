@@ -124,6 +124,48 @@ describe("a plan", () => {
   )
 
   test(
+    'asks the registry with the pull policy "always", and pulls nothing',
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const driver = yield* Microsandbox.Microsandbox
+      const { imageDigest } = yield* buildThree
+      const always = { pullPolicy: "always" } as const
+      assert.isTrue((yield* Snapshot.plan(three(), always)).isCached)
+      yield* control.setImage(Support.image, { files: { "/new": "new" } })
+      const inCache = yield* driver.getImage(Support.image)
+      for (const plan of [
+        yield* Snapshot.plan(three(), always),
+        yield* Snapshot.plan(three().pipe(Snapshot.builder(always)))
+      ]) {
+        assert.deepStrictEqual(verdicts(plan), ["BaseChanged", "EarlierChanged", "EarlierChanged"])
+        assert.deepStrictEqual(reasonOf(plan, 1), {
+          _tag: "BaseChanged",
+          was: imageDigest,
+          now: plan.imageDigest ?? ""
+        })
+      }
+      assert.deepStrictEqual(yield* driver.getImage(Support.image), inCache)
+      // The call has the last word.
+      const plan = yield* Snapshot.plan(three().pipe(Snapshot.builder(always)), { pullPolicy: "if-missing" })
+      assert.isTrue(plan.isCached)
+      const planned = yield* Snapshot.plan(three(), always)
+      const built = yield* Snapshot.build(three(), always)
+      assert.deepStrictEqual([built.key, built.imageDigest], [planned.key, planned.imageDigest ?? ""])
+    })
+  )
+
+  test(
+    "resolves an uncached image by asking the registry, and fails if that has none",
+    Effect.gen(function* () {
+      const plan = yield* Snapshot.plan(three(), { pullPolicy: "always" })
+      assert.deepStrictEqual(verdicts(plan), ["NeverBuilt", "EarlierChanged", "EarlierChanged"])
+      const { reason } = yield* Effect.flip(Snapshot.plan(Snapshot.make("other", "other"), { pullPolicy: "always" }))
+      assert.deepInclude(reason, { _tag: "ImageUnavailable", reference: "other", kind: "NotFound", isRetryable: false })
+    }),
+    { images: { [Support.image]: {} } }
+  )
+
+  test(
     "reports the old and the new command",
     Effect.gen(function* () {
       const plan = yield* planAfterBuild(three({ second: "echo two >> /root/lines" }))
