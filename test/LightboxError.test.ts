@@ -265,6 +265,21 @@ describe("LightboxError", () => {
       })
   )
 
+  for (const [kind, isRetryable, hint] of [
+    ["NotFound", false, /^Check the reference/],
+    ["Unauthorized", false, /^Log in with the option `registry`, or with `docker login`$/],
+    ["Tls", false, /^Pass `registry.caCerts`/],
+    ["Unreachable", true, /^Check the name of the registry and the network/],
+    ["NotCached", false, /^Pass pullPolicy: "if-missing"$/]
+  ] as const) {
+    it(`says what to do about an image that is not available: ${kind}`, () => {
+      const reason = new LightboxError.ImageUnavailable({ reference: "node:22", problem: "it is not", kind })
+      const error = new LightboxError.LightboxError({ method: "Sandbox.launch", reason })
+      assert.strictEqual(error.isRetryable, isRetryable)
+      assert.match(error.hint ?? "", hint)
+    })
+  }
+
   it("keeps the original cause through JSON", () => {
     const codec = Schema.toCodecJson(LightboxError.LightboxError)
     const back = Schema.decodeSync(codec)(Schema.encodeSync(codec)(errorOf(table.Unknown.reason)))

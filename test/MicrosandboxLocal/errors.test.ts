@@ -103,8 +103,14 @@ const rows: ReadonlyArray<readonly [message: string, subject: Subject, expected:
   [
     "[Image] image error: manifest unknown",
     image,
-    { _tag: "ImageUnavailable", reference: "node:22", problem: "manifest unknown" }
+    { _tag: "ImageUnavailable", reference: "node:22", problem: "manifest unknown", kind: "NotFound" }
   ],
+  [
+    "[Image] image error: registry error: Not authorized: url x",
+    image,
+    { _tag: "ImageUnavailable", kind: "Unauthorized" }
+  ],
+  ["[Image] image error: image not cached: node:22", image, { _tag: "ImageUnavailable", kind: "NotCached" }],
   ["[Http] http error: connection refused", image, { _tag: "ImageUnavailable", reference: "node:22" }],
   ["[Image] image error: no index", { path: "/a.tar" }, { _tag: "ImageUnavailable", reference: "/a.tar" }],
   ["[Http] http error: connection refused", sandbox, { _tag: "Unknown", tag: "Http" }],

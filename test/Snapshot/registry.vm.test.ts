@@ -66,9 +66,10 @@ layer(Support.layer, { excludeTestServices: true })("a build from a registry", (
         assert.strictEqual(seen, "/moved\n")
 
         // Launches say what is wrong, too, though the runtime does not.
-        const failing = Effect.fnUntraced(function* (
-          options: Omit<Sandbox.RunOptions, "snapshot"> & { image: string }
-        ) {
+        const failing = Effect.fnUntraced(function* (options: {
+          readonly image: string
+          readonly registry?: SandboxConfig.Registry
+        }) {
           const { message, reason } = yield* Effect.flip(Sandbox.run({ ...options, ...always }, () => Effect.void))
           assert.notInclude(message, password)
           return reason._tag === "ImageUnavailable" ? reason.kind : reason._tag

@@ -133,8 +133,9 @@ export const makeBuilders = <E, R>(
     const info = yield* driver.getSandbox(name)
     if (from === undefined) {
       // Its results would be kept under the keys of another image.
-      if (digest !== undefined && info.imageDigest !== digest) return yield* moved(prepared.image)
-      digest = info.imageDigest
+      const booted = info.imageDigest ?? (yield* driver.resolveImage(prepared.image, { pullPolicy: "never" })).digest
+      if (digest !== undefined && booted !== digest) return yield* moved(prepared.image)
+      digest = booted
       isCached = true
     }
     current = {
@@ -168,15 +169,15 @@ export const makeBuilders = <E, R>(
     fromImage: Effect.suspend(() =>
       launch(undefined, 0, prepared.units[0]?.network ?? Units.networkChoice(definition.options.network))
     ).pipe(
-      Effect.flatMap(({ info: { imageDigest } }) =>
-        imageDigest === undefined
+      Effect.flatMap(() =>
+        digest === undefined
           ? Effect.fail(
               new LightboxError({
                 method,
                 reason: new Unknown({ problem: `the image ${prepared.image} has no digest after it was pulled` })
               })
             )
-          : Effect.succeed(imageDigest)
+          : Effect.succeed(digest)
       )
     ),
     at: Effect.fnUntraced(function* (planned, units, network) {

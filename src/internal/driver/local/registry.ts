@@ -203,8 +203,9 @@ const get = Effect.fnUntraced(function* (
         response.on("error", fail)
         response.on("data", (part: Buffer) => {
           size += part.length
-          if (size > maxBytes) asked.destroy(new Error("the answer is too large"))
-          else parts.push(part)
+          if (size <= maxBytes) return void parts.push(part)
+          resume(Effect.fail({ problem: `${url.host} answered with more than 4 MiB` }))
+          asked.destroy()
         })
         response.on("end", () =>
           resume(
