@@ -15,7 +15,8 @@ import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import { splitReference } from "../imageReference.ts"
 import * as Login from "./registryLogin.ts"
 
-const limit = "30 seconds"
+// Loading TLS alone takes many seconds on an emulated machine.
+const limit = "2 minutes"
 
 /** The specification lets registries refuse more. */
 const maxBytes = 4 * 1024 * 1024
