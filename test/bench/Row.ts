@@ -161,6 +161,14 @@ export const costs = (
   return [row(name, "millis", options), row(`${name}: processor time`, "cpu")]
 }
 
+/** Options of {@link alternate}. */
+export interface Rounds {
+  /** Rounds that are not counted. */
+  readonly warmUp?: number | undefined
+  /** Runs before each round, and is not measured. */
+  readonly between?: Effect.Effect<void> | undefined
+}
+
 /**
  * Measures several sides alternately, each round beginning with another one, and gives the values of each. Rounds to
  * warm up come before, and are not counted: code that runs for the first time is compiled first.
@@ -168,11 +176,12 @@ export const costs = (
 export const alternate = <A, E, R>(
   n: number,
   sides: ReadonlyArray<Effect.Effect<A, E, R>>,
-  options?: { readonly warmUp?: number | undefined }
+  options?: Rounds
 ): Effect.Effect<ReadonlyArray<ReadonlyArray<A>>, E, R> =>
   Effect.gen(function* () {
     const values: ReadonlyArray<Array<A>> = sides.map(() => [])
     for (let round = -(options?.warmUp ?? 0); round < n; round++) {
+      yield* options?.between ?? Effect.void
       for (let turn = 0; turn < sides.length; turn++) {
         const side = (Math.abs(round) + turn) % sides.length
         const measure = sides[side]
@@ -190,7 +199,7 @@ export const compare = <E, R>(
   n: number,
   ours: Side<E, R>,
   reference: Side<E, R>,
-  options?: Partial<Pick<Row, "limit" | "target" | "unit">> & { readonly warmUp?: number | undefined }
+  options?: Partial<Pick<Row, "limit" | "target" | "unit">> & Rounds
 ): Effect.Effect<Row, E, R> =>
   Effect.map(alternate(n, [ours.round, reference.round], options), ([mine = [], theirs = []]) =>
     make(name, { ours: [ours.what, mine], reference: [reference.what, theirs] }, options)
@@ -202,7 +211,7 @@ export const compareCosts = <E, R>(
   n: number,
   ours: { readonly what: string; readonly round: Effect.Effect<unknown, E, R> },
   reference: { readonly what: string; readonly round: Effect.Effect<unknown, E, R> },
-  options?: Partial<Pick<Row, "target">> & { readonly warmUp?: number | undefined }
+  options?: Partial<Pick<Row, "target">> & Rounds
 ): Effect.Effect<ReadonlyArray<Row>, E, R> =>
   Effect.map(alternate(n, [costOf(ours.round), costOf(reference.round)], options), ([mine = [], theirs = []]) =>
     costs(name, { ours: [ours.what, mine], reference: [reference.what, theirs] }, options)

@@ -21,11 +21,21 @@ const children = (): ReadonlyArray<string> =>
       )
     : []
 
-/** What the children of this process have taken so far: the microVMs, or the stand-ins without their commands. */
-export const cpuOfSandboxes: Effect.Effect<number> = Effect.sync(() =>
-  children().reduce((total, pid) => {
-    // After the name, which may contain anything.
-    const fields = read(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ") ?? []
-    return total + (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * tick
-  }, 0)
-)
+/** What the children of this process have taken so far, by their ids. */
+const taken = (): ReadonlyMap<string, number> =>
+  new Map(
+    children().map((pid) => {
+      // After the name, which may contain anything.
+      const fields = read(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ") ?? []
+      return [pid, (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * tick]
+    })
+  )
+
+/**
+ * What the children of this process take, microVMs or stand-ins without their commands, from now until the result is
+ * evaluated: milliseconds.
+ */
+export const cpuOfSandboxes: Effect.Effect<Effect.Effect<number>> = Effect.sync(() => {
+  const before = taken()
+  return Effect.sync(() => [...taken()].reduce((total, [pid, time]) => total + time - (before.get(pid) ?? 0), 0))
+})
