@@ -13,7 +13,7 @@ layer(Layer.merge(MicrosandboxMemory.layer(), NodeServices.layer), { excludeTest
     it("have unique names, and each a place", () => {
       const names = Places.benches.map(({ name }) => name)
       assert.deepStrictEqual([...new Set(names)], names)
-      const placed = new Set(Places.Place.literals.flatMap((place) => Places.benchesOf(place, [])))
+      const placed = new Set(Row.Place.literals.flatMap((place) => Places.benchesOf(place, [])))
       assert.deepStrictEqual(
         Places.benches.filter((bench) => !placed.has(bench)),
         []
@@ -22,7 +22,7 @@ layer(Layer.merge(MicrosandboxMemory.layer(), NodeServices.layer), { excludeTest
 
     it.effect("of this machine report their times and ratio", () =>
       Effect.gen(function* () {
-        const rows = yield* Effect.forEach(Places.benchesOf("machine", ["plan"]), ({ rows }) => rows(1))
+        const rows = yield* Effect.forEach(Places.benchesOf("machine", ["plan"]), ({ rows }) => rows(1, "machine"))
         for (const row of rows.flat()) {
           assert.isAbove(row.ours.p50, 0)
           assert.strictEqual(row.ratio, row.ours.p50 / (row.reference?.p50 ?? 0))

@@ -32,11 +32,12 @@ export const make = (connection: AgentConnection): Guest.Guest => {
     Effect.map(file("stat", path, { Stat: { path, follow_symlink: options?.followSymlinks ?? true } }), ({ data }) =>
       fileInfo(field(data, "Stat"), path)
     )
+  const log = kernelLog(connection, stat)
 
   return {
     bootMillis: connection.bootMillis,
     lost: connection.lost,
-    spawn: (command, policy) => spawn(connection, stat, command, policy),
+    spawn: (command, policy) => spawn(connection, stat, log, command, policy),
     stat,
     readDirectoryEntries: (path) =>
       Effect.scoped(
@@ -401,6 +402,7 @@ const clear = (word: Guest.Word): string => (Redacted.isRedacted(word) ? Redacte
 const spawn = Effect.fnUntraced(function* (
   connection: AgentConnection,
   stat: Guest.Guest["stat"],
+  kernelLog: Effect.Effect<string>,
   command: Guest.Command,
   policy: Guest.OutputPolicy | undefined
 ): Effect.fn.Return<Guest.Process, LightboxError, Scope.Scope> {
@@ -431,18 +433,18 @@ const spawn = Effect.fnUntraced(function* (
     Deferred.doneUnsafe(exit, Effect.fail(error))
   }
 
+  // Only commands that end otherwise pay for what is cached: it runs in a fiber of its own.
   /** A dying agent loses track of its commands before the connection ends. So it is asked whether it still lives. */
-  const exitCode = yield* Effect.cached(
-    Effect.filterOrElse(
-      Deferred.await(exit),
-      (code) => code >= 0 || isReleased,
-      (code) =>
-        requester(connection)("spawn", "core.ping", {}).pipe(
-          Effect.catchReason("LightboxError", "Unknown", () => Effect.void),
-          Effect.as(code),
-          Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
-        )
+  const lives = yield* Effect.cached(
+    requester(connection)("spawn", "core.ping", {}).pipe(
+      Effect.catchReason("LightboxError", "Unknown", () => Effect.void),
+      Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.void })
     )
+  )
+  const exitCode = Effect.filterOrElse(
+    Deferred.await(exit),
+    (code) => code >= 0 || isReleased,
+    (code) => Effect.as(lives, code)
   )
 
   const id = connection.open({
@@ -504,12 +506,12 @@ const spawn = Effect.fnUntraced(function* (
     })
   )
 
+  const isOver = () => Deferred.isDoneUnsafe(exit)
   yield* Execution.endHolders(
     argv,
-    Effect.raceFirst(Execution.gone(stat, pid), Effect.exit(Deferred.await(exit))),
-    () => {
-      if (!Deferred.isDoneUnsafe(exit)) connection.post(id, "core.exec.signal", { signal: signals.SIGKILL })
-    },
+    Execution.gone(stat, pid, "1 second", isOver),
+    isOver,
+    () => connection.post(id, "core.exec.signal", { signal: signals.SIGKILL }),
     fail
   )
 
@@ -517,12 +519,9 @@ const spawn = Effect.fnUntraced(function* (
     Effect.suspend(() => (stdin.isOpen ? send("core.exec.stdin", { data }) : Effect.void))
 
   // The agent reports that a signal ended the command, but not which.
-  const endedBy = yield* Effect.cached(
-    Effect.flatMap(exitCode, (code) =>
-      code < 0 && sent === undefined
-        ? Effect.map(kernelLog(connection, stat), (log) => fromKernelLog(log, pid))
-        : Effect.succeed(code < 0 ? sent : undefined)
-    )
+  const logged = yield* Effect.cached(Effect.map(kernelLog, (log) => fromKernelLog(log, pid)))
+  const endedBy = Effect.flatMap(exitCode, (code) =>
+    code < 0 && sent === undefined ? logged : Effect.succeed(code < 0 ? sent : undefined)
   )
 
   const process: Guest.Process = {
@@ -545,17 +544,27 @@ const spawn = Effect.fnUntraced(function* (
   return printable(process, "Process", () => ({ pid }))
 })
 
-/** The log of the guest's kernel, or an empty string if it is not available. */
-const kernelLog = (connection: AgentConnection, stat: Guest.Guest["stat"]): Effect.Effect<string> =>
-  Effect.scoped(
-    Effect.flatMap(
-      spawn(connection, stat, { argv: ["dmesg"], cwd: "/", user: "0:0", stdin: "empty" }, undefined),
-      ({ output }) => Stream.mkString(Stream.decodeText(Stream.map(output, ({ bytes }) => bytes)))
-    )
-  ).pipe(
+/** The log of the guest's kernel, or an empty string if it is not available. Where it cannot be read, it is asked for once. */
+const kernelLog = (connection: AgentConnection, stat: Guest.Guest["stat"]): Effect.Effect<string> => {
+  let isReadable = true
+  const dmesg: Guest.Command = { argv: ["dmesg"], cwd: "/", user: "0:0", stdin: "empty" }
+  const read = Effect.gen(function* () {
+    const { exitCode, output } = yield* spawn(connection, stat, Effect.succeed(""), dmesg, undefined)
+    const text = yield* Stream.mkString(Stream.decodeText(Stream.map(output, ({ bytes }) => bytes)))
+    if ((yield* exitCode) > 0) isReadable = false
+    return text
+  }).pipe(
+    Effect.tapError(({ reason }) =>
+      Effect.sync(() => {
+        if (reason._tag === "CommandNotStarted") isReadable = false
+      })
+    ),
+    Effect.scoped,
     Effect.timeout("2 seconds"),
     Effect.orElseSucceed(() => "")
   )
+  return Effect.suspend(() => (isReadable ? read : Effect.succeed("")))
+}
 
 const problems: { readonly [kind: string]: CommandNotStarted["kind"] } = {
   not_found: "ProgramNotFound",

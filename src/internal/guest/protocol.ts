@@ -107,48 +107,56 @@ export interface Greeting {
   readonly endId: number
 }
 
-/** Splits a byte stream into messages. Copies bytes at most twice, whatever the sizes of frames and chunks. */
+/**
+ * Splits a byte stream into messages. Copies only frames that span chunks: the bytes in a message are views of what was
+ * received, as the decoder takes views of a `Buffer`.
+ */
 export class Decoder {
-  private chunks: Array<Uint8Array> = []
+  private readonly chunks: Array<Buffer> = []
   private size = 0
   private greeting: Greeting | undefined
 
   /** Adds bytes and reports complete messages. Throws on invalid frames. */
   push(chunk: Uint8Array, onGreeting: (greeting: Greeting) => void, onMessage: (message: Message) => void): void {
-    this.chunks.push(chunk)
+    this.chunks.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
     this.size += chunk.length
     if (this.greeting === undefined) {
       if (this.size < 8) return
       const head = this.take(8)
-      const view = new DataView(head.buffer, head.byteOffset, head.byteLength)
-      this.greeting = { firstId: view.getUint32(0), endId: view.getUint32(4) }
+      this.greeting = { firstId: head.readUInt32BE(0), endId: head.readUInt32BE(4) }
       onGreeting(this.greeting)
     }
     while (this.size >= 4) {
-      const head = this.peek(4)
-      const length = new DataView(head.buffer, head.byteOffset, head.byteLength).getUint32(0)
+      const length = this.peek(4).readUInt32BE(0)
       if (length < 5 || length > maxFrameBytes) throw new TypeError(`the relay sent a frame of ${length} bytes`)
       if (this.size < 4 + length) return
       const frame = this.take(4 + length)
-      const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
-      onMessage(decodeBody(view.getUint32(4), view.getUint8(8), frame.subarray(headerBytes)))
+      onMessage(decodeBody(frame.readUInt32BE(4), frame.readUInt8(8), frame.subarray(headerBytes)))
     }
   }
 
-  private peek(count: number): Uint8Array {
+  private peek(count: number): Buffer {
     const first = this.chunks[0]
     if (first !== undefined && first.length >= count) return first
-    this.chunks = [concat(this.chunks, this.size)]
-    return this.chunks[0] ?? new Uint8Array()
+    const joined = Buffer.allocUnsafeSlow(count)
+    let filled = 0
+    for (const chunk of this.chunks) {
+      filled += chunk.copy(joined, filled)
+      if (filled === count) break
+    }
+    return joined
   }
 
-  private take(count: number): Uint8Array {
-    const bytes = this.peek(count)
-    const rest = bytes.subarray(count)
-    if (rest.length === 0) this.chunks.shift()
-    else this.chunks[0] = rest
+  private take(count: number): Buffer {
+    const bytes = this.peek(count).subarray(0, count)
+    for (let rest = count; rest > 0;) {
+      const first = this.chunks.shift()
+      if (first === undefined) break
+      if (first.length > rest) this.chunks.unshift(first.subarray(rest))
+      rest -= first.length
+    }
     this.size -= count
-    return bytes.subarray(0, count)
+    return bytes
   }
 }
 

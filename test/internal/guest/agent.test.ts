@@ -8,7 +8,10 @@ import type { AgentConnection, Session } from "../../../src/internal/guest/conne
 import type { LightboxError } from "../../../src/LightboxError.ts"
 import type * as Protocol from "../../../src/internal/guest/protocol.ts"
 
-/** An agent whose commands are ended by a signal at once, except `dmesg`, which prints the kernel's log if any. */
+/**
+ * An agent whose commands are ended by a signal at once, except `dmesg`, which prints the kernel's log if any, and fails
+ * if that is empty.
+ */
 const agent = (log: string | undefined, isAlive = false) => {
   const sessions: Array<Session> = []
   const started: Array<unknown> = []
@@ -26,7 +29,7 @@ const agent = (log: string | undefined, isAlive = false) => {
     } else {
       say("core.exec.started", { pid: 72 })
       say("core.exec.stdout", { data: new TextEncoder().encode(log) })
-      say("core.exec.exited", { code: 0 })
+      say("core.exec.exited", { code: log === "" ? 1 : 0 })
     }
   }
   const connection: AgentConnection = {
@@ -75,6 +78,19 @@ describe("a command ended by a signal", () => {
       assert.isUndefined((yield* endedBy("[ 2.0] Out of memory: Killed process 7 (node)\n")).signal)
       assert.isUndefined((yield* endedBy(undefined)).signal)
     })
+  )
+
+  it.effect("asks for a log that cannot be read only once", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { guest, started } = agent("", true)
+        for (let round = 0; round < 2; round++) {
+          const process = yield* guest.spawn({ argv: ["ends"], stdin: "empty" })
+          assert.isUndefined(yield* process.endedBy)
+        }
+        assert.deepStrictEqual(started, ["ends", "dmesg", "ends"])
+      })
+    )
   )
 
   it.effect("is reported as soon as the agent shows that it is alive", () =>

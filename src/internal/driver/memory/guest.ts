@@ -518,10 +518,7 @@ const spawn = Effect.fnUntraced(function* (
     machine.scope
   )
 
-  const killHolders = () => {
-    if (!Deferred.isDoneUnsafe(exit)) kill()
-  }
-  yield* Execution.endHolders(command.argv, process.ended, killHolders, failWith)
+  yield* Execution.endHolders(command.argv, process.ended, () => Deferred.isDoneUnsafe(exit), kill, failWith)
 
   let isInputOpen = true
   /** Written until the command reads it, ends, or closes its side. */
