@@ -5,6 +5,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
     names: [
       "Snapshot",
       "Sandbox",
+      "Job",
       "SandboxPool",
       "SandboxServices",
       "Volume",

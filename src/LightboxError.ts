@@ -39,7 +39,7 @@ export type Outcome = "failed" | "unknown"
  * @category models
  * @since 0.1.0
  */
-export const Resource = Schema.Literals(["sandbox", "snapshot", "generation", "volume", "image", "step"])
+export const Resource = Schema.Literals(["sandbox", "snapshot", "generation", "volume", "image", "step", "job"])
 
 /** What all reasons have. Most are final, and the operation had no effect. */
 class Failure extends Schema.Error<Failure>("effect-lightbox/LightboxError/Failure")({
@@ -88,17 +88,19 @@ export class AlreadyExists extends Failure.extend<AlreadyExists>("effect-lightbo
 }
 
 /**
- * The sandbox is running; the operation needs it stopped.
+ * The sandbox is running, and the operation needs it stopped; or the job is running.
  *
  * @category errors
  * @since 0.1.0
  */
 export class StillRunning extends Failure.extend<StillRunning>("effect-lightbox/LightboxError/StillRunning")({
   _tag: Schema.tag("StillRunning"),
+  /** `"job"`, or `undefined` for a sandbox. */
+  resource: Schema.optionalKey(Resource),
   name: Schema.String
 }) {
   override get message(): string {
-    return `Sandbox "${this.name}" is still running`
+    return `${this.resource === "job" ? "Job" : "Sandbox"} "${this.name}" is still running`
   }
 }
 

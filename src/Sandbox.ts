@@ -34,6 +34,7 @@ import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
+import type * as Job from "./Job.ts"
 import * as Listener from "./internal/report/listener.ts"
 import { DurationInput, Func, ImageReference, Labels, notBlank } from "./internal/config/schemas.ts"
 import { generateName } from "./internal/ownership/labels.ts"
@@ -272,6 +273,20 @@ export interface Sandbox extends Guest.Files {
   readonly forward: (guestPort: number, options?: ForwardOptions) => Effect.Effect<Forward, LightboxError, Scope.Scope>
   /** The open forwards that were opened through this handle. */
   readonly forwards: Effect.Effect<ReadonlyArray<Forward>>
+  /**
+   * Starts a job: a program that outlives this connection and this process, but not the sandbox. Returns once its
+   * supervisor runs. The guest needs `setsid`. Fails with `CommandNotStarted`, with `AlreadyExists` (id), and with
+   * `FileError` and the code `ENOSPC` if the guest's disk is full. If interrupted, the job may have started.
+   */
+  readonly start: (
+    command: string,
+    args?: ReadonlyArray<Guest.Word>,
+    options?: Job.StartOptions
+  ) => Effect.Effect<Job.Job, LightboxError>
+  /** Lists the jobs of the sandbox, whichever process started them, in the order of their starts. */
+  readonly jobs: Effect.Effect<ReadonlyArray<Job.Info>, LightboxError>
+  /** Finds a job, whichever process started it. Fails with `NotFound`. */
+  readonly job: (id: string) => Effect.Effect<Job.Job, LightboxError>
 
   /**
    * Runs a program on the terminal of this process and returns its exit code. Ctrl+] ends the program and returns 0.

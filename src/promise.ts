@@ -86,6 +86,14 @@ export {
 } from "./internal/promise/files.ts"
 export { Forward, type ForwardOptions } from "./internal/promise/forward.ts"
 export { type CallOptions, type FsReadOptions } from "./internal/promise/options.ts"
+export {
+  Job,
+  type JobInfo,
+  type JobLogEvent,
+  type JobLogOptions,
+  type JobOptions,
+  type JobStatus
+} from "./internal/promise/jobs.ts"
 export { Sandbox, type SandboxBuilder, SandboxHandle, type SandboxStatus } from "./internal/promise/sandbox.ts"
 export { Snapshot, SnapshotBuilder } from "./internal/promise/snapshot.ts"
 export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"
@@ -420,7 +428,8 @@ export type LightboxErrorReason = {
   readonly outcome: "failed" | "unknown"
 } & (
   | { readonly _tag: "NotFound" | "AlreadyExists"; readonly resource: string; readonly name: string }
-  | { readonly _tag: "StillRunning" | "Replaced"; readonly name: string }
+  | { readonly _tag: "StillRunning"; readonly resource?: string; readonly name: string }
+  | { readonly _tag: "Replaced"; readonly name: string }
   | { readonly _tag: "NotRunning"; readonly name: string; readonly status?: string }
   | {
       readonly _tag: "InUse"

@@ -468,6 +468,15 @@ describe("invalid input", () => {
         execStream: [row(on(sandbox, "execStream"), ["a", []], { command: commands, args: words }, { ...stream })],
         shellStream: [row(on(sandbox, "shellStream"), ["a"], script, { ...stream })],
         spawn: [row(on(sandbox, "spawn"), ["a", []], { command: commands, args: words }, spawn)],
+        start: [
+          row(
+            on(sandbox, "start"),
+            ["a", []],
+            { command: commands, args: words },
+            { ...attach, id: ["", "A b", "a/b", ...text], stdin: ["x", 5, null], maxLog: ["64K", ...size] }
+          )
+        ],
+        job: [row(on(sandbox, "job"), ["a"], { id: ["", "A", "a/b", ...text, undefined] })],
         attach: [row(on(sandbox, "attach"), ["a", []], { command: commands, args: words }, attach)],
         forward: [
           row(
@@ -511,6 +520,12 @@ describe("invalid input", () => {
         symlink: [row(on(sandbox, "symlink"), ["a", "/f"], { target: text, path: paths })]
       }
       yield* checkAll("sandbox", methods)
+      const job = yield* sandbox.start("true")
+      yield* checkAll("job", {
+        logs: [row(on(job, "logs"), [], {}, { since: count, follow: flag })],
+        signal: [row(on(job, "signal"), ["SIGTERM"], { signal: ["SIGX", -1, 65, 1.5, null, {}] })],
+        remove: [row(on(job, "remove"), [], {}, { force: flag })]
+      })
       yield* checkAll("process", {
         signal: [row(on(process, "signal"), ["SIGTERM"], { signal: ["SIGX", -1, 65, 1.5, null, {}] })],
         resize: [

@@ -15,6 +15,7 @@ import * as Bench from "./Bench.ts"
 import { commands } from "./commands.ts"
 import { files } from "./files.ts"
 import { images } from "./images.ts"
+import { jobs } from "./jobs.ts"
 import { sandboxes } from "./sandboxes.ts"
 
 /** What all cases can use. */
@@ -43,7 +44,7 @@ const cases =
       timeout
     )
 
-const groups = ["images", "sandboxes", "commands", "files"] as const
+const groups = ["images", "sandboxes", "commands", "jobs", "files"] as const
 
 /** Declares the cases for a backend: all, or those of some groups. */
 export const contract = <E>(
@@ -63,6 +64,7 @@ export const contract = <E>(
     it.layer(Bench.shared(everyday), { timeout })("in one sandbox", (it) => {
       const test = cases<Bench.Shared>(it, timeout)
       if (wanted.has("commands")) commands(test)
+      if (wanted.has("jobs")) jobs(test)
       if (wanted.has("files")) files(test)
     })
   })

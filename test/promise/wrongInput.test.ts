@@ -274,6 +274,22 @@ describe("invalid input to methods", () => {
       shell: row(on(sandbox, "shell"), ["true"], { script: notText }, exec),
       execStream: row(on(sandbox, "execStream"), ["true", []], { command, args }, execStream),
       shellStream: row(on(sandbox, "shellStream"), ["true"], { script: notText }, execStream),
+      start: row(
+        on(sandbox, "start"),
+        ["true", []],
+        { command, args },
+        {
+          ...call,
+          id: ["", "A", ...notText],
+          cwd: ["rel", ...notText],
+          user: ["a b", ...notText],
+          env: [5, null, { A: 1 }],
+          stdin: ["x", 5, null],
+          maxLog: ["1X", "64K", 1.5, null, {}]
+        }
+      ),
+      jobs: row(on(sandbox, "jobs")),
+      job: row(on(sandbox, "job"), ["a"], { id: ["", "A", ...notText] }),
       attach: row(on(sandbox, "attach"), ["true", []], { command, args }),
       attachShell: row(on(sandbox, "attachShell")),
       forward: row(on(sandbox, "forward"), [80], { guestPort: [0, 65_536, "80", null] }, forward),

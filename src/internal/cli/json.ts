@@ -1,6 +1,7 @@
 /** The shapes of what commands print with `--json`. */
 import * as Schema from "effect/Schema"
 import { PublishedPort, SandboxInfo, VolumeInfo } from "../../Microsandbox.ts"
+import * as Job from "../../Job.ts"
 import { Plan } from "../../Plan.ts"
 import * as Snapshot from "../../Snapshot.ts"
 export const Snapshots = Schema.Array(Snapshot.Snapshot)
@@ -34,6 +35,18 @@ export const Ended = Schema.Struct({
 })
 
 export const Ports = Schema.Array(PublishedPort)
+
+export const Jobs = Schema.Array(Job.Info)
+
+export const JobStarted = Schema.Struct({ id: Schema.String })
+
+export const JobEnded = Schema.Struct({ id: Schema.String, status: Job.Status })
+
+/** One line per piece; the bytes of output are in base64. */
+export const JobOutput = Schema.Union([
+  Schema.Struct({ _tag: Schema.tag("Output"), offset: Schema.Int, bytes: Schema.Uint8Array }),
+  Schema.Struct({ _tag: Schema.tag("Missing"), offset: Schema.Int, bytes: Schema.Int })
+])
 
 export const Removed = Schema.Struct({ removed: Schema.Array(Schema.String) })
 

@@ -21,6 +21,7 @@ import { build, plan } from "./builds.ts"
 import { Home, Json, Outputs, Quiet } from "./environment.ts"
 import * as Failure from "./failure.ts"
 import * as Help from "./help.ts"
+import { job, jobs } from "./jobs.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
 import { port, ps, rm, run as runCommand, shell } from "./sandboxes.ts"
 import { load, ls, prune, rollback, save } from "./snapshots.ts"
@@ -34,6 +35,7 @@ export const lightbox = Command.make("lightbox").pipe(
     { group: "START", commands: [init, demo, doctor] },
     { group: "SNAPSHOTS", commands: [build, plan, ls, rollback, prune, save, load] },
     { group: "SANDBOXES", commands: [runCommand, shell, port, ps, rm, sweep] },
+    { group: "JOBS", commands: [jobs, job] },
     { group: "VOLUMES", commands: [volume] }
   ]),
   Command.withGlobalFlags([Json, Quiet, Home])

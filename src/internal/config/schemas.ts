@@ -61,6 +61,9 @@ export const intBetween = (minimum: number, maximum: number) =>
     )
   )
 
+/** A count or an offset. */
+export const Int53 = intBetween(0, Number.MAX_SAFE_INTEGER)
+
 /** Run all steps again, or those from a number on. */
 export const Force = Schema.Union([Schema.Boolean, intBetween(1, 1_000_000)])
 
@@ -70,6 +73,12 @@ const pattern = (expression: RegExp, expected: string) =>
 export const Name = pattern(
   /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/,
   "1 to 128 letters, digits, dots, dashes and underscores, starting with a letter or digit"
+)
+
+/** The id of a job, which names its folder in the guest. */
+export const JobId = pattern(
+  /^[a-z0-9][a-z0-9_-]{0,63}$/,
+  "1 to 64 lower-case letters, digits, dashes and underscores, starting with a letter or digit"
 )
 
 export const isResultName = (name: string): boolean => /^lb-[0-9a-f]{40}$/.test(name)

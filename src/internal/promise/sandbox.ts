@@ -24,6 +24,7 @@ import {
 import { decodeForward, Forward, type ForwardOptions } from "./forward.ts"
 import { SandboxFs } from "./files.ts"
 import { signalOf } from "./input.ts"
+import { decodeStart, infoOf, Job, type JobInfo, type JobOptions } from "./jobs.ts"
 import type { CallOptions } from "./options.ts"
 import { acquire, native, type OpenScope, run, runDriver } from "./runtime.ts"
 
@@ -177,6 +178,19 @@ export class Sandbox implements AsyncDisposable {
   /** Starts a script in a login shell (`sh -lc`) and streams its events. */
   async shellStream(script: string, options?: ExecStreamOptions): Promise<ExecHandle> {
     return await this.#start(inShell(decode.shellStream({ script }, options)))
+  }
+  /** Starts a job: a program that outlives this process, but not the sandbox. Resolves once its supervisor runs. */
+  async start(command: string, args?: ReadonlyArray<string>, options?: JobOptions): Promise<Job> {
+    const { args: words, command: program, signal, ...rest } = decodeStart({ command, args }, options)
+    return new Job(await run(this.#use().start(program, words, rest), signal))
+  }
+  /** Lists the jobs of the sandbox, whichever process started them, in the order of their starts. */
+  async jobs(options?: CallOptions): Promise<Array<JobInfo>> {
+    return (await run(this.#use().jobs, signalOf("Sandbox.jobs", options))).map(infoOf)
+  }
+  /** Finds a job, whichever process started it. Rejects if it does not exist. */
+  async job(id: string, options?: CallOptions): Promise<Job> {
+    return new Job(await run(this.#use().job(id), signalOf("Sandbox.job", options)))
   }
   /** Runs a program on the terminal of this process. Returns its exit code, or 0 after Ctrl+]. */
   async attach(command: string, args?: ReadonlyArray<string>, options?: CallOptions): Promise<number> {

@@ -119,6 +119,11 @@ const lists: { readonly [resource: string]: { readonly [way in Way]: string | un
     promise: "Check the name, or build the snapshot first",
     cli: "`lightbox ls` lists the snapshots"
   },
+  job: {
+    effect: "sandbox.jobs lists the jobs of a sandbox",
+    promise: "sandbox.jobs() lists the jobs of a sandbox",
+    cli: "`lightbox jobs SANDBOX` lists them"
+  },
   generation: {
     effect: "Snapshot.generations(name) shows the generations that are kept",
     promise: undefined,
@@ -181,6 +186,7 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "NotFound":
       return lists[reason.resource]?.[way]
     case "AlreadyExists":
+      if (reason.resource === "job" && isCli) return "`lightbox job rm SANDBOX ID` frees the id"
       if (reason.resource !== "snapshot") {
         return isCli ? `\`lightbox rm ${reason.name}\` frees the name` : "Remove it first, or choose another name"
       }

@@ -11,6 +11,7 @@ import type * as Guest from "../../Guest.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import type { ExecEvent, ExecOptions, ExecStreamOptions, Forward, Sandbox } from "../../Sandbox.ts"
+import * as Jobs from "./jobs.ts"
 import { ExecResult } from "./results.ts"
 import * as Forwards from "./forward.ts"
 import { attach } from "../guest/attach.ts"
@@ -87,6 +88,7 @@ const decodeShell = callDecoder("Sandbox.shell", Script, ExecFields)
 const decodeExecStream = callDecoder("Sandbox.execStream", Program, StreamFields)
 const decodeShellStream = callDecoder("Sandbox.shellStream", Script, StreamFields)
 const decodeSpawn = callDecoder("Sandbox.spawn", Program, Schema.Struct(SpawnOptions))
+const decodeStart = callDecoder("Sandbox.start", Program, Schema.Struct({ ...AttachOptions, ...Jobs.startOptions }))
 const decodeAttach = callDecoder("Sandbox.attach", Program, Schema.Struct(AttachOptions))
 
 type Checked<Options> = Effect.Effect<Options & { readonly argv: Guest.Command["argv"] }, LightboxError>
@@ -237,6 +239,12 @@ export const make = (
 
       forward: (guestPort, options) => Forwards.make(guest, forwards, guestPort, options),
       forwards: Effect.sync(() => [...forwards]),
+      start: Effect.fn("Sandbox.start")(function* (command, args, options) {
+        const { id, maxLog, stdin, ...checked } = yield* withArgv(decodeStart({ command, args }, options))
+        return yield* Jobs.start(guest, { ...commandOf(checked), id, maxLog, stdin })
+      }),
+      jobs: Effect.withSpan(Jobs.list(guest), "Sandbox.jobs"),
+      job: Effect.fn("Sandbox.job")((id) => Jobs.find(guest, id)),
 
       attach: attachTo,
       attachShell: attachTo(info.shell),

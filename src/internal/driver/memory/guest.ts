@@ -193,7 +193,13 @@ const fileCall = <A>(
   return channel.calls.run(call, channel.subject, { path, ...detail }, onFile(channel, operation, path, evaluate))
 }
 
-const types = { File: "File", Directory: "Directory", Symlink: "SymbolicLink", Device: "CharacterDevice" } as const
+const types = {
+  File: "File",
+  Directory: "Directory",
+  Symlink: "SymbolicLink",
+  Device: "CharacterDevice",
+  Fifo: "FIFO"
+} as const
 
 const infoOf = (path: string, stat: Stat): Guest.FileInfo => ({
   path,

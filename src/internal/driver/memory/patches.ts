@@ -43,7 +43,13 @@ const ofHost = <A>(read: () => A): A => {
   }
 }
 
-const kindNames = { File: "regular file", Directory: "directory", Symlink: "symlink", Device: "character device" }
+const kindNames = {
+  File: "regular file",
+  Directory: "directory",
+  Symlink: "symlink",
+  Device: "character device",
+  Fifo: "fifo"
+}
 
 /** Refuses a patch that does not fit what is at its path. */
 const check = (one: Patch, kind: Kind | undefined): void => {

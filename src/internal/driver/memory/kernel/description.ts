@@ -75,29 +75,51 @@ export const fromBytes = (bytes: Uint8Array): Description => {
 
 const pipeBytes = 64 * 1024
 
-/** A pipe, which holds as much as the kernel's until it is read. */
-export class Pipe {
+/** A named pipe, which holds as much as the kernel's until it is read. */
+export class Fifo {
   private chunks: Array<Uint8Array> = []
   private size = 0
-  private hasReaders = true
-  private hasWriters = true
+  private readers = 0
+  private writers = 0
+  private opened = 0
   private changed = Deferred.makeUnsafe<void>()
 
-  readonly reader = new Description({
-    read: (length) => this.read(length),
-    close: () => {
-      this.hasReaders = false
-      this.wake()
-    }
-  })
+  /** Opens one side, or both. */
+  protected end(isRead: boolean, isWritten: boolean): Description {
+    this.opened++
+    if (isRead) this.readers++
+    if (isWritten) this.writers++
+    this.wake()
+    return new Description({
+      ...(isRead ? { read: (length) => this.read(length) } : {}),
+      ...(isWritten ? { write: (bytes) => this.write(bytes) } : {}),
+      close: () => {
+        if (isRead) this.readers--
+        if (isWritten) this.writers--
+        if (this.readers === 0 && this.writers === 0) {
+          this.chunks = []
+          this.size = 0
+        }
+        this.wake()
+      }
+    })
+  }
 
-  readonly writer = new Description({
-    write: (bytes) => this.write(bytes),
-    close: () => {
-      this.hasWriters = false
-      this.wake()
-    }
-  })
+  /** Opens one side once the other side is opened, or both immediately. */
+  open(isRead: boolean, isWritten: boolean): Effect.Effect<Description> {
+    return Effect.suspend(() => {
+      const description = this.end(isRead, isWritten)
+      const { opened } = this
+      const others = () => (isRead && isWritten) || (isRead ? this.writers : this.readers) > 0 || this.opened > opened
+      const await_: Effect.Effect<void> = Effect.suspend(() =>
+        others() ? Effect.void : Effect.andThen(Deferred.await(this.changed), await_)
+      )
+      return Effect.as(
+        Effect.onInterrupt(await_, () => Effect.sync(() => description.release())),
+        description
+      )
+    })
+  }
 
   private wake(): void {
     const { changed } = this
@@ -108,7 +130,7 @@ export class Pipe {
   private read(length: number): Effect.Effect<Uint8Array, Errno> {
     return Effect.suspend(() => {
       if (this.size > 0) return Effect.succeed(this.take(length))
-      if (!this.hasWriters) return Effect.succeed(new Uint8Array())
+      if (this.writers === 0) return Effect.succeed(new Uint8Array())
       return Effect.andThen(Deferred.await(this.changed), this.read(length))
     })
   }
@@ -125,7 +147,7 @@ export class Pipe {
 
   private write(bytes: Uint8Array): Effect.Effect<void, Errno> {
     return Effect.suspend(() => {
-      if (!this.hasReaders) return Effect.fail(errno("EPIPE"))
+      if (this.readers === 0) return Effect.fail(errno("EPIPE"))
       if (bytes.length === 0) return Effect.void
       const part = bytes.slice(0, pipeBytes - this.size)
       if (part.length === 0) return Effect.andThen(Deferred.await(this.changed), this.write(bytes))
@@ -135,6 +157,11 @@ export class Pipe {
       return part.length === bytes.length ? Effect.void : this.write(bytes.subarray(part.length))
     })
   }
+}
+
+export class Pipe extends Fifo {
+  readonly reader = this.end(true, false)
+  readonly writer = this.end(false, true)
 }
 
 export class SocketDescription extends Description {

@@ -6,6 +6,7 @@
  */
 import * as Cbor from "cborg"
 import * as Schema from "effect/Schema"
+import { Fifo } from "./description.ts"
 import * as Device from "./device.ts"
 import { errno } from "./errno.ts"
 import {
@@ -56,7 +57,12 @@ interface DeviceInode extends InodeFields {
   readonly device: Device.Name
 }
 
-type Inode = FileInode | DirectoryInode | SymlinkInode | DeviceInode
+interface FifoInode extends InodeFields {
+  readonly _tag: "Fifo"
+  readonly fifo: Fifo
+}
+
+type Inode = FileInode | DirectoryInode | SymlinkInode | DeviceInode | FifoInode
 
 /** The immutable part of a tree. */
 export type Lower = ReadonlyMap<number, Inode>
@@ -76,6 +82,7 @@ const sizeOf = (inode: Inode): number => {
     case "Symlink":
       return inode.target.length
     case "Device":
+    case "Fifo":
       return 0
   }
 }
@@ -283,6 +290,8 @@ export class FileTree implements Volume {
           return { ...fresh(0o777), ...entry }
         case "Device":
           return { ...fresh(0o666), ...entry }
+        case "Fifo":
+          return { ...fresh(entry.mode), _tag: "Fifo", fifo: new Fifo() }
       }
     })()
     this.upper.set(id, inode)
@@ -402,6 +411,11 @@ class TreeNode extends Vnode {
     return { kind: inode._tag, size: sizeOf(inode), mode, uid, gid, modifiedAt, accessedAt, links }
   }
 
+  override get fifo(): Fifo | undefined {
+    const inode = this.volume.inode(this.id)
+    return inode._tag === "Fifo" ? inode.fifo : undefined
+  }
+
   private child(name: string): number {
     const id = this.volume.directory(this.id).entries.get(name)
     if (id === undefined) throw errno("ENOENT")
@@ -477,6 +491,7 @@ class TreeNode extends Vnode {
     const inode = tree.inode(id)
     if (inode._tag === "Device") return Device.open(inode.device, () => this.stat())
     if (inode._tag === "Symlink") throw errno("ELOOP")
+    if (inode._tag === "Fifo") throw errno("EINVAL")
     tree.opened(id)
     return {
       read: (offset, length) => tree.read(id, offset, length),

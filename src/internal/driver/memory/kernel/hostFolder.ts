@@ -145,6 +145,8 @@ class HostNode extends Vnode {
           return Fs.closeSync(Fs.openSync(at, "wx", mirrorsModes ? entry.mode : guestFileMode))
         case "Directory":
           return Fs.mkdirSync(at, { mode: mirrorsModes ? entry.mode : guestFolderMode })
+        case "Fifo":
+          throw errno("EPERM")
         case "Symlink":
           return Fs.symlinkSync(Buffer.from(entry.target, "latin1"), at)
       }

@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import * as Crypto from "node:crypto"
 import * as ByteString from "./byteString.ts"
 import { Pipe, SocketDescription } from "./description.ts"
 import { errno, Errno, orNothing } from "./errno.ts"
@@ -54,6 +55,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 export class Machine extends Data.Class<MachineOptions> {
   readonly now = (): number => this.clock.currentTimeMillisUnsafe()
   readonly bootedAt = this.now()
+  readonly bootId = Crypto.randomUUID()
   readonly lost = Deferred.makeUnsafe<void>()
   /** Called with the reason when the machine ends, before its processes do. */
   readonly watchers = new Set<(problem: string) => void>()
@@ -119,7 +121,7 @@ export class Machine extends Data.Class<MachineOptions> {
 
   readonly processInfo = (pid: number): Procfs.ProcessInfo | undefined =>
     pid === 1
-      ? { pid, parent: 0, group: 1, name: "init", argv: ["/init"], env: new Map(), cwd: "/", actor: root }
+      ? { pid, parent: 0, group: 1, name: "init", argv: ["/init"], env: new Map(), cwd: "/", actor: root, startedAt: 0 }
       : this.processes.get(pid)
 
   signalGroup(group: number, signal: number): void {

@@ -65,6 +65,8 @@ export class Process {
   umask: number
   readonly descriptors: Map<number, Description>
   readonly limits: Map<string, Limit>
+  /** In hundredths of a second since the boot, as in `/proc/PID/stat`. */
+  readonly startedAt: number
   readonly exit = Deferred.makeUnsafe<ExitStatus>()
   /** Handlers of signals; `undefined` ignores a signal. */
   readonly handlers = new Map<number, (() => void) | undefined>()
@@ -77,6 +79,7 @@ export class Process {
     this.machine = machine
     this.pid = fields.pid
     this.parent = fields.parent
+    this.startedAt = Math.floor((machine.now() - machine.bootedAt) / 10)
     this.group = fields.group
     this.actor = { ...fields.actor, pid: fields.pid }
     this.argv = fields.argv
@@ -93,7 +96,7 @@ export class Process {
   }
 
   fork(change: Partial<Pick<ProcessFields, "argv" | "group">> = {}): Process {
-    return this.machine.makeProcess({
+    const child = this.machine.makeProcess({
       parent: this.pid,
       group: change.group ?? this.group,
       argv: change.argv ?? this.argv,
@@ -104,6 +107,8 @@ export class Process {
       descriptors: new Map([...this.descriptors].map(([fd, description]) => [fd, description.retain()])),
       limits: this.limits
     })
+    for (const [signal, handler] of this.handlers) if (handler === undefined) child.handlers.set(signal, undefined)
+    return child
   }
 
   /** Runs a program; its end is the end of the process. */
@@ -228,7 +233,13 @@ export class Process {
     return Effect.suspend(() => {
       const number = this.ownDescriptor(path)
       if (number !== undefined) return Effect.map(this.descriptor(number), (description) => description.retain())
-      return attempt(() => fromFile(this.openFile(path, flags), flags.append))
+      return Effect.flatMap(
+        attempt(() => this.machine.vfs.fifo(path, this.cwd, this.actor, flags)),
+        (fifo) =>
+          fifo === undefined
+            ? attempt(() => fromFile(this.openFile(path, flags), flags.append))
+            : fifo.open(flags.read, flags.write)
+      )
     })
   }
 

@@ -5,7 +5,10 @@ import type { Machine } from "./machine.ts"
 import type { Process } from "./process.ts"
 import { type Actor, type Kind, type OpenFile, openWith, type Stat, Vnode, type Volume } from "./vnode.ts"
 
-export type ProcessInfo = Pick<Process, "pid" | "parent" | "group" | "name" | "argv" | "env" | "cwd" | "actor">
+export type ProcessInfo = Pick<
+  Process,
+  "pid" | "parent" | "group" | "name" | "argv" | "env" | "cwd" | "actor" | "startedAt"
+>
 
 export const kernelRelease = "6.12.99"
 
@@ -55,7 +58,11 @@ const rootFolder = (machine: Machine): Content => {
     mounts: file(() => mountTable(machine)),
     self: link(({ pid }) => String(pid)),
     sys: folder({
-      kernel: folder({ osrelease: file(() => `${kernelRelease}\n`), ostype: file(() => "Linux\n") })
+      kernel: folder({
+        random: folder({ boot_id: file(() => `${machine.bootId}\n`) }),
+        osrelease: file(() => `${kernelRelease}\n`),
+        ostype: file(() => "Linux\n")
+      })
     }),
     uptime: file(() => `${uptime()} ${uptime()}\n`),
     version: file(() => `Linux version ${kernelRelease}\n`)
@@ -71,7 +78,7 @@ const rootFolder = (machine: Machine): Content => {
 }
 
 const processFolder = (machine: Machine, info: ProcessInfo): Content => {
-  const { actor, argv, cwd, env, group, name, parent, pid } = info
+  const { actor, argv, cwd, env, group, name, parent, pid, startedAt } = info
   return folder({
     cmdline: file(() => argv.map((word) => `${word}\0`).join("")),
     comm: file(() => `${name.slice(0, 15)}\n`),
@@ -79,7 +86,7 @@ const processFolder = (machine: Machine, info: ProcessInfo): Content => {
     environ: file(() => [...env].map(([key, value]) => `${key}=${value}\0`).join("")),
     exe: link(() => argv[0] ?? ""),
     mounts: file(() => mountTable(machine)),
-    stat: file(() => `${pid} (${name}) S ${parent} ${group} ${group} 0 -1\n`),
+    stat: file(() => `${pid} (${name}) S ${parent} ${group} ${group} 0 -1${" 0".repeat(13)} ${startedAt}\n`),
     status: file(() => {
       const ids = (id: number) => `${id}\t${id}\t${id}\t${id}`
       return `Name:\t${name}\nState:\tS (sleeping)\nPid:\t${pid}\nPPid:\t${parent}\nUid:\t${ids(actor.uid)}\nGid:\t${ids(actor.gid)}\n`

@@ -1,4 +1,5 @@
 /** The guest's tree of names, over the mounted file systems. Paths and names are byte strings. */
+import type { Fifo } from "./description.ts"
 import { errno } from "./errno.ts"
 import {
   type Actor,
@@ -206,6 +207,14 @@ export class Vfs {
     const file = target.node.open(actor, isWritten)
     if (flags.truncate === true && isWritten) file.truncate(0)
     return { ...file, path: target.path }
+  }
+
+  /** Finds a named pipe that the actor may open. */
+  fifo(path: string, cwd: string, actor: Actor, { read, write }: OpenFlags): Fifo | undefined {
+    const { node } = this.walk(path, cwd, actor, true)
+    const wanted = (read ? permissions.read : 0) | (write ? permissions.write : 0)
+    if (node?.fifo !== undefined && !mayAccess(actor, node.stat(), wanted)) throw errno("EACCES")
+    return node?.fifo
   }
 
   read(path: string, actor: Actor): Uint8Array {

@@ -1,4 +1,5 @@
 /** The interface of all file systems. */
+import type { Fifo } from "./description.ts"
 import { errno } from "./errno.ts"
 
 export interface Actor {
@@ -11,7 +12,7 @@ export interface Actor {
 /** The guest's kernel and agent. */
 export const root: Actor = { pid: 1, uid: 0, gid: 0, groups: [] }
 
-export type Kind = "File" | "Directory" | "Symlink" | "Device"
+export type Kind = "File" | "Directory" | "Symlink" | "Device" | "Fifo"
 
 /** Times are in milliseconds since 1970. */
 export interface Stat {
@@ -36,6 +37,7 @@ export interface Attributes {
 export type Entry =
   | { readonly _tag: "File"; readonly mode: number }
   | { readonly _tag: "Directory"; readonly mode: number }
+  | { readonly _tag: "Fifo"; readonly mode: number }
   | { readonly _tag: "Symlink"; readonly target: string }
 
 /** What the mount table shows of a file system. */
@@ -77,6 +79,9 @@ export abstract class Vnode {
   abstract open(actor: Actor, isWritten: boolean): OpenFile
   abstract make(name: string, entry: Entry, actor: Actor): Vnode
 
+  get fifo(): Fifo | undefined {
+    return undefined
+  }
   /** The file is on the same volume. */
   link(_name: string, _file: Vnode): void {
     throw errno("EPERM")

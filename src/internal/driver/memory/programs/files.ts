@@ -58,6 +58,17 @@ export const mkdir: Program = withOptions(
   { least: 1, long: { parents: "p", mode: "m" } }
 )
 
+export const mkfifo: Program = withOptions(
+  "m:",
+  (process, options) =>
+    forEach(options.operands, (path) =>
+      orComplain(process, `'${path}'`, () =>
+        process.make(path, { _tag: "Fifo", mode: parseMode(options.get("m") ?? "", 0o666, false) ?? 0o666 })
+      )
+    ),
+  { least: 1 }
+)
+
 export const rmdir: Program = withOptions(
   "p",
   (process, options) =>

@@ -7,7 +7,7 @@ import type { Stat } from "../kernel/vnode.ts"
 import { baseName, fail, forEach, joinPath, linesOf, orComplain, withOptions } from "./options.ts"
 import { runProgram } from "./run.ts"
 
-const letters = { File: "-", Directory: "d", Symlink: "l", Device: "c" } as const
+const letters = { File: "-", Directory: "d", Symlink: "l", Device: "c", Fifo: "p" } as const
 
 const permissionsOf = ({ kind, mode }: Stat): string => {
   const bits = [6, 3, 0].map((shift) => {
@@ -104,6 +104,7 @@ const kinds = {
   File: "regular file",
   Directory: "directory",
   Symlink: "symbolic link",
+  Fifo: "fifo",
   Device: "character special file"
 }
 

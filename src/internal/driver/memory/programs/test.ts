@@ -47,7 +47,7 @@ const unary: { readonly [operator: string]: (process: Process, word: string) => 
   "-x": (process, word) => may(process, word, 1),
   "-t": (process, word) => process.descriptors.get(Number(word))?.terminal !== undefined,
   "-b": () => false,
-  "-p": () => false,
+  "-p": isKind("Fifo"),
   "-S": () => false
 }
 

@@ -380,3 +380,27 @@ export const base64: Program = filter("dw:", (found, options) => {
     })
     .join("")
 })
+
+/** Copies blocks of `bs=` bytes, at most `count=`; a short read is a block, too. */
+export const dd: Program = Effect.fnUntraced(function* (process, [, ...words]) {
+  const operands = new Map(
+    words.map((word): [string, string] => [word.split("=", 1)[0] ?? "", word.slice(word.indexOf("=") + 1)])
+  )
+  const size = Number(operands.get("bs") ?? 512)
+  const count = Number(operands.get("count") ?? Number.POSITIVE_INFINITY)
+  const wrong = [...operands.keys()].find((name) => name !== "bs" && name !== "count")
+  if (wrong !== undefined || !(size > 0) || !(count >= 0))
+    return yield* fail(process, `invalid argument '${wrong ?? words.join(" ")}'`)
+  let whole = 0
+  let parts = 0
+  while (whole + parts < count) {
+    const bytes = yield* process.read(0, size)
+    if (bytes.length === 0) break
+    if (bytes.length === size) whole++
+    else parts++
+    yield* process.writeBytes(1, bytes)
+  }
+  const records = `${whole}+${parts} records`
+  yield* process.complain(`${records} in\n${records} out`)
+  return 0
+})

@@ -115,7 +115,7 @@ const read: Builtin = Effect.fnUntraced(function* (shell, argv) {
   let line = yield* shell.process.readLine(0)
   if (!isRaw) while (line.endsWith("\\\n")) line = line.slice(0, -2) + (yield* shell.process.readLine(0))
   const isComplete = line.endsWith("\n")
-  const text = (isComplete ? line.slice(0, -1) : line).replace(isRaw ? /$^/ : /\\(.)/g, "$1")
+  const text = (isComplete ? line.slice(0, -1) : line).replace(isRaw ? /(?!)/g : /\\(.)/g, "$1")
   const separators = (shell.get("IFS") ?? " \t\n").replace(/[\\\]^-]/g, "\\$&")
   let rest = separators === "" ? text : text.replace(new RegExp(`^[${separators}]+|[${separators}]+$`, "g"), "")
   for (const [index, name] of (names.length === 0 ? ["REPLY"] : names).entries()) {

@@ -1,0 +1,412 @@
+/** Starts, finds and follows the jobs of a guest. */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Crypto from "node:crypto"
+import type * as Guest from "../../Guest.ts"
+import type { Ended, Info, Job, LogEvent, LogOptions, Status } from "../../Job.ts"
+import {
+  AlreadyExists,
+  CommandNotStarted,
+  FileError,
+  isLightboxError,
+  LightboxError,
+  NotFound,
+  StillRunning,
+  Unknown
+} from "../../LightboxError.ts"
+import { Bytes, Int53, JobId } from "../config/schemas.ts"
+import { named, signals } from "../config/signals.ts"
+import { checkSignal, decoder, invalid, optionsDecoder } from "../config/validation.ts"
+import { concat } from "../guest/protocol.ts"
+import * as Execution from "../guest/execution.ts"
+import { readText } from "../guest/files.ts"
+import { ifMissing } from "../host/fileFailure.ts"
+import { redactWords } from "../report/failureText.ts"
+import { printable } from "../report/printable.ts"
+import * as Supervisor from "./supervisor.ts"
+
+export const TypeId = "~effect-lightbox/Job" as const
+
+const folder = "/var/lib/lightbox/jobs"
+
+const defaultMaxLog = 8 * 1024 * 1024
+const blockBytes = 64 * 1024
+
+/** Options of a start in addition to those of commands. */
+export const startOptions = {
+  id: Schema.optional(JobId),
+  stdin: Schema.optional(Schema.Literals(["open", "empty"])),
+  maxLog: Schema.optional(
+    Bytes.check(Schema.makeFilter((bytes) => (bytes < 2 * blockBytes ? "expected at least 128K" : undefined)))
+  )
+}
+
+const decodeId = decoder(JobId, "Sandbox.job", "id")
+const decodeLogs = optionsDecoder(
+  "Job.logs",
+  Schema.Struct({ since: Schema.optional(Int53), follow: Schema.optional(Schema.Boolean) })
+)
+const decodeRemove = optionsDecoder("Job.remove", Schema.Struct({ force: Schema.optional(Schema.Boolean) }))
+
+const Stored = Schema.fromJsonString(
+  Schema.Struct({
+    argv: Schema.Array(Schema.String),
+    stdin: Schema.Literals(["open", "empty"]),
+    startedAt: Schema.DateTimeUtcFromMillis
+  })
+)
+const encodeStored = Schema.encodeSync(Stored)
+const decodeStored = Schema.decodeUnknownOption(Stored)
+
+/** Arguments are recorded up to these limits: the record is one argument itself. */
+const shownWords = 20
+const shownLength = 1000
+
+interface Segment {
+  readonly name: string
+  readonly start: number
+  readonly size: number
+  /** Output before it was lost. */
+  readonly isGap: boolean
+}
+
+/** What the folder of a job shows. */
+interface View {
+  readonly names: ReadonlySet<string>
+  readonly segments: ReadonlyArray<Segment>
+  readonly ended: Ended | undefined
+}
+
+const viewOf = (entries: ReadonlyArray<Guest.FileInfo>): View => {
+  const segments: Array<Segment> = []
+  const names = new Set<string>()
+  let ended: Ended | undefined
+  for (const { path, size, type } of entries) {
+    // The command can change them: reading a pipe would block.
+    if (type !== "File") continue
+    const name = path.slice(path.lastIndexOf("/") + 1)
+    names.add(name)
+    const [, kind, offset] = /^(log|gap)\.(\d{1,15})$/.exec(name) ?? []
+    if (offset !== undefined) segments.push({ name, start: Number(offset), size, isGap: kind === "gap" })
+    const [, how, number] = /^ended\.(exited|signaled)\.(\d{1,3})$/.exec(name) ?? []
+    if (number !== undefined) {
+      ended =
+        how === "exited"
+          ? { _tag: "Exited", exitCode: Number(number) }
+          : { _tag: "Signaled", signal: named(Number(number)) }
+    }
+  }
+  return { names, segments: segments.toSorted((a, b) => a.start - b.start), ended }
+}
+
+/** The time at which a process started, from `/proc/PID/stat`. */
+const startTimeOf = (stat: string): string | undefined =>
+  stat
+    .trim()
+    .slice(stat.lastIndexOf(")") + 2)
+    .split(" ")[19]
+
+const forMethod =
+  (method: string) =>
+  <E>(error: E): E | LightboxError =>
+    isLightboxError(error) && error.method !== method && error.reason._tag !== "InvalidConfig"
+      ? new LightboxError({ method, reason: error.reason })
+      : error
+
+/** A command with its options, checked. */
+export interface Start extends Pick<Guest.Command, "argv" | "cwd" | "user" | "env" | "rlimits"> {
+  readonly id?: string | undefined
+  readonly stdin?: "open" | "empty" | undefined
+  readonly maxLog?: number | undefined
+}
+
+export const start = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  { argv, id = Crypto.randomBytes(6).toString("hex"), maxLog = defaultMaxLog, stdin = "empty", ...rest }: Start
+): Effect.fn.Return<Job, LightboxError> {
+  yield* prepare(guest)
+  const words = redactWords(argv)
+  const shown = words.slice(0, shownWords).map((word) => word.slice(0, shownLength))
+  const record = encodeStored({ argv: shown, stdin, startedAt: yield* DateTime.now })
+  const input = stdin === "open" ? `${folder}/${id}/stdin` : "/dev/null"
+  const supervisor = ["-c", Supervisor.supervise, "lightbox-job", folder, id, record, String(maxLog >> 1), input]
+  const command: Guest.Command = { ...rest, argv: ["setsid", "sh", ...supervisor, ...argv] }
+  const failed = (reason: LightboxError["reason"]) => new LightboxError({ method: "Sandbox.start", reason })
+  const missing = (problem: string) =>
+    failed(new CommandNotStarted({ argv: words, kind: "ProgramNotFound", problem, errno: "ENOENT" }))
+  const { stderr, stdout } = yield* Execution.collect(guest, "Sandbox.start", command).pipe(
+    Effect.catchReason("LightboxError", "CommandNotStarted", (reason) =>
+      reason.kind === "ProgramNotFound"
+        ? missing("the guest has no setsid")
+        : failed(new CommandNotStarted({ ...reason, argv: words }))
+    )
+  )
+  const answer = Execution.tail(stdout).trim()
+  if (answer === "started") return make(guest, id)
+  if (answer === "missing") return yield* missing("No such file or directory")
+  const problem = `${answer}\n${Execution.tail(stderr)}`.trim().split("\n").at(-1) ?? ""
+  if (problem.endsWith("File exists")) return yield* failed(new AlreadyExists({ resource: "job", name: id }))
+  if (problem === "") return yield* failed(new Unknown({ problem: "the supervisor of the job was killed" }))
+  const code = problem.endsWith("No space left on device") ? "ENOSPC" : "UNKNOWN"
+  return yield* failed(new FileError({ operation: "start", path: `${folder}/${id}`, code, problem }))
+})
+
+/** Makes the folder of all jobs. Like `/tmp`, every user of the guest can add to it. */
+const prepare = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
+  const mode = 0o1777
+  const found = yield* ifMissing(undefined)(guest.stat(folder))
+  if (found?.mode === mode) return
+  yield* guest.makeDirectory(folder)
+  yield* guest.setAttributes(folder, { mode })
+})
+
+export const find = Effect.fnUntraced(function* (guest: Guest.Guest, id: string): Effect.fn.Return<Job, LightboxError> {
+  const job = make(guest, yield* decodeId(id))
+  yield* Effect.mapError(job.info, forMethod("Sandbox.job"))
+  return job
+})
+
+export const list = Effect.fnUntraced(
+  function* (guest: Guest.Guest): Effect.fn.Return<ReadonlyArray<Info>, LightboxError> {
+    const entries = yield* ifMissing([])(guest.readDirectoryEntries(folder))
+    const ids = entries.flatMap(({ path, type }) => {
+      const id = path.slice(path.lastIndexOf("/") + 1)
+      return type === "Directory" && Schema.is(JobId)(id) ? [id] : []
+    })
+    const infos = yield* Effect.forEach(
+      ids,
+      (id) =>
+        Effect.asSome(make(guest, id).info).pipe(
+          Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
+        ),
+      { concurrency: 8 }
+    )
+    return infos
+      .flatMap(Option.toArray)
+      .toSorted((a, b) => DateTime.Order(a.startedAt, b.startedAt) || (a.id < b.id ? -1 : 1))
+  },
+  Effect.mapError(forMethod("Sandbox.jobs"))
+)
+
+/** Where a reader of a log is. */
+interface Position {
+  readonly offset: number
+  /** The gap that was reported last. */
+  readonly gap: number
+  /** Without `follow`: where the log ended at first. */
+  readonly until: number | undefined
+}
+
+const make = (guest: Guest.Guest, id: string): Job => {
+  const path = `${folder}/${id}`
+  const missing = new LightboxError({ method: "Job", reason: new NotFound({ resource: "job", name: id }) })
+
+  const look: Effect.Effect<View, LightboxError> = guest.readDirectoryEntries(path).pipe(
+    ifMissing(undefined, ["ENOENT", "ENOTDIR"]),
+    Effect.map((entries) => entries && viewOf(entries)),
+    // Until its record is complete, a job has not been started.
+    Effect.filterOrFail(
+      (view): view is View =>
+        view?.names.has("job") === true && (view.names.has("running") || view.ended !== undefined),
+      () => missing
+    )
+  )
+
+  const stored = Effect.gen(function* () {
+    const [boot = "", self = "", json] = (yield* ifMissing("")(readText(guest, `${path}/job`))).split("\n")
+    const fields = Option.getOrUndefined(decodeStored(json))
+    return fields === undefined ? yield* missing : { boot, self, ...fields }
+  })
+
+  /** Whether the supervisor runs. A pid alone can belong to another process. */
+  const isSupervised = Effect.gen(function* () {
+    const { boot, self } = yield* stored
+    const current = yield* readText(guest, "/proc/sys/kernel/random/boot_id")
+    const pid = /^[1-9]\d*(?= )/.exec(self)?.[0]
+    if (current.trim() !== boot || pid === undefined) return false
+    const stat = yield* ifMissing("", ["ENOENT", "ESRCH"])(readText(guest, `/proc/${pid}/stat`))
+    return startTimeOf(stat) === startTimeOf(self)
+  })
+
+  const statusOf = (view: View): Effect.Effect<Status, LightboxError> =>
+    Effect.gen(function* () {
+      if (view.ended !== undefined) return view.ended
+      if (yield* isSupervised) return { _tag: "Running" }
+      // It may have ended in the meantime.
+      return (yield* look).ended ?? { _tag: "Lost" }
+    })
+
+  const status = Effect.flatMap(look, statusOf)
+
+  const info: Effect.Effect<Info, LightboxError> = Effect.gen(function* () {
+    const view = yield* look
+    const { argv, startedAt, stdin } = yield* stored
+    const pid = view.names.has("pid") ? Number(yield* ifMissing("0")(readText(guest, `${path}/pid`, 64))) : 0
+    return {
+      id,
+      argv,
+      stdin,
+      ...(Number.isSafeInteger(pid) && pid > 0 ? { pid } : {}),
+      startedAt,
+      status: yield* statusOf(view)
+    }
+  })
+
+  const wait: Effect.Effect<Ended, LightboxError> = Effect.gen(function* () {
+    for (let millis = 10; ; millis = Math.min(2 * millis, 200)) {
+      const now = yield* status
+      if (now._tag !== "Running") return now
+      yield* Effect.sleep(millis)
+    }
+  })
+
+  /** Runs a script about the job as its owner: the command could have replaced what root would write to. */
+  const script = <E = never, R = never>(
+    method: string,
+    text: string,
+    args: ReadonlyArray<string>,
+    input?: Execution.Input<E, R>
+  ): Effect.Effect<void, LightboxError | E, R> =>
+    Effect.gen(function* () {
+      if ((yield* status)._tag !== "Running") return
+      const { gid, uid } = yield* guest.stat(path)
+      const command: Guest.Command = {
+        argv: ["sh", "-c", text, "lightbox-job", path, ...args],
+        user: `${uid}:${gid}`,
+        cwd: "/"
+      }
+      yield* Execution.collect(guest, method, command, { input })
+    })
+
+  const checkInput = (method: string) =>
+    Effect.filterOrFail(
+      stored,
+      ({ stdin }) => stdin === "open",
+      () => invalid(method, "stdin", 'the job has no input: start it with stdin: "open"')
+    )
+
+  const readPiece = ({ name, start }: Segment, from: number, until: number): Effect.Effect<Uint8Array, LightboxError> =>
+    Effect.scoped(
+      Effect.flatMap(guest.open(`${path}/${name}`, { read: true }), (file) =>
+        Stream.runCollect(file.stream({ offset: from - start, bytesToRead: Math.min(until - from, pieceBytes) }))
+      )
+    ).pipe(
+      Effect.map((pieces) =>
+        concat(
+          pieces,
+          pieces.reduce((sum, { length }) => sum + length, 0)
+        )
+      ),
+      // Dropped since the listing.
+      ifMissing(new Uint8Array())
+    )
+
+  /** Returns the next event, or nothing if there is none yet. */
+  const next = ({ segments }: View, { gap, offset, until = Number.POSITIVE_INFINITY }: Position) =>
+    Effect.gen(function* () {
+      for (const segment of segments) {
+        const { isGap, size, start } = segment
+        const end = Math.min(start + size, until)
+        if (start > offset && start <= until) {
+          return { event: { _tag: "Missing", offset, bytes: start - offset } as const, gap }
+        }
+        if (isGap && start === offset && gap !== start) {
+          return { event: { _tag: "Missing", offset, bytes: 0 } as const, gap: start }
+        }
+        if (end <= offset) continue
+        const bytes = yield* readPiece(segment, offset, end)
+        return { event: { _tag: "Output", offset, bytes } as const, gap }
+      }
+      return undefined
+    })
+
+  const logs = ({ follow = false, since = 0 }: LogOptions): Stream.Stream<LogEvent, LightboxError> => {
+    const begin: Position = { offset: since, gap: -1, until: undefined }
+    return Stream.paginate<Position, LogEvent, LightboxError>(begin, (before) =>
+      Effect.gen(function* () {
+        const view = yield* look
+        const position = follow ? before : { ...before, until: before.until ?? endOf(view) }
+        const found = yield* next(view, position)
+        if (found !== undefined) {
+          const { event, gap } = found
+          const length = event._tag === "Output" ? event.bytes.length : event.bytes
+          if (length > 0 || event._tag === "Missing") {
+            return [[event], Option.some({ ...position, gap, offset: position.offset + length })]
+          }
+        }
+        // A piece without bytes was dropped since the listing, so there is a newer one.
+        const isComplete = found === undefined && (!follow || (yield* statusOf(view))._tag !== "Running")
+        // What was written between the listing and the end is in a newer listing.
+        if (isComplete && (!follow || view.ended !== undefined)) return [[], Option.none()]
+        if (isComplete && endOf(yield* look) <= position.offset) return [[], Option.none()]
+        yield* Effect.sleep(100)
+        return [[], Option.some(position)]
+      })
+    )
+  }
+
+  const remove = Effect.fn("Job.remove")(
+    function* (options?: { readonly force?: boolean | undefined }) {
+      const { force = false } = yield* decodeRemove(options)
+      if ((yield* status)._tag === "Running") {
+        if (!force) {
+          return yield* new LightboxError({
+            method: "Job.remove",
+            reason: new StillRunning({ resource: "job", name: id })
+          })
+        }
+        yield* script("Job.remove", Supervisor.signal, [String(signals.SIGKILL)])
+        yield* wait
+      }
+      yield* guest.removeDirectory(path, { recursive: true })
+    },
+    Effect.mapError(forMethod("Job.remove"))
+  )
+
+  const traced = <A>(method: string, effect: Effect.Effect<A, LightboxError>) =>
+    Effect.withSpan(Effect.mapError(effect, forMethod(method)), method)
+
+  return printable<Job>(
+    {
+      [TypeId]: TypeId,
+      id,
+      info: traced("Job.info", info),
+      status: traced("Job.status", status),
+      logs: (options) =>
+        Stream.unwrap(Effect.map(decodeLogs(options), logs)).pipe(
+          Stream.mapError(forMethod("Job.logs")),
+          Stream.withSpan("Job.logs")
+        ),
+      wait: traced("Job.wait", wait),
+      signal: Effect.fn("Job.signal")(
+        function* (signal) {
+          yield* checkSignal(signal)
+          const number = typeof signal === "number" ? signal : signals[signal]
+          yield* script("Job.signal", Supervisor.signal, [String(number)])
+        },
+        Effect.mapError(forMethod("Job.signal"))
+      ),
+      write: Effect.fn("Job.write")(
+        function* (input) {
+          yield* checkInput("Job.write")
+          yield* script("Job.write", Supervisor.write, [], input)
+        },
+        (effect) => Effect.mapError(effect, forMethod("Job.write"))
+      ),
+      endInput: traced(
+        "Job.endInput",
+        Effect.andThen(checkInput("Job.endInput"), script("Job.endInput", Supervisor.endInput, []))
+      ),
+      remove
+    },
+    "Job",
+    ({ id }) => ({ id })
+  )
+}
+
+const pieceBytes = 1024 * 1024
+
+const endOf = ({ segments }: View): number => Math.max(0, ...segments.map(({ size, start }) => start + size))

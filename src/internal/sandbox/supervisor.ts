@@ -1,0 +1,124 @@
+/**
+ * The scripts of jobs, for `sh` of any kind: POSIX, with `setsid`. Their variables begin with `lb_`, because those that
+ * a script sets in its environment reach the command.
+ */
+
+/**
+ * Supervises a job. Arguments: the folder of all jobs, the job's id, its record as one line, the bytes of one of its two
+ * log files, the path of its input, and the command. Prints `started`, `missing` if there is no such program, or why it
+ * failed; then it closes its outputs and goes on. Started with `setsid`, it is in a session of its own, and so is the
+ * command, whose process group is signalled.
+ *
+ * - A result above 128 can be a signal or an exit code. A shell writes a message when a signal ended its command, except
+ *   for `SIGINT` and `SIGPIPE`; hence the pipe `message`.
+ * - `dd` copies what each read returns, without waiting for more. Opening and closing pipes with `<>` never waits.
+ * - The writing end of the command's input is held by a process that waits for `eof`.
+ * - What must work on a full disk was written before: the end is a `mv`, and `pid` is overwritten.
+ */
+export const supervise = String.raw`
+lb_jobs=$1 lb_dir=$1/$2 lb_record=$3 lb_segment=$4 lb_stdin=$5
+shift 5
+command -v "$1" >/dev/null 2>&1 || { echo missing; exit; }
+LC_ALL=C mkdir -m 700 "$lb_dir" 2>&1 || exit
+read -r lb_boot </proc/sys/kernel/random/boot_id
+read -r lb_self </proc/$$/stat
+{
+  printf '%s\n' "$lb_boot" "$lb_self" "$lb_record" >"$lb_dir/job" &&
+    echo 0 >"$lb_dir/pid" && true >"$lb_dir/running"
+} 2>&1 || { rm -rf "$lb_dir"; exit; }
+echo started
+exec </dev/null >/dev/null 2>&1
+
+lb_end() {
+  mv "$lb_dir/running" "$lb_dir/$lb_name"
+  kill -KILL 0
+}
+lb_rotate() {
+  if [ "$lb_size" -eq 0 ]; then
+    rm -f "$lb_dir/$lb_log"
+  else
+    rm -f "$lb_dir/$lb_old"
+    lb_old=$lb_log lb_start=$((lb_start + lb_size)) lb_size=0
+  fi
+  lb_log=$1.$lb_start
+}
+lb_write() {
+  lb_start=0 lb_size=0 lb_old= lb_log=log.0
+  while :; do
+    lb_kind=log
+    dd bs=65536 count="$(((lb_segment - lb_size) / 65536))" >>"$lb_dir/$lb_log" || lb_kind=gap
+    lb_now=$(($(wc -c <"$lb_dir/$lb_log")))
+    if [ "$lb_kind" = gap ]; then
+      lb_size=$lb_now
+      lb_rotate gap
+      [ "$(dd bs=65536 count=1 | wc -c)" -gt 0 ] || break
+    else
+      [ "$lb_now" -gt "$lb_size" ] || break
+      lb_size=$lb_now
+      [ "$((lb_segment - lb_size))" -ge 65536 ] || lb_rotate log
+    fi
+  done
+}
+lb_prune() {
+  lb_ended=0
+  for lb_job in $(ls -t "$lb_jobs"); do
+    lb_job=$lb_jobs/$lb_job
+    read -r lb_x <"$lb_job/job" || continue
+    [ -e "$lb_job/running" ] && [ "$lb_x" = "$lb_boot" ] && continue
+    lb_ended=$((lb_ended + 1))
+    [ "$lb_ended" -le 50 ] || rm -rf "$lb_job"
+  done
+}
+
+lb_prune
+lb_name=ended.exited.126
+mkfifo "$lb_dir/message" "$lb_dir/output" "$lb_dir/stdin" "$lb_dir/eof" || lb_end
+if [ "$lb_stdin" != /dev/null ]; then
+  exec 4<>"$lb_dir/eof"
+  { exec 5<>"$lb_stdin" 6>"$lb_stdin" 5>&-; read -r lb_x <&4; } &
+fi
+lb_write <"$lb_dir/output" &
+lb_writer=$!
+exec 3<>"$lb_dir/message" 2>&3
+setsid sh -c 'exec <"$2" >"$1/output" 2>&1 3>&- 4>&- && echo "$$" 1<>"$1/pid" && shift 2 && exec "$@"' sh "$lb_dir" "$lb_stdin" "$@"
+lb_status=$?
+echo >&3
+read -r lb_message <&3
+exec 2>/dev/null
+lb_name=ended.exited.$lb_status
+case $lb_status$lb_message in
+  130 | 141 | 129?* | 1[3-9][0-9]?*) lb_name=ended.signaled.$((lb_status - 128)) ;;
+esac
+read -r lb_pid <"$lb_dir/pid"
+{ sleep 1; kill -KILL "-$lb_pid"; sleep 5; lb_end; } &
+wait "$lb_writer"
+lb_end
+`
+
+/** Waits until the command has begun, for seconds at most. Exits if it has ended. */
+const whenBegun = String.raw`
+lb_tries=0
+while read -r lb_pid <"$1/pid" && [ "$lb_pid" = 0 ] && [ "$lb_tries" -lt 200 ]; do
+  [ -e "$1/running" ] || exit 0
+  lb_tries=$((lb_tries + 1))
+  sleep 0.05 2>/dev/null || sleep 1
+done
+[ "$lb_pid" != 0 ] || exit 1
+[ -e "$1/running" ] || exit 0
+`
+
+/** Signals a job. Arguments: its folder, and the signal's number. No `--` before the group, as busybox demands. */
+export const signal = `${whenBegun}kill "-$2" "-$lb_pid" 2>/dev/null
+exit 0
+`
+
+/** Copies its input to that of a job. Fails with `EPIPE` once nobody reads, instead of waiting. */
+export const write = `${whenBegun}[ -p "$1/stdin" ] || exit 0
+exec 3<>"$1/stdin"
+exec cat >"$1/stdin" 3>&-
+`
+
+/** Ends the input of a job. */
+export const endInput = `${whenBegun}[ -p "$1/eof" ] && exec 3<>"$1/eof" && echo >&3
+exit 0
+`
