@@ -414,6 +414,47 @@ describe("run, shell, ps and rm", () => {
 })
 
 describe("the run command with --reuse", () => {
+describe("jobs", () => {
+  test(
+    "are started, listed, read, fed, waited for, killed and removed",
+    Effect.gen(function* () {
+      yield* succeeding("run", "--image", "alpine", "--name", "web", "--detach")
+      assert.strictEqual((yield* succeeding("jobs", "web")).stdout, "There are no jobs.\n")
+      const script = "echo one; exit 3"
+      assert.strictEqual(
+        (yield* succeeding("job", "start", "web", "--id", "first", "--", "sh", "-c", script)).stdout,
+        "first\n"
+      )
+      assert.strictEqual((yield* ending(3)("job", "wait", "web", "first")).stdout, "exited (3)\n")
+      assert.strictEqual((yield* succeeding("job", "logs", "-f", "web", "first")).stdout, "one\n")
+      assert.strictEqual((yield* succeeding("job", "logs", "--since", "2", "web", "first")).stdout, "e\n")
+      const [piece] = yield* json(Shapes.JobOutput, "job", "logs", "web", "first")
+      assert.deepStrictEqual(piece, { _tag: "Output", offset: 0, bytes: Buffer.from("one\n") })
+      const [started] = yield* json(Shapes.JobStarted, "job", "start", "web", "--", "sleep", "1000")
+      const id = started?.id ?? ""
+      const [listed] = yield* json(Shapes.Jobs, "jobs", "web")
+      assert.deepStrictEqual(
+        listed?.map(({ id, status }) => [id, status._tag]),
+        [
+          ["first", "Exited"],
+          [id, "Running"]
+        ]
+      )
+      assert.include((yield* succeeding("jobs", "web")).stdout, "sleep 1000")
+      assert.strictEqual((yield* failing(1, "job", "rm", "web", id)).error?.reason._tag, "StillRunning")
+      yield* succeeding("job", "kill", "-s", "term", "web", id)
+      assert.strictEqual((yield* ending(143)("job", "wait", "web", id)).stdout, "ended by SIGTERM\n")
+      assert.include((yield* failing(2, "job", "kill", "-s", "none", "web", id)).message, "Invalid --signal")
+      assert.include((yield* failing(2, "job", "logs", "--since", "-1", "web", id)).message, "Invalid --since")
+      assert.include((yield* failing(2, "job", "logs", "web", "A b")).message, "Invalid ID")
+      assert.include((yield* failing(2, "job", "write", "web", id)).message, "Invalid stdin")
+      assert.strictEqual((yield* succeeding("job", "rm", "web", id)).stdout, `Removed ${id}\n`)
+      assert.strictEqual((yield* failing(1, "job", "logs", "web", id)).error?.reason._tag, "NotFound")
+    })
+  )
+})
+
+describe("volume", () => {
   test(
     "launches the sandbox of a name, uses it again, and starts it",
     Effect.gen(function* () {

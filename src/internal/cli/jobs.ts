@@ -123,10 +123,11 @@ const logs = Command.make(
     const job = yield* find(input)
     const isJson = yield* Json
     const { stderr, stdout } = yield* Outputs
+    const decoder = new TextDecoder()
     yield* Stream.runForEach(job.logs({ follow, since }), (event) =>
       Effect.sync(() => {
         if (isJson) stdout.write(`${encodeEvent(event)}\n`)
-        else if (event._tag === "Output") stdout.write(event.bytes)
+        else if (event._tag === "Output") stdout.write(decoder.decode(event.bytes, { stream: true }))
         else if (event.bytes === 0) stderr.write("lightbox: output was lost, because the disk was full\n")
         else stderr.write(`lightbox: ${event.bytes} bytes are not kept\n`)
       })
