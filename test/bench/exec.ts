@@ -103,6 +103,21 @@ export const benches: ReadonlyArray<Row.Bench> = [
       })
   },
   {
+    name: "job",
+    rows: (n) =>
+      Effect.gen(function* () {
+        const { sandbox } = yield* withSdk
+        const row = yield* Row.compare(
+          "start of a job",
+          n * 5,
+          { what: "sandbox.start", round: Row.millisOf(sandbox.start("true")) },
+          { what: "sandbox.exec", round: Row.millisOf(sandbox.exec("true")) },
+          { target: 1.5, warmUp: n * 5 }
+        )
+        return [row]
+      })
+  },
+  {
     name: "output",
     place: "agents",
     rows: (n) =>

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Struct from "effect/Struct"
 import * as Crypto from "node:crypto"
 import type * as Guest from "../../Guest.ts"
 import type { Ended, Info, Job, LogEvent, LogOptions, Status } from "../../Job.ts"
@@ -141,7 +142,7 @@ export const start = Effect.fnUntraced(function* (
     Effect.catchReason("LightboxError", "CommandNotStarted", (reason) =>
       reason.kind === "ProgramNotFound"
         ? missing("the guest has no setsid")
-        : failed(new CommandNotStarted({ ...reason, argv: words }))
+        : failed(new CommandNotStarted({ ...Struct.pick(reason, ["kind", "problem", "errno"]), argv: words }))
     )
   )
   const answer = Execution.tail(stdout).trim()
