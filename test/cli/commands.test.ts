@@ -413,7 +413,6 @@ describe("run, shell, ps and rm", () => {
   )
 })
 
-describe("the run command with --reuse", () => {
 describe("jobs", () => {
   test(
     "are started, listed, read, fed, waited for, killed and removed",
@@ -454,7 +453,7 @@ describe("jobs", () => {
   )
 })
 
-describe("volume", () => {
+describe("the run command with --reuse", () => {
   test(
     "launches the sandbox of a name, uses it again, and starts it",
     Effect.gen(function* () {
