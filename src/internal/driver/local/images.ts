@@ -7,6 +7,7 @@ import type { LightboxError } from "../../../LightboxError.ts"
 import { checkReferences, wholeReference } from "../imageReference.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
 import { date } from "../sdk/sandboxes.ts"
+import { requireArchive } from "../../host/fileFailure.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import type { ImagePart } from "../parts.ts"
 import { type DriverContext, removeFile } from "./context.ts"
@@ -37,7 +38,7 @@ export const byAnyName = <A>(
 
 export const images = ({ sdk }: DriverContext): ImagePart => ({
   loadImage: Effect.fn("Microsandbox.loadImage")(function* (path, options) {
-    yield* hostFile("Microsandbox.loadImage", path, () => Fs.access(path))
+    yield* requireArchive("Microsandbox.loadImage", path)
     const loaded = yield* call("Microsandbox.loadImage", { path }, () =>
       sdk.Image.load(Path.resolve(path), options?.tag === undefined ? {} : { tag: options.tag })
     )
