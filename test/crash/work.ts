@@ -9,6 +9,7 @@ import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import * as Volume from "../../src/Volume.ts"
 
 /** What has another content in every version. */
 export const unverified = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
@@ -87,5 +88,25 @@ export const parts: { readonly [part: string]: Work } = {
   scoped: Effect.fnUntraced(function* (name, image) {
     const definition = Snapshot.make(`${name}-scoped`, image).pipe(Snapshot.shell("echo scoped > /root/scoped"))
     yield* Snapshot.buildScoped(definition, { checkpoints: "final" })
+  }),
+  names: Effect.fnUntraced(function* (name, image, files) {
+    // What another tool has made loses its name twice, to be kept and to be removed.
+    yield* Snapshot.build(definition(`${name}-tool`, image, "2"), { replaceForeign: true, keep: 1 })
+    yield* Snapshot.build(definition(name, image, "3"), { checkpoints: "final", keep: 3 })
+    yield* Snapshot.rollback(name)
+    yield* Snapshot.save(name, `${files}/saved`)
+    yield* Snapshot.load(`${files}/saved`, { name: `${name}-moved`, overwrite: true })
+    yield* Snapshot.load(`${files}/saved`, { name: `${name}-other`, overwrite: true })
+    yield* Snapshot.prune({ keep: 1 })
+  }),
+  volumes: Effect.fnUntraced(function* (name, image) {
+    const volume = `${name}-volume`
+    const fill = Sandbox.run({ image, name: `${name}-filling`, mounts: { "/v": { volume } } }, (sandbox) =>
+      sandbox.shell("echo filled > /v/filled", { check: true })
+    )
+    yield* Volume.prime(volume, () => fill)
+    yield* Effect.scoped(Volume.exclusive("shared"))
+    yield* Volume.ensure(volume, { labels: { changed: "yes" }, onDrift: "recreate" })
+    yield* Volume.remove(volume)
   })
 }

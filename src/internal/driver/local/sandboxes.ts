@@ -17,7 +17,6 @@ import * as Microsandbox from "../../../Microsandbox.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
-import { generate } from "../../ownership/labels.ts"
 import { sdkRetries } from "../../report/metrics.ts"
 import { ephemeralRefused, needsRestart } from "../restart.ts"
 import * as RootDisk from "../rootDisk.ts"
@@ -206,7 +205,7 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
 
 /** Sandbox folders that the runtime does not know. */
 export const ghosts = (context: DriverContext): RemainsPart => {
-  const { home, sdk } = context
+  const { home, ownership, sdk } = context
   const folder = Path.join(home, "sandboxes")
 
   return {
@@ -227,7 +226,7 @@ export const ghosts = (context: DriverContext): RemainsPart => {
       const method = "Microsandbox.removeGhost"
       if (yield* isKnown(sdk, method, name)) return false
       const path = Path.join(folder, name)
-      const taken = Path.join(folder, `.ghost-${yield* generate}`)
+      const taken = yield* ownership.stage
       const isMoved = yield* hostFile(method, path, () =>
         Fs.rename(path, taken).then(
           () => true,
