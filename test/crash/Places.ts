@@ -54,6 +54,7 @@ const siteOf = (folder: string, kind: string, path: string): string =>
     .replaceAll(/[0-9a-f]{12,}/g, "…")
     .replaceAll(/m[0-9a-z]{7}-[0-9a-z]+-[0-9a-z]+/g, "…")
     .replaceAll(/-[0-9a-f]{8}(?![0-9a-z])/g, "-…")
+    .replaceAll(/(import-|\/\.\w+\.)\w{6}(?=\/|$)/g, "$1…")
     .replaceAll(/[.]?\d+(?=$|\/)/g, "…")
 
 const read = (folder: string, log: string): ReadonlyArray<Call> => {

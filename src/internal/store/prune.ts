@@ -39,7 +39,13 @@ export const prune = (
       const options = yield* decodeOptions(input)
       const dryRun = options.dryRun === true
       yield* Links.lockNames(store)
-      const { dropped, needed } = yield* Generations.keepGenerations(driver, store, options.keep, dryRun)
+      const keep = (dryRun: boolean) => Generations.keepGenerations(driver, store, options.keep, dryRun)
+      // On a full disk no record can be written: the results go first.
+      let isFull = false
+      const { dropped, needed } = yield* Effect.catchReason(keep(dryRun), "LightboxError", "NoSpace", () => {
+        isFull = true
+        return keep(true)
+      })
       const used = yield* store.inUse
       const aliases = yield* store.aliases
       const now = yield* Clock.currentTimeMillis
@@ -64,12 +70,12 @@ export const prune = (
           createdAt: snapshot.createdAt,
           usedAt: DateTime.makeUnsafe(usedAt)
         }
-        const keep = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
-        if (needed.has(snapshot.name)) keep("a name points to it")
-        else if (!Links.isResult(snapshot)) keep("another program created it")
-        else if (used.has(snapshot.name)) keep("a running build or load uses it")
+        const kept = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
+        if (needed.has(snapshot.name)) kept("a name points to it")
+        else if (!Links.isResult(snapshot)) kept("another program created it")
+        else if (used.has(snapshot.name)) kept("a running build or load uses it")
         else if (options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
-          keep(`it was used less than ${Duration.format(options.olderThan)} ago`)
+          kept(`it was used less than ${Duration.format(options.olderThan)} ago`)
         } else {
           const reason = dropped.has(snapshot.name)
             ? `its name keeps ${options.keep} generations`
@@ -107,6 +113,7 @@ export const prune = (
         if (isLeft)
           verdicts.push({ resource: "snapshot", name, verdict, reason: "it is damaged, and no name points to it" })
       }
+      if (isFull) yield* keep(false)
       if (!dryRun) yield* forgetOld(store, snapshots, now)
       return Cleanup.Report.of(
         verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)),

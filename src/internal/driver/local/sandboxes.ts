@@ -17,6 +17,7 @@ import * as Microsandbox from "../../../Microsandbox.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
+import { generate } from "../../ownership/labels.ts"
 import { sdkRetries } from "../../report/metrics.ts"
 import { ephemeralRefused, needsRestart } from "../restart.ts"
 import * as RootDisk from "../rootDisk.ts"
@@ -226,7 +227,9 @@ export const ghosts = (context: DriverContext): RemainsPart => {
       const method = "Microsandbox.removeGhost"
       if (yield* isKnown(sdk, method, name)) return false
       const path = Path.join(folder, name)
-      const taken = yield* ownership.stage
+      // On a full disk there is no lease, and a removal must not need room.
+      const beside = Effect.map(generate, (id) => Path.join(folder, `.ghost-${id}`))
+      const taken = yield* Effect.catchReason(ownership.stage, "LightboxError", "NoSpace", () => beside)
       const isMoved = yield* hostFile(method, path, () =>
         Fs.rename(path, taken).then(
           () => true,

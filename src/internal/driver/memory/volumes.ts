@@ -84,8 +84,8 @@ export class VolumeStore {
     })
   }
 
-  /** Removes a volume at once. */
-  remove(name: string, staged: string): void {
+  /** Removes a volume, at once if there is a path for what is being removed. */
+  remove(name: string, staged: string = Path.join(this.folder, name)): void {
     try {
       Fs.renameSync(Path.join(this.folder, name), staged)
     } catch (cause) {
@@ -121,7 +121,8 @@ export const make = (
     if (store.get(name) === undefined) return
     const usedBy = yield* usersOf(name)
     if (usedBy.length > 0) return yield* new InUse({ resource: "volume", name, usedBy })
-    const staged = yield* stage
+    // On a full disk there is no lease, and a removal must not need room.
+    const staged = yield* Effect.catchReason(stage, "LightboxError", "NoSpace", () => Effect.undefined)
     yield* Effect.try({
       try: () => store.remove(name, staged),
       catch: fileFailure("Microsandbox.removeVolume", "remove", name)
