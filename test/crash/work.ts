@@ -82,7 +82,7 @@ export const parts: { readonly [part: string]: Work } = {
   foreign: Effect.fnUntraced(function* (name, _image, files) {
     const driver = yield* Microsandbox.Microsandbox
     yield* driver.saveSnapshot(name, `${files}/foreign`)
-    yield* Snapshot.load(`${files}/foreign`, { name: `${name}-foreign` })
+    yield* Snapshot.load(`${files}/foreign`, { name: `${name}-foreign`, overwrite: true })
     yield* Snapshot.remove(`${name}-foreign`)
   }),
   scoped: Effect.fnUntraced(function* (name, image) {

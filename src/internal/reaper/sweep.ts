@@ -375,7 +375,7 @@ export const sweep = Effect.fnUntraced(function* (
     const remains = Effect.map(driver.removeRemains(options), (folders) => {
       for (const name of folders) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.report({ resource: "staging", name, verdict, reason: "its virtual machine has ended" })
+        sweep.report({ resource: "staging", name, verdict, reason: "what needed it has ended" })
       }
     })
     yield* attempt("remains", remains)

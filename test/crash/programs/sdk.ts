@@ -1,5 +1,6 @@
 /**
- * Works with the real SDK, without a microVM, in a home that `prepare` makes: `sdk.ts prepare|audit|PART HOME FILES`.
+ * Works with the real SDK, without a microVM, in a home that it has prepared: `sdk.ts prepare HOME FILES`,
+ * `sdk.ts PART HOME FILES`, and `sdk.ts audit HOME FILES PART`, which sweeps, looks at everything, and works once more.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -20,7 +21,7 @@ import * as Reaper from "../../../src/Reaper.ts"
 import * as Snapshot from "../../../src/Snapshot.ts"
 import * as Volume from "../../../src/Volume.ts"
 
-const [part = "", home = "", files = ""] = process.argv.slice(2)
+const [part = "", home = "", files = "", again = ""] = process.argv.slice(2)
 
 const insert = `
 const { DatabaseSync } = require("node:sqlite")
@@ -54,7 +55,7 @@ const insertStopped = async (labels: { readonly [sandbox: string]: { readonly [l
 }
 
 /** Makes a result of the stopped sandbox, as a build does, and points a name to it. */
-const build = Effect.fnUntraced(function* (name: string, key: string, options: { readonly keep: number }) {
+const build = Effect.fnUntraced(function* (name: string, key: string, keep: number) {
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership
   const store = makeStore(driver, ownership)
@@ -80,51 +81,27 @@ const build = Effect.fnUntraced(function* (name: string, key: string, options: {
     lastBuild,
     replaceForeign: true,
     overwrite: true,
-    ...options
+    keep
   })
 })
 
 const keyOf = (digit: number): string => String(digit).repeat(64)
 
-/** What a dead owner of sandboxes left, when the home is prepared. */
-const deadOwner = "00000000dead"
-const stopped = "lightbox-m0000000-1-1"
-
 const parts: { readonly [part: string]: Effect.Effect<unknown, LightboxError, Services | Scope.Scope> } = {
-  prepare: Effect.gen(function* () {
-    const driver = yield* Microsandbox.Microsandbox
-    yield* driver.listSandboxes()
-    yield* Effect.promise(() =>
-      insertStopped({ source: {}, [stopped]: { [ownerLabel]: deadOwner, [instanceLabel]: "one" } })
-    )
-    for (const folder of ["lightbox/disks/one", "lightbox/disks/two", "sandboxes/lightbox-m0000000-1-2"]) {
-      Fs.mkdirSync(Path.join(home, folder), { recursive: true })
-      Fs.writeFileSync(Path.join(home, folder, "disk"), "1")
-    }
-    for (const name of ["tool", "other"]) yield* driver.captureSnapshot({ sandbox: "source", name, integrity: true })
-    yield* driver.saveSnapshot("tool", `${files}/foreign`)
-    yield* build("main", keyOf(1), { keep: 3 })
-    yield* build("main", keyOf(2), { keep: 3 })
-    yield* Snapshot.save("main", `${files}/saved`, { withImage: false })
-    yield* Volume.ensure("shared")
-  }),
   load: Effect.gen(function* () {
-    yield* Snapshot.load(`${files}/foreign`, { name: "foreign" })
+    yield* Snapshot.load(`${files}/foreign`, { name: "foreign", overwrite: true })
     yield* Snapshot.load(`${files}/foreign`, { name: "other", overwrite: true })
-    yield* Snapshot.load(`${files}/saved`, { name: "moved" })
-    yield* Snapshot.remove("main")
-    yield* Snapshot.prune()
-    yield* Snapshot.load(`${files}/saved`, { trusted: true })
+    yield* Snapshot.load(`${files}/saved`, { name: "moved", overwrite: true })
+    yield* Snapshot.load(`${files}/saved`, { trusted: true, overwrite: true })
+    yield* Snapshot.remove("moved")
   }),
-  remove: Effect.gen(function* () {
-    yield* build("tool", keyOf(3), { keep: 1 })
-    yield* build("main", keyOf(4), { keep: 1 })
+  commit: Effect.gen(function* () {
+    yield* build("tool", keyOf(3), 1)
+    yield* build("main", keyOf(4), 1)
     yield* Snapshot.save("main", `${files}/saved`, { withImage: false })
-    yield* Snapshot.remove("main")
-    yield* Snapshot.prune({ keep: 1 })
-    yield* build("main", keyOf(1), { keep: 3 })
-    yield* build("main", keyOf(5), { keep: 3 })
+    yield* build("main", keyOf(5), 3)
     yield* Snapshot.rollback("main")
+    yield* Snapshot.prune({ keep: 1 })
   }),
   volumes: Effect.gen(function* () {
     yield* Volume.prime("volume", () => Effect.void)
@@ -133,67 +110,77 @@ const parts: { readonly [part: string]: Effect.Effect<unknown, LightboxError, Se
     yield* Volume.remove("disk")
     yield* Volume.remove("volume")
   }),
-  sweep: Reaper.sweep(),
-  audit: Effect.gen(function* () {
-    const driver = yield* Microsandbox.Microsandbox
-    const own = yield* (yield* Ownership.Ownership).id
-    const now = Date.now
-    Date.now = () => now() + 60_000
-    const report = yield* Reaper.sweep()
-    const bad = (verdicts: ReadonlyArray<string>, { verdicts: all }: typeof report) =>
-      all.filter(({ verdict }) => verdicts.includes(verdict))
-    assert.ok(report.isComplete)
-    assert.deepEqual(bad(["failed"], report), [])
-    assert.deepEqual(bad(["failed", "removed"], yield* Reaper.sweep()), [], "second sweep")
+  sweep: Reaper.sweep()
+}
+
+const prepare = Effect.gen(function* () {
+  const driver = yield* Microsandbox.Microsandbox
+  yield* driver.listSandboxes()
+  const dead = { [ownerLabel]: "00000000dead", [instanceLabel]: "one" }
+  yield* Effect.promise(() => insertStopped({ source: {}, "lightbox-m0000000-1-1": dead }))
+  for (const folder of ["lightbox/disks/one", "lightbox/disks/two", "sandboxes/lightbox-m0000000-1-2"]) {
+    Fs.mkdirSync(Path.join(home, folder), { recursive: true })
+    Fs.writeFileSync(Path.join(home, folder, "disk"), "1")
+  }
+  for (const name of ["tool", "other"]) yield* driver.captureSnapshot({ sandbox: "source", name, integrity: true })
+  yield* driver.saveSnapshot("tool", `${files}/foreign`)
+  yield* build("main", keyOf(1), 3)
+  yield* build("main", keyOf(2), 3)
+  yield* Snapshot.save("main", `${files}/saved`, { withImage: false })
+  yield* Volume.ensure("shared")
+})
+
+/** Fails unless a home holds what it may hold, and all of that is whole. */
+const audit = Effect.gen(function* () {
+  const driver = yield* Microsandbox.Microsandbox
+  const own = yield* (yield* Ownership.Ownership).id
+  // Also for what has no owner, and is given an hour.
+  const now = Date.now
+  Date.now = () => now() + 2 * 60 * 60_000
+  const sweep = (...bad: ReadonlyArray<string>) =>
+    Effect.map(Reaper.sweep(), ({ isComplete, verdicts }) => {
+      assert.ok(isComplete)
+      assert.deepEqual(
+        verdicts.filter(({ verdict }) => bad.includes(verdict)),
+        []
+      )
+    })
+  const look = Effect.gen(function* () {
     const all = yield* driver.listSnapshots()
     for (const { name } of all) assert.equal(yield* driver.verifySnapshot(name), true)
-    const links = yield* driver.listSnapshotLinks()
+    const names = Object.keys(yield* driver.listSnapshotLinks())
+    for (const name of [...names, "main", "tool", "other"]) yield* Snapshot.get(name)
     assert.deepEqual(
       Fs.readdirSync(`${home}/snapshots`).toSorted(),
-      [...all.map(({ name }) => name), ...Object.keys(links)].toSorted()
+      [...all.map(({ name }) => name), ...names].toSorted()
     )
-    for (const name of Object.keys(links)) yield* Snapshot.get(name)
-    for (const name of ["tool", "other"]) yield* Snapshot.get(name)
     assert.deepEqual(
       (yield* driver.listSandboxes()).map(({ name }) => name),
       ["source"]
     )
-    const unknown = Fs.readdirSync(home, { recursive: true, encoding: "utf8" }).filter(
-      (path) =>
-        !/^(db|snapshots|volumes)(\/|$)|^lightbox\/(names|used|evicted|aliases)(\/|$)|^sandboxes\/source/.test(path) &&
-        !path.includes(own) &&
-        !Fs.lstatSync(Path.join(home, path)).isDirectory()
+    // Folders in which there is to be nothing of any process but this.
+    const left = /^(sandboxes|volumes|cache\/tmp|lightbox\/(disks|owners|locks|detached)|run\/\w+)\/[^/]*$/
+    assert.deepEqual(
+      Fs.readdirSync(home, { recursive: true, encoding: "utf8" })
+        .filter((path) => left.test(path) && !path.includes(own))
+        .filter((path) => !/^volumes\/(\.locks|volume|disk)$/.test(path))
+        .toSorted(),
+      ["sandboxes/source", "volumes/shared"]
     )
-    assert.deepEqual(unknown, [], "files")
-    const folders = Fs.readdirSync(home, { recursive: true, encoding: "utf8" }).filter(
-      (path) =>
-        /^(sandboxes|lightbox\/(disks|owners|locks|detached)|cache\/tmp)\/[^/]*$/.test(path) && !path.includes(own)
-    )
-    assert.deepEqual(folders, ["sandboxes/source"], "folders")
     assert.deepEqual(Fs.readdirSync(files).toSorted(), ["foreign", "saved"])
-    const volumes = (yield* Volume.list()).map(({ name }) => name)
-    assert.ok(volumes.includes("shared"))
-    yield* Volume.remove("volume")
-    yield* Volume.remove("disk")
-    assert.deepEqual(Fs.readdirSync(`${home}/volumes`).toSorted(), [".locks", "shared"])
-    yield* Effect.scoped(parts["volumes"] ?? Effect.void)
-    if (!(yield* Snapshot.exists("main")))
-      yield* Effect.catchReason(
-        Snapshot.load(`${files}/saved`, { name: "main" }),
-        "LightboxError",
-        "AlreadyExists",
-        () => Effect.void
-      )
-    if (yield* Snapshot.exists("foreign")) yield* Snapshot.remove("foreign")
-    if (yield* Snapshot.exists("moved")) yield* Snapshot.remove("moved")
-    yield* Effect.scoped(parts["load"] ?? Effect.void)
-    yield* Effect.scoped(parts["remove"] ?? Effect.void)
-    assert.deepEqual(bad(["failed", "removed"], yield* Reaper.sweep()), [], "last sweep")
+    assert.ok(yield* Volume.exists("shared"))
   })
-}
+  yield* sweep("failed")
+  yield* sweep("failed", "removed")
+  yield* look
+  // What was cut short can be done, and leaves nothing either.
+  yield* Effect.scoped(parts[again] ?? Effect.void)
+  yield* sweep("failed", "removed")
+  yield* look
+})
 
 Fs.mkdirSync(files, { recursive: true })
-Effect.scoped(parts[part] ?? Effect.die(new Error(`there is no part ${part}`)))
+Effect.scoped({ ...parts, prepare, audit }[part] ?? Effect.die(new Error(`there is no part ${part}`)))
   .pipe(Effect.provide(MicrosandboxLocal.layer({ home, sweep: false })), Effect.runPromise)
   .catch((error: unknown) => {
     console.error(error)
