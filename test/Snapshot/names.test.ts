@@ -420,6 +420,28 @@ describe("pruning", () => {
   )
 
   test(
+    "removes generations that were loaded, or taken over from another tool, for good",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const driver = yield* Microsandbox.Microsandbox
+      const path = `${yield* fs.makeTempDirectoryScoped()}/saved`
+      yield* build("one")
+      yield* Snapshot.save("app", path)
+      yield* driver.saveSnapshot("app", `${path}.foreign`)
+      yield* driver.loadSnapshot(`${path}.foreign`, "tool")
+      for (let time = 0; time < 2; time++) yield* Snapshot.load(path, { name: "tool", overwrite: true })
+      assert.strictEqual((yield* Snapshot.list({ layers: true })).length, 2 + 1 + 3)
+      const report = yield* Snapshot.prune({ keep: 1, olderThan: "1 day", maxBytes: "1G" })
+      assert.deepStrictEqual(removed(report), { "removed: its name keeps 1 generations": 2 })
+      assert.deepStrictEqual(
+        (yield* Snapshot.list()).map(({ name }) => name),
+        ["app", "tool"]
+      )
+      assert.strictEqual(yield* versionOf("tool"), "one\n")
+    })
+  )
+
+  test(
     "keeps what was used lately",
     Effect.gen(function* () {
       yield* Snapshot.build(layered, { checkpoints: "every-step" })

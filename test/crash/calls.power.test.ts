@@ -19,11 +19,10 @@ import type * as Cleanup from "../../src/Cleanup.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
-import * as Snapshot from "../../src/Snapshot.ts"
 import { temporary } from "../support.ts"
 import { auditHome, prepare } from "./audit.ts"
 import * as Places from "./Places.ts"
-import { definition, parts } from "./work.ts"
+import { parts } from "./work.ts"
 
 const program = fileURLToPath(new URL("programs/calls.ts", import.meta.url))
 
@@ -93,7 +92,6 @@ const killAndAudit = Effect.fnUntraced(function* (template: string, part: string
     yield* Scope.close(scope, Exit.void)
     yield* auditHome(what, "main", files)
     // What was cut short can be done, and leaves nothing either.
-    if (!(yield* Snapshot.exists("main-moved"))) yield* Snapshot.build(definition("main-moved", "plain", "moved"))
     yield* Effect.scoped(work("main", "plain", files))
     yield* sweep
   }).pipe((effect) => onHome(home, effect))

@@ -66,6 +66,6 @@ layer(NodeServices.layer, { excludeTestServices: true })("a process that is kill
           )
         }
       }),
-    240_000
+    600_000
   )
 })
