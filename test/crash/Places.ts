@@ -36,7 +36,7 @@ export const compile = Effect.fnUntraced(function* (folder: string) {
     "-std=gnu11",
     "-Wall",
     "-Wextra",
-    "-Werror",
+
     "-O1",
     "-shared",
     "-fPIC",
