@@ -127,7 +127,7 @@ const killEverywhere = Effect.fnUntraced(function* (template: string, part: stri
 /** The sites that were tried. */
 const seen = new Set<string>()
 
-layer(Layer.provideMerge(tools, NodeServices.layer), { excludeTestServices: true })(
+layer(Layer.provideMerge(tools, NodeServices.layer), { excludeTestServices: true, timeout: limit })(
   "a process killed at a call",
   (it) => {
     it.effect.each(Object.keys(parts))(

@@ -48,11 +48,11 @@ export const prune = (
           [...dropped].filter((artifact) => !needed.has(artifact))
         )
       // On a full disk no record can be written: the results go first.
-      const isFull =
-        !dryRun &&
-        (yield* Effect.catchReason(Effect.as(keep(false), false), "LightboxError", "NoSpace", () =>
-          Effect.succeed(true)
-        ))
+      const isFull = dryRun
+        ? false
+        : yield* Effect.as(keep(false), false).pipe(
+            Effect.catchReason("LightboxError", "NoSpace", () => Effect.succeed(true))
+          )
       const used = yield* store.inUse
       const aliases = yield* store.aliases
       const now = yield* Clock.currentTimeMillis
