@@ -96,7 +96,13 @@ const start = (
     stdin: "ignore",
     stdout: "inherit",
     stderr: "inherit",
-    env: { LD_PRELOAD: library, LIGHTBOX_CALLS_IN: folder, LIGHTBOX_CALLS_LOG: `${folder}.log`, ...env },
+    env: {
+      LD_PRELOAD: library,
+      LIGHTBOX_CALLS_IN: folder,
+      LIGHTBOX_CALLS_LOG: `${folder}.log`,
+      LIGHTBOX_CALLS_EXCEPT: "/home/db/",
+      ...env
+    },
     extendEnv: true
   })
 

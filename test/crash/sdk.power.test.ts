@@ -18,14 +18,11 @@ const isAll = process.env["LIGHTBOX_CALLS"] === "all"
 /** Of one test. A machine on which much else goes on needs far more than an idle one. */
 const limit = isAll ? 4 * 60 * 60_000 : 30 * 60_000
 
-/**
- * By default, calls are left out that change no folder, those of the database, and what the twin does as well: leases
- * and locks.
- */
+/** By default, calls are left out that change no folder, and what the twin does as well: leases and locks. */
 const isTried = ({ site }: Places.Call): boolean =>
   isAll ||
   (/^(open64|mkdir|rename|symlink|unlink|unlinkat|rmdir|remove) /.test(site) &&
-    !/ home\/(db\/|lightbox\/(locks\/|owners\/…(\.lease|\/owner\.json.*)?$))/.test(site))
+    !/ home\/lightbox\/(locks\/|owners\/…(\.lease|\/owner\.json.*)?$)/.test(site))
 
 /** The sites that were tried. */
 const seen = new Set<string>()

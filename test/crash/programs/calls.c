@@ -2,10 +2,11 @@
  * A library to preload, which counts the calls that change a file system below a folder, and kills the process before
  * or after one of them.
  *
- *   LIGHTBOX_CALLS_IN   the folder
- *   LIGHTBOX_CALLS_LOG  a file that gets a line for each call before it is made, NUMBER KIND PATH, and one after it,
- *                       NUMBER = 0, or what errno says
- *   LIGHTBOX_CALLS_KILL "before NUMBER" or "after NUMBER"; none by default
+ *   LIGHTBOX_CALLS_IN      the folder
+ *   LIGHTBOX_CALLS_LOG     a file that gets a line for each call before it is made, NUMBER KIND PATH, and one after it,
+ *                          NUMBER = 0, or what errno says
+ *   LIGHTBOX_CALLS_KILL    "before NUMBER" or "after NUMBER"; none by default
+ *   LIGHTBOX_CALLS_EXCEPT  a part of paths that are not counted; none by default
  *
  * What was made below the folder before is not counted, and neither are processes that this one starts.
  */
@@ -28,7 +29,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static const char *folder;
+static const char *folder, *except;
 static int log_file = -1;
 static int kill_before, kill_after;
 static int count;
@@ -47,6 +48,8 @@ __attribute__((constructor)) static void start(void) {
   const char *kills = getenv("LIGHTBOX_CALLS_KILL");
   folder = getenv("LIGHTBOX_CALLS_IN");
   if (folder != NULL) folder = strdup(folder);
+  except = getenv("LIGHTBOX_CALLS_EXCEPT");
+  if (except != NULL) except = strdup(except);
   if (log != NULL) log_file = (int)raw(SYS_openat, AT_FDCWD, (long)log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (kills != NULL && strncmp(kills, "before ", 7) == 0) kill_before = atoi(kills + 7);
   if (kills != NULL && strncmp(kills, "after ", 6) == 0) kill_after = atoi(kills + 6);
@@ -82,6 +85,7 @@ static int before(const char *kind, const char *path) {
   char line[PATH_MAX + 64];
   int number, length, error = errno;
   if (folder == NULL || path == NULL || strncmp(path, folder, strlen(folder)) != 0) return 0;
+  if (except != NULL && strstr(path, except) != NULL) return 0;
   number = __sync_add_and_fetch(&count, 1);
   length = snprintf(line, sizeof line, "%d %s %s\n", number, kind, path);
   if (log_file >= 0) raw(SYS_write, log_file, (long)line, length, 0);
