@@ -19,6 +19,7 @@ import type * as Cleanup from "../../src/Cleanup.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import { run } from "../host/Subprocess.ts"
 import { temporary } from "../support.ts"
 import { auditHome, prepare } from "./audit.ts"
 import * as Places from "./Places.ts"
@@ -34,9 +35,8 @@ const limit = isAll ? 4 * 60 * 60_000 : 30 * 60_000
 const onHome = <A, E, R>(home: string, effect: Effect.Effect<A, E, R>) =>
   Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false })))
 
-const copy = (from: string, to: string) =>
-  // Sockets as well, to which nobody listens any more.
-  Effect.promise(() => Fs.promises.cp(from, to, { recursive: true, verbatimSymlinks: true }))
+/** Copies a home, with its sockets, to which nobody listens any more. */
+const copy = (from: string, to: string) => run("cp", ["-a", from, to])
 
 /** How far the clock is ahead: enough for whatever is given a moment to begin. */
 let ahead = 0
