@@ -97,6 +97,8 @@ export interface Definition<out E = never, out R = never> extends Pipeable.Pipea
   readonly options: BuilderOptions
   readonly labels: { readonly [key: string]: string }
   readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
+  /** The file and line that created the definition. */
+  readonly declaredAt: string | undefined
   /** Never set. It makes the type error of `Sandbox.launch({ snapshot: definition })` say what to do. */
   readonly path?: "A definition is not a snapshot: build it first, with Snapshot.build(definition)"
 }
@@ -315,6 +317,10 @@ const append = <E, R, E2 = never, R2 = never>(
   return withFields<E, R, E2, R2>(self, { steps })
 }
 
+/** Passes the file and line of the call. */
+const declared = <F extends (...args: never) => unknown>(make: (declaredAt: string | undefined) => F): F =>
+  new Proxy(make(undefined), { apply: (_, self, args) => Reflect.apply(make(callSite()), self, args) })
+
 /**
  * Checks whether a value is a {@link Definition}.
  *
@@ -333,15 +339,19 @@ export const isDefinition = (u: unknown): u is Definition<unknown, unknown> =>
  * @category constructors
  * @since 0.1.0
  */
-export const make = (name: string, image: string): Definition =>
-  new DefinitionImpl({
-    name,
-    base: { _tag: "Image", reference: image },
-    steps: [],
-    options: {},
-    labels: {},
-    verification: undefined
-  })
+export const make: (name: string, image: string) => Definition = declared(
+  (declaredAt) =>
+    (name: string, image: string): Definition =>
+      new DefinitionImpl({
+        name,
+        base: { _tag: "Image", reference: image },
+        steps: [],
+        options: {},
+        labels: {},
+        verification: undefined,
+        declaredAt
+      })
+)
 
 /**
  * Creates a definition that starts from another definition and inherits its builder
@@ -364,15 +374,19 @@ export const make = (name: string, image: string): Definition =>
  * @category constructors
  * @since 0.1.0
  */
-export const from = <E, R>(name: string, definition: Definition<E, R>): Definition<E, R> =>
-  new DefinitionImpl({
-    name,
-    base: { _tag: "Definition", definition },
-    steps: [],
-    options: isDefinition(definition) ? definition.options : {},
-    labels: {},
-    verification: undefined
-  })
+export const from: <E, R>(name: string, definition: Definition<E, R>) => Definition<E, R> = declared(
+  (declaredAt) =>
+    <E, R>(name: string, definition: Definition<E, R>): Definition<E, R> =>
+      new DefinitionImpl({
+        name,
+        base: { _tag: "Definition", definition },
+        steps: [],
+        options: isDefinition(definition) ? definition.options : {},
+        labels: {},
+        verification: undefined,
+        declaredAt
+      })
+)
 
 // =============================================================================
 // Steps
@@ -384,10 +398,6 @@ const isBuildDataFirst = (args: IArguments): boolean =>
   args.length > 1 ||
   isDefinition(args[0]) ||
   (args[0] !== undefined && !(Predicate.isObject(args[0]) && Object.keys(args[0]).every((key) => key in BuildFields)))
-
-/** Passes the file and line of the call. */
-const declared = <F extends (...args: never) => unknown>(make: (declaredAt: string | undefined) => F): F =>
-  new Proxy(make(undefined), { apply: (_, self, args) => Reflect.apply(make(callSite()), self, args) })
 
 /**
  * Changes a definition, which is the first argument or, in a pipe, the last.
@@ -437,6 +447,9 @@ export const exec: Change<[command: string, args?: ReadonlyArray<Guest.Word>, op
  * content of a folder goes into the folder `to`, which is created if needed; a file
  * becomes the file `to`. Permissions and symbolic links are kept. The step reruns
  * when content, permissions or names change. The guest needs `tar`.
+ *
+ * Fails with `FileError` if a file, or on Linux a folder, was replaced since it was
+ * listed; a link in its place is not followed.
  *
  * @category steps
  * @since 0.1.0
@@ -903,6 +916,11 @@ export interface BuildOptions {
   /** Leave the builder running as `<name>-builder`, whether the build succeeds or fails. Default: `false`. */
   readonly keepBuilder?: boolean | undefined
   /**
+   * When to pull the base image. `"always"` asks the registry first: if the tag has not moved, nothing is pulled or
+   * booted for it. Default: that of the definition, else of the layer.
+   */
+  readonly pullPolicy?: SandboxConfig.Options["pullPolicy"]
+  /**
    * Receives the build's events in its own fiber, so it can be slow or fail without affecting the build. While 4,096
    * events are waiting, step output is dropped. A finished build waits up to 2 seconds for it.
    */
@@ -1005,15 +1023,41 @@ export const buildScoped: <Arg extends Definition<unknown, unknown> | BuildScope
 )
 
 /**
- * Describes what {@link build} would do, and why, without booting anything.
- * Pipeable.
+ * Options of {@link plan}, as for {@link build}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PlanOptions extends Pick<BuildOptions, "force" | "pullPolicy"> {}
+
+/**
+ * Describes what {@link build} would do, and why, without booting or pulling
+ * anything. Pipeable.
+ *
+ * With the pull policy `"always"`, of the definition or the options, it asks the
+ * registry for the base image. It then fails with `ImageUnavailable` if the
+ * registry does not tell; a build still lets the runtime try. With other policies,
+ * it needs no network.
+ *
+ * **Example** (Checking whether the base image has moved)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
+ *
+ * export const isUpToDate = Snapshot.plan(tools, { pullPolicy: "always" }).pipe(
+ *   Effect.map(({ isCached }) => isCached)
+ * )
+ * ```
  *
  * @category operations
  * @since 0.1.0
  */
-export const plan: <Arg extends Definition<unknown, unknown> | Pick<BuildOptions, "force"> | undefined = undefined>(
+export const plan: <Arg extends Definition<unknown, unknown> | PlanOptions | undefined = undefined>(
   definition?: Arg,
-  options?: Pick<BuildOptions, "force">
+  options?: PlanOptions
 ) => [Arg] extends [Definition<unknown, unknown>]
   ? Effect.Effect<Plan, LightboxError, Services>
   : (self: Definition<unknown, unknown>) => Effect.Effect<Plan, LightboxError, Services> = dual(

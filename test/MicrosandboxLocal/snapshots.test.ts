@@ -23,14 +23,14 @@ const prepare = Effect.gen(function* () {
   return { home, file }
 })
 
-layer(NodeServices.layer, { excludeTestServices: true })("a snapshot that is loaded", (it) => {
+layer(NodeServices.layer, { excludeTestServices: true })("a loaded snapshot", (it) => {
   it.effect(
-    "can be loaded again, also when another tool has loaded the same file, and leaves only itself",
+    "loads again, even after another tool loaded the same file, and leaves nothing else",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
         const { file, home } = yield* prepare
-        // In a home where there is nothing yet.
+        // In an empty home.
         const first = yield* Snapshot.load(file, { name: "one" }).pipe(
           Effect.provide(MicrosandboxLocal.layer({ home: `${home}-new` }))
         )
@@ -82,7 +82,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a snapshot that is loa
   )
 
   it.effect(
-    "is loaded where a sweep finds it if this process is killed",
+    "is removed by a sweep if the loading process is killed",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem

@@ -7,7 +7,7 @@ import * as Vm from "node:vm"
 const mebibyte = 1024 * 1024
 
 /** Collects garbage at once, which Node.js offers only to who asks for it. */
-const collect = Effect.sync(() => {
+export const collect = Effect.sync(() => {
   V8.setFlagsFromString("--expose-gc")
   const gc: unknown = Vm.runInNewContext("gc")
   if (typeof gc === "function") gc()

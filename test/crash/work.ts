@@ -11,31 +11,31 @@ import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
 
-/** What has another content in every version. */
+/** A snapshot whose content differs in every version. */
 export const unverified = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
   Snapshot.make(name, image).pipe(
     Snapshot.write("/etc/version", version),
     Snapshot.shell("cp /etc/version /root/complete")
   )
 
-/** The same, tried out before the name leads to it. */
+/** The same, verified before the name points to it. */
 export const definition = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
   unverified(name, image, version).pipe(
     Snapshot.verify((sandbox) => Effect.asVoid(sandbox.shell("test -s /root/complete", { check: true })))
   )
 
-/** What has to be whole whenever it is looked at: the first line is what was written, the second what a step made. */
+/** Complete whenever it is read: the first line was written, the second made by a step. */
 export const readVersion = (name: string): Effect.Effect<string, LightboxError, Services> =>
   Sandbox.run({ snapshot: name }, (sandbox) =>
     Effect.map(sandbox.shell("cat /etc/version; echo; cat /root/complete", { check: true }), ({ stdout }) => stdout)
   )
 
-/** Builds, launches, executes and releases: what costs virtual machines. */
+/** Builds, launches, executes and releases: the part that boots microVMs. */
 export const core = (definition: Snapshot.Definition<LightboxError>) =>
   Effect.scoped(
     Effect.gen(function* () {
       const { name } = definition
-      // Only what the name leads to is kept: the old result is removed.
+      // Only what the name points to is kept: the old result is removed.
       const built = yield* Snapshot.build(definition, { checkpoints: "final", keep: 1 })
       const sandbox = yield* Sandbox.launch({ snapshot: built, name: `${name}-job` })
       yield* sandbox.exec("sh", ["-c", "echo more > /root/more"], { check: true })

@@ -191,6 +191,9 @@ export const checkGrowth = (resources: {
 
 export const Port = intBetween(1, 65535)
 
+/** 0: a free one. */
+export const HostPort = intBetween(0, 65535)
+
 // =============================================================================
 // Sizes
 // =============================================================================

@@ -24,7 +24,7 @@ import {
   User,
   Word
 } from "../config/schemas.ts"
-import { decoder, invalid } from "../config/validation.ts"
+import { declaredAt, decoder, invalid } from "../config/validation.ts"
 import { DefinitionTypeId as TypeId } from "../config/validation.ts"
 
 const Secret = Schema.Union([
@@ -124,6 +124,11 @@ export const checkDefinition = <E, R>(
       verification,
       steps: steps.map((step) => Struct.omit(step, ["declaredAt"])),
       ...options
+    })
+  ).pipe(
+    Effect.mapError((error) => {
+      const [, index] = error.reason._tag === "InvalidConfig" ? (/^steps\.(\d+)/.exec(error.reason.field) ?? []) : []
+      return declaredAt((index === undefined ? definition : steps[Number(index)])?.declaredAt)(error)
     })
   )
 }

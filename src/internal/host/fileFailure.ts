@@ -1,13 +1,14 @@
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import { FileError, LightboxError, NoSpace } from "../../LightboxError.ts"
+import * as Folders from "./folders.ts"
 
 /** Turns a failed operation on a file of this host into an error. */
 export const fileFailure =
   (method: string, operation: string, path: string) =>
   (cause: unknown): LightboxError => {
     const code = Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : "UNKNOWN"
-    const problem = cause instanceof Error ? cause.message : String(cause)
+    const problem = cause instanceof Error ? Folders.nameIn(cause, path).message : String(cause)
     return new LightboxError({
       method,
       reason:
@@ -24,3 +25,9 @@ export const ifMissing =
     Effect.catchReason(effect, "LightboxError", "FileError", ({ code }, error) =>
       codes.includes(code) ? Effect.succeed(fallback) : Effect.fail(error)
     )
+
+/** Says why a path of this host cannot be used. */
+export const hostPathProblem = (path: string, cause: unknown): string =>
+  Predicate.hasProperty(cause, "code") && (cause.code === "ENOENT" || cause.code === "ENOTDIR")
+    ? `${path} does not exist on this host`
+    : `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`

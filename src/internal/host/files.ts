@@ -1,6 +1,7 @@
 /** Finds, hashes and packs files of the host for copies into a guest. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Predicate from "effect/Predicate"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import ignore from "ignore"
@@ -13,6 +14,7 @@ import * as Path from "node:path"
 import { Writable } from "node:stream"
 import type { LightboxError } from "../../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
+import * as Folders from "./folders.ts"
 
 /** The identity of a file: everything that a copy preserves, without the time of the last change. */
 export interface HostFile {
@@ -56,15 +58,22 @@ export const list = Effect.fnUntraced(function* (
     const folders = [""]
     for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
       const inside = folder
-      const full = Path.join(root, inside)
-      const entries = yield* attempt(full, () => Fs.readdir(full, { encoding: "buffer", withFileTypes: true }))
-      for (const entry of entries) {
-        const path = Path.posix.join(inside, entry.name.toString())
-        if (isIgnored(path, entry.isDirectory())) continue
-        const stats = yield* attempt(Path.join(root, path), () => {
-          nameOf(entry.name)
-          return Fs.lstat(Path.join(root, path))
-        })
+      let current = inside
+      const entries = yield* Effect.tryPromise({
+        try: () =>
+          Folders.use(root, namesOf(inside), async (folder) => {
+            const entries: typeof found = []
+            for (const entry of await Fs.readdir(folder, { encoding: "buffer", withFileTypes: true })) {
+              const path = Path.posix.join(inside, entry.name.toString())
+              if (isIgnored(path, entry.isDirectory())) continue
+              current = path
+              entries.push({ path, stats: await Fs.lstat(Path.join(folder, nameOf(entry.name))) })
+            }
+            return entries
+          }).catch(ifReplaced(Path.join(root, inside))),
+        catch: (cause) => failure(method, Path.join(root, current))(cause)
+      })
+      for (const { path, stats } of entries) {
         if (stats.isDirectory()) folders.push(path)
         else if (!stats.isFile() && !stats.isSymbolicLink()) {
           return yield* failure(method, Path.join(root, path))(refusal(onlyFiles))
@@ -93,6 +102,8 @@ export const list = Effect.fnUntraced(function* (
   )
 })
 
+const namesOf = (path: string): ReadonlyArray<string> => (path === "" || path === "." ? [] : path.split("/"))
+
 const matcher = (patterns: ReadonlyArray<string>): ((path: string, isFolder: boolean) => boolean) => {
   if (patterns.length === 0) return () => false
   const rules = ignore({ ignorecase: false }).add([...patterns])
@@ -102,9 +113,9 @@ const matcher = (patterns: ReadonlyArray<string>): ((path: string, isFolder: boo
 const digest = async (path: string, listed: FsSync.Stats, isTop: boolean): Promise<string> => {
   if (listed.isDirectory()) return ""
   if (listed.isSymbolicLink()) return Crypto.hash("sha256", await linkTarget(path))
-  const [file, { ino, size }] = await open(path, isTop)
+  const [file, { dev, ino, size }] = await open(path, isTop)
   try {
-    if (ino !== listed.ino || size !== listed.size) throw changed(path)
+    if (dev !== listed.dev || ino !== listed.ino || size !== listed.size) throw changed(path)
     if (size <= wholeFileBytes) return Crypto.hash("sha256", await file.readFile())
     const hash = Crypto.createHash("sha256")
     for await (const chunk of chunksOf(file)) hash.update(chunk)
@@ -114,17 +125,30 @@ const digest = async (path: string, listed: FsSync.Stats, isTop: boolean): Promi
   }
 }
 
+/** A folder of the listing that a link or a file has replaced. */
+const ifReplaced =
+  (path: string) =>
+  (cause: unknown): never => {
+    throw Predicate.hasProperty(cause, "code") && (cause.code === "ENOTDIR" || cause.code === "ELOOP")
+      ? changed(path)
+      : cause
+  }
+
 const linkTarget = async (path: string): Promise<string> => nameOf(await Fs.readlink(path, "buffer"))
 
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = FsSync.constants
 
 /** Opens a file, but not a link or pipe that took its place since the listing. Only the copied path may be a link. */
-const open = async (path: string, isTop: boolean): Promise<readonly [file: Fs.FileHandle, stats: FsSync.Stats]> => {
+const open = async (
+  path: string,
+  isTop: boolean,
+  shown = path
+): Promise<readonly [file: Fs.FileHandle, stats: FsSync.Stats]> => {
   const file = await Fs.open(path, O_RDONLY | O_NONBLOCK | (isTop ? 0 : O_NOFOLLOW))
   const stats = await file.stat()
   if (stats.isFile()) return [file, stats]
   await file.close()
-  throw changed(path)
+  throw changed(shown)
 }
 
 const chunksOf = (file: Fs.FileHandle): AsyncIterable<Uint8Array> =>
@@ -152,41 +176,67 @@ interface PackOptions {
 async function* archiveOf(
   root: string,
   files: ReadonlyArray<HostFile>,
-  { mode: wanted, name, owner }: PackOptions
+  options: PackOptions
 ): AsyncGenerator<Uint8Array> {
-  for (const { digest, kind, mode, path, size } of files) {
-    const full = Path.join(root, path)
-    const header = { mode: modeOf(mode, kind === "folder", wanted), size, target: "", ...owner }
-    if (kind === "file") {
-      const [file, { mtime }] = await open(full, path === "")
-      try {
-        yield headerOf({ ...header, type: "0", name: path === "" ? name : path, mtime })
-        const hash = Crypto.createHash("sha256")
-        let rest = size
-        for await (const chunk of chunksOf(file)) {
-          rest -= chunk.length
-          if (rest < 0) throw changed(full)
-          hash.update(chunk)
-          yield chunk
-        }
-        if (hash.digest("hex") !== digest) throw changed(full)
-        yield paddingOf(size)
-      } finally {
-        await file.close()
+  let folder: (Folders.OpenFolder & { readonly name: string }) | undefined
+  try {
+    for (const file of files) {
+      const name = Path.posix.dirname(file.path)
+      const full = Path.join(root, file.path)
+      if (file.path !== "" && folder?.name !== name) {
+        await folder?.close()
+        folder = undefined
+        folder = { ...(await Folders.open(root, namesOf(name)).catch(ifReplaced(Path.dirname(full)))), name }
       }
-    } else {
-      const { mtime } = await Fs.lstat(full)
-      const target = kind === "link" ? await linkTarget(full) : ""
-      if (kind === "link" && Crypto.hash("sha256", target) !== digest) throw changed(full)
-      yield headerOf({
-        ...header,
-        ...(kind === "link" ? { type: "2", name: path } : { type: "5", name: `${path}/` }),
-        target,
-        mtime
-      })
+      const at = folder === undefined ? full : Path.join(folder.path, Path.basename(full))
+      try {
+        yield* entryOf(at, full, file, options)
+      } catch (cause) {
+        throw cause instanceof Error ? Folders.nameIn(cause, full) : cause
+      }
     }
+  } finally {
+    await folder?.close()
   }
   yield new Uint8Array(2 * blockBytes)
+}
+
+async function* entryOf(
+  /** Leads to what was listed, even if a parent was replaced. */
+  at: string,
+  full: string,
+  { digest, kind, mode, path, size }: HostFile,
+  { mode: wanted, name, owner }: PackOptions
+): AsyncGenerator<Uint8Array> {
+  const header = { mode: modeOf(mode, kind === "folder", wanted), size, target: "", ...owner }
+  if (kind === "file") {
+    const [file, { mtime }] = await open(at, path === "", full)
+    try {
+      yield headerOf({ ...header, type: "0", name: path === "" ? name : path, mtime })
+      const hash = Crypto.createHash("sha256")
+      let rest = size
+      for await (const chunk of chunksOf(file)) {
+        rest -= chunk.length
+        if (rest < 0) throw changed(full)
+        hash.update(chunk)
+        yield chunk
+      }
+      if (hash.digest("hex") !== digest) throw changed(full)
+      yield paddingOf(size)
+    } finally {
+      await file.close()
+    }
+  } else {
+    const { mtime } = await Fs.lstat(at)
+    const target = kind === "link" ? await linkTarget(at) : ""
+    if (kind === "link" && Crypto.hash("sha256", target) !== digest) throw changed(full)
+    yield headerOf({
+      ...header,
+      ...(kind === "link" ? { type: "2", name: path } : { type: "5", name: `${path}/` }),
+      target,
+      mtime
+    })
+  }
 }
 
 const blockBytes = 512

@@ -139,7 +139,7 @@ export const make = Effect.fnUntraced(function* (
 const driverOf = (context: State.Context): Driver => {
   const { calls, ownership, registry, state } = context
   const plain = {
-    ...Images.make(state.cache, registry, (digest) => Sandboxes.usersOfImage(state, digest)),
+    ...Images.make(state.cache, registry, context.pullPolicy, (digest) => Sandboxes.usersOfImage(state, digest)),
     ...Sandboxes.make(context),
     ...Snapshots.make({
       store: state.snapshots,
@@ -179,6 +179,10 @@ const recorded = (calls: Calls, state: HomeState, plain: Unnamed<Operations>): O
     saveImages: call("saveImages", plain.saveImages, (references, path) => [undefined, { references, path }]),
     listImages: call("listImages", plain.listImages),
     getImage: call("getImage", plain.getImage, (reference) => [undefined, { reference }]),
+    resolveImage: call("resolveImage", plain.resolveImage, (reference, { pullPolicy } = {}) => [
+      undefined,
+      { reference, pullPolicy }
+    ]),
     removeImage: call("removeImage", plain.removeImage, (reference, options) => [undefined, { reference, ...options }]),
     pruneImages: call("pruneImages", plain.pruneImages),
     createSandbox: call(

@@ -292,6 +292,7 @@ const createChecked = Effect.fnUntraced(function* (
         status: "starting",
         labels: { ...config.labels, ...request.labels, [instanceLabel]: instance },
         image: reference,
+        imageDigest: digest,
         cpus: config.resources?.cpus ?? defaultResources.cpus,
         memory: config.resources?.memory ?? defaultResources.memory,
         volumes,
