@@ -149,7 +149,7 @@ const driverOf = (context: State.Context): Driver => {
       stage: ownership.stage,
       capture: (name) => Sandboxes.captured(state, name)
     }),
-    ...Volumes.make(state.volumes, (name) => Sandboxes.usersOfVolume(state, name))
+    ...Volumes.make(state.volumes, ownership.stage, (name) => Sandboxes.usersOfVolume(state, name))
   }
   return {
     backend: "memory",
