@@ -737,7 +737,7 @@ export class Microsandbox extends Context.Service<
     readonly listGhosts: () => Effect.Effect<ReadonlyArray<string>, LightboxError>
     /** Frees the name of a ghost. Returns `false` if a sandbox has the name after all. */
     readonly removeGhost: (name: string) => Effect.Effect<boolean, LightboxError>
-    /** Removes temporary folders left by dead virtual machines. Returns their paths. */
+    /** Removes temporary folders left by dead virtual machines and killed creations of volumes. Returns their paths. */
     readonly removeRemains: (options?: {
       readonly dryRun?: boolean | undefined
     }) => Effect.Effect<ReadonlyArray<string>, LightboxError>

@@ -1144,7 +1144,10 @@ const decodeTo = decoder(Schema.UndefinedOr(intBetween(1, Number.MAX_SAFE_INTEGE
  * @since 0.1.0
  */
 export interface PruneOptions {
-  /** Generations that each name keeps, including the current one. Default: all. */
+  /**
+   * Generations that each name keeps, including the current one. Of the others, those that were loaded, or taken over
+   * from another tool, are removed whatever the other options say. Default: all.
+   */
   readonly keep?: number | undefined
   /** Keep results used within this duration. Default: none. */
   readonly olderThan?: Duration.Input | undefined
@@ -1157,8 +1160,8 @@ export interface PruneOptions {
 /**
  * Removes results that were stored for later builds and that no name, generation or
  * running build needs. Without options, it removes every unnamed result. Snapshots
- * made by other tools are never removed. {@link plan} reports a pruned result as
- * `Evicted`.
+ * made by other tools are never removed, unless a name has taken one over and drops
+ * it. {@link plan} reports a pruned result as `Evicted`.
  *
  * @category operations
  * @since 0.1.0

@@ -2,6 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Image from "../src/Image.ts"
+import * as MicrosandboxLocal from "../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../src/Sandbox.ts"
 import * as Snapshot from "../src/Snapshot.ts"
@@ -12,6 +13,30 @@ const images = {
   "same-as-built:1": { isCached: true, files: { "/a": "2" } },
   "unused:1": { isCached: true, files: { "/a": "3" } }
 }
+
+it.effect.each([
+  { where: "in memory", layer: (home: string) => MicrosandboxMemory.layer({ home }) },
+  { where: "on this machine", layer: (home: string) => MicrosandboxLocal.layer({ home }) }
+])("a home that is a file, or below one, is refused by its name: $where", ({ layer }) =>
+  Effect.gen(function* () {
+    for (const home of ["/etc/passwd", "/etc/passwd/below"]) {
+      const { reason } = yield* Effect.flip(Effect.provide(Image.list(), layer(home)))
+      assert.deepInclude(reason, { _tag: "InvalidConfig", field: "home", problem: `${home} is not a folder` })
+    }
+  })
+)
+
+it.effect("an archive is no device, which may have no end", () =>
+  Effect.gen(function* () {
+    for (const load of [
+      Effect.asVoid(Image.load("/dev/zero")),
+      Effect.asVoid(Snapshot.load("/dev/zero", { name: "x" }))
+    ]) {
+      const { reason } = yield* Effect.flip(load)
+      assert.deepInclude(reason, { _tag: "FileError", path: "/dev/zero", problem: "it is not a file" })
+    }
+  }).pipe(Effect.provide(MicrosandboxMemory.layer()))
+)
 
 it.effect("a prune says before what it removes: images that no sandbox and no snapshot uses", () =>
   Effect.gen(function* () {

@@ -41,8 +41,8 @@ const func = [5, null, "x", {}]
 const names = ["", "a b", ...text, undefined]
 const paths = ["rel", "", "/a\0", ...text, undefined]
 const hostPaths = ["", ...text]
-const commands = ["", ...text, undefined]
-const words = ["hello", 5, null, {}, [1]]
+const commands = ["", "\ud800", ...text, undefined]
+const words = ["hello", 5, null, {}, [1], ["\udfff"]]
 
 const config: Wrong<SandboxConfig.Options> = {
   name: ["", "a b", ...text],

@@ -33,7 +33,7 @@ contract("memory", {
   layer: Layer.merge(Bench.layer({ image, files }), recording).pipe(
     Layer.provide(MicrosandboxMemory.layer({ images }))
   ),
-  timeout: 60_000
+  timeout: 30_000
 })
 
 type Driver = Microsandbox.Microsandbox["Service"]

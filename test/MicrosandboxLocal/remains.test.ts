@@ -10,9 +10,36 @@ import { vi } from "vitest"
 import * as InstallLease from "../../src/internal/driver/sdk/workaroundInstallLease.ts"
 import { generate, isGenerated } from "../../src/internal/ownership/labels.ts"
 import * as NameLocks from "../../src/internal/driver/local/workaroundNameLocks.ts"
+import * as VolumeStaging from "../../src/internal/driver/local/workaroundVolumeStaging.ts"
 import * as VmProcess from "../../src/internal/driver/local/workaroundVmProcess.ts"
 import { fromSdk } from "../../src/internal/driver/sdk/errors.ts"
 import { temporary } from "../support.ts"
+
+describe("the folder of a volume that was not completed", () => {
+  it.effect("is removed when it is old, and no other folder is", () =>
+    Effect.gen(function* () {
+      const home = yield* temporary
+      assert.deepStrictEqual(yield* collect(home, false), [])
+      for (const name of [".cache.aB3xYz", ".locks", "cache", ".cache.toolong"]) {
+        Fs.mkdirSync(Path.join(home, "volumes", name), { recursive: true })
+      }
+      Fs.writeFileSync(Path.join(home, "volumes/.cache.aB3xYz/disk.raw"), "half")
+      assert.deepStrictEqual(yield* collect(home, false), [])
+      const now = Date.now()
+      vi.spyOn(Date, "now").mockImplementation(() => now + 2 * 60 * 60_000)
+      yield* Effect.addFinalizer(() => Effect.sync(() => vi.restoreAllMocks()))
+      const path = Path.join(home, "volumes/.cache.aB3xYz")
+      assert.deepStrictEqual([yield* collect(home, true), yield* collect(home, false)], [[path], [path]])
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(home, "volumes")).toSorted(), [
+        ".cache.toolong",
+        ".locks",
+        "cache"
+      ])
+    }).pipe(Effect.scoped)
+  )
+
+  const collect = (home: string, dryRun: boolean) => Effect.promise(() => VolumeStaging.collect(home, { dryRun }))
+})
 
 describe("the lease of a process killed while opening the database", () => {
   const text =

@@ -55,10 +55,17 @@ layer(NodeServices.layer, { excludeTestServices: true })("a loaded snapshot", (i
           yield* Snapshot.remove("one")
           yield* Snapshot.remove("two")
 
-          // An interrupted removal, and a descriptor truncated by a power cut.
-          for (const damage of ["upper.ext4", "snapshot.json"]) {
+          // A descriptor that a power cut tore, and two halves of a removal.
+          for (const [damage, isTorn] of [
+            ["upper.ext4", true],
+            ["snapshot.json", true],
+            ["upper.ext4", false],
+            ["snapshot.json", false]
+          ] as const) {
             const { name } = yield* driver.loadSnapshot(file, `lb-${"0".repeat(40)}`)
-            yield* fs.writeFileString(`${home}/snapshots/${name}/${damage}`, "")
+            const path = `${home}/snapshots/${name}/${damage}`
+            yield* isTorn ? fs.writeFileString(path, "") : fs.remove(path)
+            assert.strictEqual((yield* Effect.flip(driver.getSnapshot(name))).reason._tag, "SnapshotDamaged")
             assert.deepStrictEqual(yield* driver.listDamagedSnapshots(), [name])
             const { verdicts } = yield* Reaper.sweep()
             assert.deepInclude(verdicts, {

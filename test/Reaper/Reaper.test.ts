@@ -587,6 +587,14 @@ it.effect("a sweep gives another tool's snapshot its name back if the process re
         (yield* driver.listSnapshots()).map(({ name }) => name),
         ["tool"]
       )
+
+      // The name has moved already, and keeps nothing of it.
+      yield* driver.renameSnapshot("tool", "tool.replaced-u")
+      yield* driver.saveSnapshot("tool.replaced-u", `${home}/saved`)
+      yield* driver.loadSnapshot(`${home}/saved`, "other")
+      yield* driver.linkSnapshot("tool", "other")
+      yield* makeOwner(home, { notes: [{ kind: "renamed", token: "u", name: "tool" }] })
+      assert.deepInclude(verdictsOf(yield* Reaper.sweep(), "removed"), "snapshot tool.replaced-u")
     }).pipe(onHome(home))
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 )

@@ -58,6 +58,7 @@ describe("copying", () => {
         assert.strictEqual((yield* sandbox.stat("/deep/er/b.txt")).mode, 0o600)
         yield* sandbox.copyOut("/deep/er/b.txt", Path.join(folder, "x", "c.txt"))
         assert.strictEqual(Fs.readFileSync(Path.join(folder, "x", "c.txt"), "utf8"), "text")
+        assert.propertyVal(yield* fieldOf<unknown, never>(sandbox.copyOut("/deep/er/b.txt", folder)), "code", "EISDIR")
       })
     )
 

@@ -67,10 +67,23 @@ describe("the error for an invalid host path", () => {
       const missing = `/nowhere/at/all does not exist on this host ${at}`
       assert.deepStrictEqual(yield* invalid(build("/nowhere/at/all")), ["mounts./m", missing])
       assert.deepStrictEqual(yield* invalid(build({ disk: "/nowhere/at/all" })), ["mounts./m.disk", missing])
+      yield* fs.makeDirectory(`${folder}/c,d`)
+      assert.deepStrictEqual(yield* invalid(build(`${folder}/c,d`)), [
+        "mounts./m",
+        `the runtime cannot mount a host path with a comma, : or ; ${at}`
+      ])
       assert.deepStrictEqual(yield* invalid(build({ disk: folder })), [
         "mounts./m.disk",
         `${folder} is not a file ${at}`
       ])
+    })
+  )
+
+  test(
+    "shortens a long script",
+    Effect.gen(function* () {
+      const long = Snapshot.make("long", Support.image).pipe(Snapshot.shell(`exit 3 #${"y".repeat(100_000)}`))
+      assert.isBelow((yield* Effect.flip(Snapshot.build(long))).message.length, 2000)
     })
   )
 

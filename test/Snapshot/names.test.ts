@@ -14,7 +14,6 @@ import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import type * as Cleanup from "../../src/Cleanup.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
-import { turn } from "../support.ts"
 import * as Support from "./support.ts"
 
 const { test } = Support
@@ -421,6 +420,28 @@ describe("pruning", () => {
   )
 
   test(
+    "removes generations that were loaded, or taken over from another tool, for good",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const driver = yield* Microsandbox.Microsandbox
+      const path = `${yield* fs.makeTempDirectoryScoped()}/saved`
+      yield* build("one")
+      yield* Snapshot.save("app", path)
+      yield* driver.saveSnapshot("app", `${path}.foreign`)
+      yield* driver.loadSnapshot(`${path}.foreign`, "tool")
+      for (let time = 0; time < 2; time++) yield* Snapshot.load(path, { name: "tool", overwrite: true })
+      assert.strictEqual((yield* Snapshot.list({ layers: true })).length, 2 + 1 + 3)
+      const report = yield* Snapshot.prune({ keep: 1, olderThan: "1 day", maxBytes: "1G" })
+      assert.deepStrictEqual(removed(report), { "removed: its name keeps 1 generations": 2 })
+      assert.deepStrictEqual(
+        (yield* Snapshot.list()).map(({ name }) => name),
+        ["app", "tool"]
+      )
+      assert.strictEqual(yield* versionOf("tool"), "one\n")
+    })
+  )
+
+  test(
     "keeps recently used results",
     Effect.gen(function* () {
       yield* Snapshot.build(layered, { checkpoints: "every-step" })
@@ -654,15 +675,21 @@ describe("a saved snapshot", () => {
       yield* Snapshot.save("app", path)
       yield* elsewhere(
         Effect.gen(function* () {
-          const done = { value: false }
-          const disturb = Effect.andThen(Snapshot.prune(), turn).pipe(
-            Effect.repeat({ until: () => done.value }),
-            Effect.forkChild
-          )
-          const fiber = yield* disturb
-          yield* Snapshot.load(path, { trusted: true })
-          done.value = true
-          yield* Fiber.join(fiber)
+          const services = yield* Effect.context<Services>()
+          const driver = yield* Microsandbox.Microsandbox
+          let spared = 0
+          // When a generation is there, and no name leads to it yet.
+          const disturbing = {
+            ...driver,
+            verifySnapshot: (name: string) =>
+              Effect.tap(driver.verifySnapshot(name), () =>
+                Effect.map(Effect.provideContext(Snapshot.prune(), services), ({ verdicts }) => {
+                  spared += verdicts.filter(({ verdict }) => verdict === "kept").length
+                })
+              )
+          }
+          yield* Effect.provideService(Snapshot.load(path, { trusted: true }), Microsandbox.Microsandbox, disturbing)
+          assert.strictEqual(spared, 1 + 2)
           assert.strictEqual(yield* versionOf("app"), "two\n")
           yield* Snapshot.rollback("app")
           assert.strictEqual(yield* versionOf("app"), "one\n")

@@ -102,6 +102,9 @@ layer(NodeServices.layer, { excludeTestServices: true })("a full disk", (it) => 
           const { bavail, bsize } = await Fs.statfs(root)
           return bavail * bsize
         })
+        const generations = Effect.map(onHome(home, Snapshot.generations("app")), (all) =>
+          all.map(({ generation }) => generation)
+        )
         yield* onHome(
           home,
           Effect.gen(function* () {
@@ -118,7 +121,11 @@ layer(NodeServices.layer, { excludeTestServices: true })("a full disk", (it) => 
         // Each as in a new process: without an owner's lease taken while there was room.
         const full = yield* Effect.flip(onHome(home, Snapshot.build(version("three"))))
         assert.strictEqual(full.reason._tag, "NoSpace")
-        yield* onHome(home, Snapshot.prune())
+        const rolledBack = yield* Effect.flip(onHome(home, Snapshot.rollback("app")))
+        assert.strictEqual(rolledBack.reason._tag, "NoSpace")
+        assert.deepStrictEqual(yield* generations, [1, 2])
+        yield* onHome(home, Snapshot.prune({ keep: 1 }))
+        assert.deepStrictEqual(yield* generations, [2])
         const pruned = yield* free
         assert.isAbove(pruned, 0)
         yield* fs.writeFile(`${root}/more`, new Uint8Array(pruned))

@@ -66,6 +66,6 @@ layer(NodeServices.layer, { excludeTestServices: true })("a killed process", (it
           )
         }
       }),
-    240_000
+    600_000
   )
 })

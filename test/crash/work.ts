@@ -9,6 +9,7 @@ import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import * as Volume from "../../src/Volume.ts"
 
 /** A snapshot whose content differs in every version. */
 export const unverified = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
@@ -70,8 +71,9 @@ export const parts: { readonly [part: string]: Work } = {
     yield* Sandbox.run({ image, name: `${name}-detached` }, (sandbox) => sandbox.detach)
     yield* Sandbox.run({ image, name: `${name}-leased` }, (sandbox) => sandbox.detachFor("1 second"))
   }),
-  transfer: Effect.fnUntraced(function* (name, _image, files) {
+  transfer: Effect.fnUntraced(function* (name, image, files) {
     const moved = `${name}-moved`
+    yield* Snapshot.build(definition(moved, image, "moved"), { checkpoints: "final" })
     yield* Snapshot.save(moved, `${files}/saved`)
     yield* Snapshot.remove(moved)
     yield* Snapshot.prune()
@@ -81,11 +83,32 @@ export const parts: { readonly [part: string]: Work } = {
   foreign: Effect.fnUntraced(function* (name, _image, files) {
     const driver = yield* Microsandbox.Microsandbox
     yield* driver.saveSnapshot(name, `${files}/foreign`)
-    yield* Snapshot.load(`${files}/foreign`, { name: `${name}-foreign` })
+    yield* Snapshot.load(`${files}/foreign`, { name: `${name}-foreign`, overwrite: true })
     yield* Snapshot.remove(`${name}-foreign`)
   }),
   scoped: Effect.fnUntraced(function* (name, image) {
     const definition = Snapshot.make(`${name}-scoped`, image).pipe(Snapshot.shell("echo scoped > /root/scoped"))
     yield* Snapshot.buildScoped(definition, { checkpoints: "final" })
+  }),
+  names: Effect.fnUntraced(function* (name, image, files) {
+    // What another tool has made loses its name twice: at once, and when only one generation is kept.
+    yield* Snapshot.build(unverified(`${name}-tool`, image, "2"), {
+      checkpoints: "final",
+      replaceForeign: true,
+      keep: 1
+    })
+    yield* Snapshot.save(name, `${files}/saved`, { generations: "current" })
+    yield* Snapshot.load(`${files}/saved`, { name: `${name}-other`, overwrite: true })
+    yield* Snapshot.prune({ keep: 1 })
+  }),
+  volumes: Effect.fnUntraced(function* (name, image) {
+    const volume = `${name}-volume`
+    const fill = Sandbox.run({ image, name: `${name}-filling`, mounts: { "/v": { volume } } }, (sandbox) =>
+      sandbox.shell("echo filled > /v/filled", { check: true })
+    )
+    yield* Volume.prime(volume, () => fill)
+    yield* Effect.scoped(Volume.exclusive("shared"))
+    yield* Volume.ensure(volume, { labels: { changed: "yes" }, onDrift: "recreate" })
+    yield* Volume.remove(volume)
   })
 }

@@ -21,6 +21,7 @@ import {
   notBlank,
   recordOf,
   ScheduleSchema,
+  Text,
   User,
   Word
 } from "../config/schemas.ts"
@@ -73,7 +74,7 @@ const StepSchema = Schema.TaggedUnion({
   },
   Write: {
     path: GuestPath,
-    content: Schema.Union([Schema.String, Schema.Uint8Array]),
+    content: Schema.Union([Text, Schema.Uint8Array]),
     options: Schema.Struct({ ...commonOptions, mode: copyOptions.mode, owner: copyOptions.owner })
   },
   Workdir: { path: GuestPath, options: Schema.Struct(commonOptions) },

@@ -115,8 +115,13 @@ export const checkHostPaths = Effect.fnUntraced(function* (
       )
     )
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
-    if ("bind" in mount) yield* check(`mounts.${path}`, mount.bind)
-    else if ("disk" in mount) yield* check(`mounts.${path}.disk`, mount.disk, "file")
+    if ("bind" in mount) {
+      yield* check(`mounts.${path}`, mount.bind)
+      // The runtime separates the parts of a mount with them.
+      if (/[,:;]/.test(realHostPath(mount.bind))) {
+        return yield* invalid(method, `mounts.${path}`, "the runtime cannot mount a host path with a comma, : or ;")
+      }
+    } else if ("disk" in mount) yield* check(`mounts.${path}.disk`, mount.disk, "file")
   }
   for (const [index, patch] of (config.patches ?? []).entries()) {
     const field = `patches.${index}.hostPath`

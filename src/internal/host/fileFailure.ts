@@ -1,4 +1,5 @@
 import * as Effect from "effect/Effect"
+import * as Fs from "node:fs/promises"
 import * as Predicate from "effect/Predicate"
 import { FileError, LightboxError, NoSpace } from "../../LightboxError.ts"
 import * as Folders from "./folders.ts"
@@ -31,3 +32,14 @@ export const hostPathProblem = (path: string, cause: unknown): string =>
   Predicate.hasProperty(cause, "code") && (cause.code === "ENOENT" || cause.code === "ENOTDIR")
     ? `${path} does not exist on this host`
     : `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`
+
+/** Refuses devices and sockets, which may have no end. A pipe ends with its writer. */
+export const requireArchive = (method: string, path: string): Effect.Effect<void, LightboxError> =>
+  Effect.tryPromise({
+    try: async () => {
+      const stats = await Fs.stat(path)
+      if (stats.isFile() || stats.isDirectory() || stats.isFIFO()) return
+      throw Object.assign(new Error("it is not a file"), { code: "EINVAL" })
+    },
+    catch: fileFailure(method, "file", path)
+  })

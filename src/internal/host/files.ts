@@ -2,7 +2,6 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
-import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import ignore from "ignore"
 import * as TarFiles from "modern-tar/fs"
@@ -11,7 +10,6 @@ import * as Crypto from "node:crypto"
 import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { Writable } from "node:stream"
 import type { LightboxError } from "../../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
 import * as Folders from "./folders.ts"
@@ -362,11 +360,12 @@ export const write = <E, R>(
       try: () => Fs.mkdir(Path.dirname(path), { recursive: true }),
       catch: failure(method, path)
     }),
-    Stream.run(
-      content,
-      Sink.fromWritableStream({
-        evaluate: () => Writable.toWeb(FsSync.createWriteStream(path, { mode: options.mode & permissions })),
-        onError: failure(method, path)
-      })
+    Effect.acquireUseRelease(
+      Effect.tryPromise({ try: () => Fs.open(path, "w", options.mode & permissions), catch: failure(method, path) }),
+      (file) =>
+        Stream.runForEach(content, (bytes) =>
+          Effect.tryPromise({ try: () => file.writeFile(bytes), catch: failure(method, path) })
+        ),
+      (file) => Effect.promise(() => file.close())
     )
   )

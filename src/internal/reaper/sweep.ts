@@ -134,6 +134,10 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
         : Effect.map(Commits.endRenaming(driver, sweep.store, note), (done) => {
             const why = "a build that was to take its name was cut short"
             if (done === "restored") report({ resource: "snapshot", name: note.name, verdict: "kept", reason: why })
+            if (done === "removed") {
+              const name = Commits.replacedName(note.name, note.token)
+              report({ resource: "snapshot", name, verdict: "removed", reason })
+            }
             return true
           })
     case "use":
@@ -197,9 +201,10 @@ const sweepDamaged = (sweep: Sweep): Effect.Effect<void, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
       const { driver, dryRun, store } = sweep
-      const found = yield* Generations.damaged(driver, store)
-      if (found.length === 0) return
+      const looked = yield* Generations.damaged(driver, store)
+      if (looked.length === 0) return
       if (!dryRun) yield* Links.lockNames(store)
+      const found = dryRun ? looked : yield* Generations.damaged(driver, store)
       yield* Effect.forEach(
         found,
         (name) =>
@@ -370,7 +375,7 @@ export const sweep = Effect.fnUntraced(function* (
     const remains = Effect.map(driver.removeRemains(options), (folders) => {
       for (const name of folders) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.report({ resource: "staging", name, verdict, reason: "its virtual machine has ended" })
+        sweep.report({ resource: "staging", name, verdict, reason: "what needed it has ended" })
       }
     })
     yield* attempt("remains", remains)

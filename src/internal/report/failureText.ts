@@ -90,11 +90,11 @@ const firstLine = (text: string): string => {
 
 const ofStep = (step: StepContext, reason: Reason): string => {
   const command = step.command ?? step.description
-  const isNamed = reason._tag !== "CommandFailed" || step.description !== firstLine(command)
+  const isNamed = reason._tag !== "CommandFailed" || firstLine(step.description) !== firstLine(command)
   const where = [
     `Snapshot "${step.definition}" failed at step ${step.index}`,
     ...(step.attempt === 1 ? [] : [`attempt ${step.attempt}`]),
-    ...(isNamed ? [step.description] : [])
+    ...(isNamed ? [firstLine(step.description)] : [])
   ].join(", ")
   const line = step.declaredAt === undefined ? "" : ` (${step.declaredAt})`
   const what =

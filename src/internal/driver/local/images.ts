@@ -8,6 +8,7 @@ import { checkHostPaths } from "../createChecks.ts"
 import { checkReferences, wholeReference } from "../imageReference.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
 import { date } from "../sdk/sandboxes.ts"
+import { requireArchive } from "../../host/fileFailure.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import type { ImagePart } from "../parts.ts"
 import type { SdkModule } from "../sdk/module.ts"
@@ -51,7 +52,7 @@ export const cachedDigest = (
 
 export const images = ({ home, pullPolicy, sdk }: DriverContext): ImagePart => ({
   loadImage: Effect.fn("Microsandbox.loadImage")(function* (path, options) {
-    yield* hostFile("Microsandbox.loadImage", path, () => Fs.access(path))
+    yield* requireArchive("Microsandbox.loadImage", path)
     const loaded = yield* call("Microsandbox.loadImage", { path }, () =>
       sdk.Image.load(Path.resolve(path), options?.tag === undefined ? {} : { tag: options.tag })
     )

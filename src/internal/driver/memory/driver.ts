@@ -19,6 +19,7 @@ import { type Failure, type Unnamed, within } from "./failure.ts"
 import { programs as builtIn } from "./programs/index.ts"
 import { programOf } from "./kernel/invocation.ts"
 import { localCapabilities } from "../parts.ts"
+import * as Home from "../../host/home.ts"
 import * as Images from "./images.ts"
 import type { Program } from "./kernel/process.ts"
 import * as Sandboxes from "./sandboxes.ts"
@@ -103,6 +104,7 @@ export const make = Effect.fnUntraced(function* (
   Scope.Scope
 > {
   const options = yield* decodeOptions(input)
+  if (options.home !== undefined) yield* Home.requireFolder("MicrosandboxMemory.layer", Path.resolve(options.home))
   const home = yield* homeFolder(options.home === undefined ? undefined : Path.resolve(options.home))
   const state = yield* openHome(home)
   const calls = new Calls(input.faults ?? [])
@@ -147,7 +149,7 @@ const driverOf = (context: State.Context): Driver => {
       stage: ownership.stage,
       capture: (name) => Sandboxes.captured(state, name)
     }),
-    ...Volumes.make(state.volumes, (name) => Sandboxes.usersOfVolume(state, name))
+    ...Volumes.make(state.volumes, ownership.stage, (name) => Sandboxes.usersOfVolume(state, name))
   }
   return {
     backend: "memory",

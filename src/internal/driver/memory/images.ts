@@ -9,7 +9,7 @@ import * as Path from "node:path"
 import { ImageUnavailable, InUse, NotFound } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type { Image, ImageFile, Options } from "../../../MicrosandboxMemory.ts"
-import { fileFailure } from "../../host/fileFailure.ts"
+import { fileFailure, requireArchive } from "../../host/fileFailure.ts"
 import { checkHostPaths } from "../createChecks.ts"
 import { checkReferences, wholeReference } from "../imageReference.ts"
 import * as ByteString from "./kernel/byteString.ts"
@@ -322,6 +322,7 @@ export const make = (
     })
   return {
     loadImage: Effect.fnUntraced(function* (path, options) {
+      yield* requireArchive("Microsandbox.loadImage", path)
       const bytes = yield* Effect.try({
         try: () => Fs.readFileSync(path),
         catch: fileFailure("Microsandbox.loadImage", "file", path)

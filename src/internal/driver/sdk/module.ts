@@ -20,7 +20,7 @@ const missing = (cause: unknown): LightboxError =>
   })
 
 /** An executable that Bun compiled looks for packages in the working directory, if at all. */
-const isExecutable = import.meta.url?.includes("/$bunfs/") === true
+const isExecutable = /\/\$bunfs\//.test(import.meta.url)
 
 // A bundle of CommonJS has no address.
 const require = Module.createRequire(isExecutable ? process.execPath : (import.meta.url ?? Path.resolve("bundle.cjs")))
