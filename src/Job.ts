@@ -17,6 +17,8 @@
  * - `running`, renamed to `ended.exited.<code>` or `ended.signaled.<number>`, which is atomic and needs no space.
  * - `pid`, `stdin` and the like: to signal and feed the command.
  *
+ * Its limits (`rlimits`) apply to the supervisor, too: with `fsize`, to its log files.
+ *
  * Standard output and error are one log, in the order in which they were written, because then one offset says where a
  * reader is. To keep them apart, redirect one: `sandbox.start("sh", ["-c", "make 2> /tmp/errors"])`.
  *
@@ -79,7 +81,8 @@ export interface StartOptions extends Pick<ExecOptions, "cwd" | "user" | "env" |
 /**
  * The state of a job. `Lost`: nobody knows how it ended, because the guest was restarted or the supervisor was killed.
  *
- * A command that exits with 128 plus the number of a signal, as shells do, counts as exited.
+ * A command that exits with 128 plus the number of a signal, as shells do, counts as exited, except for 130 (`SIGINT`)
+ * and 141 (`SIGPIPE`), which `sh` cannot tell from the signals. Where `sh` is bash, every other signal is such a code.
  *
  * @category models
  * @since 0.1.0

@@ -93,7 +93,7 @@ const viewOf = (entries: ReadonlyArray<Guest.FileInfo>): View => {
     const [, kind, offset] = /^(log|gap)\.(\d{1,15})$/.exec(name) ?? []
     if (offset !== undefined) segments.push({ name, start: Number(offset), size, isGap: kind === "gap" })
     const [, how, number] = /^ended\.(exited|signaled)\.(\d{1,3})$/.exec(name) ?? []
-    if (number !== undefined) {
+    if (number !== undefined && Number(number) < 256) {
       ended =
         how === "exited"
           ? { _tag: "Exited", exitCode: Number(number) }
@@ -103,12 +103,14 @@ const viewOf = (entries: ReadonlyArray<Guest.FileInfo>): View => {
   return { names, segments: segments.toSorted((a, b) => a.start - b.start), ended }
 }
 
-/** The time at which a process started, from `/proc/PID/stat`. */
-const startTimeOf = (stat: string): string | undefined =>
-  stat
-    .trim()
+/** What `/proc/PID/stat` says of a process: its state, and the time at which it started. */
+const processOf = (stat: string) => {
+  const fields = stat
     .slice(stat.lastIndexOf(")") + 2)
-    .split(" ")[19]
+    .trim()
+    .split(" ")
+  return { state: fields[0], startedAt: fields[19] }
+}
 
 const forMethod =
   (method: string) =>
@@ -128,27 +130,39 @@ export const start = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   { argv, id = Crypto.randomBytes(6).toString("hex"), maxLog = defaultMaxLog, stdin = "empty", ...rest }: Start
 ): Effect.fn.Return<Job, LightboxError> {
-  yield* prepare(guest)
   const words = redactWords(argv)
   const shown = words.slice(0, shownWords).map((word) => word.slice(0, shownLength))
   const record = encodeStored({ argv: shown, stdin, startedAt: yield* DateTime.now })
   const input = stdin === "open" ? `${folder}/${id}/stdin` : "/dev/null"
-  const supervisor = ["-c", Supervisor.supervise, "lightbox-job", folder, id, record, String(maxLog >> 1), input]
+  const supervisor = [
+    "-c",
+    Supervisor.supervise,
+    "lightbox-job",
+    folder,
+    id,
+    record,
+    String(Math.floor(maxLog / 2)),
+    input
+  ]
   const command: Guest.Command = { ...rest, argv: ["setsid", "sh", ...supervisor, ...argv] }
   const failed = (reason: LightboxError["reason"]) => new LightboxError({ method: "Sandbox.start", reason })
   const missing = (problem: string) =>
     failed(new CommandNotStarted({ argv: words, kind: "ProgramNotFound", problem, errno: "ENOENT" }))
-  const { stderr, stdout } = yield* Execution.collect(guest, "Sandbox.start", command).pipe(
+  const attempt = Execution.collect(guest, "Sandbox.start", command).pipe(
     Effect.catchReason("LightboxError", "CommandNotStarted", (reason) =>
       reason.kind === "ProgramNotFound"
         ? missing("the guest has no setsid")
         : failed(new CommandNotStarted({ ...Struct.pick(reason, ["kind", "problem", "errno"]), argv: words }))
-    )
+    ),
+    Effect.map(({ stderr, stdout }) => `${Execution.tail(stderr)}\n${Execution.tail(stdout)}`.trim().split("\n").at(-1))
   )
-  const answer = Execution.tail(stdout).trim()
+  const first = yield* attempt
+  // The first job, or the first of another user after a preparation that was interrupted.
+  const isUnprepared = /(No such file or directory|Permission denied)$/.test(first ?? "")
+  const answer = isUnprepared ? yield* Effect.andThen(prepare(guest), attempt) : first
   if (answer === "started") return make(guest, id)
   if (answer === "missing") return yield* missing("No such file or directory")
-  const problem = `${answer}\n${Execution.tail(stderr)}`.trim().split("\n").at(-1) ?? ""
+  const problem = answer ?? ""
   if (problem.endsWith("File exists")) return yield* failed(new AlreadyExists({ resource: "job", name: id }))
   if (problem === "") return yield* failed(new Unknown({ problem: "the supervisor of the job was killed" }))
   const code = problem.endsWith("No space left on device") ? "ENOSPC" : "UNKNOWN"
@@ -157,11 +171,8 @@ export const start = Effect.fnUntraced(function* (
 
 /** Makes the folder of all jobs. Like `/tmp`, every user of the guest can add to it. */
 const prepare = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
-  const mode = 0o1777
-  const found = yield* ifMissing(undefined)(guest.stat(folder))
-  if (found?.mode === mode) return
   yield* guest.makeDirectory(folder)
-  yield* guest.setAttributes(folder, { mode })
+  yield* guest.setAttributes(folder, { mode: 0o1777 })
 })
 
 export const find = Effect.fnUntraced(function* (guest: Guest.Guest, id: string): Effect.fn.Return<Job, LightboxError> {
@@ -213,11 +224,17 @@ const make = (guest: Guest.Guest, id: string): Job => {
       (view): view is View =>
         view?.names.has("job") === true && (view.names.has("running") || view.ended !== undefined),
       () => missing
-    )
+    ),
+    // What is renamed between the listing of the names and of their types has no type: it has its new name now.
+    Effect.retry({ times: 1, while: ({ reason }) => reason._tag === "NotFound" })
   )
 
+  /** Reads a small file, or nothing if the command has changed it. */
+  const small = (name: string, maxBytes: number) =>
+    ifMissing("", ["ENOENT", "EFBIG"])(readText(guest, `${path}/${name}`, maxBytes))
+
   const stored = Effect.gen(function* () {
-    const [boot = "", self = "", json] = (yield* ifMissing("")(readText(guest, `${path}/job`))).split("\n")
+    const [boot = "", self = "", json] = (yield* small("job", 256 * 1024)).split("\n")
     const fields = Option.getOrUndefined(decodeStored(json))
     return fields === undefined ? yield* missing : { boot, self, ...fields }
   })
@@ -229,7 +246,8 @@ const make = (guest: Guest.Guest, id: string): Job => {
     const pid = /^[1-9]\d*(?= )/.exec(self)?.[0]
     if (current.trim() !== boot || pid === undefined) return false
     const stat = yield* ifMissing("", ["ENOENT", "ESRCH"])(readText(guest, `/proc/${pid}/stat`))
-    return startTimeOf(stat) === startTimeOf(self)
+    const { startedAt, state } = processOf(stat)
+    return startedAt !== undefined && startedAt === processOf(self).startedAt && state !== "Z"
   })
 
   const statusOf = (view: View): Effect.Effect<Status, LightboxError> =>
@@ -242,15 +260,21 @@ const make = (guest: Guest.Guest, id: string): Job => {
 
   const status = Effect.flatMap(look, statusOf)
 
+  /** The command's process group, once it has begun. Never 1: -1 is all processes. */
+  const groupOf = (view: View): Effect.Effect<number | undefined, LightboxError> =>
+    Effect.map(view.names.has("pid") ? small("pid", 64) : Effect.succeed(""), (text) =>
+      /^[1-9]\d{0,9}\n$/.test(text) && text !== "1\n" ? Number(text) : undefined
+    )
+
   const info: Effect.Effect<Info, LightboxError> = Effect.gen(function* () {
     const view = yield* look
     const { argv, startedAt, stdin } = yield* stored
-    const pid = view.names.has("pid") ? Number(yield* ifMissing("0")(readText(guest, `${path}/pid`, 64))) : 0
+    const pid = yield* groupOf(view)
     return {
       id,
       argv,
       stdin,
-      ...(Number.isSafeInteger(pid) && pid > 0 ? { pid } : {}),
+      ...(pid === undefined ? {} : { pid }),
       startedAt,
       status: yield* statusOf(view)
     }
@@ -264,27 +288,44 @@ const make = (guest: Guest.Guest, id: string): Job => {
     }
   })
 
+  /** Waits until the command has begun. Returns its process group, or nothing if the job has ended. */
+  const begun: Effect.Effect<number | undefined, LightboxError> = Effect.gen(function* () {
+    for (;;) {
+      const view = yield* look
+      if ((yield* statusOf(view))._tag !== "Running") return undefined
+      const group = yield* groupOf(view)
+      if (group !== undefined) return group
+      yield* Effect.sleep(20)
+    }
+  })
+
   /** Runs a script about the job as its owner: the command could have replaced what root would write to. */
   const script = <E = never, R = never>(
     method: string,
     text: string,
-    args: ReadonlyArray<string>,
+    args: (group: number) => ReadonlyArray<string>,
     input?: Execution.Input<E, R>
   ): Effect.Effect<void, LightboxError | E, R> =>
     Effect.gen(function* () {
-      if ((yield* status)._tag !== "Running") return
-      const { gid, uid } = yield* guest.stat(path)
+      const group = yield* begun
+      if (group === undefined) return
+      // Only root can put a folder of root here, and only a link to one could be exchanged.
+      const { gid, type, uid } = yield* guest.stat(path, { followSymlinks: false })
+      if (type !== "Directory") return yield* missing
       const command: Guest.Command = {
-        argv: ["sh", "-c", text, "lightbox-job", path, ...args],
+        argv: ["sh", "-c", text, "lightbox-job", ...args(group)],
         user: `${uid}:${gid}`,
         cwd: "/"
       }
       yield* Execution.collect(guest, method, command, { input })
     })
 
+  const sendSignal = (method: string, number: number) =>
+    script(method, Supervisor.signal, (group) => [String(number), String(group)])
+
   const checkInput = (method: string) =>
     Effect.filterOrFail(
-      stored,
+      Effect.andThen(look, stored),
       ({ stdin }) => stdin === "open",
       () => invalid(method, "stdin", 'the job has no input: start it with stdin: "open"')
     )
@@ -359,10 +400,10 @@ const make = (guest: Guest.Guest, id: string): Job => {
             reason: new StillRunning({ resource: "job", name: id })
           })
         }
-        yield* script("Job.remove", Supervisor.signal, [String(signals.SIGKILL)])
+        yield* sendSignal("Job.remove", signals.SIGKILL)
         yield* wait
       }
-      yield* guest.removeDirectory(path, { recursive: true })
+      yield* ifMissing(undefined)(guest.removeDirectory(path, { recursive: true }))
     },
     Effect.mapError(forMethod("Job.remove"))
   )
@@ -385,21 +426,23 @@ const make = (guest: Guest.Guest, id: string): Job => {
       signal: Effect.fn("Job.signal")(
         function* (signal) {
           yield* checkSignal(signal)
-          const number = typeof signal === "number" ? signal : signals[signal]
-          yield* script("Job.signal", Supervisor.signal, [String(number)])
+          yield* sendSignal("Job.signal", typeof signal === "number" ? signal : signals[signal])
         },
         Effect.mapError(forMethod("Job.signal"))
       ),
       write: Effect.fn("Job.write")(
         function* (input) {
           yield* checkInput("Job.write")
-          yield* script("Job.write", Supervisor.write, [], input)
+          yield* script("Job.write", Supervisor.write, () => [path], input)
         },
         (effect) => Effect.mapError(effect, forMethod("Job.write"))
       ),
       endInput: traced(
         "Job.endInput",
-        Effect.andThen(checkInput("Job.endInput"), script("Job.endInput", Supervisor.endInput, []))
+        Effect.andThen(
+          checkInput("Job.endInput"),
+          script("Job.endInput", Supervisor.endInput, () => [path])
+        )
       ),
       remove
     },

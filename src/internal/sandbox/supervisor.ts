@@ -9,6 +9,7 @@
  * failed; then it closes its outputs and goes on. Started with `setsid`, it is in a session of its own, and so is the
  * command, whose process group is signalled.
  *
+ * - `job` is written last: a job with a record has started. It starts even if nobody is left to read `started`.
  * - A result above 128 can be a signal or an exit code. A shell writes a message when a signal ended its command, except
  *   for `SIGINT` and `SIGPIPE`; hence the pipe `message`.
  * - `dd` copies what each read returns, without waiting for more. Opening and closing pipes with `<>` never waits.
@@ -23,10 +24,10 @@ LC_ALL=C mkdir -m 700 "$lb_dir" 2>&1 || exit
 read -r lb_boot </proc/sys/kernel/random/boot_id
 read -r lb_self </proc/$$/stat
 {
-  printf '%s\n' "$lb_boot" "$lb_self" "$lb_record" >"$lb_dir/job" &&
-    echo 0 >"$lb_dir/pid" && true >"$lb_dir/running"
-} 2>&1 || { rm -rf "$lb_dir"; exit; }
-echo started
+  true >"$lb_dir/running" && echo 0 >"$lb_dir/pid" &&
+    printf '%s\n' "$lb_boot" "$lb_self" "$lb_record" >"$lb_dir/job"
+} 2>&1 || { rm -rf "$lb_dir"; echo No space left on device; exit; }
+(echo started)
 exec </dev/null >/dev/null 2>&1
 
 lb_end() {
@@ -45,9 +46,10 @@ lb_rotate() {
 lb_write() {
   lb_start=0 lb_size=0 lb_old= lb_log=log.0
   while :; do
-    lb_kind=log
-    dd bs=65536 count="$(((lb_segment - lb_size) / 65536))" >>"$lb_dir/$lb_log" || lb_kind=gap
-    lb_now=$(($(wc -c <"$lb_dir/$lb_log")))
+    lb_kind=log lb_left=$((lb_segment - lb_size)) lb_block=4096
+    [ "$lb_left" -ge "$lb_block" ] || lb_block=$lb_left
+    dd bs="$lb_block" count="$((lb_left / lb_block))" >>"$lb_dir/$lb_log" || lb_kind=gap
+    lb_now=$(wc -c <"$lb_dir/$lb_log") || lb_now=0
     if [ "$lb_kind" = gap ]; then
       lb_size=$lb_now
       lb_rotate gap
@@ -55,15 +57,17 @@ lb_write() {
     else
       [ "$lb_now" -gt "$lb_size" ] || break
       lb_size=$lb_now
-      [ "$((lb_segment - lb_size))" -ge 65536 ] || lb_rotate log
+      [ "$lb_size" -lt "$lb_segment" ] || lb_rotate log
     fi
   done
 }
 lb_prune() {
+  set -- "$lb_jobs"/*
+  [ "$#" -gt 50 ] || return
   lb_ended=0
   for lb_job in $(ls -t "$lb_jobs"); do
     lb_job=$lb_jobs/$lb_job
-    read -r lb_x <"$lb_job/job" || continue
+    [ -f "$lb_job/job" ] && read -r lb_x <"$lb_job/job" || continue
     [ -e "$lb_job/running" ] && [ "$lb_x" = "$lb_boot" ] && continue
     lb_ended=$((lb_ended + 1))
     [ "$lb_ended" -le 50 ] || rm -rf "$lb_job"
@@ -90,35 +94,18 @@ case $lb_status$lb_message in
   130 | 141 | 129?* | 1[3-9][0-9]?*) lb_name=ended.signaled.$((lb_status - 128)) ;;
 esac
 read -r lb_pid <"$lb_dir/pid"
-{ sleep 1; kill -KILL "-$lb_pid"; sleep 5; lb_end; } &
+{ sleep 1; [ "$lb_pid" = 0 ] || kill -KILL "-$lb_pid"; sleep 5; lb_end; } &
 wait "$lb_writer"
 lb_end
 `
 
-/** Waits until the command has begun, for seconds at most. Exits if it has ended. */
-const whenBegun = String.raw`
-lb_tries=0
-while read -r lb_pid <"$1/pid" && [ "$lb_pid" = 0 ] && [ "$lb_tries" -lt 200 ]; do
-  [ -e "$1/running" ] || exit 0
-  lb_tries=$((lb_tries + 1))
-  sleep 0.05 2>/dev/null || sleep 1
-done
-[ "$lb_pid" != 0 ] || exit 1
-[ -e "$1/running" ] || exit 0
-`
+/** Signals a process group. Arguments: the signal's number and the group. No `--` before it, as busybox demands. */
+export const signal = `kill "-$1" "-$2" 2>/dev/null; exit 0`
 
-/** Signals a job. Arguments: its folder, and the signal's number. No `--` before the group, as busybox demands. */
-export const signal = `${whenBegun}kill "-$2" "-$lb_pid" 2>/dev/null
-exit 0
-`
-
-/** Copies its input to that of a job. Fails with `EPIPE` once nobody reads, instead of waiting. */
-export const write = `${whenBegun}[ -p "$1/stdin" ] || exit 0
+/** Copies its input to that of a job. Argument: its folder. Fails with `EPIPE` once nobody reads, instead of waiting. */
+export const write = `[ -p "$1/stdin" ] || exit 0
 exec 3<>"$1/stdin"
-exec cat >"$1/stdin" 3>&-
-`
+exec cat >"$1/stdin" 3>&-`
 
-/** Ends the input of a job. */
-export const endInput = `${whenBegun}[ -p "$1/eof" ] && exec 3<>"$1/eof" && echo >&3
-exit 0
-`
+/** Ends the input of a job. Argument: its folder. */
+export const endInput = `[ -p "$1/eof" ] && exec 3<>"$1/eof" && echo >&3; exit 0`
