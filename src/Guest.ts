@@ -52,6 +52,11 @@ export interface Command {
   readonly terminal?: TerminalSize | undefined
   /** Default: `"open"`. */
   readonly stdin?: "open" | "empty" | undefined
+  /**
+   * The program leaves a process behind that closes the outputs in its own time, such as `setsid`. Default: `false`, and
+   * then that process is killed a second after the program has exited, or the command fails.
+   */
+  readonly detaches?: boolean | undefined
 }
 
 /**

@@ -508,7 +508,7 @@ const spawn = Effect.fnUntraced(function* (
 
   const isOver = () => Deferred.isDoneUnsafe(exit)
   yield* Execution.endHolders(
-    argv,
+    command,
     Execution.gone(stat, pid, "1 second", isOver),
     isOver,
     () => connection.post(id, "core.exec.signal", { signal: signals.SIGKILL }),

@@ -109,13 +109,14 @@ export const gone = (
  * process group is killed, and if that does not help, it fails.
  */
 export const endHolders = (
-  argv: ReadonlyArray<Guest.Word>,
+  { argv, detaches = false }: Guest.Command,
   exited: Effect.Effect<unknown>,
   isOver: () => boolean,
   kill: () => void,
   giveUp: (error: LightboxError) => void
 ): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function* () {
+    if (detaches) return
     yield* exited
     if (isOver()) return
     yield* Effect.sleep("1 second")

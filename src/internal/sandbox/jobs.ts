@@ -144,7 +144,7 @@ export const start = Effect.fnUntraced(function* (
     String(Math.floor(maxLog / 2)),
     input
   ]
-  const command: Guest.Command = { ...rest, argv: ["setsid", "sh", ...supervisor, ...argv] }
+  const command: Guest.Command = { ...rest, argv: ["setsid", "sh", ...supervisor, ...argv], detaches: true }
   const failed = (reason: LightboxError["reason"]) => new LightboxError({ method: "Sandbox.start", reason })
   const missing = (problem: string) =>
     failed(new CommandNotStarted({ argv: words, kind: "ProgramNotFound", problem, errno: "ENOENT" }))

@@ -524,7 +524,7 @@ const spawn = Effect.fnUntraced(function* (
     machine.scope
   )
 
-  yield* Execution.endHolders(command.argv, process.ended, () => Deferred.isDoneUnsafe(exit), kill, failWith)
+  yield* Execution.endHolders(command, process.ended, () => Deferred.isDoneUnsafe(exit), kill, failWith)
 
   let isInputOpen = true
   /** Written until the command reads it, ends, or closes its side. */
