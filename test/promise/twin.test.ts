@@ -38,6 +38,21 @@ describe("useTwin", () => {
     )
   })
 
+  it("can be closed in any order, more than once, and answers no more then", async () => {
+    const first = await useTwin()
+    const second = await useTwin()
+    await first.close()
+    await Promises.launchSandbox({ image: "any", name: "kept" })
+    assert.deepStrictEqual((await second.inventory()).sandboxes, [{ name: "kept", status: "running" }])
+    await first.close()
+    assert.deepStrictEqual((await Promises.Sandbox.list()).length, 1)
+    await second.close()
+    await second.close()
+    assert.strictEqual(await second.calls().catch(() => "closed"), "closed")
+    await using third = await useTwin()
+    assert.deepStrictEqual((await third.inventory()).sandboxes, [])
+  })
+
   it("touches no home but its own, removes it, and switches back", async () => {
     const before = process.env["MSB_HOME"]
     const elsewhere = Fs.mkdtempSync(Path.join(Os.tmpdir(), "t"))
@@ -51,7 +66,12 @@ describe("useTwin", () => {
       await twin.close()
       await using other = await useTwin()
       assert.deepStrictEqual((await other.inventory()).sandboxes, [])
+      const box = await Promises.launchSandbox({ image: "any" })
+      const forward = await box.forward(80)
       await other.close()
+      // What is closed late needs no driver.
+      await forward.close()
+      await box[Symbol.asyncDispose]()
       assert.deepStrictEqual(folders(), there)
       assert.deepStrictEqual(Fs.readdirSync(elsewhere), [])
     } finally {

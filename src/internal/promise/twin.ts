@@ -63,12 +63,12 @@ export const useTwin = async ({ commands = {}, ...options }: TwinOptions): Promi
         })
     )
   )
-  const close = Runtime.provide(layer)
+  const { close, run } = Runtime.provide(layer)
   const ask = <A>(
     question: (control: MicrosandboxMemory.Control["Service"]) => Effect.Effect<A, LightboxError>
-  ): Promise<A> => Runtime.run(Effect.suspend(() => (control === undefined ? Effect.never : question(control))))
+  ): Promise<A> => run(Effect.suspend(() => (control === undefined ? Effect.never : question(control))))
   try {
-    await Runtime.run(Effect.void)
+    await run(Effect.void)
   } catch (error) {
     await close()
     throw error
