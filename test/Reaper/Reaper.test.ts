@@ -523,6 +523,31 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
+  it.effect("removes the folder of a volume whose creation was cut short, and no volume", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const fs = yield* FileSystem.FileSystem
+      yield* Effect.gen(function* () {
+        const path = (yield* Volume.ensure("data")).path
+        const beside = `${home}/volumes`
+        for (const folder of ["half", "unnoted", "data"])
+          yield* fs.makeDirectory(`${beside}/${folder}`, { recursive: true })
+        const notes = ["half", "data", "gone", "..", ".locks"].map((name, index): Ownership.Note => ({
+          kind: "volume",
+          token: `t${index}`,
+          name
+        }))
+        const owner = yield* makeOwner(home, { notes })
+        const planned = yield* Reaper.sweep({ dryRun: true })
+        assert.deepStrictEqual(verdictsOf(planned, "removable"), [`owner ${owner}`, "staging half"])
+        const report = yield* Reaper.sweep()
+        assert.deepStrictEqual(verdictsOf(report, "removed", "failed"), [`owner ${owner}`, "staging half"])
+        assert.deepStrictEqual((yield* fs.readDirectory(beside)).toSorted(), ["data", "unnoted"])
+        assert.strictEqual((yield* Volume.get("data")).path, path)
+      }).pipe(onHome(home))
+    })
+  )
+
   it.effect("does not touch volumes", () =>
     Effect.gen(function* () {
       const home = yield* makeHome

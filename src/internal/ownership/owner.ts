@@ -23,7 +23,18 @@ import { fileFailure } from "../host/fileFailure.ts"
 import { makeFolder, replaceFile, sync, unlessMissing } from "../host/durable.ts"
 import { isAnswered, listen } from "../host/socket.ts"
 
-const kinds: ReadonlyArray<Kind> = ["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use", "renamed"]
+const kinds: ReadonlyArray<Kind> = [
+  "sandbox",
+  "disk",
+  "capture",
+  "load",
+  "unnamed",
+  "file",
+  "name",
+  "use",
+  "renamed",
+  "volume"
+]
 
 const Record = Schema.Struct({
   pid: Schema.Int,

@@ -18,7 +18,7 @@ import { imageDigestOf, instanceOf } from "../sdk/sandboxes.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import { unlessMissing } from "../../host/durable.ts"
 import { isCode } from "../../host/socket.ts"
-import type { DriverContext } from "./context.ts"
+import { type DriverContext, dropName } from "./context.ts"
 import { cachedDigest } from "./images.ts"
 
 interface Overlay {
@@ -160,6 +160,7 @@ export const removing = Effect.fnUntraced(function* (
     await remove()
     await RootDisk.remove(context.home, instance)
   })
+  yield* dropName(context, method, name)
   yield* context.ownership.forget(note)
 })
 
