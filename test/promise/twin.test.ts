@@ -51,6 +51,30 @@ describe("useTwin", () => {
     assert.strictEqual(await second.calls().catch(() => "closed"), "closed")
     await using third = await useTwin()
     assert.deepStrictEqual((await third.inventory()).sandboxes, [])
+
+  it("ends what a command waits for when the command is killed, and lets it change nothing more", async () => {
+    const started = Promise.withResolvers<void>()
+    const ended = Promise.withResolvers<ReadonlyArray<string>>()
+    const outcome = (promise: Promise<unknown>) =>
+      promise.then(
+        () => "done",
+        () => "interrupted"
+      )
+    await using _twin = await useTwin({
+      commands: {
+        waits: async ({ readInput, writeFile }) => {
+          const input = outcome(readInput())
+          started.resolve()
+          ended.resolve([await input, await outcome(writeFile("/late", "x"))])
+        }
+      }
+    })
+    const box = await Promises.launchSandbox({ image: "any", name: "box" })
+    const handle = await box.execStream("waits", [], { pipeStdin: true })
+    await started.promise
+    await handle.kill()
+    assert.deepStrictEqual(await ended.promise, ["interrupted", "interrupted"])
+    assert.isFalse(await box.fs().exists("/late"))
   })
 
   it("touches no home but its own, removes it, and switches back", async () => {

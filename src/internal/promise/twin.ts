@@ -14,16 +14,21 @@ const commandOf =
   ({ argv, env, files, sandbox, stderr, stdin, stdout, workdir }) =>
     Effect.gen(function* () {
       const runPromise = Effect.runPromiseWith(yield* Effect.context<never>())
-      const result = yield* Effect.promise(async () => {
+      const result = yield* Effect.promise(async (signal) => {
+        const ask = <A, E>(effect: Effect.Effect<A, E>): Promise<A> =>
+          runPromise(
+            Effect.suspend(() => (signal.aborted ? Effect.interrupt : effect)),
+            { signal }
+          )
         try {
           return await run({
             sandbox,
             argv,
             env,
             workdir,
-            readInput: () => runPromise(Stream.mkString(Stream.decodeText(stdin))),
-            readFile: (path) => runPromise(files.readFileString(path)),
-            writeFile: (path, data) => runPromise(files.writeFile(path, data))
+            readInput: () => ask(Stream.mkString(Stream.decodeText(stdin))),
+            readFile: (path) => ask(files.readFileString(path)),
+            writeFile: (path, data) => ask(files.writeFile(path, data))
           })
         } catch (error) {
           return { exitCode: 1, stderr: `${error instanceof Error ? error.message : String(error)}\n` }

@@ -8,6 +8,7 @@ import type * as Ownership from "../../Ownership.ts"
 import { Report, type Verdict } from "../../Cleanup.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import { isEntryName } from "../config/schemas.ts"
 import { unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
@@ -151,6 +152,8 @@ const sweepDisk = Effect.fnUntraced(function* (
   reason: string
 ): Effect.fn.Return<boolean, LightboxError> {
   const { driver } = sweep
+  // It is a part of a file's name.
+  if (!isEntryName(instance)) return true
   const folder = RootDisk.folderOf(driver.home, instance)
   if (!(yield* isThere(folder))) return true
   const sandboxes = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
@@ -207,6 +210,8 @@ const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effec
         ((yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name) ||
           (yield* driver.listDamagedSnapshots()).includes(name)) &&
         !(yield* Generations.roots(driver, store)).has(name)
+      // The note stays.
+      if (isLeft && (yield* store.inUse).has(name)) return false
       return !isLeft || (yield* removing(sweep, "snapshot", name, reason, driver.removeSnapshot(name)))
     })
   )
@@ -390,7 +395,7 @@ export const sweep = Effect.fnUntraced(function* (
     const remains = Effect.map(driver.removeRemains(options), (folders) => {
       for (const name of folders) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.report({ resource: "staging", name, verdict, reason: "what needed it has ended" })
+        sweep.report({ resource: "staging", name, verdict, reason: "its process has ended" })
       }
     })
     yield* attempt("remains", remains)
