@@ -51,6 +51,7 @@ describe("useTwin", () => {
     assert.strictEqual(await second.calls().catch(() => "closed"), "closed")
     await using third = await useTwin()
     assert.deepStrictEqual((await third.inventory()).sandboxes, [])
+  })
 
   it("ends what a command waits for when the command is killed, and lets it change nothing more", async () => {
     const started = Promise.withResolvers<void>()
