@@ -511,6 +511,9 @@ const find = Effect.fnUntraced(function* (method: string, name: string) {
   return { driver, info: yield* driver.getSandbox(yield* decodeName(method, name)) }
 })
 
+const notRunning = (method: string, { name, status }: Microsandbox.SandboxInfo): LightboxError =>
+  new LightboxError({ method, reason: new NotRunning({ name, status }) })
+
 const resolveSnapshot = <E, R>(
   snapshot: string | BootableSnapshot | Effect.Effect<BootableSnapshot, E, R> | undefined
 ): Effect.Effect<string, LightboxError | E, R> =>
@@ -548,12 +551,7 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
   name: string
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const { driver, info } = yield* find("Sandbox.connect", name)
-  if (info.status !== "running") {
-    return yield* new LightboxError({
-      method: "Sandbox.connect",
-      reason: new NotRunning({ name, status: info.status })
-    })
-  }
+  if (info.status !== "running") return yield* notRunning("Sandbox.connect", info)
   return make(driver, info, yield* driver.connect(info))
 })
 
@@ -629,10 +627,9 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
         : info.status === "stopped" || info.status === "crashed"
           ? internal.start(info, { detached: true })
           : undefined
-    if (opened === undefined && info.status === "paused") {
-      return yield* new LightboxError({ method, reason: new NotRunning({ name, status: info.status }) })
+    if (opened === undefined) {
+      return info.status === "paused" ? yield* notRunning(method, info) : Option.none()
     }
-    if (opened === undefined) return Option.none()
     // Whatever happened to the sandbox meanwhile, the next attempt sees it.
     return yield* Effect.catchReasons(Effect.asSome(opened), "LightboxError", {
       NotFound: again,
@@ -649,11 +646,7 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
     Effect.flatMap(
       Option.match({
         onSome: (sandbox) => Effect.succeed(sandbox),
-        onNone: () =>
-          Effect.flatMap(
-            find(method, name),
-            ({ info }) => new LightboxError({ method, reason: new NotRunning({ name, status: info.status }) })
-          )
+        onNone: () => Effect.flatMap(find(method, name), ({ info }) => notRunning(method, info))
       })
     ),
     timeout === undefined ? identity : timeLimit(method, `waiting for "${name}"`, timeout)
