@@ -263,11 +263,11 @@ export interface Sandbox extends Guest.Files {
   /**
    * Opens a port of this host that leads to a TCP port of the guest, for the scope or until the guest is lost. Each
    * connection accepted here opens one in the guest, from its own 127.0.0.1, so servers that listen only there are
-   * reached, whatever the sandbox's network. Either side can end before the other. If nobody listens in the guest, the
-   * connection is closed at once: the port can be opened before the server starts.
+   * reached, whatever the sandbox's network. Either side can end before the other. If nothing listens in the guest, the
+   * connection is closed immediately, so you can open the port before the server starts.
    *
-   * Fails with `InvalidConfig`, which names `host`, if the port is in use. Data that is read slowly is buffered as the
-   * output of a command is.
+   * Fails with `InvalidConfig`, which names `host`, if the port is in use. Unread data is buffered like the
+   * output of a command.
    */
   readonly forward: (guestPort: number, options?: ForwardOptions) => Effect.Effect<Forward, LightboxError, Scope.Scope>
   /** The open forwards that were opened through this handle. */
@@ -570,18 +570,18 @@ export type GetOrCreateOptions<E = never, R = never> = SourceOptions<E, R> &
   }
 
 /**
- * Connects to the sandbox of a name. Starts it first if it is stopped, and launches it if there is none. It is detached:
- * closing the scope ends the connection, and the sandbox runs on until {@link remove}.
+ * Connects to the sandbox with this name. Starts it first if it is stopped, and launches it if it does not exist. It is
+ * detached: closing the scope ends the connection, and the sandbox keeps running until {@link remove}.
  *
  * **Details**
  *
  * Of several processes that call it at once, one launches the sandbox, and all connect to it.
  *
  * Fails with `Drift`, which names the option, if the sandbox was launched with other options. The values of secrets,
- * `registry` and `pullPolicy` are not compared, nor is a sandbox that this library did not launch. Of a snapshot given
- * by name, the name is compared; of a build result, the result, so a new build is a difference. Fails with `NotRunning`
- * for a paused sandbox, and for one that another process has been starting or stopping for 2 minutes. Otherwise it fails
- * as {@link launch} and {@link start} do.
+ * `registry` and `pullPolicy` are not compared, nor is a sandbox that this library did not launch. A snapshot given by
+ * name is compared by name, and a build result by its content, so a new build counts as a difference. Fails with
+ * `NotRunning` for a paused sandbox, and for one that another process has been starting or stopping for 2 minutes.
+ * Otherwise it fails as {@link launch} and {@link start} do.
  *
  * **Example** (Keep a workspace between runs)
  *

@@ -56,7 +56,7 @@ export const endpoint = ({ bind, host }: Pick<PublishedPort, "bind" | "host">): 
 
 /**
  * Carries data between a socket of this host and a connection into the guest until both sides have ended. Each side can
- * end before the other. A failure of either side, or interruption, resets the socket: half of the data is no end.
+ * end before the other. A failure of either side, or interruption, resets the socket: truncated data must not look complete.
  */
 export const relay = <E>(
   socket: Net.Socket,
