@@ -11,6 +11,7 @@ import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { statusOf } from "../config/signals.ts"
 import { invalid } from "../config/validation.ts"
+import { endpoint } from "../driver/ports.ts"
 import { driver, instant, Json, mebibytes, Outputs, Quiet, print, printList, printRemoved } from "./environment.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
@@ -76,7 +77,7 @@ export const run = Command.make(
     maxDuration: Flags.duration("max-duration", "End the sandbox after this time"),
     detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),
     detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time"),
-    reuse: Flags.toggle("reuse", "Use the sandbox of --name: start it if it is stopped, launch it if there is none")
+    reuse: Flags.toggle("reuse", "Use the sandbox of --name, which keeps running: start or launch it first if needed")
   },
   Effect.fnUntraced(
     function* (input) {
@@ -226,11 +227,7 @@ export const shell = Command.make(
 const printPorts = (ports: ReadonlyArray<PublishedPort>, none: string) =>
   printList(Shapes.Ports, ports, {
     columns: ["ADDRESS", "GUEST", "PROTOCOL"],
-    row: ({ bind, guest, host, protocol }) => [
-      `${bind.includes(":") ? `[${bind}]` : bind}:${host}`,
-      `${guest}`,
-      protocol
-    ],
+    row: ({ guest, protocol, ...at }) => [endpoint(at), `${guest}`, protocol],
     none
   })
 

@@ -1,5 +1,6 @@
 /** Ports of this host that are forwarded to a guest. */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
 import type * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -37,14 +38,25 @@ export const listenOn = (
     server.unref()
     server.once("error", reject)
     server.listen(port, bind, () => {
-      server.off("error", reject)
+      // Later errors are of connections that could not be accepted.
+      server.off("error", reject).on("error", () => {})
       resolve(server)
     })
   })
 
+/** The port that was asked for, or the one that was chosen for port 0. */
+export const portOf = (listening: Net.Server | Dgram.Socket, asked: number): number => {
+  const address = listening.address()
+  return typeof address === "object" && address !== null ? address.port : asked
+}
+
+/** An address and a port as URLs have them. */
+export const endpoint = ({ bind, host }: Pick<PublishedPort, "bind" | "host">): string =>
+  `${Net.isIPv6(bind) ? `[${bind}]` : bind}:${host}`
+
 /**
  * Carries data between a socket of this host and a connection into the guest until both sides have ended. Each side can
- * end before the other. Interruption destroys the socket.
+ * end before the other. A failure of either side, or interruption, resets the socket: truncated data must not look complete.
  */
 export const relay = <E>(
   socket: Net.Socket,
@@ -54,18 +66,14 @@ export const relay = <E>(
   }: { readonly read: Stream.Stream<Uint8Array, E>; readonly write: Sink.Sink<void, Uint8Array, never, E> }
 ): Effect.Effect<void> => {
   const received = Stream.fromAsyncIterable<Uint8Array, unknown>(socket.iterator({ destroyOnReturn: false }), identity)
-  // A peer that is gone ends the output, as the end of its data would.
-  const toGuest = Stream.run(
-    Stream.catchCause(received, () => Stream.empty),
-    write
-  )
+  const toGuest = Stream.run(received, write)
   const toHost = Effect.andThen(
     Stream.runForEach(read, (bytes) => send(socket, bytes)),
     Effect.sync(() => socket.end())
   )
   return Effect.all([toGuest, toHost], { concurrency: 2 }).pipe(
-    Effect.ignore,
-    Effect.ensuring(Effect.sync(() => socket.destroySoon()))
+    Effect.onExit((exit) => Effect.sync(() => (Exit.isSuccess(exit) ? socket.destroy() : socket.resetAndDestroy()))),
+    Effect.ignore
   )
 }
 
@@ -114,12 +122,7 @@ const take = ({ bind, guest, host, protocol }: PublishedPort) =>
       catch: (cause) => createRefused(host, bind, cause)
     }),
     (taken) => Effect.promise(() => new Promise<void>((resolve) => taken.close(() => resolve())))
-  ).pipe(
-    Effect.map((taken): PublishedPort => {
-      const address = taken.address()
-      return { host: typeof address === "object" && address !== null ? address.port : host, guest, protocol, bind }
-    })
-  )
+  ).pipe(Effect.map((taken): PublishedPort => ({ host: portOf(taken, host), guest, protocol, bind })))
 
 /** Free ports chosen for sandboxes that do not listen yet. */
 const chosen = new Set<string>()

@@ -5,14 +5,14 @@ import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import * as Net from "node:net"
+import type * as Net from "node:net"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { Forward, ForwardOptions } from "../../Sandbox.ts"
 import { Address, defaultBind, HostPort, Port } from "../config/schemas.ts"
 import { callDecoder } from "../config/validation.ts"
 import { printable } from "../report/printable.ts"
-import { listenOn, portRefused, relay } from "../driver/ports.ts"
+import { endpoint, listenOn, portOf, portRefused, relay } from "../driver/ports.ts"
 
 const decode = callDecoder(
   "Sandbox.forward",
@@ -31,6 +31,9 @@ export const make = Effect.fn("Sandbox.forward")(function* (
   const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
   const close = Scope.close(scope, Exit.void)
   const listen = Effect.gen(function* () {
+    const closed = yield* Deferred.make<void>()
+    // Registered first, so that everything is closed by then.
+    yield* Effect.addFinalizer(() => Deferred.succeed(closed, undefined))
     const run = yield* FiberSet.makeRuntime<never, void>()
     const server = yield* Effect.acquireRelease(
       Effect.tryPromise({
@@ -41,19 +44,12 @@ export const make = Effect.fn("Sandbox.forward")(function* (
     )
     // As any server does, it keeps the process alive.
     server.ref()
-    const address = server.address()
-    const listening = typeof address === "object" && address !== null ? address.port : host
-    const url = `http://${Net.isIPv6(bind) ? `[${bind}]` : bind}:${listening}`
-    const closed = yield* Deferred.make<void>()
-    const fields = { guest: port, host: listening, bind, url }
+    const at = { host: portOf(server, host), bind }
+    const fields = { guest: port, ...at, url: `http://${endpoint(at)}` }
     const forward: Forward = printable({ ...fields, close, closed: Deferred.await(closed) }, "Forward", () => fields)
     yield* Effect.acquireRelease(
       Effect.sync(() => open.add(forward)),
-      () =>
-        Effect.andThen(
-          Effect.sync(() => open.delete(forward)),
-          Deferred.succeed(closed, undefined)
-        )
+      () => Effect.sync(() => open.delete(forward))
     )
     return forward
   })
@@ -61,7 +57,7 @@ export const make = Effect.fn("Sandbox.forward")(function* (
     Exit.isSuccess(exit) ? Effect.void : close
   )
   // In the scope of the caller: closing must not wait for its own fiber.
-  yield* Effect.forkScoped(Effect.andThen(guest.lost, close))
+  yield* Effect.forkScoped(Effect.andThen(Effect.raceFirst(guest.lost, forward.closed), close))
   return forward
 })
 
@@ -69,5 +65,5 @@ export const make = Effect.fn("Sandbox.forward")(function* (
 const serve = (guest: Guest.Guest, port: number, socket: Net.Socket): Effect.Effect<void> =>
   Effect.scoped(Effect.flatMap(guest.connect("127.0.0.1", port), (connection) => relay(socket, connection))).pipe(
     Effect.catch((error) => Effect.logDebug(`A connection to port ${port} of the guest failed: ${error.message}`)),
-    Effect.ensuring(Effect.sync(() => socket.destroySoon()))
+    Effect.ensuring(Effect.sync(() => socket.destroy()))
   )

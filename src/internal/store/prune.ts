@@ -39,8 +39,7 @@ export const prune = (
       const options = yield* decodeOptions(input)
       const dryRun = options.dryRun === true
       yield* Links.lockNames(store)
-      const keep = (dryRun: boolean) => Generations.keepGenerations(driver, store, options.keep, dryRun)
-      const { dropped, needed } = yield* keep(true)
+      const { dropped, needed, write } = yield* Generations.keepGenerations(driver, store, options.keep)
       // Unlike results, they mean nothing to a later prune.
       if (!dryRun)
         yield* Generations.noteUnnamed(
@@ -50,7 +49,7 @@ export const prune = (
       // On a full disk no record can be written: the results go first.
       const isFull = dryRun
         ? false
-        : yield* Effect.as(keep(false), false).pipe(
+        : yield* Effect.as(write, false).pipe(
             Effect.catchReason("LightboxError", "NoSpace", () => Effect.succeed(true))
           )
       const used = yield* store.inUse
@@ -84,8 +83,14 @@ export const prune = (
         const kept = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
         if (needed.has(snapshot.name)) kept("a name points to it")
         else if (!isResult && !isForced) kept("another program created it")
-        else if (used.has(snapshot.name)) kept("a running build or load uses it")
-        else if (!isForced && options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
+        else if (used.has(snapshot.name)) {
+          if (isForced && !dryRun) yield* Generations.leaveToSweep(store, [snapshot.name])
+          kept("a running build or load uses it")
+        } else if (
+          !isForced &&
+          options.olderThan !== undefined &&
+          now - usedAt < Duration.toMillis(options.olderThan)
+        ) {
           kept(`it was used less than ${Duration.format(options.olderThan)} ago`)
         } else {
           const reason = dropped.has(snapshot.name)
@@ -113,6 +118,7 @@ export const prune = (
         }
         // A build or a load may have begun to use it.
         if (!dryRun && (yield* store.inUse).has(snapshot.name)) {
+          if (isForced) yield* Generations.leaveToSweep(store, [snapshot.name])
           verdicts.push({ ...verdict, verdict: "kept", reason: "a running build or load uses it" })
           continue
         }
@@ -125,7 +131,7 @@ export const prune = (
         if (isLeft)
           verdicts.push({ resource: "snapshot", name, verdict, reason: "it is damaged, and no name points to it" })
       }
-      if (isFull) yield* keep(false)
+      if (isFull) yield* write
       if (!dryRun) yield* forgetOld(store, snapshots, now)
       return Cleanup.Report.of(
         verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
