@@ -156,7 +156,8 @@ const produce = Effect.fnUntraced(function* <E, R>(
   const nonce = yield* generate
   const builders = makeBuilders(context, prepared, scope, nonce)
   const imageDigest = yield* resolveImage(context, prepared, builders)
-  const units = yield* Keys.keyUnits(method, prepared.units, imageDigest, nonce)
+  const place = { home: driver.home, stage: store.ownership.stage }
+  const units = yield* Keys.keyUnits(method, prepared.units, imageDigest, nonce, place)
   yield* announceChain(
     driver,
     units.map(({ key }) => key)

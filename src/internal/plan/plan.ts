@@ -26,7 +26,8 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
   const method = "Snapshot.plan"
   const { force } = yield* decodeOptions(input)
   const driver = yield* Microsandbox.Microsandbox
-  const store = makeStore(driver, yield* Ownership.Ownership)
+  const ownership = yield* Ownership.Ownership
+  const store = makeStore(driver, ownership)
   const from = forcedFrom(force)
   const prepared = yield* prepare(method, definition)
   yield* checkForce(method, force, prepared.units.length)
@@ -39,7 +40,8 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
     method,
     forced.units,
     Option.getOrElse(digest, () => ""),
-    yield* generate
+    yield* generate,
+    { home: driver.home, stage: ownership.stage }
   )
   const planned = Option.isNone(digest) ? undefined : yield* lookUp(driver, store, units, digest.value)
   return yield* describePlan(driver, store, forced, planned, units)

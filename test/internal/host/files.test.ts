@@ -11,6 +11,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as HostFiles from "../../../src/internal/host/files.ts"
+import * as Listing from "../../../src/internal/host/listing.ts"
 import { tarVariables } from "../../../src/internal/guest/copy.ts"
 import { isLightboxError } from "../../../src/LightboxError.ts"
 
@@ -40,7 +41,7 @@ const isLink = (node: readonly [target: string] | Tree): node is readonly [targe
 
 const makeTree = (tree: Tree) => Effect.tap(makeFolder, (folder) => Effect.sync(() => write(folder, tree)))
 
-const list = (folder: string, ignore: ReadonlyArray<string> = []) => HostFiles.list("Snapshot.build", folder, ignore)
+const list = (folder: string, ignore: ReadonlyArray<string> = []) => Listing.list("Snapshot.build", folder, ignore)
 
 const paths = (files: ReadonlyArray<HostFiles.HostFile>): ReadonlyArray<string> => files.map(({ path }) => path)
 

@@ -1,0 +1,214 @@
+/**
+ * Lists and hashes files of the host for copies into a guest.
+ *
+ * Calls of the file system are synchronous, in short slices: an asynchronous one costs five times the time of the
+ * processor, and there may be a hundred thousand. On a slow disk, files are read asynchronously.
+ */
+import * as Effect from "effect/Effect"
+import * as Crypto from "node:crypto"
+import * as FsSync from "node:fs"
+import * as Path from "node:path"
+import ignore from "ignore"
+import type { LightboxError } from "../../LightboxError.ts"
+import * as HostFiles from "./files.ts"
+import * as Cache from "./listingCache.ts"
+
+/** Lists everything to copy from a path, sorted by name. Does not read again what a cache knows to be unchanged. */
+export const list = Effect.fnUntraced(function* (
+  method: string,
+  root: string,
+  patterns: ReadonlyArray<string>,
+  place?: Cache.Place
+): Effect.fn.Return<ReadonlyArray<HostFiles.HostFile>, LightboxError> {
+  const cache = place === undefined ? undefined : yield* Cache.open(place, root, patterns)
+  let current = root
+  const walked = yield* Effect.tryPromise({
+    try: (signal) => walk(root, matcher(patterns), cache?.known, signal, (path) => (current = path)),
+    catch: (cause) => HostFiles.failure(method, current)(cause)
+  })
+  yield* Effect.forEach(
+    walked.later,
+    (entry) => {
+      const path = Path.join(root, entry.path)
+      return Effect.tryPromise({
+        try: async () => (entry.digest = await digest(path, entry, walked.stamps)),
+        catch: HostFiles.failure(method, path)
+      })
+    },
+    { concurrency: 16, discard: true }
+  )
+  if (cache !== undefined) yield* cache.update(walked)
+  const files = walked.entries.map(({ digest, mode, path, size }): HostFiles.HostFile => {
+    const kind = kindOf(mode)
+    return { path, kind, mode: mode & 0o7777, size: kind === "file" ? size : 0, digest }
+  })
+  return files.filter(({ kind, path }) => path !== "" || kind !== "folder").sort((a, b) => (a.path < b.path ? -1 : 1))
+})
+
+const matcher = (patterns: ReadonlyArray<string>): ((path: string, isFolder: boolean) => boolean) => {
+  if (patterns.length === 0) return () => false
+  const rules = ignore({ ignorecase: false }).add([...patterns])
+  return (path, isFolder) => rules.ignores(isFolder ? `${path}/` : path)
+}
+
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } = FsSync.constants
+
+const kindOf = (mode: number): HostFiles.HostFile["kind"] => {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return "folder"
+    case S_IFLNK:
+      return "link"
+    case S_IFREG:
+      return "file"
+    default:
+      throw HostFiles.refusal(HostFiles.onlyFiles)
+  }
+}
+
+/** Other work of this process waits at most this long. */
+const sliceMillis = 10
+
+/** Larger files are read asynchronously. */
+const smallBytes = 256 * 1024
+
+/** With more on average, a disk is slow. */
+const slowMillis = 1
+
+/** Walks a tree and reads its small files. Reports the path that it is at. */
+const walk = async (
+  root: string,
+  isIgnored: (path: string, isFolder: boolean) => boolean,
+  known: Cache.Known | undefined,
+  signal: AbortSignal,
+  report: (path: string) => void
+): Promise<Cache.Walked & { readonly later: ReadonlyArray<Cache.Entry> }> => {
+  let began = performance.now()
+  let now = Date.now()
+  const isDue = () => performance.now() - began > sliceMillis
+  const pause = async () => {
+    await new Promise((resolve) => setImmediate(resolve))
+    signal.throwIfAborted()
+    began = performance.now()
+    now = Date.now()
+  }
+
+  const stamps = new Cache.Stamps()
+  const entries: Array<Cache.Entry> = []
+  const toRead: Array<Cache.Entry> = []
+  const add = (path: string, was: number | undefined) => {
+    const full = path === "" ? root : `${root}/${path}`
+    report(full)
+    const stats = path === "" ? FsSync.statSync(root, { bigint: true }) : FsSync.lstatSync(full, { bigint: true })
+    const position = entries.length
+    stamps.set(position, stats)
+    const [mode, size] = [Number(stats.mode), Number(stats.size)]
+    const isFolder = kindOf(mode) === "folder"
+    const isUnchanged = was !== undefined && known?.stamps.isOf(was, stats) === true
+    const digest = isUnchanged && !isFolder ? known.digest(was) : ""
+    const entry: Cache.Entry = { position, path, mode, size, was, isUnchanged, digest, isSettled: isUnchanged }
+    entries.push(entry)
+    if (!isUnchanged && !isFolder) toRead.push(entry)
+  }
+
+  add("", known === undefined ? undefined : 0)
+  const folders: Array<ReadonlyArray<string>> = []
+  for (const folder of entries) {
+    if (kindOf(folder.mode) !== "folder") continue
+    const before = folder.was === undefined ? undefined : known?.children(folder.was)
+    const prefix = folder.path === "" ? "" : `${folder.path}/`
+    if (folder.isUnchanged && before !== undefined) {
+      folders.push(before.names)
+      let position = before.first
+      for (const name of before.names) {
+        if (isDue()) await pause()
+        add(prefix + name, position++)
+      }
+    } else {
+      if (isDue()) await pause()
+      folder.isSettled = stamps.isSettled(folder.position, now)
+      const names = readNames(root, prefix, isIgnored, report)
+      folders.push(names)
+      const positions = new Map(before?.names.map((name, index) => [name, before.first + index]))
+      for (const name of names) {
+        if (isDue()) await pause()
+        add(prefix + name, positions.get(name))
+      }
+    }
+  }
+
+  const later: Array<Cache.Entry> = []
+  const start = performance.now()
+  for (const [count, entry] of toRead.entries()) {
+    if (isDue()) await pause()
+    const full = Path.join(root, entry.path)
+    report(full)
+    entry.isSettled = stamps.isSettled(entry.position, now)
+    const isSlow = count >= 16 && (performance.now() - start) / count > slowMillis
+    if (isSlow || entry.size > smallBytes) later.push(entry)
+    else entry.digest = digestNow(full, entry, stamps)
+  }
+  return { entries, stamps, folders, later }
+}
+
+/** Reads the names in a folder that are not ignored. */
+const readNames = (
+  root: string,
+  prefix: string,
+  isIgnored: (path: string, isFolder: boolean) => boolean,
+  report: (path: string) => void
+): ReadonlyArray<string> => {
+  const folder = Path.join(root, prefix)
+  report(folder)
+  const names = FsSync.readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+    isIgnored(prefix + entry.name, entry.isDirectory()) ? [] : [entry.name]
+  )
+  // It stands for bytes that are not UTF-8, but a name may also contain it.
+  if (names.some((name) => name.includes("\uFFFD"))) {
+    for (const bytes of FsSync.readdirSync(folder, { encoding: "buffer" })) {
+      const name = bytes.toString()
+      report(Path.join(folder, name))
+      if (names.includes(name)) HostFiles.nameOf(bytes)
+    }
+  }
+  return names
+}
+
+const buffer = Buffer.allocUnsafeSlow(smallBytes + 1)
+
+/** Hashes a small file, or the target of a link. */
+const digestNow = (path: string, { mode, path: relative, position }: Cache.Entry, stamps: Cache.Stamps): string => {
+  if (kindOf(mode) === "link") {
+    return Crypto.hash("sha256", HostFiles.nameOf(FsSync.readlinkSync(path, "buffer")))
+  }
+  const file = FsSync.openSync(path, O_RDONLY | O_NONBLOCK | (relative === "" ? 0 : O_NOFOLLOW))
+  try {
+    const stats = FsSync.fstatSync(file, { bigint: true })
+    if (!stamps.isSameFile(position, stats)) throw HostFiles.changed(path)
+    let length = 0
+    for (let count = -1; count !== 0 && length < buffer.length; length += count) {
+      count = FsSync.readSync(file, buffer, length, buffer.length - length, null)
+    }
+    if (BigInt(length) !== stats.size) throw HostFiles.changed(path)
+    return Crypto.hash("sha256", buffer.subarray(0, length))
+  } finally {
+    FsSync.closeSync(file)
+  }
+}
+
+const digest = async (
+  path: string,
+  { mode, path: relative, position }: Cache.Entry,
+  stamps: Cache.Stamps
+): Promise<string> => {
+  if (kindOf(mode) === "link") return Crypto.hash("sha256", await HostFiles.linkTarget(path))
+  const [file] = await HostFiles.open(path, relative === "")
+  try {
+    if (!stamps.isSameFile(position, await file.stat({ bigint: true }))) throw HostFiles.changed(path)
+    const hash = Crypto.createHash("sha256")
+    for await (const chunk of HostFiles.chunksOf(file)) hash.update(chunk)
+    return hash.digest("hex")
+  } finally {
+    await file.close()
+  }
+}
