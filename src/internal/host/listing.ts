@@ -13,19 +13,38 @@ import type { LightboxError } from "../../LightboxError.ts"
 import * as HostFiles from "./files.ts"
 import * as Cache from "./listingCache.ts"
 
-/** Lists everything to copy from a path, sorted by name. Does not read again what a cache knows to be unchanged. */
+export interface Listing {
+  /** Everything to copy, sorted by name. */
+  readonly files: ReadonlyArray<HostFiles.HostFile>
+  /** With a cache, what its `encode` makes of them. */
+  readonly encoded: Uint8Array | undefined
+}
+
+/** Lists everything to copy from a path. Does not read again what a cache knows to be unchanged. */
 export const list = Effect.fnUntraced(function* (
   method: string,
   root: string,
   patterns: ReadonlyArray<string>,
   place?: Cache.Place
-): Effect.fn.Return<ReadonlyArray<HostFiles.HostFile>, LightboxError> {
+): Effect.fn.Return<Listing, LightboxError> {
   const cache = place === undefined ? undefined : yield* Cache.open(place, root, patterns)
+  const known = cache?.known
   let current = root
-  const walked = yield* Effect.tryPromise({
-    try: (signal) => walk(root, matcher(patterns), cache?.known, signal, (path) => (current = path)),
-    catch: (cause) => HostFiles.failure(method, current)(cause)
-  })
+  const attempt = <A>(run: (walk: Walk) => Promise<A>): Effect.Effect<A, LightboxError> =>
+    Effect.tryPromise({
+      try: (signal) => run(new Walk(root, signal, (path) => (current = path))),
+      catch: (cause) => HostFiles.failure(method, current)(cause)
+    })
+  if (known !== undefined && (yield* attempt((walk) => walk.isUnchanged(known)))) {
+    let files: ReadonlyArray<HostFiles.HostFile> | undefined
+    return {
+      encoded: known.encoded,
+      get files() {
+        return (files ??= filesOf(known.entries()))
+      }
+    }
+  }
+  const walked = yield* attempt((walk) => walk.walk(matcher(patterns), known))
   yield* Effect.forEach(
     walked.later,
     (entry) => {
@@ -37,13 +56,23 @@ export const list = Effect.fnUntraced(function* (
     },
     { concurrency: 16, discard: true }
   )
-  if (cache !== undefined) yield* cache.update(walked)
-  const files = walked.entries.map(({ digest, mode, path, size }): HostFiles.HostFile => {
-    const kind = kindOf(mode)
-    return { path, kind, mode: mode & 0o7777, size: kind === "file" ? size : 0, digest }
-  })
-  return files.filter(({ kind, path }) => path !== "" || kind !== "folder").sort((a, b) => (a.path < b.path ? -1 : 1))
+  const files = filesOf(walked.entries)
+  if (place === undefined || cache === undefined) return { files, encoded: undefined }
+  const encoded = place.encode(files)
+  yield* cache.update(walked, encoded)
+  return { files, encoded }
 })
+
+const filesOf = (
+  entries: ReadonlyArray<Pick<Cache.Entry, "path" | "mode" | "size" | "digest">>
+): ReadonlyArray<HostFiles.HostFile> =>
+  entries
+    .map(({ digest, mode, path, size }): HostFiles.HostFile => {
+      const kind = kindOf(mode)
+      return { path, kind, mode: mode & 0o7777, size: kind === "file" ? size : 0, digest }
+    })
+    .filter(({ kind, path }) => path !== "" || kind !== "folder")
+    .sort((a, b) => (a.path < b.path ? -1 : 1))
 
 const matcher = (patterns: ReadonlyArray<string>): ((path: string, isFolder: boolean) => boolean) => {
   if (patterns.length === 0) return () => false
@@ -75,80 +104,105 @@ const smallBytes = 256 * 1024
 /** With more on average, a disk is slow. */
 const slowMillis = 1
 
-/** Walks a tree and reads its small files. Reports the path that it is at. */
-const walk = async (
-  root: string,
-  isIgnored: (path: string, isFolder: boolean) => boolean,
-  known: Cache.Known | undefined,
-  signal: AbortSignal,
-  report: (path: string) => void
-): Promise<Cache.Walked & { readonly later: ReadonlyArray<Cache.Entry> }> => {
-  let began = performance.now()
-  let now = Date.now()
-  const isDue = () => performance.now() - began > sliceMillis
-  const pause = async () => {
+/** A walk through a tree. Reports the path that it is at. */
+class Walk {
+  private readonly root: string
+  private readonly signal: AbortSignal
+  private readonly report: (path: string) => void
+  private began = performance.now()
+  private now = Date.now()
+
+  constructor(root: string, signal: AbortSignal, report: (path: string) => void) {
+    this.root = root
+    this.signal = signal
+    this.report = report
+  }
+
+  private isDue(): boolean {
+    return performance.now() - this.began > sliceMillis
+  }
+
+  private async pause(): Promise<void> {
     await new Promise((resolve) => setImmediate(resolve))
-    signal.throwIfAborted()
-    began = performance.now()
-    now = Date.now()
+    this.signal.throwIfAborted()
+    this.began = performance.now()
+    this.now = Date.now()
   }
 
-  const stamps = new Cache.Stamps()
-  const entries: Array<Cache.Entry> = []
-  const toRead: Array<Cache.Entry> = []
-  const add = (path: string, was: number | undefined) => {
-    const full = path === "" ? root : `${root}/${path}`
-    report(full)
-    const stats = path === "" ? FsSync.statSync(root, { bigint: true }) : FsSync.lstatSync(full, { bigint: true })
-    const position = entries.length
-    stamps.set(position, stats)
-    const [mode, size] = [Number(stats.mode), Number(stats.size)]
-    const isFolder = kindOf(mode) === "folder"
-    const isUnchanged = was !== undefined && known?.stamps.isOf(was, stats) === true
-    const digest = isUnchanged && !isFolder ? known.digest(was) : ""
-    const entry: Cache.Entry = { position, path, mode, size, was, isUnchanged, digest, isSettled: isUnchanged }
-    entries.push(entry)
-    if (!isUnchanged && !isFolder) toRead.push(entry)
+  private look(path: string): FsSync.BigIntStats {
+    const full = path === "" ? this.root : `${this.root}/${path}`
+    this.report(full)
+    return path === "" ? FsSync.statSync(full, { bigint: true }) : FsSync.lstatSync(full, { bigint: true })
   }
 
-  add("", known === undefined ? undefined : 0)
-  const folders: Array<ReadonlyArray<string>> = []
-  for (const folder of entries) {
-    if (kindOf(folder.mode) !== "folder") continue
-    const before = folder.was === undefined ? undefined : known?.children(folder.was)
-    const prefix = folder.path === "" ? "" : `${folder.path}/`
-    if (folder.isUnchanged && before !== undefined) {
-      folders.push(before.names)
-      let position = before.first
-      for (const name of before.names) {
-        if (isDue()) await pause()
-        add(prefix + name, position++)
-      }
-    } else {
-      if (isDue()) await pause()
-      folder.isSettled = stamps.isSettled(folder.position, now)
-      const names = readNames(root, prefix, isIgnored, report)
-      folders.push(names)
-      const positions = new Map(before?.names.map((name, index) => [name, before.first + index]))
-      for (const name of names) {
-        if (isDue()) await pause()
-        add(prefix + name, positions.get(name))
+  /** Checks whether nothing has changed since a listing. */
+  async isUnchanged(known: Cache.Known): Promise<boolean> {
+    if (!known.stamps.isOf(0, this.look(""))) return false
+    for (const { first, names, path } of known.folders()) {
+      const prefix = path === "" ? "" : `${path}/`
+      for (const [index, name] of names.entries()) {
+        if (this.isDue()) await this.pause()
+        const full = `${this.root}/${prefix}${name}`
+        const stats = FsSync.lstatSync(full, { bigint: true, throwIfNoEntry: false })
+        if (stats === undefined || !known.stamps.isOf(first + index, stats)) return false
       }
     }
+    return true
   }
 
-  const later: Array<Cache.Entry> = []
-  const start = performance.now()
-  for (const [count, entry] of toRead.entries()) {
-    if (isDue()) await pause()
-    const full = Path.join(root, entry.path)
-    report(full)
-    entry.isSettled = stamps.isSettled(entry.position, now)
-    const isSlow = count >= 16 && (performance.now() - start) / count > slowMillis
-    if (isSlow || entry.size > smallBytes) later.push(entry)
-    else entry.digest = digestNow(full, entry, stamps)
+  /** Walks the tree and reads its small files. */
+  async walk(
+    isIgnored: (path: string, isFolder: boolean) => boolean,
+    known: Cache.Known | undefined
+  ): Promise<Cache.Walked & { readonly later: ReadonlyArray<Cache.Entry> }> {
+    const { report, root } = this
+    const stamps = new Cache.Stamps()
+    const entries: Array<Cache.Entry> = []
+    const toRead: Array<Cache.Entry> = []
+    const add = (path: string, was: number | undefined) => {
+      const stats = this.look(path)
+      const position = entries.length
+      stamps.set(position, stats)
+      const [mode, size] = [Number(stats.mode), Number(stats.size)]
+      const isFolder = kindOf(mode) === "folder"
+      const isUnchanged = was !== undefined && known?.stamps.isOf(was, stats) === true
+      const digest = isUnchanged && !isFolder ? known.digest(was) : ""
+      const entry: Cache.Entry = { position, path, mode, size, was, isUnchanged, digest, isSettled: isUnchanged }
+      entries.push(entry)
+      if (!isUnchanged && !isFolder) toRead.push(entry)
+    }
+
+    add("", known === undefined ? undefined : 0)
+    const folders: Array<ReadonlyArray<string>> = []
+    for (const folder of entries) {
+      if (kindOf(folder.mode) !== "folder") continue
+      if (this.isDue()) await this.pause()
+      const before = folder.was === undefined ? undefined : known?.children(folder.was)
+      const prefix = folder.path === "" ? "" : `${folder.path}/`
+      const isSame = folder.isUnchanged && before !== undefined
+      if (!isSame) folder.isSettled = stamps.isSettled(folder.position, this.now)
+      const names = isSame ? before.names : readNames(root, prefix, isIgnored, report)
+      const positions = new Map(before?.names.map((name, index) => [name, before.first + index]))
+      for (const name of names) {
+        if (this.isDue()) await this.pause()
+        add(prefix + name, positions.get(name))
+      }
+      folders.push(names)
+    }
+
+    const later: Array<Cache.Entry> = []
+    const start = performance.now()
+    for (const [count, entry] of toRead.entries()) {
+      if (this.isDue()) await this.pause()
+      const full = Path.join(root, entry.path)
+      report(full)
+      entry.isSettled = stamps.isSettled(entry.position, this.now)
+      const isSlow = count >= 16 && (performance.now() - start) / count > slowMillis
+      if (isSlow || entry.size > smallBytes) later.push(entry)
+      else entry.digest = digestNow(full, entry, stamps)
+    }
+    return { entries, stamps, folders, later }
   }
-  return { entries, stamps, folders, later }
 }
 
 /** Reads the names in a folder that are not ignored. */

@@ -13,11 +13,16 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import * as Zlib from "node:zlib"
 import type { LightboxError } from "../../LightboxError.ts"
+import type { HostFile } from "./files.ts"
 import { makeFolder, unlessMissing } from "./durable.ts"
 
 /** Where listings are kept, and new paths on the same file system. */
 export interface Place {
   readonly home: string
+  /** Changes with what `encode` makes of the same files. */
+  readonly encoding: string
+  /** Its result is kept with the listing. */
+  readonly encode: (files: ReadonlyArray<HostFile>) => Uint8Array
   readonly stage: Effect.Effect<string, LightboxError>
 }
 
@@ -87,6 +92,10 @@ export class Stamps {
       values[at] === dev
     )
   }
+  modeAndSize(position: number): { readonly mode: number; readonly size: number } {
+    const at = position * fields
+    return { mode: Number(this.values[at + 2]), size: Number(this.values[at + 3]) }
+  }
   device(position: number): bigint | undefined {
     return this.values[position * fields]
   }
@@ -96,7 +105,7 @@ export class Stamps {
     return this.values[at + 1] === BigInt.asIntN(64, ino) && this.values[at + 3] === size
   }
   isFolder(position: number): boolean {
-    return (Number(this.values[position * fields + 2]) & constants.S_IFMT) === constants.S_IFDIR
+    return (this.modeAndSize(position).mode & constants.S_IFMT) === constants.S_IFDIR
   }
   bytes(count: number): Uint8Array {
     return new Uint8Array(this.values.buffer, this.values.byteOffset, count * stampBytes)
@@ -115,17 +124,26 @@ const stampBytes = fields * 8
 /** No file has changed at this time. */
 const never = -(2n ** 62n)
 
+interface Folder {
+  readonly names: ReadonlyArray<string>
+  /** The position of the first name. */
+  readonly first: number
+}
+
 /** The last listing. */
 export interface Known {
   readonly stamps: Stamps
+  readonly encoded: Uint8Array
   readonly digest: (position: number) => string
-  /** The names in a folder, and the position of the first. */
-  readonly children: (position: number) => { readonly names: ReadonlyArray<string>; readonly first: number } | undefined
+  readonly children: (position: number) => Folder | undefined
+  /** All folders, from the root. */
+  readonly folders: () => Iterable<Folder & { readonly path: string }>
+  readonly entries: () => ReadonlyArray<Pick<Entry, "path" | "mode" | "size" | "digest">>
 }
 
 export interface Cache {
   readonly known: Known | undefined
-  readonly update: (walked: Walked) => Effect.Effect<void>
+  readonly update: (walked: Walked, encoded: Uint8Array) => Effect.Effect<void>
 }
 
 /** Changes with the format. */
@@ -134,37 +152,38 @@ const version = 1
 /** NFS, SMB, 9P, FUSE, AFS, Ceph: the kernel may not know yet that a file has changed. */
 const remote = new Set([0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x01021997, 0x65735546, 0x5346414f, 0x00c36400])
 
-/** Fewer files are soon read again. */
+/** A smaller tree is soon read again. */
 const leastFiles = 64
 const leastBytes = 4 * 1024 * 1024
 
 /** Opens the cache of a tree, if its file system allows for one. */
 export const open = (
-  { home, stage }: Place,
+  { encoding, home, stage }: Place,
   root: string,
   patterns: ReadonlyArray<string>
 ): Effect.Effect<Cache | undefined> =>
   Effect.gen(function* () {
     const { type } = yield* Effect.tryPromise(() => Fs.statfs(root))
     if (remote.has(type >>> 0)) return undefined
-    const id = Crypto.hash("sha256", JSON.stringify([version, root, patterns]), "buffer")
+    const id = Crypto.hash("sha256", JSON.stringify([version, encoding, root, patterns]), "buffer")
     const folder = folderOf(home)
     const path = Path.join(folder, id.toString("hex", 0, 16))
     const known = yield* Effect.orElseSucceed(
       Effect.tryPromise(() => read(path, id)),
       () => undefined
     )
-    const update = (walked: Walked) => {
-      const fresh = walked.entries.filter((entry) => entry.isSettled && !entry.isUnchanged)
-      const bytes = fresh.reduce((total, { size }) => total + size, 0)
-      if (fresh.length < leastFiles && bytes < leastBytes) return Effect.void
+    const update = (walked: Walked, encoded: Uint8Array) => {
+      const { entries } = walked
+      const bytes = entries.reduce((total, { size }) => total + size, 0)
+      const isWorthwhile = entries.length >= leastFiles || bytes >= leastBytes
+      if (!isWorthwhile || !entries.some(({ isSettled, isUnchanged }) => isSettled && !isUnchanged)) return Effect.void
       const write = Effect.flatMap(stage, (staged) =>
         Effect.tryPromise(async () => {
           await makeFolder(folder)
           await evict(home)
           try {
             // Not flushed: a torn file has another checksum.
-            await Fs.writeFile(staged, encode(id, walked), { mode: 0o600 })
+            await Fs.writeFile(staged, encode(id, walked, encoded), { mode: 0o600 })
             await Fs.rename(staged, path)
           } finally {
             await Fs.rm(staged, { force: true })
@@ -191,50 +210,78 @@ const read = async (path: string, id: Buffer): Promise<Known | undefined> => {
   }
 }
 
-/** The id, a checksum, and the number of entries. */
-const headBytes = 40
+/** The id, a checksum, the number of entries, and the length of the names. */
+const headBytes = 48
+const checkedFrom = 36
 const digestLength = 64
 
-const encode = (id: Buffer, { entries, folders, stamps }: Walked): Buffer => {
-  for (const [position, { isSettled }] of entries.entries()) {
+const encode = (id: Buffer, { entries, folders, stamps }: Walked, encoded: Uint8Array): Buffer => {
+  for (const { isSettled, position } of entries) {
     // Another file system may be a remote one.
     if (!isSettled || stamps.device(position) !== stamps.device(0)) stamps.clear(position)
   }
+  const names = Buffer.from(folders.map((names) => names.join("/")).join("\0"))
   const head = Buffer.alloc(headBytes)
   head.set(id)
-  head.writeUInt32LE(entries.length, 36)
-  const bytes = Buffer.concat([
-    head,
-    stamps.bytes(entries.length),
-    Buffer.from(entries.map(({ digest }) => digest.padEnd(digestLength)).join(""), "latin1"),
-    Buffer.from(folders.map((names) => names.join("/")).join("\0"))
-  ])
-  bytes.writeUInt32LE(Zlib.crc32(bytes.subarray(36)), 32)
+  head.writeUInt32LE(entries.length, checkedFrom)
+  head.writeUInt32LE(names.length, checkedFrom + 4)
+  const digests = entries.map(({ digest }) => digest.padEnd(digestLength)).join("")
+  const bytes = Buffer.concat([head, stamps.bytes(entries.length), Buffer.from(digests, "latin1"), names, encoded])
+  bytes.writeUInt32LE(Zlib.crc32(bytes.subarray(checkedFrom)), checkedFrom - 4)
   return bytes
 }
 
 const decode = (bytes: Buffer, id: Buffer): Known | undefined => {
-  if (bytes.length < headBytes || !bytes.subarray(0, 32).equals(id)) return undefined
-  if (bytes.readUInt32LE(32) !== Zlib.crc32(bytes.subarray(36))) return undefined
-  const count = bytes.readUInt32LE(36)
+  if (bytes.length < headBytes || !bytes.subarray(0, id.length).equals(id)) return undefined
+  if (bytes.readUInt32LE(checkedFrom - 4) !== Zlib.crc32(bytes.subarray(checkedFrom))) return undefined
+  const count = bytes.readUInt32LE(checkedFrom)
   const digestsAt = headBytes + count * stampBytes
   const namesAt = digestsAt + count * digestLength
+  const encodedAt = namesAt + bytes.readUInt32LE(checkedFrom + 4)
   const stamps = new Stamps(new BigInt64Array(Uint8Array.from(bytes.subarray(headBytes, digestsAt)).buffer))
-  const digests = bytes.toString("latin1", digestsAt, namesAt)
-  const groups = bytes.toString("utf8", namesAt).split("\0")
-  const folders = new Map<number, { readonly names: ReadonlyArray<string>; readonly first: number }>()
+  const groups = bytes.toString("utf8", namesAt, encodedAt).split("\0")
+  const byPosition = new Map<number, Folder>()
   let first = 1
   for (let position = 0; position < count; position++) {
     if (!stamps.isFolder(position)) continue
-    const group = groups[folders.size] ?? ""
+    const group = groups[byPosition.size] ?? ""
     const names = group === "" ? [] : group.split("/")
-    folders.set(position, { names, first })
+    byPosition.set(position, { names, first })
     first += names.length
+  }
+  const digest = (position: number) =>
+    bytes.toString("latin1", digestsAt + position * digestLength, digestsAt + (position + 1) * digestLength).trimEnd()
+  const folders = function* () {
+    const paths = new Map([[0, ""]])
+    for (const [position, { first, names }] of byPosition) {
+      const path = paths.get(position) ?? ""
+      const prefix = path === "" ? "" : `${path}/`
+      for (const [index, name] of names.entries()) {
+        if (byPosition.has(first + index)) paths.set(first + index, prefix + name)
+      }
+      yield { path, names, first }
+    }
+  }
+  const entries = () => {
+    const of = (position: number, path: string) => ({
+      path,
+      ...stamps.modeAndSize(position),
+      digest: digest(position)
+    })
+    const all = [of(0, "")]
+    for (const { first, names, path } of folders()) {
+      const prefix = path === "" ? "" : `${path}/`
+      for (const [index, name] of names.entries()) all.push(of(first + index, prefix + name))
+    }
+    return all
   }
   return {
     stamps,
-    digest: (position) => digests.slice(position * digestLength, (position + 1) * digestLength),
-    children: (position) => folders.get(position)
+    encoded: bytes.subarray(encodedAt),
+    digest,
+    children: (position) => byPosition.get(position),
+    folders,
+    entries
   }
 }
 

@@ -10,14 +10,19 @@ import type { StepSecret } from "../../Snapshot.ts"
 import * as HostFiles from "../host/files.ts"
 import * as Listing from "../host/listing.ts"
 import type { Place } from "../host/listingCache.ts"
+
 import { builderVersion, type Descriptor } from "../store/store.ts"
 import type { DiskStep, Unit } from "./units.ts"
+
+/** Where copied files are remembered. */
+type Home = Pick<Place, "home" | "stage">
 
 /** A unit with its key. */
 export interface KeyedUnit<E = never, R = never> extends Unit<E, R> {
   readonly key: string
   readonly descriptor: Descriptor
-  readonly files: ReadonlyArray<HostFiles.HostFile> | undefined
+  /** Of the copied files. */
+  readonly listing: Listing.Listing | undefined
 }
 
 const encode = (value: unknown): Uint8Array => Cbor.encode(value, { ignoreUndefinedProperties: true })
@@ -37,27 +42,22 @@ export const keyUnits = Effect.fnUntraced(function* <E, R>(
   imageDigest: string,
   /** Unique per build, for the keys of forced steps. */
   nonce: string,
-  /** Remembers copied files. */
-  place?: Place
+  home?: Home
 ): Effect.fn.Return<ReadonlyArray<KeyedUnit<E, R>>, LightboxError> {
   const keyed: Array<KeyedUnit<E, R>> = []
   let parent = baseKey(imageDigest)
   for (const unit of units) {
-    const files =
-      unit.step._tag === "Copy"
-        ? yield* Listing.list(method, Path.resolve(unit.step.from), unit.step.options.ignore ?? [], place)
-        : undefined
-    const texts = files === undefined ? undefined : textsOf(unit.step, files)
-    const descriptor = descriptorOf(unit, texts)
+    const listing = unit.step._tag === "Copy" ? yield* listFiles(method, unit.step, home) : undefined
+    const descriptor = descriptorOf(unit, listing)
     const { cache } = unit.step.options
     const rest = [secretsInKey(unit.step), unit.isForced ? nonce : undefined].filter((part) => part !== undefined)
     const sum = Crypto.createHash("sha256").update(headOf(array, 3 + rest.length))
     sum.update(encode(builderVersion)).update(encode(parent))
     if (typeof cache === "object") sum.update(encode(["key", cache.key]))
-    else hashDescriptor(sum, descriptor, texts)
+    else hashDescriptor(sum, descriptor, filesIn(unit.step, listing))
     for (const part of rest) sum.update(encode(part))
     const key = sum.digest("hex")
-    keyed.push({ ...unit, key, descriptor, files })
+    keyed.push({ ...unit, key, descriptor, listing })
     parent = key
   }
   return keyed
@@ -75,40 +75,36 @@ const headOf = (type: number, length: number): Uint8Array => {
   return head
 }
 
-const chunk = Buffer.allocUnsafeSlow(64 * 1024)
-
-/** Hashes the encoding of a map of texts. {@link encode} would take a second for a hundred thousand. */
-export const hashTexts = (hash: Crypto.Hash, texts: Texts): void => {
+/** Encodes a map of texts as {@link encode} does, which takes a second for a hundred thousand. */
+export const encodeTexts = (texts: Texts): Uint8Array => {
   const heads = new Map<number, Uint8Array>()
   const headFor = (length: number): Uint8Array => {
     const head = heads.get(length) ?? headOf(text, length)
     heads.set(length, head)
     return head
   }
+  const mapHead = headOf(map, texts.length)
+  let size = mapHead.length
   const byLength: Array<Array<readonly [key: string, value: string]> | undefined> = []
   for (const entry of texts) {
+    for (const part of entry) {
+      const length = Buffer.byteLength(part)
+      size += headFor(length).length + length
+    }
     const length = Buffer.byteLength(entry[0])
     const group = byLength[length]
     if (group === undefined) byLength[length] = [entry]
     else group.push(entry)
   }
-  let at = 0
-  const flush = () => {
-    hash.update(chunk.subarray(0, at))
-    at = 0
-  }
+  const bytes = Buffer.allocUnsafe(size)
+  bytes.set(mapHead)
+  let at = mapHead.length
   const add = (value: string, length: number) => {
     const head = headFor(length)
-    if (at + head.length + length > chunk.length) flush()
-    chunk.set(head, at)
+    bytes.set(head, at)
     at += head.length
-    if (length <= chunk.length - at) at += chunk.write(value, at)
-    else {
-      flush()
-      hash.update(value)
-    }
+    at += bytes.write(value, at)
   }
-  hash.update(headOf(map, texts.length))
   // Shorter keys come first.
   for (const [length, group] of byLength.entries()) {
     if (group === undefined) continue
@@ -120,7 +116,7 @@ export const hashTexts = (hash: Crypto.Hash, texts: Texts): void => {
       add(value, Buffer.byteLength(value))
     }
   }
-  flush()
+  return bytes
 }
 
 /** Secrets with `inKey`: part of the key, but never recorded. */
@@ -138,18 +134,33 @@ const secretsInKey = (step: DiskStep<unknown, unknown>): ReadonlyArray<string> |
 
 type Texts = ReadonlyArray<readonly [path: string, text: string]>
 
+type Copy = Extract<DiskStep<unknown, unknown>, { readonly _tag: "Copy" }>
+
+const listFiles = (method: string, { from, options }: Copy, home: Home | undefined) =>
+  Listing.list(
+    method,
+    Path.resolve(from),
+    options.ignore ?? [],
+    home && {
+      ...home,
+      encoding: `${builderVersion} ${options.mode}`,
+      encode: (files) => encodeFiles(files, options.mode)
+    }
+  )
+
+const encodeFiles = (files: ReadonlyArray<HostFiles.HostFile>, wanted: number | undefined): Uint8Array =>
+  encodeTexts(textsOf(files, wanted))
+
 /** Describes copied files. */
-const textsOf = (step: DiskStep<unknown, unknown>, files: ReadonlyArray<HostFiles.HostFile>): Texts => {
-  const wanted = step._tag === "Copy" ? step.options.mode : undefined
-  return files.map(({ digest, kind, mode: source, path, size }) => {
+const textsOf = (files: ReadonlyArray<HostFiles.HostFile>, wanted: number | undefined): Texts =>
+  files.map(({ digest, kind, mode: source, path, size }) => {
     const mode = HostFiles.modeOf(source, kind === "folder", wanted)
     return [path, `${kind} ${mode.toString(8)} ${size} ${digest}`]
   })
-}
 
 const descriptorOf = (
   { environment, step, user, workdir }: Unit<unknown, unknown>,
-  texts: Texts | undefined
+  listing: Listing.Listing | undefined
 ): Descriptor => {
   const descriptor = {
     kind: step._tag,
@@ -168,23 +179,27 @@ const descriptorOf = (
       ...(step._tag === "Shell" || step._tag === "Exec" ? step.options.env : undefined)
     }
   }
-  if (texts === undefined) return descriptor
+  if (step._tag !== "Copy" || listing === undefined) return descriptor
   let files: Descriptor["files"]
   return {
     ...descriptor,
     // Only for records and explanations.
     get files() {
-      return (files ??= Object.fromEntries(texts))
+      return (files ??= Object.fromEntries(textsOf(listing.files, step.options.mode)))
     }
   }
 }
 
-const hashDescriptor = (sum: Crypto.Hash, descriptor: Descriptor, texts: Texts | undefined): void => {
-  if (texts === undefined) return void sum.update(encode(descriptor))
+const filesIn = (step: DiskStep<unknown, unknown>, listing: Listing.Listing | undefined): Uint8Array | undefined =>
+  step._tag === "Copy" && listing !== undefined
+    ? (listing.encoded ?? encodeFiles(listing.files, step.options.mode))
+    : undefined
+
+const hashDescriptor = (sum: Crypto.Hash, descriptor: Descriptor, files: Uint8Array | undefined): void => {
+  if (files === undefined) return void sum.update(encode(descriptor))
   const { arguments: rest, environment, kind } = descriptor
   // Shorter names come first.
-  sum.update(headOf(map, 4)).update(encode("kind")).update(encode(kind)).update(encode("files"))
-  hashTexts(sum, texts)
+  sum.update(headOf(map, 4)).update(encode("kind")).update(encode(kind)).update(encode("files")).update(files)
   sum.update(encode("arguments")).update(encode(rest)).update(encode("environment")).update(encode(environment))
 }
 

@@ -237,7 +237,7 @@ export const make = (
 
       copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
         const { hostPath: from, path: to, ...rest } = yield* decodeCopyIn({ hostPath, path }, options)
-        const files = yield* Listing.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
+        const { files } = yield* Listing.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
         yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
       }),
       copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath, options) {

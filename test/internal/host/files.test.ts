@@ -41,7 +41,8 @@ const isLink = (node: readonly [target: string] | Tree): node is readonly [targe
 
 const makeTree = (tree: Tree) => Effect.tap(makeFolder, (folder) => Effect.sync(() => write(folder, tree)))
 
-const list = (folder: string, ignore: ReadonlyArray<string> = []) => Listing.list("Snapshot.build", folder, ignore)
+const list = (folder: string, ignore: ReadonlyArray<string> = []) =>
+  Effect.map(Listing.list("Snapshot.build", folder, ignore), ({ files }) => files)
 
 const paths = (files: ReadonlyArray<HostFiles.HostFile>): ReadonlyArray<string> => files.map(({ path }) => path)
 
