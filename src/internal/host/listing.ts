@@ -102,7 +102,7 @@ const sliceMillis = 10
 const smallBytes = 256 * 1024
 
 /** With more on average, a disk is slow. */
-const slowMillis = 1
+const slowMillis = 3
 
 /** A walk through a tree. Reports the path that it is at. */
 class Walk {
