@@ -10,6 +10,7 @@ import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
+import * as ListingCache from "../host/listingCache.ts"
 import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
 import * as Lock from "../ownership/lock.ts"
 import * as Owner from "../ownership/owner.ts"
@@ -197,9 +198,10 @@ const sweepDamaged = (sweep: Sweep): Effect.Effect<void, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
       const { driver, dryRun, store } = sweep
-      const found = yield* Generations.damaged(driver, store)
-      if (found.length === 0) return
+      const looked = yield* Generations.damaged(driver, store)
+      if (looked.length === 0) return
       if (!dryRun) yield* Links.lockNames(store)
+      const found = dryRun ? looked : yield* Generations.damaged(driver, store)
       yield* Effect.forEach(
         found,
         (name) =>
@@ -360,6 +362,7 @@ export const sweep = Effect.fnUntraced(function* (
     yield* attempt("all", sweepSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
     yield* attempt("disks", sweepDisks(sweep))
     yield* attempt("snapshots", sweepDamaged(sweep))
+    if (!options.dryRun) yield* Effect.ignore(Effect.tryPromise(() => ListingCache.evict(driver.home)))
     const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
       for (const name of files) {
         const verdict = options.dryRun ? "removable" : "removed"

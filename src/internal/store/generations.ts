@@ -59,26 +59,30 @@ export const damaged = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
-  const results = yield* Effect.filter(
-    (yield* driver.listDamagedSnapshots()).filter(isArtifactName),
-    // A failure to look is no damage.
-    (name) =>
-      Effect.match(driver.getSnapshot(name), {
-        onFailure: ({ reason }) => reason._tag === "SnapshotDamaged",
-        onSuccess: () => false
-      })
+  const results = yield* Effect.filter((yield* driver.listDamagedSnapshots()).filter(isArtifactName), (name) =>
+    isDamaged(driver, name)
   )
   if (results.length === 0) return results
   const needed = yield* roots(driver, store)
   return results.filter((name) => !needed.has(name))
 })
 
-/** Removes a damaged result, unless another process is making it again. Call it with the names locked. */
+/** Checks whether a snapshot is damaged. A failure to look is no damage. */
+const isDamaged = (driver: Driver, name: string): Effect.Effect<boolean> =>
+  Effect.match(driver.getSnapshot(name), {
+    onFailure: ({ reason }) => reason._tag === "SnapshotDamaged",
+    onSuccess: () => false
+  })
+
+/**
+ * Removes one of the {@link damaged} results, unless another process is making it again. Call both with the names
+ * locked.
+ */
 export const removeDamaged = (driver: Driver, store: Store, name: string): Effect.Effect<boolean, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
       if ("waiting" in (yield* store.tryLock(captureLock(name)))) return false
-      const isLeft = (yield* damaged(driver, store)).includes(name)
+      const isLeft = yield* isDamaged(driver, name)
       if (isLeft) yield* driver.removeSnapshot(name)
       return isLeft
     })
