@@ -438,6 +438,9 @@ export const exec: Change<[command: string, args?: ReadonlyArray<Guest.Word>, op
  * becomes the file `to`. Permissions and symbolic links are kept. The step reruns
  * when content, permissions or names change. The guest needs `tar`.
  *
+ * Files that have not changed since an earlier plan or build, by their size, times
+ * and inode, are not read again, except on network and FUSE file systems.
+ *
  * @category steps
  * @since 0.1.0
  */

@@ -72,7 +72,7 @@ const filesOf = (
       return { path, kind, mode: mode & 0o7777, size: kind === "file" ? size : 0, digest }
     })
     .filter(({ kind, path }) => path !== "" || kind !== "folder")
-    .sort((a, b) => (a.path < b.path ? -1 : 1))
+    .toSorted((a, b) => (a.path < b.path ? -1 : 1))
 
 const matcher = (patterns: ReadonlyArray<string>): ((path: string, isFolder: boolean) => boolean) => {
   if (patterns.length === 0) return () => false
