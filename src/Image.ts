@@ -19,9 +19,11 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Cleanup from "./Cleanup.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
+import { optionsDecoder } from "./internal/config/validation.ts"
 
 /**
  * Loads the images of an archive into the cache and returns them. `tag` is an
@@ -99,21 +101,25 @@ export const remove = Effect.fn("Image.remove")(
     Microsandbox.Microsandbox.use((driver) => driver.removeImage(reference, options))
 )
 
+const decodePrune = optionsDecoder("Image.prune", Schema.Struct({ dryRun: Schema.optional(Schema.Boolean) }))
+
 /**
- * Removes images that no sandbox and no snapshot uses.
+ * Removes images that no sandbox and no snapshot uses. With `dryRun`, only reports them. A sandbox whose tag has moved
+ * since it booted may keep an image that this report lists.
  *
  * @category operations
  * @since 0.1.0
  */
-export const prune = Effect.fn("Image.prune")(function* (): Effect.fn.Return<
-  Cleanup.Report,
-  LightboxError,
-  Microsandbox.Microsandbox
-> {
+export const prune = Effect.fn("Image.prune")(function* (options?: {
+  readonly dryRun?: boolean | undefined
+}): Effect.fn.Return<Cleanup.Report, LightboxError, Microsandbox.Microsandbox> {
+  const { dryRun = false } = yield* decodePrune(options)
   const driver = yield* Microsandbox.Microsandbox
   const before = yield* driver.listImages()
-  const { bytes } = yield* driver.pruneImages()
-  const kept = new Set((yield* driver.listImages()).map(({ reference }) => reference))
+  const bytes = dryRun ? undefined : (yield* driver.pruneImages()).bytes
+  const kept = dryRun
+    ? yield* inUse(driver, before)
+    : new Set((yield* driver.listImages()).map(({ reference }) => reference))
   const report = Cleanup.Report.of(
     before.map(({ createdAt, lastUsedAt, reference, size }) => ({
       resource: "image",
@@ -124,10 +130,24 @@ export const prune = Effect.fn("Image.prune")(function* (): Effect.fn.Return<
       ...(createdAt === undefined ? {} : { createdAt }),
       ...(lastUsedAt === undefined ? {} : { usedAt: lastUsedAt })
     })),
-    { dryRun: false }
+    { dryRun }
   )
   // Images share layers, so their sizes do not add up to what was freed.
   return bytes === undefined
     ? report
     : new Cleanup.Report({ verdicts: report.verdicts, freedBytes: bytes, dryRun: false, isComplete: true })
+})
+
+const inUse = Effect.fnUntraced(function* (
+  driver: Microsandbox.Microsandbox["Service"],
+  images: ReadonlyArray<Microsandbox.ImageInfo>
+): Effect.fn.Return<ReadonlySet<string>, LightboxError> {
+  const booted = new Set((yield* driver.listSandboxes()).map(({ image }) => image))
+  const digests = new Set([
+    ...(yield* driver.listSnapshots()).map(({ imageDigest }) => imageDigest),
+    ...images.flatMap(({ digest, reference }) => (digest !== undefined && booted.has(reference) ? [digest] : []))
+  ])
+  return new Set(
+    images.flatMap(({ digest, reference }) => (digest !== undefined && digests.has(digest) ? [reference] : []))
+  )
 })

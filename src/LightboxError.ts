@@ -194,7 +194,12 @@ export class Unsupported extends Failure.extend<Unsupported>("effect-lightbox/Li
 // =============================================================================
 
 /**
- * The image is not cached and could not be pulled. Retryable: registries are often unreachable for a moment.
+ * The image is not available: it is not cached, and could not be pulled or looked up.
+ *
+ * `kind` says why, where that is known. `NotFound`: the registry has no such image, or none for this machine.
+ * `Unauthorized`: it wants a login, or refuses the one it got. `Tls`: its certificate is not trusted, or it does not use
+ * TLS as expected. `Unreachable`: it does not answer. `NotCached`: pulling is not allowed. Only `Unreachable` and
+ * failures without a kind, such as an overloaded registry, are retryable.
  *
  * @category errors
  * @since 0.1.0
@@ -204,12 +209,13 @@ export class ImageUnavailable extends Failure.extend<ImageUnavailable>(
 )({
   _tag: Schema.tag("ImageUnavailable"),
   reference: Schema.String,
-  problem: Schema.String
+  problem: Schema.String,
+  kind: Schema.optionalKey(Schema.Literals(["NotFound", "Unauthorized", "Tls", "Unreachable", "NotCached"]))
 }) {
   override get message(): string {
     return `Image "${this.reference}" is not available: ${this.problem}`
   }
-  override readonly isRetryable = true
+  override readonly isRetryable: boolean = this.kind === undefined || this.kind === "Unreachable"
 }
 
 /**
@@ -452,20 +458,25 @@ export class NoCapacity extends Failure.extend<NoCapacity>("effect-lightbox/Ligh
 // =============================================================================
 
 /**
- * The volume exists with other properties. `field` is the first difference of `kind`, `quota` and `labels`.
+ * A volume or a sandbox of the name exists with other options. `field` is the first that differs: `kind`, `quota` or
+ * `labels` of a volume, any option of a sandbox. Of a sandbox, only digests are kept: `was` and `now` are absent.
  *
  * @category errors
  * @since 0.1.0
  */
 export class Drift extends Failure.extend<Drift>("effect-lightbox/LightboxError/Drift")({
   _tag: Schema.tag("Drift"),
+  resource: Schema.Literals(["volume", "sandbox"]),
   name: Schema.String,
-  field: Schema.Literals(["kind", "quota", "labels"]),
-  was: Schema.String,
-  now: Schema.String
+  field: Schema.String,
+  was: Schema.optional(Schema.String),
+  now: Schema.optional(Schema.String)
 }) {
   override get message(): string {
-    return `Volume "${this.name}" exists with a different ${this.field}: ${this.was} instead of ${this.now}`
+    const thing = this.resource === "volume" ? "Volume" : "Sandbox"
+    const what = this.field === "labels" ? "different labels" : `a different ${this.field}`
+    const difference = this.was === undefined ? "" : `: ${this.was} instead of ${this.now}`
+    return `${thing} "${this.name}" exists with ${what}${difference}`
   }
 }
 

@@ -108,6 +108,8 @@ export interface SandboxInfo extends SandboxRef {
   readonly labels: { readonly [key: string]: string }
   /** The image of the root disk. */
   readonly image?: string | undefined
+  /** Digest of that image's manifest. */
+  readonly imageDigest?: string | undefined
   readonly cpus: number
   /** Bytes. */
   readonly memory: number
@@ -135,6 +137,7 @@ export const SandboxInfo = modelSchema<SandboxInfo>()(
     status: SandboxStatus,
     labels: Labels,
     image: Schema.optional(Schema.String),
+    imageDigest: Schema.optional(Schema.String),
     cpus: Schema.Finite,
     memory: Schema.Finite,
     ports: Schema.Array(PublishedPort),
@@ -258,6 +261,18 @@ export const ImageDetail = modelSchema<ImageDetail>()(
     user: Schema.optional(Schema.String)
   })
 )
+
+/**
+ * The image that a reference stands for. `digest` is that of its manifest; it is absent if the image is not cached and
+ * the registry was not asked. `isCached`: a sandbox boots from it without a pull.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ImageResolution {
+  readonly digest: string | undefined
+  readonly isCached: boolean
+}
 
 /**
  * The result of pruning images.
@@ -666,6 +681,11 @@ export class Microsandbox extends Context.Service<
     ) => Effect.Effect<void, LightboxError>
     readonly listImages: () => Effect.Effect<ReadonlyArray<ImageInfo>, LightboxError>
     readonly getImage: (reference: string) => Effect.Effect<ImageDetail, LightboxError>
+    /** Looks up which image a sandbox would boot from, without pulling. With `"always"`, asks the registry. */
+    readonly resolveImage: (
+      reference: string,
+      options?: Pick<SandboxConfig, "pullPolicy" | "registry">
+    ) => Effect.Effect<ImageResolution, LightboxError>
     readonly removeImage: (
       reference: string,
       options?: { readonly force?: boolean | undefined }
@@ -717,7 +737,7 @@ export class Microsandbox extends Context.Service<
     readonly listGhosts: () => Effect.Effect<ReadonlyArray<string>, LightboxError>
     /** Frees the name of a ghost. Returns `false` if a sandbox has the name after all. */
     readonly removeGhost: (name: string) => Effect.Effect<boolean, LightboxError>
-    /** Removes temporary folders left by dead virtual machines. Returns their paths. */
+    /** Removes temporary folders left by dead virtual machines and killed creations of volumes. Returns their paths. */
     readonly removeRemains: (options?: {
       readonly dryRun?: boolean | undefined
     }) => Effect.Effect<ReadonlyArray<string>, LightboxError>

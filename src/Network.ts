@@ -313,8 +313,9 @@ export interface SecretInjection {
  *
  * **Gotchas**
  *
- * While the sandbox exists, the runtime stores the value in its database in the
- * home directory. Restrict access to it accordingly.
+ * The runtime stores the value in clear text in its database, `db/msb.db` in the
+ * home. It stays readable there after the sandbox is removed, until the space is
+ * reused. The guide on security says how to erase it.
  *
  * **Example** (A key for one service)
  *

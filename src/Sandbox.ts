@@ -24,7 +24,9 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -36,6 +38,7 @@ import * as Listener from "./internal/report/listener.ts"
 import { DurationInput, Func, ImageReference, Labels, notBlank } from "./internal/config/schemas.ts"
 import { generateName } from "./internal/ownership/labels.ts"
 import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
+import * as Drift from "./internal/sandbox/drift.ts"
 import { make, TypeId } from "./internal/sandbox/handle.ts"
 import * as internal from "./internal/sandbox/launch.ts"
 import {
@@ -176,6 +179,40 @@ export const splitLines = <E, R>(events: Stream.Stream<ExecEvent, E, R>): Stream
   eventText(events, { lines: true })
 
 /**
+ * Options of {@link Sandbox.forward}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ForwardOptions {
+  /** Port of this host. Default: 0, a free port. */
+  readonly host?: number | undefined
+  /** Address of this host to listen on. Default: `"127.0.0.1"`. */
+  readonly bind?: string | undefined
+}
+
+/**
+ * A port of this host that leads to a port of a guest.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Forward {
+  /** Port of the guest. */
+  readonly guest: number
+  /** Port of this host. */
+  readonly host: number
+  /** Address of this host. */
+  readonly bind: string
+  /** The address as an `http://` URL. */
+  readonly url: string
+  /** Stops listening and closes all connections, before the scope does. */
+  readonly close: Effect.Effect<void>
+  /** Waits until it is closed, whatever closes it. */
+  readonly closed: Effect.Effect<void>
+}
+
+/**
  * A running sandbox.
  *
  * All operations can run concurrently. Interrupting a command, a read or a write ends it in the guest. When the virtual
@@ -224,6 +261,19 @@ export interface Sandbox extends Guest.Files {
   ) => Effect.Effect<Guest.Process, LightboxError, Scope.Scope>
 
   /**
+   * Opens a port of this host that leads to a TCP port of the guest, for the scope or until the guest is lost. Each
+   * connection accepted here opens one in the guest, from its own 127.0.0.1, so servers that listen only there are
+   * reached, whatever the sandbox's network. Either side can end before the other. If nobody listens in the guest, the
+   * connection is closed at once: the port can be opened before the server starts.
+   *
+   * Fails with `InvalidConfig`, which names `host`, if the port is in use. Data that is read slowly is buffered as the
+   * output of a command is.
+   */
+  readonly forward: (guestPort: number, options?: ForwardOptions) => Effect.Effect<Forward, LightboxError, Scope.Scope>
+  /** The open forwards that were opened through this handle. */
+  readonly forwards: Effect.Effect<ReadonlyArray<Forward>>
+
+  /**
    * Runs a program on the terminal of this process and returns its exit code. Ctrl+] ends the program and returns 0.
    * Without a terminal, input and output are passed through unchanged.
    */
@@ -238,13 +288,17 @@ export interface Sandbox extends Guest.Files {
   /**
    * Copies a file or a folder's content from this host to the guest, creating parent folders and keeping permissions.
    * Folders that exist keep their owner and mode, also behind links; files and links are replaced. Fails before anything
-   * is copied if a file would replace a folder, or a folder a file. The guest needs `tar`.
+   * is copied if a file would replace a folder, or a folder a file; later, if a file of this host, or on Linux a folder,
+   * was replaced since it was listed. The guest needs `tar`.
    */
   readonly copyIn: (hostPath: string, path: string, options?: CopyInOptions) => Effect.Effect<void, LightboxError>
   /**
    * Copies a file or a folder's content from the guest to this host, creating parent folders. Keeps permissions except
    * setuid and setgid. Fails with `FileError` for pipes, devices, links out of the folder, names that are not UTF-8, and
    * above `maxBytes` (default: 16 GiB). The guest needs `tar` for folders. On failure, files already copied stay.
+   *
+   * What the guest replaces while it is copied can only change which of its own files arrive. Other users of this host
+   * should not be able to write to `hostPath` meanwhile: a link that they put there may be followed.
    */
   readonly copyOut: (path: string, hostPath: string, options?: Guest.ReadOptions) => Effect.Effect<void, LightboxError>
 
@@ -358,6 +412,7 @@ const decodeSnapshotName = decoder(notBlank("the name of a snapshot"), "Sandbox.
 
 const detached = Schema.optional(Schema.Boolean)
 const timeout = Schema.optional(DurationInput)
+const decodeGetOrCreate = optionsDecoder("Sandbox.getOrCreate", Schema.Struct({ timeout }))
 const decodeStart = optionsDecoder("Sandbox.start", Schema.Struct({ detached }))
 const decodeRestart = optionsDecoder("Sandbox.restart", Schema.Struct({ detached, timeout }))
 const decodeStop = optionsDecoder("Sandbox.stop", Schema.Struct({ timeout }))
@@ -407,15 +462,28 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   options: LaunchOptions<E, R>
 ): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
   yield* checkObject("Sandbox.launch", options)
+  return yield* boot(yield* checkLaunch(options))
+})
+
+const checkLaunch = Effect.fnUntraced(function* <E, R>(options: LaunchOptions<E, R>) {
   const { detached, image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
   if ((image === undefined) === (snapshot === undefined)) {
     return yield* invalid("Sandbox.launch", "snapshot", "pass either a snapshot or an image")
   }
   const config = yield* decodeConfig(rest)
   const checked = yield* decodeLaunch({ releaseTimeout, detached, overwrite, onPullProgress })
-  const source = yield* image === undefined
+  const source: SandboxConfig.Source = yield* image === undefined
     ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
     : Effect.map(decodeImage(image), (reference) => ({ _tag: "Image", reference }) as const)
+  return { ...checked, config, source, onPullProgress }
+})
+
+const boot = Effect.fnUntraced(function* ({
+  config,
+  onPullProgress,
+  source,
+  ...checked
+}: Effect.Success<ReturnType<typeof checkLaunch>>) {
   const name = config.name ?? (yield* generateName())
   const launching = (onPullProgress?: Microsandbox.CreateSandbox["onPullProgress"]) =>
     internal.launch({
@@ -487,6 +555,93 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
     })
   }
   return make(driver, info, yield* driver.connect(info))
+})
+
+/**
+ * Options of {@link getOrCreate}: those of {@link launch}, without what it decides itself.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type GetOrCreateOptions<E = never, R = never> = SourceOptions<E, R> &
+  Omit<SandboxConfig.Options, "name"> & {
+    /** Receives the progress of an image pull. Runs in a separate fiber. */
+    readonly onPullProgress?: ((progress: Microsandbox.PullProgress) => Effect.Effect<void>) | undefined
+    /** Time limit for everything, a sandbox that another process is starting included. Default: none. */
+    readonly timeout?: Duration.Input | undefined
+  }
+
+/**
+ * Connects to the sandbox of a name. Starts it first if it is stopped, and launches it if there is none. It is detached:
+ * closing the scope ends the connection, and the sandbox runs on until {@link remove}.
+ *
+ * **Details**
+ *
+ * Of several processes that call it at once, one launches the sandbox, and all connect to it.
+ *
+ * Fails with `Drift`, which names the option, if the sandbox was launched with other options. The values of secrets,
+ * `registry` and `pullPolicy` are not compared, nor is a sandbox that this library did not launch. Of a snapshot given
+ * by name, the name is compared; of a build result, the result, so a new build is a difference. Otherwise it fails as
+ * {@link launch} and {@link start} do.
+ *
+ * **Example** (Keep a workspace between runs)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const workspace = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const sandbox = yield* Sandbox.getOrCreate("workspace", { snapshot: "node-ci" })
+ *     return yield* sandbox.shell("date >> /root/visits; cat /root/visits")
+ *   })
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never, R = never>(
+  name: string,
+  options: GetOrCreateOptions<E, R>
+): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
+  const method = "Sandbox.getOrCreate"
+  yield* decodeName(method, name)
+  yield* checkObject(method, options)
+  const decided = ["name", "detached", "overwrite", "releaseTimeout"].find((field) => field in options)
+  if (decided !== undefined) return yield* invalid(method, decided, "is not an option of getOrCreate")
+  const { timeout: given, ...rest } = options
+  const { timeout } = yield* decodeGetOrCreate({ timeout: given })
+  const asked = yield* checkLaunch({ ...rest, name, detached: true })
+  const again = () => Effect.succeedNone
+  const attempt = Effect.gen(function* () {
+    const found = yield* Effect.catchReason(Effect.asSome(find(method, name)), "LightboxError", "NotFound", again)
+    if (Option.isNone(found)) {
+      return yield* Effect.catchReason(Effect.asSome(boot(asked)), "LightboxError", "AlreadyExists", again)
+    }
+    const { driver, info } = found.value
+    const reason = Drift.drift(info, asked.source, asked.config)
+    if (reason !== undefined) return yield* new LightboxError({ method, reason })
+    const opened =
+      info.status === "running"
+        ? Effect.map(driver.connect(info), (guest) => make(driver, info, guest))
+        : info.status === "stopped" || info.status === "crashed"
+          ? internal.start(info, { detached: true })
+          : undefined
+    if (opened === undefined) return Option.none()
+    // Whatever happened to the sandbox meanwhile, the next attempt sees it.
+    return yield* Effect.catchReasons(Effect.asSome(opened), "LightboxError", {
+      NotFound: again,
+      NotRunning: again,
+      Replaced: again,
+      StillRunning: again
+    })
+  })
+  return yield* attempt.pipe(
+    Effect.repeat({ until: Option.isSome, schedule: Schedule.spaced("250 millis") }),
+    Effect.map(Option.getOrThrow),
+    timeout === undefined ? identity : timeLimit(method, `waiting for "${name}"`, timeout)
+  )
 })
 
 /**

@@ -26,6 +26,7 @@ import {
   failed,
   GuestPath,
   HostPath,
+  HostPort,
   ImageReference,
   intBetween,
   Labels,
@@ -300,8 +301,6 @@ const PatchSchema = optionsSchema<Patch>()(
 )
 
 const hostPortTwice = "each host port can be published only once"
-
-const HostPort = intBetween(0, 65535)
 
 const PortList = Schema.Array(
   optionsStruct<PortMapping>()({

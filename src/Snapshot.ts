@@ -97,6 +97,8 @@ export interface Definition<out E = never, out R = never> extends Pipeable.Pipea
   readonly options: BuilderOptions
   readonly labels: { readonly [key: string]: string }
   readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
+  /** The file and line that created the definition. */
+  readonly declaredAt: string | undefined
   /** Never set. It makes the type error of `Sandbox.launch({ snapshot: definition })` say what to do. */
   readonly path?: "A definition is not a snapshot: build it first, with Snapshot.build(definition)"
 }
@@ -315,6 +317,10 @@ const append = <E, R, E2 = never, R2 = never>(
   return withFields<E, R, E2, R2>(self, { steps })
 }
 
+/** Passes the file and line of the call. */
+const declared = <F extends (...args: never) => unknown>(make: (declaredAt: string | undefined) => F): F =>
+  new Proxy(make(undefined), { apply: (_, self, args) => Reflect.apply(make(callSite()), self, args) })
+
 /**
  * Checks whether a value is a {@link Definition}.
  *
@@ -333,15 +339,19 @@ export const isDefinition = (u: unknown): u is Definition<unknown, unknown> =>
  * @category constructors
  * @since 0.1.0
  */
-export const make = (name: string, image: string): Definition =>
-  new DefinitionImpl({
-    name,
-    base: { _tag: "Image", reference: image },
-    steps: [],
-    options: {},
-    labels: {},
-    verification: undefined
-  })
+export const make: (name: string, image: string) => Definition = declared(
+  (declaredAt) =>
+    (name: string, image: string): Definition =>
+      new DefinitionImpl({
+        name,
+        base: { _tag: "Image", reference: image },
+        steps: [],
+        options: {},
+        labels: {},
+        verification: undefined,
+        declaredAt
+      })
+)
 
 /**
  * Creates a definition that starts from another definition and inherits its builder
@@ -364,15 +374,19 @@ export const make = (name: string, image: string): Definition =>
  * @category constructors
  * @since 0.1.0
  */
-export const from = <E, R>(name: string, definition: Definition<E, R>): Definition<E, R> =>
-  new DefinitionImpl({
-    name,
-    base: { _tag: "Definition", definition },
-    steps: [],
-    options: isDefinition(definition) ? definition.options : {},
-    labels: {},
-    verification: undefined
-  })
+export const from: <E, R>(name: string, definition: Definition<E, R>) => Definition<E, R> = declared(
+  (declaredAt) =>
+    <E, R>(name: string, definition: Definition<E, R>): Definition<E, R> =>
+      new DefinitionImpl({
+        name,
+        base: { _tag: "Definition", definition },
+        steps: [],
+        options: isDefinition(definition) ? definition.options : {},
+        labels: {},
+        verification: undefined,
+        declaredAt
+      })
+)
 
 // =============================================================================
 // Steps
@@ -384,10 +398,6 @@ const isBuildDataFirst = (args: IArguments): boolean =>
   args.length > 1 ||
   isDefinition(args[0]) ||
   (args[0] !== undefined && !(Predicate.isObject(args[0]) && Object.keys(args[0]).every((key) => key in BuildFields)))
-
-/** Passes the file and line of the call. */
-const declared = <F extends (...args: never) => unknown>(make: (declaredAt: string | undefined) => F): F =>
-  new Proxy(make(undefined), { apply: (_, self, args) => Reflect.apply(make(callSite()), self, args) })
 
 /**
  * Changes a definition, which is the first argument or, in a pipe, the last.
@@ -438,8 +448,13 @@ export const exec: Change<[command: string, args?: ReadonlyArray<Guest.Word>, op
  * becomes the file `to`. Permissions and symbolic links are kept. The step reruns
  * when content, permissions or names change. The guest needs `tar`.
  *
- * Files that have not changed since an earlier plan or build, by their size, times
- * and inode, are not read again, except on network and FUSE file systems.
+ * On Linux, with ext4, XFS, btrfs, tmpfs or overlayfs, files that have not changed
+ * since an earlier plan or build, by their size, times and inode, are not read again
+ * until the machine restarts. Programs that write into memory mapped from a file may
+ * change it without its times; the option `force` reads all files.
+ *
+ * Fails with `FileError` if a file, or on Linux a folder, was replaced since it was
+ * listed; a link in its place is not followed.
  *
  * @category steps
  * @since 0.1.0
@@ -893,7 +908,7 @@ export interface BuildOptions {
    * adds at most a tenth to a first build.
    */
   readonly checkpointFactor?: number | undefined
-  /** Rerun all steps, or those from this position (from 1) on. Default: `false`. */
+  /** Rerun all steps, or those from this position (from 1) on, and read all copied files. Default: `false`. */
   readonly force?: boolean | number | undefined
   /**
    * Point an existing name to the new result. `false`: fail with `AlreadyExists` if the name is taken. Default: `true`.
@@ -905,6 +920,11 @@ export interface BuildOptions {
   readonly keep?: number | undefined
   /** Leave the builder running as `<name>-builder`, whether the build succeeds or fails. Default: `false`. */
   readonly keepBuilder?: boolean | undefined
+  /**
+   * When to pull the base image. `"always"` asks the registry first: if the tag has not moved, nothing is pulled or
+   * booted for it. Default: that of the definition, else of the layer.
+   */
+  readonly pullPolicy?: SandboxConfig.Options["pullPolicy"]
   /**
    * Receives the build's events in its own fiber, so it can be slow or fail without affecting the build. While 4,096
    * events are waiting, step output is dropped. A finished build waits up to 2 seconds for it.
@@ -1008,15 +1028,41 @@ export const buildScoped: <Arg extends Definition<unknown, unknown> | BuildScope
 )
 
 /**
- * Describes what {@link build} would do, and why, without booting anything.
- * Pipeable.
+ * Options of {@link plan}, as for {@link build}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PlanOptions extends Pick<BuildOptions, "force" | "pullPolicy"> {}
+
+/**
+ * Describes what {@link build} would do, and why, without booting or pulling
+ * anything. Pipeable.
+ *
+ * With the pull policy `"always"`, of the definition or the options, it asks the
+ * registry for the base image. It then fails with `ImageUnavailable` if the
+ * registry does not tell; a build still lets the runtime try. With other policies,
+ * it needs no network.
+ *
+ * **Example** (Checking whether the base image has moved)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
+ *
+ * export const isUpToDate = Snapshot.plan(tools, { pullPolicy: "always" }).pipe(
+ *   Effect.map(({ isCached }) => isCached)
+ * )
+ * ```
  *
  * @category operations
  * @since 0.1.0
  */
-export const plan: <Arg extends Definition<unknown, unknown> | Pick<BuildOptions, "force"> | undefined = undefined>(
+export const plan: <Arg extends Definition<unknown, unknown> | PlanOptions | undefined = undefined>(
   definition?: Arg,
-  options?: Pick<BuildOptions, "force">
+  options?: PlanOptions
 ) => [Arg] extends [Definition<unknown, unknown>]
   ? Effect.Effect<Plan, LightboxError, Services>
   : (self: Definition<unknown, unknown>) => Effect.Effect<Plan, LightboxError, Services> = dual(
@@ -1103,7 +1149,10 @@ const decodeTo = decoder(Schema.UndefinedOr(intBetween(1, Number.MAX_SAFE_INTEGE
  * @since 0.1.0
  */
 export interface PruneOptions {
-  /** Generations that each name keeps, including the current one. Default: all. */
+  /**
+   * Generations that each name keeps, including the current one. Of the others, those that were loaded, or taken over
+   * from another tool, are removed whatever the other options say. Default: all.
+   */
   readonly keep?: number | undefined
   /** Keep results used within this duration. Default: none. */
   readonly olderThan?: Duration.Input | undefined
@@ -1116,8 +1165,8 @@ export interface PruneOptions {
 /**
  * Removes results that were stored for later builds and that no name, generation or
  * running build needs. Without options, it removes every unnamed result. Snapshots
- * made by other tools are never removed. {@link plan} reports a pruned result as
- * `Evicted`.
+ * made by other tools are never removed, unless a name has taken one over and drops
+ * it. {@link plan} reports a pruned result as `Evicted`.
  *
  * @category operations
  * @since 0.1.0

@@ -54,7 +54,7 @@ import {
   notBlank,
   optionsStruct
 } from "./internal/config/schemas.ts"
-import { checkObject, decoder, renameFields } from "./internal/config/validation.ts"
+import { checkObject, decoder, invalid, renameFields } from "./internal/config/validation.ts"
 import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
 import * as BuildEvents from "./BuildEvent.ts"
 import { check, define, Resources } from "./internal/promise/definition.ts"
@@ -84,7 +84,8 @@ export {
   FsWriteSink,
   SandboxFs
 } from "./internal/promise/files.ts"
-export { type CallOptions } from "./internal/promise/options.ts"
+export { Forward, type ForwardOptions } from "./internal/promise/forward.ts"
+export { type CallOptions, type FsReadOptions } from "./internal/promise/options.ts"
 export { Sandbox, type SandboxBuilder, SandboxHandle, type SandboxStatus } from "./internal/promise/sandbox.ts"
 export { Snapshot, SnapshotBuilder } from "./internal/promise/snapshot.ts"
 export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"
@@ -202,6 +203,8 @@ export interface BuildOptions {
   rebuild?: boolean | undefined
   /** Keep the builder running as `<name>-builder`, after success and failure. Default: `false`. */
   debugBuilder?: boolean | undefined
+  /** When to pull the image. `"always"` asks the registry first, and boots nothing if the tag has not moved. Default: as configured. */
+  pullPolicy?: "always" | "if-missing" | "never" | undefined
   /** Print the build's progress and the output of steps. Default: `false`. */
   verbose?: boolean | undefined
   /** Receives the events of the build. Default: none. */
@@ -249,6 +252,18 @@ export type LaunchOptions = LaunchSettings &
         snapshot?: undefined
       }
   )
+
+/**
+ * Options of {@link getOrCreateSandbox}: those of {@link launchSandbox}, without what it decides itself.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type GetOrCreateOptions = LaunchOptions & {
+  readonly name?: never
+  readonly detached?: never
+  readonly overwrite?: never
+}
 
 /**
  * Options of a sandbox, apart from its source.
@@ -415,7 +430,13 @@ export type LightboxErrorReason = {
     }
   | { readonly _tag: "InvalidConfig"; readonly field: string; readonly problem: string }
   | { readonly _tag: "Unsupported"; readonly feature: string; readonly problem: string }
-  | { readonly _tag: "ImageUnavailable"; readonly reference: string; readonly problem: string }
+  | {
+      readonly _tag: "ImageUnavailable"
+      readonly reference: string
+      readonly problem: string
+      /** Why, if known. */
+      readonly kind?: "NotFound" | "Unauthorized" | "Tls" | "Unreachable" | "NotCached"
+    }
   | {
       readonly _tag: "BootFailed"
       readonly name: string
@@ -450,10 +471,11 @@ export type LightboxErrorReason = {
   | { readonly _tag: "TimedOut"; readonly operation: string; readonly limitMillis: number }
   | {
       readonly _tag: "Drift"
+      readonly resource: "volume" | "sandbox"
       readonly name: string
-      readonly field: "kind" | "quota" | "labels"
-      readonly was: string
-      readonly now: string
+      readonly field: string
+      readonly was?: string | undefined
+      readonly now?: string | undefined
     }
   | { readonly _tag: "SecretLeaked"; readonly secret: string }
   | { readonly _tag: "NoCapacity" | "StoreBusy" | "NoSpace" | "Unknown"; readonly problem: string }
@@ -575,6 +597,7 @@ const decodeBuild = checked(
     overwrite: flag,
     rebuild: flag,
     debugBuilder: flag,
+    pullPolicy: SandboxConfig.fields.pullPolicy,
     verbose: flag,
     onEvent: Schema.optional(Schema.declare(isListener, { expected: "a function" }))
   })
@@ -623,7 +646,7 @@ const printEvent = (event: BuildEvent): void => {
  */
 export const buildSnapshot = async (config: SnapshotConfig, options?: BuildOptions): Promise<void> => {
   const definition = definitionOf(config)
-  const { debugBuilder, onEvent, overwrite = true, rebuild, signal, verbose } = decodeBuild({}, options)
+  const { debugBuilder, onEvent, overwrite = true, pullPolicy, rebuild, signal, verbose } = decodeBuild({}, options)
   const listens = onEvent !== undefined || verbose === true
   await Runtime.run(
     Snapshots.build(definition, {
@@ -631,6 +654,7 @@ export const buildSnapshot = async (config: SnapshotConfig, options?: BuildOptio
       replaceForeign: overwrite,
       force: rebuild,
       keepBuilder: debugBuilder,
+      pullPolicy,
       onEvent: listens
         ? (event) =>
             Effect.sync(() => {
@@ -742,7 +766,11 @@ const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<
 
 const withPromiseNames = renameFields({ cwd: "workdir" })
 
-const launched = async (method: string, options: LaunchOptions, rootDisk: "auto" | "copy"): Promise<Sandbox> => {
+const launched = async (
+  method: string,
+  options: LaunchOptions,
+  defaults: { readonly rootDisk: "auto" | "copy"; readonly name?: string }
+): Promise<Sandbox> => {
   const {
     image,
     overwrite = true,
@@ -754,20 +782,18 @@ const launched = async (method: string, options: LaunchOptions, rootDisk: "auto"
     ...rest
   } = decoded(method, options)
   if (verbose === true) print(`launching "${rest.name ?? "a sandbox"}" from "${image ?? snapshot}"`)
-  return await Sandbox.open(
-    Effect.mapError(
-      Sandboxes.launch({
-        ...rest,
-        ...(image === undefined ? { snapshot } : { image }),
-        cwd: workdir,
-        overwrite,
-        rootDisk: rest.rootDisk ?? rootDisk,
-        secrets: secrets && mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) }))
-      }),
-      withPromiseNames
-    ),
-    signal
-  )
+  const asked = {
+    ...rest,
+    ...(image === undefined ? { snapshot } : { image }),
+    cwd: workdir,
+    rootDisk: rest.rootDisk ?? defaults.rootDisk,
+    secrets: secrets && mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) }))
+  }
+  const opened =
+    defaults.name === undefined
+      ? Sandboxes.launch({ ...asked, overwrite })
+      : Sandboxes.getOrCreate(defaults.name, asked)
+  return await Sandbox.open(Effect.mapError(opened, withPromiseNames), signal)
 }
 
 /**
@@ -787,7 +813,8 @@ const launched = async (method: string, options: LaunchOptions, rootDisk: "auto"
  * @category operations
  * @since 0.1.0
  */
-export const launchSandbox = (options: LaunchOptions): Promise<Sandbox> => launched("launchSandbox", options, "copy")
+export const launchSandbox = (options: LaunchOptions): Promise<Sandbox> =>
+  launched("launchSandbox", options, { rootDisk: "copy" })
 
 /**
  * Boots a sandbox, passes it to a callback, and removes it when the callback resolves or rejects.
@@ -806,13 +833,42 @@ export const launchSandbox = (options: LaunchOptions): Promise<Sandbox> => launc
  */
 export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: Sandbox) => Promise<T>): Promise<T> => {
   checkArgs("runInSandbox", { use })
-  await using sandbox = await launched("runInSandbox", options, "auto")
+  await using sandbox = await launched("runInSandbox", options, { rootDisk: "auto" })
   // The callback cannot be interrupted, but its sandbox can be removed.
   return await Runtime.abortable(
     options.signal,
     () => sandbox[Symbol.asyncDispose](),
     () => use(sandbox)
   )
+}
+
+/**
+ * Connects to the sandbox of a name. Starts it first if it is stopped, and launches it if there is none. It keeps running
+ * after this process exits, until `removeSandbox`.
+ *
+ * Of several processes that call it at once, one launches the sandbox, and all connect to it. Rejects with the reason
+ * `Drift`, which names the option, if the sandbox was launched with other options; values of secrets are not compared.
+ *
+ * **Example** (Keep a workspace between runs)
+ *
+ * ```ts
+ * import { getOrCreateSandbox } from "effect-lightbox/promise"
+ *
+ * const sb = await getOrCreateSandbox("workspace", { snapshot: "lightbox" })
+ * console.log((await sb.shell("date >> /root/visits; cat /root/visits")).stdout())
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const getOrCreateSandbox = async (name: string, options: GetOrCreateOptions): Promise<Sandbox> => {
+  checkArgs("getOrCreateSandbox", { name })
+  Runtime.runNow(checkObject("getOrCreateSandbox", options))
+  const decided = ["name", "detached", "overwrite"].find((field) => field in options)
+  if (decided !== undefined) {
+    Runtime.runNow(Effect.fail(invalid("getOrCreateSandbox", decided, "is not an option of getOrCreateSandbox")))
+  }
+  return await launched("getOrCreateSandbox", options, { rootDisk: "copy", name })
 }
 
 /**

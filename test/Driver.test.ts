@@ -51,7 +51,7 @@ const guest: Guest.Guest = {
   lost: Effect.never
 }
 
-/** A driver as somebody else would write it: from what the package exports, and nothing else. */
+/** A third-party driver, written with the package's exports only. */
 const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>): Service => {
   const find = (name: string) => {
     const info = running.get(name)
@@ -128,6 +128,7 @@ const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>
     saveImages: unsupported("images"),
     listImages: () => none,
     getImage: unsupported("images"),
+    resolveImage: unsupported("images"),
     removeImage: unsupported("images"),
     pruneImages: () => Effect.succeed({ images: 0, layers: 0, bytes: 0 }),
     captureSnapshot: unsupported("snapshots"),
@@ -156,8 +157,8 @@ const home = Effect.acquireRelease(
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true }))
 )
 
-describe("a driver of somebody else", () => {
-  it.effect("runs commands, and its sandboxes are released with their scope", () =>
+describe("a third-party driver", () => {
+  it.effect("runs commands, and releases its sandboxes with their scope", () =>
     Effect.gen(function* () {
       const running = new Map<string, Microsandbox.SandboxInfo>()
       const folder = yield* home
@@ -172,7 +173,7 @@ describe("a driver of somebody else", () => {
     })
   )
 
-  it.effect("is given ownership, and what a dead process of it left is removed at its start", () =>
+  it.effect("gets Ownership, and at its start removes what a dead process left", () =>
     Effect.gen(function* () {
       const folder = yield* home
       const running = new Map<string, Microsandbox.SandboxInfo>()
@@ -184,7 +185,7 @@ describe("a driver of somebody else", () => {
           driver
         )
       })
-      // What a process leaves that is killed: a note without an owner that lives.
+      // What a killed process leaves: a note without a living owner.
       yield* driver.createSandbox({
         name: "left",
         source: { _tag: "Image", reference: "anything" },
@@ -209,7 +210,7 @@ describe("a driver of somebody else", () => {
     })
   )
 
-  it.effect("is not made with options that are wrong", () =>
+  it.effect("is not made with invalid options", () =>
     Effect.gen(function* () {
       const made = yield* Reaper.sweep().pipe(
         Effect.provide(Driver.layer({ home: "", make: Effect.die("made") })),

@@ -164,7 +164,13 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
     outcome: "failed"
   },
   Drift: {
-    reason: new LightboxError.Drift({ name: "npm-cache", field: "quota", was: "1024 MiB", now: "2048 MiB" }),
+    reason: new LightboxError.Drift({
+      resource: "volume",
+      name: "npm-cache",
+      field: "quota",
+      was: "1024 MiB",
+      now: "2048 MiB"
+    }),
     message: 'Volume "npm-cache" exists with a different quota: 1024 MiB instead of 2048 MiB',
     hint: "Request the volume with its current properties, or recreate it",
     isRetryable: false,
@@ -213,7 +219,7 @@ const errorOf = (reason: Reason) => new LightboxError.LightboxError({ method: "S
 
 describe("LightboxError", () => {
   it.effect.each(rows.map((row) => ({ tag: row.reason._tag, row })))(
-    "$tag says what happened, what to do, and whether to try again",
+    "$tag says what happened, what to do, and whether to retry",
     ({ row }) =>
       Effect.sync(() => {
         const error = errorOf(row.reason)
@@ -228,34 +234,51 @@ describe("LightboxError", () => {
       })
   )
 
-  it.effect.each(rows.map((row) => ({ tag: row.reason._tag, row })))("$tag comes back from JSON as it was", ({ row }) =>
-    Effect.gen(function* () {
-      const codec = Schema.fromJsonString(Schema.toCodecJson(LightboxError.LightboxError))
-      const error = new LightboxError.LightboxError({
-        method: "Snapshot.build",
-        reason: row.reason,
-        step: {
-          definition: "node-ci",
-          index: 2,
-          description: "install",
-          command: "npm ci",
-          declaredAt: "build.ts:3",
-          attempt: 1,
-          durationMillis: 12.5
-        },
-        builder: "node-ci-builder"
+  it.effect.each(rows.map((row) => ({ tag: row.reason._tag, row })))(
+    "$tag survives a round trip through JSON",
+    ({ row }) =>
+      Effect.gen(function* () {
+        const codec = Schema.fromJsonString(Schema.toCodecJson(LightboxError.LightboxError))
+        const error = new LightboxError.LightboxError({
+          method: "Snapshot.build",
+          reason: row.reason,
+          step: {
+            definition: "node-ci",
+            index: 2,
+            description: "install",
+            command: "npm ci",
+            declaredAt: "build.ts:3",
+            attempt: 1,
+            durationMillis: 12.5
+          },
+          builder: "node-ci-builder"
+        })
+        const json = yield* Schema.encodeEffect(codec)(error)
+        const back = yield* Schema.decodeEffect(codec)(json)
+        assert.isTrue(LightboxError.isLightboxError(back))
+        assert.strictEqual(back.message, error.message)
+        assert.strictEqual(back.reason._tag, row.reason._tag)
+        assert.deepStrictEqual(back.step, error.step)
+        assert.strictEqual(back.isRetryable, row.isRetryable)
+        assert.strictEqual(back.outcome, row.outcome)
+        assert.strictEqual(yield* Schema.encodeEffect(codec)(back), json)
       })
-      const json = yield* Schema.encodeEffect(codec)(error)
-      const back = yield* Schema.decodeEffect(codec)(json)
-      assert.isTrue(LightboxError.isLightboxError(back))
-      assert.strictEqual(back.message, error.message)
-      assert.strictEqual(back.reason._tag, row.reason._tag)
-      assert.deepStrictEqual(back.step, error.step)
-      assert.strictEqual(back.isRetryable, row.isRetryable)
-      assert.strictEqual(back.outcome, row.outcome)
-      assert.strictEqual(yield* Schema.encodeEffect(codec)(back), json)
-    })
   )
+
+  for (const [kind, isRetryable, hint] of [
+    ["NotFound", false, /^Check the reference/],
+    ["Unauthorized", false, /^Log in with the option `registry`, or with `docker login`$/],
+    ["Tls", false, /^Pass `registry.caCerts`/],
+    ["Unreachable", true, /^Check the name of the registry and the network/],
+    ["NotCached", false, /^Pass pullPolicy: "if-missing"$/]
+  ] as const) {
+    it(`says what to do about an image that is not available: ${kind}`, () => {
+      const reason = new LightboxError.ImageUnavailable({ reference: "node:22", problem: "it is not", kind })
+      const error = new LightboxError.LightboxError({ method: "Sandbox.launch", reason })
+      assert.strictEqual(error.isRetryable, isRetryable)
+      assert.match(error.hint ?? "", hint)
+    })
+  }
 
   it("keeps the original cause through JSON", () => {
     const codec = Schema.toCodecJson(LightboxError.LightboxError)
@@ -265,13 +288,13 @@ describe("LightboxError", () => {
     assert.strictEqual(back.reason.cause.message, "the original")
   })
 
-  it("is shown as an error is, its message first", () => {
+  it("prints like any error, message first", () => {
     const error = errorOf(table.NotFound.reason)
     assert.isTrue(inspect(error).startsWith(`LightboxError: ${error.message}\n    at `), inspect(error))
   })
 
   it.each(["sandbox", "snapshot", "generation", "volume", "image"] as const)(
-    "suggests for a missing %s only functions that exist",
+    "suggests only existing functions for a missing %s",
     (resource) => {
       const modules = new Map<string, object>([
         ["Sandbox", Sandbox],
@@ -285,7 +308,7 @@ describe("LightboxError", () => {
     }
   )
 
-  it("says nothing about a state or users that are not known", () => {
+  it("leaves out a state or users that are unknown", () => {
     assert.strictEqual(new LightboxError.NotRunning({ name: "a" }).message, 'Sandbox "a" is not running')
     const inUse = new LightboxError.InUse({ resource: "image", name: "node:22", usedBy: [] })
     assert.strictEqual(inUse.message, 'The image "node:22" is in use')
@@ -293,7 +316,7 @@ describe("LightboxError", () => {
     assert.strictEqual(exists.message, 'A sandbox named "a" already exists')
   })
 
-  it("shows standard output where a command wrote nothing to standard error", () => {
+  it("shows standard output when standard error is empty", () => {
     const failed = (stdout: string, stderr: string) =>
       new LightboxError.CommandFailed({ argv: ["make"], exitCode: 1, stdout, stderr }).message
     assert.strictEqual(failed("one\ntwo\n", " \n"), "make exited with code 1\n  | one\n  | two")
@@ -313,7 +336,7 @@ describe("LightboxError", () => {
     )
   })
 
-  it("quotes the last lines of a long output, and says how many there were", () => {
+  it("quotes the last lines of long output, and counts the lines before", () => {
     const stderr = Array.from({ length: 50 }, (_, index) => (index === 49 ? "x".repeat(1000) : `line ${index}`))
     const { message } = new LightboxError.CommandFailed({
       argv: ["make"],
@@ -329,12 +352,12 @@ describe("LightboxError", () => {
     ])
   })
 
-  it("says what to fix one thing a line", () => {
+  it("lists what to fix, one item per line", () => {
     const { message } = new LightboxError.NoVirtualization({ problem: "no kvm", remedy: "do this\ndo that" })
     assert.strictEqual(message, "This machine cannot run microVMs: no kvm\nTo fix it:\n  - do this\n  - do that")
   })
 
-  it("encodes to JSON with its fields, and without its text twice", () => {
+  it("encodes to JSON with its fields, without repeating its text", () => {
     const error = new LightboxError.LightboxError({
       method: "Snapshot.build",
       reason: new LightboxError.CommandFailed({
@@ -367,7 +390,7 @@ describe("LightboxError", () => {
     })
   })
 
-  it("leaves nothing for others to print but its message and its stack", () => {
+  it("exposes nothing to print but its message and stack", () => {
     const error = errorOf(table.CommandFailed.reason)
     assert.deepStrictEqual(Object.keys(error), ["name"])
     assert.isFalse("cause" in error)
@@ -375,7 +398,7 @@ describe("LightboxError", () => {
     assert.strictEqual(shown.split("exited with code 2").length, 2, shown)
   })
 
-  it("calls starting a command again worth a try where the guest had no room", () => {
+  it("is retryable for a command that did not start for lack of resources", () => {
     const kinds = Object.fromEntries(
       LightboxError.StartProblem.literals.map((kind) => [
         kind,
@@ -388,7 +411,7 @@ describe("LightboxError", () => {
     )
   })
 
-  it("names definition, step, line and attempt of a build that failed, and the builder that was kept", () => {
+  it("names the definition, step, line and attempt of a failed build, and the kept builder", () => {
     const step = { definition: "node-ci", index: 2, description: "install", attempt: 1, durationMillis: 5 }
     const reason = new LightboxError.CommandFailed({ argv: ["sh"], exitCode: 7, stdout: "", stderr: "oops" })
     const at = (more: object) =>
@@ -412,7 +435,7 @@ describe("LightboxError", () => {
     )
   })
 
-  it.effect("can be told apart by reason", () =>
+  it.effect("can be matched by reason", () =>
     Effect.gen(function* () {
       const found = yield* Effect.fail(errorOf(table.NotFound.reason)).pipe(
         Effect.catchReason("LightboxError", "NotFound", (reason) => Effect.succeed(reason.name))

@@ -28,7 +28,7 @@ const keysOf = <E, R>(definition: Snapshot.Definition<E, R>, nonce?: string, dig
 const keyOf = <E, R>(definition: Snapshot.Definition<E, R>) =>
   Effect.map(keysOf(definition), (keys) => keys.at(-1) ?? "")
 
-/** What all have the same key, or all different ones. */
+/** The number of different keys. */
 const distinct = Effect.fnUntraced(function* (...definitions: ReadonlyArray<Snapshot.Definition<unknown, unknown>>) {
   return new Set(yield* Effect.forEach(definitions, keyOf)).size
 })
@@ -38,7 +38,7 @@ const Word = Schema.String.check(Schema.makeFilter((word) => word.isWellFormed()
 const Words = Schema.Array(Word)
 
 describe("plan", () => {
-  it.effect("gives the keys that it gave before", () =>
+  it.effect("keeps the keys of earlier versions", () =>
     Effect.gen(function* () {
       const definition = base.pipe(
         Snapshot.env({ B: "2", A: "1" }),
@@ -49,7 +49,7 @@ describe("plan", () => {
         Snapshot.write("/etc/motd", "hello\n", { mode: 0o600, owner: { uid: 1, gid: 2 } }),
         Snapshot.step("seed", () => Effect.void, { key: "v1" })
       )
-      // Another key for the same steps would throw away what everybody has built: only with another `builderVersion`.
+      // Other keys for the same steps would discard everyone's results: only a new `builderVersion` may do that.
       assert.deepStrictEqual(yield* keysOf(definition), [
         "255c089f92dc965e1a1eea9da4319cc898fb5621f7ec142998826779c8c40c72",
         "a4c9a1cfe9db07ecb0a8136b84516a5732d5bbd7e749c409046a8b712e1e7dcc",
@@ -113,7 +113,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("tells words apart, however they are cut", () =>
+  it.effect("distinguishes arguments however they are split", () =>
     Effect.gen(function* () {
       const exec = (...args: ReadonlyArray<string>) => Snapshot.exec(base, "echo", args)
       assert.strictEqual(
@@ -131,14 +131,14 @@ describe("plan", () => {
     })
   )
 
-  it.effect.prop("has one key for one command line, and another for any other", [Words, Words], ([one, other]) =>
+  it.effect.prop("gives equal command lines the same key, and all others another", [Words, Words], ([one, other]) =>
     Effect.gen(function* () {
       const keys = yield* Effect.forEach([one, other], (args) => keyOf(Snapshot.exec(base, "run", args)))
       assert.strictEqual(keys[0] === keys[1], JSON.stringify(one) === JSON.stringify(other))
     })
   )
 
-  it.effect("tells kinds of steps apart", () =>
+  it.effect("distinguishes kinds of steps", () =>
     Effect.gen(function* () {
       assert.strictEqual(
         yield* distinct(
@@ -153,7 +153,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("depends on all that changes what a step does", () =>
+  it.effect("changes the key with everything that changes what a step does", () =>
     Effect.gen(function* () {
       const shell = (options?: Snapshot.CommandStepOptions) => Snapshot.shell(base, "make", options)
       const write = (content: string, options?: Snapshot.WriteOptions) => Snapshot.write(base, "/a", content, options)
@@ -184,7 +184,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("does not depend on what does not change the disk", () =>
+  it.effect("ignores what does not change the disk", () =>
     Effect.gen(function* () {
       const step: Snapshot.CommandStepOptions = {
         description: "build it",
@@ -209,7 +209,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("does not depend on the order in which variables were written", () =>
+  it.effect("ignores the order of variables", () =>
     Effect.gen(function* () {
       assert.strictEqual(
         yield* distinct(
@@ -223,7 +223,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("does not depend on the order in which fields of options were written", () =>
+  it.effect("ignores the order of fields in options", () =>
     Effect.gen(function* () {
       const [one, two] = [Redacted.make("1"), { value: Redacted.make("2"), inKey: true }]
       assert.strictEqual(
@@ -239,7 +239,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("takes no notice of the value of a secret, unless it is told to", () =>
+  it.effect("ignores the value of a secret unless inKey is set", () =>
     Effect.gen(function* () {
       const withSecret = (secret: Snapshot.StepSecret) => Snapshot.shell(base, "npm ci", { secrets: { TOKEN: secret } })
       const inKey = (value: string) => withSecret({ value: Redacted.make(value), inKey: true })
@@ -256,7 +256,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("remembers nothing of a secret", () =>
+  it.effect("stores nothing of a secret", () =>
     Effect.gen(function* () {
       const value = "very-secret-value"
       const digest = Crypto.hash("sha256", value)
@@ -270,13 +270,13 @@ describe("plan", () => {
         units.map(({ description, descriptor, key }) => ({ description, descriptor, key }))
       )
       assert.notInclude(remembered, value)
-      // It is no secret to those who can guess it.
+      // A digest reveals a value that can be guessed.
       assert.notInclude(remembered, digest)
       assert.include(remembered, "login <redacted>")
     })
   )
 
-  it.effect("changes the keys of all that comes after a change, and of nothing before", () =>
+  it.effect("changes the keys of a changed step and of all later steps only", () =>
     Effect.gen(function* () {
       const steps = (middle: string) =>
         base.pipe(Snapshot.shell("one"), Snapshot.shell(middle), Snapshot.shell("three"))
@@ -288,7 +288,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("gives steps that always run a key of this build's own, and all after them", () =>
+  it.effect("gives steps that always run, and all later steps, new keys in every build", () =>
     Effect.gen(function* () {
       for (const definition of [
         base.pipe(Snapshot.shell("one"), Snapshot.skipCache, Snapshot.shell("two"), Snapshot.shell("three")),
@@ -304,7 +304,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("lets a key of the user's stand for all that a step is", () =>
+  it.effect("uses a key given by the user instead of the step's content", () =>
     Effect.gen(function* () {
       const keyed = (script: string, key: string) => Snapshot.shell(base, script, { cache: { key } })
       assert.strictEqual(yield* distinct(keyed("one", "k"), keyed("two", "k")), 1)
@@ -314,20 +314,20 @@ describe("plan", () => {
     })
   )
 
-  it.effect("shares what definitions have in common, as its own steps and as a base", () =>
+  it.effect("shares keys between a base and the definitions built on it", () =>
     Effect.gen(function* () {
       const shared = Snapshot.make("shared", "debian:12").pipe(Snapshot.env({ A: "1" }), Snapshot.shell("one"))
       const child = Snapshot.from("child", shared).pipe(Snapshot.shell("two"))
       const [one, two] = yield* unitsOf(child)
       assert.strictEqual(one?.key, yield* keyOf(shared))
-      // Results of a base are kept, and its variables are its own.
+      // Results of a base are kept, and its variables do not apply to definitions on it.
       assert.isTrue(one?.isMarked)
       assert.deepStrictEqual(two?.environment, {})
       assert.deepStrictEqual([one?.index, two?.index], [1, 2])
     })
   )
 
-  it.effect("knows the files that a step copies, not where they are", () =>
+  it.effect("depends on the content of copied files, not on their location", () =>
     Effect.gen(function* () {
       const folder = yield* Effect.acquireRelease(
         Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "plan"))),
@@ -348,7 +348,7 @@ describe("plan", () => {
     })
   )
 
-  it.effect("describes steps by what they do, unless told", () =>
+  it.effect("describes a step by what it does, unless it has a description", () =>
     Effect.gen(function* () {
       const units = yield* unitsOf(
         base.pipe(
@@ -367,7 +367,7 @@ describe("plan", () => {
     })
   )
 
-  it("says where in this file a step was declared", () => {
+  it("records where in this file a step was declared", () => {
     const first = Snapshot.shell(base, "first")
     const definition = Snapshot.shell(first, "second")
     const own = Path.relative(process.cwd(), import.meta.filename)

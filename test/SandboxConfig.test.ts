@@ -22,7 +22,7 @@ const secret = (more: object = {}) => ({ value: Redacted.make("s"), hosts: ["api
 
 const rule = (more: object) => ({ network: { policy: { rules: [{ action: "allow", to: "any", ...more }] } } })
 
-/** Options that can not work, with the field that is named and what is said about it. */
+/** Invalid options, with the field that the error names and its problem. */
 const wrong: ReadonlyArray<readonly [input: object, field: string, problem: string | RegExp]> = [
   [{ name: "" }, "name", /1 to 128 letters/],
   [{ name: "-a" }, "name", /starting with a letter or digit/],
@@ -202,7 +202,7 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
 describe("SandboxConfig", () => {
   it.effect.each(
     wrong.map(([input, field, problem]) => ({ text: JSON.stringify(input).slice(0, 80), input, field, problem }))
-  )("refuses $text and names $field", ({ field, input, problem }) =>
+  )("rejects $text and names $field", ({ field, input, problem }) =>
     Effect.gen(function* () {
       const found = yield* refused(decode(input))
       assert.strictEqual(found.field, field)
@@ -211,7 +211,7 @@ describe("SandboxConfig", () => {
     })
   )
 
-  it.effect("takes everything that can be said, and knows it in one form", () =>
+  it.effect("decodes every option to one form", () =>
     Effect.gen(function* () {
       const config = yield* decode(everything)
       assert.deepStrictEqual(config.resources, {
@@ -228,17 +228,17 @@ describe("SandboxConfig", () => {
     })
   )
 
-  it.effect("takes nothing at all, and resources in part", () =>
+  it.effect("accepts no options, and partial resources", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* decode({}), {})
-      // What it begins with is the layer's to say.
+      // The layer decides what it starts with.
       assert.deepStrictEqual(yield* decode({ resources: { maxMemory: "384M", maxCpus: 1 } }), {
         resources: { maxMemory: 384 * 1024 ** 2, maxCpus: 1 }
       })
     })
   )
 
-  it.effect.each(["", " ", "-x", "a b", "a\u0000", "x".repeat(513)])("refuses the image %j", (reference) =>
+  it.effect.each(["", " ", "-x", "a b", "a\u0000", "x".repeat(513)])("rejects the image %j", (reference) =>
     Effect.gen(function* () {
       const { field, problem } = yield* refused(decodeSource({ _tag: "Image", reference }))
       assert.strictEqual(field, "reference")
@@ -247,13 +247,13 @@ describe("SandboxConfig", () => {
   )
 
   it.effect.each(["node:22", "docker.io/library/alpine@sha256:0123", "localhost:5000/a/b:c"])(
-    "takes the image %s",
+    "accepts the image %s",
     (reference) => Effect.asVoid(decodeSource({ _tag: "Image", reference }))
   )
 
   const Mib = Schema.Int.check(Schema.isBetween({ minimum: 64, maximum: 4_194_303 }))
 
-  it.effect.prop("reads memory in all its spellings", [Mib], ([amount]) =>
+  it.effect.prop("decodes memory in every notation", [Mib], ([amount]) =>
     Effect.gen(function* () {
       for (const [memory, mib] of [
         [amount * 1024 ** 2, amount],
@@ -274,7 +274,7 @@ describe("SandboxConfig", () => {
   const AnyNumber = Schema.Number
 
   it.effect.prop(
-    "takes a port mapping exactly if the guest's end is a port, and the host's a port or 0",
+    "accepts a port mapping only if the guest port is a port and the host port a port or 0",
     [AnyNumber, AnyNumber],
     ([host, guest]) =>
       Effect.gen(function* () {
@@ -284,19 +284,16 @@ describe("SandboxConfig", () => {
       })
   )
 
-  it.effect.prop(
-    "takes as the path of a mount only what is absolute and leads nowhere else",
-    [Schema.String],
-    ([text]) =>
-      Effect.gen(function* () {
-        const exit = yield* Effect.exit(decode({ mounts: { [text]: { tmpfs: true } } }))
-        const parts = text.split("/").filter((part) => part !== "")
-        const isGood = text.startsWith("/") && parts.length > 0 && !parts.includes("..") && !/[\0:;]/.test(text)
-        assert.strictEqual(exit._tag, isGood ? "Success" : "Failure")
-      })
+  it.effect.prop('accepts only an absolute path without ".." as a mount', [Schema.String], ([text]) =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(decode({ mounts: { [text]: { tmpfs: true } } }))
+      const parts = text.split("/").filter((part) => part !== "")
+      const isGood = text.startsWith("/") && parts.length > 0 && !parts.includes("..") && !/[\0:;]/.test(text)
+      assert.strictEqual(exit._tag, isGood ? "Success" : "Failure")
+    })
   )
 
-  it.effect.prop("never gives a number to the runtime that is not one", [Schema.Unknown], ([value]) =>
+  it.effect.prop("never passes anything but positive whole numbers as resources", [Schema.Unknown], ([value]) =>
     Effect.gen(function* () {
       const exit = yield* Effect.exit(decode({ resources: { cpus: value, memory: value, disk: value } }))
       if (exit._tag === "Failure") return

@@ -1,5 +1,5 @@
 /**
- * A terminal that tests look at.
+ * A terminal that tests can read.
  */
 import headless from "@xterm/headless"
 import * as Effect from "effect/Effect"
@@ -8,7 +8,7 @@ import type { Output } from "../src/BuildReporter.ts"
 /** A terminal of a size, with a history that is long enough for any test. */
 export class Screen implements Output {
   readonly isTTY = true
-  /** All that was written, in pieces as they came. */
+  /** Everything that was written, in its original chunks. */
   readonly written: Array<string> = []
   private readonly terminal: headless.Terminal
 
@@ -43,7 +43,7 @@ export class Screen implements Output {
     )
   }
 
-  /** What a person sees, and has seen: lines without the blanks at their ends, and without empty lines at the end. */
+  /** What a person sees and can scroll to: lines without trailing blanks, and without empty lines at the end. */
   get lines(): Effect.Effect<ReadonlyArray<string>> {
     return Effect.andThen(
       this.settled,

@@ -24,7 +24,7 @@ const reasonOf = <A, R>(effect: Effect.Effect<A, LightboxError, R>) =>
 const mounting = (name: string) => ({ image: "busybox", mounts: { "/data": { volume: name } } })
 
 describe("Volume", () => {
-  it.effect("is made once, and is told to differ only in what was asked for", () =>
+  it.effect("is created once, and reports drift only in what was requested", () =>
     Effect.gen(function* () {
       const made = yield* Volume.ensure("cache", { quota: "1G", labels: { tier: "ci" } })
       assert.deepInclude(made, { name: "cache", kind: "directory", quota: 1024 ** 3, labels: { tier: "ci" } })
@@ -45,7 +45,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.effect("is made anew, empty, when it differs and may be lost, but not while it is mounted", () =>
+  it.effect('is recreated empty with onDrift "recreate", but not while it is mounted', () =>
     Effect.gen(function* () {
       yield* Volume.ensure("cache", { quota: "1G" })
       yield* (yield* Volume.files("cache")).writeFileString("old", "")
@@ -60,7 +60,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.effect("lives as long as its scope, and is nobody else's", () =>
+  it.effect("lives as long as its scope, and cannot be acquired twice", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {
@@ -75,7 +75,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.live("is filled by the first who asks, while the others wait", () =>
+  it.live("is primed by the first caller while the others wait", () =>
     Effect.gen(function* () {
       let fills = 0
       const filling = yield* Deferred.make<void>()
@@ -104,7 +104,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.live("is filled by the next when the first fails or is interrupted", () =>
+  it.live("is primed by the next caller when the first fails or is interrupted", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* Effect.flip(Volume.prime("deps", () => Effect.fail("offline"))), "offline")
       const filling = yield* Deferred.make<void>()
@@ -119,7 +119,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.live("can be had by one at a time", () =>
+  it.live("can be held exclusively by one at a time", () =>
     Effect.gen(function* () {
       yield* Volume.ensure("database")
       const order: Array<string> = []
@@ -141,7 +141,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.effect("tells how full it is", () =>
+  it.effect("reports its usage", () =>
     Effect.gen(function* () {
       yield* Volume.ensure("cache", { quota: "1M" })
       const before = yield* Volume.usage("cache")
@@ -153,7 +153,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.effect("lets the host read and write what sandboxes see", () =>
+  it.effect("lets the host read and write the files that sandboxes see", () =>
     Effect.gen(function* () {
       yield* Volume.ensure("shared")
       const files = yield* Volume.files("shared")
@@ -178,7 +178,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.effect("leads the host nowhere else, whatever a guest put into it", () =>
+  it.effect("gives the host access to nothing outside, whatever links a guest made", () =>
     Effect.gen(function* () {
       const { path } = yield* Volume.ensure("hostile")
       const outside = Path.join(path, "..", "outside")
@@ -211,7 +211,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.effect("has no files for the host when it is a disk", () =>
+  it.effect("gives the host no files when it is a disk", () =>
     Effect.gen(function* () {
       yield* Volume.ensure("disk", { kind: "disk", quota: "128M" })
       assert.deepInclude(yield* reasonOf(Volume.files("disk")), { _tag: "Unsupported" })
@@ -253,7 +253,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.effect("is made as the configuration says", () =>
+  it.effect("is created from the configuration", () =>
     Effect.gen(function* () {
       const live = Volume.layerConfig("configured", { quota: Config.succeed(1024 ** 3) })
       const { name, quota } = yield* Effect.provide(
@@ -264,7 +264,7 @@ describe("Volume", () => {
     }).pipe(withTwin)
   )
 
-  it.effect("is never pruned by nothing, and wrong options are named", () =>
+  it.effect("is not pruned without a filter, and names invalid options", () =>
     Effect.gen(function* () {
       assert.deepInclude(yield* reasonOf(Volume.prune({})), { field: "labels" })
       assert.deepInclude(yield* reasonOf(Volume.prune({ labels: {} })), { field: "labels" })

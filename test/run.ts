@@ -3,8 +3,8 @@
  *
  * - `check`: format, lint, types, and the quick tests that need no microVM.
  * - `test`: `check`, the tests of whole processes and of the package, and the core of the tests on real microVMs.
- * - `all`: `test`, a short soak, power cuts, the tests of the emulated host where one is used, and all other tests on
- *   real microVMs.
+ * - `all`: `test`, a short soak, power cuts and kills at system calls, the tests of the emulated host where one is used,
+ *   and all other tests on real microVMs.
  * - `demo`: the quick start on a real microVM.
  * - `coverage`: how much of `src` the quick tests run. The details are in `.cache/coverage/index.html`.
  *
@@ -248,7 +248,7 @@ const host = Effect.gen(function* () {
   return (yield* Machine.canBoot) ? none : yield* here("host")
 })
 
-/** Power cuts, which need file systems of their own: a root user, and loop devices. */
+/** Power cuts and kills at system calls, which need file systems of their own: a root user, and loop devices. */
 const power = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
   const isAble = process.getuid?.() === 0 && (yield* fs.exists("/dev/loop-control"))

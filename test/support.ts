@@ -1,23 +1,23 @@
-/** What tests of all kinds have in common. */
+/** What tests of all kinds share. */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 
-/** Whether this runs where microVMs are emulated: that moves about a megabyte a second. */
+/** Whether microVMs are emulated here: that transfers about a megabyte a second. */
 export const isEmulated = process.env["LIGHTBOX_HOST"] === "emulated"
 
-/** Lets what goes on outside of the clock go on, such as work on files. */
+/** Runs what does not depend on the clock, such as work on files. */
 export const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
-/** A folder for the life of the scope. Sockets are made below it, and the path of a socket is short. */
+/** A folder for the life of the scope. Holds sockets, whose paths must be short. */
 export const temporary = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "t"))),
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
 )
 
-/** A TCP port of this host that nobody listens on. */
+/** An unused TCP port of this host. */
 export const freePort = Effect.callback<number>((resume) => {
   const server = Net.createServer()
   server.listen(0, "127.0.0.1", () => {

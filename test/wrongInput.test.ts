@@ -1,5 +1,5 @@
 /**
- * What programs without types pass: every exported function of the Effect side with wrong values for each argument and
+ * Input without types: every exported function of the Effect side with invalid values for each argument and
  * option. A function or an option that is not in these tables fails or does not compile, as does one that is in them and
  * is not checked.
  */
@@ -41,8 +41,8 @@ const func = [5, null, "x", {}]
 const names = ["", "a b", ...text, undefined]
 const paths = ["rel", "", "/a\0", ...text, undefined]
 const hostPaths = ["", ...text]
-const commands = ["", ...text, undefined]
-const words = ["hello", 5, null, {}, [1]]
+const commands = ["", "\ud800", ...text, undefined]
+const words = ["hello", 5, null, {}, [1], ["\udfff"]]
 
 const config: Wrong<SandboxConfig.Options> = {
   name: ["", "a b", ...text],
@@ -132,6 +132,7 @@ const scoped: Wrong<Snapshot.BuildScopedOptions> = {
   checkpointFactor: ["x", -1, null, Number.NaN],
   force,
   keepBuilder: flag,
+  pullPolicy: config.pullPolicy,
   onEvent: func
 }
 
@@ -183,13 +184,13 @@ const preset: Wrong<Presets.PresetOptions> = {
   labels
 }
 
-/** A function: its right arguments, what is wrong for each, and what is wrong for each of its options. */
+/** A function: its valid arguments, invalid values for each, and invalid values for each of its options. */
 interface Row {
   readonly run: (...args: Values) => unknown
   readonly right: Values
   readonly args: Fields
   readonly options: Fields
-  /** What an error's field begins with. */
+  /** The prefix of an error's field. */
   readonly within: string
 }
 
@@ -207,7 +208,7 @@ const on =
   (...all: Values): unknown =>
     Reflect.apply(Reflect.get(object, method), object, all)
 
-/** A function that takes right options, with one that is wrong; or what are no options at all. */
+/** A function with valid options and one invalid value; or values that are not options at all. */
 const beside =
   (object: object, method: string, right: object, ...more: Values) =>
   (wrong: unknown): unknown =>
@@ -230,7 +231,7 @@ const callsOf = ({ args, options, right, within }: Row) => [
       ])
 ]
 
-/** Runs whatever a function gives: an effect, a stream, a sink or a layer. */
+/** Runs whatever a function returns: an effect, a stream, a sink or a layer. */
 const settled = (thunk: () => unknown) =>
   Effect.sync(thunk).pipe(
     Effect.flatMap((made): Effect.Effect<unknown, unknown, never> => {
@@ -269,7 +270,7 @@ const checkAll = Effect.fnUntraced(function* (title: string, tables: { readonly 
 const image = "debian:12"
 const definition = Snapshot.make("n", image).pipe(Snapshot.shell("true"))
 
-/** Builds a definition after a change: what is wrong with it is refused then, at the latest. */
+/** Builds a changed definition, which rejects invalid input at the latest. */
 const building =
   (method: string) =>
   (...all: Values): unknown =>
@@ -279,11 +280,11 @@ const stepRow = (method: string, right: Values, args: Fields, options: Fields) =
   row(building(method), right, args, options, "steps.0.options.")
 
 const test = (title: string, tables: Effect.Effect<{ readonly [name: string]: ReadonlyArray<Row> }, unknown, never>) =>
-  it.live(`is refused by ${title}`, () =>
+  it.live(`is rejected by ${title}`, () =>
     Effect.flatMap(tables, (rows) => checkAll(title, rows)).pipe(Effect.provide(MicrosandboxMemory.layer()))
   )
 
-describe("wrong input", () => {
+describe("invalid input", () => {
   const sandboxes: Omit<
     Tables<typeof Sandbox>,
     "isSandbox" | "decodeText" | "splitLines" | "Service" | "layerConfig"
@@ -303,6 +304,16 @@ describe("wrong input", () => {
       row((use) => on(Sandbox, "run")({ image }, use), [() => Effect.void], { use: func })
     ],
     layer: [row(beside(Sandbox, "layer", { image }), [], {}, { ...launch })],
+    getOrCreate: [
+      row((name) => on(Sandbox, "getOrCreate")(name, { image }), ["n"], { name: names }),
+      row(
+        (given) =>
+          beside({ call: (options: unknown) => on(Sandbox, "getOrCreate")("n", options) }, "call", { image })(given),
+        [],
+        {},
+        { ...config, name: ["x"], overwrite: flag, detached: flag, onPullProgress: func, timeout: time }
+      )
+    ],
     connect: [row(on(Sandbox, "connect"), ["n"], { name: names })],
     start: [row(on(Sandbox, "start"), ["n"], { name: names }, { detached: flag })],
     restart: [row(on(Sandbox, "restart"), ["n"], { name: names }, { detached: flag, timeout: time })],
@@ -374,7 +385,14 @@ describe("wrong input", () => {
     buildScoped: [
       row(on(Snapshot, "buildScoped"), [definition], { definition: [5, null, "x", { name: "n" }] }, { ...scoped })
     ],
-    plan: [row(on(Snapshot, "plan"), [definition], { definition: [5, null, "x", { name: "n" }] }, { force })],
+    plan: [
+      row(
+        on(Snapshot, "plan"),
+        [definition],
+        { definition: [5, null, "x", { name: "n" }] },
+        { force, pullPolicy: config.pullPolicy }
+      )
+    ],
     layer: [row(on(Snapshot, "layer"), [definition], { definition: [5, null, "x", { name: "n" }] }, { ...build })],
     list: [row(on(Snapshot, "list"), [], {}, { layers: flag })],
     get: [row(on(Snapshot, "get"), ["n"], { name: names })],
@@ -438,7 +456,7 @@ describe("wrong input", () => {
   }
   test("Reaper", Effect.succeed(reaper))
 
-  it.live("is refused by a sandbox and its processes", () =>
+  it.live("is rejected by a sandbox and its processes", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image, name: "s" })
       const process = yield* sandbox.spawn("cat")
@@ -451,6 +469,14 @@ describe("wrong input", () => {
         shellStream: [row(on(sandbox, "shellStream"), ["a"], script, { ...stream })],
         spawn: [row(on(sandbox, "spawn"), ["a", []], { command: commands, args: words }, spawn)],
         attach: [row(on(sandbox, "attach"), ["a", []], { command: commands, args: words }, attach)],
+        forward: [
+          row(
+            on(sandbox, "forward"),
+            [80],
+            { guestPort: [0, 65_536, "80", 1.5, null, undefined] },
+            { host: [-1, 65_536, "80", null], bind: ["localhost", "", 5, null] }
+          )
+        ],
         copyIn: [row(on(sandbox, "copyIn"), [".", "/a"], { hostPath: hostPaths, path: paths }, { ...copyIn })],
         copyOut: [row(on(sandbox, "copyOut"), ["/a", "b"], { path: paths, hostPath: hostPaths }, { maxBytes: size })],
         stop: [row(on(sandbox, "stop"), [], {}, { timeout: time })],

@@ -18,7 +18,7 @@ const node: MicrosandboxMemory.Command = ({ argv, files, stdout }) =>
     Effect.as(0)
   )
 
-/** How many machines were booted, and that none is left. */
+/** The number of boots; fails if a machine is left. */
 const bootsOf = Effect.gen(function* () {
   const control = yield* MicrosandboxMemory.Control
   assert.deepStrictEqual((yield* control.inventory).sandboxes, [])
@@ -26,7 +26,7 @@ const bootsOf = Effect.gen(function* () {
 })
 
 describe("grade", () => {
-  it.effect("tells right from wrong", () =>
+  it.effect("grades a right and a wrong answer", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* grade('console.log("42")'), "right")
       assert.strictEqual(yield* grade('console.log("41")'), "wrong")
@@ -34,7 +34,7 @@ describe("grade", () => {
     }).pipe(Effect.provide(MicrosandboxMemory.layer({ commands: { node } })))
   )
 
-  it.effect("tries once more when the machine dies, in a new one", () =>
+  it.effect("retries once, in a new sandbox, when the sandbox dies", () =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       assert.strictEqual(yield* grade('console.log("42")'), "right")
@@ -51,7 +51,7 @@ describe("grade", () => {
     )
   )
 
-  it.effect("gives a program ten seconds", () =>
+  it.effect("stops a program after ten seconds", () =>
     Effect.gen(function* () {
       const isRunning = yield* Deferred.make<void>()
       const endless: MicrosandboxMemory.Command = () =>

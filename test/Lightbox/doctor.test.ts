@@ -1,4 +1,4 @@
-/** What the doctor finds on machines that are not well. */
+/** What the doctor finds on unhealthy machines. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -17,7 +17,7 @@ const findings = (home: string) =>
   }))
 
 describe("the doctor", () => {
-  it.effect("looks at a home that is not there without making it, and at everything else", () =>
+  it.effect("checks everything without creating a missing home", () =>
     Effect.gen(function* () {
       const home = Path.join(yield* temporary, "not", "there")
       const { findings: all, isHealthy, of } = yield* findings(home)
@@ -40,7 +40,7 @@ describe("the doctor", () => {
         isHealthy,
         all.every(({ status }) => status !== "problem")
       )
-      // Whatever is wrong, it says what to do.
+      // Every finding that is not ok says what to do.
       for (const { remedy, status, topic } of all) {
         if (status !== "ok") assert.isNotEmpty(remedy, topic)
       }
@@ -51,7 +51,7 @@ describe("the doctor", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("says that a home is a file", () =>
+  it.effect("reports a home that is a file", () =>
     Effect.gen(function* () {
       const home = Path.join(yield* temporary, "file")
       Fs.writeFileSync(home, "")
@@ -61,7 +61,7 @@ describe("the doctor", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("leaves nothing where it looked", () =>
+  it.effect("leaves nothing behind where it checks", () =>
     Effect.gen(function* () {
       const home = yield* temporary
       const before = Fs.readdirSync(Path.dirname(home)).filter((name) => name.startsWith(".lightbox-"))
@@ -74,7 +74,7 @@ describe("the doctor", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("makes nothing in a home that is empty, and gives the home back", () =>
+  it.effect("creates nothing in an empty home, and does not claim the home for the process", () =>
     Effect.gen(function* () {
       const environment = process.env["MSB_HOME"]
       const home = yield* temporary
@@ -90,14 +90,14 @@ describe("the doctor", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("refuses a home that no socket fits into", () =>
+  it.effect("rejects a home whose path is too long for a socket", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(Lightbox.doctor({ home: `/tmp/${"x".repeat(200)}` }))
       assert.deepInclude(error.reason, { _tag: "InvalidConfig", field: "home" })
     })
   )
 
-  it("writes its findings one in a line, with what to do below", () => {
+  it("prints one finding per line, with its remedy below", () => {
     const text = Lightbox.formatDiagnosis({
       isHealthy: false,
       findings: [

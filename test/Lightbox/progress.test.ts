@@ -8,7 +8,7 @@ import * as Snapshot from "../../src/Snapshot.ts"
 
 const twin = Layer.fresh(MicrosandboxMemory.layer({ images: { "progress:1": {}, "progress:2": {} } }))
 
-/** The lines that a program causes. */
+/** The progress lines of a program. */
 const linesOf = Effect.fnUntraced(function* <E, R>(program: Effect.Effect<unknown, E, R>) {
   const lines: Array<string> = []
   yield* Effect.provideService(program, Lightbox.Progress, (line) => lines.push(line))
@@ -16,7 +16,7 @@ const linesOf = Effect.fnUntraced(function* <E, R>(program: Effect.Effect<unknow
 })
 
 describe("progress", () => {
-  it.effect("says once per process what a build and a launch wait for", () =>
+  it.effect("says what a build and a launch wait for, once per process", () =>
     Effect.gen(function* () {
       const definition = Snapshot.make("tools", "progress:1").pipe(Snapshot.shell("echo one > /one"))
       const program = Effect.scoped(Sandbox.launch({ snapshot: Snapshot.build(definition) }))
@@ -29,7 +29,7 @@ describe("progress", () => {
     }).pipe(Effect.provide(twin))
   )
 
-  it.effect("leaves a build that has a listener to the listener", () =>
+  it.effect("says nothing about a build that has its own listener", () =>
     Effect.gen(function* () {
       const definition = Snapshot.make("listened", "progress:2").pipe(Snapshot.shell("true"))
       assert.deepStrictEqual(yield* linesOf(Snapshot.build(definition, { onEvent: () => Effect.void })), [])

@@ -1,4 +1,4 @@
-/** How programs end that `Lightbox.runMain` runs. */
+/** How programs run by `Lightbox.runMain` end. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -15,11 +15,11 @@ const program = fileURLToPath(new URL("programs/main.ts", import.meta.url))
 interface Ended {
   readonly status: number | null
   readonly said: ReadonlyArray<string>
-  /** What it said on standard error. */
+  /** Its standard error. */
   readonly complaint: string
 }
 
-/** Runs the program, sending it a signal when it says the word for it. */
+/** Runs the program, and sends it a signal when it prints the word for it. */
 const end = (
   home: string,
   args: ReadonlyArray<string>,
@@ -68,7 +68,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a program", (it) => {
     { what: "throw", signal: undefined, status: 1 }
   ] as const
   for (const { signal, status, what } of cases) {
-    it.effect(`releases what it has, and ends with status ${status}: ${signal ?? what}`, () =>
+    it.effect(`releases its resources and exits with status ${status}: ${signal ?? what}`, () =>
       Effect.gen(function* () {
         const home = yield* makeHome
         const ended = yield* end(home, [what], signal === undefined ? {} : { ready: signal })
@@ -78,7 +78,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a program", (it) => {
     )
   }
 
-  it.effect("does not wait for a release that never ends, and leaves it to the sweeper", () =>
+  it.effect("does not wait for a release that never ends, and leaves it to the sweep", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const ended = yield* end(home, ["slow", "2000"], { ready: "SIGTERM" })
@@ -89,7 +89,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a program", (it) => {
     })
   )
 
-  it.effect("ends at once at a second signal", () =>
+  it.effect("exits at once on a second signal", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const ended = yield* end(home, ["slow"], { ready: "SIGINT", releasing: "SIGTERM" })

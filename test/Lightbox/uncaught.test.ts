@@ -1,4 +1,4 @@
-/** What a program prints that does not catch its error. */
+/** What a program prints for an uncaught error. */
 import { assert, describe, it } from "@effect/vitest"
 import * as ChildProcess from "node:child_process"
 import { fileURLToPath } from "node:url"
@@ -29,8 +29,8 @@ const cases = (["node", "bun"] as const).flatMap((runtime) =>
   (["effect", "runPromise", "promise"] as const).map((style) => ({ runtime, style }))
 )
 
-describe("an error that nobody catches", { timeout: 60_000 }, () => {
-  it.each(cases)("is printed once, with the last lines of the step and what to do: $style, $runtime", async (one) => {
+describe("an uncaught error", { timeout: 60_000 }, () => {
+  it.each(cases)("is printed once, with the step's last lines and a hint: $style, $runtime", async (one) => {
     const { status, stderr, stdout } = await run(one.runtime, one.style, "step")
     assert.strictEqual(status, 1, stderr)
     assert.strictEqual(stdout, "")
@@ -48,7 +48,7 @@ describe("an error that nobody catches", { timeout: 60_000 }, () => {
     assert.strictEqual(count(stderr, `Pass ${option} to keep the builder and look inside`), 1, stderr)
   })
 
-  it.each(cases)("is printed with the line of the program that it came from: $style, $runtime", async (one) => {
+  it.each(cases)("is printed with the program's line that caused it: $style, $runtime", async (one) => {
     const { status, stderr, stdout } = await run(one.runtime, one.style, "missing")
     assert.strictEqual(status, 1, stderr)
     assert.strictEqual(stdout, "")
@@ -56,7 +56,7 @@ describe("an error that nobody catches", { timeout: 60_000 }, () => {
     assert.strictEqual(count(stderr, message), 1, stderr)
     assert.strictEqual(count(stderr, "There is no snapshot named"), 1, stderr)
     assert.isAtMost(stderr.trimEnd().split("\n").length, 25, stderr)
-    // `Effect.runPromise` rejects with the error itself, which knows nothing of the fibers that it went through.
+    // `Effect.runPromise` rejects with the error itself, without a trace of its fibers.
     if (one.style !== "runPromise") assert.match(stderr, /^ +at .*uncaught\.ts:\d+/m)
   })
 })

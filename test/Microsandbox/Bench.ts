@@ -1,5 +1,5 @@
 /**
- * What the cases of the contract work with.
+ * What the cases of the contract use.
  */
 import { assert } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -14,10 +14,12 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Net from "node:net"
 import { inspect } from "node:util"
 import type { Services } from "../../src/Driver.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import { type Reason } from "../../src/LightboxError.ts"
+import { isCode } from "../../src/internal/host/socket.ts"
 import { needsRestart } from "../../src/internal/driver/restart.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -31,7 +33,7 @@ export class Bench extends Context.Service<
   {
     /** An image with busybox, the user app (1000), and nothing else. */
     readonly image: string
-    /** Another name of it: as one writes it, and whole. */
+    /** Another name of it: short and fully qualified. */
     readonly alias: { readonly short: string; readonly whole: string }
     /** A folder of the host, where files can be shared with guests. */
     readonly files: string
@@ -40,7 +42,7 @@ export class Bench extends Context.Service<
   }
 >()("effect-lightbox/test/Microsandbox/Bench") {}
 
-/** What the image is called as well. */
+/** The other names of the image. */
 export const alias = { short: "busybox", whole: "docker.io/library/busybox:latest" }
 
 /** Makes the bench, and a driver that counts its boots. */
@@ -75,7 +77,7 @@ export const layer = <E, R>(options: {
     })
   )
 
-/** An archive of the image under both names, from which it comes back as it is from now on. */
+/** An archive of the image under both names; loading it always gives the same image. */
 export const archived = Effect.gen(function* () {
   const driver = yield* Microsandbox.Microsandbox
   const { files, image } = yield* Bench
@@ -91,7 +93,7 @@ export const archived = Effect.gen(function* () {
 
 let made = 0
 
-/** A name that nothing else has. */
+/** An unused name. */
 export const freshName = (prefix: string): string => `${prefix}-${++made}`
 
 /** A request for a small sandbox. */
@@ -138,7 +140,7 @@ export const shared = (config: (files: string) => SandboxConfig = () => ({})) =>
 
 type ReasonOf<Tag extends Reason["_tag"]> = Extract<Reason, { readonly _tag: Tag }>
 
-/** The reason that something fails with. */
+/** The reason of a failure. */
 export const failsWith = <Tag extends Reason["_tag"], A, R>(
   tag: Tag,
   effect: Effect.Effect<A, LightboxError, R>
@@ -171,7 +173,7 @@ export const eventually = <A, E, R>(effect: Effect.Effect<A, E, R>, isSo: (value
     Effect.filterOrElse(isSo, (value) => Effect.die(new Error(`it did not become so: ${inspect(value)}`)))
   )
 
-/** Runs something in the background until the scope closes, and is told how it ended. */
+/** Runs something in the background until the scope closes, and reports how it ended. */
 export const background = <A, R>(effect: Effect.Effect<A, LightboxError, R>) =>
   Effect.map(Effect.forkScoped(Effect.exit(effect), { startImmediately: true }), (fiber) => ({
     /** The reason that it failed with. */
@@ -194,7 +196,7 @@ export const decode = (bytes: Uint8Array): string => new TextDecoder().decode(by
 export const referencesOf = (all: ReadonlyArray<Microsandbox.ImageInfo>): ReadonlyArray<string> =>
   all.map(({ reference }) => reference).toSorted()
 
-/** The commands that run in a guest, kernel threads left out. */
+/** The commands that run in a guest, without kernel threads. */
 export const commandLines = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox) {
   const pids = (yield* sandbox.guest.readDirectoryEntries("/proc")).flatMap(
     ({ path }) => /^\/proc\/(\d+)$/.exec(path)?.[1] ?? []
@@ -225,3 +227,17 @@ export const hostFolder = Effect.fnUntraced(function* (files: { readonly [name: 
   for (const [name, content] of Object.entries(files)) Fs.writeFileSync(Path.join(path, name), content)
   return path
 })
+
+/** Says something to a port of this host, ends its side, and hears the answer to its end. A reset ends it, too. */
+export const dial = (port: number, text: string): Effect.Effect<string, Cause.UnknownError> =>
+  Effect.tryPromise(async () => {
+    const socket = Net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
+    socket.end(text)
+    const heard: Array<Buffer> = []
+    try {
+      for await (const bytes of socket) heard.push(bytes)
+    } catch (cause) {
+      if (!isCode(cause, "ECONNRESET", "EPIPE")) throw cause
+    }
+    return Buffer.concat(heard).toString()
+  })

@@ -11,6 +11,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import type * as Sandbox from "../../src/Sandbox.ts"
 import * as Bench from "./Bench.ts"
 import type { Group } from "./contract.ts"
 
@@ -19,7 +20,7 @@ export const commands: Group<Bench.Shared> = (test) => {
   // Starting
   // ---------------------------------------------------------------------------
 
-  test("gives exit code and both outputs", function* () {
+  test("returns the exit code and both outputs", function* () {
     const { sandbox } = yield* Bench.Shared
     const result = yield* sandbox.exec("sh", ["-c", "echo out; echo err >&2; exit 3"])
     assert.deepStrictEqual([result.exitCode, result.stdout, result.stderr], [3, "out\n", "err\n"])
@@ -31,18 +32,18 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.strictEqual(result.stdout, "$HOME a  b * \n")
   })
 
-  test("exit codes are a byte", function* () {
+  test("truncates an exit code to a byte", function* () {
     const { sandbox } = yield* Bench.Shared
     assert.strictEqual((yield* sandbox.shell("exit 300")).exitCode, 44)
   })
 
-  test("no output is no output", function* () {
+  test("returns empty output for a command that writes nothing", function* () {
     const { sandbox } = yield* Bench.Shared
     const result = yield* sandbox.exec("true")
     assert.deepStrictEqual([result.exitCode, result.stdoutBytes.length, result.stderrBytes.length], [0, 0, 0])
   })
 
-  test("has the sandbox's environment and its own", function* () {
+  test("passes the sandbox's environment and the command's own", function* () {
     const { sandbox } = yield* Bench.Shared
     const result = yield* sandbox.shell("echo $FROM_CONFIG $OWN $SECRET $HOME", {
       env: { OWN: "own", SECRET: Redacted.make("hidden") }
@@ -50,19 +51,19 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.strictEqual(result.stdout, "configured own hidden /root\n")
   })
 
-  test("finds scripts of the configuration", function* () {
+  test("finds the scripts of the configuration", function* () {
     const { sandbox } = yield* Bench.Shared
     const result = yield* sandbox.exec("greet", ["you"])
     assert.strictEqual(result.stdout, "hello you\n")
   })
 
-  test("runs where it is told", function* () {
+  test("runs a command in the given folder", function* () {
     const { sandbox } = yield* Bench.Shared
     assert.strictEqual((yield* sandbox.exec("pwd")).stdout, "/\n")
     assert.strictEqual((yield* sandbox.exec("pwd", [], { cwd: "/etc" })).stdout, "/etc\n")
   })
 
-  test("runs as whom it is told", function* () {
+  test("runs a command as the given user", function* () {
     const { sandbox } = yield* Bench.Shared
     const idOf = (user?: string) =>
       Effect.map(sandbox.exec("id", [], user === undefined ? {} : { user }), (result) => result.stdout.trim())
@@ -74,14 +75,14 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.strictEqual((yield* sandbox.shell("echo $HOME", { user: "app" })).stdout, "/home/app\n")
   })
 
-  test("a user may not write what is root's", function* () {
+  test("keeps a user from writing files owned by root", function* () {
     const { sandbox } = yield* Bench.Shared
     const result = yield* sandbox.shell("touch /etc/mine; touch /home/app/mine && ls /home/app", { user: "app" })
     assert.strictEqual(result.stdout, "mine\n")
     assert.include(result.stderr, "Permission denied")
   })
 
-  test("a program that is not there", function* () {
+  test("fails with ProgramNotFound for a missing program", function* () {
     const { sandbox } = yield* Bench.Shared
     for (const program of ["not-there", "/bin/not-there", "/etc/passwd/not-there"]) {
       const reason = yield* Bench.failsWith("CommandNotStarted", sandbox.exec(program, ["word"]))
@@ -99,7 +100,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.deepStrictEqual(methods, ["Sandbox.exec", "Sandbox.execStream", "Sandbox.spawn"])
   })
 
-  test("a file that is no program", function* () {
+  test("fails with the kind of problem for a file that cannot be executed", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.writeFileString("/tmp/text", "just text")
     const plain = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("/tmp/text"))
@@ -114,13 +115,13 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.strictEqual(script.kind, "ProgramNotFound")
   })
 
-  test("a script with an interpreter", function* () {
+  test("runs a script with its interpreter", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.writeFileString("/tmp/tool", '#!/bin/sh\necho "$0" "$1"\n', { mode: 0o755 })
     assert.strictEqual((yield* sandbox.exec("/tmp/tool", ["a b"])).stdout, "/tmp/tool a b\n")
   })
 
-  test("a folder to run in that is not there", function* () {
+  test("fails with BadWorkdir for a working directory that is missing or a file", function* () {
     const { sandbox } = yield* Bench.Shared
     const missing = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("true", [], { cwd: "/not/there" }))
     assert.deepStrictEqual([missing.kind, missing.errno], ["BadWorkdir", "ENOENT"])
@@ -134,7 +135,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.strictEqual(seen.kind, "BadWorkdir")
   })
 
-  test("a user that is not there", function* () {
+  test("fails with UnknownUser for a missing user or group", function* () {
     const { sandbox } = yield* Bench.Shared
     for (const user of ["nobody-here", "app:nobodies"]) {
       const reason = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("true", [], { user }))
@@ -142,7 +143,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     }
   })
 
-  test("limits of resources", function* () {
+  test("applies resource limits to a command", function* () {
     const { sandbox } = yield* Bench.Shared
     const result = yield* sandbox.shell("ulimit -n; ulimit -Hn", { rlimits: { nofile: { soft: 100, hard: 200 } } })
     assert.strictEqual(result.stdout, "100\n200\n")
@@ -152,26 +153,26 @@ export const commands: Group<Bench.Shared> = (test) => {
   // Output
   // ---------------------------------------------------------------------------
 
-  test("output that is not text", function* () {
+  test("returns binary output unchanged", function* () {
     const { sandbox } = yield* Bench.Shared
     const result = yield* sandbox.shell("printf '\\000\\001\\377\\376a\\303'")
     assert.deepStrictEqual([...result.stdoutBytes], [0, 1, 255, 254, 97, 195])
     assert.include(result.stdout, "\uFFFD")
   })
 
-  test("output without an end of line", function* () {
+  test("returns output without a trailing newline", function* () {
     const { sandbox } = yield* Bench.Shared
     assert.strictEqual((yield* sandbox.shell("printf abc")).stdout, "abc")
   })
 
-  test("ten thousand small pieces of output, in order", function* () {
+  test("keeps ten thousand small pieces of output in order", function* () {
     const { sandbox } = yield* Bench.Shared
     const script = "i=0; while [ $i -lt 10000 ]; do echo $i; i=$((i+1)); done"
     const result = yield* sandbox.shell(script)
     assert.strictEqual(result.stdout, Array.from({ length: 10_000 }, (_, index) => `${index}\n`).join(""))
   })
 
-  test("more output than is held in memory", function* () {
+  test("buffers more output than it holds in memory", function* () {
     const { sandbox } = yield* Bench.Shared
     const size = 6 * 1024 * 1024
     const text = yield* Effect.scoped(
@@ -188,7 +189,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.strictEqual(text, size)
   })
 
-  test("output that is held up until it is read", function* () {
+  test('delivers all output with overflow "suspend"', function* () {
     const { sandbox } = yield* Bench.Shared
     const size = 2 * 1024 * 1024
     const read = yield* Effect.scoped(
@@ -205,7 +206,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.strictEqual(read, size)
   })
 
-  test("output that nobody wants", function* () {
+  test("discards output on request", function* () {
     const { sandbox } = yield* Bench.Shared
     const { exitCode, stdout } = yield* Effect.scoped(
       Effect.flatMap(
@@ -216,14 +217,14 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.deepStrictEqual([exitCode, stdout], [4, ""])
   })
 
-  test("output past a limit ends the command", function* () {
+  test("ends a command whose output exceeds the limit", function* () {
     const { sandbox } = yield* Bench.Shared
     const reason = yield* Bench.failsWith("OutputTooLarge", sandbox.exec("yes", [], { maxOutput: 100_000 }))
     assert.strictEqual(reason.limitBytes, 100_000)
     yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.includes("yes"))
   })
 
-  test("a failure says all that is known of it", function* () {
+  test("reports the command, exit code and outputs of a failure", function* () {
     const { sandbox } = yield* Bench.Shared
     const script = "echo out; echo err >&2; exit 3"
     const reason = yield* Bench.failsWith("CommandFailed", sandbox.exec("sh", ["-c", script], { check: true }))
@@ -232,7 +233,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.strictEqual(killed.exitCode, -1)
   })
 
-  test("tells what happens while it runs", function* () {
+  test("streams events while a command runs", function* () {
     const { sandbox } = yield* Bench.Shared
     const events = yield* Stream.runCollect(sandbox.shellStream("echo one; exit 2"))
     assert.deepStrictEqual(
@@ -247,19 +248,19 @@ export const commands: Group<Bench.Shared> = (test) => {
   // Input
   // ---------------------------------------------------------------------------
 
-  test("input is empty unless given", function* () {
+  test("gives a command empty input by default", function* () {
     const { sandbox } = yield* Bench.Shared
     assert.strictEqual((yield* sandbox.exec("cat")).stdout, "")
   })
 
-  test("three MiB of input arrive whole", function* () {
+  test("passes 3 MiB of input unchanged", function* () {
     const { sandbox } = yield* Bench.Shared
     const data = Crypto.randomBytes(3 * 1024 * 1024)
     const result = yield* sandbox.exec("md5sum", [], { stdin: data })
     assert.strictEqual(result.stdout, `${Crypto.hash("md5", data)}  -\n`)
   })
 
-  test("input in pieces, answered before it ends", function* () {
+  test("streams input, and returns output before the input ends", function* () {
     const { sandbox } = yield* Bench.Shared
     const answer = yield* Effect.scoped(
       Effect.gen(function* () {
@@ -281,7 +282,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.deepStrictEqual(answer, ["one\ntwo\n", 0])
   })
 
-  test("input that is not read does no harm", function* () {
+  test("ignores input that a command does not read", function* () {
     const { sandbox } = yield* Bench.Shared
     const result = yield* sandbox.exec("head", ["-c", "3"], { stdin: new Uint8Array(300_000).fill(65) })
     assert.deepStrictEqual([result.exitCode, result.stdout], [0, "AAA"])
@@ -293,7 +294,7 @@ export const commands: Group<Bench.Shared> = (test) => {
   // ---------------------------------------------------------------------------
 
   for (const signal of ["SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGTERM"] as const) {
-    test(`${signal} ends a command`, function* () {
+    test(`ends a command with ${signal}`, function* () {
       const { sandbox } = yield* Bench.Shared
       const ended = yield* Effect.scoped(
         Effect.gen(function* () {
@@ -306,7 +307,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     })
   }
 
-  test("signals that end nothing", function* () {
+  test("leaves a command running after SIGCONT, SIGWINCH and 0, and rejects an unknown signal", function* () {
     const { sandbox } = yield* Bench.Shared
     const { exitCode, stdout } = yield* Effect.scoped(
       Effect.gen(function* () {
@@ -321,13 +322,13 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.deepStrictEqual([exitCode, stdout], [0, "alive\n"])
   })
 
-  test("a command can handle a signal", function* () {
+  test("lets a command handle a signal", function* () {
     const { sandbox } = yield* Bench.Shared
     const result = yield* sandbox.shell("trap 'echo handled' TERM; kill -TERM $$; echo after")
     assert.strictEqual(result.stdout, "handled\nafter\n")
   })
 
-  test("a signal after the end has no effect", function* () {
+  test("ignores a signal after the command has ended", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* Effect.scoped(
       Effect.gen(function* () {
@@ -340,7 +341,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     )
   })
 
-  test("a signal reaches all that the command started", function* () {
+  test("sends a signal to everything the command started", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* Effect.scoped(
       Effect.gen(function* () {
@@ -353,7 +354,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.some((line) => /sleep 100[12]/.test(line)))
   })
 
-  test("closing the scope ends the command and all that it started", function* () {
+  test("ends the command and everything it started when the scope closes", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* Effect.scoped(
       Effect.gen(function* () {
@@ -364,14 +365,14 @@ export const commands: Group<Bench.Shared> = (test) => {
     yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.some((line) => /sleep 100[34]/.test(line)))
   })
 
-  test("a time limit leaves no process", function* () {
+  test("leaves no process after a time limit", function* () {
     const { sandbox } = yield* Bench.Shared
     const reason = yield* Bench.failsWith("TimedOut", sandbox.exec("sleep", ["1005"], { timeout: "300 millis" }))
     assert.strictEqual(reason.limitMillis, 300)
     yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.includes("sleep 1005"))
   })
 
-  test("interruption leaves no process", function* () {
+  test("leaves no process after an interruption", function* () {
     const { sandbox } = yield* Bench.Shared
     const fiber = yield* Effect.forkChild(sandbox.exec("sleep", ["1006"]))
     yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => lines.includes("sleep 1006"))
@@ -379,14 +380,14 @@ export const commands: Group<Bench.Shared> = (test) => {
     yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.includes("sleep 1006"))
   })
 
-  test("the end waits for what holds the output", function* () {
+  test("waits for a background process that holds the output", function* () {
     const { sandbox } = yield* Bench.Shared
     const process = yield* Effect.timed(sandbox.shell("sleep 1 & echo now"))
     assert.strictEqual(process[1].stdout, "now\n")
     assert.isAtLeast(Duration.toMillis(process[0]), 900)
   })
 
-  test("what holds the output any longer is killed", function* () {
+  test("kills a background process that holds the output for too long", function* () {
     const { sandbox } = yield* Bench.Shared
     const script = "(sleep 1011; echo late) & echo now; exit 3"
     const { exitCode, stdout } = yield* sandbox.shell(script, { timeout: "1 minute" })
@@ -396,7 +397,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => !lines.includes("sleep 1011"))
   })
 
-  test("the end does not wait for what is redirected", function* () {
+  test("does not wait for a background process with redirected output", function* () {
     const { sandbox } = yield* Bench.Shared
     for (const background of ["sleep 1008", "(sleep 1008)", "for n in 1; do sleep 1008; done"]) {
       const { stdout } = yield* sandbox.shell(`${background} > /dev/null 2>&1 & echo now`, { timeout: "1 minute" })
@@ -405,7 +406,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     yield* sandbox.exec("kill", ["-9", "-1"])
   })
 
-  test("kill -9 -1 ends all but itself", function* () {
+  test("ends every process but itself with kill -9 -1", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* Effect.scoped(
       Effect.gen(function* () {
@@ -417,7 +418,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.strictEqual((yield* sandbox.exec("true")).exitCode, 0)
   })
 
-  test("a process is in /proc while it lives", function* () {
+  test("lists a running process in /proc", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* Effect.scoped(
       Effect.gen(function* () {
@@ -431,7 +432,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     )
   })
 
-  test("ten commands run at the same time", function* () {
+  test("runs ten commands at the same time", function* () {
     const { sandbox } = yield* Bench.Shared
     // Each waits for the file of the next: one after the other, they would never end.
     const results = yield* Effect.forEach(
@@ -450,12 +451,12 @@ export const commands: Group<Bench.Shared> = (test) => {
     )
   })
 
-  test("more than 128 commands run at the same time", function* () {
+  test("runs more than 128 commands at the same time", function* () {
     const { sandbox } = yield* Bench.Shared
     const numbers = Array.from({ length: 150 }, (_, index) => `${index}\n`)
     const outputs = yield* Effect.scoped(
       Effect.gen(function* () {
-        // All of them run before the first is given what it waits for.
+        // All of them run before the first gets its input.
         const processes = yield* Effect.forEach(numbers, () => sandbox.spawn("cat"), { concurrency: "unbounded" })
         assert.strictEqual(new Set(processes.map(({ pid }) => pid)).size, numbers.length)
         return yield* Effect.forEach(
@@ -479,7 +480,7 @@ export const commands: Group<Bench.Shared> = (test) => {
   // Terminals
   // ---------------------------------------------------------------------------
 
-  test("a terminal has a size, shows what is typed, and joins the outputs", function* () {
+  test("gives a command a terminal that has a size, echoes input and joins the outputs", function* () {
     const { sandbox } = yield* Bench.Shared
     const { exitCode, stdout } = yield* Effect.scoped(
       Effect.gen(function* () {
@@ -499,7 +500,7 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.deepStrictEqual([exitCode, stdout], [0, "10 20\r\nerr\r\ntyped\r\ngot typed\r\n"])
   })
 
-  test("a terminal can be resized", function* () {
+  test("resizes a terminal", function* () {
     const { sandbox } = yield* Bench.Shared
     const { stdout } = yield* Effect.scoped(
       Effect.gen(function* () {
@@ -518,7 +519,7 @@ export const commands: Group<Bench.Shared> = (test) => {
   // Connections
   // ---------------------------------------------------------------------------
 
-  test("a connection into the guest", function* () {
+  test("connects to a port in the guest", function* () {
     const { sandbox } = yield* Bench.Shared
     const answer = yield* Effect.scoped(
       Effect.gen(function* () {
@@ -535,24 +536,64 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.deepStrictEqual(answer, ["ping\n", 0])
   })
 
-  test("a connection to a port that nobody listens on", function* () {
+  test("fails with ECONNREFUSED for a port that nobody listens on", function* () {
     const { sandbox } = yield* Bench.Shared
     const refused = Effect.scoped(sandbox.guest.connect("127.0.0.1", 7999))
     assert.strictEqual((yield* Bench.failsWithCode("ECONNREFUSED", refused)).path, "127.0.0.1:7999")
   })
 
-  test("a connection to a host that is not there", function* () {
+  test("fails with FileError for an unknown host", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* Bench.failsWith("FileError", Effect.scoped(sandbox.guest.connect("nobody.invalid", 80)))
   })
 
-  test("ping and touch", function* () {
+  /** Serves each connection with a copy of what it says. */
+  const echo = (sandbox: Sandbox.Sandbox, port: number) =>
+    sandbox.spawn("sh", ["-c", `while true; do nc -l -p ${port} -e /bin/cat; done`])
+
+  test("forwards a port in both directions, and tells the guest the end of each side", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        yield* echo(sandbox, 7001)
+        const forward = yield* sandbox.forward(7001)
+        assert.deepStrictEqual([forward.guest, forward.bind], [7001, "127.0.0.1"])
+        const answer = Bench.dial(forward.host, "over there and back\n")
+        const again = Effect.repeat(answer, { until: (text) => text !== "", schedule: Schedule.spaced("100 millis") })
+        assert.strictEqual(yield* again, "over there and back\n")
+        const many = Array.from({ length: 5 }, (_, index) => `${index} ${"x".repeat(200_000)}`)
+        for (const text of many) {
+          const echoed = Effect.repeat(Bench.dial(forward.host, text), {
+            until: (text) => text !== "",
+            schedule: Schedule.spaced("100 millis")
+          })
+          assert.strictEqual(yield* echoed, text)
+        }
+      })
+    )
+  })
+
+  test("closes a connection to a forwarded port if nobody listens in the guest", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const forward = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const forward = yield* sandbox.forward(7998)
+        assert.deepStrictEqual(yield* sandbox.forwards, [forward])
+        assert.strictEqual(yield* Bench.dial(forward.host, "anybody?"), "")
+        return forward
+      })
+    )
+    assert.deepStrictEqual(yield* sandbox.forwards, [])
+    assert.match(String((yield* Effect.flip(Bench.dial(forward.host, ""))).cause), /ECONNREFUSED/)
+  })
+
+  test("pings and touches a sandbox", function* () {
     const { sandbox } = yield* Bench.Shared
     assert.isTrue(Duration.isDuration(yield* sandbox.ping))
     yield* sandbox.touch
   })
 
-  test("a change that would end what can not be started again", function* () {
+  test("rejects a restart of a sandbox that cannot be started again", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { info, sandbox } = yield* Bench.Shared
     const change = { env: { ADDED: "added" }, apply: "restart" } as const

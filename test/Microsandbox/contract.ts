@@ -2,8 +2,8 @@
  * What every backend does, as a suite of cases.
  *
  * They are written against the service alone: whoever provides it, `Sandbox` and
- * everything above it must find the same. The twin in memory is held to it as
- * the real one is, and where the two differ, the twin is mended.
+ * everything above it must see the same behaviour. The in-memory twin must pass it as
+ * the real driver does; where the two differ, the twin is fixed.
  */
 import { layer, type Vitest } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -60,7 +60,7 @@ export const contract = <E>(
   layer(options.layer, { excludeTestServices: true, timeout })(`the contract, on ${backend}`, (it) => {
     if (wanted.has("images")) images(cases<never>(it, timeout))
     if (wanted.has("sandboxes")) sandboxes(cases<never>(it, timeout))
-    it.layer(Bench.shared(everyday), { timeout })("one sandbox", (it) => {
+    it.layer(Bench.shared(everyday), { timeout })("in one sandbox", (it) => {
       const test = cases<Bench.Shared>(it, timeout)
       if (wanted.has("commands")) commands(test)
       if (wanted.has("files")) files(test)
@@ -68,7 +68,7 @@ export const contract = <E>(
   })
 }
 
-/** What the sandbox has that most cases share. */
+/** The configuration of the sandbox that most cases share. */
 const everyday = (files: string): SandboxConfig => ({
   ephemeral: true,
   env: { FROM_CONFIG: "configured" },

@@ -21,7 +21,7 @@ export const files: Group<Bench.Shared> = (test) => {
   // Content
   // ---------------------------------------------------------------------------
 
-  test("files have what was written, nothing included", function* () {
+  test("reads back what was written, even nothing", function* () {
     const { sandbox } = yield* Bench.Shared
     for (const size of [0, 1, 4 * mebibyte, 4 * mebibyte + 1]) {
       const bytes = Crypto.randomBytes(size)
@@ -30,7 +30,7 @@ export const files: Group<Bench.Shared> = (test) => {
     }
   })
 
-  test("a file is replaced, or goes on", function* () {
+  test("replaces a file or appends to it", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.writeFileString("/root/replaced", "a longer text")
     yield* sandbox.writeFileString("/root/replaced", "short", { mode: 0o600 })
@@ -39,7 +39,7 @@ export const files: Group<Bench.Shared> = (test) => {
     assert.strictEqual((yield* sandbox.stat("/root/replaced")).mode, 0o600)
   })
 
-  test("parts of a file", function* () {
+  test("reads parts of a file", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.writeFileString("/root/parts", "0123456789")
     const part = (range: Guest.ReadRange) => Stream.mkString(Stream.decodeText(sandbox.stream("/root/parts", range)))
@@ -51,7 +51,7 @@ export const files: Group<Bench.Shared> = (test) => {
     assert.strictEqual(yield* part({ bytesToRead: 0 }), "")
   })
 
-  test("an open file", function* () {
+  test("reads, writes and truncates an open file, even after its name is removed", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.writeFileString("/root/open", "0123456789")
     yield* Effect.scoped(
@@ -61,14 +61,14 @@ export const files: Group<Bench.Shared> = (test) => {
         assert.strictEqual(yield* Stream.mkString(Stream.decodeText(file.stream())), "0123abcd89")
         yield* file.setAttributes({ size: 6 })
         assert.strictEqual((yield* file.stat).size, 6)
-        // It stays open when its name is gone.
+        // It stays open after its name is removed.
         yield* sandbox.remove("/root/open")
         assert.strictEqual(yield* Stream.mkString(Stream.decodeText(file.stream())), "0123ab")
       })
     )
   })
 
-  test("what the kernel tells, in files of no size", function* () {
+  test("reads kernel files that report no size", function* () {
     const { sandbox } = yield* Bench.Shared
     assert.include(yield* sandbox.readFileString("/proc/1/cmdline"), "init")
     assert.strictEqual((yield* sandbox.readFileString("/proc/sys/kernel/ostype")).trim(), "Linux")
@@ -78,7 +78,7 @@ export const files: Group<Bench.Shared> = (test) => {
   // Names
   // ---------------------------------------------------------------------------
 
-  test("unusual names", function* () {
+  test("handles unusual names", function* () {
     const { sandbox } = yield* Bench.Shared
     const names = ["größe 文件 🚀", "with\nline", " ", "-rf", "*", "$HOME", "x".repeat(255)]
     yield* sandbox.makeDirectory("/root/names")
@@ -91,7 +91,7 @@ export const files: Group<Bench.Shared> = (test) => {
     yield* Bench.failsWithCode("ENAMETOOLONG", sandbox.writeFileString(`/root/names/${"x".repeat(256)}`, ""))
   })
 
-  test("a folder of a thousand files", function* () {
+  test("lists and removes a folder of a thousand files", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.shell("mkdir /root/many; cd /root/many; i=0; while [ $i -lt 1000 ]; do : > $i; i=$((i+1)); done")
     const names = (yield* sandbox.readDirectoryEntries("/root/many")).map(nameOf)
@@ -107,7 +107,7 @@ export const files: Group<Bench.Shared> = (test) => {
   // Kinds and attributes
   // ---------------------------------------------------------------------------
 
-  test("kinds of files", function* () {
+  test("reports the types of files", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.shell("mkdir /root/kinds; cd /root/kinds; : > file; mkdir folder; ln -s file link")
     const kinds = (yield* sandbox.readDirectoryEntries("/root/kinds")).map((info) => [nameOf(info), info.type])
@@ -122,7 +122,7 @@ export const files: Group<Bench.Shared> = (test) => {
     assert.strictEqual((yield* sandbox.stat("/dev/null")).type, "CharacterDevice")
   })
 
-  test("attributes", function* () {
+  test("sets attributes", function* () {
     const { sandbox } = yield* Bench.Shared
     const { guest } = sandbox
     const mtime = DateTime.makeUnsafe(1_100_000_000_000)
@@ -136,7 +136,7 @@ export const files: Group<Bench.Shared> = (test) => {
       mtime
     })
     const info = yield* sandbox.stat("/root/attributes")
-    // Whoever is given a program is not given what it may do.
+    // A change of owner drops the setuid bit.
     assert.deepInclude(info, { gid: 7, mode: 0o750, mtime, size: 4, uid: 1000 })
     assert.strictEqual(yield* sandbox.readFileString("/root/attributes"), "0123")
     yield* guest.setAttributes("/root/attributes", { mode: 0o4755, size: 6 })
@@ -144,7 +144,7 @@ export const files: Group<Bench.Shared> = (test) => {
     assert.strictEqual(yield* sandbox.readFileString("/root/attributes"), "0123\0\0")
   })
 
-  test("links", function* () {
+  test("creates, follows and removes symbolic links", function* () {
     const { sandbox } = yield* Bench.Shared
     const { guest } = sandbox
     yield* sandbox.makeDirectory("/root/links/folder")
@@ -161,7 +161,7 @@ export const files: Group<Bench.Shared> = (test) => {
     yield* Bench.failsWithCode("ELOOP", sandbox.readFile("/root/links/circle"))
     yield* Bench.failsWithCode("EINVAL", guest.readLink("/root/links/folder"))
     yield* Bench.failsWithCode("EEXIST", guest.symlink("x", "/root/links/circle"))
-    // The link goes, and what it leads to stays.
+    // The link is removed, not its target.
     yield* sandbox.remove("/root/links/relative", { recursive: true })
     assert.isTrue(yield* sandbox.exists("/root/links/folder/file"))
   })
@@ -170,7 +170,7 @@ export const files: Group<Bench.Shared> = (test) => {
   // Folders, moves, copies
   // ---------------------------------------------------------------------------
 
-  test("folders are made with those above them, and more than once", function* () {
+  test("creates and removes nested folders, more than once", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.makeDirectory("/root/a/b/c")
     yield* sandbox.makeDirectory("/root/a/b/c")
@@ -181,7 +181,7 @@ export const files: Group<Bench.Shared> = (test) => {
     assert.isFalse(yield* sandbox.exists("/root/a"))
   })
 
-  test("a move replaces what is there", function* () {
+  test("replaces the target of a rename", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.writeFileString("/root/from", "moved")
     yield* sandbox.writeFileString("/root/to", "replaced")
@@ -195,7 +195,7 @@ export const files: Group<Bench.Shared> = (test) => {
     assert.strictEqual(yield* sandbox.readFileString("/run/to"), "moved")
   })
 
-  test("a copy has the content and the permissions", function* () {
+  test("copies the content and permissions of a file", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.writeFileString("/root/original", "copied", { mode: 0o755 })
     yield* sandbox.copyFile("/root/original", "/root/copy")
@@ -204,7 +204,7 @@ export const files: Group<Bench.Shared> = (test) => {
     yield* Bench.failsWithCode("ENOENT", sandbox.copyFile("/root/none", "/root/copy"))
   })
 
-  test("a copy leaves links, owners and modes of folders that are there", function* () {
+  test("keeps the links, owners and modes of existing folders when copying in", function* () {
     const { sandbox } = yield* Bench.Shared
     const from = yield* Bench.hostFolder()
     const names = ["bin", "app", `long${"-name".repeat(40)}`]
@@ -223,7 +223,7 @@ export const files: Group<Bench.Shared> = (test) => {
     yield* Bench.failsWithCode("EISDIR", sandbox.copyIn(Path.join(from, "app", "file"), "/root/there/app"))
   })
 
-  test("a folder of the host, in and out again", function* () {
+  test("copies a host folder in and out again", function* () {
     const { sandbox } = yield* Bench.Shared
     const from = yield* Bench.hostFolder({ plain: "text", größe: "unicode", empty: "" })
     Fs.mkdirSync(Path.join(from, "inner"))
@@ -242,7 +242,7 @@ export const files: Group<Bench.Shared> = (test) => {
   // Refusals
   // ---------------------------------------------------------------------------
 
-  test("what is not there, or is something else", function* () {
+  test("fails with the errno for missing files and files of another type", function* () {
     const { sandbox } = yield* Bench.Shared
     const { guest } = sandbox
     yield* sandbox.writeFileString("/root/plain", "text")
@@ -261,7 +261,7 @@ export const files: Group<Bench.Shared> = (test) => {
     assert.isFalse(yield* sandbox.exists("/root/none"))
   })
 
-  test("a file system that is full", function* () {
+  test("reports a full file system", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* Bench.failsWithCode("ENOSPC", sandbox.writeFile("/small/file", new Uint8Array(3 * mebibyte)))
     for (const [command, complaint] of [
@@ -275,7 +275,7 @@ export const files: Group<Bench.Shared> = (test) => {
     yield* sandbox.writeFile("/small/file", new Uint8Array(mebibyte / 2))
   })
 
-  test("a folder of the host, to read and to write", function* () {
+  test("shares a host folder, writable or read-only", function* () {
     const { files } = yield* Bench.Bench
     const { sandbox } = yield* Bench.Shared
     Fs.writeFileSync(Path.join(files, "from-host"), "from the host")

@@ -1,5 +1,5 @@
 /**
- * Images: what the cache tells of them, and their way to an archive and back.
+ * Images: what the cache knows about them, and saving and loading archives.
  *
  * These cases come first: nothing needs the images yet.
  */
@@ -15,7 +15,7 @@ import type { Group } from "./contract.ts"
 const digestsOf = (all: ReadonlyArray<Microsandbox.ImageInfo>) => [...new Set(all.map(({ digest }) => digest))]
 
 export const images: Group = (test) => {
-  test("an image tells its configuration", function* () {
+  test("returns the reference and digest of an image", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { image } = yield* Bench.Bench
     const detail = yield* driver.getImage(image)
@@ -25,7 +25,27 @@ export const images: Group = (test) => {
     assert.strictEqual(listed?.digest, detail.digest)
   })
 
-  test("images that can not be saved or loaded", function* () {
+  test("resolves an image without a pull", function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const { alias, image } = yield* Bench.Bench
+    const { digest } = yield* driver.getImage(image)
+    for (const name of [image, alias.short, alias.whole]) {
+      assert.deepStrictEqual(yield* driver.resolveImage(name), { digest, isCached: true }, name)
+    }
+    const unknown = "localhost:1/not-there:1"
+    for (const pullPolicy of ["if-missing", "never"] as const) {
+      const resolved = yield* driver.resolveImage(unknown, { pullPolicy })
+      assert.deepStrictEqual(resolved, { digest: undefined, isCached: false })
+    }
+    const asked = driver.resolveImage(unknown, { pullPolicy: "always" })
+    assert.strictEqual((yield* Bench.failsWith("ImageUnavailable", asked)).reference, unknown)
+    const registry = { caCerts: "/no/such/file" }
+    const wrong = yield* Bench.failsWith("InvalidConfig", driver.resolveImage(image, { registry }))
+    assert.strictEqual(wrong.field, "registry.caCerts")
+    assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()).includes(unknown), false)
+  })
+
+  test("rejects images that cannot be saved or loaded", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { files, image } = yield* Bench.Bench
     const path = Path.join(files, "never.tar")
@@ -40,17 +60,17 @@ export const images: Group = (test) => {
     assert.strictEqual(wrong.reference, path)
   })
 
-  test("an archive that nobody waits for any more is not written", function* () {
+  test("does not write an archive after the caller has stopped waiting", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { files, image } = yield* Bench.Bench
     const path = Path.join(files, "late.tar")
-    // One driver is through by then, and the other is not: it may go on for a while.
+    // One driver has finished by then; the other may continue for a while.
     const saved = yield* Effect.timeoutOption(driver.saveImages([image], path), "1 millis")
     yield* leftoversEnd
     assert.strictEqual(Fs.existsSync(path), saved._tag === "Some")
   })
 
-  test("images are saved, pruned, loaded under more names, and removed", function* () {
+  test("saves, prunes, loads under more names, and removes images", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { alias, files, image } = yield* Bench.Bench
     const path = Path.join(files, "new", "folder", "images.tar")
@@ -80,7 +100,7 @@ export const images: Group = (test) => {
     const [only, ...others] = yield* driver.loadImage(again)
     assert.deepStrictEqual([only?.reference, only?.digest, others.length], [alias.short, digest, 0])
 
-    // By its short name first that one goes, and then the whole one.
+    // Its short name removes that one first, then the fully qualified one.
     yield* driver.removeImage(tag)
     yield* driver.removeImage(alias.short)
     assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()), [alias.whole, image].toSorted())

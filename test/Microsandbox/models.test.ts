@@ -21,7 +21,7 @@ const roundTrip = <A, I>(schema: Schema.Codec<A, I>, value: A) => {
 }
 
 describe("models of the driver", () => {
-  it.effect("are written as JSON and read again", () =>
+  it.effect("survive a round trip through JSON", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const driver = yield* Microsandbox.Microsandbox
@@ -42,7 +42,7 @@ describe("models of the driver", () => {
     ).pipe(Effect.provide(MicrosandboxMemory.layer({ sweep: false })))
   )
 
-  it.effect("a log entry shows its text", () =>
+  it.effect("show the text of a log entry", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const sandbox = yield* Sandbox.launch({ image: "busybox" })
@@ -55,7 +55,7 @@ describe("models of the driver", () => {
     ).pipe(Effect.provide(MicrosandboxMemory.layer({ sweep: false })))
   )
 
-  it("a log entry has a codec as well", () => {
+  it("have a codec for a log entry", () => {
     const entry = new Microsandbox.LogEntry({
       timestamp: DateTime.makeUnsafe(0),
       source: "stderr",

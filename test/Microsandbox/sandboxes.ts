@@ -1,5 +1,5 @@
 /**
- * Sandboxes, snapshots and volumes: their lives, and what is refused.
+ * Sandboxes, snapshots and volumes: their lifecycles, and what is rejected.
  */
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -86,7 +86,7 @@ const isPatched = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox) {
   }
 })
 
-/** The names of an image that a sandbox is based on can go with force, but for the last one. */
+/** Names of an image that a sandbox uses can be removed with force, except the last one. */
 const needsItsImage = Effect.fnUntraced(function* (archive: string) {
   const driver = yield* Microsandbox.Microsandbox
   const { alias, image } = yield* Bench.Bench
@@ -139,7 +139,7 @@ const changesWhileItRuns = Effect.fnUntraced(function* (info: Microsandbox.Sandb
   assert.strictEqual((yield* sandbox.shell("echo $LATER")).stdout, "\n")
 })
 
-/** A change of a stopped sandbox is planned, which changes nothing, and applied, but for what can not be. */
+/** A change of a stopped sandbox is planned, which changes nothing, and applied, except what cannot be. */
 const changesWhileItIsStopped = Effect.fnUntraced(function* (info: Microsandbox.SandboxInfo) {
   const driver = yield* Microsandbox.Microsandbox
   const { name } = info
@@ -217,7 +217,7 @@ export const sandboxes: Group = (test) => {
   // Refusals, before anything boots
   // ---------------------------------------------------------------------------
 
-  test("names that no sandbox can have", function* () {
+  test("rejects invalid sandbox names", function* () {
     const driver = yield* Microsandbox.Microsandbox
     for (const name of ["", "-dash", ".dot", "with space", "a/b", "größe", "文件", "x".repeat(129)]) {
       yield* Bench.failsWith("InvalidConfig", driver.createSandbox(yield* Bench.request({}, name)))
@@ -225,7 +225,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
   })
 
-  test("what can not be booted from", function* () {
+  test("rejects a source that cannot be booted", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const asked = yield* Bench.request()
     const source = { _tag: "Image", reference: "lightbox.test/not-there:1" } as const
@@ -258,7 +258,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
   })
 
-  test("what the host does not have", function* () {
+  test("rejects paths, ports and volumes that the host does not have", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const folder = yield* Bench.failsWith(
       "InvalidConfig",
@@ -293,7 +293,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
   })
 
-  test("what is not there", function* () {
+  test("fails with NotFound for missing resources", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const nobody = { name: "nobody", id: "nobody" }
     for (const effect of [
@@ -320,7 +320,7 @@ export const sandboxes: Group = (test) => {
     assert.strictEqual(image.resource, "image")
   })
 
-  test("patches that can not be made", function* () {
+  test("rejects patches that cannot be applied", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { files } = yield* Bench.Bench
     const withPipe = yield* Bench.hostFolder()
@@ -354,7 +354,7 @@ export const sandboxes: Group = (test) => {
   // What is left
   // ---------------------------------------------------------------------------
 
-  test("a name that nobody has, though it is taken", function* () {
+  test("lists and removes a name that is taken without a sandbox", function* () {
     const driver = yield* Microsandbox.Microsandbox
     Fs.mkdirSync(Path.join(driver.home, "sandboxes", "ghost"), { recursive: true })
     assert.deepStrictEqual(yield* driver.listGhosts(), ["ghost"])
@@ -364,7 +364,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.listGhosts(), [])
   })
 
-  test("what a capture has left that was cut short", function* () {
+  test("removes what an interrupted capture left", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const staging = Path.join(driver.home, "snapshots", ".cut.staging")
     Fs.mkdirSync(staging, { recursive: true })
@@ -382,7 +382,7 @@ export const sandboxes: Group = (test) => {
   // Volumes
   // ---------------------------------------------------------------------------
 
-  test("a volume is made once, and listed until it is removed", function* () {
+  test("creates a volume once, and lists it until it is removed", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const labels = { team: "platform" }
     const made = yield* driver.createVolume({ name: "shelf", kind: "directory", quota: 64 * mib, labels })
@@ -400,7 +400,7 @@ export const sandboxes: Group = (test) => {
     assert.deepStrictEqual(yield* driver.listVolumes(), [])
   })
 
-  test("a volume that is a disk has a size", function* () {
+  test("requires a size for a disk volume", function* () {
     const driver = yield* Microsandbox.Microsandbox
     for (const quota of [undefined, 64]) {
       const refused = yield* Bench.failsWith(
@@ -422,7 +422,7 @@ export const sandboxes: Group = (test) => {
   // A life
   // ---------------------------------------------------------------------------
 
-  test("a sandbox runs, stops, starts, is captured, killed and removed", function* () {
+  test("runs, stops, starts, captures, kills and removes a sandbox", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { image } = yield* Bench.Bench
     const archive = yield* Bench.archived
@@ -439,7 +439,7 @@ export const sandboxes: Group = (test) => {
     const info = yield* Bench.boot(asked)
     assert.deepInclude(info, { name, status: "running", memory: 256 * mib, cpus: 1 })
     assert.strictEqual(info.labels["team"], "platform")
-    // A free port, which stays its own.
+    // A free port, which it keeps.
     const [port] = info.ports
     assert.deepStrictEqual(info.ports, [{ host: port?.host ?? 0, guest: 80, protocol: "tcp", bind: "127.0.0.1" }])
     assert.isAbove(port?.host ?? 0, 0)
@@ -487,7 +487,7 @@ export const sandboxes: Group = (test) => {
     const nowhere = yield* Bench.failsWith("InvalidConfig", driver.readLogs(info, { after: "nowhere" }))
     assert.strictEqual(nowhere.field, "after")
 
-    // Stopped: what was written is there, although nobody flushed it.
+    // Stopped: what was written is kept, even without a flush.
     const hanging = yield* Bench.background(sandbox.exec("sleep", ["1000"]))
     yield* Bench.eventually(Bench.commandLines(sandbox), (lines) => lines.includes("sleep 1000"))
     yield* driver.stopSandbox(info)
@@ -541,11 +541,11 @@ export const sandboxes: Group = (test) => {
     yield* driver.removeSandbox(info)
     yield* driver.removeSandbox(info)
     yield* Bench.failsWith("NotFound", driver.getSandbox(name))
-    // Only the snapshot needs the image now: that keeps it from being pruned.
+    // Now only the snapshot uses the image: that keeps it from being pruned.
     assert.deepStrictEqual(yield* driver.pruneImages(), { images: 0, layers: 0, bytes: undefined })
   })
 
-  test("a snapshot is named, moved, saved, loaded, booted, and lost", function* () {
+  test("names, moves, saves, loads, boots and loses a snapshot", function* () {
     const driver = yield* Microsandbox.Microsandbox
     const { alias, files, image } = yield* Bench.Bench
     const archive = yield* Bench.archived
@@ -599,7 +599,7 @@ export const sandboxes: Group = (test) => {
       ["loaded"]
     )
 
-    // What a power cut or half a removal leaves is no snapshot, and can be removed.
+    // What a power cut or an interrupted removal leaves is not a snapshot, and can be removed.
     assert.deepStrictEqual(yield* driver.listDamagedSnapshots(), [])
     const torn = Path.join(driver.home, "snapshots/torn")
     Fs.cpSync(Path.join(driver.home, "snapshots/loaded"), torn, { recursive: true })
@@ -612,7 +612,7 @@ export const sandboxes: Group = (test) => {
     yield* driver.removeSnapshot("torn")
     assert.deepStrictEqual(yield* driver.listDamagedSnapshots(), [])
 
-    // It needs the very image that it is based on.
+    // It needs exactly the image that it is based on.
     yield* driver.pruneImages()
     assert.deepStrictEqual(Bench.referencesOf(yield* driver.listImages()), [alias.short, alias.whole, image].toSorted())
     for (const name of [alias.short, alias.whole, image]) yield* driver.removeImage(name)
@@ -659,7 +659,7 @@ export const sandboxes: Group = (test) => {
       const inUse = yield* Bench.failsWith("InUse", driver.removeVolume(name))
       assert.deepInclude(inUse, { resource: "volume", name, usedBy: [info.name] })
     }
-    // Only one can have the disk.
+    // Only one sandbox can mount the disk.
     const second = yield* Bench.failsWith(
       "InUse",
       Effect.flatMap(Bench.request({ mounts: { "/disk": { volume: "disk" } } }), driver.createSandbox)

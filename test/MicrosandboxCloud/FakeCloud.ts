@@ -27,13 +27,13 @@ interface Answer {
 export interface FakeCloud {
   readonly url: string
   readonly requests: ReadonlyArray<Request>
-  /** Names of the sandboxes that there are. */
+  /** The names of all sandboxes. */
   readonly sandboxes: () => ReadonlyArray<string>
-  /** What the agents were told: `"core.exec.signal {"signal":9}"` for instance. */
+  /** The messages to the agents, such as `"core.exec.signal {"signal":9}"`. */
   readonly messages: ReadonlyArray<string>
   /** Answers the next request with a failure. */
   readonly failNext: (status: number, code: string) => void
-  /** Holds up the answers to creations until the promise is settled. */
+  /** Delays the answers to creations until the promise settles. */
   holdUp: Promise<void>
   /** Ends the connections to all guests. */
   readonly disconnect: () => void
@@ -60,7 +60,7 @@ const isLabelled = ({ spec }: Sandbox, labels: string | null): boolean => {
   return Object.entries(wanted).every(([key, value]) => spec.labels?.[key] === value)
 }
 
-/** Starts one that ends with the scope. */
+/** Starts a service that ends with the scope. */
 export const make: Effect.Effect<FakeCloud, never, Scope.Scope> = Effect.gen(function* () {
   const requests: Array<Request> = []
   const messages: Array<string> = []
@@ -255,7 +255,7 @@ const webSocketFrame = (payload: Uint8Array): Uint8Array => {
   return Buffer.concat([head, payload])
 }
 
-/** The first frame of a client's bytes, if all of it is there. */
+/** The first frame of a client's bytes, if it is complete. */
 const unframe = (
   bytes: Buffer
 ): { readonly opcode: number; readonly payload: Uint8Array; readonly end: number } | undefined => {

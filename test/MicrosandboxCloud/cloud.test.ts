@@ -53,7 +53,7 @@ const until = (isSo: () => boolean) =>
   Effect.sync(isSo).pipe(Effect.repeat({ until: (now) => now, schedule: Schedule.spaced("5 millis") }))
 
 layer(test, { excludeTestServices: true })("the hosted service", (it) => {
-  it.effect("makes, uses and removes a sandbox, always with the key", () =>
+  it.effect("creates, uses and removes a sandbox, with the key on every request", () =>
     Effect.gen(function* () {
       const fake = yield* FakeCloud
       const { requests, result } = yield* asked(
@@ -82,12 +82,12 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
       assert.deepInclude(body, { name: "worker", image: { type: "oci", reference: "alpine" } })
       assert.deepStrictEqual(body["resources"], { vcpus: 1, memory_mib: 256 })
       assert.deepStrictEqual(body["env"], [{ key: "A", value: "1" }])
-      // Who owns it is known on this machine alone.
+      // Only this machine knows who owns it.
       assert.deepStrictEqual(Object.keys(body.labels).toSorted(), ["lightbox.instance", "lightbox.role", "team_name"])
     })
   )
 
-  it.effect("tells what it knows of sandboxes", () =>
+  it.effect("reports what it knows about sandboxes", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const created = yield* driver.createSandbox({
@@ -113,7 +113,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     })
   )
 
-  it.effect("carries megabytes both ways", () =>
+  it.effect("transfers megabytes both ways", () =>
     Effect.gen(function* () {
       const size = 5 * 1024 * 1024 + 1
       const input = Uint8Array.from({ length: size }, (_, index) => index % 251)
@@ -124,7 +124,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     })
   )
 
-  it.effect("ends commands with their scope", () =>
+  it.effect("kills commands with their scope", () =>
     Effect.gen(function* () {
       const fake = yield* FakeCloud
       yield* Sandbox.run({ image: "alpine" }, (sandbox) =>
@@ -137,7 +137,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     })
   )
 
-  it.effect("says what goes wrong in a guest", () =>
+  it.effect("reports a missing program, a missing file and a lost guest", () =>
     Effect.gen(function* () {
       const fake = yield* FakeCloud
       yield* Sandbox.run({ image: "alpine" }, (sandbox) =>
@@ -163,7 +163,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     { status: 422, code: "invalid_request", tag: "InvalidConfig" },
     { status: 429, code: "too_many_requests", tag: "NoCapacity" },
     { status: 500, code: "internal", tag: "Unknown" }
-  ])("answers $status with $tag, without the key", ({ code, status, tag }) =>
+  ])("maps status $status to $tag, without the key", ({ code, status, tag }) =>
     Effect.gen(function* () {
       const fake = yield* FakeCloud
       const driver = yield* Microsandbox.Microsandbox
@@ -175,7 +175,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     })
   )
 
-  it.effect("removes what an interrupted creation makes after all", () =>
+  it.effect("removes the sandbox of an interrupted creation", () =>
     Effect.gen(function* () {
       const fake = yield* FakeCloud
       const { promise, resolve } = Promise.withResolvers<void>()
@@ -205,7 +205,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     ["max_cpus", { resources: { cpus: 1, maxCpus: 4 } }]
   ]
 
-  it.effect.each(refused)("refuses %s before it asks for anything", ([feature, config]) =>
+  it.effect.each(refused)("rejects %s before sending any request", ([feature, config]) =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const request: Microsandbox.CreateSandbox = {
@@ -223,7 +223,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     })
   )
 
-  it.effect("refuses files that are not on this host before it asks for anything", () =>
+  it.effect("rejects missing files on this host before sending any request", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const creation = driver.createSandbox({
@@ -237,7 +237,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     })
   )
 
-  it.effect("removes a sandbox that it can not tell of", () =>
+  it.effect("removes a sandbox whose details it cannot read", () =>
     Effect.gen(function* () {
       const fake = yield* FakeCloud
       const driver = yield* Microsandbox.Microsandbox
@@ -258,7 +258,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     })
   )
 
-  it.effect("refuses what it has not before it asks for anything, and says so beforehand", () =>
+  it.effect("rejects unsupported operations before sending any request, and lists no capabilities", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       assert.strictEqual(driver.backend, "cloud")
@@ -288,7 +288,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     })
   )
 
-  it.effect("takes the place of a sandbox only if it is told to", () =>
+  it.effect("replaces a sandbox only with overwrite", () =>
     Effect.gen(function* () {
       const fake = yield* FakeCloud
       const old = yield* Sandbox.launch({ image: "alpine", name: "taken" })
@@ -305,7 +305,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("is rid of what a process on this machine left, as soon as the next one begins", () =>
+  it.effect("removes what a dead process on this machine left, when the next one starts", () =>
     Effect.gen(function* () {
       const fake = yield* FakeCloud
       const fs = yield* FileSystem.FileSystem
@@ -343,7 +343,7 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
     { options: { apiKey: Redacted.make(" ") }, field: "apiKey" },
     { options: { apiKey: Redacted.make(apiKey), url: "sandboxes.example.com" }, field: "url" },
     { options: { apiKey: Redacted.make(apiKey), memory: "1M" as const }, field: "memory" }
-  ])("names the wrong option $field", ({ field, options }) =>
+  ])("names the invalid option $field", ({ field, options }) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(Effect.scoped(Layer.build(MicrosandboxCloud.layer(options))))
       assert.deepInclude(error.reason, { _tag: "InvalidConfig", field })

@@ -18,8 +18,8 @@ const local = Layer.unwrap(
   })
 )
 
-layer(local.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestServices: true })("this machine", (it) => {
-  it.effect("is what a driver for it uses, whatever the environment says", () =>
+layer(local.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestServices: true })("the local driver", (it) => {
+  it.effect("uses this machine, whatever the environment says", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       assert.strictEqual(driver.backend, "local")

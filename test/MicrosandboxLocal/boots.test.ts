@@ -15,7 +15,7 @@ import { leftoversEnd } from "../../src/internal/driver/sdk/calls.ts"
 import { BootFailed, LightboxError } from "../../src/LightboxError.ts"
 import { temporary } from "../support.ts"
 
-/** Starts processes that are called as the runtime calls its own, and end only when they are killed. */
+/** Starts processes named like those of the runtime, which end only when killed. */
 const machines = Effect.gen(function* () {
   const folder = yield* temporary
   Fs.writeFileSync(Path.join(folder, "sandbox"), "echo booted; read forever\n")
@@ -55,7 +55,7 @@ const bootOf = <A>(
   })
 
 describe("a boot", () => {
-  it.live("that is interrupted is killed and cleaned up after, and spares a sandbox that has its name", () =>
+  it.live("is killed and cleaned up when interrupted, and spares a running sandbox of the same name", () =>
     Effect.gen(function* () {
       const machine = yield* machines
       const running = yield* Effect.promise(() => machine("worker"))
@@ -85,7 +85,7 @@ describe("a boot", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("of a name waits until an abandoned one has settled, and one of another name does not", () =>
+  it.effect("waits for an abandoned boot of the same name, not of another", () =>
     Effect.gen(function* () {
       const pull = Promise.withResolvers<string>()
       const begun = yield* Deferred.make<void>()
@@ -122,7 +122,7 @@ describe("a boot", () => {
     })
   )
 
-  it.live("that takes too long is killed and cleaned up after before it is tried once more", () =>
+  it.live("is killed, cleaned up and retried once when it takes too long", () =>
     Effect.gen(function* () {
       const machine = yield* machines
       const steps: Array<string> = []
@@ -142,7 +142,7 @@ describe("a boot", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("fails as its start does, even if it throws", () =>
+  it.live("fails with what its start throws", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(
         bootOf("worker", () => {
@@ -155,8 +155,8 @@ describe("a boot", () => {
   )
 })
 
-describe("a name", () => {
-  it.live("is being made as long as an owner that lives has noted another sandbox with it", () =>
+describe("a sandbox name", () => {
+  it.live("counts as being made while a living owner has a note of another sandbox with it", () =>
     Effect.gen(function* () {
       const home = yield* temporary
       const owner = yield* Owner.make(home)

@@ -1,4 +1,4 @@
-/** What the SDK has understood of options, as its own builders tell it: without a microVM. */
+/** What the SDK understood of the options, according to its own builders, without a microVM. */
 import { assert, describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Sdk from "microsandbox"
@@ -28,7 +28,7 @@ const flags = { readonly: false, noexec: false, nosuid: false, nodev: false }
 
 const folder = { options: flags, statVirtualization: "strict", hostPermissions: "private" }
 
-/** What becomes of everything that can be said. */
+/** What every option becomes. */
 const understood: Readonly<Record<string, unknown>> = {
   name: "one",
   image: { Oci: { reference: "node:22", rootDisk: { kind: "managed", sizeMib: 8192 } } },
@@ -109,7 +109,7 @@ const understood: Readonly<Record<string, unknown>> = {
 
 const bucket = (size: number) => ({ size, refillTimeMs: 1000, oneTimeBurst: 0 })
 
-/** The same of the network. */
+/** The same for the network. */
 const understoodNetwork: Readonly<Record<string, unknown>> = {
   enabled: true,
   ports: [
@@ -180,20 +180,20 @@ const understoodNetwork: Readonly<Record<string, unknown>> = {
   rateLimiter: { egress: { bandwidth: bucket(1_000_000) }, ingress: { ops: bucket(1000) } }
 }
 
-describe("options, said to the SDK", () => {
-  it.effect.each(Object.entries(understood))("%s", ([field, expected]) =>
+describe("the options given to the SDK", () => {
+  it.effect.each(Object.entries(understood))("include %s", ([field, expected]) =>
     Effect.gen(function* () {
       expect(yield* built(everything)).toMatchObject({ [field]: expected })
     })
   )
 
-  it.effect.each(Object.entries(understoodNetwork))("network: %s", ([field, expected]) =>
+  it.effect.each(Object.entries(understoodNetwork))("include network: %s", ([field, expected]) =>
     Effect.gen(function* () {
       expect(yield* built(everything)).toMatchObject({ network: { [field]: expected } })
     })
   )
 
-  it.effect("nothing that is not looked at here", () =>
+  it.effect("include nothing that these tests do not check", () =>
     Effect.gen(function* () {
       const [without, config] = [yield* built({ network: {} }), yield* built(everything)]
       const changed = (before: object, after: object) =>
@@ -205,14 +205,14 @@ describe("options, said to the SDK", () => {
     })
   )
 
-  it.effect("resources that nobody says, which are counted on where others are compared with them", () =>
+  it.effect("include the default resources", () =>
     Effect.gen(function* () {
       const { cpus, memory } = defaultResources
       expect(yield* built({})).toMatchObject({ resources: { cpus, memoryMib: memory / mebibyte } })
     })
   )
 
-  it.effect("how to reach a registry", () =>
+  it.effect("include how to reach a registry", () =>
     Effect.gen(function* () {
       // What a sandbox is created from does not tell.
       const insecure = vi.spyOn(Sdk.RegistryConfigBuilder.prototype, "insecure")
@@ -227,7 +227,7 @@ describe("options, said to the SDK", () => {
     })
   )
 
-  it.effect("an init system that is looked for, an interval, and ports by number", () =>
+  it.effect("include an automatic init, a metrics interval and numeric ports", () =>
     Effect.gen(function* () {
       expect(yield* built({ init: "auto", metricsInterval: "1500 millis", ports: { 8080: 80 } })).toMatchObject({
         init: { cmd: "auto" },
@@ -241,14 +241,14 @@ describe("options, said to the SDK", () => {
     ["public", { enabled: true }],
     ["all", { enabled: true, policy: { defaultEgress: "allow", defaultIngress: "allow", rules: [] } }],
     ["none", { enabled: false }]
-  ] as const)("the policy %s, by its name or in detail", ([policy, expected]) =>
+  ] as const)("include the policy %s, by name or in detail", ([policy, expected]) =>
     Effect.gen(function* () {
       expect(yield* built({ network: policy })).toMatchObject({ network: expected })
       expect(yield* built({ network: { policy } })).toMatchObject({ network: expected })
     })
   )
 
-  it.effect("the published ports and secrets, whatever is said of the network", () =>
+  it.effect("include the published ports and secrets with any network", () =>
     Effect.gen(function* () {
       const { ports, secrets } = everything
       for (const network of ["public", "all", { policy: "public" }, { strict: true }] as const) {
@@ -259,7 +259,7 @@ describe("options, said to the SDK", () => {
     })
   )
 
-  it.effect("ranges, names and addresses in all forms that are taken", () =>
+  it.effect("include ranges, names and addresses in every accepted form", () =>
     Effect.gen(function* () {
       const nameservers = [
         "9.9.9.9",
@@ -284,7 +284,7 @@ describe("options, said to the SDK", () => {
     })
   )
 
-  it.effect("a disk above an image, which is not looked for", () =>
+  it.effect("include a disk over an image, without pulling the image", () =>
     Effect.gen(function* () {
       expect(
         yield* built({ pullPolicy: "always" }, { _tag: "Disk", image: "node:22", path: "/root.qcow2" })

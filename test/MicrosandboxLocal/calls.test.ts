@@ -1,4 +1,4 @@
-/** Calls that can not be called off, with promises of our own. */
+/** Calls that cannot be cancelled, with promises of our own. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -29,7 +29,7 @@ const making = (
 describe("a call while the store is busy", () => {
   const locked = () => new Error("[Database] database error: (code: 5) database is locked")
 
-  /** Fails so often, and then gives how often it was called; with how often that was said to be tried again. */
+  /** Fails the given number of times; returns the number of calls, and the number of counted retries. */
   const calling = Effect.fnUntraced(function* (failures: number, error: () => Error) {
     let calls = 0
     const { count: before } = yield* Metric.value(sdkRetries)
@@ -44,13 +44,13 @@ describe("a call while the store is busy", () => {
     return { calls, result, retries: (yield* Metric.value(sdkRetries)).count - before }
   })
 
-  it.effect("is made again", () =>
+  it.effect("is retried", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* calling(2, locked), { calls: 3, result: Result.succeed(3), retries: 2 })
     })
   )
 
-  it.effect("is given up after a while", () =>
+  it.effect("gives up after a while", () =>
     Effect.gen(function* () {
       const { calls, result } = yield* calling(100, locked)
       assert.strictEqual(calls, 7)
@@ -58,7 +58,7 @@ describe("a call while the store is busy", () => {
     })
   )
 
-  it.effect("is made once if it fails for another reason", () =>
+  it.effect("is not retried if it fails for another reason", () =>
     Effect.gen(function* () {
       const { calls, result, retries } = yield* calling(1, () => new Error("[VolumeNotFound] volume not found: cache"))
       assert.deepStrictEqual([calls, retries], [1, 0])
@@ -67,8 +67,8 @@ describe("a call while the store is busy", () => {
   )
 })
 
-describe("a call that makes something", () => {
-  it.effect("undoes nothing if all goes well, nor if it makes nothing", () =>
+describe("a call that creates something", () => {
+  it.effect("undoes nothing if it succeeds or creates nothing", () =>
     Effect.gen(function* () {
       const undone: Array<string> = []
       assert.strictEqual(yield* making(undone, () => Promise.resolve("made")), "made")
@@ -84,7 +84,7 @@ describe("a call that makes something", () => {
     })
   )
 
-  it.effect("undoes what can not be told of", () =>
+  it.effect("undoes what it created if that cannot be described", () =>
     Effect.gen(function* () {
       const undone: Array<string> = []
       const failing = making(
@@ -109,7 +109,7 @@ describe("a call that makes something", () => {
     })
   )
 
-  it.effect("holds up an interruption for a while only, and undoes what it makes after that", () =>
+  it.effect("delays an interruption for a limited time, and undoes what it creates later", () =>
     Effect.gen(function* () {
       const undone: Array<string> = []
       const { promise, resolve } = Promise.withResolvers<string>()

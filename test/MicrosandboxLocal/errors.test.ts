@@ -1,4 +1,4 @@
-/** Every error of the SDK that is told apart, in the words that it has, without a microVM. */
+/** Every error of the SDK that is distinguished, in its own words, without a microVM. */
 import { assert, describe, it } from "@effect/vitest"
 import { fromSdk, reasons, type Subject } from "../../src/internal/driver/sdk/errors.ts"
 import { LightboxError, NotFound, type Reason } from "../../src/LightboxError.ts"
@@ -103,8 +103,14 @@ const rows: ReadonlyArray<readonly [message: string, subject: Subject, expected:
   [
     "[Image] image error: manifest unknown",
     image,
-    { _tag: "ImageUnavailable", reference: "node:22", problem: "manifest unknown" }
+    { _tag: "ImageUnavailable", reference: "node:22", problem: "manifest unknown", kind: "NotFound" }
   ],
+  [
+    "[Image] image error: registry error: Not authorized: url x",
+    image,
+    { _tag: "ImageUnavailable", kind: "Unauthorized" }
+  ],
+  ["[Image] image error: image not cached: node:22", image, { _tag: "ImageUnavailable", kind: "NotCached" }],
   ["[Http] http error: connection refused", image, { _tag: "ImageUnavailable", reference: "node:22" }],
   ["[Image] image error: no index", { path: "/a.tar" }, { _tag: "ImageUnavailable", reference: "/a.tar" }],
   ["[Http] http error: connection refused", sandbox, { _tag: "Unknown", tag: "Http" }],
@@ -171,7 +177,7 @@ describe("an error of the SDK", () => {
     assert.strictEqual(method, "Sandbox.launch")
   })
 
-  it("is looked at here whichever tag it has", () => {
+  it("is covered by a row here, whatever its tag", () => {
     const toldApart = Object.keys(reasons)
     assert.isAbove(toldApart.length, 30)
     assert.includeMembers(
@@ -180,12 +186,12 @@ describe("an error of the SDK", () => {
     )
   })
 
-  it("has its tag in its cause, where the SDK has a class for it", () => {
+  it("is recognized by the tag in its cause when the SDK has a class for it", () => {
     const cause = new Error("sandbox not found: one", { cause: new Error("[SandboxNotFound] sandbox not found: one") })
     assert.deepInclude(fromSdk("Sandbox.get", sandbox, cause).reason, { _tag: "NotFound", name: "one", cause })
   })
 
-  it("need not be one", () => {
+  it("may be another value, or an error of this library", () => {
     assert.deepInclude(fromSdk("Sandbox.get", sandbox, "no reason").reason, { _tag: "Unknown", problem: "no reason" })
     const ours = new LightboxError({ method: "test", reason: new NotFound({ resource: "volume", name: "cache" }) })
     assert.strictEqual(fromSdk("Sandbox.get", sandbox, ours), ours)

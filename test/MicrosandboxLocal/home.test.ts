@@ -21,14 +21,14 @@ const volumesOf = (home: string) =>
   Effect.flatMap(driver(home), (driver) => Effect.map(driver.listVolumes(), (all) => all.map(({ path }) => path)))
 
 describe("the home of a process", () => {
-  it.live("is one at a time, and free again when the last layer is closed", () =>
+  it.live("is exclusive, and free again when the last layer closes", () =>
     Effect.gen(function* () {
       const [first, second] = [yield* temporary, yield* temporary]
       const environment = process.env["MSB_HOME"]
       yield* Effect.scoped(
         Effect.gen(function* () {
           yield* createVolume(first)
-          // Another one of the same home, closed before.
+          // Another one on the same home, closed earlier.
           yield* Effect.scoped(driver(first))
           const error = yield* Effect.flip(Effect.scoped(driver(second)))
           assert.strictEqual(error.reason._tag, "Unsupported")
@@ -44,7 +44,7 @@ describe("the home of a process", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("is what the configuration says", () =>
+  it.live("follows the configuration", () =>
     Effect.gen(function* () {
       const home = yield* temporary
       const configured = (settings: { readonly [name: string]: string }) =>

@@ -1,5 +1,5 @@
 /**
- * What of the SDK this package uses, as the compiler sees it: a new use is found by itself.
+ * The part of the SDK that this package uses, as the compiler sees it: new uses are found automatically.
  */
 import type * as Ast from "typescript/unstable/ast"
 import * as Is from "typescript/unstable/ast/is"
@@ -22,7 +22,7 @@ export const isExport = ({ owner }: Member): boolean => owner.startsWith('"')
 
 export interface Usage {
   readonly members: ReadonlyArray<Member>
-  /** What the compiler has to say of the files that use the SDK. */
+  /** The compiler's problems with the files that use the SDK. */
   readonly problems: ReadonlyArray<string>
 }
 

@@ -1,6 +1,6 @@
 /**
- * What this package uses of the SDK, and whether the installed one has it: that an upgrade took something away shows
- * here, in seconds and by name, and not in some microVM.
+ * The part of the SDK that this package uses, and whether the installed SDK has it: what an upgrade removed shows up
+ * here, in seconds and by name, and not in a microVM.
  */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Sdk from "microsandbox"
@@ -59,13 +59,13 @@ describe("the SDK", () => {
 
   const named = (members: ReadonlyArray<Members.Member>) => members.map(({ name, owner }) => `${owner}.${name}`)
 
-  it("declares what is used of it", () => {
+  it("declares everything the drivers use", () => {
     assert.deepStrictEqual(usage.problems, [])
     assert.isAbove(usage.members.length, 200)
     assert.isAbove(tags.length, 30)
   })
 
-  it("exports the classes that are used", () => {
+  it("exports the classes the drivers use", () => {
     const exported = usage.members.filter(Members.isExport)
     assert.includeMembers(
       exported.map(({ name }) => name),
@@ -74,14 +74,14 @@ describe("the SDK", () => {
     assert.deepStrictEqual(named(exported.filter(({ name }) => !(name in Sdk))), [])
   })
 
-  it("has the functions and accessors that are used", () => {
+  it("has the functions and accessors the drivers use", () => {
     const code = usage.members.filter((member) => member.isCode && !Members.isExport(member))
     assert.isAbove(code.length, 100)
     assert.deepStrictEqual(named(code.filter((member) => !isThere(member))), [])
     assert.isFalse(isThere({ owner: "SandboxHandle", name: "noSuchMember", isCode: true }))
   })
 
-  it("knows the fields that are read", () => {
+  it("knows the fields the drivers read", () => {
     const fields = usage.members.filter((member) => !member.isCode && !Members.isExport(member))
     assert.isAbove(fields.length, 50)
     const isKnown = (name: string) => native.includes(name) || native.includes(snakeCase(name))
@@ -89,7 +89,7 @@ describe("the SDK", () => {
     assert.isFalse(isKnown("noSuchField"))
   })
 
-  it("knows the errors that are told apart", () => {
+  it("knows the errors the drivers distinguish", () => {
     assert.deepStrictEqual(
       tags.filter((tag) => !native.includes(tag)),
       []
@@ -97,7 +97,7 @@ describe("the SDK", () => {
     assert.isFalse(native.includes("NoSuchTag"))
   })
 
-  it("names its errors where they are looked for, whether it has a class for them or not", async () => {
+  it("puts an error's tag where the drivers look, with or without a class for it", async () => {
     const withClass = await new Sdk.SandboxBuilder("probe").build().catch((error: unknown) => error)
     assert.instanceOf(withClass, Sdk.InvalidConfigError)
     assert.strictEqual(SdkErrors.parse(withClass).tag, "InvalidConfig")

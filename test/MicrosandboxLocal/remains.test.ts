@@ -10,11 +10,38 @@ import { vi } from "vitest"
 import * as InstallLease from "../../src/internal/driver/sdk/workaroundInstallLease.ts"
 import { generate, isGenerated } from "../../src/internal/ownership/labels.ts"
 import * as NameLocks from "../../src/internal/driver/local/workaroundNameLocks.ts"
+import * as VolumeStaging from "../../src/internal/driver/local/workaroundVolumeStaging.ts"
 import * as VmProcess from "../../src/internal/driver/local/workaroundVmProcess.ts"
 import { fromSdk } from "../../src/internal/driver/sdk/errors.ts"
 import { temporary } from "../support.ts"
 
-describe("the lease of a process that was killed while it opened the database", () => {
+describe("the folder of a volume that was not completed", () => {
+  it.effect("is removed when it is old, and no other folder is", () =>
+    Effect.gen(function* () {
+      const home = yield* temporary
+      assert.deepStrictEqual(yield* collect(home, false), [])
+      for (const name of [".cache.aB3xYz", ".locks", "cache", ".cache.toolong"]) {
+        Fs.mkdirSync(Path.join(home, "volumes", name), { recursive: true })
+      }
+      Fs.writeFileSync(Path.join(home, "volumes/.cache.aB3xYz/disk.raw"), "half")
+      assert.deepStrictEqual(yield* collect(home, false), [])
+      const now = Date.now()
+      vi.spyOn(Date, "now").mockImplementation(() => now + 2 * 60 * 60_000)
+      yield* Effect.addFinalizer(() => Effect.sync(() => vi.restoreAllMocks()))
+      const path = Path.join(home, "volumes/.cache.aB3xYz")
+      assert.deepStrictEqual([yield* collect(home, true), yield* collect(home, false)], [[path], [path]])
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(home, "volumes")).toSorted(), [
+        ".cache.toolong",
+        ".locks",
+        "cache"
+      ])
+    }).pipe(Effect.scoped)
+  )
+
+  const collect = (home: string, dryRun: boolean) => Effect.promise(() => VolumeStaging.collect(home, { dryRun }))
+})
+
+describe("the lease of a process killed while opening the database", () => {
   const text =
     "[Runtime] runtime error: microsandbox install operation in progress until 2999-01-01 00:00:00; retry after it completes"
 
@@ -37,7 +64,7 @@ describe("the lease of a process that was killed while it opened the database", 
     return { home, leases }
   })
 
-  it.effect("is ended, and no other", () =>
+  it.effect("is released, and no other lease", () =>
     Effect.gen(function* () {
       const { pid } = ChildProcess.spawnSync(process.execPath, ["--version"])
       const { home, leases } = yield* homeOf(pid)
@@ -57,7 +84,7 @@ describe("the lease of a process that was killed while it opened the database", 
     }).pipe(Effect.scoped)
   )
 
-  it.effect("is not missed where there is no database, and made none", () =>
+  it.effect("is ignored when there is no database, without creating one", () =>
     Effect.gen(function* () {
       const home = yield* temporary
       yield* InstallLease.release(home)
@@ -65,21 +92,21 @@ describe("the lease of a process that was killed while it opened the database", 
     }).pipe(Effect.scoped)
   )
 
-  it("is what the runtime's error is about", () => {
+  it("is what the runtime's error means", () => {
     const error = fromSdk("test", {}, new Error(text))
     assert.strictEqual(error.reason._tag, "StoreBusy")
     assert.isTrue(InstallLease.isCause(error))
   })
 })
 
-describe("folders that virtual machines booted from", () => {
+describe("folders that microVMs booted from", () => {
   const entries = [".msb", "dev", "newroot", "proc", "sys"]
 
   const make = (folder: string, more: ReadonlyArray<string> = []): void => {
     for (const entry of [...entries, ...more]) Fs.mkdirSync(Path.join(folder, entry), { recursive: true })
   }
 
-  it.effect("go if they are nothing else, and nobody uses them", () =>
+  it.effect("are removed only if they hold nothing else", () =>
     Effect.gen(function* () {
       const folder = yield* temporary
       vi.stubEnv("TMPDIR", folder)
@@ -96,7 +123,7 @@ describe("folders that virtual machines booted from", () => {
 
       assert.deepStrictEqual([...VmProcess.collectRemains({ dryRun: true })].toSorted(), [left, holding].toSorted())
       assert.deepStrictEqual(Fs.readdirSync(folder).toSorted(), before)
-      // What holds something is not removed, and not said to be.
+      // A folder that holds something is not removed, and not reported.
       assert.deepStrictEqual(VmProcess.collectRemains({ dryRun: false }), [left])
       assert.deepStrictEqual(
         Fs.readdirSync(folder).toSorted(),
@@ -107,8 +134,8 @@ describe("folders that virtual machines booted from", () => {
   )
 })
 
-describe("locks of names", () => {
-  it.live("go with a name that was generated, and stay with one that somebody may use again", () =>
+describe("name locks", () => {
+  it.live("are removed for generated names, and kept for chosen names", () =>
     Effect.gen(function* () {
       const home = yield* temporary
       const id = yield* generate
@@ -120,7 +147,7 @@ describe("locks of names", () => {
         for (const name of [...generated, ...chosen]) Fs.writeFileSync(Path.join(home, "run", folder, file(name)), "")
       }
       for (const name of [...generated, ...chosen]) yield* Effect.promise(() => NameLocks.remove(home, name))
-      // A name that never was is nothing to complain about.
+      // An unknown name is not an error.
       yield* Effect.promise(() => NameLocks.remove(home, `lightbox-${id}`))
       for (const folder of ["locks", "creation-locks"]) {
         assert.deepStrictEqual(

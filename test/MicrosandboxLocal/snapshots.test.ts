@@ -23,14 +23,14 @@ const prepare = Effect.gen(function* () {
   return { home, file }
 })
 
-layer(NodeServices.layer, { excludeTestServices: true })("a snapshot that is loaded", (it) => {
+layer(NodeServices.layer, { excludeTestServices: true })("a loaded snapshot", (it) => {
   it.effect(
-    "can be loaded again, also when another tool has loaded the same file, and leaves only itself",
+    "loads again, even after another tool loaded the same file, and leaves nothing else",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
         const { file, home } = yield* prepare
-        // In a home where there is nothing yet.
+        // In an empty home.
         const first = yield* Snapshot.load(file, { name: "one" }).pipe(
           Effect.provide(MicrosandboxLocal.layer({ home: `${home}-new` }))
         )
@@ -55,10 +55,17 @@ layer(NodeServices.layer, { excludeTestServices: true })("a snapshot that is loa
           yield* Snapshot.remove("one")
           yield* Snapshot.remove("two")
 
-          // Half a removal, and a descriptor that a power cut tore.
-          for (const damage of ["upper.ext4", "snapshot.json"]) {
+          // A descriptor that a power cut tore, and two halves of a removal.
+          for (const [damage, isTorn] of [
+            ["upper.ext4", true],
+            ["snapshot.json", true],
+            ["upper.ext4", false],
+            ["snapshot.json", false]
+          ] as const) {
             const { name } = yield* driver.loadSnapshot(file, `lb-${"0".repeat(40)}`)
-            yield* fs.writeFileString(`${home}/snapshots/${name}/${damage}`, "")
+            const path = `${home}/snapshots/${name}/${damage}`
+            yield* isTorn ? fs.writeFileString(path, "") : fs.remove(path)
+            assert.strictEqual((yield* Effect.flip(driver.getSnapshot(name))).reason._tag, "SnapshotDamaged")
             assert.deepStrictEqual(yield* driver.listDamagedSnapshots(), [name])
             const { verdicts } = yield* Reaper.sweep()
             assert.deepInclude(verdicts, {
@@ -75,7 +82,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a snapshot that is loa
   )
 
   it.effect(
-    "is loaded where a sweep finds it if this process is killed",
+    "is removed by a sweep if the loading process is killed",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem

@@ -29,7 +29,7 @@ const replay = (script: string) =>
     }))
   )
 
-describe("a script ends as in a real busybox", () => {
+describe("scripts behave as in a real busybox", () => {
   for (const [group, entries] of Object.entries(table)) {
     it.live(group, () =>
       Effect.gen(function* () {

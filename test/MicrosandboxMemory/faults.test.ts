@@ -1,4 +1,4 @@
-/** Faults of the twin: whom they meet, and when. */
+/** Faults of the twin: which sandbox they affect, and when. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -17,7 +17,7 @@ const failureOf = <A, E extends { readonly reason: { readonly _tag: string } }, 
 const statusOf = (name: string) => Effect.map(Sandbox.get(name), ({ status }) => status)
 
 describe("a fault", () => {
-  it.effect("kills a guest so long after a call began", () =>
+  it.effect("kills a guest at the given time after a call began", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image, name: "one" })
       const command = yield* Effect.forkChild(failureOf(sandbox.exec("sleep", ["1h"])), { startImmediately: true })
@@ -30,7 +30,7 @@ describe("a fault", () => {
     }).pipe(Effect.scoped, Effect.provide(twin(MicrosandboxMemory.killGuestAt("guest.spawn", { after: "30 seconds" }))))
   )
 
-  it.effect("meets the sandbox that it names, and no other", () =>
+  it.effect("affects only the sandbox that it names", () =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const [one, two] = [yield* Sandbox.launch({ image, name: "one" }), yield* Sandbox.launch({ image, name: "two" })]
@@ -66,8 +66,8 @@ describe("a fault", () => {
   )
 })
 
-describe("a disk that is filled", () => {
-  it.effect("takes what is left free, and is that of one sandbox", () =>
+describe("a full disk", () => {
+  it.effect("has the given space left, and does not fill other sandboxes", () =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const [one, two] = [yield* Sandbox.launch({ image, name: "one" }), yield* Sandbox.launch({ image, name: "two" })]
@@ -76,7 +76,7 @@ describe("a disk that is filled", () => {
       yield* two.writeFile("/root/first", mebibyte)
       const { reason } = yield* Effect.flip(two.writeFile("/root/second", mebibyte))
       assert.deepInclude(reason, { _tag: "FileError", code: "ENOSPC" })
-      // What is no part of the disk has room, and what is removed makes some.
+      // Other file systems have room, and removing a file frees some.
       yield* two.shell("cat /root/first > /tmp/copy && rm /root/second && echo text > /root/third", { check: true })
       yield* control.fillDisk("two")
       assert.include((yield* two.shell("cat /root/first > /root/copy")).stderr, "No space left on device")

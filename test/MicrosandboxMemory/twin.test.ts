@@ -16,7 +16,7 @@ import * as Sandbox from "../../src/Sandbox.ts"
 
 const image = "plain"
 
-// Sockets are made below it, and the path of a socket is short.
+// Holds sockets, whose paths must be short.
 const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "t" })).pipe(
   Effect.provide(NodeFileSystem.layer)
 )
@@ -24,7 +24,7 @@ const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({
 const twin = (options?: MicrosandboxMemory.Options) => Layer.fresh(MicrosandboxMemory.layer(options))
 
 describe("logs", () => {
-  it.effect("of a wrong cursor, or of a tail behind one, are refused by the names of the options", () =>
+  it.effect("reject an invalid cursor and a cursor with a tail, and name the option", () =>
     Sandbox.run({ image }, (sandbox) =>
       Effect.gen(function* () {
         yield* sandbox.exec("echo", ["one"])
@@ -42,7 +42,7 @@ describe("logs", () => {
 })
 
 describe("waiting for a status", () => {
-  it.effect("ends when it is reached, or after its time", () =>
+  it.effect("ends when the status is reached or the time limit is over", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image, name: "job" })
       const waiting = yield* Effect.forkChild(Sandbox.waitFor("job", "stopped"), { startImmediately: true })
@@ -64,7 +64,7 @@ describe("waiting for a status", () => {
     }).pipe(Effect.scoped, Effect.provide(twin()))
   )
 
-  it.effect("takes half a minute if it is not said how long, and none if there is no such sandbox", () =>
+  it.effect("takes 30 seconds by default, and fails at once for an unknown sandbox", () =>
     Effect.gen(function* () {
       assert.deepInclude((yield* Effect.flip(Sandbox.waitFor("job", "stopped"))).reason, {
         _tag: "NotFound",
@@ -83,7 +83,7 @@ describe("waiting for a status", () => {
 describe("the life of a sandbox", () => {
   const statusOf = (name: string) => Effect.map(Sandbox.get(name), ({ status }) => status)
 
-  it.effect("ends when it was idle for its time, its disk flushed", () =>
+  it.effect("ends after its idle timeout, with its disk flushed", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image, name: "idler", idleTimeout: "1 minute" })
       yield* sandbox.writeFileString("/root/kept", "kept")
@@ -104,7 +104,7 @@ describe("the life of a sandbox", () => {
     }).pipe(Effect.scoped, Effect.provide(twin()))
   )
 
-  it.effect("ends after its greatest duration, whatever it does, its disk not flushed", () =>
+  it.effect("ends after its maximum duration, even when busy, without flushing its disk", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image, name: "job", maxDuration: "1 hour" })
       yield* sandbox.shell("echo kept > /root/kept; sync; echo lost > /root/lost")
@@ -119,7 +119,7 @@ describe("the life of a sandbox", () => {
     }).pipe(Effect.scoped, Effect.provide(twin()))
   )
 
-  it.effect("leaves nothing if it is ephemeral, however it ends", () =>
+  it.effect("leaves nothing of an ephemeral sandbox, however it ends", () =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const launch = (name: string) => Sandbox.launch({ image, name, ephemeral: true, idleTimeout: "1 minute" })
@@ -136,7 +136,7 @@ describe("the life of a sandbox", () => {
 })
 
 describe("a patch", () => {
-  it.effect("of a file that can not be read is refused", () =>
+  it.effect("is rejected if its file cannot be read", () =>
     Effect.gen(function* () {
       const hostPath = Path.join(yield* temporary, "large")
       Fs.writeFileSync(hostPath, "")
@@ -150,7 +150,7 @@ describe("a patch", () => {
 })
 
 describe("an image in the cache", () => {
-  it.effect("is left as it is by whoever boots from it", () =>
+  it.effect("is not changed by booting from it", () =>
     Effect.gen(function* () {
       const { home } = yield* Microsandbox.Microsandbox
       const folder = Path.join(home, "images")
@@ -168,8 +168,8 @@ describe("an image in the cache", () => {
   )
 })
 
-describe("a path that no kernel takes", () => {
-  it.effect("is too long, be it of a file or of what a link leads to", () =>
+describe("a path longer than the kernel accepts", () => {
+  it.effect("fails with ENAMETOOLONG, as a file and as a link target", () =>
     Sandbox.run({ image }, ({ guest }) =>
       Effect.gen(function* () {
         const path = "/a".repeat(2048)
@@ -184,7 +184,7 @@ describe("a path that no kernel takes", () => {
 })
 
 describe("a sandbox of another process", () => {
-  it.effect("is listed, and nothing that only its process could do is done as if it were there", () =>
+  it.effect("is listed, but rejects what only its own process can do", () =>
     Effect.gen(function* () {
       const { home } = yield* Effect.scoped(
         Effect.gen(function* () {
@@ -194,7 +194,7 @@ describe("a sandbox of another process", () => {
           return yield* Microsandbox.Microsandbox
         })
       ).pipe(Effect.provide(twin({ home: yield* temporary })))
-      // What the layer that is closed had in memory is gone.
+      // The closed layer's memory is lost.
       yield* Effect.gen(function* () {
         const driver = yield* Microsandbox.Microsandbox
         const info = yield* driver.getSandbox("other")

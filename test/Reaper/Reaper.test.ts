@@ -1,4 +1,4 @@
-/** Who owns what, and what a sweep does with it. */
+/** Owners, and what a sweep does with what they own. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, it, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -28,7 +28,7 @@ import { turn } from "../support.ts"
 
 const image = "plain"
 
-// Sockets are made below it, and the path of a socket is short.
+// Holds sockets, whose paths must be short.
 const makeHome = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "r" }))
 
 /** A driver on a home, as another process would have one. */
@@ -50,7 +50,7 @@ const here = {
   host: Fs.existsSync("/etc/machine-id") ? Fs.readFileSync("/etc/machine-id", "utf8").trim() : Os.hostname()
 }
 
-/** The traces of an owner that does not answer: by default one whose number a process that lives has got. */
+/** The traces of an owner that does not answer; by default, a living process has reused its process id. */
 const makeOwner = Effect.fnUntraced(function* (
   home: string,
   options?: {
@@ -67,7 +67,7 @@ const makeOwner = Effect.fnUntraced(function* (
   return id
 })
 
-/** A socket that a process has left which was killed. */
+/** The socket of a killed process. */
 const leaveSocket = (path: string) =>
   Effect.scoped(
     Effect.flatMap(
@@ -81,7 +81,7 @@ const leaveSocket = (path: string) =>
 
 const stateOf = (home: string, id: string) => Effect.map(Owner.find(home, id), ({ state }) => state)
 
-/** Lets a clock that others may have turned say something else. */
+/** Moves the clock for the life of the scope. */
 const turnClock = (millis: number) =>
   Effect.acquireRelease(
     Effect.sync(() => {
@@ -95,7 +95,7 @@ const hour = 3_600_000
 const year = 365 * 24 * hour
 
 layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
-  it.effect("takes its lease with the first thing that it notes, and gives it back with its scope", () =>
+  it.effect("takes its lease with its first note, and releases it with its scope", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const home = yield* makeHome
@@ -113,7 +113,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect("takes its lease once, also when who asks first is interrupted", () =>
+  it.effect("takes its lease once, even if the first request is interrupted", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       for (let turns = 0; turns < 12; turns++) {
@@ -126,7 +126,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect("leaves to the next sweep what it could not release", () =>
+  it.effect("leaves what it could not release to the next sweep", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const scope = yield* Scope.make()
@@ -137,7 +137,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect("is dead when nobody answers, whatever process has its number by now", () =>
+  it.effect("is dead when nobody answers, even if its process id is reused", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const reused = yield* makeOwner(home)
@@ -151,22 +151,20 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect(
-    "is nobody's to judge on another machine, but after another start of this one or in a container of it",
-    () =>
-      Effect.gen(function* () {
-        const home = yield* makeHome
-        const elsewhere = yield* makeOwner(home, { record: { boot: "another", host: "another" } })
-        assert.strictEqual(yield* stateOf(home, elsewhere), "elsewhere")
-        const before = yield* makeOwner(home, { record: { boot: "another" } })
-        assert.strictEqual(yield* stateOf(home, before), "dead")
-        const container = yield* makeOwner(home, { record: { host: "another" } })
-        // Starts can only be compared where the kernel tells them.
-        assert.strictEqual(yield* stateOf(home, container), here.boot === "another start" ? "elsewhere" : "dead")
-      })
+  it.effect("is left alone on another machine, but not after a reboot or in a container of this one", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const elsewhere = yield* makeOwner(home, { record: { boot: "another", host: "another" } })
+      assert.strictEqual(yield* stateOf(home, elsewhere), "elsewhere")
+      const before = yield* makeOwner(home, { record: { boot: "another" } })
+      assert.strictEqual(yield* stateOf(home, before), "dead")
+      const container = yield* makeOwner(home, { record: { host: "another" } })
+      // Boots can only be compared where the kernel identifies them.
+      assert.strictEqual(yield* stateOf(home, container), here.boot === "another start" ? "elsewhere" : "dead")
+    })
   )
 
-  it.effect("is nobody's to judge when another version wrote its record", () =>
+  it.effect("is left alone if another version wrote its record", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const home = yield* makeHome
@@ -178,7 +176,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
 
   it.effect.each([
     { what: "of another version", file: "newkind.t", content: "" },
-    { what: "that is no link", file: "use.t", content: "base" }
+    { what: "that is not a link", file: "use.t", content: "base" }
   ])("keeps what it may own while it has a note $what", ({ content, file }) =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
@@ -206,7 +204,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
     })
   )
 
-  it.effect("is alive, or dead, or only beginning, wherever the clock jumps to", () =>
+  it.effect("is alive, dead or starting, wherever the clock jumps", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const home = yield* makeHome
@@ -240,7 +238,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
 // Sweeps
 // =============================================================================
 
-/** Everything below a folder that is not somebody's who lives, with content and times. */
+/** Everything below a folder that no living owner holds, with content and times. */
 const listing = (folder: string, isIgnored: (path: string) => boolean): ReadonlyArray<string> =>
   Fs.readdirSync(folder, { recursive: true, encoding: "utf8" })
     .filter((path) => !isIgnored(path))
@@ -254,7 +252,7 @@ const listing = (folder: string, isIgnored: (path: string) => boolean): Readonly
 const verdictsOf = ({ verdicts }: Cleanup.Report, ...which: ReadonlyArray<Cleanup.Verdict["verdict"]>) =>
   verdicts.flatMap(({ name, resource, verdict }) => (which.includes(verdict) ? [`${resource} ${name}`] : [])).toSorted()
 
-/** Makes a sandbox that says who owns it. */
+/** Creates a sandbox with the labels of its owner. */
 const createOwned = (name: string, instance: string, owner: string | undefined) =>
   Microsandbox.Microsandbox.use((driver) =>
     driver.createSandbox({
@@ -265,7 +263,7 @@ const createOwned = (name: string, instance: string, owner: string | undefined) 
     })
   )
 
-/** Leaves one of everything in a home, and some that is not to be touched. */
+/** Leaves one of everything in a home, and some things that must not be touched. */
 const leaveEverything = Effect.fnUntraced(function* (home: string) {
   const fs = yield* FileSystem.FileSystem
   const file = `${home}/partial`
@@ -310,7 +308,7 @@ const leaveEverything = Effect.fnUntraced(function* (home: string) {
   yield* driver.loadSnapshot(`${home}/saved`, "plain-copy")
   yield* driver.linkSnapshot("named-since", "plain-copy")
 
-  // A lock that was held by a process that was killed.
+  // A lock of a killed process.
   yield* fs.makeDirectory(`${home}/lightbox/locks`, { recursive: true })
   yield* leaveSocket(`${home}/lightbox/locks/abcdef012345-00000001`)
   yield* fs.writeFileString(`${home}/lightbox/locks/abcdef012345.7`, "abcdef012345-00000001")
@@ -343,13 +341,13 @@ const leaveEverything = Effect.fnUntraced(function* (home: string) {
 const isLock = (verdict: string): boolean => verdict.startsWith("lock ") && verdict !== "lock abcdef012345.7"
 
 layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
-  it.effect("says what it would do and does nothing, or does exactly that", () =>
+  it.effect("reports what it would remove in a dry run, then removes exactly that", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
         const { removable } = yield* leaveEverything(home)
         const live = yield* Sandbox.launch({ image, name: "live" })
-        // Of a launch that is under way.
+        // Of a running launch.
         const ownership = yield* Ownership.Ownership
         yield* ownership.note({ kind: "disk", token: "making", name: "making" })
         yield* (yield* FileSystem.FileSystem).makeDirectory(`${home}/lightbox/disks/making`)
@@ -385,7 +383,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
           (yield* Snapshot.list()).map(({ name }) => name),
           ["kept", "named-since"]
         )
-        // There is nothing left for another one.
+        // Nothing is left for another sweep.
         assert.deepStrictEqual(
           verdictsOf(yield* Reaper.sweep(), "removed", "failed").filter((v) => !isLock(v)),
           []
@@ -400,7 +398,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("is harmless beside others at once", () =>
+  it.effect("can run at the same time as other sweeps", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const { removable } = yield* onHome(home)(leaveEverything(home))
@@ -418,7 +416,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("tells what it can not remove, goes on, and removes it the next time", () =>
+  it.effect("reports what it cannot remove, continues, and removes it next time", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
@@ -448,7 +446,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("lets a name be that somebody who lives is creating a sandbox of, though one who is gone was as well", () =>
+  it.effect("keeps a name that a living owner is creating a sandbox with, even if a dead one was too", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
@@ -466,7 +464,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("ends within its time, and says that it is not through", () =>
+  it.effect("ends within its time limit, and reports that it is incomplete", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
@@ -482,7 +480,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("keeps what was detached, for ever or for its time, whoever is gone", () =>
+  it.effect("keeps detached sandboxes, for good or until their lease ends", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       const launchAll = Effect.gen(function* () {
@@ -510,7 +508,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("comes with the driver, and costs no call when there is nothing", () =>
+  it.effect("runs when the driver starts, and makes no call when there is nothing to do", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* onHome(home)(leaveEverything(home))
@@ -525,7 +523,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
     })
   )
 
-  it.effect("knows nothing of volumes", () =>
+  it.effect("does not touch volumes", () =>
     Effect.gen(function* () {
       const home = yield* makeHome
       yield* Effect.gen(function* () {
@@ -544,7 +542,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
   )
 })
 
-it.effect("a driver's layer sweeps again while it is used, and no longer when it is closed", () =>
+it.effect("a driver's layer sweeps again while it is in use, and stops when it closes", () =>
   Effect.gen(function* () {
     const home = yield* makeHome
     const leave = Effect.fnUntraced(function* (name: string) {
@@ -573,7 +571,7 @@ it.effect("a driver's layer sweeps again while it is used, and no longer when it
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 )
 
-it.effect("a sweep gives another tool's snapshot its name again, if who was to take it was killed", () =>
+it.effect("a sweep gives another tool's snapshot its name back if the process replacing it was killed", () =>
   Effect.gen(function* () {
     const home = yield* makeHome
     yield* Effect.gen(function* () {
@@ -589,11 +587,19 @@ it.effect("a sweep gives another tool's snapshot its name again, if who was to t
         (yield* driver.listSnapshots()).map(({ name }) => name),
         ["tool"]
       )
+
+      // The name has moved already, and keeps nothing of it.
+      yield* driver.renameSnapshot("tool", "tool.replaced-u")
+      yield* driver.saveSnapshot("tool.replaced-u", `${home}/saved`)
+      yield* driver.loadSnapshot(`${home}/saved`, "other")
+      yield* driver.linkSnapshot("tool", "other")
+      yield* makeOwner(home, { notes: [{ kind: "renamed", token: "u", name: "tool" }] })
+      assert.deepInclude(verdictsOf(yield* Reaper.sweep(), "removed"), "snapshot tool.replaced-u")
     }).pipe(onHome(home))
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 )
 
-it.effect("a sweep goes on in the background, and ends with its layer", () =>
+it.effect("a sweep continues in the background, and ends with its layer", () =>
   Effect.gen(function* () {
     const home = yield* makeHome
     yield* Effect.gen(function* () {
@@ -603,7 +609,7 @@ it.effect("a sweep goes on in the background, and ends with its layer", () =>
         yield* makeOwner(home, { notes: [{ kind: "file", token: name, name: file }] })
         return () => !Fs.existsSync(file)
       })
-      // What has just begun is not looked at.
+      // What has just started is ignored.
       yield* TestClock.setTime(Date.now() + hour)
       const scope = yield* Scope.make()
       const first = yield* leave("first")

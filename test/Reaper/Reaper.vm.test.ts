@@ -1,4 +1,4 @@
-/** Real microVMs of processes that are killed, of processes that sweep beside each other, and that die themselves. */
+/** Real microVMs of killed processes and of processes that sweep beside each other, and microVMs that die. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -27,17 +27,17 @@ const decodeSweep = Schema.decodeEffect(
   )
 )
 
-/** Calls that take long enough to be killed in their middle. */
+/** Calls that take long enough for a kill in the middle. */
 const long = ["createSandbox", "killSandbox", "captureSnapshot", "removeSandbox", "removeSnapshot"]
 
 /** Up to ten virtual machines boot for each process that is killed, on processors that they share with others. */
 const limit = 900_000
 
-/** What the work asks of the driver to change, in order. */
+/** The driver calls of the work that change something, in order. */
 const recorded: Array<string> = []
 
 layer(Support.layer, { excludeTestServices: true })("processes and their microVMs", (it) => {
-  it.effect("work undisturbed beside another that sweeps all the time, and leave nothing at their end", () =>
+  it.effect("work beside a process that sweeps all the time, and leave nothing", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const watched = around(driver, (operation, call) =>
@@ -52,14 +52,14 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
       const sweeps = yield* Stream.toQueue(Stream.splitLines(Stream.decodeText(sweeper.stdout)), {
         capacity: "unbounded"
       })
-      // It takes its time to begin, and may remove locks that were left before.
+      // It takes a while to start, and may remove older locks.
       yield* Queue.take(sweeps)
       yield* core(unverified("recorded", image, "recorded")).pipe(
         Effect.provideService(Microsandbox.Microsandbox, watched)
       )
       const beside = yield* Queue.takeAll(sweeps)
       yield* sweeper.kill({ killSignal: "SIGKILL" })
-      // One began when the other was over.
+      // One started after the other had ended.
       assert.isAbove(beside.length, 1)
       const verdicts = yield* Effect.forEach(beside, (line) => decodeSweep(line))
       assert.deepStrictEqual(
@@ -72,7 +72,7 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
   )
 
   it.effect(
-    "leave nothing when they are killed that one sweep does not find, and names that boot",
+    "leave only names that boot, and nothing that one sweep misses, when they are killed",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
@@ -164,7 +164,7 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
       for (const call of calls) assert.strictEqual((yield* Effect.flip(call)).reason._tag, "GuestLost")
     })
 
-  it.effect("hear of the end of a microVM whose process was killed, at every call", () =>
+  it.effect("fail every call with GuestLost when a microVM is killed", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {
@@ -180,7 +180,7 @@ layer(Support.layer, { excludeTestServices: true })("processes and their microVM
     })
   )
 
-  it.effect("hear of the panic of a guest that has no memory left, at every call", () =>
+  it.effect("fail every call with GuestLost when a guest runs out of memory and panics", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {

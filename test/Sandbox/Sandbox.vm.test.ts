@@ -28,7 +28,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
   it.layer(Sandbox.layer({ name: "shared", image: Support.image, env: { FROM: "the launch" }, cwd: "/home" }))(
     "in one sandbox",
     (it) => {
-      it.effect("runs commands with what the launch and the command say", () =>
+      it.effect("runs commands with the options of the launch and of the command", () =>
         Effect.gen(function* () {
           const sandbox = yield* Sandbox.Sandbox
           const script = "echo $FROM, $OWN, $(pwd), $(id -un)"
@@ -40,12 +40,12 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           )
           const failed = yield* sandbox.shell("echo out; echo err >&2; exit 9")
           assert.deepStrictEqual([failed.exitCode, failed.stdout, failed.stderr], [9, "out\n", "err\n"])
-          // Its input is closed: what reads to the end ends.
+          // Its input is closed: a command that reads it to the end ends.
           assert.strictEqual((yield* sandbox.exec("cat")).stdout, "")
         })
       )
 
-      it.effect("says what is wrong with a command that does not start, fails, or takes too long", () =>
+      it.effect("reports commands that do not start, fail or take too long", () =>
         Effect.gen(function* () {
           const sandbox = yield* Sandbox.Sandbox
           const reasonOf = (command: string, args?: ReadonlyArray<string>, options?: Sandbox.ExecOptions) =>
@@ -74,7 +74,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
             _tag: "TimedOut",
             limitMillis: 1000
           })
-          // With all that it had started.
+          // With everything it had started.
           const left = yield* sandbox
             .shell("ps -o args | grep -c '^sleep 1234'")
             .pipe(Effect.repeat({ until: ({ stdout }) => stdout === "0\n", schedule: Schedule.spaced("50 millis") }))
@@ -82,7 +82,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
         })
       )
 
-      it.effect("moves 10 MB through output and through input unchanged", () =>
+      it.effect("transfers 10 MB through output and input unchanged", () =>
         Effect.gen(function* () {
           const sandbox = yield* Sandbox.Sandbox
           const { stdout: sum } = yield* sandbox.shell(
@@ -101,7 +101,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
         })
       )
 
-      it.effect(`moves a file of ${megabytes} MB in and out unchanged`, () =>
+      it.effect(`transfers a file of ${megabytes} MB in and out unchanged`, () =>
         Effect.gen(function* () {
           const sandbox = yield* Sandbox.Sandbox
           const bytes = Crypto.randomBytes(megabytes * 1_000_000)
@@ -157,7 +157,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
         })
       )
 
-      it.effect("can be reached over SSH with the tool of the runtime", () =>
+      it.effect("is reachable over SSH with the runtime's tool", () =>
         Effect.gen(function* () {
           const { exitCode, stdout } = yield* Support.outcome(
             Support.msb("ssh", "shared", "--", "echo over ssh; exit 3")
@@ -168,7 +168,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
         })
       )
 
-      it.effect("refuses a second sandbox of the name, and lets the first be", () =>
+      it.effect("rejects a second sandbox with the same name, and keeps the first", () =>
         Effect.gen(function* () {
           const sandbox = yield* Sandbox.Sandbox
           const error = yield* Effect.flip(Effect.scoped(Sandbox.launch({ name: "shared", image: Support.image })))
@@ -205,7 +205,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           assert.strictEqual((yield* reader.shell("cat /volume/deep/er")).stdout, "by the host\n")
           yield* writer.shell("ln -s /etc/passwd /volume/link", { check: true })
           assert.deepStrictEqual(yield* files.readDirectory("/"), ["deep", "file", "link"])
-          // The runtime keeps a guest's link as a file that says where it leads.
+          // The runtime stores a guest's link as a file that contains its target.
           assert.strictEqual(new TextDecoder().decode(yield* files.readFile("link")), "/etc/passwd")
           assert.isAbove((yield* Volume.usage("both")).used, 0)
           const volume = yield* Volume.get("both")
@@ -223,7 +223,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
     }
   )
 
-  it.effect("refuses what can not be booted", () =>
+  it.effect("reject sources and options that cannot be booted", () =>
     Effect.gen(function* () {
       const reasonOf = (options: Sandbox.LaunchOptions) =>
         Effect.map(Effect.flip(Effect.scoped(Sandbox.launch(options))), ({ reason }) => reason)
@@ -248,7 +248,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
     })
   )
 
-  it.effect("is reached through the ports that it publishes, whatever is said of its network", () =>
+  it.effect("are reachable through their published ports, with any network options", () =>
     Effect.gen(function* () {
       const port = yield* freePort
       yield* Effect.scoped(
@@ -268,7 +268,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
     })
   )
 
-  it.effect("takes the name from a sandbox that has it, if told to", () =>
+  it.effect("replace a sandbox with the same name if told to", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {
@@ -284,7 +284,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
     })
   )
 
-  it.effect("lets a detached sandbox go on, for another process to connect to and to remove", () =>
+  it.effect("keep running when detached, for another process to connect to and remove", () =>
     Effect.gen(function* () {
       yield* Sandbox.run({ name: "detached", image: Support.image }, (sandbox) =>
         Effect.andThen(sandbox.writeFileString("/root/note", "from the first process\n"), sandbox.detach)
@@ -298,7 +298,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
     })
   )
 
-  it.effect("ends a sandbox with the process that launched it, however that ends", () =>
+  it.effect("end when the process that launched them is killed", () =>
     Effect.gen(function* () {
       const holder = yield* Support.program("hold", "held", Support.image)
       yield* Stream.runHead(holder.stdout)
@@ -312,7 +312,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("leaves nothing of a launch that is interrupted, at its begin, in the boot, or in the release", () =>
+  it.effect("leave nothing of a launch interrupted at its start, in the boot or in the release", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
@@ -334,7 +334,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
     })
   )
 
-  it.effect("composes a program of several snapshots, sandboxes and volumes from layers", () =>
+  it.effect("compose a program of several snapshots, sandboxes and volumes from layers", () =>
     Effect.gen(function* () {
       const base = Snapshot.make("layered", Support.image).pipe(Snapshot.shell("echo layered > /etc/name"))
       class Base extends Snapshot.Service<Base>()("test/Base", base) {}
@@ -361,7 +361,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
           [first.name, second.name].toSorted()
         )
       })
-      // What both sandboxes are on is built once.
+      // The snapshot of both sandboxes is built once.
       const live = Layer.mergeAll(First.layer, Second.layer).pipe(
         Layer.provide(Base.layer),
         Layer.provideMerge(Notes.layer)
@@ -381,7 +381,7 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
     })
   )
 
-  it.effect("have a disk one after the other, and never at once", () =>
+  it.effect("mount a disk one after the other, and never at once", () =>
     Effect.gen(function* () {
       yield* Volume.ensure("disk", { kind: "disk", quota: "256M" })
       const mounts = { "/disk": { volume: "disk" } }

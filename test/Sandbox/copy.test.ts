@@ -21,7 +21,7 @@ const fieldOf = <A, R>(effect: Effect.Effect<A, { readonly reason: object }, R>)
 
 describe("copying", () => {
   layer(MicrosandboxMemory.layer())((it) => {
-    it.effect("brings folders in and out again with their permissions, links and bytes", () =>
+    it.effect("copies folders in and out with their permissions, links and bytes", () =>
       Effect.gen(function* () {
         const folder = yield* temporary
         const source = Path.join(folder, "source")
@@ -47,7 +47,7 @@ describe("copying", () => {
       })
     )
 
-    it.effect("brings a single file to exactly the path", () =>
+    it.effect("copies a single file to exactly the given path", () =>
       Effect.gen(function* () {
         const folder = yield* temporary
         const file = Path.join(folder, "a.txt")
@@ -58,10 +58,11 @@ describe("copying", () => {
         assert.strictEqual((yield* sandbox.stat("/deep/er/b.txt")).mode, 0o600)
         yield* sandbox.copyOut("/deep/er/b.txt", Path.join(folder, "x", "c.txt"))
         assert.strictEqual(Fs.readFileSync(Path.join(folder, "x", "c.txt"), "utf8"), "text")
+        assert.propertyVal(yield* fieldOf<unknown, never>(sandbox.copyOut("/deep/er/b.txt", folder)), "code", "EISDIR")
       })
     )
 
-    it.effect("takes neither a link out of the folder nor rights of others from a guest", () =>
+    it.effect("rejects a link out of the folder, and drops setuid, when copying out", () =>
       Effect.gen(function* () {
         const folder = yield* temporary
         const sandbox = yield* launch
@@ -74,7 +75,7 @@ describe("copying", () => {
       })
     )
 
-    it.effect("puts files behind links to folders, and leaves owners and modes of folders that are there", () =>
+    it.effect("follows links to folders, and keeps owners and modes of existing folders", () =>
       Effect.gen(function* () {
         const source = Path.join(yield* temporary, "rootfs")
         for (const name of ["bin", "app", "tmp", "new"]) {
@@ -93,12 +94,12 @@ describe("copying", () => {
         assert.deepInclude(yield* sandbox.stat("/t/tmp"), { uid: 0, mode: 0o1777 })
         assert.deepInclude(yield* sandbox.stat("/t/new"), { uid: 1, gid: 2, mode: 0o700 })
         assert.deepInclude(yield* sandbox.stat("/t/app/hello"), { uid: 1, gid: 2 })
-        // And once more over what is now there.
+        // And once more over the existing files.
         yield* sandbox.copyIn(source, "/t")
       })
     )
 
-    it.effect("replaces no folder by a file and no file by a folder, and copies nothing then", () =>
+    it.effect("does not replace a folder with a file or a file with a folder, and copies nothing then", () =>
       Effect.gen(function* () {
         const folder = yield* temporary
         Fs.mkdirSync(Path.join(folder, "tree", "sub"), { recursive: true })
@@ -129,7 +130,7 @@ describe("copying", () => {
       })
     )
 
-    it.effect("reads and copies no more than the limit, and no device", () =>
+    it.effect("reads and copies no more than the limit, and no devices", () =>
       Effect.gen(function* () {
         const folder = yield* temporary
         const sandbox = yield* launch
@@ -152,7 +153,7 @@ describe("copying", () => {
       })
     )
 
-    it.effect("brings in and out files of any time", () =>
+    it.effect("copies files of any date in and out", () =>
       Effect.gen(function* () {
         const source = Path.join(yield* temporary, "times")
         Fs.mkdirSync(source)
@@ -171,7 +172,7 @@ describe("copying", () => {
       })
     )
 
-    it.effect("names what is wrong before anything is copied", () =>
+    it.effect("names the invalid argument before copying anything", () =>
       Effect.gen(function* () {
         const sandbox = yield* launch
         assert.strictEqual(yield* fieldOf(sandbox.copyIn("", "/a")), "hostPath")

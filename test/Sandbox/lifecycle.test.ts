@@ -1,9 +1,12 @@
 /**
- * What stays and what goes: detached sandboxes, and sandboxes by name.
+ * What stays and what is removed: detached sandboxes, and sandboxes by name.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 
@@ -12,7 +15,7 @@ const image = "alpine"
 const layer = MicrosandboxMemory.layer({ images: { [image]: {} } })
 
 describe("a sandbox", () => {
-  it.effect("launched with detached outlives its scope", () =>
+  it.effect("outlives its scope when launched with detached", () =>
     Effect.gen(function* () {
       yield* Sandbox.run({ image, name: "left", detached: true }, (sandbox) => sandbox.writeFileString("/note", "here"))
       assert.strictEqual((yield* Sandbox.get("left")).status, "running")
@@ -24,7 +27,7 @@ describe("a sandbox", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("can still be given a time to live", () =>
+  it.effect("can be given a lease after a detached launch", () =>
     Effect.gen(function* () {
       yield* Sandbox.run({ image, name: "for-now", detached: true }, (sandbox) => sandbox.detachFor("1 hour"))
       assert.strictEqual((yield* Sandbox.get("for-now")).status, "running")
@@ -45,7 +48,7 @@ describe("a sandbox", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("is launched as the configuration says", () =>
+  it.effect("is launched from the configuration", () =>
     Effect.gen(function* () {
       const live = Sandbox.layerConfig({ image: Config.succeed(image), name: Config.succeed("configured") })
       assert.strictEqual(
@@ -58,11 +61,105 @@ describe("a sandbox", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("is told from other values", () =>
+  it.effect("is recognized by isSandbox", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.launch({ image })
       assert.isTrue(Sandbox.isSandbox(sandbox))
       assert.isFalse(Sandbox.isSandbox({ name: sandbox.name }))
     }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+})
+
+describe("getOrCreate", () => {
+  type Given = Omit<Sandbox.GetOrCreateOptions, "image" | "snapshot"> & { readonly image?: string }
+
+  const get = ({ image: reference = image, ...options }: Given = {}) =>
+    Sandbox.getOrCreate("kept", { image: reference, env: { A: "1" }, ports: { 0: 80 }, ...options })
+
+  const mark = (sandbox: Sandbox.Sandbox) => sandbox.shell("echo seen >> /root/marks; sync; cat /root/marks")
+
+  it.effect("launches, connects to what runs, and starts what is stopped or was killed", () =>
+    Effect.gen(function* () {
+      const seen = Effect.scoped(Effect.map(Effect.flatMap(get(), mark), ({ stdout }) => stdout.split("\n").length - 1))
+      assert.strictEqual(yield* seen, 1)
+      const { id } = yield* Sandbox.get("kept")
+      assert.strictEqual(yield* seen, 2)
+      yield* Sandbox.stop("kept")
+      assert.strictEqual(yield* seen, 3)
+      yield* Sandbox.kill("kept")
+      assert.strictEqual(yield* seen, 4)
+      assert.deepInclude(yield* Sandbox.get("kept"), { id, status: "running" })
+      yield* Sandbox.remove("kept", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("fails for other options, and names the one that differs", () =>
+    Effect.gen(function* () {
+      yield* Effect.scoped(get())
+      const differing = (options: Given) =>
+        Effect.map(Effect.flip(Effect.scoped(get(options))), ({ reason }) =>
+          reason._tag === "Drift" ? [reason.resource, reason.field, reason.message] : [reason._tag]
+        )
+      const message = (field: string) => `Sandbox "kept" exists with a different ${field}`
+      assert.deepStrictEqual(yield* differing({ env: { A: "2" } }), ["sandbox", "env", message("env")])
+      assert.deepStrictEqual(yield* differing({ network: "none", ports: {} }), ["sandbox", "ports", message("ports")])
+      assert.deepStrictEqual(yield* differing({ user: "app" }), ["sandbox", "user", message("user")])
+      assert.deepStrictEqual(yield* differing({ image: "other" }), ["sandbox", "image", message("image")])
+      // The same in other words, and what is no property of the sandbox.
+      yield* Effect.scoped(get({ ports: [{ host: 0, guest: 80, protocol: "tcp" }], pullPolicy: "never" }))
+      yield* Sandbox.remove("kept", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("records no values of options", () =>
+    Effect.gen(function* () {
+      yield* Effect.scoped(get({ env: { TOKEN: "hunter2" } }))
+      assert.notInclude(JSON.stringify(yield* Sandbox.get("kept")), "hunter2")
+      yield* Sandbox.remove("kept", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.live("launches one sandbox for all callers", () =>
+    Effect.gen(function* () {
+      const ids = yield* Effect.forEach(
+        Array.from({ length: 5 }),
+        () => Effect.scoped(Effect.map(get(), ({ id }) => id)),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual([...new Set(ids)], [(yield* Sandbox.get("kept")).id])
+      yield* Sandbox.remove("kept", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("accepts a sandbox of another tool as it is", () =>
+    Effect.gen(function* () {
+      yield* Sandbox.run({ image, name: "kept", detached: true }, () => Effect.void)
+      assert.strictEqual((yield* Effect.flip(Effect.scoped(get()))).reason._tag, "Drift")
+      yield* Sandbox.remove("kept", { force: true })
+      const driver = yield* Microsandbox.Microsandbox
+      yield* driver.createSandbox({
+        name: "kept",
+        source: { _tag: "Image", reference: image },
+        config: {},
+        detached: true
+      })
+      assert.strictEqual((yield* Effect.scoped(get())).name, "kept")
+      yield* Sandbox.remove("kept", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("fails after its time limit if the sandbox does not start", () =>
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      yield* Effect.scoped(get())
+      yield* Sandbox.stop("kept")
+      yield* control.inject(MicrosandboxMemory.hangAt("startSandbox"))
+      const late = yield* Effect.forkChild(Effect.flip(Effect.scoped(get({ timeout: "5 seconds" }))), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual((yield* Fiber.join(late)).reason._tag, "TimedOut")
+      yield* Sandbox.remove("kept", { force: true })
+    }).pipe(Effect.provide(layer))
   )
 })

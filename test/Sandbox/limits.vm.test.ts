@@ -1,4 +1,4 @@
-/** Real microVMs at the limits of a disk, of a volume, and of what is theirs. */
+/** Real microVMs at the limits of a disk, a volume and their mounts. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Config from "effect/Config"
@@ -27,7 +27,7 @@ const mebibyte = 1024 * 1024
 /** What the disk has beside the images of the home, in MiB. */
 const room = 160
 
-/** A file system of its own for the time of the scope. In a file, for a guest's files need one that keeps attributes. */
+/** A file system for the life of the scope, in a file: a guest's files need one that keeps attributes. */
 const mountSmall = Effect.fnUntraced(function* (folder: string, size: number) {
   const fs = yield* FileSystem.FileSystem
   const disk = `${folder}/disk`
@@ -66,7 +66,7 @@ const driver = Layer.unwrap(
 
 const live = driver.pipe(Layer.provideMerge(smallHome), Layer.provideMerge(NodeServices.layer))
 
-/** The file that takes the room, beside the home. */
+/** The file that fills the disk, beside the home. */
 const filler = (home: string): string => `${home}/../filler`
 
 /** Takes all of the disk but so many MiB. */
@@ -86,7 +86,7 @@ const limit = 900_000
 
 layer(live, { excludeTestServices: true })("at the limits", (it) => {
   it.effect(
-    "a full disk fails what needs room, spoils nothing, and is fine again when there is room",
+    "a full disk fails what needs space, damages nothing, and recovers once there is space",
     () =>
       Effect.gen(function* () {
         const name = "whole"
@@ -119,7 +119,7 @@ layer(live, { excludeTestServices: true })("at the limits", (it) => {
     limit
   )
 
-  it.effect("a guest can neither write more into a volume than it may, nor change what it may only read", () =>
+  it.effect("a guest cannot exceed a volume's quota or change a read-only mount", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
@@ -160,7 +160,7 @@ layer(live, { excludeTestServices: true })("at the limits", (it) => {
             "umount /readonly; mount -o bind /shared/.. /mnt; echo changed > /mnt/outside/file"
           ]
           for (const attempt of attempts) yield* sandbox.shell(attempt)
-          // Links and names that lead out of a mount lead into the guest.
+          // Links and names that leave a mount stay inside the guest.
           yield* sandbox.shell(
             `ln -s ${folder("outside")}/file /shared/link; echo changed > /shared/link; ` +
               `ln -s ../outside /shared/up; echo changed > /shared/up/file; echo changed > /shared/../outside/file`

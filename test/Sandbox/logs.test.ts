@@ -10,7 +10,7 @@ import * as Sandbox from "../../src/Sandbox.ts"
 import * as SandboxPool from "../../src/SandboxPool.ts"
 import { turn } from "../support.ts"
 
-/** Follows the logs of a sandbox, and gives what was seen so far. */
+/** Follows the logs of a sandbox, and returns what was seen so far. */
 const follow = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox, query: Microsandbox.LogQuery) {
   let seen = ""
   const fiber = yield* Stream.runForEach(sandbox.logs({ ...query, follow: true }), ({ bytes }) =>
@@ -26,7 +26,7 @@ const follow = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox, query: Mic
 const lines = (from: number, to: number): string =>
   Array.from({ length: to - from + 1 }, (_, index) => `${from + index}\n`).join("")
 
-it.effect("logs that are followed miss nothing of what comes, however little was asked of what was there", () =>
+it.effect("following logs misses no new entry, whatever the tail", () =>
   Effect.gen(function* () {
     const sandbox = yield* Sandbox.launch({ image: "plain" })
     const empty = yield* follow(sandbox, { sources: ["stdout"], tail: 1 })
@@ -49,7 +49,7 @@ it.effect("logs that are followed miss nothing of what comes, however little was
   }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer()))
 )
 
-it.live("sandboxes say what they are for, before they are there", () =>
+it.live("sandboxes carry the label of their role", () =>
   Effect.gen(function* () {
     const driver = yield* Microsandbox.Microsandbox
     yield* Sandbox.launch({ image: "plain", name: "scoped" })

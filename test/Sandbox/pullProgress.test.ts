@@ -6,7 +6,7 @@ import * as Sandbox from "../../src/Sandbox.ts"
 const image = "lightbox.test/busybox:1"
 
 layer(MicrosandboxMemory.layer({ images: { [image]: {} } }))("the progress of a pull", (it) => {
-  it.effect("goes on when the function that is told of it throws", () =>
+  it.effect("continues when its listener throws or dies", () =>
     Effect.gen(function* () {
       const told: Array<string> = []
       const result = yield* Sandbox.run(

@@ -16,8 +16,8 @@ const layer = Sandbox.layer({ image, name: "box" }).pipe(
   Layer.provide(MicrosandboxMemory.layer({ images: { [image]: {} } }))
 )
 
-describe("what is logged and encoded", () => {
-  it.effect("is the text of a result", () =>
+describe("a result that is logged or encoded", () => {
+  it.effect("shows its text", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.Sandbox
       const result = yield* sandbox.shell("echo out; echo err >&2; exit 3")
@@ -33,7 +33,7 @@ describe("what is logged and encoded", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("can be decoded to the same result", () =>
+  it.effect("decodes to the same result", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.Sandbox
       const result = yield* sandbox.shell("printf text; kill -TERM $$")
@@ -55,7 +55,7 @@ describe("what is logged and encoded", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("is brief for handles, processes and files", () =>
+  it.effect("is short for handles, processes and files", () =>
     Effect.gen(function* () {
       const sandbox = yield* Sandbox.Sandbox
       const { id, name } = sandbox
@@ -72,8 +72,8 @@ describe("what is logged and encoded", () => {
   )
 })
 
-describe("output as it comes", () => {
-  it.effect("is decoded across pieces, each stream on its own", () =>
+describe("streamed output", () => {
+  it.effect("is decoded across chunks, each stream separately", () =>
     Effect.gen(function* () {
       const bytes = new TextEncoder().encode("é\nsecond\nlast")
       const output = (_tag: "Stdout" | "Stderr", start: number, end: number) =>

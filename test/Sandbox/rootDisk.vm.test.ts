@@ -1,4 +1,4 @@
-/** Root disks on real microVMs: an overlay on a snapshot's disk is what a copy of it is. */
+/** Root disks on real microVMs: an overlay on a snapshot's disk equals a copy of it. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -28,7 +28,7 @@ shutil.move("/etc/skel", "/etc/moved"); os.mkdir("/etc/skel"); open("/etc/skel/n
 os.remove("/etc/issue"); os.mkdir("/etc/issue"); open("/etc/profile", "a").write("# appended")
 `
 
-/** Says everything of every path, but for what belongs to a boot. */
+/** Describes every path, except what belongs to a boot. */
 const describe = `
 import hashlib, os
 skipped = {"/proc", "/sys", "/dev", "/run", "/tmp", "/.msb", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
@@ -58,7 +58,7 @@ const limit = 900_000
 
 layer(Support.layer, { excludeTestServices: true })("a root disk", (it) => {
   it.effect(
-    "is the same as an overlay and as a copy, and an overlay takes no room for what was baked in",
+    "is the same as overlay and as copy, and an overlay stores only what changed",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
@@ -94,7 +94,7 @@ layer(Support.layer, { excludeTestServices: true })("a root disk", (it) => {
           assert.include(overlaid.join("\n"), part)
         }
 
-        // Two at a time, each with changes of its own, on a snapshot that goes.
+        // Two at a time, each with its own changes, on a snapshot that is removed.
         yield* Effect.scoped(
           Effect.gen(function* () {
             const sandboxes = yield* Effect.all([launch("overlay"), launch("overlay")])
@@ -128,32 +128,30 @@ layer(Support.layer, { excludeTestServices: true })("a root disk", (it) => {
     limit
   )
 
-  it.effect(
-    "is an overlay by itself where a copy costs, but for what outlives its process or is gone with its end",
-    () =>
-      Effect.gen(function* () {
-        const fs = yield* FileSystem.FileSystem
-        const path = yield* Path.Path
-        const home = yield* Support.Home
-        const folder = path.join(home.path, "lightbox", "disks")
-        const overlays = Effect.map(
-          Effect.orElseSucceed(fs.readDirectory(folder), (): Array<string> => []),
-          ({ length }) => length
+  it.effect("is an overlay by default where a copy is expensive, but not for an ephemeral sandbox", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const home = yield* Support.Home
+      const folder = path.join(home.path, "lightbox", "disks")
+      const overlays = Effect.map(
+        Effect.orElseSucceed(fs.readDirectory(folder), (): Array<string> => []),
+        ({ length }) => length
+      )
+      yield* Snapshot.build(Snapshot.make("small", Support.image).pipe(Snapshot.shell("echo small > /root/small")))
+      const look = (ephemeral: boolean) =>
+        Sandbox.run({ snapshot: "small", ephemeral }, (sandbox) =>
+          Effect.andThen(sandbox.shell("cat /root/small", { check: true }), overlays)
         )
-        yield* Snapshot.build(Snapshot.make("small", Support.image).pipe(Snapshot.shell("echo small > /root/small")))
-        const look = (ephemeral: boolean) =>
-          Sandbox.run({ snapshot: "small", ephemeral }, (sandbox) =>
-            Effect.andThen(sandbox.shell("cat /root/small", { check: true }), overlays)
-          )
-        const kind = yield* Effect.promise(() => Hosts.probeCopies(path.join(home.files, "probe")))
-        assert.strictEqual(yield* look(false), kind === "full" ? 1 : 0)
-        assert.strictEqual(yield* look(true), 0)
-        yield* Snapshot.remove("small")
-        yield* Support.assertNothingLeft({ snapshots: [] })
-      })
+      const kind = yield* Effect.promise(() => Hosts.probeCopies(path.join(home.files, "probe")))
+      assert.strictEqual(yield* look(false), kind === "full" ? 1 : 0)
+      assert.strictEqual(yield* look(true), 0)
+      yield* Snapshot.remove("small")
+      yield* Support.assertNothingLeft({ snapshots: [] })
+    })
   )
 
-  it.effect("can not be an overlay where there is nothing to lie above", () =>
+  it.effect("cannot be an overlay on an image or a missing snapshot", () =>
     Effect.gen(function* () {
       const run = (options: Sandbox.LaunchOptions) => Effect.flip(Sandbox.run(options, () => Effect.void))
       const image = yield* run({ image: Support.image, rootDisk: "overlay" })

@@ -26,7 +26,7 @@ import { turn } from "../support.ts"
 
 type Twin = Services | MicrosandboxMemory.Control
 
-/** A test on a twin of its own, in which nothing may be left when its scope is closed. */
+/** A test on its own twin, in which nothing may be left when its scope closes. */
 const test = <E>(name: string, effect: Effect.Effect<void, E, Twin | Scope.Scope>) =>
   it.effect(name, () =>
     Effect.gen(function* () {
@@ -44,11 +44,11 @@ const assertNothingLeft = Effect.gen(function* () {
 const until = (pool: SandboxPool.SandboxPool, isSo: (stats: SandboxPool.Stats) => boolean) =>
   Effect.andThen(turn, pool.stats).pipe(Effect.repeat({ until: isSo }))
 
-/** As full as the pool keeps itself, and nothing else under way. */
+/** Waits until the pool has its minimum ready, and nothing else is under way. */
 const warm = (pool: SandboxPool.SandboxPool) =>
   until(pool, ({ booting, leaving, min, ready }) => ready >= min && booting + leaving === 0)
 
-/** Lets time pass in steps, and after each of them what it sets off. */
+/** Lets time pass in steps, and runs what each step triggers. */
 const pass = (pool: SandboxPool.SandboxPool, steps: number, step: `${number} ${"seconds" | "minutes" | "millis"}`) =>
   Effect.repeat(
     Effect.andThen(
@@ -85,7 +85,7 @@ const count = (operation: MicrosandboxMemory.Operation) =>
     return (yield* control.calls).filter((call) => call.operation === operation)
   })
 
-/** Waits for one more call than there were. */
+/** Waits for the next call. */
 const next = (operation: MicrosandboxMemory.Operation, outcome?: MicrosandboxMemory.Call["outcome"]["_tag"]) => {
   const calls = Effect.map(
     count(operation),
@@ -100,7 +100,7 @@ const image = "alpine:3"
 
 const noBoot = new BootFailed({ name: "x", problem: "no", lastLines: [] })
 
-/** Looks that come so rarely that only what a test is about happens. */
+/** Checks so rare that they do not disturb a test. */
 const rarely: SandboxPool.HealthCheck = { interval: "10 minutes", timeout: "10 seconds" }
 
 const version = (text: string) => Snapshot.make("app", image).pipe(Snapshot.write("/version", text))
@@ -111,7 +111,7 @@ const versionOf = (sandbox: Sandbox) => sandbox.readFileString("/version")
 // Options
 // =============================================================================
 
-describe("options", () => {
+describe("pool options", () => {
   const refused: ReadonlyArray<readonly [field: string, options: object]> = [
     ["snapshot", { max: 1 }],
     ["snapshot", { max: 1, snapshot: "a", image }],
@@ -135,7 +135,7 @@ describe("options", () => {
     ["mounts./../x", { image, max: 1, mounts: { "/../x": "." } }]
   ]
   it.effect.each(refused.map(([field, options]) => ({ field, options })))(
-    "$field is refused in $options",
+    "reject $field in $options",
     ({ field, options }) =>
       Effect.gen(function* () {
         const unchecked: SandboxPool.Options = JSON.parse(JSON.stringify(options))
@@ -146,7 +146,7 @@ describe("options", () => {
   )
 
   test(
-    "for one sandbox are refused if it would have to boot with them",
+    "of one sandbox are rejected if they would need a boot",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, max: 1 })
       const refused: ReadonlyArray<readonly [field: string, settings: object]> = [
@@ -168,7 +168,7 @@ describe("options", () => {
   )
 
   test(
-    "for one sandbox are those of its commands",
+    "of one sandbox apply to its commands",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, max: 2, env: { A: "pool", B: "pool" } })
       const settings = { env: { B: Redacted.make("mine") }, cwd: "/tmp", user: "app" }
@@ -186,7 +186,7 @@ describe("options", () => {
   )
 
   test(
-    "that name a snapshot that does not exist fail at once",
+    "fail at once if their snapshot does not exist",
     Effect.gen(function* () {
       const error = yield* Effect.flip(SandboxPool.make({ snapshot: "none", max: 1 }))
       assert.strictEqual(error.reason._tag, "NotFound")
@@ -200,7 +200,7 @@ describe("options", () => {
 
 describe("a pool", () => {
   test(
-    "hands out what is ready, each to one user, and boots more",
+    "hands out ready sandboxes, each to one user, and boots more",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, min: 2, max: 4 })
       const ids = new Set<string>()
@@ -239,7 +239,7 @@ describe("a pool", () => {
   )
 
   test(
-    "with a min of 0 boots only what is asked for",
+    "boots only on demand with a min of 0",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, min: 0, max: 2, healthCheck: rarely })
       yield* pass(pool, 3, "20 minutes")
@@ -252,7 +252,7 @@ describe("a pool", () => {
   )
 
   test(
-    "never has more than its max, and serves who waits in order",
+    "never exceeds its max, and serves users in order",
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const pool = yield* SandboxPool.make({ image, min: 2, max: 3 })
@@ -278,7 +278,7 @@ describe("a pool", () => {
     })
   )
 
-  it.effect("boots what the budget of the driver has room for", () =>
+  it.effect("boots only what the driver's budget has room for", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const pool = yield* SandboxPool.make({ image, min: 4, max: 4 })
@@ -293,7 +293,7 @@ describe("a pool", () => {
   )
 
   test(
-    "gives who is interrupted while waiting nothing, and the next what is ready",
+    "skips a user interrupted while waiting, and serves the next one",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, min: 0, max: 1 })
       const scope = yield* Scope.make()
@@ -316,7 +316,7 @@ describe("a pool", () => {
   )
 
   test(
-    "keeps what its user has detached out of its hands",
+    "gives up a sandbox that its user detached",
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const pool = yield* SandboxPool.make({ image, min: 0, max: 1 })
@@ -347,7 +347,7 @@ describe("a pool", () => {
   )
 
   test(
-    "is made as the configuration says",
+    "is made from the configuration",
     Effect.gen(function* () {
       const live = SandboxPool.layerConfig({ image: Config.succeed(image), max: Config.succeed(4) })
       const { max } = yield* Effect.provide(
@@ -363,9 +363,9 @@ describe("a pool", () => {
 // What waits
 // =============================================================================
 
-describe("a sandbox that waits", () => {
+describe("a ready sandbox", () => {
   test(
-    "and dies is replaced at once",
+    "is replaced at once when it dies",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const pool = yield* SandboxPool.make({ image, min: 2, max: 3 })
@@ -380,7 +380,7 @@ describe("a sandbox that waits", () => {
   )
 
   test(
-    "and hangs is replaced when it leaves a question unanswered",
+    "is replaced when it does not answer a health check",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const healthCheck = { interval: "5 seconds", timeout: "2 seconds" } as const
@@ -395,7 +395,7 @@ describe("a sandbox that waits", () => {
   )
 
   test(
-    "is asked once more before it is handed out if the last answer is old",
+    "is checked before it is handed out if its last answer is old",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const healthCheck = { interval: "5 seconds", timeout: "2 seconds" } as const
@@ -427,7 +427,7 @@ describe("a sandbox that waits", () => {
   )
 
   test(
-    "is renewed before its time to live is over, each at another moment, and never handed out after",
+    "is renewed before its time to live ends, at a time of its own",
     Effect.gen(function* () {
       const healthCheck = { interval: "1 minute", timeout: "10 seconds" } as const
       const pool = yield* SandboxPool.make({ image, min: 8, max: 16, timeToLive: "60 minutes", healthCheck })
@@ -447,7 +447,7 @@ describe("a sandbox that waits", () => {
   )
 
   test(
-    "is let go when its time is over even if nothing takes its place",
+    "is removed when its time to live ends, even without a replacement",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const pool = yield* SandboxPool.make({ image, min: 1, max: 2, timeToLive: "60 minutes", healthCheck: rarely })
@@ -473,7 +473,7 @@ describe("a sandbox that waits", () => {
 // Generations
 // =============================================================================
 
-describe("a snapshot's name that moves on", () => {
+describe("a snapshot name that moves to another generation", () => {
   const healthCheck = { interval: "5 seconds", timeout: "5 seconds" } as const
 
   test(
@@ -496,7 +496,7 @@ describe("a snapshot's name that moves on", () => {
   )
 
   test(
-    "is followed one by one when there is no room for more",
+    "is followed one sandbox at a time when there is no room for more",
     Effect.gen(function* () {
       yield* Snapshot.build(version("1"))
       const pool = yield* SandboxPool.make({ snapshot: "app", min: 3, max: 3, healthCheck })
@@ -512,7 +512,7 @@ describe("a snapshot's name that moves on", () => {
   )
 
   test(
-    "is followed with what is left of the old while the new does not boot",
+    "keeps old sandboxes in use until a new one boots",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       yield* Snapshot.build(version("1"))
@@ -529,7 +529,7 @@ describe("a snapshot's name that moves on", () => {
   )
 
   test(
-    "is followed at once if so wished",
+    'is followed at once with rollOver "at-once"',
     Effect.gen(function* () {
       yield* Snapshot.build(version("1"))
       const pool = yield* SandboxPool.make({ snapshot: "app", min: 2, max: 3, healthCheck, rollOver: "at-once" })
@@ -542,7 +542,7 @@ describe("a snapshot's name that moves on", () => {
   )
 
   test(
-    "is followed at once by what is still booting, too",
+    "is followed at once by a sandbox that is still booting",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       yield* Snapshot.build(version("1"))
@@ -563,7 +563,7 @@ describe("a snapshot's name that moves on", () => {
   )
 
   test(
-    "is looked at before handing out if the last look is old",
+    "is checked before handing out if the last check is old",
     Effect.gen(function* () {
       const { clock, holdUp } = yield* makeClock
       yield* Snapshot.build(version("1"))
@@ -579,7 +579,7 @@ describe("a snapshot's name that moves on", () => {
   )
 
   test(
-    "goes on as it was when the name is taken away",
+    "is ignored when the name is removed",
     Effect.gen(function* () {
       yield* Snapshot.build(version("1"))
       const pool = yield* SandboxPool.make({ snapshot: "app", min: 1, max: 2, healthCheck })
@@ -591,7 +591,7 @@ describe("a snapshot's name that moves on", () => {
   )
 
   test(
-    "is not followed when the snapshot itself was given",
+    "is not followed when the pool was given the snapshot itself",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ snapshot: Snapshot.build(version("1")), min: 1, max: 2, healthCheck })
       yield* warm(pool)
@@ -607,9 +607,9 @@ describe("a snapshot's name that moves on", () => {
 // Failures
 // =============================================================================
 
-describe("a boot that fails", () => {
+describe("a failed boot", () => {
   test(
-    "is told to who waits, tried again after a growing pause, and over when one succeeds",
+    "fails waiting users, is retried with growing pauses, and recovers",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       yield* control.inject(MicrosandboxMemory.failAt("createSandbox", noBoot, { times: 1_000_000 }))
@@ -645,7 +645,7 @@ describe("a boot that fails", () => {
   )
 
   test(
-    "is nobody's failure while another one is under way",
+    "does not fail users while another boot is under way",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       yield* control.inject(
@@ -664,7 +664,7 @@ describe("a boot that fails", () => {
   )
 
   test(
-    "by a defect is told as such",
+    "reports a defect as a defect",
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const broken = { ...driver, connect: () => Effect.die("broken") }
@@ -682,7 +682,7 @@ describe("a boot that fails", () => {
 // =============================================================================
 
 describe("closing a pool", () => {
-  it.effect("removes what is ready, used, booting and leaving, and lets nobody wait", () =>
+  it.effect("removes ready, used, booting and leaving sandboxes, and interrupts waiting users", () =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const scope = yield* Scope.make()
@@ -733,7 +733,7 @@ describe("many jobs", () => {
   const jobs = Array.from({ length: 20 }, (_, n) => job(n))
 
   test(
-    "run in clean sandboxes, none harmed by another, with results in order if so wished",
+    "run in clean sandboxes, isolated from each other, with ordered results on request",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, min: 3, max: 3 })
       const results = yield* Stream.runCollect(pool.runMany(jobs, { ordered: true }))
@@ -752,7 +752,7 @@ describe("many jobs", () => {
   )
 
   test(
-    "give their results as they come, and no more run than asked for",
+    "emit results as they complete, with no more running than the pool's max",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, min: 3, max: 3, healthCheck: rarely })
       yield* warm(pool)
@@ -780,7 +780,7 @@ describe("many jobs", () => {
   )
 
   test(
-    "are tried again in other sandboxes",
+    "are retried in other sandboxes",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, min: 1, max: 2 })
       const ids = new Set<string>()
@@ -802,7 +802,7 @@ describe("many jobs", () => {
   )
 
   test(
-    "end with the stream, and begin only when they are wanted",
+    "end with the stream, and start only on demand",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, min: 1, max: 2 })
       let begun = 0
@@ -820,7 +820,7 @@ describe("many jobs", () => {
   )
 
   test(
-    "are refused with wrong options",
+    "reject invalid options",
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image, max: 1 })
       const error = yield* Effect.flip(Stream.runCollect(pool.runMany(jobs, { concurrency: 0 })))

@@ -16,7 +16,7 @@ const until = (pool: SandboxPool.SandboxPool, isSo: (stats: SandboxPool.Stats) =
 
 layer(Support.layer, { excludeTestServices: true })("pools", (it) => {
   it.effect(
-    "run 50 jobs over 3 sandboxes, none seeing another's files",
+    "run 50 jobs in 3 sandboxes, none seeing another's files",
     () =>
       Effect.gen(function* () {
         const jobs = Array.from(
@@ -55,7 +55,7 @@ layer(Support.layer, { excludeTestServices: true })("pools", (it) => {
   )
 
   it.effect(
-    "replace what dies while it waits, follow a name, and give commands their surroundings",
+    "replace a dead sandbox, follow a snapshot name, and give commands their settings",
     () =>
       Effect.gen(function* () {
         const driver = yield* Microsandbox.Microsandbox

@@ -19,7 +19,7 @@ export const sandbox = Sandbox.layer({ image: "busybox", network: "none", resour
 
 /** A test for each example. */
 export const register = (it: Vitest.MethodsNonLive<Sandbox.Sandbox>): void => {
-  it.effect("a program prints on the host and in a sandbox the same", () =>
+  it.effect("a program prints the same on the host and in a sandbox", () =>
     Effect.gen(function* () {
       const program = printed(Services.program(archive))
       const inSandbox = yield* Effect.provide(program, SandboxServices.layer)
@@ -37,7 +37,7 @@ export const register = (it: Vitest.MethodsNonLive<Sandbox.Sandbox>): void => {
     })
   )
 
-  it.effect("a language model works with its tools until it can answer", () =>
+  it.effect("a language model uses its tools until it can answer", () =>
     Effect.gen(function* () {
       const [first, ...others] = yield* printed(Effect.provide(AgentTools.program, [AgentTools.model, Tools.layer]))
       assert.match(String(first), /^run: \{"exitCode":(2|127),"stdout":"","stderr":"[^"]*primes.sh[^"]*"\}$/)

@@ -1,10 +1,10 @@
-/** The examples of services in a microVM: one for all of them. */
+/** The examples of SandboxServices in one microVM. */
 import { layer } from "@effect/vitest"
 import * as Support from "../microvm/support.ts"
 import * as Examples from "./examples.ts"
 
-layer(Support.layer, { excludeTestServices: true })("examples of services", (it) => {
+layer(Support.layer, { excludeTestServices: true })("examples of SandboxServices", (it) => {
   it.layer(Examples.sandbox)("in a microVM", Examples.register)
 
-  it.effect("leave nothing", () => Support.assertNothingLeft())
+  it.effect("leave nothing behind", () => Support.assertNothingLeft())
 })

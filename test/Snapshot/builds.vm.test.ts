@@ -1,4 +1,4 @@
-/** Builds on real microVMs: what runs, what does not, and what comes of it. */
+/** Builds on real microVMs: what runs, what does not, and the result. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -13,7 +13,7 @@ const limit = 900_000
 
 layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   it.effect(
-    "run ten steps once, then none, then the last one that has changed, and name a file that has",
+    "run ten steps once, then none, then only the changed last one, and name a changed file",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
@@ -69,7 +69,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   )
 
   it.effect(
-    "leave the same disk with a pause, with attempts that fail, and without",
+    "leave the same disk with a checkpoint and failed attempts as without",
     () =>
       Effect.gen(function* () {
         const define = (name: string, failures: number) => {
@@ -86,7 +86,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
             ),
             Snapshot.checkpoint,
             Snapshot.env({ SHOWN: "to the step" }),
-            // What it sees of the step before, and what it takes away from it.
+            // What it sees of the step before, and what it removes.
             Snapshot.shell(
               [
                 "{ ls -A /tmp /run /dev/shm; pgrep sleep; echo $SHOWN; pwd; } > seen",

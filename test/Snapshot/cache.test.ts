@@ -6,7 +6,7 @@ import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Schedule from "effect/Schedule"
 import { TestClock } from "effect/testing"
-import type { LightboxError } from "../../src/LightboxError.ts"
+import { ImageUnavailable, type LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -17,14 +17,14 @@ const { test } = Support
 
 const all = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
-/** The results that are kept, names not counted. */
+/** The kept results, without names. */
 const layers = Effect.map(Snapshot.list({ layers: true }), (found) =>
   found.filter(({ name }) => name.startsWith("lb-"))
 )
 
-describe("what a build runs", () => {
+describe("the steps that a build runs", () => {
   test(
-    "runs in its working directory, also where that is in memory and gone after each step",
+    "start in the working directory, even if it is in memory and lost after each step",
     Effect.gen(function* () {
       yield* Snapshot.make("scratch", Support.image).pipe(
         Snapshot.workdir("/tmp/scratch"),
@@ -37,7 +37,7 @@ describe("what a build runs", () => {
   )
 
   test(
-    "is everything at first, and nothing when nothing has changed",
+    "are all steps at first, and none if nothing changed",
     Effect.gen(function* () {
       const first = yield* Support.buildCounting(Support.tenSteps("ten"))
       assert.deepStrictEqual([first.steps, first.boots], [all, 1])
@@ -53,7 +53,7 @@ describe("what a build runs", () => {
   )
 
   test(
-    "asks for nothing but the image and the result when nothing has changed",
+    "need only the image and the result if nothing changed",
     Effect.gen(function* () {
       const { calls } = yield* MicrosandboxMemory.Control
       yield* Snapshot.build(Support.tenSteps("ten"))
@@ -61,13 +61,13 @@ describe("what a build runs", () => {
       yield* Snapshot.build(Support.tenSteps("ten"))
       assert.deepStrictEqual(
         (yield* calls).slice(before).map(({ operation }) => operation),
-        ["getImage", "getSnapshot", "readSnapshotLink"]
+        ["resolveImage", "getSnapshot", "readSnapshotLink"]
       )
     })
   )
 
   test(
-    "is the last of ten steps when only that has changed",
+    "are only the last of ten steps if only that changed",
     Effect.gen(function* () {
       yield* Snapshot.build(Support.tenSteps("ten"), { checkpoints: "every-step" })
       const { boots, built, steps } = yield* Support.buildCounting(Support.tenSteps("ten", { 10: "changed" }))
@@ -78,7 +78,7 @@ describe("what a build runs", () => {
   )
 
   test(
-    "is what changed and all after it, from the deepest result before",
+    "are the changed step and all after it, from the latest result before it",
     Effect.gen(function* () {
       const marked = (last: string) =>
         Snapshot.make("marked", Support.image).pipe(
@@ -97,7 +97,7 @@ describe("what a build runs", () => {
   )
 
   test(
-    "is what copies a file that has changed, and all after it",
+    "are the step that copies a changed file, and all after it",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* fs.makeTempDirectoryScoped()
@@ -118,7 +118,7 @@ describe("what a build runs", () => {
   )
 
   test(
-    "is nothing for a layer of what was built before",
+    "are none for a layer of a snapshot built before",
     Effect.gen(function* () {
       const definition = Support.tenSteps("ten")
       const { digest } = yield* Snapshot.build(definition)
@@ -132,12 +132,13 @@ describe("what a build runs", () => {
   )
 
   test(
-    "is everything when the image has changed behind its tag",
+    "are all steps if the image changed under its tag",
     Effect.gen(function* () {
       const { setImage } = yield* MicrosandboxMemory.Control
       const definition = Support.tenSteps("ten").pipe(Snapshot.builder({ pullPolicy: "always" }))
       yield* Snapshot.build(definition)
-      assert.deepStrictEqual((yield* Support.buildCounting(definition)).steps, [])
+      const [unmoved, boots] = yield* Support.countingBoots(Snapshot.build(definition))
+      assert.deepStrictEqual([unmoved.stepsRun, boots], [0, 0])
       yield* setImage(Support.image, { files: { "/etc/new": "new" } })
       const { built, steps } = yield* Support.buildCounting(definition)
       assert.deepStrictEqual(steps, all)
@@ -147,7 +148,68 @@ describe("what a build runs", () => {
   )
 
   test(
-    "is what is told to run always, and all after it",
+    "are none, and nothing boots, when the tag has moved back",
+    Effect.gen(function* () {
+      const { setImage } = yield* MicrosandboxMemory.Control
+      const definition = Support.tenSteps("ten")
+      const always = { pullPolicy: "always" } as const
+      const first = yield* Snapshot.build(definition, always)
+      yield* setImage(Support.image, { files: { "/etc/new": "new" } })
+      yield* Snapshot.build(definition, always)
+      yield* setImage(Support.image, {})
+      const { boots, built, steps } = yield* Support.buildCounting(definition, always)
+      assert.deepStrictEqual([built.digest, steps, boots], [first.digest, [], 0])
+    })
+  )
+
+  test(
+    "are those for the image that boots, if the tag moves after the look-up",
+    Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      const { setImage } = yield* MicrosandboxMemory.Control
+      let questions = 0
+      const moving = {
+        ...driver,
+        resolveImage: (...args: Parameters<typeof driver.resolveImage>) =>
+          driver
+            .resolveImage(...args)
+            .pipe(
+              Effect.tap(() =>
+                ++questions === 1 ? setImage(Support.image, { files: { "/etc/new": "new" } }) : Effect.void
+              )
+            )
+      }
+      const built = yield* Snapshot.build(Support.tenSteps("ten"), { pullPolicy: "always" }).pipe(
+        Effect.provideService(Microsandbox.Microsandbox, moving)
+      )
+      assert.strictEqual(questions, 2)
+      assert.strictEqual(yield* Support.readIn("ten", "/etc/new"), "new")
+      const plan = yield* Snapshot.plan(Support.tenSteps("ten"), { pullPolicy: "always" })
+      assert.deepStrictEqual([plan.isCached, plan.key, plan.imageDigest], [true, built.key, built.imageDigest])
+    }),
+    { images: { [Support.image]: {} } }
+  )
+
+  test(
+    "follow a pull by the runtime, if the registry refuses to answer",
+    Effect.gen(function* () {
+      const { inject, setImage } = yield* MicrosandboxMemory.Control
+      const definition = Support.tenSteps("ten")
+      yield* Snapshot.build(definition)
+      yield* setImage(Support.image, { files: { "/etc/new": "new" } })
+      const reason = new ImageUnavailable({
+        reference: Support.image,
+        problem: "it wants a login",
+        kind: "Unauthorized"
+      })
+      yield* inject({ at: "resolveImage", when: {}, effect: { _tag: "Fail", reason } })
+      const { boots, steps } = yield* Support.buildCounting(definition, { pullPolicy: "always" })
+      assert.deepStrictEqual([steps, boots], [all, 1])
+    })
+  )
+
+  test(
+    "are a step that always runs, and all after it",
     Effect.gen(function* () {
       const never = Snapshot.make("never", Support.image).pipe(
         Snapshot.shell("echo a >> /root/lines"),
@@ -170,7 +232,7 @@ describe("what a build runs", () => {
   )
 
   test(
-    "is not kept between steps that always run, which no later build could start from",
+    "leave no results between steps that always run",
     Effect.gen(function* () {
       const definition = Snapshot.make("never", Support.image).pipe(
         Snapshot.shell("true"),
@@ -180,7 +242,7 @@ describe("what a build runs", () => {
         Snapshot.shell("true")
       )
       yield* Snapshot.build(definition, { checkpoints: "every-step" })
-      // The first step's, and the last.
+      // That of the first step, and the last.
       assert.lengthOf(
         (yield* Snapshot.list({ layers: true })).filter(({ name }) => name !== "never"),
         2
@@ -189,7 +251,7 @@ describe("what a build runs", () => {
   )
 
   test(
-    "is decided by a key where there is one",
+    "depend on the step's key if it has one",
     Effect.gen(function* () {
       const keyed = (script: string, key: string) =>
         Snapshot.make("keyed", Support.image).pipe(Snapshot.shell(script, { cache: { key } }), Snapshot.shell("true"))
@@ -201,7 +263,7 @@ describe("what a build runs", () => {
   )
 
   test(
-    "is everything, or all from a step on, by force, and the next build goes on from that",
+    "are all with force, or all from a given step on, and the next build reuses them",
     Effect.gen(function* () {
       const ten = Support.tenSteps("ten")
       yield* Snapshot.build(ten, { checkpoints: "every-step" })
@@ -216,7 +278,7 @@ describe("what a build runs", () => {
   )
 })
 
-describe("a definition on another", () => {
+describe("a definition based on another", () => {
   const base = Snapshot.make("base", Support.image).pipe(
     Snapshot.env({ WHO: "base" }),
     Snapshot.shell("echo $WHO >> /root/lines")
@@ -224,7 +286,7 @@ describe("a definition on another", () => {
   const top = (name: string) => Snapshot.from(name, base).pipe(Snapshot.shell(`echo ${name}$WHO >> /root/lines`))
 
   test(
-    "runs what it is based on once, for all",
+    "runs the base once, for all definitions on it",
     Effect.gen(function* () {
       const first = yield* Support.buildCounting(top("first"))
       assert.deepStrictEqual(first.steps, [1, 2])
@@ -241,7 +303,7 @@ describe("a definition on another", () => {
 })
 
 describe("checkpoints", () => {
-  /** Steps that take so many seconds. */
+  /** Steps that take the given seconds. */
   const lasting = (...seconds: ReadonlyArray<number>) => {
     let definition: Snapshot.Definition = Snapshot.make("lasting", Support.image)
     for (const [index, duration] of seconds.entries()) {
@@ -268,7 +330,7 @@ describe("checkpoints", () => {
   })
 
   test(
-    "are made after every step, at the end, or where they are marked",
+    "are made after every step, at the end or where marked",
     Effect.gen(function* () {
       const marked = Snapshot.make("marked", Support.image).pipe(
         Snapshot.shell("echo 1"),
@@ -284,7 +346,7 @@ describe("checkpoints", () => {
   )
 
   test(
-    "are made where the steps since the last one took longer than a checkpoint costs, by a factor",
+    "are made where steps took longer than a checkpoint costs, times a factor",
     Effect.gen(function* () {
       // A boot at first: more than 4 seconds; then a boot and a capture: more than 10 seconds.
       assert.deepStrictEqual(yield* checkpointsOf(lasting(2, 2, 1, 5, 5, 1, 1), { checkpointFactor: 2 }), [3, 6, 7])
@@ -295,12 +357,12 @@ describe("checkpoints", () => {
   )
 
   test(
-    "keep what a step that failed had started from: the build that is run again starts there",
+    "keep the disk before a failed step, so that the next build starts there",
     Effect.gen(function* () {
       const ten = (ninth: string) => Support.tenSteps("ten", { 9: `9; ${ninth}; true` })
       const error = yield* Effect.flip(Snapshot.build(ten("exit 3")))
       assert.strictEqual(error.step?.index, 9)
-      // Unchanged it starts at the ninth step, and changed as well.
+      // It starts at the ninth step, unchanged or changed.
       const again = Support.recorder()
       yield* Effect.flip(Snapshot.build(ten("exit 3"), { onEvent: again.onEvent }))
       assert.deepStrictEqual(again.stepsRun(), [9])
@@ -309,7 +371,7 @@ describe("checkpoints", () => {
   )
 
   test(
-    "are without a trace where only the end is kept",
+    'keep only the final result with checkpoints "final"',
     Effect.gen(function* () {
       yield* Snapshot.build(Support.tenSteps("ten"), { checkpoints: "final" })
       assert.strictEqual((yield* layers).length, 1)
@@ -318,7 +380,7 @@ describe("checkpoints", () => {
 })
 
 describe("retries", () => {
-  /** Fails so many times, after it has left something behind. */
+  /** Leaves something behind, and fails the given number of times. */
   const failing = (times: number, options: Snapshot.EffectStepOptions) => {
     let attempts = 0
     return Snapshot.make("retried", Support.image).pipe(
@@ -339,7 +401,7 @@ describe("retries", () => {
   }
 
   test(
-    "start from the disk that the step before left, by their schedule",
+    "start from the disk before the step, on their schedule",
     Effect.gen(function* () {
       const { events, onEvent } = Support.recorder()
       const retry = Schedule.exponential("1 minute").pipe(Schedule.upTo({ times: 3 }))
@@ -365,7 +427,7 @@ describe("retries", () => {
   )
 
   test(
-    "start from what the failed attempt left only if the step says so",
+    'start from the failed attempt\'s disk only with retryFrom "dirty"',
     Effect.gen(function* () {
       const options: Snapshot.EffectStepOptions = { retry: Schedule.recurs(3), retryFrom: "dirty" }
       const { boots, built } = yield* Support.buildCounting(failing(2, options))
@@ -375,7 +437,7 @@ describe("retries", () => {
   )
 
   test(
-    "end with the schedule, and with the last failure",
+    "stop with the schedule, and fail with the last error",
     Effect.gen(function* () {
       const error = yield* Effect.flip(Snapshot.build(failing(9, { retry: Schedule.recurs(2) })))
       assert.strictEqual(error.reason._tag, "CommandFailed")
@@ -384,7 +446,7 @@ describe("retries", () => {
   )
 
   test(
-    "can depend on what went wrong",
+    "can depend on the error",
     Effect.gen(function* () {
       const definition = Snapshot.make("choosy", Support.image).pipe(
         Snapshot.shell("exit 8", {
@@ -399,7 +461,7 @@ describe("retries", () => {
   )
 
   test(
-    "do not keep a step from being run on a builder that is new",
+    "rerun earlier steps on a new builder when the guest is lost",
     Effect.gen(function* () {
       const definition = Snapshot.make("lost", Support.image).pipe(
         Snapshot.shell("echo 1 >> /root/lines"),

@@ -1,4 +1,4 @@
-/** Builds that fail, are interrupted or are watched: what is said, what is left, and what nobody is told. */
+/** Builds that fail, are interrupted or are watched: what they report, what they leave, and what they keep secret. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import { LightboxError, NoSpace } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import type * as Mount from "../../src/Mount.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
@@ -19,9 +20,89 @@ import * as Support from "./support.ts"
 
 const { test } = Support
 
+describe("the error for an invalid host path", () => {
+  const invalid = Effect.fnUntraced(function* (effect: Effect.Effect<unknown, LightboxError, Support.Twin>) {
+    const { reason } = yield* Effect.flip(effect)
+    if (reason._tag !== "InvalidConfig") return assert.fail(reason._tag)
+    return [reason.field, reason.problem.replace(/failures\.test\.ts:\d+/, "LINE")]
+  })
+  const at = "(declared at test/Snapshot/LINE)"
+
+  test(
+    "names the field and the line of a copied path, of a base as well, before anything boots",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const file = yield* fs.makeTempFileScoped()
+      const missing = ["/nowhere/at/all", `${file}/below`]
+      for (const from of missing) {
+        const definition = Snapshot.make("wrong", "not-pulled").pipe(
+          Snapshot.shell("true"),
+          Snapshot.copy(from, "/srv")
+        )
+        const expected = ["steps.1.from", `${from} does not exist on this host ${at}`]
+        assert.deepStrictEqual(yield* invalid(Snapshot.build(definition)), expected)
+        assert.deepStrictEqual(yield* invalid(Snapshot.plan(definition)), expected)
+        assert.deepStrictEqual(yield* invalid(Snapshot.build(Snapshot.from("other", definition))), expected)
+      }
+      const device = Snapshot.make("wrong", Support.image).pipe(Snapshot.copy("/dev/null", "/srv"))
+      assert.deepStrictEqual(yield* invalid(Snapshot.build(device)), [
+        "steps.0.from",
+        `/dev/null is neither a file nor a folder ${at}`
+      ])
+      assert.strictEqual(yield* Support.boots, 0)
+    })
+  )
+
+  test(
+    "names the field of a mount of the builder and the line of its definition",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped()
+      const build = (mount: Mount.MountInput) =>
+        Snapshot.make("wrong", Support.image).pipe(
+          Snapshot.builder({ mounts: { "/m": mount } }),
+          Snapshot.shell("true"),
+          Snapshot.build
+        )
+      const missing = `/nowhere/at/all does not exist on this host ${at}`
+      assert.deepStrictEqual(yield* invalid(build("/nowhere/at/all")), ["mounts./m", missing])
+      assert.deepStrictEqual(yield* invalid(build({ disk: "/nowhere/at/all" })), ["mounts./m.disk", missing])
+      yield* fs.makeDirectory(`${folder}/c,d`)
+      assert.deepStrictEqual(yield* invalid(build(`${folder}/c,d`)), [
+        "mounts./m",
+        `the runtime cannot mount a host path with a comma, : or ; ${at}`
+      ])
+      assert.deepStrictEqual(yield* invalid(build({ disk: folder })), [
+        "mounts./m.disk",
+        `${folder} is not a file ${at}`
+      ])
+    })
+  )
+
+  test(
+    "shortens a long script",
+    Effect.gen(function* () {
+      const long = Snapshot.make("long", Support.image).pipe(Snapshot.shell(`exit 3 #${"y".repeat(100_000)}`))
+      assert.isBelow((yield* Effect.flip(Snapshot.build(long))).message.length, 2000)
+    })
+  )
+
+  test(
+    "names the line of what is wrong in a definition",
+    Effect.gen(function* () {
+      const step = Snapshot.make("wrong", Support.image).pipe(Snapshot.shell("true"), Snapshot.shell(""))
+      assert.deepStrictEqual(yield* invalid(Snapshot.build(step)), ["steps.1.script", `expected a script ${at}`])
+      assert.deepStrictEqual(yield* invalid(Snapshot.build(Snapshot.make("wrong", ""))), [
+        "image",
+        `expected an image reference such as "node:22" ${at}`
+      ])
+    })
+  )
+})
+
 describe("the error of a step", () => {
   test(
-    "says which step of which definition, where it was declared, what ran, and how it ended",
+    "names the step, its definition and line, the command, and how it ended",
     Effect.gen(function* () {
       const definition = Snapshot.make("failing", Support.image).pipe(
         Snapshot.shell("echo fine"),
@@ -60,7 +141,7 @@ describe("the error of a step", () => {
   )
 
   test(
-    "is the step's own if that has one",
+    "is the step's own error if it has one",
     Effect.gen(function* () {
       class Refused extends Schema.TaggedError<Refused>()("Refused", { why: Schema.String }) {}
       const definition = Snapshot.make("own", Support.image).pipe(
@@ -77,7 +158,7 @@ describe("the error of a step", () => {
   )
 
   test(
-    "is a time limit when the step takes too long, and the command is ended",
+    "is TimedOut when the step takes too long, and the command is killed",
     Effect.gen(function* () {
       const definition = Snapshot.make("slow", Support.image).pipe(
         Snapshot.shell("echo out; printf err >&2; sleep 1000", { timeout: "10 seconds", description: "too slow" })
@@ -111,7 +192,7 @@ describe("the error of a step", () => {
   }
 
   test(
-    "says that a virtual machine was lost",
+    "says that the guest was lost",
     Effect.gen(function* () {
       const error = yield* Effect.flip(Snapshot.build(Support.tenSteps("ten")))
       assert.strictEqual(error.reason._tag, "GuestLost")
@@ -128,7 +209,7 @@ describe("the error of a step", () => {
   )
 
   test(
-    "names the builder that was kept, with the disk that the step left, until the next build",
+    "names the kept builder, which has the step's disk until the next build",
     Effect.gen(function* () {
       const { inventory } = yield* MicrosandboxMemory.Control
       const definition = (script: string) =>
@@ -156,7 +237,7 @@ describe("the error of a step", () => {
   )
 })
 
-describe("a build that does not end well", () => {
+describe("a failed build", () => {
   const old = Snapshot.make("app", Support.image).pipe(Snapshot.shell("echo old > /root/version"))
 
   const next = Snapshot.make("app", Support.image).pipe(
@@ -170,7 +251,7 @@ describe("a build that does not end well", () => {
     assert.include(["old\n", "new\n"], version)
   )
 
-  /** All that a build asks of the driver, the begin of each call being a moment at which it can be interrupted. */
+  /** Every driver call of a build: it can be interrupted at the start of each. */
   const moments = Effect.gen(function* () {
     const control = yield* MicrosandboxMemory.Control
     yield* Snapshot.build(old)
@@ -185,7 +266,7 @@ describe("a build that does not end well", () => {
   })
 
   it.effect(
-    "leaves the name where it was, or leads it to the whole result, wherever it is interrupted",
+    "keeps the old result or moves the name to the complete new one, wherever interrupted",
     () =>
       Effect.gen(function* () {
         const all = yield* Support.withTwin(moments)
@@ -207,7 +288,7 @@ describe("a build that does not end well", () => {
               const interrupted = yield* Effect.forkChild(Fiber.interrupt(fiber))
               yield* Support.passUntilDone(interrupted)
               const exit = yield* Fiber.await(fiber)
-              // What can not be interrupted any more, the move of the name, is done to its end.
+              // The move of the name cannot be interrupted any more, and is completed.
               assert.isTrue(Exit.hasInterrupts(exit) || Exit.isSuccess(exit), `${operation} ${nth}`)
               yield* Support.assertNothingRuns
               yield* isOldOrNew
@@ -221,7 +302,7 @@ describe("a build that does not end well", () => {
   )
 
   test(
-    "can be interrupted while it keeps what the step that failed had started from",
+    "can be interrupted while it keeps the disk before the failed step",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const definition = Support.tenSteps("ten").pipe(Snapshot.shell("exit 7"))
@@ -235,7 +316,7 @@ describe("a build that does not end well", () => {
   )
 
   test(
-    "says why, though what its step had started from can not be kept",
+    "reports the step's error even if the disk before it cannot be kept",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       yield* control.inject(
@@ -247,7 +328,7 @@ describe("a build that does not end well", () => {
   )
 
   test(
-    "runs nothing again for a result that no later build could start from",
+    "reruns nothing for a result that no later build could start from",
     Effect.gen(function* () {
       const definition = Support.tenSteps("ten").pipe(
         Snapshot.shell("true", { cache: "never" }),
@@ -261,7 +342,7 @@ describe("a build that does not end well", () => {
   )
 
   test(
-    "leaves the name where it was when there is no room for the result",
+    "keeps the old result under its name when there is no room for the new one",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       yield* Snapshot.build(old)
@@ -276,12 +357,12 @@ describe("a build that does not end well", () => {
   )
 
   test(
-    "leads no name to a result that is not what was captured",
+    "points no name to a result that differs from what was captured",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const driver = yield* Microsandbox.Microsandbox
       yield* Snapshot.build(old)
-      // As a disk does that says that it has written.
+      // Like a disk that falsely reports a write.
       const spoiled = Snapshot.build(Support.tenSteps("app"), { checkpoints: "final" }).pipe(
         Effect.provideService(Microsandbox.Microsandbox, {
           ...driver,
@@ -297,10 +378,10 @@ describe("a build that does not end well", () => {
   )
 })
 
-describe("a secret of a build", () => {
+describe("a build secret", () => {
   const value = "kept-to-itself-4711"
 
-  /** Everything that is kept in the home and is no disk. */
+  /** Every file in the home that is not a disk. */
   const records = Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
     const { home } = yield* Microsandbox.Microsandbox
@@ -312,7 +393,7 @@ describe("a secret of a build", () => {
   })
 
   test(
-    "reaches its step as a variable and as a file, and nobody else, in whatever way it tries",
+    "reaches its step as a variable and as a file, and nothing else",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const definition = Snapshot.make("secret", Support.image).pipe(
@@ -341,7 +422,7 @@ describe("a secret of a build", () => {
   )
 
   test(
-    "is not in the error of the step",
+    "does not appear in the step's error",
     Effect.gen(function* () {
       const definition = Snapshot.make("secret", Support.image).pipe(
         Snapshot.exec("sh", ["-c", 'echo "bad: $TOKEN"; echo "worse: $0" >&2; exit 1', Redacted.make(value)], {
@@ -360,7 +441,7 @@ describe("a secret of a build", () => {
   )
 
   test(
-    "is not shown though it comes in pieces",
+    "is redacted even if it is written in pieces",
     Effect.gen(function* () {
       const definition = Snapshot.make("secret", Support.image).pipe(
         Snapshot.shell('printf "%s" "${TOKEN%4711}"; printf "4711\\n"; seq 5000; printf "%s" "$TOKEN"', {
@@ -374,7 +455,7 @@ describe("a secret of a build", () => {
   )
 
   test(
-    "is not shown in a line without end, nor in the error after it",
+    "is redacted in an endless line, and in the error after it",
     Effect.gen(function* () {
       const definition = Snapshot.make("secret", Support.image).pipe(
         Snapshot.shell('seq -s - 3000; printf "%s" "$(seq -s - 3000)$TOKEN"; printf "/tail"; exit 1', {
@@ -391,7 +472,7 @@ describe("a secret of a build", () => {
   )
 
   test(
-    "that a step leaves on the disk fails the build, and nothing of it is kept",
+    "fails the build if a step leaves it on the disk, and nothing is kept",
     Effect.gen(function* () {
       const leaking = (script: string) =>
         Snapshot.make("leak", Support.image).pipe(
@@ -401,7 +482,7 @@ describe("a secret of a build", () => {
       for (const script of [
         "echo $TOKEN > /root/token",
         "echo before $TOKEN after > /etc/deep; mv /etc/deep /usr/deeper",
-        // Removed: it is on the disk all the same.
+        // Removed, but still on the disk.
         "echo $TOKEN > /root/token; sync; rm /root/token"
       ]) {
         for (const checkpoints of ["final", "every-step"] as const) {
@@ -411,13 +492,13 @@ describe("a secret of a build", () => {
           assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
         }
       }
-      // What goes with the guest's memory is no leak.
+      // What only the guest's memory held is not a leak.
       yield* Snapshot.build(leaking("echo $TOKEN > /tmp/token; echo $TOKEN > /dev/shm/token"))
     })
   )
 
   test(
-    "does not run its step again when it changes, unless it is in the key",
+    "does not rerun its step when it changes, unless it is part of the key",
     Effect.gen(function* () {
       const using = (token: string, inKey: boolean) =>
         Snapshot.make("secret", Support.image).pipe(
@@ -431,9 +512,9 @@ describe("a secret of a build", () => {
   )
 })
 
-describe("those who watch a build", () => {
+describe("listeners of a build", () => {
   test(
-    "see everything in order, and where it belongs",
+    "receive all events in order, with their step and stream",
     Effect.gen(function* () {
       const definition = Snapshot.make("watched", Support.image).pipe(
         Snapshot.shell("echo one"),
@@ -478,7 +559,7 @@ describe("those who watch a build", () => {
   )
 
   test(
-    "do not hold it up, however slow they are, or break it",
+    "do not delay or break it, however slow or broken they are",
     Effect.gen(function* () {
       const seen: Array<string> = []
       const listeners: ReadonlyArray<Snapshot.BuildOptions["onEvent"]> = [
@@ -494,7 +575,7 @@ describe("those who watch a build", () => {
         const fiber = yield* Effect.forkChild(
           Snapshot.build(Support.tenSteps(`ten-${index}`), { onEvent, force: true })
         )
-        // The name is there although no time has passed for anybody.
+        // The name exists although no time has passed.
         yield* Support.until(Snapshot.exists(`ten-${index}`))
         const exit = yield* Support.passUntilDone(fiber, "10 millis")
         assert.isTrue(Exit.isSuccess(exit))
@@ -504,7 +585,7 @@ describe("those who watch a build", () => {
   )
 
   test(
-    "are told of a failure and of an interruption",
+    "are told about a failure and an interruption",
     Effect.gen(function* () {
       const failing = Support.recorder()
       yield* Effect.exit(
@@ -527,7 +608,7 @@ describe("those who watch a build", () => {
   )
 })
 
-describe("builds that want the same", () => {
+describe("concurrent builds", () => {
   const counted = (name: string, gate: Effect.Effect<void>) => {
     let runs = 0
     return {
@@ -546,7 +627,7 @@ describe("builds that want the same", () => {
   }
 
   test(
-    "are one, and those who wait see what happens in it",
+    "run as one if they are the same, and the waiting ones receive its events",
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>()
       const { definition, runs } = counted("same", Deferred.await(gate))
@@ -576,7 +657,7 @@ describe("builds that want the same", () => {
   )
 
   test(
-    "go on with another when the one that makes it is interrupted or fails",
+    "take over when the running one is interrupted or fails",
     Effect.gen(function* () {
       for (const how of ["interrupted", "failed"] as const) {
         const gate = yield* Deferred.make<void, LightboxError>()
@@ -599,7 +680,7 @@ describe("builds that want the same", () => {
   )
 
   test(
-    "run what they have in common once, and the rest at the same time",
+    "run common steps once, and the rest at the same time",
     Effect.gen(function* () {
       let common = 0
       const meeting = yield* Deferred.make<void>()
@@ -633,9 +714,9 @@ describe("builds that want the same", () => {
   )
 
   test(
-    "do not hold the room that the one they wait for needs",
+    "do not hold the capacity that the build they wait for needs",
     Effect.gen(function* () {
-      // Booted to pull the image: the common step is there, and needs another builder.
+      // Booted to pull the image: the common step is cached, and needs another builder.
       const base = Snapshot.make("base", Support.image).pipe(
         Snapshot.builder({ pullPolicy: "always" }),
         Snapshot.shell("echo common > /root/common")

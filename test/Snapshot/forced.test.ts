@@ -1,4 +1,4 @@
-/** What a forced build leaves for those after it. */
+/** What a forced build leaves for later builds. */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
@@ -6,7 +6,7 @@ import * as Snapshot from "../../src/Snapshot.ts"
 
 const version = (name: string) => Snapshot.make("app", "plain").pipe(Snapshot.shell(`echo ${name} > /root/version`))
 
-it.effect("what was made by force, and removed with its generation, is made again", () =>
+it.effect("a forced result that was removed with its generation is built again", () =>
   Effect.gen(function* () {
     yield* Snapshot.build(version("one"))
     const forced = yield* Snapshot.build(version("one"), { force: true, keep: 1 })

@@ -1,4 +1,4 @@
-/** Names of snapshots: their generations, what is kept for them and what is not, and how they move. */
+/** Snapshot names: their generations, what is kept for them, and how they move. */
 import { assert, describe } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -14,7 +14,6 @@ import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import type * as Cleanup from "../../src/Cleanup.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
-import { turn } from "../support.ts"
 import * as Support from "./support.ts"
 
 const { test } = Support
@@ -33,7 +32,7 @@ const numbers = (name: string) =>
     all.map(({ generation, isCurrent }) => (isCurrent ? `[${generation}]` : `${generation}`)).join(" ")
   )
 
-/** A snapshot that the library knows nothing of. */
+/** A snapshot that the library did not make. */
 const foreign = Effect.fnUntraced(function* (name: string, content: string) {
   const driver = yield* Microsandbox.Microsandbox
   yield* Sandbox.run({ name: "source", image: Support.image }, (sandbox) =>
@@ -47,7 +46,7 @@ const foreign = Effect.fnUntraced(function* (name: string, content: string) {
 
 const names = Effect.map(Snapshot.list(), (all) => all.map(({ name }) => name))
 
-describe("a name whose record another version wrote", () => {
+describe("a name whose record was written by another version", () => {
   const unreadable = Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
     yield* build("one")
@@ -65,7 +64,7 @@ describe("a name whose record another version wrote", () => {
   })
 
   test(
-    "loses nothing: neither a prune, nor a build, nor a rollback goes past the record",
+    "blocks prune, build, rollback and save, and loses nothing",
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const record = yield* unreadable
@@ -88,7 +87,7 @@ describe("a name whose record another version wrote", () => {
   )
 
   test(
-    "boots, is listed and can be removed, and other names are built and rebuilt",
+    "can be booted, listed and removed, and does not affect other names",
     Effect.gen(function* () {
       yield* unreadable
       assert.strictEqual(yield* versionOf("app"), "two\n")
@@ -103,9 +102,9 @@ describe("a name whose record another version wrote", () => {
   )
 })
 
-describe("a name", () => {
+describe("a snapshot name", () => {
   test(
-    "keeps the generation before, and goes back to it",
+    "keeps the previous generation, and can roll back to it",
     Effect.gen(function* () {
       yield* build("one")
       yield* build("two")
@@ -123,7 +122,7 @@ describe("a name", () => {
   )
 
   test(
-    "does not go where it has no generation",
+    "cannot roll back to a generation that it does not have",
     Effect.gen(function* () {
       const reasonOf = <A, R>(effect: Effect.Effect<A, { readonly reason: object }, R>) =>
         Effect.map(Effect.flip(effect), ({ reason }) => reason)
@@ -137,7 +136,7 @@ describe("a name", () => {
   )
 
   test(
-    "keeps as many generations as it is told to, and their results, and no others",
+    "keeps as many generations and their results as asked for, and no others",
     Effect.gen(function* () {
       const snapshots = MicrosandboxMemory.Control.use(({ inventory }) =>
         Effect.map(inventory, ({ snapshots }) => snapshots.length)
@@ -150,13 +149,13 @@ describe("a name", () => {
   )
 
   test(
-    "keeps what it was rolled back from as the one before, when it is built anew",
+    "keeps the current generation as the previous one when built after a rollback",
     Effect.gen(function* () {
       yield* build("one", { keep: 3 })
       yield* build("two", { keep: 3 })
       yield* Snapshot.rollback("app")
       yield* build("three", { keep: 2 })
-      // What the name led to is what a rollback wants.
+      // A rollback returns to what the name pointed to.
       assert.strictEqual(yield* numbers("app"), "1 [3]")
       yield* Snapshot.rollback("app")
       assert.strictEqual(yield* versionOf("app"), "one\n")
@@ -164,7 +163,7 @@ describe("a name", () => {
   )
 
   test(
-    "comes back to a result that is still there without a boot, as a new generation",
+    "returns to an existing result without a boot, as a new generation",
     Effect.gen(function* () {
       yield* build("one")
       yield* build("two")
@@ -174,7 +173,7 @@ describe("a name", () => {
   )
 
   test(
-    "takes labels that have changed, without a build",
+    "updates changed labels without a build",
     Effect.gen(function* () {
       const labelled = (team: string) => version("one").pipe(Snapshot.labels({ team }))
       yield* Snapshot.build(labelled("a"))
@@ -186,7 +185,7 @@ describe("a name", () => {
   )
 
   test(
-    "shares results with another, and each is removed with its last name",
+    "shares a result with another name, and removes it with the last one",
     Effect.gen(function* () {
       const one = yield* build("one")
       const { boots, built } = yield* Support.buildCounting(version("one", "same"))
@@ -195,13 +194,13 @@ describe("a name", () => {
       assert.strictEqual(yield* versionOf("same"), "one\n")
       yield* Snapshot.remove("same")
       assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
-      // What is not there is no failure.
+      // A missing name is not an error.
       yield* Snapshot.remove("same")
     })
   )
 
   test(
-    "that leads nowhere begins anew, whatever a removal that was cut short has left of it",
+    "starts over when it points nowhere, whatever an interrupted removal left",
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       yield* build("one")
@@ -214,7 +213,7 @@ describe("a name", () => {
   )
 
   test(
-    "moves only when the definition's verification has passed",
+    "moves only after the definition's verification has passed",
     Effect.gen(function* () {
       const verified = (content: string) =>
         version(content).pipe(
@@ -229,7 +228,7 @@ describe("a name", () => {
   )
 
   test(
-    "is not taken by a build that is not to overwrite it",
+    "is not moved by a build with overwrite false",
     Effect.gen(function* () {
       yield* build("one")
       const [error, boots] = yield* Support.countingBoots(Effect.flip(build("two", { overwrite: false })))
@@ -239,7 +238,7 @@ describe("a name", () => {
   )
 
   test(
-    "goes to one of several builds that are not to overwrite it",
+    "goes to one of several builds with overwrite false",
     Effect.gen(function* () {
       const exits = yield* Effect.forEach(
         ["one", "two", "three"],
@@ -258,7 +257,7 @@ describe("a name", () => {
   )
 
   test(
-    "can be any word",
+    "can be a property name of objects",
     Effect.gen(function* () {
       for (const name of ["constructor", "toString", "hasOwnProperty"]) {
         assert.isFalse(yield* Snapshot.exists(name))
@@ -274,7 +273,7 @@ describe("a name", () => {
   )
 
   test(
-    "leads where it led, with the generations that it had, when it can not be moved",
+    "keeps its target and generations when it cannot be moved",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       yield* build("one", { keep: 3 })
@@ -285,9 +284,9 @@ describe("a name", () => {
   )
 })
 
-describe("a snapshot that something else made", () => {
+describe("a snapshot made by another tool", () => {
   test(
-    "has its name again when that can not lead to another",
+    "gets its name back when the name cannot be moved",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       yield* foreign("app", "theirs")
@@ -306,10 +305,10 @@ describe("a snapshot that something else made", () => {
   )
 
   test(
-    "keeps its name, or leaves it to the whole result, wherever the move is interrupted",
+    "keeps its name or yields it to the complete result, wherever the move is interrupted",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
-      // What is there needs no build: only the move is left.
+      // An existing result needs no build: only the move is left.
       yield* Snapshot.build(version("ours", "other"))
       for (const operation of ["renameSnapshot", "linkSnapshot"] as const) {
         yield* foreign("app", "theirs")
@@ -330,7 +329,7 @@ describe("a snapshot that something else made", () => {
   )
 
   test(
-    "is listed, can be booted, and is pruned by nobody",
+    "is listed, can be booted, and is never pruned",
     Effect.gen(function* () {
       yield* foreign("theirs", "theirs")
       yield* build("one")
@@ -348,7 +347,7 @@ describe("a snapshot that something else made", () => {
   )
 
   test(
-    "loses its name only to a build that may take it, and is then a generation",
+    "loses its name only to a build with replaceForeign, and becomes a generation",
     Effect.gen(function* () {
       yield* foreign("app", "theirs")
       const refused = Effect.map(
@@ -356,7 +355,7 @@ describe("a snapshot that something else made", () => {
         ([{ reason }, boots]) => [reason._tag, boots] as const
       )
       assert.deepStrictEqual(yield* refused, ["AlreadyExists", 0])
-      // Not even where there is nothing to do but to move the name.
+      // Not even if only the name has to move.
       yield* Snapshot.build(version("ours", "other"))
       assert.deepStrictEqual(yield* refused, ["AlreadyExists", 0])
       assert.strictEqual(yield* versionOf("app"), "theirs\n")
@@ -383,7 +382,7 @@ describe("pruning", () => {
   }
 
   test(
-    "removes what nothing but a build can need, and says before what it would",
+    "removes what only builds can use, as its dry run says",
     Effect.gen(function* () {
       yield* Snapshot.build(layered, { checkpoints: "every-step" })
       const look = yield* Snapshot.prune({ dryRun: true })
@@ -399,14 +398,14 @@ describe("pruning", () => {
         ),
         [["ten", "a name points to it"]]
       )
-      // The name is whole, and its build has nothing to do.
+      // The name is complete, and its build has nothing to do.
       assert.deepStrictEqual((yield* Support.buildCounting(layered)).boots, 0)
       assert.deepStrictEqual(removed(yield* Snapshot.prune()), {})
     })
   )
 
   test(
-    "removes generations that are too many",
+    "removes generations above the limit",
     Effect.gen(function* () {
       for (const content of ["one", "two", "three"]) yield* build(content, { keep: 3 })
       yield* Snapshot.rollback("app", 2)
@@ -421,7 +420,29 @@ describe("pruning", () => {
   )
 
   test(
-    "keeps what was used lately",
+    "removes generations that were loaded, or taken over from another tool, for good",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const driver = yield* Microsandbox.Microsandbox
+      const path = `${yield* fs.makeTempDirectoryScoped()}/saved`
+      yield* build("one")
+      yield* Snapshot.save("app", path)
+      yield* driver.saveSnapshot("app", `${path}.foreign`)
+      yield* driver.loadSnapshot(`${path}.foreign`, "tool")
+      for (let time = 0; time < 2; time++) yield* Snapshot.load(path, { name: "tool", overwrite: true })
+      assert.strictEqual((yield* Snapshot.list({ layers: true })).length, 2 + 1 + 3)
+      const report = yield* Snapshot.prune({ keep: 1, olderThan: "1 day", maxBytes: "1G" })
+      assert.deepStrictEqual(removed(report), { "removed: its name keeps 1 generations": 2 })
+      assert.deepStrictEqual(
+        (yield* Snapshot.list()).map(({ name }) => name),
+        ["app", "tool"]
+      )
+      assert.strictEqual(yield* versionOf("tool"), "one\n")
+    })
+  )
+
+  test(
+    "keeps recently used results",
     Effect.gen(function* () {
       yield* Snapshot.build(layered, { checkpoints: "every-step" })
       yield* TestClock.adjust("2 days")
@@ -439,7 +460,7 @@ describe("pruning", () => {
   )
 
   test(
-    "keeps what was made by force and used lately",
+    "keeps recently used results of forced builds",
     Effect.gen(function* () {
       yield* Snapshot.build(layered, { checkpoints: "every-step", force: true })
       yield* TestClock.adjust("2 days")
@@ -463,7 +484,7 @@ describe("pruning", () => {
   )
 
   test(
-    "keeps what was used last as long as there is room",
+    "keeps the most recently used results that fit the size limit",
     Effect.gen(function* () {
       yield* Snapshot.build(layered, { checkpoints: "every-step" })
       const { verdicts } = yield* Snapshot.prune({ dryRun: true })
@@ -478,7 +499,7 @@ describe("pruning", () => {
   )
 
   test(
-    "keeps what a build has started from, however old it is",
+    "keeps what a running build started from, however old",
     Effect.gen(function* () {
       yield* Snapshot.build(layered, { checkpoints: "every-step" })
       const reasons: Array<string> = []
@@ -494,9 +515,9 @@ describe("pruning", () => {
   )
 })
 
-describe("a snapshot for a scope", () => {
+describe("a scoped snapshot", () => {
   test(
-    "goes with it, with all that only it needs",
+    "is removed with its scope, with everything that only it needs",
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {
@@ -511,7 +532,7 @@ describe("a snapshot for a scope", () => {
   )
 
   test(
-    "uses what others have built, and leaves it to them",
+    "reuses what others have built, and leaves it to them",
     Effect.gen(function* () {
       const shared = yield* build("shared")
       yield* Effect.scoped(
@@ -529,7 +550,7 @@ describe("a snapshot for a scope", () => {
 })
 
 describe("a saved snapshot", () => {
-  /** A driver in memory with another home, in which nothing is. */
+  /** A driver in memory with another, empty home. */
   const elsewhere = <A, E>(
     effect: Effect.Effect<A, E, Services | MicrosandboxMemory.Control | FileSystem.FileSystem>
   ) => Support.withTwin(effect, { images: {} })
@@ -543,7 +564,7 @@ describe("a saved snapshot", () => {
   const saved = Effect.tap(file, (path) => Effect.andThen(build("one"), Snapshot.save("app", path)))
 
   test(
-    "has its name, its generations and its labels in another home, and its image",
+    "is restored in another home with its name, generations, labels and image",
     Effect.gen(function* () {
       const path = yield* file
       yield* build("one")
@@ -557,7 +578,7 @@ describe("a saved snapshot", () => {
             ["app", 2, two.key, { team: "platform" }]
           )
           assert.deepStrictEqual([yield* numbers("app"), yield* versionOf("app")], ["1 [2]", "two\n"])
-          // It is a result as if it had been built here.
+          // The result is used as if it had been built here.
           const { boots } = yield* Support.buildCounting(version("two"))
           assert.strictEqual(boots, 0)
           yield* Snapshot.rollback("app")
@@ -569,7 +590,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "serves its own name only, unless the file is trusted",
+    "is reused by builds only if the file is trusted",
     Effect.gen(function* () {
       const path = yield* file
       yield* build("one")
@@ -586,7 +607,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "cannot have the name of a result, whoever chose it",
+    "cannot take the name of a result, whoever chose it",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* file
@@ -614,7 +635,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "is not taken without the disk of an earlier generation that was removed meanwhile",
+    "is not loaded if the disk of an earlier generation is removed meanwhile",
     Effect.gen(function* () {
       const path = yield* file
       yield* build("one")
@@ -646,7 +667,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "stays whole beside a prune",
+    "stays complete while a prune runs",
     Effect.gen(function* () {
       const path = yield* file
       yield* build("one")
@@ -654,15 +675,21 @@ describe("a saved snapshot", () => {
       yield* Snapshot.save("app", path)
       yield* elsewhere(
         Effect.gen(function* () {
-          const done = { value: false }
-          const disturb = Effect.andThen(Snapshot.prune(), turn).pipe(
-            Effect.repeat({ until: () => done.value }),
-            Effect.forkChild
-          )
-          const fiber = yield* disturb
-          yield* Snapshot.load(path, { trusted: true })
-          done.value = true
-          yield* Fiber.join(fiber)
+          const services = yield* Effect.context<Services>()
+          const driver = yield* Microsandbox.Microsandbox
+          let spared = 0
+          // When a generation is there, and no name leads to it yet.
+          const disturbing = {
+            ...driver,
+            verifySnapshot: (name: string) =>
+              Effect.tap(driver.verifySnapshot(name), () =>
+                Effect.map(Effect.provideContext(Snapshot.prune(), services), ({ verdicts }) => {
+                  spared += verdicts.filter(({ verdict }) => verdict === "kept").length
+                })
+              )
+          }
+          yield* Effect.provideService(Snapshot.load(path, { trusted: true }), Microsandbox.Microsandbox, disturbing)
+          assert.strictEqual(spared, 1 + 2)
           assert.strictEqual(yield* versionOf("app"), "two\n")
           yield* Snapshot.rollback("app")
           assert.strictEqual(yield* versionOf("app"), "one\n")
@@ -672,7 +699,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "has only what its name leads to if that is all that is wanted",
+    "contains only the current generation on request",
     Effect.gen(function* () {
       const path = yield* file
       yield* build("one")
@@ -688,7 +715,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "takes a name only if it may, and what the name led to stays",
+    "takes an existing name only with overwrite, and keeps its generations",
     Effect.gen(function* () {
       const path = yield* saved
       yield* build("two")
@@ -700,7 +727,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "goes to one of several that are not to overwrite the name",
+    "goes to one of several loads without overwrite",
     Effect.gen(function* () {
       const path = yield* saved
       yield* elsewhere(
@@ -717,14 +744,14 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "is not taken for whole when its loading was cut short",
+    "is not considered complete if its load was interrupted",
     Effect.gen(function* () {
       const path = yield* saved
       yield* elsewhere(
         Effect.gen(function* () {
           const control = yield* MicrosandboxMemory.Control
           for (const fault of [
-            // It is there, and nobody was told.
+            // Loaded, but the answer is lost.
             MicrosandboxMemory.loseAnswerAt("loadSnapshot"),
             MicrosandboxMemory.failAt("verifySnapshot", new NoSpace({ problem: "full" }))
           ]) {
@@ -740,7 +767,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "is whole under its name, or nothing is left of it, wherever its loading fails",
+    "is complete under its name or leaves nothing, wherever its load fails",
     Effect.gen(function* () {
       const path = yield* saved
       for (const operation of ["readSnapshotLink", "getSnapshot"] as const) {
@@ -763,7 +790,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "that something else made comes back under the name that it is given",
+    "made by another tool is restored under the given name",
     Effect.gen(function* () {
       const path = yield* file
       yield* foreign("theirs", "theirs")
@@ -779,7 +806,7 @@ describe("a saved snapshot", () => {
   )
 
   test(
-    "that is cut short, changed or something else is refused, and leaves nothing",
+    "that is truncated, modified or something else is rejected, and leaves nothing",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* file

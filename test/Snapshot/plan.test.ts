@@ -1,4 +1,4 @@
-/** What a plan says, and that a build does just that. */
+/** What a plan says, and that a build does exactly that. */
 import { assert, describe } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -44,7 +44,7 @@ describe("a plan", () => {
     ["the base of a definition", Snapshot.plan(Snapshot.from("app", wrong)), "base"]
   ] as const) {
     test(
-      `${what} that is not a definition fails with the field`,
+      `rejects ${what} that is not a definition, and names the field`,
       Effect.gen(function* () {
         const { reason } = yield* Effect.flip<unknown, LightboxError, Services>(refused)
         assert.deepInclude(reason, { _tag: "InvalidConfig", field })
@@ -53,7 +53,7 @@ describe("a plan", () => {
   }
 
   test(
-    "says that the key of a step's user has changed",
+    "says that a user's cache key changed",
     Effect.gen(function* () {
       const keyed = (key: string) =>
         Snapshot.make("keyed", Support.image).pipe(Snapshot.shell("echo 1", { cache: { key } }))
@@ -67,7 +67,7 @@ describe("a plan", () => {
   )
 
   test(
-    "says that nothing was ever built, and boots nothing",
+    "says that nothing was built yet, and boots nothing",
     Effect.gen(function* () {
       const [plan, boots] = yield* Support.countingBoots(Snapshot.plan(three()))
       assert.strictEqual(boots, 0)
@@ -81,7 +81,7 @@ describe("a plan", () => {
   )
 
   test(
-    "has the keys that the build then has, and only hits after it",
+    "has the keys that the build uses, and only hits after it",
     Effect.gen(function* () {
       const before = yield* Snapshot.plan(three())
       const built = yield* buildThree
@@ -98,7 +98,7 @@ describe("a plan", () => {
   )
 
   test(
-    "knows no digest of an image that is not there yet",
+    "has no digest for an image that is not pulled yet",
     Effect.gen(function* () {
       const plan = yield* Snapshot.plan(three())
       assert.deepStrictEqual(reasonOf(plan, 1), { _tag: "BaseUnknown", image: Support.image })
@@ -108,7 +108,7 @@ describe("a plan", () => {
   )
 
   test(
-    "says which digest the image had, and which it has",
+    "reports the old and the new digest of a changed image",
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const control = yield* MicrosandboxMemory.Control
@@ -124,7 +124,49 @@ describe("a plan", () => {
   )
 
   test(
-    "says what a command was, and what it is",
+    'asks the registry with the pull policy "always", and pulls nothing',
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const driver = yield* Microsandbox.Microsandbox
+      const { imageDigest } = yield* buildThree
+      const always = { pullPolicy: "always" } as const
+      assert.isTrue((yield* Snapshot.plan(three(), always)).isCached)
+      yield* control.setImage(Support.image, { files: { "/new": "new" } })
+      const inCache = yield* driver.getImage(Support.image)
+      for (const plan of [
+        yield* Snapshot.plan(three(), always),
+        yield* Snapshot.plan(three().pipe(Snapshot.builder(always)))
+      ]) {
+        assert.deepStrictEqual(verdicts(plan), ["BaseChanged", "EarlierChanged", "EarlierChanged"])
+        assert.deepStrictEqual(reasonOf(plan, 1), {
+          _tag: "BaseChanged",
+          was: imageDigest,
+          now: plan.imageDigest ?? ""
+        })
+      }
+      assert.deepStrictEqual(yield* driver.getImage(Support.image), inCache)
+      // The call has the last word.
+      const plan = yield* Snapshot.plan(three().pipe(Snapshot.builder(always)), { pullPolicy: "if-missing" })
+      assert.isTrue(plan.isCached)
+      const planned = yield* Snapshot.plan(three(), always)
+      const built = yield* Snapshot.build(three(), always)
+      assert.deepStrictEqual([built.key, built.imageDigest], [planned.key, planned.imageDigest ?? ""])
+    })
+  )
+
+  test(
+    "resolves an uncached image by asking the registry, and fails if that has none",
+    Effect.gen(function* () {
+      const plan = yield* Snapshot.plan(three(), { pullPolicy: "always" })
+      assert.deepStrictEqual(verdicts(plan), ["NeverBuilt", "EarlierChanged", "EarlierChanged"])
+      const { reason } = yield* Effect.flip(Snapshot.plan(Snapshot.make("other", "other"), { pullPolicy: "always" }))
+      assert.deepInclude(reason, { _tag: "ImageUnavailable", reference: "other", kind: "NotFound", isRetryable: false })
+    }),
+    { images: { [Support.image]: {} } }
+  )
+
+  test(
+    "reports the old and the new command",
     Effect.gen(function* () {
       const plan = yield* planAfterBuild(three({ second: "echo two >> /root/lines" }))
       assert.deepStrictEqual(verdicts(plan), ["Hit", "ArgumentsChanged", "EarlierChanged"])
@@ -137,7 +179,7 @@ describe("a plan", () => {
   )
 
   test(
-    "names the variables that have changed, come and gone",
+    "names changed, removed and added variables",
     Effect.gen(function* () {
       const plan = yield* planAfterBuild(three({ env: { A: "changed", C: "3" } }))
       assert.deepStrictEqual(reasonOf(plan, 2), {
@@ -152,7 +194,7 @@ describe("a plan", () => {
   )
 
   test(
-    "names the files that have changed, come and gone, and takes no notice of their times",
+    "names changed, removed and added files, and ignores their times",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* fs.makeTempDirectoryScoped()
@@ -182,7 +224,7 @@ describe("a plan", () => {
   )
 
   test(
-    "takes no notice of the modes of copied files that get another one",
+    "ignores the modes of copied files when the step sets a mode",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* fs.makeTempDirectoryScoped()
@@ -195,7 +237,7 @@ describe("a plan", () => {
   )
 
   test(
-    "says what is forced: by the options, by a step, and from a step on",
+    "reports what is forced by the options, by a step, and from a step on",
     Effect.gen(function* () {
       const all = yield* planAfterBuild(three({ options: { cache: "never" } }))
       assert.deepStrictEqual(verdicts(all), ["Hit", "Forced", "Forced"])
@@ -209,7 +251,7 @@ describe("a plan", () => {
   )
 
   test(
-    "tells steps that are unchanged, but were not kept, from the one that has changed",
+    "distinguishes unchanged steps that were not kept from the changed one",
     Effect.gen(function* () {
       const changed = three().pipe(Snapshot.shell("echo 4"))
       yield* Snapshot.build(changed, { checkpoints: "final" })
@@ -223,12 +265,12 @@ describe("a plan", () => {
     Effect.gen(function* () {
       yield* buildThree
       yield* TestClock.adjust("1 hour")
-      // The results on the way: the last is what the name leads to.
+      // The intermediate results: the name points to the last.
       yield* Snapshot.prune()
       const plan = yield* Snapshot.plan(three({ second: "echo two" }))
       assert.deepStrictEqual(reasonOf(plan, 1), { _tag: "Evicted", at: DateTime.makeUnsafe(3_600_000) })
       assert.deepStrictEqual(verdicts(plan), ["Evicted", "EarlierChanged", "EarlierChanged"])
-      // Made again, it is there.
+      // Built again, it is a hit.
       yield* Snapshot.build(three({ second: "echo two" }), { checkpoints: "every-step" })
       assert.deepStrictEqual(verdicts(yield* Snapshot.plan(three({ second: "echo 3" }))), [
         "Hit",
@@ -239,7 +281,7 @@ describe("a plan", () => {
   )
 
   test(
-    "says what is damaged, and the build makes it again",
+    "reports a damaged result, and the build makes it again",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const built = yield* buildThree
@@ -255,7 +297,7 @@ describe("a plan", () => {
   )
 
   test(
-    "says which version of the builder made what is there",
+    "reports the builder version that made an existing result",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const { home } = yield* Microsandbox.Microsandbox
@@ -270,7 +312,7 @@ describe("a plan", () => {
   )
 
   test(
-    "can be read, and written as JSON and read again",
+    "can be printed, and survives a round trip through JSON",
     Effect.gen(function* () {
       const plan = yield* planAfterBuild(three({ env: { A: "changed", B: "2" } }))
       assert.deepStrictEqual(Plan.format(plan).split("\n").slice(1), [

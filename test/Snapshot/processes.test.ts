@@ -1,4 +1,4 @@
-/** Builds of several processes that want the same. */
+/** Builds of the same definition in several processes. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
@@ -14,7 +14,7 @@ import * as Support from "./support.ts"
 
 const program = fileURLToPath(new URL("programs/build.ts", import.meta.url))
 
-/** A process that builds: what it said so far, and a wait for a word. */
+/** A process that builds: what it has printed, and a wait for a word. */
 const start = Effect.fnUntraced(function* (home: string, mode: string) {
   const child = yield* ChildProcess.make(process.execPath, [program, home, mode], {
     stdin: "ignore",
@@ -45,11 +45,11 @@ const start = Effect.fnUntraced(function* (home: string, mode: string) {
   }
 })
 
-layer(NodeServices.layer, { excludeTestServices: true })("builds of several processes", (it) => {
-  it.effect("are one, which another process takes over when the one that makes it is killed", () =>
+layer(NodeServices.layer, { excludeTestServices: true })("builds in several processes", (it) => {
+  it.effect("run as one, and another process takes over when the building one is killed", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
-      // Sockets are made below it, and the path of a socket is short.
+      // Holds sockets, whose paths must be short.
       const home = yield* fs.makeTempDirectoryScoped({ prefix: "b" })
       const holder = yield* start(home, "hang")
       yield* holder.until("step 2")

@@ -1,4 +1,4 @@
-/** What is left of builds on real microVMs that are killed, interrupted or refused, and what stays of others. */
+/** What builds on real microVMs leave when killed, interrupted or rejected, and what they leave alone. */
 import { assert, layer } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
@@ -19,7 +19,7 @@ import * as Support from "../microvm/support.ts"
 
 const linesOf = (child: ChildProcessHandle) => Stream.splitLines(Stream.decodeText(child.stdout))
 
-/** Waits until a program has said a word. */
+/** Waits until a program has printed a word. */
 const said = (child: ChildProcessHandle, word: string) =>
   linesOf(child).pipe(
     Stream.takeUntil((line) => line === word),
@@ -33,7 +33,7 @@ const limit = 900_000
 
 layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   it.effect(
-    "leave a name where it was when they are killed, and lead it back, and to another home",
+    "keep the old result when killed, can roll back, and load in another home",
     () =>
       Effect.gen(function* () {
         const path = yield* Path.Path
@@ -51,15 +51,15 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
           return yield* Snapshot.get(name)
         }, Effect.scoped)
 
-        // At the begin of the boot, in the first step, in the capture.
+        // At the start of the boot, in the first step, in the capture.
         for (const word of ["boot", "step 1", "capture"]) {
           assert.strictEqual((yield* killAt(word)).path, old.path, `killed at ${word}`)
         }
         assert.strictEqual(yield* versionOf(name), "this process\n")
-        // For the tool of the runtime as well.
+        // For the runtime's tool as well.
         const other = Support.msb("run", "--memory", "256M", "--from-snapshot", name, "--", "cat", "/root/version")
         assert.deepStrictEqual(yield* Support.outcome(other), { exitCode: 0, stdout: "this process\n" })
-        // The old or the new, and whole.
+        // The old or the new one, and complete.
         const found = yield* killAt("link")
         assert.isTrue(yield* driver.verifySnapshot(path.basename(found.path)))
         const { isComplete } = yield* Reaper.sweep()
@@ -67,7 +67,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
         yield* Support.assertNothingLeft({ snapshots: [name] })
 
         const { exitCode, stdout } = yield* Support.outcome(rebuild)
-        // What the killed one had captured is there.
+        // What the killed build had captured is reused.
         assert.deepStrictEqual([exitCode, stdout.includes("boot")], [0, false])
         // The killed one may have taken a number, though no name led there.
         assert.isAbove((yield* Snapshot.get(name)).generation ?? 0, 1)
@@ -86,7 +86,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   )
 
   it.effect(
-    "of the same in several processes are one, and another takes over when that is killed",
+    "run as one in several processes, and another takes over when the building one is killed",
     () =>
       Effect.gen(function* () {
         const holder = yield* Support.program("build", "shared", Support.image, "hang")
@@ -116,7 +116,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
         yield* Console.log(
           `another process took over ${(boots[0]?.[1] ?? 0) - killedAt} ms after the holder was killed`
         )
-        // Those who wait see what happens.
+        // The waiting builds receive the events.
         for (const { lines } of waiters)
           assert.include(
             lines.map(([line]) => line),
@@ -131,7 +131,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   )
 
   it.effect(
-    "leave nothing but results when they are interrupted in a boot, a capture or the end",
+    "leave only results when interrupted in a boot, a capture or the cleanup",
     () =>
       Effect.gen(function* () {
         const observer = yield* Support.Observer
@@ -142,7 +142,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
           yield* Support.interruptAt(Snapshot.build(definition), observer.next(phase))
           yield* Support.assertNothingLeft({ snapshots: [] })
         }
-        // By the last one all was done but for the name.
+        // The last one had done everything but move the name.
         const before = observer.count("boot")
         yield* Snapshot.build(definition)
         assert.strictEqual(observer.count("boot"), before)
@@ -153,7 +153,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   )
 
   it.effect(
-    "keep a secret off the disk, or fail when a step has left it there",
+    "keep a secret off the disk, or fail if a step left it there",
     () =>
       Effect.gen(function* () {
         const home = yield* Support.Home
@@ -189,7 +189,7 @@ layer(Support.layer, { excludeTestServices: true })("builds", (it) => {
   )
 
   it.effect(
-    "let snapshots be that others made",
+    "leave snapshots made by other tools alone",
     () =>
       Effect.gen(function* () {
         yield* Sandbox.run({ name: "source", image: Support.image }, (sandbox) =>

@@ -16,7 +16,7 @@ export const recorder = () => {
         const deferred = waiting.get(event._tag)
         return deferred === undefined ? Effect.void : Effect.asVoid(Deferred.succeed(deferred, undefined))
       }),
-    /** Completes when an event of the tag is there. */
+    /** Completes at the next event of the tag, or at once if there was one. */
     until: (tag: BuildEvent["_tag"]): Effect.Effect<void> =>
       Effect.suspend(() => {
         if (events.some(({ _tag }) => _tag === tag)) return Effect.void
@@ -24,10 +24,10 @@ export const recorder = () => {
         waiting.set(tag, deferred)
         return Deferred.await(deferred)
       }),
-    /** Positions of the steps that were run, attempts that failed included. */
+    /** Positions of the steps that were run, including failed attempts. */
     stepsRun: (): ReadonlyArray<number> =>
       events.flatMap((event) => (event._tag === "StepStarted" ? [event.index] : [])),
-    /** All that steps wrote. */
+    /** All output of the steps. */
     output: (): string => events.flatMap((event) => (event._tag === "StepOutput" ? [event.text] : [])).join("")
   }
 }

@@ -1,4 +1,4 @@
-/** What a program gets: it prints, compares and encodes. */
+/** Results that a program gets: they print, compare and encode. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Context from "effect/Context"
@@ -35,7 +35,7 @@ const comesBackWhole = <A, I>(schema: Schema.Codec<A, I>, value: A) =>
 describe("a result", () => {
   for (const [name, schema] of Object.entries<Schema.Codec<unknown, unknown>>(schemas)) {
     it.effect.prop(
-      `comes back whole from JSON: ${name}`,
+      `survives a round trip through JSON: ${name}`,
       { value: Arbitrary.schema(schema) },
       ({ value }) => comesBackWhole(schema, value),
       { arbitrary: { runs: 100 } }
@@ -44,7 +44,7 @@ describe("a result", () => {
 
   // A span is whole milliseconds: these are drawn from what is encoded.
   it.effect.prop(
-    "comes back whole from JSON: Built",
+    "survives a round trip through JSON: Built",
     { json: Arbitrary.schema(Schema.toType(Schema.toEncoded(Snapshot.Built))) },
     ({ json }) =>
       Effect.flatMap(Schema.decodeEffect(Snapshot.Built)(json), (built) => comesBackWhole(Snapshot.Built, built)),
@@ -52,14 +52,14 @@ describe("a result", () => {
   )
 
   it.effect.prop(
-    "comes back whole from JSON: BuildEvent",
+    "survives a round trip through JSON: BuildEvent",
     { json: Arbitrary.schema(Schema.toEncoded(BuildEvent)) },
     ({ json }) => Effect.flatMap(Schema.decodeEffect(BuildEvent)(json), (event) => comesBackWhole(BuildEvent, event)),
     { arbitrary: { runs: 100 } }
   )
 
   test(
-    "of a build encodes with JSON.stringify as its schema reads it",
+    "of a build encodes with JSON.stringify as its schema does",
     Effect.gen(function* () {
       const built = yield* Snapshot.build(Support.tenSteps("ten"))
       const read = yield* Schema.decodeUnknownEffect(Schema.toCodecJson(Snapshot.Built))(
@@ -79,7 +79,7 @@ describe("a result", () => {
   )
 
   test(
-    "prints so that a person can read it",
+    "prints in a readable form",
     Effect.gen(function* () {
       const definition = Support.tenSteps("ten")
       const plan = yield* Snapshot.plan(definition)
@@ -98,7 +98,7 @@ describe("a definition", () => {
   class Greeting extends Context.Service<Greeting, string>()("effect-lightbox/test/Snapshot/results.test/Greeting") {}
 
   test(
-    "gets what its steps need, those of its base and its verification included",
+    "gets the services that its steps, its base and its verification need",
     Effect.gen(function* () {
       const said: Array<string> = []
       const say = () => Effect.map(Greeting, (greeting) => said.push(greeting))
@@ -114,7 +114,7 @@ describe("a definition", () => {
   )
 
   test(
-    "is not launched, but told to be built first",
+    "cannot be launched, and the error says to build it first",
     Effect.gen(function* () {
       const snapshot: unknown = Support.tenSteps("ten")
       const options: Sandbox.LaunchOptions = JSON.parse("{}")

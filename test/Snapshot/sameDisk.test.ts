@@ -19,7 +19,7 @@ const Action = Schema.TaggedUnion({
   Chown: { path: Path },
   /** What a step sees of the ones before it. */
   Look: {},
-  /** A command that would go on for ever, and what it writes when it can. */
+  /** A command that would run forever, and what it writes if it can. */
   Background: { path: Path },
   Write: { path: Path, mode: Schema.Literals([0o600, 0o755]) },
   Workdir: { path: Schema.Literals(["/srv/deep", "/new/folder", "/tmp/work"]) },
@@ -42,7 +42,7 @@ const Recipe = Schema.Struct({
 
 const name = "same"
 
-/** A script that fails nowhere: what can not be done leaves a note, which is on the disk then. */
+/** A script that never fails: what cannot be done leaves a note on the disk. */
 const noting = (script: string): string => `{ ${script}; } 2>> /var/notes || echo "failed: $?" >> /var/notes`
 
 const define = (actions: ReadonlyArray<typeof Action.Type>, isPlain: boolean): Snapshot.Definition<LightboxError> => {
@@ -110,9 +110,9 @@ const outcome = (definition: Snapshot.Definition<LightboxError>, options: Snapsh
     Effect.catch(({ reason, step }) => Effect.succeed({ failed: `step ${step?.index}: ${reason._tag}` }))
   )
 
-describe("a disk", () => {
+describe("the disk of a build", () => {
   it.effect.prop(
-    "is the same whichever steps ran and wherever the build paused",
+    "is the same whichever steps ran and wherever checkpoints were made",
     [Recipe],
     ([{ actions, earlier, policies }]) =>
       Effect.gen(function* () {

@@ -1,4 +1,4 @@
-/** What comes from outside and means harm: files to load, names, and secrets on their way out. */
+/** Hostile input: files to load and names; and secrets on their way out. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -22,12 +22,12 @@ import * as Volume from "../../src/Volume.ts"
 
 const image = "plain"
 
-// Sockets are made below it, and the path of a socket is short.
+// Holds sockets, whose paths must be short.
 const makeFolder = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "s" }))
 
 const twin = (home: string) => Layer.fresh(MicrosandboxMemory.layer({ home }))
 
-/** Everything below a folder, with the content of files, but for what says that this process is there. */
+/** Everything below a folder, with the content of files, except this process's own records. */
 const listing = (folder: string): ReadonlyArray<string> =>
   Fs.readdirSync(folder, { recursive: true, encoding: "utf8" })
     .filter((path) => !/(^|\/)lightbox(\/|$)/.test(path))
@@ -79,7 +79,7 @@ const pack = (entries: ReadonlyArray<Entry>): Effect.Effect<Uint8Array> =>
     )
   )
 
-/** In `ROOT`, beside the home, is what nobody may change or read. */
+/** `ROOT` holds, beside the home, what must not be changed or read. */
 const hostile = (root: string): { readonly [what: string]: ReadonlyArray<Entry> } => {
   const link = (type: "symlink" | "link", linkname: string): Entry => ({
     header: { name: "generation-1.msb", type, linkname }
@@ -123,8 +123,8 @@ const hostile = (root: string): { readonly [what: string]: ReadonlyArray<Entry> 
   }
 }
 
-layer(NodeServices.layer, { excludeTestServices: true })("a file to load", (it) => {
-  it.effect("leads nowhere but into the home, whatever is in it", () =>
+layer(NodeServices.layer, { excludeTestServices: true })("a hostile snapshot file", (it) => {
+  it.effect("is rejected and writes nothing, whatever it contains", () =>
     Effect.gen(function* () {
       const root = yield* makeFolder
       const home = `${root}/home`
@@ -194,7 +194,7 @@ const uses: { readonly [what: string]: Use } = {
 }
 
 layer(NodeServices.layer, { excludeTestServices: true })("a name", (it) => {
-  it.effect("that could be a path, a command or an escape sequence is refused before anything happens", () =>
+  it.effect("that could be a path, a command or an escape sequence is rejected before anything happens", () =>
     Effect.gen(function* () {
       const root = yield* makeFolder
       yield* Effect.gen(function* () {
@@ -224,7 +224,7 @@ const toJson = (value: unknown): string =>
   JSON.stringify(value, (_, part: unknown) => (typeof part === "bigint" ? String(part) : part))
 
 layer(NodeServices.layer, { excludeTestServices: true })("a secret", (it) => {
-  it.effect("is nowhere in the home, and in nothing that is said, whether the build succeeds, fails or keeps it", () =>
+  it.effect("appears nowhere in the home or the output, whether the build succeeds, fails or leaks it", () =>
     Effect.gen(function* () {
       const root = yield* makeFolder
       const values = ["s3cret-in-a-variable", "s3cret-in-a-file", "s3cret-in-an-argument", "s3cret-that-is-kept"]
@@ -310,7 +310,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a secret", (it) => {
     }).pipe(Effect.provide(MicrosandboxMemory.layer({ images: { [image]: {} } }), { local: true }))
   )
 
-  it.effect("of a step is in no error of a function that ran in it", () =>
+  it.effect("of a step appears in no error of a function run in the build", () =>
     Effect.gen(function* () {
       const value = "s3cret-of-a-step"
       const definition = Snapshot.make("says", image).pipe(

@@ -1,4 +1,4 @@
-/** What steps come to in the guest: their words, their files, and their network. */
+/** What steps become in the guest: their arguments, their files and their network. */
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -9,7 +9,7 @@ import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Support from "./support.ts"
 
-/** Programs that only note what they are called with. */
+/** Programs that only record their arguments. */
 const noting = () => {
   const called: Array<ReadonlyArray<string>> = []
   const note = ({ argv }: MicrosandboxMemory.Invocation) => Effect.sync(() => (called.push(argv), 0))
@@ -21,7 +21,7 @@ const { called, commands } = noting()
 
 describe("a step", () => {
   Support.test(
-    "of a package manager passes each name as one word, whatever is in it",
+    "of a package manager passes each name as one argument, whatever it contains",
     Effect.gen(function* () {
       yield* Snapshot.build(
         Snapshot.make("tools", Support.image).pipe(
@@ -45,7 +45,7 @@ describe("a step", () => {
   )
 
   Support.test(
-    "that copies takes what is not ignored, with the mode and the owner that it is given",
+    "that copies applies its ignore patterns, mode and owner",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* fs.makeTempDirectoryScoped()
@@ -75,7 +75,7 @@ describe("a step", () => {
   )
 
   Support.test(
-    "with a network of its own runs in a builder that has it, from what the one before has kept",
+    "with its own network runs in a builder with that network, from the result before it",
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       const networks: Array<unknown> = []

@@ -1,5 +1,5 @@
 /**
- * What tests of builds in memory have in common.
+ * What tests of builds in memory share.
  */
 import { assert, it } from "@effect/vitest"
 import type * as Duration from "effect/Duration"
@@ -29,13 +29,13 @@ export const image = "debian:12"
 /** What a test of {@link test} can use. */
 export type Twin = Services | MicrosandboxMemory.Control | FileSystem.FileSystem
 
-/** A driver in memory with a home of its own. */
+/** A driver in memory with its own home. */
 export const withTwin = <A, E, R>(effect: Effect.Effect<A, E, R>, options?: MicrosandboxMemory.Options) =>
   Effect.provide(effect, MicrosandboxMemory.layer({ images: { [image]: { isCached: true } }, ...options }), {
     local: true
   })
 
-/** A test on a driver in memory of its own, in which nothing may run when it is through. */
+/** A test on its own driver in memory, in which nothing may run when it ends. */
 export const test = <E>(
   name: string,
   effect: Effect.Effect<void, E, Twin | Scope.Scope>,
@@ -57,7 +57,7 @@ export const assertNothingRuns = Effect.gen(function* () {
   assert.deepStrictEqual({ processes, sandboxes }, { processes: [], sandboxes: [] })
   for (const name of snapshots) {
     const hasChecksum = yield* driver.verifySnapshot(name)
-    // What other tools made may have none.
+    // Snapshots made by other tools may have none.
     if (isArtifactName(name)) assert.isTrue(hasChecksum, name)
   }
 })
@@ -66,20 +66,20 @@ export const assertNothingRuns = Effect.gen(function* () {
 // Calls
 // =============================================================================
 
-/** How often sandboxes were booted so far. */
+/** The number of boots so far. */
 export const boots = Effect.gen(function* () {
   const { calls } = yield* MicrosandboxMemory.Control
   return (yield* calls).filter(({ operation }) => operation === "createSandbox" || operation === "startSandbox").length
 })
 
-/** How many boots an effect costs, with what it gives. */
+/** The result of an effect, and its number of boots. */
 export const countingBoots = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
   const before = yield* boots
   const result = yield* effect
   return [result, (yield* boots) - before] as const
 })
 
-/** Waits, without the clock, until something is so. */
+/** Waits for a condition, without advancing the clock. */
 export const until = <E, R>(isSo: Effect.Effect<boolean, E, R>) =>
   Effect.andThen(turn, isSo).pipe(Effect.repeat({ until: (value) => value }), Effect.asVoid)
 
@@ -96,7 +96,7 @@ export const passUntilDone = <A, E>(fiber: Fiber.Fiber<A, E>, step: Duration.Inp
 
 export { recorder }
 
-/** Builds, and tells which steps ran, and how many sandboxes were booted for it. */
+/** Builds, and returns which steps ran and how many sandboxes were booted. */
 export const buildCounting = Effect.fnUntraced(function* <E, R>(
   definition: Snapshot.Definition<E, R>,
   options?: Omit<Snapshot.BuildOptions, "onEvent">
@@ -114,7 +114,7 @@ export const buildCounting = Effect.fnUntraced(function* <E, R>(
 export const verdicts = ({ steps }: Plan): ReadonlyArray<string> =>
   steps.map(({ verdict }) => (verdict._tag === "Hit" ? "Hit" : verdict.reason._tag))
 
-/** Why a step, from 1, is no hit. */
+/** Why a step, counted from 1, is not a hit. */
 export const reasonOf = ({ steps }: Plan, index: number): MissReason | undefined => {
   const verdict = steps[index - 1]?.verdict
   return verdict?._tag === "Miss" ? verdict.reason : undefined
@@ -133,7 +133,7 @@ export const tenSteps = (name: string, changes: { readonly [index: number]: stri
   return definition
 }
 
-/** What a file of a snapshot contains. */
+/** The content of a file in a snapshot. */
 export const readIn = (snapshot: string | Snapshot.Snapshot, path: string) =>
   Sandbox.run({ snapshot }, (sandbox) => sandbox.readFileString(path))
 

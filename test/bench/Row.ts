@@ -31,32 +31,42 @@ export const Row = Schema.Struct({
   reference: Schema.optional(Series),
   /** Ours through the reference, at p50, unless that is nothing. */
   ratio: Schema.optional(Schema.Finite),
-  /** The most that the ratio should be. */
+  /** The maximum ratio. */
   target: Schema.optional(Schema.Finite),
-  /** The most that our p50 should be, in the row's unit: for rows without a reference. */
+  /** The maximum of our p50, in the row's unit, for rows without a reference. */
   limit: Schema.optional(Schema.Finite)
 })
 
 export type Row = typeof Row.Type
 
-/** Whether a row is as it should be; `undefined` if nothing is said about that. */
+/** Whether a row meets its target; `undefined` without one. */
 export const isMet = ({ limit, ours, ratio, target }: Row): boolean | undefined => {
   if (target === undefined && limit === undefined) return undefined
   return (target === undefined || (ratio ?? Infinity) <= target) && (limit === undefined || ours.p50 <= limit)
 }
 
+/**
+ * This machine with the twin in memory, this machine with a stand-in for the microVM (`standIn/StandIn.ts`), a host of
+ * microVMs, and one whose file system has reflinks.
+ */
+export const Place = Schema.Literals(["machine", "stand-in", "microvms", "reflinks"])
+
+export type Place = typeof Place.Type
+
 /** Something that can be measured on its own. */
 export interface Bench {
-  /** What it is selected by. */
+  /** The name that selects it. */
   readonly name: string
   /**
    * Where it is measured: where microVMs boot (the default), or there on file systems both without and with reflinks,
-   * or, as it needs no microVM, on this machine with the driver's twin in memory.
+   * or there and natively with the stand-in, as emulation distorts its ratios, or, as it needs no microVM, on this
+   * machine with the driver's twin in memory.
    */
-  readonly place?: "machine" | "microvms" | "file systems" | undefined
+  readonly place?: "machine" | "microvms" | "file systems" | "agents" | undefined
   /** Measures `n` times. The scope ends with the benchmark. */
   readonly rows: (
-    n: number
+    n: number,
+    place: Place
   ) => Effect.Effect<ReadonlyArray<Row>, unknown, NodeServices.NodeServices | Services | Scope.Scope>
 }
 
@@ -66,7 +76,7 @@ export interface Side<E, R> {
   readonly round: Effect.Effect<number, E, R>
 }
 
-/** The value that a share of all values does not exceed. */
+/** The value that a given share of all values does not exceed. */
 const quantile = (values: ReadonlyArray<number>, share: number): number =>
   values.toSorted((a, b) => a - b)[Math.max(0, Math.ceil(share * values.length) - 1)] ?? Number.NaN
 
@@ -77,7 +87,7 @@ export const series = (what: string, values: ReadonlyArray<number>): Series => (
   p95: quantile(values, 0.95)
 })
 
-/** A row of values that were measured already. */
+/** A row of measured values. */
 export const make = (
   name: string,
   sides: {
@@ -107,6 +117,58 @@ export const millisOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect
     return Effect.map(effect, () => performance.now() - start)
   })
 
+/** What a round takes, in milliseconds: time, and processor time of all threads of this process. */
+export interface Cost {
+  readonly millis: number
+  readonly cpu: number
+}
+
+/** Starts to measure. Calling the result gives the cost so far. */
+export const meter = (): (() => Cost) => {
+  const start = performance.now()
+  const before = process.cpuUsage()
+  return () => {
+    const { system, user } = process.cpuUsage(before)
+    return { millis: performance.now() - start, cpu: (user + system) / 1000 }
+  }
+}
+
+/** What an effect costs. */
+export const costOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Cost, E, R> =>
+  Effect.suspend(() => {
+    const cost = meter()
+    return Effect.map(effect, cost)
+  })
+
+/** Rows of costs that were measured already: of the time, which has the target, and of the processor time. */
+export const costs = (
+  name: string,
+  sides: {
+    readonly ours: readonly [what: string, values: ReadonlyArray<Cost>]
+    readonly reference: readonly [what: string, values: ReadonlyArray<Cost>]
+  },
+  options?: Partial<Pick<Row, "target">>
+): ReadonlyArray<Row> => {
+  const row = (name: string, part: keyof Cost, options?: Partial<Pick<Row, "target">>) =>
+    make(
+      name,
+      {
+        ours: [sides.ours[0], sides.ours[1].map((cost) => cost[part])],
+        reference: [sides.reference[0], sides.reference[1].map((cost) => cost[part])]
+      },
+      options
+    )
+  return [row(name, "millis", options), row(`${name}: processor time`, "cpu")]
+}
+
+/** Options of {@link alternate}. */
+export interface Rounds {
+  /** Rounds that are not counted. */
+  readonly warmUp?: number | undefined
+  /** Runs before each round, and is not measured. */
+  readonly between?: Effect.Effect<void> | undefined
+}
+
 /**
  * Measures several sides alternately, each round beginning with another one, and gives the values of each. Rounds to
  * warm up come before, and are not counted: code that runs for the first time is compiled first.
@@ -114,11 +176,12 @@ export const millisOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect
 export const alternate = <A, E, R>(
   n: number,
   sides: ReadonlyArray<Effect.Effect<A, E, R>>,
-  options?: { readonly warmUp?: number | undefined }
+  options?: Rounds
 ): Effect.Effect<ReadonlyArray<ReadonlyArray<A>>, E, R> =>
   Effect.gen(function* () {
     const values: ReadonlyArray<Array<A>> = sides.map(() => [])
     for (let round = -(options?.warmUp ?? 0); round < n; round++) {
+      yield* options?.between ?? Effect.void
       for (let turn = 0; turn < sides.length; turn++) {
         const side = (Math.abs(round) + turn) % sides.length
         const measure = sides[side]
@@ -136,8 +199,20 @@ export const compare = <E, R>(
   n: number,
   ours: Side<E, R>,
   reference: Side<E, R>,
-  options?: Partial<Pick<Row, "limit" | "target" | "unit">> & { readonly warmUp?: number | undefined }
+  options?: Partial<Pick<Row, "limit" | "target" | "unit">> & Rounds
 ): Effect.Effect<Row, E, R> =>
   Effect.map(alternate(n, [ours.round, reference.round], options), ([mine = [], theirs = []]) =>
     make(name, { ours: [ours.what, mine], reference: [reference.what, theirs] }, options)
+  )
+
+/** Measures what ours and the reference cost, alternately. */
+export const compareCosts = <E, R>(
+  name: string,
+  n: number,
+  ours: { readonly what: string; readonly round: Effect.Effect<unknown, E, R> },
+  reference: { readonly what: string; readonly round: Effect.Effect<unknown, E, R> },
+  options?: Partial<Pick<Row, "target">> & Rounds
+): Effect.Effect<ReadonlyArray<Row>, E, R> =>
+  Effect.map(alternate(n, [costOf(ours.round), costOf(reference.round)], options), ([mine = [], theirs = []]) =>
+    costs(name, { ours: [ours.what, mine], reference: [reference.what, theirs] }, options)
   )

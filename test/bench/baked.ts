@@ -1,5 +1,5 @@
 /**
- * What content costs that was baked into a snapshot: at each capture, at each launch, and on the disk.
+ * The cost of content baked into a snapshot: at each capture, at each launch, and on the disk.
  *
  * There is no number of launches from which an overlay pays: it takes nothing that would have to be made ahead.
  */

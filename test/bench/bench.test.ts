@@ -10,19 +10,19 @@ import * as Table from "./table.ts"
 layer(Layer.merge(MicrosandboxMemory.layer(), NodeServices.layer), { excludeTestServices: true })(
   "benchmarks",
   (it) => {
-    it("have names of their own, and each a place", () => {
+    it("have unique names, and each a place", () => {
       const names = Places.benches.map(({ name }) => name)
       assert.deepStrictEqual([...new Set(names)], names)
-      const placed = new Set(Places.Place.literals.flatMap((place) => Places.benchesOf(place, [])))
+      const placed = new Set(Row.Place.literals.flatMap((place) => Places.benchesOf(place, [])))
       assert.deepStrictEqual(
         Places.benches.filter((bench) => !placed.has(bench)),
         []
       )
     })
 
-    it.effect("of this machine measure what they say", () =>
+    it.effect("of this machine report their times and ratio", () =>
       Effect.gen(function* () {
-        const rows = yield* Effect.forEach(Places.benchesOf("machine", ["plan"]), ({ rows }) => rows(1))
+        const rows = yield* Effect.forEach(Places.benchesOf("machine", ["plan"]), ({ rows }) => rows(1, "machine"))
         for (const row of rows.flat()) {
           assert.isAbove(row.ours.p50, 0)
           assert.strictEqual(row.ratio, row.ours.p50 / (row.reference?.p50 ?? 0))
@@ -31,7 +31,7 @@ layer(Layer.merge(MicrosandboxMemory.layer(), NodeServices.layer), { excludeTest
       })
     )
 
-    it("say which target was missed", () => {
+    it("report a missed target", () => {
       const row = (limits: Partial<Pick<Row.Row, "limit" | "target">>) =>
         Row.make("launch", { ours: ["ours", [3, 1, 2]], reference: ["by hand", [1, 1, 1]] }, limits)
       assert.deepInclude(row({}), { n: 3, ratio: 2 })
@@ -45,7 +45,7 @@ layer(Layer.merge(MicrosandboxMemory.layer(), NodeServices.layer), { excludeTest
       assert.include(Table.table([row({ limit: 2 })]), "met, at most 2.00 ms")
     })
 
-    it.effect("take turns, and count no round to warm up", () =>
+    it.effect("alternate, and do not count warm-up rounds", () =>
       Effect.gen(function* () {
         const turns: Array<string> = []
         const side = (name: string) => Effect.sync(() => turns.push(name))

@@ -9,7 +9,8 @@ import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import { reference as image } from "../images/Busybox.ts"
-import { peakOf } from "./memory.ts"
+import { cpuOfSandboxes } from "./cpu.ts"
+import { collect, peakOf } from "./memory.ts"
 import * as Row from "./Row.ts"
 import { isEmulated } from "../support.ts"
 
@@ -52,10 +53,13 @@ const slowRow = (name: string, megabytes: number, peak: number, limit: number): 
 
 /** A sandbox, and what the SDK makes of a command in it: how many bytes it printed. */
 const withSdk = Effect.gen(function* () {
+  let streams = 0
   const sandbox = yield* Sandbox.launch({ image, resources })
   const raw = yield* Effect.acquireDisposable(
     Effect.promise(async () => (await Sdk.Sandbox.get(sandbox.name)).connect())
   )
+  // The SDK's handles keep their connections until they are collected, and a sandbox has 128.
+  const release = Effect.suspend(() => (++streams % 32 === 0 ? collect : Effect.void))
   const execStream = (command: string, args: Array<string>) =>
     Effect.promise(async () => {
       let bytes = 0
@@ -64,27 +68,43 @@ const withSdk = Effect.gen(function* () {
       }
       return bytes
     })
-  return { sandbox, execStream }
+  return { sandbox, execStream, release }
 })
 
 export const benches: ReadonlyArray<Row.Bench> = [
   {
     name: "exec",
+    place: "agents",
     rows: (n) =>
       Effect.gen(function* () {
-        const { execStream, sandbox } = yield* withSdk
-        const row = yield* Row.compare(
+        const { execStream, release, sandbox } = yield* withSdk
+        return yield* Row.compareCosts(
           "exec round trip",
           n * 10,
-          { what: "sandbox.exec", round: Row.millisOf(sandbox.exec("true")) },
-          { what: "the SDK's execStream, read", round: Row.millisOf(execStream("true", [])) },
-          { target: 1.1, warmUp: n * 10 }
+          { what: "sandbox.exec", round: sandbox.exec("true") },
+          { what: "the SDK's execStream, read", round: execStream("true", []) },
+          { target: 1.1, warmUp: n * 10, between: release }
         )
-        return [row]
+      })
+  },
+  {
+    name: "signal",
+    place: "agents",
+    rows: (n) =>
+      Effect.gen(function* () {
+        const sandbox = yield* Sandbox.launch({ image, resources })
+        return yield* Row.compareCosts(
+          "a command that is ended by a signal",
+          n * 10,
+          { what: "kill -9 $$", round: sandbox.shell("kill -9 $$") },
+          { what: "exit 3", round: sandbox.shell("exit 3") },
+          { target: 1.5, warmUp: n * 10 }
+        )
       })
   },
   {
     name: "output",
+    place: "agents",
     rows: (n) =>
       Effect.gen(function* () {
         const { execStream, sandbox } = yield* withSdk
@@ -92,10 +112,11 @@ export const benches: ReadonlyArray<Row.Bench> = [
         const args = ["-c", String(size), "/dev/zero"]
         const measured = <E, R>(output: Effect.Effect<number, E, R>) =>
           Effect.gen(function* () {
-            const start = performance.now()
+            const sandboxes = yield* cpuOfSandboxes
+            const cost = Row.meter()
             const { peak, value } = yield* peakOf(output)
             yield* expectBytes(size, value)
-            return { millis: performance.now() - start, peak }
+            return { ...cost(), peak, sandbox: yield* sandboxes }
           })
         const [mine = [], theirs = []] = yield* Row.alternate(n, [
           measured(
@@ -107,21 +128,21 @@ export const benches: ReadonlyArray<Row.Bench> = [
           ),
           measured(execStream("head", args))
         ])
-        const row = (name: string, part: "millis" | "peak", options: Parameters<typeof Row.make>[2]) =>
+        const name = `${megabytes} MiB of output`
+        const what = { ours: "sandbox.stream", reference: "the SDK's execStream" }
+        const part = (name: string, part: "peak" | "sandbox", options?: Parameters<typeof Row.make>[2]) =>
           Row.make(
-            name,
+            `${name}: ${part === "peak" ? "peak memory" : "processor time of the sandbox"}`,
             {
-              ours: ["sandbox.stream", mine.map((round) => round[part])],
-              reference: ["the SDK's execStream", theirs.map((round) => round[part])]
+              ours: [what.ours, mine.map((round) => round[part])],
+              reference: [what.reference, theirs.map((round) => round[part])]
             },
             options
           )
         return [
-          row(`${megabytes} MiB of output`, "millis", { target: 1.1 }),
-          row(`${megabytes} MiB of output: peak memory`, "peak", {
-            unit: "MiB",
-            limit: isEmulated ? memoryLimit.some : memoryLimit.plenty
-          })
+          ...Row.costs(name, { ours: [what.ours, mine], reference: [what.reference, theirs] }, { target: 1.1 }),
+          part(name, "sandbox"),
+          part(name, "peak", { unit: "MiB", limit: isEmulated ? memoryLimit.some : memoryLimit.plenty })
         ]
       })
   },

@@ -1,4 +1,4 @@
-/** How long it takes to import the Promise adapter, beside what it can not do without. */
+/** How long it takes to import the Promise adapter, compared with what it cannot do without. */
 import * as Effect from "effect/Effect"
 import { run } from "../host/Subprocess.ts"
 import * as Sources from "../package/sources.ts"

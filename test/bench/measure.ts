@@ -14,6 +14,8 @@ import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Interrupt from "../host/Interrupt.ts"
 import * as Places from "./places.ts"
+import * as Row from "./Row.ts"
+import * as StandIn from "./standIn/StandIn.ts"
 import * as Table from "./table.ts"
 
 const encode = Schema.encodeEffect(Schema.fromJsonString(Places.Measured))
@@ -22,7 +24,7 @@ const [, , wanted, rounds, file = "", ...names] = process.argv
 
 const program = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
-  const place = yield* Schema.decodeUnknownEffect(Places.Place)(wanted)
+  const place = yield* Schema.decodeUnknownEffect(Row.Place)(wanted)
   let measured: Places.Measured = {
     place,
     host: process.env["LIGHTBOX_HOST"] === "emulated" ? "emulated" : "native",
@@ -40,9 +42,11 @@ const program = Effect.gen(function* () {
   const driver =
     place === "machine"
       ? MicrosandboxMemory.layer()
-      : MicrosandboxLocal.layer({ memory: "256M", bootTimeout: "100 seconds" })
+      : place === "stand-in"
+        ? StandIn.layer
+        : MicrosandboxLocal.layer({ memory: "256M", bootTimeout: "100 seconds" })
   yield* Effect.forEach(Places.benchesOf(place, names), (bench) =>
-    bench.rows(Number(rounds)).pipe(
+    bench.rows(Number(rounds), place).pipe(
       Effect.scoped,
       Effect.provide(driver),
       Effect.matchCauseEffect({

@@ -6,14 +6,14 @@ import * as Vm from "node:vm"
 
 const mebibyte = 1024 * 1024
 
-/** Collects garbage at once, which Node.js offers only to who asks for it. */
 const collectNow = () => {
   V8.setFlagsFromString("--expose-gc")
   const gc: unknown = Vm.runInNewContext("gc")
   if (typeof gc === "function") gc()
 }
 
-const collect = Effect.sync(collectNow)
+/** Collects garbage at once, which Node.js offers only to who asks for it. */
+export const collect = Effect.sync(collectNow)
 
 /** The bytes of all objects that are in use. */
 export const heap = (): number => {

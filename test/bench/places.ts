@@ -26,24 +26,26 @@ export const benches: ReadonlyArray<Row.Bench> = [
   ...Baked.benches
 ]
 
-/** This machine, a host of microVMs, and one whose file system has reflinks. */
-export const Place = Schema.Literals(["machine", "microvms", "reflinks"])
-
-export type Place = typeof Place.Type
+const placesOf = ({ place }: Row.Bench): ReadonlyArray<Row.Place> => {
+  switch (place) {
+    case "machine":
+      return ["machine"]
+    case "file systems":
+      return ["microvms", "reflinks"]
+    case "agents":
+      return ["stand-in", "microvms"]
+    default:
+      return ["microvms"]
+  }
+}
 
 /** The benchmarks of a place, all of them or those with certain names. */
-export const benchesOf = (place: Place, names: ReadonlyArray<string>): ReadonlyArray<Row.Bench> =>
-  benches.filter(
-    (bench) =>
-      (names.length === 0 || names.includes(bench.name)) &&
-      (place === "machine"
-        ? bench.place === "machine"
-        : bench.place === "file systems" || (place === "microvms" && bench.place !== "machine"))
-  )
+export const benchesOf = (place: Row.Place, names: ReadonlyArray<string>): ReadonlyArray<Row.Bench> =>
+  benches.filter((bench) => (names.length === 0 || names.includes(bench.name)) && placesOf(bench).includes(place))
 
 /** What was measured at one place. */
 export const Measured = Schema.Struct({
-  place: Place,
+  place: Row.Place,
   host: Schema.Literals(["native", "emulated"]),
   platform: Schema.String,
   processors: Schema.Int,

@@ -14,7 +14,7 @@ const resources = { cpus: 1, memory: "256M" } as const
 
 const first = (sandbox: Sandbox.Sandbox) => sandbox.exec("true", [], { check: true })
 
-/** Once the pool is as full as it keeps itself, and nothing else goes on. */
+/** Waits until the pool has its minimum ready, and nothing else happens. */
 const warm = (pool: SandboxPool.SandboxPool) =>
   pool.stats.pipe(
     Effect.repeat({

@@ -2,7 +2,8 @@
  * The benchmarks: `npm run bench -- [--rounds 5] [NAMES…]`
  *
  * Each is measured where it belongs: on this machine, or where microVMs boot, some of them on file systems without and
- * with reflinks. Prints a table, and writes everything to `.cache/bench.json`. A target that is missed is reported, and
+ * with reflinks, and some also natively, with a stand-in for the microVM (`standIn/StandIn.ts`): emulation distorts
+ * their ratios. Prints a table, and writes everything to `.cache/bench.json`. A target that is missed is reported, and
  * is no failure; a benchmark that can not be measured is one.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -33,7 +34,7 @@ const encode = Schema.encodeEffect(Report)
 
 /** Measures the benchmarks of one place. */
 const measure = Effect.fnUntraced(function* (
-  place: Places.Place,
+  place: Row.Place,
   input: { readonly rounds: number; readonly processors: number; readonly names: ReadonlyArray<string> }
 ) {
   const fs = yield* FileSystem.FileSystem
@@ -53,7 +54,9 @@ const measure = Effect.fnUntraced(function* (
   const fileSystem = place === "reflinks" ? "xfs" : "ext4"
   const host = ["--name", place, "--fs", fileSystem, "--cpus", String(input.processors), "--timeout", "3 hours"]
   const status = yield* foreground(
-    place === "machine" ? words : [process.execPath, path.join(root, "test/host/run.ts"), ...host, "--", ...words]
+    place === "machine" || place === "stand-in"
+      ? words
+      : [process.execPath, path.join(root, "test/host/run.ts"), ...host, "--", ...words]
   )
   const measured = yield* Effect.option(Effect.flatMap(fs.readFileString(file), decode))
   if (status !== 0) yield* Console.log(`the measurements of ${place} ended with status ${status}`)
@@ -62,7 +65,7 @@ const measure = Effect.fnUntraced(function* (
 
 /** What the file system makes of a capture. */
 const compared = (measured: ReadonlyArray<Places.Measured>): ReadonlyArray<Row.Row> => {
-  const rowsOf = (place: Places.Place) => measured.find((one) => one.place === place)?.rows ?? []
+  const rowsOf = (place: Row.Place) => measured.find((one) => one.place === place)?.rows ?? []
   return rowsOf("reflinks").flatMap((row) => {
     const other = rowsOf("microvms").find(({ name }) => name === row.name)
     if (other === undefined || !row.name.startsWith("capture")) return []
@@ -106,9 +109,9 @@ const program = Effect.gen(function* () {
       status = yield* foreground([path.join(root, "node_modules/.bin/tsc"), "-p", "src"])
       if (status !== 0) return
       // A machine that boots microVMs itself has the file system that it has.
-      const places: ReadonlyArray<Places.Place> = (yield* Machine.canBoot)
-        ? ["machine", "microvms"]
-        : ["machine", "microvms", "reflinks"]
+      const places: ReadonlyArray<Row.Place> = (yield* Machine.canBoot)
+        ? ["machine", "stand-in", "microvms"]
+        : ["machine", "stand-in", "microvms", "reflinks"]
       const results = yield* Effect.forEach(places, (place) => measure(place, input))
       const measured = results.flatMap(({ measured }) => measured)
       const across = compared(measured)

@@ -56,7 +56,7 @@ export const start = Effect.fnUntraced(function* (
     screen,
     /** Types a text. */
     type: (text: string) => Queue.offer(typed, text),
-    /** Makes it another size. */
+    /** Resizes it. */
     resize: (columns: number, rows: number) =>
       ChildProcessSpawner.ChildProcessSpawner.use((spawner) =>
         spawner.exitCode(
@@ -79,7 +79,7 @@ export const start = Effect.fnUntraced(function* (
           )
         )
       ),
-    /** Waits for its end, and gives its status. */
+    /** Waits for its end, and returns its status. */
     ended
   }
 })

@@ -26,14 +26,14 @@ const start = Effect.fnUntraced(function* (
 /** Calls the command line. What it leaves running belongs to its process group, which must not be ended with it. */
 const lightbox = (...args: ReadonlyArray<string>) => Support.outcome(start(args, { detached: false }))
 
-/** Calls that succeed: what they say. */
+/** The output of a call that succeeds. */
 const said = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
   const { exitCode, stdout } = yield* lightbox(...args)
   assert.strictEqual(exitCode, 0, stdout)
   return stdout
 })
 
-/** A folder as that of a program which has this package installed. */
+/** A folder like that of a program with this package installed. */
 const project = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
@@ -45,7 +45,7 @@ const project = Effect.gen(function* () {
 })
 
 layer(Support.layer, { excludeTestServices: true })("the command line", (it) => {
-  it.effect("leads from a first definition to a sandbox and back to nothing", () =>
+  it.effect("goes from a first definition to a sandbox, and removes it again", () =>
     Effect.gen(function* () {
       const path = yield* Path.Path
       const file = path.join(yield* project, "first.ts")
@@ -67,7 +67,7 @@ layer(Support.layer, { excludeTestServices: true })("the command line", (it) => 
     })
   )
 
-  it.effect("leaves nothing of a build that Ctrl-C ends", () =>
+  it.effect("leaves nothing of a build stopped with Ctrl-C", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path

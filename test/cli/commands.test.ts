@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
@@ -15,6 +16,7 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import * as Bench from "../Microsandbox/Bench.ts"
 import * as Support from "./support.ts"
 import { Cli, definitions, ending, failing, json, succeeding } from "./support.ts"
 
@@ -23,14 +25,14 @@ const two = definitions("two")
 const test = <A, E>(name: string, effect: Effect.Effect<A, E, Layer.Success<ReturnType<typeof Support.layer>>>) =>
   it.live(name, () => Effect.provide(effect, Support.layer()))
 
-/** What is left of a twin. */
+/** What is left on the twin. */
 const inventory = MicrosandboxMemory.Control.use((control) => control.inventory)
 
 const detached = (name: string) => succeeding("run", "--image", "alpine:3", "--name", name, "--detach")
 
 describe("build and plan", () => {
   test(
-    "build all that a module exports, and then nothing",
+    "build every definition a module exports, and then nothing",
     Effect.gen(function* () {
       const { stderr, stdout } = yield* succeeding("build", two)
       assert.match(stdout, /^tools: generation 1, steps: 2 run, 0 reused, [\d.]+ s\nplain: generation 1, steps: 1 run/)
@@ -43,7 +45,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "build by name, with a line of JSON for each event",
+    "build by name, with one line of JSON per event",
     Effect.gen(function* () {
       const lines = yield* json(Schema.Union([BuildEvent, Shapes.Built]), "build", two, "plain")
       assert.isTrue(lines.some(({ _tag }) => _tag === "StepStarted"))
@@ -57,7 +59,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "plan what build does, and why",
+    "plan what a build would do, and why",
     Effect.gen(function* () {
       const { stdout } = yield* succeeding("plan", two, "tools")
       assert.include(stdout, "say one")
@@ -83,7 +85,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "tell which step failed, its tail, and what to do",
+    "report the failed step, its last output and what to do",
     Effect.gen(function* () {
       const module = definitions("failing")
       const { stderr } = yield* ending(1)("build", module, "failing", "--quiet")
@@ -105,7 +107,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "take a name from another tool only when told to",
+    "replace another tool's snapshot only when told to",
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       yield* Sandbox.run({ image: "alpine:3", name: "hand-made" }, (sandbox) =>
@@ -119,7 +121,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "tell an error of a definition's own",
+    "report an error type of the definition's own",
     Effect.gen(function* () {
       const { stderr } = yield* ending(1)("build", definitions("failing"), "foreign", "--quiet")
       assert.match(stderr, /^error: SeedError: the seed is missing\n/)
@@ -127,7 +129,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "tell what a definition needs that nobody provides",
+    "report a service that a definition needs and nobody provides",
     Effect.gen(function* () {
       const { stderr } = yield* ending(1)("build", definitions("failing"), "needy", "--quiet")
       assert.match(stderr, /^error: .*Service not found: .*\/Database/)
@@ -135,7 +137,7 @@ describe("build and plan", () => {
   )
 
   test(
-    "name what is wrong with a module, its name and the flags",
+    "name what is wrong with a module, a name or a flag",
     Effect.gen(function* () {
       const field = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
         const { error, message } = yield* failing(2, ...args)
@@ -171,7 +173,7 @@ describe("build and plan", () => {
 
 describe("ls, rollback, prune, save and load", () => {
   test(
-    "list snapshots and generations, move back, and remove",
+    "list snapshots and generations, roll back, and remove",
     Effect.gen(function* () {
       assert.strictEqual((yield* succeeding("ls")).stdout, "There are no snapshots.\n")
       assert.deepStrictEqual(yield* json(Shapes.Snapshots, "ls"), [[]])
@@ -218,7 +220,7 @@ describe("ls, rollback, prune, save and load", () => {
   )
 
   test(
-    "prune what nothing needs, after a look",
+    "prune what nothing needs, after a dry run",
     Effect.gen(function* () {
       yield* succeeding("build", two, "--quiet")
       yield* succeeding("build", two, "tools", "--force", "--quiet")
@@ -262,7 +264,7 @@ describe("ls, rollback, prune, save and load", () => {
 
 describe("run, shell, ps and rm", () => {
   test(
-    "pass the exit status on",
+    "pass on the exit status",
     Effect.gen(function* () {
       assert.strictEqual((yield* succeeding("run", "--image", "alpine:3", "--", "true")).stderr, "pulling alpine:3\n")
       assert.strictEqual((yield* succeeding("run", "--image", "alpine:3", "--", "true")).stderr, "")
@@ -273,7 +275,7 @@ describe("run, shell, ps and rm", () => {
   )
 
   test(
-    "tell its own failures from the command's",
+    "distinguish their own failures from the command's",
     Effect.gen(function* () {
       const notFound = yield* failing(127, "run", "--image", "alpine:3", "--", "nonesuch")
       assert.strictEqual(notFound.error?.reason._tag, "CommandNotStarted")
@@ -287,7 +289,7 @@ describe("run, shell, ps and rm", () => {
   )
 
   test(
-    "set the sandbox up as the flags say",
+    "configure the sandbox from the flags",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const { folder, requests } = yield* Cli
@@ -333,7 +335,7 @@ describe("run, shell, ps and rm", () => {
   )
 
   test(
-    "name the flag that can not work, before anything boots",
+    "name the invalid flag before anything boots",
     Effect.gen(function* () {
       const problem = (...args: ReadonlyArray<string>) =>
         Effect.map(failing(125, "run", "--image", "alpine:3", ...args, "--", "true"), ({ message }) => message)
@@ -365,7 +367,7 @@ describe("run, shell, ps and rm", () => {
   )
 
   test(
-    "leave a sandbox running, work in it, list it and remove it",
+    "detach a sandbox, run commands in it, list it and remove it",
     Effect.gen(function* () {
       assert.strictEqual((yield* succeeding("ps")).stdout, "There are no sandboxes.\n")
       const started = yield* succeeding("run", "--image", "alpine:3", "--name", "web", "--label", "team=web", "-d")
@@ -411,9 +413,68 @@ describe("run, shell, ps and rm", () => {
   )
 })
 
-describe("volume", () => {
+describe("the run command with --reuse", () => {
   test(
-    "make, list, prune and remove",
+    "launches the sandbox of a name, uses it again, and starts it",
+    Effect.gen(function* () {
+      const reuse = (...words: ReadonlyArray<string>) =>
+        succeeding("run", "--image", "alpine:3", "--name", "dev", "--reuse", ...words)
+      assert.strictEqual((yield* reuse("-d")).stdout, "dev\n")
+      const { id } = yield* Sandbox.get("dev")
+      yield* reuse("--", "sh", "-c", "echo here > /root/note; sync")
+      yield* Sandbox.stop("dev")
+      const [read] = yield* json(
+        Shapes.Ended,
+        "run",
+        "--image",
+        "alpine:3",
+        "--name",
+        "dev",
+        "--reuse",
+        "--",
+        "cat",
+        "/root/note"
+      )
+      assert.strictEqual(read?.stdout, "here\n")
+      assert.strictEqual((yield* Sandbox.get("dev")).id, id)
+      const other = yield* failing(125, "run", "--image", "alpine:3", "--name", "dev", "--reuse", "-e", "A=1", "-d")
+      assert.include(other.message, 'Sandbox "dev" exists with a different env')
+      assert.include((yield* failing(125, "run", "--image", "alpine:3", "--reuse")).message, "--reuse: needs --name")
+    })
+  )
+})
+
+describe("the port command", () => {
+  test(
+    "lists the published ports, and reaches others until the sandbox ends",
+    Effect.gen(function* () {
+      yield* succeeding("run", "--image", "alpine:3", "--name", "web", "--port", "0:80", "--detach")
+      const [published] = yield* json(Shapes.Ports, "port", "web")
+      assert.deepStrictEqual(
+        published?.map(({ bind, guest, protocol }) => [bind, guest, protocol]),
+        [["127.0.0.1", 80, "tcp"]]
+      )
+      const [taken] = published ?? []
+      const wrong = yield* failing(2, "port", "web", `${taken?.host}:81`)
+      assert.include(wrong.message, `PORT ${taken?.host}:81`)
+      assert.include((yield* failing(2, "port", "web", "http")).message, "[[ADDRESS:]HOST:]GUEST")
+      assert.strictEqual((yield* failing(1, "port", "nothing")).error?.reason._tag, "NotFound")
+
+      const free = yield* Effect.scoped(Sandbox.connect("web").pipe(Effect.flatMap((web) => web.forward(81))))
+      const reached = yield* Effect.forkScoped(succeeding("port", "web", `${free.host}:81`, "82"))
+      yield* Effect.eventually(Bench.dial(free.host, ""))
+      yield* Sandbox.kill("web")
+      assert.match(
+        (yield* Fiber.join(reached)).stdout,
+        new RegExp(`127.0.0.1:${free.host} +81 +tcp\n127.0.0.1:\\d+ +82`)
+      )
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("the volume command", () => {
+  test(
+    "creates, lists, prunes and removes volumes",
     Effect.gen(function* () {
       assert.strictEqual((yield* succeeding("volume", "ls")).stdout, "There are no volumes.\n")
       yield* succeeding("volume", "create", "cache", "--quota", "4G", "--label", "tier=ci")
@@ -448,7 +509,7 @@ describe("volume", () => {
   )
 
   test(
-    "keep a volume that a sandbox mounts",
+    "does not remove a volume that a sandbox mounts",
     Effect.gen(function* () {
       yield* succeeding("run", "--image", "alpine:3", "--name", "user", "--volume", "cache:/cache", "-d")
       assert.strictEqual((yield* failing(1, "volume", "rm", "cache")).error?.reason._tag, "InUse")
@@ -458,9 +519,9 @@ describe("volume", () => {
   )
 })
 
-describe("a machine, and a beginning on it", () => {
+describe("sweep, doctor, demo and init", () => {
   test(
-    "sweep, without sweeping first",
+    "sweep, without the driver's own sweep first",
     Effect.gen(function* () {
       yield* detached("kept")
       const { drivers } = yield* Cli
@@ -494,7 +555,7 @@ describe("a machine, and a beginning on it", () => {
   )
 
   test(
-    "show what it can, and leave nothing",
+    "run a demo, and leave nothing",
     Effect.gen(function* () {
       const { stdout } = yield* succeeding("demo", "--image", "alpine:3", "--quiet")
       assert.match(stdout, /^Hello from a microVM, .*\.\n$/)
@@ -527,7 +588,7 @@ describe("a machine, and a beginning on it", () => {
 
 describe("lightbox", () => {
   test(
-    "tells its version, as the package does",
+    "prints the package's version",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const manifest = JSON.parse(yield* fs.readFileString(Path.resolve(import.meta.dirname, "../../package.json")))
@@ -536,7 +597,7 @@ describe("lightbox", () => {
   )
 
   test(
-    "is lenient with nobody",
+    "rejects unknown commands, flags and missing arguments",
     Effect.gen(function* () {
       assert.include((yield* failing(2, "frob")).message, "frob")
       assert.include((yield* failing(2, "ls", "--frob")).message, "--frob")
@@ -549,7 +610,7 @@ describe("lightbox", () => {
   )
 
   test(
-    "completes what is typed in bash",
+    "completes words in bash",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const { folder } = yield* Cli
@@ -572,7 +633,7 @@ describe("lightbox", () => {
     })
   )
 
-  it.live.each(["zsh", "fish", "powershell"])("completes words in %s", (shell) =>
+  it.live.each(["zsh", "fish", "powershell"])("prints completions for %s", (shell) =>
     Effect.gen(function* () {
       const { stdout } = yield* succeeding("--completions", shell)
       for (const word of ["rollback", "dry-run", "volume"]) assert.include(stdout, word)

@@ -17,6 +17,7 @@ const commands = [
   ["load"],
   ["run"],
   ["shell"],
+  ["port"],
   ["ps"],
   ["rm"],
   ["sweep"],

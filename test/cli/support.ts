@@ -21,7 +21,7 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import type * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 
-/** What a call of the command line came to. */
+/** The result of a call of the command line. */
 export interface Ended {
   readonly status: number
   readonly stdout: string
@@ -33,9 +33,9 @@ export class Cli extends Context.Service<
   Cli,
   {
     readonly call: (...args: ReadonlyArray<string>) => Effect.Effect<Ended>
-    /** What the driver was asked to be, so far. */
+    /** The options of the drivers so far. */
     readonly drivers: ReadonlyArray<MicrosandboxLocal.Options>
-    /** What sandboxes the driver was asked for, so far. */
+    /** The sandboxes requested so far. */
     readonly requests: ReadonlyArray<Microsandbox.CreateSandbox>
     /** A folder for this test. */
     readonly folder: string
@@ -93,14 +93,14 @@ const recorder = (): Output & { readonly text: () => string } => {
   return { write: (text) => written.push(text), text: () => written.join("") }
 }
 
-/** Everything that a test needs, with a driver in memory of its own. */
+/** Everything that a test needs, with its own driver in memory. */
 export const layer = (options?: MicrosandboxMemory.Options) =>
   Cli.layer.pipe(Layer.provideMerge(MicrosandboxMemory.layer(options)), Layer.provideMerge(NodeServices.layer))
 
 /** A module with definitions. */
 export const definitions = (name: string): string => fileURLToPath(new URL(`definitions/${name}.ts`, import.meta.url))
 
-/** Calls that must come to a status. */
+/** Calls that must end with a status. */
 export const ending = (status: number) =>
   Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
     const { call } = yield* Cli
@@ -129,7 +129,7 @@ export const decodeLines = <S extends Schema.Codec<unknown, unknown>>(
   return Effect.forEach(text.trimEnd().split("\n"), (line) => decode(line))
 }
 
-/** Calls that fail: what `--json` says of that, as decoded. */
+/** The decoded `--json` error of a call that fails. */
 export const failing = Effect.fnUntraced(function* (status: number, ...args: ReadonlyArray<string>) {
   const { stderr } = yield* ending(status)("--json", ...args)
   const [failure] = yield* decodeLines(Failure, stderr)

@@ -13,10 +13,10 @@ const program = fileURLToPath(new URL("programs/lightbox.ts", import.meta.url))
 
 const attached = fileURLToPath(new URL("programs/attach.ts", import.meta.url))
 
-/** Calls the command line in a terminal, with a home that all calls of a test have. */
+/** Calls the command line in a terminal, with a home that all calls of a test share. */
 const making = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
-  // Sockets are made below it, and the path of a socket is short.
+  // Holds sockets, whose paths must be short.
   const home = yield* fs.makeTempDirectoryScoped({ prefix: "t" })
   return (...words: ReadonlyArray<string>) => Terminal.start([program, ...words], { MSB_HOME: home })
 })
@@ -32,7 +32,7 @@ const test = <A, E>(name: string, effect: Effect.Effect<A, E, NodeServices.NodeS
   it.live(name, () => Effect.provide(Effect.scoped(effect), NodeServices.layer), 60_000)
 
 test(
-  "a build shows what goes on, and leaves what it came to",
+  "a build shows its progress, and leaves its result",
   Effect.gen(function* () {
     const lightbox = yield* making
     const { cursor, lines, status, wraps } = yield* outcome(yield* lightbox("build", definitions("two"), "tools"))
@@ -43,7 +43,7 @@ test(
 )
 
 test(
-  "Ctrl-C ends a build, and leaves nothing of it",
+  "Ctrl-C stops a build, and leaves nothing of it",
   Effect.gen(function* () {
     const lightbox = yield* making
     const build = yield* lightbox("build", definitions("endless"))
@@ -59,7 +59,7 @@ test(
 )
 
 test(
-  "a shell is one to type in, and its status is passed on",
+  "a shell is interactive, and passes on its exit status",
   Effect.gen(function* () {
     const lightbox = yield* making
     const shell = yield* lightbox("run", "--image", "alpine:3")
@@ -72,7 +72,7 @@ test(
 )
 
 test(
-  "a shell follows the size of the terminal, and ends when it is left with Ctrl+]",
+  "a shell follows the terminal's size, and ends on Ctrl+]",
   Effect.gen(function* () {
     const shell = yield* Terminal.start([attached], {})
     yield* shell.type("sleep 1d & stty size\r")
@@ -88,7 +88,7 @@ test(
 )
 
 test(
-  "a command whose output nobody reads any more is ended, with its sandbox",
+  "a command ends with its sandbox when nobody reads its output any more",
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
     const home = yield* fs.makeTempDirectoryScoped({ prefix: "t" })

@@ -5,7 +5,7 @@ import type * as Microsandbox from "../../src/Microsandbox.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** Lets something happen before each call, or around it: `owner.note` is a call as well as `createSandbox`. */
+/** Runs something before or around each call: `owner.note` is a call, as is `createSandbox`. */
 export const around = (
   driver: Driver,
   onCall: <A, E, R>(operation: string, call: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>

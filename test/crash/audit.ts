@@ -9,8 +9,19 @@ import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
 import { definition, readVersion } from "./work.ts"
 
-/** Makes a home in which there is something to lose: a name, and a volume with a file. */
+/** Makes a home in which there is something to lose: names, two of them another tool's, and a volume with a file. */
 export const prepare = Effect.fnUntraced(function* (name: string, image: string) {
+  const driver = yield* Microsandbox.Microsandbox
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image })
+      yield* sandbox.shell("echo 1 > /etc/version; echo 1 > /root/complete", { check: true })
+      yield* Sandbox.stop(sandbox.name)
+      for (const tool of ["tool", "other"]) {
+        yield* driver.captureSnapshot({ sandbox: sandbox.name, name: `${name}-${tool}`, integrity: true })
+      }
+    })
+  )
   yield* Snapshot.build(definition(name, image, "1"))
   yield* Snapshot.build(definition(`${name}-moved`, image, "moved"))
   yield* Volume.ensure("shared")
@@ -47,7 +58,9 @@ export const auditHome = Effect.fnUntraced(function* (place: string, name: strin
   // Names lead to what is there and whole, and nothing else is there but results that a later build can use.
   const names = (yield* Snapshot.list()).map((snapshot) => snapshot.name)
   nothing(
-    names.filter((found) => ![name, `${name}-moved`, `${name}-foreign`].includes(found)),
+    names.filter(
+      (found) => ![name, ...["moved", "foreign", "tool", "other"].map((end) => `${name}-${end}`)].includes(found)
+    ),
     "snapshots"
   )
   const all = yield* driver.listSnapshots()
@@ -58,14 +71,19 @@ export const auditHome = Effect.fnUntraced(function* (place: string, name: strin
     `folders of snapshots: ${place}`
   )
   yield* Effect.forEach(all, (snapshot) => driver.verifySnapshot(snapshot.name), { discard: true })
-  const [first, second] = (yield* readVersion(name)).split("\n")
-  assert.strictEqual(first, second, `what ${name} holds: ${place}`)
-  assert.include(["1", "2", "3"], first, `what ${name} holds: ${place}`)
+  for (const kept of [name, `${name}-tool`, `${name}-other`]) {
+    const [first, second] = (yield* readVersion(kept)).split("\n").filter((line) => line !== "")
+    assert.strictEqual(first, second, `what ${kept} holds: ${place}`)
+    assert.include(["1", "2", "3"], first, `what ${kept} holds: ${place}`)
+  }
 
   // No sweep knows volumes.
-  assert.deepStrictEqual(
-    (yield* Volume.list()).map((volume) => volume.name),
-    ["shared"]
+  const volumes = (yield* Volume.list()).map((volume) => volume.name)
+  assert.include(volumes, "shared", place)
+  nothing(
+    volumes.filter((volume) => volume !== "shared" && volume !== `${name}-volume`),
+    "volumes"
   )
+  yield* Volume.remove(`${name}-volume`)
   yield* Sandbox.remove(`${name}-detached`, { force: true })
 })

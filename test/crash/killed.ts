@@ -1,4 +1,4 @@
-/** How a process ends that is killed. */
+/** How a killed process ends. */
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { ChildProcessHandle } from "effect/process/ChildProcessSpawner"

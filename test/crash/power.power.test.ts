@@ -1,4 +1,4 @@
-/** The power fails at many instants of what the library does. Afterwards one sweep finds everything, and names boot. */
+/** The power fails at many moments of the work. Afterwards one sweep finds everything, and names boot. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Console from "effect/Console"
@@ -30,11 +30,11 @@ const every = process.env["LIGHTBOX_POWER_EVERY"] ?? "3"
 
 layer(NodeServices.layer, { excludeTestServices: true })("a power cut", (it) => {
   it.effect.each(Object.keys(parts))(
-    "during %s leaves nothing that one sweep does not remove, and names that boot",
+    "during %s leaves only names that boot, and nothing that one sweep cannot remove",
     (part) =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
-        // Sockets are made below it, and the path of a socket is short.
+        // Holds sockets, whose paths must be short.
         const root = yield* fs.makeTempDirectoryScoped({ prefix: "p" })
         const [device, disk, cuts] = [`${root}/device`, `${root}/disk`, `${root}/cuts`]
         const [home, files] = [`${disk}/home`, `${disk}/files`]
@@ -55,7 +55,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a power cut", (it) => 
           })
         )
 
-        // Long enough for whatever is given a moment to begin.
+        // Later than every grace period for what has just started.
         const now = Date.now
         vi.spyOn(Date, "now").mockImplementation(() => now() + 60_000)
         yield* Effect.addFinalizer(() => Effect.sync(() => vi.restoreAllMocks()))
@@ -87,7 +87,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a power cut", (it) => 
 
 layer(NodeServices.layer, { excludeTestServices: true })("a full disk", (it) => {
   it.effect(
-    "fails what needs room, with a typed error, and lets prune and remove make room",
+    "fails what needs space with a typed error, and lets prune and remove free space",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
@@ -102,6 +102,9 @@ layer(NodeServices.layer, { excludeTestServices: true })("a full disk", (it) => 
           const { bavail, bsize } = await Fs.statfs(root)
           return bavail * bsize
         })
+        const generations = Effect.map(onHome(home, Snapshot.generations("app")), (all) =>
+          all.map(({ generation }) => generation)
+        )
         yield* onHome(
           home,
           Effect.gen(function* () {
@@ -115,10 +118,14 @@ layer(NodeServices.layer, { excludeTestServices: true })("a full disk", (it) => 
         )
         yield* Effect.exit(fs.writeFile(`${root}/fill`, new Uint8Array(8 * 1024 * 1024)))
         assert.strictEqual(yield* free, 0)
-        // Each in a process of its own, as it were: without an owner's lease from when there was room.
+        // Each as in a new process: without an owner's lease taken while there was room.
         const full = yield* Effect.flip(onHome(home, Snapshot.build(version("three"))))
         assert.strictEqual(full.reason._tag, "NoSpace")
-        yield* onHome(home, Snapshot.prune())
+        const rolledBack = yield* Effect.flip(onHome(home, Snapshot.rollback("app")))
+        assert.strictEqual(rolledBack.reason._tag, "NoSpace")
+        assert.deepStrictEqual(yield* generations, [1, 2])
+        yield* onHome(home, Snapshot.prune({ keep: 1 }))
+        assert.deepStrictEqual(yield* generations, [2])
         const pruned = yield* free
         assert.isAbove(pruned, 0)
         yield* fs.writeFile(`${root}/more`, new Uint8Array(pruned))

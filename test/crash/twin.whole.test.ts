@@ -1,4 +1,4 @@
-/** A process is killed wherever the driver is called or a file is about to change, and one sweep finds everything. */
+/** Kills a process wherever it calls the driver or is about to change a file: one sweep finds everything. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Console from "effect/Console"
@@ -24,14 +24,14 @@ const decodePlaces = Schema.decodeEffect(Schema.fromJsonString(Schema.Record(Sch
 const onHome = <A, E, R>(home: string, effect: Effect.Effect<A, E, R>) =>
   Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false })))
 
-layer(NodeServices.layer, { excludeTestServices: true })("a process that is killed", (it) => {
+layer(NodeServices.layer, { excludeTestServices: true })("a killed process", (it) => {
   it.effect(
-    "leaves nothing that one sweep of another does not remove, wherever it is killed",
+    "leaves nothing that one sweep cannot remove, wherever it is killed",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
         const path = yield* Path.Path
-        // Sockets are made below it, and the path of a socket is short.
+        // Holds sockets, whose paths must be short.
         const root = yield* fs.makeTempDirectoryScoped({ prefix: "k" })
         yield* fs.makeDirectory(path.join(root, "template/files"), { recursive: true })
         yield* onHome(path.join(root, "template/home"), prepare("main", image))
@@ -45,7 +45,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a process that is kill
         assert.isAbove(Object.keys(places).length, 100)
         yield* Console.log(`killed at ${Object.keys(places).length} places`)
 
-        // Long enough for whatever is given a moment to begin.
+        // Later than every grace period for what has just started.
         const now = Date.now
         vi.spyOn(Date, "now").mockImplementation(() => now() + 60_000)
         yield* Effect.addFinalizer(() => Effect.sync(() => vi.restoreAllMocks()))
@@ -66,6 +66,6 @@ layer(NodeServices.layer, { excludeTestServices: true })("a process that is kill
           )
         }
       }),
-    240_000
+    600_000
   )
 })

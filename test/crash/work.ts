@@ -9,32 +9,33 @@ import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import * as Volume from "../../src/Volume.ts"
 
-/** What has another content in every version. */
+/** A snapshot whose content differs in every version. */
 export const unverified = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
   Snapshot.make(name, image).pipe(
     Snapshot.write("/etc/version", version),
     Snapshot.shell("cp /etc/version /root/complete")
   )
 
-/** The same, tried out before the name leads to it. */
+/** The same, verified before the name points to it. */
 export const definition = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
   unverified(name, image, version).pipe(
     Snapshot.verify((sandbox) => Effect.asVoid(sandbox.shell("test -s /root/complete", { check: true })))
   )
 
-/** What has to be whole whenever it is looked at: the first line is what was written, the second what a step made. */
+/** Complete whenever it is read: the first line was written, the second made by a step. */
 export const readVersion = (name: string): Effect.Effect<string, LightboxError, Services> =>
   Sandbox.run({ snapshot: name }, (sandbox) =>
     Effect.map(sandbox.shell("cat /etc/version; echo; cat /root/complete", { check: true }), ({ stdout }) => stdout)
   )
 
-/** Builds, launches, executes and releases: what costs virtual machines. */
+/** Builds, launches, executes and releases: the part that boots microVMs. */
 export const core = (definition: Snapshot.Definition<LightboxError>) =>
   Effect.scoped(
     Effect.gen(function* () {
       const { name } = definition
-      // Only what the name leads to is kept: the old result is removed.
+      // Only what the name points to is kept: the old result is removed.
       const built = yield* Snapshot.build(definition, { checkpoints: "final", keep: 1 })
       const sandbox = yield* Sandbox.launch({ snapshot: built, name: `${name}-job` })
       yield* sandbox.exec("sh", ["-c", "echo more > /root/more"], { check: true })
@@ -70,8 +71,9 @@ export const parts: { readonly [part: string]: Work } = {
     yield* Sandbox.run({ image, name: `${name}-detached` }, (sandbox) => sandbox.detach)
     yield* Sandbox.run({ image, name: `${name}-leased` }, (sandbox) => sandbox.detachFor("1 second"))
   }),
-  transfer: Effect.fnUntraced(function* (name, _image, files) {
+  transfer: Effect.fnUntraced(function* (name, image, files) {
     const moved = `${name}-moved`
+    yield* Snapshot.build(definition(moved, image, "moved"), { checkpoints: "final" })
     yield* Snapshot.save(moved, `${files}/saved`)
     yield* Snapshot.remove(moved)
     yield* Snapshot.prune()
@@ -81,11 +83,32 @@ export const parts: { readonly [part: string]: Work } = {
   foreign: Effect.fnUntraced(function* (name, _image, files) {
     const driver = yield* Microsandbox.Microsandbox
     yield* driver.saveSnapshot(name, `${files}/foreign`)
-    yield* Snapshot.load(`${files}/foreign`, { name: `${name}-foreign` })
+    yield* Snapshot.load(`${files}/foreign`, { name: `${name}-foreign`, overwrite: true })
     yield* Snapshot.remove(`${name}-foreign`)
   }),
   scoped: Effect.fnUntraced(function* (name, image) {
     const definition = Snapshot.make(`${name}-scoped`, image).pipe(Snapshot.shell("echo scoped > /root/scoped"))
     yield* Snapshot.buildScoped(definition, { checkpoints: "final" })
+  }),
+  names: Effect.fnUntraced(function* (name, image, files) {
+    // What another tool has made loses its name twice: at once, and when only one generation is kept.
+    yield* Snapshot.build(unverified(`${name}-tool`, image, "2"), {
+      checkpoints: "final",
+      replaceForeign: true,
+      keep: 1
+    })
+    yield* Snapshot.save(name, `${files}/saved`, { generations: "current" })
+    yield* Snapshot.load(`${files}/saved`, { name: `${name}-other`, overwrite: true })
+    yield* Snapshot.prune({ keep: 1 })
+  }),
+  volumes: Effect.fnUntraced(function* (name, image) {
+    const volume = `${name}-volume`
+    const fill = Sandbox.run({ image, name: `${name}-filling`, mounts: { "/v": { volume } } }, (sandbox) =>
+      sandbox.shell("echo filled > /v/filled", { check: true })
+    )
+    yield* Volume.prime(volume, () => fill)
+    yield* Effect.scoped(Volume.exclusive("shared"))
+    yield* Volume.ensure(volume, { labels: { changed: "yes" }, onDrift: "recreate" })
+    yield* Volume.remove(volume)
   })
 }

@@ -1,4 +1,4 @@
-/** The examples, and tests that run each in a process of its own, as a reader would, one after the other. */
+/** The examples, and tests that run each in its own process, as a reader would, one after the other. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -13,13 +13,13 @@ import * as Support from "../microvm/support.ts"
 /** Where they are. */
 export const folder = fileURLToPath(new URL("../../examples/", import.meta.url))
 
-/** A program, and what comes of it. */
+/** A program, and its outcome. */
 interface Example {
   readonly path: string
   /** What it prints, in order. */
   readonly prints: ReadonlyArray<string | RegExp>
   readonly stdin?: string
-  /** Sandboxes that are there afterwards. Default: none. */
+  /** Sandboxes that are left afterwards. Default: none. */
   readonly leaves?: ReadonlyArray<string>
 }
 
@@ -112,7 +112,7 @@ const run = Effect.fnUntraced(function* ({ path, stdin }: Example) {
   )
 }, Effect.scoped)
 
-/** The project that some work with, where they run: the file system has to keep what a guest says of files. */
+/** The project that some use, where they run: the file system must keep a guest's attributes of files. */
 const project = Layer.effectDiscard(
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
@@ -120,7 +120,7 @@ const project = Layer.effectDiscard(
   })
 )
 
-/** Tests of some of the examples, on a home of their own. */
+/** Tests of some of the examples, on their own home. */
 export const suite = (title: string, examples: ReadonlyArray<Example>): void =>
   layer(Layer.provideMerge(project, Support.layer), { excludeTestServices: true })(title, (it) => {
     for (const example of examples) {
@@ -139,7 +139,7 @@ export const suite = (title: string, examples: ReadonlyArray<Example>): void =>
       )
     }
 
-    it.effect("leave nothing but what they have baked", () =>
+    it.effect("leave nothing but the snapshots they built", () =>
       Support.assertNothingLeft({ snapshots: ["agents-xl", "lightbox", "py-data", "python-ci"] })
     )
   })

@@ -20,7 +20,7 @@ const parts = new Set(
 )
 
 describe("examples", () => {
-  it("are all run", () => {
+  it("all run in a test", () => {
     const paths = modules.filter((path) => !parts.has(path) && !path.endsWith(".test.ts")).toSorted()
     const run = [...Examples.onEffect, ...Examples.onPromises].map(({ path }) => path)
     assert.deepStrictEqual([...run, ...elsewhere].toSorted(), paths)

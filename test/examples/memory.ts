@@ -1,5 +1,5 @@
 /**
- * Stands for `MicrosandboxLocal` while the programs in documents run: what they provide is in memory.
+ * Replaces `MicrosandboxLocal` while the programs in documents run, so that they run in memory.
  */
 import type * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"

@@ -29,7 +29,7 @@ registerHooks({
   }
 })
 
-// The end of a program is not the end of this process.
+// A program's exit must not end this process.
 const ended = new Error("the program has ended")
 process.exit = (code) => {
   exitCode = Number(code ?? process.exitCode ?? 0)

@@ -23,21 +23,21 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
 
-/** An operation of the library, in a situation in which it works. */
+/** An operation of the library, in a situation where it succeeds. */
 export interface Operation {
   readonly name: string
-  /** What is there before. */
+  /** What exists before. */
   readonly given?: Effect.Effect<unknown, LightboxError, Services | Scope.Scope>
   readonly run: Effect.Effect<unknown, LightboxError, Services | Scope.Scope>
-  /** What may be there afterwards that the good run does not leave. */
+  /** What may be left that a successful run does not leave. */
   readonly mayStay?: ReadonlyArray<string>
-  /** What must succeed afterwards, however it ended. */
+  /** Must succeed afterwards, however the operation ended. */
   readonly always?: Effect.Effect<unknown, LightboxError, Services>
 }
 
 export const image = "alpine:3"
 
-/** The twin in a home: with room for what is there before and for what the operation boots, and for nothing that leaked. */
+/** The twin in a home: with room for what exists before and what the operation boots, but not for a leak. */
 const twin = (home: string) =>
   MicrosandboxMemory.layer({ home, images: { [image]: {} }, budget: { sandboxes: 2 }, sweep: false })
 
@@ -55,7 +55,7 @@ const home = Effect.acquireRelease(
 
 const random = /-[0-9a-z]{12,}|-[0-9a-z]+-[0-9a-z]+-[0-9a-z]+$/g
 
-/** What is there, one line each, without what is chosen at random in names. */
+/** Everything that exists, one per line, without the random parts of names. */
 const remains = Effect.gen(function* () {
   const driver = yield* Microsandbox.Microsandbox
   const control = yield* MicrosandboxMemory.Control
@@ -76,14 +76,14 @@ const remains = Effect.gen(function* () {
 // Time
 // =============================================================================
 
-/** What stays open, or waits for time, is no work under way. */
+/** Whether a resource only stays open or waits for time, and is not work under way. */
 const isIdle = (resource: string): boolean =>
   /^(Timeout|(Pipe|PipeServer|TTY|Process|Signal)Wrap|MessagePort)$/.test(resource)
 
-/** Turns of this process's event loop, and what is to happen at one of them. */
+/** Turns of this process's event loop, and what happens at one of them. */
 const turns = { count: 0, at: Infinity, happens: () => {} }
 
-/** Lets everything happen that does not wait for time. */
+/** Runs everything that does not wait for time. */
 const quiet = Effect.promise(async () => {
   for (let idle = 0; idle < 3;) {
     await new Promise<void>((resolve) => setImmediate(resolve))
@@ -95,7 +95,7 @@ const quiet = Effect.promise(async () => {
 /** How long an operation may take in all, in seconds: releases are given up after half a minute. */
 const patience = 120
 
-/** Lets time pass when nothing else happens, until something is so, and tells whether it came to that. */
+/** Lets time pass while nothing else happens until a condition holds, and returns whether it does. */
 const until = <R>(isSo: Effect.Effect<boolean, never, R>): Effect.Effect<boolean, never, R> =>
   Effect.gen(function* () {
     for (let seconds = 0; seconds < patience; seconds++) {
@@ -123,7 +123,7 @@ interface Variant {
 
 const isOfGuest = (at: MicrosandboxMemory.Operation): at is MicrosandboxMemory.GuestOperation => at.includes(".")
 
-const dies = "finds that its guest has died"
+const dies = "finds its guest dead"
 
 const variants: ReadonlyArray<Variant> = [
   {
@@ -137,12 +137,12 @@ const variants: ReadonlyArray<Variant> = [
     isInterrupted: true
   },
   {
-    name: "is done, but its answer lost",
+    name: "succeeds, but its answer is lost",
     faultAt: (at, nth) => MicrosandboxMemory.loseAnswerAt(at, { nth, reason: injected }),
     isInterrupted: false
   },
   {
-    name: "is done, but never answers, and is interrupted",
+    name: "succeeds, but never answers, and is interrupted",
     faultAt: (at, nth) => MicrosandboxMemory.loseAnswerAt(at, { nth, hang: true }),
     isInterrupted: true
   },
@@ -158,13 +158,13 @@ interface Case {
   readonly isInterrupted: boolean
   /** Whether its guest dies. */
   readonly isDeath: boolean
-  /** The call that something goes wrong with. */
+  /** The call with the fault. */
   readonly call?: {
     readonly at: MicrosandboxMemory.Operation
     readonly nth: number
     readonly fault: MicrosandboxMemory.Fault
   }
-  /** The turn at which it is interrupted, if that is at no call. */
+  /** The turn at which it is interrupted, if not at a call. */
   readonly turn?: number
 }
 
@@ -197,13 +197,13 @@ const wrongEnd = (exit: Exit.Exit<unknown, unknown>, { isDeath, isInterrupted }:
     if (reason._tag !== "Fail") return []
     if (!isLightboxError(reason.error)) return [`fails with ${String(reason.error)}`]
     const { message, method } = reason.error
-    // Of a guest that died, what is told depends on what was asked of it; what was given up says so.
+    // The error for a dead guest depends on the call; an interrupted operation says so itself.
     const isTold = isDeath || isInterrupted || message.includes(injected.problem)
     return isTold && method !== "" ? [] : [`does not tell what happened: ${message}`]
   })
 }
 
-/** The calls that an operation makes when all goes well, and what may be there when it is over. */
+/** The calls of a successful run, and what may be left after it. */
 const record = ({ given = Effect.void, run }: Operation) =>
   Effect.gen(function* () {
     const control = yield* MicrosandboxMemory.Control
@@ -218,7 +218,7 @@ const record = ({ given = Effect.void, run }: Operation) =>
     return { calls, turns: turns.count, allowed: [...before, ...(yield* remains)] }
   }).pipe(Effect.scoped, (effect) => Effect.flatMap(home, (path) => Effect.provide(effect, twin(path))), Effect.scoped)
 
-/** Runs an operation with one thing that goes wrong. */
+/** Runs an operation with one fault. */
 const runWith = Effect.fnUntraced(function* ({ run }: Operation, one: Case) {
   const control = yield* MicrosandboxMemory.Control
   const { length } = yield* control.calls
@@ -240,9 +240,9 @@ const runWith = Effect.fnUntraced(function* ({ run }: Operation, one: Case) {
   return wrongEnd(yield* Fiber.await(fiber), one)
 })
 
-/** What goes wrong when nothing is in the way any more. */
+/** What goes wrong on a second try without the fault. */
 const tryAgain = Effect.fnUntraced(function* ({ always = Effect.void, given, run }: Operation, { isDeath }: Case) {
-  // What was given may have died.
+  // What existed before may have died.
   const isPossible = !isDeath || given === undefined
   const fiber = yield* Effect.forkDetach(Effect.andThen(always, isPossible ? Effect.scoped(run) : Effect.void))
   if (!(yield* until(hasEnded(fiber)))) return ["does not end when it is tried again"]
@@ -250,10 +250,10 @@ const tryAgain = Effect.fnUntraced(function* ({ always = Effect.void, given, run
   return Exit.isSuccess(exit) ? [] : [`fails when it is tried again: ${Cause.pretty(exit.cause)}`]
 })
 
-/** What is wrong with how an operation copes with one thing, and what it leaves to the next sweep. */
+/** What is wrong with how an operation handles one fault, and what it leaves to the next sweep. */
 const examine = Effect.fnUntraced(function* (operation: Operation, one: Case, allowed: ReadonlyArray<string>) {
   const path = yield* home
-  // A guest that died is none that was left behind.
+  // A dead guest was not left behind.
   const mayStay = [...allowed, ...(operation.mayStay ?? []), ...(one.isDeath ? allowed.map(crashed) : [])]
   const left = Effect.map(remains, (found) => found.filter((line) => !mayStay.includes(line)))
   const { problems, swept } = yield* Effect.gen(function* () {
@@ -274,15 +274,15 @@ const crashed = (line: string): string => line.replace(/, running$/, ", crashed"
 // Tests
 // =============================================================================
 
-/** What there must be operations for, by the first words of their names. */
+/** What needs an operation here, by the first word of its name. */
 export interface Surface {
   /** The module. */
   readonly exports: object
-  /** What of it is no operation. */
+  /** Its exports that are not operations. */
   readonly others: ReadonlyArray<string>
-  /** What it makes, whose methods are operations, too. */
+  /** An instance whose methods are operations, too. */
   readonly instance?: Effect.Effect<object, LightboxError, Services | Scope.Scope>
-  /** What of that is none. */
+  /** Its fields that are not operations. */
   readonly fields?: ReadonlyArray<string>
 }
 
@@ -295,7 +295,7 @@ export const matrix = (
   const total = { calls: 0, cases: 0 }
   const swept: Array<string> = []
 
-  it.effect("has an operation for everything that can be asked for", () =>
+  it.effect("covers every operation that can be called", () =>
     Effect.gen(function* () {
       const named = operations.map(({ name }) => name.split(" ")[0])
       const methods = Object.keys(yield* instance).filter((name) => !name.startsWith("~"))

@@ -1,4 +1,4 @@
-/** What is wrong with what is asked is told, by its name, before anything is asked of the driver. */
+/** Invalid input is rejected by name before the driver is called. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -55,7 +55,7 @@ const operations: ReadonlyArray<Refused> = [
   ["Volume.ensure", "quota", Volume.ensure("cache", { kind: "disk" })]
 ]
 
-describe("refused before anything is asked of the driver", () => {
+describe("operations that reject their input before they call the driver", () => {
   it.effect.each(operations)("%s: %s", ([operation, field, run]) =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control

@@ -1,4 +1,4 @@
-/** Sandboxes, with everything that can go wrong. */
+/** Sandboxes, with every fault. */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { LightboxError } from "../../src/LightboxError.ts"
@@ -8,7 +8,7 @@ import { image, matrix, type Operation, type Surface } from "./matrix.ts"
 
 const launch = Sandbox.launch({ name: "box", image })
 
-/** A sandbox that is there, with something to work on. */
+/** An existing sandbox, with files to work on. */
 const there = Effect.gen(function* () {
   const sandbox = yield* launch
   yield* sandbox.shell("mkdir -p /data/inner; echo text > /data/file; echo more > /data/inner/file", { check: true })
@@ -19,14 +19,14 @@ const stopped = Effect.andThen(
   Effect.flatMap(Sandbox.connect("box"), (sandbox) => sandbox.stop())
 )
 
-/** Something done over a connection of its own. */
+/** An operation over its own connection. */
 const over = (
   name: string,
   use: (sandbox: Sandbox.Sandbox) => Operation["run"],
   given: Operation["run"] = there
 ): Operation => ({ name, given, run: Effect.flatMap(Sandbox.connect("box"), use) })
 
-/** The end of a sandbox, of which nothing is left to do once it has come. */
+/** Ends a sandbox, unless it has ended already. */
 const whileRunning = (use: (sandbox: Sandbox.Sandbox) => Operation["run"]): Operation["run"] =>
   Effect.flatMap(Sandbox.get("box"), ({ status }) =>
     status === "running" ? Effect.flatMap(Sandbox.connect("box"), use) : Effect.void
@@ -36,10 +36,10 @@ const alone = Sandbox.launch({ name: "alone", image, overwrite: true })
 
 class Box extends Sandbox.Service<Box>()("Box", { image }) {}
 
-/** A file of the host, in the home, which goes with the test. */
+/** A file on the host, in the home, which is removed with the test. */
 const hostPath = (name: string) => Microsandbox.Microsandbox.useSync(({ home }) => `${home}/${name}`)
 
-/** Attaches, and types what ends a shell, now and then. */
+/** Attaches, and types `exit` every second. */
 const typing = (attached: Effect.Effect<number, LightboxError>) =>
   Effect.raceFirst(
     attached,
@@ -61,16 +61,16 @@ const surface: Surface = {
 matrix("Sandbox", surface, [
   { name: "launch", run: launch },
   {
-    name: "launch from an image that is not there yet, with a volume",
+    name: "launch from an image that is not pulled yet, with a volume",
     run: Sandbox.launch({ image, mounts: { "/data": { volume: "data" } } })
   },
-  { name: "launch in place of another", given: there, run: Sandbox.launch({ name: "box", image, overwrite: true }) },
+  { name: "launch with overwrite", given: there, run: Sandbox.launch({ name: "box", image, overwrite: true }) },
   { name: "run", run: Sandbox.run({ image }, (sandbox) => sandbox.exec("true", [], { check: true })) },
   { name: "connect", given: there, run: Sandbox.connect("box") },
   { name: "start", given: stopped, run: Sandbox.start("box") },
   { name: "restart", given: there, run: Sandbox.restart("box") },
   { name: "remove", given: stopped, run: Sandbox.remove("box") },
-  { name: "remove by force", given: there, run: Sandbox.remove("box", { force: true }) },
+  { name: "remove with force", given: there, run: Sandbox.remove("box", { force: true }) },
   { name: "stop", given: there, run: Sandbox.stop("box") },
   { name: "kill", given: there, run: Sandbox.kill("box") },
   { name: "list", given: there, run: Sandbox.list() },
@@ -120,8 +120,8 @@ matrix("Sandbox", surface, [
   over("logs", (sandbox) => Stream.runDrain(sandbox.logs())),
   over("modify", (sandbox) => sandbox.modify({ labels: { team: "platform" }, apply: "next-start" })),
   over("info", (sandbox) => sandbox.info),
-  { name: "stop a running one", given: there, run: whileRunning((sandbox) => sandbox.stop()) },
-  { name: "kill a running one", given: there, run: whileRunning((sandbox) => sandbox.kill) },
+  { name: "stop a running sandbox", given: there, run: whileRunning((sandbox) => sandbox.stop()) },
+  { name: "kill a running sandbox", given: there, run: whileRunning((sandbox) => sandbox.kill) },
   { name: "detach", run: Effect.flatMap(alone, (sandbox) => sandbox.detach) },
   { name: "detachFor", run: Effect.flatMap(alone, (sandbox) => sandbox.detachFor("1 hour")) }
 ])

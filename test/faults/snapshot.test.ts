@@ -1,4 +1,4 @@
-/** Snapshots, with everything that can go wrong. */
+/** Snapshots, with every fault. */
 import { assert } from "@effect/vitest"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
@@ -21,7 +21,7 @@ const full = tools(1).pipe(
 const builtOnce = Snapshot.build(tools(1))
 const builtTwice = Effect.andThen(builtOnce, Snapshot.build(tools(2)))
 
-/** The name leads to a whole result: the one before or the one after. */
+/** The name points to a complete result: the old or the new one. */
 const isWhole = Sandbox.run({ snapshot: "tools" }, (sandbox) =>
   Effect.map(sandbox.readFileString("/version"), (version) => assert.match(version, /^[12]\n$/))
 )
@@ -32,7 +32,7 @@ const savedPath = Microsandbox.Microsandbox.useSync(({ home }) => `${home}/tools
 
 const save = Effect.flatMap(savedPath, (path) => Snapshot.save("tools", path))
 
-/** What only says what is to be built. */
+/** Functions that only describe a build. */
 const descriptions =
   "apt builder checkpoint copy env exec from gitClone isDefinition labels make npm pip provide resources shell skipCache step user verify workdir write"
 
@@ -41,16 +41,16 @@ matrix(
   { exports: Snapshot, others: ["Built", "Current", "Generation", "Snapshot", ...descriptions.split(" ")] },
   [
     { name: "build", run: Snapshot.build(full) },
-    { name: "build of what is there", given: builtOnce, run: builtOnce, always: isWhole },
+    { name: "build of an existing result", given: builtOnce, run: builtOnce, always: isWhole },
     { name: "build of another result", given: builtOnce, run: Snapshot.build(tools(2), { keep: 1 }), always: isWhole },
-    { name: "build by force", given: builtOnce, run: Snapshot.build(tools(1), { force: true }), always: isWhole },
+    { name: "build with force", given: builtOnce, run: Snapshot.build(tools(1), { force: true }), always: isWhole },
     {
       name: "build that keeps its builder",
       run: Snapshot.build(tools(1), { keepBuilder: true }),
       // Kept after a failure, too, running or not.
       mayStay: ["sandbox tools-builder, stopped", "sandbox tools-builder, crashed"]
     },
-    // What was kept is there for the next build, until it is pruned.
+    // Kept results are reused by the next build, until pruned.
     { name: "buildScoped", run: Snapshot.buildScoped(tools(1)), mayStay: ["snapshot lb-*"] },
     { name: "layer", given: builtOnce, run: Effect.provide(Effect.asVoid(Snapshot.Current), Snapshot.layer(tools(1))) },
     {
@@ -77,14 +77,14 @@ matrix(
       always: isWhole
     },
     {
-      name: "load what is not trusted",
+      name: "load an untrusted file",
       given: Effect.andThen(builtOnce, save),
       run: Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded", overwrite: true })),
       always: isWhole
     },
     {
-      // Its disk is no result that a prune would remove.
-      name: "remove what was loaded",
+      // Its disk is not a result that a prune would remove.
+      name: "remove a loaded snapshot",
       given: Effect.andThen(
         Effect.andThen(builtOnce, save),
         Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded" }))

@@ -1,4 +1,4 @@
-/** Volumes, with everything that can go wrong. */
+/** Volumes, with every fault. */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -9,7 +9,7 @@ const there = Volume.ensure("cache", { quota: "64M" })
 
 class Cache extends Volume.Service<Cache>()("Cache", "cache") {}
 
-/** Filled once, whole, whoever fills it. */
+/** Primed once and completely, whoever does it. */
 const primed = Volume.prime("cache", ({ name }) =>
   Sandbox.run({ image, mounts: { "/cache": { volume: name } } }, (sandbox) =>
     sandbox.shell("echo full > /cache/state", { check: true })
@@ -18,7 +18,7 @@ const primed = Volume.prime("cache", ({ name }) =>
 
 matrix("Volume", { exports: Volume, others: ["Volume"] }, [
   { name: "ensure", run: there },
-  { name: "ensure of one that is there", given: there, run: there },
+  { name: "ensure of an existing volume", given: there, run: there },
   { name: "get", given: there, run: Volume.get("cache") },
   { name: "list", given: there, run: Volume.list() },
   { name: "exists", given: there, run: Volume.exists("cache") },
@@ -31,7 +31,7 @@ matrix("Volume", { exports: Volume, others: ["Volume"] }, [
     always: Volume.remove("scratch")
   },
   { name: "prime", run: primed },
-  { name: "prime of one that is full", given: primed, run: primed },
+  { name: "prime of a primed volume", given: primed, run: primed },
   { name: "exclusive", given: there, run: Volume.exclusive("cache") },
   { name: "usage", given: there, run: Volume.usage("cache") },
   {

@@ -212,7 +212,7 @@ export const run = Effect.fnUntraced(function* (options: Host.Options, images: s
     Effect.raceFirst(emulator.crashed),
     Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => emulator.giveUp("did not start") })
   )
-  return yield* Fiber.join(done).pipe(
+  const command = Fiber.join(done).pipe(
     Effect.raceFirst(emulator.crashed),
     Effect.onInterrupt(() =>
       Interrupt.signal.pipe(
@@ -222,4 +222,5 @@ export const run = Effect.fnUntraced(function* (options: Host.Options, images: s
       )
     )
   )
+  return yield* Host.withinTime(options, command)
 }, Effect.scoped)

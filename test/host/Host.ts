@@ -1,8 +1,10 @@
 /** What every kind of host is asked for. */
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Path from "effect/Path"
+import { TimeLimitReached } from "./HostError.ts"
 import type { Words } from "./Subprocess.ts"
 
 /** What to run, and on what. */
@@ -12,6 +14,8 @@ export interface Options {
   /** In MiB. */
   readonly memory: number
   readonly fileSystem: "ext4" | "xfs"
+  /** For the command. How long a host takes to be there is no fault of it. */
+  readonly timeout: Duration.Duration
   /** The folder that is the same inside and outside. */
   readonly out: string
 }
@@ -25,6 +29,16 @@ export const say = (message: string): Effect.Effect<void> =>
 
 /** How long a command that was asked to end may take. */
 export const grace = "5 seconds"
+
+/** Interrupts the command at its time limit. */
+export const withinTime = <A, E, R>(
+  options: Options,
+  command: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | TimeLimitReached, R> =>
+  Effect.timeoutOrElse(command, {
+    duration: options.timeout,
+    orElse: () => new TimeLimitReached({ message: `stopped at its time limit of ${Duration.format(options.timeout)}` })
+  })
 
 /** The environment of the command: this process's, with what a host sets. */
 export const environment = Effect.fnUntraced(function* (host: {

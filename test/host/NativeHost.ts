@@ -34,9 +34,10 @@ export const run = Effect.fnUntraced(function* (options: Host.Options, images: s
     stderr: "inherit",
     forceKillAfter: Host.grace
   })
-  return yield* Effect.onInterrupt(child.exitCode, () =>
+  const command = Effect.onInterrupt(child.exitCode, () =>
     Effect.flatMap(Interrupt.signal, (killSignal) =>
       Effect.ignore(child.kill({ killSignal, forceKillAfter: Host.grace }))
     )
   )
+  return yield* Host.withinTime(options, command)
 }, Effect.scoped)

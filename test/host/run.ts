@@ -34,7 +34,6 @@ import * as Busybox from "../images/Busybox.ts"
 import * as Debian from "../images/Debian.ts"
 import * as EmulatedHost from "./EmulatedHost.ts"
 import * as Host from "./Host.ts"
-import { TimeLimitReached } from "./HostError.ts"
 import * as ImageHome from "./ImageHome.ts"
 import * as Interrupt from "./Interrupt.ts"
 import * as Machine from "./Machine.ts"
@@ -58,7 +57,7 @@ const flags = {
     Flag.withDefault("ext4")
   ),
   timeout: Flag.String("timeout").pipe(
-    Flag.withDescription('Time for all of it, such as "40 minutes"; past it the exit status is 124'),
+    Flag.withDescription("Time for the command, once its host is there; past it the exit status is 124"),
     Flag.withSchema(Schema.DurationFromString),
     Flag.withDefault(Duration.hours(1))
   ),
@@ -109,6 +108,7 @@ const host = Effect.fnUntraced(function* (input: Command.Command.Config.Infer<ty
     cpus: input.cpus,
     memory: Option.isSome(input.memory) ? input.memory.value : yield* defaultMemory,
     fileSystem: input.fileSystem,
+    timeout: input.timeout,
     out: yield* outFolder
   }
   const native = yield* Machine.canBoot
@@ -127,11 +127,6 @@ const program = Effect.gen(function* () {
   const status = yield* Ref.make(0)
   const command = Command.make("run.ts", flags, (input) =>
     host(input).pipe(
-      Effect.timeoutOrElse({
-        duration: input.timeout,
-        orElse: () =>
-          new TimeLimitReached({ message: `stopped at its time limit of ${Duration.format(input.timeout)}` })
-      }),
       Effect.flatMap((ended) => Ref.set(status, ended)),
       Effect.tapError((error) => Host.say(error.message)),
       Effect.provideService(Host.Name, input.name)

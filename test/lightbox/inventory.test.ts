@@ -1,6 +1,6 @@
 /**
- * The inventory of lightbox 0.3: everything that it has or says, numbered, each with what shows that it is here: a test, a
- * place in a document, or the reason why it is not.
+ * The inventory of lightbox 0.3: everything that it has or says, numbered, each with its proof here: a test, a
+ * place in a document, or the reason for its absence.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Fs from "node:fs"
@@ -52,109 +52,89 @@ const inventory: { readonly [number: number]: Entry } = {
     "can be installed straight from git, by branch or tag",
     reason("it is a package of the registry; its `prepare` script allows git as well")
   ],
-  3: ["built by `prepare` on the consumer's machine", packaged("holds what was built, its sources, and nothing else")],
+  3: ["built by `prepare` on the consumer's machine", packaged("contains the build, its sources, and nothing else")],
   4: [
-    "needs nothing installed beside it: the runtime comes by itself",
+    "needs no other installation: npm brings the runtime",
     packaged("can be imported, module by module"),
     reason("npm brings the runtime in a package of its own; nothing is fetched at first use")
   ],
   5: [
     "runs under Node.js and Bun, on macOS and Linux",
-    native("is used through promises under %s, as far as no virtual machine is needed"),
-    packaged("can be used under Bun, as .%s")
+    native("works through promises under %s, where no microVM is needed"),
+    packaged("works under Bun, as .%s")
   ],
   6: ["all types can be imported from the root", compiles],
 
   // B. Functions
   7: [
-    "defineSnapshot gives a configuration back, with its narrow type",
-    snapshots("gives a configuration back as it is"),
+    "defineSnapshot returns its configuration, with its narrow type",
+    snapshots("returns a configuration unchanged"),
     compiles
   ],
-  8: ["buildSnapshot builds a configuration under its name", snapshots("builds with all that a configuration can say")],
-  9: [
-    "launchSandbox boots a sandbox from a snapshot",
-    sandboxes("boots a sandbox from a snapshot, with all that can be said about it")
-  ],
+  8: ["buildSnapshot builds a configuration under its name", snapshots("build with every option of a configuration")],
+  9: ["launchSandbox boots a sandbox from a snapshot", sandboxes("boots a sandbox from a snapshot, with every option")],
   10: [
     "runInSandbox launches, calls a function, and stops",
-    sandboxes("gives what the callback gives, when the sandbox is gone")
+    sandboxes("returns the callback's result, after removing the sandbox")
   ],
   11: [
-    "connectToSandbox gives a sandbox that runs, by its name",
-    sandboxes("is of no more use once it is detached, and can be connected to")
+    "connectToSandbox returns a running sandbox by name",
+    sandboxes("is unusable once detached, but can be connected to again")
   ],
-  12: [
-    "listSnapshots gives all snapshots of the machine",
-    snapshots("says what is there in the shape that lightbox gives it")
-  ],
-  13: [
-    "snapshotExists tells whether there is one of a name",
-    snapshots("says what is there in the shape that lightbox gives it")
-  ],
+  12: ["listSnapshots returns all snapshots of the machine", snapshots("list records in lightbox's shape")],
+  13: ["snapshotExists tells whether a snapshot has the name", snapshots("list records in lightbox's shape")],
   14: [
-    "removeSnapshot deletes one, with `force` although others need it",
-    snapshots("removes a snapshot, and takes it for done if there is none")
+    "removeSnapshot deletes a snapshot, with `force` even if others need it",
+    snapshots("can be removed, even if missing")
   ],
   15: [
-    "removeSandbox deletes one, and is done if there is none",
-    sandboxes("removes what is stopped, and takes it for done if there is none", "removes what runs only by force")
+    "removeSandbox deletes a sandbox, and ignores a missing one",
+    sandboxes("removes a stopped sandbox, and ignores a missing one", "removes a running sandbox only with force")
   ],
   16: [
     "ensureRuntime installs the runtime once",
-    native("is used through promises under %s, as far as no virtual machine is needed")
+    native("works through promises under %s, where no microVM is needed")
   ],
   17: [
-    "listVolumes gives all volumes of the machine",
-    volumes("makes a volume with what is said of it, in the shape that lightbox gives it")
+    "listVolumes returns all volumes of the machine",
+    volumes("are created with quota and labels, in lightbox's shape")
   ],
   18: [
-    "volumeExists tells whether there is one of a name",
-    volumes("makes a volume with what is said of it, in the shape that lightbox gives it")
+    "volumeExists tells whether a volume has the name",
+    volumes("are created with quota and labels, in lightbox's shape")
   ],
-  19: [
-    "ensureVolume makes one unless it is there",
-    volumes("leaves one that exists as it is, whatever is said of it now")
-  ],
+  19: ["ensureVolume creates a volume unless it exists", volumes("keep their settings if they exist")],
   20: [
-    "removeVolume deletes one with what is in it",
-    volumes("keeps what sandboxes write, says how much that is, and is gone with it")
+    "removeVolume deletes a volume with its content",
+    volumes("keep and measure what sandboxes write, until they are removed")
   ],
-  21: ["shell makes a step of a script", snapshots("makes steps with and without descriptions")],
-  22: ["exec makes a step of a program and its arguments", snapshots("makes steps with and without descriptions")],
-  23: ["codingAgentsPreset makes the configuration of the preset", presets("is what lightbox documents")],
-  24: ["Sandbox, Snapshot, Volume, VolumeHandle, ExecHandle and ExecOutput come from the root", compiles],
+  21: ["shell makes a step from a script", snapshots("create steps with and without descriptions")],
+  22: ["exec makes a step from a program and its arguments", snapshots("create steps with and without descriptions")],
+  23: ["codingAgentsPreset returns the preset's configuration", presets("matches lightbox's documentation")],
+  24: ["Sandbox, Snapshot, Volume, VolumeHandle, ExecHandle and ExecOutput are exported from the root", compiles],
 
   // C. Types
   25: [
     "type SnapshotConfig: what a snapshot is made of",
     compiles,
-    snapshots("builds with all that a configuration can say")
+    snapshots("build with every option of a configuration")
   ],
-  26: ["type PresetConfig: a configuration whose steps are there", compiles],
+  26: ["type PresetConfig: a configuration that has steps", compiles],
   27: [
     "type SetupStep: a script, or a step of either kind",
     compiles,
-    snapshots("runs scripts in a login shell, and programs without one")
+    snapshots("run scripts in a login shell, and programs without one")
   ],
   28: ["type SnapshotResources: processors and memory", compiles],
   29: ["type Memory: megabytes or gigabytes, as a string", compiles],
   30: ["type BuildOptions: overwrite, debugBuilder, verbose", compiles],
-  31: ["type LaunchOptions: snapshot, name, and all that a launch can say", compiles],
-  32: [
-    "type Mount: a folder of the host, or a volume",
-    compiles,
-    sandboxes("shares a folder of the host, whichever way it is written")
-  ],
-  33: [
-    "type SnapshotRecord: what is known of a snapshot",
-    compiles,
-    snapshots("says what is there in the shape that lightbox gives it")
-  ],
+  31: ["type LaunchOptions: snapshot, name and every other option", compiles],
+  32: ["type Mount: a folder of the host, or a volume", compiles, sandboxes("share a host folder, in every notation")],
+  33: ["type SnapshotRecord: the record of a snapshot", compiles, snapshots("list records in lightbox's shape")],
   34: [
-    "type VolumeRecord: what is known of a volume",
+    "type VolumeRecord: the record of a volume",
     compiles,
-    volumes("makes a volume with what is said of it, in the shape that lightbox gives it")
+    volumes("are created with quota and labels, in lightbox's shape")
   ],
   35: ["type EnsureVolumeOptions: quota and labels", compiles],
   36: ["type CodingAgentsPresetOptions: name, image, resources, labels", compiles],
@@ -164,121 +144,112 @@ const inventory: { readonly [number: number]: Entry } = {
   ],
 
   // D. Options and defaults
-  38: ["`overwrite` of a build is true by default", snapshots("overwrites by default, and not when told not to")],
+  38: [
+    "`overwrite` of a build is true by default",
+    snapshots("are overwritten by default, and not with overwrite false")
+  ],
   39: [
     "`debugBuilder` keeps the builder, and is false by default",
-    snapshots("keeps the builder of a build that %s, running, when told to", "removes the builder otherwise")
+    snapshots("keep the running builder of a build that %s, with debugBuilder", "remove the builder by default")
   ],
   40: [
-    "`verbose` of a build shows what steps write, and is false by default",
-    snapshots("prints nothing by default, and what happens and what steps write when told to")
+    "`verbose` of a build prints the output of steps, and is false by default",
+    snapshots("print nothing by default, and events and output with verbose")
   ],
   41: [
     "`overwrite` of a launch is true by default",
-    sandboxes("takes the place of a sandbox of the name, unless told not to")
+    sandboxes("replaces a sandbox with the same name, unless told not to")
   ],
-  42: ["`verbose` of a launch is false by default", sandboxes("says that it launches only when told to")],
+  42: ["`verbose` of a launch is false by default", sandboxes("prints that it launches only with verbose")],
   43: [
-    "`resources` of a launch come before those of the snapshot",
-    sandboxes("boots a sandbox from a snapshot, with all that can be said about it"),
+    "`resources` of a launch override those of the snapshot",
+    sandboxes("boots a sandbox from a snapshot, with every option"),
     guide("D6. `resources` of a launch")
   ],
-  44: [
-    "`workdir` of a launch has to exist",
-    sandboxes("boots a sandbox from a snapshot, with all that can be said about it")
-  ],
+  44: ["`workdir` of a launch must exist", sandboxes("boots a sandbox from a snapshot, with every option")],
   45: [
     "`env`, `ports` and `mounts` of a launch",
-    sandboxes(
-      "boots a sandbox from a snapshot, with all that can be said about it",
-      "takes ports that parse as numbers"
-    )
+    sandboxes("boots a sandbox from a snapshot, with every option", "accepts ports given as numeric strings")
   ],
-  46: ["`force` of a removal is false by default", sandboxes("removes what runs only by force")],
-  47: ["codingAgentsPreset has a name, an image and resources by default", presets("is what lightbox documents")],
+  46: ["`force` of a removal is false by default", sandboxes("removes a running sandbox only with force")],
+  47: ["codingAgentsPreset has a name, an image and resources by default", presets("matches lightbox's documentation")],
   48: [
-    "the builder is called after the snapshot",
-    snapshots("keeps the builder of a build that %s, running, when told to")
+    "the builder is named after the snapshot",
+    snapshots("keep the running builder of a build that %s, with debugBuilder")
   ],
 
   // E. Building
   49: [
     "a build removes or refuses, makes a builder, runs steps, flushes, stops, captures, cleans up",
-    snapshots("builds with all that a configuration can say"),
+    snapshots("build with every option of a configuration"),
     microvm("builds, keeps the builder, runs and mounts under Node.js")
   ],
-  50: ["a build can be run again", snapshots("boots nothing for what is there already")],
-  51: ["the disk is flushed after the last step", snapshots("fails when the disk can not be flushed")],
-  52: ["the first step that fails ends the build", snapshots("fails with a step that fails: %j")],
-  53: ["the builder is removed after a failure, too", snapshots("fails with a step that fails: %j")],
+  50: ["a build can be repeated", snapshots("boot nothing when they are up to date")],
+  51: ["the disk is flushed after the last step", snapshots("fail when the disk cannot be flushed")],
+  52: ["the first failing step ends the build", snapshots("fail with the failed step: %j")],
+  53: ["the builder is removed after a failure, too", snapshots("fail with the failed step: %j")],
   54: [
-    "a builder that an earlier run has left is removed",
-    snapshots("keeps the builder of a build that %s, running, when told to"),
-    endings("at once, in the middle of %s: the next run removes it")
+    "a builder left by an earlier run is removed",
+    snapshots("keep the running builder of a build that %s, with debugBuilder"),
+    endings("by process.exit in the middle of %s, leaves the rest to the next run")
   ],
   55: [
     "`resources` are the builder's, `env` is its steps', `labels` are the snapshot's",
     snapshots(
-      "sets the variables of a configuration for its steps, not for sandboxes",
-      "builds with all that a configuration can say"
+      "set variables of a configuration for its steps, not for sandboxes",
+      "build with every option of a configuration"
     )
   ],
-  56: [
-    "`workdir` of a configuration is for its steps",
-    snapshots("makes the working directory of steps, which needs no step of its own")
-  ],
-  57: ["`setup` is optional", snapshots("takes an image as it is, without any step")],
+  56: ["`workdir` of a configuration is for its steps", snapshots("create the working directory of steps")],
+  57: ["`setup` is optional", snapshots("can be made from an image without steps")],
   58: [
     "shell steps run in a login shell, exec steps without one",
-    snapshots("runs scripts in a login shell, and programs without one")
+    snapshots("run scripts in a login shell, and programs without one")
   ],
   59: [
-    "descriptions of steps are printed when told to",
-    snapshots("prints nothing by default, and what happens and what steps write when told to")
+    "descriptions of steps are printed with `verbose`",
+    snapshots("print nothing by default, and events and output with verbose")
   ],
-  60: ["snapshots are in the home, and stay", snapshots("says what is there in the shape that lightbox gives it")],
-  61: [
-    "the lines that `verbose` prints",
-    snapshots("prints nothing by default, and what happens and what steps write when told to")
-  ],
+  60: ["snapshots are stored in the home, and stay", snapshots("list records in lightbox's shape")],
+  61: ["the lines that `verbose` prints", snapshots("print nothing by default, and events and output with verbose")],
   62: ["a build calls the SDK 0.4", reason("they no longer exist; the driver makes those of today")],
 
   // F. Launching
   63: [
-    "a launch replaces a sandbox of the name",
-    sandboxes("takes the place of a sandbox of the name, unless told not to")
+    "a launch replaces a sandbox with the same name",
+    sandboxes("replaces a sandbox with the same name, unless told not to")
   ],
   64: [
     "a sandbox ends with the process that launched it",
     endings(
-      "that has nothing more to do after %s, releases everything",
+      "when nothing is left to do after %s, releases everything",
       "in the middle of %s, by %s, releases everything, with status %s"
     )
   ],
   65: [
     "detach lets a sandbox outlive its process, and consumes the handle",
-    sandboxes("is of no more use once it is detached, and can be connected to"),
-    endings("leaves what was detached: %s")
+    sandboxes("is unusable once detached, but can be connected to again"),
+    endings("keeps detached sandboxes: %s")
   ],
-  66: ["stop shuts a sandbox down", sandboxes("stops, and its record stays until it is removed")],
+  66: ["stop shuts a sandbox down", sandboxes("stops, and keeps its record until it is removed")],
   67: [
-    "runInSandbox ends the sandbox whatever happens",
+    "runInSandbox stops the sandbox whatever happens",
     sandboxes(
-      "gives what the callback gives, when the sandbox is gone",
-      "ends the sandbox when the callback fails, in either way"
+      "returns the callback's result, after removing the sandbox",
+      "removes the sandbox when the callback rejects or throws"
     )
   ],
   68: [
-    "connectToSandbox uses what another process has launched",
-    microvm("is required, finds the snapshot built, and detaches a sandbox that another process, under Bun, uses")
+    "connectToSandbox uses a sandbox launched by another process",
+    microvm("works with require, reuses the snapshot, and detaches a sandbox used under Bun")
   ],
   69: [
     "many sandboxes boot at once from one snapshot",
-    sandboxes("boots many at once from one snapshot, under names of their own")
+    sandboxes("boots many at once from one snapshot, each under its own name")
   ],
   70: [
     "a sandbox lives until its process ends, or a detached one until it is removed",
-    endings("leaves what was detached: %s", "that has nothing more to do after %s, releases everything")
+    endings("keeps detached sandboxes: %s", "when nothing is left to do after %s, releases everything")
   ],
   71: ["the first use may pull the image", guide("The image is being pulled. `onEvent` shows the progress")],
   72: ["a launch calls the SDK 0.4", reason("they no longer exist; the driver makes those of today")],
@@ -286,95 +257,92 @@ const inventory: { readonly [number: number]: Entry } = {
   // G. The sandbox handle
   73: [
     "exec of a sandbox runs a program with arguments",
-    exec("gives what a program wrote and how it ended", "gives arguments as they are, and reads nothing")
+    exec("returns the output and exit status of a program", "passes arguments unchanged, with empty input")
   ],
   74: ["shell of a sandbox runs a script in a login shell", exec("runs scripts in a login shell")],
-  75: ["ExecOutput has the exit code and what was written", exec("gives what a program wrote and how it ended")],
-  76: ["execStream and shellStream give events", exec("tells what happens, in order", "runs scripts as well")],
-  77: ["ExecEvent: started, stdout, stderr, exited", exec("tells what happens, in order")],
+  75: ["ExecOutput has the exit code and the output", exec("returns the output and exit status of a program")],
+  76: ["execStream and shellStream emit events", exec("emits events in order", "runs scripts, too")],
+  77: ["ExecEvent: started, stdout, stderr, exited", exec("emits events in order")],
   78: [
     "ExecHandle receives, waits, collects, writes, signals, kills, resizes",
     exec(
-      "gives events one by one, and null after the last",
-      "waits for the end, or collects what is left",
-      "lets a program be written to, once",
-      "sends signals, and kills",
-      "gives a program a terminal, whose size can change",
+      "returns events one by one, and null after the last",
+      "waits for the end, or collects the rest",
+      "returns a writable stdin, once",
+      "sends signals and kills",
+      "gives a program a terminal that can be resized",
       "kills the program at the end of %s"
     )
   ],
   79: [
     "attach and attachShell pass a terminal through",
-    exec("passes input and output of this process through, and gives the exit code")
+    exec("connects this process's input and output, and returns the exit code")
   ],
   80: [
     "fs reads, writes, lists and copies files",
     files(
-      "writes and reads files whole, as text and as bytes",
-      "reads in pieces: all of them, one by one, or what is left",
-      "writes in pieces, one after the other",
-      "makes, lists and removes folders",
-      "says what a file is",
+      "writes and reads whole files, as text and bytes",
+      "reads in chunks: all, one by one, or the rest",
+      "writes in chunks, in order",
+      "creates, lists and removes folders",
+      "returns the metadata of a file",
       "copies, renames and removes files",
-      "copies from and to the host, with permissions, and by relative paths"
+      "copies from and to the host, with permissions and relative paths"
     )
   ],
   81: [
-    "stop, kill, detach and stopAndWait end a sandbox, or let it go",
-    sandboxes("stops, and its record stays until it is removed", "is killed with all that hangs in it")
+    "stop, kill, detach and stopAndWait end or release a sandbox",
+    sandboxes("stops, and keeps its record until it is removed", "is killed with everything that hangs in it")
   ],
   82: ["Sandbox.get, list, remove and builder", sandboxes("is found by name and in the list, running or not")],
   83: [
     "SandboxHandle has a name and a status, and can be connected to, started and ended",
-    sandboxes("can be stopped, killed, started and removed by handle")
+    sandboxes("can be stopped, started, killed and removed by handle")
   ],
   84: [
     "builders and patches that only the SDK has",
-    sandboxes("has no SDK behind it here, and says so"),
-    native("is used through promises under %s, as far as no virtual machine is needed")
+    sandboxes("has no raw SDK object on the twin, and says so"),
+    native("works through promises under %s, where no microVM is needed")
   ],
   85: [
     "Snapshot.get and list, Volume.get and list, and their builders",
     snapshots(
-      "looks snapshots up",
-      "captures a stopped sandbox, said in either way",
-      "writes a snapshot to an archive, and reads it under another name"
+      "gets, lists, opens, verifies and removes snapshots",
+      "captures a stopped sandbox, through either builder",
+      "exports a snapshot to an archive, and imports it under another name"
     ),
-    volumes("are found by the SDK's names for that as well"),
+    volumes("can be managed under the SDK's names"),
     guide("without `fs()`: mount the volume")
   ],
 
   // H. Mounts and volumes
-  86: [
-    "a path as a mount shares a folder of the host",
-    sandboxes("shares a folder of the host, whichever way it is written")
-  ],
+  86: ["a path as a mount shares a folder of the host", sandboxes("share a host folder, in every notation")],
   87: [
-    "a folder to mount has to be there, a volume is made when it is not",
-    sandboxes("names the folder that a mount misses", "makes a volume when it is first used, shares it, and keeps it")
+    "a folder to mount must exist, and a missing volume is created",
+    sandboxes("names the missing folder of a mount", "create a volume on first use, share it, and keep it")
   ],
 
   // I. Errors
-  88: ["message: setup step exited with code N", snapshots("fails with a step that fails: %j")],
-  89: ["message: Snapshot already exists", snapshots("overwrites by default, and not when told not to")],
-  90: ["message: sync failed", snapshots("fails when the disk can not be flushed")],
-  91: ["message: Invalid port mapping", sandboxes("refuses the ports %j")],
+  88: ["message: setup step exited with code N", snapshots("fail with the failed step: %j")],
+  89: ["message: Snapshot already exists", snapshots("are overwritten by default, and not with overwrite false")],
+  90: ["message: sync failed", snapshots("fail when the disk cannot be flushed")],
+  91: ["message: Invalid port mapping", sandboxes("rejects the ports %j")],
   92: [
     "message: Invalid memory string",
-    snapshots("says how memory is written when it is written otherwise"),
-    sandboxes("says how memory is written when it is written otherwise")
+    snapshots("explain how to write memory when it is invalid"),
+    sandboxes("explains how to write memory when it is invalid")
   ],
-  93: ["message: handle consumed", sandboxes("is of no more use once it is detached, and can be connected to")],
+  93: ["message: handle consumed", sandboxes("is unusable once detached, but can be connected to again")],
   94: [
-    "a sandbox that is missing, or that is there already, is an error",
+    "a sandbox that is missing or already exists is an error",
     sandboxes(
       "is found by name and in the list, running or not",
-      "takes the place of a sandbox of the name, unless told not to"
+      "replaces a sandbox with the same name, unless told not to"
     )
   ],
   95: [
     "errors have types",
-    sandboxes("fails for a snapshot that is not there, and leaves nothing"),
+    sandboxes("fails for a missing snapshot, and leaves nothing"),
     test("test/package/package.whole.test.ts")("compiles in a program without Effect with %s")
   ],
 
@@ -385,52 +353,46 @@ const inventory: { readonly [number: number]: Entry } = {
   99: ["trouble: writes are missing from the snapshot", guide("Something that a step wrote is not in the snapshot")],
   100: ["trouble: a launch seems to hang", guide("createDetachedWithPullProgress()")],
   101: ["trouble: ports that are not numbers", guide("Ports are numbers")],
-  102: ["trouble: a sandbox is gone with the script", guide("A sandbox disappears when the script ends")],
+  102: ["trouble: a sandbox disappears with the script", guide("A sandbox disappears when the script ends")],
   103: ["trouble: a volume needs another quota or other labels", guide("A volume keeps its old quota or labels")],
 
   // K. Traps
   104: [
-    "trap: workdir has to exist",
-    snapshots("makes the working directory of steps, which needs no step of its own"),
+    "trap: workdir must exist",
+    snapshots("create the working directory of steps"),
     guide("it must exist in the snapshot, or be a mount")
   ],
-  105: ["trap: pages that are not written yet are lost", snapshots("fails when the disk can not be flushed")],
+  105: ["trap: unwritten pages are lost", snapshots("fail when the disk cannot be flushed")],
   106: [
     "trap: a launch ties the sandbox to the process",
-    endings("that has nothing more to do after %s, releases everything")
+    endings("when nothing is left to do after %s, releases everything")
   ],
   107: ["trap: Bun blocks install scripts", guide("`bun pm -g untrusted` lists them")],
   108: [
     "trap: a shared cache is cold for all who start at once",
     guide("D13. A shared cache"),
-    test("test/Volume.test.ts")("is filled by the first who asks, while the others wait")
+    test("test/Volume.test.ts")("is primed by the first caller while the others wait")
   ],
-  109: [
-    "trap: quota and labels count at creation only",
-    volumes("leaves one that exists as it is, whatever is said of it now")
-  ],
-  110: [
-    "trap: volumes stay until they are removed",
-    volumes("keeps what sandboxes write, says how much that is, and is gone with it")
-  ],
+  109: ["trap: quota and labels only count at creation", volumes("keep their settings if they exist")],
+  110: ["trap: volumes stay until removed", volumes("keep and measure what sandboxes write, until they are removed")],
 
   // L. Presets
-  111: ["the preset installs four agents", presets("is what lightbox documents")],
-  112: ["the preset has six steps, a working directory and labels", presets("is what lightbox documents")],
-  113: ["the preset's steps can be added to", presets("gives a new object each time, to be added to")],
+  111: ["the preset installs four agents", presets("matches lightbox's documentation")],
+  112: ["the preset has six steps, a working directory and labels", presets("matches lightbox's documentation")],
+  113: ["the preset's steps can be extended", presets("returns a new object each time, which can be extended")],
 
   // M. Concepts
-  114: ["which command of Docker is which function", guide("`docker build` is `buildSnapshot`")],
-  115: ["when to take a volume, a folder or a snapshot", guide("Put what never changes into the snapshot")],
+  114: ["which Docker command is which function", guide("`docker build` is `buildSnapshot`")],
+  115: ["when to use a volume, a folder or a snapshot", guide("Put what never changes into the snapshot")],
   116: ["what volumes are good for", guide("caches, models, artifacts")],
   117: [
     "quotas of volumes are in MiB, labels tell them apart",
-    volumes("makes a volume with what is said of it, in the shape that lightbox gives it")
+    volumes("are created with quota and labels, in lightbox's shape")
   ],
 
   // N. Migration
-  118: ["how to get from 0.1 to 0.2", guide("## From 0.1 and 0.2")],
-  119: ["how to get from 0.2 to 0.3", guide("Lightbox 0.3 added mounts and volumes")],
+  118: ["how to migrate from 0.1 to 0.2", guide("## From 0.1 and 0.2")],
+  119: ["how to migrate from 0.2 to 0.3", guide("Lightbox 0.3 added mounts and volumes")],
   120: ["what the functions of 0.1 were called", guide("`launchSandboxDetached(options)`")],
 
   // O. Repository
@@ -458,7 +420,7 @@ describe("the inventory of lightbox 0.3", () => {
     )
   })
 
-  it("says of each what it is, once", () => {
+  it("describes each item, once", () => {
     const titles = Object.values(inventory).map(([what]) => what)
     assert.deepStrictEqual([...new Set(titles)], titles)
   })

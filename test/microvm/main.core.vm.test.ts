@@ -1,4 +1,4 @@
-/** The main job on real microVMs: build, launch, run, release. The part of these tests that `npm test` runs. */
+/** The core workflow on real microVMs: build, launch, run, release. `npm test` runs these. */
 import { assert, layer } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -28,7 +28,7 @@ const blocksOf = (bytes: Uint8Array): ReadonlySet<string> =>
     )
   )
 
-layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
+layer(Support.layer, { excludeTestServices: true })("the core workflow", (it) => {
   it.effect("builds a snapshot, boots sandboxes from it, and leaves nothing but the snapshot", () =>
     Effect.gen(function* () {
       const recorder = Support.recorder()
@@ -48,11 +48,11 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
         )
       yield* read(built)
       yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
-      // What the first one wrote is not in the second one.
+      // The second sandbox does not see what the first one wrote.
       yield* read("greeter")
       yield* Support.assertNothingLeft({ snapshots: ["greeter"] })
 
-      // Nor the locks of names that nobody uses again.
+      // Nor the locks of names that are not used again.
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
       const home = yield* Support.Home
@@ -62,7 +62,7 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
     })
   )
 
-  it.effect("tells where a step failed, and with what, and removes the builder", () =>
+  it.effect("reports where and how a step failed, and removes the builder", () =>
     Effect.gen(function* () {
       const before = yield* Support.snapshotNames
       const failing = Snapshot.make("failing", Support.image).pipe(
@@ -83,7 +83,7 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
     })
   )
 
-  it.effect("keeps what was written to a volume and a folder of the host just before the end", () =>
+  it.effect("keeps what was written to volumes and a host folder just before the end", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
@@ -108,7 +108,7 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
             { concurrency: 3 }
           )
       )
-      // The file system of a disk is the guest's: only a flush brings it out.
+      // The guest caches the file system of a disk: only a flush writes it out.
       const blocks = blocksOf(yield* fs.readFile((yield* Volume.get("disk")).path))
       assert.deepStrictEqual(
         [...blocksOf(bytes)].filter((block) => !blocks.has(block)),
@@ -122,12 +122,12 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
     })
   )
 
-  it.effect("runs ten commands at once, and stops a sandbox in which a command hangs", () =>
+  it.effect("runs ten commands at once, and stops a sandbox with a hanging command", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {
           const sandbox = yield* Sandbox.launch({ image: Support.image })
-          // Each tells that it runs, and ends when all do: one after the other they never would.
+          // Each announces itself and ends when all run: one after the other, none would end.
           const meet =
             "mkdir -p /run/met && touch /run/met/$0 && until [ $(ls /run/met | wc -l) = 10 ]; do usleep 50000; done; echo $0"
           const results = yield* Effect.forEach(
@@ -157,7 +157,7 @@ layer(Support.layer, { excludeTestServices: true })("the main job", (it) => {
     })
   )
 
-  it.effect("leaves nothing of a build that is interrupted in a step", () =>
+  it.effect("leaves nothing of a build interrupted in a step", () =>
     Effect.gen(function* () {
       const before = yield* Support.snapshotNames
       const recorder = Support.recorder()

@@ -1,4 +1,4 @@
-/** The programs of the README, as they stand there, on real microVMs. */
+/** The programs of the README, as printed there, on real microVMs. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -7,7 +7,7 @@ import * as Sources from "../package/sources.ts"
 import * as Support from "./support.ts"
 
 layer(Support.layer, { excludeTestServices: true })("the README", (it) => {
-  it.effect("says what works as it stands", () =>
+  it.effect("has programs that run as printed", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path

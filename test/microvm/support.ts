@@ -1,5 +1,5 @@
 /**
- * What tests on real microVMs have in common.
+ * What tests on real microVMs share.
  *
  * A test file provides {@link layer} once, with `excludeTestServices`, as it works with the real clock:
  *
@@ -58,7 +58,7 @@ export class Home extends Context.Service<
     Home,
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
-      // Sockets are made below it, and the path of a socket is short.
+      // Holds sockets, whose paths must be short.
       const folder = yield* fs.makeTempDirectoryScoped({ prefix: "h" })
       const home = { path: `${folder}/msb`, files: `${folder}/files` }
       yield* run("cp", ["-a", yield* Config.String("MSB_HOME"), home.path])
@@ -74,16 +74,16 @@ export class Home extends Context.Service<
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** What tests look at among the driver's operations. */
+/** The driver operations that tests observe. */
 export type Operation = "boot" | "capture" | "remove"
 
-/** Sees the driver at work. */
+/** Observes the driver. */
 export class Observer extends Context.Service<
   Observer,
   {
-    /** How often the operation was begun so far. */
+    /** How often the operation has started. */
     readonly count: (operation: Operation) => number
-    /** Completes when the operation is begun the next time. */
+    /** Completes when the operation starts the next time. */
     readonly next: (operation: Operation) => Effect.Effect<void>
   }
 >()("effect-lightbox/test/microvm/support/Observer") {}
@@ -142,7 +142,7 @@ const reportRetries = Layer.effectDiscard(
   )
 )
 
-/** The driver on a home of this file's own, and the platform's services. */
+/** The driver on this file's own home, and the platform's services. */
 export const layer = Layer.mergeAll(observed, reportRetries).pipe(
   Layer.provide(driver),
   Layer.provideMerge(Home.layer),
@@ -174,7 +174,7 @@ const virtualMachines = Effect.fnUntraced(function* (home: string) {
   return lines.filter((line) => /^\S*msb sandbox /.test(line) && line.includes(`MSB_HOME=${home} `))
 })
 
-/** The names of all snapshots that are there. */
+/** The names of all snapshots. */
 export const snapshotNames = Effect.map(Snapshot.list(), (all) => all.map(({ name }) => name))
 
 /**
@@ -227,7 +227,7 @@ const spawn = Effect.fnUntraced(function* (program: string, args: ReadonlyArray<
   })
 })
 
-/** Starts a program in a process of its own, on the home of this file. */
+/** Starts a program in its own process, on the home of this file. */
 export const script = (path: string, ...args: ReadonlyArray<string>) => spawn(process.execPath, [path, ...args])
 
 /** Starts a program of the folder `programs`. */
@@ -258,7 +258,7 @@ export const outcome = <E, R>(started: Effect.Effect<ChildProcessHandle, E, R>) 
 
 export { recorder } from "../Snapshot/recorder.ts"
 
-/** Runs an effect until another completes, and interrupts it then; fails if it is through before. */
+/** Runs an effect, and interrupts it when another completes; fails if it ends earlier. */
 export const interruptAt = <A, E, R, E2, R2>(
   effect: Effect.Effect<A, E, R>,
   moment: Effect.Effect<void, E2, R2>

@@ -24,14 +24,14 @@ describe("documents", () => {
     })
   )
 
-  it.each(Sources.documents)("%s has only links that lead somewhere", (document) => {
+  it.each(Sources.documents)("%s has no broken links", (document) => {
     assert.deepStrictEqual(
       Sources.linksOf(document).filter((path) => !Fs.existsSync(Path.join(Sources.root, path))),
       []
     )
   })
 
-  it("have only examples that compile", { timeout: 60_000 }, () => {
+  it("contain only examples that compile", { timeout: 60_000 }, () => {
     // Inside the package, where its name leads to what was built of it.
     const folder = Path.join(Sources.root, ".cache", "examples")
     const examples = Sources.examples()

@@ -1,7 +1,7 @@
 import * as Redacted from "effect/Redacted"
 import type * as SandboxConfig from "../../src/SandboxConfig.ts"
 
-/** Options that say everything that can be said. Files of the host are there, and nobody looks into them. */
+/** Every option with a value. Its files exist on the host, but are never read. */
 export const everything = {
   name: "worker.1_a-b",
   resources: { cpus: 2, maxCpus: 4, memory: "1g", maxMemory: 2 * 1024 ** 3, disk: "8G" },

@@ -26,14 +26,14 @@ const run = (program: string, args: ReadonlyArray<string>, cwd = folder): Ended 
 const node = (code: string, ...flags: ReadonlyArray<string>): Ended =>
   run(process.execPath, [...flags, "--input-type=module", "--eval", code])
 
-/** A success, or else what was said. */
+/** Fails with the output unless the program succeeded. */
 const assertSucceeded = ({ status, stderr, stdout }: Ended): void => assert.strictEqual(status, 0, stdout + stderr)
 
 const manifest = JSON.stringify({ name: "consumer", private: true, type: "module" })
 
 beforeAll(() => {
   folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "consumer"))
-  // What was built before is packed: others may be reading it now.
+  // Packs the existing build, which others may be reading.
   const packed = run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", folder], Sources.root)
   assertSucceeded(packed)
   tarball = Path.join(folder, JSON.parse(packed.stdout)[0].filename)
@@ -55,7 +55,7 @@ beforeAll(() => {
 afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }), 120_000)
 
 describe("package", () => {
-  it("is what publint asks for", async () => {
+  it("satisfies publint", async () => {
     const bytes = new Uint8Array(Fs.readFileSync(tarball))
     const { messages, pkg } = await publint({ pack: { tarball: bytes.buffer } })
     assert.deepStrictEqual(
@@ -64,13 +64,13 @@ describe("package", () => {
     )
   })
 
-  it("has types where every resolution looks for them", patient, () => {
+  it("has types that resolve in every module resolution", patient, () => {
     const attw = Path.join(Sources.root, "node_modules/@arethetypeswrong/cli/dist/index.js")
     const entryPoints = [".", ...Sources.entryPoints]
     assertSucceeded(run(process.execPath, [attw, tarball, "--profile", "esm-only", "--entrypoints", ...entryPoints]))
   })
 
-  it("holds what was built, its sources, and nothing else", () => {
+  it("contains the build, its sources, and nothing else", () => {
     const installed = Path.join(folder, "node_modules/effect-lightbox")
     const files = Fs.readdirSync(installed, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
@@ -97,7 +97,7 @@ describe("package", () => {
     "effect-lightbox/internal/ownership/lock",
     "effect-lightbox/index",
     "effect-lightbox/internal/promise/sandbox"
-  ])("keeps %s to itself", (name) => {
+  ])("does not export %s", (name) => {
     const { status, stderr } = node(`await import("${name}")`)
     assert.strictEqual(status, 1)
     assert.include(stderr, "ERR_PACKAGE_PATH_NOT_EXPORTED")
@@ -116,7 +116,7 @@ describe("package", () => {
     assert.deepStrictEqual([ended.stdout, ended.stderr], ["lightbox\n", ""])
   })
 
-  it("is a command line", patient, () => {
+  it("provides the command line", patient, () => {
     const lightbox = (...args: ReadonlyArray<string>): Ended =>
       run("npx", ["--no-install", "effect-lightbox", ...args, "--home", Path.join(folder, "home")])
     const version = lightbox("--version")
@@ -128,11 +128,11 @@ describe("package", () => {
     assert.match(plan.stdout, /^hello from alpine\n[^]*\n3 of 3 steps to run\.\n.+\n$/)
     const wrong = lightbox("plan", "second.ts", "--json")
     assert.deepStrictEqual([wrong.status, wrong.stdout], [2, ""])
-    // npm may have something to say before it.
+    // npm may print something before it.
     assert.include(JSON.parse(wrong.stderr.trim().split("\n").at(-1) ?? "").message, "Invalid FILE")
   })
 
-  it.each(["mjs", "cjs"])("can be used under Bun, as .%s", (extension) => {
+  it.each(["mjs", "cjs"])("works under Bun, as .%s", (extension) => {
     const file = Path.join(folder, `bun.${extension}`)
     const load = extension === "mjs" ? "await import" : "require"
     Fs.writeFileSync(
@@ -147,7 +147,31 @@ describe("package", () => {
     assert.deepStrictEqual([ended.stdout, ended.stderr], ["lightbox\n", ""])
   })
 
-  it("loads with the Promise adapter only what that needs", () => {
+  it("works in an executable compiled by Bun, or says what it needs", patient, () => {
+    Fs.writeFileSync(
+      Path.join(folder, "compiled.mjs"),
+      `import { configure, listSnapshots } from "effect-lightbox/promise"
+       configure({ home: ${JSON.stringify(Path.join(folder, "compiled-home"))} })
+       listSnapshots().then((all) => console.log(all.length), (error) => console.log(error.message))`
+    )
+    const bun = Path.join(Sources.root, "node_modules/.bin/bun")
+    const printed = (name: string, ...flags: ReadonlyArray<string>) => {
+      assertSucceeded(run(bun, ["build", "compiled.mjs", "--compile", ...flags, "--outfile", name]))
+      // It must not depend on the working directory.
+      const { stdout } = ChildProcess.spawnSync(Path.join(folder, name), { cwd: "/", encoding: "utf8" })
+      return stdout
+    }
+    const external = ["--external", "microsandbox"]
+    assert.strictEqual(printed("works", ...external, "--compile-autoload-package-json"), "0\n")
+    for (const flags of [external, []]) {
+      assert.match(
+        printed("fails", ...flags),
+        /runtime is missing.*\n[^]*To fix it: compile with --external microsandbox --compile-autoload-package-json/
+      )
+    }
+  })
+
+  it("loads with the Promise adapter only what it needs", () => {
     const hook = Path.join(folder, "loaded.mjs")
     Fs.writeFileSync(
       hook,
@@ -202,7 +226,7 @@ describe("package", () => {
     )
   })
 
-  it("names the line of the user's program in an error: plain, with source maps, and in a bundle", patient, () => {
+  it("names the user's line in an error: plain, with source maps and in a bundle", patient, () => {
     const program = [
       `import { Snapshot } from "effect-lightbox"`,
       `import { MicrosandboxMemory } from "effect-lightbox/testing"`,
@@ -240,7 +264,7 @@ describe("package", () => {
     }
   })
 
-  it.each(["promise", "presets"])("shows no type of Effect in the declarations of %s", (name) => {
+  it.each(["promise", "presets"])("exposes no Effect types in the declarations of %s", (name) => {
     const foreign = Sources.foreignModules(`dist/${name}.d.ts`)
     assert.deepStrictEqual(
       [...foreign.keys()].filter((specifier) => specifier !== "microsandbox"),
@@ -269,7 +293,7 @@ describe("package", () => {
     )
     const tsc = Path.join(folder, "node_modules", compiler, "bin/tsc")
     assertSucceeded(run(process.execPath, [tsc, "-p", ".", "--pretty", "false"], project))
-    // Effect is installed, and yet no part of the program.
+    // Effect is installed, but not part of the program.
     const { stdout } = run(process.execPath, [tsc, "-p", ".", "--listFilesOnly"], project)
     assert.include(stdout, "effect-lightbox/dist/promise.d.ts")
     assert.notInclude(stdout, "node_modules/effect/")

@@ -1,5 +1,5 @@
 /**
- * What this package's sources and documents say, as text.
+ * This package's sources and documents, as text.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -28,20 +28,20 @@ export const entryPoints: ReadonlyArray<string> = filesBelow("src")
 // Exports
 // =============================================================================
 
-/** Something that a module offers, and what is said about it. */
+/** An export of a module, with its documentation. */
 export interface Export {
   readonly name: string
   /** Where it is declared. */
   readonly path: string
   readonly line: number
-  /** The comment in front of it, or nothing. */
+  /** Its comment, or nothing. */
   readonly comment: string
 }
 
 const declaration =
   /^export (?:declare |abstract |async )*(?:const|class|interface|type|function\*?|\* as) (?<name>\w+)|^export (?:type )?\{(?<names>[^}]*)\}(?: from "(?<from>[^"]+)")?/gm
 
-/** What a module exports, with the declarations of what it passes on from others. */
+/** The exports of a module, including those that it re-exports. */
 export const exportsOf = (path: string): ReadonlyArray<Export> => {
   const text = read(path)
   return [...text.matchAll(declaration)].flatMap(({ groups, index }): ReadonlyArray<Export> => {
@@ -65,7 +65,7 @@ export const exportsOf = (path: string): ReadonlyArray<Export> => {
   })
 }
 
-/** Where a module has a name from. */
+/** The module that a name is re-exported from. */
 const sourceOf = (text: string, name: string): string | undefined =>
   [...text.matchAll(/^import (?:type )?\{([^}]*)\} from "(\.[^"]+)"/gm)].find(([, names = ""]) =>
     names.split(",").some((part) => part.trim().replace(/^type /, "") === name)
@@ -106,7 +106,7 @@ export const documents: ReadonlyArray<string> = [
   ...[".github", "examples", "src"].flatMap(filesBelow).filter((path) => path.endsWith(".md"))
 ]
 
-/** Where the links of a document lead to, as paths in the package. */
+/** The targets of a document's links, as paths in the package. */
 export const linksOf = (document: string): ReadonlyArray<string> =>
   [...read(document).matchAll(/\]\((?!\w+:)([^)#]+)/g)].map(([, target = ""]) =>
     Path.join(Path.dirname(document), target)
@@ -135,7 +135,7 @@ export const examples = (): ReadonlyArray<Example> => {
   })
 }
 
-/** Writes the programs into a folder, those of one document or module beside each other, and gives their paths. */
+/** Writes the programs into a folder, those of one document or module together, and returns their paths. */
 export const writeExamples = (folder: string, examples: ReadonlyArray<Example>): ReadonlyArray<string> => {
   Fs.rmSync(folder, { recursive: true, force: true })
   return examples.map(({ code, file, path }) => {

@@ -7,7 +7,7 @@ import * as Sources from "./sources.ts"
 
 const effect = Path.dirname(createRequire(import.meta.url).resolve("effect/package.json"))
 
-/** What Effect says of the stability of a module, such as `"stable"`. */
+/** The stability of a module of Effect, such as `"stable"`. */
 const stabilityOf = (specifier: string): string | undefined => {
   const built = Path.relative(effect, fileURLToPath(import.meta.resolve(specifier)))
   const source = Path.join(effect, built.replace(/^dist\//, "src/").replace(/\.js$/, ".ts"))
@@ -15,12 +15,12 @@ const stabilityOf = (specifier: string): string | undefined => {
 }
 
 describe("stability", () => {
-  it("tells stable modules of Effect from unstable ones", () => {
+  it("distinguishes stable modules of Effect from unstable ones", () => {
     assert.strictEqual(stabilityOf("effect/Effect"), "stable")
     assert.strictEqual(stabilityOf("effect/FileSystem"), "unstable")
   })
 
-  it.each(["index", "promise", "testing", "presets"])("%s loads only modules of Effect that are stable", (name) => {
+  it.each(["index", "promise", "testing", "presets"])("%s loads only stable modules of Effect", (name) => {
     const loaded = [...Sources.foreignModules(`dist/${name}.js`)].filter(([specifier]) =>
       /^effect(\/|$)/.test(specifier)
     )

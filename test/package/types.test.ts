@@ -1,5 +1,5 @@
 /**
- * What the compiler says of programs. The tests pass if this file compiles, which `tsc -p .` sees to.
+ * What the types allow. The tests pass if this file compiles, which `tsc -p .` checks.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -36,7 +36,7 @@ const seed = () => Effect.flatMap(Database, () => Effect.fail(new SeedFailed()))
 const check = () => Effect.flatMap(Clock, () => Effect.fail(new CheckFailed()))
 
 describe("types", () => {
-  it("let errors and needs of steps join those of the definition", () => {
+  it("add the errors and services of steps to the definition", () => {
     const plain = base.pipe(Snapshot.shell("make"), Snapshot.env({ A: "1" }))
     expectTypeOf(plain).toEqualTypeOf<Snapshot.Definition>()
 
@@ -51,7 +51,7 @@ describe("types", () => {
     expectTypeOf(Snapshot.from("child", plain).pipe(Snapshot.step("seed", seed))).toEqualTypeOf(seeded)
   })
 
-  it("let them join those of the build", () => {
+  it("add the errors and services of a definition to its build", () => {
     const definition = base.pipe(Snapshot.step("seed", seed), Snapshot.verify(check))
     expectTypeOf(Snapshot.build(definition)).toEqualTypeOf<
       Effect.Effect<Snapshot.Built, LightboxError | SeedFailed | CheckFailed, Services | Database | Clock>
@@ -62,7 +62,7 @@ describe("types", () => {
     >()
   })
 
-  it("let a definition be piped into what is done with it, with options and without", () => {
+  it("accept a piped definition, with options and without", () => {
     const definition = base.pipe(Snapshot.step("seed", seed))
     const build = Snapshot.build(definition)
     expectTypeOf(definition.pipe(Snapshot.build)).toEqualTypeOf(build)
@@ -76,7 +76,7 @@ describe("types", () => {
     void Snapshot.build(definition, { forced: true })
   })
 
-  it("provide what the steps of a definition need", () => {
+  it("remove provided services from a definition", () => {
     const definition = base.pipe(Snapshot.step("seed", seed), Snapshot.verify(check))
     const layer: Layer.Layer<Database, CheckFailed, Clock> = Layer.effect(Database, Effect.as(check(), { url: "" }))
     expectTypeOf(definition.pipe(Snapshot.provide(layer))).toEqualTypeOf<
@@ -87,12 +87,12 @@ describe("types", () => {
     >()
   })
 
-  it("do not launch a definition", () => {
+  it("reject launching a definition", () => {
     // @ts-expect-error: "A definition is not a snapshot: build it first, with Snapshot.build(definition)"
     void Sandbox.launch({ snapshot: base })
   })
 
-  it("do not run a build with a need that nobody meets", () => {
+  it("reject running a build whose services are not provided", () => {
     const build = Snapshot.build(Snapshot.step(base, "seed", seed))
     expectTypeOf(build).not.toExtend<Effect.Effect<unknown, unknown, Services>>()
     expectTypeOf(Effect.provideService(build, Database, { url: "" })).toExtend<
@@ -100,7 +100,7 @@ describe("types", () => {
     >()
   })
 
-  it("let a launch need what its snapshot needs, and its scope", () => {
+  it("require from a launch what its snapshot requires, and a scope", () => {
     const build = Snapshot.build(Snapshot.step(base, "seed", seed))
     expectTypeOf(Sandbox.launch({ snapshot: build })).toEqualTypeOf<
       Effect.Effect<Sandbox.Sandbox, LightboxError | SeedFailed, Services | Database | Scope.Scope>
@@ -116,14 +116,14 @@ describe("types", () => {
     >()
   })
 
-  it("boot from an image or from a snapshot, not from both or none", () => {
+  it("require an image or a snapshot, not both or none", () => {
     // @ts-expect-error: from both
     void Sandbox.launch({ image: "debian:12", snapshot: "tools" })
     // @ts-expect-error: from none
     void Sandbox.launch({ name: "worker" })
   })
 
-  it("give several sandboxes, snapshots and volumes services of their own", () => {
+  it("give each sandbox, snapshot and volume service a type of its own", () => {
     class Web extends Sandbox.Service<Web>()("test/Web", { snapshot: "web" }) {}
     class Tools extends Snapshot.Service<Tools>()("test/Tools", Snapshot.step(base, "seed", seed)) {}
     class Cache extends Volume.Service<Cache>()("test/Cache", "npm-cache") {}
@@ -133,7 +133,7 @@ describe("types", () => {
     expectTypeOf(Web).toExtend<Effect.Effect<Sandbox.Sandbox, never, Web>>()
   })
 
-  it("keep what a configuration says", () => {
+  it("keep the literal types of a configuration", () => {
     const config = Promises.defineSnapshot({
       name: "node-ci",
       image: "node:22",
@@ -147,7 +147,7 @@ describe("types", () => {
     Promises.defineSnapshot({ name: "a", image: "b", resources: { memory: 1024 } })
   })
 
-  it("take sizes as they are read at run time", () => {
+  it("accept the sizes that are accepted at run time", () => {
     type Good = "512M" | "4G" | "4 GiB" | "100 KiB" | "64k" | "0M"
     type Bad = "1GB" | "1.5G" | "1e3M" | "-1G" | "007M" | "" | "512" | "1T" | "1  G"
     expectTypeOf<Good>().toExtend<SandboxConfig.Size>()
@@ -161,7 +161,7 @@ describe("types", () => {
     void resources
   })
 
-  it("take mounts in one style", () => {
+  it("accept only one style of mounts", () => {
     void Sandbox.launch({
       image: "debian:12",
       mounts: { "/a": ".", "/b": { bind: "." }, "/c": { volume: "c" }, "/d": { tmpfs: "64M" }, "/e": { disk: "e.raw" } }
@@ -173,27 +173,27 @@ describe("types", () => {
     void mounts
   })
 
-  it("boot a snapshot that was built, not its definition", () => {
+  it("accept a built snapshot, not its definition", () => {
     void Sandbox.launch({ snapshot: Snapshot.build(base) })
     // @ts-expect-error: nothing has built it
     void Sandbox.launch({ snapshot: base })
   })
 
-  it("boot from an image or from a snapshot on the Promise side too, with or without a name", () => {
+  it("require an image or a snapshot on the Promise side too, with or without a name", () => {
     expectTypeOf<{ image: string }>().toExtend<Promises.LaunchOptions>()
     expectTypeOf<{ snapshot: string; name: string }>().toExtend<Promises.LaunchOptions>()
     expectTypeOf<{ name: string }>().not.toExtend<Promises.LaunchOptions>()
     expectTypeOf<{ image: string; snapshot: string }>().not.toExtend<Promises.LaunchOptions>()
   })
 
-  it("let a preset be added to without a look whether it has steps", () => {
+  it("let steps be added to a preset without a check", () => {
     const preset = Presets.codingAgentsPreset()
     expectTypeOf(preset).toEqualTypeOf<Promises.PresetConfig>()
     expectTypeOf(preset.setup.push).toBeFunction()
     expectTypeOf(Preset.codingAgents()).toEqualTypeOf<Snapshot.Definition>()
   })
 
-  it("narrow an error that was caught", () => {
+  it("narrow a caught error", () => {
     const seen = (error: unknown) => {
       if (!(error instanceof Promises.LightboxError)) return undefined
       expectTypeOf(error.isRetryable).toBeBoolean()

@@ -19,7 +19,7 @@ afterAll(() => Fs.rmSync(folder, { recursive: true }))
 
 const base = { name: "base", image: "debian:12" }
 
-/** One of everything that a call can be about. */
+/** One of everything that a call needs. */
 const makeWorld = async () => {
   await Lightbox.buildSnapshot(base)
   const sb = await Lightbox.launchSandbox({ snapshot: "base", name: "running" })
@@ -44,7 +44,7 @@ type World = Awaited<ReturnType<typeof makeWorld>>
 
 type Call = (world: World, options: { signal: AbortSignal }) => Promise<unknown>
 
-/** Every function and method that takes a signal, with an operation in which it can be stopped, if there is one. */
+/** Every function and method that takes a signal, with a driver operation to abort it in, if there is one. */
 const calls: ReadonlyArray<readonly [name: string, at: MicrosandboxMemory.Operation | undefined, call: Call]> = [
   ["ensureRuntime", undefined, (_, options) => Lightbox.ensureRuntime(options)],
   ["buildSnapshot", "createSandbox", (_, options) => Lightbox.buildSnapshot({ ...base, setup: ["true"] }, options)],
@@ -150,7 +150,7 @@ const calls: ReadonlyArray<readonly [name: string, at: MicrosandboxMemory.Operat
   ["VolumeBuilder.create", "createVolume", (_, options) => Lightbox.Volume.builder("other").create(options)]
 ]
 
-describe("a signal that aborts", () => {
+describe("an aborted signal", () => {
   it.each(calls)("stops %s", async (_, at, call) => {
     const world = await makeWorld()
     const reason = new Error("enough")

@@ -45,7 +45,7 @@ beforeEach(() => {
 
 afterEach(() => Fs.rmSync(home, { recursive: true }))
 
-/** The sandboxes of the home, before or after a next run has started. */
+/** The sandboxes of the home, before or after the start of another run. */
 const sandboxes = (options: { readonly nextRun: boolean }): Promise<ReadonlyArray<string>> =>
   Effect.runPromise(
     Effect.scoped(
@@ -64,7 +64,7 @@ interface Ended {
   readonly stderr: string
 }
 
-/** Runs the program, and sends it a signal for each line that it says which is a key. */
+/** Runs the program, and sends it the signal that `signals` has for a line that it prints. */
 const end = async (
   runtime: keyof typeof runtimes,
   [work, ending]: readonly [work: string, ending: string],
@@ -72,7 +72,7 @@ const end = async (
 ): Promise<Ended> => {
   const child = ChildProcess.spawn(runtimes[runtime], [program, home, work, ending], {
     stdio: ["ignore", "pipe", "pipe"],
-    // One that does not end fails its test, and is no more.
+    // One that does not end fails its test, and is killed.
     timeout: 50_000,
     killSignal: "SIGKILL"
   })
@@ -105,7 +105,7 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
   })
 
-  it.each(["throw", "reject"])("by an error that nobody catches (%s), releases everything", async (ending) => {
+  it.each(["throw", "reject"])("by an uncaught error (%s), releases everything", async (ending) => {
     const ended = await end(runtime, ["run", ending])
     assert.strictEqual(ended.status, 1, ended.stderr)
     assert.include(ended.stderr, "on purpose")
@@ -120,7 +120,7 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
   })
 
-  it.each(["run", "launch"])("that has nothing more to do after %s, releases everything", async (work) => {
+  it.each(["run", "launch"])("when nothing is left to do after %s, releases everything", async (work) => {
     const ended = await end(runtime, [work, "return"])
     assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [0, "ready\ndone\n", ""])
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
@@ -129,17 +129,20 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
   it.each([
     ["return", 0],
     ["exit", 3]
-  ])("leaves what was detached: %s", async (ending, status) => {
+  ])("keeps detached sandboxes: %s", async (ending, status) => {
     assert.strictEqual((await end(runtime, ["detach", ending])).status, status)
     assert.deepStrictEqual(await sandboxes({ nextRun: true }), ["s"])
   })
 
-  it.each(["run", "build", "launch", "boot"])("at once, in the middle of %s: the next run removes it", async (work) => {
-    assert.strictEqual((await end(runtime, [work, "exit"])).status, 3)
-    assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
-  })
+  it.each(["run", "build", "launch", "boot"])(
+    "by process.exit in the middle of %s, leaves the rest to the next run",
+    async (work) => {
+      assert.strictEqual((await end(runtime, [work, "exit"])).status, 3)
+      assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
+    }
+  )
 
-  it("by SIGKILL: the next run removes what it left, and does not speak of it", async () => {
+  it("by SIGKILL, leaves the rest to the next run, which removes it silently", async () => {
     const ended = await end(runtime, ["build", "wait"], { ready: "SIGKILL" })
     assert.strictEqual(ended.signal, "SIGKILL")
     assert.strictEqual((await sandboxes({ nextRun: false })).length, 1)
@@ -148,7 +151,7 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
   })
 
-  it("is left to a program that listens for the signal, the first time", async () => {
+  it("is left to a program that handles the signal, but only once", async () => {
     const ended = await end(runtime, ["run", "listen"], { ready: "SIGTERM" })
     assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [0, "ready\ndone\n", ""])
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
@@ -157,7 +160,7 @@ describe.each(["Node.js", "Bun"] as const)("the end of a process under %s", { ti
     assert.deepStrictEqual(await sandboxes({ nextRun: false }), [])
   })
 
-  it("does not wait for what hangs when it is asked twice", async () => {
+  it("does not wait for a hanging release after a second signal", async () => {
     const ended = await end(runtime, ["hanging release", "wait"], { ready: "SIGINT", releasing: "SIGINT" })
     assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [130, "ready\nreleasing\n", ""])
     assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
@@ -177,7 +180,7 @@ describe("the end of a process with two copies of the library", { timeout: 60_00
     Fs.rmSync(copy, { recursive: true })
   })
 
-  it.each(["throw", "reject"])("by an error that nobody catches (%s), releases everything of both", async (ending) => {
+  it.each(["throw", "reject"])("by an uncaught error (%s), releases everything of both", async (ending) => {
     const ended = await end("Node.js", ["two copies", ending])
     assert.deepStrictEqual([ended.status, ended.stdout], [1, "ready\n"], ended.stderr)
     assert.include(ended.stderr, "on purpose")
@@ -192,9 +195,9 @@ describe("the end of a process with two copies of the library", { timeout: 60_00
 })
 
 describe("the end of a process", () => {
-  it("does not wait for ever for what hangs", { timeout: 60_000 }, async () => {
+  it("does not wait forever for a hanging release", { timeout: 60_000 }, async () => {
     const ended = await end("Node.js", ["hanging release", "wait"], { ready: "SIGTERM" })
-    // Releasing a sandbox gives up by itself as well, later, and would say so.
+    // The release of a sandbox would also give up by itself, later, and say so.
     assert.deepStrictEqual([ended.status, ended.stdout, ended.stderr], [143, "ready\nreleasing\n", ""])
     assert.deepStrictEqual(await sandboxes({ nextRun: true }), [])
   })

@@ -9,7 +9,7 @@ import { reasonOf, rejection, twin, wrongField } from "./support.ts"
 
 const memory = twin({
   commands: {
-    // Writes what it is asked to, ends as it is asked to.
+    // Writes and exits as its arguments say.
     say: ({ argv, stderr, stdout }) =>
       Effect.gen(function* () {
         yield* stdout(argv[1] ?? "")
@@ -33,7 +33,7 @@ const collect = async (handle: ExecHandle): Promise<ReadonlyArray<ExecEvent>> =>
 const text = (data: Uint8Array): string => new TextDecoder().decode(data)
 
 describe("exec", () => {
-  it("gives what a program wrote and how it ended", async () => {
+  it("returns the output and exit status of a program", async () => {
     const out = await inSandbox((sb) => sb.exec("say", ["out ∞", "err", "3"]))
     assert.instanceOf(out, ExecOutput)
     assert.strictEqual(out.code, 3)
@@ -46,7 +46,7 @@ describe("exec", () => {
     assert.isTrue((await inSandbox((sb) => sb.exec("true"))).success)
   })
 
-  it("shows the exit code and the text when it is logged, encoded or copied", async () => {
+  it("shows the exit code and text when logged, encoded or copied", async () => {
     const out = await inSandbox((sb) => sb.exec("say", ["out", "err", "3"]))
     assert.strictEqual(Util.inspect(out), "ExecOutput { exitCode: 3, stdout: 'out', stderr: 'err' }")
     assert.strictEqual(JSON.stringify(out), '{"exitCode":3,"stdout":"out","stderr":"err"}')
@@ -68,7 +68,7 @@ describe("exec", () => {
     })
   })
 
-  it("gives arguments as they are, and reads nothing", async () => {
+  it("passes arguments unchanged, with empty input", async () => {
     await inSandbox(async (sb) => {
       assert.strictEqual((await sb.exec("echo", ["$HOME", "a b", "*"])).stdout(), "$HOME a b *\n")
       assert.strictEqual((await sb.exec("cat")).stdout(), "")
@@ -84,7 +84,7 @@ describe("exec", () => {
     assert.strictEqual(spawned.length, 1)
   })
 
-  it("takes what one command needs", async () => {
+  it("applies the options of one command", async () => {
     await inSandbox(async (sb) => {
       const options = { cwd: "/etc", user: "app", env: { EXTRA: "1" }, stdin: "typed" }
       const out = await sb.shell("pwd; id -u; echo $EXTRA $FROM; cat", options)
@@ -93,7 +93,7 @@ describe("exec", () => {
     })
   })
 
-  it("runs commands at the same time", async () => {
+  it("runs commands concurrently", async () => {
     await inSandbox(async (sb) => {
       const reader = sb.shell("until test -e /tmp/there; do sleep 0.01; done; cat /tmp/there")
       await sb.shell("echo met > /tmp/there")
@@ -101,7 +101,7 @@ describe("exec", () => {
     })
   })
 
-  it("rejects for a program that is not there, and for a folder that is not", async () => {
+  it("rejects for a missing program or working directory", async () => {
     await inSandbox(async (sb) => {
       const error = await rejection(sb.exec("nothing-like-it"))
       assert.strictEqual(error.reason._tag, "CommandNotStarted")
@@ -112,7 +112,7 @@ describe("exec", () => {
     })
   })
 
-  it("kills a command at its limit, and rejects", async () => {
+  it("kills a command at its time limit, and rejects", async () => {
     await inSandbox(async (sb) => {
       const error = await rejection(sb.exec("sleep", ["1000"], { timeoutMs: 20 }))
       assert.strictEqual(error.reason._tag, "TimedOut")
@@ -121,7 +121,7 @@ describe("exec", () => {
     })
   })
 
-  it("kills a command that is aborted, and rejects with the reason", async () => {
+  it("kills an aborted command, and rejects with the reason", async () => {
     await inSandbox(async (sb) => {
       const controller = new AbortController()
       const running = sb.exec("sleep", ["1000"], { signal: controller.signal })
@@ -134,7 +134,7 @@ describe("exec", () => {
 })
 
 describe("execStream", () => {
-  it("tells what happens, in order", async () => {
+  it("emits events in order", async () => {
     await inSandbox(async (sb) => {
       const handle = await sb.execStream("say", ["out", "err", "3"])
       assert.instanceOf(handle, ExecHandle)
@@ -149,7 +149,7 @@ describe("execStream", () => {
     })
   })
 
-  it("runs scripts as well", async () => {
+  it("runs scripts, too", async () => {
     await inSandbox(async (sb) => {
       const events = await collect(await sb.shellStream("echo a; echo b >&2; exit 4"))
       assert.deepInclude(events, { kind: "exited", code: 4 })
@@ -160,7 +160,7 @@ describe("execStream", () => {
     })
   })
 
-  it("gives events one by one, and null after the last", async () => {
+  it("returns events one by one, and null after the last", async () => {
     await inSandbox(async (sb) => {
       const handle = await sb.execStream("say", ["x"])
       assert.strictEqual((await handle.recv())?.kind, "started")
@@ -185,7 +185,7 @@ describe("execStream", () => {
     })
   })
 
-  it("waits for the end, or collects what is left", async () => {
+  it("waits for the end, or collects the rest", async () => {
     await inSandbox(async (sb) => {
       assert.deepStrictEqual(await (await sb.execStream("say", ["x", "y", "5"])).wait(), { code: 5, success: false })
       const handle = await sb.shellStream("echo one; echo two; echo three >&2; exit 6")
@@ -196,7 +196,7 @@ describe("execStream", () => {
     })
   })
 
-  it("lets a program be written to, once", async () => {
+  it("returns a writable stdin, once", async () => {
     await inSandbox(async (sb) => {
       const handle = await sb.execStream("sort", [], { pipeStdin: true })
       const sink = await handle.takeStdin()
@@ -206,12 +206,12 @@ describe("execStream", () => {
       await sink?.write(new TextEncoder().encode("a\n"))
       await sink?.close()
       assert.strictEqual((await handle.collect()).stdout(), "a\nb\n")
-      // There is nobody any more to read it.
+      // Nobody reads it any more.
       for (let i = 0; i < 100; i++) await sink?.write("late")
     })
   })
 
-  it("closes the input at the end of a block", async () => {
+  it("closes stdin at the end of a block", async () => {
     await inSandbox(async (sb) => {
       const handle = await sb.execStream("wc", ["-c"], { pipeStdin: true })
       {
@@ -222,7 +222,7 @@ describe("execStream", () => {
     })
   })
 
-  it("has no input to write to unless it was asked for", async () => {
+  it("returns no stdin unless requested", async () => {
     await inSandbox(async (sb) => {
       const handle = await sb.execStream("cat", [], { stdin: "given" })
       assert.isNull(await handle.takeStdin())
@@ -230,7 +230,7 @@ describe("execStream", () => {
     })
   })
 
-  it("sends signals, and kills", async () => {
+  it("sends signals and kills", async () => {
     await inSandbox(async (sb) => {
       const terminated = await sb.execStream("sleep", ["1000"])
       await terminated.signal(15)
@@ -249,7 +249,7 @@ describe("execStream", () => {
     })
   })
 
-  it("gives a program a terminal, whose size can change", async () => {
+  it("gives a program a terminal that can be resized", async () => {
     await inSandbox(async (sb) => {
       const handle = await sb.execStream("sh", ["-c", "stty size; read line; stty size"], {
         pipeStdin: true,
@@ -269,9 +269,9 @@ describe("execStream", () => {
     })
   })
 
-  it.each(["a loop that is left", "a block that is left"])("kills the program at the end of %s", async (what) => {
+  it.each(["an exited loop", "an exited block"])("kills the program at the end of %s", async (what) => {
     await inSandbox(async (sb) => {
-      if (what === "a loop that is left") {
+      if (what === "an exited loop") {
         for await (const event of await sb.execStream("sleep", ["1000"])) {
           assert.strictEqual(event.kind, "started")
           break
@@ -284,7 +284,7 @@ describe("execStream", () => {
     })
   })
 
-  it("tells whoever waits for an event that there is none, when it is closed meanwhile", async () => {
+  it("returns null to a pending recv when it is closed", async () => {
     await inSandbox(async (sb) => {
       const handle = await sb.execStream("sleep", ["1000"])
       await handle.recv()
@@ -295,7 +295,7 @@ describe("execStream", () => {
     })
   })
 
-  it("kills a program at its limit, and rejects, though nobody was looking", async () => {
+  it("kills a program at its time limit, and rejects, even if nobody reads", async () => {
     await inSandbox(async (sb) => {
       const handle = await sb.execStream("sleep", ["1000"], { timeoutMs: 20 })
       await vi.waitFor(async () => assert.deepStrictEqual((await memory.inventory()).processes, []))
@@ -306,7 +306,7 @@ describe("execStream", () => {
     })
   })
 
-  it.each(["the start", "an event"])("kills a program whose signal, given at %s, aborts", async (when) => {
+  it.each(["the start", "an event"])("kills a program when its signal, given at %s, aborts", async (when) => {
     await inSandbox(async (sb) => {
       const { signal, ...controller } = { ...withSignal() }
       const handle = await sb.execStream("sleep", ["1000"], when === "the start" ? { signal } : {})
@@ -321,7 +321,7 @@ describe("execStream", () => {
     })
   })
 
-  it("rejects again, and makes up no end, after it was rejected", async () => {
+  it("rejects again with the same error", async () => {
     await inSandbox(async (sb) => {
       const handle = await sb.shellStream("echo out; sleep 1000", { timeoutMs: 200 })
       const error = await rejection(handle.collect())
@@ -331,7 +331,7 @@ describe("execStream", () => {
     })
   })
 
-  it("is not held by a signal once its command has ended, though nobody reads it to its end", async () => {
+  it("releases its signal once the command ends, even if its events are not read", async () => {
     await inSandbox(async (sb) => {
       const { signal } = withSignal()
       const handles = [await sb.execStream("say", ["out"], { signal }), await sb.execStream("sleep", ["9"], { signal })]
@@ -341,13 +341,13 @@ describe("execStream", () => {
     })
   })
 
-  it("rejects for a program that is not there", async () => {
+  it("rejects for a missing program", async () => {
     await inSandbox(async (sb) => {
       assert.strictEqual((await rejection(sb.execStream("nothing-like-it"))).reason._tag, "CommandNotStarted")
     })
   })
 
-  it("rejects when the sandbox goes away", async () => {
+  it("rejects when the sandbox is killed", async () => {
     await inSandbox(async (sb) => {
       const handle = await sb.execStream("sleep", ["1000"])
       await handle.recv()
@@ -364,7 +364,7 @@ const withSignal = () => {
 }
 
 describe("attach", () => {
-  it("passes input and output of this process through, and gives the exit code", async () => {
+  it("connects this process's input and output, and returns the exit code", async () => {
     const written: Array<string> = []
     const out = vi.spyOn(process.stdout, "write").mockImplementation((chunk, ...rest) => {
       written.push(typeof chunk === "string" ? chunk : text(chunk))

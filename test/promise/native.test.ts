@@ -7,11 +7,11 @@ import { fileURLToPath } from "node:url"
 
 const pathOf = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 
-describe("the driver of this machine", () => {
+describe("the local driver", () => {
   it.each([
     ["Node.js", process.execPath],
     ["Bun", pathOf("../../node_modules/.bin/bun")]
-  ])("is used through promises under %s, as far as no virtual machine is needed", (_, runtime) => {
+  ])("works through promises under %s, where no microVM is needed", (_, runtime) => {
     const home = Fs.mkdtempSync(Path.join(Os.tmpdir(), "native"))
     const { status, stderr, stdout } = ChildProcess.spawnSync(runtime, [pathOf("programs/native.ts")], {
       encoding: "utf8",

@@ -4,7 +4,7 @@ import * as Presets from "../../src/presets.ts"
 import { buildSnapshot, runInSandbox, shell, snapshotExists } from "../../src/promise.ts"
 import { rejection, twin } from "./support.ts"
 
-/** Packages that `bun install -g` has; what they are called then. */
+/** Packages known to `bun install -g`, and the commands they install. */
 const agents = {
   "@github/copilot": "copilot",
   "@google/gemini-cli": "gemini",
@@ -14,7 +14,7 @@ const agents = {
 
 const programs = Object.values(agents)
 
-/** Makes a program that says its name. */
+/** Creates a program that prints its name. */
 const install = (name: string): string =>
   `printf '#!/bin/sh\\necho ${name}\\n' > /usr/local/bin/${name} && chmod 755 /usr/local/bin/${name}`
 
@@ -27,7 +27,7 @@ const memory = twin({
 })
 
 describe("codingAgentsPreset", () => {
-  it("is what lightbox documents", async () => {
+  it("matches lightbox's documentation", async () => {
     const config = Presets.codingAgentsPreset()
     assert.deepInclude(config, { name: "lightbox", image: "oven/bun", resources: { cpus: 2, memory: "1G" } })
     assert.isUndefined(config.labels)
@@ -41,7 +41,7 @@ describe("codingAgentsPreset", () => {
     assert.strictEqual(versions.stdout(), programs.map((name) => `${name}\n`).join(""))
   })
 
-  it("takes another name, image, size and labels", () => {
+  it("accepts another name, image, size and labels", () => {
     const options = {
       name: "agents-xl",
       image: "oven/bun:1",
@@ -51,7 +51,7 @@ describe("codingAgentsPreset", () => {
     assert.deepInclude(Presets.codingAgentsPreset(options), options)
   })
 
-  it("gives a new object each time, to be added to", async () => {
+  it("returns a new object each time, which can be extended", async () => {
     const config = Presets.codingAgentsPreset({ name: "lightbox-plus" })
     config.setup.push(shell("touch /usr/bin/rg", "ripgrep"))
     assert.strictEqual(config.setup.length, Presets.codingAgentsPreset().setup.length + 1)
@@ -59,7 +59,7 @@ describe("codingAgentsPreset", () => {
     assert.isTrue(await runInSandbox({ snapshot: "lightbox-plus", name: "s" }, (sb) => sb.fs().exists("/usr/bin/rg")))
   })
 
-  it("is not built when an agent is missing in the end", async () => {
+  it("fails to build if an agent is missing at the end", async () => {
     await memory.setImage("oven/bun", {
       files: { "/usr/local/bin/bun": { content: "#!/bin/sh\nexit 0\n", mode: 0o755 } }
     })
@@ -71,7 +71,7 @@ describe("codingAgentsPreset", () => {
 
 describe("presets", () => {
   it.each([Presets.codingAgentsPreset, Presets.nodeCiPreset, Presets.pythonDataPreset, Presets.browserPreset])(
-    "are definitions for programs on Effect as well: %o",
+    "are also definitions for Effect programs: %o",
     (preset) => {
       const config = preset({ labels: { a: "b" } })
       const { labels, name, steps } = define(config)

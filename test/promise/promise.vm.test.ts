@@ -1,4 +1,4 @@
-/** The Promise adapter on real microVMs, as its users' programs run it: under Node.js, imported and required, and under Bun. */
+/** The Promise adapter on real microVMs, as users run it: under Node.js, imported and required, and under Bun. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -18,7 +18,7 @@ const start = Effect.fnUntraced(function* (runtime: string, name: string, ...arg
   const home = yield* Support.Home
   return yield* ChildProcess.make(runtime, [pathOf(`programs/microvm/${name}`), ...args], {
     cwd: home.files,
-    // What a program has detached shares its process group, and is not to end with it.
+    // What a program detached shares its process group, and must not end with it.
     detached: false,
     stdin: "ignore",
     stderr: "inherit",
@@ -43,7 +43,7 @@ layer(Support.layer, { excludeTestServices: true })("the Promise adapter", (it) 
     })
   )
 
-  it.effect("is required, finds the snapshot built, and detaches a sandbox that another process, under Bun, uses", () =>
+  it.effect("works with require, reuses the snapshot, and detaches a sandbox used under Bun", () =>
     Effect.gen(function* () {
       const detached = yield* Support.outcome(start(node, "detach.cjs", Support.image))
       assert.deepStrictEqual(detached, { stdout: "done\n", exitCode: 0 })
@@ -51,7 +51,7 @@ layer(Support.layer, { excludeTestServices: true })("the Promise adapter", (it) 
       const visitor = yield* start(bun, "visit.ts")
       const said = yield* visitor.stdout.pipe(
         Stream.decodeText(),
-        // In how many pieces a line comes, is up to its writer.
+        // A line may arrive in any number of chunks.
         Stream.splitLines,
         Stream.tap((line) => (line === "ready" ? visitor.kill({ killSignal: "SIGTERM" }) : Effect.void)),
         Stream.runCollect
@@ -62,7 +62,7 @@ layer(Support.layer, { excludeTestServices: true })("the Promise adapter", (it) 
     }).pipe(Effect.scoped)
   )
 
-  it.effect("has beside it the library on Effect, under Bun as well", () =>
+  it.effect("works beside the Effect library, also under Bun", () =>
     Effect.gen(function* () {
       const ended = yield* Support.outcome(start(bun, "effect.ts"))
       assert.deepStrictEqual(ended, { stdout: '["baked\\n","1\\n2\\n3\\n"]\n', exitCode: 0 })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Fs from "node:fs"
+import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { afterAll, beforeAll, beforeEach, vi } from "vitest"
@@ -7,6 +8,7 @@ import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import {
   buildSnapshot,
   connectToSandbox,
+  getOrCreateSandbox,
   launchSandbox,
   removeSandbox,
   runInSandbox,
@@ -33,8 +35,46 @@ beforeEach(async () => {
 
 const names = async (): Promise<ReadonlyArray<string>> => (await Sandbox.list()).map(({ name }) => name).toSorted()
 
+describe("forward", () => {
+  it("opens a port until it is closed, its block ends, or the sandbox does", async () => {
+    await using sb = await launchSandbox({ snapshot })
+    const first = await sb.forward(80)
+    {
+      await using second = await sb.forward(81)
+      assert.deepStrictEqual(await sb.forwards(), [first, second])
+      assert.strictEqual(second.url, `http://127.0.0.1:${second.host}`)
+      const socket = Net.connect(second.host, "127.0.0.1")
+      await new Promise((resolve) => socket.resume().once("close", resolve))
+    }
+    assert.deepStrictEqual(await sb.forwards(), [first])
+    assert.match(String(await rejection(sb.forward(82, { host: first.host }))), /host: port \d+ of 127.0.0.1 is in use/)
+    await first.close()
+    assert.deepStrictEqual(await sb.forwards(), [])
+    await sb.forward(80)
+    await sb.kill()
+    await vi.waitFor(async () => assert.deepStrictEqual(await sb.forwards(), []))
+  })
+})
+
+describe("getOrCreateSandbox", () => {
+  it("launches, connects and starts, and rejects other options", async () => {
+    const open = async (env: Record<string, string>) => await getOrCreateSandbox("kept", { snapshot, env })
+    const { id } = await open({ A: "1" })
+    assert.strictEqual((await open({ A: "1" })).id, id)
+    const sandbox = await Sandbox.get("kept")
+    await sandbox.stop()
+    assert.strictEqual((await (await open({ A: "1" })).shell("echo $A")).stdout(), "1\n")
+    assert.deepInclude((await rejection(open({ A: "2" }))).reason, {
+      _tag: "Drift",
+      resource: "sandbox",
+      field: "env"
+    })
+    await removeSandbox("kept", { force: true })
+  })
+})
+
 describe("launchSandbox", () => {
-  it("boots a sandbox from a snapshot, with all that can be said about it", async () => {
+  it("boots a sandbox from a snapshot, with every option", async () => {
     await using sb = await launchSandbox({
       snapshot,
       name: "agent-1",
@@ -50,7 +90,7 @@ describe("launchSandbox", () => {
     assert.strictEqual(labels["team"], "platform")
   })
 
-  it("boots many at once from one snapshot, under names of their own", async () => {
+  it("boots many at once from one snapshot, each under its own name", async () => {
     const all = await Promise.all(["agent-1", "agent-2", "agent-3"].map((name) => launchSandbox({ snapshot, name })))
     assert.deepStrictEqual(await names(), ["agent-1", "agent-2", "agent-3"])
     await all[0]?.fs().write("/work/f", "changed")
@@ -59,7 +99,7 @@ describe("launchSandbox", () => {
     assert.deepStrictEqual(await names(), [])
   })
 
-  it("takes the place of a sandbox of the name, unless told not to", async () => {
+  it("replaces a sandbox with the same name, unless told not to", async () => {
     await using first = await launchSandbox({ snapshot, name: "s" })
     await first.fs().write("/first", "")
     const error = await rejection(launchSandbox({ snapshot, name: "s", overwrite: false }))
@@ -71,21 +111,21 @@ describe("launchSandbox", () => {
     assert.notStrictEqual(first.id, second.id)
   })
 
-  it("does not take the second's place when the first is let go", async () => {
+  it("does not remove the second sandbox when the first is disposed", async () => {
     const first = await launchSandbox({ snapshot, name: "s" })
     await using second = await launchSandbox({ snapshot, name: "s" })
     await first[Symbol.asyncDispose]()
     assert.isTrue((await second.exec("true")).success)
   })
 
-  it("fails for a snapshot that is not there, and leaves nothing", async () => {
+  it("fails for a missing snapshot, and leaves nothing", async () => {
     const error = await rejection(launchSandbox({ snapshot: "none", name: "s" }))
     assert.strictEqual(error.reason._tag, "NotFound")
     assert.include(error.message, 'There is no snapshot named "none"')
     assert.deepStrictEqual(await names(), [])
   })
 
-  it("says that it launches only when told to", async () => {
+  it("prints that it launches only with verbose", async () => {
     const out = vi.spyOn(process.stdout, "write").mockReturnValue(true)
     try {
       await (await launchSandbox({ snapshot, name: "quiet" }))[Symbol.asyncDispose]()
@@ -102,13 +142,13 @@ describe("launchSandbox", () => {
     [{ 8080: "abc" }, "ports.8080", "Invalid port mapping: 8080 → abc"],
     [{ abc: "abc" }, "ports.abc", "Invalid port mapping: abc → abc"],
     [{ 8080: 0 }, "ports.8080", "Invalid port mapping: 8080 → 0"]
-  ])("refuses the ports %j", async (ports, field, message) => {
+  ])("rejects the ports %j", async (ports, field, message) => {
     const error = await rejection(launchSandbox({ snapshot, name: "s", ports: untyped(ports) }))
     assert.strictEqual(wrongField(error), field)
     assert.include(error.message, message)
   })
 
-  it("takes ports that parse as numbers", async () => {
+  it("accepts ports given as numeric strings", async () => {
     await using sb = await launchSandbox({ snapshot, name: "s", ports: untyped({ 18080: "80" }) })
     assert.isTrue((await sb.exec("true")).success)
   })
@@ -129,27 +169,27 @@ describe("launchSandbox", () => {
     [{ detached: "yes" }, "detached"],
     [{ secrets: { KEY: { value: "x", hosts: [] } } }, "secrets.KEY.hosts"],
     [{ replce: true }, "replce"]
-  ])("refuses %j before anything boots", async (options, field) => {
+  ])("rejects %j before anything boots", async (options, field) => {
     const before = await memory.count("createSandbox")
     await using other = await launchSandbox({ snapshot, name: "taken" })
     const error = await rejection(launchSandbox(untyped({ snapshot, name: "taken", ...options })))
     assert.strictEqual(wrongField(error), field)
-    // What has the name is still there.
+    // The sandbox with the name still runs.
     assert.isTrue((await other.exec("true")).success)
     assert.isAtMost(await memory.count("createSandbox"), before + 2)
   })
 
-  it("says how memory is written when it is written otherwise", async () => {
+  it("explains how to write memory when it is invalid", async () => {
     const error = await rejection(launchSandbox(untyped({ snapshot, name: "s", resources: { memory: "1.5G" } })))
     assert.include(error.message, 'Invalid memory string: "1.5G". Use e.g. "512M" or "2G".')
   })
 
-  it("names the folder that a mount misses", async () => {
+  it("names the missing folder of a mount", async () => {
     const error = await rejection(launchSandbox({ snapshot, name: "s", mounts: { "/work": "./not-there" } }))
     assert.include(error.message, Path.resolve("not-there"))
   })
 
-  it("ends and removes the sandbox at the end of a block", async () => {
+  it("stops and removes the sandbox at the end of a block", async () => {
     {
       await using sb = await launchSandbox({ snapshot, name: "s" })
       assert.deepStrictEqual(await names(), [sb.name])
@@ -157,7 +197,7 @@ describe("launchSandbox", () => {
     assert.deepStrictEqual(await names(), [])
   })
 
-  it("leaves nothing of a launch that is aborted", async () => {
+  it("leaves nothing of an aborted launch", async () => {
     await memory.inject(MicrosandboxMemory.hangAt("createSandbox"))
     const reason = new Error("enough")
     const launched = launchSandbox({ snapshot, name: "s", signal: AbortSignal.abort(reason) })
@@ -173,7 +213,7 @@ describe("launchSandbox", () => {
 })
 
 describe("mounts", () => {
-  it("shares a folder of the host, whichever way it is written", async () => {
+  it("share a host folder, in every notation", async () => {
     Fs.writeFileSync(Path.join(folder, "f"), "from the host")
     for (const [index, mount] of [folder, Path.relative(process.cwd(), folder), { bind: folder }].entries()) {
       await using sb = await launchSandbox({ snapshot, name: "s", mounts: { "/project": mount }, workdir: "/project" })
@@ -183,7 +223,7 @@ describe("mounts", () => {
     }
   })
 
-  it("refuses writes to a folder or volume that is read-only", async () => {
+  it("reject writes to a read-only folder or volume", async () => {
     await using sb = await launchSandbox({
       snapshot,
       name: "s",
@@ -193,7 +233,7 @@ describe("mounts", () => {
     assert.isFalse((await sb.shell("touch /cache/x")).success)
   })
 
-  it("makes a volume when it is first used, shares it, and keeps it", async () => {
+  it("create a volume on first use, share it, and keep it", async () => {
     {
       const [a, b] = await Promise.all(
         ["a", "b"].map((name) => launchSandbox({ snapshot, name, mounts: { "/cache": { volume: "npm-cache" } } }))
@@ -209,21 +249,21 @@ describe("mounts", () => {
     assert.strictEqual(out.stdout(), "shared\n")
   })
 
-  it("gives memory that is gone with the sandbox", async () => {
+  it("provide a writable tmpfs", async () => {
     await using sb = await launchSandbox({ snapshot, name: "s", mounts: { "/scratch": { tmpfs: "16M" } } })
     assert.isTrue((await sb.shell("touch /scratch/x")).success)
   })
 })
 
 describe("runInSandbox", () => {
-  it("gives what the callback gives, when the sandbox is gone", async () => {
+  it("returns the callback's result, after removing the sandbox", async () => {
     const out = await runInSandbox({ snapshot, name: "s" }, (sb) => sb.shell("cat /work/f"))
     assert.strictEqual(out.stdout(), "baked\n")
     assert.deepStrictEqual(await names(), [])
     assert.strictEqual(await runInSandbox({ snapshot, name: "s" }, async () => 7), 7)
   })
 
-  it("ends the sandbox when the callback fails, in either way", async () => {
+  it("removes the sandbox when the callback rejects or throws", async () => {
     const reason = new Error("on purpose")
     const results = await Promise.allSettled([
       runInSandbox({ snapshot, name: "a" }, () => Promise.reject(reason)),
@@ -235,13 +275,13 @@ describe("runInSandbox", () => {
     assert.deepStrictEqual(await names(), [])
   })
 
-  it("leaves a sandbox that the callback has detached", async () => {
+  it("keeps a sandbox that the callback detached", async () => {
     await runInSandbox({ snapshot, name: "s" }, (sb) => sb.detach())
     assert.strictEqual((await Sandbox.get("s")).status, "running")
     await removeSandbox("s", { force: true })
   })
 
-  it("ends commands and sandbox when it is aborted, and then rejects with the reason", async () => {
+  it("stops commands and sandbox when aborted, then rejects with the reason", async () => {
     const controller = new AbortController()
     const reason = new Error("enough")
     const running = runInSandbox({ snapshot, name: "s", signal: controller.signal }, async (sb) => {
@@ -253,7 +293,7 @@ describe("runInSandbox", () => {
     assert.deepStrictEqual(await names(), [])
   })
 
-  it("does not care about a signal that aborts afterwards", async () => {
+  it("ignores a signal that aborts afterwards", async () => {
     const controller = new AbortController()
     assert.strictEqual(await runInSandbox({ snapshot, name: "s", signal: controller.signal }, async () => 1), 1)
     controller.abort()
@@ -261,7 +301,7 @@ describe("runInSandbox", () => {
 })
 
 describe("Sandbox", () => {
-  it("stops, and its record stays until it is removed", async () => {
+  it("stops, and keeps its record until it is removed", async () => {
     const sb = await launchSandbox({ snapshot, name: "s" })
     await sb.fs().write("/work/f", "kept")
     await sb.stop()
@@ -277,7 +317,7 @@ describe("Sandbox", () => {
     await again[Symbol.asyncDispose]()
   })
 
-  it("is killed with all that hangs in it", async () => {
+  it("is killed with everything that hangs in it", async () => {
     const sb = await launchSandbox({ snapshot, name: "s" })
     const hanging = rejection(sb.exec("sleep", ["1000"]))
     const handle = await sb.execStream("sleep", ["1000"])
@@ -288,7 +328,7 @@ describe("Sandbox", () => {
     await sb[Symbol.asyncDispose]()
   })
 
-  it("is booted for being detached, if that is said", async () => {
+  it("passes detached to the driver, and is still removed at the end of its block", async () => {
     for (const detached of [undefined, true, false]) {
       await using _ = await launchSandbox({ snapshot, name: "s", detached })
     }
@@ -297,11 +337,11 @@ describe("Sandbox", () => {
       launches.map(({ detail }) => detail["detached"]),
       [false, true, false]
     )
-    // Until then it is as any other.
+    // Until it is detached, it is like any other.
     assert.deepStrictEqual(await names(), [])
   })
 
-  it("is of no more use once it is detached, and can be connected to", async () => {
+  it("is unusable once detached, but can be connected to again", async () => {
     const sb = await launchSandbox({ snapshot, name: "agent-1" })
     await sb.detach()
     assert.include((await rejection(sb.exec("true"))).message, "handle consumed")
@@ -318,7 +358,7 @@ describe("Sandbox", () => {
     assert.strictEqual((await Sandbox.get("agent-1")).status, "stopped")
   })
 
-  it("can not be connected to when it is not there, or does not run", async () => {
+  it("cannot be connected to if it is missing or stopped", async () => {
     assert.strictEqual((await rejection(connectToSandbox("none"))).reason._tag, "NotFound")
     await using sb = await launchSandbox({ snapshot, name: "s" })
     await sb.stop()
@@ -338,13 +378,13 @@ describe("Sandbox", () => {
     const handle = await Sandbox.get("a")
     assert.strictEqual(handle.id, a.id)
     assert.instanceOf(handle.createdAt, Date)
-    // What the list gives can be used as it is.
+    // Handles of the list can be used directly.
     const connected = await all.find(({ name }) => name === "a")?.connect()
     assert.isTrue((await connected?.exec("true"))?.success)
     assert.strictEqual((await rejection(Sandbox.get("none"))).reason._tag, "NotFound")
   })
 
-  it("can be stopped, killed, started and removed by handle", async () => {
+  it("can be stopped, started, killed and removed by handle", async () => {
     const sb = await launchSandbox({ snapshot, name: "s" })
     await sb.detach()
     const handle = await Sandbox.get("s")
@@ -358,7 +398,7 @@ describe("Sandbox", () => {
     assert.deepStrictEqual(await names(), [])
   })
 
-  it("is another one when its name was used again, which a handle notices", async () => {
+  it("is not affected by a handle of an earlier sandbox with its name", async () => {
     await (await launchSandbox({ snapshot, name: "s" })).detach()
     const handle = await Sandbox.get("s")
     await using _ = await launchSandbox({ snapshot, name: "s" })
@@ -366,7 +406,7 @@ describe("Sandbox", () => {
     assert.strictEqual((await Sandbox.get("s")).status, "running")
   })
 
-  it("has no SDK behind it here, and says so", async () => {
+  it("has no raw SDK object on the twin, and says so", async () => {
     await using sb = await launchSandbox({ snapshot, name: "s" })
     assert.strictEqual((await rejection(sb.raw())).reason._tag, "Unsupported")
     assert.throws(() => Sandbox.builder("x"), /this driver does not use the SDK/)
@@ -374,7 +414,7 @@ describe("Sandbox", () => {
 })
 
 describe("removeSandbox", () => {
-  it("removes what is stopped, and takes it for done if there is none", async () => {
+  it("removes a stopped sandbox, and ignores a missing one", async () => {
     const sb = await launchSandbox({ snapshot, name: "s" })
     await sb.stop()
     await removeSandbox("s")
@@ -384,7 +424,7 @@ describe("removeSandbox", () => {
     await sb[Symbol.asyncDispose]()
   })
 
-  it("removes what runs only by force", async () => {
+  it("removes a running sandbox only with force", async () => {
     await (await launchSandbox({ snapshot, name: "s" })).detach()
     const error = await rejection(removeSandbox("s"))
     assert.strictEqual(error.reason._tag, "StillRunning")

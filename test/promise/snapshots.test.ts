@@ -30,12 +30,12 @@ const read = async (snapshot: string, path: string): Promise<string> =>
 const image = "debian:12"
 
 describe("snapshots", () => {
-  it("gives a configuration back as it is", () => {
+  it("returns a configuration unchanged", () => {
     const config = { name: "node-ci", image: "node:22", setup: ["npm i -g pnpm@9"] }
     assert.strictEqual(defineSnapshot(config), config)
   })
 
-  it("makes steps with and without descriptions", () => {
+  it("create steps with and without descriptions", () => {
     assert.deepStrictEqual(shell("npm i -g pnpm"), { kind: "shell", script: "npm i -g pnpm" })
     assert.deepStrictEqual(shell("npm i -g pnpm", "install pnpm"), {
       kind: "shell",
@@ -51,7 +51,7 @@ describe("snapshots", () => {
     })
   })
 
-  it("builds with all that a configuration can say", async () => {
+  it("build with every option of a configuration", async () => {
     await buildSnapshot({
       name: "node-ci",
       image,
@@ -77,26 +77,26 @@ describe("snapshots", () => {
     assert.deepInclude(JSON.parse(JSON.stringify(created?.detail)), { source: { _tag: "Image", reference: image } })
   })
 
-  it("makes the working directory of steps, which needs no step of its own", async () => {
+  it("create the working directory of steps", async () => {
     await buildSnapshot({ name: "deep", image, workdir: "/a/b/c", setup: ["touch here"] })
     assert.isTrue(await runInSandbox({ snapshot: "deep", name: "r" }, (sb) => sb.fs().exists("/a/b/c/here")))
   })
 
-  it("sets the variables of a configuration for its steps, not for sandboxes", async () => {
+  it("set variables of a configuration for its steps, not for sandboxes", async () => {
     await buildSnapshot({ name: "env", image, env: { ONLY: "steps" }, setup: ["echo $ONLY > /seen"] })
     assert.strictEqual(await read("env", "/seen"), "steps\n")
     const out = await runInSandbox({ snapshot: "env", name: "r" }, (sb) => sb.shell("echo [$ONLY]"))
     assert.strictEqual(out.stdout(), "[]\n")
   })
 
-  it("takes an image as it is, without any step", async () => {
+  it("can be made from an image without steps", async () => {
     await buildSnapshot({ name: "plain", image })
     assert.isTrue(await snapshotExists("plain"))
     const out = await runInSandbox({ snapshot: "plain", name: "r" }, (sb) => sb.exec("true"))
     assert.isTrue(out.success)
   })
 
-  it("says what is there in the shape that lightbox gives it", async () => {
+  it("list records in lightbox's shape", async () => {
     assert.deepStrictEqual(await listSnapshots(), [])
     await buildSnapshot({ name: "b", image })
     await buildSnapshot({ name: "a", image, setup: ["true"] })
@@ -116,7 +116,7 @@ describe("snapshots", () => {
     assert.isFalse(await snapshotExists("A"))
   })
 
-  it("removes a snapshot, and takes it for done if there is none", async () => {
+  it("can be removed, even if missing", async () => {
     await buildSnapshot({ name: "a", image })
     await removeSnapshot("a")
     assert.isFalse(await snapshotExists("a"))
@@ -125,7 +125,7 @@ describe("snapshots", () => {
     assert.deepStrictEqual((await memory.inventory()).snapshots, [])
   })
 
-  it("builds on a snapshot's name without touching sandboxes that were booted from it", async () => {
+  it("can be removed without affecting sandboxes booted from them", async () => {
     await buildSnapshot({ name: "a", image, setup: ["echo old > /f"] })
     await using sb = await launchSandbox({ snapshot: "a", name: "s" })
     await removeSnapshot("a", { force: true })
@@ -136,7 +136,7 @@ describe("snapshots", () => {
   // Building again
   // ---------------------------------------------------------------------------
 
-  it("boots nothing for what is there already", async () => {
+  it("boot nothing when they are up to date", async () => {
     const config = { name: "a", image, setup: ["echo 1 > /f"] }
     await buildSnapshot(config)
     const before = await memory.count("createSandbox")
@@ -145,7 +145,7 @@ describe("snapshots", () => {
     assert.strictEqual(await memory.count("createSandbox"), before)
   })
 
-  it("runs everything again when told to", async () => {
+  it("run every step again with rebuild", async () => {
     const config = { name: "a", image, setup: ["date +%N > /f"] }
     await buildSnapshot(config)
     const [before] = await listSnapshots()
@@ -155,7 +155,7 @@ describe("snapshots", () => {
     assert.strictEqual(await memory.count("createSandbox"), 2)
   })
 
-  it("overwrites by default, and not when told not to", async () => {
+  it("are overwritten by default, and not with overwrite false", async () => {
     await buildSnapshot({ name: "a", image, setup: ["echo 1 > /f"] })
     await buildSnapshot({ name: "a", image, setup: ["echo 2 > /f"] })
     assert.strictEqual(await read("a", "/f"), "2\n")
@@ -165,13 +165,13 @@ describe("snapshots", () => {
     assert.strictEqual(await read("a", "/f"), "2\n")
   })
 
-  it("keeps the old snapshot when a build of its name fails", async () => {
+  it("keep the old result when a build fails", async () => {
     await buildSnapshot({ name: "a", image, setup: ["echo old > /f"] })
     await rejection(buildSnapshot({ name: "a", image, setup: ["echo new > /f", "exit 3"] }))
     assert.strictEqual(await read("a", "/f"), "old\n")
   })
 
-  it("does not let two builds of one name get into each other's way", async () => {
+  it("allow concurrent builds of the same name", async () => {
     const build = (n: number) => buildSnapshot({ name: "a", image, setup: [`echo ${n} > /f`, "cp /f /g"] })
     await Promise.all([build(1), build(2), build(1)])
     const [f, g] = [await read("a", "/f"), await read("a", "/g")]
@@ -180,7 +180,7 @@ describe("snapshots", () => {
     assert.deepStrictEqual((await memory.inventory()).sandboxes, [])
   })
 
-  it("leaves alone a user's sandbox that is called like a builder", async () => {
+  it("leave a user's sandbox with a builder's name alone", async () => {
     await buildSnapshot({ name: "base", image })
     await using own = await launchSandbox({ snapshot: "base", name: "a-builder" })
     await buildSnapshot({ name: "a", image, setup: ["true"] })
@@ -198,7 +198,7 @@ describe("snapshots", () => {
     ["exit 7", "setup step exited with code 7: exit 7"],
     [shell("exit 8", "a description"), "setup step exited with code 8: exit 8"],
     [exec("sh", ["-c", "exit 9"]), "setup step exited with code 9: sh -c exit 9"]
-  ])("fails with a step that fails: %j", async (step, message) => {
+  ])("fail with the failed step: %j", async (step, message) => {
     const error = await rejection(buildSnapshot({ name: "a", image, setup: ["true", step, "touch /never"] }))
     assert.include(error.message, message)
     assert.strictEqual(error.reason._tag, "CommandFailed")
@@ -207,14 +207,14 @@ describe("snapshots", () => {
     assert.isFalse(await snapshotExists("a"))
   })
 
-  it("shows the end of what a failed step wrote", async () => {
+  it("show the last output of a failed step", async () => {
     const error = await rejection(
       buildSnapshot({ name: "a", image, setup: ["echo said; echo went wrong >&2; exit 1"] })
     )
     assert.include(error.message, "  | went wrong")
   })
 
-  it("fails when the disk can not be flushed", async () => {
+  it("fail when the disk cannot be flushed", async () => {
     await memory.setImage("broken", {
       files: { "/usr/local/bin/sync": { content: "#!/bin/sh\necho no disk >&2\nexit 1\n", mode: 0o755 } }
     })
@@ -223,7 +223,7 @@ describe("snapshots", () => {
     assert.deepStrictEqual((await memory.inventory()).sandboxes, [])
   })
 
-  it("leaves no builder when its creation fails", async () => {
+  it("leave no builder when its creation fails", async () => {
     await memory.inject(MicrosandboxMemory.failAt("createSandbox", new StillRunning({ name: "whatever" })))
     await rejection(buildSnapshot({ name: "a", image, setup: ["true"] }))
     assert.deepStrictEqual((await memory.inventory()).sandboxes, [])
@@ -242,18 +242,18 @@ describe("snapshots", () => {
     [{ name: "a", image, wrokdir: "/" }, "wrokdir"],
     [{ name: "a", image, setup: "true" }, "setup"],
     [{ name: "a", image, resources: { memory: "1X" } }, "resources.memory"]
-  ])("refuses %j before anything boots", async (config, field) => {
+  ])("reject %j before anything boots", async (config, field) => {
     const error = await rejection(buildSnapshot(untyped(config)))
     assert.strictEqual(wrongField(error), field)
     assert.strictEqual(await memory.count("createSandbox"), 0)
   })
 
-  it("says how memory is written when it is written otherwise", async () => {
+  it("explain how to write memory when it is invalid", async () => {
     const error = await rejection(buildSnapshot(untyped({ name: "a", image, resources: { memory: "1.5G" } })))
     assert.include(error.message, 'Invalid memory string: "1.5G". Use e.g. "512M" or "2G".')
   })
 
-  it("refuses options that there are not", async () => {
+  it("reject unknown options", async () => {
     const error = await rejection(buildSnapshot({ name: "a", image }, untyped({ verbos: true })))
     assert.strictEqual(wrongField(error), "verbos")
   })
@@ -265,25 +265,25 @@ describe("snapshots", () => {
   it.each([
     ["failed", "exit 1"],
     ["succeeded", "true"]
-  ])("keeps the builder of a build that %s, running, when told to", async (_, last) => {
+  ])("keep the running builder of a build that %s, with debugBuilder", async (_, last) => {
     const config = { name: "a", image, setup: ["echo there > /f", last] }
     const built = buildSnapshot(config, { debugBuilder: true })
     if (last === "true") await built
     else assert.strictEqual((await rejection(built)).builder, "a-builder")
     const builder = await connectToSandbox(`${config.name}-builder`)
     assert.strictEqual((await builder.shell("cat /f")).stdout(), "there\n")
-    // A next build takes its place.
+    // The next build replaces it.
     await buildSnapshot({ ...config, setup: ["echo there > /f", "touch /g"] }, { debugBuilder: true })
     assert.isTrue(await (await connectToSandbox("a-builder")).fs().exists("/g"))
     await (await Sandbox.get("a-builder")).kill()
   })
 
-  it("removes the builder otherwise", async () => {
+  it("remove the builder by default", async () => {
     await buildSnapshot({ name: "a", image, setup: ["true"] })
     assert.deepStrictEqual(await Sandbox.list(), [])
   })
 
-  it("prints nothing by default, and what happens and what steps write when told to", async () => {
+  it("print nothing by default, and events and output with verbose", async () => {
     const out = vi.spyOn(process.stdout, "write").mockReturnValue(true)
     const err = vi.spyOn(process.stderr, "write").mockReturnValue(true)
     try {
@@ -307,7 +307,7 @@ describe("snapshots", () => {
     }
   })
 
-  it("tells a listener what happens, whatever that does", async () => {
+  it("pass events to a listener, even if it throws", async () => {
     const events: Array<BuildEvent> = []
     await buildSnapshot(
       { name: "a", image, setup: ["echo one", "true"] },
@@ -343,7 +343,7 @@ describe("snapshots", () => {
     }
   })
 
-  it("runs scripts in a login shell, and programs without one", async () => {
+  it("run scripts in a login shell, and programs without one", async () => {
     await buildSnapshot({ name: "a", image, setup: ["true", shell("false || true"), exec("echo", ["a b"])] })
     const spawned = (await memory.calls()).filter(({ operation }) => operation === "guest.spawn")
     assert.deepStrictEqual(
@@ -358,7 +358,7 @@ describe("snapshots", () => {
     )
   })
 
-  it("stops a build that is aborted, cleans up, and rejects with the reason", async () => {
+  it("stop an aborted build, clean up, and reject with the reason", async () => {
     await buildSnapshot({ name: "a", image, setup: ["echo old > /f"] })
     const controller = new AbortController()
     const building = buildSnapshot(
@@ -377,7 +377,7 @@ describe("snapshots", () => {
 })
 
 describe("Snapshot", () => {
-  it("looks snapshots up", async () => {
+  it("gets, lists, opens, verifies and removes snapshots", async () => {
     await buildSnapshot({ name: "a", image, setup: ["true"], labels: { team: "platform" } })
     const snapshot = await Snapshot.get("a")
     const [record] = await listSnapshots()
@@ -397,7 +397,7 @@ describe("Snapshot", () => {
     await Snapshot.remove("a")
   })
 
-  it("captures a stopped sandbox, said in either way", async () => {
+  it("captures a stopped sandbox, through either builder", async () => {
     await buildSnapshot({ name: "base", image })
     await using sb = await launchSandbox({ snapshot: "base", name: "s" })
     await sb.fs().write("/f", "by hand")
@@ -412,7 +412,7 @@ describe("Snapshot", () => {
     assert.strictEqual(await read("two", "/f"), "by hand")
   })
 
-  it("takes a name only by force", async () => {
+  it("overwrites a name only with force", async () => {
     await buildSnapshot({ name: "a", image, setup: ["echo old > /f"] })
     await using sb = await launchSandbox({ snapshot: "a", name: "s" })
     await sb.fs().write("/f", "new")
@@ -428,12 +428,12 @@ describe("Snapshot", () => {
     )
   })
 
-  it("refuses a name that can not be one", async () => {
+  it("rejects an invalid name", async () => {
     const error = await rejection(Snapshot.builder("a/b").fromSandbox("s").create())
     assert.strictEqual(wrongField(error), "name")
   })
 
-  it("writes a snapshot to an archive, and reads it under another name", async () => {
+  it("exports a snapshot to an archive, and imports it under another name", async () => {
     await buildSnapshot({ name: "a", image, setup: ["echo there > /f"] })
     const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "archive"))
     try {

@@ -12,7 +12,7 @@ import { LightboxError } from "../../src/promise.ts"
 
 type Control = MicrosandboxMemory.Control["Service"]
 
-/** What tests ask of the twin beside what the adapter offers. */
+/** What tests use of the twin beyond the adapter. */
 export interface Twin {
   readonly calls: () => Promise<ReadonlyArray<MicrosandboxMemory.Call>>
   /** How often an operation was called. */
@@ -24,7 +24,7 @@ export interface Twin {
   readonly setImage: (reference: string, image: MicrosandboxMemory.Image) => Promise<void>
 }
 
-/** Gives each test of a file a driver in memory of its own, and fails a test that leaves something running in it. */
+/** Gives each test of a file its own driver in memory, and fails a test that leaves something running. */
 export const twin = (options?: MicrosandboxMemory.Options): Twin => {
   let control: Control | undefined
   let restore: (() => Promise<void>) | undefined
@@ -60,7 +60,7 @@ export const twin = (options?: MicrosandboxMemory.Options): Twin => {
   return twin
 }
 
-/** What a promise was rejected with: an error of this library. */
+/** The error of this library that a promise was rejected with. */
 export const rejection = async (promise: Promise<unknown>): Promise<LightboxError> => {
   try {
     await promise
@@ -71,7 +71,7 @@ export const rejection = async (promise: Promise<unknown>): Promise<LightboxErro
   return assert.fail("it was not rejected")
 }
 
-/** What a promise was rejected with, whatever it is; text if it was not. */
+/** Whatever a promise was rejected with; a text if it was not. */
 export const reasonOf = async (promise: Promise<unknown>): Promise<unknown> =>
   await promise.then(
     () => "it was not rejected",
@@ -81,6 +81,6 @@ export const reasonOf = async (promise: Promise<unknown>): Promise<unknown> =>
 /** What a program without types passes. */
 export const untyped = (value: unknown): ReturnType<JSON["parse"]> => JSON.parse(JSON.stringify(value))
 
-/** The field that an error names as wrong. */
+/** The field that an error names. */
 export const wrongField = ({ reason }: LightboxError): unknown =>
   reason._tag === "InvalidConfig" ? reason.field : undefined

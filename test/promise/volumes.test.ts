@@ -15,7 +15,7 @@ import { rejection, twin, untyped, wrongField } from "./support.ts"
 const memory = twin()
 
 describe("volumes", () => {
-  it("makes a volume with what is said of it, in the shape that lightbox gives it", async () => {
+  it("are created with quota and labels, in lightbox's shape", async () => {
     const made = await ensureVolume("npm-cache", { quotaMib: 2048, labels: { tier: "ci", ttl: "30d" } })
     assert.deepInclude(made, { name: "npm-cache", quotaMib: 2048 })
     assert.isNumber(made.usedBytes)
@@ -26,18 +26,18 @@ describe("volumes", () => {
     assert.isFalse(await volumeExists("npm"))
   })
 
-  it("leaves one that exists as it is, whatever is said of it now", async () => {
+  it("keep their settings if they exist", async () => {
     const made = await ensureVolume("cache", { quotaMib: 64, labels: { a: "1" } })
     assert.deepStrictEqual(await ensureVolume("cache", { quotaMib: 128, labels: { a: "2" } }), made)
     assert.deepStrictEqual(await ensureVolume("cache"), made)
     assert.strictEqual(await memory.count("createVolume"), 1)
   })
 
-  it("has no quota and no labels unless they are given", async () => {
+  it("have no quota and no labels by default", async () => {
     assert.deepInclude(await ensureVolume("plain"), { quotaMib: null, labels: {} })
   })
 
-  it("keeps what sandboxes write, says how much that is, and is gone with it", async () => {
+  it("keep and measure what sandboxes write, until they are removed", async () => {
     await buildSnapshot({ name: "base", image: "debian:12" })
     await runInSandbox({ snapshot: "base", name: "s", mounts: { "/cache": { volume: "cache" } } }, (sb) =>
       sb.fs().write("/cache/f", "x".repeat(5000))
@@ -54,7 +54,7 @@ describe("volumes", () => {
     assert.strictEqual(out.stdout(), "")
   })
 
-  it("is not removed while a sandbox mounts it, which the error names", async () => {
+  it("cannot be removed while mounted, and the error names the sandbox", async () => {
     await buildSnapshot({ name: "base", image: "debian:12" })
     {
       await using _ = await launchSandbox({ snapshot: "base", name: "user", mounts: { "/c": { volume: "cache" } } })
@@ -72,12 +72,12 @@ describe("volumes", () => {
     [() => ensureVolume("a", { quotaMib: 0 }), "quotaMib"],
     [() => ensureVolume("a", { quotaMib: 1.5 }), "quotaMib"],
     [() => ensureVolume("a", untyped({ labels: { a: 1 } })), "labels.a"]
-  ])("refuses what can not be: %s", async (call, field) => {
+  ])("reject invalid input: %s", async (call, field) => {
     assert.strictEqual(wrongField(await rejection(call())), field)
     assert.strictEqual(await memory.count("createVolume"), 0)
   })
 
-  it("are found by the SDK's names for that as well", async () => {
+  it("can be managed under the SDK's names", async () => {
     const made = await Volume.builder("cache").quota(64).label("tier", "ci").label("a", "b").create()
     assert.instanceOf(made, VolumeHandle)
     const found = await Volume.get("cache")

@@ -1,5 +1,5 @@
 /**
- * What programs without types pass: every exported function with wrong values for each argument and option.
+ * Input without types: every exported function with invalid values for each argument and option.
  *
  * An export, a method or an option that is not in these tables does not compile or fails, as does one that is in them and
  * is not checked.
@@ -36,6 +36,12 @@ const exec: Wrong<Lightbox.ExecOptions> = {
   timeoutMs: ["5s", 0, -1, Number.NaN, null, Number.POSITIVE_INFINITY]
 }
 
+const forward: Wrong<Lightbox.ForwardOptions> = {
+  ...call,
+  host: [-1, 65_536, "80", null],
+  bind: ["localhost", "", 5, null]
+}
+
 const execStream: Wrong<Lightbox.ExecStreamOptions> = {
   ...exec,
   pipeStdin: notFlag,
@@ -66,6 +72,7 @@ const build: Wrong<Lightbox.BuildOptions> = {
   overwrite: notFlag,
   rebuild: notFlag,
   debugBuilder: notFlag,
+  pullPolicy: ["x", null, 5],
   verbose: notFlag,
   onEvent: [5, null, {}]
 }
@@ -104,8 +111,9 @@ const path = ["rel", "", "/a\0", ...notText, undefined]
 const command = ["", ...notText, undefined]
 const args = ["hello", 5, null, {}, [1]]
 const data = [5, null, {}, [], undefined]
+const reading = { ...call, maxBytes: ["1X", -1, 1.5, null, {}] }
 
-/** A function: its right arguments, what is wrong for each, and what is wrong for each of its options. */
+/** A function: its valid arguments, invalid values for each, and invalid values for each of its options. */
 interface Row {
   readonly run: (...args: ReadonlyArray<Any>) => unknown
   readonly right: ReadonlyArray<unknown>
@@ -126,7 +134,7 @@ const on =
   (...all: ReadonlyArray<unknown>): unknown =>
     Reflect.apply(Reflect.get(object, method), object, all)
 
-/** All wrong calls of a row, with the field that each error must name. */
+/** All invalid calls of a row, with the field that each error must name. */
 const callsOf = ({ args = {}, options = {}, right }: Row) => [
   ...Object.entries(args).flatMap(([field, values], index) =>
     values.map((value) => ({ field, given: right.with(index, value) }))
@@ -157,7 +165,7 @@ const check = async (title: string, row: Row) => {
 
 const image = "debian:12"
 
-/** Right options, with one that is wrong; or what are no options at all. */
+/** Valid options with one invalid value; or values that are not options at all. */
 const beside = (right: object, wrong: unknown): Any =>
   typeof wrong === "object" && wrong !== null && !Array.isArray(wrong) ? { ...right, ...wrong } : wrong
 
@@ -191,6 +199,14 @@ const functions: Functions = {
     row((options) => Lightbox.runInSandbox(options, async () => {}), [], {}, source),
     row((use) => Lightbox.runInSandbox({ image }, use), [() => {}], { use: [5, null, undefined] }, {})
   ],
+  getOrCreateSandbox: [
+    row(
+      (name: Any, options: unknown) => Lightbox.getOrCreateSandbox(name, beside({ image }, options)),
+      ["n"],
+      { name },
+      { ...launch, name: ["x"], overwrite: [true], detached: [true] }
+    )
+  ],
   connectToSandbox: [row(Lightbox.connectToSandbox, ["n"], { name })],
   removeSandbox: [row(Lightbox.removeSandbox, ["n"], { name }, force)],
   ensureVolume: [row(Lightbox.ensureVolume, ["n"], { name }, { ...call, ...ensure })],
@@ -208,25 +224,25 @@ const preset: Wrong<Presets.PresetOptions> = {
   labels: config.labels
 }
 
-describe("wrong input", () => {
-  it.each(Object.entries(functions))("of %s is refused by its name, before anything boots", async (title, rows) => {
+describe("invalid input", () => {
+  it.each(Object.entries(functions))("of %s is rejected with its field, before anything boots", async (title, rows) => {
     for (const each of rows) await check(title, each)
   })
 
-  it("of a launch without a source, or with two, is refused", async () => {
+  it("of a launch without a source or with two is rejected", async () => {
     for (const wrong of [{}, { image, snapshot: "s" }]) {
       assert.strictEqual(wrongField(await rejection(Lightbox.launchSandbox(Object(wrong)))), "snapshot")
     }
   })
 
   it.each([Lightbox.launchSandbox, Lightbox.buildSnapshot])(
-    "of a call without arguments is refused: %o",
+    "of a call without arguments is rejected: %o",
     async (run) => {
       assert.strictEqual(wrongField(await rejection(Reflect.apply(run, undefined, []))), "options")
     }
   )
 
-  it.each(Object.entries(Presets))("of %s is refused by its name when it is built", async (title, make) => {
+  it.each(Object.entries(Presets))("of %s is rejected with its field when it is built", async (title, make) => {
     await check(
       title,
       row(async (options) => await Lightbox.buildSnapshot(make(options)), [], {}, { ...preset })
@@ -238,7 +254,7 @@ type Methods<C> = {
   readonly [K in keyof C as C[K] extends (...args: never) => unknown ? K : never]: ReadonlyArray<Row> | Row
 }
 
-describe("wrong input of an object", () => {
+describe("invalid input to methods", () => {
   let sandbox: Lightbox.Sandbox
   beforeEach(async () => {
     sandbox = await Lightbox.launchSandbox({ image, name: "s" })
@@ -252,7 +268,7 @@ describe("wrong input of an object", () => {
     }
   }
 
-  it("is refused by Sandbox", async () => {
+  it("is rejected by Sandbox", async () => {
     const methods: Omit<Methods<Lightbox.Sandbox>, typeof Symbol.asyncDispose> = {
       exec: row(on(sandbox, "exec"), ["true", []], { command, args }, exec),
       shell: row(on(sandbox, "shell"), ["true"], { script: notText }, exec),
@@ -260,6 +276,8 @@ describe("wrong input of an object", () => {
       shellStream: row(on(sandbox, "shellStream"), ["true"], { script: notText }, execStream),
       attach: row(on(sandbox, "attach"), ["true", []], { command, args }),
       attachShell: row(on(sandbox, "attachShell")),
+      forward: row(on(sandbox, "forward"), [80], { guestPort: [0, 65_536, "80", null] }, forward),
+      forwards: row(on(sandbox, "forwards")),
       fs: [],
       stop: row(on(sandbox, "stop")),
       stopAndWait: row(on(sandbox, "stopAndWait")),
@@ -270,11 +288,11 @@ describe("wrong input of an object", () => {
     await checkAll("Sandbox", methods)
   })
 
-  it("is refused by SandboxFs", async () => {
+  it("is rejected by SandboxFs", async () => {
     const fs = sandbox.fs()
     const methods: Methods<Lightbox.SandboxFs> = {
-      read: row(on(fs, "read"), ["/f"], { path }),
-      readToString: row(on(fs, "readToString"), ["/f"], { path }),
+      read: row(on(fs, "read"), ["/f"], { path }, reading),
+      readToString: row(on(fs, "readToString"), ["/f"], { path }, reading),
       readStream: row(on(fs, "readStream"), ["/f"], { path }),
       write: row(on(fs, "write"), ["/f", ""], { path, data }),
       writeStream: row(on(fs, "writeStream"), ["/f"], { path }),
@@ -287,13 +305,13 @@ describe("wrong input of an object", () => {
       stat: row(on(fs, "stat"), ["/f"], { path }),
       exists: row(on(fs, "exists"), ["/f"], { path }),
       copyFromHost: row(on(fs, "copyFromHost"), ["/f", "/g"], { hostPath: ["", ...notText], guestPath: path }),
-      copyToHost: row(on(fs, "copyToHost"), ["/f", "/g"], { guestPath: path, hostPath: ["", ...notText] })
+      copyToHost: row(on(fs, "copyToHost"), ["/f", "/g"], { guestPath: path, hostPath: ["", ...notText] }, reading)
     }
     await checkAll("SandboxFs", methods)
     assert.isFalse(await fs.exists("/f"))
   })
 
-  it("is refused by what a command and a file give", async () => {
+  it("is rejected by handles of commands and files", async () => {
     await using handle = await sandbox.execStream("cat", [], { pipeStdin: true })
     const stdin = await handle.takeStdin()
     assert.isNotNull(stdin)
@@ -327,7 +345,7 @@ describe("wrong input of an object", () => {
     assert.isTrue((await handle.wait()).success)
   })
 
-  it("is refused by the functions and objects of Sandbox, Snapshot and Volume", async () => {
+  it("is rejected by the static methods and handles of Sandbox, Snapshot and Volume", async () => {
     const handle = await Lightbox.Sandbox.get("s")
     await Lightbox.buildSnapshot({ name: "n", image })
     const snapshot = await Lightbox.Snapshot.get("n")

@@ -243,7 +243,7 @@ const driver = (backend: Backend) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
-      // Sockets are made below it, and the path of a socket is short.
+      // Holds sockets, whose paths must be short.
       const home = `${yield* fs.makeTempDirectoryScoped({ prefix: "k" })}/home`
       if (backend === "memory") return MicrosandboxMemory.layer({ home })
       yield* run("cp", ["-a", yield* Config.String("MSB_HOME"), home])

@@ -7,7 +7,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -15,7 +14,7 @@ import * as Struct from "effect/Struct"
 import * as Ownership from "../../Ownership.ts"
 import type { Services } from "../../Driver.ts"
 import * as Launch from "../sandbox/launch.ts"
-import { isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
+import { isLightboxError, LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type { Built, BuildOptions, Definition, Snapshot } from "../../Snapshot.ts"
@@ -33,7 +32,7 @@ import { builderVersion, isArtifactName, definitionLabel, keyLabel, make as make
 import { callDecoder, optionsDecoder } from "../config/validation.ts"
 import { BuildFields, type Context, method, Options } from "./context.ts"
 import { runUnit } from "./attempts.ts"
-import { type Builders, makeBuilders } from "./builders.ts"
+import { type Builders, isMoved, makeBuilders } from "./builders.ts"
 import { announceChain, encodeChain, isWantedByOthers } from "./sharedBeginnings.ts"
 
 const decodeOptions = optionsDecoder(method, Options)
@@ -81,8 +80,8 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
       const work = Effect.gen(function* () {
         const { outcome, snapshot } = yield* Effect.scoped(produce(context, prepared)).pipe(
           Effect.flatMap((outcome) => Effect.map(commit(context, outcome), (snapshot) => ({ outcome, snapshot }))),
-          // Another process removed a result after the look-up.
-          Effect.retry({ while: isVanished, times: 20 })
+          // Another process removed a result, or replaced the image, after the look-up.
+          Effect.retry({ while: (error) => isVanished(error) || isMoved(error), times: 20 })
         )
         const reused = prepared.units.length - outcome.stepsRun
         const duration = yield* elapsed
@@ -154,10 +153,14 @@ const produce = Effect.fnUntraced(function* <E, R>(
   // Closes after the finalizer below, which detaches a builder that is kept.
   const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
   const nonce = yield* generate
-  const builders = makeBuilders(context, prepared, scope, nonce)
-  const imageDigest = yield* resolveImage(context, prepared, builders)
-  const place = { home: driver.home, stage: store.ownership.stage }
-  const units = yield* Keys.keyUnits(method, prepared.units, imageDigest, nonce, place)
+  const base = yield* resolveImage(context, prepared)
+  const builders = makeBuilders(context, prepared, base, scope, nonce)
+  const imageDigest = base.digest ?? (yield* builders.fromImage)
+  const units = yield* Keys.keyUnits(method, prepared.units, imageDigest, nonce, {
+    home: driver.home,
+    stage: store.ownership.stage,
+    isFresh: Number.isFinite(LookUp.forcedFrom(options.force))
+  })
   yield* announceChain(
     driver,
     units.map(({ key }) => key)
@@ -225,23 +228,15 @@ const produce = Effect.fnUntraced(function* <E, R>(
   }
 })
 
-/** Resolves the digest of the base image. Boots the first builder from it if it has to be pulled. */
-const resolveImage = Effect.fnUntraced(function* <E, R>(
-  { driver, definition }: Context<E, R>,
-  { image }: Units.Prepared<E, R>,
-  builders: Builders<E, R>
-): Effect.fn.Return<string, LightboxError | E, R | Scope.Scope> {
-  const inspect = LookUp.imageDigest(driver, image)
-  const cached = definition.options.pullPolicy === "always" ? Option.none() : yield* inspect
-  if (Option.isSome(cached)) return cached.value
-  yield* builders.fromImage
-  const pulled = yield* inspect
-  if (Option.isSome(pulled)) return pulled.value
-  return yield* new LightboxError({
-    method,
-    reason: new Unknown({ problem: `the image ${image} has no digest after it was pulled` })
-  })
-})
+/** Looks up the base image, and asks the registry for it if the pull policy says so. */
+const resolveImage = <E, R>({ driver, options }: Context<E, R>, prepared: Units.Prepared<E, R>) =>
+  Effect.catchReason(
+    LookUp.resolveImage(driver, prepared, options),
+    "LightboxError",
+    "ImageUnavailable",
+    // The runtime gets to try: it may know a proxy or a login that is not known here.
+    () => Effect.succeed<Microsandbox.ImageResolution>({ digest: undefined, isCached: false })
+  )
 
 /** Runs steps after the last existing result until one is kept, and returns its position. */
 const advance = Effect.fnUntraced(function* <E, R>(
@@ -337,7 +332,7 @@ const commit = Effect.fnUntraced(function* <E, R>(
       {
         snapshot: result,
         resources: { ...resources, disk: undefined },
-        pullPolicy,
+        pullPolicy: options.pullPolicy ?? pullPolicy,
         registry,
         labels: { [roleLabel]: "verifier", [definitionLabel]: name }
       },

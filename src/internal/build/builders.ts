@@ -6,7 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import { AlreadyExists, LightboxError } from "../../LightboxError.ts"
+import { AlreadyExists, ImageUnavailable, isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
 import type { Note } from "../../Ownership.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
@@ -18,6 +18,7 @@ import type * as LookUp from "../plan/lookUp.ts"
 import * as Units from "../plan/units.ts"
 import { make as makeHandle } from "../sandbox/handle.ts"
 import * as Secrets from "../definition/secrets.ts"
+import { declaredAt } from "../config/validation.ts"
 import * as StepRunner from "./stepRunner.ts"
 import { artifactName, captureLock, definitionLabel, keyLabel } from "../store/store.ts"
 import { type Context, type Driver, method } from "./context.ts"
@@ -41,7 +42,8 @@ export interface Builder {
 
 /** The builders of a build, one at a time. */
 export interface Builders<E, R> {
-  readonly fromImage: Effect.Effect<void, LightboxError>
+  /** Boots from the base image, pulling it if the policy says so, and returns its digest. */
+  readonly fromImage: Effect.Effect<string, LightboxError>
   /** Returns a builder whose disk contains exactly this many steps. */
   readonly at: (
     planned: LookUp.Planned<E, R>,
@@ -69,6 +71,7 @@ export interface Builders<E, R> {
 export const makeBuilders = <E, R>(
   context: Context<E, R>,
   prepared: Units.Prepared<E, R>,
+  base: Microsandbox.ImageResolution,
   scope: Scope.Scope,
   nonce: string
 ): Builders<E, R> => {
@@ -77,6 +80,7 @@ export const makeBuilders = <E, R>(
   let renewed: ReadonlySet<string> = new Set()
   let bootMillis = 0
   let captureMillis = 0
+  let { digest, isCached } = base
 
   const close = Effect.suspend(() => {
     const closing = current
@@ -101,7 +105,8 @@ export const makeBuilders = <E, R>(
     if (from !== undefined) {
       yield* Scope.provide(noteForScope(store.ownership, "use", from.name), builderScope)
     }
-    const { mounts, pullPolicy, registry, resources } = definition.options
+    const { mounts, registry, resources } = definition.options
+    const pullPolicy = options.pullPolicy ?? definition.options.pullPolicy
     const sandbox = yield* Sandbox.launch({
       ...(from === undefined ? { image: prepared.image } : { snapshot: from }),
       name,
@@ -109,7 +114,8 @@ export const makeBuilders = <E, R>(
       rootDisk: "copy",
       resources: from === undefined ? resources : { ...resources, disk: undefined },
       network: network.input,
-      pullPolicy,
+      // Ask once per build.
+      pullPolicy: from === undefined && isCached && pullPolicy !== "never" ? "if-missing" : pullPolicy,
       registry,
       mounts: { ...(needsSecretFiles(prepared) ? { [StepRunner.secretsFolder]: { tmpfs: true } } : {}), ...mounts },
       labels: { [roleLabel]: "builder", [definitionLabel]: definition.name },
@@ -121,13 +127,21 @@ export const makeBuilders = <E, R>(
           ...("layer" in progress ? { layer: progress.layer, done: progress.done } : {}),
           ...("total" in progress && progress.total !== undefined ? { total: progress.total } : {})
         })
-    }).pipe(Scope.provide(builderScope), Effect.provide(services))
+    }).pipe(Effect.mapError(declaredAt(definition.declaredAt)), Scope.provide(builderScope), Effect.provide(services))
     bootMillis = (yield* Clock.currentTimeMillis) - start
     yield* events.emit({ _tag: "Booted", builder: name, duration: Duration.millis(bootMillis) })
+    const info = yield* driver.getSandbox(name)
+    if (from === undefined) {
+      // Its results would be kept under the keys of another image.
+      const booted = info.imageDigest ?? (yield* driver.resolveImage(prepared.image, { pullPolicy: "never" })).digest
+      if (digest !== undefined && booted !== digest) return yield* moved(prepared.image)
+      digest = booted
+      isCached = true
+    }
     current = {
       launched: sandbox,
       sandbox,
-      info: yield* driver.getSandbox(name),
+      info,
       scope: builderScope,
       network,
       keptAs: isKept ? name : undefined,
@@ -153,7 +167,18 @@ export const makeBuilders = <E, R>(
   const builders: Builders<E, R> = {
     close,
     fromImage: Effect.suspend(() =>
-      Effect.asVoid(launch(undefined, 0, prepared.units[0]?.network ?? Units.networkChoice(definition.options.network)))
+      launch(undefined, 0, prepared.units[0]?.network ?? Units.networkChoice(definition.options.network))
+    ).pipe(
+      Effect.flatMap(() =>
+        digest === undefined
+          ? Effect.fail(
+              new LightboxError({
+                method,
+                reason: new Unknown({ problem: `the image ${prepared.image} has no digest after it was pulled` })
+              })
+            )
+          : Effect.succeed(digest)
+      )
     ),
     at: Effect.fnUntraced(function* (planned, units, network) {
       if (current?.units === units && current.network.id === network.id) {
@@ -240,6 +265,15 @@ export const makeBuilders = <E, R>(
   }
   return builders
 }
+
+const movedProblem = "it was replaced during the build"
+
+const moved = (reference: string): LightboxError =>
+  new LightboxError({ method, reason: new ImageUnavailable({ reference, problem: movedProblem }) })
+
+/** Whether the base image of a build was replaced between its look-up and the boot. */
+export const isMoved = (error: unknown): boolean =>
+  isLightboxError(error) && error.reason._tag === "ImageUnavailable" && error.reason.problem === movedProblem
 
 /** Removes the kept builder of an earlier build. Fails if another sandbox has its name. */
 const removeKeptBuilder = Effect.fnUntraced(function* (

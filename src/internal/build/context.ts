@@ -5,6 +5,7 @@ import type { Services } from "../../Driver.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Definition } from "../../Snapshot.ts"
 import type * as Events from "./events.ts"
+import { SandboxConfig } from "../../SandboxConfig.ts"
 import type * as Lock from "../ownership/lock.ts"
 import { Force, Func, intBetween } from "../config/schemas.ts"
 import type * as Secrets from "../definition/secrets.ts"
@@ -24,6 +25,7 @@ export const BuildFields = {
   replaceForeign: Schema.optional(Schema.Boolean),
   keep: Schema.optional(intBetween(1, 1000)),
   keepBuilder: Schema.optional(Schema.Boolean),
+  pullPolicy: SandboxConfig.fields.pullPolicy,
   onEvent: Schema.optional(Func)
 }
 

@@ -3,6 +3,7 @@
  */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -29,6 +30,10 @@ const force = Flags.toggle("force", "Run all steps again, ignoring existing resu
 
 const from = Flags.count("from", "STEP", "Run this step (the first is 1) and all later steps again")
 
+const pullPolicy = Flags.pullPolicy.pipe(
+  Flag.withDescription("When to pull the image (default: as defined, or if-missing)")
+)
+
 /** The progress reporter that the flags ask for. */
 export const reporter = Effect.gen(function* () {
   const { stderr, stdout } = yield* Outputs
@@ -48,6 +53,7 @@ export const build = Command.make(
     names,
     force,
     from,
+    pullPolicy,
     keep: Flags.count("keep", "COUNT", "Number of generations to keep, including the new one (default: 2)"),
     keepBuilder: Flags.toggle("keep-builder", "Leave the builder running as the sandbox NAME-builder"),
     checkpoints: Flags.choice(
@@ -57,7 +63,17 @@ export const build = Command.make(
     ),
     replaceForeign: Flags.toggle("replace-foreign", "Take over the name of a snapshot made by another tool")
   },
-  Effect.fnUntraced(function* ({ checkpoints, file, force, from, keep, keepBuilder, names, replaceForeign }) {
+  Effect.fnUntraced(function* ({
+    checkpoints,
+    file,
+    force,
+    from,
+    keep,
+    keepBuilder,
+    names,
+    pullPolicy,
+    replaceForeign
+  }) {
     yield* onlyOne("build", force, from)
     const definitions = yield* Definitions.load("build", file, names)
     const built = yield* Effect.gen(function* () {
@@ -71,6 +87,7 @@ export const build = Command.make(
             keepBuilder,
             checkpoints,
             replaceForeign,
+            pullPolicy,
             onEvent
           }),
         { concurrency: "unbounded" }
@@ -117,12 +134,12 @@ const encodeBuilt = toJson(Shapes.Built)
 
 export const plan = Command.make(
   "plan",
-  { file, names, force, from },
-  Effect.fnUntraced(function* ({ file, force, from, names }) {
+  { file, names, force, from, pullPolicy },
+  Effect.fnUntraced(function* ({ file, force, from, names, pullPolicy }) {
     yield* onlyOne("plan", force, from)
     const definitions = yield* Definitions.load("plan", file, names)
     const plans = yield* Effect.forEach(definitions, (definition) =>
-      Snapshot.plan(definition, { force: from ?? force })
+      Snapshot.plan(definition, { force: from ?? force, pullPolicy })
     ).pipe(Effect.mapError(nameFlags({ force: "--from" })))
     yield* print(Shapes.Plans, plans, {
       full: plans.map(Plan.format).join("\n\n"),

@@ -50,7 +50,11 @@ const importModule = Effect.fnUntraced(function* (
   const kind = yield* Effect.sync(() => Fs.statSync(file, { throwIfNoEntry: false }))
   if (kind === undefined) return yield* invalid(method, "FILE", `there is no file ${typed(file)}`)
   if (!kind.isFile() || !/\.[cm]?[jt]sx?$/.test(file)) {
-    return yield* invalid(method, "FILE", `expected a JavaScript or TypeScript module, not ${typed(file)}`)
+    return yield* invalid(
+      method,
+      "FILE",
+      `expected a JavaScript or TypeScript module, not ${kind.isDirectory() ? "a folder" : typed(file)}`
+    )
   }
   return yield* Effect.tryPromise({
     try: (): Promise<object> => import(pathToFileURL(file).href),

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Fs from "node:fs"
 import * as Cleanup from "../../Cleanup.ts"
 import type { Services } from "../../Driver.ts"
 import type { Output } from "../../BuildReporter.ts"
@@ -58,7 +59,12 @@ export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const layer = yield* Driver
-      return layer({ ...options, home: Option.getOrUndefined(yield* Home) })
+      const home = Option.getOrUndefined(yield* Home)
+      // Likely a typing error: an empty home has no snapshots, sandboxes or volumes.
+      if (home !== undefined && home !== "" && !(yield* Json) && !(yield* Effect.sync(() => Fs.existsSync(home)))) {
+        yield* Console.error(`note: ${clean(home)} does not exist yet`)
+      }
+      return layer({ ...options, home })
     })
   )
 

@@ -7,6 +7,7 @@ import { isLightboxError, LightboxError } from "../../LightboxError.ts"
 import { renameFields } from "../config/validation.ts"
 import { hintFor, what } from "../report/failureText.ts"
 import { clean } from "../report/terminalText.ts"
+import { styleText } from "node:util"
 import { toJson } from "./environment.ts"
 import * as Status from "./status.ts"
 
@@ -71,5 +72,5 @@ const encode = toJson(Failure)
 export const show = (failure: Failure, options: { readonly json: boolean }): string => {
   if (options.json) return encode(failure)
   const { hint, message } = failure
-  return `error: ${indented(message)}${hint === undefined ? "" : `\nhint: ${hint}`}`
+  return `${styleText("red", "error:", { stream: process.stderr })} ${indented(message)}${hint === undefined ? "" : `\nhint: ${hint}`}`
 }

@@ -31,6 +31,12 @@ export const choice = <const Choice extends string>(
   description: string
 ): Flag.Flag<Choice | undefined> => optional(Flag.Literals(name, choices), description)
 
+export const pullPolicy = choice(
+  "pull",
+  ["always", "if-missing", "never"],
+  "When to pull the image (default: if-missing)"
+)
+
 export const file = (description: string): Argument.Argument<string> =>
   Argument.File("file", { mustExist: false }).pipe(Argument.withMetavar("FILE"), Argument.withDescription(description))
 
@@ -121,6 +127,9 @@ export const env = record(
 
 const place = /^(?<source>[^:]+):(?<path>\/[^:]*)(?<readonly>:ro)?$/
 
+/** An IPv6 address is typed in brackets. */
+const bare = (address: string | undefined): string | undefined => address?.replace(/^\[(.*)\]$/, "$1")
+
 const placed = (mount: (source: string) => Mount.Bind | Mount.Volume) =>
   matched(place, ({ path, readonly, source }, typed) =>
     source === undefined || path === undefined
@@ -156,9 +165,22 @@ export const ports = entries(
             mapping: {
               host: Number(host),
               guest: Number(guest),
-              bind: bind?.replace(/^\[(.*)\]$/, "$1"),
+              bind: bare(bind),
               protocol: udp === undefined ? "tcp" : "udp"
             }
           }
   )
 ).pipe(Flag.withAlias("p"), Flag.withDescription("Forward a port of this machine to a port of the sandbox"))
+
+/** Ports of a running sandbox. Without a host port, a free one is taken. */
+export const forwards = Argument.String("port").pipe(
+  Argument.withMetavar("PORT"),
+  Argument.withDescription("[[ADDRESS:]HOST:]GUEST to open; without any, print the published ports"),
+  Argument.filterMap(
+    matched(/^(?:(?:(?<bind>[^/]+):)?(?<host>\d+):)?(?<guest>\d+)$/, ({ bind, guest, host = "0" }, typed) =>
+      guest === undefined ? undefined : { typed, guest: Number(guest), host: Number(host), bind: bare(bind) }
+    ),
+    (text) => `Expected [[ADDRESS:]HOST:]GUEST, not ${JSON.stringify(text)}`
+  ),
+  Argument.variadic()
+)

@@ -1,6 +1,6 @@
 /** The shapes of what commands print with `--json`. */
 import * as Schema from "effect/Schema"
-import { SandboxInfo, VolumeInfo } from "../../Microsandbox.ts"
+import { PublishedPort, SandboxInfo, VolumeInfo } from "../../Microsandbox.ts"
 import { Plan } from "../../Plan.ts"
 import * as Snapshot from "../../Snapshot.ts"
 export const Snapshots = Schema.Array(Snapshot.Snapshot)
@@ -32,6 +32,8 @@ export const Ended = Schema.Struct({
   stderr: Schema.String,
   durationMillis: Schema.Finite
 })
+
+export const Ports = Schema.Array(PublishedPort)
 
 export const Removed = Schema.Struct({ removed: Schema.Array(Schema.String) })
 

@@ -8,6 +8,7 @@ import * as CliConfig from "effect/cli/CliConfig"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
+import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
 import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -17,23 +18,22 @@ import * as Schema from "effect/Schema"
 import { createRequire } from "node:module"
 import { isCode } from "../host/socket.ts"
 import { build, plan } from "./builds.ts"
-import { Home, Json, Quiet } from "./environment.ts"
+import { Home, Json, Outputs, Quiet } from "./environment.ts"
 import * as Failure from "./failure.ts"
+import * as Help from "./help.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
-import { ps, rm, run as runCommand, shell } from "./sandboxes.ts"
+import { port, ps, rm, run as runCommand, shell } from "./sandboxes.ts"
 import { load, ls, prune, rollback, save } from "./snapshots.ts"
 import { Progress } from "../report/progress.ts"
 import * as Status from "./status.ts"
 import { volume } from "./volumes.ts"
 
 export const lightbox = Command.make("lightbox").pipe(
-  Command.withDescription(`Bake microVM snapshots and run sandboxes from them
-
-${Status.table}`),
+  Command.withDescription("Bake microVM snapshots and run sandboxes from them"),
   Command.withSubcommands([
     { group: "START", commands: [init, demo, doctor] },
     { group: "SNAPSHOTS", commands: [build, plan, ls, rollback, prune, save, load] },
-    { group: "SANDBOXES", commands: [runCommand, shell, ps, rm, sweep] },
+    { group: "SANDBOXES", commands: [runCommand, shell, port, ps, rm, sweep] },
     { group: "VOLUMES", commands: [volume] }
   ]),
   Command.withGlobalFlags([Json, Quiet, Home])
@@ -54,10 +54,15 @@ export const run = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
       builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions, GlobalFlag.LogLevel]
     }),
     CliOutput.layerPresenter({
-      present: (event) =>
-        event._tag === "InvalidInvocation"
-          ? Effect.asVoid(fail(Failure.ofInvocation(event.commandPath, event.errors)))
-          : CliOutput.defaultPresenter.present(event)
+      present: Effect.fnUntraced(function* (event) {
+        if (event._tag === "InvalidInvocation") {
+          yield* fail(Failure.ofInvocation(event.commandPath, event.errors))
+        } else if (event._tag === "Help") {
+          const { canColor } = yield* TerminalCapabilities
+          const { columns = Number.POSITIVE_INFINITY } = (yield* Outputs).stdout
+          yield* Console.log(Help.format(event.helpDoc, { colors: canColor, columns }))
+        } else yield* CliOutput.defaultPresenter.present(event)
+      })
     }),
     // Standard output is for results only.
     Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)]),

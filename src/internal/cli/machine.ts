@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "node:path"
+import { styleText } from "node:util"
 import * as Lightbox from "../../Lightbox.ts"
 import * as Reaper from "../../Reaper.ts"
 import * as Sandbox from "../../Sandbox.ts"
@@ -58,7 +59,9 @@ export const doctor = Command.make(
     )
     const { findings, isHealthy } = diagnosis
     yield* print(Shapes.Diagnosis, diagnosis, {
-      full: Lightbox.formatDiagnosis(diagnosis),
+      full: Lightbox.formatDiagnosis(diagnosis).replace(/^(?:PROBLEM|warning)/gm, (word) =>
+        styleText(word === "warning" ? "yellow" : "red", word, { stream: process.stdout })
+      ),
       brief: findings.flatMap(({ status, topic }) => (status === "ok" ? [] : [topic])).join("\n")
     })
     if (!isHealthy) return yield* new Status.Ended({ status: 1 })

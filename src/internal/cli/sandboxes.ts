@@ -1,4 +1,4 @@
-/** `run`, `shell`, `ps` and `rm`. */
+/** `run`, `shell`, `port`, `ps` and `rm`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { isLightboxError, LightboxError, NotFound } from "../../LightboxError.ts"
-import type { PullProgress } from "../../Microsandbox.ts"
+import type { PublishedPort, PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { statusOf } from "../config/signals.ts"
@@ -71,11 +71,12 @@ export const run = Command.make(
     workdir: Flags.text("workdir", "PATH", "Working directory of the command").pipe(Flag.withAlias("w")),
     user: Flags.text("user", "USER", "User that runs the command").pipe(Flag.withAlias("u")),
     network: Flags.choice("network", ["public", "all", "none"], "Network access (default: public)"),
-    pullPolicy: Flags.choice("pull", ["always", "if-missing", "never"], "When to pull the image (default: if-missing)"),
+    pullPolicy: Flags.pullPolicy,
     labels: Flags.labels,
     maxDuration: Flags.duration("max-duration", "End the sandbox after this time"),
     detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),
-    detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time")
+    detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time"),
+    reuse: Flags.toggle("reuse", "Use the sandbox of --name: start it if it is stopped, launch it if there is none")
   },
   Effect.fnUntraced(
     function* (input) {
@@ -100,10 +101,13 @@ export const run = Command.make(
         const flag = second < input.mounts.length ? "--mount" : "--volume"
         return yield* invalid("run", `${flag} ${mounts[second]?.[0]}`, "only one mount per path is allowed")
       }
-      const sandbox = yield* Sandbox.launch({
+      const { name, reuse } = input
+      if (reuse && name === undefined) return yield* invalid("run", "--reuse", "needs --name")
+      if (reuse && detachFor !== undefined) {
+        return yield* invalid("run", "--reuse", "cannot be combined with --detach-for")
+      }
+      const options = {
         ...(image === undefined ? { snapshot: snapshot ?? "" } : { image }),
-        name: input.name,
-        detached: isDetached,
         resources: {
           cpus: input.cpus,
           memory: yield* Flags.bytesOf("--memory", input.memory),
@@ -120,7 +124,12 @@ export const run = Command.make(
         labels: input.labels,
         maxDuration: input.maxDuration,
         onPullProgress: yield* reportPull(image)
-      }).pipe(
+      }
+      const launching =
+        reuse && name !== undefined
+          ? Sandbox.getOrCreate(name, options)
+          : Sandbox.launch({ ...options, name, detached: isDetached })
+      const sandbox = yield* launching.pipe(
         Effect.mapError(
           nameFlags({
             ...launchFlags,
@@ -149,7 +158,8 @@ export const run = Command.make(
       description: "Run this folder's tests"
     },
     { command: "lightbox run --image alpine", description: "Open a shell" },
-    { command: "lightbox run web --port 8080:80 --detach", description: "Start a sandbox that keeps running" }
+    { command: "lightbox run web --port 8080:80 --detach", description: "Start a sandbox that keeps running" },
+    { command: "lightbox run web --name dev --reuse", description: "Open a shell in it again, started if needed" }
   ]),
   Command.provide(driver())
 )
@@ -210,6 +220,51 @@ export const shell = Command.make(
 ).pipe(
   Command.withDescription("Run a command or a shell in a running sandbox"),
   Command.withExamples([{ command: "lightbox shell web -- tail -f /var/log/messages" }]),
+  Command.provide(driver())
+)
+
+const printPorts = (ports: ReadonlyArray<PublishedPort>, none: string) =>
+  printList(Shapes.Ports, ports, {
+    columns: ["ADDRESS", "GUEST", "PROTOCOL"],
+    row: ({ bind, guest, host, protocol }) => [
+      `${bind.includes(":") ? `[${bind}]` : bind}:${host}`,
+      `${guest}`,
+      protocol
+    ],
+    none
+  })
+
+export const port = Command.make(
+  "port",
+  { name: Flags.nameOf("Name of a running sandbox"), ports: Flags.forwards },
+  Effect.fnUntraced(
+    function* ({ name, ports }) {
+      if (ports.length === 0) {
+        return yield* printPorts((yield* Sandbox.get(name)).ports, `No ports of "${name}" are published.`)
+      }
+      const sandbox = yield* Sandbox.connect(name)
+      const forwards = yield* Effect.forEach(ports, ({ bind, guest, host, typed }) =>
+        Effect.mapError(
+          sandbox.forward(guest, { host, bind }),
+          nameFlags({ guestPort: `PORT ${typed}`, host: `PORT ${typed}`, bind: `PORT ${typed}` })
+        )
+      )
+      yield* printPorts(
+        forwards.map(({ bind, guest, host }) => ({ host, guest, protocol: "tcp", bind })),
+        ""
+      )
+      return yield* Effect.raceAllFirst(forwards.map(({ closed }) => closed))
+    },
+    Effect.scoped,
+    namedArgument
+  )
+).pipe(
+  Command.withDescription("Reach ports of a running sandbox from this machine, until Ctrl+C or its end"),
+  Command.withExamples([
+    { command: "lightbox port web 3000", description: "Take a free port of this machine, and print it" },
+    { command: "lightbox port web 8080:80 9229", description: "Reach two ports" },
+    { command: "lightbox port web", description: "Print the ports that were published at launch" }
+  ]),
   Command.provide(driver())
 )
 

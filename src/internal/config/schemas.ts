@@ -83,7 +83,20 @@ export const hasControl = (text: string): boolean => /[\u0000-\u001f\u007f]/.tes
 
 /** Text that fits into an argument, a path or a variable. */
 export const CString = Schema.String.check(
-  Schema.makeFilter((text) => (text.includes("\0") ? "expected text without NUL characters" : undefined))
+  Schema.makeFilter((text) =>
+    text.includes("\0")
+      ? "expected text without NUL characters"
+      : text.isWellFormed()
+        ? undefined
+        : "expected text without halves of characters (lone surrogates), which UTF-8 does not have"
+  )
+)
+
+/** Text of a file. */
+export const Text = Schema.String.check(
+  Schema.makeFilter((text) =>
+    text.isWellFormed() ? undefined : "expected text without halves of characters (lone surrogates), or bytes"
+  )
 )
 
 /** A word of a command line, or the value of a variable. Redacted text is never shown. */
@@ -190,6 +203,9 @@ export const checkGrowth = (resources: {
 }
 
 export const Port = intBetween(1, 65535)
+
+/** 0: a free one. */
+export const HostPort = intBetween(0, 65535)
 
 // =============================================================================
 // Sizes

@@ -18,6 +18,16 @@ const format = SchemaIssue.makeFormatterStandardSchemaV1({
 export const invalid = (method: string, field: string, problem: string): LightboxError =>
   new LightboxError({ method, reason: new InvalidConfig({ field, problem }) })
 
+/** Adds the line of the caller's program that declares the wrong field. */
+export const declaredAt =
+  (line: string | undefined) =>
+  (error: LightboxError): LightboxError => {
+    const { method, reason } = error
+    return reason._tag === "InvalidConfig" && line !== undefined
+      ? invalid(method, reason.field, `${reason.problem} (declared at ${line})`)
+      : error
+  }
+
 const anyOf = (values: ReadonlyArray<string>): string => values.join(", ").replace(/, ([^,]*)$/, " or $1")
 
 /** Rewords a schema's message for people who have not seen the schema. */

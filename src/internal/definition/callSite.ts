@@ -8,7 +8,7 @@ const ownPackage = /^(.*[\\/])(?:src|dist)[\\/]internal[\\/]definition[\\/]callS
 
 /**
  * The folders of this library, with source maps or without. None in a bundle, where it is part of the user's program;
- * one of CommonJS has not even an address.
+ * a CommonJS bundle has no `import.meta.url` at all.
  */
 export const ownFolders: ReadonlyArray<string> =
   ownPackage === undefined ? [] : ["src", "dist"].map((folder) => `${ownPackage}${folder}${Path.sep}`)

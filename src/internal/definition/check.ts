@@ -21,10 +21,11 @@ import {
   notBlank,
   recordOf,
   ScheduleSchema,
+  Text,
   User,
   Word
 } from "../config/schemas.ts"
-import { decoder, invalid } from "../config/validation.ts"
+import { declaredAt, decoder, invalid } from "../config/validation.ts"
 import { DefinitionTypeId as TypeId } from "../config/validation.ts"
 
 const Secret = Schema.Union([
@@ -73,7 +74,7 @@ const StepSchema = Schema.TaggedUnion({
   },
   Write: {
     path: GuestPath,
-    content: Schema.Union([Schema.String, Schema.Uint8Array]),
+    content: Schema.Union([Text, Schema.Uint8Array]),
     options: Schema.Struct({ ...commonOptions, mode: copyOptions.mode, owner: copyOptions.owner })
   },
   Workdir: { path: GuestPath, options: Schema.Struct(commonOptions) },
@@ -124,6 +125,11 @@ export const checkDefinition = <E, R>(
       verification,
       steps: steps.map((step) => Struct.omit(step, ["declaredAt"])),
       ...options
+    })
+  ).pipe(
+    Effect.mapError((error) => {
+      const [, index] = error.reason._tag === "InvalidConfig" ? (/^steps\.(\d+)/.exec(error.reason.field) ?? []) : []
+      return declaredAt((index === undefined ? definition : steps[Number(index)])?.declaredAt)(error)
     })
   )
 }

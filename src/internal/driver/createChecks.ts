@@ -9,6 +9,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { checkGrowth, defaultResources, DurationInput, HostPath, intBetween, Memory } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
+import { hostPathProblem } from "../host/fileFailure.ts"
 
 const method = "Microsandbox.createSandbox"
 
@@ -106,7 +107,7 @@ export const checkHostPaths = Effect.fnUntraced(function* (
   const check = (field: string, path: string, kind: "file" | "folder" | "any" = "any") =>
     Effect.tryPromise({
       try: () => Fs.stat(path),
-      catch: () => invalid(method, field, `${Path.resolve(path)} does not exist on this host`)
+      catch: (cause) => invalid(method, field, hostPathProblem(Path.resolve(path), cause))
     }).pipe(
       Effect.filterOrFail(
         (stats) => kind === "any" || (kind === "file" ? stats.isFile() : stats.isDirectory()),
@@ -114,23 +115,28 @@ export const checkHostPaths = Effect.fnUntraced(function* (
       )
     )
   for (const [path, mount] of Object.entries(config.mounts ?? {})) {
-    if ("bind" in mount) yield* check(`mounts.${path}`, mount.bind)
-    else if ("disk" in mount) yield* check(`mounts.${path}.disk`, mount.disk)
+    if ("bind" in mount) {
+      yield* check(`mounts.${path}`, mount.bind)
+      // The runtime separates the parts of a mount with them.
+      if (/[,:;]/.test(realHostPath(mount.bind))) {
+        return yield* invalid(method, `mounts.${path}`, "the runtime cannot mount a host path with a comma, : or ;")
+      }
+    } else if ("disk" in mount) yield* check(`mounts.${path}.disk`, mount.disk, "file")
   }
   for (const [index, patch] of (config.patches ?? []).entries()) {
     const field = `patches.${index}.hostPath`
     if (patch._tag === "CopyFile") yield* check(field, patch.hostPath, "file")
     if (patch._tag === "CopyFolder") yield* check(field, patch.hostPath, "folder")
   }
-  if (config.registry?.caCerts !== undefined) yield* check("registry.caCerts", config.registry.caCerts)
+  if (config.registry?.caCerts !== undefined) yield* check("registry.caCerts", config.registry.caCerts, "file")
   const { network } = config
   if (typeof network === "object") {
     for (const [index, path] of (network.tls?.upstreamCaCerts ?? []).entries()) {
-      yield* check(`network.tls.upstreamCaCerts.${index}`, path)
+      yield* check(`network.tls.upstreamCaCerts.${index}`, path, "file")
     }
     if (network.tls?.authority !== undefined) {
-      yield* check("network.tls.authority.certificate", network.tls.authority.certificate)
-      yield* check("network.tls.authority.key", network.tls.authority.key)
+      yield* check("network.tls.authority.certificate", network.tls.authority.certificate, "file")
+      yield* check("network.tls.authority.key", network.tls.authority.key, "file")
     }
   }
 })

@@ -8,11 +8,25 @@ import { invalid } from "../config/validation.ts"
  * name, but does not find it in a look-up.
  */
 export const wholeReference = (reference: string): string => {
+  const { host, path } = split(reference)
+  return `${host}/${/[:@]/.test(path) ? path : `${path}:latest`}`
+}
+
+const split = (reference: string): { readonly host: string; readonly path: string } => {
   const [first = "", ...rest] = reference.split("/")
-  const isRegistry = rest.length > 0 && (/[.:]/.test(first) || first === "localhost")
-  const path = isRegistry ? rest.join("/") : reference.includes("/") ? reference : `library/${reference}`
-  const tagged = /[:@]/.test(path) ? path : `${path}:latest`
-  return `${isRegistry ? first : "docker.io"}/${tagged}`
+  return rest.length > 0 && (/[.:]/.test(first) || first === "localhost")
+    ? { host: first, path: rest.join("/") }
+    : { host: "docker.io", path: reference.includes("/") ? reference : `library/${reference}` }
+}
+
+/** Splits the name of an image into the parts that a registry is asked for: the version is a digest, else a tag. */
+export const splitReference = (
+  reference: string
+): { readonly host: string; readonly repository: string; readonly version: string } => {
+  const { host, path } = split(reference)
+  const [named = "", digest] = path.split("@")
+  const [repository = "", tag = "latest"] = named.split(":")
+  return { host, repository, version: digest ?? tag }
 }
 
 /** Refuses to save nothing. */

@@ -1,5 +1,8 @@
 /** Ports of this host that are forwarded to a guest. */
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
+import type * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
 import * as Dgram from "node:dgram"
 import * as Net from "node:net"
 import type { LightboxError } from "../../LightboxError.ts"
@@ -8,8 +11,6 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { defaultBind } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 import { isCode } from "../host/socket.ts"
-
-const method = "Microsandbox.createSandbox"
 
 /** Normalizes the ports of a configuration. */
 export const publishedPorts = ({ ports }: SandboxConfig): ReadonlyArray<PublishedPort> =>
@@ -28,13 +29,49 @@ export const listenOn = (
   onConnection?: (socket: Net.Socket) => void
 ): Promise<Net.Server> =>
   new Promise((resolve, reject) => {
-    const server = Net.createServer({ allowHalfOpen: true }, onConnection)
+    const server = Net.createServer({ allowHalfOpen: true }, (socket) => {
+      // A socket that nobody reads yet may fail as well.
+      socket.on("error", () => {})
+      onConnection?.(socket)
+    })
     server.unref()
     server.once("error", reject)
     server.listen(port, bind, () => {
       server.off("error", reject)
       resolve(server)
     })
+  })
+
+/**
+ * Carries data between a socket of this host and a connection into the guest until both sides have ended. Each side can
+ * end before the other. Interruption destroys the socket.
+ */
+export const relay = <E>(
+  socket: Net.Socket,
+  {
+    read,
+    write
+  }: { readonly read: Stream.Stream<Uint8Array, E>; readonly write: Sink.Sink<void, Uint8Array, never, E> }
+): Effect.Effect<void> => {
+  const received = Stream.fromAsyncIterable<Uint8Array, unknown>(socket.iterator({ destroyOnReturn: false }), identity)
+  // A peer that is gone ends the output, as the end of its data would.
+  const toGuest = Stream.run(
+    Stream.catchCause(received, () => Stream.empty),
+    write
+  )
+  const toHost = Effect.andThen(
+    Stream.runForEach(read, (bytes) => send(socket, bytes)),
+    Effect.sync(() => socket.end())
+  )
+  return Effect.all([toGuest, toHost], { concurrency: 2 }).pipe(
+    Effect.ignore,
+    Effect.ensuring(Effect.sync(() => socket.destroySoon()))
+  )
+}
+
+const send = (socket: Net.Socket, bytes: Uint8Array): Effect.Effect<void, Error> =>
+  Effect.callback((resume) => {
+    socket.write(bytes, (error) => resume(error === null || error === undefined ? Effect.void : Effect.fail(error)))
   })
 
 export const bindTo = (port: number, bind: string): Promise<Dgram.Socket> =>
@@ -48,14 +85,23 @@ export const bindTo = (port: number, bind: string): Promise<Dgram.Socket> =>
     })
   })
 
-export const portRefused = (port: number, bind: string, cause: unknown): LightboxError =>
+export const portRefused = (
+  call: { readonly method: string; readonly field: string },
+  port: number,
+  bind: string,
+  cause: unknown
+): LightboxError =>
   invalid(
-    method,
-    `ports.${port}`,
+    call.method,
+    call.field,
     isCode(cause, "EADDRINUSE")
       ? `port ${port} of ${bind} is in use on this host`
       : `this host does not let port ${port} of ${bind} be listened on: ${String(cause)}`
   )
+
+/** The failure of a sandbox whose port cannot be listened on. */
+export const createRefused = (port: number, bind: string, cause: unknown): LightboxError =>
+  portRefused({ method: "Microsandbox.createSandbox", field: `ports.${port}` }, port, bind, cause)
 
 // A port stays in use while a connection to it is open.
 const hangUp = (socket: Net.Socket): void => void socket.destroy()
@@ -65,7 +111,7 @@ const take = ({ bind, guest, host, protocol }: PublishedPort) =>
   Effect.acquireRelease(
     Effect.tryPromise<Net.Server | Dgram.Socket, LightboxError>({
       try: () => (protocol === "tcp" ? listenOn(host, bind, hangUp) : bindTo(host, bind)),
-      catch: (cause) => portRefused(host, bind, cause)
+      catch: (cause) => createRefused(host, bind, cause)
     }),
     (taken) => Effect.promise(() => new Promise<void>((resolve) => taken.close(() => resolve())))
   ).pipe(

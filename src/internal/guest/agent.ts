@@ -13,7 +13,7 @@ import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../LightboxError.ts"
 import { maxEntries } from "../host/files.ts"
-import { redactWords } from "../report/failureText.ts"
+import { hiddenArgv, redact, secretsOf } from "../report/failureText.ts"
 import type { AgentConnection, Session } from "./connection.ts"
 import * as Execution from "./execution.ts"
 import * as Protocol from "./protocol.ts"
@@ -32,11 +32,12 @@ export const make = (connection: AgentConnection): Guest.Guest => {
     Effect.map(file("stat", path, { Stat: { path, follow_symlink: options?.followSymlinks ?? true } }), ({ data }) =>
       fileInfo(field(data, "Stat"), path)
     )
+  const log = kernelLog(connection, stat)
 
   return {
     bootMillis: connection.bootMillis,
     lost: connection.lost,
-    spawn: (command, policy) => spawn(connection, stat, command, policy),
+    spawn: (command, policy) => spawn(connection, stat, log, command, policy),
     stat,
     readDirectoryEntries: (path) =>
       Effect.scoped(
@@ -401,10 +402,11 @@ const clear = (word: Guest.Word): string => (Redacted.isRedacted(word) ? Redacte
 const spawn = Effect.fnUntraced(function* (
   connection: AgentConnection,
   stat: Guest.Guest["stat"],
+  kernelLog: Effect.Effect<string>,
   command: Guest.Command,
   policy: Guest.OutputPolicy | undefined
 ): Effect.fn.Return<Guest.Process, LightboxError, Scope.Scope> {
-  const argv = redactWords(command.argv)
+  const argv = hiddenArgv(command)
   const started = yield* Deferred.make<number, LightboxError>()
   const exit = yield* Deferred.make<number, LightboxError>()
   let isReleased = false
@@ -414,7 +416,7 @@ const spawn = Effect.fnUntraced(function* (
 
   if (command.terminal !== undefined && command.cwd !== undefined) {
     // With a terminal, the agent would silently run the command in another directory.
-    yield* requireFolder(stat, argv, command.cwd)
+    yield* requireFolder(stat, argv, command, command.cwd)
   }
 
   const output = yield* OutputBuffer.make(
@@ -431,18 +433,18 @@ const spawn = Effect.fnUntraced(function* (
     Deferred.doneUnsafe(exit, Effect.fail(error))
   }
 
+  // Only commands that end otherwise pay for what is cached: it runs in a fiber of its own.
   /** A dying agent loses track of its commands before the connection ends. So it is asked whether it still lives. */
-  const exitCode = yield* Effect.cached(
-    Effect.filterOrElse(
-      Deferred.await(exit),
-      (code) => code >= 0 || isReleased,
-      (code) =>
-        requester(connection)("spawn", "core.ping", {}).pipe(
-          Effect.catchReason("LightboxError", "Unknown", () => Effect.void),
-          Effect.as(code),
-          Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed(code) })
-        )
+  const lives = yield* Effect.cached(
+    requester(connection)("spawn", "core.ping", {}).pipe(
+      Effect.catchReason("LightboxError", "Unknown", () => Effect.void),
+      Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.void })
     )
+  )
+  const exitCode = Effect.filterOrElse(
+    Deferred.await(exit),
+    (code) => code >= 0 || isReleased,
+    (code) => Effect.as(lives, code)
   )
 
   const id = connection.open({
@@ -499,17 +501,17 @@ const spawn = Effect.fnUntraced(function* (
     Effect.catchReason("LightboxError", "CommandNotStarted", ({ errno, kind, problem }, error) => {
       // The kernel reports a missing program and a missing working directory alike.
       if (kind !== "ProgramNotFound" && kind !== "BadWorkdir") return Effect.fail(error)
-      const isFolderFine = command.cwd === undefined ? Effect.void : requireFolder(stat, argv, command.cwd)
+      const isFolderFine = command.cwd === undefined ? Effect.void : requireFolder(stat, argv, command, command.cwd)
       return Effect.andThen(isFolderFine, notStarted({ argv, kind: "ProgramNotFound", problem, errno }))
     })
   )
 
+  const isOver = () => Deferred.isDoneUnsafe(exit)
   yield* Execution.endHolders(
-    command.argv,
-    Effect.raceFirst(Execution.gone(stat, pid), Effect.exit(Deferred.await(exit))),
-    () => {
-      if (!Deferred.isDoneUnsafe(exit)) connection.post(id, "core.exec.signal", { signal: signals.SIGKILL })
-    },
+    argv,
+    Execution.gone(stat, pid, "1 second", isOver),
+    isOver,
+    () => connection.post(id, "core.exec.signal", { signal: signals.SIGKILL }),
     fail
   )
 
@@ -517,12 +519,9 @@ const spawn = Effect.fnUntraced(function* (
     Effect.suspend(() => (stdin.isOpen ? send("core.exec.stdin", { data }) : Effect.void))
 
   // The agent reports that a signal ended the command, but not which.
-  const endedBy = yield* Effect.cached(
-    Effect.flatMap(exitCode, (code) =>
-      code < 0 && sent === undefined
-        ? Effect.map(kernelLog(connection, stat), (log) => fromKernelLog(log, pid))
-        : Effect.succeed(code < 0 ? sent : undefined)
-    )
+  const logged = yield* Effect.cached(Effect.map(kernelLog, (log) => fromKernelLog(log, pid)))
+  const endedBy = Effect.flatMap(exitCode, (code) =>
+    code < 0 && sent === undefined ? logged : Effect.succeed(code < 0 ? sent : undefined)
   )
 
   const process: Guest.Process = {
@@ -545,17 +544,27 @@ const spawn = Effect.fnUntraced(function* (
   return printable(process, "Process", () => ({ pid }))
 })
 
-/** The log of the guest's kernel, or an empty string if it is not available. */
-const kernelLog = (connection: AgentConnection, stat: Guest.Guest["stat"]): Effect.Effect<string> =>
-  Effect.scoped(
-    Effect.flatMap(
-      spawn(connection, stat, { argv: ["dmesg"], cwd: "/", user: "0:0", stdin: "empty" }, undefined),
-      ({ output }) => Stream.mkString(Stream.decodeText(Stream.map(output, ({ bytes }) => bytes)))
-    )
-  ).pipe(
+/** The log of the guest's kernel, or an empty string if it is not available. Where it cannot be read, it is asked for once. */
+const kernelLog = (connection: AgentConnection, stat: Guest.Guest["stat"]): Effect.Effect<string> => {
+  let isReadable = true
+  const dmesg: Guest.Command = { argv: ["dmesg"], cwd: "/", user: "0:0", stdin: "empty" }
+  const read = Effect.gen(function* () {
+    const { exitCode, output } = yield* spawn(connection, stat, Effect.succeed(""), dmesg, undefined)
+    const text = yield* Stream.mkString(Stream.decodeText(Stream.map(output, ({ bytes }) => bytes)))
+    if ((yield* exitCode) > 0) isReadable = false
+    return text
+  }).pipe(
+    Effect.tapError(({ reason }) =>
+      Effect.sync(() => {
+        if (reason._tag === "CommandNotStarted") isReadable = false
+      })
+    ),
+    Effect.scoped,
     Effect.timeout("2 seconds"),
     Effect.orElseSucceed(() => "")
   )
+  return Effect.suspend(() => (isReadable ? read : Effect.succeed("")))
+}
 
 const problems: { readonly [kind: string]: CommandNotStarted["kind"] } = {
   not_found: "ProgramNotFound",
@@ -578,7 +587,7 @@ const notStarted = ({ errno, ...fields }: NotStarted): LightboxError =>
   })
 
 const problemOf = (argv: ReadonlyArray<string>, command: Guest.Command, payload: Protocol.Payload): NotStarted => {
-  const message = text(payload["message"]) ?? "the guest gave no reason"
+  const message = redact(secretsOf(command), text(payload["message"]) ?? "the guest gave no reason")
   const errno = text(payload["errno_name"])
   const isUser = command.user !== undefined && /user|group/.test(message) && errno === undefined
   return {
@@ -593,10 +602,11 @@ const problemOf = (argv: ReadonlyArray<string>, command: Guest.Command, payload:
 const requireFolder = (
   stat: Guest.Guest["stat"],
   argv: ReadonlyArray<string>,
+  command: Guest.Command,
   cwd: string
 ): Effect.Effect<void, LightboxError> => {
   const missing = (problem: string, errno: string) =>
-    notStarted({ argv, kind: "BadWorkdir", problem: `${cwd}: ${problem}`, errno })
+    notStarted({ argv, kind: "BadWorkdir", problem: `${redact(secretsOf(command), cwd)}: ${problem}`, errno })
   return stat(cwd).pipe(
     Effect.catchReason("LightboxError", "FileError", ({ code, problem }) => Effect.fail(missing(problem, code))),
     Effect.filterOrFail(

@@ -2,7 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
+import { identity } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Struct from "effect/Struct"
@@ -19,7 +19,11 @@ export interface Ended {
 }
 
 export const ended = (process: Guest.Process): Effect.Effect<Ended, LightboxError> =>
-  Effect.all({ exitCode: process.exitCode, signal: process.endedBy })
+  Effect.flatMap(process.exitCode, (exitCode) =>
+    exitCode >= 0
+      ? Effect.succeed({ exitCode, signal: undefined })
+      : Effect.map(process.endedBy, (signal) => ({ exitCode, signal }))
+  )
 
 export interface Collected extends Ended {
   readonly stdout: Uint8Array
@@ -51,9 +55,7 @@ export const withDefaults = (
 const defaults = new WeakMap<Guest.Process, ReadonlyArray<Guest.Word>>()
 
 const secretsOf = (process: Guest.Process, { argv, env }: Pick<Guest.Command, "argv" | "env">) =>
-  [...argv, ...Object.values(env ?? {}), ...(defaults.get(process) ?? [])].flatMap((word): ReadonlyArray<string> =>
-    Redacted.isRedacted(word) ? [Redacted.value(word)] : []
-  )
+  FailureText.secretsOf({ argv: [...argv, ...(defaults.get(process) ?? [])], env })
 
 export type Input<E, R> = string | Uint8Array | Stream.Stream<Uint8Array, E, R>
 
@@ -77,20 +79,29 @@ export const feed = <E, R>(process: Guest.Process, input: Input<E, R>): Effect.E
 export const gone = (
   stat: Guest.Guest["stat"],
   pid: number,
-  interval: Duration.Input = "1 second"
+  interval: Duration.Input = "1 second",
+  isOver: () => boolean = () => false
 ): Effect.Effect<void> => {
   const has = (path: string, otherwise: (error: LightboxError) => Effect.Effect<boolean>) =>
     stat(path).pipe(Effect.as(true), Effect.catch(otherwise))
-  const isThere = has(`/proc/${pid}`, ({ reason }) =>
-    // Without `/proc`, nobody knows.
-    reason._tag === "FileError" && reason.code === "ENOENT"
-      ? Effect.map(
-          has("/proc/1", () => Effect.succeed(false)),
-          (hasProc) => !hasProc
+  const isThere = Effect.suspend(() =>
+    isOver()
+      ? Effect.succeed(false)
+      : has(`/proc/${pid}`, ({ reason }) =>
+          // Without `/proc`, nobody knows.
+          reason._tag === "FileError" && reason.code === "ENOENT"
+            ? Effect.map(
+                has("/proc/1", () => Effect.succeed(false)),
+                (hasProc) => !hasProc
+              )
+            : Effect.succeed(true)
         )
-      : Effect.succeed(true)
   )
-  return Effect.asVoid(Effect.repeat(Effect.delay(isThere, interval), { while: (isThere) => isThere }))
+  // Every command begins to wait, so this costs no schedule.
+  const wait: Effect.Effect<void> = Effect.flatMap(Effect.delay(isThere, interval), (isThere) =>
+    isThere ? wait : Effect.void
+  )
+  return wait
 }
 
 /**
@@ -100,14 +111,18 @@ export const gone = (
 export const endHolders = (
   argv: ReadonlyArray<Guest.Word>,
   exited: Effect.Effect<unknown>,
+  isOver: () => boolean,
   kill: () => void,
   giveUp: (error: LightboxError) => void
 ): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function* () {
     yield* exited
+    if (isOver()) return
     yield* Effect.sleep("1 second")
+    if (isOver()) return
     kill()
     yield* Effect.sleep("5 seconds")
+    if (isOver()) return
     const problem = `${FailureText.shortArgv(argv)} has exited, but a process in a session of its own holds its output open, so the guest does not report its exit code. Redirect the output of that process, as in "setsid server > /dev/null 2>&1 &"`
     giveUp(new LightboxError({ method: "Sandbox.spawn", reason: new Unknown({ problem }) }))
   }).pipe(Effect.forkScoped, Effect.asVoid)
@@ -214,8 +229,14 @@ export const failures = (
     tooLarge: (limitBytes: number) =>
       new LightboxError({ method, reason: new OutputTooLarge({ ...fields(), limitBytes }) }),
     /** Fails after the limit. */
-    within: (limit: Duration.Duration | undefined) =>
-      timeLimit(method, FailureText.shortArgv(command.argv), limit, () => Struct.pick(fields(), ["stdout", "stderr"]))
+    within: (
+      limit: Duration.Duration | undefined
+    ): (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | LightboxError, R>) =>
+      limit === undefined
+        ? identity
+        : timeLimit(method, FailureText.shortArgv(fields().argv), limit, () =>
+            Struct.pick(fields(), ["stdout", "stderr"])
+          )
   }
 }
 

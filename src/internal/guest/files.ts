@@ -8,7 +8,7 @@ import * as Stream from "effect/Stream"
 import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
-import { Bytes, CString, FilePath, intBetween } from "../config/schemas.ts"
+import { Bytes, CString, FilePath, intBetween, Text } from "../config/schemas.ts"
 import { callDecoder, decoder } from "../config/validation.ts"
 import { ifMissing } from "../host/fileFailure.ts"
 
@@ -35,7 +35,7 @@ const decodeWrite = callDecoder(
 )
 const decodeWriteString = callDecoder(
   "Sandbox.writeFileString",
-  Schema.Struct({ ...At.fields, text: Schema.String }),
+  Schema.Struct({ ...At.fields, text: Text }),
   WriteOptions
 )
 const decodeMakeDirectory = callDecoder("Sandbox.makeDirectory", At, Schema.Struct({ mode: Mode }))

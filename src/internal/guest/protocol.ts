@@ -50,15 +50,48 @@ export const encode = (id: number, type: string, payload: Payload): Uint8Array =
   return frame
 }
 
+/** Ample for the agent's largest answer, a page of 512 files. */
+const maxValues = 65_536
+
+const maxDepth = 16
+
+/** Counts values before the decoder makes objects of them: four megabytes can hold four million empty maps. */
+class BoundedTokenizer extends Cbor.Tokenizer {
+  private count = 0
+  /** How many values each open array or map still has. */
+  private readonly open: Array<number> = []
+
+  override next(): Cbor.Token {
+    const token = super.next()
+    const { type, value } = token
+    if (++this.count > maxValues) throw new TypeError(`the relay sent a message of more than ${maxValues} values`)
+    if (Cbor.Type.equals(type, Cbor.Type.break)) this.open.pop()
+    else if (this.open.length > 0) this.open.push((this.open.pop() ?? 0) - 1)
+    if (Cbor.Type.equals(type, Cbor.Type.array)) this.open.push(Number(value))
+    else if (Cbor.Type.equals(type, Cbor.Type.map)) this.open.push(2 * Number(value))
+    if (this.open.length > maxDepth) throw new TypeError(`the relay sent a message nested deeper than ${maxDepth}`)
+    while (this.open.at(-1) === 0) this.open.pop()
+    return token
+  }
+}
+
+const decodeOptions = { allowIndefinite: true, allowUndefined: true, allowBigInt: true }
+
+const decode = (bytes: Uint8Array): Payload => {
+  // The tokenizer slices bytes, which a `Buffer` would not copy.
+  const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return asPayload(Cbor.decode(plain, { tokenizer: new BoundedTokenizer(plain, decodeOptions) }))
+}
+
 const decodeBody = (id: number, flagBits: number, body: Uint8Array): Message => {
-  const { p, t: type, v } = asPayload(Cbor.decode(body))
+  const { p, t: type, v } = decode(body)
   if (!Predicate.isString(type) || !(p instanceof Uint8Array) || !Predicate.isNumber(v)) {
     throw new TypeError("the relay sent a frame that is not a message")
   }
   return {
     id,
     type,
-    payload: p.length === 0 ? {} : asPayload(Cbor.decode(p)),
+    payload: p.length === 0 ? {} : decode(p),
     isLast: (flagBits & flags.terminal) !== 0,
     generation: v
   }
@@ -74,48 +107,56 @@ export interface Greeting {
   readonly endId: number
 }
 
-/** Splits a byte stream into messages. Copies bytes at most twice, whatever the sizes of frames and chunks. */
+/**
+ * Splits a byte stream into messages. Copies only frames that span chunks: the bytes in a message are views of what was
+ * received, as the decoder takes views of a `Buffer`.
+ */
 export class Decoder {
-  private chunks: Array<Uint8Array> = []
+  private readonly chunks: Array<Buffer> = []
   private size = 0
   private greeting: Greeting | undefined
 
   /** Adds bytes and reports complete messages. Throws on invalid frames. */
   push(chunk: Uint8Array, onGreeting: (greeting: Greeting) => void, onMessage: (message: Message) => void): void {
-    this.chunks.push(chunk)
+    this.chunks.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
     this.size += chunk.length
     if (this.greeting === undefined) {
       if (this.size < 8) return
       const head = this.take(8)
-      const view = new DataView(head.buffer, head.byteOffset, head.byteLength)
-      this.greeting = { firstId: view.getUint32(0), endId: view.getUint32(4) }
+      this.greeting = { firstId: head.readUInt32BE(0), endId: head.readUInt32BE(4) }
       onGreeting(this.greeting)
     }
     while (this.size >= 4) {
-      const head = this.peek(4)
-      const length = new DataView(head.buffer, head.byteOffset, head.byteLength).getUint32(0)
+      const length = this.peek(4).readUInt32BE(0)
       if (length < 5 || length > maxFrameBytes) throw new TypeError(`the relay sent a frame of ${length} bytes`)
       if (this.size < 4 + length) return
       const frame = this.take(4 + length)
-      const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
-      onMessage(decodeBody(view.getUint32(4), view.getUint8(8), frame.subarray(headerBytes)))
+      onMessage(decodeBody(frame.readUInt32BE(4), frame.readUInt8(8), frame.subarray(headerBytes)))
     }
   }
 
-  private peek(count: number): Uint8Array {
+  private peek(count: number): Buffer {
     const first = this.chunks[0]
     if (first !== undefined && first.length >= count) return first
-    this.chunks = [concat(this.chunks, this.size)]
-    return this.chunks[0] ?? new Uint8Array()
+    const joined = Buffer.allocUnsafeSlow(count)
+    let filled = 0
+    for (const chunk of this.chunks) {
+      filled += chunk.copy(joined, filled)
+      if (filled === count) break
+    }
+    return joined
   }
 
-  private take(count: number): Uint8Array {
-    const bytes = this.peek(count)
-    const rest = bytes.subarray(count)
-    if (rest.length === 0) this.chunks.shift()
-    else this.chunks[0] = rest
+  private take(count: number): Buffer {
+    const bytes = this.peek(count).subarray(0, count)
+    for (let rest = count; rest > 0;) {
+      const first = this.chunks.shift()
+      if (first === undefined) break
+      if (first.length > rest) this.chunks.unshift(first.subarray(rest))
+      rest -= first.length
+    }
     this.size -= count
-    return bytes.subarray(0, count)
+    return bytes
   }
 }
 

@@ -1,13 +1,15 @@
 import * as Effect from "effect/Effect"
+import * as Fs from "node:fs/promises"
 import * as Predicate from "effect/Predicate"
 import { FileError, LightboxError, NoSpace } from "../../LightboxError.ts"
+import * as Folders from "./folders.ts"
 
 /** Turns a failed operation on a file of this host into an error. */
 export const fileFailure =
   (method: string, operation: string, path: string) =>
   (cause: unknown): LightboxError => {
     const code = Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : "UNKNOWN"
-    const problem = cause instanceof Error ? cause.message : String(cause)
+    const problem = cause instanceof Error ? Folders.nameIn(cause, path).message : String(cause)
     return new LightboxError({
       method,
       reason:
@@ -24,3 +26,20 @@ export const ifMissing =
     Effect.catchReason(effect, "LightboxError", "FileError", ({ code }, error) =>
       codes.includes(code) ? Effect.succeed(fallback) : Effect.fail(error)
     )
+
+/** Says why a path of this host cannot be used. */
+export const hostPathProblem = (path: string, cause: unknown): string =>
+  Predicate.hasProperty(cause, "code") && (cause.code === "ENOENT" || cause.code === "ENOTDIR")
+    ? `${path} does not exist on this host`
+    : `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`
+
+/** Refuses devices and sockets, which may have no end. A pipe ends with its writer. */
+export const requireArchive = (method: string, path: string): Effect.Effect<void, LightboxError> =>
+  Effect.tryPromise({
+    try: async () => {
+      const stats = await Fs.stat(path)
+      if (stats.isFile() || stats.isDirectory() || stats.isFIFO()) return
+      throw Object.assign(new Error("it is not a file"), { code: "EINVAL" })
+    },
+    catch: fileFailure(method, "file", path)
+  })

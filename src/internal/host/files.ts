@@ -1,7 +1,7 @@
 /** Packs files of the host for copies into a guest, and unpacks what comes from one. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Sink from "effect/Sink"
+import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import * as TarFiles from "modern-tar/fs"
 import { isUtf8 } from "node:buffer"
@@ -9,9 +9,9 @@ import * as Crypto from "node:crypto"
 import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { Writable } from "node:stream"
 import type { LightboxError } from "../../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
+import * as Folders from "./folders.ts"
 
 /** The identity of a file: everything that a copy preserves, without the time of the last change. */
 export interface HostFile {
@@ -38,18 +38,31 @@ export const nameOf = (bytes: Buffer): string => {
 
 export const linkTarget = async (path: string): Promise<string> => nameOf(await Fs.readlink(path, "buffer"))
 
+/** The names that lead to a folder of the listing. */
+export const namesOf = (path: string): ReadonlyArray<string> => (path === "" || path === "." ? [] : path.split("/"))
+
+/** A folder of the listing that a link or a file has replaced. */
+export const ifReplaced =
+  (path: string) =>
+  (cause: unknown): never => {
+    throw Predicate.hasProperty(cause, "code") && (cause.code === "ENOTDIR" || cause.code === "ELOOP")
+      ? changed(path)
+      : cause
+  }
+
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = FsSync.constants
 
 /** Opens a file, but not a link or pipe that took its place since the listing. Only the copied path may be a link. */
 export const open = async (
   path: string,
-  isTop: boolean
+  isTop: boolean,
+  shown = path
 ): Promise<readonly [file: Fs.FileHandle, stats: FsSync.Stats]> => {
   const file = await Fs.open(path, O_RDONLY | O_NONBLOCK | (isTop ? 0 : O_NOFOLLOW))
   const stats = await file.stat()
   if (stats.isFile()) return [file, stats]
   await file.close()
-  throw changed(path)
+  throw changed(shown)
 }
 
 export const chunksOf = (file: Fs.FileHandle): AsyncIterable<Uint8Array> =>
@@ -77,41 +90,67 @@ interface PackOptions {
 async function* archiveOf(
   root: string,
   files: ReadonlyArray<HostFile>,
-  { mode: wanted, name, owner }: PackOptions
+  options: PackOptions
 ): AsyncGenerator<Uint8Array> {
-  for (const { digest, kind, mode, path, size } of files) {
-    const full = Path.join(root, path)
-    const header = { mode: modeOf(mode, kind === "folder", wanted), size, target: "", ...owner }
-    if (kind === "file") {
-      const [file, { mtime }] = await open(full, path === "")
-      try {
-        yield headerOf({ ...header, type: "0", name: path === "" ? name : path, mtime })
-        const hash = Crypto.createHash("sha256")
-        let rest = size
-        for await (const chunk of chunksOf(file)) {
-          rest -= chunk.length
-          if (rest < 0) throw changed(full)
-          hash.update(chunk)
-          yield chunk
-        }
-        if (hash.digest("hex") !== digest) throw changed(full)
-        yield paddingOf(size)
-      } finally {
-        await file.close()
+  let folder: (Folders.OpenFolder & { readonly name: string }) | undefined
+  try {
+    for (const file of files) {
+      const name = Path.posix.dirname(file.path)
+      const full = Path.join(root, file.path)
+      if (file.path !== "" && folder?.name !== name) {
+        await folder?.close()
+        folder = undefined
+        folder = { ...(await Folders.open(root, namesOf(name)).catch(ifReplaced(Path.dirname(full)))), name }
       }
-    } else {
-      const { mtime } = await Fs.lstat(full)
-      const target = kind === "link" ? await linkTarget(full) : ""
-      if (kind === "link" && Crypto.hash("sha256", target) !== digest) throw changed(full)
-      yield headerOf({
-        ...header,
-        ...(kind === "link" ? { type: "2", name: path } : { type: "5", name: `${path}/` }),
-        target,
-        mtime
-      })
+      const at = folder === undefined ? full : Path.join(folder.path, Path.basename(full))
+      try {
+        yield* entryOf(at, full, file, options)
+      } catch (cause) {
+        throw cause instanceof Error ? Folders.nameIn(cause, full) : cause
+      }
     }
+  } finally {
+    await folder?.close()
   }
   yield new Uint8Array(2 * blockBytes)
+}
+
+async function* entryOf(
+  /** Leads to what was listed, even if a parent was replaced. */
+  at: string,
+  full: string,
+  { digest, kind, mode, path, size }: HostFile,
+  { mode: wanted, name, owner }: PackOptions
+): AsyncGenerator<Uint8Array> {
+  const header = { mode: modeOf(mode, kind === "folder", wanted), size, target: "", ...owner }
+  if (kind === "file") {
+    const [file, { mtime }] = await open(at, path === "", full)
+    try {
+      yield headerOf({ ...header, type: "0", name: path === "" ? name : path, mtime })
+      const hash = Crypto.createHash("sha256")
+      let rest = size
+      for await (const chunk of chunksOf(file)) {
+        rest -= chunk.length
+        if (rest < 0) throw changed(full)
+        hash.update(chunk)
+        yield chunk
+      }
+      if (hash.digest("hex") !== digest) throw changed(full)
+      yield paddingOf(size)
+    } finally {
+      await file.close()
+    }
+  } else {
+    const { mtime } = await Fs.lstat(at)
+    const target = kind === "link" ? await linkTarget(at) : ""
+    if (kind === "link" && Crypto.hash("sha256", target) !== digest) throw changed(full)
+    yield headerOf({
+      ...header,
+      ...(kind === "link" ? { type: "2", name: path } : { type: "5", name: `${path}/` }),
+      target,
+      mtime
+    })
+  }
 }
 
 const blockBytes = 512
@@ -237,11 +276,12 @@ export const write = <E, R>(
       try: () => Fs.mkdir(Path.dirname(path), { recursive: true }),
       catch: failure(method, path)
     }),
-    Stream.run(
-      content,
-      Sink.fromWritableStream({
-        evaluate: () => Writable.toWeb(FsSync.createWriteStream(path, { mode: options.mode & permissions })),
-        onError: failure(method, path)
-      })
+    Effect.acquireUseRelease(
+      Effect.tryPromise({ try: () => Fs.open(path, "w", options.mode & permissions), catch: failure(method, path) }),
+      (file) =>
+        Stream.runForEach(content, (bytes) =>
+          Effect.tryPromise({ try: () => file.writeFile(bytes), catch: failure(method, path) })
+        ),
+      (file) => Effect.promise(() => file.close())
     )
   )

@@ -1,5 +1,6 @@
 /** The home: the folder in which the runtime stores everything. */
 import * as Effect from "effect/Effect"
+import { statSync } from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -18,10 +19,21 @@ export const resolve = (method: string, home: string | undefined): Effect.Effect
       home ?? (environment === undefined || environment === "" ? Path.join(Os.homedir(), ".microsandbox") : environment)
     )
     return Buffer.byteLength(path) <= maxBytes
-      ? Effect.succeed(path)
+      ? Effect.as(requireFolder(method, path), path)
       : Effect.fail(
           invalid(method, "home", `expected a path of at most ${maxBytes} bytes, because sockets are created in it`)
         )
+  })
+
+/** Refuses a home that is a file, or below one. */
+export const requireFolder = (method: string, path: string): Effect.Effect<void, LightboxError> =>
+  Effect.suspend(() => {
+    try {
+      if (statSync(path).isDirectory()) return Effect.void
+    } catch (cause) {
+      if (!isCode(cause, "ENOTDIR")) return Effect.void
+    }
+    return Effect.fail(invalid(method, "home", `${path} is not a folder`))
   })
 
 /** Copies of disks: `reflink` shares the content, the other copies every byte. */

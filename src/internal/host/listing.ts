@@ -11,6 +11,7 @@ import * as Path from "node:path"
 import ignore from "ignore"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as HostFiles from "./files.ts"
+import * as Folders from "./folders.ts"
 import * as Cache from "./listingCache.ts"
 
 export interface Listing {
@@ -129,20 +130,20 @@ class Walk {
     this.now = Date.now()
   }
 
-  private look(path: string): FsSync.BigIntStats {
-    const full = path === "" ? this.root : `${this.root}/${path}`
-    this.report(full)
-    return path === "" ? FsSync.statSync(full, { bigint: true }) : FsSync.lstatSync(full, { bigint: true })
+  private lookAtRoot(): FsSync.BigIntStats {
+    this.report(this.root)
+    return FsSync.statSync(this.root, { bigint: true })
   }
 
   /** Checks whether nothing has changed since a listing. */
   async isUnchanged(known: Cache.Known): Promise<boolean> {
-    if (!known.stamps.isOf(0, this.look(""))) return false
+    if (!known.stamps.isOf(0, this.lookAtRoot())) return false
     for (const { first, names, path } of known.folders()) {
       const prefix = path === "" ? "" : `${path}/`
       for (const [index, name] of names.entries()) {
         if (this.isDue()) await this.pause()
         const full = `${this.root}/${prefix}${name}`
+        this.report(full)
         const stats = FsSync.lstatSync(full, { bigint: true, throwIfNoEntry: false })
         if (stats === undefined || !known.stamps.isOf(first + index, stats)) return false
       }
@@ -159,20 +160,19 @@ class Walk {
     const stamps = new Cache.Stamps()
     const entries: Array<Cache.Entry> = []
     const toRead: Array<Cache.Entry> = []
-    const add = (path: string, was: number | undefined) => {
-      const stats = this.look(path)
+    const add = (path: string, stats: FsSync.BigIntStats, was: number | undefined) => {
       const position = entries.length
       stamps.set(position, stats)
       const [mode, size] = [Number(stats.mode), Number(stats.size)]
-      const isFolder = kindOf(mode) === "folder"
       const isUnchanged = was !== undefined && known?.stamps.isOf(was, stats) === true
-      const digest = isUnchanged && !isFolder ? known.digest(was) : ""
+      const digest = isUnchanged ? known.digest(was) : ""
       const entry: Cache.Entry = { position, path, mode, size, was, isUnchanged, digest, isSettled: isUnchanged }
       entries.push(entry)
-      if (!isUnchanged && !isFolder) toRead.push(entry)
+      return entry
     }
 
-    add("", known === undefined ? undefined : 0)
+    const top = add("", this.lookAtRoot(), known === undefined ? undefined : 0)
+    if (kindOf(top.mode) === "file" && !top.isUnchanged) toRead.push(top)
     const folders: Array<ReadonlyArray<string>> = []
     for (const folder of entries) {
       if (kindOf(folder.mode) !== "folder") continue
@@ -181,13 +181,27 @@ class Walk {
       const prefix = folder.path === "" ? "" : `${folder.path}/`
       const isSame = folder.isUnchanged && before !== undefined
       if (!isSame) folder.isSettled = stamps.isSettled(folder.position, this.now)
-      const names = isSame ? before.names : readNames(root, prefix, isIgnored, report)
       const positions = new Map(before?.names.map((name, index) => [name, before.first + index]))
-      for (const name of names) {
-        if (this.isDue()) await this.pause()
-        add(prefix + name, positions.get(name))
+      // Nothing is looked at through a link that has taken the place of a folder.
+      const { descriptor, path } = this.openFolder(folder, stamps)
+      try {
+        const names = isSame ? before.names : readNames(path, root, prefix, isIgnored, report)
+        for (const name of names) {
+          if (this.isDue()) await this.pause()
+          const at = `${path}/${name}`
+          report(`${root}/${prefix}${name}`)
+          const entry = add(prefix + name, FsSync.lstatSync(at, { bigint: true }), positions.get(name))
+          if (entry.isUnchanged) continue
+          const kind = kindOf(entry.mode)
+          if (kind === "file") toRead.push(entry)
+          if (kind !== "link") continue
+          entry.isSettled = stamps.isSettled(entry.position, this.now)
+          entry.digest = Crypto.hash("sha256", HostFiles.nameOf(FsSync.readlinkSync(at, "buffer")))
+        }
+        folders.push(names)
+      } finally {
+        FsSync.closeSync(descriptor)
       }
-      folders.push(names)
     }
 
     const later: Array<Cache.Entry> = []
@@ -203,10 +217,26 @@ class Walk {
     }
     return { entries, stamps, folders, later }
   }
+
+  /** Opens a folder that must be the one that was listed. */
+  private openFolder({ path, position }: Cache.Entry, stamps: Cache.Stamps): ReturnType<typeof Folders.openNow> {
+    const full = Path.join(this.root, path)
+    this.report(full)
+    try {
+      const opened = Folders.openNow(this.root, HostFiles.namesOf(path))
+      if (stamps.isSame(position, FsSync.fstatSync(opened.descriptor, { bigint: true }))) return opened
+      FsSync.closeSync(opened.descriptor)
+    } catch (cause) {
+      return HostFiles.ifReplaced(full)(cause)
+    }
+    throw HostFiles.changed(full)
+  }
 }
 
 /** Reads the names in a folder that are not ignored. */
 const readNames = (
+  /** Leads to the folder, even if a parent was replaced. */
+  at: string,
   root: string,
   prefix: string,
   isIgnored: (path: string, isFolder: boolean) => boolean,
@@ -214,12 +244,12 @@ const readNames = (
 ): ReadonlyArray<string> => {
   const folder = Path.join(root, prefix)
   report(folder)
-  const names = FsSync.readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+  const names = FsSync.readdirSync(at, { withFileTypes: true }).flatMap((entry) =>
     isIgnored(prefix + entry.name, entry.isDirectory()) ? [] : [entry.name]
   )
   // It stands for bytes that are not UTF-8, but a name may also contain it.
   if (names.some((name) => name.includes("\uFFFD"))) {
-    for (const bytes of FsSync.readdirSync(folder, { encoding: "buffer" })) {
+    for (const bytes of FsSync.readdirSync(at, { encoding: "buffer" })) {
       const name = bytes.toString()
       report(Path.join(folder, name))
       if (names.includes(name)) HostFiles.nameOf(bytes)
@@ -230,11 +260,8 @@ const readNames = (
 
 const buffer = Buffer.allocUnsafeSlow(smallBytes + 1)
 
-/** Hashes a small file, or the target of a link. */
-const digestNow = (path: string, { mode, path: relative, position }: Cache.Entry, stamps: Cache.Stamps): string => {
-  if (kindOf(mode) === "link") {
-    return Crypto.hash("sha256", HostFiles.nameOf(FsSync.readlinkSync(path, "buffer")))
-  }
+/** Hashes a small file. */
+const digestNow = (path: string, { path: relative, position }: Cache.Entry, stamps: Cache.Stamps): string => {
   const file = FsSync.openSync(path, O_RDONLY | O_NONBLOCK | (relative === "" ? 0 : O_NOFOLLOW))
   try {
     const stats = FsSync.fstatSync(file, { bigint: true })
@@ -252,10 +279,9 @@ const digestNow = (path: string, { mode, path: relative, position }: Cache.Entry
 
 const digest = async (
   path: string,
-  { mode, path: relative, position }: Cache.Entry,
+  { path: relative, position }: Cache.Entry,
   stamps: Cache.Stamps
 ): Promise<string> => {
-  if (kindOf(mode) === "link") return Crypto.hash("sha256", await HostFiles.linkTarget(path))
   const [file] = await HostFiles.open(path, relative === "")
   try {
     if (!stamps.isSameFile(position, await file.stat({ bigint: true }))) throw HostFiles.changed(path)

@@ -2,9 +2,14 @@
  * Remembers the files of copied folders in the home, as the index of git does, so that unchanged ones are not read
  * again. Whatever is missing, torn, foreign or of another version counts as nothing: that only costs time.
  *
- * A file is unchanged if its device, inode, mode, size and times are those of the last time. Its content could still
- * have changed within one tick of the file system's clock. What had just been changed when it was read is therefore not
- * remembered.
+ * A file is unchanged if its device, inode, mode, size and times are those of the last time. Only the ctime cannot be
+ * set by programs. A change does not show in it
+ *
+ * - within one tick of the clock, and until a long write ends: what changed less than three seconds ago is not remembered;
+ * - if times are whole seconds, as the clock can be set back by some: such files are not remembered;
+ * - if a power cut keeps the time and loses the content, or the reverse: nothing is remembered across boots;
+ * - on file systems that make up times or inodes, or have other writers than this kernel: only some are used at all;
+ * - if a program writes into memory that it has mapped: Snapshot.copy documents it.
  */
 import * as Effect from "effect/Effect"
 import * as Crypto from "node:crypto"
@@ -24,6 +29,8 @@ export interface Place {
   /** Its result is kept with the listing. */
   readonly encode: (files: ReadonlyArray<HostFile>) => Uint8Array
   readonly stage: Effect.Effect<string, LightboxError>
+  /** Reads all files, and remembers them anew. */
+  readonly isFresh?: boolean
 }
 
 /** A file, folder or link of a tree. */
@@ -73,8 +80,8 @@ export class Stamps {
   }
   /** Checks whether a change from now on would show. */
   isSettled(position: number, nowMillis: number): boolean {
-    const now = BigInt(nowMillis) * 1_000_000n
-    return isPast(this.values[position * fields + 4], now) && isPast(this.values[position * fields + 5], now)
+    const ctime = this.values[position * fields + 5]
+    return ctime !== undefined && ctime % second !== 0n && ctime + 3n * second < BigInt(nowMillis) * 1_000_000n
   }
   /** Makes a position differ from all files. */
   clear(position: number): void {
@@ -99,10 +106,13 @@ export class Stamps {
   device(position: number): bigint | undefined {
     return this.values[position * fields]
   }
-  /** Checks whether it is still the same file, if not unchanged. */
-  isSameFile(position: number, { ino, size }: BigIntStats): boolean {
+  /** Checks whether it is still the same file or folder, if not unchanged. */
+  isSame(position: number, { dev, ino }: BigIntStats): boolean {
     const at = position * fields
-    return this.values[at + 1] === BigInt.asIntN(64, ino) && this.values[at + 3] === size
+    return this.values[at] === dev && this.values[at + 1] === BigInt.asIntN(64, ino)
+  }
+  isSameFile(position: number, stats: BigIntStats): boolean {
+    return this.isSame(position, stats) && this.values[position * fields + 3] === stats.size
   }
   isFolder(position: number): boolean {
     return (this.modeAndSize(position).mode & constants.S_IFMT) === constants.S_IFDIR
@@ -113,10 +123,6 @@ export class Stamps {
 }
 
 const second = 1_000_000_000n
-
-/** Some file systems round times to one or two seconds. The clock of others is a few milliseconds behind. */
-const isPast = (time: bigint | undefined, now: bigint): boolean =>
-  time !== undefined && time + (time % second === 0n ? 3n * second : second / 10n) < now
 
 const fields = 6
 const stampBytes = fields * 8
@@ -149,25 +155,28 @@ export interface Cache {
 /** Changes with the format. */
 const version = 1
 
-/** NFS, SMB, 9P, FUSE, AFS, Ceph: the kernel may not know yet that a file has changed. */
-const remote = new Set([0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x01021997, 0x65735546, 0x5346414f, 0x00c36400])
+/** ext2 to ext4, XFS, btrfs, tmpfs and overlayfs: this kernel sets their ctime, and nobody else writes to them. */
+const trusted = new Set([0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630])
 
 /** A smaller tree is soon read again. */
 const leastFiles = 64
 const leastBytes = 4 * 1024 * 1024
 
-/** Opens the cache of a tree, if its file system allows for one. */
+/** Opens the cache of a tree, if its file system allows for one. Only Linux has boots and file systems that are known. */
 export const open = (
-  { encoding, home, stage }: Place,
+  { encoding, home, isFresh, stage }: Place,
   root: string,
   patterns: ReadonlyArray<string>
 ): Effect.Effect<Cache | undefined> =>
   Effect.gen(function* () {
     const { type } = yield* Effect.tryPromise(() => Fs.statfs(root))
-    if (remote.has(type >>> 0)) return undefined
-    const id = Crypto.hash("sha256", JSON.stringify([version, encoding, root, patterns]), "buffer")
+    if (!trusted.has(type >>> 0)) return undefined
+    const boot = yield* Effect.tryPromise(() => Fs.readFile("/proc/sys/kernel/random/boot_id", "utf8"))
+    const tree = [version, encoding, root, patterns]
     const folder = folderOf(home)
-    const path = Path.join(folder, id.toString("hex", 0, 16))
+    const path = Path.join(folder, Crypto.hash("sha256", JSON.stringify(tree)).slice(0, 32))
+    const id = Crypto.hash("sha256", JSON.stringify([boot, ...tree]), "buffer")
+    if (isFresh === true) yield* Effect.tryPromise(() => Fs.rm(path, { force: true }))
     const known = yield* Effect.orElseSucceed(
       Effect.tryPromise(() => read(path, id)),
       () => undefined
@@ -217,7 +226,7 @@ const digestLength = 64
 
 const encode = (id: Buffer, { entries, folders, stamps }: Walked, encoded: Uint8Array): Buffer => {
   for (const { isSettled, position } of entries) {
-    // Another file system may be a remote one.
+    // Another file system may be one that is not trusted.
     if (!isSettled || stamps.device(position) !== stamps.device(0)) stamps.clear(position)
   }
   const names = Buffer.from(folders.map((names) => names.join("/")).join("\0"))

@@ -17,6 +17,9 @@ export const roleLabel = "lightbox.role"
 /** The id of the owner. */
 export const ownerLabel = "lightbox.owner"
 
+/** Digests of the options of a launch, by option. */
+export const optionsLabel = "lightbox.options"
+
 /** Prefix of generated names. */
 export const generatedPrefix = "lightbox-"
 

@@ -75,20 +75,31 @@ const readNote = async (folder: string, file: string): Promise<ReadonlyArray<Not
 const attempt = <A>(path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
   Effect.tryPromise({ try: run, catch: fileFailure("Owner", "ownership", path) })
 
+/** Asks once for what cannot change while a process lives. */
+const once = (find: () => Promise<string>): (() => Promise<string>) => {
+  let found: Promise<string> | undefined
+  return () =>
+    (found ??= find().catch((cause: unknown) => {
+      found = undefined
+      throw cause
+    }))
+}
+
 /** Changes with every boot of the machine, and is the same in all its containers. */
-const bootId = async (): Promise<string> =>
+const bootId = once(async () =>
   process.platform === "linux"
     ? (await Fs.readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim()
     : ask("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
+)
 
 /** Identifies the machine, also after its name has changed. A container may have no id of its own. */
-const machineId = async (): Promise<string> => {
+const machineId = once(async () => {
   const found =
     process.platform === "linux"
       ? ((await unlessMissing(Fs.readFile("/etc/machine-id", "utf8"))) ?? "")
       : await ask("/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice")
   return /^[0-9a-f]{32}$/m.exec(found)?.[0] ?? /"IOPlatformUUID" = "([^"]+)"/.exec(found)?.[1] ?? Os.hostname()
-}
+})
 
 const ask = async (program: string, ...args: ReadonlyArray<string>): Promise<string> =>
   (await promisify(ChildProcess.execFile)(program, args)).stdout.trim()

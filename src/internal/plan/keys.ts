@@ -10,12 +10,11 @@ import type { StepSecret } from "../../Snapshot.ts"
 import * as HostFiles from "../host/files.ts"
 import * as Listing from "../host/listing.ts"
 import type { Place } from "../host/listingCache.ts"
-
 import { builderVersion, type Descriptor } from "../store/store.ts"
 import type { DiskStep, Unit } from "./units.ts"
 
 /** Where copied files are remembered. */
-type Home = Pick<Place, "home" | "stage">
+type Home = Pick<Place, "home" | "stage" | "isFresh">
 
 /** A unit with its key. */
 export interface KeyedUnit<E = never, R = never> extends Unit<E, R> {

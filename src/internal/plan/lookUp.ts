@@ -3,9 +3,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { artifactName, keyLabel, type Store } from "../store/store.ts"
 import { invalid } from "../config/validation.ts"
 import { baseKey, type KeyedUnit } from "./keys.ts"
+import type { Prepared } from "./units.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -34,11 +36,15 @@ export const checkForce = (
     ? Effect.fail(invalid(method, "force", `the definition has ${steps} step${steps === 1 ? "" : "s"}`))
     : Effect.void
 
-export const imageDigest = (driver: Driver, image: string): Effect.Effect<Option.Option<string>, LightboxError> =>
-  driver.getImage(image).pipe(
-    Effect.map(({ digest }) => Option.fromNullishOr(digest)),
-    Effect.catchReason("LightboxError", "NotFound", () => Effect.succeedNone)
-  )
+/** Resolves the base image of a definition, by its pull policy or that of the call. */
+export const resolveImage = (
+  driver: Driver,
+  { definition, image }: Prepared<unknown, unknown>,
+  options: { readonly pullPolicy?: SandboxConfig["pullPolicy"] }
+): Effect.Effect<Microsandbox.ImageResolution, LightboxError> => {
+  const { pullPolicy, registry } = definition.options
+  return driver.resolveImage(image, { pullPolicy: options.pullPolicy ?? pullPolicy, registry })
+}
 
 /** Looks up the results of keys. Ignores those that `isUsable` refuses. */
 export const lookUp = Effect.fnUntraced(function* <E, R>(

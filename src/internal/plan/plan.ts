@@ -1,6 +1,5 @@
 /** Plans a build: computes keys, looks up results, and explains what would run. */
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Force } from "../config/schemas.ts"
 import * as Ownership from "../../Ownership.ts"
@@ -8,23 +7,28 @@ import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import type { Plan } from "../../Plan.ts"
-import type { Definition } from "../../Snapshot.ts"
+import { SandboxConfig } from "../../SandboxConfig.ts"
+import type { Definition, PlanOptions } from "../../Snapshot.ts"
 import { optionsDecoder } from "../config/validation.ts"
 import { generate } from "../ownership/labels.ts"
 import { make as makeStore } from "../store/store.ts"
 import { describePlan } from "./explanation.ts"
 import { keyUnits } from "./keys.ts"
-import { checkForce, forcedFrom, imageDigest, lookUp } from "./lookUp.ts"
+import { checkForce, forcedFrom, lookUp, resolveImage } from "./lookUp.ts"
 import { prepare, type Prepared } from "./units.ts"
 
-const decodeOptions = optionsDecoder("Snapshot.plan", Schema.Struct({ force: Schema.optional(Force) }))
+const decodeOptions = optionsDecoder(
+  "Snapshot.plan",
+  Schema.Struct({ force: Schema.optional(Force), pullPolicy: SandboxConfig.fields.pullPolicy })
+)
 
 export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
   definition: Definition<E, R>,
-  input: { readonly force?: boolean | number | undefined } | undefined
+  input: PlanOptions | undefined
 ): Effect.fn.Return<Plan, LightboxError, Services> {
   const method = "Snapshot.plan"
-  const { force } = yield* decodeOptions(input)
+  const options = yield* decodeOptions(input)
+  const { force } = options
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership
   const store = makeStore(driver, ownership)
@@ -35,14 +39,12 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
     ...prepared,
     units: prepared.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit))
   }
-  const digest = yield* imageDigest(driver, prepared.image)
-  const units = yield* keyUnits(
-    method,
-    forced.units,
-    Option.getOrElse(digest, () => ""),
-    yield* generate,
-    { home: driver.home, stage: ownership.stage }
-  )
-  const planned = Option.isNone(digest) ? undefined : yield* lookUp(driver, store, units, digest.value)
+  const { digest } = yield* resolveImage(driver, prepared, options)
+  const units = yield* keyUnits(method, forced.units, digest ?? "", yield* generate, {
+    home: driver.home,
+    stage: ownership.stage,
+    isFresh: Number.isFinite(from)
+  })
+  const planned = digest === undefined ? undefined : yield* lookUp(driver, store, units, digest)
   return yield* describePlan(driver, store, forced, planned, units)
 })

@@ -1,11 +1,15 @@
 /** Lays a definition out as units: its disk-changing steps with everything in effect at each. */
 import * as Effect from "effect/Effect"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Network from "../../Network.ts"
 import type { Definition, Step } from "../../Snapshot.ts"
+import { hostPathProblem } from "../host/fileFailure.ts"
 import * as FailureText from "../report/failureText.ts"
 import { checkDefinition } from "../definition/check.ts"
 import * as Secrets from "../definition/secrets.ts"
+import { declaredAt, invalid } from "../config/validation.ts"
 
 export type DiskStep<E, R> = Extract<
   Step<E, R>,
@@ -68,7 +72,8 @@ export const prepare = Effect.fnUntraced(function* <E, R>(
       const last = units.pop()
       if (last !== undefined) units.push({ ...last, isMarked: true })
     }
-    for (const step of part.steps) {
+    for (const [position, step] of part.steps.entries()) {
+      if (step._tag === "Copy") yield* checkSource(method, `steps.${position}.from`, step)
       switch (step._tag) {
         case "Env": {
           environment = { ...environment, ...step.variables }
@@ -125,4 +130,24 @@ const describe = (step: DiskStep<unknown, unknown>): string => {
     case "Effect":
       return step.name
   }
+}
+
+/** A folder that is missing is noticed before an image is pulled. */
+const checkSource = (
+  method: string,
+  field: string,
+  step: Extract<Step<unknown, unknown>, { readonly _tag: "Copy" }>
+): Effect.Effect<void, LightboxError> => {
+  const path = Path.resolve(step.from)
+  const refuse = (problem: string) => declaredAt(step.declaredAt)(invalid(method, field, problem))
+  return Effect.tryPromise({
+    try: () => Fs.stat(path),
+    catch: (cause) => refuse(hostPathProblem(path, cause))
+  }).pipe(
+    Effect.filterOrFail(
+      (stats) => stats.isFile() || stats.isDirectory(),
+      () => refuse(`${path} is neither a file nor a folder`)
+    ),
+    Effect.asVoid
+  )
 }

@@ -2,17 +2,20 @@
 // @effect-diagnostics asyncFunction:off globalDate:off nodeBuiltinImport:off
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
-import { LightboxError } from "../../LightboxError.ts"
+import type { LightboxError } from "../../LightboxError.ts"
 import type * as Sandboxes from "../../Sandbox.ts"
 import { fileFailure } from "../host/fileFailure.ts"
-import { checkArgs, signalOf } from "./input.ts"
-import type { CallOptions } from "./options.ts"
+import { Bytes, optionsStruct } from "../config/schemas.ts"
+import { optionsDecoder } from "../config/validation.ts"
+import { callFields, checkArgs, signalOf } from "./input.ts"
+import type { CallOptions, FsReadOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
-import { acquire, type OpenScope, run, type Signals } from "./runtime.ts"
+import { acquire, type OpenScope, run, runNow, type Signals } from "./runtime.ts"
 
 /**
  * The type of a file.
@@ -174,13 +177,15 @@ export class SandboxFs {
   constructor(sandbox: Sandboxes.Sandbox) {
     this.#sandbox = sandbox
   }
-  /** Reads a file. */
-  async read(path: string, options?: CallOptions): Promise<Uint8Array> {
-    return await run(this.#sandbox.readFile(path), signalOf("SandboxFs.read", options))
+  /** Reads a file. Default of `maxBytes`: 256 MiB. */
+  async read(path: string, options?: FsReadOptions): Promise<Uint8Array> {
+    const { signal, ...rest } = readOptions("SandboxFs.read", options)
+    return await run(this.#sandbox.readFile(path, rest), signal)
   }
-  /** Reads a file as UTF-8. */
-  async readToString(path: string, options?: CallOptions): Promise<string> {
-    return await run(this.#sandbox.readFileString(path), signalOf("SandboxFs.readToString", options))
+  /** Reads a file as UTF-8. Default of `maxBytes`: 256 MiB. */
+  async readToString(path: string, options?: FsReadOptions): Promise<string> {
+    const { signal, ...rest } = readOptions("SandboxFs.readToString", options)
+    return await run(this.#sandbox.readFileString(path, rest), signal)
   }
   /** Opens a file for streaming. */
   async readStream(path: string, options?: CallOptions): Promise<FsReadStream> {
@@ -250,21 +255,14 @@ export class SandboxFs {
       signalOf("SandboxFs.copyFromHost", options)
     )
   }
-  /** Copies a file from the guest to the host, keeping its permissions. */
-  async copyToHost(guestPath: string, hostPath: string, options?: CallOptions): Promise<void> {
+  /**
+   * Copies a file or a folder's content from the guest to the host, keeping permissions. Default of `maxBytes`: 16 GiB.
+   * What was copied before a failure stays. The guest needs `tar` for folders.
+   */
+  async copyToHost(guestPath: string, hostPath: string, options?: FsReadOptions): Promise<void> {
     checkArgs("SandboxFs.copyToHost", { hostPath, guestPath })
-    const signal = signalOf("SandboxFs.copyToHost", options)
-    const path = Path.resolve(hostPath)
-    const mode = (await run(this.#sandbox.stat(guestPath), signal)).mode & 0o777
-    await using file = await this.#open(guestPath, { forLife: signal })
-    try {
-      await Fs.promises.writeFile(path, file, { mode })
-    } catch (cause) {
-      signal?.throwIfAborted()
-      throw cause instanceof LightboxError ? cause : hostFailure(path)(cause)
-    }
-    // If the signal closed the file, it looked shorter than it is.
-    signal?.throwIfAborted()
+    const { signal, ...rest } = readOptions("SandboxFs.copyToHost", options)
+    await run(this.#sandbox.copyOut(guestPath, hostPath, rest), signal)
   }
 
   #open(path: string, signals: Signals): Promise<FsReadStream> {
@@ -275,5 +273,10 @@ export class SandboxFs {
     )
   }
 }
+
+const ReadSchema = optionsStruct<FsReadOptions>()({ ...callFields, maxBytes: Schema.optional(Bytes) })
+
+const readOptions = (method: string, options: FsReadOptions | undefined): typeof ReadSchema.Type =>
+  runNow(optionsDecoder(method, ReadSchema)(options))
 
 const hostFailure = (path: string) => fileFailure("SandboxFs", "copy", path)

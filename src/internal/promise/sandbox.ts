@@ -21,6 +21,7 @@ import {
   decode,
   start
 } from "./exec.ts"
+import { decodeForward, Forward, type ForwardOptions } from "./forward.ts"
 import { SandboxFs } from "./files.ts"
 import { signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
@@ -122,6 +123,7 @@ export class Sandbox implements AsyncDisposable {
   readonly ports: ReadonlyArray<PublishedPort>
   readonly #sandbox: Sandboxes.Sandbox
   readonly #held: OpenScope
+  readonly #forwards = new WeakMap<Sandboxes.Forward, Forward>()
   #isConsumed = false
 
   private constructor(sandbox: Sandboxes.Sandbox, held: OpenScope) {
@@ -184,6 +186,25 @@ export class Sandbox implements AsyncDisposable {
   /** Runs a shell on the terminal of this process. Returns its exit code, or 0 after Ctrl+]. */
   async attachShell(options?: CallOptions): Promise<number> {
     return await run(this.#use().attachShell, signalOf("Sandbox.attachShell", options))
+  }
+  /**
+   * Opens a port of this host that leads to a TCP port of the guest, until it is closed or the guest is lost. Reaches
+   * servers that listen only on the guest's 127.0.0.1, whatever the network. Keeps the process alive while it is open.
+   */
+  async forward(guestPort: number, options?: ForwardOptions): Promise<Forward> {
+    const { bind, guestPort: port, host, signal } = decodeForward({ guestPort }, options)
+    const opened = await acquire(
+      this.#use().forward(port, { host, bind }),
+      (source, held) => ({ source, forward: new Forward(source, held) }),
+      { signal }
+    )
+    this.#forwards.set(opened.source, opened.forward)
+    return opened.forward
+  }
+  /** Returns the open forwards that were opened through this object. */
+  async forwards(options?: CallOptions): Promise<Array<Forward>> {
+    const open = await run(this.#use().forwards, signalOf("Sandbox.forwards", options))
+    return open.flatMap((source) => this.#forwards.get(source) ?? [])
   }
   /** The files of the sandbox. */
   fs(): SandboxFs {

@@ -135,6 +135,10 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
         : Effect.map(Commits.endRenaming(driver, sweep.store, note), (done) => {
             const why = "a build that was to take its name was cut short"
             if (done === "restored") report({ resource: "snapshot", name: note.name, verdict: "kept", reason: why })
+            if (done === "removed") {
+              const name = Commits.replacedName(note.name, note.token)
+              report({ resource: "snapshot", name, verdict: "removed", reason })
+            }
             return true
           })
     case "use":
@@ -373,7 +377,7 @@ export const sweep = Effect.fnUntraced(function* (
     const remains = Effect.map(driver.removeRemains(options), (folders) => {
       for (const name of folders) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.report({ resource: "staging", name, verdict, reason: "its virtual machine has ended" })
+        sweep.report({ resource: "staging", name, verdict, reason: "what needed it has ended" })
       }
     })
     yield* attempt("remains", remains)

@@ -77,6 +77,8 @@ interface Build {
   pull: Pull | undefined
   /** The last output lines of the current step. */
   tail: ReadonlyArray<string>
+  /** Of the step that failed last. */
+  problem: string | undefined
   generation: number | undefined
   isOver: boolean
 }
@@ -123,6 +125,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       isWaiting: false,
       pull: undefined,
       tail: [],
+      problem: undefined,
       generation: undefined,
       isOver: false
     }
@@ -179,6 +182,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
         return [{ mark: "done", text: stepText(build, event), notes: ["cached"] }]
       case "StepStarted":
         build.tail = []
+        build.problem = undefined
         return begin(build, timeOf(event), stepText(build, event))
       case "StepOutput": {
         const lines = event.text
@@ -195,6 +199,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
         const wrote = build.tail.length > 0 ? build.tail : details.map((line) => clean(line.replace(/^ *\| /, "")))
         const isShown = !isLive && build.tail.length > 0
         build.tail = []
+        build.problem = problem
         return [
           { mark: "failed", text: stepText(build, event), notes },
           { mark: "problem", text: clean(problem) },
@@ -235,8 +240,11 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
         // Skip indented lines: the output was shown, and the stack is in the error.
         const [first = "", ...more] = event.problem.split("\n")
         const end = more.findIndex((line) => /^\s/.test(line))
+        const failed: Line = { mark: "failed", text: `${labelOf(build)} failed`, notes }
+        // The step above said it.
+        if (build.problem !== undefined) return [failed]
         return [
-          { mark: "failed", text: `${labelOf(build)} failed`, notes },
+          failed,
           ...[first, ...more.slice(0, end === -1 ? undefined : end)].map((line): Line => ({
             mark: "problem",
             text: clean(line)

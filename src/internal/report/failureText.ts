@@ -4,7 +4,7 @@
  */
 import * as Redacted from "effect/Redacted"
 import { stripVTControlCharacters } from "node:util"
-import type { Word } from "../../Guest.ts"
+import type { Command, Word } from "../../Guest.ts"
 import type { LightboxError, Reason, StepContext } from "../../LightboxError.ts"
 
 /** The API that the caller uses. */
@@ -90,11 +90,11 @@ const firstLine = (text: string): string => {
 
 const ofStep = (step: StepContext, reason: Reason): string => {
   const command = step.command ?? step.description
-  const isNamed = reason._tag !== "CommandFailed" || step.description !== firstLine(command)
+  const isNamed = reason._tag !== "CommandFailed" || firstLine(step.description) !== firstLine(command)
   const where = [
     `Snapshot "${step.definition}" failed at step ${step.index}`,
     ...(step.attempt === 1 ? [] : [`attempt ${step.attempt}`]),
-    ...(isNamed ? [step.description] : [])
+    ...(isNamed ? [firstLine(step.description)] : [])
   ].join(", ")
   const line = step.declaredAt === undefined ? "" : ` (${step.declaredAt})`
   const what =
@@ -147,6 +147,26 @@ const notStarted = (kind: string): string | undefined => {
   }
 }
 
+const unavailable = (kind: Extract<Reason, { _tag: "ImageUnavailable" }>["kind"], way: Way): string => {
+  const options = way === "effect"
+  switch (kind) {
+    case "NotFound":
+      return "Check the reference. Some registries also answer this without a login"
+    case "Unauthorized":
+      return `Log in with ${options ? "the option `registry`, or with " : ""}\`docker login\``
+    case "Tls":
+      return options
+        ? "Pass `registry.caCerts` for an authority of your own, or `registry.insecure` for HTTP without TLS"
+        : "Set `registries` in config.json of the home: `ca_certs`, or a host's `insecure` for HTTP without TLS"
+    case "Unreachable":
+      return "Check the name of the registry and the network, or load the image from an archive"
+    case "NotCached":
+      return way === "cli" ? "Pass --pull if-missing" : 'Pass pullPolicy: "if-missing"'
+    case undefined:
+      return "Check the reference, the network and the credentials for the registry"
+  }
+}
+
 const kept = { effect: "keepBuilder: true", promise: "debugBuilder: true", cli: "--keep-builder" }
 
 /** Suggests what to do, if known. */
@@ -181,7 +201,7 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "RuntimeMissing":
       return isCli ? "`lightbox doctor` checks this machine" : undefined
     case "ImageUnavailable":
-      return "Check the reference, the network and the credentials for the registry"
+      return unavailable(reason.kind, way)
     case "BootFailed":
       return "Try again with more memory; `npx lightbox doctor` checks this machine"
     case "CommandNotStarted":
@@ -200,7 +220,9 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "NoCapacity":
       return "Run fewer sandboxes at once, or raise the budget"
     case "Drift":
-      return "Request the volume with its current properties, or recreate it"
+      return reason.resource === "volume"
+        ? "Request the volume with its current properties, or recreate it"
+        : "Pass the options that it was launched with, or remove it"
     case "SnapshotDamaged":
       return isCli ? "`lightbox build --force` builds it again" : "Build it again"
     case "SecretLeaked":
@@ -241,6 +263,16 @@ export const partsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> =
   [...new Set(secrets.flatMap((secret) => [secret, ...forms(secret, 4)]))]
     .filter((part) => part !== "")
     .toSorted((a, b) => b.length - a.length)
+
+/** The secrets of a command: its redacted words and variables. */
+export const secretsOf = ({ argv, env }: Pick<Command, "argv" | "env">): ReadonlyArray<string> =>
+  [...argv, ...Object.values(env ?? {})].flatMap((word) => (Redacted.isRedacted(word) ? [Redacted.value(word)] : []))
+
+/** The words of a command without its secrets, which its other words may contain as well. */
+export const hiddenArgv = (command: Pick<Command, "argv" | "env">): ReadonlyArray<string> => {
+  const secrets = secretsOf(command)
+  return redactWords(command.argv).map((word) => redact(secrets, word))
+}
 
 /** Redacts secrets in a text. */
 export const redact = (secrets: ReadonlyArray<string>, text: string): string =>

@@ -10,8 +10,9 @@ import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
-import type { ExecEvent, ExecOptions, Sandbox, ExecStreamOptions } from "../../Sandbox.ts"
+import type { ExecEvent, ExecOptions, ExecStreamOptions, Forward, Sandbox } from "../../Sandbox.ts"
 import { ExecResult } from "./results.ts"
+import * as Forwards from "./forward.ts"
 import { attach } from "../guest/attach.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
@@ -212,6 +213,8 @@ export const make = (
     return yield* attach(guest, commandOf(yield* withArgv(decodeAttach({ command, args }, options))))
   })
 
+  const forwards = new Set<Forward>()
+
   return printable<Sandbox>(
     {
       ...Files.make(guest),
@@ -231,6 +234,9 @@ export const make = (
         const checked = yield* withArgv(decodeSpawn({ command, args }, options))
         return yield* guest.spawn(commandOf(checked), checked.output)
       }),
+
+      forward: (guestPort, options) => Forwards.make(guest, forwards, guestPort, options),
+      forwards: Effect.sync(() => [...forwards]),
 
       attach: attachTo,
       attachShell: attachTo(info.shell),

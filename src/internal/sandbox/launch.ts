@@ -15,6 +15,7 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import * as Execution from "../guest/execution.ts"
 import { generate, instanceLabel, ownerLabel, roleLabel } from "../ownership/labels.ts"
 import * as Progress from "../report/progress.ts"
+import * as Drift from "./drift.ts"
 import { type Detach, make, noTimeToLive } from "./handle.ts"
 
 /** Captures the library's services only: a whole context would include its scope. */
@@ -70,6 +71,7 @@ export const launch = Effect.fnUntraced(function* (options: {
       ...request,
       onPullProgress: request.onPullProgress ?? onPullProgress,
       labels: {
+        ...(config.name === undefined ? {} : Drift.labelOf(request.source, config)),
         [instanceLabel]: instance,
         [ownerLabel]: yield* ownership.id,
         [roleLabel]: role

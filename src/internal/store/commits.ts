@@ -134,7 +134,8 @@ const nameForForeign = Effect.fnUntraced(function* (
   return (yield* isSnapshot(driver, name)) ? replacedName(name, yield* generate) : undefined
 })
 
-const replacedName = (name: string, token: string): string => `${name}.replaced-${token}`
+/** The name of another tool's snapshot that has lost its own. */
+export const replacedName = (name: string, token: string): string => `${name}.replaced-${token}`
 
 /**
  * Ends a commit that took the name of another tool's snapshot and was cut short. Gives the snapshot its name again, or

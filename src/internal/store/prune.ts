@@ -39,20 +39,37 @@ export const prune = (
       const options = yield* decodeOptions(input)
       const dryRun = options.dryRun === true
       yield* Links.lockNames(store)
-      const { dropped, needed } = yield* Generations.keepGenerations(driver, store, options.keep, dryRun)
+      const keep = (dryRun: boolean) => Generations.keepGenerations(driver, store, options.keep, dryRun)
+      const { dropped, needed } = yield* keep(true)
+      // Unlike results, they mean nothing to a later prune.
+      if (!dryRun)
+        yield* Generations.noteUnnamed(
+          store,
+          [...dropped].filter((artifact) => !needed.has(artifact))
+        )
+      // On a full disk no record can be written: the results go first.
+      const isFull = dryRun
+        ? false
+        : yield* Effect.as(keep(false), false).pipe(
+            Effect.catchReason("LightboxError", "NoSpace", () => Effect.succeed(true))
+          )
       const used = yield* store.inUse
       const aliases = yield* store.aliases
       const now = yield* Clock.currentTimeMillis
       const verdicts: Array<Cleanup.Verdict> = []
       const candidates: Array<{
         readonly snapshot: Microsandbox.SnapshotInfo
+        /** Not a result, and nothing would remove it later. */
+        readonly isForced: boolean
         readonly usedAt: number
         readonly verdict: Cleanup.Verdict
       }> = []
 
       const snapshots = yield* driver.listSnapshots()
       for (const snapshot of snapshots) {
-        const key = snapshot.labels[keyLabel]
+        const isResult = Links.isResult(snapshot)
+        const key = isResult ? snapshot.labels[keyLabel] : undefined
+        const isForced = !isResult && dropped.has(snapshot.name)
         const recorded = key === undefined ? Option.none() : yield* store.usedAt(key)
         const usedAt = Option.getOrElse(recorded, () => DateTime.toEpochMillis(snapshot.createdAt))
         const definition = snapshot.labels[definitionLabel]
@@ -64,18 +81,19 @@ export const prune = (
           createdAt: snapshot.createdAt,
           usedAt: DateTime.makeUnsafe(usedAt)
         }
-        const keep = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
-        if (needed.has(snapshot.name)) keep("a name points to it")
-        else if (!Links.isResult(snapshot)) keep("another program created it")
-        else if (used.has(snapshot.name)) keep("a running build or load uses it")
-        else if (options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
-          keep(`it was used less than ${Duration.format(options.olderThan)} ago`)
+        const kept = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
+        if (needed.has(snapshot.name)) kept("a name points to it")
+        else if (!isResult && !isForced) kept("another program created it")
+        else if (used.has(snapshot.name)) kept("a running build or load uses it")
+        else if (!isForced && options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
+          kept(`it was used less than ${Duration.format(options.olderThan)} ago`)
         } else {
           const reason = dropped.has(snapshot.name)
             ? `its name keeps ${options.keep} generations`
             : "only builds can use it"
           candidates.push({
             snapshot,
+            isForced,
             usedAt,
             verdict: { ...common, verdict: dryRun ? "removable" : "removed", reason }
           })
@@ -87,9 +105,9 @@ export const prune = (
         options.maxBytes === undefined
           ? Number.NEGATIVE_INFINITY
           : options.maxBytes - verdicts.reduce((total, { bytes = 0 }) => total + bytes, 0)
-      for (const { snapshot, verdict } of candidates.toSorted((a, b) => b.usedAt - a.usedAt)) {
-        room -= snapshot.allocated ?? 0
-        if (room >= 0) {
+      for (const { isForced, snapshot, verdict } of candidates.toSorted((a, b) => b.usedAt - a.usedAt)) {
+        if (!isForced) room -= snapshot.allocated ?? 0
+        if (!isForced && room >= 0) {
           verdicts.push({ ...verdict, verdict: "kept", reason: "it fits within the limit" })
           continue
         }
@@ -107,6 +125,7 @@ export const prune = (
         if (isLeft)
           verdicts.push({ resource: "snapshot", name, verdict, reason: "it is damaged, and no name points to it" })
       }
+      if (isFull) yield* keep(false)
       if (!dryRun) yield* forgetOld(store, snapshots, now)
       return Cleanup.Report.of(
         verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
@@ -123,7 +142,7 @@ const evict = Effect.fnUntraced(function* (
   snapshot: Microsandbox.SnapshotInfo,
   now: number
 ): Effect.fn.Return<void, LightboxError> {
-  const key = snapshot.labels[keyLabel]
+  const key = Links.isResult(snapshot) ? snapshot.labels[keyLabel] : undefined
   yield* driver.removeSnapshot(snapshot.name)
   if (key === undefined) return
   yield* store.writeTombstone(key, now)

@@ -155,7 +155,7 @@ export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]):
       if (content === undefined) return nothing
       return yield* Effect.mapError(Schema.decodeEffect(nameCodec)(content), (cause) => {
         const problem =
-          "its record cannot be read; another version of the library may have written it. Only removing the name works"
+          "its record cannot be read; another version of the library may have written it. To continue, remove the name"
         const reason = new FileError({ operation: "read", path, code: notUnderstood, problem, cause })
         return new LightboxError({ method: "Store", reason })
       })

@@ -168,6 +168,7 @@ const isOurs = (path: string): Effect.Effect<boolean, LightboxError> =>
   attempt(method, path, async () => {
     const file = await Fs.open(path)
     try {
+      if (!(await file.stat()).isFile()) throw Object.assign(new Error("it is not a file"), { code: "EINVAL" })
       const { buffer } = await file.read(Buffer.alloc(100), 0, 100, 0)
       return buffer.toString("latin1").split("\0")[0] === manifestName
     } finally {

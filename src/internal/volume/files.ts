@@ -11,10 +11,11 @@ import * as Path from "node:path"
 import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
 import type { Files } from "../../Volume.ts"
 import { fileFailure, ifMissing } from "../host/fileFailure.ts"
+import * as Folders from "../host/folders.ts"
 import { maxBytesOf, tooLarge } from "../guest/files.ts"
 import { hasControl } from "../config/schemas.ts"
 
-const { O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants
+const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants
 
 /** Splits a path of a volume into names. */
 const namesOf = (method: string, path: string): Effect.Effect<ReadonlyArray<string>, LightboxError> => {
@@ -27,38 +28,6 @@ const namesOf = (method: string, path: string): Effect.Effect<ReadonlyArray<stri
         })
       )
     : Effect.succeed(names)
-}
-
-/** Provides the path of an open folder, which stays valid if its parents change. */
-const inFolder = async <A>(
-  root: string,
-  names: ReadonlyArray<string>,
-  options: { readonly make: boolean },
-  use: (folder: string) => Promise<A>
-): Promise<A> => {
-  let handle = await Fs.open(root, O_RDONLY | O_DIRECTORY)
-  try {
-    let folder = pinned(handle, root)
-    for (const name of names) {
-      const path = Path.join(folder, name)
-      if (options.make) await Fs.mkdir(path).catch(unlessThere)
-      const next = await Fs.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
-      await handle.close()
-      handle = next
-      folder = pinned(handle, path)
-    }
-    return await use(folder)
-  } finally {
-    await handle.close()
-  }
-}
-
-/** Only Linux has paths of open folders. */
-const pinned = (handle: Fs.FileHandle, path: string): string =>
-  process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : path
-
-const unlessThere = (cause: unknown): void => {
-  if (!(cause instanceof Error && "code" in cause && cause.code === "EEXIST")) throw cause
 }
 
 const opened = async <A>(path: string, flags: number, use: (file: Fs.FileHandle) => Promise<A>): Promise<A> => {
@@ -82,7 +51,7 @@ export const make = (method: string, root: string): Files => {
   ): Effect.Effect<A, LightboxError> =>
     Effect.flatMap(namesOf(method, path), (names) =>
       Effect.tryPromise({
-        try: () => inFolder(root, names.slice(0, -1), options, (folder) => use(folder, names.at(-1) ?? ".")),
+        try: () => Folders.use(root, names.slice(0, -1), (folder) => use(folder, names.at(-1) ?? "."), options),
         catch: fileFailure(method, operation, path)
       })
     )
@@ -111,7 +80,7 @@ export const make = (method: string, root: string): Files => {
     readDirectory: (path) =>
       Effect.flatMap(namesOf(method, path), (names) =>
         Effect.tryPromise({
-          try: () => inFolder(root, names, { make: false }, async (folder) => (await Fs.readdir(folder)).toSorted()),
+          try: () => Folders.use(root, names, async (folder) => (await Fs.readdir(folder)).toSorted()),
           catch: fileFailure(method, "readDirectory", path)
         })
       ),

@@ -31,10 +31,11 @@ export const drift = (volume: Microsandbox.VolumeInfo, wanted: Wanted): Drift | 
   const labels = (all: { readonly [key: string]: string }) =>
     JSON.stringify(Object.fromEntries(Object.entries(all).toSorted(([a], [b]) => (a < b ? -1 : 1))))
   const { kind = volume.kind, quota = volume.quota } = wanted
-  if (kind !== volume.kind) return new Drift({ name, field: "kind", was: volume.kind, now: kind })
-  if (quota !== volume.quota) return new Drift({ name, field: "quota", was: show(volume.quota), now: show(quota) })
+  if (kind !== volume.kind) return new Drift({ resource: "volume", name, field: "kind", was: volume.kind, now: kind })
+  if (quota !== volume.quota)
+    return new Drift({ resource: "volume", name, field: "quota", was: show(volume.quota), now: show(quota) })
   const [was, now] = [labels(volume.labels), labels(wanted.labels ?? volume.labels)]
-  return was === now ? undefined : new Drift({ name, field: "labels", was, now })
+  return was === now ? undefined : new Drift({ resource: "volume", name, field: "labels", was, now })
 }
 
 /** A volume with its size on the host's disk. */

@@ -2,10 +2,10 @@
  * A program on the twin, run by `Lightbox.runMain`: `main.ts HOME WHAT`. Says `ready` when it has a sandbox, and
  * `released` when that is gone.
  *
- * - `wait`: waits for ever.
+ * - `wait`: waits forever.
  * - `slow`: the same, with a release that never ends.
  * - `succeed`, `fail`: ends, in success or in a failure.
- * - `die`, `throw`: ends with a defect, its own or of a timer that nobody waits for.
+ * - `die`, `throw`: ends with a defect, its own or one thrown in a timer.
  */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"

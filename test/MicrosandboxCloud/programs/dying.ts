@@ -1,4 +1,4 @@
-/** Launches a sandbox on a hosted service, and dies without a word: `dying.ts URL API-KEY HOME` */
+/** Launches a sandbox on a hosted service, and dies: `dying.ts URL API-KEY HOME` */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as MicrosandboxCloud from "../../../src/MicrosandboxCloud.ts"

@@ -1,7 +1,7 @@
 /**
  * What programs may expect of `FileSystem`, `Path` and `ChildProcessSpawner`, wherever they run.
  *
- * A {@link Behaviour} observes something and says what is to be seen: the same everywhere, or one thing on the host and
+ * A {@link Behaviour} observes something and states what to expect: the same everywhere, or one thing on the host and
  * another in a guest, with the reason.
  */
 import * as Effect from "effect/Effect"
@@ -13,7 +13,7 @@ import type * as Scope from "effect/Scope"
 
 export type Services = ChildProcessSpawner.ChildProcessSpawner | FileSystem.FileSystem | Path.Path
 
-/** What is to be seen. */
+/** What to expect. */
 export type Expected<A> =
   | { readonly everywhere: A }
   | { readonly onHost: A; readonly inGuest: A; readonly because: string }
@@ -31,7 +31,7 @@ export const same = <A, E>(
   observe: Effect.Effect<A, E, Services | Scope.Scope>
 ): Behaviour => ({ name, observe, expected: { everywhere } })
 
-/** A behaviour in which a guest differs from the host. */
+/** A behaviour that differs between a guest and the host. */
 export const differs = <A, E>(
   name: string,
   expected: { readonly onHost: NoInfer<A>; readonly inGuest: NoInfer<A>; readonly because: string },

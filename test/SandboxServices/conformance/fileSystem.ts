@@ -58,7 +58,7 @@ const wholeFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "writeFile with r+ overwrites without cutting off, with a appends, with w replaces",
+    "writeFile overwrites without truncating with r+, appends with a, and replaces with w",
     ["xycdef", "xycdefgh", "new", ""],
     inFolder((fs, folder) => {
       const write = (text: string, flag?: FileSystem.OpenFlag) =>
@@ -67,7 +67,7 @@ const wholeFiles: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "writeFile with wx makes a file, and fails for one that is there",
+    "writeFile creates a file with wx, and fails if it exists",
     ["success", "AlreadyExists", "first"],
     inFolder((fs, folder) => {
       const write = (text: string) => outcome(fs.writeFileString(`${folder}/file`, text, { flag: "wx" }))
@@ -86,7 +86,7 @@ const wholeFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "writeFile gives a new file its mode less the mask, and leaves that of an old one",
+    "writeFile applies the umask to a new file's mode, and keeps an existing file's mode",
     ["644", "640", "640"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -100,7 +100,7 @@ const wholeFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "readFile fails for what is missing, a directory, and what is below a file",
+    "readFile fails for a missing file, a directory and a path below a file",
     ["NotFound", "BadResource", "BadResource"],
     inFolder((fs, folder) =>
       Effect.andThen(
@@ -110,19 +110,19 @@ const wholeFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "writeFile fails in a missing folder, and for a directory",
+    "writeFile fails in a missing folder and for a directory",
     ["NotFound", "BadResource"],
     inFolder((fs, folder) =>
       Effect.forEach([`${folder}/missing/file`, folder], (path) => outcome(fs.writeFileString(path, "")))
     )
   ),
   same(
-    "a path without content is not found, one with NUL is no argument",
+    "an empty path is not found, and a path with NUL is rejected",
     ["NotFound", "BadArgument"],
     inFolder((fs) => Effect.forEach(["", "a\0b"], (path) => outcome(fs.readFile(path))))
   ),
   same(
-    "an error says what failed, and at which path",
+    "an error names the method and the path",
     { module: "FileSystem", method: "readFile", path: "/missing/file" },
     inFolder((fs) =>
       Effect.map(Effect.flip(fs.readFile("/missing/file")), ({ reason }) => ({
@@ -133,7 +133,7 @@ const wholeFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "many files that are read at the same time come each with its own content or failure",
+    "many files read at the same time each return their own content or failure",
     [
       ...Array.from({ length: 30 }, (_, index) => `content ${index}`),
       "",
@@ -189,7 +189,7 @@ const readText = (file: FileSystem.File, size: number) => Effect.map(file.readAl
 
 const openFiles: ReadonlyArray<Behaviour> = [
   same(
-    "a file is read on from where the last read or seek ended, forwards and backwards",
+    "reads continue from the last read or seek, in both directions",
     [Option.some("lorem"), Option.some(" ipsum"), Option.some("dolar"), Option.some("lar"), Option.some("lorem")],
     withFile("r", lorem, (file) =>
       Effect.gen(function* () {
@@ -205,7 +205,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "reading at a position leaves the cursor, and gives nothing at the end",
+    "a read at a position keeps the cursor, and returns nothing past the end",
     [Option.some("ipsum"), Option.none(), 3, Option.some("lorem")],
     withFile("r", lorem, (file) =>
       Effect.gen(function* () {
@@ -221,7 +221,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "read fills a buffer as far as the file goes",
+    "read fills a buffer up to the end of the file",
     [4, "abcd\0\0", 0],
     withFile("r", "abcd", (file) =>
       Effect.gen(function* () {
@@ -232,7 +232,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "positions before the start and sizes that are no sizes are refused",
+    "negative positions and invalid sizes are rejected",
     ["BadArgument", "BadArgument", "BadArgument", "BadArgument", "BadArgument", 0n],
     withFile("r", lorem, (file) =>
       Effect.gen(function* () {
@@ -248,7 +248,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "a file is written on from where the last write or seek ended",
+    "writes continue from the last write or seek",
     ["lorem ipsum dolor sit amet", "lorem ipsum dolor sit hello world", "lorem blabl dolor sit hello world"],
     withFile("w+", "", (file, fs, path) =>
       Effect.gen(function* () {
@@ -264,7 +264,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "a file that is appended to has a cursor for reading only",
+    "a file opened for appending uses its cursor only for reading",
     ["foobar", Option.some("f"), "foobarbaz", Option.some("oobarbaz")],
     withFile("a+", "foo", (file, fs, path) =>
       Effect.gen(function* () {
@@ -277,7 +277,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "write tells how much it wrote, and nothing can be written",
+    "write returns the number of bytes written, even none",
     [3, 0, "abc"],
     withFile("r+", "", (file, fs, path) =>
       Effect.gen(function* () {
@@ -289,7 +289,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "truncating moves the cursor only if that is past the end",
+    "truncate moves the cursor only if it is past the end",
     [6n, 5n, "loremxyz"],
     withFile("r+", lorem, (file, fs, path) =>
       Effect.gen(function* () {
@@ -304,7 +304,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "an open file tells its size, can be flushed, and goes on when its name is gone",
+    "an open file has a size, can be synced, and stays readable after it is removed",
     [26n, "File", "success", Option.some("lorem")],
     withFile("r+", lorem, (file, fs, path) =>
       Effect.gen(function* () {
@@ -315,7 +315,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "a file that is open for reading can not be written, and the other way round",
+    "a file opened for reading cannot be written, nor one for writing read",
     ["Unknown", "Unknown"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -326,7 +326,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "open makes files with w, a and x, and none with r",
+    "open creates files with w, a and x, but not with r",
     ["NotFound", "NotFound", "success", "AlreadyExists", "success", "success"],
     inFolder((fs, folder) =>
       Effect.forEach(["r", "r+", "wx", "wx+", "a", "w+"] as const, (flag) =>
@@ -352,7 +352,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "stream gives a range in chunks of the size that was asked for",
+    "stream returns a range in chunks of the given size",
     ["ipsum", ["lore", "m ip", "sum "], ""],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -370,7 +370,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "sink replaces a file, or appends to it",
+    "sink replaces a file or appends to it",
     ["abcdef", "abcdefgh", "i"],
     inFolder((fs, folder) => {
       const path = `${folder}/file`
@@ -390,7 +390,7 @@ const openFiles: ReadonlyArray<Behaviour> = [
 
 const folders: ReadonlyArray<Behaviour> = [
   same(
-    "makeDirectory makes one folder, in a folder that is there, if there is nothing",
+    "makeDirectory creates one folder, and fails if it exists or its parent does not",
     ["success", "AlreadyExists", "NotFound", "BadResource", "AlreadyExists"],
     inFolder((fs, folder) =>
       Effect.andThen(
@@ -402,7 +402,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "makeDirectory lets exactly one of many make it",
+    "makeDirectory succeeds for exactly one of many callers",
     { success: 1, AlreadyExists: 7 },
     inFolder((fs, folder) =>
       Effect.map(
@@ -417,7 +417,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "makeDirectory with recursive makes those above, and takes what is there",
+    "makeDirectory with recursive creates parents, and accepts an existing folder",
     ["success", "success", "AlreadyExists", "BadResource"],
     inFolder((fs, folder) =>
       Effect.andThen(
@@ -429,7 +429,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "makeDirectory gives new folders their mode less the mask, and leaves that of old ones",
+    "makeDirectory applies the umask to new folders' modes, and keeps those of existing ones",
     ["755", "750", "750", "750", "750"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -443,7 +443,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "readDirectory gives names, and with recursive those of everything below",
+    "readDirectory returns names, and with recursive all paths below",
     [
       ["a", "file"],
       ["a", "a/b", "a/b/deep", "file"]
@@ -474,7 +474,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "readDirectory lists more than fit into one answer",
+    "readDirectory lists more entries than fit in one message",
     1200,
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -486,7 +486,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "readDirectory fails for what is missing, and for a file",
+    "readDirectory fails for a missing folder and for a file",
     ["NotFound", "BadResource", "NotFound"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -500,7 +500,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "readDirectoryEntries tells what the entries themselves are",
+    "readDirectoryEntries reports the type of each entry, not of its link target",
     ["Directory directory", "FIFO pipe", "File file", "SymbolicLink link"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -513,7 +513,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "makeTempDirectory makes a private folder where and as it was asked for",
+    "makeTempDirectory creates a private folder with the given parent and prefix",
     [true, true, "700", true, "NotFound"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -531,7 +531,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "makeTempFile makes an empty file with the suffix, in a folder of its own",
+    "makeTempFile creates an empty file with the suffix, in its own folder",
     ["", true, true],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -546,7 +546,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "what is made for a scope goes with it, content and folder too",
+    "scoped temporary files and folders are removed with their scope",
     [["Directory", "File"], []],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -563,7 +563,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "relative paths begin at the working directory of commands",
+    "relative paths start at the working directory of commands",
     ["there", true],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -575,7 +575,7 @@ const folders: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "glob finds by pattern",
+    "glob finds files by pattern",
     [
       ["src/a.ts", "src/deep/b.ts"],
       ["src/a.ts", "src/c.js"],
@@ -609,7 +609,7 @@ const folders: ReadonlyArray<Behaviour> = [
 
 const information: ReadonlyArray<Behaviour> = [
   same(
-    "stat tells type, size and mode",
+    "stat returns type, size and mode",
     [
       ["File", 5n, (0o100640).toString(8)],
       ["Directory", (0o040751).toString(8)],
@@ -651,7 +651,7 @@ const information: ReadonlyArray<Behaviour> = [
     )
   ),
   differs(
-    "stat tells where a file is on its disk, and when it was made",
+    "stat returns device, inode, link count and birth time",
     {
       onHost: [true, true, true],
       inGuest: [false, false, false],
@@ -666,7 +666,7 @@ const information: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "utimes sets times of whole seconds, as dates or numbers",
+    "utimes sets times in whole seconds, as dates or numbers",
     [
       ["2001-02-03T04:05:06.000Z", "2011-12-13T14:15:16.000Z"],
       ["1970-01-01T00:01:40.000Z", "1970-01-01T00:03:20.000Z"],
@@ -709,7 +709,7 @@ const information: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "exists is about what a path leads to",
+    "exists follows links",
     [true, true, false, false, "BadResource"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -726,7 +726,7 @@ const information: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "access succeeds for what is there and may be used",
+    "access succeeds for existing files with the requested permissions",
     ["success", "success", "success", "NotFound", "NotFound"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -742,7 +742,7 @@ const information: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "chmod and chown change a file, and fail for what is missing",
+    "chmod and chown change a file, and fail for a missing one",
     ["4755", "success", "NotFound", "NotFound"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -761,7 +761,7 @@ const information: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "truncate cuts off, fills up with zeros, and empties",
+    "truncate shortens, extends with zeros, and empties",
     ["abc", "abc\0\0", "", "NotFound", "BadResource"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -779,7 +779,7 @@ const information: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "symbolic links are made as they are told, read, and resolved",
+    "symbolic links are created as given, read and resolved",
     ["file", "nowhere", "through", true, "AlreadyExists", "Unknown", "NotFound", "NotFound"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -800,7 +800,7 @@ const information: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "hard links are the same file",
+    "hard links share one file",
     ["written through one", "AlreadyExists", "AlreadyExists", "NotFound", "NotFound", "PermissionDenied"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -849,7 +849,7 @@ const changes: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "remove takes a file or link; a folder only with recursive, what is missing only with force",
+    "remove removes a link, not its target; folders need recursive, missing paths force",
     ["success", "NotFound", "success", "Unknown", "success", ["kept"]],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -871,7 +871,7 @@ const changes: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "copyFile copies content and mode, and replaces",
+    "copyFile copies content and mode, and replaces the target",
     ["content", "755", "NotFound", "NotFound"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -889,7 +889,7 @@ const changes: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "copy copies a folder with everything in it, modes too, and makes the folders above",
+    "copy copies a folder with its content and modes, and creates parents",
     [["deep", "deep/program", "empty", "file"], "content", "755", "666", "700"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -913,7 +913,7 @@ const changes: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "copy into a folder that is there merges, and replaces only with overwrite",
+    "copy merges into an existing folder, and replaces files only with overwrite",
     [["deep", "deep/new", "deep/old", "file"], "old", "new"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -932,7 +932,7 @@ const changes: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "copy copies one file, and fails for what is missing, for itself, and for another kind",
+    "copy copies one file, and fails for a missing source, itself or another type",
     ["content", "NotFound", "Unknown", "Unknown", "Unknown", "Unknown"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -953,7 +953,7 @@ const changes: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "copy keeps the times with preserveTimestamps, and not without",
+    "copy keeps times only with preserveTimestamps",
     ["1970-01-01T00:03:20.000Z", true],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -1012,7 +1012,7 @@ const firstEvent = Effect.fnUntraced(function* (
 
 const watching: ReadonlyArray<Behaviour> = [
   same(
-    "watch tells of what is made and removed in a folder, by name",
+    "watch reports what is created and removed in a folder, by name",
     [
       { _tag: "Create", path: "new" },
       { _tag: "Remove", path: "new" }
@@ -1028,7 +1028,7 @@ const watching: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "watch tells of what is changed, in a folder or alone",
+    "watch reports changes, in a folder or of one file",
     [
       { _tag: "Update", path: "file" },
       { _tag: "Update", path: "file" }
@@ -1045,7 +1045,7 @@ const watching: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "watch tells of what is in folders below only with recursive",
+    "watch reports changes in subfolders only with recursive",
     ["direct", "nested/file"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -1062,7 +1062,7 @@ const watching: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "watch fails for what is missing",
+    "watch fails for a missing path",
     "NotFound",
     inFolder((fs, folder) => outcome(Stream.runHead(fs.watch(`${folder}/missing`))))
   )

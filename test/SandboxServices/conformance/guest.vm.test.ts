@@ -9,7 +9,7 @@ import * as Debian from "../../images/Debian.ts"
 import * as Support from "../../microvm/support.ts"
 import * as Suite from "./suite.ts"
 
-layer(Support.layer, { excludeTestServices: true })("in a guest", (it) => {
+layer(Support.layer, { excludeTestServices: true })("conformance in a guest", (it) => {
   for (const [name, image] of [
     ["busybox", Busybox.reference],
     ["debian", Debian.reference]
@@ -19,7 +19,7 @@ layer(Support.layer, { excludeTestServices: true })("in a guest", (it) => {
     )
   }
 
-  it.effect("leaves nothing", () => Support.assertNothingLeft())
+  it.effect("leaves nothing behind", () => Support.assertNothingLeft())
 })
 
 afterAll(() => console.log(Suite.table()))

@@ -1,4 +1,4 @@
-/** The behaviours that programs may expect, on the host: what a sandbox is compared with. */
+/** The behaviours that programs may expect, on the host, which sandboxes are compared with. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { layer } from "@effect/vitest"
 import { afterAll } from "vitest"

@@ -18,19 +18,19 @@ layer(guest, { excludeTestServices: true })("in a guest of the twin", (it) =>
     kind: "guest",
     without: {
       "named pipes": [
-        "readDirectoryEntries tells what the entries themselves are",
-        "stat tells type, size and mode",
+        "readDirectoryEntries reports the type of each entry, not of its link target",
+        "stat returns type, size and mode",
         "additional descriptors carry output and input",
-        "a program that is missing is so with additional descriptors too",
-        "stderr, both outputs and descriptors can be piped, also to a descriptor"
+        "a missing program fails the same way with additional descriptors",
+        "stderr, both outputs and descriptors can be piped, also into a descriptor"
       ],
       inotifyd: [
-        "watch tells of what is made and removed in a folder, by name",
-        "watch tells of what is changed, in a folder or alone",
-        "watch tells of what is in folders below only with recursive"
+        "watch reports what is created and removed in a folder, by name",
+        "watch reports changes, in a folder or of one file",
+        "watch reports changes in subfolders only with recursive"
       ],
       "groups of processes that outlive their leader": [
-        "closing the scope ends what a process has started, though it has ended itself"
+        "closing the scope ends background processes, even after the process itself has ended"
       ]
     }
   })

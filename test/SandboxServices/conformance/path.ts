@@ -23,7 +23,7 @@ export const behaviours: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "paths are taken apart and put together",
+    "paths are split and joined",
     ["c.tar.gz", "c.tar", "/a/b", ".gz", "a/d", "/a/b/c", true, false, "/"],
     Path.Path.useSync((path) => [
       path.basename("/a/b/c.tar.gz"),
@@ -38,7 +38,7 @@ export const behaviours: ReadonlyArray<Behaviour> = [
     ])
   ),
   same(
-    "paths become URLs, and URLs paths",
+    "paths convert to URLs and back",
     ["file:///a/b%20c", true, "/a/b c", "BadArgument"],
     Effect.gen(function* () {
       const path = yield* Path.Path

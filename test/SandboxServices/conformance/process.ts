@@ -26,7 +26,7 @@ const string = (command: ChildProcess.Command) =>
 const exitCode = (command: ChildProcess.Command) =>
   ChildProcessSpawner.ChildProcessSpawner.use((spawner) => Effect.map(spawner.exitCode(command), Number))
 
-/** Looks until something is so, and gives up after some time. */
+/** Checks a condition until it holds, and gives up after some time. */
 const eventually = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
   condition.pipe(
     Effect.repeat({ until: (holds) => holds, schedule: Schedule.spaced("20 millis") }),
@@ -51,7 +51,7 @@ process.env[ofThisProcess] = "of the host"
 
 const commands: ReadonlyArray<Behaviour> = [
   same(
-    "a command gets its words as they are, and gives output and exit code",
+    "a command receives its arguments unchanged, and returns output and exit code",
     ["$HOME * 'a b' \n", 0, false],
     Effect.gen(function* () {
       const handle = yield* ChildProcess.make("echo", ["$HOME", "*", "'a b'", ""])
@@ -60,12 +60,12 @@ const commands: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "exit codes other than 0 are no failure",
+    "a nonzero exit code is not a failure",
     [1, 42, 255],
     Effect.forEach([1, 42, 255], (code) => exitCode(shell('exit "$1"', {}, String(code))))
   ),
   same(
-    "the helpers give text, lines and both outputs",
+    "the helpers return text, lines and both outputs",
     ["a\nb\n", ["a", "b"], ["a", "b", "e"], ["a", "b"]],
     Effect.gen(function* () {
       const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
@@ -79,7 +79,7 @@ const commands: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "a command runs in the folder that it is given, also by a relative path",
+    "a command runs in the given folder, also with a relative path",
     [true, true, "NotFound"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -97,7 +97,7 @@ const commands: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "a program is found by name, by path, and by a path that begins at the folder it runs in",
+    "a program is found by path, and by a path relative to its working directory",
     ["by path\n", "by path\n"],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -110,7 +110,7 @@ const commands: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "what is no program fails as it is started, with what was to be started",
+    "a program that cannot be started fails with its command line",
     [
       ["NotFound", "ChildProcess", "spawn", "missing-program --flag 'a b'"],
       ["NotFound", "ChildProcess", "spawn", "missing-program"],
@@ -140,7 +140,7 @@ const commands: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "env replaces the environment, and is added to it with extendEnv",
+    "env replaces the environment, and extends it with extendEnv",
     ["ONLY=this\n", "this there", "gone there", "ONLY=this\n"],
     Effect.gen(function* () {
       const show = 'echo "${ONLY-gone} ${PATH:+there}"'
@@ -153,7 +153,7 @@ const commands: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "a variable that is undefined is taken away",
+    "an undefined variable is removed",
     ["there", "gone"],
     Effect.forEach([{}, { HOME: undefined }], (env) =>
       Effect.map(string(shell('echo "${HOME+there}${HOME-gone}"', { env, extendEnv: true })), (output) =>
@@ -162,7 +162,7 @@ const commands: ReadonlyArray<Behaviour> = [
     )
   ),
   differs(
-    "the environment of the process that asks",
+    "the environment of the calling process",
     { onHost: "of the host", inGuest: "not there", because: "what the host has in its environment is not for a guest" },
     Effect.map(
       string(shell(`echo "\${${ofThisProcess}-not there}"`, { env: { OTHER: "" }, extendEnv: true })),
@@ -181,7 +181,7 @@ const commands: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "words and values that are redacted arrive, and are shown nowhere",
+    "redacted arguments and variables arrive, and appear in no error",
     ["secret-1 secret-2\n", true, true],
     Effect.gen(function* () {
       const one = Redacted.make("secret-1")
@@ -196,7 +196,7 @@ const commands: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "NUL characters are refused",
+    "NUL characters are rejected",
     ["BadArgument", "BadArgument", "BadArgument"],
     Effect.forEach(
       [
@@ -215,7 +215,7 @@ const commands: ReadonlyArray<Behaviour> = [
 
 const streams: ReadonlyArray<Behaviour> = [
   same(
-    "stdout, stderr and all are what was written to them",
+    "stdout, stderr and all return what was written to them",
     ["out\n", "err\n", ["err", "out"]],
     Effect.gen(function* () {
       const handle = yield* shell("echo out; echo err >&2")
@@ -227,7 +227,7 @@ const streams: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "output comes as it is written",
+    "output arrives as it is written",
     ["first", "second"],
     Effect.gen(function* () {
       const handle = yield* shell("echo first; read line; echo $line")
@@ -240,7 +240,7 @@ const streams: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "much output comes whole, on both streams",
+    "large output arrives complete on both streams",
     [1_500_000, 500_000, 0],
     Effect.gen(function* () {
       const handle = yield* shell("head -c 1500000 /dev/zero; head -c 500000 /dev/zero >&2")
@@ -273,7 +273,7 @@ const streams: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "an ignored output is empty, a sink sees the output as it is read",
+    "ignored output is empty, and a sink sees output as it is read",
     ["", "in all: 6"],
     Effect.gen(function* () {
       const ignored = yield* shell("echo hello", { stdout: "ignore", stderr: "ignore" })
@@ -312,7 +312,7 @@ const streams: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "an input that fails is how the process fails",
+    "a failing input fails the process",
     "TimedOut",
     Effect.gen(function* () {
       const error = PlatformError.systemError({ _tag: "TimedOut", module: "Test", method: "input" })
@@ -342,7 +342,7 @@ const streams: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "a program that is missing is so with additional descriptors too",
+    "a missing program fails the same way with additional descriptors",
     "NotFound",
     outcome(ChildProcess.make("missing-program", [], { additionalFds: { fd3: { type: "output" } } }))
   ),
@@ -386,7 +386,7 @@ const pipelines: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "a pipeline may itself be what is piped to",
+    "a pipeline can be piped into a pipeline",
     "HELLO-WORLD\n",
     string(
       ChildProcess.make("echo", ["hello world"]).pipe(
@@ -395,7 +395,7 @@ const pipelines: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "stderr, both outputs and descriptors can be piped, also to a descriptor",
+    "stderr, both outputs and descriptors can be piped, also into a descriptor",
     ["ERR\n", ["ERR", "OUT"], "ON 3\n", "from stdin: out\n"],
     Effect.gen(function* () {
       const both = shell("echo out; echo err >&2")
@@ -421,7 +421,7 @@ const pipelines: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "killing a pipeline kills all of it",
+    "killing a pipeline kills all its commands",
     [true, true],
     Effect.gen(function* () {
       const handle = yield* shell("echo $$; exec sleep 100").pipe(
@@ -440,7 +440,7 @@ const pipelines: ReadonlyArray<Behaviour> = [
 
 const endings: ReadonlyArray<Behaviour> = [
   same(
-    "a process that a signal ended has no exit code",
+    "a process ended by a signal has no exit code",
     ["Unknown", "Unknown", false],
     Effect.gen(function* () {
       const handle = yield* ChildProcess.make("sleep", ["100"])
@@ -453,7 +453,7 @@ const endings: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "the signal is the one that was asked for",
+    "kill sends the given signal",
     ["USR1\n", 7],
     Effect.gen(function* () {
       const handle = yield* shell("trap 'echo USR1; exit 7' USR1; echo ready; while :; do sleep 0.05; done")
@@ -480,7 +480,7 @@ const endings: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "closing the scope ends a process, which may clean up",
+    "closing the scope ends a process, which can clean up",
     ["cleaned up", true],
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -493,7 +493,7 @@ const endings: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "closing the scope kills what ignores the signal, after forceKillAfter",
+    "closing the scope kills a process that ignores the signal, after forceKillAfter",
     true,
     Effect.flatMap(
       Effect.scoped(
@@ -506,7 +506,7 @@ const endings: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "interrupting what waits for a process ends the process",
+    "interrupting a wait for a process ends the process",
     true,
     inFolder((fs, folder) =>
       Effect.gen(function* () {
@@ -524,7 +524,7 @@ const endings: ReadonlyArray<Behaviour> = [
     )
   ),
   same(
-    "closing the scope ends what a process has started, though it has ended itself",
+    "closing the scope ends background processes, even after the process itself has ended",
     [0, true, true],
     Effect.gen(function* () {
       const scope = yield* Scope.fork(yield* Effect.scope)
@@ -537,7 +537,7 @@ const endings: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "closing the scope kills what a process has started and ignores the signal, after forceKillAfter",
+    "closing the scope kills background processes that ignore the signal, after forceKillAfter",
     [0, true],
     Effect.gen(function* () {
       const script = "(trap '' TERM; exec sleep 100) > /dev/null 2>&1 < /dev/null & echo $!"
@@ -551,7 +551,7 @@ const endings: ReadonlyArray<Behaviour> = [
     })
   ),
   differs(
-    "what a process left running with its output open, once its exit code was waited for",
+    "a background process that holds the output, after waiting for the exit code",
     {
       onHost: [0, true],
       inGuest: [0, false],
@@ -564,7 +564,7 @@ const endings: ReadonlyArray<Behaviour> = [
     })
   ),
   same(
-    "a process that is not referenced outlives the scope, one that is again does not",
+    "an unreferenced process outlives the scope, and one referenced again does not",
     [true, true, true],
     Effect.gen(function* () {
       const spawnIn = Effect.fnUntraced(function* (isReferencedAgain: boolean) {
@@ -586,7 +586,7 @@ const endings: ReadonlyArray<Behaviour> = [
     })
   ),
   differs(
-    "killing what has ended",
+    "killing a process that has ended",
     { onHost: "Unknown", inGuest: "success", because: "there is nothing left to do" },
     Effect.gen(function* () {
       const handle = yield* ChildProcess.make("true")
@@ -595,7 +595,7 @@ const endings: ReadonlyArray<Behaviour> = [
     })
   ),
   differs(
-    "a signal that Linux does not have",
+    "a signal unknown to Linux",
     { onHost: "a defect", inGuest: "BadArgument", because: "Node.js throws" },
     Effect.gen(function* () {
       const handle = yield* ChildProcess.make("sleep", ["100"], { killSignal: "SIGKILL" })

@@ -1,4 +1,4 @@
-/** Runs the behaviours, and shows which hold where. */
+/** Runs the behaviours, and prints which hold where. */
 import { assert, type Vitest } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Behaviour, Services } from "./Behaviour.ts"
@@ -16,7 +16,7 @@ export const behaviours: ReadonlyArray<Behaviour> = [
 export interface Place {
   readonly name: string
   readonly kind: "host" | "guest"
-  /** Behaviours that can not be there, by what is not there. */
+  /** Behaviours that cannot be tested, by what is missing. */
   readonly without?: { readonly [what: string]: ReadonlyArray<string> } | undefined
 }
 
@@ -48,7 +48,7 @@ export const register = (it: Vitest.MethodsNonLive<Services>, place: Place): voi
   }
 }
 
-/** Which behaviours held where so far, and why some differ. */
+/** Which behaviours have held where, and why some differ. */
 export const table = (): string => {
   const places = [...new Set([...results.values()].flatMap((row) => [...row.keys()]))]
   const width = Math.max(...[...results.keys()].map((name) => name.length))

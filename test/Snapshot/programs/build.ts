@@ -1,5 +1,5 @@
 /**
- * Builds a snapshot in memory, on a home that others have as well, and says what happens, a word a line:
+ * Builds a snapshot in memory, on a home shared with others, and prints what happens, one word per line:
  * `build.ts HOME MODE`. In the mode `hang` the second step never ends.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"

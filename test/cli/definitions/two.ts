@@ -5,7 +5,7 @@ export const tools = Snapshot.make("tools", "alpine:3").pipe(
   Snapshot.shell("echo tools > /etc/name")
 )
 
-/** As a program without Effect writes it. */
+/** As written in a program without Effect. */
 export const plain = { name: "plain", image: "alpine:3", setup: ["echo plain > /etc/name"] }
 
 export const notADefinition = 42

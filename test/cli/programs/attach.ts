@@ -1,4 +1,4 @@
-/** A shell of a guest, attached to this process's terminal, and then what became of it. */
+/** Attaches a guest's shell to this process's terminal, and prints how it ended. */
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { runMain } from "../../../src/Lightbox.ts"

@@ -12,25 +12,25 @@ const secret = (value: string): Secrets.SecretValue => ({ name: "TOKEN", value }
 const Value = Schema.String.check(Schema.isMinLength(4))
 
 describe("secrets", () => {
-  it.effect.prop("shows a secret nowhere", [Value, Schema.Array(Schema.String)], ([value, texts]) =>
+  it.effect.prop("redacts a secret everywhere", [Value, Schema.Array(Schema.String)], ([value, texts]) =>
     Effect.sync(() => {
       const shown = Secrets.redact([secret(value)], texts.join(value))
-      // What is put in its place, and what is around it, may happen to be the secret.
+      // The replacement or the text around it may happen to contain the secret.
       if (!`${texts.join(" ")}<redacted>`.includes(value)) assert.notInclude(shown.replaceAll("<redacted>", " "), value)
     })
   )
 
-  it.effect.prop("leaves text without secrets as it is", [Schema.String], ([text]) =>
+  it.effect.prop("leaves text without secrets unchanged", [Schema.String], ([text]) =>
     Effect.sync(() => assert.strictEqual(Secrets.redact([secret(`not in ${text}`)], text), text))
   )
 
-  it("hides every line of a secret of several lines, but no short ones", () => {
+  it("redacts each line of a multi-line secret, except short ones", () => {
     const key = "-----BEGIN KEY-----\nabcdef\n}\n-----END KEY-----\n"
     const shown = Secrets.redact([secret(key)], `${key}|abcdef|}|-----END KEY-----`)
     assert.strictEqual(shown, "<redacted>|<redacted>|}|<redacted>")
   })
 
-  it("is searched for as tools write it: without space around it, and line by line", () => {
+  it("searches for secrets without surrounding space, and line by line", () => {
     const searched = (value: string) => Secrets.searched([secret(value)]).map(({ value }) => value)
     assert.deepStrictEqual(searched("token-7890\r\n"), ["token-7890"])
     assert.deepStrictEqual(searched("abc\n"), [])
@@ -39,22 +39,22 @@ describe("secrets", () => {
     assert.strictEqual(Secrets.redact([secret("token-7890\r\n")], "{token-7890}"), "{<redacted>}")
   })
 
-  it("shows no half of a secret where a text was cut", () => {
+  it("shows no part of a secret where a text was cut", () => {
     assert.strictEqual(FailureText.withoutSplit(["abcdef"], "def rest"), " rest")
     assert.strictEqual(FailureText.withoutSplit(["abcdef"], "rest"), "rest")
   })
 
-  it("hides the longer of two secrets whole", () => {
+  it("redacts the longer of two overlapping secrets completely", () => {
     const shown = Secrets.redact([secret("pass"), secret("password")], "password pass")
     assert.notInclude(shown, "pass")
     assert.notInclude(shown, "word")
   })
 
-  it("hides several in one text, and what looks like a pattern", () => {
+  it("redacts several secrets in one text, and treats none as a pattern", () => {
     assert.strictEqual(Secrets.redact([secret("a.*c"), secret("$&")], "a.*c abc $& $1"), "<redacted> abc <redacted> $1")
   })
 
-  /** What is shown of output that comes in pieces. */
+  /** What is shown of output that arrives in chunks. */
   const shownOf = (secrets: ReadonlyArray<Secrets.SecretValue>, pieces: ReadonlyArray<string>) => {
     const lines = new Lines(secrets)
     const shown = [...pieces.map((piece) => lines.push(new TextEncoder().encode(piece))), lines.end()].join("")
@@ -64,7 +64,7 @@ describe("secrets", () => {
   /** Longer than what is held back until its line ends. */
   const long = "-".repeat(9000)
 
-  it("shows no part of a secret in a line without end, wherever that is cut", () => {
+  it("shows no part of a secret in an endless line, wherever its pieces are cut", () => {
     const value = "kept-to-itself-4711"
     for (let before = 0; before <= value.length; before++) {
       for (let after = 0; after <= value.length + 1; after++) {
@@ -77,7 +77,7 @@ describe("secrets", () => {
     }
   })
 
-  it("shows no line of a secret in halves, and goes on after one that never ends", () => {
+  it("shows no part of a secret's line, and continues after an endless one", () => {
     assert.strictEqual(shownOf([secret("ab\ncd")], ["ab\n", "cd\n"]).shown, "<redacted>\n")
     const { shown } = shownOf([secret("0000")], ["0".repeat(10_000), "0".repeat(10_000), "1"])
     assert.match(shown, /^(<redacted>)+0{0,3}1$/)
@@ -86,7 +86,7 @@ describe("secrets", () => {
   const Word = Schema.Array(Schema.Literals(["x", "y"]))
 
   it.effect.prop(
-    "shows none of several secrets, however they overlap and come",
+    "redacts several secrets, however they overlap and are split",
     [Schema.NonEmptyArray(Word), Schema.Array(Word)],
     ([values, pieces]) =>
       Effect.sync(() => {
@@ -96,7 +96,7 @@ describe("secrets", () => {
       })
   )
 
-  it("finds the secrets of all steps, words of a command line among them", () => {
+  it("finds the secrets of all steps, including redacted arguments", () => {
     const definition = Snapshot.make("tools", "debian:12").pipe(
       Snapshot.shell("npm ci", {
         secrets: {
@@ -115,7 +115,7 @@ describe("secrets", () => {
     ])
   })
 
-  it("gives a secret as a variable unless told", () => {
+  it("passes a secret as a variable by default", () => {
     const value = Redacted.make("x")
     assert.deepStrictEqual(Secrets.normalize(value), { value: "x", as: "env" })
     assert.deepStrictEqual(Secrets.normalize({ value }), { value: "x", as: "env" })

@@ -1,4 +1,4 @@
-/** Room on the machine: who gets it, in which order, and what those are told who do not. */
+/** Capacity of the machine: who gets it, in which order, and the errors of those who do not. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Deferred from "effect/Deferred"
@@ -34,10 +34,10 @@ const make = (budget: typeof Admission.Budget.Type, available = 8192) =>
     availableMemory: () => available * mebibyte
   })
 
-/** The disk is looked at first, which takes real time: lets that go on until something is so. */
+/** Checking the disk first takes real time: waits for a condition meanwhile. */
 const until = (isSo: () => boolean) => Effect.repeat(turn, { until: isSo })
 
-/** Takes room in the background; `has` tells whether it has got it. */
+/** Requests capacity in the background; `has` is true once granted. */
 const take = Effect.fnUntraced(function* (admission: Service["Service"], memory: number) {
   const state = { has: false, isOver: false }
   const scope = yield* Scope.make()
@@ -55,7 +55,7 @@ const untilWaiting = (many: number) =>
   Effect.repeat(Effect.andThen(turn, waiting), { until: (count) => count === many })
 
 describe("the budget", () => {
-  it.effect("has its room back from a launch that fails or is given up, while its scope goes on", () =>
+  it.effect("is released by a launch that fails or times out, while its scope is still open", () =>
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control
       const reason = new LightboxError.BootFailed({ name: "worker", problem: "it did not boot", lastLines: [] })
@@ -64,7 +64,7 @@ describe("the budget", () => {
         MicrosandboxMemory.failAt("connect", reason, { nth: 1 })
       )
       const launch = Sandbox.launch({ image, name: "worker" })
-      // The first does not boot, the second boots and can not be reached, the third is there.
+      // The first does not boot, the second boots but cannot be reached, the third works.
       yield* launch.pipe(Effect.retry({ times: 2 }))
       const late = yield* Effect.forkChild(Effect.timeoutOption(Sandbox.launch({ image }), "5 seconds"))
       yield* untilWaiting(1)
@@ -75,7 +75,7 @@ describe("the budget", () => {
     }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 1 } })))
   )
 
-  it.effect("lets 200 launches through, four at a time, in the order in which they came", () =>
+  it.effect("admits 200 launches four at a time, in order", () =>
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
       let running = 0
@@ -106,7 +106,7 @@ describe("the budget", () => {
     }).pipe(Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 4 } })))
   )
 
-  it.effect("gives room in order, also to those who need little", () =>
+  it.effect("is granted in order, also to small requests", () =>
     Effect.gen(function* () {
       const admission = yield* make({ memory: 1000 })
       const first = yield* take(admission, 800)
@@ -123,7 +123,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("tells those who waited too long what is short", () =>
+  it.effect("says what is short when a request waited too long", () =>
     Effect.gen(function* () {
       const admission = yield* make({ sandboxes: 1, memory: 1000, timeout: Duration.minutes(10) })
       const first = yield* take(admission, 600)
@@ -137,7 +137,7 @@ describe("the budget", () => {
       assert.include(error.message, "1 may run")
       yield* second.leave
       assert.strictEqual(yield* waiting, 0)
-      // It has not kept anything.
+      // It holds nothing.
       yield* first.leave
       const third = yield* take(admission, 1000)
       yield* until(() => third.state.has)
@@ -145,7 +145,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("refuses at once what can never have room", () =>
+  it.effect("rejects at once what can never fit", () =>
     Effect.gen(function* () {
       const reasonOf = (admission: Service["Service"], memory: number) =>
         Effect.map(Effect.flip(Effect.scoped(admission.admit("test", memory * mebibyte))), ({ reason }) => reason)
@@ -159,7 +159,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("forgets who is interrupted while waiting, and lets the next one in", () =>
+  it.effect("drops a waiter that is interrupted, and admits the next", () =>
     Effect.gen(function* () {
       const admission = yield* make({ memory: 1000 })
       const first = yield* take(admission, 600)
@@ -176,7 +176,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("has room again for what is detached, or given back early", () =>
+  it.effect("is released by a detached sandbox, and by an early release", () =>
     Effect.gen(function* () {
       yield* Effect.scoped(
         Effect.gen(function* () {
@@ -202,7 +202,7 @@ describe("the budget", () => {
     }).pipe(Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 1 } })))
   )
 
-  it.effect("boots as many at once as it is told to", () =>
+  it.effect("limits how many boot at once", () =>
     Effect.gen(function* () {
       const { boot } = yield* make({ boots: 3 })
       let booting = 0
@@ -231,7 +231,7 @@ describe("the budget", () => {
     Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum, maximum })))
 
   it.effect.prop(
-    "is never exceeded, whoever comes, goes or gives up, and is all there in the end",
+    "is never exceeded, and completely free in the end",
     {
       sandboxes: int(1, 5),
       memory: int(100, 1000),
@@ -253,7 +253,7 @@ describe("the budget", () => {
           there.push({ need, ...(yield* take(admission, need)) })
           yield* until(() => true)
           check()
-          // Somebody goes, whether it has room, waits, or was refused.
+          // One leaves, whether it was granted, waits, or was rejected.
           const [going] = leaves < there.length ? there.splice(leaves, 1) : []
           if (going !== undefined) yield* going.leave
           check()

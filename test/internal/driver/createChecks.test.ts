@@ -1,4 +1,4 @@
-/** What is refused before a sandbox is created, by both drivers alike. */
+/** What both drivers reject before they create a sandbox. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -6,7 +6,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Dgram from "node:dgram"
 import * as Net from "node:net"
-import { portRefused, withPorts } from "../../../src/internal/driver/ports.ts"
+import { createRefused, withPorts } from "../../../src/internal/driver/ports.ts"
 import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../../src/Sandbox.ts"
@@ -18,7 +18,7 @@ interface Defaults {
   readonly cpus?: number
 }
 
-// Sockets are made below it, and the path of a socket is short.
+// Holds sockets, whose paths must be short.
 const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "c" })).pipe(
   Effect.provide(NodeFileSystem.layer)
 )
@@ -40,7 +40,7 @@ describe.each(drivers)("before %s creates a sandbox", (_, layer) => {
     [{ memory: "2G" }, { maxMemory: "1G" }, "resources.maxMemory", "expected at least memory, 2048 MiB"],
     [{ cpus: 4 }, { maxCpus: 2 }, "resources.maxCpus", "expected at least cpus, 4"],
     [{}, { maxMemory: "256M" }, "resources.maxMemory", "expected at least memory, 512 MiB"]
-  ] as const)("with %j on the layer, it refuses %j", ([defaults, resources, field, problem]) =>
+  ] as const)("with %j on the layer, it rejects %j", ([defaults, resources, field, problem]) =>
     Effect.gen(function* () {
       const { reason } = yield* Effect.flip(launch({ resources }, defaults))
       assert.deepInclude(reason, { _tag: "InvalidConfig", field })
@@ -49,7 +49,7 @@ describe.each(drivers)("before %s creates a sandbox", (_, layer) => {
   )
 })
 
-describe("ports of the host that are to be published", () => {
+describe("published host ports", () => {
   const refused = (ports: ReadonlyArray<SandboxConfig.PortMapping>) =>
     Effect.map(Effect.flip(withPorts({ ports }, () => Effect.void)), ({ reason }) => reason)
 
@@ -57,7 +57,7 @@ describe("ports of the host that are to be published", () => {
     ["udp4", "127.0.0.1", undefined],
     ["udp4", "0.0.0.0", "127.0.0.1"],
     ["udp6", "::1", "::1"]
-  ] as const)("are not in use for %s on %s", ([type, address, bind]) =>
+  ] as const)("are rejected if in use, for %s on %s", ([type, address, bind]) =>
     Effect.gen(function* () {
       const { port } = yield* Effect.acquireRelease(
         Effect.callback<Dgram.Socket>((resume) => {
@@ -72,7 +72,7 @@ describe("ports of the host that are to be published", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("are not in each other's way", () =>
+  it.live("are rejected if two of them overlap", () =>
     Effect.gen(function* () {
       const port = yield* freePort
       const reason = yield* refused([
@@ -85,7 +85,7 @@ describe("ports of the host that are to be published", () => {
 })
 
 describe("a free port", () => {
-  it.live("is chosen for each host port 0, and again when somebody else takes it first", () =>
+  it.live("is chosen for each host port 0, and again if it was taken in between", () =>
     Effect.gen(function* () {
       const tried: Array<ReadonlyArray<number>> = []
       const result = yield* withPorts(
@@ -95,7 +95,7 @@ describe("a free port", () => {
             const hosts = Array.isArray(ports) ? ports.map(({ host }) => host ?? 0) : []
             assert.isTrue(hosts.every((host) => host > 0))
             return tried.push(hosts) === 1
-              ? Effect.fail(portRefused(hosts[0] ?? 0, "127.0.0.1", undefined))
+              ? Effect.fail(createRefused(hosts[0] ?? 0, "127.0.0.1", undefined))
               : Effect.succeed(ports)
           })
       )
@@ -111,7 +111,7 @@ describe("a free port", () => {
     })
   )
 
-  it.live("differs from those of all that are being created at the same time", () =>
+  it.live("differs from all others that are chosen at the same time", () =>
     Effect.gen(function* () {
       const hosts = yield* Effect.forEach(
         Array.from({ length: 50 }),
@@ -126,8 +126,8 @@ describe("a free port", () => {
   )
 })
 
-describe("a port that is looked at", () => {
-  it.live("is let go of although somebody has connected to it and stays", () =>
+describe("a probed port", () => {
+  it.live("is released even if somebody connects to it and stays", () =>
     Effect.gen(function* () {
       const port = yield* freePort
       const client = yield* Effect.acquireRelease(
@@ -151,7 +151,7 @@ describe("a port that is looked at", () => {
 })
 
 describe("a published port", () => {
-  it.live("is the twin's while its sandbox runs, and may be one of each protocol", () =>
+  it.live("is taken on the twin while its sandbox runs, once per protocol", () =>
     Effect.gen(function* () {
       const port = yield* freePort
       const launch = Sandbox.launch({
@@ -168,8 +168,8 @@ describe("a published port", () => {
   )
 })
 
-describe("resources that the layer says in part", () => {
-  it.live("are taken if they fit together", () =>
+describe("partial resources", () => {
+  it.live("are combined with the layer's", () =>
     Sandbox.run({ image: "plain", resources: { maxMemory: "384M", maxCpus: 2 } }, (sandbox) =>
       Effect.map(sandbox.info, (info) => assert.deepInclude(info, { memory: 256 * 1024 ** 2, cpus: 2 }))
     ).pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer({ memory: "256M", cpus: 2 }))))

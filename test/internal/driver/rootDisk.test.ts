@@ -6,7 +6,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as RootDisk from "../../../src/internal/driver/rootDisk.ts"
 
-/** What the header of an image says, by the names that its specification has. */
+/** The header of an image, by the names of its specification. */
 const headerOf = (image: Buffer) => ({
   magic: image.toString("latin1", 0, 4),
   version: image.readUInt32BE(4),
@@ -31,7 +31,7 @@ const headerOf = (image: Buffer) => ({
 const Size = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 64 * 1024 }))
 
 describe("a root disk", () => {
-  it.effect.prop("is an image with nothing of its own, of the size of what is below it", [Size], ([mebibytes]) =>
+  it.effect.prop("is an empty overlay of the size of its base", [Size], ([mebibytes]) =>
     Effect.sync(() => {
       const size = mebibytes * 1024 * 1024
       const image = Buffer.from(RootDisk.overlay("base.ext4", size))
@@ -64,7 +64,7 @@ describe("a root disk", () => {
     })
   )
 
-  it.effect("keeps what is below it, is written anew, and goes as a whole", () =>
+  it.effect("survives the removal of its base, is reset by a write, and is removed as a whole", () =>
     Effect.promise(async () => {
       const home = Fs.mkdtempSync(Path.join(Os.tmpdir(), "lightbox-"))
       try {

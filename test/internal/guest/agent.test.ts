@@ -8,7 +8,10 @@ import type { AgentConnection, Session } from "../../../src/internal/guest/conne
 import type { LightboxError } from "../../../src/LightboxError.ts"
 import type * as Protocol from "../../../src/internal/guest/protocol.ts"
 
-/** An agent whose commands end by a signal at once, but for `dmesg`, which shows the kernel's log if there is one. */
+/**
+ * An agent whose commands are ended by a signal at once, except `dmesg`, which prints the kernel's log if any, and fails
+ * if that is empty.
+ */
 const agent = (log: string | undefined, isAlive = false) => {
   const sessions: Array<Session> = []
   const started: Array<unknown> = []
@@ -26,7 +29,7 @@ const agent = (log: string | undefined, isAlive = false) => {
     } else {
       say("core.exec.started", { pid: 72 })
       say("core.exec.stdout", { data: new TextEncoder().encode(log) })
-      say("core.exec.exited", { code: 0 })
+      say("core.exec.exited", { code: log === "" ? 1 : 0 })
     }
   }
   const connection: AgentConnection = {
@@ -54,30 +57,43 @@ const endedBy = (log: string | undefined) =>
       const { guest, started } = agent(log)
       const process = yield* guest.spawn({ argv: ["ends"], stdin: "empty" })
       const fiber = yield* Effect.forkChild(process.endedBy)
-      // So long it may take until a connection is known to be lost.
+      // Detecting a lost connection may take this long.
       yield* TestClock.adjust("5 seconds")
-      // And the log is not waited for any longer.
+      // The log is not waited for any longer.
       yield* TestClock.adjust("2 seconds")
       return { signal: yield* Fiber.join(fiber), started }
     })
   )
 
-describe("a command that a signal ended", () => {
-  it.effect("has the signal that the kernel's log tells", () =>
+describe("a command ended by a signal", () => {
+  it.effect("takes its signal from the kernel's log", () =>
     Effect.gen(function* () {
       const log = "[ 1.0] Linux\n[ 2.0] Out of memory: Killed process 71 (node)\n"
       assert.deepStrictEqual(yield* endedBy(log), { signal: "SIGKILL", started: ["ends", "dmesg"] })
     })
   )
 
-  it.effect("has none that is known where the log tells nothing, or cannot be read", () =>
+  it.effect("has an unknown signal if the log does not say, or cannot be read", () =>
     Effect.gen(function* () {
       assert.isUndefined((yield* endedBy("[ 2.0] Out of memory: Killed process 7 (node)\n")).signal)
       assert.isUndefined((yield* endedBy(undefined)).signal)
     })
   )
 
-  it.effect("is reported as soon as the agent says that it lives", () =>
+  it.effect("asks for a log that cannot be read only once", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { guest, started } = agent("", true)
+        for (let round = 0; round < 2; round++) {
+          const process = yield* guest.spawn({ argv: ["ends"], stdin: "empty" })
+          assert.isUndefined(yield* process.endedBy)
+        }
+        assert.deepStrictEqual(started, ["ends", "dmesg", "ends"])
+      })
+    )
+  )
+
+  it.effect("is reported as soon as the agent shows that it is alive", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const process = yield* agent(undefined, true).guest.spawn({ argv: ["ends"], stdin: "empty" })
@@ -86,7 +102,7 @@ describe("a command that a signal ended", () => {
     )
   )
 
-  it.effect("is one that ended with its scope", () =>
+  it.effect("reports SIGKILL after its scope closes", () =>
     Effect.gen(function* () {
       const process = yield* Effect.scoped(agent(undefined).guest.spawn({ argv: ["stays"], stdin: "empty" }))
       assert.strictEqual(yield* process.exitCode, -1)
@@ -127,16 +143,16 @@ const listed = (...entries: ReadonlyArray<unknown>) =>
 const problemOf = <A>(effect: Effect.Effect<A, LightboxError>) =>
   Effect.map(Effect.flip(effect), ({ reason }) => reason.message)
 
-describe("answers of an agent that nobody trusts", () => {
+describe("answers of a hostile agent", () => {
   const names = ["/out/..", "/out/.", "/out/", "/out/../../etc/x", "../x", "/elsewhere/x", "/out/a/b", "/out/\0"]
 
-  it.effect.each([...names, `/out/${"x".repeat(256)}`])("refuses the entry %j of a folder", (path) =>
+  it.effect.each([...names, `/out/${"x".repeat(256)}`])("are rejected with the entry %j in a folder", (path) =>
     Effect.gen(function* () {
       assert.match(yield* problemOf(listed({ path, mode: 0o100644 })), /an entry that is not in the folder/)
     })
   )
 
-  it.effect("lists names that are names, whatever their numbers", () =>
+  it.effect("may have names with dots and invalid numbers", () =>
     Effect.gen(function* () {
       const entries = yield* listed(
         { path: "/out/..x", mode: 0o100644, size: -1, mtime: 1e300 },
@@ -152,7 +168,7 @@ describe("answers of an agent that nobody trusts", () => {
     })
   )
 
-  it.effect("ends a list that has no end", () =>
+  it.effect("are cut off when a list does not end", () =>
     Effect.gen(function* () {
       const entry = { path: "/out/x", mode: 0o100644 }
       assert.match(yield* problemOf(listed(...Array.from({ length: 512 }, () => entry))), /more than 1000000 entries/)
@@ -160,7 +176,7 @@ describe("answers of an agent that nobody trusts", () => {
     })
   )
 
-  it.effect("takes no more of a file than it asked for", () =>
+  it.effect("are rejected when they contain more of a file than requested", () =>
     Effect.gen(function* () {
       const data = { data: new Uint8Array(1024 * 1024) }
       const guest = hostile(...Array.from({ length: 9 }, () => ["core.fs.data", data] as const))
@@ -171,10 +187,12 @@ describe("answers of an agent that nobody trusts", () => {
     })
   )
 
-  it.effect.each([undefined, "", "relative", "/a\0b", `/${"x".repeat(4096)}`])("refuses %j for a real path", (path) =>
-    Effect.gen(function* () {
-      const guest = hostile(["core.fs.response", { ok: true, data: { Path: path } }])
-      assert.match(yield* problemOf(guest.realPath("/x")), /no path/)
-    })
+  it.effect.each([undefined, "", "relative", "/a\0b", `/${"x".repeat(4096)}`])(
+    "are rejected with %j as a real path",
+    (path) =>
+      Effect.gen(function* () {
+        const guest = hostile(["core.fs.response", { ok: true, data: { Path: path } }])
+        assert.match(yield* problemOf(guest.realPath("/x")), /no path/)
+      })
   )
 })

@@ -11,7 +11,7 @@ import * as Protocol from "../../../src/internal/guest/protocol.ts"
 const connect = (duplex: AgentConnection.Channel) =>
   AgentConnection.make({ name: "one", open: () => duplex, timeout: Duration.seconds(1) })
 
-/** A channel that keeps what is written to it, with the number of writes. */
+/** A channel that records what is written to it, and the number of writes. */
 const silent = () => {
   const written: Array<Uint8Array> = []
   let writes = 0
@@ -47,7 +47,7 @@ const channel = () => {
 const frames = (...types: ReadonlyArray<string>) => Buffer.concat(types.map((type) => Protocol.encode(1, type, {})))
 
 describe("a connection to a guest", () => {
-  it.live("sends in one go what is said in one go", () =>
+  it.live("sends messages of one turn in one write", () =>
     Effect.gen(function* () {
       const { bytes, duplex, writes } = channel()
       const connection = yield* connect(duplex)
@@ -60,7 +60,7 @@ describe("a connection to a guest", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("sends nothing that the relay would end it for", () =>
+  it.live("sends no frame that is too long for the relay", () =>
     Effect.gen(function* () {
       const { bytes, duplex } = channel()
       const connection = yield* connect(duplex)
@@ -76,7 +76,7 @@ describe("a connection to a guest", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("is refused by a relay that has enough of them, or that is not there, and is not waited for in vain", () =>
+  it.effect("fails with the reason when the relay is full, missing or silent", () =>
     Effect.gen(function* () {
       const refusal = Effect.fnUntraced(function* (happens: (duplex: Stream.Duplex) => void) {
         const { duplex } = silent()
@@ -96,7 +96,7 @@ describe("a connection to a guest", () => {
     })
   )
 
-  it.live("tells all that is pending, and all that comes, that its relay is gone", () =>
+  it.live("fails all pending and later calls when the relay is gone", () =>
     Effect.gen(function* () {
       for (const cause of [undefined, new Error("read ECONNRESET")]) {
         const { duplex } = channel()
@@ -119,7 +119,7 @@ describe("a connection to a guest", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("takes a command that a dying agent has lost track of for lost with its guest", () =>
+  it.effect("reports a command that a dying agent lost as lost with its guest", () =>
     Effect.gen(function* () {
       const spawned = Effect.fnUntraced(function* (duplex: AgentConnection.Channel) {
         const process = yield* Effect.forkScoped(AgentGuest.make(yield* connect(duplex)).spawn({ argv: ["tail"] }), {
@@ -142,7 +142,7 @@ describe("a connection to a guest", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("sends what was said last before it closes", () =>
+  it.live("sends the last message before it closes", () =>
     Effect.gen(function* () {
       const { bytes, duplex } = channel()
       yield* Effect.scoped(

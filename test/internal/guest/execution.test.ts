@@ -5,8 +5,8 @@ import { Collector, Tail, tail, tailBytes } from "../../../src/internal/guest/ex
 
 const Sizes = Schema.Array(Schema.Literals([0, 1, 7, 1000, 40_000, 100_000]))
 
-describe("output that is collected", () => {
-  it.effect.prop("is whole, and its end is known, whatever the sizes of its pieces", [Sizes], ([sizes]) =>
+describe("collected output", () => {
+  it.effect.prop("is complete, and keeps its end, whatever the sizes of its chunks", [Sizes], ([sizes]) =>
     Effect.sync(() => {
       const pieces = sizes.map((size, index) => new Uint8Array(size).fill(index + 1))
       const collector = new Collector()
@@ -24,7 +24,7 @@ describe("output that is collected", () => {
     })
   )
 
-  it("shares memory between pieces of one byte", () => {
+  it("shares memory between chunks of one byte", () => {
     const collector = new Collector()
     const count = 100_000
     for (let index = 0; index < count; index++) collector.push(new Uint8Array([index]))
@@ -32,7 +32,7 @@ describe("output that is collected", () => {
     assert.strictEqual(collector.bytes.length, count)
   })
 
-  it("shows no half of a secret, however much of it there is", () => {
+  it("shows no part of a secret, however often it occurs", () => {
     const secret = "0123456789-secret"
     const shown = tail(new TextEncoder().encode(secret.repeat(10_000)), [secret])
     assert.notMatch(shown, /\d|secret/)

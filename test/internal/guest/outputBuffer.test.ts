@@ -31,7 +31,7 @@ const stderr = (text: string): Chunk => ({ _tag: "Stderr", bytes: new TextEncode
 
 const lost = new LightboxError({ method: "Guest", reason: new GuestLost({ name: "a", problem: "gone" }) })
 
-/** Everything up to the end, as it was given. */
+/** Everything up to the end, in its original chunks. */
 const rest = Effect.fnUntraced(function* (buffer: OutputBuffer) {
   const chunks: Array<Chunk> = []
   for (;;) {
@@ -45,7 +45,7 @@ const rest = Effect.fnUntraced(function* (buffer: OutputBuffer) {
   }
 })
 
-/** Neighbouring pieces of one kind as one. */
+/** Joins neighbouring chunks of one stream. */
 const joined = (chunks: ReadonlyArray<Chunk>): ReadonlyArray<readonly [Chunk["_tag"], string]> => {
   const parts: Array<[Chunk["_tag"], string]> = []
   for (const { _tag, bytes } of chunks) {
@@ -70,7 +70,7 @@ const spillFiles = (): ReadonlyArray<{ readonly path: string; readonly size: num
     }
   })
 
-/** What can be had without waiting. */
+/** What can be taken without waiting. */
 const takeNow = Effect.fnUntraced(function* (buffer: OutputBuffer) {
   const fiber = yield* Effect.forkChild(buffer.take, { startImmediately: true })
   const exit = fiber.pollUnsafe()
@@ -81,7 +81,7 @@ const takeNow = Effect.fnUntraced(function* (buffer: OutputBuffer) {
 
 describe("OutputBuffer", () => {
   it.effect.prop(
-    "gives everything in order, however much fits into memory",
+    "returns all output in order, however much fits into memory",
     [
       Schema.Array(Schema.Union([Output, Schema.Literal("take")])),
       Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 30 })),
@@ -109,7 +109,7 @@ describe("OutputBuffer", () => {
       })
   )
 
-  it.effect("gives small pieces of one kind together, in pieces of at most 64 KiB", () =>
+  it.effect("merges small chunks of one stream, up to 64 KiB", () =>
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 10_000_000, overflow: "spill" })
       for (let i = 0; i < 200; i++) buffer.push(stdout("x".repeat(1000)))
@@ -131,7 +131,7 @@ describe("OutputBuffer", () => {
     })
   )
 
-  it("takes no more memory for many small pieces, of one kind or of two, than for few large ones", () => {
+  it("takes no more memory for many small chunks than for few large ones", () => {
     const byte = new Uint8Array(1)
     const kinds = [["Stdout"], ["Stdout", "Stderr"]] as const
     for (const tags of kinds) {
@@ -145,7 +145,7 @@ describe("OutputBuffer", () => {
     }
   })
 
-  it.effect("lets go of the large buffer in which a small piece came", () =>
+  it.effect("does not retain the large buffer of a small chunk", () =>
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 1000, overflow: "spill" })
       buffer.push({ _tag: "Stdout", bytes: new Uint8Array(65_536).subarray(7, 8) })
@@ -155,7 +155,7 @@ describe("OutputBuffer", () => {
     })
   )
 
-  it.effect("holds no more in memory than it may, and the rest in one file without a name", () =>
+  it.effect("keeps only its limit in memory, and spills the rest into one unlinked file", () =>
     Effect.gen(function* () {
       const { buffer, source } = make({ memoryBytes: 1000, overflow: "spill" })
       const piece = new Uint8Array(100_000)
@@ -180,7 +180,7 @@ describe("OutputBuffer", () => {
     })
   )
 
-  it.effect("uses the space of the file again once it is read", () =>
+  it.effect("reuses the space of the file once it is read", () =>
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 0, overflow: "spill" })
       const sizes: Array<number | undefined> = []
@@ -194,7 +194,7 @@ describe("OutputBuffer", () => {
     })
   )
 
-  it.effect("gives a piece that is larger than what it reads at a time", () =>
+  it.effect("returns a chunk that is larger than its reads", () =>
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 0, overflow: "spill" })
       const large = new Uint8Array(700_000).map((_, index) => index % 251)
@@ -212,7 +212,7 @@ describe("OutputBuffer", () => {
     })
   )
 
-  it.effect("holds the source up while it is full, if told so", () =>
+  it.effect('pauses the source while it is full, with overflow "suspend"', () =>
     Effect.gen(function* () {
       const { buffer, source } = make({ memoryBytes: 4, overflow: "suspend" })
       buffer.push(stdout("1234"))
@@ -226,7 +226,7 @@ describe("OutputBuffer", () => {
     })
   )
 
-  it.effect("lets the source go when it is not read any more", () =>
+  it.effect("resumes the source when it is disposed", () =>
     Effect.gen(function* () {
       const { buffer, source } = make({ memoryBytes: 0, overflow: "suspend" })
       buffer.push(stdout("x"))
@@ -237,7 +237,7 @@ describe("OutputBuffer", () => {
     })
   )
 
-  it.effect("wakes whoever waits for the next piece", () =>
+  it.effect("wakes a waiting reader for the next chunk", () =>
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 10, overflow: "spill" })
       const waits = yield* Deferred.make<void>()
@@ -251,7 +251,7 @@ describe("OutputBuffer", () => {
     })
   )
 
-  it.effect("gives what had come before a failure, and then the failure, at every look", () =>
+  it.effect("returns what came before a failure, then the failure, on every read", () =>
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 2, overflow: "spill" })
       buffer.push(stdout("abc"))
@@ -266,7 +266,7 @@ describe("OutputBuffer", () => {
     })
   )
 
-  it.effect("fails, and ends the source, where the output can not be kept", () =>
+  it.effect("fails, and stops the source, if output cannot be stored", () =>
     Effect.gen(function* () {
       const before = process.env["TMPDIR"]
       process.env["TMPDIR"] = "/nowhere"

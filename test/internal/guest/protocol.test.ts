@@ -67,7 +67,7 @@ const greeting = greetingOf(100, 200)
 
 describe("agentProtocol", () => {
   it.effect.prop(
-    "gives back every message, however the bytes arrive",
+    "decodes every message, however the bytes arrive",
     [Schema.Array(Schema.Tuple([Id, Text, Payload])), Schema.NonEmptyArray(Size)],
     ([messages, sizes]) =>
       Effect.sync(() => {
@@ -87,37 +87,34 @@ describe("agentProtocol", () => {
       })
   )
 
-  it.effect.prop(
-    "never does anything with bytes that are not messages but refuse them",
-    [Schema.Uint8Array],
-    ([bytes]) =>
-      Effect.sync(() => {
-        const received: Array<Protocol.Message> = []
-        try {
-          new Protocol.Decoder().push(
-            join(greeting, bytes),
-            () => {},
-            (message) => received.push(message)
-          )
-        } catch (error) {
-          assert.instanceOf(error, Error)
-        }
-        assert.isAtMost(received.length, bytes.length / 9)
-      })
+  it.effect.prop("only ever rejects bytes that are not messages", [Schema.Uint8Array], ([bytes]) =>
+    Effect.sync(() => {
+      const received: Array<Protocol.Message> = []
+      try {
+        new Protocol.Decoder().push(
+          join(greeting, bytes),
+          () => {},
+          (message) => received.push(message)
+        )
+      } catch (error) {
+        assert.instanceOf(error, Error)
+      }
+      assert.isAtMost(received.length, bytes.length / 9)
+    })
   )
 
-  it("marks the first message of a session, and no other", () => {
+  it("marks only the first message of a session", () => {
     const flagOf = (type: string) => Protocol.encode(1, type, {})[8]
     assert.deepStrictEqual(["core.exec.request", "core.fs.request", "core.tcp.connect"].map(flagOf), [2, 2, 2])
     assert.deepStrictEqual(["core.exec.stdin", "core.fs.data", "core.ping"].map(flagOf), [0, 0, 0])
   })
 
-  it("leaves out what is undefined", () => {
+  it("omits undefined fields", () => {
     const { messages } = receive(join(greeting, Protocol.encode(1, "a", { here: 1, absent: undefined })))
     assert.deepStrictEqual(messages[0]?.payload, { here: 1 })
   })
 
-  it("knows the last message of a session", () => {
+  it("recognizes the last message of a session", () => {
     const body = Cbor.encode({ v: 7, t: "core.exec.exited", p: Cbor.encode({ code: 3 }) })
     const { messages } = receive(join(greeting, frameOf(5, 1, body)))
     assert.deepStrictEqual(messages, [
@@ -125,12 +122,12 @@ describe("agentProtocol", () => {
     ])
   })
 
-  it("takes a message without a payload", () => {
+  it("accepts a message without a payload", () => {
     const body = Cbor.encode({ v: 7, t: "core.pong", p: new Uint8Array() })
     assert.deepStrictEqual(receive(join(greeting, frameOf(5, 0, body))).messages[0]?.payload, {})
   })
 
-  it("takes a payload that is not a map as an empty one", () => {
+  it("decodes a payload that is not a map as empty", () => {
     const body = Cbor.encode({ v: 7, t: "a", p: Cbor.encode("text") })
     assert.deepStrictEqual(receive(join(greeting, frameOf(5, 0, body))).messages[0]?.payload, {})
   })
@@ -147,7 +144,7 @@ describe("agentProtocol", () => {
     assert.isUndefined(receive(greeting.subarray(0, 7)).greeting)
   })
 
-  it("takes a frame of the largest size, and refuses a larger one before it has arrived", () => {
+  it("accepts a frame of the maximum size, and rejects a larger one before it has arrived", () => {
     const overhead = Protocol.encode(1, "t", { data: new Uint8Array(Protocol.maxFrameBytes / 2) }).length
     const data = new Uint8Array(Protocol.maxFrameBytes + 4 - (overhead - Protocol.maxFrameBytes / 2))
     const largest = Protocol.encode(1, "t", { data })
@@ -158,12 +155,12 @@ describe("agentProtocol", () => {
     assert.throws(() => receive(join(greeting, head)), /a frame of 4194305 bytes/)
   })
 
-  it("fits a chunk of the largest size into a frame", () => {
+  it("fits a chunk of the maximum size into a frame", () => {
     const frame = Protocol.encode(1, "core.fs.data", { data: new Uint8Array(Protocol.maxChunkBytes) })
     assert.isAtMost(frame.length - 4, Protocol.maxFrameBytes)
   })
 
-  it("refuses a frame without room for its own head", () => {
+  it("rejects a frame shorter than its own header", () => {
     for (const length of [0, 4]) {
       assert.throws(() => receive(join(greeting, frameOf(1, 0, new Uint8Array(), length))), /the relay sent a frame of/)
     }
@@ -173,22 +170,72 @@ describe("agentProtocol", () => {
     ["nothing", new Uint8Array()],
     ["a number", Cbor.encode(7)],
     ["a map without a type", Cbor.encode({ v: 7, p: new Uint8Array() })],
-    ["a type that is no text", Cbor.encode({ v: 7, t: 1, p: new Uint8Array() })],
-    ["a payload that is no bytes", Cbor.encode({ v: 7, t: "a", p: {} })],
-    ["a version that is no number", Cbor.encode({ v: "7", t: "a", p: new Uint8Array() })],
-    ["bytes that are no CBOR", Uint8Array.of(0xff, 0x00)],
+    ["a type that is not text", Cbor.encode({ v: 7, t: 1, p: new Uint8Array() })],
+    ["a payload that is not bytes", Cbor.encode({ v: 7, t: "a", p: {} })],
+    ["a version that is not a number", Cbor.encode({ v: "7", t: "a", p: new Uint8Array() })],
+    ["bytes that are not CBOR", Uint8Array.of(0xff, 0x00)],
     ["text that ends too early", Uint8Array.of(0x7a, 0x00, 0xff, 0xff, 0xff, 0x61)],
     ["more than one value", join(Cbor.encode({ v: 7, t: "a", p: new Uint8Array() }), Cbor.encode(1))],
     ["a payload cut off", Cbor.encode({ v: 7, t: "a", p: Uint8Array.of(0xa1, 0x61) })]
   ]
 
-  it.effect.each(hostile.map(([what, body]) => ({ what, body })))("refuses $what", ({ body }) =>
+  it.effect.each(hostile.map(([what, body]) => ({ what, body })))("rejects $what", ({ body }) =>
     Effect.sync(() => {
       assert.throws(() => receive(join(greeting, frameOf(1, 0, body))))
     })
   )
 
-  it("does not copy what is alone", () => {
+  /** Bytes of CBOR, repeated until they nearly fill the largest frame. */
+  const filled = (head: ReadonlyArray<number>, unit: ReadonlyArray<number>) => {
+    const count = Math.floor((Protocol.maxFrameBytes - 64) / unit.length)
+    const body = new Uint8Array(head.length + count * unit.length)
+    body.set(head)
+    for (let i = 0; i < count; i++) body.set(unit, head.length + i * unit.length)
+    return body
+  }
+  const endlessArray = [0x9f]
+  const endlessMap = [0xbf]
+
+  const wide: ReadonlyArray<readonly [what: string, body: Uint8Array, problem: RegExp]> = [
+    ["a million empty maps", filled(endlessArray, [0xa0]), /more than 65536 values/],
+    ["a million numbers", filled([0x9a, 0x00, 0x3f, 0xff, 0xc0], [0x01]), /more than 65536 values/],
+    ["a million names", filled(endlessMap, [0x61, 0x61, 0x01]), /more than 65536 values/],
+    ["lists in a million lists", filled([], [0x81]), /nested deeper than 16/],
+    ["maps in a million maps", filled([], [0xa1, 0x61, 0x61]), /nested deeper than 16/],
+    ["endless lists in endless lists", filled([], [0x9f]), /nested deeper than 16/],
+    ["a million tags", filled([], [0xc1]), /tag/],
+    ["a list that promises more than there can be", Uint8Array.of(0x9b, 0, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 1), /entries/],
+    ["bytes that promise more than there are", Uint8Array.of(0x5b, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff), /data/]
+  ]
+
+  it.effect.each(wide.map(([what, body, problem]) => ({ what, body, problem })))(
+    "rejects $what in a frame and in its payload, before spending memory",
+    ({ body, problem }) =>
+      Effect.sync(() => {
+        const inPayload = Cbor.encode({ v: 7, t: "a", p: body }).subarray(0, Protocol.maxFrameBytes - 5)
+        for (const frame of [body, inPayload]) {
+          const before = process.memoryUsage().heapUsed
+          assert.throws(() => receive(join(greeting, frameOf(1, 0, frame))), problem)
+          assert.isBelow(process.memoryUsage().heapUsed - before, 32 * 1024 * 1024)
+        }
+      })
+  )
+
+  it("accepts a page of 512 complete entries, and nesting up to 16", () => {
+    const entry = Object.fromEntries(Array.from({ length: 30 }, (_, field) => [`field${field}`, field]))
+    const list = { ok: true, data: { List: Array.from({ length: 512 }, () => entry) } }
+    let nested: unknown = 1
+    for (let depth = 0; depth < 15; depth++) nested = depth % 2 === 0 ? [nested, 2] : { a: nested, b: 2 }
+    const { messages } = receive(
+      join(greeting, Protocol.encode(1, "a", list), Protocol.encode(1, "a", { nested, after: [[], {}, [1]] }))
+    )
+    assert.deepStrictEqual(
+      messages.map(({ payload }) => payload),
+      [list, { nested, after: [[], {}, [1]] }]
+    )
+  })
+
+  it("does not copy a single chunk", () => {
     const only = Uint8Array.of(1, 2)
     assert.strictEqual(Protocol.concat([only], 2), only)
     assert.deepStrictEqual(Protocol.concat([only, Uint8Array.of(3)], 3), Uint8Array.of(1, 2, 3))

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { endsProcess, fromKernelLog, named, statusOf } from "../../../src/internal/config/signals.ts"
 
 describe("signals", () => {
-  it("have one name each, or their number", () => {
+  it("have one name each, or a number", () => {
     assert.deepStrictEqual([6, 9, 29, 40, "SIGTERM" as const].map(named), [
       "SIGABRT",
       "SIGKILL",
@@ -12,12 +12,12 @@ describe("signals", () => {
     ])
   })
 
-  it("end a process, but for some", () => {
+  it("end a process, with exceptions", () => {
     assert.isTrue(endsProcess("SIGKILL") && endsProcess(15) && endsProcess(40))
     assert.isFalse(endsProcess("SIGCONT") || endsProcess(28) || endsProcess("SIGSTOP"))
   })
 
-  it("are the exit status that a shell gives", () => {
+  it("map to the exit status of a shell", () => {
     assert.strictEqual(statusOf({ exitCode: 3, signal: undefined }), 3)
     assert.strictEqual(statusOf({ exitCode: -1, signal: "SIGKILL" }), 137)
     assert.strictEqual(statusOf({ exitCode: -1, signal: 40 }), 168)

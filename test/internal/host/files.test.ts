@@ -11,6 +11,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as HostFiles from "../../../src/internal/host/files.ts"
+import * as Folders from "../../../src/internal/host/folders.ts"
 import * as Listing from "../../../src/internal/host/listing.ts"
 import { tarVariables } from "../../../src/internal/guest/copy.ts"
 import { isLightboxError } from "../../../src/LightboxError.ts"
@@ -81,7 +82,7 @@ const seen = (folder: string): ReadonlyArray<string> =>
     })
 
 describe("hostFiles", () => {
-  it.effect("lists everything by name, with what identifies it", () =>
+  it.effect("lists everything by name, with type, size, mode and digest", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({
         b: "two",
@@ -112,7 +113,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("knows a changed file, mode or link, and no other time", () =>
+  it.effect("detects a changed file, mode or link, but ignores times", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ file: "one", link: ["file"] })
       const identity = Effect.map(list(folder), (files) => JSON.stringify(files))
@@ -131,7 +132,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("hashes a large file as it hashes a small one", () =>
+  it.effect("hashes a large file like a small one", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       Fs.writeFileSync(Path.join(folder, "large"), Buffer.alloc(5 * 1024 * 1024, "x"))
@@ -171,7 +172,7 @@ describe("hostFiles", () => {
     [["keep.txt/", "logs", "node_modules", "src", "*.log"], ["keep.txt"]]
   ]
 
-  it.effect.each(patterns.map(([ignore, left]) => ({ ignore, left })))("leaves out $ignore", ({ ignore, left }) =>
+  it.effect.each(patterns.map(([ignore, left]) => ({ ignore, left })))("ignores $ignore", ({ ignore, left }) =>
     Effect.gen(function* () {
       const folder = yield* makeTree(tree)
       const files = yield* list(folder, ignore)
@@ -184,7 +185,7 @@ describe("hostFiles", () => {
   const tars: ReadonlyArray<readonly [string, ...ReadonlyArray<string>]> = [["tar"], ["busybox", "tar"]]
   const installed = tars.filter(([command]) => ChildProcess.spawnSync(command, ["--help"]).error === undefined)
 
-  it.effect.each(installed)("comes out of the archive as it went in, unpacked by %s", ([command, ...words]) =>
+  it.effect.each(installed)("packs files so that %s unpacks them unchanged", ([command, ...words]) =>
     Effect.gen(function* () {
       const folder = yield* makeTree({
         "with space": "a",
@@ -216,7 +217,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("packs one file under the name that it is to have", () =>
+  it.effect("packs a single file under the given name", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ "config.dev.json": "{}" })
       const path = Path.join(folder, "config.dev.json")
@@ -232,7 +233,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("packs for the owner and the mode that were asked for, and tells nobody whose the files are here", () =>
+  it.effect("packs the given owner and mode, and no local names", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ folder: { file: "" } })
       const packed = yield* entriesOf(
@@ -245,14 +246,14 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("follows a link that is copied itself", () =>
+  it.effect("follows a link that is the copied path itself", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ real: { file: "x" }, link: ["real"] })
       assert.deepStrictEqual(paths(yield* list(Path.join(folder, "link"))), ["file"])
     })
   )
 
-  it.effect("refuses what is not there, by its path", () =>
+  it.effect("names the path of a missing file", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const reason = yield* describeError(list(Path.join(folder, "none")))
@@ -260,7 +261,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("refuses what is neither file nor folder nor link, by its path", () =>
+  it.effect("rejects a special file in a folder, by its path", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ a: {} })
       const fifo = Path.join(folder, "a", "fifo")
@@ -271,7 +272,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("refuses to copy what is neither file nor folder itself", () =>
+  it.effect("rejects a special file as the path itself", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const fifo = Path.join(folder, "fifo")
@@ -283,7 +284,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("fails when a file or a link is another than was listed, though of the same size", () =>
+  it.effect("fails if a file or link changed after listing, even to the same size", () =>
     Effect.gen(function* () {
       for (const name of ["file", "link"]) {
         const folder = yield* makeTree({ file: "before", link: ["before"], other: "" })
@@ -298,7 +299,72 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("fails when a file goes away between listing and packing", () =>
+  it.effect("fails if a folder was replaced after listing, even with the same content", () =>
+    Effect.gen(function* () {
+      for (const replace of [
+        (path: string, other: string) => Fs.symlinkSync(other, path),
+        (path: string) => Fs.writeFileSync(path, "")
+      ]) {
+        const folder = yield* makeTree({ sub: { inner: { file: "before" } } })
+        const other = yield* makeTree({ inner: { file: "before" } })
+        const files = yield* list(folder)
+        const path = Path.join(folder, "sub")
+        Fs.rmSync(path, { recursive: true })
+        replace(path, other)
+        const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
+        assert.include(reason, { operation: "copy" })
+        assert.match(reason.problem, /^"\/.*\/sub(\/inner)?" changed while it was copied$/)
+      }
+    })
+  )
+
+  it.effect("fails if a folder was replaced after listing, before reading all of it", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ sub: { file: "before" } })
+      const files = yield* list(folder)
+      Fs.renameSync(Path.join(folder, "sub"), `${folder}-old`)
+      Fs.mkdirSync(Path.join(folder, "sub"))
+      Fs.writeFileSync(Path.join(folder, "sub", "file"), "behind")
+      const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
+      Fs.rmSync(`${folder}-old`, { recursive: true })
+      assert.include(reason, { problem: `"${Path.join(folder, "sub", "file")}" changed while it was copied` })
+    })
+  )
+
+  it.effect("does not open a folder through a link, and stays in one that moves", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ a: { b: { file: "inside" } }, link: ["a"] })
+      for (const names of [["link"], ["link", "b"], ["a", "b", "file"]]) {
+        assert.strictEqual(
+          yield* Effect.promise(() =>
+            Folders.open(folder, names).then(
+              ({ close }) => close(),
+              (cause) => cause.code
+            )
+          ),
+          "ENOTDIR"
+        )
+      }
+      const open = yield* Effect.promise(() => Folders.open(folder, ["a", "b"]))
+      Fs.renameSync(Path.join(folder, "a"), Path.join(folder, "moved"))
+      Fs.mkdirSync(Path.join(folder, "a", "b"), { recursive: true })
+      const names = Fs.readdirSync(open.path)
+      yield* Effect.promise(open.close)
+      assert.deepStrictEqual(names, process.platform === "linux" ? ["file"] : [])
+    })
+  )
+
+  it.effect("names the file that cannot be read, not how it was opened", () =>
+    Effect.gen(function* () {
+      const folder = yield* makeTree({ sub: { file: "x" } })
+      const files = yield* list(folder)
+      Fs.rmSync(Path.join(folder, "sub", "file"))
+      const reason = yield* describeError(Stream.runDrain(pack(folder, files)))
+      assert.include(reason.problem, `'${Path.join(folder, "sub", "file")}'`)
+    })
+  )
+
+  it.effect("fails if a file is removed between listing and packing", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ file: "x" })
       const files = yield* list(Path.join(folder, "file"))
@@ -308,7 +374,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect.each(["longer than before", "x"])("fails when a file is %j where it was listed as another", (content) =>
+  it.effect.each(["longer than before", "x"])("fails if a file has become %j since it was listed", (content) =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ file: "before" })
       const files = yield* list(folder)
@@ -349,7 +415,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("packs for an owner whose number is too large for a plain header", () =>
+  it.effect("packs an owner id that is too large for a plain header", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ file: "x" })
       const owner = { uid: 1_000_680_000, gid: 4_294_967_294 }
@@ -362,14 +428,14 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("ignores by names as they are written, capitals included", () =>
+  it.effect("ignores names case-sensitively", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ Build: { a: "" }, build: { b: "" }, "README.MD": "", "a.md": "" })
       assert.deepStrictEqual(paths(yield* list(folder, ["build", "*.md"])), ["Build", "Build/a", "README.MD"])
     })
   )
 
-  it.effect("refuses a name or a link's target that is not UTF-8, unless it is ignored", () =>
+  it.effect("rejects names and link targets that are not UTF-8, unless ignored", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ sub: {} })
       const sub = Buffer.from(`${folder}/sub/`)
@@ -383,7 +449,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("follows no link that took the place of a listed file", () =>
+  it.effect("follows no link that replaced a listed file", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ copied: { file: "same" }, outside: "same" })
       const files = yield* list(Path.join(folder, "copied"))
@@ -393,7 +459,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect.each(installed)("loses no file of any time, packed by %s", ([command, ...words]) =>
+  it.effect.each(installed)("unpacks files of any date, packed by %s", ([command, ...words]) =>
     Effect.gen(function* () {
       const folder = yield* makeTree({
         a: "1",
@@ -413,7 +479,7 @@ describe("hostFiles", () => {
     })
   )
 
-  it.effect("fails for a header that it cannot read, instead of taking content for one", () =>
+  it.effect("fails on a header it cannot read, instead of parsing content as one", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({ old: "precious\n" })
       Fs.utimesSync(Path.join(folder, "old"), 0, new Date("1960-01-01"))
@@ -432,7 +498,7 @@ describe("hostFiles", () => {
     ["a link's target that was not UTF-8", { name: "./l", size: 0, type: "symlink", linkname: "\uFFFD" }, /not UTF-8/]
   ]
 
-  it.effect.each(refused)("refuses to unpack %s", ([, header, problem]) =>
+  it.effect.each(refused)("rejects %s", ([, header, problem]) =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const archive = yield* Effect.promise(() => Tar.packTar([{ header }]))
@@ -478,10 +544,10 @@ describe("hostFiles", () => {
   )
 
   const escapes: ReadonlyArray<readonly [what: string, entries: ReadonlyArray<Tar.TarEntry>]> = [
-    ["a path that leads out", [{ header: { name: "../evil", size: 1, type: "file" }, body: "x" }]],
+    ["a path out of the folder", [{ header: { name: "../evil", size: 1, type: "file" }, body: "x" }]],
     ["an absolute path", [{ header: { name: "/tmp/../evil", size: 1, type: "file" }, body: "x" }]],
     [
-      "a path through a link that leads out",
+      "a path through a link out of the folder",
       [
         { header: { name: "out", size: 0, type: "symlink", linkname: ".." } },
         { header: { name: "out/evil", size: 1, type: "file" }, body: "x" }
@@ -489,21 +555,23 @@ describe("hostFiles", () => {
     ]
   ]
 
-  it.effect.each(escapes.map(([what, entries]) => ({ what, entries })))("never writes by $what", ({ entries }) =>
-    Effect.gen(function* () {
-      const folder = yield* makeTree({ inside: {} })
-      const archive = yield* Effect.promise(() => Tar.packTar([...entries]))
-      yield* Effect.exit(HostFiles.unpack("Volume.copy", Path.join(folder, "inside"), Stream.make(archive)))
-      assert.isFalse(Fs.existsSync(Path.join(folder, "evil")))
-      assert.isFalse(Fs.existsSync("/evil"))
-    })
+  it.effect.each(escapes.map(([what, entries]) => ({ what, entries })))(
+    "never writes outside through $what",
+    ({ entries }) =>
+      Effect.gen(function* () {
+        const folder = yield* makeTree({ inside: {} })
+        const archive = yield* Effect.promise(() => Tar.packTar([...entries]))
+        yield* Effect.exit(HostFiles.unpack("Volume.copy", Path.join(folder, "inside"), Stream.make(archive)))
+        assert.isFalse(Fs.existsSync(Path.join(folder, "evil")))
+        assert.isFalse(Fs.existsSync("/evil"))
+      })
   )
 
   const Name = Schema.NonEmptyString.check(
     Schema.makeFilter((name) => name.isWellFormed() && !/^\.\.?$|[\0/]/.test(name) && Buffer.byteLength(name) <= 255)
   )
 
-  it.effect.prop("keeps any name and any content", [Name, Schema.Uint8Array], ([name, content]) =>
+  it.effect.prop("packs any name and any content", [Name, Schema.Uint8Array], ([name, content]) =>
     Effect.scoped(
       Effect.gen(function* () {
         const folder = yield* makeFolder

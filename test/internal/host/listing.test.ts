@@ -21,15 +21,54 @@ const placeIn = (home: string, encoding = "json"): Cache.Place => ({
   encode
 })
 
+/** Open folders have paths of their own. */
+const resolved = (path: string): string => (path.startsWith("/proc/self/fd/") ? Fs.realpathSync(path) : path)
+
+/** Replaces functions of the file system until the test ends. */
+const replace = (module: object, functions: object) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const originals = Object.fromEntries(Object.keys(functions).map((name) => [name, Reflect.get(module, name)]))
+      Object.assign(module, functions)
+      Module.syncBuiltinESMExports()
+      return originals
+    }),
+    (originals) =>
+      Effect.sync(() => {
+        Object.assign(module, originals)
+        Module.syncBuiltinESMExports()
+      })
+  )
+
+/** Runs an effect as if the clock showed another time. */
+const at =
+  (millis: () => number) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.andThen(replace(Date, { now: millis }), effect).pipe(Effect.scoped)
+
+/** Changes what a look at a file shows. */
+const replaceStats = (change: (stats: Fs.BigIntStats, path: string) => void) => {
+  const { lstatSync } = Fs
+  return replace(Fs, {
+    lstatSync: (path: string, options: { readonly bigint: true; readonly throwIfNoEntry?: boolean }) => {
+      const stats: unknown = lstatSync(path, options)
+      if (isBigIntStats(stats)) change(stats, resolved(Path.dirname(path)) + "/" + Path.basename(path))
+      return stats
+    }
+  })
+}
+
 /** How many files were opened for reading below a folder, and how many folders were read, since the last call. */
 const countReads = Effect.fnUntraced(function* (folder: string) {
   const { openSync, readdirSync } = Fs
+  const real = Fs.realpathSync(folder)
   const { open } = Fs.promises
   let count = 0
-  const note = (path: unknown) => {
-    if (String(path).startsWith(folder)) count++
+  const note = (path: unknown, flags?: unknown) => {
+    const isFolder = typeof flags === "number" && (flags & Fs.constants.O_DIRECTORY) !== 0
+    if (!isFolder && resolved(String(path)).startsWith(real)) count++
   }
-  Fs.openSync = (...args) => (note(args[0]), openSync(...args))
+  Fs.openSync = (...args) => (note(args[0], args[1]), openSync(...args))
   // A slow disk is read asynchronously.
   Fs.promises.open = (...args) => (note(args[0]), open(...args))
   Object.assign(Fs, {
@@ -69,13 +108,23 @@ const make = Effect.gen(function* () {
   const cached = (place = placeIn(home), patterns: ReadonlyArray<string> = []) =>
     Listing.list("Snapshot.plan", tree, patterns, place)
   const plain = Effect.map(Listing.list("Snapshot.plan", tree, []), (listing) => listing.files)
-  /** Lists until nothing is read, as what has just changed is read again. */
-  const settled = Effect.suspend(() => (reads(), Effect.map(cached(), reads))).pipe(
-    Effect.repeat({ until: (count) => count === 0 })
+  const { now } = Date
+  /** Waits for the next tick of the file system's clock. */
+  const tick = Effect.suspend(() => {
+    const probe = Path.join(home, "probe")
+    const touch = () => (Fs.writeFileSync(probe, "x"), Fs.statSync(probe, { bigint: true }).ctimeNs)
+    const before = touch()
+    return Effect.repeat(Effect.sync(touch), { until: (time) => time > before })
+  }).pipe(Effect.andThen(Effect.sync(() => Fs.rmSync(Path.join(home, "probe")))))
+  /** Lists as if all changes were old. Gives the number of reads of a further listing. */
+  const old = at(() => now() + 10_000)
+  const settled = Effect.andThen(tick, cached()).pipe(
+    old,
+    Effect.andThen(() => (reads(), Effect.map(cached(), reads)))
   )
   const folder = Path.join(home, "lightbox", "copied")
   const cacheFiles = () => Fs.readdirSync(folder).map((name) => Path.join(folder, name))
-  return { cacheFiles, cached, folder, home, plain, reads, settled, tree }
+  return { cacheFiles, cached, folder, home, old, plain, reads, settled, tree }
 })
 
 const Edit = Schema.Struct({
@@ -191,38 +240,179 @@ describe("listing", () => {
     { arbitrary: { runs: 10 } }
   )
 
-  it.effect("sees an edit that the times of a coarse file system do not show", () =>
+  it.effect("detects an edit that the times of a coarse file system do not show", () =>
     Effect.gen(function* () {
-      const { cached, plain, tree } = yield* make
-      const { lstatSync } = Fs
-      const second = 1_000_000_000n
-      const coarse = (stats: Fs.BigIntStats) => {
-        stats.mtimeNs -= stats.mtimeNs % second
-        stats.ctimeNs -= stats.ctimeNs % second
-        return stats
-      }
-      Object.assign(Fs, {
-        lstatSync: (path: string, options: { readonly bigint: true; readonly throwIfNoEntry?: boolean }) => {
-          const stats: unknown = lstatSync(path, options)
-          return isBigIntStats(stats) ? coarse(stats) : stats
-        }
+      const { cached, plain, settled, tree } = yield* make
+      // Whole seconds, always the same: somebody may set the clock back.
+      yield* replaceStats((stats) => {
+        stats.mtimeNs = 1_700_000_000_000_000_000n
+        stats.ctimeNs = 1_700_000_000_000_000_000n
       })
-      Module.syncBuiltinESMExports()
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => {
-          Object.assign(Fs, { lstatSync })
-          Module.syncBuiltinESMExports()
-        })
-      )
-      const path = Path.join(tree, "folder-0", "file-0")
-      for (let round = 0; round < 20; round++) {
-        Fs.writeFileSync(path, String(round).padStart(100))
-        yield* cached()
-        Fs.writeFileSync(path, String(round).padEnd(100))
-        assert.deepStrictEqual((yield* cached()).files, yield* plain)
-      }
+      yield* settled
+      Fs.writeFileSync(Path.join(tree, "folder-0", "file-0"), "x".repeat(100))
+      assert.deepStrictEqual((yield* cached()).files, yield* plain)
     })
   )
+
+  it.effect("remembers no file that changed less than three seconds before it was read", () =>
+    Effect.gen(function* () {
+      const { cached, plain, reads, tree } = yield* make
+      const changed = 1_700_000_000_004
+      yield* replaceStats((stats) => {
+        stats.mtimeNs = BigInt(changed) * 1_000_000n
+        stats.ctimeNs = BigInt(changed) * 1_000_000n
+      })
+      const path = Path.join(tree, "folder-0", "file-0")
+      yield* cached().pipe(at(() => changed + 3000))
+      Fs.writeFileSync(path, "x".repeat(100))
+      assert.deepStrictEqual((yield* cached()).files, yield* plain)
+      yield* cached().pipe(at(() => changed + 3001))
+      reads()
+      yield* cached()
+      // Only the root shows its own time.
+      assert.strictEqual(reads(), 1)
+    })
+  )
+
+  it.effect("detects an edit that keeps the size, the inode and the time of the last change", () =>
+    Effect.gen(function* () {
+      const { cached, plain, settled, tree } = yield* make
+      const path = Path.join(tree, "folder-0", "file-0")
+      Fs.utimesSync(path, 1_700_000_000, 1_700_000_000)
+      assert.strictEqual(yield* settled, 0)
+      const before = Fs.statSync(path)
+      Fs.writeFileSync(path, "x".repeat(100))
+      Fs.utimesSync(path, 1_700_000_000, 1_700_000_000)
+      const { ino, mtimeMs, size } = Fs.statSync(path)
+      assert.deepStrictEqual([ino, mtimeMs, size], [before.ino, before.mtimeMs, before.size])
+      assert.deepStrictEqual((yield* cached()).files, yield* plain)
+    })
+  )
+
+  it.effect("reads all files again after a restart of the machine, and then no more", () =>
+    Effect.gen(function* () {
+      const { cacheFiles, cached, reads, settled } = yield* make
+      assert.strictEqual(yield* settled, 0)
+      const { readFile } = Fs.promises
+      yield* replace(Fs.promises, {
+        readFile: (...args: Parameters<typeof readFile>) =>
+          args[0] === "/proc/sys/kernel/random/boot_id" ? Promise.resolve("another\n") : readFile(...args)
+      })
+      yield* cached()
+      assert.isAtLeast(reads(), files)
+      assert.strictEqual(yield* settled, 0)
+      assert.lengthOf(cacheFiles(), 1)
+    })
+  )
+
+  it.effect.each([
+    ["NFS", 0x6969],
+    ["FUSE and virtiofs", 0x65735546],
+    ["9P", 0x01021997],
+    ["FAT", 0x4d44],
+    ["squashfs", 0x73717368],
+    ["an unknown file system", 1]
+  ] as const)("remembers nothing on %s", ([, type]) =>
+    Effect.gen(function* () {
+      const { folder, settled } = yield* make
+      const { statfs } = Fs.promises
+      yield* replace(Fs.promises, { statfs: async (path: string) => Object.assign(await statfs(path), { type }) })
+      assert.isAtLeast(yield* settled, files)
+      assert.isFalse(Fs.existsSync(folder))
+    })
+  )
+
+  it.effect("reads files on another file system than the root again", () =>
+    Effect.gen(function* () {
+      const { reads, cached, settled, tree } = yield* make
+      const real = Fs.realpathSync(tree)
+      const { fstatSync } = Fs
+      yield* replaceStats((stats, path) => {
+        if (path.startsWith(Path.join(real, "folder-1/")) || path === Path.join(real, "folder-1")) stats.dev += 1n
+      })
+      yield* replace(Fs, {
+        fstatSync: (file: number, options: { readonly bigint: true }) => {
+          const stats = fstatSync(file, options)
+          if (Fs.readlinkSync(`/proc/self/fd/${file}`).startsWith(Path.join(real, "folder-1"))) stats.dev += 1n
+          return stats
+        }
+      })
+      assert.strictEqual(yield* settled, files / 4 + 1)
+      yield* cached()
+      assert.strictEqual(reads(), files / 4 + 1)
+    })
+  )
+
+  it.effect("fails if a file of another file system takes the place of a listed one", () =>
+    Effect.gen(function* () {
+      const { cached, tree } = yield* make
+      const path = Path.join(Fs.realpathSync(tree), "folder-3", "file-3")
+      const { fstatSync } = Fs
+      // With the same inode and size.
+      yield* replace(Fs, {
+        fstatSync: (file: number, options: { readonly bigint: true }) => {
+          const stats = fstatSync(file, options)
+          if (Fs.readlinkSync(`/proc/self/fd/${file}`) === path) stats.dev += 1n
+          return stats
+        }
+      })
+      const error = yield* Effect.flip(cached())
+      assert.include(error.reason, {
+        problem: `"${Path.join(tree, "folder-3", "file-3")}" changed while it was copied`
+      })
+    })
+  )
+
+  it.effect("reads all files if it is asked to, and remembers them anew", () =>
+    Effect.gen(function* () {
+      const { cached, home, plain, settled, tree } = yield* make
+      const path = Path.join(tree, "folder-0", "file-0")
+      // As a write through mapped memory does, this does not show.
+      const { ctimeNs, mtimeNs } = Fs.statSync(path, { bigint: true })
+      yield* replaceStats((stats, at) => {
+        if (at.endsWith("/file-0")) Object.assign(stats, { ctimeNs, mtimeNs })
+      })
+      assert.strictEqual(yield* settled, 0)
+      Fs.writeFileSync(path, "x".repeat(100))
+      const expected = yield* plain
+      assert.notDeepEqual((yield* cached()).files, expected)
+      assert.deepStrictEqual((yield* cached({ ...placeIn(home), isFresh: true })).files, expected)
+      assert.deepStrictEqual((yield* cached()).files, expected)
+    })
+  )
+
+  for (const [what, swap] of [
+    ["a link", (path: string) => Fs.symlinkSync(`${path}.aside`, path)],
+    ["a file", (path: string) => Fs.writeFileSync(path, "")],
+    ["another folder", (path: string) => Fs.cpSync(`${path}.aside`, path, { recursive: true })]
+  ] as const) {
+    it.effect(`fails if ${what} takes the place of a folder while it is listed`, () =>
+      Effect.gen(function* () {
+        const { cached, settled, tree } = yield* make
+        yield* settled
+        Fs.writeFileSync(Path.join(tree, "folder-0", "file-0"), "x".repeat(100))
+        const path = Path.join(Fs.realpathSync(tree), "folder-2")
+        const { readlinkSync } = Fs
+        // The last look in the root is at the link. It is read only if it is new.
+        Fs.unlinkSync(Path.join(tree, "link"))
+        Fs.symlinkSync("folder-3", Path.join(tree, "link"))
+        yield* replace(Fs, {
+          readlinkSync: (...args: Parameters<typeof readlinkSync>) => {
+            if (!Fs.existsSync(`${path}.aside`)) {
+              Fs.renameSync(path, `${path}.aside`)
+              swap(path)
+            }
+            return readlinkSync(...args)
+          }
+        })
+        const error = yield* Effect.flip(cached())
+        assert.include(error.reason, {
+          operation: "copy",
+          problem: `"${Path.join(tree, "folder-2")}" changed while it was copied`
+        })
+      })
+    )
+  }
 
   it.effect("reads a tree again whose cache is torn, foreign, or open to others, and writes a new one", () =>
     Effect.gen(function* () {
@@ -314,7 +504,7 @@ describe("listing", () => {
 
   it.effect("bounds the number of caches, and removes those that were not used for a month", () =>
     Effect.gen(function* () {
-      const { cacheFiles, cached, folder, home, settled } = yield* make
+      const { cacheFiles, cached, folder, home, old, settled } = yield* make
       yield* settled
       const [own = ""] = cacheFiles()
       const daysAgo = (days: number) => Date.now() / 1000 - days * 24 * 60 * 60
@@ -326,7 +516,7 @@ describe("listing", () => {
       Fs.utimesSync(own, daysAgo(20), daysAgo(20))
       // Its use is noted.
       yield* cached()
-      yield* cached(placeIn(home, "other"))
+      yield* old(cached(placeIn(home, "other")))
       assert.isAtMost(cacheFiles().length, 64)
       assert.include(cacheFiles(), own)
       for (const path of cacheFiles()) Fs.utimesSync(path, daysAgo(31), daysAgo(31))

@@ -28,7 +28,7 @@ const holder = Effect.fnUntraced(function* (folder: string) {
   return child
 })
 
-/** Whether the lock can be had without waiting. */
+/** Whether the lock can be acquired without waiting. */
 const isFree = (folder: string) =>
   Effect.scoped(Effect.map(Lock.tryAcquire(folder, "name"), (result) => "lock" in result))
 
@@ -37,7 +37,7 @@ const macrotask = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
 })
 
-/** Waits for the lock, in the background, and remembers what it is told. */
+/** Waits for the lock in the background, and records the holder's lines. */
 const waitFor = Effect.fnUntraced(function* (folder: string) {
   const hears = yield* Deferred.make<void>()
   const result = yield* Lock.tryAcquire(folder, "name")
@@ -50,7 +50,7 @@ const waitFor = Effect.fnUntraced(function* (folder: string) {
 })
 
 layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
-  it.effect("is held for the life of the scope, by one", () =>
+  it.effect("is held by one holder until its scope closes", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const scope = yield* Scope.make()
@@ -62,7 +62,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("is let go by whoever fails or is interrupted", () =>
+  it.effect("is released on failure and interruption", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const held = Effect.andThen(Lock.acquire(folder, "name"), Effect.fail("on purpose"))
@@ -83,7 +83,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("is taken over at once from a process that is killed", () =>
+  it.effect("is taken over at once from a killed process", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const child = yield* holder(folder)
@@ -97,14 +97,14 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("tells those who wait what its holder says, lines whole", () =>
+  it.effect("sends the holder's lines to those who wait, complete", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const scope = yield* Scope.make()
       const lock = yield* Scope.provide(Lock.acquire(folder, "name"), scope)
       const lines = ["one", "zwei ∞", "x".repeat(100_000)]
       const waiters = yield* Effect.forEach([1, 2], () => waitFor(folder))
-      // The holder has to have seen those who connected.
+      // The holder must have accepted the connections.
       yield* Effect.repeat(
         Effect.andThen(
           Effect.sync(() => lock.send("ping")),
@@ -123,7 +123,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("tells another process's lines", () =>
+  it.effect("sends lines between processes", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const child = yield* holder(folder)
@@ -138,7 +138,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("lets one in at a time, of many fibers", () =>
+  it.effect("admits one fiber at a time", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       let inside = 0
@@ -157,7 +157,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("lets one in at a time, of many processes, some of which are killed", () =>
+  it.effect("admits one process at a time, even if some are killed", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* makeFolder
@@ -172,7 +172,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("leaves nothing when it is released", () =>
+  it.effect("leaves no files when released", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* makeFolder
@@ -181,7 +181,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("is collected once its holder was killed, and not before", () =>
+  it.effect("is collected only after its holder was killed", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* makeFolder
@@ -199,7 +199,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("is free when its number is no link to a socket, and only the number is removed", () =>
+  it.effect("is free if its number is not a link to a socket, and removes only the number", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* makeFolder
@@ -214,7 +214,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
         fs.symlink("../kept", `${folder}/${number}`),
         fs.symlink(`${"0".repeat(12)}-${"0".repeat(8)}`, `${folder}/${number}`)
       ]
-      // A backup of a number is none.
+      // A backup file of a number does not count.
       yield* fs.writeFileString(`${folder}/${number}~`, "")
       assert.isTrue(yield* isFree(folder))
       yield* fs.remove(`${folder}/${number}~`)
@@ -230,7 +230,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect.skipIf(process.platform !== "linux")("is held by a process that is stopped, however many have looked", () =>
+  it.effect.skipIf(process.platform !== "linux")("is held by a stopped process, however many others have tried", () =>
     Effect.gen(function* () {
       const folder = yield* makeFolder
       const child = yield* holder(folder)
@@ -249,7 +249,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("lock", (it) => {
     })
   )
 
-  it.effect("finds nothing to collect where there is no folder", () =>
+  it.effect("has nothing to collect without a folder", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* Lock.collect(`${yield* makeFolder}/none`, { dryRun: false }), [])
     })

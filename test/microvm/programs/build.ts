@@ -1,6 +1,6 @@
 /**
- * Builds a snapshot of three steps and says what happens, a word a line: `build.ts NAME IMAGE`. With `hang` as third
- * argument the second step never ends.
+ * Builds a snapshot of three steps and prints what happens, one word per line: `build.ts NAME IMAGE`. With `hang` as
+ * third argument, the second step never ends.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"

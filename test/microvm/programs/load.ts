@@ -1,4 +1,4 @@
-/** Loads a snapshot that was saved on another home, and says what it has there: `load.ts HOME PATH` */
+/** Loads a snapshot saved from another home, and prints what it contains: `load.ts HOME PATH` */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"

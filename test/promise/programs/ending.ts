@@ -1,5 +1,5 @@
 /**
- * Does something on the driver in memory, says `ready` in the middle of it, and ends there as it is told to:
+ * Does something on the driver in memory, prints `ready` in the middle of it, and ends there as its argument says:
  * `ending.ts HOME WORK END`
  */
 import * as Context from "effect/Context"
@@ -31,7 +31,7 @@ const ends: { readonly [name: string]: () => Promise<number> } = {
   },
   fail: () => Promise.reject(new Error("on purpose")),
   return: async () => 0,
-  // A program that wants to end itself when it is told to.
+  // A program that handles the signal and ends itself.
   listen: () =>
     new Promise((resolve) => {
       const timer = setInterval(() => {}, 1_000_000)
@@ -40,7 +40,7 @@ const ends: { readonly [name: string]: () => Promise<number> } = {
         resolve(0)
       })
     }),
-  // One that listens, and does not end.
+  // One that handles the signal, and does not end.
   ignore: () => {
     process.on("SIGTERM", () => say("ignored"))
     return forever()
@@ -98,7 +98,7 @@ const faults =
       ? [MicrosandboxMemory.hangAt("removeSandbox")]
       : []
 
-/** Says when the release begins. */
+/** Prints when the release starts. */
 const watch = (context: Context.Context<MicrosandboxMemory.Control>) =>
   Context.get(context, MicrosandboxMemory.Control).calls.pipe(
     Effect.repeat({ until: (calls) => calls.some(({ operation }) => operation === "removeSandbox") }),

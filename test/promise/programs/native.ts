@@ -1,4 +1,4 @@
-/** Uses the driver of this machine for what needs no virtual machine: `native.ts` */
+/** Uses the local driver for what needs no microVM: `native.ts` */
 import * as assert from "node:assert/strict"
 import {
   connectToSandbox,

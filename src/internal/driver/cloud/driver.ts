@@ -143,6 +143,7 @@ const unavailable: Omit<Driver, "backend" | "home" | "version" | "capabilities" 
     saveImages: () => images("saveImages"),
     listImages: () => images("listImages"),
     getImage: () => images("getImage"),
+    resolveImage: () => images("resolveImage"),
     removeImage: () => images("removeImage"),
     pruneImages: () => images("pruneImages"),
 

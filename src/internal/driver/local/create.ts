@@ -22,6 +22,7 @@ import { hostFile } from "../snapshotLinks.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { withPorts } from "../ports.ts"
 import { type DriverContext, retainNative, releaseNative, dropName, takingTurns, destroy } from "./context.ts"
+import * as Registry from "./registry.ts"
 import { tellingUsers } from "./volumes.ts"
 
 export const create = Effect.fn("Microsandbox.createSandbox")(function* (
@@ -34,7 +35,14 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const config = yield* withDefaults(context, request.config)
   yield* checkCombination(request)
   yield* checkHostPaths(config)
-  yield* Virtualization.check(method)
+  yield* Virtualization.check(method).pipe(
+    // A snapshot that does not exist is the nearer problem.
+    Effect.tapError(() =>
+      source._tag === "Snapshot"
+        ? call(method, { snapshot: source.name }, () => sdk.Snapshot.open(source.name))
+        : Effect.void
+    )
+  )
 
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
   const labels = { ...request.labels, [instanceLabel]: instance }
@@ -64,7 +72,18 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
         return creation.awaitSandbox()
       },
       cleanUp
-    ).pipe(takingTurns(context.volumes, namesOfVolumes(config)))
+    ).pipe(
+      // The runtime has one text for a registry that does not answer and one that is not trusted.
+      Effect.catchReason("LightboxError", "ImageUnavailable", ({ kind }, error) =>
+        source._tag !== "Image" || kind !== undefined
+          ? Effect.fail(error)
+          : Effect.andThen(
+              Registry.askDigest(method, context.home, source.reference, config.registry),
+              Effect.fail(error)
+            )
+      ),
+      takingTurns(context.volumes, namesOfVolumes(config))
+    )
 
   return yield* Effect.gen(function* () {
     if (request.onConflict === "replace") yield* destroyByName(context, method, name)

@@ -4,12 +4,16 @@ import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type { LightboxError } from "../../../LightboxError.ts"
+import { checkHostPaths } from "../createChecks.ts"
 import { checkReferences, wholeReference } from "../imageReference.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
 import { date } from "../sdk/sandboxes.ts"
+import { requireArchive } from "../../host/fileFailure.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import type { ImagePart } from "../parts.ts"
+import type { SdkModule } from "../sdk/module.ts"
 import { type DriverContext, removeFile } from "./context.ts"
+import * as Registry from "./registry.ts"
 
 const imageInfo = (image: Sdk.ImageHandle) => ({
   reference: image.reference,
@@ -35,9 +39,20 @@ export const byAnyName = <A>(
   )
 }
 
-export const images = ({ sdk }: DriverContext): ImagePart => ({
+/** The digest of an image in the cache. */
+export const cachedDigest = (
+  sdk: SdkModule,
+  method: string,
+  image: string
+): Effect.Effect<string | undefined, LightboxError> =>
+  byAnyName(image, (reference) => call(method, { image: reference }, () => sdk.Image.get(reference))).pipe(
+    Effect.map(({ manifestDigest }) => manifestDigest ?? undefined),
+    Effect.catchReason("LightboxError", "NotFound", () => Effect.undefined)
+  )
+
+export const images = ({ home, pullPolicy, sdk }: DriverContext): ImagePart => ({
   loadImage: Effect.fn("Microsandbox.loadImage")(function* (path, options) {
-    yield* hostFile("Microsandbox.loadImage", path, () => Fs.access(path))
+    yield* requireArchive("Microsandbox.loadImage", path)
     const loaded = yield* call("Microsandbox.loadImage", { path }, () =>
       sdk.Image.load(Path.resolve(path), options?.tag === undefined ? {} : { tag: options.tag })
     )
@@ -76,6 +91,17 @@ export const images = ({ sdk }: DriverContext): ImagePart => ({
       cwd: config?.workingDir ?? undefined,
       user: config?.user ?? undefined
     }
+  }),
+  resolveImage: Effect.fn("Microsandbox.resolveImage")(function* (reference, options) {
+    const method = "Microsandbox.resolveImage"
+    yield* checkHostPaths({ registry: options?.registry })
+    const cached = yield* cachedDigest(sdk, method, reference)
+    const isFixed = reference.includes("@") && cached !== undefined
+    if (isFixed || (options?.pullPolicy ?? pullPolicy) !== "always") {
+      return { digest: cached, isCached: cached !== undefined }
+    }
+    const digest = yield* Registry.askDigest(method, home, reference, options?.registry)
+    return { digest, isCached: digest === cached }
   }),
   removeImage: Effect.fn("Microsandbox.removeImage")(function* (reference, options) {
     const force = options?.force ?? false

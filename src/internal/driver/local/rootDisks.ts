@@ -14,13 +14,12 @@ import { fileFailure } from "../../host/fileFailure.ts"
 import * as RootDisk from "../rootDisk.ts"
 import type { Root } from "../sdk/builder.ts"
 import { call } from "../sdk/calls.ts"
-import type { SdkModule } from "../sdk/module.ts"
 import { imageDigestOf, instanceOf } from "../sdk/sandboxes.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import { unlessMissing } from "../../host/durable.ts"
 import { isCode } from "../../host/socket.ts"
 import type { DriverContext } from "./context.ts"
-import { byAnyName } from "./images.ts"
+import { cachedDigest } from "./images.ts"
 
 interface Overlay {
   readonly image: string
@@ -31,13 +30,6 @@ interface Overlay {
 
 const unsupported = (method: string, problem: string, cause?: unknown): LightboxError =>
   new LightboxError({ method, reason: new Unsupported({ feature: "rootDisk", problem, cause }) })
-
-/** Returns the digest of an image, or `undefined` if it is not cached. */
-const digestOf = (sdk: SdkModule, method: string, image: string): Effect.Effect<string | undefined, LightboxError> =>
-  byAnyName(image, (reference) => call(method, { image: reference }, () => sdk.Image.get(reference))).pipe(
-    Effect.map(({ manifestDigest }) => manifestDigest ?? undefined),
-    Effect.catchReason("LightboxError", "NotFound", () => Effect.undefined)
-  )
 
 /** Finds the base of an overlay. Returns nothing if the snapshot does not exist: the boot reports that better. */
 const find = Effect.fnUntraced(function* (
@@ -54,7 +46,7 @@ const find = Effect.fnUntraced(function* (
   if (snapshot.format !== "raw" || fstype !== "ext4" || (snapshot.sizeBytes ?? 0n) > RootDisk.maxBytes) {
     return yield* unsupported(method, `a ${snapshot.format} disk of ${snapshot.sizeBytes} bytes cannot have an overlay`)
   }
-  const digest = yield* digestOf(sdk, method, image)
+  const digest = yield* cachedDigest(sdk, method, image)
   if (digest === imageDigest) return { image, imageDigest, base: Path.join(folder, RootDisk.diskFile) }
   return yield* unsupported(
     method,

@@ -31,6 +31,7 @@ import * as Virtualization from "../../host/virtualization.ts"
 import { isCode } from "../../host/socket.ts"
 import { toMebibytes } from "../sdk/sizes.ts"
 import * as VmProcess from "./workaroundVmProcess.ts"
+import * as VolumeStaging from "./workaroundVolumeStaging.ts"
 import type { RemainsPart, SandboxPart } from "../parts.ts"
 import {
   type DriverContext,
@@ -206,7 +207,7 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
 
 /** Sandbox folders that the runtime does not know. */
 export const ghosts = (context: DriverContext): RemainsPart => {
-  const { home, sdk } = context
+  const { home, ownership, sdk } = context
   const folder = Path.join(home, "sandboxes")
 
   return {
@@ -218,16 +219,23 @@ export const ghosts = (context: DriverContext): RemainsPart => {
         (name) => Effect.map(isKnown(sdk, method, name), (known) => !known)
       )
     }),
-    removeRemains: (options) =>
-      Effect.try({
-        try: () => VmProcess.collectRemains({ dryRun: options?.dryRun ?? false }),
-        catch: fileFailure("Microsandbox.removeRemains", "remove", Os.tmpdir())
-      }),
+    removeRemains: (options) => {
+      const method = "Microsandbox.removeRemains"
+      const dryRun = options?.dryRun ?? false
+      const booted = Effect.try({
+        try: () => VmProcess.collectRemains({ dryRun }),
+        catch: fileFailure(method, "remove", Os.tmpdir())
+      })
+      const staged = hostFile(method, home, () => VolumeStaging.collect(home, { dryRun }))
+      return Effect.map(Effect.all([booted, staged]), (found) => found.flat())
+    },
     removeGhost: Effect.fn("Microsandbox.removeGhost")(function* (name) {
       const method = "Microsandbox.removeGhost"
       if (yield* isKnown(sdk, method, name)) return false
       const path = Path.join(folder, name)
-      const taken = Path.join(folder, `.ghost-${yield* generate}`)
+      // On a full disk there is no lease, and a removal must not need room.
+      const beside = Effect.map(generate, (id) => Path.join(folder, `.ghost-${id}`))
+      const taken = yield* Effect.catchReason(ownership.stage, "LightboxError", "NoSpace", () => beside)
       const isMoved = yield* hostFile(method, path, () =>
         Fs.rename(path, taken).then(
           () => true,

@@ -4,13 +4,13 @@ import * as Effect from "effect/Effect"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { AlreadyExists, LightboxError, NotFound } from "../../../LightboxError.ts"
+import { AlreadyExists, LightboxError, NotFound, SnapshotDamaged } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import { ifMissing } from "../../host/fileFailure.ts"
 import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
-import { makeFolder, sync } from "../../host/durable.ts"
+import { makeFolder, sync, unlessMissing } from "../../host/durable.ts"
 import { hostFile, readFolder, snapshotLinks } from "../snapshotLinks.ts"
 import type { SnapshotPart } from "../parts.ts"
 import { type DriverContext, removeFile } from "./context.ts"
@@ -52,23 +52,43 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
   const opened = (method: string) =>
     call(method, { path: folder }, () => sdk.Snapshot.listDir(folder)).pipe(ifMissing([]))
 
-  const getSnapshot = Effect.fn("Microsandbox.getSnapshot")((name: string) =>
-    call("Microsandbox.getSnapshot", { snapshot: name }, async () =>
-      snapshotInfo(Path.basename(name), await sdk.Snapshot.open(name))
-    )
-  )
+  /** Removals that were cut short leave folders without a description, which do not exist for the SDK. */
+  const isFolder = (method: string, name: string) =>
+    Path.basename(name) === name
+      ? hostFile(method, at(name), async () => (await unlessMissing(Fs.lstat(at(name))))?.isDirectory() === true)
+      : Effect.succeed(false)
 
-  const removeSnapshot = Effect.fn("Microsandbox.removeSnapshot")((name: string) =>
-    call("Microsandbox.removeSnapshot", { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true })).pipe(
-      // The SDK does not remove what it cannot open.
-      Effect.catchReason("LightboxError", "SnapshotDamaged", (_, error) =>
-        Path.basename(name) === name
-          ? hostFile("Microsandbox.removeSnapshot", at(name), () => Fs.rm(at(name), { recursive: true, force: true }))
+  const getSnapshot = Effect.fn("Microsandbox.getSnapshot")((name: string) => {
+    const method = "Microsandbox.getSnapshot"
+    return call(method, { snapshot: name }, async () =>
+      snapshotInfo(Path.basename(name), await sdk.Snapshot.open(name))
+    ).pipe(
+      Effect.catchReason("LightboxError", "NotFound", (_, error) =>
+        Effect.flatMap(isFolder(method, name), (isFolder) =>
+          Effect.fail(
+            isFolder
+              ? new LightboxError({ method, reason: new SnapshotDamaged({ name, problem: "it has no description" }) })
+              : error
+          )
+        )
+      )
+    )
+  })
+
+  const removeSnapshot = Effect.fn("Microsandbox.removeSnapshot")((name: string) => {
+    const method = "Microsandbox.removeSnapshot"
+    // The SDK does not remove what it cannot open.
+    const removeFolder = (_: unknown, error: LightboxError) =>
+      Effect.flatMap(isFolder(method, name), (isFolder) =>
+        isFolder
+          ? hostFile(method, at(name), () => Fs.rm(at(name), { recursive: true, force: true }))
           : Effect.fail(error)
-      ),
+      )
+    return call(method, { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true })).pipe(
+      Effect.catchReasons("LightboxError", { NotFound: removeFolder, SnapshotDamaged: removeFolder }),
       notFoundIsSuccess
     )
-  )
+  })
 
   const requireFree = Effect.fnUntraced(function* (method: string, name: string) {
     if ((yield* entries(method)).some((entry) => entry.name === name)) {

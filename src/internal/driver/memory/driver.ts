@@ -19,6 +19,7 @@ import { type Failure, type Unnamed, within } from "./failure.ts"
 import { programs as builtIn } from "./programs/index.ts"
 import { programOf } from "./kernel/invocation.ts"
 import { localCapabilities } from "../parts.ts"
+import * as Home from "../../host/home.ts"
 import * as Images from "./images.ts"
 import type { Program } from "./kernel/process.ts"
 import * as Sandboxes from "./sandboxes.ts"
@@ -103,6 +104,7 @@ export const make = Effect.fnUntraced(function* (
   Scope.Scope
 > {
   const options = yield* decodeOptions(input)
+  if (options.home !== undefined) yield* Home.requireFolder("MicrosandboxMemory.layer", Path.resolve(options.home))
   const home = yield* homeFolder(options.home === undefined ? undefined : Path.resolve(options.home))
   const state = yield* openHome(home)
   const calls = new Calls(input.faults ?? [])
@@ -139,7 +141,7 @@ export const make = Effect.fnUntraced(function* (
 const driverOf = (context: State.Context): Driver => {
   const { calls, ownership, registry, state } = context
   const plain = {
-    ...Images.make(state.cache, registry, (digest) => Sandboxes.usersOfImage(state, digest)),
+    ...Images.make(state.cache, registry, context.pullPolicy, (digest) => Sandboxes.usersOfImage(state, digest)),
     ...Sandboxes.make(context),
     ...Snapshots.make({
       store: state.snapshots,
@@ -147,7 +149,7 @@ const driverOf = (context: State.Context): Driver => {
       stage: ownership.stage,
       capture: (name) => Sandboxes.captured(state, name)
     }),
-    ...Volumes.make(state.volumes, (name) => Sandboxes.usersOfVolume(state, name))
+    ...Volumes.make(state.volumes, ownership.stage, (name) => Sandboxes.usersOfVolume(state, name))
   }
   return {
     backend: "memory",
@@ -179,6 +181,10 @@ const recorded = (calls: Calls, state: HomeState, plain: Unnamed<Operations>): O
     saveImages: call("saveImages", plain.saveImages, (references, path) => [undefined, { references, path }]),
     listImages: call("listImages", plain.listImages),
     getImage: call("getImage", plain.getImage, (reference) => [undefined, { reference }]),
+    resolveImage: call("resolveImage", plain.resolveImage, (reference, { pullPolicy } = {}) => [
+      undefined,
+      { reference, pullPolicy }
+    ]),
     removeImage: call("removeImage", plain.removeImage, (reference, options) => [undefined, { reference, ...options }]),
     pruneImages: call("pruneImages", plain.pruneImages),
     createSandbox: call(

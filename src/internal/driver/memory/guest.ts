@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type * as Guest from "../../../Guest.ts"
 import { CommandNotStarted, FileError, GuestLost, LightboxError, type Reason } from "../../../LightboxError.ts"
-import { redactWords } from "../../report/failureText.ts"
+import { hiddenArgv, redact, secretsOf } from "../../report/failureText.ts"
 import * as Execution from "../../guest/execution.ts"
 import * as OutputBuffer from "../../guest/outputBuffer.ts"
 import * as ByteString from "./kernel/byteString.ts"
@@ -94,8 +94,8 @@ const make = (channel: Channel, lost: Effect.Effect<LightboxError>): Guest.Guest
     bootMillis,
     lost,
     spawn: (command, policy) => {
-      const { argv, cwd } = command
-      return calls.run("guest.spawn", subject, { argv: redactWords(argv), cwd }, spawn(channel, command, policy))
+      const detail = { argv: hiddenArgv(command), cwd: command.cwd }
+      return calls.run("guest.spawn", subject, detail, spawn(channel, command, policy))
     },
     stat: (path, { followSymlinks = true } = {}) =>
       file("guest.stat", path, {}, (at) => infoOf(path, vfs.stat(at, "/", root, followSymlinks))),
@@ -379,14 +379,19 @@ const startProblems: { readonly [code in Code]?: CommandNotStarted["kind"] } = {
 }
 
 const notStarted = (
-  { argv }: Guest.Command,
+  command: Guest.Command,
   kind: CommandNotStarted["kind"],
   problem: string,
   errno?: string
 ): LightboxError =>
   failed(
     "spawn",
-    new CommandNotStarted({ argv: redactWords(argv), kind, problem, ...(errno === undefined ? {} : { errno }) })
+    new CommandNotStarted({
+      argv: hiddenArgv(command),
+      kind,
+      problem: redact(secretsOf(command), problem),
+      ...(errno === undefined ? {} : { errno })
+    })
   )
 
 /** Resolves the user, the program and the working directory of a command. */
@@ -513,10 +518,7 @@ const spawn = Effect.fnUntraced(function* (
     machine.scope
   )
 
-  const killHolders = () => {
-    if (!Deferred.isDoneUnsafe(exit)) kill()
-  }
-  yield* Execution.endHolders(command.argv, process.ended, killHolders, failWith)
+  yield* Execution.endHolders(command.argv, process.ended, () => Deferred.isDoneUnsafe(exit), kill, failWith)
 
   let isInputOpen = true
   /** Written until the command reads it, ends, or closes its side. */

@@ -9,7 +9,8 @@ import * as Path from "node:path"
 import { ImageUnavailable, InUse, NotFound } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type { Image, ImageFile, Options } from "../../../MicrosandboxMemory.ts"
-import { fileFailure } from "../../host/fileFailure.ts"
+import { fileFailure, requireArchive } from "../../host/fileFailure.ts"
+import { checkHostPaths } from "../createChecks.ts"
 import { checkReferences, wholeReference } from "../imageReference.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import { programs } from "./programs/index.ts"
@@ -260,6 +261,9 @@ export class ImageCache {
   }
 }
 
+const unknown = (reference: string): ImageUnavailable =>
+  new ImageUnavailable({ reference, problem: `the registry has no image ${reference}`, kind: "NotFound" })
+
 /** Returns an image from the cache, pulling it if necessary. */
 export const resolve = (
   cache: ImageCache,
@@ -274,14 +278,16 @@ export const resolve = (
     const keep = (image: StoredImage) => {
       if (image.digest !== cache.get(reference)?.digest) cache.put(image)
     }
-    const unavailable = (problem: string) => Effect.fail(new ImageUnavailable({ reference, problem }))
     if (policy === "never") {
-      if (cached === undefined) return unavailable(`image not cached: ${reference}`)
+      if (cached === undefined) {
+        const problem = `image not cached: ${reference}`
+        return Effect.fail(new ImageUnavailable({ reference, problem, kind: "NotCached" }))
+      }
       keep(cached)
       return Effect.succeed(cached)
     }
     const wanted = policy === "if-missing" && cached !== undefined ? cached : registry.find(reference)
-    if (wanted === undefined) return unavailable(`registry error: the registry has no image ${reference}`)
+    if (wanted === undefined) return Effect.fail(unknown(reference))
     onProgress({ _tag: "Resolving", reference })
     const total = wanted.tree.length
     onProgress({ _tag: "Resolved", reference, digest: wanted.digest, layers: 1, total })
@@ -304,6 +310,7 @@ export interface ImageUsers {
 export const make = (
   cache: ImageCache,
   registry: Registry,
+  pullPolicy: "always" | "if-missing" | "never" | undefined,
   usersOf: (digest: string) => Effect.Effect<ImageUsers>
 ): Unnamed<ImagePart> => {
   const find = (reference: string): Effect.Effect<StoredImage, NotFound> =>
@@ -315,6 +322,7 @@ export const make = (
     })
   return {
     loadImage: Effect.fnUntraced(function* (path, options) {
+      yield* requireArchive("Microsandbox.loadImage", path)
       const bytes = yield* Effect.try({
         try: () => Fs.readFileSync(path),
         catch: fileFailure("Microsandbox.loadImage", "file", path)
@@ -347,6 +355,16 @@ export const make = (
         const { cmd, entrypoint, env, user, workdir } = image
         return { ...infoOf(image), env, entrypoint, cmd, cwd: workdir, user }
       }),
+    resolveImage: Effect.fnUntraced(function* (reference, options) {
+      yield* checkHostPaths({ registry: options?.registry })
+      const cached = cache.find(reference)?.digest
+      const isFixed = reference.includes("@") && cached !== undefined
+      if (isFixed || (options?.pullPolicy ?? pullPolicy) !== "always") {
+        return { digest: cached, isCached: cached !== undefined }
+      }
+      const digest = registry.find(reference)?.digest
+      return digest === undefined ? yield* unknown(reference) : { digest, isCached: digest === cached }
+    }),
     removeImage: Effect.fnUntraced(function* (reference, options) {
       const image = cache.find(reference)
       if (image === undefined) return

@@ -1,9 +1,12 @@
 /** Ports of the host that reach the guest. */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
 import type * as Net from "node:net"
 import type { LightboxError } from "../../../LightboxError.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
-import { bindTo, listenOn, portRefused, publishedPorts } from "../ports.ts"
+import { bindTo, createRefused, listenOn, publishedPorts, relay } from "../ports.ts"
 import type { SocketDescription } from "./kernel/description.ts"
 import type { Machine } from "./kernel/machine.ts"
 
@@ -15,7 +18,7 @@ export const publish = Effect.fnUntraced(function* (
   const run = Effect.runForkWith(yield* Effect.context())
   for (const { bind, guest, host, protocol } of publishedPorts(config)) {
     const listen = <A>(listening: () => Promise<A>) =>
-      Effect.tryPromise({ try: listening, catch: (cause) => portRefused(host, bind, cause) })
+      Effect.tryPromise({ try: listening, catch: (cause) => createRefused(host, bind, cause) })
     if (protocol === "udp") {
       const socket = yield* listen(() => bindTo(host, bind))
       machine.watchers.add(() => socket.close())
@@ -38,22 +41,15 @@ export const publish = Effect.fnUntraced(function* (
 const serve = (machine: Machine, port: number, socket: Net.Socket): Effect.Effect<void> =>
   Effect.acquireUseRelease(
     machine.dial("localhost", port),
-    (guest) => Effect.all([toGuest(socket, guest), toHost(socket, guest)], { concurrency: 2 }),
+    (guest) => relay(socket, streamsOf(guest)),
     (guest) => Effect.sync(() => guest.release())
-  ).pipe(Effect.ignore, Effect.ensuring(Effect.sync(() => socket.destroy())))
+  ).pipe(Effect.ignore, Effect.ensuring(Effect.sync(() => socket.destroySoon())))
 
-const toGuest = (socket: Net.Socket, guest: SocketDescription): Effect.Effect<void> =>
-  Effect.tryPromise(async () => {
-    for await (const bytes of socket) await Effect.runPromise(guest.write(bytes))
-  }).pipe(Effect.ignore, Effect.ensuring(Effect.sync(() => guest.endOutput())))
-
-const toHost = (socket: Net.Socket, guest: SocketDescription): Effect.Effect<void> =>
-  Effect.ignore(
-    Effect.gen(function* () {
-      for (;;) {
-        const bytes = yield* guest.read(64 * 1024)
-        if (bytes.length === 0) return socket.end()
-        socket.write(bytes)
-      }
-    })
-  )
+const streamsOf = (guest: SocketDescription) => ({
+  read: Stream.paginate(undefined, () =>
+    Effect.map(guest.read(64 * 1024), (bytes) =>
+      bytes.length === 0 ? [[], Option.none()] : [[bytes], Option.some(undefined)]
+    )
+  ),
+  write: Sink.mapEffect(Sink.forEach(guest.write), () => Effect.sync(() => guest.endOutput()))
+})

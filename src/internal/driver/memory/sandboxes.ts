@@ -86,7 +86,7 @@ const baseOf = Effect.fnUntraced(function* (
 
 /** Creates missing volumes, unless the mount forbids it. */
 const ensureVolumes = Effect.fnUntraced(function* (
-  { state }: State.Context,
+  { ownership, state }: State.Context,
   sandbox: string,
   config: SandboxConfig
 ): Effect.fn.Return<ReadonlyArray<string>, Failure> {
@@ -97,7 +97,7 @@ const ensureVolumes = Effect.fnUntraced(function* (
     const volume = state.volumes.get(name)
     if (volume === undefined) {
       if (mount.create === false) return yield* new NotFound({ resource: "volume", name })
-      yield* state.volumes.create({ name, kind: "directory" })
+      yield* state.volumes.create({ name, kind: "directory" }, yield* ownership.stage)
     } else if (volume.kind === "disk") {
       const users = yield* usersOfVolume(state, name)
       if (users.some((user) => user !== sandbox)) {
@@ -292,6 +292,7 @@ const createChecked = Effect.fnUntraced(function* (
         status: "starting",
         labels: { ...config.labels, ...request.labels, [instanceLabel]: instance },
         image: reference,
+        imageDigest: digest,
         cpus: config.resources?.cpus ?? defaultResources.cpus,
         memory: config.resources?.memory ?? defaultResources.memory,
         volumes,

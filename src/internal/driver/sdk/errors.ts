@@ -101,8 +101,17 @@ const runtimeMissing: ToReason = ({ cause, text }) =>
 
 const unavailable: ToReason = ({ cause, image, path, text }) => {
   const reference = image ?? path
-  return reference === undefined ? undefined : new ImageUnavailable({ reference, problem: text, cause })
+  if (reference === undefined) return undefined
+  const kind = unavailableKinds.find(([pattern]) => pattern.test(text))?.[1]
+  return new ImageUnavailable({ reference, problem: text, cause, ...(kind === undefined ? {} : { kind }) })
 }
+
+/** For a registry that does not answer and one that is not trusted, the SDK has the same text. */
+const unavailableKinds = [
+  [/\bnot authorized\b|\bdenied\b/i, "Unauthorized"],
+  [/\b(manifest|name) unknown\b|\bmanifest not found\b/i, "NotFound"],
+  [/^image not cached\b/, "NotCached"]
+] as const
 
 const unsupported =
   (feature: string): ToReason =>

@@ -6,6 +6,7 @@ import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Module from "node:module"
 import * as Path from "node:path"
+import { pathToFileURL } from "node:url"
 import { LightboxError, RuntimeMissing, Unsupported } from "../../../LightboxError.ts"
 import * as Home from "../../host/home.ts"
 import { parse, runtimeRemedy } from "./errors.ts"
@@ -18,16 +19,25 @@ const missing = (cause: unknown): LightboxError =>
     reason: new RuntimeMissing({ problem: parse(cause).text, remedy: remedyOf(cause), cause })
   })
 
+/** An executable that Bun compiled looks for packages in the working directory, if at all. */
+const isExecutable = /\/\$bunfs\//.test(import.meta.url)
+
+// A bundle of CommonJS has no address.
+const require = Module.createRequire(isExecutable ? process.execPath : (import.meta.url ?? Path.resolve("bundle.cjs")))
+
 const remedyOf = (cause: unknown): string =>
   "permission" in process && !process.permission.has("addon")
     ? "run Node.js with --allow-addons: the runtime is a native addon"
-    : /native[\\/]index\.cjs/.test(parse(cause).text)
-      ? `keep "microsandbox" out of the bundle, or ${runtimeRemedy}`
-      : runtimeRemedy
+    : isExecutable
+      ? "compile with --external microsandbox --compile-autoload-package-json, and install microsandbox where the executable is, or in a folder above"
+      : /native[\\/]index\.cjs/.test(parse(cause).text)
+        ? `keep "microsandbox" out of the bundle, or ${runtimeRemedy}`
+        : runtimeRemedy
 
 /** Loads the SDK when a driver is made: importing this library must not throw if the native module is missing. */
 export const load: Effect.Effect<SdkModule, LightboxError> = Effect.tryPromise({
-  try: () => import("microsandbox"),
+  try: (): Promise<SdkModule> =>
+    isExecutable ? import(pathToFileURL(require.resolve("microsandbox")).href) : import("microsandbox"),
   catch: missing
 })
 
@@ -41,8 +51,7 @@ export const loadLocal: Effect.Effect<SdkModule, LightboxError> = useLocal(load)
 /** Synchronous variant of `loadLocal`. */
 export const loadLocalSync: Effect.Effect<SdkModule, LightboxError> = useLocal(
   Effect.try({
-    // A bundle of CommonJS has no address.
-    try: (): SdkModule => Module.createRequire(import.meta.url ?? Path.resolve("bundle.cjs"))("microsandbox"),
+    try: (): SdkModule => require("microsandbox"),
     catch: missing
   })
 )

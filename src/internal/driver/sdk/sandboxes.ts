@@ -64,6 +64,7 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
       : {},
     // The cloud uses other names for some fields.
     image: text(property(config, "image", "Oci", "reference")) ?? text(property(config, "image", "reference")),
+    imageDigest: text(property(config, "manifest_digest")),
     cpus:
       number(property(config, "resources", "cpus")) ??
       number(property(config, "resources", "vcpus")) ??

@@ -1,6 +1,6 @@
 /**
  * Takes a lock again and again: `lock.ts hold FOLDER`, which says so and keeps it, or `lock.ts count FOLDER ROUNDS`,
- * which adds to a number in a file that nobody else may be looking at then.
+ * which increments a number in a file that nobody else may read meanwhile.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -25,7 +25,7 @@ const hold = Effect.scoped(
 const count = Effect.scoped(
   Effect.gen(function* () {
     yield* Lock.acquire(folder, "name")
-    // Fails if somebody else is here.
+    // Fails if somebody else holds the lock.
     Fs.writeFileSync(file("inside"), "", { flag: "wx" })
     const before = Number(Fs.readFileSync(file("count"), "utf8"))
     yield* Effect.yieldNow

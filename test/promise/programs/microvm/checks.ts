@@ -1,4 +1,4 @@
-/** What a sandbox of the Promise adapter does, whichever runtime its program runs in. */
+/** What a sandbox of the Promise adapter does, in either runtime. */
 import type { ExecEvent, Sandbox } from "effect-lightbox/promise"
 import * as assert from "node:assert/strict"
 import * as Fs from "node:fs"

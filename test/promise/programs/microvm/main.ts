@@ -1,4 +1,4 @@
-/** Builds a snapshot, looks at its builder, and runs in a sandbox of it: `main.ts IMAGE` */
+/** Builds a snapshot, inspects its builder, and runs a sandbox from it: `main.ts IMAGE` */
 import {
   buildSnapshot,
   configure,

@@ -1,4 +1,4 @@
-/** Goes through a sandbox that another process has left, removes it, and holds one of its own: `visit.ts` */
+/** Uses a sandbox that another process left, removes it, and holds its own: `visit.ts` */
 import { configure, connectToSandbox, listVolumes, runInSandbox, Sandbox } from "effect-lightbox/promise"
 import * as assert from "node:assert/strict"
 import { check } from "./checks.ts"

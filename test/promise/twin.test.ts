@@ -1,0 +1,81 @@
+/** The Promise adapter on the in-memory driver, as its users put it there. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as Promises from "../../src/promise.ts"
+import { MicrosandboxMemory, useTwin } from "../../src/testing.ts"
+import { rejection, untyped, wrongField } from "./support.ts"
+
+describe("useTwin", () => {
+  it("runs declared commands with their arguments, input, files and result", async () => {
+    await using _twin = await useTwin({
+      commands: {
+        greet: async ({ argv, env, readFile, readInput, workdir, writeFile }) => {
+          await writeFile("/out", `${await readFile("/in")} ${argv[1]} ${env["A"]} ${workdir} ${await readInput()}`)
+          return { exitCode: 3, stdout: "said", stderr: "complained" }
+        },
+        fine: () => {},
+        seven: () => 7,
+        broken: () => {
+          throw new Error("no luck")
+        }
+      }
+    })
+    const box = await Promises.launchSandbox({ image: "any", name: "box" })
+    await box.fs().write("/in", "in")
+    const out = await box.shell("cd /tmp && printf typed | A=b greet you")
+    assert.deepStrictEqual([out.code, out.stdout(), out.stderr()], [3, "said", "complained"])
+    assert.strictEqual(await box.fs().readToString("/out"), "in you b /tmp typed")
+    const codes = await Promise.all(["fine", "seven", "broken"].map((name) => box.exec(name)))
+    assert.deepStrictEqual(
+      codes.map((ended) => [ended.code, ended.stderr()]),
+      [
+        [0, ""],
+        [7, ""],
+        [1, "no luck\n"]
+      ]
+    )
+  })
+
+  it("touches no home but its own, removes it, and switches back", async () => {
+    const before = process.env["MSB_HOME"]
+    const elsewhere = Fs.mkdtempSync(Path.join(Os.tmpdir(), "t"))
+    process.env["MSB_HOME"] = Path.join(elsewhere, "home")
+    const folders = () => Fs.readdirSync(Os.tmpdir()).filter((name) => /^(lb|lightbox|microsandbox|t)/.test(name))
+    try {
+      const there = folders()
+      const twin = await useTwin()
+      await Promises.launchSandbox({ image: "any", name: "kept" })
+      assert.deepStrictEqual((await twin.inventory()).sandboxes, [{ name: "kept", status: "running" }])
+      await twin.close()
+      await using other = await useTwin()
+      assert.deepStrictEqual((await other.inventory()).sandboxes, [])
+      await other.close()
+      assert.deepStrictEqual(folders(), there)
+      assert.deepStrictEqual(Fs.readdirSync(elsewhere), [])
+    } finally {
+      if (before === undefined) delete process.env["MSB_HOME"]
+      else process.env["MSB_HOME"] = before
+      Fs.rmSync(elsewhere, { recursive: true })
+    }
+  })
+
+  it("makes things go wrong, and says what was called", async () => {
+    await using twin = await useTwin({ faults: [MicrosandboxMemory.killGuestAt("guest.spawn", { nth: 2 })] })
+    const box = await Promises.launchSandbox({ image: "any", name: "box" })
+    await box.exec("true")
+    assert.strictEqual((await rejection(box.exec("true"))).reason._tag, "GuestLost")
+    const second = await Promises.launchSandbox({ image: "any", name: "second" })
+    const running = rejection(second.exec("sleep", ["1000"]))
+    await twin.kill("second")
+    assert.strictEqual((await running).reason._tag, "GuestLost")
+    const operations = (await twin.calls()).map(({ operation }) => operation)
+    assert.strictEqual(operations.filter((operation) => operation === "createSandbox").length, 2)
+  })
+
+  it("refuses a command that is no function, and an option that does not exist", async () => {
+    assert.strictEqual(wrongField(await rejection(useTwin(untyped({ commands: { npm: 5 } })))), "commands.npm")
+    assert.strictEqual(wrongField(await rejection(useTwin(untyped({ image: {} })))), "image")
+  })
+})
