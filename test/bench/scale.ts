@@ -1,4 +1,4 @@
-/** What many files, many results, many commands and signals cost. */
+/** What many files, many results and many commands cost. */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
@@ -10,11 +10,9 @@ import * as Path from "node:path"
 import type { Services } from "../../src/Driver.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
-import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Runtime from "../../src/internal/promise/runtime.ts"
 import * as Promises from "../../src/promise.ts"
-import { reference } from "../images/Busybox.ts"
 import { heap } from "./memory.ts"
 import * as Row from "./Row.ts"
 
@@ -159,24 +157,4 @@ const killed: Row.Bench = {
     })
 }
 
-const ending = (n: number) =>
-  Effect.gen(function* () {
-    const sandbox = yield* Sandbox.launch({ image: reference, resources: { cpus: 1, memory: "256M" } })
-    const side = (what: string, script: string) => ({ what, round: Row.millisOf(Effect.exit(sandbox.shell(script))) })
-    const row = yield* Row.compare(
-      "a command ended by a signal",
-      n * 10,
-      side("sandbox.shell, killed", "kill -KILL $$"),
-      side("one that exits", "exit 9"),
-      { target: 1.5, warmUp: n * 2 }
-    )
-    return [row]
-  })
-
-export const benches: ReadonlyArray<Row.Bench> = [
-  copied,
-  results,
-  killed,
-  { name: "signal-twin", place: "machine", rows: ending },
-  { name: "signal", rows: ending }
-]
+export const benches: ReadonlyArray<Row.Bench> = [copied, results, killed]

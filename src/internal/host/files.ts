@@ -36,7 +36,7 @@ export const nameOf = (bytes: Buffer): string => {
   throw refusal(`the name ${shown} is not UTF-8`)
 }
 
-export const linkTarget = async (path: string): Promise<string> => nameOf(await Fs.readlink(path, "buffer"))
+const linkTarget = async (path: string): Promise<string> => nameOf(await Fs.readlink(path, "buffer"))
 
 /** The names that lead to a folder of the listing. */
 export const namesOf = (path: string): ReadonlyArray<string> => (path === "" || path === "." ? [] : path.split("/"))

@@ -12,7 +12,8 @@ import ignore from "ignore"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as HostFiles from "./files.ts"
 import * as Folders from "./folders.ts"
-import * as Cache from "./listingCache.ts"
+
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } = FsSync.constants
 
 export interface Listing {
   /** Everything to copy, sorted by name. */
@@ -21,14 +22,134 @@ export interface Listing {
   readonly encoded: Uint8Array | undefined
 }
 
+/** A file, folder or link of a tree. */
+export interface Entry {
+  readonly position: number
+  /** Relative to the root, which is empty. */
+  readonly path: string
+  readonly mode: number
+  readonly size: number
+  /** The position of this path in the last listing. */
+  readonly was: number | undefined
+  /** Since the last listing. */
+  readonly isUnchanged: boolean
+  digest: string
+  /** Any later change would show in its stamp. */
+  isSettled: boolean
+}
+
+/** The result of a walk. */
+export interface Walked {
+  /** The children of each folder are together, in the order of the folders. */
+  readonly entries: ReadonlyArray<Entry>
+  readonly stamps: Stamps
+  /** The names in each folder, in the same order. */
+  readonly folders: ReadonlyArray<ReadonlyArray<string>>
+}
+
+/** What changes with a file: device, inode, mode, size, and the times of the last changes of its content and of itself. */
+export class Stamps {
+  private values: BigInt64Array
+  constructor(values = new BigInt64Array(1024 * fields)) {
+    this.values = values
+  }
+  set(position: number, { ctimeNs, dev, ino, mode, mtimeNs, size }: FsSync.BigIntStats): void {
+    const at = position * fields
+    if (at + fields > this.values.length) {
+      const larger = new BigInt64Array(this.values.length * 2)
+      larger.set(this.values)
+      this.values = larger
+    }
+    this.values[at] = dev
+    this.values[at + 1] = ino
+    this.values[at + 2] = mode
+    this.values[at + 3] = size
+    this.values[at + 4] = mtimeNs
+    this.values[at + 5] = ctimeNs
+  }
+  /** Checks whether a change from now on would show. */
+  isSettled(position: number, nowMillis: number): boolean {
+    const ctime = this.values[position * fields + 5]
+    return ctime !== undefined && ctime % second !== 0n && ctime + 3n * second < BigInt(nowMillis) * 1_000_000n
+  }
+  /** Makes a position differ from all files. */
+  clear(position: number): void {
+    this.values[position * fields + 5] = never
+  }
+  isOf(position: number, { ctimeNs, dev, ino, mode, mtimeNs, size }: FsSync.BigIntStats): boolean {
+    const { values } = this
+    const at = position * fields
+    return (
+      values[at + 5] === ctimeNs &&
+      values[at + 1] === BigInt.asIntN(64, ino) &&
+      values[at + 3] === size &&
+      values[at + 4] === mtimeNs &&
+      values[at + 2] === mode &&
+      values[at] === dev
+    )
+  }
+  modeAndSize(position: number): { readonly mode: number; readonly size: number } {
+    const at = position * fields
+    return { mode: Number(this.values[at + 2]), size: Number(this.values[at + 3]) }
+  }
+  device(position: number): bigint | undefined {
+    return this.values[position * fields]
+  }
+  /** Checks whether it is still the same file or folder, if not unchanged. */
+  isSame(position: number, { dev, ino }: FsSync.BigIntStats): boolean {
+    const at = position * fields
+    return this.values[at] === dev && this.values[at + 1] === BigInt.asIntN(64, ino)
+  }
+  isSameFile(position: number, stats: FsSync.BigIntStats): boolean {
+    return this.isSame(position, stats) && this.values[position * fields + 3] === stats.size
+  }
+  isFolder(position: number): boolean {
+    return (this.modeAndSize(position).mode & S_IFMT) === S_IFDIR
+  }
+  bytes(count: number): Uint8Array {
+    return new Uint8Array(this.values.buffer, this.values.byteOffset, count * stampBytes)
+  }
+}
+
+const second = 1_000_000_000n
+
+const fields = 6
+export const stampBytes = fields * 8
+
+/** No file has changed at this time. */
+const never = -(2n ** 62n)
+
+export interface Folder {
+  readonly names: ReadonlyArray<string>
+  /** The position of the first name. */
+  readonly first: number
+}
+
+/** The last listing. */
+export interface Known {
+  readonly stamps: Stamps
+  readonly encoded: Uint8Array
+  readonly digest: (position: number) => string
+  readonly children: (position: number) => Folder | undefined
+  /** All folders, from the root. */
+  readonly folders: () => Iterable<Folder & { readonly path: string }>
+  readonly entries: () => ReadonlyArray<Pick<Entry, "path" | "mode" | "size" | "digest">>
+}
+
+export interface Cache {
+  /** Its result is kept with the listing. */
+  readonly encode: (files: ReadonlyArray<HostFiles.HostFile>) => Uint8Array
+  readonly known: Known | undefined
+  readonly update: (walked: Walked, encoded: Uint8Array) => Effect.Effect<void>
+}
+
 /** Lists everything to copy from a path. Does not read again what a cache knows to be unchanged. */
 export const list = Effect.fnUntraced(function* (
   method: string,
   root: string,
   patterns: ReadonlyArray<string>,
-  place?: Cache.Place
+  cache?: Cache
 ): Effect.fn.Return<Listing, LightboxError> {
-  const cache = place === undefined ? undefined : yield* Cache.open(place, root, patterns)
   const known = cache?.known
   let current = root
   const attempt = <A>(run: (walk: Walk) => Promise<A>): Effect.Effect<A, LightboxError> =>
@@ -58,14 +179,14 @@ export const list = Effect.fnUntraced(function* (
     { concurrency: 16, discard: true }
   )
   const files = filesOf(walked.entries)
-  if (place === undefined || cache === undefined) return { files, encoded: undefined }
-  const encoded = place.encode(files)
+  if (cache === undefined) return { files, encoded: undefined }
+  const encoded = cache.encode(files)
   yield* cache.update(walked, encoded)
   return { files, encoded }
 })
 
 const filesOf = (
-  entries: ReadonlyArray<Pick<Cache.Entry, "path" | "mode" | "size" | "digest">>
+  entries: ReadonlyArray<Pick<Entry, "path" | "mode" | "size" | "digest">>
 ): ReadonlyArray<HostFiles.HostFile> =>
   entries
     .map(({ digest, mode, path, size }): HostFiles.HostFile => {
@@ -80,8 +201,6 @@ const matcher = (patterns: ReadonlyArray<string>): ((path: string, isFolder: boo
   const rules = ignore({ ignorecase: false }).add([...patterns])
   return (path, isFolder) => rules.ignores(isFolder ? `${path}/` : path)
 }
-
-const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } = FsSync.constants
 
 const kindOf = (mode: number): HostFiles.HostFile["kind"] => {
   switch (mode & S_IFMT) {
@@ -136,7 +255,7 @@ class Walk {
   }
 
   /** Checks whether nothing has changed since a listing. */
-  async isUnchanged(known: Cache.Known): Promise<boolean> {
+  async isUnchanged(known: Known): Promise<boolean> {
     if (!known.stamps.isOf(0, this.lookAtRoot())) return false
     for (const { first, names, path } of known.folders()) {
       const prefix = path === "" ? "" : `${path}/`
@@ -154,19 +273,19 @@ class Walk {
   /** Walks the tree and reads its small files. */
   async walk(
     isIgnored: (path: string, isFolder: boolean) => boolean,
-    known: Cache.Known | undefined
-  ): Promise<Cache.Walked & { readonly later: ReadonlyArray<Cache.Entry> }> {
+    known: Known | undefined
+  ): Promise<Walked & { readonly later: ReadonlyArray<Entry> }> {
     const { report, root } = this
-    const stamps = new Cache.Stamps()
-    const entries: Array<Cache.Entry> = []
-    const toRead: Array<Cache.Entry> = []
+    const stamps = new Stamps()
+    const entries: Array<Entry> = []
+    const toRead: Array<Entry> = []
     const add = (path: string, stats: FsSync.BigIntStats, was: number | undefined) => {
       const position = entries.length
       stamps.set(position, stats)
       const [mode, size] = [Number(stats.mode), Number(stats.size)]
       const isUnchanged = was !== undefined && known?.stamps.isOf(was, stats) === true
       const digest = isUnchanged ? known.digest(was) : ""
-      const entry: Cache.Entry = { position, path, mode, size, was, isUnchanged, digest, isSettled: isUnchanged }
+      const entry: Entry = { position, path, mode, size, was, isUnchanged, digest, isSettled: isUnchanged }
       entries.push(entry)
       return entry
     }
@@ -204,7 +323,7 @@ class Walk {
       }
     }
 
-    const later: Array<Cache.Entry> = []
+    const later: Array<Entry> = []
     const start = performance.now()
     for (const [count, entry] of toRead.entries()) {
       if (this.isDue()) await this.pause()
@@ -219,7 +338,7 @@ class Walk {
   }
 
   /** Opens a folder that must be the one that was listed. */
-  private openFolder({ path, position }: Cache.Entry, stamps: Cache.Stamps): ReturnType<typeof Folders.openNow> {
+  private openFolder({ path, position }: Entry, stamps: Stamps): ReturnType<typeof Folders.openNow> {
     const full = Path.join(this.root, path)
     this.report(full)
     try {
@@ -261,7 +380,7 @@ const readNames = (
 const buffer = Buffer.allocUnsafeSlow(smallBytes + 1)
 
 /** Hashes a small file. */
-const digestNow = (path: string, { path: relative, position }: Cache.Entry, stamps: Cache.Stamps): string => {
+const digestNow = (path: string, { path: relative, position }: Entry, stamps: Stamps): string => {
   const file = FsSync.openSync(path, O_RDONLY | O_NONBLOCK | (relative === "" ? 0 : O_NOFOLLOW))
   try {
     const stats = FsSync.fstatSync(file, { bigint: true })
@@ -277,11 +396,7 @@ const digestNow = (path: string, { path: relative, position }: Cache.Entry, stam
   }
 }
 
-const digest = async (
-  path: string,
-  { path: relative, position }: Cache.Entry,
-  stamps: Cache.Stamps
-): Promise<string> => {
+const digest = async (path: string, { path: relative, position }: Entry, stamps: Stamps): Promise<string> => {
   const [file] = await HostFiles.open(path, relative === "")
   try {
     if (!stamps.isSameFile(position, await file.stat({ bigint: true }))) throw HostFiles.changed(path)

@@ -13,13 +13,14 @@
  */
 import * as Effect from "effect/Effect"
 import * as Crypto from "node:crypto"
-import { constants, type BigIntStats } from "node:fs"
+import { constants } from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import * as Zlib from "node:zlib"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { HostFile } from "./files.ts"
 import { makeFolder, unlessMissing } from "./durable.ts"
+import { type Cache, type Folder, type Known, stampBytes, Stamps, type Walked } from "./listing.ts"
 
 /** Where listings are kept, and new paths on the same file system. */
 export interface Place {
@@ -31,125 +32,6 @@ export interface Place {
   readonly stage: Effect.Effect<string, LightboxError>
   /** Reads all files, and remembers them anew. */
   readonly isFresh?: boolean
-}
-
-/** A file, folder or link of a tree. */
-export interface Entry {
-  readonly position: number
-  /** Relative to the root, which is empty. */
-  readonly path: string
-  readonly mode: number
-  readonly size: number
-  /** The position of this path in the last listing. */
-  readonly was: number | undefined
-  /** Since the last listing. */
-  readonly isUnchanged: boolean
-  digest: string
-  /** Any later change would show in its stamp. */
-  isSettled: boolean
-}
-
-/** The result of a walk. */
-export interface Walked {
-  /** The children of each folder are together, in the order of the folders. */
-  readonly entries: ReadonlyArray<Entry>
-  readonly stamps: Stamps
-  /** The names in each folder, in the same order. */
-  readonly folders: ReadonlyArray<ReadonlyArray<string>>
-}
-
-/** What changes with a file: device, inode, mode, size, and the times of the last changes of its content and of itself. */
-export class Stamps {
-  private values: BigInt64Array
-  constructor(values = new BigInt64Array(1024 * fields)) {
-    this.values = values
-  }
-  set(position: number, { ctimeNs, dev, ino, mode, mtimeNs, size }: BigIntStats): void {
-    const at = position * fields
-    if (at + fields > this.values.length) {
-      const larger = new BigInt64Array(this.values.length * 2)
-      larger.set(this.values)
-      this.values = larger
-    }
-    this.values[at] = dev
-    this.values[at + 1] = ino
-    this.values[at + 2] = mode
-    this.values[at + 3] = size
-    this.values[at + 4] = mtimeNs
-    this.values[at + 5] = ctimeNs
-  }
-  /** Checks whether a change from now on would show. */
-  isSettled(position: number, nowMillis: number): boolean {
-    const ctime = this.values[position * fields + 5]
-    return ctime !== undefined && ctime % second !== 0n && ctime + 3n * second < BigInt(nowMillis) * 1_000_000n
-  }
-  /** Makes a position differ from all files. */
-  clear(position: number): void {
-    this.values[position * fields + 5] = never
-  }
-  isOf(position: number, { ctimeNs, dev, ino, mode, mtimeNs, size }: BigIntStats): boolean {
-    const { values } = this
-    const at = position * fields
-    return (
-      values[at + 5] === ctimeNs &&
-      values[at + 1] === BigInt.asIntN(64, ino) &&
-      values[at + 3] === size &&
-      values[at + 4] === mtimeNs &&
-      values[at + 2] === mode &&
-      values[at] === dev
-    )
-  }
-  modeAndSize(position: number): { readonly mode: number; readonly size: number } {
-    const at = position * fields
-    return { mode: Number(this.values[at + 2]), size: Number(this.values[at + 3]) }
-  }
-  device(position: number): bigint | undefined {
-    return this.values[position * fields]
-  }
-  /** Checks whether it is still the same file or folder, if not unchanged. */
-  isSame(position: number, { dev, ino }: BigIntStats): boolean {
-    const at = position * fields
-    return this.values[at] === dev && this.values[at + 1] === BigInt.asIntN(64, ino)
-  }
-  isSameFile(position: number, stats: BigIntStats): boolean {
-    return this.isSame(position, stats) && this.values[position * fields + 3] === stats.size
-  }
-  isFolder(position: number): boolean {
-    return (this.modeAndSize(position).mode & constants.S_IFMT) === constants.S_IFDIR
-  }
-  bytes(count: number): Uint8Array {
-    return new Uint8Array(this.values.buffer, this.values.byteOffset, count * stampBytes)
-  }
-}
-
-const second = 1_000_000_000n
-
-const fields = 6
-const stampBytes = fields * 8
-
-/** No file has changed at this time. */
-const never = -(2n ** 62n)
-
-interface Folder {
-  readonly names: ReadonlyArray<string>
-  /** The position of the first name. */
-  readonly first: number
-}
-
-/** The last listing. */
-export interface Known {
-  readonly stamps: Stamps
-  readonly encoded: Uint8Array
-  readonly digest: (position: number) => string
-  readonly children: (position: number) => Folder | undefined
-  /** All folders, from the root. */
-  readonly folders: () => Iterable<Folder & { readonly path: string }>
-  readonly entries: () => ReadonlyArray<Pick<Entry, "path" | "mode" | "size" | "digest">>
-}
-
-export interface Cache {
-  readonly known: Known | undefined
-  readonly update: (walked: Walked, encoded: Uint8Array) => Effect.Effect<void>
 }
 
 /** Changes with the format. */
@@ -164,7 +46,7 @@ const leastBytes = 4 * 1024 * 1024
 
 /** Opens the cache of a tree, if its file system allows for one. Only Linux has boots and file systems that are known. */
 export const open = (
-  { encoding, home, isFresh, stage }: Place,
+  { encode, encoding, home, isFresh, stage }: Place,
   root: string,
   patterns: ReadonlyArray<string>
 ): Effect.Effect<Cache | undefined> =>
@@ -192,7 +74,7 @@ export const open = (
           await evict(home)
           try {
             // Not flushed: a torn file has another checksum.
-            await Fs.writeFile(staged, encode(id, walked, encoded), { mode: 0o600 })
+            await Fs.writeFile(staged, bytesOf(id, walked, encoded), { mode: 0o600 })
             await Fs.rename(staged, path)
           } finally {
             await Fs.rm(staged, { force: true })
@@ -201,7 +83,7 @@ export const open = (
       )
       return Effect.ignore(write)
     }
-    return { known, update }
+    return { encode, known, update }
   }).pipe(Effect.orElseSucceed(() => undefined))
 
 const folderOf = (home: string): string => Path.join(home, "lightbox", "copied")
@@ -224,7 +106,7 @@ const headBytes = 48
 const checkedFrom = 36
 const digestLength = 64
 
-const encode = (id: Buffer, { entries, folders, stamps }: Walked, encoded: Uint8Array): Buffer => {
+const bytesOf = (id: Buffer, { entries, folders, stamps }: Walked, encoded: Uint8Array): Buffer => {
   for (const { isSettled, position } of entries) {
     // Another file system may be one that is not trusted.
     if (!isSettled || stamps.device(position) !== stamps.device(0)) stamps.clear(position)

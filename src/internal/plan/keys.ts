@@ -9,12 +9,12 @@ import type { LightboxError } from "../../LightboxError.ts"
 import type { StepSecret } from "../../Snapshot.ts"
 import * as HostFiles from "../host/files.ts"
 import * as Listing from "../host/listing.ts"
-import type { Place } from "../host/listingCache.ts"
+import * as ListingCache from "../host/listingCache.ts"
 import { builderVersion, type Descriptor } from "../store/store.ts"
 import type { DiskStep, Unit } from "./units.ts"
 
 /** Where copied files are remembered. */
-type Home = Pick<Place, "home" | "stage" | "isFresh">
+type Home = Pick<ListingCache.Place, "home" | "stage" | "isFresh">
 
 /** A unit with its key. */
 export interface KeyedUnit<E = never, R = never> extends Unit<E, R> {
@@ -135,17 +135,21 @@ type Texts = ReadonlyArray<readonly [path: string, text: string]>
 
 type Copy = Extract<DiskStep<unknown, unknown>, { readonly _tag: "Copy" }>
 
-const listFiles = (method: string, { from, options }: Copy, home: Home | undefined) =>
-  Listing.list(
-    method,
-    Path.resolve(from),
-    options.ignore ?? [],
-    home && {
-      ...home,
-      encoding: `${builderVersion} ${options.mode}`,
-      encode: (files) => encodeFiles(files, options.mode)
-    }
-  )
+const listFiles = Effect.fnUntraced(function* (method: string, { from, options }: Copy, home: Home | undefined) {
+  const [root, patterns] = [Path.resolve(from), options.ignore ?? []]
+  const cache =
+    home &&
+    (yield* ListingCache.open(
+      {
+        ...home,
+        encoding: `${builderVersion} ${options.mode}`,
+        encode: (files) => encodeFiles(files, options.mode)
+      },
+      root,
+      patterns
+    ))
+  return yield* Listing.list(method, root, patterns, cache)
+})
 
 const encodeFiles = (files: ReadonlyArray<HostFiles.HostFile>, wanted: number | undefined): Uint8Array =>
   encodeTexts(textsOf(files, wanted))

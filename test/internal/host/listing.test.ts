@@ -106,7 +106,7 @@ const make = Effect.gen(function* () {
   Fs.symlinkSync("folder-1/file-1", Path.join(tree, "link"))
   const reads = yield* countReads(tree)
   const cached = (place = placeIn(home), patterns: ReadonlyArray<string> = []) =>
-    Listing.list("Snapshot.plan", tree, patterns, place)
+    Effect.flatMap(Cache.open(place, tree, patterns), (cache) => Listing.list("Snapshot.plan", tree, patterns, cache))
   const plain = Effect.map(Listing.list("Snapshot.plan", tree, []), (listing) => listing.files)
   const { now } = Date
   /** Waits for the next tick of the file system's clock. */
