@@ -24,6 +24,7 @@ import * as Cleanup from "./Cleanup.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import { optionsDecoder } from "./internal/config/validation.ts"
+import { wholeReference } from "./internal/driver/imageReference.ts"
 
 /**
  * Loads the images of an archive into the cache and returns them. `tag` is an
@@ -104,8 +105,7 @@ export const remove = Effect.fn("Image.remove")(
 const decodePrune = optionsDecoder("Image.prune", Schema.Struct({ dryRun: Schema.optional(Schema.Boolean) }))
 
 /**
- * Removes images that no sandbox and no snapshot uses. With `dryRun`, only reports them. A sandbox whose tag has moved
- * since it booted may keep an image that this report lists.
+ * Removes images that no sandbox and no snapshot uses. With `dryRun`, only reports them.
  *
  * @category operations
  * @since 0.1.0
@@ -142,10 +142,12 @@ const inUse = Effect.fnUntraced(function* (
   driver: Microsandbox.Microsandbox["Service"],
   images: ReadonlyArray<Microsandbox.ImageInfo>
 ): Effect.fn.Return<ReadonlySet<string>, LightboxError> {
-  const booted = new Set((yield* driver.listSandboxes()).map(({ image }) => image))
+  const cached = new Map(images.map(({ digest, reference }) => [wholeReference(reference), digest]))
   const digests = new Set([
     ...(yield* driver.listSnapshots()).map(({ imageDigest }) => imageDigest),
-    ...images.flatMap(({ digest, reference }) => (digest !== undefined && booted.has(reference) ? [digest] : []))
+    ...(yield* driver.listSandboxes()).map(
+      ({ image, imageDigest }) => imageDigest ?? (image === undefined ? undefined : cached.get(wholeReference(image)))
+    )
   ])
   return new Set(
     images.flatMap(({ digest, reference }) => (digest !== undefined && digests.has(digest) ? [reference] : []))

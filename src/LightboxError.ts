@@ -197,8 +197,8 @@ export class Unsupported extends Failure.extend<Unsupported>("effect-lightbox/Li
  * The image is not available: it is not cached, and could not be pulled or looked up.
  *
  * `kind` says why, where that is known. `NotFound`: the registry has no such image, or none for this machine.
- * `Unauthorized`: it wants a login, or refuses the one it got. `Tls`: its certificate is not trusted, or it does not use
- * TLS as expected. `Unreachable`: it does not answer. `NotCached`: pulling is not allowed. Only `Unreachable` and
+ * `Unauthorized`: it requires a login, or refuses the one it got. `Tls`: its certificate is not trusted, or it does not
+ * use TLS as expected. `Unreachable`: it does not answer. `NotCached`: pulling is not allowed. Only `Unreachable` and
  * failures without a kind, such as an overloaded registry, are retryable.
  *
  * @category errors

@@ -14,12 +14,13 @@ import type { LightboxError } from "./LightboxError.ts"
 /**
  * The subject of a note: a sandbox, a sandbox's disk, an unfinished capture or
  * load, a snapshot without a name, a file, the name of a scoped snapshot, a result
- * in use, or another tool's snapshot that is losing its name.
+ * in use, another tool's snapshot that is losing its name, or a volume that is
+ * being created or removed.
  *
  * @category models
  * @since 0.1.0
  */
-export type Kind = "sandbox" | "disk" | "capture" | "load" | "unnamed" | "file" | "name" | "use" | "renamed"
+export type Kind = "sandbox" | "disk" | "capture" | "load" | "unnamed" | "file" | "name" | "use" | "renamed" | "volume"
 
 /**
  * A record of something that a process creates, has created or removes.

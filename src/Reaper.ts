@@ -6,7 +6,8 @@
  * proves that it is alive with a socket, which the kernel closes when the process
  * ends. A sweep removes what dead processes own: sandboxes, names that failed
  * creations still occupy, unfinished captures, temporary files, locks, scoped
- * snapshots, and snapshots that an interrupted removal or load left without a name.
+ * snapshots, snapshots that an interrupted removal or load left without a name, and
+ * folders that an interrupted creation or removal left of a volume.
  * It never removes volumes, other snapshots, anything detached, or anything that
  * belongs to living processes or other tools.
  *

@@ -567,7 +567,7 @@ export type GetOrCreateOptions<E = never, R = never> = SourceOptions<E, R> &
   Omit<SandboxConfig.Options, "name"> & {
     /** Receives the progress of an image pull. Runs in a separate fiber. */
     readonly onPullProgress?: ((progress: Microsandbox.PullProgress) => Effect.Effect<void>) | undefined
-    /** Time limit for everything, a sandbox that another process is starting included. Default: none. */
+    /** Time limit, including the wait for another process that is starting the sandbox. Default: none. */
     readonly timeout?: Duration.Input | undefined
   }
 
@@ -581,8 +581,9 @@ export type GetOrCreateOptions<E = never, R = never> = SourceOptions<E, R> &
  *
  * Fails with `Drift`, which names the option, if the sandbox was launched with other options. The values of secrets,
  * `registry` and `pullPolicy` are not compared, nor is a sandbox that this library did not launch. Of a snapshot given
- * by name, the name is compared; of a build result, the result, so a new build is a difference. Otherwise it fails as
- * {@link launch} and {@link start} do.
+ * by name, the name is compared; of a build result, the result, so a new build is a difference. Fails with `NotRunning`
+ * for a paused sandbox, and for one that another process has been starting or stopping for 2 minutes. Otherwise it fails
+ * as {@link launch} and {@link start} do.
  *
  * **Example** (Keep a workspace between runs)
  *
@@ -628,6 +629,9 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
         : info.status === "stopped" || info.status === "crashed"
           ? internal.start(info, { detached: true })
           : undefined
+    if (opened === undefined && info.status === "paused") {
+      return yield* new LightboxError({ method, reason: new NotRunning({ name, status: info.status }) })
+    }
     if (opened === undefined) return Option.none()
     // Whatever happened to the sandbox meanwhile, the next attempt sees it.
     return yield* Effect.catchReasons(Effect.asSome(opened), "LightboxError", {
@@ -638,8 +642,20 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
     })
   })
   return yield* attempt.pipe(
-    Effect.repeat({ until: Option.isSome, schedule: Schedule.spaced("250 millis") }),
-    Effect.map(Option.getOrThrow),
+    Effect.repeat({
+      until: Option.isSome,
+      schedule: Schedule.max([Schedule.spaced("250 millis"), Schedule.recurs(480)])
+    }),
+    Effect.flatMap(
+      Option.match({
+        onSome: (sandbox) => Effect.succeed(sandbox),
+        onNone: () =>
+          Effect.flatMap(
+            find(method, name),
+            ({ info }) => new LightboxError({ method, reason: new NotRunning({ name, status: info.status }) })
+          )
+      })
+    ),
     timeout === undefined ? identity : timeLimit(method, `waiting for "${name}"`, timeout)
   )
 })

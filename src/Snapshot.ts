@@ -1041,8 +1041,8 @@ export interface PlanOptions extends Pick<BuildOptions, "force" | "pullPolicy"> 
  *
  * With the pull policy `"always"`, of the definition or the options, it asks the
  * registry for the base image. It then fails with `ImageUnavailable` if the
- * registry does not tell; a build still lets the runtime try. With other policies,
- * it needs no network.
+ * registry cannot be asked; a build then leaves the pull to the runtime. With other
+ * policies, it needs no network.
  *
  * **Example** (Checking whether the base image has moved)
  *

@@ -122,8 +122,10 @@ export const ensure = Effect.fn("Volume.ensure")(function* (
   const create = driver.createVolume({ ...request, kind })
   return yield* driver.getVolume(request.name).pipe(
     Effect.catchReason("LightboxError", "NotFound", () => create),
-    // Another caller created it in between.
-    Effect.catchReason("LightboxError", "AlreadyExists", () => driver.getVolume(request.name)),
+    // Another caller created it in between, or only its folder is there.
+    Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
+      Effect.catchReason(driver.getVolume(request.name), "LightboxError", "NotFound", () => Effect.fail(error))
+    ),
     Effect.flatMap((volume) => {
       const drift = internal.drift(volume, request)
       if (drift === undefined || onDrift === "adopt") return Effect.succeed(volume)
@@ -233,8 +235,9 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Micr
   )
 
 /**
- * Removes a volume and its content, if it exists. Fails with `InUse`, naming the
- * sandboxes, while running sandboxes mount it.
+ * Removes a volume and its content, if it exists, or what is left of it after a
+ * process was killed. Fails with `InUse`, naming the sandboxes, while running
+ * sandboxes mount it.
  *
  * @category operations
  * @since 0.1.0

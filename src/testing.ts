@@ -116,7 +116,7 @@ export interface Twin extends AsyncDisposable {
  * Runs everything that this process does through `effect-lightbox/promise` in memory, until it is closed. No virtual
  * machine is needed, and nothing is written but a temporary folder (or `home`).
  *
- * Throws `InvalidConfig` for a command that is no function.
+ * Rejects with `InvalidConfig` for a command that is no function.
  *
  * @category testing
  * @since 0.1.0

@@ -3,6 +3,7 @@ import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Image from "../src/Image.ts"
 import * as MicrosandboxLocal from "../src/MicrosandboxLocal.ts"
+import * as Microsandbox from "../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../src/Sandbox.ts"
 import * as Snapshot from "../src/Snapshot.ts"
@@ -50,5 +51,30 @@ it.effect("a prune says before what it removes: images that no sandbox and no sn
     assert.deepStrictEqual(seen(removed), ["booted:1 kept", "built:1 kept", "same-as-built:1 kept", "unused:1 removed"])
     assert.strictEqual((yield* Image.list()).length, 3)
     assert.strictEqual(planned.freedBytes, planned.verdicts.find(({ verdict }) => verdict === "removed")?.bytes)
+  }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer({ images })))
+)
+
+it.effect.each([
+  { how: "by its digest", info: { image: "old:1", imageDigest: "sha256:b" }, kept: "docker.io/library/new:1" },
+  { how: "by its short name", info: { image: "alpine" }, kept: "docker.io/library/alpine:latest" }
+])("a dry run of a prune finds the image of a sandbox $how", ({ info, kept }) =>
+  Effect.gen(function* () {
+    const driver = yield* Microsandbox.Microsandbox
+    const sandbox = yield* Sandbox.launch({ image: "booted:1" })
+    const found = { ...(yield* driver.getSandbox(sandbox.name)), imageDigest: undefined, ...info }
+    const images = [
+      ["alpine:latest", "sha256:a"],
+      ["new:1", "sha256:b"],
+      ["old:1", "sha256:c"]
+    ].map(([name, digest]) => ({ reference: `docker.io/library/${name}`, digest, layers: 1 }))
+    const { verdicts } = yield* Image.prune({ dryRun: true }).pipe(
+      Effect.provideService(Microsandbox.Microsandbox, {
+        ...driver,
+        listImages: () => Effect.succeed(images),
+        listSandboxes: () => Effect.succeed([found])
+      })
+    )
+    const names = verdicts.flatMap(({ name, verdict }) => (verdict === "kept" ? [name] : []))
+    assert.deepStrictEqual(names, [kept])
   }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer({ images })))
 )

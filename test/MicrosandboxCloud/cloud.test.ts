@@ -83,7 +83,12 @@ layer(test, { excludeTestServices: true })("the hosted service", (it) => {
       assert.deepStrictEqual(body["resources"], { vcpus: 1, memory_mib: 256 })
       assert.deepStrictEqual(body["env"], [{ key: "A", value: "1" }])
       // Only this machine knows who owns it.
-      assert.deepStrictEqual(Object.keys(body.labels).toSorted(), ["lightbox.instance", "lightbox.role", "team_name"])
+      assert.deepStrictEqual(Object.keys(body.labels).toSorted(), [
+        "lightbox.instance",
+        "lightbox.options",
+        "lightbox.role",
+        "team_name"
+      ])
     })
   )
 

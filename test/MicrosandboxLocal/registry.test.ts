@@ -6,8 +6,9 @@ import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Http from "node:http"
 import * as Path from "node:path"
+import { ImageUnavailable, LightboxError } from "../../src/LightboxError.ts"
 import { splitReference } from "../../src/internal/driver/imageReference.ts"
-import { askDigest } from "../../src/internal/driver/local/registry.ts"
+import { askDigest, explaining } from "../../src/internal/driver/local/registry.ts"
 import { temporary } from "../support.ts"
 
 type Answer = readonly [status: number, body: string, headers?: Http.OutgoingHttpHeaders]
@@ -37,7 +38,8 @@ const registry = (answer: (path: string, authorization: string | undefined, host
     ({ close }) => Effect.sync(close)
   )
 
-const manifest = JSON.stringify({ schemaVersion: 2, layers: [] })
+const manifestType = "application/vnd.oci.image.manifest.v1+json"
+const manifest = JSON.stringify({ schemaVersion: 2, mediaType: manifestType, layers: [] })
 const digest = `sha256:${Crypto.hash("sha256", manifest)}`
 
 const login = { username: "ci", password: Redacted.make("pass:word 1") }
@@ -90,8 +92,11 @@ describe("a question to a registry", () => {
       const { host } = yield* registry((path) => [
         200,
         JSON.stringify({
+          schemaVersion: 2,
           manifests: [
             { digest: `sha256:${"0".repeat(64)}` },
+            { digest: `sha256:${"6".repeat(64)}`, platform: { os: "linux" } },
+            { digest: `sha256:${"7".repeat(64)}`, platform: { architecture: own, os: null } },
             entry("s390x", "1"),
             entry(own, "2", "windows"),
             { ...entry(own, "3"), mediaType: "application/vnd.in-toto.attestation+json" },
@@ -101,6 +106,67 @@ describe("a question to a registry", () => {
       ])
       assert.strictEqual(yield* ask(`${host}/app:all`, {}), `sha256:${"4".repeat(64)}`)
       assert.deepInclude(yield* problemOf(ask(`${host}/app:none`, {})), { kind: "NotFound", isRetryable: false })
+    })
+  )
+
+  it.effect("takes only a manifest for one", () =>
+    Effect.gen(function* () {
+      const plain = JSON.stringify({ schemaVersion: 2, layers: [] })
+      const answers: { readonly [version: string]: Answer } = {
+        typed: [200, plain, { "content-type": `${manifestType}; charset=utf-8` }],
+        login: [200, "<html>Log in</html>", { "content-type": "text/html" }],
+        dressed: [200, "<html>Log in</html>", { "content-type": manifestType }],
+        untyped: [200, plain, { "content-type": "application/json" }],
+        old: [200, JSON.stringify({ schemaVersion: 1, mediaType: manifestType }), { "content-type": manifestType }],
+        broken: [200, JSON.stringify({ schemaVersion: 2, manifests: [{}] }), { "content-type": manifestType }]
+      }
+      const { host } = yield* registry((path) => answers[Path.basename(path)] ?? [404, ""])
+      assert.strictEqual(yield* ask(`${host}/app:typed`, {}), `sha256:${Crypto.hash("sha256", plain)}`)
+      for (const version of ["login", "dressed", "untyped", "old", "broken"]) {
+        const { _tag, kind, problem } = yield* problemOf(ask(`${host}/app:${version}`, {}))
+        const expected = [
+          "ImageUnavailable",
+          undefined,
+          `${host} answered with something that is not an image manifest`
+        ]
+        assert.deepStrictEqual([_tag, kind, problem], expected, version)
+      }
+    })
+  )
+
+  it.effect("follows redirects, and takes the login to no other host", () =>
+    Effect.gen(function* () {
+      const other = yield* registry((path) => (path === "/there" ? [307, "", { location: "/blob" }] : [200, manifest]))
+      const { asked, host } = yield* registry((path, authorization) => {
+        if (authorization === undefined) return [401, "", { "www-authenticate": 'Basic realm="x"' }]
+        return path === "/v2/app/manifests/1"
+          ? [307, "", { location: "/moved" }]
+          : [302, "", { location: `http://${other.host}/there` }]
+      })
+      assert.strictEqual(yield* ask(`${host}/app:1`, login), digest)
+      assert.deepStrictEqual(asked.slice(1), [
+        ["/v2/app/manifests/1", basic],
+        ["/moved", basic]
+      ])
+      assert.deepStrictEqual(other.asked, [
+        ["/there", undefined],
+        ["/blob", undefined]
+      ])
+    })
+  )
+
+  it.effect("follows five redirects, and none to a URL that cannot be asked", () =>
+    Effect.gen(function* () {
+      const { asked, host } = yield* registry((path) => {
+        const left = Number(/^\/left-(\d)$/.exec(path)?.[1] ?? Path.basename(path))
+        if (left === 9) return [307, "", { location: "ftp://x/" }]
+        return left === 0 ? [200, manifest] : [307, "", { location: `/left-${left - 1}` }]
+      })
+      assert.strictEqual(yield* ask(`${host}/app:5`, {}), digest)
+      assert.lengthOf(asked, 6)
+      assert.match((yield* problemOf(ask(`${host}/app:6`, {}))).problem, /redirected more than 5 times/)
+      assert.lengthOf(asked, 12)
+      assert.match((yield* problemOf(ask(`${host}/app:9`, {}))).problem, /redirects to a URL that is not https/)
     })
   )
 
@@ -132,9 +198,51 @@ describe("a question to a registry", () => {
 
       configure({ username: "ci", password_env: "LIGHTBOX_TEST_NO_SUCH_VARIABLE" })
       const { problem } = yield* problemOf(askDigest("test", home, `${host}/app:1`, undefined))
-      assert.match(problem, /password in config\.json cannot be read/)
+      assert.match(problem, new RegExp(`the password of ${host} in config\\.json cannot be read`))
       Fs.writeFileSync(Path.join(home, "config.json"), "{")
       assert.match((yield* problemOf(ask(`${host}/app:1`, {}, home))).problem, /config\.json cannot be read/)
+    })
+  )
+})
+
+describe("an error of the runtime", () => {
+  const failed = (kind?: "NotCached") =>
+    new LightboxError({
+      method: "Microsandbox.createSandbox",
+      reason: new ImageUnavailable({
+        reference: "app",
+        problem: "error sending request",
+        cause: new Error("from the runtime"),
+        ...(kind === undefined ? {} : { kind })
+      })
+    })
+
+  it.effect("becomes the cause if the registry says why, and stays if not", () =>
+    Effect.gen(function* () {
+      const answers: { readonly [version: string]: Answer } = {
+        secret: [401, ""],
+        busy: [429, ""],
+        there: [200, manifest]
+      }
+      const { asked, host } = yield* registry((path) => answers[Path.basename(path)] ?? [404, ""])
+      const home = yield* temporary
+      const explained = (version: string, error: LightboxError) =>
+        Effect.fail(error).pipe(explaining(home, `${host}/app:${version}`, { insecure: true }), Effect.flip)
+      const error = failed()
+      const { method, reason } = yield* explained("secret", error)
+      assert.strictEqual(method, error.method)
+      assert.deepInclude(Object(reason), {
+        _tag: "ImageUnavailable",
+        kind: "Unauthorized",
+        problem: `${host} requires a login`,
+        reference: `${host}/app:secret`
+      })
+      assert.strictEqual(reason.cause, error.reason.cause)
+      for (const version of ["busy", "there"]) assert.strictEqual(yield* explained(version, error), error, version)
+      assert.lengthOf(asked, 3)
+      const known = failed("NotCached")
+      assert.strictEqual(yield* explained("secret", known), known)
+      assert.lengthOf(asked, 3)
     })
   )
 })

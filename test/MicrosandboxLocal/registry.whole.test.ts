@@ -12,6 +12,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as ChildProcess from "node:child_process"
 import * as Http from "node:http"
+import * as Https from "node:https"
 import { fileURLToPath } from "node:url"
 import { native } from "../../src/internal/driver/local/driver.ts"
 import * as Builder from "../../src/internal/driver/sdk/builder.ts"
@@ -37,6 +38,7 @@ class Registries extends Context.Service<
     readonly tls: string
     readonly nobody: string
     readonly authority: string
+    readonly certificate: { readonly certificate: string; readonly key: string }
     readonly archives: { readonly before: string; readonly after: string }
     readonly digest: string
     readonly sdk: SdkModule
@@ -64,6 +66,7 @@ const registries = Layer.effect(
       tls: yield* serve({ tls, logins }),
       nobody: `localhost:${yield* freePort}`,
       authority,
+      certificate: tls,
       archives,
       digest: yield* Registry.digestOf(`${plain}/team/app:1`),
       sdk: yield* native(home),
@@ -191,11 +194,11 @@ layer(registries.pipe(Layer.provideMerge(local), Layer.provideMerge(NodeServices
           [`${plain}/team/app:2`, { insecure }, "NotFound", /has no image team\/app:2/],
           [`${plain}/team/other:1`, { insecure }, "NotFound", /has no image/],
           [`${plain}/team/app@sha256:${"0".repeat(64)}`, { insecure }, "NotFound", /has no image/],
-          [`${secured}/team/app:1`, { insecure }, "Unauthorized", /wants a login/],
+          [`${secured}/team/app:1`, { insecure }, "Unauthorized", /requires a login/],
           [`${secured}/team/app:1`, { insecure, ...wrong }, "Unauthorized", /refused the login/],
-          [`${tls}/team/app:1`, { caCerts: authority }, "Unauthorized", /wants a login/],
+          [`${tls}/team/app:1`, { caCerts: authority }, "Unauthorized", /requires a login/],
           [`${tls}/team/app:1`, login, "Tls", /certificate of localhost:\d+ is not trusted/],
-          [`${tls}/team/app:1`, { insecure, ...login }, "Tls", /wants TLS/],
+          [`${tls}/team/app:1`, { insecure, ...login }, "Tls", /requires TLS/],
           [`${plain}/team/app:1`, {}, "Tls", /does not use TLS/],
           [`${nobody}/team/app:1`, { insecure }, "Unreachable", /cannot be reached: ECONNREFUSED/],
           [`${nobody}/team/app:1`, {}, "Unreachable", /cannot be reached: ECONNREFUSED/]
@@ -208,6 +211,37 @@ layer(registries.pipe(Layer.provideMerge(local), Layer.provideMerge(NodeServices
           const isVague = kind === "Tls" || kind === "Unreachable"
           assert.strictEqual(kindOf(pulled).kind, isVague ? undefined : kind, `${image} ${kind}`)
         }
+      }),
+    120_000
+  )
+
+  it.effect(
+    "may redirect to TLS, and not from TLS to none",
+    () =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const driver = yield* Microsandbox.Microsandbox
+        const { authority, certificate, plain } = yield* Registries
+        const body = JSON.stringify({ schemaVersion: 2, manifests: [] })
+        const server = Https.createServer(
+          { cert: yield* fs.readFileString(certificate.certificate), key: yield* fs.readFileString(certificate.key) },
+          ({ url }, response) => {
+            const location = url === "/v2/app/manifests/here" ? "/there" : `http://${plain}/v2/team/app/manifests/1`
+            if (url === "/there") response.end(body)
+            else response.writeHead(307, { location }).end()
+          }
+        )
+        yield* Effect.acquireRelease(
+          Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+          () => Effect.sync(() => server.close())
+        )
+        const host = `localhost:${Object(server.address()).port}`
+        const asking = (tag: string) =>
+          Effect.flip(
+            driver.resolveImage(`${host}/app:${tag}`, { pullPolicy: "always", registry: { caCerts: authority } })
+          )
+        assert.match((yield* asking("here")).message, /has no variant of app:here/)
+        assert.match((yield* asking("away")).message, /redirects to a URL that is not https/)
       }),
     120_000
   )

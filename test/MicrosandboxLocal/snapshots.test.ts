@@ -7,6 +7,7 @@ import * as ChildProcess from "effect/process/ChildProcess"
 import { fileURLToPath } from "node:url"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { temporary } from "../support.ts"
@@ -96,6 +97,45 @@ layer(NodeServices.layer, { excludeTestServices: true })("a loaded snapshot", (i
           assert.deepStrictEqual(yield* fs.readDirectory(`${home}/snapshots`), [])
           yield* Snapshot.load(file, { name: "copy" })
         }).pipe(Effect.provide(MicrosandboxLocal.layer({ home })))
+      }),
+    60_000
+  )
+})
+
+layer(NodeServices.layer, { excludeTestServices: true })("a name that is a path", (it) => {
+  it.effect.each([
+    { where: "in memory", layer: (home: string) => MicrosandboxMemory.layer({ home }) },
+    { where: "on this machine", layer: (home: string) => MicrosandboxLocal.layer({ home }) }
+  ])(
+    "is refused, and touches nothing $where",
+    ({ layer }) =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const home = `${yield* temporary}/home`
+        const kept = ["snapshots/a/inner", "snapshots/b", "sandboxes/a/b", "volumes/a", "lightbox/owners"]
+        for (const folder of kept) yield* fs.makeDirectory(`${home}/${folder}`, { recursive: true })
+        const left = Effect.filter(kept, (folder) => fs.exists(`${home}/${folder}`))
+        yield* Effect.gen(function* () {
+          const driver = yield* Microsandbox.Microsandbox
+          for (const name of ["", ".", "..", "a/b", "a/../b", `${home}/snapshots/b`]) {
+            yield* Effect.ignore(driver.getSnapshot(name))
+            for (const [field, change] of [
+              ["name", driver.removeSnapshot(name)],
+              ["name", driver.renameSnapshot(name, "c")],
+              ["to", driver.renameSnapshot("b", name)],
+              ["name", driver.captureSnapshot({ sandbox: "a", name })],
+              ["name", driver.loadSnapshot(program, name)],
+              ["link", driver.linkSnapshot(name, "b")],
+              ["name", driver.linkSnapshot("c", name)],
+              ["name", driver.createSandbox({ name, source: { _tag: "Image", reference: "any" }, config: {} })]
+            ] as const) {
+              const { reason } = yield* Effect.flip(change)
+              assert.deepInclude(reason, { _tag: "InvalidConfig", field, problem: "expected a name, not a path" })
+            }
+            yield* Effect.ignore(driver.removeGhost(name))
+            assert.deepStrictEqual(yield* left, kept)
+          }
+        }).pipe(Effect.provide(layer(home)))
       }),
     60_000
   )

@@ -238,6 +238,25 @@ layer(NodeServices.layer, { excludeTestServices: true })("an owner", (it) => {
 // Sweeps
 // =============================================================================
 
+it.effect("a sweep leaves a snapshot that has lost its name until no build uses it", () =>
+  Effect.gen(function* () {
+    const home = yield* makeHome
+    const living = yield* Owner.make(home)
+    const used: Ownership.Note = { kind: "use", token: "u", name: "nameless" }
+    yield* Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      yield* Snapshot.build(Snapshot.make("kept", image))
+      yield* driver.saveSnapshot("kept", `${home}/saved`)
+      yield* driver.loadSnapshot(`${home}/saved`, "nameless")
+      yield* living.note(used)
+      const owner = yield* makeOwner(home, { notes: [{ kind: "unnamed", token: "n", name: "nameless" }] })
+      assert.deepStrictEqual(verdictsOf(yield* Reaper.sweep(), "removed"), [])
+      yield* living.forget(used)
+      assert.deepStrictEqual(verdictsOf(yield* Reaper.sweep(), "removed"), [`owner ${owner}`, "snapshot nameless"])
+    }).pipe(onHome(home))
+  }).pipe(Effect.provide(NodeServices.layer))
+)
+
 /** Everything below a folder that no living owner holds, with content and times. */
 const listing = (folder: string, isIgnored: (path: string) => boolean): ReadonlyArray<string> =>
   Fs.readdirSync(folder, { recursive: true, encoding: "utf8" })
@@ -520,6 +539,31 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
         []
       )
       assert.deepStrictEqual(yield* start, [])
+    })
+  )
+
+  it.effect("removes the folder of a volume whose creation was cut short, and no volume", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const fs = yield* FileSystem.FileSystem
+      yield* Effect.gen(function* () {
+        const path = (yield* Volume.ensure("data")).path
+        const beside = `${home}/volumes`
+        for (const folder of ["half", "unnoted", "data"])
+          yield* fs.makeDirectory(`${beside}/${folder}`, { recursive: true })
+        const notes = ["half", "data", "gone", "..", ".locks"].map((name, index): Ownership.Note => ({
+          kind: "volume",
+          token: `t${index}`,
+          name
+        }))
+        const owner = yield* makeOwner(home, { notes })
+        const planned = yield* Reaper.sweep({ dryRun: true })
+        assert.deepStrictEqual(verdictsOf(planned, "removable"), [`owner ${owner}`, "staging half"])
+        const report = yield* Reaper.sweep()
+        assert.deepStrictEqual(verdictsOf(report, "removed", "failed"), [`owner ${owner}`, "staging half"])
+        assert.deepStrictEqual((yield* fs.readDirectory(beside)).toSorted(), ["data", "unnoted"])
+        assert.strictEqual((yield* Volume.get("data")).path, path)
+      }).pipe(onHome(home))
     })
   )
 

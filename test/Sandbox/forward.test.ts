@@ -4,6 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Net from "node:net"
 import { inspect } from "node:util"
@@ -23,6 +24,13 @@ const connected = (port: number) =>
 const closed = (socket: Net.Socket) =>
   Effect.callback<void>((resume) => {
     socket.resume().once("close", () => resume(Effect.void))
+  })
+
+/** Waits for the first data, or the end, and reads no more. */
+const firstData = (socket: Net.Socket) =>
+  Effect.callback<Net.Socket>((resume) => {
+    socket.once("data", () => resume(Effect.succeed(socket.pause())))
+    socket.once("close", () => resume(Effect.succeed(socket)))
   })
 
 describe("a forward", () => {
@@ -59,6 +67,39 @@ describe("a forward", () => {
       yield* sandbox.kill
       yield* forward.closed
       assert.match((yield* Effect.flip(connected(forward.host))).message, /ECONNREFUSED/)
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.live("is closed for who waits for it when its port is free again", () =>
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image })
+      const first = yield* sandbox.forward(80)
+      const again = yield* Effect.forkChild(Effect.andThen(first.closed, sandbox.forward(80, { host: first.host })), {
+        startImmediately: true
+      })
+      yield* first.close
+      assert.strictEqual((yield* Fiber.join(again)).host, first.host)
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.live("resets a connection that is cut off, also one whose peer does not read", () =>
+    Effect.gen(function* () {
+      for (const end of ["forward", "guest"] as const) {
+        const sandbox = yield* Sandbox.launch({ image })
+        yield* sandbox.spawn("sh", ["-c", "while true; do yes | nc -l -p 80; done"])
+        const forward = yield* sandbox.forward(80)
+        const stalled = yield* Effect.repeat(Effect.flatMap(connected(forward.host), firstData), {
+          until: (socket) => !socket.destroyed
+        })
+        const failure = Effect.callback<string>((resume) => {
+          stalled.once("error", (error) => resume(Effect.succeed(error.message)))
+          stalled.once("close", () => resume(Effect.succeed("closed as if it were complete")))
+        })
+        const failed = yield* Effect.forkChild(failure, { startImmediately: true })
+        yield* end === "forward" ? forward.close : sandbox.kill
+        stalled.resume()
+        assert.include(yield* Fiber.join(failed), "ECONNRESET", end)
+      }
     }).pipe(Effect.scoped, Effect.provide(layer))
   )
 

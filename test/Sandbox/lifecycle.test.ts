@@ -105,8 +105,26 @@ describe("getOrCreate", () => {
       assert.deepStrictEqual(yield* differing({ network: "none", ports: {} }), ["sandbox", "ports", message("ports")])
       assert.deepStrictEqual(yield* differing({ user: "app" }), ["sandbox", "user", message("user")])
       assert.deepStrictEqual(yield* differing({ image: "other" }), ["sandbox", "image", message("image")])
-      // The same in other words, and what is no property of the sandbox.
+      // The same in other words, what is empty, and what is no property of the sandbox.
+      yield* Effect.scoped(get({ resources: { cpus: undefined }, mounts: {}, labels: {}, rootDisk: "copy" }))
       yield* Effect.scoped(get({ ports: [{ host: 0, guest: 80, protocol: "tcp" }], pullPolicy: "never" }))
+      yield* Sandbox.remove("kept", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("compares folders, not the words for them, and bytes by their digest", () =>
+    Effect.gen(function* () {
+      const patch = (content: Uint8Array) => ({ patches: [{ _tag: "Write", path: "/data", content }] }) as const
+      const large = new Uint8Array(4 * 1024 * 1024)
+      yield* Effect.scoped(get({ mounts: { "/work": "." }, ...patch(large) }))
+      yield* Effect.scoped(get({ mounts: { "/work": { bind: process.cwd() } }, ...patch(Buffer.from(large)) }))
+      for (const [field, options] of [
+        ["mounts", { mounts: { "/work": "./test" }, ...patch(large) }],
+        ["patches", { mounts: { "/work": "." }, ...patch(large.with(7, 1)) }]
+      ] as const) {
+        const { reason } = yield* Effect.flip(Effect.scoped(get(options)))
+        assert.deepInclude(reason, { _tag: "Drift", field })
+      }
       yield* Sandbox.remove("kept", { force: true })
     }).pipe(Effect.provide(layer))
   )

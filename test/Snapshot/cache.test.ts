@@ -182,12 +182,31 @@ describe("the steps that a build runs", () => {
       const built = yield* Snapshot.build(Support.tenSteps("ten"), { pullPolicy: "always" }).pipe(
         Effect.provideService(Microsandbox.Microsandbox, moving)
       )
-      assert.strictEqual(questions, 2)
+      assert.strictEqual(questions, 1)
       assert.strictEqual(yield* Support.readIn("ten", "/etc/new"), "new")
       const plan = yield* Snapshot.plan(Support.tenSteps("ten"), { pullPolicy: "always" })
       assert.deepStrictEqual([plan.isCached, plan.key, plan.imageDigest], [true, built.key, built.imageDigest])
     }),
     { images: { [Support.image]: {} } }
+  )
+
+  test(
+    "are those for the image that boots, if the registry names another one each time",
+    Effect.gen(function* () {
+      const driver = yield* Microsandbox.Microsandbox
+      const always = { pullPolicy: "always" } as const
+      const resolved = { digest: `sha256:${"0".repeat(64)}`, isCached: false }
+      const build = Snapshot.build(Support.tenSteps("ten"), always).pipe(
+        Effect.provideService(Microsandbox.Microsandbox, { ...driver, resolveImage: () => Effect.succeed(resolved) }),
+        Support.countingBoots
+      )
+      const [first, boots] = yield* build
+      assert.deepStrictEqual([first.stepsRun, boots], [10, 2])
+      const plan = yield* Snapshot.plan(Support.tenSteps("ten"), always)
+      assert.deepStrictEqual([plan.isCached, plan.imageDigest], [true, first.imageDigest])
+      const [second, bootsAgain] = yield* build
+      assert.deepStrictEqual([second.stepsRun, second.digest, bootsAgain], [0, first.digest, 2])
+    })
   )
 
   test(
@@ -199,7 +218,7 @@ describe("the steps that a build runs", () => {
       yield* setImage(Support.image, { files: { "/etc/new": "new" } })
       const reason = new ImageUnavailable({
         reference: Support.image,
-        problem: "it wants a login",
+        problem: "it requires a login",
         kind: "Unauthorized"
       })
       yield* inject({ at: "resolveImage", when: {}, effect: { _tag: "Fail", reason } })

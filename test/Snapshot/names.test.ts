@@ -14,6 +14,8 @@ import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import type * as Cleanup from "../../src/Cleanup.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import * as Owner from "../../src/internal/ownership/owner.ts"
+import * as Ownership from "../../src/Ownership.ts"
 import * as Support from "./support.ts"
 
 const { test } = Support
@@ -370,6 +372,31 @@ describe("a snapshot made by another tool", () => {
 })
 
 describe("pruning", () => {
+  for (const { how, drop } of [
+    { how: "a prune", drop: Effect.asVoid(Snapshot.prune({ keep: 1 })) },
+    { how: "a removal of its name", drop: Snapshot.remove("app") }
+  ]) {
+    test(
+      `leaves a snapshot of another program, dropped by ${how} while a build uses it, to a sweep`,
+      Effect.gen(function* () {
+        const ownership = yield* Ownership.Ownership
+        const { home, listSnapshots } = yield* Microsandbox.Microsandbox
+        yield* foreign("app", "theirs")
+        yield* build("ours", { replaceForeign: true })
+        const theirs = (yield* listSnapshots()).flatMap(({ name }) => (name.startsWith("lb-") ? [] : [name]))
+        assert.lengthOf(theirs, 1)
+        yield* Effect.forEach(theirs, (name) => ownership.note({ kind: "use", token: "used", name }))
+        yield* drop
+        assert.includeMembers(
+          (yield* listSnapshots()).map(({ name }) => name),
+          theirs
+        )
+        const noted = (yield* Owner.livingNotes(home, "unnamed")).map(({ name }) => name)
+        assert.deepStrictEqual(noted, theirs)
+      })
+    )
+  }
+
   const layered = Support.tenSteps("ten")
 
   /** What is removed, or would be, and why: the number of results by reason. */

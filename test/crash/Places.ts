@@ -8,7 +8,7 @@ import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Packages from "../host/Packages.ts"
 import { run } from "../host/Subprocess.ts"
-import { killed } from "./killed.ts"
+import { killedBy } from "./killed.ts"
 
 /** A call, as it was made once. */
 export interface Call {
@@ -74,7 +74,10 @@ export const record = Effect.fnUntraced(function* (library: string, folder: stri
   return read(folder, log)
 }, Effect.scoped)
 
-/** Kills a program at a place, and returns the call that it was. */
+/**
+ * Kills a program at a place, and returns the call that it was, or nothing if the program ended before: how many calls
+ * there are may differ from run to run.
+ */
 export const killAt = Effect.fnUntraced(function* (
   library: string,
   folder: string,
@@ -82,8 +85,12 @@ export const killAt = Effect.fnUntraced(function* (
   { number, when }: Place
 ) {
   const child = yield* start(library, folder, args, { LIGHTBOX_CALLS_KILL: `${when} ${number}` })
-  yield* killed(child)
-  return `${when} ${read(folder, `${folder}.log`).find((call) => call.number === number)?.site}`
+  const status = yield* Effect.match(child.exitCode, { onFailure: killedBy, onSuccess: Number })
+  const calls = read(folder, `${folder}.log`)
+  if (status === undefined) return `${when} ${calls.find((call) => call.number === number)?.site}`
+  assert.strictEqual(status, 0)
+  assert.isBelow(calls.length, number)
+  return undefined
 }, Effect.scoped)
 
 const start = (

@@ -75,7 +75,10 @@ const killAndAudit = Effect.fnUntraced(function* (template: string, part: string
     Scope.provide(scope),
     Effect.provideContext(others)
   )
+  const version = living.exec("cat", ["/etc/version"], { check: true })
+  const before = (yield* version).stdout
   const site = yield* Places.killAt(library, folder, [program, part, home, files], place)
+  assert.isDefined(site, `${part}, to be killed ${place.when} ${place.number}`)
   const what = `${part}, killed ${site} (${place.number})`
   const work = parts[part] ?? parts["core"] ?? (() => Effect.void)
   const sweep = Effect.gen(function* () {
@@ -87,8 +90,7 @@ const killAndAudit = Effect.fnUntraced(function* (template: string, part: string
   yield* Effect.gen(function* () {
     yield* sweep
     assert.deepStrictEqual(verdictsOf(yield* Reaper.sweep(), ["removed", "failed"]), [], `a second sweep: ${what}`)
-    const { stdout } = yield* living.exec("cat", ["/etc/version"], { check: true })
-    assert.match(stdout, /^1/, `what lives: ${what}`)
+    assert.strictEqual((yield* version).stdout, before, `what lives: ${what}`)
     yield* Scope.close(scope, Exit.void)
     yield* auditHome(what, "main", files)
     // What was cut short can be done, and leaves nothing either.
@@ -165,7 +167,7 @@ layer(Layer.provideMerge(tools, NodeServices.layer), { excludeTestServices: true
               if (last === undefined) continue
               kinds.add(kind)
               const args = [program, part, `${remains}/home`, `${remains}/files`]
-              yield* Places.killAt(library, remains, args, { number: last.number, when: "after" })
+              assert.isDefined(yield* Places.killAt(library, remains, args, { number: last.number, when: "after" }))
             }
           }
           assert.sameMembers([...kinds], ["sandbox", "capture", "load", "unnamed", "file", "name", "use", "renamed"])

@@ -52,11 +52,14 @@ layer(NodeServices.layer, { excludeTestServices: true })("a process that uses th
         const places = Places.choose(calls.filter(isTried), isAll ? "all" : seen)
         const faults: Array<string> = []
         const sites = new Set<string>()
+        // The SDK makes more or fewer calls from run to run.
+        const missed: Array<Places.Place> = []
         const killAndAudit = Effect.fnUntraced(function* (place: Places.Place) {
           const folder = `${root}/${place.when}-${place.number}`
           yield* copy(folder)
           const site = yield* Places.killAt(library, folder, words(part, folder), place)
-          sites.add(site)
+          if (site === undefined) missed.push(place)
+          else sites.add(site)
           yield* Effect.mapError(
             run(process.execPath, words("audit", folder, part)),
             ({ message }) => `${part}, killed ${site} (${place.number}): ${message}`
@@ -71,8 +74,9 @@ layer(NodeServices.layer, { excludeTestServices: true })("a process that uses th
         )
         assert.deepStrictEqual(faults, [])
         assert.isAbove(sites.size, 10)
+        assert.isAtMost(missed.length, places.length / 10)
         yield* Console.log(
-          `${part}: ${calls.length} calls, killed at ${places.length}, ${sites.size} of them different`
+          `${part}: ${calls.length} calls, killed at ${places.length}, ${sites.size} of them different, ${missed.length} not reached`
         )
       }),
     limit

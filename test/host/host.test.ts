@@ -124,7 +124,7 @@ layer(Folders.layer.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestS
   "emulated host",
   (it) => {
     const test = <E>(name: string, body: () => Effect.Effect<unknown, E, Folders | NodeServices.NodeServices>) =>
-      it.effect(name, () => Effect.andThen(body(), assertGone), 240_000)
+      it.effect(name, () => Effect.andThen(body(), assertGone), 600_000)
 
     test("passes on the exit status and each stream separately", () =>
       Effect.gen(function* () {

@@ -31,9 +31,9 @@ let home = ""
 
 beforeAll(async () => {
   prepared = temporary()
-  const restore = Runtime.provide(MicrosandboxMemory.layer({ home: prepared }))
+  const { close } = Runtime.provide(MicrosandboxMemory.layer({ home: prepared }))
   await buildSnapshot({ name: "base", image: "debian:12" })
-  await restore()
+  await close()
 })
 
 afterAll(() => Fs.rmSync(prepared, { recursive: true }))

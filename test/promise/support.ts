@@ -40,7 +40,7 @@ export const twin = (options?: MicrosandboxMemory.Options): Twin => {
         })
       )
     )
-    restore = Runtime.provide(layer)
+    restore = Runtime.provide(layer).close
     await Runtime.run(Effect.void)
   })
   afterEach(async () => {

@@ -38,6 +38,45 @@ describe("useTwin", () => {
     )
   })
 
+  it("can be closed in any order, more than once, and answers no more then", async () => {
+    const first = await useTwin()
+    const second = await useTwin()
+    await first.close()
+    await Promises.launchSandbox({ image: "any", name: "kept" })
+    assert.deepStrictEqual((await second.inventory()).sandboxes, [{ name: "kept", status: "running" }])
+    await first.close()
+    assert.deepStrictEqual((await Promises.Sandbox.list()).length, 1)
+    await second.close()
+    await second.close()
+    assert.strictEqual(await second.calls().catch(() => "closed"), "closed")
+    await using third = await useTwin()
+    assert.deepStrictEqual((await third.inventory()).sandboxes, [])
+
+  it("ends what a command waits for when the command is killed, and lets it change nothing more", async () => {
+    const started = Promise.withResolvers<void>()
+    const ended = Promise.withResolvers<ReadonlyArray<string>>()
+    const outcome = (promise: Promise<unknown>) =>
+      promise.then(
+        () => "done",
+        () => "interrupted"
+      )
+    await using _twin = await useTwin({
+      commands: {
+        waits: async ({ readInput, writeFile }) => {
+          const input = outcome(readInput())
+          started.resolve()
+          ended.resolve([await input, await outcome(writeFile("/late", "x"))])
+        }
+      }
+    })
+    const box = await Promises.launchSandbox({ image: "any", name: "box" })
+    const handle = await box.execStream("waits", [], { pipeStdin: true })
+    await started.promise
+    await handle.kill()
+    assert.deepStrictEqual(await ended.promise, ["interrupted", "interrupted"])
+    assert.isFalse(await box.fs().exists("/late"))
+  })
+
   it("touches no home but its own, removes it, and switches back", async () => {
     const before = process.env["MSB_HOME"]
     const elsewhere = Fs.mkdtempSync(Path.join(Os.tmpdir(), "t"))
@@ -51,7 +90,12 @@ describe("useTwin", () => {
       await twin.close()
       await using other = await useTwin()
       assert.deepStrictEqual((await other.inventory()).sandboxes, [])
+      const box = await Promises.launchSandbox({ image: "any" })
+      const forward = await box.forward(80)
       await other.close()
+      // What is closed late needs no driver.
+      await forward.close()
+      await box[Symbol.asyncDispose]()
       assert.deepStrictEqual(folders(), there)
       assert.deepStrictEqual(Fs.readdirSync(elsewhere), [])
     } finally {

@@ -78,10 +78,15 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
       const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
       const context: Context<E, R> = { services, driver, store, definition, options, events, secrets, holder }
       const work = Effect.gen(function* () {
-        const { outcome, snapshot } = yield* Effect.scoped(produce(context, prepared)).pipe(
-          Effect.flatMap((outcome) => Effect.map(commit(context, outcome), (snapshot) => ({ outcome, snapshot }))),
-          // Another process removed a result, or replaced the image, after the look-up.
-          Effect.retry({ while: (error) => isVanished(error) || isMoved(error), times: 20 })
+        const attempt = (base: Effect.Effect<Microsandbox.ImageResolution, LightboxError>) =>
+          Effect.scoped(produce(context, prepared, base)).pipe(
+            Effect.flatMap((outcome) => Effect.map(commit(context, outcome), (snapshot) => ({ outcome, snapshot }))),
+            // Another process removed a result after the look-up.
+            Effect.retry({ while: isVanished, times: 20 })
+          )
+        const { outcome, snapshot } = yield* attempt(resolveImage(context, prepared)).pipe(
+          // The tag moved after the look-up, or the runtime sees another image, and would again.
+          Effect.catchIf(isMoved, () => attempt(Effect.succeed(leftToRuntime)))
         )
         const reused = prepared.units.length - outcome.stepsRun
         const duration = yield* elapsed
@@ -147,13 +152,14 @@ interface Outcome<E, R> {
 
 const produce = Effect.fnUntraced(function* <E, R>(
   context: Context<E, R>,
-  prepared: Units.Prepared<E, R>
+  prepared: Units.Prepared<E, R>,
+  resolve: Effect.Effect<Microsandbox.ImageResolution, LightboxError>
 ): Effect.fn.Return<Outcome<E, R>, LightboxError | E, R | Scope.Scope> {
   const { driver, events, holder, options, store } = context
   // Closes after the finalizer below, which detaches a builder that is kept.
   const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
   const nonce = yield* generate
-  const base = yield* resolveImage(context, prepared)
+  const base = yield* resolve
   const builders = makeBuilders(context, prepared, base, scope, nonce)
   const imageDigest = base.digest ?? (yield* builders.fromImage)
   const units = yield* Keys.keyUnits(method, prepared.units, imageDigest, nonce, {
@@ -228,14 +234,17 @@ const produce = Effect.fnUntraced(function* <E, R>(
   }
 })
 
+/** The image is the one that the runtime boots. */
+const leftToRuntime: Microsandbox.ImageResolution = { digest: undefined, isCached: false }
+
 /** Looks up the base image, and asks the registry for it if the pull policy says so. */
 const resolveImage = <E, R>({ driver, options }: Context<E, R>, prepared: Units.Prepared<E, R>) =>
   Effect.catchReason(
     LookUp.resolveImage(driver, prepared, options),
     "LightboxError",
     "ImageUnavailable",
-    // The runtime gets to try: it may know a proxy or a login that is not known here.
-    () => Effect.succeed<Microsandbox.ImageResolution>({ digest: undefined, isCached: false })
+    // The runtime may know a proxy or a login that is not known here.
+    () => Effect.succeed(leftToRuntime)
   )
 
 /** Runs steps after the last existing result until one is kept, and returns its position. */

@@ -1,5 +1,4 @@
 /** Help texts that fit into the window. */
-import { displayWidth } from "effect/cli/CliOutput"
 import * as CliOutput from "effect/cli/CliOutput"
 import type { FlagDoc, HelpDoc } from "effect/cli/HelpDoc"
 import { stripVTControlCharacters } from "node:util"
@@ -22,7 +21,7 @@ export const format = (doc: HelpDoc, options: { readonly colors: boolean; readon
 /** Wraps the right column of a row below itself, or below the left one where the window is narrow. */
 const wrapRow = (line: string, columns: number): ReadonlyArray<string> => {
   const plain = stripVTControlCharacters(line)
-  if (displayWidth(plain) <= columns) return [line]
+  if (CliOutput.displayWidth(plain) <= columns) return [line]
   const left = /^ {2}\S.*? {2,}(?=\S)/.exec(plain)?.[0].length ?? 2
   const isNarrow = left > 0.6 * columns
   const indent = " ".repeat(isNarrow ? 6 : left)
@@ -30,12 +29,12 @@ const wrapRow = (line: string, columns: number): ReadonlyArray<string> => {
   let current = ""
   let width = 0
   for (const word of line.split(/(?<=\S)(?= )/)) {
-    const size = displayWidth(stripVTControlCharacters(word))
+    const size = CliOutput.displayWidth(stripVTControlCharacters(word))
     const begins = isNarrow && lines.length === 0 && width > 0 && width <= left && / {2}/.test(word)
     if (width > 0 && (width + size > columns || begins)) {
       lines.push(current)
       current = `${indent}${word.trimStart()}`
-      width = displayWidth(stripVTControlCharacters(current))
+      width = CliOutput.displayWidth(stripVTControlCharacters(current))
     } else {
       current += word
       width += size

@@ -76,7 +76,7 @@ export const run = Command.make(
     maxDuration: Flags.duration("max-duration", "End the sandbox after this time"),
     detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),
     detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time"),
-    reuse: Flags.toggle("reuse", "Use the sandbox of --name: start it if it is stopped, launch it if there is none")
+    reuse: Flags.toggle("reuse", "Use the sandbox of --name, which keeps running: start or launch it first if needed")
   },
   Effect.fnUntraced(
     function* (input) {

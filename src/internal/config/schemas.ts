@@ -74,6 +74,9 @@ export const Name = pattern(
 
 export const isResultName = (name: string): boolean => /^lb-[0-9a-f]{40}$/.test(name)
 
+/** Whether a name is that of one entry of a folder: "" and "." would be the folder itself. */
+export const isEntryName = (name: string): boolean => /^[^./\0][^/\0]*$/.test(name)
+
 /** A name that a snapshot may get: results have names of their own. */
 export const SnapshotName = Name.check(
   Schema.makeFilter((name) => (isResultName(name) ? "expected another name: this one is a result's" : undefined))
@@ -88,14 +91,14 @@ export const CString = Schema.String.check(
       ? "expected text without NUL characters"
       : text.isWellFormed()
         ? undefined
-        : "expected text without halves of characters (lone surrogates), which UTF-8 does not have"
+        : "expected valid Unicode text (it contains a lone surrogate)"
   )
 )
 
 /** Text of a file. */
 export const Text = Schema.String.check(
   Schema.makeFilter((text) =>
-    text.isWellFormed() ? undefined : "expected text without halves of characters (lone surrogates), or bytes"
+    text.isWellFormed() ? undefined : "expected bytes, or valid Unicode text (it contains a lone surrogate)"
   )
 )
 

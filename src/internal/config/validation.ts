@@ -5,7 +5,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { InvalidConfig, LightboxError, TimedOut } from "../../LightboxError.ts"
-import { intBetween, millis, Name, TerminalSize } from "./schemas.ts"
+import { intBetween, isEntryName, millis, Name, TerminalSize } from "./schemas.ts"
 import { signalNames } from "./signals.ts"
 
 const unknownOption = "unknown option"
@@ -126,6 +126,10 @@ export const checkSize = (size: unknown) => Effect.asVoid(decoder(TerminalSize, 
 
 export const decodeName = (method: string, name: string): Effect.Effect<string, LightboxError> =>
   decoder(Name, method, "name")(name)
+
+/** Refuses paths, for drivers: they take names of other tools too. */
+export const requireEntryName = (method: string, name: string, field = "name"): Effect.Effect<void, LightboxError> =>
+  isEntryName(name) ? Effect.void : Effect.fail(invalid(method, field, "expected a name, not a path"))
 
 /**
  * Renames the field of an `InvalidConfig` for another API. The longest matching name wins; `separator` precedes the

@@ -7,8 +7,16 @@ import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
-import { checkGrowth, defaultResources, DurationInput, HostPath, intBetween, Memory } from "../config/schemas.ts"
-import { invalid } from "../config/validation.ts"
+import {
+  checkGrowth,
+  defaultResources,
+  DurationInput,
+  HostPath,
+  intBetween,
+  isEntryName,
+  Memory
+} from "../config/schemas.ts"
+import { invalid, requireEntryName } from "../config/validation.ts"
 import { hostPathProblem } from "../host/fileFailure.ts"
 
 const method = "Microsandbox.createSandbox"
@@ -49,13 +57,15 @@ export const withDefaults = (
     : Effect.fail(invalid(method, `resources.${wrong.path[0]}`, wrong.issue))
 }
 
-/** Refuses options that need an image when a snapshot boots, and the reverse. */
+/** Refuses a path as the name, options that need an image when a snapshot boots, and the reverse. */
 export const checkCombination = ({
   config: { ephemeral, patches = [], resources, rootDisk },
+  name,
   source
 }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
   const refuse = (field: string, problem: string) => Effect.fail(invalid(method, field, problem))
   const isOverlay = rootDisk === "overlay"
+  if (!isEntryName(name)) return requireEntryName(method, name)
   if (source._tag === "Image") {
     return isOverlay ? refuse("rootDisk", "this option needs a snapshot: images are always shared") : Effect.void
   }

@@ -1,5 +1,6 @@
 /** Ports of this host that are forwarded to a guest. */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
 import type * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -37,14 +38,15 @@ export const listenOn = (
     server.unref()
     server.once("error", reject)
     server.listen(port, bind, () => {
-      server.off("error", reject)
+      // Later errors are of connections that could not be accepted.
+      server.off("error", reject).on("error", () => {})
       resolve(server)
     })
   })
 
 /**
  * Carries data between a socket of this host and a connection into the guest until both sides have ended. Each side can
- * end before the other. Interruption destroys the socket.
+ * end before the other. A failure of either side, or interruption, resets the socket: half of the data is no end.
  */
 export const relay = <E>(
   socket: Net.Socket,
@@ -54,18 +56,14 @@ export const relay = <E>(
   }: { readonly read: Stream.Stream<Uint8Array, E>; readonly write: Sink.Sink<void, Uint8Array, never, E> }
 ): Effect.Effect<void> => {
   const received = Stream.fromAsyncIterable<Uint8Array, unknown>(socket.iterator({ destroyOnReturn: false }), identity)
-  // A peer that is gone ends the output, as the end of its data would.
-  const toGuest = Stream.run(
-    Stream.catchCause(received, () => Stream.empty),
-    write
-  )
+  const toGuest = Stream.run(received, write)
   const toHost = Effect.andThen(
     Stream.runForEach(read, (bytes) => send(socket, bytes)),
     Effect.sync(() => socket.end())
   )
   return Effect.all([toGuest, toHost], { concurrency: 2 }).pipe(
-    Effect.ignore,
-    Effect.ensuring(Effect.sync(() => socket.destroySoon()))
+    Effect.onExit((exit) => Effect.sync(() => (Exit.isSuccess(exit) ? socket.destroy() : socket.resetAndDestroy()))),
+    Effect.ignore
   )
 }
 

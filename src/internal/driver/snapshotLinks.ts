@@ -5,6 +5,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { AlreadyExists, LightboxError, NotFound } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import { requireEntryName } from "../config/validation.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { sync, unlessMissing } from "../host/durable.ts"
 import { isCode } from "../host/socket.ts"
@@ -55,6 +56,8 @@ export const snapshotLinks = (options: {
     }),
     linkSnapshot: Effect.fn("Microsandbox.linkSnapshot")(function* (link, name) {
       const method = "Microsandbox.linkSnapshot"
+      yield* requireEntryName(method, link, "link")
+      yield* requireEntryName(method, name)
       const taken = (yield* entries(method)).find((entry) => entry.name === link)
       if (taken !== undefined && !taken.isSymbolicLink()) {
         return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name: link }) })

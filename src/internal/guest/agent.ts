@@ -433,7 +433,7 @@ const spawn = Effect.fnUntraced(function* (
     Deferred.doneUnsafe(exit, Effect.fail(error))
   }
 
-  // Only commands that end otherwise pay for what is cached: it runs in a fiber of its own.
+  // Cached apart from the normal path, because `Effect.cached` costs a fiber.
   /** A dying agent loses track of its commands before the connection ends. So it is asked whether it still lives. */
   const lives = yield* Effect.cached(
     requester(connection)("spawn", "core.ping", {}).pipe(
@@ -544,26 +544,26 @@ const spawn = Effect.fnUntraced(function* (
   return printable(process, "Process", () => ({ pid }))
 })
 
-/** The log of the guest's kernel, or an empty string if it is not available. Where it cannot be read, it is asked for once. */
+/** The log of the guest's kernel, or an empty string if it is not available. Gives up after three failures in a row. */
 const kernelLog = (connection: AgentConnection, stat: Guest.Guest["stat"]): Effect.Effect<string> => {
-  let isReadable = true
+  let failures = 0
   const dmesg: Guest.Command = { argv: ["dmesg"], cwd: "/", user: "0:0", stdin: "empty" }
   const read = Effect.gen(function* () {
     const { exitCode, output } = yield* spawn(connection, stat, Effect.succeed(""), dmesg, undefined)
     const text = yield* Stream.mkString(Stream.decodeText(Stream.map(output, ({ bytes }) => bytes)))
-    if ((yield* exitCode) > 0) isReadable = false
+    failures = (yield* exitCode) > 0 ? failures + 1 : 0
     return text
   }).pipe(
     Effect.tapError(({ reason }) =>
       Effect.sync(() => {
-        if (reason._tag === "CommandNotStarted") isReadable = false
+        if (reason._tag === "CommandNotStarted") failures++
       })
     ),
     Effect.scoped,
     Effect.timeout("2 seconds"),
     Effect.orElseSucceed(() => "")
   )
-  return Effect.suspend(() => (isReadable ? read : Effect.succeed("")))
+  return Effect.suspend(() => (failures < 3 ? read : Effect.succeed("")))
 }
 
 const problems: { readonly [kind: string]: CommandNotStarted["kind"] } = {

@@ -77,13 +77,11 @@ class BoundedTokenizer extends Cbor.Tokenizer {
 
 const decodeOptions = { allowIndefinite: true, allowUndefined: true, allowBigInt: true }
 
-const decode = (bytes: Uint8Array): Payload => {
-  // The tokenizer slices bytes, which a `Buffer` would not copy.
-  const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return asPayload(Cbor.decode(plain, { tokenizer: new BoundedTokenizer(plain, decodeOptions) }))
-}
+/** The tokenizer slices bytes: those of a `Buffer` become views, others copies. */
+const decode = (bytes: Uint8Array): Payload =>
+  asPayload(Cbor.decode(bytes, { tokenizer: new BoundedTokenizer(bytes, decodeOptions) }))
 
-const decodeBody = (id: number, flagBits: number, body: Uint8Array): Message => {
+const decodeBody = (id: number, flagBits: number, body: Buffer): Message => {
   const { p, t: type, v } = decode(body)
   if (!Predicate.isString(type) || !(p instanceof Uint8Array) || !Predicate.isNumber(v)) {
     throw new TypeError("the relay sent a frame that is not a message")
@@ -91,7 +89,7 @@ const decodeBody = (id: number, flagBits: number, body: Uint8Array): Message => 
   return {
     id,
     type,
-    payload: p.length === 0 ? {} : decode(p),
+    payload: p.length === 0 ? {} : decode(new Uint8Array(p.buffer, p.byteOffset, p.byteLength)),
     isLast: (flagBits & flags.terminal) !== 0,
     generation: v
   }
@@ -108,8 +106,8 @@ export interface Greeting {
 }
 
 /**
- * Splits a byte stream into messages. Copies only frames that span chunks: the bytes in a message are views of what was
- * received, as the decoder takes views of a `Buffer`.
+ * Splits a byte stream into messages. Copies frames that span chunks, and the bytes in a message, which may be kept for
+ * longer than the chunk that they came in.
  */
 export class Decoder {
   private readonly chunks: Array<Buffer> = []

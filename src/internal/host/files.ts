@@ -281,7 +281,10 @@ export const write = <E, R>(
       (file) =>
         Stream.runForEach(content, (bytes) =>
           Effect.tryPromise({ try: () => file.writeFile(bytes), catch: failure(method, path) })
+        ).pipe(
+          // Some file systems report only now that there is no room.
+          Effect.andThen(Effect.tryPromise({ try: () => file.close(), catch: failure(method, path) }))
         ),
-      (file) => Effect.promise(() => file.close())
+      (file) => Effect.promise(() => file.close().catch(() => {}))
     )
   )

@@ -19,11 +19,15 @@ export const resolve = (method: string, home: string | undefined): Effect.Effect
       home ?? (environment === undefined || environment === "" ? Path.join(Os.homedir(), ".microsandbox") : environment)
     )
     return Buffer.byteLength(path) <= maxBytes
-      ? Effect.as(requireFolder(method, path), path)
+      ? Effect.succeed(path)
       : Effect.fail(
           invalid(method, "home", `expected a path of at most ${maxBytes} bytes, because sockets are created in it`)
         )
   })
+
+/** The same, and fails if the home cannot be a folder. */
+export const resolveFolder = (method: string, home: string | undefined): Effect.Effect<string, LightboxError> =>
+  Effect.tap(resolve(method, home), (path) => requireFolder(method, path))
 
 /** Refuses a home that is a file, or below one. */
 export const requireFolder = (method: string, path: string): Effect.Effect<void, LightboxError> =>

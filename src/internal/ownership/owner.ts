@@ -19,11 +19,23 @@ import * as Path from "node:path"
 import { promisify } from "node:util"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { Kind, Note, Ownership } from "../../Ownership.ts"
+import { isEntryName } from "../config/schemas.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { makeFolder, replaceFile, sync, unlessMissing } from "../host/durable.ts"
 import { isAnswered, listen } from "../host/socket.ts"
 
-const kinds: ReadonlyArray<Kind> = ["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use", "renamed"]
+const kinds: ReadonlyArray<Kind> = [
+  "sandbox",
+  "disk",
+  "capture",
+  "load",
+  "unnamed",
+  "file",
+  "name",
+  "use",
+  "renamed",
+  "volume"
+]
 
 const Record = Schema.Struct({
   pid: Schema.Int,
@@ -192,7 +204,7 @@ export const list = (home: string): Effect.Effect<ReadonlyArray<Found>, Lightbox
     const ids = new Set(entries.map((entry) => (entry.endsWith(".lease") ? entry.slice(0, -".lease".length) : entry)))
     const found: Array<Found> = []
     // One by one, for each look takes a file descriptor.
-    for (const id of ids) found.push(await inspect(home, id))
+    for (const id of ids) if (isEntryName(id)) found.push(await inspect(home, id))
     return found
   })
 

@@ -4,7 +4,7 @@ import * as Schema from "effect/Schema"
 import type * as Sandboxes from "../../Sandbox.ts"
 import { Address, HostPort, optionsStruct, Port } from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
-import { callFields, checked, signalOf } from "./input.ts"
+import { callFields, checked } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import { type OpenScope, run } from "./runtime.ts"
 
@@ -57,11 +57,10 @@ export class Forward implements AsyncDisposable {
     this.bind = forward.bind
     this.url = forward.url
     this.#held = held
-    void run(forward.closed, undefined).then(held.release)
+    void run(forward.closed, undefined).then(held.release, held.release)
   }
   /** Stops listening and closes all connections. */
-  async close(options?: CallOptions): Promise<void> {
-    signalOf("Forward.close", options)
+  async close(): Promise<void> {
     await this.#held.close()
   }
   async [Symbol.asyncDispose](): Promise<void> {

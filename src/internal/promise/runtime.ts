@@ -29,7 +29,7 @@ let current: Runtime | undefined
 
 /** Sets the options of this process's driver. Throws after its first use. */
 export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boolean = true): void => {
-  if (current !== undefined) {
+  if (active() !== undefined) {
     throw new LightboxError({
       method: "configure",
       reason: new Unsupported({
@@ -61,20 +61,36 @@ const make = (layer: Layer.Layer<Services, LightboxError>): Runtime =>
     )
   )
 
-/** Switches to another driver. The returned function switches back. */
-export const provide = (layer: Layer.Layer<Services, LightboxError>): (() => Promise<void>) => {
-  const before = current
-  const provided = make(layer)
-  current = provided
-  return async () => {
-    current = before
-    await provided.dispose()
+/** Drivers that are used instead of this process's own, the last one first. */
+let provided: ReadonlyArray<Runtime> = []
+
+const active = (): Runtime | undefined => provided.at(-1) ?? current
+
+/** Another driver, for a while. */
+export interface Provided {
+  /** Runs an effect on this driver. Rejects once it is closed. */
+  readonly run: <A>(effect: Effect.Effect<A, LightboxError, Services>) => Promise<A>
+  /** Switches back to what was used before, whatever else was provided meanwhile. */
+  readonly close: () => Promise<void>
+}
+
+/** Switches to another driver. */
+export const provide = (layer: Layer.Layer<Services, LightboxError>): Provided => {
+  const runtime = make(layer)
+  provided = [...provided, runtime]
+  let closing: Promise<void> | undefined
+  return {
+    run: (effect) => runtime.runPromise(effect),
+    close: () => {
+      provided = provided.filter((other) => other !== runtime)
+      return (closing ??= runtime.dispose())
+    }
   }
 }
 
 /** The SDK. Only available with the local driver. */
 export const native = (feature: string): typeof Sdk => {
-  const context = current?.cachedContext
+  const context = active()?.cachedContext
   if (context !== undefined && Context.get(context, Microsandbox.Microsandbox).backend !== "local") {
     throw new LightboxError({
       method: feature,
@@ -88,8 +104,7 @@ const runWith = async <A>(
   effect: Effect.Effect<A, LightboxError, Services>,
   signal: AbortSignal | undefined
 ): Promise<A> => {
-  current ??= make(MicrosandboxLocal.layer(options))
-  const used = current
+  const used = active() ?? (current = make(MicrosandboxLocal.layer(options)))
   const exit = await used.runPromiseExit(effect, signal === undefined ? undefined : { signal })
   if (Exit.isSuccess(exit)) return exit.value
   // A failed driver is not cached: its requirements may be met next time.
@@ -207,7 +222,7 @@ export interface OpenScope {
 const openScope = (signal: AbortSignal | undefined): OpenScope => {
   const scope = Scope.makeUnsafe()
   let closing: Promise<void> | undefined
-  const close = () => (closing ??= runWith(Scope.close(scope, Exit.void), undefined).finally(release))
+  const close = () => (closing ??= Effect.runPromise(Scope.close(scope, Exit.void)).finally(release))
   const release = () => {
     signal?.removeEventListener("abort", close)
     end()

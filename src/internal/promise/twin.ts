@@ -14,16 +14,21 @@ const commandOf =
   ({ argv, env, files, sandbox, stderr, stdin, stdout, workdir }) =>
     Effect.gen(function* () {
       const runPromise = Effect.runPromiseWith(yield* Effect.context<never>())
-      const result = yield* Effect.promise(async () => {
+      const result = yield* Effect.promise(async (signal) => {
+        const ask = <A, E>(effect: Effect.Effect<A, E>): Promise<A> =>
+          runPromise(
+            Effect.suspend(() => (signal.aborted ? Effect.interrupt : effect)),
+            { signal }
+          )
         try {
           return await run({
             sandbox,
             argv,
             env,
             workdir,
-            readInput: () => runPromise(Stream.mkString(Stream.decodeText(stdin))),
-            readFile: (path) => runPromise(files.readFileString(path)),
-            writeFile: (path, data) => runPromise(files.writeFile(path, data))
+            readInput: () => ask(Stream.mkString(Stream.decodeText(stdin))),
+            readFile: (path) => ask(files.readFileString(path)),
+            writeFile: (path, data) => ask(files.writeFile(path, data))
           })
         } catch (error) {
           return { exitCode: 1, stderr: `${error instanceof Error ? error.message : String(error)}\n` }
@@ -63,12 +68,12 @@ export const useTwin = async ({ commands = {}, ...options }: TwinOptions): Promi
         })
     )
   )
-  const close = Runtime.provide(layer)
+  const { close, run } = Runtime.provide(layer)
   const ask = <A>(
     question: (control: MicrosandboxMemory.Control["Service"]) => Effect.Effect<A, LightboxError>
-  ): Promise<A> => Runtime.run(Effect.suspend(() => (control === undefined ? Effect.never : question(control))))
+  ): Promise<A> => run(Effect.suspend(() => (control === undefined ? Effect.never : question(control))))
   try {
-    await Runtime.run(Effect.void)
+    await run(Effect.void)
   } catch (error) {
     await close()
     throw error

@@ -8,6 +8,7 @@ import type * as Ownership from "../../Ownership.ts"
 import { Report, type Verdict } from "../../Cleanup.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import { isEntryName } from "../config/schemas.ts"
 import { unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import * as ListingCache from "../host/listingCache.ts"
@@ -19,14 +20,12 @@ import * as Generations from "../store/generations.ts"
 import * as Links from "../store/links.ts"
 import * as Names from "../store/names.ts"
 import * as RootDisk from "../driver/rootDisk.ts"
+import * as VolumeFolder from "../driver/volumeFolder.ts"
 import { readFolder } from "../driver/snapshotLinks.ts"
 import { captureLock, loadLock, locksFolder, make as makeStore, type Store } from "../store/store.ts"
 
-/** A driver without volumes, which a sweep never touches. */
-export type Driver = Omit<
-  Microsandbox.Microsandbox["Service"],
-  "createVolume" | "getVolume" | "listVolumes" | "removeVolume"
->
+/** A driver that cannot change volumes, which a sweep never touches. */
+export type Driver = Omit<Microsandbox.Microsandbox["Service"], "createVolume" | "listVolumes" | "removeVolume">
 
 interface Sweep {
   readonly driver: Driver
@@ -71,6 +70,8 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
   const { driver, report } = sweep
   const reason = endedReason(owner)
   const disk = sweepDisk(sweep, note.token, `the disk of "${note.name}", ${reason}`)
+  // An interrupted removal may have left its name, which nobody else can be creating.
+  const freeName = sweep.dryRun || !isGenerated(note.name) ? Effect.void : Effect.asVoid(driver.removeGhost(note.name))
   const keep = (resource: Verdict["resource"], why: string) =>
     Effect.sync(() => {
       report({ resource, name: note.name, verdict: "kept", reason: why })
@@ -90,16 +91,13 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
           Effect.flatMap(listDeserted(driver), (ghosts) =>
             ghosts.includes(note.name)
               ? removing(sweep, "ghost", note.name, reason, driver.removeGhost(note.name))
-              : sweep.dryRun || !isGenerated(note.name)
-                ? Effect.succeed(true)
-                : // An interrupted removal may have left its name, which nobody else can be creating.
-                  Effect.as(driver.removeGhost(note.name), true)
+              : Effect.as(freeName, true)
           )
         ),
         Effect.andThen((isResolved) => Effect.map(disk, (isDone) => isResolved && isDone))
       )
     case "disk":
-      return disk
+      return Effect.tap(disk, freeName)
     case "capture":
       // Whoever makes the same result removes what is in its way.
       return ifFree(
@@ -141,6 +139,8 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
             }
             return true
           })
+    case "volume":
+      return ifFree(sweep, VolumeFolder.lock(note.name), false, sweepVolumeFolder(sweep, note.name, reason))
     case "use":
       return Effect.succeed(true)
   }
@@ -153,6 +153,8 @@ const sweepDisk = Effect.fnUntraced(function* (
   reason: string
 ): Effect.fn.Return<boolean, LightboxError> {
   const { driver } = sweep
+  // It is a part of a file's name.
+  if (!isEntryName(instance)) return true
   const folder = RootDisk.folderOf(driver.home, instance)
   if (!(yield* isThere(folder))) return true
   const sandboxes = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
@@ -169,6 +171,22 @@ const sweepDisks = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<
   for (const instance of instances) {
     if (!wanted.includes(instance)) yield* sweepDisk(sweep, instance, "its sandbox no longer exists")
   }
+})
+
+/** Removes the folder of a volume whose creation or removal was cut short: the runtime has no record of it. */
+const sweepVolumeFolder = Effect.fnUntraced(function* (
+  sweep: Sweep,
+  name: string,
+  reason: string
+): Effect.fn.Return<boolean, LightboxError> {
+  const folder = VolumeFolder.of(sweep.driver.home, name)
+  if (folder === undefined || !(yield* isThere(folder))) return true
+  return yield* sweep.driver.getVolume(name).pipe(
+    Effect.as(true),
+    Effect.catchReason("LightboxError", "NotFound", () =>
+      removing(sweep, "staging", name, `the folder of a volume, ${reason}`, removeFile(folder))
+    )
+  )
 })
 
 /** Lists ghosts that no living owner is creating. Everything is noted before it is created. */
@@ -193,6 +211,8 @@ const removeUnnamed = (sweep: Sweep, name: string, reason: string): Effect.Effec
         ((yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name) ||
           (yield* driver.listDamagedSnapshots()).includes(name)) &&
         !(yield* Generations.roots(driver, store)).has(name)
+      // The note stays.
+      if (isLeft && (yield* store.inUse).has(name)) return false
       return !isLeft || (yield* removing(sweep, "snapshot", name, reason, driver.removeSnapshot(name)))
     })
   )
@@ -377,7 +397,7 @@ export const sweep = Effect.fnUntraced(function* (
     const remains = Effect.map(driver.removeRemains(options), (folders) => {
       for (const name of folders) {
         const verdict = options.dryRun ? "removable" : "removed"
-        sweep.report({ resource: "staging", name, verdict, reason: "what needed it has ended" })
+        sweep.report({ resource: "staging", name, verdict, reason: "its process has ended" })
       }
     })
     yield* attempt("remains", remains)

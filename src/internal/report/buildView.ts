@@ -241,7 +241,7 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
         const [first = "", ...more] = event.problem.split("\n")
         const end = more.findIndex((line) => /^\s/.test(line))
         const failed: Line = { mark: "failed", text: `${labelOf(build)} failed`, notes }
-        // The step above said it.
+        // The failed step already showed it.
         if (build.problem !== undefined) return [failed]
         return [
           failed,

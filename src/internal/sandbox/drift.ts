@@ -3,8 +3,10 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Struct from "effect/Struct"
 import * as Crypto from "node:crypto"
+import * as Path from "node:path"
 import { Drift } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import type { Mount } from "../../Mount.ts"
 import type { SandboxConfig, Source } from "../../SandboxConfig.ts"
 import { publishedPorts } from "../driver/ports.ts"
 import { optionsLabel } from "../ownership/labels.ts"
@@ -13,36 +15,60 @@ const decode = Schema.decodeOption(Schema.fromJsonString(Schema.Record(Schema.St
 
 type Digests = { readonly [field: string]: string }
 
-/** Sorts keys. Redacted values all look alike. */
-const canonical = (value: unknown): string =>
-  JSON.stringify(value, (_, inner: unknown) =>
-    typeof inner === "object" && inner !== null && !Array.isArray(inner) && !("toJSON" in inner)
-      ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-      : inner
-  )
+const hash = (data: string | Uint8Array): string =>
+  Crypto.createHash("sha256").update(data).digest("base64url").slice(0, 12)
 
-/** Not the values: an environment has secrets. What only says how to pull is no property of the sandbox. */
-const digestsOf = ({ _tag, ...source }: Source, asked: SandboxConfig): Digests => {
-  const config = Struct.omit(asked, ["name", "pullPolicy", "registry"])
+const isEmpty = (value: unknown): boolean =>
+  value === undefined || (typeof value === "object" && value !== null && Object.keys(value).length === 0)
+
+/** Sorts keys, and leaves out what is empty. Redacted values all look alike. */
+const plain = (value: unknown): unknown => {
+  if (value instanceof Uint8Array) return hash(value)
+  if (Array.isArray(value)) return value.map(plain)
+  if (typeof value !== "object" || value === null || "toJSON" in value) return value
   return Object.fromEntries(
-    Object.entries({ ...config, ports: publishedPorts(asked), [_tag.toLowerCase()]: source }).flatMap(
-      ([field, value]) =>
-        value === undefined
-          ? []
-          : [[field, Crypto.createHash("sha256").update(canonical(value)).digest("base64url").slice(0, 12)]]
-    )
+    Object.entries(value)
+      .map(([key, inner]) => [key, plain(inner)] as const)
+      .filter(([, inner]) => !isEmpty(inner))
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+  )
+}
+
+/** Relative to the working directory, the same text names other folders. */
+const resolved = (mount: Mount): Mount =>
+  "bind" in mount
+    ? { ...mount, bind: Path.resolve(mount.bind) }
+    : "disk" in mount
+      ? { ...mount, disk: Path.resolve(mount.disk) }
+      : mount
+
+/** Digests, because an environment has secrets. Pull options do not describe the sandbox. */
+const digestsOf = ({ _tag, ...source }: Source, asked: SandboxConfig): Digests => {
+  const { mounts = {}, rootDisk, ...config } = Struct.omit(asked, ["name", "pullPolicy", "registry"])
+  const compared = {
+    ...config,
+    // The others are what a launch chooses by itself.
+    rootDisk: rootDisk === "overlay" ? rootDisk : undefined,
+    ports: publishedPorts(asked),
+    mounts: Object.fromEntries(Object.entries(mounts).map(([path, mount]) => [path, resolved(mount)])),
+    [_tag.toLowerCase()]: source
+  }
+  return Object.fromEntries(
+    Object.entries(compared)
+      .map(([field, value]) => [field, plain(value)] as const)
+      .flatMap(([field, value]) => (isEmpty(value) ? [] : [[field, hash(JSON.stringify(value))]]))
   )
 }
 
 /** The label of a sandbox that is launched with these options. */
 export const labelOf = (source: Source, config: SandboxConfig): { readonly [label: string]: string } => ({
-  [optionsLabel]: canonical(digestsOf(source, config))
+  [optionsLabel]: JSON.stringify(digestsOf(source, config))
 })
 
-/** The first option that differs. What no such label says anything of is taken as it is. */
+/** The first option that differs. Sandboxes without the label are not compared. */
 export const drift = (info: Microsandbox.SandboxInfo, source: Source, config: SandboxConfig): Drift | undefined => {
   const label = info.labels[optionsLabel]
-  if (label === undefined || label === labelOf(source, config)[optionsLabel]) return undefined
+  if (label === undefined) return undefined
   const wanted = digestsOf(source, config)
   const was = Option.getOrElse(decode(label), (): Digests => ({}))
   const field = Object.keys({ ...was, ...wanted }).find((field) => was[field] !== wanted[field])

@@ -31,6 +31,9 @@ export const make = Effect.fn("Sandbox.forward")(function* (
   const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
   const close = Scope.close(scope, Exit.void)
   const listen = Effect.gen(function* () {
+    const closed = yield* Deferred.make<void>()
+    // Registered first, so that everything is closed by then.
+    yield* Effect.addFinalizer(() => Deferred.succeed(closed, undefined))
     const run = yield* FiberSet.makeRuntime<never, void>()
     const server = yield* Effect.acquireRelease(
       Effect.tryPromise({
@@ -44,16 +47,11 @@ export const make = Effect.fn("Sandbox.forward")(function* (
     const address = server.address()
     const listening = typeof address === "object" && address !== null ? address.port : host
     const url = `http://${Net.isIPv6(bind) ? `[${bind}]` : bind}:${listening}`
-    const closed = yield* Deferred.make<void>()
     const fields = { guest: port, host: listening, bind, url }
     const forward: Forward = printable({ ...fields, close, closed: Deferred.await(closed) }, "Forward", () => fields)
     yield* Effect.acquireRelease(
       Effect.sync(() => open.add(forward)),
-      () =>
-        Effect.andThen(
-          Effect.sync(() => open.delete(forward)),
-          Deferred.succeed(closed, undefined)
-        )
+      () => Effect.sync(() => open.delete(forward))
     )
     return forward
   })
@@ -61,7 +59,7 @@ export const make = Effect.fn("Sandbox.forward")(function* (
     Exit.isSuccess(exit) ? Effect.void : close
   )
   // In the scope of the caller: closing must not wait for its own fiber.
-  yield* Effect.forkScoped(Effect.andThen(guest.lost, close))
+  yield* Effect.forkScoped(Effect.andThen(Effect.raceFirst(guest.lost, forward.closed), close))
   return forward
 })
 
@@ -69,5 +67,5 @@ export const make = Effect.fn("Sandbox.forward")(function* (
 const serve = (guest: Guest.Guest, port: number, socket: Net.Socket): Effect.Effect<void> =>
   Effect.scoped(Effect.flatMap(guest.connect("127.0.0.1", port), (connection) => relay(socket, connection))).pipe(
     Effect.catch((error) => Effect.logDebug(`A connection to port ${port} of the guest failed: ${error.message}`)),
-    Effect.ensuring(Effect.sync(() => socket.destroySoon()))
+    Effect.ensuring(Effect.sync(() => socket.destroy()))
   )

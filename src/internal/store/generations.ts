@@ -35,20 +35,27 @@ export const removeUnneeded = Effect.fnUntraced(function* (
   const needed = yield* Effect.option(
     Effect.tapError(roots(driver, store), (error) => Effect.logWarning(error.message))
   )
-  if (Option.isNone(needed)) {
-    return yield* Effect.forEach(
-      candidates.filter((artifact) => !isArtifactName(artifact)),
-      (name) => Effect.flatMap(generate, (token) => store.ownership.note({ kind: "unnamed", token, name })),
-      { discard: true }
-    )
-  }
+  if (Option.isNone(needed)) return yield* leaveToSweep(store, candidates)
   const used = yield* store.inUse
+  const unneeded = [...new Set(candidates)].filter((artifact) => !needed.value.has(artifact))
+  yield* leaveToSweep(
+    store,
+    unneeded.filter((artifact) => used.has(artifact))
+  )
   yield* Effect.forEach(
-    new Set(candidates.filter((artifact) => !needed.value.has(artifact) && !used.has(artifact))),
+    unneeded.filter((artifact) => !used.has(artifact)),
     (artifact) => driver.removeSnapshot(artifact),
     { discard: true }
   )
 })
+
+/** Leaves snapshots that have lost their name to a sweep, except results, which a prune finds. */
+export const leaveToSweep = (store: Store, artifacts: ReadonlyArray<string>): Effect.Effect<void, LightboxError> =>
+  Effect.forEach(
+    artifacts.filter((artifact) => !isArtifactName(artifact)),
+    (name) => Effect.flatMap(generate, (token) => store.ownership.note({ kind: "unnamed", token, name })),
+    { discard: true }
+  )
 
 /** Lists the results to which names and kept generations point. */
 export const roots = (driver: Driver, store: Store): Effect.Effect<ReadonlySet<string>, LightboxError> =>

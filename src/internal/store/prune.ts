@@ -84,8 +84,14 @@ export const prune = (
         const kept = (reason: string) => verdicts.push({ ...common, verdict: "kept", reason })
         if (needed.has(snapshot.name)) kept("a name points to it")
         else if (!isResult && !isForced) kept("another program created it")
-        else if (used.has(snapshot.name)) kept("a running build or load uses it")
-        else if (!isForced && options.olderThan !== undefined && now - usedAt < Duration.toMillis(options.olderThan)) {
+        else if (used.has(snapshot.name)) {
+          if (isForced && !dryRun) yield* Generations.leaveToSweep(store, [snapshot.name])
+          kept("a running build or load uses it")
+        } else if (
+          !isForced &&
+          options.olderThan !== undefined &&
+          now - usedAt < Duration.toMillis(options.olderThan)
+        ) {
           kept(`it was used less than ${Duration.format(options.olderThan)} ago`)
         } else {
           const reason = dropped.has(snapshot.name)
@@ -113,6 +119,7 @@ export const prune = (
         }
         // A build or a load may have begun to use it.
         if (!dryRun && (yield* store.inUse).has(snapshot.name)) {
+          if (isForced) yield* Generations.leaveToSweep(store, [snapshot.name])
           verdicts.push({ ...verdict, verdict: "kept", reason: "a running build or load uses it" })
           continue
         }

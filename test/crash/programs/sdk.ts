@@ -158,17 +158,21 @@ const audit = Effect.gen(function* () {
       (yield* driver.listSandboxes()).map(({ name }) => name),
       ["source"]
     )
+    const volumes = (yield* Volume.list()).map(({ name }) => name).toSorted()
     // Folders in which there is to be nothing of any process but this.
     const left = /^(sandboxes|volumes|cache\/tmp|lightbox\/(disks|owners|locks|detached)|run\/\w+)\/[^/]*$/
     assert.deepEqual(
       Fs.readdirSync(home, { recursive: true, encoding: "utf8" })
         .filter((path) => left.test(path) && !path.includes(own))
-        .filter((path) => !/^volumes\/(\.locks|volume|disk)$/.test(path))
+        .filter((path) => path !== "volumes/.locks")
         .toSorted(),
-      ["sandboxes/source", "volumes/shared"]
+      ["sandboxes/source", ...volumes.map((name) => `volumes/${name}`)]
     )
     assert.deepEqual(Fs.readdirSync(files).toSorted(), ["foreign", "saved"])
-    assert.ok(yield* Volume.exists("shared"))
+    assert.deepEqual(
+      volumes.filter((name) => name !== "volume" && name !== "disk"),
+      ["shared"]
+    )
   })
   yield* sweep("failed")
   yield* sweep("failed", "removed")

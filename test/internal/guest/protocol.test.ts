@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Cbor from "cborg"
+import { vi } from "vitest"
 import * as Protocol from "../../../src/internal/guest/protocol.ts"
 
 const greetingOf = (firstId: number, endId: number): Uint8Array => {
@@ -120,6 +121,21 @@ describe("agentProtocol", () => {
     assert.deepStrictEqual(messages, [
       { id: 5, type: "core.exec.exited", payload: { code: 3 }, isLast: true, generation: 7 }
     ])
+  })
+
+  it("copies the bytes of a message once, so that they do not keep what they came in", () => {
+    const sent = new Uint8Array(1000).fill(7)
+    const copy = vi.spyOn(Uint8Array.prototype, "slice")
+    try {
+      const { messages } = receive(join(greeting, Protocol.encode(1, "core.exec.stdout", { data: sent })))
+      const data = messages[0]?.payload["data"]
+      if (!(data instanceof Uint8Array)) return assert.fail("the message has no bytes")
+      assert.deepStrictEqual([data, data.buffer.byteLength], [sent, 1000])
+      const copied = copy.mock.results.map(({ value }) => (value instanceof Uint8Array ? value.length : 0))
+      assert.deepStrictEqual(copied, [1000])
+    } finally {
+      copy.mockRestore()
+    }
   })
 
   it("accepts a message without a payload", () => {

@@ -9,7 +9,10 @@ import * as Tar from "modern-tar"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
+import FsPromises from "node:fs/promises"
+import { syncBuiltinESMExports } from "node:module"
 import * as Path from "node:path"
+import { vi } from "vitest"
 import * as HostFiles from "../../../src/internal/host/files.ts"
 import * as Folders from "../../../src/internal/host/folders.ts"
 import * as Listing from "../../../src/internal/host/listing.ts"
@@ -82,6 +85,34 @@ const seen = (folder: string): ReadonlyArray<string> =>
     })
 
 describe("hostFiles", () => {
+  it.effect.each([
+    { code: "EIO", tag: "FileError" },
+    { code: "EDQUOT", tag: "NoSpace" }
+  ])("fails with $tag if the end of a file cannot be written: $code", ({ code, tag }) =>
+    Effect.gen(function* () {
+      const path = Path.join(yield* makeFolder, "file")
+      const { open } = FsPromises
+      const spy = vi.spyOn(FsPromises, "open").mockImplementation(async (...args) => {
+        const file = await open(...args)
+        const { close } = file
+        file.close = async () => {
+          await close.call(file)
+          throw Object.assign(new Error(code), { code })
+        }
+        return file
+      })
+      syncBuiltinESMExports()
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          spy.mockRestore()
+          syncBuiltinESMExports()
+        })
+      )
+      const written = HostFiles.write("test", path, Stream.make(new Uint8Array(1)), { mode: 0o600 })
+      assert.strictEqual((yield* Effect.flip(written)).reason._tag, tag)
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("lists everything by name, with type, size, mode and digest", () =>
     Effect.gen(function* () {
       const folder = yield* makeTree({

@@ -55,9 +55,9 @@ const defaultUrl = "https://api.microsandbox.dev"
 
 /** Separates the notes of different accounts. */
 const homeOf = (home: string | undefined, url: string, apiKey: string) =>
-  Effect.flatMap(Home.resolve("MicrosandboxCloud.layer", home), (home) => {
+  Effect.flatMap(Home.resolveFolder("MicrosandboxCloud.layer", home), (home) => {
     const account = Crypto.hash("sha256", `${url}\n${apiKey}`).slice(0, 8)
-    return Home.resolve("MicrosandboxCloud.layer", Path.join(home, `cloud-${account}`))
+    return Home.resolveFolder("MicrosandboxCloud.layer", Path.join(home, `cloud-${account}`))
   })
 
 export const make = Effect.fnUntraced(function* (

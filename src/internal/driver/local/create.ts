@@ -1,6 +1,6 @@
 /** Creates and boots sandboxes of the local driver. */
 import * as Effect from "effect/Effect"
-
+import { identity } from "effect/Function"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
@@ -72,18 +72,7 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
         return creation.awaitSandbox()
       },
       cleanUp
-    ).pipe(
-      // The runtime has one text for a registry that does not answer and one that is not trusted.
-      Effect.catchReason("LightboxError", "ImageUnavailable", ({ kind }, error) =>
-        source._tag !== "Image" || kind !== undefined
-          ? Effect.fail(error)
-          : Effect.andThen(
-              Registry.askDigest(method, context.home, source.reference, config.registry),
-              Effect.fail(error)
-            )
-      ),
-      takingTurns(context.volumes, namesOfVolumes(config))
-    )
+    ).pipe(takingTurns(context.volumes, namesOfVolumes(config)))
 
   return yield* Effect.gen(function* () {
     if (request.onConflict === "replace") yield* destroyByName(context, method, name)
@@ -110,7 +99,12 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
     return yield* withPorts(config, (config) =>
       RootDisks.bootFrom(context, method, request, instance, bootFrom(config))
     )
-  }).pipe(tellingUsers(context), takingTurns(context.names, [name]))
+  }).pipe(
+    tellingUsers(context),
+    takingTurns(context.names, [name]),
+    // No other call waits for the registry.
+    source._tag === "Image" ? Registry.explaining(context.home, source.reference, config.registry) : identity
+  )
 })
 
 /**

@@ -27,7 +27,7 @@ const imageInfo = (image: Sdk.ImageHandle) => ({
 })
 
 /** Tries an operation with the given name of an image, and then with its full name. */
-export const byAnyName = <A>(
+const byAnyName = <A>(
   reference: string,
   use: (reference: string) => Effect.Effect<A, LightboxError>
 ): Effect.Effect<A, LightboxError> => {

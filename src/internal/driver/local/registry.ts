@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import * as Crypto from "node:crypto"
 import type * as Http from "node:http"
 import * as Tls from "node:tls"
@@ -21,24 +22,37 @@ const limit = "2 minutes"
 /** The specification lets registries refuse more. */
 const maxBytes = 4 * 1024 * 1024
 
-const mediaTypes = [
-  "application/vnd.oci.image.index.v1+json",
+const maxRedirects = 5
+
+const manifestTypes: ReadonlyArray<string> = [
   "application/vnd.oci.image.manifest.v1+json",
-  "application/vnd.docker.distribution.manifest.list.v2+json",
   "application/vnd.docker.distribution.manifest.v2+json"
+]
+
+const accept = [
+  "application/vnd.oci.image.index.v1+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+  ...manifestTypes
 ].join(", ")
 
-const Index = Schema.Struct({
-  manifests: Schema.Array(
-    Schema.Struct({
-      mediaType: Schema.optional(Schema.String),
-      digest: Schema.String.check(Schema.isPattern(/^sha(256|512):[0-9a-f]{64,128}$/)),
-      platform: Schema.optional(Schema.NullOr(Schema.Struct({ os: Schema.String, architecture: Schema.String })))
-    })
+const Manifest = Schema.Struct({
+  schemaVersion: Schema.Literal(2),
+  mediaType: Login.maybe(Schema.String),
+  /** Of an index: the manifests for each platform. */
+  manifests: Login.maybe(
+    Schema.Array(
+      Schema.Struct({
+        mediaType: Login.maybe(Schema.String),
+        digest: Schema.String.check(Schema.isPattern(/^sha(256|512):[0-9a-f]{64,128}$/)),
+        platform: Login.maybe(
+          Schema.Struct({ os: Login.maybe(Schema.String), architecture: Login.maybe(Schema.String) })
+        )
+      })
+    )
   )
 })
 
-const decodeIndex = Schema.decodeUnknownOption(Schema.fromJsonString(Index))
+const decodeManifest = Schema.decodeUnknownOption(Schema.fromJsonString(Manifest))
 
 const decodeToken = Schema.decodeUnknownOption(
   Schema.fromJsonString(
@@ -52,6 +66,11 @@ interface Problem {
   readonly kind?: Exclude<ImageUnavailable["kind"], undefined>
   readonly problem: string
   readonly cause?: unknown
+}
+
+interface Headers {
+  readonly accept?: string
+  readonly authorization?: string
 }
 
 interface Answer {
@@ -77,6 +96,32 @@ export const askDigest = (
   )
 }
 
+/**
+ * Asks the registry why the runtime could not pull: the runtime has one text for a registry that does not answer and
+ * one that is not trusted. Fails with the runtime's error if that stays unknown, and keeps it as the cause otherwise.
+ */
+export const explaining =
+  (home: string, reference: string, registry: SandboxConfig["registry"]) =>
+  <A>(pull: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
+    Effect.catchReason(pull, "LightboxError", "ImageUnavailable", ({ cause, kind }, error) =>
+      kind !== undefined
+        ? Effect.fail(error)
+        : Effect.flip(ask(home, reference, registry ?? {})).pipe(
+            Effect.timeout("10 seconds"),
+            Effect.mapError(() => error),
+            Effect.flatMap(({ kind, problem }) =>
+              Effect.fail(
+                kind === undefined
+                  ? error
+                  : new LightboxError({
+                      method: error.method,
+                      reason: new ImageUnavailable({ reference, kind, problem, cause })
+                    })
+              )
+            )
+          )
+    )
+
 const ask = Effect.fnUntraced(function* (
   home: string,
   reference: string,
@@ -91,7 +136,7 @@ const ask = Effect.fnUntraced(function* (
     try: () => new URL(`${base}/v2/${repository}/manifests/${version}`),
     catch: (): Problem => ({ problem: `${host} is not the name of a registry` })
   })
-  const manifest = (authorization?: string) => get(url, access, { accept: mediaTypes, ...authorizing(authorization) })
+  const manifest = (authorization?: string) => get(url, access, { accept, ...authorizing(authorization) })
 
   let answer = yield* manifest()
   if (answer.status === 401) {
@@ -103,11 +148,15 @@ const ask = Effect.fnUntraced(function* (
   }
   if (answer.status !== 200) return yield* Effect.fail(refusal(host, image, access, answer))
 
-  const index = decodeIndex(answer.body.toString("utf8"))
-  if (Option.isNone(index)) return `sha256:${Crypto.createHash("sha256").update(answer.body).digest("hex")}`
-  const found = index.value.manifests.find(
-    ({ mediaType = "", platform }) =>
-      !mediaType.includes("attestation") && platform?.os === "linux" && platform.architecture === architecture
+  const decoded = Option.getOrUndefined(decodeManifest(answer.body.toString("utf8")))
+  const type = decoded?.mediaType ?? answer.headers["content-type"]?.split(";")[0]?.trim() ?? ""
+  if (decoded === undefined || !(decoded.manifests || manifestTypes.includes(type))) {
+    return yield* Effect.fail<Problem>({ problem: `${host} answered with something that is not an image manifest` })
+  }
+  if (!decoded.manifests) return `sha256:${Crypto.createHash("sha256").update(answer.body).digest("hex")}`
+  const found = decoded.manifests.find(
+    ({ mediaType, platform }) =>
+      mediaType?.includes("attestation") !== true && platform?.os === "linux" && platform.architecture === architecture
   )
   if (found !== undefined) return found.digest
   const problem = `${host} has no variant of ${image} for linux/${architecture}`
@@ -123,16 +172,16 @@ const askToken = Effect.fnUntraced(function* (
   access: Login.Access,
   challenge: string
 ): Effect.fn.Return<string, Problem> {
-  const said = Object.fromEntries(
+  const parameters = Object.fromEntries(
     [...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, key = "", value = ""]) => [key.toLowerCase(), value])
   )
-  const url = URL.parse(said["realm"] ?? "")
+  const url = URL.parse(parameters["realm"] ?? "")
   // A password that was sent with TLS must not be sent without.
   if (url === null || !(url.protocol === "https:" || (access.isPlain && url.protocol === "http:"))) {
     return yield* Effect.fail<Problem>({ problem: `${host} does not say where to log in` })
   }
-  url.searchParams.set("scope", said["scope"] ?? `repository:${repository}:pull`)
-  if (said["service"] !== undefined) url.searchParams.set("service", said["service"])
+  url.searchParams.set("scope", parameters["scope"] ?? `repository:${repository}:pull`)
+  if (parameters["service"] !== undefined) url.searchParams.set("service", parameters["service"])
   const answer = yield* get(url, access, authorizing(access.basic && Redacted.value(access.basic)))
   const token = decodeToken(answer.body.toString("utf8"))
   if (answer.status === 200 && Option.isSome(token)) {
@@ -145,13 +194,13 @@ const refusal = (host: string, image: string, { basic, isPlain }: Login.Access, 
   switch (status) {
     case 400:
       return isPlain && /HTTPS/.test(body.toString("utf8"))
-        ? { kind: "Tls", problem: `${host} wants TLS` }
+        ? { kind: "Tls", problem: `${host} requires TLS` }
         : { problem: `${host} answered with status 400` }
     case 401:
     case 403:
       return {
         kind: "Unauthorized",
-        problem: basic === undefined ? `${host} wants a login` : `${host} refused the login`
+        problem: basic === undefined ? `${host} requires a login` : `${host} refused the login`
       }
     case 404:
       return { kind: "NotFound", problem: `${host} has no image ${image}` }
@@ -178,16 +227,42 @@ const contexts = new Map<string, Tls.SecureContext>()
 /** Trusts what the runtime trusts: the authorities of Node.js, of the system, and those given. Parsing them is slow. */
 const contextOf = (authorities: ReadonlyArray<string>): Tls.SecureContext => {
   const key = authorities.join("\n")
+  const known = contexts.get(key)
+  if (known !== undefined) return known
   const all = new Set([...Tls.getCACertificates("default"), ...Tls.getCACertificates("system"), ...authorities])
-  const context = contexts.get(key) ?? Tls.createSecureContext({ ca: [...all] })
+  const context = Tls.createSecureContext({ ca: [...all] })
   contexts.set(key, context)
   return context
 }
 
+/** Follows redirects. A login goes to no other host, and nothing leaves TLS. */
 const get = Effect.fnUntraced(function* (
   url: URL,
+  access: Login.Access,
+  headers: Headers
+): Effect.fn.Return<Answer, Problem> {
+  let from = url
+  let sent: Headers = headers
+  for (let redirects = 0; ; redirects++) {
+    const answer = yield* getOnce(from, access, sent)
+    const { location } = answer.headers
+    if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined) return answer
+    const to = URL.parse(location, from)
+    if (redirects === maxRedirects) {
+      return yield* Effect.fail<Problem>({ problem: `${url.host} redirected more than ${maxRedirects} times` })
+    }
+    if (to === null || !(to.protocol === "https:" || (to.protocol === "http:" && from.protocol === "http:"))) {
+      return yield* Effect.fail<Problem>({ problem: `${from.host} redirects to a URL that is not https` })
+    }
+    if (to.host !== from.host) sent = Struct.omit(sent, ["authorization"])
+    from = to
+  }
+})
+
+const getOnce = Effect.fnUntraced(function* (
+  url: URL,
   { authorities }: Login.Access,
-  headers: Http.OutgoingHttpHeaders
+  headers: Headers
 ): Effect.fn.Return<Answer, Problem> {
   // These take a while to load, and most programs never ask.
   const { Agent, request } = yield* Effect.promise(() =>
@@ -198,7 +273,7 @@ const get = Effect.fnUntraced(function* (
     try {
       const agent = new Agent({ proxyEnv: process.env })
       const tls = url.protocol === "http:" ? {} : { secureContext: contextOf(authorities) }
-      const asked = request(url, { agent, headers, signal, ...tls }, (response) => {
+      const asked = request(url, { agent, headers: { ...headers }, signal, ...tls }, (response) => {
         const parts: Array<Buffer> = []
         let size = 0
         response.on("error", fail)

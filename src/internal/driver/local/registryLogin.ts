@@ -21,8 +21,8 @@ export interface Access {
   readonly basic: Redacted.Redacted<string> | undefined
 }
 
-/** The absent fields of the runtime's files may be null. */
-const maybe = <S extends Schema.Constraint>(schema: S) => Schema.optional(Schema.NullOr(schema))
+/** Absent fields of the runtime's files and of registries may be null. */
+export const maybe = <S extends Schema.Constraint>(schema: S) => Schema.optional(Schema.NullOr(schema))
 
 const RuntimeConfig = Schema.Struct({
   registries: maybe(
@@ -89,12 +89,13 @@ export const find = Effect.fnUntraced(function* (
       ? encode(username, Redacted.value(password))
       : auth === undefined || auth === null
         ? yield* dockerLogin(host)
-        : encode(auth.username, yield* secretOf(home, auth))
+        : encode(auth.username, yield* secretOf(home, host, auth))
   return { isPlain: insecure === true || isInsecure === true, authorities, basic }
 })
 
 const secretOf = (
   home: string,
+  host: string,
   {
     password_env: variable,
     secret_name: name
@@ -102,7 +103,7 @@ const secretOf = (
 ): Effect.Effect<string, string> => {
   const set = variable === undefined || variable === null ? undefined : process.env[variable]
   if (set !== undefined) return Effect.succeed(set)
-  const problem = "its password in config.json cannot be read"
+  const problem = `the password of ${host} in config.json cannot be read`
   return name === undefined || name === null
     ? Effect.fail(problem)
     : Effect.tryPromise({

@@ -14,11 +14,11 @@ import { fileFailure } from "../../host/fileFailure.ts"
 import * as RootDisk from "../rootDisk.ts"
 import type { Root } from "../sdk/builder.ts"
 import { call } from "../sdk/calls.ts"
-import { imageDigestOf, instanceOf } from "../sdk/sandboxes.ts"
+import { instanceOf, sandboxInfo } from "../sdk/sandboxes.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import { unlessMissing } from "../../host/durable.ts"
 import { isCode } from "../../host/socket.ts"
-import type { DriverContext } from "./context.ts"
+import { type DriverContext, dropName } from "./context.ts"
 import { cachedDigest } from "./images.ts"
 
 interface Overlay {
@@ -122,7 +122,7 @@ export const bootFrom = (
       ? plain
       : within(context, method, { name, snapshot: source.name, instance }, overlay, (root) =>
           boot(root, (handle) =>
-            imageDigestOf(handle) === overlay.imageDigest
+            sandboxInfo(handle).imageDigest === overlay.imageDigest
               ? Effect.void
               : Effect.fail(unsupported(method, `${overlay.image} was replaced in the meantime; try again`))
           )
@@ -160,6 +160,7 @@ export const removing = Effect.fnUntraced(function* (
     await remove()
     await RootDisk.remove(context.home, instance)
   })
+  yield* dropName(context, method, name)
   yield* context.ownership.forget(note)
 })
 

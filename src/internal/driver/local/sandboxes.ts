@@ -26,6 +26,7 @@ import { call, transient } from "../sdk/calls.ts"
 import { fromSdk, modifiedField } from "../sdk/errors.ts"
 import { getSandbox, handleOf, isEphemeral, isKnown, listSandboxes, onHandle, sandboxInfo } from "../sdk/sandboxes.ts"
 import { millis } from "../../config/schemas.ts"
+import { requireEntryName } from "../../config/validation.ts"
 import { hostFile, readFolder } from "../snapshotLinks.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { isCode } from "../../host/socket.ts"
@@ -231,6 +232,7 @@ export const ghosts = (context: DriverContext): RemainsPart => {
     },
     removeGhost: Effect.fn("Microsandbox.removeGhost")(function* (name) {
       const method = "Microsandbox.removeGhost"
+      yield* requireEntryName(method, name)
       if (yield* isKnown(sdk, method, name)) return false
       const path = Path.join(folder, name)
       // On a full disk there is no lease, and a removal must not need room.

@@ -6,6 +6,8 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { AlreadyExists, LightboxError, NotFound, SnapshotDamaged } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import { isEntryName } from "../../config/schemas.ts"
+import { requireEntryName } from "../../config/validation.ts"
 import { ifMissing } from "../../host/fileFailure.ts"
 import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
@@ -54,7 +56,7 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
 
   /** Removals that were cut short leave folders without a description, which do not exist for the SDK. */
   const isFolder = (method: string, name: string) =>
-    Path.basename(name) === name
+    isEntryName(name)
       ? hostFile(method, at(name), async () => (await unlessMissing(Fs.lstat(at(name))))?.isDirectory() === true)
       : Effect.succeed(false)
 
@@ -84,7 +86,8 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
           ? hostFile(method, at(name), () => Fs.rm(at(name), { recursive: true, force: true }))
           : Effect.fail(error)
       )
-    return call(method, { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true })).pipe(
+    return requireEntryName(method, name).pipe(
+      Effect.andThen(call(method, { snapshot: name }, () => sdk.Snapshot.remove(name, { force: true }))),
       Effect.catchReasons("LightboxError", { NotFound: removeFolder, SnapshotDamaged: removeFolder }),
       notFoundIsSuccess
     )
@@ -105,6 +108,7 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
   return {
     captureSnapshot: Effect.fn("Microsandbox.captureSnapshot")(function* (request) {
       const method = "Microsandbox.captureSnapshot"
+      yield* requireEntryName(method, request.name)
       const source = yield* call(method, { sandbox: request.sandbox }, () => sdk.Sandbox.get(request.sandbox))
       yield* RootDisks.requireCopy(context, method, "captureSnapshot", source)
       return yield* commit({
@@ -161,6 +165,7 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
     }),
     loadSnapshot: Effect.fn("Microsandbox.loadSnapshot")(function* (path, name) {
       const method = "Microsandbox.loadSnapshot"
+      yield* requireEntryName(method, name)
       yield* hostFile(method, path, () => Fs.access(path))
       yield* requireFree(method, name)
       const staged = yield* ownership.stage
@@ -214,6 +219,8 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
     }),
     renameSnapshot: Effect.fn("Microsandbox.renameSnapshot")(function* (name, to) {
       const method = "Microsandbox.renameSnapshot"
+      yield* requireEntryName(method, name)
+      yield* requireEntryName(method, to, "to")
       yield* requireFree(method, to)
       yield* move(method, at(name), to).pipe(
         Effect.andThen(reindex(method, to)),

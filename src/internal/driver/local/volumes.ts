@@ -1,13 +1,20 @@
 /** Volumes of the local driver. */
 import * as Effect from "effect/Effect"
 import type * as Sdk from "microsandbox"
+import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { InUse, LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
-import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
+import type * as Ownership from "../../../Ownership.ts"
+import { generate } from "../../ownership/labels.ts"
+import * as Lock from "../../ownership/lock.ts"
+import { locksFolder } from "../../store/store.ts"
+import { call, commit } from "../sdk/calls.ts"
 import { date, listSandboxes } from "../sdk/sandboxes.ts"
 import { fromMebibytes, toMebibytes } from "../sdk/sizes.ts"
 import type { VolumePart } from "../parts.ts"
+import { hostFile } from "../snapshotLinks.ts"
+import * as VolumeFolder from "../volumeFolder.ts"
 import { type DriverContext, takingTurns } from "./context.ts"
 
 const volumeInfo = (home: string, volume: Sdk.VolumeHandle): Microsandbox.VolumeInfo => ({
@@ -32,8 +39,14 @@ export const volumes = (context: DriverContext): VolumePart => {
       (volume) => volumeInfo(home, volume)
     )
   )
-  const remove = (name: string) =>
-    notFoundIsSuccess(call("Microsandbox.removeVolume", { volume: name }, () => sdk.Volume.remove(name)))
+  const remove = (name: string) => call("Microsandbox.removeVolume", { volume: name }, () => sdk.Volume.remove(name))
+  /** What a creation or removal leaves that was cut short. */
+  const removeFolder = (name: string) => {
+    const folder = VolumeFolder.of(home, name)
+    return folder === undefined
+      ? Effect.void
+      : hostFile("Microsandbox.removeVolume", folder, () => Fs.rm(folder, { recursive: true, force: true }))
+  }
 
   return {
     createVolume: Effect.fn("Microsandbox.createVolume")(function* ({ kind, labels, name, quota }) {
@@ -54,7 +67,7 @@ export const volumes = (context: DriverContext): VolumePart => {
         },
         describe: () => getVolume(name),
         undo: () => Effect.ignore(remove(name))
-      }).pipe(takingTurns(context.volumes, [name]))
+      }).pipe(noting(context, name), takingTurns(context.volumes, [name]))
     }),
     getVolume,
     listVolumes: Effect.fn("Microsandbox.listVolumes")(function* () {
@@ -62,10 +75,29 @@ export const volumes = (context: DriverContext): VolumePart => {
       return all.map((volume) => volumeInfo(home, volume))
     }),
     removeVolume: Effect.fn("Microsandbox.removeVolume")((name) =>
-      remove(name).pipe(tellingUsers(context), takingTurns(context.volumes, [name]))
+      remove(name).pipe(
+        tellingUsers(context),
+        Effect.catchReason("LightboxError", "NotFound", () => removeFolder(name)),
+        noting(context, name),
+        takingTurns(context.volumes, [name])
+      )
     )
   }
 }
+
+/** Lets a sweep find the folder that the runtime leaves if this process is killed meanwhile. */
+const noting =
+  ({ home, ownership }: DriverContext, name: string) =>
+  <A>(change: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
+    Effect.gen(function* () {
+      const note: Ownership.Note = { kind: "volume", token: yield* generate, name }
+      yield* Lock.acquire(locksFolder(home), VolumeFolder.lock(name)).pipe(
+        Effect.andThen(Effect.acquireRelease(ownership.note(note), () => ownership.forget(note))),
+        // A removal frees space, and a creation fails by itself.
+        Effect.catchReason("LightboxError", "NoSpace", () => Effect.void)
+      )
+      return yield* change
+    }).pipe(Effect.scoped)
 
 /** Names the sandbox that uses a volume, as the runtime does not for disks. */
 export const tellingUsers =

@@ -43,7 +43,7 @@ const serve = (machine: Machine, port: number, socket: Net.Socket): Effect.Effec
     machine.dial("localhost", port),
     (guest) => relay(socket, streamsOf(guest)),
     (guest) => Effect.sync(() => guest.release())
-  ).pipe(Effect.ignore, Effect.ensuring(Effect.sync(() => socket.destroySoon())))
+  ).pipe(Effect.ignore, Effect.ensuring(Effect.sync(() => socket.destroy())))
 
 const streamsOf = (guest: SocketDescription) => ({
   read: Stream.paginate(undefined, () =>

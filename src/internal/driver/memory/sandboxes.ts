@@ -239,10 +239,10 @@ const create = Effect.fnUntraced(function* (
   const { state } = context
   const { name } = request
   const config = yield* withDefaults(context, request.config)
+  yield* checkCombination(request)
   if (!isName(name)) {
     return yield* new InvalidConfig({ field: "options", problem: `invalid sandbox name: ${JSON.stringify(name)}` })
   }
-  yield* checkCombination(request)
   yield* checkHostPaths(config)
   if (request.onConflict === "replace") {
     yield* ignoreMissing(Effect.flatMap(State.lookUp(state, name), (found) => destroy(state, found, true)))

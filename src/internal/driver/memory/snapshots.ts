@@ -11,6 +11,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { AlreadyExists, type LightboxError, NotFound, SnapshotDamaged } from "../../../LightboxError.ts"
 import * as Microsandbox from "../../../Microsandbox.ts"
+import { requireEntryName } from "../../config/validation.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
 import { isCode } from "../../host/socket.ts"
 import { snapshotLinks } from "../snapshotLinks.ts"
@@ -178,6 +179,7 @@ export const make = (options: {
     ...snapshotLinks({ folder, stage, getSnapshot: (name) => within("Microsandbox.getSnapshot", getSnapshot(name)) }),
     getSnapshot,
     captureSnapshot: Effect.fnUntraced(function* ({ integrity, labels, name, sandbox }) {
+      yield* requireEntryName("Microsandbox.captureSnapshot", name)
       const { disk, image, size } = yield* capture(sandbox)
       if (isTaken(name)) return yield* taken(name)
       const descriptor = encodeDescriptor({
@@ -201,8 +203,9 @@ export const make = (options: {
     listDamagedSnapshots: () =>
       Effect.suspend(() => Effect.filter(store.names(), (name) => Effect.isFailure(getSnapshot(name)))),
     removeSnapshot: (name) =>
-      onHost("Microsandbox.removeSnapshot", name, () =>
-        Fs.rmSync(store.pathOf(name), { recursive: true, force: true })
+      Effect.andThen(
+        requireEntryName("Microsandbox.removeSnapshot", name),
+        onHost("Microsandbox.removeSnapshot", name, () => Fs.rmSync(at(name), { recursive: true, force: true }))
       ),
     verifySnapshot: Effect.fnUntraced(function* (name) {
       const { checksum, readDisk } = yield* store.open(name)
@@ -220,6 +223,7 @@ export const make = (options: {
     }),
     loadSnapshot: Effect.fnUntraced(function* (path, name) {
       const method = "Microsandbox.loadSnapshot"
+      yield* requireEntryName(method, name)
       const bytes = yield* onHost(method, path, () => Fs.readFileSync(path))
       if (isTaken(name)) return yield* taken(name)
       const saved = readArchive(decodeSaved, bytes)
@@ -233,9 +237,12 @@ export const make = (options: {
       return yield* getSnapshot(name)
     }),
     renameSnapshot: Effect.fnUntraced(function* (name, to) {
+      const method = "Microsandbox.renameSnapshot"
+      yield* requireEntryName(method, name)
+      yield* requireEntryName(method, to, "to")
       if (isTaken(to)) return yield* taken(to)
       if (!isTaken(name)) return yield* new NotFound({ resource: "snapshot", name })
-      yield* onHost("Microsandbox.renameSnapshot", at(to), () => Fs.renameSync(at(name), at(to)))
+      yield* onHost(method, at(to), () => Fs.renameSync(at(name), at(to)))
     }),
     removeStaging: (of, options) =>
       onHost("Microsandbox.removeStaging", folder, () => {

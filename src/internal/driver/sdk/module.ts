@@ -109,7 +109,7 @@ export const claimLocal = Effect.fnUntraced(function* (
   wanted: string | undefined
 ): Effect.fn.Return<string, LightboxError, Scope.Scope> {
   const method = "MicrosandboxLocal.layer"
-  const home = yield* Home.resolve(method, wanted)
+  const home = yield* Home.resolveFolder(method, wanted)
   yield* claim(method, { description: `the home ${home}`, home })
   return home
 })

@@ -87,9 +87,6 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
 export const instanceOf = (handle: Sdk.SandboxHandle): string | undefined =>
   text(property(configOf(handle), "labels", instanceLabel))
 
-export const imageDigestOf = (handle: Sdk.SandboxHandle): string | undefined =>
-  text(property(configOf(handle), "manifest_digest"))
-
 export const isEphemeral = (handle: Sdk.SandboxHandle): boolean =>
   property(configOf(handle), "lifecycle", "ephemeral") === true
 
