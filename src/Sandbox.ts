@@ -263,11 +263,11 @@ export interface Sandbox extends Guest.Files {
   /**
    * Opens a port of this host that leads to a TCP port of the guest, for the scope or until the guest is lost. Each
    * connection accepted here opens one in the guest, from its own 127.0.0.1, so servers that listen only there are
-   * reached, whatever the sandbox's network. Either side can end before the other. If nobody listens in the guest, the
-   * connection is closed at once: the port can be opened before the server starts.
+   * reached, whatever the sandbox's network. Either side can end before the other. If nothing listens in the guest, the
+   * connection is closed immediately, so you can open the port before the server starts.
    *
-   * Fails with `InvalidConfig`, which names `host`, if the port is in use. Data that is read slowly is buffered as the
-   * output of a command is.
+   * Fails with `InvalidConfig`, which names `host`, if the port is in use. Unread data is buffered like the
+   * output of a command.
    */
   readonly forward: (guestPort: number, options?: ForwardOptions) => Effect.Effect<Forward, LightboxError, Scope.Scope>
   /** The open forwards that were opened through this handle. */
@@ -511,6 +511,9 @@ const find = Effect.fnUntraced(function* (method: string, name: string) {
   return { driver, info: yield* driver.getSandbox(yield* decodeName(method, name)) }
 })
 
+const notRunning = (method: string, { name, status }: Microsandbox.SandboxInfo): LightboxError =>
+  new LightboxError({ method, reason: new NotRunning({ name, status }) })
+
 const resolveSnapshot = <E, R>(
   snapshot: string | BootableSnapshot | Effect.Effect<BootableSnapshot, E, R> | undefined
 ): Effect.Effect<string, LightboxError | E, R> =>
@@ -548,12 +551,7 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
   name: string
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const { driver, info } = yield* find("Sandbox.connect", name)
-  if (info.status !== "running") {
-    return yield* new LightboxError({
-      method: "Sandbox.connect",
-      reason: new NotRunning({ name, status: info.status })
-    })
-  }
+  if (info.status !== "running") return yield* notRunning("Sandbox.connect", info)
   return make(driver, info, yield* driver.connect(info))
 })
 
@@ -572,18 +570,18 @@ export type GetOrCreateOptions<E = never, R = never> = SourceOptions<E, R> &
   }
 
 /**
- * Connects to the sandbox of a name. Starts it first if it is stopped, and launches it if there is none. It is detached:
- * closing the scope ends the connection, and the sandbox runs on until {@link remove}.
+ * Connects to the sandbox with this name. Starts it first if it is stopped, and launches it if it does not exist. It is
+ * detached: closing the scope ends the connection, and the sandbox keeps running until {@link remove}.
  *
  * **Details**
  *
  * Of several processes that call it at once, one launches the sandbox, and all connect to it.
  *
  * Fails with `Drift`, which names the option, if the sandbox was launched with other options. The values of secrets,
- * `registry` and `pullPolicy` are not compared, nor is a sandbox that this library did not launch. Of a snapshot given
- * by name, the name is compared; of a build result, the result, so a new build is a difference. Fails with `NotRunning`
- * for a paused sandbox, and for one that another process has been starting or stopping for 2 minutes. Otherwise it fails
- * as {@link launch} and {@link start} do.
+ * `registry` and `pullPolicy` are not compared, nor is a sandbox that this library did not launch. A snapshot given by
+ * name is compared by name, and a build result by its content, so a new build counts as a difference. Fails with
+ * `NotRunning` for a paused sandbox, and for one that another process has been starting or stopping for 2 minutes.
+ * Otherwise it fails as {@link launch} and {@link start} do.
  *
  * **Example** (Keep a workspace between runs)
  *
@@ -629,10 +627,9 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
         : info.status === "stopped" || info.status === "crashed"
           ? internal.start(info, { detached: true })
           : undefined
-    if (opened === undefined && info.status === "paused") {
-      return yield* new LightboxError({ method, reason: new NotRunning({ name, status: info.status }) })
+    if (opened === undefined) {
+      return info.status === "paused" ? yield* notRunning(method, info) : Option.none()
     }
-    if (opened === undefined) return Option.none()
     // Whatever happened to the sandbox meanwhile, the next attempt sees it.
     return yield* Effect.catchReasons(Effect.asSome(opened), "LightboxError", {
       NotFound: again,
@@ -649,11 +646,7 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
     Effect.flatMap(
       Option.match({
         onSome: (sandbox) => Effect.succeed(sandbox),
-        onNone: () =>
-          Effect.flatMap(
-            find(method, name),
-            ({ info }) => new LightboxError({ method, reason: new NotRunning({ name, status: info.status }) })
-          )
+        onNone: () => Effect.flatMap(find(method, name), ({ info }) => notRunning(method, info))
       })
     ),
     timeout === undefined ? identity : timeLimit(method, `waiting for "${name}"`, timeout)

@@ -843,8 +843,8 @@ export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: San
 }
 
 /**
- * Connects to the sandbox of a name. Starts it first if it is stopped, and launches it if there is none. It keeps running
- * after this process exits, until `removeSandbox`.
+ * Connects to the sandbox with this name. Starts it first if it is stopped, and launches it if it does not exist. It
+ * keeps running after this process exits, until `removeSandbox`.
  *
  * Of several processes that call it at once, one launches the sandbox, and all connect to it. Rejects with the reason
  * `Drift`, which names the option, if the sandbox was launched with other options; values of secrets are not compared.

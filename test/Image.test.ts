@@ -61,7 +61,7 @@ it.effect.each([
   Effect.gen(function* () {
     const driver = yield* Microsandbox.Microsandbox
     const sandbox = yield* Sandbox.launch({ image: "booted:1" })
-    const found = { ...(yield* driver.getSandbox(sandbox.name)), imageDigest: undefined, ...info }
+    const found = Object.assign(yield* driver.getSandbox(sandbox.name), { imageDigest: undefined }, info)
     const images = [
       ["alpine:latest", "sha256:a"],
       ["new:1", "sha256:b"],

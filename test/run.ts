@@ -18,6 +18,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
+import type * as PlatformError from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -181,50 +182,49 @@ const onceAgain = <E, R>(run: Effect.Effect<number, E, R>): Effect.Effect<number
     () => Effect.andThen(Console.log("The emulated host died. Its tests are started again, once"), run)
   )
 
-/**
- * All tests of a project. Emulated hosts of one processor each boot almost twice as many virtual machines as one with
- * all of them: there each test file has a host of its own, as many at a time as there are processors.
- */
-const onMicrovms = (
-  project: string,
-  images: ReadonlyArray<string>,
-  limits: { readonly each: string; readonly all: string }
-) => timed(project, eachFile(project, images, limits))
+type Part = Effect.Effect<Count, PlatformError.PlatformError, NodeServices.NodeServices>
 
-const eachFile = Effect.fnUntraced(function* (
+/** The tests of one file, and what runs them. */
+const filePart = (project: string, file: string, on: (words: Words) => Words = (words) => words): Part => {
+  const title = file.slice(root.length)
+  const args = ["--project", project, file]
+  return timed(
+    title,
+    vitest(title.replaceAll("/", "-"), args, (words) => onceAgain(behind(title, on(words))))
+  )
+}
+
+/** The tests of a project, file by file. */
+const fileParts = Effect.fnUntraced(function* (project: string, on?: (words: Words) => Words) {
+  const listed = yield* run(process.execPath, [vitestScript, "list", "--project", project, "--filesOnly", "--json"], {
+    cwd: root
+  }).pipe(Effect.flatMap(decodeFiles), Effect.result)
+  return Result.isFailure(listed)
+    ? [Effect.succeed(failure(`The tests of ${project} can not be listed: ${listed.failure.message}`))]
+    : listed.success.map(({ file }) => filePart(project, file, on))
+})
+
+/** Runs parts, as many at a time as there are processors. */
+const together = Effect.fnUntraced(function* (parts: ReadonlyArray<Part>) {
+  return sum(yield* Effect.all(parts, { concurrency: Machine.cpus }))
+})
+
+/**
+ * All tests of a project on real microVMs. Emulated hosts of one processor each boot almost twice as many virtual
+ * machines as one with all of them: there each test file is a part of its own, with a host of its own.
+ */
+const microvmParts = Effect.fnUntraced(function* (
   project: string,
   images: ReadonlyArray<string>,
   limits: { readonly each: string; readonly all: string }
 ) {
-  const args = ["--project", project]
-  if (yield* Machine.canBoot) {
-    yield* Console.log(`\n# Tests: ${project}`)
-    return yield* vitest(project, args, (words) =>
-      foreground(onHost(["--name", project, ...images, "--timeout", limits.all], words))
-    )
+  if (!(yield* Machine.canBoot)) {
+    return yield* fileParts(project, (words) => onHost(["--name", project, ...images, "--timeout", limits.each], words))
   }
-  const listed = yield* run(process.execPath, [vitestScript, "list", ...args, "--filesOnly", "--json"], {
-    cwd: root
-  }).pipe(Effect.flatMap(decodeFiles), Effect.result)
-  if (Result.isFailure(listed)) {
-    return failure(`The tests of ${project} can not be listed: ${listed.failure.message}`)
-  }
-  const files = listed.success.map(({ file }) => file)
-  yield* Console.log(`\n${files.length} files of tests: ${project}`)
-  const counts = yield* Effect.forEach(
-    files,
-    (file) => {
-      const name = file.slice(root.length).replaceAll("/", "-")
-      const part = vitest(name, [...args, file], (words) =>
-        onceAgain(
-          behind(file.slice(root.length), onHost(["--name", project, ...images, "--timeout", limits.each], words))
-        )
-      )
-      return timed(`  ${file.slice(root.length)}`, part)
-    },
-    { concurrency: Machine.cpus }
+  const whole = vitest(project, ["--project", project], (words) =>
+    foreground(onHost(["--name", project, ...images, "--timeout", limits.all], words))
   )
-  return sum(counts)
+  return [timed(project, whole)]
 })
 
 const check = Effect.gen(function* () {
@@ -239,35 +239,39 @@ const check = Effect.gen(function* () {
 
 const test = Effect.gen(function* () {
   const fast = yield* check
-  const core = onMicrovms("core", ["--image", "busybox"], { each: "15 minutes", all: "20 minutes" })
-  return sum([fast, yield* here("whole"), yield* core])
+  const whole = yield* here("whole")
+  const core = yield* microvmParts("core", ["--image", "busybox"], { each: "15 minutes", all: "20 minutes" })
+  return sum([fast, whole, yield* together(core)])
 })
 
 /** The emulated host itself, on machines that have a use for it. */
-const host = Effect.gen(function* () {
-  return (yield* Machine.canBoot) ? none : yield* here("host")
+const hostParts = Effect.gen(function* () {
+  return (yield* Machine.canBoot) ? [] : yield* fileParts("host")
 })
 
 /** Power cuts and kills at system calls, which need file systems of their own: a root user, and loop devices. */
-const power = Effect.gen(function* () {
+const powerParts = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
   const isAble = process.getuid?.() === 0 && (yield* fs.exists("/dev/loop-control"))
-  if (isAble) return yield* here("power")
+  if (isAble) return yield* fileParts("power")
   yield* Console.log("\n# Tests: power\nThey need a root user and loop devices")
-  return process.env["CI"] === undefined ? none : failure("power: needs a root user and loop devices")
+  return process.env["CI"] === undefined ? [] : [Effect.succeed(failure("power: needs a root user and loop devices"))]
 })
 
 /** A short one of what can go on for long: several processes that work at random, on the twin. */
-const soak = static_("Soak", [process.execPath, `${root}test/soak/run.ts`, "--minutes", "3", "--rounds", "100"])
+const soak: Part = timed(
+  "soak",
+  Effect.map(
+    behind("soak", [process.execPath, `${root}test/soak/run.ts`, "--minutes", "3", "--rounds", "100"]),
+    (status) => (status === 0 ? { ...none, passed: 1 } : failure(`The soak ended with status ${status}`))
+  )
+)
 
 const all = Effect.gen(function* () {
-  return sum([
-    yield* test,
-    yield* soak,
-    yield* power,
-    yield* host,
-    yield* onMicrovms("microvm", allImages, { each: "30 minutes", all: "60 minutes" })
-  ])
+  const tested = yield* test
+  const microvms = yield* microvmParts("microvm", allImages, { each: "30 minutes", all: "60 minutes" })
+  // The longest first, so that no processor is idle at the end.
+  return sum([tested, yield* together([...(yield* powerParts), ...(yield* hostParts), soak, ...microvms])])
 })
 
 const counting = <E, R>(suite: Effect.Effect<Count, E, R>) =>

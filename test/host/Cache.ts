@@ -41,23 +41,27 @@ read -r _
 `
 
 /**
- * A new folder on the file system of the cache that is gone after the scope, even if this process is killed.
- *
- * **Details**
- *
- * `alsoRemove` gives, for the name of the folder, the files elsewhere that share its fate.
+ * The socket of the file server of a run, seen from the run's folder. File servers lock the names of their sockets, so
+ * each has a name of its own; always a relative one, for the path of a socket can't be long.
  */
-export const runFolder = Effect.fnUntraced(function* (alsoRemove: (name: string) => ReadonlyArray<string> = () => []) {
+export const socketOf = (run: string): string => `lightbox-${run}.sock`
+
+/** Where a file server that was killed leaves a mark of its socket. */
+export const sockets = "/var/run/virtiofsd"
+
+/** A new folder on the file system of the cache that is gone after the scope, even if this process is killed. */
+export const runFolder = Effect.fnUntraced(function* () {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const runs = yield* folder("runs")
   // A machine that lost power had no janitor.
   const left = (yield* fs.readDirectory(runs)).filter((name) => !isAlive(Number.parseInt(name, 10)))
-  yield* Effect.forEach(left, (name) => fs.remove(path.join(runs, name), { recursive: true, force: true }))
+  const traces = (name: string) => [path.join(runs, name), `${sockets}/${socketOf(name)}.pid`]
+  yield* Effect.forEach(left.flatMap(traces), (trace) => fs.remove(trace, { recursive: true, force: true }))
 
   const name = `${process.pid}-${Crypto.randomUUID().slice(0, 8)}`
   const run = path.join(runs, name)
-  yield* ChildProcess.make("sh", ["-c", janitor, "janitor", run, ...alsoRemove(name)], {
+  yield* ChildProcess.make("sh", ["-c", janitor, "janitor", ...traces(name)], {
     stdin: "pipe",
     stdout: "ignore",
     stderr: "inherit"

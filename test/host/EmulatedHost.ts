@@ -188,7 +188,7 @@ const converse = Effect.fnUntraced(function* (emulator: Emulator.Emulator) {
  * When it is interrupted, the command gets the signal and some time to end.
  */
 export const run = Effect.fnUntraced(function* (options: Host.Options, images: string) {
-  const folder = yield* Cache.runFolder(Emulator.leftovers)
+  const folder = yield* Cache.runFolder()
   const kernel = yield* Initramfs.newestKernel
   const [initramfs, disk] = yield* Effect.all(
     [makeInitramfs(folder, kernel, options, images), makeScratchDisk(folder, options)],

@@ -7,6 +7,7 @@ import type * as ChildProcess from "effect/process/ChildProcess"
 import type { ChildProcessHandle } from "effect/process/ChildProcessSpawner"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
+import * as Cache from "./Cache.ts"
 import { HostCrashed } from "./HostError.ts"
 import * as Subprocess from "./Subprocess.ts"
 
@@ -34,13 +35,6 @@ export interface Emulator {
   /** Fails, with the last words of its processes and of its console. */
   readonly giveUp: (what: string) => Effect.Effect<never, HostCrashed>
 }
-
-/** What a file server that was killed leaves behind, outside of the machine's folder. */
-export const leftovers = (name: string): ReadonlyArray<string> => [`/var/run/virtiofsd/${socketOf(name)}.pid`]
-
-// A name of its own, for file servers lock the names of their sockets. Always a relative one, for the path of a
-// socket can't be long.
-const socketOf = (name: string) => `lightbox-${name}.sock`
 
 /** The server of this machine's files, as it comes with QEMU in Debian 12. Later ones are another, with other flags. */
 export const fileServerProgram = "/usr/lib/qemu/virtiofsd"
@@ -86,7 +80,7 @@ const qemu = (machine: Machine, socket: string): Subprocess.Words => [
 export const start = Effect.fnUntraced(function* (machine: Machine) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const socket = socketOf(path.basename(machine.folder))
+  const socket = Cache.socketOf(path.basename(machine.folder))
   const lines = MutableRef.make<ReadonlyArray<string>>([])
 
   const giveUp = Effect.fnUntraced(function* (what: string) {

@@ -14,7 +14,7 @@ export interface Options {
   /** In MiB. */
   readonly memory: number
   readonly fileSystem: "ext4" | "xfs"
-  /** For the command. How long a host takes to be there is no fault of it. */
+  /** For the command. Starting the host does not count. */
   readonly timeout: Duration.Duration
   /** The folder that is the same inside and outside. */
   readonly out: string

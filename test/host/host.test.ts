@@ -16,13 +16,21 @@ import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
 import { fileURLToPath } from "node:url"
 import * as Busybox from "../images/Busybox.ts"
+import * as Cache from "./Cache.ts"
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
-/** Folders of this test run, so that nothing of other runs is in them. */
-class Folders extends Context.Service<Folders, { readonly cache: string; readonly out: string }>()(
-  "effect-lightbox/test/host/host.test/Folders"
-) {
+/** What is in a folder: nothing if it isn't there yet. */
+const entries = Effect.fnUntraced(function* (folder: string) {
+  const fs = yield* FileSystem.FileSystem
+  return yield* Effect.orElseSucceed(fs.readDirectory(folder), (): Array<string> => [])
+})
+
+/** Folders of this test run, so that nothing of other runs is in them, and the marks of sockets that others left. */
+class Folders extends Context.Service<
+  Folders,
+  { readonly cache: string; readonly out: string; readonly foreign: ReadonlySet<string> }
+>()("effect-lightbox/test/host/host.test/Folders") {
   static readonly layer = Layer.effect(
     Folders,
     Effect.gen(function* () {
@@ -31,7 +39,7 @@ class Folders extends Context.Service<Folders, { readonly cache: string; readonl
       const folder = yield* fs.makeTempDirectoryScoped()
       const out = path.join(folder, "out of\nthe 'host'")
       yield* fs.makeDirectory(out)
-      return { cache: path.join(folder, "cache"), out }
+      return { cache: path.join(folder, "cache"), out, foreign: new Set(yield* entries(Cache.sockets)) }
     })
   )
 }
@@ -85,7 +93,7 @@ const disturb = Effect.fnUntraced(function* <A, E, R>(
 const remains = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const { cache } = yield* Folders
+  const { cache, foreign } = yield* Folders
   const runs = path.join(cache, "effect-lightbox/runs")
   const processes = yield* Effect.forEach(
     (yield* fs.readDirectory("/proc")).filter((name) => /^\d+$/.test(name)),
@@ -96,12 +104,12 @@ const remains = Effect.gen(function* () {
         Effect.orElseSucceed(() => [])
       )
   )
-  // There is none before the first run.
-  const entries = (folder: string) => Effect.orElseSucceed(fs.readDirectory(folder), (): Array<string> => [])
   const folders = yield* entries(runs)
-  const marks = yield* Effect.filter(yield* entries("/var/run/virtiofsd"), (name) => {
+  const marks = yield* Effect.filter(yield* entries(Cache.sockets), (name) => {
     const pid = /^lightbox-(\d+)-/.exec(name)?.[1]
-    return pid === undefined ? Effect.succeed(false) : Effect.map(fs.exists(`/proc/${pid}`), (alive) => !alive)
+    return pid === undefined || foreign.has(name)
+      ? Effect.succeed(false)
+      : Effect.map(fs.exists(`/proc/${pid}`), (alive) => !alive)
   })
   return [...processes.flat(), ...folders, ...marks]
 })
@@ -353,9 +361,11 @@ layer(Folders.layer.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestS
         const fs = yield* FileSystem.FileSystem
         const path = yield* Path.Path
         const left = path.join((yield* Folders).cache, "effect-lightbox/runs/4194305-left")
+        const mark = path.join(Cache.sockets, `${Cache.socketOf("4194305-left")}.pid`)
         yield* fs.makeDirectory(left, { recursive: true })
+        yield* fs.writeFileString(mark, "")
         assert.strictEqual((yield* run(["true"])).status, 0)
-        assert.isFalse(yield* fs.exists(left))
+        assert.deepStrictEqual([yield* fs.exists(left), yield* fs.exists(mark)], [false, false])
       }))
 
     test("names the Debian release that it needs", () =>

@@ -57,7 +57,9 @@ const flags = {
     Flag.withDefault("ext4")
   ),
   timeout: Flag.String("timeout").pipe(
-    Flag.withDescription("Time for the command, once its host is there; past it the exit status is 124"),
+    Flag.withDescription(
+      "Time limit for the command, counted from when its host is up; past it the exit status is 124"
+    ),
     Flag.withSchema(Schema.DurationFromString),
     Flag.withDefault(Duration.hours(1))
   ),

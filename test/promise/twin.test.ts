@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import { vi } from "vitest"
 import * as Promises from "../../src/promise.ts"
 import { MicrosandboxMemory, useTwin } from "../../src/testing.ts"
 import { rejection, untyped, wrongField } from "./support.ts"
@@ -51,6 +52,7 @@ describe("useTwin", () => {
     assert.strictEqual(await second.calls().catch(() => "closed"), "closed")
     await using third = await useTwin()
     assert.deepStrictEqual((await third.inventory()).sandboxes, [])
+  })
 
   it("ends what a command waits for when the command is killed, and lets it change nothing more", async () => {
     const started = Promise.withResolvers<void>()
@@ -78,10 +80,12 @@ describe("useTwin", () => {
   })
 
   it("touches no home but its own, removes it, and switches back", async () => {
-    const before = process.env["MSB_HOME"]
     const elsewhere = Fs.mkdtempSync(Path.join(Os.tmpdir(), "t"))
-    process.env["MSB_HOME"] = Path.join(elsewhere, "home")
-    const folders = () => Fs.readdirSync(Os.tmpdir()).filter((name) => /^(lb|lightbox|microsandbox|t)/.test(name))
+    // The machine's is full of what other tests make and remove.
+    const temporary = Fs.mkdtempSync(Path.join(Os.tmpdir(), "t"))
+    vi.stubEnv("MSB_HOME", Path.join(elsewhere, "home"))
+    vi.stubEnv("TMPDIR", temporary)
+    const folders = () => Fs.readdirSync(Os.tmpdir())
     try {
       const there = folders()
       const twin = await useTwin()
@@ -99,9 +103,9 @@ describe("useTwin", () => {
       assert.deepStrictEqual(folders(), there)
       assert.deepStrictEqual(Fs.readdirSync(elsewhere), [])
     } finally {
-      if (before === undefined) delete process.env["MSB_HOME"]
-      else process.env["MSB_HOME"] = before
+      vi.unstubAllEnvs()
       Fs.rmSync(elsewhere, { recursive: true })
+      Fs.rmSync(temporary, { recursive: true })
     }
   })
 

@@ -11,6 +11,7 @@ import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { statusOf } from "../config/signals.ts"
 import { invalid } from "../config/validation.ts"
+import { endpoint } from "../driver/ports.ts"
 import { driver, instant, Json, mebibytes, Outputs, Quiet, print, printList, printRemoved } from "./environment.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
@@ -226,11 +227,7 @@ export const shell = Command.make(
 const printPorts = (ports: ReadonlyArray<PublishedPort>, none: string) =>
   printList(Shapes.Ports, ports, {
     columns: ["ADDRESS", "GUEST", "PROTOCOL"],
-    row: ({ bind, guest, host, protocol }) => [
-      `${bind.includes(":") ? `[${bind}]` : bind}:${host}`,
-      `${guest}`,
-      protocol
-    ],
+    row: ({ guest, protocol, ...at }) => [endpoint(at), `${guest}`, protocol],
     none
   })
 

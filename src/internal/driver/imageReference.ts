@@ -29,6 +29,13 @@ export const splitReference = (
   return { host, repository, version: digest ?? tag }
 }
 
+/** Whether a registry has to be asked what a name stands for. What a digest stands for never changes. */
+export const mustAsk = (
+  reference: string,
+  cached: string | undefined,
+  pullPolicy: "always" | "if-missing" | "never" | undefined
+): boolean => pullPolicy === "always" && !(reference.includes("@") && cached !== undefined)
+
 /** Refuses to save nothing. */
 export const checkReferences = (references: ReadonlyArray<string>): Effect.Effect<void, LightboxError> =>
   references.length === 0

@@ -44,9 +44,19 @@ export const listenOn = (
     })
   })
 
+/** The port that was asked for, or the one that was chosen for port 0. */
+export const portOf = (listening: Net.Server | Dgram.Socket, asked: number): number => {
+  const address = listening.address()
+  return typeof address === "object" && address !== null ? address.port : asked
+}
+
+/** An address and a port as URLs have them. */
+export const endpoint = ({ bind, host }: Pick<PublishedPort, "bind" | "host">): string =>
+  `${Net.isIPv6(bind) ? `[${bind}]` : bind}:${host}`
+
 /**
  * Carries data between a socket of this host and a connection into the guest until both sides have ended. Each side can
- * end before the other. A failure of either side, or interruption, resets the socket: half of the data is no end.
+ * end before the other. A failure of either side, or interruption, resets the socket: truncated data must not look complete.
  */
 export const relay = <E>(
   socket: Net.Socket,
@@ -112,12 +122,7 @@ const take = ({ bind, guest, host, protocol }: PublishedPort) =>
       catch: (cause) => createRefused(host, bind, cause)
     }),
     (taken) => Effect.promise(() => new Promise<void>((resolve) => taken.close(() => resolve())))
-  ).pipe(
-    Effect.map((taken): PublishedPort => {
-      const address = taken.address()
-      return { host: typeof address === "object" && address !== null ? address.port : host, guest, protocol, bind }
-    })
-  )
+  ).pipe(Effect.map((taken): PublishedPort => ({ host: portOf(taken, host), guest, protocol, bind })))
 
 /** Free ports chosen for sandboxes that do not listen yet. */
 const chosen = new Set<string>()

@@ -47,7 +47,7 @@ const digestsOf = ({ _tag, ...source }: Source, asked: SandboxConfig): Digests =
   const { mounts = {}, rootDisk, ...config } = Struct.omit(asked, ["name", "pullPolicy", "registry"])
   const compared = {
     ...config,
-    // The others are what a launch chooses by itself.
+    // The other values only say how the disk is made.
     rootDisk: rootDisk === "overlay" ? rootDisk : undefined,
     ports: publishedPorts(asked),
     mounts: Object.fromEntries(Object.entries(mounts).map(([path, mount]) => [path, resolved(mount)])),

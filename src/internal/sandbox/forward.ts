@@ -5,14 +5,14 @@ import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import * as Net from "node:net"
+import type * as Net from "node:net"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { Forward, ForwardOptions } from "../../Sandbox.ts"
 import { Address, defaultBind, HostPort, Port } from "../config/schemas.ts"
 import { callDecoder } from "../config/validation.ts"
 import { printable } from "../report/printable.ts"
-import { listenOn, portRefused, relay } from "../driver/ports.ts"
+import { endpoint, listenOn, portOf, portRefused, relay } from "../driver/ports.ts"
 
 const decode = callDecoder(
   "Sandbox.forward",
@@ -44,10 +44,8 @@ export const make = Effect.fn("Sandbox.forward")(function* (
     )
     // As any server does, it keeps the process alive.
     server.ref()
-    const address = server.address()
-    const listening = typeof address === "object" && address !== null ? address.port : host
-    const url = `http://${Net.isIPv6(bind) ? `[${bind}]` : bind}:${listening}`
-    const fields = { guest: port, host: listening, bind, url }
+    const at = { host: portOf(server, host), bind }
+    const fields = { guest: port, ...at, url: `http://${endpoint(at)}` }
     const forward: Forward = printable({ ...fields, close, closed: Deferred.await(closed) }, "Forward", () => fields)
     yield* Effect.acquireRelease(
       Effect.sync(() => open.add(forward)),

@@ -59,7 +59,7 @@ export const leaveToSweep = (store: Store, artifacts: ReadonlyArray<string>): Ef
 
 /** Lists the results to which names and kept generations point. */
 export const roots = (driver: Driver, store: Store): Effect.Effect<ReadonlySet<string>, LightboxError> =>
-  Effect.map(keepGenerations(driver, store, undefined, true), ({ needed }) => needed)
+  Effect.map(keepGenerations(driver, store, undefined), ({ needed }) => needed)
 
 /** Lists damaged results that no name needs. A removal or a power cut left them, or a disk went bad. */
 export const damaged = Effect.fnUntraced(function* (
@@ -95,21 +95,30 @@ export const removeDamaged = (driver: Driver, store: Store, name: string): Effec
     })
   )
 
-/** Drops all but `keep` generations of each name. In a dry run, only returns which results that concerns. */
+interface Kept {
+  /** Results to which names and kept generations point. */
+  readonly needed: ReadonlySet<string>
+  /** Results of the other generations. Names may still need them. */
+  readonly dropped: ReadonlySet<string>
+  /** Drops the other generations from the records. Can be repeated. */
+  readonly write: Effect.Effect<void, LightboxError>
+}
+
+/** Finds all but the last `keep` generations of each name. Call it with the names locked until they are written. */
 export const keepGenerations = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
-  keep: number | undefined,
-  dryRun: boolean
-): Effect.fn.Return<{ readonly needed: ReadonlySet<string>; readonly dropped: ReadonlySet<string> }, LightboxError> {
+  keep: number | undefined
+): Effect.fn.Return<Kept, LightboxError> {
   const links = yield* linksOf(driver)
   const needed = new Set(links.values())
   const dropped = new Set<string>()
+  const changes: Array<Effect.Effect<void, LightboxError>> = []
   for (const name of yield* store.listNames) {
     const artifact = links.get(name)
     if (artifact === undefined) {
       // A first build or a removal that was cut short has left it.
-      if (!dryRun) yield* store.removeName(name)
+      changes.push(store.removeName(name))
       continue
     }
     const record = yield* store.readName(name)
@@ -121,11 +130,9 @@ export const keepGenerations = Effect.fnUntraced(function* (
       if (generations.includes(generation)) needed.add(generation.artifact)
       else dropped.add(generation.artifact)
     }
-    if (!dryRun && generations.length < record.generations.length) {
-      yield* store.writeName(name, { ...record, generations })
-    }
+    if (generations.length < record.generations.length) changes.push(store.writeName(name, { ...record, generations }))
   }
-  return { needed, dropped }
+  return { needed, dropped, write: Effect.all(changes, { discard: true }) }
 })
 
 /** Lists the kept generations of a name, oldest first. */

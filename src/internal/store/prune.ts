@@ -39,8 +39,7 @@ export const prune = (
       const options = yield* decodeOptions(input)
       const dryRun = options.dryRun === true
       yield* Links.lockNames(store)
-      const keep = (dryRun: boolean) => Generations.keepGenerations(driver, store, options.keep, dryRun)
-      const { dropped, needed } = yield* keep(true)
+      const { dropped, needed, write } = yield* Generations.keepGenerations(driver, store, options.keep)
       // Unlike results, they mean nothing to a later prune.
       if (!dryRun)
         yield* Generations.noteUnnamed(
@@ -50,7 +49,7 @@ export const prune = (
       // On a full disk no record can be written: the results go first.
       const isFull = dryRun
         ? false
-        : yield* Effect.as(keep(false), false).pipe(
+        : yield* Effect.as(write, false).pipe(
             Effect.catchReason("LightboxError", "NoSpace", () => Effect.succeed(true))
           )
       const used = yield* store.inUse
@@ -132,7 +131,7 @@ export const prune = (
         if (isLeft)
           verdicts.push({ resource: "snapshot", name, verdict, reason: "it is damaged, and no name points to it" })
       }
-      if (isFull) yield* keep(false)
+      if (isFull) yield* write
       if (!dryRun) yield* forgetOld(store, snapshots, now)
       return Cleanup.Report.of(
         verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)),

@@ -94,9 +94,9 @@ describe("hostFiles", () => {
       const { open } = FsPromises
       const spy = vi.spyOn(FsPromises, "open").mockImplementation(async (...args) => {
         const file = await open(...args)
-        const { close } = file
+        const close = file.close.bind(file)
         file.close = async () => {
-          await close.call(file)
+          await close()
           throw Object.assign(new Error(code), { code })
         }
         return file

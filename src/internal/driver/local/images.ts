@@ -5,7 +5,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type { LightboxError } from "../../../LightboxError.ts"
 import { checkHostPaths } from "../createChecks.ts"
-import { checkReferences, wholeReference } from "../imageReference.ts"
+import { checkReferences, mustAsk, wholeReference } from "../imageReference.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
 import { date } from "../sdk/sandboxes.ts"
 import { requireArchive } from "../../host/fileFailure.ts"
@@ -96,8 +96,7 @@ export const images = ({ home, pullPolicy, sdk }: DriverContext): ImagePart => (
     const method = "Microsandbox.resolveImage"
     yield* checkHostPaths({ registry: options?.registry })
     const cached = yield* cachedDigest(sdk, method, reference)
-    const isFixed = reference.includes("@") && cached !== undefined
-    if (isFixed || (options?.pullPolicy ?? pullPolicy) !== "always") {
+    if (!mustAsk(reference, cached, options?.pullPolicy ?? pullPolicy)) {
       return { digest: cached, isCached: cached !== undefined }
     }
     const digest = yield* Registry.askDigest(method, home, reference, options?.registry)

@@ -11,7 +11,7 @@ import type * as Microsandbox from "../../../Microsandbox.ts"
 import type { Image, ImageFile, Options } from "../../../MicrosandboxMemory.ts"
 import { fileFailure, requireArchive } from "../../host/fileFailure.ts"
 import { checkHostPaths } from "../createChecks.ts"
-import { checkReferences, wholeReference } from "../imageReference.ts"
+import { checkReferences, mustAsk, wholeReference } from "../imageReference.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import { programs } from "./programs/index.ts"
 import { FileTree, type Lower } from "./kernel/fileTree.ts"
@@ -358,8 +358,7 @@ export const make = (
     resolveImage: Effect.fnUntraced(function* (reference, options) {
       yield* checkHostPaths({ registry: options?.registry })
       const cached = cache.find(reference)?.digest
-      const isFixed = reference.includes("@") && cached !== undefined
-      if (isFixed || (options?.pullPolicy ?? pullPolicy) !== "always") {
+      if (!mustAsk(reference, cached, options?.pullPolicy ?? pullPolicy)) {
         return { digest: cached, isCached: cached !== undefined }
       }
       const digest = registry.find(reference)?.digest
