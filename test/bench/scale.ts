@@ -123,8 +123,8 @@ const killed: Row.Bench = {
   place: "machine",
   rows: () =>
     Effect.gen(function* () {
-      const restore = Runtime.provide(MicrosandboxMemory.layer())
-      yield* Effect.addFinalizer(() => Effect.promise(restore))
+      const { close } = Runtime.provide(MicrosandboxMemory.layer())
+      yield* Effect.addFinalizer(() => Effect.promise(close))
       const signal = yield* Effect.abortSignal
       const grown = yield* Effect.promise(async () => {
         await using sandbox = await Promises.launchSandbox({ image })
