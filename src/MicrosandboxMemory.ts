@@ -33,6 +33,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -488,3 +489,15 @@ export const layer = (options?: Options): Layer.Layer<Services | Control, Lightb
       Effect.map(compose(blueprint), Context.add(Control, control))
     )
   )
+
+/**
+ * Provides `Microsandbox` in memory, and {@link Control} over it, with options from `Config`. Commands, images and
+ * faults go into `Config.succeed`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options>
+): Layer.Layer<Services | Control, LightboxError | Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layer))

@@ -448,6 +448,11 @@ export const exec: Change<[command: string, args?: ReadonlyArray<Guest.Word>, op
  * becomes the file `to`. Permissions and symbolic links are kept. The step reruns
  * when content, permissions or names change. The guest needs `tar`.
  *
+ * On Linux, with ext4, XFS, btrfs, tmpfs or overlayfs, files that have not changed
+ * since an earlier plan or build, by their size, times and inode, are not read again
+ * until the machine restarts. Programs that write into memory mapped from a file may
+ * change it without its times; the option `force` reads all files.
+ *
  * Fails with `FileError` if a file, or on Linux a folder, was replaced since it was
  * listed; a link in its place is not followed.
  *
@@ -903,7 +908,7 @@ export interface BuildOptions {
    * adds at most a tenth to a first build.
    */
   readonly checkpointFactor?: number | undefined
-  /** Rerun all steps, or those from this position (from 1) on. Default: `false`. */
+  /** Rerun all steps, or those from this position (from 1) on, and read all copied files. Default: `false`. */
   readonly force?: boolean | number | undefined
   /**
    * Point an existing name to the new result. `false`: fail with `AlreadyExists` if the name is taken. Default: `true`.

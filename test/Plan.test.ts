@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Cbor from "cborg"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
@@ -10,6 +11,7 @@ import * as Path from "node:path"
 import * as Keys from "../src/internal/plan/keys.ts"
 import * as Units from "../src/internal/plan/units.ts"
 import * as Snapshot from "../src/Snapshot.ts"
+import { temporary } from "./support.ts"
 
 const base = Snapshot.make("tools", "debian:12")
 
@@ -31,9 +33,9 @@ const distinct = Effect.fnUntraced(function* (...definitions: ReadonlyArray<Snap
   return new Set(yield* Effect.forEach(definitions, keyOf)).size
 })
 
-const Words = Schema.Array(
-  Schema.String.check(Schema.makeFilter((word) => word.isWellFormed() && !word.includes("\0")))
-)
+const Word = Schema.String.check(Schema.makeFilter((word) => word.isWellFormed() && !word.includes("\0")))
+
+const Words = Schema.Array(Word)
 
 describe("plan", () => {
   it.effect("keeps the keys of earlier versions", () =>
@@ -56,6 +58,58 @@ describe("plan", () => {
         "20883fca64da6e3df7074e9a0809c28f8c8bad26b8795a0d4a7addcb02932d3f"
       ])
       assert.strictEqual(Keys.baseKey(imageDigest), "7ec396ccf2b86dacf050543adb35e520898c9317d74a0215ae82fdd23f175e0a")
+    })
+  )
+
+  it.effect("gives copied files the keys that it gave before", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporary
+      const write = (name: string, content: string, mode: number) => {
+        Fs.writeFileSync(Path.join(folder, name), content)
+        Fs.chmodSync(Path.join(folder, name), mode)
+      }
+      Fs.mkdirSync(Path.join(folder, "bin"))
+      Fs.chmodSync(Path.join(folder, "bin"), 0o755)
+      write("bin/run", "#!/bin/sh\n", 0o755)
+      write("é \u{1F600}", "x".repeat(70_000), 0o640)
+      write("é \uFB00é", "", 0o640)
+      const definition = base.pipe(
+        Snapshot.copy(folder, "/srv"),
+        Snapshot.copy(folder, "/two", { mode: 0o600, ignore: ["link"], owner: { uid: 1, gid: 2 } })
+      )
+      assert.deepStrictEqual(yield* keysOf(definition), [
+        "d9a8d51d9557e78ec9fb590f251d9599b8b1537e437be1942fbb02ddfe8ca854",
+        "e610e4981a6e8e340124f4c905b08adbb5c4a8b7a006cee350fa471b89b587d8"
+      ])
+    })
+  )
+
+  it.effect.prop("encodes names of files as CBOR does", [Schema.Record(Word, Schema.String)], ([texts]) =>
+    Effect.sync(() => {
+      const well = Object.entries(texts).map(([name, text]) => [name, text.toWellFormed()] as const)
+      assert.deepStrictEqual(Buffer.from(Keys.encodeTexts(well)), Buffer.from(Cbor.encode(Object.fromEntries(well))))
+    })
+  )
+
+  it.effect("encodes many names, long ones and astral ones as CBOR does", () =>
+    Effect.sync(() => {
+      const names = [
+        "a",
+        "b",
+        "__proto__",
+        "10",
+        "9",
+        "\u{1F600}",
+        "\uFB00x",
+        "é",
+        "x".repeat(30),
+        "y".repeat(300),
+        "z".repeat(70_000)
+      ]
+      const texts = [...names, ...Array.from({ length: 300 }, (_, index) => `name-${index}`)].map(
+        (name, index) => [name, "v".repeat((index * 97) % 1000)] as const
+      )
+      assert.deepStrictEqual(Buffer.from(Keys.encodeTexts(texts)), Buffer.from(Cbor.encode(Object.fromEntries(texts))))
     })
   )
 

@@ -171,7 +171,7 @@ const behind = Effect.fnUntraced(function* (title: string, words: Words) {
   return status
 }, Effect.scoped)
 
-/** The status of a host that ended before its command did: the emulator or the emulated kernel died. */
+/** The status of a host that ended before its command did: the emulator or the emulated kernel died or stood still. */
 const hostDied = 70
 
 /** Runs tests a second time if it was their host that failed. */
@@ -219,7 +219,8 @@ const microvmParts = Effect.fnUntraced(function* (
   limits: { readonly each: string; readonly all: string }
 ) {
   if (!(yield* Machine.canBoot)) {
-    return yield* fileParts(project, (words) => onHost(["--name", project, ...images, "--timeout", limits.each], words))
+    const options = ["--name", project, ...images, "--stall", "3 minutes", "--timeout", limits.each]
+    return yield* fileParts(project, (words) => onHost(options, words))
   }
   const whole = vitest(project, ["--project", project], (words) =>
     foreground(onHost(["--name", project, ...images, "--timeout", limits.all], words))

@@ -1,6 +1,8 @@
 /** What the twin promises beyond the contract: time, logs, and what other processes have. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
@@ -13,6 +15,7 @@ import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import * as SandboxConfig from "../../src/SandboxConfig.ts"
 
 const image = "plain"
 
@@ -22,6 +25,26 @@ const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({
 )
 
 const twin = (options?: MicrosandboxMemory.Options) => Layer.fresh(MicrosandboxMemory.layer(options))
+
+describe("layerConfig", () => {
+  it.effect("takes options from the configuration, and names a missing one", () => {
+    const configured = (settings: { readonly [name: string]: string }) =>
+      MicrosandboxMemory.layerConfig({
+        memory: Config.schema(SandboxConfig.Size, "SANDBOX_MEMORY"),
+        commands: Config.succeed({ greet: (invocation) => Effect.as(invocation.stdout("hello"), 0) })
+      }).pipe(Layer.fresh, Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(settings))))
+    const program = Sandbox.run({ image }, (sandbox) =>
+      Effect.all([sandbox.shell("greet"), Effect.map(sandbox.info, ({ memory }) => memory)])
+    )
+    return Effect.gen(function* () {
+      const [greeting, memory] = yield* Effect.provide(program, configured({ SANDBOX_MEMORY: "256M" }))
+      assert.deepStrictEqual([greeting.stdout, memory], ["hello", 256 * 1024 ** 2])
+      const missing = yield* Effect.flip(Effect.provide(program, configured({})))
+      assert.strictEqual(missing._tag, "ConfigError")
+      assert.include(missing.message, "SANDBOX_MEMORY")
+    })
+  })
+})
 
 describe("logs", () => {
   it.effect("reject an invalid cursor and a cursor with a tail, and name the option", () =>

@@ -6,12 +6,20 @@ import * as Vm from "node:vm"
 
 const mebibyte = 1024 * 1024
 
-/** Collects garbage at once, which Node.js offers only to who asks for it. */
-export const collect = Effect.sync(() => {
+const collectNow = () => {
   V8.setFlagsFromString("--expose-gc")
   const gc: unknown = Vm.runInNewContext("gc")
   if (typeof gc === "function") gc()
-})
+}
+
+/** Collects garbage at once, which Node.js offers only to who asks for it. */
+export const collect = Effect.sync(collectNow)
+
+/** The bytes of all objects that are in use. */
+export const heap = (): number => {
+  collectNow()
+  return process.memoryUsage().heapUsed
+}
 
 /** What an effect gives, and how much memory the process took at most while it ran, beyond what it took before: MiB. */
 export const peakOf = <A, E, R>(

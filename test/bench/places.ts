@@ -9,6 +9,7 @@ import * as Import from "./import.ts"
 import * as Launch from "./launch.ts"
 import * as Pool from "./pool.ts"
 import * as Row from "./Row.ts"
+import * as Scale from "./scale.ts"
 import * as Services from "./services.ts"
 import * as Size from "./size.ts"
 
@@ -20,6 +21,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
   ...Exec.benches,
   ...Build.benches,
   ...Pool.benches,
+  ...Scale.benches,
   ...Services.benches,
   ...Baked.benches
 ]

@@ -202,6 +202,7 @@ export const run = Effect.fnUntraced(function* (options: Host.Options, images: s
     kernel: kernel.image,
     initramfs,
     disk,
+    stall: options.stall,
     control: Stream.fromQueue(signals).pipe(
       Stream.map((signal) => `${signal.slice(3)}\n`),
       Stream.encodeText

@@ -77,9 +77,10 @@ const run = Effect.fnUntraced(function* (command: ReadonlyArray<string>, options
 /** Starts a shell script in the host, waits until it has said "started", and then does something to the host. */
 const disturb = Effect.fnUntraced(function* <A, E, R>(
   script: string,
-  disturbance: (host: ChildProcessHandle) => Effect.Effect<A, E, R>
+  disturbance: (host: ChildProcessHandle) => Effect.Effect<A, E, R>,
+  flags: ReadonlyArray<string> = []
 ) {
-  const host = yield* start(["sh", "-c", script])
+  const host = yield* start(["sh", "-c", script], { flags })
   const started = yield* Deferred.make<void>()
   const stdout = yield* text(Stream.tap(host.stdout, () => Deferred.succeed(started, undefined))).pipe(Effect.forkChild)
   const stderr = yield* Effect.forkChild(text(host.stderr))
@@ -122,10 +123,10 @@ const assertGone = remains.pipe(
   Effect.map((found) => assert.deepStrictEqual(found, []))
 )
 
-/** Kills the only emulator that runs in a folder of this test run. */
-const killEmulator = Effect.gen(function* () {
+/** Sends a signal to the only emulator that runs in a folder of this test run. */
+const signalEmulator = Effect.fnUntraced(function* (signal: NodeJS.Signals) {
   const found = (yield* remains).filter((item) => item.includes("qemu-system-x86_64"))
-  yield* Effect.forEach(found, (item) => Effect.sync(() => process.kill(Number.parseInt(item, 10), "SIGKILL")))
+  yield* Effect.forEach(found, (item) => Effect.sync(() => process.kill(Number.parseInt(item, 10), signal)))
 })
 
 layer(Folders.layer.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestServices: true, timeout: 120_000 })(
@@ -318,9 +319,19 @@ layer(Folders.layer.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestS
         const panic = yield* run(["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 1000"])
         assert.strictEqual(panic.status, 70)
         assert.match(panic.stderr, /the emulated host ended before the command did\n(.*\n)*.*Kernel panic.*sysrq/)
-        const killed = yield* disturb("echo started; sleep 1000", () => killEmulator)
+        const killed = yield* disturb("echo started; sleep 1000", () => signalEmulator("SIGKILL"))
         assert.strictEqual<number | undefined>(killed.status, 70)
         assert.include(killed.stderr, "the emulated host ended before the command did\n")
+      }))
+
+    test("gives up an emulator that stands still", () =>
+      Effect.gen(function* () {
+        const { status, stderr } = yield* disturb("echo started; sleep 1000", () => signalEmulator("SIGSTOP"), [
+          "--stall",
+          "5 seconds"
+        ])
+        assert.strictEqual(status, 70)
+        assert.include(stderr, "the emulated host stood still for 5s")
       }))
 
     test("reloads damaged images", () =>

@@ -63,6 +63,11 @@ const flags = {
     Flag.withSchema(Schema.DurationFromString),
     Flag.withDefault(Duration.hours(1))
   ),
+  stall: Flag.String("stall").pipe(
+    Flag.withDescription("Give up an emulated host that has done nothing for this long, with status 70"),
+    Flag.withSchema(Schema.DurationFromString),
+    Flag.optional
+  ),
   images: Flag.String("image").pipe(
     Flag.withDescription(
       "Image that MSB_HOME holds: busybox, bun, debian or an OCI archive; may be repeated (default: busybox)"
@@ -111,6 +116,7 @@ const host = Effect.fnUntraced(function* (input: Command.Command.Config.Infer<ty
     memory: Option.isSome(input.memory) ? input.memory.value : yield* defaultMemory,
     fileSystem: input.fileSystem,
     timeout: input.timeout,
+    stall: input.stall,
     out: yield* outFolder
   }
   const native = yield* Machine.canBoot

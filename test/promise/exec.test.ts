@@ -172,6 +172,19 @@ describe("execStream", () => {
     })
   })
 
+  it("leaves no listener on a signal, however many commands were killed", async () => {
+    await inSandbox(async (sb) => {
+      const { signal } = new AbortController()
+      const kill = async () => {
+        const handle = await sb.execStream("sleep", ["1000"], { signal })
+        await handle.kill()
+        await handle.wait()
+      }
+      for (let round = 0; round < 10; round++) await Promise.all(Array.from({ length: 100 }, kill))
+      assert.strictEqual(getEventListeners(signal, "abort").length, 0)
+    })
+  })
+
   it("waits for the end, or collects the rest", async () => {
     await inSandbox(async (sb) => {
       assert.deepStrictEqual(await (await sb.execStream("say", ["x", "y", "5"])).wait(), { code: 5, success: false })

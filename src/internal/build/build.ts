@@ -162,7 +162,11 @@ const produce = Effect.fnUntraced(function* <E, R>(
   const base = yield* resolve
   const builders = makeBuilders(context, prepared, base, scope, nonce)
   const imageDigest = base.digest ?? (yield* builders.fromImage)
-  const units = yield* Keys.keyUnits(method, prepared.units, imageDigest, nonce)
+  const units = yield* Keys.keyUnits(method, prepared.units, imageDigest, nonce, {
+    home: driver.home,
+    stage: store.ownership.stage,
+    isFresh: Number.isFinite(LookUp.forcedFrom(options.force))
+  })
   yield* announceChain(
     driver,
     units.map(({ key }) => key)

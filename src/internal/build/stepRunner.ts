@@ -53,7 +53,7 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
       return command(task, step.argv, step.options)
     case "Copy": {
       const { from, options, to } = step
-      return GuestFiles.copyIn(guest, method, { ...options, from, to, files: unit.files ?? [] })
+      return GuestFiles.copyIn(guest, method, { ...options, from, to, files: unit.listing?.files ?? [] })
     }
     case "Write":
       return write(guest, step.path, step.content, step.options)

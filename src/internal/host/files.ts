@@ -1,9 +1,8 @@
-/** Finds, hashes and packs files of the host for copies into a guest. */
+/** Packs files of the host for copies into a guest, and unpacks what comes from one. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
-import ignore from "ignore"
 import * as TarFiles from "modern-tar/fs"
 import { isUtf8 } from "node:buffer"
 import * as Crypto from "node:crypto"
@@ -25,106 +24,25 @@ export interface HostFile {
   readonly digest: string
 }
 
-const wholeFileBytes = 4 * 1024 * 1024
+export const failure = (method: string, path: string) => fileFailure(method, "copy", path)
 
-const failure = (method: string, path: string) => fileFailure(method, "copy", path)
+export const refusal = (problem: string): Error => Object.assign(new Error(problem), { code: "EINVAL" })
 
-const refusal = (problem: string): Error => Object.assign(new Error(problem), { code: "EINVAL" })
+export const onlyFiles = "only files, folders and symbolic links can be copied"
 
-const onlyFiles = "only files, folders and symbolic links can be copied"
-
-const nameOf = (bytes: Buffer): string => {
+export const nameOf = (bytes: Buffer): string => {
   if (isUtf8(bytes)) return bytes.toString()
   const shown = bytes.toString("latin1").replace(/[^ -~]/g, (byte) => `\\x${byte.charCodeAt(0).toString(16)}`)
   throw refusal(`the name ${shown} is not UTF-8`)
 }
 
-/** Lists everything to copy from a path, sorted by name. */
-export const list = Effect.fnUntraced(function* (
-  method: string,
-  root: string,
-  patterns: ReadonlyArray<string>
-): Effect.fn.Return<ReadonlyArray<HostFile>, LightboxError> {
-  const attempt = <A>(path: string, run: () => Promise<A>) =>
-    Effect.tryPromise({ try: run, catch: failure(method, path) })
-  const isIgnored = matcher(patterns)
-  const top = yield* attempt(root, () => Fs.stat(root))
-  const found: Array<{ readonly path: string; readonly stats: FsSync.Stats }> = []
-  if (top.isFile()) found.push({ path: "", stats: top })
-  else if (!top.isDirectory()) return yield* failure(method, root)(refusal(onlyFiles))
-  else {
-    const folders = [""]
-    for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-      const inside = folder
-      let current = inside
-      const entries = yield* Effect.tryPromise({
-        try: () =>
-          Folders.use(root, namesOf(inside), async (folder) => {
-            const entries: typeof found = []
-            for (const entry of await Fs.readdir(folder, { encoding: "buffer", withFileTypes: true })) {
-              const path = Path.posix.join(inside, entry.name.toString())
-              if (isIgnored(path, entry.isDirectory())) continue
-              current = path
-              entries.push({ path, stats: await Fs.lstat(Path.join(folder, nameOf(entry.name))) })
-            }
-            return entries
-          }).catch(ifReplaced(Path.join(root, inside))),
-        catch: (cause) => failure(method, Path.join(root, current))(cause)
-      })
-      for (const { path, stats } of entries) {
-        if (stats.isDirectory()) folders.push(path)
-        else if (!stats.isFile() && !stats.isSymbolicLink()) {
-          return yield* failure(method, Path.join(root, path))(refusal(onlyFiles))
-        }
-        found.push({ path, stats })
-      }
-    }
-  }
-  found.sort((a, b) => (a.path < b.path ? -1 : 1))
-  return yield* Effect.forEach(
-    found,
-    ({ path, stats }) => {
-      const full = Path.join(root, path)
-      return Effect.map(
-        attempt(full, () => digest(full, stats, path === "")),
-        (digest): HostFile => ({
-          path,
-          kind: stats.isDirectory() ? "folder" : stats.isSymbolicLink() ? "link" : "file",
-          mode: stats.mode & 0o7777,
-          size: stats.isFile() ? stats.size : 0,
-          digest
-        })
-      )
-    },
-    { concurrency: 16 }
-  )
-})
+const linkTarget = async (path: string): Promise<string> => nameOf(await Fs.readlink(path, "buffer"))
 
-const namesOf = (path: string): ReadonlyArray<string> => (path === "" || path === "." ? [] : path.split("/"))
-
-const matcher = (patterns: ReadonlyArray<string>): ((path: string, isFolder: boolean) => boolean) => {
-  if (patterns.length === 0) return () => false
-  const rules = ignore({ ignorecase: false }).add([...patterns])
-  return (path, isFolder) => rules.ignores(isFolder ? `${path}/` : path)
-}
-
-const digest = async (path: string, listed: FsSync.Stats, isTop: boolean): Promise<string> => {
-  if (listed.isDirectory()) return ""
-  if (listed.isSymbolicLink()) return Crypto.hash("sha256", await linkTarget(path))
-  const [file, { dev, ino, size }] = await open(path, isTop)
-  try {
-    if (dev !== listed.dev || ino !== listed.ino || size !== listed.size) throw changed(path)
-    if (size <= wholeFileBytes) return Crypto.hash("sha256", await file.readFile())
-    const hash = Crypto.createHash("sha256")
-    for await (const chunk of chunksOf(file)) hash.update(chunk)
-    return hash.digest("hex")
-  } finally {
-    await file.close()
-  }
-}
+/** The names that lead to a folder of the listing. */
+export const namesOf = (path: string): ReadonlyArray<string> => (path === "" || path === "." ? [] : path.split("/"))
 
 /** A folder of the listing that a link or a file has replaced. */
-const ifReplaced =
+export const ifReplaced =
   (path: string) =>
   (cause: unknown): never => {
     throw Predicate.hasProperty(cause, "code") && (cause.code === "ENOTDIR" || cause.code === "ELOOP")
@@ -132,12 +50,10 @@ const ifReplaced =
       : cause
   }
 
-const linkTarget = async (path: string): Promise<string> => nameOf(await Fs.readlink(path, "buffer"))
-
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = FsSync.constants
 
 /** Opens a file, but not a link or pipe that took its place since the listing. Only the copied path may be a link. */
-const open = async (
+export const open = async (
   path: string,
   isTop: boolean,
   shown = path
@@ -149,10 +65,10 @@ const open = async (
   throw changed(shown)
 }
 
-const chunksOf = (file: Fs.FileHandle): AsyncIterable<Uint8Array> =>
+export const chunksOf = (file: Fs.FileHandle): AsyncIterable<Uint8Array> =>
   file.createReadStream({ autoClose: false, highWaterMark: 1024 * 1024 })
 
-const changed = (path: string): Error => new Error(`"${path}" changed while it was copied`)
+export const changed = (path: string): Error => new Error(`"${path}" changed while it was copied`)
 
 /** Packs listed files as a tar stream, without names of the host's users. */
 export const pack = (

@@ -21,7 +21,8 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
   keyed: ReadonlyArray<KeyedUnit<E, R>>
 ): Effect.fn.Return<Plan, LightboxError> {
   const { definition, image, units } = prepared
-  const record = yield* recordIfUnderstood(store, definition.name)
+  // With the names of all copied files, it may be large.
+  const record = yield* Effect.cached(recordIfUnderstood(store, definition.name))
   const steps: Array<PlannedStep> = []
   let firstMiss: number | undefined
   for (const [position, unit] of keyed.entries()) {
@@ -60,7 +61,7 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
 const missReason = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
-  { lastBuild }: NameRecord,
+  record: Effect.Effect<NameRecord, LightboxError>,
   planned: Planned<unknown, unknown>,
   position: number,
   firstMiss: number | undefined
@@ -69,6 +70,7 @@ const missReason = Effect.fnUntraced(function* (
   if (unit === undefined) return { _tag: "NeverBuilt" }
   if (unit.isForced) return { _tag: "Forced" }
   if (firstMiss !== undefined) return { _tag: "EarlierChanged", index: firstMiss }
+  const { lastBuild } = yield* record
   if (lastBuild === undefined) return { _tag: "NeverBuilt" }
   if (lastBuild.builderVersion !== builderVersion) {
     return { _tag: "BuilderChanged", was: lastBuild.builderVersion, now: builderVersion }

@@ -8,17 +8,25 @@ import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { StepSecret } from "../../Snapshot.ts"
 import * as HostFiles from "../host/files.ts"
+import * as Listing from "../host/listing.ts"
+import * as ListingCache from "../host/listingCache.ts"
 import { builderVersion, type Descriptor } from "../store/store.ts"
 import type { DiskStep, Unit } from "./units.ts"
+
+/** Where copied files are remembered. */
+type Home = Pick<ListingCache.Place, "home" | "stage" | "isFresh">
 
 /** A unit with its key. */
 export interface KeyedUnit<E = never, R = never> extends Unit<E, R> {
   readonly key: string
   readonly descriptor: Descriptor
-  readonly files: ReadonlyArray<HostFiles.HostFile> | undefined
+  /** Of the copied files. */
+  readonly listing: Listing.Listing | undefined
 }
 
-const hash = (value: unknown): string => Crypto.hash("sha256", Cbor.encode(value, { ignoreUndefinedProperties: true }))
+const encode = (value: unknown): Uint8Array => Cbor.encode(value, { ignoreUndefinedProperties: true })
+
+const hash = (value: unknown): string => Crypto.hash("sha256", encode(value))
 
 /** The key of a result that is made again although it exists. */
 export const renewedKey = (key: string, nonce: string): string => hash([key, nonce])
@@ -32,28 +40,83 @@ export const keyUnits = Effect.fnUntraced(function* <E, R>(
   units: ReadonlyArray<Unit<E, R>>,
   imageDigest: string,
   /** Unique per build, for the keys of forced steps. */
-  nonce: string
+  nonce: string,
+  home?: Home
 ): Effect.fn.Return<ReadonlyArray<KeyedUnit<E, R>>, LightboxError> {
   const keyed: Array<KeyedUnit<E, R>> = []
   let parent = baseKey(imageDigest)
   for (const unit of units) {
-    const files =
-      unit.step._tag === "Copy"
-        ? yield* HostFiles.list(method, Path.resolve(unit.step.from), unit.step.options.ignore ?? [])
-        : undefined
-    const descriptor = descriptorOf(unit, files)
+    const listing = unit.step._tag === "Copy" ? yield* listFiles(method, unit.step, home) : undefined
+    const descriptor = descriptorOf(unit, listing)
     const { cache } = unit.step.options
-    const content = typeof cache === "object" ? ["key", cache.key] : descriptor
-    const key = hash(
-      [builderVersion, parent, content, secretsInKey(unit.step), unit.isForced ? nonce : undefined].filter(
-        (part) => part !== undefined
-      )
-    )
-    keyed.push({ ...unit, key, descriptor, files })
+    const rest = [secretsInKey(unit.step), unit.isForced ? nonce : undefined].filter((part) => part !== undefined)
+    const sum = Crypto.createHash("sha256").update(headOf(array, 3 + rest.length))
+    sum.update(encode(builderVersion)).update(encode(parent))
+    if (typeof cache === "object") sum.update(encode(["key", cache.key]))
+    else hashDescriptor(sum, descriptor, filesIn(unit.step, listing))
+    for (const part of rest) sum.update(encode(part))
+    const key = sum.digest("hex")
+    keyed.push({ ...unit, key, descriptor, listing })
     parent = key
   }
   return keyed
 })
+
+/** Types of CBOR. */
+const text = 3 << 5
+const array = 4 << 5
+const map = 5 << 5
+
+/** Encodes a type with a length. */
+const headOf = (type: number, length: number): Uint8Array => {
+  const head = encode(length)
+  head[0] = (head[0] ?? 0) | type
+  return head
+}
+
+/** Encodes a map of texts as {@link encode} does, which takes a second for a hundred thousand. */
+export const encodeTexts = (texts: Texts): Uint8Array => {
+  const heads = new Map<number, Uint8Array>()
+  const headFor = (length: number): Uint8Array => {
+    const head = heads.get(length) ?? headOf(text, length)
+    heads.set(length, head)
+    return head
+  }
+  const mapHead = headOf(map, texts.length)
+  let size = mapHead.length
+  const byLength: Array<Array<readonly [key: string, value: string]> | undefined> = []
+  for (const entry of texts) {
+    for (const part of entry) {
+      const length = Buffer.byteLength(part)
+      size += headFor(length).length + length
+    }
+    const length = Buffer.byteLength(entry[0])
+    const group = byLength[length]
+    if (group === undefined) byLength[length] = [entry]
+    else group.push(entry)
+  }
+  const bytes = Buffer.allocUnsafe(size)
+  bytes.set(mapHead)
+  let at = mapHead.length
+  const add = (value: string, length: number) => {
+    const head = headFor(length)
+    bytes.set(head, at)
+    at += head.length
+    at += bytes.write(value, at)
+  }
+  // Shorter keys come first.
+  for (const [length, group] of byLength.entries()) {
+    if (group === undefined) continue
+    // UTF-16 has another order than UTF-8 where there are surrogates.
+    const isPlain = !group.some(([key]) => /[\ud800-\udfff]/.test(key))
+    group.sort(([a], [b]) => (isPlain ? (a < b ? -1 : 1) : Buffer.compare(Buffer.from(a), Buffer.from(b))))
+    for (const [key, value] of group) {
+      add(key, length)
+      add(value, Buffer.byteLength(value))
+    }
+  }
+  return bytes
+}
 
 /** Secrets with `inKey`: part of the key, but never recorded. */
 const secretsInKey = (step: DiskStep<unknown, unknown>): ReadonlyArray<string> | undefined => {
@@ -68,37 +131,80 @@ const secretsInKey = (step: DiskStep<unknown, unknown>): ReadonlyArray<string> |
   return all.length === 0 ? undefined : all
 }
 
+type Texts = ReadonlyArray<readonly [path: string, text: string]>
+
+type Copy = Extract<DiskStep<unknown, unknown>, { readonly _tag: "Copy" }>
+
+const listFiles = Effect.fnUntraced(function* (method: string, { from, options }: Copy, home: Home | undefined) {
+  const [root, patterns] = [Path.resolve(from), options.ignore ?? []]
+  const cache =
+    home &&
+    (yield* ListingCache.open(
+      {
+        ...home,
+        encoding: `${builderVersion} ${options.mode}`,
+        encode: (files) => encodeFiles(files, options.mode)
+      },
+      root,
+      patterns
+    ))
+  return yield* Listing.list(method, root, patterns, cache)
+})
+
+const encodeFiles = (files: ReadonlyArray<HostFiles.HostFile>, wanted: number | undefined): Uint8Array =>
+  encodeTexts(textsOf(files, wanted))
+
+/** Describes copied files. */
+const textsOf = (files: ReadonlyArray<HostFiles.HostFile>, wanted: number | undefined): Texts =>
+  files.map(({ digest, kind, mode: source, path, size }) => {
+    const mode = HostFiles.modeOf(source, kind === "folder", wanted)
+    return [path, `${kind} ${mode.toString(8)} ${size} ${digest}`]
+  })
+
 const descriptorOf = (
   { environment, step, user, workdir }: Unit<unknown, unknown>,
-  files: ReadonlyArray<HostFiles.HostFile> | undefined
-): Descriptor => ({
-  kind: step._tag,
-  arguments: JSON.stringify(
-    {
-      ...argumentsOf(step),
-      workdir,
-      user,
-      network: step.options.network,
-      cacheKey: typeof step.options.cache === "object" ? step.options.cache.key : undefined
-    },
-    inOneOrder
-  ),
-  environment: {
-    ...environment,
-    ...(step._tag === "Shell" || step._tag === "Exec" ? step.options.env : undefined)
-  },
-  ...(files === undefined
-    ? {}
-    : {
-        files: Object.fromEntries(
-          files.map(({ digest, kind, mode: source, path, size }) => {
-            const wanted = step._tag === "Copy" ? step.options.mode : undefined
-            const mode = HostFiles.modeOf(source, kind === "folder", wanted)
-            return [path, `${kind} ${mode.toString(8)} ${size} ${digest}`]
-          })
-        )
-      })
-})
+  listing: Listing.Listing | undefined
+): Descriptor => {
+  const descriptor = {
+    kind: step._tag,
+    arguments: JSON.stringify(
+      {
+        ...argumentsOf(step),
+        workdir,
+        user,
+        network: step.options.network,
+        cacheKey: typeof step.options.cache === "object" ? step.options.cache.key : undefined
+      },
+      inOneOrder
+    ),
+    environment: {
+      ...environment,
+      ...(step._tag === "Shell" || step._tag === "Exec" ? step.options.env : undefined)
+    }
+  }
+  if (step._tag !== "Copy" || listing === undefined) return descriptor
+  let files: Descriptor["files"]
+  return {
+    ...descriptor,
+    // Only for records and explanations.
+    get files() {
+      return (files ??= Object.fromEntries(textsOf(listing.files, step.options.mode)))
+    }
+  }
+}
+
+const filesIn = (step: DiskStep<unknown, unknown>, listing: Listing.Listing | undefined): Uint8Array | undefined =>
+  step._tag === "Copy" && listing !== undefined
+    ? (listing.encoded ?? encodeFiles(listing.files, step.options.mode))
+    : undefined
+
+const hashDescriptor = (sum: Crypto.Hash, descriptor: Descriptor, files: Uint8Array | undefined): void => {
+  if (files === undefined) return void sum.update(encode(descriptor))
+  const { arguments: rest, environment, kind } = descriptor
+  // Shorter names come first.
+  sum.update(headOf(map, 4)).update(encode("kind")).update(encode(kind)).update(encode("files")).update(files)
+  sum.update(encode("arguments")).update(encode(rest)).update(encode("environment")).update(encode(environment))
+}
 
 const argumentsOf = (step: DiskStep<unknown, unknown>): { readonly [key: string]: unknown } => {
   switch (step._tag) {

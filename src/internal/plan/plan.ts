@@ -30,7 +30,8 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
   const options = yield* decodeOptions(input)
   const { force } = options
   const driver = yield* Microsandbox.Microsandbox
-  const store = makeStore(driver, yield* Ownership.Ownership)
+  const ownership = yield* Ownership.Ownership
+  const store = makeStore(driver, ownership)
   const from = forcedFrom(force)
   const prepared = yield* prepare(method, definition)
   yield* checkForce(method, force, prepared.units.length)
@@ -39,7 +40,11 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
     units: prepared.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit))
   }
   const { digest } = yield* resolveImage(driver, prepared, options)
-  const units = yield* keyUnits(method, forced.units, digest ?? "", yield* generate)
+  const units = yield* keyUnits(method, forced.units, digest ?? "", yield* generate, {
+    home: driver.home,
+    stage: ownership.stage,
+    isFresh: Number.isFinite(from)
+  })
   const planned = digest === undefined ? undefined : yield* lookUp(driver, store, units, digest)
   return yield* describePlan(driver, store, forced, planned, units)
 })

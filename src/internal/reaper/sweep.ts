@@ -11,6 +11,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import { isEntryName } from "../config/schemas.ts"
 import { unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
+import * as ListingCache from "../host/listingCache.ts"
 import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
 import * as Lock from "../ownership/lock.ts"
 import * as Owner from "../ownership/owner.ts"
@@ -385,6 +386,7 @@ export const sweep = Effect.fnUntraced(function* (
     yield* attempt("all", sweepSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
     yield* attempt("disks", sweepDisks(sweep))
     yield* attempt("snapshots", sweepDamaged(sweep))
+    if (!options.dryRun) yield* Effect.ignore(Effect.tryPromise(() => ListingCache.evict(driver.home)))
     const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
       for (const name of files) {
         const verdict = options.dryRun ? "removable" : "removed"

@@ -18,7 +18,7 @@ import { attach } from "../guest/attach.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
 import * as Files from "../guest/files.ts"
-import * as HostFiles from "../host/files.ts"
+import * as Listing from "../host/listing.ts"
 import {
   Bytes,
   checkVariable,
@@ -251,7 +251,7 @@ export const make = (
 
       copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
         const { hostPath: from, path: to, ...rest } = yield* decodeCopyIn({ hostPath, path }, options)
-        const files = yield* HostFiles.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
+        const { files } = yield* Listing.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
         yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
       }),
       copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath, options) {

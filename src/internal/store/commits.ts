@@ -9,7 +9,7 @@ import type * as Ownership from "../../Ownership.ts"
 import type { Snapshot } from "../../Snapshot.ts"
 import { generate } from "../ownership/labels.ts"
 import { type Generation, type NameRecord, type Store } from "./store.ts"
-import { currentOf, type Driver, inOneStep, lockNames, lookUp, toSnapshot } from "./links.ts"
+import { currentOf, type Driver, inOneStep, isSnapshot, lockNames, lookUp, toSnapshot } from "./links.ts"
 import { noteUnnamed, removeUnneeded, roots } from "./generations.ts"
 import { get, requireFree, requireOurs } from "./names.ts"
 
@@ -131,8 +131,7 @@ const nameForForeign = Effect.fnUntraced(function* (
   name: string
 ): Effect.fn.Return<string | undefined, LightboxError> {
   if ((yield* driver.readSnapshotLink(name)) !== undefined) return undefined
-  const isForeign = (yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name)
-  return isForeign ? replacedName(name, yield* generate) : undefined
+  return (yield* isSnapshot(driver, name)) ? replacedName(name, yield* generate) : undefined
 })
 
 /** The name of another tool's snapshot that has lost its own. */

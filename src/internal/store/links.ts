@@ -57,6 +57,16 @@ export const currentOf = (record: NameRecord, artifact: string): Generation | un
 export const linksOf = (driver: Driver): Effect.Effect<ReadonlyMap<string, string>, LightboxError> =>
   Effect.map(driver.listSnapshotLinks(), (links) => new Map(Object.entries(links)))
 
+/** Checks whether a snapshot has this name itself. A list of the whole store would cost more the more others have built. */
+export const isSnapshot = (driver: Driver, name: string): Effect.Effect<boolean, LightboxError> =>
+  driver.getSnapshot(name).pipe(
+    Effect.as(true),
+    Effect.catchReasons("LightboxError", {
+      NotFound: () => Effect.succeed(false),
+      SnapshotDamaged: () => Effect.succeed(false)
+    })
+  )
+
 /** Reads a record for what can do without it. One that this version does not understand has no generations. */
 export const recordIfUnderstood = (store: Store, name: string): Effect.Effect<NameRecord, LightboxError> =>
   Effect.catchReason(store.readName(name), "LightboxError", "FileError", (reason, error) =>

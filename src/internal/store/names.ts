@@ -8,6 +8,7 @@ import {
   type Driver,
   inOneStep,
   isResult,
+  isSnapshot,
   linksOf,
   lockNames,
   recordIfUnderstood,
@@ -21,9 +22,7 @@ export const requireFree = Effect.fnUntraced(function* (
   method: string,
   name: string
 ): Effect.fn.Return<void, LightboxError> {
-  const isTaken =
-    (yield* driver.readSnapshotLink(name)) !== undefined ||
-    (yield* driver.listSnapshots()).some((snapshot) => snapshot.name === name)
+  const isTaken = (yield* driver.readSnapshotLink(name)) !== undefined || (yield* isSnapshot(driver, name))
   if (isTaken) return yield* new LightboxError({ method, reason: new AlreadyExists({ resource: "snapshot", name }) })
 })
 

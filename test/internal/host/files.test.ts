@@ -15,6 +15,7 @@ import * as Path from "node:path"
 import { vi } from "vitest"
 import * as HostFiles from "../../../src/internal/host/files.ts"
 import * as Folders from "../../../src/internal/host/folders.ts"
+import * as Listing from "../../../src/internal/host/listing.ts"
 import { tarVariables } from "../../../src/internal/guest/copy.ts"
 import { isLightboxError } from "../../../src/LightboxError.ts"
 
@@ -44,7 +45,8 @@ const isLink = (node: readonly [target: string] | Tree): node is readonly [targe
 
 const makeTree = (tree: Tree) => Effect.tap(makeFolder, (folder) => Effect.sync(() => write(folder, tree)))
 
-const list = (folder: string, ignore: ReadonlyArray<string> = []) => HostFiles.list("Snapshot.build", folder, ignore)
+const list = (folder: string, ignore: ReadonlyArray<string> = []) =>
+  Effect.map(Listing.list("Snapshot.build", folder, ignore), ({ files }) => files)
 
 const paths = (files: ReadonlyArray<HostFiles.HostFile>): ReadonlyArray<string> => files.map(({ path }) => path)
 
