@@ -82,7 +82,7 @@ layer(Support.layer, { excludeTestServices: true })("jobs", (it) => {
       const sandbox = yield* Sandbox.launch({
         name: "full",
         image: Support.image,
-        resources: { disk: "64M" }
+        resources: { disk: "256M" }
       })
       const script = "echo before; read -r x; head -c 1000000 /dev/zero; read -r x; echo after; exit 6"
       const job = yield* sandbox.start("sh", ["-c", script], { stdin: "open" })
