@@ -95,6 +95,17 @@ matrix("Sandbox", surface, [
   over("spawn", (sandbox) => sandbox.spawn("sleep", ["1000"])),
   over("forward", (sandbox) => sandbox.forward(80)),
   over("forwards", (sandbox) => sandbox.forwards),
+  over("start a job", (sandbox) => Effect.flatMap(sandbox.start("echo", ["done"]), (job) => job.wait)),
+  over("job", (sandbox) =>
+    Effect.gen(function* () {
+      const { id } = yield* sandbox.start("sleep", ["1000"], { stdin: "open" })
+      const job = yield* sandbox.job(id)
+      yield* job.write("input")
+      yield* Stream.runDrain(job.logs())
+      yield* job.remove({ force: true })
+    })
+  ),
+  over("jobs", (sandbox) => sandbox.jobs),
   over("attach", (sandbox) => sandbox.attach("true")),
   over("attachShell", (sandbox) => typing(sandbox.attachShell)),
   over("readFile", (sandbox) => sandbox.readFile("/data/file")),
