@@ -23,8 +23,11 @@ import * as Schema from "effect/Schema"
 import * as Cleanup from "./Cleanup.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
+import { ImageReference } from "./internal/config/schemas.ts"
 import { optionsDecoder } from "./internal/config/validation.ts"
 import { wholeReference } from "./internal/driver/imageReference.ts"
+
+const decodeLoad = optionsDecoder("Image.load", Schema.Struct({ tag: Schema.optional(ImageReference) }))
 
 /**
  * Loads the images of an archive into the cache and returns them. `tag` is an
@@ -34,13 +37,14 @@ import { wholeReference } from "./internal/driver/imageReference.ts"
  * @category operations
  * @since 0.1.0
  */
-export const load = Effect.fn("Image.load")(
-  (
-    path: string,
-    options?: { readonly tag?: string | undefined }
-  ): Effect.Effect<ReadonlyArray<Microsandbox.ImageInfo>, LightboxError, Microsandbox.Microsandbox> =>
-    Microsandbox.Microsandbox.use((driver) => driver.loadImage(path, options))
-)
+export const load = Effect.fn("Image.load")(function* (
+  path: string,
+  options?: { readonly tag?: string | undefined }
+): Effect.fn.Return<ReadonlyArray<Microsandbox.ImageInfo>, LightboxError, Microsandbox.Microsandbox> {
+  const checked = yield* decodeLoad(options)
+  const driver = yield* Microsandbox.Microsandbox
+  return yield* driver.loadImage(path, checked)
+})
 
 /**
  * Saves cached images to an archive, in the OCI layout or in the format of `docker
@@ -124,7 +128,7 @@ export const prune = Effect.fn("Image.prune")(function* (options?: {
     before.map(({ createdAt, lastUsedAt, reference, size }) => ({
       resource: "image",
       name: reference,
-      verdict: kept.has(reference) ? "kept" : "removed",
+      verdict: kept.has(reference) ? "kept" : dryRun ? "removable" : "removed",
       reason: kept.has(reference) ? "a sandbox or snapshot uses it" : "no sandbox or snapshot uses it",
       ...(size === undefined ? {} : { bytes: size }),
       ...(createdAt === undefined ? {} : { createdAt }),

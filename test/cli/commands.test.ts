@@ -5,7 +5,6 @@ import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
-import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -18,17 +17,12 @@ import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Bench from "../Microsandbox/Bench.ts"
 import * as Support from "./support.ts"
-import { Cli, definitions, ending, failing, json, succeeding } from "./support.ts"
+import { Cli, definitions, detached, ending, failing, json, succeeding, test } from "./support.ts"
 
 const two = definitions("two")
 
-const test = <A, E>(name: string, effect: Effect.Effect<A, E, Layer.Success<ReturnType<typeof Support.layer>>>) =>
-  it.live(name, () => Effect.provide(effect, Support.layer()))
-
 /** What is left on the twin. */
 const inventory = MicrosandboxMemory.Control.use((control) => control.inventory)
-
-const detached = (name: string) => succeeding("run", "--image", "alpine:3", "--name", name, "--detach")
 
 describe("build and plan", () => {
   test(
@@ -656,7 +650,7 @@ describe("lightbox", () => {
       const { folder } = yield* Cli
       const script = Path.join(folder, "completions.sh")
       yield* fs.writeFileString(script, (yield* succeeding("--completions", "bash")).stdout)
-      const completed = yield* Effect.forEach(["roll", "prune --d", "volume cr"], (typed) =>
+      const completed = yield* Effect.forEach(["roll", "prune --d", "volume cr", "exec --i"], (typed) =>
         ChildProcessSpawner.ChildProcessSpawner.use((spawner) =>
           spawner.string(
             ChildProcess.make("bash", [
@@ -669,7 +663,7 @@ describe("lightbox", () => {
           )
         )
       )
-      assert.deepStrictEqual(completed, ["rollback\n", "--dry-run\n", "create\n"])
+      assert.deepStrictEqual(completed, ["rollback\n", "--dry-run\n", "create\n", "--interactive\n"])
     })
   )
 

@@ -16,11 +16,20 @@ const commands = [
   ["save"],
   ["load"],
   ["run"],
-  ["shell"],
-  ["port"],
   ["ps"],
+  ["inspect"],
+  ["start"],
+  ["stop"],
+  ["restart"],
+  ["kill"],
   ["rm"],
   ["sweep"],
+  ["exec"],
+  ["shell"],
+  ["cp"],
+  ["logs"],
+  ["port"],
+  ["top"],
   ["jobs"],
   ["job"],
   ["job", "start"],
@@ -33,7 +42,13 @@ const commands = [
   ["volume", "ls"],
   ["volume", "create"],
   ["volume", "rm"],
-  ["volume", "prune"]
+  ["volume", "prune"],
+  ["images"],
+  ["image"],
+  ["image", "ls"],
+  ["image", "load"],
+  ["image", "rm"],
+  ["image", "prune"]
 ]
 
 it.live.each(commands.map((words) => ["lightbox", ...words].join(" ")))("%s --help", (name) =>

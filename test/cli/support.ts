@@ -2,7 +2,7 @@
  * The command line on the driver in memory, in this process.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { assert } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
@@ -97,6 +97,13 @@ const recorder = (): Output & { readonly text: () => string } => {
 export const layer = (options?: MicrosandboxMemory.Options) =>
   Cli.layer.pipe(Layer.provideMerge(MicrosandboxMemory.layer(options)), Layer.provideMerge(NodeServices.layer))
 
+/** A test of the command line on a driver of its own. */
+export const test = <A, E>(
+  name: string,
+  effect: Effect.Effect<A, E, Layer.Success<ReturnType<typeof layer>>>,
+  options?: MicrosandboxMemory.Options
+) => it.live(name, () => Effect.provide(effect, layer(options)))
+
 /** A module with definitions. */
 export const definitions = (name: string): string => fileURLToPath(new URL(`definitions/${name}.ts`, import.meta.url))
 
@@ -111,6 +118,10 @@ export const ending = (status: number) =>
 
 /** Calls that succeed. */
 export const succeeding = ending(0)
+
+/** Starts a sandbox that keeps running. */
+export const detached = (name: string, ...flags: ReadonlyArray<string>) =>
+  succeeding("run", "--image", "alpine:3", "--name", name, "--detach", ...flags)
 
 /** Calls with `--json`, of which each line of output must have the shape. */
 export const json = Effect.fnUntraced(function* <S extends Schema.Codec<unknown, unknown>>(

@@ -11,6 +11,8 @@ import * as Terminal from "./Terminal.ts"
 
 const program = fileURLToPath(new URL("programs/lightbox.ts", import.meta.url))
 
+const web = fileURLToPath(new URL("programs/web.ts", import.meta.url))
+
 const attached = fileURLToPath(new URL("programs/attach.ts", import.meta.url))
 
 /** Calls the command line in a terminal, with a home that all calls of a test share. */
@@ -84,6 +86,33 @@ test(
     const { lines, status } = yield* outcome(shell)
     assert.strictEqual(status, 0)
     assert.match(lines.join("\n"), /\nstatus 0, 0 processes, raw false$/)
+  })
+)
+
+test(
+  "exec -it runs a command on this terminal",
+  Effect.gen(function* () {
+    const shell = yield* Terminal.start([web, "exec", "-it", "-e", "A=7", "web", "sh"], {})
+    yield* shell.type('echo "it is $((6 * A))"; test -t 0 && echo a terminal; exit 5\r')
+    const { lines, status } = yield* outcome(shell)
+    assert.strictEqual(status, 5)
+    assert.match(lines.join("\n"), /\nit is 42\na terminal/)
+  })
+)
+
+test(
+  "exec passes bytes on as they are, and input only with -i",
+  Effect.gen(function* () {
+    const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+    const inShell = (script: string) =>
+      spawner.string(ChildProcess.make("bash", ["-c", script, process.execPath, web], { extendEnv: true }))
+    const bytes = "printf '\\377\\0\\n' |"
+    assert.strictEqual(yield* inShell(`${bytes} "$0" "$1" exec -i web cat | od -An -tx1`), " ff 00 0a\n")
+    assert.strictEqual(yield* inShell(`${bytes} "$0" "$1" exec web cat | wc -c | tr -d ' '`), "0\n")
+    assert.strictEqual(
+      yield* inShell(`"$0" "$1" exec web sh -c 'echo out; echo err >&2; exit 3' 2>&1 > /dev/null; echo $?`),
+      "err\n3\n"
+    )
   })
 )
 

@@ -4,11 +4,12 @@ import type { NonShowHelpErrors } from "effect/cli/CliError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { isLightboxError, LightboxError } from "../../LightboxError.ts"
-import { renameFields } from "../config/validation.ts"
+import { invalid, renameFields } from "../config/validation.ts"
 import { hintFor, what } from "../report/failureText.ts"
 import { clean } from "../report/terminalText.ts"
 import { styleText } from "node:util"
 import { toJson } from "./environment.ts"
+import { typed } from "./flags.ts"
 import * as Status from "./status.ts"
 
 /** A failure as `--json` prints it. */
@@ -53,6 +54,10 @@ export const ofCause = (cause: Cause.Cause<unknown>): Failure => {
   if (error instanceof Status.GuestCommandFailed)
     return ofLightboxError(error.error, Status.ofGuestCommand(error.error))
   if (isLightboxError(error)) return ofLightboxError(error, Status.ofError(error))
+  if (error instanceof Status.NothingFound) {
+    const hint = "`lightbox ps`, `ls`, `volume ls` and `images` list what there is"
+    return { message: error.message, hint, status: 1, isRetryable: false, outcome: "failed" }
+  }
   const shown = error instanceof Status.StepFailed ? Cause.fail(error.error) : cause
   return { message: Cause.pretty(shown), status: 1, isRetryable: false, outcome: "unknown" }
 }
@@ -61,8 +66,20 @@ export const ofCause = (cause: Cause.Cause<unknown>): Failure => {
 export const nameFlags = (names: { readonly [field: string]: string }): ((error: LightboxError) => LightboxError) =>
   renameFields(names, " ")
 
+/** Reports a file that does not exist as an invalid argument. */
+export const nameFile =
+  (path: string) =>
+  (error: LightboxError): LightboxError => {
+    const { method, reason } = error
+    return reason._tag === "FileError" && reason.code === "ENOENT" && reason.path === path
+      ? invalid(method, "FILE", `there is no file ${typed(path)}`)
+      : error
+  }
+
 export const namedArgument = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LightboxError, R> =>
-  Effect.mapError(effect, (error) => (isLightboxError(error) ? nameFlags({ name: "NAME" })(error) : error))
+  Effect.mapError(effect, (error) =>
+    isLightboxError(error) ? nameFlags({ name: "NAME", reference: "NAME" })(error) : error
+  )
 
 const indented = (text: string): string => text.split("\n").map(clean).join("\n")
 

@@ -125,6 +125,13 @@ export const env = record(
       : `${text} is not set in this environment`
 ).pipe(Flag.withAlias("e"), Flag.withDescription("Set a variable; a name alone copies its current value"))
 
+/** How a command runs in a guest. */
+export const running = {
+  env,
+  workdir: text("workdir", "PATH", "Working directory of the command").pipe(Flag.withAlias("w")),
+  user: text("user", "USER", "User that runs the command").pipe(Flag.withAlias("u"))
+}
+
 const place = /^(?<source>[^:]+):(?<path>\/[^:]*)(?<readonly>:ro)?$/
 
 /** An IPv6 address is typed in brackets. */

@@ -73,13 +73,11 @@ const start = Command.make(
     sandbox: sandboxName,
     command: Argument.String("command").pipe(
       Argument.withMetavar("COMMAND"),
-      Argument.withDescription("Command and arguments, after --"),
+      Argument.withDescription("Command and arguments"),
       Argument.variadic({ min: 1 })
     ),
     id: Flags.text("id", "ID", "Id of the job (default: random)"),
-    env: Flags.env,
-    workdir: Flags.text("workdir", "PATH", "Working directory of the command").pipe(Flag.withAlias("w")),
-    user: Flags.text("user", "USER", "User that runs the command").pipe(Flag.withAlias("u")),
+    ...Flags.running,
     input: Flags.toggle("input", "Keep the input open, for job write").pipe(Flag.withAlias("i")),
     maxLog: Flags.text("max-log", "SIZE", "Limit for the kept output (default: 8M)")
   },

@@ -1,7 +1,8 @@
 /** The shapes of what commands print with `--json`. */
 import * as Schema from "effect/Schema"
-import { PublishedPort, SandboxInfo, VolumeInfo } from "../../Microsandbox.ts"
+import * as Struct from "effect/Struct"
 import * as Job from "../../Job.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
 import { Plan } from "../../Plan.ts"
 import * as Snapshot from "../../Snapshot.ts"
 export const Snapshots = Schema.Array(Snapshot.Snapshot)
@@ -20,7 +21,7 @@ export const Generations = Schema.Array(Snapshot.Generation)
 
 export const File = Schema.Struct({ path: Schema.String })
 
-export const Sandboxes = Schema.Array(SandboxInfo)
+export const Sandboxes = Schema.Array(Microsandbox.SandboxInfo)
 
 export const Detached = Schema.Struct({ name: Schema.String, id: Schema.String })
 
@@ -34,7 +35,47 @@ export const Ended = Schema.Struct({
   durationMillis: Schema.Finite
 })
 
-export const Ports = Schema.Array(PublishedPort)
+export const Ports = Schema.Array(Microsandbox.PublishedPort)
+
+/** Under one of the keys `started`, `stopped`, `restarted` and `killed`, the names of the sandboxes that changed. */
+export const Changed = Schema.Record(Schema.String, Schema.Array(Schema.String))
+
+export const Copied = Schema.Struct({
+  from: Schema.String,
+  /** Where it is now: in a sandbox, `NAME:/path`. */
+  to: Schema.String
+})
+
+export const LogEntry = Schema.Struct({
+  timestamp: Schema.DateTimeUtc,
+  source: Microsandbox.LogEntry.fields.source,
+  session: Schema.optional(Schema.Finite),
+  text: Schema.String,
+  cursor: Schema.String
+})
+
+export const Usages = Schema.Array(
+  Schema.Struct({
+    name: Schema.String,
+    ...Struct.omit(Microsandbox.Metrics.fields, ["uptime"]),
+    uptimeMillis: Schema.Finite
+  })
+)
+
+export const Inspected = Schema.Array(
+  Schema.Union([
+    Schema.Struct({ type: Schema.Literal("sandbox"), ...Microsandbox.SandboxInfo.fields }),
+    Schema.Struct({
+      type: Schema.Literal("snapshot"),
+      ...Snapshot.Snapshot.fields,
+      generations: Generations
+    }),
+    Schema.Struct({ type: Schema.Literal("volume"), ...Microsandbox.VolumeInfo.fields }),
+    Schema.Struct({ type: Schema.Literal("image"), ...Microsandbox.ImageDetail.fields })
+  ])
+)
+
+export const Images = Schema.Array(Microsandbox.ImageInfo)
 
 export const Jobs = Schema.Array(Job.Info)
 
@@ -50,7 +91,7 @@ export const JobOutput = Schema.Union([
 
 export const Removed = Schema.Struct({ removed: Schema.Array(Schema.String) })
 
-export const Volume = VolumeInfo
+export const Volume = Microsandbox.VolumeInfo
 
 export const Volumes = Schema.Array(
   Schema.Struct({

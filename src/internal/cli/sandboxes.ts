@@ -1,50 +1,20 @@
-/** `run`, `shell`, `port`, `ps` and `rm`. */
+/** `run`, `port`, `ps` and `rm`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { isLightboxError, LightboxError, NotFound } from "../../LightboxError.ts"
+import { LightboxError, NotFound } from "../../LightboxError.ts"
 import type { PublishedPort, PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { statusOf } from "../config/signals.ts"
 import { invalid } from "../config/validation.ts"
 import { endpoint } from "../driver/ports.ts"
 import { driver, instant, Json, mebibytes, Outputs, Quiet, print, printList, printRemoved } from "./environment.ts"
+import { command, ownFailure, runIn } from "./exec.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
-import * as Status from "./status.ts"
-
-/** Runs a command or a shell in a sandbox, and exits with its status. */
-const runIn = Effect.fnUntraced(function* (
-  sandbox: Sandbox.Sandbox,
-  [command, ...args]: ReadonlyArray<string>,
-  method: string
-) {
-  if (yield* Json) {
-    if (command === undefined)
-      return yield* invalid(method, "--json", "an interactive shell needs a terminal; give a command")
-    const ended = yield* sandbox.exec<never, never>(command, args)
-    const { duration, exitCode, signal, stderr, stdout } = ended
-    const durationMillis = Duration.toMillis(duration)
-    yield* print(Shapes.Ended, { exitCode, signal, stdout, stderr, durationMillis }, { full: "" })
-    return yield* new Status.Ended({ status: statusOf(ended) })
-  }
-  const exitCode = yield* command === undefined ? sandbox.attachShell : sandbox.attach(command, args)
-  return yield* new Status.Ended({ status: exitCode })
-})
-
-const ownFailure = <E>(error: LightboxError | E): Status.GuestCommandFailed | E =>
-  isLightboxError(error) ? new Status.GuestCommandFailed({ error }) : error
-
-const command = Argument.String("command").pipe(
-  Argument.withMetavar("COMMAND"),
-  Argument.withDescription("Command and arguments, after -- (default: a shell)"),
-  Argument.variadic()
-)
 
 export const run = Command.make(
   "run",
@@ -65,12 +35,10 @@ export const run = Command.make(
       ["auto", "copy", "overlay"],
       "Copy the snapshot's disk, or lay an overlay on it (default: auto)"
     ),
-    env: Flags.env,
+    ...Flags.running,
     mounts: Flags.mounts,
     volumes: Flags.volumes,
     ports: Flags.ports,
-    workdir: Flags.text("workdir", "PATH", "Working directory of the command").pipe(Flag.withAlias("w")),
-    user: Flags.text("user", "USER", "User that runs the command").pipe(Flag.withAlias("u")),
     network: Flags.choice("network", ["public", "all", "none"], "Network access (default: public)"),
     pullPolicy: Flags.pullPolicy,
     labels: Flags.labels,
@@ -93,7 +61,7 @@ export const run = Command.make(
         return yield* invalid(
           "run",
           input.detach ? "--detach" : "--detach-for",
-          "cannot be combined with a command; run it later with lightbox shell NAME -- COMMAND"
+          "cannot be combined with a command; run it later with lightbox exec NAME COMMAND"
         )
       }
       const mounts = [...input.mounts, ...input.volumes]
@@ -144,7 +112,7 @@ export const run = Command.make(
           })
         )
       )
-      if (!isDetached) return yield* runIn(sandbox, words, "run")
+      if (!isDetached) return yield* runIn("run", sandbox, words)
       if (detachFor !== undefined) yield* sandbox.detachFor(detachFor)
       yield* print(Shapes.Detached, { name: sandbox.name, id: sandbox.id }, { full: sandbox.name })
     },
@@ -203,26 +171,6 @@ const launchFlags = {
   labels: "--label",
   maxDuration: "--max-duration"
 }
-
-export const shell = Command.make(
-  "shell",
-  {
-    name: Flags.nameOf("Name of a running sandbox"),
-    command
-  },
-  Effect.fnUntraced(
-    function* ({ command, name }) {
-      return yield* runIn(yield* Sandbox.connect(name), command, "shell")
-    },
-    Effect.scoped,
-    namedArgument,
-    Effect.mapError(ownFailure)
-  )
-).pipe(
-  Command.withDescription("Run a command or a shell in a running sandbox"),
-  Command.withExamples([{ command: "lightbox shell web -- tail -f /var/log/messages" }]),
-  Command.provide(driver())
-)
 
 const printPorts = (ports: ReadonlyArray<PublishedPort>, none: string) =>
   printList(Shapes.Ports, ports, {

@@ -5,9 +5,8 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Snapshot from "../../Snapshot.ts"
-import { invalid } from "../config/validation.ts"
 import { bytes, driver, instant, print, printList, printReport } from "./environment.ts"
-import { namedArgument, nameFlags } from "./failure.ts"
+import { namedArgument, nameFile, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
 
@@ -132,13 +131,7 @@ export const load = Command.make(
   Effect.fnUntraced(function* ({ as, file, overwrite, trusted }) {
     const snapshot = yield* Snapshot.load(file, { name: as, overwrite, trusted }).pipe(
       Effect.mapError(nameFlags({ name: "--as", path: "FILE" })),
-      Effect.catchReason("LightboxError", "FileError", (reason, error) =>
-        Effect.fail(
-          reason.code === "ENOENT" && reason.path === file
-            ? invalid(error.method, "FILE", `there is no file ${Flags.typed(file)}`)
-            : error
-        )
-      )
+      Effect.mapError(nameFile(file))
     )
     yield* print(Snapshot.Snapshot, snapshot, { full: `Loaded ${snapshot.name}`, brief: snapshot.name })
   })

@@ -8,10 +8,10 @@ export const table = `EXIT STATUS
   0               success
   1               failure, or \`doctor\` found a problem
   2               wrong usage; nothing was done
-  125, 126, 127   \`run\` and \`shell\`: lightbox failed, the command could not be started, the command was not found
+  125, 126, 127   \`run\`, \`exec\` and \`shell\`: lightbox failed, the command could not be started, or was not found
   129, 130, 143   ended by SIGHUP, SIGINT (Ctrl-C) or SIGTERM
   141             the reader of the output closed it
-  other           \`run\` and \`shell\`: the command's own status, or 128 plus the number of its signal (255 if unknown)`
+  other           \`run\`, \`exec\` and \`shell\`: the command's own status, or 128 plus the number of its signal (255 if unknown)`
 
 /** The status that a shell reports for SIGPIPE. */
 export const unread = 141
@@ -25,12 +25,17 @@ export class Ended extends Data.TaggedError("Ended")<{ readonly status: number }
 /** A failure of lightbox that must not look like the exit status of the guest's command. */
 export class GuestCommandFailed extends Data.TaggedError("GuestCommandFailed")<{ readonly error: LightboxError }> {}
 
+/** Nothing of any kind has a name. */
+export class NothingFound extends Data.TaggedError("NothingFound")<{ readonly name: string }> {
+  override readonly message = `There is no sandbox, snapshot, volume or image named "${this.name}"`
+}
+
 /** A failure of a step with an error of its own. */
 export class StepFailed extends Data.TaggedError("StepFailed")<{ readonly error: unknown }> {}
 
 /** Checks whether a command exits with the status of what it runs. */
 export const passesOn = (commandPath: ReadonlyArray<string>): boolean =>
-  commandPath[1] === "run" || commandPath[1] === "shell"
+  ["run", "exec", "shell"].includes(commandPath[1] ?? "")
 
 export const ofInvocation = (commandPath: ReadonlyArray<string>): number => (passesOn(commandPath) ? 125 : 2)
 

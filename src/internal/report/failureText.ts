@@ -133,6 +133,11 @@ const lists: { readonly [resource: string]: { readonly [way in Way]: string | un
     effect: "Check the name, or create the volume first",
     promise: "Check the name, or create the volume first",
     cli: "`lightbox volume ls` lists the volumes"
+  },
+  image: {
+    effect: undefined,
+    promise: undefined,
+    cli: "`lightbox images` lists the images"
   }
 }
 
@@ -198,7 +203,7 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "StillRunning":
       return isCli ? "Pass --force to kill it first" : "Stop it first"
     case "NotRunning":
-      return isCli ? "`lightbox ps` lists the running sandboxes" : "Start it first"
+      return isCli ? `\`lightbox start ${reason.name}\` starts it` : "Start it first"
     case "Replaced":
       return "Connect again by name to use the new one"
     case "InUse":

@@ -2,7 +2,6 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Struct from "effect/Struct"
@@ -14,6 +13,7 @@ import type { ExecEvent, ExecOptions, ExecStreamOptions, Forward, Sandbox } from
 import * as Jobs from "./jobs.ts"
 import { ExecResult } from "./results.ts"
 import * as Forwards from "./forward.ts"
+import * as Logs from "./logs.ts"
 import { attach } from "../guest/attach.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
@@ -100,22 +100,6 @@ const withScript = <O extends typeof Script.Type>(
   shell: string,
   checked: Effect.Effect<O, LightboxError>
 ): Checked<O> => Effect.map(checked, (call) => ({ ...call, argv: [shell, "-c", call.script] as const }))
-
-const decodeQuery = optionsDecoder(
-  "Sandbox.logs",
-  Schema.Struct({
-    sources: Schema.optional(Schema.Array(Microsandbox.LogEntry.fields.source)),
-    tail: Schema.optional(intBetween(1, 0xffff_ffff)),
-    after: Schema.optional(Schema.NonEmptyString),
-    follow: Schema.optional(Schema.Boolean)
-  }).check(
-    Schema.makeFilter(({ after, tail }) =>
-      after === undefined || tail === undefined
-        ? undefined
-        : { path: ["tail"], issue: "tail cannot be combined with after" }
-    )
-  )
-)
 
 const decodeCopyIn = callDecoder(
   "Sandbox.copyIn",
@@ -272,23 +256,7 @@ export const make = (
       ping: Effect.withSpan(guest.ping, "Sandbox.ping"),
       touch: Effect.withSpan(guest.touch, "Sandbox.touch"),
       metrics: Effect.withSpan(driver.readMetrics(info), "Sandbox.metrics"),
-      logs: (query) =>
-        Stream.unwrap(
-          Effect.map(decodeQuery(query), ({ follow, ...first }) =>
-            Stream.paginate<Microsandbox.LogQuery, Microsandbox.LogEntry, LightboxError>(first, (query) =>
-              Effect.gen(function* () {
-                // Checked before reading, so that the last entries are read once more.
-                const isRunning = follow === true && (yield* driver.getSandbox(info.name)).status === "running"
-                const entries = yield* driver.readLogs(info, query)
-                if (!isRunning) return [entries, Option.none()]
-                if (entries.length === 0) yield* Effect.sleep("250 millis")
-                const after = entries.at(-1)?.cursor ?? query.after
-                // From here on only new entries, whatever the limits of the first read.
-                return [entries, Option.some({ sources: first.sources, ...(after === undefined ? {} : { after }) })]
-              })
-            )
-          )
-        ),
+      logs: (query) => Logs.read(driver, info, query),
       modify: Effect.fn("Sandbox.modify")(function* (change) {
         return yield* driver.modifySandbox(info, yield* decodeModify(change))
       })

@@ -1,0 +1,181 @@
+/** `inspect`, `logs` and `top`. */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Console from "effect/Console"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type { Services } from "../../Driver.ts"
+import * as Image from "../../Image.ts"
+import type { LightboxError } from "../../LightboxError.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
+import * as Sandbox from "../../Sandbox.ts"
+import * as Snapshot from "../../Snapshot.ts"
+import * as Volume from "../../Volume.ts"
+import { invalid } from "../config/validation.ts"
+import { escapeJson } from "../report/printable.ts"
+import * as Logs from "../sandbox/logs.ts"
+import { bytes, driver, Json, Outputs, printList, toJson } from "./environment.ts"
+import { namedArgument, nameFlags } from "./failure.ts"
+import * as Flags from "./flags.ts"
+import * as Shapes from "./json.ts"
+import * as Status from "./status.ts"
+
+type Inspected = (typeof Shapes.Inspected.Type)[number]
+
+const types = ["sandbox", "snapshot", "volume", "image"] as const
+
+const find: {
+  readonly [type in (typeof types)[number]]: (name: string) => Effect.Effect<Inspected, LightboxError, Services>
+} = {
+  sandbox: (name) => Effect.map(Sandbox.get(name), (info) => Object.assign({ type: "sandbox" } as const, info)),
+  snapshot: (name) =>
+    Effect.zipWith(Snapshot.get(name), Snapshot.generations(name), (snapshot, generations) => ({
+      type: "snapshot",
+      ...snapshot,
+      generations
+    })),
+  volume: (name) => Effect.map(Volume.get(name), (info) => ({ type: "volume", ...info })),
+  image: (name) => Effect.map(Image.get(name), (detail) => Object.assign({ type: "image" } as const, detail))
+}
+
+/** Finds the only thing with a name. A name of one kind can be an invalid name of another. */
+const findAny = Effect.fnUntraced(function* (
+  name: string
+): Effect.fn.Return<Inspected, LightboxError | Status.NothingFound, Services> {
+  const none = () => Effect.succeed([])
+  const found = yield* Effect.forEach(types, (type) =>
+    Effect.map(find[type](name), (one) => [one]).pipe(
+      Effect.catchReasons("LightboxError", { NotFound: none, InvalidConfig: none })
+    )
+  )
+  const [first, ...others] = found.flat()
+  if (first === undefined) {
+    return yield* new Status.NothingFound({ name })
+  }
+  if (others.length === 0) return first
+  const all = [first, ...others].map(({ type }) => type)
+  return yield* invalid("inspect", "NAME", `"${name}" is the name of a ${all.join(" and a ")}; pass --type`)
+})
+
+const encode = toJson(Shapes.Inspected)
+
+export const inspect = Command.make(
+  "inspect",
+  {
+    names: Flags.nameOf("Names of sandboxes, snapshots, volumes or images").pipe(Argument.atLeast(1)),
+    type: Flags.choice("type", types, "Look only for this (default: any, if only one has the name)")
+  },
+  Effect.fnUntraced(function* ({ names, type }) {
+    const found = yield* Effect.forEach(names, type === undefined ? findAny : find[type])
+    const line = encode(found)
+    yield* Console.log((yield* Json) ? line : escapeJson(JSON.stringify(JSON.parse(line), undefined, 2)))
+  }, namedArgument)
+).pipe(
+  Command.withDescription("Show sandboxes, snapshots, volumes or images as JSON"),
+  Command.withExamples([
+    { command: "lightbox inspect web | jq -r '.[0].status'" },
+    { command: "lightbox inspect --type image alpine" }
+  ]),
+  Command.provide(driver())
+)
+
+const encodeEntry = toJson(Shapes.LogEntry)
+
+export const logs = Command.make(
+  "logs",
+  {
+    name: Flags.nameOf("Name of a sandbox, running or not"),
+    follow: Flags.toggle("follow", "Print new entries until the sandbox stops").pipe(Flag.withAlias("f")),
+    tail: Flags.count("tail", "COUNT", "Number of entries to begin with (default: all)").pipe(Flag.withAlias("n")),
+    timestamps: Flags.toggle("timestamps", "Print the time before each entry").pipe(Flag.withAlias("t")),
+    system: Flags.toggle("system", "Include messages of the kernel and the runtime")
+  },
+  Effect.fnUntraced(function* ({ follow, name, system, tail, timestamps }) {
+    const driver = yield* Microsandbox.Microsandbox
+    const isJson = yield* Json
+    const { stderr, stdout } = yield* Outputs
+    const texts = new Map<string, TextDecoder>()
+    const decode = ({ bytes, session, source }: Microsandbox.LogEntry): string => {
+      const key = `${source} ${session}`
+      const decoder = texts.get(key) ?? new TextDecoder()
+      texts.set(key, decoder)
+      return decoder.decode(bytes, { stream: true })
+    }
+    const show = (entry: Microsandbox.LogEntry): void => {
+      if (isJson) {
+        const { cursor, session, source, text, timestamp } = entry
+        stdout.write(`${encodeEntry({ timestamp, source, session, text, cursor })}\n`)
+      } else {
+        const time = timestamps ? `${DateTime.formatIso(entry.timestamp)} ` : ""
+        const output = entry.source === "stderr" ? stderr : stdout
+        output.write(`${time}${decode(entry)}`)
+      }
+    }
+    const sources = system ? Microsandbox.LogEntry.fields.source.literals : undefined
+    const info = yield* Sandbox.get(name)
+    yield* Stream.runForEach(Logs.read(driver, info, { follow, tail, sources }), (entry) =>
+      Effect.sync(() => show(entry))
+    ).pipe(
+      Effect.mapError(nameFlags({ tail: "--tail" })),
+      // One that is removed meanwhile, as `run` does at its end, has stopped.
+      Effect.catchReason("LightboxError", "NotFound", (_, error) => (follow ? Effect.void : Effect.fail(error)))
+    )
+  }, namedArgument)
+).pipe(
+  Command.withDescription("Print what the commands of a sandbox have written"),
+  Command.withExamples([{ command: "lightbox logs -f --tail 20 web" }]),
+  Command.provide(driver())
+)
+
+export const top = Command.make(
+  "top",
+  {
+    names: Flags.nameOf("Names of running sandboxes (default: all)").pipe(Argument.variadic())
+  },
+  Effect.fnUntraced(function* ({ names }) {
+    const driver = yield* Microsandbox.Microsandbox
+    const none = () => Effect.succeed([])
+    const read = (info: Microsandbox.SandboxInfo) =>
+      Effect.map(driver.readMetrics(info), ({ uptime, ...metrics }) => [
+        { name: info.name, ...metrics, uptimeMillis: Duration.toMillis(uptime) }
+      ])
+    const usages =
+      names.length > 0
+        ? Effect.flatMap(Effect.forEach(names, Sandbox.get), (found) => Effect.forEach(found, read))
+        : Effect.flatMap(Sandbox.list(), (found) =>
+            Effect.forEach(
+              found.filter(({ status }) => status === "running"),
+              // Measuring can be off or have just begun, and a sandbox can end meanwhile.
+              (info) =>
+                Effect.catchReasons(read(info), "LightboxError", {
+                  NotFound: none,
+                  NotRunning: none,
+                  Replaced: none,
+                  StoreBusy: none,
+                  Unsupported: none
+                })
+            )
+          )
+    yield* printList(Shapes.Usages, (yield* usages).flat(), {
+      columns: ["NAME", "CPU", "MEMORY", "READ", "WRITTEN", "RECEIVED", "SENT", "UPTIME"],
+      row: (usage) => [
+        usage.name,
+        `${usage.cpuPercent.toFixed(1)}%`,
+        `${bytes(usage.memory)}/${bytes(usage.memoryLimit)}`,
+        bytes(usage.diskRead),
+        bytes(usage.diskWritten),
+        bytes(usage.networkReceived),
+        bytes(usage.networkSent),
+        Duration.format(Duration.seconds(Math.round(usage.uptimeMillis / 1000)))
+      ],
+      none: "No sandbox is running, or they are not measured."
+    })
+  }, namedArgument)
+).pipe(
+  Command.withDescription("Show the processor, memory, disk and network use of running sandboxes"),
+  Command.withAlias("stats"),
+  Command.provide(driver())
+)

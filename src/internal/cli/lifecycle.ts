@@ -1,0 +1,72 @@
+/** `start`, `stop`, `restart` and `kill`. */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import type { LightboxError } from "../../LightboxError.ts"
+import type { SandboxInfo, SandboxStatus } from "../../Microsandbox.ts"
+import * as Sandbox from "../../Sandbox.ts"
+import { driver, Json, print } from "./environment.ts"
+import * as Failure from "./failure.ts"
+import * as Flags from "./flags.ts"
+import * as Shapes from "./json.ts"
+
+const names = Flags.nameOf("Names of sandboxes").pipe(Argument.atLeast(1))
+
+const timeout = Flags.duration("timeout", "Kill it if it has not shut down after this time (default: 10 seconds)").pipe(
+  Flag.withAlias("t")
+)
+
+/**
+ * Changes several sandboxes at once, after checking that all exist. Those that have one of the `already` statuses stay
+ * as they are. The failure of one does not stop the others.
+ */
+const changeEach = Effect.fnUntraced(function* <R>(
+  names: ReadonlyArray<string>,
+  done: "started" | "stopped" | "restarted" | "killed",
+  already: ReadonlyArray<SandboxStatus>,
+  change: (name: string) => Effect.Effect<unknown, LightboxError, R>
+) {
+  const found = yield* Effect.forEach(new Set(names), Sandbox.get)
+  const isChanged = ({ status }: SandboxInfo) => !already.includes(status)
+  const [passed, [failed, ...others]] = yield* Effect.partition(
+    found,
+    (sandbox) => Effect.as(isChanged(sandbox) ? change(sandbox.name) : Effect.void, sandbox),
+    { concurrency: "unbounded" }
+  )
+  const title = `${done.charAt(0).toUpperCase()}${done.slice(1)}`
+  const lines = passed.map((sandbox) =>
+    isChanged(sandbox) ? `${title} ${sandbox.name}` : `${sandbox.name} is ${sandbox.status} already`
+  )
+  const changed = passed.filter(isChanged).map(({ name }) => name)
+  yield* print(Shapes.Changed, { [done]: changed }, { full: lines.join("\n"), brief: "" })
+  if (failed === undefined) return
+  const json = yield* Json
+  for (const error of others) yield* Console.error(Failure.show(Failure.ofCause(Cause.fail(error)), { json }))
+  return yield* failed
+}, Failure.namedArgument)
+
+const detached = { detached: true }
+
+export const start = Command.make("start", { names }, ({ names }) =>
+  changeEach(names, "started", ["running"], (name) => Effect.scoped(Sandbox.start(name, detached)))
+).pipe(Command.withDescription("Start stopped sandboxes, which keep running"), Command.provide(driver()))
+
+export const stop = Command.make("stop", { names, timeout }, ({ names, timeout }) =>
+  changeEach(names, "stopped", ["stopped", "crashed"], (name) => stopping(Sandbox.stop(name, { timeout })))
+).pipe(Command.withDescription("Shut sandboxes down, and keep their disks"), Command.provide(driver()))
+
+export const restart = Command.make("restart", { names, timeout }, ({ names, timeout }) =>
+  changeEach(names, "restarted", [], (name) => Effect.scoped(stopping(Sandbox.restart(name, { ...detached, timeout }))))
+).pipe(Command.withDescription("Shut sandboxes down, and start them again"), Command.provide(driver()))
+
+export const kill = Command.make("kill", { names }, ({ names }) =>
+  changeEach(names, "killed", ["stopped", "crashed"], Sandbox.kill)
+).pipe(
+  Command.withDescription("End sandboxes at once, without a shutdown, and keep their disks"),
+  Command.provide(driver())
+)
+
+const stopping = Effect.mapError(Failure.nameFlags({ timeout: "--timeout" }))
