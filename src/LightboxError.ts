@@ -440,6 +440,30 @@ export class TimedOut extends Failure.extend<TimedOut>("effect-lightbox/Lightbox
 }
 
 /**
+ * What was waited for did not become ready within `limitMillis`, or the job that was waited for has ended before:
+ * without a limit. `observation` says what was seen last. `lastLines` are the last lines of the job's log, oldest first.
+ * Retryable. A launch that fails with it has removed its sandbox.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NotReady extends Failure.extend<NotReady>("effect-lightbox/LightboxError/NotReady")({
+  _tag: Schema.tag("NotReady"),
+  /** The job or service that was waited for, if known. */
+  job: Schema.optionalKey(Schema.String),
+  observation: Schema.String,
+  lastLines: Schema.Array(Schema.String),
+  limitMillis: Schema.optionalKey(Schema.Finite)
+}) {
+  override get message(): string {
+    const what = this.job === undefined ? "Not ready" : `Job "${this.job}" is not ready`
+    const after = this.limitMillis === undefined ? "" : ` after ${this.limitMillis} ms`
+    return `${what}${after}: ${this.observation}${FailureText.quote(this.lastLines)}`
+  }
+  override readonly isRetryable = true
+}
+
+/**
  * The admission limits of this process left no room for another sandbox in time. Retryable.
  *
  * @category errors
@@ -592,6 +616,7 @@ export const Reason = Schema.Union([
   GuestLost,
   GuestBusy,
   TimedOut,
+  NotReady,
   NoCapacity,
   Drift,
   SnapshotDamaged,

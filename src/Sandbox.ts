@@ -42,6 +42,7 @@ import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
 import * as Drift from "./internal/sandbox/drift.ts"
 import { make, TypeId } from "./internal/sandbox/handle.ts"
 import * as internal from "./internal/sandbox/launch.ts"
+import * as RunningServices from "./internal/sandbox/services.ts"
 import {
   callDecoder,
   checkFunction,
@@ -55,6 +56,7 @@ import {
 } from "./internal/config/validation.ts"
 import { LightboxError, NotRunning } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
+import type * as Probe from "./Probe.ts"
 import * as SandboxConfig from "./SandboxConfig.ts"
 
 // =============================================================================
@@ -193,6 +195,17 @@ export interface ForwardOptions {
 }
 
 /**
+ * Options of {@link Sandbox.waitUntil}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface WaitOptions {
+  /** Id of the job that is to become ready. Default: none. */
+  readonly job?: string | undefined
+}
+
+/**
  * A port of this host that leads to a port of a guest.
  *
  * @category models
@@ -287,6 +300,11 @@ export interface Sandbox extends Guest.Files {
   readonly jobs: Effect.Effect<ReadonlyArray<Job.Info>, LightboxError>
   /** Finds a job, whichever process started it. Fails with `NotFound`. */
   readonly job: (id: string) => Effect.Effect<Job.Job, LightboxError>
+  /**
+   * Waits until a probe succeeds, such as `{ http: 3000 }`. Fails with `NotReady`, which holds the last observation, when
+   * the probe's time is over. With `job`, also as soon as that job has ended, and with the last lines of its log.
+   */
+  readonly waitUntil: (probe: Probe.ProbeInput, options?: WaitOptions) => Effect.Effect<void, LightboxError>
 
   /**
    * Runs a program on the terminal of this process and returns its exit code. Ctrl+] ends the program and returns 0.
@@ -449,8 +467,8 @@ const decodeWaitFor = callDecoder(
  * the virtual machine is killed, and the sandbox and its disk are removed; named volumes stay. The sandbox also stops
  * when the process exits for any reason.
  *
- * Fails with `NotFound` (snapshot), `ImageUnavailable`, `AlreadyExists` (name), `NoVirtualization`, and `BootFailed` or
- * `TimedOut` if the guest does not start.
+ * Fails with `NotFound` (snapshot), `ImageUnavailable`, `AlreadyExists` (name), `NoVirtualization`, `BootFailed` or
+ * `TimedOut` if the guest does not start, and `NotReady` or `CommandNotStarted` if a service does not.
  *
  * **Example** (Mount a folder)
  *
@@ -598,6 +616,8 @@ export type GetOrCreateOptions<E = never, R = never> = SourceOptions<E, R> &
  * `NotRunning` for a paused sandbox, and for one that another process has been starting or stopping for 2 minutes.
  * Otherwise it fails as {@link launch} and {@link start} do.
  *
+ * Services that do not run in an existing sandbox are started, and all are waited for; if one fails, that sandbox stays.
+ *
  * **Example** (Keep a workspace between runs)
  *
  * ```ts
@@ -645,8 +665,13 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
     if (opened === undefined) {
       return info.status === "paused" ? yield* notRunning(method, info) : Option.none()
     }
+    const { services } = asked.config
+    const ready =
+      services === undefined
+        ? opened
+        : Effect.tap(opened, ({ guest }) => RunningServices.start(method, guest, info.shell, services))
     // Whatever happened to the sandbox meanwhile, the next attempt sees it.
-    return yield* Effect.catchReasons(Effect.asSome(opened), "LightboxError", {
+    return yield* Effect.catchReasons(Effect.asSome(ready), "LightboxError", {
       NotFound: again,
       NotRunning: again,
       Replaced: again,

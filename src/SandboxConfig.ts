@@ -20,6 +20,9 @@ import {
   Bytes,
   checkGrowth,
   checkMountPath,
+  checkService,
+  CommandLine,
+  commandFields,
   CString,
   defaultBind,
   Env,
@@ -43,9 +46,11 @@ import {
   Seconds,
   User
 } from "./internal/config/schemas.ts"
+import type * as Guest from "./Guest.ts"
 import type * as Plain from "./internal/config/plain.ts"
 import * as Mount from "./Mount.ts"
 import * as Network from "./Network.ts"
+import * as Probe from "./Probe.ts"
 
 /**
  * A size: a whole number with the unit `K`, `M` or `G` (or `KiB`, `MiB`, `GiB`), or
@@ -112,6 +117,32 @@ export interface Resources {
    * `"4G"`.
    */
   readonly disk?: Size | undefined
+}
+
+/**
+ * A job that starts with the sandbox.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Service {
+  /** A script for the sandbox's shell, or a program and its arguments. It must stay in the foreground. */
+  readonly command: string | readonly [program: string, ...args: ReadonlyArray<Guest.Word>]
+  /** Working directory. Default: the sandbox's. */
+  readonly cwd?: string | undefined
+  /** User, by name or id. Default: the sandbox's. */
+  readonly user?: string | undefined
+  /** Variables added to the sandbox's. Redacted values are visible only in the guest. Default: none. */
+  readonly env?: { readonly [name: string]: Guest.Word } | undefined
+  /** Probe that succeeds once the service is ready. Default: it is ready once it has started. */
+  readonly ready?: Probe.ProbeInput | undefined
+  /**
+   * When to start the command again, a second after it has exited: `"on-failure"`, with another code than 0, or
+   * `"always"`. Not if it cannot be started (codes 126 and 127), nor after a signal to the job. Default: `"no"`.
+   */
+  readonly restart?: "no" | "on-failure" | "always" | undefined
+  /** Names of the services that must be ready before this one starts. Default: none. */
+  readonly dependsOn?: ReadonlyArray<string> | undefined
 }
 
 interface PatchOptions {
@@ -256,6 +287,11 @@ export interface Options {
    * `{ volume: "cache" }`, `{ tmpfs: "64M" }` or `{ disk: "./data.raw" }`. Default: none.
    */
   readonly mounts?: { readonly [path: string]: Mount.MountInput } | undefined
+  /**
+   * Jobs to start at launch, by id. The launch returns when all are ready, and fails with `NotReady` if one is not.
+   * Default: none.
+   */
+  readonly services?: { readonly [name: string]: Service } | undefined
   /** Labels to find the sandbox by. Default: none. */
   readonly labels?: { readonly [key: string]: string } | undefined
   /** Log level of the virtual machine. Default: the runtime's. */
@@ -298,6 +334,41 @@ const PatchSchema = optionsSchema<Patch>()(
     Schema.TaggedStruct("Mkdir", { path: GuestPath, mode: Schema.optional(Mode) }),
     Schema.TaggedStruct("Remove", { path: GuestPath })
   ])
+)
+
+const ServiceSchema = optionsStruct<Service>()({
+  command: CommandLine,
+  ...commandFields,
+  ready: Schema.optional(Probe.Probe),
+  restart: Schema.optional(Schema.Literals(["no", "on-failure", "always"])),
+  dependsOn: Schema.optional(Schema.Array(Schema.String))
+})
+
+/** Finds a service whose dependencies form a circle. */
+const circular = (services: { readonly [name: string]: typeof ServiceSchema.Type }): string | undefined => {
+  let left = Object.keys(services)
+  for (;;) {
+    const waiting = left.filter((name) => services[name]?.dependsOn?.some((other) => left.includes(other)))
+    if (waiting.length === left.length) return left[0]
+    left = waiting
+  }
+}
+
+const Services = recordOf(ServiceSchema, checkService).check(
+  Schema.makeFilter((services) => {
+    const unknown = Object.entries(services).flatMap(([name, { dependsOn = [] }]) =>
+      dependsOn.flatMap((other, index) =>
+        Object.hasOwn(services, other)
+          ? []
+          : [{ path: [name, "dependsOn", index], issue: `there is no service "${other}"` }]
+      )
+    )
+    if (unknown.length > 0) return unknown
+    const name = circular(services)
+    return name === undefined
+      ? undefined
+      : { path: [name, "dependsOn"], issue: "expected dependencies without a circle" }
+  })
 )
 
 const hostPortTwice = "each host port can be published only once"
@@ -415,6 +486,7 @@ export const SandboxConfig = optionsStruct<Options>()({
   ),
   patches: Schema.optional(Schema.Array(PatchSchema)),
   mounts: Schema.optional(recordOf(Mount.Mount, checkMountPath)),
+  services: Schema.optional(Services),
   labels: Schema.optional(Labels),
   logLevel: Schema.optional(Schema.Literals(["trace", "debug", "info", "warn", "error"])),
   metricsInterval: Schema.optional(Schema.Union([Schema.Literal("off"), Milliseconds]))

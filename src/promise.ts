@@ -41,6 +41,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { CallOptions } from "./internal/promise/options.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
+import { type Service, ServicesSchema } from "./internal/promise/probe.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
 import { callFields, checkArgs, checked, Millis, Quota, signalOf } from "./internal/promise/input.ts"
 import {
@@ -94,6 +95,7 @@ export {
   type JobOptions,
   type JobStatus
 } from "./internal/promise/jobs.ts"
+export { type Probe, type ProbeTiming, type Service, type WaitOptions } from "./internal/promise/probe.ts"
 export { Sandbox, type SandboxBuilder, SandboxHandle, type SandboxStatus } from "./internal/promise/sandbox.ts"
 export { Snapshot, SnapshotBuilder } from "./internal/promise/snapshot.ts"
 export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"
@@ -305,6 +307,11 @@ export interface LaunchSettings {
    * Secrets by environment variable. The guest can send each `value` to its `hosts` but never sees it. Default: none.
    */
   secrets?: Record<string, { value: string; hosts: Array<string> }> | undefined
+  /**
+   * Jobs to start at launch, by id. The launch resolves when all are ready, and rejects with the reason `NotReady` if one
+   * is not; then the sandbox is removed. Default: none.
+   */
+  services?: Record<string, Service> | undefined
   /** Replace a sandbox that has the name. With `false`, reject instead. Default: `true`. */
   overwrite?: boolean | undefined
   /**
@@ -478,6 +485,14 @@ export type LightboxErrorReason = {
     }
   | { readonly _tag: "GuestLost" | "GuestBusy" | "SnapshotDamaged"; readonly name: string; readonly problem: string }
   | { readonly _tag: "TimedOut"; readonly operation: string; readonly limitMillis: number }
+  | {
+      readonly _tag: "NotReady"
+      /** Job or service that was waited for, if known. */
+      readonly job?: string
+      readonly observation: string
+      readonly lastLines: ReadonlyArray<string>
+      readonly limitMillis?: number
+    }
   | {
       readonly _tag: "Drift"
       readonly resource: "volume" | "sandbox"
@@ -752,6 +767,7 @@ const LaunchFields = optionsStruct<
   secrets: Schema.optional(
     Schema.Record(Schema.String, Schema.Struct({ value: Schema.String, hosts: Schema.Array(Schema.String) }))
   ),
+  services: Schema.optional(ServicesSchema),
   overwrite: flag,
   detached: flag,
   verbose: flag

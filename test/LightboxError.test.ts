@@ -156,6 +156,19 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
     isRetryable: true,
     outcome: "unknown"
   },
+  NotReady: {
+    reason: new LightboxError.NotReady({
+      job: "web",
+      observation: "port 3000 is closed: Connection refused",
+      lastLines: ["starting", "still starting"],
+      limitMillis: 60_000
+    }),
+    message:
+      'Job "web" is not ready after 60000 ms: port 3000 is closed: Connection refused\n  | starting\n  | still starting',
+    hint: "Check the probe and the log of the job, or raise the probe's time limit",
+    isRetryable: true,
+    outcome: "failed"
+  },
   NoCapacity: {
     reason: new LightboxError.NoCapacity({ problem: "it waited 60000 ms" }),
     message: "There is no room for another sandbox: it waited 60000 ms",

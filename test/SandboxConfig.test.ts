@@ -114,6 +114,16 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
     "each host port can be published only once"
   ],
   [{ ports: { 8080: 80 }, network: "none" }, "ports", 'ports cannot be published with network "none"'],
+  [{ services: { Web: { command: "x" } } }, "services.Web", /service name/],
+  [{ services: { web: { command: "x", dependsOn: ["db"] } } }, "services.web.dependsOn.0", 'there is no service "db"'],
+  [
+    { services: { a: { command: "x", dependsOn: ["b"] }, b: { command: "x", dependsOn: ["a"] } } },
+    "services.a.dependsOn",
+    "expected dependencies without a circle"
+  ],
+  [{ services: { a: { command: "x", ready: { http: 0 } } } }, "services.a.ready.http", /from 1 to 65535/],
+  [{ services: { a: { command: "x", ready: { http: 1, prot: 2 } } } }, "services.a.ready.prot", "unknown option"],
+  [{ services: { a: { command: "x", ready: { all: [] } } } }, "services.a.ready.all", "expected at least one probe"],
   [{ network: "private" }, "network", /expected "none", "public" or "all"/],
   [{ network: { policy: "some" } }, "network.policy", /none/],
   [{ network: { policy: { egress: "maybe" } } }, "network.policy.egress", /allow/],
@@ -225,6 +235,10 @@ describe("SandboxConfig", () => {
       assert.strictEqual(Duration.toSeconds(config.maxDuration ?? 0), 3600)
       assert.deepStrictEqual(config.mounts?.["/scratch"], { tmpfs: 64 * 1024 ** 2, nosuid: true })
       assert.deepInclude(config.mounts?.["/bind/"], { quota: 1024 ** 3 })
+      assert.deepStrictEqual(config.services?.["db"]?.ready, {
+        command: ["pg_isready"],
+        timeout: Duration.minutes(2)
+      })
     })
   )
 

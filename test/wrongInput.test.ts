@@ -44,6 +44,58 @@ const hostPaths = ["", ...text]
 const commands = ["", "\ud800", ...text, undefined]
 const words = ["hello", 5, null, {}, [1], ["\udfff"]]
 
+const probes = [
+  5,
+  null,
+  "x",
+  [],
+  {},
+  { prot: 80 },
+  { port: 0 },
+  { port: "80" },
+  { port: 80, path: "/" },
+  { http: 70_000 },
+  { http: 80, path: "rel" },
+  { http: 80, path: "/a b" },
+  { http: 80, status: 99 },
+  { file: "rel" },
+  { command: "" },
+  { command: [] },
+  { command: ["a"], cwd: "rel" },
+  { log: "" },
+  { log: "a\nb" },
+  { log: "a", job: "A" },
+  { all: [] },
+  { all: { port: 80 } },
+  { any: [{ port: 80 }, { all: [{ port: 0 }] }] },
+  { port: 80, interval: 0 },
+  { port: 80, timeout: "soon" }
+]
+
+const services = [
+  5,
+  null,
+  [],
+  { "A b": { command: "x" } },
+  { a: 5 },
+  { a: {} },
+  { a: { command: " " } },
+  { a: { command: [] } },
+  { a: { command: ["", "b"] } },
+  { a: { command: ["a", 5] } },
+  { a: { command: "x", cmd: "y" } },
+  { a: { command: "x", cwd: "rel" } },
+  { a: { command: "x", user: "a b" } },
+  { a: { command: "x", env: { A: 1 } } },
+  { a: { command: "x", restart: "never" } },
+  { a: { command: "x", dependsOn: "b" } },
+  { a: { command: "x", dependsOn: ["b"] } },
+  { a: { command: "x", dependsOn: ["toString"] } },
+  { a: { command: "x", dependsOn: ["a"] } },
+  { a: { command: "x", dependsOn: ["b"] }, b: { command: "x", dependsOn: ["a"] } },
+  ...probes.map((ready) => ({ a: { command: "x", ready } }))
+]
+
 const config: Wrong<SandboxConfig.Options> = {
   name: ["", "a b", ...text],
   resources: [5, null, { cpu: 1 }, { cpus: 256 }, { maxCpus: "2" }, { memory: "1X" }, { maxMemory: 1 }, { disk: {} }],
@@ -70,6 +122,7 @@ const config: Wrong<SandboxConfig.Options> = {
   secrets: [5, null, { A: "x" }, { A: { value: "x", hosts: [] } }],
   patches: [5, null, [{}], [{ _tag: "Mkdir", path: "rel" }]],
   mounts: [5, null, { "/w": 5 }, { w: "." }, { "/w": { vol: "x" } }],
+  services,
   labels,
   logLevel: ["x", null],
   metricsInterval: ["x", null, -1]
@@ -477,6 +530,14 @@ describe("invalid input", () => {
           )
         ],
         job: [row(on(sandbox, "job"), ["a"], { id: ["", "A", "a/b", ...text, undefined] })],
+        waitUntil: [
+          row(
+            on(sandbox, "waitUntil"),
+            [{ port: 80 }],
+            { probe: [...probes, { log: "a" }, { all: [{ any: [{ log: "a" }] }] }, undefined] },
+            { job: ["", "A b", ...text] }
+          )
+        ],
         attach: [row(on(sandbox, "attach"), ["a", []], { command: commands, args: words }, attach)],
         forward: [
           row(

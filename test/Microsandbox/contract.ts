@@ -16,6 +16,7 @@ import { commands } from "./commands.ts"
 import { files } from "./files.ts"
 import { images } from "./images.ts"
 import { jobs } from "./jobs.ts"
+import { readiness } from "./readiness.ts"
 import { sandboxes } from "./sandboxes.ts"
 
 /** What all cases can use. */
@@ -44,7 +45,7 @@ const cases =
       timeout
     )
 
-const groups = ["images", "sandboxes", "commands", "jobs", "files"] as const
+const groups = ["images", "sandboxes", "commands", "jobs", "readiness", "files"] as const
 
 /** Declares the cases for a backend: all, or those of some groups. */
 export const contract = <E>(
@@ -65,6 +66,7 @@ export const contract = <E>(
       const test = cases<Bench.Shared>(it, timeout)
       if (wanted.has("commands")) commands(test)
       if (wanted.has("jobs")) jobs(test)
+      if (wanted.has("readiness")) readiness(test)
       if (wanted.has("files")) files(test)
     })
   })

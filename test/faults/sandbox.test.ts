@@ -64,6 +64,13 @@ matrix("Sandbox", surface, [
     name: "launch from an image that is not pulled yet, with a volume",
     run: Sandbox.launch({ image, mounts: { "/data": { volume: "data" } } })
   },
+  {
+    name: "launch with services",
+    run: Sandbox.launch({
+      image,
+      services: { one: { command: "exec sleep 1000" }, two: { command: "sleep 1000", dependsOn: ["one"] } }
+    })
+  },
   { name: "launch with overwrite", given: there, run: Sandbox.launch({ name: "box", image, overwrite: true }) },
   { name: "run", run: Sandbox.run({ image }, (sandbox) => sandbox.exec("true", [], { check: true })) },
   { name: "connect", given: there, run: Sandbox.connect("box") },
@@ -93,6 +100,9 @@ matrix("Sandbox", surface, [
   over("execStream", (sandbox) => Stream.runDrain(sandbox.execStream("cat", ["/data/file"]))),
   over("shellStream", (sandbox) => Stream.runDrain(sandbox.shellStream("cat /data/file"))),
   over("spawn", (sandbox) => sandbox.spawn("sleep", ["1000"])),
+  over("waitUntil", (sandbox) =>
+    sandbox.waitUntil({ all: [{ file: "/data/file" }, { command: "true" }, { any: [{ port: 1 }, { file: "/data" }] }] })
+  ),
   over("forward", (sandbox) => sandbox.forward(80)),
   over("forwards", (sandbox) => sandbox.forwards),
   over("start a job", (sandbox) => Effect.flatMap(sandbox.start("echo", ["done"]), (job) => job.wait)),

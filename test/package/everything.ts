@@ -89,6 +89,23 @@ export const everything = {
     "/scratch": { tmpfs: "64M", nosuid: true },
     "/disk": { disk: "package.json", format: "qcow2", fstype: "ext4", nodev: true }
   },
+  services: {
+    db: { command: "exec postgres", user: "postgres", ready: { command: ["pg_isready"], timeout: "2 minutes" } },
+    web: {
+      command: ["npm", "start"],
+      cwd: "/work",
+      env: { PORT: "3000", TOKEN: Redacted.make("three") },
+      ready: {
+        all: [
+          { http: 3000, path: "/health", status: 204 },
+          { any: [{ port: 3001 }, { file: "/run/web" }, { log: "ready", job: "db" }] }
+        ],
+        interval: "1 second"
+      },
+      restart: "on-failure",
+      dependsOn: ["db"]
+    }
+  },
   labels: { team: "platform" },
   logLevel: "debug",
   metricsInterval: "off"

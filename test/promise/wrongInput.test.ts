@@ -77,6 +77,23 @@ const build: Wrong<Lightbox.BuildOptions> = {
   onEvent: [5, null, {}]
 }
 
+const probes = [
+  5,
+  null,
+  "x",
+  {},
+  { port: 0 },
+  { port: 80, interval: 5 },
+  { port: 80, timeout: 5 },
+  { port: 80, intervalMs: "1 second" },
+  { port: 80, timeoutMs: 0 },
+  { http: 80, path: "rel" },
+  { command: [] },
+  { all: [] },
+  { all: { port: 80 } },
+  { any: [{ all: [{ port: 80, timeoutMs: "x" }] }] }
+]
+
 const launch: Wrong<Lightbox.LaunchSettings> = {
   ...call,
   name: ["", "a b", ...notText],
@@ -89,6 +106,19 @@ const launch: Wrong<Lightbox.LaunchSettings> = {
   rootDisk: ["x", null, 5],
   network: ["x", null, {}],
   secrets: [5, null, { A: "x" }, { A: { value: 5, hosts: [] } }, { A: { value: "x", hosts: "h" } }],
+  services: [
+    5,
+    null,
+    { "A b": { command: "x" } },
+    { a: {} },
+    { a: { command: "" } },
+    { a: { command: ["a", 5] } },
+    { a: { command: "x", workdir: "/" } },
+    { a: { command: "x", env: { A: 1 } } },
+    { a: { command: "x", restart: "never" } },
+    { a: { command: "x", dependsOn: ["b"] } },
+    ...probes.map((ready) => ({ a: { command: "x", ready } }))
+  ],
   overwrite: notFlag,
   detached: notFlag,
   verbose: notFlag
@@ -290,6 +320,12 @@ describe("invalid input to methods", () => {
       ),
       jobs: row(on(sandbox, "jobs")),
       job: row(on(sandbox, "job"), ["a"], { id: ["", "A", ...notText] }),
+      waitUntil: row(
+        on(sandbox, "waitUntil"),
+        [{ port: 80 }],
+        { probe: [...probes, { log: "a" }] },
+        { ...call, job: ["", "A", ...notText] }
+      ),
       attach: row(on(sandbox, "attach"), ["true", []], { command, args }),
       attachShell: row(on(sandbox, "attachShell")),
       forward: row(on(sandbox, "forward"), [80], { guestPort: [0, 65_536, "80", null] }, forward),

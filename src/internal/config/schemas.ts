@@ -81,6 +81,17 @@ export const JobId = pattern(
   "1 to 64 lower-case letters, digits, dashes and underscores, starting with a letter or digit"
 )
 
+export const checkService = (name: string): string | undefined =>
+  Schema.is(JobId)(name)
+    ? undefined
+    : "expected a service name of 1 to 64 lower-case letters, digits, dashes and underscores"
+
+/** Path and query of an HTTP request. */
+export const HttpPath = pattern(/^\/[!-~]*$/, 'a path such as "/health", without spaces')
+
+/** A text that a line of a log contains. */
+export const LogText = pattern(/^[^\0\r\n]{1,1000}$/, "1 to 1000 characters of one line")
+
 export const isResultName = (name: string): boolean => /^lb-[0-9a-f]{40}$/.test(name)
 
 /** Whether a name is that of one entry of a folder: "" and "." would be the folder itself. */
@@ -116,6 +127,18 @@ export const Word = Schema.Union([
   CString,
   Schema.Redacted(CString).annotate({ expected: "a string or a Redacted value" })
 ])
+
+const Script = CString.check(Schema.makeFilter((script) => (script.trim() === "" ? "expected a script" : undefined)))
+
+const Program = CString.check(
+  Schema.makeFilter((program) => (program === "" ? "expected the name of a program" : undefined))
+)
+
+/** A script for the shell of a sandbox, or a program and its arguments. */
+export const CommandLine = Schema.Union([Script, Schema.TupleWithRest(Schema.Tuple([Program]), [Word])])
+
+/** A command line without redacted words. */
+export const PlainCommandLine = Schema.Union([Script, Schema.TupleWithRest(Schema.Tuple([Program]), [CString])])
 
 export const Func = Schema.declare((u): u is (...args: never) => unknown => typeof u === "function", {
   expected: "a function"
@@ -320,6 +343,9 @@ export const checkVariable = (name: string): string | undefined =>
 /** Environment variables with plain values. */
 export const Env = recordOf(CString, checkVariable)
 
+/** Environment variables that may be redacted. */
+export const WordEnv = recordOf(Word, checkVariable)
+
 export const checkLabel = (key: string): string | undefined =>
   key === "" || key.includes("\0") ? "a label cannot be empty" : undefined
 
@@ -334,6 +360,13 @@ export const User = pattern(
   /^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/,
   'a user such as "app" or "1000:1000"'
 )
+
+/** Options of commands that override the sandbox's. */
+export const commandFields = {
+  cwd: Schema.optional(GuestPath),
+  user: Schema.optional(User),
+  env: Schema.optional(WordEnv)
+}
 
 const rlimitNames = new Set(
   "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split(" ")

@@ -26,6 +26,7 @@ import { SandboxFs } from "./files.ts"
 import { signalOf } from "./input.ts"
 import { decodeStart, infoOf, Job, type JobInfo, type JobOptions } from "./jobs.ts"
 import type { CallOptions } from "./options.ts"
+import { decodeWaitUntil, type Probe, type WaitOptions } from "./probe.ts"
 import { acquire, native, type OpenScope, run, runDriver } from "./runtime.ts"
 
 /**
@@ -191,6 +192,15 @@ export class Sandbox implements AsyncDisposable {
   /** Finds a job, whichever process started it. Rejects if it does not exist. */
   async job(id: string, options?: CallOptions): Promise<Job> {
     return new Job(await run(this.#use().job(id), signalOf("Sandbox.job", options)))
+  }
+  /**
+   * Waits until a probe succeeds, such as `{ http: 3000 }`. Rejects with the reason `NotReady`, which holds the last
+   * observation, when the probe's time is over. With `job`, also as soon as that job has ended, and with the last lines
+   * of its log.
+   */
+  async waitUntil(probe: Probe, options?: WaitOptions): Promise<void> {
+    const { job, probe: checked, signal } = decodeWaitUntil({ probe }, options)
+    await run(this.#use().waitUntil(checked, { job }), signal)
   }
   /** Runs a program on the terminal of this process. Returns its exit code, or 0 after Ctrl+]. */
   async attach(command: string, args?: ReadonlyArray<string>, options?: CallOptions): Promise<number> {

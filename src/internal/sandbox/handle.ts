@@ -9,8 +9,10 @@ import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
+import * as Probe from "../../Probe.ts"
 import type { ExecEvent, ExecOptions, ExecStreamOptions, Forward, Sandbox } from "../../Sandbox.ts"
 import * as Jobs from "./jobs.ts"
+import * as Probes from "./probes.ts"
 import { ExecResult } from "./results.ts"
 import * as Forwards from "./forward.ts"
 import * as Logs from "./logs.ts"
@@ -21,17 +23,16 @@ import * as Files from "../guest/files.ts"
 import * as Listing from "../host/listing.ts"
 import {
   Bytes,
-  checkVariable,
+  commandFields,
   copyOptions,
   CString,
   DurationInput,
   GuestPath,
   HostPath,
   intBetween,
-  recordOf,
+  JobId,
   Rlimits,
   TerminalSize,
-  User,
   Word,
   millis
 } from "../config/schemas.ts"
@@ -50,11 +51,7 @@ const Program = Schema.Struct({
 const Script = Schema.Struct({ script: CString })
 
 /** Options of commands that a pool can also set for all commands of a user. */
-export const CommandDefaults = Schema.Struct({
-  cwd: Schema.optional(GuestPath),
-  user: Schema.optional(User),
-  env: Schema.optional(recordOf(Word, checkVariable))
-})
+export const CommandDefaults = Schema.Struct(commandFields)
 
 const AttachOptions = { ...CommandDefaults.fields, rlimits: Schema.optional(Rlimits) }
 
@@ -90,6 +87,12 @@ const decodeShellStream = callDecoder("Sandbox.shellStream", Script, StreamField
 const decodeSpawn = callDecoder("Sandbox.spawn", Program, Schema.Struct(SpawnOptions))
 const decodeStart = callDecoder("Sandbox.start", Program, Schema.Struct({ ...AttachOptions, ...Jobs.startOptions }))
 const decodeAttach = callDecoder("Sandbox.attach", Program, Schema.Struct(AttachOptions))
+
+const decodeWaitUntil = callDecoder(
+  "Sandbox.waitUntil",
+  Schema.Struct({ probe: Probe.Probe }),
+  Schema.Struct({ job: Schema.optional(JobId) })
+)
 
 type Checked<Options> = Effect.Effect<Options & { readonly argv: Guest.Command["argv"] }, LightboxError>
 
@@ -229,6 +232,11 @@ export const make = (
       }),
       jobs: Effect.withSpan(Jobs.list(guest), "Sandbox.jobs"),
       job: Effect.fn("Sandbox.job")((id) => Jobs.find(guest, id)),
+      waitUntil: Effect.fn("Sandbox.waitUntil")(function* (input, options) {
+        const { job, probe } = yield* decodeWaitUntil({ probe: input }, options)
+        yield* Probes.checkJobs("Sandbox.waitUntil", "probe", probe, job)
+        yield* Probes.wait("Sandbox.waitUntil", { guest, shell: info.shell, job }, probe)
+      }),
 
       attach: attachTo,
       attachShell: attachTo(info.shell),

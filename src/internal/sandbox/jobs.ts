@@ -112,7 +112,8 @@ const processOf = (stat: string) => {
   return { state: fields[0], startedAt: fields[19] }
 }
 
-const forMethod =
+/** Replaces the method of errors with the one that the caller called. */
+export const forMethod =
   (method: string) =>
   <E>(error: E): E | LightboxError =>
     isLightboxError(error) && error.method !== method && error.reason._tag !== "InvalidConfig"
@@ -124,11 +125,20 @@ export interface Start extends Pick<Guest.Command, "argv" | "cwd" | "user" | "en
   readonly id?: string | undefined
   readonly stdin?: "open" | "empty" | undefined
   readonly maxLog?: number | undefined
+  /** When to start the command again after it has exited. */
+  readonly restart?: Supervisor.Restart | undefined
 }
 
 export const start = Effect.fnUntraced(function* (
   guest: Guest.Guest,
-  { argv, id = Crypto.randomBytes(6).toString("hex"), maxLog = defaultMaxLog, stdin = "empty", ...rest }: Start
+  {
+    argv,
+    id = Crypto.randomBytes(6).toString("hex"),
+    maxLog = defaultMaxLog,
+    restart = "no",
+    stdin = "empty",
+    ...rest
+  }: Start
 ): Effect.fn.Return<Job, LightboxError> {
   const words = redactWords(argv)
   const shown = words.slice(0, shownWords).map((word) => word.slice(0, shownLength))
@@ -142,7 +152,8 @@ export const start = Effect.fnUntraced(function* (
     id,
     record,
     String(Math.floor(maxLog / 2)),
-    input
+    input,
+    Supervisor.loops[restart]
   ]
   const command: Guest.Command = { ...rest, argv: ["setsid", "sh", ...supervisor, ...argv], detaches: true }
   const failed = (reason: LightboxError["reason"]) => new LightboxError({ method: "Sandbox.start", reason })
@@ -202,6 +213,25 @@ export const list = Effect.fnUntraced(
   },
   Effect.mapError(forMethod("Sandbox.jobs"))
 )
+
+const shownBytes = 2 * Execution.tailBytes
+
+/** Reads the last lines of a job's log, without secrets. */
+export const lastLines = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  id: string,
+  secrets: ReadonlyArray<string>
+): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+  const view = viewOf(yield* guest.readDirectoryEntries(`${folder}/${id}`))
+  const last = new Execution.Tail()
+  yield* Stream.runForEach(make(guest, id).logs({ since: Math.max(0, endOf(view) - shownBytes) }), (event) =>
+    Effect.sync(() => {
+      if (event._tag === "Output") last.push(event.bytes)
+    })
+  )
+  const text = Execution.tail(last.last, secrets).trimEnd()
+  return text === "" ? [] : text.split("\n")
+})
 
 /** Where a reader of a log is. */
 interface Position {

@@ -17,6 +17,7 @@ import { generate, instanceLabel, ownerLabel, roleLabel } from "../ownership/lab
 import * as Progress from "../report/progress.ts"
 import * as Drift from "./drift.ts"
 import { type Detach, make, noTimeToLive } from "./handle.ts"
+import * as RunningServices from "./services.ts"
 
 /** Captures the library's services only: a whole context would include its scope. */
 export const services: Effect.Effect<Context.Context<Services>, never, Services> = Effect.map(
@@ -87,6 +88,8 @@ export const launch = Effect.fnUntraced(function* (options: {
         Effect.uninterruptible(Effect.andThen(ownership.release(note, expires), markDetached(state, room)))
       )
     )
+  // Before it is detached: if a service fails, the sandbox is removed.
+  if (config.services !== undefined) yield* RunningServices.start("Sandbox.launch", guest, info.shell, config.services)
   if (request.detached === true) yield* detach(undefined)
   return make(driver, info, guest, detach)
 }, allOrNothing)

@@ -3,11 +3,39 @@
  * a script sets in its environment reach the command.
  */
 
+/** When a command is started again after it has exited. */
+export type Restart = "no" | "on-failure" | "always"
+
+/**
+ * Starts a command again a second after it has exited, and ends with it once the group is told to end, or if it cannot
+ * be started. The shell runs its traps when the command has exited.
+ */
+const loop = (isOver: string) => String.raw`
+lb_over=
+trap 'lb_over=1' HUP INT TERM
+while :; do
+  (exec "$@")
+  lb_status=$?
+  [ -z "$lb_over" ] || exit "$lb_status"
+  case $lb_status in ${isOver}) exit "$lb_status" ;; esac
+  echo "lightbox: exited with code $lb_status, starts again"
+  sleep 1
+  [ -z "$lb_over" ] || exit "$lb_status"
+done
+`
+
+/** The scripts that start commands again. */
+export const loops: { readonly [restart in Restart]: string } = {
+  no: "",
+  "on-failure": loop("0 | 126 | 127"),
+  always: loop("126 | 127")
+}
+
 /**
  * Supervises a job. Arguments: the folder of all jobs, the job's id, its record as one line, the bytes of one of its two
- * log files, the path of its input, and the command. Prints `started`, `missing` if there is no such program, or why it
- * failed; then it closes its outputs and goes on. Started with `setsid`, it is in a session of its own, and so is the
- * command, whose process group is signalled.
+ * log files, the path of its input, one of {@link loops}, and the command. Prints `started`, `missing` if there is no
+ * such program, or why it failed; then it closes its outputs and goes on. Started with `setsid`, it is in a session of
+ * its own, and so is the command, whose process group is signalled.
  *
  * - `job` is written last: a job with a record has started. It starts even if nobody is left to read `started`.
  * - A result above 128 can be a signal or an exit code. A shell writes a message when a signal ended its command, except
@@ -17,9 +45,10 @@
  * - What must work on a full disk was written before: the end is a `mv`, and `pid` is overwritten.
  */
 export const supervise = String.raw`
-lb_jobs=$1 lb_dir=$1/$2 lb_record=$3 lb_segment=$4 lb_stdin=$5
-shift 5
+lb_jobs=$1 lb_dir=$1/$2 lb_record=$3 lb_segment=$4 lb_stdin=$5 lb_loop=$6
+shift 6
 command -v "$1" >/dev/null 2>&1 || { echo missing; exit; }
+[ -z "$lb_loop" ] || set -- sh -c "$lb_loop" lightbox-service "$@"
 LC_ALL=C mkdir -m 700 "$lb_dir" 2>&1 || exit
 read -r lb_boot </proc/sys/kernel/random/boot_id
 read -r lb_self </proc/$$/stat

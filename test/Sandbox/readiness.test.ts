@@ -1,0 +1,154 @@
+/** Probes and services: their times, and what they do with other features. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import { TestClock } from "effect/testing"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Probe from "../../src/Probe.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import type * as SandboxConfig from "../../src/SandboxConfig.ts"
+import * as SandboxPool from "../../src/SandboxPool.ts"
+
+const image = "alpine"
+const layer = MicrosandboxMemory.layer({ images: { [image]: {} } })
+
+const count = (operation: MicrosandboxMemory.Operation) =>
+  Effect.flatMap(MicrosandboxMemory.Control, ({ calls }) =>
+    Effect.map(calls, (all) => all.filter((call) => call.operation === operation).length)
+  )
+
+const sleeping: SandboxConfig.Service = {
+  command: "touch /run/up; exec sleep 1000",
+  ready: { file: "/run/up" }
+}
+
+describe("waitUntil", () => {
+  it.effect.each<readonly [probe: Probe.ProbeInput, limitMillis: number, attempts: number]>([
+    [{ file: "/a", interval: "5 seconds" }, 60_000, 12],
+    [{ file: "/a", timeout: "2 seconds" }, 2000, 20],
+    [{ file: "/a", interval: "1 second", timeout: "10 seconds" }, 10_000, 10],
+    [{ all: [{ file: "/a" }], interval: "1 second", timeout: "10 seconds" }, 10_000, 10],
+    [{ any: [{ file: "/a", timeout: "5 seconds" }], interval: "1 second", timeout: "10 seconds" }, 5000, 5]
+  ])("tries %j until its time is over", ([probe, limitMillis, attempts]) =>
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image })
+      const before = yield* count("guest.stat")
+      const waiting = yield* Effect.forkChild(Effect.flip(sandbox.waitUntil(probe)), { startImmediately: true })
+      yield* TestClock.adjust(limitMillis - 1)
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust(1)
+      const { method, reason } = yield* Fiber.join(waiting)
+      assert.deepInclude(reason, { _tag: "NotReady", observation: "/a does not exist", limitMillis, lastLines: [] })
+      assert.strictEqual(method, "Sandbox.waitUntil")
+      assert.approximately((yield* count("guest.stat")) - before, attempts, 1)
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("gives up an attempt that is not answered, and tries again", () =>
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const sandbox = yield* Sandbox.launch({ image })
+      yield* control.inject(MicrosandboxMemory.hangAt("guest.connect"))
+      const probe: Probe.ProbeInput = { http: 80, timeout: "8 seconds" }
+      const waiting = yield* Effect.forkChild(Effect.flip(sandbox.waitUntil(probe)), { startImmediately: true })
+      yield* TestClock.adjust("4 seconds")
+      assert.strictEqual(yield* count("guest.connect"), 1)
+      yield* TestClock.adjust("2 seconds")
+      assert.isAbove(yield* count("guest.connect"), 1)
+      yield* TestClock.adjust("2 seconds")
+      const { reason } = yield* Fiber.join(waiting)
+      assert.match(reason.message, /^Not ready after 8000 ms: GET http:\/\/127\.0\.0\.1:80\/ was not answered: /)
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.live("fails when the guest is lost", () =>
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image })
+      const waiting = yield* Effect.forkChild(Effect.flip(sandbox.waitUntil({ any: [{ file: "/a" }, { port: 1 }] })), {
+        startImmediately: true
+      })
+      yield* sandbox.kill
+      const { method, reason } = yield* Fiber.join(waiting)
+      assert.deepStrictEqual([method, reason._tag], ["Sandbox.waitUntil", "GuestLost"])
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.live("ends the command of a probe that takes too long", () =>
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image })
+      const { reason } = yield* Effect.flip(sandbox.waitUntil({ command: ["sleep", "1000"], timeout: "50 millis" }))
+      assert.strictEqual(reason.message, "Not ready after 50 ms: sleep 1000 has not exited")
+      const { inventory } = yield* MicrosandboxMemory.Control
+      assert.deepStrictEqual((yield* inventory).processes, [])
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("takes probes that were written as JSON", () =>
+    Effect.gen(function* () {
+      const text = '{"any":[{"http":80,"timeout":"5 seconds"},{"all":[{"file":"/a"},{"command":["true"]}]}]}'
+      const decoded = yield* Schema.decodeEffect(Schema.fromJsonString(Probe.Probe))(text)
+      assert.deepStrictEqual("any" in decoded && decoded.any[1], { all: [{ file: "/a" }, { command: ["true"] }] })
+    })
+  )
+})
+
+describe("services", () => {
+  it.live("are started again with a stopped sandbox, and by who finds them ended", () =>
+    Effect.gen(function* () {
+      const get = (service: SandboxConfig.Service = sleeping) =>
+        Sandbox.getOrCreate("kept", { image, services: { one: service } })
+      const pid = Effect.scoped(
+        Effect.gen(function* () {
+          const sandbox = yield* get()
+          assert.isTrue(yield* sandbox.exists("/run/up"))
+          const job = yield* sandbox.job("one")
+          assert.deepStrictEqual(yield* job.status, { _tag: "Running" })
+          return { pid: (yield* job.info).pid, end: Effect.andThen(job.signal("SIGKILL"), job.wait) }
+        })
+      )
+      const first = (yield* pid).pid
+      assert.strictEqual((yield* pid).pid, first)
+      yield* Sandbox.stop("kept")
+      yield* pid
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const job = yield* Effect.flatMap(Sandbox.connect("kept"), (sandbox) => sandbox.job("one"))
+          yield* job.signal("SIGKILL")
+          yield* job.wait
+        })
+      )
+      yield* pid
+      const { reason } = yield* Effect.flip(Effect.scoped(get({ ...sleeping, restart: "always" })))
+      assert.deepInclude(reason, { _tag: "Drift", field: "services" })
+      yield* Sandbox.remove("kept", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.live("are ready in every sandbox of a pool", () =>
+    Effect.gen(function* () {
+      const pool = yield* SandboxPool.make({ image, min: 1, max: 2, services: { one: sleeping } })
+      const check = pool.use((sandbox) => sandbox.exists("/run/up"))
+      assert.deepStrictEqual(yield* Effect.all([check, check, check], { concurrency: 3 }), [true, true, true])
+      const failing = yield* SandboxPool.make({
+        image,
+        max: 1,
+        services: { one: { command: "exit 1", ready: { port: 1 } } }
+      })
+      const { reason } = yield* Effect.flip(Effect.scoped(failing.acquire()))
+      assert.deepInclude(reason, { _tag: "NotReady", job: "one" })
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.live("are released with a launch that is interrupted while it waits for them", () =>
+    Effect.gen(function* () {
+      const services = { one: { command: "exec sleep 1000", ready: { file: "/never" } } }
+      const launching = yield* Effect.forkChild(Effect.scoped(Sandbox.launch({ image, services, detached: true })))
+      yield* Effect.repeat(count("guest.stat"), { until: (times) => times > 0 })
+      yield* Fiber.interrupt(launching)
+      const { inventory } = yield* MicrosandboxMemory.Control
+      const { processes, sandboxes } = yield* inventory
+      assert.deepStrictEqual({ processes, sandboxes }, { processes: [], sandboxes: [] })
+    }).pipe(Effect.provide(layer))
+  )
+})
