@@ -6,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Probe from "../../src/Probe.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import type * as SandboxConfig from "../../src/SandboxConfig.ts"
+import { isEmulated } from "../support.ts"
 import * as Bench from "./Bench.ts"
 import type { Group } from "./contract.ts"
 
@@ -21,8 +22,9 @@ case $request in
 esac
 `
 
-/** Long enough for an attempt on a slow machine. */
-const brief = { timeout: "3 seconds" } as const
+/** Long enough for an attempt. */
+const seconds = isEmulated ? 8 : 3
+const brief = { timeout: `${seconds} seconds` } as const
 
 const launch = Effect.fnUntraced(function* (services: { readonly [name: string]: SandboxConfig.Service }) {
   const { image } = yield* Bench.Bench
@@ -85,7 +87,7 @@ export const readiness: Group<Bench.Shared> = (test) => {
     yield* sandbox.waitUntil({ log: "it is re" }, id)
     const early = yield* Bench.failsWith("NotReady", sandbox.waitUntil({ log: "is ready", ...brief, ...id }))
     assert.strictEqual(early.observation, `no line of job "${job.id}" contains "is ready"`)
-    assert.deepStrictEqual([early.limitMillis, early.lastLines], [3000, ["it is re"]])
+    assert.deepStrictEqual([early.limitMillis, early.lastLines], [1000 * seconds, ["it is re"]])
     yield* job.write("go\n")
     // It is the last that the job does.
     yield* Fiber.join(log)
@@ -103,14 +105,14 @@ export const readiness: Group<Bench.Shared> = (test) => {
     const [all, any] = yield* Effect.all(
       [
         waitUntil({ all: [there, missing], ...brief }),
-        waitUntil({ any: [missing, { command: ["false"], timeout: "4 seconds" }], ...brief })
+        waitUntil({ any: [missing, { command: ["false"], timeout: `${seconds + 1} seconds` }], ...brief })
       ],
       { concurrency: 2 }
     )
-    assert.deepStrictEqual([all.observation, all.limitMillis], ["/not/there does not exist", 3000])
+    assert.deepStrictEqual([all.observation, all.limitMillis], ["/not/there does not exist", 1000 * seconds])
     assert.deepStrictEqual(
       [any.observation, any.limitMillis],
-      ["/not/there does not exist; false exited with code 1", 4000]
+      ["/not/there does not exist; false exited with code 1", 1000 * (seconds + 1)]
     )
   })
 
