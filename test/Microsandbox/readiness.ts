@@ -80,14 +80,18 @@ export const readiness: Group<Bench.Shared> = (test) => {
     const command = yield* Effect.forkChild(
       sandbox.waitUntil({ command: "test -e $FILE", env: { FILE: "/root/file" } }, id)
     )
-    const log = yield* Effect.forkChild(sandbox.waitUntil({ log: "is ready" }, id))
     yield* job.write("go\n")
     yield* Fiber.join(file)
     yield* Fiber.join(command)
     yield* sandbox.waitUntil({ log: "it is re" }, id)
     const early = yield* Bench.failsWith("NotReady", sandbox.waitUntil({ log: "is ready", ...brief, ...id }))
-    assert.strictEqual(early.observation, `no line of job "${job.id}" contains "is ready"`)
+    // Where a guest is slow, reading takes longer than the limit.
+    assert.oneOf(early.observation, [
+      `no line of job "${job.id}" contains "is ready"`,
+      ...(isEmulated ? [`the log of job "${job.id}" was not read`] : [])
+    ])
     assert.deepStrictEqual([early.limitMillis, early.lastLines], [1000 * seconds, ["it is re"]])
+    const log = yield* Effect.forkChild(sandbox.waitUntil({ log: "is ready" }, id), { startImmediately: true })
     yield* job.write("go\n")
     // It is the last that the job does.
     yield* Fiber.join(log)
