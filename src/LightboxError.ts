@@ -441,8 +441,9 @@ export class TimedOut extends Failure.extend<TimedOut>("effect-lightbox/Lightbox
 
 /**
  * What was waited for did not become ready within `limitMillis`, or the job that was waited for has ended before:
- * without a limit. `observation` says what was seen last. `lastLines` are the last lines of the job's log, oldest first.
- * Retryable. A launch that fails with it has removed its sandbox.
+ * without a limit. `observation` says what was seen last. `lastLines` are the last lines of the log of that job, or of
+ * the job whose log was probed, oldest first. Retryable. A launch that fails with it has removed its sandbox;
+ * `getOrCreate` keeps one that existed.
  *
  * @category errors
  * @since 0.1.0

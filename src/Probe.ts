@@ -92,7 +92,8 @@ export interface File extends Timing {
 }
 
 /**
- * A command that exits with code 0. It is killed at the time limit, or if it writes more than 1 MiB.
+ * A command that exits with code 0. It is killed if it writes more than 1 MiB, or at the time limit of the probe: one
+ * attempt has no limit of its own. Give the command one, such as `curl -m 2`.
  *
  * @category options
  * @since 0.1.0
@@ -109,7 +110,8 @@ export interface Command extends Timing {
 }
 
 /**
- * A text in a line of the log of a job, from its beginning. Fails when the job has ended without it.
+ * A text in a line of the log of a job, from its beginning as far as it is kept. Fails when the job has ended without it.
+ * A log that has dropped the line (see `maxLog`) does not have it any more.
  *
  * @category options
  * @since 0.1.0

@@ -201,7 +201,10 @@ export interface ForwardOptions {
  * @since 0.1.0
  */
 export interface WaitOptions {
-  /** Id of the job that is to become ready. Default: none. */
+  /**
+   * Id of the job that is to become ready. Secrets of a job that another handle or process has started are unknown, and
+   * so not hidden in its last lines. Default: none.
+   */
   readonly job?: string | undefined
 }
 
@@ -302,7 +305,8 @@ export interface Sandbox extends Guest.Files {
   readonly job: (id: string) => Effect.Effect<Job.Job, LightboxError>
   /**
    * Waits until a probe succeeds, such as `{ http: 3000 }`. Fails with `NotReady`, which holds the last observation, when
-   * the probe's time is over. With `job`, also as soon as that job has ended, and with the last lines of its log.
+   * the probe's time is over. With `job`, also when that job has ended and one last attempt fails, and with the last
+   * lines of its log. Fails with `NotFound` if there is no such job, and with `GuestLost` if the sandbox ends.
    */
   readonly waitUntil: (probe: Probe.ProbeInput, options?: WaitOptions) => Effect.Effect<void, LightboxError>
 
@@ -672,6 +676,8 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
         : Effect.tap(opened, ({ guest }) => RunningServices.start(method, guest, info.shell, services))
     // Whatever happened to the sandbox meanwhile, the next attempt sees it.
     return yield* Effect.catchReasons(Effect.asSome(ready), "LightboxError", {
+      // The process that launched it has given it up.
+      GuestLost: again,
       NotFound: again,
       NotRunning: again,
       Replaced: again,

@@ -138,7 +138,8 @@ export interface Service {
   readonly ready?: Probe.ProbeInput | undefined
   /**
    * When to start the command again, a second after it has exited: `"on-failure"`, with another code than 0, or
-   * `"always"`. Not if it cannot be started (codes 126 and 127), nor after a signal to the job. Default: `"no"`.
+   * `"always"`. Not if it cannot be started (codes 126 and 127), nor after SIGTERM, SIGINT, SIGHUP or SIGKILL to
+   * the job. Default: `"no"`.
    */
   readonly restart?: "no" | "on-failure" | "always" | undefined
   /** Names of the services that must be ready before this one starts. Default: none. */

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
@@ -84,6 +85,33 @@ describe("waitUntil", () => {
     }).pipe(Effect.scoped, Effect.provide(layer))
   )
 
+  it.live("shows no secret of a job that it waits for", () =>
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image })
+      const env = { TOKEN: Redacted.make("sesame") }
+      const job = yield* sandbox.start("sh", ["-c", "echo $TOKEN | tee /log; exec sleep 1000"], { env })
+      yield* sandbox.waitUntil({ log: "sesame" }, { job: job.id })
+      const probe: Probe.ProbeInput = { command: "cat /log; exit 1", timeout: "50 millis" }
+      const { reason } = yield* Effect.flip(sandbox.waitUntil(probe, { job: job.id }))
+      assert.deepInclude(reason, { _tag: "NotReady", lastLines: ["<redacted>"] })
+      assert.notInclude(JSON.stringify(reason), "sesame")
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.live("counts what has succeeded once, also when the job ends", () =>
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image })
+      yield* sandbox.writeFileString("/lock", "")
+      const job = yield* sandbox.start("sh", ["-c", "read -r go; rm /lock; echo done"], { stdin: "open" })
+      const probe: Probe.ProbeInput = { all: [{ file: "/lock" }, { log: "done" }] }
+      const before = yield* count("guest.stat")
+      const waiting = yield* Effect.forkChild(sandbox.waitUntil(probe, { job: job.id }))
+      yield* Effect.repeat(count("guest.stat"), { until: (times) => times > before })
+      yield* job.write("go\n")
+      yield* Fiber.join(waiting)
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
   it.effect("takes probes that were written as JSON", () =>
     Effect.gen(function* () {
       const text = '{"any":[{"http":80,"timeout":"5 seconds"},{"all":[{"file":"/a"},{"command":["true"]}]}]}'
@@ -122,6 +150,48 @@ describe("services", () => {
       const { reason } = yield* Effect.flip(Effect.scoped(get({ ...sleeping, restart: "always" })))
       assert.deepInclude(reason, { _tag: "Drift", field: "services" })
       yield* Sandbox.remove("kept", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.live("start where a power cut has left the folder of one without its record", () =>
+    Effect.gen(function* () {
+      const get = Effect.scoped(
+        Effect.flatMap(Sandbox.getOrCreate("cut", { image, services: { one: sleeping } }), (sandbox) =>
+          Effect.gen(function* () {
+            const job = yield* sandbox.job("one")
+            assert.deepStrictEqual(yield* job.status, { _tag: "Running" })
+            return job.id
+          })
+        )
+      )
+      yield* get
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const sandbox = yield* Sandbox.connect("cut")
+          const job = yield* sandbox.job("one")
+          yield* job.signal("SIGKILL")
+          yield* job.wait
+          yield* sandbox.writeFileString("/var/lib/lightbox/jobs/one/job", "")
+        })
+      )
+      assert.strictEqual(yield* get, "one")
+      yield* Sandbox.remove("cut", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.live("are ready although a running one has dropped the line that said so", () =>
+    Effect.gen(function* () {
+      const services = { one: { command: "echo listening; exec sleep 1000", ready: { log: "listening" } } }
+      const get = Sandbox.getOrCreate("old", { image, services })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const sandbox = yield* get
+          const log = "/var/lib/lightbox/jobs/one/log"
+          yield* sandbox.shell(`rm ${log}.0 && echo later > ${log}.4194304`, { check: true })
+        })
+      )
+      yield* Effect.scoped(get)
+      yield* Sandbox.remove("old", { force: true })
     }).pipe(Effect.provide(layer))
   )
 

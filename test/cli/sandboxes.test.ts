@@ -47,6 +47,7 @@ describe("the exec and shell commands", () => {
       assert.strictEqual(yield* output("-u", "root", "web", ...echo, "-x"), "-x\n")
       assert.strictEqual(yield* output("-iu", "root", "--env", "A=1", "web", ...echo, "-x"), "-x\n")
       assert.strictEqual(yield* output("--home", "/elsewhere", "--env=A=1", "web", ...echo, "-x"), "-x\n")
+      assert.strictEqual(yield* output("-e=A=w", "web", ...echo, "-x"), "-x\n")
       const [ran] = yield* json(Shapes.Ended, "run", "--image", "alpine:3", "--memory", "1G", ...echo, "--memory")
       assert.strictEqual(ran?.stdout, "--memory\n")
       yield* ending(3)("shell", "web", "sh", "-c", "exit 3")

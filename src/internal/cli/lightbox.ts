@@ -53,6 +53,7 @@ const { version } = Schema.decodeUnknownSync(Schema.Struct({ version: Schema.Str
 )
 
 const isValueNext = (flags: ReadonlyArray<Completions.FlagDescriptor>, word: string): boolean => {
+  if (word.includes("=")) return false
   // Global flags are not among those of a command.
   if (word === "--home" || word === "--log-level") return true
   // Of several short flags in one word, only the last can take a value.

@@ -17,6 +17,7 @@ import { ExecResult } from "./results.ts"
 import * as Forwards from "./forward.ts"
 import * as Logs from "./logs.ts"
 import { attach } from "../guest/attach.ts"
+import { secretsOf } from "../report/failureText.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
 import * as Files from "../guest/files.ts"
@@ -203,6 +204,8 @@ export const make = (
   })
 
   const forwards = new Set<Forward>()
+  // Of jobs, whose last lines may show them.
+  const secrets = new Set<string>()
 
   return printable<Sandbox>(
     {
@@ -228,14 +231,16 @@ export const make = (
       forwards: Effect.sync(() => [...forwards]),
       start: Effect.fn("Sandbox.start")(function* (command, args, options) {
         const { id, maxLog, stdin, ...checked } = yield* withArgv(decodeStart({ command, args }, options))
-        return yield* Jobs.start(guest, { ...commandOf(checked), id, maxLog, stdin })
+        const job = yield* Jobs.start(guest, { ...commandOf(checked), id, maxLog, stdin })
+        for (const secret of secretsOf(checked)) secrets.add(secret)
+        return job
       }),
       jobs: Effect.withSpan(Jobs.list(guest), "Sandbox.jobs"),
       job: Effect.fn("Sandbox.job")((id) => Jobs.find(guest, id)),
       waitUntil: Effect.fn("Sandbox.waitUntil")(function* (input, options) {
         const { job, probe } = yield* decodeWaitUntil({ probe: input }, options)
         yield* Probes.checkJobs("Sandbox.waitUntil", "probe", probe, job)
-        yield* Probes.wait("Sandbox.waitUntil", { guest, shell: info.shell, job }, probe)
+        yield* Probes.wait("Sandbox.waitUntil", { guest, shell: info.shell, job, secrets: [...secrets] }, probe)
       }),
 
       attach: attachTo,

@@ -192,6 +192,10 @@ export const find = Effect.fnUntraced(function* (guest: Guest.Guest, id: string)
   return job
 })
 
+/** Removes the folder of a job that has no record. */
+export const discard = (guest: Guest.Guest, id: string): Effect.Effect<void, LightboxError> =>
+  ifMissing(undefined)(guest.removeDirectory(`${folder}/${id}`, { recursive: true }))
+
 export const list = Effect.fnUntraced(
   function* (guest: Guest.Guest): Effect.fn.Return<ReadonlyArray<Info>, LightboxError> {
     const entries = yield* ifMissing([])(guest.readDirectoryEntries(folder))

@@ -11,7 +11,7 @@ import type { Probe } from "../../Probe.ts"
 import { millis } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 import * as Execution from "../guest/execution.ts"
-import { ending, shortArgv } from "../report/failureText.ts"
+import { ending, redact, shortArgv } from "../report/failureText.ts"
 import * as Jobs from "./jobs.ts"
 
 /** Where to probe. */
@@ -21,6 +21,8 @@ export interface Target {
   readonly shell: string
   /** The job that is to become ready. */
   readonly job: string | undefined
+  /** It was not started for this wait: the beginning of its log may be gone. */
+  readonly ranBefore?: boolean
   /** Texts to hide in the last lines of the job. */
   readonly secrets?: ReadonlyArray<string>
 }
@@ -142,7 +144,7 @@ const endingOf = (ended: Job.Ended): string =>
       : "was lost"
 
 /** Each attempt reads on where the last one ended. */
-const log = ({ guest }: Target, text: string, id: string): Attempt => {
+const log = ({ guest, job: own, ranBefore = false }: Target, text: string, id: string): Attempt => {
   const wanted = Buffer.from(text)
   let position = { offset: 0, last: Buffer.alloc(0) }
   return Effect.gen(function* () {
@@ -154,7 +156,9 @@ const log = ({ guest }: Target, text: string, id: string): Attempt => {
     yield* Stream.runForEach(job.logs({ since: offset }), (event) =>
       Effect.sync(() => {
         const bytes = event._tag === "Output" ? Buffer.concat([last, event.bytes]) : Buffer.alloc(0)
-        isThere ||= bytes.includes(wanted)
+        // It was ready before it dropped what it wrote first.
+        const isOld = ranBefore && id === own && event._tag === "Missing" && event.offset === 0 && event.bytes > 0
+        isThere ||= isOld || bytes.includes(wanted)
         last = bytes.subarray(Math.max(0, bytes.length - wanted.length + 1))
         offset = event.offset + (event._tag === "Output" ? event.bytes.length : event.bytes)
       })
@@ -187,13 +191,24 @@ const defaults: Times = { interval: Duration.millis(100), timeout: Duration.minu
 
 const repeated = (attempt: Attempt, { interval, timeout }: Times, unseen: string): Watch => {
   let seen = unseen
+  let isMet = false
+  // Of several probes, each must succeed once.
+  const once = Effect.suspend(() =>
+    isMet
+      ? Effect.void
+      : Effect.tap(attempt, () =>
+          Effect.sync(() => {
+            isMet = true
+          })
+        )
+  )
   const see = (error: NotYet | LightboxError) =>
     Effect.sync(() => {
       if (error instanceof NotYet) seen = error.observation
     })
   return {
-    attempt,
-    wait: Effect.tapError(attempt, see).pipe(
+    attempt: once,
+    wait: Effect.tapError(once, see).pipe(
       Effect.retry({
         while: (error) => error instanceof NotYet && !error.isFinal,
         schedule: Schedule.spaced(interval)
@@ -305,7 +320,7 @@ export const wait = Effect.fnUntraced(function* (
             new LightboxError({
               method,
               reason: new NotReady({
-                observation,
+                observation: redact(secrets ?? [], observation),
                 lastLines,
                 ...(job === undefined ? {} : { job }),
                 ...(limitMillis === undefined ? {} : { limitMillis })

@@ -8,11 +8,12 @@ export type Restart = "no" | "on-failure" | "always"
 
 /**
  * Starts a command again a second after it has exited, and ends with it once the group is told to end, or if it cannot
- * be started. The shell runs its traps when the command has exited.
+ * be started. The shell runs its traps when the command has exited; it survives the signals that a command may handle.
  */
 const loop = (isOver: string) => String.raw`
 lb_over=
 trap 'lb_over=1' HUP INT TERM
+trap : QUIT USR1 USR2 ALRM
 while :; do
   (exec "$@")
   lb_status=$?
