@@ -207,6 +207,7 @@ describe("package", () => {
         "Network",
         "Ownership",
         "Plan",
+        "Probe",
         "Sandbox",
         "SandboxConfig",
         "Snapshot",
