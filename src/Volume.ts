@@ -38,6 +38,7 @@ import * as Lock from "./internal/ownership/lock.ts"
 import { DurationInput, Func, Labels, Mebibytes, Name, optionsSchema } from "./internal/config/schemas.ts"
 import { locksFolder } from "./internal/store/store.ts"
 import { callDecoder, checkObject, decodeName, decoder, invalid } from "./internal/config/validation.ts"
+import { isFound } from "./internal/host/fileFailure.ts"
 import * as VolumeFiles from "./internal/volume/files.ts"
 import * as internal from "./internal/volume/volumes.ts"
 import { AlreadyExists, LightboxError, Unsupported } from "./LightboxError.ts"
@@ -229,10 +230,7 @@ export const list = Effect.fn("Volume.list")(
  * @since 0.1.0
  */
 export const exists = (name: string): Effect.Effect<boolean, LightboxError, Microsandbox.Microsandbox> =>
-  get(name).pipe(
-    Effect.as(true),
-    Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(false))
-  )
+  isFound(get(name))
 
 /**
  * Removes a volume and its content, if it exists, or what is left of it after a

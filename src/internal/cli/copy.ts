@@ -7,7 +7,7 @@ import * as Path from "node:path"
 import * as Sandbox from "../../Sandbox.ts"
 import { GuestPath } from "../config/schemas.ts"
 import { decoder, invalid } from "../config/validation.ts"
-import { hostPathProblem } from "../host/fileFailure.ts"
+import { hostPathProblem, ifMissing } from "../host/fileFailure.ts"
 import { driver, print } from "./environment.ts"
 import { nameFlags } from "./failure.ts"
 import * as Shapes from "./json.ts"
@@ -46,7 +46,7 @@ const copyIn = Effect.fnUntraced(function* (from: string, to: GuestPlace) {
   const sandbox = yield* Sandbox.connect(to.sandbox).pipe(Effect.mapError(nameFlags({ name: "DST" })))
   const isFolder = {
     from: source.isDirectory(),
-    to: (yield* sandbox.exists(to.path)) && (yield* sandbox.stat(to.path)).type === "Directory"
+    to: (yield* ifMissing(undefined, ["ENOENT", "ENOTDIR"])(sandbox.stat(to.path)))?.type === "Directory"
   }
   const path = isInside(from, to.path, isFolder) ? Path.posix.join(to.path, Path.basename(Path.resolve(from))) : to.path
   yield* sandbox.copyIn(from, path)

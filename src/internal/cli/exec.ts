@@ -69,7 +69,7 @@ export const ownFailure = <E>(error: LightboxError | E): Status.GuestCommandFail
 
 const named = <A, E, R>(effect: Effect.Effect<A, E | LightboxError, R>) =>
   Effect.mapError(namedArgument(effect), (error) =>
-    ownFailure(isLightboxError(error) ? nameFlags({ cwd: "--workdir", user: "--user", env: "--env" })(error) : error)
+    ownFailure(isLightboxError(error) ? nameFlags(Flags.runningNames)(error) : error)
   )
 
 const optionsOf = ({ env, user, workdir }: Omit<Options, "stdin"> & { readonly workdir: string | undefined }) => ({
@@ -85,13 +85,15 @@ export const command = word.pipe(
   Argument.variadic()
 )
 
+export const requiredCommand = word.pipe(Argument.withDescription("Command and arguments"), Argument.atLeast(1))
+
 const name = Flags.nameOf("Name of a running sandbox")
 
 export const exec = Command.make(
   "exec",
   {
     name,
-    command: word.pipe(Argument.withDescription("Command and arguments"), Argument.atLeast(1)),
+    command: requiredCommand,
     interactive: Flags.toggle("interactive", "Pass on standard input; without it, the command reads none").pipe(
       Flag.withAlias("i")
     ),

@@ -132,6 +132,9 @@ export const running = {
   user: text("user", "USER", "User that runs the command").pipe(Flag.withAlias("u"))
 }
 
+/** Options of commands, and the flags that set them. */
+export const runningNames = { env: "--env", cwd: "--workdir", user: "--user" }
+
 const place = /^(?<source>[^:]+):(?<path>\/[^:]*)(?<readonly>:ro)?$/
 
 /** An IPv6 address is typed in brackets. */

@@ -3,10 +3,9 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
-import type { Services } from "../../Driver.ts"
 import * as Image from "../../Image.ts"
-import type { LightboxError } from "../../LightboxError.ts"
 import type { ImageInfo } from "../../Microsandbox.ts"
+import { isFound } from "../host/fileFailure.ts"
 import { bytes, driver, instant, printList, printRemoved, printReport } from "./environment.ts"
 import { namedArgument, nameFile, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
@@ -60,14 +59,13 @@ const rm = Command.make(
   },
   Effect.fnUntraced(function* ({ force, names }) {
     // Check all names before removing any.
-    const found = yield* Effect.filter(names, (image) => (force ? exists(image) : Effect.as(Image.get(image), true)))
+    const found = yield* Effect.filter(names, (image) =>
+      force ? isFound(Image.get(image)) : Effect.as(Image.get(image), true)
+    )
     yield* Effect.forEach(found, (image) => Image.remove(image, { force }), { discard: true })
     yield* printRemoved(found)
   }, namedArgument)
 ).pipe(Command.withDescription("Remove images from the cache"))
-
-const exists = (image: string): Effect.Effect<boolean, LightboxError, Services> =>
-  Effect.as(Image.get(image), true).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(false)))
 
 const prune = Command.make(
   "prune",

@@ -10,6 +10,7 @@ import type { SignalName } from "../config/signals.ts"
 import { signals, statusOf } from "../config/signals.ts"
 import { keyboard } from "../guest/attach.ts"
 import { driver, instant, Json, Outputs, print, printList, printRemoved, toJson } from "./environment.ts"
+import { requiredCommand } from "./exec.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -71,11 +72,7 @@ const start = Command.make(
   "start",
   {
     sandbox: sandboxName,
-    command: Argument.String("command").pipe(
-      Argument.withMetavar("COMMAND"),
-      Argument.withDescription("Command and arguments"),
-      Argument.variadic({ min: 1 })
-    ),
+    command: requiredCommand,
     id: Flags.text("id", "ID", "Id of the job (default: random)"),
     ...Flags.running,
     input: Flags.toggle("input", "Keep the input open, for job write").pipe(Flag.withAlias("i")),
@@ -93,11 +90,7 @@ const start = Command.make(
           stdin: input ? "open" : "empty",
           maxLog: yield* Flags.bytesOf("--max-log", maxLog)
         })
-        .pipe(
-          Effect.mapError(
-            nameFlags({ id: "--id", env: "--env", cwd: "--workdir", user: "--user", maxLog: "--max-log" })
-          )
-        )
+        .pipe(Effect.mapError(nameFlags({ ...Flags.runningNames, id: "--id", maxLog: "--max-log" })))
       yield* print(Shapes.JobStarted, { id: job.id }, { full: job.id })
     },
     Effect.scoped,

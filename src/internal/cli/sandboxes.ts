@@ -9,6 +9,7 @@ import type { PublishedPort, PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
+import { isFound } from "../host/fileFailure.ts"
 import { endpoint } from "../driver/ports.ts"
 import { driver, instant, Json, mebibytes, Outputs, Quiet, print, printList, printRemoved } from "./environment.ts"
 import { command, ownFailure, runIn } from "./exec.ts"
@@ -161,11 +162,9 @@ const launchFlags = {
   "resources.memory": "--memory",
   "resources.disk": "--disk",
   rootDisk: "--root-disk",
-  env: "--env",
+  ...Flags.runningNames,
   mounts: "--mount",
   ports: "--port",
-  cwd: "--workdir",
-  user: "--user",
   network: "--network",
   pullPolicy: "--pull",
   labels: "--label",
@@ -241,7 +240,7 @@ export const rm = Command.make(
   },
   Effect.fnUntraced(function* ({ force, names, snapshot }) {
     // Check all names before removing any.
-    const exists = snapshot ? Snapshot.exists : sandboxExists
+    const exists = snapshot ? Snapshot.exists : (name: string) => isFound(Sandbox.get(name))
     const found = yield* Effect.filter(names, (name) =>
       force ? exists(name) : Effect.as(snapshot ? expectSnapshot(name) : Sandbox.get(name), true)
     )
@@ -251,9 +250,6 @@ export const rm = Command.make(
     yield* printRemoved(found)
   }, namedArgument)
 ).pipe(Command.withDescription("Remove sandboxes, or snapshots with all their generations"), Command.provide(driver()))
-
-const sandboxExists = (name: string) =>
-  Effect.as(Sandbox.get(name), true).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(false)))
 
 const expectSnapshot = Effect.fnUntraced(function* (name: string) {
   if (yield* Snapshot.exists(name)) return

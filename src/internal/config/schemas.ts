@@ -134,11 +134,14 @@ const Program = CString.check(
   Schema.makeFilter((program) => (program === "" ? "expected the name of a program" : undefined))
 )
 
+const commandLine = <W extends Schema.Constraint>(word: W) =>
+  Schema.Union([Script, Schema.TupleWithRest(Schema.Tuple([Program]), [word])])
+
 /** A script for the shell of a sandbox, or a program and its arguments. */
-export const CommandLine = Schema.Union([Script, Schema.TupleWithRest(Schema.Tuple([Program]), [Word])])
+export const CommandLine = commandLine(Word)
 
 /** A command line without redacted words. */
-export const PlainCommandLine = Schema.Union([Script, Schema.TupleWithRest(Schema.Tuple([Program]), [CString])])
+export const PlainCommandLine = commandLine(CString)
 
 export const Func = Schema.declare((u): u is (...args: never) => unknown => typeof u === "function", {
   expected: "a function"

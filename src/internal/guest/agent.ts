@@ -315,7 +315,7 @@ const open = (
           let at = offset
           return Sink.forEachArray((pieces: ReadonlyArray<Uint8Array>) => {
             return Effect.forEach(
-              split(concat(pieces), windowBytes),
+              split(Protocol.concat(pieces), windowBytes),
               (window) =>
                 Effect.suspend(() => {
                   const start = at
@@ -347,7 +347,9 @@ const readWindow = (
       size += bytes.length
       return size <= length
     }
-    return Effect.map(file("read", path, { Read: { handle, offset, len: length } }, { onData }), () => concat(chunks))
+    return Effect.map(file("read", path, { Read: { handle, offset, len: length } }, { onData }), () =>
+      Protocol.concat(chunks)
+    )
   })
 
 const writeWindow = Effect.fnUntraced(function* (
@@ -375,12 +377,6 @@ const writeWindow = Effect.fnUntraced(function* (
     Effect.ensuring(Effect.sync(() => connection.close(id)))
   )
 })
-
-const concat = (pieces: ReadonlyArray<Uint8Array>): Uint8Array =>
-  Protocol.concat(
-    pieces,
-    pieces.reduce((size, piece) => size + piece.length, 0)
-  )
 
 const split = (bytes: Uint8Array, size: number): ReadonlyArray<Uint8Array> => {
   const parts: Array<Uint8Array> = []

@@ -158,7 +158,10 @@ export class Decoder {
   }
 }
 
-export const concat = (chunks: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
+export const concat = (
+  chunks: ReadonlyArray<Uint8Array>,
+  size = chunks.reduce((total, { length }) => total + length, 0)
+): Uint8Array => {
   const only = chunks.length === 1 ? chunks[0] : undefined
   if (only !== undefined) return only
   const joined = new Uint8Array(size)

@@ -27,6 +27,10 @@ export const ifMissing =
       codes.includes(code) ? Effect.succeed(fallback) : Effect.fail(error)
     )
 
+/** Checks whether something is found. */
+export const isFound = <A, R>(search: Effect.Effect<A, LightboxError, R>): Effect.Effect<boolean, LightboxError, R> =>
+  Effect.as(search, true).pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(false)))
+
 /** Says why a path of this host cannot be used. */
 export const hostPathProblem = (path: string, cause: unknown): string =>
   Predicate.hasProperty(cause, "code") && (cause.code === "ENOENT" || cause.code === "ENOTDIR")

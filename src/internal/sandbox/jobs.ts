@@ -370,12 +370,7 @@ const make = (guest: Guest.Guest, id: string): Job => {
         Stream.runCollect(file.stream({ offset: from - start, bytesToRead: Math.min(until - from, pieceBytes) }))
       )
     ).pipe(
-      Effect.map((pieces) =>
-        concat(
-          pieces,
-          pieces.reduce((sum, { length }) => sum + length, 0)
-        )
-      ),
+      Effect.map((pieces) => concat(pieces)),
       // Dropped since the listing.
       ifMissing(new Uint8Array())
     )

@@ -56,6 +56,8 @@ const maxOutput = 1024 * 1024
 export const argvOf = (command: string | Guest.Command["argv"], shell: string): Guest.Command["argv"] =>
   typeof command === "string" ? [shell, "-c", command] : command
 
+const problemOf = ({ reason }: LightboxError): string => (reason._tag === "FileError" ? reason.problem : reason.message)
+
 /** The problem of a failed attempt; only the end of the guest ends the wait. */
 const observed =
   (describe: (error: LightboxError) => string) =>
@@ -74,11 +76,7 @@ const soon = (attempt: Attempt, what: string): Attempt =>
 
 const port = ({ guest }: Target, port: number): Attempt =>
   soon(Effect.scoped(Effect.asVoid(guest.connect(host, port))), `port ${port} has not accepted a connection`).pipe(
-    Effect.catch(
-      observed(
-        ({ reason }) => `port ${port} is closed: ${reason._tag === "FileError" ? reason.problem : reason.message}`
-      )
-    )
+    Effect.catch(observed((error) => `port ${port} is closed: ${problemOf(error)}`))
   )
 
 const longestHead = 16 * 1024
@@ -113,11 +111,7 @@ const http = ({ guest }: Target, port: number, path: string, wanted: number | un
     if (!isWanted) return yield* notYet(`GET ${url} was answered with status ${status}`)
   })
   return soon(Effect.scoped(ask), `GET ${url} was not answered`).pipe(
-    Effect.catch(
-      observed(
-        ({ reason }) => `GET ${url} was not answered: ${reason._tag === "FileError" ? reason.problem : reason.message}`
-      )
-    )
+    Effect.catch(observed((error) => `GET ${url} was not answered: ${problemOf(error)}`))
   )
 }
 

@@ -9,6 +9,7 @@ import { LightboxError, Replaced } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import { instanceLabel } from "../../ownership/labels.ts"
 import { defaultBind, defaultResources } from "../../config/schemas.ts"
+import { isFound } from "../../host/fileFailure.ts"
 import { call } from "./calls.ts"
 import type { SdkModule } from "./module.ts"
 import { fromMebibytes } from "./sizes.ts"
@@ -139,10 +140,7 @@ export const findHandle = (
 
 /** Whether the runtime knows a sandbox of this name. */
 export const isKnown = (sdk: SdkModule, method: string, name: string): Effect.Effect<boolean, LightboxError> =>
-  findHandle(sdk, method, name).pipe(
-    Effect.as(true),
-    Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(false))
-  )
+  isFound(findHandle(sdk, method, name))
 
 export const getSandbox = Effect.fn("Microsandbox.getSandbox")((sdk: SdkModule, name: string) =>
   Effect.map(findHandle(sdk, "Microsandbox.getSandbox", name), sandboxInfo)
