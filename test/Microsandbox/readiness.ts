@@ -179,7 +179,7 @@ export const readiness: Group<Bench.Shared> = (test) => {
       },
       missing: { command: "not-there", restart: "always" },
       polite: {
-        command: "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done",
+        command: "trap 'echo bye; exit 4' TERM; trap 'echo reopened' USR1; echo up; while :; do sleep 0.05; done",
         restart: "always",
         ready: { log: "up" }
       }
@@ -194,6 +194,9 @@ export const readiness: Group<Bench.Shared> = (test) => {
     yield* always.signal("SIGKILL")
     assert.deepStrictEqual(yield* always.wait, { _tag: "Signaled", signal: "SIGKILL" })
     const polite = yield* sandbox.job("polite")
+    yield* polite.signal("SIGUSR1")
+    yield* sandbox.waitUntil({ log: "reopened" }, { job: "polite" })
+    assert.deepStrictEqual(yield* polite.status, { _tag: "Running" })
     yield* polite.signal("SIGTERM")
     assert.deepStrictEqual(yield* polite.wait, { _tag: "Exited", exitCode: 4 })
   })

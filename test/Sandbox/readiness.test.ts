@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
@@ -103,10 +104,14 @@ describe("waitUntil", () => {
       const sandbox = yield* Sandbox.launch({ image })
       yield* sandbox.writeFileString("/lock", "")
       const job = yield* sandbox.start("sh", ["-c", "read -r go; rm /lock; echo done"], { stdin: "open" })
-      const probe: Probe.ProbeInput = { all: [{ file: "/lock" }, { log: "done" }] }
-      const before = yield* count("guest.stat")
+      const probe: Probe.ProbeInput = {
+        all: [{ file: "/lock" }, { log: "done", interval: "1 hour", timeout: "2 hours" }]
+      }
+      const looks = count("guest.readDirectoryEntries")
+      const before = yield* looks
       const waiting = yield* Effect.forkChild(sandbox.waitUntil(probe, { job: job.id }))
-      yield* Effect.repeat(count("guest.stat"), { until: (times) => times > before })
+      // Both probes were tried once: from then on, only the job is looked at.
+      yield* Effect.repeat(looks, { until: (times) => times > before + 12, schedule: Schedule.spaced("10 millis") })
       yield* job.write("go\n")
       yield* Fiber.join(waiting)
     }).pipe(Effect.scoped, Effect.provide(layer))
