@@ -104,6 +104,8 @@ export class Plan extends Schema.Class<Plan>("effect-lightbox/Plan")({
   key: Schema.String,
   /** `true`: the build would not boot anything. */
   isCached: Schema.Boolean,
+  /** `true`: the launch defaults differ from those of the name's current generation, so the build adds a generation. */
+  changesDefaults: Schema.Boolean,
   steps: Schema.Array(PlannedStep),
   /** How the home's file system copies disks. With reflinks, storing a result is free; else it copies all allocated bytes. */
   copies: Schema.Literals(["reflink", "full", "unknown"])
@@ -132,7 +134,9 @@ export const format = (plan: Plan): string =>
         }`
     ),
     plan.isCached
-      ? "Nothing to do."
+      ? plan.changesDefaults
+        ? "No steps to run: only the launch defaults change."
+        : "Nothing to do."
       : `${plan.steps.filter(({ verdict }) => verdict._tag === "Miss").length} of ${plan.steps.length} steps to run.`,
     ...(plan.isCached ? [] : [formatCopies(plan.copies)])
   ].join("\n")

@@ -36,9 +36,11 @@ import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
 import type * as Job from "./Job.ts"
 import * as Listener from "./internal/report/listener.ts"
+import { merge, withoutDependencies } from "./internal/config/defaults.ts"
 import { DurationInput, Func, ImageReference, Labels, notBlank } from "./internal/config/schemas.ts"
 import { generateName } from "./internal/ownership/labels.ts"
 import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
+import * as Defaults from "./internal/sandbox/defaults.ts"
 import * as Drift from "./internal/sandbox/drift.ts"
 import { make, TypeId } from "./internal/sandbox/handle.ts"
 import * as internal from "./internal/sandbox/launch.ts"
@@ -411,6 +413,8 @@ export type SourceOptions<E = never, R = never> =
  */
 export interface BootableSnapshot {
   readonly path: string
+  /** Launch defaults. Default: none. */
+  readonly defaults?: SandboxConfig.LaunchDefaults | undefined
 }
 
 /**
@@ -462,7 +466,7 @@ const decodeWaitFor = callDecoder(
 )
 
 /**
- * Boots a sandbox that lives until the scope closes.
+ * Boots a sandbox that lives until the scope closes. It gets the launch defaults of the snapshot, which options override.
  *
  * **Details**
  *
@@ -507,11 +511,17 @@ const checkLaunch = Effect.fnUntraced(function* <E, R>(options: LaunchOptions<E,
   if ((image === undefined) === (snapshot === undefined)) {
     return yield* invalid("Sandbox.launch", "snapshot", "pass either a snapshot or an image")
   }
-  const config = yield* decodeConfig(rest)
   const checked = yield* decodeLaunch({ releaseTimeout, detached, overwrite, onPullProgress })
-  const source: SandboxConfig.Source = yield* image === undefined
-    ? Effect.map(resolveSnapshot(snapshot), (name) => ({ _tag: "Snapshot", name }) as const)
-    : Effect.map(decodeImage(image), (reference) => ({ _tag: "Image", reference }) as const)
+  if (image !== undefined) {
+    const config = yield* decodeConfig(rest)
+    const source: SandboxConfig.Source = { _tag: "Image", reference: yield* decodeImage(image) }
+    return { ...checked, config, source, onPullProgress }
+  }
+  // Before a build that makes the snapshot.
+  yield* decodeConfig(withoutDependencies(rest))
+  const { defaults, name } = yield* resolveSnapshot(snapshot)
+  const config = yield* decodeConfig(merge(defaults, rest))
+  const source: SandboxConfig.Source = { _tag: "Snapshot", name }
   return { ...checked, config, source, onPullProgress }
 })
 
@@ -553,14 +563,28 @@ const notRunning = (method: string, { name, status }: Microsandbox.SandboxInfo):
 
 const resolveSnapshot = <E, R>(
   snapshot: string | BootableSnapshot | Effect.Effect<BootableSnapshot, E, R> | undefined
-): Effect.Effect<string, LightboxError | E, R> =>
+): Effect.Effect<Resolved, LightboxError | E, Services | R> =>
   Effect.isEffect(snapshot)
-    ? Effect.map(snapshot, ({ path }) => path)
-    : Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
-      ? Effect.succeed(snapshot.path)
+    ? Effect.flatMap(snapshot, ofBuilt)
+    : isBootable(snapshot)
+      ? ofBuilt(snapshot)
       : Predicate.hasProperty(snapshot, DefinitionTypeId)
         ? Effect.fail(invalid("Sandbox.launch", "snapshot", "this is a definition: pass Snapshot.build(definition)"))
-        : decodeSnapshotName(snapshot)
+        : Effect.flatMap(decodeSnapshotName(snapshot), (name) =>
+            Effect.map(Defaults.read(name), (defaults) => ({ name, defaults }))
+          )
+
+interface Resolved {
+  /** Name or path of the snapshot. */
+  readonly name: string
+  readonly defaults: SandboxConfig.LaunchDefaults
+}
+
+const isBootable = (snapshot: unknown): snapshot is BootableSnapshot =>
+  Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
+
+const ofBuilt = ({ defaults, path }: BootableSnapshot): Effect.Effect<Resolved, LightboxError> =>
+  Effect.map(Defaults.check("Sandbox.launch", defaults), (checked) => ({ name: path, defaults: checked }))
 
 /**
  * Boots a sandbox, passes it to a function, and removes it when the function's effect ends, even on failure or
@@ -614,8 +638,8 @@ export type GetOrCreateOptions<E = never, R = never> = SourceOptions<E, R> &
  *
  * Of several processes that call it at once, one launches the sandbox, and all connect to it.
  *
- * Fails with `Drift`, which names the option, if the sandbox was launched with other options. The values of secrets,
- * `registry` and `pullPolicy` are not compared, nor is a sandbox that this library did not launch. A snapshot given by
+ * Fails with `Drift`, which names the option, if the sandbox was launched with other options, of which the snapshot's
+ * launch defaults are a part. The values of secrets, `registry` and `pullPolicy` are not compared, nor is a sandbox that this library did not launch. A snapshot given by
  * name is compared by name, and a build result by its content, so a new build counts as a difference. Fails with
  * `NotRunning` for a paused sandbox, and for one that another process has been starting or stopping for 2 minutes.
  * Otherwise it fails as {@link launch} and {@link start} do.
@@ -664,7 +688,7 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
       info.status === "running"
         ? Effect.map(driver.connect(info), (guest) => make(driver, info, guest))
         : info.status === "stopped" || info.status === "crashed"
-          ? internal.start(info, { detached: true })
+          ? internal.start(info, { detached: true }, {})
           : undefined
     if (opened === undefined) {
       return info.status === "paused" ? yield* notRunning(method, info) : Option.none()
@@ -700,10 +724,14 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
 })
 
 /**
- * Boots a stopped sandbox with its existing disk, and connects to it. When the scope closes, it is stopped but not
- * removed; with `detached`, it keeps running.
+ * Boots a stopped sandbox with its existing disk, starts the services of its launch, and connects to it. When the scope
+ * closes, it is stopped but not removed; with `detached`, it keeps running, also if a service fails.
  *
- * Fails with `NotFound`, or with `StillRunning` if it is running.
+ * Services with secrets, and those that depend on them, are not started: secrets are not stored. {@link getOrCreate},
+ * which is given them again, starts all.
+ *
+ * Fails with `NotFound`, with `StillRunning` if it is running, and with `NotReady` or `CommandNotStarted` if a service
+ * does not start.
  *
  * @category constructors
  * @since 0.1.0
@@ -718,8 +746,8 @@ export const start = Effect.fn("Sandbox.start")(function* (
 })
 
 /**
- * Stops a sandbox if it runs, killing it after `timeout` (default: 10 seconds), and boots it again with the same disk.
- * Earlier handles become invalid.
+ * Stops a sandbox if it runs, killing it after `timeout` (default: 10 seconds), and boots it again with the same disk and
+ * services. Earlier handles become invalid.
  *
  * @see {@link start} for `detached`
  * @category constructors

@@ -7,10 +7,11 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
@@ -20,6 +21,7 @@ import {
   Bytes,
   checkGrowth,
   checkMountPath,
+  checkOwnLabel,
   checkService,
   CommandLine,
   commandFields,
@@ -289,8 +291,8 @@ export interface Options {
    */
   readonly mounts?: { readonly [path: string]: Mount.MountInput } | undefined
   /**
-   * Jobs to start at launch, by id. The launch returns when all are ready, and fails with `NotReady` if one is not.
-   * Default: none.
+   * Jobs to start at launch, by id, and again at each later start of the sandbox. The launch returns when all are ready,
+   * and fails with `NotReady` if one is not. Default: none.
    */
   readonly services?: { readonly [name: string]: Service } | undefined
   /** Labels to find the sandbox by. Default: none. */
@@ -300,6 +302,21 @@ export interface Options {
   /** Interval between metrics samples, in whole milliseconds, or `"off"`. Default: 1 second. */
   readonly metricsInterval?: Duration.Input | "off" | undefined
 }
+
+/**
+ * Launch defaults: options that a snapshot carries, and that sandboxes get when they boot from it.
+ *
+ * Options of a launch come first. `env`, `labels` and `services` are merged by name, and `services: {}` starts none;
+ * every other option replaces the default, so `ports: {}` publishes none. With network `"none"`, default ports are not
+ * published either.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LaunchDefaults extends Pick<
+  Options,
+  "env" | "cwd" | "user" | "shell" | "entrypoint" | "cmd" | "ports" | "services" | "labels"
+> {}
 
 const ResourcesSchema = optionsStruct<Resources>()({
   cpus: Schema.optional(intBetween(1, 255)),
@@ -507,6 +524,65 @@ export const SandboxConfig = optionsStruct<Options>()({
         ? [{ path: ["secrets"], issue: 'secrets cannot be used with network "none"' }]
         : [])
     ]
+  })
+)
+
+const { cmd, cwd, entrypoint, env, ports, services, shell, user } = SandboxConfig.fields
+
+/** The first secret of a value, as the path to it. */
+const secretIn = (value: unknown): ReadonlyArray<string> | undefined => {
+  if (Redacted.isRedacted(value)) return []
+  if (!Predicate.isObjectOrArray(value)) return undefined
+  for (const [key, inner] of Object.entries(value)) {
+    const path = secretIn(inner)
+    if (path !== undefined) return [key, ...path]
+  }
+  return undefined
+}
+
+const decodeDefaults = SchemaParser.decodeUnknownResult(
+  optionsStruct<LaunchDefaults>()({
+    env,
+    cwd,
+    user,
+    shell,
+    entrypoint,
+    cmd,
+    ports,
+    services,
+    labels: Schema.optional(recordOf(CString, checkOwnLabel))
+  }).check(
+    Schema.makeFilter((defaults) => {
+      const path = secretIn(defaults)
+      return path === undefined
+        ? undefined
+        : { path, issue: "expected no secret: defaults are stored in clear text; pass it at launch" }
+    })
+  )
+)
+
+/** Turns durations into milliseconds, which options accept, and leaves out what is undefined. */
+const toJson = (value: unknown): unknown => {
+  if (Duration.isDuration(value)) return Duration.toMillis(value)
+  if (Array.isArray(value)) return value.map(toJson)
+  if (!Predicate.isObject(value)) return value
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([key, inner]) => (inner === undefined ? [] : [[key, toJson(inner)]]))
+  )
+}
+
+const isDefaults = (u: unknown): u is LaunchDefaults => Result.isSuccess(decodeDefaults(u))
+
+/**
+ * The schema of {@link LaunchDefaults}. Decodes to a form that is JSON, with times in milliseconds.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const LaunchDefaults: Schema.Codec<LaunchDefaults> = parsed<LaunchDefaults, LaunchDefaults>((input, options) =>
+  Effect.flatMap(Effect.fromResult(decodeDefaults(input, options)), (checked) => {
+    const plain = toJson(checked)
+    return isDefaults(plain) ? Effect.succeed(plain) : failed("expected launch defaults")
   })
 )
 

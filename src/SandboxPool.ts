@@ -199,8 +199,9 @@ export interface HealthCheck {
  * checks a sandbox again only if its last response is older than two intervals, for example because the process was
  * suspended.
  *
- * A pool follows a snapshot given by name: when the name points to a new snapshot, new sandboxes boot from it. A
- * snapshot given otherwise stays fixed.
+ * A pool follows a snapshot given by name: when the name points to a new snapshot, or to one with other launch defaults,
+ * new sandboxes boot from it. A snapshot given otherwise stays fixed. With a `max` above 1, the ports of the launch
+ * defaults are published on free ports of 127.0.0.1.
  *
  * **Example** (Run many programs, each in a clean sandbox)
  *

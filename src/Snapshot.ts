@@ -55,6 +55,7 @@ import { callSite } from "./internal/definition/callSite.ts"
 import { aptInstall, quote } from "./internal/definition/scripts.ts"
 import { BuildFields } from "./internal/build/context.ts"
 import * as internalBuild from "./internal/build/build.ts"
+import * as Defaults from "./internal/config/defaults.ts"
 import * as internalGenerations from "./internal/store/generations.ts"
 import * as internalNames from "./internal/store/names.ts"
 import * as internalPlan from "./internal/plan/plan.ts"
@@ -75,7 +76,7 @@ import type * as Mount from "./Mount.ts"
 import type * as Network from "./Network.ts"
 import type { Plan } from "./Plan.ts"
 import type { Sandbox } from "./Sandbox.ts"
-import type * as SandboxConfig from "./SandboxConfig.ts"
+import * as SandboxConfig from "./SandboxConfig.ts"
 
 // =============================================================================
 // Definitions
@@ -96,6 +97,8 @@ export interface Definition<out E = never, out R = never> extends Pipeable.Pipea
   readonly steps: ReadonlyArray<Step<E, R>>
   readonly options: BuilderOptions
   readonly labels: { readonly [key: string]: string }
+  /** Options of sandboxes that boot from the snapshot. */
+  readonly defaults: SandboxConfig.LaunchDefaults
   readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
   /** The file and line that created the definition. */
   readonly declaredAt: string | undefined
@@ -348,6 +351,7 @@ export const make: (name: string, image: string) => Definition = declared(
         steps: [],
         options: {},
         labels: {},
+        defaults: {},
         verification: undefined,
         declaredAt
       })
@@ -355,7 +359,7 @@ export const make: (name: string, image: string) => Definition = declared(
 
 /**
  * Creates a definition that starts from another definition and inherits its builder
- * options.
+ * options and launch defaults.
  *
  * The other definition's steps are built first; all definitions that start from it
  * share the results. Its name is not created or changed.
@@ -383,6 +387,7 @@ export const from: <E, R>(name: string, definition: Definition<E, R>) => Definit
         steps: [],
         options: isDefinition(definition) ? definition.options : {},
         labels: {},
+        defaults: isDefinition(definition) ? definition.defaults : {},
         verification: undefined,
         declaredAt
       })
@@ -478,7 +483,7 @@ export const write: Change<[path: string, content: string | Uint8Array, options?
 
 /**
  * Sets environment variables for later steps. Sandboxes that boot from the snapshot
- * do not get them.
+ * do not get them: set those with {@link defaults}.
  *
  * @category steps
  * @since 0.1.0
@@ -703,9 +708,53 @@ export const labels: Change<[labels: { readonly [key: string]: string }]> = chan
 )
 
 /**
- * Boots the result and runs an effect in it before the name points to it. If the
- * effect fails, so does the build, and the name keeps pointing to the previous
- * result.
+ * Sets launch defaults: options that sandboxes get when they boot from the snapshot,
+ * such as the services that it was built for. A launch can override each of them:
+ * `SandboxConfig.LaunchDefaults` says how.
+ *
+ * **Details**
+ *
+ * Repeated calls are merged, as a launch is with the defaults. A definition that
+ * starts from this one inherits them. They apply wherever the snapshot is booted by
+ * name or as the result of a build, and to {@link verify}, but not to steps: those
+ * have {@link env}, {@link workdir} and {@link user}.
+ *
+ * Changing them does not rerun any step, but makes a new generation. They are stored
+ * in clear text: pass secrets at launch.
+ *
+ * **Example** (A server that starts with its sandbox)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox, Snapshot } from "effect-lightbox"
+ *
+ * const web = Snapshot.make("web", "node:22").pipe(
+ *   Snapshot.copy("./app", "/app"),
+ *   Snapshot.defaults({
+ *     cwd: "/app",
+ *     env: { PORT: "3000" },
+ *     ports: { 0: 3000 },
+ *     services: { web: { command: "exec node server.js", ready: { http: 3000 } } }
+ *   })
+ * )
+ *
+ * export const program = Effect.gen(function* () {
+ *   const sandbox = yield* Sandbox.launch({ snapshot: Snapshot.build(web), env: { LOG: "debug" } })
+ *   return yield* sandbox.shell("wget -qO- http://localhost:$PORT")
+ * }).pipe(Effect.scoped)
+ * ```
+ *
+ * @category settings
+ * @since 0.1.0
+ */
+export const defaults: Change<[defaults: SandboxConfig.LaunchDefaults]> = change((self, defaults) =>
+  withFields(self, { defaults: Defaults.merge(self.defaults, given("defaults", "defaults", defaults)) })
+)
+
+/**
+ * Boots the result, with its launch defaults except ports, and runs an effect in it
+ * before the name points to it. If the effect fails, so does the build, and the name
+ * keeps pointing to the previous result.
  *
  * @category settings
  * @since 0.1.0
@@ -816,6 +865,8 @@ export const Snapshot = Schema.Struct({
   /** Bytes that the disk occupies on the host, where known. */
   allocated: Schema.optionalKey(Schema.Finite),
   labels: Schema.Record(Schema.String, Schema.String),
+  /** Absent if there are none. */
+  defaults: Schema.optionalKey(SandboxConfig.LaunchDefaults),
   createdAt: Schema.DateTimeUtc
 })
 
@@ -877,6 +928,8 @@ export const Generation = Schema.Struct({
   generation: Schema.Int,
   key: Schema.String,
   labels: Schema.Record(Schema.String, Schema.String),
+  /** Absent if there are none. */
+  defaults: Schema.optionalKey(SandboxConfig.LaunchDefaults),
   createdAt: Schema.DateTimeUtc,
   isCurrent: Schema.Boolean
 })
@@ -1201,8 +1254,9 @@ export interface LoadOptions {
   /** Replace an existing snapshot with this name; it becomes an earlier generation. Default: `false`: fail. */
   readonly overwrite?: boolean | undefined
   /**
-   * Let builds reuse the results in the file. A file declares which steps made its disks, so set this only if you
-   * trust its author. Default: `false`: the disks serve only this name.
+   * Let builds reuse the results in the file, and publish the ports of its launch defaults on the host ports that it
+   * names. A file declares which steps made its disks, so set this only if you trust its author. Default: `false`: the
+   * disks serve only this name, and its ports are published on free ports of 127.0.0.1.
    */
   readonly trusted?: boolean | undefined
 }

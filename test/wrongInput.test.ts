@@ -8,6 +8,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../src/Guest.ts"
@@ -126,6 +127,27 @@ const config: Wrong<SandboxConfig.Options> = {
   labels,
   logLevel: ["x", null],
   metricsInterval: ["x", null, -1]
+}
+
+const { cmd, cwd, entrypoint, env, ports, shell, user } = config
+
+const secret = Redacted.make("x")
+
+const launchDefaults: Wrong<SandboxConfig.LaunchDefaults> = {
+  cmd,
+  cwd,
+  entrypoint,
+  env,
+  ports,
+  services: [
+    ...services,
+    { a: { command: ["a", secret] } },
+    { a: { command: "a", env: { A: secret } } },
+    { a: { command: "a", ready: { all: [{ command: ["a", secret] }] } } }
+  ],
+  shell,
+  user,
+  labels: [...labels, { "lightbox.role": "pool" }]
 }
 
 type Source = "snapshot" | "image"
@@ -431,6 +453,7 @@ describe("invalid input", () => {
     resources: [row(building("resources"), [{}], { resources: config.resources })],
     builder: [row(building("builder"), [], {}, { ...builder })],
     labels: [row(building("labels"), [{}], { labels })],
+    defaults: [row(building("defaults"), [], {}, { ...launchDefaults }, "defaults.")],
     verify: [row(building("verify"), [() => Effect.void], { verification: func })],
     build: [
       row(on(Snapshot, "build"), [definition], { definition: [5, null, "x", { name: "n", image }] }, { ...build })

@@ -17,18 +17,27 @@ import * as Launch from "../sandbox/launch.ts"
 import { isLightboxError, LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
+import type { LaunchDefaults } from "../../SandboxConfig.ts"
 import type { Built, BuildOptions, Definition, Snapshot } from "../../Snapshot.ts"
 import * as Events from "./events.ts"
 import { generate, roleLabel } from "../ownership/labels.ts"
 import { stepsReused, stepsRun } from "../report/metrics.ts"
 import * as Commits from "../store/commits.ts"
+import * as Links from "../store/links.ts"
 import * as Names from "../store/names.ts"
 import * as Keys from "../plan/keys.ts"
 import * as LookUp from "../plan/lookUp.ts"
 import * as Units from "../plan/units.ts"
 import { SnapshotName } from "../config/schemas.ts"
 import * as Secrets from "../definition/secrets.ts"
-import { builderVersion, isArtifactName, definitionLabel, keyLabel, make as makeStore } from "../store/store.ts"
+import {
+  builderVersion,
+  isArtifactName,
+  definitionLabel,
+  keyLabel,
+  make as makeStore,
+  type Store
+} from "../store/store.ts"
 import { callDecoder, optionsDecoder } from "../config/validation.ts"
 import { BuildFields, type Context, method, Options } from "./context.ts"
 import { runUnit } from "./attempts.ts"
@@ -80,7 +89,9 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
       const work = Effect.gen(function* () {
         const attempt = (base: Effect.Effect<Microsandbox.ImageResolution, LightboxError>) =>
           Effect.scoped(produce(context, prepared, base)).pipe(
-            Effect.flatMap((outcome) => Effect.map(commit(context, outcome), (snapshot) => ({ outcome, snapshot }))),
+            Effect.flatMap((outcome) =>
+              Effect.map(commit(context, prepared, outcome), (snapshot) => ({ outcome, snapshot }))
+            ),
             // Another process removed a result after the look-up.
             Effect.retry({ while: isVanished, times: 20 })
           )
@@ -328,18 +339,33 @@ const unverified = (
     step: step ?? { definition, index, description: "verification", attempt: 1, durationMillis }
   })
 
+/** Checks whether a name points to a result with these launch defaults: a build has verified it. */
+const isVerified = Effect.fnUntraced(function* (
+  driver: Microsandbox.Microsandbox["Service"],
+  store: Store,
+  name: string,
+  result: Microsandbox.SnapshotInfo,
+  defaults: LaunchDefaults
+): Effect.fn.Return<boolean, LightboxError> {
+  const { artifact, record } = yield* Links.lookUp(driver, store, name)
+  return artifact === result.name && Commits.hasDefaults(Links.currentOf(record, artifact), defaults)
+})
+
 /** Verifies the result and moves the name to it. */
 const commit = Effect.fnUntraced(function* <E, R>(
   { definition, driver, events, options, services, store }: Context<E, R>,
+  { defaults }: Units.Prepared<E, R>,
   { planned, result }: Outcome<E, R>
 ): Effect.fn.Return<Snapshot, LightboxError | E, R> {
   const { labels, name, verification } = definition
-  if (verification !== undefined && (yield* driver.readSnapshotLink(name)) !== result.name) {
+  if (verification !== undefined && !(yield* isVerified(driver, store, name, result, defaults))) {
     const { pullPolicy, registry, resources } = definition.options
     const start = yield* Clock.currentTimeMillis
     yield* Sandbox.run(
       {
-        snapshot: result,
+        snapshot: { path: result.path, defaults },
+        // Those of a sandbox that runs may be the same.
+        ports: [],
         resources: { ...resources, disk: undefined },
         pullPolicy: options.pullPolicy ?? pullPolicy,
         registry,
@@ -360,6 +386,7 @@ const commit = Effect.fnUntraced(function* <E, R>(
     result,
     key: result.labels[keyLabel] ?? planned.key,
     labels,
+    defaults,
     lastBuild: {
       builderVersion,
       image: result.image,

@@ -143,7 +143,9 @@ export const plan = Command.make(
     ).pipe(Effect.mapError(nameFlags({ force: "--from" })))
     yield* print(Shapes.Plans, plans, {
       full: plans.map(Plan.format).join("\n\n"),
-      brief: plans.flatMap(({ isCached, snapshot }) => (isCached ? [] : [snapshot])).join("\n")
+      brief: plans
+        .flatMap(({ changesDefaults, isCached, snapshot }) => (isCached && !changesDefaults ? [] : [snapshot]))
+        .join("\n")
     })
   })
 ).pipe(Command.withDescription("Show what build would do and why, without booting anything"), Command.provide(driver()))

@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import * as Struct from "effect/Struct"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Network from "../../Network.ts"
-import { SandboxConfig } from "../../SandboxConfig.ts"
+import { LaunchDefaults, SandboxConfig } from "../../SandboxConfig.ts"
 import type { Definition } from "../../Snapshot.ts"
 import {
   copyOptions,
@@ -95,6 +95,7 @@ const DefinitionSchema = Schema.Struct({
   name: SnapshotName,
   image: Schema.optional(ImageReference),
   labels: Labels,
+  defaults: LaunchDefaults,
   verification: Schema.optional(Func),
   steps: Schema.Array(StepSchema),
   network,
@@ -104,29 +105,29 @@ const DefinitionSchema = Schema.Struct({
   mounts
 })
 
-/** Fails with the first invalid field. `field` names the definition itself, which plain JavaScript may get wrong. */
+/** Returns the checked launch defaults, or fails with the first invalid field. `field` names the definition itself, which plain JavaScript may get wrong. */
 export const checkDefinition = <E, R>(
   method: string,
   field: string,
   definition: Definition<E, R>
-): Effect.Effect<void, LightboxError> => {
+): Effect.Effect<LaunchDefaults, LightboxError> => {
   if (!Predicate.hasProperty(definition, TypeId)) {
     return Effect.fail(invalid(method, field, "expected a definition created by Snapshot.make or Snapshot.from"))
   }
-  const { base, labels, name, options, steps, verification } = definition
-  return Effect.asVoid(
-    decoder(
-      DefinitionSchema,
-      method
-    )({
-      name,
-      image: base._tag === "Image" ? base.reference : undefined,
-      labels,
-      verification,
-      steps: steps.map((step) => Struct.omit(step, ["declaredAt"])),
-      ...options
-    })
-  ).pipe(
+  const { base, defaults, labels, name, options, steps, verification } = definition
+  return decoder(
+    DefinitionSchema,
+    method
+  )({
+    name,
+    image: base._tag === "Image" ? base.reference : undefined,
+    labels,
+    defaults,
+    verification,
+    steps: steps.map((step) => Struct.omit(step, ["declaredAt"])),
+    ...options
+  }).pipe(
+    Effect.map(({ defaults }) => defaults),
     Effect.mapError((error) => {
       const [, index] = error.reason._tag === "InvalidConfig" ? (/^steps\.(\d+)/.exec(error.reason.field) ?? []) : []
       return declaredAt((index === undefined ? definition : steps[Number(index)])?.declaredAt)(error)

@@ -8,13 +8,13 @@ import * as Dgram from "node:dgram"
 import * as Net from "node:net"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { PublishedPort } from "../../Microsandbox.ts"
-import type { SandboxConfig } from "../../SandboxConfig.ts"
+import type { Options, SandboxConfig } from "../../SandboxConfig.ts"
 import { defaultBind } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 import { isCode } from "../host/socket.ts"
 
 /** Normalizes the ports of a configuration. */
-export const publishedPorts = ({ ports }: SandboxConfig): ReadonlyArray<PublishedPort> =>
+export const publishedPorts = ({ ports }: Pick<Options, "ports">): ReadonlyArray<PublishedPort> =>
   Array.isArray(ports)
     ? ports.map(({ bind = defaultBind, guest, host = 0, protocol = "tcp" }) => ({ host, guest, protocol, bind }))
     : Object.entries(ports ?? {}).map(([host, guest]) => ({
@@ -23,6 +23,10 @@ export const publishedPorts = ({ ports }: SandboxConfig): ReadonlyArray<Publishe
         protocol: "tcp",
         bind: defaultBind
       }))
+
+/** The same ports of the guest on free ports of 127.0.0.1. */
+export const onFreePorts = (ports: Options["ports"]): ReadonlyArray<PublishedPort> =>
+  publishedPorts({ ports }).map((port) => ({ ...port, host: 0, bind: defaultBind }))
 
 export const listenOn = (
   port: number,

@@ -5,8 +5,10 @@ import * as Option from "effect/Option"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { type MissReason, Plan, type PlannedStep } from "../../Plan.ts"
+import type { LaunchDefaults } from "../../SandboxConfig.ts"
 import { artifactName, builderVersion, type Descriptor, type NameRecord, type Store } from "../store/store.ts"
-import { recordIfUnderstood } from "../store/links.ts"
+import { hasDefaults } from "../store/commits.ts"
+import { currentOf, recordIfUnderstood } from "../store/links.ts"
 import type { KeyedUnit } from "./keys.ts"
 import type { Planned } from "./lookUp.ts"
 import type { Prepared } from "./units.ts"
@@ -20,7 +22,7 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
   planned: Planned<E, R> | undefined,
   keyed: ReadonlyArray<KeyedUnit<E, R>>
 ): Effect.fn.Return<Plan, LightboxError> {
-  const { definition, image, units } = prepared
+  const { defaults, definition, image, units } = prepared
   // With the names of all copied files, it may be large.
   const record = yield* Effect.cached(recordIfUnderstood(store, definition.name))
   const steps: Array<PlannedStep> = []
@@ -53,9 +55,20 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
     ...(planned === undefined ? {} : { imageDigest: planned.imageDigest }),
     key: planned?.key ?? "",
     isCached: planned !== undefined && planned.covered === units.length && planned.results.has(planned.key),
+    changesDefaults: yield* changesDefaults(driver, definition.name, record, defaults),
     steps,
     copies: yield* store.copies
   })
+})
+
+const changesDefaults = Effect.fnUntraced(function* (
+  driver: Driver,
+  name: string,
+  record: Effect.Effect<NameRecord, LightboxError>,
+  defaults: LaunchDefaults
+): Effect.fn.Return<boolean, LightboxError> {
+  const artifact = yield* driver.readSnapshotLink(name)
+  return artifact !== undefined && !hasDefaults(currentOf(yield* record, artifact), defaults)
 })
 
 const missReason = Effect.fnUntraced(function* (

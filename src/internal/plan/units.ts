@@ -4,6 +4,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Network from "../../Network.ts"
+import type { LaunchDefaults } from "../../SandboxConfig.ts"
 import type { Definition, Step } from "../../Snapshot.ts"
 import { hostPathProblem } from "../host/fileFailure.ts"
 import * as FailureText from "../report/failureText.ts"
@@ -46,6 +47,7 @@ export interface Unit<E = never, R = never> {
 export interface Prepared<E = never, R = never> {
   readonly definition: Definition<E, R>
   readonly image: string
+  readonly defaults: LaunchDefaults
   readonly units: ReadonlyArray<Unit<E, R>>
 }
 
@@ -54,7 +56,7 @@ export const prepare = Effect.fnUntraced(function* <E, R>(
   method: string,
   definition: Definition<E, R>
 ): Effect.fn.Return<Prepared<E, R>, LightboxError> {
-  yield* checkDefinition(method, "definition", definition)
+  const defaults = yield* checkDefinition(method, "definition", definition)
   const chain: Array<Definition<E, R>> = [definition]
   let base = definition.base
   while (base._tag === "Definition") {
@@ -111,7 +113,7 @@ export const prepare = Effect.fnUntraced(function* <E, R>(
     // The result of a base is worth keeping.
     if (part !== definition) mark()
   }
-  return { definition, image: base.reference, units }
+  return { definition, image: base.reference, defaults, units }
 })
 
 const describe = (step: DiskStep<unknown, unknown>): string => {

@@ -89,7 +89,11 @@ export const launch = Effect.fnUntraced(function* (options: {
       )
     )
   // Before it is detached: if a service fails, the sandbox is removed.
-  if (config.services !== undefined) yield* RunningServices.start("Sandbox.launch", guest, info.shell, config.services)
+  const { services = {} } = config
+  if (Object.keys(services).length > 0) {
+    yield* RunningServices.remember(guest, info.id, services)
+    yield* RunningServices.start("Sandbox.launch", guest, info.shell, services)
+  }
   if (request.detached === true) yield* detach(undefined)
   return make(driver, info, guest, detach)
 }, allOrNothing)
@@ -149,10 +153,12 @@ const flushMounts = (
   )
 }
 
-/** Boots a stopped sandbox, and stops it with the scope unless it is detached. */
+/** Boots a stopped sandbox and starts its services. Stops it with the scope unless it is detached. */
 export const start = Effect.fnUntraced(function* (
   info: Microsandbox.SandboxInfo,
-  options: { readonly detached?: boolean | undefined } | undefined
+  options: { readonly detached?: boolean | undefined } | undefined,
+  /** Default: those of the launch. */
+  services?: SandboxConfig["services"]
 ): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership
@@ -192,5 +198,12 @@ export const start = Effect.fnUntraced(function* (
             ),
             Effect.andThen(markDetached(state, room))
           )
-  return make(driver, started, yield* driver.connect(started), detach)
+  const guest = yield* driver.connect(started)
+  yield* RunningServices.start(
+    "Sandbox.start",
+    guest,
+    started.shell,
+    services ?? (yield* RunningServices.recall(guest, started.id))
+  )
+  return make(driver, started, guest, detach)
 }, allOrNothing)

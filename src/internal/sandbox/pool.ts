@@ -18,6 +18,7 @@ import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Defaults from "./defaults.ts"
 import * as Launch from "./launch.ts"
 import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
@@ -25,6 +26,8 @@ import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
 import type { Options, SandboxPool, Settings } from "../../SandboxPool.ts"
+import { withoutDependencies } from "../config/defaults.ts"
+import { onFreePorts } from "../driver/ports.ts"
 import * as Execution from "../guest/execution.ts"
 import { roleLabel } from "../ownership/labels.ts"
 import { CommandDefaults, make as makeHandle } from "./handle.ts"
@@ -105,7 +108,10 @@ interface Origin {
   readonly source: Sandbox.SourceOptions
 }
 
-const snapshotAt = (path: string, digest = ""): Origin => ({ key: `${digest} ${path}`, source: { snapshot: { path } } })
+const snapshotAt = (path: string, defaults: SandboxConfig.LaunchDefaults, digest = ""): Origin => ({
+  key: `${digest} ${path} ${JSON.stringify(defaults)}`,
+  source: { snapshot: { path, defaults } }
+})
 
 const hasPath = (snapshot: unknown): snapshot is Sandbox.BootableSnapshot =>
   Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
@@ -114,11 +120,12 @@ const hasPath = (snapshot: unknown): snapshot is Sandbox.BootableSnapshot =>
 const resolve = Effect.fnUntraced(function* <E, R>(
   driver: Microsandbox.Microsandbox["Service"],
   image: string | undefined,
-  snapshot: string | Sandbox.BootableSnapshot | Effect.Effect<Sandbox.BootableSnapshot, E, R> | undefined
+  snapshot: string | Sandbox.BootableSnapshot | Effect.Effect<Sandbox.BootableSnapshot, E, R> | undefined,
+  max: number
 ): Effect.fn.Return<
   { readonly first: Origin; readonly readOrigin: Effect.Effect<Origin, LightboxError> | undefined },
   LightboxError | E,
-  R
+  Services | R
 > {
   if ((image === undefined) === (snapshot === undefined)) {
     return yield* invalid(method, "snapshot", "pass either a snapshot or an image")
@@ -127,12 +134,20 @@ const resolve = Effect.fnUntraced(function* <E, R>(
     yield* decodeImage(image)
     return { first: { key: image, source: { image } }, readOrigin: undefined }
   }
-  if (Effect.isEffect(snapshot)) return { first: snapshotAt((yield* snapshot).path), readOrigin: undefined }
-  if (hasPath(snapshot)) return { first: snapshotAt(snapshot.path), readOrigin: undefined }
+  // Two sandboxes cannot share a host port.
+  const shared = (defaults: SandboxConfig.LaunchDefaults): SandboxConfig.LaunchDefaults =>
+    max === 1 || defaults.ports === undefined ? defaults : { ...defaults, ports: onFreePorts(defaults.ports) }
+  if (Effect.isEffect(snapshot) || hasPath(snapshot)) {
+    const { defaults, path } = Effect.isEffect(snapshot) ? yield* snapshot : snapshot
+    return { first: snapshotAt(path, shared(yield* Defaults.check(method, defaults))), readOrigin: undefined }
+  }
   const name = yield* decodeSnapshotName(snapshot)
-  const readOrigin = driver.readSnapshotLink(name).pipe(
-    Effect.flatMap((target) => driver.getSnapshot(target ?? name)),
-    Effect.map(({ digest, path }) => snapshotAt(path, digest))
+  const context = yield* Launch.services
+  const readOrigin = Effect.all([driver.readSnapshotLink(name), Defaults.read(name)]).pipe(
+    Effect.flatMap(([target, defaults]) =>
+      Effect.map(driver.getSnapshot(target ?? name), ({ digest, path }) => snapshotAt(path, shared(defaults), digest))
+    ),
+    Effect.provide(context)
   )
   return { first: yield* readOrigin, readOrigin }
 })
@@ -172,7 +187,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   const { healthCheck, image, max, min, onPullProgress, releaseTimeout, rollOver, snapshot, timeToLive, ...rest } =
     input
   const options = yield* decodeOptions({ healthCheck, max, min, onPullProgress, releaseTimeout, rollOver, timeToLive })
-  const { name, ports } = yield* decodeConfig(rest)
+  const { name, ports } = yield* decodeConfig(image === undefined ? withoutDependencies(rest) : rest)
   if (name !== undefined) {
     return yield* invalid(method, "name", "a pool names its sandboxes itself; remove this option")
   }
@@ -190,7 +205,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   const services = yield* Launch.services
   const clock = yield* Effect.clockWith(Effect.succeed)
   const now = () => clock.currentTimeMillisUnsafe()
-  const { first, readOrigin } = yield* resolve(driver, image, snapshot)
+  const { first, readOrigin } = yield* resolve(driver, image, snapshot, options.max)
 
   let origin = first
   let checkedAt = now()

@@ -1,15 +1,67 @@
-/** Starts the services of a sandbox: jobs that depend on each other. */
+/** Starts the services of a sandbox, which are jobs that depend on each other, and remembers them in its disk. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
-import type { SandboxConfig } from "../../SandboxConfig.ts"
+import { LaunchDefaults, SandboxConfig } from "../../SandboxConfig.ts"
+import { make as makeFiles, readText } from "../guest/files.ts"
+import { ifMissing } from "../host/fileFailure.ts"
 import { secretsOf } from "../report/failureText.ts"
 import * as Jobs from "./jobs.ts"
 import * as Probes from "./probes.ts"
 
 type Services = NonNullable<SandboxConfig["services"]>
+
+/** With the jobs. A snapshot may bring along that of another sandbox. */
+const path = "/var/lib/lightbox/services.json"
+
+const Remembered = Schema.fromJsonString(
+  Schema.Struct({ sandbox: Schema.String, services: SandboxConfig.fields.services })
+)
+const decodeRemembered = Schema.decodeUnknownOption(Remembered)
+const encodeServices = Schema.decodeUnknownOption(LaunchDefaults)
+
+/** Leaves out services with secrets, which must not be written, and those that depend on them. */
+const withoutSecrets = (services: Services): Services => {
+  const kept = Object.entries(services).filter(
+    ([name, { dependsOn = [], ...service }]) =>
+      Option.isSome(encodeServices({ services: { [name]: service } })) &&
+      dependsOn.every((other) => Object.hasOwn(services, other))
+  )
+  return kept.length === Object.keys(services).length ? services : withoutSecrets(Object.fromEntries(kept))
+}
+
+/** Writes services into the disk of a sandbox, for {@link recall}. Only root of the guest can read them. */
+export const remember = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  sandbox: string,
+  services: Services
+): Effect.fn.Return<void, LightboxError> {
+  const encoded = encodeServices({ services: withoutSecrets(services) })
+  const text = JSON.stringify({ sandbox, services: Option.getOrUndefined(encoded)?.services })
+  const files = makeFiles(guest)
+  yield* files.makeDirectory(path.slice(0, path.lastIndexOf("/")))
+  yield* files.writeFileString(path, text, { mode: 0o600 })
+})
+
+/** Reads the services that a sandbox was launched with. What its guest has made of them is checked again. */
+export const recall = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  sandbox: string
+): Effect.fn.Return<Services, LightboxError> {
+  const info = yield* ifMissing(undefined, ["ENOENT", "ENOTDIR"])(guest.stat(path))
+  // Reading a pipe would block.
+  if (info?.type !== "File") return {}
+  const remembered = decodeRemembered(yield* readText(guest, path))
+  if (Option.isNone(remembered)) {
+    yield* Effect.logWarning(`The services of the sandbox are not started: ${path} cannot be read`)
+    return {}
+  }
+  return remembered.value.sandbox === sandbox ? (remembered.value.services ?? {}) : {}
+})
 
 /**
  * Starts a job, unless it runs already, and tells whether it did. One that has ended, or that a snapshot has brought

@@ -1,11 +1,13 @@
 /** Moves a name to a new result. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Ownership from "../../Ownership.ts"
+import type { LaunchDefaults } from "../../SandboxConfig.ts"
 import type { Snapshot } from "../../Snapshot.ts"
 import { generate } from "../ownership/labels.ts"
 import { type Generation, type NameRecord, type Store } from "./store.ts"
@@ -19,6 +21,8 @@ export interface Commit {
   readonly result: Microsandbox.SnapshotInfo
   readonly key: string
   readonly labels: { readonly [key: string]: string }
+  /** Default: none. */
+  readonly defaults?: LaunchDefaults | undefined
   readonly lastBuild: NonNullable<NameRecord["lastBuild"]>
   /** Number of generations to keep. */
   readonly keep: number
@@ -42,11 +46,15 @@ export const commit = Effect.fnUntraced(function* (
   return yield* moveTo(driver, store, wanted)
 })
 
+/** Checks whether a generation has these launch defaults. Without options, they are none. */
+export const hasDefaults = (generation: Generation | undefined, defaults: LaunchDefaults = {}): boolean =>
+  Equal.equals(generation?.defaults ?? {}, defaults)
+
 /** Reads the state of a name before a commit. */
 const stateOf = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
-  { key, labels, lastBuild, name, result }: Commit
+  { defaults, key, labels, lastBuild, name, result }: Commit
 ): Effect.fn.Return<
   {
     readonly record: NameRecord
@@ -60,7 +68,8 @@ const stateOf = Effect.fnUntraced(function* (
 > {
   const { artifact, record } = yield* lookUp(driver, store, name)
   const current = artifact === undefined ? undefined : currentOf(record, artifact)
-  const existing = current?.key === key && current.artifact === result.name ? current : undefined
+  const isSame = current?.key === key && current.artifact === result.name && hasDefaults(current, defaults)
+  const existing = isSame ? current : undefined
   const isUnchanged =
     existing !== undefined &&
     JSON.stringify([existing.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
@@ -74,7 +83,7 @@ const moveTo = (
 ): Effect.Effect<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { key, keep, labels, lastBuild, name, overwrite, replaceForeign, result } = wanted
+      const { defaults, key, keep, labels, lastBuild, name, overwrite, replaceForeign, result } = wanted
       yield* lockNames(store)
       if (!overwrite) yield* requireFree(driver, "Snapshot.build", name)
       const { current, isUnchanged, record, existing } = yield* stateOf(driver, store, wanted)
@@ -107,6 +116,7 @@ const moveTo = (
         key,
         artifact: result.name,
         labels,
+        ...(defaults === undefined || hasDefaults(undefined, defaults) ? {} : { defaults }),
         createdAt: now
       }
       const dropped = earlier.flatMap((generation) => (stays.includes(generation) ? [] : [generation.artifact]))

@@ -135,7 +135,7 @@ export const keepGenerations = Effect.fnUntraced(function* (
   return { needed, dropped, write: Effect.all(changes, { discard: true }) }
 })
 
-/** Lists the kept generations of a name, oldest first. */
+/** Lists the kept generations of a name by number. */
 export const generations = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
@@ -150,10 +150,12 @@ export const generations = Effect.fnUntraced(function* (
   }
   const record = yield* store.readName(name)
   const current = currentOf(record, artifact)
-  return record.generations.map((generation) => ({
+  const sorted = record.generations.toSorted((a, b) => a.generation - b.generation)
+  return sorted.map((generation) => ({
     generation: generation.generation,
     key: generation.key,
     labels: generation.labels,
+    ...(generation.defaults === undefined ? {} : { defaults: generation.defaults }),
     createdAt: DateTime.makeUnsafe(generation.createdAt),
     isCurrent: generation === current
   }))

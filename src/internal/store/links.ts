@@ -46,6 +46,7 @@ export const toSnapshot = (
     ...(info.size === undefined ? {} : { size: info.size }),
     ...(info.allocated === undefined ? {} : { allocated: info.allocated }),
     labels: generation?.labels ?? userLabels(info.labels),
+    ...(generation?.defaults === undefined ? {} : { defaults: generation.defaults }),
     createdAt: info.createdAt
   }
 }

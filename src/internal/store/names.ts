@@ -96,6 +96,11 @@ export const rollback = (
           reason: new NotFound({ resource: "generation", name: to === undefined ? `before ${name}` : `${name}@${to}` })
         })
       }
+      const others = record.generations.filter((generation) => generation !== next)
+      if (others.some(({ artifact }) => artifact === next.artifact)) {
+        // Of those that share a disk, the last is current.
+        yield* store.writeName(name, { ...record, generations: [...others, next] })
+      }
       yield* driver.linkSnapshot(name, next.artifact)
       return yield* get(driver, store, name)
     })

@@ -11,6 +11,7 @@ import * as Path from "node:path"
 import type * as Ownership from "../../Ownership.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import { LaunchDefaults } from "../../SandboxConfig.ts"
 import { isResultName } from "../config/schemas.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import * as Home from "../host/home.ts"
@@ -57,13 +58,14 @@ export const Generation = Schema.Struct({
   key: Schema.String,
   artifact: Schema.String,
   labels: Schema.Record(Schema.String, Schema.String),
+  defaults: Schema.optionalKey(LaunchDefaults),
   /** Milliseconds since 1970. */
   createdAt: Schema.Finite
 })
 
 export type Generation = typeof Generation.Type
 
-/** The record of a name: its generations, oldest first, and its last build. */
+/** The record of a name: its generations, of which the last with the linked result is current, and its last build. */
 export const NameRecord = Schema.Struct({
   generations: Schema.Array(Generation),
   lastBuild: Schema.optionalKey(

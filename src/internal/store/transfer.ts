@@ -15,6 +15,7 @@ import type * as Ownership from "../../Ownership.ts"
 import { LightboxError, SnapshotDamaged } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { LoadOptions, SaveOptions, Snapshot } from "../../Snapshot.ts"
+import { onFreePorts } from "../driver/ports.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { generate, noteForScope } from "../ownership/labels.ts"
 import * as Commits from "./commits.ts"
@@ -250,7 +251,7 @@ export const load = (
           const isNew = yield* Effect.scoped(loadGeneration(driver, store, archive, { ...generation, artifact, key }))
           // Results are kept: a build can use them, and a prune removes them.
           if (isNew && key === "") loaded.push(artifact)
-          generations.push({ ...generation, artifact, key })
+          generations.push({ ...(options.trusted === true ? generation : withFreePorts(generation)), artifact, key })
         }
         return yield* Commits.adopt(driver, store, {
           ...manifest,
@@ -267,6 +268,12 @@ const discard = (driver: Driver, store: Store, loaded: ReadonlyArray<string>): E
   Effect.ignore(
     Effect.scoped(Effect.andThen(Links.lockNames(store), Generations.removeUnneeded(driver, store, loaded)))
   )
+
+/** A file of an unknown author must not choose the ports of this host. */
+const withFreePorts = (generation: Generation): Generation =>
+  generation.defaults?.ports === undefined
+    ? generation
+    : { ...generation, defaults: { ...generation.defaults, ports: onFreePorts(generation.defaults.ports) } }
 
 /** Names a snapshot that is not the result of a key. */
 const foreignName = (name: string): Effect.Effect<string> => Effect.map(generate, (id) => `${name}.loaded-${id}`)

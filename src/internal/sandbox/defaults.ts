@@ -1,0 +1,30 @@
+/** The launch defaults of a snapshot that is to be booted. */
+import * as Effect from "effect/Effect"
+import type { Services } from "../../Driver.ts"
+import type { LightboxError } from "../../LightboxError.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
+import * as Ownership from "../../Ownership.ts"
+import * as SandboxConfig from "../../SandboxConfig.ts"
+import { isEntryName } from "../config/schemas.ts"
+import { decoder } from "../config/validation.ts"
+import { currentOf, lookUp } from "../store/links.ts"
+import { make as makeStore } from "../store/store.ts"
+
+/** Checks the defaults that a program passes with a snapshot. */
+export const check = (
+  method: string,
+  defaults: SandboxConfig.LaunchDefaults | undefined
+): Effect.Effect<SandboxConfig.LaunchDefaults, LightboxError> =>
+  defaults === undefined
+    ? Effect.succeed({})
+    : decoder(SandboxConfig.LaunchDefaults, method, "snapshot.defaults")(defaults)
+
+/** Reads the defaults of the generation that a name points to. A path, or a snapshot of another tool, has none. */
+export const read = Effect.fnUntraced(function* (
+  name: string
+): Effect.fn.Return<SandboxConfig.LaunchDefaults, LightboxError, Services> {
+  const driver = yield* Microsandbox.Microsandbox
+  if (!driver.capabilities.snapshots || !isEntryName(name)) return {}
+  const { artifact, record } = yield* lookUp(driver, makeStore(driver, yield* Ownership.Ownership), name)
+  return (artifact === undefined ? undefined : currentOf(record, artifact)?.defaults) ?? {}
+})
