@@ -6,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Probe from "../../src/Probe.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import type * as SandboxConfig from "../../src/SandboxConfig.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
 import { isEmulated } from "../support.ts"
 import * as Bench from "./Bench.ts"
 import type { Group } from "./contract.ts"
@@ -163,6 +164,55 @@ export const readiness: Group<Bench.Shared> = (test) => {
       "web Running"
     ])
     assert.notInclude(JSON.stringify(jobs), '"cache"]')
+  })
+
+  test("a snapshot brings its launch defaults along, and a restart its services", function* () {
+    const { image } = yield* Bench.Bench
+    const snapshot = Bench.freshName("baked")
+    const definition = Snapshot.make(snapshot, image).pipe(
+      Snapshot.resources({ memory: "256M" }),
+      Snapshot.shell("mkdir -p /srv/app"),
+      Snapshot.defaults({
+        cwd: "/srv/app",
+        user: "app",
+        env: { A: "baked", B: "baked" },
+        ports: { 0: 7103 },
+        labels: { tier: "web" },
+        services: {
+          one: { command: "while true; do nc -l -p 7103 -e /bin/cat; done", user: "root", ready: { port: 7103 } },
+          two: { command: "exec sleep 4345", ready: { command: ["true"], timeout: "1 minute" }, dependsOn: ["one"] }
+        }
+      })
+    )
+    const name = Bench.freshName("services")
+    const sandbox = yield* Sandbox.launch({
+      name,
+      snapshot: Snapshot.build(definition),
+      resources: { memory: "256M" },
+      env: { B: "launched" },
+      services: { two: { command: "exec sleep 4346" } }
+    })
+    const seen = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox) {
+      const { stdout } = yield* sandbox.shell('echo "$(pwd) $(id -un) $A $B"')
+      const jobs = yield* sandbox.jobs
+      const { labels, ports } = yield* sandbox.info
+      return [
+        stdout.trim(),
+        labels["tier"],
+        ports.map(({ guest }) => guest),
+        jobs.map(({ argv, id, status }) => `${id} ${status._tag} ${argv.at(-1)}`).toSorted()
+      ]
+    })
+    const all = [
+      "/srv/app app baked launched",
+      "web",
+      [7103],
+      ["one Running while true; do nc -l -p 7103 -e /bin/cat; done", "two Running exec sleep 4346"]
+    ]
+    assert.deepStrictEqual(yield* seen(sandbox), all)
+    assert.deepStrictEqual(yield* seen(yield* Sandbox.restart(name)), all)
+    yield* Sandbox.remove(name, { force: true })
+    yield* Snapshot.remove(snapshot)
   })
 
   test("a service starts again as it says, until it is told to end", function* () {

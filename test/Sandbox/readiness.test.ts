@@ -158,6 +158,60 @@ describe("services", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.live("are started again by start and restart, without those that need a secret", () =>
+    Effect.gen(function* () {
+      const secret = Redacted.make("s3cret-value")
+      const services = {
+        one: sleeping,
+        two: { command: "exec sleep 1000", dependsOn: ["one"] },
+        secret: { command: "exec sleep 1000", env: { TOKEN: secret } },
+        argument: { command: ["sleep", Redacted.make("1000")] },
+        three: { command: "exec sleep 1000", dependsOn: ["secret"] }
+      } as const
+      const running = (sandbox: Sandbox.Sandbox) =>
+        Effect.map(sandbox.jobs, (jobs) =>
+          jobs.flatMap(({ id, status }) => (status._tag === "Running" ? [id] : [])).toSorted()
+        )
+      const path = "/var/lib/lightbox/services.json"
+      const get = Effect.scoped(
+        Effect.flatMap(Sandbox.getOrCreate("again", { image, services }), (sandbox) =>
+          Effect.gen(function* () {
+            assert.notInclude(yield* sandbox.readFileString(path), "s3cret")
+            assert.strictEqual((yield* sandbox.stat(path)).mode, 0o600)
+            return yield* running(sandbox)
+          })
+        )
+      )
+      assert.deepStrictEqual(yield* get, Object.keys(services).toSorted())
+      yield* Sandbox.stop("again")
+      assert.deepStrictEqual(yield* Effect.scoped(Effect.flatMap(Sandbox.start("again"), running)), ["one", "two"])
+      const restarted = Effect.flatMap(Sandbox.restart("again"), running)
+      assert.deepStrictEqual(yield* Effect.scoped(restarted), ["one", "two"])
+      assert.deepStrictEqual(yield* get, Object.keys(services).toSorted())
+      // What a guest has made of the file, or a snapshot has brought along, is not believed.
+      const change = (text: string) =>
+        Effect.scoped(
+          Effect.flatMap(Sandbox.connect("again"), (sandbox) =>
+            Effect.andThen(sandbox.remove(path), sandbox.writeFileString(path, text))
+          )
+        )
+      for (const text of ["", "{", '{"sandbox":"other","services":{"one":{"command":"exec sleep 1000"}}}']) {
+        yield* change(text)
+        assert.deepStrictEqual(yield* Effect.scoped(restarted), [])
+        yield* Effect.scoped(Sandbox.start("again", { detached: true }))
+      }
+      const { id } = yield* Sandbox.get("again")
+      yield* change(JSON.stringify({ sandbox: id, services: { bad: { command: "exit 1", ready: { port: 1 } } } }))
+      yield* Sandbox.stop("again")
+      const { reason } = yield* Effect.flip(Effect.scoped(Sandbox.start("again")))
+      assert.deepInclude(reason, { _tag: "NotReady", job: "bad" })
+      assert.strictEqual((yield* Sandbox.get("again")).status, "stopped")
+      yield* Effect.flip(Effect.scoped(Sandbox.start("again", { detached: true })))
+      assert.strictEqual((yield* Sandbox.get("again")).status, "running")
+      yield* Sandbox.remove("again", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
   it.live("start where a power cut has left the folder of one without its record", () =>
     Effect.gen(function* () {
       const get = Effect.scoped(

@@ -266,9 +266,8 @@ test(
           yield* one.use(({ ports }) => Effect.succeed(ports.map(({ guest, host }) => [host, guest]))),
           [[8124, 3000]]
         )
-        yield* Snapshot.build(definition.pipe(Snapshot.defaults({ env: { A: "later" } })))
-        const control = yield* MicrosandboxMemory.Control
-        assert.isNotEmpty(yield* control.calls)
+        yield* Snapshot.build(definition.pipe(Snapshot.defaults({ ports, env: { A: "later" } })))
+        yield* Effect.repeat(one.use(seen), { until: ({ shell }) => shell.endsWith("later default") })
       })
     )
   })

@@ -19,6 +19,12 @@ const stopped = Effect.andThen(
   Effect.flatMap(Sandbox.connect("box"), (sandbox) => sandbox.stop())
 )
 
+const services = { one: { command: "exec sleep 1000" }, two: { command: "sleep 1000", dependsOn: ["one"] } }
+
+const stoppedWithServices = Effect.flatMap(Sandbox.launch({ name: "box", image, services }), (sandbox) =>
+  sandbox.stop()
+)
+
 /** An operation over its own connection. */
 const over = (
   name: string,
@@ -66,10 +72,7 @@ matrix("Sandbox", surface, [
   },
   {
     name: "launch with services",
-    run: Sandbox.launch({
-      image,
-      services: { one: { command: "exec sleep 1000" }, two: { command: "sleep 1000", dependsOn: ["one"] } }
-    })
+    run: Sandbox.launch({ image, services })
   },
   { name: "launch with overwrite", given: there, run: Sandbox.launch({ name: "box", image, overwrite: true }) },
   { name: "run", run: Sandbox.run({ image }, (sandbox) => sandbox.exec("true", [], { check: true })) },
@@ -77,6 +80,7 @@ matrix("Sandbox", surface, [
   { name: "getOrCreate", run: Sandbox.getOrCreate("kept", { image }) },
   { name: "getOrCreate of a stopped one", given: stopped, run: Sandbox.getOrCreate("box", { image }) },
   { name: "start", given: stopped, run: Sandbox.start("box") },
+  { name: "start with services", given: stoppedWithServices, run: Sandbox.start("box") },
   { name: "restart", given: there, run: Sandbox.restart("box") },
   { name: "remove", given: stopped, run: Sandbox.remove("box") },
   { name: "remove with force", given: there, run: Sandbox.remove("box", { force: true }) },

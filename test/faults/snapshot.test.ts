@@ -34,7 +34,7 @@ const save = Effect.flatMap(savedPath, (path) => Snapshot.save("tools", path))
 
 /** Functions that only describe a build. */
 const descriptions =
-  "apt builder checkpoint copy env exec from gitClone isDefinition labels make npm pip provide resources shell skipCache step user verify workdir write"
+  "apt builder checkpoint copy defaults env exec from gitClone isDefinition labels make npm pip provide resources shell skipCache step user verify workdir write"
 
 matrix(
   "Snapshot",
@@ -67,6 +67,18 @@ matrix(
     { name: "get", given: builtOnce, run: Snapshot.get("tools"), always: isWhole },
     { name: "exists", given: builtOnce, run: Snapshot.exists("tools"), always: isWhole },
     { name: "generations", given: builtTwice, run: Snapshot.generations("tools"), always: isWhole },
+    {
+      name: "build with other launch defaults",
+      given: builtOnce,
+      run: Snapshot.build(tools(1).pipe(Snapshot.defaults({ env: { A: "1" } }))),
+      always: isWhole
+    },
+    {
+      name: "rollback to other launch defaults",
+      given: Effect.andThen(builtOnce, Snapshot.build(tools(1).pipe(Snapshot.defaults({ env: { A: "1" } })))),
+      run: Snapshot.rollback("tools", 1),
+      always: isWhole
+    },
     { name: "rollback", given: builtTwice, run: Snapshot.rollback("tools", 1), always: isWhole },
     { name: "prune", given: builtTwice, run: Snapshot.prune({ keep: 1 }), always: isWhole },
     { name: "save", given: builtOnce, run: save, always: isWhole },
