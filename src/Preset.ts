@@ -15,15 +15,12 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import { check, define } from "./internal/promise/definition.ts"
+import { define } from "./internal/promise/definition.ts"
 import * as presets from "./presets.ts"
 import type { PresetConfig } from "./promise.ts"
 import type { Definition } from "./Snapshot.ts"
 
-const checked = (config: PresetConfig): Definition => {
-  Effect.runSync(check("Preset", config))
-  return define(config)
-}
+const checked = (config: PresetConfig): Definition => Effect.runSync(define("Preset", config))
 
 /**
  * Options of every preset.

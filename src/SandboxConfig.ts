@@ -313,10 +313,10 @@ export interface Options {
  * @category options
  * @since 0.1.0
  */
-export interface LaunchDefaults extends Pick<
+export type LaunchDefaults = Pick<
   Options,
   "env" | "cwd" | "user" | "shell" | "entrypoint" | "cmd" | "ports" | "services" | "labels"
-> {}
+>
 
 const ResourcesSchema = optionsStruct<Resources>()({
   cpus: Schema.optional(intBetween(1, 255)),

@@ -58,7 +58,7 @@ import {
 import { checkObject, decoder, invalid, renameFields } from "./internal/config/validation.ts"
 import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
 import * as BuildEvents from "./BuildEvent.ts"
-import { check, define, Resources } from "./internal/promise/definition.ts"
+import { define, Resources } from "./internal/promise/definition.ts"
 import { bytesOf } from "./internal/promise/volume.ts"
 import { type Options, SandboxConfig } from "./SandboxConfig.ts"
 import * as Errors from "./LightboxError.ts"
@@ -186,6 +186,36 @@ export interface SnapshotConfig {
   /** Setup steps, run in order. Default: none. */
   setup?: Array<SetupStep> | undefined
   /** Labels stored with the snapshot. Default: none. */
+  labels?: Record<string, string> | undefined
+  /** Options of sandboxes that boot from the snapshot. Changing them runs no setup step. Default: none. */
+  defaults?: SnapshotDefaults | undefined
+}
+
+/**
+ * Options that a snapshot carries, and that sandboxes get when they boot from it. They are stored in clear text.
+ *
+ * Options of a launch come first. `env`, `labels` and `services` are merged by name, and `services: {}` starts none;
+ * every other option replaces the default, so `ports: {}` publishes none. With network `"none"`, no port is published.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SnapshotDefaults {
+  /** Working directory of commands. Default: the image's, else `/`. */
+  workdir?: string | undefined
+  /** User of commands, such as `"app"` or `"1000:1000"`. Default: the image's, else root. */
+  user?: string | undefined
+  /** Path of the shell of scripts in services and probes. Default: `"/bin/sh"`. */
+  shell?: string | undefined
+  /** Environment variables of all commands. Default: none. */
+  env?: Record<string, string> | undefined
+  /** Command that `lightbox run` runs if it is given none. Default: a shell. */
+  cmd?: ReadonlyArray<string> | undefined
+  /** TCP ports, as `{ host: guest }`. Host port 0 picks a free port. Default: none. */
+  ports?: Record<number, number> | ReadonlyArray<PortMapping> | undefined
+  /** Jobs that start with the sandbox, by id. Default: none. */
+  services?: Record<string, Service> | undefined
+  /** Labels for finding the sandbox. Default: none. */
   labels?: Record<string, string> | undefined
 }
 
@@ -603,12 +633,6 @@ export const exec = (
   ...(description === undefined ? {} : { description })
 })
 
-/** Checks first, so that errors use the caller's names. */
-const definitionOf = (config: SnapshotConfig): Snapshots.Definition => {
-  Runtime.runNow(check("buildSnapshot", config))
-  return define(config)
-}
-
 const isListener = (u: unknown): u is (event: BuildEvent) => void => typeof u === "function"
 
 const flag = Schema.optional(Schema.Boolean)
@@ -669,7 +693,7 @@ const printEvent = (event: BuildEvent): void => {
  * @since 0.1.0
  */
 export const buildSnapshot = async (config: SnapshotConfig, options?: BuildOptions): Promise<void> => {
-  const definition = definitionOf(config)
+  const definition = Runtime.runNow(define("buildSnapshot", config))
   const { debugBuilder, onEvent, overwrite = true, pullPolicy, rebuild, signal, verbose } = decodeBuild({}, options)
   const listens = onEvent !== undefined || verbose === true
   await Runtime.run(

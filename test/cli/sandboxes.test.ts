@@ -8,6 +8,7 @@ import * as Shapes from "../../src/internal/cli/json.ts"
 import { NotFound, Unknown } from "../../src/LightboxError.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
 import { Cli, decodeLines, definitions, detached, ending, failing, json, succeeding, test } from "./support.ts"
 
 const statuses = Effect.map(Sandbox.list(), (found) =>
@@ -51,6 +52,33 @@ describe("the exec and shell commands", () => {
       const [ran] = yield* json(Shapes.Ended, "run", "--image", "alpine:3", "--memory", "1G", ...echo, "--memory")
       assert.strictEqual(ran?.stdout, "--memory\n")
       yield* ending(3)("shell", "web", "sh", "-c", "exit 3")
+    })
+  )
+
+  test(
+    "run what a snapshot is for, with its launch defaults",
+    Effect.gen(function* () {
+      const script = 'echo "$A $B $PWD"; ls /run/up'
+      const defaults = {
+        cwd: "/etc",
+        env: { A: "baked", B: "baked" },
+        cmd: ["sh", "-c", script],
+        ports: { 0: 80 },
+        services: { one: { command: "touch /run/up; exec sleep 1000", ready: { file: "/run/up" } } }
+      }
+      yield* Snapshot.build(Snapshot.make("server", "alpine:3").pipe(Snapshot.defaults(defaults)))
+      const ran = (...words: ReadonlyArray<string>) =>
+        Effect.map(json(Shapes.Ended, "run", ...words), ([ended]) => ended?.stdout)
+      assert.strictEqual(yield* ran("server"), "baked baked /etc\n/run/up\n")
+      assert.strictEqual(yield* ran("-e", "B=typed", "-w", "/", "server"), "baked typed /\n/run/up\n")
+      assert.strictEqual(yield* ran("server", "sh", "-c", "echo $A"), "baked\n")
+      const [found] = yield* json(Shapes.Inspected, "inspect", "server")
+      assert.deepInclude(found?.[0], { defaults })
+      yield* succeeding("run", "server", "--name", "up", "--detach")
+      const ports = Effect.map(json(Shapes.Ports, "port", "up"), ([all]) => all?.map(({ guest }) => guest))
+      assert.deepStrictEqual(yield* ports, [80])
+      yield* succeeding("restart", "up")
+      assert.strictEqual(yield* output("up", "ls", "/run/up"), "/run/up\n")
     })
   )
 

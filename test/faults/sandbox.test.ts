@@ -21,9 +21,14 @@ const stopped = Effect.andThen(
 
 const services = { one: { command: "exec sleep 1000" }, two: { command: "sleep 1000", dependsOn: ["one"] } }
 
-const stoppedWithServices = Effect.flatMap(Sandbox.launch({ name: "box", image, services }), (sandbox) =>
-  sandbox.stop()
-)
+/** As a launch with a service leaves it. */
+const stoppedWithService = Effect.gen(function* () {
+  const sandbox = yield* launch
+  const text = JSON.stringify({ sandbox: sandbox.id, services: { one: services.one } })
+  yield* sandbox.makeDirectory("/var/lib/lightbox")
+  yield* sandbox.writeFileString("/var/lib/lightbox/services.json", text)
+  yield* sandbox.stop()
+})
 
 /** An operation over its own connection. */
 const over = (
@@ -80,7 +85,7 @@ matrix("Sandbox", surface, [
   { name: "getOrCreate", run: Sandbox.getOrCreate("kept", { image }) },
   { name: "getOrCreate of a stopped one", given: stopped, run: Sandbox.getOrCreate("box", { image }) },
   { name: "start", given: stopped, run: Sandbox.start("box") },
-  { name: "start with services", given: stoppedWithServices, run: Sandbox.start("box") },
+  { name: "start with a service", given: stoppedWithService, run: Sandbox.start("box") },
   { name: "restart", given: there, run: Sandbox.restart("box") },
   { name: "remove", given: stopped, run: Sandbox.remove("box") },
   { name: "remove with force", given: there, run: Sandbox.remove("box", { force: true }) },

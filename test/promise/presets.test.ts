@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
 import { define } from "../../src/internal/promise/definition.ts"
 import * as Presets from "../../src/presets.ts"
 import { buildSnapshot, runInSandbox, shell, snapshotExists } from "../../src/promise.ts"
@@ -74,7 +75,7 @@ describe("presets", () => {
     "are also definitions for Effect programs: %o",
     (preset) => {
       const config = preset({ labels: { a: "b" } })
-      const { labels, name, steps } = define(config)
+      const { labels, name, steps } = Effect.runSync(define("define", config))
       assert.deepStrictEqual([name, labels], [config.name, config.labels])
       assert.isAtLeast(steps.length, config.setup.length)
     }

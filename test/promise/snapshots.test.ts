@@ -51,6 +51,43 @@ describe("snapshots", () => {
     })
   })
 
+  it("carry launch defaults, which a launch overrides", async () => {
+    const config = {
+      name: "server",
+      image,
+      env: { STEP: "1" },
+      setup: ["mkdir -p /srv/app"],
+      defaults: {
+        workdir: "/srv/app",
+        env: { A: "baked", B: "baked" },
+        ports: { 0: 80 },
+        labels: { tier: "web" },
+        services: {
+          one: { command: "touch /run/up; exec sleep 1000", ready: { file: "/run/up", timeoutMs: 20_000 } }
+        }
+      }
+    }
+    await buildSnapshot(config)
+    const boots = await memory.count("createSandbox")
+    const seen = async (sandbox: Sandbox) => [
+      (await sandbox.exec("sh", ["-c", 'echo "$(pwd) $A $B ${STEP-none}"'])).stdout().trim(),
+      sandbox.ports.map(({ guest }) => guest),
+      (await sandbox.jobs()).map(({ id }) => id)
+    ]
+    assert.deepStrictEqual(await runInSandbox({ snapshot: "server" }, seen), [
+      "/srv/app baked baked none",
+      [80],
+      ["one"]
+    ])
+    assert.deepStrictEqual(
+      await runInSandbox({ snapshot: "server", workdir: "/", env: { B: "launched" }, ports: [], services: {} }, seen),
+      ["/ baked launched none", [], []]
+    )
+    await buildSnapshot({ ...config, defaults: { ...config.defaults, services: {} } })
+    assert.strictEqual(await memory.count("createSandbox"), boots + 2)
+    assert.deepStrictEqual(await runInSandbox({ snapshot: "server" }, seen), ["/srv/app baked baked none", [80], []])
+  })
+
   it("build with every option of a configuration", async () => {
     await buildSnapshot({
       name: "node-ci",

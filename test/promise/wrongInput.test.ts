@@ -5,6 +5,7 @@
  * is not checked.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Redacted from "effect/Redacted"
 import { beforeEach } from "vitest"
 import * as Presets from "../../src/presets.ts"
 import * as Lightbox from "../../src/promise.ts"
@@ -64,7 +65,8 @@ const config: Wrong<Lightbox.SnapshotConfig> = {
     [Lightbox.exec("a", Object("text"))],
     [Lightbox.exec("a", [], Object(5))]
   ],
-  labels: [5, null, { A: 1 }]
+  labels: [5, null, { A: 1 }],
+  defaults: [5, null, { cwd: "/" }]
 }
 
 const build: Wrong<Lightbox.BuildOptions> = {
@@ -122,6 +124,17 @@ const launch: Wrong<Lightbox.LaunchSettings> = {
   overwrite: notFlag,
   detached: notFlag,
   verbose: notFlag
+}
+
+const defaults: Wrong<Lightbox.SnapshotDefaults> = {
+  workdir: config.workdir,
+  user: ["a b", ...notText],
+  shell: config.workdir,
+  env: config.env,
+  cmd: ["sh", 5, null, [5]],
+  ports: [5, null, { http: 80 }, { 80: 70_000 }, [{}]],
+  services: [...launch.services, { a: { command: "x", env: { A: Redacted.make("x") } } }],
+  labels: [...config.labels, { "lightbox.role": "pool" }]
 }
 
 const source = { snapshot: ["", ...notText], image: ["", ...notText] }
@@ -217,7 +230,15 @@ const functions: Functions = {
   // Its constructor is not for callers.
   Sandbox: [],
   buildSnapshot: [
-    row(withConfig, [], {}, { ...config }),
+    row(
+      withConfig,
+      [],
+      {},
+      {
+        ...config,
+        defaults: [...config.defaults, ...under("defaults", defaults).map(([, value]) => value)]
+      }
+    ),
     row(Lightbox.buildSnapshot, [{ name: "n", image }], {}, build)
   ],
   listSnapshots: [row(Lightbox.listSnapshots)],

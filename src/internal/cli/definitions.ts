@@ -26,8 +26,7 @@ export const load = Effect.fnUntraced(function* (
   // The same definition can be exported twice, as by `export default`.
   for (const exported of new Set(Object.values(yield* importModule(method, file)))) {
     if (!isDefinition(exported) && !Plain.isConfig(exported)) continue
-    if (!isDefinition(exported)) yield* Plain.check(method, exported)
-    const definition = isDefinition(exported) ? exported : Plain.define(exported)
+    const definition = isDefinition(exported) ? exported : yield* Plain.define(method, exported)
     if (found.has(definition.name)) {
       return yield* invalid(method, "FILE", `${file} exports two definitions named "${definition.name}"`)
     }

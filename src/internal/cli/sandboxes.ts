@@ -86,7 +86,7 @@ export const run = Command.make(
         rootDisk: input.rootDisk,
         env: input.env,
         mounts: Object.fromEntries(mounts.map(([path, mount]) => [path, mount])),
-        ports: input.ports.map(({ mapping }) => mapping),
+        ports: input.ports.length === 0 ? undefined : input.ports.map(({ mapping }) => mapping),
         cwd: input.workdir,
         user: input.user,
         network: input.network,
@@ -113,7 +113,7 @@ export const run = Command.make(
           })
         )
       )
-      if (!isDetached) return yield* runIn("run", sandbox, words)
+      if (!isDetached) return yield* runIn("run", sandbox, words.length > 0 ? words : yield* defaultCommand(snapshot))
       if (detachFor !== undefined) yield* sandbox.detachFor(detachFor)
       yield* print(Shapes.Detached, { name: sandbox.name, id: sandbox.id }, { full: sandbox.name })
     },
@@ -133,6 +133,12 @@ export const run = Command.make(
   ]),
   Command.provide(driver())
 )
+
+/** The command that the launch defaults of a snapshot name. */
+const defaultCommand = Effect.fnUntraced(function* (snapshot: string | undefined) {
+  const { cmd = [], entrypoint = [] } = snapshot === undefined ? {} : ((yield* Snapshot.get(snapshot)).defaults ?? {})
+  return [...entrypoint, ...cmd]
+})
 
 const typedMounts = (flag: string, mounts: ReadonlyArray<readonly [path: string, mount: unknown, typed: string]>) =>
   Object.fromEntries(

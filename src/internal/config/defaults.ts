@@ -1,5 +1,6 @@
 /** Merges launch defaults with the options that come first. */
 import * as Predicate from "effect/Predicate"
+import * as Struct from "effect/Struct"
 import type { LaunchDefaults } from "../../SandboxConfig.ts"
 
 const isOffline = (network: unknown): boolean =>
@@ -16,8 +17,7 @@ const merged = (option: string, base: unknown, given: unknown): unknown => {
 
 /** Lays options of a launch, or later defaults, over defaults. The result is not checked. */
 export const merge = <A extends object>(base: LaunchDefaults, given: A): A & LaunchDefaults => {
-  const { ports, ...rest } = base
-  const from: LaunchDefaults = isOffline(Reflect.get(given, "network")) ? rest : base
+  const from: LaunchDefaults = isOffline(Reflect.get(given, "network")) ? Struct.omit(base, ["ports"]) : base
   const all = Object.entries(from).map(([option, value]) => [option, merged(option, value, Reflect.get(given, option))])
   return { ...given, ...Object.fromEntries(all) }
 }

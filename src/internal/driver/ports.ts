@@ -8,7 +8,7 @@ import * as Dgram from "node:dgram"
 import * as Net from "node:net"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { PublishedPort } from "../../Microsandbox.ts"
-import type { Options, SandboxConfig } from "../../SandboxConfig.ts"
+import type { LaunchDefaults, Options, SandboxConfig } from "../../SandboxConfig.ts"
 import { defaultBind } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 import { isCode } from "../host/socket.ts"
@@ -24,9 +24,11 @@ export const publishedPorts = ({ ports }: Pick<Options, "ports">): ReadonlyArray
         bind: defaultBind
       }))
 
-/** The same ports of the guest on free ports of 127.0.0.1. */
-export const onFreePorts = (ports: Options["ports"]): ReadonlyArray<PublishedPort> =>
-  publishedPorts({ ports }).map((port) => ({ ...port, host: 0, bind: defaultBind }))
+/** Publishes the ports of launch defaults on free ports of 127.0.0.1. */
+export const withFreePorts = (defaults: LaunchDefaults): LaunchDefaults =>
+  defaults.ports === undefined
+    ? defaults
+    : { ...defaults, ports: publishedPorts(defaults).map((port) => ({ ...port, host: 0, bind: defaultBind })) }
 
 export const listenOn = (
   port: number,

@@ -4,9 +4,11 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"
 import type { LightboxError } from "../../LightboxError.ts"
-import type { SnapshotConfig, SnapshotResources } from "../../promise.ts"
+import type { SnapshotConfig, SnapshotDefaults, SnapshotResources } from "../../promise.ts"
+import { type Options, SandboxConfig } from "../../SandboxConfig.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import {
+  checkOwnLabel,
   CString,
   Env,
   failed,
@@ -18,10 +20,13 @@ import {
   Name,
   notBlank,
   optionsStruct,
-  parsed
+  parsed,
+  recordOf,
+  User
 } from "../config/schemas.ts"
 import type { Size } from "../config/plain.ts"
 import { checkObject, decoder } from "../config/validation.ts"
+import { ServicesSchema } from "./probe.ts"
 
 const description = Schema.optional(Schema.NonEmptyString)
 
@@ -54,7 +59,19 @@ const Config = Schema.Struct({
   workdir: Schema.optional(GuestPath),
   env: Schema.optional(Env),
   setup: Schema.optional(Schema.Array(Step)),
-  labels: Schema.optional(Labels)
+  labels: Schema.optional(Labels),
+  defaults: Schema.optional(
+    optionsStruct<Omit<SnapshotDefaults, "ports"> & Pick<Options, "ports">>()({
+      workdir: Schema.optional(GuestPath),
+      user: Schema.optional(User),
+      shell: Schema.optional(GuestPath),
+      env: Schema.optional(Env),
+      cmd: Schema.optional(Schema.Array(CString)),
+      ports: SandboxConfig.fields.ports,
+      services: Schema.optional(ServicesSchema),
+      labels: Schema.optional(recordOf(CString, checkOwnLabel))
+    })
+  )
 })
 
 export const isConfig = (u: unknown): u is SnapshotConfig =>
@@ -63,21 +80,18 @@ export const isConfig = (u: unknown): u is SnapshotConfig =>
   Predicate.hasProperty(u, "image") &&
   Predicate.isString(u.image)
 
-/** Fails with the first invalid field, under the caller's name for it. */
-export const check = (method: string, config: SnapshotConfig): Effect.Effect<void, LightboxError> =>
-  Effect.andThen(checkObject(method, config), Effect.asVoid(decoder(Config, method)(config)))
-
-/** Creates a definition. Scripts run in a login shell, as in lightbox. */
-export const define = ({
-  env,
-  image,
-  labels = {},
-  name,
-  resources,
-  setup = [],
-  workdir
-}: SnapshotConfig): Snapshot.Definition => {
-  let definition = Snapshot.make(name, image).pipe(Snapshot.labels(labels))
+/**
+ * Creates a definition, or fails with the first invalid field, under the caller's name for it. Scripts run in a login
+ * shell, as in lightbox.
+ */
+export const define = Effect.fnUntraced(function* (
+  method: string,
+  config: SnapshotConfig
+): Effect.fn.Return<Snapshot.Definition, LightboxError> {
+  yield* checkObject(method, config)
+  const { defaults = {}, env, image, labels = {}, name, resources, setup = [], workdir } = yield* decode(method, config)
+  const { workdir: cwd, ...rest } = defaults
+  let definition = Snapshot.make(name, image).pipe(Snapshot.labels(labels), Snapshot.defaults({ ...rest, cwd }))
   if (resources !== undefined) definition = Snapshot.resources(definition, resources)
   if (env !== undefined) definition = Snapshot.env(definition, env)
   if (workdir !== undefined) definition = Snapshot.workdir(definition, workdir)
@@ -90,4 +104,6 @@ export const define = ({
           : Snapshot.exec(definition, step.cmd, step.args, { description: step.description })
   }
   return definition
-}
+})
+
+const decode = (method: string, config: SnapshotConfig) => decoder(Config, method)(config)

@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
+import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
 import * as Predicate from "effect/Predicate"
 import * as Random from "effect/Random"
@@ -27,7 +28,7 @@ import * as Sandbox from "../../Sandbox.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
 import type { Options, SandboxPool, Settings } from "../../SandboxPool.ts"
 import { withoutDependencies } from "../config/defaults.ts"
-import { onFreePorts } from "../driver/ports.ts"
+import { withFreePorts } from "../driver/ports.ts"
 import * as Execution from "../guest/execution.ts"
 import { roleLabel } from "../ownership/labels.ts"
 import { CommandDefaults, make as makeHandle } from "./handle.ts"
@@ -135,8 +136,7 @@ const resolve = Effect.fnUntraced(function* <E, R>(
     return { first: { key: image, source: { image } }, readOrigin: undefined }
   }
   // Two sandboxes cannot share a host port.
-  const shared = (defaults: SandboxConfig.LaunchDefaults): SandboxConfig.LaunchDefaults =>
-    max === 1 || defaults.ports === undefined ? defaults : { ...defaults, ports: onFreePorts(defaults.ports) }
+  const shared = max === 1 ? identity : withFreePorts
   if (Effect.isEffect(snapshot) || hasPath(snapshot)) {
     const { defaults, path } = Effect.isEffect(snapshot) ? yield* snapshot : snapshot
     return { first: snapshotAt(path, shared(yield* Defaults.check(method, defaults))), readOrigin: undefined }

@@ -15,7 +15,7 @@ import type * as Ownership from "../../Ownership.ts"
 import { LightboxError, SnapshotDamaged } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { LoadOptions, SaveOptions, Snapshot } from "../../Snapshot.ts"
-import { onFreePorts } from "../driver/ports.ts"
+import { withFreePorts } from "../driver/ports.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { generate, noteForScope } from "../ownership/labels.ts"
 import * as Commits from "./commits.ts"
@@ -251,7 +251,10 @@ export const load = (
           const isNew = yield* Effect.scoped(loadGeneration(driver, store, archive, { ...generation, artifact, key }))
           // Results are kept: a build can use them, and a prune removes them.
           if (isNew && key === "") loaded.push(artifact)
-          generations.push({ ...(options.trusted === true ? generation : withFreePorts(generation)), artifact, key })
+          const { defaults, ...rest } = generation
+          // Nor must it choose the ports of this host.
+          const checked = defaults && (options.trusted === true ? defaults : withFreePorts(defaults))
+          generations.push({ ...rest, ...(checked === undefined ? {} : { defaults: checked }), artifact, key })
         }
         return yield* Commits.adopt(driver, store, {
           ...manifest,
@@ -268,12 +271,6 @@ const discard = (driver: Driver, store: Store, loaded: ReadonlyArray<string>): E
   Effect.ignore(
     Effect.scoped(Effect.andThen(Links.lockNames(store), Generations.removeUnneeded(driver, store, loaded)))
   )
-
-/** A file of an unknown author must not choose the ports of this host. */
-const withFreePorts = (generation: Generation): Generation =>
-  generation.defaults?.ports === undefined
-    ? generation
-    : { ...generation, defaults: { ...generation.defaults, ports: onFreePorts(generation.defaults.ports) } }
 
 /** Names a snapshot that is not the result of a key. */
 const foreignName = (name: string): Effect.Effect<string> => Effect.map(generate, (id) => `${name}.loaded-${id}`)
