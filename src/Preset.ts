@@ -22,7 +22,7 @@ import type { Definition } from "./Snapshot.ts"
 
 const checked = (config: PresetConfig): Definition => {
   Effect.runSync(check("Preset", config))
-  return define(config)
+  return define(config, () => () => Effect.void)
 }
 
 /**
