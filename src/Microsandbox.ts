@@ -30,7 +30,7 @@ import {
   recordOf
 } from "./internal/config/schemas.ts"
 import type { LightboxError } from "./LightboxError.ts"
-import type { SandboxConfig, Size, Source } from "./SandboxConfig.ts"
+import type { SandboxConfig, Source } from "./SandboxConfig.ts"
 
 // =============================================================================
 // Models
@@ -174,23 +174,7 @@ export interface CreateSandbox {
  * @category models
  * @since 0.1.0
  */
-export type PullProgress =
-  | { readonly _tag: "Resolving"; readonly reference: string }
-  | {
-      readonly _tag: "Resolved"
-      readonly reference: string
-      readonly digest: string
-      readonly layers: number
-      readonly total: number | undefined
-    }
-  | {
-      readonly _tag: "Downloading"
-      readonly layer: number
-      readonly done: number
-      readonly total: number | undefined
-    }
-  | { readonly _tag: "Unpacking"; readonly layer: number; readonly done: number; readonly total: number | undefined }
-  | { readonly _tag: "Pulled"; readonly reference: string }
+export type PullProgress = Plain.PullProgress
 
 /**
  * An image in the local cache.
@@ -504,31 +488,7 @@ export const Metrics = modelSchema<Metrics>()(
  * @category models
  * @since 0.1.0
  */
-export interface ModifySandbox {
-  /** Processors, 1 to 255. */
-  readonly cpus?: number | undefined
-  /** Limit for adding processors while the sandbox runs. */
-  readonly maxCpus?: number | undefined
-  /** Memory in whole MiB, at least `"64M"`. */
-  readonly memory?: Size | undefined
-  /** Limit for adding memory while the sandbox runs. */
-  readonly maxMemory?: Size | undefined
-  /** Size of the root disk. It can only grow. */
-  readonly disk?: Size | undefined
-  /** Default working directory of commands. */
-  readonly cwd?: string | undefined
-  /** Environment variables; `undefined` removes one. */
-  readonly env?: { readonly [name: string]: string | undefined } | undefined
-  /** Labels; `undefined` removes one. */
-  readonly labels?: { readonly [key: string]: string | undefined } | undefined
-  /**
-   * `"now"` (default): apply at once, and fail if a change needs a restart. `"restart"`: restart if necessary.
-   * `"next-start"`: wait for the next start.
-   */
-  readonly apply?: "now" | "restart" | "next-start" | undefined
-  /** Report the changes without applying them. Default: `false`. */
-  readonly dryRun?: boolean | undefined
-}
+export type ModifySandbox = Plain.ModifySandbox
 
 /**
  * The schema of {@link ModifySandbox}.
@@ -557,19 +517,7 @@ export const ModifySandbox = optionsSchema<ModifySandbox>()(
  * @category models
  * @since 0.1.0
  */
-export interface ModificationPlan {
-  readonly applied: boolean
-  readonly changes: ReadonlyArray<{
-    /** A field of {@link ModifySandbox}. */
-    readonly field: string
-    readonly before?: string | undefined
-    readonly after?: string | undefined
-    /** When it takes effect. */
-    readonly disposition: "live" | "next start" | "requires restart" | "unsupported"
-  }>
-  readonly conflicts: ReadonlyArray<{ readonly field: string; readonly problem: string }>
-  readonly warnings: ReadonlyArray<{ readonly field: string; readonly problem: string }>
-}
+export type ModificationPlan = Plain.ModificationPlan
 
 const Problems = Schema.Array(Schema.Struct({ field: Schema.String, problem: Schema.String }))
 

@@ -26,6 +26,7 @@
 import type * as Duration from "effect/Duration"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type * as Plain from "./internal/config/plain.ts"
 import {
   Cidr,
   CString,
@@ -45,7 +46,7 @@ import {
  * @category models
  * @since 0.1.0
  */
-export type Action = "allow" | "deny"
+export type Action = Plain.NetworkAction
 
 /**
  * The remote end of a rule: `"any"`, an address range (`cidr`), a `domain`, a
@@ -55,14 +56,7 @@ export type Action = "allow" | "deny"
  * @category models
  * @since 0.1.0
  */
-export type Destination =
-  | "any"
-  | { readonly cidr: string }
-  | { readonly domain: string }
-  | { readonly domainSuffix: string }
-  | {
-      readonly group: "public" | "private" | "loopback" | "link-local" | "metadata" | "multicast" | "host"
-    }
+export type Destination = Plain.NetworkDestination
 
 /**
  * A network rule. The first rule that matches decides.
@@ -70,17 +64,7 @@ export type Destination =
  * @category models
  * @since 0.1.0
  */
-export interface Rule {
-  readonly action: Action
-  /** The remote end. */
-  readonly to: Destination
-  /** Default: `"egress"`. */
-  readonly direction?: "egress" | "ingress" | "any" | undefined
-  /** Default: any. */
-  readonly protocols?: ReadonlyArray<"tcp" | "udp" | "icmpv4" | "icmpv6"> | undefined
-  /** Ports of the remote end, single or as inclusive ranges. Default: any. */
-  readonly ports?: ReadonlyArray<number | { readonly from: number; readonly to: number }> | undefined
-}
+export type Rule = Plain.NetworkRule
 
 /**
  * Ordered rules, and defaults for traffic that matches none of them.
@@ -99,14 +83,7 @@ export interface Rule {
  * @category models
  * @since 0.1.0
  */
-export interface Policy {
-  /** For traffic from the guest that no rule matches. Default: `"deny"`; DNS to the host still works. */
-  readonly egress?: Action | undefined
-  /** For traffic to published ports that no rule matches. Default: `"allow"`. */
-  readonly ingress?: Action | undefined
-  /** Default: none. */
-  readonly rules?: ReadonlyArray<Rule> | undefined
-}
+export type Policy = Plain.NetworkPolicy
 
 /**
  * A limit on traffic in one direction.
@@ -114,12 +91,7 @@ export interface Policy {
  * @category models
  * @since 0.1.0
  */
-export interface RateLimit {
-  /** Default: unlimited. */
-  readonly bytesPerSecond?: number | undefined
-  /** Default: unlimited. */
-  readonly packetsPerSecond?: number | undefined
-}
+export type RateLimit = Plain.RateLimit
 
 /**
  * Network options of a sandbox: a policy by name (`"none"`: no network at all), or
@@ -136,11 +108,7 @@ export type NetworkInput = "none" | "public" | "all" | Options
  * @category options
  * @since 0.1.0
  */
-export interface Dns {
-  /** Addresses or names, optionally with a port (default: 53). Default: the host's name servers. */
-  readonly nameservers?: ReadonlyArray<string> | undefined
-  /** Refuse public names that resolve to private addresses. Default: `true`. */
-  readonly rebindProtection?: boolean | undefined
+export interface Dns extends Plain.DnsOptions {
   /** Time limit for a query, in whole milliseconds. Default: 5 seconds. */
   readonly queryTimeout?: Duration.Input | undefined
 }
@@ -152,22 +120,7 @@ export interface Dns {
  * @category options
  * @since 0.1.0
  */
-export interface Tls {
-  /** Hosts, or patterns such as `*.example.com`, to exclude. Default: none. */
-  readonly bypass?: ReadonlyArray<string> | undefined
-  /** Verify certificates of the remote end. Default: `true`. */
-  readonly verifyUpstream?: boolean | undefined
-  /** Ports to intercept. Default: `[443]`. */
-  readonly interceptedPorts?: ReadonlyArray<number> | undefined
-  /** Block QUIC, so that clients fall back to TLS over TCP. Default: the runtime's. */
-  readonly blockQuic?: boolean | undefined
-  /** PEM files on the host with additional certificate authorities for remote ends. Default: none. */
-  readonly upstreamCaCerts?: ReadonlyArray<string> | undefined
-  /**
-   * The certificate authority that signs for the guest, as PEM files on the host. Default: generated for the sandbox.
-   */
-  readonly authority?: { readonly certificate: string; readonly key: string } | undefined
-}
+export type Tls = Plain.TlsOptions
 
 /**
  * Detailed network options.
@@ -175,22 +128,7 @@ export interface Tls {
  * @category options
  * @since 0.1.0
  */
-export interface Options {
-  /** `"none"`, `"public"`, `"all"`, or rules. Default: `"public"`. */
-  readonly policy?: "none" | "public" | "all" | Policy | undefined
-  /** DNS options. Default: use the host's name servers. */
-  readonly dns?: Dns | undefined
-  /** TLS interception. Default: off, unless there are secrets. */
-  readonly tls?: Tls | undefined
-  /** Concurrent connections, 1 to 4096. Default: the runtime's. */
-  readonly maxConnections?: number | undefined
-  /** Apply rules that name hosts only where the host name can be inspected. Default: `false`. */
-  readonly strict?: boolean | undefined
-  /** Trust the host's own certificate authorities in the guest. Default: `false`. */
-  readonly trustHostCas?: boolean | undefined
-  /** Limits on traffic, by direction. Default: unlimited. */
-  readonly rateLimit?: { readonly egress?: RateLimit | undefined; readonly ingress?: RateLimit | undefined } | undefined
-}
+export interface Options extends Plain.NetworkOptions<Dns> {}
 
 const ActionSchema = Schema.Literals(["allow", "deny"])
 
@@ -296,16 +234,7 @@ export type Network = typeof Network.Type
  * @category options
  * @since 0.1.0
  */
-export interface SecretInjection {
-  /** Default: `true`. */
-  readonly headers?: boolean | undefined
-  /** Default: `true`. */
-  readonly basicAuth?: boolean | undefined
-  /** Default: `false`. */
-  readonly query?: boolean | undefined
-  /** Default: `false`. */
-  readonly body?: boolean | undefined
-}
+export type SecretInjection = Plain.SecretInjection
 
 /**
  * A secret that the guest uses without seeing it: its environment contains a
@@ -333,16 +262,8 @@ export interface SecretInjection {
  * @category options
  * @since 0.1.0
  */
-export interface SecretInput {
+export interface SecretInput extends Plain.SecretOptions {
   readonly value: Redacted.Redacted<string>
-  /** Hosts that may receive the value, or patterns such as `*.example.com`. At least one. */
-  readonly hosts: ReadonlyArray<string>
-  /** The value that the guest sees. Default: generated. */
-  readonly placeholder?: string | undefined
-  /** Where to replace the placeholder. Default: in headers and basic authentication. */
-  readonly inject?: SecretInjection | undefined
-  /** Replace only after verifying the host's TLS identity. Default: `true`. */
-  readonly requireTls?: boolean | undefined
 }
 
 /**

@@ -20,7 +20,10 @@ import * as presets from "./presets.ts"
 import type { PresetConfig } from "./promise.ts"
 import type { Definition } from "./Snapshot.ts"
 
-const checked = (config: PresetConfig): Definition => Effect.runSync(define("Preset", config))
+const checked = (config: PresetConfig): Definition => {
+  Effect.runSync(check("Preset", config))
+  return define(config, () => () => Effect.void)
+}
 
 /**
  * Options of every preset.

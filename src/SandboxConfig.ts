@@ -148,13 +148,6 @@ export interface Service {
   readonly dependsOn?: ReadonlyArray<string> | undefined
 }
 
-interface PatchOptions {
-  /** Permission bits, such as `0o755`. Default: 0o644 for files, 0o755 for folders. */
-  readonly mode?: number | undefined
-  /** Replace a file of the image. Default: `false`. */
-  readonly replace?: boolean | undefined
-}
-
 /**
  * A change to the file system of an image before the guest boots. Not allowed with
  * a snapshot; use a build step instead.
@@ -179,14 +172,7 @@ interface PatchOptions {
  * @category options
  * @since 0.1.0
  */
-export type Patch =
-  | ({ readonly _tag: "Write"; readonly path: string; readonly content: string | Uint8Array } & PatchOptions)
-  | { readonly _tag: "Append"; readonly path: string; readonly content: string }
-  | ({ readonly _tag: "CopyFile"; readonly hostPath: string; readonly path: string } & PatchOptions)
-  | ({ readonly _tag: "CopyFolder"; readonly hostPath: string; readonly path: string } & Pick<PatchOptions, "replace">)
-  | ({ readonly _tag: "Symlink"; readonly target: string; readonly path: string } & Pick<PatchOptions, "replace">)
-  | ({ readonly _tag: "Mkdir"; readonly path: string } & Pick<PatchOptions, "mode">)
-  | { readonly _tag: "Remove"; readonly path: string }
+export type Patch = Plain.Patch
 
 /**
  * An init system, which runs as process 1 of the guest.
@@ -194,14 +180,7 @@ export type Patch =
  * @category options
  * @since 0.1.0
  */
-export interface Init {
-  /** Path of the program in the guest. */
-  readonly command: string
-  /** Default: none. */
-  readonly args?: ReadonlyArray<string> | undefined
-  /** Environment variables. Default: none. */
-  readonly env?: { readonly [name: string]: string } | undefined
-}
+export type Init = Plain.Init
 
 /**
  * Options for pulling from a registry.

@@ -34,33 +34,22 @@
  * @since 0.1.0
  */
 // @effect-diagnostics asyncFunction:off globalConsole:off globalConsoleInEffect:off globalDate:off
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Predicate from "effect/Predicate"
-import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import type { CallOptions } from "./internal/promise/options.ts"
+import type { CallOptions, Network, Registry, Secret } from "./internal/promise/options.ts"
+import { launched, type SandboxSettings } from "./internal/promise/launch.ts"
+import type { SetupStep } from "./internal/promise/steps.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
-import { type Service, ServicesSchema } from "./internal/promise/probe.ts"
+import type { Service } from "./internal/promise/probe.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
 import { callFields, checkArgs, checked, Millis, Quota, signalOf } from "./internal/promise/input.ts"
-import {
-  Env,
-  GuestPath,
-  HostPath,
-  ImageReference,
-  Labels,
-  mebibyte,
-  Name,
-  notBlank,
-  optionsStruct
-} from "./internal/config/schemas.ts"
-import { checkObject, decoder, invalid, renameFields } from "./internal/config/validation.ts"
-import { listMeasured, type Measured, measured } from "./internal/volume/volumes.ts"
+import { Force, HostPath, intBetween, Labels, Name, optionsStruct } from "./internal/config/schemas.ts"
+import { checkObject, decoder, invalid } from "./internal/config/validation.ts"
+import { listMeasured, measured } from "./internal/volume/volumes.ts"
 import * as BuildEvents from "./BuildEvent.ts"
-import { define, Resources } from "./internal/promise/definition.ts"
+import { definitionOf, snapshotRecord, volumeRecord } from "./internal/promise/store.ts"
 import { bytesOf } from "./internal/promise/volume.ts"
-import { type Options, SandboxConfig } from "./SandboxConfig.ts"
+import { SandboxConfig } from "./SandboxConfig.ts"
 import * as Errors from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import * as Sandboxes from "./Sandbox.ts"
@@ -69,6 +58,7 @@ import * as Snapshots from "./Snapshot.ts"
 import * as Volumes from "./Volume.ts"
 
 export {
+  type AttachOptions,
   type ExecEvent,
   ExecHandle,
   type ExecOptions,
@@ -78,15 +68,60 @@ export {
   type ExitStatus
 } from "./internal/promise/exec.ts"
 export {
+  type FsCopyOptions,
   type FsEntry,
   type FsEntryKind,
   type FsMetadata,
   FsReadStream,
+  type FsWatchEvent,
+  type FsWatchOptions,
+  type FsWriteOptions,
   FsWriteSink,
   SandboxFs
 } from "./internal/promise/files.ts"
 export { Forward, type ForwardOptions } from "./internal/promise/forward.ts"
-export { type CallOptions, type FsReadOptions } from "./internal/promise/options.ts"
+export {
+  type CallOptions,
+  type FsReadOptions,
+  type Network,
+  type NetworkOptions,
+  type Registry,
+  type Secret
+} from "./internal/promise/options.ts"
+export { type SandboxSettings } from "./internal/promise/launch.ts"
+export {
+  apt,
+  type CacheStep,
+  checkpoint,
+  type CommandStepOptions,
+  copy,
+  type CopyStep,
+  type CopyStepOptions,
+  env,
+  exec,
+  type ExecStep,
+  type FunctionStep,
+  type FunctionStepOptions,
+  gitClone,
+  type GitCloneStep,
+  type InstallStep,
+  npm,
+  type Owner,
+  pip,
+  type SettingStep,
+  type SetupStep,
+  shell,
+  type ShellStep,
+  skipCache,
+  step,
+  type StepOptions,
+  type StepSecret,
+  user,
+  workdir,
+  write,
+  type WriteStep,
+  type WriteStepOptions
+} from "./internal/promise/steps.ts"
 export {
   Job,
   type JobInfo,
@@ -96,7 +131,61 @@ export {
   type JobStatus
 } from "./internal/promise/jobs.ts"
 export { type Probe, type ProbeTiming, type Service, type WaitOptions } from "./internal/promise/probe.ts"
-export { Sandbox, type SandboxBuilder, SandboxHandle, type SandboxStatus } from "./internal/promise/sandbox.ts"
+export {
+  type LogEntry,
+  type LogOptions,
+  type Metrics,
+  type ModificationPlan,
+  Sandbox,
+  type SandboxBuilder,
+  type SandboxChange,
+  SandboxHandle,
+  type SandboxStatus,
+  type StopOptions
+} from "./internal/promise/sandbox.ts"
+export {
+  createPool,
+  type PoolOptions,
+  type PoolSettings,
+  type PoolStats,
+  type RunManyOptions,
+  SandboxPool,
+  type TaskResult,
+  type UserOptions
+} from "./internal/promise/pool.ts"
+export {
+  buildTemporarySnapshot,
+  type CleanupReport,
+  type CleanupVerdict,
+  type GenerationRecord,
+  getImage,
+  type ImageDetail,
+  type ImageRecord,
+  listGenerations,
+  listImages,
+  loadImages,
+  type LoadOptions,
+  loadSnapshot,
+  type MissReason,
+  type PlannedStep,
+  type PlanOptions,
+  planSnapshot,
+  primeVolume,
+  type PrimeVolumeOptions,
+  pruneImages,
+  pruneSnapshots,
+  type PruneSnapshotsOptions,
+  pruneVolumes,
+  type PruneVolumesOptions,
+  removeImage,
+  rollbackSnapshot,
+  saveImages,
+  type SaveOptions,
+  saveSnapshot,
+  SnapshotPlan,
+  sweep,
+  TemporarySnapshot
+} from "./internal/promise/store.ts"
 export { Snapshot, SnapshotBuilder } from "./internal/promise/snapshot.ts"
 export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"
 
@@ -121,34 +210,15 @@ export type Memory = Exclude<Size, number>
 export interface SnapshotResources {
   /** Virtual processors, 1 to 255. Default: 1. */
   cpus?: number | undefined
+  /** Limit for adding processors while the sandbox runs. Default: `cpus`. */
+  maxCpus?: number | undefined
   /** Memory in whole MiB, at least `"64M"`. Default: `"512M"`. */
   memory?: Memory | undefined
+  /** Limit for adding memory while the sandbox runs. Default: `memory`. */
+  maxMemory?: Memory | undefined
+  /** Size of the root disk. Not allowed with a snapshot. Default: `"4G"`. */
+  disk?: Memory | undefined
 }
-
-/**
- * A step of a snapshot's setup. A string is a script.
- *
- * @category models
- * @since 0.1.0
- */
-export type SetupStep =
-  | string
-  | {
-      kind: "shell"
-      /** Script, run in a login shell. */
-      script: string
-      /** Label of the step in events and errors. Default: the script. */
-      description?: string | undefined
-    }
-  | {
-      kind: "exec"
-      /** Program, run without a shell. */
-      cmd: string
-      /** Arguments of the program. Default: none. */
-      args?: Array<string> | undefined
-      /** Label of the step in events and errors. Default: the command line. */
-      description?: string | undefined
-    }
 
 /**
  * The definition of a snapshot.
@@ -172,11 +242,29 @@ export type SetupStep =
  * @category models
  * @since 0.1.0
  */
-export interface SnapshotConfig {
+export type SnapshotConfig = SnapshotSettings &
+  (
+    | {
+        /** OCI image to start from, such as `"node:22"`. */
+        image: string
+        from?: undefined
+      }
+    | {
+        /** Definition to start from. Its steps are built first; its name is not created or changed. */
+        from: SnapshotConfig
+        image?: undefined
+      }
+  )
+
+/**
+ * The definition of a snapshot, apart from what it starts from.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SnapshotSettings {
   /** Name of the snapshot: up to 128 letters, digits, dots, dashes and underscores. */
   name: string
-  /** OCI image to start from, such as `"node:22"`. */
-  image: string
   /** Processors and memory of the builder sandbox. Default: 1 processor, `"512M"`. */
   resources?: SnapshotResources | undefined
   /** Working directory of setup steps, created if missing. Default: the image's. */
@@ -217,6 +305,17 @@ export interface SnapshotDefaults {
   services?: Record<string, Service> | undefined
   /** Labels for finding the sandbox. Default: none. */
   labels?: Record<string, string> | undefined
+  /** Folders and volumes to mount in the builder, by guest path. They are not part of the snapshot. Default: none. */
+  mounts?: Record<string, Mount> | undefined
+  /** Network of the builder. Default: `"public"`. */
+  network?: Network | undefined
+  /** Options for pulling the image. Default: TLS, no login. */
+  registry?: Registry | undefined
+  /**
+   * Called with a sandbox that was booted from the result, before the name points to it. If it rejects, so does the
+   * build. Default: none.
+   */
+  verify?: ((sandbox: Sandbox, options: CallOptions) => Promise<unknown>) | undefined
 }
 
 /**
@@ -225,7 +324,10 @@ export interface SnapshotDefaults {
  * @category models
  * @since 0.1.0
  */
-export interface PresetConfig extends SnapshotConfig {
+export interface PresetConfig extends SnapshotSettings {
+  /** OCI image to start from. */
+  image: string
+  from?: undefined
   /** Setup steps, run in order. */
   setup: Array<SetupStep>
 }
@@ -239,8 +341,17 @@ export interface PresetConfig extends SnapshotConfig {
 export interface BuildOptions {
   /** Replace a snapshot that has the name. With `false`, reject instead. Default: `true`. */
   overwrite?: boolean | undefined
-  /** Run all steps, even if their results are cached. Default: `false`. */
-  rebuild?: boolean | undefined
+  /** Run all steps, or those from this position (from 1) on, even if their results are cached. Default: `false`. */
+  rebuild?: boolean | number | undefined
+  /**
+   * Intermediate results to store: those of expensive steps, before a {@link checkpoint}, and before a failed step
+   * (`"auto"`), all, those before a checkpoint (`"marked"`), or none (`"final"`). Default: `"auto"`.
+   */
+  checkpoints?: "auto" | "every-step" | "final" | "marked" | undefined
+  /** For `"auto"`: store a result if its steps took this many times as long as storing it. Default: 10. */
+  checkpointFactor?: number | undefined
+  /** Generations to keep, including the new one. Default: 2. */
+  keep?: number | undefined
   /** Keep the builder running as `<name>-builder`, after success and failure. Default: `false`. */
   debugBuilder?: boolean | undefined
   /** When to pull the image. `"always"` asks the registry first, and boots nothing if the tag has not moved. Default: as configured. */
@@ -311,7 +422,7 @@ export type GetOrCreateOptions = LaunchOptions & {
  * @category options
  * @since 0.1.0
  */
-export interface LaunchSettings {
+export interface LaunchSettings extends SandboxSettings {
   /** Name of the sandbox. Default: generated. */
   name?: string | undefined
   /** Processors and memory. Default: 1 processor, `"512M"`. */
@@ -331,12 +442,12 @@ export interface LaunchSettings {
    * `"auto"`, an overlay when a copy would copy every byte. Default: `"copy"`, but `"auto"` for {@link runInSandbox}.
    */
   rootDisk?: "auto" | "copy" | "overlay" | undefined
-  /** Network access: `"none"`, `"public"` (the internet) or `"all"`. Default: `"public"`. */
-  network?: "none" | "public" | "all" | undefined
+  /** Network access: `"none"`, `"public"` (the internet), `"all"`, or rules. Default: `"public"`. */
+  network?: Network | undefined
   /**
    * Secrets by environment variable. The guest can send each `value` to its `hosts` but never sees it. Default: none.
    */
-  secrets?: Record<string, { value: string; hosts: Array<string> }> | undefined
+  secrets?: Record<string, Secret> | undefined
   /**
    * Jobs to start at launch, by id. The launch resolves when all are ready, and rejects with the reason `NotReady` if one
    * is not; then the sandbox is removed. Default: none.
@@ -514,7 +625,14 @@ export type LightboxErrorReason = {
       readonly problem: string
     }
   | { readonly _tag: "GuestLost" | "GuestBusy" | "SnapshotDamaged"; readonly name: string; readonly problem: string }
-  | { readonly _tag: "TimedOut"; readonly operation: string; readonly limitMillis: number }
+  | {
+      readonly _tag: "TimedOut"
+      readonly operation: string
+      readonly limitMillis: number
+      /** The end of a command's output until then. */
+      readonly stdout?: string
+      readonly stderr?: string
+    }
   | {
       readonly _tag: "NotReady"
       /** Job or service that was waited for, if known. */
@@ -532,7 +650,13 @@ export type LightboxErrorReason = {
       readonly now?: string | undefined
     }
   | { readonly _tag: "SecretLeaked"; readonly secret: string }
-  | { readonly _tag: "NoCapacity" | "StoreBusy" | "NoSpace" | "Unknown"; readonly problem: string }
+  | { readonly _tag: "NoCapacity" | "StoreBusy" | "NoSpace"; readonly problem: string }
+  | {
+      readonly _tag: "Unknown"
+      readonly problem: string
+      /** The original error. */
+      readonly cause?: unknown
+    }
 )
 
 /**
@@ -601,38 +725,6 @@ export const LightboxError: abstract new (...args: never) => LightboxError = Err
  */
 export const defineSnapshot = <T extends SnapshotConfig>(config: T): T => config
 
-/**
- * Creates a step that runs a script in a login shell.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const shell = (
-  script: string,
-  description?: string
-): { kind: "shell"; script: string; description?: string | undefined } => ({
-  kind: "shell",
-  script,
-  ...(description === undefined ? {} : { description })
-})
-
-/**
- * Creates a step that runs a program without a shell.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const exec = (
-  cmd: string,
-  args?: Array<string>,
-  description?: string
-): { kind: "exec"; cmd: string; args?: Array<string> | undefined; description?: string | undefined } => ({
-  kind: "exec",
-  cmd,
-  ...(args === undefined ? {} : { args }),
-  ...(description === undefined ? {} : { description })
-})
-
 const isListener = (u: unknown): u is (event: BuildEvent) => void => typeof u === "function"
 
 const flag = Schema.optional(Schema.Boolean)
@@ -643,7 +735,12 @@ const decodeBuild = checked(
   optionsStruct<BuildOptions>()({
     ...callFields,
     overwrite: flag,
-    rebuild: flag,
+    rebuild: Schema.optional(Force),
+    checkpoints: Schema.optional(Schema.Literals(["auto", "every-step", "final", "marked"])),
+    checkpointFactor: Schema.optional(
+      Schema.Finite.check(Schema.makeFilter((factor) => (factor >= 0 ? undefined : "expected 0 or more")))
+    ),
+    keep: Schema.optional(intBetween(1, 1000)),
     debugBuilder: flag,
     pullPolicy: SandboxConfig.fields.pullPolicy,
     verbose: flag,
@@ -693,8 +790,8 @@ const printEvent = (event: BuildEvent): void => {
  * @since 0.1.0
  */
 export const buildSnapshot = async (config: SnapshotConfig, options?: BuildOptions): Promise<void> => {
-  const definition = Runtime.runNow(define("buildSnapshot", config))
-  const { debugBuilder, onEvent, overwrite = true, pullPolicy, rebuild, signal, verbose } = decodeBuild({}, options)
+  const definition = definitionOf("buildSnapshot", config)
+  const { debugBuilder, onEvent, overwrite = true, rebuild, signal, verbose, ...rest } = decodeBuild({}, options)
   const listens = onEvent !== undefined || verbose === true
   await Runtime.run(
     Snapshots.build(definition, {
@@ -702,7 +799,7 @@ export const buildSnapshot = async (config: SnapshotConfig, options?: BuildOptio
       replaceForeign: overwrite,
       force: rebuild,
       keepBuilder: debugBuilder,
-      pullPolicy,
+      ...rest,
       onEvent: listens
         ? (event) =>
             Effect.sync(() => {
@@ -723,15 +820,7 @@ export const buildSnapshot = async (config: SnapshotConfig, options?: BuildOptio
  * @since 0.1.0
  */
 export const listSnapshots = async (options?: CallOptions): Promise<Array<SnapshotRecord>> =>
-  (await Runtime.run(Snapshots.list(), signalOf("listSnapshots", options))).map((snapshot) => ({
-    name: snapshot.name,
-    digest: snapshot.digest,
-    imageRef: snapshot.image,
-    createdAt: DateTime.toDateUtc(snapshot.createdAt),
-    sizeBytes: snapshot.size === undefined ? null : BigInt(snapshot.size),
-    path: snapshot.path,
-    labels: { ...snapshot.labels }
-  }))
+  (await Runtime.run(Snapshots.list(), signalOf("listSnapshots", options))).map(snapshotRecord)
 
 /**
  * Checks whether a snapshot exists.
@@ -763,87 +852,6 @@ export const removeSnapshot = async (
 // =============================================================================
 // Sandboxes
 // =============================================================================
-
-// Numeric text is a port, too, since the keys of objects are text.
-const portOf = (port: unknown): unknown => (typeof port === "string" && /^\d+$/.test(port) ? Number(port) : port)
-
-const LaunchFields = optionsStruct<
-  Omit<LaunchSettings, "ports" | "resources" | "secrets"> &
-    Pick<Options, "ports"> & {
-      resources?: typeof Resources.Encoded | undefined
-      secrets?: Record<string, { value: string; hosts: ReadonlyArray<string> }> | undefined
-      snapshot?: string | undefined
-      image?: string | undefined
-    }
->()({
-  ...callFields,
-  snapshot: Schema.optional(notBlank("the name of a snapshot")),
-  image: Schema.optional(ImageReference),
-  name: Schema.optional(Name),
-  resources: Schema.optional(Resources),
-  workdir: Schema.optional(GuestPath),
-  env: Schema.optional(Env),
-  ports: SandboxConfig.fields.ports,
-  mounts: SandboxConfig.fields.mounts,
-  labels: Schema.optional(Labels),
-  rootDisk: SandboxConfig.fields.rootDisk,
-  network: Schema.optional(Schema.Literals(["none", "public", "all"])),
-  secrets: Schema.optional(
-    Schema.Record(Schema.String, Schema.Struct({ value: Schema.String, hosts: Schema.Array(Schema.String) }))
-  ),
-  services: Schema.optional(ServicesSchema),
-  overwrite: flag,
-  detached: flag,
-  verbose: flag
-}).check(
-  Schema.makeFilter(({ image, snapshot }) =>
-    (image === undefined) === (snapshot === undefined)
-      ? { path: ["snapshot"], issue: "pass either a snapshot or an image" }
-      : undefined
-  )
-)
-
-const decoded = (method: string, options: LaunchOptions) => {
-  Runtime.runNow(checkObject(method, options))
-  const { ports } = options
-  const plain = Predicate.isObject(ports) ? mapValues(ports, portOf) : ports
-  return Runtime.runNow(decoder(LaunchFields, method)({ ...options, ports: plain }))
-}
-
-const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<string, B> =>
-  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
-
-const withPromiseNames = renameFields({ cwd: "workdir" })
-
-const launched = async (
-  method: string,
-  options: LaunchOptions,
-  defaults: { readonly rootDisk: "auto" | "copy"; readonly name?: string }
-): Promise<Sandbox> => {
-  const {
-    image,
-    overwrite = true,
-    secrets,
-    signal,
-    snapshot = "",
-    verbose,
-    workdir,
-    ...rest
-  } = decoded(method, options)
-  if (verbose === true) print(`launching "${rest.name ?? "a sandbox"}" from "${image ?? snapshot}"`)
-  const asked = {
-    ...rest,
-    ...(image === undefined ? { snapshot } : { image }),
-    cwd: workdir,
-    rootDisk: rest.rootDisk ?? defaults.rootDisk,
-    secrets: secrets && mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) }))
-  }
-  const opened =
-    defaults.name === undefined
-      ? Sandboxes.launch({ ...asked, overwrite })
-      : Sandboxes.getOrCreate(defaults.name, asked)
-  return await Sandbox.open(Effect.mapError(opened, withPromiseNames), signal)
-}
 
 /**
  * Boots a sandbox.
@@ -960,14 +968,6 @@ const decodeEnsureVolume = checked(
     labels: Schema.optional(Labels)
   })
 )
-
-const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({
-  name: volume.name,
-  quotaMib: volume.quota === undefined ? null : volume.quota / mebibyte,
-  usedBytes,
-  labels: { ...volume.labels },
-  createdAt: volume.createdAt === undefined ? null : DateTime.toDateUtc(volume.createdAt)
-})
 
 /**
  * Gets a volume, creating it if it does not exist. Quota and labels apply only on creation.

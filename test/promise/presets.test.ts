@@ -1,5 +1,5 @@
-import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { assert, describe, it } from "@effect/vitest"
 import { define } from "../../src/internal/promise/definition.ts"
 import * as Presets from "../../src/presets.ts"
 import { buildSnapshot, runInSandbox, shell, snapshotExists } from "../../src/promise.ts"
@@ -33,7 +33,9 @@ describe("codingAgentsPreset", () => {
     assert.deepInclude(config, { name: "lightbox", image: "oven/bun", resources: { cpus: 2, memory: "1G" } })
     assert.isUndefined(config.labels)
     assert.isNotEmpty(config.setup)
-    for (const step of config.setup) assert.isNotEmpty(typeof step === "string" ? "" : step.description)
+    for (const step of config.setup) {
+      assert.isNotEmpty(typeof step !== "string" && "description" in step ? step.description : "")
+    }
 
     await buildSnapshot(config)
     const versions = await runInSandbox({ snapshot: "lightbox", name: "agent-1", workdir: "/workspace" }, (sb) =>
@@ -75,7 +77,7 @@ describe("presets", () => {
     "are also definitions for Effect programs: %o",
     (preset) => {
       const config = preset({ labels: { a: "b" } })
-      const { labels, name, steps } = Effect.runSync(define("define", config))
+      const { labels, name, steps } = define(config, () => () => Effect.void)
       assert.deepStrictEqual([name, labels], [config.name, config.labels])
       assert.isAtLeast(steps.length, config.setup.length)
     }

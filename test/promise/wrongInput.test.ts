@@ -9,7 +9,7 @@ import * as Redacted from "effect/Redacted"
 import { beforeEach } from "vitest"
 import * as Presets from "../../src/presets.ts"
 import * as Lightbox from "../../src/promise.ts"
-import { rejection, twin, wrongField } from "./support.ts"
+import { rejection, twin, untyped, wrongField } from "./support.ts"
 
 const memory = twin()
 
@@ -23,7 +23,32 @@ const notCount = ["5", -1, 1.5, Number.NaN, null]
 
 const call: Wrong<Lightbox.CallOptions> = { signal: [1000, null, {}, "x"] }
 
-const resources: Wrong<Lightbox.SnapshotResources> = { cpus: [0, 256, "2", null], memory: ["1X", 5, null, {}] }
+const sizes = ["1X", 5, null, {}]
+
+const resources: Wrong<Lightbox.SnapshotResources> = {
+  cpus: [0, 256, "2", null],
+  maxCpus: [0, 256, "2", null],
+  memory: sizes,
+  maxMemory: sizes,
+  disk: sizes
+}
+
+const millis = ["5s", 0, -1, Number.NaN, null, Number.POSITIVE_INFINITY]
+const pullPolicy = ["x", null, 5]
+const rlimits = [5, null, { x: 1 }, { nofile: -1 }, { nofile: { soft: 2, hard: 1 } }]
+const network = [
+  "x",
+  null,
+  5,
+  { plicy: "none" },
+  { policy: { egress: "x" } },
+  { policy: { rules: [{ action: "allow", to: { cidr: "x" } }] } },
+  { dns: 5 },
+  { dns: { queryTimeout: 5 } },
+  { dns: { queryTimeoutMs: "1 second" } }
+]
+const registry = [5, null, { username: 5 }, { username: "a", password: 5 }, { user: "a" }]
+const mounts = [5, null, { "/w": 5 }, { w: "." }, { "/w": { vol: "x" } }, { "/w": { volume: "x", readOnly: true } }]
 
 const under = (name: string, fields: { readonly [field: string]: ReadonlyArray<unknown> }) =>
   Object.entries(fields).flatMap(([field, values]) => values.map((value) => [`${name}.${field}`, { [field]: value }]))
@@ -34,8 +59,15 @@ const exec: Wrong<Lightbox.ExecOptions> = {
   user: ["a b", ...notText],
   env: [5, null, { A: 1 }, { A: undefined }, { "A=B": "" }],
   stdin: [5, null, {}, []],
-  timeoutMs: ["5s", 0, -1, Number.NaN, null, Number.POSITIVE_INFINITY]
+  timeoutMs: millis,
+  rlimits,
+  check: notFlag,
+  maxOutput: ["1X", -1, 1.5, null, {}]
 }
+
+const { check: _check, maxOutput: _maxOutput, ...streamed } = exec
+const { cwd, env, signal, user } = exec
+const attach: Wrong<Lightbox.AttachOptions> = { cwd, env, signal, user, rlimits }
 
 const forward: Wrong<Lightbox.ForwardOptions> = {
   ...call,
@@ -44,26 +76,77 @@ const forward: Wrong<Lightbox.ForwardOptions> = {
 }
 
 const execStream: Wrong<Lightbox.ExecStreamOptions> = {
-  ...exec,
+  ...streamed,
   pipeStdin: notFlag,
   terminal: [5, null, { rows: 0, columns: 1 }, { rows: 1 }, { rows: 1, columns: Number.NaN }]
 }
 
+const image = "debian:12"
+
+/** Values of each option that all steps share. */
+const stepOptions: Wrong<Lightbox.StepOptions> = {
+  description: ["", 5, null],
+  timeoutMs: millis,
+  retries: ["x", -1, null, { times: "x" }, { times: 1, delayMs: "x" }, { time: 1 }],
+  retryFrom: ["x", null],
+  network,
+  cache: ["x", null, { key: "" }, { ky: "a" }]
+}
+
+const wrongly = (step: object, options: { readonly [field: string]: ReadonlyArray<unknown> }) =>
+  Object.entries(options).flatMap(([field, values]) => values.map((value) => ({ ...step, [field]: value })))
+
+const commandStep: Wrong<Lightbox.CommandStepOptions> = {
+  ...stepOptions,
+  env: [5, null, { A: 1 }],
+  secrets: [5, null, { A: 5 }, { A: { value: 5 } }, { A: { value: "x", as: "y" } }, { "": "x" }]
+}
+
+const owned = { mode: [-1, 0o10000, "755", null], owner: ["a b", 5, null, { uid: 1 }] }
+
+const steps = [
+  { kind: "x" },
+  {},
+  ...wrongly({ kind: "shell", script: "true" }, { ...commandStep, script: ["", 5], login: ["yes"], froce: [1] }),
+  ...wrongly({ kind: "exec", cmd: "true" }, { ...commandStep, cmd: ["", 5], args: ["x", [5]] }),
+  ...wrongly(
+    { kind: "copy", from: ".", to: "/x" },
+    { ...stepOptions, ...owned, from: ["", 5], to: ["rel", 5], ignore: ["x", [5]] }
+  ),
+  ...wrongly({ kind: "write", path: "/x", content: "" }, { ...stepOptions, ...owned, path: ["rel"], content: [5] }),
+  ...wrongly({ kind: "step", name: "a", run: () => {} }, { ...stepOptions, name: ["", 5], run: [5], key: [5] }),
+  ...["apt", "npm", "pip"].flatMap((kind) =>
+    wrongly({ kind, packages: ["a"] }, { ...commandStep, packages: ["git", [5], [""]] })
+  ),
+  ...wrongly({ kind: "gitClone", url: "a", path: "/a" }, { ...commandStep, url: ["", 5], path: ["rel"], ref: ["", 5] }),
+  { kind: "env", variables: { A: 1 } },
+  { kind: "user", user: "a b" },
+  { kind: "workdir", path: "rel" },
+  { kind: "checkpoint", at: 1 },
+  { kind: "skipCache", at: 1 }
+]
+
 const config: Wrong<Lightbox.SnapshotConfig> = {
   name: ["", "a b", ...notText, undefined],
   image: ["", ...notText, undefined],
+  from: [5, null, "x"],
   resources: [5, null, { cpu: 1 }, ...under("resources", resources).map(([, value]) => value)],
   workdir: ["rel", ...notText],
   env: [5, null, { A: 1 }],
+  mounts,
+  network,
+  registry,
+  verify: [5, null, {}],
   setup: [
+    ...steps.map((step) => [step]),
     "true",
     5,
     [5],
     [null],
     [""],
-    [Lightbox.shell(Object(5))],
-    [Lightbox.exec("a", Object("text"))],
-    [Lightbox.exec("a", [], Object(5))]
+    [Lightbox.shell(untyped(5))],
+    [Lightbox.exec("a", untyped("text"))],
+    [Lightbox.exec("a", [], untyped(5))]
   ],
   labels: [5, null, { A: 1 }],
   defaults: [5, null, { cwd: "/" }]
@@ -72,9 +155,12 @@ const config: Wrong<Lightbox.SnapshotConfig> = {
 const build: Wrong<Lightbox.BuildOptions> = {
   ...call,
   overwrite: notFlag,
-  rebuild: notFlag,
+  rebuild: ["yes", -1, null],
+  checkpoints: ["x", null],
+  checkpointFactor: ["x", -1, null, Number.NaN],
+  keep: [0, ...notCount],
   debugBuilder: notFlag,
-  pullPolicy: ["x", null, 5],
+  pullPolicy,
   verbose: notFlag,
   onEvent: [5, null, {}]
 }
@@ -103,11 +189,41 @@ const launch: Wrong<Lightbox.LaunchSettings> = {
   workdir: config.workdir,
   env: config.env,
   ports: [5, null, "80", { http: 80 }, { 80: "http" }, { 80: 70_000 }, [{}], [{ guest: 80, hst: 1 }]],
-  mounts: [5, null, { "/w": 5 }, { w: "." }, { "/w": { vol: "x" } }, { "/w": { volume: "x", readOnly: true } }],
+  mounts,
   labels: config.labels,
   rootDisk: ["x", null, 5],
-  network: ["x", null, {}],
-  secrets: [5, null, { A: "x" }, { A: { value: 5, hosts: [] } }, { A: { value: "x", hosts: "h" } }],
+  network,
+  secrets: [
+    5,
+    null,
+    { A: "x" },
+    { A: { value: 5, hosts: ["h"] } },
+    { A: { value: "x", hosts: "h" } },
+    { A: { value: "x", hosts: [] } },
+    { A: { value: "x", hosts: ["h"], placeholder: "" } },
+    { A: { value: "x", hosts: ["h"], inject: { header: true } } },
+    { "A B": { value: "x", hosts: ["h"] } }
+  ],
+  user: ["a b", ...notText],
+  shell: ["rel", ...notText],
+  hostname: ["-a", ...notText],
+  entrypoint: ["sh", 5, null, [5]],
+  cmd: ["sh", 5, null, [5]],
+  scripts: [5, null, { a: 5 }],
+  init: ["x", 5, null, { command: "" }, { command: "x", arg: [] }],
+  rlimits,
+  security: ["x", null],
+  deployment: ["x", null],
+  ephemeral: notFlag,
+  idleTimeoutMs: [...millis, 1500],
+  maxDurationMs: [...millis, 1500],
+  pullPolicy,
+  registry: [...registry, { username: "a" }],
+  patches: [5, null, [5], [{ _tag: "Mkdir", path: "rel" }]],
+  logLevel: ["x", null],
+  metricsIntervalMs: [...millis, 1.5],
+  onPullProgress: [5, null, {}],
+  releaseTimeoutMs: millis,
   services: [
     5,
     null,
@@ -137,6 +253,22 @@ const defaults: Wrong<Lightbox.SnapshotDefaults> = {
   labels: [...config.labels, { "lightbox.role": "pool" }]
 }
 
+/** Wrong definitions to start from. */
+const bases = [{ name: "m" }, { name: "m", image: 5 }, { name: "m", image, setup: [5] }]
+
+const change: Wrong<Lightbox.SandboxChange> = {
+  cpus: resources.cpus,
+  maxCpus: resources.maxCpus,
+  memory: ["1X", null],
+  maxMemory: ["1X", null],
+  disk: ["1X", null],
+  workdir: config.workdir,
+  env: [5, null, { A: 1 }],
+  labels: [5, null, { a: 1 }, { "lightbox.a": "x" }],
+  apply: ["x", null],
+  dryRun: notFlag
+}
+
 const source = { snapshot: ["", ...notText], image: ["", ...notText] }
 
 const ensure: Wrong<Lightbox.EnsureVolumeOptions> = { quotaMib: [0, ...notCount], labels: config.labels }
@@ -144,9 +276,31 @@ const ensure: Wrong<Lightbox.EnsureVolumeOptions> = { quotaMib: [0, ...notCount]
 const configure: Wrong<Lightbox.ConfigureOptions> = {
   home: ["", ...notText],
   pullPolicy: ["x", null, 5],
-  bootTimeoutMs: exec.timeoutMs,
+  bootTimeoutMs: millis,
   progress: notFlag
 }
+
+const { detached: _detached, name: _name, overwrite: _overwrite, verbose: _verbose, ...pooled } = launch
+
+const pool: Wrong<Lightbox.PoolSettings> = {
+  min: [2, ...notCount],
+  max: [0, undefined, ...notCount],
+  timeToLiveMs: millis,
+  rollOver: ["x", null],
+  healthCheck: [5, null, { interval: 5 }, { intervalMs: 0 }, { timeoutMs: "x" }]
+}
+
+const reference = ["", "a b", ...notText, undefined]
+const hostPath = ["", ...notText, undefined]
+const stop = { ...call, timeoutMs: millis }
+const logs: Wrong<Lightbox.LogOptions> = {
+  ...call,
+  sources: ["stdout", null, ["x"]],
+  tail: [0, ...notCount],
+  after: ["", 5, null],
+  follow: notFlag
+}
+const userOptions: Wrong<Lightbox.UserOptions> = { cwd, env, signal, user }
 
 const force = { ...call, force: notFlag }
 const name = ["", "a b", ...notText, undefined]
@@ -177,6 +331,12 @@ const on =
   (...all: ReadonlyArray<unknown>): unknown =>
     Reflect.apply(Reflect.get(object, method), object, all)
 
+/** The first event of a loop. */
+const first =
+  (run: (...all: ReadonlyArray<unknown>) => unknown) =>
+  (...all: ReadonlyArray<unknown>): unknown =>
+    on(Object(run(...all)), "next")()
+
 /** All invalid calls of a row, with the field that each error must name. */
 const callsOf = ({ args = {}, options = {}, right }: Row) => [
   ...Object.entries(args).flatMap(([field, values], index) =>
@@ -206,8 +366,6 @@ const check = async (title: string, row: Row) => {
   assert.strictEqual(await memory.count("createSandbox"), boots, `${title} boots`)
 }
 
-const image = "debian:12"
-
 /** Valid options with one invalid value; or values that are not options at all. */
 const beside = (right: object, wrong: unknown): Any =>
   typeof wrong === "object" && wrong !== null && !Array.isArray(wrong) ? { ...right, ...wrong } : wrong
@@ -227,9 +385,90 @@ const functions: Functions = {
   defineSnapshot: [],
   shell: [],
   exec: [],
+  copy: [],
+  write: [],
+  step: [],
+  apt: [],
+  npm: [],
+  pip: [],
+  gitClone: [],
+  env: [],
+  user: [],
+  workdir: [],
+  checkpoint: [],
+  skipCache: [],
   // Its constructor is not for callers.
   Sandbox: [],
+  createPool: [
+    row(
+      (options) => Lightbox.createPool(beside({ image, max: 1 }, options)),
+      [],
+      {},
+      { ...pooled, ...pool, name: ["x"], overwrite: [true], detached: [true] }
+    ),
+    row((options) => Lightbox.createPool(beside({ max: 1 }, options)), [], {}, source)
+  ],
+  planSnapshot: [
+    row((options) => Lightbox.planSnapshot(beside({ name: "n", image }, options)), [], {}, { ...config }),
+    row(Lightbox.planSnapshot, [{ name: "n", image }], {}, { ...call, rebuild: build.rebuild, pullPolicy })
+  ],
+  buildTemporarySnapshot: [
+    row((options) => Lightbox.buildTemporarySnapshot(beside({ name: "n", image }, options)), [], {}, { ...config }),
+    row(Lightbox.buildTemporarySnapshot, [{ name: "n", image }], {}, { ...call, rebuild: build.rebuild, pullPolicy })
+  ],
+  listGenerations: [row(Lightbox.listGenerations, ["n"], { name })],
+  rollbackSnapshot: [row(Lightbox.rollbackSnapshot, ["n"], { name }, { ...call, to: [0, ...notCount] })],
+  saveSnapshot: [
+    row(
+      Lightbox.saveSnapshot,
+      ["n", "/tmp/x"],
+      { name, path: hostPath },
+      { ...call, generations: ["x", null], withImage: notFlag, compress: notFlag }
+    )
+  ],
+  loadSnapshot: [
+    row(
+      Lightbox.loadSnapshot,
+      ["/tmp/x"],
+      { path: hostPath },
+      { ...call, name: ["", "a b", ...notText], overwrite: notFlag, trusted: notFlag }
+    )
+  ],
+  pruneSnapshots: [
+    row(
+      Lightbox.pruneSnapshots,
+      [],
+      {},
+      { ...call, keep: [0, ...notCount], olderThanMs: millis, maxBytes: ["1X", -1, 1.5, null], dryRun: notFlag }
+    )
+  ],
+  pruneVolumes: [
+    row(Lightbox.pruneVolumes, [], {}, { ...call, labels: config.labels, olderThanMs: millis, dryRun: notFlag })
+  ],
+  sweep: [row(Lightbox.sweep, [], {}, { ...call, dryRun: notFlag, timeoutMs: millis })],
+  primeVolume: [
+    row(
+      Lightbox.primeVolume,
+      ["n", async () => {}],
+      { name, fill: [5, null, undefined] },
+      { ...call, ...ensure, key: [5, null] }
+    )
+  ],
+  listImages: [row(Lightbox.listImages)],
+  getImage: [row(Lightbox.getImage, ["n"], { reference })],
+  loadImages: [row(Lightbox.loadImages, ["/tmp/x"], { path: hostPath }, { ...call, tag: ["", "a b", ...notText] })],
+  saveImages: [
+    row(
+      Lightbox.saveImages,
+      [["n"], "/tmp/x"],
+      { references: ["n", [5], null], path: hostPath },
+      { ...call, format: ["x", null] }
+    )
+  ],
+  removeImage: [row(Lightbox.removeImage, ["n"], { reference }, force)],
+  pruneImages: [row(Lightbox.pruneImages, [], {}, { ...call, dryRun: notFlag })],
   buildSnapshot: [
+    row((from) => Lightbox.buildSnapshot({ name: "n", from }), [{ name: "m", image }], { from: bases }, {}),
     row(
       withConfig,
       [],
@@ -278,6 +517,12 @@ const preset: Wrong<Presets.PresetOptions> = {
 describe("invalid input", () => {
   it.each(Object.entries(functions))("of %s is rejected with its field, before anything boots", async (title, rows) => {
     for (const each of rows) await check(title, each)
+  })
+
+  it("of a definition that starts from itself is rejected", async () => {
+    const circle = { name: "m", from: {} }
+    circle.from = circle
+    assert.strictEqual(wrongField(await rejection(Lightbox.buildSnapshot(Object(circle)))), "from.from")
   })
 
   it("of a launch without a source or with two is rejected", async () => {
@@ -347,12 +592,18 @@ describe("invalid input to methods", () => {
         { probe: [...probes, { log: "a" }] },
         { ...call, job: ["", "A", ...notText] }
       ),
-      attach: row(on(sandbox, "attach"), ["true", []], { command, args }),
+      attach: row(on(sandbox, "attach"), ["true", []], { command, args }, attach),
       attachShell: row(on(sandbox, "attachShell")),
       forward: row(on(sandbox, "forward"), [80], { guestPort: [0, 65_536, "80", null] }, forward),
       forwards: row(on(sandbox, "forwards")),
       fs: [],
-      stop: row(on(sandbox, "stop")),
+      metrics: row(on(sandbox, "metrics")),
+      logs: row(first(on(sandbox, "logs")), [], {}, logs),
+      ping: row(on(sandbox, "ping")),
+      touch: row(on(sandbox, "touch")),
+      modify: [row(on(sandbox, "modify"), [], {}, change), row((options) => sandbox.modify({ dryRun: true }, options))],
+      detachFor: row(on(sandbox, "detachFor"), [1000], { timeToLiveMs: [...millis, undefined] }),
+      stop: row(on(sandbox, "stop"), [], {}, stop),
       stopAndWait: row(on(sandbox, "stopAndWait")),
       kill: row(on(sandbox, "kill")),
       detach: row(on(sandbox, "detach")),
@@ -367,7 +618,11 @@ describe("invalid input to methods", () => {
       read: row(on(fs, "read"), ["/f"], { path }, reading),
       readToString: row(on(fs, "readToString"), ["/f"], { path }, reading),
       readStream: row(on(fs, "readStream"), ["/f"], { path }),
-      write: row(on(fs, "write"), ["/f", ""], { path, data }),
+      write: row(on(fs, "write"), ["/f", ""], { path, data }, { ...call, mode: owned.mode, append: notFlag }),
+      symlink: row(on(fs, "symlink"), ["/f", "/g"], { target: ["/a\0", ...notText, undefined], path }),
+      readLink: row(on(fs, "readLink"), ["/f"], { path }),
+      realPath: row(on(fs, "realPath"), ["/f"], { path }),
+      watch: row(first(on(fs, "watch")), ["/f"], { path }, { ...call, recursive: notFlag, onReady: [5, null] }),
       writeStream: row(on(fs, "writeStream"), ["/f"], { path }),
       list: row(on(fs, "list"), ["/f"], { path }),
       mkdir: row(on(fs, "mkdir"), ["/f"], { path }),
@@ -377,11 +632,33 @@ describe("invalid input to methods", () => {
       rename: row(on(fs, "rename"), ["/f", "/g"], { from: path, to: path }),
       stat: row(on(fs, "stat"), ["/f"], { path }),
       exists: row(on(fs, "exists"), ["/f"], { path }),
-      copyFromHost: row(on(fs, "copyFromHost"), ["/f", "/g"], { hostPath: ["", ...notText], guestPath: path }),
+      copyFromHost: row(
+        on(fs, "copyFromHost"),
+        ["/f", "/g"],
+        { hostPath: ["", ...notText], guestPath: path },
+        { ...call, ...owned, ignore: ["x", null, [5], [""]] }
+      ),
       copyToHost: row(on(fs, "copyToHost"), ["/f", "/g"], { guestPath: path, hostPath: ["", ...notText] }, reading)
     }
     await checkAll("SandboxFs", methods)
     assert.isFalse(await fs.exists("/f"))
+  })
+
+  it("is rejected by SandboxPool", async () => {
+    await using pool = await Lightbox.createPool({ image, min: 0, max: 1 })
+    const methods: Omit<Methods<Lightbox.SandboxPool>, typeof Symbol.asyncDispose> = {
+      acquire: row(on(pool, "acquire"), [], {}, userOptions),
+      use: row(on(pool, "use"), [async () => {}], { use: [5, null, undefined] }, userOptions),
+      runMany: row(
+        first(on(pool, "runMany")),
+        [[]],
+        { tasks: [5, null, undefined] },
+        { ...userOptions, concurrency: [0, ...notCount], retries: notCount, ordered: notFlag }
+      ),
+      stats: row(on(pool, "stats")),
+      close: []
+    }
+    await checkAll("SandboxPool", methods)
   })
 
   it("is rejected by handles of commands and files", async () => {
@@ -428,16 +705,19 @@ describe("invalid input to methods", () => {
       connect: row(on(handle, "connect")),
       start: row(on(handle, "start")),
       startDetached: row(on(handle, "startDetached")),
-      stop: row(on(handle, "stop")),
+      restart: row(on(handle, "restart"), [], {}, { ...stop, detached: notFlag }),
+      waitFor: row(on(handle, "waitFor"), ["running"], { status: ["x", 5, null, undefined] }, stop),
+      logs: row(first(on(handle, "logs")), [], {}, logs),
+      stop: row(on(handle, "stop"), [], {}, stop),
       kill: row(on(handle, "kill")),
       remove: row(on(handle, "remove")),
       refresh: row(on(handle, "refresh"))
     }
     await checkAll("SandboxHandle", handles)
-    const sandboxes: Omit<Methods<typeof Sandbox>, "open"> = {
+    const sandboxes: Omit<Methods<typeof Sandbox>, "borrow" | "open"> = {
       builder: [],
       get: row(on(Sandbox, "get"), ["n"], { name }),
-      list: row(on(Sandbox, "list")),
+      list: row(on(Sandbox, "list"), [], {}, { ...call, labels: config.labels }),
       remove: row(on(Sandbox, "remove"), ["n"], { name })
     }
     await checkAll("Sandbox", sandboxes)

@@ -9,6 +9,7 @@ import * as Snapshot from "../../Snapshot.ts"
 import { invalid } from "../config/validation.ts"
 import { typed } from "./flags.ts"
 import * as Plain from "../promise/definition.ts"
+import { calling } from "../promise/sandbox.ts"
 
 /** A definition whose steps need only what the command line provides. */
 export type Definition = Snapshot.Definition<unknown, Environment | Services>
@@ -26,7 +27,8 @@ export const load = Effect.fnUntraced(function* (
   // The same definition can be exported twice, as by `export default`.
   for (const exported of new Set(Object.values(yield* importModule(method, file)))) {
     if (!isDefinition(exported) && !Plain.isConfig(exported)) continue
-    const definition = isDefinition(exported) ? exported : yield* Plain.define(method, exported)
+    if (!isDefinition(exported)) yield* Plain.check(method, exported)
+    const definition = isDefinition(exported) ? exported : Plain.define(exported, calling)
     if (found.has(definition.name)) {
       return yield* invalid(method, "FILE", `${file} exports two definitions named "${definition.name}"`)
     }

@@ -304,6 +304,11 @@ export const DurationInput = parsed<Duration.Duration, Duration.Input>((input) =
     : failed('expected a positive duration such as "30 seconds"')
 })
 
+/** A duration of the Promise API. */
+export const Millis = Schema.Finite.check(
+  Schema.makeFilter((millis) => (millis > 0 ? undefined : "expected a positive number of milliseconds"))
+)
+
 const countedIn = (unit: string, count: (duration: Duration.Duration) => number) =>
   DurationInput.check(
     Schema.makeFilter((duration) => {

@@ -6,14 +6,12 @@
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
-import type { PlatformError } from "effect/PlatformError"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
 import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
-import type { LightboxError } from "../../LightboxError.ts"
+import { CommandNotStarted, FileError, LightboxError } from "../../LightboxError.ts"
 import { typeOf } from "./attributes.ts"
-import { failure, type Operation, refusal } from "./platformErrors.ts"
 
 /**
  * Arguments: the separator of records, and the arguments of `find`. A record has the inode, change time, size, mode and
@@ -49,7 +47,7 @@ export const watch = (
   path: string,
   info: Guest.FileInfo,
   options: FileSystem.WatchOptions | undefined
-): Stream.Stream<FileSystem.WatchEvent, LightboxError | PlatformError> =>
+): Stream.Stream<FileSystem.WatchEvent, LightboxError> =>
   Stream.unwrap(
     Effect.gen(function* () {
       const root = Path.resolve(path)
@@ -86,14 +84,25 @@ export const watch = (
 
 const ended =
   (path: string) =>
-  (exitCode: number): Effect.Effect<never, PlatformError> => {
-    const operation: Operation = { module: "FileSystem", method: "watch", path }
-    return Effect.fail(
-      exitCode === 127
-        ? refusal(operation, "this needs the programs find and stat in the guest")
-        : failure(operation, { code: "UNKNOWN", problem: "the watching process in the guest has ended" })
+  (exitCode: number): Effect.Effect<never, LightboxError> =>
+    Effect.fail(
+      new LightboxError({
+        method: "Sandbox.watch",
+        reason:
+          exitCode === 127
+            ? new CommandNotStarted({
+                argv: ["find"],
+                kind: "ProgramNotFound",
+                problem: "watching needs the programs find and stat in the guest"
+              })
+            : new FileError({
+                operation: "watch",
+                path,
+                code: "UNKNOWN",
+                problem: "the watching process in the guest has ended"
+              })
+      })
     )
-  }
 
 const parse = (text: string, mark: string, folder: string): Listing =>
   new Map(

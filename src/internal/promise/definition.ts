@@ -12,98 +12,129 @@ import {
   CString,
   Env,
   failed,
+  Func,
   GuestPath,
   ImageReference,
   intBetween,
   Labels,
+  Mebibytes,
   Memory,
   Name,
-  notBlank,
   optionsStruct,
   parsed,
   recordOf,
   User
 } from "../config/schemas.ts"
 import type { Size } from "../config/plain.ts"
-import { checkObject, decoder } from "../config/validation.ts"
+import { checkObject, decoder, invalid } from "../config/validation.ts"
+import { NetworkSchema, registryOf, RegistrySchema } from "./options.ts"
+import { addStep, type Call, Step } from "./steps.ts"
 import { ServicesSchema } from "./probe.ts"
 
-const description = Schema.optional(Schema.NonEmptyString)
+/** Sizes have units in this API. */
+const sizeText = (schema: typeof Memory) =>
+  parsed<number, Size>((input, options) =>
+    typeof input === "number"
+      ? failed('expected a size such as "512M" or "2G"')
+      : SchemaParser.decodeUnknownEffect(schema)(input, options)
+  )
 
-const Step = Schema.Union([
-  notBlank("a script"),
-  Schema.Struct({ kind: Schema.Literal("shell"), script: notBlank("a script"), description }),
-  Schema.Struct({
-    kind: Schema.Literal("exec"),
-    cmd: notBlank("the name of a program"),
-    args: Schema.optional(Schema.Array(CString)),
-    description
-  })
-])
+type Sizes = "disk" | "maxMemory" | "memory"
 
-const MemoryText = parsed<number, Size>((input, options) =>
-  typeof input === "number"
-    ? failed('expected a size such as "512M" or "2G"')
-    : SchemaParser.decodeUnknownEffect(Memory)(input, options)
-)
-
-export const Resources = optionsStruct<Omit<SnapshotResources, "memory"> & { memory?: Size | undefined }>()({
+export const Resources = optionsStruct<Omit<SnapshotResources, Sizes> & { [K in Sizes]?: Size | undefined }>()({
   cpus: Schema.optional(intBetween(1, 255)),
-  memory: Schema.optional(MemoryText)
+  maxCpus: Schema.optional(intBetween(1, 255)),
+  memory: Schema.optional(sizeText(Memory)),
+  maxMemory: Schema.optional(sizeText(Memory)),
+  disk: Schema.optional(sizeText(Mebibytes(16)))
 })
 
-const Config = Schema.Struct({
+const Defaults = optionsStruct<Omit<SnapshotDefaults, "ports"> & Pick<Options, "ports">>()({
+  workdir: Schema.optional(GuestPath),
+  user: Schema.optional(User),
+  shell: Schema.optional(GuestPath),
+  env: Schema.optional(Env),
+  cmd: Schema.optional(Schema.Array(CString)),
+  ports: SandboxConfig.fields.ports,
+  services: Schema.optional(ServicesSchema),
+  labels: Schema.optional(recordOf(CString, checkOwnLabel))
+})
+
+const configFields = {
   name: Name,
-  image: ImageReference,
+  image: Schema.optional(ImageReference),
+  from: Schema.optional(Schema.declare(Predicate.isObject, { expected: "a definition" })),
   resources: Schema.optional(Resources),
   workdir: Schema.optional(GuestPath),
   env: Schema.optional(Env),
   setup: Schema.optional(Schema.Array(Step)),
   labels: Schema.optional(Labels),
-  defaults: Schema.optional(
-    optionsStruct<Omit<SnapshotDefaults, "ports"> & Pick<Options, "ports">>()({
-      workdir: Schema.optional(GuestPath),
-      user: Schema.optional(User),
-      shell: Schema.optional(GuestPath),
-      env: Schema.optional(Env),
-      cmd: Schema.optional(Schema.Array(CString)),
-      ports: SandboxConfig.fields.ports,
-      services: Schema.optional(ServicesSchema),
-      labels: Schema.optional(recordOf(CString, checkOwnLabel))
-    })
+  defaults: Schema.optional(Defaults),
+  mounts: SandboxConfig.fields.mounts,
+  network: Schema.optional(NetworkSchema),
+  registry: Schema.optional(RegistrySchema),
+  verify: Schema.optional(Func)
+}
+
+const Config = Schema.Struct(configFields).check(
+  Schema.makeFilter(({ from, image }) =>
+    (from === undefined) === (image === undefined)
+      ? { path: ["image"], issue: "pass either an image or the definition to start from" }
+      : undefined
   )
-})
+)
 
 export const isConfig = (u: unknown): u is SnapshotConfig =>
   Predicate.hasProperty(u, "name") &&
   Predicate.isString(u.name) &&
-  Predicate.hasProperty(u, "image") &&
-  Predicate.isString(u.image)
+  ((Predicate.hasProperty(u, "image") && Predicate.isString(u.image)) ||
+    (Predicate.hasProperty(u, "from") && isConfig(u.from)))
 
-/**
- * Creates a definition, or fails with the first invalid field, under the caller's name for it. Scripts run in a login
- * shell, as in lightbox.
- */
-export const define = Effect.fnUntraced(function* (
+const checked = (
   method: string,
-  config: SnapshotConfig
-): Effect.fn.Return<Snapshot.Definition, LightboxError> {
-  yield* checkObject(method, config)
-  const { defaults = {}, env, image, labels = {}, name, resources, setup = [], workdir } = yield* decode(method, config)
-  const { workdir: cwd, ...rest } = defaults
-  let definition = Snapshot.make(name, image).pipe(Snapshot.labels(labels), Snapshot.defaults({ ...rest, cwd }))
+  config: unknown,
+  parents: ReadonlyArray<unknown>
+): Effect.Effect<void, LightboxError> =>
+  parents.includes(config)
+    ? Effect.fail(invalid(method, "from", "expected a definition that does not start from itself"))
+    : Effect.andThen(checkObject(method, config), () =>
+        Effect.flatMap(decoder(Config, method)(config), ({ from }) =>
+          from === undefined
+            ? Effect.void
+            : Effect.mapError(checked(method, from, [...parents, config]), within("from"))
+        )
+      )
+
+const within =
+  (parent: string) =>
+  (error: LightboxError): LightboxError =>
+    error.reason._tag === "InvalidConfig"
+      ? invalid(error.method, `${parent}.${error.reason.field}`, error.reason.problem)
+      : error
+
+/** Fails with the first invalid field, under the caller's name for it. */
+export const check = (method: string, config: SnapshotConfig): Effect.Effect<void, LightboxError> =>
+  checked(method, config, [])
+
+const decodeNetwork = Schema.decodeSync(NetworkSchema)
+const decodeDefaults = Schema.decodeUnknownSync(Defaults)
+
+/** Creates a definition from a checked configuration. Scripts run in a login shell, as in lightbox. */
+export const define = <E>(config: SnapshotConfig, call: Call<E>): Snapshot.Definition<E> => {
+  const { env, labels = {}, mounts, name, network, registry, resources, setup = [], verify, workdir } = config
+  const { workdir: cwd, ...defaults } = decodeDefaults(config.defaults ?? {})
+  let definition: Snapshot.Definition<E> = (
+    config.from === undefined ? Snapshot.make(name, config.image) : Snapshot.from(name, define(config.from, call))
+  ).pipe(Snapshot.labels(labels), Snapshot.defaults({ ...defaults, cwd }))
   if (resources !== undefined) definition = Snapshot.resources(definition, resources)
+  const builder = {
+    ...(mounts === undefined ? {} : { mounts }),
+    ...(network === undefined ? {} : { network: decodeNetwork(network) }),
+    ...(registry === undefined ? {} : { registry: registryOf(registry) })
+  }
+  if (Object.keys(builder).length > 0) definition = Snapshot.builder(definition, builder)
   if (env !== undefined) definition = Snapshot.env(definition, env)
   if (workdir !== undefined) definition = Snapshot.workdir(definition, workdir)
-  for (const step of setup) {
-    definition =
-      typeof step === "string"
-        ? Snapshot.shell(definition, step, { login: true })
-        : step.kind === "shell"
-          ? Snapshot.shell(definition, step.script, { login: true, description: step.description })
-          : Snapshot.exec(definition, step.cmd, step.args, { description: step.description })
-  }
-  return definition
-})
-
-const decode = (method: string, config: SnapshotConfig) => decoder(Config, method)(config)
+  for (const step of setup) definition = addStep(definition, step, call)
+  return verify === undefined ? definition : Snapshot.verify(definition, call("verify", verify))
+}

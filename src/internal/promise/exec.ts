@@ -7,14 +7,24 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Signal } from "../config/plain.ts"
+import type { Signal, Size } from "../config/plain.ts"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Sandboxes from "../../Sandbox.ts"
 import * as Execution from "../guest/execution.ts"
-import { CString, Env, GuestPath, notBlank, optionsStruct, TerminalSize, User } from "../config/schemas.ts"
+import {
+  Bytes,
+  CString,
+  Env,
+  GuestPath,
+  notBlank,
+  optionsStruct,
+  Rlimits,
+  TerminalSize,
+  User
+} from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
-import { callFields, CallSchema, checkArgs, checked, Data, Millis, signalOf } from "./input.ts"
+import { callFields, checkArgs, checked, Data, Millis, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
 import { either, type OpenScope, run } from "./runtime.ts"
@@ -34,9 +44,26 @@ export interface ExecOptions extends CallOptions {
   readonly env?: { readonly [name: string]: string } | undefined
   /** Input of the command. Default: empty. */
   readonly stdin?: string | Uint8Array | undefined
+  /** POSIX limits by name, such as `{ nofile: 1024 }` or `{ nofile: { soft: 1024, hard: 4096 } }`. Default: the sandbox's. */
+  readonly rlimits?: { readonly [name: string]: number | { readonly soft: number; readonly hard: number } } | undefined
   /** Time limit in milliseconds. Beyond it, the command is killed and the call rejects. Default: no limit. */
   readonly timeoutMs?: number | undefined
+  /** Reject with the reason `CommandFailed` if the exit code is not 0. Default: `false`. */
+  readonly check?: boolean | undefined
+  /**
+   * Limit for both outputs together, such as `"1M"`. Beyond it, the command is killed and the call rejects. Default: 256
+   * MiB.
+   */
+  readonly maxOutput?: Size | undefined
 }
+
+/**
+ * Options for running a program on the terminal of this process.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface AttachOptions extends Pick<ExecOptions, "cwd" | "env" | "rlimits" | "signal" | "user"> {}
 
 /**
  * Options for running a command whose output is read while it runs.
@@ -44,7 +71,7 @@ export interface ExecOptions extends CallOptions {
  * @category options
  * @since 0.1.0
  */
-export interface ExecStreamOptions extends ExecOptions {
+export interface ExecStreamOptions extends Omit<ExecOptions, "check" | "maxOutput"> {
   /** Keep the input open for `takeStdin()`. Default: `false`, which sends `stdin` and closes the input. */
   readonly pipeStdin?: boolean | undefined
   /** Give the command a terminal of this size, in characters. Default: none. */
@@ -305,16 +332,25 @@ const Program = Schema.Struct({
 
 const Script = Schema.Struct({ script: CString })
 
-const execFields = {
+const attachFields = {
   ...callFields,
   cwd: Schema.optional(GuestPath),
   user: Schema.optional(User),
   env: Schema.optional(Env),
+  rlimits: Schema.optional(Rlimits)
+}
+
+const execFields = {
+  ...attachFields,
   stdin: Schema.optional(Data),
   timeoutMs: Schema.optional(Millis)
 }
 
-const ExecSchema = optionsStruct<ExecOptions>()(execFields)
+const ExecSchema = optionsStruct<ExecOptions>()({
+  ...execFields,
+  check: Schema.optional(Schema.Boolean),
+  maxOutput: Schema.optional(Bytes)
+})
 
 const StreamSchema = optionsStruct<ExecStreamOptions>()({
   ...execFields,
@@ -328,17 +364,17 @@ export const decode = {
   shell: checked("Sandbox.shell", Script, ExecSchema),
   execStream: checked("Sandbox.execStream", Program, StreamSchema),
   shellStream: checked("Sandbox.shellStream", Script, StreamSchema),
-  attach: checked("Sandbox.attach", Program, CallSchema)
+  attach: checked("Sandbox.attach", Program, optionsStruct<AttachOptions>()(attachFields))
 }
 
 /** @internal Starts a command, killed when the scope closes. */
 export const start = Effect.fnUntraced(function* (
   sandbox: Sandboxes.Sandbox,
   argv: readonly [string, ...Array<string>],
-  { cwd, env, pipeStdin, stdin, terminal, timeoutMs, user }: ExecStreamOptions
+  { cwd, env, pipeStdin, rlimits, stdin, terminal, timeoutMs, user }: ExecStreamOptions
 ): Effect.fn.Return<Started, LightboxError, Scope.Scope> {
   const limit = timeoutMs === undefined ? undefined : Duration.millis(timeoutMs)
-  const process = yield* sandbox.spawn(argv[0], argv.slice(1), { cwd, user, env, terminal })
+  const process = yield* sandbox.spawn(argv[0], argv.slice(1), { cwd, user, env, rlimits, terminal })
   const decoders = { Stdout: new TextDecoder(), Stderr: new TextDecoder() }
   const tails = { Stdout: new Execution.Tail(), Stderr: new Execution.Tail() }
   const output: Stream.Stream<ExecEvent, LightboxError> = Stream.map(process.output, ({ _tag, bytes }) => {

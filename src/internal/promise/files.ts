@@ -10,11 +10,13 @@ import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Sandboxes from "../../Sandbox.ts"
 import { fileFailure } from "../host/fileFailure.ts"
-import { Bytes, optionsStruct } from "../config/schemas.ts"
+import { watch } from "../guest/watch.ts"
+import { Bytes, copyOptions, Func, optionsStruct } from "../config/schemas.ts"
 import { optionsDecoder } from "../config/validation.ts"
-import { callFields, checkArgs, signalOf } from "./input.ts"
+import { callFields, checkArgs, checked, signalOf } from "./input.ts"
 import type { CallOptions, FsReadOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
+import type { Owner } from "./steps.ts"
 import { acquire, type OpenScope, run, runNow, type Signals } from "./runtime.ts"
 
 /**
@@ -154,6 +156,58 @@ export class FsWriteSink implements AsyncDisposable {
 }
 
 /**
+ * A change of a file: its path relative to the watched folder.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FsWatchEvent {
+  readonly kind: "create" | "update" | "remove"
+  readonly path: string
+}
+
+/**
+ * Options of `SandboxFs.watch`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FsWatchOptions extends CallOptions {
+  /** Watch the folders below, too. Default: `false`. */
+  readonly recursive?: boolean | undefined
+  /** Called once changes are seen from now on. Default: none. */
+  readonly onReady?: (() => void) | undefined
+}
+
+/**
+ * Options of `SandboxFs.write`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FsWriteOptions extends CallOptions {
+  /** Permission bits of a new file. Default: 0o644. */
+  readonly mode?: number | undefined
+  /** Add to the end of the file. Default: `false`, which replaces it. */
+  readonly append?: boolean | undefined
+}
+
+/**
+ * Options of `SandboxFs.copyFromHost`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FsCopyOptions extends CallOptions {
+  /** Patterns to skip, as in a `.gitignore`, relative to the copied folder. Default: none. */
+  readonly ignore?: ReadonlyArray<string> | undefined
+  /** Permission bits of files; folders also get the execute bits. Default: those on the host. */
+  readonly mode?: number | undefined
+  /** Owner of the copies. Default: root. */
+  readonly owner?: Owner | undefined
+}
+
+/**
  * The files of a running sandbox. Paths are absolute.
  *
  * **Example** (Write and read a file)
@@ -193,11 +247,15 @@ export class SandboxFs {
     return await this.#open(path, { signal: signalOf("SandboxFs.readStream", options) })
   }
   /** Writes a file, replacing it if it exists. The folder must exist. */
-  async write(path: string, data: Uint8Array | string, options?: CallOptions): Promise<void> {
+  async write(path: string, data: Uint8Array | string, options?: FsWriteOptions): Promise<void> {
     checkArgs("SandboxFs.write", { path, data })
+    const { append, mode, signal } = decodeWrite({}, options)
+    const flags = { flag: append === true ? ("a" as const) : undefined, mode }
     const written =
-      typeof data === "string" ? this.#sandbox.writeFileString(path, data) : this.#sandbox.writeFile(path, data)
-    await run(written, signalOf("SandboxFs.write", options))
+      typeof data === "string"
+        ? this.#sandbox.writeFileString(path, data, flags)
+        : this.#sandbox.writeFile(path, data, flags)
+    await run(written, signal)
   }
   /** Opens a file for writing in pieces, replacing it if it exists. The folder must exist. */
   async writeStream(path: string, options?: CallOptions): Promise<FsWriteSink> {
@@ -240,19 +298,79 @@ export class SandboxFs {
   async exists(path: string, options?: CallOptions): Promise<boolean> {
     return await run(this.#sandbox.exists(path), signalOf("SandboxFs.exists", options))
   }
-  /** Copies a file from the host to the guest, keeping its permissions. */
-  async copyFromHost(hostPath: string, guestPath: string, options?: CallOptions): Promise<void> {
+  /** Creates a symbolic link at `path`. */
+  async symlink(target: string, path: string, options?: CallOptions): Promise<void> {
+    checkArgs("SandboxFs.symlink", { target, path })
+    await run(this.#sandbox.symlink(target, path), signalOf("SandboxFs.symlink", options))
+  }
+  /** Returns the target of a symbolic link. */
+  async readLink(path: string, options?: CallOptions): Promise<string> {
+    checkArgs("SandboxFs.readLink", { path })
+    return await run(this.#sandbox.readLink(path), signalOf("SandboxFs.readLink", options))
+  }
+  /** Resolves all symbolic links of a path. */
+  async realPath(path: string, options?: CallOptions): Promise<string> {
+    checkArgs("SandboxFs.realPath", { path })
+    return await run(this.#sandbox.realPath(path), signalOf("SandboxFs.realPath", options))
+  }
+  /**
+   * Watches a file, or a folder and its content, until the loop is left or the signal aborts. Polls every 250 milliseconds
+   * in the guest, and misses files that are created and removed in between. The guest needs `find` and `stat`.
+   *
+   * **Example** (Build on changes)
+   *
+   * ```ts
+   * import type { Sandbox } from "effect-lightbox/promise"
+   *
+   * export const rebuild = async (sb: Sandbox): Promise<void> => {
+   *   for await (const { kind, path } of sb.fs().watch("/src", { recursive: true })) {
+   *     console.log(kind, path, (await sb.shell("make")).code)
+   *   }
+   * }
+   * ```
+   */
+  async *watch(path: string, options?: FsWatchOptions): AsyncIterableIterator<FsWatchEvent> {
+    checkArgs("SandboxFs.watch", { path })
+    const { recursive, signal } = decodeWatch({}, options)
+    const { guest } = this.#sandbox
+    const onReady = options?.onReady
+    const events = Stream.unwrap(
+      Effect.map(guest.stat(path), (info) =>
+        watch(guest, path, info, { recursive, ...(onReady === undefined ? {} : { onReady }) })
+      )
+    )
+    const reader = await acquire(Readers.open(events), (source, held) => new Readers.Reader(source, held), {
+      forLife: signal
+    })
+    try {
+      for (let event = await reader.next(signal); event !== null; event = await reader.next(signal)) {
+        yield { kind: watchKinds[event._tag], path: event.path }
+      }
+    } finally {
+      await reader.close()
+    }
+  }
+  /**
+   * Copies a file or a folder's content from the host to the guest, keeping permissions. For folders and for files with
+   * `mode` or `owner`, creates parent folders, replaces files and links, and needs `tar` in the guest.
+   */
+  async copyFromHost(hostPath: string, guestPath: string, options?: FsCopyOptions): Promise<void> {
     checkArgs("SandboxFs.copyFromHost", { hostPath, guestPath })
+    const { signal, ...rest } = decodeCopy({}, options)
     const path = Path.resolve(hostPath)
     const failed = hostFailure(path)
     await run(
-      Effect.flatMap(Effect.tryPromise({ try: () => Fs.promises.stat(path), catch: failed }), ({ mode }) =>
-        Stream.run(
-          Stream.suspend(() => Stream.fromAsyncIterable<Uint8Array, LightboxError>(Fs.createReadStream(path), failed)),
-          this.#sandbox.sink(guestPath, { mode: mode & 0o777 })
-        )
+      Effect.flatMap(Effect.tryPromise({ try: () => Fs.promises.stat(path), catch: failed }), (info) =>
+        info.isDirectory() || rest.mode !== undefined || rest.owner !== undefined
+          ? this.#sandbox.copyIn(path, guestPath, rest)
+          : Stream.run(
+              Stream.suspend(() =>
+                Stream.fromAsyncIterable<Uint8Array, LightboxError>(Fs.createReadStream(path), failed)
+              ),
+              this.#sandbox.sink(guestPath, { mode: info.mode & 0o777 })
+            )
       ),
-      signalOf("SandboxFs.copyFromHost", options)
+      signal
     )
   }
   /**
@@ -278,5 +396,25 @@ const ReadSchema = optionsStruct<FsReadOptions>()({ ...callFields, maxBytes: Sch
 
 const readOptions = (method: string, options: FsReadOptions | undefined): typeof ReadSchema.Type =>
   runNow(optionsDecoder(method, ReadSchema)(options))
+
+const None = Schema.Struct({})
+const { ignore, mode, owner } = copyOptions
+const decodeWrite = checked(
+  "SandboxFs.write",
+  None,
+  optionsStruct<FsWriteOptions>()({ ...callFields, mode, append: Schema.optional(Schema.Boolean) })
+)
+const decodeWatch = checked(
+  "SandboxFs.watch",
+  None,
+  Schema.Struct({ ...callFields, recursive: Schema.optional(Schema.Boolean), onReady: Schema.optional(Func) })
+)
+const decodeCopy = checked(
+  "SandboxFs.copyFromHost",
+  None,
+  optionsStruct<FsCopyOptions>()({ ...callFields, ignore, mode, owner })
+)
+
+const watchKinds = { Create: "create", Update: "update", Remove: "remove" } as const
 
 const hostFailure = (path: string) => fileFailure("SandboxFs", "copy", path)

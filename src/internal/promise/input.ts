@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { FilePath, Func, HostPath, intBetween, Name, optionsStruct } from "../config/schemas.ts"
+import { CString, FilePath, Func, HostPath, intBetween, Millis, Name, optionsStruct } from "../config/schemas.ts"
 import { callDecoder, decoder, optionsDecoder } from "../config/validation.ts"
 import type { CallOptions } from "./options.ts"
 import { runNow } from "./runtime.ts"
@@ -14,12 +14,10 @@ export const callFields = { signal: Schema.optional(Schema.declare(isSignal, { e
 
 export const CallSchema = optionsStruct<CallOptions>()(callFields)
 
+export { Millis }
+
 /** In MiB. */
 export const Quota = Schema.optional(intBetween(1, 0xffff_ffff))
-
-export const Millis = Schema.Finite.check(
-  Schema.makeFilter((millis) => (millis > 0 ? undefined : "expected a positive number of milliseconds"))
-)
 
 export const Data = Schema.declare((u): u is string | Uint8Array => typeof u === "string" || u instanceof Uint8Array, {
   expected: "a string or a Uint8Array"
@@ -31,12 +29,14 @@ export const signalOf = (method: string, options: CallOptions | undefined): Abor
 const args = {
   archive: HostPath,
   data: Data,
+  fill: Func,
   from: FilePath,
   guestPath: FilePath,
   hostPath: HostPath,
   name: Name,
   number: intBetween(1, 64),
   path: FilePath,
+  target: CString,
   use: Func
 }
 

@@ -4,15 +4,21 @@
  */
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
-import type * as Effect from "effect/Effect"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type * as Sdk from "microsandbox"
 import type { Services } from "../../Driver.ts"
-import { LightboxError, Replaced, Unsupported } from "../../LightboxError.ts"
-import type { PublishedPort } from "../config/plain.ts"
-import type * as Microsandbox from "../../Microsandbox.ts"
+import { isLightboxError, LightboxError, Replaced, Unknown, Unsupported } from "../../LightboxError.ts"
+import type * as Plain from "../config/plain.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandboxes from "../../Sandbox.ts"
+import { GuestPath, intBetween, Labels, millis, optionsStruct } from "../config/schemas.ts"
+import * as Logs from "../sandbox/logs.ts"
 import {
+  type AttachOptions,
   ExecHandle,
   type ExecOptions,
   ExecOutput,
@@ -23,10 +29,11 @@ import {
 } from "./exec.ts"
 import { decodeForward, Forward, type ForwardOptions } from "./forward.ts"
 import { SandboxFs } from "./files.ts"
-import { signalOf } from "./input.ts"
+import { callFields, checked, Millis, signalOf } from "./input.ts"
 import { decodeStart, infoOf, Job, type JobInfo, type JobOptions } from "./jobs.ts"
 import type { CallOptions } from "./options.ts"
 import { decodeWaitUntil, type Probe, type WaitOptions } from "./probe.ts"
+import * as Readers from "./reader.ts"
 import { acquire, native, type OpenScope, run, runDriver } from "./runtime.ts"
 
 /**
@@ -36,6 +43,92 @@ import { acquire, native, type OpenScope, run, runDriver } from "./runtime.ts"
  * @since 0.1.0
  */
 export type SandboxStatus = "created" | "starting" | "running" | "draining" | "paused" | "stopped" | "crashed"
+
+/**
+ * Options for stopping a sandbox.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface StopOptions extends CallOptions {
+  /** Kill the sandbox after this time. Default: 10,000. */
+  readonly timeoutMs?: number | undefined
+}
+
+/**
+ * Use of resources by a sandbox. Sizes are in bytes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Metrics {
+  readonly cpuPercent: number
+  readonly memory: number
+  readonly memoryLimit: number
+  readonly diskRead: number
+  readonly diskWritten: number
+  readonly networkReceived: number
+  readonly networkSent: number
+  /** Bytes used on the root disk, not counting its image. */
+  readonly rootDiskUsed?: number | undefined
+  /** Time since boot, in milliseconds. */
+  readonly uptimeMs: number
+  readonly timestamp: Date
+}
+
+/**
+ * A line, or part of a line, of a sandbox's log. `"output"`: from a command with a terminal. `"system"`: from the runtime
+ * and the kernel.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LogEntry {
+  readonly timestamp: Date
+  readonly source: "stdout" | "stderr" | "output" | "system"
+  /** Identifies the command that wrote it. Not a process id. */
+  readonly session?: number | undefined
+  readonly data: Uint8Array
+  readonly text: string
+  /** Pass it as `after` to go on from here. */
+  readonly cursor: string
+}
+
+/**
+ * Options for reading the log of a sandbox.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LogOptions extends CallOptions {
+  /** Default: all except `"system"`. */
+  readonly sources?: ReadonlyArray<LogEntry["source"]> | undefined
+  /** Return only the last `tail` entries. Default: all. */
+  readonly tail?: number | undefined
+  /** Return only entries after this cursor. Cannot be combined with `tail`. */
+  readonly after?: string | undefined
+  /** Wait for new entries until the sandbox stops. Default: `false`. */
+  readonly follow?: boolean | undefined
+}
+
+/**
+ * Changes to an existing sandbox.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SandboxChange extends Omit<Plain.ModifySandbox, "cwd"> {
+  /** Default working directory of commands. */
+  readonly workdir?: string | undefined
+}
+
+/**
+ * The changes that a modification makes, and conflicts that prevent it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ModificationPlan = Plain.ModificationPlan
 
 /**
  * The SDK's sandbox builder, with the one method that newer SDKs spell differently from lightbox.
@@ -61,7 +154,7 @@ export class SandboxHandle {
   readonly status: SandboxStatus
   readonly labels: { readonly [key: string]: string }
   /** The guest's ports published on this host. */
-  readonly ports: ReadonlyArray<PublishedPort>
+  readonly ports: ReadonlyArray<Plain.PublishedPort>
   readonly createdAt: Date | null
   readonly #info: Microsandbox.SandboxInfo
 
@@ -90,9 +183,32 @@ export class SandboxHandle {
       signalOf("SandboxHandle.startDetached", options)
     )
   }
+  /**
+   * Stops the sandbox if it runs, and boots it again with the same disk. Earlier objects become invalid. It ends with this
+   * process unless `detached`.
+   */
+  async restart(options?: StopOptions & { readonly detached?: boolean | undefined }): Promise<Sandbox> {
+    const { detached, signal, timeoutMs } = decodeRestart({}, options)
+    return await Sandbox.open(Sandboxes.restart(this.name, { detached, timeout: timeoutMs }), signal)
+  }
   /** Shuts the sandbox down. */
-  async stop(options?: CallOptions): Promise<void> {
-    await runDriver((driver) => driver.stopSandbox(this.#info), signalOf("SandboxHandle.stop", options))
+  async stop(options?: StopOptions): Promise<void> {
+    const { signal, timeoutMs } = decodeStop({}, options)
+    await runDriver((driver) => driver.stopSandbox(this.#info, { timeout: timeoutMs }), signal)
+  }
+  /** Waits until the sandbox has a status. Rejects with the reason `TimedOut` after `timeoutMs` (default: 30,000). */
+  async waitFor(
+    status: SandboxStatus,
+    options?: CallOptions & { readonly timeoutMs?: number | undefined }
+  ): Promise<SandboxHandle> {
+    const { signal, timeoutMs } = decodeWaitFor({ status }, options)
+    return new SandboxHandle(await run(Sandboxes.waitFor(this.name, status, { timeout: timeoutMs }), signal))
+  }
+  /** Reads the log entries so far, also of a stopped sandbox. With `follow`, also new ones. */
+  logs(options?: LogOptions): AsyncIterableIterator<LogEntry> {
+    return logsOf((query) =>
+      Stream.unwrap(Microsandbox.Microsandbox.useSync((driver) => Logs.read(driver, this.#info, query)))
+    )("SandboxHandle.logs", options)
   }
   /** Ends the virtual machine immediately. */
   async kill(options?: CallOptions): Promise<void> {
@@ -122,13 +238,13 @@ export class Sandbox implements AsyncDisposable {
   /** Identifies the sandbox, even if its name is reused. */
   readonly id: string
   /** The guest's ports published on this host, including the port chosen for host port 0. */
-  readonly ports: ReadonlyArray<PublishedPort>
+  readonly ports: ReadonlyArray<Plain.PublishedPort>
   readonly #sandbox: Sandboxes.Sandbox
-  readonly #held: OpenScope
+  readonly #held: Pick<OpenScope, "close">
   readonly #forwards = new WeakMap<Sandboxes.Forward, Forward>()
   #isConsumed = false
 
-  private constructor(sandbox: Sandboxes.Sandbox, held: OpenScope) {
+  private constructor(sandbox: Sandboxes.Sandbox, held: Pick<OpenScope, "close">) {
     this.name = sandbox.name
     this.id = sandbox.id
     this.ports = sandbox.ports
@@ -144,6 +260,11 @@ export class Sandbox implements AsyncDisposable {
     return await acquire(effect, (sandbox, held) => new Sandbox(sandbox, held), { signal })
   }
 
+  /** @internal A sandbox that another scope removes. */
+  static borrow(sandbox: Sandboxes.Sandbox): Sandbox {
+    return new Sandbox(sandbox, { close: async () => {} })
+  }
+
   /** Returns the SDK's builder, for what this library does not offer. This library does not release its sandboxes. */
   static builder(name: string): SandboxBuilder {
     const builder = native("Sandbox.builder").Sandbox.builder(name)
@@ -155,9 +276,12 @@ export class Sandbox implements AsyncDisposable {
   static async get(name: string, options?: CallOptions): Promise<SandboxHandle> {
     return new SandboxHandle(await run(Sandboxes.get(name), signalOf("Sandbox.get", options)))
   }
-  /** Lists all sandboxes, running and stopped. */
-  static async list(options?: CallOptions): Promise<Array<SandboxHandle>> {
-    return (await run(Sandboxes.list(), signalOf("Sandbox.list", options))).map((info) => new SandboxHandle(info))
+  /** Lists all sandboxes, running and stopped. With `labels`, only those that have all of them. */
+  static async list(
+    options?: CallOptions & { readonly labels?: { readonly [key: string]: string } | undefined }
+  ): Promise<Array<SandboxHandle>> {
+    const { labels, signal } = decodeList({}, options)
+    return (await run(Sandboxes.list({ labels }), signal)).map((info) => new SandboxHandle(info))
   }
   /** Removes a stopped sandbox and its disk. Succeeds if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
@@ -203,9 +327,9 @@ export class Sandbox implements AsyncDisposable {
     await run(this.#use().waitUntil(checked, { job }), signal)
   }
   /** Runs a program on the terminal of this process. Returns its exit code, or 0 after Ctrl+]. */
-  async attach(command: string, args?: ReadonlyArray<string>, options?: CallOptions): Promise<number> {
-    const { signal } = decode.attach({ command, args }, options)
-    return await run(this.#use().attach(command, args), signal)
+  async attach(command: string, args?: ReadonlyArray<string>, options?: AttachOptions): Promise<number> {
+    const { args: words, command: program, signal, ...rest } = decode.attach({ command, args }, options)
+    return await run(this.#use().attach(program, words, rest), signal)
   }
   /** Runs a shell on the terminal of this process. Returns its exit code, or 0 after Ctrl+]. */
   async attachShell(options?: CallOptions): Promise<number> {
@@ -235,9 +359,46 @@ export class Sandbox implements AsyncDisposable {
     return new SandboxFs(this.#use())
   }
 
-  /** Shuts the sandbox down. Its disk stays until it is removed, its name is reused, or this process exits. */
-  async stop(options?: CallOptions): Promise<void> {
-    await run(this.#use().stop(), signalOf("Sandbox.stop", options))
+  /** Measures the current use of resources. Rejects with the reason `Unsupported` if metrics are off. */
+  async metrics(options?: CallOptions): Promise<Metrics> {
+    const { timestamp, uptime, ...rest } = await run(this.#use().metrics, signalOf("Sandbox.metrics", options))
+    return { ...rest, uptimeMs: millis(uptime), timestamp: DateTime.toDateUtc(timestamp) }
+  }
+  /** Reads the log entries of all commands so far; with `follow`, also new ones, until the sandbox stops. */
+  logs(options?: LogOptions): AsyncIterableIterator<LogEntry> {
+    const { logs } = this.#use()
+    return logsOf(logs)("Sandbox.logs", options)
+  }
+  /** Changes the sandbox, or plans the change without making it. */
+  async modify(change: SandboxChange, options?: CallOptions): Promise<ModificationPlan> {
+    const { workdir, ...rest } = decodeModify({}, change)
+    const modified = this.#use().modify({ ...rest, cwd: workdir })
+    const plan = await run(modified, signalOf("Sandbox.modify", options))
+    const named = <A extends { readonly field: string }>(entry: A): A =>
+      entry.field === "cwd" ? { ...entry, field: "workdir" } : entry
+    return {
+      applied: plan.applied,
+      changes: plan.changes.map(named),
+      conflicts: plan.conflicts.map(named),
+      warnings: plan.warnings.map(named)
+    }
+  }
+  /** Measures the round trip of a message to the guest, in milliseconds. */
+  async ping(options?: CallOptions): Promise<number> {
+    return Duration.toMillis(await run(this.#use().ping, signalOf("Sandbox.ping", options)))
+  }
+  /** Resets the idle timeout. */
+  async touch(options?: CallOptions): Promise<void> {
+    await run(this.#use().touch, signalOf("Sandbox.touch", options))
+  }
+
+  /**
+   * Shuts the sandbox down, killing it after `timeoutMs` (default: 10,000). Its disk stays until it is removed, its name
+   * is reused, or this process exits.
+   */
+  async stop(options?: StopOptions): Promise<void> {
+    const { signal, timeoutMs } = decodeStop({}, options)
+    await run(this.#use().stop({ timeout: timeoutMs }), signal)
   }
   /** Shuts the sandbox down and returns the exit status. */
   async stopAndWait(options?: CallOptions): Promise<ExitStatus> {
@@ -255,6 +416,13 @@ export class Sandbox implements AsyncDisposable {
     this.#isConsumed = true
     await this.#held.close()
   }
+  /** Like {@link Sandbox.detach}, for a limited time: a later sweep removes the sandbox, running or not. */
+  async detachFor(timeToLiveMs: number, options?: CallOptions): Promise<void> {
+    const { signal, timeToLiveMs: checked } = decodeDetachFor({ timeToLiveMs }, options)
+    await run(this.#use().detachFor(checked), signal)
+    this.#isConsumed = true
+    await this.#held.close()
+  }
   /** Returns the SDK's object for this sandbox, for what this library does not offer. */
   async raw(options?: CallOptions): Promise<Sdk.Sandbox> {
     const { info, name } = this.#use()
@@ -266,8 +434,10 @@ export class Sandbox implements AsyncDisposable {
     await this.#held.close()
   }
 
-  async #exec({ args, command, cwd, env, signal, stdin, timeoutMs, user }: Program & ExecOptions): Promise<ExecOutput> {
-    const result = await run(this.#use().exec(command, args, { cwd, user, env, stdin, timeout: timeoutMs }), signal)
+  async #exec({ args, command, signal, timeoutMs, ...rest }: Program & ExecOptions): Promise<ExecOutput> {
+    const { check, cwd, env, maxOutput, rlimits, stdin, user } = rest
+    const options = { check, cwd, env, maxOutput, rlimits, stdin, user, timeout: timeoutMs }
+    const result = await run(this.#use().exec(command, args, options), signal)
     return new ExecOutput(result, result.stdoutBytes, result.stderrBytes)
   }
   async #start({ args = [], command, ...options }: Program & ExecStreamOptions): Promise<ExecHandle> {
@@ -290,6 +460,68 @@ export class Sandbox implements AsyncDisposable {
   }
 }
 
+const None = Schema.Struct({})
+const timeout = { ...callFields, timeoutMs: Schema.optional(Millis) }
+
+const decodeStop = checked("Sandbox.stop", None, optionsStruct<StopOptions>()(timeout))
+const decodeRestart = checked(
+  "SandboxHandle.restart",
+  None,
+  Schema.Struct({ ...timeout, detached: Schema.optional(Schema.Boolean) })
+)
+const decodeWaitFor = checked(
+  "SandboxHandle.waitFor",
+  Schema.Struct({ status: Microsandbox.SandboxStatus }),
+  Schema.Struct(timeout)
+)
+const decodeList = checked("Sandbox.list", None, Schema.Struct({ ...callFields, labels: Schema.optional(Labels) }))
+const decodeDetachFor = checked("Sandbox.detachFor", Schema.Struct({ timeToLiveMs: Millis }), Schema.Struct(callFields))
+const { cwd: _, ...changes } = Microsandbox.ModifySandbox.fields
+const decodeModify = checked(
+  "Sandbox.modify",
+  None,
+  optionsStruct<SandboxChange>()({ ...changes, workdir: Schema.optional(GuestPath) })
+)
+const LogSchema = optionsStruct<LogOptions>()({
+  ...callFields,
+  sources: Schema.optional(Schema.Array(Microsandbox.LogEntry.fields.source)),
+  tail: Schema.optional(intBetween(1, 0xffff_ffff)),
+  after: Schema.optional(Schema.NonEmptyString),
+  follow: Schema.optional(Schema.Boolean)
+})
+
+const logsOf = (
+  read: (
+    query: Microsandbox.LogQuery & { readonly follow?: boolean | undefined }
+  ) => Stream.Stream<Microsandbox.LogEntry, LightboxError, Services>
+) =>
+  async function* (method: string, options: LogOptions | undefined): AsyncGenerator<LogEntry> {
+    const { signal, ...query } = checked(method, None, LogSchema)({}, options)
+    const reader = await acquire(
+      Effect.flatMap(Effect.context<Services>(), (context) =>
+        Readers.open(Stream.provideContext(read(query), context))
+      ),
+      (source, held) => new Readers.Reader(source, held),
+      { forLife: signal }
+    )
+    const decoder = new TextDecoder()
+    try {
+      for (let entry = await reader.next(signal); entry !== null; entry = await reader.next(signal)) {
+        const { bytes, cursor, session, source, timestamp } = entry
+        yield {
+          timestamp: DateTime.toDateUtc(timestamp),
+          source,
+          ...(session === undefined ? {} : { session }),
+          data: bytes,
+          text: decoder.decode(bytes),
+          cursor
+        }
+      }
+    } finally {
+      await reader.close()
+    }
+  }
+
 interface Program {
   readonly command: string
   readonly args?: ReadonlyArray<string> | undefined
@@ -300,3 +532,18 @@ const inShell = <O extends { readonly script: string }>(options: O): Program & O
   command: "sh",
   args: ["-lc", options.script]
 })
+
+/** @internal Calls a function of the caller with a sandbox, until the effect is interrupted. */
+export const calling =
+  (method: string, run: (sandbox: Sandbox, options: CallOptions) => Promise<unknown>) =>
+  (sandbox: Sandboxes.Sandbox): Effect.Effect<unknown, LightboxError> =>
+    Effect.tryPromise({
+      try: async (signal) => await run(Sandbox.borrow(sandbox), { signal }),
+      catch: (cause) =>
+        isLightboxError(cause)
+          ? cause
+          : new LightboxError({
+              method,
+              reason: new Unknown({ problem: cause instanceof Error ? cause.message : String(cause), cause })
+            })
+    })

@@ -24,11 +24,6 @@ layer(guest, { excludeTestServices: true })("in a guest of the twin", (it) =>
         "a missing program fails the same way with additional descriptors",
         "stderr, both outputs and descriptors can be piped, also into a descriptor"
       ],
-      inotifyd: [
-        "watch reports what is created and removed in a folder, by name",
-        "watch reports changes, in a folder or of one file",
-        "watch reports changes in subfolders only with recursive"
-      ],
       "groups of processes that outlive their leader": [
         "closing the scope ends background processes, even after the process itself has ended"
       ]

@@ -408,7 +408,7 @@ class TreeNode extends Vnode {
   stat(): Stat {
     const inode = this.volume.inode(this.id)
     const { accessedAt, gid, links, mode, modifiedAt, uid } = inode
-    return { kind: inode._tag, size: sizeOf(inode), mode, uid, gid, modifiedAt, accessedAt, links }
+    return { kind: inode._tag, inode: this.id, size: sizeOf(inode), mode, uid, gid, modifiedAt, accessedAt, links }
   }
 
   override get fifo(): Fifo | undefined {

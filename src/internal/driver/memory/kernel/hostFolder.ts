@@ -105,6 +105,7 @@ class HostNode extends Vnode {
     const recorded = attributes.get(identityOf(stats))
     return {
       kind: kindOf(stats),
+      inode: stats.ino,
       size: stats.size,
       mode: (mirrorsModes ? undefined : recorded?.mode) ?? stats.mode & 0o7777,
       uid: recorded?.uid ?? owner.uid,

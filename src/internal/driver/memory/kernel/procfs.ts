@@ -111,7 +111,17 @@ class ProcNode extends Vnode {
   stat(): Stat {
     const now = this.machine.now()
     const { kind } = this.content
-    return { kind, size: 0, mode: modes[kind] ?? 0o444, uid: 0, gid: 0, modifiedAt: now, accessedAt: now, links: 1 }
+    return {
+      kind,
+      inode: 1,
+      size: 0,
+      mode: modes[kind] ?? 0o444,
+      uid: 0,
+      gid: 0,
+      modifiedAt: now,
+      accessedAt: now,
+      links: 1
+    }
   }
 
   readLink(actor: Actor): string {

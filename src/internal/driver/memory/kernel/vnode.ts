@@ -17,6 +17,7 @@ export type Kind = "File" | "Directory" | "Symlink" | "Device" | "Fifo"
 /** Times are in milliseconds since 1970. */
 export interface Stat {
   readonly kind: Kind
+  readonly inode: number
   readonly size: number
   readonly mode: number
   readonly uid: number

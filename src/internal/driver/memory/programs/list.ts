@@ -108,16 +108,21 @@ const kinds = {
   Device: "character special file"
 }
 
+/** Bits of a mode that tell the type. */
+const typeBits = { File: 0o100000, Directory: 0o040000, Symlink: 0o120000, Fifo: 0o010000, Device: 0o020000 }
+
 const plainFormat = "  File: %n\n  Size: %s\tType: %F\nAccess: (%a/%A)  Uid: %u/%U  Gid: %g/%G\nModify: %y"
 
 const describe = (process: Process, path: string, found: Stat, format: string): string => {
   const values: { readonly [letter: string]: () => string | number } = {
     a: () => found.mode.toString(8),
     A: () => permissionsOf(found),
+    f: () => (typeBits[found.kind] | found.mode).toString(16),
     F: () => kinds[found.kind],
     g: () => found.gid,
     G: () => process.machine.nameOf("group", found.gid),
     h: () => found.links,
+    i: () => found.inode,
     n: () => path,
     N: () => (found.kind === "Symlink" ? `'${path}' -> '${process.readLink(path)}'` : path),
     s: () => found.size,
@@ -126,6 +131,7 @@ const describe = (process: Process, path: string, found: Stat, format: string): 
     X: () => Math.floor(found.accessedAt / 1000),
     Y: () => Math.floor(found.modifiedAt / 1000),
     y: () => new Date(found.modifiedAt).toISOString(),
+    z: () => new Date(found.modifiedAt).toISOString(),
     "%": () => "%"
   }
   return format.replace(/%([a-zA-Z%])/g, (whole, letter: string) => String(values[letter]?.() ?? whole))
