@@ -3,12 +3,12 @@ import type { Environment } from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import { pathToFileURL } from "node:url"
-import { InvalidConfig, LightboxError } from "../../LightboxError.ts"
-import type { Services } from "../../Driver.ts"
-import * as Snapshot from "../../Snapshot.ts"
-import { invalid } from "../config/validation.ts"
-import { typed } from "./flags.ts"
-import * as Plain from "../promise/definition.ts"
+import { InvalidConfig, LightboxError } from "../../../LightboxError.ts"
+import type { Services } from "../../../Driver.ts"
+import * as Snapshot from "../../../Snapshot.ts"
+import { invalid } from "../../config/validation.ts"
+import { typed } from "../flags.ts"
+import * as Plain from "../../promise/definition.ts"
 
 /** A definition whose steps need only what the command line provides. */
 export type Definition = Snapshot.Definition<unknown, Environment | Services>
