@@ -9,6 +9,7 @@ import * as Sandbox from "../../Sandbox.ts"
 import type { SignalName } from "../config/signals.ts"
 import { signals, statusOf } from "../config/signals.ts"
 import { keyboard } from "../guest/attach.ts"
+import { write as writeText } from "../report/output.ts"
 import { driver, instant, Json, Outputs, print, printList, printRemoved, toJson } from "./environment.ts"
 import { requiredCommand } from "./exec.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
@@ -115,14 +116,12 @@ const logs = Command.make(
     const isJson = yield* Json
     const { stderr, stdout } = yield* Outputs
     const decoder = new TextDecoder()
-    yield* Stream.runForEach(job.logs({ follow, since }), (event) =>
-      Effect.sync(() => {
-        if (isJson) stdout.write(`${encodeEvent(event)}\n`)
-        else if (event._tag === "Output") stdout.write(decoder.decode(event.bytes, { stream: true }))
-        else if (event.bytes === 0) stderr.write("lightbox: output was lost, because the disk was full\n")
-        else stderr.write(`lightbox: ${event.bytes} bytes are not kept\n`)
-      })
-    ).pipe(Effect.mapError(nameFlags({ since: "--since" })))
+    yield* Stream.runForEach(job.logs({ follow, since }), (event) => {
+      if (isJson) return writeText(stdout, `${encodeEvent(event)}\n`)
+      if (event._tag === "Output") return writeText(stdout, decoder.decode(event.bytes, { stream: true }))
+      if (event.bytes === 0) return writeText(stderr, "lightbox: output was lost, because the disk was full\n")
+      return writeText(stderr, `lightbox: ${event.bytes} bytes are not kept\n`)
+    }).pipe(Effect.mapError(nameFlags({ since: "--since" })))
   }, Effect.scoped)
 ).pipe(Command.withDescription("Print the output of a job"))
 
