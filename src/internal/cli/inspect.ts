@@ -143,9 +143,10 @@ export const logs = Command.make(
 export const top = Command.make(
   "top",
   {
-    names: Flags.nameOf("Names of running sandboxes (default: all)").pipe(Argument.variadic())
+    names: Flags.nameOf("Names of running sandboxes (default: all)").pipe(Argument.variadic()),
+    ...Flags.listing
   },
-  Effect.fnUntraced(function* ({ names }) {
+  Effect.fnUntraced(function* ({ names, ...listing }) {
     const driver = yield* Microsandbox.Microsandbox
     const none = () => Effect.succeed([])
     const read = (info: Microsandbox.SandboxInfo) =>
@@ -169,20 +170,25 @@ export const top = Command.make(
                 })
             )
           )
-    yield* printList(Shapes.Usages, (yield* usages).flat(), {
-      columns: ["NAME", "CPU", "MEMORY", "READ", "WRITTEN", "RECEIVED", "SENT", "UPTIME"],
-      row: (usage) => [
-        usage.name,
-        `${usage.cpuPercent.toFixed(1)}%`,
-        `${bytes(usage.memory)}/${bytes(usage.memoryLimit)}`,
-        bytes(usage.diskRead),
-        bytes(usage.diskWritten),
-        bytes(usage.networkReceived),
-        bytes(usage.networkSent),
-        Duration.format(Duration.seconds(Math.round(usage.uptimeMillis / 1000)))
-      ],
-      none: "No sandbox is running, or they are not measured."
-    })
+    yield* printList(
+      Shapes.Usages,
+      (yield* usages).flat(),
+      {
+        columns: ["NAME", "CPU", "MEMORY", "READ", "WRITTEN", "RECEIVED", "SENT", "UPTIME"],
+        row: (usage) => [
+          usage.name,
+          `${usage.cpuPercent.toFixed(1)}%`,
+          `${bytes(usage.memory)}/${bytes(usage.memoryLimit)}`,
+          bytes(usage.diskRead),
+          bytes(usage.diskWritten),
+          bytes(usage.networkReceived),
+          bytes(usage.networkSent),
+          Duration.format(Duration.seconds(Math.round(usage.uptimeMillis / 1000)))
+        ],
+        none: "No sandbox is running, or they are not measured."
+      },
+      listing
+    )
   }, namedArgument)
 ).pipe(
   Command.withDescription("Show the processor, memory, disk and network use of running sandboxes"),

@@ -54,15 +54,20 @@ const exitStatusOf = (ended: Job.Ended): number =>
 
 export const jobs = Command.make(
   "jobs",
-  { sandbox: sandboxName },
+  { sandbox: sandboxName, ...Flags.listing },
   Effect.fnUntraced(
-    function* ({ sandbox }) {
+    function* ({ sandbox, ...listing }) {
       const connected = yield* Sandbox.connect(sandbox)
-      yield* printList(Shapes.Jobs, yield* connected.jobs, {
-        columns: ["ID", "STATUS", "STARTED", "COMMAND"],
-        row: ({ argv, id, startedAt, status }) => [id, describe(status), instant(startedAt), argv.join(" ")],
-        none: "There are no jobs."
-      })
+      yield* printList(
+        Shapes.Jobs,
+        yield* connected.jobs,
+        {
+          columns: ["ID", "STATUS", "STARTED", "COMMAND"],
+          row: ({ argv, id, startedAt, status }) => [id, describe(status), instant(startedAt), argv.join(" ")],
+          none: "There are no jobs."
+        },
+        listing
+      )
     },
     Effect.scoped,
     namedArgument
@@ -80,12 +85,12 @@ const start = Command.make(
     maxLog: Flags.text("max-log", "SIZE", "Limit for the kept output (default: 8M)")
   },
   Effect.fnUntraced(
-    function* ({ command: [command = "", ...args], env, id, input, maxLog, sandbox, user, workdir }) {
+    function* ({ command: [command = "", ...args], env, envFile, id, input, maxLog, sandbox, user, workdir }) {
       const connected = yield* Sandbox.connect(sandbox)
       const job = yield* connected
         .start(command, args, {
           id,
-          env,
+          env: Flags.variables({ env, envFile }),
           cwd: workdir,
           user,
           stdin: input ? "open" : "empty",
