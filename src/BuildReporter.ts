@@ -39,6 +39,7 @@ import * as Stream from "effect/Stream"
 import type { BuildEvent } from "./BuildEvent.ts"
 import { encode } from "./internal/build/events.ts"
 import * as BuildView from "./internal/report/buildView.ts"
+import { write } from "./internal/report/output.ts"
 import { escapeJson } from "./internal/report/printable.ts"
 import { cut } from "./internal/report/terminalText.ts"
 
@@ -120,7 +121,7 @@ export const terminal = Effect.fnUntraced(function* (
   const isLive = options?.live ?? canAnimate
   const color = options?.color ?? canColor
   const view = BuildView.make({ isLive })
-  const write = isLive ? overwriting(output) : appending(output)
+  const draw = isLive ? overwriting(output) : appending(output)
   const isDue = yield* Latch.make()
   let lines: Array<BuildView.Line> = []
   let leftOut = 0
@@ -130,7 +131,7 @@ export const terminal = Effect.fnUntraced(function* (
     const window = { columns: output.columns ?? (isLive ? 80 : Number.POSITIVE_INFINITY), color, now }
     if (leftOut > 0) lines.push({ mark: "note", text: `${leftOut} lines of output left out` })
     const current = isLive && !isClosed ? view.current(now) : []
-    write(
+    draw(
       lines.flatMap((line) => BuildView.show(line, window)),
       current.flatMap((line) => BuildView.show(line, window))
     )
@@ -235,10 +236,5 @@ export interface NdjsonOptions {
  */
 export const ndjson = (options?: NdjsonOptions): BuildReporter => {
   const output = options?.output ?? process.stdout
-  return (event) =>
-    Effect.callback<void>((resume) => {
-      const isFull = output.write(`${escapeJson(encode(event))}\n`) === false
-      if (isFull && output.once !== undefined) output.once("drain", () => resume(Effect.void))
-      else resume(Effect.void)
-    })
+  return (event) => write(output, `${escapeJson(encode(event))}\n`)
 }

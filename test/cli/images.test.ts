@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Path from "node:path"
 import * as Cleanup from "../../src/Cleanup.ts"
 import * as Image from "../../src/Image.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Shapes from "../../src/internal/cli/json.ts"
 import { Cli, detached, failing, json, succeeding, test } from "./support.ts"
 
@@ -53,6 +54,35 @@ test(
     assert.include((yield* failing(2, "image", "load", Path.join(folder, "none"))).message, "there is no file")
     assert.include((yield* failing(2, "image", "load", file, "--tag", "no name")).message, "Invalid --tag")
     assert.include((yield* failing(2, "image", "load")).message, "file")
+  }),
+  { images }
+)
+
+test(
+  "images are pulled if the registry has another one",
+  Effect.gen(function* () {
+    const { requests } = yield* Cli
+    const { setImage } = yield* MicrosandboxMemory.Control
+    assert.strictEqual((yield* succeeding("rmi", "unused:1")).stdout, "Removed unused:1\n")
+    const first = yield* succeeding("pull", "unused:1")
+    assert.match(first.stdout, /^IMAGE +DIGEST +SIZE +USED\nunused:1 +[0-9a-f]{12} /)
+    assert.strictEqual(first.stderr, "pulling unused:1\n")
+    assert.strictEqual(requests.length, 1)
+
+    const [current] = yield* json(Shapes.Images, "image", "pull", "unused:1", "alpine:3")
+    assert.deepStrictEqual(
+      current?.map(({ reference }) => reference),
+      ["unused:1", "alpine:3"]
+    )
+    assert.strictEqual(requests.length, 1)
+
+    yield* setImage("unused:1", { files: { "/a": "3" } })
+    yield* succeeding("pull", "unused:1", "-q")
+    assert.strictEqual(requests.length, 2)
+    assert.deepStrictEqual((yield* json(Shapes.Sandboxes, "ps"))[0], [])
+    assert.strictEqual((yield* failing(1, "pull", "none:1")).error?.reason._tag, "ImageUnavailable")
+    assert.include((yield* failing(2, "pull", "no name")).message, "Invalid NAME")
+    assert.include((yield* failing(2, "pull")).message, "name")
   }),
   { images }
 )

@@ -64,7 +64,7 @@ export class Cli extends Context.Service<
         folder: yield* fs.makeTempDirectoryScoped(),
         call: Effect.fnUntraced(function* (...args) {
           const console = yield* TestConsole.make
-          const stdout = recorder()
+          const stdout = slowRecorder()
           const stderr = recorder()
           const status = yield* run(args).pipe(
             Effect.provideService(Console.Console, console),
@@ -91,6 +91,26 @@ export class Cli extends Context.Service<
 const recorder = (): Output & { readonly text: () => string } => {
   const written: Array<string> = []
   return { write: (text) => written.push(text), text: () => written.join("") }
+}
+
+/** Is full after every write, and must not be written to until it has drained. */
+const slowRecorder = (): ReturnType<typeof recorder> => {
+  const { text, write } = recorder()
+  let isFull = false
+  return {
+    text,
+    write: (added) => {
+      if (isFull) throw new Error(`written while full: ${added}`)
+      isFull = true
+      write(added)
+      return false
+    },
+    once: (_, listener) =>
+      setImmediate(() => {
+        isFull = false
+        listener()
+      })
+  }
 }
 
 /** Everything that a test needs, with its own driver in memory. */

@@ -16,7 +16,9 @@ import type { LightboxError } from "../../LightboxError.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
 import { escapeJson } from "../report/printable.ts"
 import { clean } from "../report/terminalText.ts"
+import type { Listing } from "./flags.ts"
 import * as Shapes from "./json.ts"
+import * as Lists from "./lists.ts"
 
 // =============================================================================
 // Flags
@@ -116,12 +118,28 @@ const format = <Row>(rows: ReadonlyArray<Row>, { columns, none, row }: Table<Row
     .join("\n")
 }
 
-/** Prints a list; with `--quiet`, only its first column. */
-export const printList = <Row, I>(
+/** Prints a list: of the rows that the filters leave, in the format; with `--quiet`, only the first column. */
+export const printList = Effect.fnUntraced(function* <Row, I>(
   schema: Schema.Codec<ReadonlyArray<Row>, I>,
-  rows: ReadonlyArray<Row>,
-  table: Table<Row>
-) => print(schema, rows, { full: format(rows, table), brief: rows.map((row) => table.row(row)[0]).join("\n") })
+  all: ReadonlyArray<Row>,
+  table: Table<Row>,
+  { filters, format: wanted }: Listing = { filters: [], format: undefined }
+) {
+  const isChosen = yield* Lists.matcher(schema, filters)
+  const encoded = Lists.encode(schema, all)
+  const rows = all.filter((_, index) => isChosen(encoded[index]))
+  const render =
+    wanted === undefined || wanted === "table" || wanted === "json" ? undefined : yield* Lists.renderer(schema, wanted)
+  if (wanted === "json") return yield* Console.log(toJson(schema)(rows))
+  if (render !== undefined && !(yield* Json)) {
+    const lines = encoded.filter(isChosen).map(render)
+    return lines.length === 0 ? undefined : yield* Console.log(lines.join("\n"))
+  }
+  yield* print(schema, rows, {
+    full: rows.length === 0 && all.length > 0 ? "Nothing matches the filters." : format(rows, table),
+    brief: rows.map((row) => table.row(row)[0]).join("\n")
+  })
+})
 
 /** Prints the verdicts of a cleanup; with `--quiet`, only the names of what is not kept. */
 export const printReport = (report: Cleanup.Report, table: Table<Cleanup.Verdict>, end?: string) =>

@@ -72,10 +72,18 @@ const named = <A, E, R>(effect: Effect.Effect<A, E | LightboxError, R>) =>
     ownFailure(isLightboxError(error) ? nameFlags(Flags.runningNames)(error) : error)
   )
 
-const optionsOf = ({ env, user, workdir }: Omit<Options, "stdin"> & { readonly workdir: string | undefined }) => ({
-  cwd: workdir,
-  env,
-  user
+const optionsOf = (
+  input: Parameters<typeof Flags.variables>[0] & {
+    readonly user: string | undefined
+    readonly workdir: string | undefined
+  }
+) => ({ cwd: input.workdir, env: Flags.variables(input), user: input.user })
+
+/** Checks that a command can get the terminal that `--tty` asks for. */
+export const expectTerminal = Effect.fnUntraced(function* (method: string) {
+  if (yield* Json) return yield* invalid(method, "--tty", "cannot be combined with --json")
+  if (process.stdin.isTTY && process.stdout.isTTY) return
+  return yield* invalid(method, "--tty", "standard input and output are not a terminal")
 })
 
 const word = Argument.String("command").pipe(Argument.withMetavar("COMMAND"))
@@ -103,10 +111,7 @@ export const exec = Command.make(
   Effect.fnUntraced(
     function* ({ command: words, interactive, name, tty, ...input }) {
       const isJson = yield* Json
-      if (tty && isJson) return yield* invalid("exec", "--tty", "cannot be combined with --json")
-      if (tty && !(process.stdin.isTTY && process.stdout.isTTY)) {
-        return yield* invalid("exec", "--tty", "standard input and output are not a terminal")
-      }
+      if (tty) yield* expectTerminal("exec")
       const sandbox = yield* Sandbox.connect(name)
       const options = optionsOf(input)
       if (tty) return yield* runIn("exec", sandbox, words, options)

@@ -1,16 +1,20 @@
 /** Flags that several commands share. */
 import * as Argument from "effect/cli/Argument"
+import * as CliError from "effect/cli/CliError"
 import * as Flag from "effect/cli/Flag"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Redacted from "effect/Redacted"
+import * as Fs from "node:fs"
 import * as Path from "node:path"
 import type * as Mount from "../../Mount.ts"
 import type * as SandboxConfig from "../../SandboxConfig.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import { Bytes, DurationInput } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
+import { isCode } from "../host/socket.ts"
 
 /** A flag without a `--no-` form. */
 export const toggle = (name: string, description: string): Flag.Flag<boolean> =>
@@ -51,32 +55,44 @@ export const typed = (path: string): string => {
 
 const decodeDuration = Schema.decodeUnknownOption(DurationInput)
 
-const units: { readonly [letter: string]: string } = {
-  s: "seconds",
-  m: "minutes",
-  h: "hours",
-  d: "days",
-  w: "weeks"
+const unitMillis: { readonly [unit: string]: number } = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000
 }
 
-/** A duration such as `"7d"`, or in any form that the library accepts. */
+/** A duration such as `"7d"`, `"1h30m"` or `"5"` (seconds), or in any form that the library accepts. */
 export const duration = (name: string, description: string): Flag.Flag<Duration.Duration | undefined> =>
   optional(
     Flag.String(name).pipe(
       Flag.withMetavar("DURATION"),
       Flag.filterMap(
         (text) => {
-          const [, count, unit = ""] = /^(\d+) ?([smhdw])$/.exec(text) ?? []
-          return decodeDuration(count === undefined ? text : `${count} ${units[unit]}`)
+          const parts = [...text.matchAll(/(\d+(?:\.\d+)?) ?(ms|[smhdw])/g)]
+          if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) {
+            // As in docker and sleep, a number alone means seconds.
+            return decodeDuration(/^\d+(?:\.\d+)?$/.test(text) ? `${text} seconds` : text)
+          }
+          const millis = parts.reduce((sum, [, count, unit = ""]) => sum + Number(count) * (unitMillis[unit] ?? 0), 0)
+          return decodeDuration(millis)
         },
-        (text) => `Expected a duration such as "30s", "5m", "7d" or "30 seconds", not ${JSON.stringify(text)}`
+        (text) => `Expected a duration such as "30s", "5m", "1h30m" or "7d", not ${JSON.stringify(text)}`
       )
     ),
     description
   )
 
 export const bytesOf = (flag: string, size: string | undefined): Effect.Effect<number | undefined, LightboxError> =>
-  size === undefined ? Effect.undefined : decoder(Bytes, "lightbox", flag)(/^\d+$/.test(size) ? Number(size) : size)
+  size === undefined ? Effect.undefined : decoder(Bytes, "lightbox", flag)(sizeOf(size))
+
+/** Also accepts what docker prints and takes, such as `1.5GB`; without a unit, bytes. */
+const sizeOf = (size: string): number | string => {
+  const [, count, unit = ""] = /^(\d+(?:\.\d+)?) ?(?:([kmgt]?)(?:i?b)?)$/i.exec(size) ?? []
+  return count === undefined ? size : Math.round(Number(count) * 1024 ** " kmgt".indexOf(unit.toLowerCase() || " "))
+}
 
 const entries = <A>(
   name: string,
@@ -105,10 +121,58 @@ const matched =
   (text: string): Option.Option<A> =>
     Option.fromUndefinedOr(make(pattern.exec(text)?.groups ?? {}, text))
 
+const sources = /^(?<name>[^=@]+)(?:=(?<value>.*))?@(?<hosts>[^@\s]+)$/s
+
+/** A value that only reaches the hosts. Messages do not show what was typed. */
+export const secrets = Flag.String("secret").pipe(
+  Flag.withMetavar("NAME[=VALUE]@HOST[,HOST...]"),
+  Flag.mapEffect((text) => {
+    const { hosts = "", name, value = process.env[name ?? ""] } = sources.exec(text)?.groups ?? {}
+    return name === undefined || value === undefined
+      ? Effect.fail(
+          new CliError.InvalidValue({
+            option: "secret",
+            value: name ?? "<hidden>",
+            expected:
+              name === undefined ? "NAME@HOST or NAME=VALUE@HOST" : "a variable that is set in this environment",
+            kind: "flag"
+          })
+        )
+      : Effect.succeed([name, { value: Redacted.make(value), hosts: hosts.split(",") }] as const)
+  }),
+  Flag.atLeast(0),
+  Flag.withDescription(
+    "Let HTTPS requests to the hosts carry a value that the sandbox does not see; NAME alone copies it"
+  )
+)
+
 export const labels = record("label", "KEY=VALUE", (text) => {
   const at = text.indexOf("=")
   return at < 1 ? Option.none() : Option.some([text.slice(0, at), text.slice(at + 1)])
 }).pipe(Flag.withDescription("Add a label"))
+
+export interface Filter {
+  readonly key: string
+  readonly value: string
+}
+
+/** How a list is filtered and printed. */
+export interface Listing {
+  readonly filters: ReadonlyArray<Filter>
+  readonly format: string | undefined
+}
+
+/** The flags of all lists. */
+export const listing = {
+  filters: entries("filter", "KEY=VALUE", (text): Option.Option<Filter> => {
+    const at = text.indexOf("=")
+    return at < 1 ? Option.none() : Option.some({ key: text.slice(0, at), value: text.slice(at + 1) })
+  }).pipe(
+    Flag.withAlias("f"),
+    Flag.withDescription('Only rows whose field has this value, such as status=running, name="web*" or label=team=a')
+  ),
+  format: text("format", "FORMAT", 'table, json, a field, or a template such as "{{.name}} {{.status}}"')
+}
 
 /** A name alone copies the value from this process, which keeps secrets off the command line. */
 export const env = record(
@@ -125,9 +189,49 @@ export const env = record(
       : `${text} is not set in this environment`
 ).pipe(Flag.withAlias("e"), Flag.withDescription("Set a variable; a name alone copies its current value"))
 
+/** Reads variables from a file in the format of docker: `NAME=VALUE`, or `NAME` alone, on each line. */
+const envFile: Flag.Flag<{ readonly [key: string]: string }> = Flag.String("env-file").pipe(
+  Flag.withMetavar("FILE"),
+  Flag.mapEffect((path) =>
+    Effect.try({
+      try: () => readVariables(Fs.readFileSync(path, "utf8")),
+      catch: (cause) =>
+        new CliError.InvalidValue({
+          option: "env-file",
+          value: path,
+          expected: isCode(cause, "ENOENT") ? "a file that exists" : `a file of NAME=VALUE lines (${String(cause)})`,
+          kind: "flag"
+        })
+    })
+  ),
+  Flag.atLeast(0),
+  Flag.map((files): { readonly [key: string]: string } => Object.assign({}, ...files)),
+  Flag.withDescription("Set the variables in a file of NAME=VALUE lines")
+)
+
+const readVariables = (text: string): { readonly [key: string]: string } =>
+  Object.fromEntries(
+    text.split(/\r?\n/).flatMap((line, index): ReadonlyArray<readonly [string, string]> => {
+      if (line.trim() === "" || line.trimStart().startsWith("#")) return []
+      const at = line.indexOf("=")
+      const name = (at < 0 ? line : line.slice(0, at)).trim()
+      // The line can hold a secret.
+      if (!/^[^\s=]+$/.test(name)) throw new Error(`line ${index + 1} has no name`)
+      const value = at < 0 ? process.env[name] : line.slice(at + 1)
+      return value === undefined ? [] : [[name, value]]
+    })
+  )
+
+/** The variables of the flags; a file does not change those that are named. */
+export const variables = (input: {
+  readonly env: { readonly [key: string]: string }
+  readonly envFile: { readonly [key: string]: string }
+}): { readonly [key: string]: string } => ({ ...input.envFile, ...input.env })
+
 /** How a command runs in a guest. */
 export const running = {
   env,
+  envFile,
   workdir: text("workdir", "PATH", "Working directory of the command").pipe(Flag.withAlias("w")),
   user: text("user", "USER", "User that runs the command").pipe(Flag.withAlias("u"))
 }
@@ -135,7 +239,7 @@ export const running = {
 /** Options of commands, and the flags that set them. */
 export const runningNames = { env: "--env", cwd: "--workdir", user: "--user" }
 
-const place = /^(?<source>[^:]+):(?<path>\/[^:]*)(?<readonly>:ro)?$/
+const place = /^(?<source>[^:]+):(?<path>\/[^:]*)(?:(?<readonly>:ro)|:rw)?$/
 
 /** An IPv6 address is typed in brackets. */
 const bare = (address: string | undefined): string | undefined => address?.replace(/^\[(.*)\]$/, "$1")
@@ -151,24 +255,31 @@ export const mounts = entries(
   "mount",
   "FOLDER:PATH[:ro]",
   placed((bind) => ({ bind }))
-).pipe(Flag.withAlias("m"), Flag.withDescription("Mount a file or folder of this machine at PATH"))
+).pipe(Flag.withDescription("Mount a file or folder of this machine at PATH"))
 
 export const volumes = entries(
   "volume",
   "NAME:PATH[:ro]",
-  placed((volume) => ({ volume }))
-).pipe(Flag.withDescription("Mount a volume at PATH, creating it if it does not exist"))
+  // As in docker, a path is one of this machine.
+  placed((source) => (/^[.~]|\//.test(source) ? { bind: source } : { volume: source }))
+).pipe(
+  Flag.withAlias("v"),
+  Flag.withDescription("Mount a volume at PATH, creating it if it does not exist, or a folder such as ./src")
+)
+
+/** A port to publish, and how it was typed. */
+export interface TypedPort {
+  readonly mapping: SandboxConfig.PortMapping
+  readonly typed: string
+}
 
 export const ports = entries(
   "port",
-  "[ADDRESS:]HOST:GUEST[/udp]",
+  "[[ADDRESS:]HOST:]GUEST[/udp]",
   matched(
-    /^(?:(?<bind>[^/]+):)?(?<host>\d+):(?<guest>\d+)(?<udp>\/udp)?$/,
-    (
-      { bind, guest, host, udp },
-      typed
-    ): { readonly mapping: SandboxConfig.PortMapping; readonly typed: string } | undefined =>
-      host === undefined || guest === undefined
+    /^(?:(?:(?<bind>[^/]+):)?(?<host>\d*):)?(?<guest>\d+)(?:(?<udp>\/udp)|\/tcp)?$/,
+    ({ bind, guest, host = "", udp }, typed): TypedPort | undefined =>
+      guest === undefined
         ? undefined
         : {
             typed,
@@ -180,7 +291,10 @@ export const ports = entries(
             }
           }
   )
-).pipe(Flag.withAlias("p"), Flag.withDescription("Forward a port of this machine to a port of the sandbox"))
+).pipe(
+  Flag.withAlias("p"),
+  Flag.withDescription("Forward a port of this machine, or without HOST a free one, to a port of the sandbox")
+)
 
 /** Ports of a running sandbox. Without a host port, a free one is taken. */
 export const forwards = Argument.String("port").pipe(

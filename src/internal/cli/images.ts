@@ -4,35 +4,45 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Image from "../../Image.ts"
-import type { ImageInfo } from "../../Microsandbox.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
+import * as Sandbox from "../../Sandbox.ts"
+import type { Resources } from "../../SandboxConfig.ts"
+import { ImageReference } from "../config/schemas.ts"
+import { decoder } from "../config/validation.ts"
 import { isFound } from "../host/fileFailure.ts"
 import { bytes, driver, instant, printList, printRemoved, printReport } from "./environment.ts"
 import { namedArgument, nameFile, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
+import { reportPull } from "./sandboxes.ts"
 
-const printImages = (images: ReadonlyArray<ImageInfo>) =>
-  printList(Shapes.Images, images, {
-    columns: ["IMAGE", "DIGEST", "SIZE", "USED"],
-    row: ({ digest, lastUsedAt, reference, size }) => [
-      reference,
-      digest === undefined ? "-" : digest.replace(/^sha256:/, "").slice(0, 12),
-      bytes(size),
-      instant(lastUsedAt)
-    ],
-    none: "There are no images."
-  })
+const printImages = (images: ReadonlyArray<Microsandbox.ImageInfo>, listing?: Flags.Listing) =>
+  printList(
+    Shapes.Images,
+    images,
+    {
+      columns: ["IMAGE", "DIGEST", "SIZE", "USED"],
+      row: ({ digest, lastUsedAt, reference, size }) => [
+        reference,
+        digest === undefined ? "-" : digest.replace(/^sha256:/, "").slice(0, 12),
+        bytes(size),
+        instant(lastUsedAt)
+      ],
+      none: "There are no images."
+    },
+    listing
+  )
 
-const list = () => Effect.flatMap(Image.list(), printImages)
+const list = (listing: Flags.Listing) => Effect.flatMap(Image.list(), (images) => printImages(images, listing))
 
 const description = "List the images that are cached on this machine"
 
-export const images = Command.make("images", {}, list).pipe(
+export const images = Command.make("images", Flags.listing, list).pipe(
   Command.withDescription(description),
   Command.provide(driver())
 )
 
-const ls = Command.make("ls", {}, list).pipe(Command.withDescription(description))
+const ls = Command.make("ls", Flags.listing, list).pipe(Command.withDescription(description))
 
 const load = Command.make(
   "load",
@@ -49,23 +59,70 @@ const load = Command.make(
   })
 ).pipe(Command.withDescription("Load the images of an archive, so that they need no registry"))
 
-const rm = Command.make(
-  "rm",
-  {
-    names: Flags.nameOf("Names of images").pipe(Argument.atLeast(1)),
-    force: Flags.toggle("force", "Remove names even if a sandbox uses them, and ignore those that do not exist").pipe(
-      Flag.withAlias("f")
-    )
-  },
-  Effect.fnUntraced(function* ({ force, names }) {
-    // Check all names before removing any.
-    const found = yield* Effect.filter(names, (image) =>
-      force ? isFound(Image.get(image)) : Effect.as(Image.get(image), true)
-    )
-    yield* Effect.forEach(found, (image) => Image.remove(image, { force }), { discard: true })
-    yield* printRemoved(found)
-  }, namedArgument)
-).pipe(Command.withDescription("Remove images from the cache"))
+const names = Flags.nameOf("Names of images").pipe(Argument.atLeast(1))
+
+/** Enough to boot an image. */
+const resources: Resources = { memory: "256M" }
+
+const pullEach = Effect.fnUntraced(function* ({ names }: { readonly names: ReadonlyArray<string> }) {
+  yield* Effect.forEach(names, decoder(ImageReference, "pull", "NAME"))
+  const driver = yield* Microsandbox.Microsandbox
+  const pulled = yield* Effect.forEach(names, (image) =>
+    Effect.gen(function* () {
+      const { isCached } = yield* driver.resolveImage(image, { pullPolicy: "always" })
+      // The runtime pulls only what it boots.
+      if (!isCached) {
+        const onPullProgress = yield* reportPull(image)
+        yield* Sandbox.run(
+          { image, resources, network: "none", pullPolicy: "always", onPullProgress },
+          () => Effect.void
+        )
+      }
+      return yield* Image.get(image)
+    })
+  )
+  yield* printImages(pulled)
+}, namedArgument)
+
+const pullDescription = "Pull images from their registry, unless the cached ones are current"
+
+export const pull = Command.make("pull", { names }, pullEach).pipe(
+  Command.withDescription(pullDescription),
+  Command.provide(driver())
+)
+
+const pullImage = Command.make("pull", { names }, pullEach).pipe(Command.withDescription(pullDescription))
+
+const removal = {
+  names,
+  force: Flags.toggle("force", "Remove names even if a sandbox uses them, and ignore those that do not exist").pipe(
+    Flag.withAlias("f")
+  )
+}
+
+const removeEach = Effect.fnUntraced(function* ({
+  force,
+  names
+}: {
+  readonly force: boolean
+  readonly names: ReadonlyArray<string>
+}) {
+  // Check all names before removing any.
+  const found = yield* Effect.filter(names, (image) =>
+    force ? isFound(Image.get(image)) : Effect.as(Image.get(image), true)
+  )
+  yield* Effect.forEach(found, (image) => Image.remove(image, { force }), { discard: true })
+  yield* printRemoved(found)
+}, namedArgument)
+
+const removeDescription = "Remove images from the cache"
+
+const rm = Command.make("rm", removal, removeEach).pipe(Command.withDescription(removeDescription))
+
+export const rmi = Command.make("rmi", removal, removeEach).pipe(
+  Command.withDescription(removeDescription),
+  Command.provide(driver())
+)
 
 const prune = Command.make(
   "prune",
@@ -85,7 +142,7 @@ const prune = Command.make(
 ).pipe(Command.withDescription("Remove images that no sandbox and no snapshot uses"))
 
 export const image = Command.make("image").pipe(
-  Command.withDescription("List, load and remove the images that are cached on this machine"),
-  Command.withSubcommands([ls, load, rm, prune]),
+  Command.withDescription("List, pull, load and remove the images that are cached on this machine"),
+  Command.withSubcommands([ls, pullImage, load, rm, prune]),
   Command.provide(driver())
 )

@@ -15,6 +15,7 @@ import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import * as Volume from "../../Volume.ts"
 import { invalid } from "../config/validation.ts"
+import { write } from "../report/output.ts"
 import { escapeJson } from "../report/printable.ts"
 import * as Logs from "../sandbox/logs.ts"
 import { bytes, driver, Json, Outputs, printList, toJson } from "./environment.ts"
@@ -84,6 +85,25 @@ export const inspect = Command.make(
 
 const encodeEntry = toJson(Shapes.LogEntry)
 
+/** Sessions whose characters can be split between entries. */
+const maxDecoders = 64
+
+/** Decodes the entries of each session on its own. Of many at once, the least recent loses a split character. */
+const sessionDecoder = (): ((entry: Microsandbox.LogEntry) => string) => {
+  const decoders = new Map<string, TextDecoder>()
+  return ({ bytes, session, source }) => {
+    const key = `${source} ${session}`
+    const decoder = decoders.get(key) ?? new TextDecoder()
+    decoders.delete(key)
+    decoders.set(key, decoder)
+    for (const oldest of decoders.keys()) {
+      if (decoders.size <= maxDecoders) break
+      decoders.delete(oldest)
+    }
+    return decoder.decode(bytes, { stream: true })
+  }
+}
+
 export const logs = Command.make(
   "logs",
   {
@@ -97,28 +117,18 @@ export const logs = Command.make(
     const driver = yield* Microsandbox.Microsandbox
     const isJson = yield* Json
     const { stderr, stdout } = yield* Outputs
-    const texts = new Map<string, TextDecoder>()
-    const decode = ({ bytes, session, source }: Microsandbox.LogEntry): string => {
-      const key = `${source} ${session}`
-      const decoder = texts.get(key) ?? new TextDecoder()
-      texts.set(key, decoder)
-      return decoder.decode(bytes, { stream: true })
-    }
-    const show = (entry: Microsandbox.LogEntry): void => {
+    const decode = sessionDecoder()
+    const show = (entry: Microsandbox.LogEntry): Effect.Effect<void> => {
       if (isJson) {
         const { cursor, session, source, text, timestamp } = entry
-        stdout.write(`${encodeEntry({ timestamp, source, session, text, cursor })}\n`)
-      } else {
-        const time = timestamps ? `${DateTime.formatIso(entry.timestamp)} ` : ""
-        const output = entry.source === "stderr" ? stderr : stdout
-        output.write(`${time}${decode(entry)}`)
+        return write(stdout, `${encodeEntry({ timestamp, source, session, text, cursor })}\n`)
       }
+      const time = timestamps ? `${DateTime.formatIso(entry.timestamp)} ` : ""
+      return write(entry.source === "stderr" ? stderr : stdout, `${time}${decode(entry)}`)
     }
     const sources = system ? Microsandbox.LogEntry.fields.source.literals : undefined
     const info = yield* Sandbox.get(name)
-    yield* Stream.runForEach(Logs.read(driver, info, { follow, tail, sources }), (entry) =>
-      Effect.sync(() => show(entry))
-    ).pipe(
+    yield* Stream.runForEach(Logs.read(driver, info, { follow, tail, sources }), show).pipe(
       Effect.mapError(nameFlags({ tail: "--tail" })),
       // One that is removed meanwhile, as `run` does at its end, has stopped.
       Effect.catchReason("LightboxError", "NotFound", (_, error) => (follow ? Effect.void : Effect.fail(error)))
@@ -133,9 +143,10 @@ export const logs = Command.make(
 export const top = Command.make(
   "top",
   {
-    names: Flags.nameOf("Names of running sandboxes (default: all)").pipe(Argument.variadic())
+    names: Flags.nameOf("Names of running sandboxes (default: all)").pipe(Argument.variadic()),
+    ...Flags.listing
   },
-  Effect.fnUntraced(function* ({ names }) {
+  Effect.fnUntraced(function* ({ names, ...listing }) {
     const driver = yield* Microsandbox.Microsandbox
     const none = () => Effect.succeed([])
     const read = (info: Microsandbox.SandboxInfo) =>
@@ -159,20 +170,25 @@ export const top = Command.make(
                 })
             )
           )
-    yield* printList(Shapes.Usages, (yield* usages).flat(), {
-      columns: ["NAME", "CPU", "MEMORY", "READ", "WRITTEN", "RECEIVED", "SENT", "UPTIME"],
-      row: (usage) => [
-        usage.name,
-        `${usage.cpuPercent.toFixed(1)}%`,
-        `${bytes(usage.memory)}/${bytes(usage.memoryLimit)}`,
-        bytes(usage.diskRead),
-        bytes(usage.diskWritten),
-        bytes(usage.networkReceived),
-        bytes(usage.networkSent),
-        Duration.format(Duration.seconds(Math.round(usage.uptimeMillis / 1000)))
-      ],
-      none: "No sandbox is running, or they are not measured."
-    })
+    yield* printList(
+      Shapes.Usages,
+      (yield* usages).flat(),
+      {
+        columns: ["NAME", "CPU", "MEMORY", "READ", "WRITTEN", "RECEIVED", "SENT", "UPTIME"],
+        row: (usage) => [
+          usage.name,
+          `${usage.cpuPercent.toFixed(1)}%`,
+          `${bytes(usage.memory)}/${bytes(usage.memoryLimit)}`,
+          bytes(usage.diskRead),
+          bytes(usage.diskWritten),
+          bytes(usage.networkReceived),
+          bytes(usage.networkSent),
+          Duration.format(Duration.seconds(Math.round(usage.uptimeMillis / 1000)))
+        ],
+        none: "No sandbox is running, or they are not measured."
+      },
+      listing
+    )
   }, namedArgument)
 ).pipe(
   Command.withDescription("Show the processor, memory, disk and network use of running sandboxes"),

@@ -9,6 +9,7 @@ import * as Sandbox from "../../Sandbox.ts"
 import type { SignalName } from "../config/signals.ts"
 import { signals, statusOf } from "../config/signals.ts"
 import { keyboard } from "../guest/attach.ts"
+import { write as writeText } from "../report/output.ts"
 import { driver, instant, Json, Outputs, print, printList, printRemoved, toJson } from "./environment.ts"
 import { requiredCommand } from "./exec.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
@@ -53,15 +54,20 @@ const exitStatusOf = (ended: Job.Ended): number =>
 
 export const jobs = Command.make(
   "jobs",
-  { sandbox: sandboxName },
+  { sandbox: sandboxName, ...Flags.listing },
   Effect.fnUntraced(
-    function* ({ sandbox }) {
+    function* ({ sandbox, ...listing }) {
       const connected = yield* Sandbox.connect(sandbox)
-      yield* printList(Shapes.Jobs, yield* connected.jobs, {
-        columns: ["ID", "STATUS", "STARTED", "COMMAND"],
-        row: ({ argv, id, startedAt, status }) => [id, describe(status), instant(startedAt), argv.join(" ")],
-        none: "There are no jobs."
-      })
+      yield* printList(
+        Shapes.Jobs,
+        yield* connected.jobs,
+        {
+          columns: ["ID", "STATUS", "STARTED", "COMMAND"],
+          row: ({ argv, id, startedAt, status }) => [id, describe(status), instant(startedAt), argv.join(" ")],
+          none: "There are no jobs."
+        },
+        listing
+      )
     },
     Effect.scoped,
     namedArgument
@@ -79,12 +85,12 @@ const start = Command.make(
     maxLog: Flags.text("max-log", "SIZE", "Limit for the kept output (default: 8M)")
   },
   Effect.fnUntraced(
-    function* ({ command: [command = "", ...args], env, id, input, maxLog, sandbox, user, workdir }) {
+    function* ({ command: [command = "", ...args], env, envFile, id, input, maxLog, sandbox, user, workdir }) {
       const connected = yield* Sandbox.connect(sandbox)
       const job = yield* connected
         .start(command, args, {
           id,
-          env,
+          env: Flags.variables({ env, envFile }),
           cwd: workdir,
           user,
           stdin: input ? "open" : "empty",
@@ -115,14 +121,12 @@ const logs = Command.make(
     const isJson = yield* Json
     const { stderr, stdout } = yield* Outputs
     const decoder = new TextDecoder()
-    yield* Stream.runForEach(job.logs({ follow, since }), (event) =>
-      Effect.sync(() => {
-        if (isJson) stdout.write(`${encodeEvent(event)}\n`)
-        else if (event._tag === "Output") stdout.write(decoder.decode(event.bytes, { stream: true }))
-        else if (event.bytes === 0) stderr.write("lightbox: output was lost, because the disk was full\n")
-        else stderr.write(`lightbox: ${event.bytes} bytes are not kept\n`)
-      })
-    ).pipe(Effect.mapError(nameFlags({ since: "--since" })))
+    yield* Stream.runForEach(job.logs({ follow, since }), (event) => {
+      if (isJson) return writeText(stdout, `${encodeEvent(event)}\n`)
+      if (event._tag === "Output") return writeText(stdout, decoder.decode(event.bytes, { stream: true }))
+      if (event.bytes === 0) return writeText(stderr, "lightbox: output was lost, because the disk was full\n")
+      return writeText(stderr, `lightbox: ${event.bytes} bytes are not kept\n`)
+    }).pipe(Effect.mapError(nameFlags({ since: "--since" })))
   }, Effect.scoped)
 ).pipe(Command.withDescription("Print the output of a job"))
 

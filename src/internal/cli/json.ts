@@ -37,7 +37,7 @@ export const Ended = Schema.Struct({
 
 export const Ports = Schema.Array(Microsandbox.PublishedPort)
 
-/** Under one of the keys `started`, `stopped`, `restarted` and `killed`, the names of the sandboxes that changed. */
+/** Under a key such as `started` or `stopped`, the names of the sandboxes that changed, or were waited for. */
 export const Changed = Schema.Record(Schema.String, Schema.Array(Schema.String))
 
 export const Copied = Schema.Struct({

@@ -5,9 +5,11 @@ import * as Flag from "effect/cli/Flag"
 import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { SandboxInfo, SandboxStatus } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
+import { timeLimit } from "../config/validation.ts"
 import { driver, Json, print } from "./environment.ts"
 import * as Failure from "./failure.ts"
 import * as Flags from "./flags.ts"
@@ -66,6 +68,48 @@ export const kill = Command.make("kill", { names }, ({ names }) =>
   changeEach(names, "killed", ["stopped", "crashed"], Sandbox.kill)
 ).pipe(
   Command.withDescription("End sandboxes at once, without a shutdown, and keep their disks"),
+  Command.provide(driver())
+)
+
+const awaited = ["stopped", "running", "removed"] as const
+
+/** Waits until a sandbox has a status. One that is removed meanwhile has stopped. */
+const waitFor = Effect.fnUntraced(function* (name: string, wanted: (typeof awaited)[number]) {
+  const look = Sandbox.get(name).pipe(
+    Effect.map(({ status }) => (status === "crashed" ? "stopped" : status)),
+    Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed("removed" as const))
+  )
+  yield* look.pipe(
+    Effect.repeat({
+      until: (status) => status === wanted || (wanted === "stopped" && status === "removed"),
+      schedule: Schedule.spaced("250 millis")
+    })
+  )
+  return name
+})
+
+export const wait = Command.make(
+  "wait",
+  {
+    names,
+    status: Flags.choice("status", awaited, "What to wait for (default: stopped)"),
+    timeout: Flags.duration("timeout", "Fail if it takes longer than this (default: unlimited)").pipe(
+      Flag.withAlias("t")
+    )
+  },
+  Effect.fnUntraced(function* ({ names, status = "stopped", timeout }) {
+    if (status !== "removed") yield* Effect.forEach(names, Sandbox.get)
+    const reached = yield* Effect.forEach(names, (name) => waitFor(name, status), { concurrency: "unbounded" }).pipe(
+      timeLimit("wait", `waiting until ${names.join(", ")} ${names.length === 1 ? "is" : "are"} ${status}`, timeout)
+    )
+    yield* print(Shapes.Changed, { [status]: reached }, { full: reached.join("\n") })
+  }, Failure.namedArgument)
+).pipe(
+  Command.withDescription("Wait until sandboxes have stopped, and print their names"),
+  Command.withExamples([
+    { command: "lightbox wait web" },
+    { command: "lightbox wait --status running --timeout 1m web" }
+  ]),
   Command.provide(driver())
 )
 

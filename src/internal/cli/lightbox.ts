@@ -18,16 +18,17 @@ import * as Logger from "effect/Logger"
 import * as Schema from "effect/Schema"
 import { createRequire } from "node:module"
 import { isCode } from "../host/socket.ts"
-import { build, plan } from "./builds.ts"
+import { build, plan } from "./build/builds.ts"
+import * as Completion from "./completion.ts"
 import { cp } from "./copy.ts"
 import { Home, Json, Outputs, Quiet } from "./environment.ts"
 import * as Failure from "./failure.ts"
 import { exec, shell } from "./exec.ts"
 import * as Help from "./help.ts"
-import { image, images } from "./images.ts"
+import { image, images, pull, rmi } from "./images.ts"
 import { inspect, logs, top } from "./inspect.ts"
 import { job, jobs } from "./jobs.ts"
-import { kill, restart, start, stop } from "./lifecycle.ts"
+import { kill, restart, start, stop, wait } from "./lifecycle.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
 import { port, ps, rm, run as runCommand } from "./sandboxes.ts"
 import { load, ls, prune, rollback, save } from "./snapshots.ts"
@@ -35,15 +36,18 @@ import { Progress } from "../report/progress.ts"
 import * as Status from "./status.ts"
 import { volume } from "./volumes.ts"
 
+const described = (): Completions.CommandDescriptor => Completions.fromCommand(lightbox)
+
 export const lightbox = Command.make("lightbox").pipe(
   Command.withDescription("Bake microVM snapshots and run sandboxes from them"),
   Command.withSubcommands([
     { group: "START", commands: [init, demo, doctor] },
     { group: "SNAPSHOTS", commands: [build, plan, ls, rollback, prune, save, load] },
-    { group: "SANDBOXES", commands: [runCommand, ps, inspect, start, stop, restart, kill, rm, sweep] },
+    { group: "SANDBOXES", commands: [runCommand, ps, inspect, start, stop, restart, kill, wait, rm, sweep] },
     { group: "INSIDE A SANDBOX", commands: [exec, shell, cp, logs, port, top] },
     { group: "JOBS", commands: [jobs, job] },
-    { group: "VOLUMES AND IMAGES", commands: [volume, images, image] }
+    { group: "VOLUMES AND IMAGES", commands: [volume, images, image, pull, rmi] },
+    Completion.complete(described)
   ]),
   Command.withGlobalFlags([Json, Quiet, Home])
 )
@@ -52,52 +56,16 @@ const { version } = Schema.decodeUnknownSync(Schema.Struct({ version: Schema.Str
   createRequire(import.meta.url)("../../../package.json")
 )
 
-const isValueNext = (flags: ReadonlyArray<Completions.FlagDescriptor>, word: string): boolean => {
-  if (word.includes("=")) return false
-  // Global flags are not among those of a command.
-  if (word === "--home" || word === "--log-level") return true
-  // Of several short flags in one word, only the last can take a value.
-  const name = word.startsWith("--") ? word.slice(2) : word.slice(-1)
-  const flag = flags.find((flag) => flag.name === name || flag.aliases.includes(name))
-  return flag !== undefined && flag.type._tag !== "Boolean"
-}
-
-/** Ends the flags where the command for a guest begins, as docker does: `exec web ls -l` is `exec web -- ls -l`. */
-const endFlags = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
-  let level = Completions.fromCommand(lightbox)
-  let operands = 0
-  let image = false
-  for (let index = 0; index < args.length; index++) {
-    const word = args[index] ?? ""
-    if (word === "--") return args
-    if (word.startsWith("-") && word !== "-") {
-      // With an image, `run` takes no snapshot.
-      image ||= /^--image(?:=|$)/.test(word)
-      if (isValueNext(level.flags, word)) index++
-      continue
-    }
-    const inner = operands === 0 ? level.subcommands.find(({ name }) => name === word) : undefined
-    if (inner !== undefined) {
-      level = inner
-      continue
-    }
-    const place = level.arguments.findIndex(({ name }) => name === "command")
-    if (place >= 0 && operands === (image ? 0 : place)) return [...args.slice(0, index), "--", ...args.slice(index)]
-    operands++
-  }
-  return args
-}
-
 /** Runs the command line, prints everything, and returns the exit status. */
 export const run = Effect.fnUntraced(function* (given: ReadonlyArray<string>) {
-  const args = endFlags(given)
+  const args = Completion.endFlags(described(), given)
   const end = args.indexOf("--")
   // Also applies to arguments that cannot be parsed.
   const json = args.slice(0, end < 0 ? undefined : end).includes("--json")
   const fail = (failure: Failure.Failure) => Effect.as(Console.error(Failure.show(failure, { json })), failure.status)
   const settings = Layer.mergeAll(
     CliConfig.layer({
-      builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions, GlobalFlag.LogLevel]
+      builtIns: [GlobalFlag.Help, GlobalFlag.Version, Completion.Scripts, GlobalFlag.LogLevel]
     }),
     CliOutput.layerPresenter({
       present: Effect.fnUntraced(function* (event) {

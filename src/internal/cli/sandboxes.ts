@@ -8,11 +8,11 @@ import { LightboxError, NotFound } from "../../LightboxError.ts"
 import type { PublishedPort, PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { invalid } from "../config/validation.ts"
+import { invalid, timeLimit } from "../config/validation.ts"
 import { isFound } from "../host/fileFailure.ts"
 import { endpoint } from "../driver/ports.ts"
 import { driver, instant, Json, mebibytes, Outputs, Quiet, print, printList, printRemoved } from "./environment.ts"
-import { command, ownFailure, runIn } from "./exec.ts"
+import { command, expectTerminal, ownFailure, runIn } from "./exec.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -29,7 +29,7 @@ export const run = Command.make(
     image: Flags.text("image", "IMAGE", "Boot an image; all words are then its command"),
     name: Flags.text("name", "NAME", "Name of the sandbox (default: a generated name)"),
     cpus: Flags.count("cpus", "COUNT", "Number of processors (default: 1)"),
-    memory: Flags.text("memory", "SIZE", "Memory, such as 2G (default: 512M)"),
+    memory: Flags.text("memory", "SIZE", "Memory, such as 2G (default: 512M)").pipe(Flag.withAlias("m")),
     disk: Flags.text("disk", "SIZE", "Size of the root disk, only with --image (default: 4G)"),
     rootDisk: Flags.choice(
       "root-disk",
@@ -42,7 +42,12 @@ export const run = Command.make(
     ports: Flags.ports,
     network: Flags.choice("network", ["public", "all", "none"], "Network access (default: public)"),
     pullPolicy: Flags.pullPolicy,
-    labels: Flags.labels,
+    secrets: Flags.secrets,
+    labels: Flags.labels.pipe(Flag.withAlias("l")),
+    interactive: Flags.toggle("interactive", "Pass on standard input, as it does anyway").pipe(Flag.withAlias("i")),
+    tty: Flags.toggle("tty", "Fail unless this is a terminal, which the command gets anyway").pipe(Flag.withAlias("t")),
+    remove: Flags.toggle("rm", "Remove the sandbox afterwards, as it does anyway"),
+    timeout: Flags.duration("timeout", "End the command after this time, with status 124, or a detached sandbox"),
     maxDuration: Flags.duration("max-duration", "End the sandbox after this time"),
     detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),
     detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time"),
@@ -65,6 +70,12 @@ export const run = Command.make(
           "cannot be combined with a command; run it later with lightbox exec NAME COMMAND"
         )
       }
+      const kept = isDetached ? (input.detach ? "--detach" : "--detach-for") : input.reuse ? "--reuse" : undefined
+      if (input.remove && kept !== undefined) {
+        return yield* invalid("run", "--rm", `cannot be combined with ${kept}, which keeps the sandbox`)
+      }
+      if (input.tty && isDetached) return yield* invalid("run", "--tty", `cannot be combined with ${kept}`)
+      if (input.tty) yield* expectTerminal("run")
       const mounts = [...input.mounts, ...input.volumes]
       const second = mounts.findIndex(([path], index) => mounts.findIndex((other) => other[0] === path) < index)
       if (second !== -1) {
@@ -84,15 +95,16 @@ export const run = Command.make(
           disk: yield* Flags.bytesOf("--disk", input.disk)
         },
         rootDisk: input.rootDisk,
-        env: input.env,
+        env: Flags.variables(input),
         mounts: Object.fromEntries(mounts.map(([path, mount]) => [path, mount])),
         ports: input.ports.length === 0 ? undefined : input.ports.map(({ mapping }) => mapping),
         cwd: input.workdir,
         user: input.user,
         network: input.network,
+        ...(input.secrets.length === 0 ? {} : { secrets: Object.fromEntries(input.secrets) }),
         pullPolicy: input.pullPolicy,
         labels: input.labels,
-        maxDuration: input.maxDuration,
+        maxDuration: input.maxDuration ?? (isDetached ? input.timeout : undefined),
         onPullProgress: yield* reportPull(image)
       }
       const launching =
@@ -109,11 +121,20 @@ export const run = Command.make(
               input.ports.flatMap(({ typed }, index) =>
                 ["", ".host", ".guest", ".bind"].map((field) => [`ports.${index}${field}`, `--port ${typed}`])
               )
+            ),
+            ...Object.fromEntries(
+              input.secrets.flatMap(([name]) =>
+                ["", ".hosts"].map((field) => [`secrets.${name}${field}`, `--secret ${name}`])
+              )
             )
           })
         )
       )
-      if (!isDetached) return yield* runIn("run", sandbox, words.length > 0 ? words : yield* defaultCommand(snapshot))
+      yield* reportPorts(sandbox, input.ports)
+      if (!isDetached) {
+        const command = words.length > 0 ? words : yield* defaultCommand(snapshot)
+        return yield* runIn("run", sandbox, command).pipe(timeLimit("run", "the command", input.timeout))
+      }
       if (detachFor !== undefined) yield* sandbox.detachFor(detachFor)
       yield* print(Shapes.Detached, { name: sandbox.name, id: sandbox.id }, { full: sandbox.name })
     },
@@ -147,8 +168,15 @@ const typedMounts = (flag: string, mounts: ReadonlyArray<readonly [path: string,
     )
   )
 
+/** Prints which ports were chosen. */
+const reportPorts = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox, ports: ReadonlyArray<Flags.TypedPort>) {
+  if ((yield* Quiet) || (yield* Json) || ports.every(({ mapping }) => mapping.host !== 0)) return
+  const { stderr } = yield* Outputs
+  for (const { guest, ...at } of (yield* sandbox.info).ports) stderr.write(`${endpoint(at)} leads to port ${guest}\n`)
+})
+
 /** Prints one line when an image is pulled, which can take minutes. */
-const reportPull = Effect.fnUntraced(function* (image: string | undefined) {
+export const reportPull = Effect.fnUntraced(function* (image: string | undefined) {
   if ((yield* Quiet) || (yield* Json)) return undefined
   const { stderr } = yield* Outputs
   let isReported = false
@@ -173,6 +201,7 @@ const launchFlags = {
   ports: "--port",
   network: "--network",
   pullPolicy: "--pull",
+  secrets: "--secret",
   labels: "--label",
   maxDuration: "--max-duration"
 }
@@ -220,20 +249,30 @@ export const port = Command.make(
 
 export const ps = Command.make(
   "ps",
-  { labels: Flags.labels.pipe(Flag.withDescription("Only sandboxes with this label")) },
-  Effect.fnUntraced(function* ({ labels }) {
-    yield* printList(Shapes.Sandboxes, yield* Sandbox.list({ labels }), {
-      columns: ["NAME", "STATUS", "IMAGE", "CPUS", "MEMORY", "CREATED"],
-      row: ({ cpus, createdAt, image = "-", memory, name, status }) => [
-        name,
-        status,
-        image,
-        `${cpus}`,
-        mebibytes(memory),
-        instant(createdAt)
-      ],
-      none: "There are no sandboxes."
-    })
+  {
+    labels: Flags.labels.pipe(Flag.withAlias("l"), Flag.withDescription("Only sandboxes with this label")),
+    all: Flags.toggle("all", "Include stopped sandboxes, as it does anyway").pipe(Flag.withAlias("a")),
+    ...Flags.listing
+  },
+  Effect.fnUntraced(function* ({ all: _, labels, ...listing }) {
+    yield* printList(
+      Shapes.Sandboxes,
+      yield* Sandbox.list({ labels }),
+      {
+        columns: ["NAME", "STATUS", "IMAGE", "CPUS", "MEMORY", "PORTS", "CREATED"],
+        row: ({ cpus, createdAt, image = "-", memory, name, ports, status }) => [
+          name,
+          status,
+          image,
+          `${cpus}`,
+          mebibytes(memory),
+          ports.map(({ guest, ...at }) => `${endpoint(at)}->${guest}`).join(", ") || "-",
+          instant(createdAt)
+        ],
+        none: "There are no sandboxes."
+      },
+      listing
+    )
   })
 ).pipe(Command.withDescription("List sandboxes"), Command.provide(driver()))
 

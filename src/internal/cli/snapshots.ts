@@ -16,30 +16,41 @@ export const ls = Command.make(
   "ls",
   {
     name: Flags.nameOf("Show the generations of this snapshot").pipe(Argument.optional),
-    layers: Flags.toggle("layers", "Include results of builds that have no name")
+    layers: Flags.toggle("layers", "Include results of builds that have no name"),
+    ...Flags.listing
   },
-  Effect.fnUntraced(function* ({ layers, name }) {
-    if (Option.isSome(name)) return yield* namedArgument(generations(name.value))
-    yield* printList(Shapes.Snapshots, yield* Snapshot.list({ layers }), {
-      columns: ["NAME", "GENERATION", "IMAGE", "SIZE", "CREATED"],
-      row: ({ allocated, createdAt, generation = "-", image, name }) => [
-        name,
-        `${generation}`,
-        image,
-        bytes(allocated),
-        instant(createdAt)
-      ],
-      none: "There are no snapshots."
-    })
+  Effect.fnUntraced(function* ({ layers, name, ...listing }) {
+    if (Option.isSome(name)) return yield* namedArgument(generations(name.value, listing))
+    yield* printList(
+      Shapes.Snapshots,
+      yield* Snapshot.list({ layers }),
+      {
+        columns: ["NAME", "GENERATION", "IMAGE", "SIZE", "CREATED"],
+        row: ({ allocated, createdAt, generation = "-", image, name }) => [
+          name,
+          `${generation}`,
+          image,
+          bytes(allocated),
+          instant(createdAt)
+        ],
+        none: "There are no snapshots."
+      },
+      listing
+    )
   })
 ).pipe(Command.withDescription("List snapshots, or the generations of one"), Command.provide(driver()))
 
-const generations = Effect.fnUntraced(function* (name: string) {
-  yield* printList(Shapes.Generations, yield* Snapshot.generations(name), {
-    columns: ["GENERATION", "CREATED", ""],
-    row: ({ createdAt, generation, isCurrent }) => [`${generation}`, instant(createdAt), isCurrent ? "current" : ""],
-    none: "This snapshot has no generations: another tool made it."
-  })
+const generations = Effect.fnUntraced(function* (name: string, listing: Flags.Listing) {
+  yield* printList(
+    Shapes.Generations,
+    yield* Snapshot.generations(name),
+    {
+      columns: ["GENERATION", "CREATED", ""],
+      row: ({ createdAt, generation, isCurrent }) => [`${generation}`, instant(createdAt), isCurrent ? "current" : ""],
+      none: "This snapshot has no generations: another tool made it."
+    },
+    listing
+  )
 })
 
 export const rollback = Command.make(
@@ -92,7 +103,7 @@ export const prune = Command.make(
   Command.withDescription("Remove build results that nothing needs"),
   Command.withExamples([
     { command: "lightbox prune --dry-run", description: "Show what would be removed, and why" },
-    { command: 'lightbox prune --keep 1 --older-than "30 days"' }
+    { command: "lightbox prune --keep 1 --older-than 30d" }
   ]),
   Command.provide(driver())
 )

@@ -8,6 +8,7 @@ export const table = `EXIT STATUS
   0               success
   1               failure, or \`doctor\` found a problem
   2               wrong usage; nothing was done
+  124             \`run --timeout\`: the time is over
   125, 126, 127   \`run\`, \`exec\` and \`shell\`: lightbox failed, the command could not be started, or was not found
   129, 130, 143   ended by SIGHUP, SIGINT (Ctrl-C) or SIGTERM
   141             the reader of the output closed it
@@ -42,7 +43,8 @@ export const ofInvocation = (commandPath: ReadonlyArray<string>): number => (pas
 export const ofError = ({ reason }: LightboxError): number => (reason._tag === "InvalidConfig" ? 2 : 1)
 
 /** Follows Docker and POSIX shells. */
-export const ofGuestCommand = ({ reason }: LightboxError): number => {
+export const ofGuestCommand = ({ method, reason }: LightboxError): number => {
+  if (reason._tag === "TimedOut" && method === "run") return 124
   if (reason._tag !== "CommandNotStarted") return 125
   return reason.kind === "ProgramNotFound" ? 127 : 126
 }

@@ -4,7 +4,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Volume from "../../Volume.ts"
-import { bytes, driver, mebibytes, print, printList, printRemoved, printReport } from "./environment.ts"
+import { bytes, driver, instant, mebibytes, print, printList, printRemoved, printReport } from "./environment.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -13,19 +13,33 @@ const name = Flags.nameOf("Name of the volume")
 
 const ls = Command.make(
   "ls",
-  { usage: Flags.toggle("usage", "Show the space that each volume uses, which is slow with very many files") },
-  Effect.fnUntraced(function* ({ usage }) {
+  {
+    usage: Flags.toggle("usage", "Show the space that each volume uses, which is slow with very many files"),
+    ...Flags.listing
+  },
+  Effect.fnUntraced(function* ({ usage, ...listing }) {
     const volumes = yield* Volume.list()
     const all = usage
       ? yield* Effect.forEach(volumes, (volume) =>
           Effect.map(Volume.usage(volume.name), ({ used }) => ({ ...volume, used }))
         )
       : volumes.map((volume) => ({ ...volume, used: undefined }))
-    yield* printList(Shapes.Volumes, all, {
-      columns: ["NAME", "KIND", "QUOTA", "USED"],
-      row: ({ kind, name, quota, used }) => [name, kind, mebibytes(quota), bytes(used)],
-      none: "There are no volumes."
-    })
+    yield* printList(
+      Shapes.Volumes,
+      all,
+      {
+        columns: ["NAME", "KIND", "QUOTA", "USED", "CREATED"],
+        row: ({ createdAt, kind, name, quota, used }) => [
+          name,
+          kind,
+          mebibytes(quota),
+          bytes(used),
+          instant(createdAt)
+        ],
+        none: "There are no volumes."
+      },
+      listing
+    )
   })
 ).pipe(Command.withDescription("List volumes"))
 

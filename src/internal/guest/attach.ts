@@ -1,4 +1,5 @@
 /** Connects a command in the guest to the terminal of this process. */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -72,15 +73,25 @@ const followSize = (running: Guest.Process): Effect.Effect<void, never, Scope.Sc
     Effect.asVoid
   )
 
-/** Keyboard input, until the end of the input. Must not keep the process alive afterwards. */
-export const keyboard: Stream.Stream<Uint8Array> = Stream.callback<Uint8Array>((queue) => {
-  const onData = (bytes: Uint8Array) => Queue.offerUnsafe(queue, bytes)
-  const onEnd = () => Queue.endUnsafe(queue)
-  return Effect.acquireRelease(
-    Effect.sync(() => process.stdin.on("data", onData).on("end", onEnd).resume()),
-    () => Effect.sync(() => process.stdin.off("data", onData).off("end", onEnd).pause())
-  )
+/** Reads the next chunk of standard input. Between reads, the input is paused, so that nothing piles up. */
+const nextInput = Effect.callback<Uint8Array, Cause.Done>((resume) => {
+  const { stdin } = process
+  if (stdin.readableEnded) return resume(Cause.done())
+  const stop = () => stdin.off("data", onData).off("end", onEnd).pause()
+  const onData = (bytes: Uint8Array) => {
+    stop()
+    resume(Effect.succeed(bytes))
+  }
+  const onEnd = () => {
+    stop()
+    resume(Cause.done())
+  }
+  stdin.on("data", onData).on("end", onEnd).resume()
+  return Effect.sync(stop)
 })
+
+/** Keyboard input, until the end of the input. Does not keep the process alive afterwards. */
+export const keyboard: Stream.Stream<Uint8Array> = Stream.fromEffectRepeat(nextInput)
 
 /** Writes to an output of this process, with backpressure. */
 export const writeTo = (stream: NodeJS.WriteStream, bytes: Uint8Array): Effect.Effect<void> =>
