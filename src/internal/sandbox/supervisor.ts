@@ -7,21 +7,31 @@
 export type Restart = "no" | "on-failure" | "always"
 
 /**
- * Starts a command again a second after it has exited, and ends with it once the group is told to end, or if it cannot
- * be started. The shell runs its traps when the command has exited; it survives the signals that a command may handle.
+ * Starts a command again a second after it has exited, and ends with it, in the same way, once the group is told to end,
+ * or if it cannot be started. The shell runs its traps when the command has exited; it survives the signals that a
+ * command may handle.
  */
 const loop = (isOver: string) => String.raw`
 lb_over=
-trap 'lb_over=1' HUP INT TERM
+trap 'lb_over=129' HUP
+trap 'lb_over=130' INT
+trap 'lb_over=143' TERM
 trap : QUIT USR1 USR2 ALRM
+lb_end() {
+  if [ "$lb_over" = "$lb_status" ]; then
+    trap - HUP INT TERM
+    kill "-$((lb_over - 128))" "$$"
+  fi
+  exit "$lb_status"
+}
 while :; do
   (exec "$@")
   lb_status=$?
-  [ -z "$lb_over" ] || exit "$lb_status"
-  case $lb_status in ${isOver}) exit "$lb_status" ;; esac
+  [ -z "$lb_over" ] || lb_end
+  case $lb_status in ${isOver}) lb_end ;; esac
   echo "lightbox: exited with code $lb_status, starts again"
   sleep 1
-  [ -z "$lb_over" ] || exit "$lb_status"
+  [ -z "$lb_over" ] || lb_end
 done
 `
 
