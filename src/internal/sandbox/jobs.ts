@@ -155,17 +155,22 @@ export const start = Effect.fnUntraced(function* (
     input,
     Supervisor.loops[restart]
   ]
-  const command: Guest.Command = { ...rest, argv: ["setsid", "sh", ...supervisor, ...argv], detaches: true }
+  const command: Guest.Command = {
+    ...rest,
+    argv: ["setsid", "sh", ...supervisor, ...argv],
+    stdin: "empty",
+    detaches: true
+  }
   const failed = (reason: LightboxError["reason"]) => new LightboxError({ method: "Sandbox.start", reason })
   const missing = (problem: string) =>
     failed(new CommandNotStarted({ argv: words, kind: "ProgramNotFound", problem, errno: "ENOENT" }))
-  const attempt = Execution.collect(guest, "Sandbox.start", command).pipe(
+  const attempt = Effect.scoped(Effect.flatMap(guest.spawn(command), answerOf)).pipe(
     Effect.catchReason("LightboxError", "CommandNotStarted", (reason) =>
       reason.kind === "ProgramNotFound"
         ? missing("the guest has no setsid")
         : failed(new CommandNotStarted({ ...Struct.pick(reason, ["kind", "problem", "errno"]), argv: words }))
     ),
-    Effect.map(({ stderr, stdout }) => `${Execution.tail(stderr)}\n${Execution.tail(stdout)}`.trim().split("\n").at(-1))
+    Effect.mapError(Execution.withMethod("Sandbox.start"))
   )
   const first = yield* attempt
   // The first job, or the first of another user after a preparation that was interrupted.
@@ -179,6 +184,19 @@ export const start = Effect.fnUntraced(function* (
   const code = problem.endsWith("No space left on device") ? "ENOSPC" : "UNKNOWN"
   return yield* failed(new FileError({ operation: "start", path: `${folder}/${id}`, code, problem }))
 })
+
+/** Reads the last line of what a supervisor says, without waiting for the end of it. */
+const answerOf = ({ output }: Guest.Process): Effect.Effect<string | undefined, LightboxError> =>
+  Effect.suspend(() => {
+    const last = new Execution.Tail()
+    const answer = () => Execution.tail(last.last).trim().split("\n").at(-1)
+    return output.pipe(
+      Stream.tap(({ bytes }) => Effect.sync(() => last.push(bytes))),
+      Stream.takeUntil(() => answer() === "started"),
+      Stream.runDrain,
+      Effect.map(answer)
+    )
+  })
 
 /** Makes the folder of all jobs. Like `/tmp`, every user of the guest can add to it. */
 const prepare = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {

@@ -67,7 +67,9 @@ read -r lb_self </proc/$$/stat
   true >"$lb_dir/running" && echo 0 >"$lb_dir/pid" &&
     printf '%s\n' "$lb_boot" "$lb_self" "$lb_record" >"$lb_dir/job"
 } 2>&1 || { rm -rf "$lb_dir"; echo No space left on device; exit; }
-(echo started)
+trap '' PIPE
+echo started
+trap - PIPE
 exec </dev/null >/dev/null 2>&1
 
 lb_end() {
@@ -89,7 +91,7 @@ lb_write() {
     lb_kind=log lb_left=$((lb_segment - lb_size)) lb_block=4096
     [ "$lb_left" -ge "$lb_block" ] || lb_block=$lb_left
     dd bs="$lb_block" count="$((lb_left / lb_block))" >>"$lb_dir/$lb_log" || lb_kind=gap
-    lb_now=$(wc -c <"$lb_dir/$lb_log") || lb_now=0
+    [ -s "$lb_dir/$lb_log" ] && lb_now=$(wc -c <"$lb_dir/$lb_log") || lb_now=0
     if [ "$lb_kind" = gap ]; then
       lb_size=$lb_now
       lb_rotate gap
