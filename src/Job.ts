@@ -19,6 +19,9 @@
  *
  * Its limits (`rlimits`) apply to the supervisor, too: with `fsize`, to its log files.
  *
+ * With `terminal`, a job is a session on a terminal, such as a shell or an editor, that `job.attach` connects to the
+ * terminal of this process, again and again. Its log has the bytes that the terminal was sent.
+ *
  * Standard output and error are one log, in the order in which they were written, because then one offset says where a
  * reader is. To keep them apart, redirect one: `sandbox.start("sh", ["-c", "make 2> /tmp/errors"])`.
  *
@@ -74,6 +77,11 @@ export interface StartOptions extends Pick<ExecOptions, "cwd" | "user" | "env" |
   readonly id?: string | undefined
   /** `"open"`: the command reads what {@link Job.write} sends. Default: `"empty"`. */
   readonly stdin?: "open" | "empty" | undefined
+  /**
+   * Runs the command in a terminal of this size, with its input open. Default: none. Needs `script` of util-linux in the
+   * guest, which Debian and its relatives have; fails with `Unsupported` without it.
+   */
+  readonly terminal?: Guest.TerminalSize | undefined
   /** Limit for the kept output, such as `"64M"`; at least 128 KiB. The oldest is dropped. Default: 8 MiB. */
   readonly maxLog?: SandboxConfig.Size | undefined
 }
@@ -83,6 +91,7 @@ export interface StartOptions extends Pick<ExecOptions, "cwd" | "user" | "env" |
  *
  * A command that exits with 128 plus the number of a signal, as shells do, counts as exited, except for 130 (`SIGINT`)
  * and 141 (`SIGPIPE`), which `sh` cannot tell from the signals. Where `sh` is bash, every other signal is such a code.
+ * With a terminal, all such codes count as signals.
  *
  * @category models
  * @since 0.1.0
@@ -111,6 +120,7 @@ export interface Info {
   /** The command and its arguments, without redacted words. */
   readonly argv: ReadonlyArray<string>
   readonly stdin: "open" | "empty"
+  readonly terminal: boolean
   /** Process id and group of the command. Undefined until it has begun. */
   readonly pid?: number | undefined
   /** By the clock of the host that started it. */
@@ -147,6 +157,7 @@ export const Info = modelSchema<Info>()(
     id: Schema.String,
     argv: Schema.Array(Schema.String),
     stdin: Schema.Literals(["open", "empty"]),
+    terminal: Schema.Boolean,
     pid: Schema.optional(Schema.Int),
     startedAt: Schema.DateTimeUtc,
     status: Status
@@ -162,7 +173,7 @@ export const Info = modelSchema<Info>()(
 export interface LogOptions {
   /** Offset of the first byte. To go on after an interruption: `offset + bytes.length` of the last event. Default: 0. */
   readonly since?: number | undefined
-  /** Read on until the job has ended, polling every 100 milliseconds. Default: `false`. */
+  /** Read on until the job has ended, polling every 10 to 100 milliseconds. Default: `false`. */
   readonly follow?: boolean | undefined
 }
 
@@ -213,8 +224,22 @@ export interface Job {
   readonly write: <E = never, R = never>(
     input: string | Uint8Array | Stream.Stream<Uint8Array, E, R>
   ) => Effect.Effect<void, LightboxError | E, R>
-  /** Ends the command's input. */
+  /** Ends the command's input. With a terminal, types Ctrl+D, and nothing can be sent afterwards. */
   readonly endInput: Effect.Effect<void, LightboxError>
+  /** Resizes the job's terminal. Fails with `InvalidConfig` if it has none; no effect after it has ended. */
+  readonly resize: (size: Guest.TerminalSize) => Effect.Effect<void, LightboxError>
+  /**
+   * Connects the job's terminal to that of this process until the job ends. Ctrl+] detaches: it returns `Running`, and
+   * the job runs on, unlike with `sandbox.attach`. So does interrupting it.
+   *
+   * **Details**
+   *
+   * Shows the last 32 KiB of the log first, sets the size of this terminal, and follows changes of it, which makes
+   * programs that fill the screen draw it again. Several processes can attach at once: all see the same, all can type,
+   * and the last to change its size decides. Without a terminal, passes input and output on as they are. Fails with
+   * `InvalidConfig` if the job has no terminal.
+   */
+  readonly attach: Effect.Effect<Status, LightboxError>
   /** Removes an ended job and its log. With `force`, kills a running one first; without, it fails with `StillRunning`. */
   readonly remove: (options?: { readonly force?: boolean | undefined }) => Effect.Effect<void, LightboxError>
 }

@@ -708,7 +708,7 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
       StillRunning: again
     })
   })
-  return yield* attempt.pipe(
+  return yield* internal.orClose(attempt, Option.isSome).pipe(
     Effect.repeat({
       until: Option.isSome,
       schedule: Schedule.max([Schedule.spaced("250 millis"), Schedule.recurs(480)])

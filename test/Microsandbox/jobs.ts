@@ -5,6 +5,9 @@ import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
+import { execFileSync } from "node:child_process"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
 import type * as Job from "../../src/Job.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -30,6 +33,19 @@ export const read = (events: Stream.Stream<Job.LogEvent, LightboxError>, since =
 
 const finished = (job: Job.Job) =>
   Effect.all({ ended: job.wait, log: Effect.map(read(job.logs()), ({ text }) => text) })
+
+/** Finds the program `script`, or copies this machine's into a guest of busybox. */
+const provideScript = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox) {
+  const { stdout } = yield* sandbox.shell("command -v script")
+  if (stdout !== "") return stdout.trim()
+  const program = "/usr/bin/script"
+  const libraries = execFileSync("ldd", [program], { encoding: "utf8" }).match(/\/\S+/g) ?? []
+  for (const path of [program, ...libraries]) {
+    yield* sandbox.makeDirectory(Path.dirname(path))
+    yield* sandbox.writeFile(path, Fs.readFileSync(path), { mode: 0o755 })
+  }
+  return program
+})
 
 export const jobs: Group<Bench.Shared> = (test) => {
   test("a job records its exit code, and both outputs in order", function* () {
@@ -234,6 +250,55 @@ export const jobs: Group<Bench.Shared> = (test) => {
     assert.strictEqual((yield* read(job.logs({ follow: true }))).text, "")
     yield* job.signal("SIGKILL")
     yield* job.remove()
+  })
+
+  test("a job with a terminal is resized and typed into, over any connection", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const program = yield* provideScript(sandbox)
+    const script = `tty >/dev/null && echo on $TERM; stty size; trap 'stty size' WINCH; while :; do read -r x && echo "got $x"; done`
+    yield* Effect.scoped(
+      Effect.flatMap(Sandbox.connect(sandbox.name), (own) =>
+        own.start("sh", ["-c", script, Redacted.make("it's")], { id: "tty", terminal: { rows: 40, columns: 100 } })
+      )
+    )
+    const job = yield* sandbox.job("tty")
+    const info = yield* job.info
+    assert.deepInclude(info, { terminal: true, stdin: "open", argv: ["sh", "-c", script, "<redacted>"] })
+    const until = (...parts: ReadonlyArray<string>) =>
+      job.logs({ follow: true }).pipe(
+        Stream.scan(
+          () => "",
+          (seen, event) => (event._tag === "Output" ? seen + Buffer.from(event.bytes).toString() : seen)
+        ),
+        Stream.takeUntil((seen) => parts.every((part) => seen.includes(part))),
+        Stream.runFold(
+          () => "",
+          (_, seen) => seen
+        )
+      )
+    assert.strictEqual(yield* until("100\r\n"), "on xterm\r\n40 100\r\n")
+    yield* job.resize({ rows: 10, columns: 20 })
+    yield* job.write("one\r")
+    assert.include(yield* until("10 20\r\n", "got one\r\n"), "\r\none\r\n")
+    yield* job.signal("SIGTERM")
+    assert.deepStrictEqual(yield* job.wait, { _tag: "Signaled", signal: "SIGTERM" })
+    yield* job.resize({ rows: 10, columns: 20 })
+    yield* job.remove()
+
+    const ended = yield* sandbox.start("sh", ["-c", "read -r x; exit 3"], { terminal: { rows: 1, columns: 1 } })
+    yield* ended.endInput
+    assert.deepStrictEqual(yield* ended.wait, { _tag: "Exited", exitCode: 3 })
+    const without = yield* sandbox.start("true")
+    const problem = without.resize({ rows: 1, columns: 1 })
+    assert.strictEqual((yield* Bench.failsWith("InvalidConfig", problem)).field, "terminal")
+    assert.strictEqual((yield* Bench.failsWith("InvalidConfig", without.attach)).field, "terminal")
+    yield* sandbox.rename(program, `${program}.moved`)
+    const { feature } = yield* Bench.failsWith(
+      "Unsupported",
+      sandbox.start("true", [], { terminal: { rows: 1, columns: 1 } })
+    )
+    assert.strictEqual(feature, "a job with a terminal")
+    yield* sandbox.rename(`${program}.moved`, program)
   })
 
   test("many jobs run at once", function* () {

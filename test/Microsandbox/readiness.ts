@@ -232,7 +232,8 @@ export const readiness: Group<Bench.Shared> = (test) => {
         command: "trap 'echo bye; exit 4' TERM; trap 'echo reopened' USR1; echo up; while :; do sleep 0.05; done",
         restart: "always",
         ready: { log: "up" }
-      }
+      },
+      plain: { command: "exec sleep 4345", restart: "on-failure" }
     })
     const sandbox = yield* launched
     const ended = (id: string) => Effect.flatMap(sandbox.job(id), (job) => job.wait)
@@ -249,6 +250,8 @@ export const readiness: Group<Bench.Shared> = (test) => {
     assert.deepStrictEqual(yield* polite.status, { _tag: "Running" })
     yield* polite.signal("SIGTERM")
     assert.deepStrictEqual(yield* polite.wait, { _tag: "Exited", exitCode: 4 })
+    yield* Effect.flatMap(sandbox.job("plain"), (job) => job.signal("SIGTERM"))
+    assert.deepStrictEqual(yield* ended("plain"), { _tag: "Signaled", signal: "SIGTERM" })
   })
 
   test("a launch whose service does not become ready leaves nothing", function* () {

@@ -2,10 +2,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
+import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Probe from "../../src/Probe.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -211,6 +213,40 @@ describe("services", () => {
       yield* Sandbox.remove("again", { force: true })
     }).pipe(Effect.provide(layer))
   )
+
+  it.live("start in a sandbox that was lost during an attempt, whose connection is closed at once", () => {
+    let connections = 0
+    const counting = Layer.effect(
+      Microsandbox.Microsandbox,
+      Effect.map(Microsandbox.Microsandbox, (driver) => ({
+        ...driver,
+        connect: (info) =>
+          Effect.andThen(
+            Effect.acquireRelease(
+              Effect.sync(() => connections++),
+              () => Effect.sync(() => connections--)
+            ),
+            driver.connect(info)
+          )
+      }))
+    )
+    return Effect.gen(function* () {
+      const get = Sandbox.getOrCreate("lost", { image, services: { one: sleeping } })
+      yield* Effect.scoped(get)
+      const before = yield* count("connect")
+      const control = yield* MicrosandboxMemory.Control
+      yield* control.inject(MicrosandboxMemory.killGuestAt("guest.spawn"))
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const job = yield* Effect.flatMap(get, (sandbox) => sandbox.job("one"))
+          assert.deepStrictEqual(yield* job.status, { _tag: "Running" })
+          assert.deepStrictEqual([(yield* count("connect")) - before, connections], [2, 1])
+        })
+      )
+      assert.strictEqual(connections, 0)
+      yield* Sandbox.remove("lost", { force: true })
+    }).pipe(Effect.provide(Layer.provideMerge(counting, layer)))
+  })
 
   it.live("start where a power cut has left the folder of one without its record", () =>
     Effect.gen(function* () {

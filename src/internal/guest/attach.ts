@@ -13,7 +13,39 @@ import { statusOf } from "../config/signals.ts"
 /** Ctrl+] leaves the command, as in `telnet`. */
 const detachByte = 0x1d
 
-const size = (): Guest.TerminalSize => ({ rows: process.stdout.rows ?? 24, columns: process.stdout.columns ?? 80 })
+/** Checks whether this process has a terminal. */
+export const isTerminal = (): boolean => process.stdin.isTTY && process.stdout.isTTY
+
+export const size = (): Guest.TerminalSize => ({
+  rows: process.stdout.rows ?? 24,
+  columns: process.stdout.columns ?? 80
+})
+
+interface Session<A> {
+  /** Passes the output on until its end. */
+  readonly run: Effect.Effect<A, LightboxError>
+  readonly send: (keys: Stream.Stream<Uint8Array>) => Effect.Effect<unknown, LightboxError>
+  readonly resize: (size: Guest.TerminalSize) => Effect.Effect<void, LightboxError>
+}
+
+/** Connects this process's input and terminal until the session ends, or until Ctrl+], which returns nothing. */
+export const connect = <A>({
+  resize,
+  run,
+  send
+}: Session<A>): Effect.Effect<A | undefined, LightboxError, Scope.Scope> =>
+  Effect.gen(function* () {
+    if (!isTerminal()) return yield* Effect.raceFirst(run, Effect.andThen(send(keyboard), Effect.never))
+    const detached = yield* Deferred.make<void>()
+    yield* rawMode
+    yield* followSize(resize)
+    const typed = send(Stream.takeWhile(keyboard, (bytes) => !leaves(bytes)))
+    return yield* Effect.raceAllFirst([
+      run,
+      Effect.andThen(Effect.andThen(typed, Deferred.succeed(detached, undefined)), Effect.never),
+      Effect.as(Deferred.await(detached), undefined)
+    ])
+  })
 
 /**
  * Runs a command with this process's input and output, in a terminal if there is one. Returns its exit code; if a
@@ -25,32 +57,20 @@ export const attach = (
 ): Effect.Effect<number, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const isTerminal = process.stdin.isTTY && process.stdout.isTTY
       const running = yield* guest.spawn(
-        isTerminal
+        isTerminal()
           ? { ...command, terminal: size(), env: { TERM: process.env["TERM"] ?? "xterm", ...command.env } }
           : command
       )
-      const detached = yield* Deferred.make<void>()
-      if (isTerminal) {
-        yield* rawMode
-        yield* followSize(running)
-      }
       const output = Stream.runForEach(running.output, ({ _tag, bytes }) =>
         writeTo(_tag === "Stdout" ? process.stdout : process.stderr, bytes)
       )
-      const input = Stream.run(
-        isTerminal ? Stream.takeWhile(keyboard, (bytes) => !leaves(bytes)) : keyboard,
-        running.stdin
-      )
-      const fed = isTerminal
-        ? Effect.andThen(input, Deferred.succeed(detached, undefined))
-        : Effect.andThen(input, Effect.never)
-      return yield* Effect.raceAllFirst([
-        Effect.andThen(output, Effect.map(ended(running), statusOf)),
-        Effect.andThen(fed, Effect.never),
-        Effect.as(Deferred.await(detached), 0)
-      ])
+      const status = yield* connect({
+        run: Effect.andThen(output, Effect.map(ended(running), statusOf)),
+        send: (keys) => Stream.run(keys, running.stdin),
+        resize: running.resize
+      })
+      return status ?? 0
     })
   )
 
@@ -60,7 +80,9 @@ const setRawMode = (isRaw: boolean) => Effect.sync(() => process.stdin.setRawMod
 
 const rawMode = Effect.acquireRelease(setRawMode(true), () => setRawMode(false))
 
-const followSize = (running: Guest.Process): Effect.Effect<void, never, Scope.Scope> =>
+const followSize = (
+  resize: (size: Guest.TerminalSize) => Effect.Effect<void, LightboxError>
+): Effect.Effect<void, never, Scope.Scope> =>
   Stream.callback<void>((queue) => {
     const onResize = () => Queue.offerUnsafe(queue, undefined)
     return Effect.acquireRelease(
@@ -68,7 +90,7 @@ const followSize = (running: Guest.Process): Effect.Effect<void, never, Scope.Sc
       () => Effect.sync(() => process.stdout.off("resize", onResize))
     )
   }).pipe(
-    Stream.runForEach(() => Effect.ignore(running.resize(size()))),
+    Stream.runForEach(() => Effect.ignore(resize(size()))),
     Effect.forkScoped,
     Effect.asVoid
   )

@@ -230,8 +230,8 @@ export const make = (
       forward: (guestPort, options) => Forwards.make(guest, forwards, guestPort, options),
       forwards: Effect.sync(() => [...forwards]),
       start: Effect.fn("Sandbox.start")(function* (command, args, options) {
-        const { id, maxLog, stdin, ...checked } = yield* withArgv(decodeStart({ command, args }, options))
-        const job = yield* Jobs.start(guest, { ...commandOf(checked), id, maxLog, stdin })
+        const { id, maxLog, stdin, terminal, ...checked } = yield* withArgv(decodeStart({ command, args }, options))
+        const job = yield* Jobs.start(guest, { ...commandOf(checked), id, maxLog, stdin, terminal })
         for (const secret of secretsOf(checked)) secrets.add(secret)
         return job
       }),

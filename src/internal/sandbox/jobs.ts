@@ -2,6 +2,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Struct from "effect/Struct"
@@ -16,11 +17,13 @@ import {
   LightboxError,
   NotFound,
   StillRunning,
-  Unknown
+  Unknown,
+  Unsupported
 } from "../../LightboxError.ts"
-import { Bytes, Int53, JobId } from "../config/schemas.ts"
+import { Bytes, Int53, JobId, TerminalSize } from "../config/schemas.ts"
 import { named, signals } from "../config/signals.ts"
 import { checkSignal, decoder, invalid, optionsDecoder } from "../config/validation.ts"
+import * as Attach from "../guest/attach.ts"
 import { concat } from "../guest/protocol.ts"
 import * as Execution from "../guest/execution.ts"
 import { readText } from "../guest/files.ts"
@@ -40,6 +43,7 @@ const blockBytes = 64 * 1024
 export const startOptions = {
   id: Schema.optional(JobId),
   stdin: Schema.optional(Schema.Literals(["open", "empty"])),
+  terminal: Schema.optional(TerminalSize),
   maxLog: Schema.optional(
     Bytes.check(Schema.makeFilter((bytes) => (bytes < 2 * blockBytes ? "expected at least 128K" : undefined)))
   )
@@ -50,12 +54,14 @@ const decodeLogs = optionsDecoder(
   "Job.logs",
   Schema.Struct({ since: Schema.optional(Int53), follow: Schema.optional(Schema.Boolean) })
 )
+const decodeSize = decoder(TerminalSize, "Job.resize", "size")
 const decodeRemove = optionsDecoder("Job.remove", Schema.Struct({ force: Schema.optional(Schema.Boolean) }))
 
 const Stored = Schema.fromJsonString(
   Schema.Struct({
     argv: Schema.Array(Schema.String),
     stdin: Schema.Literals(["open", "empty"]),
+    terminal: Schema.optional(Schema.Boolean),
     startedAt: Schema.DateTimeUtcFromMillis
   })
 )
@@ -124,6 +130,7 @@ export const forMethod =
 export interface Start extends Pick<Guest.Command, "argv" | "cwd" | "user" | "env" | "rlimits"> {
   readonly id?: string | undefined
   readonly stdin?: "open" | "empty" | undefined
+  readonly terminal?: Guest.TerminalSize | undefined
   readonly maxLog?: number | undefined
   /** When to start the command again after it has exited. */
   readonly restart?: Supervisor.Restart | undefined
@@ -136,13 +143,18 @@ export const start = Effect.fnUntraced(function* (
     id = Crypto.randomBytes(6).toString("hex"),
     maxLog = defaultMaxLog,
     restart = "no",
-    stdin = "empty",
+    terminal,
+    stdin = terminal === undefined ? "empty" : "open",
     ...rest
   }: Start
 ): Effect.fn.Return<Job, LightboxError> {
   const words = redactWords(argv)
   const shown = words.slice(0, shownWords).map((word) => word.slice(0, shownLength))
-  const record = encodeStored({ argv: shown, stdin, startedAt: yield* DateTime.now })
+  if (terminal !== undefined && stdin === "empty") {
+    return yield* invalid("Sandbox.start", "stdin", 'expected "open", as a terminal has a keyboard')
+  }
+  const hasTerminal = terminal === undefined ? {} : { terminal: true }
+  const record = encodeStored({ argv: shown, stdin, ...hasTerminal, startedAt: yield* DateTime.now })
   const input = stdin === "open" ? `${folder}/${id}/stdin` : "/dev/null"
   const supervisor = [
     "-c",
@@ -153,19 +165,26 @@ export const start = Effect.fnUntraced(function* (
     record,
     String(Math.floor(maxLog / 2)),
     input,
-    Supervisor.loops[restart]
+    Supervisor.loops[restart],
+    terminal === undefined ? "" : Redacted.make(Supervisor.onTerminal(`${folder}/${id}`, terminal, argv))
   ]
-  const command: Guest.Command = { ...rest, argv: ["setsid", "sh", ...supervisor, ...argv], detaches: true }
+  const command: Guest.Command = {
+    ...rest,
+    env: terminal === undefined ? rest.env : { TERM: "xterm", ...rest.env },
+    argv: ["setsid", "sh", ...supervisor, ...argv],
+    stdin: "empty",
+    detaches: true
+  }
   const failed = (reason: LightboxError["reason"]) => new LightboxError({ method: "Sandbox.start", reason })
   const missing = (problem: string) =>
     failed(new CommandNotStarted({ argv: words, kind: "ProgramNotFound", problem, errno: "ENOENT" }))
-  const attempt = Execution.collect(guest, "Sandbox.start", command).pipe(
+  const attempt = Effect.scoped(Effect.flatMap(guest.spawn(command), answerOf)).pipe(
     Effect.catchReason("LightboxError", "CommandNotStarted", (reason) =>
       reason.kind === "ProgramNotFound"
         ? missing("the guest has no setsid")
         : failed(new CommandNotStarted({ ...Struct.pick(reason, ["kind", "problem", "errno"]), argv: words }))
     ),
-    Effect.map(({ stderr, stdout }) => `${Execution.tail(stderr)}\n${Execution.tail(stdout)}`.trim().split("\n").at(-1))
+    Effect.mapError(Execution.withMethod("Sandbox.start"))
   )
   const first = yield* attempt
   // The first job, or the first of another user after a preparation that was interrupted.
@@ -173,12 +192,29 @@ export const start = Effect.fnUntraced(function* (
   const answer = isUnprepared ? yield* Effect.andThen(prepare(guest), attempt) : first
   if (answer === "started") return make(guest, id)
   if (answer === "missing") return yield* missing("No such file or directory")
+  if (answer === "unsupported") {
+    const problem = "the guest has no script of util-linux; Debian has it in bsdutils, Alpine in util-linux-misc"
+    return yield* failed(new Unsupported({ feature: "a job with a terminal", problem }))
+  }
   const problem = answer ?? ""
   if (problem.endsWith("File exists")) return yield* failed(new AlreadyExists({ resource: "job", name: id }))
   if (problem === "") return yield* failed(new Unknown({ problem: "the supervisor of the job was killed" }))
   const code = problem.endsWith("No space left on device") ? "ENOSPC" : "UNKNOWN"
   return yield* failed(new FileError({ operation: "start", path: `${folder}/${id}`, code, problem }))
 })
+
+/** Reads the last line of what a supervisor says, without waiting for the end of it. */
+const answerOf = ({ output }: Guest.Process): Effect.Effect<string | undefined, LightboxError> =>
+  Effect.suspend(() => {
+    const last = new Execution.Tail()
+    const answer = () => Execution.tail(last.last).trim().split("\n").at(-1)
+    return output.pipe(
+      Stream.tap(({ bytes }) => Effect.sync(() => last.push(bytes))),
+      Stream.takeUntil(() => answer() === "started"),
+      Stream.runDrain,
+      Effect.map(answer)
+    )
+  })
 
 /** Makes the folder of all jobs. Like `/tmp`, every user of the guest can add to it. */
 const prepare = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
@@ -244,6 +280,8 @@ interface Position {
   readonly gap: number
   /** Without `follow`: where the log ended at first. */
   readonly until: number | undefined
+  /** Milliseconds until the next look. What has just written is likely to go on. */
+  readonly pause: number
 }
 
 const make = (guest: Guest.Guest, id: string): Job => {
@@ -302,12 +340,13 @@ const make = (guest: Guest.Guest, id: string): Job => {
 
   const info: Effect.Effect<Info, LightboxError> = Effect.gen(function* () {
     const view = yield* look
-    const { argv, startedAt, stdin } = yield* stored
+    const { argv, startedAt, stdin, terminal = false } = yield* stored
     const pid = yield* groupOf(view)
     return {
       id,
       argv,
       stdin,
+      terminal,
       ...(pid === undefined ? {} : { pid }),
       startedAt,
       status: yield* statusOf(view)
@@ -364,6 +403,41 @@ const make = (guest: Guest.Guest, id: string): Job => {
       () => invalid(method, "stdin", 'the job has no input: start it with stdin: "open"')
     )
 
+  const checkTerminal = (method: string) =>
+    Effect.filterOrFail(
+      Effect.andThen(look, stored),
+      ({ terminal }) => terminal === true,
+      () => invalid(method, "terminal", "the job has no terminal: start it with one")
+    )
+
+  const resize = (method: string, { columns, rows }: Guest.TerminalSize, before?: number) =>
+    script(method, Supervisor.resize, () => [path, String(rows), String(columns), String(before ?? "")])
+
+  const send = <E, R>(method: string, input: Execution.Input<E, R>) =>
+    script(method, Supervisor.write, () => [path], input)
+
+  const attach = Effect.scoped(
+    Effect.gen(function* () {
+      const method = "Job.attach"
+      yield* checkTerminal(method)
+      const end = endOf(yield* look)
+      const size = Attach.size()
+      // What fills the screen draws it again when its size changes.
+      if (Attach.isTerminal()) yield* resize(method, size, size.columns === 1 ? 2 : size.columns - 1)
+      const shown = Stream.runForEach(logs({ follow: true, since: Math.max(0, end - shownBytes) }), (event) =>
+        event._tag === "Missing"
+          ? Effect.void
+          : Attach.writeTo(process.stdout, event.offset < end ? withoutQueries(event.bytes) : event.bytes)
+      )
+      const ended = yield* Attach.connect({
+        run: Effect.andThen(shown, status),
+        send: (keys) => send(method, keys),
+        resize: (size) => resize(method, size)
+      })
+      return ended ?? (yield* status)
+    })
+  )
+
   const readPiece = ({ name, start }: Segment, from: number, until: number): Effect.Effect<Uint8Array, LightboxError> =>
     Effect.scoped(
       Effect.flatMap(guest.open(`${path}/${name}`, { read: true }), (file) =>
@@ -395,7 +469,7 @@ const make = (guest: Guest.Guest, id: string): Job => {
     })
 
   const logs = ({ follow = false, since = 0 }: LogOptions): Stream.Stream<LogEvent, LightboxError> => {
-    const begin: Position = { offset: since, gap: -1, until: undefined }
+    const begin: Position = { offset: since, gap: -1, until: undefined, pause: 100 }
     return Stream.paginate<Position, LogEvent, LightboxError>(begin, (before) =>
       Effect.gen(function* () {
         const view = yield* look
@@ -405,7 +479,7 @@ const make = (guest: Guest.Guest, id: string): Job => {
           const { event, gap } = found
           const length = event._tag === "Output" ? event.bytes.length : event.bytes
           if (length > 0 || event._tag === "Missing") {
-            return [[event], Option.some({ ...position, gap, offset: position.offset + length })]
+            return [[event], Option.some({ ...position, gap, offset: position.offset + length, pause: 10 })]
           }
         }
         // A piece without bytes was dropped since the listing, so there is a newer one.
@@ -413,8 +487,8 @@ const make = (guest: Guest.Guest, id: string): Job => {
         // What was written between the listing and the end is in a newer listing.
         if (isComplete && (!follow || view.ended !== undefined)) return [[], Option.none()]
         if (isComplete && endOf(yield* look) <= position.offset) return [[], Option.none()]
-        yield* Effect.sleep(100)
-        return [[], Option.some(position)]
+        yield* Effect.sleep(position.pause)
+        return [[], Option.some({ ...position, pause: Math.min(2 * position.pause, 100) })]
       })
     )
   }
@@ -462,7 +536,7 @@ const make = (guest: Guest.Guest, id: string): Job => {
       write: Effect.fn("Job.write")(
         function* (input) {
           yield* checkInput("Job.write")
-          yield* script("Job.write", Supervisor.write, () => [path], input)
+          yield* send("Job.write", input)
         },
         (effect) => Effect.mapError(effect, forMethod("Job.write"))
       ),
@@ -473,12 +547,30 @@ const make = (guest: Guest.Guest, id: string): Job => {
           script("Job.endInput", Supervisor.endInput, () => [path])
         )
       ),
+      resize: Effect.fn("Job.resize")(
+        function* (size) {
+          const checked = yield* decodeSize(size)
+          yield* checkTerminal("Job.resize")
+          yield* resize("Job.resize", checked)
+        },
+        Effect.mapError(forMethod("Job.resize"))
+      ),
+      attach: traced("Job.attach", attach),
       remove
     },
     "Job",
     ({ id }) => ({ id })
   )
 }
+
+/** Removes what asks a terminal about itself: it would answer to the job, which asked another one. */
+const withoutQueries = (bytes: Uint8Array): Uint8Array =>
+  Buffer.from(Buffer.from(bytes).toString("latin1").replace(queries, ""), "latin1")
+
+const queries = new RegExp(
+  String.raw`\x1b(?:\[[?>=]?[\d;]*[cn]|\[[?>]?[\d;]*\$p|\[>\d*q|\][\d;]*;\?(?:\x07|\x1b\\)|P[+$]q[^\x1b]*\x1b\\)`,
+  "g"
+)
 
 const pieceBytes = 1024 * 1024
 

@@ -25,15 +25,20 @@ export const services: Effect.Effect<Context.Context<Services>, never, Services>
   Context.pick(Microsandbox.Microsandbox, Ownership.Ownership, Admission.Admission)
 )
 
-/** On failure, releases everything acquired so far without waiting for the caller's scope. */
-const allOrNothing = <A, R>(acquisition: Effect.Effect<A, LightboxError, R | Scope.Scope>) =>
+/** On failure, or for another result, releases everything acquired so far without waiting for the caller's scope. */
+export const orClose = <A, E, R>(
+  acquisition: Effect.Effect<A, E, R>,
+  isWanted: (value: A) => boolean
+): Effect.Effect<A, E, R | Scope.Scope> =>
   Effect.gen(function* () {
     const own = yield* Scope.fork(yield* Effect.scope)
     return yield* acquisition.pipe(
       Scope.provide(own),
-      Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
+      Effect.onExit((exit) => (Exit.isSuccess(exit) && isWanted(exit.value) ? Effect.void : Scope.close(own, exit)))
     )
   })
+
+const allOrNothing = <A, R>(acquisition: Effect.Effect<A, LightboxError, R>) => orClose(acquisition, () => true)
 
 /** Creates a sandbox that lives as long as the scope, unless it is detached. */
 export const launch = Effect.fnUntraced(function* (options: {

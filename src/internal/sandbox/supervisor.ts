@@ -3,25 +3,38 @@
  * a script sets in its environment reach the command.
  */
 
+import * as Redacted from "effect/Redacted"
+import type * as Guest from "../../Guest.ts"
+
 /** When a command is started again after it has exited. */
 export type Restart = "no" | "on-failure" | "always"
 
 /**
- * Starts a command again a second after it has exited, and ends with it once the group is told to end, or if it cannot
- * be started. The shell runs its traps when the command has exited; it survives the signals that a command may handle.
+ * Starts a command again a second after it has exited, and ends with it, in the same way, once the group is told to end,
+ * or if it cannot be started. The shell runs its traps when the command has exited; it survives the signals that a
+ * command may handle.
  */
 const loop = (isOver: string) => String.raw`
 lb_over=
-trap 'lb_over=1' HUP INT TERM
+trap 'lb_over=129' HUP
+trap 'lb_over=130' INT
+trap 'lb_over=143' TERM
 trap : QUIT USR1 USR2 ALRM
+lb_end() {
+  if [ "$lb_over" = "$lb_status" ]; then
+    trap - HUP INT TERM
+    kill "-$((lb_over - 128))" "$$"
+  fi
+  exit "$lb_status"
+}
 while :; do
   (exec "$@")
   lb_status=$?
-  [ -z "$lb_over" ] || exit "$lb_status"
-  case $lb_status in ${isOver}) exit "$lb_status" ;; esac
+  [ -z "$lb_over" ] || lb_end
+  case $lb_status in ${isOver}) lb_end ;; esac
   echo "lightbox: exited with code $lb_status, starts again"
   sleep 1
-  [ -z "$lb_over" ] || exit "$lb_status"
+  [ -z "$lb_over" ] || lb_end
 done
 `
 
@@ -34,21 +47,25 @@ export const loops: { readonly [restart in Restart]: string } = {
 
 /**
  * Supervises a job. Arguments: the folder of all jobs, the job's id, its record as one line, the bytes of one of its two
- * log files, the path of its input, one of {@link loops}, and the command. Prints `started`, `missing` if there is no
- * such program, or why it failed; then it closes its outputs and goes on. Started with `setsid`, it is in a session of
- * its own, and so is the command, whose process group is signalled.
+ * log files, the path of its input, one of {@link loops}, a line of {@link onTerminal} or nothing, and the command.
+ * Prints `started`, `missing` if there is no such program, `unsupported` if there can be no terminal, or why it failed;
+ * then it closes its outputs and goes on. Started with `setsid`, it is in a session of its own, and so is the command,
+ * whose process group is signalled.
  *
  * - `job` is written last: a job with a record has started. It starts even if nobody is left to read `started`.
  * - A result above 128 can be a signal or an exit code. A shell writes a message when a signal ended its command, except
  *   for `SIGINT` and `SIGPIPE`; hence the pipe `message`.
  * - `dd` copies what each read returns, without waiting for more. Opening and closing pipes with `<>` never waits.
+ * - With a terminal, which only `script` of util-linux can make and give an exit code of, nobody tells a signal from a
+ *   code above 128. That it has the option is tried: busybox has a `script` without it.
  * - The writing end of the command's input is held by a process that waits for `eof`.
  * - What must work on a full disk was written before: the end is a `mv`, and `pid` is overwritten.
  */
 export const supervise = String.raw`
-lb_jobs=$1 lb_dir=$1/$2 lb_record=$3 lb_segment=$4 lb_stdin=$5 lb_loop=$6
-shift 6
+lb_jobs=$1 lb_dir=$1/$2 lb_record=$3 lb_segment=$4 lb_stdin=$5 lb_loop=$6 lb_terminal=$7
+shift 7
 command -v "$1" >/dev/null 2>&1 || { echo missing; exit; }
+[ -z "$lb_terminal" ] || SHELL=/bin/sh script -qefc : /dev/null </dev/null >/dev/null 2>&1 || { echo unsupported; exit; }
 [ -z "$lb_loop" ] || set -- sh -c "$lb_loop" lightbox-service "$@"
 LC_ALL=C mkdir -m 700 "$lb_dir" 2>&1 || exit
 read -r lb_boot </proc/sys/kernel/random/boot_id
@@ -57,7 +74,9 @@ read -r lb_self </proc/$$/stat
   true >"$lb_dir/running" && echo 0 >"$lb_dir/pid" &&
     printf '%s\n' "$lb_boot" "$lb_self" "$lb_record" >"$lb_dir/job"
 } 2>&1 || { rm -rf "$lb_dir"; echo No space left on device; exit; }
-(echo started)
+trap '' PIPE
+echo started
+trap - PIPE
 exec </dev/null >/dev/null 2>&1
 
 lb_end() {
@@ -79,7 +98,7 @@ lb_write() {
     lb_kind=log lb_left=$((lb_segment - lb_size)) lb_block=4096
     [ "$lb_left" -ge "$lb_block" ] || lb_block=$lb_left
     dd bs="$lb_block" count="$((lb_left / lb_block))" >>"$lb_dir/$lb_log" || lb_kind=gap
-    lb_now=$(wc -c <"$lb_dir/$lb_log") || lb_now=0
+    [ -s "$lb_dir/$lb_log" ] && lb_now=$(wc -c <"$lb_dir/$lb_log") || lb_now=0
     if [ "$lb_kind" = gap ]; then
       lb_size=$lb_now
       lb_rotate gap
@@ -114,9 +133,15 @@ fi
 lb_write <"$lb_dir/output" &
 lb_writer=$!
 exec 3<>"$lb_dir/message" 2>&3
-setsid sh -c 'exec <"$2" >"$1/output" 2>&1 3>&- 4>&- && echo "$$" 1<>"$1/pid" && shift 2 && exec "$@"' sh "$lb_dir" "$lb_stdin" "$@"
+lb_pid=$lb_dir/pid
+if [ -n "$lb_terminal" ]; then
+  lb_pid=/dev/null
+  set -- env "lb_shell=$SHELL" SHELL=/bin/sh script -qefc "$lb_terminal" /dev/null
+fi
+setsid sh -c 'exec <"$2" >"$1/output" 2>&1 3>&- 4>&- && echo "$$" 1<>"$3" && shift 3 && exec "$@"' sh "$lb_dir" "$lb_stdin" "$lb_pid" "$@"
 lb_status=$?
-echo >&3
+[ -z "$lb_terminal" ] || lb_terminal=x
+echo "$lb_terminal" >&3
 read -r lb_message <&3
 exec 2>/dev/null
 lb_name=ended.exited.$lb_status
@@ -128,6 +153,45 @@ read -r lb_pid <"$lb_dir/pid"
 wait "$lb_writer"
 lb_end
 `
+
+const quoted = (word: Guest.Word): string =>
+  `'${(Redacted.isRedacted(word) ? Redacted.value(word) : word).replaceAll("'", String.raw`'\''`)}'`
+
+/**
+ * Makes the line that `script` runs in its new terminal: it becomes the command, which leads the terminal's session. The
+ * size is set, as the terminal has none, and so is echo, which `script` turns off.
+ */
+export const onTerminal = (
+  folder: string,
+  { columns, rows }: Guest.TerminalSize,
+  argv: ReadonlyArray<Guest.Word>
+): string =>
+  [
+    "exec",
+    "sh",
+    "-c",
+    String.raw`SHELL=$lb_shell
+unset lb_shell
+[ -n "$SHELL" ] || unset SHELL
+stty sane rows "$2" cols "$3"
+tty >"$1/tty"
+echo "$$" 1<>"$1/pid" && shift 3 && exec "$@"`,
+    "sh",
+    folder,
+    String(rows),
+    String(columns),
+    ...argv
+  ]
+    .map(quoted)
+    .join(" ")
+
+/**
+ * Resizes the terminal of a job, which signals its foreground processes if that is a change. Arguments: the job's folder,
+ * rows, columns, and the columns to set before. Opening with `<>` does not wait for a pipe that the command put there.
+ */
+export const resize = `[ -f "$1/tty" ] && read -r lb_tty <"$1/tty" && exec 0<>"$lb_tty" || exit 0
+[ -z "$4" ] || stty rows "$2" cols "$4"
+exec stty rows "$2" cols "$3"`
 
 /** Signals a process group. Arguments: the signal's number and the group. No `--` before it, as busybox demands. */
 export const signal = `kill "-$1" "-$2" 2>/dev/null; exit 0`

@@ -17,7 +17,7 @@ import * as OutputBuffer from "../../guest/outputBuffer.ts"
 import * as ByteString from "./kernel/byteString.ts"
 import type { GuestOperation } from "../../../MicrosandboxMemory.ts"
 import type { Calls, Detail, Subject } from "./calls.ts"
-import { type Description, OutputDescription, Pipe, TerminalDescription } from "./kernel/description.ts"
+import { type Description, OutputDescription, Pipe, TerminalDescription, setSize } from "./kernel/description.ts"
 import { attempt, type Code, Errno } from "./kernel/errno.ts"
 import type { Log } from "./logs.ts"
 import type { Loaded, Machine } from "./kernel/machine.ts"
@@ -479,7 +479,11 @@ const spawn = Effect.fnUntraced(function* (
     command.terminal === undefined
       ? undefined
       : new TerminalDescription({
-          terminal: { name: "/dev/pts/0", ...command.terminal },
+          terminal: {
+            name: "/dev/pts/0",
+            ...command.terminal,
+            onSize: () => machine.signalGroup(process.group, signals.SIGWINCH)
+          },
           onWrite: onWrite("Stdout"),
           onClose,
           onInterrupt: () => machine.signalGroup(process.group, signals.SIGINT)
@@ -569,9 +573,7 @@ const spawn = Effect.fnUntraced(function* (
     },
     resize: (size) => {
       const set = Effect.sync(() => {
-        if (terminal === undefined) return
-        Object.assign(terminal.terminal, size)
-        machine.signalGroup(process.group, signals.SIGWINCH)
+        if (terminal !== undefined) setSize(terminal.terminal, size)
       })
       return Effect.andThen(checkSize(size), call("resize", { ...size }, set))
     }

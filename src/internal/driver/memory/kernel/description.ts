@@ -45,6 +45,14 @@ export interface TerminalState {
   readonly name: string
   rows: number
   columns: number
+  /** Signals the foreground. */
+  readonly onSize: () => void
+}
+
+export const setSize = (terminal: TerminalState, { columns, rows }: Pick<TerminalState, "rows" | "columns">): void => {
+  if (terminal.rows === rows && terminal.columns === columns) return
+  Object.assign(terminal, { rows, columns })
+  terminal.onSize()
 }
 
 export const fromFile = (file: OpenFile, isAppended = false): Description => {

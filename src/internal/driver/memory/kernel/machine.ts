@@ -7,7 +7,7 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Crypto from "node:crypto"
 import * as ByteString from "./byteString.ts"
-import { Pipe, SocketDescription } from "./description.ts"
+import { type Description, Pipe, SocketDescription } from "./description.ts"
 import { errno, Errno, orNothing } from "./errno.ts"
 import { Process, type ProcessFields, type Program } from "./process.ts"
 import * as Procfs from "./procfs.ts"
@@ -59,6 +59,8 @@ export class Machine extends Data.Class<MachineOptions> {
   readonly lost = Deferred.makeUnsafe<void>()
   /** Called with the reason when the machine ends, before its processes do. */
   readonly watchers = new Set<(problem: string) => void>()
+  /** Those of `script`, by their paths. */
+  readonly terminals = new Map<string, Description>()
   readonly traffic = { received: 0, sent: 0 }
 
   private readonly processes = new Map<number, Process>()

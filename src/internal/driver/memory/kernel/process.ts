@@ -233,6 +233,8 @@ export class Process {
     return Effect.suspend(() => {
       const number = this.ownDescriptor(path)
       if (number !== undefined) return Effect.map(this.descriptor(number), (description) => description.retain())
+      const terminal = this.machine.terminals.get(path)
+      if (terminal !== undefined) return Effect.succeed(terminal.retain())
       return Effect.flatMap(
         attempt(() => this.machine.vfs.fifo(path, this.cwd, this.actor, flags)),
         (fifo) =>

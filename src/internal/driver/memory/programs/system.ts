@@ -2,9 +2,9 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
-import type { Description } from "../kernel/description.ts"
+import { type Description, setSize, TerminalDescription } from "../kernel/description.ts"
 import { type Errno, orNothing } from "../kernel/errno.ts"
-import type { Process, Program } from "../kernel/process.ts"
+import { codeOf, type Process, type Program } from "../kernel/process.ts"
 import { kernelRelease } from "../kernel/procfs.ts"
 import { signals } from "../../../config/signals.ts"
 import * as Signals from "../kernel/signals.ts"
@@ -239,11 +239,44 @@ export const tty: Program = (process) => {
   return Effect.as(process.print(`${terminal?.name ?? "not a tty"}\n`), terminal === undefined ? 1 : 0)
 }
 
+/** Shows or sets the size; other settings have no effect. */
 export const stty: Program = (process, argv) => {
   const terminal = terminalOf(process)
   if (terminal === undefined) return fail(process, "standard input: Not a tty")
-  return print(process, argv[1] === "size" ? `${terminal.rows} ${terminal.columns}\n` : "")
+  if (argv[1] === "size") return print(process, `${terminal.rows} ${terminal.columns}\n`)
+  const given = (name: string, otherwise: number) => Number(argv[argv.indexOf(name) + 1 || argv.length] ?? otherwise)
+  return Effect.sync(() => {
+    setSize(terminal, { rows: given("rows", terminal.rows), columns: given("cols", terminal.columns) })
+    return 0
+  })
 }
+
+/** Runs a command for the shell in a terminal of its own, between the input and the output. Records nothing. */
+export const script: Program = withOptions(
+  "qefc:",
+  Effect.fnUntraced(function* (process, options) {
+    const { machine } = process
+    const child = process.fork()
+    child.group = child.pid
+    const name = `/dev/pts/${child.pid}`
+    const terminal = new TerminalDescription({
+      terminal: { name, rows: 0, columns: 0, onSize: () => machine.signalGroup(child.group, signals.SIGWINCH) },
+      onWrite: (bytes) => process.writeBytes(1, bytes),
+      onClose: () => machine.terminals.delete(name),
+      onInterrupt: () => machine.signalGroup(child.group, signals.SIGINT)
+    })
+    machine.terminals.set(name, terminal)
+    for (const fd of [0, 1, 2]) child.assign(fd, fd === 0 ? terminal : terminal.retain())
+    const type: Effect.Effect<void, Errno> = Effect.flatMap(process.read(0), (bytes) =>
+      bytes.length === 0 ? Effect.sync(terminal.hangUp) : Effect.andThen(terminal.type(bytes), type)
+    )
+    yield* child.start((started) => replace(started, ["sh", "-c", options.get("c") ?? "sh"]))
+    const status = yield* Effect.raceFirst(child.ended, Effect.andThen(Effect.ignore(type), Effect.never)).pipe(
+      Effect.ensuring(Effect.sync(() => machine.signalGroup(child.group, signals.SIGHUP)))
+    )
+    return options.has("e") ? codeOf(status) : 0
+  })
+)
 
 /** Ends the machine, and waits for that. */
 export const reboot: Program = (process) => {
