@@ -15,6 +15,7 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import * as Execution from "../guest/execution.ts"
 import { generate, instanceLabel, ownerLabel, roleLabel } from "../ownership/labels.ts"
 import * as Progress from "../report/progress.ts"
+import { connect } from "./connection.ts"
 import * as Drift from "./drift.ts"
 import { type Detach, make, noTimeToLive } from "./handle.ts"
 import * as RunningServices from "./services.ts"
@@ -79,7 +80,8 @@ export const launch = Effect.fnUntraced(function* (options: {
       }
     })
   )
-  state.guest = yield* Scope.provide(driver.connect(state.info), channel)
+  const connection = yield* Scope.provide(connect(driver, state.info), channel)
+  state.guest = connection.guest
   const { guest, info } = state
   const detach: Detach = (expires) =>
     driver.detachSandbox(info).pipe(
@@ -91,7 +93,7 @@ export const launch = Effect.fnUntraced(function* (options: {
   // Before it is detached: if a service fails, the sandbox is removed.
   if (config.services !== undefined) yield* RunningServices.start("Sandbox.launch", guest, info.shell, config.services)
   if (request.detached === true) yield* detach(undefined)
-  return make(driver, info, guest, detach)
+  return make(driver, info, connection, detach, config)
 }, allOrNothing)
 
 const markDetached = (state: { isOwned: boolean }, room: Admission.Room): Effect.Effect<void> =>
@@ -192,5 +194,5 @@ export const start = Effect.fnUntraced(function* (
             ),
             Effect.andThen(markDetached(state, room))
           )
-  return make(driver, started, yield* driver.connect(started), detach)
+  return make(driver, started, yield* connect(driver, started), detach)
 }, allOrNothing)
