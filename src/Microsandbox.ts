@@ -331,8 +331,8 @@ export const SnapshotInfo = modelSchema<SnapshotInfo>()(
 )
 
 /**
- * The request of `captureSnapshot`. The sandbox must be stopped. Fails with
- * `Unsupported` if its root disk is an overlay.
+ * The request of `captureSnapshot`. The sandbox must be stopped. If its root disk is
+ * an overlay, a helper sandbox is booted for a moment.
  *
  * @category models
  * @since 0.1.0
@@ -659,6 +659,13 @@ export class Microsandbox extends Context.Service<
     ) => Effect.Effect<void, LightboxError>
     /** Ends the virtual machine immediately, without flushing its disk. */
     readonly killSandbox: (sandbox: SandboxRef) => Effect.Effect<void, LightboxError>
+    /**
+     * Tells whether a sandbox ends with this process, and whether it is removed when it stops. The cloud fails with
+     * `Unsupported`.
+     */
+    readonly getSandboxLifecycle: (
+      sandbox: SandboxRef
+    ) => Effect.Effect<{ readonly isAttached: boolean; readonly isEphemeral: boolean }, LightboxError>
     /** Keeps a sandbox running after this process ends. */
     readonly detachSandbox: (sandbox: SandboxRef) => Effect.Effect<void, LightboxError>
     /** Removes a stopped sandbox with its disk; `force` kills a running one first. */

@@ -15,7 +15,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import { define } from "./internal/promise/definition.ts"
+import { check, define } from "./internal/promise/definition.ts"
 import * as presets from "./presets.ts"
 import type { PresetConfig } from "./promise.ts"
 import type { Definition } from "./Snapshot.ts"

@@ -40,6 +40,7 @@ import { merge, withoutDependencies } from "./internal/config/defaults.ts"
 import { DurationInput, Func, ImageReference, Labels, notBlank } from "./internal/config/schemas.ts"
 import { generateName } from "./internal/ownership/labels.ts"
 import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
+import { connect as connectTo } from "./internal/sandbox/connection.ts"
 import * as Defaults from "./internal/sandbox/defaults.ts"
 import * as Drift from "./internal/sandbox/drift.ts"
 import { make, TypeId } from "./internal/sandbox/handle.ts"
@@ -613,7 +614,7 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const { driver, info } = yield* find("Sandbox.connect", name)
   if (info.status !== "running") return yield* notRunning("Sandbox.connect", info)
-  return make(driver, info, yield* driver.connect(info))
+  return make(driver, info, yield* connectTo(driver, info))
 })
 
 /**
@@ -686,7 +687,7 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
     if (reason !== undefined) return yield* new LightboxError({ method, reason })
     const opened =
       info.status === "running"
-        ? Effect.map(driver.connect(info), (guest) => make(driver, info, guest))
+        ? Effect.map(connectTo(driver, info), (connection) => make(driver, info, connection))
         : info.status === "stopped" || info.status === "crashed"
           ? internal.start(info, { detached: true }, {})
           : undefined

@@ -54,6 +54,7 @@ import { checkDefinition } from "./internal/definition/check.ts"
 import { callSite } from "./internal/definition/callSite.ts"
 import { aptInstall, quote } from "./internal/definition/scripts.ts"
 import { BuildFields } from "./internal/build/context.ts"
+import * as internalCapture from "./internal/build/capture.ts"
 import * as internalBuild from "./internal/build/build.ts"
 import * as Defaults from "./internal/config/defaults.ts"
 import * as internalGenerations from "./internal/store/generations.ts"
@@ -1079,6 +1080,80 @@ export const buildScoped: <Arg extends Definition<unknown, unknown> | BuildScope
       Effect.map((built) => new BuiltSnapshot(built))
     )
 )
+
+/**
+ * Options of {@link capture}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface CaptureOptions {
+  /** Name of the snapshot. */
+  readonly name: string
+  /** Labels of the generation. Default: none. */
+  readonly labels?: { readonly [key: string]: string } | undefined
+  /** Generations to keep, including the new one. Default: 2. */
+  readonly keep?: number | undefined
+  /**
+   * Point an existing name to the capture. `false`: fail with `AlreadyExists` if the name is taken. Default: `true`.
+   */
+  readonly overwrite?: boolean | undefined
+  /** Replace a snapshot made by another tool; it becomes an earlier generation. Default: `false`: fail. */
+  readonly replaceForeign?: boolean | undefined
+  /**
+   * Values that must not be on the disk, by the name that an error shows. Those that a handle knows are searched for as
+   * well: the redacted values in the options of its launch and in the commands run with it. Default: none.
+   */
+  readonly secrets?: { readonly [name: string]: Redacted.Redacted<string> } | undefined
+}
+
+/**
+ * Captures the disk of a sandbox, running or stopped, as a new generation of a
+ * snapshot. Takes a handle or a name.
+ *
+ * A running sandbox is flushed, shut down, captured and booted again. Its disk
+ * survives that, and so do mounts, ports and options. Processes, memory, `/tmp`,
+ * `/run` and other files in memory do not: commands that are running fail with
+ * `GuestLost`, jobs are `Lost`, and services have to be started again. The handle
+ * that was passed, and its forwards, stay usable. Other handles do not: connect
+ * again. The snapshot has the disk only: no mounts, volumes or options.
+ *
+ * The name moves atomically, once the sandbox runs again and the checksum of the
+ * captured disk has been compared. On failure or interruption, the sandbox runs
+ * again, and the name still points to the previous result. If this process is killed
+ * meanwhile, a detached sandbox stays stopped.
+ *
+ * A capture is no result of a build: {@link plan} and {@link build} never take it
+ * for one. The next build of a definition with this name makes a new generation.
+ *
+ * Fails with `SecretLeaked` if the disk contains a secret that is known here.
+ * Values that other processes or handles used, or that programs received in other
+ * ways, are not known: pass them as `secrets`. Fails with `NotFound`, and with
+ * `Unsupported` for ephemeral sandboxes and in the cloud. A sandbox whose root disk is
+ * an overlay is captured through a helper, which boots for a moment with 256 MiB.
+ *
+ * **Example** (Keeping what was installed by hand)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox, Snapshot } from "effect-lightbox"
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const sandbox = yield* Sandbox.launch({ image: "alpine" })
+ *     yield* sandbox.shell("apk add git", { check: true })
+ *     return yield* Snapshot.capture(sandbox, { name: "with-git" })
+ *   })
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const capture: (
+  sandbox: Sandbox | string,
+  options: CaptureOptions
+) => Effect.Effect<Snapshot, LightboxError, Services> = internalCapture.capture
 
 /**
  * Options of {@link plan}, as for {@link build}.

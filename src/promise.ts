@@ -277,6 +277,17 @@ export interface SnapshotSettings {
   labels?: Record<string, string> | undefined
   /** Options of sandboxes that boot from the snapshot. Changing them runs no setup step. Default: none. */
   defaults?: SnapshotDefaults | undefined
+  /** Folders and volumes to mount in the builder, by guest path. They are not part of the snapshot. Default: none. */
+  mounts?: Record<string, Mount> | undefined
+  /** Network of the builder. Default: `"public"`. */
+  network?: Network | undefined
+  /** Options for pulling the image. Default: TLS, no login. */
+  registry?: Registry | undefined
+  /**
+   * Called with a sandbox that was booted from the result, before the name points to it. If it rejects, so does the
+   * build. Default: none.
+   */
+  verify?: ((sandbox: Sandbox, options: CallOptions) => Promise<unknown>) | undefined
 }
 
 /**
@@ -305,17 +316,6 @@ export interface SnapshotDefaults {
   services?: Record<string, Service> | undefined
   /** Labels for finding the sandbox. Default: none. */
   labels?: Record<string, string> | undefined
-  /** Folders and volumes to mount in the builder, by guest path. They are not part of the snapshot. Default: none. */
-  mounts?: Record<string, Mount> | undefined
-  /** Network of the builder. Default: `"public"`. */
-  network?: Network | undefined
-  /** Options for pulling the image. Default: TLS, no login. */
-  registry?: Registry | undefined
-  /**
-   * Called with a sandbox that was booted from the result, before the name points to it. If it rejects, so does the
-   * build. Default: none.
-   */
-  verify?: ((sandbox: Sandbox, options: CallOptions) => Promise<unknown>) | undefined
 }
 
 /**

@@ -115,6 +115,7 @@ const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>
     stopSandbox: ({ name }) => Effect.sync(() => void running.delete(name)),
     removeSandbox: ({ name }) => Effect.sync(() => void running.delete(name)),
     detachSandbox: () => Effect.void,
+    getSandboxLifecycle: unsupported("lifecycles"),
     connect: () => Effect.succeed(guest),
     startSandbox: unsupported("start"),
     modifySandbox: unsupported("modify"),

@@ -61,6 +61,7 @@ const operations: { readonly [operation in MicrosandboxMemory.Operation | Member
   stopSandbox: true,
   killSandbox: true,
   detachSandbox: true,
+  getSandboxLifecycle: true,
   removeSandbox: true,
   modifySandbox: true,
   connect: true,

@@ -666,12 +666,7 @@ export const sandboxes: Group = (test) => {
     )
     assert.deepInclude(second, { resource: "volume", name: "disk", usedBy: [info.name] })
     assert.strictEqual((yield* driver.listSandboxes()).length, 1)
-    const refused = yield* Bench.failsWith(
-      "Unsupported",
-      driver.captureSnapshot({ sandbox: info.name, name: "refused" })
-    )
-    assert.strictEqual(refused.feature, "captureSnapshot")
-    yield* Bench.failsWith("Unsupported", driver.searchSandbox(info, [Bench.encode("baked")]))
+    yield* Bench.failsWith("StillRunning", driver.captureSnapshot({ sandbox: info.name, name: "early" }))
     yield* Bench.failsWith("Unsupported", driver.modifySandbox(info, { disk: 8 * gib }))
     // It goes on when the snapshot is gone, and is not left stopped by who no longer waits for its restart.
     yield* driver.removeSnapshot("loaded")
@@ -686,6 +681,7 @@ export const sandboxes: Group = (test) => {
     const again = yield* Sandbox.connect(info.name)
     const read = yield* again.shell("cat /root/baked /data/file /disk/file; echo $ADDED")
     assert.strictEqual(read.stdout, "baked\nin the volume\non the disk\nadded\n")
+    yield* again.shell("dd if=/dev/zero of=/root/zeros bs=1M count=3; echo in the overlay > /root/more; sync")
 
     // Nobody asked it to end. (A `poweroff` would only halt its kernel: the virtual machine goes on, and never answers.)
     const lines = yield* Bench.background(Stream.runDrain(again.execStream("sleep", ["1000"])))
@@ -695,7 +691,41 @@ export const sandboxes: Group = (test) => {
     const remains = yield* driver.removeRemains({ dryRun: true })
     assert.deepStrictEqual(yield* driver.removeRemains(), remains)
     assert.deepStrictEqual(yield* driver.removeRemains(), [])
+    // It is searched and captured as the disk that its guest saw.
+    assert.deepStrictEqual(
+      yield* driver.searchSandbox(
+        info,
+        ["baked\n", "in the overlay\n", "on the disk\n"].map((text) => Bench.encode(text))
+      ),
+      [true, true, false]
+    )
+    assert.deepStrictEqual(yield* driver.getSandboxLifecycle(info), { isAttached: true, isEphemeral: false })
+    const whole = yield* driver.captureSnapshot({
+      sandbox: info.name,
+      name: "of-overlay",
+      labels: { a: "b" },
+      integrity: true
+    })
+    assert.deepEqual([whole.name, whole.imageDigest, whole.sourceSandbox], ["of-overlay", info.imageDigest, info.name])
+    assert.deepInclude(whole.labels, { a: "b" })
+    assert.isTrue(yield* driver.verifySnapshot("of-overlay"))
+    yield* Bench.failsWith("AlreadyExists", driver.captureSnapshot({ sandbox: info.name, name: "of-overlay" }))
+    assert.deepStrictEqual(
+      (yield* driver.listSandboxes()).map(({ name }) => name),
+      [info.name]
+    )
     yield* driver.removeSandbox(info)
+    const copy = yield* Bench.boot({
+      name: Bench.freshName("from-overlay"),
+      source: { _tag: "Snapshot", name: "of-overlay" },
+      config: { pullPolicy: "never", resources: { memory: 256 * mib } }
+    })
+    const { stdout: copied } = yield* (yield* Sandbox.connect(copy.name)).shell(
+      "cat /root/baked /root/more; wc -c < /root/zeros"
+    )
+    assert.strictEqual(copied, "baked\nin the overlay\n3145728\n")
+    yield* driver.removeSandbox(copy, { force: true })
+    yield* driver.removeSnapshot("of-overlay")
     for (const name of ["data", "disk"]) yield* driver.removeVolume(name)
     assert.deepStrictEqual(yield* driver.listVolumes(), [])
   })

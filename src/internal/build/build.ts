@@ -395,7 +395,8 @@ const commit = Effect.fnUntraced(function* <E, R>(
     },
     keep: options.keep ?? defaultKeep,
     replaceForeign: options.replaceForeign ?? false,
-    overwrite: options.overwrite ?? true
+    overwrite: options.overwrite ?? true,
+    method
   })
   if (isNew) {
     yield* events.emit({ _tag: "Committed", generation: snapshot.generation ?? 0, digest: snapshot.digest })

@@ -157,7 +157,7 @@ export const makeBuilders = <E, R>(
     const start = yield* Clock.currentTimeMillis
     const started = yield* driver.startSandbox(info)
     const guest = yield* Scope.provide(driver.connect(started), builder.scope)
-    builder.sandbox = makeHandle(driver, started, guest)
+    builder.sandbox = makeHandle(driver, started, { guest })
     builder.isRunning = true
     bootMillis = (yield* Clock.currentTimeMillis) - start
     yield* events.emit({ _tag: "Booted", builder: info.name, duration: Duration.millis(bootMillis) })
@@ -217,7 +217,7 @@ export const makeBuilders = <E, R>(
         integrity: true
       })
       // Before it becomes a result: results count as searched.
-      yield* searchForSecrets(driver, builder.info, secrets)
+      yield* searchForSecrets(driver, builder.info, secrets, method)
       const replace = () => Effect.andThen(driver.removeSnapshot(name), request)
       const capture = request.pipe(
         // The runtime records the end of a sandbox with a delay.

@@ -61,7 +61,7 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
       return guest.makeDirectory(step.path)
     case "Effect":
       return Effect.flatMap(driver.getSandbox(sandbox.name), (info) =>
-        Effect.asVoid(step.run(makeHandle(driver, info, inEffect(guest, unit))))
+        Effect.asVoid(step.run(makeHandle(driver, info, { guest: inEffect(guest, unit) })))
       )
   }
 }

@@ -6,11 +6,11 @@ export const needsRestart = ({ changes }: Microsandbox.ModificationPlan): boolea
   changes.some(({ disposition }) => disposition === "requires restart")
 
 /** The error for a restart of a sandbox that is removed when it stops. */
-export const ephemeralRefused = (method: string): LightboxError =>
+export const ephemeralRefused = (method: string, feature = "modify.apply"): LightboxError =>
   new LightboxError({
     method,
     reason: new Unsupported({
-      feature: "modify.apply",
+      feature,
       problem: "an ephemeral sandbox is removed when it stops, so it cannot be restarted; create another one"
     })
   })

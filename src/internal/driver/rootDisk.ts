@@ -17,8 +17,8 @@ export const folderOf = (home: string, instance: string): string => Path.join(fo
 /** The file with the disk of a snapshot, or of a sandbox with a copy. */
 export const diskFile = "upper.ext4"
 
-const baseName = "base.ext4"
-const diskName = "disk.qcow2"
+export const baseName = "base.ext4"
+export const diskName = "disk.qcow2"
 
 /** Creates the folder for the disk of a sandbox. Returns the path of the disk, which does not exist yet. */
 export const make = async (folder: string, base: string): Promise<string> => {
@@ -44,7 +44,7 @@ export const has = (home: string, instance: string): Promise<boolean> =>
   )
 
 const clusterBits = 16
-const clusterBytes = 1 << clusterBits
+export const clusterBytes = 1 << clusterBits
 /** Bytes that an entry of the first table covers: a cluster of eight-byte entries, one per cluster. */
 const bytesOfTable = clusterBytes * (clusterBytes / 8)
 

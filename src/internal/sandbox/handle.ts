@@ -2,6 +2,8 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
+import * as Predicate from "effect/Predicate"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Struct from "effect/Struct"
@@ -11,6 +13,8 @@ import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Probe from "../../Probe.ts"
 import type { ExecEvent, ExecOptions, ExecStreamOptions, Forward, Sandbox } from "../../Sandbox.ts"
+import type { SandboxConfig } from "../../SandboxConfig.ts"
+import type { Connection } from "./connection.ts"
 import * as Jobs from "./jobs.ts"
 import * as Probes from "./probes.ts"
 import { ExecResult } from "./results.ts"
@@ -137,13 +141,43 @@ export const noTimeToLive = (name: string): Effect.Effect<never, LightboxError> 
     })
   )
 
+/** What copies of a sandbox need to know of its handle. */
+interface Known {
+  readonly renewing?: Connection["renewing"] | undefined
+  /** The options of the launch. */
+  readonly config?: SandboxConfig | undefined
+  /** Values that were redacted in the options, and in the commands of this handle. */
+  readonly secrets: Set<string>
+}
+
+const known = new WeakMap<Sandbox, Known>()
+
+export const knownOf = (sandbox: Sandbox | undefined): Known | undefined =>
+  sandbox === undefined ? undefined : known.get(sandbox)
+
+const redactedIn = (value: unknown): ReadonlyArray<string> =>
+  Redacted.isRedacted(value)
+    ? Predicate.isString(Redacted.value(value))
+      ? [String(Redacted.value(value))]
+      : []
+    : Array.isArray(value) || Predicate.isObject(value)
+      ? Object.values(value).flatMap(redactedIn)
+      : []
+
 /** Creates a handle. Without `detach`, the sandbox belongs to another process. */
 export const make = (
   driver: Microsandbox.Microsandbox["Service"],
   info: Microsandbox.SandboxInfo,
-  guest: Guest.Guest,
-  detach: Detach = (expires) => (expires === undefined ? Effect.void : noTimeToLive(info.name))
+  { guest, renewing }: Pick<Connection, "guest"> & Partial<Connection>,
+  detach: Detach = (expires) => (expires === undefined ? Effect.void : noTimeToLive(info.name)),
+  config?: SandboxConfig
 ): Sandbox => {
+  const secrets = new Set(redactedIn(config))
+  /** The last lines of jobs may show the secrets of a command, and so may the disk. */
+  const commandOf = (checked: Omit<Guest.Command, "stdin">): Guest.Command => {
+    for (const secret of secretsOf(checked)) secrets.add(secret)
+    return Struct.pick(checked, ["argv", "cwd", "user", "env", "rlimits", "terminal"])
+  }
   const exec = Effect.fn("Sandbox.exec")(function* <E, R>(
     decoded: Checked<typeof ExecFields.Type>,
     options: ExecOptions<E, R> | undefined
@@ -204,10 +238,8 @@ export const make = (
   })
 
   const forwards = new Set<Forward>()
-  // Of jobs, whose last lines may show them.
-  const secrets = new Set<string>()
 
-  return printable<Sandbox>(
+  const handle = printable<Sandbox>(
     {
       ...Files.make(guest),
       [TypeId]: TypeId,
@@ -231,9 +263,7 @@ export const make = (
       forwards: Effect.sync(() => [...forwards]),
       start: Effect.fn("Sandbox.start")(function* (command, args, options) {
         const { id, maxLog, stdin, terminal, ...checked } = yield* withArgv(decodeStart({ command, args }, options))
-        const job = yield* Jobs.start(guest, { ...commandOf(checked), id, maxLog, stdin, terminal })
-        for (const secret of secretsOf(checked)) secrets.add(secret)
-        return job
+        return yield* Jobs.start(guest, { ...commandOf(checked), id, maxLog, stdin, terminal })
       }),
       jobs: Effect.withSpan(Jobs.list(guest), "Sandbox.jobs"),
       job: Effect.fn("Sandbox.job")((id) => Jobs.find(guest, id)),
@@ -277,7 +307,6 @@ export const make = (
     "Sandbox",
     ({ id, name }) => ({ name, id })
   )
+  known.set(handle, { renewing, config, secrets })
+  return handle
 }
-
-const commandOf = (checked: Omit<Guest.Command, "stdin">): Guest.Command =>
-  Struct.pick(checked, ["argv", "cwd", "user", "env", "rlimits", "terminal"])

@@ -15,6 +15,7 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import * as Execution from "../guest/execution.ts"
 import { generate, instanceLabel, ownerLabel, roleLabel } from "../ownership/labels.ts"
 import * as Progress from "../report/progress.ts"
+import { connect } from "./connection.ts"
 import * as Drift from "./drift.ts"
 import { type Detach, make, noTimeToLive } from "./handle.ts"
 import * as RunningServices from "./services.ts"
@@ -84,7 +85,8 @@ export const launch = Effect.fnUntraced(function* (options: {
       }
     })
   )
-  state.guest = yield* Scope.provide(driver.connect(state.info), channel)
+  const connection = yield* Scope.provide(connect(driver, state.info), channel)
+  state.guest = connection.guest
   const { guest, info } = state
   const detach: Detach = (expires) =>
     driver.detachSandbox(info).pipe(
@@ -100,7 +102,7 @@ export const launch = Effect.fnUntraced(function* (options: {
     yield* RunningServices.start("Sandbox.launch", guest, info.shell, services)
   }
   if (request.detached === true) yield* detach(undefined)
-  return make(driver, info, guest, detach)
+  return make(driver, info, connection, detach, config)
 }, allOrNothing)
 
 const markDetached = (state: { isOwned: boolean }, room: Admission.Room): Effect.Effect<void> =>
@@ -203,12 +205,13 @@ export const start = Effect.fnUntraced(function* (
             ),
             Effect.andThen(markDetached(state, room))
           )
-  const guest = yield* driver.connect(started)
+  const connection = yield* connect(driver, started)
+  const { guest } = connection
   yield* RunningServices.start(
     "Sandbox.start",
     guest,
     started.shell,
     services ?? (yield* RunningServices.recall(guest, started.id))
   )
-  return make(driver, started, guest, detach)
+  return make(driver, started, connection, detach)
 }, allOrNothing)

@@ -31,7 +31,7 @@ import { withoutDependencies } from "../config/defaults.ts"
 import { withFreePorts } from "../driver/ports.ts"
 import * as Execution from "../guest/execution.ts"
 import { roleLabel } from "../ownership/labels.ts"
-import { CommandDefaults, make as makeHandle } from "./handle.ts"
+import { CommandDefaults, knownOf, make as makeHandle } from "./handle.ts"
 import { DurationInput, Func, ImageReference, intBetween, notBlank, ScheduleSchema } from "../config/schemas.ts"
 import { callDecoder, checkFunction, checkObject, decoder, invalid, optionsDecoder } from "../config/validation.ts"
 
@@ -470,7 +470,15 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
     handedOut++
     if (checked === undefined) return sandbox
     const guest = Execution.withDefaults(sandbox.guest, checked)
-    return Object.assign(makeHandle(driver, info, guest), { detach: sandbox.detach, detachFor: sandbox.detachFor })
+    const { config, renewing } = knownOf(sandbox) ?? {}
+    const handle = makeHandle(
+      driver,
+      info,
+      { guest, ...(renewing === undefined ? {} : { renewing }) },
+      undefined,
+      config
+    )
+    return Object.assign(handle, { detach: sandbox.detach, detachFor: sandbox.detachFor })
   })
 
   const use: SandboxPool["use"] = (f, settings) =>

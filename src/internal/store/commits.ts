@@ -23,13 +23,15 @@ export interface Commit {
   readonly labels: { readonly [key: string]: string }
   /** Default: none. */
   readonly defaults?: LaunchDefaults | undefined
-  readonly lastBuild: NonNullable<NameRecord["lastBuild"]>
+  /** Default: that of the record. */
+  readonly lastBuild?: NameRecord["lastBuild"]
   /** Number of generations to keep. */
   readonly keep: number
   /** Take the name of a snapshot made by another tool. */
   readonly replaceForeign: boolean
   /** Move an existing name. */
   readonly overwrite: boolean
+  readonly method: string
 }
 
 /** Moves a name to a result, as a new generation, and removes results that no kept generation needs. */
@@ -72,7 +74,7 @@ const stateOf = Effect.fnUntraced(function* (
   const existing = isSame ? current : undefined
   const isUnchanged =
     existing !== undefined &&
-    JSON.stringify([existing.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild])
+    JSON.stringify([existing.labels, record.lastBuild]) === JSON.stringify([labels, lastBuild ?? record.lastBuild])
   return { record, current, existing, isUnchanged }
 })
 
@@ -83,23 +85,25 @@ const moveTo = (
 ): Effect.Effect<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { defaults, key, keep, labels, lastBuild, name, overwrite, replaceForeign, result } = wanted
+      const { defaults, key, keep, labels, method, name, overwrite, replaceForeign, result } = wanted
       yield* lockNames(store)
-      if (!overwrite) yield* requireFree(driver, "Snapshot.build", name)
+      if (!overwrite) yield* requireFree(driver, method, name)
       const { current, isUnchanged, record, existing } = yield* stateOf(driver, store, wanted)
+      const lastBuild = wanted.lastBuild ?? record.lastBuild
+      const built = lastBuild === undefined ? {} : { lastBuild }
       if (existing !== undefined) {
         const same: Generation = { ...existing, labels }
         if (!isUnchanged) {
           yield* store.writeName(name, {
             generations: record.generations.map((generation) => (generation === existing ? same : generation)),
-            lastBuild
+            ...built
           })
         }
         return { snapshot: toSnapshot(name, result, same), isNew: false }
       }
       const now = yield* Clock.currentTimeMillis
       // Fail before anything is written.
-      if (!replaceForeign) yield* requireOurs(driver, "Snapshot.build", name)
+      if (!replaceForeign) yield* requireOurs(driver, method, name)
       const replaced = replaceForeign ? yield* nameForForeign(driver, name) : undefined
       const highest = Math.max(0, ...record.generations.map(({ generation }) => generation))
       // The current generation comes last, whatever its number: a rollback returns to it.
@@ -126,7 +130,7 @@ const moveTo = (
       )
       yield* moveName(driver, store, name, record, replaced, result.name, {
         generations: [...stays.toSorted((a, b) => a.generation - b.generation), next],
-        lastBuild
+        ...built
       })
       // Note it only now: a sweep must not remove it before the name has moved.
       if (replaced !== undefined && dropped.includes(replaced)) yield* noteUnnamed(store, [replaced])

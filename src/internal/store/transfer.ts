@@ -266,8 +266,8 @@ export const load = (
     })
   )
 
-/** Removes what a failed load has left, unless the name already points to it. */
-const discard = (driver: Driver, store: Store, loaded: ReadonlyArray<string>): Effect.Effect<void> =>
+/** Removes what a failed load or capture has left, unless the name already points to it. */
+export const discard = (driver: Driver, store: Store, loaded: ReadonlyArray<string>): Effect.Effect<void> =>
   Effect.ignore(
     Effect.scoped(Effect.andThen(Links.lockNames(store), Generations.removeUnneeded(driver, store, loaded)))
   )

@@ -81,6 +81,7 @@ const build = Effect.fnUntraced(function* (name: string, key: string, keep: numb
     lastBuild,
     replaceForeign: true,
     overwrite: true,
+    method: "Snapshot.build",
     keep
   })
 })

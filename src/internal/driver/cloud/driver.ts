@@ -245,6 +245,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
     }),
     readLogs: () => refuse("logs", "the cloud only streams the output of running commands")("readLogs"),
     readMetrics: () => refuse("metrics")("readMetrics"),
+    getSandboxLifecycle: () => snapshots("getSandboxLifecycle"),
     searchSandbox: () => refuse("sandbox disks")("searchSandbox")
   }
 }

@@ -182,7 +182,7 @@ const lastLogLines = ({ sdk }: DriverContext, name: string): Effect.Effect<Reado
   )
 
 /** Removes only what this creation made. Never fails, as it runs in the background. */
-const cleanUpInstance = (context: DriverContext, name: string, instance: string): Effect.Effect<void> => {
+export const cleanUpInstance = (context: DriverContext, name: string, instance: string): Effect.Effect<void> => {
   const method = "Microsandbox.removeSandbox"
   const removing = (remove: Effect.Effect<void, LightboxError>) =>
     Effect.andThen(remove, dropName(context, method, name))

@@ -164,6 +164,18 @@ export const removing = Effect.fnUntraced(function* (
   yield* context.ownership.forget(note)
 })
 
+/** The folder of a sandbox's root disk, if it is an overlay. */
+export const overlayOf = Effect.fnUntraced(function* (
+  context: DriverContext,
+  method: string,
+  handle: Sdk.SandboxHandle
+): Effect.fn.Return<string | undefined, LightboxError> {
+  const instance = instanceOf(handle)
+  return instance !== undefined && (yield* has(context, method, instance))
+    ? RootDisk.folderOf(context.home, instance)
+    : undefined
+})
+
 /** Refuses operations that need a root disk made by the runtime. */
 export const requireCopy = Effect.fnUntraced(function* (
   context: DriverContext,
@@ -171,6 +183,5 @@ export const requireCopy = Effect.fnUntraced(function* (
   feature: string,
   handle: Sdk.SandboxHandle
 ): Effect.fn.Return<void, LightboxError> {
-  const instance = instanceOf(handle)
-  if (instance !== undefined && (yield* has(context, method, instance))) return yield* overlayRefused(method, feature)
+  if ((yield* overlayOf(context, method, handle)) !== undefined) return yield* overlayRefused(method, feature)
 })

@@ -20,6 +20,7 @@ import { fileFailure } from "../../host/fileFailure.ts"
 import { generate } from "../../ownership/labels.ts"
 import { sdkRetries } from "../../report/metrics.ts"
 import { ephemeralRefused, needsRestart } from "../restart.ts"
+import * as OverlayDisk from "../overlayDisk.ts"
 import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, transient } from "../sdk/calls.ts"
@@ -103,6 +104,12 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
     stopSandbox,
     killSandbox: Effect.fn("Microsandbox.killSandbox")((sandbox) =>
       end("Microsandbox.killSandbox", sandbox, (handle) => handle.kill())
+    ),
+    getSandboxLifecycle: Effect.fn("Microsandbox.getSandboxLifecycle")((sandbox) =>
+      Effect.map(handleOf(context, "Microsandbox.getSandboxLifecycle", sandbox), (handle) => ({
+        isAttached: owned.has(sandbox.id),
+        isEphemeral: isEphemeral(handle)
+      }))
     ),
     detachSandbox: Effect.fn("Microsandbox.detachSandbox")(function* (sandbox) {
       const found = owned.get(sandbox.id)
@@ -199,9 +206,10 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
     }),
     searchSandbox: Effect.fn("Microsandbox.searchSandbox")(function* (sandbox, needles) {
       const method = "Microsandbox.searchSandbox"
-      yield* RootDisks.requireCopy(context, method, "searchSandbox", yield* handleOf(context, method, sandbox))
+      const folder = yield* RootDisks.overlayOf(context, method, yield* handleOf(context, method, sandbox))
       const path = Path.join(context.home, "sandboxes", sandbox.name, RootDisk.diskFile)
-      return yield* hostFile(method, path, () => search(path, needles))
+      const disk = folder === undefined ? OverlayDisk.ofFile(path) : OverlayDisk.ofOverlay(folder)
+      return yield* hostFile(method, folder ?? path, () => OverlayDisk.search(disk, needles))
     })
   }
 }
@@ -314,27 +322,3 @@ const connect = (
     Effect.retry({ while: (error) => error.reason._tag === "GuestBusy", schedule: transient }),
     Effect.map(AgentGuest.make)
   )
-
-const searchBytes = 4 * 1024 * 1024
-
-/** Searches a file for byte strings, including those that span two reads. */
-const search = async (path: string, needles: ReadonlyArray<Uint8Array>): Promise<ReadonlyArray<boolean>> => {
-  const found = needles.map(() => false)
-  const overlap = Math.max(1, ...needles.map((needle) => needle.length)) - 1
-  const buffer = Buffer.alloc(searchBytes + overlap)
-  const file = await Fs.open(path)
-  try {
-    let kept = 0
-    for (let position = 0; ;) {
-      const { bytesRead } = await file.read(buffer, kept, searchBytes, position)
-      if (bytesRead === 0) return found
-      position += bytesRead
-      const window = buffer.subarray(0, kept + bytesRead)
-      for (const [index, needle] of needles.entries()) found[index] ||= window.indexOf(needle) !== -1
-      kept = Math.min(overlap, window.length)
-      buffer.copyWithin(0, window.length - kept, window.length)
-    }
-  } finally {
-    await file.close()
-  }
-}

@@ -10,12 +10,16 @@ import { isEntryName } from "../../config/schemas.ts"
 import { requireEntryName } from "../../config/validation.ts"
 import { ifMissing } from "../../host/fileFailure.ts"
 import * as RootDisk from "../rootDisk.ts"
+import * as Overlays from "./overlays.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
 import { makeFolder, sync, unlessMissing } from "../../host/durable.ts"
 import { hostFile, readFolder, snapshotLinks } from "../snapshotLinks.ts"
 import type { SnapshotPart } from "../parts.ts"
 import { type DriverContext, removeFile } from "./context.ts"
+
+/** The sandbox that was captured, if that was done through another. */
+const sourceLabel = "lightbox.source"
 
 const allocatedBytes = async (path: string): Promise<number | undefined> => {
   try {
@@ -35,7 +39,7 @@ const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Micro
   allocated: await allocatedBytes(snapshot.path),
   labels: Object.fromEntries(snapshot.labels),
   createdAt: DateTime.makeUnsafe(snapshot.createdAt),
-  sourceSandbox: snapshot.sourceSandbox ?? undefined
+  sourceSandbox: new Map(snapshot.labels).get(sourceLabel) ?? snapshot.sourceSandbox ?? undefined
 })
 
 /** Flushes a snapshot, which the SDK does not do on a load. */
@@ -110,19 +114,25 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
       const method = "Microsandbox.captureSnapshot"
       yield* requireEntryName(method, request.name)
       const source = yield* call(method, { sandbox: request.sandbox }, () => sdk.Sandbox.get(request.sandbox))
-      yield* RootDisks.requireCopy(context, method, "captureSnapshot", source)
-      return yield* commit({
-        method,
-        subject: { snapshot: request.name, sandbox: request.sandbox },
-        run: () => {
-          const builder = sdk.Snapshot.builder(request.name).fromSandbox(request.sandbox)
-          for (const [key, value] of Object.entries(request.labels ?? {})) builder.label(key, value)
-          if (request.integrity === true) builder.recordIntegrity()
-          return builder.create()
-        },
-        describe: (snapshot) => Effect.promise(() => snapshotInfo(request.name, snapshot)),
-        undo: () => Effect.ignore(removeSnapshot(request.name))
-      })
+      const capture = (sandbox: string, labels = request.labels) =>
+        commit({
+          method,
+          subject: { snapshot: request.name, sandbox },
+          run: () => {
+            const builder = sdk.Snapshot.builder(request.name).fromSandbox(sandbox)
+            for (const [key, value] of Object.entries(labels ?? {})) builder.label(key, value)
+            if (request.integrity === true) builder.recordIntegrity()
+            return builder.create()
+          },
+          describe: (snapshot) => Effect.promise(() => snapshotInfo(request.name, snapshot)),
+          undo: () => Effect.ignore(removeSnapshot(request.name))
+        })
+      const folder = yield* RootDisks.overlayOf(context, method, source)
+      if (folder === undefined) return yield* capture(request.sandbox)
+      yield* requireFree(method, request.name)
+      return yield* Overlays.through(context, method, source, folder, (sandbox) =>
+        capture(sandbox, { ...request.labels, [sourceLabel]: request.sandbox })
+      )
     }),
     getSnapshot,
     // The folder is authoritative: the SDK's index misses interrupted changes, and has no labels.

@@ -197,6 +197,7 @@ const recorded = (calls: Calls, state: HomeState, plain: Unnamed<Operations>): O
     startSandbox: call("startSandbox", plain.startSandbox, ({ name }, options) => [name, { ...options }]),
     stopSandbox: call("stopSandbox", plain.stopSandbox, ({ name }) => [name]),
     killSandbox: call("killSandbox", plain.killSandbox, ({ name }) => [name]),
+    getSandboxLifecycle: call("getSandboxLifecycle", plain.getSandboxLifecycle, ({ name }) => [name]),
     detachSandbox: call("detachSandbox", plain.detachSandbox, ({ name }) => [name]),
     removeSandbox: call("removeSandbox", plain.removeSandbox, ({ name }, options) => [name, { ...options }]),
     modifySandbox: call("modifySandbox", plain.modifySandbox, ({ name }, change) => [name, { change }]),

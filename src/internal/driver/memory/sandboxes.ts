@@ -348,7 +348,6 @@ const destroy = (
 export const captured = (state: HomeState, name: string): Effect.Effect<Captured, Failure> =>
   Effect.flatMap(State.lookUp(state, name), (found): Effect.Effect<Captured, Failure> => {
     const { info, row } = found
-    if (row.isOverlay) return Effect.fail(overlayRefused("Microsandbox.captureSnapshot", "captureSnapshot"))
     if (info.status === "running") return Effect.fail(new StillRunning({ name }))
     return Effect.sync(() => ({ disk: diskOf(state, found), size: row.diskSize, image: row.image }))
   })
@@ -391,6 +390,11 @@ export const make = (context: State.Context): Unnamed<SandboxPart & RemainsPart>
     }),
     stopSandbox: (sandbox) => end(sandbox, true),
     killSandbox: (sandbox) => end(sandbox, false),
+    getSandboxLifecycle: (sandbox) =>
+      Effect.map(State.exactly(state, sandbox), ({ held, row }) => ({
+        isAttached: held !== undefined && held.layer === context.layer && !row.isDetached,
+        isEphemeral: held?.config.ephemeral === true
+      })),
     detachSandbox: ({ id, name }) =>
       Effect.sync(() => {
         const held = state.held.get(name)
@@ -461,7 +465,6 @@ export const make = (context: State.Context): Unnamed<SandboxPart & RemainsPart>
     }),
     searchSandbox: Effect.fnUntraced(function* (sandbox, needles) {
       const found = yield* State.exactly(state, sandbox)
-      if (found.row.isOverlay) return yield* overlayRefused("Microsandbox.searchSandbox", "searchSandbox")
       const disk = Buffer.from(diskOf(state, found))
       return needles.map((needle) => disk.indexOf(needle) !== -1)
     }),

@@ -1,0 +1,153 @@
+/**
+ * Reads root disks: files, and overlays on the disk of a snapshot.
+ *
+ * A virtual machine wrote the overlay: its header, its tables and its offsets are checked, and only what this library's
+ * own overlays can contain is accepted. Memory is bounded whatever the tables say.
+ */
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { baseName, clusterBytes, diskName } from "./rootDisk.ts"
+
+/** A part of a disk. The bytes are valid until the next part is read. */
+interface Part {
+  readonly position: number
+  readonly bytes: Buffer
+}
+
+export type Parts = AsyncIterable<Part>
+
+const partBytes = 64 * clusterBytes
+
+/** Reads a part of a file. What is after its end reads as zeros. */
+const readAt = async (file: Fs.FileHandle, buffer: Buffer, position: number): Promise<void> => {
+  let filled = 0
+  while (filled < buffer.length) {
+    const { bytesRead } = await file.read(buffer, filled, buffer.length - filled, position + filled)
+    if (bytesRead === 0) break
+    filled += bytesRead
+  }
+  buffer.fill(0, filled)
+}
+
+/** Reads a file. */
+export async function* ofFile(path: string): Parts {
+  const file = await Fs.open(path)
+  try {
+    const { size } = await file.stat()
+    const buffer = Buffer.alloc(Math.min(partBytes, size))
+    for (let position = 0; position < size; position += partBytes) {
+      const bytes = buffer.subarray(0, size - position)
+      await readAt(file, bytes, position)
+      yield { position, bytes }
+    }
+  } finally {
+    await file.close()
+  }
+}
+
+const wrong = (problem: string): Error => new Error(`the overlay is damaged: ${problem}`)
+
+/** Bits of an entry that are not part of its offset: whether a cluster is shared, compressed or all zeros. */
+const offsetMask = 0x00ff_ffff_ffff_fe00n
+const notShared = 1n << 63n
+const isZero = 1n
+
+/** The offset that an entry of a table contains. 0: none. */
+const offsetOf = (entry: bigint, fileBytes: number): number => {
+  if ((entry & ~(offsetMask | notShared)) !== 0n) throw wrong("an entry has unknown flags")
+  const offset = Number(entry & offsetMask)
+  if (offset % clusterBytes !== 0 || offset >= fileBytes) throw wrong("an entry points outside of the file")
+  return offset
+}
+
+/** Reads the overlay in a folder made by `RootDisk.make`. */
+export async function* ofOverlay(folder: string): Parts {
+  const base = await Fs.open(Path.join(folder, baseName))
+  try {
+    const disk = await Fs.open(Path.join(folder, diskName))
+    try {
+      const { size } = await base.stat()
+      const { size: fileBytes } = await disk.stat()
+      const header = Buffer.alloc(104)
+      await readAt(disk, header, 0)
+      const first = Number(header.readBigUInt64BE(40))
+      const tables = Math.ceil(size / clusterBytes / (clusterBytes / 8))
+      const isOurs =
+        header.readUInt32BE(0) === 0x514649fb &&
+        header.readUInt32BE(4) === 3 &&
+        1 << header.readUInt32BE(20) === clusterBytes &&
+        header.readBigUInt64BE(24) === BigInt(size) &&
+        // No encryption, no snapshots, no features except that the file was not closed.
+        header.readUInt32BE(32) === 0 &&
+        header.readUInt32BE(60) === 0 &&
+        header.readBigUInt64BE(72) <= 1n &&
+        header.readUInt32BE(36) === tables &&
+        first % clusterBytes === 0 &&
+        first < fileBytes
+      if (!isOurs) throw wrong("its header is not that of an overlay on this base")
+      const l1 = Buffer.alloc(8 * tables)
+      await readAt(disk, l1, first)
+      const l2 = Buffer.alloc(clusterBytes)
+      const buffer = Buffer.alloc(Math.min(partBytes, size))
+      let table: number | undefined
+      for (let position = 0; position < size; position += partBytes) {
+        const bytes = buffer.subarray(0, size - position)
+        await readAt(base, bytes, position)
+        const cluster = position / clusterBytes
+        const index = Math.floor(cluster / (clusterBytes / 8))
+        const at = offsetOf(l1.readBigUInt64BE(8 * index), fileBytes)
+        if (at !== 0) {
+          if (at !== table) await readAt(disk, l2, at)
+          table = at
+          for (let offset = 0; offset < bytes.length; offset += clusterBytes) {
+            const entry = l2.readBigUInt64BE(8 * ((cluster + offset / clusterBytes) % (clusterBytes / 8)))
+            const to = bytes.subarray(offset, offset + clusterBytes)
+            const from = offsetOf(entry & ~isZero, fileBytes)
+            if ((entry & isZero) !== 0n) to.fill(0)
+            else if (from !== 0) await readAt(disk, to, from)
+          }
+        }
+        yield { position, bytes }
+      }
+    } finally {
+      await disk.close()
+    }
+  } finally {
+    await base.close()
+  }
+}
+
+/** Searches a disk for byte strings, including those that span two parts. */
+export const search = async (parts: Parts, needles: ReadonlyArray<Uint8Array>): Promise<ReadonlyArray<boolean>> => {
+  const found = needles.map(() => false)
+  const overlap = Math.max(1, ...needles.map((needle) => needle.length)) - 1
+  let last: Buffer = Buffer.alloc(0)
+  for await (const { bytes } of parts) {
+    const window = Buffer.concat([last, bytes])
+    for (const [index, needle] of needles.entries()) found[index] ||= window.indexOf(needle) !== -1
+    last = window.subarray(window.length - Math.min(overlap, window.length))
+  }
+  return found
+}
+
+const zeros = Buffer.alloc(clusterBytes)
+
+/** Writes a disk to a new file that occupies no space for zeros, and flushes it. Stops between two parts if aborted. */
+export const write = async (parts: Parts, path: string, signal: AbortSignal): Promise<void> => {
+  const file = await Fs.open(path, "wx", 0o600)
+  try {
+    let size = 0
+    for await (const { bytes, position } of parts) {
+      signal.throwIfAborted()
+      for (let offset = 0; offset < bytes.length; offset += clusterBytes) {
+        const block = bytes.subarray(offset, offset + clusterBytes)
+        if (!block.equals(zeros.subarray(0, block.length))) await file.write(block, 0, block.length, position + offset)
+      }
+      size = position + bytes.length
+    }
+    await file.truncate(size)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
