@@ -27,7 +27,7 @@ export const services: Effect.Effect<Context.Context<Services>, never, Services>
 )
 
 /** On failure, releases everything acquired so far without waiting for the caller's scope. */
-const allOrNothing = <A, R>(acquisition: Effect.Effect<A, LightboxError, R | Scope.Scope>) =>
+export const allOrNothing = <A, R>(acquisition: Effect.Effect<A, LightboxError, R | Scope.Scope>) =>
   Effect.gen(function* () {
     const own = yield* Scope.fork(yield* Effect.scope)
     return yield* acquisition.pipe(
