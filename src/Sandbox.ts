@@ -32,18 +32,21 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import * as Struct from "effect/Struct"
 import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
 import type * as Job from "./Job.ts"
 import * as Listener from "./internal/report/listener.ts"
 import { merge, withoutDependencies } from "./internal/config/defaults.ts"
-import { DurationInput, Func, ImageReference, Labels, notBlank } from "./internal/config/schemas.ts"
-import { generateName } from "./internal/ownership/labels.ts"
+import { DurationInput, Func, ImageReference, intBetween, Labels, Name, notBlank } from "./internal/config/schemas.ts"
+import * as Capture from "./internal/build/capture.ts"
+import { publishedPorts } from "./internal/driver/ports.ts"
+import { generateName, roleLabel } from "./internal/ownership/labels.ts"
 import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
 import { connect as connectTo } from "./internal/sandbox/connection.ts"
 import * as Defaults from "./internal/sandbox/defaults.ts"
 import * as Drift from "./internal/sandbox/drift.ts"
-import { make, TypeId } from "./internal/sandbox/handle.ts"
+import { knownOf, make, TypeId } from "./internal/sandbox/handle.ts"
 import * as internal from "./internal/sandbox/launch.ts"
 import * as RunningServices from "./internal/sandbox/services.ts"
 import {
@@ -57,7 +60,7 @@ import {
   optionsDecoder,
   timeLimit
 } from "./internal/config/validation.ts"
-import { LightboxError, NotRunning } from "./LightboxError.ts"
+import { LightboxError, NotRunning, Unsupported } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
 import type * as Probe from "./Probe.ts"
 import * as SandboxConfig from "./SandboxConfig.ts"
@@ -455,6 +458,14 @@ const decodeSnapshotName = decoder(notBlank("the name of a snapshot"), "Sandbox.
 const detached = Schema.optional(Schema.Boolean)
 const timeout = Schema.optional(DurationInput)
 const decodeGetOrCreate = optionsDecoder("Sandbox.getOrCreate", Schema.Struct({ timeout }))
+const decodeFork = optionsDecoder(
+  "Sandbox.fork",
+  Schema.Struct({
+    count: Schema.optional(intBetween(1, 1000)),
+    name: Schema.optional(Name),
+    options: Schema.optional(SandboxConfig.SandboxConfig)
+  })
+)
 const decodeStart = optionsDecoder("Sandbox.start", Schema.Struct({ detached }))
 const decodeRestart = optionsDecoder("Sandbox.restart", Schema.Struct({ detached, timeout }))
 const decodeStop = optionsDecoder("Sandbox.stop", Schema.Struct({ timeout }))
@@ -721,6 +732,102 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
       })
     ),
     timeout === undefined ? identity : timeLimit(method, `waiting for "${name}"`, timeout)
+  )
+})
+
+/**
+ * Options of {@link fork}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ForkOptions {
+  /** Number of copies, 1 to 1,000. Default: 1. */
+  readonly count?: number | undefined
+  /** The copies are named after it, such as `worker-1`. Default: unique names. */
+  readonly name?: string | undefined
+  /**
+   * Options that replace those of the original's launch. Required for a sandbox that this program has not launched, as
+   * its options are not known; `{}` then takes the defaults.
+   */
+  readonly options?: Omit<SandboxConfig.Options, "name"> | undefined
+}
+
+/**
+ * Boots copies of a sandbox, which live until the scope closes. All boot from one
+ * capture of its disk, which is removed once they run.
+ *
+ * A running original is restarted for the capture, as `Snapshot.capture` describes: the
+ * copies have its files, but neither its processes nor its memory. They have the
+ * options of its launch, services included. Published ports get free ports of this
+ * host. Folders and volumes are mounted again, and so shared; a volume that only one
+ * sandbox can mount fails with `InUse`, unless `options` has other mounts. What is
+ * unique to a disk, such as `/etc/machine-id`, is the same in all copies.
+ *
+ * If one copy does not boot, all are removed. Fails as {@link launch} and
+ * `Snapshot.capture` do, and with `Unsupported` if the options are not known. A capture
+ * that has a secret known to the handle fails with `SecretLeaked`.
+ *
+ * **Example** (Try several things from one state)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const original = yield* Sandbox.launch({ image: "node:22" })
+ *     yield* original.shell("npm install -g pnpm", { check: true })
+ *     const copies = yield* Sandbox.fork(original, { count: 3 })
+ *     return yield* Effect.forEach(copies, (copy) => copy.exec("pnpm", ["--version"]), { concurrency: "unbounded" })
+ *   })
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fork = Effect.fn("Sandbox.fork")(function* (
+  sandbox: Sandbox,
+  options?: ForkOptions
+): Effect.fn.Return<ReadonlyArray<Sandbox>, LightboxError, Services | Scope.Scope> {
+  const method = "Sandbox.fork"
+  if (!isSandbox(sandbox)) return yield* invalid(method, "sandbox", "expected a sandbox")
+  const { count = 1, name, options: changed } = yield* decodeFork(options)
+  const { config: known } = knownOf(sandbox) ?? {}
+  if (known === undefined && changed === undefined) {
+    const problem = `sandbox "${sandbox.name}" was not launched by this program, so its options are not known: pass options`
+    return yield* new LightboxError({ method, reason: new Unsupported({ feature: "fork", problem }) })
+  }
+  const { patches: _patches, ports: _ports, resources = {}, ...rest }: SandboxConfig.SandboxConfig = known ?? {}
+  const { disk: _disk, ...size } = resources
+  const config: SandboxConfig.SandboxConfig = {
+    ...rest,
+    resources: size,
+    ports: publishedPorts(known ?? {}).map((port) => ({ ...port, host: 0 })),
+    labels: Struct.omit(rest.labels ?? {}, [roleLabel]),
+    ...changed
+  }
+  const source = yield* Capture.find(method, sandbox)
+  const driver = yield* Microsandbox.Microsandbox
+  const scope = yield* Effect.scope
+  return yield* Capture.withArtifact(`${sandbox.name}.fork`, (artifact) =>
+    Effect.gen(function* () {
+      const { path } = yield* Capture.artifactOf(method, source, artifact)
+      const copies = Effect.forEach(
+        Array.from({ length: count }, (_, index) => index + 1),
+        (index) =>
+          boot({
+            config: { ...config, name: name === undefined ? undefined : `${name}-${index}` },
+            source: { _tag: "Snapshot", name: path },
+            onPullProgress: undefined
+          }),
+        { concurrency: "unbounded" }
+      )
+      return yield* internal
+        .allOrNothing(Effect.tap(copies, () => driver.removeSnapshot(artifact)))
+        .pipe(Scope.provide(scope))
+    })
   )
 })
 

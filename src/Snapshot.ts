@@ -57,6 +57,7 @@ import { BuildFields } from "./internal/build/context.ts"
 import * as internalCapture from "./internal/build/capture.ts"
 import * as internalBuild from "./internal/build/build.ts"
 import * as Defaults from "./internal/config/defaults.ts"
+import * as internalDiff from "./internal/build/diff.ts"
 import * as internalGenerations from "./internal/store/generations.ts"
 import * as internalNames from "./internal/store/names.ts"
 import * as internalPlan from "./internal/plan/plan.ts"
@@ -76,7 +77,7 @@ import * as Microsandbox from "./Microsandbox.ts"
 import type * as Mount from "./Mount.ts"
 import type * as Network from "./Network.ts"
 import type { Plan } from "./Plan.ts"
-import type { Sandbox } from "./Sandbox.ts"
+import type { BootableSnapshot, Sandbox } from "./Sandbox.ts"
 import * as SandboxConfig from "./SandboxConfig.ts"
 
 // =============================================================================
@@ -1114,9 +1115,9 @@ export interface CaptureOptions {
  * A running sandbox is flushed, shut down, captured and booted again. Its disk
  * survives that, and so do mounts, ports and options. Processes, memory, `/tmp`,
  * `/run` and other files in memory do not: commands that are running fail with
- * `GuestLost`, jobs are `Lost`, and services have to be started again. The handle
- * that was passed, and its forwards, stay usable. Other handles do not: connect
- * again. The snapshot has the disk only: no mounts, volumes or options.
+ * `GuestLost`, and jobs are `Lost`. The handle that was passed, and its forwards, stay
+ * usable; if it launched the sandbox, the services of the launch are started again.
+ * Other handles have to connect again. The snapshot has the disk only: no mounts, volumes or options.
  *
  * The name moves atomically, once the sandbox runs again and the checksum of the
  * captured disk has been compared. On failure or interruption, the sandbox runs
@@ -1154,6 +1155,122 @@ export const capture: (
   sandbox: Sandbox | string,
   options: CaptureOptions
 ) => Effect.Effect<Snapshot, LightboxError, Services> = internalCapture.capture
+
+const FileType = Schema.Literals([
+  "File",
+  "Directory",
+  "SymbolicLink",
+  "BlockDevice",
+  "CharacterDevice",
+  "FIFO",
+  "Socket",
+  "Unknown"
+])
+
+/**
+ * The schema of a path that differs between two disks.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Difference = Schema.Struct({
+  path: Schema.String,
+  kind: Schema.Literals(["added", "changed", "removed"]),
+  /** For a removed path, its former type and size. */
+  type: FileType,
+  /** Bytes; 0 for what is not a file. */
+  size: Schema.Finite,
+  /** The former type and size of a changed path. */
+  before: Schema.optionalKey(Schema.Struct({ type: FileType, size: Schema.Finite })),
+  /** What differs in a changed path. `time`: the time of a file larger than 1 MiB, whose content was not compared. */
+  changes: Schema.Array(Schema.Literals(["type", "mode", "owner", "size", "content", "time", "target"]))
+})
+
+/**
+ * A path that differs between two disks.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Difference = typeof Difference.Type
+
+/**
+ * The schema of the result of {@link diff}.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Diff = Schema.Struct({
+  /** Sorted by path. */
+  differences: Schema.Array(Difference),
+  /** `false` if there are more differences, or more than 1,000,000 files to compare. */
+  isComplete: Schema.Boolean
+})
+
+/**
+ * The differences between two disks.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Diff = typeof Diff.Type
+
+/**
+ * A side of {@link diff}: a snapshot, its name, one of its generations such as
+ * `"app@3"`, or a running sandbox.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type DiffSource = string | BootableSnapshot | Sandbox
+
+/**
+ * Options of {@link diff}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface DiffOptions {
+  /** Maximum number of differences, up to 1,000,000. Default: 10,000. */
+  readonly limit?: number | undefined
+}
+
+/**
+ * Lists the paths that were added, changed and removed from one disk to another:
+ * between generations of a snapshot, between snapshots, or between a snapshot and a
+ * running sandbox.
+ *
+ * Snapshots are booted for it, without a network, up to two at once; the guests need
+ * no programs. Left out are `/proc`, `/sys`, `/dev`, `/run`, everything that is a mount
+ * on either side, such as `/tmp`, and the files that every boot writes:
+ * `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`. Compared are types, modes, owners,
+ * sizes, targets of links, and the contents of files up to 1 MiB whose times differ.
+ * A file of the same size and the same time, in whole seconds, counts as unchanged.
+ * All paths below an added or removed directory
+ * are listed.
+ *
+ * Fails with `NotFound` (snapshot or generation), as `Sandbox.launch` does, and with
+ * `GuestLost` if a sandbox does not run.
+ *
+ * **Example** (What the last build changed)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * export const added = Snapshot.diff("node-ci@3", "node-ci@4").pipe(
+ *   Effect.map(({ differences }) => differences.filter(({ kind }) => kind === "added"))
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const diff: (
+  before: DiffSource,
+  after: DiffSource,
+  options?: DiffOptions
+) => Effect.Effect<Diff, LightboxError, Services> = internalDiff.diff
 
 /**
  * Options of {@link plan}, as for {@link build}.

@@ -12,6 +12,7 @@ import type * as Scope from "effect/Scope"
 import type { Services } from "../../src/Driver.ts"
 import type { SandboxConfig } from "../../src/SandboxConfig.ts"
 import * as Bench from "./Bench.ts"
+import { captures } from "./captures.ts"
 import { commands } from "./commands.ts"
 import { files } from "./files.ts"
 import { images } from "./images.ts"
@@ -45,7 +46,7 @@ const cases =
       timeout
     )
 
-const groups = ["images", "sandboxes", "commands", "jobs", "readiness", "files"] as const
+const groups = ["images", "sandboxes", "captures", "commands", "jobs", "readiness", "files"] as const
 
 /** Declares the cases for a backend: all, or those of some groups. */
 export const contract = <E>(
@@ -62,6 +63,7 @@ export const contract = <E>(
   layer(options.layer, { excludeTestServices: true, timeout })(`the contract, on ${backend}`, (it) => {
     if (wanted.has("images")) images(cases<never>(it, timeout))
     if (wanted.has("sandboxes")) sandboxes(cases<never>(it, timeout))
+    if (wanted.has("captures")) captures(cases<never>(it, timeout))
     it.layer(Bench.shared(everyday), { timeout })("in one sandbox", (it) => {
       const test = cases<Bench.Shared>(it, timeout)
       if (wanted.has("commands")) commands(test)

@@ -4,7 +4,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import * as Admission from "../../Admission.ts"
 import type { Services } from "../../Driver.ts"
 import type * as Guest from "../../Guest.ts"
@@ -20,7 +20,8 @@ import { failWhenFull } from "../host/diskRoom.ts"
 import { generate, noteForScope, roleLabel } from "../ownership/labels.ts"
 import { ephemeralRefused } from "../driver/restart.ts"
 import { forMethod } from "../sandbox/jobs.ts"
-import { knownOf, TypeId } from "../sandbox/handle.ts"
+import { type Known, knownOf, TypeId } from "../sandbox/handle.ts"
+import * as RunningServices from "../sandbox/services.ts"
 import * as Commits from "../store/commits.ts"
 import * as Names from "../store/names.ts"
 import { captureLock, make as makeStore } from "../store/store.ts"
@@ -86,12 +87,16 @@ const whileStopped = Effect.fnUntraced(function* <A>(
       : flush(driver.home, handle.guest)
   const start = admission.boot(driver.startSandbox(info, { detached: !isAttached }))
   const stop = driver.stopSandbox(info)
-  const renewing = knownOf(handle)?.renewing ?? ((restart) => restart(Effect.void))
+  const { config, renewing = (restart) => restart(Effect.void) }: Partial<Known> = knownOf(handle) ?? {}
+  const services =
+    handle === undefined || config?.services === undefined
+      ? Effect.void
+      : RunningServices.start(method, handle.guest, info.shell, config.services)
   return yield* Effect.uninterruptibleMask((restore) =>
     Effect.andThen(
       restore(flushed),
       renewing((reconnect) => {
-        const restarted = Effect.andThen(start, reconnect)
+        const restarted = Effect.andThen(Effect.andThen(start, reconnect), services)
         // A stop may be under way that was given up.
         const again = Effect.andThen(stop, restarted).pipe(
           Effect.timeout("100 seconds"),

@@ -198,16 +198,27 @@ const killAll = (guest: Guest.Guest) =>
     Effect.catchReason("LightboxError", "CommandNotStarted", () => Effect.void)
   )
 
+const mountsOf = (guest: Guest.Guest) =>
+  Effect.map(readText(guest, "/proc/mounts"), (text) =>
+    text.split("\n").map((line) => {
+      const [, path = "", type] = line.split(" ")
+      return { path: unescapeMountPoint(path), type }
+    })
+  )
+
+/** The paths at which something is mounted. */
+export const mountPointsOf = (guest: Guest.Guest): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
+  Effect.map(mountsOf(guest), (mounts) => mounts.map(({ path }) => path))
+
 /**
  * Removes what would not survive a restart: processes and files in memory. A step
  * then sees the same whether or not the build was interrupted before it.
  */
 export const resetGuest = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
   yield* killAll(guest)
-  const mounts = (yield* readText(guest, "/proc/mounts")).split("\n").map((line) => line.split(" "))
-  const mountPoints = mounts.map(([, path = ""]) => unescapeMountPoint(path))
-  for (const [index, [, , type]] of mounts.entries()) {
-    const path = mountPoints[index] ?? ""
+  const mounts = yield* mountsOf(guest)
+  const mountPoints = mounts.map(({ path }) => path)
+  for (const { path, type } of mounts) {
     const isRuntime =
       runtimeMounts.some((mount) => path === mount || path.startsWith(`${mount}/`)) && path !== "/dev/shm"
     if (type === "tmpfs" && !isRuntime) yield* empty(guest, path, mountPoints)

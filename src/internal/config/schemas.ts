@@ -75,6 +75,12 @@ export const Name = pattern(
   "1 to 128 letters, digits, dots, dashes and underscores, starting with a letter or digit"
 )
 
+/** The name of a snapshot, or of one of its generations. */
+export const SnapshotReference = pattern(
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@[1-9]\d{0,14})?$/,
+  'the name of a snapshot, or a generation such as "app@3"'
+)
+
 /** The id of a job, which names its folder in the guest. */
 export const JobId = pattern(
   /^[a-z0-9][a-z0-9_-]{0,63}$/,

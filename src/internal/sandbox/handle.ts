@@ -142,7 +142,7 @@ export const noTimeToLive = (name: string): Effect.Effect<never, LightboxError> 
   )
 
 /** What copies of a sandbox need to know of its handle. */
-interface Known {
+export interface Known {
   readonly renewing?: Connection["renewing"] | undefined
   /** The options of the launch. */
   readonly config?: SandboxConfig | undefined

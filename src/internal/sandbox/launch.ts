@@ -39,7 +39,10 @@ export const orClose = <A, E, R>(
     )
   })
 
-const allOrNothing = <A, R>(acquisition: Effect.Effect<A, LightboxError, R>) => orClose(acquisition, () => true)
+/** On failure, releases everything acquired so far without waiting for the caller's scope. */
+export const allOrNothing = <A, R>(
+  acquisition: Effect.Effect<A, LightboxError, R>
+): Effect.Effect<A, LightboxError, R | Scope.Scope> => orClose(acquisition, () => true)
 
 /** Creates a sandbox that lives as long as the scope, unless it is detached. */
 export const launch = Effect.fnUntraced(function* (options: {

@@ -11,6 +11,7 @@ import {
   isSnapshot,
   linksOf,
   lockNames,
+  lookUp,
   recordIfUnderstood,
   toSnapshot
 } from "./links.ts"
@@ -73,6 +74,23 @@ export const get = Effect.fnUntraced(function* (
     info,
     artifact === undefined ? undefined : currentOf(yield* recordIfUnderstood(store, name), artifact)
   )
+})
+
+/** Gets the snapshot of a reference. */
+export const resolve = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  method: string,
+  reference: string
+): Effect.fn.Return<Snapshot, LightboxError> {
+  const [name = "", number] = reference.split("@")
+  if (number === undefined) return yield* get(driver, store, name)
+  const { record } = yield* lookUp(driver, store, name)
+  const found = record.generations.find(({ generation }) => generation === Number(number))
+  if (found === undefined) {
+    return yield* new LightboxError({ method, reason: new NotFound({ resource: "generation", name: reference }) })
+  }
+  return toSnapshot(name, yield* driver.getSnapshot(found.artifact), found)
 })
 
 /** Moves a name back to an earlier generation. Default: the one before the current. */

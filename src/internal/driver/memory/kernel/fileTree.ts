@@ -192,7 +192,7 @@ export class FileTree implements Volume {
         inodes.push({ ...fields, entries: Object.fromEntries(inode.entries) })
       } else if (inode._tag === "Symlink") {
         inodes.push({ ...fields, target: inode.target })
-      }
+      } else if (inode._tag === "Fifo") inodes.push(fields)
     }
     return Cbor.encode({ nextId: this.durable.nextId, inodes, residue: this.residue })
   }
@@ -206,8 +206,8 @@ export class FileTree implements Volume {
         if (target !== undefined) return [id, { ...fields, _tag: "Symlink", target }]
         if (entries !== undefined)
           return [id, { ...fields, _tag: "Directory", entries: new Map(Object.entries(entries)) }]
-        const content = { epoch: 0, bytes: bytes ?? new Uint8Array(), size: bytes?.length ?? 0 }
-        return [id, { ...fields, _tag: "File", content }]
+        if (bytes === undefined) return [id, { ...fields, _tag: "Fifo", fifo: new Fifo() }]
+        return [id, { ...fields, _tag: "File", content: { epoch: 0, bytes, size: bytes.length } }]
       })
     )
     this.nextId = nextId
