@@ -75,7 +75,8 @@ export interface TerminalSize {
  *
  * Up to `memoryBytes` (default: 4 MiB) are buffered in memory. Beyond that, `overflow` decides:
  *
- * - `"spill"` (the default) writes to an unnamed temporary file on the host.
+ * - `"spill"` (the default) writes to unnamed temporary files on the host. When 1 GiB is unread, it pauses the connection,
+ *   as `"suspend"` does.
  * - `"suspend"` pauses the connection until the reader catches up. This blocks every command of the sandbox.
  * - `"discard"` drops all output, buffered or not.
  *

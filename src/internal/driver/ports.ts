@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
+import * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import * as Dgram from "node:dgram"
@@ -31,8 +32,7 @@ export const withFreePorts = (defaults: LaunchDefaults): LaunchDefaults =>
     : { ...defaults, ports: publishedPorts(defaults).map((port) => ({ ...port, host: 0, bind: defaultBind })) }
 
 export const listenOn = (
-  port: number,
-  bind: string,
+  options: Net.ListenOptions,
   onConnection?: (socket: Net.Socket) => void
 ): Promise<Net.Server> =>
   new Promise((resolve, reject) => {
@@ -43,7 +43,7 @@ export const listenOn = (
     })
     server.unref()
     server.once("error", reject)
-    server.listen(port, bind, () => {
+    server.listen(options, () => {
       // Later errors are of connections that could not be accepted.
       server.off("error", reject).on("error", () => {})
       resolve(server)
@@ -120,18 +120,43 @@ export const createRefused = (port: number, bind: string, cause: unknown): Light
 // A port stays in use while a connection to it is open.
 const hangUp = (socket: Net.Socket): void => void socket.destroy()
 
-/** Reserves a port, or a free one for port 0, for the scope. Returns it. */
+const closed = (listening: Net.Server | Dgram.Socket) =>
+  Effect.promise(() => new Promise<void>((resolve) => listening.close(() => resolve())))
+
+/** Listens on a port, or a free one for port 0, for the scope. Returns it. */
 const take = ({ bind, guest, host, protocol }: PublishedPort) =>
   Effect.acquireRelease(
     Effect.tryPromise<Net.Server | Dgram.Socket, LightboxError>({
-      try: () => (protocol === "tcp" ? listenOn(host, bind, hangUp) : bindTo(host, bind)),
+      try: () => (protocol === "tcp" ? listenOn({ port: host, host: bind }, hangUp) : bindTo(host, bind)),
       catch: (cause) => createRefused(host, bind, cause)
     }),
-    (taken) => Effect.promise(() => new Promise<void>((resolve) => taken.close(() => resolve())))
+    closed
   ).pipe(Effect.map((taken): PublishedPort => ({ host: portOf(taken, host), guest, protocol, bind })))
 
-/** Free ports chosen for sandboxes that do not listen yet. */
-const chosen = new Set<string>()
+/** Ports of sandboxes that do not listen yet, where the kernel cannot keep them. */
+const reserved = new Set<string>()
+
+/**
+ * Keeps other launches off a port for the scope, those of other processes as well. On Linux, an abstract socket stands
+ * for the port: it ends with its process, and belongs to the network namespace, as ports do.
+ */
+const reserve = ({ bind, host, protocol }: PublishedPort): Effect.Effect<unknown, LightboxError, Scope.Scope> => {
+  const key = `effect-lightbox/${protocol}/${bind}/${host}`
+  const inUse = createRefused(host, bind, { code: "EADDRINUSE" })
+  if (process.platform !== "linux") {
+    return Effect.acquireRelease(
+      Effect.suspend(() => (reserved.has(key) ? Effect.fail(inUse) : Effect.succeed(reserved.add(key)))),
+      () => Effect.sync(() => reserved.delete(key))
+    )
+  }
+  return Effect.acquireRelease(
+    Effect.tryPromise({
+      try: () => listenOn({ path: `\0${key}` }, hangUp),
+      catch: (cause) => (isCode(cause, "EADDRINUSE") ? inUse : createRefused(host, bind, cause))
+    }),
+    closed
+  )
+}
 
 /**
  * Creates a sandbox after checking that its ports are free, and replaces host port 0 by a free one. The runtime boots a
@@ -144,19 +169,16 @@ export const withPorts = <A>(
 ): Effect.Effect<A, LightboxError> => {
   const wanted = publishedPorts(config)
   if (wanted.length === 0) return create(config)
-  const chosenOf = (ports: ReadonlyArray<PublishedPort>) =>
-    ports.flatMap(({ bind, host, protocol }, index) =>
-      wanted[index]?.host === 0 ? [`${protocol} ${bind} ${host}`] : []
-    )
-  return Effect.acquireUseRelease(
-    // Reserve all at once, as two may conflict.
-    Effect.scoped(Effect.forEach(wanted, take)).pipe(
-      Effect.repeat({ until: (ports) => !chosenOf(ports).some((port) => chosen.has(port)) }),
-      Effect.tap((ports) => Effect.sync(() => chosenOf(ports).forEach((port) => chosen.add(port))))
-    ),
-    (ports) => create({ ...config, ports }),
-    (ports) => Effect.sync(() => chosenOf(ports).forEach((port) => chosen.delete(port)))
-  ).pipe(
+  return Effect.gen(function* () {
+    const scope = yield* Effect.scope
+    const keep = (port: PublishedPort) => Scope.provide(reserve(port), scope)
+    // A port that another launch waits for must not be touched.
+    const claim = (port: PublishedPort) =>
+      port.host === 0 ? Effect.tap(take(port), keep) : Effect.andThen(keep(port), take(port))
+    // Hold all at once, as two may conflict.
+    return yield* create({ ...config, ports: yield* Effect.scoped(Effect.forEach(wanted, claim)) })
+  }).pipe(
+    Effect.scoped,
     Effect.retry({
       times: 3,
       while: ({ reason }) =>

@@ -2,8 +2,9 @@
  * Buffers unread output of a command.
  *
  * One connection delivers the output of all commands of a sandbox in order. Pausing it would block every other command,
- * and buffering in memory could exhaust the memory of a slow reader. So beyond a limit, output is written to an unnamed
- * file (removed by the kernel when the process exits), or, if the caller chose so, the whole connection is paused.
+ * and buffering in memory could exhaust the memory of a slow reader. So beyond a limit, output is written to unnamed
+ * files (removed by the kernel when the process exits), or, if the caller chose so, the whole connection is paused. It is
+ * also paused when the files hold too much.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -24,6 +25,15 @@ export interface Chunk {
 export interface Policy {
   readonly memoryBytes: number
   readonly overflow: "spill" | "suspend"
+  /** Unread bytes on disk beyond which the source is paused. */
+  readonly spillBytes?: number | undefined
+}
+
+/** Unread output in a file. */
+interface Spill {
+  readonly fd: number
+  written: number
+  read: number
 }
 
 /** Makes a buffer for the scope. */
@@ -58,6 +68,8 @@ const mergedBytes = 16 * 1024
 const pieceBytes = 512
 
 const recordHeaderBytes = 5
+/** Size from which the next file is used, so that the space of what is read is freed. */
+const spillFileBytes = 16 * 1024 * 1024
 const readBatchBytes = 256 * 1024
 const coalesceBytes = 64 * 1024
 
@@ -66,7 +78,8 @@ export class OutputBuffer {
   private readonly source: Source
   private memory: Array<Held> = []
   private memoryBytes = 0
-  private spill: { readonly fd: number; written: number; read: number } | undefined
+  private spills: Array<Spill> = []
+  private spilledBytes = 0
   private isPaused = false
   private isDisposed = false
   private end: { readonly error: LightboxError | undefined } | undefined
@@ -81,15 +94,14 @@ export class OutputBuffer {
     if (this.isDisposed || this.end !== undefined) return
     const target = this.mergeTargetOf(chunk)
     const cost = chunk.bytes.length + (this.memory.length === 0 || target !== undefined ? 0 : pieceBytes)
-    if (this.spill !== undefined && this.spill.read < this.spill.written) {
-      this.writeSpill(chunk)
-    } else if (this.memoryBytes + cost <= this.policy.memoryBytes || this.policy.overflow === "suspend") {
+    const fits = this.memoryBytes + cost <= this.policy.memoryBytes || this.policy.overflow === "suspend"
+    if (fits && this.spilledBytes === 0) {
       this.hold(chunk, target)
       this.memoryBytes += cost
-      if (this.memoryBytes > this.policy.memoryBytes) this.setPaused(true)
     } else {
       this.writeSpill(chunk)
     }
+    this.pauseIfFull()
     this.notify()
   }
 
@@ -106,9 +118,10 @@ export class OutputBuffer {
     this.isDisposed = true
     this.memory = []
     this.memoryBytes = 0
-    this.setPaused(false)
-    if (this.spill !== undefined) Fs.closeSync(this.spill.fd)
-    this.spill = undefined
+    this.spilledBytes = 0
+    this.pauseIfFull()
+    for (const { fd } of this.spills) Fs.closeSync(fd)
+    this.spills = []
     this.finish()
   }
 
@@ -136,7 +149,9 @@ export class OutputBuffer {
     wake?.()
   }
 
-  private setPaused(isPaused: boolean): void {
+  private pauseIfFull(): void {
+    const { memoryBytes, spillBytes = 1024 ** 3 } = this.policy
+    const isPaused = this.memoryBytes > memoryBytes || this.spilledBytes > spillBytes
     if (this.isPaused === isPaused) return
     this.isPaused = isPaused
     if (isPaused) this.source.pause()
@@ -172,19 +187,24 @@ export class OutputBuffer {
     )
     this.memory = []
     this.memoryBytes = 0
-    this.setPaused(false)
+    this.pauseIfFull()
     return chunks
   }
 
   private writeSpill(chunk: Chunk): void {
     try {
-      this.spill ??= { fd: openNameless(), written: 0, read: 0 }
+      let spill = this.spills.at(-1)
+      if (spill === undefined || spill.written >= spillFileBytes) {
+        spill = { fd: openNameless(), written: 0, read: 0 }
+        this.spills.push(spill)
+      }
       const header = new Uint8Array(recordHeaderBytes)
       const view = new DataView(header.buffer)
       view.setUint8(0, chunk._tag === "Stdout" ? 1 : 2)
       view.setUint32(1, chunk.bytes.length)
-      this.writeAt(this.spill.fd, this.spill.written, header, chunk.bytes)
-      this.spill.written += header.length + chunk.bytes.length
+      this.writeAt(spill.fd, spill.written, header, chunk.bytes)
+      spill.written += header.length + chunk.bytes.length
+      this.spilledBytes += header.length + chunk.bytes.length
     } catch (cause) {
       this.finish(
         new LightboxError({
@@ -197,7 +217,7 @@ export class OutputBuffer {
   }
 
   private readSpill(): [Chunk, ...Array<Chunk>] | undefined {
-    const spill = this.spill
+    const spill = this.spills[0]
     if (spill === undefined || spill.read === spill.written) return undefined
     let bytes = this.readAt(spill.fd, spill.read, Math.min(readBatchBytes, spill.written - spill.read))
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -217,11 +237,18 @@ export class OutputBuffer {
       offset = start + length
     }
     spill.read += offset
+    this.spilledBytes -= offset
     if (spill.read === spill.written) {
-      Fs.ftruncateSync(spill.fd, 0)
-      spill.read = 0
-      spill.written = 0
+      if (this.spills.length > 1) {
+        Fs.closeSync(spill.fd)
+        this.spills.shift()
+      } else {
+        Fs.ftruncateSync(spill.fd, 0)
+        spill.read = 0
+        spill.written = 0
+      }
     }
+    this.pauseIfFull()
     return coalesce(chunks)
   }
 

@@ -37,7 +37,7 @@ export const make = Effect.fn("Sandbox.forward")(function* (
     const run = yield* FiberSet.makeRuntime<never, void>()
     const server = yield* Effect.acquireRelease(
       Effect.tryPromise({
-        try: () => listenOn(host, bind, (socket) => void run(serve(guest, port, socket))),
+        try: () => listenOn({ port: host, host: bind }, (socket) => void run(serve(guest, port, socket))),
         catch: (cause) => portRefused({ method: "Sandbox.forward", field: "host" }, host, bind, cause)
       }),
       (server) => Effect.sync(() => server.close())

@@ -194,6 +194,42 @@ describe("OutputBuffer", () => {
     })
   )
 
+  it.effect("gives back the space of what is read, however far behind the reader stays", () =>
+    Effect.gen(function* () {
+      const { buffer } = make({ memoryBytes: 0, overflow: "spill" })
+      const piece = new Uint8Array(1024 * 1024)
+      const sizes = new Set<number>()
+      let taken = 0
+      for (let round = 0; round < 80; round++) {
+        buffer.push({ _tag: "Stdout", bytes: piece.fill(round) })
+        if (round < 4) continue
+        for (const { bytes } of yield* takeNow(buffer)) {
+          assert.deepStrictEqual([bytes.length, bytes[0]], [piece.length, taken++])
+        }
+        sizes.add(spillFiles().reduce((sum, { size }) => sum + size, 0))
+      }
+      assert.strictEqual(taken, 76)
+      assert.isAtMost(Math.max(...sizes), 24 * 1024 * 1024)
+      buffer.finish()
+      assert.strictEqual((yield* rest(buffer)).chunks[0]?.bytes[0], 76)
+      buffer.dispose()
+      assert.deepStrictEqual(spillFiles(), [])
+    })
+  )
+
+  it.effect("pauses the source while too much is unread on disk", () =>
+    Effect.gen(function* () {
+      const { buffer, source } = make({ memoryBytes: 0, overflow: "spill", spillBytes: 100_000 })
+      for (let index = 0; index < 4; index++) buffer.push({ _tag: "Stdout", bytes: new Uint8Array(30_000) })
+      assert.deepStrictEqual([source.paused, source.resumed], [1, 0])
+      yield* takeNow(buffer)
+      assert.deepStrictEqual([source.paused, source.resumed], [1, 1])
+      for (let index = 0; index < 4; index++) buffer.push({ _tag: "Stdout", bytes: new Uint8Array(30_000) })
+      buffer.dispose()
+      assert.deepStrictEqual([source.paused, source.resumed], [2, 2])
+    })
+  )
+
   it.effect("returns a chunk that is larger than its reads", () =>
     Effect.gen(function* () {
       const { buffer } = make({ memoryBytes: 0, overflow: "spill" })

@@ -1,0 +1,66 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { execFile } from "node:child_process"
+import * as Net from "node:net"
+import { promisify } from "node:util"
+import { publishedPorts, withPorts } from "../../../src/internal/driver/ports.ts"
+
+/** A port that nobody listens on. */
+const freePort = Effect.promise(
+  () =>
+    new Promise<number>((resolve) => {
+      const server = Net.createServer().listen(0, "127.0.0.1", () => {
+        const address = server.address()
+        server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0))
+      })
+    })
+)
+
+const program = `
+import { withPorts } from ${JSON.stringify(new URL("../../../src/internal/driver/ports.ts", import.meta.url).href)}
+import * as Effect from "effect/Effect"
+const error = await Effect.runPromise(Effect.flip(withPorts({ ports: { [process.argv[1]]: 80 } }, () => Effect.void)))
+console.log(error.reason.field)
+`
+
+describe("ports of a sandbox that boots", () => {
+  it.live("are refused to other launches, also of other processes, until it listens or fails", () =>
+    Effect.gen(function* () {
+      const port = yield* freePort
+      const config = { ports: { [port]: 80 } }
+      const booting = yield* Deferred.make<void>()
+      const end = yield* Deferred.make<void>()
+      const first = yield* Effect.forkChild(
+        withPorts(config, () => Effect.andThen(Deferred.succeed(booting, undefined), Deferred.await(end)))
+      )
+      yield* Deferred.await(booting)
+      const { reason } = yield* Effect.flip(withPorts(config, () => Effect.void))
+      assert.deepInclude(reason, { _tag: "InvalidConfig", field: `ports.${port}` })
+      assert.include(String(reason.message), `port ${port} of 127.0.0.1 is in use`)
+      const { stdout } = yield* Effect.promise(() =>
+        promisify(execFile)(process.execPath, ["--input-type=module", "-e", program, `${port}`], { cwd: process.cwd() })
+      )
+      assert.strictEqual(stdout.trim(), `ports.${port}`)
+      yield* Deferred.succeed(end, undefined)
+      yield* Fiber.join(first)
+      yield* withPorts(config, () => Effect.void)
+    })
+  )
+
+  it.live("that the host chooses are different ones", () =>
+    Effect.gen(function* () {
+      const end = yield* Deferred.make<void>()
+      const ports: Array<number> = []
+      const boots = Array.from({ length: 50 }, () =>
+        withPorts({ ports: { 0: 80 } }, (config) => {
+          ports.push(...publishedPorts(config).map(({ host }) => host))
+          return ports.length === 50 ? Deferred.succeed(end, undefined) : Deferred.await(end)
+        })
+      )
+      yield* Effect.all(boots, { concurrency: "unbounded" })
+      assert.strictEqual(new Set(ports).size, 50)
+    })
+  )
+})
