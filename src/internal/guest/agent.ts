@@ -445,14 +445,15 @@ const spawn = Effect.fnUntraced(function* (
 
   const id = connection.open({
     onMessage: dispatch({
-      "core.exec.started": ({ pid }) => Deferred.doneUnsafe(started, Effect.succeed(number(pid) ?? 0)),
+      "core.exec.started": ({ pid }) => Deferred.doneUnsafe(started, Effect.succeed(count(pid))),
       "core.exec.stdout": ({ data }) => push("Stdout", data),
       "core.exec.stderr": ({ data }) => push("Stderr", data),
       "core.exec.stdin.error": () => (stdin.isOpen = false),
       "core.exec.exited": (payload) => {
         stdin.isOpen = false
         output.finish()
-        Deferred.doneUnsafe(exit, Effect.succeed(number(payload["code"]) ?? -1))
+        const code = number(payload["code"])
+        Deferred.doneUnsafe(exit, Effect.succeed(code !== undefined && Number.isInteger(code) ? code : -1))
       },
       "core.exec.failed": (payload) => fail(notStarted(problemOf(argv, command, payload))),
       "core.error": (payload) => fail(protocolError("spawn", payload))

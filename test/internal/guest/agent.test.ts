@@ -23,7 +23,8 @@ const agent = (readLog: () => string | undefined, isAlive = false) => {
     started.push(payload["cmd"])
     const log = payload["cmd"] === "dmesg" ? readLog() : undefined
     if (payload["cmd"] !== "dmesg") {
-      say("core.exec.started", { pid: 71 })
+      say("core.exec.started", { pid: payload["cmd"] === "strange" ? Number.NaN : 71 })
+      if (payload["cmd"] === "strange") say("core.exec.exited", { code: Number.NaN })
       if (payload["cmd"] === "ends") say("core.exec.exited", { code: -1 })
     } else if (log === undefined) {
       say("core.exec.failed", { kind: "not_found", message: "No such file or directory (os error 2)" })
@@ -78,6 +79,13 @@ describe("a command ended by a signal", () => {
     Effect.gen(function* () {
       assert.isUndefined((yield* endedBy("[ 2.0] Out of memory: Killed process 7 (node)\n")).signal)
       assert.isUndefined((yield* endedBy(undefined)).signal)
+    })
+  )
+
+  it.effect("is what a command counts as whose exit code is no number", () =>
+    Effect.gen(function* () {
+      const process = yield* agent(() => "").guest.spawn({ argv: ["strange"], stdin: "empty" })
+      assert.deepStrictEqual([process.pid, yield* process.exitCode], [0, -1])
     })
   )
 

@@ -29,7 +29,7 @@ export const publish = Effect.fnUntraced(function* (
       open.add(socket.on("close", () => open.delete(socket)))
       run(serve(machine, guest, socket))
     }
-    const server = yield* listen(() => listenOn(host, bind, onConnection))
+    const server = yield* listen(() => listenOn({ port: host, host: bind }, onConnection))
     machine.watchers.add(() => {
       server.close()
       for (const socket of open) socket.destroy()
