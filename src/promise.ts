@@ -85,6 +85,17 @@ export {
   FsWriteSink,
   SandboxFs
 } from "./internal/promise/files.ts"
+export {
+  type CaptureOptions,
+  captureSnapshot,
+  type Difference,
+  type DiffOptions,
+  diffSnapshots,
+  type ForkOptions,
+  Forks,
+  forkSandbox,
+  type SnapshotDiff
+} from "./internal/promise/capture.ts"
 export { Forward, type ForwardOptions } from "./internal/promise/forward.ts"
 export { type CallOptions, type FsReadOptions } from "./internal/promise/options.ts"
 export {
@@ -297,7 +308,7 @@ export interface LaunchSettings {
   /** Labels for finding the sandbox. Default: none. */
   labels?: Record<string, string> | undefined
   /**
-   * Root disk: `"copy"` of the snapshot's disk; `"overlay"`, which stores only changes and cannot be captured; or
+   * Root disk: `"copy"` of the snapshot's disk; `"overlay"`, which stores only changes and cannot be resized; or
    * `"auto"`, an overlay when a copy would copy every byte. Default: `"copy"`, but `"auto"` for {@link runInSandbox}.
    */
   rootDisk?: "auto" | "copy" | "overlay" | undefined
