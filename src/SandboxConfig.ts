@@ -238,8 +238,8 @@ export interface Options {
   readonly ephemeral?: boolean | undefined
   /**
    * How to create the root disk from the snapshot's. `"copy"` copies it. `"overlay"` stores only changes, so that
-   * launching from a large snapshot takes no longer; such a sandbox cannot be captured or searched, and its disk cannot
-   * be resized. `"auto"` (default) uses an overlay if the file system cannot share blocks, unless the sandbox is
+   * launching from a large snapshot takes no longer; the disk of such a sandbox cannot be resized, and capturing it
+   * boots a helper. `"auto"` (default) uses an overlay if the file system cannot share blocks, unless the sandbox is
    * detached or ephemeral or the snapshot's image is no longer cached.
    */
   readonly rootDisk?: "auto" | "copy" | "overlay" | undefined

@@ -62,10 +62,12 @@ import * as internalGenerations from "./internal/store/generations.ts"
 import * as internalNames from "./internal/store/names.ts"
 import * as internalPlan from "./internal/plan/plan.ts"
 import * as internalPrune from "./internal/store/prune.ts"
-import { DurationFromWholeMillis, intBetween } from "./internal/config/schemas.ts"
+import { DurationFromWholeMillis, intBetween, SnapshotName, SnapshotReference } from "./internal/config/schemas.ts"
+import * as internalCommits from "./internal/store/commits.ts"
 import { make as makeStore, type Store } from "./internal/store/store.ts"
 import * as internalTransfer from "./internal/store/transfer.ts"
 import {
+  callDecoder,
   decodeName,
   decoder,
   DefinitionTypeId as TypeId,
@@ -1156,6 +1158,42 @@ export const capture: (
   options: CaptureOptions
 ) => Effect.Effect<Snapshot, LightboxError, Services> = internalCapture.capture
 
+/**
+ * Options of {@link tag}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface TagOptions {
+  /** Point an existing name to the snapshot, as a new generation. Default: `false`: fail with `AlreadyExists`. */
+  readonly overwrite?: boolean | undefined
+}
+
+/**
+ * Points a name to an existing snapshot, or to one of its generations such as
+ * `"app@3"`. Both names share the disk, which is removed once none needs it. Copies
+ * the labels of the generation.
+ *
+ * Fails with `NotFound`, and with `Unsupported` for a snapshot made by another tool.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const tag = (
+  reference: string,
+  name: string,
+  options?: TagOptions
+): Effect.Effect<Snapshot, LightboxError, Services> =>
+  withStore("Snapshot.tag", (driver, store) =>
+    Effect.flatMap(decodeTag({ reference, name }, options), (checked) => internalCommits.tag(driver, store, checked))
+  )
+
+const decodeTag = callDecoder(
+  "Snapshot.tag",
+  Schema.Struct({ reference: SnapshotReference, name: SnapshotName }),
+  Schema.Struct({ overwrite: Schema.optional(Schema.Boolean) })
+)
+
 const FileType = Schema.Literals([
   "File",
   "Directory",
@@ -1217,12 +1255,12 @@ export type Diff = typeof Diff.Type
 
 /**
  * A side of {@link diff}: a snapshot, its name, one of its generations such as
- * `"app@3"`, or a running sandbox.
+ * `"app@3"`, an image, or a running sandbox.
  *
  * @category options
  * @since 0.1.0
  */
-export type DiffSource = string | BootableSnapshot | Sandbox
+export type DiffSource = string | BootableSnapshot | { readonly image: string } | Sandbox
 
 /**
  * Options of {@link diff}.

@@ -79,6 +79,17 @@ export {
   FsWriteSink,
   SandboxFs
 } from "./internal/promise/files.ts"
+export {
+  type CaptureOptions,
+  captureSnapshot,
+  type Difference,
+  type DiffOptions,
+  diffSnapshots,
+  type ForkOptions,
+  Forks,
+  forkSandbox,
+  type SnapshotDiff
+} from "./internal/promise/capture.ts"
 export { Forward, type ForwardOptions } from "./internal/promise/forward.ts"
 export {
   type CallOptions,
@@ -438,7 +449,7 @@ export interface LaunchSettings extends SandboxSettings {
   /** Labels for finding the sandbox. Default: none. */
   labels?: Record<string, string> | undefined
   /**
-   * Root disk: `"copy"` of the snapshot's disk; `"overlay"`, which stores only changes and cannot be captured; or
+   * Root disk: `"copy"` of the snapshot's disk; `"overlay"`, which stores only changes and cannot be resized; or
    * `"auto"`, an overlay when a copy would copy every byte. Default: `"copy"`, but `"auto"` for {@link runInSandbox}.
    */
   rootDisk?: "auto" | "copy" | "overlay" | undefined

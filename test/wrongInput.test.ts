@@ -394,6 +394,7 @@ describe("invalid input", () => {
     restart: [row(on(Sandbox, "restart"), ["n"], { name: names }, { detached: flag, timeout: time })],
     stop: [row(on(Sandbox, "stop"), ["n"], { name: names }, { timeout: time })],
     kill: [row(on(Sandbox, "kill"), ["n"], { name: names })],
+    fork: [row(on(Sandbox, "fork"), [{}], { sandbox: [5, null, "x", {}, undefined] })],
     remove: [row(on(Sandbox, "remove"), ["n"], { name: names }, { force: flag })],
     list: [row(on(Sandbox, "list"), [], {}, { labels })],
     get: [row(on(Sandbox, "get"), ["n"], { name: names })],
@@ -460,6 +461,33 @@ describe("invalid input", () => {
     ],
     buildScoped: [
       row(on(Snapshot, "buildScoped"), [definition], { definition: [5, null, "x", { name: "n" }] }, { ...scoped })
+    ],
+    capture: [
+      row(on(Snapshot, "capture"), ["n", { name: "s" }], { sandbox: names }),
+      row(
+        (options) =>
+          beside({ call: (given: unknown) => on(Snapshot, "capture")("n", given) }, "call", { name: "s" })(options),
+        [],
+        {},
+        {
+          name: names,
+          labels,
+          keep: [0, ...count],
+          overwrite: flag,
+          replaceForeign: flag,
+          secrets: [5, null, { A: "x" }]
+        } satisfies Wrong<Snapshot.CaptureOptions>
+      )
+    ],
+    diff: [
+      row(on(Snapshot, "diff"), ["a", "b"], { before: ["a@0", "a@b", ...names], after: ["a@0", "@1", ...names] }, {
+        limit: [0, 1_000_001, ...count]
+      } satisfies Wrong<Snapshot.DiffOptions>)
+    ],
+    tag: [
+      row(on(Snapshot, "tag"), ["a", "b"], { reference: ["a@0", "a@b", ...names], name: names }, {
+        overwrite: flag
+      } satisfies Wrong<Snapshot.TagOptions>)
     ],
     plan: [
       row(
@@ -604,6 +632,15 @@ describe("invalid input", () => {
         symlink: [row(on(sandbox, "symlink"), ["a", "/f"], { target: text, path: paths })]
       }
       yield* checkAll("sandbox", methods)
+      yield* checkAll("Sandbox", {
+        fork: [
+          row(on(Sandbox, "fork"), [sandbox], {}, {
+            count: [0, 1001, ...count],
+            name: config.name,
+            options: [5, null, "x", { cwd: "rel" }, { name: 5 }, { froce: true }]
+          } satisfies Wrong<Sandbox.ForkOptions>)
+        ]
+      })
       const job = yield* sandbox.start("true")
       yield* checkAll("job", {
         logs: [row(on(job, "logs"), [], {}, { since: count, follow: flag })],

@@ -38,7 +38,10 @@ const descriptions =
 
 matrix(
   "Snapshot",
-  { exports: Snapshot, others: ["Built", "Current", "Generation", "Snapshot", ...descriptions.split(" ")] },
+  {
+    exports: Snapshot,
+    others: ["Built", "Current", "Diff", "Difference", "Generation", "Snapshot", ...descriptions.split(" ")]
+  },
   [
     { name: "build", run: Snapshot.build(full) },
     { name: "build of an existing result", given: builtOnce, run: builtOnce, always: isWhole },
@@ -62,6 +65,20 @@ matrix(
       ).pipe(Effect.catchTag("ConfigError", Effect.die))
     },
     { name: "Service", given: builtOnce, run: Effect.provide(Effect.asVoid(Tools), Tools.layer) },
+    {
+      name: "capture",
+      given: Effect.andThen(builtOnce, Sandbox.launch({ snapshot: "tools", name: "box" })),
+      run: Snapshot.capture("box", { name: "captured", secrets: { TOKEN: Redacted.make("s3cret-value") } }),
+      always: isWhole
+    },
+    {
+      name: "capture by a handle",
+      run: Effect.flatMap(Sandbox.launch({ image, name: "box" }), (sandbox) =>
+        Snapshot.capture(sandbox, { name: "captured" })
+      )
+    },
+    { name: "diff", given: builtTwice, run: Snapshot.diff("tools@1", "tools"), always: isWhole },
+    { name: "tag", given: builtTwice, run: Snapshot.tag("tools@1", "tagged", { overwrite: true }), always: isWhole },
     { name: "plan", given: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
     { name: "list", given: builtOnce, run: Snapshot.list({ layers: true }), always: isWhole },
     { name: "get", given: builtOnce, run: Snapshot.get("tools"), always: isWhole },

@@ -380,8 +380,29 @@ type Functions = {
   ]: ReadonlyArray<Row>
 }
 
+const capture: Wrong<Lightbox.CaptureOptions> = {
+  ...call,
+  name,
+  labels: config.labels,
+  keep: [0, ...notCount],
+  overwrite: notFlag,
+  replaceForeign: notFlag,
+  secrets: [5, null, { A: 5 }]
+}
+
 const functions: Functions = {
   // These only make what the build checks.
+  captureSnapshot: [
+    row(on(Lightbox, "captureSnapshot"), ["s", { name: "n" }], { sandbox: name }, {}),
+    row((options) => Lightbox.captureSnapshot("s", beside({ name: "n" }, options)), [], {}, { ...capture })
+  ],
+  diffSnapshots: [
+    row(on(Lightbox, "diffSnapshots"), ["a", "b"], { before: ["a@0", ...name], after: ["a@0", ...name] }, {
+      ...call,
+      limit: [0, 1_000_001, ...notCount]
+    } satisfies Wrong<Lightbox.DiffOptions>)
+  ],
+  forkSandbox: [row(on(Lightbox, "forkSandbox"), [{}], { sandbox: [5, null, "x", {}, undefined] }, {})],
   defineSnapshot: [],
   shell: [],
   exec: [],
@@ -714,13 +735,15 @@ describe("invalid input to methods", () => {
       refresh: row(on(handle, "refresh"))
     }
     await checkAll("SandboxHandle", handles)
-    const sandboxes: Omit<Methods<typeof Sandbox>, "borrow" | "open"> = {
+    const sandboxes: Omit<Methods<typeof Sandbox>, "allOf" | "borrow" | "inner" | "open"> = {
       builder: [],
       get: row(on(Sandbox, "get"), ["n"], { name }),
       list: row(on(Sandbox, "list"), [], {}, { ...call, labels: config.labels }),
       remove: row(on(Sandbox, "remove"), ["n"], { name })
     }
     await checkAll("Sandbox", sandboxes)
+    const forks: Wrong<Lightbox.ForkOptions> = { ...call, count: [0, 1001, ...notCount], name: launch.name }
+    await checkAll("promise", { forkSandbox: row(on(Lightbox, "forkSandbox"), [sandbox], {}, { ...forks }) })
     const archive = ["", ...notText]
     const snapshots: Methods<typeof Snapshot> = {
       builder: [

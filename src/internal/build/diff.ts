@@ -41,18 +41,17 @@ const opened = Effect.fnUntraced(function* (
   if (Sandbox.isSandbox(source)) return source
   const driver = yield* Microsandbox.Microsandbox
   const store = makeStore(driver, yield* Ownership.Ownership)
+  const options = { network: "none", resources: { memory: "256M" }, labels: { [roleLabel]: "verifier" } } as const
+  if (Predicate.hasProperty(source, "image") && Predicate.isString(source.image) && !("path" in source)) {
+    return yield* Sandbox.launch({ ...options, image: source.image })
+  }
   const path =
     Predicate.hasProperty(source, "path") && Predicate.isString(source.path)
       ? source.path
       : (yield* Effect.flatMap(decoder(SnapshotReference, method, field)(source), (reference) =>
           Names.resolve(driver, store, method, reference)
         )).path
-  return yield* Sandbox.launch({
-    snapshot: { path },
-    network: "none",
-    resources: { memory: "256M" },
-    labels: { [roleLabel]: "verifier" }
-  })
+  return yield* Sandbox.launch({ ...options, snapshot: { path } })
 })
 
 interface Folder {

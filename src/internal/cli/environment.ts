@@ -104,7 +104,8 @@ interface Table<Row> {
   readonly none: string
 }
 
-const format = <Row>(rows: ReadonlyArray<Row>, { columns, none, row }: Table<Row>): string => {
+/** Formats rows as a table. */
+export const format = <Row>(rows: ReadonlyArray<Row>, { columns, none, row }: Table<Row>): string => {
   if (rows.length === 0) return none
   const lines = [columns, ...rows.map(row)].map((line) => line.map(clean))
   const widths = columns.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)))

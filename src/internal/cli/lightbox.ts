@@ -31,7 +31,7 @@ import { job, jobs } from "./jobs.ts"
 import { kill, restart, start, stop, wait } from "./lifecycle.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
 import { port, ps, rm, run as runCommand } from "./sandboxes.ts"
-import { load, ls, prune, rollback, save } from "./snapshots.ts"
+import { commit, diff, history, load, ls, prune, rollback, save, tag } from "./snapshots.ts"
 import { Progress } from "../report/progress.ts"
 import * as Status from "./status.ts"
 import { volume } from "./volumes.ts"
@@ -42,8 +42,8 @@ export const lightbox = Command.make("lightbox").pipe(
   Command.withDescription("Bake microVM snapshots and run sandboxes from them"),
   Command.withSubcommands([
     { group: "START", commands: [init, demo, doctor] },
-    { group: "SNAPSHOTS", commands: [build, plan, ls, rollback, prune, save, load] },
-    { group: "SANDBOXES", commands: [runCommand, ps, inspect, start, stop, restart, kill, wait, rm, sweep] },
+    { group: "SNAPSHOTS", commands: [build, plan, ls, history, diff, tag, rollback, prune, save, load] },
+    { group: "SANDBOXES", commands: [runCommand, ps, inspect, start, stop, restart, kill, wait, commit, rm, sweep] },
     { group: "INSIDE A SANDBOX", commands: [exec, shell, cp, logs, port, top] },
     { group: "JOBS", commands: [jobs, job] },
     { group: "VOLUMES AND IMAGES", commands: [volume, images, image, pull, rmi] },

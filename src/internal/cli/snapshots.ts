@@ -1,11 +1,16 @@
-/** `ls`, `rollback`, `prune`, `save` and `load`. */
+/** `ls`, `history`, `tag`, `commit`, `diff`, `rollback`, `prune`, `save` and `load`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { bytes, driver, instant, print, printList, printReport } from "./environment.ts"
+import { invalid } from "../config/validation.ts"
+import { snapshotLabel } from "../ownership/labels.ts"
+import { clean } from "../report/terminalText.ts"
+import { bytes, driver, format, instant, Json, print, printList, printReport } from "./environment.ts"
 import { namedArgument, nameFile, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -52,6 +57,149 @@ const generations = Effect.fnUntraced(function* (name: string, listing: Flags.Li
     listing
   )
 })
+
+export const history = Command.make(
+  "history",
+  { name },
+  Effect.fnUntraced(function* ({ name }) {
+    yield* printList(Shapes.Generations, yield* Snapshot.generations(name), {
+      columns: ["GENERATION", "CREATED", "FROM", "LABELS", ""],
+      row: ({ createdAt, generation, isCurrent, key, labels }) => [
+        `${name}@${generation}`,
+        instant(createdAt),
+        key === "" ? "capture or file" : `build ${key.slice(0, 12)}`,
+        Object.entries(labels)
+          .map(([key, value]) => `${key}=${value}`)
+          .join(" "),
+        isCurrent ? "current" : ""
+      ],
+      none: "This snapshot has no generations: another tool made it."
+    })
+  }, namedArgument)
+).pipe(
+  Command.withDescription("Show the generations of a snapshot, and where they are from"),
+  Command.provide(driver())
+)
+
+export const tag = Command.make(
+  "tag",
+  {
+    reference: Argument.String("snapshot").pipe(
+      Argument.withDescription("Name of a snapshot, or a generation such as app@3")
+    ),
+    name: Argument.String("new-name").pipe(Argument.withDescription("Name to add")),
+    overwrite: Flags.toggle("overwrite", "Point the name to the snapshot even if the name exists")
+  },
+  Effect.fnUntraced(function* ({ name, overwrite, reference }) {
+    const snapshot = yield* Snapshot.tag(reference, name, { overwrite }).pipe(
+      Effect.mapError(nameFlags({ reference: "SNAPSHOT", name: "NEW-NAME" }))
+    )
+    yield* print(Snapshot.Snapshot, snapshot, { full: `${name} now points to ${reference}`, brief: "" })
+  })
+).pipe(Command.withDescription("Give a snapshot another name"), Command.provide(driver()))
+
+export const commit = Command.make(
+  "commit",
+  {
+    sandbox: Argument.String("sandbox").pipe(Argument.withDescription("Name of the sandbox")),
+    name,
+    labels: Flags.labels,
+    keep: Flags.count("keep", "COUNT", "Number of generations to keep, including the new one (default: 2)")
+  },
+  Effect.fnUntraced(function* ({ keep, labels, name, sandbox }) {
+    const snapshot = yield* Snapshot.capture(sandbox, { name, labels, keep }).pipe(
+      Effect.mapError(nameFlags({ sandbox: "SANDBOX", name: "NAME", labels: "--label", keep: "--keep" }))
+    )
+    yield* print(Snapshot.Snapshot, snapshot, {
+      full: `Captured ${sandbox} as ${name}, generation ${snapshot.generation}`,
+      brief: name
+    })
+  })
+).pipe(
+  Command.withDescription("Capture the disk of a sandbox as a snapshot; a running one is restarted"),
+  Command.provide(driver())
+)
+
+/** A running sandbox, or else a snapshot. */
+const sideOf = Effect.fnUntraced(function* (name: string) {
+  const found = yield* Sandbox.connect(name).pipe(
+    Effect.asSome,
+    Effect.catchReasons("LightboxError", {
+      NotFound: () => Effect.succeedNone,
+      // A generation such as `app@3`.
+      InvalidConfig: () => Effect.succeedNone
+    })
+  )
+  return Option.getOrElse(found, (): Snapshot.DiffSource => name)
+})
+
+/** What a single name is compared with: a sandbox with its origin, a snapshot with its previous generation. */
+const originOf = Effect.fnUntraced(function* (name: string, side: Snapshot.DiffSource) {
+  if (Sandbox.isSandbox(side)) {
+    const { image = "", labels } = yield* side.info
+    const origin = labels[snapshotLabel]
+    return origin === undefined ? { image } : origin.includes("/") ? { path: origin } : origin
+  }
+  const all = yield* Snapshot.generations(name)
+  const previous = all[all.findIndex(({ isCurrent }) => isCurrent) - 1]
+  return previous === undefined
+    ? yield* invalid(
+        "diff",
+        "A",
+        `"${name}" has no earlier generation to compare with; pass two snapshots or sandboxes`
+      )
+    : `${name}@${previous.generation}`
+})
+
+const marks = { added: "A", changed: "C", removed: "D" } as const
+
+export const diff = Command.make(
+  "diff",
+  {
+    a: Argument.String("a").pipe(
+      Argument.withDescription("A running sandbox, a snapshot, or a generation such as app@3")
+    ),
+    b: Argument.String("b").pipe(
+      Argument.withDescription(
+        "The same, to compare with (default: compare a sandbox with the snapshot or image it was launched from, and a snapshot with its previous generation)"
+      ),
+      Argument.optional
+    ),
+    limit: Flags.count("limit", "COUNT", "Maximum number of differences (default: 10000)")
+  },
+  Effect.fnUntraced(function* ({ a, b, limit }) {
+    const first = yield* sideOf(a)
+    const [before, after] = Option.isSome(b)
+      ? [first, yield* sideOf(b.value)]
+      : [yield* namedArgument(originOf(a, first)), first]
+    const found = yield* Snapshot.diff(before, after, { limit }).pipe(
+      Effect.mapError(nameFlags({ before: "A", after: Option.isSome(b) ? "B" : "A", limit: "--limit" }))
+    )
+    yield* print(Snapshot.Diff, found, {
+      full: format(found.differences, {
+        columns: ["", "PATH", "SIZE", "CHANGES"],
+        row: ({ changes, kind, path, size, type }) => [
+          marks[kind],
+          path,
+          type === "File" ? `${size}` : type === "Directory" ? "folder" : type,
+          changes.join(", ")
+        ],
+        none: "There are no differences."
+      }),
+      brief: found.differences.map(({ path }) => clean(path)).join("\n")
+    })
+    if (!found.isComplete && !(yield* Json)) {
+      yield* Console.error("note: there are more differences; pass a higher --limit")
+    }
+  }, Effect.scoped)
+).pipe(
+  Command.withDescription("Show the paths that were added (A), changed (C) and removed (D) between two disks"),
+  Command.withExamples([
+    { command: "lightbox diff web", description: "What a sandbox has changed since its launch" },
+    { command: "lightbox diff node-ci@3 node-ci@4" }
+  ]),
+  Command.provide(driver())
+)
 
 export const rollback = Command.make(
   "rollback",

@@ -20,6 +20,9 @@ export const ownerLabel = "lightbox.owner"
 /** Digests of the options of a launch, by option. */
 export const optionsLabel = "lightbox.options"
 
+/** The snapshot that a sandbox was launched from, by name or path. */
+export const snapshotLabel = "lightbox.snapshot"
+
 /** Prefix of generated names. */
 export const generatedPrefix = "lightbox-"
 

@@ -265,6 +265,16 @@ export class Sandbox implements AsyncDisposable {
     return new Sandbox(sandbox, { close: async () => {} })
   }
 
+  /** @internal */
+  static inner(sandbox: Sandbox): Sandboxes.Sandbox {
+    return sandbox.#use()
+  }
+
+  /** @internal */
+  static allOf(sandboxes: ReadonlyArray<Sandboxes.Sandbox>, held: OpenScope): ReadonlyArray<Sandbox> {
+    return sandboxes.map((sandbox) => new Sandbox(sandbox, held))
+  }
+
   /** Returns the SDK's builder, for what this library does not offer. This library does not release its sandboxes. */
   static builder(name: string): SandboxBuilder {
     const builder = native("Sandbox.builder").Sandbox.builder(name)

@@ -18,7 +18,8 @@ const decode = decoder(Schema.Struct({ name: Name, sandbox: Name, labels: Labels
  * Captures the disk of a stopped sandbox under a name.
  *
  * Both spellings of the SDK work: `Snapshot.builder("name").fromSandbox("sandbox")` (newer) and
- * `Snapshot.builder("sandbox").name("name")` (older). The root disk must be a copy, the default of `launchSandbox`.
+ * `Snapshot.builder("sandbox").name("name")` (older). `captureSnapshot` also captures running sandboxes and keeps
+ * generations.
  *
  * **Example** (Capture manual changes)
  *

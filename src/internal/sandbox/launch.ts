@@ -13,7 +13,7 @@ import * as Ownership from "../../Ownership.ts"
 import type { Sandbox } from "../../Sandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
 import * as Execution from "../guest/execution.ts"
-import { generate, instanceLabel, ownerLabel, roleLabel } from "../ownership/labels.ts"
+import { generate, instanceLabel, ownerLabel, roleLabel, snapshotLabel } from "../ownership/labels.ts"
 import * as Progress from "../report/progress.ts"
 import { connect } from "./connection.ts"
 import * as Drift from "./drift.ts"
@@ -83,6 +83,7 @@ export const launch = Effect.fnUntraced(function* (options: {
       labels: {
         ...(config.name === undefined ? {} : Drift.labelOf(request.source, config)),
         [instanceLabel]: instance,
+        ...(request.source._tag === "Snapshot" ? { [snapshotLabel]: request.source.name } : {}),
         [ownerLabel]: yield* ownership.id,
         [roleLabel]: role
       }

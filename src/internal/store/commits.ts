@@ -4,16 +4,16 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import { LightboxError, NotFound } from "../../LightboxError.ts"
+import { LightboxError, NotFound, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Ownership from "../../Ownership.ts"
 import type { LaunchDefaults } from "../../SandboxConfig.ts"
 import type { Snapshot } from "../../Snapshot.ts"
-import { generate } from "../ownership/labels.ts"
-import { type Generation, type NameRecord, type Store } from "./store.ts"
-import { currentOf, type Driver, inOneStep, isSnapshot, lockNames, lookUp, toSnapshot } from "./links.ts"
+import { generate, noteForScope } from "../ownership/labels.ts"
+import { type Generation, keyLabel, type NameRecord, type Store } from "./store.ts"
+import { currentOf, type Driver, inOneStep, isResult, isSnapshot, lockNames, lookUp, toSnapshot } from "./links.ts"
 import { noteUnnamed, removeUnneeded, roots } from "./generations.ts"
-import { get, requireFree, requireOurs } from "./names.ts"
+import { get, requireFree, requireOurs, resolve } from "./names.ts"
 
 /** A result to which a name is to move. */
 export interface Commit {
@@ -252,5 +252,32 @@ export const adopt = (
         ...(lastBuild === undefined ? {} : { lastBuild })
       })
       return yield* get(driver, store, name)
+    })
+  )
+
+/** Points a name to the generation of another name. */
+export const tag = (
+  driver: Driver,
+  store: Store,
+  {
+    name,
+    overwrite = false,
+    reference
+  }: { readonly reference: string; readonly name: string; readonly overwrite?: boolean | undefined }
+): Effect.Effect<Snapshot, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const method = "Snapshot.tag"
+      const { generation, labels, path } = yield* resolve(driver, store, method, reference)
+      if (generation === undefined) {
+        const problem = "another tool made the snapshot, and may remove it"
+        return yield* new LightboxError({ method, reason: new Unsupported({ feature: "tag", problem }) })
+      }
+      const result = yield* driver.getSnapshot(path)
+      // A prune must not remove it before the name needs it.
+      yield* noteForScope(store.ownership, "use", result.name)
+      const key = isResult(result) ? (result.labels[keyLabel] ?? "") : ""
+      const wanted = { name, result, key, labels, keep: 2, replaceForeign: false, overwrite, method }
+      return (yield* commit(driver, store, wanted)).snapshot
     })
   )
