@@ -13,6 +13,7 @@ import * as Ownership from "../../Ownership.ts"
 import type { Sandbox } from "../../Sandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
 import * as Execution from "../guest/execution.ts"
+import { make as makeFiles } from "../guest/files.ts"
 import { generate, instanceLabel, ownerLabel, roleLabel } from "../ownership/labels.ts"
 import * as Progress from "../report/progress.ts"
 import * as Drift from "./drift.ts"
@@ -26,7 +27,7 @@ export const services: Effect.Effect<Context.Context<Services>, never, Services>
 )
 
 /** On failure, releases everything acquired so far without waiting for the caller's scope. */
-const allOrNothing = <A, R>(acquisition: Effect.Effect<A, LightboxError, R | Scope.Scope>) =>
+export const allOrNothing = <A, R>(acquisition: Effect.Effect<A, LightboxError, R | Scope.Scope>) =>
   Effect.gen(function* () {
     const own = yield* Scope.fork(yield* Effect.scope)
     return yield* acquisition.pipe(
@@ -35,13 +36,26 @@ const allOrNothing = <A, R>(acquisition: Effect.Effect<A, LightboxError, R | Sco
     )
   })
 
+/** Other guests that a guest reaches by name. */
+export interface Peers {
+  readonly proxy: NonNullable<Microsandbox.CreateSandbox["proxy"]>
+  readonly hosts: ReadonlyArray<{ readonly name: string; readonly address: string }>
+}
+
+/** Adds names to those that a guest looks up. */
+const addHosts = (guest: Guest.Guest, hosts: Peers["hosts"]): Effect.Effect<void, LightboxError> =>
+  makeFiles(guest).writeFileString("/etc/hosts", hosts.map(({ address, name }) => `${address}\t${name}\n`).join(""), {
+    flag: "a"
+  })
+
 /** Creates a sandbox that lives as long as the scope, unless it is detached. */
 export const launch = Effect.fnUntraced(function* (options: {
   readonly config: SandboxConfig
   readonly timeout: Duration.Duration
-  readonly request: Omit<Microsandbox.CreateSandbox, "labels">
+  readonly request: Omit<Microsandbox.CreateSandbox, "labels" | "proxy">
+  readonly peers?: Peers | undefined
 }): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
-  const { config, request, timeout } = options
+  const { config, peers, request, timeout } = options
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership
   const admission = yield* Admission.Admission
@@ -70,6 +84,7 @@ export const launch = Effect.fnUntraced(function* (options: {
   state.info = yield* admission.boot(
     driver.createSandbox({
       ...request,
+      proxy: peers?.proxy,
       onPullProgress: request.onPullProgress ?? onPullProgress,
       labels: {
         ...(config.name === undefined ? {} : Drift.labelOf(request.source, config)),
@@ -88,6 +103,7 @@ export const launch = Effect.fnUntraced(function* (options: {
         Effect.uninterruptible(Effect.andThen(ownership.release(note, expires), markDetached(state, room)))
       )
     )
+  if (peers !== undefined) yield* addHosts(guest, peers.hosts)
   // Before it is detached: if a service fails, the sandbox is removed.
   const { services = {} } = config
   if (Object.keys(services).length > 0) {
