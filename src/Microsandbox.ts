@@ -166,6 +166,11 @@ export interface CreateSandbox {
   readonly detached?: boolean | undefined
   /** Receives progress while the image is pulled. */
   readonly onPullProgress?: ((progress: PullProgress) => void) | undefined
+  /**
+   * A SOCKS4 proxy on 127.0.0.1 of this host, and the user that it expects. It receives the guest's TCP connections over
+   * IPv4 that the network's rules allow. Other traffic than that and DNS is dropped. Default: none.
+   */
+  readonly proxy?: { readonly port: number; readonly user: string } | undefined
 }
 
 /**

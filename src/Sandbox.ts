@@ -47,6 +47,7 @@ import { connect as connectTo } from "./internal/sandbox/connection.ts"
 import * as Defaults from "./internal/sandbox/defaults.ts"
 import * as Drift from "./internal/sandbox/drift.ts"
 import { knownOf, make, TypeId } from "./internal/sandbox/handle.ts"
+import * as Group from "./internal/sandbox/group.ts"
 import * as internal from "./internal/sandbox/launch.ts"
 import * as RunningServices from "./internal/sandbox/services.ts"
 import {
@@ -518,7 +519,20 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   return yield* boot(yield* checkLaunch(options))
 })
 
-const checkLaunch = Effect.fnUntraced(function* <E, R>(options: LaunchOptions<E, R>) {
+/** The checked options of a launch. */
+interface Checked extends Effect.Success<ReturnType<typeof decodeLaunch>> {
+  readonly config: SandboxConfig.SandboxConfig
+  readonly source: SandboxConfig.Source
+  readonly onPullProgress: LaunchOptions["onPullProgress"]
+}
+
+const checkLaunch = <E, R>(options: LaunchOptions<E, R>) =>
+  Effect.flatMap(prepareLaunch(options), ({ resolved }) => resolved)
+
+/** Checks the options themselves, and returns an effect that finds the snapshot and checks them with its defaults. */
+const prepareLaunch = Effect.fnUntraced(function* <E, R>(
+  options: LaunchOptions<E, R>
+): Effect.fn.Return<{ readonly resolved: Effect.Effect<Checked, LightboxError | E, Services | R> }, LightboxError> {
   const { detached, image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
   if ((image === undefined) === (snapshot === undefined)) {
     return yield* invalid("Sandbox.launch", "snapshot", "pass either a snapshot or an image")
@@ -527,26 +541,27 @@ const checkLaunch = Effect.fnUntraced(function* <E, R>(options: LaunchOptions<E,
   if (image !== undefined) {
     const config = yield* decodeConfig(rest)
     const source: SandboxConfig.Source = { _tag: "Image", reference: yield* decodeImage(image) }
-    return { ...checked, config, source, onPullProgress }
+    return { resolved: Effect.succeed({ ...checked, config, source, onPullProgress }) }
   }
-  // Before a build that makes the snapshot.
   yield* decodeConfig(withoutDependencies(rest))
-  const { defaults, name } = yield* resolveSnapshot(snapshot)
-  const config = yield* decodeConfig(merge(defaults, rest))
-  const source: SandboxConfig.Source = { _tag: "Snapshot", name }
-  return { ...checked, config, source, onPullProgress }
+  const resolved = Effect.gen(function* () {
+    const { defaults, name } = yield* resolveSnapshot(snapshot)
+    const config = yield* decodeConfig(merge(defaults, rest))
+    const source: SandboxConfig.Source = { _tag: "Snapshot", name }
+    return { ...checked, config, source, onPullProgress }
+  })
+  return { resolved }
 })
 
-const boot = Effect.fnUntraced(function* ({
-  config,
-  onPullProgress,
-  source,
-  ...checked
-}: Effect.Success<ReturnType<typeof checkLaunch>>) {
+const boot = Effect.fnUntraced(function* (
+  { config, onPullProgress, source, ...checked }: Checked,
+  peers?: internal.Peers
+) {
   const name = config.name ?? (yield* generateName())
   const launching = (onPullProgress?: Microsandbox.CreateSandbox["onPullProgress"]) =>
     internal.launch({
       config,
+      peers,
       timeout: checked.releaseTimeout ?? Duration.seconds(30),
       request: {
         name,
@@ -610,6 +625,102 @@ export const run = <A, E2, R2, E = never, R = never>(
   use: (sandbox: Sandbox) => Effect.Effect<A, E2, R2>
 ): Effect.Effect<A, LightboxError | E | E2, Services | R | Exclude<R2, Scope.Scope>> =>
   Effect.andThen(checkFunction("Sandbox.run", "use", use), Effect.scoped(Effect.flatMap(launch(options), use)))
+
+/**
+ * The ports of another member of a group that a member reaches: `"ready"` for those that the other is known to serve,
+ * which are its published ports and the ports of its probes, or a list.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type Dependency = "ready" | { readonly ports: ReadonlyArray<number> }
+
+/**
+ * Options of a member of a {@link group}: those of {@link launch}, without what a group decides.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type GroupMember<E = never, R = never> = SourceOptions<E, R> &
+  Omit<SandboxConfig.Options, "ephemeral"> &
+  Pick<LaunchOptions, "onPullProgress" | "releaseTimeout"> & {
+    /** Members that must be ready before this one boots, and that it reaches by name. Default: none. */
+    readonly dependsOn?: { readonly [member: string]: Dependency } | undefined
+    /** Probe that must succeed, besides those of services, before others that depend on it boot. Default: none. */
+    readonly ready?: Probe.ProbeInput | undefined
+  }
+
+/**
+ * Boots several sandboxes that reach each other, until the scope closes.
+ *
+ * **Details**
+ *
+ * Names of members are host names: lower-case letters, digits and dashes. A member boots once those that it depends on
+ * are ready, and independent ones boot at the same time. In a member, the name of another that it depends on leads to
+ * the ports of its {@link Dependency}, over TCP. Nothing else of other members can be reached, whatever the network.
+ * Servers may listen on their own 127.0.0.1 only, and no port of this host is opened for that.
+ *
+ * If a member fails to launch, all are removed. When the scope closes, they are removed in reverse order.
+ *
+ * Fails as {@link launch} does. Names and ports that are not known, and dependencies in a circle, fail with
+ * `InvalidConfig` before anything boots.
+ *
+ * **Gotchas**
+ *
+ * All outgoing connections of a member with dependencies go through this process, over IPv4 and TCP. Its DNS works as
+ * usual, except with network `"none"`, where it has none. If it is restarted, it no longer reaches the others by name.
+ *
+ * **Example** (A server and its database)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Sandbox } from "effect-lightbox"
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const { web } = yield* Sandbox.group({
+ *       database: {
+ *         snapshot: "postgres",
+ *         network: "none",
+ *         services: { postgres: { command: "exec postgres", ready: { port: 5432 } } }
+ *       },
+ *       web: { snapshot: "web", dependsOn: { database: "ready" } }
+ *     })
+ *     return yield* web.exec("psql", ["-h", "database", "-c", "select 1"], { check: true })
+ *   })
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const group = Effect.fn("Sandbox.group")(function* <const Name extends string, E = never, R = never>(members: {
+  readonly [K in Name]: GroupMember<E, R>
+}): Effect.fn.Return<{ readonly [K in Name]: Sandbox }, LightboxError | E, Services | Scope.Scope | R> {
+  const owns = yield* Group.check(members)
+  const all = Object.entries<GroupMember<E, R>>(members)
+  const prepared = yield* Effect.forEach(all, ([name, { dependsOn, ready, ...options }]) =>
+    Effect.mapError(prepareLaunch(options), Group.ofMember(name))
+  )
+  const asked = yield* Effect.forEach(
+    prepared,
+    ({ resolved }, index) => Effect.mapError(resolved, Group.ofMember(all[index]?.[0] ?? "")),
+    { concurrency: "unbounded" }
+  )
+  const launched = yield* Group.launch(
+    asked.flatMap((asked, index) => {
+      const own = owns[index]
+      return own === undefined ? [] : [{ ...own, asked }]
+    }),
+    boot
+  )
+  return isOfAll(members, launched) ? launched : yield* Effect.die(new Error("a member is missing"))
+})
+
+const isOfAll = <Name extends string>(
+  members: { readonly [K in Name]: unknown },
+  launched: object
+): launched is { readonly [K in Name]: Sandbox } => Object.keys(members).every((name) => name in launched)
 
 /**
  * Connects to a running sandbox, whichever process started it. Closing the scope ends the connection and the commands

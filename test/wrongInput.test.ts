@@ -369,6 +369,39 @@ describe("invalid input", () => {
       row((snapshot) => on(Sandbox, "launch")({ snapshot }), ["s"], { snapshot: source.snapshot }),
       row((image) => on(Sandbox, "launch")({ image }), [image], { image: source.image })
     ],
+    group: [
+      row((members) => on(Sandbox, "group")(members), [{}], { members: [5, null, "x", [], undefined] }),
+      ...["A", "a_b", "-", "localhost"].map((name) =>
+        row((member) => on(Sandbox, "group")({ [name]: member }), [{ image: "Wrong image" }], { [name]: [{ image }] })
+      ),
+      row(
+        beside({ call: (a: unknown) => on(Sandbox, "group")({ a, b: { image } }) }, "call", { image }),
+        [],
+        {},
+        {
+          ...config,
+          ephemeral: [true],
+          detached: [true],
+          overwrite: [true],
+          onPullProgress: func,
+          releaseTimeout: time,
+          ready: probes,
+          dependsOn: [
+            5,
+            null,
+            [],
+            { a: "ready" },
+            { c: "ready" },
+            { b: "started" },
+            { b: "ready" },
+            { b: { ports: [] } },
+            { b: { ports: [0] } },
+            { b: { port: 80 } }
+          ]
+        },
+        "a."
+      )
+    ],
     run: [
       row(
         beside(Sandbox, "run", { image }, () => Effect.void),

@@ -215,6 +215,43 @@ export const readiness: Group<Bench.Shared> = (test) => {
     yield* Snapshot.remove(snapshot)
   })
 
+  test("members of a group reach each other by name, where they say so", function* () {
+    const { image } = yield* Bench.Bench
+    const member = { image, resources: { memory: "256M" } } as const
+    const echo = (port: number) => `while true; do nc -l -p ${port} -e /bin/cat; done`
+    const { client, hidden, server } = yield* Sandbox.group({
+      client: {
+        ...member,
+        network: "none",
+        dependsOn: { server: "ready" },
+        services: { one: { command: "echo hello | nc server 7104 > /root/answer", ready: { file: "/root/answer" } } }
+      },
+      hidden: { ...member, network: "all" },
+      server: { ...member, network: "none", services: { echo: { command: echo(7104), ready: { port: 7104 } } } }
+    })
+    const other = yield* server.start("sh", ["-c", echo(7105)])
+    yield* server.waitUntil({ port: 7105 })
+    const ask = (sandbox: Sandbox.Sandbox, host: string, port: number) =>
+      Effect.map(sandbox.shell(`echo hello | timeout 20 nc ${host} ${port}`), ({ stdout }) => stdout)
+    const answer = client.readFileString("/root/answer")
+    assert.strictEqual(yield* Bench.eventually(answer, (text) => text !== ""), "hello\n")
+    assert.strictEqual(yield* ask(client, "server", 7104), "hello\n")
+    const lookUp = yield* client.shell("grep server /etc/hosts")
+    const [address = ""] = lookUp.stdout.split("\t")
+    assert.strictEqual(yield* ask(client, address, 7104), "hello\n")
+    assert.strictEqual(yield* ask(client, "server", 7105), "")
+    for (const sandbox of [hidden, server]) {
+      assert.strictEqual(yield* ask(sandbox, "client", 7104), "")
+    }
+    assert.strictEqual(yield* ask(hidden, "server", 7104), "")
+    assert.strictEqual(yield* ask(hidden, address, 7104), "")
+    assert.deepStrictEqual(
+      (yield* Effect.forEach([client, server], ({ shell }) => shell("hostname"))).map(({ stdout }) => stdout),
+      ["client\n", "server\n"]
+    )
+    yield* other.remove({ force: true })
+  })
+
   test("a service starts again as it says, until it is told to end", function* () {
     const { launched } = yield* launch({
       failing: {

@@ -79,6 +79,10 @@ matrix("Sandbox", surface, [
     name: "launch with services",
     run: Sandbox.launch({ image, services })
   },
+  {
+    name: "group",
+    run: Sandbox.group({ one: { image }, two: { image, dependsOn: { one: { ports: [80] } } } })
+  },
   { name: "launch with overwrite", given: there, run: Sandbox.launch({ name: "box", image, overwrite: true }) },
   { name: "run", run: Sandbox.run({ image }, (sandbox) => sandbox.exec("true", [], { check: true })) },
   { name: "connect", given: there, run: Sandbox.connect("box") },

@@ -13,6 +13,7 @@ import * as Ownership from "../../Ownership.ts"
 import type { Sandbox } from "../../Sandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
 import * as Execution from "../guest/execution.ts"
+import { make as makeFiles } from "../guest/files.ts"
 import { generate, instanceLabel, ownerLabel, roleLabel, snapshotLabel } from "../ownership/labels.ts"
 import * as Progress from "../report/progress.ts"
 import { connect } from "./connection.ts"
@@ -44,13 +45,26 @@ export const allOrNothing = <A, R>(
   acquisition: Effect.Effect<A, LightboxError, R>
 ): Effect.Effect<A, LightboxError, R | Scope.Scope> => orClose(acquisition, () => true)
 
+/** Other guests that a guest reaches by name. */
+export interface Peers {
+  readonly proxy: NonNullable<Microsandbox.CreateSandbox["proxy"]>
+  readonly hosts: ReadonlyArray<{ readonly name: string; readonly address: string }>
+}
+
+/** Adds names to those that a guest looks up. */
+const addHosts = (guest: Guest.Guest, hosts: Peers["hosts"]): Effect.Effect<void, LightboxError> =>
+  makeFiles(guest).writeFileString("/etc/hosts", hosts.map(({ address, name }) => `${address}\t${name}\n`).join(""), {
+    flag: "a"
+  })
+
 /** Creates a sandbox that lives as long as the scope, unless it is detached. */
 export const launch = Effect.fnUntraced(function* (options: {
   readonly config: SandboxConfig
   readonly timeout: Duration.Duration
-  readonly request: Omit<Microsandbox.CreateSandbox, "labels">
+  readonly request: Omit<Microsandbox.CreateSandbox, "labels" | "proxy">
+  readonly peers?: Peers | undefined
 }): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
-  const { config, request, timeout } = options
+  const { config, peers, request, timeout } = options
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership
   const admission = yield* Admission.Admission
@@ -79,6 +93,7 @@ export const launch = Effect.fnUntraced(function* (options: {
   state.info = yield* admission.boot(
     driver.createSandbox({
       ...request,
+      proxy: peers?.proxy,
       onPullProgress: request.onPullProgress ?? onPullProgress,
       labels: {
         ...(config.name === undefined ? {} : Drift.labelOf(request.source, config)),
@@ -99,6 +114,7 @@ export const launch = Effect.fnUntraced(function* (options: {
         Effect.uninterruptible(Effect.andThen(ownership.release(note, expires), markDetached(state, room)))
       )
     )
+  if (peers !== undefined) yield* addHosts(guest, peers.hosts)
   // Before it is detached: if a service fails, the sandbox is removed.
   const { services = {} } = config
   if (Object.keys(services).length > 0) {

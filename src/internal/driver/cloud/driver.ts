@@ -177,9 +177,10 @@ const unavailable: Omit<Driver, "backend" | "home" | "version" | "capabilities" 
  * Refuses what the SDK would ignore or misread, such as a path of this host. The SDK itself refuses everything else
  * that the cloud does not support.
  */
-const checkRequest = ({ config, source }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
+const checkRequest = ({ config, proxy, source }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> => {
   const refuseOption = (feature: string, problem?: string) => refuse(feature, problem)("createSandbox")
   if (source._tag === "Snapshot") return snapshots("createSandbox")
+  if (proxy !== undefined) return refuseOption("connections between sandboxes")
   if (publishedPorts(config).length > 0) return refuseOption("published ports")
   if ((config.patches ?? []).length > 0) return refuseOption("patches", "write the files once the sandbox runs")
   if (config.rootDisk === "overlay") return refuseOption("rootDisk")

@@ -56,7 +56,7 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
       async (onPulled) => {
         // Make a new one: a failed boot may have written to it.
         if (root._tag === "Disk") await RootDisk.write(root.path)
-        const builder = Builder.make(sdk, name, root, await withVolumesAsTheyAre(sdk, config), labels)
+        const builder = Builder.make(sdk, name, root, await withVolumesAsTheyAre(sdk, config), labels, request.proxy)
         if (replacesGhost) builder.replaceWithTimeout(0)
         if (request.detached === true) builder.detached(true)
         if (root._tag !== "Image" || config.pullPolicy === "never") {

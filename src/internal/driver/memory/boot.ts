@@ -14,7 +14,7 @@ import { FileTree, type TreeOptions } from "./kernel/fileTree.ts"
 import { HostFolder, sizeOf } from "./kernel/hostFolder.ts"
 import type { StoredImage } from "./images.ts"
 import { Machine } from "./kernel/machine.ts"
-import { publish } from "./ports.ts"
+import { dialThrough, publish } from "./ports.ts"
 import type { Context, Held, HomeState } from "./state.ts"
 import { root, type Vnode } from "./kernel/vnode.ts"
 import { Vfs } from "./kernel/vfs.ts"
@@ -46,7 +46,7 @@ export const boot = Effect.fnUntraced(function* (
   scope: Scope.Scope,
   onPowerOff: () => void
 ): Effect.fn.Return<Machine, Failure> {
-  const { config, disk, env, image, log, row } = held
+  const { config, disk, env, image, log, proxy, row } = held
   const { cpus, cwd, memory, name } = row.info
   const clock = yield* Effect.clockWith(Effect.succeed)
   const now = () => clock.currentTimeMillisUnsafe()
@@ -76,7 +76,8 @@ export const boot = Effect.fnUntraced(function* (
   }
   const workdir = cwd ?? image.workdir ?? "/"
   const user = config.user ?? image.user
-  const guest = { name, hostname, cpus, memory, env, workdir, user }
+  const dialOut = proxy && dialThrough(proxy, config.network, scope)
+  const guest = { name, hostname, cpus, memory, env, workdir, user, dialOut }
   const machine = new Machine({ ...guest, programs: context.programs, clock, scope, vfs, onPowerOff })
   const account = machine.account(user)
   if ("problem" in account) {

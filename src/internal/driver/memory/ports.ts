@@ -3,11 +3,15 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
-import type * as Net from "node:net"
+import type * as Scope from "effect/Scope"
+import * as Net from "node:net"
 import type { LightboxError } from "../../../LightboxError.ts"
+import type { CreateSandbox } from "../../../Microsandbox.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
+import { defaultBind } from "../../config/schemas.ts"
 import { bindTo, createRefused, listenOn, publishedPorts, relay } from "../ports.ts"
-import type { SocketDescription } from "./kernel/description.ts"
+import { Pipe, SocketDescription } from "./kernel/description.ts"
+import { errno, Errno } from "./kernel/errno.ts"
 import type { Machine } from "./kernel/machine.ts"
 
 /** Publishes ports for the life of the machine. UDP packets are dropped. */
@@ -53,3 +57,49 @@ const streamsOf = (guest: SocketDescription) => ({
   ),
   write: Sink.mapEffect(Sink.forEach(guest.write), () => Effect.sync(() => guest.endOutput()))
 })
+
+/**
+ * Sends connections through a SOCKS4 proxy of the host, until the scope closes: those that a rule of the network allows
+ * by address and port. There is no other network.
+ */
+export const dialThrough =
+  (proxy: NonNullable<CreateSandbox["proxy"]>, network: SandboxConfig["network"], scope: Scope.Scope) =>
+  (address: string, port: number): Effect.Effect<SocketDescription, Errno> =>
+    Effect.gen(function* () {
+      const policy = typeof network === "object" ? network.policy : undefined
+      const rules = typeof policy === "object" ? (policy.rules ?? []) : []
+      const isAllowed = rules.some(
+        ({ action, ports, to }) =>
+          action === "allow" &&
+          typeof to === "object" &&
+          "cidr" in to &&
+          to.cidr === `${address}/32` &&
+          ports?.includes(port)
+      )
+      if (!isAllowed) return yield* new Errno({ code: "UNKNOWN", problem: "Network unreachable" })
+      const socket = yield* Effect.mapError(connectThrough(proxy, address, port), () => errno("ECONNREFUSED"))
+      const [outgoing, incoming] = [new Pipe(), new Pipe()]
+      const far = new SocketDescription(outgoing, incoming)
+      yield* relay(socket, streamsOf(far)).pipe(Effect.ensuring(Effect.sync(() => far.release())), Effect.forkIn(scope))
+      return new SocketDescription(incoming, outgoing)
+    })
+
+const connectThrough = ({ port: at, user }: NonNullable<CreateSandbox["proxy"]>, address: string, port: number) =>
+  Effect.callback<Net.Socket, string>((resume) => {
+    const socket = Net.connect({ host: defaultBind, port: at, allowHalfOpen: true })
+    const fail = () => resume(Effect.fail("refused"))
+    socket.once("error", fail).once("close", fail)
+    const head = Buffer.from([4, 1, port >> 8, port & 255, ...address.split(".").map(Number)])
+    socket.write(Buffer.concat([head, Buffer.from(`${user}\0`)]))
+    socket.once("data", (reply) => {
+      socket.pause()
+      socket
+        .off("close", fail)
+        .off("error", fail)
+        .on("error", () => {})
+      if (reply[1] !== 0x5a) return fail()
+      socket.unshift(reply.subarray(8))
+      resume(Effect.succeed(socket))
+    })
+    return Effect.sync(() => socket.destroy())
+  })

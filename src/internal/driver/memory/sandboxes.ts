@@ -313,6 +313,7 @@ const createChecked = Effect.fnUntraced(function* (
     log: new Log(),
     layer: context.layer,
     env: environment(base.image, config),
+    proxy: request.proxy,
     running: undefined
   }
   state.held.set(name, held)

@@ -107,6 +107,7 @@ export interface Held {
   /** Stops the sandbox when it closes. */
   readonly layer: object
   env: Map<string, string>
+  readonly proxy: Microsandbox.CreateSandbox["proxy"]
   /** A machine, and what ends with it. */
   running: { readonly machine: Machine; readonly scope: Scope.Closeable } | undefined
 }

@@ -11,6 +11,8 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { realHostPath } from "../createChecks.ts"
 import { publishedPorts } from "../ports.ts"
+import { defaultBind } from "../../config/schemas.ts"
+import type { CreateSandbox } from "../../../Microsandbox.ts"
 import type * as Mount from "../../../Mount.ts"
 import type * as Network from "../../../Network.ts"
 import type { SandboxConfig, Source } from "../../../SandboxConfig.ts"
@@ -33,7 +35,8 @@ export const make = (
   name: string,
   root: Root,
   config: SandboxConfig,
-  labels: { readonly [key: string]: string }
+  labels: { readonly [key: string]: string },
+  proxy?: CreateSandbox["proxy"]
 ): SandboxBuilder => {
   const builder = sdk.Sandbox.builder(name)
   if (root._tag === "Snapshot") builder.fromSnapshot(root.name)
@@ -53,6 +56,7 @@ export const make = (
   // Set the network first: it resets ports and secrets.
   network(builder, config.network)
   ports(builder, config)
+  if (proxy !== undefined) builder.proxy((b) => b.socks4(`${defaultBind}:${proxy.port}`).userId(proxy.user))
   for (const [variable, secret] of Object.entries(config.secrets ?? {})) {
     builder.secret((b: SecretBuilder) => configureSecret(b, variable, secret))
   }

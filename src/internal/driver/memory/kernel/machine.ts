@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Crypto from "node:crypto"
+import * as Net from "node:net"
 import * as ByteString from "./byteString.ts"
 import { type Description, Pipe, SocketDescription } from "./description.ts"
 import { errno, Errno, orNothing } from "./errno.ts"
@@ -30,6 +31,8 @@ export interface MachineOptions {
   readonly clock: Clock.Clock
   /** Closed when the machine ends. */
   readonly scope: Scope.Scope
+  /** Connects to an address that is not the machine's. Default: none can be reached. */
+  readonly dialOut: ((address: string, port: number) => Effect.Effect<SocketDescription, Errno>) | undefined
   /** The file systems, without the kernel's own. */
   readonly vfs: Vfs
   /** Called when a program in the guest ends the machine. */
@@ -227,9 +230,19 @@ export class Machine extends Data.Class<MachineOptions> {
     )
   }
 
-  /** Connects to a port. The machine's own are the only ones. */
+  private lookUpHost(name: string): string | undefined {
+    const text = orNothing(() => this.vfs.read("/etc/hosts", root))
+    const lines = text === undefined ? [] : new TextDecoder().decode(text).split("\n")
+    return lines.map((line) => line.split(/\s+/)).find(([, ...names]) => names.includes(name))?.[0]
+  }
+
+  /** Connects to a port of the machine, or of an address that `/etc/hosts` may give a name. */
   dial(host: string, port: number): Effect.Effect<SocketDescription, Errno> {
     return Effect.suspend(() => {
+      const address = Net.isIPv4(host) ? host : this.lookUpHost(host)
+      if (address !== undefined && !address.startsWith("127.") && address !== "0.0.0.0" && this.dialOut !== undefined) {
+        return this.dialOut(address, port)
+      }
       if (!["localhost", "127.0.0.1", "::1", "0.0.0.0", this.hostname].includes(host)) {
         const isAddress = /^[\d.]+$|:/.test(host)
         return Effect.fail(
