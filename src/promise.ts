@@ -85,7 +85,13 @@ export {
   FsWriteSink,
   SandboxFs
 } from "./internal/promise/files.ts"
-export { Forward, type ForwardOptions } from "./internal/promise/forward.ts"
+export {
+  Forward,
+  type ForwardOptions,
+  type ProxyOptions,
+  SandboxProxy,
+  startProxy
+} from "./internal/promise/forward.ts"
 export { type CallOptions, type FsReadOptions } from "./internal/promise/options.ts"
 export {
   Job,

@@ -30,6 +30,7 @@ const commands = [
   ["cp"],
   ["logs"],
   ["port"],
+  ["proxy"],
   ["top"],
   ["jobs"],
   ["job"],
