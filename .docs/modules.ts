@@ -8,6 +8,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "Job",
       "Probe",
       "SandboxPool",
+      "SandboxProxy",
       "SandboxServices",
       "Volume",
       "Mount",

@@ -90,7 +90,13 @@ export {
   forkSandbox,
   type SnapshotDiff
 } from "./internal/promise/capture.ts"
-export { Forward, type ForwardOptions } from "./internal/promise/forward.ts"
+export {
+  Forward,
+  type ForwardOptions,
+  type ProxyOptions,
+  SandboxProxy,
+  startProxy
+} from "./internal/promise/forward.ts"
 export {
   type CallOptions,
   type FsReadOptions,

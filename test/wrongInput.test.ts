@@ -20,6 +20,7 @@ import * as Reaper from "../src/Reaper.ts"
 import * as Sandbox from "../src/Sandbox.ts"
 import type * as SandboxConfig from "../src/SandboxConfig.ts"
 import * as SandboxPool from "../src/SandboxPool.ts"
+import * as SandboxProxy from "../src/SandboxProxy.ts"
 import * as Snapshot from "../src/Snapshot.ts"
 import * as Volume from "../src/Volume.ts"
 
@@ -443,6 +444,11 @@ describe("invalid input", () => {
     layer: [row(beside(SandboxPool, "layer", { image, max: 1 }), [], {}, pool)]
   }
   test("SandboxPool", Effect.succeed(pools))
+
+  const proxies: Tables<typeof SandboxProxy> = {
+    make: [row(on(SandboxProxy, "make"), [], {}, { port: [-1, 65_536, 1.5, "80", null] })]
+  }
+  test("SandboxProxy", Effect.succeed(proxies))
 
   const steps: Omit<
     Tables<typeof Snapshot>,

@@ -10,8 +10,11 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
+import * as Http from "node:http"
+import type { Readable } from "node:stream"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import type * as Sandbox from "../../src/Sandbox.ts"
+import * as SandboxProxy from "../../src/SandboxProxy.ts"
 import * as Bench from "./Bench.ts"
 import type { Group } from "./contract.ts"
 
@@ -585,6 +588,69 @@ export const commands: Group<Bench.Shared> = (test) => {
     )
     assert.deepStrictEqual(yield* sandbox.forwards, [])
     assert.match(String((yield* Effect.flip(Bench.dial(forward.host, ""))).cause), /ECONNREFUSED/)
+  })
+
+  test("serves a port of a sandbox by its name, upgrades included", function* () {
+    const { info, sandbox } = yield* Bench.Shared
+    const script = `
+      upgrade= length=0
+      while read -r line; do
+        line=$(printf %s "$line" | tr -d '\\r')
+        case "$line" in
+          "") break ;;
+          Upgrade:*) upgrade=yes ;;
+          Content-Length:*) length=\${line#*: } ;;
+        esac
+      done
+      if [ "$upgrade" ]; then
+        printf 'HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: echo\\r\\n\\r\\n'
+        exec cat
+      fi
+      printf 'HTTP/1.1 200 OK\\r\\nContent-Length: %s\\r\\n\\r\\n' "$length"
+      head -c "$length"
+    `
+    yield* sandbox.writeFileString("/tmp/serve", script)
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        yield* sandbox.spawn("sh", ["-c", "while true; do nc -l -p 7005 -e sh /tmp/serve; done"])
+        const proxy = yield* SandboxProxy.make({ port: 0 })
+        const host = `7005-${info.name}.localhost`
+        const ask = (headers: Http.OutgoingHttpHeaders, body: string) =>
+          Effect.callback<{ readonly status: number | undefined; readonly text: string }, Error>((resume) => {
+            const request = Http.request({
+              ...{ host: "127.0.0.1", port: proxy.port, method: "POST", agent: false },
+              headers: { host, ...headers }
+            })
+            const read = (status: number | undefined, from: Readable) => {
+              let text = ""
+              from.setEncoding("utf8").on("data", (part: string) => {
+                text += part
+                // The end of an upgraded connection is up to its client.
+                if (text === body && status === 101) request.destroy()
+                if (text === body) resume(Effect.succeed({ status, text }))
+              })
+              from.on("end", () => resume(Effect.succeed({ status, text })))
+            }
+            request.on("error", (error) => resume(Effect.fail(error)))
+            request.on("response", (response) => read(response.statusCode, response))
+            request.on("upgrade", (response, socket) => {
+              read(response.statusCode, socket.on("error", () => {}))
+              socket.write(body)
+            })
+            request.end("Upgrade" in headers ? "" : body)
+          })
+        // Between two connections, nobody listens.
+        const served = (headers: Http.OutgoingHttpHeaders, body: string) =>
+          Effect.repeat(ask(headers, body), {
+            until: ({ status }) => status !== 502,
+            schedule: Schedule.spaced("100 millis")
+          })
+        const text = "there and back ".repeat(5000)
+        assert.deepStrictEqual(yield* served({ "Content-Length": text.length }, text), { status: 200, text })
+        const upgraded = yield* served({ Connection: "Upgrade", Upgrade: "echo" }, text)
+        assert.deepStrictEqual(upgraded, { status: 101, text })
+      })
+    )
   })
 
   test("pings and touches a sandbox", function* () {

@@ -12,6 +12,7 @@ import * as Shapes from "../../src/internal/cli/json.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import * as SandboxProxy from "../../src/SandboxProxy.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Bench from "../Microsandbox/Bench.ts"
 import * as Support from "./support.ts"
@@ -509,6 +510,25 @@ describe("the port command", () => {
         (yield* Fiber.join(reached)).stdout,
         new RegExp(`127.0.0.1:${free.host} +81 +tcp\n127.0.0.1:\\d+ +82`)
       )
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("the proxy command", () => {
+  test(
+    "serves the ports of sandboxes by name until it is interrupted",
+    Effect.gen(function* () {
+      yield* detached("web")
+      const taken = yield* SandboxProxy.make({ port: 0 })
+      assert.include((yield* failing(2, "proxy", "-p", `${taken.port}`)).message, "Invalid --port")
+      assert.include((yield* failing(2, "proxy", "--port", "65536")).message, "Invalid --port")
+      assert.include((yield* failing(2, "proxy", "--port", "web")).message, "--port")
+      const { port } = yield* Effect.scoped(SandboxProxy.make({ port: 0 }))
+      const serving = yield* Effect.forkScoped(succeeding("proxy", "--port", `${port}`))
+      const request = `GET / HTTP/1.1\r\nHost: 80-web.localhost\r\nConnection: close\r\n\r\n`
+      assert.match(yield* Effect.eventually(Bench.dial(port, request)), /^HTTP\/1\.1 502 /)
+      yield* Fiber.interrupt(serving)
+      assert.match(String((yield* Effect.flip(Bench.dial(port, request))).cause), /ECONNREFUSED/)
     }).pipe(Effect.scoped)
   )
 })

@@ -117,7 +117,7 @@ describe("completion", () => {
       // After a break in a word, bash replaces only what follows.
       assert.strictEqual(yield* completed("./fake cp web:/zz"), "/ --network=none\n")
       assert.strictEqual(yield* completed("./fake run --network=n"), "web:/ none\n")
-      assert.strictEqual(yield* completed("./fake load s"), "web:/ --network=none script sub/\n")
+      assert.strictEqual(yield* completed("./fake load su"), "web:/ --network=none sub/\n")
     })
   )
 

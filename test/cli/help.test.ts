@@ -34,6 +34,7 @@ const commands = [
   ["cp"],
   ["logs"],
   ["port"],
+  ["proxy"],
   ["top"],
   ["jobs"],
   ["job"],

@@ -75,6 +75,8 @@ const forward: Wrong<Lightbox.ForwardOptions> = {
   bind: ["localhost", "", 5, null]
 }
 
+const proxy: Wrong<Lightbox.ProxyOptions> = { ...call, port: [-1, 65_536, "80", null] }
+
 const execStream: Wrong<Lightbox.ExecStreamOptions> = {
   ...streamed,
   pipeStdin: notFlag,
@@ -518,6 +520,7 @@ const functions: Functions = {
       { ...launch, name: ["x"], overwrite: [true], detached: [true] }
     )
   ],
+  startProxy: [row(Lightbox.startProxy, [], {}, proxy)],
   connectToSandbox: [row(Lightbox.connectToSandbox, ["n"], { name })],
   removeSandbox: [row(Lightbox.removeSandbox, ["n"], { name }, force)],
   ensureVolume: [row(Lightbox.ensureVolume, ["n"], { name }, { ...call, ...ensure })],

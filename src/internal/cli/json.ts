@@ -35,6 +35,8 @@ export const Ended = Schema.Struct({
   durationMillis: Schema.Finite
 })
 
+export const Proxy = Schema.Struct({ port: Schema.Int })
+
 export const Ports = Schema.Array(Microsandbox.PublishedPort)
 
 /** Under a key such as `started` or `stopped`, the names of the sandboxes that changed, or were waited for. */

@@ -49,7 +49,7 @@ const textOf = (value: unknown): string => {
   if (value === undefined || value === null) return ""
   const tag = fieldOf(value, "_tag")
   if (typeof tag === "string") return tag.toLowerCase()
-  return typeof value === "object" ? JSON.stringify(value) : String(value)
+  return typeof value === "string" ? value : JSON.stringify(value)
 }
 
 /** Compares with a text in which `*` stands for any characters. */

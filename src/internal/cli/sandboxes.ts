@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
 import type { PublishedPort, PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
+import * as SandboxProxy from "../../SandboxProxy.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import { invalid, timeLimit } from "../config/validation.ts"
 import { isFound } from "../host/fileFailure.ts"
@@ -247,6 +248,28 @@ export const port = Command.make(
   Command.provide(driver())
 )
 
+export const proxy = Command.make(
+  "proxy",
+  {
+    port: Flags.count("port", "PORT", "Port of this machine; 0 is a free one (default: 1355)").pipe(Flag.withAlias("p"))
+  },
+  Effect.fnUntraced(function* ({ port }) {
+    const proxy = yield* SandboxProxy.make({ port }).pipe(Effect.mapError(nameFlags({ port: "--port" })))
+    yield* print(
+      Shapes.Proxy,
+      { port: proxy.port },
+      { full: `Serving http://PORT-NAME.localhost:${proxy.port} until Ctrl+C`, brief: `${proxy.port}` }
+    )
+    return yield* Effect.never
+  }, Effect.scoped)
+).pipe(
+  Command.withDescription("Serve the HTTP ports of all running sandboxes by name, until Ctrl+C"),
+  Command.withExamples([
+    { command: "lightbox proxy", description: "Port 3000 of web is now http://3000-web.localhost:1355" }
+  ]),
+  Command.provide(driver())
+)
+
 export const ps = Command.make(
   "ps",
   {
@@ -254,7 +277,7 @@ export const ps = Command.make(
     all: Flags.toggle("all", "Include stopped sandboxes, as it does anyway").pipe(Flag.withAlias("a")),
     ...Flags.listing
   },
-  Effect.fnUntraced(function* ({ all: _, labels, ...listing }) {
+  Effect.fnUntraced(function* ({ filters, format, labels }) {
     yield* printList(
       Shapes.Sandboxes,
       yield* Sandbox.list({ labels }),
@@ -271,7 +294,7 @@ export const ps = Command.make(
         ],
         none: "There are no sandboxes."
       },
-      listing
+      { filters, format }
     )
   })
 ).pipe(Command.withDescription("List sandboxes"), Command.provide(driver()))

@@ -7,6 +7,7 @@ import type * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import * as Dgram from "node:dgram"
 import * as Net from "node:net"
+import type { Duplex } from "node:stream"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { PublishedPort } from "../../Microsandbox.ts"
 import type { LaunchDefaults, Options, SandboxConfig } from "../../SandboxConfig.ts"
@@ -62,14 +63,15 @@ export const endpoint = ({ bind, host }: Pick<PublishedPort, "bind" | "host">): 
 
 /**
  * Carries data between a socket of this host and a connection into the guest until both sides have ended. Each side can
- * end before the other. A failure of either side, or interruption, resets the socket: truncated data must not look complete.
+ * end before the other. A failure of either side, or interruption, calls `reset`: truncated data must not look complete.
  */
 export const relay = <E>(
-  socket: Net.Socket,
+  socket: Duplex,
   {
     read,
     write
-  }: { readonly read: Stream.Stream<Uint8Array, E>; readonly write: Sink.Sink<void, Uint8Array, never, E> }
+  }: { readonly read: Stream.Stream<Uint8Array, E>; readonly write: Sink.Sink<void, Uint8Array, never, E> },
+  reset: () => void
 ): Effect.Effect<void> => {
   const received = Stream.fromAsyncIterable<Uint8Array, unknown>(socket.iterator({ destroyOnReturn: false }), identity)
   const toGuest = Stream.run(received, write)
@@ -78,12 +80,12 @@ export const relay = <E>(
     Effect.sync(() => socket.end())
   )
   return Effect.all([toGuest, toHost], { concurrency: 2 }).pipe(
-    Effect.onExit((exit) => Effect.sync(() => (Exit.isSuccess(exit) ? socket.destroy() : socket.resetAndDestroy()))),
+    Effect.onExit((exit) => Effect.sync(() => (Exit.isSuccess(exit) ? socket.destroy() : reset()))),
     Effect.ignore
   )
 }
 
-const send = (socket: Net.Socket, bytes: Uint8Array): Effect.Effect<void, Error> =>
+const send = (socket: Duplex, bytes: Uint8Array): Effect.Effect<void, Error> =>
   Effect.callback((resume) => {
     socket.write(bytes, (error) => resume(error === null || error === undefined ? Effect.void : Effect.fail(error)))
   })

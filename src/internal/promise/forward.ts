@@ -2,11 +2,12 @@
 // @effect-diagnostics asyncFunction:off
 import * as Schema from "effect/Schema"
 import type * as Sandboxes from "../../Sandbox.ts"
+import * as Proxies from "../../SandboxProxy.ts"
 import { Address, HostPort, optionsStruct, Port } from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
 import { callFields, checked } from "./input.ts"
 import type { CallOptions } from "./options.ts"
-import { type OpenScope, run } from "./runtime.ts"
+import { acquire, type OpenScope, run } from "./runtime.ts"
 
 /**
  * Options of `Sandbox.forward`.
@@ -76,3 +77,82 @@ export const decodeForward = checked(
   Schema.Struct({ guestPort: Port }),
   optionsStruct<ForwardOptions>()({ ...callFields, host: Schema.optional(HostPort), bind: Schema.optional(Address) })
 )
+
+/**
+ * Options of `startProxy`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ProxyOptions extends CallOptions {
+  /** Port of this host; 0 is a free one. Default: 1355. */
+  readonly port?: number | undefined
+}
+
+/**
+ * A preview proxy, until it is closed or at the end of an `await using` block.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class SandboxProxy implements AsyncDisposable {
+  /** Port of this host. */
+  readonly port: number
+  readonly #source: Proxies.SandboxProxy
+  readonly #held: OpenScope
+
+  /** @internal */
+  constructor(source: Proxies.SandboxProxy, held: OpenScope) {
+    this.port = source.port
+    this.#source = source
+    this.#held = held
+  }
+  /** Returns the URL of a port of a sandbox. */
+  urlOf(guestPort: number, sandbox: string): string {
+    return this.#source.urlOf(guestPort, sandbox)
+  }
+  /** Stops listening and closes all connections. */
+  async close(): Promise<void> {
+    await this.#held.close()
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#held.close()
+  }
+}
+
+printable(SandboxProxy.prototype, "SandboxProxy", ({ port }) => ({ port }))
+
+const decodeProxy = checked(
+  "startProxy",
+  Schema.Struct({}),
+  optionsStruct<ProxyOptions>()({ ...callFields, port: Schema.optional(HostPort) })
+)
+
+/**
+ * Serves `http://PORT-NAME.localhost:1355` for all running sandboxes, on 127.0.0.1: port `PORT` of the sandbox `NAME`.
+ * Reaches servers that listen only on the guest's own 127.0.0.1, WebSockets included. Answers 421 for other hosts, 404
+ * if there is no such sandbox, and 502 if it is not running or nothing listens. Keeps the process alive.
+ *
+ * Rejects with `InvalidConfig`, which names `port`, if the port is in use.
+ *
+ * **Gotchas**
+ *
+ * Browsers and curl resolve all names below `localhost` themselves. On some systems, other programs, Node.js included,
+ * have to connect to 127.0.0.1 and send the name as `Host`.
+ *
+ * **Example** (Print the address of a development server)
+ *
+ * ```ts
+ * import { startProxy } from "effect-lightbox/promise"
+ *
+ * const proxy = await startProxy()
+ * console.log(proxy.urlOf(3000, "web")) // http://3000-web.localhost:1355
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const startProxy = async (options?: ProxyOptions): Promise<SandboxProxy> => {
+  const { port, signal } = decodeProxy({}, options)
+  return await acquire(Proxies.make({ port }), (source, held) => new SandboxProxy(source, held), { signal })
+}

@@ -63,7 +63,11 @@ export const make = Effect.fn("Sandbox.forward")(function* (
 
 /** Opens a connection of the guest for one of this host. A refused one is closed at once. */
 const serve = (guest: Guest.Guest, port: number, socket: Net.Socket): Effect.Effect<void> =>
-  Effect.scoped(Effect.flatMap(guest.connect("127.0.0.1", port), (connection) => relay(socket, connection))).pipe(
+  Effect.scoped(
+    Effect.flatMap(guest.connect("127.0.0.1", port), (connection) =>
+      relay(socket, connection, () => socket.resetAndDestroy())
+    )
+  ).pipe(
     Effect.catch((error) => Effect.logDebug(`A connection to port ${port} of the guest failed: ${error.message}`)),
     Effect.ensuring(Effect.sync(() => socket.destroy()))
   )

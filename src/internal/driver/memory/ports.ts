@@ -45,7 +45,7 @@ export const publish = Effect.fnUntraced(function* (
 const serve = (machine: Machine, port: number, socket: Net.Socket): Effect.Effect<void> =>
   Effect.acquireUseRelease(
     machine.dial("localhost", port),
-    (guest) => relay(socket, streamsOf(guest)),
+    (guest) => relay(socket, streamsOf(guest), () => socket.resetAndDestroy()),
     (guest) => Effect.sync(() => guest.release())
   ).pipe(Effect.ignore, Effect.ensuring(Effect.sync(() => socket.destroy())))
 
