@@ -34,5 +34,5 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
   },
   { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper", "Cleanup"] },
   { title: "Without Effect", names: ["promise", "presets"] },
-  { title: "Tests", names: ["testing"] }
+  { title: "Tests", names: ["testing", "vitest"] }
 ]

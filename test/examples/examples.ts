@@ -27,6 +27,28 @@ interface Example {
 // In two forms
 // =============================================================================
 
+/** What whole programs print, in memory as well, where they do not need more than the twin has. */
+export const programs = {
+  "programs/requests": [
+    '{"status":"exit code 3","stdout":"hello\\n","stderr":"oops\\n"}',
+    '{"status":"too slow","stdout":"begun\\n","stderr":""}',
+    '{"status":"exit code 0","stdout":"main.sh\\n","stderr":""}'
+  ],
+  "programs/ci": [
+    '{"name":"unit","exitCode":0,"stderr":""} <testsuite name="unit" tests="1"/>',
+    /"name":"smoke","exitCode":1,"stderr":".*there is no suite smoke"} <testsuite name="smoke" tests="0"\/>/
+  ],
+  "programs/agent": [
+    'write: "written"',
+    'read a missing file: {"error":"FileError"}',
+    'fail: {"exitCode":7,"stdout":"","stderr":"no such package\\n"}',
+    'wait: {"error":"too slow","stdout":"working\\n"}',
+    'serve: "dev is ready"',
+    'fetch: "<h1>hi</h1>"',
+    "stop and read the log: true"
+  ]
+} satisfies { readonly [path: string]: ReadonlyArray<string | RegExp> }
+
 /** In the order in which they need each other. */
 const pairs: ReadonlyArray<Example> = [
   { path: "presets/coding-agents", prints: [] },
@@ -58,6 +80,7 @@ const pairs: ReadonlyArray<Example> = [
     prints: ["setup step exited with code 1: cat /work/package.json", /^\/work$/m]
   },
   { path: "debug/slow-pull", prints: [/resolv/i, /^test$/m] },
+  ...Object.entries(programs).map(([path, prints]) => ({ path, prints })),
   { path: "snapshots/remove", prints: ["false"] }
 ]
 

@@ -62,6 +62,14 @@ layer(Support.layer, { excludeTestServices: true })("the Promise adapter", (it) 
     }).pipe(Effect.scoped)
   )
 
+  it.effect("has pools, metrics, logs, watches and folder copies", () =>
+    Effect.gen(function* () {
+      const ended = yield* Support.outcome(start(node, "everything.ts", Support.image))
+      assert.deepStrictEqual(ended, { stdout: '["pooled",true,"create","copied",true] 1\n', exitCode: 0 })
+      yield* nothingLeft
+    })
+  )
+
   it.effect("works beside the Effect library, also under Bun", () =>
     Effect.gen(function* () {
       const ended = yield* Support.outcome(start(bun, "effect.ts"))
