@@ -15,6 +15,8 @@ const web = fileURLToPath(new URL("programs/web.ts", import.meta.url))
 
 const attached = fileURLToPath(new URL("programs/attach.ts", import.meta.url))
 
+const attachedToJob = fileURLToPath(new URL("programs/attachJob.ts", import.meta.url))
+
 /** Calls the command line in a terminal, with a home that all calls of a test share. */
 const making = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
@@ -86,6 +88,27 @@ test(
     const { lines, status } = yield* outcome(shell)
     assert.strictEqual(status, 0)
     assert.match(lines.join("\n"), /\nstatus 0, 0 processes, raw false$/)
+  })
+)
+
+test(
+  "a job runs on when Ctrl+] leaves it, and shows what it wrote to who attaches again",
+  Effect.gen(function* () {
+    const shell = yield* Terminal.start([attachedToJob], {})
+    yield* shell.type("echo one\r")
+    yield* shell.until(/^one$/m)
+    // The size is that of this terminal.
+    yield* shell.until(/^30 100$/m)
+    yield* shell.type("\x1d")
+    yield* shell.until(/^Running, raw false\n[^]*^one$/m)
+    assert.strictEqual(yield* shell.resize(120, 40), 0)
+    yield* shell.type("echo two\r")
+    yield* shell.until(/^40 120$/m)
+    yield* shell.until(/^two$/m)
+    yield* shell.type("exit 3\r")
+    const { lines, status } = yield* outcome(shell)
+    assert.strictEqual(status, 0)
+    assert.match(lines.join("\n"), /\n\{"_tag":"Exited","exitCode":3\}, raw false$/)
   })
 )
 
