@@ -95,16 +95,15 @@ test(
   "a job runs on when Ctrl+] leaves it, and shows what it wrote to who attaches again",
   Effect.gen(function* () {
     const shell = yield* Terminal.start([attachedToJob], {})
-    yield* shell.type("echo one\r")
-    yield* shell.until(/^one$/m)
-    // The size is that of this terminal.
-    yield* shell.until(/^30 100$/m)
+    const sized = (size: string, word: string) =>
+      shell.type(`until [ "$(stty size)" = "${size}" ]; do sleep 0.01; done; echo ${word} | tr a-z A-Z\r`)
+    yield* sized("30 100", "first")
+    yield* shell.until(/^FIRST$/m)
     yield* shell.type("\x1d")
-    yield* shell.until(/^Running, raw false\n[^]*^one$/m)
+    yield* shell.until(/^Running, raw false\n[^]*^FIRST$/m)
     assert.strictEqual(yield* shell.resize(120, 40), 0)
-    yield* shell.type("echo two\r")
-    yield* shell.until(/^40 120$/m)
-    yield* shell.until(/^two$/m)
+    yield* sized("40 120", "second")
+    yield* shell.until(/^SECOND$/m)
     yield* shell.type("exit 3\r")
     const { lines, status } = yield* outcome(shell)
     assert.strictEqual(status, 0)

@@ -7,8 +7,7 @@ import * as Sandbox from "../../../src/Sandbox.ts"
 
 Effect.gen(function* () {
   const sandbox = yield* Sandbox.launch({ image: "alpine:3" })
-  const script = "trap 'stty size' WINCH; while :; do read -r x && $x; done"
-  const job = yield* sandbox.start("sh", ["-c", script], { terminal: { rows: 24, columns: 80 } })
+  const job = yield* sandbox.start("sh", [], { terminal: { rows: 24, columns: 80 } })
   const first = yield* job.attach
   yield* Console.log(`\n${first._tag}, raw ${process.stdin.isRaw}`)
   const second = yield* job.attach
