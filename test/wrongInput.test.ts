@@ -616,7 +616,13 @@ describe("invalid input", () => {
             on(sandbox, "start"),
             ["a", []],
             { command: commands, args: words },
-            { ...attach, id: ["", "A b", "a/b", ...text], stdin: ["x", 5, null], maxLog: ["64K", ...size] }
+            {
+              ...attach,
+              id: ["", "A b", "a/b", ...text],
+              stdin: ["x", 5, null],
+              terminal: spawn.terminal,
+              maxLog: ["64K", ...size]
+            }
           )
         ],
         job: [row(on(sandbox, "job"), ["a"], { id: ["", "A", "a/b", ...text, undefined] })],
@@ -680,23 +686,23 @@ describe("invalid input", () => {
           } satisfies Wrong<Sandbox.ForkOptions>)
         ]
       })
+      const sizes = {
+        rows: [
+          { rows: 0, columns: 1 },
+          { rows: Number.NaN, columns: 1e9 }
+        ],
+        size: []
+      }
       const job = yield* sandbox.start("true")
       yield* checkAll("job", {
         logs: [row(on(job, "logs"), [], {}, { since: count, follow: flag })],
         signal: [row(on(job, "signal"), ["SIGTERM"], { signal: ["SIGX", -1, 65, 1.5, null, {}] })],
+        resize: [row(on(job, "resize"), [{ rows: 1, columns: 1 }], sizes)],
         remove: [row(on(job, "remove"), [], {}, { force: flag })]
       })
       yield* checkAll("process", {
         signal: [row(on(process, "signal"), ["SIGTERM"], { signal: ["SIGX", -1, 65, 1.5, null, {}] })],
-        resize: [
-          row(on(process, "resize"), [{ rows: 1, columns: 1 }], {
-            rows: [
-              { rows: 0, columns: 1 },
-              { rows: Number.NaN, columns: 1e9 }
-            ],
-            size: []
-          })
-        ]
+        resize: [row(on(process, "resize"), [{ rows: 1, columns: 1 }], sizes)]
       })
       assert.isFalse(yield* sandbox.exists("/f"))
     }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer()))

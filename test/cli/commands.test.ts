@@ -449,6 +449,20 @@ describe("jobs", () => {
       assert.include((yield* failing(2, "job", "logs", "--since", "-1", "web", id)).message, "Invalid --since")
       assert.include((yield* failing(2, "job", "logs", "web", "A b")).message, "Invalid ID")
       assert.include((yield* failing(2, "job", "write", "web", id)).message, "Invalid stdin")
+      assert.include((yield* failing(2, "job", "attach", "web", id)).message, "Invalid terminal")
+      const inTerminal = yield* succeeding(
+        "job",
+        "start",
+        "-t",
+        "web",
+        "--",
+        "sh",
+        "-c",
+        "stty size; echo $TERM; exit 3"
+      )
+      yield* ending(3)("job", "attach", "web", inTerminal.stdout.trim())
+      const { stdout } = yield* succeeding("job", "logs", "web", inTerminal.stdout.trim())
+      assert.match(stdout, /^\d+ \d+\r\n[\w-]+\r\n$/)
       assert.strictEqual((yield* succeeding("job", "rm", "web", id)).stdout, `Removed ${id}\n`)
       assert.strictEqual((yield* failing(1, "job", "logs", "web", id)).error?.reason._tag, "NotFound")
     })

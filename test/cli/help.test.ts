@@ -39,6 +39,7 @@ const commands = [
   ["jobs"],
   ["job"],
   ["job", "start"],
+  ["job", "attach"],
   ["job", "logs"],
   ["job", "wait"],
   ["job", "kill"],

@@ -15,6 +15,8 @@ const web = fileURLToPath(new URL("programs/web.ts", import.meta.url))
 
 const attached = fileURLToPath(new URL("programs/attach.ts", import.meta.url))
 
+const attachedToJob = fileURLToPath(new URL("programs/attachJob.ts", import.meta.url))
+
 /** Calls the command line in a terminal, with a home that all calls of a test share. */
 const making = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
@@ -86,6 +88,26 @@ test(
     const { lines, status } = yield* outcome(shell)
     assert.strictEqual(status, 0)
     assert.match(lines.join("\n"), /\nstatus 0, 0 processes, raw false$/)
+  })
+)
+
+test(
+  "a job runs on when Ctrl+] leaves it, and shows what it wrote to who attaches again",
+  Effect.gen(function* () {
+    const shell = yield* Terminal.start([attachedToJob], {})
+    const sized = (size: string, word: string) =>
+      shell.type(`until [ "$(stty size)" = "${size}" ]; do sleep 0.01; done; echo ${word} | tr a-z A-Z\r`)
+    yield* sized("30 100", "first")
+    yield* shell.until(/^FIRST$/m)
+    yield* shell.type("\x1d")
+    yield* shell.until(/^Running, raw false\n[^]*^FIRST$/m)
+    assert.strictEqual(yield* shell.resize(120, 40), 0)
+    yield* sized("40 120", "second")
+    yield* shell.until(/^SECOND$/m)
+    yield* shell.type("exit 3\r")
+    const { lines, status } = yield* outcome(shell)
+    assert.strictEqual(status, 0)
+    assert.match(lines.join("\n"), /\n\{"_tag":"Exited","exitCode":3\}, raw false$/)
   })
 )
 

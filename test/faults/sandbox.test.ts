@@ -129,6 +129,14 @@ matrix("Sandbox", surface, [
       yield* job.remove({ force: true })
     })
   ),
+  over("job with a terminal", (sandbox) =>
+    Effect.gen(function* () {
+      const job = yield* sandbox.start("sh", ["-c", "read -r line"], { terminal: { rows: 24, columns: 80 } })
+      yield* job.resize({ rows: 40, columns: 100 })
+      yield* job.write("\r")
+      yield* job.wait
+    })
+  ),
   over("jobs", (sandbox) => sandbox.jobs),
   over("attach", (sandbox) => sandbox.attach("true")),
   over("attachShell", (sandbox) => typing(sandbox.attachShell)),

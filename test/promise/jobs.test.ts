@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as Promises from "../../src/promise.ts"
 import { reasonOf, rejection, twin } from "./support.ts"
 
@@ -41,5 +41,32 @@ describe("a job", () => {
       await job.kill()
       assert.deepStrictEqual(await job.wait(), { kind: "signaled", signal: "SIGKILL" })
     })
+  })
+
+  it("has a terminal that is resized, and attached to until its end", async () => {
+    const written: Array<string> = []
+    const out = vi.spyOn(process.stdout, "write").mockImplementation((chunk, ...rest) => {
+      written.push(Buffer.from(chunk).toString())
+      for (const callback of rest) if (typeof callback === "function") callback()
+      return true
+    })
+    try {
+      await Promises.runInSandbox({ image: "alpine", name: "terminal" }, async (sb) => {
+        const job = await sb.start("sh", ["-c", "printf 'a\\033[6nb'; read -r x; stty size; exit 4"], {
+          terminal: { rows: 24, columns: 80 }
+        })
+        assert.deepInclude(await job.info(), { terminal: true, stdin: "open" })
+        await job.resize(50, 132)
+        const reading = job.logs({ follow: true })
+        await reading.next()
+        const attached = job.attach()
+        await job.write("\r")
+        assert.deepStrictEqual(await attached, { kind: "exited", code: 4 })
+      })
+      // What asks the terminal for its state is not asked again.
+      assert.strictEqual(written.join(""), "ab\r\n50 132\r\n")
+    } finally {
+      out.mockRestore()
+    }
   })
 })

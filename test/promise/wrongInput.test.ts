@@ -605,6 +605,7 @@ describe("invalid input to methods", () => {
           user: ["a b", ...notText],
           env: [5, null, { A: 1 }],
           stdin: ["x", 5, null],
+          terminal: [5, {}, { rows: 0, columns: 80 }, null],
           maxLog: ["1X", "64K", 1.5, null, {}]
         }
       ),
@@ -717,6 +718,16 @@ describe("invalid input to methods", () => {
     })
     await stdin.close()
     assert.isTrue((await handle.wait()).success)
+  })
+
+  it("is rejected by jobs", async () => {
+    await Lightbox.runInSandbox({ image, name: "own" }, async (own) => {
+      const job = await own.start("true")
+      await checkAll("Job", {
+        resize: row(on(job, "resize"), [1, 1], { rows: [0, ...notCount], columns: [0, 1e9, ...notCount] }),
+        attach: row(on(job, "attach"))
+      })
+    })
   })
 
   it("is rejected by the static methods and handles of Sandbox, Snapshot and Volume", async () => {

@@ -8,7 +8,7 @@ import type * as Job from "../../Job.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type { SignalName } from "../config/signals.ts"
 import { signals, statusOf } from "../config/signals.ts"
-import { keyboard } from "../guest/attach.ts"
+import { keyboard, size } from "../guest/attach.ts"
 import { write as writeText } from "../report/output.ts"
 import { driver, instant, Json, Outputs, print, printList, printRemoved, toJson } from "./environment.ts"
 import { requiredCommand } from "./exec.ts"
@@ -81,19 +81,21 @@ const start = Command.make(
     command: requiredCommand,
     id: Flags.text("id", "ID", "Id of the job (default: random)"),
     ...Flags.running,
+    tty: Flags.toggle("tty", "Run it on a terminal of its own, for job attach").pipe(Flag.withAlias("t")),
     input: Flags.toggle("input", "Keep the input open, for job write").pipe(Flag.withAlias("i")),
     maxLog: Flags.text("max-log", "SIZE", "Limit for the kept output (default: 8M)")
   },
   Effect.fnUntraced(
-    function* ({ command: [command = "", ...args], env, envFile, id, input, maxLog, sandbox, user, workdir }) {
+    function* ({ command: [command = "", ...args], env, envFile, id, input, maxLog, sandbox, tty, user, workdir }) {
       const connected = yield* Sandbox.connect(sandbox)
       const job = yield* connected
         .start(command, args, {
           id,
-          env: Flags.variables({ env, envFile }),
+          env: { ...(tty ? { TERM: process.env["TERM"] ?? "xterm" } : {}), ...Flags.variables({ env, envFile }) },
           cwd: workdir,
           user,
-          stdin: input ? "open" : "empty",
+          stdin: input || tty ? "open" : "empty",
+          terminal: tty ? size() : undefined,
           maxLog: yield* Flags.bytesOf("--max-log", maxLog)
         })
         .pipe(Effect.mapError(nameFlags({ ...Flags.runningNames, id: "--id", maxLog: "--max-log" })))
@@ -104,8 +106,23 @@ const start = Command.make(
   )
 ).pipe(
   Command.withDescription("Start a job and print its id"),
-  Command.withExamples([{ command: "lightbox job start web --id server -- npm run dev" }])
+  Command.withExamples([
+    { command: "lightbox job start web --id server -- npm run dev" },
+    { command: "lightbox job start -t web --id edit -- vi notes", description: "Start an editor to attach to" }
+  ])
 )
+
+const attach = Command.make(
+  "attach",
+  on,
+  Effect.fnUntraced(function* (input) {
+    const job = yield* find(input)
+    const status = yield* job.attach
+    if (status._tag !== "Running") return yield* new Status.Ended({ status: exitStatusOf(status) })
+    const { stderr } = yield* Outputs
+    stderr.write(`\r\nDetached. To attach again: lightbox job attach ${input.sandbox} ${input.id}\n`)
+  }, Effect.scoped)
+).pipe(Command.withDescription("Connect this terminal to a job that was started with --tty; Ctrl+] leaves it running"))
 
 const encodeEvent = toJson(Shapes.JobOutput)
 
@@ -178,6 +195,6 @@ const rm = Command.make(
 
 export const job = Command.make("job").pipe(
   Command.withDescription("Start, read and end jobs: commands that outlive their connection"),
-  Command.withSubcommands([start, logs, wait, kill, write, rm]),
+  Command.withSubcommands([start, attach, logs, wait, kill, write, rm]),
   Command.provide(driver())
 )

@@ -36,14 +36,15 @@ export const connect = <A>({
 }: Session<A>): Effect.Effect<A | undefined, LightboxError, Scope.Scope> =>
   Effect.gen(function* () {
     if (!isTerminal()) return yield* Effect.raceFirst(run, Effect.andThen(send(keyboard), Effect.never))
-    const detached = yield* Deferred.make<void>()
+    const left = yield* Deferred.make<void>()
     yield* rawMode
     yield* followSize(resize)
-    const typed = send(Stream.takeWhile(keyboard, (bytes) => !leaves(bytes)))
+    const keys = Stream.takeWhile(keyboard, (bytes) => !leaves(bytes))
     return yield* Effect.raceAllFirst([
       run,
-      Effect.andThen(Effect.andThen(typed, Deferred.succeed(detached, undefined)), Effect.never),
-      Effect.as(Deferred.await(detached), undefined)
+      Effect.as(send(Stream.onEnd(keys, Deferred.succeed(left, undefined))), undefined),
+      // A guest that hangs takes no input.
+      Effect.as(Effect.andThen(Deferred.await(left), Effect.sleep("1 second")), undefined)
     ])
   })
 

@@ -4,7 +4,17 @@ import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 import type { Signal, Size } from "../config/plain.ts"
 import type * as Jobs from "../../Job.ts"
-import { Bytes, CString, Env, GuestPath, Int53, notBlank, optionsStruct, User } from "../config/schemas.ts"
+import {
+  Bytes,
+  CString,
+  Env,
+  GuestPath,
+  Int53,
+  notBlank,
+  optionsStruct,
+  TerminalSize,
+  User
+} from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
 import { callFields, checked, Data, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
@@ -28,6 +38,11 @@ export interface JobOptions extends CallOptions {
   readonly env?: { readonly [name: string]: string } | undefined
   /** `"open"`: the command reads what {@link Job.write} sends. Default: `"empty"`. */
   readonly stdin?: "open" | "empty" | undefined
+  /**
+   * Runs the command in a terminal of this size, with its input open. Default: none. Needs `script` of util-linux in the
+   * guest, which Debian and its relatives have; rejects with `Unsupported` without it.
+   */
+  readonly terminal?: { readonly rows: number; readonly columns: number } | undefined
   /** Limit for the kept output, such as `"64M"`; at least 128 KiB. The oldest is dropped. Default: 8 MiB. */
   readonly maxLog?: Size | undefined
 }
@@ -55,6 +70,7 @@ export interface JobInfo {
   /** The command and its arguments. */
   readonly argv: ReadonlyArray<string>
   readonly stdin: "open" | "empty"
+  readonly terminal: boolean
   /** Process id and group of the command. Undefined until it has begun. */
   readonly pid?: number | undefined
   readonly startedAt: Date
@@ -167,7 +183,20 @@ export class Job {
     const { signal, ...checked } = decodeWrite({ data }, options)
     await run(this.#job.write<never, never>(checked.data), signal)
   }
-  /** Ends the command's input. */
+  /** Resizes the job's terminal, in characters. Rejects if it has none. */
+  async resize(rows: number, columns: number, options?: CallOptions): Promise<void> {
+    const { signal, ...size } = decodeResize({ rows, columns }, options)
+    await run(this.#job.resize(size), signal)
+  }
+  /**
+   * Connects the job's terminal to that of this process until the job ends. Ctrl+] detaches, as an abort does: the job
+   * runs on, and the status is `"running"`. Shows the last 32 KiB of the log first, and follows the size of this
+   * process's terminal. Rejects if the job has no terminal.
+   */
+  async attach(options?: CallOptions): Promise<JobStatus> {
+    return statusOf(await run(this.#job.attach, signalOf("Job.attach", options)))
+  }
+  /** Ends the command's input. With a terminal, types Ctrl+D, and nothing can be sent afterwards. */
   async endInput(options?: CallOptions): Promise<void> {
     await run(this.#job.endInput, signalOf("Job.endInput", options))
   }
@@ -194,6 +223,8 @@ const decodeLogs = checked(
 
 const decodeWrite = checked("Job.write", Schema.Struct({ data: Data }), Schema.Struct(callFields))
 
+const decodeResize = checked("Job.resize", TerminalSize, Schema.Struct(callFields))
+
 const decodeRemove = checked(
   "Job.remove",
   None,
@@ -211,6 +242,7 @@ export const decodeStart = checked(
     user: Schema.optional(User),
     env: Schema.optional(Env),
     stdin: Schema.optional(Schema.Literals(["open", "empty"])),
+    terminal: Schema.optional(TerminalSize),
     maxLog: Schema.optional(Bytes)
   })
 )
