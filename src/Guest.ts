@@ -113,8 +113,8 @@ export type Signal = Plain.Signal
  * **Details**
  *
  * `output` can be read once. It ends when the command has exited and both its streams are closed; `exitCode` completes
- * at the same time (-1: ended by a signal). A process in the background that holds them open a second longer is killed;
- * with a session of its own it is not, and both fail. They also fail with `GuestLost` when the sandbox stops.
+ * at the same time (-1: ended by a signal). A background process that keeps them open for another second is killed,
+ * unless it has its own session; then both fail. They also fail with `GuestLost` when the sandbox stops.
  *
  * `stdin` stays open until its sink completes: run it with the input, or with `Stream.empty`. Input sent after the
  * command closed its end is dropped.
@@ -225,7 +225,8 @@ export interface ReadRange {
 }
 
 /**
- * Options for reading a whole file. `maxBytes` limits its size, default 256 MiB: a guest decides how long its files are.
+ * Options for reading a whole file. `maxBytes` limits its size, default 256 MiB: a guest can make its files as large as
+ * it likes.
  *
  * @category options
  * @since 0.1.0
@@ -331,7 +332,7 @@ export interface Guest extends Pick<
 > {
   /** Time from the start of the guest's kernel until the agent was ready, in milliseconds. */
   readonly bootMillis: number
-  /** Starts a command. Closing the scope kills its process group, but no process with a session of its own. */
+  /** Starts a command. Closing the scope kills its process group, but no process in its own session. */
   readonly spawn: (command: Command, output?: OutputPolicy) => Effect.Effect<Process, LightboxError, Scope.Scope>
   readonly stat: (
     path: string,

@@ -11,9 +11,8 @@
  * It never removes volumes, other snapshots, anything detached, or anything that
  * belongs to living processes or other tools.
  *
- * Every driver's layer sweeps when it is built and every 30 seconds, so that nothing
- * of a killed process is left a minute later. {@link layer} also removes detached
- * sandboxes whose time to live has expired.
+ * Every driver's layer sweeps when it is built and every 30 seconds, so a killed process leaves nothing behind for more
+ * than a minute. {@link layer} also removes detached sandboxes whose time to live has expired.
  *
  * @since 0.1.0
  */

@@ -1,7 +1,7 @@
 /**
  * Sandboxes booted in advance, each used once.
  *
- * A pool keeps sandboxes ready and hands one out in less than a millisecond. After use, the sandbox is removed and a
+ * A pool keeps sandboxes ready and hands one out within milliseconds. After use, the sandbox is removed and a
  * replacement boots in the background: no two users share a sandbox.
  *
  * **Example** (Run an agent's tools)

@@ -1169,7 +1169,7 @@ export interface PlanOptions extends Pick<BuildOptions, "force" | "pullPolicy"> 
  *
  * With the pull policy `"always"`, of the definition or the options, it asks the
  * registry for the base image. It then fails with `ImageUnavailable` if the
- * registry cannot be asked; a build then leaves the pull to the runtime. With other
+ * registry cannot be reached; a build then leaves the pull to the runtime. With other
  * policies, it needs no network.
  *
  * **Example** (Checking whether the base image has moved)
@@ -1278,8 +1278,8 @@ const decodeTo = decoder(Schema.UndefinedOr(intBetween(1, Number.MAX_SAFE_INTEGE
  */
 export interface PruneOptions {
   /**
-   * Generations that each name keeps, including the current one. Of the others, those that were loaded, or taken over
-   * from another tool, are removed whatever the other options say. Default: all.
+   * Generations that each name keeps, including the current one. Older generations that were loaded, or taken over from
+   * another tool, are removed regardless of the other options. Default: all.
    */
   readonly keep?: number | undefined
   /** Keep results used within this duration. Default: none. */
