@@ -203,47 +203,59 @@ export interface FileAttributes {
  * @since 0.1.0
  */
 export interface OpenOptions {
+  /** Allow reading. Default: `false`. */
   readonly read?: boolean | undefined
+  /** Allow writing. Default: `false`. */
   readonly write?: boolean | undefined
+  /** Write only at the end of the file. Default: `false`. */
   readonly append?: boolean | undefined
+  /** Create the file if it does not exist. Default: `false`. */
   readonly create?: boolean | undefined
+  /** Create the file, and fail if it exists. Default: `false`. */
   readonly createNew?: boolean | undefined
+  /** Empty the file first. Default: `false`. */
   readonly truncate?: boolean | undefined
   /** Permission bits of a new file. Default: chosen by the agent. */
   readonly mode?: number | undefined
 }
 
 /**
- * A part of a file, in bytes: `bytesToRead` (default: to the end) from `offset` (default: 0).
+ * A part of a file.
  *
  * @category options
  * @since 0.1.0
  */
 export interface ReadRange {
+  /** Position of the first byte. Default: 0. */
   readonly offset?: number | undefined
+  /** Number of bytes. Default: to the end of the file. */
   readonly bytesToRead?: number | undefined
 }
 
 /**
- * Options for reading a whole file. `maxBytes` limits its size, default 256 MiB: a guest can make its files as large as
- * it likes.
+ * Options for reading a whole file.
  *
  * @category options
  * @since 0.1.0
  */
 export interface ReadOptions {
+  /**
+   * Limit of the size, such as `"1M"`: a guest can make its files as large as it likes. Default: 256 MiB, or 16 GiB for
+   * `copyOut`.
+   */
   readonly maxBytes?: Plain.Size | undefined
 }
 
 /**
- * Options for writing a file. `flag`: `"w"` (the default) replaces the file, `"a"` appends; with an `"x"` the file must
- * not exist. `mode`: permission bits, default `0o644`.
+ * Options for writing a file.
  *
  * @category options
  * @since 0.1.0
  */
 export interface WriteOptions {
+  /** `"w"` replaces the file, `"a"` appends; with an `"x"`, the file must not exist. Default: `"w"`. */
   readonly flag?: Exclude<FileSystem.OpenFlag, "r"> | undefined
+  /** Permission bits of a new file. Default: `0o644`. */
   readonly mode?: number | undefined
 }
 

@@ -54,7 +54,7 @@ class Failure extends Schema.Error<Failure>("effect-lightbox/LightboxError/Failu
 // =============================================================================
 
 /**
- * There is no such sandbox, snapshot, generation, volume, image or job.
+ * There is no such sandbox, snapshot, generation, volume, image, step or job.
  *
  * @category errors
  * @since 0.1.0

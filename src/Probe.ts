@@ -62,6 +62,7 @@ export interface Timing {
  * @since 0.1.0
  */
 export interface Port extends Timing {
+  /** The port. */
   readonly port: number
 }
 
@@ -88,6 +89,7 @@ export interface Http extends Timing {
  * @since 0.1.0
  */
 export interface File extends Timing {
+  /** The path. */
   readonly file: string
 }
 
@@ -130,6 +132,7 @@ export interface Log extends Timing {
  * @since 0.1.0
  */
 export interface All extends Timing {
+  /** The probes. */
   readonly all: ReadonlyArray<ProbeInput>
 }
 
@@ -140,6 +143,7 @@ export interface All extends Timing {
  * @since 0.1.0
  */
 export interface Any extends Timing {
+  /** The probes. */
   readonly any: ReadonlyArray<ProbeInput>
 }
 

@@ -81,6 +81,7 @@ export interface ExecOptions<E = never, R = never> {
   readonly user?: string | undefined
   /** Variables added to the sandbox's. Redacted values are visible only in the guest. */
   readonly env?: { readonly [name: string]: Guest.Word } | undefined
+  /** POSIX limits by name, such as `{ nofile: 1024 }`. Default: the sandbox's. */
   readonly rlimits?: { readonly [name: string]: number | { readonly soft: number; readonly hard: number } } | undefined
   /** Input of the command. Default: empty. */
   readonly stdin?: string | Uint8Array | Stream.Stream<Uint8Array, E, R> | undefined

@@ -124,6 +124,7 @@ export type Base<E = never, R = never> =
  * @since 0.1.0
  */
 export interface BuilderOptions extends Pick<SandboxConfig.Options, "network" | "pullPolicy" | "registry"> {
+  /** Processors and memory. Default: the driver's. */
   readonly resources?: SandboxConfig.Resources | undefined
   /** Folders and volumes to mount in the builder, by guest path. They are not part of the snapshot. */
   readonly mounts?: { readonly [path: string]: Mount.MountInput } | undefined

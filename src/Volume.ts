@@ -242,13 +242,15 @@ export const exists = Effect.fn("Volume.exists")(
  * @category operations
  * @since 0.1.0
  */
-export const remove = (name: string): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
-  Effect.andThen(
-    decodeName("Volume.remove", name),
-    Microsandbox.Microsandbox.use((driver) =>
-      Effect.andThen(driver.removeVolume(name), internal.forgetPrimed(driver.home, name))
+export const remove = Effect.fn("Volume.remove")(
+  (name: string): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
+    Effect.andThen(
+      decodeName("Volume.remove", name),
+      Microsandbox.Microsandbox.use((driver) =>
+        Effect.andThen(driver.removeVolume(name), internal.forgetPrimed(driver.home, name))
+      )
     )
-  )
+)
 
 // =============================================================================
 // Sharing

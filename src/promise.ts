@@ -480,7 +480,7 @@ export interface SnapshotRecord {
   digest: string
   imageRef: string
   createdAt: Date
-  /** Apparent size of the disk, in bytes. Sparse areas take no space. */
+  /** Apparent size of the disk, in bytes. Sparse areas take no space. A number in JSON. */
   sizeBytes: bigint | null
   /** Folder that holds the snapshot. */
   path: string
