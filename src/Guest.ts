@@ -114,8 +114,8 @@ export type Signal = Plain.Signal
  * **Details**
  *
  * `output` can be read once. It ends when the command has exited and both its streams are closed; `exitCode` completes
- * at the same time (-1: ended by a signal). A process in the background that holds them open a second longer is killed;
- * with a session of its own it is not, and both fail. They also fail with `GuestLost` when the sandbox stops.
+ * at the same time (-1: ended by a signal). A background process that keeps them open for another second is killed,
+ * unless it has its own session; then both fail. They also fail with `GuestLost` when the sandbox stops.
  *
  * `stdin` stays open until its sink completes: run it with the input, or with `Stream.empty`. Input sent after the
  * command closed its end is dropped.
@@ -204,46 +204,59 @@ export interface FileAttributes {
  * @since 0.1.0
  */
 export interface OpenOptions {
+  /** Allow reading. Default: `false`. */
   readonly read?: boolean | undefined
+  /** Allow writing. Default: `false`. */
   readonly write?: boolean | undefined
+  /** Write only at the end of the file. Default: `false`. */
   readonly append?: boolean | undefined
+  /** Create the file if it does not exist. Default: `false`. */
   readonly create?: boolean | undefined
+  /** Create the file, and fail if it exists. Default: `false`. */
   readonly createNew?: boolean | undefined
+  /** Empty the file first. Default: `false`. */
   readonly truncate?: boolean | undefined
   /** Permission bits of a new file. Default: chosen by the agent. */
   readonly mode?: number | undefined
 }
 
 /**
- * A part of a file, in bytes: `bytesToRead` (default: to the end) from `offset` (default: 0).
+ * A part of a file.
  *
  * @category options
  * @since 0.1.0
  */
 export interface ReadRange {
+  /** Position of the first byte. Default: 0. */
   readonly offset?: number | undefined
+  /** Number of bytes. Default: to the end of the file. */
   readonly bytesToRead?: number | undefined
 }
 
 /**
- * Options for reading a whole file. `maxBytes` limits its size, default 256 MiB: a guest decides how long its files are.
+ * Options for reading a whole file.
  *
  * @category options
  * @since 0.1.0
  */
 export interface ReadOptions {
+  /**
+   * Limit of the size, such as `"1M"`: a guest can make its files as large as it likes. Default: 256 MiB, or 16 GiB for
+   * `copyOut`.
+   */
   readonly maxBytes?: Plain.Size | undefined
 }
 
 /**
- * Options for writing a file. `flag`: `"w"` (the default) replaces the file, `"a"` appends; with an `"x"` the file must
- * not exist. `mode`: permission bits, default `0o644`.
+ * Options for writing a file.
  *
  * @category options
  * @since 0.1.0
  */
 export interface WriteOptions {
+  /** `"w"` replaces the file, `"a"` appends; with an `"x"`, the file must not exist. Default: `"w"`. */
   readonly flag?: Exclude<FileSystem.OpenFlag, "r"> | undefined
+  /** Permission bits of a new file. Default: `0o644`. */
   readonly mode?: number | undefined
 }
 
@@ -332,7 +345,7 @@ export interface Guest extends Pick<
 > {
   /** Time from the start of the guest's kernel until the agent was ready, in milliseconds. */
   readonly bootMillis: number
-  /** Starts a command. Closing the scope kills its process group, but no process with a session of its own. */
+  /** Starts a command. Closing the scope kills its process group, but no process in its own session. */
   readonly spawn: (command: Command, output?: OutputPolicy) => Effect.Effect<Process, LightboxError, Scope.Scope>
   readonly stat: (
     path: string,

@@ -22,8 +22,8 @@
  * With `terminal`, a job is a session on a terminal, such as a shell or an editor, that `job.attach` connects to the
  * terminal of this process, again and again. Its log has the bytes that the terminal was sent.
  *
- * Standard output and error are one log, in the order in which they were written, because then one offset says where a
- * reader is. To keep them apart, redirect one: `sandbox.start("sh", ["-c", "make 2> /tmp/errors"])`.
+ * Standard output and error are one log, in the order in which they were written, so that a single offset marks a
+ * reader's position. To keep them apart, redirect one: `sandbox.start("sh", ["-c", "make 2> /tmp/errors"])`.
  *
  * A log keeps at least the last half of `maxLog` bytes (default: 8 MiB). Of the jobs that have ended, each start keeps
  * the last 50. `job.remove` removes one, and removing the sandbox removes all. The folder is on the root disk, so
@@ -71,8 +71,8 @@ import type * as SandboxConfig from "./SandboxConfig.ts"
  */
 export interface StartOptions extends Pick<ExecOptions, "cwd" | "user" | "env" | "rlimits"> {
   /**
-   * Identifies the job in its sandbox: 1 to 64 lower-case letters, digits, dashes and underscores. Default: random. An id
-   * that is taken fails with `AlreadyExists`, also after the job has ended, until `remove`.
+   * Identifies the job in its sandbox: 1 to 64 lower-case letters, digits, dashes and underscores. Default: random. A
+   * taken id fails with `AlreadyExists`, even after the job has ended, until it is removed.
    */
   readonly id?: string | undefined
   /** `"open"`: the command reads what {@link Job.write} sends. Default: `"empty"`. */
@@ -87,7 +87,7 @@ export interface StartOptions extends Pick<ExecOptions, "cwd" | "user" | "env" |
 }
 
 /**
- * The state of a job. `Lost`: nobody knows how it ended, because the guest was restarted or the supervisor was killed.
+ * The state of a job. `Lost`: its end was not recorded, because the guest was restarted or the supervisor was killed.
  *
  * A command that exits with 128 plus the number of a signal, as shells do, counts as exited, except for 130 (`SIGINT`)
  * and 141 (`SIGPIPE`), which `sh` cannot tell from the signals. Where `sh` is bash, every other signal is such a code.
@@ -198,8 +198,8 @@ export type LogEvent =
  *
  * **Gotchas**
  *
- * When the command has exited, processes that it left in the background and that hold its output open are killed after
- * a second. One with a session of its own is not; its output is no longer kept, and the job ends five seconds later.
+ * When the command has exited, background processes that keep its output open are killed after a second. One in its own
+ * session is not; its output is no longer kept, and the job ends five seconds later.
  *
  * A job alone does not reset the idle timeout of its sandbox.
  *

@@ -186,8 +186,8 @@ const report = (cause: Cause.Cause<unknown>): void => {
 // =============================================================================
 
 /**
- * Receives a line when a person would wonder what takes so long: a pull, the steps
- * of a build that has no `onEvent`, the first boot. Each line comes once per process.
+ * Receives a line before slow work: a pull, the steps of a build that has no `onEvent`, the first boot. Each line comes
+ * once per process.
  *
  * Default: write to standard error if that is a terminal, else nothing.
  *

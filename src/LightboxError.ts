@@ -26,7 +26,7 @@ import * as FailureText from "./internal/report/failureText.ts"
 const TypeId = "~effect-lightbox/LightboxError" as const
 
 /**
- * Whether a failed operation had no effect (`"failed"`), or may have had one because no answer arrived (`"unknown"`).
+ * The effect of a failed operation. `"failed"`: none. `"unknown"`: no answer arrived, so it may have taken effect.
  *
  * @category models
  * @since 0.1.0
@@ -41,7 +41,7 @@ export type Outcome = "failed" | "unknown"
  */
 export const Resource = Schema.Literals(["sandbox", "snapshot", "generation", "volume", "image", "step", "job"])
 
-/** What all reasons have. Most are final, and the operation had no effect. */
+/** The base of all reasons. Default: not retryable, without effect. */
 class Failure extends Schema.Error<Failure>("effect-lightbox/LightboxError/Failure")({
   cause: Schema.optionalKey(Schema.Defect())
 }) {
@@ -54,7 +54,7 @@ class Failure extends Schema.Error<Failure>("effect-lightbox/LightboxError/Failu
 // =============================================================================
 
 /**
- * The sandbox, snapshot, generation, volume or image does not exist.
+ * There is no such sandbox, snapshot, generation, volume, image, step or job.
  *
  * @category errors
  * @since 0.1.0

@@ -21,6 +21,7 @@ import type { Size } from "./SandboxConfig.ts"
  * @since 0.1.0
  */
 export interface Options {
+  /** Key of an account of the service. */
   readonly apiKey: Redacted.Redacted<string>
   /** Address of the service. Default: the hosted one. */
   readonly url?: string | undefined

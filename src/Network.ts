@@ -263,6 +263,7 @@ export type SecretInjection = Plain.SecretInjection
  * @since 0.1.0
  */
 export interface SecretInput extends Plain.SecretOptions {
+  /** The secret itself, which the guest never sees. */
   readonly value: Redacted.Redacted<string>
 }
 

@@ -55,19 +55,20 @@ export interface Timing {
 }
 
 /**
- * A TCP port that accepts connections from the guest's own 127.0.0.1, whatever the network. An attempt is given up after
- * 5 seconds.
+ * A TCP port that accepts connections from the guest's own 127.0.0.1, whatever the network. Each attempt times out
+ * after 5 seconds.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Port extends Timing {
+  /** The port. */
   readonly port: number
 }
 
 /**
- * A server on a port of the guest's own 127.0.0.1 that answers a GET request. Redirects are not followed. An attempt is
- * given up after 5 seconds.
+ * A server on a port of the guest's own 127.0.0.1 that answers a GET request. Redirects are not followed. Each attempt
+ * times out after 5 seconds.
  *
  * @category options
  * @since 0.1.0
@@ -88,6 +89,7 @@ export interface Http extends Timing {
  * @since 0.1.0
  */
 export interface File extends Timing {
+  /** The path. */
   readonly file: string
 }
 
@@ -111,7 +113,7 @@ export interface Command extends Timing {
 
 /**
  * A text in a line of the log of a job, from its beginning as far as it is kept. Fails when the job has ended without it.
- * A log that has dropped the line (see `maxLog`) does not have it any more.
+ * A line that the log has dropped (see `maxLog`) is not found.
  *
  * @category options
  * @since 0.1.0
@@ -130,6 +132,7 @@ export interface Log extends Timing {
  * @since 0.1.0
  */
 export interface All extends Timing {
+  /** The probes. */
   readonly all: ReadonlyArray<ProbeInput>
 }
 
@@ -140,6 +143,7 @@ export interface All extends Timing {
  * @since 0.1.0
  */
 export interface Any extends Timing {
+  /** The probes. */
   readonly any: ReadonlyArray<ProbeInput>
 }
 

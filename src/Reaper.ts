@@ -11,12 +11,12 @@
  * It never removes volumes, other snapshots, anything detached, or anything that
  * belongs to living processes or other tools.
  *
- * Every driver's layer sweeps when it is built and every 30 seconds, so that nothing
- * of a killed process is left a minute later. {@link layer} also removes detached
- * sandboxes whose time to live has expired.
+ * Every driver's layer sweeps when it is built and every 30 seconds, so a killed process leaves nothing behind for more
+ * than a minute. {@link layer} also removes detached sandboxes whose time to live has expired.
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -85,18 +85,38 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
 })
 
 /**
+ * Options of {@link layer}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LayerOptions {
+  /** Pause between two sweeps. Default: 5 minutes. */
+  readonly interval?: Duration.Input | undefined
+}
+
+const repeat = Effect.fnUntraced(function* (options?: LayerOptions) {
+  const { interval = Duration.minutes(5) } = yield* decodeLayer(options)
+  yield* sweep().pipe(Effect.tap(internal.log), Effect.repeat(Schedule.spaced(interval)), Effect.forkScoped)
+})
+
+/**
  * Sweeps at an interval (default: 5 minutes), starting immediately, until the layer
  * closes. Logs the sandboxes and names it removes, and what it cannot remove.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: {
-  readonly interval?: Duration.Input | undefined
-}): Layer.Layer<never, LightboxError, Services> =>
-  Layer.effectDiscard(
-    Effect.gen(function* () {
-      const { interval = Duration.minutes(5) } = yield* decodeLayer(options)
-      yield* sweep().pipe(Effect.tap(internal.log), Effect.repeat(Schedule.spaced(interval)), Effect.forkScoped)
-    })
-  )
+export const layer = (options?: LayerOptions): Layer.Layer<never, LightboxError, Services> =>
+  Layer.effectDiscard(repeat(options))
+
+/**
+ * Sweeps like {@link layer}, with options read from the configuration.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<LayerOptions>
+): Layer.Layer<never, LightboxError | Config.ConfigError, Services> =>
+  Layer.effectDiscard(Effect.flatMap(Config.unwrap(options), repeat))

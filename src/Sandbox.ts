@@ -85,6 +85,7 @@ export interface ExecOptions<E = never, R = never> {
   readonly user?: string | undefined
   /** Variables added to the sandbox's. Redacted values are visible only in the guest. */
   readonly env?: { readonly [name: string]: Guest.Word } | undefined
+  /** POSIX limits by name, such as `{ nofile: 1024 }`. Default: the sandbox's. */
   readonly rlimits?: { readonly [name: string]: number | { readonly soft: number; readonly hard: number } } | undefined
   /** Input of the command. Default: empty. */
   readonly stdin?: string | Uint8Array | Stream.Stream<Uint8Array, E, R> | undefined
@@ -216,7 +217,7 @@ export interface WaitOptions {
 }
 
 /**
- * A port of this host that leads to a port of a guest.
+ * A port of this host that is forwarded to a port of a guest.
  *
  * @category models
  * @since 0.1.0
@@ -232,7 +233,7 @@ export interface Forward {
   readonly url: string
   /** Stops listening and closes all connections, before the scope does. */
   readonly close: Effect.Effect<void>
-  /** Waits until it is closed, whatever closes it. */
+  /** Completes when the forward closes, for any reason. */
   readonly closed: Effect.Effect<void>
 }
 
@@ -285,8 +286,8 @@ export interface Sandbox extends Guest.Files {
   ) => Effect.Effect<Guest.Process, LightboxError, Scope.Scope>
 
   /**
-   * Opens a port of this host that leads to a TCP port of the guest, for the scope or until the guest is lost. Each
-   * connection accepted here opens one in the guest, from its own 127.0.0.1, so servers that listen only there are
+   * Opens a port on this host and forwards it to a TCP port of the guest, for the scope or until the guest is lost.
+   * Each connection accepted here opens one in the guest, from its own 127.0.0.1, so servers that listen only there are
    * reached, whatever the sandbox's network. Either side can end before the other. If nothing listens in the guest, the
    * connection is closed immediately, so you can open the port before the server starts.
    *
@@ -341,8 +342,8 @@ export interface Sandbox extends Guest.Files {
    * setuid and setgid. Fails with `FileError` for pipes, devices, links out of the folder, names that are not UTF-8, and
    * above `maxBytes` (default: 16 GiB). The guest needs `tar` for folders. On failure, files already copied stay.
    *
-   * What the guest replaces while it is copied can only change which of its own files arrive. Other users of this host
-   * should not be able to write to `hostPath` meanwhile: a link that they put there may be followed.
+   * A guest that replaces files during the copy can only affect which of its own files are copied. Other users of this
+   * host should not be able to write to `hostPath` meanwhile: a link that they put there may be followed.
    */
   readonly copyOut: (path: string, hostPath: string, options?: Guest.ReadOptions) => Effect.Effect<void, LightboxError>
 
@@ -740,7 +741,7 @@ export const connect = Effect.fn("Sandbox.connect")(function* (
 })
 
 /**
- * Options of {@link getOrCreate}: those of {@link launch}, without what it decides itself.
+ * Options of {@link getOrCreate}: those of {@link launch}, except those that it sets itself.
  *
  * @category options
  * @since 0.1.0
@@ -759,7 +760,7 @@ export type GetOrCreateOptions<E = never, R = never> = SourceOptions<E, R> &
  *
  * **Details**
  *
- * Of several processes that call it at once, one launches the sandbox, and all connect to it.
+ * If several processes call it at once, one launches the sandbox and all connect to it.
  *
  * Fails with `Drift`, which names the option, if the sandbox was launched with other options, of which the snapshot's
  * launch defaults are a part. The values of secrets, `registry` and `pullPolicy` are not compared, nor is a sandbox that this library did not launch. A snapshot given by

@@ -1,7 +1,7 @@
 /**
  * Sandboxes booted in advance, each used once.
  *
- * A pool keeps sandboxes ready and hands one out in less than a millisecond. After use, the sandbox is removed and a
+ * A pool keeps sandboxes ready and hands one out within milliseconds. After use, the sandbox is removed and a
  * replacement boots in the background: no two users share a sandbox.
  *
  * **Example** (Run an agent's tools)
@@ -50,6 +50,7 @@ export interface Settings {
   readonly env?: { readonly [name: string]: Guest.Word } | undefined
   /** Working directory. Must exist. */
   readonly cwd?: string | undefined
+  /** User, by name or id. Default: the sandbox's. */
   readonly user?: string | undefined
 }
 
@@ -103,6 +104,7 @@ export interface RunManyOptions<E = never, R = never> {
   readonly retry?: Schedule.Schedule<unknown, E | LightboxError, never, R> | undefined
   /** Emit results in the order of the jobs instead of completion. Default: `false`. */
   readonly ordered?: boolean | undefined
+  /** Variables, folder and user of the sandboxes. Default: those of the pool. */
   readonly settings?: Settings | undefined
 }
 

@@ -127,6 +127,7 @@ export type Base<E = never, R = never> =
  * @since 0.1.0
  */
 export interface BuilderOptions extends Pick<SandboxConfig.Options, "network" | "pullPolicy" | "registry"> {
+  /** Processors and memory. Default: the driver's. */
   readonly resources?: SandboxConfig.Resources | undefined
   /** Folders and volumes to mount in the builder, by guest path. They are not part of the snapshot. */
   readonly mounts?: { readonly [path: string]: Mount.MountInput } | undefined
@@ -1324,7 +1325,7 @@ export interface PlanOptions extends Pick<BuildOptions, "force" | "pullPolicy"> 
  *
  * With the pull policy `"always"`, of the definition or the options, it asks the
  * registry for the base image. It then fails with `ImageUnavailable` if the
- * registry cannot be asked; a build then leaves the pull to the runtime. With other
+ * registry cannot be reached; a build then leaves the pull to the runtime. With other
  * policies, it needs no network.
  *
  * **Example** (Checking whether the base image has moved)
@@ -1433,8 +1434,8 @@ const decodeTo = decoder(Schema.UndefinedOr(intBetween(1, Number.MAX_SAFE_INTEGE
  */
 export interface PruneOptions {
   /**
-   * Generations that each name keeps, including the current one. Of the others, those that were loaded, or taken over
-   * from another tool, are removed whatever the other options say. Default: all.
+   * Generations that each name keeps, including the current one. Older generations that were loaded, or taken over from
+   * another tool, are removed regardless of the other options. Default: all.
    */
   readonly keep?: number | undefined
   /** Keep results used within this duration. Default: none. */

@@ -86,7 +86,6 @@ export interface EnsureOptions {
 }
 
 /** A driver would treat an invalid name as a path. */
-
 const Named = Schema.Struct({ name: Name })
 
 const EnsureRequest = optionsSchema<EnsureOptions>()(
@@ -206,11 +205,13 @@ export const scoped = Effect.fn("Volume.scoped")(function* (
  * @category operations
  * @since 0.1.0
  */
-export const get = (name: string): Effect.Effect<Volume, LightboxError, Microsandbox.Microsandbox> =>
-  Effect.andThen(
-    decodeName("Volume.get", name),
-    Microsandbox.Microsandbox.use((driver) => driver.getVolume(name))
-  )
+export const get = Effect.fn("Volume.get")(
+  (name: string): Effect.Effect<Volume, LightboxError, Microsandbox.Microsandbox> =>
+    Effect.andThen(
+      decodeName("Volume.get", name),
+      Microsandbox.Microsandbox.use((driver) => driver.getVolume(name))
+    )
+)
 
 /**
  * Lists all volumes.
@@ -229,8 +230,9 @@ export const list = Effect.fn("Volume.list")(
  * @category operations
  * @since 0.1.0
  */
-export const exists = (name: string): Effect.Effect<boolean, LightboxError, Microsandbox.Microsandbox> =>
-  isFound(get(name))
+export const exists = Effect.fn("Volume.exists")(
+  (name: string): Effect.Effect<boolean, LightboxError, Microsandbox.Microsandbox> => isFound(get(name))
+)
 
 /**
  * Removes a volume and its content, if it exists, or what is left of it after a
@@ -240,13 +242,15 @@ export const exists = (name: string): Effect.Effect<boolean, LightboxError, Micr
  * @category operations
  * @since 0.1.0
  */
-export const remove = (name: string): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
-  Effect.andThen(
-    decodeName("Volume.remove", name),
-    Microsandbox.Microsandbox.use((driver) =>
-      Effect.andThen(driver.removeVolume(name), internal.forgetPrimed(driver.home, name))
+export const remove = Effect.fn("Volume.remove")(
+  (name: string): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
+    Effect.andThen(
+      decodeName("Volume.remove", name),
+      Microsandbox.Microsandbox.use((driver) =>
+        Effect.andThen(driver.removeVolume(name), internal.forgetPrimed(driver.home, name))
+      )
     )
-  )
+)
 
 // =============================================================================
 // Sharing

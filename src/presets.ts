@@ -39,7 +39,7 @@ export interface PresetOptions {
   labels?: Record<string, string> | undefined
 }
 
-/** What is not an option stays in the configuration, so that the build refuses it by its name. */
+/** Keeps unknown options in the configuration, so that the build rejects them by name. */
 const preset = (options: PresetOptions, defaults: PresetConfig): PresetConfig => {
   if (typeof options !== "object" || options === null || Array.isArray(options))
     return Object.assign({ ...defaults }, { options })

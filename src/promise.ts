@@ -422,7 +422,7 @@ export type LaunchOptions = LaunchSettings &
   )
 
 /**
- * Options of {@link getOrCreateSandbox}: those of {@link launchSandbox}, without what it decides itself.
+ * Options of {@link getOrCreateSandbox}: those of {@link launchSandbox}, except those that it sets itself.
  *
  * @category options
  * @since 0.1.0
@@ -497,7 +497,7 @@ export interface SnapshotRecord {
   digest: string
   imageRef: string
   createdAt: Date
-  /** Apparent size of the disk, in bytes. Sparse areas take no space. */
+  /** Apparent size of the disk, in bytes. Sparse areas take no space. A number in JSON. */
   sizeBytes: bigint | null
   /** Folder that holds the snapshot. */
   path: string
@@ -920,7 +920,7 @@ export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: San
  * Connects to the sandbox with this name. Starts it first if it is stopped, and launches it if it does not exist. It
  * keeps running after this process exits, until `removeSandbox`.
  *
- * Of several processes that call it at once, one launches the sandbox, and all connect to it. Rejects with the reason
+ * If several processes call it at once, one launches the sandbox and all connect to it. Rejects with the reason
  * `Drift`, which names the option, if the sandbox was launched with other options; values of secrets are not compared.
  *
  * **Example** (Keep a workspace between runs)

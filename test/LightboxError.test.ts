@@ -91,7 +91,7 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
   NoVirtualization: {
     reason: new LightboxError.NoVirtualization({ problem: "/dev/kvm does not exist", remedy: "load the module" }),
     message: "This machine cannot run microVMs: /dev/kvm does not exist\nTo fix it: load the module",
-    hint: undefined,
+    hint: "`MicrosandboxCloud` runs sandboxes on other machines",
     isRetryable: false,
     outcome: "failed"
   },

@@ -119,7 +119,7 @@ const wrong: ReadonlyArray<readonly [input: object, field: string, problem: stri
   [
     { services: { a: { command: "x", dependsOn: ["b"] }, b: { command: "x", dependsOn: ["a"] } } },
     "services.a.dependsOn",
-    "expected dependencies without a circle"
+    "expected no circular dependencies"
   ],
   [{ services: { a: { command: "x", ready: { http: 0 } } } }, "services.a.ready.http", /from 1 to 65535/],
   [{ services: { a: { command: "x", ready: { http: 1, prot: 2 } } } }, "services.a.ready.prot", "unknown option"],

@@ -593,9 +593,9 @@ describe("invalid input", () => {
   }
   test("Preset", Effect.succeed(presets))
 
-  const reaper: Tables<typeof Reaper> = {
+  const reaper: Omit<Tables<typeof Reaper>, "layerConfig"> = {
     sweep: [row(on(Reaper, "sweep"), [], {}, { dryRun: flag, timeout: time } satisfies Wrong<Reaper.SweepOptions>)],
-    layer: [row(on(Reaper, "layer"), [], {}, { interval: time })]
+    layer: [row(on(Reaper, "layer"), [], {}, { interval: time } satisfies Wrong<Reaper.LayerOptions>)]
   }
   test("Reaper", Effect.succeed(reaper))
 

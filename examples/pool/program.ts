@@ -1,5 +1,5 @@
 /**
- * Two agents at once, each in a sandbox of its own that was booted before it was asked for, and more tasks than
+ * Two agents at once, each in its own sandbox, booted before it was asked for, and more tasks than
  * sandboxes.
  */
 import * as Console from "effect/Console"

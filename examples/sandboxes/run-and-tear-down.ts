@@ -1,5 +1,5 @@
 /**
- * Asks four agents for their versions in a sandbox that is gone afterwards, whatever happens.
+ * Asks four agents for their versions in a sandbox that is always removed afterwards.
  *
  * Build it first: presets/coding-agents.ts
  */

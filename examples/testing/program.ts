@@ -1,5 +1,5 @@
 /**
- * Grades what students hand in: each program runs in a microVM of its own, so that it can do no harm, and has ten
+ * Grades what students hand in: each program runs in its own microVM, so that it can do no harm, and has ten
  * seconds to print the answer.
  */
 import * as Effect from "effect/Effect"

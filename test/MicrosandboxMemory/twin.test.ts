@@ -1,11 +1,9 @@
 /** What the twin promises beyond the contract: time, logs, and what other processes have. */
-import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
@@ -16,13 +14,9 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as SandboxConfig from "../../src/SandboxConfig.ts"
+import { temporary } from "../support.ts"
 
 const image = "plain"
-
-// Holds sockets, whose paths must be short.
-const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "t" })).pipe(
-  Effect.provide(NodeFileSystem.layer)
-)
 
 const twin = (options?: MicrosandboxMemory.Options) => Layer.fresh(MicrosandboxMemory.layer(options))
 

@@ -1,6 +1,7 @@
 /** Owners, and what a sweep does with what they own. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, it, layer } from "@effect/vitest"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -643,7 +644,10 @@ it.effect("a sweep gives another tool's snapshot its name back if the process re
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 )
 
-it.effect("a sweep continues in the background, and ends with its layer", () =>
+it.effect.each([
+  ["layer", Reaper.layer({ interval: "10 minutes" })],
+  ["layerConfig", Reaper.layerConfig({ interval: Config.succeed("10 minutes") })]
+] as const)("a sweep of %s continues in the background, and ends with it", ([, live]) =>
   Effect.gen(function* () {
     const home = yield* makeHome
     yield* Effect.gen(function* () {
@@ -657,7 +661,7 @@ it.effect("a sweep continues in the background, and ends with its layer", () =>
       yield* TestClock.setTime(Date.now() + hour)
       const scope = yield* Scope.make()
       const first = yield* leave("first")
-      yield* Layer.buildWithScope(Reaper.layer({ interval: "10 minutes" }), scope)
+      yield* Layer.buildWithScope(live, scope)
       yield* Effect.repeat(turn, { until: first })
       const second = yield* leave("second")
       // A sweep takes its turns, and has a minute of this clock for them.

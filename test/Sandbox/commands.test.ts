@@ -63,7 +63,7 @@ describe("a background process that holds the output", () => {
       const sandbox = yield* Sandbox.Sandbox
       const [error] = yield* passing(Effect.flip(sandbox.shell(`setsid ${script}`)))
       assert.strictEqual(error._tag, "LightboxError")
-      assert.include(error.message, "a process in a session of its own holds its output open")
+      assert.include(error.message, "a process in its own session keeps its output open")
     })
   )
 })

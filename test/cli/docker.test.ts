@@ -48,7 +48,7 @@ describe("run", () => {
       const { stderr } = yield* detached("web", "-p", "80", "-p", "127.0.0.1::443/tcp")
       assert.match(
         stderr,
-        /^pulling alpine:3\n127\.0\.0\.1:\d+ leads to port 80\n127\.0\.0\.1:\d+ leads to port 443\n$/
+        /^pulling alpine:3\n127\.0\.0\.1:\d+ forwards to port 80\n127\.0\.0\.1:\d+ forwards to port 443\n$/
       )
       assert.match((yield* succeeding("ps")).stdout, /\nweb .* 127\.0\.0\.1:\d+->80, 127\.0\.0\.1:\d+->443 /)
       assert.strictEqual((yield* detached("quiet", "-p", "80", "-q")).stderr, "")

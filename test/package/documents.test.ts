@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as LightboxError from "../../src/LightboxError.ts"
 import * as Sources from "./sources.ts"
 
 const hasSince = (comment: string): boolean => /^ \* @since \d+\.\d+\.\d+$/m.test(comment)
@@ -23,6 +24,28 @@ describe("documents", () => {
       assert.isTrue(hasSince(Sources.moduleComment(path)), `the comment at the head of ${path}`)
     })
   )
+
+  it.each(Sources.entryPoints)("describe every option of %s", (name) => {
+    const options = Sources.exportsOf(`src/${name}.ts`).filter(({ comment }) =>
+      /^ \* @category options$/m.test(comment)
+    )
+    assert.deepStrictEqual(
+      options.flatMap(({ name, path }) =>
+        Sources.fieldsOf(path, name)
+          .filter(({ comment }) => comment === "")
+          .map((field) => `${path} ${name}.${field.name}`)
+      ),
+      []
+    )
+  })
+
+  it("name every reason of an error in the guide to errors", () => {
+    const guide = Fs.readFileSync(Path.join(Sources.root, "examples/guides/errors.md"), "utf8")
+    const table = guide.slice(guide.indexOf("## All reasons"))
+    const named = [...table.matchAll(/^\| `(\w+)` +\|/gm)].map(([, name = ""]) => name)
+    const reasons = LightboxError.Reason.members.map((reason) => reason.fields._tag.schema.literal)
+    assert.deepStrictEqual(named.toSorted(), reasons.toSorted())
+  })
 
   it.each(Sources.documents)("%s has no broken links", (document) => {
     assert.deepStrictEqual(

@@ -76,6 +76,15 @@ const commentBefore = (text: string, index: number): string => {
   return before.endsWith("*/") ? before.slice(before.lastIndexOf("/**")) : ""
 }
 
+/** The fields of an interface, with their documentation. */
+export const fieldsOf = (path: string, name: string): ReadonlyArray<Pick<Export, "name" | "comment">> => {
+  const body = new RegExp(`^export interface ${name}\\b[^\\n]*\\{\\n([\\s\\S]*?)^\\}`, "m").exec(read(path))?.[1] ?? ""
+  return [...body.matchAll(/^ {2}(?:readonly )?(\w+)\??:/gm)].map(({ 1: field = "", index }) => ({
+    name: field,
+    comment: commentBefore(body, index)
+  }))
+}
+
 /** The comment at the head of a module. */
 export const moduleComment = (path: string): string => /^\/\*\*[\s\S]*?\*\//.exec(read(path))?.[0] ?? ""
 

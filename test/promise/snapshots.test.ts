@@ -146,8 +146,14 @@ describe("snapshots", () => {
       assert.match(record.digest, /^sha256:[0-9a-f]{64}$/)
       assert.instanceOf(record.createdAt, Date)
       assert.strictEqual(typeof record.sizeBytes, "bigint")
+      const encoded = JSON.parse(JSON.stringify(record))
+      assert.deepStrictEqual(
+        { ...encoded, createdAt: new Date(encoded.createdAt), sizeBytes: BigInt(encoded.sizeBytes) },
+        { ...record }
+      )
       assert.isTrue(Path.isAbsolute(record.path) && Fs.existsSync(record.path))
     }
+    assert.isNumber(JSON.parse(JSON.stringify(await Snapshot.get("a"))).sizeBytes)
     assert.isTrue(await snapshotExists("a"))
     assert.isFalse(await snapshotExists("c"))
     assert.isFalse(await snapshotExists("A"))

@@ -33,7 +33,7 @@ export const choice = <const Choice extends string>(
   name: string,
   choices: ReadonlyArray<Choice>,
   description: string
-): Flag.Flag<Choice | undefined> => optional(Flag.Literals(name, choices), description)
+): Flag.Flag<Choice | undefined> => optional(Flag.Literals(name, choices).pipe(Flag.withMetavar("CHOICE")), description)
 
 export const pullPolicy = choice(
   "pull",

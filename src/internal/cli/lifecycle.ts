@@ -54,7 +54,7 @@ const detached = { detached: true }
 
 export const start = Command.make("start", { names }, ({ names }) =>
   changeEach(names, "started", ["running"], (name) => Effect.scoped(Sandbox.start(name, detached)))
-).pipe(Command.withDescription("Start stopped sandboxes, which keep running"), Command.provide(driver()))
+).pipe(Command.withDescription("Start stopped sandboxes and leave them running"), Command.provide(driver()))
 
 export const stop = Command.make("stop", { names, timeout }, ({ names, timeout }) =>
   changeEach(names, "stopped", ["stopped", "crashed"], (name) => stopping(Sandbox.stop(name, { timeout })))

@@ -52,7 +52,7 @@ export const run = Command.make(
     maxDuration: Flags.duration("max-duration", "End the sandbox after this time"),
     detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),
     detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time"),
-    reuse: Flags.toggle("reuse", "Use the sandbox of --name, which keeps running: start or launch it first if needed")
+    reuse: Flags.toggle("reuse", "Use the sandbox named by --name, starting or launching it if needed; it keeps running")
   },
   Effect.fnUntraced(
     function* (input) {
@@ -173,7 +173,7 @@ const typedMounts = (flag: string, mounts: ReadonlyArray<readonly [path: string,
 const reportPorts = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox, ports: ReadonlyArray<Flags.TypedPort>) {
   if ((yield* Quiet) || (yield* Json) || ports.every(({ mapping }) => mapping.host !== 0)) return
   const { stderr } = yield* Outputs
-  for (const { guest, ...at } of (yield* sandbox.info).ports) stderr.write(`${endpoint(at)} leads to port ${guest}\n`)
+  for (const { guest, ...at } of (yield* sandbox.info).ports) stderr.write(`${endpoint(at)} forwards to port ${guest}\n`)
 })
 
 /** Prints one line when an image is pulled, which can take minutes. */
@@ -239,7 +239,7 @@ export const port = Command.make(
     namedArgument
   )
 ).pipe(
-  Command.withDescription("Reach ports of a running sandbox from this machine, until Ctrl+C or its end"),
+  Command.withDescription("Forward ports of a running sandbox to this machine until Ctrl+C or until it stops"),
   Command.withExamples([
     { command: "lightbox port web 3000", description: "Take a free port of this machine, and print it" },
     { command: "lightbox port web 8080:80 9229", description: "Reach two ports" },

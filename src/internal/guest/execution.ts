@@ -124,7 +124,7 @@ export const endHolders = (
     kill()
     yield* Effect.sleep("5 seconds")
     if (isOver()) return
-    const problem = `${FailureText.shortArgv(argv)} has exited, but a process in a session of its own holds its output open, so the guest does not report its exit code. Redirect the output of that process, as in "setsid server > /dev/null 2>&1 &"`
+    const problem = `${FailureText.shortArgv(argv)} has exited, but a process in its own session keeps its output open, so the guest does not report its exit code. Redirect the output of that process, as in "setsid server > /dev/null 2>&1 &"`
     giveUp(new LightboxError({ method: "Sandbox.spawn", reason: new Unknown({ problem }) }))
   }).pipe(Effect.forkScoped, Effect.asVoid)
 

@@ -232,7 +232,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
       Effect.gen(function* () {
         const [source, target] = yield* Effect.all([lstat(from), lookUp(to)], { concurrency: "unbounded" })
         if (`${Path.resolve(to)}/`.startsWith(`${Path.resolve(from)}/`)) {
-          return yield* failed("copy", toPath, "EINVAL", "it is what is to be copied, or within it")
+          return yield* failed("copy", toPath, "EINVAL", "the target is the source, or inside it")
         }
         if (target === undefined) yield* guest.makeDirectory(Path.dirname(to))
         if (source.type !== "Directory" || target !== undefined || options?.preserveTimestamps === true) {
@@ -253,7 +253,7 @@ export const make = (guest: Guest.Guest, cwd: string): FileSystem.FileSystem => 
   ): Effect.Effect<void, LightboxError> =>
     Effect.gen(function* () {
       if (to.info !== undefined && (from.info.type === "Directory") !== (to.info.type === "Directory")) {
-        return yield* failed("copy", to.path, "UNKNOWN", "a directory and something else do not replace each other")
+        return yield* failed("copy", to.path, "UNKNOWN", "a directory cannot replace a file, nor a file a directory")
       }
       const { type } = from.info
       if (type === "Directory") {

@@ -3,8 +3,6 @@ import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import { LightboxError, NoVirtualization } from "../../LightboxError.ts"
 
-const elsewhere = "or run sandboxes in the cloud: MicrosandboxCloud"
-
 /** Remedies for missing virtualization, one per line. */
 export const virtualizationRemedy = (): string =>
   (process.platform === "linux"
@@ -12,12 +10,11 @@ export const virtualizationRemedy = (): string =>
         "turn on virtualization (Intel VT-x, AMD-V) in the firmware; in a cloud machine, turn on nested virtualization",
         "load the kernel module: modprobe kvm_intel, or modprobe kvm_amd",
         "give this user access to /dev/kvm: sudo usermod -aG kvm $USER, then log in again",
-        "in a container, pass the device: --device /dev/kvm",
-        elsewhere
+        "in a container, pass the device: --device /dev/kvm"
       ]
     : process.platform === "darwin"
-      ? ["use a Mac with Apple silicon and macOS 14 or newer", elsewhere]
-      : ["use Linux, or macOS on Apple silicon", elsewhere]
+      ? ["use a Mac with Apple silicon and macOS 14 or newer"]
+      : ["use Linux, or macOS on Apple silicon"]
   ).join("\n")
 
 const problem = (): string | undefined => {

@@ -23,8 +23,8 @@ export interface ForwardOptions extends CallOptions {
 }
 
 /**
- * A port of this host that leads to a port of the guest, until it is closed, at the end of an `await using` block, or
- * with its sandbox.
+ * A port of this host that is forwarded to a port of the guest, until it is closed, at the end of an `await using`
+ * block, or with its sandbox.
  *
  * **Example** (Ask a server in the guest)
  *

@@ -48,7 +48,7 @@ export interface JobOptions extends CallOptions {
 }
 
 /**
- * The state of a job. `"lost"`: nobody knows how it ended, because the guest was restarted or the supervisor was killed.
+ * The state of a job. `"lost"`: its end was not recorded, because the guest was restarted or the supervisor was killed.
  *
  * @category models
  * @since 0.1.0

@@ -255,7 +255,7 @@ const Pool = Schema.Struct({
 /**
  * Creates a pool of sandboxes. Does not wait for them to boot.
  *
- * The pool keeps `min` sandboxes ready and hands one out in less than a millisecond. After use, the sandbox is removed
+ * The pool keeps `min` sandboxes ready and hands one out within milliseconds. After use, the sandbox is removed
  * and a replacement boots in the background. It follows the snapshot's name: after a build, new sandboxes boot from the
  * new snapshot. A failed boot is retried after a pause that grows to 10 seconds; users waiting meanwhile get the error.
  *

@@ -92,7 +92,7 @@ export interface Service {
   /** Probe that succeeds once the service is ready. Default: it is ready once it has started. */
   readonly ready?: Probe | undefined
   /**
-   * When to start the command again, a second after it has exited: `"on-failure"`, with another code than 0, or
+   * When to start the command again, a second after it has exited: `"on-failure"`: after a nonzero exit code, or
    * `"always"`. Not if it cannot be started (codes 126 and 127), nor after SIGTERM, SIGINT, SIGHUP or SIGKILL to
    * the job. Default: `"no"`.
    */

@@ -215,7 +215,7 @@ export const abortable = async <A>(
 export interface OpenScope {
   readonly scope: Scope.Closeable
   readonly close: () => Promise<void>
-  /** Forgets it: neither a signal nor the end of the process closes it any more. */
+  /** Forgets it: from then on, neither a signal nor the end of the process closes it. */
   readonly release: () => void
 }
 

@@ -346,8 +346,9 @@ export class Sandbox implements AsyncDisposable {
     return await run(this.#use().attachShell, signalOf("Sandbox.attachShell", options))
   }
   /**
-   * Opens a port of this host that leads to a TCP port of the guest, until it is closed or the guest is lost. Reaches
-   * servers that listen only on the guest's 127.0.0.1, whatever the network. Keeps the process alive while it is open.
+   * Opens a port on this host and forwards it to a TCP port of the guest, until it is closed or the guest is lost.
+   * Reaches servers that listen only on the guest's 127.0.0.1, whatever the network. Keeps the process alive while it
+   * is open.
    */
   async forward(guestPort: number, options?: ForwardOptions): Promise<Forward> {
     const { bind, guestPort: port, host, signal } = decodeForward({ guestPort }, options)

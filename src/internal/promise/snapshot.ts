@@ -8,6 +8,7 @@ import * as Snapshots from "../../Snapshot.ts"
 import { generate } from "../ownership/labels.ts"
 import { Labels, Name } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
+import { encodable } from "../report/printable.ts"
 import { checkArgs, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import { run, runDriver } from "./runtime.ts"
@@ -168,3 +169,5 @@ export class Snapshot {
     return await runDriver((driver) => driver.verifySnapshot(this.name), signalOf("Snapshot.verify", options))
   }
 }
+
+encodable(Snapshot.prototype)

@@ -28,6 +28,7 @@ import {
 } from "../config/schemas.ts"
 import { renameFields } from "../config/validation.ts"
 import { measured, type Measured } from "../volume/volumes.ts"
+import { encodable } from "../report/printable.ts"
 import { check, define } from "./definition.ts"
 import { callFields, checkArgs, checked, Millis, Quota, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
@@ -41,15 +42,16 @@ const Named = Schema.Struct({ name: Name })
 const flag = Schema.optional(Schema.Boolean)
 
 /** @internal */
-export const snapshotRecord = (snapshot: Snapshots.Snapshot): SnapshotRecord => ({
-  name: snapshot.name,
-  digest: snapshot.digest,
-  imageRef: snapshot.image,
-  createdAt: DateTime.toDateUtc(snapshot.createdAt),
-  sizeBytes: snapshot.size === undefined ? null : BigInt(snapshot.size),
-  path: snapshot.path,
-  labels: { ...snapshot.labels }
-})
+export const snapshotRecord = (snapshot: Snapshots.Snapshot): SnapshotRecord =>
+  encodable({
+    name: snapshot.name,
+    digest: snapshot.digest,
+    imageRef: snapshot.image,
+    createdAt: DateTime.toDateUtc(snapshot.createdAt),
+    sizeBytes: snapshot.size === undefined ? null : BigInt(snapshot.size),
+    path: snapshot.path,
+    labels: { ...snapshot.labels }
+  })
 
 /** @internal */
 export const volumeRecord = ({ usedBytes, volume }: Measured): VolumeRecord => ({

@@ -1,4 +1,4 @@
-/** Combines a driver with the ownership and the budget of this process, and sweeps before anything uses it and while it is used. */
+/** Combines a driver with the ownership and the budget of this process, and sweeps at the start and at intervals. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

@@ -51,7 +51,7 @@ const removing = (
     }
     return Effect.match(remove, {
       onSuccess: (isRemoved) => {
-        // It may not have existed any more.
+        // It may already have been removed.
         if (isRemoved !== false) report({ resource, name, verdict: "removed", reason })
         return true
       },

@@ -166,7 +166,7 @@ const unavailable = (kind: Extract<Reason, { _tag: "ImageUnavailable" }>["kind"]
       return `Log in with ${options ? "the option `registry`, or with " : ""}\`docker login\``
     case "Tls":
       return options
-        ? "Pass `registry.caCerts` for an authority of your own, or `registry.insecure` for HTTP without TLS"
+        ? "Pass `registry.caCerts` for your own authority, or `registry.insecure` for HTTP without TLS"
         : "Set `registries` in config.json of the home: `ca_certs`, or a host's `insecure` for HTTP without TLS"
     case "Unreachable":
       return "Check the name of the registry and the network, or load the image from an archive"
@@ -209,6 +209,8 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "InUse":
       return "Remove what uses it first"
     case "NoVirtualization":
+      if (way === "effect") return "`MicrosandboxCloud` runs sandboxes on other machines"
+      return isCli ? "`lightbox doctor` checks this machine" : undefined
     case "RuntimeMissing":
       return isCli ? "`lightbox doctor` checks this machine" : undefined
     case "ImageUnavailable":

@@ -19,6 +19,15 @@ export const printable = <A extends object>(target: A, name: string, fieldsOf: (
     }
   })
 
+/** Encodes the bigint `sizeBytes` of an object, or of a class by its prototype, as a number: JSON has no bigint. */
+export const encodable = <A extends { readonly sizeBytes: bigint | null }>(target: A): A =>
+  Object.defineProperty(target, "toJSON", {
+    configurable: true,
+    value(this: A) {
+      return { ...this, sizeBytes: this.sizeBytes === null ? null : Number(this.sizeBytes) }
+    }
+  })
+
 /** Escapes what a terminal could take for more than text. */
 export const escapeJson = (json: string): string =>
   json.replace(/[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu, (character) =>

@@ -30,7 +30,7 @@ export interface Target {
 /** What was seen of a condition that does not hold. */
 class NotYet {
   readonly observation: string
-  /** It cannot hold any more. */
+  /** It can no longer hold. */
   readonly isFinal: boolean
   /** The time limit that has passed. */
   readonly limitMillis: number | undefined

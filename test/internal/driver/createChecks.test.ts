@@ -1,8 +1,6 @@
 /** What both drivers reject before they create a sandbox. */
-import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Dgram from "node:dgram"
 import * as Net from "node:net"
@@ -11,17 +9,12 @@ import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../../src/Sandbox.ts"
 import type * as SandboxConfig from "../../../src/SandboxConfig.ts"
-import { freePort } from "../../support.ts"
+import { freePort, temporary } from "../../support.ts"
 
 interface Defaults {
   readonly memory?: SandboxConfig.Size
   readonly cpus?: number
 }
-
-// Holds sockets, whose paths must be short.
-const temporary = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "c" })).pipe(
-  Effect.provide(NodeFileSystem.layer)
-)
 
 const drivers = [
   ["the twin", (defaults?: Defaults) => Layer.fresh(MicrosandboxMemory.layer(defaults))],

@@ -64,7 +64,7 @@ export const through = <A>(
     })
     return yield* Effect.gen(function* () {
       if (helper.imageDigest !== imageDigest) {
-        const problem = `${image} is not the image any more that sandbox "${name}" was made from`
+        const problem = `${image} is no longer the image that sandbox "${name}" was launched from`
         return yield* new LightboxError({ method, reason: new Unsupported({ feature: "captureSnapshot", problem }) })
       }
       const look = findHandle(sdk, method, helper.name)

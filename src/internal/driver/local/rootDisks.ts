@@ -52,7 +52,7 @@ const find = Effect.fnUntraced(function* (
     method,
     digest === undefined
       ? `its image, ${image}, is not in the cache`
-      : `${image} is not the image any more that the snapshot was made from`
+      : `${image} is no longer the image that the snapshot was built from`
   )
 })
 

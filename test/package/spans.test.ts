@@ -1,0 +1,114 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
+import type { Services } from "../../src/Driver.ts"
+import * as Image from "../../src/Image.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import * as Volume from "../../src/Volume.ts"
+import * as Sources from "./sources.ts"
+
+interface Calls {
+  readonly [operation: string]: Effect.Effect<unknown, unknown, Services | Scope.Scope>
+}
+
+const definition = Snapshot.make("a", "absent")
+
+/** A call of each operation. Most of them fail, because nothing exists. */
+const calls: { readonly [module: string]: Calls } = {
+  Image: {
+    get: Image.get("a"),
+    list: Image.list(),
+    load: Image.load("/absent"),
+    prune: Image.prune(),
+    remove: Image.remove("a"),
+    save: Image.save(["a"], "/absent/file")
+  },
+  Sandbox: {
+    connect: Sandbox.connect("a"),
+    get: Sandbox.get("a"),
+    getOrCreate: Sandbox.getOrCreate("a", { image: "absent" }),
+    kill: Sandbox.kill("a"),
+    launch: Sandbox.launch({ image: "absent" }),
+    list: Sandbox.list(),
+    remove: Sandbox.remove("a"),
+    restart: Sandbox.restart("a"),
+    start: Sandbox.start("a"),
+    stop: Sandbox.stop("a"),
+    waitFor: Sandbox.waitFor("a", "running")
+  },
+  Snapshot: {
+    build: Snapshot.build(definition),
+    buildScoped: Snapshot.buildScoped(definition),
+    capture: Snapshot.capture("a", { name: "b" }),
+    exists: Snapshot.exists("a"),
+    generations: Snapshot.generations("a"),
+    get: Snapshot.get("a"),
+    list: Snapshot.list(),
+    load: Snapshot.load("/absent"),
+    plan: Snapshot.plan(definition),
+    prune: Snapshot.prune(),
+    remove: Snapshot.remove("a"),
+    rollback: Snapshot.rollback("a"),
+    save: Snapshot.save("a", "/absent/file")
+  },
+  Volume: {
+    ensure: Volume.ensure("a"),
+    exclusive: Volume.exclusive("b"),
+    exists: Volume.exists("b"),
+    files: Volume.files("b"),
+    get: Volume.get("b"),
+    list: Volume.list(),
+    prime: Volume.prime("c", () => Effect.void),
+    prune: Volume.prune(),
+    remove: Volume.remove("b"),
+    scoped: Volume.scoped("d"),
+    usage: Volume.usage("b")
+  }
+}
+
+/** Constructors that are no operations of their own. */
+const others = [
+  "Sandbox.run",
+  "Sandbox.Service",
+  "Snapshot.Service",
+  "Snapshot.from",
+  "Snapshot.make",
+  "Volume.Service"
+]
+
+const operations = Object.keys(calls).flatMap((module) =>
+  Sources.exportsOf(`src/${module}.ts`)
+    .filter(({ comment }) => /^ \* @category (operations|constructors)$/m.test(comment))
+    .map(({ name }) => `${module}.${name}`)
+    .filter((name) => !others.includes(name))
+)
+
+describe("spans", () => {
+  it("are tested for every operation", () => {
+    const tested = Object.entries(calls).flatMap(([module, names]) =>
+      Object.keys(names).map((name) => `${module}.${name}`)
+    )
+    assert.deepStrictEqual(tested.toSorted(), operations.toSorted())
+  })
+
+  it.effect.each(
+    Object.entries(calls).flatMap(([module, names]) =>
+      Object.entries(names).map(([name, call]) => [`${module}.${name}`, call] as const)
+    )
+  )("%s has a span of its name", ([name, call]) =>
+    Effect.gen(function* () {
+      const spans: Array<string> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          spans.push(options.name)
+          return new Tracer.NativeSpan(options)
+        }
+      })
+      yield* Effect.exit(Effect.withTracer(call, tracer))
+      assert.include(spans, name)
+    }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer(), { local: true }))
+  )
+})
