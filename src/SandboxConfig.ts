@@ -362,9 +362,7 @@ const Services = recordOf(ServiceSchema, checkService).check(
     )
     if (unknown.length > 0) return unknown
     const name = circular(services)
-    return name === undefined
-      ? undefined
-      : { path: [name, "dependsOn"], issue: "expected no circular dependencies" }
+    return name === undefined ? undefined : { path: [name, "dependsOn"], issue: "expected no circular dependencies" }
   })
 )
 

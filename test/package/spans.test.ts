@@ -28,6 +28,7 @@ const calls: { readonly [module: string]: Calls } = {
   },
   Sandbox: {
     connect: Sandbox.connect("a"),
+    group: Sandbox.group({ a: { image: "absent" } }),
     get: Sandbox.get("a"),
     getOrCreate: Sandbox.getOrCreate("a", { image: "absent" }),
     kill: Sandbox.kill("a"),
@@ -43,6 +44,7 @@ const calls: { readonly [module: string]: Calls } = {
     build: Snapshot.build(definition),
     buildScoped: Snapshot.buildScoped(definition),
     capture: Snapshot.capture("a", { name: "b" }),
+    diff: Snapshot.diff("a", "b"),
     exists: Snapshot.exists("a"),
     generations: Snapshot.generations("a"),
     get: Snapshot.get("a"),
@@ -62,7 +64,7 @@ const calls: { readonly [module: string]: Calls } = {
     get: Volume.get("b"),
     list: Volume.list(),
     prime: Volume.prime("c", () => Effect.void),
-    prune: Volume.prune(),
+    prune: Volume.prune({}),
     remove: Volume.remove("b"),
     scoped: Volume.scoped("d"),
     usage: Volume.usage("b")

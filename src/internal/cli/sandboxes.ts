@@ -52,7 +52,10 @@ export const run = Command.make(
     maxDuration: Flags.duration("max-duration", "End the sandbox after this time"),
     detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),
     detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time"),
-    reuse: Flags.toggle("reuse", "Use the sandbox named by --name, starting or launching it if needed; it keeps running")
+    reuse: Flags.toggle(
+      "reuse",
+      "Use the sandbox named by --name, starting or launching it if needed; it keeps running"
+    )
   },
   Effect.fnUntraced(
     function* (input) {
@@ -173,7 +176,8 @@ const typedMounts = (flag: string, mounts: ReadonlyArray<readonly [path: string,
 const reportPorts = Effect.fnUntraced(function* (sandbox: Sandbox.Sandbox, ports: ReadonlyArray<Flags.TypedPort>) {
   if ((yield* Quiet) || (yield* Json) || ports.every(({ mapping }) => mapping.host !== 0)) return
   const { stderr } = yield* Outputs
-  for (const { guest, ...at } of (yield* sandbox.info).ports) stderr.write(`${endpoint(at)} forwards to port ${guest}\n`)
+  for (const { guest, ...at } of (yield* sandbox.info).ports)
+    stderr.write(`${endpoint(at)} forwards to port ${guest}\n`)
 })
 
 /** Prints one line when an image is pulled, which can take minutes. */

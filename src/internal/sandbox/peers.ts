@@ -37,7 +37,7 @@ export const serve = Effect.fnUntraced(function* (
   const run = yield* FiberSet.makeRuntime<never, void>()
   const server = yield* Effect.acquireRelease(
     Effect.tryPromise({
-      try: () => listenOn(0, defaultBind, (socket) => void run(answer(peers, user, socket))),
+      try: () => listenOn({ port: 0, host: defaultBind }, (socket) => void run(answer(peers, user, socket))),
       catch: (cause) => portRefused({ method, field: "dependsOn" }, 0, defaultBind, cause)
     }),
     (server) => Effect.sync(() => server.close())
@@ -54,7 +54,7 @@ const answer = (peers: ReadonlyArray<Peer>, user: string, socket: Net.Socket): E
     if (peer === undefined || !peer.ports.includes(port)) return yield* Effect.fail("not declared")
     const connection = yield* peer.guest.connect("127.0.0.1", port)
     socket.write(granted)
-    yield* relay(socket, connection)
+    yield* relay(socket, connection, () => socket.resetAndDestroy())
   }).pipe(
     Effect.scoped,
     Effect.catch(() => Effect.sync(() => socket.end(refused))),

@@ -80,7 +80,10 @@ export const dialThrough =
       const socket = yield* Effect.mapError(connectThrough(proxy, address, port), () => errno("ECONNREFUSED"))
       const [outgoing, incoming] = [new Pipe(), new Pipe()]
       const far = new SocketDescription(outgoing, incoming)
-      yield* relay(socket, streamsOf(far)).pipe(Effect.ensuring(Effect.sync(() => far.release())), Effect.forkIn(scope))
+      yield* relay(socket, streamsOf(far), () => socket.resetAndDestroy()).pipe(
+        Effect.ensuring(Effect.sync(() => far.release())),
+        Effect.forkIn(scope)
+      )
       return new SocketDescription(incoming, outgoing)
     })
 
