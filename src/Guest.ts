@@ -53,8 +53,8 @@ export interface Command {
   /** Default: `"open"`. */
   readonly stdin?: "open" | "empty" | undefined
   /**
-   * The program leaves a process behind that closes the outputs in its own time, such as `setsid`. Default: `false`, and
-   * then that process is killed a second after the program has exited, or the command fails.
+   * Wait for a process that the program leaves in the background, as `setsid` does, to close the outputs. Default:
+   * `false`: that process is killed a second after the program has exited, or the command fails.
    */
   readonly detaches?: boolean | undefined
 }

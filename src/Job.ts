@@ -2,8 +2,8 @@
  * Jobs: commands in a sandbox that outlive the connection that started them.
  *
  * `sandbox.start` starts one, `sandbox.jobs` lists them, and `sandbox.job(id)` finds one: from this process or another,
- * also after a crash of the first. A job lives as long as its sandbox runs, so a sandbox that is not `detached` ends it
- * with its scope.
+ * even after the first has crashed. A job lives as long as its sandbox runs, so a sandbox that is not `detached` ends
+ * it with its scope.
  *
  * **Details**
  *
@@ -25,8 +25,8 @@
  * Standard output and error are one log, in the order in which they were written, so that a single offset marks a
  * reader's position. To keep them apart, redirect one: `sandbox.start("sh", ["-c", "make 2> /tmp/errors"])`.
  *
- * A log keeps at least the last half of `maxLog` bytes (default: 8 MiB). Of the jobs that have ended, each start keeps
- * the last 50. `job.remove` removes one, and removing the sandbox removes all. The folder is on the root disk, so
+ * A log keeps at least the last half of `maxLog` bytes (default: 8 MiB). Starting a job removes all but the 50 jobs
+ * that ended last. `job.remove` removes one, and removing the sandbox removes all. The folder is on the root disk, so
  * jobs are listed, as `Lost`, after a restart of the guest, and in sandboxes from a snapshot of that disk.
  *
  * **Example** (Start a job, and read it from another process)
@@ -230,7 +230,7 @@ export interface Job {
   readonly resize: (size: Guest.TerminalSize) => Effect.Effect<void, LightboxError>
   /**
    * Connects the job's terminal to that of this process until the job ends. Ctrl+] detaches: it returns `Running`, and
-   * the job runs on, unlike with `sandbox.attach`. So does interrupting it.
+   * the job keeps running, unlike with `sandbox.attach`. Interrupting it does the same.
    *
    * **Details**
    *

@@ -440,10 +440,10 @@ export class TimedOut extends Failure.extend<TimedOut>("effect-lightbox/Lightbox
 }
 
 /**
- * What was waited for did not become ready within `limitMillis`, or the job that was waited for has ended before:
- * without a limit. `observation` says what was seen last. `lastLines` are the last lines of the log of that job, or of
- * the job whose log was probed, oldest first. Retryable. A launch that fails with it has removed its sandbox;
- * `getOrCreate` keeps one that existed.
+ * A probe did not succeed within `limitMillis`, or the job that was waited for ended first; then `limitMillis` is
+ * absent. `observation` describes the last attempt. `lastLines` are the last lines of that job's log, or of the log
+ * that was probed, oldest first. Retryable. A launch that fails with it has removed its sandbox; `getOrCreate` keeps
+ * one that existed.
  *
  * @category errors
  * @since 0.1.0

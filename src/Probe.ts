@@ -94,8 +94,8 @@ export interface File extends Timing {
 }
 
 /**
- * A command that exits with code 0. It is killed if it writes more than 1 MiB, or at the time limit of the probe: one
- * attempt has no limit of its own. Give the command one, such as `curl -m 2`.
+ * A command that exits with code 0. It is killed if it writes more than 1 MiB, or at the time limit of the probe: a
+ * single attempt has no limit. Give the command one, such as `curl -m 2`.
  *
  * @category options
  * @since 0.1.0
@@ -112,7 +112,7 @@ export interface Command extends Timing {
 }
 
 /**
- * A text in a line of the log of a job, from its beginning as far as it is kept. Fails when the job has ended without it.
+ * A text in a line of a job's log, searched from the oldest line that is kept. Fails if the job ends without it.
  * A line that the log has dropped (see `maxLog`) is not found.
  *
  * @category options

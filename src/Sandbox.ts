@@ -312,9 +312,10 @@ export interface Sandbox extends Guest.Files {
   /** Finds a job, whichever process started it. Fails with `NotFound`. */
   readonly job: (id: string) => Effect.Effect<Job.Job, LightboxError>
   /**
-   * Waits until a probe succeeds, such as `{ http: 3000 }`. Fails with `NotReady`, which holds the last observation, when
-   * the probe's time is over. With `job`, also when that job has ended and one last attempt fails, and with the last
-   * lines of its log. Fails with `NotFound` if there is no such job, and with `GuestLost` if the sandbox ends.
+   * Waits until a probe succeeds, such as `{ http: 3000 }`. Fails with `NotReady`, which contains the last observation,
+   * after the probe's `timeout`. With `job`, it also fails, with the last lines of the job's log, as soon as the job
+   * has ended and one last attempt fails. Fails with `NotFound` if there is no such job, and with `GuestLost` if the
+   * sandbox ends.
    */
   readonly waitUntil: (probe: Probe.ProbeInput, options?: WaitOptions) => Effect.Effect<void, LightboxError>
 
@@ -945,7 +946,7 @@ export const fork = Effect.fn("Sandbox.fork")(function* (
 
 /**
  * Boots a stopped sandbox with its existing disk, starts the services of its launch, and connects to it. When the scope
- * closes, it is stopped but not removed; with `detached`, it keeps running, also if a service fails.
+ * closes, it is stopped but not removed; with `detached`, it keeps running even if a service fails.
  *
  * Services with secrets, and those that depend on them, are not started: secrets are not stored. {@link getOrCreate},
  * which is given them again, starts all.

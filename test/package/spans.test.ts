@@ -28,9 +28,10 @@ const calls: { readonly [module: string]: Calls } = {
   },
   Sandbox: {
     connect: Sandbox.connect("a"),
-    group: Sandbox.group({ a: { image: "absent" } }),
+    fork: Effect.flatMap(Sandbox.launch({ image: "plain" }), (sandbox) => Sandbox.fork(sandbox)),
     get: Sandbox.get("a"),
     getOrCreate: Sandbox.getOrCreate("a", { image: "absent" }),
+    group: Sandbox.group({ a: { image: "absent" } }),
     kill: Sandbox.kill("a"),
     launch: Sandbox.launch({ image: "absent" }),
     list: Sandbox.list(),
@@ -54,7 +55,8 @@ const calls: { readonly [module: string]: Calls } = {
     prune: Snapshot.prune(),
     remove: Snapshot.remove("a"),
     rollback: Snapshot.rollback("a"),
-    save: Snapshot.save("a", "/absent/file")
+    save: Snapshot.save("a", "/absent/file"),
+    tag: Snapshot.tag("a", "b")
   },
   Volume: {
     ensure: Volume.ensure("a"),

@@ -96,7 +96,7 @@ export const cp = Command.make(
   Command.withDescription("Copy a file or a folder into or out of a running sandbox"),
   Command.withExamples([
     { command: "lightbox cp ./project web:/work", description: "Creates /work, or if it exists, /work/project" },
-    { command: "lightbox cp ./project/. web:/work", description: "Copies the content of the folder, in any case" },
+    { command: "lightbox cp ./project/. web:/work", description: "Always copies the content of the folder" },
     { command: "lightbox cp web:/var/log/messages ." }
   ]),
   Command.provide(driver())

@@ -293,7 +293,7 @@ export const ports = entries(
   )
 ).pipe(
   Flag.withAlias("p"),
-  Flag.withDescription("Forward a port of this machine, or without HOST a free one, to a port of the sandbox")
+  Flag.withDescription("Forward a port of this machine (without HOST, a free one) to a port of the sandbox")
 )
 
 /** Ports of a running sandbox. Without a host port, a free one is taken. */

@@ -155,7 +155,7 @@ const wait = Command.make(
     yield* print(Shapes.JobEnded, { id: input.id, status: ended }, { full: describe(ended) })
     return yield* new Status.Ended({ status: exitStatusOf(ended) })
   }, Effect.scoped)
-).pipe(Command.withDescription("Wait for the end of a job, and exit with its status"))
+).pipe(Command.withDescription("Wait for a job to end, and exit with its status"))
 
 const isSignal = (name: string): name is SignalName => name in signals
 

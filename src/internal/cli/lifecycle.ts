@@ -67,7 +67,7 @@ export const restart = Command.make("restart", { names, timeout }, ({ names, tim
 export const kill = Command.make("kill", { names }, ({ names }) =>
   changeEach(names, "killed", ["stopped", "crashed"], Sandbox.kill)
 ).pipe(
-  Command.withDescription("End sandboxes at once, without a shutdown, and keep their disks"),
+  Command.withDescription("Kill sandboxes immediately, without a shutdown, and keep their disks"),
   Command.provide(driver())
 )
 

@@ -154,7 +154,7 @@ export const run = Command.make(
     },
     { command: "lightbox run --image alpine", description: "Open a shell" },
     { command: "lightbox run web --port 8080:80 --detach", description: "Start a sandbox that keeps running" },
-    { command: "lightbox run web --name dev --reuse", description: "Open a shell in it again, started if needed" }
+    { command: "lightbox run web --name dev --reuse", description: "Open a shell in it again, starting it if needed" }
   ]),
   Command.provide(driver())
 )

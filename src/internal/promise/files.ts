@@ -375,7 +375,7 @@ export class SandboxFs {
   }
   /**
    * Copies a file or a folder's content from the guest to the host, keeping permissions. Default of `maxBytes`: 16 GiB.
-   * What was copied before a failure stays. The guest needs `tar` for folders.
+   * On failure, files already copied stay. The guest needs `tar` for folders.
    */
   async copyToHost(guestPath: string, hostPath: string, options?: FsReadOptions): Promise<void> {
     checkArgs("SandboxFs.copyToHost", { hostPath, guestPath })

@@ -142,7 +142,7 @@ const decodeRunMany = checked(
   })
 )
 
-/** What a task rejected with. */
+/** The value that a task rejected with. */
 class Rejected {
   readonly reason: unknown
   constructor(reason: unknown) {

@@ -328,9 +328,9 @@ export class Sandbox implements AsyncDisposable {
     return new Job(await run(this.#use().job(id), signalOf("Sandbox.job", options)))
   }
   /**
-   * Waits until a probe succeeds, such as `{ http: 3000 }`. Rejects with the reason `NotReady`, which holds the last
-   * observation, when the probe's time is over. With `job`, also as soon as that job has ended, and with the last lines
-   * of its log.
+   * Waits until a probe succeeds, such as `{ http: 3000 }`. Rejects with the reason `NotReady`, which contains the last
+   * observation, after the probe's timeout. With `job`, it also rejects, with the last lines of the job's log, as soon
+   * as the job has ended and one last attempt fails.
    */
   async waitUntil(probe: Probe, options?: WaitOptions): Promise<void> {
     const { job, probe: checked, signal } = decodeWaitUntil({ probe }, options)

@@ -312,8 +312,8 @@ export const write = (path: string, content: string | Uint8Array, options?: Writ
 
 /**
  * Creates a step that calls a function with the builder's sandbox. Pass its second argument to the calls in it, so that
- * they end with the step. What it rejects with is the `cause` of the reason `Unknown` of the build's error, unless it is
- * a `LightboxError`.
+ * they end with the step. If it rejects, the build fails with that `LightboxError`, or with the reason `Unknown` and
+ * the rejection as its `cause`.
  *
  * Changes to the code are not detected: the result is reused until the name or the `key` changes.
  *

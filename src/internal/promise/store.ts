@@ -117,7 +117,7 @@ export interface PlannedStep {
 }
 
 /**
- * What a build would do, and why. `String(plan)` formats it.
+ * The steps that a build would run or reuse, and why. `String(plan)` formats it.
  *
  * @category models
  * @since 0.1.0
