@@ -75,6 +75,7 @@ export type Network = "none" | "public" | "all" | NetworkOptions
  * @since 0.1.0
  */
 export interface Secret extends Plain.SecretOptions {
+  /** The secret itself, which the guest never sees. */
   readonly value: string
 }
 
