@@ -634,7 +634,10 @@ export const commands: Group<Bench.Shared> = (test) => {
             request.on("error", (error) => resume(Effect.fail(error)))
             request.on("response", (response) => read(response.statusCode, response))
             request.on("upgrade", (response, socket) => {
-              read(response.statusCode, socket.on("error", () => {}))
+              read(
+                response.statusCode,
+                socket.on("error", () => {})
+              )
               socket.write(body)
             })
             request.end("Upgrade" in headers ? "" : body)
