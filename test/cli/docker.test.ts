@@ -123,6 +123,7 @@ describe("run", () => {
       assert.include(yield* problem("-dt"), "Invalid --tty: cannot be combined with --detach")
       assert.include(yield* problem("-it", "sh"), "Invalid --tty: standard input and output are not a terminal")
       assert.strictEqual((yield* running("-i", "--image", "alpine:3", "true")).status, 0)
+      assert.include((yield* failing(125, "run", "alpine", "ls")).hint, "run --image")
     })
   )
 })
