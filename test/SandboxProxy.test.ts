@@ -80,7 +80,12 @@ interface Answer {
 }
 
 /** Sends a request to the proxy. */
-const ask = (port: number, host: string, options: Http.RequestOptions = {}, body = "") =>
+const ask = (
+  port: number,
+  host: string,
+  options: Omit<Http.RequestOptions, "headers"> & { readonly headers?: Http.OutgoingHttpHeaders } = {},
+  body = ""
+) =>
   Effect.callback<Answer, Error>((resume) => {
     const headers = { host, ...options.headers }
     const request = Http.request({ host: "127.0.0.1", port, agent: false, ...options, headers }, (response) => {
@@ -138,8 +143,18 @@ describe("the proxy", () => {
         request.on("end", () => {
           seen.push({ request, body })
           response.writeHead(201, "Made", [
-            ...["Set-Cookie", "a=1", "Set-Cookie", "b=2", "X-Own", "yes", "Connection", "X-Private", "X-Private", "1"],
-            ...["Keep-Alive", "timeout=9"]
+            "Set-Cookie",
+            "a=1",
+            "Set-Cookie",
+            "b=2",
+            "X-Own",
+            "yes",
+            "Connection",
+            "X-Private",
+            "X-Private",
+            "1",
+            "Keep-Alive",
+            "timeout=9"
           ])
           response.end("made")
         })

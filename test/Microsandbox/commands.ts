@@ -618,7 +618,10 @@ export const commands: Group<Bench.Shared> = (test) => {
         const ask = (headers: Http.OutgoingHttpHeaders, body: string) =>
           Effect.callback<{ readonly status: number | undefined; readonly text: string }, Error>((resume) => {
             const request = Http.request({
-              ...{ host: "127.0.0.1", port: proxy.port, method: "POST", agent: false },
+              host: "127.0.0.1",
+              port: proxy.port,
+              method: "POST",
+              agent: false,
               headers: { host, ...headers }
             })
             const read = (status: number | undefined, from: Readable) => {

@@ -354,7 +354,7 @@ describe("run, shell, ps and rm", () => {
       assert.include(yield* problem("--rm", "--name", "a", "--reuse"), "Invalid --rm: cannot be combined with --reuse")
       assert.include(yield* problem("--port", "70000:80"), "Invalid --port 70000:80: ")
       assert.include(yield* problem("--port", "8080:80:90"), "Invalid --port 8080:80:90: ")
-      assert.include(yield* problem("--env", "NOT_SET_HERE"), "NOT_SET_HERE is not set in this environment")
+      assert.include(yield* problem("--env", "NOT_SET_HERE"), '"NOT_SET_HERE". Expected: a variable that is set')
       assert.include(yield* problem("--network", "none", "--port", "8080:80"), "Invalid --port")
       assert.include(yield* problem("--network", "some"), "--network")
       assert.include(yield* problem("--env", "=x"), "--env")

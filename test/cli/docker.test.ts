@@ -6,8 +6,9 @@ import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Redacted from "effect/Redacted"
 import * as Path from "node:path"
+import { BuildEvent } from "../../src/BuildEvent.ts"
 import * as Shapes from "../../src/internal/cli/json.ts"
-import { Cli, definitions, detached, ending, failing, json, succeeding, test } from "./support.ts"
+import { Cli, decodeLines, definitions, detached, ending, failing, json, succeeding, test } from "./support.ts"
 
 /** Runs a script in a new sandbox. */
 const running = (...words: ReadonlyArray<string>) => succeeding("run", "--rm", ...words)
@@ -50,7 +51,7 @@ describe("run", () => {
         stderr,
         /^pulling alpine:3\n127\.0\.0\.1:\d+ forwards to port 80\n127\.0\.0\.1:\d+ forwards to port 443\n$/
       )
-      assert.match((yield* succeeding("ps")).stdout, /\nweb .* 127\.0\.0\.1:\d+->80, 127\.0\.0\.1:\d+->443 /)
+      assert.match((yield* succeeding("ps")).stdout, /\nweb .* \d+->80, \d+->443 /)
       assert.strictEqual((yield* detached("quiet", "-p", "80", "-q")).stderr, "")
     })
   )
@@ -122,6 +123,31 @@ describe("run", () => {
       assert.include(yield* problem("-dt"), "Invalid --tty: cannot be combined with --detach")
       assert.include(yield* problem("-it", "sh"), "Invalid --tty: standard input and output are not a terminal")
       assert.strictEqual((yield* running("-i", "--image", "alpine:3", "true")).status, 0)
+      assert.include((yield* failing(125, "run", "alpine", "ls")).hint, "run --image")
+    })
+  )
+})
+
+describe("build", () => {
+  test(
+    "takes --no-cache, and shows its progress as asked",
+    Effect.gen(function* () {
+      const file = definitions("two")
+      yield* succeeding("build", file, "tools", "--quiet")
+      assert.match((yield* succeeding("build", file, "tools", "--no-cache")).stdout, /steps: 2 run, 0 reused/)
+      assert.include((yield* succeeding("plan", file, "tools", "--no-cache")).stdout, "2 of 2 steps to run.")
+      const plain = yield* succeeding("build", file, "tools", "--no-cache", "--progress", "plain")
+      assert.include(plain.stderr, "say one")
+      assert.notInclude(plain.stderr, "\x1b")
+      const live = yield* succeeding("build", file, "tools", "--no-cache", "--progress=tty")
+      assert.include(live.stderr, "\x1b[?25l")
+      const events = yield* succeeding("build", file, "tools", "--no-cache", "--progress", "json")
+      assert.match(events.stdout, /^tools: generation \d+,/)
+      const lines = yield* decodeLines(BuildEvent, events.stderr)
+      assert.isTrue(lines.some(({ _tag }) => _tag === "StepStarted"))
+      assert.include((yield* failing(2, "build", file, "--progress", "tty")).message, "Invalid --progress")
+      assert.include((yield* failing(2, "build", file, "--no-cache", "--from", "1")).message, "Invalid --from")
+      assert.include((yield* failing(2, "build", "--watch", "no/such.ts")).message, "there is no file no/such.ts")
     })
   )
 })

@@ -98,7 +98,10 @@ describe("the exec and shell commands", () => {
       assert.include(yield* problem("nothing", "true"), 'There is no sandbox named "nothing"')
       assert.include(yield* problem("-w", "srv", "web", "true"), "Invalid --workdir")
       assert.include(yield* problem("-u", "", "web", "true"), "Invalid --user")
-      assert.include(yield* problem("-e", "NOT_SET_HERE", "web", "true"), "NOT_SET_HERE is not set")
+      assert.include(
+        yield* problem("-e", "NOT_SET_HERE", "web", "true"),
+        '"NOT_SET_HERE". Expected: a variable that is set'
+      )
       assert.include(yield* problem("-t", "web", "true"), "Invalid --tty: cannot be combined with --json")
       assert.include((yield* ending(125)("exec", "-it", "web", "true")).stderr, "input and output are not a terminal")
       yield* succeeding("stop", "web")

@@ -13,6 +13,8 @@ const program = fileURLToPath(new URL("programs/lightbox.ts", import.meta.url))
 
 const web = fileURLToPath(new URL("programs/web.ts", import.meta.url))
 
+const snapshots = fileURLToPath(new URL("../../src/Snapshot.ts", import.meta.url))
+
 const attached = fileURLToPath(new URL("programs/attach.ts", import.meta.url))
 
 const attachedToJob = fileURLToPath(new URL("programs/attachJob.ts", import.meta.url))
@@ -32,8 +34,11 @@ const outcome = (terminal: Effect.Success<ReturnType<typeof Terminal.start>>) =>
     return { status, lines: yield* terminal.screen.lines, ...(yield* terminal.screen.state) }
   })
 
-const test = <A, E>(name: string, effect: Effect.Effect<A, E, NodeServices.NodeServices | Scope.Scope>) =>
-  it.live(name, () => Effect.provide(Effect.scoped(effect), NodeServices.layer), 60_000)
+const test = <A, E>(
+  name: string,
+  effect: Effect.Effect<A, E, NodeServices.NodeServices | Scope.Scope>,
+  timeout = 60_000
+) => it.live(name, () => Effect.provide(Effect.scoped(effect), NodeServices.layer), timeout)
 
 test(
   "a build shows its progress, and leaves its result",
@@ -154,5 +159,49 @@ test(
     const endless = '"$0" "$1" run --image alpine:3 -- sh -c "while :; do echo more; done"'
     assert.strictEqual(yield* inShell(`${endless} | head -1; echo \${PIPESTATUS[0]}`), "more\n141\n")
     assert.strictEqual(yield* inShell('"$0" "$1" ps --quiet'), "")
+  })
+)
+
+test(
+  "build --watch builds again when a copied file or the module changes, and Ctrl-C ends it",
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const lightbox = yield* making
+    const folder = yield* fs.makeTempDirectoryScoped()
+    const file = `${folder}/watched.ts`
+    const write = (more: string) =>
+      fs.writeFileString(
+        file,
+        `import * as Snapshot from ${JSON.stringify(snapshots)}
+export const watched = Snapshot.make("watched", "alpine:3").pipe(${more}Snapshot.copy("${folder}/copied", "/srv/copied"))`
+      )
+    yield* fs.makeDirectory(`${folder}/copied/inner`, { recursive: true })
+    yield* fs.writeFileString(`${folder}/copied/inner/file`, "1")
+    yield* write("")
+    const build = yield* lightbox("build", "--watch", file)
+    yield* build.until(/generation 1,[^]*Ctrl\+C ends/)
+    yield* fs.writeFileString(`${folder}/copied/inner/file`, "2")
+    yield* build.until(/generation 2,[^]*Ctrl\+C ends/)
+    yield* write('Snapshot.shell("true"), ')
+    yield* build.until(/generation 3,[^]*Ctrl\+C ends/)
+    yield* build.type("\x03")
+    assert.strictEqual((yield* outcome(build)).status, 130)
+    assert.deepStrictEqual((yield* outcome(yield* lightbox("ps", "--quiet"))).lines, [])
+  }),
+  // Four processes, one after the other.
+  180_000
+)
+
+test(
+  "Ctrl-C stops a build that --watch runs, and leaves nothing of it",
+  Effect.gen(function* () {
+    const lightbox = yield* making
+    const build = yield* lightbox("build", "--watch", definitions("endless"))
+    yield* build.until("begun")
+    yield* build.type("\x03")
+    const { lines, status } = yield* outcome(build)
+    assert.strictEqual(status, 130)
+    assert.match(lines.join("\n"), /interrupted/)
+    assert.deepStrictEqual((yield* outcome(yield* lightbox("ps", "--quiet"))).lines, [])
   })
 )

@@ -186,7 +186,7 @@ export const env = record(
   (text) =>
     text === "" || text.startsWith("=")
       ? `Expected NAME[=VALUE], not ${JSON.stringify(text)}`
-      : `${text} is not set in this environment`
+      : "a variable that is set in this environment"
 ).pipe(Flag.withAlias("e"), Flag.withDescription("Set a variable; a name alone copies its current value"))
 
 /** Reads variables from a file in the format of docker: `NAME=VALUE`, or `NAME` alone, on each line. */

@@ -87,7 +87,7 @@ export const demo = Command.make(
       Snapshot.shell("echo 'echo Hello from a microVM, $1.' > hello.sh", { description: "write a script" }),
       Snapshot.shell("sh hello.sh builder", { description: "try it" })
     )
-    const onEvent = yield* reporter
+    const onEvent = yield* reporter()
     const [buildTime, snapshot] = yield* Effect.timed(Snapshot.buildScoped(definition, { onEvent }))
     const [rebuildTime] = yield* Effect.timed(Snapshot.buildScoped(definition, { onEvent }))
     const [useTime, { stdout }] = yield* Effect.timed(

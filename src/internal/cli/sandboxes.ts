@@ -9,6 +9,7 @@ import type { PublishedPort, PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as SandboxProxy from "../../SandboxProxy.ts"
 import * as Snapshot from "../../Snapshot.ts"
+import { defaultBind } from "../config/schemas.ts"
 import { invalid, timeLimit } from "../config/validation.ts"
 import { isFound } from "../host/fileFailure.ts"
 import { endpoint } from "../driver/ports.ts"
@@ -293,7 +294,9 @@ export const ps = Command.make(
           image,
           `${cpus}`,
           mebibytes(memory),
-          ports.map(({ guest, ...at }) => `${endpoint(at)}->${guest}`).join(", ") || "-",
+          ports
+            .map(({ bind, guest, host }) => `${bind === defaultBind ? host : endpoint({ bind, host })}->${guest}`)
+            .join(", ") || "-",
           instant(createdAt)
         ],
         none: "There are no sandboxes."

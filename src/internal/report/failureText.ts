@@ -117,7 +117,7 @@ const lists: { readonly [resource: string]: { readonly [way in Way]: string | un
   snapshot: {
     effect: "Check the name, or build the snapshot first",
     promise: "Check the name, or build the snapshot first",
-    cli: "`lightbox ls` lists the snapshots"
+    cli: "`lightbox ls` lists the snapshots, `build` makes one, and `run --image` boots an image"
   },
   job: {
     effect: "sandbox.jobs lists the jobs of a sandbox",

@@ -11,7 +11,6 @@ import { isLightboxError, type LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { defaultBind } from "../config/schemas.ts"
 import { portOf, portRefused, relay } from "../driver/ports.ts"
-import { clean } from "../report/terminalText.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -134,7 +133,8 @@ const exchange = (
     })
   })
 
-const describe = (answer: Answer): string => `${clean(answer.message)}\n`
+/** Terminals show it, and the name in it is from outside. */
+const describe = (answer: Answer): string => `${answer.message.replace(/[^ -~]/g, "?")}\n`
 
 const ownHeaders = { "Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff" }
 

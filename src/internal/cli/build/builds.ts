@@ -18,6 +18,7 @@ import { nameFlags } from "../failure.ts"
 import * as Flags from "../flags.ts"
 import * as Shapes from "../json.ts"
 import * as Status from "../status.ts"
+import * as Watch from "./watch.ts"
 
 const file = Argument.Path("file", { mustExist: false }).pipe(
   Argument.withMetavar("FILE"),
@@ -26,7 +27,7 @@ const file = Argument.Path("file", { mustExist: false }).pipe(
 
 const names = Flags.nameOf("Names of definitions (default: all)").pipe(Argument.variadic())
 
-const force = Flags.toggle("force", "Run all steps again, ignoring existing results")
+const force = Flags.toggle("force", "Run all steps again, ignoring existing results").pipe(Flag.withAlias("no-cache"))
 
 const from = Flags.count("from", "STEP", "Run this step (the first is 1) and all later steps again")
 
@@ -35,10 +36,13 @@ const pullPolicy = Flags.pullPolicy.pipe(
 )
 
 /** The progress reporter that the flags ask for. */
-export const reporter = Effect.gen(function* () {
+export const reporter = Effect.fnUntraced(function* (progress?: "auto" | "plain" | "tty" | "json") {
   const { stderr, stdout } = yield* Outputs
   if (yield* Json) return BuildReporter.ndjson({ output: stdout })
-  return (yield* Quiet) ? undefined : yield* BuildReporter.terminal({ output: stderr })
+  if (yield* Quiet) return undefined
+  if (progress === "json") return BuildReporter.ndjson({ output: stderr })
+  const live = progress === "tty" ? true : progress === "plain" ? false : undefined
+  return yield* BuildReporter.terminal({ output: stderr, live })
 })
 
 const onlyOne = (method: string, force: boolean, from: number | undefined) =>
@@ -61,7 +65,13 @@ export const build = Command.make(
       ["auto", "every-step", "final", "marked"],
       "Which results to keep besides the last (default: auto)"
     ),
-    replaceForeign: Flags.toggle("replace-foreign", "Take over the name of a snapshot made by another tool")
+    replaceForeign: Flags.toggle("replace-foreign", "Take over the name of a snapshot made by another tool"),
+    progress: Flags.choice(
+      "progress",
+      ["auto", "plain", "tty", "json"],
+      "Progress on standard error: plain lines, a live view, or JSON (default: auto, live on a terminal)"
+    ),
+    watch: Flags.toggle("watch", "Build again when the module, one beside it or a copied file changes, until Ctrl+C")
   },
   Effect.fnUntraced(function* ({
     checkpoints,
@@ -71,13 +81,23 @@ export const build = Command.make(
     keep,
     keepBuilder,
     names,
+    progress,
     pullPolicy,
-    replaceForeign
+    replaceForeign,
+    watch
   }) {
     yield* onlyOne("build", force, from)
+    if (progress !== undefined && (yield* Json)) {
+      return yield* invalid("build", "--progress", "cannot be combined with --json, which prints all events itself")
+    }
+    if (watch) {
+      // The first mistake ends it, later ones do not.
+      yield* Definitions.load("build", file, names)
+      return yield* Watch.watch(file, names)
+    }
     const definitions = yield* Definitions.load("build", file, names)
     const built = yield* Effect.gen(function* () {
-      const onEvent = yield* reporter
+      const onEvent = yield* reporter(progress)
       return yield* Effect.forEach(
         definitions,
         (definition) =>
@@ -115,6 +135,7 @@ export const build = Command.make(
   Command.withDescription("Build the definitions that a module exports"),
   Command.withExamples([
     { command: "lightbox build lightbox.ts", description: "Build all definitions" },
+    { command: "lightbox build --watch lightbox.ts", description: "Build again on each change" },
     {
       command: "lightbox build lightbox.ts node-ci --json",
       description: "Build one, and print each event as a line of JSON"

@@ -17,15 +17,16 @@ export type Definition = Snapshot.Definition<unknown, Environment | Services>
 // The requirements of steps cannot be checked at runtime. A missing service is a defect that names it.
 const isDefinition = (u: unknown): u is Definition => Snapshot.isDefinition(u)
 
-/** Loads the definitions that a module exports, in either style. With `names`, only these. */
+/** Loads the definitions that a module exports, in either style. With `names`, only these. Each `round` loads anew. */
 export const load = Effect.fnUntraced(function* (
   method: string,
   file: string,
-  names: ReadonlyArray<string>
+  names: ReadonlyArray<string>,
+  round = 0
 ): Effect.fn.Return<ReadonlyArray<Definition>, LightboxError> {
   const found = new Map<string, Definition>()
   // The same definition can be exported twice, as by `export default`.
-  for (const exported of new Set(Object.values(yield* importModule(method, file)))) {
+  for (const exported of new Set(Object.values(yield* importModule(method, file, round)))) {
     if (!isDefinition(exported) && !Plain.isConfig(exported)) continue
     if (!isDefinition(exported)) yield* Plain.check(method, exported)
     const definition = isDefinition(exported) ? exported : Plain.define(exported, calling)
@@ -46,7 +47,8 @@ export const load = Effect.fnUntraced(function* (
 
 const importModule = Effect.fnUntraced(function* (
   method: string,
-  file: string
+  file: string,
+  round: number
 ): Effect.fn.Return<object, LightboxError> {
   const kind = yield* Effect.sync(() => Fs.statSync(file, { throwIfNoEntry: false }))
   if (kind === undefined) return yield* invalid(method, "FILE", `there is no file ${typed(file)}`)
@@ -58,7 +60,7 @@ const importModule = Effect.fnUntraced(function* (
     )
   }
   return yield* Effect.tryPromise({
-    try: (): Promise<object> => import(pathToFileURL(file).href),
+    try: (): Promise<object> => import(`${pathToFileURL(file).href}${round === 0 ? "" : `?${round}`}`),
     catch: (cause) =>
       new LightboxError({
         method,
