@@ -40,10 +40,14 @@
  */
 // @effect-diagnostics asyncFunction:off
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
 import type { TestAPI } from "vitest"
+import { Func } from "./internal/config/schemas.ts"
+import { checkObject, decoder, invalid } from "./internal/config/validation.ts"
+import { runNow } from "./internal/promise/runtime.ts"
 import { quote } from "./internal/report/failureText.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Promises from "./promise.ts"
@@ -103,6 +107,23 @@ export type SandboxTestOptions = Omit<Promises.PoolOptions, "image" | "max" | "s
       }
   )
 
+const decode = decoder(
+  Schema.Struct({
+    per: Schema.optional(Schema.Literals(["test", "file", "worker"])),
+    prepare: Schema.optional(Func)
+  }),
+  "sandboxTest"
+)
+
+/** Checks what the pool and the build do not. */
+const check = (options: SandboxTestOptions): Effect.Effect<void, LightboxError> =>
+  Effect.andThen(checkObject("sandboxTest", options), () => {
+    const { per, prepare, snapshot } = options
+    return prepare !== undefined && typeof snapshot === "string"
+      ? Effect.fail(invalid("sandboxTest", "prepare", "it needs an image, or the definition of a snapshot"))
+      : Effect.asVoid(decode({ per, prepare }))
+  })
+
 /** Builds what sandboxes start from, if it is not there. */
 const preparedFrom = async ({
   image,
@@ -140,6 +161,8 @@ export interface SandboxContext {
  *
  * A failing test shows the name of its sandbox and the last lines that its commands wrote, in every reporter.
  *
+ * Throws `InvalidConfig` for a wrong `per` or `prepare`; tests fail with it for other options.
+ *
  * **Example** (Start every test from a state that takes long)
  *
  * ```ts
@@ -164,7 +187,8 @@ export interface SandboxContext {
  * @since 0.1.0
  */
 export const sandboxTest = (test: TestAPI, options: SandboxTestOptions): TestAPI<SandboxContext> => {
-  const { image, max, min, per = "test", prepare, snapshot, ...rest } = options
+  const { per = "test", ...given } = runNow(Effect.as(check(options), options))
+  const { image, max, min, prepare, snapshot, ...rest } = given
   const report = async ({ task }: TestContext, sandbox: Promises.Sandbox): Promise<void> => {
     if (task.result?.state === "fail") annotate(task.result.errors, sandbox.name, await lastLines(sandbox))
   }
