@@ -147,6 +147,8 @@ const preparedFrom = async ({
  * @since 0.1.0
  */
 export interface SandboxContext {
+  /** The options of {@link sandboxTest}. */
+  readonly sandboxOptions: SandboxTestOptions
   /** The sandbox of this test. */
   readonly sandbox: Promises.Sandbox
   /** The pool that it comes from. */
@@ -187,16 +189,16 @@ export interface SandboxContext {
  * @since 0.1.0
  */
 export const sandboxTest = (test: TestAPI, options: SandboxTestOptions): TestAPI<SandboxContext> => {
-  const { per = "test", ...given } = runNow(Effect.as(check(options), options))
-  const { image, max, min, prepare, snapshot, ...rest } = given
-  const report = async ({ task }: TestContext, sandbox: Promises.Sandbox): Promise<void> => {
+  const { per = "test" } = runNow(Effect.as(check(options), options))
+  const report = async (task: TestContext["task"], sandbox: Promises.Sandbox): Promise<void> => {
     if (task.result?.state === "fail") annotate(task.result.errors, sandbox.name, await lastLines(sandbox))
   }
   return test.extend<SandboxContext>({
+    sandboxOptions: [options, { scope: "worker" }],
     pool: [
-      // Vitest reads what a fixture needs from its first parameter.
-      async ({}, use) => {
-        await using prepared = await preparedFrom(options)
+      async ({ sandboxOptions }, use) => {
+        const { image, max, min, per: _per, prepare: _prepare, snapshot, ...rest } = sandboxOptions
+        await using prepared = await preparedFrom(sandboxOptions)
         const name = prepared?.name ?? (typeof snapshot === "string" ? snapshot : undefined)
         await using pool = await Promises.createPool({
           ...rest,
@@ -217,14 +219,14 @@ export const sandboxTest = (test: TestAPI, options: SandboxTestOptions): TestAPI
     ],
     sandbox:
       per === "test"
-        ? async ({ onTestFailed, pool, task }, use) => {
+        ? async ({ pool, task }, use) => {
             await using sandbox = await pool.acquire()
             await use(sandbox)
-            await report({ onTestFailed, task }, sandbox)
+            await report(task, sandbox)
           }
-        : async ({ onTestFailed, sharedSandbox, task }, use) => {
+        : async ({ sharedSandbox, task }, use) => {
             await use(sharedSandbox)
-            await report({ onTestFailed, task }, sharedSandbox)
+            await report(task, sharedSandbox)
           }
   })
 }

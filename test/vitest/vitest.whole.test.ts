@@ -52,8 +52,13 @@ const runAll = () => {
     process.execPath,
     [
       Path.join(Sources.root, "node_modules/vitest/vitest.mjs"),
-      ...["run", "--root", root, "--testTimeout=60000", "--hookTimeout=60000"],
-      ...["--reporter=default", "--reporter=json", "--outputFile.json=out.json"]
+      "run",
+      `--root=${root}`,
+      "--testTimeout=60000",
+      "--hookTimeout=60000",
+      "--reporter=default",
+      "--reporter=json",
+      "--outputFile.json=out.json"
     ],
     { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } }
   )
