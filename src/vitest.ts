@@ -40,10 +40,14 @@
  */
 // @effect-diagnostics asyncFunction:off
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
 import type { TestAPI } from "vitest"
+import { Func } from "./internal/config/schemas.ts"
+import { checkObject, decoder, invalid } from "./internal/config/validation.ts"
+import { runNow } from "./internal/promise/runtime.ts"
 import { quote } from "./internal/report/failureText.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Promises from "./promise.ts"
@@ -103,6 +107,23 @@ export type SandboxTestOptions = Omit<Promises.PoolOptions, "image" | "max" | "s
       }
   )
 
+const decode = decoder(
+  Schema.Struct({
+    per: Schema.optional(Schema.Literals(["test", "file", "worker"])),
+    prepare: Schema.optional(Func)
+  }),
+  "sandboxTest"
+)
+
+/** Checks what the pool and the build do not. */
+const check = (options: SandboxTestOptions): Effect.Effect<void, LightboxError> =>
+  Effect.andThen(checkObject("sandboxTest", options), () => {
+    const { per, prepare, snapshot } = options
+    return prepare !== undefined && typeof snapshot === "string"
+      ? Effect.fail(invalid("sandboxTest", "prepare", "it needs an image, or the definition of a snapshot"))
+      : Effect.asVoid(decode({ per, prepare }))
+  })
+
 /** Builds what sandboxes start from, if it is not there. */
 const preparedFrom = async ({
   image,
@@ -126,6 +147,8 @@ const preparedFrom = async ({
  * @since 0.1.0
  */
 export interface SandboxContext {
+  /** The options of {@link sandboxTest}. */
+  readonly sandboxOptions: SandboxTestOptions
   /** The sandbox of this test. */
   readonly sandbox: Promises.Sandbox
   /** The pool that it comes from. */
@@ -139,6 +162,8 @@ export interface SandboxContext {
  * it, and the `pool` it comes from. Nothing boots unless a test names one of them. Own fixtures: extend the result.
  *
  * A failing test shows the name of its sandbox and the last lines that its commands wrote, in every reporter.
+ *
+ * Throws `InvalidConfig` for a wrong `per` or `prepare`; tests fail with it for other options.
  *
  * **Example** (Start every test from a state that takes long)
  *
@@ -164,15 +189,16 @@ export interface SandboxContext {
  * @since 0.1.0
  */
 export const sandboxTest = (test: TestAPI, options: SandboxTestOptions): TestAPI<SandboxContext> => {
-  const { image, max, min, per = "test", prepare, snapshot, ...rest } = options
-  const report = async ({ task }: TestContext, sandbox: Promises.Sandbox): Promise<void> => {
+  const { per = "test" } = runNow(Effect.as(check(options), options))
+  const report = async (task: TestContext["task"], sandbox: Promises.Sandbox): Promise<void> => {
     if (task.result?.state === "fail") annotate(task.result.errors, sandbox.name, await lastLines(sandbox))
   }
   return test.extend<SandboxContext>({
+    sandboxOptions: [options, { scope: "worker" }],
     pool: [
-      // Vitest reads what a fixture needs from its first parameter.
-      async ({}, use) => {
-        await using prepared = await preparedFrom(options)
+      async ({ sandboxOptions }, use) => {
+        const { image, max, min, per: _per, prepare: _prepare, snapshot, ...rest } = sandboxOptions
+        await using prepared = await preparedFrom(sandboxOptions)
         const name = prepared?.name ?? (typeof snapshot === "string" ? snapshot : undefined)
         await using pool = await Promises.createPool({
           ...rest,
@@ -193,14 +219,14 @@ export const sandboxTest = (test: TestAPI, options: SandboxTestOptions): TestAPI
     ],
     sandbox:
       per === "test"
-        ? async ({ onTestFailed, pool, task }, use) => {
+        ? async ({ pool, task }, use) => {
             await using sandbox = await pool.acquire()
             await use(sandbox)
-            await report({ onTestFailed, task }, sandbox)
+            await report(task, sandbox)
           }
-        : async ({ onTestFailed, sharedSandbox, task }, use) => {
+        : async ({ sharedSandbox, task }, use) => {
             await use(sharedSandbox)
-            await report({ onTestFailed, task }, sharedSandbox)
+            await report(task, sharedSandbox)
           }
   })
 }

@@ -56,7 +56,7 @@ const program = Effect.gen(function* () {
     "stop and read the log": Effect.map(tools.logs("dev"), ({ requests }) => requests > 0)
   }
   for (const [name, call] of Object.entries(calls)) {
-    const result = yield* Effect.catch(call, ({ reason }) => Effect.succeed({ error: reason._tag }))
+    const result = yield* call.pipe(Effect.catch(({ reason }) => Effect.succeed({ error: reason._tag })))
     yield* Console.log(`${name}:`, JSON.stringify(result))
   }
 })

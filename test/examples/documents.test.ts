@@ -13,7 +13,7 @@ const runAll = (): { readonly results: ReadonlyArray<string>; readonly errors: s
   const { stderr, stdout } = ChildProcess.spawnSync(
     process.execPath,
     [fileURLToPath(new URL("runPrograms.ts", import.meta.url)), ...Sources.writeExamples(folder, programs)],
-    { encoding: "utf8", timeout: 90_000, killSignal: "SIGKILL" }
+    { encoding: "utf8", timeout: 180_000, killSignal: "SIGKILL" }
   )
   Fs.rmSync(folder, { recursive: true, force: true })
   return { results: stdout.split(/(?<=\0\d+\n)/), errors: stderr }
@@ -24,7 +24,7 @@ describe("documents", () => {
 
   it.each(programs.map((program, index) => ({ ...program, index })))(
     "$path:$line prints what the document shows",
-    { timeout: 100_000 },
+    { timeout: 200_000 },
     ({ index, output }) => {
       ran ??= runAll()
       const [printed, exitCode] = ran.results[index]?.split("\0") ?? []

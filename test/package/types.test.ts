@@ -198,6 +198,11 @@ describe("types", () => {
       if (!(error instanceof Promises.LightboxError)) return undefined
       expectTypeOf(error.isRetryable).toBeBoolean()
       expectTypeOf(error.reason._tag).toExtend<string>()
+      if (error.reason._tag === "CommandFailed") expectTypeOf(error.reason.exitCode).toEqualTypeOf<number>()
+      if (error.reason._tag === "TimedOut") expectTypeOf(error.reason.stdout).toEqualTypeOf<string | undefined>()
+      if (error.reason._tag === "NotReady") expectTypeOf(error.reason.lastLines).toExtend<ReadonlyArray<string>>()
+      // @ts-expect-error: only some reasons have it
+      void error.reason.exitCode
       return error.step?.index
     }
     expectTypeOf(seen).returns.toEqualTypeOf<number | undefined>()
