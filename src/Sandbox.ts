@@ -300,7 +300,8 @@ export interface Sandbox extends Guest.Files {
   /**
    * Starts a job: a program that outlives this connection and this process, but not the sandbox. Returns once its
    * supervisor runs. The guest needs `setsid`. Fails with `CommandNotStarted`, with `AlreadyExists` (id), and with
-   * `FileError` and the code `ENOSPC` if the guest's disk is full. If interrupted, the job may have started.
+   * `FileError` and the code `ENOSPC` if the guest's disk is full, and with `Unsupported` if the guest can make no
+   * `terminal`. If interrupted, the job may have started.
    */
   readonly start: (
     command: string,

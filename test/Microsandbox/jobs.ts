@@ -285,7 +285,11 @@ export const jobs: Group<Bench.Shared> = (test) => {
     yield* job.resize({ rows: 10, columns: 20 })
     yield* job.remove()
 
-    const ended = yield* sandbox.start("sh", ["-c", "read -r x; exit 3"], { terminal: { rows: 1, columns: 1 } })
+    const ended = yield* sandbox.start("sh", ["-c", "read -r x; exit 3"], {
+      user: "app",
+      terminal: { rows: 1, columns: 1 }
+    })
+    yield* ended.resize({ rows: 2, columns: 1 })
     yield* ended.endInput
     assert.deepStrictEqual(yield* ended.wait, { _tag: "Exited", exitCode: 3 })
     const without = yield* sandbox.start("true")

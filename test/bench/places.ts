@@ -8,6 +8,7 @@ import * as Exec from "./exec.ts"
 import * as Import from "./import.ts"
 import * as Launch from "./launch.ts"
 import * as Pool from "./pool.ts"
+import * as Reach from "./reach.ts"
 import * as Row from "./Row.ts"
 import * as Scale from "./scale.ts"
 import * as Services from "./services.ts"
@@ -19,6 +20,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
   ...Import.benches,
   ...Launch.benches,
   ...Exec.benches,
+  ...Reach.benches,
   ...Build.benches,
   ...Pool.benches,
   ...Scale.benches,

@@ -189,9 +189,9 @@ export class Job {
     await run(this.#job.resize(size), signal)
   }
   /**
-   * Connects the job's terminal to that of this process until the job ends. Ctrl+] detaches, as an abort does: the job
-   * runs on, and the status is `"running"`. Shows the last 32 KiB of the log first, and follows the size of this
-   * process's terminal. Rejects if the job has no terminal.
+   * Connects the job's terminal to that of this process until the job ends. Ctrl+] detaches: the job runs on, and the
+   * status is `"running"`. An abort leaves it running, too. Shows the last 32 KiB of the log first, and follows the size
+   * of this process's terminal. Rejects if the job has no terminal.
    */
   async attach(options?: CallOptions): Promise<JobStatus> {
     return statusOf(await run(this.#job.attach, signalOf("Job.attach", options)))
