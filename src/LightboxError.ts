@@ -534,7 +534,7 @@ export class SecretLeaked extends Failure.extend<SecretLeaked>("effect-lightbox/
   secret: Schema.String
 }) {
   override get message(): string {
-    return `A step wrote the value of the secret ${this.secret} to the disk of the snapshot. The disk was discarded`
+    return `The value of the secret ${this.secret} is on the disk of the snapshot, which was discarded`
   }
 }
 

@@ -39,7 +39,6 @@ import type * as Job from "./Job.ts"
 import * as Listener from "./internal/report/listener.ts"
 import { merge, withoutDependencies } from "./internal/config/defaults.ts"
 import { DurationInput, Func, ImageReference, intBetween, Labels, Name, notBlank } from "./internal/config/schemas.ts"
-import * as Capture from "./internal/build/capture.ts"
 import { publishedPorts } from "./internal/driver/ports.ts"
 import { generateName, roleLabel } from "./internal/ownership/labels.ts"
 import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
@@ -922,6 +921,8 @@ export const fork = Effect.fn("Sandbox.fork")(function* (
     labels: Struct.omit(rest.labels ?? {}, [roleLabel]),
     ...changed
   }
+  // Few programs need it.
+  const Capture = yield* Effect.promise(() => import("./internal/build/capture.ts"))
   const source = yield* Capture.find(method, sandbox)
   const driver = yield* Microsandbox.Microsandbox
   const scope = yield* Effect.scope

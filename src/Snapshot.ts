@@ -1282,11 +1282,12 @@ export interface DiffOptions {
  * Snapshots are booted for it, without a network, up to two at once; the guests need
  * no programs. Left out are `/proc`, `/sys`, `/dev`, `/run`, everything that is a mount
  * on either side, such as `/tmp`, and the files that every boot writes:
- * `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`. Compared are types, modes, owners,
- * sizes, targets of links, and the contents of files up to 1 MiB whose times differ.
- * A file of the same size and the same time, in whole seconds, counts as unchanged.
- * All paths below an added or removed directory
- * are listed.
+ * `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`. All paths below an added or
+ * removed directory are listed.
+ *
+ * Compared are types, modes, owners, sizes, targets of links, and the contents of files
+ * up to 1 MiB whose times differ or are within the last hour. Times are in whole
+ * seconds: another file with the same size and time counts as unchanged.
  *
  * Fails with `NotFound` (snapshot or generation), as `Sandbox.launch` does, and with
  * `GuestLost` if a sandbox does not run.

@@ -198,8 +198,8 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
   },
   SecretLeaked: {
     reason: new LightboxError.SecretLeaked({ secret: "NPM_TOKEN" }),
-    message: "A step wrote the value of the secret NPM_TOKEN to the disk of the snapshot. The disk was discarded",
-    hint: "Change the step so that it does not write the secret to the disk",
+    message: "The value of the secret NPM_TOKEN is on the disk of the snapshot, which was discarded",
+    hint: "Do not write it to the disk, not even to a file that is removed later: that erases nothing",
     isRetryable: false,
     outcome: "failed"
   },

@@ -1,9 +1,13 @@
 /** Differences between disks. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { TestClock } from "effect/testing"
+import { Unknown } from "../../src/LightboxError.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import { turn } from "../support.ts"
 import * as Support from "./support.ts"
 
 const { image, test } = Support
@@ -122,6 +126,41 @@ describe("a diff", () => {
       const sandbox = yield* Sandbox.launch({ snapshot: "app" })
       yield* sandbox.stop()
       assert.strictEqual((yield* tagOf("app", sandbox))[1], "GuestLost")
+    })
+  )
+
+  test(
+    "leaves nothing when a boot, a listing or the content of a file fails, or when it is interrupted",
+    Effect.gen(function* () {
+      yield* built
+      const control = yield* MicrosandboxMemory.Control
+      const reason = new Unknown({ problem: "as the test wants it" })
+      for (const [operation, nth] of [
+        ["createSandbox", 2],
+        ["connect", 1],
+        ["guest.open", 1],
+        ["guest.readDirectoryEntries", 1],
+        ["guest.readDirectoryEntries", 9],
+        ["guest.readLink", 1]
+      ] as const) {
+        yield* control.inject(MicrosandboxMemory.failAt(operation, reason, { nth }))
+        const error = yield* Effect.flip(Snapshot.diff("app@1", "app"))
+        assert.strictEqual(error.reason._tag, "Unknown", operation)
+        yield* control.clearFaults
+        yield* Support.assertNothingRuns
+      }
+      yield* control.inject(MicrosandboxMemory.hangAt("guest.readDirectoryEntries", { nth: 5 }))
+      const { length } = yield* control.calls
+      const fiber = yield* Effect.forkChild(Snapshot.diff("app@1", "app"))
+      yield* turn.pipe(
+        Effect.andThen(control.calls),
+        Effect.repeat({
+          until: (calls) =>
+            calls.slice(length).filter(({ operation }) => operation === "guest.readDirectoryEntries").length >= 5
+        })
+      )
+      yield* Fiber.interrupt(fiber)
+      yield* Support.assertNothingRuns
     })
   )
 })

@@ -77,7 +77,6 @@ matrix(
         Snapshot.capture(sandbox, { name: "captured" })
       )
     },
-    { name: "diff", given: builtTwice, run: Snapshot.diff("tools@1", "tools"), always: isWhole },
     { name: "tag", given: builtTwice, run: Snapshot.tag("tools@1", "tagged", { overwrite: true }), always: isWhole },
     { name: "plan", given: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
     { name: "list", given: builtOnce, run: Snapshot.list({ layers: true }), always: isWhole },

@@ -1,4 +1,5 @@
 /** Compares the disks of snapshots and sandboxes, as their guests see them. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -25,8 +26,11 @@ const decode = optionsDecoder(method, Schema.Struct({ limit: Schema.optional(int
 
 const defaultLimit = 10_000
 
-/** Files up to this size are read if only their times differ. */
+/** Files up to this size are read if only their times differ, or may differ by less than a second. */
 const maxRead = 1024 * 1024
+
+/** Of files written within this time, the same second does not mean the same content. */
+const recentMillis = 60 * 60 * 1000
 
 const concurrency = { concurrency: 16 }
 
@@ -68,6 +72,7 @@ const compare = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Diff, LightboxError> {
   const mounts = yield* Effect.forEach([before, after], ({ guest }) => mountPointsOf(guest), concurrency)
   const skipped = new Set([...always, ...mounts.flat()])
+  const recent = (yield* Clock.currentTimeMillis) - recentMillis
   const read = (sandbox: Sandbox.Sandbox, path: string) =>
     ifMissing(undefined)(sandbox.readFile(path, { maxBytes: maxRead }))
   const target = (sandbox: Sandbox.Sandbox, path: string) => ifMissing(undefined)(sandbox.readLink(path))
@@ -88,7 +93,9 @@ const compare = Effect.fnUntraced(function* (
       return targets[0] === targets[1] ? changes : [...changes, "target"]
     }
     if (was.size !== is.size) return [...changes, "size"]
-    if (is.type !== "File" || was.mtime?.epochMilliseconds === is.mtime?.epochMilliseconds) return changes
+    const time = is.mtime?.epochMilliseconds ?? 0
+    const isSameTime = was.mtime?.epochMilliseconds === time
+    if (is.type !== "File" || (isSameTime && (time < recent || is.size > maxRead))) return changes
     if (is.size > maxRead) return [...changes, "time"]
     const [old, now] = yield* Effect.all([read(before, path), read(after, path)], { concurrency: 2 })
     const isSame = old !== undefined && now !== undefined && Buffer.from(old).equals(now)

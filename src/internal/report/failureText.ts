@@ -241,7 +241,7 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "SnapshotDamaged":
       return isCli ? "`lightbox build --force` builds it again" : "Build it again"
     case "SecretLeaked":
-      return "Change the step so that it does not write the secret to the disk"
+      return "Do not write it to the disk, not even to a file that is removed later: that erases nothing"
     case "StoreBusy":
       return "Try again when the other process is done"
     case "NoSpace":
