@@ -41,6 +41,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { CallOptions } from "./internal/promise/options.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
+import { ofMember } from "./internal/sandbox/group.ts"
 import { type Service, ServicesSchema } from "./internal/promise/probe.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
 import { callFields, checkArgs, checked, Millis, Quota, signalOf } from "./internal/promise/input.ts"
@@ -803,12 +804,24 @@ const LaunchFields = optionsStruct<
   )
 )
 
-const decoded = (method: string, options: LaunchOptions) => {
-  Runtime.runNow(checkObject(method, options))
+const decoded = Effect.fnUntraced(function* (method: string, options: LaunchOptions) {
+  yield* checkObject(method, options)
   const { ports } = options
   const plain = Predicate.isObject(ports) ? mapValues(ports, portOf) : ports
-  return Runtime.runNow(decoder(LaunchFields, method)({ ...options, ports: plain }))
-}
+  return yield* decoder(LaunchFields, method)({ ...options, ports: plain })
+})
+
+/** The options of a launch in the form of Effect. */
+const askedOf = (
+  { image, secrets, signal: _signal, snapshot = "", verbose: _verbose, workdir, ...rest }: typeof LaunchFields.Type,
+  rootDisk: "auto" | "copy"
+) => ({
+  ...rest,
+  ...(image === undefined ? { snapshot } : { image }),
+  cwd: workdir,
+  rootDisk: rest.rootDisk ?? rootDisk,
+  secrets: secrets && mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) }))
+})
 
 const mapValues = <A, B>(record: Record<string, A>, f: (value: A) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
@@ -820,24 +833,10 @@ const launched = async (
   options: LaunchOptions,
   defaults: { readonly rootDisk: "auto" | "copy"; readonly name?: string }
 ): Promise<Sandbox> => {
-  const {
-    image,
-    overwrite = true,
-    secrets,
-    signal,
-    snapshot = "",
-    verbose,
-    workdir,
-    ...rest
-  } = decoded(method, options)
-  if (verbose === true) print(`launching "${rest.name ?? "a sandbox"}" from "${image ?? snapshot}"`)
-  const asked = {
-    ...rest,
-    ...(image === undefined ? { snapshot } : { image }),
-    cwd: workdir,
-    rootDisk: rest.rootDisk ?? defaults.rootDisk,
-    secrets: secrets && mapValues(secrets, ({ hosts, value }) => ({ hosts, value: Redacted.make(value) }))
-  }
+  const checked = Runtime.runNow(decoded(method, options))
+  const { image, name, overwrite = true, signal, snapshot, verbose } = checked
+  if (verbose === true) print(`launching "${name ?? "a sandbox"}" from "${image ?? snapshot}"`)
+  const asked = askedOf(checked, defaults.rootDisk)
   const opened =
     defaults.name === undefined
       ? Sandboxes.launch({ ...asked, overwrite })
@@ -918,6 +917,69 @@ export const getOrCreateSandbox = async (name: string, options: GetOrCreateOptio
     Runtime.runNow(Effect.fail(invalid("getOrCreateSandbox", decided, "is not an option of getOrCreateSandbox")))
   }
   return await launched("getOrCreateSandbox", options, { rootDisk: "copy", name })
+}
+
+/**
+ * Options of a member of a group: those of {@link launchSandbox}, without what a group decides.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type GroupMember = LaunchOptions & {
+  /**
+   * Members that must be ready before this one boots, and that it reaches by name: at the ports that they publish and
+   * those of the probes of their services (`"ready"`), or at these ports. Default: none.
+   */
+  readonly dependsOn?: { readonly [member: string]: "ready" | { readonly ports: ReadonlyArray<number> } } | undefined
+  readonly detached?: never
+  readonly overwrite?: never
+  readonly signal?: never
+  readonly verbose?: never
+}
+
+/**
+ * Boots several sandboxes that reach each other by name, each once those that it depends on are ready. Nothing else of
+ * other members can be reached. If one fails, all are removed. They end with this process, and at the end of an
+ * `await using` block in reverse order; the end of one member ends all.
+ *
+ * **Example** (A server and its database)
+ *
+ * ```ts
+ * import { launchGroup } from "effect-lightbox/promise"
+ *
+ * await using group = await launchGroup({
+ *   db: { snapshot: "postgres", services: { db: { command: "exec postgres", ready: { port: 5432 } } } },
+ *   web: { snapshot: "web", dependsOn: { db: "ready" } }
+ * })
+ * console.log((await group.web.exec("psql", ["-h", "db", "-c", "select 1"])).stdout())
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const launchGroup = async <const Name extends string>(
+  members: { readonly [K in Name]: GroupMember },
+  options?: CallOptions
+): Promise<{ readonly [K in Name]: Sandbox } & AsyncDisposable> => {
+  const signal = signalOf("launchGroup", options)
+  Runtime.runNow(checkObject("launchGroup", members, "members"))
+  const asked = Runtime.runNow(
+    Effect.forEach(Object.entries<GroupMember>(members), ([name, member]) =>
+      Effect.mapError(
+        Effect.gen(function* () {
+          yield* checkObject("launchGroup", member)
+          const { dependsOn, ...rest } = member
+          const decided = ["detached", "overwrite", "signal", "verbose"].find((field) => field in rest)
+          if (decided !== undefined) return yield* invalid("launchGroup", decided, "is not an option of a member")
+          return [name, { ...askedOf(yield* decoded("launchGroup", rest), "auto"), dependsOn }] as const
+        }),
+        ofMember(name)
+      )
+    )
+  )
+  const group = Sandboxes.group(Object.fromEntries(asked))
+  const names = Object.fromEntries(asked.map(([name]) => [`${name}.cwd`, `${name}.workdir`]))
+  return await Sandbox.openGroup(members, Effect.mapError(group, renameFields(names)), signal)
 }
 
 /**
