@@ -701,7 +701,7 @@ export const group = Effect.fn("Sandbox.group")(function* <const Name extends st
 }): Effect.fn.Return<{ readonly [K in Name]: Sandbox }, LightboxError | E, Services | Scope.Scope | R> {
   const owns = yield* Group.check(members)
   const all = Object.entries<GroupMember<E, R>>(members)
-  const prepared = yield* Effect.forEach(all, ([name, { dependsOn, ready, ...options }]) =>
+  const prepared = yield* Effect.forEach(all, ([name, { dependsOn: _dependsOn, ready: _ready, ...options }]) =>
     Effect.mapError(prepareLaunch(options), Group.ofMember(name))
   )
   const asked = yield* Effect.forEach(

@@ -37,9 +37,10 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { CallOptions, Network, Registry, Secret } from "./internal/promise/options.ts"
-import { launched, type SandboxSettings } from "./internal/promise/launch.ts"
+import { launched, memberOptions, type SandboxSettings, withMemberNames } from "./internal/promise/launch.ts"
 import type { SetupStep } from "./internal/promise/steps.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
+import { ofMember } from "./internal/sandbox/group.ts"
 import type { Service } from "./internal/promise/probe.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
 import { callFields, checkArgs, checked, Millis, Quota, signalOf } from "./internal/promise/input.ts"
@@ -943,6 +944,68 @@ export const getOrCreateSandbox = async (name: string, options: GetOrCreateOptio
     Runtime.runNow(Effect.fail(invalid("getOrCreateSandbox", decided, "is not an option of getOrCreateSandbox")))
   }
   return await launched("getOrCreateSandbox", options, { rootDisk: "copy", name })
+}
+
+/**
+ * Options of a member of a group: those of {@link launchSandbox}, without what a group decides.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type GroupMember = LaunchOptions & {
+  /**
+   * Members that must be ready before this one boots, and that it reaches by name: at the ports that they publish and
+   * those of the probes of their services (`"ready"`), or at these ports. Default: none.
+   */
+  readonly dependsOn?: { readonly [member: string]: "ready" | { readonly ports: ReadonlyArray<number> } } | undefined
+  readonly detached?: never
+  readonly overwrite?: never
+  readonly signal?: never
+  readonly verbose?: never
+}
+
+/**
+ * Boots several sandboxes that reach each other by name, each once those that it depends on are ready. Nothing else of
+ * other members can be reached. If one fails, all are removed. They end with this process, and at the end of an
+ * `await using` block in reverse order; the end of one member ends all.
+ *
+ * **Example** (A server and its database)
+ *
+ * ```ts
+ * import { launchGroup } from "effect-lightbox/promise"
+ *
+ * await using group = await launchGroup({
+ *   db: { snapshot: "postgres", services: { db: { command: "exec postgres", ready: { port: 5432 } } } },
+ *   web: { snapshot: "web", dependsOn: { db: "ready" } }
+ * })
+ * console.log((await group.web.exec("psql", ["-h", "db", "-c", "select 1"])).stdout())
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const launchGroup = async <const Name extends string>(
+  members: { readonly [K in Name]: GroupMember },
+  options?: CallOptions
+): Promise<{ readonly [K in Name]: Sandbox } & AsyncDisposable> => {
+  const signal = signalOf("launchGroup", options)
+  Runtime.runNow(checkObject("launchGroup", members, "members"))
+  const asked = Runtime.runNow(
+    Effect.forEach(Object.entries<GroupMember>(members), ([name, member]) =>
+      Effect.mapError(
+        Effect.gen(function* () {
+          yield* checkObject("launchGroup", member)
+          const { dependsOn, ...rest } = member
+          const decided = ["detached", "overwrite", "signal", "verbose"].find((field) => field in rest)
+          if (decided !== undefined) return yield* invalid("launchGroup", decided, "is not an option of a member")
+          return [name, { ...(yield* memberOptions("launchGroup", rest)), dependsOn }] as const
+        }),
+        ofMember(name)
+      )
+    )
+  )
+  const group = Sandboxes.group(Object.fromEntries(asked))
+  return await Sandbox.openGroup(members, Effect.mapError(group, withMemberNames(Object.keys(members))), signal)
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   buildSnapshot,
   connectToSandbox,
   getOrCreateSandbox,
+  launchGroup,
   launchSandbox,
   removeSandbox,
   runInSandbox,
@@ -34,6 +35,43 @@ beforeEach(async () => {
 })
 
 const names = async (): Promise<ReadonlyArray<string>> => (await Sandbox.list()).map(({ name }) => name).toSorted()
+
+describe("launchGroup", () => {
+  const services = { db: { command: "while true; do nc -l -p 5432 -e /bin/cat; done", ready: { port: 5432 } } }
+  const ask = async (sandbox: Sandbox) => (await sandbox.shell("echo hello | nc db 5432")).stdout().trim()
+
+  it("boots members that reach each other where they say so, until the end of its block", async () => {
+    {
+      await using group = await launchGroup({
+        web: { snapshot, dependsOn: { db: "ready" }, workdir: "/work" },
+        db: { snapshot, services },
+        other: { snapshot }
+      })
+      assert.strictEqual((await group.web.exec("pwd")).stdout(), "/work\n")
+      assert.deepStrictEqual([await ask(group.web), await ask(group.other)], ["hello", ""])
+      assert.lengthOf(await names(), 3)
+    }
+    assert.lengthOf(await names(), 0)
+  })
+
+  it("leaves nothing if a member fails, or if it is aborted", async () => {
+    const failing = { db: { command: "exit 1", ready: { port: 1 } } }
+    const error = await rejection(launchGroup({ a: { snapshot }, b: { snapshot, services: failing } }))
+    assert.strictEqual(error.reason._tag, "NotReady")
+    assert.lengthOf(await names(), 0)
+    const slow = { db: { command: "exec sleep 1000", ready: { file: "/never" } } }
+    const signal = AbortSignal.timeout(1000)
+    const aborted = launchGroup(
+      { a: { snapshot, services: slow }, b: { snapshot, dependsOn: { a: { ports: [1] } } } },
+      { signal }
+    )
+    await aborted.then(
+      () => assert.fail("it resolves"),
+      (reason: unknown) => assert.strictEqual(reason, signal.reason)
+    )
+    assert.lengthOf(await names(), 0)
+  })
+})
 
 describe("forward", () => {
   it("opens a port until it is closed, its block ends, or the sandbox does", async () => {

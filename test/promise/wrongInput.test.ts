@@ -9,6 +9,8 @@ import * as Redacted from "effect/Redacted"
 import { beforeEach } from "vitest"
 import * as Presets from "../../src/presets.ts"
 import * as Lightbox from "../../src/promise.ts"
+import { invalid } from "../../src/internal/config/validation.ts"
+import { isLightboxError } from "../../src/LightboxError.ts"
 import { rejection, twin, untyped, wrongField } from "./support.ts"
 
 const memory = twin()
@@ -521,6 +523,32 @@ const functions: Functions = {
     )
   ],
   startProxy: [row(Lightbox.startProxy, [], {}, proxy)],
+  launchGroup: [
+    row((members: Any, options: Any) => Lightbox.launchGroup(members, options), [{}], {
+      members: [5, null, "x", undefined]
+    }),
+    row(
+      async (options) => {
+        try {
+          await Lightbox.launchGroup({ a: beside({ image }, options), b: { image } })
+        } catch (error) {
+          throw isLightboxError(error) && error.reason._tag === "InvalidConfig"
+            ? invalid(error.method, error.reason.field.replace(/^a\.?/, "") || "options", error.reason.problem)
+            : error
+        }
+      },
+      [],
+      {},
+      {
+        ...launch,
+        overwrite: [true],
+        detached: [true],
+        verbose: [true],
+        signal: [new AbortController().signal],
+        dependsOn: [5, null, { a: "ready" }, { c: "ready" }, { b: "ready" }, { b: { ports: [0] } }]
+      }
+    )
+  ],
   connectToSandbox: [row(Lightbox.connectToSandbox, ["n"], { name })],
   removeSandbox: [row(Lightbox.removeSandbox, ["n"], { name }, force)],
   ensureVolume: [row(Lightbox.ensureVolume, ["n"], { name }, { ...call, ...ensure })],
@@ -749,7 +777,7 @@ describe("invalid input to methods", () => {
       refresh: row(on(handle, "refresh"))
     }
     await checkAll("SandboxHandle", handles)
-    const sandboxes: Omit<Methods<typeof Sandbox>, "allOf" | "borrow" | "inner" | "open"> = {
+    const sandboxes: Omit<Methods<typeof Sandbox>, "allOf" | "borrow" | "inner" | "open" | "openGroup"> = {
       builder: [],
       get: row(on(Sandbox, "get"), ["n"], { name }),
       list: row(on(Sandbox, "list"), [], {}, { ...call, labels: config.labels }),

@@ -27,7 +27,9 @@ export const run = Command.make(
       Argument.withDescription("Name of the snapshot; omit it with --image"),
       Argument.optional
     ),
-    command,
+    command: command.pipe(
+      Argument.withDescription("Command and arguments (default: that of the snapshot, else a shell)")
+    ),
     image: Flags.text("image", "IMAGE", "Boot an image; all words are then its command"),
     name: Flags.text("name", "NAME", "Name of the sandbox (default: a generated name)"),
     cpus: Flags.count("cpus", "COUNT", "Number of processors (default: 1)"),

@@ -5,6 +5,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { LaunchOptions, LaunchSettings } from "../../promise.ts"
+import type { LightboxError } from "../../LightboxError.ts"
 import { type Options, SandboxConfig } from "../../SandboxConfig.ts"
 import * as Sandboxes from "../../Sandbox.ts"
 import type * as Plain from "../config/plain.ts"
@@ -147,23 +148,29 @@ export const oneSource = Schema.makeFilter(({ image, snapshot }: Source) =>
 
 const Launch = LaunchFields.check(oneSource)
 
+const decoded = Effect.fnUntraced(function* <S extends Schema.Codec<unknown, unknown>>(
+  schema: S,
+  method: string,
+  options: object
+): Effect.fn.Return<S["Type"], LightboxError> {
+  yield* checkObject(method, options)
+  const ports: unknown = Reflect.get(options, "ports")
+  const plain = Predicate.isObject(ports) ? mapValues(ports, portOf) : ports
+  return yield* decoder(schema, method)({ ...options, ports: plain })
+})
+
 /** Decodes options of sandboxes. */
 export const decodeSandbox = <S extends Schema.Codec<unknown, unknown>>(
   schema: S,
   method: string,
   options: object
-): S["Type"] => {
-  runNow(checkObject(method, options))
-  const ports: unknown = Reflect.get(options, "ports")
-  const plain = Predicate.isObject(ports) ? mapValues(ports, portOf) : ports
-  return runNow(decoder(schema, method)({ ...options, ports: plain }))
-}
+): S["Type"] => runNow(decoded(schema, method, options))
 
 const mapValues = <A, B>(record: { readonly [key: string]: A }, f: (value: A) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
 
-/** Names of this API for those of the core in errors. */
-export const withPromiseNames = renameFields({
+/** Names of this API for those of the core. */
+const names = {
   cwd: "workdir",
   idleTimeout: "idleTimeoutMs",
   maxDuration: "maxDurationMs",
@@ -173,7 +180,18 @@ export const withPromiseNames = renameFields({
   releaseTimeout: "releaseTimeoutMs",
   "healthCheck.interval": "healthCheck.intervalMs",
   "healthCheck.timeout": "healthCheck.timeoutMs"
-})
+}
+
+/** Names of this API for those of the core in errors. */
+export const withPromiseNames = renameFields(names)
+
+/** The same in errors of groups. */
+export const withMemberNames = (members: ReadonlyArray<string>) =>
+  renameFields(
+    Object.fromEntries(
+      members.flatMap((member) => Object.entries(names).map(([core, own]) => [`${member}.${core}`, `${member}.${own}`]))
+    )
+  )
 
 const SandboxFields = Schema.Struct(sandboxFields)
 
@@ -208,6 +226,12 @@ export const toCore = (
       ? undefined
       : (progress: Plain.PullProgress) => Effect.sync(() => onPullProgress(progress))
 })
+
+/** The options of a member of a group in the form of the core. */
+export const memberOptions = (method: string, options: LaunchOptions) =>
+  Effect.map(decoded(Launch, method, options), ({ detached: _, overwrite: _overwrite, verbose: _verbose, ...fields }) =>
+    toCore({ ...fields, rootDisk: fields.rootDisk ?? "auto" }, options.onPullProgress)
+  )
 
 const print = (line: string): void => {
   process.stdout.write(`[lightbox] ${line}\n`)

@@ -275,6 +275,26 @@ export class Sandbox implements AsyncDisposable {
     return sandboxes.map((sandbox) => new Sandbox(sandbox, held))
   }
 
+  /** @internal */
+  static async openGroup<Name extends string>(
+    members: { readonly [K in Name]: unknown },
+    effect: Effect.Effect<{ readonly [name: string]: Sandboxes.Sandbox }, LightboxError, Services | Scope.Scope>,
+    signal: AbortSignal | undefined
+  ): Promise<{ readonly [K in Name]: Sandbox } & AsyncDisposable> {
+    const isGroup = (made: AsyncDisposable): made is { readonly [K in Name]: Sandbox } & AsyncDisposable =>
+      Object.keys(members).every((name) => name in made)
+    return await acquire(
+      effect,
+      (launched, held) => {
+        const sandboxes = Object.entries(launched).map(([name, sandbox]) => [name, new Sandbox(sandbox, held)])
+        const made = { ...Object.fromEntries(sandboxes), [Symbol.asyncDispose]: () => held.close() }
+        if (isGroup(made)) return made
+        throw new Error("a member is missing")
+      },
+      { signal }
+    )
+  }
+
   /** Returns the SDK's builder, for what this library does not offer. This library does not release its sandboxes. */
   static builder(name: string): SandboxBuilder {
     const builder = native("Sandbox.builder").Sandbox.builder(name)

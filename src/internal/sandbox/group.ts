@@ -40,7 +40,11 @@ export const ofMember =
   (name: string) =>
   <E>(error: E): E | LightboxError =>
     isLightboxError(error) && error.reason._tag === "InvalidConfig"
-      ? invalid(method, error.reason.field === "options" ? name : `${name}.${error.reason.field}`, error.reason.problem)
+      ? invalid(
+          error.method.replace("Sandbox.launch", method),
+          error.reason.field === "options" ? name : `${name}.${error.reason.field}`,
+          error.reason.problem
+        )
       : error
 
 /** A member, and the options that only groups have. */
