@@ -561,7 +561,16 @@ export const LaunchDefaults: Schema.Codec<LaunchDefaults> = parsed<LaunchDefault
     const plain = toJson(checked)
     return isDefaults(plain) ? Effect.succeed(plain) : failed("expected launch defaults")
   })
-)
+).annotate({
+  toCodecArbitrary: () =>
+    Schema.link<LaunchDefaults>()(
+      Schema.Struct({ cmd: Schema.Array(Schema.Literals(["serve", "--verbose"])) }),
+      SchemaTransformation.transform({
+        decode: ({ cmd }): LaunchDefaults => ({ cmd }),
+        encode: () => ({ cmd: [] })
+      })
+    )
+})
 
 /**
  * Checked options of a sandbox: sizes in bytes, times as `Duration`s.

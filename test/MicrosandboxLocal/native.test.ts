@@ -35,7 +35,8 @@ const holders = (module: object, name: string): ReadonlyArray<object> => {
   return [
     value,
     ...(typeof prototype === "object" && prototype !== null ? [prototype] : []),
-    ...(name.endsWith("Builder") ? [Reflect.construct(value, ["probe"])] : [])
+    // The builders of a proxy come only from others.
+    ...(name.endsWith("Builder") && !name.endsWith("ProxyBuilder") ? [Reflect.construct(value, ["probe"])] : [])
   ]
 }
 

@@ -7,7 +7,7 @@ import * as Ownership from "../../Ownership.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
 import { isEntryName } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
-import { currentOf, lookUp } from "../store/links.ts"
+import { currentOf, recordIfUnderstood } from "../store/links.ts"
 import { make as makeStore } from "../store/store.ts"
 
 /** Checks the defaults that a program passes with a snapshot. */
@@ -19,12 +19,19 @@ export const check = (
     ? Effect.succeed({})
     : decoder(SandboxConfig.LaunchDefaults, method, "snapshot.defaults")(defaults)
 
-/** Reads the defaults of the generation that a name points to. A path, or a snapshot of another tool, has none. */
+/**
+ * Reads the defaults of the generation that a name points to. A path, a snapshot of
+ * another tool, and a name whose record cannot be read have none.
+ */
 export const read = Effect.fnUntraced(function* (
   name: string
 ): Effect.fn.Return<SandboxConfig.LaunchDefaults, LightboxError, Services> {
   const driver = yield* Microsandbox.Microsandbox
   if (!driver.capabilities.snapshots || !isEntryName(name)) return {}
-  const { artifact, record } = yield* lookUp(driver, makeStore(driver, yield* Ownership.Ownership), name)
-  return (artifact === undefined ? undefined : currentOf(record, artifact)?.defaults) ?? {}
+  const artifact = yield* driver.readSnapshotLink(name)
+  if (artifact === undefined) return {}
+  const record = yield* recordIfUnderstood(makeStore(driver, yield* Ownership.Ownership), name)
+  const current = currentOf(record, artifact)
+  if (current === undefined) yield* Effect.logWarning(`The launch defaults of snapshot "${name}" cannot be read`)
+  return current?.defaults ?? {}
 })
