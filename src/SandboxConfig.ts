@@ -567,7 +567,7 @@ export const LaunchDefaults: Schema.Codec<LaunchDefaults> = parsed<LaunchDefault
       Schema.Struct({ cmd: Schema.Array(Schema.Literals(["serve", "--verbose"])) }),
       SchemaTransformation.transform({
         decode: ({ cmd }): LaunchDefaults => ({ cmd }),
-        encode: () => ({ cmd: [] })
+        encode: (): { readonly cmd: ReadonlyArray<"serve" | "--verbose"> } => ({ cmd: [] })
       })
     )
 })
