@@ -137,7 +137,7 @@ describe("a probed port", () => {
         (spy) => Effect.sync(() => spy.mockRestore())
       )
       yield* withPorts({ ports: [{ host: port, guest: 80 }] }, () => Effect.void)
-      assert.strictEqual(spy.mock.calls.length, 2)
+      assert.isAtLeast(spy.mock.calls.length, 2)
       yield* withPorts({ ports: [{ host: port, guest: 80 }] }, () => Effect.void)
     }).pipe(Effect.scoped)
   )

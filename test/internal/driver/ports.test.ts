@@ -38,7 +38,7 @@ describe("ports of a sandbox that boots", () => {
       yield* Deferred.await(booting)
       const { reason } = yield* Effect.flip(withPorts(config, () => Effect.void))
       assert.deepInclude(reason, { _tag: "InvalidConfig", field: `ports.${port}` })
-      assert.include(String(reason.message), `port ${port} of 127.0.0.1 is in use`)
+      assert.include(reason.message, `port ${port} of 127.0.0.1 is in use`)
       const { stdout } = yield* Effect.promise(() =>
         promisify(execFile)(process.execPath, ["--input-type=module", "-e", program, `${port}`], { cwd: process.cwd() })
       )

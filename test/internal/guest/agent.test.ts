@@ -85,7 +85,9 @@ describe("a command ended by a signal", () => {
   it.effect("is what a command counts as whose exit code is no number", () =>
     Effect.gen(function* () {
       const process = yield* agent(() => "").guest.spawn({ argv: ["strange"], stdin: "empty" })
-      assert.deepStrictEqual([process.pid, yield* process.exitCode], [0, -1])
+      const exitCode = yield* Effect.forkChild(process.exitCode)
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual([process.pid, yield* Fiber.join(exitCode)], [0, -1])
     })
   )
 
