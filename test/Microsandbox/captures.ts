@@ -9,6 +9,9 @@ import type { Group } from "./contract.ts"
 
 const resources = { memory: "256M" } as const
 
+/** A whole disk is read for a capture. */
+const small = { ...resources, disk: "256M" } as const
+
 /** The name of a snapshot that is removed with the test. */
 const freshSnapshot = Effect.acquireRelease(
   Effect.sync(() => Bench.freshName("captured")),
@@ -20,7 +23,7 @@ export const captures: Group = (test) => {
     const driver = yield* Microsandbox.Microsandbox
     const { image } = yield* Bench.Bench
     const name = yield* freshSnapshot
-    const first = yield* Sandbox.launch({ image, name, resources })
+    const first = yield* Sandbox.launch({ image, name, resources: small })
     yield* first.shell("echo one > /root/kept; echo lost > /tmp/lost", { check: true })
     const job = yield* first.start("sleep", ["1000"])
     const running = yield* Bench.background(first.exec("sleep", ["999"]))
@@ -49,7 +52,7 @@ export const captures: Group = (test) => {
   test("compares what a sandbox has become with what it was, and copies it", function* () {
     const { image } = yield* Bench.Bench
     const name = yield* freshSnapshot
-    const original = yield* Sandbox.launch({ image, name, resources, env: { COLOR: "green" } })
+    const original = yield* Sandbox.launch({ image, name, resources: small, env: { COLOR: "green" } })
     yield* original.shell("echo one > /root/kept; echo old > /root/gone", { check: true })
     yield* Snapshot.capture(original, { name })
     yield* original.shell("echo two >> /root/kept; rm /root/gone; mkdir /root/new; ln -s kept /root/link", {

@@ -170,7 +170,7 @@ export const readiness: Group<Bench.Shared> = (test) => {
     const { image } = yield* Bench.Bench
     const snapshot = Bench.freshName("baked")
     const definition = Snapshot.make(snapshot, image).pipe(
-      Snapshot.resources({ memory: "256M" }),
+      Snapshot.resources({ memory: "256M", disk: "256M" }),
       Snapshot.shell("mkdir -p /srv/app"),
       Snapshot.defaults({
         cwd: "/srv/app",

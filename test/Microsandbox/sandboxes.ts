@@ -430,6 +430,8 @@ export const sandboxes: Group = (test) => {
     const asked = yield* Bench.request(
       {
         labels: { team: "platform", kind: "life" },
+        // The whole disk is read for captures and searches.
+        resources: { disk: 256 * mib },
         env: { KEPT: "kept", LOST: "lost" },
         patches: yield* patches,
         ports: { 0: 80 }
