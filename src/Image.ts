@@ -23,8 +23,8 @@ import * as Schema from "effect/Schema"
 import * as Cleanup from "./Cleanup.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
-import { ImageReference } from "./internal/config/schemas.ts"
-import { optionsDecoder } from "./internal/config/validation.ts"
+import { HostPath, ImageReference } from "./internal/config/schemas.ts"
+import { decoder, optionsDecoder } from "./internal/config/validation.ts"
 import { wholeReference } from "./internal/driver/imageReference.ts"
 
 const decodeLoad = optionsDecoder("Image.load", Schema.Struct({ tag: Schema.optional(ImageReference) }))
@@ -43,7 +43,7 @@ export const load = Effect.fn("Image.load")(function* (
 ): Effect.fn.Return<ReadonlyArray<Microsandbox.ImageInfo>, LightboxError, Microsandbox.Microsandbox> {
   const checked = yield* decodeLoad(options)
   const driver = yield* Microsandbox.Microsandbox
-  return yield* driver.loadImage(path, checked)
+  return yield* driver.loadImage(yield* decoder(HostPath, "Image.load", "path")(path), checked)
 })
 
 /**
@@ -59,14 +59,14 @@ export const load = Effect.fn("Image.load")(function* (
  * @category operations
  * @since 0.1.0
  */
-export const save = Effect.fn("Image.save")(
-  (
-    references: ReadonlyArray<string>,
-    path: string,
-    options?: { readonly format?: "docker" | "oci" | undefined }
-  ): Effect.Effect<void, LightboxError, Microsandbox.Microsandbox> =>
-    Microsandbox.Microsandbox.use((driver) => driver.saveImages(references, path, options))
-)
+export const save = Effect.fn("Image.save")(function* (
+  references: ReadonlyArray<string>,
+  path: string,
+  options?: { readonly format?: "docker" | "oci" | undefined }
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const driver = yield* Microsandbox.Microsandbox
+  yield* driver.saveImages(references, yield* decoder(HostPath, "Image.save", "path")(path), options)
+})
 
 /**
  * Lists all cached images.

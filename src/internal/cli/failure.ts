@@ -2,14 +2,15 @@
 import * as Cause from "effect/Cause"
 import type { NonShowHelpErrors } from "effect/cli/CliError"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { isLightboxError, LightboxError } from "../../LightboxError.ts"
+import { folderGone, shorten } from "../config/paths.ts"
 import { invalid, renameFields } from "../config/validation.ts"
 import { hintFor, what } from "../report/failureText.ts"
 import { clean } from "../report/terminalText.ts"
 import { styleText } from "node:util"
 import { toJson } from "./environment.ts"
-import { typed } from "./flags.ts"
 import * as Status from "./status.ts"
 
 /** A failure as `--json` prints it. */
@@ -53,6 +54,10 @@ export const ofCause = (cause: Cause.Cause<unknown>): Failure => {
   const error = Cause.squash(cause)
   if (error instanceof Status.GuestCommandFailed)
     return ofLightboxError(error.error, Status.ofGuestCommand(error.error))
+  // The parser of arguments resolves paths.
+  if (Predicate.hasProperty(error, "syscall") && error.syscall === "uv_cwd") {
+    return ofLightboxError(invalid("lightbox", "FILE", folderGone), 1)
+  }
   if (isLightboxError(error)) return ofLightboxError(error, Status.ofError(error))
   if (error instanceof Status.NothingFound) {
     const hint = "`lightbox ps`, `ls`, `volume ls` and `images` list what there is"
@@ -72,7 +77,7 @@ export const nameFile =
   (error: LightboxError): LightboxError => {
     const { method, reason } = error
     return reason._tag === "FileError" && reason.code === "ENOENT" && reason.path === path
-      ? invalid(method, "FILE", `there is no file ${typed(path)}`)
+      ? invalid(method, "FILE", `there is no file ${shorten(path)}`)
       : error
   }
 

@@ -8,7 +8,6 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Redacted from "effect/Redacted"
 import * as Fs from "node:fs"
-import * as Path from "node:path"
 import type * as Mount from "../../Mount.ts"
 import type * as SandboxConfig from "../../SandboxConfig.ts"
 import type { LightboxError } from "../../LightboxError.ts"
@@ -46,12 +45,6 @@ export const file = (description: string): Argument.Argument<string> =>
 
 export const nameOf = (description: string): Argument.Argument<string> =>
   Argument.String("name").pipe(Argument.withMetavar("NAME"), Argument.withDescription(description))
-
-/** Shortens a path below the current folder. */
-export const typed = (path: string): string => {
-  const relative = Path.relative("", path)
-  return relative.startsWith("..") ? path : relative
-}
 
 const decodeDuration = Schema.decodeUnknownOption(DurationInput)
 

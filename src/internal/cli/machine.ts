@@ -13,7 +13,8 @@ import * as Reaper from "../../Reaper.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type * as SandboxConfig from "../../SandboxConfig.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { ImageReference, Name } from "../config/schemas.ts"
+import { shorten } from "../config/paths.ts"
+import { HostPath, ImageReference, Name } from "../config/schemas.ts"
 import { decoder, invalid } from "../config/validation.ts"
 import { reporter } from "./build/builds.ts"
 import { driver, Home, print, printReport, seconds } from "./environment.ts"
@@ -127,7 +128,7 @@ export const definition = Snapshot.make(${JSON.stringify(name)}, ${JSON.stringif
 export const init = Command.make(
   "init",
   {
-    file: Flags.file("File to write (default: lightbox.ts)").pipe(Argument.withDefault(Path.resolve("lightbox.ts"))),
+    file: Flags.file("File to write (default: lightbox.ts)").pipe(Argument.withDefault("lightbox.ts")),
     name: Flag.String("name").pipe(
       Flag.withMetavar("NAME"),
       Flag.withDescription("Name of the snapshot (default: hello)"),
@@ -136,7 +137,8 @@ export const init = Command.make(
     image,
     overwrite: Flags.toggle("overwrite", "Replace an existing file")
   },
-  Effect.fnUntraced(function* ({ file, image, name, overwrite }) {
+  Effect.fnUntraced(function* ({ file: given, image, name, overwrite }) {
+    const file = Path.resolve(yield* decoder(HostPath, "init", "FILE")(given))
     yield* decoder(Name, "init", "--name")(name)
     yield* decoder(ImageReference, "init", "--image")(image)
     const fs = yield* FileSystem.FileSystem
@@ -145,7 +147,7 @@ export const init = Command.make(
       .pipe(
         Effect.mapError(({ message, reason }) =>
           reason._tag === "AlreadyExists"
-            ? invalid("init", "FILE", `${Flags.typed(file)} already exists; pass --overwrite to replace it`)
+            ? invalid("init", "FILE", `${shorten(file)} already exists; pass --overwrite to replace it`)
             : invalid("init", "FILE", message)
         )
       )
@@ -154,9 +156,9 @@ export const init = Command.make(
       { path: file },
       {
         full: [
-          `Wrote ${Flags.typed(file)}. Next:`,
-          `  lightbox plan ${Flags.typed(file)}`,
-          `  lightbox build ${Flags.typed(file)}`,
+          `Wrote ${shorten(file)}. Next:`,
+          `  lightbox plan ${shorten(file)}`,
+          `  lightbox build ${shorten(file)}`,
           `  lightbox run ${name} -- sh /srv/hello.sh world`
         ].join("\n"),
         brief: ""

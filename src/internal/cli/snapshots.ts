@@ -11,6 +11,8 @@ import { invalid } from "../config/validation.ts"
 import { snapshotLabel } from "../ownership/labels.ts"
 import { clean } from "../report/terminalText.ts"
 import { bytes, driver, format, instant, Json, print, printList, printReport } from "./environment.ts"
+import { shorten } from "../config/paths.ts"
+import { bytes, driver, instant, print, printList, printReport } from "./environment.ts"
 import { namedArgument, nameFile, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -275,7 +277,7 @@ export const save = Command.make(
     yield* Snapshot.save(name, file, { generations: current ? "current" : "all", withImage, compress }).pipe(
       Effect.mapError(nameFlags({ name: "NAME", path: "FILE" }))
     )
-    yield* print(Shapes.File, { path: file }, { full: `Saved ${name} to ${Flags.typed(file)}`, brief: "" })
+    yield* print(Shapes.File, { path: file }, { full: `Saved ${name} to ${shorten(file)}`, brief: "" })
   })
 ).pipe(Command.withDescription("Save a snapshot to a file that another machine can load"), Command.provide(driver()))
 

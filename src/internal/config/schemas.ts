@@ -9,6 +9,7 @@ import type * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as Net from "node:net"
 import type { Size } from "../../SandboxConfig.ts"
+import { pathProblem } from "./paths.ts"
 
 const largestCount = 0xffff_ffff
 
@@ -180,9 +181,7 @@ export const GuestPath = Schema.String.check(
 )
 
 /** A path on the host; relative ones are resolved against the current directory. */
-export const HostPath = CString.check(
-  Schema.makeFilter((path) => (path === "" ? "expected a path on the host" : undefined))
-)
+export const HostPath = CString.check(Schema.makeFilter(pathProblem))
 
 export const ImageReference = pattern(/^[A-Za-z0-9][^\s\u0000-\u001f]{0,511}$/, 'an image reference such as "node:22"')
 

@@ -1,6 +1,7 @@
 /** Finds the caller of a public function. */
 import * as Path from "node:path"
 import * as Url from "node:url"
+import { shorten } from "../config/paths.ts"
 
 const ownPackage = /^(.*[\\/])(?:src|dist)[\\/]internal[\\/]definition[\\/]callSite\.[jt]s$/.exec(
   import.meta.url?.startsWith("file://") ? Url.fileURLToPath(import.meta.url) : ""
@@ -28,8 +29,7 @@ export const callSite = (): string | undefined => {
     const path = file.startsWith("file://") ? Url.fileURLToPath(file) : file
     if (ownFolders.some((folder) => path.startsWith(folder)) || /[\\/]node_modules[\\/]effect[\\/]/.test(path)) continue
     if (!Path.isAbsolute(path)) continue
-    const relative = Path.relative(process.cwd(), path)
-    return `${relative.startsWith("..") ? path : relative}:${match[2]}`
+    return `${shorten(path)}:${match[2]}`
   }
   return undefined
 }

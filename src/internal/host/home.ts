@@ -6,6 +6,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
 import { isCode } from "./socket.ts"
+import { pathProblem } from "../config/paths.ts"
 import { invalid } from "../config/validation.ts"
 
 /** The kernel limits the length of socket paths. This leaves enough for our longest path below the home. */
@@ -15,9 +16,11 @@ const maxBytes = (process.platform === "darwin" ? 103 : 107) - "/lightbox/locks/
 export const resolve = (method: string, home: string | undefined): Effect.Effect<string, LightboxError> =>
   Effect.suspend(() => {
     const environment = process.env["MSB_HOME"]
-    const path = Path.resolve(
+    const given =
       home ?? (environment === undefined || environment === "" ? Path.join(Os.homedir(), ".microsandbox") : environment)
-    )
+    const problem = pathProblem(given)
+    if (problem !== undefined) return Effect.fail(invalid(method, "home", problem))
+    const path = Path.resolve(given)
     return Buffer.byteLength(path) <= maxBytes
       ? Effect.succeed(path)
       : Effect.fail(

@@ -8,6 +8,7 @@ import * as Module from "node:module"
 import * as Path from "node:path"
 import { pathToFileURL } from "node:url"
 import { LightboxError, RuntimeMissing, Unsupported } from "../../../LightboxError.ts"
+import { workingFolder } from "../../config/paths.ts"
 import * as Home from "../../host/home.ts"
 import { parse, runtimeRemedy } from "./errors.ts"
 
@@ -23,7 +24,9 @@ const missing = (cause: unknown): LightboxError =>
 const isExecutable = /\/\$bunfs\//.test(import.meta.url)
 
 // A bundle of CommonJS has no address.
-const require = Module.createRequire(isExecutable ? process.execPath : (import.meta.url ?? Path.resolve("bundle.cjs")))
+const require = Module.createRequire(
+  isExecutable ? process.execPath : (import.meta.url ?? Path.resolve(workingFolder() ?? "/", "bundle.cjs"))
+)
 
 const remedyOf = (cause: unknown): string =>
   "permission" in process && !process.permission.has("addon")
@@ -34,10 +37,26 @@ const remedyOf = (cause: unknown): string =>
         ? `keep "microsandbox" out of the bundle, or ${runtimeRemedy}`
         : runtimeRemedy
 
+/** While it loads, the SDK asks for the working directory, and throws if that was removed. */
+const nameFolder = (): (() => void) => {
+  if (workingFolder() !== undefined) return () => {}
+  const cwd = process.cwd.bind(process)
+  process.cwd = () => "/removed"
+  return () => {
+    process.cwd = cwd
+  }
+}
+
 /** Loads the SDK when a driver is made: importing this library must not throw if the native module is missing. */
 export const load: Effect.Effect<SdkModule, LightboxError> = Effect.tryPromise({
-  try: (): Promise<SdkModule> =>
-    isExecutable ? import(pathToFileURL(require.resolve("microsandbox")).href) : import("microsandbox"),
+  try: async (): Promise<SdkModule> => {
+    const restore = nameFolder()
+    try {
+      return await (isExecutable ? import(pathToFileURL(require.resolve("microsandbox")).href) : import("microsandbox"))
+    } finally {
+      restore()
+    }
+  },
   catch: missing
 })
 
@@ -51,7 +70,14 @@ export const loadLocal: Effect.Effect<SdkModule, LightboxError> = useLocal(load)
 /** Synchronous variant of `loadLocal`. */
 export const loadLocalSync: Effect.Effect<SdkModule, LightboxError> = useLocal(
   Effect.try({
-    try: (): SdkModule => require("microsandbox"),
+    try: (): SdkModule => {
+      const restore = nameFolder()
+      try {
+        return require("microsandbox")
+      } finally {
+        restore()
+      }
+    },
     catch: missing
   })
 )
