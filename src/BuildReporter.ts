@@ -204,7 +204,8 @@ const overwriting = (output: Output): Write => {
         : room === 0
           ? []
           : [...current.slice(0, room - 1), cut(`  … ${hidden} more lines`, columns)]
-    const text = [...lines, ...below].map((line) => `${line}\x1b[K\r\n`).join("")
+    // Erases first: after a line of the full width, that would erase its last character.
+    const text = [...lines, ...below].map((line) => `\x1b[K${line}\r\n`).join("")
     output.write(`${begin}${height > 0 ? `\x1b[${height}A` : ""}\r${text}\x1b[J${end}`)
   }
 }

@@ -355,6 +355,17 @@ describe("the terminal reporter", () => {
     })
   )
 
+  it.effect("does not erase the last cell of a line of the full width", () =>
+    Effect.gen(function* () {
+      const { reporter, screen } = yield* onScreen({ columns: 60, rows: 12 })
+      const say = buildOf(reporter, "ci")
+      yield* say(started(1, "x".repeat(100)))
+      yield* frame
+      // Where lines do not wrap, the cursor stays on the last cell, which the next sequence would erase.
+      assert.include(screen.written.join(""), `${"x".repeat(42)}…  100ms\r\n`)
+    })
+  )
+
   it.effect("shows no more lines than fit the window", () =>
     Effect.gen(function* () {
       const { reporter, screen } = yield* onScreen({ columns: 40, rows: 6 })
