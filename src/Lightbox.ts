@@ -35,6 +35,7 @@ export interface Finding {
     | "home"
     | "disk"
     | "copies"
+    | "attributes"
     | "memory"
     | "store"
     | "leftovers"

@@ -1,9 +1,10 @@
 /** What the doctor finds on unhealthy machines. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Fs from "node:fs"
+import FsModule, * as Fs from "node:fs"
+import { syncBuiltinESMExports } from "node:module"
 import * as Path from "node:path"
 import * as Lightbox from "../../src/Lightbox.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
@@ -29,6 +30,7 @@ describe("the doctor", () => {
         "home",
         "disk",
         "copies",
+        "attributes",
         "memory",
         "runtime"
       ] as const) {
@@ -49,6 +51,28 @@ describe("the doctor", () => {
         assert.include(copies.remedy, `mount -o loop /var/lib/lightbox.xfs ${home}`)
       }
     }).pipe(Effect.scoped)
+  )
+
+  it.effect("warns of a home without extended attributes", () =>
+    Effect.gen(function* () {
+      // NFS.
+      vi.spyOn(FsModule, "statfsSync").mockReturnValue({ ...Fs.statfsSync("/"), type: 0x6969 })
+      syncBuiltinESMExports()
+      const home = yield* temporary
+      const { of } = yield* findings(home)
+      assert.deepInclude(of("attributes"), {
+        status: "warning",
+        found: `the file system of ${home} may not take extended attributes of users`
+      })
+    }).pipe(
+      Effect.ensuring(
+        Effect.sync(() => {
+          vi.restoreAllMocks()
+          syncBuiltinESMExports()
+        })
+      ),
+      Effect.scoped
+    )
   )
 
   it.effect("reports a home that is a file", () =>

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Sdk from "microsandbox"
 import * as Path from "node:path"
 import { defaultResources, mebibyte } from "../../src/internal/config/schemas.ts"
+import { areTaken } from "../../src/internal/host/userAttributes.ts"
 import * as Builder from "../../src/internal/driver/sdk/builder.ts"
 import { decoder } from "../../src/internal/config/validation.ts"
 import type * as Network from "../../src/Network.ts"
@@ -93,7 +94,14 @@ const understood: Readonly<Record<string, unknown>> = {
       options: { ...flags, nodev: true }
     },
     { type: "Tmpfs", guest: "/scratch", sizeMib: 64, options: { ...flags, nosuid: true } },
-    { ...folder, type: "Bind", host: Path.resolve("."), guest: "/work", quotaMib: null }
+    {
+      ...folder,
+      type: "Bind",
+      host: Path.resolve("."),
+      guest: "/work",
+      quotaMib: null,
+      statVirtualization: areTaken(".") ? "strict" : "relaxed"
+    }
   ],
   patches: [
     { Text: { path: "/etc/motd", content: "hi", mode: 0o600, replace: true } },
@@ -202,6 +210,18 @@ describe("the options given to the SDK", () => {
         )
       assert.includeMembers([...Object.keys(understood), "network"], changed(without, config))
       assert.includeMembers(Object.keys(understoodNetwork), changed(network(without), network(config)))
+    })
+  )
+
+  it.effect("include recording that needs no user attributes where there may be none", () =>
+    Effect.gen(function* () {
+      const mounts = { "/proc-of-host": "/proc", "/asked": { bind: "/proc", statVirtualization: "strict" } } as const
+      expect(yield* built({ mounts })).toMatchObject({
+        mounts: [
+          { guest: "/asked", statVirtualization: "strict" },
+          { guest: "/proc-of-host", statVirtualization: "relaxed" }
+        ]
+      })
     })
   )
 

@@ -32,7 +32,12 @@ export interface MountOptions {
 export interface FolderMountOptions extends MountOptions {
   /** Owner that the guest sees for files without a recorded guest owner. Default: root. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
-  /** How owners and modes set by the guest are recorded. Default: `"strict"`, in extended attributes. */
+  /**
+   * How owners and modes set by the guest are recorded. `"strict"`: in extended attributes of the host's files; where
+   * there are none, the sandbox does not boot. `"relaxed"`: there, they are not recorded. `"off"`: the guest sees and
+   * sets those of the host. Default: `"strict"` where attributes can surely be set (a writable ext4, XFS, btrfs, F2FS,
+   * bcachefs, ZFS, or macOS), else `"relaxed"`.
+   */
   readonly statVirtualization?: "strict" | "relaxed" | "off" | undefined
   /** `"mirror"`: modes set by the guest also apply to the host's files. `"private"` (default): they do not. */
   readonly hostPermissions?: "private" | "mirror" | undefined

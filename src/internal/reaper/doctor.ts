@@ -19,6 +19,7 @@ import * as Home from "../host/home.ts"
 import { sweep } from "./sweep.ts"
 import { HostPath } from "../config/schemas.ts"
 import { optionsDecoder } from "../config/validation.ts"
+import * as UserAttributes from "../host/userAttributes.ts"
 import * as Virtualization from "../host/virtualization.ts"
 import { hintFor } from "../report/failureText.ts"
 
@@ -129,7 +130,8 @@ const disk = async (home: string, isThere: boolean): Promise<ReadonlyArray<Findi
           `${free} MiB are free`,
           "remove snapshots with `lightbox prune` and volumes with `lightbox volume prune`"
         ),
-    await copies(home, probe)
+    await copies(home, probe),
+    attributes(folder)
   ]
 }
 
@@ -164,6 +166,20 @@ const copies = async (home: string, probe: string): Promise<Finding> => {
     await Fs.rm(probe, { force: true })
     await Fs.rm(target, { force: true })
   }
+}
+
+/** The runtime records owners and modes in the home, and needs attributes for its files in the temporary folder. */
+const attributes = (home: string): Finding => {
+  const wrong = [home, Os.tmpdir()].find((folder) => !UserAttributes.areTaken(folder))
+  return wrong === undefined
+    ? ok("attributes", "extended attributes can record owners and modes of volumes")
+    : warning(
+        "attributes",
+        `the file system of ${wrong} may not take extended attributes of users`,
+        wrong === home
+          ? "put the home on ext4, XFS or Btrfs, or the owners and modes that guests set in volumes may be lost"
+          : "if sandboxes fail to boot, set TMPDIR to a folder on ext4, XFS or Btrfs"
+      )
 }
 
 const driver = (home: string, hasStore: boolean): Effect.Effect<ReadonlyArray<Finding>> =>

@@ -9,6 +9,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { areTaken } from "../../host/userAttributes.ts"
 import { realHostPath } from "../createChecks.ts"
 import { publishedPorts } from "../ports.ts"
 import { defaultBind } from "../../config/schemas.ts"
@@ -16,6 +17,7 @@ import type { CreateSandbox } from "../../../Microsandbox.ts"
 import type * as Mount from "../../../Mount.ts"
 import type * as Network from "../../../Network.ts"
 import type { SandboxConfig, Source } from "../../../SandboxConfig.ts"
+import { localHome } from "./module.ts"
 import { toMebibytes } from "./sizes.ts"
 
 type SdkModule = typeof Sdk
@@ -246,6 +248,17 @@ const applyPatch = (builder: PatchBuilder, patch: Patch): PatchBuilder => {
   }
 }
 
+/** By default the runtime records strictly, and refuses to boot where it cannot. */
+const recording = (mount: Mount.Bind | Mount.Volume): Mount.Bind["statVirtualization"] => {
+  const path = "bind" in mount ? realHostPath(mount.bind) : localHome()
+  try {
+    return mount.statVirtualization ?? (path === undefined || areTaken(path) ? undefined : "relaxed")
+  } catch {
+    // The home, or what was just checked, does not exist.
+    return undefined
+  }
+}
+
 const configureMount = (builder: MountBuilder, mount: Mount.Mount): MountBuilder => {
   if ("bind" in mount) {
     builder.bind(realHostPath(mount.bind))
@@ -263,7 +276,8 @@ const configureMount = (builder: MountBuilder, mount: Mount.Mount): MountBuilder
   }
   if ("bind" in mount || "volume" in mount) {
     if (mount.owner !== undefined) builder.owner(mount.owner.uid, mount.owner.gid)
-    if (mount.statVirtualization !== undefined) builder.statVirtualization(mount.statVirtualization)
+    const policy = recording(mount)
+    if (policy !== undefined) builder.statVirtualization(policy)
     if (mount.hostPermissions !== undefined) builder.hostPermissions(mount.hostPermissions)
   }
   if (mount.readonly === true) builder.readonly()
