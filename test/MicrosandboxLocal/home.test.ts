@@ -5,11 +5,15 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Fs from "node:fs"
 import * as Path from "node:path"
+import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as SandboxConfig from "../../src/SandboxConfig.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import { temporary } from "../support.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
 
 const driver = (home: string) =>
   Effect.map(Layer.build(Layer.fresh(MicrosandboxLocal.layer({ home }))), Context.get(Microsandbox.Microsandbox))
@@ -41,6 +45,25 @@ describe("the home of a process", () => {
       yield* Effect.scoped(createVolume(second))
       assert.deepStrictEqual(yield* Effect.scoped(volumesOf(second)), [Path.join(second, "volumes", "cache")])
       assert.deepStrictEqual(yield* Effect.scoped(volumesOf(first)), [Path.join(first, "volumes", "cache")])
+    }).pipe(Effect.scoped)
+  )
+
+  const calls: ReadonlyArray<readonly [name: string, call: (driver: Driver) => Effect.Effect<unknown, LightboxError>]> =
+    [
+      ["listSandboxes", (driver) => driver.listSandboxes()],
+      ["getSandbox", (driver) => driver.getSandbox("absent")],
+      ["listImages", (driver) => driver.listImages()],
+      ["listSnapshots", (driver) => driver.listSnapshots()],
+      ["createVolume", (driver) => driver.createVolume({ name: "cache", kind: "directory" })],
+      ["loadImage", (driver) => driver.loadImage("package.json")]
+    ]
+
+  it.live.each(calls)("is readable by its user only, if the first call is %s", ([_name, call]) =>
+    Effect.gen(function* () {
+      const home = Path.join(yield* temporary, "home")
+      yield* Effect.scoped(Effect.flatMap(driver(home), (driver) => Effect.exit(call(driver))))
+      const modes = ["", "db"].map((folder) => Fs.statSync(Path.join(home, folder)).mode & 0o777)
+      assert.deepStrictEqual(modes, [0o700, 0o700])
     }).pipe(Effect.scoped)
   )
 

@@ -18,7 +18,13 @@ export const transient = Schedule.min([Schedule.exponential("20 millis"), Schedu
 
 /** Calls the SDK, with retries while the store is busy. */
 export const call = <A>(method: string, subject: Subject, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
-  Effect.tryPromise({ try: run, catch: (cause) => fromSdk(method, subject, cause) }).pipe(
+  Effect.tryPromise({
+    try: () => {
+      SdkModule.keepPrivate()
+      return run()
+    },
+    catch: (cause) => fromSdk(method, subject, cause)
+  }).pipe(
     Effect.tapError((error) => (error.reason._tag === "StoreBusy" ? Metric.update(sdkRetries, 1) : Effect.void)),
     Effect.tapError((error) => {
       const home = SdkModule.localHome()
@@ -47,7 +53,10 @@ export const settle = <A>(options: {
   readonly onInterrupt: (settled: Effect.Effect<Option.Option<A>>) => Effect.Effect<void>
 }): Effect.Effect<A, LightboxError> =>
   Effect.callback<A, LightboxError>((resume) => {
-    const pending = Promise.resolve().then(options.run)
+    const pending = Promise.resolve().then(() => {
+      SdkModule.keepPrivate()
+      return options.run()
+    })
     pending.then(
       (value) => resume(Effect.succeed(value)),
       (cause) => resume(options.fail(cause))

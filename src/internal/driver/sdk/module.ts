@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
+import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Module from "node:module"
 import * as Path from "node:path"
@@ -145,6 +146,20 @@ export const claimCloud = (url: string, apiKey: string): Effect.Effect<void, Lig
   claim("MicrosandboxCloud.layer", { description: `the cloud at ${url}`, apiKey })
 
 export const localHome = (): string | undefined => held?.claim.home
+
+/**
+ * Creates the home and the folder of its database for this user only. The runtime would let others read them, and
+ * records the configuration of sandboxes there.
+ */
+export const keepPrivate = (): void => {
+  const home = localHome()
+  if (home === undefined) return
+  try {
+    FsSync.mkdirSync(Path.join(home, "db"), { recursive: true, mode: 0o700 })
+  } catch {
+    // The runtime reports a home that it cannot use.
+  }
+}
 
 const PackageVersion = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
 
