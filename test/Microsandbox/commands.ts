@@ -118,6 +118,13 @@ export const commands: Group<Bench.Shared> = (test) => {
     assert.strictEqual(script.kind, "ProgramNotFound")
   })
 
+  test("starts no command with a word longer than Linux allows", function* () {
+    const { sandbox } = yield* Bench.Shared
+    assert.strictEqual((yield* sandbox.exec("true", ["x".repeat(131_071)])).exitCode, 0)
+    const { errno } = yield* Bench.failsWith("CommandNotStarted", sandbox.exec("true", ["x".repeat(131_072)]))
+    assert.strictEqual(errno, "E2BIG")
+  })
+
   test("runs a script with its interpreter", function* () {
     const { sandbox } = yield* Bench.Shared
     yield* sandbox.writeFileString("/tmp/tool", '#!/bin/sh\necho "$0" "$1"\n', { mode: 0o755 })

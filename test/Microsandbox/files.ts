@@ -238,6 +238,12 @@ export const files: Group<Bench.Shared> = (test) => {
     assert.strictEqual(Fs.readFileSync(Path.join(to, "plain"), "utf8"), "text")
   })
 
+  test("refuses to copy a pipe out", function* () {
+    const { sandbox } = yield* Bench.Shared
+    yield* sandbox.shell("mkdir -p /root/pipes && mkfifo /root/pipes/p", { check: true })
+    yield* Bench.failsWithCode("EINVAL", sandbox.copyOut("/root/pipes", yield* Bench.hostFolder()))
+  })
+
   // ---------------------------------------------------------------------------
   // Refusals
   // ---------------------------------------------------------------------------

@@ -420,7 +420,9 @@ const prepare = (machine: Machine, command: Guest.Command) =>
     const argv = command.argv.map(clear)
     const actor = { pid: 0, uid: account.uid, gid: account.gid, groups: account.groups }
     const loaded: Loaded = yield* Effect.mapError(
-      attempt(() => machine.load(machine.locate(argv[0] ?? "", env.get("PATH"), cwd, actor), argv, cwd, actor)),
+      attempt(() =>
+        machine.exec(machine.locate(argv[0] ?? "", env.get("PATH"), cwd, actor), { argv, env, cwd, actor })
+      ),
       ({ code, problem }) =>
         notStarted(command, (code === "UNKNOWN" ? undefined : startProblems[code]) ?? "Other", problem, code)
     )

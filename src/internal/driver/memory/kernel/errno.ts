@@ -5,6 +5,7 @@ import * as Predicate from "effect/Predicate"
 
 /** Wording of the guest's C library. */
 const problems = {
+  E2BIG: "Argument list too long",
   EACCES: "Permission denied",
   EADDRINUSE: "Address in use",
   EBADF: "Bad file descriptor",

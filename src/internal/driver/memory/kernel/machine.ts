@@ -53,6 +53,12 @@ export interface Loaded {
 
 const mostInterpreters = 4
 
+const mostWordBytes = 128 * 1024
+
+/** A quarter of the usual stack, which also holds a pointer to each word. */
+const mostArgumentBytes = 2 * 1024 * 1024
+const pointerBytes = 8
+
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 export class Machine extends Data.Class<MachineOptions> {
@@ -154,8 +160,20 @@ export class Machine extends Data.Class<MachineOptions> {
     throw errno(isDenied ? "EACCES" : "ENOENT")
   }
 
+  /** Loads a program that a process executes, within Linux's limits of arguments and variables. Throws `Errno`. */
+  exec(
+    path: string,
+    { actor, argv, cwd, env }: Pick<ProcessFields, "argv" | "cwd" | "env"> & { actor: Actor }
+  ): Loaded {
+    const loaded = this.load(path, argv, cwd, actor)
+    const words = [...loaded.argv, ...Array.from(env, ([name, value]) => `${name}=${value}`)]
+    const total = words.reduce((sum, word) => sum + word.length + 1 + pointerBytes, 0)
+    if (total > mostArgumentBytes || words.some((word) => word.length >= mostWordBytes)) throw errno("E2BIG")
+    return loaded
+  }
+
   /** Loads a program, following `#!`. Throws `Errno`. */
-  load(path: string, argv: ReadonlyArray<string>, cwd: string, actor: Actor, depth = 0): Loaded {
+  private load(path: string, argv: ReadonlyArray<string>, cwd: string, actor: Actor, depth = 0): Loaded {
     const place = this.vfs.resolve(path, cwd, actor)
     const stat = place.node.stat()
     const isForbidden = this.vfs.volumeOf(place.path)?.volume.info.options.split(",").includes("noexec") === true

@@ -312,8 +312,8 @@ export class Process {
   }
 
   load(argv: ReadonlyArray<string>, path = this.env.get("PATH")): Effect.Effect<Loaded, Errno> {
-    const { actor, cwd, machine } = this
-    return attempt(() => machine.load(machine.locate(argv[0] ?? "", path, cwd, actor), argv, cwd, actor))
+    const { actor, cwd, env, machine } = this
+    return attempt(() => machine.exec(machine.locate(argv[0] ?? "", path, cwd, actor), { argv, env, cwd, actor }))
   }
 
   list(path: string): ReadonlyArray<string> {

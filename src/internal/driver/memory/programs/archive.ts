@@ -98,7 +98,8 @@ const create = Effect.fnUntraced(function* (
       } else if (stat.kind === "Symlink") {
         const linkname = ByteString.toText(process.readLink(path))
         entries.push({ header: { ...header, name, type: "symlink", linkname } })
-      } else if (stat.kind === "File") {
+      } else if (stat.kind === "Fifo") entries.push({ header: { ...header, name, type: "fifo" } })
+      else if (stat.kind === "File") {
         const body = ByteString.toBytes(yield* process.readFile(path))
         entries.push({ header: { ...header, name, type: "file", size: body.length }, body })
       }
@@ -164,6 +165,10 @@ const put = (process: Process, path: string, { data, header }: Entry): void => {
   if (header.type === "symlink") {
     process.make(path, { _tag: "Symlink", target })
     return process.setAttributes(path, { uid: attributes.uid, gid: attributes.gid }, false)
+  }
+  if (header.type === "fifo") {
+    process.make(path, { _tag: "Fifo", mode: attributes.mode })
+    return process.setAttributes(path, attributes)
   }
   process.using(path, { read: false, write: true, create: true, truncate: true }, (file) =>
     file.write(0, data ?? new Uint8Array())

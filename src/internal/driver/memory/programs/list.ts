@@ -334,6 +334,27 @@ export const df: Program = withOptions(
   })
 )
 
+/** As busybox has it: 32 KiB, without what POSIX reserves. */
+const mostArguments = 32 * 1024 - 2048
+
+const bytesOf = (words: ReadonlyArray<string>): number => words.reduce((sum, word) => sum + word.length + 1, 0)
+
+/** Divides words into batches that are not empty, unless all are. */
+const batches = (words: ReadonlyArray<string>, most: number, bytes: number): ReadonlyArray<ReadonlyArray<string>> => {
+  let last: Array<string> = []
+  let left = bytes
+  const all = [last]
+  for (const word of words) {
+    left -= word.length + 1
+    if (last.length > 0 && (last.length >= most || left < 0)) {
+      all.push((last = []))
+      left = bytes - word.length - 1
+    }
+    last.push(word)
+  }
+  return all
+}
+
 export const xargs: Program = withOptions(
   "+0n:I:r",
   Effect.fnUntraced(function* (process, options) {
@@ -346,13 +367,10 @@ export const xargs: Program = withOptions(
     const command = options.operands.length === 0 ? ["echo"] : options.operands
     if (items.length === 0 && options.has("r")) return 0
     const placeholder = options.get("I")
-    const batch = Number(options.get("n") ?? Math.max(1, items.length))
+    const batch = Number(options.get("n") ?? Number.POSITIVE_INFINITY)
     const calls =
       placeholder === undefined
-        ? Array.from({ length: Math.max(1, Math.ceil(items.length / batch)) }, (_, call) => [
-            ...command,
-            ...items.slice(call * batch, (call + 1) * batch)
-          ])
+        ? batches(items, batch, mostArguments - bytesOf(command)).map((taken) => [...command, ...taken])
         : items.map((item) => command.map((word) => word.replaceAll(placeholder, item)))
     const codes = yield* Effect.forEach(calls, (argv) => runProgram(process, argv))
     const failed = codes.findLast((code) => code !== 0)

@@ -499,8 +499,9 @@ export class Shell {
           case "ENOENT":
           case "ENOTDIR":
             return Effect.as(this.complain(`${prefix}${name}: not found`), 127)
+          case "E2BIG":
           case "EACCES":
-            return Effect.as(this.complain(`${prefix}${name}: Permission denied`), 126)
+            return Effect.as(this.complain(`${prefix}${name}: ${error.problem}`), 126)
           case "ENOEXEC":
             return Effect.flatMap(process.readFile(name), (script) => {
               const shell = new Shell(process, name, argv.slice(1))
