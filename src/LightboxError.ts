@@ -433,7 +433,7 @@ export class TimedOut extends Failure.extend<TimedOut>("effect-lightbox/Lightbox
   stderr: Schema.optionalKey(Schema.String)
 }) {
   override get message(): string {
-    return `${this.operation} took longer than ${this.limitMillis} ms and was stopped${FailureText.outputOf(this)}`
+    return `${FailureText.shorten(this.operation)} took longer than ${this.limitMillis} ms and was stopped${FailureText.outputOf(this)}`
   }
   override readonly isRetryable = true
   override readonly outcome: Outcome = "unknown"

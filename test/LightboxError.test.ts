@@ -448,6 +448,11 @@ describe("LightboxError", () => {
     )
   })
 
+  it("shortens an operation of any length", () => {
+    const { message } = new LightboxError.TimedOut({ operation: "x".repeat(1_000_000), limitMillis: 5 })
+    assert.strictEqual(message, `${"x".repeat(300)}… took longer than 5 ms and was stopped`)
+  })
+
   it.effect("can be matched by reason", () =>
     Effect.gen(function* () {
       const found = yield* Effect.fail(errorOf(table.NotFound.reason)).pipe(

@@ -32,11 +32,12 @@ export const showArgv = (argv: ReadonlyArray<Word>): string =>
 
 const longestCommand = 300
 
+/** Shortens text for a message. */
+export const shorten = (text: string): string =>
+  text.length > longestCommand ? `${text.slice(0, longestCommand)}…` : text
+
 /** Formats a command line for a message, shortened. */
-export const shortArgv = (argv: ReadonlyArray<Word>): string => {
-  const line = safe(showArgv(argv))
-  return line.length > longestCommand ? `${line.slice(0, longestCommand)}…` : line
-}
+export const shortArgv = (argv: ReadonlyArray<Word>): string => shorten(safe(showArgv(argv)))
 
 /** Describes how a command ended. Exit code -1 means by a signal. */
 export const ending = ({ exitCode, signal }: { readonly exitCode: number; readonly signal?: string }): string =>
