@@ -119,7 +119,10 @@ export interface ExecStreamOptions<E = never, R = never> extends Omit<ExecOption
  * @since 0.1.0
  */
 export interface CopyInOptions {
-  /** Patterns to skip, as in a `.gitignore`, relative to the copied folder. Default: none. */
+  /**
+   * Patterns to skip, as in a `.gitignore`, relative to the copied folder: lines, or the text of a whole file. Blank
+   * lines and comments are skipped. Default: none.
+   */
   readonly ignore?: ReadonlyArray<string> | undefined
   /** Permission bits of files; folders also get the execute bits. Default: those on the host. */
   readonly mode?: number | undefined
@@ -334,8 +337,8 @@ export interface Sandbox extends Guest.Files {
   /**
    * Copies a file or a folder's content from this host to the guest, creating parent folders and keeping permissions.
    * Folders that exist keep their owner and mode, also behind links; files and links are replaced. Fails before anything
-   * is copied if a file would replace a folder, or a folder a file; later, if a file of this host, or on Linux a folder,
-   * was replaced since it was listed. The guest needs `tar`.
+   * is copied if the path does not exist (`InvalidConfig`), or if a file would replace a folder, or a folder a file;
+   * later, if a file of this host, or on Linux a folder, was replaced since it was listed. The guest needs `tar`.
    */
   readonly copyIn: (hostPath: string, path: string, options?: CopyInOptions) => Effect.Effect<void, LightboxError>
   /**

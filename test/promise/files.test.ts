@@ -170,7 +170,6 @@ describe("SandboxFs", () => {
         [() => files.removeDir("/none"), "/none"],
         [() => files.copy("/none", "/f"), "/none"],
         [() => files.rename("/none", "/f"), "/none"],
-        [() => files.copyFromHost(missing, "/f"), missing],
         [() => files.copyToHost("/none", missing), "/none"]
       ] as const) {
         const { message, reason } = await rejection(failing())
@@ -178,6 +177,8 @@ describe("SandboxFs", () => {
         assert.include(message, path)
         assert.include(message, "ENOENT")
       }
+      const { reason } = await rejection(files.copyFromHost(missing, "/f"))
+      assert.deepInclude(reason, { field: "hostPath", problem: `${missing} does not exist on this host` })
     })
   })
 

@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Fs from "node:fs/promises"
 import * as Predicate from "effect/Predicate"
 import { FileError, LightboxError, NoSpace } from "../../LightboxError.ts"
+import { invalid } from "../config/validation.ts"
 import * as Folders from "./folders.ts"
 
 /** Turns a failed operation on a file of this host into an error. */
@@ -36,6 +37,17 @@ export const hostPathProblem = (path: string, cause: unknown): string =>
   Predicate.hasProperty(cause, "code") && (cause.code === "ENOENT" || cause.code === "ENOTDIR")
     ? `${path} does not exist on this host`
     : `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`
+
+/** Names the option whose path of this host does not exist. */
+export const nameMissing = (method: string, field: string, path: string) =>
+  Effect.mapError((error: LightboxError) => {
+    const { reason } = error
+    return reason._tag === "FileError" &&
+      reason.path === path &&
+      (reason.code === "ENOENT" || reason.code === "ENOTDIR")
+      ? invalid(method, field, hostPathProblem(path, reason))
+      : error
+  })
 
 /** Refuses devices and sockets, which may have no end. A pipe ends with its writer. */
 export const requireArchive = (method: string, path: string): Effect.Effect<void, LightboxError> =>

@@ -9,7 +9,7 @@ import * as Path from "node:path"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Sandboxes from "../../Sandbox.ts"
-import { fileFailure } from "../host/fileFailure.ts"
+import { fileFailure, nameMissing } from "../host/fileFailure.ts"
 import { watch } from "../guest/watch.ts"
 import { Bytes, copyOptions, Func, optionsStruct } from "../config/schemas.ts"
 import { optionsDecoder } from "../config/validation.ts"
@@ -199,7 +199,10 @@ export interface FsWriteOptions extends CallOptions {
  * @since 0.1.0
  */
 export interface FsCopyOptions extends CallOptions {
-  /** Patterns to skip, as in a `.gitignore`, relative to the copied folder. Default: none. */
+  /**
+   * Patterns to skip, as in a `.gitignore`, relative to the copied folder: lines, or the text of a whole file. Blank
+   * lines and comments are skipped. Default: none.
+   */
   readonly ignore?: ReadonlyArray<string> | undefined
   /** Permission bits of files; folders also get the execute bits. Default: those on the host. */
   readonly mode?: number | undefined
@@ -359,8 +362,11 @@ export class SandboxFs {
     const { signal, ...rest } = decodeCopy({}, options)
     const path = Path.resolve(hostPath)
     const failed = hostFailure(path)
+    const stats = Effect.tryPromise({ try: () => Fs.promises.stat(path), catch: failed }).pipe(
+      nameMissing("SandboxFs.copyFromHost", "hostPath", path)
+    )
     await run(
-      Effect.flatMap(Effect.tryPromise({ try: () => Fs.promises.stat(path), catch: failed }), (info) =>
+      Effect.flatMap(stats, (info) =>
         info.isDirectory() || rest.mode !== undefined || rest.owner !== undefined
           ? this.#sandbox.copyIn(path, guestPath, rest)
           : Stream.run(

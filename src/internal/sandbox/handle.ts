@@ -25,6 +25,7 @@ import { secretsOf } from "../report/failureText.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
 import * as Files from "../guest/files.ts"
+import { nameMissing } from "../host/fileFailure.ts"
 import * as Listing from "../host/listing.ts"
 import {
   Bytes,
@@ -278,7 +279,10 @@ export const make = (
 
       copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
         const { hostPath: from, path: to, ...rest } = yield* decodeCopyIn({ hostPath, path }, options)
-        const { files } = yield* Listing.list("Sandbox.copyIn", Path.resolve(from), rest.ignore ?? [])
+        const root = Path.resolve(from)
+        const { files } = yield* Listing.list("Sandbox.copyIn", root, rest.ignore ?? []).pipe(
+          nameMissing("Sandbox.copyIn", "hostPath", root)
+        )
         yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
       }),
       copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath, options) {
