@@ -413,7 +413,7 @@ const Id = intBetween(0, 0xffff_fffe)
 
 /** Options of copied files. */
 export const copyOptions = {
-  ignore: Schema.optional(Schema.Array(Schema.NonEmptyString)),
+  ignore: Schema.optional(Schema.Array(Schema.String)),
   mode: Schema.optional(intBetween(0, 0o7777)),
   owner: Schema.optional(Schema.Union([User, Schema.Struct({ uid: Id, gid: Id })]))
 }

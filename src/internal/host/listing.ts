@@ -198,7 +198,8 @@ const filesOf = (
 
 const matcher = (patterns: ReadonlyArray<string>): ((path: string, isFolder: boolean) => boolean) => {
   if (patterns.length === 0) return () => false
-  const rules = ignore({ ignorecase: false }).add([...patterns])
+  // The text of a whole file is one pattern here.
+  const rules = ignore({ ignorecase: false }).add(patterns.flatMap((pattern) => pattern.split(/\r?\n/)))
   return (path, isFolder) => rules.ignores(isFolder ? `${path}/` : path)
 }
 

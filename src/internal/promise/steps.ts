@@ -108,7 +108,10 @@ export interface WriteStepOptions extends StepOptions {
  * @since 0.1.0
  */
 export interface CopyStepOptions extends StepOptions {
-  /** Patterns to leave out, as in `.gitignore`, relative to the copied folder. Default: none. */
+  /**
+   * Patterns to leave out, as in a `.gitignore`, relative to the copied folder: lines, or the text of a whole file. Blank
+   * lines and comments are skipped. Default: none.
+   */
   readonly ignore?: ReadonlyArray<string> | undefined
   /** Permission bits of files; folders also get the execute bits. Default: as on the host. */
   readonly mode?: number | undefined

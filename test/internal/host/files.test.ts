@@ -200,6 +200,11 @@ describe("hostFiles", () => {
       ["# a comment", "**/main.*", "logs/**", "node_modules"],
       ["app.log", "keep.txt", "logs", "src"]
     ],
+    [
+      ["", "node_modules", "  ", "logs", "src"],
+      ["app.log", "keep.txt"]
+    ],
+    [["# all of a file\n\nnode_modules\r\nlogs\nsrc\n"], ["app.log", "keep.txt"]],
     [["keep.txt/", "logs", "node_modules", "src", "*.log"], ["keep.txt"]]
   ]
 
