@@ -407,7 +407,8 @@ export const env = (variables: { readonly [name: string]: string }): SettingStep
 export const user = (user: string): SettingStep => ({ kind: "user", user })
 
 /**
- * Creates a step that sets the working directory of later steps, and creates it.
+ * Creates a step that sets the working directory of later steps, and creates it. A folder that it creates belongs to
+ * root, also after {@link user}: if that user is to write there, create it before with `install -d -o node /app`.
  *
  * @category steps
  * @since 0.1.0
