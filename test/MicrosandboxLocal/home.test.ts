@@ -9,6 +9,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
 import * as SandboxConfig from "../../src/SandboxConfig.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import { temporary } from "../support.ts"
@@ -64,6 +65,14 @@ describe("the home of a process", () => {
       yield* Effect.scoped(Effect.flatMap(driver(home), (driver) => Effect.exit(call(driver))))
       const modes = ["", "db"].map((folder) => Fs.statSync(Path.join(home, folder)).mode & 0o777)
       assert.deepStrictEqual(modes, [0o700, 0o700])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is searched for a snapshot before a lack of virtualization is reported", () =>
+    Effect.gen(function* () {
+      const local = MicrosandboxLocal.layer({ home: yield* temporary })
+      const error = yield* Effect.flip(Effect.provide(Sandbox.launch({ snapshot: "absent" }), local))
+      assert.deepInclude(error.reason, { _tag: "NotFound", resource: "snapshot", name: "absent" })
     }).pipe(Effect.scoped)
   )
 

@@ -1,4 +1,4 @@
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, vi } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -669,6 +669,54 @@ describe("lightbox", () => {
       const manifest = JSON.parse(yield* fs.readFileString(Path.resolve(import.meta.dirname, "../../package.json")))
       assert.strictEqual((yield* succeeding("--version")).stdout, `lightbox v${manifest.version}\n`)
     })
+  )
+
+  test(
+    "prints help for the command `help`, as git does",
+    Effect.gen(function* () {
+      assert.match((yield* succeeding("help")).stdout, /^DESCRIPTION\n/)
+      assert.deepStrictEqual(yield* succeeding("help", "build"), yield* succeeding("build", "--help"))
+    })
+  )
+
+  test(
+    "accepts a volume that exists with labels, if none are given",
+    Effect.gen(function* () {
+      yield* succeeding("volume", "create", "labelled", "--label", "tier=ci")
+      assert.strictEqual((yield* succeeding("volume", "create", "labelled")).stdout, "Volume labelled is ready\n")
+      assert.include((yield* failing(1, "volume", "create", "labelled", "--label", "tier=dev")).message, "label")
+      yield* succeeding("volume", "rm", "labelled")
+    })
+  )
+
+  test(
+    "accepts sizes and durations in their short forms",
+    Effect.gen(function* () {
+      yield* succeeding("prune", "--dry-run", "--max-bytes", "1G", "--older-than", "7d")
+      yield* succeeding("sweep", "--dry-run", "--timeout", "5m")
+      assert.include((yield* failing(2, "prune", "--max-bytes", "1X")).message, "--max-bytes")
+      assert.include((yield* failing(2, "prune", "--older-than", "7y")).message, "--older-than")
+    })
+  )
+
+  test(
+    "says that a home does not exist yet",
+    Effect.gen(function* () {
+      const home = Path.join((yield* Cli).folder, "typo")
+      const { stderr, stdout } = yield* succeeding("ls", "--home", home)
+      assert.strictEqual(stderr, `note: ${home} does not exist yet\n`)
+      assert.include(stdout, "no snapshots")
+    })
+  )
+
+  test(
+    "colors errors where colors are wanted",
+    Effect.gen(function* () {
+      vi.stubEnv("FORCE_COLOR", "1")
+      assert.match((yield* ending(125)("run", "--snapshot", "absent")).stderr, /^\x1b\[31merror:\x1b\[39m /)
+      vi.stubEnv("FORCE_COLOR", "0")
+      assert.match((yield* ending(125)("run", "--snapshot", "absent")).stderr, /^error: /)
+    }).pipe(Effect.ensuring(Effect.sync(() => vi.unstubAllEnvs())))
   )
 
   test(
