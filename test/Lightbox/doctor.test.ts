@@ -56,7 +56,7 @@ describe("the doctor", () => {
   it.effect("warns of a home without extended attributes", () =>
     Effect.gen(function* () {
       // NFS.
-      vi.spyOn(FsModule, "statfsSync").mockReturnValue({ ...Fs.statfsSync("/"), type: 0x6969 })
+      vi.spyOn(FsModule, "statfsSync").mockReturnValue(Object.assign(Fs.statfsSync("/"), { type: 0x6969 }))
       syncBuiltinESMExports()
       const home = yield* temporary
       const { of } = yield* findings(home)
