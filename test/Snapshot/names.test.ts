@@ -833,6 +833,20 @@ describe("a saved snapshot", () => {
   )
 
   test(
+    "that cannot be written is named as the user has named it",
+    Effect.gen(function* () {
+      const path = `${import.meta.filename}/app.tar`
+      yield* build("one")
+      yield* foreign("theirs", "theirs")
+      for (const name of ["app", "theirs"]) {
+        const error = yield* Effect.flip(Snapshot.save(name, path))
+        assert.deepInclude(error.reason, { _tag: "FileError", path })
+        assert.notInclude(error.message, "partial")
+      }
+    })
+  )
+
+  test(
     "that is truncated, modified or something else is rejected, and leaves nothing",
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
@@ -852,7 +866,9 @@ describe("a saved snapshot", () => {
         yield* elsewhere(
           Effect.gen(function* () {
             const error = yield* Effect.flip(Snapshot.load(`${path}.${name}`, { name: "broken" }))
-            assert.strictEqual(error.reason._tag, "SnapshotDamaged", name)
+            assert.deepInclude(error.reason, { _tag: "SnapshotDamaged", name: `${path}.${name}` })
+            assert.include(error.message, "Save it again")
+            assert.notInclude(error.message, "loaded-")
             assert.deepStrictEqual(yield* Snapshot.list({ layers: true }), [])
           })
         )

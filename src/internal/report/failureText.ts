@@ -240,7 +240,11 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
         ? "Request the volume with its current properties, or recreate it"
         : "Pass the options that it was launched with, or remove it"
     case "SnapshotDamaged":
-      return isCli ? "`lightbox build --force` builds it again" : "Build it again"
+      return reason.name.startsWith("/")
+        ? "Save it again"
+        : isCli
+          ? "`lightbox build --force` builds it again"
+          : "Build it again"
     case "SecretLeaked":
       return "Do not write it to the disk, not even to a file that is removed later: that erases nothing"
     case "StoreBusy":

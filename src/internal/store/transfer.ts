@@ -12,7 +12,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { pipeline } from "node:stream/promises"
 import type * as Ownership from "../../Ownership.ts"
-import { LightboxError, SnapshotDamaged } from "../../LightboxError.ts"
+import { FileError, LightboxError, SnapshotDamaged } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { LoadOptions, SaveOptions, Snapshot } from "../../Snapshot.ts"
 import { withFreePorts } from "../driver/ports.ts"
@@ -103,7 +103,15 @@ export const save = (
           partial,
           write.pipe(
             Effect.andThen(attempt(method, target, () => Fs.rename(partial, target))),
-            Effect.onError(() => Effect.ignore(attempt(method, partial, () => Fs.rm(partial, { force: true }))))
+            Effect.onError(() => Effect.ignore(attempt(method, partial, () => Fs.rm(partial, { force: true })))),
+            Effect.mapError((error) => {
+              const { reason } = error
+              if (reason._tag !== "FileError") return error
+              const path = reason.path.replaceAll(partial, target)
+              const problem = reason.problem.replaceAll(partial, target)
+              const { cause, code, operation } = reason
+              return new LightboxError({ method, reason: new FileError({ operation, path, code, problem, cause }) })
+            })
           )
         )
       if (artifact === undefined || current === undefined) {
@@ -201,7 +209,7 @@ export const load = (
         const adopted = Effect.gen(function* () {
           const { createdAt } = yield* Effect.scoped(
             Effect.andThen(store.lock(loadLock), loadArchive(driver, store, path, artifact))
-          )
+          ).pipe(nameFile(path))
           const generation = {
             generation: 1,
             key: "",
@@ -248,7 +256,9 @@ export const load = (
               : { artifact: yield* foreignName(name), key: "" }
           // A sweep removes what gets no name, and a prune spares a result that no name needs yet.
           yield* noteForScope(store.ownership, key === "" ? "unnamed" : "use", artifact)
-          const isNew = yield* Effect.scoped(loadGeneration(driver, store, archive, { ...generation, artifact, key }))
+          const isNew = yield* Effect.scoped(
+            loadGeneration(driver, store, archive, { ...generation, artifact, key })
+          ).pipe(nameFile(path))
           // Results are kept: a build can use them, and a prune removes them.
           if (isNew && key === "") loaded.push(artifact)
           const { defaults, ...rest } = generation
@@ -264,6 +274,12 @@ export const load = (
         })
       }).pipe(Effect.onError(() => discard(driver, store, loaded)))
     })
+  )
+
+/** Names the file instead of what it was to become. */
+const nameFile = (path: string) =>
+  Effect.mapError((error: LightboxError) =>
+    error.reason._tag === "SnapshotDamaged" ? damaged(path, error.reason.problem) : error
   )
 
 /** Removes what a failed load or capture has left, unless the name already points to it. */
