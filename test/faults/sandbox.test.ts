@@ -91,7 +91,6 @@ matrix("Sandbox", surface, [
   { name: "start", given: stopped, run: Sandbox.start("box") },
   { name: "start with a service", given: stoppedWithService, run: Sandbox.start("box") },
   { name: "restart", given: there, run: Sandbox.restart("box") },
-  { name: "fork", run: Effect.flatMap(launch, (sandbox) => Sandbox.fork(sandbox, { count: 1 })) },
   { name: "remove", given: stopped, run: Sandbox.remove("box") },
   { name: "remove with force", given: there, run: Sandbox.remove("box", { force: true }) },
   { name: "stop", given: there, run: Sandbox.stop("box") },
