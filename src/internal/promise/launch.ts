@@ -229,8 +229,10 @@ export const toCore = (
 
 /** The options of a member of a group in the form of the core. */
 export const memberOptions = (method: string, options: LaunchOptions) =>
-  Effect.map(decoded(Launch, method, options), ({ detached: _detached, overwrite: _overwrite, verbose: _verbose, ...fields }) =>
-    toCore({ ...fields, rootDisk: fields.rootDisk ?? "auto" }, options.onPullProgress)
+  Effect.map(
+    decoded(Launch, method, options),
+    ({ detached: _detached, overwrite: _overwrite, verbose: _verbose, ...fields }) =>
+      toCore({ ...fields, rootDisk: fields.rootDisk ?? "auto" }, options.onPullProgress)
   )
 
 const print = (line: string): void => {
