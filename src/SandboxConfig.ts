@@ -564,10 +564,10 @@ export const LaunchDefaults: Schema.Codec<LaunchDefaults> = parsed<LaunchDefault
 ).annotate({
   toCodecArbitrary: () =>
     Schema.link<LaunchDefaults>()(
-      Schema.Struct({ cmd: Schema.Array(Schema.Literals(["serve", "--verbose"])) }),
-      SchemaTransformation.transform({
-        decode: ({ cmd }): LaunchDefaults => ({ cmd }),
-        encode: (): { readonly cmd: ReadonlyArray<"serve" | "--verbose"> } => ({ cmd: [] })
+      Schema.Literals(["serve", "test"]),
+      SchemaTransformation.transform<LaunchDefaults, "serve" | "test">({
+        decode: (cmd) => ({ cmd: [cmd] }),
+        encode: ({ cmd }) => (cmd?.[0] === "serve" ? "serve" : "test")
       })
     )
 })

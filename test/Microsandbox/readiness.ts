@@ -244,7 +244,8 @@ export const readiness: Group<Bench.Shared> = (test) => {
       assert.strictEqual(yield* ask(sandbox, "client", 7104), "")
     }
     assert.strictEqual(yield* ask(hidden, "server", 7104), "")
-    assert.strictEqual(yield* ask(hidden, address, 7104), "")
+    // On its own network, somebody else may answer.
+    assert.notInclude(yield* ask(hidden, address, 7104), "hello")
     assert.deepStrictEqual(
       (yield* Effect.forEach([client, server], ({ shell }) => shell("hostname"))).map(({ stdout }) => stdout),
       ["client\n", "server\n"]
