@@ -8,8 +8,8 @@ import * as SchemaTransformation from "effect/SchemaTransformation"
 import type * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as Net from "node:net"
+import * as Path from "node:path"
 import type { Size } from "../../SandboxConfig.ts"
-import { pathProblem } from "./paths.ts"
 
 const largestCount = 0xffff_ffff
 
@@ -179,6 +179,32 @@ export const GuestPath = Schema.String.check(
           : undefined
   )
 )
+
+/** The working directory, unless it was removed. */
+export const workingFolder = (): string | undefined => {
+  try {
+    return process.cwd()
+  } catch {
+    return undefined
+  }
+}
+
+/** The problem with a path of the host, if there is one. */
+export const pathProblem = (path: string): string | undefined =>
+  path === ""
+    ? "expected a path on the host"
+    : Path.isAbsolute(path) || workingFolder() !== undefined
+      ? undefined
+      : folderGone
+
+export const folderGone = "expected an absolute path, because the working directory does not exist anymore"
+
+/** Shortens a path below the working directory. */
+export const shorten = (path: string): string => {
+  const folder = workingFolder()
+  const relative = folder === undefined ? path : Path.relative(folder, path)
+  return relative.startsWith("..") ? path : relative
+}
 
 /** A path on the host; relative ones are resolved against the current directory. */
 export const HostPath = CString.check(Schema.makeFilter(pathProblem))

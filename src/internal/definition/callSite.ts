@@ -1,7 +1,7 @@
 /** Finds the caller of a public function. */
 import * as Path from "node:path"
 import * as Url from "node:url"
-import { shorten } from "../config/paths.ts"
+import { shorten } from "../config/schemas.ts"
 
 const ownPackage = /^(.*[\\/])(?:src|dist)[\\/]internal[\\/]definition[\\/]callSite\.[jt]s$/.exec(
   import.meta.url?.startsWith("file://") ? Url.fileURLToPath(import.meta.url) : ""

@@ -6,7 +6,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
 import { isCode } from "./socket.ts"
-import { pathProblem } from "../config/paths.ts"
+import { pathProblem } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 
 /** The kernel limits the length of socket paths. This leaves enough for our longest path below the home. */

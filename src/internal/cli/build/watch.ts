@@ -6,7 +6,7 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { Outputs, Quiet } from "../environment.ts"
-import { shorten } from "../../config/paths.ts"
+import { shorten } from "../../config/schemas.ts"
 import * as Definitions from "./definitions.ts"
 
 /** Collects the changes of one save, which editors make in several steps. */

@@ -9,7 +9,7 @@ import * as Module from "node:module"
 import * as Path from "node:path"
 import { pathToFileURL } from "node:url"
 import { LightboxError, RuntimeMissing, Unsupported } from "../../../LightboxError.ts"
-import { workingFolder } from "../../config/paths.ts"
+import { workingFolder } from "../../config/schemas.ts"
 import * as Home from "../../host/home.ts"
 import { parse, runtimeRemedy } from "./errors.ts"
 
