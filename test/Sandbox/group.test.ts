@@ -112,29 +112,37 @@ it.live("checks all members before anything boots or is built", () =>
   }).pipe(Effect.provide(layer()))
 )
 
-it.live("lets no other process of this host use a connection between members", () =>
+it.live("connects only a member, and only to declared ports", () =>
   Effect.scoped(
     Effect.gen(function* () {
       const driver = yield* Microsandbox.Microsandbox
-      const ports: Array<number> = []
+      const proxies: Array<NonNullable<Microsandbox.CreateSandbox["proxy"]>> = []
       const recording: typeof driver = {
         ...driver,
         createSandbox: (request) => {
-          if (request.proxy !== undefined) ports.push(request.proxy.port)
+          if (request.proxy !== undefined) proxies.push(request.proxy)
           return driver.createSandbox(request)
         }
       }
       yield* Sandbox.group({
-        db: { image, services: { one: echo(7205) } },
+        db: { image, services: { one: echo(7205), two: { ...echo(7206), ready: undefined } } },
         web: { image, dependsOn: { db: "ready" } }
       }).pipe(Effect.provideService(Microsandbox.Microsandbox, recording))
-      assert.lengthOf(ports, 1)
-      const reply = yield* Effect.callback<string>((resume) => {
-        const socket = Net.connect(ports[0] ?? 0, "127.0.0.1")
-        socket.write(Buffer.from([4, 1, 7205 >> 8, 7205 & 255, 198, 18, 0, 1, ...Buffer.from("guessed\0")]))
-        socket.on("data", (bytes) => resume(Effect.succeed(bytes.toString("hex"))))
-      })
-      assert.strictEqual(reply, "005b000000000000")
+      assert.lengthOf(proxies, 1)
+      const [proxy = { port: 0, user: "" }] = proxies
+      const ask = (user: string, port: number) =>
+        Effect.callback<string>((resume) => {
+          const socket = Net.connect(proxy.port, "127.0.0.1")
+          socket.write(Buffer.from([4, 1, port >> 8, port & 255, 198, 18, 0, 1, ...Buffer.from(`${user}\0`)]))
+          socket.once("data", (bytes) => {
+            socket.destroy()
+            resume(Effect.succeed(bytes.toString("hex", 0, 8)))
+          })
+        })
+      const [granted, refused] = ["005a000000000000", "005b000000000000"]
+      assert.strictEqual(yield* ask("guessed", 7205), refused)
+      assert.strictEqual(yield* ask(proxy.user, 7205), granted)
+      assert.strictEqual(yield* ask(proxy.user, 7206), refused)
     })
   ).pipe(Effect.provide(layer()))
 )
