@@ -37,15 +37,6 @@ export const programs = {
   "programs/ci": [
     '{"name":"unit","exitCode":0,"stderr":""} <testsuite name="unit" tests="1"/>',
     /"name":"smoke","exitCode":1,"stderr":".*there is no suite smoke"} <testsuite name="smoke" tests="0"\/>/
-  ],
-  "programs/agent": [
-    'write: "written"',
-    'read a missing file: {"error":"FileError"}',
-    'fail: {"exitCode":7,"stdout":"","stderr":"no such package\\n"}',
-    'wait: {"error":"too slow","stdout":"working\\n"}',
-    'serve: "dev is ready"',
-    'fetch: "<h1>hi</h1>"',
-    "stop and read the log: true"
   ]
 } satisfies { readonly [path: string]: ReadonlyArray<string | RegExp> }
 

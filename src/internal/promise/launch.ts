@@ -81,7 +81,7 @@ const portOf = (port: unknown): unknown => (typeof port === "string" && /^\d+$/.
 
 const flag = Schema.optional(Schema.Boolean)
 
-/** Fields of every sandbox, with the method's own in addition. */
+/** @internal Fields of every sandbox, with the method's own in addition. */
 export const sandboxFields = {
   ...callFields,
   snapshot: Schema.optional(notBlank("the name of a snapshot")),
@@ -139,7 +139,7 @@ interface Source {
   readonly snapshot?: string | undefined
 }
 
-/** Demands one source. */
+/** @internal Demands one source. */
 export const oneSource = Schema.makeFilter(({ image, snapshot }: Source) =>
   (image === undefined) === (snapshot === undefined)
     ? { path: ["snapshot"], issue: "pass either a snapshot or an image" }
@@ -159,7 +159,7 @@ const decoded = Effect.fnUntraced(function* <S extends Schema.Codec<unknown, unk
   return yield* decoder(schema, method)({ ...options, ports: plain })
 })
 
-/** Decodes options of sandboxes. */
+/** @internal Decodes options of sandboxes. */
 export const decodeSandbox = <S extends Schema.Codec<unknown, unknown>>(
   schema: S,
   method: string,
@@ -182,10 +182,10 @@ const names = {
   "healthCheck.timeout": "healthCheck.timeoutMs"
 }
 
-/** Names of this API for those of the core in errors. */
+/** @internal Names of this API for those of the core in errors. */
 export const withPromiseNames = renameFields(names)
 
-/** The same in errors of groups. */
+/** @internal The same in errors of groups. */
 export const withMemberNames = (members: ReadonlyArray<string>) =>
   renameFields(
     Object.fromEntries(
@@ -195,7 +195,7 @@ export const withMemberNames = (members: ReadonlyArray<string>) =>
 
 const SandboxFields = Schema.Struct(sandboxFields)
 
-/** Converts checked options to those of the core. `onPullProgress` is the caller's own function. */
+/** @internal Converts checked options to those of the core. `onPullProgress` is the caller's own function. */
 export const toCore = (
   {
     idleTimeoutMs,
@@ -227,7 +227,7 @@ export const toCore = (
       : (progress: Plain.PullProgress) => Effect.sync(() => onPullProgress(progress))
 })
 
-/** The options of a member of a group in the form of the core. */
+/** @internal The options of a member of a group in the form of the core. */
 export const memberOptions = (method: string, options: LaunchOptions) =>
   Effect.map(
     decoded(Launch, method, options),

@@ -119,11 +119,13 @@ const checkedNetwork = (
     return yield* decodeNetwork({ ...input, dns: { ...rest, queryTimeout: times.queryTimeoutMs } }, options)
   })
 
+/** @internal */
 export const NetworkSchema = Schema.declareConstructor<Networks.Network, Network>()(
   [],
   () => (input, _ast, options) => checkedNetwork(input, options)
 )
 
+/** @internal */
 export const RegistrySchema = optionsStruct<Registry>()({
   username: Schema.optional(Schema.NonEmptyString),
   password: Schema.optional(Schema.String),
@@ -131,6 +133,7 @@ export const RegistrySchema = optionsStruct<Registry>()({
   caCerts: Schema.optional(HostPath)
 })
 
+/** @internal */
 export const registryOf = (registry: typeof RegistrySchema.Type | undefined) =>
   registry && {
     ...registry,
@@ -141,6 +144,7 @@ const { hosts, inject, placeholder, requireTls } = Networks.Secret.fields
 
 const SecretSchema = optionsStruct<Secret>()({ value: CString, hosts, inject, placeholder, requireTls })
 
+/** @internal */
 export const SecretsSchema = recordOf(SecretSchema, (name) =>
   /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? undefined : "expected the name of an environment variable"
 )

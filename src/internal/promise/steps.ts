@@ -473,6 +473,7 @@ const commandFields = {
 
 const { ignore, mode, owner } = copyOptions
 
+/** @internal */
 export const Step = Schema.Union([
   notBlank("a script"),
   optionsStruct<ShellStep>()({
@@ -575,13 +576,13 @@ const defined = <O extends object>(options: O): Partial<O> => {
   return copy
 }
 
-/** Calls a function of the caller with a sandbox. */
+/** @internal Calls a function of the caller with a sandbox. */
 export type Call<E> = (
   method: string,
   run: FunctionStep["run"]
 ) => (sandbox: Sandboxes.Sandbox) => Effect.Effect<unknown, E>
 
-/** Adds a checked step to a definition. */
+/** @internal Adds a checked step to a definition. */
 export const addStep = <E>(
   definition: Snapshots.Definition<E>,
   given: SetupStep,
