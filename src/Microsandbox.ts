@@ -451,16 +451,7 @@ export interface LogQuery {
  * @category models
  * @since 0.1.0
  */
-export interface Metrics {
-  readonly cpuPercent: number
-  readonly memory: number
-  readonly memoryLimit: number
-  readonly diskRead: number
-  readonly diskWritten: number
-  readonly networkReceived: number
-  readonly networkSent: number
-  /** Bytes used on the root disk, not counting its image. */
-  readonly rootDiskUsed?: number | undefined
+export interface Metrics extends Plain.ResourceUsage {
   /** Time since boot. */
   readonly uptime: Duration.Duration
   readonly timestamp: DateTime.Utc

@@ -20,6 +20,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -45,7 +46,8 @@ import { eventText, type ExecResult } from "./internal/sandbox/results.ts"
 import { connect as connectTo } from "./internal/sandbox/connection.ts"
 import * as Defaults from "./internal/sandbox/defaults.ts"
 import * as Drift from "./internal/sandbox/drift.ts"
-import { knownOf, make, TypeId } from "./internal/sandbox/handle.ts"
+import * as Handle from "./internal/sandbox/handle.ts"
+import { knownOf, make, type TypeId } from "./internal/sandbox/handle.ts"
 import * as Group from "./internal/sandbox/group.ts"
 import * as internal from "./internal/sandbox/launch.ts"
 import * as RunningServices from "./internal/sandbox/services.ts"
@@ -387,7 +389,7 @@ export interface Sandbox extends Guest.Files {
  * @category guards
  * @since 0.1.0
  */
-export const isSandbox = (u: unknown): u is Sandbox => Predicate.hasProperty(u, TypeId)
+export const isSandbox: (u: unknown) => u is Sandbox = Handle.isSandbox
 
 /**
  * The service tag for a program's only sandbox, provided by {@link layer}.
@@ -598,7 +600,7 @@ const resolveSnapshot = <E, R>(
 ): Effect.Effect<Resolved, LightboxError | E, Services | R> =>
   Effect.isEffect(snapshot)
     ? Effect.flatMap(snapshot, ofBuilt)
-    : isBootable(snapshot)
+    : Defaults.isBootable(snapshot)
       ? ofBuilt(snapshot)
       : Predicate.hasProperty(snapshot, DefinitionTypeId)
         ? Effect.fail(invalid("Sandbox.launch", "snapshot", "this is a definition: pass Snapshot.build(definition)"))
@@ -611,9 +613,6 @@ interface Resolved {
   readonly name: string
   readonly defaults: SandboxConfig.LaunchDefaults
 }
-
-const isBootable = (snapshot: unknown): snapshot is BootableSnapshot =>
-  Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
 
 const ofBuilt = ({ defaults, path }: BootableSnapshot): Effect.Effect<Resolved, LightboxError> =>
   Effect.map(Defaults.check("Sandbox.launch", defaults), (checked) => ({ name: path, defaults: checked }))
@@ -705,18 +704,14 @@ export const group = Effect.fn("Sandbox.group")(function* <const Name extends st
   const owns = yield* Group.check(members)
   const all = Object.entries<GroupMember<E, R>>(members)
   const prepared = yield* Effect.forEach(all, ([name, { dependsOn: _dependsOn, ready: _ready, ...options }]) =>
-    Effect.mapError(prepareLaunch(options), Group.ofMember(name))
+    prepareLaunch(options).pipe(
+      Effect.map(({ resolved }) => Effect.mapError(resolved, Group.ofMember(name))),
+      Effect.mapError(Group.ofMember(name))
+    )
   )
-  const asked = yield* Effect.forEach(
-    prepared,
-    ({ resolved }, index) => Effect.mapError(resolved, Group.ofMember(all[index]?.[0] ?? "")),
-    { concurrency: "unbounded" }
-  )
+  const asked = yield* Effect.all(prepared, { concurrency: "unbounded" })
   const launched = yield* Group.launch(
-    asked.flatMap((asked, index) => {
-      const own = owns[index]
-      return own === undefined ? [] : [{ ...own, asked }]
-    }),
+    Arr.zipWith(owns, asked, (own, asked) => ({ ...own, asked })),
     boot
   )
   return isOfAll(members, launched) ? launched : yield* Effect.die(new Error("a member is missing"))
@@ -767,10 +762,10 @@ export type GetOrCreateOptions<E = never, R = never> = SourceOptions<E, R> &
  * If several processes call it at once, one launches the sandbox and all connect to it.
  *
  * Fails with `Drift`, which names the option, if the sandbox was launched with other options, of which the snapshot's
- * launch defaults are a part. The values of secrets, `registry` and `pullPolicy` are not compared, nor is a sandbox that this library did not launch. A snapshot given by
- * name is compared by name, and a build result by its content, so a new build counts as a difference. Fails with
- * `NotRunning` for a paused sandbox, and for one that another process has been starting or stopping for 2 minutes.
- * Otherwise it fails as {@link launch} and {@link start} do.
+ * launch defaults are a part. The values of secrets, `registry` and `pullPolicy` are not compared, nor is a sandbox that
+ * this library did not launch. A snapshot given by name is compared by name, and a build result by its content, so a new
+ * build counts as a difference. Fails with `NotRunning` for a paused sandbox, and for one that another process has been
+ * starting or stopping for 2 minutes. Otherwise it fails as {@link launch} and {@link start} do.
  *
  * Services that do not run in an existing sandbox are started, and all are waited for; if one fails, that sandbox stays.
  *

@@ -48,6 +48,7 @@ import {
   Seconds,
   User
 } from "./internal/config/schemas.ts"
+import { circular } from "./internal/config/validation.ts"
 import type * as Guest from "./Guest.ts"
 import type * as Plain from "./internal/config/plain.ts"
 import * as Mount from "./Mount.ts"
@@ -341,16 +342,6 @@ const ServiceSchema = optionsStruct<Service>()({
   dependsOn: Schema.optional(Schema.Array(Schema.String))
 })
 
-/** Finds a service whose dependencies form a circle. */
-const circular = (services: { readonly [name: string]: typeof ServiceSchema.Type }): string | undefined => {
-  let left = Object.keys(services)
-  for (;;) {
-    const waiting = left.filter((name) => services[name]?.dependsOn?.some((other) => left.includes(other)))
-    if (waiting.length === left.length) return left[0]
-    left = waiting
-  }
-}
-
 const Services = recordOf(ServiceSchema, checkService).check(
   Schema.makeFilter((services) => {
     const unknown = Object.entries(services).flatMap(([name, { dependsOn = [] }]) =>
@@ -361,7 +352,7 @@ const Services = recordOf(ServiceSchema, checkService).check(
       )
     )
     if (unknown.length > 0) return unknown
-    const name = circular(services)
+    const name = circular(Object.entries(services).map(([name, { dependsOn = [] }]) => [name, dependsOn]))
     return name === undefined ? undefined : { path: [name, "dependsOn"], issue: "expected no circular dependencies" }
   })
 )

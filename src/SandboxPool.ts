@@ -29,6 +29,7 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
+import type * as Plain from "./internal/config/plain.ts"
 import * as internal from "./internal/sandbox/pool.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import type * as Sandbox from "./Sandbox.ts"
@@ -60,25 +61,7 @@ export interface Settings {
  * @category models
  * @since 0.1.0
  */
-export interface Stats {
-  readonly min: number
-  readonly max: number
-  /** Ready to be handed out. */
-  readonly ready: number
-  readonly booting: number
-  /** In use. */
-  readonly used: number
-  /** Being removed. */
-  readonly leaving: number
-  /** Users waiting for a sandbox. */
-  readonly waiting: number
-  /** Successful boots in total. */
-  readonly booted: number
-  /** Failed boots in total. */
-  readonly failed: number
-  /** Sandboxes handed out in total. */
-  readonly handedOut: number
-}
+export type Stats = Plain.PoolStats
 
 /**
  * The result of one of many jobs, with its position (from 0).

@@ -507,8 +507,8 @@ export const env: Change<[variables: { readonly [name: string]: string }]> = add
  * **Gotchas**
  *
  * A folder that it creates belongs to root, also after {@link user}. If that user
- * is to write there, create the folder before, with `Snapshot.exec(["install",
- * "-d", "-o", "node", "/app"])`.
+ * is to write there, create the folder before, with `Snapshot.exec("install", ["-d",
+ * "-o", "node", "/app"])`.
  *
  * @category steps
  * @since 0.1.0

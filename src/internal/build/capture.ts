@@ -1,6 +1,5 @@
 /** Turns the disk of a sandbox into a snapshot. */
 import * as Effect from "effect/Effect"
-import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -20,7 +19,7 @@ import { failWhenFull } from "../host/diskRoom.ts"
 import { generate, noteForScope, roleLabel } from "../ownership/labels.ts"
 import { ephemeralRefused } from "../driver/restart.ts"
 import { forMethod } from "../sandbox/jobs.ts"
-import { type Known, knownOf, TypeId } from "../sandbox/handle.ts"
+import { isSandbox, type Known, knownOf } from "../sandbox/handle.ts"
 import * as RunningServices from "../sandbox/services.ts"
 import * as Commits from "../store/commits.ts"
 import * as Names from "../store/names.ts"
@@ -49,8 +48,6 @@ export interface Source {
   readonly handle: Sandbox | undefined
 }
 
-const isHandle = (u: unknown): u is Sandbox => Predicate.hasProperty(u, TypeId)
-
 const decodeSandbox = (method: string) => decoder(Name, method, "sandbox")
 
 /** Finds exactly the sandbox of a handle, or one by name. */
@@ -59,8 +56,8 @@ export const find = Effect.fnUntraced(function* (
   sandbox: Sandbox | string
 ): Effect.fn.Return<Source, LightboxError, Microsandbox.Microsandbox> {
   const driver = yield* Microsandbox.Microsandbox
-  const handle = isHandle(sandbox) ? sandbox : undefined
-  const name = yield* isHandle(sandbox) ? Effect.succeed(sandbox.name) : decodeSandbox(method)(sandbox)
+  const handle = isSandbox(sandbox) ? sandbox : undefined
+  const name = yield* isSandbox(sandbox) ? Effect.succeed(sandbox.name) : decodeSandbox(method)(sandbox)
   const info = yield* driver.getSandbox(name)
   if (handle !== undefined && handle.id !== info.id) {
     return yield* new LightboxError({ method, reason: new Replaced({ name }) })

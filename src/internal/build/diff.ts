@@ -16,6 +16,7 @@ import { decoder, optionsDecoder } from "../config/validation.ts"
 import { ifMissing } from "../host/fileFailure.ts"
 import { maxEntries } from "../host/files.ts"
 import { roleLabel } from "../ownership/labels.ts"
+import { isBootable } from "../sandbox/defaults.ts"
 import * as Names from "../store/names.ts"
 import { make as makeStore } from "../store/store.ts"
 import { mountPointsOf } from "./stepRunner.ts"
@@ -49,12 +50,11 @@ const opened = Effect.fnUntraced(function* (
   if (Predicate.hasProperty(source, "image") && Predicate.isString(source.image) && !("path" in source)) {
     return yield* Sandbox.launch({ ...options, image: source.image })
   }
-  const path =
-    Predicate.hasProperty(source, "path") && Predicate.isString(source.path)
-      ? source.path
-      : (yield* Effect.flatMap(decoder(SnapshotReference, method, field)(source), (reference) =>
-          Names.resolve(driver, store, method, reference)
-        )).path
+  const { path } = isBootable(source)
+    ? source
+    : yield* Effect.flatMap(decoder(SnapshotReference, method, field)(source), (reference) =>
+        Names.resolve(driver, store, method, reference)
+      )
   return yield* Sandbox.launch({ ...options, snapshot: { path } })
 })
 

@@ -188,6 +188,7 @@ const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
   "image rm": ["image"],
   init: ["file"],
   inspect: ["any"],
+  "job attach": ["running", "job"],
   "job kill": ["running", "job"],
   "job logs": ["running", "job"],
   "job rm": ["running", "job"],

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { isLightboxError, LightboxError } from "../../LightboxError.ts"
-import { folderGone, shorten } from "../config/schemas.ts"
+import { folderGone, shortPath } from "../config/schemas.ts"
 import { invalid, renameFields } from "../config/validation.ts"
 import { hintFor, what } from "../report/failureText.ts"
 import { clean } from "../report/terminalText.ts"
@@ -77,7 +77,7 @@ export const nameFile =
   (error: LightboxError): LightboxError => {
     const { method, reason } = error
     return reason._tag === "FileError" && reason.code === "ENOENT" && reason.path === path
-      ? invalid(method, "FILE", `there is no file ${shorten(path)}`)
+      ? invalid(method, "FILE", `there is no file ${shortPath(path)}`)
       : error
   }
 

@@ -13,7 +13,7 @@ import * as Reaper from "../../Reaper.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type * as SandboxConfig from "../../SandboxConfig.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { HostPath, ImageReference, Name, shorten } from "../config/schemas.ts"
+import { HostPath, ImageReference, Name, shortPath } from "../config/schemas.ts"
 import { decoder, invalid } from "../config/validation.ts"
 import { reporter } from "./build/builds.ts"
 import { driver, Home, print, printReport, seconds } from "./environment.ts"
@@ -146,7 +146,7 @@ export const init = Command.make(
       .pipe(
         Effect.mapError(({ message, reason }) =>
           reason._tag === "AlreadyExists"
-            ? invalid("init", "FILE", `${shorten(file)} already exists; pass --overwrite to replace it`)
+            ? invalid("init", "FILE", `${shortPath(file)} already exists; pass --overwrite to replace it`)
             : invalid("init", "FILE", message)
         )
       )
@@ -155,9 +155,9 @@ export const init = Command.make(
       { path: file },
       {
         full: [
-          `Wrote ${shorten(file)}. Next:`,
-          `  lightbox plan ${shorten(file)}`,
-          `  lightbox build ${shorten(file)}`,
+          `Wrote ${shortPath(file)}. Next:`,
+          `  lightbox plan ${shortPath(file)}`,
+          `  lightbox build ${shortPath(file)}`,
           `  lightbox run ${name} -- sh /srv/hello.sh world`
         ].join("\n"),
         brief: ""

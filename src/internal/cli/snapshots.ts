@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
-import { shorten } from "../config/schemas.ts"
+import { shortPath } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 import { snapshotLabel } from "../ownership/labels.ts"
 import { clean } from "../report/terminalText.ts"
@@ -276,7 +276,7 @@ export const save = Command.make(
     yield* Snapshot.save(name, file, { generations: current ? "current" : "all", withImage, compress }).pipe(
       Effect.mapError(nameFlags({ name: "NAME", path: "FILE" }))
     )
-    yield* print(Shapes.File, { path: file }, { full: `Saved ${name} to ${shorten(file)}`, brief: "" })
+    yield* print(Shapes.File, { path: file }, { full: `Saved ${name} to ${shortPath(file)}`, brief: "" })
   })
 ).pipe(Command.withDescription("Save a snapshot to a file that another machine can load"), Command.provide(driver()))
 

@@ -268,3 +268,35 @@ export interface ModificationPlan {
   readonly conflicts: ReadonlyArray<{ readonly field: string; readonly problem: string }>
   readonly warnings: ReadonlyArray<{ readonly field: string; readonly problem: string }>
 }
+
+export interface PoolStats {
+  readonly min: number
+  readonly max: number
+  /** Ready to be handed out. */
+  readonly ready: number
+  readonly booting: number
+  /** In use. */
+  readonly used: number
+  /** Being removed. */
+  readonly leaving: number
+  /** Users waiting for a sandbox. */
+  readonly waiting: number
+  /** Successful boots in total. */
+  readonly booted: number
+  /** Failed boots in total. */
+  readonly failed: number
+  /** Sandboxes handed out in total. */
+  readonly handedOut: number
+}
+
+export interface ResourceUsage {
+  readonly cpuPercent: number
+  readonly memory: number
+  readonly memoryLimit: number
+  readonly diskRead: number
+  readonly diskWritten: number
+  readonly networkReceived: number
+  readonly networkSent: number
+  /** Bytes used on the root disk, not counting its image. */
+  readonly rootDiskUsed?: number | undefined
+}

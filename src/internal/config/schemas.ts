@@ -200,7 +200,7 @@ export const pathProblem = (path: string): string | undefined =>
 export const folderGone = "expected an absolute path, because the working directory does not exist anymore"
 
 /** Shortens a path below the working directory. */
-export const shorten = (path: string): string => {
+export const shortPath = (path: string): string => {
   const folder = workingFolder()
   const relative = folder === undefined ? path : Path.relative(folder, path)
   return relative.startsWith("..") ? path : relative

@@ -169,3 +169,15 @@ export const timeLimit =
       }
     })
   }
+
+/** Finds a name whose dependencies form a circle. */
+export const circular = (
+  dependencies: ReadonlyArray<readonly [name: string, on: ReadonlyArray<string>]>
+): string | undefined => {
+  let left = dependencies
+  for (;;) {
+    const waiting = left.filter(([, on]) => left.some(([name]) => on.includes(name)))
+    if (waiting.length === left.length) return left[0]?.[0]
+    left = waiting
+  }
+}

@@ -1,7 +1,7 @@
 /** Finds the caller of a public function. */
 import * as Path from "node:path"
 import * as Url from "node:url"
-import { shorten } from "../config/schemas.ts"
+import { shortPath } from "../config/schemas.ts"
 
 const ownPackage = /^(.*[\\/])(?:src|dist)[\\/]internal[\\/]definition[\\/]callSite\.[jt]s$/.exec(
   import.meta.url?.startsWith("file://") ? Url.fileURLToPath(import.meta.url) : ""
@@ -29,7 +29,7 @@ export const callSite = (): string | undefined => {
     const path = file.startsWith("file://") ? Url.fileURLToPath(file) : file
     if (ownFolders.some((folder) => path.startsWith(folder)) || /[\\/]node_modules[\\/]effect[\\/]/.test(path)) continue
     if (!Path.isAbsolute(path)) continue
-    return `${shorten(path)}:${match[2]}`
+    return `${shortPath(path)}:${match[2]}`
   }
   return undefined
 }

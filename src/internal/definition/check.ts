@@ -105,7 +105,10 @@ const DefinitionSchema = Schema.Struct({
   mounts
 })
 
-/** Returns the checked launch defaults, or fails with the first invalid field. `field` names the definition itself, which plain JavaScript may get wrong. */
+/**
+ * Returns the checked launch defaults, or fails with the first invalid field. `field` names the definition itself, which
+ * plain JavaScript may get wrong.
+ */
 export const checkDefinition = <E, R>(
   method: string,
   field: string,

@@ -35,14 +35,18 @@ export const withFreePorts = (defaults: LaunchDefaults): LaunchDefaults =>
 export const listenOn = (
   options: Net.ListenOptions,
   onConnection?: (socket: Net.Socket) => void
-): Promise<Net.Server> =>
+): Promise<Net.Server> => {
+  const server = Net.createServer({ allowHalfOpen: true }, (socket) => {
+    // A socket that nobody reads yet may fail as well.
+    socket.on("error", () => {})
+    onConnection?.(socket)
+  })
+  return listening(server.unref(), options)
+}
+
+/** Makes a server listen. */
+export const listening = <S extends Net.Server>(server: S, options: Net.ListenOptions): Promise<S> =>
   new Promise((resolve, reject) => {
-    const server = Net.createServer({ allowHalfOpen: true }, (socket) => {
-      // A socket that nobody reads yet may fail as well.
-      socket.on("error", () => {})
-      onConnection?.(socket)
-    })
-    server.unref()
     server.once("error", reject)
     server.listen(options, () => {
       // Later errors are of connections that could not be accepted.

@@ -24,7 +24,7 @@ import {
   User
 } from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
-import { callFields, checkArgs, checked, Data, Millis, signalOf } from "./input.ts"
+import { callFields, checkArgs, checked, Data, Millis, None, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
 import { either, type OpenScope, run } from "./runtime.ts"
@@ -323,7 +323,7 @@ printable(ExecHandle.prototype, "ExecHandle", ({ pid }) => ({ pid }))
 
 const method = "Sandbox.execStream"
 
-const decodeSize = checked("ExecHandle.resize", TerminalSize, Schema.Struct({}))
+const decodeSize = checked("ExecHandle.resize", TerminalSize, None)
 
 const Program = Schema.Struct({
   command: notBlank("the name of a program"),

@@ -13,7 +13,7 @@ import { fileFailure, nameMissing } from "../host/fileFailure.ts"
 import { watch } from "../guest/watch.ts"
 import { Bytes, copyOptions, Func, optionsStruct } from "../config/schemas.ts"
 import { optionsDecoder } from "../config/validation.ts"
-import { callFields, checkArgs, checked, signalOf } from "./input.ts"
+import { callFields, checkArgs, checked, None, signalOf } from "./input.ts"
 import type { CallOptions, FsReadOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
 import type { Owner } from "./steps.ts"
@@ -342,16 +342,7 @@ export class SandboxFs {
         watch(guest, path, info, { recursive, ...(onReady === undefined ? {} : { onReady }) })
       )
     )
-    const reader = await acquire(Readers.open(events), (source, held) => new Readers.Reader(source, held), {
-      forLife: signal
-    })
-    try {
-      for (let event = await reader.next(signal); event !== null; event = await reader.next(signal)) {
-        yield { kind: watchKinds[event._tag], path: event.path }
-      }
-    } finally {
-      await reader.close()
-    }
+    for await (const { _tag, path } of Readers.iterate(events, signal)) yield { kind: watchKinds[_tag], path }
   }
   /**
    * Copies a file or a folder's content from the host to the guest, keeping permissions. For folders and for files with
@@ -403,7 +394,6 @@ const ReadSchema = optionsStruct<FsReadOptions>()({ ...callFields, maxBytes: Sch
 const readOptions = (method: string, options: FsReadOptions | undefined): typeof ReadSchema.Type =>
   runNow(optionsDecoder(method, ReadSchema)(options))
 
-const None = Schema.Struct({})
 const { ignore, mode, owner } = copyOptions
 const decodeWrite = checked(
   "SandboxFs.write",

@@ -5,7 +5,7 @@ import type * as Sandboxes from "../../Sandbox.ts"
 import * as Proxies from "../../SandboxProxy.ts"
 import { Address, HostPort, optionsStruct, Port } from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
-import { callFields, checked } from "./input.ts"
+import { callFields, checked, None } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import { acquire, type OpenScope, run } from "./runtime.ts"
 
@@ -124,7 +124,7 @@ printable(SandboxProxy.prototype, "SandboxProxy", ({ port }) => ({ port }))
 
 const decodeProxy = checked(
   "startProxy",
-  Schema.Struct({}),
+  None,
   optionsStruct<ProxyOptions>()({ ...callFields, port: Schema.optional(HostPort) })
 )
 

@@ -16,6 +16,9 @@ export const CallSchema = optionsStruct<CallOptions>()(callFields)
 
 export { Millis }
 
+/** Of functions without arguments to check. */
+export const None = Schema.Struct({})
+
 /** In MiB. */
 export const Quota = Schema.optional(intBetween(1, 0xffff_ffff))
 

@@ -16,10 +16,10 @@ import {
   User
 } from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
-import { callFields, checked, Data, signalOf } from "./input.ts"
+import { callFields, checked, Data, None, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
-import { acquire, run } from "./runtime.ts"
+import { run } from "./runtime.ts"
 
 /**
  * Options for starting a job.
@@ -153,21 +153,12 @@ export class Job {
   /** Reads the kept output. Never makes the job wait: a slow reader misses what was dropped meanwhile. */
   async *logs(options?: JobLogOptions): AsyncIterableIterator<JobLogEvent> {
     const { signal, ...query } = decodeLogs({}, options)
-    const reader = await acquire(
-      Readers.open(this.#job.logs(query)),
-      (source, held) => new Readers.Reader(source, held),
-      { forLife: signal }
-    )
     const decoder = new TextDecoder()
-    try {
-      for (let event = await reader.next(signal); event !== null; event = await reader.next(signal)) {
-        const { offset } = event
-        yield event._tag === "Missing"
-          ? { kind: "missing", offset, bytes: event.bytes }
-          : { kind: "output", offset, data: event.bytes, text: decoder.decode(event.bytes, { stream: true }) }
-      }
-    } finally {
-      await reader.close()
+    for await (const event of Readers.iterate(this.#job.logs(query), signal)) {
+      const { offset } = event
+      yield event._tag === "Missing"
+        ? { kind: "missing", offset, bytes: event.bytes }
+        : { kind: "output", offset, data: event.bytes, text: decoder.decode(event.bytes, { stream: true }) }
     }
   }
   /** Sends a signal to the command's process group. No effect after it has ended. */
@@ -208,8 +199,6 @@ export class Job {
 }
 
 printable(Job.prototype, "Job", ({ id }) => ({ id }))
-
-const None = Schema.Struct({})
 
 const decodeLogs = checked(
   "Job.logs",

@@ -2,6 +2,7 @@
 // @effect-diagnostics asyncFunction:off
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
+import * as Record from "effect/Record"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { LaunchOptions, LaunchSettings } from "../../promise.ts"
@@ -155,7 +156,7 @@ const decoded = Effect.fnUntraced(function* <S extends Schema.Codec<unknown, unk
 ): Effect.fn.Return<S["Type"], LightboxError> {
   yield* checkObject(method, options)
   const ports: unknown = Reflect.get(options, "ports")
-  const plain = Predicate.isObject(ports) ? mapValues(ports, portOf) : ports
+  const plain = Predicate.isObject(ports) ? Record.map(ports, portOf) : ports
   return yield* decoder(schema, method)({ ...options, ports: plain })
 })
 
@@ -165,9 +166,6 @@ export const decodeSandbox = <S extends Schema.Codec<unknown, unknown>>(
   method: string,
   options: object
 ): S["Type"] => runNow(decoded(schema, method, options))
-
-const mapValues = <A, B>(record: { readonly [key: string]: A }, f: (value: A) => B): Record<string, B> =>
-  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]))
 
 /** Names of this API for those of the core. */
 const names = {
@@ -220,7 +218,7 @@ export const toCore = (
   metricsInterval: metricsIntervalMs,
   releaseTimeout: releaseTimeoutMs,
   registry: registryOf(registry),
-  secrets: secrets && mapValues(secrets, (secret) => ({ ...secret, value: Redacted.make(secret.value) })),
+  secrets: secrets && Record.map(secrets, (secret) => ({ ...secret, value: Redacted.make(secret.value) })),
   onPullProgress:
     onPullProgress === undefined
       ? undefined

@@ -8,9 +8,11 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { LaunchSettings } from "../../promise.ts"
 import * as Pools from "../../SandboxPool.ts"
+import type * as Plain from "../config/plain.ts"
 import { Env, GuestPath, Int53, intBetween, optionsStruct, User } from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
-import { callFields, checkArgs, checked, Millis, signalOf } from "./input.ts"
+import { poolFields } from "../sandbox/pool.ts"
+import { callFields, checkArgs, checked, Millis, None, signalOf } from "./input.ts"
 import { decodeSandbox, oneSource, sandboxFields, toCore, withPromiseNames } from "./launch.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
@@ -96,25 +98,7 @@ export type TaskResult<A> = PromiseSettledResult<A> & { readonly index: number }
  * @category models
  * @since 0.1.0
  */
-export interface PoolStats {
-  readonly min: number
-  readonly max: number
-  /** Ready to be handed out. */
-  readonly ready: number
-  readonly booting: number
-  /** In use. */
-  readonly used: number
-  /** Being removed. */
-  readonly leaving: number
-  /** Users waiting for a sandbox. */
-  readonly waiting: number
-  /** Successful boots in total. */
-  readonly booted: number
-  /** Failed boots in total. */
-  readonly failed: number
-  /** Sandboxes handed out in total. */
-  readonly handedOut: number
-}
+export type PoolStats = Plain.PoolStats
 
 const userFields = {
   ...callFields,
@@ -122,8 +106,6 @@ const userFields = {
   cwd: Schema.optional(GuestPath),
   user: Schema.optional(User)
 }
-
-const None = Schema.Struct({})
 
 const decodeAcquire = checked("SandboxPool.acquire", None, optionsStruct<UserOptions>()(userFields))
 const decodeUse = checked("SandboxPool.use", None, optionsStruct<UserOptions>()(userFields))
@@ -212,14 +194,7 @@ export class SandboxPool implements AsyncDisposable {
             : { index, status: "rejected", reason: reasonOf(Cause.squash(exit.cause)) }
         )
       )
-    const reader = await acquire(Readers.open(outcomes), (source, held) => new Readers.Reader(source, held), {
-      forLife: signal
-    })
-    try {
-      for (let result = await reader.next(signal); result !== null; result = await reader.next(signal)) yield result
-    } finally {
-      await reader.close()
-    }
+    yield* Readers.iterate(outcomes, signal)
   }
   async stats(options?: CallOptions): Promise<PoolStats> {
     return await run(this.#pool.stats, signalOf("SandboxPool.stats", options))
@@ -243,10 +218,8 @@ function* mapped<A, B>(values: Iterable<A>, f: (value: A) => B): Iterable<B> {
 
 const Pool = Schema.Struct({
   ...sandboxFields,
-  min: Schema.optional(intBetween(0, 10_000)),
-  max: intBetween(1, 10_000),
+  ...poolFields,
   timeToLiveMs: Schema.optional(Millis),
-  rollOver: Schema.optional(Schema.Literals(["gradual", "at-once"])),
   healthCheck: Schema.optional(
     Schema.Struct({ intervalMs: Schema.optional(Millis), timeoutMs: Schema.optional(Millis) })
   )

@@ -5,8 +5,9 @@ import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
-import { type OpenScope, run } from "./runtime.ts"
+import { acquire, type OpenScope, run } from "./runtime.ts"
 
 export interface Source<A> {
   /** The next pieces; empty after the last. */
@@ -73,5 +74,19 @@ export class Reader<A> {
   async close(): Promise<void> {
     this.#isOver = true
     await this.#held.close()
+  }
+}
+
+/** Reads a stream that closes when the caller stops reading, or when the signal aborts. */
+export async function* iterate<A>(
+  stream: Stream.Stream<A, LightboxError, Services>,
+  signal: AbortSignal | undefined
+): AsyncGenerator<A, void, undefined> {
+  const opened = Effect.flatMap(Effect.context<Services>(), (context) => open(Stream.provideContext(stream, context)))
+  const reader = await acquire(opened, (source, held) => new Reader(source, held), { forLife: signal })
+  try {
+    for (let piece = await reader.next(signal); piece !== null; piece = await reader.next(signal)) yield piece
+  } finally {
+    await reader.close()
   }
 }

@@ -29,7 +29,7 @@ import {
 } from "./exec.ts"
 import { decodeForward, Forward, type ForwardOptions } from "./forward.ts"
 import { SandboxFs } from "./files.ts"
-import { callFields, checked, Millis, signalOf } from "./input.ts"
+import { callFields, checked, Millis, None, signalOf } from "./input.ts"
 import { decodeStart, infoOf, Job, type JobInfo, type JobOptions } from "./jobs.ts"
 import type { CallOptions } from "./options.ts"
 import { decodeWaitUntil, type Probe, type WaitOptions } from "./probe.ts"
@@ -61,16 +61,7 @@ export interface StopOptions extends CallOptions {
  * @category models
  * @since 0.1.0
  */
-export interface Metrics {
-  readonly cpuPercent: number
-  readonly memory: number
-  readonly memoryLimit: number
-  readonly diskRead: number
-  readonly diskWritten: number
-  readonly networkReceived: number
-  readonly networkSent: number
-  /** Bytes used on the root disk, not counting its image. */
-  readonly rootDiskUsed?: number | undefined
+export interface Metrics extends Plain.ResourceUsage {
   /** Time since boot, in milliseconds. */
   readonly uptimeMs: number
   readonly timestamp: Date
@@ -491,7 +482,6 @@ export class Sandbox implements AsyncDisposable {
   }
 }
 
-const None = Schema.Struct({})
 const timeout = { ...callFields, timeoutMs: Schema.optional(Millis) }
 
 const decodeStop = checked("Sandbox.stop", None, optionsStruct<StopOptions>()(timeout))
@@ -528,28 +518,16 @@ const logsOf = (
 ) =>
   async function* (method: string, options: LogOptions | undefined): AsyncGenerator<LogEntry> {
     const { signal, ...query } = checked(method, None, LogSchema)({}, options)
-    const reader = await acquire(
-      Effect.flatMap(Effect.context<Services>(), (context) =>
-        Readers.open(Stream.provideContext(read(query), context))
-      ),
-      (source, held) => new Readers.Reader(source, held),
-      { forLife: signal }
-    )
     const decoder = new TextDecoder()
-    try {
-      for (let entry = await reader.next(signal); entry !== null; entry = await reader.next(signal)) {
-        const { bytes, cursor, session, source, timestamp } = entry
-        yield {
-          timestamp: DateTime.toDateUtc(timestamp),
-          source,
-          ...(session === undefined ? {} : { session }),
-          data: bytes,
-          text: decoder.decode(bytes),
-          cursor
-        }
+    for await (const { bytes, cursor, session, source, timestamp } of Readers.iterate(read(query), signal)) {
+      yield {
+        timestamp: DateTime.toDateUtc(timestamp),
+        source,
+        ...(session === undefined ? {} : { session }),
+        data: bytes,
+        text: decoder.decode(bytes),
+        cursor
       }
-    } finally {
-      await reader.close()
     }
   }
 

@@ -1,5 +1,6 @@
 /** Steps of definitions as plain objects. No declaration may mention a type of Effect. */
 import type * as Effect from "effect/Effect"
+import * as Record from "effect/Record"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -561,11 +562,8 @@ const commandOptionsOf = (options: CommandStepOptions) => ({
   env: options.env,
   secrets:
     options.secrets &&
-    Object.fromEntries(
-      Object.entries(options.secrets).map(([name, secret]) => [
-        name,
-        typeof secret === "string" ? Redacted.make(secret) : { ...secret, value: Redacted.make(secret.value) }
-      ])
+    Record.map(options.secrets, (secret) =>
+      typeof secret === "string" ? Redacted.make(secret) : { ...secret, value: Redacted.make(secret.value) }
     )
 })
 

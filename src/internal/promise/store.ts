@@ -30,14 +30,13 @@ import { renameFields } from "../config/validation.ts"
 import { measured, type Measured } from "../volume/volumes.ts"
 import { encodable } from "../report/printable.ts"
 import { check, define } from "./definition.ts"
-import { callFields, checkArgs, checked, Millis, Quota, signalOf } from "./input.ts"
+import { callFields, checkArgs, checked, Millis, None, Quota, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import { acquire, type OpenScope, run, runNow } from "./runtime.ts"
 import { calling } from "./sandbox.ts"
 
 const dateOf = (time: DateTime.Utc | undefined): Date | null => (time === undefined ? null : DateTime.toDateUtc(time))
 
-const None = Schema.Struct({})
 const Named = Schema.Struct({ name: Name })
 const flag = Schema.optional(Schema.Boolean)
 

@@ -1,14 +1,19 @@
 /** The launch defaults of a snapshot that is to be booted. */
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Ownership from "../../Ownership.ts"
+import type { BootableSnapshot } from "../../Sandbox.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
 import { isEntryName } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
 import { currentOf, recordIfUnderstood } from "../store/links.ts"
 import { make as makeStore } from "../store/store.ts"
+
+export const isBootable = (snapshot: unknown): snapshot is BootableSnapshot =>
+  Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
 
 /** Checks the defaults that a program passes with a snapshot. */
 export const check = (

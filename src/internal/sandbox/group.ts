@@ -9,7 +9,7 @@ import * as Probe from "../../Probe.ts"
 import type { Sandbox } from "../../Sandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { Port } from "../config/schemas.ts"
-import { checkObject, decoder, invalid } from "../config/validation.ts"
+import { checkObject, circular, decoder, invalid } from "../config/validation.ts"
 import { publishedPorts } from "../driver/ports.ts"
 import { allOrNothing, type Peers } from "./launch.ts"
 import * as Reach from "./peers.ts"
@@ -80,16 +80,10 @@ export const check = Effect.fnUntraced(function* (members: {
       }
     }
   }
-  let left = checked
-  for (;;) {
-    const waiting = left.filter(({ own }) => left.some(({ name }) => Object.hasOwn(own.dependsOn ?? {}, name)))
-    if (waiting.length === left.length) break
-    left = waiting
-  }
-  const [first] = left
+  const first = circular(checked.map(({ name, own }) => [name, Object.keys(own.dependsOn ?? {})]))
   return first === undefined
     ? checked
-    : yield* invalid(method, `${first.name}.dependsOn`, "expected dependencies without a circle")
+    : yield* invalid(method, `${first}.dependsOn`, "expected dependencies without a circle")
 })
 
 const portsOfProbe = (probe: Probe.Probe | undefined): ReadonlyArray<number> =>

@@ -47,6 +47,8 @@ import { printable } from "../report/printable.ts"
 
 export const TypeId = "~effect-lightbox/Sandbox" as const
 
+export const isSandbox = (u: unknown): u is Sandbox => Predicate.hasProperty(u, TypeId)
+
 const Program = Schema.Struct({
   command: CString.check(
     Schema.makeFilter((command) => (command === "" ? "expected the name of a program" : undefined))

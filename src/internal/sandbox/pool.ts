@@ -14,7 +14,6 @@ import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
-import * as Predicate from "effect/Predicate"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -41,12 +40,17 @@ const method = "SandboxPool.make"
 // Options
 // =============================================================================
 
+/** Options that promises have as they are. */
+export const poolFields = {
+  min: Schema.optional(intBetween(0, 10_000)),
+  max: intBetween(1, 10_000),
+  rollOver: Schema.optional(Schema.Literals(["gradual", "at-once"]))
+}
+
 const decodeOptions = decoder(
   Schema.Struct({
-    min: Schema.optional(intBetween(0, 10_000)),
-    max: intBetween(1, 10_000),
+    ...poolFields,
     timeToLive: Schema.optional(DurationInput),
-    rollOver: Schema.optional(Schema.Literals(["gradual", "at-once"])),
     healthCheck: Schema.optional(
       Schema.Struct({ interval: Schema.optional(DurationInput), timeout: Schema.optional(DurationInput) })
     ),
@@ -114,9 +118,6 @@ const snapshotAt = (path: string, defaults: SandboxConfig.LaunchDefaults, digest
   source: { snapshot: { path, defaults } }
 })
 
-const hasPath = (snapshot: unknown): snapshot is Sandbox.BootableSnapshot =>
-  Predicate.hasProperty(snapshot, "path") && Predicate.isString(snapshot.path)
-
 /** Resolves the source of a pool, and an effect that reads it again if it can change. */
 const resolve = Effect.fnUntraced(function* <E, R>(
   driver: Microsandbox.Microsandbox["Service"],
@@ -137,7 +138,7 @@ const resolve = Effect.fnUntraced(function* <E, R>(
   }
   // Two sandboxes cannot share a host port.
   const shared = max === 1 ? identity : withFreePorts
-  if (Effect.isEffect(snapshot) || hasPath(snapshot)) {
+  if (Effect.isEffect(snapshot) || Defaults.isBootable(snapshot)) {
     const { defaults, path } = Effect.isEffect(snapshot) ? yield* snapshot : snapshot
     return { first: snapshotAt(path, shared(yield* Defaults.check(method, defaults))), readOrigin: undefined }
   }

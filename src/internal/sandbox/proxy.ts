@@ -10,7 +10,7 @@ import type * as Guest from "../../Guest.ts"
 import { isLightboxError, type LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { defaultBind } from "../config/schemas.ts"
-import { portOf, portRefused, relay } from "../driver/ports.ts"
+import { listening, portOf, portRefused, relay } from "../driver/ports.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -209,7 +209,11 @@ export const serve = Effect.fnUntraced(function* (
   const server = yield* Effect.acquireRelease(
     Effect.tryPromise({
       // Uploads may take long.
-      try: () => listenOn(Http.createServer({ requestTimeout: 0 }, onRequest).on("upgrade", onUpgrade), port),
+      try: () =>
+        listening(Http.createServer({ requestTimeout: 0 }, onRequest).on("upgrade", onUpgrade), {
+          port,
+          host: defaultBind
+        }),
       catch: (cause) => portRefused({ method, field: "port" }, port, defaultBind, cause)
     }),
     (server) =>
@@ -220,12 +224,3 @@ export const serve = Effect.fnUntraced(function* (
   )
   return portOf(server, port)
 })
-
-const listenOn = (server: Http.Server, port: number): Promise<Http.Server> =>
-  new Promise((resolve, reject) => {
-    server.once("error", reject)
-    server.listen(port, defaultBind, () => {
-      server.off("error", reject).on("error", () => {})
-      resolve(server)
-    })
-  })

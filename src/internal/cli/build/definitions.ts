@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url"
 import { InvalidConfig, LightboxError } from "../../../LightboxError.ts"
 import type { Services } from "../../../Driver.ts"
 import * as Snapshot from "../../../Snapshot.ts"
-import { shorten } from "../../config/schemas.ts"
+import { shortPath } from "../../config/schemas.ts"
 import { invalid } from "../../config/validation.ts"
 import * as Plain from "../../promise/definition.ts"
 import { calling } from "../../promise/sandbox.ts"
@@ -51,12 +51,12 @@ const importModule = Effect.fnUntraced(function* (
   round: number
 ): Effect.fn.Return<object, LightboxError> {
   const kind = yield* Effect.sync(() => Fs.statSync(file, { throwIfNoEntry: false }))
-  if (kind === undefined) return yield* invalid(method, "FILE", `there is no file ${shorten(file)}`)
+  if (kind === undefined) return yield* invalid(method, "FILE", `there is no file ${shortPath(file)}`)
   if (!kind.isFile() || !/\.[cm]?[jt]sx?$/.test(file)) {
     return yield* invalid(
       method,
       "FILE",
-      `expected a JavaScript or TypeScript module, not ${kind.isDirectory() ? "a folder" : shorten(file)}`
+      `expected a JavaScript or TypeScript module, not ${kind.isDirectory() ? "a folder" : shortPath(file)}`
     )
   }
   return yield* Effect.tryPromise({
@@ -66,7 +66,7 @@ const importModule = Effect.fnUntraced(function* (
         method,
         reason: new InvalidConfig({
           field: "FILE",
-          problem: `${shorten(file)} cannot be loaded: ${String(cause)}${placeOf(cause)}`,
+          problem: `${shortPath(file)} cannot be loaded: ${String(cause)}${placeOf(cause)}`,
           cause
         })
       })
@@ -78,7 +78,7 @@ const placeOf = (cause: unknown): string => {
   const place = /(?:file:\/\/)?(\/(?!.*node_modules\/)[^\s():]+):(\d+)(?::(\d+))?/.exec(stack)
   return place === null
     ? ""
-    : ` (${shorten(place[1] ?? "")}:${place
+    : ` (${shortPath(place[1] ?? "")}:${place
         .slice(2)
         .filter((part) => part !== undefined)
         .join(":")})`

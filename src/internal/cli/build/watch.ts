@@ -6,7 +6,7 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { Outputs, Quiet } from "../environment.ts"
-import { shorten } from "../../config/schemas.ts"
+import { shortPath } from "../../config/schemas.ts"
 import * as Definitions from "./definitions.ts"
 
 /** Collects the changes of one save, which editors make in several steps. */
@@ -83,7 +83,7 @@ export const watch = Effect.fnUntraced(function* (file: string, names: ReadonlyA
         // From before the build, so that no change is missed.
         yield* watchInputs(file, names, round, () => void Queue.offerUnsafe(changes, undefined))
         yield* buildOnce
-        if (!isQuiet) stderr.write(`Watching ${shorten(file)} and what it copies; Ctrl+C ends.\n`)
+        if (!isQuiet) stderr.write(`Watching ${shortPath(file)} and what it copies; Ctrl+C ends.\n`)
         yield* Queue.take(changes)
         yield* Effect.sleep(settling)
       })
