@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as Stream from "effect/Stream"
@@ -59,12 +60,46 @@ layer(Support.layer, { excludeTestServices: true })("the command line", (it) => 
       )
       assert.deepStrictEqual(once, { stdout: "Hello from a microVM, world.\n", exitCode: 7 })
 
-      assert.strictEqual(yield* said("run", "hello", "--name", "web", "--memory", "256M", "--detach"), "web\n")
+      const served = ["--service", "web=mkdir /www; exec httpd -f -p 127.0.0.1:8000 -h /www", "--ready", "web=8000"]
+      assert.strictEqual(
+        yield* said("run", "hello", "--name", "web", "--memory", "256M", "--detach", ...served),
+        "web\n"
+      )
       assert.strictEqual(yield* said("ps", "--quiet"), "web\n")
+      assert.strictEqual(yield* said("wait", "--for", "8000", "--for", "file:/www", "web"), "web\n")
+      assert.strictEqual(yield* said("fork", "web", "--name", "copy"), "copy-1\n")
+      assert.strictEqual(yield* said("wait", "--for", "file:/www", "copy-1", "web"), "copy-1\nweb\n")
       assert.strictEqual(yield* said("shell", "web", "--", "cat", "/srv/hello.sh"), "echo Hello from a microVM, $1.\n")
-      yield* said("rm", "--force", "web")
+      yield* said("rm", "--force", "web", "copy-1")
       yield* Support.assertNothingLeft({ snapshots: ["hello"] })
     })
+  )
+
+  it.effect("runs a group until Ctrl-C, and leaves nothing of it", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const before = yield* Support.snapshotNames
+      const file = path.join((yield* Support.Home).files, "group.ts")
+      const small = { image: Support.image, resources: { memory: "256M" } }
+      const serve = "mkdir /www; echo served > /www/index.html; exec httpd -f -p 127.0.0.1:8000 -h /www"
+      const members = {
+        server: { ...small, services: { web: { command: serve, ready: { http: 8000 } } } },
+        client: {
+          ...small,
+          dependsOn: { server: "ready" },
+          services: { get: { command: "wget -qO- http://server:8000/" } }
+        }
+      }
+      yield* fs.writeFileString(file, `export default ${JSON.stringify(members)}`)
+      const up = yield* start(["up", file], { detached: true })
+      const lines = Stream.splitLines(Stream.decodeText(up.stdout))
+      const found = yield* Stream.runHead(Stream.filter(lines, (line) => line.startsWith("client/get | ")))
+      assert.deepStrictEqual(found, Option.some("client/get | served"))
+      yield* up.kill({ killSignal: "SIGINT" })
+      assert.strictEqual(Number(yield* up.exitCode), 130)
+      yield* Support.assertNothingLeft({ snapshots: before })
+    }).pipe(Effect.scoped)
   )
 
   it.effect("leaves nothing of a build stopped with Ctrl-C", () =>

@@ -37,6 +37,8 @@ export class Cli extends Context.Service<
     readonly drivers: ReadonlyArray<MicrosandboxLocal.Options>
     /** The sandboxes requested so far. */
     readonly requests: ReadonlyArray<Microsandbox.CreateSandbox>
+    /** What each call has written to standard output so far. */
+    readonly outputs: ReadonlyArray<() => string>
     /** A folder for this test. */
     readonly folder: string
   }
@@ -49,6 +51,7 @@ export class Cli extends Context.Service<
       const memory = yield* Microsandbox.Microsandbox
       const drivers: Array<MicrosandboxLocal.Options> = []
       const requests: Array<Microsandbox.CreateSandbox> = []
+      const outputs: Array<() => string> = []
       const driver = Layer.succeedContext(
         Context.add(yield* Effect.context<Services>(), Microsandbox.Microsandbox, {
           ...memory,
@@ -61,10 +64,12 @@ export class Cli extends Context.Service<
       return {
         drivers,
         requests,
+        outputs,
         folder: yield* fs.makeTempDirectoryScoped(),
         call: Effect.fnUntraced(function* (...args) {
           const console = yield* TestConsole.make
           const stdout = slowRecorder()
+          outputs.push(stdout.text)
           const stderr = recorder()
           const status = yield* run(args).pipe(
             Effect.provideService(Console.Console, console),

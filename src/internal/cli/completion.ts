@@ -182,6 +182,7 @@ const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
   cp: ["copied", "copied"],
   diff: ["any", "any"],
   exec: ["running"],
+  fork: ["running"],
   history: ["snapshot"],
   "image load": ["file"],
   "image pull": ["image"],
@@ -215,6 +216,7 @@ const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
   stop: ["running"],
   tag: ["snapshot"],
   top: ["running"],
+  up: ["file"],
   "volume rm": ["volume"],
   wait: ["running"]
 }

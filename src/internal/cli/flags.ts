@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import * as Redacted from "effect/Redacted"
 import * as Fs from "node:fs"
 import type * as Mount from "../../Mount.ts"
+import type * as Probe from "../../Probe.ts"
 import type * as SandboxConfig from "../../SandboxConfig.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import { Bytes, DurationInput } from "../config/schemas.ts"
@@ -139,10 +140,12 @@ export const secrets = Flag.String("secret").pipe(
   )
 )
 
-export const labels = record("label", "KEY=VALUE", (text) => {
+const pair = (text: string): Option.Option<readonly [key: string, value: string]> => {
   const at = text.indexOf("=")
   return at < 1 ? Option.none() : Option.some([text.slice(0, at), text.slice(at + 1)])
-}).pipe(Flag.withDescription("Add a label"))
+}
+
+export const labels = record("label", "KEY=VALUE", pair).pipe(Flag.withDescription("Add a label"))
 
 export interface Filter {
   readonly key: string
@@ -157,10 +160,9 @@ export interface Listing {
 
 /** The flags of all lists. */
 export const listing = {
-  filters: entries("filter", "KEY=VALUE", (text): Option.Option<Filter> => {
-    const at = text.indexOf("=")
-    return at < 1 ? Option.none() : Option.some({ key: text.slice(0, at), value: text.slice(at + 1) })
-  }).pipe(
+  filters: entries("filter", "KEY=VALUE", (text): Option.Option<Filter> =>
+    Option.map(pair(text), ([key, value]) => ({ key, value }))
+  ).pipe(
     Flag.withAlias("f"),
     Flag.withDescription('Only rows whose field has this value, such as status=running, name="web*" or label=team=a')
   ),
@@ -288,6 +290,44 @@ export const ports = entries(
   Flag.withAlias("p"),
   Flag.withDescription("Forward a port of this machine (without HOST, a free one) to a port of the sandbox")
 )
+
+const probePattern =
+  /^(?:(?<port>\d+)|http:(?<http>\d+)(?<path>\/.*)?|file:(?<file>.+)|command:(?<command>.+)|log:(?<job>[^:]+):(?<log>.+))$/s
+
+const probeOf = (typed: string): Probe.ProbeInput | undefined => {
+  const { command, file, http, job, log, path, port } = probePattern.exec(typed)?.groups ?? {}
+  if (port !== undefined) return { port: Number(port) }
+  if (http !== undefined) return { http: Number(http), path }
+  if (file !== undefined) return { file }
+  if (command !== undefined) return { command }
+  return log === undefined ? undefined : { log, job }
+}
+
+const probeForms = "PORT, http:PORT[/PATH], file:PATH, command:SCRIPT or log:JOB:TEXT"
+
+const notProbe = (text: string) => `Expected ${probeForms}, not ${JSON.stringify(text)}`
+
+/** Probes to wait for, and how each was typed. */
+export const probes = entries(
+  "for",
+  "PROBE",
+  (typed) => Option.map(Option.fromUndefinedOr(probeOf(typed)), (probe) => ({ probe, typed })),
+  notProbe
+).pipe(Flag.withDescription(`Wait until it succeeds in the running sandboxes: ${probeForms}`))
+
+export const services = record("service", "NAME=SCRIPT", pair).pipe(
+  Flag.withDescription("Start a service and wait until it is ready")
+)
+
+export const ready = entries(
+  "ready",
+  "NAME=PROBE",
+  (typed) =>
+    Option.flatMap(pair(typed), ([name, text]) =>
+      Option.map(Option.fromUndefinedOr(probeOf(text)), (probe) => ({ name, probe, typed }))
+    ),
+  (text) => `Expected NAME= and ${probeForms}, not ${JSON.stringify(text)}`
+).pipe(Flag.withDescription("When a service is ready: a probe as for lightbox wait"))
 
 /** Ports of a running sandbox. Without a host port, a free one is taken. */
 export const forwards = Argument.String("port").pipe(

@@ -32,7 +32,7 @@ const find = Effect.fnUntraced(function* (input: { readonly sandbox: string; rea
   )
 })
 
-const describe = (status: Job.Status): string => {
+export const describe = (status: Job.Status): string => {
   switch (status._tag) {
     case "Running":
       return "running"

@@ -40,6 +40,14 @@ export const Proxy = Schema.Struct({ port: Schema.Int })
 export const Ports = Schema.Array(Microsandbox.PublishedPort)
 
 /** Under a key such as `started` or `stopped`, the names of the sandboxes that changed, or were waited for. */
+/** The members of a group. */
+export const Group = Schema.Array(
+  Schema.Struct({ member: Schema.String, name: Schema.String, ports: Schema.Array(Microsandbox.PublishedPort) })
+)
+
+/** A line that a service of a group has written. */
+export const GroupOutput = Schema.Struct({ member: Schema.String, service: Schema.String, line: Schema.String })
+
 export const Changed = Schema.Record(Schema.String, Schema.Array(Schema.String))
 
 export const Copied = Schema.Struct({

@@ -1,13 +1,15 @@
-/** `start`, `stop`, `restart` and `kill`. */
+/** `start`, `stop`, `restart`, `kill` and `wait`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { SandboxInfo, SandboxStatus } from "../../Microsandbox.ts"
+import type * as Probe from "../../Probe.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import { timeLimit } from "../config/validation.ts"
 import { driver, Json, print } from "./environment.ts"
@@ -88,16 +90,36 @@ const waitFor = Effect.fnUntraced(function* (name: string, wanted: (typeof await
   return name
 })
 
+/** Waits until all probes succeed in each sandbox. */
+const waitUntil = Effect.fnUntraced(function* (
+  names: ReadonlyArray<string>,
+  probes: ReadonlyArray<{ readonly probe: Probe.ProbeInput; readonly typed: string }>,
+  timeout: Duration.Duration | undefined
+) {
+  const all = probes.map(({ probe }) => (timeout === undefined ? probe : { ...probe, timeout }))
+  const named = Failure.nameFlags(
+    Object.fromEntries(probes.map(({ typed }, index) => [`probe.all.${index}`, `--for ${typed}`]))
+  )
+  yield* Effect.forEach(
+    names,
+    (name) => Effect.scoped(Effect.flatMap(Sandbox.connect(name), (sandbox) => sandbox.waitUntil({ all }))),
+    { concurrency: "unbounded", discard: true }
+  ).pipe(Effect.mapError(named))
+  yield* print(Shapes.Changed, { ready: names }, { full: names.join("\n") })
+})
+
 export const wait = Command.make(
   "wait",
   {
     names,
-    status: Flags.choice("status", awaited, "What to wait for (default: stopped)"),
+    status: Flags.choice("status", awaited, "Status to wait for (default: stopped)"),
+    probes: Flags.probes,
     timeout: Flags.duration("timeout", "Fail if it takes longer than this (default: unlimited)").pipe(
       Flag.withAlias("t")
     )
   },
-  Effect.fnUntraced(function* ({ names, status = "stopped", timeout }) {
+  Effect.fnUntraced(function* ({ names, probes, status = "stopped", timeout }) {
+    if (probes.length > 0) return yield* waitUntil(names, probes, timeout)
     if (status !== "removed") yield* Effect.forEach(names, Sandbox.get)
     const reached = yield* Effect.forEach(names, (name) => waitFor(name, status), { concurrency: "unbounded" }).pipe(
       timeLimit("wait", `waiting until ${names.join(", ")} ${names.length === 1 ? "is" : "are"} ${status}`, timeout)
@@ -105,10 +127,11 @@ export const wait = Command.make(
     yield* print(Shapes.Changed, { [status]: reached }, { full: reached.join("\n") })
   }, Failure.namedArgument)
 ).pipe(
-  Command.withDescription("Wait until sandboxes have stopped, and print their names"),
+  Command.withDescription("Wait until sandboxes have stopped, or are ready, and print their names"),
   Command.withExamples([
     { command: "lightbox wait web" },
-    { command: "lightbox wait --status running --timeout 1m web" }
+    { command: "lightbox wait --status running --timeout 1m web" },
+    { command: "lightbox wait --for http:3000/health web", description: "Wait until a server answers" }
   ]),
   Command.provide(driver())
 )

@@ -7,6 +7,7 @@ import * as NodeTerminal from "@effect/platform-node-shared/NodeTerminal"
 import * as CliConfig from "effect/cli/CliConfig"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
+import { up } from "./build/up.ts"
 import * as Completions from "effect/cli/Completions"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
@@ -31,7 +32,7 @@ import { job, jobs } from "./jobs.ts"
 import { kill, restart, start, stop, wait } from "./lifecycle.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
 import { port, proxy, ps, rm, run as runCommand } from "./sandboxes.ts"
-import { commit, diff, history, load, ls, prune, rollback, save, tag } from "./snapshots.ts"
+import { commit, diff, fork, history, load, ls, prune, rollback, save, tag } from "./snapshots.ts"
 import { Progress } from "../report/progress.ts"
 import * as Status from "./status.ts"
 import { volume } from "./volumes.ts"
@@ -43,7 +44,10 @@ export const lightbox = Command.make("lightbox").pipe(
   Command.withSubcommands([
     { group: "START", commands: [init, demo, doctor] },
     { group: "SNAPSHOTS", commands: [build, plan, ls, history, diff, tag, rollback, prune, save, load] },
-    { group: "SANDBOXES", commands: [runCommand, ps, inspect, start, stop, restart, kill, wait, commit, rm, sweep] },
+    {
+      group: "SANDBOXES",
+      commands: [runCommand, up, ps, inspect, start, stop, restart, kill, wait, commit, fork, rm, sweep]
+    },
     { group: "INSIDE A SANDBOX", commands: [exec, shell, cp, logs, port, proxy, top] },
     { group: "JOBS", commands: [jobs, job] },
     { group: "VOLUMES AND IMAGES", commands: [volume, images, image, pull, rmi] },

@@ -48,6 +48,8 @@ export const run = Command.make(
     pullPolicy: Flags.pullPolicy,
     secrets: Flags.secrets,
     labels: Flags.labels.pipe(Flag.withAlias("l")),
+    services: Flags.services,
+    ready: Flags.ready,
     interactive: Flags.toggle("interactive", "Pass on standard input, as it does anyway").pipe(Flag.withAlias("i")),
     tty: Flags.toggle("tty", "Fail unless this is a terminal, which the command gets anyway").pipe(Flag.withAlias("t")),
     remove: Flags.toggle("rm", "Remove the sandbox afterwards, as it does anyway"),
@@ -89,6 +91,14 @@ export const run = Command.make(
         const flag = second < input.mounts.length ? "--mount" : "--volume"
         return yield* invalid("run", `${flag} ${mounts[second]?.[0]}`, "only one mount per path is allowed")
       }
+      const unknown = input.ready.find((ready) => !Object.hasOwn(input.services, ready.name))
+      if (unknown !== undefined) {
+        return yield* invalid("run", `--ready ${unknown.typed}`, `there is no --service ${unknown.name}`)
+      }
+      const services = Object.entries(input.services).map(([name, command]) => {
+        const probes = input.ready.filter((ready) => ready.name === name)
+        return { name, command, probes }
+      })
       const { name, reuse } = input
       if (reuse && name === undefined) return yield* invalid("run", "--reuse", "needs --name")
       if (reuse && detachFor !== undefined) {
@@ -109,6 +119,16 @@ export const run = Command.make(
         user: input.user,
         network: input.network,
         ...(input.secrets.length === 0 ? {} : { secrets: Object.fromEntries(input.secrets) }),
+        ...(services.length === 0
+          ? {}
+          : {
+              services: Object.fromEntries(
+                services.map(({ command, name, probes }) => [
+                  name,
+                  { command, ready: probes.length === 0 ? undefined : { all: probes.map(({ probe }) => probe) } }
+                ])
+              )
+            }),
         pullPolicy: input.pullPolicy,
         labels: input.labels,
         maxDuration: input.maxDuration ?? (isDetached ? input.timeout : undefined),
@@ -128,6 +148,13 @@ export const run = Command.make(
               input.ports.flatMap(({ typed }, index) =>
                 ["", ".host", ".guest", ".bind"].map((field) => [`ports.${index}${field}`, `--port ${typed}`])
               )
+            ),
+            ...Object.fromEntries(
+              services.flatMap(({ name, probes }) => [
+                [`services.${name}`, `--service ${name}`],
+                [`services.${name}.command`, `--service ${name}`],
+                ...probes.map(({ typed }, index) => [`services.${name}.ready.all.${index}`, `--ready ${typed}`])
+              ])
             ),
             ...Object.fromEntries(
               input.secrets.flatMap(([name]) =>

@@ -45,7 +45,8 @@ export const load = Effect.fnUntraced(function* (
   })
 })
 
-const importModule = Effect.fnUntraced(function* (
+/** Imports a module. Each `round` loads it anew. */
+export const importModule = Effect.fnUntraced(function* (
   method: string,
   file: string,
   round: number
