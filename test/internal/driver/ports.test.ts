@@ -80,7 +80,7 @@ describe("a relay to a server that has stopped reading", () => {
     let resets = 0
     const connection = {
       read: Stream.unwrap(Effect.as(Deferred.await(refused), answer)),
-      write: Sink.forEach((_: Uint8Array) => Effect.andThen(Deferred.succeed(refused, undefined), Effect.fail("EPIPE")))
+      write: Sink.forEach(() => Effect.andThen(Deferred.succeed(refused, undefined), Effect.fail("EPIPE")))
     }
     const running = yield* Effect.forkChild(relay(far, connection, () => void (resets += 1)))
     yield* Deferred.await(refused)
