@@ -1182,7 +1182,8 @@ export interface TagOptions {
 /**
  * Points a name to an existing snapshot, or to one of its generations such as
  * `"app@3"`. Both names share the disk, which is removed once none needs it. Copies
- * the labels of the generation.
+ * the labels and the launch defaults of the generation. Earlier generations of the
+ * name stay.
  *
  * Fails with `NotFound`, and with `Unsupported` for a snapshot made by another tool.
  *

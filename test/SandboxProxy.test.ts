@@ -123,6 +123,16 @@ const talk = (port: number, ...parts: ReadonlyArray<string>) =>
     socket.on("close", () => resume(Effect.succeed(text)))
   })
 
+/** Sends bytes, and then some after the end of the answer, until the other side closes the connection. */
+const stay = (port: number, bytes: string) =>
+  Effect.callback<string>((resume) => {
+    let text = ""
+    const socket = Net.connect({ port, host: "127.0.0.1", allowHalfOpen: true }, () => socket.write(bytes))
+    const push = () => socket.write("more", (error) => (error ? undefined : setTimeout(push, 20)))
+    socket.on("data", (data) => (text += data.toString("latin1"))).on("end", push)
+    socket.on("error", () => {}).on("close", () => resume(Effect.succeed(text)))
+  })
+
 /** Starts a sandbox, a server for it and the proxy. */
 const started = Effect.fnUntraced(function* (handler: Http.RequestListener, name = "web") {
   const server = Http.createServer(handler)
@@ -314,6 +324,18 @@ describe("the proxy", () => {
       assert.strictEqual(yield* status(host), '502 Sandbox "web" is stopped.')
       yield* Sandbox.start("web")
       assert.strictEqual(yield* status(host), "200 reached")
+    })
+  )
+
+  test(
+    "closes a refused connection that the client leaves open",
+    Effect.gen(function* () {
+      const { port } = yield* started((_, response) => response.end("reached"))
+      const text = yield* stay(
+        port,
+        "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: Upgrade\r\nUpgrade: a\r\n\r\n"
+      )
+      assert.include(text, " 421 Misdirected Request\r\n")
     })
   )
 

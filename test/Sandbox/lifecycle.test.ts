@@ -108,6 +108,7 @@ describe("getOrCreate", () => {
       // The same in other words, what is empty, and what is no property of the sandbox.
       yield* Effect.scoped(get({ resources: { cpus: undefined }, mounts: {}, labels: {}, rootDisk: "copy" }))
       yield* Effect.scoped(get({ ports: [{ host: 0, guest: 80, protocol: "tcp" }], pullPolicy: "never" }))
+      yield* Effect.scoped(get({ resources: { cpus: 1, memory: "512M" }, network: "public", shell: "/bin/sh" }))
       yield* Sandbox.remove("kept", { force: true })
     }).pipe(Effect.provide(layer))
   )

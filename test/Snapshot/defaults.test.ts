@@ -275,3 +275,30 @@ test(
     )
   })
 )
+
+test(
+  "go with the snapshot when it gets another name, of which earlier generations stay",
+  Effect.gen(function* () {
+    yield* Snapshot.build(definition)
+    yield* Snapshot.tag("web", "other")
+    const other = Sandbox.launch({ snapshot: "other" })
+    assert.deepStrictEqual(yield* Effect.scoped(Effect.flatMap(other, seen)), all)
+    for (const file of ["a", "b", "c"]) {
+      yield* Snapshot.build(Snapshot.make("many", image).pipe(Snapshot.shell(`touch /${file}`)), { keep: 5 })
+    }
+    yield* Snapshot.tag("web", "many", { overwrite: true })
+    const kept = yield* Snapshot.generations("many")
+    assert.deepStrictEqual(
+      kept.map(({ generation, isCurrent }) => [generation, isCurrent]),
+      [
+        [1, false],
+        [2, false],
+        [3, false],
+        [4, true]
+      ]
+    )
+    assert.deepStrictEqual(kept[3]?.defaults, (yield* Snapshot.generations("web"))[0]?.defaults)
+    yield* Snapshot.build(base)
+    assert.deepStrictEqual(yield* Effect.scoped(Effect.flatMap(other, seen)), all)
+  })
+)

@@ -116,6 +116,28 @@ describe("a diff", () => {
   )
 
   test(
+    "compares a folder of very many files",
+    Effect.gen(function* () {
+      const [empty, full] = yield* Effect.all([Sandbox.launch({ image }), Sandbox.launch({ image })])
+      yield* full.makeDirectory("/many")
+      yield* full.writeFile("/many/0", new Uint8Array())
+      const { readDirectoryEntries } = full.guest
+      // As if there were many of the one file.
+      const listing = (path: string) =>
+        Effect.map(readDirectoryEntries(path), (all) =>
+          path === "/many"
+            ? Array.from({ length: 200_000 }).flatMap((_, index) =>
+                all.map((info) => ({ ...info, path: `/many/${index}` }))
+              )
+            : all
+        )
+      const guest = { ...full.guest, readDirectoryEntries: listing }
+      const { differences } = yield* Snapshot.diff(empty, { ...full, guest }, { limit: 1_000_000 })
+      assert.strictEqual(differences.length, 200_001)
+    })
+  )
+
+  test(
     "fails for what does not exist or does not run",
     Effect.gen(function* () {
       yield* built

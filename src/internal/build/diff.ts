@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
+import * as Semaphore from "effect/Semaphore"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { Services } from "../../Driver.ts"
@@ -73,6 +74,7 @@ const compare = Effect.fnUntraced(function* (
   const mounts = yield* Effect.forEach([before, after], ({ guest }) => mountPointsOf(guest), concurrency)
   const skipped = new Set([...always, ...mounts.flat()])
   const recent = (yield* Clock.currentTimeMillis) - recentMillis
+  const reads = yield* Semaphore.make(8)
   const read = (sandbox: Sandbox.Sandbox, path: string) =>
     ifMissing(undefined)(sandbox.readFile(path, { maxBytes: maxRead }))
   const target = (sandbox: Sandbox.Sandbox, path: string) => ifMissing(undefined)(sandbox.readLink(path))
@@ -97,9 +99,11 @@ const compare = Effect.fnUntraced(function* (
     const isSameTime = was.mtime?.epochMilliseconds === time
     if (is.type !== "File" || (isSameTime && (time < recent || is.size > maxRead))) return changes
     if (is.size > maxRead) return [...changes, "time"]
-    const [old, now] = yield* Effect.all([read(before, path), read(after, path)], { concurrency: 2 })
-    const isSame = old !== undefined && now !== undefined && Buffer.from(old).equals(now)
-    return isSame ? changes : [...changes, "content"]
+    const isSame = Effect.map(
+      Effect.all([read(before, path), read(after, path)], { concurrency: 2 }),
+      ([old, now]) => old !== undefined && now !== undefined && Buffer.from(old).equals(now)
+    )
+    return (yield* reads.withPermit(isSame)) ? changes : [...changes, "content"]
   })
 
   const differenceOf = Effect.fnUntraced(function* (
@@ -138,20 +142,22 @@ const compare = Effect.fnUntraced(function* (
   })
 
   const differences: Array<Difference> = []
-  let folders: ReadonlyArray<Folder> = [{ path: "/", before: true, after: true }]
+  const folders: Array<Folder> = [{ path: "/", before: true, after: true }]
+  let compared = 0
   let seen = 0
   // A few at a time: what is held is bounded, whatever a guest lists.
-  while (folders.length > 0 && differences.length <= limit && seen < maxEntries) {
-    const found = yield* Effect.forEach(folders.slice(0, 64), compareFolder, concurrency)
-    folders = [...folders.slice(64), ...found.flatMap(({ folders }) => folders)]
-    for (const { count, differences: some } of found) {
+  while (compared < folders.length && differences.length <= limit && seen < maxEntries) {
+    const found = yield* Effect.forEach(folders.slice(compared, compared + 4), compareFolder, concurrency)
+    compared += found.length
+    for (const { count, differences: some, folders: inside } of found) {
       seen += count
-      differences.push(...some)
+      for (const difference of some) differences.push(difference)
+      for (const folder of inside) folders.push(folder)
     }
   }
   return {
     differences: differences.slice(0, limit).toSorted((a, b) => (a.path < b.path ? -1 : 1)),
-    isComplete: folders.length === 0 && differences.length <= limit
+    isComplete: compared === folders.length && differences.length <= limit
   }
 })
 

@@ -75,7 +75,7 @@ export async function* ofOverlay(folder: string): Parts {
       const isOurs =
         header.readUInt32BE(0) === 0x514649fb &&
         header.readUInt32BE(4) === 3 &&
-        1 << header.readUInt32BE(20) === clusterBytes &&
+        2 ** header.readUInt32BE(20) === clusterBytes &&
         header.readBigUInt64BE(24) === BigInt(size) &&
         // No encryption, no snapshots, no features except that the file was not closed.
         header.readUInt32BE(32) === 0 &&
@@ -132,6 +132,15 @@ export const search = async (parts: Parts, needles: ReadonlyArray<Uint8Array>): 
 
 const zeros = Buffer.alloc(clusterBytes)
 
+/** Writes all of a block: the kernel writes less if the disk becomes full, and fails only at the next attempt. */
+const writeAt = async (file: Fs.FileHandle, block: Buffer, position: number): Promise<void> => {
+  let written = 0
+  while (written < block.length) {
+    const { bytesWritten } = await file.write(block, written, block.length - written, position + written)
+    written += bytesWritten
+  }
+}
+
 /** Writes a disk to a new file that occupies no space for zeros, and flushes it. Stops between two parts if aborted. */
 export const write = async (parts: Parts, path: string, signal: AbortSignal): Promise<void> => {
   const file = await Fs.open(path, "wx", 0o600)
@@ -141,7 +150,7 @@ export const write = async (parts: Parts, path: string, signal: AbortSignal): Pr
       signal.throwIfAborted()
       for (let offset = 0; offset < bytes.length; offset += clusterBytes) {
         const block = bytes.subarray(offset, offset + clusterBytes)
-        if (!block.equals(zeros.subarray(0, block.length))) await file.write(block, 0, block.length, position + offset)
+        if (!block.equals(zeros.subarray(0, block.length))) await writeAt(file, block, position + offset)
       }
       size = position + bytes.length
     }

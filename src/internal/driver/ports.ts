@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
+import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -65,9 +66,16 @@ export const portOf = (listening: Net.Server | Dgram.Socket, asked: number): num
 export const endpoint = ({ bind, host }: Pick<PublishedPort, "bind" | "host">): string =>
   `${Net.isIPv6(bind) ? `[${bind}]` : bind}:${host}`
 
+/** Ends a socket with a last message, which the other side has a moment to read. It may never end its own side. */
+export const endWith = (socket: Net.Socket, message: Uint8Array | string): void => {
+  socket.end(message).resume()
+  setTimeout(() => socket.destroy(), 1000).unref()
+}
+
 /**
  * Carries data between a socket of this host and a connection into the guest until both sides have ended. Each side can
  * end before the other. A failure of either side, or interruption, calls `reset`: truncated data must not look complete.
+ * A server that has stopped reading has a moment to end its answer, which is then complete.
  */
 export const relay = <E>(
   socket: Duplex,
@@ -78,10 +86,16 @@ export const relay = <E>(
   reset: () => void
 ): Effect.Effect<void> => {
   const received = Stream.fromAsyncIterable<Uint8Array, unknown>(socket.iterator({ destroyOnReturn: false }), identity)
-  const toGuest = Stream.run(received, write)
+  const answered = Latch.makeUnsafe()
+  const toGuest = Effect.catch(Stream.run(received, write), (error) =>
+    Effect.timeoutOrElse(answered.await, { duration: "2 seconds", orElse: () => Effect.fail(error) })
+  )
   const toHost = Effect.andThen(
     Stream.runForEach(read, (bytes) => send(socket, bytes)),
-    Effect.sync(() => socket.end())
+    Effect.andThen(
+      Effect.sync(() => socket.end()),
+      answered.open
+    )
   )
   return Effect.all([toGuest, toHost], { concurrency: 2 }).pipe(
     Effect.onExit((exit) => Effect.sync(() => (Exit.isSuccess(exit) ? socket.destroy() : reset()))),

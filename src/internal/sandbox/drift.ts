@@ -1,5 +1,6 @@
 /** Compares the options of a launch with those that a sandbox was launched with. */
 import * as Option from "effect/Option"
+import * as Record from "effect/Record"
 import * as Schema from "effect/Schema"
 import * as Struct from "effect/Struct"
 import * as Crypto from "node:crypto"
@@ -8,6 +9,7 @@ import { Drift } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Mount } from "../../Mount.ts"
 import type { SandboxConfig, Source } from "../../SandboxConfig.ts"
+import { defaultResources } from "../config/schemas.ts"
 import { publishedPorts } from "../driver/ports.ts"
 import { optionsLabel } from "../ownership/labels.ts"
 
@@ -42,11 +44,29 @@ const resolved = (mount: Mount): Mount =>
       ? { ...mount, disk: Path.resolve(mount.disk) }
       : mount
 
+interface Fields {
+  readonly [field: string]: unknown
+}
+
+/** What a launch without these options has. */
+const defaults: Fields = {
+  shell: "/bin/sh",
+  network: "public",
+  security: "default",
+  deployment: "single-tenant",
+  ephemeral: false
+}
+
+/** Leaves out the values that are those of options that are left out. */
+const withoutDefaults = (options: Fields, defaults: Fields): Fields =>
+  Record.filter(options, (value, field) => value !== defaults[field])
+
 /** Digests, because an environment has secrets. Pull options do not describe the sandbox. */
 const digestsOf = ({ _tag, ...source }: Source, asked: SandboxConfig): Digests => {
-  const { mounts = {}, rootDisk, ...config } = Struct.omit(asked, ["name", "pullPolicy", "registry"])
+  const { mounts = {}, resources = {}, rootDisk, ...config } = Struct.omit(asked, ["name", "pullPolicy", "registry"])
   const compared = {
-    ...config,
+    ...withoutDefaults(config, defaults),
+    resources: withoutDefaults({ ...resources }, defaultResources),
     // The other values only say how the disk is made.
     rootDisk: rootDisk === "overlay" ? rootDisk : undefined,
     ports: publishedPorts(asked),

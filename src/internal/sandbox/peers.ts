@@ -12,7 +12,7 @@ import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { CreateSandbox } from "../../Microsandbox.ts"
 import { defaultBind } from "../config/schemas.ts"
-import { listenOn, portOf, portRefused, relay } from "../driver/ports.ts"
+import { endWith, listenOn, portOf, portRefused, relay } from "../driver/ports.ts"
 
 /** A guest that can be reached under an address. */
 export interface Peer {
@@ -57,7 +57,7 @@ const answer = (peers: ReadonlyArray<Peer>, user: string, socket: Net.Socket): E
     yield* relay(socket, connection, () => socket.resetAndDestroy())
   }).pipe(
     Effect.scoped,
-    Effect.catch(() => Effect.sync(() => socket.end(refused))),
+    Effect.catch(() => Effect.sync(() => endWith(socket, refused))),
     Effect.onInterrupt(() => Effect.sync(() => socket.destroy()))
   )
 
@@ -98,15 +98,14 @@ const readRequest = (socket: Net.Socket) =>
 const passOn = (socket: Net.Socket, host: string, port: number): Effect.Effect<void, string> =>
   Effect.callback((resume) => {
     const remote = Net.connect({ host, port, allowHalfOpen: true })
+    let isConnected = false
     remote.once("connect", () => {
+      isConnected = true
       socket.write(granted)
       socket.pipe(remote)
       remote.pipe(socket)
     })
-    remote.once("error", () => {
-      if (remote.connecting || remote.bytesRead + remote.bytesWritten === 0) return resume(Effect.fail("unreachable"))
-      socket.destroy()
-    })
+    remote.once("error", () => (isConnected ? socket.resetAndDestroy() : resume(Effect.fail("unreachable"))))
     socket.once("close", () => {
       remote.destroy()
       resume(Effect.void)

@@ -10,7 +10,7 @@ import type * as Guest from "../../Guest.ts"
 import { isLightboxError, type LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { defaultBind } from "../config/schemas.ts"
-import { listening, portOf, portRefused, relay } from "../driver/ports.ts"
+import { endWith, listening, portOf, portRefused, relay } from "../driver/ports.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -201,7 +201,7 @@ export const serve = Effect.fnUntraced(function* (
       Effect.sync(() => {
         const fields = Object.entries({ ...ownHeaders, Connection: "close" }).map((field) => field.join(": "))
         const first = `HTTP/1.1 ${own.status} ${Http.STATUS_CODES[own.status]}`
-        socket.end([first, ...fields, "", describe(own)].join("\r\n"))
+        endWith(socket, [first, ...fields, "", describe(own)].join("\r\n"))
       })
     run(Effect.scoped(passOn).pipe(toAnswer, Effect.catch(answer)))
   }

@@ -268,7 +268,7 @@ export const tag = (
   Effect.scoped(
     Effect.gen(function* () {
       const method = "Snapshot.tag"
-      const { generation, labels, path } = yield* resolve(driver, store, method, reference)
+      const { defaults, generation, labels, path } = yield* resolve(driver, store, method, reference)
       if (generation === undefined) {
         const problem = "another tool made the snapshot, and may remove it"
         return yield* new LightboxError({ method, reason: new Unsupported({ feature: "tag", problem }) })
@@ -277,7 +277,8 @@ export const tag = (
       // A prune must not remove it before the name needs it.
       yield* noteForScope(store.ownership, "use", result.name)
       const key = isResult(result) ? (result.labels[keyLabel] ?? "") : ""
-      const wanted = { name, result, key, labels, keep: 2, replaceForeign: false, overwrite, method }
+      const kept = { keep: Infinity, replaceForeign: false, overwrite }
+      const wanted = { name, result, key, labels, defaults, method, ...kept }
       return (yield* commit(driver, store, wanted)).snapshot
     })
   )

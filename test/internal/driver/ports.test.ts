@@ -2,10 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import { TestClock } from "effect/testing"
 import { execFile } from "node:child_process"
 import * as Net from "node:net"
+import * as NodeStream from "node:stream"
 import { promisify } from "node:util"
-import { publishedPorts, withPorts } from "../../../src/internal/driver/ports.ts"
+import { publishedPorts, relay, withPorts } from "../../../src/internal/driver/ports.ts"
 
 /** A port that nobody listens on. */
 const freePort = Effect.promise(
@@ -61,6 +65,42 @@ describe("ports of a sandbox that boots", () => {
       )
       yield* Effect.all(boots, { concurrency: "unbounded" })
       assert.strictEqual(new Set(ports).size, 50)
+    })
+  )
+})
+
+describe("a relay to a server that has stopped reading", () => {
+  /** Sends to a server that refuses it, and then sends an answer. */
+  const relayed = Effect.fnUntraced(function* (answer: Stream.Stream<Uint8Array>) {
+    const [near, far] = NodeStream.duplexPair()
+    const received: Array<string> = []
+    near.on("data", (bytes: Buffer) => received.push(bytes.toString()))
+    near.write("too much")
+    const refused = yield* Deferred.make<void>()
+    let resets = 0
+    const connection = {
+      read: Stream.unwrap(Effect.as(Deferred.await(refused), answer)),
+      write: Sink.forEach(() => Effect.andThen(Deferred.succeed(refused, undefined), Effect.fail("EPIPE")))
+    }
+    const running = yield* Effect.forkChild(relay(far, connection, () => void (resets += 1)))
+    yield* Deferred.await(refused)
+    return { received, running, resets: () => resets }
+  })
+
+  it.effect("passes its answer on", () =>
+    Effect.gen(function* () {
+      const { received, resets, running } = yield* relayed(Stream.make(Buffer.from("too large")))
+      yield* Fiber.join(running)
+      assert.deepStrictEqual([received, resets()], [["too large"], 0])
+    })
+  )
+
+  it.effect("gives it a moment only", () =>
+    Effect.gen(function* () {
+      const { resets, running } = yield* relayed(Stream.never)
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(running)
+      assert.strictEqual(resets(), 1)
     })
   )
 })
