@@ -2,10 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
 import { execFile } from "node:child_process"
 import * as Net from "node:net"
 import { promisify } from "node:util"
-import { publishedPorts, withPorts } from "../../../src/internal/driver/ports.ts"
+import { listenOn, portOf, publishedPorts, relay, reset, withPorts } from "../../../src/internal/driver/ports.ts"
 
 /** A port that nobody listens on. */
 const freePort = Effect.promise(
@@ -62,5 +64,45 @@ describe("ports of a sandbox that boots", () => {
       yield* Effect.all(boots, { concurrency: "unbounded" })
       assert.strictEqual(new Set(ports).size, 50)
     })
+  )
+})
+
+describe("a relay", () => {
+  /** Connects to a server, and returns its side. */
+  const accepted = Effect.gen(function* () {
+    const socket = yield* Deferred.make<Net.Socket>()
+    const server = yield* Effect.acquireRelease(
+      Effect.promise(() =>
+        listenOn({ port: 0, host: "127.0.0.1" }, (side) => void Deferred.doneUnsafe(socket, Effect.succeed(side)))
+      ),
+      (server) => Effect.sync(() => server.close())
+    )
+    yield* Effect.acquireRelease(
+      Effect.sync(() => Net.connect(portOf(server, 0), "127.0.0.1").on("error", () => {})),
+      (client) => Effect.sync(() => client.destroy())
+    )
+    return yield* Deferred.await(socket)
+  })
+
+  /** Waits for what a socket says of its end. */
+  const outcomeOf = (socket: Net.Socket) =>
+    Effect.callback<string>((resume) => {
+      socket.once("error", (error) => resume(Effect.succeed(error.message)))
+      socket.once("close", () => resume(Effect.succeed("closed")))
+    })
+
+  // A socket that is not closed would keep its process from exiting.
+  it.live("closes a connection that is interrupted while it ends", () =>
+    Effect.gen(function* () {
+      const socket = yield* accepted
+      const outcome = yield* Effect.forkChild(outcomeOf(socket), { startImmediately: true })
+      const relaying = yield* Effect.forkChild(
+        relay(socket, { read: Stream.empty, write: Sink.drain }, () => reset(socket)),
+        { startImmediately: true }
+      )
+      assert.deepStrictEqual([socket.writableEnded, socket.writableFinished], [true, false])
+      yield* Fiber.interrupt(relaying)
+      assert.strictEqual(yield* Fiber.join(outcome), "closed")
+    }).pipe(Effect.scoped)
   )
 })
