@@ -27,7 +27,7 @@ interface Example {
 // In two forms
 // =============================================================================
 
-/** What whole programs print, in memory as well, where they do not need more than the twin has. */
+/** What whole programs print, in memory as well. */
 export const programs = {
   "programs/requests": [
     '{"status":"exit code 3","stdout":"hello\\n","stderr":"oops\\n"}',
@@ -37,6 +37,15 @@ export const programs = {
   "programs/ci": [
     '{"name":"unit","exitCode":0,"stderr":""} <testsuite name="unit" tests="1"/>',
     /"name":"smoke","exitCode":1,"stderr":".*there is no suite smoke"} <testsuite name="smoke" tests="0"\/>/
+  ],
+  "programs/agent": [
+    'write: "written"',
+    'read a missing file: {"error":"FileError"}',
+    'fail: {"exitCode":7,"stdout":"","stderr":"no such package\\n"}',
+    'wait: {"error":"too slow","stdout":"working\\n"}',
+    'serve: "dev is ready"',
+    'fetch: "<h1>hi</h1>"',
+    "stop and read the log: true"
   ]
 } satisfies { readonly [path: string]: ReadonlyArray<string | RegExp> }
 

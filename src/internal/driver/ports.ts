@@ -103,6 +103,15 @@ export const relay = <E>(
   )
 }
 
+/**
+ * Closes a connection so that its peer fails. Not between `end` and its completion, when all data is on its way: Node.js
+ * refuses to reset such a socket, never closes it, and then this process cannot exit.
+ */
+export const reset = (socket: Net.Socket): void => {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy()
+  else socket.resetAndDestroy()
+}
+
 const send = (socket: Duplex, bytes: Uint8Array): Effect.Effect<void, Error> =>
   Effect.callback((resume) => {
     socket.write(bytes, (error) => resume(error === null || error === undefined ? Effect.void : Effect.fail(error)))

@@ -12,7 +12,7 @@ import type { Forward, ForwardOptions } from "../../Sandbox.ts"
 import { Address, defaultBind, HostPort, Port } from "../config/schemas.ts"
 import { callDecoder } from "../config/validation.ts"
 import { printable } from "../report/printable.ts"
-import { endpoint, listenOn, portOf, portRefused, relay } from "../driver/ports.ts"
+import { endpoint, listenOn, portOf, portRefused, relay, reset } from "../driver/ports.ts"
 
 const decode = callDecoder(
   "Sandbox.forward",
@@ -64,9 +64,7 @@ export const make = Effect.fn("Sandbox.forward")(function* (
 /** Opens a connection of the guest for one of this host. A refused one is closed at once. */
 const serve = (guest: Guest.Guest, port: number, socket: Net.Socket): Effect.Effect<void> =>
   Effect.scoped(
-    Effect.flatMap(guest.connect("127.0.0.1", port), (connection) =>
-      relay(socket, connection, () => socket.resetAndDestroy())
-    )
+    Effect.flatMap(guest.connect("127.0.0.1", port), (connection) => relay(socket, connection, () => reset(socket)))
   ).pipe(
     Effect.catch((error) => Effect.logDebug(`A connection to port ${port} of the guest failed: ${error.message}`)),
     Effect.ensuring(Effect.sync(() => socket.destroy()))

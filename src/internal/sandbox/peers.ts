@@ -12,7 +12,7 @@ import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { CreateSandbox } from "../../Microsandbox.ts"
 import { defaultBind } from "../config/schemas.ts"
-import { endWith, listenOn, portOf, portRefused, relay } from "../driver/ports.ts"
+import { endWith, listenOn, portOf, portRefused, relay, reset } from "../driver/ports.ts"
 
 /** A guest that can be reached under an address. */
 export interface Peer {
@@ -54,7 +54,7 @@ const answer = (peers: ReadonlyArray<Peer>, user: string, socket: Net.Socket): E
     if (peer === undefined || !peer.ports.includes(port)) return yield* Effect.fail("not declared")
     const connection = yield* peer.guest.connect("127.0.0.1", port)
     socket.write(granted)
-    yield* relay(socket, connection, () => socket.resetAndDestroy())
+    yield* relay(socket, connection, () => reset(socket))
   }).pipe(
     Effect.scoped,
     Effect.catch(() => Effect.sync(() => endWith(socket, refused))),
@@ -105,7 +105,7 @@ const passOn = (socket: Net.Socket, host: string, port: number): Effect.Effect<v
       socket.pipe(remote)
       remote.pipe(socket)
     })
-    remote.once("error", () => (isConnected ? socket.resetAndDestroy() : resume(Effect.fail("unreachable"))))
+    remote.once("error", () => (isConnected ? reset(socket) : resume(Effect.fail("unreachable"))))
     socket.once("close", () => {
       remote.destroy()
       resume(Effect.void)

@@ -10,7 +10,7 @@ import type * as Guest from "../../Guest.ts"
 import { isLightboxError, type LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { defaultBind } from "../config/schemas.ts"
-import { endWith, listening, portOf, portRefused, relay } from "../driver/ports.ts"
+import { endWith, listening, portOf, portRefused, relay, reset } from "../driver/ports.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -195,7 +195,7 @@ export const serve = Effect.fnUntraced(function* (
     const passOn = Effect.flatMap(dial(request), (connection) => {
       // From here on, only the guest's server knows what the bytes mean.
       socket.unshift(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), head]))
-      return relay(socket, connection, () => socket.resetAndDestroy())
+      return relay(socket, connection, () => reset(socket))
     })
     const answer = (own: Answer) =>
       Effect.sync(() => {

@@ -9,7 +9,7 @@ import { execFile } from "node:child_process"
 import * as Net from "node:net"
 import * as NodeStream from "node:stream"
 import { promisify } from "node:util"
-import { publishedPorts, relay, withPorts } from "../../../src/internal/driver/ports.ts"
+import { listenOn, portOf, publishedPorts, relay, reset, withPorts } from "../../../src/internal/driver/ports.ts"
 
 /** A port that nobody listens on. */
 const freePort = Effect.promise(
@@ -102,5 +102,45 @@ describe("a relay to a server that has stopped reading", () => {
       yield* Fiber.join(running)
       assert.strictEqual(resets(), 1)
     })
+  )
+})
+
+describe("a relay", () => {
+  /** Connects to a server, and returns its side. */
+  const accepted = Effect.gen(function* () {
+    const socket = yield* Deferred.make<Net.Socket>()
+    const server = yield* Effect.acquireRelease(
+      Effect.promise(() =>
+        listenOn({ port: 0, host: "127.0.0.1" }, (side) => void Deferred.doneUnsafe(socket, Effect.succeed(side)))
+      ),
+      (server) => Effect.sync(() => server.close())
+    )
+    yield* Effect.acquireRelease(
+      Effect.sync(() => Net.connect(portOf(server, 0), "127.0.0.1").on("error", () => {})),
+      (client) => Effect.sync(() => client.destroy())
+    )
+    return yield* Deferred.await(socket)
+  })
+
+  /** Waits for what a socket says of its end. */
+  const outcomeOf = (socket: Net.Socket) =>
+    Effect.callback<string>((resume) => {
+      socket.once("error", (error) => resume(Effect.succeed(error.message)))
+      socket.once("close", () => resume(Effect.succeed("closed")))
+    })
+
+  // A socket that is not closed would keep its process from exiting.
+  it.live("closes a connection that is interrupted while it ends", () =>
+    Effect.gen(function* () {
+      const socket = yield* accepted
+      const outcome = yield* Effect.forkChild(outcomeOf(socket), { startImmediately: true })
+      const relaying = yield* Effect.forkChild(
+        relay(socket, { read: Stream.empty, write: Sink.drain }, () => reset(socket)),
+        { startImmediately: true }
+      )
+      assert.deepStrictEqual([socket.writableEnded, socket.writableFinished], [true, false])
+      yield* Fiber.interrupt(relaying)
+      assert.strictEqual(yield* Fiber.join(outcome), "closed")
+    }).pipe(Effect.scoped)
   )
 })

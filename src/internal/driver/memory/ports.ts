@@ -9,7 +9,7 @@ import type { LightboxError } from "../../../LightboxError.ts"
 import type { CreateSandbox } from "../../../Microsandbox.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import { defaultBind } from "../../config/schemas.ts"
-import { bindTo, createRefused, listenOn, publishedPorts, relay } from "../ports.ts"
+import { bindTo, createRefused, listenOn, publishedPorts, relay, reset } from "../ports.ts"
 import { Pipe, SocketDescription } from "./kernel/description.ts"
 import { errno, Errno } from "./kernel/errno.ts"
 import type { Machine } from "./kernel/machine.ts"
@@ -45,7 +45,7 @@ export const publish = Effect.fnUntraced(function* (
 const serve = (machine: Machine, port: number, socket: Net.Socket): Effect.Effect<void> =>
   Effect.acquireUseRelease(
     machine.dial("localhost", port),
-    (guest) => relay(socket, streamsOf(guest), () => socket.resetAndDestroy()),
+    (guest) => relay(socket, streamsOf(guest), () => reset(socket)),
     (guest) => Effect.sync(() => guest.release())
   ).pipe(Effect.ignore, Effect.ensuring(Effect.sync(() => socket.destroy())))
 
@@ -80,7 +80,7 @@ export const dialThrough =
       const socket = yield* Effect.mapError(connectThrough(proxy, address, port), () => errno("ECONNREFUSED"))
       const [outgoing, incoming] = [new Pipe(), new Pipe()]
       const far = new SocketDescription(outgoing, incoming)
-      yield* relay(socket, streamsOf(far), () => socket.resetAndDestroy()).pipe(
+      yield* relay(socket, streamsOf(far), () => reset(socket)).pipe(
         Effect.ensuring(Effect.sync(() => far.release())),
         Effect.forkIn(scope)
       )
