@@ -189,7 +189,9 @@ const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
   init: ["file"],
   inspect: ["any"],
   "job attach": ["running", "job"],
+  "job ls": ["running"],
   "job kill": ["running", "job"],
+  "image inspect": ["image"],
   "job logs": ["running", "job"],
   "job rm": ["running", "job"],
   "job start": ["running"],
@@ -215,6 +217,7 @@ const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
   stop: ["running"],
   tag: ["snapshot"],
   top: ["running"],
+  "volume inspect": ["volume"],
   "volume rm": ["volume"],
   wait: ["running"]
 }
