@@ -91,6 +91,8 @@ export const BuildEvent = Schema.Union([
   event("StepOutput", { ...step, stream: Schema.Literals(["stdout", "stderr"]), text: Schema.String }),
   event("StepAttemptFailed", { ...step, attempt: Schema.Int, problem: Schema.String }),
   timed("StepFinished", { ...step, attempt: Schema.Int }),
+  /** The disk with this many steps is being stored. */
+  event("Checkpointing", { index: Schema.Int, key: Schema.String }),
   timed("Checkpointed", { index: Schema.Int, key: Schema.String }),
   event("Committed", { generation: Schema.Int, digest: Schema.String }),
   timed("Finished", { stepsRun: Schema.Int, stepsReused: Schema.Int }),

@@ -944,6 +944,8 @@ export const Generation = Schema.Struct({
   labels: Schema.Record(Schema.String, Schema.String),
   /** Absent if there are none. */
   defaults: Schema.optionalKey(SandboxConfig.LaunchDefaults),
+  /** The base image and what the steps did, in their order. Absent unless a build made it. */
+  build: Schema.optionalKey(Schema.Struct({ image: Schema.String, steps: Schema.Array(Schema.String) })),
   createdAt: Schema.DateTimeUtc,
   isCurrent: Schema.Boolean
 })

@@ -565,6 +565,7 @@ export type BuildEvent = {
       | { readonly _tag: "StepAttemptFailed"; readonly attempt: number; readonly problem: string }
       | { readonly _tag: "StepFinished"; readonly attempt: number; readonly durationMillis: number }
     ))
+  | { readonly _tag: "Checkpointing"; readonly index: number; readonly key: string }
   | { readonly _tag: "Checkpointed"; readonly index: number; readonly key: string; readonly durationMillis: number }
   | { readonly _tag: "Committed"; readonly generation: number; readonly digest: string }
   | {

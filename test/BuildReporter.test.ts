@@ -124,9 +124,15 @@ describe("the terminal reporter", () => {
         "  │ five"
       ])
       yield* say(finished(1, "npm ci\nnpm test", 3200))
+      yield* say({ _tag: "Checkpointing", index: 1, key: "k" })
+      yield* TestClock.adjust("800 millis")
+      assert.strictEqual((yield* screen.lines).at(-1), "⠋ [node-ci 1/2] saving the result  800ms")
       yield* say({ _tag: "Checkpointed", index: 1, key: "k", duration: Duration.millis(800) })
       yield* say(started(2, "true"))
       yield* say(finished(2, "true", 5))
+      yield* say({ _tag: "Checkpointing", index: 2, key: "k" })
+      yield* TestClock.adjust("6 seconds")
+      assert.match((yield* screen.lines).at(-1) ?? "", /^. \[node-ci 2\/2\] saving the snapshot  6s$/)
       yield* say({ _tag: "Committed", generation: 4, digest: "sha256:0" })
       yield* say({ _tag: "Finished", duration: Duration.millis(63_000), stepsRun: 2, stepsReused: 0 })
       yield* frame

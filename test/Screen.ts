@@ -55,6 +55,17 @@ export class Screen implements Output {
     )
   }
 
+  /** The positions of lines that begin in the middle of a text, because it did not fit into the line before. */
+  get broken(): Effect.Effect<ReadonlyArray<number>> {
+    return Effect.andThen(
+      this.settled,
+      Effect.sync(() => {
+        const { active } = this.terminal.buffer
+        return Array.from({ length: active.length }, (_, y) => y).filter((y) => active.getLine(y)?.isWrapped)
+      })
+    )
+  }
+
   /** The colors of a line's characters: -1 is the terminal's own. */
   colors(y: number): Effect.Effect<ReadonlyArray<number>> {
     return Effect.andThen(

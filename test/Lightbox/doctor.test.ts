@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import FsModule, * as Fs from "node:fs"
 import { syncBuiltinESMExports } from "node:module"
 import * as Path from "node:path"
+import * as Owner from "../../src/internal/ownership/owner.ts"
 import * as Lightbox from "../../src/Lightbox.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
@@ -112,6 +113,29 @@ describe("the doctor", () => {
       )
       assert.strictEqual(used, other)
     }).pipe(Effect.scoped)
+  )
+
+  it.live(
+    "counts what dead processes have left",
+    () =>
+      Effect.gen(function* () {
+        const home = yield* temporary
+        yield* Effect.scoped(
+          Effect.flatMap(Layer.build(MicrosandboxLocal.layer({ home })), (services) =>
+            Context.get(services, Microsandbox.Microsandbox).listSandboxes()
+          )
+        )
+        const counted = Effect.map(findings(home), ({ of }) => of("leftovers"))
+        assert.deepInclude(yield* counted, { status: "ok" })
+        for (const count of ["1 resource", "2 resources"]) {
+          // It stays, like the note of a killed process.
+          yield* Effect.scoped(
+            Effect.flatMap(Owner.make(home), (owner) => owner.note({ kind: "sandbox", token: count, name: "worker" }))
+          )
+          assert.deepInclude(yield* counted, { status: "warning", found: `dead processes left ${count} behind` })
+        }
+      }).pipe(Effect.scoped),
+    120_000
   )
 
   it.effect("rejects a home whose path is too long for a socket", () =>

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
+import * as Redacted from "effect/Redacted"
 import * as Option from "effect/Option"
 import { TestClock } from "effect/testing"
 import type { Services } from "../../src/Driver.ts"
@@ -121,6 +122,36 @@ describe("a snapshot name", () => {
       yield* Snapshot.rollback("app", 3)
       assert.deepStrictEqual([yield* versionOf("app"), yield* numbers("app")], ["three\n", "2 [3]"])
     })
+  )
+
+  test(
+    "remembers the image and the steps of each generation, without secrets",
+    Effect.gen(function* () {
+      const recipes = (name: string) => Effect.map(Snapshot.generations(name), (all) => all.map(({ build }) => build))
+      yield* build("one")
+      const secrets = { TOKEN: Redacted.make("s3cret-value") }
+      yield* Snapshot.build(
+        Snapshot.make("app", Support.image).pipe(
+          Snapshot.env({ A: "1" }),
+          Snapshot.shell("true\nfalse || true"),
+          Snapshot.shell("true", { description: "send s3cret-value", secrets })
+        )
+      )
+      const [first, second] = yield* recipes("app")
+      assert.deepStrictEqual(first, { image: Support.image, steps: ["echo one > /root/version"] })
+      assert.match(second?.steps.join() ?? "", /^true,send <.+>$/)
+      const { home } = yield* Microsandbox.Microsandbox
+      const fs = yield* FileSystem.FileSystem
+      assert.notInclude(yield* fs.readFileString(`${home}/lightbox/names/app.json`), "s3cret")
+      const file = `${yield* fs.makeTempDirectoryScoped()}/app.tar`
+      yield* Snapshot.save("app", file)
+      yield* Snapshot.load(file, { name: "copy" })
+      yield* Snapshot.tag("app@1", "old")
+      assert.deepStrictEqual([yield* recipes("copy"), yield* recipes("old")], [[first, second], [first]])
+      // A capture is no build.
+      yield* Sandbox.run({ snapshot: "app" }, (sandbox) => Snapshot.capture(sandbox, { name: "old" }))
+      assert.deepStrictEqual(yield* recipes("old"), [first, undefined])
+    }).pipe(Effect.scoped)
   )
 
   test(

@@ -25,12 +25,11 @@ const inTerminal = (words: ReadonlyArray<string>): ReadonlyArray<string> => [
     : ["-e", "-c", Result.getOrThrow(CommandLine.join(words)), "/dev/null"])
 ]
 
-const size = { columns: 100, rows: 30 }
-
 /** Starts a program of Node.js in a terminal, killed when the scope closes. */
 export const start = Effect.fnUntraced(function* (
   words: ReadonlyArray<string>,
-  env: { readonly [name: string]: string }
+  env: { readonly [name: string]: string },
+  size: { readonly columns: number; readonly rows: number } = { columns: 100, rows: 30 }
 ) {
   const typed = yield* Queue.unbounded<string>()
   // Where its input is no terminal, `script` turns off what a terminal shows of what is typed.
@@ -58,11 +57,14 @@ export const start = Effect.fnUntraced(function* (
     type: (text: string) => Queue.offer(typed, text),
     /** Resizes it. */
     resize: (columns: number, rows: number) =>
-      ChildProcessSpawner.ChildProcessSpawner.use((spawner) =>
-        spawner.exitCode(
-          ChildProcess.make("bash", ["-c", `stty cols ${columns} rows ${rows} < "$(cat "$0")"`, name], {
-            stdin: "ignore"
-          })
+      Effect.andThen(
+        screen.resize({ columns, rows }),
+        ChildProcessSpawner.ChildProcessSpawner.use((spawner) =>
+          spawner.exitCode(
+            ChildProcess.make("bash", ["-c", `stty cols ${columns} rows ${rows} < "$(cat "$0")"`, name], {
+              stdin: "ignore"
+            })
+          )
         )
       ),
     /** Waits until a text is on the screen. */

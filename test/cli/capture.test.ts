@@ -19,10 +19,10 @@ describe("commit, diff, history and tag", () => {
       )
       yield* succeeding("exec", "box", "sh", "-c", "echo three > /root/file; mkdir /root/new")
       const image = yield* succeeding("diff", "box")
-      assert.match(image.stdout, /^ +PATH +SIZE +CHANGES\nA +\/root\/file +6\nA +\/root\/new +folder\n$/)
+      assert.match(image.stdout, /^KIND +SIZE +CHANGES +PATH\nA +6 +\/root\/file\nA +folder +\/root\/new\n$/)
       const [captured] = yield* json(Snapshot.Snapshot, "commit", "box", "app", "--keep", "3")
       assert.deepStrictEqual([captured?.name, captured?.generation], ["app", 2])
-      const changed = "C +/root/file +6 +size\nA +/root/new +folder\n$".replaceAll("/", "\\/")
+      const changed = "C +6 +size +/root/file\nA +folder +/root/new\n$".replaceAll("/", "\\/")
       for (const args of [["app"], ["app@1", "app"], ["app@1", "box"]]) {
         assert.match((yield* succeeding("diff", ...args)).stdout, new RegExp(changed), args.join(" "))
       }
@@ -38,10 +38,13 @@ describe("commit, diff, history and tag", () => {
 
       yield* succeeding("run", "app", "--name", "from-app", "--detach")
       yield* succeeding("exec", "from-app", "rm", "-r", "/root/new")
-      assert.match((yield* succeeding("diff", "from-app")).stdout, /CHANGES\nD +\/root\/new +folder\n$/)
+      assert.match((yield* succeeding("diff", "from-app")).stdout, /PATH\nD +folder +\/root\/new\n$/)
 
       assert.strictEqual((yield* succeeding("tag", "app@1", "old")).stdout, "old now points to app@1\n")
-      assert.match((yield* succeeding("history", "old")).stdout, /\nold@1 .* capture or file +by=hand +current\n$/)
+      assert.match(
+        (yield* succeeding("history", "old")).stdout,
+        /\nold@1 \(current\) .* by=hand +\(captured or loaded\)\n$/
+      )
       assert.strictEqual((yield* failing(1, "tag", "app", "old")).error?.reason._tag, "AlreadyExists")
       const [tagged] = yield* json(Snapshot.Snapshot, "tag", "app", "old", "--overwrite")
       assert.strictEqual(tagged?.generation, 2)
@@ -61,13 +64,20 @@ describe("commit, diff, history and tag", () => {
       yield* succeeding("commit", "box", "plain", "--quiet")
       assert.match(
         (yield* succeeding("history", "plain")).stdout,
-        /^GENERATION +CREATED +FROM +LABELS *\nplain@1 .* build [0-9a-f]{12}\nplain@2 .* capture or file +current\n$/
+        /^GENERATION +CREATED +LABELS +STEP\nplain@1 .* from alpine:3\n +echo plain > \/etc\/name\nplain@2 \(current\) .* \(captured or loaded\)\n$/
       )
       const [all] = yield* json(Shapes.Generations, "history", "plain")
       assert.deepStrictEqual(
-        all?.map(({ isCurrent }) => isCurrent),
-        [false, true]
+        all?.map(({ build, isCurrent }) => [build, isCurrent]),
+        [
+          [{ image: "alpine:3", steps: ["echo plain > /etc/name"] }, false],
+          [undefined, true]
+        ]
       )
+      // A name of the same disk has the same steps.
+      yield* succeeding("tag", "plain@1", "again")
+      assert.match((yield* succeeding("history", "again")).stdout, /\n +echo plain > \/etc\/name\n$/)
+      assert.strictEqual((yield* succeeding("history", "plain", "-q")).stdout, "plain@1\nplain@2\n")
 
       const field = (...args: ReadonlyArray<string>) =>
         Effect.map(failing(2, ...args), ({ message }) => message.split(/[ :]/)[0])

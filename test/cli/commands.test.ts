@@ -87,6 +87,7 @@ describe("build and plan", () => {
         /^error: Snapshot "failing" failed at step 1, the bad one \(.*failing\.ts:\d+\): setup step exited with code 7: .*\n {2}\| a red tail\nhint: Pass --keep-builder to .*\n$/
       )
       assert.notInclude(stderr, "\x1b")
+      assert.strictEqual(stderr.split("exited with code 7").length, 2)
 
       const failure = yield* failing(1, "build", module, "failing", "--keep-builder")
       assert.strictEqual(failure.error?.reason._tag, "CommandFailed")
@@ -122,6 +123,18 @@ describe("build and plan", () => {
   )
 
   test(
+    "report a failure as an event on one line, without a stack",
+    Effect.gen(function* () {
+      const { stdout } = yield* ending(1)("--json", "build", definitions("failing"), "failing")
+      const events = yield* Support.decodeLines(BuildEvent, stdout)
+      const problems = events.flatMap((event) => (event._tag === "Failed" ? [event.problem] : []))
+      assert.strictEqual(problems.length, 1)
+      assert.match(problems[0] ?? "", /^Snapshot "failing" failed at step 1, the bad one/)
+      assert.notMatch(problems[0] ?? "", /\n +at |file:/)
+    })
+  )
+
+  test(
     "report a service that a definition needs and nobody provides",
     Effect.gen(function* () {
       const { stderr } = yield* ending(1)("build", definitions("failing"), "needy", "--quiet")
@@ -136,11 +149,14 @@ describe("build and plan", () => {
         const { error, message } = yield* failing(2, ...args)
         return error?.reason._tag === "InvalidConfig" ? `${error.reason.field}: ${error.reason.problem}` : message
       })
+      const wrong = Path.join((yield* Cli).folder, "wrong.ts")
+      yield* FileSystem.FileSystem.use((fs) => fs.writeFileString(wrong, "export const a = 1\nexport const = 2\n"))
       assert.match(yield* field("build", "no/such.ts"), /^FILE: there is no file no\/such\.ts$/)
       assert.match(
         yield* field("build", definitions("broken")),
         /^FILE: .*a module that throws.* \(.*broken\.ts:1:\d+\)$/
       )
+      assert.match(yield* field("build", wrong), /^FILE: [^]*wrong\.ts:2:\d+/)
       assert.match(yield* field("build", definitions("none")), /^FILE: .*none\.ts exports no snapshot definition$/)
       assert.match(yield* field("plan", definitions("doubled")), /^FILE: .* two definitions named "same"$/)
       assert.match(yield* field("plan", two, "other"), /^NAME: .*two\.ts exports tools, plain, but not other$/)
@@ -175,7 +191,7 @@ describe("ls, rollback, prune, save and load", () => {
 
       assert.match(
         (yield* succeeding("ls")).stdout,
-        /^NAME +GENERATION +IMAGE +SIZE +CREATED\nplain +1 +alpine:3 .*\ntools +2 +alpine:3 .*Z\n$/
+        /^NAME +GENERATION +IMAGE +SIZE +CREATED\nplain +1 +alpine:3 .*\ntools +2 +alpine:3 +[\d.]+K +(now|\d+ seconds? ago)\n$/
       )
       assert.strictEqual((yield* succeeding("ls", "-q")).stdout, "plain\ntools\n")
       const [named] = yield* json(Shapes.Snapshots, "ls")
@@ -223,7 +239,7 @@ describe("ls, rollback, prune, save and load", () => {
       assert.isAbove(removable.length, 0)
       assert.strictEqual((yield* inventory).snapshots.length, before)
 
-      assert.match((yield* succeeding("prune", "--keep", "1", "--older-than", "30 days")).stdout, /0\.0M were freed\n$/)
+      assert.match((yield* succeeding("prune", "--keep", "1", "--older-than", "30 days")).stdout, /\n0B were freed\n$/)
       assert.match(
         (yield* succeeding("prune", "--keep", "1")).stdout,
         /^VERDICT +SNAPSHOT .*\n(.*\n)*removed +tools \(/
@@ -361,7 +377,6 @@ describe("run, shell, ps and rm", () => {
       assert.include(yield* problem("--env", "LIGHTBOX_NOT_SET"), "--env")
       assert.include(yield* problem("--label", "team"), "--label")
       assert.include(yield* problem("--max-duration", "long"), "--max-duration")
-      assert.include(yield* problem("--detach"), "Invalid --detach")
       const shell = yield* failing(125, "run", "--image", "alpine:3")
       assert.include(shell.message, "Invalid --json: an interactive shell needs a terminal; give a command")
       assert.deepStrictEqual((yield* inventory).sandboxes, [])
@@ -555,7 +570,7 @@ describe("the volume command", () => {
       yield* succeeding("volume", "create", "cache", "--quota", "4G", "--label", "tier=ci")
       const [volume] = yield* json(Shapes.Volume, "volume", "create", "data")
       assert.deepInclude(volume, { name: "data", kind: "directory" })
-      assert.match((yield* succeeding("volume", "ls", "--usage")).stdout, /\ncache +directory +4096M +\d+\.\dM +\S+\n/)
+      assert.match((yield* succeeding("volume", "ls", "--usage")).stdout, /\ncache +directory +4096M +\d+\.\dK +\S/)
       const [all] = yield* json(Shapes.Volumes, "volume", "ls", "--usage")
       assert.deepStrictEqual(
         all?.map(({ name, quota, used }) => [name, quota, typeof used]),
@@ -714,7 +729,11 @@ describe("lightbox", () => {
     Effect.gen(function* () {
       vi.stubEnv("FORCE_COLOR", "1")
       assert.match((yield* ending(125)("run", "--snapshot", "absent")).stderr, /^\x1b\[31merror:\x1b\[39m /)
+      const { call } = yield* Cli
+      const doctor = call("doctor", "--home", Path.join(import.meta.dirname, "commands.test.ts"))
+      assert.include((yield* doctor).stdout, "\x1b[31mPROBLEM\x1b[39m")
       vi.stubEnv("FORCE_COLOR", "0")
+      assert.match((yield* doctor).stdout, /^PROBLEM +home/m)
       assert.match((yield* ending(125)("run", "--snapshot", "absent")).stderr, /^error: /)
     }).pipe(Effect.ensuring(Effect.sync(() => vi.unstubAllEnvs())))
   )
@@ -725,9 +744,17 @@ describe("lightbox", () => {
       assert.include((yield* failing(2, "frob")).message, "frob")
       assert.include((yield* failing(2, "ls", "--frob")).message, "--frob")
       assert.include((yield* failing(2, "rm")).message, "name")
+      // Without the names of functions.
+      assert.strictEqual(
+        (yield* ending(1)("rm", "nope")).stderr,
+        'error: There is no sandbox named "nope"\nhint: `lightbox ps` lists the sandboxes\n'
+      )
       const { stderr, stdout } = yield* ending(2)("bild")
       assert.strictEqual(stdout, "")
-      assert.match(stderr, /^error: Unknown subcommand "bild"(.*\n)+ *build\nhint: lightbox --help shows the usage\n$/)
+      assert.strictEqual(
+        stderr,
+        'error: Unknown command "bild". Did you mean build?\nhint: lightbox --help shows the usage\n'
+      )
       assert.match((yield* succeeding()).stdout, /^DESCRIPTION\n/)
     })
   )

@@ -1,5 +1,6 @@
 /** What fingers trained on docker type. */
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -7,7 +8,9 @@ import * as FileSystem from "effect/FileSystem"
 import * as Redacted from "effect/Redacted"
 import * as Path from "node:path"
 import { BuildEvent } from "../../src/BuildEvent.ts"
+import * as Schema from "effect/Schema"
 import * as Shapes from "../../src/internal/cli/json.ts"
+import * as Lists from "../../src/internal/cli/lists.ts"
 import { Cli, decodeLines, definitions, detached, ending, failing, json, succeeding, test } from "./support.ts"
 
 /** Runs a script in a new sandbox. */
@@ -125,6 +128,222 @@ describe("run", () => {
       assert.strictEqual((yield* running("-i", "--image", "alpine:3", "true")).status, 0)
       assert.include((yield* failing(125, "run", "alpine", "ls")).hint, "run --image")
     })
+  )
+})
+
+describe("run --detach with a command", () => {
+  test(
+    "runs it as a job, which starts again with the sandbox, and which logs points to",
+    Effect.gen(function* () {
+      yield* detached("web", "-e", "A=7", "sh", "-c", 'echo "began $A"; exec sleep 1000')
+      const running = Effect.map(json(Shapes.Jobs, "jobs", "web"), ([all]) =>
+        all?.map(({ id, sandbox, status }) => [id, sandbox, status._tag])
+      )
+      assert.deepStrictEqual(yield* running, [["main", "web", "Running"]])
+      assert.strictEqual((yield* succeeding("job", "logs", "web", "main")).stdout, "began 7\n")
+      assert.include(
+        (yield* succeeding("logs", "web")).stderr,
+        "note: jobs keep their own output: lightbox job logs web main"
+      )
+      assert.strictEqual((yield* succeeding("logs", "web", "--quiet")).stderr.includes("note:"), false)
+      for (const words of [
+        ["restart", "web"],
+        ["commit", "web", "app"]
+      ]) {
+        yield* succeeding(...words)
+        assert.deepStrictEqual(yield* running, [["main", "web", "Running"]], words.join(" "))
+      }
+      assert.strictEqual((yield* failing(127, "run", "-d", "--image", "alpine:3", "nonesuch")).status, 127)
+      assert.strictEqual((yield* succeeding("ps", "-q")).stdout, "web\n")
+    })
+  )
+
+  test(
+    "lists the jobs of all sandboxes",
+    Effect.gen(function* () {
+      assert.strictEqual((yield* succeeding("jobs")).stdout, "There are no jobs.\n")
+      for (const name of ["a", "b", "c"]) yield* detached(name, "sleep", "1000")
+      yield* succeeding("stop", "c")
+      for (const words of [["jobs"], ["job", "ls"]]) {
+        const { stdout } = yield* succeeding(...words, "--format", "{{.sandbox}} {{.id}}")
+        assert.deepStrictEqual(stdout.trim().split("\n").toSorted(), ["a main", "b main"])
+      }
+      assert.match((yield* succeeding("jobs", "-f", "sandbox=a")).stdout, /\nmain +a +running +\S.* +sleep 1000\n$/)
+    })
+  )
+})
+
+describe("mounts and ports", () => {
+  test(
+    "take the long forms of docker",
+    Effect.gen(function* () {
+      const { folder, requests } = yield* Cli
+      const long = [`type=bind,source=${folder},target=/a,readonly`, "type=volume,src=c,dst=/c", "type=tmpfs,target=/t"]
+      yield* running("--image", "alpine:3", ...long.flatMap((mount) => ["--mount", mount]), "--publish", "80", "true")
+      yield* running("--image", "alpine:3", "--net", "none", "true")
+      assert.deepStrictEqual(requests[0]?.config.mounts, {
+        "/a": { bind: folder, readonly: true },
+        "/c": { volume: "c", readonly: false },
+        "/t": { tmpfs: true }
+      })
+      assert.deepStrictEqual(
+        requests.map(({ config }) => [config.ports, config.network]),
+        [
+          [[{ host: 0, guest: 80, protocol: "tcp" }], undefined],
+          [undefined, "none"]
+        ]
+      )
+      for (const wrong of ["type=bind,target=/a", "type=tmpfs,tmpfs-size=1m,target=/a", "type=nfs,src=a,target=/a"]) {
+        assert.include((yield* failing(125, "run", "--mount", wrong, "--image", "alpine:3", "true")).message, "--mount")
+      }
+    })
+  )
+})
+
+describe("what does not exist", () => {
+  test(
+    "is answered with the command that does it, in one line",
+    Effect.gen(function* () {
+      yield* detached("web")
+      const answers: ReadonlyArray<readonly [status: number, typed: string, problem: string, hint: string]> = [
+        [2, "list", 'Unknown command "list"', "lightbox ps"],
+        [2, "container ls", 'Unknown command "container"', "lightbox ps"],
+        [2, "attach web", 'Unknown command "attach"', "lightbox shell NAME"],
+        [2, "update web --memory 2g", 'Unknown command "update"', "lightbox run"],
+        [2, "image tag a b", 'Unknown command "image tag"', "lightbox tag"],
+        [2, "snpshots", 'Unknown command "snpshots"', "lightbox --help"],
+        [2, "imges", 'Unknown command "imges". Did you mean image', "lightbox --help"],
+        [2, "kill -s TERM web", "Unknown flag -s of lightbox kill", "lightbox stop"],
+        [2, "rm -fv web", "Unknown flag -v of lightbox rm", "lightbox volume rm"],
+        [2, "commit -m text web app", "Unknown flag -m of lightbox commit", "--label"],
+        [2, "ps -n 1", "Unknown flag -n of lightbox ps", "head"],
+        [2, "ps --no-trunc", "Unknown flag --no-trunc of lightbox ps", "--json"],
+        [2, "ps --formt json", "Unknown flag --formt of lightbox ps. Did you mean --format?", "lightbox ps --help"],
+        [2, "cp web:/etc/hosts -", "Invalid DST: expected a path; `lightbox exec NAME tar -c PATH` streams", ""],
+        [2, "cp - web:/", "Invalid SRC: expected a path; `lightbox exec -i NAME tar -x -C FOLDER` streams", ""],
+        [2, "ps -f status=exited", 'Invalid --filter: no status is "exited"; expected created', ""],
+        [125, "exec -d web true", "Unknown flag -d of lightbox exec", "lightbox job start"],
+        [125, "run --restart always a", "Unknown flag --restart of lightbox run", "services"],
+        [125, "run busybox", 'There is no snapshot named "busybox"', "`run --image busybox` boots an image"]
+      ]
+      for (const [status, typed, problem, hint] of answers) {
+        const failure = yield* failing(status, ...typed.split(" "))
+        assert.include(failure.message, problem, typed)
+        assert.notInclude(failure.message, "\n", typed)
+        assert.include(failure.hint ?? "", hint, typed)
+        assert.notInclude(failure.hint ?? "", "\n", typed)
+      }
+      assert.strictEqual((yield* succeeding("ps", "-q")).stdout, "web\n")
+    })
+  )
+
+  test(
+    "of one kind is looked for among the others",
+    Effect.gen(function* () {
+      yield* detached("web")
+      yield* succeeding("commit", "web", "app")
+      assert.include((yield* failing(2, "rm", "app")).message, '"app" is the name of a snapshot; pass --snapshot')
+      assert.strictEqual((yield* failing(1, "rm", "none")).error?.reason._tag, "NotFound")
+    })
+  )
+})
+
+describe("habits", () => {
+  test(
+    "that change nothing here are accepted",
+    Effect.gen(function* () {
+      yield* detached("web")
+      for (const words of ["images -a", "image prune -af", "prune -f", "stats --no-stream", "stop --time 1 web"]) {
+        yield* succeeding(...words.split(" "))
+      }
+      const version = yield* succeeding("--version")
+      for (const word of ["version", "-v", "-V"]) assert.deepStrictEqual(yield* succeeding(word), version)
+      assert.include((yield* failing(2, "volume", "prune", "-f")).message, "Invalid --label")
+    })
+  )
+})
+
+describe("inspect", () => {
+  test(
+    "takes a format, and a kind as a subcommand",
+    Effect.gen(function* () {
+      yield* detached("web", "-l", "team=a")
+      yield* succeeding("volume", "create", "cache")
+      const printed = Effect.fnUntraced(function* (...words: ReadonlyArray<string>) {
+        return (yield* succeeding(...words)).stdout.trim()
+      })
+      assert.strictEqual(yield* printed("inspect", "-f", "{{.Status}} {{.labels.team}}", "web"), "running a")
+      assert.strictEqual(yield* printed("inspect", "--format", "name", "web", "cache"), "web\ncache")
+      assert.strictEqual(yield* printed("volume", "inspect", "-f", "{{.kind}}", "cache"), "directory")
+      assert.strictEqual(yield* printed("image", "inspect", "-f", "reference", "alpine:3"), "alpine:3")
+      const [all] = yield* json(Shapes.Inspected, "volume", "inspect", "cache")
+      assert.deepStrictEqual(
+        all?.map(({ type }) => type),
+        ["volume"]
+      )
+      const line = yield* printed("inspect", "-f", "json", "web")
+      assert.strictEqual(line, yield* printed("inspect", "--json", "web"))
+      assert.include((yield* failing(2, "inspect", "-f", "{{.State.Status}}", "web")).message, "no field State")
+      assert.strictEqual((yield* failing(1, "volume", "inspect", "web")).error?.reason._tag, "NotFound")
+    })
+  )
+})
+
+describe("logs", () => {
+  test(
+    "begin at a time, or at an age",
+    Effect.gen(function* () {
+      yield* detached("web")
+      yield* succeeding("exec", "web", "echo", "one")
+      const [first] = yield* json(Shapes.LogEntry, "logs", "web")
+      const at = first === undefined ? Number.NaN : DateTime.toEpochMillis(first.timestamp)
+      const since = (time: string) => Effect.map(succeeding("logs", "--since", time, "web"), ({ stdout }) => stdout)
+      for (const time of ["5m", "1h30m", "2020-01-01", new Date(at).toISOString()]) {
+        assert.strictEqual(yield* since(time), "one\n", time)
+      }
+      for (const time of ["2100-01-01T00:00:00Z", new Date(at + 1).toISOString()]) {
+        assert.strictEqual(yield* since(time), "", time)
+      }
+      assert.include((yield* failing(2, "logs", "--since", "soon", "web")).message, "Expected a duration such as")
+    })
+  )
+})
+
+describe("tables", () => {
+  it("say how long ago something was", () => {
+    const [second, day] = [1000, 86_400_000]
+    const ages: ReadonlyArray<readonly [millis: number, text: string]> = [
+      [-5 * second, "now"],
+      [999, "now"],
+      [second, "1 second ago"],
+      [59 * second, "59 seconds ago"],
+      [60 * second, "1 minute ago"],
+      [47 * 3600 * second, "47 hours ago"],
+      [2 * day, "2 days ago"],
+      [15 * day, "2 weeks ago"],
+      [100 * day, "3 months ago"],
+      [800 * day, "2 years ago"]
+    ]
+    for (const [millis, text] of ages) assert.strictEqual(Lists.age(millis), text)
+  })
+
+  it.effect.prop(
+    "fit into the window, and keep every character",
+    {
+      rows: Schema.Array(Schema.Tuple([Schema.String, Schema.String, Schema.String])).check(Schema.isMinLength(1)),
+      columns: Schema.Int.check(Schema.isBetween({ minimum: 20, maximum: 120 }))
+    },
+    ({ columns, rows }) =>
+      Effect.sync(() => {
+        const letters = (text: string) => text.replace(/\W/g, "")
+        const shown = rows.map((row) => row.map(letters))
+        const text = Lists.layOut(["NAME", "STATUS", "NOTE"], shown, columns)
+        for (const line of text.split("\n")) assert.isAtMost(line.length, columns)
+        const all = shown.flat().join("")
+        for (const letter of new Set(all)) {
+          assert.isAtLeast(text.split(letter).length, all.split(letter).length, letter)
+        }
+      })
   )
 })
 

@@ -33,7 +33,7 @@ test(
       "unused:1 removable"
     ])
     assert.strictEqual((yield* Image.list()).length, 2)
-    assert.match((yield* succeeding("image", "prune")).stdout, /\nremoved +unused:1 [^]*M were freed\n$/)
+    assert.match((yield* succeeding("image", "prune")).stdout, /\nremoved +unused:1 [^]*K were freed\n$/)
     assert.strictEqual((yield* succeeding("images", "-q")).stdout, "alpine:3\n")
     yield* succeeding("rm", "-f", "web")
     yield* succeeding("image", "rm", "alpine:3")

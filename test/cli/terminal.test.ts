@@ -11,6 +11,8 @@ import * as Terminal from "./Terminal.ts"
 
 const program = fileURLToPath(new URL("programs/lightbox.ts", import.meta.url))
 
+const session = fileURLToPath(new URL("programs/session.ts", import.meta.url))
+
 const web = fileURLToPath(new URL("programs/web.ts", import.meta.url))
 
 const snapshots = fileURLToPath(new URL("../../src/Snapshot.ts", import.meta.url))
@@ -24,7 +26,9 @@ const making = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
   // Holds sockets, whose paths must be short.
   const home = yield* fs.makeTempDirectoryScoped({ prefix: "t" })
-  return (...words: ReadonlyArray<string>) => Terminal.start([program, ...words], { MSB_HOME: home })
+  return Object.assign((...words: ReadonlyArray<string>) => Terminal.start([program, ...words], { MSB_HOME: home }), {
+    home
+  })
 })
 
 /** What a call leaves on the screen, and its status. */
@@ -61,9 +65,9 @@ test(
     const { lines, status } = yield* outcome(build)
     assert.strictEqual(status, 130)
     assert.match(lines.join("\n"), /interrupted/)
-    for (const list of ["ps", "ls"]) {
-      assert.deepStrictEqual((yield* outcome(yield* lightbox(list, "--quiet"))).lines, [])
-    }
+    const lists = ["ps --quiet", "ls --quiet", "sweep --dry-run --quiet"]
+    const left = yield* outcome(yield* Terminal.start([session, ...lists], { MSB_HOME: lightbox.home }))
+    assert.deepStrictEqual(left.lines, ["$ ps", "$ ls", "$ sweep"])
   })
 )
 
@@ -204,4 +208,90 @@ test(
     assert.match(lines.join("\n"), /interrupted/)
     assert.deepStrictEqual((yield* outcome(yield* lightbox("ps", "--quiet"))).lines, [])
   })
+)
+
+/** What follows a call in a session, up to the next one. */
+const after = (lines: ReadonlyArray<string>, call: string) => {
+  const begin = lines.lastIndexOf(call) + 1
+  const length = lines.slice(begin).findIndex((line) => line.startsWith("$ "))
+  return lines.slice(begin, length < 0 ? undefined : begin + length).join("\n")
+}
+
+test(
+  "what commands print fits into 80 columns, and into 40",
+  Effect.gen(function* () {
+    const lists = [
+      "commit web app --label by=hand",
+      "tag app@1 old",
+      "ps",
+      "jobs",
+      "images",
+      "volume ls",
+      "ls",
+      "history tools",
+      "diff web",
+      "top",
+      "run --help",
+      "--help",
+      "inspect -f {{.name}}/{{.status}} web",
+      "inspect web"
+    ]
+    const shell = yield* Terminal.start(
+      [
+        session,
+        `build -q ${definitions("two")} tools`,
+        "run -d --image alpine:3 --name web -p 80 -v cache:/cache sleep 1000",
+        "exec web touch /etc/a-file-with-a-name-that-is-too-long-for-a-narrow-window",
+        ...lists,
+        "columns 40",
+        ...lists.map((line) => line.replace("old", "older")),
+        "proxy -p 0"
+      ],
+      {},
+      { columns: 80, rows: 30 }
+    )
+    yield* shell.until(/^\$ columns$/m)
+    const wide = yield* shell.screen.lines
+    // The values of JSON are not broken.
+    const fits = Effect.map(shell.screen.broken, (broken) =>
+      assert.deepStrictEqual(
+        broken.filter((y) => y > wide.lastIndexOf("$ ps") && y < wide.lastIndexOf("$ inspect")),
+        []
+      )
+    )
+    yield* fits
+    assert.match(after(wide, "$ commit"), /^Captured web as app, generation 1$/)
+    assert.match(after(wide, "$ tag"), /^old now points to app@1$/)
+    assert.match(after(wide, "$ ps"), /^NAME +STATUS .*CREATED\nweb +running +alpine:3 .* \d+->80 +\S.*$/)
+    assert.match(after(wide, "$ jobs"), /^ID +SANDBOX +STATUS .*\nmain +web +running .* sleep 1000$/)
+    assert.match(after(wide, "$ images"), /^IMAGE +DIGEST .*\nalpine:3 +[0-9a-f]{12} /)
+    assert.match(after(wide, "$ ls"), /^NAME +GENERATION .*\napp +1 .*\nold +1 .*\ntools +1 /)
+    assert.match(after(wide, "$ history"), /^GENERATION .*\ntools@1 \(current\) .* from alpine:3\n +say one\n/)
+    assert.match(
+      after(wide, "$ diff"),
+      /^KIND +SIZE +CHANGES +PATH\n(.*\n)*A +0 +\/etc\/a-file-with-a-name-that-is-too-/
+    )
+    assert.match(after(wide, "$ inspect"), /^\[\n {2}\{\n {4}"type": "sandbox",\n {4}"name": "web",\n/)
+
+    assert.strictEqual(yield* shell.resize(40, 30), 0)
+    yield* shell.until(/^\$ proxy\nServing http:/m)
+    yield* shell.type("\x03")
+    const { lines: all, status } = yield* outcome(shell)
+    assert.strictEqual(status, 130)
+    const narrow = all.slice(all.lastIndexOf("$ columns"))
+    assert.match(after(wide, "$ run"), /\n {2}--label, -l KEY=VALUE +Add a label\n/)
+    assert.match(after(narrow, "$ run"), /\n {2}--workdir, -w PATH\n {6}Working directory of the command\n/)
+    assert.match(after(narrow, "$ commit"), /^Captured web as app, generation 2$/)
+    assert.match(after(narrow, "$ ps"), /^NAME {6}web\nSTATUS {4}running\nIMAGE {5}alpine:3\n/)
+    assert.match(after(narrow, "$ jobs"), /^ID {8}.*\nSANDBOX {3}web\n(.*\n)*COMMAND {3}sleep 1000$/)
+    assert.match(after(narrow, "$ history"), /\nSTEP +from alpine:3\n/)
+    assert.match(after(narrow, "$ diff"), /\nPATH +\/etc\/a-file-with-a-name\S*\n +\S+/)
+    const broken = yield* shell.screen.broken
+    const [from, to] = [all.lastIndexOf("$ ps"), all.lastIndexOf("$ inspect")]
+    assert.deepStrictEqual(
+      broken.flatMap((y) => (y > from && y < to ? [all[y]] : [])),
+      []
+    )
+  }),
+  120_000
 )

@@ -208,6 +208,7 @@ describe("plans and generations", () => {
       ]
     )
     assert.instanceOf(all[0]?.createdAt, Date)
+    assert.deepStrictEqual(all[1]?.build, { image, steps: ["echo 1 > /a", "echo 3 > /b"] })
     assert.strictEqual((await Lightbox.rollbackSnapshot("app")).name, "app")
     const out = await Lightbox.runInSandbox({ snapshot: "app" }, (sb) => sb.exec("cat", ["/b"]))
     assert.strictEqual(out.stdout(), "2\n")

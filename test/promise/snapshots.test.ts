@@ -369,6 +369,7 @@ describe("snapshots", () => {
       "StepStarted",
       "StepOutput",
       "StepFinished",
+      "Checkpointing",
       "Checkpointed",
       "Committed"
     ]) {

@@ -21,6 +21,7 @@ import type { LaunchDefaults } from "../../SandboxConfig.ts"
 import type { Built, BuildOptions, Definition, Snapshot } from "../../Snapshot.ts"
 import * as Events from "./events.ts"
 import { generate, roleLabel } from "../ownership/labels.ts"
+import { shorten } from "../report/failureText.ts"
 import { stepsReused, stepsRun } from "../report/metrics.ts"
 import * as Commits from "../store/commits.ts"
 import * as Links from "../store/links.ts"
@@ -387,6 +388,10 @@ const commit = Effect.fnUntraced(function* <E, R>(
     key: result.labels[keyLabel] ?? planned.key,
     labels,
     defaults,
+    build: {
+      image: result.image,
+      steps: planned.units.map(({ description }) => shorten(description))
+    },
     lastBuild: {
       builderVersion,
       image: result.image,

@@ -202,6 +202,7 @@ export const makeBuilders = <E, R>(
     capture: Effect.fnUntraced(function* (builder, plainKey, isFinal, secrets) {
       const start = yield* Clock.currentTimeMillis
       const key = renewed.has(plainKey) ? Keys.renewedKey(plainKey, nonce) : plainKey
+      yield* events.emit({ _tag: "Checkpointing", index: builder.units, key })
       if (builder.isRunning) {
         const flush = StepRunner.inTime(StepRunner.flush(builder.sandbox.guest))
         const isFlushed = Option.getOrElse(yield* failWhenFull(method, driver.home)(flush), () => false)

@@ -85,10 +85,16 @@ const whileStopped = Effect.fnUntraced(function* <A>(
   const start = admission.boot(driver.startSandbox(info, { detached: !isAttached }))
   const stop = driver.stopSandbox(info)
   const { config, renewing = (restart) => restart(Effect.void) }: Partial<Known> = knownOf(handle) ?? {}
+  const startServices = (guest: Guest.Guest) =>
+    Effect.flatMap(
+      // Another handle may have launched it.
+      config === undefined ? RunningServices.recall(guest, info.id) : Effect.succeed(config.services ?? {}),
+      (services) => RunningServices.start(method, guest, info.shell, services)
+    )
   const services =
-    handle === undefined || config?.services === undefined
-      ? Effect.void
-      : RunningServices.start(method, handle.guest, info.shell, config.services)
+    handle === undefined
+      ? Effect.scoped(Effect.flatMap(driver.connect(info), startServices))
+      : startServices(handle.guest)
   return yield* Effect.uninterruptibleMask((restore) =>
     Effect.andThen(
       restore(flushed),

@@ -64,6 +64,8 @@ const printProgress = (print: (line: string) => void, event: BuildEvent): void =
       return print(`building "${event.snapshot}"`)
     case "StepStarted":
       return print(`building "${event.snapshot}": ${event.description}`)
+    case "Checkpointing":
+      return print(`saving "${event.snapshot}"`)
     default:
   }
 }

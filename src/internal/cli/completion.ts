@@ -190,7 +190,9 @@ const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
   init: ["file"],
   inspect: ["any"],
   "job attach": ["running", "job"],
+  "job ls": ["running"],
   "job kill": ["running", "job"],
+  "image inspect": ["image"],
   "job logs": ["running", "job"],
   "job rm": ["running", "job"],
   "job start": ["running"],
@@ -217,6 +219,7 @@ const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
   tag: ["snapshot"],
   top: ["running"],
   up: ["file"],
+  "volume inspect": ["volume"],
   "volume rm": ["volume"],
   wait: ["running"]
 }

@@ -77,6 +77,11 @@ export const cp = Command.make(
     to: argument("target", "DST", "Where to copy it: a path, or NAME:/path in a sandbox")
   },
   Effect.fnUntraced(function* (input) {
+    if (input.from === "-" || input.to === "-") {
+      const [argument, instead] =
+        input.to === "-" ? ["DST", "exec NAME tar -c PATH"] : ["SRC", "exec -i NAME tar -x -C FOLDER"]
+      return yield* invalid("cp", argument, `expected a path; \`lightbox ${instead}\` streams an archive`)
+    }
     const from = parse(input.from)
     const to = parse(input.to)
     const copying =

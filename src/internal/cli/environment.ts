@@ -1,6 +1,7 @@
 /** The global flags, the driver and the output of all commands. */
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
@@ -97,27 +98,27 @@ export const toJson = <A, I>(schema: Schema.Codec<A, I>): ((value: A) => string)
   return (value) => escapeJson(encode(value))
 }
 
+/** A time is shown as an age. */
+export type Cell = string | DateTime.DateTime | undefined
+
 interface Table<Row> {
   readonly columns: ReadonlyArray<string>
-  readonly row: (row: Row) => ReadonlyArray<string>
+  readonly row: (row: Row) => ReadonlyArray<Cell>
   /** Printed if there are no rows. */
   readonly none: string
 }
 
-/** Formats rows as a table. */
-export const format = <Row>(rows: ReadonlyArray<Row>, { columns, none, row }: Table<Row>): string => {
+/** Formats rows as a table that fits into the window. */
+export const format = Effect.fnUntraced(function* <Row>(rows: ReadonlyArray<Row>, { columns, none, row }: Table<Row>) {
   if (rows.length === 0) return none
-  const lines = [columns, ...rows.map(row)].map((line) => line.map(clean))
-  const widths = columns.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)))
-  return lines
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("   ")
-        .trimEnd()
-    )
-    .join("\n")
-}
+  const now = yield* Clock.currentTimeMillis
+  const { columns: width = Number.POSITIVE_INFINITY } = (yield* Outputs).stdout
+  const cells = rows.map((one) => row(one).map((cell) => clean(cellText(cell, now))))
+  return Lists.layOut(columns, cells, width)
+})
+
+const cellText = (cell: Cell, now: number): string =>
+  typeof cell === "string" ? cell : cell === undefined ? "-" : Lists.age(now - DateTime.toEpochMillis(cell))
 
 /** Prints a list: of the rows that the filters leave, in the format; with `--quiet`, only the first column. */
 export const printList = Effect.fnUntraced(function* <Row, I>(
@@ -137,26 +138,30 @@ export const printList = Effect.fnUntraced(function* <Row, I>(
     return lines.length === 0 ? undefined : yield* Console.log(lines.join("\n"))
   }
   yield* print(schema, rows, {
-    full: rows.length === 0 && all.length > 0 ? "Nothing matches the filters." : format(rows, table),
-    brief: rows.map((row) => table.row(row)[0]).join("\n")
+    full: rows.length === 0 && all.length > 0 ? "Nothing matches the filters." : yield* format(rows, table),
+    brief: rows.map((row) => String(table.row(row)[0])).join("\n")
   })
 })
 
 /** Prints the verdicts of a cleanup; with `--quiet`, only the names of what is not kept. */
-export const printReport = (report: Cleanup.Report, table: Table<Cleanup.Verdict>, end?: string) =>
-  print(Cleanup.Report, report, {
-    full: [format(report.verdicts, table), ...(end === undefined ? [] : [end])].join("\n"),
+export const printReport = Effect.fnUntraced(function* (
+  report: Cleanup.Report,
+  table: Table<Cleanup.Verdict>,
+  end?: string
+) {
+  yield* print(Cleanup.Report, report, {
+    full: [yield* format(report.verdicts, table), ...(end === undefined ? [] : [end])].join("\n"),
     brief: report.verdicts.flatMap(({ name, verdict }) => (verdict === "kept" ? [] : [name])).join("\n")
   })
+})
 
 export const printRemoved = (names: ReadonlyArray<string>) =>
   print(Shapes.Removed, { removed: names }, { full: names.map((name) => `Removed ${name}`).join("\n"), brief: "" })
 
-export const instant = (at: DateTime.DateTime | undefined): string => (at === undefined ? "-" : DateTime.formatIso(at))
-
 export const bytes = (count: number | undefined): string => {
   if (count === undefined) return "-"
   const mebibytes = count / 1_048_576
+  if (mebibytes < 1) return count < 1024 ? `${count}B` : `${(count / 1024).toFixed(1)}K`
   return mebibytes >= 1024 ? `${(mebibytes / 1024).toFixed(1)}G` : `${mebibytes.toFixed(1)}M`
 }
 

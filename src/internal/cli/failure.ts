@@ -11,6 +11,7 @@ import { hintFor, what } from "../report/failureText.ts"
 import { clean } from "../report/terminalText.ts"
 import { styleText } from "node:util"
 import { toJson } from "./environment.ts"
+import * as Help from "./help.ts"
 import * as Status from "./status.ts"
 
 /** A failure as `--json` prints it. */
@@ -29,16 +30,19 @@ export type Failure = typeof Failure.Type
 const hinted = (hint: string | undefined): { readonly hint?: string } => (hint === undefined ? {} : { hint })
 
 /** Describes wrong usage. */
-export const ofInvocation = (
-  commandPath: ReadonlyArray<string>,
-  errors: ReadonlyArray<NonShowHelpErrors>
-): Failure => ({
-  message: errors.map(({ message }) => message).join("\n"),
-  hint: `${commandPath.join(" ")} --help shows the usage`,
-  status: Status.ofInvocation(commandPath),
-  isRetryable: false,
-  outcome: "failed"
-})
+export const ofInvocation = (commandPath: ReadonlyArray<string>, errors: ReadonlyArray<NonShowHelpErrors>): Failure => {
+  // The flags of an unknown command are unknown, too.
+  const unknown = errors.filter(({ _tag }) => _tag === "UnknownSubcommand")
+  const shown = unknown.length > 0 ? unknown : errors
+  const advice = shown.flatMap((error) => Help.adviceFor(error) ?? [])
+  return {
+    message: shown.map(Help.problemOf).join("\n"),
+    hint: advice.length > 0 ? [...new Set(advice)].join("\n") : `${commandPath.join(" ")} --help shows the usage`,
+    status: Status.ofInvocation(commandPath),
+    isRetryable: false,
+    outcome: "failed"
+  }
+}
 
 const ofLightboxError = (error: LightboxError, status: number): Failure => ({
   message: what(error),

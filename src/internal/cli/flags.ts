@@ -2,6 +2,7 @@
 import * as Argument from "effect/cli/Argument"
 import * as CliError from "effect/cli/CliError"
 import * as Flag from "effect/cli/Flag"
+import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -44,6 +45,9 @@ export const pullPolicy = choice(
 export const file = (description: string): Argument.Argument<string> =>
   Argument.File("file", { mustExist: false }).pipe(Argument.withMetavar("FILE"), Argument.withDescription(description))
 
+/** Other tools ask before they remove. */
+export const unasked = toggle("force", "Do not ask, as it never does").pipe(Flag.withAlias("f"))
+
 export const nameOf = (description: string): Argument.Argument<string> =>
   Argument.String("name").pipe(Argument.withMetavar("NAME"), Argument.withDescription(description))
 
@@ -58,26 +62,40 @@ const unitMillis: { readonly [unit: string]: number } = {
   w: 604_800_000
 }
 
+const durationOf = (text: string): Option.Option<Duration.Duration> => {
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?) ?(ms|[smhdw])/g)]
+  if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) {
+    // As in docker and sleep, a number alone means seconds.
+    return decodeDuration(/^\d+(?:\.\d+)?$/.test(text) ? `${text} seconds` : text)
+  }
+  return decodeDuration(parts.reduce((sum, [, count, unit = ""]) => sum + Number(count) * (unitMillis[unit] ?? 0), 0))
+}
+
 /** A duration such as `"7d"`, `"1h30m"` or `"5"` (seconds), or in any form that the library accepts. */
 export const duration = (name: string, description: string): Flag.Flag<Duration.Duration | undefined> =>
   optional(
     Flag.String(name).pipe(
       Flag.withMetavar("DURATION"),
       Flag.filterMap(
-        (text) => {
-          const parts = [...text.matchAll(/(\d+(?:\.\d+)?) ?(ms|[smhdw])/g)]
-          if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) {
-            // As in docker and sleep, a number alone means seconds.
-            return decodeDuration(/^\d+(?:\.\d+)?$/.test(text) ? `${text} seconds` : text)
-          }
-          const millis = parts.reduce((sum, [, count, unit = ""]) => sum + Number(count) * (unitMillis[unit] ?? 0), 0)
-          return decodeDuration(millis)
-        },
+        durationOf,
         (text) => `Expected a duration such as "30s", "5m", "1h30m" or "7d", not ${JSON.stringify(text)}`
       )
     ),
     description
   )
+
+/** A time, or how long ago it was. */
+export const since: Flag.Flag<Duration.Duration | DateTime.DateTime | undefined> = optional(
+  Flag.String("since").pipe(
+    Flag.withMetavar("TIME"),
+    Flag.filterMap(
+      (text) => Option.orElse(durationOf(text), () => DateTime.make(text)),
+      (text) =>
+        `Expected a duration such as "5m", or a time such as "2026-01-31T12:00:00Z", not ${JSON.stringify(text)}`
+    )
+  ),
+  "Only entries after this time, or not older than this, such as 5m"
+)
 
 export const bytesOf = (flag: string, size: string | undefined): Effect.Effect<number | undefined, LightboxError> =>
   size === undefined ? Effect.undefined : decoder(Bytes, "lightbox", flag)(sizeOf(size))
@@ -246,11 +264,37 @@ const placed = (mount: (source: string) => Mount.Bind | Mount.Volume) =>
       : ([path, { ...mount(source), readonly: readonly !== undefined }, typed] as const)
   )
 
-export const mounts = entries(
-  "mount",
-  "FOLDER:PATH[:ro]",
-  placed((bind) => ({ bind }))
-).pipe(Flag.withDescription("Mount a file or folder of this machine at PATH"))
+const dockerMount = /^(?=.*\btype=)(?:[a-z]+(?:=[^,]*)?(?:,|$))+$/
+
+type TypedMount = readonly [path: string, mount: Mount.Bind | Mount.Volume | Mount.Tmpfs, typed: string]
+
+/** The long form of docker: `type=bind,source=./src,target=/src,readonly`. */
+const longMount = (typed: string): Option.Option<TypedMount> => {
+  if (!dockerMount.test(typed)) return Option.none()
+  const fields = new Map(typed.split(",").map((field) => [field.replace(/=.*/s, ""), field.replace(/^[^=]*=?/, "")]))
+  const of = (...names: ReadonlyArray<string>) =>
+    names.map((name) => fields.get(name)).find((value) => value !== undefined)
+  const source = of("source", "src")
+  const path = of("target", "destination", "dst")
+  const readonly = ["", "true", "1"].includes(of("readonly", "ro") ?? "false")
+  if (path === undefined) return Option.none()
+  switch (fields.get("type")) {
+    case "bind":
+      return source === undefined ? Option.none() : Option.some([path, { bind: source, readonly }, typed])
+    case "volume":
+      return source === undefined ? Option.none() : Option.some([path, { volume: source, readonly }, typed])
+    case "tmpfs":
+      return fields.has("tmpfs-size") ? Option.none() : Option.some([path, { tmpfs: true }, typed])
+    default:
+      return Option.none()
+  }
+}
+
+const shortMount = placed((bind) => ({ bind }))
+
+export const mounts = entries("mount", "FOLDER:PATH[:ro]", (typed): Option.Option<TypedMount> =>
+  Option.orElse(shortMount(typed), () => longMount(typed))
+).pipe(Flag.withDescription("Mount a file or folder of this machine at PATH, also as type=bind,src=FOLDER,dst=PATH"))
 
 export const volumes = entries(
   "volume",
@@ -270,7 +314,7 @@ export interface TypedPort {
 
 export const ports = entries(
   "port",
-  "[[ADDRESS:]HOST:]GUEST[/udp]",
+  "[HOST:]GUEST",
   matched(
     /^(?:(?:(?<bind>[^/]+):)?(?<host>\d*):)?(?<guest>\d+)(?:(?<udp>\/udp)|\/tcp)?$/,
     ({ bind, guest, host = "", udp }, typed): TypedPort | undefined =>
@@ -288,7 +332,10 @@ export const ports = entries(
   )
 ).pipe(
   Flag.withAlias("p"),
-  Flag.withDescription("Forward a port of this machine (without HOST, a free one) to a port of the sandbox")
+  Flag.withAlias("publish"),
+  Flag.withDescription(
+    "Forward a port of this machine (without HOST, a free one) to a port of the sandbox; also ADDRESS:HOST:GUEST and GUEST/udp"
+  )
 )
 
 const probePattern =

@@ -10,9 +10,10 @@ import type { Resources } from "../../SandboxConfig.ts"
 import { ImageReference } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
 import { isFound } from "../host/fileFailure.ts"
-import { bytes, driver, instant, printList, printRemoved, printReport } from "./environment.ts"
+import { bytes, driver, printList, printRemoved, printReport } from "./environment.ts"
 import { namedArgument, nameFile, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
+import { inspectOnly } from "./inspect.ts"
 import * as Shapes from "./json.ts"
 import { reportPull } from "./sandboxes.ts"
 
@@ -26,7 +27,7 @@ const printImages = (images: ReadonlyArray<Microsandbox.ImageInfo>, listing?: Fl
         reference,
         digest === undefined ? "-" : digest.replace(/^sha256:/, "").slice(0, 12),
         bytes(size),
-        instant(lastUsedAt)
+        lastUsedAt
       ],
       none: "There are no images."
     },
@@ -37,10 +38,11 @@ const list = (listing: Flags.Listing) => Effect.flatMap(Image.list(), (images) =
 
 const description = "List the images that are cached on this machine"
 
-export const images = Command.make("images", Flags.listing, list).pipe(
-  Command.withDescription(description),
-  Command.provide(driver())
-)
+export const images = Command.make(
+  "images",
+  { ...Flags.listing, all: Flags.toggle("all", "Include all images, as it does anyway").pipe(Flag.withAlias("a")) },
+  list
+).pipe(Command.withDescription(description), Command.provide(driver()))
 
 const ls = Command.make("ls", Flags.listing, list).pipe(Command.withDescription(description))
 
@@ -126,14 +128,18 @@ export const rmi = Command.make("rmi", removal, removeEach).pipe(
 
 const prune = Command.make(
   "prune",
-  { dryRun: Flags.toggle("dry-run", "Only show what would be removed") },
+  {
+    dryRun: Flags.toggle("dry-run", "Only show what would be removed"),
+    all: Flags.toggle("all", "Include images with a name, as it does anyway").pipe(Flag.withAlias("a")),
+    force: Flags.unasked
+  },
   Effect.fnUntraced(function* ({ dryRun }) {
     const report = yield* Image.prune({ dryRun })
     yield* printReport(
       report,
       {
         columns: ["VERDICT", "IMAGE", "SIZE", "USED", "REASON"],
-        row: ({ bytes: size, name, reason, usedAt, verdict }) => [verdict, name, bytes(size), instant(usedAt), reason],
+        row: ({ bytes: size, name, reason, usedAt, verdict }) => [verdict, name, bytes(size), usedAt, reason],
         none: "There are no images."
       },
       `${bytes(report.freedBytes)} ${dryRun ? "would be" : "were"} freed`
@@ -143,6 +149,6 @@ const prune = Command.make(
 
 export const image = Command.make("image").pipe(
   Command.withDescription("List, pull, load and remove the images that are cached on this machine"),
-  Command.withSubcommands([ls, pullImage, load, rm, prune]),
+  Command.withSubcommands([ls, inspectOnly("image"), pullImage, load, rm, prune]),
   Command.provide(driver())
 )

@@ -17,10 +17,12 @@ import * as Volume from "../../Volume.ts"
 import { invalid } from "../config/validation.ts"
 import { write } from "../report/output.ts"
 import { escapeJson } from "../report/printable.ts"
+import { clean } from "../report/terminalText.ts"
 import * as Logs from "../sandbox/logs.ts"
-import { bytes, driver, Json, Outputs, printList, toJson } from "./environment.ts"
+import { bytes, driver, Json, Outputs, printList, Quiet, toJson } from "./environment.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
+import * as Lists from "./lists.ts"
 import * as Shapes from "./json.ts"
 import * as Status from "./status.ts"
 
@@ -63,25 +65,47 @@ const findAny = Effect.fnUntraced(function* (
 
 const encode = toJson(Shapes.Inspected)
 
+const formatFlag = Flags.text("format", "FORMAT", 'A field, or a template such as "{{.status}}" (default: json)').pipe(
+  Flag.withAlias("f")
+)
+
+const show = Effect.fnUntraced(function* (found: ReadonlyArray<Inspected>, wanted: string | undefined) {
+  const line = encode(found)
+  const render = wanted === undefined || wanted === "json" ? undefined : yield* Lists.renderer(Shapes.Inspected, wanted)
+  if ((yield* Json) || wanted === "json") return yield* Console.log(line)
+  if (render === undefined) return yield* Console.log(escapeJson(JSON.stringify(JSON.parse(line), undefined, 2)))
+  yield* Console.log(Lists.encode(Shapes.Inspected, found).map(render).join("\n"))
+})
+
 export const inspect = Command.make(
   "inspect",
   {
     names: Flags.nameOf("Names of sandboxes, snapshots, volumes or images").pipe(Argument.atLeast(1)),
-    type: Flags.choice("type", types, "Look only for this (default: any, if only one has the name)")
+    type: Flags.choice("type", types, "Look only for this (default: any, if only one has the name)"),
+    format: formatFlag
   },
-  Effect.fnUntraced(function* ({ names, type }) {
-    const found = yield* Effect.forEach(names, type === undefined ? findAny : find[type])
-    const line = encode(found)
-    yield* Console.log((yield* Json) ? line : escapeJson(JSON.stringify(JSON.parse(line), undefined, 2)))
+  Effect.fnUntraced(function* ({ format, names, type }) {
+    yield* show(yield* Effect.forEach(names, type === undefined ? findAny : find[type]), format)
   }, namedArgument)
 ).pipe(
   Command.withDescription("Show sandboxes, snapshots, volumes or images as JSON"),
   Command.withExamples([
     { command: "lightbox inspect web | jq -r '.[0].status'" },
+    { command: "lightbox inspect -f '{{.status}}' web" },
     { command: "lightbox inspect --type image alpine" }
   ]),
   Command.provide(driver())
 )
+
+/** `inspect` of one kind, as a subcommand. */
+export const inspectOnly = (type: (typeof types)[number]) =>
+  Command.make(
+    "inspect",
+    { names: Flags.nameOf(`Names of ${type}s`).pipe(Argument.atLeast(1)), format: formatFlag },
+    Effect.fnUntraced(function* ({ format, names }) {
+      yield* show(yield* Effect.forEach(names, find[type]), format)
+    }, namedArgument)
+  ).pipe(Command.withDescription(`Show ${type}s as JSON`))
 
 const encodeEntry = toJson(Shapes.LogEntry)
 
@@ -104,16 +128,33 @@ const sessionDecoder = (): ((entry: Microsandbox.LogEntry) => string) => {
   }
 }
 
+/** A job keeps its own output: of a sandbox that was started for one, docker's `logs` would show that. */
+const noteJobs = Effect.fnUntraced(function* ({ name, status }: Microsandbox.SandboxInfo) {
+  if (status !== "running" || (yield* Quiet) || (yield* Json)) return
+  const found = yield* Effect.scoped(Effect.flatMap(Sandbox.connect(name), ({ jobs }) => jobs)).pipe(
+    Effect.timeout("2 seconds"),
+    // The logs can be read even if the guest does not answer.
+    Effect.orElseSucceed(() => [])
+  )
+  const [first] = found
+  if (first !== undefined) {
+    yield* Console.error(
+      `note: jobs keep their own output: lightbox job logs ${name} ${found.length === 1 ? clean(first.id) : "ID"}`
+    )
+  }
+})
+
 export const logs = Command.make(
   "logs",
   {
     name: Flags.nameOf("Name of a sandbox, running or not"),
     follow: Flags.toggle("follow", "Print new entries until the sandbox stops").pipe(Flag.withAlias("f")),
     tail: Flags.count("tail", "COUNT", "Number of entries to begin with (default: all)").pipe(Flag.withAlias("n")),
+    since: Flags.since,
     timestamps: Flags.toggle("timestamps", "Print the time before each entry").pipe(Flag.withAlias("t")),
     system: Flags.toggle("system", "Include messages of the kernel and the runtime")
   },
-  Effect.fnUntraced(function* ({ follow, name, system, tail, timestamps }) {
+  Effect.fnUntraced(function* ({ follow, name, since, system, tail, timestamps }) {
     const driver = yield* Microsandbox.Microsandbox
     const isJson = yield* Json
     const { stderr, stdout } = yield* Outputs
@@ -128,7 +169,14 @@ export const logs = Command.make(
     }
     const sources = system ? Microsandbox.LogEntry.fields.source.literals : undefined
     const info = yield* Sandbox.get(name)
-    yield* Stream.runForEach(Logs.read(driver, info, { follow, tail, sources }), show).pipe(
+    yield* noteJobs(info)
+    const now = yield* DateTime.now
+    const first =
+      since === undefined ? undefined : Duration.isDuration(since) ? DateTime.subtractDuration(now, since) : since
+    const entries = Logs.read(driver, info, { follow, tail, sources }).pipe(
+      Stream.filter(({ timestamp }) => first === undefined || DateTime.isGreaterThanOrEqualTo(timestamp, first))
+    )
+    yield* Stream.runForEach(entries, show).pipe(
       Effect.mapError(nameFlags({ tail: "--tail" })),
       // One that is removed meanwhile, as `run` does at its end, has stopped.
       Effect.catchReason("LightboxError", "NotFound", (_, error) => (follow ? Effect.void : Effect.fail(error)))
@@ -144,9 +192,10 @@ export const top = Command.make(
   "top",
   {
     names: Flags.nameOf("Names of running sandboxes (default: all)").pipe(Argument.variadic()),
+    noStream: Flags.toggle("no-stream", "Print once, as it does anyway"),
     ...Flags.listing
   },
-  Effect.fnUntraced(function* ({ names, ...listing }) {
+  Effect.fnUntraced(function* ({ filters, format, names }) {
     const driver = yield* Microsandbox.Microsandbox
     const none = () => Effect.succeed([])
     const read = (info: Microsandbox.SandboxInfo) =>
@@ -187,7 +236,7 @@ export const top = Command.make(
         ],
         none: "No sandbox is running, or they are not measured."
       },
-      listing
+      { filters, format }
     )
   }, namedArgument)
 ).pipe(

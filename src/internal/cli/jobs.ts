@@ -3,6 +3,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Job from "../../Job.ts"
 import * as Sandbox from "../../Sandbox.ts"
@@ -10,7 +11,7 @@ import type { SignalName } from "../config/signals.ts"
 import { signals, statusOf } from "../config/signals.ts"
 import { keyboard, size } from "../guest/attach.ts"
 import { write as writeText } from "../report/output.ts"
-import { driver, instant, Json, Outputs, print, printList, printRemoved, toJson } from "./environment.ts"
+import { driver, Json, Outputs, print, printList, printRemoved, toJson } from "./environment.ts"
 import { requiredCommand } from "./exec.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
@@ -52,27 +53,50 @@ const exitStatusOf = (ended: Job.Ended): number =>
     ? lostStatus
     : statusOf(ended._tag === "Exited" ? ended : { exitCode: -1, signal: ended.signal })
 
-export const jobs = Command.make(
-  "jobs",
-  { sandbox: sandboxName, ...Flags.listing },
-  Effect.fnUntraced(
-    function* ({ sandbox, ...listing }) {
-      const connected = yield* Sandbox.connect(sandbox)
-      yield* printList(
-        Shapes.Jobs,
-        yield* connected.jobs,
-        {
-          columns: ["ID", "STATUS", "STARTED", "COMMAND"],
-          row: ({ argv, id, startedAt, status }) => [id, describe(status), instant(startedAt), argv.join(" ")],
-          none: "There are no jobs."
-        },
-        listing
-      )
-    },
-    Effect.scoped,
-    namedArgument
+const listed = {
+  sandbox: sandboxName.pipe(Argument.withDescription("Name of a running sandbox (default: all)"), Argument.optional),
+  ...Flags.listing
+}
+
+/** The jobs of a sandbox, or of all running ones. Those that end meanwhile have none. */
+const jobsOf = Effect.fnUntraced(function* (name: string | undefined) {
+  const of = (sandbox: string) =>
+    Effect.scoped(Effect.flatMap(Sandbox.connect(sandbox), ({ jobs }) => jobs)).pipe(
+      Effect.map((found) => found.map((job) => Object.assign({ sandbox }, job)))
+    )
+  if (name !== undefined) return yield* of(name)
+  const none = () => Effect.succeed([])
+  const running = (yield* Sandbox.list()).filter(({ status }) => status === "running")
+  const found = yield* Effect.forEach(running, ({ name }) =>
+    Effect.catchReasons(of(name), "LightboxError", { NotFound: none, NotRunning: none })
   )
-).pipe(Command.withDescription("List the jobs of a sandbox"), Command.provide(driver()))
+  return found.flat()
+})
+
+const list = Effect.fnUntraced(function* ({
+  sandbox,
+  ...listing
+}: Flags.Listing & { readonly sandbox: Option.Option<string> }) {
+  yield* printList(
+    Shapes.Jobs,
+    yield* jobsOf(Option.getOrUndefined(sandbox)),
+    {
+      columns: ["ID", "SANDBOX", "STATUS", "STARTED", "COMMAND"],
+      row: ({ argv, id, sandbox, startedAt, status }) => [id, sandbox, describe(status), startedAt, argv.join(" ")],
+      none: "There are no jobs."
+    },
+    listing
+  )
+}, namedArgument)
+
+const listDescription = "List the jobs of a sandbox, or of all that run"
+
+export const jobs = Command.make("jobs", listed, list).pipe(
+  Command.withDescription(listDescription),
+  Command.provide(driver())
+)
+
+const ls = Command.make("ls", listed, list).pipe(Command.withDescription(listDescription))
 
 const start = Command.make(
   "start",
@@ -195,6 +219,6 @@ const rm = Command.make(
 
 export const job = Command.make("job").pipe(
   Command.withDescription("Start, read and end jobs: commands that outlive their connection"),
-  Command.withSubcommands([start, attach, logs, wait, kill, write, rm]),
+  Command.withSubcommands([start, ls, attach, logs, wait, kill, write, rm]),
   Command.provide(driver())
 )

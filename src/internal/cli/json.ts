@@ -87,7 +87,7 @@ export const Inspected = Schema.Array(
 
 export const Images = Schema.Array(Microsandbox.ImageInfo)
 
-export const Jobs = Schema.Array(Job.Info)
+export const Jobs = Schema.Array(Schema.Struct({ sandbox: Schema.String, ...Job.Info.fields }))
 
 export const JobStarted = Schema.Struct({ id: Schema.String })
 

@@ -20,7 +20,8 @@ import * as Shapes from "./json.ts"
 const names = Flags.nameOf("Names of sandboxes").pipe(Argument.atLeast(1))
 
 const timeout = Flags.duration("timeout", "Kill it if it has not shut down after this time (default: 10 seconds)").pipe(
-  Flag.withAlias("t")
+  Flag.withAlias("t"),
+  Flag.withAlias("time")
 )
 
 /**

@@ -9,6 +9,7 @@ import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import { up } from "./build/up.ts"
 import * as Completions from "effect/cli/Completions"
+import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
 import * as Cause from "effect/Cause"
@@ -60,6 +61,18 @@ const { version } = Schema.decodeUnknownSync(Schema.Struct({ version: Schema.Str
   createRequire(import.meta.url)("../../../package.json")
 )
 
+/** Without a short form, which `rm -fv` of docker would run into. */
+const Version = GlobalFlag.Action({
+  flag: Flag.Boolean("version").pipe(Flag.withDescription("Show version information"), Flag.withDefault(false)),
+  run: GlobalFlag.Version.run
+})
+
+/** As in git, `help build` is `build --help`. */
+const rewritten = ([first = "", ...rest]: ReadonlyArray<string>): ReadonlyArray<string> => {
+  if (first === "help") return [...rest, "--help"]
+  return ["version", "-v", "-V"].includes(first) ? ["--version"] : [first, ...rest]
+}
+
 /** Runs the command line, prints everything, and returns the exit status. */
 export const run = Effect.fnUntraced(function* (given: ReadonlyArray<string>) {
   const args = Completion.endFlags(described(), given)
@@ -69,7 +82,7 @@ export const run = Effect.fnUntraced(function* (given: ReadonlyArray<string>) {
   const fail = (failure: Failure.Failure) => Effect.as(Console.error(Failure.show(failure, { json })), failure.status)
   const settings = Layer.mergeAll(
     CliConfig.layer({
-      builtIns: [GlobalFlag.Help, GlobalFlag.Version, Completion.Scripts, GlobalFlag.LogLevel]
+      builtIns: [GlobalFlag.Help, Version, Completion.Scripts, GlobalFlag.LogLevel]
     }),
     CliOutput.layerPresenter({
       present: Effect.fnUntraced(function* (event) {
@@ -87,9 +100,7 @@ export const run = Effect.fnUntraced(function* (given: ReadonlyArray<string>) {
     // Commands report on their own.
     Layer.succeed(Progress, () => {})
   )
-  // As in git: `help build` is `build --help`.
-  const asked = args[0] === "help" ? [...args.slice(1), "--help"] : args
-  return yield* Command.runWith(lightbox, { version })(asked).pipe(
+  return yield* Command.runWith(lightbox, { version })(args.length === 0 ? [] : rewritten(args)).pipe(
     Effect.as(0),
     Effect.catchTags({
       Ended: ({ status }) => Effect.succeed(status),

@@ -1,4 +1,5 @@
 /** Chooses the rows of a list, and formats them. */
+import { displayWidth } from "effect/cli/CliOutput"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -20,12 +21,25 @@ export const encode = <A, I>(
   return Array.isArray(encoded) ? encoded : []
 }
 
-/** The names of the fields of a list's rows. */
-const fieldsOf = <A, I>(schema: Schema.Codec<ReadonlyArray<A>, I>): ReadonlyArray<string> => {
+/** The fields of a list's rows, of all kinds. */
+const signaturesOf = <A, I>(schema: Schema.Codec<ReadonlyArray<A>, I>): ReadonlyArray<SchemaAST.PropertySignature> => {
   const { ast } = Schema.toEncoded(Schema.toCodecJson(schema))
   const row = SchemaAST.isArrays(ast) ? ast.rest[0] : undefined
-  return row !== undefined && SchemaAST.isObjects(row) ? row.propertySignatures.map(({ name }) => String(name)) : []
+  const kinds = row === undefined ? [] : SchemaAST.isUnion(row) ? row.types : [row]
+  return kinds.flatMap((kind) => (SchemaAST.isObjects(kind) ? kind.propertySignatures : []))
 }
+
+const fieldsOf = <A, I>(schema: Schema.Codec<ReadonlyArray<A>, I>): ReadonlyArray<string> => [
+  ...new Set(signaturesOf(schema).map(({ name }) => String(name)))
+]
+
+/** The values of a field that has only a few. */
+const valuesOf = <A, I>(schema: Schema.Codec<ReadonlyArray<A>, I>, field: string): ReadonlyArray<string> =>
+  signaturesOf(schema).flatMap(({ name, type }) =>
+    name === field && SchemaAST.isUnion(type) && type.types.every(SchemaAST.isLiteral)
+      ? type.types.map(({ literal }) => String(literal))
+      : []
+  )
 
 const expectField = (
   flag: string,
@@ -74,12 +88,21 @@ export const matcher = Effect.fnUntraced(function* <A, I>(
   filters: ReadonlyArray<Filter>
 ): Effect.fn.Return<(row: Encoded) => boolean, LightboxError> {
   const fields = fieldsOf(schema)
-  const checks = yield* Effect.forEach(filters, ({ key, value }) =>
-    Effect.map(expectField("--filter", fields, key), (field) => ({
-      // Each label is a condition of its own.
-      group: field === "labels" ? `${field} ${value}` : field,
-      isMet: (row: Encoded) => isMatch(fieldOf(row, field), { isRecord: field === "labels", wanted: value })
-    }))
+  const checks = yield* Effect.forEach(
+    filters,
+    Effect.fnUntraced(function* ({ key, value }) {
+      const field = yield* expectField("--filter", fields, key)
+      const values = valuesOf(schema, field)
+      if (values.length > 0 && !values.some((one) => isLike(one, value))) {
+        const problem = `no ${field} is ${JSON.stringify(value)}; expected ${values.join(", ")}`
+        return yield* invalid("lightbox", "--filter", problem)
+      }
+      return {
+        // Each label is a condition of its own.
+        group: field === "labels" ? `${field} ${value}` : field,
+        isMet: (row: Encoded) => isMatch(fieldOf(row, field), { isRecord: field === "labels", wanted: value })
+      }
+    })
   )
   const groups = [...Map.groupBy(checks, ({ group }) => group).values()]
   return (row) => groups.every((group) => group.some(({ isMet }) => isMet(row)))
@@ -117,3 +140,90 @@ export const renderer = Effect.fnUntraced(function* <A, I>(
       return clean(json === undefined && path !== "" ? textOf(value) : JSON.stringify(value ?? null))
     })
 })
+
+// =============================================================================
+// Tables
+// =============================================================================
+
+const units = [
+  ["year", 365 * 86_400_000, 2],
+  ["month", 30 * 86_400_000, 2],
+  ["week", 7 * 86_400_000, 2],
+  ["day", 86_400_000, 2],
+  ["hour", 3_600_000, 1],
+  ["minute", 60_000, 1],
+  ["second", 1000, 1]
+] as const
+
+/** Says how long ago something was, as docker does. */
+export const age = (millis: number): string => {
+  for (const [unit, size, least] of units) {
+    const count = Math.floor(millis / size)
+    if (count >= least) return `${count} ${unit}${count === 1 ? "" : "s"} ago`
+  }
+  return "now"
+}
+
+/** Splits a text between words, or within one that is too long. */
+const wrap = (text: string, width: number): ReadonlyArray<string> => {
+  const lines = [""]
+  for (const word of text.split(/(?<=\S)(?= )/)) {
+    const last = lines.length - 1
+    if (displayWidth(`${lines[last]}${word}`) <= width) lines[last] += word
+    else {
+      let line = lines[last] === "" ? lines.pop() : ""
+      for (const character of word.trimStart()) {
+        if (displayWidth(`${line}${character}`) > width) {
+          lines.push(line ?? "")
+          line = ""
+        }
+        line += character
+      }
+      lines.push(line ?? "")
+    }
+  }
+  return lines
+}
+
+const gap = 3
+
+const pad = (text: string, width: number): string => text + " ".repeat(Math.max(0, width - displayWidth(text)))
+
+const widest = (texts: ReadonlyArray<string>): number => Math.max(...texts.map((text) => displayWidth(text)))
+
+/**
+ * Lays out rows below their titles. Where the window is too narrow, the last column is wrapped, or if that would leave it
+ * little room, each row becomes a list of titles and values.
+ */
+export const layOut = (
+  titles: ReadonlyArray<string>,
+  rows: ReadonlyArray<ReadonlyArray<string>>,
+  columns: number
+): string => {
+  const widths = titles.map((title, column) => widest([title, ...rows.map((row) => row[column] ?? "")]))
+  const left = widths.slice(0, -1).reduce((sum, width) => sum + width + gap, 0)
+  const isWide = left + (widths.at(-1) ?? 0) <= columns
+  if (isWide || left <= 0.6 * columns) {
+    return [titles, ...rows]
+      .flatMap((row) => {
+        const start = row.slice(0, -1).map((cell, column) => pad(cell, (widths[column] ?? 0) + gap))
+        const [first = "", ...rest] = wrap(row.at(-1) ?? "", columns - left)
+        return [`${start.join("")}${first}`.trimEnd(), ...rest.map((line) => `${" ".repeat(left)}${line}`)]
+      })
+      .join("\n")
+  }
+  const indent = widest(titles) + gap
+  return rows
+    .map((row) =>
+      row
+        .flatMap((cell, column) =>
+          cell === ""
+            ? []
+            : wrap(cell, Math.max(1, columns - indent)).map(
+                (line, index) => `${pad(index === 0 ? (titles[column] ?? "") : "", indent)}${line}`
+              )
+        )
+        .join("\n")
+    )
+    .join("\n\n")
+}

@@ -5,6 +5,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
+import type { SandboxConfig } from "../../SandboxConfig.ts"
 import type { PublishedPort, PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as SandboxProxy from "../../SandboxProxy.ts"
@@ -13,7 +14,7 @@ import { defaultBind } from "../config/schemas.ts"
 import { invalid, timeLimit } from "../config/validation.ts"
 import { isFound } from "../host/fileFailure.ts"
 import { endpoint } from "../driver/ports.ts"
-import { driver, instant, Json, mebibytes, Outputs, Quiet, print, printList, printRemoved } from "./environment.ts"
+import { driver, Json, mebibytes, Outputs, Quiet, print, printList, printRemoved } from "./environment.ts"
 import { command, expectTerminal, ownFailure, runIn } from "./exec.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
@@ -44,7 +45,9 @@ export const run = Command.make(
     mounts: Flags.mounts,
     volumes: Flags.volumes,
     ports: Flags.ports,
-    network: Flags.choice("network", ["public", "all", "none"], "Network access (default: public)"),
+    network: Flags.choice("network", ["public", "all", "none"], "Network access (default: public)").pipe(
+      Flag.withAlias("net")
+    ),
     pullPolicy: Flags.pullPolicy,
     secrets: Flags.secrets,
     labels: Flags.labels.pipe(Flag.withAlias("l")),
@@ -55,7 +58,9 @@ export const run = Command.make(
     remove: Flags.toggle("rm", "Remove the sandbox afterwards, as it does anyway"),
     timeout: Flags.duration("timeout", "End the command after this time, with status 124, or a detached sandbox"),
     maxDuration: Flags.duration("max-duration", "End the sandbox after this time"),
-    detach: Flags.toggle("detach", "Leave the sandbox running and print its name").pipe(Flag.withAlias("d")),
+    detach: Flags.toggle("detach", "Leave the sandbox running and print its name; a command becomes its job main").pipe(
+      Flag.withAlias("d")
+    ),
     detachFor: Flags.duration("detach-for", "Like --detach, but a later sweep removes the sandbox after this time"),
     reuse: Flags.toggle(
       "reuse",
@@ -72,13 +77,6 @@ export const run = Command.make(
       // With an image, the first word belongs to the command.
       const words = image === undefined || snapshot === undefined ? input.command : [snapshot, ...input.command]
       const isDetached = input.detach || detachFor !== undefined
-      if (isDetached && words.length > 0) {
-        return yield* invalid(
-          "run",
-          input.detach ? "--detach" : "--detach-for",
-          "cannot be combined with a command; run it later with lightbox exec NAME COMMAND"
-        )
-      }
       const kept = isDetached ? (input.detach ? "--detach" : "--detach-for") : input.reuse ? "--reuse" : undefined
       if (input.remove && kept !== undefined) {
         return yield* invalid("run", "--rm", `cannot be combined with ${kept}, which keeps the sandbox`)
@@ -131,6 +129,7 @@ export const run = Command.make(
             }),
         pullPolicy: input.pullPolicy,
         labels: input.labels,
+        ...(isDetached ? serviceOf(words) : {}),
         maxDuration: input.maxDuration ?? (isDetached ? input.timeout : undefined),
         onPullProgress: yield* reportPull(image)
       }
@@ -188,6 +187,10 @@ export const run = Command.make(
   ]),
   Command.provide(driver())
 )
+
+/** The command of a sandbox that keeps running is a job, which starts again with the sandbox. */
+const serviceOf = ([program, ...args]: ReadonlyArray<string>): Pick<SandboxConfig, "services"> =>
+  program === undefined ? {} : { services: { main: { command: [program, ...args] } } }
 
 /** The command that the launch defaults of a snapshot name. */
 const defaultCommand = Effect.fnUntraced(function* (snapshot: string | undefined) {
@@ -326,7 +329,7 @@ export const ps = Command.make(
           ports
             .map(({ bind, guest, host }) => `${bind === defaultBind ? host : endpoint({ bind, host })}->${guest}`)
             .join(", ") || "-",
-          instant(createdAt)
+          createdAt
         ],
         none: "There are no sandboxes."
       },
@@ -346,7 +349,7 @@ export const rm = Command.make(
     // Check all names before removing any.
     const exists = snapshot ? Snapshot.exists : (name: string) => isFound(Sandbox.get(name))
     const found = yield* Effect.filter(names, (name) =>
-      force ? exists(name) : Effect.as(snapshot ? expectSnapshot(name) : Sandbox.get(name), true)
+      force ? exists(name) : Effect.as(snapshot ? expectSnapshot(name) : expectSandbox(name), true)
     )
     yield* Effect.forEach(found, (name) => (snapshot ? Snapshot.remove(name) : Sandbox.remove(name, { force })), {
       discard: true
@@ -354,6 +357,21 @@ export const rm = Command.make(
     yield* printRemoved(found)
   }, namedArgument)
 ).pipe(Command.withDescription("Remove sandboxes, or snapshots with all their generations"), Command.provide(driver()))
+
+/** In other tools, one command removes what has the name, whatever it is. */
+const expectSandbox = Effect.fnUntraced(function* (name: string) {
+  yield* Sandbox.get(name).pipe(
+    Effect.catchReason("LightboxError", "NotFound", (_, error) =>
+      Effect.flatMap(Snapshot.exists(name), (isSnapshot) =>
+        Effect.fail(
+          isSnapshot
+            ? invalid("rm", "NAME", `"${name}" is the name of a snapshot; pass --snapshot to remove it`)
+            : error
+        )
+      )
+    )
+  )
+})
 
 const expectSnapshot = Effect.fnUntraced(function* (name: string) {
   if (yield* Snapshot.exists(name)) return

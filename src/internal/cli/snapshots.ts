@@ -11,7 +11,7 @@ import { shortPath } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 import { snapshotLabel } from "../ownership/labels.ts"
 import { clean } from "../report/terminalText.ts"
-import { bytes, driver, format, instant, Json, print, printList, printReport } from "./environment.ts"
+import { bytes, driver, format, Json, print, printList, printReport } from "./environment.ts"
 import { namedArgument, nameFile, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -37,7 +37,7 @@ export const ls = Command.make(
           `${generation}`,
           image,
           bytes(allocated),
-          instant(createdAt)
+          createdAt
         ],
         none: "There are no snapshots."
       },
@@ -52,33 +52,47 @@ const generations = Effect.fnUntraced(function* (name: string, listing: Flags.Li
     yield* Snapshot.generations(name),
     {
       columns: ["GENERATION", "CREATED", ""],
-      row: ({ createdAt, generation, isCurrent }) => [`${generation}`, instant(createdAt), isCurrent ? "current" : ""],
+      row: ({ createdAt, generation, isCurrent }) => [`${generation}`, createdAt, isCurrent ? "current" : ""],
       none: "This snapshot has no generations: another tool made it."
     },
     listing
   )
 })
 
+/** The lines of a generation: where it is from, and the steps that its build ran. */
+const stepsOf = (
+  generation: Snapshot.Generation
+): ReadonlyArray<{ readonly generation?: Snapshot.Generation | undefined; readonly step: string }> => {
+  const { build } = generation
+  if (build === undefined) return [{ generation, step: generation.key === "" ? "(captured or loaded)" : "(built)" }]
+  return [{ generation, step: `from ${build.image}` }, ...build.steps.map((step) => ({ step }))]
+}
+
 export const history = Command.make(
   "history",
   { name },
   Effect.fnUntraced(function* ({ name }) {
-    yield* printList(Shapes.Generations, yield* Snapshot.generations(name), {
-      columns: ["GENERATION", "CREATED", "FROM", "LABELS", ""],
-      row: ({ createdAt, generation, isCurrent, key, labels }) => [
-        `${name}@${generation}`,
-        instant(createdAt),
-        key === "" ? "capture or file" : `build ${key.slice(0, 12)}`,
-        Object.entries(labels)
-          .map(([key, value]) => `${key}=${value}`)
-          .join(" "),
-        isCurrent ? "current" : ""
-      ],
-      none: "This snapshot has no generations: another tool made it."
+    const all = yield* Snapshot.generations(name)
+    yield* print(Shapes.Generations, all, {
+      full: yield* format(all.flatMap(stepsOf), {
+        columns: ["GENERATION", "CREATED", "LABELS", "STEP"],
+        row: ({ generation, step }) => [
+          generation === undefined ? "" : `${name}@${generation.generation}${generation.isCurrent ? " (current)" : ""}`,
+          generation === undefined ? "" : generation.createdAt,
+          generation === undefined
+            ? ""
+            : Object.entries(generation.labels)
+                .map(([key, value]) => `${key}=${value}`)
+                .join(" "),
+          step
+        ],
+        none: "This snapshot has no generations: another tool made it."
+      }),
+      brief: all.map(({ generation }) => `${name}@${generation}`).join("\n")
     })
   }, namedArgument)
 ).pipe(
-  Command.withDescription("Show the generations of a snapshot, and where they are from"),
+  Command.withDescription("Show the generations of a snapshot, and the steps that built them"),
   Command.provide(driver())
 )
 
@@ -203,13 +217,13 @@ export const diff = Command.make(
       Effect.mapError(nameFlags({ before: "A", after: Option.isSome(b) ? "B" : "A", limit: "--limit" }))
     )
     yield* print(Snapshot.Diff, found, {
-      full: format(found.differences, {
-        columns: ["", "PATH", "SIZE", "CHANGES"],
+      full: yield* format(found.differences, {
+        columns: ["KIND", "SIZE", "CHANGES", "PATH"],
         row: ({ changes, kind, path, size, type }) => [
           marks[kind],
-          path,
           type === "File" ? `${size}` : type === "Directory" ? "folder" : type,
-          changes.join(", ")
+          changes.join(", "),
+          path
         ],
         none: "There are no differences."
       }),
@@ -249,7 +263,8 @@ export const prune = Command.make(
     keep: Flags.count("keep", "COUNT", "Number of generations to keep of each name (default: all)"),
     olderThan: Flags.duration("older-than", "Keep results used within this time"),
     maxBytes: Flags.text("max-bytes", "SIZE", "Keep the most recently used results up to this total size, such as 20G"),
-    dryRun: Flags.toggle("dry-run", "Only show what would be removed")
+    dryRun: Flags.toggle("dry-run", "Only show what would be removed"),
+    force: Flags.unasked
   },
   Effect.fnUntraced(function* ({ dryRun, keep, maxBytes, olderThan }) {
     const report = yield* Snapshot.prune({
@@ -266,7 +281,7 @@ export const prune = Command.make(
           verdict,
           definition === undefined ? name : `${definition} (${name})`,
           bytes(allocated),
-          instant(usedAt),
+          usedAt,
           reason
         ],
         none: "There is nothing to remove."

@@ -4,9 +4,10 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Volume from "../../Volume.ts"
-import { bytes, driver, instant, mebibytes, print, printList, printRemoved, printReport } from "./environment.ts"
+import { bytes, driver, mebibytes, print, printList, printRemoved, printReport } from "./environment.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
+import { inspectOnly } from "./inspect.ts"
 import * as Shapes from "./json.ts"
 
 const name = Flags.nameOf("Name of the volume")
@@ -29,13 +30,7 @@ const ls = Command.make(
       all,
       {
         columns: ["NAME", "KIND", "QUOTA", "USED", "CREATED"],
-        row: ({ createdAt, kind, name, quota, used }) => [
-          name,
-          kind,
-          mebibytes(quota),
-          bytes(used),
-          instant(createdAt)
-        ],
+        row: ({ createdAt, kind, name, quota, used }) => [name, kind, mebibytes(quota), bytes(used), createdAt],
         none: "There are no volumes."
       },
       listing
@@ -86,7 +81,8 @@ const prune = Command.make(
   {
     labels: Flags.labels.pipe(Flag.withDescription("Only volumes with this label")),
     olderThan: Flags.duration("older-than", "Only volumes created longer ago than this"),
-    dryRun: Flags.toggle("dry-run", "Only show what would be removed")
+    dryRun: Flags.toggle("dry-run", "Only show what would be removed"),
+    force: Flags.unasked
   },
   Effect.fnUntraced(function* ({ dryRun, labels, olderThan }) {
     const report = yield* Volume.prune({ labels, olderThan, dryRun }).pipe(
@@ -102,6 +98,6 @@ const prune = Command.make(
 
 export const volume = Command.make("volume").pipe(
   Command.withDescription("List, create and remove volumes"),
-  Command.withSubcommands([ls, create, rm, prune]),
+  Command.withSubcommands([ls, create, inspectOnly("volume"), rm, prune]),
   Command.provide(driver())
 )

@@ -275,6 +275,8 @@ export interface GenerationRecord {
   generation: number
   key: string
   labels: Record<string, string>
+  /** The base image and what the steps did, in their order. Absent unless a build made it. */
+  build?: { image: string; steps: Array<string> }
   createdAt: Date
   isCurrent: boolean
 }
@@ -287,7 +289,12 @@ export interface GenerationRecord {
  */
 export const listGenerations = async (name: string, options?: CallOptions): Promise<Array<GenerationRecord>> =>
   (await run(Snapshots.generations(name), signalOf("listGenerations", options))).map(
-    ({ createdAt, labels, ...rest }) => ({ ...rest, labels: { ...labels }, createdAt: DateTime.toDateUtc(createdAt) })
+    ({ build, createdAt, labels, ...rest }) => ({
+      ...rest,
+      labels: { ...labels },
+      ...(build === undefined ? {} : { build: { ...build, steps: [...build.steps] } }),
+      createdAt: DateTime.toDateUtc(createdAt)
+    })
   )
 
 const decodeRollback = checked(

@@ -209,6 +209,10 @@ export const make = ({ isLive }: { readonly isLive: boolean }): View => {
       case "StepFinished":
         build.tail = []
         return [{ mark: "done", text: stepText(build, event), notes: [span(event.duration)] }]
+      case "Checkpointing": {
+        const what = event.index === build.steps ? "snapshot" : "result"
+        return begin(build, timeOf(event), `${labelOf(build, event.index)} saving the ${what}`)
+      }
       case "Checkpointed": {
         const notes = [span(event.duration)]
         return [{ mark: "note", text: `${labelOf(build, event.index)} result kept`, notes }]

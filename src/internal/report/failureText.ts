@@ -118,7 +118,8 @@ const lists: { readonly [resource: string]: { readonly [way in Way]: string | un
   snapshot: {
     effect: "Check the name, or build the snapshot first",
     promise: "Check the name, or build the snapshot first",
-    cli: "`lightbox ls` lists the snapshots, `build` makes one, and `run --image` boots an image"
+    // The hint names the image.
+    cli: undefined
   },
   job: {
     effect: "sandbox.jobs lists the jobs of a sandbox",
@@ -190,7 +191,9 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
   }
   switch (reason._tag) {
     case "NotFound":
-      return lists[reason.resource]?.[way]
+      return way === "cli" && reason.resource === "snapshot"
+        ? `\`lightbox ls\` lists the snapshots, \`build\` makes one, and \`run --image ${safe(reason.name)}\` boots an image`
+        : lists[reason.resource]?.[way]
     case "AlreadyExists":
       if (reason.resource === "job" && isCli) return "`lightbox job rm SANDBOX ID` frees the id"
       if (reason.resource !== "snapshot") {

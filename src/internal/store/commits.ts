@@ -10,7 +10,7 @@ import type * as Ownership from "../../Ownership.ts"
 import type { LaunchDefaults } from "../../SandboxConfig.ts"
 import type { Snapshot } from "../../Snapshot.ts"
 import { generate, noteForScope } from "../ownership/labels.ts"
-import { type Generation, keyLabel, type NameRecord, type Store } from "./store.ts"
+import { type Generation, keyLabel, type NameRecord, type Recipe, type Store } from "./store.ts"
 import { currentOf, type Driver, inOneStep, isResult, isSnapshot, lockNames, lookUp, toSnapshot } from "./links.ts"
 import { noteUnnamed, removeUnneeded, roots } from "./generations.ts"
 import { get, requireFree, requireOurs, resolve } from "./names.ts"
@@ -23,6 +23,8 @@ export interface Commit {
   readonly labels: { readonly [key: string]: string }
   /** Default: none. */
   readonly defaults?: LaunchDefaults | undefined
+  /** Absent unless a build made it. */
+  readonly build?: Recipe | undefined
   /** Default: that of the record. */
   readonly lastBuild?: NameRecord["lastBuild"]
   /** Number of generations to keep. */
@@ -85,7 +87,7 @@ const moveTo = (
 ): Effect.Effect<{ readonly snapshot: Snapshot; readonly isNew: boolean }, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { defaults, key, keep, labels, method, name, overwrite, replaceForeign, result } = wanted
+      const { build, defaults, key, keep, labels, method, name, overwrite, replaceForeign, result } = wanted
       yield* lockNames(store)
       if (!overwrite) yield* requireFree(driver, method, name)
       const { current, isUnchanged, record, existing } = yield* stateOf(driver, store, wanted)
@@ -121,6 +123,7 @@ const moveTo = (
         artifact: result.name,
         labels,
         ...(defaults === undefined || hasDefaults(undefined, defaults) ? {} : { defaults }),
+        ...(build === undefined ? {} : { build }),
         createdAt: now
       }
       const dropped = earlier.flatMap((generation) => (stays.includes(generation) ? [] : [generation.artifact]))
@@ -277,8 +280,10 @@ export const tag = (
       // A prune must not remove it before the name needs it.
       yield* noteForScope(store.ownership, "use", result.name)
       const key = isResult(result) ? (result.labels[keyLabel] ?? "") : ""
+      const { record } = yield* lookUp(driver, store, reference.split("@")[0] ?? "")
+      const build = record.generations.find((one) => one.generation === generation)?.build
       const kept = { keep: Infinity, replaceForeign: false, overwrite }
-      const wanted = { name, result, key, labels, defaults, method, ...kept }
+      const wanted = { name, result, key, labels, defaults, build, method, ...kept }
       return (yield* commit(driver, store, wanted)).snapshot
     })
   )

@@ -156,6 +156,7 @@ export const generations = Effect.fnUntraced(function* (
     key: generation.key,
     labels: generation.labels,
     ...(generation.defaults === undefined ? {} : { defaults: generation.defaults }),
+    ...(generation.build === undefined ? {} : { build: generation.build }),
     createdAt: DateTime.makeUnsafe(generation.createdAt),
     isCurrent: generation === current
   }))

@@ -52,6 +52,15 @@ export const Descriptor = Schema.Struct({
 
 export type Descriptor = typeof Descriptor.Type
 
+/** What a build has run, for a reader. */
+export const Recipe = Schema.Struct({
+  image: Schema.String,
+  /** Descriptions, without secrets. */
+  steps: Schema.Array(Schema.String)
+})
+
+export type Recipe = typeof Recipe.Type
+
 /** One generation of a name. */
 export const Generation = Schema.Struct({
   generation: Schema.Int,
@@ -59,6 +68,7 @@ export const Generation = Schema.Struct({
   artifact: Schema.String,
   labels: Schema.Record(Schema.String, Schema.String),
   defaults: Schema.optionalKey(LaunchDefaults),
+  build: Schema.optionalKey(Recipe),
   /** Milliseconds since 1970. */
   createdAt: Schema.Finite
 })
