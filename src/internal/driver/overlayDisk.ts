@@ -117,20 +117,59 @@ export async function* ofOverlay(folder: string): Parts {
   }
 }
 
-/** Searches a disk for byte strings, including those that span two parts. */
-export const search = async (parts: Parts, needles: ReadonlyArray<Uint8Array>): Promise<ReadonlyArray<boolean>> => {
-  const found = needles.map(() => false)
-  const overlap = Math.max(1, ...needles.map((needle) => needle.length)) - 1
+const zeros = Buffer.alloc(clusterBytes)
+
+/**
+ * Searches a disk for byte strings, including those that span two parts. Stops between two parts if aborted.
+ *
+ * All are looked for in one pass (Rabin and Karp): a hash of the last few bytes moves along, and only where it is that of
+ * a beginning are bytes compared.
+ */
+export const search = async (
+  parts: Parts,
+  needles: ReadonlyArray<Uint8Array>,
+  signal?: AbortSignal
+): Promise<ReadonlyArray<boolean>> => {
+  const found = needles.map((needle) => needle.length === 0)
+  const wanted = needles.filter((needle) => needle.length > 0)
+  const length = wanted.reduce((least, needle) => Math.min(least, needle.length), 32)
+  const overlap = wanted.reduce((most, needle) => Math.max(most, needle.length), 1) - 1
+  const factor = 0x01000193
+  let power = 1
+  for (let index = 0; index < length; index++) power = Math.imul(power, factor)
+  const hashOf = (bytes: Uint8Array) =>
+    bytes.subarray(0, length).reduce((hash, byte) => (Math.imul(hash, factor) + byte) | 0, 0)
+  const byHash = new Map<number, Array<number>>()
+  for (const [index, needle] of needles.entries()) {
+    if (needle.length === 0) continue
+    const hash = hashOf(needle)
+    byHash.set(hash, [...(byHash.get(hash) ?? []), index])
+  }
+  // Most hashes are ruled out by some of their bits.
+  const maybe = new Uint8Array(1 << 16)
+  for (const hash of byHash.keys()) maybe[(hash ^ (hash >>> 16)) & 0xffff] = 1
   let last: Buffer = Buffer.alloc(0)
   for await (const { bytes } of parts) {
+    signal?.throwIfAborted()
+    if (byHash.size === 0) break
     const window = Buffer.concat([last, bytes])
-    for (const [index, needle] of needles.entries()) found[index] ||= window.indexOf(needle) !== -1
+    let hash = 0
+    for (let end = 0; end < window.length; end++) {
+      hash = (Math.imul(hash, factor) + (window[end] ?? 0)) | 0
+      const start = end - length + 1
+      if (start > 0) hash = (hash - Math.imul(power, window[start - 1] ?? 0)) | 0
+      if (start < 0 || maybe[(hash ^ (hash >>> 16)) & 0xffff] === 0) continue
+      for (const index of byHash.get(hash) ?? []) {
+        const needle = needles[index] ?? zeros
+        found[index] ||=
+          needle.length <= window.length - start &&
+          window.compare(needle, 0, needle.length, start, start + needle.length) === 0
+      }
+    }
     last = window.subarray(window.length - Math.min(overlap, window.length))
   }
   return found
 }
-
-const zeros = Buffer.alloc(clusterBytes)
 
 /** Writes a disk to a new file that occupies no space for zeros, and flushes it. Stops between two parts if aborted. */
 export const write = async (parts: Parts, path: string, signal: AbortSignal): Promise<void> => {
