@@ -196,6 +196,12 @@ describe("a captured sandbox", () => {
       ])
       assert.deepStrictEqual(yield* left, { snapshotLinks: [], snapshots: [] })
       yield* Snapshot.capture(other, { name: "app" })
+      // Of the secrets of commands, the last 1,000 are known.
+      const env = Array.from({ length: 1001 }, (_, index) => [`S${index}`, Redacted.make(`secret-${index}-`)] as const)
+      yield* other.shell("echo $S0 > /root/first", { env: Object.fromEntries(env) })
+      yield* Snapshot.capture(other, { name: "app" })
+      yield* other.writeFileString("/root/second", "secret-1-")
+      assert.deepStrictEqual(yield* refused({}, other), ["Snapshot.capture", "of a command or an option"])
     })
   )
 

@@ -117,13 +117,11 @@ export async function* ofOverlay(folder: string): Parts {
   }
 }
 
-const zeros = Buffer.alloc(clusterBytes)
-
 /**
  * Searches a disk for byte strings, including those that span two parts. Stops between two parts if aborted.
  *
- * All are looked for in one pass (Rabin and Karp): a hash of the last few bytes moves along, and only where it is that of
- * a beginning are bytes compared.
+ * All are looked for in one pass (Wu and Manber): the two bytes where a beginning could end tell how far the next place
+ * is where one can.
  */
 export const search = async (
   parts: Parts,
@@ -131,45 +129,45 @@ export const search = async (
   signal?: AbortSignal
 ): Promise<ReadonlyArray<boolean>> => {
   const found = needles.map((needle) => needle.length === 0)
-  const wanted = needles.filter((needle) => needle.length > 0)
-  const length = wanted.reduce((least, needle) => Math.min(least, needle.length), 32)
-  const overlap = wanted.reduce((most, needle) => Math.max(most, needle.length), 1) - 1
-  const factor = 0x01000193
-  let power = 1
-  for (let index = 0; index < length; index++) power = Math.imul(power, factor)
-  const hashOf = (bytes: Uint8Array) =>
-    bytes.subarray(0, length).reduce((hash, byte) => (Math.imul(hash, factor) + byte) | 0, 0)
-  const byHash = new Map<number, Array<number>>()
-  for (const [index, needle] of needles.entries()) {
-    if (needle.length === 0) continue
-    const hash = hashOf(needle)
-    byHash.set(hash, [...(byHash.get(hash) ?? []), index])
+  const wanted = needles.flatMap((needle, index) => (needle.length > 0 ? [{ index, needle: Buffer.from(needle) }] : []))
+  /** The length of all beginnings. */
+  const length = wanted.reduce((least, { needle }) => Math.min(least, needle.length), 32)
+  const overlap = wanted.reduce((most, { needle }) => Math.max(most, needle.length), 1) - 1
+  const pairAt = (bytes: Buffer, end: number) => ((length > 1 ? (bytes[end - 1] ?? 0) : 0) << 8) | (bytes[end] ?? 0)
+  const steps = new Uint8Array(1 << 16).fill(Math.max(1, length - 1))
+  const byBeginning = new Map<string, typeof wanted>()
+  for (const entry of wanted) {
+    const { needle } = entry
+    const beginning = needle.toString("latin1", 0, length)
+    byBeginning.set(beginning, [...(byBeginning.get(beginning) ?? []), entry])
+    for (let end = Math.min(1, length - 1); end < length; end++) {
+      const pair = pairAt(needle, end)
+      steps[pair] = Math.min(steps[pair] ?? 0, length - 1 - end)
+    }
   }
-  // Most hashes are ruled out by some of their bits.
-  const maybe = new Uint8Array(1 << 16)
-  for (const hash of byHash.keys()) maybe[(hash ^ (hash >>> 16)) & 0xffff] = 1
   let last: Buffer = Buffer.alloc(0)
   for await (const { bytes } of parts) {
     signal?.throwIfAborted()
-    if (byHash.size === 0) break
+    if (wanted.length === 0) break
     const window = Buffer.concat([last, bytes])
-    let hash = 0
-    for (let end = 0; end < window.length; end++) {
-      hash = (Math.imul(hash, factor) + (window[end] ?? 0)) | 0
-      const start = end - length + 1
-      if (start > 0) hash = (hash - Math.imul(power, window[start - 1] ?? 0)) | 0
-      if (start < 0 || maybe[(hash ^ (hash >>> 16)) & 0xffff] === 0) continue
-      for (const index of byHash.get(hash) ?? []) {
-        const needle = needles[index] ?? zeros
-        found[index] ||=
-          needle.length <= window.length - start &&
-          window.compare(needle, 0, needle.length, start, start + needle.length) === 0
+    for (let end = length - 1; end < window.length;) {
+      const step = steps[pairAt(window, end)] ?? 1
+      if (step > 0) {
+        end += step
+        continue
       }
+      const start = end - length + 1
+      for (const { index, needle } of byBeginning.get(window.toString("latin1", start, end + 1)) ?? []) {
+        found[index] ||= window.subarray(start, start + needle.length).equals(needle)
+      }
+      end++
     }
     last = window.subarray(window.length - Math.min(overlap, window.length))
   }
   return found
 }
+
+const zeros = Buffer.alloc(clusterBytes)
 
 /** Writes a disk to a new file that occupies no space for zeros, and flushes it. Stops between two parts if aborted. */
 export const write = async (parts: Parts, path: string, signal: AbortSignal): Promise<void> => {
