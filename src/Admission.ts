@@ -66,6 +66,15 @@ export class Admission extends Context.Service<
   {
     /** Waits until a sandbox with this memory (bytes, or the default) fits, and reserves it until the scope closes. */
     readonly admit: (method: string, memory: number | undefined) => Effect.Effect<Room, LightboxError, Scope.Scope>
+    /**
+     * Waits until sandboxes fit all at once, and reserves a room for each until the scope closes. Fails immediately with
+     * `NoCapacity` if they, and sandboxes that stay meanwhile (`besides`, in bytes), exceed the whole budget.
+     */
+    readonly admitAll: (
+      method: string,
+      memories: ReadonlyArray<number | undefined>,
+      besides?: ReadonlyArray<number>
+    ) => Effect.Effect<ReadonlyArray<Room>, LightboxError, Scope.Scope>
     /** Runs an effect that boots a sandbox, waiting while too many others are booting. */
     readonly boot: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   }

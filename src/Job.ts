@@ -215,7 +215,10 @@ export interface Job {
   readonly logs: (options?: LogOptions) => Stream.Stream<LogEvent, LightboxError>
   /** Waits until the job has ended and its log is complete. Interrupting it leaves the job running. */
   readonly wait: Effect.Effect<Ended, LightboxError>
-  /** Sends a signal to the command's process group. No effect after it has ended. */
+  /**
+   * Sends a signal to the command's process group. No effect after it has ended. Like all that needs the group, it fails
+   * with `FileError` if the command has changed the record of it; {@link Job.remove} with `force` ends such a job.
+   */
   readonly signal: (signal: Guest.Signal) => Effect.Effect<void, LightboxError>
   /**
    * Sends input to the command, which needs `stdin: "open"`, and leaves it open. Waits until everything is in the
@@ -240,7 +243,10 @@ export interface Job {
    * `InvalidConfig` if the job has no terminal.
    */
   readonly attach: Effect.Effect<Status, LightboxError>
-  /** Removes an ended job and its log. With `force`, kills a running one first; without, it fails with `StillRunning`. */
+  /**
+   * Removes an ended job and its log. With `force`, kills a running one first, and everything that it has started, as the
+   * job's user; without, it fails with `StillRunning`.
+   */
   readonly remove: (options?: { readonly force?: boolean | undefined }) => Effect.Effect<void, LightboxError>
 }
 

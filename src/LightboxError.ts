@@ -136,7 +136,7 @@ export class Replaced extends Failure.extend<Replaced>("effect-lightbox/Lightbox
 }
 
 /**
- * The image, volume or snapshot is in use. `usedBy` lists the known users. Retryable.
+ * The image, volume, snapshot or sandbox is in use. `usedBy` lists the known users. Retryable.
  *
  * @category errors
  * @since 0.1.0

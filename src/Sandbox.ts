@@ -34,6 +34,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as Struct from "effect/Struct"
+import * as Admission from "./Admission.ts"
 import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
 import type * as Job from "./Job.ts"
@@ -562,13 +563,15 @@ const prepareLaunch = Effect.fnUntraced(function* <E, R>(
 
 const boot = Effect.fnUntraced(function* (
   { config, onPullProgress, source, ...checked }: Checked,
-  peers?: internal.Peers
+  room?: Admission.Room,
+  peers?: Handle.Peers
 ) {
   const name = config.name ?? (yield* generateName())
   const launching = (onPullProgress?: Microsandbox.CreateSandbox["onPullProgress"]) =>
     internal.launch({
       config,
       peers,
+      room,
       timeout: checked.releaseTimeout ?? Duration.seconds(30),
       request: {
         name,
@@ -664,7 +667,8 @@ export type GroupMember<E = never, R = never> = SourceOptions<E, R> &
  * the ports of its {@link Dependency}, over TCP. Nothing else of other members can be reached, whatever the network.
  * Servers may listen on their own 127.0.0.1 only, and no port of this host is opened for that.
  *
- * If a member fails to launch, all are removed. When the scope closes, they are removed in reverse order.
+ * If a member fails to launch, all are removed. When the scope closes, they are removed in reverse order. A group waits
+ * until the budget of this process has room for all members, and fails with `NoCapacity` if it never has.
  *
  * Fails as {@link launch} does. Names and ports that are not known, and dependencies in a circle, fail with
  * `InvalidConfig` before anything boots.
@@ -672,7 +676,8 @@ export type GroupMember<E = never, R = never> = SourceOptions<E, R> &
  * **Gotchas**
  *
  * All outgoing connections of a member with dependencies go through this process, over IPv4 and TCP. Its DNS works as
- * usual, except with network `"none"`, where it has none. If it is restarted, it no longer reaches the others by name.
+ * usual, except with network `"none"`, where it has none. A capture through its handle keeps the names of the others; any
+ * other restart loses them.
  *
  * **Example** (A server and its database)
  *
@@ -765,9 +770,11 @@ export type GetOrCreateOptions<E = never, R = never> = SourceOptions<E, R> &
  * launch defaults are a part. The values of secrets, `registry` and `pullPolicy` are not compared, nor is a sandbox that
  * this library did not launch. A snapshot given by name is compared by name, and a build result by its content, so a new
  * build counts as a difference. Fails with `NotRunning` for a paused sandbox, and for one that another process has been
- * starting or stopping for 2 minutes. Otherwise it fails as {@link launch} and {@link start} do.
+ * starting or stopping for 2 minutes, and with `InUse` for one that a living process has launched without `detached`,
+ * whose scope will remove it. Otherwise it fails as {@link launch} and {@link start} do.
  *
  * Services that do not run in an existing sandbox are started, and all are waited for; if one fails, that sandbox stays.
+ * A running sandbox that another scope has started with {@link start} is stopped when that scope closes.
  *
  * **Example** (Keep a workspace between runs)
  *
@@ -807,11 +814,12 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
     const { driver, info } = found.value
     const reason = Drift.drift(info, asked.source, asked.config)
     if (reason !== undefined) return yield* new LightboxError({ method, reason })
+    yield* internal.takeOver(method, info)
     const opened =
       info.status === "running"
-        ? Effect.map(connectTo(driver, info), (connection) => make(driver, info, connection))
+        ? Effect.map(connectTo(driver, info), (connection) => make(driver, info, connection, undefined, asked.config))
         : info.status === "stopped" || info.status === "crashed"
-          ? internal.start(info, { detached: true }, {})
+          ? internal.start(info, { detached: true }, asked.config)
           : undefined
     if (opened === undefined) {
       return info.status === "paused" ? yield* notRunning(method, info) : Option.none()
@@ -858,26 +866,25 @@ export interface ForkOptions {
   /** The copies are named after it, such as `worker-1`. Default: unique names. */
   readonly name?: string | undefined
   /**
-   * Options that replace those of the original's launch. Required for a sandbox that this program has not launched, as
-   * its options are not known; `{}` then takes the defaults.
+   * Options that replace those of the original's launch. Required for a handle of {@link connect} or {@link start}, which
+   * does not know them; `{}` then takes the defaults.
    */
   readonly options?: Omit<SandboxConfig.Options, "name"> | undefined
 }
 
 /**
- * Boots copies of a sandbox, which live until the scope closes. All boot from one
- * capture of its disk, which is removed once they run.
+ * Boots copies of a sandbox, which live until the scope closes. All boot from one capture of its disk, which is removed
+ * once they run.
  *
- * A running original is restarted for the capture, as `Snapshot.capture` describes: the
- * copies have its files, but neither its processes nor its memory. They have the
- * options of its launch, services included. Published ports get free ports of this
- * host. Folders and volumes are mounted again, and so shared; a volume that only one
- * sandbox can mount fails with `InUse`, unless `options` has other mounts. What is
- * unique to a disk, such as `/etc/machine-id`, is the same in all copies.
+ * A running original is restarted for the capture, as `Snapshot.capture` describes: the copies have its files, but
+ * neither its processes nor its memory. They have the options of its launch, services included. Published ports get free
+ * ports of this host. Folders and volumes are mounted again, and so shared; a volume that only one sandbox can mount
+ * fails with `InUse`, unless `options` has other mounts. What is unique to a disk, such as `/etc/machine-id`, is the same
+ * in all copies. Copies of a member of a {@link group} reach the members that it reaches, until the scope of the group
+ * closes and with it the connections of the copies; no member reaches them.
  *
- * If one copy does not boot, all are removed. Fails as {@link launch} and
- * `Snapshot.capture` do, and with `Unsupported` if the options are not known. A capture
- * that has a secret known to the handle fails with `SecretLeaked`.
+ * If one copy does not boot, all are removed. Fails as {@link launch} and `Snapshot.capture` do, with `NoCapacity` if the
+ * budget of this process never has room for all at once, and with `Unsupported` if the options are not known. A capture that has a secret known to the handle fails with `SecretLeaked`.
  *
  * **Example** (Try several things from one state)
  *
@@ -905,43 +912,61 @@ export const fork = Effect.fn("Sandbox.fork")(function* (
   const method = "Sandbox.fork"
   if (!isSandbox(sandbox)) return yield* invalid(method, "sandbox", "expected a sandbox")
   const { count = 1, name, options: changed } = yield* decodeFork(options)
-  const { config: known } = knownOf(sandbox) ?? {}
+  const { config: known, peers } = knownOf(sandbox) ?? {}
   if (known === undefined && changed === undefined) {
-    const problem = `sandbox "${sandbox.name}" was not launched by this program, so its options are not known: pass options`
+    const problem = `the options of sandbox "${sandbox.name}" are not known to a handle that did not launch it: pass options`
     return yield* new LightboxError({ method, reason: new Unsupported({ feature: "fork", problem }) })
   }
   const { patches: _patches, ports: _ports, resources = {}, ...rest }: SandboxConfig.SandboxConfig = known ?? {}
   const { disk: _disk, ...size } = resources
+  const given =
+    changed &&
+    Struct.pick(
+      changed,
+      Struct.keys(changed).filter((option) => changed[option] !== undefined)
+    )
   const config: SandboxConfig.SandboxConfig = {
     ...rest,
     resources: size,
     ports: publishedPorts(known ?? {}).map((port) => ({ ...port, host: 0 })),
     labels: Struct.omit(rest.labels ?? {}, [roleLabel]),
-    ...changed
+    ...given
   }
   // Few programs need it.
   const Capture = yield* Effect.promise(() => import("./internal/build/capture.ts"))
   const source = yield* Capture.find(method, sandbox)
   const driver = yield* Microsandbox.Microsandbox
-  const scope = yield* Effect.scope
-  return yield* Capture.withArtifact(`${sandbox.name}.fork`, (artifact) =>
-    Effect.gen(function* () {
-      const { path } = yield* Capture.artifactOf(method, source, artifact)
-      const copies = Effect.forEach(
-        Array.from({ length: count }, (_, index) => index + 1),
-        (index) =>
-          boot({
-            config: { ...config, name: name === undefined ? undefined : `${name}-${index}` },
-            source: { _tag: "Snapshot", name: path },
-            onPullProgress: undefined
-          }),
-        { concurrency: "unbounded" }
-      )
-      return yield* internal
-        .allOrNothing(Effect.tap(copies, () => driver.removeSnapshot(artifact)))
-        .pipe(Scope.provide(scope))
-    })
-  )
+  const admission = yield* Admission.Admission
+  const { isAttached } = driver.capabilities.snapshots
+    ? yield* driver.getSandboxLifecycle(source.info)
+    : { isAttached: false }
+  const copies = Effect.gen(function* () {
+    const scope = yield* Effect.scope
+    const memories = Array.from({ length: count }, () => config.resources?.memory)
+    // The original, if it is ours, keeps its room.
+    const rooms = yield* admission.admitAll(method, memories, isAttached ? [source.info.memory] : [])
+    return yield* Capture.withArtifact(`${sandbox.name}.fork`, (artifact) =>
+      Effect.gen(function* () {
+        const { path } = yield* Capture.artifactOf(method, source, artifact)
+        const booted = Effect.forEach(
+          rooms,
+          (room, index) =>
+            boot(
+              {
+                config: { ...config, name: name === undefined ? undefined : `${name}-${index + 1}` },
+                source: { _tag: "Snapshot", name: path },
+                onPullProgress: undefined
+              },
+              room,
+              peers
+            ),
+          { concurrency: "unbounded" }
+        )
+        return yield* Effect.tap(booted, () => driver.removeSnapshot(artifact)).pipe(Scope.provide(scope))
+      })
+    )
+  })
+  return yield* internal.allOrNothing(copies)
 })
 
 /**

@@ -1117,35 +1117,34 @@ export interface CaptureOptions {
   readonly replaceForeign?: boolean | undefined
   /**
    * Values that must not be on the disk, by the name that an error shows. Those that a handle knows are searched for as
-   * well: the redacted values in the options of its launch and in the commands run with it. Default: none.
+   * well: the redacted values in the options given to `launch` or `getOrCreate`, and the last 1,000 different ones in the
+   * commands run with it. Default: none.
    */
   readonly secrets?: { readonly [name: string]: Redacted.Redacted<string> } | undefined
 }
 
 /**
- * Captures the disk of a sandbox, running or stopped, as a new generation of a
- * snapshot. Takes a handle or a name.
+ * Captures the disk of a sandbox, running or stopped, as a new generation of a snapshot. Takes a handle or a name.
  *
- * A running sandbox is flushed, shut down, captured and booted again. Its disk
- * survives that, and so do mounts, ports and options. Processes, memory, `/tmp`,
- * `/run` and other files in memory do not: commands that are running fail with
- * `GuestLost`, and jobs are `Lost`. The handle that was passed, and its forwards, stay
- * usable; if it launched the sandbox, the services of the launch are started again.
- * Other handles have to connect again. The snapshot has the disk only: no mounts, volumes or options.
+ * A running sandbox is flushed, shut down, captured and booted again. Its disk survives that, and so do mounts, ports and
+ * options. Processes, memory, `/tmp`, `/run` and other files in memory do not: commands that are running fail with
+ * `GuestLost`, and jobs are `Lost`, but the services of the launch are started again. Those with secrets, and those that
+ * depend on them, are started only through a handle that was given the secrets. The handle that was passed, and its
+ * forwards, stay usable; other handles have to connect again. The snapshot has the disk only: no mounts, volumes or
+ * options. Captures of one sandbox take turns, also those of other processes.
  *
- * The name moves atomically, once the sandbox runs again and the checksum of the
- * captured disk has been compared. On failure or interruption, the sandbox runs
- * again, and the name still points to the previous result. If this process is killed
- * meanwhile, a detached sandbox stays stopped.
+ * The name moves atomically, once the sandbox runs again and the checksum of the captured disk has been compared. On
+ * failure or interruption, the sandbox runs again, and the name still points to the previous result. If this process is
+ * killed meanwhile, a detached sandbox stays stopped. A sandbox that another process has launched or started, and still
+ * owns, is booted again detached from that process: if it is killed later, the sandbox runs until a sweep.
  *
- * A capture is no result of a build: {@link plan} and {@link build} never take it
- * for one. The next build of a definition with this name makes a new generation.
+ * A capture is no result of a build: {@link plan} and {@link build} never take it for one. The next build of a definition
+ * with this name makes a new generation.
  *
- * Fails with `SecretLeaked` if the disk contains a secret that is known here.
- * Values that other processes or handles used, or that programs received in other
- * ways, are not known: pass them as `secrets`. Fails with `NotFound`, and with
- * `Unsupported` for ephemeral sandboxes and in the cloud. A sandbox whose root disk is
- * an overlay is captured through a helper, which boots for a moment with 256 MiB.
+ * Fails with `SecretLeaked` if the disk contains a secret that is known here. Values that other processes or handles
+ * used, or that programs received in other ways, are not known: pass them as `secrets`. Fails with `NotFound`, and with
+ * `Unsupported` for ephemeral sandboxes and in the cloud. A sandbox whose root disk is an overlay is captured through a
+ * helper, which boots for a moment with 256 MiB.
  *
  * **Example** (Keeping what was installed by hand)
  *
@@ -1182,9 +1181,8 @@ export interface TagOptions {
 }
 
 /**
- * Points a name to an existing snapshot, or to one of its generations such as
- * `"app@3"`. Both names share the disk, which is removed once none needs it. Copies
- * the labels and the launch defaults of the generation. Earlier generations of the
+ * Points a name to an existing snapshot, or to one of its generations such as `"app@3"`. Both names share the disk, which
+ * is removed once none needs it. Copies the labels and the launch defaults of the generation. Earlier generations of the
  * name stay.
  *
  * Fails with `NotFound`, and with `Unsupported` for a snapshot made by another tool.
@@ -1267,8 +1265,7 @@ export const Diff = Schema.Struct({
 export type Diff = typeof Diff.Type
 
 /**
- * A side of {@link diff}: a snapshot, its name, one of its generations such as
- * `"app@3"`, an image, or a running sandbox.
+ * A side of {@link diff}: a snapshot, its name, one of its generations such as `"app@3"`, an image, or a running sandbox.
  *
  * @category options
  * @since 0.1.0
@@ -1287,22 +1284,18 @@ export interface DiffOptions {
 }
 
 /**
- * Lists the paths that were added, changed and removed from one disk to another:
- * between generations of a snapshot, between snapshots, or between a snapshot and a
- * running sandbox.
+ * Lists the paths that were added, changed and removed from one disk to another: between generations of a snapshot,
+ * between snapshots, or between a snapshot and a running sandbox.
  *
- * Snapshots are booted for it, without a network, up to two at once; the guests need
- * no programs. Left out are `/proc`, `/sys`, `/dev`, `/run`, everything that is a mount
- * on either side, such as `/tmp`, and the files that every boot writes:
- * `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`. All paths below an added or
- * removed directory are listed.
+ * Snapshots are booted for it, without a network, up to two at once; the guests need no programs. Left out are `/proc`,
+ * `/sys`, `/dev`, `/run`, everything that is a mount on either side, such as `/tmp`, and the files that every boot
+ * writes: `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`. All paths below an added or removed directory are listed.
  *
- * Compared are types, modes, owners, sizes, targets of links, and the contents of files
- * up to 1 MiB whose times differ or are within the last hour. Times are in whole
- * seconds: another file with the same size and time counts as unchanged.
+ * Compared are types, modes, owners, sizes, targets of links, and the contents of files up to 1 MiB whose times differ or
+ * are within the last hour. Times are in whole seconds: another file with the same size and time counts as unchanged.
  *
- * Fails with `NotFound` (snapshot or generation), as `Sandbox.launch` does, and with
- * `GuestLost` if a sandbox does not run.
+ * Fails with `NotFound` (snapshot or generation), as `Sandbox.launch` does, and with `GuestLost` if a sandbox does not
+ * run.
  *
  * **Example** (What the last build changed)
  *

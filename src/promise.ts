@@ -41,7 +41,7 @@ import { launched, memberOptions, type SandboxSettings, withMemberNames } from "
 import type { SetupStep } from "./internal/promise/steps.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { ofMember } from "./internal/sandbox/group.ts"
-import type { Service } from "./internal/promise/probe.ts"
+import type { Probe, Service } from "./internal/promise/probe.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
 import { callFields, checkArgs, checked, Millis, Quota, signalOf } from "./internal/promise/input.ts"
 import { Force, HostPath, intBetween, Labels, Name, optionsStruct } from "./internal/config/schemas.ts"
@@ -86,9 +86,11 @@ export {
   type Difference,
   type DiffOptions,
   diffSnapshots,
+  type DiffSource,
   type ForkOptions,
   Forks,
   forkSandbox,
+  type ForkSettings,
   type SnapshotDiff
 } from "./internal/promise/capture.ts"
 export {
@@ -154,6 +156,7 @@ export {
   type LogOptions,
   type Metrics,
   type ModificationPlan,
+  type RemoveOptions,
   Sandbox,
   type SandboxBuilder,
   type SandboxChange,
@@ -204,7 +207,7 @@ export {
   sweep,
   TemporarySnapshot
 } from "./internal/promise/store.ts"
-export { Snapshot, SnapshotBuilder } from "./internal/promise/snapshot.ts"
+export { Snapshot, SnapshotBuilder, type TagOptions } from "./internal/promise/snapshot.ts"
 export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"
 
 // =============================================================================
@@ -429,9 +432,12 @@ export type LaunchOptions = LaunchSettings &
  * @since 0.1.0
  */
 export type GetOrCreateOptions = LaunchOptions & {
+  /** Time limit, including the wait for another process that is starting the sandbox. Default: none. */
+  readonly timeoutMs?: number | undefined
   readonly name?: never
   readonly detached?: never
   readonly overwrite?: never
+  readonly releaseTimeoutMs?: never
 }
 
 /**
@@ -918,12 +924,19 @@ export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: San
   )
 }
 
+const decodeGetOrCreate = checked(
+  "getOrCreateSandbox",
+  Schema.Struct({}),
+  Schema.Struct({ timeoutMs: Schema.optional(Millis) })
+)
+
 /**
  * Connects to the sandbox with this name. Starts it first if it is stopped, and launches it if it does not exist. It
  * keeps running after this process exits, until `removeSandbox`.
  *
  * If several processes call it at once, one launches the sandbox and all connect to it. Rejects with the reason
  * `Drift`, which names the option, if the sandbox was launched with other options; values of secrets are not compared.
+ * Rejects with the reason `InUse` if a living process has launched it without `detached`, and so will remove it.
  *
  * **Example** (Keep a workspace between runs)
  *
@@ -940,11 +953,13 @@ export const runInSandbox = async <T>(options: LaunchOptions, use: (sandbox: San
 export const getOrCreateSandbox = async (name: string, options: GetOrCreateOptions): Promise<Sandbox> => {
   checkArgs("getOrCreateSandbox", { name })
   Runtime.runNow(checkObject("getOrCreateSandbox", options))
-  const decided = ["name", "detached", "overwrite"].find((field) => field in options)
+  const decided = ["name", "detached", "overwrite", "releaseTimeoutMs"].find((field) => field in options)
   if (decided !== undefined) {
     Runtime.runNow(Effect.fail(invalid("getOrCreateSandbox", decided, "is not an option of getOrCreateSandbox")))
   }
-  return await launched("getOrCreateSandbox", options, { rootDisk: "copy", name })
+  const { timeoutMs: given, ...rest } = options
+  const { timeoutMs } = decodeGetOrCreate({}, { timeoutMs: given })
+  return await launched("getOrCreateSandbox", rest, { rootDisk: "copy", name, timeoutMs })
 }
 
 /**
@@ -959,6 +974,8 @@ export type GroupMember = LaunchOptions & {
    * those of the probes of their services (`"ready"`), or at these ports. Default: none.
    */
   readonly dependsOn?: { readonly [member: string]: "ready" | { readonly ports: ReadonlyArray<number> } } | undefined
+  /** Probe that must succeed, besides those of services, before others that depend on it boot. Default: none. */
+  readonly ready?: Probe | undefined
   readonly detached?: never
   readonly overwrite?: never
   readonly signal?: never
@@ -968,7 +985,7 @@ export type GroupMember = LaunchOptions & {
 /**
  * Boots several sandboxes that reach each other by name, each once those that it depends on are ready. Nothing else of
  * other members can be reached. If one fails, all are removed. They end with this process, and at the end of an
- * `await using` block in reverse order; the end of one member ends all.
+ * `await using` block in reverse order; the end of one member ends all, unless it was detached.
  *
  * **Example** (A server and its database)
  *

@@ -37,16 +37,32 @@ export const captures: Group = (test) => {
     assert.strictEqual(stdout, "one\ngone\n")
     yield* first.kill
 
-    const second = yield* Sandbox.launch({ snapshot: one, rootDisk: "overlay", resources })
+    // By name, its services are started again, too.
+    const services = { idle: { command: "exec sleep 1000" } }
+    const second = yield* Sandbox.launch({ snapshot: one, rootDisk: "overlay", resources, services })
     yield* second.shell("echo two >> /root/kept", { check: true })
-    const two = yield* Snapshot.capture(second, { name })
+    const two = yield* Snapshot.capture(second.name, { name })
     assert.strictEqual(two.generation, 2)
-    assert.strictEqual(yield* second.readFileString("/root/kept"), "one\ntwo\n")
-    yield* second.kill
+    const again = yield* Sandbox.connect(second.name)
+    assert.strictEqual(yield* again.readFileString("/root/kept"), "one\ntwo\n")
+    assert.deepStrictEqual(yield* (yield* again.job("idle")).status, { _tag: "Running" })
+    yield* again.kill
     const copied = yield* Sandbox.run({ snapshot: name, resources }, (third) => third.readFileString("/root/kept"))
     assert.strictEqual(copied, "one\ntwo\n")
     const left = (yield* driver.listSnapshots()).filter((snapshot) => snapshot.name.startsWith(name))
     assert.strictEqual(left.length, 2)
+  })
+
+  test("captures a member of a group, which still reaches the others by name", function* () {
+    const { image } = yield* Bench.Bench
+    const name = yield* freshSnapshot
+    const command = "while true; do nc -l -p 7301 -e /bin/cat; done"
+    const { web } = yield* Sandbox.group({
+      db: { image, resources, network: "none", services: { echo: { command, ready: { port: 7301 } } } },
+      web: { image, resources: small, network: "none", dependsOn: { db: "ready" } }
+    })
+    yield* Snapshot.capture(web, { name })
+    assert.strictEqual((yield* web.shell("echo hello | nc db 7301")).stdout, "hello\n")
   })
 
   test("compares what a sandbox has become with what it was, and copies it", function* () {

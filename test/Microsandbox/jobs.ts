@@ -89,6 +89,19 @@ export const jobs: Group<Bench.Shared> = (test) => {
     assert.strictEqual(left.stdout, "0\n")
   })
 
+  test("a job that has changed its process id fails at once, and is killed with all that it started", function* () {
+    const { sandbox } = yield* Bench.Shared
+    const script = `echo x > ${folder}/own/pid; echo ready; setsid sleep 4326 & exec sleep 4326`
+    const job = yield* sandbox.start("sh", ["-c", script], { id: "own" })
+    yield* Stream.runDrain(Stream.take(job.logs({ follow: true }), 1))
+    yield* Bench.failsWith("FileError", job.signal("SIGKILL"))
+    assert.deepStrictEqual(yield* job.status, { _tag: "Running" })
+    yield* job.remove({ force: true })
+    yield* Bench.failsWith("NotFound", job.info)
+    const left = yield* sandbox.shell("ps -o args | grep -c '^sleep 4326'")
+    assert.strictEqual(left.stdout, "0\n")
+  })
+
   test("a job that handles a signal exits as it likes", function* () {
     const { sandbox } = yield* Bench.Shared
     const job = yield* sandbox.start("sh", [

@@ -146,3 +146,19 @@ it.live("connects only a member, and only to declared ports", () =>
     })
   ).pipe(Effect.provide(layer()))
 )
+
+it.live("a member that is captured, and copies of it, still reach the others by name", () =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { web } = yield* Sandbox.group({
+        db: { image, services: { one: echo(7207) } },
+        web: { image, dependsOn: { db: "ready" } }
+      })
+      yield* Snapshot.capture(web, { name: "captured" })
+      assert.strictEqual(yield* ask(web, "db", 7207), "hello")
+      const copies = yield* Sandbox.fork(web, { count: 2 })
+      const answers = yield* Effect.forEach([web, ...copies], (sandbox) => ask(sandbox, "db", 7207))
+      assert.deepStrictEqual(answers, ["hello", "hello", "hello"])
+    })
+  ).pipe(Effect.provide(layer()))
+)

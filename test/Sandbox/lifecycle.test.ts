@@ -6,8 +6,12 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Ownership from "../../src/Ownership.ts"
+import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 
 const image = "alpine"
@@ -71,6 +75,42 @@ describe("a sandbox", () => {
 })
 
 describe("getOrCreate", () => {
+  it.effect("fails for a sandbox that a living scope will remove, and takes over one of a dead process", () =>
+    Effect.gen(function* () {
+      const get = Sandbox.getOrCreate("owned", { image })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const owned = yield* Sandbox.launch({ image, name: "owned" })
+          const { reason } = yield* Effect.flip(Effect.scoped(get))
+          const usedBy = [`process ${process.pid}`]
+          assert.deepInclude(reason, { _tag: "InUse", resource: "sandbox", name: "owned", usedBy })
+          yield* owned.stop()
+          assert.strictEqual((yield* Effect.flip(Effect.scoped(get))).reason._tag, "InUse")
+          yield* owned.detach
+        })
+      )
+      yield* Effect.scoped(get)
+      assert.deepInclude(yield* Sandbox.get("owned"), { status: "running" })
+      yield* Sandbox.remove("owned", { force: true })
+      // As a killed process leaves it.
+      const { home, ...driver } = yield* Microsandbox.Microsandbox
+      const ownership = yield* Ownership.Ownership
+      const owners = Path.join(home, "lightbox", "owners")
+      const dead = Path.join(owners, "dead")
+      Fs.mkdirSync(dead)
+      Fs.copyFileSync(Path.join(owners, yield* ownership.id, "owner.json"), Path.join(dead, "owner.json"))
+      Fs.symlinkSync("owned", Path.join(dead, "sandbox.token"))
+      const config = { name: "owned" }
+      const labels = { "lightbox.owner": "dead", "lightbox.instance": "token", "lightbox.role": "scoped" }
+      const source = { _tag: "Image", reference: image } as const
+      yield* driver.createSandbox({ name: "owned", source, config, labels, onConflict: "fail", detached: true })
+      yield* Effect.scoped(get)
+      yield* Reaper.sweep()
+      assert.deepInclude(yield* Sandbox.get("owned"), { status: "running" })
+      yield* Sandbox.remove("owned", { force: true })
+    }).pipe(Effect.provide(layer))
+  )
+
   type Given = Omit<Sandbox.GetOrCreateOptions, "image" | "snapshot"> & { readonly image?: string }
 
   const get = ({ image: reference = image, ...options }: Given = {}) =>

@@ -87,6 +87,56 @@ describe("a captured sandbox", () => {
   )
 
   test(
+    "starts its services again, through whichever handle, or by name",
+    Effect.gen(function* () {
+      const services = { web: { command: "exec sleep 1000" } }
+      const states = Effect.gen(function* () {
+        const sandbox = yield* Sandbox.connect("box")
+        return (yield* sandbox.jobs).map(({ id, status }) => [id, status._tag])
+      }).pipe(Effect.scoped)
+      const runs = [["web", "Running"]]
+      yield* Effect.scoped(Sandbox.launch({ image, name: "box", detached: true, services }))
+      yield* Snapshot.capture("box", { name: "app" })
+      assert.deepStrictEqual(yield* states, runs, "by name")
+      const connected = yield* Sandbox.connect("box")
+      yield* Snapshot.capture(connected, { name: "app" })
+      assert.deepStrictEqual(yield* states, runs, "connect")
+      yield* Snapshot.capture(yield* Sandbox.getOrCreate("box", { image, services }), { name: "app" })
+      assert.deepStrictEqual(yield* states, runs, "getOrCreate")
+      yield* Sandbox.stop("box")
+      yield* Snapshot.capture(yield* Sandbox.start("box", { detached: true }), { name: "app" })
+      assert.deepStrictEqual(yield* states, runs, "start")
+      yield* Sandbox.remove("box", { force: true })
+    })
+  )
+
+  test(
+    "is captured by one at a time",
+    Effect.gen(function* () {
+      const { calls } = yield* MicrosandboxMemory.Control
+      const sandbox = yield* Sandbox.launch({ image, name: "box" })
+      const { closed } = yield* sandbox.forward(3000)
+      const isClosed = yield* Effect.forkChild(closed, { startImmediately: true })
+      const { length } = yield* calls
+      const captured = yield* Effect.forEach(["a", "b"], (name) => Snapshot.capture(sandbox, { name }), {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(
+        captured.map(({ generation, name }) => [name, generation]),
+        [
+          ["a", 1],
+          ["b", 1]
+        ]
+      )
+      const order = (yield* calls)
+        .slice(length)
+        .flatMap(({ operation }) => /^(stop|capture|start)/.exec(operation)?.[1] ?? [])
+      assert.deepStrictEqual(order, ["stop", "capture", "start", "stop", "capture", "start"])
+      assert.isUndefined(isClosed.pollUnsafe())
+    })
+  )
+
+  test(
     "makes generations that no build takes for its result",
     Effect.gen(function* () {
       const built = yield* Snapshot.build(definition)
@@ -124,6 +174,20 @@ describe("a captured sandbox", () => {
       // Its handle goes on, but nothing is erased from a disk.
       yield* sandbox.remove("/root/token")
       assert.deepStrictEqual(yield* refused(), ["Snapshot.capture", "of a command or an option"])
+      const options = {
+        image,
+        services: {
+          s: { command: "echo $KEY > /root/key; exec sleep 1000", env: { KEY: Redacted.make("of-a-service") } }
+        }
+      }
+      for (const was of ["missing", "running", "stopped"]) {
+        const workspace = yield* Sandbox.getOrCreate("workspace", options)
+        yield* workspace.waitUntil({ file: "/root/key" })
+        assert.deepStrictEqual(yield* refused({}, workspace), ["Snapshot.capture", "of a command or an option"])
+        assert.strictEqual((yield* (yield* workspace.job("s")).status)._tag, "Running")
+        if (was === "running") yield* Sandbox.stop("workspace")
+      }
+      yield* Sandbox.remove("workspace", { force: true })
       const other = yield* Sandbox.launch({ image, env: { CONFIGURED: "public" } })
       yield* other.writeFileString("/root/key", "from elsewhere")
       assert.deepStrictEqual(yield* refused({ secrets: { KEY: Redacted.make("from elsewhere") } }, other), [
@@ -132,6 +196,12 @@ describe("a captured sandbox", () => {
       ])
       assert.deepStrictEqual(yield* left, { snapshotLinks: [], snapshots: [] })
       yield* Snapshot.capture(other, { name: "app" })
+      // Of the secrets of commands, the last 1,000 are known.
+      const env = Array.from({ length: 1001 }, (_, index) => [`S${index}`, Redacted.make(`secret-${index}-`)] as const)
+      yield* other.shell("echo $S0 > /root/first", { env: Object.fromEntries(env) })
+      yield* Snapshot.capture(other, { name: "app" })
+      yield* other.writeFileString("/root/second", "secret-1-")
+      assert.deepStrictEqual(yield* refused({}, other), ["Snapshot.capture", "of a command or an option"])
     })
   )
 

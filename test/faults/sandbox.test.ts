@@ -21,6 +21,8 @@ const stopped = Effect.andThen(
 
 const services = { one: { command: "exec sleep 1000" }, two: { command: "sleep 1000", dependsOn: ["one"] } }
 
+const kept = Effect.andThen(Effect.scoped(Sandbox.launch({ name: "box", image, detached: true })), Sandbox.stop("box"))
+
 /** As a launch with a service leaves it. */
 const stoppedWithService = Effect.gen(function* () {
   const sandbox = yield* launch
@@ -88,7 +90,7 @@ matrix("Sandbox", surface, [
   { name: "run", run: Sandbox.run({ image }, (sandbox) => sandbox.exec("true", [], { check: true })) },
   { name: "connect", given: there, run: Sandbox.connect("box") },
   { name: "getOrCreate", run: Sandbox.getOrCreate("kept", { image }) },
-  { name: "getOrCreate of a stopped one", given: stopped, run: Sandbox.getOrCreate("box", { image }) },
+  { name: "getOrCreate of a stopped one", given: kept, run: Sandbox.getOrCreate("box", { image }) },
   { name: "start", given: stopped, run: Sandbox.start("box") },
   { name: "start with a service", given: stoppedWithService, run: Sandbox.start("box") },
   { name: "restart", given: there, run: Sandbox.restart("box") },

@@ -102,12 +102,19 @@ describe("getOrCreateSandbox", () => {
     const sandbox = await Sandbox.get("kept")
     await sandbox.stop()
     assert.strictEqual((await (await open({ A: "1" })).shell("echo $A")).stdout(), "1\n")
-    assert.deepInclude((await rejection(open({ A: "2" }))).reason, {
-      _tag: "Drift",
-      resource: "sandbox",
-      field: "env"
-    })
-    await removeSandbox("kept", { force: true })
+    const rest = { env: { A: "1" }, snapshot }
+    const drift = async (options: object) =>
+      (await rejection(getOrCreateSandbox("kept", { ...rest, ...options }))).reason
+    for (const [field, value] of Object.entries({ env: { A: "2" }, workdir: "/srv", idleTimeoutMs: 60_000 })) {
+      assert.deepInclude(await drift({ [field]: value }), { _tag: "Drift", resource: "sandbox", field })
+    }
+    assert.deepInclude(await drift({ releaseTimeoutMs: 5 }), { _tag: "InvalidConfig", field: "releaseTimeoutMs" })
+    await memory.inject(MicrosandboxMemory.hangAt("createSandbox"))
+    const late = await rejection(getOrCreateSandbox("late", { snapshot, timeoutMs: 50 }))
+    assert.deepInclude(late.reason, { _tag: "TimedOut", limitMillis: 50 })
+    await (await Sandbox.get("kept")).remove({ force: true })
+    await using owned = await launchSandbox({ ...rest, name: "owned" })
+    assert.deepInclude((await rejection(getOrCreateSandbox("owned", rest))).reason, { _tag: "InUse", name: owned.name })
   })
 })
 

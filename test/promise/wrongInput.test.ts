@@ -519,7 +519,7 @@ const functions: Functions = {
       (name: Any, options: unknown) => Lightbox.getOrCreateSandbox(name, beside({ image }, options)),
       ["n"],
       { name },
-      { ...launch, name: ["x"], overwrite: [true], detached: [true] }
+      { ...launch, name: ["x"], overwrite: [true], detached: [true], releaseTimeoutMs: [1], timeoutMs: millis }
     )
   ],
   startProxy: [row(Lightbox.startProxy, [], {}, proxy)],
@@ -545,6 +545,7 @@ const functions: Functions = {
         detached: [true],
         verbose: [true],
         signal: [new AbortController().signal],
+        ready: [5, null, {}, { port: 0 }],
         dependsOn: [5, null, { a: "ready" }, { c: "ready" }, { b: "ready" }, { b: { ports: [0] } }]
       }
     )
@@ -632,6 +633,7 @@ describe("invalid input to methods", () => {
           cwd: ["rel", ...notText],
           user: ["a b", ...notText],
           env: [5, null, { A: 1 }],
+          rlimits: [5, null, { nofile: -1 }, { nofile: "x" }],
           stdin: ["x", 5, null],
           terminal: [5, {}, { rows: 0, columns: 80 }, null],
           maxLog: ["1X", "64K", 1.5, null, {}]
@@ -773,7 +775,7 @@ describe("invalid input to methods", () => {
       logs: row(first(on(handle, "logs")), [], {}, logs),
       stop: row(on(handle, "stop"), [], {}, stop),
       kill: row(on(handle, "kill")),
-      remove: row(on(handle, "remove")),
+      remove: row(on(handle, "remove"), [], {}, force),
       refresh: row(on(handle, "refresh"))
     }
     await checkAll("SandboxHandle", handles)
@@ -781,10 +783,15 @@ describe("invalid input to methods", () => {
       builder: [],
       get: row(on(Sandbox, "get"), ["n"], { name }),
       list: row(on(Sandbox, "list"), [], {}, { ...call, labels: config.labels }),
-      remove: row(on(Sandbox, "remove"), ["n"], { name })
+      remove: row(on(Sandbox, "remove"), ["n"], { name }, force)
     }
     await checkAll("Sandbox", sandboxes)
-    const forks: Wrong<Lightbox.ForkOptions> = { ...call, count: [0, 1001, ...notCount], name: launch.name }
+    const forks: Wrong<Lightbox.ForkOptions> = {
+      ...call,
+      count: [0, 1001, ...notCount],
+      name: launch.name,
+      options: [5, null, { name: "n" }, { image }, { workdir: "relative" }, { env: 5 }]
+    }
     await checkAll("promise", { forkSandbox: row(on(Lightbox, "forkSandbox"), [sandbox], {}, { ...forks }) })
     const archive = ["", ...notText]
     const snapshots: Methods<typeof Snapshot> = {
@@ -797,6 +804,7 @@ describe("invalid input to methods", () => {
       get: row(on(Snapshot, "get"), ["n"], { name }),
       open: row(on(Snapshot, "open"), ["n"], { name }),
       list: row(on(Snapshot, "list")),
+      tag: row(on(Snapshot, "tag"), ["a", "n"], { reference: ["a@0", ...name], name }, { ...call, overwrite: notFlag }),
       remove: row(on(Snapshot, "remove"), ["n"], { name }),
       export: row(on(Snapshot, "export"), ["n", "/tmp/x"], { name, archive }),
       import: row(on(Snapshot, "import"), ["/tmp/x", "n"], { archive, name })

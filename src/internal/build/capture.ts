@@ -13,12 +13,11 @@ import * as Ownership from "../../Ownership.ts"
 import type { Sandbox } from "../../Sandbox.ts"
 import type { CaptureOptions, Snapshot } from "../../Snapshot.ts"
 import { intBetween, Labels, Name, SnapshotName } from "../config/schemas.ts"
-import { decoder, optionsDecoder } from "../config/validation.ts"
+import { decoder, forMethod, optionsDecoder } from "../config/validation.ts"
 import type { SecretValue } from "../definition/secrets.ts"
 import { failWhenFull } from "../host/diskRoom.ts"
 import { generate, noteForScope, roleLabel } from "../ownership/labels.ts"
 import { ephemeralRefused } from "../driver/restart.ts"
-import { forMethod } from "../sandbox/jobs.ts"
 import { isSandbox, type Known, knownOf } from "../sandbox/handle.ts"
 import * as RunningServices from "../sandbox/services.ts"
 import * as Commits from "../store/commits.ts"
@@ -69,7 +68,7 @@ export const find = Effect.fnUntraced(function* (
 const flush = (home: string, guest: Guest.Guest): Effect.Effect<void, LightboxError> =>
   Effect.asVoid(failWhenFull(method, home)(StepRunner.inTime(StepRunner.flush(guest))))
 
-/** Stops a running sandbox for an effect, and boots it again whatever becomes of that. */
+/** Stops a running sandbox for an effect, and boots it again, with its services, whatever becomes of that. */
 const whileStopped = Effect.fnUntraced(function* <A>(
   { handle, info }: Source,
   effect: Effect.Effect<A, LightboxError>
@@ -84,22 +83,21 @@ const whileStopped = Effect.fnUntraced(function* <A>(
       : flush(driver.home, handle.guest)
   const start = admission.boot(driver.startSandbox(info, { detached: !isAttached }))
   const stop = driver.stopSandbox(info)
-  const { config, renewing = (restart) => restart(Effect.void) }: Partial<Known> = knownOf(handle) ?? {}
-  const startServices = (guest: Guest.Guest) =>
-    Effect.flatMap(
-      // Another handle may have launched it.
-      config === undefined ? RunningServices.recall(guest, info.id) : Effect.succeed(config.services ?? {}),
-      (services) => RunningServices.start(method, guest, info.shell, services)
-    )
-  const services =
-    handle === undefined
-      ? Effect.scoped(Effect.flatMap(driver.connect(info), startServices))
-      : startServices(handle.guest)
+  const { config, renewing }: Partial<Known> = knownOf(handle) ?? {}
+  const startServices = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
+    const services = config?.services ?? (yield* RunningServices.recall(guest, info.id))
+    yield* RunningServices.start(method, guest, info.shell, services)
+  })
+  /** Runs what boots the sandbox again, given an effect that connects to it and starts its services. */
+  const restarting = (run: (resume: Effect.Effect<void, LightboxError>) => Effect.Effect<A, LightboxError>) =>
+    handle === undefined || renewing === undefined
+      ? run(Effect.scoped(Effect.flatMap(driver.connect(info), startServices)))
+      : renewing((reconnect) => run(Effect.andThen(reconnect, startServices(handle.guest))))
   return yield* Effect.uninterruptibleMask((restore) =>
     Effect.andThen(
       restore(flushed),
-      renewing((reconnect) => {
-        const restarted = Effect.andThen(Effect.andThen(start, reconnect), services)
+      restarting((resume) => {
+        const restarted = Effect.andThen(start, resume)
         // A stop may be under way that was given up.
         const again = Effect.andThen(stop, restarted).pipe(
           Effect.timeout("100 seconds"),
@@ -124,11 +122,16 @@ export const artifactOf = Effect.fnUntraced(
     source: Source,
     artifact: string,
     secrets: ReadonlyArray<SecretValue> = []
-  ): Effect.fn.Return<Microsandbox.SnapshotInfo, LightboxError, Services> {
+  ): Effect.fn.Return<Microsandbox.SnapshotInfo, LightboxError, Services | Scope.Scope> {
     const driver = yield* Microsandbox.Microsandbox
     const store = makeStore(driver, yield* Ownership.Ownership)
-    const { handle, info } = source
+    const { handle } = source
+    // Captures of one sandbox take turns, in all processes: each stops and starts it.
+    const info = yield* Effect.andThen(store.lock(captureLock(source.info.id)), driver.getSandbox(source.info.name))
     const { name, status } = info
+    if (info.id !== source.info.id) {
+      return yield* new LightboxError({ method, reason: new Replaced({ name }) })
+    }
     if (!driver.capabilities.snapshots) {
       return yield* new LightboxError({
         method,
@@ -146,7 +149,7 @@ export const artifactOf = Effect.fnUntraced(
     }
     const all = [
       ...secrets,
-      ...[...(knownOf(handle)?.secrets ?? [])].map((value) => ({ name: "of a command or an option", value }))
+      ...(knownOf(handle)?.secrets() ?? []).map((value) => ({ name: "of a command or an option", value }))
     ]
     const note: Ownership.Note = { kind: "capture", token: yield* generate, name: artifact }
     const captured = Effect.andThen(
@@ -167,11 +170,11 @@ export const artifactOf = Effect.fnUntraced(
         () => store.ownership.forget(note)
       )
     )
-    const result = yield* status === "running" ? whileStopped(source, captured) : captured
+    const result = yield* status === "running" ? whileStopped({ info, handle }, captured) : captured
     yield* driver.verifySnapshot(artifact)
     return result
   },
-  (effect, method) => Effect.mapError(effect, forMethod(method))
+  (effect, method) => Effect.mapError(Effect.scoped(effect), forMethod(method))
 )
 
 /** Makes an artifact, which is removed with the scope if `use` fails, and noted until then. */

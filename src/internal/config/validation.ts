@@ -4,7 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
-import { InvalidConfig, LightboxError, TimedOut } from "../../LightboxError.ts"
+import * as Struct from "effect/Struct"
+import { Drift, InvalidConfig, isLightboxError, LightboxError, TimedOut } from "../../LightboxError.ts"
 import { intBetween, isEntryName, millis, Name, TerminalSize } from "./schemas.ts"
 import { signalNames } from "./signals.ts"
 
@@ -17,6 +18,19 @@ const format = SchemaIssue.makeFormatterStandardSchemaV1({
 /** The error for one field. */
 export const invalid = (method: string, field: string, problem: string): LightboxError =>
   new LightboxError({ method, reason: new InvalidConfig({ field, problem }) })
+
+/**
+ * Replaces the method of errors with the one that the caller called: only of those of one other method, or of all that are
+ * not about an option.
+ */
+export const forMethod =
+  (method: string, other?: string) =>
+  <E>(error: E): E | LightboxError =>
+    isLightboxError(error) &&
+    error.method !== method &&
+    (other === undefined ? error.reason._tag !== "InvalidConfig" : error.method === other)
+      ? new LightboxError({ method, reason: error.reason })
+      : error
 
 /** Adds the line of the caller's program that declares the wrong field. */
 export const declaredAt =
@@ -139,13 +153,19 @@ export const renameFields =
   (names: { readonly [field: string]: string }, separator = ".") =>
   (error: LightboxError): LightboxError => {
     const { method, reason } = error
-    if (reason._tag !== "InvalidConfig") return error
+    if (reason._tag !== "InvalidConfig" && reason._tag !== "Drift") return error
     const field = Object.keys(names)
       .filter((name) => reason.field === name || reason.field.startsWith(`${name}.`))
       .toSorted((a, b) => b.length - a.length)[0]
     const name = field === undefined ? undefined : names[field]
     if (field === undefined || name === undefined) return error
-    return invalid(method, `${name}${reason.field.slice(field.length).replace(".", separator)}`, reason.problem)
+    const renamed = `${name}${reason.field.slice(field.length).replace(".", separator)}`
+    return reason._tag === "InvalidConfig"
+      ? invalid(method, renamed, reason.problem)
+      : new LightboxError({
+          method,
+          reason: new Drift({ ...Struct.pick(reason, ["resource", "name", "was", "now"]), field: renamed })
+        })
   }
 
 /** Marks definitions of snapshots, so that one passed as a snapshot can be refused with advice. */

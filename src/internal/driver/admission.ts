@@ -48,11 +48,20 @@ export const availableMemory = (): number =>
   // macOS counts only never-used memory as free.
   process.platform === "darwin" ? Math.floor(Os.totalmem() * 0.75) : process.availableMemory() - reserve
 
+/** The room of one sandbox. */
+interface Reservation {
+  readonly memory: number
+  isHeld: boolean
+}
+
+/** Sandboxes that are admitted together: some of them alone could keep the room that others wait for. */
 interface Waiting {
   readonly method: string
-  readonly memory: number
+  readonly reservations: ReadonlyArray<Reservation>
   readonly admitted: Deferred.Deferred<void, LightboxError>
 }
+
+const sum = (memories: ReadonlyArray<number>): number => memories.reduce((all, memory) => all + memory, 0)
 
 export const make = Effect.fnUntraced(function* (options: {
   readonly home: string
@@ -74,25 +83,25 @@ export const make = Effect.fnUntraced(function* (options: {
   let sandboxes = 0
   let memory = 0
   const queue: Array<Waiting> = []
-  const admitted = new Set<Waiting>()
 
   const admitNext = () => {
     for (let next = queue[0]; next !== undefined; next = queue[0]) {
       // A booted guest takes its memory gradually, so free memory can be measured only while nothing is running.
       if (sandboxes === 0) maxMemory = budget.memory ?? measure()
-      if (sandboxes + 1 > maxSandboxes || memory + next.memory > maxMemory) {
+      const needed = sum(next.reservations.map((reservation) => reservation.memory))
+      if (sandboxes + next.reservations.length > maxSandboxes || memory + needed > maxMemory) {
         if (sandboxes > 0) return
         // Waiting would not help.
         queue.shift()
-        const problem = `it needs ${showSize(next.memory)} of memory, and only ${showSize(maxMemory)} are left on this machine`
+        const problem = `it needs ${showSize(needed)} of memory, and only ${showSize(maxMemory)} are left on this machine`
         const error = new LightboxError({ method: next.method, reason: new NoCapacity({ problem }) })
         Deferred.doneUnsafe(next.admitted, Effect.fail(error))
         continue
       }
       queue.shift()
-      admitted.add(next)
-      sandboxes++
-      memory += next.memory
+      for (const reservation of next.reservations) reservation.isHeld = true
+      sandboxes += next.reservations.length
+      memory += needed
       Deferred.doneUnsafe(next.admitted, Effect.void)
     }
   }
@@ -111,24 +120,40 @@ export const make = Effect.fnUntraced(function* (options: {
     }
   })
 
-  const admit = Effect.fnUntraced(function* (
+  const memoryOf = (wanted: number | undefined): number => wanted ?? options.defaultMemory ?? defaultResources.memory
+
+  const admitAll = Effect.fnUntraced(function* (
     method: string,
-    wanted: number | undefined
-  ): Effect.fn.Return<Room, LightboxError, Scope.Scope> {
-    const need = wanted ?? options.defaultMemory ?? defaultResources.memory
-    if (budget.memory !== undefined && need > budget.memory) {
-      const problem = `expected at most ${showSize(budget.memory)}, the budget of this process`
+    wanted: ReadonlyArray<number | undefined>,
+    besides: ReadonlyArray<number> = []
+  ): Effect.fn.Return<ReadonlyArray<Room>, LightboxError, Scope.Scope> {
+    const reservations = wanted.map((memory): Reservation => ({ memory: memoryOf(memory), isHeld: false }))
+    const limit = budget.memory ?? Number.POSITIVE_INFINITY
+    if (reservations.some((reservation) => reservation.memory > limit)) {
+      const problem = `expected at most ${showSize(limit)}, the budget of this process`
       return yield* invalid(method, "resources.memory", problem)
     }
-    const waiting: Waiting = { method, memory: need, admitted: Deferred.makeUnsafe() }
-    const release = Effect.sync(() => {
+    const all = [...reservations.map((reservation) => reservation.memory), ...besides]
+    if (all.length > maxSandboxes || sum(all) > limit) {
+      const most = all.length > maxSandboxes ? `${maxSandboxes} may run` : `they may have ${showSize(limit)}`
+      const problem = `${all.length} must run at once, with ${showSize(sum(all))} of memory, and ${most}`
+      return yield* new LightboxError({ method, reason: new NoCapacity({ problem }) })
+    }
+    const waiting: Waiting = { method, reservations, admitted: Deferred.makeUnsafe() }
+    const giveBack = (given: ReadonlyArray<Reservation>) =>
+      Effect.sync(() => {
+        for (const reservation of given) {
+          if (!reservation.isHeld) continue
+          reservation.isHeld = false
+          sandboxes--
+          memory -= reservation.memory
+        }
+        admitNext()
+      })
+    const release = Effect.suspend(() => {
       const position = queue.indexOf(waiting)
       if (position !== -1) queue.splice(position, 1)
-      else if (admitted.delete(waiting)) {
-        sandboxes--
-        memory -= need
-      }
-      admitNext()
+      return giveBack(reservations)
     })
     yield* Effect.acquireRelease(
       Effect.sync(() => {
@@ -151,12 +176,17 @@ export const make = Effect.fnUntraced(function* (options: {
       })
     )
     yield* Effect.acquireUseRelease(
-      Metric.modify(waitingLaunches, 1),
+      Metric.modify(waitingLaunches, wanted.length),
       () => admission,
-      () => Metric.modify(waitingLaunches, -1)
+      () => Metric.modify(waitingLaunches, -wanted.length)
     )
-    return { release }
+    return reservations.map((reservation) => ({ release: giveBack([reservation]) }))
   })
 
-  return { admit, boot: boots.withPermits(1) }
+  const admit: Admission["Service"]["admit"] = (method, memory) =>
+    Effect.map(admitAll(method, [memory]), (rooms) => ({
+      release: Effect.forEach(rooms, (room) => room.release, { discard: true })
+    }))
+
+  return { admit, admitAll, boot: boots.withPermits(1) }
 })

@@ -117,14 +117,51 @@ export async function* ofOverlay(folder: string): Parts {
   }
 }
 
-/** Searches a disk for byte strings, including those that span two parts. */
-export const search = async (parts: Parts, needles: ReadonlyArray<Uint8Array>): Promise<ReadonlyArray<boolean>> => {
-  const found = needles.map(() => false)
-  const overlap = Math.max(1, ...needles.map((needle) => needle.length)) - 1
+/**
+ * Searches a disk for byte strings, including those that span two parts. Stops between two parts if aborted.
+ *
+ * All are looked for in one pass (Wu and Manber): the two bytes where a beginning could end tell how far the next place
+ * is where one can.
+ */
+export const search = async (
+  parts: Parts,
+  needles: ReadonlyArray<Uint8Array>,
+  signal?: AbortSignal
+): Promise<ReadonlyArray<boolean>> => {
+  const found = needles.map((needle) => needle.length === 0)
+  const wanted = needles.flatMap((needle, index) => (needle.length > 0 ? [{ index, needle: Buffer.from(needle) }] : []))
+  /** The length of all beginnings. */
+  const length = wanted.reduce((least, { needle }) => Math.min(least, needle.length), 32)
+  const overlap = wanted.reduce((most, { needle }) => Math.max(most, needle.length), 1) - 1
+  const pairAt = (bytes: Buffer, end: number) => ((length > 1 ? (bytes[end - 1] ?? 0) : 0) << 8) | (bytes[end] ?? 0)
+  const steps = new Uint8Array(1 << 16).fill(Math.max(1, length - 1))
+  const byBeginning = new Map<string, typeof wanted>()
+  for (const entry of wanted) {
+    const { needle } = entry
+    const beginning = needle.toString("latin1", 0, length)
+    byBeginning.set(beginning, [...(byBeginning.get(beginning) ?? []), entry])
+    for (let end = Math.min(1, length - 1); end < length; end++) {
+      const pair = pairAt(needle, end)
+      steps[pair] = Math.min(steps[pair] ?? 0, length - 1 - end)
+    }
+  }
   let last: Buffer = Buffer.alloc(0)
   for await (const { bytes } of parts) {
+    signal?.throwIfAborted()
+    if (wanted.length === 0) break
     const window = Buffer.concat([last, bytes])
-    for (const [index, needle] of needles.entries()) found[index] ||= window.indexOf(needle) !== -1
+    for (let end = length - 1; end < window.length;) {
+      const step = steps[pairAt(window, end)] ?? 1
+      if (step > 0) {
+        end += step
+        continue
+      }
+      const start = end - length + 1
+      for (const { index, needle } of byBeginning.get(window.toString("latin1", start, end + 1)) ?? []) {
+        found[index] ||= window.subarray(start, start + needle.length).equals(needle)
+      }
+      end++
+    }
     last = window.subarray(window.length - Math.min(overlap, window.length))
   }
   return found

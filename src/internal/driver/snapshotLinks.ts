@@ -12,8 +12,11 @@ import { isCode } from "../host/socket.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-export const hostFile = <A>(method: string, path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
-  Effect.tryPromise({ try: run, catch: fileFailure(method, "file", path) })
+export const hostFile = <A>(
+  method: string,
+  path: string,
+  run: (signal: AbortSignal) => Promise<A>
+): Effect.Effect<A, LightboxError> => Effect.tryPromise({ try: run, catch: fileFailure(method, "file", path) })
 
 /** Lists a folder of the host; empty if it does not exist. */
 export const readFolder = (method: string, folder: string): Effect.Effect<ReadonlyArray<Dirent>, LightboxError> =>

@@ -7,8 +7,8 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Struct from "effect/Struct"
 import type * as Guest from "../../Guest.ts"
-import { CommandFailed, isLightboxError, LightboxError, OutputTooLarge, Unknown } from "../../LightboxError.ts"
-import { timeLimit } from "../config/validation.ts"
+import { CommandFailed, LightboxError, OutputTooLarge, Unknown } from "../../LightboxError.ts"
+import { forMethod, timeLimit } from "../config/validation.ts"
 import * as FailureText from "../report/failureText.ts"
 
 export interface Ended {
@@ -127,14 +127,6 @@ export const endHolders = (
     const problem = `${FailureText.shortArgv(argv)} has exited, but a process in its own session keeps its output open, so the guest does not report its exit code. Redirect the output of that process, as in "setsid server > /dev/null 2>&1 &"`
     giveUp(new LightboxError({ method: "Sandbox.spawn", reason: new Unknown({ problem }) }))
   }).pipe(Effect.forkScoped, Effect.asVoid)
-
-/** Replaces the method of errors with the one that the caller called. */
-export const withMethod =
-  (method: string) =>
-  <E>(error: E): E | LightboxError =>
-    isLightboxError(error) && error.method === "Sandbox.spawn"
-      ? new LightboxError({ method, reason: error.reason })
-      : error
 
 const blockBytes = 64 * 1024
 
@@ -283,7 +275,7 @@ export const collect = <E = never, R = never>(
         duration: Duration.nanos((yield* Clock.currentTimeNanos) - start)
       }
     })
-  ).pipe(Effect.mapError(withMethod(method)))
+  ).pipe(Effect.mapError(forMethod(method, "Sandbox.spawn")))
 
 export const failed = (
   method: string,

@@ -7,10 +7,12 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Sandboxes from "../../Sandbox.ts"
 import * as Snapshots from "../../Snapshot.ts"
+import type { LaunchSettings } from "../../promise.ts"
 import { intBetween, Labels, Name, SnapshotName, SnapshotReference } from "../config/schemas.ts"
 import { callFields, checked } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import { acquire, type OpenScope, run } from "./runtime.ts"
+import { configOf, ForkFields, withForkNames } from "./launch.ts"
 import { Sandbox } from "./sandbox.ts"
 import { Snapshot } from "./snapshot.ts"
 
@@ -103,7 +105,23 @@ export interface ForkOptions extends CallOptions {
   count?: number | undefined
   /** The copies are named after it, such as `worker-1`. Default: unique names. */
   name?: string | undefined
+  /**
+   * Options that replace those of the original's launch. Required for a sandbox that this program has not launched, as its
+   * options are not known; `{}` then takes the defaults. Default: those of the launch.
+   */
+  options?: ForkSettings | undefined
 }
+
+/**
+ * Options of the copies of a sandbox: those of `launchSandbox`, without its source and what a fork decides.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ForkSettings extends Omit<
+  LaunchSettings,
+  "name" | "overwrite" | "detached" | "verbose" | "signal" | "onPullProgress" | "releaseTimeoutMs"
+> {}
 
 /**
  * Copies of a sandbox, which are removed together: at the end of an `await using` block, of any of them as well.
@@ -130,11 +148,16 @@ const decodeFork = checked(
   Schema.Struct({
     sandbox: Schema.declare((u): u is Sandbox => u instanceof Sandbox, { expected: "a sandbox" })
   }),
-  Schema.Struct({ ...callFields, count: Schema.optional(intBetween(1, 1000)), name: Schema.optional(Name) })
+  Schema.Struct({
+    ...callFields,
+    count: Schema.optional(intBetween(1, 1000)),
+    name: Schema.optional(Name),
+    options: Schema.optional(ForkFields)
+  })
 )
 
 /**
- * Boots copies of a sandbox that this program has launched, with the same options, from one capture of its disk. A
+ * Boots copies of a sandbox, with the options of its launch unless others are passed, from one capture of its disk. A
  * running original is restarted for that, as {@link captureSnapshot} describes. Published ports get free ports of this
  * host; folders and volumes are shared. If one copy does not boot, none is left.
  *
@@ -153,9 +176,13 @@ const decodeFork = checked(
  * @since 0.1.0
  */
 export const forkSandbox = async (sandbox: Sandbox, options?: ForkOptions): Promise<Forks> => {
-  const { sandbox: original, signal, ...rest } = decodeFork({ sandbox }, options)
+  const { options: changed, sandbox: original, signal, ...rest } = decodeFork({ sandbox }, options)
+  const asked = { ...rest, options: changed && configOf(changed) }
   return await acquire(
-    Effect.suspend(() => Sandboxes.fork(Sandbox.inner(original), rest)),
+    Effect.mapError(
+      Effect.suspend(() => Sandboxes.fork(Sandbox.inner(original), asked)),
+      withForkNames
+    ),
     (copies, held) => new Forks(Sandbox.allOf(copies, held), held),
     { signal }
   )
@@ -174,6 +201,8 @@ export interface Difference {
   type: "File" | "Directory" | "SymbolicLink" | "BlockDevice" | "CharacterDevice" | "FIFO" | "Socket" | "Unknown"
   /** 0 for what is not a file. */
   sizeBytes: number
+  /** The former type and size of a changed path. */
+  before?: { type: Difference["type"]; sizeBytes: number } | undefined
   /** What differs in a changed path. `time`: the time of a file larger than 1 MiB, whose content was not compared. */
   changes: Array<"type" | "mode" | "owner" | "size" | "content" | "time" | "target">
 }
@@ -202,10 +231,27 @@ export interface DiffOptions extends CallOptions {
   limit?: number | undefined
 }
 
+/**
+ * A side of {@link diffSnapshots}: the name of a snapshot, one of its generations such as `"app@3"`, a snapshot or the
+ * result of a build, an image, or a running sandbox.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type DiffSource = string | { readonly path: string } | { readonly image: string } | Sandbox
+
+const isSource = (u: unknown): u is Exclude<DiffSource, string> =>
+  u instanceof Sandbox ||
+  (Predicate.hasProperty(u, "path") && Predicate.isString(u.path)) ||
+  (Predicate.hasProperty(u, "image") && Predicate.isString(u.image))
+
 const Side = Schema.Union([
   SnapshotReference,
-  Schema.declare((u): u is Sandbox => u instanceof Sandbox, { expected: "a snapshot's name or a sandbox" })
+  Schema.declare(isSource, { expected: "a snapshot or its name, { image } or a sandbox" })
 ])
+
+const sideOf = (source: DiffSource): Snapshots.DiffSource =>
+  source instanceof Sandbox ? Sandbox.inner(source) : source
 
 const decodeDiff = checked(
   "diffSnapshots",
@@ -215,24 +261,26 @@ const decodeDiff = checked(
 
 /**
  * Lists the paths that were added, changed and removed from one disk to another: those of snapshots, of generations such
- * as `"app@3"`, or of running sandboxes. Snapshots are booted for it. What is in memory or mounted is left out.
+ * as `"app@3"`, of images, or of running sandboxes. Snapshots and images are booted for it. What is in memory or mounted
+ * is left out.
  *
  * @category operations
  * @since 0.1.0
  */
 export const diffSnapshots = async (
-  before: string | Sandbox,
-  after: string | Sandbox,
+  before: DiffSource,
+  after: DiffSource,
   options?: DiffOptions
 ): Promise<SnapshotDiff> => {
   const { after: second, before: first, limit, signal } = decodeDiff({ before, after }, options)
-  const { differences, isComplete } = await run(Snapshots.diff(inner(first), inner(second), { limit }), signal)
+  const { differences, isComplete } = await run(Snapshots.diff(sideOf(first), sideOf(second), { limit }), signal)
   return {
-    differences: differences.map(({ changes, kind, path, size, type }) => ({
+    differences: differences.map(({ before, changes, kind, path, size, type }) => ({
       path,
       kind,
       type,
       sizeBytes: size,
+      ...(before === undefined ? {} : { before: { type: before.type, sizeBytes: before.size } }),
       changes: [...changes]
     })),
     isComplete

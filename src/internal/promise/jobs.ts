@@ -12,6 +12,7 @@ import {
   Int53,
   notBlank,
   optionsStruct,
+  Rlimits,
   TerminalSize,
   User
 } from "../config/schemas.ts"
@@ -36,6 +37,8 @@ export interface JobOptions extends CallOptions {
   readonly user?: string | undefined
   /** Variables added to the sandbox's. Default: none. */
   readonly env?: { readonly [name: string]: string } | undefined
+  /** POSIX limits by name, such as `{ nofile: 1024 }`. Default: the sandbox's. */
+  readonly rlimits?: { readonly [name: string]: number | { readonly soft: number; readonly hard: number } } | undefined
   /** `"open"`: the command reads what {@link Job.write} sends. Default: `"empty"`. */
   readonly stdin?: "open" | "empty" | undefined
   /**
@@ -230,6 +233,7 @@ export const decodeStart = checked(
     cwd: Schema.optional(GuestPath),
     user: Schema.optional(User),
     env: Schema.optional(Env),
+    rlimits: Schema.optional(Rlimits),
     stdin: Schema.optional(Schema.Literals(["open", "empty"])),
     terminal: Schema.optional(TerminalSize),
     maxLog: Schema.optional(Bytes)

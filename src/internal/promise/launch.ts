@@ -15,7 +15,7 @@ import { checkObject, decoder, renameFields } from "../config/validation.ts"
 import { Resources } from "./definition.ts"
 import { callFields, Millis } from "./input.ts"
 import { NetworkSchema, registryOf, RegistrySchema, type Registry, SecretsSchema } from "./options.ts"
-import { ServicesSchema } from "./probe.ts"
+import { ProbeSchema, ServicesSchema } from "./probe.ts"
 import { runNow } from "./runtime.ts"
 import { Sandbox } from "./sandbox.ts"
 
@@ -191,34 +191,59 @@ export const withMemberNames = (members: ReadonlyArray<string>) =>
     )
   )
 
+/** @internal The same in errors of forks, whose options are inside of those of the call. */
+export const withForkNames = renameFields(
+  Object.fromEntries(Object.entries(names).map(([core, own]) => [`options.${core}`, `options.${own}`]))
+)
+
 const SandboxFields = Schema.Struct(sandboxFields)
 
-/** @internal Converts checked options to those of the core. `onPullProgress` is the caller's own function. */
-export const toCore = (
-  {
-    idleTimeoutMs,
-    image,
-    maxDurationMs,
-    metricsIntervalMs,
-    registry,
-    releaseTimeoutMs,
-    secrets,
-    signal: _signal,
-    snapshot = "",
-    workdir,
-    ...rest
-  }: typeof SandboxFields.Type,
-  onPullProgress: LaunchSettings["onPullProgress"]
-) => ({
+const {
+  image: _image,
+  onPullProgress: _onPullProgress,
+  releaseTimeoutMs: _releaseTimeoutMs,
+  signal: _signal,
+  snapshot: _snapshot,
+  ...forkFields
+} = sandboxFields
+
+/** @internal Options of a sandbox apart from its source and its launch. */
+export const ForkFields = Schema.Struct(forkFields)
+
+/** @internal Converts checked options to those of the core. */
+export const configOf = ({
+  idleTimeoutMs,
+  maxDurationMs,
+  metricsIntervalMs,
+  registry,
+  secrets,
+  workdir,
+  ...rest
+}: typeof ForkFields.Type) => ({
   ...rest,
-  ...(image === undefined ? { snapshot } : { image }),
   cwd: workdir,
   idleTimeout: idleTimeoutMs,
   maxDuration: maxDurationMs,
   metricsInterval: metricsIntervalMs,
-  releaseTimeout: releaseTimeoutMs,
   registry: registryOf(registry),
-  secrets: secrets && Record.map(secrets, (secret) => ({ ...secret, value: Redacted.make(secret.value) })),
+  secrets: secrets && Record.map(secrets, (secret) => ({ ...secret, value: Redacted.make(secret.value) }))
+})
+
+/** @internal The same with the source and the launch. `onPullProgress` is the caller's own function. */
+export const toCore = (
+  {
+    image,
+    onPullProgress: _listener,
+    releaseTimeoutMs,
+    signal: _aborted,
+    snapshot = "",
+    ...rest
+  }: typeof SandboxFields.Type,
+  onPullProgress: LaunchSettings["onPullProgress"]
+) => ({
+  ...configOf(rest),
+  ...(image === undefined ? { snapshot } : { image }),
+  releaseTimeout: releaseTimeoutMs,
   onPullProgress:
     onPullProgress === undefined
       ? undefined
@@ -226,22 +251,32 @@ export const toCore = (
 })
 
 /** @internal The options of a member of a group in the form of the core. */
-export const memberOptions = (method: string, options: LaunchOptions) =>
-  Effect.map(
-    decoded(Launch, method, options),
-    ({ detached: _detached, overwrite: _overwrite, verbose: _verbose, ...fields }) =>
-      toCore({ ...fields, rootDisk: fields.rootDisk ?? "auto" }, options.onPullProgress)
-  )
+export const memberOptions = (method: string, { ready, ...options }: LaunchOptions & { readonly ready?: unknown }) =>
+  Effect.gen(function* () {
+    const {
+      detached: _detached,
+      overwrite: _overwrite,
+      verbose: _verbose,
+      ...fields
+    } = yield* decoded(Launch, method, options)
+    const { ready: probe } = yield* decodeReady(method)({ ready })
+    return {
+      ...toCore({ ...fields, rootDisk: fields.rootDisk ?? "auto" }, options.onPullProgress),
+      ready: probe
+    }
+  })
+
+const decodeReady = (method: string) => decoder(Schema.Struct({ ready: Schema.optional(ProbeSchema) }), method)
 
 const print = (line: string): void => {
   process.stdout.write(`[lightbox] ${line}\n`)
 }
 
-/** Launches a sandbox; with a name in `defaults`, gets or creates it. */
+/** Launches a sandbox; with a name in `defaults`, gets or creates it within a time limit. */
 export const launched = async (
   method: string,
   options: LaunchOptions,
-  defaults: { readonly rootDisk: "auto" | "copy"; readonly name?: string }
+  defaults: { readonly rootDisk: "auto" | "copy"; readonly name?: string; readonly timeoutMs?: number | undefined }
 ): Promise<Sandbox> => {
   const { detached, name, overwrite = true, verbose, ...fields } = decodeSandbox(Launch, method, options)
   if (verbose === true) print(`launching "${name ?? "a sandbox"}" from "${fields.image ?? fields.snapshot}"`)
@@ -252,6 +287,6 @@ export const launched = async (
   const opened =
     defaults.name === undefined
       ? Sandboxes.launch({ ...asked, name, detached, overwrite, releaseTimeout })
-      : Sandboxes.getOrCreate(defaults.name, asked)
+      : Sandboxes.getOrCreate(defaults.name, { ...asked, timeout: defaults.timeoutMs })
   return await Sandbox.open(Effect.mapError(opened, withPromiseNames), fields.signal)
 }

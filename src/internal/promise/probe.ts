@@ -131,7 +131,8 @@ const checkedProbe = (
     return yield* decodeProbe({ ...rest, ...parts, interval: times.intervalMs, timeout: times.timeoutMs }, options)
   })
 
-const ProbeSchema = Schema.declareConstructor<Probes.Probe, Probe>()(
+/** @internal */
+export const ProbeSchema = Schema.declareConstructor<Probes.Probe, Probe>()(
   [],
   () => (input, _ast, options) => checkedProbe(input, options)
 )

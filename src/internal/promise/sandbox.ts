@@ -56,6 +56,17 @@ export interface StopOptions extends CallOptions {
 }
 
 /**
+ * Options for removing a sandbox.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface RemoveOptions extends CallOptions {
+  /** Kill the sandbox first if it is running. Default: `false`. */
+  readonly force?: boolean | undefined
+}
+
+/**
  * Use of resources by a sandbox. Sizes are in bytes.
  *
  * @category models
@@ -205,9 +216,10 @@ export class SandboxHandle {
   async kill(options?: CallOptions): Promise<void> {
     await runDriver((driver) => driver.killSandbox(this.#info), signalOf("SandboxHandle.kill", options))
   }
-  /** Removes the stopped sandbox and its disk. */
-  async remove(options?: CallOptions): Promise<void> {
-    await runDriver((driver) => driver.removeSandbox(this.#info), signalOf("SandboxHandle.remove", options))
+  /** Removes the sandbox and its disk. Rejects if it is running, unless `force`, which kills it first. */
+  async remove(options?: RemoveOptions): Promise<void> {
+    const { signal, ...rest } = decodeHandleRemove({}, options)
+    await runDriver((driver) => driver.removeSandbox(this.#info, rest), signal)
   }
   /** Looks the sandbox up again. */
   async refresh(options?: CallOptions): Promise<SandboxHandle> {
@@ -233,14 +245,17 @@ export class Sandbox implements AsyncDisposable {
   readonly #sandbox: Sandboxes.Sandbox
   readonly #held: Pick<OpenScope, "close">
   readonly #forwards = new WeakMap<Sandboxes.Forward, Forward>()
+  /** Others have the same scope: only all of them together are removed. */
+  readonly #isShared: boolean
   #isConsumed = false
 
-  private constructor(sandbox: Sandboxes.Sandbox, held: Pick<OpenScope, "close">) {
+  private constructor(sandbox: Sandboxes.Sandbox, held: Pick<OpenScope, "close">, isShared = false) {
     this.name = sandbox.name
     this.id = sandbox.id
     this.ports = sandbox.ports
     this.#sandbox = sandbox
     this.#held = held
+    this.#isShared = isShared
   }
 
   /** @internal */
@@ -263,7 +278,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** @internal */
   static allOf(sandboxes: ReadonlyArray<Sandboxes.Sandbox>, held: OpenScope): ReadonlyArray<Sandbox> {
-    return sandboxes.map((sandbox) => new Sandbox(sandbox, held))
+    return sandboxes.map((sandbox) => new Sandbox(sandbox, held, true))
   }
 
   /** @internal */
@@ -277,7 +292,7 @@ export class Sandbox implements AsyncDisposable {
     return await acquire(
       effect,
       (launched, held) => {
-        const sandboxes = Object.entries(launched).map(([name, sandbox]) => [name, new Sandbox(sandbox, held)])
+        const sandboxes = Object.entries(launched).map(([name, sandbox]) => [name, new Sandbox(sandbox, held, true)])
         const made = { ...Object.fromEntries(sandboxes), [Symbol.asyncDispose]: () => held.close() }
         if (isGroup(made)) return made
         throw new Error("a member is missing")
@@ -304,9 +319,13 @@ export class Sandbox implements AsyncDisposable {
     const { labels, signal } = decodeList({}, options)
     return (await run(Sandboxes.list({ labels }), signal)).map((info) => new SandboxHandle(info))
   }
-  /** Removes a stopped sandbox and its disk. Succeeds if it does not exist. */
-  static async remove(name: string, options?: CallOptions): Promise<void> {
-    await run(Sandboxes.remove(name), signalOf("Sandbox.remove", options))
+  /**
+   * Removes a sandbox and its disk. Succeeds if it does not exist. Rejects if it is running, unless `force`, which kills it
+   * first.
+   */
+  static async remove(name: string, options?: RemoveOptions): Promise<void> {
+    const { signal, ...rest } = decodeRemove({}, options)
+    await run(Sandboxes.remove(name, rest), signal)
   }
 
   /** Runs a program without a shell and returns its output. */
@@ -432,18 +451,19 @@ export class Sandbox implements AsyncDisposable {
   async kill(options?: CallOptions): Promise<void> {
     await run(this.#use().kill, signalOf("Sandbox.kill", options))
   }
-  /** Keeps the sandbox after this process exits. The object becomes invalid. */
+  /**
+   * Keeps the sandbox after this process exits. The object becomes invalid. Other members of its group, and other copies
+   * of one original, go on.
+   */
   async detach(options?: CallOptions): Promise<void> {
     await run(this.#use().detach, signalOf("Sandbox.detach", options))
-    this.#isConsumed = true
-    await this.#held.close()
+    await this.#consume()
   }
   /** Like {@link Sandbox.detach}, for a limited time: a later sweep removes the sandbox, running or not. */
   async detachFor(timeToLiveMs: number, options?: CallOptions): Promise<void> {
     const { signal, timeToLiveMs: checked } = decodeDetachFor({ timeToLiveMs }, options)
     await run(this.#use().detachFor(checked), signal)
-    this.#isConsumed = true
-    await this.#held.close()
+    await this.#consume()
   }
   /** Returns the SDK's object for this sandbox, for what this library does not offer. */
   async raw(options?: CallOptions): Promise<Sdk.Sandbox> {
@@ -453,9 +473,13 @@ export class Sandbox implements AsyncDisposable {
     return await (await native("Sandbox.raw").Sandbox.get(name)).connect()
   }
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#held.close()
+    if (!this.#isShared || !this.#isConsumed) await this.#held.close()
   }
 
+  async #consume(): Promise<void> {
+    this.#isConsumed = true
+    if (!this.#isShared) await this.#held.close()
+  }
   async #exec({ args, command, signal, timeoutMs, ...rest }: Program & ExecOptions): Promise<ExecOutput> {
     const { check, cwd, env, maxOutput, rlimits, stdin, user } = rest
     const options = { check, cwd, env, maxOutput, rlimits, stdin, user, timeout: timeoutMs }
@@ -485,6 +509,9 @@ export class Sandbox implements AsyncDisposable {
 const timeout = { ...callFields, timeoutMs: Schema.optional(Millis) }
 
 const decodeStop = checked("Sandbox.stop", None, optionsStruct<StopOptions>()(timeout))
+const removal = optionsStruct<RemoveOptions>()({ ...callFields, force: Schema.optional(Schema.Boolean) })
+const decodeRemove = checked("Sandbox.remove", None, removal)
+const decodeHandleRemove = checked("SandboxHandle.remove", None, removal)
 const decodeRestart = checked(
   "SandboxHandle.restart",
   None,

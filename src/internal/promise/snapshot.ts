@@ -6,10 +6,10 @@ import * as Schema from "effect/Schema"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Snapshots from "../../Snapshot.ts"
 import { generate } from "../ownership/labels.ts"
-import { Labels, Name } from "../config/schemas.ts"
+import { Labels, Name, optionsStruct, SnapshotName, SnapshotReference } from "../config/schemas.ts"
 import { decoder } from "../config/validation.ts"
 import { encodable } from "../report/printable.ts"
-import { checkArgs, signalOf } from "./input.ts"
+import { callFields, checkArgs, checked, signalOf } from "./input.ts"
 import type { CallOptions } from "./options.ts"
 import { run, runDriver } from "./runtime.ts"
 
@@ -93,6 +93,23 @@ export class SnapshotBuilder {
 }
 
 /**
+ * Options of {@link Snapshot.tag}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface TagOptions extends CallOptions {
+  /** Point an existing name to the snapshot, as a new generation. Default: `false`: reject if the name is taken. */
+  readonly overwrite?: boolean | undefined
+}
+
+const decodeTag = checked(
+  "Snapshot.tag",
+  Schema.Struct({ reference: SnapshotReference, name: SnapshotName }),
+  optionsStruct<TagOptions>()({ ...callFields, overwrite: Schema.optional(Schema.Boolean) })
+)
+
+/**
  * A snapshot on this host, as of the time it was looked up.
  *
  * @category models
@@ -141,6 +158,14 @@ export class Snapshot {
   /** Removes a snapshot. Succeeds if it does not exist. */
   static async remove(name: string, options?: CallOptions): Promise<void> {
     await run(Snapshots.remove(name), signalOf("Snapshot.remove", options))
+  }
+  /**
+   * Points a name to an existing snapshot, or to one of its generations such as `"app@3"`. Both names share the disk. If
+   * the name is taken, `overwrite` makes a new generation of it; without, it rejects.
+   */
+  static async tag(reference: string, name: string, options?: TagOptions): Promise<Snapshot> {
+    const { name: to, overwrite, reference: from, signal } = decodeTag({ reference, name }, options)
+    return new Snapshot(await run(Snapshots.tag(from, to, { overwrite }), signal))
   }
   /** Exports a snapshot to an archive. */
   static async export(name: string, path: string, options?: CallOptions): Promise<void> {

@@ -3,6 +3,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Admission from "../../Admission.ts"
 import { isLightboxError, type LightboxError } from "../../LightboxError.ts"
 import type * as Network from "../../Network.ts"
 import * as Probe from "../../Probe.ts"
@@ -11,7 +12,8 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { Port } from "../config/schemas.ts"
 import { checkObject, circular, decoder, invalid } from "../config/validation.ts"
 import { publishedPorts } from "../driver/ports.ts"
-import { allOrNothing, type Peers } from "./launch.ts"
+import type { Peers } from "./handle.ts"
+import { allOrNothing } from "./launch.ts"
 import * as Reach from "./peers.ts"
 
 const method = "Sandbox.group"
@@ -132,8 +134,12 @@ const allowing = (peers: ReadonlyArray<Reach.Peer>, network: Network.Network = "
 /** Launches members once those that they depend on are ready. All are removed together, in reverse order. */
 export const launch = <A extends { readonly config: SandboxConfig }, R>(
   members: ReadonlyArray<Member & { readonly asked: A }>,
-  boot: (asked: A, peers: Peers | undefined) => Effect.Effect<Sandbox, LightboxError, R | Scope.Scope>
-): Effect.Effect<{ readonly [name: string]: Sandbox }, LightboxError, R | Scope.Scope> =>
+  boot: (
+    asked: A,
+    room: Admission.Room | undefined,
+    peers: Peers | undefined
+  ) => Effect.Effect<Sandbox, LightboxError, R | Scope.Scope>
+): Effect.Effect<{ readonly [name: string]: Sandbox }, LightboxError, R | Admission.Admission | Scope.Scope> =>
   allOrNothing(
     Effect.gen(function* () {
       const states = members.map((member, index) => ({
@@ -154,6 +160,11 @@ export const launch = <A extends { readonly config: SandboxConfig }, R>(
           }
         )
       )
+      const admission = yield* Admission.Admission
+      const rooms = yield* admission.admitAll(
+        method,
+        states.map(({ asked }) => asked.config.resources?.memory)
+      )
       const found = yield* Effect.forEach(
         states,
         ({ asked, launched, name, own }, index) =>
@@ -168,7 +179,7 @@ export const launch = <A extends { readonly config: SandboxConfig }, R>(
               hostname,
               network: reach === undefined ? network : allowing(peers, network)
             }
-            const sandbox = yield* boot({ ...asked, config }, reach)
+            const sandbox = yield* boot({ ...asked, config }, rooms[index], reach)
             if (own.ready !== undefined) yield* sandbox.waitUntil(own.ready)
             yield* Deferred.succeed(launched, sandbox)
             return [name, sandbox] as const

@@ -42,7 +42,7 @@ import {
   Word,
   millis
 } from "../config/schemas.ts"
-import { callDecoder, decoder, optionsDecoder } from "../config/validation.ts"
+import { callDecoder, decoder, forMethod, optionsDecoder } from "../config/validation.ts"
 import { printable } from "../report/printable.ts"
 
 export const TypeId = "~effect-lightbox/Sandbox" as const
@@ -132,6 +132,9 @@ const decodeTimeToLive = decoder(DurationInput, "Sandbox.detachFor", "timeToLive
 
 const defaultMaxOutput = 256 * 1024 * 1024
 
+/** The secrets of commands that a handle keeps. */
+const maxSecrets = 1000
+
 /** Detaches a sandbox, permanently or until a time (milliseconds since 1970). */
 export type Detach = (expires: number | undefined) => Effect.Effect<void, LightboxError>
 
@@ -144,13 +147,20 @@ export const noTimeToLive = (name: string): Effect.Effect<never, LightboxError> 
     })
   )
 
-/** What copies of a sandbox need to know of its handle. */
+/** Other guests that a guest reaches by name. */
+export interface Peers {
+  readonly proxy: NonNullable<Microsandbox.CreateSandbox["proxy"]>
+  readonly hosts: ReadonlyArray<{ readonly name: string; readonly address: string }>
+}
+
+/** What captures and copies of a sandbox need to know of its handle. */
 export interface Known {
   readonly renewing?: Connection["renewing"] | undefined
-  /** The options of the launch. */
+  /** The options of the launch, or those that `getOrCreate` was given. */
   readonly config?: SandboxConfig | undefined
-  /** Values that were redacted in the options, and in the commands of this handle. */
-  readonly secrets: Set<string>
+  readonly peers?: Peers | undefined
+  /** Values that were redacted in the options, and in the last commands of this handle. */
+  readonly secrets: () => ReadonlyArray<string>
 }
 
 const known = new WeakMap<Sandbox, Known>()
@@ -173,12 +183,23 @@ export const make = (
   info: Microsandbox.SandboxInfo,
   { guest, renewing }: Pick<Connection, "guest"> & Partial<Connection>,
   detach: Detach = (expires) => (expires === undefined ? Effect.void : noTimeToLive(info.name)),
-  config?: SandboxConfig
+  config?: SandboxConfig,
+  peers?: Peers
 ): Sandbox => {
-  const secrets = new Set(redactedIn(config))
+  const configured = redactedIn(config)
+  const recent = new Set<string>()
+  const secrets = () => [...new Set([...configured, ...recent])]
   /** The last lines of jobs may show the secrets of a command, and so may the disk. */
   const commandOf = (checked: Omit<Guest.Command, "stdin">): Guest.Command => {
-    for (const secret of secretsOf(checked)) secrets.add(secret)
+    for (const secret of secretsOf(checked)) {
+      recent.delete(secret)
+      recent.add(secret)
+    }
+    // The oldest comes first.
+    for (const oldest of recent) {
+      if (recent.size <= maxSecrets) break
+      recent.delete(oldest)
+    }
     return Struct.pick(checked, ["argv", "cwd", "user", "env", "rlimits", "terminal"])
   }
   const exec = Effect.fn("Sandbox.exec")(function* <E, R>(
@@ -230,7 +251,7 @@ export const make = (
           ? events
           : Stream.interruptWhen(events, failure.within(checked.timeout)(Effect.never))
       })
-    ).pipe(Stream.mapError(Execution.withMethod("Sandbox.execStream")), Stream.withSpan("Sandbox.execStream"))
+    ).pipe(Stream.mapError(forMethod("Sandbox.execStream", "Sandbox.spawn")), Stream.withSpan("Sandbox.execStream"))
 
   const attachTo = Effect.fn("Sandbox.attach")(function* (
     command: string,
@@ -273,7 +294,7 @@ export const make = (
       waitUntil: Effect.fn("Sandbox.waitUntil")(function* (input, options) {
         const { job, probe } = yield* decodeWaitUntil({ probe: input }, options)
         yield* Probes.checkJobs("Sandbox.waitUntil", "probe", probe, job)
-        yield* Probes.wait("Sandbox.waitUntil", { guest, shell: info.shell, job, secrets: [...secrets] }, probe)
+        yield* Probes.wait("Sandbox.waitUntil", { guest, shell: info.shell, job, secrets: secrets() }, probe)
       }),
 
       attach: attachTo,
@@ -313,6 +334,6 @@ export const make = (
     "Sandbox",
     ({ id, name }) => ({ name, id })
   )
-  known.set(handle, { renewing, config, secrets })
+  known.set(handle, { renewing, config, peers, secrets })
   return handle
 }

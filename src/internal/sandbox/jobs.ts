@@ -13,7 +13,6 @@ import {
   AlreadyExists,
   CommandNotStarted,
   FileError,
-  isLightboxError,
   LightboxError,
   NotFound,
   StillRunning,
@@ -22,7 +21,7 @@ import {
 } from "../../LightboxError.ts"
 import { Bytes, Int53, JobId, TerminalSize } from "../config/schemas.ts"
 import { named, signals } from "../config/signals.ts"
-import { checkSignal, decoder, invalid, optionsDecoder } from "../config/validation.ts"
+import { checkSignal, decoder, forMethod, invalid, optionsDecoder } from "../config/validation.ts"
 import * as Attach from "../guest/attach.ts"
 import { concat } from "../guest/protocol.ts"
 import * as Execution from "../guest/execution.ts"
@@ -109,22 +108,14 @@ const viewOf = (entries: ReadonlyArray<Guest.FileInfo>): View => {
   return { names, segments: segments.toSorted((a, b) => a.start - b.start), ended }
 }
 
-/** What `/proc/PID/stat` says of a process: its state, and the time at which it started. */
+/** What `/proc/PID/stat` says of a process. */
 const processOf = (stat: string) => {
   const fields = stat
     .slice(stat.lastIndexOf(")") + 2)
     .trim()
     .split(" ")
-  return { state: fields[0], startedAt: fields[19] }
+  return { state: fields[0], parent: Number(fields[1]), session: Number(fields[3]), startedAt: fields[19] }
 }
-
-/** Replaces the method of errors with the one that the caller called. */
-export const forMethod =
-  (method: string) =>
-  <E>(error: E): E | LightboxError =>
-    isLightboxError(error) && error.method !== method && error.reason._tag !== "InvalidConfig"
-      ? new LightboxError({ method, reason: error.reason })
-      : error
 
 /** A command with its options, checked. */
 export interface Start extends Pick<Guest.Command, "argv" | "cwd" | "user" | "env" | "rlimits"> {
@@ -184,7 +175,7 @@ export const start = Effect.fnUntraced(function* (
         ? missing("the guest has no setsid")
         : failed(new CommandNotStarted({ ...Struct.pick(reason, ["kind", "problem", "errno"]), argv: words }))
     ),
-    Effect.mapError(Execution.withMethod("Sandbox.start"))
+    Effect.mapError(forMethod("Sandbox.start", "Sandbox.spawn"))
   )
   const first = yield* attempt
   // The first job, or the first of another user after a preparation that was interrupted.
@@ -332,16 +323,16 @@ const make = (guest: Guest.Guest, id: string): Job => {
 
   const status = Effect.flatMap(look, statusOf)
 
+  const pidText = (view: View) => (view.names.has("pid") ? small("pid", 64) : Effect.succeed(""))
+
   /** The command's process group, once it has begun. Never 1: -1 is all processes. */
-  const groupOf = (view: View): Effect.Effect<number | undefined, LightboxError> =>
-    Effect.map(view.names.has("pid") ? small("pid", 64) : Effect.succeed(""), (text) =>
-      /^[1-9]\d{0,9}\n$/.test(text) && text !== "1\n" ? Number(text) : undefined
-    )
+  const groupIn = (text: string): number | undefined =>
+    /^[1-9]\d{0,9}\n$/.test(text) && text !== "1\n" ? Number(text) : undefined
 
   const info: Effect.Effect<Info, LightboxError> = Effect.gen(function* () {
     const view = yield* look
     const { argv, startedAt, stdin, terminal = false } = yield* stored
-    const pid = yield* groupOf(view)
+    const pid = groupIn(yield* pidText(view))
     return {
       id,
       argv,
@@ -361,18 +352,35 @@ const make = (guest: Guest.Guest, id: string): Job => {
     }
   })
 
-  /** Waits until the command has begun. Returns its process group, or nothing if the job has ended. */
-  const begun: Effect.Effect<number | undefined, LightboxError> = Effect.gen(function* () {
-    for (;;) {
-      const view = yield* look
-      if ((yield* statusOf(view))._tag !== "Running") return undefined
-      const group = yield* groupOf(view)
-      if (group !== undefined) return group
-      yield* Effect.sleep(20)
-    }
+  const withoutGroup = Effect.suspend(() => {
+    const problem = "it has no process id: the command has not begun, or has changed it. Remove the job with force"
+    const reason = new FileError({ operation: "read", path: `${path}/pid`, code: "UNKNOWN", problem })
+    return Effect.fail(new LightboxError({ method: "Job", reason }))
   })
 
-  /** Runs a script about the job as its owner: the command could have replaced what root would write to. */
+  /** Waits until the command has begun. Returns its process group, or nothing if the job has ended. */
+  const begun: Effect.Effect<number | undefined, LightboxError> = Effect.gen(function* () {
+    for (let before = Supervisor.notBegun; ;) {
+      const view = yield* look
+      if ((yield* statusOf(view))._tag !== "Running") return undefined
+      const text = yield* pidText(view)
+      const group = groupIn(text)
+      if (group !== undefined) return group
+      // The command owns the file. A reader may see half of its change, but only once.
+      if (text !== Supervisor.notBegun && text === before) return yield* withoutGroup
+      before = text
+      yield* Effect.sleep(20)
+    }
+  }).pipe(Effect.timeoutOrElse({ duration: "1 minute", orElse: () => withoutGroup }))
+
+  /** The owner of the job. The command could have replaced what root would write to, or kill. */
+  const owner = Effect.gen(function* () {
+    // Only root can put a folder of root here, and only a link to one could be exchanged.
+    const { gid, type, uid } = yield* guest.stat(path, { followSymlinks: false })
+    return type === "Directory" ? `${uid}:${gid}` : yield* missing
+  })
+
+  /** Runs a script about the job as its owner. */
   const script = <E = never, R = never>(
     method: string,
     text: string,
@@ -382,16 +390,45 @@ const make = (guest: Guest.Guest, id: string): Job => {
     Effect.gen(function* () {
       const group = yield* begun
       if (group === undefined) return
-      // Only root can put a folder of root here, and only a link to one could be exchanged.
-      const { gid, type, uid } = yield* guest.stat(path, { followSymlinks: false })
-      if (type !== "Directory") return yield* missing
-      const command: Guest.Command = {
-        argv: ["sh", "-c", text, "lightbox-job", ...args(group)],
-        user: `${uid}:${gid}`,
-        cwd: "/"
-      }
-      yield* Execution.collect(guest, method, command, { input })
+      const argv = ["sh", "-c", text, "lightbox-job", ...args(group)] as const
+      yield* Execution.collect(guest, method, { argv, user: yield* owner, cwd: "/" }, { input })
     })
+
+  /** Finds the supervisor, what it has started, and all in `sessions`, to which it adds those of the former. */
+  const supervised = Effect.fnUntraced(function* (sessions: Set<number>) {
+    const { self } = yield* stored
+    const { startedAt } = processOf(self)
+    const all = yield* Effect.forEach(
+      (yield* guest.readDirectoryEntries("/proc")).filter((entry) => /^\/proc\/\d+$/.test(entry.path)),
+      (entry) =>
+        Effect.map(ifMissing("", ["ENOENT", "ESRCH"])(readText(guest, `${entry.path}/stat`)), (stat) => ({
+          pid: Number(entry.path.slice("/proc/".length)),
+          ...processOf(stat)
+        })),
+      { concurrency: 8 }
+    )
+    const processes = all.filter(({ pid, state }) => pid > 1 && state !== "" && state !== "Z")
+    const found = new Set(
+      processes.flatMap((of) => (self.startsWith(`${of.pid} `) && of.startedAt === startedAt ? [of.pid] : []))
+    )
+    // A set also visits what is added meanwhile.
+    for (const parent of found) for (const of of processes) if (of.parent === parent) found.add(of.pid)
+    for (const { pid, session } of processes) if (found.has(pid)) sessions.add(session)
+    return processes.flatMap(({ pid, session }) => (found.has(pid) || sessions.has(session) ? [pid] : []))
+  })
+
+  /** Kills the supervisor and everything that it has started, whatever the command has recorded. */
+  const killAll = Effect.fnUntraced(function* (method: string) {
+    const user = yield* owner
+    const sessions = new Set<number>()
+    for (let round = 0; round < killRounds; round++) {
+      const pids = yield* supervised(sessions)
+      if (pids.length === 0) return
+      const argv = ["sh", "-c", Supervisor.kill, "lightbox-job", ...pids.map(String)] as const
+      yield* Execution.collect(guest, method, { argv, user, cwd: "/" })
+      yield* Effect.sleep(20)
+    }
+  })
 
   const sendSignal = (method: string, number: number) =>
     script(method, Supervisor.signal, (group) => [String(number), String(group)])
@@ -496,15 +533,10 @@ const make = (guest: Guest.Guest, id: string): Job => {
   const remove = Effect.fn("Job.remove")(
     function* (options?: { readonly force?: boolean | undefined }) {
       const { force = false } = yield* decodeRemove(options)
+      if (force && (yield* status)._tag === "Running") yield* killAll("Job.remove")
       if ((yield* status)._tag === "Running") {
-        if (!force) {
-          return yield* new LightboxError({
-            method: "Job.remove",
-            reason: new StillRunning({ resource: "job", name: id })
-          })
-        }
-        yield* sendSignal("Job.remove", signals.SIGKILL)
-        yield* wait
+        const reason = new StillRunning({ resource: "job", name: id })
+        return yield* new LightboxError({ method: "Job.remove", reason })
       }
       yield* ifMissing(undefined)(guest.removeDirectory(path, { recursive: true }))
     },
@@ -573,5 +605,8 @@ const queries = new RegExp(
 )
 
 const pieceBytes = 1024 * 1024
+
+/** Processes that go on starting others are killed this many times. */
+const killRounds = 50
 
 const endOf = ({ segments }: View): number => Math.max(0, ...segments.map(({ size, start }) => start + size))

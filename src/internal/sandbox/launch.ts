@@ -7,18 +7,20 @@ import * as Scope from "effect/Scope"
 import * as Admission from "../../Admission.ts"
 import type { Services } from "../../Driver.ts"
 import type * as Guest from "../../Guest.ts"
-import type { LightboxError } from "../../LightboxError.ts"
+import { InUse, LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Ownership from "../../Ownership.ts"
 import type { Sandbox } from "../../Sandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
+import { isEntryName } from "../config/schemas.ts"
 import * as Execution from "../guest/execution.ts"
 import { make as makeFiles } from "../guest/files.ts"
 import { generate, instanceLabel, ownerLabel, roleLabel, snapshotLabel } from "../ownership/labels.ts"
+import * as Owner from "../ownership/owner.ts"
 import * as Progress from "../report/progress.ts"
-import { connect } from "./connection.ts"
+import { connect, type Connection } from "./connection.ts"
 import * as Drift from "./drift.ts"
-import { type Detach, make, noTimeToLive } from "./handle.ts"
+import { type Detach, make, noTimeToLive, type Peers } from "./handle.ts"
 import * as RunningServices from "./services.ts"
 
 /** Captures the library's services only: a whole context would include its scope. */
@@ -45,12 +47,6 @@ export const allOrNothing = <A, R>(
   acquisition: Effect.Effect<A, LightboxError, R>
 ): Effect.Effect<A, LightboxError, R | Scope.Scope> => orClose(acquisition, () => true)
 
-/** Other guests that a guest reaches by name. */
-export interface Peers {
-  readonly proxy: NonNullable<Microsandbox.CreateSandbox["proxy"]>
-  readonly hosts: ReadonlyArray<{ readonly name: string; readonly address: string }>
-}
-
 /** Adds names to those that a guest looks up. */
 const addHosts = (guest: Guest.Guest, hosts: Peers["hosts"]): Effect.Effect<void, LightboxError> =>
   makeFiles(guest).writeFileString("/etc/hosts", hosts.map(({ address, name }) => `${address}\t${name}\n`).join(""), {
@@ -63,6 +59,8 @@ export const launch = Effect.fnUntraced(function* (options: {
   readonly timeout: Duration.Duration
   readonly request: Omit<Microsandbox.CreateSandbox, "labels" | "proxy">
   readonly peers?: Peers | undefined
+  /** The room that was reserved. Default: wait for one. */
+  readonly room?: Admission.Room | undefined
 }): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
   const { config, peers, request, timeout } = options
   const driver = yield* Microsandbox.Microsandbox
@@ -79,7 +77,7 @@ export const launch = Effect.fnUntraced(function* (options: {
   }
   const instance = yield* generate
   const note: Ownership.Note = { kind: "sandbox", token: instance, name }
-  const room = yield* admission.admit("Sandbox.launch", config.resources?.memory)
+  const room = options.room ?? (yield* admission.admit("Sandbox.launch", config.resources?.memory))
   // Must close after the release below, which still sends messages to the guest.
   const channel = yield* Scope.fork(yield* Effect.scope)
   const state: LaunchState = { info: undefined, guest: undefined, isOwned: true }
@@ -114,7 +112,8 @@ export const launch = Effect.fnUntraced(function* (options: {
         Effect.uninterruptible(Effect.andThen(ownership.release(note, expires), markDetached(state, room)))
       )
     )
-  if (peers !== undefined) yield* addHosts(guest, peers.hosts)
+  const addPeers = peers === undefined ? Effect.void : addHosts(guest, peers.hosts)
+  yield* addPeers
   // Before it is detached: if a service fails, the sandbox is removed.
   const { services = {} } = config
   if (Object.keys(services).length > 0) {
@@ -122,7 +121,10 @@ export const launch = Effect.fnUntraced(function* (options: {
     yield* RunningServices.start("Sandbox.launch", guest, info.shell, services)
   }
   if (request.detached === true) yield* detach(undefined)
-  return make(driver, info, connection, detach, config)
+  // A boot writes the names anew.
+  const renewing: Connection["renewing"] = (restart) =>
+    connection.renewing((reconnect) => restart(Effect.andThen(reconnect, addPeers)))
+  return make(driver, info, { guest, renewing }, detach, config, peers)
 }, allOrNothing)
 
 const markDetached = (state: { isOwned: boolean }, room: Admission.Room): Effect.Effect<void> =>
@@ -180,12 +182,33 @@ const flushMounts = (
   )
 }
 
-/** Boots a stopped sandbox and starts its services. Stops it with the scope unless it is detached. */
+/**
+ * Fails if a scope of a living process owns a sandbox, and will remove it. Takes over one of a dead process, which a sweep
+ * would remove.
+ */
+export const takeOver = Effect.fnUntraced(function* (
+  method: string,
+  { labels, name }: Microsandbox.SandboxInfo
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox | Ownership.Ownership> {
+  const { home } = yield* Microsandbox.Microsandbox
+  const { [ownerLabel]: id, [roleLabel]: role, [instanceLabel]: token } = labels
+  if (id === undefined || !isEntryName(id)) return
+  const { notes, pid, state } = yield* Owner.find(home, id)
+  const note = notes.find((note) => note.kind === "sandbox" && note.token === token)
+  if (note === undefined) return
+  if (state === "dead") return yield* (yield* Ownership.Ownership).release(note, undefined)
+  // It is about to be detached.
+  if (role === "detached") return
+  const usedBy = [pid === undefined ? "another process" : `process ${pid}`]
+  return yield* new LightboxError({ method, reason: new InUse({ resource: "sandbox", name, usedBy }) })
+})
+
+/** Boots a stopped sandbox. Stops it with the scope unless it is detached. */
 export const start = Effect.fnUntraced(function* (
   info: Microsandbox.SandboxInfo,
   options: { readonly detached?: boolean | undefined } | undefined,
-  /** Default: those of the launch. */
-  services?: SandboxConfig["services"]
+  /** The options, if they are known: the caller then starts the services. Default: start those of the launch. */
+  config?: SandboxConfig
 ): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership
@@ -227,11 +250,9 @@ export const start = Effect.fnUntraced(function* (
           )
   const connection = yield* connect(driver, started)
   const { guest } = connection
-  yield* RunningServices.start(
-    "Sandbox.start",
-    guest,
-    started.shell,
-    services ?? (yield* RunningServices.recall(guest, started.id))
-  )
-  return make(driver, started, connection, detach)
+  if (config === undefined) {
+    const services = yield* RunningServices.recall(guest, started.id)
+    yield* RunningServices.start("Sandbox.start", guest, started.shell, services)
+  }
+  return make(driver, started, connection, detach, config)
 }, allOrNothing)

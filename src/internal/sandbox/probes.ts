@@ -9,7 +9,7 @@ import type * as Job from "../../Job.ts"
 import { isLightboxError, LightboxError, NotReady } from "../../LightboxError.ts"
 import type { Probe } from "../../Probe.ts"
 import { millis } from "../config/schemas.ts"
-import { invalid } from "../config/validation.ts"
+import { forMethod, invalid } from "../config/validation.ts"
 import * as Execution from "../guest/execution.ts"
 import { ending, redact, shortArgv } from "../report/failureText.ts"
 import * as Jobs from "./jobs.ts"
@@ -304,7 +304,7 @@ export const wait = Effect.fnUntraced(function* (
         )
   yield* Effect.raceFirst(wait, ended).pipe(
     Effect.catch((error) => {
-      if (!(error instanceof NotYet)) return Effect.fail(Jobs.forMethod(method)(error))
+      if (!(error instanceof NotYet)) return Effect.fail(forMethod(method)(error))
       const { limitMillis, observation } = error
       const subject = job ?? jobOf(probe)
       return Effect.flatMap(

@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import { LaunchDefaults, SandboxConfig } from "../../SandboxConfig.ts"
+import { forMethod } from "../config/validation.ts"
 import { make as makeFiles, readText } from "../guest/files.ts"
 import { ifMissing } from "../host/fileFailure.ts"
 import { secretsOf } from "../report/failureText.ts"
@@ -22,13 +23,14 @@ const Remembered = Schema.fromJsonString(
   Schema.Struct({ sandbox: Schema.String, services: SandboxConfig.fields.services })
 )
 const decodeRemembered = Schema.decodeUnknownOption(Remembered)
-const encodeServices = Schema.decodeUnknownOption(LaunchDefaults)
+/** Launch defaults cannot have secrets: they are written. */
+const decodeStorable = Schema.decodeUnknownOption(LaunchDefaults)
 
 /** Leaves out services with secrets, which must not be written, and those that depend on them. */
 const withoutSecrets = (services: Services): Services => {
   const kept = Object.entries(services).filter(
     ([name, { dependsOn = [], ...service }]) =>
-      Option.isSome(encodeServices({ services: { [name]: service } })) &&
+      Option.isSome(decodeStorable({ services: { [name]: service } })) &&
       dependsOn.every((other) => Object.hasOwn(services, other))
   )
   return kept.length === Object.keys(services).length ? services : withoutSecrets(Object.fromEntries(kept))
@@ -40,8 +42,8 @@ export const remember = Effect.fnUntraced(function* (
   sandbox: string,
   services: Services
 ): Effect.fn.Return<void, LightboxError> {
-  const encoded = encodeServices({ services: withoutSecrets(services) })
-  const text = JSON.stringify({ sandbox, services: Option.getOrUndefined(encoded)?.services })
+  const storable = decodeStorable({ services: withoutSecrets(services) })
+  const text = JSON.stringify({ sandbox, services: Option.getOrUndefined(storable)?.services })
   const files = makeFiles(guest)
   yield* files.makeDirectory(path.slice(0, path.lastIndexOf("/")))
   yield* files.writeFileString(path, text, { mode: 0o600 })
@@ -122,5 +124,5 @@ export const start = Effect.fnUntraced(function* (
         yield* Deferred.succeed(ready, undefined)
       }),
     { concurrency: "unbounded", discard: true }
-  ).pipe(Effect.mapError(Jobs.forMethod(method)))
+  ).pipe(Effect.mapError(forMethod(method)))
 })

@@ -193,6 +193,12 @@ export const resize = `[ -f "$1/tty" ] && read -r lb_tty <"$1/tty" && exec 0<>"$
 [ -z "$4" ] || stty rows "$2" cols "$4"
 exec stty rows "$2" cols "$3"`
 
+/** The content of `pid` until the command has begun. */
+export const notBegun = "0\n"
+
+/** Kills processes. Arguments: their ids. */
+export const kill = `kill -KILL "$@" 2>/dev/null; exit 0`
+
 /** Signals a process group. Arguments: the signal's number and the group. No `--` before it, as busybox demands. */
 export const signal = `kill "-$1" "-$2" 2>/dev/null; exit 0`
 

@@ -33,7 +33,7 @@ export const artifactName = (key: string): string => `lb-${key.slice(0, 40)}`
 
 export const locksFolder = (home: string): string => Path.join(home, "lightbox", "locks")
 
-/** Held while a result is captured. */
+/** Held while a result is captured, or, with the id of a sandbox, while its disk is. */
 export const captureLock = (artifact: string): string => `capture:${artifact}`
 
 /** Held while a snapshot is loaded. */

@@ -159,6 +159,66 @@ describe("the budget", () => {
     })
   )
 
+  it.effect("admits several at once or none, and rejects at once those that never fit together", () =>
+    Effect.gen(function* () {
+      const admission = yield* make({ sandboxes: 3, memory: 1000 })
+      const several = (...memories: ReadonlyArray<number>) => {
+        const all = memories.map((memory) => memory * mebibyte)
+        return (besides: ReadonlyArray<number> = []) => admission.admitAll("test", all, besides)
+      }
+      for (const never of [several(1, 1, 1, 1)(), several(600, 600)(), several(300)([800 * mebibyte])]) {
+        const { reason } = yield* Effect.flip(Effect.scoped(never))
+        assert.strictEqual(reason._tag, "NoCapacity")
+      }
+      const first = yield* take(admission, 600)
+      yield* until(() => first.state.has)
+      const state = { has: false }
+      const scope = yield* Scope.make()
+      const fiber = yield* several(300, 300)().pipe(
+        Effect.tap(() => Effect.sync(() => void (state.has = true))),
+        Scope.provide(scope),
+        Effect.forkDetach({ startImmediately: true })
+      )
+      yield* untilWaiting(2)
+      // Neither takes room alone, and nobody overtakes them.
+      const small = yield* take(admission, 10)
+      yield* untilWaiting(3)
+      assert.deepStrictEqual([state.has, small.state.has], [false, false])
+      yield* first.leave
+      yield* until(() => state.has && small.state.has)
+      const [one] = yield* Fiber.join(fiber)
+      // Each room is given back by itself, once.
+      const large = yield* take(admission, 690)
+      yield* untilWaiting(1)
+      yield* one?.release ?? Effect.void
+      yield* until(() => large.state.has)
+      yield* Scope.close(scope, Exit.void)
+      const last = yield* take(admission, 300)
+      yield* until(() => last.state.has)
+      for (const { leave } of [small, large, last]) yield* leave
+    })
+  )
+
+  it.effect("has room for two groups after each other, and for no group or forks beyond it", () =>
+    Effect.gen(function* () {
+      const group = Sandbox.group({
+        db: { image },
+        web: { image, dependsOn: { db: { ports: [1] } } }
+      })
+      yield* Effect.forEach([1, 2, 3], () => Effect.scoped(group), { concurrency: "unbounded" })
+      const tooMany = Effect.scoped(Sandbox.group({ a: { image }, b: { image }, c: { image } }))
+      assert.deepInclude(yield* Effect.flip(tooMany), { method: "Sandbox.group" })
+      const forked = Sandbox.launch({ image }).pipe(
+        Effect.flatMap((original) => Sandbox.fork(original, { count: 2 })),
+        Effect.scoped
+      )
+      const { method, reason } = yield* Effect.flip(forked)
+      assert.deepStrictEqual([method, reason._tag], ["Sandbox.fork", "NoCapacity"])
+      const { calls } = yield* MicrosandboxMemory.Control
+      assert.isFalse((yield* calls).some(({ operation }) => operation === "captureSnapshot"))
+    }).pipe(Effect.provide(MicrosandboxMemory.layer({ budget: { sandboxes: 2 } })))
+  )
+
   it.effect("drops a waiter that is interrupted, and admits the next", () =>
     Effect.gen(function* () {
       const admission = yield* make({ memory: 1000 })

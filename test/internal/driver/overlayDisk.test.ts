@@ -58,6 +58,32 @@ const At = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 69 }))
 const Byte = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 255 }))
 
 describe("an overlay", () => {
+  const Text = Schema.String.check(Schema.isPattern(/^[ab\0]*$/))
+
+  it.effect.prop(
+    "is searched for many byte strings in one pass",
+    [Schema.Array(Text), Schema.Array(Text)],
+    ([texts, words]) =>
+      Effect.promise(async () => {
+        const parts = texts.map((text) => Buffer.from(text))
+        async function* read(): OverlayDisk.Parts {
+          let position = 0
+          for (const bytes of parts) {
+            yield { position, bytes }
+            position += bytes.length
+          }
+        }
+        const whole = Buffer.concat(parts)
+        const needles = [...words, ...words.map((word) => `a${word}b`), "ab", whole.toString()].map((word) =>
+          Buffer.from(word)
+        )
+        assert.deepStrictEqual(
+          await OverlayDisk.search(read(), needles),
+          needles.map((needle) => whole.includes(needle))
+        )
+      })
+  )
+
   it.effect.prop(
     "shows its own clusters, and those of its base everywhere else, in a copy without its zeros, too",
     [
@@ -165,6 +191,15 @@ describe("an overlay", () => {
           [true, true, true, false]
         )
         assert.isTrue(Fs.readFileSync(disk).includes(needle([9, 2], [9, 3])))
+        const given = await OverlayDisk.search(
+          OverlayDisk.ofOverlay(folder),
+          [needle([1, 9])],
+          AbortSignal.abort()
+        ).then(
+          () => "searched",
+          () => "given up"
+        )
+        assert.strictEqual(given, "given up")
         const copy = Path.join(root, "copy")
         const aborted = await OverlayDisk.write(OverlayDisk.ofOverlay(folder), copy, AbortSignal.abort()).then(
           () => "written",

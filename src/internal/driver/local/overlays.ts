@@ -4,6 +4,7 @@
  * The runtime captures only disks that it has made. So a second, small sandbox is booted from the same image and killed,
  * and its disk replaced by what the overlay shows.
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Sdk from "microsandbox"
@@ -12,6 +13,7 @@ import * as Path from "node:path"
 import { LightboxError, StillRunning, Unsupported } from "../../../LightboxError.ts"
 import type * as Ownership from "../../../Ownership.ts"
 import { mebibyte } from "../../config/schemas.ts"
+import { timeLimit } from "../../config/validation.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
 import { generate, generateName, instanceLabel, ownerLabel, roleLabel } from "../../ownership/labels.ts"
 import * as OverlayDisk from "../overlayDisk.ts"
@@ -70,7 +72,9 @@ export const through = <A>(
       const look = findHandle(sdk, method, helper.name)
       yield* Effect.flatMap(look, (handle) => call(method, { sandbox: helper.name }, () => handle.kill()))
       // The runtime records the end of a sandbox with a delay.
-      yield* Effect.repeat(look, { until: hasEnded, schedule: Schedule.spaced("50 millis") })
+      yield* Effect.repeat(look, { until: hasEnded, schedule: Schedule.spaced("50 millis") }).pipe(
+        timeLimit(method, `waiting for the end of the helper of sandbox "${name}"`, Duration.seconds(30))
+      )
       const staged = yield* ownership.stage
       yield* abortable(method, staged, async (signal) => {
         try {

@@ -209,7 +209,7 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
       const folder = yield* RootDisks.overlayOf(context, method, yield* handleOf(context, method, sandbox))
       const path = Path.join(context.home, "sandboxes", sandbox.name, RootDisk.diskFile)
       const disk = folder === undefined ? OverlayDisk.ofFile(path) : OverlayDisk.ofOverlay(folder)
-      return yield* hostFile(method, folder ?? path, () => OverlayDisk.search(disk, needles))
+      return yield* hostFile(method, folder ?? path, (signal) => OverlayDisk.search(disk, needles, signal))
     })
   }
 }
