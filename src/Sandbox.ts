@@ -38,7 +38,7 @@ import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
 import type * as Job from "./Job.ts"
 import * as Listener from "./internal/report/listener.ts"
-import { merge, withoutDependencies } from "./internal/config/defaults.ts"
+import { merge, withoutDependencies, withoutDiskChanges } from "./internal/config/defaults.ts"
 import { DurationInput, Func, ImageReference, intBetween, Labels, Name, notBlank } from "./internal/config/schemas.ts"
 import { publishedPorts } from "./internal/driver/ports.ts"
 import { generateName, roleLabel } from "./internal/ownership/labels.ts"
@@ -910,11 +910,9 @@ export const fork = Effect.fn("Sandbox.fork")(function* (
     const problem = `sandbox "${sandbox.name}" was not launched by this program, so its options are not known: pass options`
     return yield* new LightboxError({ method, reason: new Unsupported({ feature: "fork", problem }) })
   }
-  const { patches: _patches, ports: _ports, resources = {}, ...rest }: SandboxConfig.SandboxConfig = known ?? {}
-  const { disk: _disk, ...size } = resources
+  const { ports: _ports, ...rest }: SandboxConfig.SandboxConfig = withoutDiskChanges(known ?? {})
   const config: SandboxConfig.SandboxConfig = {
     ...rest,
-    resources: size,
     ports: publishedPorts(known ?? {}).map((port) => ({ ...port, host: 0 })),
     labels: Struct.omit(rest.labels ?? {}, [roleLabel]),
     ...changed
