@@ -39,7 +39,7 @@ import type { Services } from "./Driver.ts"
 import type * as Guest from "./Guest.ts"
 import type * as Job from "./Job.ts"
 import * as Listener from "./internal/report/listener.ts"
-import { merge, withoutDependencies } from "./internal/config/defaults.ts"
+import { merge, withoutDependencies, withoutDiskChanges } from "./internal/config/defaults.ts"
 import { DurationInput, Func, ImageReference, intBetween, Labels, Name, notBlank } from "./internal/config/schemas.ts"
 import { publishedPorts } from "./internal/driver/ports.ts"
 import { generateName, roleLabel } from "./internal/ownership/labels.ts"
@@ -917,8 +917,7 @@ export const fork = Effect.fn("Sandbox.fork")(function* (
     const problem = `the options of sandbox "${sandbox.name}" are not known to a handle that did not launch it: pass options`
     return yield* new LightboxError({ method, reason: new Unsupported({ feature: "fork", problem }) })
   }
-  const { patches: _patches, ports: _ports, resources = {}, ...rest }: SandboxConfig.SandboxConfig = known ?? {}
-  const { disk: _disk, ...size } = resources
+  const { ports: _ports, ...rest }: SandboxConfig.SandboxConfig = withoutDiskChanges(known ?? {})
   const given =
     changed &&
     Struct.pick(
@@ -927,7 +926,6 @@ export const fork = Effect.fn("Sandbox.fork")(function* (
     )
   const config: SandboxConfig.SandboxConfig = {
     ...rest,
-    resources: size,
     ports: publishedPorts(known ?? {}).map((port) => ({ ...port, host: 0 })),
     labels: Struct.omit(rest.labels ?? {}, [roleLabel]),
     ...given

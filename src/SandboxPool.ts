@@ -138,7 +138,7 @@ export const SandboxPool: Context.Service<SandboxPool, SandboxPool> =
  * @category options
  * @since 0.1.0
  */
-export type Options<E = never, R = never> = Sandbox.SourceOptions<E, R> &
+export type Options<E = never, R = never, E2 = never, R2 = never> = Sandbox.SourceOptions<E, R> &
   Omit<SandboxConfig.Options, "name"> &
   Pick<Sandbox.LaunchOptions, "onPullProgress" | "releaseTimeout"> & {
     /** Sandboxes to keep ready. With 0, each boots on demand. Default: 1. */
@@ -156,6 +156,13 @@ export type Options<E = never, R = never> = Sandbox.SourceOptions<E, R> &
      */
     readonly rollOver?: "gradual" | "at-once" | undefined
     readonly healthCheck?: HealthCheck | undefined
+    /**
+     * Prepares a state that takes long, such as a database with its data: runs once, in a sandbox with the options of the
+     * others, services included. That sandbox is stopped, and all others are forks of it: they boot from a copy of its
+     * disk. Its processes, memory, `/tmp`, `/run` and mounts are not part of the copy. Not for ephemeral sandboxes.
+     * Default: none.
+     */
+    readonly prepare?: ((sandbox: Sandbox.Sandbox) => Effect.Effect<unknown, E2, R2>) | undefined
   }
 
 /**
@@ -176,8 +183,8 @@ export interface HealthCheck {
  *
  * **Details**
  *
- * All options are checked first; an invalid one fails with `InvalidConfig`, which names it. Does not wait for sandboxes
- * to boot. Boots count against the driver's admission limits. A failed boot is retried after a pause that grows to 10
+ * All options are checked first; an invalid one fails with `InvalidConfig`, which names it. Waits for `prepare` and fails
+ * with its error, but does not wait for sandboxes to boot. Boots count against the driver's admission limits. A failed boot is retried after a pause that grows to 10
  * seconds; users waiting meanwhile get the error.
  *
  * A sandbox whose connection ends is replaced immediately, one that hangs when it misses a health check. Handing out
@@ -185,7 +192,8 @@ export interface HealthCheck {
  * suspended.
  *
  * A pool follows a snapshot given by name: when the name points to a new snapshot, or to one with other launch defaults,
- * new sandboxes boot from it. A snapshot given otherwise stays fixed. With a `max` above 1, the ports of the launch
+ * new sandboxes boot from it. A snapshot given otherwise stays fixed, and so does what `prepare` leaves, which is removed
+ * with the pool. With a `max` above 1, the ports of the launch
  * defaults are published on free ports of 127.0.0.1.
  *
  * **Example** (Run many programs, each in a clean sandbox)
@@ -207,9 +215,16 @@ export interface HealthCheck {
  * @category constructors
  * @since 0.1.0
  */
-export const make = <E = never, R = never>(
-  options: Options<E, R>
-): Effect.Effect<SandboxPool, LightboxError | E, Services | Scope.Scope | R> => internal.make(options)
+export const make = <E = never, R = never, E2 = never, R2 = never>(
+  options: Options<E, R, E2, R2>
+): Effect.Effect<SandboxPool, LightboxError | E | E2, Services | Scope.Scope | R | R2> =>
+  internal.make(options, (...args) =>
+    Effect.flatMap(
+      // Few programs need it.
+      Effect.promise(() => import("./internal/build/capture.ts")),
+      (Capture) => Capture.prepared(...args)
+    )
+  )
 
 // =============================================================================
 // Layers
@@ -221,9 +236,9 @@ export const make = <E = never, R = never>(
  * @category layers
  * @since 0.1.0
  */
-export const layer = <E = never, R = never>(
-  options: Options<E, R>
-): Layer.Layer<SandboxPool, LightboxError | E, Services | Exclude<R, Scope.Scope>> =>
+export const layer = <E = never, R = never, E2 = never, R2 = never>(
+  options: Options<E, R, E2, R2>
+): Layer.Layer<SandboxPool, LightboxError | E | E2, Services | Exclude<R | R2, Scope.Scope>> =>
   Layer.effect(SandboxPool, make(options))
 
 /**
@@ -248,11 +263,11 @@ export const layerConfig = (
  */
 export const Service =
   <Self>() =>
-  <const Id extends string, E = never, R = never>(
+  <const Id extends string, E = never, R = never, E2 = never, R2 = never>(
     id: Id,
-    options: Options<E, R>
+    options: Options<E, R, E2, R2>
   ): Context.ServiceClass<Self, Id, SandboxPool> & {
-    readonly layer: Layer.Layer<Self, LightboxError | E, Services | Exclude<R, Scope.Scope>>
+    readonly layer: Layer.Layer<Self, LightboxError | E | E2, Services | Exclude<R | R2, Scope.Scope>>
   } => {
     const service = Context.Service<Self, SandboxPool>()(id)
     return Object.assign(service, { layer: Layer.effect(service, make(options)) })

@@ -43,10 +43,9 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { randomUUID } from "node:crypto"
 import type { TestAPI } from "vitest"
 import { Func } from "./internal/config/schemas.ts"
-import { checkObject, decoder, invalid } from "./internal/config/validation.ts"
+import { checkObject, decoder } from "./internal/config/validation.ts"
 import { runNow } from "./internal/promise/runtime.ts"
 import { quote } from "./internal/report/failureText.ts"
 import type { LightboxError } from "./LightboxError.ts"
@@ -89,11 +88,6 @@ export type SandboxTestOptions = Omit<Promises.PoolOptions, "image" | "max" | "s
    * A fresh sandbox for each `"test"`, or one that the tests of a `"file"` or of a `"worker"` share. Default: `"test"`.
    */
   per?: "test" | "file" | "worker" | undefined
-  /**
-   * Prepares a state that takes long, once in each worker. Every sandbox starts from a copy of the disk that it leaves.
-   * Processes and files in `/tmp` and `/run` are not part of it. Not with the name of a snapshot. Default: none.
-   */
-  prepare?: Promises.FunctionStep["run"] | undefined
 } & (
     | {
         /** OCI image to boot from. */
@@ -115,30 +109,12 @@ const decode = decoder(
   "sandboxTest"
 )
 
-/** Checks what the pool and the build do not. */
+/** Checks what can be checked before a test needs a sandbox. */
 const check = (options: SandboxTestOptions): Effect.Effect<void, LightboxError> =>
   Effect.andThen(checkObject("sandboxTest", options), () => {
-    const { per, prepare, snapshot } = options
-    return prepare !== undefined && typeof snapshot === "string"
-      ? Effect.fail(invalid("sandboxTest", "prepare", "it needs an image, or the definition of a snapshot"))
-      : Effect.asVoid(decode({ per, prepare }))
+    const { per, prepare } = options
+    return Effect.asVoid(decode({ per, prepare }))
   })
-
-/** Builds what sandboxes start from, if it is not there. */
-const preparedFrom = async ({
-  image,
-  prepare,
-  snapshot
-}: Pick<SandboxTestOptions, "image" | "prepare" | "snapshot">): Promise<Promises.TemporarySnapshot | undefined> => {
-  if (typeof snapshot === "string" || (snapshot === undefined && prepare === undefined)) return undefined
-  // Two functions cannot be told apart, so no result of another may be used.
-  const setup = prepare === undefined ? [] : [Promises.step("prepare", prepare, { key: randomUUID() })]
-  return await Promises.buildTemporarySnapshot(
-    snapshot === undefined
-      ? { name: "test", image: image ?? "", setup }
-      : { name: snapshot.name, from: snapshot, setup }
-  )
-}
 
 /**
  * What {@link sandboxTest} adds to the context of a test.
@@ -165,7 +141,7 @@ export interface SandboxContext {
  *
  * Throws `InvalidConfig` for a wrong `per` or `prepare`; tests fail with it for other options.
  *
- * **Example** (Start every test from a state that takes long)
+ * **Example** (Fork a state that takes long for every test)
  *
  * ```ts
  * import { sandboxTest } from "effect-lightbox/vitest"
@@ -197,9 +173,9 @@ export const sandboxTest = (test: TestAPI, options: SandboxTestOptions): TestAPI
     sandboxOptions: [options, { scope: "worker" }],
     pool: [
       async ({ sandboxOptions }, use) => {
-        const { image, max, min, per: _per, prepare: _prepare, snapshot, ...rest } = sandboxOptions
-        await using prepared = await preparedFrom(sandboxOptions)
-        const name = prepared?.name ?? (typeof snapshot === "string" ? snapshot : undefined)
+        const { image, max, min, per: _per, snapshot, ...rest } = sandboxOptions
+        await using built = typeof snapshot === "object" ? await Promises.buildTemporarySnapshot(snapshot) : undefined
+        const name = built?.name ?? (typeof snapshot === "string" ? snapshot : undefined)
         await using pool = await Promises.createPool({
           ...rest,
           ...(name === undefined ? { image: image ?? "" } : { snapshot: name }),
@@ -235,7 +211,7 @@ export const sandboxTest = (test: TestAPI, options: SandboxTestOptions): TestAPI
  * Passes a fresh sandbox of the program's {@link SandboxPool} to a function, for one test of `@effect/vitest`, and removes
  * it afterwards. If the test fails, its report shows the last lines of the sandbox's log.
  *
- * To start every test from a state that takes long, pass `snapshot: Snapshot.buildScoped(definition)` to the pool.
+ * To start every test from a state that takes long, pass `prepare` to the pool.
  *
  * @see {@link reporting} for a sandbox that tests share
  * @category testing

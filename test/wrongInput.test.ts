@@ -174,7 +174,8 @@ const pool: Wrong<Omit<SandboxPool.Options, Source>> & Fields = {
   max: [0, ...count],
   timeToLive: time,
   rollOver: ["x", null],
-  healthCheck: [5, null, { interval: -1 }, { every: 1 }]
+  healthCheck: [5, null, { interval: -1 }, { every: 1 }],
+  prepare: func
 }
 
 const attach = { cwd: config.cwd, user: config.user, env: config.env, rlimits: config.rlimits }

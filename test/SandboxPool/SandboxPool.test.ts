@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -190,6 +191,115 @@ describe("pool options", () => {
     Effect.gen(function* () {
       const error = yield* Effect.flip(SandboxPool.make({ snapshot: "none", max: 1 }))
       assert.strictEqual(error.reason._tag, "NotFound")
+    })
+  )
+})
+
+// =============================================================================
+// A state prepared once
+// =============================================================================
+
+describe("a prepared pool", () => {
+  const snapshots = Effect.flatMap(MicrosandboxMemory.Control, ({ inventory }) =>
+    Effect.map(inventory, ({ snapshots }) => snapshots)
+  )
+
+  const writeRows = (sandbox: Sandbox) => sandbox.shell("echo row > /root/rows", { check: true })
+
+  test(
+    "hands out forks of the sandbox that was prepared once, with its options",
+    Effect.gen(function* () {
+      const prepared: Array<string> = []
+      const before = yield* snapshots
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const pool = yield* SandboxPool.make({
+            image,
+            max: 2,
+            env: { COLOR: "green" },
+            resources: { memory: "128M", disk: "1G" },
+            patches: [{ _tag: "Mkdir", path: "/root/patched" }],
+            prepare: (sandbox) =>
+              Effect.gen(function* () {
+                prepared.push(sandbox.name)
+                yield* sandbox.shell("rmdir /root/patched; echo row > /root/rows; echo lost > /tmp/note", {
+                  check: true
+                })
+              })
+          })
+          const work = (sandbox: Sandbox) =>
+            Effect.map(
+              sandbox.shell("cat /root/rows; ls -d /root/patched /tmp/note; echo $COLOR; rm /root/rows"),
+              ({ stdout }) => ({ name: sandbox.name, stdout })
+            )
+          const used = yield* Effect.all([pool.use(work), pool.use(work), pool.use(work)], { concurrency: 2 })
+          assert.deepStrictEqual(
+            used.map(({ stdout }) => stdout),
+            ["row\ngreen\n", "row\ngreen\n", "row\ngreen\n"]
+          )
+          assert.strictEqual(prepared.length, 1)
+          assert.strictEqual(new Set([...prepared, ...used.map(({ name }) => name)]).size, 4)
+          assert.strictEqual((yield* count("captureSnapshot")).length, 1)
+        })
+      )
+      assert.deepStrictEqual(yield* snapshots, before)
+    })
+  )
+
+  test(
+    "starts from a snapshot with its launch defaults, whatever its name points to later",
+    Effect.gen(function* () {
+      const build = (text: string) => Snapshot.build(Snapshot.defaults(version(text), { env: { VERSION: text } }))
+      yield* build("1")
+      const pool = yield* SandboxPool.make({ snapshot: "app", max: 1, prepare: writeRows })
+      yield* build("2")
+      const { stdout } = yield* pool.use((sandbox) => sandbox.shell("cat /version /root/rows; echo $VERSION"))
+      assert.strictEqual(stdout, "1row\n1\n")
+    })
+  )
+
+  test(
+    "fails with the error of its preparation, and leaves nothing",
+    Effect.gen(function* () {
+      const before = yield* snapshots
+      const failing = yield* Effect.flip(
+        Effect.scoped(SandboxPool.make({ image, max: 1, prepare: () => Effect.fail("no data" as const) }))
+      )
+      assert.strictEqual(failing, "no data")
+      const { inject } = yield* MicrosandboxMemory.Control
+      yield* inject(MicrosandboxMemory.failAt("verifySnapshot", noBoot))
+      const captured = yield* Effect.flip(Effect.scoped(SandboxPool.make({ image, max: 1, prepare: writeRows })))
+      assert.strictEqual(captured.reason._tag, "BootFailed")
+      assert.deepStrictEqual(yield* snapshots, before)
+    })
+  )
+
+  test(
+    "is interrupted while it prepares, and leaves nothing",
+    Effect.gen(function* () {
+      const before = yield* snapshots
+      const started = yield* Deferred.make<void>()
+      const making = yield* Effect.forkChild(
+        Effect.scoped(
+          SandboxPool.make({
+            image,
+            max: 1,
+            prepare: () => Effect.andThen(Deferred.succeed(started, undefined), Effect.never)
+          })
+        )
+      )
+      yield* Deferred.await(started)
+      yield* Fiber.interrupt(making)
+      assert.deepStrictEqual(yield* snapshots, before)
+    })
+  )
+
+  test(
+    "refuses ephemeral sandboxes, whose disk cannot be captured",
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(SandboxPool.make({ image, max: 1, ephemeral: true, prepare: () => Effect.void }))
+      assert.strictEqual(error.reason._tag === "InvalidConfig" && error.reason.field, "prepare")
+      assert.deepStrictEqual(yield* count("createSandbox"), [])
     })
   )
 })

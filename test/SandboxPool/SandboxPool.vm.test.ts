@@ -95,4 +95,32 @@ layer(Support.layer, { excludeTestServices: true })("pools", (it) => {
       }),
     600_000
   )
+
+  it.effect(
+    "hand out forks of a prepared sandbox, which do not disturb each other",
+    () =>
+      Effect.gen(function* () {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const pool = yield* SandboxPool.make({
+              image: Support.image,
+              resources,
+              min: 0,
+              max: 1,
+              services: { rows: { command: "cp /root/rows /run/rows; exec sleep 1000", restart: "no" } },
+              prepare: (sandbox) => sandbox.shell("seq 1 1000 > /root/rows; echo lost > /run/note", { check: true })
+            })
+            const work = pool.use((sandbox) =>
+              Effect.andThen(
+                sandbox.waitUntil({ file: "/run/rows" }),
+                sandbox.shell("wc -l < /run/rows; ls /run/note; rm /root/rows")
+              )
+            )
+            for (const { stdout } of [yield* work, yield* work]) assert.strictEqual(stdout, "1000\n")
+          })
+        )
+        yield* Support.assertNothingLeft({ snapshots: [] })
+      }),
+    600_000
+  )
 })

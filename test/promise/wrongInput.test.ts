@@ -291,7 +291,8 @@ const pool: Wrong<Lightbox.PoolSettings> = {
   max: [0, undefined, ...notCount],
   timeToLiveMs: millis,
   rollOver: ["x", null],
-  healthCheck: [5, null, { interval: 5 }, { intervalMs: 0 }, { timeoutMs: "x" }]
+  healthCheck: [5, null, { interval: 5 }, { intervalMs: 0 }, { timeoutMs: "x" }],
+  prepare: [5, null, {}]
 }
 
 const reference = ["", "a b", ...notText, undefined]

@@ -1,5 +1,6 @@
 /** Turns the disk of a sandbox into a snapshot. */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -19,6 +20,7 @@ import { failWhenFull } from "../host/diskRoom.ts"
 import { generate, noteForScope, roleLabel } from "../ownership/labels.ts"
 import { ephemeralRefused } from "../driver/restart.ts"
 import { isSandbox, type Known, knownOf } from "../sandbox/handle.ts"
+import type { CapturePrepared } from "../sandbox/pool.ts"
 import * as RunningServices from "../sandbox/services.ts"
 import * as Commits from "../store/commits.ts"
 import * as Names from "../store/names.ts"
@@ -177,20 +179,41 @@ export const artifactOf = Effect.fnUntraced(
   (effect, method) => Effect.mapError(Effect.scoped(effect), forMethod(method))
 )
 
+/** Notes the name of a new artifact until the scope closes, which removes what `isLeft` says. */
+const scopedArtifact = Effect.fnUntraced(function* (
+  prefix: string,
+  isLeft: (exit: Exit.Exit<unknown, unknown>) => boolean
+): Effect.fn.Return<string, LightboxError, Services | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  const ownership = yield* Ownership.Ownership
+  const artifact = `${prefix}-${yield* generate}`
+  yield* noteForScope(ownership, "unnamed", artifact)
+  yield* Effect.addFinalizer((exit) =>
+    isLeft(exit) ? discard(driver, makeStore(driver, ownership), [artifact]) : Effect.void
+  )
+  return artifact
+})
+
 /** Makes an artifact, which is removed with the scope if `use` fails, and noted until then. */
 export const withArtifact = <A, E, R>(
   prefix: string,
   use: (artifact: string) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, LightboxError | E, Exclude<R, Scope.Scope> | Services> =>
-  Effect.scoped(
+  Effect.scoped(Effect.flatMap(scopedArtifact(prefix, Exit.isFailure), use))
+
+export const prepared: CapturePrepared = Effect.fnUntraced(function* (method, launch, prepare) {
+  const driver = yield* Microsandbox.Microsandbox
+  const artifact = yield* scopedArtifact("prepared", () => true)
+  return yield* Effect.scoped(
     Effect.gen(function* () {
-      const driver = yield* Microsandbox.Microsandbox
-      const ownership = yield* Ownership.Ownership
-      const artifact = `${prefix}-${yield* generate}`
-      yield* noteForScope(ownership, "unnamed", artifact)
-      return yield* Effect.onError(use(artifact), () => discard(driver, makeStore(driver, ownership), [artifact]))
+      const sandbox = yield* launch
+      yield* prepare(sandbox)
+      yield* flush(driver.home, sandbox.guest)
+      yield* sandbox.stop()
+      return yield* artifactOf(method, yield* find(method, sandbox), artifact)
     })
   )
+})
 
 export const capture = Effect.fn(method)(function* (
   sandbox: Sandbox | string,

@@ -1,7 +1,7 @@
 /** Merges launch defaults with the options that come first. */
 import * as Predicate from "effect/Predicate"
 import * as Struct from "effect/Struct"
-import type { LaunchDefaults } from "../../SandboxConfig.ts"
+import type { LaunchDefaults, Options } from "../../SandboxConfig.ts"
 
 const isOffline = (network: unknown): boolean =>
   network === "none" || (Predicate.hasProperty(network, "policy") && network.policy === "none")
@@ -34,3 +34,10 @@ export const withoutDependencies = <A extends { readonly services?: unknown }>(o
   ])
   return { ...options, services: Object.fromEntries(alone) }
 }
+
+/** Options of sandboxes that boot from a disk on which these options already had their effect. */
+export const withoutDiskChanges = <A extends Pick<Options, "patches" | "resources">>(options: A): A => ({
+  ...options,
+  patches: undefined,
+  resources: { ...options.resources, disk: undefined }
+})

@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import type { LaunchSettings } from "../../promise.ts"
 import * as Pools from "../../SandboxPool.ts"
 import type * as Plain from "../config/plain.ts"
-import { Env, GuestPath, Int53, intBetween, optionsStruct, User } from "../config/schemas.ts"
+import { Env, Func, GuestPath, Int53, intBetween, optionsStruct, User } from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
 import { poolFields } from "../sandbox/pool.ts"
 import { callFields, checkArgs, checked, Millis, None, signalOf } from "./input.ts"
@@ -17,7 +17,7 @@ import { decodeSandbox, oneSource, sandboxFields, toCore, withPromiseNames } fro
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
 import { abortable, acquire, type OpenScope, run } from "./runtime.ts"
-import { Sandbox } from "./sandbox.ts"
+import { calling, Sandbox } from "./sandbox.ts"
 
 /**
  * Options of {@link createPool}: those of each sandbox, with either a `snapshot` or an `image`, and the size of the pool.
@@ -52,6 +52,13 @@ export interface PoolSettings {
   rollOver?: "gradual" | "at-once" | undefined
   /** How often to check each sandbox, and how long it may take to respond. Default: 1,000 each. */
   healthCheck?: { readonly intervalMs?: number | undefined; readonly timeoutMs?: number | undefined } | undefined
+  /**
+   * Prepares a state that takes long, such as a database with its data: runs once, in a sandbox with the options of the
+   * others, services included. That sandbox is stopped, and all others are forks of it: they boot from a copy of its
+   * disk. Its processes, memory, `/tmp`, `/run` and mounts are not part of the copy. Pass the options on, so that what
+   * runs ends with the call. Not for ephemeral sandboxes. Default: none.
+   */
+  prepare?: ((sandbox: Sandbox, options: CallOptions) => Promise<unknown>) | undefined
 }
 
 /**
@@ -219,6 +226,7 @@ function* mapped<A, B>(values: Iterable<A>, f: (value: A) => B): Iterable<B> {
 const Pool = Schema.Struct({
   ...sandboxFields,
   ...poolFields,
+  prepare: Schema.optional(Func),
   timeToLiveMs: Schema.optional(Millis),
   healthCheck: Schema.optional(
     Schema.Struct({ intervalMs: Schema.optional(Millis), timeoutMs: Schema.optional(Millis) })
@@ -226,7 +234,7 @@ const Pool = Schema.Struct({
 }).check(oneSource)
 
 /**
- * Creates a pool of sandboxes. Does not wait for them to boot.
+ * Creates a pool of sandboxes. Waits for `prepare`, but not for them to boot.
  *
  * The pool keeps `min` sandboxes ready and hands one out within milliseconds. After use, the sandbox is removed
  * and a replacement boots in the background. It follows the snapshot's name: after a build, new sandboxes boot from the
@@ -246,11 +254,20 @@ const Pool = Schema.Struct({
  * @since 0.1.0
  */
 export const createPool = async (options: PoolOptions): Promise<SandboxPool> => {
-  const { healthCheck, max, min, rollOver, timeToLiveMs, ...fields } = decodeSandbox(Pool, "createPool", options)
+  const {
+    healthCheck,
+    max,
+    min,
+    prepare: _prepare,
+    rollOver,
+    timeToLiveMs,
+    ...fields
+  } = decodeSandbox(Pool, "createPool", options)
   const made = Pools.make({
     ...toCore(fields, options.onPullProgress),
     min,
     max,
+    prepare: options.prepare && calling('"prepare"', options.prepare),
     rollOver,
     timeToLive: timeToLiveMs,
     healthCheck: healthCheck && { interval: healthCheck.intervalMs, timeout: healthCheck.timeoutMs }

@@ -26,7 +26,7 @@ import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
 import type { Options, SandboxPool, Settings } from "../../SandboxPool.ts"
-import { withoutDependencies } from "../config/defaults.ts"
+import { withoutDependencies, withoutDiskChanges } from "../config/defaults.ts"
 import { withFreePorts } from "../driver/ports.ts"
 import * as Execution from "../guest/execution.ts"
 import { roleLabel } from "../ownership/labels.ts"
@@ -55,7 +55,8 @@ const decodeOptions = decoder(
       Schema.Struct({ interval: Schema.optional(DurationInput), timeout: Schema.optional(DurationInput) })
     ),
     releaseTimeout: Schema.optional(DurationInput),
-    onPullProgress: Schema.optional(Func)
+    onPullProgress: Schema.optional(Func),
+    prepare: Schema.optional(Func)
   }).check(
     Schema.makeFilter(({ max, min = defaultMin }) =>
       min <= max ? undefined : { path: ["min"], issue: `expected at most max, ${max}` }
@@ -111,11 +112,13 @@ interface Origin {
   /** Differs for each generation. */
   readonly key: string
   readonly source: Sandbox.SourceOptions
+  readonly defaults: SandboxConfig.LaunchDefaults
 }
 
 const snapshotAt = (path: string, defaults: SandboxConfig.LaunchDefaults, digest = ""): Origin => ({
   key: `${digest} ${path} ${JSON.stringify(defaults)}`,
-  source: { snapshot: { path, defaults } }
+  source: { snapshot: { path, defaults } },
+  defaults
 })
 
 /** Resolves the source of a pool, and an effect that reads it again if it can change. */
@@ -134,7 +137,7 @@ const resolve = Effect.fnUntraced(function* <E, R>(
   }
   if (image !== undefined) {
     yield* decodeImage(image)
-    return { first: { key: image, source: { image } }, readOrigin: undefined }
+    return { first: { key: image, source: { image }, defaults: {} }, readOrigin: undefined }
   }
   // Two sandboxes cannot share a host port.
   const shared = max === 1 ? identity : withFreePorts
@@ -181,19 +184,58 @@ const [firstBackoff, longestBackoff] = [250, 10_000]
 // The pool
 // =============================================================================
 
-export const make = Effect.fn(method)(function* <E = never, R = never>(
-  input: Options<E, R>
-): Effect.fn.Return<SandboxPool, LightboxError | E, Services | Scope.Scope | R> {
+/** Runs a function in a sandbox, and captures the disk it leaves until the scope closes. */
+export type CapturePrepared = <E, R, E2, R2>(
+  method: string,
+  launch: Effect.Effect<Sandbox.Sandbox, E, R>,
+  prepare: (sandbox: Sandbox.Sandbox) => Effect.Effect<unknown, E2, R2>
+) => Effect.Effect<
+  Microsandbox.SnapshotInfo,
+  LightboxError | E | E2,
+  Exclude<R | R2, Scope.Scope> | Services | Scope.Scope
+>
+
+export const make = Effect.fn(method)(function* <E = never, R = never, E2 = never, R2 = never>(
+  input: Options<E, R, E2, R2>,
+  capturePrepared: CapturePrepared
+): Effect.fn.Return<SandboxPool, LightboxError | E | E2, Services | Scope.Scope | R | Exclude<R2, Scope.Scope>> {
   yield* checkObject(method, input)
-  const { healthCheck, image, max, min, onPullProgress, releaseTimeout, rollOver, snapshot, timeToLive, ...rest } =
-    input
-  const options = yield* decodeOptions({ healthCheck, max, min, onPullProgress, releaseTimeout, rollOver, timeToLive })
-  const { name, ports } = yield* decodeConfig(image === undefined ? withoutDependencies(rest) : rest)
+  const {
+    healthCheck,
+    image,
+    max,
+    min,
+    onPullProgress,
+    prepare,
+    releaseTimeout,
+    rollOver,
+    snapshot,
+    timeToLive,
+    ...rest
+  } = input
+  const options = yield* decodeOptions({
+    healthCheck,
+    max,
+    min,
+    onPullProgress,
+    prepare,
+    releaseTimeout,
+    rollOver,
+    timeToLive
+  })
+  const { ephemeral, name, ports } = yield* decodeConfig(image === undefined ? withoutDependencies(rest) : rest)
   if (name !== undefined) {
     return yield* invalid(method, "name", "a pool names its sandboxes itself; remove this option")
   }
   if (ports !== undefined && options.max > 1) {
     return yield* invalid(method, "ports", "ports need a max of 1: two sandboxes cannot share a host port")
+  }
+  if (prepare !== undefined && ephemeral === true) {
+    return yield* invalid(
+      method,
+      "prepare",
+      "an ephemeral sandbox cannot be captured; remove this option or `ephemeral`"
+    )
   }
   const least = options.min ?? defaultMin
   const lifetime = Duration.toMillis(options.timeToLive ?? Duration.hours(1))
@@ -206,8 +248,27 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   const services = yield* Launch.services
   const clock = yield* Effect.clockWith(Effect.succeed)
   const now = () => clock.currentTimeMillisUnsafe()
-  const { first, readOrigin } = yield* resolve(driver, image, snapshot, options.max)
+  const launch = (source: Sandbox.SourceOptions, options: SandboxConfig.Options) =>
+    Sandbox.launch({
+      ...options,
+      ...source,
+      labels: { ...options.labels, [roleLabel]: "pool" },
+      onPullProgress,
+      releaseTimeout
+    })
+  const resolved = yield* resolve(driver, image, snapshot, options.max)
+  const { first, readOrigin } =
+    prepare === undefined
+      ? resolved
+      : {
+          first: snapshotAt(
+            (yield* capturePrepared(method, launch(resolved.first.source, rest), prepare)).path,
+            resolved.first.defaults
+          ),
+          readOrigin: undefined
+        }
 
+  const asked = prepare === undefined ? rest : withoutDiskChanges(rest)
   let origin = first
   let checkedAt = now()
   const members = new Set<Member>()
@@ -305,13 +366,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never>(
   // ---------------------------------------------------------------------------
 
   const start = Effect.fnUntraced(function* (source: Sandbox.SourceOptions) {
-    const sandbox = yield* Sandbox.launch({
-      ...rest,
-      ...source,
-      labels: { ...rest.labels, [roleLabel]: "pool" },
-      onPullProgress,
-      releaseTimeout
-    })
+    const sandbox = yield* launch(source, asked)
     return { sandbox, info: yield* sandbox.info }
   }, Effect.provide(services))
 
