@@ -660,6 +660,16 @@ export type LightboxErrorReason = {
       readonly limitMillis?: number
     }
   | {
+      readonly _tag: "InterpreterLost"
+      readonly language: string
+      readonly problem: string
+      /** Absent if it was killed by this library. -1: a signal ended it. */
+      readonly exitCode?: number
+      readonly signal?: string
+      readonly stdout: string
+      readonly stderr: string
+    }
+  | {
       readonly _tag: "Drift"
       readonly resource: "volume" | "sandbox"
       readonly name: string
