@@ -32,7 +32,8 @@
  * **Gotchas**
  *
  * Code can read nothing from standard input: it is empty. Output of background threads, timers and processes between
- * two runs belongs to the next, up to 64 KiB.
+ * two runs belongs to the next, up to 64 KiB. JavaScript runs in a thread of Node.js, which can neither change the
+ * working directory nor handle signals.
  *
  * The `memory` of a Python context limits its address space, of which some libraries reserve much more than they use.
  * That of a JavaScript context limits the heap, without buffers. Code that means harm can evade both: what bounds it is
@@ -160,8 +161,8 @@ export type Event =
  * **Gotchas**
  *
  * An interrupt is a `SIGINT` to the process and those that it has started. Python raises `KeyboardInterrupt`, which code
- * can catch. JavaScript ends synchronous code, and stops waiting for a promise, while what the promise stands for goes
- * on; synchronous code that runs after an `await` cannot be interrupted, so its context is killed.
+ * can catch. JavaScript ends what runs, without its `finally` blocks, and stops waiting for a promise, while what the
+ * promise stands for goes on. Interrupting an endless callback of a timer ends the context.
  *
  * @category models
  * @since 0.1.0

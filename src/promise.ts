@@ -141,6 +141,15 @@ export {
   type WriteStepOptions
 } from "./internal/promise/steps.ts"
 export {
+  type CodeError,
+  type CodeEvent,
+  type CodeExecution,
+  type CodeOptions,
+  CodeResult,
+  Interpreter,
+  type InterpreterOptions
+} from "./internal/promise/interpreter.ts"
+export {
   Job,
   type JobInfo,
   type JobLogEvent,
