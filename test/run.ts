@@ -159,7 +159,7 @@ const here = (project: string) =>
     Effect.andThen(Console.log(`\n# Tests: ${project}`), vitest(project, ["--project", project], foreground))
   )
 
-const allImages = ["busybox", "bun", "debian"].flatMap((image) => ["--image", image])
+const allImages = ["busybox", "bun", "debian", "plots"].flatMap((image) => ["--image", image])
 
 /** Runs a command of this repository, and shows what it printed when it is through. */
 const behind = Effect.fnUntraced(function* (title: string, words: Words) {

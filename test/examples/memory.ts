@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import { node } from "../Interpreter/native.ts"
 
 /** A web server with some options of busybox's: `-p PORT -h FOLDER`. Logs the status of each answer. */
 const httpd: MicrosandboxMemory.Command = ({ argv, files, listen, stderr }) => {
@@ -24,7 +25,7 @@ const httpd: MicrosandboxMemory.Command = ({ argv, files, listen, stderr }) => {
   )
 }
 
-const memory = () => MicrosandboxMemory.layer({ commands: { httpd } })
+const memory = () => MicrosandboxMemory.layer({ commands: { httpd, node } })
 
 export const layer: typeof MicrosandboxLocal.layer = memory
 

@@ -70,7 +70,7 @@ const flags = {
   ),
   images: Flag.String("image").pipe(
     Flag.withDescription(
-      "Image that MSB_HOME holds: busybox, bun, debian or an OCI archive; may be repeated (default: busybox)"
+      "Image that MSB_HOME holds: busybox, bun, debian, plots or an OCI archive; may be repeated (default: busybox)"
     ),
     Flag.atLeast(0)
   ),
@@ -91,6 +91,8 @@ const archiveOf = (image: string) => {
       return Bun.archive
     case "debian":
       return Debian.archive
+    case "plots":
+      return Debian.plotsArchive
     default:
       return Path.Path.use((path) => Effect.succeed(path.resolve(image)))
   }

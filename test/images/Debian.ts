@@ -1,4 +1,4 @@
-/** The big image for tests: Debian with Python, Node.js and npm, in which apt works. */
+/** The big images for tests: Debian with Python, Node.js and npm, in which apt works, and one that draws plots. */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
@@ -22,9 +22,12 @@ const sources = Effect.gen(function* () {
   return yield* Effect.filter(["/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources"], fs.exists)
 })
 
-const makeLayer = Effect.fnUntraced(function* (folder: string) {
+/** An image whose Python has matplotlib, beside Node.js. */
+export const plots = "lightbox.test/plots:12"
+
+const makeLayer = Effect.fnUntraced(function* (image: string, packages: string, folder: string) {
   const path = yield* Path.Path
-  yield* Packages.ensure(`the image ${reference}`, ["mmdebstrap"])
+  yield* Packages.ensure(`the image ${image}`, ["mmdebstrap"])
   const layer = path.join(folder, "layer.tar")
   const unread = ["doc", "info", "lintian", "locale", "man"]
   yield* run(
@@ -32,7 +35,7 @@ const makeLayer = Effect.fnUntraced(function* (folder: string) {
     [
       "--quiet",
       "--variant=minbase",
-      "--include=ca-certificates,nodejs,npm,python3",
+      `--include=${packages}`,
       ...unread.map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`),
       // They are this machine's.
       '--customize-hook=rm "$1/etc/hostname" "$1/etc/resolv.conf"',
@@ -48,5 +51,10 @@ const makeLayer = Effect.fnUntraced(function* (folder: string) {
 /** The path of the archive, made from Debian's packages at the first time, which takes a minute or two. */
 export const archive = OciArchive.cached(
   { name: "debian", references: [reference, ...wellKnown], revision: 3 },
-  makeLayer
+  (folder) => makeLayer(reference, "ca-certificates,nodejs,npm,python3", folder)
+)
+
+/** The path of the archive with matplotlib. */
+export const plotsArchive = OciArchive.cached({ name: "plots", references: [plots], revision: 1 }, (folder) =>
+  makeLayer(plots, "nodejs,python3-matplotlib", folder)
 )
