@@ -30,6 +30,7 @@ import { inspect, logs, top } from "./inspect.ts"
 import { job, jobs } from "./jobs.ts"
 import { kill, restart, start, stop, wait } from "./lifecycle.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
+import { mcp } from "./mcp.ts"
 import { port, proxy, ps, rm, run as runCommand } from "./sandboxes.ts"
 import { commit, diff, history, load, ls, prune, rollback, save, tag } from "./snapshots.ts"
 import { Progress } from "../report/progress.ts"
@@ -46,6 +47,7 @@ export const lightbox = Command.make("lightbox").pipe(
     { group: "SANDBOXES", commands: [runCommand, ps, inspect, start, stop, restart, kill, wait, commit, rm, sweep] },
     { group: "INSIDE A SANDBOX", commands: [exec, shell, cp, logs, port, proxy, top] },
     { group: "JOBS", commands: [jobs, job] },
+    { group: "AGENTS", commands: [mcp] },
     { group: "VOLUMES AND IMAGES", commands: [volume, images, image, pull, rmi] },
     Completion.complete(described)
   ]),
