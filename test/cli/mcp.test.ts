@@ -10,17 +10,18 @@ test(
     const file = `${folder}/policy.json`
     Fs.writeFileSync(file, JSON.stringify({ image: "alpine", mounts: { "/work": "./nope" } }))
     const message = (...flags: ReadonlyArray<string>) =>
-      Effect.map(failing(1, "mcp", ...flags), (failure) => failure.message)
+      Effect.map(failing(2, "mcp", ...flags), (failure) => failure.message)
     assert.match(yield* message(), /^Invalid --image: pass either an image or a snapshot/)
     assert.match(yield* message("--image", "alpine", "--snapshot", "a"), /^Invalid --image: /)
     assert.match(yield* message("--image", "alpine", "--http", "65536"), /^Invalid --http: /)
     assert.match(yield* message("--policy", file), /^Invalid --policy: mounts\.\/work: .*nope does not exist/)
-    assert.match(yield* message("--snapshot", "nope"), /There is no snapshot named "nope"/)
+    const missing = yield* failing(1, "mcp", "--snapshot", "nope")
+    assert.match(missing.message, /There is no snapshot named "nope"/)
     yield* Effect.acquireUseRelease(
       Effect.sync(() => (process.env["LIGHTBOX_MCP_TOKEN"] = "short")),
       () =>
         Effect.gen(function* () {
-          const { stderr } = yield* ending(1)("mcp", "--image", "alpine", "--http", "0")
+          const { stderr } = yield* ending(2)("mcp", "--image", "alpine", "--http", "0")
           assert.match(stderr, /Invalid LIGHTBOX_MCP_TOKEN: expected at least 16 characters/)
           // It is a secret.
           assert.notInclude(stderr, "short")
