@@ -111,7 +111,8 @@ export const serve = Effect.fnUntraced(function* (
       if (response.headersSent) return void response.destroy()
       const [status, text] =
         error instanceof Refused ? [error.status, error.message] : [400, "Cannot read the request."]
-      response.writeHead(status, { "Content-Type": "text/plain", Connection: "close" }).end(`${text}\n`)
+      const scheme = status === 401 ? { "WWW-Authenticate": "Bearer" } : {}
+      response.writeHead(status, { "Content-Type": "text/plain", Connection: "close", ...scheme }).end(`${text}\n`)
     })
   }
   const server = yield* Effect.acquireRelease(
