@@ -148,7 +148,7 @@ const described = (description: string) => Schema.String.annotate({ description 
 
 const path = described("Absolute")
 
-const seconds = Schema.optionalKey(Schema.Int.annotate({ description: "Seconds, up to 300" }))
+const seconds = Schema.optionalKey(Schema.Int.annotate({ description: "Seconds, up to 50" }))
 
 const run = Tool.make("run", {
   description:

@@ -60,7 +60,7 @@ describe("run and job", () => {
     Effect.gen(function* () {
       const content = `${"ä\n".repeat(10_000)}x${"ä\n".repeat(20_000)}`
       yield* call(client, "write", { path: "/tmp/output", content })
-      const { id, from, next, note, output } = yield* call(client, "run", { script: "cat /tmp/output", wait: 300 })
+      const { id, from, next, note, output } = yield* call(client, "run", { script: "cat /tmp/output", wait: 50 })
       const size = Buffer.byteLength(content)
       assert.isAtLeast(from, size - maxBytes)
       assert.isAtMost(from, size - maxBytes + 3)
@@ -82,7 +82,7 @@ describe("run and job", () => {
   test("say that early output of a very long log is lost", (client) =>
     Effect.gen(function* () {
       yield* call(client, "write", { path: "/tmp/output", content: "x".repeat(3_000_000) })
-      const { id } = yield* call(client, "run", { script: "cd /tmp; cat output output output", wait: 300 })
+      const { id } = yield* call(client, "run", { script: "cd /tmp; cat output output output", wait: 50 })
       const page = yield* call(client, "job", { id, since: 0 })
       assert.isAbove(page.from, 0)
       assert.match(String(page.note), /^Earlier output is no longer kept\. /)
@@ -90,7 +90,7 @@ describe("run and job", () => {
 
   test("kill the job of a call that is cancelled", (client) =>
     Effect.gen(function* () {
-      const running = yield* Effect.forkChild(call(client, "run", { script: "sleep 1000", wait: 300 }))
+      const running = yield* Effect.forkChild(call(client, "run", { script: "sleep 1000", wait: 50 }))
       const jobs = Effect.gen(function* () {
         const [info] = yield* Sandbox.list()
         return info === undefined ? [] : yield* (yield* Sandbox.connect(info.name)).jobs
@@ -112,8 +112,8 @@ describe("run and job", () => {
         error: 'There is no job named "nope"',
         hint: "run starts a job and returns its id"
       })
-      const { error } = yield* failure(client, "run", { script: "true", wait: 301 })
-      assert.strictEqual(error, "Invalid wait: expected 0 to 300 seconds")
+      const { error } = yield* failure(client, "run", { script: "true", wait: 51 })
+      assert.strictEqual(error, "Invalid wait: expected 0 to 50 seconds")
       const cwd = yield* failure(client, "run", { script: "true", cwd: "/nope" })
       assert.strictEqual(cwd.hint, "Create the folder first, or pass another cwd")
       const { id } = yield* call(client, "run", { script: "true" })

@@ -90,7 +90,8 @@ const notText = (path: string): LightboxError =>
 // Jobs
 // =============================================================================
 
-const maxWait = 300
+/** Many clients cancel a call after a minute, and with it the job. */
+const maxWait = 50
 
 const checkWait = (wait: number | undefined): Effect.Effect<void, LightboxError> =>
   wait === undefined || (wait >= 0 && wait <= maxWait)
@@ -131,7 +132,7 @@ const run = (input: { readonly script: string; readonly cwd?: string; readonly w
     Effect.gen(function* () {
       const { cwd, script, wait = 20 } = input
       yield* checkWait(wait)
-      const { shell = "/bin/sh" } = yield* sandbox.info
+      const { shell } = yield* sandbox.info
       const job = yield* sandbox.start(shell, ["-c", script], { cwd })
       // Who cancels the call does not know the id.
       return yield* Effect.onInterrupt(show(sandbox, job, { wait }), () => Effect.ignore(job.signal("SIGKILL")))

@@ -57,6 +57,8 @@ const decode = decoder(PolicySchema, method, "the policy")
 export interface Policy {
   /** What each session's sandbox is launched with. */
   readonly launch: LaunchOptions
+  /** Names the image or the snapshot. */
+  readonly source: string
   readonly forwards: "all" | ReadonlyArray<number>
   readonly snapshots: string | false
   /** How long the sandbox of an HTTP session lives without a call. */
@@ -158,6 +160,7 @@ export const load = Effect.fnUntraced(function* ({
   }
   return {
     launch: { ...config, ...(from._tag === "Snapshot" ? { snapshot: from.name } : { image: from.reference }) },
+    source: from._tag === "Snapshot" ? `snapshot ${from.name}` : `image ${from.reference}`,
     forwards,
     snapshots,
     idleTimeout
@@ -165,15 +168,15 @@ export const load = Effect.fnUntraced(function* ({
 })
 
 /** Describes the sandbox to the model. */
-export const describe = ({ launch, snapshots }: Policy): string => {
-  const { image, mounts = {}, network, secrets = {}, snapshot } = launch
+export const describe = ({ launch, snapshots, source }: Policy): string => {
+  const { mounts = {}, network, secrets = {} } = launch
   const mounted = Object.entries(mounts).map(([path, mount]) =>
     typeof mount === "object" && mount.readonly === true ? `${path} (read-only)` : path
   )
   const reach =
     network === "none" ? "no network" : typeof network === "string" ? `network: ${network}` : "a restricted network"
   return [
-    `The tools work in a microVM of your own, from ${image === undefined ? `snapshot ${String(snapshot)}` : `image ${image}`}, with ${reach}.`,
+    `The tools work in a microVM of your own, from ${source}, with ${reach}.`,
     mounted.length === 0 ? "" : `Mounted: ${mounted.join(", ")}.`,
     Object.keys(secrets).length === 0
       ? ""

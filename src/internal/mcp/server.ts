@@ -57,7 +57,8 @@ const tools = Layer.effectDiscard(
         server.addTool({
           ...rest,
           tool: new McpSchema.Tool({
-            ...tool,
+            name: tool.name,
+            description: tool.description,
             inputSchema: compactInput(compact(tool.inputSchema)),
             ...(tool.outputSchema === undefined ? {} : { outputSchema: compact(tool.outputSchema) }),
             annotations: tool.annotations?.readOnlyHint === true ? tool.annotations : undefined

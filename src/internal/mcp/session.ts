@@ -39,5 +39,5 @@ export const make = Effect.fnUntraced(function* (
     return sandbox
   })
   const sandbox = Effect.suspend(() => (current === undefined ? boot : Effect.succeed(current.sandbox)))
-  return yield* Workspace.make(oneAtATime.withPermit(sandbox), policy)
+  return yield* Workspace.make(oneAtATime.withPermits(1)(sandbox), policy)
 })

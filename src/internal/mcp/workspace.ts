@@ -48,7 +48,7 @@ export const make = Effect.fnUntraced(function* (
         const current = yield* sandbox
         const open = (yield* current.forwards).find(({ guest }) => guest === port)
         return open ?? (yield* Scope.provide(current.forward(port), scope))
-      }).pipe(oneAtATime.withPermit),
+      }).pipe(oneAtATime.withPermits(1)),
     capture: (name) =>
       Effect.gen(function* () {
         if (snapshots === false) return yield* refused("snapshot", "this session may not capture snapshots")
@@ -56,6 +56,6 @@ export const make = Effect.fnUntraced(function* (
           return yield* invalid("SandboxTools", "name", `expected a name that begins with "${snapshots}"`)
         }
         return yield* Snapshot.capture(yield* sandbox, { name })
-      }).pipe(oneAtATime.withPermit, Effect.provideContext(services))
+      }).pipe(oneAtATime.withPermits(1), Effect.provideContext(services))
   }
 })

@@ -92,6 +92,7 @@ describe("a policy", () => {
       const policy = yield* Policy.load({ file: undefined, image: "node:22", snapshot: undefined })
       assert.deepStrictEqual(policy, {
         launch: { image: "node:22", network: "none", mounts: {}, secrets: {} },
+        source: "image node:22",
         forwards: "all",
         snapshots: "agent-",
         idleTimeout: Duration.minutes(15)

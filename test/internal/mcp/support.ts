@@ -14,6 +14,7 @@ import * as SandboxTools from "../../../src/SandboxTools.ts"
 /** A policy that allows everything. */
 export const policyOf = (fields?: Partial<Policy>): Policy => ({
   launch: { image: "busybox", network: "none" },
+  source: "image busybox",
   forwards: "all",
   snapshots: "agent-",
   idleTimeout: Duration.minutes(15),

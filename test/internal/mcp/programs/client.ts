@@ -26,7 +26,7 @@ createInterface(server.stdout).on("line", (line) => {
     send({ id: 2, method: "tools/call", params: { name: "run", arguments: { script: "echo up", wait: 0 } } })
   }
   if (id !== 2) return
-  send({ id: 3, method: "tools/call", params: { name: "run", arguments: { script: "sleep 1000", wait: 300 } } })
+  send({ id: 3, method: "tools/call", params: { name: "run", arguments: { script: "sleep 1000", wait: 50 } } })
   Fs.writeSync(1, "ready\n")
 })
 
