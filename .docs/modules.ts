@@ -11,6 +11,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "SandboxPool",
       "SandboxProxy",
       "SandboxServices",
+      "SandboxTools",
       "Volume",
       "Mount",
       "Network",

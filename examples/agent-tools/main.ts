@@ -9,10 +9,10 @@ import * as Layer from "effect/Layer"
 import * as Lightbox from "effect-lightbox/Lightbox"
 import * as MicrosandboxLocal from "effect-lightbox/MicrosandboxLocal"
 import * as Sandbox from "effect-lightbox/Sandbox"
+import * as SandboxTools from "effect-lightbox/SandboxTools"
 import { model, program } from "./program.ts"
-import * as Tools from "./tools.ts"
 
-const live = Tools.layer.pipe(
+const live = SandboxTools.layer().pipe(
   Layer.provide(Sandbox.layer({ image: "busybox", network: "none", resources: { cpus: 1, memory: "128M" } })),
   Layer.provide(MicrosandboxLocal.layer())
 )

@@ -4,7 +4,7 @@ import * as Layer from "effect/Layer"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Examples from "./examples.ts"
 
-layer(Layer.provide(Examples.sandbox, MicrosandboxMemory.layer()), { excludeTestServices: true })(
+layer(Layer.provideMerge(Examples.sandbox, MicrosandboxMemory.layer()), { excludeTestServices: true })(
   "examples of SandboxServices on the twin",
   Examples.register
 )

@@ -48,6 +48,7 @@ const commands = [
   ["job", "kill"],
   ["job", "write"],
   ["job", "rm"],
+  ["mcp"],
   ["volume"],
   ["volume", "ls"],
   ["volume", "create"],

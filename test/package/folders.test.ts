@@ -11,7 +11,7 @@ const levels = [
   ["store", "sandbox", "driver/sdk"],
   ["interpreter", "plan", "reaper"],
   ["build", "driver/local", "driver/cloud", "driver/memory"],
-  ["promise", "cli"]
+  ["promise", "mcp", "cli"]
 ]
 
 const files = Fs.readdirSync(Path.join(Sources.root, "src"), { recursive: true, encoding: "utf8" })

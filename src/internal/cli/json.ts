@@ -37,6 +37,9 @@ export const Ended = Schema.Struct({
 
 export const Proxy = Schema.Struct({ port: Schema.Int })
 
+/** The token is that of the environment if it is missing. */
+export const Mcp = Schema.Struct({ url: Schema.String, token: Schema.optionalKey(Schema.String) })
+
 export const Ports = Schema.Array(Microsandbox.PublishedPort)
 
 /** Under a key such as `started` or `stopped`, the names of the sandboxes that changed, or were waited for. */

@@ -32,6 +32,7 @@ import { inspect, logs, top } from "./inspect.ts"
 import { job, jobs } from "./jobs.ts"
 import { kill, restart, start, stop, wait } from "./lifecycle.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
+import { mcp } from "./mcp.ts"
 import { port, proxy, ps, rm, run as runCommand } from "./sandboxes.ts"
 import { commit, diff, fork, history, load, ls, prune, rollback, save, tag } from "./snapshots.ts"
 import { Progress } from "../report/progress.ts"
@@ -51,6 +52,7 @@ export const lightbox = Command.make("lightbox").pipe(
     },
     { group: "INSIDE A SANDBOX", commands: [exec, shell, cp, logs, port, proxy, top] },
     { group: "JOBS", commands: [jobs, job] },
+    { group: "AGENTS", commands: [mcp] },
     { group: "VOLUMES AND IMAGES", commands: [volume, images, image, pull, rmi] },
     Completion.complete(described)
   ]),

@@ -247,15 +247,19 @@ export const list = Effect.fnUntraced(
 
 const shownBytes = 2 * Execution.tailBytes
 
+/** Returns the offset of the end of a job's log. */
+export const logEnd = (guest: Guest.Guest, id: string): Effect.Effect<number, LightboxError> =>
+  Effect.map(guest.readDirectoryEntries(`${folder}/${id}`), (entries) => endOf(viewOf(entries)))
+
 /** Reads the last lines of a job's log, without secrets. */
 export const lastLines = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   id: string,
   secrets: ReadonlyArray<string>
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
-  const view = viewOf(yield* guest.readDirectoryEntries(`${folder}/${id}`))
+  const since = Math.max(0, (yield* logEnd(guest, id)) - shownBytes)
   const last = new Execution.Tail()
-  yield* Stream.runForEach(make(guest, id).logs({ since: Math.max(0, endOf(view) - shownBytes) }), (event) =>
+  yield* Stream.runForEach(make(guest, id).logs({ since }), (event) =>
     Effect.sync(() => {
       if (event._tag === "Output") last.push(event.bytes)
     })
