@@ -17,7 +17,7 @@ import { method, type Driver } from "./context.ts"
 const cacheAt = (volume: string): string => `/run/lightbox-caches/${volume}`
 
 /** Files of binds while a step runs: on the disk, as they may be large. */
-const bindsFolder = "/var/lib/lightbox/binds"
+const bindsFolder = "/.lightbox-binds"
 
 const mountsOf = (step: DiskStep<unknown, unknown>): ReadonlyArray<StepMount> =>
   step._tag === "Exec" ? (step.mounts ?? []) : []

@@ -364,7 +364,8 @@ class Resolver {
           ...this.with(state, instruction, {
             _tag: "Workdir",
             path,
-            ...(user === undefined ? {} : { owner: ownerOf(user) })
+            ...(user === undefined ? {} : { owner: ownerOf(user) }),
+            options: { description: instruction.source }
           }),
           workdir: path
         }

@@ -189,7 +189,7 @@ const contentOf = Effect.fnUntraced(function* (
       return { listing, texts: textsOf(listing.files, undefined) }
     }
     case "Snapshot":
-      return { listing: undefined, texts: [[source.definition.name, yield* keyOf(source.definition)]] }
+      return { listing: undefined, texts: [[source.paths.join(" "), yield* keyOf(source.definition)]] }
     default:
       return { listing: undefined, texts: [] }
   }
