@@ -57,6 +57,7 @@ import { BuildFields } from "./internal/build/context.ts"
 import * as internalCapture from "./internal/build/capture.ts"
 import * as internalBuild from "./internal/build/build.ts"
 import * as Defaults from "./internal/config/defaults.ts"
+import * as internalDockerfile from "./internal/build/dockerfile.ts"
 import * as internalDiff from "./internal/build/diff.ts"
 import * as internalGenerations from "./internal/store/generations.ts"
 import * as internalNames from "./internal/store/names.ts"
@@ -265,6 +266,59 @@ export interface EffectStepOptions extends StepOptions {
 }
 
 /**
+ * What a `COPY` or `ADD` of a Dockerfile copies: files of a folder on the host, of
+ * another definition's result, of a URL, or texts.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type AddSource =
+  | {
+      readonly _tag: "Context"
+      /** A folder of the host. */
+      readonly root: string
+      /** Relative to it, perhaps with wildcards. */
+      readonly paths: ReadonlyArray<string>
+      /** The lines of a `.dockerignore`. */
+      readonly ignore: ReadonlyArray<string>
+      /** Extract files that are archives. */
+      readonly unpack: boolean
+    }
+  | { readonly _tag: "Snapshot"; readonly definition: Definition; readonly paths: ReadonlyArray<string> }
+  | { readonly _tag: "Url"; readonly url: string; readonly checksum?: string | undefined }
+  | { readonly _tag: "Texts"; readonly files: ReadonlyArray<{ readonly name: string; readonly content: string }> }
+
+/**
+ * A mount that a `RUN --mount` of a Dockerfile has while it runs.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type StepMount =
+  | ({
+      readonly _tag: "Cache"
+      readonly target: string
+      /** Name of the volume, which is created if needed. */
+      readonly volume: string
+      /** Only one step at a time uses it. */
+      readonly isLocked: boolean
+    } & MountAttributes)
+  | { readonly _tag: "Tmpfs"; readonly target: string; readonly size: string | undefined }
+  | ({
+      readonly _tag: "Secret"
+      /** Default: only `/run/secrets/<name>`. */
+      readonly target: string | undefined
+      readonly name: string
+    } & MountAttributes)
+  | { readonly _tag: "Bind"; readonly target: string; readonly from: AddSource; readonly isWritable: boolean }
+
+interface MountAttributes {
+  readonly mode: number | undefined
+  readonly uid: number | undefined
+  readonly gid: number | undefined
+}
+
+/**
  * A step of a definition. `Env` and `User` apply to later steps. `Checkpoint`
  * stores the result so far. `SkipCache` runs all later steps in every build.
  *
@@ -282,6 +336,8 @@ type StepFields<E = never, R = never> =
   | {
       readonly _tag: "Exec"
       readonly argv: readonly [string, ...Array<Guest.Word>]
+      /** Only in definitions of {@link fromDockerfile}. */
+      readonly mounts?: ReadonlyArray<StepMount> | undefined
       readonly options: CommandStepOptions
     }
   | { readonly _tag: "Copy"; readonly from: string; readonly to: string; readonly options: CopyOptions }
@@ -291,7 +347,8 @@ type StepFields<E = never, R = never> =
       readonly content: string | Uint8Array
       readonly options: WriteOptions
     }
-  | { readonly _tag: "Workdir"; readonly path: string }
+  | { readonly _tag: "Add"; readonly from: AddSource; readonly to: string; readonly options: CopyOptions }
+  | { readonly _tag: "Workdir"; readonly path: string; readonly owner?: Owner | undefined }
   | {
       readonly _tag: "Effect"
       readonly name: string
@@ -400,6 +457,88 @@ export const from: <E, R>(name: string, definition: Definition<E, R>) => Definit
         declaredAt
       })
 )
+
+/**
+ * Options of {@link fromDockerfile}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface DockerfileOptions {
+  /** Folder of the host that `COPY` and `ADD` copy from. Default: that of the Dockerfile; none for a text. */
+  readonly context?: string | undefined
+  /** Name or number of the stage to build. Default: the last one. */
+  readonly target?: string | undefined
+  /** Values of `ARG` instructions by name. A name without an `ARG` fails. Default: none. */
+  readonly args?: { readonly [name: string]: string } | undefined
+  /** Values for `RUN --mount=type=secret` by id. They are not part of any key. Default: none. */
+  readonly secrets?: { readonly [id: string]: Redacted.Redacted<string> } | undefined
+}
+
+/**
+ * Creates a definition from a Dockerfile: the path of one, or its text. Its steps
+ * run in microVMs, without Docker, and are planned, cached and retried as any other.
+ *
+ * **Details**
+ *
+ * The file is read when the effect runs; the files of the context, when the
+ * definition is planned or built. Everything that is not supported fails with
+ * `InvalidConfig`, which shows the line, before anything boots. So do a source
+ * that does not exist and a required secret that is not given. Steps name their
+ * line of the Dockerfile in plans and errors.
+ *
+ * - Each stage that is needed, and only those, is built. A stage that `COPY --from` or a bind mount names becomes a
+ *   snapshot of its own, `<name>.<stage>`. Other names of `--from` are images.
+ * - `RUN` sees the arguments declared before it, so they are part of its key; of other keys, only where they are
+ *   expanded. An `ADD` of a URL reruns when the URL or `--checksum` changes.
+ * - `ENV`, `WORKDIR`, `USER`, `SHELL`, `ENTRYPOINT` and `CMD` become launch defaults, `LABEL` labels of the snapshot.
+ *   `EXPOSE` publishes the port on a free port of 127.0.0.1. With `EXPOSE` or `HEALTHCHECK`, entrypoint and command
+ *   become the service `main`, which is ready once the health check succeeds. `STOPSIGNAL` has no effect: a sandbox
+ *   is stopped by shutting it down.
+ * - A cache mount is the volume `build-cache-<id>-<hash>`, shared by all builds with the same id.
+ *
+ * If the file refers to the configuration of its base image, such as `$PATH` or a
+ * relative `WORKDIR`, the image is looked up, and pulled if it is not cached.
+ *
+ * Not supported: `FROM scratch`, `ONBUILD`, `MAINTAINER`, other platforms, ssh
+ * mounts, git repositories, symbolic modes, and `COPY` with `--parents` or
+ * `--exclude`. The shell and the triggers of a base image are ignored. Mounts need `mount` in the guest.
+ *
+ * **Example** (Building a Dockerfile)
+ *
+ * ```ts
+ * import { Config, Effect } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * export const program = Effect.gen(function* () {
+ *   const definition = yield* Snapshot.fromDockerfile("app", "./Dockerfile", {
+ *     args: { VERSION: "1.2.3" },
+ *     secrets: { npm: yield* Config.Redacted("NPM_TOKEN") }
+ *   })
+ *   return yield* definition.pipe(Snapshot.resources({ memory: "2G" }), Snapshot.build)
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromDockerfile = (
+  name: string,
+  dockerfile: string | { readonly text: string },
+  options?: DockerfileOptions
+): Effect.Effect<Definition, LightboxError, Services> =>
+  internalDockerfile.fromDockerfile(
+    ({ image, ...fields }) =>
+      new DefinitionImpl({
+        ...fields,
+        base: { _tag: "Image", reference: image },
+        options: {},
+        verification: undefined
+      }),
+    name,
+    dockerfile,
+    options
+  )
 
 // =============================================================================
 // Steps
@@ -682,13 +821,31 @@ export const gitClone: Change<
  * @since 0.1.0
  */
 export const resources: Change<[resources: SandboxConfig.Resources]> = change((self, resources) =>
-  withFields(self, {
-    options: {
-      ...self.options,
-      resources: { ...self.options.resources, ...given("resources", "resources", resources) }
-    }
-  })
+  withOptions(self, (options) => ({
+    ...options,
+    resources: { ...options.resources, ...given("resources", "resources", resources) }
+  }))
 )
+
+/** Changes the builder's options, also for the definitions that steps copy from. */
+const withOptions = <E, R>(
+  self: Definition<E, R>,
+  update: (options: BuilderOptions) => BuilderOptions
+): Definition<E, R> => {
+  const updated = (source: AddSource): AddSource =>
+    source._tag === "Snapshot" ? { ...source, definition: withOptions(source.definition, update) } : source
+  return withFields(self, {
+    options: update(self.options),
+    steps: self.steps.map((step) => {
+      if (step._tag === "Add") return { ...step, from: updated(step.from) }
+      if (step._tag !== "Exec" || step.mounts === undefined) return step
+      const mounts = step.mounts.map((mount) =>
+        mount._tag === "Bind" ? { ...mount, from: updated(mount.from) } : mount
+      )
+      return { ...step, mounts }
+    })
+  })
+}
 
 /**
  * Sets the builder's network, mounts, pull policy and registry.
@@ -708,7 +865,7 @@ export const resources: Change<[resources: SandboxConfig.Resources]> = change((s
  * @since 0.1.0
  */
 export const builder: Change<[options: BuilderOptions]> = change((self, options) =>
-  withFields(self, { options: { ...self.options, ...given("builder", "options", options) } })
+  withOptions(self, (before) => ({ ...before, ...given("builder", "options", options) }))
 )
 
 /**

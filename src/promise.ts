@@ -35,16 +35,28 @@
  */
 // @effect-diagnostics asyncFunction:off globalConsole:off globalConsoleInEffect:off globalDate:off
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { CallOptions, Network, Registry, Secret } from "./internal/promise/options.ts"
 import { launched, memberOptions, type SandboxSettings, withMemberNames } from "./internal/promise/launch.ts"
+import { Dockerfile } from "./internal/promise/dockerfile.ts"
 import type { SetupStep } from "./internal/promise/steps.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { ofMember } from "./internal/sandbox/group.ts"
 import type { Probe, Service } from "./internal/promise/probe.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
 import { callFields, checkArgs, checked, Millis, Quota, signalOf } from "./internal/promise/input.ts"
-import { Force, HostPath, intBetween, Labels, Name, optionsStruct } from "./internal/config/schemas.ts"
+import {
+  CString,
+  Env,
+  Force,
+  HostPath,
+  intBetween,
+  Labels,
+  Name,
+  optionsStruct,
+  recordOf
+} from "./internal/config/schemas.ts"
 import { checkObject, decoder, invalid } from "./internal/config/validation.ts"
 import { listMeasured, measured } from "./internal/volume/volumes.ts"
 import * as BuildEvents from "./BuildEvent.ts"
@@ -216,6 +228,7 @@ export {
   sweep,
   TemporarySnapshot
 } from "./internal/promise/store.ts"
+export { Dockerfile } from "./internal/promise/dockerfile.ts"
 export { Snapshot, SnapshotBuilder, type TagOptions } from "./internal/promise/snapshot.ts"
 export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"
 
@@ -278,11 +291,19 @@ export type SnapshotConfig = SnapshotSettings &
         /** OCI image to start from, such as `"node:22"`. */
         image: string
         from?: undefined
+        dockerfile?: undefined
       }
     | {
         /** Definition to start from. Its steps are built first; its name is not created or changed. */
         from: SnapshotConfig
         image?: undefined
+        dockerfile?: undefined
+      }
+    | {
+        /** A Dockerfile, as {@link fromDockerfile} reads it. Setup steps run after it. */
+        dockerfile: Dockerfile
+        image?: undefined
+        from?: undefined
       }
   )
 
@@ -768,6 +789,72 @@ export const LightboxError: abstract new (...args: never) => LightboxError = Err
  * @since 0.1.0
  */
 export const defineSnapshot = <T extends SnapshotConfig>(config: T): T => config
+
+/**
+ * Options of {@link fromDockerfile}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface DockerfileOptions extends CallOptions {
+  /** Folder of this host that `COPY` and `ADD` copy from. Default: that of the Dockerfile; none for a text. */
+  readonly context?: string | undefined
+  /** Name or number of the stage to build. Default: the last one. */
+  readonly target?: string | undefined
+  /** Values of `ARG` instructions by name. A name without an `ARG` rejects. Default: none. */
+  readonly args?: { readonly [name: string]: string } | undefined
+  /** Values for `RUN --mount=type=secret` by id. They are not part of any key. Default: none. */
+  readonly secrets?: { readonly [id: string]: string } | undefined
+}
+
+const decodeDockerfile = checked(
+  "fromDockerfile",
+  Schema.Struct({
+    name: Name,
+    dockerfile: Schema.Union([Schema.NonEmptyString, Schema.Struct({ text: Schema.String })])
+  }),
+  optionsStruct<DockerfileOptions>()({
+    ...callFields,
+    context: Schema.optional(HostPath),
+    target: Schema.optional(Schema.NonEmptyString),
+    args: Schema.optional(Env),
+    secrets: Schema.optional(recordOf(CString, (id) => (id === "" ? "expected an id" : undefined)))
+  })
+)
+
+/**
+ * Reads a Dockerfile, given by its path or its text, as the configuration of a snapshot. Its steps run in microVMs,
+ * without Docker, and are planned and cached as any others. Add other options to the result.
+ *
+ * Everything that is not supported rejects with the reason `InvalidConfig`, which shows the line, before anything boots.
+ * If the file refers to the configuration of its base image, such as `$PATH`, the image is pulled if it is not cached.
+ * The guide to Dockerfiles says what each instruction does.
+ *
+ * **Example** (Build a Dockerfile)
+ *
+ * ```ts
+ * import { buildSnapshot, fromDockerfile } from "effect-lightbox/promise"
+ *
+ * export const build = async (): Promise<void> => {
+ *   const app = await fromDockerfile("app", "./Dockerfile", { args: { VERSION: "1.2.3" } })
+ *   await buildSnapshot({ ...app, resources: { memory: "2G" } })
+ * }
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromDockerfile = async (
+  name: string,
+  dockerfile: string | { readonly text: string },
+  options?: DockerfileOptions
+): Promise<{ name: string; dockerfile: Dockerfile }> => {
+  const { secrets = {}, signal, ...rest } = decodeDockerfile({ name, dockerfile }, options)
+  const given = Object.fromEntries(Object.entries(secrets).map(([id, value]) => [id, Redacted.make(value)]))
+  const { args, context, target } = rest
+  const read = Snapshots.fromDockerfile(name, dockerfile, { args, context, target, secrets: given })
+  return { name, dockerfile: new Dockerfile(await Runtime.run(read, signal)) }
+}
 
 const isListener = (u: unknown): u is (event: BuildEvent) => void => typeof u === "function"
 

@@ -19,7 +19,7 @@ const imageDigest = `sha256:${"0123456789abcdef".repeat(4)}`
 
 const unitsOf = <E, R>(definition: Snapshot.Definition<E, R>, nonce = "nonce", digest = imageDigest) =>
   Effect.flatMap(Units.prepare("Snapshot.plan", definition), ({ units }) =>
-    Keys.keyUnits("Snapshot.plan", units, digest, nonce)
+    Keys.keyUnits("Snapshot.plan", units, digest, nonce, () => Effect.die("it copies from no other definition"))
   )
 
 const keysOf = <E, R>(definition: Snapshot.Definition<E, R>, nonce?: string, digest?: string) =>

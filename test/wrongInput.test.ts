@@ -469,6 +469,14 @@ describe("invalid input", () => {
         base: [5, null, {}, undefined]
       })
     ],
+    fromDockerfile: [
+      row(on(Snapshot, "fromDockerfile"), ["n", { text: "FROM a" }], { name: names, dockerfile: [5, null, ""] }, {
+        context: hostPaths,
+        target: ["", ...text],
+        args: [5, null, { a: 5 }],
+        secrets: [5, null, { a: "x" }]
+      } satisfies Wrong<Snapshot.DockerfileOptions>)
+    ],
     shell: [stepRow("shell", ["true"], { "steps.0.script": ["", ...text] }, { ...command })],
     exec: [
       stepRow("exec", ["a", []], { "steps.0.argv": ["", ...text] }, { ...command }),

@@ -38,6 +38,49 @@ describe("build and plan", () => {
   )
 
   test(
+    "build and plan a Dockerfile, as docker does",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const { folder } = yield* Cli
+      const context = `${folder}/my app`
+      yield* fs.makeDirectory(context)
+      yield* fs.writeFileString(`${context}/token`, "a-token-of-mine")
+      yield* fs.writeFileString(
+        `${context}/Dockerfile`,
+        [
+          "FROM debian:12 AS build",
+          "ARG VERSION=1",
+          "RUN --mount=type=secret,id=npm test $(cat /run/secrets/npm) = a-token-of-mine && echo $VERSION > /version",
+          "FROM debian:12 AS prod",
+          "COPY --from=build /version /",
+          "FROM prod",
+          "RUN echo last > /last"
+        ].join("\n")
+      )
+      const flags = ["--secret", `id=npm,src=${context}/token`, "--build-arg", "VERSION=2"]
+      const { stdout } = yield* succeeding("build", "-t", "app", context, ...flags, "--target", "prod")
+      assert.match(stdout, /^app: generation 1, steps: 1 run, 0 reused/)
+      const [plans] = yield* json(Shapes.Plans, "plan", `${context}/Dockerfile`, ...flags)
+      assert.deepStrictEqual(
+        plans?.map(({ snapshot, steps }) => [snapshot, ...steps.map(({ verdict }) => verdict._tag)]),
+        [
+          ["my-app.build", "Hit"],
+          ["my-app", "Hit", "Miss"]
+        ]
+      )
+      const named = yield* succeeding("build", "-f", `${context}/Dockerfile`, "-t", "app", context, ...flags, "--quiet")
+      assert.strictEqual(named.stdout, "app\n")
+
+      const field = (...args: ReadonlyArray<string>) => Effect.map(failing(2, ...args), ({ message }) => message)
+      assert.include(yield* field("build", "-t", "a b", context, ...flags), "--tag: expected 1 to 128 letters")
+      assert.include(yield* field("build", context, "--target", "x", ...flags), 'there is no stage "x"')
+      assert.include(yield* field("build", context, "app", ...flags), "NAME: a Dockerfile has one definition")
+      assert.include(yield* field("build", two, "-t", "x"), "--tag: is only for a Dockerfile")
+      assert.include((yield* ending(2)("build", context, "--secret", "id=x,src=/no")).stderr, "--secret")
+    })
+  )
+
+  test(
     "build by name, with one line of JSON per event",
     Effect.gen(function* () {
       const lines = yield* json(Schema.Union([BuildEvent, Shapes.Built]), "build", two, "plain")

@@ -6,7 +6,7 @@ import * as Sources from "./sources.ts"
 /** A folder of `src/internal` imports only from its own level and the ones before. */
 const levels = [
   ["config", "report"],
-  ["host", "definition"],
+  ["host", "definition", "dockerfile"],
   ["ownership", "guest", "driver", "volume"],
   ["store", "sandbox", "driver/sdk"],
   ["interpreter", "plan", "reaper"],

@@ -421,6 +421,15 @@ const functions: Functions = {
   ],
   forkSandbox: [row(on(Lightbox, "forkSandbox"), [{}], { sandbox: [5, null, "x", {}, undefined] }, {})],
   defineSnapshot: [],
+  fromDockerfile: [
+    row(Lightbox.fromDockerfile, ["n", { text: "FROM a" }], { name, dockerfile: [5, null, ""] }, {
+      ...call,
+      context: ["", 5, null],
+      target: ["", 5, null],
+      args: [5, null, { a: 5 }],
+      secrets: [5, null, { a: 5 }]
+    } satisfies Wrong<Lightbox.DockerfileOptions>)
+  ],
   shell: [],
   exec: [],
   copy: [],

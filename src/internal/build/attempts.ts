@@ -43,6 +43,7 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
         sandbox: builder.sandbox,
         unit,
         secrets,
+        takenFrom: context.takes.of,
         outputs,
         onOutput: (stream, text) => events.emit({ _tag: "StepOutput", index, description, stream, text })
       }).pipe(

@@ -14,7 +14,7 @@ import * as Struct from "effect/Struct"
 import * as Ownership from "../../Ownership.ts"
 import type { Services } from "../../Driver.ts"
 import * as Launch from "../sandbox/launch.ts"
-import { isLightboxError, LightboxError } from "../../LightboxError.ts"
+import { isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type { LaunchDefaults } from "../../SandboxConfig.ts"
@@ -42,6 +42,8 @@ import {
 import { callDecoder, optionsDecoder } from "../config/validation.ts"
 import { BuildFields, type Context, method, Options } from "./context.ts"
 import { runUnit } from "./attempts.ts"
+import * as Takes from "./takes.ts"
+import { makeKeyOf } from "../plan/otherKeys.ts"
 import { type Builders, isMoved, makeBuilders } from "./builders.ts"
 import { announceChain, encodeChain, isWantedByOthers } from "./sharedBeginnings.ts"
 
@@ -86,7 +88,12 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         send: () => holder.lock?.send
       })
       const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
-      const context: Context<E, R> = { services, driver, store, definition, options, events, secrets, holder }
+      const takes = Takes.make({
+        services,
+        store,
+        build: (other) => Effect.provide(buildOther(other, options, input?.onEvent), services)
+      })
+      const context: Context<E, R> = { services, driver, store, definition, options, events, secrets, takes, holder }
       const work = Effect.gen(function* () {
         const attempt = (base: Effect.Effect<Microsandbox.ImageResolution, LightboxError>) =>
           Effect.scoped(produce(context, prepared, base)).pipe(
@@ -120,6 +127,15 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
     })
   )
 })
+
+/** Builds a definition that another one copies from, such as a stage. It has a name, so that its result is kept. */
+const buildOther = (
+  definition: Definition,
+  { checkpointFactor, checkpoints, force, keep, pullPolicy }: Context<never, never>["options"],
+  onEvent: BuildOptions["onEvent"]
+): Effect.Effect<BuiltFields, LightboxError, Services> =>
+  // A number counts the steps of the other definition.
+  build(definition, { checkpointFactor, checkpoints, force: force === true, keep, pullPolicy, onEvent })
 
 const problemOf = (cause: Cause.Cause<unknown>): string => {
   if (Cause.hasInterruptsOnly(cause)) return "interrupted"
@@ -174,11 +190,20 @@ const produce = Effect.fnUntraced(function* <E, R>(
   const base = yield* resolve
   const builders = makeBuilders(context, prepared, base, scope, nonce)
   const imageDigest = base.digest ?? (yield* builders.fromImage)
-  const units = yield* Keys.keyUnits(method, prepared.units, imageDigest, nonce, {
+  const home = {
     home: driver.home,
     stage: store.ownership.stage,
     isFresh: Number.isFinite(LookUp.forcedFrom(options.force))
+  }
+  const keyOf = makeKeyOf({
+    method,
+    driver,
+    home,
+    pullPolicy: options.pullPolicy,
+    // Only a boot pulls it. Whatever is copied from it has not been copied before.
+    ifUnknown: (other) => Effect.andThen(builders.close, Effect.provide(digestOf(driver, other), context.services))
   })
+  const units = yield* Keys.keyUnits(method, prepared.units, imageDigest, nonce, keyOf, home)
   yield* announceChain(
     driver,
     units.map(({ key }) => key)
@@ -246,6 +271,27 @@ const produce = Effect.fnUntraced(function* <E, R>(
   }
 })
 
+/** Pulls the image of another definition, and returns its digest. */
+const digestOf = Effect.fnUntraced(function* (
+  driver: Microsandbox.Microsandbox["Service"],
+  definition: Definition
+): Effect.fn.Return<string, LightboxError, Services> {
+  const { image } = yield* Units.prepare(method, definition)
+  const { pullPolicy, registry } = definition.options
+  yield* Sandbox.run(
+    { image, network: "none", pullPolicy, registry, labels: { [roleLabel]: "builder" } },
+    () => Effect.void
+  )
+  const { digest } = yield* driver.resolveImage(image, { pullPolicy: "never" })
+  return (
+    digest ??
+    (yield* new LightboxError({
+      method,
+      reason: new Unknown({ problem: `the image ${image} has no digest after it was pulled` })
+    }))
+  )
+})
+
 /** The image is the one that the runtime boots. */
 const leftToRuntime: Microsandbox.ImageResolution = { digest: undefined, isCached: false }
 
@@ -267,6 +313,7 @@ const advance = Effect.fnUntraced(function* <E, R>(
 ): Effect.fn.Return<number, LightboxError | E, R | Scope.Scope> {
   const { options } = context
   const { units } = planned
+  yield* context.takes.take(units.slice(planned.covered), builders.close)
   const policy = options.checkpoints ?? "auto"
   let spentMillis = 0
   for (let position = planned.covered; position < units.length; position++) {

@@ -19,6 +19,7 @@ import * as Units from "../plan/units.ts"
 import { make as makeHandle } from "../sandbox/handle.ts"
 import * as Secrets from "../definition/secrets.ts"
 import { declaredAt } from "../config/validation.ts"
+import { volumesOf } from "./stepMounts.ts"
 import * as StepRunner from "./stepRunner.ts"
 import { artifactName, captureLock, definitionLabel, keyLabel } from "../store/store.ts"
 import { type Context, type Driver, method } from "./context.ts"
@@ -117,7 +118,11 @@ export const makeBuilders = <E, R>(
       // Ask once per build.
       pullPolicy: from === undefined && isCached && pullPolicy !== "never" ? "if-missing" : pullPolicy,
       registry,
-      mounts: { ...(needsSecretFiles(prepared) ? { [StepRunner.secretsFolder]: { tmpfs: true } } : {}), ...mounts },
+      mounts: {
+        ...(needsSecretFiles(prepared) ? { [StepRunner.secretsFolder]: { tmpfs: true } } : {}),
+        ...volumesOf(prepared),
+        ...mounts
+      },
       labels: { [roleLabel]: "builder", [definitionLabel]: definition.name },
       onPullProgress: (progress) =>
         events.emit({

@@ -10,6 +10,7 @@ import type * as Lock from "../ownership/lock.ts"
 import { Force, Func, intBetween } from "../config/schemas.ts"
 import type * as Secrets from "../definition/secrets.ts"
 import type { Store } from "../store/store.ts"
+import type { Takes } from "./takes.ts"
 
 export type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -39,5 +40,6 @@ export interface Context<E, R> {
   readonly options: typeof Options.Type
   readonly events: Events.Emitter
   readonly secrets: ReadonlyArray<Secrets.SecretValue>
+  readonly takes: Takes
   readonly holder: { lock: Lock.Lock | undefined }
 }

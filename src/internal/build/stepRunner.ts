@@ -9,7 +9,7 @@ import type * as Guest from "../../Guest.ts"
 import { CommandFailed, LightboxError, Unknown } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Sandbox from "../../Sandbox.ts"
-import type { CommandStepOptions } from "../../Snapshot.ts"
+import type { AddSource, CommandStepOptions, CopyOptions, StepMount } from "../../Snapshot.ts"
 import { redactWords } from "../report/failureText.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
@@ -17,6 +17,8 @@ import { readText } from "../guest/files.ts"
 import type { KeyedUnit } from "../plan/keys.ts"
 import { make as makeHandle } from "../sandbox/handle.ts"
 import * as Secrets from "../definition/secrets.ts"
+import * as Adding from "./adding.ts"
+import { mountAll } from "./stepMounts.ts"
 
 const method = "Snapshot.build"
 
@@ -29,6 +31,8 @@ export interface Task<E, R> {
   readonly sandbox: Sandbox.Sandbox
   readonly unit: KeyedUnit<E, R>
   readonly secrets: ReadonlyArray<Secrets.SecretValue>
+  /** Files of other definitions. */
+  readonly takenFrom: (source: AddSource) => Adding.Taken | undefined
   /** Takes the output, and shows the end of it. */
   readonly outputs: { readonly [tag in Guest.Output["_tag"]]: Lines }
   /** Receives what the step writes, in whole lines where possible. */
@@ -50,15 +54,21 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
     case "Shell":
       return command(task, ["/bin/sh", step.options.login === true ? "-lc" : "-c", step.script], step.options)
     case "Exec":
-      return command(task, step.argv, step.options)
+      return command(task, step.argv, step.options, step.mounts)
     case "Copy": {
       const { from, options, to } = step
       return GuestFiles.copyIn(guest, method, { ...options, from, to, files: unit.listing?.files ?? [] })
     }
+    case "Add":
+      return add(task, step.from, step.to, step.options)
     case "Write":
       return write(guest, step.path, step.content, step.options)
     case "Workdir":
-      return guest.makeDirectory(step.path)
+      return step.owner === undefined
+        ? guest.makeDirectory(step.path)
+        : Effect.flatMap(GuestFiles.resolveOwner(guest, method, step.owner), (owner) =>
+            Adding.makeFolders(guest, step.path, owner)
+          )
     case "Effect":
       return Effect.flatMap(driver.getSandbox(sandbox.name), (info) =>
         Effect.asVoid(step.run(makeHandle(driver, info, { guest: inEffect(guest, unit) })))
@@ -66,15 +76,34 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
   }
 }
 
+const add = (
+  { sandbox: { guest }, takenFrom, unit }: Task<unknown, unknown>,
+  from: AddSource,
+  to: string,
+  { mode, owner }: Pick<CopyOptions, "mode" | "owner"> = {}
+): Effect.Effect<void, LightboxError> =>
+  Adding.add({
+    guest,
+    method,
+    from,
+    to,
+    mode,
+    owner,
+    listing: unit.added.get(from)?.listing,
+    taken: takenFrom(from)
+  })
+
 /** A guest whose commands default to what is in effect at a step. */
 const inEffect = (guest: Guest.Guest, { environment, user, workdir }: KeyedUnit<unknown, unknown>): Guest.Guest =>
   Execution.withDefaults(guest, { env: environment, user, cwd: workdir })
 
 const command = Effect.fnUntraced(function* (
-  { onOutput, outputs, sandbox, secrets, unit }: Task<unknown, unknown>,
+  task: Task<unknown, unknown>,
   argv: readonly [string, ...Array<Guest.Word>],
-  options: CommandStepOptions
+  options: CommandStepOptions,
+  mounts: ReadonlyArray<StepMount> = []
 ): Effect.fn.Return<void, LightboxError> {
+  const { driver, onOutput, outputs, sandbox, secrets, unit } = task
   const { guest } = sandbox
   const env: { [name: string]: Guest.Word } = { ...unit.environment, ...options.env }
   const files: Array<readonly [name: string, value: string]> = []
@@ -88,6 +117,7 @@ const command = Effect.fnUntraced(function* (
   })
   yield* Effect.scoped(
     Effect.gen(function* () {
+      yield* mountAll({ driver, guest, mounts, secretsFolder, add: (from, to) => add(task, from, to) })
       const process = yield* guest.spawn({ argv, cwd: unit.workdir, user: unit.user, env, stdin: "empty" })
       const emit = (tag: Guest.Output["_tag"], text: string) =>
         text === "" ? Effect.void : onOutput(tag === "Stdout" ? "stdout" : "stderr", text)

@@ -24,8 +24,15 @@ export const toggle = (name: string, description: string): Flag.Flag<boolean> =>
 const optional = <A>(flag: Flag.Flag<A>, description: string): Flag.Flag<A | undefined> =>
   flag.pipe(Flag.withDescription(description), Flag.optional, Flag.map(Option.getOrUndefined))
 
-export const text = (name: string, metavar: string, description: string): Flag.Flag<string | undefined> =>
-  optional(Flag.String(name).pipe(Flag.withMetavar(metavar)), description)
+export const text = (
+  name: string,
+  metavar: string,
+  description: string,
+  alias?: string
+): Flag.Flag<string | undefined> => {
+  const flag = Flag.String(name).pipe(Flag.withMetavar(metavar))
+  return optional(alias === undefined ? flag : Flag.withAlias(flag, alias), description)
+}
 
 export const count = (name: string, metavar: string, description: string): Flag.Flag<number | undefined> =>
   optional(Flag.Int(name).pipe(Flag.withMetavar(metavar)), description)
@@ -156,6 +163,49 @@ export const secrets = Flag.String("secret").pipe(
   Flag.withDescription(
     "Let HTTPS requests to the hosts carry a value that the sandbox does not see; NAME alone copies it"
   )
+)
+
+/** Arguments of a Dockerfile. */
+export const buildArgs = record("build-arg", "NAME[=VALUE]", (text) => {
+  const at = text.indexOf("=")
+  const [name, value] = at === -1 ? [text, process.env[text]] : [text.slice(0, at), text.slice(at + 1)]
+  return name === "" || value === undefined ? Option.none() : Option.some([name, value])
+}).pipe(Flag.withDescription("Set an ARG of a Dockerfile; NAME alone copies the variable of this environment"))
+
+/** Secrets of a Dockerfile, in the form that docker takes. Messages do not show values. */
+export const buildSecrets = Flag.String("secret").pipe(
+  Flag.withMetavar("id=ID[,src=FILE|,env=NAME]"),
+  Flag.mapEffect((text) => {
+    const fields = new Map(
+      text.split(",").map((part): [string, string] => {
+        const at = part.indexOf("=")
+        return at === -1 ? [part, ""] : [part.slice(0, at), part.slice(at + 1)]
+      })
+    )
+    const id = fields.get("id") ?? ""
+    const path = fields.get("src") ?? fields.get("source")
+    const isKnown = [...fields.keys()].every((name) => ["id", "src", "source", "env", "type"].includes(name))
+    return Effect.try({
+      try: () => (path === undefined ? process.env[fields.get("env") ?? id] : Fs.readFileSync(path, "utf8")),
+      catch: () => undefined
+    }).pipe(
+      Effect.orElseSucceed(() => undefined),
+      Effect.filterOrFail(
+        (value): value is string => value !== undefined && id !== "" && isKnown,
+        () =>
+          new CliError.InvalidValue({
+            option: "secret",
+            value: text,
+            expected: "id=ID, with src= and a file that can be read, or env= and a variable that is set",
+            kind: "flag"
+          })
+      ),
+      Effect.map((value) => [id, Redacted.make(value)] as const)
+    )
+  }),
+  Flag.atLeast(0),
+  Flag.map((all): { readonly [id: string]: Redacted.Redacted<string> } => Object.fromEntries(all)),
+  Flag.withDescription("Give a secret to RUN --mount=type=secret; id alone takes the variable of that name")
 )
 
 const pair = (text: string): Option.Option<readonly [key: string, value: string]> => {

@@ -61,10 +61,14 @@ const commandOptions = Schema.Struct({
   )
 })
 
+/** Only the resolution of a Dockerfile makes it, and has checked it. */
+const made = Schema.declare(Predicate.isObject, { expected: "an object" })
+
 const StepSchema = Schema.TaggedUnion({
   Shell: { script: notBlank("a script"), options: commandOptions },
   Exec: {
     argv: Schema.TupleWithRest(Schema.Tuple([notBlank("the name of a program")]), [Word]),
+    mounts: Schema.optional(Schema.Array(made)),
     options: commandOptions
   },
   Copy: {
@@ -77,7 +81,16 @@ const StepSchema = Schema.TaggedUnion({
     content: Schema.Union([Text, Schema.Uint8Array]),
     options: Schema.Struct({ ...commonOptions, mode: copyOptions.mode, owner: copyOptions.owner })
   },
-  Workdir: { path: GuestPath, options: Schema.Struct(commonOptions) },
+  Add: {
+    from: made,
+    to: GuestPath,
+    options: Schema.Struct({ ...commonOptions, ...copyOptions })
+  },
+  Workdir: {
+    path: GuestPath,
+    owner: copyOptions.owner,
+    options: Schema.Struct(commonOptions)
+  },
   Effect: {
     name: notBlank("a name"),
     run: Func,

@@ -28,7 +28,7 @@ export const copyIn = Effect.fnUntraced(function* (
   const folder = isSingle ? Path.posix.dirname(to) : to
   const owner = yield* resolveOwner(guest, method, options.owner)
   const existing = yield* isSingle
-    ? Effect.as(requirePlace(method, to, "file", yield* typeAt(guest, to)), new Set<string>())
+    ? Effect.as(requirePlace(method, to, "file", yield* typeAt(guest, to)), new Map<string, Existing>())
     : existingFolders(guest, method, to, files)
   yield* guest.makeDirectory(folder)
   if (!isSingle && owner !== undefined && !existing.has("")) yield* guest.setAttributes(folder, owner)
@@ -36,12 +36,22 @@ export const copyIn = Effect.fnUntraced(function* (
     method,
     Path.resolve(from),
     files.filter(({ path }) => isSingle || !existing.has(path)),
-    {
-      name: Path.posix.basename(to),
-      mode: options.mode,
-      owner: owner ?? { uid: 0, gid: 0 }
-    }
+    ({ kind, mode, path }) => ({
+      name: path === "" ? Path.posix.basename(to) : path,
+      mode: HostFiles.modeOf(mode, kind === "folder", options.mode),
+      ...(owner ?? { uid: 0, gid: 0 })
+    })
   )
+  yield* extract(guest, method, folder, archive)
+})
+
+/** Extracts a tar stream in a folder of the guest. */
+export const extract = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  method: string,
+  folder: string,
+  archive: Stream.Stream<Uint8Array, LightboxError>
+): Effect.fn.Return<void, LightboxError> {
   const argv = ["tar", "-xf", "-", "-C", folder] as const
   const end = yield* Execution.collect(guest, method, Execution.asRoot(...argv), {
     input: archive,
@@ -52,7 +62,7 @@ export const copyIn = Effect.fnUntraced(function* (
 
 type Place = FileSystem.File.Type | undefined
 
-const typeAt = (guest: Guest.Guest, path: string): Effect.Effect<Place, LightboxError> =>
+export const typeAt = (guest: Guest.Guest, path: string): Effect.Effect<Place, LightboxError> =>
   guest.stat(path).pipe(
     Effect.map(({ type }) => type),
     ifMissing(undefined)
@@ -77,18 +87,21 @@ const requirePlace = (
     : Effect.void
 }
 
+/** A folder, or a link to one. */
+type Existing = "folder" | "link"
+
 /** Finds the copied folders that the guest has, perhaps behind links. Only some kinds of `tar` would leave them as they are. */
-const existingFolders = Effect.fnUntraced(function* (
+export const existingFolders = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   method: string,
   to: string,
-  files: ReadonlyArray<HostFiles.HostFile>
-): Effect.fn.Return<ReadonlySet<string>, LightboxError> {
+  files: ReadonlyArray<Pick<HostFiles.HostFile, "kind" | "path">>
+): Effect.fn.Return<ReadonlyMap<string, Existing>, LightboxError> {
   const children = Map.groupBy(files, ({ path }) => Path.posix.dirname(path).replace(/^\.$/, ""))
   const top = yield* typeAt(guest, to)
   yield* requirePlace(method, to, "folder", top)
-  const existing = new Set(top === undefined ? [] : [""])
-  for (const folder of existing) {
+  const existing = new Map<string, Existing>(top === undefined ? [] : [["", "folder"]])
+  for (const folder of existing.keys()) {
     const place = Path.posix.join(to, folder)
     const entries = yield* guest.readDirectoryEntries(place)
     const types = new Map(entries.map(({ path, type }) => [Path.posix.basename(path), type]))
@@ -97,7 +110,7 @@ const existingFolders = Effect.fnUntraced(function* (
       const type = types.get(Path.posix.basename(path))
       const found = kind === "folder" && type === "SymbolicLink" ? ((yield* typeAt(guest, target)) ?? type) : type
       yield* requirePlace(method, target, kind, found)
-      if (kind === "folder" && found === "Directory") existing.add(path)
+      if (kind === "folder" && found === "Directory") existing.set(path, type === "SymbolicLink" ? "link" : "folder")
     }
   }
   return existing

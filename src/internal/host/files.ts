@@ -75,22 +75,23 @@ export const pack = (
   method: string,
   root: string,
   files: ReadonlyArray<HostFile>,
-  options: PackOptions
+  place: (file: HostFile) => Place
 ): Stream.Stream<Uint8Array, LightboxError> =>
-  Stream.suspend(() => Stream.fromAsyncIterable(archiveOf(root, files, options), failure(method, root)))
+  Stream.suspend(() => Stream.fromAsyncIterable(archiveOf(root, files, place), failure(method, root)))
 
-interface PackOptions {
-  /** Name of a single file in the archive. */
+/** How a file appears in an archive. */
+export interface Place {
   readonly name: string
-  readonly mode: number | undefined
-  readonly owner: { readonly uid: number; readonly gid: number }
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
 }
 
 /** The copied files must match the key. */
 async function* archiveOf(
   root: string,
   files: ReadonlyArray<HostFile>,
-  options: PackOptions
+  place: (file: HostFile) => Place
 ): AsyncGenerator<Uint8Array> {
   let folder: (Folders.OpenFolder & { readonly name: string }) | undefined
   try {
@@ -104,7 +105,7 @@ async function* archiveOf(
       }
       const at = folder === undefined ? full : Path.join(folder.path, Path.basename(full))
       try {
-        yield* entryOf(at, full, file, options)
+        yield* entryOf(at, full, file, place(file))
       } catch (cause) {
         throw cause instanceof Error ? Folders.nameIn(cause, full) : cause
       }
@@ -112,21 +113,21 @@ async function* archiveOf(
   } finally {
     await folder?.close()
   }
-  yield new Uint8Array(2 * blockBytes)
+  yield archiveEnd
 }
 
 async function* entryOf(
   /** Leads to what was listed, even if a parent was replaced. */
   at: string,
   full: string,
-  { digest, kind, mode, path, size }: HostFile,
-  { mode: wanted, name, owner }: PackOptions
+  { digest, kind, path, size }: HostFile,
+  place: Place
 ): AsyncGenerator<Uint8Array> {
-  const header = { mode: modeOf(mode, kind === "folder", wanted), size, target: "", ...owner }
+  const header = { ...place, size, target: "" }
   if (kind === "file") {
     const [file, { mtime }] = await open(at, path === "", full)
     try {
-      yield headerOf({ ...header, type: "0", name: path === "" ? name : path, mtime })
+      yield headerOf({ ...header, type: "0", mtime })
       const hash = Crypto.createHash("sha256")
       let rest = size
       for await (const chunk of chunksOf(file)) {
@@ -146,7 +147,7 @@ async function* entryOf(
     if (kind === "link" && Crypto.hash("sha256", target) !== digest) throw changed(full)
     yield headerOf({
       ...header,
-      ...(kind === "link" ? { type: "2", name: path } : { type: "5", name: `${path}/` }),
+      ...(kind === "link" ? { type: "2" } : { type: "5", name: `${place.name}/` }),
       target,
       mtime
     })
@@ -155,7 +156,10 @@ async function* entryOf(
 
 const blockBytes = 512
 
-interface TarHeader {
+/** What ends an archive. */
+export const archiveEnd = new Uint8Array(2 * blockBytes)
+
+export interface TarHeader {
   readonly name: string
   readonly type: string
   readonly mode: number
@@ -166,12 +170,12 @@ interface TarHeader {
   readonly target: string
 }
 
-const paddingOf = (size: number): Uint8Array => new Uint8Array(-size & (blockBytes - 1))
+export const paddingOf = (size: number): Uint8Array => new Uint8Array(-size & (blockBytes - 1))
 
 const nameBytes = 100
 
 /** Encodes a header with GNU's extensions for long names and large numbers: busybox ignores those of POSIX. */
-const headerOf = (header: TarHeader): Uint8Array => {
+export const headerOf = (header: TarHeader): Uint8Array => {
   const long = (type: string, text: string) => {
     const bytes = Buffer.from(`${text}\0`)
     return bytes.length <= nameBytes

@@ -143,12 +143,22 @@ export interface Cache {
   readonly update: (walked: Walked, encoded: Uint8Array) => Effect.Effect<void>
 }
 
+/** What a listing leaves out. */
+export interface Rules {
+  /** Also skips what is in an ignored folder. */
+  readonly isIgnored: (path: string, isFolder: boolean) => boolean
+  /** Drops some of what was listed. */
+  readonly keep: (files: ReadonlyArray<HostFiles.HostFile>) => ReadonlyArray<HostFiles.HostFile>
+}
+
 /** Lists everything to copy from a path. Does not read again what a cache knows to be unchanged. */
 export const list = Effect.fnUntraced(function* (
   method: string,
   root: string,
   patterns: ReadonlyArray<string>,
-  cache?: Cache
+  cache?: Cache,
+  /** Replaces the rules of the patterns. */
+  rules: Rules = { isIgnored: matcher(patterns), keep: (files) => files }
 ): Effect.fn.Return<Listing, LightboxError> {
   const known = cache?.known
   let current = root
@@ -162,11 +172,11 @@ export const list = Effect.fnUntraced(function* (
     return {
       encoded: known.encoded,
       get files() {
-        return (files ??= filesOf(known.entries()))
+        return (files ??= rules.keep(filesOf(known.entries())))
       }
     }
   }
-  const walked = yield* attempt((walk) => walk.walk(matcher(patterns), known))
+  const walked = yield* attempt((walk) => walk.walk(rules.isIgnored, known))
   yield* Effect.forEach(
     walked.later,
     (entry) => {
@@ -178,7 +188,7 @@ export const list = Effect.fnUntraced(function* (
     },
     { concurrency: 16, discard: true }
   )
-  const files = filesOf(walked.entries)
+  const files = rules.keep(filesOf(walked.entries))
   if (cache === undefined) return { files, encoded: undefined }
   const encoded = cache.encode(files)
   yield* cache.update(walked, encoded)

@@ -6,15 +6,16 @@ import * as Cbor from "cborg"
 import * as Crypto from "node:crypto"
 import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
-import type { StepSecret } from "../../Snapshot.ts"
+import type { AddSource, Definition, StepSecret } from "../../Snapshot.ts"
+import { compile } from "../dockerfile/ignoreFile.ts"
 import * as HostFiles from "../host/files.ts"
 import * as Listing from "../host/listing.ts"
 import * as ListingCache from "../host/listingCache.ts"
 import { builderVersion, type Descriptor } from "../store/store.ts"
-import type { DiskStep, Unit } from "./units.ts"
+import { addedBy, type DiskStep, type Unit } from "./units.ts"
 
 /** Where copied files are remembered. */
-type Home = Pick<ListingCache.Place, "home" | "stage" | "isFresh">
+export type Home = Pick<ListingCache.Place, "home" | "stage" | "isFresh">
 
 /** A unit with its key. */
 export interface KeyedUnit<E = never, R = never> extends Unit<E, R> {
@@ -22,7 +23,20 @@ export interface KeyedUnit<E = never, R = never> extends Unit<E, R> {
   readonly descriptor: Descriptor
   /** Of the copied files. */
   readonly listing: Listing.Listing | undefined
+  /** What it adds or binds, as in a Dockerfile. */
+  readonly added: ReadonlyMap<AddSource, Added>
 }
+
+/** The content of a source. */
+interface Added {
+  /** Of a build context. */
+  readonly listing: Listing.Listing | undefined
+  /** Describes the files. */
+  readonly texts: Texts
+}
+
+/** Computes the key of the result of another definition. */
+export type KeyOf = (definition: Definition) => Effect.Effect<string, LightboxError>
 
 const encode = (value: unknown): Uint8Array => Cbor.encode(value, { ignoreUndefinedProperties: true })
 
@@ -41,13 +55,16 @@ export const keyUnits = Effect.fnUntraced(function* <E, R>(
   imageDigest: string,
   /** Unique per build, for the keys of forced steps. */
   nonce: string,
+  keyOf: KeyOf,
   home?: Home
 ): Effect.fn.Return<ReadonlyArray<KeyedUnit<E, R>>, LightboxError> {
   const keyed: Array<KeyedUnit<E, R>> = []
   let parent = baseKey(imageDigest)
   for (const unit of units) {
     const listing = unit.step._tag === "Copy" ? yield* listFiles(method, unit.step, home) : undefined
-    const descriptor = descriptorOf(unit, listing)
+    const added = new Map<AddSource, Added>()
+    for (const source of addedBy(unit.step)) added.set(source, yield* contentOf(method, source, keyOf, home))
+    const descriptor = descriptorOf(unit, listing, added)
     const { cache } = unit.step.options
     const rest = [secretsInKey(unit.step), unit.isForced ? nonce : undefined].filter((part) => part !== undefined)
     const sum = Crypto.createHash("sha256").update(headOf(array, 3 + rest.length))
@@ -56,7 +73,7 @@ export const keyUnits = Effect.fnUntraced(function* <E, R>(
     else hashDescriptor(sum, descriptor, filesIn(unit.step, listing))
     for (const part of rest) sum.update(encode(part))
     const key = sum.digest("hex")
-    keyed.push({ ...unit, key, descriptor, listing })
+    keyed.push({ ...unit, key, descriptor, listing, added })
     parent = key
   }
   return keyed
@@ -151,6 +168,33 @@ const listFiles = Effect.fnUntraced(function* (method: string, { from, options }
   return yield* Listing.list(method, root, patterns, cache)
 })
 
+const contentOf = Effect.fnUntraced(function* (
+  method: string,
+  source: AddSource,
+  keyOf: KeyOf,
+  home: Home | undefined
+): Effect.fn.Return<Added, LightboxError> {
+  switch (source._tag) {
+    case "Context": {
+      const { ignore, paths, root } = source
+      const identity = ["dockerignore", ...ignore, "sources", ...paths]
+      const cache =
+        home &&
+        (yield* ListingCache.open(
+          { ...home, encoding: builderVersion, encode: (files) => encodeFiles(files, undefined) },
+          root,
+          identity
+        ))
+      const listing = yield* Listing.list(method, root, identity, cache, compile(source))
+      return { listing, texts: textsOf(listing.files, undefined) }
+    }
+    case "Snapshot":
+      return { listing: undefined, texts: [[source.paths.join(" "), yield* keyOf(source.definition)]] }
+    default:
+      return { listing: undefined, texts: [] }
+  }
+})
+
 const encodeFiles = (files: ReadonlyArray<HostFiles.HostFile>, wanted: number | undefined): Uint8Array =>
   encodeTexts(textsOf(files, wanted))
 
@@ -163,7 +207,8 @@ const textsOf = (files: ReadonlyArray<HostFiles.HostFile>, wanted: number | unde
 
 const descriptorOf = (
   { environment, step, user, workdir }: Unit<unknown, unknown>,
-  listing: Listing.Listing | undefined
+  listing: Listing.Listing | undefined,
+  added: ReadonlyMap<AddSource, Added>
 ): Descriptor => {
   const descriptor = {
     kind: step._tag,
@@ -181,6 +226,9 @@ const descriptorOf = (
       ...environment,
       ...(step._tag === "Shell" || step._tag === "Exec" ? step.options.env : undefined)
     }
+  }
+  if (added.size > 0) {
+    return { ...descriptor, files: Object.fromEntries([...added.values()].flatMap(({ texts }) => texts)) }
   }
   if (step._tag !== "Copy" || listing === undefined) return descriptor
   let files: Descriptor["files"]
@@ -213,10 +261,13 @@ const argumentsOf = (step: DiskStep<unknown, unknown>): { readonly [key: string]
     case "Exec":
       return {
         argv: step.argv.map((word) => (Redacted.isRedacted(word) ? { redacted: true } : word)),
+        mounts: step.mounts?.map((mount) => (mount._tag === "Bind" ? { ...mount, from: namesIn(mount.from) } : mount)),
         secrets: secretsOf(step.options.secrets)
       }
     case "Copy":
       return { to: step.to, mode: step.options.mode, owner: step.options.owner }
+    case "Add":
+      return { to: step.to, mode: step.options.mode, owner: step.options.owner, from: namesIn(step.from) }
     case "Write":
       return {
         path: step.path,
@@ -225,9 +276,23 @@ const argumentsOf = (step: DiskStep<unknown, unknown>): { readonly [key: string]
         owner: step.options.owner
       }
     case "Workdir":
-      return { path: step.path }
+      return { path: step.path, owner: step.owner }
     case "Effect":
       return { name: step.name, key: step.options.key }
+  }
+}
+
+/** What identifies a source besides the content of its files. */
+const namesIn = (source: AddSource): unknown => {
+  switch (source._tag) {
+    case "Context":
+      return { paths: source.paths, unpack: source.unpack }
+    case "Snapshot":
+      return { paths: source.paths }
+    case "Url":
+      return source
+    case "Texts":
+      return source.files.map(({ content, name }) => [name, Crypto.hash("sha256", content)])
   }
 }
 

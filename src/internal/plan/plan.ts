@@ -15,6 +15,7 @@ import { make as makeStore } from "../store/store.ts"
 import { describePlan } from "./explanation.ts"
 import { keyUnits } from "./keys.ts"
 import { checkForce, forcedFrom, lookUp, resolveImage } from "./lookUp.ts"
+import { makeKeyOf } from "./otherKeys.ts"
 import { prepare, type Prepared } from "./units.ts"
 
 const decodeOptions = optionsDecoder(
@@ -40,11 +41,9 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
     units: prepared.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit))
   }
   const { digest } = yield* resolveImage(driver, prepared, options)
-  const units = yield* keyUnits(method, forced.units, digest ?? "", yield* generate, {
-    home: driver.home,
-    stage: ownership.stage,
-    isFresh: Number.isFinite(from)
-  })
+  const home = { home: driver.home, stage: ownership.stage, isFresh: Number.isFinite(from) }
+  const keyOf = makeKeyOf({ method, driver, home, pullPolicy: options.pullPolicy, ifUnknown: () => Effect.succeed("") })
+  const units = yield* keyUnits(method, forced.units, digest ?? "", yield* generate, keyOf, home)
   const planned = digest === undefined ? undefined : yield* lookUp(driver, store, units, digest)
   return yield* describePlan(driver, store, forced, planned, units)
 })

@@ -5,7 +5,8 @@ import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Network from "../../Network.ts"
 import type { LaunchDefaults } from "../../SandboxConfig.ts"
-import type { Definition, Step } from "../../Snapshot.ts"
+import type { AddSource, Definition, Step } from "../../Snapshot.ts"
+import { hasWildcard } from "../dockerfile/ignoreFile.ts"
 import { hostPathProblem } from "../host/fileFailure.ts"
 import * as FailureText from "../report/failureText.ts"
 import { checkDefinition } from "../definition/check.ts"
@@ -14,8 +15,16 @@ import { declaredAt, invalid } from "../config/validation.ts"
 
 export type DiskStep<E, R> = Extract<
   Step<E, R>,
-  { readonly _tag: "Shell" | "Exec" | "Copy" | "Write" | "Workdir" | "Effect" }
+  { readonly _tag: "Shell" | "Exec" | "Copy" | "Add" | "Write" | "Workdir" | "Effect" }
 >
+
+/** The sources whose content a step adds to its disk, or binds. */
+export const addedBy = (step: DiskStep<unknown, unknown>): ReadonlyArray<AddSource> =>
+  step._tag === "Add"
+    ? [step.from]
+    : step._tag === "Exec"
+      ? (step.mounts ?? []).flatMap((mount) => (mount._tag === "Bind" ? [mount.from] : []))
+      : []
 
 /** A network with a comparable key. */
 export interface NetworkChoice {
@@ -75,7 +84,15 @@ export const prepare = Effect.fnUntraced(function* <E, R>(
       if (last !== undefined) units.push({ ...last, isMarked: true })
     }
     for (const [position, step] of part.steps.entries()) {
-      if (step._tag === "Copy") yield* checkSource(method, `steps.${position}.from`, step)
+      if (step._tag === "Copy") yield* checkSource(method, `steps.${position}.from`, step.from, step.declaredAt)
+      if (step._tag === "Add" || step._tag === "Exec") {
+        for (const source of addedBy(step)) {
+          if (source._tag !== "Context") continue
+          for (const path of source.paths.filter((path) => !hasWildcard(path))) {
+            yield* checkSource(method, `steps.${position}.from`, Path.join(source.root, path), step.declaredAt)
+          }
+        }
+      }
       switch (step._tag) {
         case "Env": {
           environment = { ...environment, ...step.variables }
@@ -125,6 +142,8 @@ const describe = (step: DiskStep<unknown, unknown>): string => {
       return FailureText.showArgv(step.argv)
     case "Copy":
       return `copy ${step.from} to ${step.to}`
+    case "Add":
+      return `add to ${step.to}`
     case "Write":
       return `write ${step.path}`
     case "Workdir":
@@ -138,10 +157,11 @@ const describe = (step: DiskStep<unknown, unknown>): string => {
 const checkSource = (
   method: string,
   field: string,
-  step: Extract<Step<unknown, unknown>, { readonly _tag: "Copy" }>
+  from: string,
+  line: string | undefined
 ): Effect.Effect<void, LightboxError> => {
-  const path = Path.resolve(step.from)
-  const refuse = (problem: string) => declaredAt(step.declaredAt)(invalid(method, field, problem))
+  const path = Path.resolve(from)
+  const refuse = (problem: string) => declaredAt(line)(invalid(method, field, problem))
   return Effect.tryPromise({
     try: () => Fs.stat(path),
     catch: (cause) => refuse(hostPathProblem(path, cause))

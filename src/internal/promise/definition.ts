@@ -27,6 +27,7 @@ import {
 } from "../config/schemas.ts"
 import type { Size } from "../config/plain.ts"
 import { checkObject, decoder, invalid } from "../config/validation.ts"
+import { definitionIn, isDockerfile } from "./dockerfile.ts"
 import { NetworkSchema, registryOf, RegistrySchema } from "./options.ts"
 import { addStep, type Call, Step } from "./steps.ts"
 import { ServicesSchema } from "./probe.ts"
@@ -63,6 +64,7 @@ const Defaults = optionsStruct<Omit<SnapshotDefaults, "ports"> & Pick<Options, "
 const configFields = {
   name: Name,
   image: Schema.optional(ImageReference),
+  dockerfile: Schema.optional(Schema.declare(isDockerfile, { expected: "a Dockerfile of fromDockerfile" })),
   from: Schema.optional(Schema.declare(Predicate.isObject, { expected: "a definition" })),
   resources: Schema.optional(Resources),
   workdir: Schema.optional(GuestPath),
@@ -77,10 +79,10 @@ const configFields = {
 }
 
 const Config = Schema.Struct(configFields).check(
-  Schema.makeFilter(({ from, image }) =>
-    (from === undefined) === (image === undefined)
-      ? { path: ["image"], issue: "pass either an image or the definition to start from" }
-      : undefined
+  Schema.makeFilter(({ dockerfile, from, image }) =>
+    [dockerfile, from, image].filter((base) => base !== undefined).length === 1
+      ? undefined
+      : { path: ["image"], issue: "pass either an image or the definition to start from" }
   )
 )
 
@@ -88,6 +90,7 @@ export const isConfig = (u: unknown): u is SnapshotConfig =>
   Predicate.hasProperty(u, "name") &&
   Predicate.isString(u.name) &&
   ((Predicate.hasProperty(u, "image") && Predicate.isString(u.image)) ||
+    (Predicate.hasProperty(u, "dockerfile") && isDockerfile(u.dockerfile)) ||
     (Predicate.hasProperty(u, "from") && isConfig(u.from)))
 
 const checked = (
@@ -119,13 +122,22 @@ export const check = (method: string, config: SnapshotConfig): Effect.Effect<voi
 const decodeNetwork = Schema.decodeSync(NetworkSchema)
 const decodeDefaults = Schema.decodeUnknownSync(Defaults)
 
+const baseOf = <E>(config: SnapshotConfig, call: Call<E>): Snapshot.Definition<E> => {
+  const { dockerfile, from, image, name } = config
+  if (from !== undefined) return Snapshot.from(name, define(from, call))
+  const read = dockerfile === undefined ? undefined : definitionIn(dockerfile)
+  if (read === undefined) return Snapshot.make(name, image ?? "")
+  return read.name === name ? read : Snapshot.from(name, read)
+}
+
 /** Creates a definition from a checked configuration. Scripts run in a login shell, as in lightbox. */
 export const define = <E>(config: SnapshotConfig, call: Call<E>): Snapshot.Definition<E> => {
-  const { env, labels = {}, mounts, name, network, registry, resources, setup = [], verify, workdir } = config
+  const { env, labels = {}, mounts, network, registry, resources, setup = [], verify, workdir } = config
   const { workdir: cwd, ...defaults } = decodeDefaults(config.defaults ?? {})
-  let definition: Snapshot.Definition<E> = (
-    config.from === undefined ? Snapshot.make(name, config.image) : Snapshot.from(name, define(config.from, call))
-  ).pipe(Snapshot.labels(labels), Snapshot.defaults({ ...defaults, cwd }))
+  let definition: Snapshot.Definition<E> = baseOf(config, call).pipe(
+    Snapshot.labels(labels),
+    Snapshot.defaults({ ...defaults, cwd })
+  )
   if (resources !== undefined) definition = Snapshot.resources(definition, resources)
   const builder = {
     ...(mounts === undefined ? {} : { mounts }),

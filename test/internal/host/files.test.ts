@@ -55,11 +55,11 @@ const pack = (
   files: ReadonlyArray<HostFiles.HostFile>,
   options: { readonly name?: string; readonly mode?: number; readonly owner?: { uid: number; gid: number } } = {}
 ) =>
-  HostFiles.pack("Snapshot.build", folder, files, {
-    name: options.name ?? "name",
-    mode: options.mode,
-    owner: options.owner ?? { uid: 0, gid: 0 }
-  })
+  HostFiles.pack("Snapshot.build", folder, files, ({ kind, mode, path }) => ({
+    name: path === "" ? (options.name ?? "name") : path,
+    mode: HostFiles.modeOf(mode, kind === "folder", options.mode),
+    ...(options.owner ?? { uid: 0, gid: 0 })
+  }))
 
 const entriesOf = Effect.fnUntraced(function* <E>(archive: Stream.Stream<Uint8Array, E>) {
   const bytes = yield* Stream.mkUint8Array(archive)

@@ -12,6 +12,7 @@ import { isLightboxError } from "../../../LightboxError.ts"
 import { invalid } from "../../config/validation.ts"
 import * as Plan from "../../../Plan.ts"
 import * as Snapshot from "../../../Snapshot.ts"
+import { othersOf } from "../../plan/otherKeys.ts"
 import * as Definitions from "./definitions.ts"
 import { driver, Json, Outputs, Quiet, print, seconds, toJson } from "../environment.ts"
 import { nameFlags } from "../failure.ts"
@@ -22,7 +23,7 @@ import * as Watch from "./watch.ts"
 
 const file = Argument.Path("file", { mustExist: false }).pipe(
   Argument.withMetavar("FILE"),
-  Argument.withDescription("JavaScript or TypeScript module that exports definitions")
+  Argument.withDescription("Module that exports definitions, a Dockerfile, or the folder of one")
 )
 
 const names = Flags.nameOf("Names of definitions (default: all)").pipe(Argument.variadic())
@@ -30,6 +31,15 @@ const names = Flags.nameOf("Names of definitions (default: all)").pipe(Argument.
 const force = Flags.toggle("force", "Run all steps again, ignoring existing results").pipe(Flag.withAlias("no-cache"))
 
 const from = Flags.count("from", "STEP", "Run this step (the first is 1) and all later steps again")
+
+/** Flags for Dockerfiles, as docker has them. */
+const dockerfile = {
+  dockerfile: Flags.text("dockerfile", "FILE", "Dockerfile whose context FILE is (default: FILE/Dockerfile)", "f"),
+  tag: Flags.text("tag", "NAME", "Name of a Dockerfile's snapshot (default: that of its folder)", "t"),
+  target: Flags.text("target", "STAGE", "Stage of a Dockerfile to build (default: the last)"),
+  args: Flags.buildArgs,
+  secrets: Flags.buildSecrets
+}
 
 const pullPolicy = Flags.pullPolicy.pipe(
   Flag.withDescription("When to pull the image (default: as defined, or if-missing)")
@@ -55,6 +65,7 @@ export const build = Command.make(
   {
     file,
     names,
+    ...dockerfile,
     force,
     from,
     pullPolicy,
@@ -75,16 +86,15 @@ export const build = Command.make(
   },
   Effect.fnUntraced(function* ({
     checkpoints,
-    file,
     force,
     from,
     keep,
     keepBuilder,
-    names,
     progress,
     pullPolicy,
     replaceForeign,
-    watch
+    watch,
+    ...input
   }) {
     yield* onlyOne("build", force, from)
     if (progress !== undefined && (yield* Json)) {
@@ -92,10 +102,10 @@ export const build = Command.make(
     }
     if (watch) {
       // The first mistake ends it, later ones do not.
-      yield* Definitions.load("build", file, names)
-      return yield* Watch.watch(file, names)
+      yield* Definitions.load("build", input)
+      return yield* Watch.watch(input)
     }
-    const definitions = yield* Definitions.load("build", file, names)
+    const definitions = yield* Definitions.load("build", input)
     const built = yield* Effect.gen(function* () {
       const onEvent = yield* reporter(progress)
       return yield* Effect.forEach(
@@ -132,9 +142,10 @@ export const build = Command.make(
     yield* Console.log(((yield* Quiet) ? built.map(({ name }) => name) : lines).join("\n"))
   })
 ).pipe(
-  Command.withDescription("Build the definitions that a module exports"),
+  Command.withDescription("Build the definitions that a module exports, or a Dockerfile"),
   Command.withExamples([
     { command: "lightbox build lightbox.ts", description: "Build all definitions" },
+    { command: "lightbox build -t app .", description: "Build the Dockerfile of a folder" },
     { command: "lightbox build --watch lightbox.ts", description: "Build again on each change" },
     {
       command: "lightbox build lightbox.ts node-ci --json",
@@ -155,11 +166,16 @@ const encodeBuilt = toJson(Shapes.Built)
 
 export const plan = Command.make(
   "plan",
-  { file, names, force, from, pullPolicy },
-  Effect.fnUntraced(function* ({ file, force, from, names, pullPolicy }) {
+  { file, names, ...dockerfile, force, from, pullPolicy },
+  Effect.fnUntraced(function* ({ force, from, pullPolicy, ...input }) {
     yield* onlyOne("plan", force, from)
-    const definitions = yield* Definitions.load("plan", file, names)
-    const plans = yield* Effect.forEach(definitions, (definition) =>
+    const definitions = yield* Definitions.load("plan", input)
+    // A build also builds the stages that it copies from.
+    const all = definitions.flatMap((definition) => [
+      ...[...othersOf(definition)].filter(({ steps }) => steps.length > 0),
+      definition
+    ])
+    const plans = yield* Effect.forEach(all, (definition) =>
       Snapshot.plan(definition, { force: from ?? force, pullPolicy })
     ).pipe(Effect.mapError(nameFlags({ force: "--from" })))
     yield* print(Shapes.Plans, plans, {

@@ -1,7 +1,9 @@
-/** Loads definitions from a module. */
+/** Loads definitions from a module, or from a Dockerfile. */
 import type { Environment } from "effect/cli/Command"
 import * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
 import * as Fs from "node:fs"
+import * as Path from "node:path"
 import { pathToFileURL } from "node:url"
 import { InvalidConfig, LightboxError } from "../../../LightboxError.ts"
 import type { Services } from "../../../Driver.ts"
@@ -10,6 +12,7 @@ import { shortPath } from "../../config/schemas.ts"
 import { invalid } from "../../config/validation.ts"
 import * as Plain from "../../promise/definition.ts"
 import { calling } from "../../promise/sandbox.ts"
+import { nameFlags } from "../failure.ts"
 
 /** A definition whose steps need only what the command line provides. */
 export type Definition = Snapshot.Definition<unknown, Environment | Services>
@@ -17,12 +20,79 @@ export type Definition = Snapshot.Definition<unknown, Environment | Services>
 // The requirements of steps cannot be checked at runtime. A missing service is a defect that names it.
 const isDefinition = (u: unknown): u is Definition => Snapshot.isDefinition(u)
 
-/** Loads the definitions that a module exports, in either style. With `names`, only these. Each `round` loads anew. */
+/** What to load. */
+export interface Input {
+  /** A module, a Dockerfile, or the folder of one. */
+  readonly file: string
+  readonly names: ReadonlyArray<string>
+  /** Path of the Dockerfile, if the file is its context. */
+  readonly dockerfile: string | undefined
+  readonly tag: string | undefined
+  readonly target: string | undefined
+  readonly args: { readonly [name: string]: string }
+  readonly secrets: { readonly [id: string]: Redacted.Redacted<string> }
+}
+
+const isDockerfile = (path: string): boolean =>
+  /^(?:.*\.)?(?:Docker|Container)file(?:\..*)?$/i.test(Path.basename(path))
+
+/** The Dockerfile that is meant, and its context. */
+export const dockerfileOf = ({
+  dockerfile,
+  file
+}: Pick<Input, "dockerfile" | "file">): { readonly path: string; readonly context: string } | undefined => {
+  if (dockerfile !== undefined) return { path: Path.resolve(dockerfile), context: file }
+  const stats = Fs.statSync(file, { throwIfNoEntry: false })
+  if (stats?.isFile() === true && isDockerfile(file)) return { path: file, context: Path.dirname(file) }
+  const inside = ["Dockerfile", "Containerfile"].map((name) => Path.join(file, name))
+  const path = stats?.isDirectory() === true ? inside.find((path) => Fs.existsSync(path)) : undefined
+  return path === undefined ? undefined : { path, context: file }
+}
+
+/** Loads the definition of a Dockerfile, or those of a module. */
 export const load = Effect.fnUntraced(function* (
+  method: string,
+  input: Input,
+  round = 0
+): Effect.fn.Return<ReadonlyArray<Definition>, LightboxError, Services> {
+  const { args, file, names, secrets, tag, target } = input
+  const found = yield* Effect.sync(() => dockerfileOf(input))
+  if (found === undefined) {
+    const flag =
+      tag !== undefined
+        ? "--tag"
+        : target !== undefined
+          ? "--target"
+          : Object.keys(args).length > 0
+            ? "--build-arg"
+            : Object.keys(secrets).length > 0
+              ? "--secret"
+              : undefined
+    if (flag !== undefined) return yield* invalid(method, flag, "is only for a Dockerfile")
+    return yield* loadModule(method, file, names, round)
+  }
+  if (names.length > 0) return yield* invalid(method, "NAME", "a Dockerfile has one definition: name it with --tag")
+  const { context, path } = found
+  const name =
+    tag ??
+    Path.basename(Path.resolve(context))
+      .replace(/[^A-Za-z0-9._-]+/g, "-")
+      .replace(/^[^A-Za-z0-9]+/, "")
+  return [
+    yield* Snapshot.fromDockerfile(name, path, { context, target, args, secrets }).pipe(
+      Effect.mapError(
+        nameFlags({ name: "--tag", target: "--target", args: "--build-arg", context: "FILE", dockerfile: "FILE" })
+      )
+    )
+  ]
+})
+
+/** Loads the definitions that a module exports, in either style. With `names`, only these. Each `round` loads anew. */
+const loadModule = Effect.fnUntraced(function* (
   method: string,
   file: string,
   names: ReadonlyArray<string>,
-  round = 0
+  round: number
 ): Effect.fn.Return<ReadonlyArray<Definition>, LightboxError> {
   const found = new Map<string, Definition>()
   // The same definition can be exported twice, as by `export default`.

@@ -5,6 +5,8 @@ import type * as Scope from "effect/Scope"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import type { Services } from "../../../Driver.ts"
+import { addedBy } from "../../plan/units.ts"
 import { Outputs, Quiet } from "../environment.ts"
 import { shortPath } from "../../config/schemas.ts"
 import * as Definitions from "./definitions.ts"
@@ -15,7 +17,13 @@ const settling = "200 millis"
 /** The paths that a definition and its bases copy. */
 const copiedBy = ({ base, steps }: Definitions.Definition): ReadonlyArray<string> => [
   ...(base._tag === "Definition" ? copiedBy(base.definition) : []),
-  ...steps.flatMap((step) => (step._tag === "Copy" ? [step.from] : []))
+  ...steps.flatMap((step) => {
+    if (step._tag === "Copy") return [step.from]
+    if (step._tag !== "Add" && step._tag !== "Exec") return []
+    return addedBy(step).flatMap((source) =>
+      source._tag === "Context" ? [source.root] : source._tag === "Snapshot" ? copiedBy(source.definition) : []
+    )
+  })
 ]
 
 /** Calls back on changes of a file, or of anything in a folder. A path that does not exist is not watched. */
@@ -32,18 +40,22 @@ const watchPath = (path: string, onChange: () => void): ReadonlyArray<Fs.FSWatch
 
 /** Watches the module, the modules beside it, and what its definitions copy, for the scope. */
 const watchInputs = Effect.fnUntraced(function* (
-  file: string,
-  names: ReadonlyArray<string>,
+  input: Definitions.Input,
   round: number,
   onChange: () => void
-): Effect.fn.Return<void, never, Scope.Scope> {
-  // A module that cannot be loaded is reported by its build.
-  const definitions = yield* Effect.orElseSucceed(Definitions.load("build", file, names, round), () => [])
+): Effect.fn.Return<void, never, Scope.Scope | Services> {
+  // A file that cannot be loaded is reported by its build.
+  const definitions = yield* Effect.orElseSucceed(Definitions.load("build", input, round), () => [])
+  const dockerfile = Definitions.dockerfileOf(input)?.path
   yield* Effect.acquireRelease(
     Effect.sync(() => [
-      Fs.watch(Path.dirname(file), (_, name) =>
-        name === null || /\.(?:[cm]?[jt]sx?|json)$/.test(name) ? onChange() : undefined
-      ),
+      dockerfile === undefined
+        ? Fs.watch(Path.dirname(input.file), (_, name) =>
+            name === null || /\.(?:[cm]?[jt]sx?|json)$/.test(name) ? onChange() : undefined
+          )
+        : Fs.watch(Path.dirname(dockerfile), (_, name) =>
+            name === null || name.startsWith(Path.basename(dockerfile)) ? onChange() : undefined
+          ),
       ...definitions.flatMap(copiedBy).flatMap((path) => watchPath(path, onChange))
     ]),
     (watchers) => Effect.sync(() => watchers.forEach((watcher) => watcher.close()))
@@ -73,7 +85,7 @@ const buildOnce = Effect.callback<void>((resume) => {
 })
 
 /** Builds, and builds again on changes, until it is interrupted. */
-export const watch = Effect.fnUntraced(function* (file: string, names: ReadonlyArray<string>) {
+export const watch = Effect.fnUntraced(function* (input: Definitions.Input) {
   const { stderr } = yield* Outputs
   const isQuiet = yield* Quiet
   const changes = yield* Queue.sliding<void>(1)
@@ -81,9 +93,12 @@ export const watch = Effect.fnUntraced(function* (file: string, names: ReadonlyA
     yield* Effect.scoped(
       Effect.gen(function* () {
         // From before the build, so that no change is missed.
-        yield* watchInputs(file, names, round, () => void Queue.offerUnsafe(changes, undefined))
+        yield* watchInputs(input, round, () => void Queue.offerUnsafe(changes, undefined))
         yield* buildOnce
-        if (!isQuiet) stderr.write(`Watching ${shortPath(file)} and what it copies; Ctrl+C ends.\n`)
+        if (!isQuiet)
+          stderr.write(
+            `Watching ${shortPath(Definitions.dockerfileOf(input)?.path ?? input.file)} and what it copies; Ctrl+C ends.\n`
+          )
         yield* Queue.take(changes)
         yield* Effect.sleep(settling)
       })

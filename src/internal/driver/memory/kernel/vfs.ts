@@ -73,6 +73,17 @@ export class Vfs {
     this.mounts.set(at, { path: at, volume: root.volume, root })
   }
 
+  /** Mounts something over an existing file or folder. */
+  bind(path: string, root: Vnode, cwd: string, actor: Actor): void {
+    const at = this.resolve(path, cwd, actor).path
+    this.mounts.set(at, { path: at, volume: root.volume, root })
+  }
+
+  unmount(path: string, cwd: string, actor: Actor): void {
+    const at = this.resolve(path, cwd, actor).path
+    if (at === "/" || !this.mounts.delete(at)) throw errno("EINVAL")
+  }
+
   mounted(): ReadonlyArray<Mount> {
     return [...this.mounts.values()]
   }

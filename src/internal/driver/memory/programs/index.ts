@@ -7,6 +7,7 @@ import { echo } from "./echo.ts"
 import * as Files from "./files.ts"
 import { kill } from "./kill.ts"
 import * as List from "./list.ts"
+import * as Mount from "./mount.ts"
 import { printf } from "./printf.ts"
 import { sed } from "./sed.ts"
 import * as System from "./system.ts"
@@ -17,6 +18,7 @@ export const programs: { readonly [name: string]: Program } = {
   ...Archive,
   ...Files,
   ...List,
+  ...Mount,
   ...System,
   ...Text,
   "[": test,

@@ -1,0 +1,300 @@
+import { assert, describe } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Redacted from "effect/Redacted"
+import * as Crypto from "node:crypto"
+import * as Http from "node:http"
+import * as Path from "node:path"
+import * as Snapshot from "../../../src/Snapshot.ts"
+import { buildCounting, disk, readIn, test, verdicts } from "../support.ts"
+
+/** A folder with files, by path. */
+const contextWith = Effect.fnUntraced(function* (files: { readonly [path: string]: string }) {
+  const fs = yield* FileSystem.FileSystem
+  const folder = yield* fs.makeTempDirectoryScoped()
+  for (const [path, content] of Object.entries(files)) {
+    yield* fs.makeDirectory(Path.dirname(Path.join(folder, path)), { recursive: true })
+    yield* fs.writeFileString(Path.join(folder, path), content)
+  }
+  return folder
+})
+
+const buildOf = Effect.fnUntraced(function* (
+  text: string,
+  files: { readonly [path: string]: string } = {},
+  options: Snapshot.DockerfileOptions = {}
+) {
+  const context = yield* contextWith(files)
+  const definition = yield* Snapshot.fromDockerfile("app", { text }, { context, ...options })
+  return { context, definition, ...(yield* buildCounting(definition)) }
+})
+
+describe("Snapshot.fromDockerfile", () => {
+  test(
+    "builds one stage",
+    Effect.gen(function* () {
+      const { built, definition } = yield* buildOf(
+        [
+          "FROM debian:12",
+          "ARG GREETING=hello",
+          "ENV PLACE=world",
+          "WORKDIR /app",
+          'RUN echo "$GREETING $PLACE" > greeting',
+          "COPY *.txt src /files/",
+          "COPY --chown=7:8 --chmod=600 a.txt b.txt ./",
+          "COPY <<EOF /etc/motd",
+          "on $PLACE",
+          "EOF",
+          'ENTRYPOINT ["cat"]',
+          "CMD greeting"
+        ].join("\n"),
+        { "a.txt": "a", "b.txt": "b", "src/c/d": "d", "skip.log": "" }
+      )
+      const found = yield* disk(built)
+      assert.deepStrictEqual(
+        Object.fromEntries(Object.entries(found).filter(([path]) => /^\/(app|files|etc\/motd)/.test(path))),
+        {
+          "/app": "Directory 755 0:0 ",
+          "/app/a.txt": "File 600 7:8 a",
+          "/app/b.txt": "File 600 7:8 b",
+          "/app/greeting": "File 644 0:0 hello world\n",
+          "/etc/motd": "File 644 0:0 on world\n",
+          "/files": "Directory 755 0:0 ",
+          "/files/a.txt": "File 644 0:0 a",
+          "/files/b.txt": "File 644 0:0 b",
+          "/files/c": "Directory 755 0:0 ",
+          "/files/c/d": "File 644 0:0 d"
+        }
+      )
+      assert.deepStrictEqual(definition.defaults, {
+        env: { PLACE: "world" },
+        cwd: "/app",
+        entrypoint: ["cat"],
+        cmd: ["/bin/sh", "-c", "greeting"]
+      })
+    })
+  )
+
+  test(
+    "copies from a stage and from an image",
+    Effect.gen(function* () {
+      const { built, steps } = yield* buildOf(
+        [
+          "FROM debian:12 AS build",
+          "RUN mkdir -p /out/bin && echo tool > /out/bin/tool && chmod 755 /out/bin/tool",
+          "FROM debian:12 AS unused",
+          "RUN false",
+          "FROM debian:12",
+          "COPY --from=build --chown=5 /out/bin/t* /usr/local/bin/",
+          "COPY --from=debian:12 /etc/passwd /passwd"
+        ].join("\n")
+      )
+      const found = yield* disk(built)
+      assert.strictEqual(found["/usr/local/bin/tool"], "File 755 5:5 tool\n")
+      assert.include(found["/passwd"] ?? "", "root")
+      // That of the stage, then those of the snapshot. The image has none, and the other stage is not built.
+      assert.deepStrictEqual(steps, [1, 1, 2])
+      assert.deepStrictEqual(
+        (yield* Snapshot.list()).map(({ name }) => name),
+        ["app", "app.build"]
+      )
+    })
+  )
+
+  test(
+    "gives a RUN its mounts, and leaves nothing of them",
+    Effect.gen(function* () {
+      const { built } = yield* buildOf(
+        [
+          "FROM debian:12",
+          "RUN --mount=type=cache,target=/root/.cache/x,mode=700 echo first >> /root/.cache/x/log",
+          "RUN --mount=type=cache,target=/root/.cache/x,sharing=locked cat /root/.cache/x/log > /log",
+          "RUN --mount=type=secret,id=a --mount=type=secret,id=b,env=B --mount=type=secret,id=a,target=/etc/key,mode=0400 \\",
+          '  --mount=type=secret,id=none test "$(cat /run/secrets/a) $B $(cat /etc/key)" = "value-a value-b value-a"',
+          "RUN --mount=type=tmpfs,target=/scratch,size=1m echo 1 > /scratch/x && cp /scratch/x /scratched",
+          "RUN --mount=source=src,target=/mnt/src --mount=source=a.txt,target=/a.txt cat /mnt/src/b /a.txt > /bound"
+        ].join("\n"),
+        { "src/b": "b", "a.txt": "a" },
+        { secrets: { a: Redacted.make("value-a"), b: Redacted.make("value-b") } }
+      )
+      const found = yield* disk(built)
+      assert.deepStrictEqual(
+        ["/log", "/scratched", "/bound"].map((path) => found[path]),
+        ["File 644 0:0 first\n", "File 644 0:0 1\n", "File 644 0:0 ba"]
+      )
+      assert.deepStrictEqual(
+        Object.keys(found).filter((path) =>
+          /^\/(root\/\.cache|scratch$|mnt\/src|a\.txt|etc\/key|\.lightbox-binds)/.test(path)
+        ),
+        []
+      )
+    })
+  )
+
+  test(
+    "runs again only what a change reaches",
+    Effect.gen(function* () {
+      const text = [
+        "FROM debian:12",
+        "RUN echo 1 > /one",
+        "ARG VERSION=1",
+        "COPY src /src",
+        "RUN echo $VERSION > /version"
+      ].join("\n")
+      const { context } = yield* buildOf(text, { "src/a": "a", other: "o", ".dockerignore": "src/*.log" })
+      const fs = yield* FileSystem.FileSystem
+      const runs = Effect.fnUntraced(function* (text: string, options?: Snapshot.DockerfileOptions) {
+        const definition = yield* Snapshot.fromDockerfile("app", { text }, { context, ...options })
+        const plan = yield* Snapshot.plan(definition)
+        const { built, steps } = yield* buildCounting(definition, { checkpoints: "every-step" })
+        return { built, steps, reasons: verdicts(plan), places: plan.steps.map(({ declaredAt }) => declaredAt) }
+      })
+      // The first build kept only the last result.
+      yield* runs(`${text} # 1`)
+      yield* fs.writeFileString(`${context}/other`, "changed")
+      yield* fs.writeFileString(`${context}/src/x.log`, "ignored")
+      const same = yield* runs(`${text} # 1`)
+      assert.deepStrictEqual(same.steps, [])
+      const version = yield* runs(`${text} # 1`, { args: { VERSION: "2" } })
+      assert.deepStrictEqual([version.steps, version.reasons], [[3], ["Hit", "Hit", "EnvironmentChanged"]])
+      assert.deepStrictEqual(version.places, ["Dockerfile:2", "Dockerfile:4", "Dockerfile:5"])
+      assert.strictEqual(yield* readIn(version.built, "/version"), "2\n")
+      yield* fs.writeFileString(`${context}/src/a`, "b")
+      const files = yield* runs(`${text} # 1`, { args: { VERSION: "2" } })
+      assert.deepStrictEqual(
+        [files.steps, files.reasons],
+        [
+          [2, 3],
+          ["Hit", "FilesChanged", "EarlierChanged"]
+        ]
+      )
+    })
+  )
+
+  test(
+    "makes launch defaults, a service and labels of the rest",
+    Effect.gen(function* () {
+      const definition = yield* Snapshot.fromDockerfile("app", {
+        text: [
+          "ARG TAG=12",
+          "FROM debian:$TAG AS base",
+          'LABEL a=1 b="two words"',
+          'CMD ["base"]',
+          "FROM base",
+          "LABEL a=3",
+          "ENV PATH=/opt/bin:$PATH A=b",
+          "WORKDIR rel",
+          "USER app",
+          'SHELL ["/bin/bash", "-o", "pipefail", "-c"]',
+          "EXPOSE 80 8000-8001/udp 80/tcp",
+          'ENTRYPOINT ["server", "--on"]',
+          "CMD run me",
+          "STOPSIGNAL SIGINT",
+          "VOLUME /data",
+          "HEALTHCHECK --interval=5s --timeout=1s --retries=2 --start-period=1m CMD probe it"
+        ].join("\n")
+      })
+      assert.deepStrictEqual(definition.labels, { a: "3", b: "two words" })
+      assert.deepStrictEqual(definition.base, { _tag: "Image", reference: "debian:12" })
+      const command = ["server", "--on", "/bin/bash", "-o", "pipefail", "-c", "run me"] as const
+      assert.deepStrictEqual(definition.defaults, {
+        env: { PATH: "/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", A: "b" },
+        cwd: "/rel",
+        user: "app",
+        shell: "/bin/bash",
+        entrypoint: ["server", "--on"],
+        cmd: ["/bin/bash", "-o", "pipefail", "-c", "run me"],
+        ports: [{ guest: 80 }, { guest: 8000, protocol: "udp" }, { guest: 8001, protocol: "udp" }],
+        services: {
+          main: {
+            command,
+            ready: {
+              command: ["/bin/bash", "-o", "pipefail", "-c", "probe it"],
+              interval: 1000,
+              timeout: 60_000 + 2 * 6000
+            }
+          }
+        }
+      })
+    })
+  )
+
+  test(
+    "shows the line of the Dockerfile where a step fails, and retries nothing",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const context = yield* contextWith({ Dockerfile: "FROM debian:12\n\nRUN true\nRUN exit 3\n" })
+      const definition = yield* Snapshot.fromDockerfile("app", `${context}/Dockerfile`)
+      const error = yield* Effect.flip(Snapshot.build(definition))
+      assert.strictEqual(error.step?.declaredAt, `${yield* fs.realPath(context)}/Dockerfile:4`)
+      assert.strictEqual(error.step?.description, "RUN exit 3")
+    })
+  )
+
+  test(
+    "adds archives, URLs and runs here-documents",
+    Effect.gen(function* () {
+      const context = yield* contextWith({ "in/a": "a", "in/d/b": "b", "plain.gz": "no archive" })
+      yield* Effect.promise(async () => {
+        const { execFileSync } = await import("node:child_process")
+        for (const [flag, name] of [
+          ["-cf", "a.tar"],
+          ["-czf", "b.tar.gz"]
+        ] as const)
+          execFileSync("tar", [
+            flag,
+            Path.join(context, name),
+            "--owner=5",
+            "--group=6",
+            "-C",
+            Path.join(context, "in"),
+            "."
+          ])
+      })
+      const server = yield* Effect.acquireRelease(
+        Effect.promise(
+          () =>
+            new Promise<Http.Server>((resolve) => {
+              const server = Http.createServer((_, response) => response.end("downloaded"))
+              server.listen(0, "127.0.0.1", () => resolve(server))
+            })
+        ),
+        (server) => Effect.sync(() => server.close())
+      )
+      const address = server.address()
+      const url = `http://127.0.0.1:${address !== null && typeof address === "object" ? address.port : 0}`
+      const sum = Crypto.hash("sha256", "downloaded")
+      const text = [
+        "FROM debian:12",
+        "ADD a.tar b.tar.gz plain.gz /x/",
+        `ADD --checksum=sha256:${sum} ${url}/file.txt /x/`,
+        "RUN <<EOF",
+        "echo one > /one",
+        "echo two > /two",
+        "EOF",
+        "RUN cat <<A > /three",
+        "three",
+        "A"
+      ]
+      const definition = yield* Snapshot.fromDockerfile("app", { text: text.join("\n") }, { context })
+      const found = yield* disk(yield* Snapshot.build(definition))
+      assert.deepStrictEqual(
+        ["/x/a", "/x/d", "/x/d/b", "/x/plain.gz", "/x/file.txt", "/one", "/two", "/three"].map((path) => found[path]),
+        [
+          "File 644 5:6 a",
+          "Directory 755 5:6 ",
+          "File 644 5:6 b",
+          "File 644 0:0 no archive",
+          "File 600 0:0 downloaded",
+          "File 644 0:0 one\n",
+          "File 644 0:0 two\n",
+          "File 644 0:0 three\n"
+        ]
+      )
+      const wrong = yield* Snapshot.fromDockerfile("app", {
+        text: `FROM debian:12\nADD --checksum=sha256:${"0".repeat(64)} ${url}/file.txt /x/`
+      })
+      assert.include((yield* Effect.flip(Snapshot.build(wrong))).message, `its checksum is sha256:${sum}`)
+    })
+  )
+})
