@@ -12,4 +12,4 @@ const node = (...args: ReadonlyArray<string>): void => {
 
 writeBlocks()
 node(Path.join(root, "node_modules/typescript/bin/tsc"), "-p", ".", "--pretty", "false")
-for (const file of ["ai-sdk.ts", "claude-agent.ts", "guide.ts"]) node(file)
+for (const file of ["ai-sdk.ts", "claude-agent.ts", "deepagents.ts", "guide.ts"]) node(file)
