@@ -20,7 +20,7 @@ const pageOf = (path: string, names: ReadonlyArray<string>): string | undefined 
   if (path === ".github/SECURITY.md") return "reporting.md"
   if (path === ".github/CHANGELOG.md") return "changelog.md"
   if (path.startsWith("examples/guides/")) return path.slice("examples/".length)
-  const module = /^src\/(\w+)\.ts$/.exec(path)?.[1]
+  const module = /^src\/([\w-]+)\.ts$/.exec(path)?.[1]
   if (module !== undefined && names.includes(module)) return `api/${module}.md`
   if (path.endsWith("README.md")) return path.replace(/README\.md$/, "index.md")
   return undefined

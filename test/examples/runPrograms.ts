@@ -18,7 +18,7 @@ let exitCode = 0
 
 registerHooks({
   resolve(specifier, context, nextResolve) {
-    const [, name = "index"] = /^effect-lightbox(?:\/(\w+))?$/.exec(specifier) ?? []
+    const [, name = "index"] = /^effect-lightbox(?:\/([\w-]+))?$/.exec(specifier) ?? []
     const isOwn = specifier.startsWith("effect-lightbox")
     const resolved = isOwn ? { url: source(`${name}.ts`), shortCircuit: true } : nextResolve(specifier, context)
     if (resolved.url === local) return { ...resolved, url: memory }

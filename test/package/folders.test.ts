@@ -11,7 +11,8 @@ const levels = [
   ["store", "sandbox", "driver/sdk"],
   ["interpreter", "plan", "reaper"],
   ["build", "driver/local", "driver/cloud", "driver/memory"],
-  ["promise", "mcp", "cli"]
+  ["promise", "mcp", "cli"],
+  ["adapters"]
 ]
 
 const files = Fs.readdirSync(Path.join(Sources.root, "src"), { recursive: true, encoding: "utf8" })

@@ -21,7 +21,7 @@ const filesBelow = (folder: string): ReadonlyArray<string> =>
 
 /** The modules that can be imported as `effect-lightbox/<name>`. */
 export const entryPoints: ReadonlyArray<string> = filesBelow("src")
-  .flatMap((path) => /^src\/(\w+)\.ts$/.exec(path)?.[1] ?? [])
+  .flatMap((path) => /^src\/([\w-]+)\.ts$/.exec(path)?.[1] ?? [])
   .filter((name) => name !== "index" && name !== "bin")
 
 // =============================================================================

@@ -20,13 +20,16 @@ describe("stability", () => {
     assert.strictEqual(stabilityOf("effect/FileSystem"), "unstable")
   })
 
-  it.each(["index", "promise", "testing", "presets"])("%s loads only stable modules of Effect", (name) => {
-    const loaded = [...Sources.foreignModules(`dist/${name}.js`)].filter(([specifier]) =>
-      /^effect(\/|$)/.test(specifier)
-    )
-    assert.deepStrictEqual(
-      loaded.flatMap(([specifier, path]) => (stabilityOf(specifier) === "stable" ? [] : [`${path}: ${specifier}`])),
-      []
-    )
-  })
+  it.each(["index", "promise", "testing", "presets", "ai-sdk", "claude-agent", "deepagents"])(
+    "%s loads only stable modules of Effect",
+    (name) => {
+      const loaded = [...Sources.foreignModules(`dist/${name}.js`)].filter(([specifier]) =>
+        /^effect(\/|$)/.test(specifier)
+      )
+      assert.deepStrictEqual(
+        loaded.flatMap(([specifier, path]) => (stabilityOf(specifier) === "stable" ? [] : [`${path}: ${specifier}`])),
+        []
+      )
+    }
+  )
 })
