@@ -542,11 +542,11 @@ const makeProvider = (method: string, options: ProviderOptions) => {
       const { abortSignal: signal, identity, onFirstCreate, sessionId } = request
       const isNew = sessionId === undefined || !(await isThere(sandboxOf(sessionId), { signal }))
       // The session creates its base directory, which a launch would demand.
-      const { workdir: _workdir, ...rest } = launch
+      const { releaseTimeoutMs, workdir: _workdir, ...rest } = launch
       const wanted = { ...rest, ...(await sourceOf(request)), signal }
       const sandbox =
         sessionId === undefined
-          ? await Promises.launchSandbox(wanted)
+          ? await Promises.launchSandbox({ ...wanted, releaseTimeoutMs })
           : await Promises.getOrCreateSandbox(sandboxOf(sessionId), wanted)
       const session = await networkSession(sandbox, settings, sessionId !== undefined, { signal })
       if (identity === undefined && onFirstCreate !== undefined && isNew) {
