@@ -189,7 +189,7 @@ describe("mounts and ports", () => {
       assert.deepStrictEqual(
         requests.map(({ config }) => [config.ports, config.network]),
         [
-          [[{ host: 0, guest: 80, protocol: "tcp" }], undefined],
+          [[{ host: 0, guest: 80, bind: undefined, protocol: "tcp" }], undefined],
           [undefined, "none"]
         ]
       )
