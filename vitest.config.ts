@@ -9,13 +9,21 @@ const whole = "test/**/*.whole.test.ts"
 // These mount file systems of their own.
 const power = "test/**/*.power.test.ts"
 
+// A process has one home for the SDK, and some tests look at what else is open in their process.
+const alone = [
+  "test/Lightbox/progress.test.ts",
+  "test/MicrosandboxLocal/**/*.test.ts",
+  "test/faults/{sandbox,snapshot,volume}.test.ts",
+  "test/internal/guest/protocol.test.ts",
+  "test/promise/native.test.ts"
+]
+
 // A booted microVM shares the processors with the tests: no time limit of ours may be what fails.
 const patient = { testTimeout: 600_000, hookTimeout: 600_000, teardownTimeout: 60_000 }
 
 export default defineConfig({
   test: {
     reporters: ["default"],
-    // A process uses one home, and a test file is a process.
     pool: "forks",
     // Much of a test is waiting, for processes for one: that leaves room for others.
     maxWorkers: "150%",
@@ -35,10 +43,13 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
-          exclude: [microvm, host, whole, power],
+          exclude: [microvm, host, whole, power, ...alone],
+          // To load Effect and the library again for each file takes longer than most tests.
+          isolate: false,
           testTimeout: 30_000
         }
       },
+      { extends: true, test: { name: "alone", include: alone, exclude: [microvm, whole, power], testTimeout: 30_000 } },
       { extends: true, test: { name: "whole", include: [whole], testTimeout: 30_000 } },
       { extends: true, test: { name: "power", include: [power], testTimeout: 240_000 } },
       { extends: true, test: { name: "core", include: [core], ...patient } },

@@ -153,11 +153,10 @@ const vitest = Effect.fnUntraced(function* <E, R>(
   return yield* countOf(name, file, yield* run([process.execPath, vitestScript, "run", ...args, ...reporters]))
 })
 
-const here = (project: string) =>
-  timed(
-    project,
-    Effect.andThen(Console.log(`\n# Tests: ${project}`), vitest(project, ["--project", project], foreground))
-  )
+const here = (name: string, ...projects: ReadonlyArray<string>) => {
+  const args = [name, ...projects].flatMap((project) => ["--project", project])
+  return timed(name, Effect.andThen(Console.log(`\n# Tests: ${name}`), vitest(name, args, foreground)))
+}
 
 const allImages = ["busybox", "bun", "debian", "plots"].flatMap((image) => ["--image", image])
 
@@ -234,7 +233,7 @@ const check = Effect.gen(function* () {
     yield* static_("Format", [bin("oxfmt"), "--check", "."]),
     yield* static_("Lint", [bin("oxlint")]),
     yield* static_("Types", [bin("tsc"), "-p", "."]),
-    yield* here("unit")
+    yield* here("unit", "alone")
   ])
 })
 
@@ -301,7 +300,16 @@ const demo = Effect.gen(function* () {
 const coverage = Effect.gen(function* () {
   const built = yield* foreground([bin("tsc"), "-p", "src"])
   if (built !== 0) return built
-  return yield* foreground([process.execPath, vitestScript, "run", "--project", "unit", "--coverage"])
+  return yield* foreground([
+    process.execPath,
+    vitestScript,
+    "run",
+    "--project",
+    "unit",
+    "--project",
+    "alone",
+    "--coverage"
+  ])
 })
 
 const program = Effect.gen(function* () {

@@ -13,7 +13,7 @@ import { isEmulated } from "../support.ts"
 const resources = { cpus: 1, memory: "128M" } as const
 
 // Each job boots a microVM, which takes an emulated host seconds.
-const count = isEmulated ? 20 : 50
+const count = isEmulated ? 10 : 50
 
 const until = (pool: SandboxPool.SandboxPool, isSo: (stats: SandboxPool.Stats) => boolean) =>
   pool.stats.pipe(Effect.repeat({ until: isSo, schedule: Schedule.spaced("100 millis") }))

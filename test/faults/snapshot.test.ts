@@ -45,9 +45,9 @@ matrix(
   },
   [
     { name: "build", run: Snapshot.build(full) },
-    { name: "build of an existing result", given: builtOnce, run: builtOnce, always: isWhole },
-    { name: "build of another result", given: builtOnce, run: Snapshot.build(tools(2), { keep: 1 }), always: isWhole },
-    { name: "build with force", given: builtOnce, run: Snapshot.build(tools(1), { force: true }), always: isWhole },
+    { name: "build of an existing result", stored: builtOnce, run: builtOnce, always: isWhole },
+    { name: "build of another result", stored: builtOnce, run: Snapshot.build(tools(2), { keep: 1 }), always: isWhole },
+    { name: "build with force", stored: builtOnce, run: Snapshot.build(tools(1), { force: true }), always: isWhole },
     {
       name: "build that keeps its builder",
       run: Snapshot.build(tools(1), { keepBuilder: true }),
@@ -56,64 +56,69 @@ matrix(
     },
     // Kept results are reused by the next build, until pruned.
     { name: "buildScoped", run: Snapshot.buildScoped(tools(1)), mayStay: ["snapshot lb-*"] },
-    { name: "layer", given: builtOnce, run: Effect.provide(Effect.asVoid(Snapshot.Current), Snapshot.layer(tools(1))) },
+    {
+      name: "layer",
+      stored: builtOnce,
+      run: Effect.provide(Effect.asVoid(Snapshot.Current), Snapshot.layer(tools(1)))
+    },
     {
       name: "layerConfig",
-      given: builtOnce,
+      stored: builtOnce,
       run: Effect.provide(
         Effect.asVoid(Snapshot.Current),
         Snapshot.layerConfig(tools(1), { keep: Config.succeed(2) })
       ).pipe(Effect.catchTag("ConfigError", Effect.die))
     },
-    { name: "Service", given: builtOnce, run: Effect.provide(Effect.asVoid(Tools), Tools.layer) },
+    { name: "Service", stored: builtOnce, run: Effect.provide(Effect.asVoid(Tools), Tools.layer) },
     {
       name: "capture",
-      given: Effect.andThen(builtOnce, Sandbox.launch({ snapshot: "tools", name: "box" })),
+      stored: builtOnce,
+      given: Sandbox.launch({ snapshot: "tools", name: "box" }),
       run: Snapshot.capture("box", { name: "captured", secrets: { TOKEN: Redacted.make("s3cret-value") } }),
       always: isWhole
     },
-    { name: "tag", given: builtTwice, run: Snapshot.tag("tools@1", "tagged", { overwrite: true }), always: isWhole },
-    { name: "plan", given: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
-    { name: "list", given: builtOnce, run: Snapshot.list({ layers: true }), always: isWhole },
-    { name: "get", given: builtOnce, run: Snapshot.get("tools"), always: isWhole },
-    { name: "exists", given: builtOnce, run: Snapshot.exists("tools"), always: isWhole },
-    { name: "generations", given: builtTwice, run: Snapshot.generations("tools"), always: isWhole },
+    { name: "tag", stored: builtTwice, run: Snapshot.tag("tools@1", "tagged", { overwrite: true }), always: isWhole },
+    { name: "plan", stored: builtOnce, run: Snapshot.plan(tools(2)), always: isWhole },
+    { name: "list", stored: builtOnce, run: Snapshot.list({ layers: true }), always: isWhole },
+    { name: "get", stored: builtOnce, run: Snapshot.get("tools"), always: isWhole },
+    { name: "exists", stored: builtOnce, run: Snapshot.exists("tools"), always: isWhole },
+    { name: "generations", stored: builtTwice, run: Snapshot.generations("tools"), always: isWhole },
     {
       name: "build with other launch defaults",
-      given: builtOnce,
+      stored: builtOnce,
       run: Snapshot.build(tools(1).pipe(Snapshot.defaults({ env: { A: "1" } }))),
       always: isWhole
     },
     {
       name: "rollback to other launch defaults",
-      given: Effect.andThen(builtOnce, Snapshot.build(tools(1).pipe(Snapshot.defaults({ env: { A: "1" } })))),
+      stored: Effect.andThen(builtOnce, Snapshot.build(tools(1).pipe(Snapshot.defaults({ env: { A: "1" } })))),
       run: Snapshot.rollback("tools", 1),
       always: isWhole
     },
-    { name: "rollback", given: builtTwice, run: Snapshot.rollback("tools", 1), always: isWhole },
-    { name: "prune", given: builtTwice, run: Snapshot.prune({ keep: 1 }), always: isWhole },
-    { name: "save", given: builtOnce, run: save, always: isWhole },
+    { name: "rollback", stored: builtTwice, run: Snapshot.rollback("tools", 1), always: isWhole },
+    { name: "prune", stored: builtTwice, run: Snapshot.prune({ keep: 1 }), always: isWhole },
+    { name: "save", stored: builtOnce, run: save, always: isWhole },
     {
       name: "load",
-      given: Effect.andThen(builtOnce, save),
+      stored: Effect.andThen(builtOnce, save),
       run: Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded", overwrite: true, trusted: true })),
       always: isWhole
     },
     {
       name: "load an untrusted file",
-      given: Effect.andThen(builtOnce, save),
+      stored: Effect.andThen(builtOnce, save),
       run: Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded", overwrite: true })),
       always: isWhole
     },
     {
       // Its disk is not a result that a prune would remove.
       name: "remove a loaded snapshot",
-      given: Effect.andThen(
+      stored: Effect.andThen(
         Effect.andThen(builtOnce, save),
         Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded" }))
       ),
       run: Effect.catchReason(Snapshot.remove("loaded"), "LightboxError", "NotFound", () => Effect.void)
     },
-    { name: "remove", given: builtTwice, run: Snapshot.remove("tools") }
+    { name: "remove", stored: builtTwice, run: Snapshot.remove("tools") }
   ]
 )

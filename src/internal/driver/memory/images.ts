@@ -115,14 +115,29 @@ const writeDeclared = (vfs: Vfs, path: string, declared: ImageFile | string | Ui
   vfs.setAttributes(at, "/", root, { mode, uid: entry.uid ?? 0, gid: entry.gid ?? 0 })
 }
 
-/** A declared image with the built-in files. */
-const build = (reference: string, image: Image, commands: ReadonlyArray<string>, createdAt: number): StoredImage => {
+const encode = (installed: ReadonlyArray<string>, commands: ReadonlyArray<string>, files: Image["files"] = {}) => {
   const tree = emptyTree()
   const vfs = new Vfs(tree.root)
-  writeBase(vfs, image.programs ?? Object.keys(programs), commands)
-  for (const [path, file] of Object.entries(image.files ?? {})) writeDeclared(vfs, path, file)
+  writeBase(vfs, installed, commands)
+  for (const [path, file] of Object.entries(files)) writeDeclared(vfs, path, file)
   tree.sync()
-  const encoded = tree.encode()
+  return tree.encode()
+}
+
+/** The encoded files of images that declare none. Many twins have the same. */
+const bases = new Map<string, Uint8Array>()
+
+const encodeBase = (installed: ReadonlyArray<string>, commands: ReadonlyArray<string>): Uint8Array => {
+  const key = JSON.stringify([installed, commands])
+  const encoded = bases.get(key) ?? encode(installed, commands)
+  bases.set(key, encoded)
+  return encoded
+}
+
+/** A declared image with the built-in files. */
+const build = (reference: string, image: Image, commands: ReadonlyArray<string>, createdAt: number): StoredImage => {
+  const installed = image.programs ?? Object.keys(programs)
+  const encoded = image.files === undefined ? encodeBase(installed, commands) : encode(installed, commands, image.files)
   const config = {
     env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...image.env },
     entrypoint: image.entrypoint ?? [],

@@ -231,7 +231,7 @@ export class Machine extends Data.Class<MachineOptions> {
     return entry === undefined ? (/^\d+$/.test(name) ? Number(name) : undefined) : Number(entry[2])
   }
 
-  /** Listens on a port until the scope closes. */
+  /** Listens on a port until the scope closes, which resets the connections that nobody has taken. */
   listen(port: number): Effect.Effect<Queue.Dequeue<SocketDescription>, Errno, Scope.Scope> {
     return Effect.acquireRelease(
       Effect.suspend(() => {
@@ -241,9 +241,10 @@ export class Machine extends Data.Class<MachineOptions> {
         )
       }),
       (queue) =>
-        Effect.andThen(
-          Effect.sync(() => this.listeners.delete(port)),
-          Queue.shutdown(queue)
+        Effect.sync(() => this.listeners.delete(port)).pipe(
+          Effect.andThen(Queue.clear(queue)),
+          Effect.map((left) => left.forEach((socket) => socket.release())),
+          Effect.andThen(Queue.shutdown(queue))
         )
     )
   }

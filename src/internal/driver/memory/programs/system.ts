@@ -292,7 +292,7 @@ export const nc: Program = (process, [, ...words]) =>
     const after = (flag: string) => (words.includes(flag) ? words.slice(words.indexOf(flag) + 1) : undefined)
     const program = after("-e")
     const socket = words.includes("-l")
-      ? yield* Effect.flatMap(process.machine.listen(Number(after("-p")?.[0])), Queue.take)
+      ? yield* Effect.scoped(Effect.flatMap(process.machine.listen(Number(after("-p")?.[0])), Queue.take))
       : yield* process.machine.dial(words.at(-2) ?? "", Number(words.at(-1)))
     if (program !== undefined) {
       process.assign(0, socket.retain())
@@ -303,10 +303,7 @@ export const nc: Program = (process, [, ...words]) =>
     process.assign(fd, socket)
     yield* Effect.raceFirst(pump(process, fd), Effect.andThen(send(process, socket), Effect.never))
     return 0
-  }).pipe(
-    Effect.scoped,
-    Effect.catch(({ problem }) => fail(process, problem))
-  )
+  }).pipe(Effect.catch(({ problem }) => fail(process, problem)))
 
 /** Sends the input, and then closes the writing side. */
 const send = Effect.fnUntraced(function* (
