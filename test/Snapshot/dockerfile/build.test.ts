@@ -204,7 +204,11 @@ describe("Snapshot.fromDockerfile", () => {
         shell: "/bin/bash",
         entrypoint: ["server", "--on"],
         cmd: ["/bin/bash", "-o", "pipefail", "-c", "run me"],
-        ports: [{ guest: 80 }, { guest: 8000, protocol: "udp" }, { guest: 8001, protocol: "udp" }],
+        ports: [
+          { host: 0, guest: 80 },
+          { host: 0, guest: 8000, protocol: "udp" },
+          { host: 0, guest: 8001, protocol: "udp" }
+        ],
         services: {
           main: {
             command,
