@@ -47,6 +47,7 @@ const calls: { readonly [module: string]: Calls } = {
     capture: Snapshot.capture("a", { name: "b" }),
     diff: Snapshot.diff("a", "b"),
     exists: Snapshot.exists("a"),
+    fromDockerfile: Snapshot.fromDockerfile("a", "/absent"),
     generations: Snapshot.generations("a"),
     get: Snapshot.get("a"),
     list: Snapshot.list(),

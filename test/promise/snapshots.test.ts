@@ -11,8 +11,10 @@ import {
   connectToSandbox,
   defineSnapshot,
   exec,
+  fromDockerfile,
   launchSandbox,
   listSnapshots,
+  planSnapshot,
   removeSnapshot,
   runInSandbox,
   Sandbox,
@@ -49,6 +51,33 @@ describe("snapshots", () => {
       args: ["install", "cargo-nextest", "--locked"],
       description: "tooling"
     })
+  })
+
+  it("are made of Dockerfiles", async () => {
+    const text = [
+      `FROM ${image}`,
+      "ARG WORD",
+      "ENV PLACE=here",
+      "RUN --mount=type=secret,id=a cat /run/secrets/a | wc -c > /length",
+      "RUN echo $WORD > /word"
+    ]
+    const config = await fromDockerfile(
+      "docker",
+      { text: text.join("\n") },
+      { args: { WORD: "hi" }, secrets: { a: "secret-value" } }
+    )
+    await buildSnapshot({ ...config, setup: ["echo $WORD$PLACE > /later"] })
+    assert.strictEqual(await read("docker", "/word"), "hi\n")
+    assert.strictEqual((await read("docker", "/length")).trim(), "12")
+    assert.strictEqual(await read("docker", "/later"), "here\n")
+    const { steps } = await planSnapshot({ ...config, setup: ["echo $WORD$PLACE > /later"] })
+    assert.deepStrictEqual(steps.map(({ declaredAt }) => declaredAt?.replace(/:.*/, "")).slice(0, 2), [
+      "Dockerfile",
+      "Dockerfile"
+    ])
+    const error = await rejection(fromDockerfile("docker", { text: "FROM scratch" }))
+    assert.include(error.message, "FROM scratch is not supported")
+    assert.include(error.message, "1 | FROM scratch")
   })
 
   it("carry launch defaults, which a launch overrides", async () => {

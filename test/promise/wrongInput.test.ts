@@ -145,6 +145,7 @@ const steps = [
 const config: Wrong<Lightbox.SnapshotConfig> = {
   name: ["", "a b", ...notText, undefined],
   image: ["", ...notText, undefined],
+  dockerfile: [5, null, {}],
   from: [5, null, "x"],
   resources: [5, null, { cpu: 1 }, ...under("resources", resources).map(([, value]) => value)],
   workdir: ["rel", ...notText],

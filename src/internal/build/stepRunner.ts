@@ -42,7 +42,9 @@ export interface Task<E, R> {
 export const run = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E, R> =>
   Effect.andThen(
     // A folder in memory, such as below `/tmp`, was removed after the previous step.
-    task.unit.workdir === undefined ? Effect.void : task.sandbox.guest.makeDirectory(task.unit.workdir),
+    task.unit.workdir === undefined || task.unit.step._tag === "Workdir"
+      ? Effect.void
+      : task.sandbox.guest.makeDirectory(task.unit.workdir),
     perform(task)
   )
 

@@ -455,6 +455,7 @@ class Resolver {
         throw new Problem(at, `expected a port such as 80, 53/udp or 8000-8010, not ${word}`)
       }
       return Array.from({ length: to - from + 1 }, (_, index) => ({
+        host: 0,
         guest: from + index,
         ...(protocol.toLowerCase() === "udp" ? { protocol: "udp" } : {})
       }))

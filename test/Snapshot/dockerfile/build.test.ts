@@ -45,6 +45,9 @@ describe("Snapshot.fromDockerfile", () => {
           "COPY <<EOF /etc/motd",
           "on $PLACE",
           "EOF",
+          "USER app",
+          "WORKDIR own",
+          "RUN echo mine > file",
           'ENTRYPOINT ["cat"]',
           "CMD greeting"
         ].join("\n"),
@@ -58,6 +61,8 @@ describe("Snapshot.fromDockerfile", () => {
           "/app/a.txt": "File 600 7:8 a",
           "/app/b.txt": "File 600 7:8 b",
           "/app/greeting": "File 644 0:0 hello world\n",
+          "/app/own": "Directory 755 1000:1000 ",
+          "/app/own/file": "File 644 1000:1000 mine\n",
           "/etc/motd": "File 644 0:0 on world\n",
           "/files": "Directory 755 0:0 ",
           "/files/a.txt": "File 644 0:0 a",
@@ -68,7 +73,8 @@ describe("Snapshot.fromDockerfile", () => {
       )
       assert.deepStrictEqual(definition.defaults, {
         env: { PLACE: "world" },
-        cwd: "/app",
+        cwd: "/app/own",
+        user: "app",
         entrypoint: ["cat"],
         cmd: ["/bin/sh", "-c", "greeting"]
       })
@@ -204,7 +210,11 @@ describe("Snapshot.fromDockerfile", () => {
         shell: "/bin/bash",
         entrypoint: ["server", "--on"],
         cmd: ["/bin/bash", "-o", "pipefail", "-c", "run me"],
-        ports: [{ guest: 80 }, { guest: 8000, protocol: "udp" }, { guest: 8001, protocol: "udp" }],
+        ports: [
+          { host: 0, guest: 80 },
+          { host: 0, guest: 8000, protocol: "udp" },
+          { host: 0, guest: 8001, protocol: "udp" }
+        ],
         services: {
           main: {
             command,

@@ -11,6 +11,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { isDeepStrictEqual } from "node:util"
 import * as Snapshot from "../../../src/Snapshot.ts"
 import * as Packages from "../../host/Packages.ts"
 import { run } from "../../host/Subprocess.ts"
@@ -20,8 +21,8 @@ import { type Judged, judged } from "./judged.ts"
 
 type Disk = { readonly [path: string]: string }
 
-/** Of the runtime, of the twin's own records, or of every boot. */
-const left = /^\/(?:\.msb|dev|proc|run|sys|tmp|etc\/(?:hosts|hostname|resolv\.conf)|var\/lib\/lightbox)(?:\/|$)/
+/** Of the runtime, of the twin's own records, of every boot, or a place for mounts, of which buildah leaves the parents. */
+const left = /^\/(?:\.msb|dev|mnt|proc|run|sys|tmp|etc\/(?:hosts|hostname|resolv\.conf)|var\/lib\/lightbox)(?:\/|$)/
 
 /** What a build has added or changed, and what it has removed. */
 const changes = (before: Disk, after: Disk): Disk =>
@@ -160,9 +161,8 @@ const builtHere = Effect.fnUntraced(function* ({ args, secrets = {}, target }: J
     args,
     secrets: Object.fromEntries(Object.entries(secrets).map(([id, value]) => [id, Redacted.make(value)]))
   })
-  const built = yield* Snapshot.build(definition)
   // Its service has no program here.
-  const after = yield* disk({ ...built, defaults: {} })
+  const after = yield* disk(yield* definition.pipe(Snapshot.defaults({ services: {} }), Snapshot.build))
   return { changed: changes(before, after), config: configOf(definition) }
 })
 
@@ -177,17 +177,10 @@ it.live(
           const context = yield* writeContext(dockerfile)
           const expected = yield* buildah(dockerfile, context)
           const found = yield* builtHere(dockerfile, context, before)
-          if (process.env["JUDGE_DEBUG"])
-            console.log(
-              dockerfile.like,
-              JSON.stringify(found) === JSON.stringify(expected)
-                ? "same"
-                : JSON.stringify({ expected, found }, undefined, 1)
-            )
           return { like: dockerfile.like, expected, found }
         })
       )
-      const isSame = ({ expected, found }: (typeof rows)[number]) => JSON.stringify(found) === JSON.stringify(expected)
+      const isSame = ({ expected, found }: (typeof rows)[number]) => isDeepStrictEqual(found, expected)
       const wide = Math.max(...rows.map(({ like }) => like.length))
       yield* Console.log(
         [

@@ -94,7 +94,7 @@ export const judged: ReadonlyArray<Judged> = [
       "COPY *.go ./",
       "ARG VERSION=dev",
       'RUN mkdir /out && echo "binary $VERSION" > /out/server && chmod 0755 /out/server',
-      `${from}`,
+      from,
       "COPY --from=build /out/server /usr/bin/",
       "COPY --from=build --chown=1000:1000 /src /srv/src",
       "COPY --from=0 /deps /deps.txt",
@@ -114,7 +114,6 @@ export const judged: ReadonlyArray<Judged> = [
       "COPY requirements.txt .",
       "RUN --mount=type=cache,target=/var/pip echo wheel >> /var/pip/wheel && mkdir -p /usr/lib/site && cp requirements.txt /usr/lib/site/",
       "RUN --mount=type=tmpfs,target=/scratch echo x > /scratch/y && cp /scratch/y /app/from-memory",
-      "RUN mkdir -p /mnt/conf",
       "RUN --mount=type=bind,source=conf,target=/mnt/conf cat /mnt/conf/a.ini > /app/conf.ini",
       "COPY --chmod=750 app .",
       'CMD ["python", "-m", "app"]'
