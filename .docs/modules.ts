@@ -6,6 +6,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "Snapshot",
       "Sandbox",
       "Job",
+      "Interpreter",
       "Probe",
       "SandboxPool",
       "SandboxProxy",

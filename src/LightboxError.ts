@@ -465,6 +465,29 @@ export class NotReady extends Failure.extend<NotReady>("effect-lightbox/Lightbox
 }
 
 /**
+ * The process of an interpreter's context has ended, and its state is gone: code ended it, memory ran out, or it did not
+ * react to an interrupt. `problem` says which. `exitCode` and `signal`, if known, are as in {@link CommandFailed}.
+ * `stdout` and `stderr` are the last 50 lines of each, at most 16 KiB. The context can be restarted.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InterpreterLost extends Failure.extend<InterpreterLost>("effect-lightbox/LightboxError/InterpreterLost")({
+  _tag: Schema.tag("InterpreterLost"),
+  language: Schema.String,
+  problem: Schema.String,
+  exitCode: Schema.optionalKey(Schema.Int),
+  signal: Schema.optionalKey(Schema.String),
+  stdout: Schema.String,
+  stderr: Schema.String
+}) {
+  override get message(): string {
+    return `The ${this.language} interpreter ${this.problem}, and its state is lost${FailureText.outputOf(this)}`
+  }
+  override readonly outcome: Outcome = "unknown"
+}
+
+/**
  * The admission limits of this process left no room for another sandbox in time. Retryable.
  *
  * @category errors
@@ -618,6 +641,7 @@ export const Reason = Schema.Union([
   GuestBusy,
   TimedOut,
   NotReady,
+  InterpreterLost,
   NoCapacity,
   Drift,
   SnapshotDamaged,

@@ -6,6 +6,7 @@
 export * as Admission from "./Admission.ts"
 export * as Driver from "./Driver.ts"
 export * as Guest from "./Guest.ts"
+export * as Interpreter from "./Interpreter.ts"
 export * as Job from "./Job.ts"
 export * as Lightbox from "./Lightbox.ts"
 export * as LightboxError from "./LightboxError.ts"

@@ -141,6 +141,15 @@ export {
   type WriteStepOptions
 } from "./internal/promise/steps.ts"
 export {
+  type CodeError,
+  type CodeEvent,
+  type CodeExecution,
+  type CodeOptions,
+  CodeResult,
+  Interpreter,
+  type InterpreterOptions
+} from "./internal/promise/interpreter.ts"
+export {
   Job,
   type JobInfo,
   type JobLogEvent,
@@ -658,6 +667,16 @@ export type LightboxErrorReason = {
       readonly observation: string
       readonly lastLines: ReadonlyArray<string>
       readonly limitMillis?: number
+    }
+  | {
+      readonly _tag: "InterpreterLost"
+      readonly language: string
+      readonly problem: string
+      /** Absent if it was killed by this library. -1: a signal ended it. */
+      readonly exitCode?: number
+      readonly signal?: string
+      readonly stdout: string
+      readonly stderr: string
     }
   | {
       readonly _tag: "Drift"

@@ -169,6 +169,19 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
     isRetryable: true,
     outcome: "failed"
   },
+  InterpreterLost: {
+    reason: new LightboxError.InterpreterLost({
+      language: "python",
+      problem: "exited with code 3",
+      exitCode: 3,
+      stdout: "",
+      stderr: "bye\n"
+    }),
+    message: "The python interpreter exited with code 3, and its state is lost\n  | bye",
+    hint: "Restart the interpreter, with more memory if it ran out",
+    isRetryable: false,
+    outcome: "unknown"
+  },
   NoCapacity: {
     reason: new LightboxError.NoCapacity({ problem: "it waited 60000 ms" }),
     message: "There is no room for another sandbox: it waited 60000 ms",

@@ -12,6 +12,7 @@ import * as Redacted from "effect/Redacted"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../src/Guest.ts"
+import * as Interpreter from "../src/Interpreter.ts"
 import { isLightboxError } from "../src/LightboxError.ts"
 import * as MicrosandboxMemory from "../src/MicrosandboxMemory.ts"
 import * as Preset from "../src/Preset.ts"
@@ -23,6 +24,7 @@ import * as SandboxPool from "../src/SandboxPool.ts"
 import * as SandboxProxy from "../src/SandboxProxy.ts"
 import * as Snapshot from "../src/Snapshot.ts"
 import * as Volume from "../src/Volume.ts"
+import { node } from "./Interpreter/native.ts"
 
 type Values = ReadonlyArray<unknown>
 type Fields = { readonly [field: string]: Values }
@@ -700,11 +702,46 @@ describe("invalid input", () => {
         resize: [row(on(job, "resize"), [{ rows: 1, columns: 1 }], sizes)],
         remove: [row(on(job, "remove"), [], {}, { force: flag })]
       })
+      const contexts: Wrong<Interpreter.Options> = {
+        language: ["ruby", ...text],
+        program: ["", ...text],
+        memory: ["1M", ...size],
+        cwd: attach.cwd,
+        user: attach.user,
+        env: attach.env,
+        interruptTimeout: time
+      }
+      const makers: Omit<Tables<typeof Interpreter>, "isInterpreter" | "Result" | "CodeError" | "Execution"> = {
+        make: [
+          row(
+            (options) =>
+              beside({ call: (all: unknown) => on(Interpreter, "make")(sandbox, all) }, "call", { language: "python" })(
+                options
+              ),
+            [],
+            {},
+            { ...contexts }
+          ),
+          row(on(Interpreter, "make"), [sandbox, { language: "python" }], { source: [5, null, "x", {}, undefined] })
+        ]
+      }
+      yield* checkAll("Interpreter", makers)
+      const context = yield* Interpreter.make(sandbox, { language: "javascript" })
+      const running: Wrong<Interpreter.RunOptions> = {
+        timeout: time,
+        maxOutput: ["65M", ...size],
+        maxResults: ["65M", ...size]
+      }
+      const runs: Tables<Interpreter.Interpreter> = {
+        run: [row(on(context, "run"), ["1"], { code: [...text, undefined] }, { ...running })],
+        runStream: [row(on(context, "runStream"), ["1"], { code: [...text, undefined] }, { ...running })]
+      }
+      yield* checkAll("interpreter", runs)
       yield* checkAll("process", {
         signal: [row(on(process, "signal"), ["SIGTERM"], { signal: ["SIGX", -1, 65, 1.5, null, {}] })],
         resize: [row(on(process, "resize"), [{ rows: 1, columns: 1 }], sizes)]
       })
       assert.isFalse(yield* sandbox.exists("/f"))
-    }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer()))
+    }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer({ commands: { node } })))
   )
 })

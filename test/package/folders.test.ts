@@ -9,7 +9,7 @@ const levels = [
   ["host", "definition"],
   ["ownership", "guest", "driver", "volume"],
   ["store", "sandbox", "driver/sdk"],
-  ["plan", "reaper"],
+  ["interpreter", "plan", "reaper"],
   ["build", "driver/local", "driver/cloud", "driver/memory"],
   ["promise", "cli"]
 ]

@@ -11,9 +11,10 @@ import * as Presets from "../../src/presets.ts"
 import * as Lightbox from "../../src/promise.ts"
 import { invalid } from "../../src/internal/config/validation.ts"
 import { isLightboxError } from "../../src/LightboxError.ts"
+import { node } from "../Interpreter/native.ts"
 import { rejection, twin, untyped, wrongField } from "./support.ts"
 
-const memory = twin()
+const memory = twin({ commands: { node } })
 
 type Any = ReturnType<JSON["parse"]>
 type Wrong<O> = { readonly [K in keyof Required<O>]: ReadonlyArray<unknown> }
@@ -75,6 +76,17 @@ const forward: Wrong<Lightbox.ForwardOptions> = {
   ...call,
   host: [-1, 65_536, "80", null],
   bind: ["localhost", "", 5, null]
+}
+
+const context: Wrong<Lightbox.InterpreterOptions> = {
+  ...call,
+  language: ["ruby", ...notText],
+  program: ["", ...notText],
+  memory: ["1M", ...sizes],
+  cwd,
+  user,
+  env,
+  interruptTimeoutMs: millis
 }
 
 const proxy: Wrong<Lightbox.ProxyOptions> = { ...call, port: [-1, 65_536, "80", null] }
@@ -637,6 +649,7 @@ describe("invalid input to methods", () => {
           maxLog: ["1X", "64K", 1.5, null, {}]
         }
       ),
+      interpreter: row((options) => sandbox.interpreter(beside({ language: "python" }, options)), [], {}, context),
       jobs: row(on(sandbox, "jobs")),
       job: row(on(sandbox, "job"), ["a"], { id: ["", "A", ...notText] }),
       waitUntil: row(
@@ -708,6 +721,7 @@ describe("invalid input to methods", () => {
         { tasks: [5, null, undefined] },
         { ...userOptions, concurrency: [0, ...notCount], retries: notCount, ordered: notFlag }
       ),
+      interpreter: row((options) => pool.interpreter(beside({ language: "python" }, options)), [], {}, context),
       stats: row(on(pool, "stats")),
       close: []
     }
@@ -746,6 +760,24 @@ describe("invalid input to methods", () => {
     })
     await stdin.close()
     assert.isTrue((await handle.wait()).success)
+  })
+
+  it("is rejected by interpreters", async () => {
+    await using interpreter = await sandbox.interpreter({ language: "javascript" })
+    const running: Wrong<Lightbox.CodeOptions> = {
+      ...call,
+      timeoutMs: millis,
+      maxOutput: ["65M", "1X", -1, 1.5, null, {}],
+      maxResults: ["65M", "1X", -1, 1.5, null, {}]
+    }
+    const methods: Omit<Methods<Lightbox.Interpreter>, typeof Symbol.asyncDispose> = {
+      run: row(on(interpreter, "run"), ["1"], { code: [...notText, undefined] }, running),
+      runStream: row(first(on(interpreter, "runStream")), ["1"], { code: [...notText, undefined] }, running),
+      interrupt: row(on(interpreter, "interrupt")),
+      restart: row(on(interpreter, "restart")),
+      close: []
+    }
+    await checkAll("Interpreter", methods)
   })
 
   it("is rejected by jobs", async () => {

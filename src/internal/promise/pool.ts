@@ -7,12 +7,14 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { LaunchSettings } from "../../promise.ts"
+import * as Interpreters from "../../Interpreter.ts"
 import * as Pools from "../../SandboxPool.ts"
 import type * as Plain from "../config/plain.ts"
 import { Env, GuestPath, Int53, intBetween, optionsStruct, User } from "../config/schemas.ts"
 import { printable } from "../report/printable.ts"
 import { poolFields } from "../sandbox/pool.ts"
 import { callFields, checkArgs, checked, Millis, None, signalOf } from "./input.ts"
+import { decodeInPool, Interpreter, type InterpreterOptions } from "./interpreter.ts"
 import { decodeSandbox, oneSource, sandboxFields, toCore, withPromiseNames } from "./launch.ts"
 import type { CallOptions } from "./options.ts"
 import * as Readers from "./reader.ts"
@@ -195,6 +197,15 @@ export class SandboxPool implements AsyncDisposable {
         )
       )
     yield* Readers.iterate(outcomes, signal)
+  }
+  /** Starts an interpreter in a sandbox of its own, which is removed when the interpreter is closed. */
+  async interpreter(options: InterpreterOptions): Promise<Interpreter> {
+    const decoded = decodeInPool(options)
+    return await acquire(
+      Interpreters.make(this.#pool, decoded.options),
+      (source, held) => new Interpreter(source, held, Sandbox.borrow(source.sandbox)),
+      { signal: decoded.signal }
+    )
   }
   async stats(options?: CallOptions): Promise<PoolStats> {
     return await run(this.#pool.stats, signalOf("SandboxPool.stats", options))

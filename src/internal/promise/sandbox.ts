@@ -13,6 +13,7 @@ import type * as Sdk from "microsandbox"
 import type { Services } from "../../Driver.ts"
 import { isLightboxError, LightboxError, Replaced, Unknown, Unsupported } from "../../LightboxError.ts"
 import type * as Plain from "../config/plain.ts"
+import * as Interpreters from "../../Interpreter.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandboxes from "../../Sandbox.ts"
 import { GuestPath, intBetween, Labels, millis, optionsStruct } from "../config/schemas.ts"
@@ -30,6 +31,7 @@ import {
 import { decodeForward, Forward, type ForwardOptions } from "./forward.ts"
 import { SandboxFs } from "./files.ts"
 import { callFields, checked, Millis, None, signalOf } from "./input.ts"
+import { decodeInSandbox, Interpreter, type InterpreterOptions } from "./interpreter.ts"
 import { decodeStart, infoOf, Job, type JobInfo, type JobOptions } from "./jobs.ts"
 import type { CallOptions } from "./options.ts"
 import { decodeWaitUntil, type Probe, type WaitOptions } from "./probe.ts"
@@ -346,6 +348,18 @@ export class Sandbox implements AsyncDisposable {
   async waitUntil(probe: Probe, options?: WaitOptions): Promise<void> {
     const { job, probe: checked, signal } = decodeWaitUntil({ probe }, options)
     await run(this.#use().waitUntil(checked, { job }), signal)
+  }
+  /**
+   * Starts an interpreter of Python or JavaScript, whose state lasts from one run of code to the next, until it is
+   * closed. The sandbox needs the language, and nothing else.
+   */
+  async interpreter(options: InterpreterOptions): Promise<Interpreter> {
+    const decoded = decodeInSandbox(options)
+    return await acquire(
+      Interpreters.make(this.#use(), decoded.options),
+      (source, held) => new Interpreter(source, held, this),
+      { signal: decoded.signal }
+    )
   }
   /** Runs a program on the terminal of this process. Returns its exit code, or 0 after Ctrl+]. */
   async attach(command: string, args?: ReadonlyArray<string>, options?: AttachOptions): Promise<number> {

@@ -233,6 +233,8 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
       return "Raise the time limit, or find out what it waits for"
     case "NotReady":
       return "Check the probe and the log of the job, or raise the probe's time limit"
+    case "InterpreterLost":
+      return "Restart the interpreter, with more memory if it ran out"
     case "NoCapacity":
       return "Run fewer sandboxes at once, or raise the budget"
     case "Drift":
