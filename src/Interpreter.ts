@@ -89,6 +89,7 @@ export type Language = "python" | "javascript"
  * @since 0.1.0
  */
 export interface Options {
+  /** The language of the code. */
   readonly language: Language
   /** The interpreter to start, such as `"/venv/bin/python"`. Default: `"python3"` or `"node"`. */
   readonly program?: string | undefined

@@ -56,12 +56,7 @@ const spawn = Effect.fnUntraced(function* (program: string, { argv, env }: Guest
       // It has ended.
     }
   }
-  yield* Effect.addFinalizer(() =>
-    Effect.andThen(
-      Effect.sync(() => kill("SIGKILL")),
-      Deferred.await(ended)
-    )
-  )
+  yield* Effect.addFinalizer(() => Effect.sync(() => kill("SIGKILL")))
   const running: Guest.Process = {
     pid,
     output: output.stream,

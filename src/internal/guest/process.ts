@@ -2,9 +2,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
@@ -133,17 +131,4 @@ export const outputs = Effect.fnUntraced(function* (
   const read = (tag: Guest.Output["_tag"]) =>
     targets[tag] === "pipe" ? Stream.map(buffers[tag].stream, ({ bytes }) => bytes) : Stream.empty
   return { Stdout: read("Stdout"), Stderr: read("Stderr") }
-})
-
-/** The input of a process, which stays open after a stream was run into it. */
-export const openInput = Effect.fnUntraced(function* (
-  running: Guest.Process
-): Effect.fn.Return<Sink.Sink<void, Uint8Array>, never, Scope.Scope> {
-  const queue = yield* Queue.bounded<Uint8Array>(1)
-  yield* Stream.run(Stream.fromQueue(queue), running.stdin).pipe(
-    Effect.ignore,
-    Effect.ensuring(Queue.shutdown(queue)),
-    Effect.forkScoped
-  )
-  return Sink.forEach((bytes: Uint8Array) => Queue.offer(queue, bytes))
 })

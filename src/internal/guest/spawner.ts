@@ -16,6 +16,7 @@ import type { LightboxError } from "../../LightboxError.ts"
 import { keyboard } from "./attach.ts"
 import * as Descriptors from "./descriptors.ts"
 import * as Environment from "./environment.ts"
+import { openInput } from "./input.ts"
 import * as GuestProcess from "./process.ts"
 import { failure, type Operation, refusal, toPlatformError } from "./platformErrors.ts"
 import { signals } from "../config/signals.ts"
@@ -104,7 +105,7 @@ export const make = Effect.fnUntraced(function* (
       state.life = life
 
       const stdin: Input = Sink.mapError(
-        stdinConfig.endOnDone === false ? yield* GuestProcess.openInput(running) : running.stdin,
+        stdinConfig.endOnDone === false ? yield* openInput(running) : running.stdin,
         toPlatformError(on("stdin"))
       )
       const source = sourceOf(stdinConfig.stream)

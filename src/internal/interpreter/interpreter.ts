@@ -1,5 +1,5 @@
 /** Contexts of an interpreter: their options, one run after the other, restarts. */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -127,11 +127,15 @@ export const make = Effect.fn("Interpreter.make")(function* (
   const runStream = (method: string, code: string, options: RunOptions | undefined) =>
     Stream.unwrap(open(code, options)).pipe(Stream.mapError(Kernel.withMethod(method)))
 
-  const restart = Effect.gen(function* () {
-    yield* current.kernel.lose("was restarted")
-    yield* Scope.close(current.scope, Exit.void)
-    current = yield* begin
-  }).pipe(restarts.withPermit, Effect.mapError(Kernel.withMethod("Interpreter.restart")))
+  const restart = restarts
+    .withPermit(
+      Effect.gen(function* () {
+        yield* current.kernel.lose("was restarted")
+        yield* Scope.close(current.scope, Exit.void)
+        current = yield* begin
+      })
+    )
+    .pipe(Effect.mapError(Kernel.withMethod("Interpreter.restart")))
 
   return printable<Interpreter>(
     {

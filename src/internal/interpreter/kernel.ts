@@ -18,7 +18,7 @@ import { CommandNotStarted, InterpreterLost, isLightboxError, LightboxError, Tim
 import { mebibyte, millis } from "../config/schemas.ts"
 import { timeLimit } from "../config/validation.ts"
 import * as Execution from "../guest/execution.ts"
-import { openInput } from "../guest/process.ts"
+import { openInput } from "../guest/input.ts"
 import * as FailureText from "../report/failureText.ts"
 import { Frames } from "./frames.ts"
 import * as JavaScript from "./javascriptKernel.ts"
@@ -297,8 +297,9 @@ export const withMethod =
 /** An error of the start need not show the whole kernel. */
 const withoutSource =
   ([program]: Guest.Command["argv"]) =>
-  ({ reason }: LightboxError): LightboxError =>
-    new LightboxError({
-      method,
-      reason: reason._tag === "CommandNotStarted" ? new CommandNotStarted({ ...reason, argv: [program] }) : reason
-    })
+  ({ reason }: LightboxError): LightboxError => {
+    if (reason._tag !== "CommandNotStarted") return new LightboxError({ method, reason })
+    const { errno, kind, problem } = reason
+    const shown = { argv: [program], kind, problem, ...(errno === undefined ? {} : { errno }) }
+    return new LightboxError({ method, reason: new CommandNotStarted(shown) })
+  }

@@ -19,6 +19,7 @@ import type { Sandbox } from "./sandbox.ts"
  * @since 0.1.0
  */
 export interface InterpreterOptions extends CallOptions {
+  /** The language of the code. */
   readonly language: "python" | "javascript"
   /** The interpreter to start, such as `"/venv/bin/python"`. Default: `"python3"` or `"node"`. */
   readonly program?: string | undefined
