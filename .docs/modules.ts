@@ -37,5 +37,5 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
   { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper", "Cleanup"] },
   { title: "Without Effect", names: ["promise", "presets"] },
   { title: "Tests", names: ["testing", "vitest"] },
-  { title: "Agent frameworks", names: ["ai-sdk", "claude-agent", "deepagents"] }
+  { title: "Agent frameworks", names: ["ai-sdk", "claude-agent", "deepagents", "computesdk"] }
 ]

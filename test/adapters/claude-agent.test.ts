@@ -82,7 +82,7 @@ describe("spawnInSandbox", () => {
     inSandbox(async (sandbox) => {
       const process = spawnInSandbox(sandbox)(script("", { command: "no-such-program" }))
       const [error] = await new Promise<Array<unknown>>((resolve) => process.on("error", (error) => resolve([error])))
-      assert.instanceOf(error, Lightbox.LightboxError)
+      assert.isTrue(error instanceof Lightbox.LightboxError)
       assert.include(String(error), "no-such-program")
     }))
 })

@@ -269,7 +269,7 @@ describe("package", () => {
     }
   })
 
-  it.each(["promise", "presets", "ai-sdk", "claude-agent", "deepagents"])(
+  it.each(["promise", "presets", "ai-sdk", "claude-agent", "deepagents", "computesdk"])(
     "exposes no Effect types in the declarations of %s",
     (name) => {
       const foreign = Sources.foreignModules(`dist/${name}.d.ts`)

@@ -20,7 +20,7 @@ describe("stability", () => {
     assert.strictEqual(stabilityOf("effect/FileSystem"), "unstable")
   })
 
-  it.each(["index", "promise", "testing", "presets", "ai-sdk", "claude-agent", "deepagents"])(
+  it.each(["index", "promise", "testing", "presets", "ai-sdk", "claude-agent", "deepagents", "computesdk"])(
     "%s loads only stable modules of Effect",
     (name) => {
       const loaded = [...Sources.foreignModules(`dist/${name}.js`)].filter(([specifier]) =>

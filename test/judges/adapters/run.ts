@@ -12,4 +12,5 @@ const node = (...args: ReadonlyArray<string>): void => {
 
 writeBlocks()
 node(Path.join(root, "node_modules/typescript/bin/tsc"), "-p", ".", "--pretty", "false")
-for (const file of ["ai-sdk.ts", "claude-agent.ts", "deepagents.ts", "guide.ts"]) node(file)
+for (const file of ["ai-sdk.ts", "claude-agent.ts", "deepagents.ts", "computesdk.ts", "bash-tool.ts", "guide.ts"])
+  node(file)
