@@ -87,8 +87,10 @@ export const relay = <E>(
 ): Effect.Effect<void> => {
   const received = Stream.fromAsyncIterable<Uint8Array, unknown>(socket.iterator({ destroyOnReturn: false }), identity)
   const answered = Latch.makeUnsafe()
-  const toGuest = Effect.catch(Stream.run(received, write), (error) =>
-    Effect.timeoutOrElse(answered.await, { duration: "2 seconds", orElse: () => Effect.fail(error) })
+  const toGuest = Stream.run(received, write).pipe(
+    Effect.catch((error) =>
+      Effect.timeoutOrElse(answered.await, { duration: "2 seconds", orElse: () => Effect.fail(error) })
+    )
   )
   const toHost = Effect.andThen(
     Stream.runForEach(read, (bytes) => send(socket, bytes)),
