@@ -270,6 +270,8 @@ const addTree = Effect.fnUntraced(function* (
       return { name, ...attributesOf(file) }
     })
   )
+  const whole = keepsOwners ? kinds.get("") : undefined
+  if (whole !== undefined) yield* guest.setAttributes(root, attributesOf(whole))
   // A copied folder replaces the attributes of an existing one, unless it is the destination.
   for (const file of placed) {
     if (file.kind === "folder" && existing.get(file.path) === "folder") {
