@@ -158,7 +158,7 @@ const here = (name: string, ...projects: ReadonlyArray<string>) => {
   return timed(name, Effect.andThen(Console.log(`\n# Tests: ${name}`), vitest(name, args, foreground)))
 }
 
-const allImages = ["busybox", "bun", "debian", "plots"].flatMap((image) => ["--image", image])
+const allImages = ["busybox", "bun", "debian"].flatMap((image) => ["--image", image])
 
 /** Runs a command of this repository, and shows what it printed when it is through. */
 const behind = Effect.fnUntraced(function* (title: string, words: Words) {
