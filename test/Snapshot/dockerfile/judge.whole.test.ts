@@ -123,6 +123,9 @@ const makeBuildah = Effect.gen(function* () {
     return found
   })
   yield* buildah("pull", `oci-archive:${yield* Busybox.archive}:${Busybox.reference}`)
+  // The image has no history, which buildah needs where a stage starts from another.
+  const container = (yield* buildah("from", "--pull-never", Busybox.reference)).trim()
+  yield* buildah("commit", "--squash", "--rm", container, Busybox.reference)
   const before = yield* mounted(Busybox.reference)
   return Effect.fnUntraced(function* ({ args = {}, secrets = {}, target }: Judged, context: string) {
     const given = yield* Effect.forEach(Object.entries(secrets), ([id, value]) =>
