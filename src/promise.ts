@@ -37,9 +37,8 @@
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import type { CallOptions, Network, Registry, Secret } from "./internal/promise/options.ts"
 import { launched, memberOptions, type SandboxSettings, withMemberNames } from "./internal/promise/launch.ts"
-import { Dockerfile } from "./internal/promise/dockerfile.ts"
+import { type CallOptions, Dockerfile, type Network, type Registry, type Secret } from "./internal/promise/options.ts"
 import type { SetupStep } from "./internal/promise/steps.ts"
 import * as Runtime from "./internal/promise/runtime.ts"
 import { ofMember } from "./internal/sandbox/group.ts"
@@ -114,6 +113,7 @@ export {
 } from "./internal/promise/forward.ts"
 export {
   type CallOptions,
+  Dockerfile,
   type FsReadOptions,
   type Network,
   type NetworkOptions,
@@ -228,7 +228,6 @@ export {
   sweep,
   TemporarySnapshot
 } from "./internal/promise/store.ts"
-export { Dockerfile } from "./internal/promise/dockerfile.ts"
 export { Snapshot, SnapshotBuilder, type TagOptions } from "./internal/promise/snapshot.ts"
 export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"
 

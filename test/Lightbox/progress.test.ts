@@ -23,7 +23,7 @@ describe("progress", () => {
       const first = yield* linesOf(program)
       assert.deepStrictEqual(
         first.filter((line) => line !== "pulling progress:1"),
-        ['building "tools"', 'building "tools": echo one > /one', "booting a sandbox"]
+        ['building "tools"', 'building "tools": echo one > /one', 'saving "tools"', "booting a sandbox"]
       )
       assert.deepStrictEqual(yield* linesOf(program), [])
     }).pipe(Effect.provide(twin))

@@ -41,7 +41,17 @@ matrix(
   {
     exports: Snapshot,
     // A diff makes two calls per folder, too many to fail each in turn: its own test fails some of them.
-    others: ["diff", "Built", "Current", "Diff", "Difference", "Generation", "Snapshot", ...descriptions.split(" ")]
+    others: [
+      "diff",
+      "fromDockerfile",
+      "Built",
+      "Current",
+      "Diff",
+      "Difference",
+      "Generation",
+      "Snapshot",
+      ...descriptions.split(" ")
+    ]
   },
   [
     { name: "build", run: Snapshot.build(full) },

@@ -27,8 +27,7 @@ import {
 } from "../config/schemas.ts"
 import type { Size } from "../config/plain.ts"
 import { checkObject, decoder, invalid } from "../config/validation.ts"
-import { definitionIn, isDockerfile } from "./dockerfile.ts"
-import { NetworkSchema, registryOf, RegistrySchema } from "./options.ts"
+import { definitionIn, isDockerfile, NetworkSchema, registryOf, RegistrySchema } from "./options.ts"
 import { addStep, type Call, Step } from "./steps.ts"
 import { ServicesSchema } from "./probe.ts"
 

@@ -1,5 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
+import type * as Snapshots from "../../Snapshot.ts"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
@@ -148,3 +149,28 @@ const SecretSchema = optionsStruct<Secret>()({ value: CString, hosts, inject, pl
 export const SecretsSchema = recordOf(SecretSchema, (name) =>
   /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? undefined : "expected the name of an environment variable"
 )
+
+const definitions = new WeakMap<Dockerfile, Snapshots.Definition>()
+
+/**
+ * A Dockerfile that {@link fromDockerfile} has read.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Dockerfile {
+  /** File and line of the stage that is built. */
+  readonly declaredAt: string
+
+  /** @internal */
+  constructor(definition: Snapshots.Definition) {
+    this.declaredAt = definition.declaredAt ?? ""
+    definitions.set(this, definition)
+  }
+}
+
+/** @internal */
+export const definitionIn = (dockerfile: Dockerfile): Snapshots.Definition | undefined => definitions.get(dockerfile)
+
+/** @internal */
+export const isDockerfile = (u: unknown): u is Dockerfile => u instanceof Dockerfile && definitions.has(u)
