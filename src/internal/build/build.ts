@@ -244,6 +244,8 @@ const produce = Effect.fnUntraced(function* <E, R>(
       yield* builders.close
       return { planned, result, stepsRun }
     }
+    // Before the lock: what it copies from may begin with the same steps.
+    yield* context.takes.take(units.slice(planned.covered), builders.close)
     // One build makes the next result; the others wait for it and look again.
     const next = units[planned.covered]?.key ?? planned.key
     if (held?.key !== next) {
@@ -313,7 +315,6 @@ const advance = Effect.fnUntraced(function* <E, R>(
 ): Effect.fn.Return<number, LightboxError | E, R | Scope.Scope> {
   const { options } = context
   const { units } = planned
-  yield* context.takes.take(units.slice(planned.covered), builders.close)
   const policy = options.checkpoints ?? "auto"
   let spentMillis = 0
   for (let position = planned.covered; position < units.length; position++) {

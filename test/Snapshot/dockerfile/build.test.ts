@@ -108,6 +108,23 @@ describe("Snapshot.fromDockerfile", () => {
   )
 
   test(
+    "copies from a stage that begins with the same steps",
+    Effect.gen(function* () {
+      const { built } = yield* buildOf(
+        [
+          "FROM debian:12 AS base",
+          "RUN echo base > /base",
+          "FROM base AS other",
+          "RUN echo other > /other",
+          "FROM base",
+          "COPY --from=other /other /"
+        ].join("\n")
+      )
+      assert.strictEqual(yield* readIn(built, "/other"), "other\n")
+    })
+  )
+
+  test(
     "gives a RUN its mounts, and leaves nothing of them",
     Effect.gen(function* () {
       const { built } = yield* buildOf(
