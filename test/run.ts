@@ -3,8 +3,8 @@
  *
  * - `check`: format, lint, types, and the quick tests that need no microVM.
  * - `test`: `check`, the tests of whole processes and of the package, and the core of the tests on real microVMs.
- * - `all`: `test`, the judges of integrations, a short soak, power cuts and kills at system calls, the tests of the
- *   emulated host where one is used, and all other tests on real microVMs.
+ * - `all`: `test`, a short soak, power cuts and kills at system calls, the tests of the emulated host where one is used,
+ *   and all other tests on real microVMs.
  * - `demo`: the quick start on a real microVM.
  * - `coverage`: how much of `src` the quick tests run. The details are in `.cache/coverage/index.html`.
  *
@@ -267,19 +267,11 @@ const soak: Part = timed(
   )
 )
 
-/** What other people's code says of the integrations. The README must say the same. */
-const judges: Part = timed(
-  "judges",
-  Effect.map(behind("judges", [process.execPath, `${root}test/judges/run.ts`, "--check"]), (status) =>
-    status === 0 ? { ...none, passed: 1 } : failure(`The judges ended with status ${status}`)
-  )
-)
-
 const all = Effect.gen(function* () {
   const tested = yield* test
   const microvms = yield* microvmParts("microvm", allImages, { each: "30 minutes", all: "60 minutes" })
   // The longest first, so that no processor is idle at the end.
-  return sum([tested, yield* together([...(yield* powerParts), ...(yield* hostParts), soak, judges, ...microvms])])
+  return sum([tested, yield* together([...(yield* powerParts), ...(yield* hostParts), soak, ...microvms])])
 })
 
 const counting = <E, R>(suite: Effect.Effect<Count, E, R>) =>
