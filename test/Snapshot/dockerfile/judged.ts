@@ -167,5 +167,67 @@ export const judged: ReadonlyArray<Judged> = [
       'CMD ["bash"]'
     ],
     files: { "rootfs/opt/a/b": "b", "rootfs/opt/c": "c", "not-an-archive.tar.gz": "plain", "notes.txt": "notes" }
+  },
+  {
+    like: "a framework with stages that start from each other",
+    lines: [
+      `${from} AS base`,
+      "ENV APP_ENV=base",
+      "WORKDIR /app",
+      "COPY composer.json .",
+      "FROM base AS dev",
+      "ENV APP_ENV=dev",
+      "RUN echo xdebug > debug.ini",
+      "FROM base AS vendor",
+      "RUN mkdir vendor && echo lib > vendor/lib.php",
+      "FROM base AS prod",
+      "ENV APP_ENV=prod",
+      "COPY --from=vendor /app/vendor ./vendor",
+      "COPY --chown=app:app src ./src",
+      "RUN rm composer.json && echo $APP_ENV > env",
+      'HEALTHCHECK --interval=10s CMD ["true"]',
+      'ENTRYPOINT ["docker-php-entrypoint"]',
+      "CMD php -S"
+    ],
+    files: { "composer.json": "{}", "src/index.php": "<?php", "src/lib/a.php": "" },
+    target: "prod"
+  },
+  {
+    like: "a tool whose commands need another shell",
+    lines: [
+      from,
+      'SHELL ["/bin/sh", "-eu", "-c"]',
+      'RUN x=1; test "$x" = 1; echo ok > /shell',
+      'RUN ["/bin/sh", "-c", "echo exec form > /exec"]',
+      'ENTRYPOINT ["tool"]',
+      'CMD ["--help"]'
+    ]
+  },
+  {
+    like: "overlays on folders that exist",
+    lines: [
+      from,
+      "RUN mkdir -p /etc/app/keep && chmod 700 /etc/app && ln -s /etc/app /etc/link && echo old > /etc/app/a.conf",
+      "COPY etc /etc/",
+      "COPY etc/app/b.conf /etc/link/",
+      "COPY etc/app/b.conf /etc/app/keep",
+      "COPY etc/app/*.conf etc/app /new/deep/folder/",
+      "COPY --chown=1000:1000 etc/app/b.conf /owned/by/app/file"
+    ],
+    files: { "etc/app/a.conf": "new", "etc/app/b.conf": "b", "etc/other/c": "c" }
+  },
+  {
+    like: "continued lines, quotes and escapes",
+    lines: [
+      "# escape=`",
+      from,
+      `ENV A="two words" B="it's" C='$A' D=$A\``,
+      "    E=last",
+      "ENV OLD style  value",
+      'RUN echo "$A|$B|$C|$D|$E|$OLD" > /values',
+      'LABEL "quoted key"="value" plain=1',
+      'COPY ["with space.txt", "/dest dir/"]'
+    ],
+    files: { "with space.txt": "spaced" }
   }
 ]
