@@ -552,7 +552,7 @@ describe("the run command with --reuse", () => {
       assert.strictEqual(read?.stdout, "here\n")
       assert.strictEqual((yield* Sandbox.get("dev")).id, id)
       const other = yield* failing(125, "run", "--image", "alpine:3", "--name", "dev", "--reuse", "-e", "A=1", "-d")
-      assert.include(other.message, 'Sandbox "dev" exists with a different env')
+      assert.strictEqual(other.message, 'Sandbox "dev" exists with a different --env')
       assert.include((yield* failing(125, "run", "--image", "alpine:3", "--reuse")).message, "--reuse: needs --name")
     })
   )
