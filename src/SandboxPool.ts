@@ -159,7 +159,7 @@ export type Options<E = never, R = never, E2 = never, R2 = never> = Sandbox.Sour
     /**
      * Prepares a state that takes long, such as a database with its data: runs once, in a sandbox with the options of the
      * others, services included. That sandbox is stopped, and all others are forks of it: they boot from a copy of its
-     * disk. Its processes, memory, `/tmp`, `/run` and mounts are not part of the copy. Not for ephemeral sandboxes.
+     * disk. Its processes, memory, `/tmp` and mounts are not part of the copy. Not for ephemeral sandboxes.
      * Default: none.
      */
     readonly prepare?: ((sandbox: Sandbox.Sandbox) => Effect.Effect<unknown, E2, R2>) | undefined
