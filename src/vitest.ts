@@ -47,7 +47,8 @@ import type { TestAPI } from "vitest"
 import { Func } from "./internal/config/schemas.ts"
 import { checkObject, decoder } from "./internal/config/validation.ts"
 import { runNow } from "./internal/promise/runtime.ts"
-import { quote } from "./internal/report/failureText.ts"
+import { quote, redact } from "./internal/report/failureText.ts"
+import { knownOf } from "./internal/sandbox/handle.ts"
 import type { LightboxError } from "./LightboxError.ts"
 import * as Promises from "./promise.ts"
 import type * as Sandboxes from "./Sandbox.ts"
@@ -237,7 +238,7 @@ export const reporting =
       sandbox.logs({ tail: shownEntries }).pipe(
         Stream.runCollect,
         Effect.timeout(limitMillis),
-        Effect.map((entries) => entries.map(({ text }) => text).join("")),
+        Effect.map((entries) => shown(sandbox, entries.map(({ text }) => text).join(""))),
         Effect.catch((error) => Effect.succeed(unreadable(error))),
         Effect.flatMap((text) =>
           Effect.sync(() => test.onTestFailed(() => annotate(test.task.result?.errors, sandbox.name, text)))
@@ -249,10 +250,14 @@ const shownEntries = 20
 
 const limitMillis = 5_000
 
+/** A log without the secrets that the handle knows. */
+const shown = (sandbox: Sandboxes.Sandbox, text: string): string => redact(knownOf(sandbox)?.secrets() ?? [], text)
+
 const unreadable = (error: unknown): string =>
   `(cannot be read: ${error instanceof Error ? error.message : String(error)})`
 
 const lastLines = async (sandbox: Promises.Sandbox): Promise<string> => {
+  const inner = Promises.Sandbox.inner(sandbox)
   let text = ""
   try {
     const entries = sandbox.logs({ tail: shownEntries, signal: AbortSignal.timeout(limitMillis) })
@@ -260,12 +265,13 @@ const lastLines = async (sandbox: Promises.Sandbox): Promise<string> => {
   } catch (error) {
     text += unreadable(error)
   }
-  return text
+  return shown(inner, text)
 }
 
 /** Adds to the message, and to the stack, which begins with it: every reporter shows one of them. */
 const annotate = (errors: ReadonlyArray<TestError> | undefined, name: string, text: string): void => {
-  const [error] = errors ?? []
+  // Of several attempts, the last one.
+  const error = errors?.at(-1)
   if (error === undefined) return
   const lines = text.trimEnd()
   const quoted = quote(lines === "" ? ["(none)"] : lines.split("\n"))

@@ -148,6 +148,8 @@ describe("withSandbox and reporting", () => {
       assert.isUndefined(failures.get(`starts from the prepared state: ${title}`), shown)
     }
     assert.match(failures.get("fails in its sandbox") ?? "", log)
+    assert.match(failures.get("fails in its sandbox") ?? "", /\| token: <redacted>\n/)
+    assert.notInclude(shown, "a-very-secret-token")
     assert.match(failures.get("fails in a shared sandbox") ?? "", /no luck[^]*sandbox "shared":\n +\| shared line/)
   })
 })
