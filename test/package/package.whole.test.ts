@@ -201,6 +201,7 @@ describe("package", () => {
         "BuildEvent",
         "Cleanup",
         "Image",
+        "Interpreter",
         "LightboxError",
         "Microsandbox",
         "MicrosandboxLocal",
