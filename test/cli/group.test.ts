@@ -78,6 +78,16 @@ describe("run --service", () => {
   )
 
   test(
+    "starts them beside the command of a detached sandbox",
+    Effect.gen(function* () {
+      const flags = ["--detach", "--name", "web", "--service", "one=sleep 1000"]
+      yield* succeeding("run", "--image", "alpine:3", ...flags, "sleep", "1000")
+      const [jobs] = yield* json(Shapes.Jobs, "jobs", "web")
+      assert.deepStrictEqual(jobs?.map(({ id }) => id).toSorted(), ["main", "one"])
+    })
+  )
+
+  test(
     "refuses what it cannot start",
     Effect.gen(function* () {
       const { requests } = yield* Cli
@@ -86,6 +96,7 @@ describe("run --service", () => {
       assert.match(yield* message("--ready", "one=80"), /--ready one=80: there is no --service one/)
       assert.match(yield* message("--service", "one"), /NAME=SCRIPT/)
       assert.match(yield* message("--service", "a b=true"), /--service a b/)
+      assert.match(yield* message("-d", "--service", "main=true", "true"), /--service main: is the name/)
       assert.match(yield* message("--service", "one=true", "--ready", "one=soon"), /http:PORT\[\/PATH\]/)
       assert.match(yield* message("--service", "one=true", "--ready", "one=70000"), /--ready one=70000/)
       assert.deepStrictEqual(requests, [])

@@ -5,7 +5,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { LightboxError, NotFound } from "../../LightboxError.ts"
-import type { SandboxConfig } from "../../SandboxConfig.ts"
+import type { Options } from "../../SandboxConfig.ts"
 import type { PublishedPort, PullProgress } from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as SandboxProxy from "../../SandboxProxy.ts"
@@ -93,10 +93,23 @@ export const run = Command.make(
       if (unknown !== undefined) {
         return yield* invalid("run", `--ready ${unknown.typed}`, `there is no --service ${unknown.name}`)
       }
-      const services = Object.entries(input.services).map(([name, command]) => {
+      const typedServices = Object.entries(input.services).map(([name, command]) => {
         const probes = input.ready.filter((ready) => ready.name === name)
         return { name, command, probes }
       })
+      const main = isDetached ? mainOf(words) : {}
+      if ("main" in main && Object.hasOwn(input.services, "main")) {
+        return yield* invalid("run", "--service main", "is the name that the command of a detached sandbox gets")
+      }
+      const services: NonNullable<Options["services"]> = {
+        ...Object.fromEntries(
+          typedServices.map(({ command, name, probes }) => [
+            name,
+            { command, ready: probes.length === 0 ? undefined : { all: probes.map(({ probe }) => probe) } }
+          ])
+        ),
+        ...main
+      }
       const { name, reuse } = input
       if (reuse && name === undefined) return yield* invalid("run", "--reuse", "needs --name")
       if (reuse && detachFor !== undefined) {
@@ -117,19 +130,10 @@ export const run = Command.make(
         user: input.user,
         network: input.network,
         ...(input.secrets.length === 0 ? {} : { secrets: Object.fromEntries(input.secrets) }),
-        ...(services.length === 0
-          ? {}
-          : {
-              services: Object.fromEntries(
-                services.map(({ command, name, probes }) => [
-                  name,
-                  { command, ready: probes.length === 0 ? undefined : { all: probes.map(({ probe }) => probe) } }
-                ])
-              )
-            }),
+        // Without any, those of the snapshot's launch defaults stay.
+        ...(Object.keys(services).length === 0 ? {} : { services }),
         pullPolicy: input.pullPolicy,
         labels: input.labels,
-        ...(isDetached ? serviceOf(words) : {}),
         maxDuration: input.maxDuration ?? (isDetached ? input.timeout : undefined),
         onPullProgress: yield* reportPull(image)
       }
@@ -149,7 +153,7 @@ export const run = Command.make(
               )
             ),
             ...Object.fromEntries(
-              services.flatMap(({ name, probes }) => [
+              typedServices.flatMap(({ name, probes }) => [
                 [`services.${name}`, `--service ${name}`],
                 [`services.${name}.command`, `--service ${name}`],
                 ...probes.map(({ typed }, index) => [`services.${name}.ready.all.${index}`, `--ready ${typed}`])
@@ -189,8 +193,8 @@ export const run = Command.make(
 )
 
 /** The command of a sandbox that keeps running is a job, which starts again with the sandbox. */
-const serviceOf = ([program, ...args]: ReadonlyArray<string>): Pick<SandboxConfig, "services"> =>
-  program === undefined ? {} : { services: { main: { command: [program, ...args] } } }
+const mainOf = ([program, ...args]: ReadonlyArray<string>): NonNullable<Options["services"]> =>
+  program === undefined ? {} : { main: { command: [program, ...args] } }
 
 /** The command that the launch defaults of a snapshot name. */
 const defaultCommand = Effect.fnUntraced(function* (snapshot: string | undefined) {
