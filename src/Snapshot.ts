@@ -57,7 +57,6 @@ import { BuildFields } from "./internal/build/context.ts"
 import * as internalCapture from "./internal/build/capture.ts"
 import * as internalBuild from "./internal/build/build.ts"
 import * as Defaults from "./internal/config/defaults.ts"
-import * as internalDockerfile from "./internal/build/dockerfile.ts"
 import * as internalDiff from "./internal/build/diff.ts"
 import * as internalGenerations from "./internal/store/generations.ts"
 import * as internalNames from "./internal/store/names.ts"
@@ -527,17 +526,22 @@ export const fromDockerfile = (
   dockerfile: string | { readonly text: string },
   options?: DockerfileOptions
 ): Effect.Effect<Definition, LightboxError, Services> =>
-  internalDockerfile.fromDockerfile(
-    ({ image, ...fields }) =>
-      new DefinitionImpl({
-        ...fields,
-        base: { _tag: "Image", reference: image },
-        options: {},
-        verification: undefined
-      }),
-    name,
-    dockerfile,
-    options
+  // Few programs need it.
+  Effect.flatMap(
+    Effect.promise(() => import("./internal/build/dockerfile.ts")),
+    (internalDockerfile) =>
+      internalDockerfile.fromDockerfile(
+        ({ image, ...fields }) =>
+          new DefinitionImpl({
+            ...fields,
+            base: { _tag: "Image", reference: image },
+            options: {},
+            verification: undefined
+          }),
+        name,
+        dockerfile,
+        options
+      )
   )
 
 // =============================================================================
@@ -827,13 +831,19 @@ export const resources: Change<[resources: SandboxConfig.Resources]> = change((s
   }))
 )
 
-/** Changes the builder's options, also for the definitions that steps copy from. */
+/** Changes the builder's options, also for the definitions that steps copy from, which stay the same for all steps. */
 const withOptions = <E, R>(
   self: Definition<E, R>,
-  update: (options: BuilderOptions) => BuilderOptions
+  update: (options: BuilderOptions) => BuilderOptions,
+  known: Map<Definition, Definition> = new Map()
 ): Definition<E, R> => {
+  const other = (definition: Definition): Definition => {
+    const changed = known.get(definition) ?? withOptions(definition, update, known)
+    known.set(definition, changed)
+    return changed
+  }
   const updated = (source: AddSource): AddSource =>
-    source._tag === "Snapshot" ? { ...source, definition: withOptions(source.definition, update) } : source
+    source._tag === "Snapshot" ? { ...source, definition: other(source.definition) } : source
   return withFields(self, {
     options: update(self.options),
     steps: self.steps.map((step) => {

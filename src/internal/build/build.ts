@@ -44,7 +44,7 @@ import { BuildFields, type Context, method, Options } from "./context.ts"
 import { runUnit } from "./attempts.ts"
 import * as Takes from "./takes.ts"
 import { makeKeyOf } from "../plan/otherKeys.ts"
-import { type Builders, isMoved, makeBuilders } from "./builders.ts"
+import { type Builders, isMoved, makeBuilders, pull } from "./builders.ts"
 import { announceChain, encodeChain, isWantedByOthers } from "./sharedBeginnings.ts"
 
 const decodeOptions = optionsDecoder(method, Options)
@@ -276,14 +276,10 @@ const produce = Effect.fnUntraced(function* <E, R>(
 /** Pulls the image of another definition, and returns its digest. */
 const digestOf = Effect.fnUntraced(function* (
   driver: Microsandbox.Microsandbox["Service"],
-  definition: Definition
+  { definition, image }: Units.Prepared
 ): Effect.fn.Return<string, LightboxError, Services> {
-  const { image } = yield* Units.prepare(method, definition)
   const { pullPolicy, registry } = definition.options
-  yield* Sandbox.run(
-    { image, network: "none", pullPolicy, registry, labels: { [roleLabel]: "builder" } },
-    () => Effect.void
-  )
+  yield* pull({ image, pullPolicy, registry })
   const { digest } = yield* driver.resolveImage(image, { pullPolicy: "never" })
   return (
     digest ??

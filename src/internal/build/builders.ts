@@ -8,7 +8,9 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { AlreadyExists, ImageUnavailable, isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
 import type { Note } from "../../Ownership.ts"
+import type { Services } from "../../Driver.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import type { Options as SandboxOptions } from "../../SandboxConfig.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import { failWhenFull } from "../host/diskRoom.ts"
 import { generate, generateName, noteForScope, roleLabel } from "../ownership/labels.ts"
@@ -25,6 +27,12 @@ import { artifactName, captureLock, definitionLabel, keyLabel } from "../store/s
 import { type Context, type Driver, method } from "./context.ts"
 import { runUnit } from "./attempts.ts"
 import { searchForSecrets } from "./secretSearch.ts"
+
+/** Pulls an image: the runtime pulls only what it boots. */
+export const pull = (
+  config: { readonly image: string } & Pick<SandboxOptions, "pullPolicy" | "registry">
+): Effect.Effect<void, LightboxError, Services> =>
+  Sandbox.run({ ...config, network: "none", labels: { [roleLabel]: "builder" } }, () => Effect.void)
 
 /** A builder sandbox. */
 export interface Builder {

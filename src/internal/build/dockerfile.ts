@@ -6,7 +6,6 @@ import * as Path from "node:path"
 import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
-import * as Sandbox from "../../Sandbox.ts"
 import type { Definition, DockerfileOptions } from "../../Snapshot.ts"
 import { CString, HostPath, recordOf, shortPath, SnapshotName } from "../config/schemas.ts"
 import { callDecoder, invalid } from "../config/validation.ts"
@@ -15,7 +14,7 @@ import { errorOf, Problem } from "../dockerfile/problem.ts"
 import { ImageNeeded, type Input, resolve } from "../dockerfile/resolve.ts"
 import { fileFailure, hostPathProblem } from "../host/fileFailure.ts"
 import { unlessMissing } from "../host/durable.ts"
-import { roleLabel } from "../ownership/labels.ts"
+import { pull } from "./builders.ts"
 
 const method = "Snapshot.fromDockerfile"
 
@@ -122,10 +121,6 @@ const configurationOf = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Microsandbox.ImageDetail, LightboxError, Services> {
   const driver = yield* Microsandbox.Microsandbox
   return yield* Effect.catchReason(driver.getImage(reference), "LightboxError", "NotFound", () =>
-    Effect.andThen(
-      // The runtime pulls only what it boots.
-      Sandbox.run({ image: reference, network: "none", labels: { [roleLabel]: "builder" } }, () => Effect.void),
-      driver.getImage(reference)
-    )
+    Effect.andThen(pull({ image: reference }), driver.getImage(reference))
   )
 })

@@ -30,6 +30,9 @@ export const volumesOf = ({ units }: Prepared<unknown, unknown>): NonNullable<Sa
       .flatMap((mount) => (mount._tag === "Cache" ? [[cacheAt(mount.volume), { volume: mount.volume }] as const] : []))
   )
 
+const run = (guest: Guest.Guest, ...argv: Guest.Command["argv"]) =>
+  Effect.asVoid(Execution.collect(guest, method, Execution.asRoot(...argv), { check: true }))
+
 /** Mounts for the scope. */
 export const mountAll = Effect.fnUntraced(function* (options: {
   readonly driver: Driver
@@ -43,10 +46,6 @@ export const mountAll = Effect.fnUntraced(function* (options: {
   ) => Effect.Effect<void, LightboxError>
 }): Effect.fn.Return<void, LightboxError, Scope.Scope> {
   const { add, driver, guest, mounts, secretsFolder } = options
-  const run = (...argv: readonly [string, ...Array<string>]) =>
-    Effect.flatMap(Execution.collect(guest, method, Execution.asRoot(...argv)), (end) =>
-      end.exitCode === 0 ? Effect.void : Execution.failed(method, argv, end, end.stdout, end.stderr)
-    )
   // After the last one is unmounted.
   if (mounts.some(({ _tag }) => _tag === "Bind")) {
     yield* Effect.addFinalizer(() => Effect.ignore(guest.removeDirectory(bindsFolder, { recursive: true })))
@@ -59,19 +58,16 @@ export const mountAll = Effect.fnUntraced(function* (options: {
         const { gid, mode, uid } = mount
         const folder = cacheAt(mount.volume)
         // A new folder has these; what is in it stays as programs made it.
-        const { isNew } = yield* Effect.map(guest.readDirectoryEntries(folder), (all) => ({ isNew: all.length === 0 }))
-        if (isNew) yield* guest.setAttributes(folder, { mode: mode ?? 0o755, uid: uid ?? 0, gid: gid ?? 0 })
-        yield* mountAt(guest, mount.target, "folder", (target) => run("mount", "--bind", folder, target), run)
+        const inside = yield* guest.readDirectoryEntries(folder)
+        if (inside.length === 0)
+          yield* guest.setAttributes(folder, { mode: mode ?? 0o755, uid: uid ?? 0, gid: gid ?? 0 })
+        yield* mountAt(guest, mount.target, "folder", (target) => run(guest, "mount", "--bind", folder, target))
         break
       }
       case "Tmpfs": {
         const size = mount.size === undefined ? [] : ["-o", `size=${mount.size}`]
-        yield* mountAt(
-          guest,
-          mount.target,
-          "folder",
-          (target) => run("mount", "-t", "tmpfs", ...size, "tmpfs", target),
-          run
+        yield* mountAt(guest, mount.target, "folder", (target) =>
+          run(guest, "mount", "-t", "tmpfs", ...size, "tmpfs", target)
         )
         break
       }
@@ -82,7 +78,7 @@ export const mountAll = Effect.fnUntraced(function* (options: {
           yield* guest.setAttributes(file, { mode: mode ?? 0o400, uid: uid ?? 0, gid: gid ?? 0 })
         }
         if (at !== undefined && at !== file) {
-          yield* mountAt(guest, at, "file", (target) => run("mount", "--bind", file, target), run)
+          yield* mountAt(guest, at, "file", (target) => run(guest, "mount", "--bind", file, target))
         }
         break
       }
@@ -92,16 +88,11 @@ export const mountAll = Effect.fnUntraced(function* (options: {
         yield* add(mount.from, `${folder}/content`)
         const source = `${folder}/content`
         const kind = (yield* typeAt(guest, source)) === "Directory" ? "folder" : "file"
-        yield* mountAt(
-          guest,
-          mount.target,
-          kind,
-          (target) =>
-            Effect.andThen(
-              run("mount", "--bind", source, target),
-              mount.isWritable ? Effect.void : run("mount", "-o", "remount,bind,ro", target)
-            ),
-          run
+        yield* mountAt(guest, mount.target, kind, (target) =>
+          Effect.andThen(
+            run(guest, "mount", "--bind", source, target),
+            mount.isWritable ? Effect.void : run(guest, "mount", "-o", "remount,bind,ro", target)
+          )
         )
       }
     }
@@ -113,8 +104,7 @@ const mountAt = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   target: string,
   kind: "file" | "folder",
-  mount: (target: string) => Effect.Effect<void, LightboxError>,
-  run: (...argv: readonly [string, ...Array<string>]) => Effect.Effect<void, LightboxError>
+  mount: (target: string) => Effect.Effect<void, LightboxError>
 ): Effect.fn.Return<void, LightboxError, Scope.Scope> {
   const missing: Array<string> = []
   for (let at = target; at !== "/"; at = Path.posix.dirname(at)) {
@@ -136,5 +126,5 @@ const mountAt = Effect.fnUntraced(function* (
     if (path !== target || kind === "folder") yield* guest.makeDirectory(path)
     else yield* Effect.scoped(guest.open(path, { write: true, create: true }))
   }
-  yield* Effect.acquireRelease(mount(target), () => Effect.ignore(run("umount", "-l", target)))
+  yield* Effect.acquireRelease(mount(target), () => Effect.ignore(run(guest, "umount", "-l", target)))
 })

@@ -92,15 +92,18 @@ export const itemsOf = (sources: ReadonlyArray<string>, paths: ReadonlyArray<str
   })
 
 /** Tells which paths of a context an ignore file leaves out. The last rule that matches decides. */
-export const ignorerOf = (lines: ReadonlyArray<string>): ((path: string) => boolean) => {
-  const rules = rulesOf(lines)
-  return (path) => rules.findLast(({ matches }) => matches(path))?.isException === false
-}
+export const ignorerOf = (lines: ReadonlyArray<string>): ((path: string) => boolean) => leftOutBy(rulesOf(lines))
+
+const leftOutBy =
+  (rules: ReturnType<typeof rulesOf>) =>
+  (path: string): boolean =>
+    rules.findLast(({ matches }) => matches(path))?.isException === false
 
 /** Compiles a selection for a walk through a context, which skips ignored folders. */
 export const compile = ({ ignore, paths }: Selection) => {
-  const isLeftOut = ignorerOf(ignore)
-  const hasExceptions = rulesOf(ignore).some(({ isException }) => isException)
+  const rules = rulesOf(ignore)
+  const isLeftOut = leftOutBy(rules)
+  const hasExceptions = rules.some(({ isException }) => isException)
   const sources = paths.map(matchesOf)
   return {
     isIgnored: (path: string, isFolder: boolean): boolean => {

@@ -6,6 +6,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import * as Num from "effect/Number"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -61,8 +62,6 @@ interface Waiting {
   readonly admitted: Deferred.Deferred<void, LightboxError>
 }
 
-const sum = (memories: ReadonlyArray<number>): number => memories.reduce((all, memory) => all + memory, 0)
-
 export const make = Effect.fnUntraced(function* (options: {
   readonly home: string
   readonly budget: typeof Budget.Type | undefined
@@ -88,7 +87,7 @@ export const make = Effect.fnUntraced(function* (options: {
     for (let next = queue[0]; next !== undefined; next = queue[0]) {
       // A booted guest takes its memory gradually, so free memory can be measured only while nothing is running.
       if (sandboxes === 0) maxMemory = budget.memory ?? measure()
-      const needed = sum(next.reservations.map((reservation) => reservation.memory))
+      const needed = Num.sumAll(next.reservations.map((reservation) => reservation.memory))
       if (sandboxes + next.reservations.length > maxSandboxes || memory + needed > maxMemory) {
         if (sandboxes > 0) return
         // Waiting would not help.
@@ -134,9 +133,9 @@ export const make = Effect.fnUntraced(function* (options: {
       return yield* invalid(method, "resources.memory", problem)
     }
     const all = [...reservations.map((reservation) => reservation.memory), ...besides]
-    if (all.length > maxSandboxes || sum(all) > limit) {
+    if (all.length > maxSandboxes || Num.sumAll(all) > limit) {
       const most = all.length > maxSandboxes ? `${maxSandboxes} may run` : `they may have ${showSize(limit)}`
-      const problem = `${all.length} must run at once, with ${showSize(sum(all))} of memory, and ${most}`
+      const problem = `${all.length} must run at once, with ${showSize(Num.sumAll(all))} of memory, and ${most}`
       return yield* new LightboxError({ method, reason: new NoCapacity({ problem }) })
     }
     const waiting: Waiting = { method, reservations, admitted: Deferred.makeUnsafe() }

@@ -53,11 +53,11 @@ export const extract = Effect.fnUntraced(function* (
   archive: Stream.Stream<Uint8Array, LightboxError>
 ): Effect.fn.Return<void, LightboxError> {
   const argv = ["tar", "-xf", "-", "-C", folder] as const
-  const end = yield* Execution.collect(guest, method, Execution.asRoot(...argv), {
+  yield* Execution.collect(guest, method, Execution.asRoot(...argv), {
     input: archive,
-    maxOutput: 1024 * 1024
+    maxOutput: 1024 * 1024,
+    check: true
   })
-  if (end.exitCode !== 0) return yield* Execution.failed(method, argv, end, end.stdout, end.stderr)
 })
 
 type Place = FileSystem.File.Type | undefined

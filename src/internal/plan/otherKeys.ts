@@ -6,7 +6,7 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import type { Definition } from "../../Snapshot.ts"
 import { baseKey, type Home, type KeyOf, keyUnits } from "./keys.ts"
 import { resolveImage } from "./lookUp.ts"
-import { addedBy, prepare } from "./units.ts"
+import { addedBy, prepare, type Prepared } from "./units.ts"
 
 /** Computes each key once. */
 export const makeKeyOf = (options: {
@@ -15,7 +15,7 @@ export const makeKeyOf = (options: {
   readonly home: Home
   readonly pullPolicy: SandboxConfig["pullPolicy"]
   /** The digest of an image that is not cached. */
-  readonly ifUnknown: (definition: Definition) => Effect.Effect<string, LightboxError>
+  readonly ifUnknown: (definition: Prepared) => Effect.Effect<string, LightboxError>
 }): KeyOf => {
   const { driver, home, ifUnknown, method, pullPolicy } = options
   const known = new Map<Definition, string>()
@@ -23,7 +23,7 @@ export const makeKeyOf = (options: {
     const found = known.get(definition)
     if (found !== undefined) return found
     const prepared = yield* prepare(method, definition)
-    const { digest = yield* ifUnknown(definition) } = yield* resolveImage(driver, prepared, { pullPolicy })
+    const { digest = yield* ifUnknown(prepared) } = yield* resolveImage(driver, prepared, { pullPolicy })
     // No step of these runs in every build.
     const keyed = yield* keyUnits(method, prepared.units, digest, "", keyOf, home)
     const key = keyed.at(-1)?.key ?? baseKey(digest)
@@ -39,7 +39,6 @@ export const othersOf = (
   found: Set<Definition> = new Set()
 ): ReadonlySet<Definition> => {
   for (const step of definition.steps) {
-    if (step._tag !== "Add" && step._tag !== "Exec") continue
     for (const source of addedBy(step)) {
       if (source._tag !== "Snapshot" || found.has(source.definition)) continue
       othersOf(source.definition, found)

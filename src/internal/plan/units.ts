@@ -19,7 +19,7 @@ export type DiskStep<E, R> = Extract<
 >
 
 /** The sources whose content a step adds to its disk, or binds. */
-export const addedBy = (step: DiskStep<unknown, unknown>): ReadonlyArray<AddSource> =>
+export const addedBy = (step: Step<unknown, unknown>): ReadonlyArray<AddSource> =>
   step._tag === "Add"
     ? [step.from]
     : step._tag === "Exec"
@@ -85,12 +85,10 @@ export const prepare = Effect.fnUntraced(function* <E, R>(
     }
     for (const [position, step] of part.steps.entries()) {
       if (step._tag === "Copy") yield* checkSource(method, `steps.${position}.from`, step.from, step.declaredAt)
-      if (step._tag === "Add" || step._tag === "Exec") {
-        for (const source of addedBy(step)) {
-          if (source._tag !== "Context") continue
-          for (const path of source.paths.filter((path) => !hasWildcard(path))) {
-            yield* checkSource(method, `steps.${position}.from`, Path.join(source.root, path), step.declaredAt)
-          }
+      for (const source of addedBy(step)) {
+        if (source._tag !== "Context") continue
+        for (const path of source.paths.filter((path) => !hasWildcard(path))) {
+          yield* checkSource(method, `steps.${position}.from`, Path.join(source.root, path), step.declaredAt)
         }
       }
       switch (step._tag) {
