@@ -13,7 +13,7 @@ import { generate, noteForScope } from "../ownership/labels.ts"
 import { type Generation, keyLabel, type NameRecord, type Recipe, type Store } from "./store.ts"
 import { currentOf, type Driver, inOneStep, isResult, isSnapshot, lockNames, lookUp, toSnapshot } from "./links.ts"
 import { noteUnnamed, removeUnneeded, roots } from "./generations.ts"
-import { get, requireFree, requireOurs, resolve } from "./names.ts"
+import { find, get, requireFree, requireOurs } from "./names.ts"
 
 /** A result to which a name is to move. */
 export interface Commit {
@@ -271,17 +271,15 @@ export const tag = (
   Effect.scoped(
     Effect.gen(function* () {
       const method = "Snapshot.tag"
-      const { defaults, generation, labels, path } = yield* resolve(driver, store, method, reference)
-      if (generation === undefined) {
+      const { found, info: result } = yield* find(driver, store, method, reference)
+      if (found === undefined) {
         const problem = "another tool made the snapshot, and may remove it"
         return yield* new LightboxError({ method, reason: new Unsupported({ feature: "tag", problem }) })
       }
-      const result = yield* driver.getSnapshot(path)
       // A prune must not remove it before the name needs it.
       yield* noteForScope(store.ownership, "use", result.name)
       const key = isResult(result) ? (result.labels[keyLabel] ?? "") : ""
-      const { record } = yield* lookUp(driver, store, reference.split("@")[0] ?? "")
-      const build = record.generations.find((one) => one.generation === generation)?.build
+      const { build, defaults, labels } = found
       const kept = { keep: Infinity, replaceForeign: false, overwrite }
       const wanted = { name, result, key, labels, defaults, build, method, ...kept }
       return (yield* commit(driver, store, wanted)).snapshot

@@ -1,8 +1,9 @@
 /** Names of snapshots. */
 import * as Effect from "effect/Effect"
 import { AlreadyExists, LightboxError, NotFound } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Snapshot } from "../../Snapshot.ts"
-import type { Store } from "./store.ts"
+import type { Generation, Store } from "./store.ts"
 import {
   currentOf,
   type Driver,
@@ -61,37 +62,54 @@ export const list = Effect.fnUntraced(function* (
   return found.toSorted((a, b) => (a.name < b.name ? -1 : 1))
 })
 
-/** Gets a snapshot by name. */
-export const get = Effect.fnUntraced(function* (
+interface Found {
+  readonly name: string
+  readonly info: Microsandbox.SnapshotInfo
+  /** None if another tool made the snapshot, and if its record cannot be read. */
+  readonly found: Generation | undefined
+}
+
+const toFound = ({ found, info, name }: Found): Snapshot => toSnapshot(name, info, found)
+
+const findCurrent = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
   name: string
-): Effect.fn.Return<Snapshot, LightboxError> {
+): Effect.fn.Return<Found, LightboxError> {
   const artifact = yield* driver.readSnapshotLink(name)
   const info = yield* driver.getSnapshot(artifact ?? name)
-  return toSnapshot(
-    name,
-    info,
-    artifact === undefined ? undefined : currentOf(yield* recordIfUnderstood(store, name), artifact)
-  )
+  const found = artifact === undefined ? undefined : currentOf(yield* recordIfUnderstood(store, name), artifact)
+  return { name, info, found }
 })
 
-/** Gets the snapshot of a reference. */
-export const resolve = Effect.fnUntraced(function* (
+/** Gets a snapshot by name. */
+export const get = (driver: Driver, store: Store, name: string): Effect.Effect<Snapshot, LightboxError> =>
+  Effect.map(findCurrent(driver, store, name), toFound)
+
+/** Finds the snapshot of a reference, and its generation. */
+export const find = Effect.fnUntraced(function* (
   driver: Driver,
   store: Store,
   method: string,
   reference: string
-): Effect.fn.Return<Snapshot, LightboxError> {
+): Effect.fn.Return<Found, LightboxError> {
   const [name = "", number] = reference.split("@")
-  if (number === undefined) return yield* get(driver, store, name)
+  if (number === undefined) return yield* findCurrent(driver, store, name)
   const { record } = yield* lookUp(driver, store, name)
   const found = record.generations.find(({ generation }) => generation === Number(number))
   if (found === undefined) {
     return yield* new LightboxError({ method, reason: new NotFound({ resource: "generation", name: reference }) })
   }
-  return toSnapshot(name, yield* driver.getSnapshot(found.artifact), found)
+  return { name, info: yield* driver.getSnapshot(found.artifact), found }
 })
+
+/** Gets the snapshot of a reference. */
+export const resolve = (
+  driver: Driver,
+  store: Store,
+  method: string,
+  reference: string
+): Effect.Effect<Snapshot, LightboxError> => Effect.map(find(driver, store, method, reference), toFound)
 
 /** Moves a name back to an earlier generation. Default: the one before the current. */
 export const rollback = (
