@@ -29,7 +29,16 @@
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import * as Path from "node:path"
-import { baseOf, exitCodeOf, isMissing, streamsOf, unlessMissing, withFolder } from "./internal/adapters/guest.ts"
+import {
+  baseOf,
+  exitCodeOf,
+  isMissing,
+  isReason,
+  removeAll,
+  streamsOf,
+  unlessMissing,
+  withFolder
+} from "./internal/adapters/guest.ts"
 import { Env, GuestPath, notBlank, Port } from "./internal/config/schemas.ts"
 import { invalid } from "./internal/config/validation.ts"
 import { checked, None } from "./internal/promise/input.ts"
@@ -261,7 +270,7 @@ const makeSession = (
       pid: handle.pid,
       stdout,
       stderr,
-      wait: async () => ({ exitCode: exitCodeOf(await ended) }),
+      wait: async () => ({ exitCode: await ended }),
       kill: () => handle.kill()
     }
     if (sink === null) return process
@@ -340,13 +349,7 @@ const makeSession = (
     spawn,
     resolvePath: at,
     removePath: async ({ abortSignal: signal, force = false, path, recursive = false }) => {
-      const removed = recursive
-        ? // The only call that removes a tree leaves files alone, as the one for files does with folders.
-          fs.removeDir(at(path), { signal }).catch(async (error: unknown) => {
-            if (isMissing(error) && force) return
-            await fs.remove(at(path), { signal })
-          })
-        : fs.remove(at(path), { signal })
+      const removed = recursive ? removeAll(sandbox, at(path), { signal }) : fs.remove(at(path), { signal })
       await (force ? unlessMissing(removed, undefined) : removed)
     }
   }
@@ -574,7 +577,7 @@ const isThere = async (name: string, options: Promises.CallOptions): Promise<boo
     await Promises.Sandbox.get(name, options)
     return true
   } catch (error) {
-    if (error instanceof Promises.LightboxError && error.reason._tag === "NotFound") return false
+    if (isReason(error, "NotFound")) return false
     throw error
   }
 }
@@ -616,8 +619,7 @@ const networkSession = async (
     try {
       if (isNamed) await sandbox.stop()
     } catch (error) {
-      const isGone = error instanceof Promises.LightboxError && ["NotFound", "NotRunning"].includes(error.reason._tag)
-      if (!isGone) throw error
+      if (!isReason(error, "NotFound", "NotRunning")) throw error
     } finally {
       await sandbox[Symbol.asyncDispose]()
     }
@@ -733,7 +735,7 @@ export const eveProvider: EveProviderDefinition = {
       prepare: async ({ resources: { skills, workspace } }) => {
         const trees = [workspace, skills].filter((tree) => tree !== undefined)
         const keys = JSON.stringify(trees.map(({ key, targetPath }) => [key, targetPath]))
-        const identity = `eve-${createHash("sha256").update(keys).digest("hex").slice(0, 32)}`
+        const identity = nameOf("eve", keys)
         await sourceOf({
           identity,
           onFirstCreate: async (session) => {

@@ -19,7 +19,7 @@
 import * as Schema from "effect/Schema"
 import { randomUUID } from "node:crypto"
 import * as Path from "node:path"
-import { codeOf, exitCodeOf, isMissing, withFolder } from "./internal/adapters/guest.ts"
+import { exitCodeOf, isReason, removeAll, unlessMissing, withFolder } from "./internal/adapters/guest.ts"
 import { invalid } from "./internal/config/validation.ts"
 import { decodeSandbox, sandboxFields } from "./internal/promise/launch.ts"
 import * as Promises from "./promise.ts"
@@ -266,9 +266,6 @@ const known = (sandbox: Promises.Sandbox): { sandbox: Promises.Sandbox; sandboxI
   return { sandbox, sandboxId: sandbox.name }
 }
 
-const isReason = (error: unknown, tag: Promises.LightboxErrorReason["_tag"]): boolean =>
-  error instanceof Promises.LightboxError && error.reason._tag === tag
-
 const connect = async (handle: Promises.SandboxHandle): Promise<{ sandbox: Promises.Sandbox; sandboxId: string }> => {
   const isRunning = handle.status === "running"
   const before = connected.get(handle.name)
@@ -406,16 +403,7 @@ const sandbox: SandboxMethods = {
         ...(modified === null ? {} : { modified })
       })),
     exists: (sandbox, path) => sandbox.fs().exists(path),
-    remove: async (sandbox, path) => {
-      const fs = sandbox.fs()
-      try {
-        await fs.remove(path)
-      } catch (error) {
-        if (isMissing(error)) return
-        if (codeOf(error) === undefined) throw error
-        await fs.removeDir(path)
-      }
-    }
+    remove: (sandbox, path) => unlessMissing(removeAll(sandbox, path, {}), undefined)
   }
 }
 
@@ -423,7 +411,11 @@ const sandbox: SandboxMethods = {
 // Templates and snapshots
 // =============================================================================
 
-const infoOf = ({ createdAt, labels, name: id }: Promises.SnapshotRecord): SnapshotInfo => ({
+const infoOf = ({
+  createdAt,
+  labels,
+  name: id
+}: Pick<Promises.SnapshotRecord, "createdAt" | "labels" | "name">): SnapshotInfo => ({
   id: id ?? "",
   provider: name,
   createdAt,
@@ -442,10 +434,8 @@ const listed = async (
     .map(infoOf)
     .slice(0, limit)
 
-const found = async (id: string): Promise<SnapshotInfo> => {
-  const [info] = (await Promises.listSnapshots()).filter(({ name }) => name === id).map(infoOf)
-  return info ?? { id, provider: name, createdAt: new Date(), metadata: {} }
-}
+const describe = ({ createdAt, labels, name }: Promises.Snapshot): SnapshotInfo =>
+  infoOf({ name, createdAt, labels: Object.fromEntries(labels) })
 
 const template: TemplateMethods = {
   create: async (config, { description, image = config.image, metadata, name, setup }) => {
@@ -457,7 +447,7 @@ const template: TemplateMethods = {
       [own.kind]: "template"
     }
     await Promises.buildSnapshot({ name, image, setup, labels, mounts, network, registry, resources })
-    return await found(name)
+    return describe(await Promises.Snapshot.get(name))
   },
   list: (_config, options) => listed({ [own.kind]: "template" }, options?.limit),
   delete: (_config, templateId) => Promises.removeSnapshot(templateId)
@@ -466,8 +456,7 @@ const template: TemplateMethods = {
 const snapshot: SnapshotMethods = {
   create: async (_config, sandboxId, { metadata, name = `${sandboxId}-${randomUUID().slice(0, 8)}` } = {}) => {
     const labels = { ...metadata, [own.kind]: "snapshot", [own.sandbox]: sandboxId }
-    await Promises.captureSnapshot(connected.get(sandboxId) ?? sandboxId, { name, labels })
-    return await found(name)
+    return describe(await Promises.captureSnapshot(connected.get(sandboxId) ?? sandboxId, { name, labels }))
   },
   list: (_config, options) => listed({ [own.kind]: "snapshot", [own.sandbox]: options?.sandboxId }, options?.limit),
   delete: (_config, snapshotId) => Promises.removeSnapshot(snapshotId)

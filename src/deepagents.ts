@@ -18,12 +18,22 @@
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as Schema from "effect/Schema"
 import * as Path from "node:path"
-import { baseOf, codeOf, exitCodeOf, isMissing, unlessMissing, walk, withFolder } from "./internal/adapters/guest.ts"
+import {
+  baseOf,
+  codeOf,
+  exitCodeOf,
+  isMissing,
+  isReason,
+  removeAll,
+  unlessMissing,
+  walk,
+  withFolder
+} from "./internal/adapters/guest.ts"
 import { globPattern } from "./internal/adapters/glob.ts"
 import { isText, mediaTypeOf } from "./internal/adapters/mediaTypes.ts"
 import { Bytes, GuestPath, notBlank } from "./internal/config/schemas.ts"
 import { callFields, checked, Millis, None } from "./internal/promise/input.ts"
-import * as Promises from "./promise.ts"
+import type * as Promises from "./promise.ts"
 
 // =============================================================================
 // Models
@@ -197,7 +207,7 @@ const batchSize = 32
 const isVirtual = (path: string): boolean => /^\/(?:proc|sys|dev|run)(?:\/|$)/.test(path)
 
 const operationError = (error: unknown): FileOperationError => {
-  if (error instanceof Promises.LightboxError && error.reason._tag === "InvalidConfig") return "invalid_path"
+  if (isReason(error, "InvalidConfig")) return "invalid_path"
   switch (codeOf(error)) {
     case "ENOENT":
       return "file_not_found"
@@ -320,6 +330,7 @@ export const sandboxBackend = async (
       const kept: Array<Uint8Array> = []
       let left = maxOutput
       let truncated = false
+      let exitCode: number | null = null
       try {
         for await (const event of await sandbox.execStream(shell, argv, { cwd: base, timeoutMs })) {
           if (event.kind === "stdout" || event.kind === "stderr") {
@@ -327,16 +338,14 @@ export const sandboxBackend = async (
             kept.push(event.data.subarray(0, left))
             left = Math.max(0, left - event.data.length)
           }
-          if (event.kind === "exited") {
-            return { output: Buffer.concat(kept).toString(), exitCode: exitCodeOf(event), truncated }
-          }
+          if (event.kind === "exited") exitCode = exitCodeOf(event)
         }
       } catch (error) {
-        if (!(error instanceof Promises.LightboxError) || error.reason._tag !== "TimedOut") throw error
+        if (!isReason(error, "TimedOut")) throw error
         kept.push(Buffer.from(`\nThe command was killed after ${timeoutMs} ms.`))
-        return { output: Buffer.concat(kept).toString(), exitCode: 124, truncated }
+        exitCode = 124
       }
-      return { output: Buffer.concat(kept).toString(), exitCode: null, truncated }
+      return { output: Buffer.concat(kept).toString(), exitCode, truncated }
     },
     ls: async (path) => {
       try {
@@ -430,11 +439,7 @@ export const sandboxBackend = async (
     delete: async (filePath) => {
       const path = at(filePath)
       try {
-        // A link to a folder is removed itself.
-        await fs.remove(path).catch((error: unknown) => {
-          if (isMissing(error)) throw error
-          return fs.removeDir(path)
-        })
+        await removeAll(sandbox, path, {})
         return { path: filePath, filesUpdate: null }
       } catch (error) {
         if (isMissing(error)) return { error: `Error: '${filePath}' not found` }

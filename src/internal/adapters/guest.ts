@@ -45,11 +45,26 @@ export const withFolder = async <A>(
   }
 }
 
+/** Whether an error has one of these reasons. */
+export const isReason = (error: unknown, ...tags: ReadonlyArray<LightboxError["reason"]["_tag"]>): boolean =>
+  error instanceof LightboxError && tags.includes(error.reason._tag)
+
+/** Removes a file, a link itself, or a folder with its content. */
+export const removeAll = async (sandbox: Sandbox, path: string, options: CallOptions): Promise<void> => {
+  const fs = sandbox.fs()
+  try {
+    await fs.remove(path, options)
+  } catch (error) {
+    if (isMissing(error) || codeOf(error) === undefined) throw error
+    await fs.removeDir(path, options)
+  }
+}
+
 /** The directory that commands start in. */
 export const baseOf = async (sandbox: Sandbox, options: CallOptions): Promise<string> =>
   (await sandbox.exec("pwd", [], { ...options, check: true })).stdout().replace(/\n$/, "")
 
-/** Streams of a running command, and its end. What is not read is kept; what is canceled is dropped. */
+/** Streams of a running command, and its exit code. What is not read is kept; what is canceled is dropped. */
 export const streamsOf = (handle: ExecHandle) => {
   const controllers = new Map<string, ReadableStreamDefaultController<Uint8Array>>()
   const open = (kind: "stdout" | "stderr") =>
@@ -58,17 +73,15 @@ export const streamsOf = (handle: ExecHandle) => {
       cancel: () => void controllers.delete(kind)
     })
   const streams = { stdout: open("stdout"), stderr: open("stderr") }
-  const end = async (): Promise<ExitStatus> => {
+  const end = async (): Promise<number> => {
     try {
-      let status: ExitStatus = { code: -1, success: false }
+      let exitCode = -1
       for await (const event of handle) {
-        if (event.kind === "exited") {
-          const { code, signal } = event
-          status = { code, success: code === 0, ...(signal === undefined ? {} : { signal }) }
-        } else if (event.kind !== "started") controllers.get(event.kind)?.enqueue(event.data)
+        if (event.kind === "exited") exitCode = exitCodeOf(event)
+        else if (event.kind !== "started") controllers.get(event.kind)?.enqueue(event.data)
       }
       for (const controller of controllers.values()) controller.close()
-      return status
+      return exitCode
     } catch (error) {
       for (const controller of controllers.values()) controller.error(error)
       throw error

@@ -192,9 +192,7 @@ export const withMemberNames = (members: ReadonlyArray<string>) =>
   )
 
 /** @internal The same in errors of forks, whose options are inside of those of the call. */
-export const withForkNames = renameFields(
-  Object.fromEntries(Object.entries(names).map(([core, own]) => [`options.${core}`, `options.${own}`]))
-)
+export const withForkNames = withMemberNames(["options"])
 
 const SandboxFields = Schema.Struct(sandboxFields)
 
