@@ -165,12 +165,17 @@ export const secrets = Flag.String("secret").pipe(
   )
 )
 
-/** Arguments of a Dockerfile. */
-export const buildArgs = record("build-arg", "NAME[=VALUE]", (text) => {
+/** A name alone copies the value from this process. */
+const variable = (text: string): Option.Option<readonly [name: string, value: string]> => {
   const at = text.indexOf("=")
-  const [name, value] = at === -1 ? [text, process.env[text]] : [text.slice(0, at), text.slice(at + 1)]
+  const [name, value] = at < 0 ? [text, process.env[text]] : [text.slice(0, at), text.slice(at + 1)]
   return name === "" || value === undefined ? Option.none() : Option.some([name, value])
-}).pipe(Flag.withDescription("Set an ARG of a Dockerfile; NAME alone copies the variable of this environment"))
+}
+
+/** Arguments of a Dockerfile. */
+export const buildArgs = record("build-arg", "NAME[=VALUE]", variable).pipe(
+  Flag.withDescription("Set an ARG of a Dockerfile; NAME alone copies the variable of this environment")
+)
 
 /** Secrets of a Dockerfile, in the form that docker takes. Messages do not show values. */
 export const buildSecrets = Flag.String("secret").pipe(
@@ -238,18 +243,10 @@ export const listing = {
 }
 
 /** A name alone copies the value from this process, which keeps secrets off the command line. */
-export const env = record(
-  "env",
-  "NAME[=VALUE]",
-  (text) => {
-    const at = text.indexOf("=")
-    const value = at < 0 ? process.env[text] : text.slice(at + 1)
-    return at === 0 || value === undefined ? Option.none() : Option.some([at < 0 ? text : text.slice(0, at), value])
-  },
-  (text) =>
-    text === "" || text.startsWith("=")
-      ? `Expected NAME[=VALUE], not ${JSON.stringify(text)}`
-      : "a variable that is set in this environment"
+export const env = record("env", "NAME[=VALUE]", variable, (text) =>
+  text === "" || text.startsWith("=")
+    ? `Expected NAME[=VALUE], not ${JSON.stringify(text)}`
+    : "a variable that is set in this environment"
 ).pipe(Flag.withAlias("e"), Flag.withDescription("Set a variable; a name alone copies its current value"))
 
 /** Reads variables from a file in the format of docker: `NAME=VALUE`, or `NAME` alone, on each line. */

@@ -11,7 +11,7 @@ const commands: { readonly [typed: string]: string } = {
   bash: "`lightbox shell NAME` opens a shell",
   buildx: "it is `lightbox build` here",
   builder: "`lightbox prune` removes build results",
-  compose: "a group of sandboxes is made in code, with Sandbox.group",
+  compose: "`lightbox up FILE` runs a group of sandboxes",
   connect: "`lightbox shell NAME` opens a shell",
   console: "`lightbox shell NAME` opens a shell",
   container: "commands for sandboxes need no word before them: `lightbox ps`, `run`, `rm`",
@@ -48,7 +48,6 @@ const commands: { readonly [typed: string]: string } = {
   system: "`lightbox doctor` checks this machine; `sweep`, `prune`, `image prune` and `volume prune` make room",
   template: "`lightbox build` builds snapshots, and `lightbox ls` lists them",
   unpause: "sandboxes cannot be paused; `lightbox start NAME` starts a stopped one",
-  up: "`lightbox run NAME --detach` starts a sandbox that keeps running",
   update: "`lightbox run` with other flags makes another sandbox",
   volumes: "`lightbox volume ls` lists volumes",
   "image build": "it is `lightbox build` here, which makes snapshots",
@@ -61,7 +60,6 @@ const commands: { readonly [typed: string]: string } = {
 /** Flags of other tools, by command or for all, and how it is done here. */
 const flags: { readonly [typed: string]: string } = {
   "--no-trunc": "nothing is shortened; `--json` prints all fields",
-  "build --build-arg": "a definition is code, and can read process.env",
   "commit --author": "`--label author=NAME` records it",
   "commit --message": "`--label note=TEXT` records it",
   "commit -a": "`--label author=NAME` records it",

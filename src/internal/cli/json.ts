@@ -42,7 +42,6 @@ export const Mcp = Schema.Struct({ url: Schema.String, token: Schema.optionalKey
 
 export const Ports = Schema.Array(Microsandbox.PublishedPort)
 
-/** Under a key such as `started` or `stopped`, the names of the sandboxes that changed, or were waited for. */
 /** The members of a group. */
 export const Group = Schema.Array(
   Schema.Struct({ member: Schema.String, name: Schema.String, ports: Schema.Array(Microsandbox.PublishedPort) })
@@ -51,6 +50,7 @@ export const Group = Schema.Array(
 /** A line that a service of a group has written. */
 export const GroupOutput = Schema.Struct({ member: Schema.String, service: Schema.String, line: Schema.String })
 
+/** Under a key such as `started` or `stopped`, the names of the sandboxes that changed, or were waited for. */
 export const Changed = Schema.Record(Schema.String, Schema.Array(Schema.String))
 
 export const Copied = Schema.Struct({

@@ -17,8 +17,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import * as Schema from "effect/Schema"
-import { createRequire } from "node:module"
+import { version } from "../config/version.ts"
 import { isCode } from "../host/socket.ts"
 import { build, plan } from "./build/builds.ts"
 import * as Completion from "./completion.ts"
@@ -57,10 +56,6 @@ export const lightbox = Command.make("lightbox").pipe(
     Completion.complete(described)
   ]),
   Command.withGlobalFlags([Json, Quiet, Home])
-)
-
-const { version } = Schema.decodeUnknownSync(Schema.Struct({ version: Schema.String }))(
-  createRequire(import.meta.url)("../../../package.json")
 )
 
 /** Without a short form, which `rm -fv` of docker would run into. */

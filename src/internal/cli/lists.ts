@@ -6,7 +6,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import type { LightboxError } from "../../LightboxError.ts"
 import { invalid } from "../config/validation.ts"
-import { clean } from "../report/terminalText.ts"
+import { clean, wrap } from "../report/terminalText.ts"
 import type { Filter } from "./flags.ts"
 
 /** A row as `--json` prints it. */
@@ -164,27 +164,6 @@ export const age = (millis: number): string => {
   return "now"
 }
 
-/** Splits a text between words, or within one that is too long. */
-const wrap = (text: string, width: number): ReadonlyArray<string> => {
-  const lines = [""]
-  for (const word of text.split(/(?<=\S)(?= )/)) {
-    const last = lines.length - 1
-    if (displayWidth(`${lines[last]}${word}`) <= width) lines[last] += word
-    else {
-      let line = lines[last] === "" ? lines.pop() : ""
-      for (const character of word.trimStart()) {
-        if (displayWidth(`${line}${character}`) > width) {
-          lines.push(line ?? "")
-          line = ""
-        }
-        line += character
-      }
-      lines.push(line ?? "")
-    }
-  }
-  return lines
-}
-
 const gap = 3
 
 const pad = (text: string, width: number): string => text + " ".repeat(Math.max(0, width - displayWidth(text)))
@@ -219,7 +198,7 @@ export const layOut = (
         .flatMap((cell, column) =>
           cell === ""
             ? []
-            : wrap(cell, Math.max(1, columns - indent)).map(
+            : wrap(cell, Math.max(2, columns - indent)).map(
                 (line, index) => `${pad(index === 0 ? (titles[column] ?? "") : "", indent)}${line}`
               )
         )

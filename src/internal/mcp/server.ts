@@ -8,7 +8,6 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
-import { createRequire } from "node:module"
 import * as Deferred from "effect/Deferred"
 import * as Fiber from "effect/Fiber"
 import type { Services } from "../../Driver.ts"
@@ -17,14 +16,11 @@ import type { LightboxError } from "../../LightboxError.ts"
 import type { Sandbox } from "../../Sandbox.ts"
 import * as SandboxTools from "../../SandboxTools.ts"
 import { what } from "../report/failureText.ts"
+import { version } from "../config/version.ts"
 import * as Policy from "./policy.ts"
 import * as Session from "./session.ts"
 import { outputOf } from "./text.ts"
 import { Workspace } from "./workspace.ts"
-
-const { version } = Schema.decodeUnknownSync(Schema.Struct({ version: Schema.String }))(
-  createRequire(import.meta.url)("../../../package.json")
-)
 
 // =============================================================================
 // Tools

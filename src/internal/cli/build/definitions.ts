@@ -2,16 +2,17 @@
 import type { Environment } from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
+import * as Struct from "effect/Struct"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { pathToFileURL } from "node:url"
+import type { SnapshotConfig } from "../../../promise.ts"
 import { InvalidConfig, LightboxError } from "../../../LightboxError.ts"
 import type { Services } from "../../../Driver.ts"
 import * as Snapshot from "../../../Snapshot.ts"
 import { shortPath } from "../../config/schemas.ts"
 import { invalid } from "../../config/validation.ts"
 import * as Plain from "../../promise/definition.ts"
-import { calling } from "../../promise/sandbox.ts"
 import { nameFlags } from "../failure.ts"
 
 /** A definition whose steps need only what the command line provides. */
@@ -58,16 +59,13 @@ export const load = Effect.fnUntraced(function* (
   const { args, file, names, secrets, tag, target } = input
   const found = yield* Effect.sync(() => dockerfileOf(input))
   if (found === undefined) {
-    const flag =
-      tag !== undefined
-        ? "--tag"
-        : target !== undefined
-          ? "--target"
-          : Object.keys(args).length > 0
-            ? "--build-arg"
-            : Object.keys(secrets).length > 0
-              ? "--secret"
-              : undefined
+    const given = {
+      "--tag": tag,
+      "--target": target,
+      "--build-arg": Object.keys(args)[0],
+      "--secret": Object.keys(secrets)[0]
+    }
+    const flag = Struct.keys(given).find((flag) => given[flag] !== undefined)
     if (flag !== undefined) return yield* invalid(method, flag, "is only for a Dockerfile")
     return yield* loadModule(method, file, names, round)
   }
@@ -87,6 +85,16 @@ export const load = Effect.fnUntraced(function* (
   ]
 })
 
+/** Makes a definition of a plain one. Only modules with plain ones need what the promises stand on. */
+const define = Effect.fnUntraced(function* (
+  method: string,
+  config: SnapshotConfig
+): Effect.fn.Return<Definition, LightboxError> {
+  yield* Plain.check(method, config)
+  const { calling } = yield* Effect.promise(() => import("../../promise/sandbox.ts"))
+  return Plain.define(config, calling)
+})
+
 /** Loads the definitions that a module exports, in either style. With `names`, only these. Each `round` loads anew. */
 const loadModule = Effect.fnUntraced(function* (
   method: string,
@@ -98,8 +106,7 @@ const loadModule = Effect.fnUntraced(function* (
   // The same definition can be exported twice, as by `export default`.
   for (const exported of new Set(Object.values(yield* importModule(method, file, round)))) {
     if (!isDefinition(exported) && !Plain.isConfig(exported)) continue
-    if (!isDefinition(exported)) yield* Plain.check(method, exported)
-    const definition = isDefinition(exported) ? exported : Plain.define(exported, calling)
+    const definition = isDefinition(exported) ? exported : yield* define(method, exported)
     if (found.has(definition.name)) {
       return yield* invalid(method, "FILE", `${file} exports two definitions named "${definition.name}"`)
     }
