@@ -112,12 +112,21 @@ const beginning = (text: string): string =>
     .map((line) => `    ${line.slice(0, 240)}`)
     .join("\n")
 
+/** How a command ended. */
+interface Ended {
+  readonly status: number
+  /** The last lines it printed, if they were not shown as they came. */
+  readonly last: ReadonlyArray<string>
+}
+
+const inForeground = (words: Words) => Effect.map(foreground(words), (status): Ended => ({ status, last: [] }))
+
 /** What a report says; what it does not say has failed. */
-const countOf = Effect.fnUntraced(function* (name: string, file: string, status: number) {
+const countOf = Effect.fnUntraced(function* (name: string, file: string, { last, status }: Ended) {
   const fs = yield* FileSystem.FileSystem
   const report = yield* Effect.option(Effect.flatMap(fs.readFileString(file), decodeReport))
   if (report._tag === "None") {
-    return failure(`${name}: ended with status ${status} and without a report`)
+    return failure([`${name}: ended with status ${status} and without a report`, ...last].join("\n    "))
   }
   const { numPassedTests: passed, numTotalTests: total, testResults } = report.value
   const bad = testResults.flatMap((file) =>
@@ -142,7 +151,7 @@ const countOf = Effect.fnUntraced(function* (name: string, file: string, status:
 const vitest = Effect.fnUntraced(function* <E, R>(
   name: string,
   args: ReadonlyArray<string>,
-  run: (words: Words) => Effect.Effect<number, E, R>
+  run: (words: Words) => Effect.Effect<Ended, E, R>
 ) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
@@ -155,7 +164,7 @@ const vitest = Effect.fnUntraced(function* <E, R>(
 
 const here = (name: string, ...projects: ReadonlyArray<string>) => {
   const args = [name, ...projects].flatMap((project) => ["--project", project])
-  return timed(name, Effect.andThen(Console.log(`\n# Tests: ${name}`), vitest(name, args, foreground)))
+  return timed(name, Effect.andThen(Console.log(`\n# Tests: ${name}`), vitest(name, args, inForeground)))
 }
 
 const allImages = ["busybox", "bun", "debian"].flatMap((image) => ["--image", image])
@@ -167,17 +176,18 @@ const behind = Effect.fnUntraced(function* (title: string, words: Words) {
     concurrency: "unbounded"
   })
   yield* Console.log(`\n# Tests: ${title}\n${text}`)
-  return status
+  const ended: Ended = { status, last: text.trim().split("\n").slice(-30) }
+  return ended
 }, Effect.scoped)
 
 /** The status of a host that ended before its command did: the emulator or the emulated kernel died or stood still. */
 const hostDied = 70
 
 /** Runs tests a second time if it was their host that failed. */
-const onceAgain = <E, R>(run: Effect.Effect<number, E, R>): Effect.Effect<number, E, R> =>
+const onceAgain = <E, R>(run: Effect.Effect<Ended, E, R>): Effect.Effect<Ended, E, R> =>
   Effect.filterOrElse(
     run,
-    (status) => status !== hostDied,
+    ({ status }) => status !== hostDied,
     () => Effect.andThen(Console.log("The emulated host died. Its tests are started again, once"), run)
   )
 
@@ -218,11 +228,11 @@ const microvmParts = Effect.fnUntraced(function* (
   limits: { readonly each: string; readonly all: string }
 ) {
   if (!(yield* Machine.canBoot)) {
-    const options = ["--name", project, ...images, "--stall", "3 minutes", "--timeout", limits.each]
+    const options = ["--name", project, ...images, "--timeout", limits.each]
     return yield* fileParts(project, (words) => onHost(options, words))
   }
   const whole = vitest(project, ["--project", project], (words) =>
-    foreground(onHost(["--name", project, ...images, "--timeout", limits.all], words))
+    inForeground(onHost(["--name", project, ...images, "--timeout", limits.all], words))
   )
   return [timed(project, whole)]
 })
@@ -263,7 +273,7 @@ const soak: Part = timed(
   "soak",
   Effect.map(
     behind("soak", [process.execPath, `${root}test/soak/run.ts`, "--minutes", "3", "--rounds", "100"]),
-    (status) => (status === 0 ? { ...none, passed: 1 } : failure(`The soak ended with status ${status}`))
+    ({ status }) => (status === 0 ? { ...none, passed: 1 } : failure(`The soak ended with status ${status}`))
   )
 )
 

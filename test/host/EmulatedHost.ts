@@ -1,8 +1,10 @@
 /** A host for microVMs on a machine that can't boot them: Linux under QEMU, which emulates AMD's SVM in software. */
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
@@ -150,19 +152,27 @@ const deliver = <E, E2>(
   )
 
 // The guest's side of it is `guest/main`.
-const converse = Effect.fnUntraced(function* (emulator: Emulator.Emulator) {
+const converse = Effect.fnUntraced(function* (emulator: Emulator.Emulator, stall: Duration.Duration) {
   const stdio = yield* Stdio.Stdio
   const ready = yield* Deferred.make<void>()
   const ended = yield* Deferred.make<typeof Ended.Type, Schema.SchemaError>()
-  yield* emulator.control.pipe(
+  // Now and then an emulated processor misses what it waits for, or the emulated kernel goes round in circles.
+  const standsStill = Stream.fromEffect(emulator.giveUp(`stood still for ${Duration.format(stall)}`))
+  const heard = yield* emulator.control.pipe(
     Stream.decodeText(),
     Stream.splitLines,
+    Stream.timeoutOrElse({ duration: stall, orElse: () => standsStill }),
     Stream.runForEach((line) =>
-      line === "ready"
+      line === "alive"
         ? Deferred.succeed(ready, undefined)
         : Deferred.complete(ended, Schema.decodeUnknownEffect(Ended)(line))
     ),
     Effect.forkScoped
+  )
+  // Without the channel, it has ended.
+  const stoodStill = Fiber.join(heard).pipe(
+    Effect.catchTag("PlatformError", () => Effect.void),
+    Effect.andThen(Effect.never)
   )
   const item = (index: 1 | 3 | 5) => Effect.map(Deferred.await(ended), (parts) => parts[index])
   // Not part of what an interruption stops: what the command prints in its last seconds counts as well.
@@ -173,7 +183,7 @@ const converse = Effect.fnUntraced(function* (emulator: Emulator.Emulator) {
     Effect.map(([status]) => status),
     Effect.forkScoped
   )
-  return { ready: Deferred.await(ready), done } as const
+  return { ready: Deferred.await(ready), done, stoodStill } as const
 })
 
 /**
@@ -194,7 +204,7 @@ export const run = Effect.fnUntraced(function* (options: Host.Options, images: s
     [makeInitramfs(folder, kernel, options, images), makeScratchDisk(folder, options)],
     { concurrency: "unbounded" }
   )
-  const signals = yield* Queue.unbounded<Interrupt.Signal>()
+  const signals = yield* Queue.unbounded<string>()
   const emulator = yield* Emulator.start({
     folder,
     cpus: options.cpus,
@@ -202,22 +212,21 @@ export const run = Effect.fnUntraced(function* (options: Host.Options, images: s
     kernel: kernel.image,
     initramfs,
     disk,
-    stall: options.stall,
-    control: Stream.fromQueue(signals).pipe(
-      Stream.map((signal) => `${signal.slice(3)}\n`),
-      Stream.encodeText
-    )
+    control: Stream.encodeText(Stream.fromQueue(signals))
   })
-  const { ready, done } = yield* converse(emulator)
+  const { done, ready, stoodStill } = yield* converse(emulator, options.stall)
   yield* ready.pipe(
     Effect.raceFirst(emulator.crashed),
     Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => emulator.giveUp("did not start") })
   )
   const command = Fiber.join(done).pipe(
     Effect.raceFirst(emulator.crashed),
+    Effect.raceFirst(stoodStill),
     Effect.onInterrupt(() =>
       Interrupt.signal.pipe(
-        Effect.flatMap((signal) => Queue.offer(signals, signal)),
+        // What was running tells why it took too long.
+        Effect.map(Option.match({ onNone: () => "processes\nTERM\n", onSome: (signal) => `${signal.slice(3)}\n` })),
+        Effect.flatMap((words) => Queue.offer(signals, words)),
         Effect.andThen(Fiber.await(done)),
         Effect.timeoutOption(Host.grace)
       )

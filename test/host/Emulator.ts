@@ -1,9 +1,7 @@
 /** The processes of an emulated host: QEMU, and the server of this machine's files. */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as MutableRef from "effect/MutableRef"
-import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import type * as ChildProcess from "effect/process/ChildProcess"
 import type { ChildProcessHandle } from "effect/process/ChildProcessSpawner"
@@ -22,8 +20,6 @@ export interface Machine {
   readonly kernel: string
   readonly initramfs: string
   readonly disk: string
-  /** How long it may stand still. */
-  readonly stall: Option.Option<Duration.Duration>
   /** What it is told on its channel `control`. */
   readonly control: Stream.Stream<Uint8Array>
 }
@@ -132,32 +128,11 @@ export const start = Effect.fnUntraced(function* (machine: Machine) {
     fd4: { type: "output" },
     fd5: { type: "duplex", stream: machine.control }
   })
-  // All threads, in ticks of 10 milliseconds.
-  const used = Effect.map(fs.readFileString(`/proc/${child.pid}/stat`), (stat) => {
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
-    return Number(fields[11]) + Number(fields[12])
-  })
-  // Now and then an emulated processor misses what it waits for. An idle one takes less than one percent of a real one.
-  const standsStill = Effect.fnUntraced(function* (stall: Duration.Duration) {
-    for (let before = yield* used; ;) {
-      yield* Effect.sleep(stall)
-      const now = yield* used
-      if (now - before < 2 * Duration.toSeconds(stall)) {
-        return yield* giveUp(`stood still for ${Duration.format(stall)}`)
-      }
-      before = now
-    }
-  })
-  const stalled = Option.match(machine.stall, {
-    onNone: () => Effect.never,
-    // Without its status, it has ended.
-    onSome: (stall) => Effect.catchTag(standsStill(stall), "PlatformError", () => Effect.never)
-  })
   const emulator: Emulator = {
     stdout: child.getOutputFd(3),
     stderr: child.getOutputFd(4),
     control: child.getOutputFd(5),
-    crashed: Effect.raceAllFirst([ended, files.ended, stalled]),
+    crashed: Effect.raceFirst(ended, files.ended),
     giveUp
   }
   return emulator

@@ -3,7 +3,6 @@ import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import { TimeLimitReached } from "./HostError.ts"
 import type { Words } from "./Subprocess.ts"
@@ -17,8 +16,8 @@ export interface Options {
   readonly fileSystem: "ext4" | "xfs"
   /** For the command. Starting the host does not count. */
   readonly timeout: Duration.Duration
-  /** How long an emulated host may stand still. */
-  readonly stall: Option.Option<Duration.Duration>
+  /** How long an emulated host may show no life. */
+  readonly stall: Duration.Duration
   /** The folder that is the same inside and outside. */
   readonly out: string
 }

@@ -11,10 +11,8 @@ export type Signal = "SIGHUP" | "SIGINT" | "SIGTERM"
 
 const received = MutableRef.make(Option.none<Signal>())
 
-/** The signal that interrupted the program, or `SIGTERM` when it was something else, such as a time limit. */
-export const signal: Effect.Effect<Signal> = Effect.sync(() =>
-  Option.getOrElse(MutableRef.get(received), (): Signal => "SIGTERM")
-)
+/** The signal that interrupted the program; none when it was something else, such as a time limit. */
+export const signal: Effect.Effect<Option.Option<Signal>> = Effect.sync(() => MutableRef.get(received))
 
 /** The exit status that a shell gives to a process that a signal ended. */
 export const exitStatus = (signal: NodeJS.Signals): number => 128 + Os.constants.signals[signal]

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { identity } from "effect/Function"
+import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Cache from "./Cache.ts"
 import * as Host from "./Host.ts"
@@ -35,8 +36,10 @@ export const run = Effect.fnUntraced(function* (options: Host.Options, images: s
     forceKillAfter: Host.grace
   })
   const command = Effect.onInterrupt(child.exitCode, () =>
-    Effect.flatMap(Interrupt.signal, (killSignal) =>
-      Effect.ignore(child.kill({ killSignal, forceKillAfter: Host.grace }))
+    Effect.flatMap(Interrupt.signal, (signal) =>
+      Effect.ignore(
+        child.kill({ killSignal: Option.getOrElse(signal, () => "SIGTERM" as const), forceKillAfter: Host.grace })
+      )
     )
   )
   return yield* Host.withinTime(options, command)

@@ -84,7 +84,7 @@ const disturb = Effect.fnUntraced(function* <A, E, R>(
   const started = yield* Deferred.make<void>()
   const stdout = yield* text(Stream.tap(host.stdout, () => Deferred.succeed(started, undefined))).pipe(Effect.forkChild)
   const stderr = yield* Effect.forkChild(text(host.stderr))
-  yield* Deferred.await(started)
+  yield* Effect.raceFirst(Deferred.await(started), host.exitCode)
   yield* disturbance(host)
   const status = yield* Effect.orElseSucceed(host.exitCode, () => undefined)
   return { stdout: yield* Fiber.join(stdout), stderr: yield* Fiber.join(stderr), status }
@@ -332,6 +332,13 @@ layer(Folders.layer.pipe(Layer.provideMerge(NodeServices.layer)), { excludeTestS
         ])
         assert.strictEqual(status, 70)
         assert.include(stderr, "the emulated host stood still for 5s")
+      }))
+
+    test("shows what runs at the time limit", () =>
+      Effect.gen(function* () {
+        const { status, stderr } = yield* run(["sh", "-c", "sleep 1234"], { flags: ["--timeout", "5 seconds"] })
+        assert.strictEqual(status, 124)
+        assert.match(stderr, /\bsleep 1234\n/)
       }))
 
     test("reloads damaged images", () =>

@@ -64,13 +64,13 @@ const flags = {
     Flag.withDefault(Duration.hours(1))
   ),
   stall: Flag.String("stall").pipe(
-    Flag.withDescription("Give up an emulated host that has done nothing for this long, with status 70"),
+    Flag.withDescription("Give up an emulated host that shows no life for this long, with status 70"),
     Flag.withSchema(Schema.DurationFromString),
-    Flag.optional
+    Flag.withDefault(Duration.minutes(3))
   ),
   images: Flag.String("image").pipe(
     Flag.withDescription(
-      "Image that MSB_HOME holds: busybox, bun, debian, plots or an OCI archive; may be repeated (default: busybox)"
+      "Image that MSB_HOME holds: busybox, bun, debian or an OCI archive; may be repeated (default: busybox)"
     ),
     Flag.atLeast(0)
   ),
@@ -91,8 +91,6 @@ const archiveOf = (image: string) => {
       return Bun.archive
     case "debian":
       return Debian.archive
-    case "plots":
-      return Debian.plotsArchive
     default:
       return Path.Path.use((path) => Effect.succeed(path.resolve(image)))
   }
