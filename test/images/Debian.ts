@@ -1,4 +1,4 @@
-/** The big images for tests: Debian with Python, Node.js and npm, in which apt works, and one that draws plots. */
+/** The big image for tests: Debian with Python and matplotlib, Node.js and npm, and PostgreSQL, in which apt works. */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
@@ -14,6 +14,8 @@ const wellKnown = ["docker.io/library/debian:12", "docker.io/library/python:3.12
 
 const suite = "bookworm"
 
+const packages = "ca-certificates,nodejs,npm,postgresql,python3,python3-matplotlib"
+
 // Where this machine has its own packages from, if they are of the same Debian. Otherwise mmdebstrap knows where.
 const sources = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
@@ -22,12 +24,9 @@ const sources = Effect.gen(function* () {
   return yield* Effect.filter(["/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources"], fs.exists)
 })
 
-/** An image whose Python has matplotlib, beside Node.js. */
-export const plots = "lightbox.test/plots:12"
-
-const makeLayer = Effect.fnUntraced(function* (image: string, packages: string, folder: string) {
+const makeLayer = Effect.fnUntraced(function* (folder: string) {
   const path = yield* Path.Path
-  yield* Packages.ensure(`the image ${image}`, ["mmdebstrap"])
+  yield* Packages.ensure(`the image ${reference}`, ["mmdebstrap"])
   const layer = path.join(folder, "layer.tar")
   const unread = ["doc", "info", "lintian", "locale", "man"]
   yield* run(
@@ -48,13 +47,8 @@ const makeLayer = Effect.fnUntraced(function* (image: string, packages: string, 
   return layer
 })
 
-/** The path of the archive, made from Debian's packages at the first time, which takes a minute or two. */
+/** The path of the archive, made from Debian's packages at the first time, which takes some minutes. */
 export const archive = OciArchive.cached(
-  { name: "debian", references: [reference, ...wellKnown], revision: 3 },
-  (folder) => makeLayer(reference, "ca-certificates,nodejs,npm,python3", folder)
-)
-
-/** The path of the archive with matplotlib. */
-export const plotsArchive = OciArchive.cached({ name: "plots", references: [plots], revision: 1 }, (folder) =>
-  makeLayer(plots, "nodejs,python3-matplotlib", folder)
+  { name: "debian", references: [reference, ...wellKnown], revision: 4 },
+  makeLayer
 )

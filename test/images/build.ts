@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Busybox from "./Busybox.ts"
 import * as Debian from "./Debian.ts"
 
-Effect.forEach([Busybox.archive, Debian.archive, Debian.plotsArchive], Effect.tap(Console.log)).pipe(
+Effect.forEach([Busybox.archive, Debian.archive], Effect.tap(Console.log)).pipe(
   Effect.provide(NodeServices.layer),
   NodeRuntime.runMain
 )
