@@ -37,7 +37,8 @@ const install = (folder: string): void => {
   const installed = Path.join(folder, "node_modules/.package-lock.json")
   if (!Fs.existsSync(lock)) return
   if (Fs.existsSync(installed) && Fs.statSync(installed).mtimeMs >= Fs.statSync(lock).mtimeMs) return
-  run(folder, "npm", ["ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund"])
+  // Not `npm ci`, which refuses a lock file that leaves out packages for other systems.
+  run(folder, "npm", ["install", "--no-save", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund"])
 }
 
 const isVerdict = (u: unknown): u is Omit<Verdict, "integration"> & Partial<Pick<Verdict, "integration">> =>
