@@ -3,8 +3,8 @@
  *
  * - `check`: format, lint, types, and the quick tests that need no microVM.
  * - `test`: `check`, the tests of whole processes and of the package, and the core of the tests on real microVMs.
- * - `all`: `test`, a short soak, power cuts and kills at system calls, the tests of the emulated host where one is used,
- *   and all other tests on real microVMs.
+ * - `all`: `test`, a short soak, power cuts and kills at system calls, what others' code says of the integrations, the
+ *   tests of the emulated host where one is used, and all other tests on real microVMs.
  * - `demo`: the quick start on a real microVM.
  * - `coverage`: how much of `src` the quick tests run. The details are in `.cache/coverage/index.html`.
  *
@@ -268,20 +268,32 @@ const powerParts = Effect.gen(function* () {
   return process.env["CI"] === undefined ? [] : [Effect.succeed(failure("power: needs a root user and loop devices"))]
 })
 
-/** A short one of what can go on for long: several processes that work at random, on the twin. */
-const soak: Part = timed(
-  "soak",
-  Effect.map(
-    behind("soak", [process.execPath, `${root}test/soak/run.ts`, "--minutes", "3", "--rounds", "100"]),
-    ({ status }) => (status === 0 ? { ...none, passed: 1 } : failure(`The soak ended with status ${status}`))
+/** A script that passes or fails as a whole. */
+const script = (name: string, words: Words): Part =>
+  timed(
+    name,
+    Effect.map(behind(name, words), ({ last, status }) =>
+      status === 0 ? { ...none, passed: 1 } : failure([`${name}: ended with status ${status}`, ...last].join("\n    "))
+    )
   )
-)
+
+/** A short one of what can go on for long: several processes that work at random, on the twin. */
+const soak = script("soak", [process.execPath, `${root}test/soak/run.ts`, "--minutes", "3", "--rounds", "100"])
+
+/** What the code of frameworks and protocols says of the integrations. */
+const judges = script("judges", [process.execPath, `${root}test/judges/run.ts`, "--check"])
+
+/** The first part to use images makes them, while others wait. */
+const images = script("images", onHost(allImages, ["true"]))
 
 const all = Effect.gen(function* () {
   const tested = yield* test
   const microvms = yield* microvmParts("microvm", allImages, { each: "30 minutes", all: "60 minutes" })
   // The longest first, so that no processor is idle at the end.
-  return sum([tested, yield* together([...(yield* powerParts), ...(yield* hostParts), soak, ...microvms])])
+  return sum([
+    tested,
+    yield* together([images, ...(yield* powerParts), ...(yield* hostParts), soak, judges, ...microvms])
+  ])
 })
 
 const counting = <E, R>(suite: Effect.Effect<Count, E, R>) =>

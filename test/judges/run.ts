@@ -20,11 +20,12 @@ const fail = (why: string): never => {
   process.exit(1)
 }
 
-const run = (cwd: string, program: string, args: ReadonlyArray<string>): string => {
+const run = (cwd: string, program: string, args: ReadonlyArray<string>, input = ""): string => {
   const { error, status, stdout } = ChildProcess.spawnSync(program, args, {
     cwd,
     encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"]
+    input,
+    stdio: ["pipe", "pipe", "inherit"]
   })
   if (error !== undefined) throw error
   if (status === 0) return stdout
@@ -75,11 +76,8 @@ const withTable = (text: string, verdicts: ReadonlyArray<Verdict>): string => {
 const judges = Fs.readdirSync(here).filter((name) => Fs.existsSync(Path.join(here, name, "run.ts")))
 const verdicts = judges.flatMap(verdictsOf)
 const written = Fs.readFileSync(readme, "utf8")
-Fs.writeFileSync(readme, withTable(written, verdicts))
-run(root, Path.join(root, "node_modules/.bin/oxfmt"), ["README.md"])
-const now = Fs.readFileSync(readme, "utf8")
+const oxfmt = Path.join(root, "node_modules/.bin/oxfmt")
+const now = run(root, oxfmt, ["--stdin-filepath=README.md"], withTable(written, verdicts))
 console.log(now.split(begin)[1]?.split(end)[0]?.trim())
-if (process.argv.includes("--check") && now !== written) {
-  Fs.writeFileSync(readme, written)
-  fail("README.md shows other results: run npm run judges")
-}
+if (!process.argv.includes("--check")) Fs.writeFileSync(readme, now)
+else if (now !== written) fail("README.md shows other results: run npm run judges")

@@ -13,7 +13,10 @@ const run = ({ file, output }: Block): void => {
 }
 
 /** The package of a framework that the guide has an example for, and nothing else. */
-const examples: { readonly [title: string]: string } = { Mastra: "@mastra/core" }
+const examples: { readonly [title: string]: string } = {
+  Mastra: "@mastra/core",
+  "OpenAI Agents SDK": "@openai/agents-core"
+}
 
 for (const block of blocks) {
   const name = examples[block.title]
