@@ -524,7 +524,16 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   options: LaunchOptions<E, R>
 ): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
   yield* checkObject("Sandbox.launch", options)
-  return yield* boot(yield* checkLaunch(options))
+  const { isNamed, resolved } = yield* prepareLaunch(options)
+  const first = yield* resolved
+  if (!isNamed) return yield* boot(first)
+  return yield* internal.allOrNothing(
+    Effect.gen(function* () {
+      const room = yield* (yield* Admission.Admission).admit("Sandbox.launch", first.config.resources?.memory)
+      // The name may have moved during the wait: the defaults are those of the disk that boots.
+      return yield* boot(yield* resolved, room)
+    })
+  )
 })
 
 /** The checked options of a launch. */
@@ -537,10 +546,16 @@ interface Checked extends Effect.Success<ReturnType<typeof decodeLaunch>> {
 const checkLaunch = <E, R>(options: LaunchOptions<E, R>) =>
   Effect.flatMap(prepareLaunch(options), ({ resolved }) => resolved)
 
-/** Checks the options themselves, and returns an effect that finds the snapshot and checks them with its defaults. */
+/**
+ * Checks the options themselves, and returns an effect that finds the snapshot and checks them with its defaults. What a
+ * name points to can change.
+ */
 const prepareLaunch = Effect.fnUntraced(function* <E, R>(
   options: LaunchOptions<E, R>
-): Effect.fn.Return<{ readonly resolved: Effect.Effect<Checked, LightboxError | E, Services | R> }, LightboxError> {
+): Effect.fn.Return<
+  { readonly resolved: Effect.Effect<Checked, LightboxError | E, Services | R>; readonly isNamed: boolean },
+  LightboxError
+> {
   const { detached, image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
   if ((image === undefined) === (snapshot === undefined)) {
     return yield* invalid("Sandbox.launch", "snapshot", "pass either a snapshot or an image")
@@ -549,7 +564,7 @@ const prepareLaunch = Effect.fnUntraced(function* <E, R>(
   if (image !== undefined) {
     const config = yield* decodeConfig(rest)
     const source: SandboxConfig.Source = { _tag: "Image", reference: yield* decodeImage(image) }
-    return { resolved: Effect.succeed({ ...checked, config, source, onPullProgress }) }
+    return { resolved: Effect.succeed({ ...checked, config, source, onPullProgress }), isNamed: false }
   }
   yield* decodeConfig(withoutDependencies(rest))
   const resolved = Effect.gen(function* () {
@@ -558,7 +573,7 @@ const prepareLaunch = Effect.fnUntraced(function* <E, R>(
     const source: SandboxConfig.Source = { _tag: "Snapshot", name }
     return { ...checked, config, source, onPullProgress }
   })
-  return { resolved }
+  return { resolved, isNamed: Predicate.isString(snapshot) }
 })
 
 const boot = Effect.fnUntraced(function* (

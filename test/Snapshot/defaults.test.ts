@@ -1,16 +1,21 @@
 /** Launch defaults of snapshots, on the twin. */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { waitingLaunches } from "../../src/internal/report/metrics.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
-import type * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import type * as SandboxConfig from "../../src/SandboxConfig.ts"
 import * as SandboxPool from "../../src/SandboxPool.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import type { Services } from "../../src/Driver.ts"
+import { turn } from "../support.ts"
 import { assertNothingRuns, buildCounting, countingBoots, image, withTwin } from "./support.ts"
 
 /** Services need the time of this machine. */
@@ -301,4 +306,21 @@ test(
     yield* Snapshot.build(base)
     assert.deepStrictEqual(yield* Effect.scoped(Effect.flatMap(other, seen)), all)
   })
+)
+
+it.live("are those of the disk that boots, also if the name moves while a launch waits for room", () =>
+  Effect.gen(function* () {
+    yield* Snapshot.build(definition)
+    const first = yield* Scope.make()
+    yield* Scope.provide(Sandbox.launch({ image }), first)
+    const fiber = yield* Effect.forkScoped(Sandbox.launch({ snapshot: "web" }), { startImmediately: true })
+    yield* Effect.repeat(Effect.andThen(turn, Metric.value(waitingLaunches)), { until: ({ value }) => value === 1 })
+    const changed = definition.pipe(Snapshot.defaults({ env: { A: "changed" } }))
+    yield* Snapshot.build(changed)
+    yield* Scope.close(first, Exit.void)
+    assert.deepStrictEqual((yield* seen(yield* Fiber.join(fiber))).shell, "/app app changed default")
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(MicrosandboxMemory.layer({ images: { [image]: {} }, budget: { sandboxes: 1 } }))
+  )
 )

@@ -2,7 +2,6 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type { Services } from "../../Driver.ts"
@@ -11,9 +10,8 @@ import { FileError, LightboxError } from "../../LightboxError.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type { AddSource, Definition, Snapshot } from "../../Snapshot.ts"
 import { hasWildcard, itemsOf } from "../dockerfile/ignoreFile.ts"
-import { tarVariables } from "../guest/copy.ts"
-import * as Execution from "../guest/execution.ts"
-import { fileFailure } from "../host/fileFailure.ts"
+import { archiveOf } from "../guest/copy.ts"
+import * as HostFiles from "../host/files.ts"
 import { definitionLabel, type Store } from "../store/store.ts"
 import { roleLabel } from "../ownership/labels.ts"
 import type { KeyedUnit } from "../plan/keys.ts"
@@ -136,32 +134,5 @@ const writeArchive = Effect.fnUntraced(function* (
       reason: new FileError({ operation: "copy", path: "/", code: "ENOENT", problem: "no file matches" })
     })
   }
-  const argv = ["tar", "-cf", "-", "-C", "/", "--", ...names] as const
-  yield* Effect.scoped(
-    Effect.gen(function* () {
-      const file = yield* Effect.acquireRelease(
-        Effect.tryPromise({ try: () => Fs.open(archive, "wx", 0o600), catch: fileFailure(method, "copy", archive) }),
-        (file) => Effect.promise(() => file.close().catch(() => {}))
-      )
-      const process = yield* guest.spawn(
-        { ...Execution.asRoot(...argv), stdin: "empty", env: tarVariables },
-        { overflow: "suspend" }
-      )
-      let complaints = ""
-      yield* Stream.runForEach(process.output, ({ _tag, bytes }) => {
-        if (_tag === "Stdout") {
-          return Effect.tryPromise({
-            try: () => file.writeFile(bytes),
-            catch: fileFailure(method, "copy", archive)
-          })
-        }
-        complaints = `${complaints}${new TextDecoder().decode(bytes)}`.slice(-4096)
-        return Effect.void
-      })
-      const end = yield* Execution.ended(process)
-      if (end.exitCode !== 0) {
-        return yield* Execution.failed(method, argv, end, new Uint8Array(), new TextEncoder().encode(complaints))
-      }
-    })
-  )
+  yield* HostFiles.write(method, archive, archiveOf(guest, method, "/", names), { mode: 0o600 })
 })

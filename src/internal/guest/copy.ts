@@ -137,35 +137,49 @@ export const copyOut = Effect.fnUntraced(function* (
     yield* isCopied(method, from, info)
     return yield* HostFiles.write(method, target, file.stream().pipe(atMost(method, from, maxBytes)), info)
   }
-  const argv = ["tar", "-cf", "-", "-C", from, "."] as const
-  const process = yield* guest.spawn(
+  const archive = archiveOf(guest, method, from, ["."], (complaints) => !/: socket ignored$/m.test(complaints))
+  yield* HostFiles.unpack(method, target, atMost(method, from, maxBytes)(archive))
+}, Effect.scoped)
+
+/** Packs files below a folder of a guest, as they are read. Fails at the end if `tar` failed, or left out too much. */
+export const archiveOf = (
+  guest: Guest.Guest,
+  method: string,
+  folder: string,
+  names: ReadonlyArray<string>,
+  isWhole: (complaints: string) => boolean = () => true
+): Stream.Stream<Uint8Array, LightboxError> => {
+  const argv = ["tar", "-cf", "-", "-C", folder, "--", ...names] as const
+  // `suspend` limits the guest to the speed of this host's disk.
+  const spawned = guest.spawn(
     { ...Execution.asRoot(...argv), stdin: "empty", env: tarVariables },
-    // `suspend` limits the guest to the speed of this host's disk.
     { overflow: "suspend" }
   )
   const complaints: Array<Uint8Array> = []
-  const archive = process.output.pipe(
-    Stream.filterMap(({ _tag, bytes }) => {
-      if (_tag === "Stdout") return Result.succeed(bytes)
-      if (complaints.length < maxComplaints) complaints.push(bytes)
-      return Result.failVoid
-    }),
-    atMost(method, from, maxBytes),
-    Stream.concat(
-      Stream.drain(
-        Stream.fromEffect(
-          Effect.flatMap(Execution.ended(process), (end) => {
-            const stderr = Buffer.concat(complaints)
-            return end.exitCode === 0 && !/: socket ignored$/m.test(stderr.toString())
-              ? Effect.void
-              : Effect.fail(Execution.failed(method, argv, end, new Uint8Array(), stderr))
-          })
+  return Stream.unwrap(
+    Effect.map(spawned, (process) =>
+      process.output.pipe(
+        Stream.filterMap(({ _tag, bytes }) => {
+          if (_tag === "Stdout") return Result.succeed(bytes)
+          if (complaints.length < maxComplaints) complaints.push(bytes)
+          return Result.failVoid
+        }),
+        Stream.concat(
+          Stream.drain(
+            Stream.fromEffect(
+              Effect.flatMap(Execution.ended(process), (end) => {
+                const stderr = Buffer.concat(complaints)
+                return end.exitCode === 0 && isWhole(stderr.toString())
+                  ? Effect.void
+                  : Effect.fail(Execution.failed(method, argv, end, new Uint8Array(), stderr))
+              })
+            )
+          )
         )
       )
     )
   )
-  yield* HostFiles.unpack(method, target, archive)
-}, Effect.scoped)
+}
 
 /** For GNU tar, in whose own format only it can read times before 1970. */
 export const tarVariables = { LC_ALL: "C", TAR_OPTIONS: "--format=posix --pax-option=delete=atime,delete=ctime" }
