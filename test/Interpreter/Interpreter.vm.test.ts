@@ -1,4 +1,4 @@
-/** An interpreter on a real microVM: Python as Debian has it, signals of a real kernel, a picture. */
+/** Interpreters on a real microVM: Python and JavaScript as Debian has them, signals of a real kernel, a plot. */
 import { assert, layer } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -24,25 +24,6 @@ const interrupted = Effect.fnUntraced(function* (context: Interpreter.Interprete
   return (yield* Fiber.join(fiber)).flatMap((event) => (event._tag === "Error" ? [event.error.name] : []))
 })
 
-/** Draws as a library for plots does, for an object that knows how it looks. */
-const draw = `
-import struct, zlib
-
-def part(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-class Picture:
-    def __init__(self, width, height):
-        self.width, self.height = width, height
-
-    def _repr_png_(self):
-        rows = b"".join(b"\\0" + bytes((x * y) % 256 for x in range(self.width)) for y in range(self.height))
-        head = struct.pack(">IIBBBBB", self.width, self.height, 8, 0, 0, 0, 0)
-        return b"\\x89PNG\\r\\n\\x1a\\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
-
-Picture(300, 200)
-`
-
 layer(Support.layer, { excludeTestServices: true })("interpreters", (it) => {
   it.layer(Sandbox.layer({ name: "code", image: Debian.reference, resources: { memory: "1G" } }))(
     "in one sandbox",
@@ -64,21 +45,39 @@ layer(Support.layer, { excludeTestServices: true })("interpreters", (it) => {
         })
       )
 
-      it.effect("a picture drawn in a microVM ends up as a file on the host", () =>
+      it.effect("JavaScript keeps its state through errors, interrupts and time limits", () =>
+        Effect.gen(function* () {
+          const sandbox = yield* Sandbox.Sandbox
+          const javascript = yield* Interpreter.make(sandbox, { language: "javascript" })
+          yield* javascript.run("let a = 41")
+          const wrong = yield* javascript.run("console.log('out'); console.error('err'); null.x")
+          assert.deepInclude(wrong, { stdout: "out\n", stderr: "err\n" })
+          assert.strictEqual(wrong.error?.name, "TypeError")
+          const names = yield* interrupted(javascript, "console.log('go'); for (;;) {}")
+          assert.deepStrictEqual(names, ["Interrupted"])
+          const late = yield* Effect.flip(javascript.run("for (;;) {}", { timeout: "1 second" }))
+          assert.strictEqual(late.reason._tag, "TimedOut")
+          assert.deepStrictEqual((yield* javascript.run("a + 1")).results[0]?.json, 42)
+        })
+      )
+
+      it.effect("a plot that Python draws in a microVM ends up as a file on the host", () =>
         Effect.gen(function* () {
           const sandbox = yield* Sandbox.Sandbox
           const fs = yield* FileSystem.FileSystem
           const path = yield* Path.Path
-          const file = path.join((yield* Support.Home).files, "picture.png")
+          const file = path.join((yield* Support.Home).files, "plot.png")
           const python = yield* Interpreter.make(sandbox, { language: "python" })
-          const { error, results } = yield* python.run(draw)
+          const { error, results } = yield* python.run(
+            "import matplotlib.pyplot as plt\nplt.figure(figsize=(3, 2), dpi=100)\nplt.plot([1, 4, 9])\nplt.show()"
+          )
           assert.strictEqual(error?.traceback, undefined)
-          const [picture] = results.flatMap(({ png }) => (png === undefined ? [] : [png]))
-          yield* fs.writeFile(file, picture ?? new Uint8Array())
+          const [plot] = results.flatMap(({ png }) => (png === undefined ? [] : [png]))
+          yield* fs.writeFile(file, plot ?? new Uint8Array())
           const drawn = Buffer.from(yield* fs.readFile(file))
           assert.strictEqual(drawn.toString("latin1", 1, 4), "PNG")
-          // Its width and height: the header comes first.
-          assert.deepStrictEqual([drawn.readUInt32BE(16), drawn.readUInt32BE(20)], [300, 200])
+          // Its width and height, without the margins: the header comes first.
+          assert.isTrue([drawn.readUInt32BE(16), drawn.readUInt32BE(20)].every((length) => length > 100))
         })
       )
     }
