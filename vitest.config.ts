@@ -6,7 +6,7 @@ const installed = "**/node_modules/**"
 const microvm = "test/**/*.vm.test.ts"
 const core = "test/**/*.core.vm.test.ts"
 const host = "test/host/**"
-// Whole processes and installations, which take their time.
+// Whole processes, installations, and what is tried everywhere: they take their time.
 const whole = "test/**/*.whole.test.ts"
 // These mount file systems of their own.
 const power = "test/**/*.power.test.ts"
@@ -15,7 +15,6 @@ const power = "test/**/*.power.test.ts"
 const alone = [
   "test/Lightbox/progress.test.ts",
   "test/MicrosandboxLocal/**/*.test.ts",
-  "test/faults/{sandbox,snapshot,volume}.test.ts",
   "test/internal/guest/protocol.test.ts",
   "test/promise/native.test.ts"
 ]
