@@ -250,7 +250,7 @@ const check = Effect.gen(function* () {
 const test = Effect.gen(function* () {
   const fast = yield* check
   const whole = yield* here("whole")
-  const core = yield* microvmParts("core", ["--image", "busybox"], { each: "15 minutes", all: "20 minutes" })
+  const core = yield* microvmParts("core", ["--image", "busybox"], { each: "10 minutes", all: "20 minutes" })
   return sum([fast, whole, yield* together(core)])
 })
 
@@ -278,7 +278,7 @@ const script = (name: string, words: Words): Part =>
   )
 
 /** A short one of what can go on for long: several processes that work at random, on the twin. */
-const soak = script("soak", [process.execPath, `${root}test/soak/run.ts`, "--minutes", "3", "--rounds", "100"])
+const soak = script("soak", [process.execPath, `${root}test/soak/run.ts`, "--minutes", "1", "--rounds", "40"])
 
 /** What the code of frameworks and protocols says of the integrations. */
 const judges = script("judges", [process.execPath, `${root}test/judges/run.ts`, "--check"])

@@ -112,6 +112,7 @@ export const onEffect: ReadonlyArray<Example> = [
       /lightbox_build_steps_run\s+\d/
     ]
   },
+  { path: "programs/database.ts", prints: ["scones|4\ntea|2\n"] },
   { path: "services/on-the-host.ts", prints: [/^4 passed, 0 failed$/m] }
 ]
 
