@@ -1455,8 +1455,9 @@ export interface DiffOptions {
  * between snapshots, or between a snapshot and a running sandbox.
  *
  * Snapshots are booted for it, without a network, up to two at once; the guests need no programs. Left out are `/proc`,
- * `/sys`, `/dev`, `/run`, everything that is a mount on either side, such as `/tmp`, and the files that every boot
- * writes: `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`. All paths below an added or removed directory are listed.
+ * `/sys`, `/dev`, `/run`, everything that is a mount on either side, such as `/tmp`, the files that every boot writes
+ * (`/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`), and `/var/lib/lightbox`, where jobs and services keep their
+ * state. All paths below an added or removed directory are listed.
  *
  * Compared are types, modes, owners, sizes, targets of links, and the contents of files up to 1 MiB whose times differ or
  * are within the last hour. Times are in whole seconds: another file with the same size and time counts as unchanged.

@@ -15,7 +15,7 @@ const { image, test } = Support
 const before = Snapshot.make("app", image).pipe(
   Snapshot.shell(
     [
-      "mkdir -p /data/kept /data/gone/deep /data/replaced",
+      "mkdir -p /data/kept /data/gone/deep /data/replaced /var/lib",
       "echo same > /data/kept/same; echo one > /data/kept/content; echo one > /data/kept/size",
       "echo mode > /data/kept/mode; echo owner > /data/kept/owner; ln -s one /data/kept/link",
       "echo gone > /data/gone/deep/file; echo in > /data/replaced/file; touch '/data/kept/a\nline'"
@@ -31,6 +31,7 @@ const after = before.pipe(
       "chmod 600 /data/kept/mode; chown 7:8 /data/kept/owner",
       "rm -rf /data/kept/link /data/gone /data/replaced '/data/kept/a\nline'; ln -s two /data/kept/link",
       "echo file > /data/replaced; mkdir -p /data/new/deep; echo new > /data/new/deep/file",
+      "mkdir -p /var/lib/lightbox/jobs/web; echo own > /var/lib/lightbox/jobs/web/job",
       "touch /data/kept/large"
     ].join("\n")
   )
