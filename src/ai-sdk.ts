@@ -32,6 +32,7 @@ import * as Path from "node:path"
 import {
   baseOf,
   exitCodeOf,
+  makeTurns,
   isMissing,
   isReason,
   removeAll,
@@ -312,13 +313,20 @@ const makeSession = (
       const file = at(path)
       await using sink = await withFolder(sandbox, file, () => fs.writeStream(file, { signal }), { signal })
       const reader = content.getReader()
+      const cancel = (reason: unknown): void => void reader.cancel(reason).catch(() => {})
+      // A reader that is cancelled reads the end.
+      const stop = () => cancel(signal?.reason)
+      signal?.addEventListener("abort", stop, { once: true })
       try {
         for (let next = await reader.read(); !next.done; next = await reader.read()) {
           await sink.write(next.value, { signal })
         }
+        signal?.throwIfAborted()
       } catch (error) {
-        await reader.cancel(error)
+        cancel(error)
         throw error
+      } finally {
+        signal?.removeEventListener("abort", stop)
       }
     },
     writeBinaryFile: ({ abortSignal, content, path }) => write(at(path), content, abortSignal),
@@ -410,7 +418,10 @@ export interface CreateSessionOptions {
   readonly abortSignal?: AbortSignal | undefined
   /** Identifies what `onFirstCreate` does. Default: none, which runs it in each new sandbox. */
   readonly identity?: string | undefined
-  /** Prepares the disk. Runs once for each `identity`, in all processes of this machine. Default: none. */
+  /**
+   * Prepares the disk. Runs once for each `identity`, in all processes of this machine; without one, in each sandbox until
+   * it has succeeded there. Default: none.
+   */
   readonly onFirstCreate?:
     | ((session: SandboxSession, options: { abortSignal?: AbortSignal }) => Promise<void>)
     | undefined
@@ -538,29 +549,38 @@ const makeProvider = (method: string, options: ProviderOptions) => {
     return { snapshot: name }
   }
 
+  const create = async (request: CreateSessionOptions): Promise<NetworkSandboxSession> => {
+    const { abortSignal: signal, identity, onFirstCreate, sessionId } = request
+    const isNew = sessionId === undefined || !(await isThere(sandboxOf(sessionId), { signal }))
+    // The session creates its base directory, which a launch would demand.
+    const { releaseTimeoutMs, workdir: _workdir, ...rest } = launch
+    const wanted = { ...rest, ...(await sourceOf(request)), signal }
+    const sandbox =
+      sessionId === undefined
+        ? await Promises.launchSandbox({ ...wanted, releaseTimeoutMs })
+        : await Promises.getOrCreateSandbox(sandboxOf(sessionId), wanted)
+    const session = await networkSession(sandbox, settings, sessionId !== undefined, { signal })
+    if (identity !== undefined || onFirstCreate === undefined) return session
+    try {
+      if (!(await sandbox.fs().exists(preparedMark, { signal }))) {
+        await onFirstCreate(session.restricted(), signal === undefined ? {} : { abortSignal: signal })
+        await withFolder(sandbox, preparedMark, () => sandbox.fs().write(preparedMark, "", { signal }), { signal })
+      }
+    } catch (error) {
+      if (isNew) await session.destroy()
+      throw error
+    }
+    return session
+  }
+  const inTurn = makeTurns<string>()
+
   const provider: SandboxProvider = {
     specificationVersion: "harness-sandbox-v1",
     providerId: "effect-lightbox",
     createSession: async (request = {}) => {
-      const { abortSignal: signal, identity, onFirstCreate, sessionId } = request
-      const isNew = sessionId === undefined || !(await isThere(sandboxOf(sessionId), { signal }))
-      // The session creates its base directory, which a launch would demand.
-      const { releaseTimeoutMs, workdir: _workdir, ...rest } = launch
-      const wanted = { ...rest, ...(await sourceOf(request)), signal }
-      const sandbox =
-        sessionId === undefined
-          ? await Promises.launchSandbox({ ...wanted, releaseTimeoutMs })
-          : await Promises.getOrCreateSandbox(sandboxOf(sessionId), wanted)
-      const session = await networkSession(sandbox, settings, sessionId !== undefined, { signal })
-      if (identity === undefined && onFirstCreate !== undefined && isNew) {
-        try {
-          await onFirstCreate(session.restricted(), signal === undefined ? {} : { abortSignal: signal })
-        } catch (error) {
-          await session.destroy()
-          throw error
-        }
-      }
-      return session
+      const { sessionId } = request
+      // Whoever asks for the same session meanwhile gets it once it is prepared, or tries again.
+      return await (sessionId === undefined ? create(request) : inTurn(sessionId, () => create(request)))
     },
     resumeSession: async ({ abortSignal: signal, sessionId }) => {
       const handle = await Promises.Sandbox.get(sandboxOf(sessionId), { signal })
@@ -571,6 +591,9 @@ const makeProvider = (method: string, options: ProviderOptions) => {
   }
   return { provider, sourceOf }
 }
+
+/** What a preparation leaves in the guest once it is complete: one that was cut off is repeated. */
+const preparedMark = "/var/lib/lightbox/prepared"
 
 const isThere = async (name: string, options: Promises.CallOptions): Promise<boolean> => {
   try {

@@ -19,7 +19,7 @@
 import * as Schema from "effect/Schema"
 import { randomUUID } from "node:crypto"
 import * as Path from "node:path"
-import { exitCodeOf, isReason, removeAll, unlessMissing, withFolder } from "./internal/adapters/guest.ts"
+import { exitCodeOf, isReason, makeTurns, removeAll, unlessMissing, withFolder } from "./internal/adapters/guest.ts"
 import { invalid } from "./internal/config/validation.ts"
 import { decodeSandbox, sandboxFields } from "./internal/promise/launch.ts"
 import * as Promises from "./promise.ts"
@@ -250,7 +250,9 @@ const Config = Schema.Struct(configFields)
 
 const labelsOf = (metadata: Record<string, unknown> = {}): Record<string, string> =>
   Object.fromEntries(
-    Object.entries(metadata).map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)])
+    Object.entries(metadata).flatMap(([key, value]) =>
+      value === undefined ? [] : [[key, typeof value === "string" ? value : JSON.stringify(value)]]
+    )
   )
 
 const metadataOf = (labels: { readonly [key: string]: string }): Record<string, string> =>
@@ -260,6 +262,8 @@ const metadataOf = (labels: { readonly [key: string]: string }): Record<string, 
 
 /** What this process is connected to. A capture restarts a sandbox, and only the object that it gets stays usable. */
 const connected = new Map<string, Promises.Sandbox>()
+
+const inTurn = makeTurns<Promises.Sandbox>()
 
 const known = (sandbox: Promises.Sandbox): { sandbox: Promises.Sandbox; sandboxId: string } => {
   connected.set(sandbox.name, sandbox)
@@ -271,6 +275,16 @@ const connect = async (handle: Promises.SandboxHandle): Promise<{ sandbox: Promi
   const before = connected.get(handle.name)
   if (isRunning && before?.id === handle.id) return known(before)
   return known(await (isRunning ? handle.connect() : handle.startDetached()))
+}
+
+/** `null` if there is no such sandbox. */
+const unlessGone = async <A>(result: Promise<A>): Promise<A | null> => {
+  try {
+    return await result
+  } catch (error) {
+    if (isReason(error, "NotFound")) return null
+    throw error
+  }
 }
 
 const isMemory = (text: string): text is Promises.Memory => /^[1-9]\d*M$/.test(text)
@@ -287,6 +301,7 @@ const create: SandboxMethods["create"] = async (config, options = {}) => {
   const { cpus, directory, envs, image, memoryMiB, metadata, name, signal, timeout } = options
   const snapshot = options.snapshotId ?? options.templateId ?? (image === undefined ? configuredSnapshot : undefined)
   const source = image ?? configuredImage
+  if (timeout !== undefined && !(timeout > 0)) throw invalid("create", "timeout", "expected milliseconds above 0")
   if (snapshot === undefined && source === undefined) {
     throw invalid("create", "image", "pass an image or a snapshot, here or to the provider")
   }
@@ -354,18 +369,20 @@ const streamCommand: SandboxMethods["streamCommand"] = async (sandbox, command, 
 const sandbox: SandboxMethods = {
   create,
   getById: async (_config, sandboxId) => {
-    try {
-      return await connect(await Promises.Sandbox.get(sandboxId))
-    } catch (error) {
-      if (isReason(error, "NotFound")) return null
-      throw error
-    }
+    const handle = await unlessGone(Promises.Sandbox.get(sandboxId))
+    return handle && (await unlessGone(connect(handle)))
   },
   list: async () => {
     const handles = await Promises.Sandbox.list({ labels: { [own.provider]: "true" } })
-    return await Promise.all(handles.filter(({ status }) => status === "running").map(connect))
+    const running = handles.filter(({ status }) => status === "running")
+    // Some may be destroyed meanwhile.
+    const found = await Promise.all(running.map((handle) => unlessGone(connect(handle))))
+    return found.filter((sandbox) => sandbox !== null)
   },
   destroy: async (_config, sandboxId) => {
+    const handle = await unlessGone(Promises.Sandbox.get(sandboxId))
+    if (handle === null) return
+    if (handle.labels[own.provider] !== "true") throw invalid("destroy", "sandboxId", "this provider did not make it")
     connected.delete(sandboxId)
     await Promises.removeSandbox(sandboxId, { force: true })
   },
@@ -388,8 +405,12 @@ const sandbox: SandboxMethods = {
     }
   },
   getUrl: async (sandbox, { port, protocol = "http" }) => {
-    const open = (await sandbox.forwards()).find(({ guest }) => guest === port) ?? (await sandbox.forward(port))
-    return `${protocol}://${open.bind}:${open.host}`
+    // The second call for a port finds the forward of the first.
+    const { bind, host } = await inTurn(
+      sandbox,
+      async () => (await sandbox.forwards()).find(({ guest }) => guest === port) ?? (await sandbox.forward(port))
+    )
+    return `${protocol}://${bind}:${host}`
   },
   filesystem: {
     readFile: (sandbox, path) => sandbox.fs().readToString(path),

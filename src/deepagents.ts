@@ -17,6 +17,7 @@
  */
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as Schema from "effect/Schema"
+import { isUtf8 } from "node:buffer"
 import * as Path from "node:path"
 import {
   baseOf,
@@ -203,8 +204,13 @@ const maxSearched = 16 * 1024 * 1024
 /** Files that are read at a time. */
 const batchSize = 32
 
-/** What a search must not enter: files of the kernel that do not end. */
-const isVirtual = (path: string): boolean => /^\/(?:proc|sys|dev|run)(?:\/|$)/.test(path)
+/** What a search must not enter: files of the kernel that do not end, and those of this boot unless it starts there. */
+const isLeftOut =
+  (start: string) =>
+  (path: string): boolean =>
+    /^\/(?:proc|sys|dev)(?:\/|$)/.test(path) || (isOfThisBoot(path) && !isOfThisBoot(start))
+
+const isOfThisBoot = (path: string): boolean => /^\/run(?:\/|$)/.test(path)
 
 const operationError = (error: unknown): FileOperationError => {
   if (isReason(error, "InvalidConfig")) return "invalid_path"
@@ -289,9 +295,19 @@ export const sandboxBackend = async (
   /** Everything below a folder, and nothing below one that does not exist. */
   async function* below(folder: string): AsyncGenerator<Promises.FsEntry> {
     try {
-      yield* walk(sandbox, folder, isVirtual)
+      yield* walk(sandbox, folder, isLeftOut(folder))
     } catch (error) {
       if (!isMissing(error)) throw error
+    }
+  }
+
+  /** A link is what it points to, unless that does not exist. */
+  const targetOf = async (link: Promises.FsEntry): Promise<Promises.FsMetadata | Promises.FsEntry> => {
+    try {
+      return await fs.stat(link.path)
+    } catch (error) {
+      if (isMissing(error) || codeOf(error) === "ELOOP") return link
+      throw error
     }
   }
 
@@ -351,8 +367,7 @@ export const sandboxBackend = async (
       try {
         const entries = await fs.list(at(path))
         const files = entries.map(async (entry) => {
-          // A link is what it points to.
-          const info = entry.kind === "symlink" ? await unlessMissing(fs.stat(entry.path), entry) : entry
+          const info = entry.kind === "symlink" ? await targetOf(entry) : entry
           return infoOf(info.kind === "directory" ? `${entry.path}/` : entry.path, info)
         })
         return { files: await Promise.all(files) }
@@ -421,6 +436,7 @@ export const sandboxBackend = async (
     edit: async (filePath, oldString, newString, replaceAll = false) => {
       const bytes = await bytesOf(filePath)
       if (bytes === undefined) return { error: `Error: File '${filePath}' not found` }
+      if (!isUtf8(bytes)) return { error: `Error: File '${filePath}' is not text in UTF-8` }
       const text = Buffer.from(bytes).toString()
       if (oldString === "") {
         if (text !== "") return { error: "oldString must not be empty unless the file is empty" }

@@ -42,6 +42,23 @@ describe("sandboxSession", () => {
     assert.strictEqual((await session.run({ command: "pwd" })).stdout, "/tmp\n")
   })
 
+  it("stops writing a stream that has stalled when it is aborted, and cancels the stream", () =>
+    inSession(async (session) => {
+      const controller = new AbortController()
+      let cancelled: unknown
+      const content = new ReadableStream<Uint8Array>({
+        start: (stream) => stream.enqueue(new Uint8Array([65])),
+        pull: () => {
+          controller.abort(new Error("enough"))
+          return new Promise(() => {})
+        },
+        cancel: (reason) => void (cancelled = reason)
+      })
+      const written = session.writeFile({ path: "stalled", content, abortSignal: controller.signal })
+      assert.match(String(await reasonOf(written)), /enough/)
+      assert.match(String(cancelled), /enough/)
+    }))
+
   it("returns 128 and the number of the signal that ended a command", () =>
     inSession(async (session) => {
       assert.strictEqual((await session.run({ command: "kill -9 $$" })).exitCode, 137)
@@ -289,6 +306,35 @@ describe("sandboxProvider", () => {
     const failing = provider.createSession({ onFirstCreate: () => Promise.reject(new Error("no tools")) })
     assert.match(String(await reasonOf(failing)), /no tools/)
     assert.deepStrictEqual(await Lightbox.Sandbox.list(), [])
+  })
+
+  it("prepares a session once for all who ask for it at the same time, and again if that was cut off", async () => {
+    const provider = AiSdk.sandboxProvider(options)
+    let prepared = 0
+    const create = () =>
+      provider.createSession({
+        sessionId: "s",
+        onFirstCreate: async (session) => {
+          if (prepared++ === 0) throw new Error("no tools")
+          await session.writeTextFile({ path: "/made", content: "made" })
+        }
+      })
+    const outcomes = await Promise.allSettled([create(), create(), create()])
+    assert.deepStrictEqual(
+      outcomes.map(({ status }) => status),
+      ["rejected", "fulfilled", "fulfilled"]
+    )
+    assert.strictEqual(prepared, 2)
+    for (const outcome of outcomes) {
+      if (outcome.status === "fulfilled")
+        assert.strictEqual(await outcome.value.readTextFile({ path: "/made" }), "made")
+    }
+    // As if its process had died before the end.
+    const half = await Lightbox.connectToSandbox("harness-session-s")
+    await half.fs().remove("/var/lib/lightbox/prepared")
+    const again = await create()
+    assert.strictEqual(prepared, 3)
+    await again.destroy()
   })
 
   it("forwards its ports, and no others, until they are replaced or the session is stopped", async () => {

@@ -17,6 +17,7 @@ describe("provider", () => {
       ["froce", untyped({ image: "busybox", froce: true }), {}],
       ["memoryMiB", { image: "busybox" }, { memoryMiB: 1.5 }],
       ["resources.cpus", { image: "busybox" }, { cpus: 0 }],
+      ["timeout", { image: "busybox" }, { timeout: 0 }],
       ["name", { image: "busybox" }, { name: "a b" }],
       ["env", { image: "busybox" }, { envs: untyped({ A: 1 }) }]
     ]
@@ -46,5 +47,32 @@ describe("provider", () => {
     await sandbox.destroy(config, sandboxId)
     await snapshot.delete(config, "captured")
     assert.deepStrictEqual(await Lightbox.listSnapshots(), [])
+  })
+
+  it("lists what is not destroyed meanwhile, and destroys nothing that it did not make", async () => {
+    const config: ProviderConfig = { image: "busybox" }
+    const made = await Promise.all([1, 2, 3].map(() => sandbox.create(config, { metadata: { run: undefined } })))
+    const [list] = await Promise.all([
+      sandbox.list(config),
+      ...made.slice(1).map(({ sandboxId }) => sandbox.destroy(config, sandboxId))
+    ])
+    assert.includeMembers(
+      list.map(({ sandboxId }) => sandboxId),
+      made.slice(0, 1).map(({ sandboxId }) => sandboxId)
+    )
+    await sandbox.destroy(config, made[0]?.sandboxId ?? "")
+    await sandbox.destroy(config, "absent")
+    await using other = await Lightbox.launchSandbox({ image: "busybox" })
+    assert.strictEqual(wrongField(await rejection(sandbox.destroy(config, other.name))), "sandboxId")
+    assert.strictEqual((await other.shell("echo up")).stdout(), "up\n")
+  })
+
+  it("opens one forward for a port, however often it is asked for", async () => {
+    const config: ProviderConfig = { image: "busybox" }
+    const made = await sandbox.create(config)
+    const urls = await Promise.all([1, 2, 3].map(() => sandbox.getUrl(made.sandbox, { port: 80 })))
+    assert.strictEqual(new Set(urls).size, 1)
+    assert.lengthOf(await made.sandbox.forwards(), 1)
+    await sandbox.destroy(config, made.sandboxId)
   })
 })

@@ -123,6 +123,26 @@ describe("sandboxBackend", () => {
       assert.deepStrictEqual(await backend.ls("/work/folder/file.txt"), { files: [] })
     }))
 
+  it("edits text in UTF-8 only, and leaves other files as they are", () =>
+    inBackend(async (backend) => {
+      const content = new Uint8Array([0xe9, 0x20, 0x61, 0x0a])
+      await backend.uploadFiles([["/work/latin", content]])
+      assert.match(String((await backend.edit("/work/latin", "a", "b")).error), /not text in UTF-8/)
+      assert.deepStrictEqual((await backend.downloadFiles(["/work/latin"]))[0]?.content, content)
+    }))
+
+  it("lists a folder with a link to itself, and searches below /run if told to", () =>
+    inBackend(async (backend) => {
+      await backend.execute("ln -s loop loop; mkdir -p /run/app; echo found > /run/app/state.txt")
+      assert.deepStrictEqual(
+        (await backend.ls("/work")).files?.map(({ path }) => path),
+        ["/work/loop"]
+      )
+      assert.deepStrictEqual((await backend.grep("found", "/run/app")).matches, [
+        { path: "/run/app/state.txt", line: 1, text: "found" }
+      ])
+    }))
+
   it("does not follow links in a search, and deletes them without their targets", () =>
     inBackend(async (backend, sandbox) => {
       await backend.write("folder/file.txt", "needle")

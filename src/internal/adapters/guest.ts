@@ -45,6 +45,24 @@ export const withFolder = async <A>(
   }
 }
 
+/** Runs functions of the same key one after the other, whether or not those before have failed. */
+export const makeTurns = <Key>() => {
+  const last = new Map<Key, Promise<void>>()
+  return async <A>(key: Key, run: () => Promise<A>): Promise<A> => {
+    const turn = (last.get(key) ?? Promise.resolve()).then(run)
+    const over = turn.then(
+      () => {},
+      () => {}
+    )
+    last.set(key, over)
+    try {
+      return await turn
+    } finally {
+      if (last.get(key) === over) last.delete(key)
+    }
+  }
+}
+
 /** Whether an error has one of these reasons. */
 export const isReason = (error: unknown, ...tags: ReadonlyArray<LightboxError["reason"]["_tag"]>): boolean =>
   error instanceof LightboxError && tags.includes(error.reason._tag)
