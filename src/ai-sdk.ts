@@ -572,7 +572,7 @@ const makeProvider = (method: string, options: ProviderOptions) => {
     }
     return session
   }
-  const inTurn = makeTurns<string>()
+  const inTurn = makeTurns()
 
   const provider: SandboxProvider = {
     specificationVersion: "harness-sandbox-v1",

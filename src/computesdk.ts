@@ -263,7 +263,7 @@ const metadataOf = (labels: { readonly [key: string]: string }): Record<string, 
 /** What this process is connected to. A capture restarts a sandbox, and only the object that it gets stays usable. */
 const connected = new Map<string, Promises.Sandbox>()
 
-const inTurn = makeTurns<Promises.Sandbox>()
+const inTurn = makeTurns()
 
 const known = (sandbox: Promises.Sandbox): { sandbox: Promises.Sandbox; sandboxId: string } => {
   connected.set(sandbox.name, sandbox)

@@ -46,14 +46,19 @@ describe("sandboxSession", () => {
     inSession(async (session) => {
       const controller = new AbortController()
       let cancelled: unknown
-      const content = new ReadableStream<Uint8Array>({
-        start: (stream) => stream.enqueue(new Uint8Array([65])),
-        pull: () => {
-          controller.abort(new Error("enough"))
-          return new Promise(() => {})
+      let pulls = 0
+      const content = new ReadableStream<Uint8Array>(
+        {
+          pull: (stream) => {
+            if (pulls++ === 0) return stream.enqueue(new Uint8Array([65]))
+            controller.abort(new Error("enough"))
+            return new Promise(() => {})
+          },
+          cancel: (reason) => void (cancelled = reason)
         },
-        cancel: (reason) => void (cancelled = reason)
-      })
+        // Pulled only when it is read.
+        { highWaterMark: 0 }
+      )
       const written = session.writeFile({ path: "stalled", content, abortSignal: controller.signal })
       assert.match(String(await reasonOf(written)), /enough/)
       assert.match(String(cancelled), /enough/)

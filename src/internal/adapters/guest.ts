@@ -46,14 +46,11 @@ export const withFolder = async <A>(
 }
 
 /** Runs functions of the same key one after the other, whether or not those before have failed. */
-export const makeTurns = <Key>() => {
-  const last = new Map<Key, Promise<void>>()
-  return async <A>(key: Key, run: () => Promise<A>): Promise<A> => {
-    const turn = (last.get(key) ?? Promise.resolve()).then(run)
-    const over = turn.then(
-      () => {},
-      () => {}
-    )
+export const makeTurns = () => {
+  const last = new Map<unknown, Promise<unknown>>()
+  return async <A>(key: unknown, run: () => Promise<A>): Promise<A> => {
+    const turn = (last.get(key) ?? Promise.resolve()).then(() => run())
+    const over = Promise.allSettled([turn])
     last.set(key, over)
     try {
       return await turn
