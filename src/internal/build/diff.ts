@@ -37,10 +37,7 @@ const recentMillis = 60 * 60 * 1000
 const concurrency = { concurrency: 16 }
 
 /** What is in memory, the files that every boot writes, and what is kept there of jobs and services. */
-const always = [
-  ...["/proc", "/sys", "/dev", "/run", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"],
-  "/var/lib/lightbox"
-]
+const always = ["/proc", "/sys", "/dev", "/run", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/var/lib/lightbox"]
 
 /** Boots a snapshot, unless it is a running sandbox. */
 const opened = Effect.fnUntraced(function* (
