@@ -26,7 +26,7 @@ export const checkHost = ({ headers }: Http.IncomingMessage, scheme: string, hos
 
 /** Finds the token of a request. Compares it to all of them. */
 export const checkToken = <T extends { readonly hash: Buffer }>(
-  { headers }: Http.IncomingMessage,
+  { headers }: { readonly headers: Pick<Http.IncomingHttpHeaders, "authorization"> },
   tokens: ReadonlyArray<T>
 ): T => {
   const given = hash(headers.authorization ?? "")
