@@ -172,7 +172,28 @@ export interface CreateSandbox {
    * A SOCKS4 proxy on 127.0.0.1 of this host, and the user that it expects. It receives the guest's TCP connections over
    * IPv4 that the network's rules allow. Other traffic than that and DNS is dropped. Default: none.
    */
-  readonly proxy?: { readonly port: number; readonly user: string } | undefined
+  readonly proxy?:
+    | {
+        readonly port: number
+        readonly user: string
+        /** The sandboxes that it connects to, for a driver whose host is another machine. It makes such a proxy there. */
+        readonly peers?: ReadonlyArray<ProxyPeer> | undefined
+      }
+    | undefined
+}
+
+/**
+ * A sandbox that another one reaches under an address through a proxy.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ProxyPeer {
+  readonly name: string
+  /** Of the range 198.18.0.0/15, which no network uses. */
+  readonly address: string
+  readonly ports: ReadonlyArray<number>
+  readonly sandbox: SandboxRef
 }
 
 /**

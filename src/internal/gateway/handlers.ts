@@ -8,6 +8,7 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Struct from "effect/Struct"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import type { Admission } from "../../Admission.ts"
@@ -21,6 +22,7 @@ import { fromJson } from "../driver/remote/values.ts"
 import * as HomeFiles from "../ownership/files.ts"
 import { instanceLabel, ownerLabel } from "../ownership/labels.ts"
 import { sweep } from "../reaper/sweep.ts"
+import * as Reach from "../sandbox/peers.ts"
 import { sizeOf } from "../volume/files.ts"
 import * as Paths from "./paths.ts"
 import * as Sessions from "./sessions.ts"
@@ -57,6 +59,7 @@ type Listeners = Set<(progress: Microsandbox.PullProgress) => void>
 /** A request for a sandbox, whose configuration is not checked yet. */
 interface Wanted extends Omit<Microsandbox.CreateSandbox, "config" | "onPullProgress" | "proxy"> {
   readonly config: Schema.Json
+  readonly peers?: ReadonlyArray<Microsandbox.ProxyPeer> | undefined
 }
 
 interface Request {
@@ -160,7 +163,23 @@ export const make = (context: Context) => {
   const creations: Sessions.Runs<Microsandbox.SandboxInfo> = new WeakMap()
   const listeners = new WeakMap<Fiber.Fiber<Microsandbox.SandboxInfo, LightboxError>, Listeners>()
 
-  const requestOf = Effect.fnUntraced(function* (session: Sessions.Session, wanted: Wanted) {
+  /** Reaches other sandboxes of this host, and connects anew for each request: they may have been restarted. */
+  const proxyFor = (peers: ReadonlyArray<Microsandbox.ProxyPeer>) =>
+    Effect.gen(function* () {
+      const method = "Microsandbox.createSandbox"
+      if (!peers.every(({ address }) => Reach.isReserved(address))) {
+        return yield* invalid(method, "proxy.peers", "expected addresses of 198.18.0.0/15")
+      }
+      const reached = peers.map((peer): Reach.Peer => ({
+        ...peer,
+        guest: {
+          connect: (host, port) => Effect.flatMap(driver.connect(peer.sandbox), (guest) => guest.connect(host, port))
+        }
+      }))
+      return yield* Reach.serve(method, reached)
+    })
+
+  const requestOf = Effect.fnUntraced(function* (session: Sessions.Session, wanted: Wanted, kept: Scope.Scope) {
     const method = "Microsandbox.createSandbox"
     const { labels, name, source } = wanted
     yield* Paths.checkName(method, name)
@@ -168,9 +187,12 @@ export const make = (context: Context) => {
     const instance = labels?.[instanceLabel]
     if (instance !== undefined) yield* Paths.checkName(method, instance, `labels.${instanceLabel}`)
     const config = yield* Paths.checkPaths(allowed, method, yield* decodeConfig(fromJson(wanted.config)))
+    const { peers = [] } = wanted
+    const proxy = peers.length === 0 ? undefined : yield* Scope.provide(proxyFor(peers), kept)
     const request: Microsandbox.CreateSandbox = {
-      ...wanted,
+      ...Struct.omit(wanted, ["peers", "config"]),
       config,
+      proxy,
       // Whoever it says that it is.
       ...(labels?.[ownerLabel] === undefined
         ? {}
@@ -184,20 +206,27 @@ export const make = (context: Context) => {
       Effect.gen(function* () {
         const session = yield* sessionOf(request, "write")
         const heard: Listeners = new Set()
-        const created = Effect.flatMap(requestOf(session, wanted), (checked) =>
-          booting(
-            session,
-            "Sandbox.launch",
-            checked.config.resources?.memory,
-            checked.detached,
-            driver.createSandbox({
-              ...checked,
-              onPullProgress: (progress) => {
-                for (const listener of heard) listener(progress)
-              }
-            })
+        const created = Effect.gen(function* () {
+          const kept = yield* Scope.fork(session.scope)
+          return yield* requestOf(session, wanted, kept).pipe(
+            Effect.flatMap((checked) =>
+              booting(
+                session,
+                "Sandbox.launch",
+                checked.config.resources?.memory,
+                checked.detached,
+                driver.createSandbox({
+                  ...checked,
+                  onPullProgress: (progress) => {
+                    for (const listener of heard) listener(progress)
+                  }
+                })
+              )
+            ),
+            Effect.onError((cause) => Scope.close(kept, Exit.failCause(cause))),
+            Effect.tap(({ id }) => Effect.sync(() => session.kept.set(id, kept)))
           )
-        )
+        })
         const id = request.headers[Protocol.headers.request]
         const fiber = yield* sessions.once(session, id, creations, created)
         const shared = listeners.get(fiber) ?? heard
@@ -412,7 +441,16 @@ export const make = (context: Context) => {
       Effect.andThen(driver.detachSandbox(sandbox), left(session, sandbox))
     ),
     removeSandbox: writing(({ force, sandbox }, session) =>
-      Effect.andThen(driver.removeSandbox(sandbox, { force }), left(session, sandbox))
+      driver.removeSandbox(sandbox, { force }).pipe(
+        Effect.andThen(left(session, sandbox)),
+        Effect.andThen(
+          Effect.suspend(() => {
+            const kept = session.kept.get(sandbox.id)
+            session.kept.delete(sandbox.id)
+            return kept === undefined ? Effect.void : Scope.close(kept, Exit.void)
+          })
+        )
+      )
     ),
     modifySandbox: writing(({ change, sandbox }) =>
       Effect.flatMap(decodeChange(fromJson(change)), (checked) => driver.modifySandbox(sandbox, checked))

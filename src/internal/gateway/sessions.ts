@@ -39,6 +39,8 @@ export interface Session {
   readonly locks: Map<string, SessionLock>
   /** Sandboxes that end with the program. */
   readonly attached: Map<string, Microsandbox.SandboxRef>
+  /** What sandboxes need for as long as they exist, by their ids. */
+  readonly kept: Map<string, Scope.Closeable>
   /** Archives, by id. */
   readonly files: Map<string, string>
   /** Milliseconds since 1970. */
@@ -139,6 +141,7 @@ export const make = Effect.fnUntraced(function* (options: {
         cancelled: new Set(),
         locks: new Map(),
         attached: new Map(),
+        kept: new Map(),
         files: new Map(),
         seen: yield* Clock.currentTimeMillis
       }

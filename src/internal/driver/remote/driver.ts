@@ -90,13 +90,16 @@ const images = (client: Clients.Client): ImagePart => ({
     const method = "Microsandbox.loadImage"
     yield* requireArchive(method, path)
     const file = yield* Transfer.send(client, method, path)
-    return yield* client.write(method, (rpc, call) => rpc.loadImage({ file, tag: options?.tag }, call))
+    return yield* client
+      .write(method, (rpc, call) => rpc.loadImage({ file, tag: options?.tag }, call))
+      .pipe(Effect.mapError(Transfer.called(path)))
   }),
   saveImages: Effect.fn("Microsandbox.saveImages")(function* (references, path, options) {
     const method = "Microsandbox.saveImages"
     const file = yield* client.write(method, (rpc, call) =>
       rpc.saveImages({ references, format: options?.format }, call)
     )
+    yield* Transfer.makeParent(method, path)
     yield* Transfer.fetchTo(client, method, file, path)
   }),
   listImages: Effect.fn("Microsandbox.listImages")(() =>
@@ -124,17 +127,15 @@ const busy = Schedule.exponential("20 millis").pipe(Schedule.jittered, Schedule.
 const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): SandboxPart => ({
   createSandbox: Effect.fn("Microsandbox.createSandbox")(function* (request) {
     const method = "Microsandbox.createSandbox"
-    if (request.proxy !== undefined) {
-      return yield* new LightboxError({
-        method,
-        reason: new Unsupported({ feature: "connections between sandboxes", problem: "their host is another machine" })
-      })
+    if (request.proxy !== undefined && request.proxy.peers === undefined) {
+      const problem = "the host cannot reach a proxy of this machine"
+      return yield* new LightboxError({ method, reason: new Unsupported({ feature: "a proxy", problem }) })
     }
     const report = yield* PullReport.make(request)
     // The library starts services itself, and their probes may be functions.
     const { services: _, ...config } = request.config
     const { detached, labels, name, onConflict, source } = request
-    const payload = { name, source, config: toJson(config), labels, onConflict, detached }
+    const payload = { name, source, config: toJson(config), labels, onConflict, detached, peers: request.proxy?.peers }
     return yield* client.write(method, (rpc, call) => {
       let created: Microsandbox.SandboxInfo | undefined
       return Effect.flatMap(
@@ -273,7 +274,9 @@ const snapshots = (client: Clients.Client): SnapshotPart => ({
     const method = "Microsandbox.loadSnapshot"
     yield* requireArchive(method, path)
     const file = yield* Transfer.send(client, method, path)
-    return yield* client.write(method, (rpc, call) => rpc.loadSnapshot({ file, name }, call))
+    return yield* client
+      .write(method, (rpc, call) => rpc.loadSnapshot({ file, name }, call))
+      .pipe(Effect.mapError(Transfer.called(path)))
   }),
   listSnapshotLinks: Effect.fn("Microsandbox.listSnapshotLinks")(() =>
     client.read("Microsandbox.listSnapshotLinks", (rpc, call) => rpc.listSnapshotLinks(undefined, call))

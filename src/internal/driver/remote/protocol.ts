@@ -205,6 +205,17 @@ const sandboxes = RpcGroup.make(
       config: Plain,
       labels: Schema.optional(Labels),
       onConflict: Schema.optional(Schema.Literals(["fail", "replace"])),
+      /** The sandboxes that it reaches by an address. */
+      peers: Schema.optional(
+        Schema.Array(
+          Schema.Struct({
+            name: Schema.String,
+            address: Schema.String,
+            ports: Schema.Array(Schema.Finite),
+            sandbox: Ref
+          })
+        )
+      ),
       detached: Schema.optional(Schema.Boolean)
     },
     success: CreateEvent,

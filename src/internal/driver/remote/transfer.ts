@@ -1,8 +1,11 @@
 /** Archives that a program sends to a host, or fetches from it. */
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
 import * as NodeStream from "node:stream"
 import type { LightboxError } from "../../../LightboxError.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
@@ -64,6 +67,25 @@ export const send = (client: Client, method: string, path: string): Effect.Effec
       catch: toError(method, client.url, path)
     })
   )
+
+/** Creates the folder of a file, as a driver of this machine does for images. */
+export const makeParent = (method: string, path: string): Effect.Effect<void, LightboxError> =>
+  Effect.tryPromise({
+    try: () => Fs.mkdir(Path.dirname(Path.resolve(path)), { recursive: true }),
+    catch: fileFailure(method, "file", path)
+  })
+
+/** How a host calls the archives that it was sent. */
+const staged = /[^\s"']*\/staged\.[0-9a-f]{12}/g
+
+const encode = Schema.encodeSync(Protocol.ErrorBody)
+const decode = Schema.decodeOption(Protocol.ErrorBody)
+
+/** Replaces the path of an archive at the host by that of this machine. */
+export const called =
+  (path: string) =>
+  (error: LightboxError): LightboxError =>
+    Option.getOrElse(decode(encode(error).replaceAll(staged, JSON.stringify(path).slice(1, -1))), () => error)
 
 /** Fetches a file, and removes it at the host. A file that is not complete is removed here. */
 export const fetchTo = (
