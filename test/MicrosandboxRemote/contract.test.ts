@@ -13,9 +13,7 @@ const layer = Layer.unwrap(
   Effect.gen(function* () {
     const files = yield* Support.folder("contract-")
     const { home, url } = yield* Support.host({ images }, { allowMounts: [files] })
-    return Bench.layer({ image, files: Effect.succeed(files), home }).pipe(
-      Layer.provide(yield* Support.client(url))
-    )
+    return Bench.layer({ image, files: Effect.succeed(files), home }).pipe(Layer.provide(yield* Support.client(url)))
   })
 )
 

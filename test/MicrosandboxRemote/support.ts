@@ -23,7 +23,7 @@ export const folder = (prefix: string) =>
 export class Host extends Context.Service<
   Host,
   { readonly url: string; readonly control: MicrosandboxMemory.Control["Service"]; readonly home: string }
->()("effect-lightbox/test/MicrosandboxRemote/Host") {}
+>()("effect-lightbox/test/MicrosandboxRemote/support/Host") {}
 
 /** Starts a host for the scope. */
 export const host = Effect.fnUntraced(function* (
@@ -32,10 +32,7 @@ export const host = Effect.fnUntraced(function* (
 ) {
   const home = options.home ?? (yield* folder("h"))
   const context = yield* Layer.build(MicrosandboxMemory.layer({ ...options, home }))
-  const { url } = yield* Effect.provideContext(
-    Gateway.serve({ tokens: [{ token }], port: 0, ...gateway }),
-    context
-  )
+  const { url } = yield* Effect.provideContext(Gateway.serve({ tokens: [{ token }], port: 0, ...gateway }), context)
   return Host.of({ url, control: Context.get(context, MicrosandboxMemory.Control), home })
 })
 

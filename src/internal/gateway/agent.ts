@@ -146,7 +146,11 @@ export const serve = Effect.fnUntraced(function* (
     Effect.forEach(chunks(bytes), (data) => send(id, type, { data }), { discard: true })
 
   /** Runs a request. A guest that is lost ends the connection, as its relay would. */
-  const run = (id: number, onError: (error: LightboxError) => Effect.Effect<void>, effect: Effect.Effect<void, LightboxError>) =>
+  const run = (
+    id: number,
+    onError: (error: LightboxError) => Effect.Effect<void>,
+    effect: Effect.Effect<void, LightboxError>
+  ) =>
     fork(
       effect.pipe(
         Effect.catch((error) =>
@@ -261,7 +265,11 @@ export const serve = Effect.fnUntraced(function* (
         ? badHandle(id)
         : Effect.andThen(Stream.run(input.stream, file.sink(number(op["offset"]))), respond(id))
     // What is left of a failed write must not hold up the connection.
-    run(id, refused(id), Effect.onError(written, () => Effect.sync(() => fork(Stream.runDrain(input.stream)))))
+    run(
+      id,
+      refused(id),
+      Effect.onError(written, () => Effect.sync(() => fork(Stream.runDrain(input.stream))))
+    )
   }
 
   // Commands.
@@ -323,7 +331,14 @@ export const serve = Effect.fnUntraced(function* (
             ...(reason.errno === undefined ? {} : { errno_name: reason.errno })
           })
         : sendLast(id, "core.error", { message })
-    run(id, failed, Effect.ensuring(ran, Effect.sync(() => fork(Stream.runDrain(input.stream)))))
+    run(
+      id,
+      failed,
+      Effect.ensuring(
+        ran,
+        Effect.sync(() => fork(Stream.runDrain(input.stream)))
+      )
+    )
   }
 
   // Connections.
@@ -334,7 +349,8 @@ export const serve = Effect.fnUntraced(function* (
     sessions.set(id, (type, { data }) => {
       if (type === "core.tcp.data" && data instanceof Uint8Array) input.push(data)
       else if (type === "core.tcp.eof") input.end()
-      else if (type === "core.tcp.close") fork(Effect.andThen(Scope.close(own, Exit.void), sendLast(id, "core.tcp.closed", {})))
+      else if (type === "core.tcp.close")
+        fork(Effect.andThen(Scope.close(own, Exit.void), sendLast(id, "core.tcp.closed", {})))
     })
     const carried = Effect.gen(function* () {
       const { read, write } = yield* guest.connect(text(request["host"]), number(request["port"]))

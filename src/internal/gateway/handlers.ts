@@ -457,9 +457,8 @@ export const make = (context: Context) => {
     ),
     readLogs: ({ sandbox, ...query }, request) =>
       Stream.unwrap(
-        Effect.map(
-          Effect.andThen(sessionOf(request, "read"), driver.readLogs(sandbox, query)),
-          (entries) => Stream.rechunk(Stream.fromIterable(entries), 256)
+        Effect.map(Effect.andThen(sessionOf(request, "read"), driver.readLogs(sandbox, query)), (entries) =>
+          Stream.rechunk(Stream.fromIterable(entries), 256)
         )
       ),
     readMetrics: reading(({ sandbox }) => driver.readMetrics(sandbox)),

@@ -103,7 +103,11 @@ const readFolders = (method: string, folders: ReadonlyArray<string>) =>
         return Fs.realpath(folder)
       },
       catch: (cause) =>
-        invalid(method, `allowMounts.${index}`, `cannot share ${folder}: ${cause instanceof Error ? cause.message : ""}`)
+        invalid(
+          method,
+          `allowMounts.${index}`,
+          `cannot share ${folder}: ${cause instanceof Error ? cause.message : ""}`
+        )
     })
   )
 
@@ -139,9 +143,10 @@ export const serve = Effect.fnUntraced(function* (
     allowed: { folders },
     tokenOf: (headers: Headers.Headers) => tokenOf({ authorization: headers["authorization"] })
   })
-  const rpc = yield* RpcServer.toHttpEffect(Protocol.operations, { disableTracing: true, disableFatalDefects: true }).pipe(
-    Effect.provide(Layer.merge(Protocol.operations.toLayer(handlers), RpcSerialization.layerNdjson))
-  )
+  const rpc = yield* RpcServer.toHttpEffect(Protocol.operations, {
+    disableTracing: true,
+    disableFatalDefects: true
+  }).pipe(Effect.provide(Layer.merge(Protocol.operations.toLayer(handlers), RpcSerialization.layerNdjson)))
   const webHandler = HttpEffect.toWebHandler(rpc)
   const run = yield* FiberSet.makeRuntimePromise<never>()
 
@@ -166,7 +171,11 @@ export const serve = Effect.fnUntraced(function* (
       }
     })
     try {
-      await NodeStream.promises.pipeline(request.iterator({ destroyOnReturn: false }), limit, FsSync.createWriteStream(path, { flags: "wx", mode: 0o600 }))
+      await NodeStream.promises.pipeline(
+        request.iterator({ destroyOnReturn: false }),
+        limit,
+        FsSync.createWriteStream(path, { flags: "wx", mode: 0o600 })
+      )
     } catch (cause) {
       await Fs.rm(path, { force: true })
       throw cause

@@ -96,12 +96,14 @@ export const make = Effect.fnUntraced(function* (options: {
   const run = Effect.runForkWith(yield* Effect.context<never>())
 
   const stopAttached = (sandbox: Microsandbox.SandboxRef) =>
-    driver.stopSandbox(sandbox).pipe(
-      Effect.catchReasons("LightboxError", { NotFound: () => Effect.void, Replaced: () => Effect.void }),
-      Effect.timeout("30 seconds"),
-      Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${sandbox.name}"` }),
-      Effect.andThen(leave(sandbox))
-    )
+    driver
+      .stopSandbox(sandbox)
+      .pipe(
+        Effect.catchReasons("LightboxError", { NotFound: () => Effect.void, Replaced: () => Effect.void }),
+        Effect.timeout("30 seconds"),
+        Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${sandbox.name}"` }),
+        Effect.andThen(leave(sandbox))
+      )
   const end = (session: Session) =>
     Effect.suspend(() => {
       if (!all.delete(session.id)) return Effect.void

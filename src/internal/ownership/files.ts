@@ -32,8 +32,7 @@ const attemptAt = <A>(home: string, path: string, run: (at: string) => Promise<A
   return Effect.tryPromise({ try: () => run(at), catch: fileFailure("Store", "store", at) })
 }
 
-const readLocal = (home: string, path: string) =>
-  attemptAt(home, path, (at) => unlessMissing(Fs.readFile(at, "utf8")))
+const readLocal = (home: string, path: string) => attemptAt(home, path, (at) => unlessMissing(Fs.readFile(at, "utf8")))
 
 const removeLocal = (home: string, path: string) => attemptAt(home, path, (at) => Fs.rm(at, { force: true }))
 
@@ -70,10 +69,7 @@ export const of = ({ home, remoteHome }: Driver, ownership: Ownership["Service"]
   remoteHome ?? local(home, ownership)
 
 /** Tries to acquire a lock of a driver's home. */
-const tryLock = (
-  { home, remoteHome }: Driver,
-  name: string
-): Effect.Effect<LockAttempt, LightboxError, Scope.Scope> =>
+const tryLock = ({ home, remoteHome }: Driver, name: string): Effect.Effect<LockAttempt, LightboxError, Scope.Scope> =>
   remoteHome === undefined ? Lock.tryAcquire(locksFolder(home), name) : remoteHome.tryLock(name)
 
 /** Acquires a lock of a driver's home for the scope, waiting until it is released. */

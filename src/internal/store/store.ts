@@ -112,10 +112,7 @@ export interface Store {
   readonly writeAlias: (key: string, newer: string) => Effect.Effect<void, LightboxError>
   /** The results from which running builds started, and those that are being loaded. */
   readonly inUse: Effect.Effect<ReadonlySet<string>, LightboxError>
-  readonly tryLock: (
-    name: string,
-    message?: string
-  ) => Effect.Effect<Ownership.LockAttempt, LightboxError, Scope.Scope>
+  readonly tryLock: (name: string, message?: string) => Effect.Effect<Ownership.LockAttempt, LightboxError, Scope.Scope>
   readonly lock: (name: string) => Effect.Effect<Ownership.Lock, LightboxError, Scope.Scope>
   readonly copies: Effect.Effect<Home.Copies>
 }

@@ -42,10 +42,7 @@ export interface Measured {
   readonly usedBytes: number
 }
 
-const measure = (
-  { remoteHome }: Driver,
-  volume: Microsandbox.VolumeInfo
-): Effect.Effect<Measured, LightboxError> =>
+const measure = ({ remoteHome }: Driver, volume: Microsandbox.VolumeInfo): Effect.Effect<Measured, LightboxError> =>
   Effect.map(remoteHome?.volumeUsage(volume.name) ?? sizeOf("Volume.usage", volume.path), (usedBytes) => ({
     volume,
     usedBytes

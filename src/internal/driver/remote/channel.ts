@@ -41,9 +41,7 @@ export const open = (options: {
     })
     webSocket.on("open", () => {
       const stream = NodeWS.createWebSocketStream(webSocket)
-      resume(
-        Effect.succeed(Object.assign(stream, { ref: () => socket?.ref(), unref: () => socket?.unref() }))
-      )
+      resume(Effect.succeed(Object.assign(stream, { ref: () => socket?.ref(), unref: () => socket?.unref() })))
     })
     webSocket.on("unexpected-response", (request, response) => {
       bodyOf(response)

@@ -77,18 +77,16 @@ export const make = Effect.fnUntraced(function* (options: {
       HttpClientRequest.setHeaders(HttpClientRequest.setUrl(request, `${url}${Protocol.paths.rpc}`), common)
     )
   ).pipe(
-    Effect.map(
-      HttpClient.transform((effect) => Effect.provideService(effect, FetchHttpClient.Fetch, Failures.request))
-    )
+    Effect.map(HttpClient.transform((effect) => Effect.provideService(effect, FetchHttpClient.Fetch, Failures.request)))
   )
-  const protocol = Layer.effect(RpcClient.Protocol, Effect.flatMap(http, (client) => RpcClient.makeProtocolHttp(client)))
+  const protocol = Layer.effect(
+    RpcClient.Protocol,
+    Effect.flatMap(http, (client) => RpcClient.makeProtocolHttp(client))
+  )
   const context = yield* Layer.build(
     protocol.pipe(Layer.provide(Layer.merge(FetchHttpClient.layer, RpcSerialization.layerNdjson)))
   )
-  const rpc: Rpc = yield* Effect.provideContext(
-    RpcClient.make(Protocol.operations, { disableTracing: true }),
-    context
-  )
+  const rpc: Rpc = yield* Effect.provideContext(RpcClient.make(Protocol.operations, { disableTracing: true }), context)
 
   const attempt = <A>(method: string, call: Call, run: Run<A>): Effect.Effect<A, LightboxError> =>
     Effect.suspend(() => run(rpc, call)).pipe(
@@ -132,11 +130,7 @@ export const make = Effect.fnUntraced(function* (options: {
   }).pipe(Semaphore.withPermits(turn, 1))
   const headersOf = ({ session }: Protocol.Opened) => ({ [Protocol.headers.session]: session })
 
-  const inSession = <A>(
-    method: string,
-    request: string | undefined,
-    run: Run<A>
-  ): Effect.Effect<A, LightboxError> =>
+  const inSession = <A>(method: string, request: string | undefined, run: Run<A>): Effect.Effect<A, LightboxError> =>
     Effect.flatMap(session, (opened) => {
       const id = request === undefined ? {} : { [Protocol.headers.request]: request }
       const call = { headers: { ...headersOf(opened), ...id } }
@@ -169,11 +163,7 @@ export const make = Effect.fnUntraced(function* (options: {
     state.opened === undefined
       ? Effect.void
       : inSession(method, undefined, (rpc, call) => rpc.renew(undefined, call)).pipe(Effect.ignore)
-  ).pipe(
-    Effect.andThen(pause(Duration.millis(Duration.toMillis(opened.lease) / 3))),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  ).pipe(Effect.andThen(pause(Duration.millis(Duration.toMillis(opened.lease) / 3))), Effect.forever, Effect.forkScoped)
 
   return {
     url,

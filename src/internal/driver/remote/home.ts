@@ -87,14 +87,11 @@ export const ownership =
   (local: Ownership.Ownership["Service"]): Ownership.Ownership["Service"] => ({
     id: client.write("Ownership", (rpc, call) => rpc.ownerId(undefined, call)),
     note: (note) =>
-      note.kind === "file"
-        ? local.note(note)
-        : client.write("Ownership.note", (rpc, call) => rpc.note({ note }, call)),
+      note.kind === "file" ? local.note(note) : client.write("Ownership.note", (rpc, call) => rpc.note({ note }, call)),
     forget: (note) =>
       note.kind === "file"
         ? local.forget(note)
         : Effect.ignore(client.end("Ownership.forget", (rpc, call) => rpc.forget({ note }, call))),
-    release: (note, expires) =>
-      client.write("Ownership.release", (rpc, call) => rpc.release({ note, expires }, call)),
+    release: (note, expires) => client.write("Ownership.release", (rpc, call) => rpc.release({ note, expires }, call)),
     stage: local.stage
   })

@@ -37,18 +37,7 @@ export const maxPieceBytes = 8 * 1024 * 1024
 // =============================================================================
 
 const NoteSchema = Schema.Struct({
-  kind: Schema.Literals([
-    "sandbox",
-    "disk",
-    "capture",
-    "load",
-    "unnamed",
-    "file",
-    "name",
-    "use",
-    "renamed",
-    "volume"
-  ]),
+  kind: Schema.Literals(["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use", "renamed", "volume"]),
   token: Schema.String,
   name: Schema.String
 })
@@ -300,10 +289,7 @@ const snapshots = RpcGroup.make(
   }),
   Rpc.make("removeStaging", {
     payload: {
-      of: Schema.Union([
-        Schema.Struct({ snapshot: Schema.String }),
-        Schema.Struct({ loadsSince: Schema.Finite })
-      ]),
+      of: Schema.Union([Schema.Struct({ snapshot: Schema.String }), Schema.Struct({ loadsSince: Schema.Finite })]),
       dryRun: Schema.optional(Schema.Boolean)
     },
     success: Schema.Array(Schema.String),

@@ -88,12 +88,7 @@ export const called =
     Option.getOrElse(decode(encode(error).replaceAll(staged, JSON.stringify(path).slice(1, -1))), () => error)
 
 /** Fetches a file, and removes it at the host. A file that is not complete is removed here. */
-export const fetchTo = (
-  client: Client,
-  method: string,
-  id: string,
-  path: string
-): Effect.Effect<void, LightboxError> =>
+export const fetchTo = (client: Client, method: string, id: string, path: string): Effect.Effect<void, LightboxError> =>
   Effect.flatMap(client.headers, (headers) =>
     Effect.tryPromise({
       try: async (signal) => {
@@ -114,6 +109,4 @@ export const fetchTo = (
       },
       catch: toError(method, client.url, path)
     })
-  ).pipe(
-    Effect.ensuring(Effect.ignore(client.end(method, (rpc, call) => rpc.dropFile({ file: id }, call))))
-  )
+  ).pipe(Effect.ensuring(Effect.ignore(client.end(method, (rpc, call) => rpc.dropFile({ file: id }, call)))))
