@@ -219,7 +219,10 @@ export const makeBuilders = <E, R>(
       yield* events.emit({ _tag: "Checkpointing", index: builder.units, key })
       if (builder.isRunning) {
         const flush = StepRunner.inTime(StepRunner.flush(builder.sandbox.guest))
-        const isFlushed = Option.getOrElse(yield* failWhenFull(method, HomeFiles.onThisMachine(driver))(flush), () => false)
+        const isFlushed = Option.getOrElse(
+          yield* failWhenFull(method, HomeFiles.onThisMachine(driver))(flush),
+          () => false
+        )
         yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
         builder.isRunning = false
       }

@@ -68,9 +68,7 @@ export const find = Effect.fnUntraced(function* (
 })
 
 /** Flushes what the guest has written. A guest without `sync` does it when it shuts down. */
-const flush = (
-  driver: Microsandbox.Microsandbox["Service"],
-  guest: Guest.Guest): Effect.Effect<void, LightboxError> =>
+const flush = (driver: Microsandbox.Microsandbox["Service"], guest: Guest.Guest): Effect.Effect<void, LightboxError> =>
   Effect.asVoid(failWhenFull(method, HomeFiles.onThisMachine(driver))(StepRunner.inTime(StepRunner.flush(guest))))
 
 /** Stops a running sandbox for an effect, and boots it again, with its services, whatever becomes of that. */

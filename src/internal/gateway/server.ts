@@ -196,11 +196,9 @@ export const serve = Effect.fnUntraced(function* (
 
   // Requests.
 
-  const hosts: Array<string> = []
   const check = (request: Http.IncomingMessage): void => {
-    if (isLoopback(bind)) Shared.checkHost(request, scheme, hosts)
-    // No page of a browser is a client.
-    else if (request.headers.origin !== undefined) throw new Shared.Refused(403, "This origin is not allowed.")
+    if (isLoopback(bind)) Shared.checkLocal(request)
+    else Shared.checkNoPage(request.headers)
     Shared.checkToken(request, tokens)
     const generation = textOf(request.headers[Protocol.headers.generation])
     if (generation !== String(Protocol.generation)) {
@@ -251,7 +249,9 @@ export const serve = Effect.fnUntraced(function* (
     if (driver.openAgent === undefined) {
       const guest = yield* driver.connect(sandbox)
       const socket = yield* upgrade()
-      return yield* Effect.raceFirst(Agent.serve(guest, socket), ended.await)
+      return yield* Effect.raceFirst(Agent.serve(guest, socket), ended.await).pipe(
+        Effect.ensuring(Effect.sync(() => socket.destroy()))
+      )
     }
     const agent = yield* driver.openAgent(sandbox)
     const socket = yield* upgrade()
@@ -293,6 +293,7 @@ export const serve = Effect.fnUntraced(function* (
           isUpgradedNow = true
           const stream = NodeWS.createWebSocketStream(webSocket)
           stream.on("error", () => stream.destroy())
+          stream.on("end", () => stream.destroy())
           resume(Effect.succeed(stream))
         })
       })
@@ -322,6 +323,5 @@ export const serve = Effect.fnUntraced(function* (
       })
   )
   const chosen = portOf(server, port)
-  hosts.push(endpoint({ bind, host: chosen }), `localhost:${chosen}`)
   return { port: chosen, url: `${scheme}://${endpoint({ bind, host: chosen })}` }
 })

@@ -6,13 +6,11 @@ import { hashOfToken } from "../host/http.ts"
 /** With fewer characters, a token can be guessed. */
 export const leastLength = 16
 
-export const TokenText = Schema.Redacted(
-  Schema.String.check(
-    Schema.makeFilter((token) =>
-      token.length >= leastLength && /^[!-~]+$/.test(token)
-        ? undefined
-        : `expected at least ${leastLength} characters of ASCII, without spaces`
-    )
+const isToken = (token: string): boolean => token.length >= leastLength && /^[!-~]+$/.test(token)
+
+export const TokenText = Schema.Redacted(Schema.String).check(
+  Schema.makeFilter((token) =>
+    isToken(Redacted.value(token)) ? undefined : `expected at least ${leastLength} characters of ASCII, without spaces`
   )
 )
 

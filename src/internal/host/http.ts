@@ -24,6 +24,21 @@ export const checkHost = ({ headers }: Http.IncomingMessage, scheme: string, hos
   }
 }
 
+/**
+ * Refuses the same, and all pages of browsers, on a server whose clients may come through a tunnel with another port.
+ */
+export const checkLocal = ({ headers }: Http.IncomingMessage): void => {
+  if (!/^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i.test(headers.host ?? "")) {
+    throw new Refused(403, "Expected a name of this machine, such as localhost.")
+  }
+  checkNoPage(headers)
+}
+
+/** Refuses pages of browsers. */
+export const checkNoPage = ({ origin }: Http.IncomingHttpHeaders): void => {
+  if (origin !== undefined) throw new Refused(403, "This origin is not allowed.")
+}
+
 /** Finds the token of a request. Compares it to all of them. */
 export const checkToken = <T extends { readonly hash: Buffer }>(
   { headers }: { readonly headers: Pick<Http.IncomingHttpHeaders, "authorization"> },

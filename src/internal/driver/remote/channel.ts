@@ -41,6 +41,8 @@ export const open = (options: {
     })
     webSocket.on("open", () => {
       const stream = NodeWS.createWebSocketStream(webSocket)
+      // It would wait for this side, which has nothing to say to a connection that is gone.
+      stream.on("end", () => stream.destroy())
       resume(Effect.succeed(Object.assign(stream, { ref: () => socket?.ref(), unref: () => socket?.unref() })))
     })
     webSocket.on("unexpected-response", (request, response) => {

@@ -93,6 +93,7 @@ export const make = Effect.fnUntraced(function* (options: {
       Effect.mapError(Failures.toError(method, url)),
       Effect.catchDefect((defect) => Effect.fail(Failures.ofDefect(method, defect)))
     )
+  let isGone = false
   const asking = <A>(method: string, call: Call, run: Run<A>): Effect.Effect<A, LightboxError> => {
     // An answer that was lost once may have had an effect, even if the host cannot be reached any more.
     let lost: LightboxError | undefined
@@ -102,7 +103,18 @@ export const make = Effect.fnUntraced(function* (options: {
           if (error.outcome === "unknown" && Failures.isTransient(error)) lost = error
         })
       ),
-      Effect.retry({ while: Failures.isTransient, schedule: again }),
+      // A program that ends does not wait for a host that is gone once for each of its sandboxes.
+      Effect.retry({ while: (error) => Failures.isTransient(error) && !isGone, schedule: again }),
+      Effect.tap(() =>
+        Effect.sync(() => {
+          isGone = false
+        })
+      ),
+      Effect.tapError((error) =>
+        Effect.sync(() => {
+          isGone = Failures.isTransient(error)
+        })
+      ),
       Effect.mapError((error) => (Failures.isTransient(error) ? (lost ?? error) : error))
     )
   }

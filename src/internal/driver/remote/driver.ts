@@ -1,6 +1,7 @@
 /** `Microsandbox` on another machine, behind a gateway. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -40,8 +41,8 @@ const LayerOptions = Schema.Struct({
         : "expected a URL without a user, a query and a fragment"
     })
   ),
-  token: Schema.Redacted(
-    Schema.String.check(Schema.makeFilter((token) => (/^[!-~]+$/.test(token) ? undefined : "expected a token")))
+  token: Schema.Redacted(Schema.String).check(
+    Schema.makeFilter((token) => (/^[!-~]+$/.test(Redacted.value(token)) ? undefined : "expected a token"))
   ),
   home: Schema.optional(HostPath),
   connectTimeout: Schema.optional(DurationInput)
