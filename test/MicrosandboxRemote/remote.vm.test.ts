@@ -1,11 +1,11 @@
 /** Real microVMs through a gateway: its guests are reached through the relay of the runtime. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Gateway from "../../src/Gateway.ts"
-import * as MicrosandboxRemote from "../../src/MicrosandboxRemote.ts"
+import type * as MicrosandboxRemote from "../../src/MicrosandboxRemote.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Support from "../microvm/support.ts"

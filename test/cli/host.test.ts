@@ -55,8 +55,7 @@ test(
     assert.match((yield* succeeding("ps")).stdout, /far/)
     yield* ending(3)(...far, "exec", "far", "sh", "-c", "echo far away > /root/said; exit 3")
     yield* succeeding(...far, "cp", "far:/root/said", `${folder}/said`)
-    assert.strictEqual(Fs.readFileSync(`${folder}/said`, "utf8"), "far away
-")
+    assert.strictEqual(Fs.readFileSync(`${folder}/said`, "utf8"), "far away\n")
     Fs.writeFileSync(`${folder}/sent`, "sent\n")
     yield* succeeding(...far, "cp", `${folder}/sent`, "far:/root/sent")
     yield* succeeding(...far, "cp", "far:/root/sent", `${folder}/back`)

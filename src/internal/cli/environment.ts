@@ -92,8 +92,8 @@ export const remote = Effect.fnUntraced(function* (url: string, home: string | u
   if (token === undefined) return yield* invalid("lightbox", tokenVariable, "expected the token of the host")
   const { layer } = yield* Effect.promise(() => import("../../MicrosandboxRemote.ts"))
   const named = renameFields({ url: "--host", token: tokenVariable, home: "--home" })
-  return Layer.catch(layer({ url, token: Redacted.make(token), home }), (error) =>
-    Layer.effectContext(Effect.fail(named(error)))
+  return layer({ url, token: Redacted.make(token), home }).pipe(
+    Layer.catch((error) => Layer.effectContext(Effect.fail(named(error))))
   )
 })
 

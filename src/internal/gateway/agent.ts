@@ -367,10 +367,12 @@ export const serve = Effect.fnUntraced(function* (
       Effect.ensuring(Effect.sync(() => fork(Stream.runDrain(input.stream))))
     )
     const running = Effect.forkIn(
-      Effect.catch(carried, (error) =>
-        error.reason._tag === "GuestLost"
-          ? Effect.sync(() => socket.destroy())
-          : sendLast(id, "core.tcp.failed", { error: described(error) })
+      carried.pipe(
+        Effect.catch((error) =>
+          error.reason._tag === "GuestLost"
+            ? Effect.sync(() => socket.destroy())
+            : sendLast(id, "core.tcp.failed", { error: described(error) })
+        )
       ),
       own
     )

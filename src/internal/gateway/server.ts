@@ -72,6 +72,9 @@ const statusOf = ({ reason }: LightboxError): number =>
         : 400
     : (statuses[reason._tag] ?? 409)
 
+/** Archives that a program may have at a host at once. */
+const maxFiles = 64
+
 const isUpgraded = /^\/v1\/sandboxes\/([^/?]{1,512})\/agent$/
 
 const textOf = (value: string | ReadonlyArray<string> | undefined): string | undefined =>
@@ -161,6 +164,7 @@ export const serve = Effect.fnUntraced(function* (
 
   const receive = async (request: Http.IncomingMessage, response: Http.ServerResponse): Promise<void> => {
     const session = await run(sessionOf(request))
+    if (session.files.size >= maxFiles) throw new Shared.Refused(429, `Expected at most ${maxFiles} archives at once.`)
     const path = await run(session.ownership.stage)
     let length = 0
     const limit = new NodeStream.Transform({

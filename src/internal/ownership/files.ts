@@ -53,7 +53,7 @@ export const local = (home: string, ownership: Ownership["Service"]): Files => {
       ),
     setModifiedAt: (path, millis) => {
       const set = attempt(path, (at) => Fs.utimes(at, millis / 1000, millis / 1000))
-      return Effect.catch(set, () => Effect.andThen(write(path, ""), set))
+      return set.pipe(Effect.catch(() => Effect.andThen(write(path, ""), set)))
     },
     tryLock: (name, message) => Lock.tryAcquire(locksFolder(home), name, message),
     inUse: Effect.map(Owner.livingNotes(home, "use"), (notes) => notes.map(({ name }) => name)),

@@ -46,12 +46,16 @@ export const open = (options: {
       resume(Effect.succeed(Object.assign(stream, { ref: () => socket?.ref(), unref: () => socket?.unref() })))
     })
     webSocket.on("unexpected-response", (request, response) => {
-      bodyOf(response)
-        .catch(() => "")
-        .then((body) => {
-          request.destroy()
-          resume(Effect.fail(toError(Failures.ofAnswer(response.statusCode ?? 0, body))))
-        })
+      const refused = Effect.map(
+        Effect.promise(() => bodyOf(response).catch(() => "")),
+        (body) => toError(Failures.ofAnswer(response.statusCode ?? 0, body))
+      )
+      resume(
+        refused.pipe(
+          Effect.flatMap((error) => Effect.fail(error)),
+          Effect.ensuring(Effect.sync(() => request.destroy()))
+        )
+      )
     })
     webSocket.on("error", (cause) => resume(Effect.fail(toError(Failures.ofConnection(cause)))))
     return Effect.sync(() => webSocket.terminate())
