@@ -374,9 +374,11 @@ describe("a program", () => {
       })
       const first = yield* serve(0)
       const { scope, services } = yield* program(first.url)
-      const run = Effect.provideContext<Context.Services<typeof services>>
-      const scoped = yield* Sandbox.launch({ image, name: "scoped" }).pipe(run(services), Scope.provide(scope))
-      yield* Sandbox.launch({ image, name: "detached", detached: true }).pipe(run(services))
+      const scoped = yield* Sandbox.launch({ image, name: "scoped" }).pipe(
+        Effect.provideContext(services),
+        Scope.provide(scope)
+      )
+      yield* Sandbox.launch({ image, name: "detached", detached: true }).pipe(Effect.provideContext(services))
       const command = yield* Effect.forkScoped(Effect.flip(scoped.exec("sleep", ["1000"])))
       yield* until(control.inventory, ({ processes }) => processes.some(({ command }) => command.startsWith("sleep")))
       yield* first.stop
@@ -385,10 +387,10 @@ describe("a program", () => {
       assert.deepStrictEqual(yield* sandboxesOf(control), ["detached"])
 
       yield* serve(first.port)
-      const launch = Sandbox.run({ image }, (sandbox) => sandbox.exec("true")).pipe(run(services))
+      const launch = Sandbox.run({ image }, (sandbox) => sandbox.exec("true")).pipe(Effect.provideContext(services))
       const late = yield* Effect.flip(launch)
       assert.deepInclude(late.reason, { _tag: "HostUnavailable", kind: "Ended" })
-      const found = yield* Sandbox.connect("detached").pipe(run(services))
+      const found = yield* Sandbox.connect("detached").pipe(Effect.provideContext(services))
       assert.strictEqual((yield* found.exec("true")).exitCode, 0)
       assert.strictEqual((yield* launch).exitCode, 0)
       yield* Scope.close(scope, Exit.void)

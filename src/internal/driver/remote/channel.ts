@@ -33,7 +33,9 @@ export const open = (options: {
     const webSocket = new NodeWS.WebSocket(url, {
       headers,
       perMessageDeflate: false,
-      maxPayload: Protocol.maxPieceBytes
+      maxPayload: Protocol.maxPieceBytes,
+      // Masks protect proxies from scripts of browsers. Without them, neither side touches each byte.
+      generateMask: (mask) => mask.fill(0)
     })
     let socket: Http.IncomingMessage["socket"] | undefined
     webSocket.on("upgrade", (response) => {
