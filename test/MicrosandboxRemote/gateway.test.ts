@@ -209,6 +209,19 @@ describe("a host", () => {
     })
   )
 
+  it.effect("knows the session of a program by its token only", () =>
+    Effect.gen(function* () {
+      const other = Redacted.make("another-token-of-the-tests")
+      const { url } = yield* Support.host({}, { tokens: [{ token: Support.token }, { name: "other", token: other }] })
+      const owner = yield* Clients.make({ method: "test", url, token: Support.token })
+      const stranger = yield* Clients.make({ method: "test", url, token: other })
+      const headers = { [Protocol.headers.session]: owner.opened.session }
+      const stolen = stranger.write("test", (rpc) => rpc.close(undefined, { headers }))
+      assert.strictEqual((yield* failsWith("HostUnavailable", stolen)).kind, "Ended")
+      yield* owner.read("test", (rpc, call) => rpc.renew(undefined, call))
+    })
+  )
+
   it.effect("takes no path for a name, and no note of a file", () =>
     Effect.gen(function* () {
       const { home, url } = yield* Support.host()

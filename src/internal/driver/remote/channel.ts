@@ -1,5 +1,6 @@
 /** A connection to a guest through a host, as the stream of bytes that its relay serves. */
 import * as NodeWS from "@effect/platform-node-shared/NodeWS"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Http from "node:http"
@@ -26,12 +27,15 @@ export const open = (options: {
   readonly host: string
   readonly url: URL
   readonly headers: { readonly [name: string]: string }
+  /** For the answer to the request to connect. */
+  readonly timeout: Duration.Duration
 }): Effect.Effect<Channel, LightboxError, Scope.Scope> => {
-  const { headers, host, method, url } = options
+  const { headers, host, method, timeout, url } = options
   const toError = Failures.toError(method, host)
   const opening = Effect.callback<Channel, LightboxError>((resume) => {
     const webSocket = new NodeWS.WebSocket(url, {
       headers,
+      handshakeTimeout: Duration.toMillis(timeout),
       perMessageDeflate: false,
       maxPayload: Protocol.maxPieceBytes,
       // Masks protect proxies from scripts of browsers. Without them, neither side touches each byte.

@@ -1,4 +1,5 @@
 /** A program's session with a host. */
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
@@ -42,6 +43,8 @@ export interface Client {
   readonly headers: Effect.Effect<{ readonly [name: string]: string }, LightboxError>
   /** While one is held, no new session begins: what it protects must not go on without it. */
   readonly holding: (change: 1 | -1) => void
+  /** Waits until the host has not answered for the length of a lease. */
+  readonly silence: Effect.Effect<void>
 }
 
 export const randomId = (): string => Crypto.randomBytes(12).toString("base64url")
@@ -50,6 +53,9 @@ export const randomId = (): string => Crypto.randomBytes(12).toString("base64url
 const again = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]).pipe(
   Schedule.upTo({ times: 9 })
 )
+
+/** How long a host may take to open a session. */
+const openLimit = Duration.seconds(30)
 
 const cancelLimit = Duration.seconds(10)
 
@@ -94,6 +100,17 @@ export const make = Effect.fnUntraced(function* (options: {
       Effect.catchDefect((defect) => Effect.fail(Failures.ofDefect(method, defect)))
     )
   let isGone = false
+  let silent = Deferred.makeUnsafe<void>()
+  const silence = Effect.suspend(() => Deferred.await(silent))
+  const unanswered = (method: string) =>
+    Failures.toError(method, url)(new Failures.Failed("Lost", "it has not answered for too long"))
+  /** Says that the host does not answer any more, to all that wait for it. */
+  const giveUp = Effect.sync(() => {
+    const all = silent
+    silent = Deferred.makeUnsafe()
+    isGone = true
+    Deferred.doneUnsafe(all, Effect.void)
+  })
   const asking = <A>(method: string, call: Call, run: Run<A>): Effect.Effect<A, LightboxError> => {
     // An answer that was lost once may have had an effect, even if the host cannot be reached any more.
     let lost: LightboxError | undefined
@@ -115,7 +132,9 @@ export const make = Effect.fnUntraced(function* (options: {
           isGone = Failures.isTransient(error)
         })
       ),
-      Effect.mapError((error) => (Failures.isTransient(error) ? (lost ?? error) : error))
+      Effect.mapError((error) => (Failures.isTransient(error) ? (lost ?? error) : error)),
+      // A host that hangs keeps its connections.
+      Effect.raceFirst(Effect.flatMap(silence, () => Effect.fail(unanswered(method))))
     )
   }
 
@@ -126,6 +145,7 @@ export const make = Effect.fnUntraced(function* (options: {
       if (state.opened?.session === session) state.opened = undefined
     })
   const open = asking(method, { headers: {} }, (rpc, call) => rpc.open(undefined, call)).pipe(
+    Effect.raceFirst(Effect.flatMap(pause(openLimit), () => Effect.fail(unanswered(method)))),
     Effect.tap((opened) =>
       Effect.sync(() => {
         state.opened = opened
@@ -171,11 +191,17 @@ export const make = Effect.fnUntraced(function* (options: {
         : attempt(method, { headers: headersOf(state.opened) }, (rpc, call) => rpc.close(undefined, call))
     ).pipe(Effect.timeout(cancelLimit), Effect.ignore)
   )
-  yield* Effect.suspend(() =>
-    state.opened === undefined
-      ? Effect.void
-      : inSession(method, undefined, (rpc, call) => rpc.renew(undefined, call)).pipe(Effect.ignore)
-  ).pipe(Effect.andThen(pause(Duration.millis(Duration.toMillis(opened.lease) / 3))), Effect.forever, Effect.forkScoped)
+  /** Whether the host has answered, even if with a refusal. */
+  const renewed = inSession(method, undefined, (rpc, call) => rpc.renew(undefined, call)).pipe(
+    Effect.match({ onSuccess: () => true, onFailure: (error) => !Failures.isTransient(error) }),
+    Effect.raceFirst(Effect.as(pause(opened.lease), false))
+  )
+  yield* Effect.suspend(() => (state.opened === undefined ? Effect.succeed(true) : renewed)).pipe(
+    Effect.flatMap((isAnswered) => (isAnswered ? Effect.void : giveUp)),
+    Effect.andThen(pause(Duration.millis(Duration.toMillis(opened.lease) / 3))),
+    Effect.forever,
+    Effect.forkScoped
+  )
 
   return {
     url,
@@ -186,6 +212,7 @@ export const make = Effect.fnUntraced(function* (options: {
     headers: Effect.map(session, (opened) => ({ ...common, ...headersOf(opened) })),
     holding: (change) => {
       state.locks += change
-    }
+    },
+    silence
   }
 })

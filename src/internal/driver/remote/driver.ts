@@ -203,7 +203,13 @@ const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): S
     url.protocol = url.protocol.replace("http", "ws")
     const connected = Effect.gen(function* () {
       const headers = yield* client.headers
-      const channel = yield* Channel.open({ method, host: client.url, url, headers })
+      const channel = yield* Channel.open({ method, host: client.url, url, headers, timeout: connectTimeout })
+      yield* Effect.forkScoped(
+        Effect.andThen(
+          client.silence,
+          Effect.sync(() => channel.destroy(new Error("its host has not answered for too long")))
+        )
+      )
       return yield* AgentConnection.make({ name: sandbox.name, open: () => channel, timeout: connectTimeout })
     })
     const connection = yield* Effect.retry(connected, {
