@@ -60,7 +60,7 @@ export interface Options {
  * folders that it shares (`--allow-mount`). To use files of this machine, copy them:
  * `Snapshot.copy`, `sandbox.copyIn` and archives of images and snapshots are sent.
  * Published ports are ports of the other machine; `sandbox.forward` opens one here.
- * `Volume.files` and `Sandbox.group` fail with `Unsupported`.
+ * `Volume.files` fails with `Unsupported`.
  *
  * **Example** (The same program on the machine next door)
  *

@@ -12,7 +12,7 @@ import * as Struct from "effect/Struct"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import type { Admission } from "../../Admission.ts"
-import { LightboxError, NotFound, Unsupported } from "../../LightboxError.ts"
+import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import type * as Ownership from "../../Ownership.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
@@ -522,7 +522,3 @@ export const make = (context: Context) => {
     )
   })
 }
-
-/** The error for a sandbox that an agent is asked for and that is another. */
-export const noSandbox = (name: string): LightboxError =>
-  new LightboxError({ method: "Microsandbox.connect", reason: new NotFound({ resource: "sandbox", name }) })
